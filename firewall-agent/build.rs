@@ -1,0 +1,67 @@
+//! Compiles the XDP program from source and leaves it in `OUT_DIR`, where `bpf::object` embeds it.
+//!
+//! On the pinned stable toolchain that takes `RUSTC_BOOTSTRAP=1`, which must not reach any crate of the host: this
+//! program runs itself once more as a child with it.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use aya_build::{Package, Toolchain};
+
+const CHILD: &str = "FIREWALL_EBPF_BUILD";
+
+fn main() -> ExitCode {
+    for path in ["build.rs", "../firewall-ebpf", "../firewall-common"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    println!("cargo:rerun-if-env-changed=PATH");
+    let done = if env::var_os(CHILD).is_some() { compile() } else { in_child() };
+    if let Err(error) = done {
+        println!("cargo::error={error}");
+    }
+    // `cargo::error` fails the build, without a backtrace.
+    ExitCode::SUCCESS
+}
+
+fn compile() -> Result<(), String> {
+    let toolchain =
+        env::var("RUSTUP_TOOLCHAIN").map_err(|_| "RUSTUP_TOOLCHAIN is not set: build with rustup's cargo")?;
+    let package = Package { name: "firewall-ebpf", root_dir: "../firewall-ebpf", ..Default::default() };
+    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
+        .map_err(|error| format!("{error:#}").replace('\n', " "))
+}
+
+fn in_child() -> Result<(), String> {
+    let path = search_path()?;
+    if !env::split_paths(&path).any(|dir| dir.join("bpf-linker").is_file()) {
+        return Err("bpf-linker not found: run `cargo xtask ebpf`".to_owned());
+    }
+    let this = env::current_exe().map_err(|error| error.to_string())?;
+    let output = Command::new(this)
+        .env(CHILD, "1")
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("PATH", path)
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let failed = text.lines().any(|line| line.starts_with("cargo::error"));
+    for line in text.lines() {
+        // The inner cargo's progress arrives as warnings; they matter only when it failed.
+        if failed || !line.starts_with("cargo:warning=   ") {
+            println!("{line}");
+        }
+    }
+    if output.status.success() { Ok(()) } else { Err(output.status.to_string()) }
+}
+
+/// `<target dir>/tools/bin`, where `cargo xtask ebpf` puts the linker, before the user's own path.
+fn search_path() -> Result<OsString, String> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let tools = out.ancestors().map(|dir| dir.join("tools/bin")).find(|dir| Path::is_dir(dir));
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(tools.into_iter().chain(env::split_paths(&path))).map_err(|error| error.to_string())
+}

@@ -1,0 +1,198 @@
+//! What the daemon has to say: the log, and `status.json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::files::scan::Snapshot;
+use crate::files::write::replace;
+use crate::rules::{DatabaseId, RangeId};
+use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
+use crate::sync::{Candidate, Desired, Live, Published, Refusal};
+
+type Messages = BTreeMap<PathBuf, Vec<String>>;
+
+/// Collects what happened, says each thing once, and writes it down.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    agent: AgentStatus,
+    rejected: Messages,
+    warnings: Messages,
+    unlisted: Option<String>,
+    /// The database of each file that was ever admitted by this process.
+    sources: BTreeMap<PathBuf, DatabaseId>,
+    present: BTreeSet<PathBuf>,
+    observed: BTreeMap<DatabaseId, Observed>,
+    errors: Vec<String>,
+    written: Option<Status>,
+}
+
+impl Journal {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            path: config.state_dir.join("status.json"),
+            agent: AgentStatus {
+                running: true,
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_at: Timestamp::now(),
+            },
+            rejected: Messages::new(),
+            warnings: Messages::new(),
+            unlisted: None,
+            sources: BTreeMap::new(),
+            present: BTreeSet::new(),
+            observed: BTreeMap::new(),
+            errors: Vec::new(),
+            written: None,
+        }
+    }
+
+    /// Takes note of how the files were received.
+    pub fn files(
+        &mut self,
+        snapshot: &Snapshot,
+        refused: Messages,
+        warnings: Messages,
+        not_admitted: &[Refusal],
+    ) {
+        let mut rejected = refused;
+        for refusal in not_admitted {
+            rejected.entry(refusal.path.clone()).or_default().push(refusal.message.clone());
+            self.sources.insert(refusal.path.clone(), refusal.database.clone());
+        }
+        for (path, messages) in changed(&rejected, &self.rejected) {
+            for message in messages {
+                error!(file = %path.display(), error = message, "file refused: what was in force stays");
+            }
+        }
+        for (path, messages) in changed(&warnings, &self.warnings) {
+            for message in messages {
+                warn!(file = %path.display(), warning = message, "file taken");
+            }
+        }
+        if let Some(unlisted) = &snapshot.unlisted
+            && self.unlisted.as_ref() != Some(unlisted)
+        {
+            error!(error = unlisted, "rule files cannot be listed: what was in force stays");
+        }
+        self.unlisted.clone_from(&snapshot.unlisted);
+        self.present = snapshot.rules.keys().cloned().collect();
+        (self.rejected, self.warnings) = (rejected, warnings);
+    }
+
+    /// Takes note of what a publish did.
+    pub fn published(
+        &mut self,
+        published: &Published,
+        desired: &Desired,
+        admitted: &BTreeMap<DatabaseId, Candidate>,
+        snapshot: &Snapshot,
+    ) {
+        let done = Timestamp::now();
+        for (id, candidate) in admitted {
+            self.sources.insert(candidate.path.clone(), id.clone());
+        }
+        for (id, stamp) in &published.applied {
+            let observed = self.observed.entry(id.clone()).or_default();
+            if let Some(candidate) = admitted.get(id) {
+                let visible = snapshot.rules.get(&candidate.path).map_or(done, |seen| seen.visible_at);
+                observed.apply_ms = u64::try_from(milliseconds(visible, done)).ok();
+                observed.propagation_ms = Some(milliseconds(candidate.rules.generated_at, done));
+            }
+            let (apply_ms, generation) = (observed.apply_ms, stamp.generation);
+            info!(database = %id, revision = stamp.revision, generation, apply_ms, "in force");
+        }
+        for id in &published.removed {
+            self.observed.remove(id);
+            info!(database = %id, "removed: its endpoints stay closed");
+        }
+        let unresolved = desired.unresolved();
+        for id in desired.databases.keys() {
+            let observed = self.observed.entry(id.clone()).or_default();
+            let unresolved = unresolved.get(id).map(|ranges| {
+                let ranges: Vec<&str> = ranges.iter().map(RangeId::as_str).collect();
+                format!("managed range not there: {}", ranges.join(", "))
+            });
+            let uncounted = published.uncounted.get(id).map(|rules| {
+                format!("{rules} rules are counted on the default line: no line of this host is free")
+            });
+            let failed = published.failed.get(id).map(|error| format!("{error:#}"));
+            let problem = failed.or(unresolved).or(uncounted);
+            if let Some(problem) = &problem
+                && observed.problem.as_ref() != Some(problem)
+            {
+                error!(database = %id, error = problem, "not wholly in force");
+            }
+            observed.state = if problem.is_some() { DatabaseState::Degraded } else { DatabaseState::Applied };
+            observed.problem = problem;
+        }
+        let errors: Vec<String> = published.errors.iter().map(|error| format!("{error:#}")).collect();
+        for message in errors.iter().filter(|message| !self.errors.contains(message)) {
+            error!(error = message, "publish is not finished");
+        }
+        self.errors = errors;
+    }
+
+    /// Writes `status.json` when something is new in it, counters aside.
+    pub fn write<'a>(
+        &mut self,
+        mut status: Status,
+        live: &Live,
+        interfaces: impl Iterator<Item = &'a String>,
+    ) {
+        status.agent = Some(self.agent.clone());
+        status.rejected_files = self
+            .rejected
+            .iter()
+            .map(|(path, errors)| RejectedFile { path: path.display().to_string(), errors: errors.clone() })
+            .collect();
+        status.errors = self.unlisted.iter().chain(&self.errors).cloned().collect();
+        status.errors.extend(interfaces.cloned());
+        status.observe(&self.states(live));
+        status.counters.clear();
+        if self.written.as_ref() == Some(&status) {
+            return;
+        }
+        let write = || replace(&self.path, &serde_json::to_vec_pretty(&status)?);
+        match write() {
+            Ok(()) => self.written = Some(status),
+            Err(error) => error!(error = format!("{error:#}"), "status cannot be written"),
+        }
+    }
+
+    /// How each live database stands, its file considered.
+    fn states(&self, live: &Live) -> BTreeMap<String, Observed> {
+        let mut states = BTreeMap::new();
+        for database in live.databases.values() {
+            let mut observed = self.observed.get(&database.id).cloned().unwrap_or_default();
+            let files: Vec<&PathBuf> =
+                self.sources.iter().filter(|(_, id)| **id == database.id).map(|(path, _)| path).collect();
+            let refused = files.iter().find_map(|path| self.rejected.get(*path));
+            if let Some(errors) = refused {
+                observed.state = DatabaseState::Rejected;
+                observed.problem = errors.first().cloned();
+            } else if !files.iter().any(|path| self.present.contains(*path)) {
+                observed.state = DatabaseState::Orphaned;
+                observed.problem = Some("no file that is in order names it".to_owned());
+            }
+            states.insert(database.id.to_string(), observed);
+        }
+        states
+    }
+}
+
+fn changed<'a>(
+    now: &'a Messages,
+    before: &'a Messages,
+) -> impl Iterator<Item = (&'a PathBuf, &'a Vec<String>)> {
+    now.iter().filter(|(path, messages)| before.get(*path) != Some(messages))
+}
+
+fn milliseconds(from: Timestamp, to: Timestamp) -> i64 {
+    i64::try_from(to.duration_since(from).as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,73 @@
+//! What the kernel says, as `status` reports it.
+
+use anyhow::Result;
+use firewall_common::Reason;
+
+use crate::bpf::{Attached, InterfaceLink, Kernel, Pins, Probe, links};
+use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status};
+use crate::sync::{Claim, Live, digest};
+
+/// Interfaces, databases and counters as the kernel holds them.
+///
+/// # Errors
+/// When a pin or a counter cannot be read.
+pub fn report(pins: &Pins, kernel: &Kernel, live: &Live, program: &Probe) -> Result<Status> {
+    let (id, tag) = (program.id()?, program.tag()?);
+    Ok(Status {
+        interfaces: links(pins)?.into_iter().map(|link| interface(link, id, &tag)).collect(),
+        databases: databases(live),
+        counters: Reason::ALL.into_iter().map(|reason| counter(kernel, reason)).collect::<Result<_>>()?,
+        ..Status::default()
+    })
+}
+
+fn interface(link: InterfaceLink, ours: u32, tag: &str) -> InterfaceStatus {
+    InterfaceStatus {
+        name: link.interface,
+        mode: link.mode.map_or("gone", Attached::name).to_owned(),
+        link_id: link.link,
+        program_id: link.program,
+        program_tag: if link.program == ours { tag.to_owned() } else { String::new() },
+    }
+}
+
+fn databases(live: &Live) -> Vec<DatabaseStatus> {
+    let mut databases: Vec<DatabaseStatus> = live
+        .databases
+        .iter()
+        .map(|(slot, database)| {
+            let endpoints = live.table.endpoints.iter().filter_map(|(target, claim)| match claim {
+                Claim::Open { slot: owner, .. } if owner == slot => Some(target.to_string()),
+                Claim::Open { .. } | Claim::Closed => None,
+            });
+            DatabaseStatus {
+                database_id: database.id.to_string(),
+                name: database.name.clone(),
+                state: DatabaseState::Applied,
+                revision: database.stamp.as_ref().map(|stamp| stamp.revision),
+                generation: database.stamp.as_ref().map(|stamp| stamp.generation),
+                applied_at: database.stamp.as_ref().map(|stamp| stamp.applied_at),
+                digest: hex(&digest(&database.sources)),
+                endpoints: endpoints.collect(),
+                prefixes: database.sources.len(),
+                ..DatabaseStatus::default()
+            }
+        })
+        .collect();
+    databases.sort_by(|a, b| a.database_id.cmp(&b.database_id));
+    databases
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn counter(kernel: &Kernel, reason: Reason) -> Result<ReasonCounter> {
+    let tally = kernel.reason(reason)?;
+    Ok(ReasonCounter {
+        reason: reason.name().to_owned(),
+        verdict: if reason.passes() { "pass" } else { "drop" }.to_owned(),
+        packets: tally.packets,
+        bytes: tally.bytes,
+    })
+}

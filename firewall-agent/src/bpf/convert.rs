@@ -1,0 +1,193 @@
+//! Human ⇄ kernel: the one place where domain values become map keys and values, and back.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::lpm_trie::Key;
+use firewall_common::{
+    ANY_FAMILY, Address, ENFORCE, Endpoint, EndpointKey, IPV4, IPV6, MEMBER_ROW, MONITOR, NO_RULE,
+    RuleRecord, TOMBSTONE,
+};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::{
+    rules::{Mode, Protocol},
+    sync::{Claim, Line, LineKind, Target},
+};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// An address family's prefix, as a trie key.
+pub(super) trait Prefix: Copy + Ord {
+    type Words: aya::Pod;
+
+    fn to_key(self) -> Key<Self::Words>;
+    /// Fails when the length is out of bounds.
+    fn from_key(key: Key<Self::Words>) -> Result<Self>;
+}
+
+impl Prefix for Ipv4Net {
+    type Words = [u32; 1];
+
+    fn to_key(self) -> Key<[u32; 1]> {
+        Key::new(u32::from(self.prefix_len()), [u32::from_ne_bytes(self.network().octets())])
+    }
+
+    fn from_key(key: Key<[u32; 1]>) -> Result<Self> {
+        let [word] = key.data();
+        Ok(Self::new(Ipv4Addr::from(word.to_ne_bytes()), u8::try_from(key.prefix_len())?)?)
+    }
+}
+
+impl Prefix for Ipv6Net {
+    type Words = [u32; 4];
+
+    fn to_key(self) -> Key<[u32; 4]> {
+        Key::new(u32::from(self.prefix_len()), words(self.network()))
+    }
+
+    fn from_key(key: Key<[u32; 4]>) -> Result<Self> {
+        Ok(Self::new(v6(key.data()), u8::try_from(key.prefix_len())?)?)
+    }
+}
+
+pub(super) fn target_to_key(target: &Target) -> EndpointKey {
+    let (address, family) = address_to_key(target.address);
+    let protocol = match target.protocol {
+        Protocol::Tcp => TCP,
+        Protocol::Udp => UDP,
+    };
+    EndpointKey { address, port: target.port.to_be(), protocol, family }
+}
+
+/// The key of a member row; `row` counts from 0.
+pub(super) fn member_to_key(address: Option<IpAddr>, row: u16) -> EndpointKey {
+    let (address, family) = address_to_key(address);
+    EndpointKey { address, port: row, protocol: MEMBER_ROW, family }
+}
+
+/// The two kinds of rows of the endpoint table.
+pub(super) enum Row {
+    Endpoint(Target),
+    /// A member row of an address, or (`None`) of every other address.
+    Member(Option<IpAddr>),
+}
+
+pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
+    let address = match key.family {
+        ANY_FAMILY => None,
+        IPV4 => Some(IpAddr::V4(Ipv4Addr::from(key.address[0].to_ne_bytes()))),
+        IPV6 => Some(IpAddr::V6(v6(key.address))),
+        other => bail!("endpoint table: address family {other} is none of 0, 4, 6"),
+    };
+    let protocol = match key.protocol {
+        MEMBER_ROW => return Ok(Row::Member(address)),
+        TCP => Protocol::Tcp,
+        UDP => Protocol::Udp,
+        other => bail!("endpoint table: protocol {other} is none of 0, 6, 17"),
+    };
+    Ok(Row::Endpoint(Target { address, port: u16::from_be(key.port), protocol }))
+}
+
+pub(super) fn claim_to_value(claim: &Claim) -> Endpoint {
+    match *claim {
+        Claim::Open { slot, mode, default_line } => {
+            Endpoint { slot, mode: mode_to_value(mode), default_line }
+        }
+        Claim::Closed => Endpoint { slot: 0, mode: TOMBSTONE, default_line: NO_RULE },
+    }
+}
+
+pub(super) fn claim_from_value(value: &Endpoint) -> Result<Claim> {
+    let mode = match value.mode {
+        ENFORCE => Mode::Enforce,
+        MONITOR => Mode::Monitor,
+        TOMBSTONE => return Ok(Claim::Closed),
+        other => bail!("endpoint table: mode {other} is none of 0, 1, 2"),
+    };
+    Ok(Claim::Open { slot: value.slot, mode, default_line: value.default_line })
+}
+
+const LINE_DEFAULT: u32 = 0;
+const LINE_CUSTOM: u32 = 1;
+const LINE_MANAGED: u32 = 2;
+const LINE_INTERNAL: u32 = 3;
+
+pub(super) fn line_to_record(line: &Line) -> RuleRecord {
+    let (kind, range) = match &line.kind {
+        LineKind::Default => (LINE_DEFAULT, ""),
+        LineKind::Custom => (LINE_CUSTOM, ""),
+        LineKind::Managed(range) => (LINE_MANAGED, range.as_str()),
+        LineKind::Internal => (LINE_INTERNAL, ""),
+    };
+    RuleRecord {
+        database: line.database,
+        kind,
+        id: text_to_bytes(&line.id),
+        range: text_to_bytes(range),
+        label: text_to_bytes(&line.label),
+    }
+}
+
+pub(super) fn line_from_record(record: &RuleRecord) -> Result<Line> {
+    let kind = match record.kind {
+        LINE_DEFAULT => LineKind::Default,
+        LINE_CUSTOM => LineKind::Custom,
+        LINE_MANAGED => LineKind::Managed(text_from_bytes(&record.range)?),
+        LINE_INTERNAL => LineKind::Internal,
+        other => bail!("rule record: kind {other} is none of 0, 1, 2, 3"),
+    };
+    Ok(Line {
+        database: record.database,
+        kind,
+        id: text_from_bytes(&record.id)?,
+        label: text_from_bytes(&record.label)?,
+    })
+}
+
+/// Cut at a character when too long, filled up with zeros.
+pub(super) fn text_to_bytes<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let length = text.floor_char_boundary(N);
+    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+    bytes
+}
+
+pub(super) fn text_from_bytes(bytes: &[u8]) -> Result<String> {
+    let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let text = std::str::from_utf8(&bytes[..length]).context("record: a text is not UTF-8")?;
+    Ok(text.to_owned())
+}
+
+fn mode_to_value(mode: Mode) -> u32 {
+    match mode {
+        Mode::Enforce => ENFORCE,
+        Mode::Monitor => MONITOR,
+    }
+}
+
+fn address_to_key(address: Option<IpAddr>) -> (Address, u8) {
+    match address {
+        None => ([0; 4], ANY_FAMILY),
+        Some(IpAddr::V4(address)) => ([u32::from_ne_bytes(address.octets()), 0, 0, 0], IPV4),
+        Some(IpAddr::V6(address)) => (words(address), IPV6),
+    }
+}
+
+fn words(address: Ipv6Addr) -> Address {
+    let octets = address.octets();
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    words
+}
+
+fn v6(words: Address) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    for (bytes, word) in octets.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *bytes = word.to_ne_bytes();
+    }
+    Ipv6Addr::from(octets)
+}

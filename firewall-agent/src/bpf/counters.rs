@@ -1,0 +1,78 @@
+//! The counters, summed over the CPUs.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
+use firewall_common::{Hits, Reason, Tally, names};
+use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
+
+use super::{pins::Pins, plain::Plain, shape};
+use crate::sync::RuleSlot;
+
+pub(super) struct Counters {
+    reasons: PerCpuArray<MapData, Plain<Tally>>,
+    hits: PerCpuArray<MapData, Plain<Hits>>,
+}
+
+/// What was counted on a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LineHits {
+    pub packets: u64,
+    /// Whole frames.
+    pub bytes: u64,
+    pub last: Option<Timestamp>,
+}
+
+impl Counters {
+    pub fn open(pins: &Pins) -> Result<Self> {
+        let per_cpu = |name| Ok::<_, anyhow::Error>(Map::PerCpuArray(shape::open(pins, name)?));
+        Ok(Self {
+            reasons: PerCpuArray::try_from(per_cpu(names::REASONS)?)?,
+            hits: PerCpuArray::try_from(per_cpu(names::RULE_HITS)?)?,
+        })
+    }
+
+    /// Number of rule slots.
+    pub fn lines(&self) -> u32 {
+        self.hits.len()
+    }
+
+    pub fn reason(&self, reason: Reason) -> Result<Tally> {
+        let values = self
+            .reasons
+            .get(&(reason as u32), 0)
+            .with_context(|| format!("counter of {}: cannot be read", reason.name()))?;
+        Ok(values.iter().fold(Tally::default(), |sum, Plain(one)| Tally {
+            packets: sum.packets + one.packets,
+            bytes: sum.bytes + one.bytes,
+        }))
+    }
+
+    pub fn line(&self, slot: RuleSlot) -> Result<LineHits> {
+        let values =
+            self.hits.get(&slot, 0).with_context(|| format!("counter of line {slot}: cannot be read"))?;
+        let sum = values.iter().fold(Hits::default(), |sum, Plain(one)| Hits {
+            packets: sum.packets + one.packets,
+            bytes: sum.bytes + one.bytes,
+            last_seen: sum.last_seen.max(one.last_seen),
+        });
+        let last = if sum.last_seen == 0 { None } else { Some(wall_clock(sum.last_seen)?) };
+        Ok(LineHits { packets: sum.packets, bytes: sum.bytes, last })
+    }
+
+    /// Sets a line's counter to zero, on every CPU.
+    pub fn reset(&mut self, slot: RuleSlot) -> Result<()> {
+        let cpus = aya::util::nr_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))?;
+        let zeros = PerCpuValues::try_from(vec![Plain(Hits::default()); cpus])?;
+        self.hits.set(slot, zeros, 0).with_context(|| format!("counter of line {slot}: cannot be reset"))
+    }
+}
+
+/// When a reading of `CLOCK_MONOTONIC`, in nanoseconds, was.
+fn wall_clock(monotonic: u64) -> Result<Timestamp> {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+    let ago = now.saturating_sub(Duration::from_nanos(monotonic));
+    Ok(Timestamp::now().checked_sub(jiff::SignedDuration::try_from(ago)?)?)
+}

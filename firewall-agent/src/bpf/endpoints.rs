@@ -1,0 +1,127 @@
+//! The endpoint table: one hash map, replaced whole.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{HashMap, Map, MapData};
+use aya_obj::generated::{BPF_F_RDONLY_PROG, bpf_map_type::BPF_MAP_TYPE_HASH};
+use firewall_common::{Endpoint, EndpointKey, MAX_MEMBERS, names};
+
+use super::{
+    convert::{Row, claim_from_value, claim_to_value, member_to_key, row_from_key, target_to_key},
+    inner::{Blueprint, Outer},
+    pins::Pins,
+    plain::Plain,
+};
+use crate::sync::{Claim, Table};
+
+type TableMap = HashMap<MapData, Plain<EndpointKey>, Plain<Endpoint>>;
+type Rows = BTreeMap<EndpointKey, Endpoint>;
+
+/// The only slot of the outer map, and the start of the pins' names.
+const SLOT: u32 = 0;
+const PINNED_AS: &str = "table-";
+
+pub(super) struct EndpointTable {
+    outer: Outer,
+}
+
+impl EndpointTable {
+    pub fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self { outer: Outer::open(pins, names::ENDPOINTS, pins.endpoints())? })
+    }
+
+    /// The live table; empty before the first publish.
+    ///
+    /// # Errors
+    /// When a table is published and its pin is gone: what it holds can then not be known.
+    pub fn read(&self) -> Result<Table> {
+        if self.outer.live_id(SLOT)?.is_none() {
+            return Ok(Table::default());
+        }
+        let live = self.outer.live(SLOT, PINNED_AS)?.context("endpoint table: its pin is gone")?;
+        let mut table = Table::default();
+        for (key, value) in read(live)? {
+            let claim = claim_from_value(&value)?;
+            match row_from_key(&key)? {
+                Row::Endpoint(target) => {
+                    table.endpoints.insert(target, claim);
+                }
+                Row::Member(address) => {
+                    let members = table.members.entry(address).or_default();
+                    match claim {
+                        Claim::Closed => members.closed = true,
+                        Claim::Open { slot, mode, default_line } => {
+                            members.databases.insert((mode, slot, default_line));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    pub fn publish(&mut self, table: &Table) -> Result<()> {
+        let rows = rows(table)?;
+        let blueprint = Blueprint {
+            kind: BPF_MAP_TYPE_HASH,
+            key: size_of::<EndpointKey>(),
+            value: size_of::<Endpoint>(),
+            flags: BPF_F_RDONLY_PROG,
+        };
+        // Map ids only grow, so this number is new.
+        let number = self.outer.live_id(SLOT)?.map_or(1, |id| u64::from(id) + 1);
+        let built = self.outer.build((PINNED_AS, number), &blueprint, &rows, fill, read)?;
+        self.outer.publish(SLOT, PINNED_AS, built)
+    }
+
+    pub fn sweep(&self) {
+        self.outer.sweep(SLOT, PINNED_AS);
+    }
+}
+
+/// Endpoint rows and member rows.
+fn rows(table: &Table) -> Result<Rows> {
+    let mut rows: Rows = table
+        .endpoints
+        .iter()
+        .map(|(target, claim)| (target_to_key(target), claim_to_value(claim)))
+        .collect();
+    for (address, members) in &table.members {
+        let databases = members.databases.len();
+        ensure!(
+            databases <= MAX_MEMBERS as usize,
+            "{}: {databases} databases share the address, at most {MAX_MEMBERS} can",
+            address.map_or_else(|| "every address".to_owned(), |address| address.to_string()),
+        );
+        let tombstone = members.closed.then_some(Claim::Closed);
+        let open = members.databases.iter().map(|&(mode, slot, default_line)| Claim::Open {
+            slot,
+            mode,
+            default_line,
+        });
+        for (row, claim) in (0..).zip(tombstone.into_iter().chain(open)) {
+            rows.insert(member_to_key(*address, row), claim_to_value(&claim));
+        }
+    }
+    Ok(rows)
+}
+
+fn fill(map: MapData, rows: &Rows) -> Result<()> {
+    let mut table = TableMap::try_from(Map::from_map_data(map)?)?;
+    for (key, value) in rows {
+        table.insert(Plain(*key), Plain(*value), 0)?;
+    }
+    Ok(())
+}
+
+fn read(map: MapData) -> Result<Rows> {
+    let table = TableMap::try_from(Map::from_map_data(map)?)?;
+    table
+        .iter()
+        .map(|row| {
+            let (Plain(key), Plain(value)) = row?;
+            Ok((key, value))
+        })
+        .collect()
+}

@@ -1,0 +1,180 @@
+//! Inner maps: built aside, read back, frozen, pinned, then published with one pointer update.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError};
+use aya_obj::generated::bpf_map_type;
+use tracing::warn;
+
+use super::{
+    pins::{Pins, entries, unpin},
+    shape, syscall,
+};
+
+/// An outer array of maps: its slots by map id for reading, and for publishing.
+pub(super) struct Outer {
+    ids: Array<MapData, u32>,
+    slots: ArrayOfMaps<MapData, MapData>,
+    /// Where the inner maps are pinned.
+    dir: PathBuf,
+}
+
+/// An inner map that is not published yet.
+pub(super) struct Built {
+    map: MapData,
+    pub id: u32,
+}
+
+/// How an inner map is made.
+pub(super) struct Blueprint {
+    pub kind: bpf_map_type,
+    pub key: usize,
+    pub value: usize,
+    pub flags: u32,
+}
+
+impl Outer {
+    pub fn open(pins: &Pins, name: &str, dir: PathBuf) -> Result<Self> {
+        // Seen as a plain array, a slot reads as the inner map's id; opening a map by its id would take CAP_SYS_ADMIN.
+        let ids = Array::try_from(Map::Array(shape::open(pins, name)?))?;
+        let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(shape::open(pins, name)?))?;
+        Ok(Self { ids, slots, dir })
+    }
+
+    /// Number of slots.
+    pub fn len(&self) -> u32 {
+        self.slots.len()
+    }
+
+    /// Id of the published map.
+    pub fn live_id(&self, slot: u32) -> Result<Option<u32>> {
+        match self.ids.get(&slot, 0) {
+            Ok(id) => Ok(Some(id)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => {
+                Err(error).with_context(|| format!("slot {slot} of {}: cannot be read", self.dir.display()))
+            }
+        }
+    }
+
+    /// The published map of a slot, opened by its pin; `None` when the slot is empty or the pin is gone.
+    pub fn live(&self, slot: u32, pinned_as: &str) -> Result<Option<MapData>> {
+        loop {
+            let Some(id) = self.live_id(slot)? else { return Ok(None) };
+            for path in self.pinned(pinned_as)? {
+                if let Some(map) = open(&path)?
+                    && map.info()?.id() == id
+                {
+                    return Ok(Some(map));
+                }
+            }
+            // Another process may have published, and unpinned this one, since the id was read.
+            if self.live_id(slot)? == Some(id) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Makes `built` the live map of a slot: when this returns, no packet sees the old one any more. Its pin goes.
+    pub fn publish(&mut self, slot: u32, pinned_as: &str, built: Built) -> Result<()> {
+        self.slots
+            .set(slot, &built.map, 0)
+            .with_context(|| format!("slot {slot} of {}: cannot be published", self.dir.display()))?;
+        self.sweep(slot, pinned_as);
+        Ok(())
+    }
+
+    /// Removes the pins that belong to no published map. A pin that stays is tried again with the next publish; it
+    /// changes nothing that is live, so it is no failure.
+    pub fn sweep(&self, slot: u32, pinned_as: &str) {
+        let sweep = || -> Result<()> {
+            let live = self.live_id(slot)?;
+            for path in self.pinned(pinned_as)? {
+                if let Some(map) = open(&path)?
+                    && Some(map.info()?.id()) != live
+                {
+                    unpin(&path)?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = sweep() {
+            warn!(error = format!("{error:#}"), "a map that is not in force stays pinned");
+        }
+    }
+
+    /// The highest number that any map here is pinned with.
+    pub fn highest_number(&self) -> Result<u64> {
+        let numbers = entries(&self.dir)?;
+        let number = |path: &PathBuf| path.file_name()?.to_str()?.rsplit_once('-')?.1.parse().ok();
+        Ok(numbers.iter().filter_map(number).max().unwrap_or(0))
+    }
+
+    /// Pins of a slot: `<pinned_as><number>`.
+    fn pinned(&self, pinned_as: &str) -> Result<Vec<PathBuf>> {
+        let mut paths = entries(&self.dir)?;
+        paths.retain(|path| {
+            path.file_name()
+                .and_then(|name| name.to_str()?.strip_prefix(pinned_as))
+                .is_some_and(|number| number.parse::<u64>().is_ok())
+        });
+        Ok(paths)
+    }
+
+    /// Builds an inner map of exactly `rows` and pins it as `<pinned_as><number>`. `fill` writes the rows, `read`
+    /// gives back what the kernel holds.
+    pub fn build<K: Ord + Debug, V: PartialEq + Debug>(
+        &self,
+        (pinned_as, number): (&str, u64),
+        blueprint: &Blueprint,
+        rows: &BTreeMap<K, V>,
+        fill: impl FnOnce(MapData, &BTreeMap<K, V>) -> Result<()>,
+        read: impl FnOnce(MapData) -> Result<BTreeMap<K, V>>,
+    ) -> Result<Built> {
+        let path = self.dir.join(format!("{pinned_as}{number}"));
+        let size = u32::try_from(rows.len().max(1))?;
+        let template = aya_obj::Map::new_from_params(
+            blueprint.kind as u32,
+            u32::try_from(blueprint.key)?,
+            u32::try_from(blueprint.value)?,
+            size,
+            blueprint.flags,
+        );
+        let map = MapData::create(template, "firewall_inner", None)
+            .with_context(|| format!("{}: cannot be made with {size} entries", path.display()))?;
+        fill(share(&map)?, rows).with_context(|| format!("{}: cannot be filled", path.display()))?;
+        let found = read(share(&map)?).with_context(|| format!("{}: cannot be read back", path.display()))?;
+        ensure!(found == *rows, "{}: reads back other than it was written", path.display());
+        syscall::freeze(map.fd().as_fd()).with_context(|| format!("{}: cannot be frozen", path.display()))?;
+        pin(&map, &path)?;
+        let id = map.info()?.id();
+        Ok(Built { map, id })
+    }
+}
+
+/// Opens a pin; `None` when it is gone.
+fn open(path: &Path) -> Result<Option<MapData>> {
+    match MapData::from_pin(path) {
+        Ok(map) => Ok(Some(map)),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{}: cannot be opened", path.display())),
+    }
+}
+
+/// A second handle to the same map.
+fn share(map: &MapData) -> Result<MapData> {
+    Ok(MapData::from_fd(map.fd().as_fd().try_clone_to_owned()?)?)
+}
+
+fn pin(map: &MapData, path: &Path) -> Result<()> {
+    // A pin left by a publish that was cut off; a live map has another number, since numbers only grow.
+    unpin(path)?;
+    map.pin(path).with_context(|| format!("{}: cannot be pinned", path.display()))
+}

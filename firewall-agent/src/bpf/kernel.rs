@@ -1,0 +1,164 @@
+//! All pinned maps together: what is in force, and the way to change it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use firewall_common::{Reason, Tally, names};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::{
+    counters::{Counters, LineHits},
+    endpoints::EndpointTable,
+    pins::Pins,
+    ports::PortFilter,
+    records::Records,
+    sources::SourceTries,
+    stamps::{self, TrieIds},
+};
+use crate::sync::{DataPlane, Database, Families, Line, Live, Ports, RuleSlot, Slot, Sources, Table};
+
+/// The maps of this layout, opened by their pins and checked. Holds no program and no link.
+pub struct Kernel {
+    ports: PortFilter,
+    endpoints: EndpointTable,
+    v4: SourceTries,
+    v6: SourceTries,
+    counters: Counters,
+    records: Records,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("databases", &self.v4.capacity()).finish_non_exhaustive()
+    }
+}
+
+impl Kernel {
+    /// Opens what an agent pinned below `bpffs_dir`.
+    ///
+    /// # Errors
+    /// When nothing is pinned there, it may not be opened, or a map has another shape.
+    pub fn open(bpffs_dir: &Path) -> Result<Self> {
+        let pins = Pins::new(bpffs_dir);
+        pins.expect()?;
+        Ok(Self {
+            ports: PortFilter::open(&pins)?,
+            endpoints: EndpointTable::open(&pins)?,
+            v4: SourceTries::open(&pins, names::SOURCES_V4, "v4")?,
+            v6: SourceTries::open(&pins, names::SOURCES_V6, "v6")?,
+            counters: Counters::open(&pins)?,
+            records: Records::open(&pins)?,
+        })
+    }
+
+    /// Reads back everything that is in force.
+    ///
+    /// # Errors
+    /// When a map cannot be read, or holds what no agent writes.
+    pub fn live(&self) -> Result<Live> {
+        let mut live =
+            Live { table: self.endpoints.read()?, lines: self.records.lines()?, ..Live::default() };
+        (live.claimed, live.guarded) = self.ports.read()?;
+        live.generation = self.v4.highest_number()?.max(self.v6.highest_number()?);
+        for slot in self.records.slots()? {
+            if let Some((generation, database)) = self.database(slot)? {
+                live.generation = live.generation.max(generation);
+                live.databases.insert(slot, database);
+            }
+        }
+        Ok(live)
+    }
+
+    /// A database and the highest generation that its record knows of; `None` when it has left.
+    fn database(&self, slot: Slot) -> Result<Option<(u64, Database)>> {
+        loop {
+            let ids = self.trie_ids(slot)?;
+            let Some(record) = self.records.database(slot)? else { return Ok(None) };
+            let (v4, v6) = (self.v4.read::<Ipv4Net>(slot)?, self.v6.read::<Ipv6Net>(slot)?);
+            // A publish of another process in between would mix what belongs to two generations.
+            if self.trie_ids(slot)? != ids {
+                continue;
+            }
+            // A trie without a pin cannot be read: nobody may take it for empty, and both are replaced.
+            let known = (v4.is_some() || ids[0] == 0) && (v6.is_some() || ids[1] == 0);
+            let sources = Sources { v4: v4.unwrap_or_default(), v6: v6.unwrap_or_default() };
+            let mut database = stamps::database(&record, ids, sources)?;
+            database.stamp = database.stamp.filter(|_| known);
+            return Ok(Some((stamps::generation(&record), database)));
+        }
+    }
+
+    /// Removes the pins of maps that were built and never published, as far as they can be looked at.
+    pub fn sweep(&self) {
+        self.endpoints.sweep();
+        for slot in 0..self.v4.capacity() {
+            self.v4.sweep(slot);
+            self.v6.sweep(slot);
+        }
+    }
+
+    /// Packets and bytes with this reason, over all CPUs.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn reason(&self, reason: Reason) -> Result<Tally> {
+        self.counters.reason(reason)
+    }
+
+    /// What was counted on a line, over all CPUs.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn hits(&self, line: RuleSlot) -> Result<LineHits> {
+        self.counters.line(line)
+    }
+
+    fn trie_ids(&self, slot: Slot) -> Result<TrieIds> {
+        Ok([self.v4.live_id(slot)?.unwrap_or(0), self.v6.live_id(slot)?.unwrap_or(0)])
+    }
+}
+
+impl DataPlane for Kernel {
+    fn capacity(&self) -> (Slot, RuleSlot) {
+        (self.v4.capacity(), self.counters.lines())
+    }
+
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+        self.ports.write(claimed, guarded)
+    }
+
+    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
+        self.records.set_line(slot, line)
+    }
+
+    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+        self.counters.reset(slot)?;
+        self.records.remove_line(slot)
+    }
+
+    fn publish_sources(&mut self, slot: Slot, database: &Database, changed: Families) -> Result<()> {
+        let generation = database.stamp.as_ref().map_or(0, |stamp| stamp.generation);
+        let v4 = if changed.v4 { Some(self.v4.build(slot, generation, &database.sources.v4)?) } else { None };
+        let v6 = if changed.v6 { Some(self.v6.build(slot, generation, &database.sources.v6)?) } else { None };
+        let live = self.trie_ids(slot)?;
+        let ids =
+            [v4.as_ref().map_or(live[0], |built| built.id), v6.as_ref().map_or(live[1], |built| built.id)];
+        let before = self.records.database(slot)?;
+        self.records.set_database(slot, stamps::record(database, ids, before.as_ref(), live))?;
+        if let Some(built) = v4 {
+            self.v4.publish(slot, built)?;
+        }
+        if let Some(built) = v6 {
+            self.v6.publish(slot, built)?;
+        }
+        Ok(())
+    }
+
+    fn free_database(&mut self, slot: Slot) -> Result<()> {
+        self.records.remove_database(slot)
+    }
+
+    fn publish_table(&mut self, table: &Table) -> Result<()> {
+        self.endpoints.publish(table)
+    }
+}

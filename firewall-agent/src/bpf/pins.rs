@@ -1,0 +1,147 @@
+//! Where everything is pinned.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use firewall_common::names;
+
+/// The agent's directory on bpffs:
+///
+/// ```text
+/// <bpffs_dir>/v1/<MAP>                              maps of this layout
+/// <bpffs_dir>/v1/{firewall,twin}                    programs
+/// <bpffs_dir>/v1/sources/v4-<slot>-<generation>     published source tries
+/// <bpffs_dir>/v1/endpoints/<number>                 the published endpoint table
+/// <bpffs_dir>/links/<interface>                     attached links, of every layout
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    #[must_use]
+    pub fn new(bpffs_dir: &Path) -> Self {
+        Self { root: bpffs_dir.to_owned() }
+    }
+
+    /// Makes the directories.
+    ///
+    /// # Errors
+    /// When the directory is not on a bpffs, or not ours to write.
+    pub fn create(&self) -> Result<()> {
+        make_dir(&self.root)?;
+        let kind = nix::sys::statfs::statfs(&self.root)
+            .with_context(|| format!("{}: cannot be looked at", self.root.display()))?
+            .filesystem_type();
+        if kind != nix::sys::statfs::BPF_FS_MAGIC {
+            bail!(
+                "{}: not on a bpffs: mount one there, as in `mount -t bpf bpf /sys/fs/bpf`",
+                self.root.display()
+            );
+        }
+        for dir in [self.layout(), self.sources(), self.endpoints(), self.links()] {
+            make_dir(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Becomes the only agent that writes here, as long as the returned handle lives.
+    ///
+    /// # Errors
+    /// When another agent is it.
+    pub fn own(&self) -> Result<File> {
+        let dir =
+            File::open(&self.root).with_context(|| format!("{}: cannot be opened", self.root.display()))?;
+        match dir.try_lock() {
+            Ok(()) => Ok(dir),
+            Err(TryLockError::WouldBlock) => bail!("{}: another agent owns it", self.root.display()),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{}: cannot be locked", self.root.display()))
+            }
+        }
+    }
+
+    /// Fails unless an agent of this layout was here.
+    ///
+    /// # Errors
+    /// When nothing is pinned, or it cannot be reached.
+    pub fn expect(&self) -> Result<()> {
+        let present = self
+            .map(names::ENDPOINTS)
+            .try_exists()
+            .with_context(|| format!("{}: cannot be looked at", self.layout().display()))?;
+        ensure!(
+            present,
+            "{}: nothing is pinned here: the agent has not run on this host",
+            self.layout().display()
+        );
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.layout().join(name)
+    }
+
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.layout().join(name)
+    }
+
+    #[must_use]
+    pub fn layout(&self) -> PathBuf {
+        self.root.join(names::LAYOUT)
+    }
+
+    #[must_use]
+    pub fn sources(&self) -> PathBuf {
+        self.layout().join("sources")
+    }
+
+    #[must_use]
+    pub fn endpoints(&self) -> PathBuf {
+        self.layout().join("endpoints")
+    }
+
+    #[must_use]
+    pub fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    #[must_use]
+    pub fn link(&self, interface: &str) -> PathBuf {
+        self.links().join(interface)
+    }
+}
+
+/// Paths in a directory, in the order of their names.
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let read = || -> io::Result<Vec<PathBuf>> { fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect() };
+    let mut paths = read().with_context(|| format!("{}: cannot be read", dir.display()))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Removes a pin; what it named lives on for as long as the kernel uses it.
+pub(super) fn unpin(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}: cannot be unpinned", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("{}: cannot be made", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}

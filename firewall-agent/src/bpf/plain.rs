@@ -1,0 +1,20 @@
+//! The shared types as plain bytes, which is how aya moves them.
+
+use firewall_common::{DatabaseRecord, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, Tally};
+
+/// A map key or value of firewall-common.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Plain<T>(pub T);
+
+macro_rules! plain {
+    ($($shared:ty),+ $(,)?) => {
+        $(
+            // SAFETY: `#[repr(C)]` integers without padding (sizes asserted in firewall-common): every bit pattern
+            // is a value, and every byte is initialised.
+            unsafe impl aya::Pod for Plain<$shared> {}
+        )+
+    };
+}
+
+plain!(DatabaseRecord, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, Tally);

@@ -1,0 +1,52 @@
+//! The ports at which anything is decided at all.
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, Map, MapData};
+use firewall_common::{PORT_WORDS, PortWord, names};
+
+use super::{pins::Pins, plain::Plain, shape};
+use crate::sync::Ports;
+
+pub(super) struct PortFilter {
+    words: Array<MapData, Plain<PortWord>>,
+}
+
+impl PortFilter {
+    pub fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self { words: Array::try_from(Map::Array(shape::open(pins, names::PORTS)?))? })
+    }
+
+    /// The claimed and the guarded ports.
+    pub fn read(&self) -> Result<(Ports, Ports)> {
+        let (mut claimed, mut guarded) = (Ports::new(), Ports::new());
+        for number in 0..PORT_WORDS {
+            let Plain(word) = self.words.get(&number, 0).context("ports: cannot be read")?;
+            let ports = |bits: u64| {
+                (0..64u32)
+                    .filter(move |bit| bits >> bit & 1 == 1)
+                    .filter_map(move |bit| u16::try_from(number * 64 + bit).ok())
+            };
+            claimed.extend(ports(word.claimed));
+            guarded.extend(ports(word.guarded));
+        }
+        Ok((claimed, guarded))
+    }
+
+    /// Writes the words that differ. A bit is one port's, so a packet in between sees each port's old or new state.
+    pub fn write(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+        for number in 0..PORT_WORDS {
+            let word = PortWord { claimed: bits(claimed, number), guarded: bits(guarded, number) };
+            let Plain(now) = self.words.get(&number, 0).context("ports: cannot be read")?;
+            if now != word {
+                self.words.set(number, Plain(word), 0).context("ports: cannot be written")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bits(ports: &Ports, number: u32) -> u64 {
+    (0..64u32)
+        .filter(|bit| u16::try_from(number * 64 + bit).is_ok_and(|port| ports.contains(&port)))
+        .fold(0, |bits, bit| bits | 1 << bit)
+}

@@ -1,0 +1,118 @@
+//! Running a pinned program on a packet of our own (`BPF_PROG_TEST_RUN`): packet in, verdict out.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use aya::{
+    TestRunOptions,
+    programs::{ProgramInfo, TestRun as _, Xdp},
+};
+use aya_obj::programs::XdpAttachType;
+use firewall_common::{Reason, names};
+
+use super::pins::Pins;
+use crate::sync::RuleSlot;
+
+/// A program that is pinned on this host. Takes no capability, only the right to open the pin.
+#[derive(Debug)]
+pub struct Probe {
+    name: &'static str,
+    program: Xdp,
+}
+
+/// What the twin says of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    pub reason: Reason,
+    /// The line that decided; 0 when none did.
+    pub line: RuleSlot,
+}
+
+impl Probe {
+    /// The twin: it has no effect and answers with reason and line.
+    ///
+    /// # Errors
+    /// When it is not pinned below `bpffs_dir` or may not be opened.
+    pub fn twin(bpffs_dir: &Path) -> Result<Self> {
+        Self::open(bpffs_dir, names::TWIN)
+    }
+
+    /// The attached program itself: running it moves its counters.
+    ///
+    /// # Errors
+    /// When it is not pinned below `bpffs_dir` or may not be opened.
+    pub fn firewall(bpffs_dir: &Path) -> Result<Self> {
+        Self::open(bpffs_dir, names::FIREWALL)
+    }
+
+    fn open(bpffs_dir: &Path, name: &'static str) -> Result<Self> {
+        let path = Pins::new(bpffs_dir).program(name);
+        let program = Xdp::from_pin(&path, XdpAttachType::Interface)
+            .with_context(|| format!("{}: cannot be opened", path.display()))?;
+        Ok(Self { name, program })
+    }
+
+    /// Runs the program on one frame (Ethernet header on, at least 14 bytes) and returns what it returned. With
+    /// `linear`, only so many bytes are in the linear part of the buffer, the rest in a fragment (Linux 5.18).
+    ///
+    /// # Errors
+    /// When the kernel refuses to run it.
+    pub fn run(&self, frame: &[u8], linear: Option<usize>) -> Result<u32> {
+        // struct xdp_md: data (length of the metadata), data_end (linear length), then four words that stay zero.
+        let context = linear.map(|linear| {
+            let mut context = [0u8; 24];
+            context[4..8].copy_from_slice(&u32::try_from(linear).unwrap_or(u32::MAX).to_ne_bytes());
+            context
+        });
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: context.as_ref().map(|context| context.as_slice()),
+            ..TestRunOptions::new()
+        };
+        let result = self.program.test_run(options).with_context(|| {
+            format!("program {}: cannot be run on a frame of {} bytes", self.name, frame.len())
+        })?;
+        Ok(result.return_value)
+    }
+
+    /// Asks the twin about one frame.
+    ///
+    /// # Errors
+    /// When the kernel refuses to run it, or it answers with a reason that this agent does not know.
+    pub fn ask(&self, frame: &[u8], linear: Option<usize>) -> Result<Answer> {
+        let answer = self.run(frame, linear)?;
+        let (reason, line) = Reason::from_answer(answer)
+            .with_context(|| format!("program {}: answers {answer:#x}, which names no reason", self.name))?;
+        Ok(Answer { reason, line })
+    }
+
+    /// Instructions that the verifier went through when the program was loaded (Linux 5.16).
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn verified_instructions(&self) -> Result<u32> {
+        self.info()?.verified_instruction_count().with_context(|| {
+            format!("program {}: the kernel does not count verified instructions", self.name)
+        })
+    }
+
+    /// The kernel's id of the program.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.info()?.id())
+    }
+
+    /// The kernel's digest of the program's instructions, 16 hex digits.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn tag(&self) -> Result<String> {
+        Ok(format!("{:016x}", self.info()?.tag().swap_bytes()))
+    }
+
+    fn info(&self) -> Result<ProgramInfo> {
+        self.program.info().with_context(|| format!("program {}: cannot be looked at", self.name))
+    }
+}

@@ -1,0 +1,83 @@
+//! Whose the slots are: kept in the kernel, so that they live exactly as long as what they describe.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use aya::maps::{HashMap, Map, MapData, MapError};
+use firewall_common::{DatabaseRecord, RuleRecord, names};
+
+use super::{
+    convert::{line_from_record, line_to_record},
+    pins::Pins,
+    plain::Plain,
+    shape,
+};
+use crate::sync::{Line, RuleSlot, Slot};
+
+pub(super) struct Records {
+    rules: HashMap<MapData, u32, Plain<RuleRecord>>,
+    databases: HashMap<MapData, u32, Plain<DatabaseRecord>>,
+}
+
+impl Records {
+    pub fn open(pins: &Pins) -> Result<Self> {
+        let hash = |name| Ok::<_, anyhow::Error>(Map::HashMap(shape::open(pins, name)?));
+        Ok(Self {
+            rules: HashMap::try_from(hash(names::RULES)?)?,
+            databases: HashMap::try_from(hash(names::DATABASES)?)?,
+        })
+    }
+
+    pub fn lines(&self) -> Result<BTreeMap<RuleSlot, Line>> {
+        self.rules
+            .iter()
+            .map(|row| {
+                let (slot, Plain(record)) = row.context("rule records: cannot be read")?;
+                Ok((slot, line_from_record(&record)?))
+            })
+            .collect()
+    }
+
+    pub fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
+        self.rules
+            .insert(slot, Plain(line_to_record(line)), 0)
+            .with_context(|| format!("rule record {slot}: cannot be written"))
+    }
+
+    pub fn remove_line(&mut self, slot: RuleSlot) -> Result<()> {
+        absent_is_fine(self.rules.remove(&slot))
+            .with_context(|| format!("rule record {slot}: cannot be removed"))
+    }
+
+    /// Slots that hold a database.
+    pub fn slots(&self) -> Result<Vec<Slot>> {
+        self.databases.keys().map(|slot| slot.context("database records: cannot be read")).collect()
+    }
+
+    pub fn database(&self, slot: Slot) -> Result<Option<DatabaseRecord>> {
+        match self.databases.get(&slot, 0) {
+            Ok(Plain(record)) => Ok(Some(record)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("database record {slot}: cannot be read")),
+        }
+    }
+
+    pub fn set_database(&mut self, slot: Slot, record: DatabaseRecord) -> Result<()> {
+        self.databases
+            .insert(slot, Plain(record), 0)
+            .with_context(|| format!("database record {slot}: cannot be written"))
+    }
+
+    pub fn remove_database(&mut self, slot: Slot) -> Result<()> {
+        absent_is_fine(self.databases.remove(&slot))
+            .with_context(|| format!("database record {slot}: cannot be removed"))
+    }
+}
+
+fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}

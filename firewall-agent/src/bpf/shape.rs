@@ -1,0 +1,67 @@
+//! What each pinned map must look like. aya adopts whatever is pinned: a map of another layout would be read out of
+//! bounds in this process, so its shape is compared first.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::{MapData, MapType};
+use firewall_common::{DatabaseRecord, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Tally, names};
+
+use super::pins::Pins;
+
+const NO_PREALLOC: u32 = aya_obj::generated::BPF_F_NO_PREALLOC;
+
+/// Type, sizes and flags of a map.
+struct Shape {
+    kind: MapType,
+    key: usize,
+    value: usize,
+    flags: u32,
+    /// `None`: chosen when the map is made.
+    entries: Option<u32>,
+}
+
+/// Opens a pinned map of firewall-common.
+///
+/// # Errors
+/// When it is not there, or has another shape.
+pub(super) fn open(pins: &Pins, name: &str) -> Result<MapData> {
+    let path = pins.map(name);
+    let map = MapData::from_pin(&path).with_context(|| format!("{}: cannot be opened", path.display()))?;
+    let info = map.info().with_context(|| format!("{}: cannot be looked at", path.display()))?;
+    let want = shape(name)?;
+    let compared = [
+        ("type", want.kind as u32, info.map_type()? as u32),
+        ("key size", u32::try_from(want.key)?, info.key_size()),
+        ("value size", u32::try_from(want.value)?, info.value_size()),
+        ("flags", want.flags, info.map_flags()),
+        ("number of entries", want.entries.unwrap_or(info.max_entries()), info.max_entries()),
+    ];
+    for (what, want, found) in compared {
+        ensure!(want == found, "{}: {what} is {found}, this agent needs {want}", path.display());
+    }
+    Ok(map)
+}
+
+fn shape(name: &str) -> Result<Shape> {
+    let outer = Shape { kind: MapType::ArrayOfMaps, key: 4, value: 4, flags: 0, entries: None };
+    Ok(match name {
+        names::PORTS => {
+            Shape { kind: MapType::Array, value: size_of::<PortWord>(), entries: Some(PORT_WORDS), ..outer }
+        }
+        names::ENDPOINTS => Shape { entries: Some(1), ..outer },
+        names::SOURCES_V4 | names::SOURCES_V6 => outer,
+        names::REASONS => Shape {
+            kind: MapType::PerCpuArray,
+            value: size_of::<Tally>(),
+            entries: Some(u32::try_from(Reason::ALL.len())?),
+            ..outer
+        },
+        names::RULE_HITS => Shape { kind: MapType::PerCpuArray, value: size_of::<Hits>(), ..outer },
+        names::RULES => {
+            Shape { kind: MapType::Hash, value: size_of::<RuleRecord>(), flags: NO_PREALLOC, ..outer }
+        }
+        names::DATABASES => {
+            Shape { kind: MapType::Hash, value: size_of::<DatabaseRecord>(), flags: NO_PREALLOC, ..outer }
+        }
+        other => bail!("{other}: not a map of this layout"),
+    })
+}

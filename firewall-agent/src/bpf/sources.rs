@@ -1,0 +1,93 @@
+//! The allow lists: one LPM trie per database and address family.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use aya::maps::{LpmTrie, Map, MapData, lpm_trie::Key};
+use aya_obj::generated::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, bpf_map_type::BPF_MAP_TYPE_LPM_TRIE};
+
+use super::{
+    convert::Prefix,
+    inner::{Blueprint, Built, Outer},
+    pins::Pins,
+};
+use crate::sync::{RuleSlot, Slot};
+
+type Trie<P> = LpmTrie<MapData, <P as Prefix>::Words, RuleSlot>;
+
+/// The tries of one address family.
+pub(super) struct SourceTries {
+    outer: Outer,
+    family: &'static str,
+}
+
+impl SourceTries {
+    pub fn open(pins: &Pins, name: &str, family: &'static str) -> Result<Self> {
+        Ok(Self { outer: Outer::open(pins, name, pins.sources())?, family })
+    }
+
+    /// Number of database slots.
+    pub fn capacity(&self) -> u32 {
+        self.outer.len()
+    }
+
+    /// Id of the live trie.
+    pub fn live_id(&self, slot: Slot) -> Result<Option<u32>> {
+        self.outer.live_id(slot)
+    }
+
+    /// The live trie's content; `None` when there is none, or its pin is gone.
+    pub fn read<P: Prefix>(&self, slot: Slot) -> Result<Option<BTreeMap<P, RuleSlot>>> {
+        self.outer.live(slot, &self.pinned_as(slot))?.map(read::<P>).transpose()
+    }
+
+    pub fn build<P: Prefix + std::fmt::Debug>(
+        &self,
+        slot: Slot,
+        generation: u64,
+        sources: &BTreeMap<P, RuleSlot>,
+    ) -> Result<Built> {
+        let blueprint = Blueprint {
+            kind: BPF_MAP_TYPE_LPM_TRIE,
+            key: size_of::<Key<P::Words>>(),
+            value: size_of::<RuleSlot>(),
+            flags: BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG,
+        };
+        self.outer.build((&self.pinned_as(slot), generation), &blueprint, sources, fill::<P>, read::<P>)
+    }
+
+    pub fn publish(&mut self, slot: Slot, built: Built) -> Result<()> {
+        self.outer.publish(slot, &self.pinned_as(slot), built)
+    }
+
+    pub fn sweep(&self, slot: Slot) {
+        self.outer.sweep(slot, &self.pinned_as(slot));
+    }
+
+    /// The highest generation that is pinned, over all slots and families.
+    pub fn highest_number(&self) -> Result<u64> {
+        self.outer.highest_number()
+    }
+
+    fn pinned_as(&self, slot: Slot) -> String {
+        format!("{}-{slot}-", self.family)
+    }
+}
+
+fn fill<P: Prefix>(map: MapData, sources: &BTreeMap<P, RuleSlot>) -> Result<()> {
+    let mut trie = Trie::<P>::try_from(Map::from_map_data(map)?)?;
+    for (prefix, rule) in sources {
+        trie.insert(&prefix.to_key(), rule, 0)?;
+    }
+    Ok(())
+}
+
+fn read<P: Prefix>(map: MapData) -> Result<BTreeMap<P, RuleSlot>> {
+    let trie = Trie::<P>::try_from(Map::from_map_data(map)?)?;
+    trie.iter()
+        .map(|row| {
+            let (key, rule) = row?;
+            Ok((P::from_key(key)?, rule))
+        })
+        .collect()
+}

@@ -1,0 +1,66 @@
+//! Database records: domain ⇄ kernel, and which of a record's two stamps is in force.
+
+use anyhow::{Context as _, Result};
+use firewall_common::{DatabaseRecord, Stamp as StampRecord};
+use jiff::Timestamp;
+
+use super::convert::{text_from_bytes, text_to_bytes};
+use crate::sync::{Database, Sources, Stamp};
+
+/// Kernel ids of a database's live tries; 0 where there is none.
+pub(super) type TrieIds = [u32; 2];
+
+/// The record to write before the tries of `ids` are published over those of `live`.
+pub(super) fn record(
+    database: &Database,
+    ids: TrieIds,
+    before: Option<&DatabaseRecord>,
+    live: TrieIds,
+) -> DatabaseRecord {
+    let newest = database.stamp.as_ref().map_or_else(StampRecord::default, |stamp| StampRecord {
+        revision: stamp.revision,
+        generation: stamp.generation,
+        applied_at: u64::try_from(stamp.applied_at.as_second()).unwrap_or(0),
+        tries: ids,
+        digest: stamp.digest,
+    });
+    DatabaseRecord {
+        id: text_to_bytes(&database.id.to_string()),
+        name: text_to_bytes(&database.name),
+        default_line: database.default_line,
+        reserved: 0,
+        newest,
+        previous: before.and_then(|before| in_force(before, live)).copied().unwrap_or_default(),
+    }
+}
+
+/// The database of a record, with the stamp that fits the live tries.
+pub(super) fn database(record: &DatabaseRecord, live: TrieIds, sources: Sources) -> Result<Database> {
+    let stamp = match in_force(record, live) {
+        None => None,
+        Some(stamp) => Some(Stamp {
+            revision: stamp.revision,
+            generation: stamp.generation,
+            applied_at: Timestamp::from_second(i64::try_from(stamp.applied_at)?)?,
+            digest: stamp.digest,
+        }),
+    };
+    let id = text_from_bytes(&record.id)?;
+    Ok(Database {
+        id: id.parse().with_context(|| format!("database record: id {id:?}"))?,
+        name: text_from_bytes(&record.name)?,
+        default_line: record.default_line,
+        floor: record.newest.revision.max(record.previous.revision),
+        stamp,
+        sources,
+    })
+}
+
+/// The highest generation that a record knows of.
+pub(super) fn generation(record: &DatabaseRecord) -> u64 {
+    record.newest.generation.max(record.previous.generation)
+}
+
+fn in_force(record: &DatabaseRecord, live: TrieIds) -> Option<&StampRecord> {
+    [&record.newest, &record.previous].into_iter().find(|stamp| stamp.generation != 0 && stamp.tries == live)
+}

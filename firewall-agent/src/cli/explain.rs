@@ -1,0 +1,123 @@
+//! `firewall-agent explain SRC DATABASE|ADDRESS:PORT[/udp]`: the verdict, asked of the kernel.
+
+mod packet;
+mod question;
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use self::question::Question;
+use super::format::Format;
+use super::settings::Located;
+use super::table::or_dash;
+use super::{BadInput, Exit};
+use crate::bpf::{Kernel, Probe};
+use crate::sync::{Line, LineKind, Live, RuleSlot, Sources};
+
+/// The verdict for one packet. Field names are an interface.
+#[derive(Debug, Serialize)]
+struct Explanation {
+    source: String,
+    /// The endpoint that was asked about, as in the endpoint table.
+    endpoint: String,
+    /// `pass` or `drop`.
+    verdict: &'static str,
+    reason: &'static str,
+    database_id: Option<String>,
+    rule: Option<Rule>,
+}
+
+/// The rule that decided.
+#[derive(Debug, Serialize)]
+struct Rule {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    cidr: Option<String>,
+    range_id: Option<String>,
+    label: String,
+}
+
+pub(super) fn explain(
+    places: &Located,
+    source: &str,
+    target: &str,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let live = kernel.live()?;
+    let questions = question::read(source, target, &live).map_err(BadInput)?;
+    let twin = Probe::twin(&places.bpffs_dir)?;
+    let explanations: Vec<Explanation> =
+        questions.iter().map(|question| answer(question, &twin, &live)).collect::<Result<_>>()?;
+    match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, &explanations)?;
+            writeln!(out)?;
+        }
+        Format::Table => explanations.iter().try_for_each(|one| write_people(one, out))?,
+    }
+    let denied = explanations.iter().any(|one| one.verdict == "drop");
+    Ok(if denied { Exit::WouldBeDenied } else { Exit::Done })
+}
+
+fn answer(question: &Question, twin: &Probe, live: &Live) -> Result<Explanation> {
+    let answer = twin.ask(&packet::frame(question), None)?;
+    let line = live.lines.get(&answer.line);
+    let database = line.and_then(|line| live.databases.get(&line.database));
+    if answer.line != 0 {
+        line.with_context(|| format!("rule slot {}: the kernel holds no record of it", answer.line))?;
+    }
+    Ok(Explanation {
+        source: question.source.to_string(),
+        endpoint: question.target.to_string(),
+        verdict: if answer.reason.passes() { "pass" } else { "drop" },
+        reason: answer.reason.name(),
+        database_id: database.map(|database| database.id.to_string()),
+        rule: line.zip(database).map(|(line, database)| rule(question, answer.line, line, &database.sources)),
+    })
+}
+
+fn rule(question: &Question, slot: RuleSlot, line: &Line, sources: &Sources) -> Rule {
+    let v4 = sources.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
+    let v6 = sources.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line));
+    let cidr = v4
+        .chain(v6)
+        .filter(|(net, line)| *line == slot && net.contains(&question.source))
+        .max_by_key(|(net, _)| net.prefix_len());
+    Rule {
+        id: line.id.clone(),
+        kind: line.kind.name(),
+        cidr: cidr.map(|(net, _)| net.to_string()),
+        range_id: match &line.kind {
+            LineKind::Managed(range) => Some(range.clone()),
+            LineKind::Default | LineKind::Custom | LineKind::Internal => None,
+        },
+        label: line.label.clone(),
+    }
+}
+
+fn write_people(one: &Explanation, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "{} → {}: {} ({})", one.source, one.endpoint, one.verdict, one.reason)?;
+    if let Some(database) = &one.database_id {
+        writeln!(out, "  database  {database}")?;
+    }
+    match &one.rule {
+        Some(rule) if rule.kind == LineKind::Default.name() => {
+            writeln!(out, "  rule      none of its rules allows the source")?;
+        }
+        Some(rule) => {
+            let cidr = or_dash(rule.cidr.as_ref());
+            writeln!(out, "  rule      {} ({}) {cidr} {}", rule.id, rule.kind, rule.label)?;
+            if let Some(range) = &rule.range_id {
+                writeln!(out, "  range     {range}")?;
+            }
+        }
+        None => {}
+    }
+    Ok(())
+}

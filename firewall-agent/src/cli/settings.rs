@@ -1,0 +1,74 @@
+//! The configuration file as a command finds it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::{BadInput, Places};
+use crate::config::{Config, ConfigFile, read_config};
+use crate::files::read::{ReadError, read_file};
+use crate::rules::Limits;
+
+pub(super) const DEFAULT_PATH: &str = "/etc/firewall-agent/config.yaml";
+
+/// What the configuration file gives, and its warnings.
+#[derive(Debug)]
+pub(super) struct Settings {
+    file: ConfigFile,
+    pub warnings: Vec<String>,
+}
+
+/// Where a noun looks.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub bpffs_dir: PathBuf,
+    pub state_dir: PathBuf,
+}
+
+impl Settings {
+    /// Reads the file. Only the default one may be missing: every key has then its default or comes from a flag.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = match read_file(path) {
+            Ok(bytes) => bytes,
+            Err(ReadError::Io(error))
+                if error.kind() == io::ErrorKind::NotFound && path == Path::new(DEFAULT_PATH) =>
+            {
+                return Ok(Self { file: ConfigFile::default(), warnings: Vec::new() });
+            }
+            Err(error) => return Err(BadInput(format!("{}: {error}", path.display())).into()),
+        };
+        let checked = read_config(&bytes).map_err(|problems| {
+            let lines: Vec<String> =
+                problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
+            BadInput(lines.join("\n"))
+        })?;
+        let warnings =
+            checked.warnings.iter().map(|warning| format!("{}: {warning}", path.display())).collect();
+        Ok(Self { file: checked.value, warnings })
+    }
+
+    /// The whole configuration of the daemon.
+    pub fn config(self, flags: ConfigFile) -> Result<Config> {
+        let config = Config::resolve(self.file, flags, &host_name()?);
+        config.map_err(|error| BadInput(format!("configuration: {error}")).into())
+    }
+
+    /// What this host takes of a rule file.
+    pub fn limits(&self) -> Result<Limits> {
+        Ok(self.file.limits(&host_name()?))
+    }
+
+    /// Flags win over the file, the file over the default.
+    pub fn places(&self, flags: Places) -> Located {
+        Located {
+            bpffs_dir: flags.bpffs_dir.unwrap_or_else(|| self.file.bpffs_dir()),
+            state_dir: flags.state_dir.unwrap_or_else(|| self.file.state_dir()),
+        }
+    }
+}
+
+fn host_name() -> Result<String> {
+    let name = nix::unistd::gethostname().context("the host name cannot be read")?;
+    name.into_string().map_err(|name| anyhow::anyhow!("host name {name:?}: not UTF-8"))
+}

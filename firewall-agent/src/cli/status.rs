@@ -1,0 +1,127 @@
+//! `firewall-agent status`: what the kernel holds, and what the daemon last said.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result};
+
+use super::Exit;
+use super::format::Format;
+use super::settings::Located;
+use super::table::{or_dash, write_table};
+use crate::agent::report;
+use crate::bpf::{Kernel, Pins, Probe};
+use crate::files::lock::Lock;
+use crate::files::read::read_file;
+use crate::status::Status;
+
+pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
+    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let program = Probe::firewall(&places.bpffs_dir)?;
+    let mut status = report(&Pins::new(&places.bpffs_dir), &kernel, &kernel.live()?, &program)?;
+    match said(places) {
+        Ok(said) => {
+            status.observe(&said.observed());
+            status.rejected_files = said.rejected_files;
+            status.errors = said.errors;
+            status.agent = said.agent;
+        }
+        Err(error) => status.errors.push(format!("{error:#}")),
+    }
+    if let Some(agent) = &mut status.agent {
+        agent.running = Lock::owner(&places.state_dir) == Some(agent.pid);
+    }
+    match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, &status)?;
+            writeln!(out)?;
+        }
+        Format::Table => write_people(&status, out)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The daemon's `status.json`.
+fn said(places: &Located) -> Result<Status> {
+    let path = places.state_dir.join("status.json");
+    let bytes =
+        read_file(&path).with_context(|| format!("{}: what the daemon knows is missing", path.display()))?;
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: not a status of this version", path.display()))
+}
+
+fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
+    match &status.agent {
+        Some(agent) if agent.running => {
+            writeln!(
+                out,
+                "agent {} running, process {}, since {}",
+                agent.version, agent.pid, agent.started_at
+            )?;
+        }
+        _ => writeln!(out, "agent not running: what is in force stays in force")?,
+    }
+    writeln!(out)?;
+    let interfaces = status.interfaces.iter().map(|one| {
+        [
+            one.name.clone(),
+            one.mode.clone(),
+            one.link_id.to_string(),
+            one.program_id.to_string(),
+            or_dash(Some(&one.program_tag).filter(|tag| !tag.is_empty())),
+        ]
+    });
+    write_table(["INTERFACE", "MODE", "LINK", "PROGRAM", "TAG"], interfaces, out)?;
+    writeln!(out)?;
+    let databases = status.databases.iter().map(|one| {
+        [
+            one.database_id.clone(),
+            one.name.clone(),
+            one.state.name().to_owned(),
+            or_dash(one.revision),
+            or_dash(one.generation),
+            or_dash(one.applied_at),
+            or_dash(one.apply_ms),
+            or_dash(one.propagation_ms),
+            one.prefixes.to_string(),
+            one.digest.chars().take(12).collect(),
+        ]
+    });
+    let head = [
+        "DATABASE",
+        "NAME",
+        "STATE",
+        "REVISION",
+        "GENERATION",
+        "APPLIED",
+        "APPLY MS",
+        "PROPAGATION MS",
+        "PREFIXES",
+        "DIGEST",
+    ];
+    write_table(head, databases, out)?;
+    write_troubles(status, out)?;
+    writeln!(out)?;
+    let counters = status
+        .counters
+        .iter()
+        .map(|one| [one.reason.clone(), one.verdict.clone(), one.packets.to_string(), one.bytes.to_string()]);
+    write_table(["REASON", "VERDICT", "PACKETS", "BYTES"], counters, out)
+}
+
+fn write_troubles(status: &Status, out: &mut impl Write) -> Result<()> {
+    let databases = status.databases.iter().filter_map(|one| {
+        Some(format!("{} is {}: {}", one.database_id, one.state.name(), one.problem.as_ref()?))
+    });
+    let files = status
+        .rejected_files
+        .iter()
+        .flat_map(|file| file.errors.iter().map(move |error| format!("refused {}: {error}", file.path)));
+    let lines: Vec<String> = databases.chain(files).chain(status.errors.iter().cloned()).collect();
+    if !lines.is_empty() {
+        writeln!(out)?;
+    }
+    for line in lines {
+        writeln!(out, "! {line}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! The keys of the configuration: fields of its file, and flags of the same names.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::values::{bound, databases_bound, name, rules_bound};
+use super::{GuardedPorts, Listen, XdpMode, duration};
+use crate::rules::Limits;
+
+/// Every key of the configuration, each given or not: by the file, or as flags of `run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct ConfigFile {
+    /// Interfaces to filter on: names or globs
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = name)]
+    pub interfaces: Option<Vec<String>>,
+    /// How the program is attached [default: native]
+    #[arg(long, value_name = "MODE")]
+    pub xdp_mode: Option<XdpMode>,
+    /// Directory of the rule files [default: /etc/firewall-agent/rules.d]
+    #[arg(long, value_name = "DIR")]
+    pub rules_dir: Option<PathBuf>,
+    /// File of the managed ranges [default: /etc/firewall-agent/managed-ranges.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub managed_ranges: Option<PathBuf>,
+    /// Directory of the last good files [default: /var/lib/firewall-agent]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Directory of the pins, on a bpffs [default: /sys/fs/bpf/firewall-agent]
+    #[arg(long, value_name = "DIR")]
+    pub bpffs_dir: Option<PathBuf>,
+    /// Name of this host in rule files [default: the host name]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub node_name: Option<String>,
+    /// Where HTTP is served [default: unix:/run/firewall-agent/http.sock]
+    #[arg(long, value_name = "unix:PATH|ADDR:PORT", value_delimiter = ',')]
+    pub listen: Option<Vec<Listen>>,
+    /// Socket that verbs talk to [default: /run/firewall-agent/control.sock]
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
+    /// Ports closed until a rule file opens an endpoint there, as in 5432,30000-32767; [] for none
+    #[arg(long, value_name = "PORTS")]
+    pub guarded_ports: Option<GuardedPorts>,
+    /// Take rule files with `mode: monitor` [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_monitor: Option<bool>,
+    /// Most rules of one database [default: 30]
+    #[arg(long, value_name = "N", value_parser = rules_bound)]
+    pub max_rules_per_database: Option<usize>,
+    /// Most databases on this host, 256 at the most [default: 256]
+    #[arg(long, value_name = "N", value_parser = databases_bound)]
+    pub max_databases: Option<u32>,
+    /// Most endpoints of all databases together [default: 1024]
+    #[arg(long, value_name = "N", value_parser = bound)]
+    pub max_endpoints: Option<u32>,
+    /// Most prefixes of all databases together [default: 131072]
+    #[arg(long, value_name = "N", value_parser = bound)]
+    pub max_prefixes: Option<u32>,
+    /// Load the build of the program that logs packets, for debugging [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub packet_log: Option<bool>,
+    /// Time between full rescans of the files [default: 10s]
+    #[arg(long, value_name = "SPAN", value_parser = duration)]
+    pub rescan_interval: Option<Duration>,
+    /// Time between comparisons of kernel and memory [default: 1s]
+    #[arg(long, value_name = "SPAN", value_parser = duration)]
+    pub drift_interval: Option<Duration>,
+    /// Time within which a change is promised to be in force [default: 120s]
+    #[arg(long, value_name = "SPAN", value_parser = duration)]
+    pub propagation_window: Option<Duration>,
+}
+
+impl ConfigFile {
+    /// Where the agent keeps its state.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| "/var/lib/firewall-agent".into())
+    }
+
+    /// Where the agent pins.
+    #[must_use]
+    pub fn bpffs_dir(&self) -> PathBuf {
+        self.bpffs_dir.clone().unwrap_or_else(|| "/sys/fs/bpf/firewall-agent".into())
+    }
+
+    /// What this host takes of a rule file; `host_name` is the default of `node_name`.
+    #[must_use]
+    pub fn limits(&self, host_name: &str) -> Limits {
+        Limits {
+            max_rules: self.max_rules_per_database.unwrap_or(30),
+            allow_monitor: self.allow_monitor.unwrap_or(false),
+            node_name: self.node_name.clone().unwrap_or_else(|| host_name.to_owned()),
+        }
+    }
+
+    /// Each key of `self`, or else of `other`.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            interfaces: self.interfaces.or(other.interfaces),
+            xdp_mode: self.xdp_mode.or(other.xdp_mode),
+            rules_dir: self.rules_dir.or(other.rules_dir),
+            managed_ranges: self.managed_ranges.or(other.managed_ranges),
+            state_dir: self.state_dir.or(other.state_dir),
+            bpffs_dir: self.bpffs_dir.or(other.bpffs_dir),
+            node_name: self.node_name.or(other.node_name),
+            listen: self.listen.or(other.listen),
+            control_socket: self.control_socket.or(other.control_socket),
+            guarded_ports: self.guarded_ports.or(other.guarded_ports),
+            allow_monitor: self.allow_monitor.or(other.allow_monitor),
+            max_rules_per_database: self.max_rules_per_database.or(other.max_rules_per_database),
+            max_databases: self.max_databases.or(other.max_databases),
+            max_endpoints: self.max_endpoints.or(other.max_endpoints),
+            max_prefixes: self.max_prefixes.or(other.max_prefixes),
+            packet_log: self.packet_log.or(other.packet_log),
+            rescan_interval: self.rescan_interval.or(other.rescan_interval),
+            drift_interval: self.drift_interval.or(other.drift_interval),
+            propagation_window: self.propagation_window.or(other.propagation_window),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        flags: ConfigFile,
+    }
+
+    fn parse(line: &str) -> Result<ConfigFile, String> {
+        let words = std::iter::once("run").chain(line.split_whitespace());
+        Command::try_parse_from(words).map(|command| command.flags).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_take_what_the_file_takes() {
+        let flags = parse(
+            "--interfaces eth0,bond* --xdp-mode generic --guarded-ports 5432,30000-32767 --allow-monitor \
+             --packet-log=false --max-databases 5 --rescan-interval 500ms --listen 127.0.0.1:9639",
+        )
+        .unwrap();
+        assert_eq!(flags.interfaces, Some(vec!["eth0".to_owned(), "bond*".to_owned()]));
+        assert_eq!(flags.xdp_mode, Some(XdpMode::Generic));
+        assert_eq!(flags.guarded_ports.unwrap().to_string(), "[5432, 30000-32767]");
+        assert_eq!((flags.allow_monitor, flags.packet_log), (Some(true), Some(false)));
+        assert_eq!(flags.max_databases, Some(5));
+        assert_eq!(flags.rescan_interval, Some(Duration::from_millis(500)));
+        assert_eq!(flags.listen, Some(vec![Listen::Tcp(([127, 0, 0, 1], 9639).into())]));
+        assert_eq!(parse("--guarded-ports []").unwrap().guarded_ports, Some(GuardedPorts::default()));
+        assert_eq!(parse("").unwrap(), ConfigFile::default());
+    }
+
+    #[test]
+    fn flags_refuse_what_the_file_refuses() {
+        for line in [
+            "--interfaces=",
+            "--xdp-mode Native",
+            "--guarded-ports 0",
+            "--guarded-ports=",
+            "--max-databases 0",
+            "--max-prefixes 0x10",
+            "--max-rules-per-database 10001",
+            "--rescan-interval 10",
+            "--listen 9639",
+            "--allow-monitor=yes",
+        ] {
+            assert!(parse(line).is_err(), "{line} was taken");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The agent's configuration: the file, the flags of the same names, and what both come to. No I/O.
+
+mod file;
+mod ports;
+mod read;
+mod values;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use file::ConfigFile;
+pub use ports::GuardedPorts;
+pub use read::read_config;
+pub use values::{Listen, XdpMode, duration};
+
+use crate::rules::Limits;
+
+/// Everything the agent is told, each value checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Names or globs, at least one.
+    pub interfaces: Vec<String>,
+    pub xdp_mode: XdpMode,
+    pub rules_dir: PathBuf,
+    pub managed_ranges: PathBuf,
+    pub state_dir: PathBuf,
+    pub bpffs_dir: PathBuf,
+    pub node_name: String,
+    pub listen: Vec<Listen>,
+    pub control_socket: PathBuf,
+    pub guarded_ports: GuardedPorts,
+    pub allow_monitor: bool,
+    pub max_rules_per_database: usize,
+    pub max_databases: u32,
+    pub max_endpoints: u32,
+    /// Of all databases together.
+    pub max_prefixes: u32,
+    pub packet_log: bool,
+    pub rescan_interval: Duration,
+    pub drift_interval: Duration,
+    pub propagation_window: Duration,
+}
+
+/// Why file and flags together are no configuration: every key that is missing, with the reason it has no default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidConfig(pub Vec<String>);
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+impl Config {
+    /// Joins file and flags, key by key: a flag wins over the file, the file over the default.
+    ///
+    /// `host_name` is the default of `node_name`.
+    ///
+    /// # Errors
+    /// Every key without a default that neither gives.
+    pub fn resolve(file: ConfigFile, flags: ConfigFile, host_name: &str) -> Result<Self, InvalidConfig> {
+        let given = flags.or(file);
+        let interfaces = given.interfaces.clone().filter(|names| !names.is_empty());
+        let (Some(interfaces), Some(guarded_ports)) = (&interfaces, &given.guarded_ports) else {
+            let missing = [
+                interfaces.is_none().then(|| format!("interfaces: {NO_INTERFACES}")),
+                given.guarded_ports.is_none().then(|| format!("guarded_ports: {NO_PORTS}")),
+            ];
+            return Err(InvalidConfig(missing.into_iter().flatten().collect()));
+        };
+        let (state_dir, bpffs_dir) = (given.state_dir(), given.bpffs_dir());
+        let limits = given.limits(host_name);
+        Ok(Self {
+            interfaces: interfaces.clone(),
+            guarded_ports: guarded_ports.clone(),
+            xdp_mode: given.xdp_mode.unwrap_or_default(),
+            rules_dir: given.rules_dir.unwrap_or_else(|| "/etc/firewall-agent/rules.d".into()),
+            managed_ranges: given
+                .managed_ranges
+                .unwrap_or_else(|| "/etc/firewall-agent/managed-ranges.yaml".into()),
+            state_dir,
+            bpffs_dir,
+            node_name: limits.node_name,
+            listen: given
+                .listen
+                .unwrap_or_else(|| vec![Listen::Unix("/run/firewall-agent/http.sock".into())]),
+            control_socket: given.control_socket.unwrap_or_else(|| "/run/firewall-agent/control.sock".into()),
+            allow_monitor: limits.allow_monitor,
+            max_rules_per_database: limits.max_rules,
+            max_databases: given.max_databases.unwrap_or(256),
+            max_endpoints: given.max_endpoints.unwrap_or(1024),
+            max_prefixes: given.max_prefixes.unwrap_or(131_072),
+            packet_log: given.packet_log.unwrap_or(false),
+            rescan_interval: given.rescan_interval.unwrap_or(Duration::from_secs(10)),
+            drift_interval: given.drift_interval.unwrap_or(Duration::from_secs(1)),
+            propagation_window: given.propagation_window.unwrap_or(Duration::from_secs(120)),
+        })
+    }
+
+    /// What this host takes of a rule file.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_rules: self.max_rules_per_database,
+            allow_monitor: self.allow_monitor,
+            node_name: self.node_name.clone(),
+        }
+    }
+}
+
+const NO_INTERFACES: &str = "needs at least one name or glob, as in [eth0]: without one nothing is filtered";
+const NO_PORTS: &str = "missing; it has no default, since a port left out is open to everyone until a rule file \
+                        claims it: list the ports of all databases, as in [5432, 30000-32767], or write [] for none";

@@ -1,0 +1,102 @@
+//! The configuration file → its keys.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::ValueEnum as _;
+
+use super::ports::port_range;
+use super::values::{bound, databases_bound, name, rules_bound};
+use super::{ConfigFile, GuardedPorts, NO_INTERFACES, XdpMode, duration};
+use crate::rules::shape::{Document, Ending, Fields, Item, Report, flag, label};
+use crate::rules::{Checked, Problem};
+
+const FIELDS: [&str; 19] = [
+    "interfaces",
+    "xdp_mode",
+    "rules_dir",
+    "managed_ranges",
+    "state_dir",
+    "bpffs_dir",
+    "node_name",
+    "listen",
+    "control_socket",
+    "guarded_ports",
+    "allow_monitor",
+    "max_rules_per_database",
+    "max_databases",
+    "max_endpoints",
+    "max_prefixes",
+    "packet_log",
+    "rescan_interval",
+    "drift_interval",
+    "propagation_window",
+];
+
+/// Reads the configuration file. A missing key is no error here: see [`super::Config::resolve`].
+///
+/// # Errors
+/// Every problem of the file, in file order; or the first that makes it no complete document at all.
+pub fn read_config(bytes: &[u8]) -> Result<Checked<ConfigFile>, Vec<Problem>> {
+    Document::read(bytes, Ending::Free, |top, report| config(&top, report))
+}
+
+fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
+    let fields = Fields::open(top, &FIELDS, report)?;
+    let path =
+        |name, report: &mut Report| fields.optional(name).and_then(|item| item.text(report, absolute_path));
+    let most = |name, report: &mut Report| fields.optional(name).and_then(|item| item.plain(report, bound));
+    let truth = |name, report: &mut Report| fields.optional(name).and_then(|item| item.plain(report, flag));
+    let span = |name, report: &mut Report| fields.optional(name).and_then(|item| item.text(report, duration));
+    Some(ConfigFile {
+        interfaces: fields.optional("interfaces").map(|item| interfaces(&item, report)),
+        xdp_mode: fields.optional("xdp_mode").and_then(|item| item.text(report, xdp_mode)),
+        rules_dir: path("rules_dir", report),
+        managed_ranges: path("managed_ranges", report),
+        state_dir: path("state_dir", report),
+        bpffs_dir: path("bpffs_dir", report),
+        node_name: fields.optional("node_name").and_then(|item| item.text(report, name)),
+        listen: fields.optional("listen").map(|item| each(&item, report, FromStr::from_str)),
+        control_socket: path("control_socket", report),
+        guarded_ports: fields.optional("guarded_ports").map(|item| guarded_ports(&item, report)),
+        allow_monitor: truth("allow_monitor", report),
+        max_rules_per_database: fields
+            .optional("max_rules_per_database")
+            .and_then(|item| item.plain(report, rules_bound)),
+        max_databases: fields.optional("max_databases").and_then(|item| item.plain(report, databases_bound)),
+        max_endpoints: most("max_endpoints", report),
+        max_prefixes: most("max_prefixes", report),
+        packet_log: truth("packet_log", report),
+        rescan_interval: span("rescan_interval", report),
+        drift_interval: span("drift_interval", report),
+        propagation_window: span("propagation_window", report),
+    })
+}
+
+fn each<T>(list: &Item<'_, '_>, report: &mut Report, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+    list.list(report).filter_map(|item| item.text(report, &parse)).collect()
+}
+
+fn interfaces(list: &Item<'_, '_>, report: &mut Report) -> Vec<String> {
+    if list.is_empty_list() {
+        list.refuse(report, NO_INTERFACES);
+    }
+    each(list, report, name)
+}
+
+fn guarded_ports(list: &Item<'_, '_>, report: &mut Report) -> GuardedPorts {
+    if list.is_empty_list() {
+        list.warn(report, "guards no port: a port that no rule file claims is open to everyone");
+    }
+    let ranges: Vec<_> = list.list(report).filter_map(|item| item.plain(report, port_range)).collect();
+    GuardedPorts::new(ranges)
+}
+
+fn xdp_mode(text: &str) -> Result<XdpMode, String> {
+    XdpMode::from_str(text, false).map_err(|_| "must be native, generic or auto".to_owned())
+}
+
+fn absolute_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(label(text)?);
+    if path.is_absolute() { Ok(path) } else { Err("must be an absolute path".to_owned()) }
+}

@@ -1,0 +1,84 @@
+//! Reads rule files and managed ranges: regular, not hidden, of bounded size.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::rules::MAX_FILE_BYTES;
+
+/// Why a file is not read. Does not name the file.
+#[derive(Debug)]
+pub enum ReadError {
+    Hidden,
+    NotRegular,
+    /// Bytes.
+    TooLarge(u64),
+    Io(io::Error),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hidden => f.write_str("file is hidden: its name starts with a dot"),
+            Self::NotRegular => f.write_str("not a regular file"),
+            Self::TooLarge(bytes) => write!(f, "file of {bytes} bytes: at most {MAX_FILE_BYTES} are read"),
+            Self::Io(error) => write!(f, "cannot be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The bytes of a file, at most [`MAX_FILE_BYTES`]. A link is followed.
+///
+/// # Errors
+/// The file is hidden, is not regular, is too large, or cannot be read.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    if is_hidden(path) {
+        return Err(ReadError::Hidden);
+    }
+    // Opening a FIFO or a device must not wait.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(ReadError::NotRegular);
+    }
+    let most = MAX_FILE_BYTES as u64;
+    if metadata.len() > most {
+        return Err(ReadError::TooLarge(metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    // The file may grow while it is read.
+    let read = file.take(most + 1).read_to_end(&mut bytes)?;
+    if read > MAX_FILE_BYTES { Err(ReadError::TooLarge(read as u64)) } else { Ok(bytes) }
+}
+
+/// The files of a directory that may be rule files, by name: `*.yaml`, not hidden, regular or not to be told.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn yaml_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let named = path.extension().is_some_and(|extension| extension == "yaml") && !is_hidden(&path);
+        if named && fs::metadata(&path).map_or(true, |metadata| metadata.is_file()) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."))
+}

@@ -1,0 +1,55 @@
+//! One look at all files that the control plane pushes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use std::os::unix::fs::MetadataExt as _;
+
+use jiff::Timestamp;
+
+use super::read::{read_file, yaml_files};
+
+/// What a file held when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The bytes, or why there are none.
+    pub content: Result<Vec<u8>, String>,
+    /// When the file took its place: the time of its inode's last change, by the clock of the file system.
+    pub visible_at: Timestamp,
+}
+
+/// All files of one look; two that are equal need not be read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The rule files, by path.
+    pub rules: BTreeMap<PathBuf, Seen>,
+    /// The managed ranges; `None` when there is no such file.
+    pub ranges: Option<Seen>,
+    /// Why the directory could not be listed.
+    pub unlisted: Option<String>,
+}
+
+/// Reads the rule files of a directory and the file of managed ranges.
+#[must_use]
+pub fn scan(rules_dir: &Path, managed_ranges: &Path) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    match yaml_files(rules_dir) {
+        Ok(paths) => snapshot.rules = paths.into_iter().map(|path| (path.clone(), see(&path))).collect(),
+        Err(error) => snapshot.unlisted = Some(format!("{}: cannot be listed: {error}", rules_dir.display())),
+    }
+    if managed_ranges.exists() {
+        snapshot.ranges = Some(see(managed_ranges));
+    }
+    snapshot
+}
+
+fn see(path: &Path) -> Seen {
+    let content = read_file(path).map_err(|error| error.to_string());
+    let changed = fs::metadata(path).ok().and_then(|metadata| {
+        Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
+    });
+    let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    Seen { content, visible_at: changed.map_or(now, |changed| changed.min(now)) }
+}

@@ -1,0 +1,167 @@
+//! One database's rule file.
+
+mod endpoints;
+mod file;
+mod sources;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+pub use file::read_database;
+
+use super::{DatabaseId, RangeId, RuleId};
+
+/// What one rule file says, every value checked and every CIDR without host bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseRules {
+    pub id: DatabaseId,
+    pub name: Option<String>,
+    /// From 1, strictly increasing per database.
+    pub revision: u64,
+    pub generated_at: Timestamp,
+    pub state: State,
+    /// The only host that may take the file, when it names one.
+    pub host: Option<String>,
+    pub mode: Mode,
+    /// At least one when active; no two claim the same (address, port, protocol).
+    pub endpoints: Vec<Endpoint>,
+    /// In file order; ids are unique.
+    pub rules: Vec<Rule>,
+    pub internal_ranges: Vec<InternalRange>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum State {
+    #[default]
+    Active,
+    /// The database leaves this host.
+    Removed,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// Counts what would be denied and lets it pass.
+    Monitor,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+/// A destination that a database claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The file's `type`: free text for people.
+    pub kind: Option<String>,
+    /// `None` is every destination address of the host, both families.
+    pub address: Option<IpAddr>,
+    /// Host byte order.
+    pub port: NonZeroU16,
+    pub protocol: Protocol,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    pub id: RuleId,
+    pub source: Source,
+    pub label: Option<String>,
+    /// In force before this time.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Whom a rule allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// No host bits.
+    Custom(IpNet),
+    Managed(RangeId),
+}
+
+/// Allowed, and never counted among the customer's rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InternalRange {
+    /// No host bits.
+    pub cidr: IpNet,
+    pub label: Option<String>,
+}
+
+/// What this host's configuration says about rule files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most rules of one database.
+    pub max_rules: usize,
+    /// Whether `mode: monitor` is taken.
+    pub allow_monitor: bool,
+    /// A file with another `host` is refused.
+    pub node_name: String,
+}
+
+impl Endpoint {
+    /// Whether some packet goes to both: no address covers every address.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let one_address = match (self.address, other.address) {
+            (Some(a), Some(b)) => a == b,
+            (None, _) | (_, None) => true,
+        };
+        one_address && self.port == other.port && self.protocol == other.protocol
+    }
+}
+
+/// `192.0.2.10:30092/tcp`, `[2001:db8::1]:30092/tcp`, `*:30092/tcp`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            None => write!(f, "*")?,
+            Some(IpAddr::V4(address)) => write!(f, "{address}")?,
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+        }
+        write!(f, ":{}/{}", self.port, self.protocol)
+    }
+}
+
+/// The CIDR, or the id of the range.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Custom(cidr) => write!(f, "{cidr}"),
+            Self::Managed(range) => write!(f, "{range}"),
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Active => "active",
+            Self::Removed => "removed",
+        })
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Enforce => "enforce",
+            Self::Monitor => "monitor",
+        })
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}

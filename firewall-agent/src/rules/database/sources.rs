@@ -1,0 +1,121 @@
+//! The `rules` and `internal_ranges` of a rule file.
+
+use std::collections::BTreeMap;
+
+use super::{InternalRange, Rule, Source};
+use crate::rules::RuleId;
+use crate::rules::network::read_cidr;
+use crate::rules::shape::{Fields, Item, Report, ident, label, timestamp};
+
+const RULE_FIELDS: [&str; 6] = ["id", "type", "cidr", "range_id", "label", "expires_at"];
+const INTERNAL_FIELDS: [&str; 2] = ["cidr", "label"];
+
+/// Reads all rules, also those beyond `most`, of which the first is reported.
+pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) -> Vec<Rule> {
+    let items: Vec<Item<'_, '_>> = list.list(report).collect();
+    if let Some(item) = items.get(most) {
+        let message = format!("too many rules: {}, at most {most} per database", items.len());
+        report.refuse(item.place(), item.path(), message);
+    }
+    let mut paths_of_ids = BTreeMap::new();
+    let mut rules = Vec::new();
+    for item in &items {
+        let Some(fields) = Fields::open(item, &RULE_FIELDS, report) else { continue };
+        let id = rule_id(&fields, &mut paths_of_ids, report);
+        let source = source(&fields, report);
+        let label = fields.optional("label").and_then(|item| item.text(report, label));
+        let expires_at = fields.optional("expires_at").and_then(|item| item.text(report, timestamp));
+        if let (Some(id), Some((source, place))) = (id, source) {
+            rules.push((Rule { id, source, label, expires_at }, place));
+        }
+    }
+    if items.len() <= most {
+        warn_of_covered(&rules, report);
+    }
+    rules.into_iter().map(|(rule, _)| rule).collect()
+}
+
+pub(super) fn read_internal_ranges(list: &Item<'_, '_>, report: &mut Report) -> Vec<InternalRange> {
+    let mut ranges = Vec::new();
+    for item in list.list(report) {
+        let Some(fields) = Fields::open(&item, &INTERNAL_FIELDS, report) else { continue };
+        let cidr = fields.required("cidr", report).and_then(|item| read_cidr(&item, report));
+        let label = fields.optional("label").and_then(|item| item.text(report, label));
+        if let Some(cidr) = cidr {
+            ranges.push(InternalRange { cidr, label });
+        }
+    }
+    ranges
+}
+
+enum Kind {
+    Custom,
+    Managed,
+}
+
+fn rule_id(
+    fields: &Fields<'_, '_>,
+    paths: &mut BTreeMap<RuleId, String>,
+    report: &mut Report,
+) -> Option<RuleId> {
+    let item = fields.required("id", report)?;
+    let id: RuleId = item.text(report, ident)?;
+    match paths.get(&id) {
+        Some(path) => item.refuse(report, &format!("duplicate rule id, {path} has it")),
+        None => drop(paths.insert(id.clone(), item.path().to_owned())),
+    }
+    Some(id)
+}
+
+/// The source, and the field that names it.
+fn source<'n, 't>(fields: &Fields<'n, 't>, report: &mut Report) -> Option<(Source, Item<'n, 't>)> {
+    match fields.required("type", report).and_then(|item| item.text(report, kind))? {
+        Kind::Custom => {
+            fields.forbidden("range_id", "has no place in a custom_range, which names its cidr", report);
+            let item = fields.required("cidr", report)?;
+            Some((Source::Custom(read_cidr(&item, report)?), item))
+        }
+        Kind::Managed => {
+            fields.forbidden("cidr", "has no place in a managed_range, which names its range_id", report);
+            let item = fields.required("range_id", report)?;
+            Some((Source::Managed(item.text(report, ident)?), item))
+        }
+    }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    match text {
+        "custom_range" => Ok(Kind::Custom),
+        "managed_range" => Ok(Kind::Managed),
+        _ => Err("must be custom_range or managed_range".to_owned()),
+    }
+}
+
+/// Of two equal sources the later is covered, of others the smaller. The widest cover is named.
+fn warn_of_covered(rules: &[(Rule, Item<'_, '_>)], report: &mut Report) {
+    for (i, (rule, item)) in rules.iter().enumerate() {
+        let covering = rules.iter().enumerate().filter(|(j, (other, _))| {
+            *j != i && covers(&other.source, &rule.source) && (other.source != rule.source || *j < i)
+        });
+        if let Some((_, (widest, place))) = covering.min_by_key(|(_, (other, _))| prefix_len(&other.source)) {
+            let relation = if widest.source == rule.source { "same as" } else { "covered by" };
+            let Rule { id, source, .. } = widest;
+            item.warn(report, &format!("{relation} {source} of rule {id} ({})", place.path()));
+        }
+    }
+}
+
+fn covers(wide: &Source, narrow: &Source) -> bool {
+    match (wide, narrow) {
+        (Source::Custom(wide), Source::Custom(narrow)) => wide.contains(narrow),
+        (Source::Managed(wide), Source::Managed(narrow)) => wide == narrow,
+        (Source::Custom(_), Source::Managed(_)) | (Source::Managed(_), Source::Custom(_)) => false,
+    }
+}
+
+fn prefix_len(source: &Source) -> u8 {
+    match source {
+        Source::Custom(net) => net.prefix_len(),
+        Source::Managed(_) => 0,
+    }
+}

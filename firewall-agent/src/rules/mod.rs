@@ -1,0 +1,22 @@
+//! The domain: bytes of a file → typed rules → a compiled rule set. No I/O.
+//!
+//! The shape of a file never leaves this module: what it returns cannot be wrong in itself.
+
+mod compile;
+mod database;
+mod ident;
+mod network;
+mod problem;
+mod ranges;
+pub(crate) mod shape;
+
+pub use compile::{LineKey, RuleSet, compile};
+pub use database::{
+    DatabaseRules, Endpoint, InternalRange, Limits, Mode, Protocol, Rule, Source, State, read_database,
+};
+pub use ident::{DatabaseId, InvalidIdent, RangeId, RuleId};
+pub use problem::{Checked, Problem};
+pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
+
+/// Largest file that is read, in bytes.
+pub const MAX_FILE_BYTES: usize = 4 << 20;

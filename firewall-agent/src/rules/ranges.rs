@@ -1,0 +1,88 @@
+//! The managed-ranges file: named lists of prefixes that the provider maintains.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::network::read_cidr;
+use super::shape::{Document, Ending, Fields, Item, Report, decimal, flag, ident, label, timestamp};
+use super::{Checked, Problem, RangeId};
+
+/// The default holds no range, at revision 0, which no file can have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ManagedRanges {
+    /// From 1, strictly increasing.
+    pub revision: u64,
+    pub generated_at: Timestamp,
+    pub ranges: BTreeMap<RangeId, ManagedRange>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ManagedRange {
+    /// For people.
+    pub name: String,
+    /// No host bits.
+    pub cidrs: BTreeSet<IpNet>,
+    /// Admits a large shrink of this range by this revision.
+    pub accept_shrink: bool,
+}
+
+const FIELDS: [&str; 4] = ["schema_version", "revision", "generated_at", "ranges"];
+const RANGE_FIELDS: [&str; 4] = ["id", "name", "cidrs", "accept_shrink"];
+
+/// Reads the managed-ranges file.
+///
+/// # Errors
+/// Every problem of the file, in file order; or the first that makes it no complete document at all.
+pub fn read_ranges(bytes: &[u8]) -> Result<Checked<ManagedRanges>, Vec<Problem>> {
+    Document::read(bytes, Ending::Marked, |top, report| managed_ranges(&top, report))
+}
+
+/// Whether the document has a top-level `ranges` field, which no other file has.
+/// False for what is no complete document.
+#[must_use]
+pub fn is_ranges_file(bytes: &[u8]) -> bool {
+    Document::parse(bytes, Ending::Marked).is_ok_and(|document| document.has_field("ranges"))
+}
+
+fn managed_ranges(top: &Item<'_, '_>, report: &mut Report) -> Option<ManagedRanges> {
+    let fields = Fields::open(top, &FIELDS, report)?;
+    if let Some(item) = fields.required("schema_version", report) {
+        item.plain(report, decimal::<u64>(1..=1));
+    }
+    let revision =
+        fields.required("revision", report).and_then(|item| item.plain(report, decimal(1..=u64::MAX)));
+    let generated_at = fields.required("generated_at", report).and_then(|item| item.text(report, timestamp));
+    let list = fields.required("ranges", report)?;
+    let mut ranges = BTreeMap::new();
+    let mut paths: BTreeMap<RangeId, String> = BTreeMap::new();
+    for item in list.list(report) {
+        let Some((id, range)) = managed_range(&item, &paths, report) else { continue };
+        paths.entry(id.clone()).or_insert_with(|| item.path().to_owned());
+        ranges.insert(id, range);
+    }
+    Some(ManagedRanges { revision: revision?, generated_at: generated_at?, ranges })
+}
+
+fn managed_range(
+    item: &Item<'_, '_>,
+    paths: &BTreeMap<RangeId, String>,
+    report: &mut Report,
+) -> Option<(RangeId, ManagedRange)> {
+    let fields = Fields::open(item, &RANGE_FIELDS, report)?;
+    let id = fields.required("id", report).and_then(|item| {
+        let id = item.text(report, ident)?;
+        if let Some(path) = paths.get(&id) {
+            item.refuse(report, &format!("duplicate range id, {path} has it"));
+        }
+        Some(id)
+    });
+    let name = fields.required("name", report).and_then(|item| item.text(report, label));
+    let cidrs = fields.required("cidrs", report).map(|list| {
+        let items = list.list(report);
+        items.filter_map(|item| read_cidr(&item, report)).collect()
+    });
+    let accept_shrink = fields.optional("accept_shrink").and_then(|item| item.plain(report, flag));
+    Some((id?, ManagedRange { name: name?, cidrs: cidrs?, accept_shrink: accept_shrink.unwrap_or(false) }))
+}

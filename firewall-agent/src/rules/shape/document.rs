@@ -1,0 +1,91 @@
+//! Bytes → one complete document.
+
+use super::character::is_deceptive;
+use super::tree::{Node, Place, parse};
+use super::{Fields, Item, Report};
+use crate::rules::{Checked, MAX_FILE_BYTES, Problem};
+
+/// Whether a file must end with the `...` line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// A file that is pushed: without the line it is taken for cut short.
+    Marked,
+    /// A file that is written by hand.
+    Free,
+}
+
+/// A file's only document, well-formed and complete.
+#[derive(Debug)]
+pub(crate) struct Document<'t> {
+    root: Node<'t>,
+}
+
+impl<'t> Document<'t> {
+    /// # Errors
+    /// The first reason why the bytes are no complete document of the taken shape.
+    pub(crate) fn parse(bytes: &'t [u8], ending: Ending) -> Result<Self, Problem> {
+        if bytes.len() > MAX_FILE_BYTES {
+            let message = format!("file of {} bytes: at most {MAX_FILE_BYTES} are read", bytes.len());
+            return Err(problem(Place::START, message));
+        }
+        let text = str::from_utf8(bytes).map_err(|error| {
+            let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            problem(end_of(&valid), "file is not UTF-8 from here on".to_owned())
+        })?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if let Some((at, c)) =
+            text.char_indices().find(|(_, c)| is_deceptive(*c) && !matches!(c, '\n' | '\r' | '\t'))
+        {
+            let message =
+                format!("character U+{:04X}: control and direction characters are not allowed", u32::from(c));
+            return Err(problem(end_of(&text[..at]), message));
+        }
+        if ending == Ending::Marked && !is_complete(text) {
+            let message =
+                "file is incomplete: its last line must be `...` alone, without a comment on or after it";
+            return Err(problem(end_of(text.trim_end()), message.to_owned()));
+        }
+        parse(text).map(|root| Self { root })
+    }
+
+    /// Parses, then lets `read` walk from the top, and gives its value when nothing was refused.
+    pub(crate) fn read<T>(
+        bytes: &[u8],
+        ending: Ending,
+        read: impl FnOnce(Item<'_, '_>, &mut Report) -> Option<T>,
+    ) -> Result<Checked<T>, Vec<Problem>> {
+        let document = Document::parse(bytes, ending).map_err(|problem| vec![problem])?;
+        let mut report = Report::default();
+        let value = read(document.top(), &mut report);
+        report.finish(value)
+    }
+
+    /// Whether the top is a map with a field of this name.
+    pub(crate) fn has_field(&self, name: &str) -> bool {
+        Fields::open(&self.top(), &[name], &mut Report::default())
+            .is_some_and(|top| top.optional(name).is_some())
+    }
+
+    fn top(&self) -> Item<'_, 't> {
+        Item::new(String::new(), &self.root)
+    }
+}
+
+/// Whether the last line that is not blank is the end-of-document marker.
+///
+/// At the margin `...` ends a document even inside a quoted scalar, so no part of a valid file ends like this.
+fn is_complete(text: &str) -> bool {
+    let text = text.trim_end_matches([' ', '\t', '\r', '\n']);
+    text == "..." || text.ends_with("\n...")
+}
+
+fn problem(place: Place, message: String) -> Problem {
+    Problem { line: place.line, column: place.column, path: String::new(), message }
+}
+
+/// The place just behind `text`.
+fn end_of(text: &str) -> Place {
+    let line = text.bytes().filter(|b| *b == b'\n').count() + 1;
+    let column = text.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    Place { line: line as u64, column: column as u64 }
+}

@@ -1,0 +1,19 @@
+//! The shape of a file: its bytes → a tree of fields with their places → typed values.
+//! Every problem is collected.
+//!
+//! The YAML taken is the plain part that operators write: one document, without anchors, aliases, merge keys,
+//! tags or directives.
+
+mod character;
+mod document;
+mod fields;
+mod item;
+mod report;
+mod scalar;
+mod tree;
+
+pub(crate) use document::{Document, Ending};
+pub(crate) use fields::Fields;
+pub(crate) use item::Item;
+pub(crate) use report::Report;
+pub(crate) use scalar::{decimal, flag, ident, label, timestamp};

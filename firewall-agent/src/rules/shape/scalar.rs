@@ -1,0 +1,113 @@
+//! Text of one scalar → its value. The errors say why without repeating the text.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use super::character::is_deceptive;
+use crate::rules::InvalidIdent;
+
+/// Most characters of a label or name.
+const MAX_LABEL_CHARS: usize = 256;
+
+/// A number within `range` in plain decimal digits.
+pub(crate) fn decimal<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result<T, String> {
+    move |text| {
+        let digits = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+        let number =
+            digits.then(|| text.parse::<u64>().ok()).flatten().filter(|number| range.contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+            let (first, last) = (range.start(), range.end());
+            let wanted =
+                if first == last { first.to_string() } else { format!("a number from {first} to {last}") };
+            format!("must be {wanted} in plain decimal digits")
+        })
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn flag(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+pub(crate) fn ident<T: FromStr<Err = InvalidIdent>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: InvalidIdent| error.reason.to_owned())
+}
+
+/// Text for people.
+pub(crate) fn label(text: &str) -> Result<String, String> {
+    if text.chars().any(is_deceptive) {
+        Err("control and direction characters are not allowed".to_owned())
+    } else if text.chars().count() > MAX_LABEL_CHARS {
+        Err(format!("is longer than {MAX_LABEL_CHARS} characters"))
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// RFC 3339, with its offset from UTC.
+pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
+    let shape = "dddd-dd-ddTdd:dd:dd";
+    let fits = |(c, want): (u8, u8)| if want == b'd' { c.is_ascii_digit() } else { c == want };
+    let date_and_time = text.len() > shape.len() && text.bytes().zip(shape.bytes()).all(fits);
+    let zone_only = !text.contains(['[', ' ']);
+    let parsed = if date_and_time && zone_only { text.parse().ok() } else { None };
+    parsed.ok_or_else(|| "must be a time with its zone, as in 2026-08-21T15:27:32Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_plain_decimal_digits_within_its_range() {
+        for (text, value) in [("1", Some(1)), ("65535", Some(65535)), ("42", Some(42))] {
+            assert_eq!(decimal::<u16>(1..=65535)(text).ok(), value, "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "65536",
+            "-1",
+            "+1",
+            "0x2A",
+            "0o52",
+            "052",
+            "4_2",
+            "42.0",
+            "4e1",
+            " 42",
+            "99999999999999999999",
+        ] {
+            assert!(decimal::<u16>(1..=65535)(text).is_err(), "{text:?} was taken");
+        }
+        assert_eq!(decimal::<u64>(0..=1)("0"), Ok(0));
+    }
+
+    #[test]
+    fn a_timestamp_is_rfc_3339_with_a_zone() {
+        for text in ["2026-08-21T15:27:32Z", "2026-08-21T15:27:32.123456Z", "2026-08-21T17:27:32+02:00"] {
+            assert!(timestamp(text).is_ok(), "{text:?} was refused");
+        }
+        for text in [
+            "",
+            "2026-08-21",
+            "2026-08-21T15:27:32",
+            "2026-08-21 15:27:32Z",
+            "2026-08-21T15:27Z",
+            "20260821T152732Z",
+            "2026-02-30T00:00:00Z",
+            "2026-08-21T25:00:00Z",
+            "2026-08-21T15:27:32+02:00[Europe/Paris]",
+            "1787325000",
+            "tomorrow",
+        ] {
+            assert!(timestamp(text).is_err(), "{text:?} was taken");
+        }
+    }
+}

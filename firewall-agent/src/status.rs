@@ -1,0 +1,150 @@
+//! What the agent says of itself: the JSON of `status` and of `<state_dir>/status.json`. Field names are an interface.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Everything, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub agent: Option<AgentStatus>,
+    pub interfaces: Vec<InterfaceStatus>,
+    /// In the order of their ids.
+    pub databases: Vec<DatabaseStatus>,
+    /// Files that are not in force, and why.
+    pub rejected_files: Vec<RejectedFile>,
+    /// What else is wrong.
+    pub errors: Vec<String>,
+    /// Packets by reason, in the order of the reasons' numbers.
+    pub counters: Vec<ReasonCounter>,
+}
+
+/// The daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    pub running: bool,
+    pub pid: u32,
+    pub version: String,
+    pub started_at: Timestamp,
+}
+
+/// One interface with our link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    pub name: String,
+    /// `native`, `generic`; `gone` when the interface is not there any more.
+    pub mode: String,
+    pub link_id: u32,
+    pub program_id: u32,
+    /// The kernel's digest of the pinned program; empty when another one is attached.
+    pub program_tag: String,
+}
+
+/// How a database stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseState {
+    /// In force as its file says.
+    #[default]
+    Applied,
+    /// In force, but for what `problem` names.
+    Degraded,
+    /// Its file is not taken; what was in force before stays.
+    Rejected,
+    /// Its file is gone; what was in force stays.
+    Orphaned,
+}
+
+impl DatabaseState {
+    /// The name in tables and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Degraded => "degraded",
+            Self::Rejected => "rejected",
+            Self::Orphaned => "orphaned",
+        }
+    }
+}
+
+/// One database in the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseStatus {
+    pub database_id: String,
+    pub name: String,
+    pub state: DatabaseState,
+    /// `None` when what is in force belongs to no revision: an apply was cut off.
+    pub revision: Option<u64>,
+    pub generation: Option<u64>,
+    pub applied_at: Option<Timestamp>,
+    /// Milliseconds from the file being visible to it being in force; only for what this daemon applied anew.
+    pub apply_ms: Option<u64>,
+    /// Milliseconds from `generated_at` to in force; negative when the clocks disagree.
+    pub propagation_ms: Option<i64>,
+    /// SHA-256 of the allow list that the kernel holds, in hex.
+    pub digest: String,
+    /// The destinations in the endpoint table.
+    pub endpoints: Vec<String>,
+    /// Prefixes in the allow list.
+    pub prefixes: usize,
+    /// Why it is not `applied`.
+    pub problem: Option<String>,
+}
+
+/// A file that is not in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RejectedFile {
+    pub path: String,
+    pub errors: Vec<String>,
+}
+
+/// Packets with one reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReasonCounter {
+    pub reason: String,
+    pub verdict: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// What only the daemon knows of a database.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    pub state: DatabaseState,
+    pub problem: Option<String>,
+    pub apply_ms: Option<u64>,
+    pub propagation_ms: Option<i64>,
+}
+
+impl Status {
+    /// Adds what the daemon knows to what the kernel says.
+    pub fn observe(&mut self, observed: &BTreeMap<String, Observed>) {
+        for database in &mut self.databases {
+            if let Some(seen) = observed.get(&database.database_id) {
+                database.state = seen.state;
+                database.problem.clone_from(&seen.problem);
+                database.apply_ms = seen.apply_ms;
+                database.propagation_ms = seen.propagation_ms;
+            }
+        }
+    }
+
+    /// What the daemon knew when it wrote this.
+    #[must_use]
+    pub fn observed(&self) -> BTreeMap<String, Observed> {
+        self.databases
+            .iter()
+            .map(|database| {
+                let seen = Observed {
+                    state: database.state,
+                    problem: database.problem.clone(),
+                    apply_ms: database.apply_ms,
+                    propagation_ms: database.propagation_ms,
+                };
+                (database.database_id.clone(), seen)
+            })
+            .collect()
+    }
+}

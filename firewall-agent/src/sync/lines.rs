@@ -1,0 +1,102 @@
+//! Which counter belongs to which line.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use super::{
+    desired::DesiredDatabase,
+    model::{Line, LineKind, Live, RuleSlot, Slot, Sources},
+    plane::DataPlane,
+};
+use crate::rules::LineKey;
+
+/// The slots of a database's lines, each assigned and named.
+pub(super) struct Lines {
+    /// Counts what no rule allows. It has a place of its own for every database slot, so there is always one.
+    pub default: RuleSlot,
+    rules: BTreeMap<LineKey, RuleSlot>,
+    /// Rules that found no free line and are counted on the default line: counting never holds up a publish.
+    pub uncounted: usize,
+}
+
+impl Lines {
+    /// Keeps the slots that the database's lines have, and gives new lines free ones.
+    pub fn assign(
+        database: Slot,
+        desired: &DesiredDatabase,
+        live: &mut Live,
+        plane: &mut impl DataPlane,
+    ) -> Result<Self> {
+        let (databases, capacity) = plane.capacity();
+        let known: BTreeMap<String, RuleSlot> = live
+            .lines
+            .iter()
+            .filter(|(_, line)| line.database == database)
+            .map(|(slot, line)| (line.id.clone(), *slot))
+            .collect();
+        let mut free: Vec<RuleSlot> =
+            (databases + 1..capacity).rev().filter(|slot| !live.lines.contains_key(slot)).collect();
+        let mut lines = Self { default: database + 1, rules: BTreeMap::new(), uncounted: 0 };
+        name(lines.default, line(database, LineKind::Default, String::new(), ""), live, plane)?;
+        for (key, (kind, label)) in &desired.lines {
+            let line = line(database, kind.clone(), id(key), label);
+            let Some(slot) = known.get(&line.id).copied().or_else(|| free.pop()) else {
+                lines.uncounted += 1;
+                continue;
+            };
+            name(slot, line, live, plane)?;
+            lines.rules.insert(key.clone(), slot);
+        }
+        Ok(lines)
+    }
+
+    /// The allow list with each prefix on its line's slot.
+    pub fn sources(&self, desired: &DesiredDatabase) -> Sources {
+        let slot = |key: &LineKey| self.rules.get(key).copied().unwrap_or(self.default);
+        Sources {
+            v4: desired.set.v4.iter().map(|(net, key)| (*net, slot(key))).collect(),
+            v6: desired.set.v6.iter().map(|(net, key)| (*net, slot(key))).collect(),
+        }
+    }
+
+    /// Every slot in use.
+    pub fn slots(&self) -> BTreeSet<RuleSlot> {
+        self.rules.values().copied().chain([self.default]).collect()
+    }
+}
+
+fn id(key: &LineKey) -> String {
+    match key {
+        LineKey::Rule(id) => id.to_string(),
+        LineKey::Internal(cidr) => cidr.to_string(),
+    }
+}
+
+fn line(database: Slot, kind: LineKind, id: String, label: &str) -> Line {
+    Line { database, kind, id, label: label.to_owned() }
+}
+
+/// Brings a line's record up to date.
+fn name(slot: RuleSlot, line: Line, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    if live.lines.get(&slot) != Some(&line) {
+        plane.set_line(slot, &line)?;
+        live.lines.insert(slot, line);
+    }
+    Ok(())
+}
+
+/// Frees the lines of which `unused` is so.
+pub(super) fn free_lines(
+    unused: impl Fn(RuleSlot, &Line) -> bool,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+) -> Result<()> {
+    let slots: Vec<RuleSlot> =
+        live.lines.iter().filter(|(slot, line)| unused(**slot, line)).map(|(slot, _)| *slot).collect();
+    for slot in slots {
+        plane.free_line(slot)?;
+        live.lines.remove(&slot);
+    }
+    Ok(())
+}

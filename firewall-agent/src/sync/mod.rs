@@ -1,0 +1,26 @@
+//! Desired against live → publish. No I/O: the kernel is behind [`DataPlane`].
+
+mod admit;
+mod desired;
+mod digest;
+mod lines;
+mod members;
+#[cfg(test)]
+mod memory;
+mod model;
+mod plane;
+mod publish;
+mod remembered;
+#[cfg(test)]
+mod tests;
+
+pub use admit::{Admission, Candidate, Refusal, admit};
+pub use desired::{Desired, DesiredDatabase, targets};
+pub use digest::digest;
+pub use members::Members;
+pub use model::{
+    Claim, Database, Endpoints, Line, LineKind, Live, Ports, RuleSlot, Slot, Sources, Stamp, Table, Target,
+};
+pub use plane::{DataPlane, Families};
+pub use publish::{Published, publish};
+pub use remembered::remembered_ranges;

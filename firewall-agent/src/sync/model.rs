@@ -1,0 +1,191 @@
+//! What the kernel holds, in the words of the domain. Converted to map keys and values in `bpf` only.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use jiff::Timestamp;
+
+use super::members::Members;
+use crate::rules::{DatabaseId, Mode, Protocol};
+
+/// Index of a database in the kernel's tables; kept as long as the database is on this host.
+pub type Slot = u32;
+/// Index of a rule's counter; belongs to (database, rule) as long as the rule exists. 0 is never assigned.
+pub type RuleSlot = u32;
+/// Ports in host byte order.
+pub type Ports = BTreeSet<u16>;
+
+/// A destination: (address or any, port, protocol).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// `None` is every destination address of both families.
+    pub address: Option<IpAddr>,
+    /// Host byte order.
+    pub port: u16,
+    pub protocol: Protocol,
+}
+
+impl Target {
+    /// Whether some packet goes to both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.address == other.address || self.address.is_none() || other.address.is_none())
+    }
+
+    /// Whether every packet to `other` goes to this, too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.overlaps(other) && (self.address.is_none() || self.address == other.address)
+    }
+}
+
+/// `192.0.2.10:30092/tcp`, `[2001:db8::1]:30092/tcp`, `*:30092/tcp`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        match self.address {
+            None => write!(f, "*:{}/{protocol}", self.port),
+            Some(IpAddr::V4(address)) => write!(f, "{address}:{}/{protocol}", self.port),
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:{}/{protocol}", self.port),
+        }
+    }
+}
+
+/// What stands at a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// A database's endpoint.
+    Open {
+        slot: Slot,
+        mode: Mode,
+        /// Counts the sources outside the allow list.
+        default_line: RuleSlot,
+    },
+    /// A tombstone: an endpoint was here.
+    Closed,
+}
+
+/// What stands at each destination.
+pub type Endpoints = BTreeMap<Target, Claim>;
+
+/// The endpoint table: replaced whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    pub endpoints: Endpoints,
+    /// Who is asked at each address, and (`None`) at every other address.
+    pub members: BTreeMap<Option<IpAddr>, Members>,
+}
+
+/// The allow list of one database: prefix → the line that its hits are counted on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    pub v4: BTreeMap<Ipv4Net, RuleSlot>,
+    pub v6: BTreeMap<Ipv6Net, RuleSlot>,
+}
+
+impl Sources {
+    /// Number of prefixes of both families.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What kind of line a counter belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LineKind {
+    /// Everything that no rule allows.
+    Default,
+    /// A `custom_range` rule.
+    Custom,
+    /// A `managed_range` rule, with the id of its range.
+    Managed(String),
+    /// An internal range.
+    Internal,
+}
+
+impl LineKind {
+    /// The name in commands.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Custom => "custom_range",
+            Self::Managed(_) => "managed_range",
+            Self::Internal => "internal_range",
+        }
+    }
+}
+
+/// Whose a rule slot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub database: Slot,
+    pub kind: LineKind,
+    /// Rule id; the CIDR of an internal range (no rule id has a slash); empty for the default line. With the database
+    /// it names the line for as long as it exists.
+    pub id: String,
+    /// The rule's label, or the managed range's name; empty when there is none.
+    pub label: String,
+}
+
+/// One published state of a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    pub revision: u64,
+    /// Number of the published rule set, over all databases of the host.
+    pub generation: u64,
+    /// To the second.
+    pub applied_at: Timestamp,
+    /// SHA-256 over [`Sources`].
+    pub digest: [u8; 32],
+}
+
+/// A database in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    pub id: DatabaseId,
+    /// Empty when the file gives none.
+    pub name: String,
+    pub default_line: RuleSlot,
+    /// The highest revision that is known to have been published, or to have been about to.
+    pub floor: u64,
+    /// `None` when the live tries belong to no stamp: an apply was cut off between the families.
+    pub stamp: Option<Stamp>,
+    pub sources: Sources,
+}
+
+/// Everything that is in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Live {
+    pub databases: BTreeMap<Slot, Database>,
+    pub table: Table,
+    pub lines: BTreeMap<RuleSlot, Line>,
+    /// Ports marked as having a row in the endpoint table.
+    pub claimed: Ports,
+    pub guarded: Ports,
+    /// The highest generation ever given out, published or not.
+    pub generation: u64,
+}
+
+impl Live {
+    /// The slot of a database.
+    #[must_use]
+    pub fn slot(&self, id: &DatabaseId) -> Option<Slot> {
+        self.databases.iter().find(|(_, database)| database.id == *id).map(|(slot, _)| *slot)
+    }
+}

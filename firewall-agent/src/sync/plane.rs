@@ -1,0 +1,55 @@
+use anyhow::Result;
+
+use super::model::{Database, Line, Ports, RuleSlot, Slot, Table};
+
+/// Which address families of a database have other prefixes than before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Families {
+    pub v4: bool,
+    pub v6: bool,
+}
+
+/// What a publish needs of the kernel. Every call is whole: it either did all it says, or the old state still holds
+/// (for the two families of [`DataPlane::publish_sources`]: each by itself).
+pub trait DataPlane {
+    /// How many databases and how many lines fit: slots are below. Line 0 is never used; the line after a database's
+    /// slot is its default line.
+    fn capacity(&self) -> (Slot, RuleSlot);
+
+    /// Says which ports are claimed and which are guarded.
+    ///
+    /// # Errors
+    /// When the kernel refuses a write; some ports may then have changed and others not.
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()>;
+
+    /// Gives a line a name, before anything counts on it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()>;
+
+    /// Sets a line's counter to zero and forgets its name. Nothing published may count on it any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn free_line(&mut self, slot: RuleSlot) -> Result<()>;
+
+    /// Records `database` and replaces its allow list in the families that changed. When it returns, no packet is
+    /// judged by the old one any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn publish_sources(&mut self, slot: Slot, database: &Database, changed: Families) -> Result<()>;
+
+    /// Forgets a database. Its allow list must be empty, and no endpoint may point at it any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn free_database(&mut self, slot: Slot) -> Result<()>;
+
+    /// Replaces the endpoint table. When it returns, no packet is judged by the old one any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn publish_table(&mut self, table: &Table) -> Result<()>;
+}

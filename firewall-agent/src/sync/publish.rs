@@ -1,0 +1,267 @@
+//! Makes live what is desired, in the one order that is safe at every step:
+//!
+//! 1. what leaves is closed (tombstones), what is only watched from now on passes, and ports are marked before
+//!    anything stands there;
+//! 2. each database's allow list is replaced;
+//! 3. what is new is opened, and what was only watched is enforced;
+//! 4. what nothing points at any more is freed.
+//!
+//! One database's failure holds up no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use jiff::Timestamp;
+
+use super::{
+    desired::{Desired, DesiredDatabase},
+    digest::digest,
+    lines::{Lines, free_lines},
+    model::{Claim, Database, Endpoints, Line, Live, Ports, Slot, Sources, Stamp, Table},
+    plane::{DataPlane, Families},
+};
+use crate::rules::{DatabaseId, Mode};
+
+/// What a publish did.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// Databases that are now in force at a new generation.
+    pub applied: BTreeMap<DatabaseId, Stamp>,
+    /// Databases that left.
+    pub removed: BTreeSet<DatabaseId>,
+    /// Databases that could not be brought to what is desired, and why.
+    pub failed: BTreeMap<DatabaseId, Error>,
+    /// Rules, by database, that have no counter of their own: all lines of the host are in use.
+    pub uncounted: BTreeMap<DatabaseId, usize>,
+    /// What failed beside them.
+    pub errors: Vec<Error>,
+}
+
+/// Brings `plane` to `desired`; `live` is what the plane holds, and is kept so.
+pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
+    let mut done = Published::default();
+    if let Err(error) = close(desired, live, plane) {
+        // With a leaving endpoint still open, no allow list behind it may change.
+        done.errors.push(error.context("nothing was published: what leaves could not be closed"));
+        return done;
+    }
+    let mut open = BTreeMap::new();
+    for (id, database) in &desired.databases {
+        match publish_database(id, database, live, plane, now, &mut done) {
+            Ok((slot, lines)) => {
+                open.insert(slot, (database, lines));
+            }
+            Err(error) => {
+                done.failed.insert(id.clone(), error);
+            }
+        }
+    }
+    let guarded = if done.failed.is_empty() {
+        desired.guarded.clone()
+    } else {
+        desired.guarded.union(&live.guarded).copied().collect()
+    };
+    if let Err(error) = publish_table(opened(&open, live), &guarded, live, plane) {
+        for id in desired.databases.keys() {
+            done.applied.remove(id);
+            let reason = || anyhow!("its endpoints could not be brought up to date");
+            done.failed.entry(id.clone()).or_insert_with(reason);
+        }
+        done.errors.push(error.context("the endpoint table could not be brought up to date"));
+        return done;
+    }
+    free(desired, &open, live, plane, &mut done);
+    done
+}
+
+/// Puts tombstones where endpoints leave, guards ports, and lets databases pass everything that are to be watched only:
+/// a source that leaves their allow list must not be cut in between.
+fn close(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    let mut endpoints = live.table.endpoints.clone();
+    for (target, claim) in &mut endpoints {
+        let Claim::Open { slot, mode, .. } = claim else { continue };
+        let Some(owner) = live.databases.get(slot).map(|database| &database.id) else { continue };
+        match desired.databases.get(owner) {
+            Some(database) if !database.targets.contains(target) => *claim = Claim::Closed,
+            None if desired.removed.contains(owner) => *claim = Claim::Closed,
+            // Also for a database whose file says nothing any more, or is refused for it.
+            Some(_) | None if !desired.monitor => *mode = Mode::Enforce,
+            Some(database) if database.mode == Mode::Monitor => *mode = Mode::Monitor,
+            Some(_) | None => {}
+        }
+    }
+    // No port may lose its guard before what the files want there stands.
+    let guarded = desired.guarded.union(&live.guarded).copied().collect();
+    publish_table(endpoints, &guarded, live, plane)
+}
+
+fn publish_database(
+    id: &DatabaseId,
+    desired: &DesiredDatabase,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+    now: Timestamp,
+    done: &mut Published,
+) -> Result<(Slot, Lines)> {
+    let slot = slot(id, live, plane)?;
+    let lines = Lines::assign(slot, desired, live, plane)?;
+    let sources = lines.sources(desired);
+    if lines.uncounted > 0 {
+        done.uncounted.insert(id.clone(), lines.uncounted);
+    }
+    let before = live.databases.get(&slot);
+    let nothing = Sources::default();
+    let known = before.filter(|before| before.stamp.is_some());
+    let held = known.map_or(&nothing, |before| &before.sources);
+    // Without a stamp in force the tries may be anything: both are replaced.
+    let changed = Families {
+        v4: known.is_none() || held.v4 != sources.v4,
+        v6: known.is_none() || held.v6 != sources.v6,
+    };
+    let same = known.is_some_and(|before| {
+        before.name == desired.name
+            && before.stamp.as_ref().is_some_and(|stamp| stamp.revision == desired.revision)
+    });
+    if same && changed == Families::default() {
+        return Ok((slot, lines));
+    }
+    live.generation += 1;
+    let stamp = Stamp {
+        revision: desired.revision,
+        generation: live.generation,
+        applied_at: now,
+        digest: digest(&sources),
+    };
+    let database = Database {
+        id: id.clone(),
+        name: desired.name.clone(),
+        default_line: lines.default,
+        floor: desired.revision,
+        stamp: Some(stamp.clone()),
+        sources,
+    };
+    replace(slot, database, changed, live, plane)?;
+    done.applied.insert(id.clone(), stamp);
+    Ok((slot, lines))
+}
+
+fn slot(id: &DatabaseId, live: &Live, plane: &impl DataPlane) -> Result<Slot> {
+    if let Some(slot) = live.slot(id) {
+        return Ok(slot);
+    }
+    let capacity = plane.capacity().0;
+    (0..capacity)
+        .find(|slot| !live.databases.contains_key(slot))
+        .with_context(|| format!("no room for database {id}: all {capacity} slots are in use"))
+}
+
+/// The table with every endpoint of the given databases open.
+fn opened(open: &BTreeMap<Slot, (&DesiredDatabase, Lines)>, live: &Live) -> Endpoints {
+    let mut endpoints = live.table.endpoints.clone();
+    for (slot, (database, lines)) in open {
+        for target in &database.targets {
+            endpoints.retain(|other, claim| *claim != Claim::Closed || !target.covers(other));
+            let claim = Claim::Open { slot: *slot, mode: database.mode, default_line: lines.default };
+            endpoints.insert(*target, claim);
+        }
+    }
+    endpoints
+}
+
+/// Marks ports, replaces the table if it differs, and unmarks ports: a mark is never missing.
+fn publish_table(
+    endpoints: Endpoints,
+    guarded: &Ports,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+) -> Result<()> {
+    let table = Table::new(endpoints, guarded);
+    let claimed: Ports = table.endpoints.keys().map(|target| target.port).collect();
+    let before: Ports = claimed.union(&live.claimed).copied().collect();
+    set_ports(before, guarded.union(&live.guarded).copied().collect(), live, plane)?;
+    if table != live.table {
+        plane.publish_table(&table)?;
+        live.table = table;
+    }
+    set_ports(claimed, guarded.clone(), live, plane)
+}
+
+fn set_ports(claimed: Ports, guarded: Ports, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    if live.claimed != claimed || live.guarded != guarded {
+        plane.set_ports(&claimed, &guarded)?;
+        live.claimed = claimed;
+        live.guarded = guarded;
+    }
+    Ok(())
+}
+
+/// Publishes a database's allow list and notes what then is live.
+fn replace(
+    slot: Slot,
+    database: Database,
+    changed: Families,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+) -> Result<()> {
+    let published = plane.publish_sources(slot, &database, changed);
+    // After a failure what is in force may be a mix of families: the next publish replaces both.
+    let stamp = database.stamp.clone().filter(|_| published.is_ok());
+    live.databases.insert(slot, Database { stamp, ..database });
+    published
+}
+
+/// Frees databases that left and lines that are no longer counted on. What cannot be freed now is tried again with
+/// the next publish.
+fn free(
+    desired: &Desired,
+    open: &BTreeMap<Slot, (&DesiredDatabase, Lines)>,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+    done: &mut Published,
+) {
+    for id in &desired.removed {
+        let Some(slot) = live.slot(id) else { continue };
+        match remove(slot, live, plane) {
+            Ok(()) => {
+                done.removed.insert(id.clone());
+            }
+            Err(error) => {
+                done.failed.insert(id.clone(), error);
+            }
+        }
+    }
+    let kept: BTreeMap<Slot, BTreeSet<_>> =
+        open.iter().map(|(slot, (_, lines))| (*slot, lines.slots())).collect();
+    let known: BTreeSet<Slot> = live.databases.keys().copied().collect();
+    let unused = |slot, line: &Line| match kept.get(&line.database) {
+        Some(kept) => !kept.contains(&slot),
+        None => !known.contains(&line.database),
+    };
+    if let Err(error) = free_lines(unused, live, plane) {
+        done.errors.push(error);
+    }
+}
+
+/// Empties the allow list, then frees the lines that counted for it, then the slot: cut off in between, the database
+/// is still there and is removed again.
+fn remove(slot: Slot, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    let Some(database) = live.databases.get(&slot).cloned() else { return Ok(()) };
+    live.generation += 1;
+    let stamp = database.stamp.as_ref().map_or_else(
+        || Stamp {
+            revision: database.floor,
+            generation: 0,
+            applied_at: Timestamp::UNIX_EPOCH,
+            digest: [0; 32],
+        },
+        Clone::clone,
+    );
+    let sources = Sources::default();
+    let stamp = Stamp { generation: live.generation, digest: digest(&sources), ..stamp };
+    let empty = Database { stamp: Some(stamp), sources, ..database };
+    replace(slot, empty, Families { v4: true, v6: true }, live, plane)?;
+    free_lines(|_, line| line.database == slot, live, plane)?;
+    plane.free_database(slot)?;
+    live.databases.remove(&slot);
+    Ok(())
+}

@@ -1,0 +1,35 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::model::{Line, LineKind, Live, RuleSlot};
+use crate::rules::{ManagedRange, ManagedRanges, RangeId};
+
+/// The managed ranges as far as the kernel holds them: what an agent goes by until it has read the file, so that a
+/// start without it cuts nobody. A prefix that counts on another rule of its database is not among them.
+#[must_use]
+pub fn remembered_ranges(live: &Live) -> ManagedRanges {
+    let mut cidrs: BTreeMap<RangeId, BTreeSet<IpNet>> = BTreeMap::new();
+    for database in live.databases.values() {
+        let v4 = database.sources.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
+        let v6 = database.sources.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line));
+        for (net, line) in v4.chain(v6) {
+            if let Some(range) = range(live, line) {
+                cidrs.entry(range).or_default().insert(net);
+            }
+        }
+    }
+    let ranges = cidrs
+        .into_iter()
+        .map(|(id, cidrs)| (id.clone(), ManagedRange { name: id.to_string(), cidrs, accept_shrink: false }))
+        .collect();
+    ManagedRanges { revision: 0, generated_at: Timestamp::UNIX_EPOCH, ranges }
+}
+
+fn range(live: &Live, line: RuleSlot) -> Option<RangeId> {
+    match live.lines.get(&line) {
+        Some(Line { kind: LineKind::Managed(range), .. }) => range.parse().ok(),
+        Some(_) | None => None,
+    }
+}

@@ -1,0 +1,264 @@
+//! Publishing, write by write: random changes, cut off at every write, with one write refused or all from there on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use fastrand::Rng;
+use jiff::Timestamp;
+
+use super::memory::{Memory, passes};
+use super::model::{LineKind, Live, Ports, Target};
+use super::{Desired, DesiredDatabase, publish};
+use crate::rules::{LineKey, Mode, Protocol, RuleSet};
+
+const SOURCES: [&str; 4] = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"];
+const ADDRESSES: [Option<&str>; 3] = [Some("203.0.113.1"), Some("203.0.113.2"), None];
+const PORTS: [u16; 3] = [5432, 6432, 7432];
+const DATABASES: [&str; 3] = ["a", "b", "c"];
+
+fn target(address: Option<&str>, port: u16) -> Target {
+    Target { address: address.map(|text| text.parse().unwrap()), port, protocol: Protocol::Tcp }
+}
+
+/// Random wishes of up to three databases that do not contend for an endpoint.
+fn random(rng: &mut Rng, revision: u64) -> Desired {
+    let mut desired = Desired { guarded: Ports::from([PORTS[0]]), monitor: true, ..Desired::default() };
+    if rng.bool() {
+        desired.guarded.insert(PORTS[1]);
+    }
+    let mut free: Vec<Target> = ADDRESSES[..2]
+        .iter()
+        .flat_map(|address| [PORTS[0], PORTS[1]].map(|port| target(*address, port)))
+        .collect();
+    free.push(target(None, PORTS[2]));
+    rng.shuffle(&mut free);
+    for id in DATABASES {
+        match rng.u8(0..8) {
+            0 => {
+                desired.removed.insert(id.parse().unwrap());
+            }
+            // Not named: its file is missing or refused.
+            1 => {}
+            _ => {
+                let targets = free.split_off(free.len() - rng.usize(0..=2).min(free.len()));
+                desired.databases.insert(id.parse().unwrap(), database(rng, revision, targets));
+            }
+        }
+    }
+    desired
+}
+
+fn database(rng: &mut Rng, revision: u64, targets: Vec<Target>) -> DesiredDatabase {
+    let mut set = RuleSet::default();
+    let mut lines = BTreeMap::new();
+    for (at, source) in SOURCES.iter().enumerate().filter(|_| rng.bool()) {
+        let key = LineKey::Rule(format!("r{at}").parse().unwrap());
+        match source.parse().unwrap() {
+            IpAddr::V4(address) => set.v4.insert(address.into(), key.clone()),
+            IpAddr::V6(address) => set.v6.insert(address.into(), key.clone()),
+        };
+        lines.insert(key, (LineKind::Custom, String::new()));
+    }
+    let mode = if rng.u8(0..5) == 0 { Mode::Monitor } else { Mode::Enforce };
+    DesiredDatabase {
+        name: String::new(),
+        revision,
+        mode,
+        targets: targets.into_iter().collect(),
+        set,
+        lines,
+    }
+}
+
+fn packets() -> Vec<(IpAddr, Target)> {
+    let targets = ADDRESSES[..2].iter().flat_map(|address| PORTS.map(|port| target(*address, port)));
+    targets.flat_map(|target| SOURCES.map(|source| (source.parse().unwrap(), target))).collect()
+}
+
+/// Whom each destination belongs to: a move between databases closes it for a moment, on purpose.
+fn holder(live: &Live, target: &Target) -> Option<u32> {
+    let endpoints = &live.table.endpoints;
+    match endpoints.get(target).or_else(|| endpoints.get(&Target { address: None, ..*target })) {
+        Some(super::Claim::Open { slot, .. }) => Some(*slot),
+        Some(super::Claim::Closed) | None => None,
+    }
+}
+
+/// Every state between two must agree with both where they agree.
+fn assert_safe(before: &Live, between: &[Live], after: &Live, what: &str) {
+    for (source, target) in packets() {
+        let (old, new) = (passes(before, source, &target), passes(after, source, &target));
+        let moved = holder(before, &target) != holder(after, &target);
+        for (at, state) in between.iter().enumerate() {
+            let now = passes(state, source, &target);
+            assert!(old || new || !now, "{what}: write {at} lets {source} in to {target}");
+            assert!(!old || !new || now || moved, "{what}: write {at} cuts {source} off from {target}");
+        }
+    }
+}
+
+fn run(desired: &Desired, memory: &mut Memory) -> bool {
+    let mut live = memory.live.clone();
+    let done = publish(desired, &mut live, memory, Timestamp::UNIX_EPOCH);
+    done.failed.is_empty() && done.errors.is_empty()
+}
+
+#[test]
+fn every_write_of_a_publish_leaves_the_old_verdict_or_the_new_one() {
+    let mut rng = Rng::with_seed(7);
+    let mut memory = Memory::default();
+    for round in 1..=2_000 {
+        let desired = random(&mut rng, round);
+        let before = memory.live.clone();
+        assert!(run(&desired, &mut memory), "round {round}");
+        assert_safe(&before, &memory.history, &memory.live, &format!("round {round}"));
+        assert_desired(&desired, &memory.live, &format!("round {round}"));
+        memory = memory.recovered();
+    }
+}
+
+#[test]
+fn a_publish_that_is_cut_off_at_any_write_is_safe_and_the_next_one_finishes_it() {
+    let mut rng = Rng::with_seed(11);
+    let mut memory = Memory::default();
+    let mut cuts = 0;
+    for round in 1..=300 {
+        let desired = random(&mut rng, round);
+        let before = memory.live.clone();
+        let mut whole = memory.clone();
+        assert!(run(&desired, &mut whole));
+        for failing in 0..whole.writes {
+            for dead in [false, true] {
+                let what = format!("round {round}, write {failing} refused, dead {dead}");
+                let mut cut = Memory { failing: Some(failing), dead, ..memory.clone() };
+                assert!(!run(&desired, &mut cut), "{what}: not reported");
+                assert_safe(&before, &cut.history, &whole.live, &what);
+                let mut next = cut.recovered();
+                let found = next.live.clone();
+                assert!(run(&desired, &mut next), "{what}: not finished");
+                assert_safe(&found, &next.history, &next.live, &what);
+                assert_desired(&desired, &next.live, &what);
+                cuts += 1;
+            }
+        }
+        memory = whole.recovered();
+    }
+    assert!(cuts > 2_000, "only {cuts} publishes were cut off");
+}
+
+#[test]
+fn a_mirror_that_is_kept_over_failures_finishes_as_well_as_one_read_anew() {
+    let mut rng = Rng::with_seed(13);
+    let mut memory = Memory::default();
+    let mut live = Live::default();
+    for round in 1..=2_000 {
+        let desired = random(&mut rng, round);
+        memory = Memory { failing: Some(rng.usize(0..12)), ..memory.recovered() };
+        publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        memory = memory.recovered();
+        let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        assert!(done.failed.is_empty() && done.errors.is_empty(), "round {round}: {done:?}");
+        assert_desired(&desired, &memory.live, &format!("round {round}"));
+    }
+}
+
+#[test]
+fn opening_before_the_allow_list_would_be_noticed() {
+    let mut before = Memory::default();
+    let mut rng = Rng::with_seed(3);
+    let closed = Desired { guarded: Ports::from(PORTS), ..Desired::default() };
+    assert!(run(&closed, &mut before));
+    let (first, rest) = (target(ADDRESSES[0], PORTS[0]), BTreeSet::new());
+    let mut after = before.clone().recovered();
+    let wish = DesiredDatabase { mode: Mode::Enforce, ..database(&mut rng, 1, vec![first]) };
+    let desired =
+        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), removed: rest, ..closed };
+    assert!(run(&desired, &mut after));
+    // The table of the end before the allow list of the end, and with a monitor: the wrong order.
+    let mut wrong = before.live.clone();
+    wrong.table = after.live.table.clone();
+    wrong.claimed = after.live.claimed.clone();
+    for claim in wrong.table.endpoints.values_mut() {
+        *claim = super::Claim::Open { slot: 0, mode: Mode::Monitor, default_line: 1 };
+    }
+    let noticed = std::panic::catch_unwind(|| assert_safe(&before.live, &[wrong], &after.live, "control"));
+    assert!(noticed.is_err());
+}
+
+#[test]
+fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
+    let mut rng = Rng::with_seed(5);
+    let mut memory = Memory::default();
+    let mut many = database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    for number in 0..40u8 {
+        let key = LineKey::Rule(format!("many-{number}").parse().unwrap());
+        many.set.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
+        many.lines.insert(key, (LineKind::Custom, String::new()));
+    }
+    let other = database(&mut rng, 1, vec![target(ADDRESSES[1], PORTS[0])]);
+    let wishes = [("a".parse().unwrap(), many.clone()), ("b".parse().unwrap(), other)];
+    let desired = Desired { databases: wishes.into(), ..Desired::default() };
+    let mut live = Live::default();
+    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    assert!(done.failed.is_empty() && done.uncounted.values().sum::<usize>() > 0, "{done:?}");
+    assert_desired(&desired, &memory.live, "too many rules");
+    // Every allowed source is allowed, counted on the default line where no other is free.
+    let default = memory.live.databases[&0].default_line;
+    assert!(memory.live.databases[&0].sources.v4.values().any(|line| *line == default));
+}
+
+#[test]
+fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
+    let mut rng = Rng::with_seed(5);
+    let mut memory = Memory::default();
+    let wish = DesiredDatabase {
+        mode: Mode::Monitor,
+        ..database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])])
+    };
+    let databases = BTreeMap::from([("a".parse().unwrap(), wish)]);
+    assert!(run(&Desired { databases, monitor: true, ..Desired::default() }, &mut memory));
+    let stranger = "192.0.2.200".parse().unwrap();
+    assert!(passes(&memory.live, stranger, &target(ADDRESSES[0], PORTS[0])));
+    // The file is refused now, so nothing names the database.
+    assert!(run(&Desired::default(), &mut memory));
+    assert!(!passes(&memory.live, stranger, &target(ADDRESSES[0], PORTS[0])));
+}
+
+#[test]
+fn the_kernel_remembers_managed_ranges_for_a_start_without_their_file() {
+    let mut memory = Memory::default();
+    let (key, net) = (LineKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
+    let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    wish.set.v4.insert(net, key.clone());
+    wish.lines.insert(key, (LineKind::Managed("egress".to_owned()), String::new()));
+    let databases = BTreeMap::from([("a".parse().unwrap(), wish)]);
+    assert!(run(&Desired { databases, ..Desired::default() }, &mut memory));
+    let remembered = super::remembered_ranges(&memory.live);
+    let cidrs: Vec<String> =
+        remembered.ranges.values().flat_map(|range| &range.cidrs).map(ToString::to_string).collect();
+    assert_eq!(cidrs, ["198.51.100.0/24"]);
+    assert_eq!(remembered.ranges.keys().map(ToString::to_string).collect::<Vec<_>>(), ["egress"]);
+}
+
+/// The allow list and the endpoints of every desired database are live, of a removed one nothing is open.
+fn assert_desired(desired: &Desired, live: &Live, what: &str) {
+    for (id, wish) in &desired.databases {
+        let slot = live.slot(id).unwrap_or_else(|| panic!("{what}: {id} is not live"));
+        let database = &live.databases[&slot];
+        assert_eq!(database.stamp.as_ref().map(|stamp| stamp.revision), Some(wish.revision), "{what}: {id}");
+        assert!(database.sources.v4.keys().eq(wish.set.v4.keys()), "{what}: {id}");
+        assert!(database.sources.v6.keys().eq(wish.set.v6.keys()), "{what}: {id}");
+        let open: BTreeSet<Target> = live
+            .table
+            .endpoints
+            .keys()
+            .filter(|target| holder(live, target) == Some(slot))
+            .copied()
+            .collect();
+        assert_eq!(open, wish.targets, "{what}: {id}");
+    }
+    for id in &desired.removed {
+        assert!(live.slot(id).is_none(), "{what}: {id} is still there");
+    }
+    assert_eq!(live.guarded, desired.guarded, "{what}");
+}

@@ -1,0 +1,166 @@
+//! Keys and values of the shared maps.
+
+use core::mem::{offset_of, size_of};
+
+/// An address as on the wire: IPv4 in word 0 with the rest zero, IPv6 in all four.
+pub type Address = [u32; 4];
+
+/// [`EndpointKey::family`] of a wildcard endpoint: it stands for every destination address of both families.
+pub const ANY_FAMILY: u8 = 0;
+/// [`EndpointKey::family`] of an IPv4 address.
+pub const IPV4: u8 = 4;
+/// [`EndpointKey::family`] of an IPv6 address.
+pub const IPV6: u8 = 6;
+
+/// [`EndpointKey::protocol`] of a member row, see [`EndpointKey`].
+pub const MEMBER_ROW: u8 = 0;
+/// The most databases that may share one address (wildcards included): the bound of the program's walk over the
+/// member rows.
+pub const MAX_MEMBERS: u32 = 256;
+
+/// A row of the endpoint table.
+///
+/// Two kinds of rows share the table, so that one pointer swap publishes both:
+/// * protocol 6 or 17: the endpoint (address or any, port, protocol) itself;
+/// * protocol [`MEMBER_ROW`]: the databases at one address, for packets whose port is unknown. `port` counts the rows
+///   from 0 in **host** order; the walk ends at the first number that is missing. A row with [`TOMBSTONE`] comes first
+///   and says that something at the address is closed. The rows of an address include the wildcard databases, and
+///   enforcing databases come before monitored ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(C)]
+pub struct EndpointKey {
+    /// Destination address; zero for a wildcard.
+    pub address: Address,
+    /// Destination port in network byte order, or the number of a member row.
+    pub port: u16,
+    /// IP protocol number, or [`MEMBER_ROW`].
+    pub protocol: u8,
+    /// [`IPV4`], [`IPV6`] or [`ANY_FAMILY`].
+    pub family: u8,
+}
+
+/// [`Endpoint::mode`]: a source outside the allow list is refused.
+pub const ENFORCE: u32 = 0;
+/// [`Endpoint::mode`]: a source outside the allow list is counted and passes.
+pub const MONITOR: u32 = 1;
+/// [`Endpoint::mode`]: closed to everyone.
+pub const TOMBSTONE: u32 = 2;
+
+/// What a row of the endpoint table points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Endpoint {
+    /// The database slot: an index into both outer maps of sources. Unused in a tombstone.
+    pub slot: u32,
+    /// [`ENFORCE`], [`MONITOR`] or [`TOMBSTONE`].
+    pub mode: u32,
+    /// The rule slot on which a source outside the allow list is counted; [`NO_RULE`] in a tombstone.
+    pub default_line: u32,
+}
+
+/// Number of [`PortWord`]s: one for each 64 ports.
+pub const PORT_WORDS: u32 = 1024;
+
+/// 64 consecutive ports: port `p` (host order) is bit `p % 64` of word `p / 64`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PortWord {
+    /// The endpoint table has a row at this port, tombstones included. May be set too early and cleared too late,
+    /// never the other way round.
+    pub claimed: u64,
+    /// The port is guarded: closed at every destination address unless an endpoint claims it.
+    pub guarded: u64,
+}
+
+/// The rule slot that stands for "no rule"; never assigned.
+pub const NO_RULE: u32 = 0;
+
+/// Packets and bytes (whole frames) by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Tally {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the frames, from the Ethernet header on.
+    pub bytes: u64,
+}
+
+/// Packets and bytes by rule slot, and when the last one came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Hits {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the frames, from the Ethernet header on.
+    pub bytes: u64,
+    /// `CLOCK_MONOTONIC` in nanoseconds, at the resolution of the kernel's tick; 0 when there was none.
+    pub last_seen: u64,
+}
+
+/// Whose a rule slot is. Texts are UTF-8, cut at a character and filled up with zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct RuleRecord {
+    /// The database slot that the rule belongs to.
+    pub database: u32,
+    /// What kind of line it is; the agent names the numbers.
+    pub kind: u32,
+    /// Rule id; empty for the default line, the canonical CIDR for an internal range.
+    pub id: [u8; 64],
+    /// Id of the managed range; empty for every other kind.
+    pub range: [u8; 64],
+    /// The rule's label, or the managed range's name.
+    pub label: [u8; 256],
+}
+
+/// One published state of a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Stamp {
+    /// Revision of the rule file.
+    pub revision: u64,
+    /// Number of the published rule set; 0 means that this stamp was never written.
+    pub generation: u64,
+    /// When it was published: seconds since 1970.
+    pub applied_at: u64,
+    /// Kernel ids of the IPv4 and the IPv6 trie.
+    pub tries: [u32; 2],
+    /// SHA-256 over both tries' contents.
+    pub digest: [u8; 32],
+}
+
+/// Whose a database slot is. The record is written **before** the tries move: the stamp whose tries are the live ones
+/// is the one in force, whatever crashed in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct DatabaseRecord {
+    /// Database id, filled up with zeros.
+    pub id: [u8; 64],
+    /// Name for people; UTF-8, cut at a character and filled up with zeros.
+    pub name: [u8; 256],
+    /// The rule slot on which refused sources are counted.
+    pub default_line: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The newest stamp.
+    pub newest: Stamp,
+    /// The one before.
+    pub previous: Stamp,
+}
+
+const _: () = {
+    assert!(size_of::<EndpointKey>() == 20);
+    assert!(offset_of!(EndpointKey, port) == 16);
+    assert!(offset_of!(EndpointKey, protocol) == 18);
+    assert!(offset_of!(EndpointKey, family) == 19);
+    assert!(size_of::<Endpoint>() == 12);
+    assert!(size_of::<PortWord>() == 16);
+    assert!(size_of::<Tally>() == 16);
+    assert!(size_of::<Hits>() == 24);
+    assert!(size_of::<RuleRecord>() == 392);
+    assert!(offset_of!(RuleRecord, label) == 136);
+    assert!(size_of::<Stamp>() == 64);
+    assert!(offset_of!(Stamp, digest) == 32);
+    assert!(size_of::<DatabaseRecord>() == 456);
+    assert!(offset_of!(DatabaseRecord, newest) == 328);
+};

@@ -1,0 +1,30 @@
+//! Names of the kernel objects, the same in the object file, on bpffs and in messages.
+
+/// Directory of this map layout below the agent's bpffs directory. Links live outside it, unversioned, so that an
+/// older or a newer agent finds them.
+pub const LAYOUT: &str = "v1";
+
+/// The program that is attached.
+pub const FIREWALL: &str = "firewall";
+/// The program that is never attached: it answers questions and counts nothing.
+pub const TWIN: &str = "twin";
+
+/// `Array<PortWord, 1024>`: the ports at which anything is decided at all.
+pub const PORTS: &str = "PORTS";
+/// `ArrayOfMaps<Hash<EndpointKey, Endpoint>, 1>`: the one live endpoint table.
+pub const ENDPOINTS: &str = "ENDPOINTS";
+/// `ArrayOfMaps<LpmTrie<u32 × 1>, max_databases>`: the IPv4 sources that each database slot allows.
+pub const SOURCES_V4: &str = "SOURCES_V4";
+/// `ArrayOfMaps<LpmTrie<u32 × 4>, max_databases>`: the IPv6 sources that each database slot allows.
+pub const SOURCES_V6: &str = "SOURCES_V6";
+/// `PerCpuArray<Tally>`: packets and bytes by reason.
+pub const REASONS: &str = "REASONS";
+/// `PerCpuArray<Hits>`: packets, bytes and last hit by rule slot.
+pub const RULE_HITS: &str = "RULE_HITS";
+/// `Hash<u32, RuleRecord>`: whose a rule slot is. Written and read by userspace only.
+pub const RULES: &str = "RULES";
+/// `Hash<u32, DatabaseRecord>`: whose a database slot is, and which revision it holds. Userspace only.
+pub const DATABASES: &str = "DATABASES";
+
+/// Every map that is pinned under its own name.
+pub const MAPS: [&str; 8] = [PORTS, ENDPOINTS, SOURCES_V4, SOURCES_V6, REASONS, RULE_HITS, RULES, DATABASES];

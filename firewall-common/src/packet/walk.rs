@@ -1,0 +1,128 @@
+//! The chain of headers behind the IP header, up to the ports.
+
+use super::{Flow, PacketBytes, Shape};
+use crate::IPV6;
+
+/// Headers that are walked behind the IP header; a longer chain is [`Shape::Unreadable`].
+pub const MAX_HEADERS: usize = 8;
+
+pub(super) const HOP_BY_HOP: u8 = 0;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+pub(super) const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+
+const TCP_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
+const PORTS: usize = 4;
+/// No walked header is shorter, and all are a multiple of 4.
+const SHORTEST: usize = 8;
+
+/// Where the walk starts.
+pub(super) struct Chain {
+    /// Offset of the first header behind the IP header.
+    pub at: usize,
+    /// Offset of the first byte that is no longer part of the packet.
+    pub end: usize,
+    /// Protocol of the header at `at`.
+    pub next: u8,
+    /// The IP header says that more fragments follow this one.
+    pub first_fragment: bool,
+    /// `at` follows a header of fixed length.
+    pub fixed: bool,
+}
+
+#[inline(always)]
+pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, chain: Chain, flow: &mut Flow) -> Shape {
+    let Chain { mut at, end, mut next, mut first_fragment, fixed } = chain;
+    if fixed && !is_walked(next, flow.family) {
+        return transport(next, at, end, first_fragment, |at| packet.near::<PORTS>(at), flow);
+    }
+    let mut fragment_header = false;
+    for _ in 0..MAX_HEADERS {
+        if !is_walked(next, flow.family) {
+            break;
+        }
+        if at + SHORTEST > end {
+            return past_the_end(first_fragment);
+        }
+        let Some(header) = packet.far::<4>(at) else { return past_the_end(first_fragment) };
+        let length = usize::from(header[1]);
+        let length = match next {
+            FRAGMENT => 8,
+            AUTHENTICATION => (length + 2) * 4,
+            _ => (length + 1) * 8,
+        };
+        if at + length > end {
+            return past_the_end(first_fragment);
+        }
+        if next == FRAGMENT {
+            if fragment_header {
+                return Shape::Unreadable;
+            }
+            fragment_header = true;
+            let offset_and_more = u16::from_be_bytes([header[2], header[3]]);
+            if offset_and_more & 0xfff8 != 0 {
+                return later_fragment(header[0], flow.family);
+            }
+            first_fragment = offset_and_more & 1 != 0;
+        }
+        next = header[0];
+        at += length;
+    }
+    if is_walked(next, flow.family) {
+        return Shape::Unreadable;
+    }
+    transport(next, at, end, first_fragment, |at| packet.far::<PORTS>(at), flow)
+}
+
+#[inline(always)]
+fn transport(
+    protocol: u8,
+    at: usize,
+    end: usize,
+    first_fragment: bool,
+    read: impl Fn(usize) -> Option<[u8; PORTS]>,
+    flow: &mut Flow,
+) -> Shape {
+    let header = match protocol {
+        TCP => TCP_HEADER,
+        UDP => UDP_HEADER,
+        _ => return Shape::OtherProtocol,
+    };
+    let (needed, short) = if first_fragment { (PORTS, Shape::NoPort) } else { (header, Shape::Truncated) };
+    if at + needed > end {
+        return short;
+    }
+    let Some(ports) = read(at) else { return short };
+    flow.port = u16::from_ne_bytes([ports[2], ports[3]]);
+    flow.protocol = protocol;
+    Shape::Port
+}
+
+/// IPv4 knows only the authentication header; the others are IPv6's.
+#[inline(always)]
+fn is_walked(header: u8, family: u8) -> bool {
+    match header {
+        AUTHENTICATION => true,
+        HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION => family == IPV6,
+        _ => false,
+    }
+}
+
+/// What a later fragment carries, by the header that its datagram's fragmentable part starts with.
+#[inline(always)]
+fn later_fragment(next: u8, family: u8) -> Shape {
+    if next == TCP || next == UDP || is_walked(next, family) {
+        Shape::LaterFragment
+    } else {
+        Shape::OtherProtocol
+    }
+}
+
+#[inline(always)]
+fn past_the_end(first_fragment: bool) -> Shape {
+    if first_fragment { Shape::NoPort } else { Shape::Unreadable }
+}

@@ -1,0 +1,27 @@
+//! The XDP program of the database firewall: parse → decide → count → act.
+//!
+//! [`decide`](decide::decide) is shared by two programs. `firewall` is attached: it counts and returns an action.
+//! `twin` never is: it counts nothing and returns what was decided, for questions.
+//!
+//! Everything here compiles for the `bpf` target only; on the host the crate is an empty program, so that no
+//! workspace-wide command has to leave it out.
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod count;
+#[cfg(target_arch = "bpf")]
+mod decide;
+#[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod members;
+#[cfg(target_arch = "bpf")]
+mod programs;
+#[cfg(target_arch = "bpf")]
+mod tables;
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

@@ -1,0 +1,42 @@
+//! The maps, as firewall-common describes them. Sizes given as 1 are placeholders: the agent sets them when it loads
+//! the program, or creates the inner maps itself.
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray},
+    macros::btf_map,
+};
+use firewall_common::{
+    DatabaseRecord, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Tally,
+};
+
+/// What is published is frozen for userspace and, by this flag, read-only for programs.
+pub const FROZEN: usize = BPF_F_RDONLY_PROG as usize;
+const FROZEN_TRIE: usize = FROZEN | BPF_F_NO_PREALLOC as usize;
+const BY_USE: usize = BPF_F_NO_PREALLOC as usize;
+
+type Sources<const N: usize> = LpmTrie<[u32; N], u32, 1, FROZEN_TRIE>;
+
+#[btf_map]
+pub static PORTS: Array<PortWord, { PORT_WORDS as usize }> = Array::new();
+
+#[btf_map]
+pub static ENDPOINTS: ArrayOfMaps<HashMap<EndpointKey, Endpoint, 1, FROZEN>, 1> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static SOURCES_V4: ArrayOfMaps<Sources<1>, 1> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static SOURCES_V6: ArrayOfMaps<Sources<4>, 1> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static REASONS: PerCpuArray<Tally, { Reason::ALL.len() }> = PerCpuArray::new();
+
+#[btf_map]
+pub static RULE_HITS: PerCpuArray<Hits, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub static RULES: HashMap<u32, RuleRecord, 1, BY_USE> = HashMap::new();
+
+#[btf_map]
+pub static DATABASES: HashMap<u32, DatabaseRecord, 1, BY_USE> = HashMap::new();

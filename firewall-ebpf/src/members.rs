@@ -1,0 +1,119 @@
+//! Packets whose port cannot be known: all databases at the destination address are asked.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use firewall_common::{EndpointKey, MAX_MEMBERS, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow};
+
+use crate::{
+    decide::Decision,
+    tables::{Table, source_rule},
+};
+
+/// How many databases at an address must allow the source.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Quorum {
+    /// A later fragment: its first fragment was judged by its port, and without that it cannot be reassembled.
+    Any,
+    /// An unreadable chain: any of them may be meant.
+    Every,
+}
+
+/// What the walk over the member rows knows and has found.
+#[repr(C)]
+struct Survey {
+    table: Table,
+    flow: Flow,
+    key: EndpointKey,
+    /// A [`Quorum`], as a plain number: of an enum the compiler knows too much, and turns a comparison into arithmetic
+    /// whose bounds the verifier does not follow.
+    quorum: u32,
+    /// Databases that were asked.
+    asked: u32,
+    /// The line of a database that allows the source.
+    allowing: u32,
+    /// The default line of a database that does not, and only watches.
+    monitoring: u32,
+    /// The default line of a database that does not.
+    refusing: u32,
+    /// 1 when something at the address is closed.
+    closed: u32,
+}
+
+const GO_ON: i64 = 0;
+const STOP: i64 = 1;
+
+#[inline(always)]
+pub fn survey(flow: &Flow, quorum: Quorum) -> Decision {
+    let Some(table) = Table::live() else { return Decision::without_rule(Reason::NotProtected) };
+    let Some(key) = table.members(flow) else { return Decision::without_rule(Reason::NotProtected) };
+    let mut survey = Survey {
+        table,
+        flow: *flow,
+        key,
+        quorum: quorum as u32,
+        asked: 0,
+        allowing: NO_RULE,
+        monitoring: NO_RULE,
+        refusing: NO_RULE,
+        closed: 0,
+    };
+    // A loop in the kernel (5.17): the verifier follows one round of it, not each of a few hundred. One row more than
+    // there are members: the tombstone.
+    // SAFETY: `ask` has the signature that the kernel calls, and `survey` outlives the call.
+    unsafe { bpf_loop(MAX_MEMBERS + 1, ask as *mut c_void, (&raw mut survey).cast(), 0) };
+    survey.decision(quorum)
+}
+
+/// Asks the database of one member row.
+extern "C" fn ask(row: u32, survey: *mut Survey) -> i64 {
+    // SAFETY: the kernel hands over the pointer that `survey` gave it.
+    let survey = unsafe { &mut *survey };
+    survey.key.port = row as u16;
+    let Some(member) = survey.table.row(&survey.key) else { return STOP };
+    if member.mode == TOMBSTONE {
+        survey.closed = 1;
+        return GO_ON;
+    }
+    survey.asked = 1;
+    match source_rule(&survey.flow, member.slot) {
+        Some(rule) => {
+            survey.allowing = rule;
+            if survey.quorum == Quorum::Any as u32 { STOP } else { GO_ON }
+        }
+        None if member.mode == MONITOR => {
+            survey.monitoring = member.default_line;
+            GO_ON
+        }
+        None => {
+            survey.refusing = member.default_line;
+            if survey.quorum == Quorum::Every as u32 { STOP } else { GO_ON }
+        }
+    }
+}
+
+impl Survey {
+    #[inline(always)]
+    fn decision(&self, quorum: Quorum) -> Decision {
+        match quorum {
+            Quorum::Any if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
+            Quorum::Any if self.allowing != NO_RULE => {
+                Decision { reason: Reason::Allowed, rule: self.allowing }
+            }
+            Quorum::Any if self.monitoring != NO_RULE => {
+                Decision { reason: Reason::WouldDeny, rule: self.monitoring }
+            }
+            Quorum::Any => Decision { reason: Reason::Fragment, rule: self.refusing },
+            Quorum::Every if self.closed != 0 => Decision::without_rule(Reason::NoPort),
+            Quorum::Every if self.refusing != NO_RULE => {
+                Decision { reason: Reason::NoPort, rule: self.refusing }
+            }
+            Quorum::Every if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
+            Quorum::Every if self.monitoring != NO_RULE => {
+                Decision { reason: Reason::WouldDeny, rule: self.monitoring }
+            }
+            Quorum::Every => Decision { reason: Reason::Allowed, rule: self.allowing },
+        }
+    }
+}

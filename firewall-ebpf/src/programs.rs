@@ -1,0 +1,44 @@
+//! The entry points.
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    macros::xdp,
+    programs::XdpContext,
+};
+use firewall_common::Reason;
+
+use crate::{count::count, decide::decide, frame::Frame};
+
+/// The attached program.
+#[xdp(frags)]
+pub fn firewall(ctx: XdpContext) -> u32 {
+    let frame = Frame::new(&ctx);
+    let decision = decide(&frame);
+    count(&decision, frame.length());
+    match decision.reason {
+        Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
+        Reason::VlanDepth
+        | Reason::Malformed
+        | Reason::NoMatch
+        | Reason::Closed
+        | Reason::NoPort
+        | Reason::Fragment => XDP_DROP,
+    }
+}
+
+/// The twin: answers with [`Reason::answer`] and leaves no trace.
+#[xdp(frags)]
+pub fn twin(ctx: XdpContext) -> u32 {
+    let decision = decide(&Frame::new(&ctx));
+    decision.reason.answer(decision.rule)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never compiled in: the verifier refuses an endless loop.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,56 @@
+//! Lookups in what is published.
+
+use aya_ebpf::btf_maps::{HashMap, lpm_trie::Key};
+use firewall_common::{ANY_FAMILY, Endpoint, EndpointKey, IPV4, MEMBER_ROW, packet::Flow};
+
+use crate::maps::{self, ENDPOINTS, SOURCES_V4, SOURCES_V6};
+
+/// The live endpoint table: one pointer, taken once per packet, so that a packet sees one table whole.
+#[derive(Clone, Copy)]
+pub struct Table(&'static HashMap<EndpointKey, Endpoint, 1, { maps::FROZEN }>);
+
+impl Table {
+    /// `None` before the first publish.
+    #[inline(always)]
+    pub fn live() -> Option<Self> {
+        ENDPOINTS.get(0).map(Self)
+    }
+
+    /// The endpoint of the flow's port and protocol, at its address or (family [`ANY_FAMILY`]) at every address.
+    #[inline(always)]
+    pub fn endpoint(self, flow: &Flow, family: u8) -> Option<&'static Endpoint> {
+        let address = if family == ANY_FAMILY { [0; 4] } else { flow.destination };
+        self.row(&EndpointKey { address, port: flow.port, protocol: flow.protocol, family })
+    }
+
+    /// The key of the first member row of the flow's address, or of every address when it has none of its own.
+    /// `None` when nothing there is looked after.
+    #[inline(always)]
+    pub fn members(self, flow: &Flow) -> Option<EndpointKey> {
+        let mut key =
+            EndpointKey { address: flow.destination, port: 0, protocol: MEMBER_ROW, family: flow.family };
+        if self.row(&key).is_some() {
+            return Some(key);
+        }
+        key.address = [0; 4];
+        key.family = ANY_FAMILY;
+        if self.row(&key).is_some() { Some(key) } else { None }
+    }
+
+    #[inline(always)]
+    pub fn row(self, key: &EndpointKey) -> Option<&'static Endpoint> {
+        // SAFETY: a published table is frozen and read-only for programs; its rows never change, and the table itself
+        // outlives every program run that took it (RCU).
+        unsafe { self.0.get(key) }
+    }
+}
+
+/// The rule slot of the longest prefix that holds the flow's source, in the database's allow list of its family.
+#[inline(always)]
+pub fn source_rule(flow: &Flow, slot: u32) -> Option<u32> {
+    if flow.family == IPV4 {
+        SOURCES_V4.get(slot)?.get(&Key::new(32, [flow.source[0]])).copied()
+    } else {
+        SOURCES_V6.get(slot)?.get(&Key::new(128, flow.source)).copied()
+    }
+}
