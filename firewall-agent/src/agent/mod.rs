@@ -6,7 +6,6 @@ mod journal;
 mod report;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -18,7 +17,7 @@ use self::intake::Intake;
 use self::interfaces::Interfaces;
 use self::journal::Journal;
 pub use self::report::report;
-use crate::bpf::{Capacity, Kernel, Pins, Probe, Programs};
+use crate::bpf::{Capacity, Kernel, Owned, Pins, Probe, Programs};
 use crate::config::Config;
 use crate::files::lock::Lock;
 use crate::files::scan::{Snapshot, scan};
@@ -48,7 +47,7 @@ pub struct Agent {
     /// The last publish did not do all of it.
     unfinished: bool,
     journal: Journal,
-    _locks: (Lock, File),
+    _locks: (Lock, Owned),
 }
 
 impl Agent {

@@ -23,5 +23,5 @@ pub use interface::{Attached, XdpState, xdp_state};
 pub use kernel::Kernel;
 pub use links::{InterfaceLink, attach, links};
 pub use object::{Capacity, Programs};
-pub use pins::Pins;
+pub use pins::{Owned, Pins};
 pub use probe::{Answer, Probe};

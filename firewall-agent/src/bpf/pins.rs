@@ -23,6 +23,12 @@ pub struct Pins {
     root: PathBuf,
 }
 
+/// The right to write below a bpffs directory; the kernel takes it back when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Owned {
+    _dir: File,
+}
+
 impl Pins {
     #[must_use]
     pub fn new(bpffs_dir: &Path) -> Self {
@@ -50,15 +56,15 @@ impl Pins {
         Ok(())
     }
 
-    /// Becomes the only agent that writes here, as long as the returned handle lives.
+    /// Becomes the only agent that writes here, as long as the returned value lives.
     ///
     /// # Errors
     /// When another agent is it.
-    pub fn own(&self) -> Result<File> {
+    pub fn own(&self) -> Result<Owned> {
         let dir =
             File::open(&self.root).with_context(|| format!("{}: cannot be opened", self.root.display()))?;
         match dir.try_lock() {
-            Ok(()) => Ok(dir),
+            Ok(()) => Ok(Owned { _dir: dir }),
             Err(TryLockError::WouldBlock) => bail!("{}: another agent owns it", self.root.display()),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("{}: cannot be locked", self.root.display()))

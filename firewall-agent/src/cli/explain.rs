@@ -14,7 +14,7 @@ use super::format::Format;
 use super::settings::Located;
 use super::table::or_dash;
 use super::{BadInput, Exit};
-use crate::bpf::{Kernel, Probe};
+use crate::bpf::{Answer, Kernel, Probe};
 use crate::sync::{Line, LineKind, Live, RuleSlot, Sources};
 
 /// The verdict for one packet. Field names are an interface.
@@ -49,11 +49,21 @@ pub(super) fn explain(
     out: &mut impl Write,
 ) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
-    let live = kernel.live()?;
-    let questions = question::read(source, target, &live).map_err(BadInput)?;
+    let before = kernel.live()?;
+    let questions = question::read(source, target, &before).map_err(BadInput)?;
     let twin = Probe::twin(&places.bpffs_dir)?;
-    let explanations: Vec<Explanation> =
-        questions.iter().map(|question| answer(question, &twin, &live)).collect::<Result<_>>()?;
+    let answers: Vec<Answer> =
+        questions.iter().map(|question| twin.ask(&packet::frame(question), None)).collect::<Result<_>>()?;
+    // The daemon may publish while we ask: a line that decided may be new, or gone.
+    let after = kernel.live()?;
+    let explanations: Vec<Explanation> = questions
+        .iter()
+        .zip(answers)
+        .map(|(question, answer)| {
+            let live = if after.lines.contains_key(&answer.line) { &after } else { &before };
+            explanation(question, answer, live)
+        })
+        .collect::<Result<_>>()?;
     match format {
         Format::Json => {
             serde_json::to_writer_pretty(&mut *out, &explanations)?;
@@ -65,8 +75,7 @@ pub(super) fn explain(
     Ok(if denied { Exit::WouldBeDenied } else { Exit::Done })
 }
 
-fn answer(question: &Question, twin: &Probe, live: &Live) -> Result<Explanation> {
-    let answer = twin.ask(&packet::frame(question), None)?;
+fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Explanation> {
     let line = live.lines.get(&answer.line);
     let database = line.and_then(|line| live.databases.get(&line.database));
     if answer.line != 0 {

@@ -3,6 +3,7 @@
 mod admit;
 mod desired;
 mod digest;
+mod free;
 mod lines;
 mod members;
 #[cfg(test)]

@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use super::{
     desired::{Desired, DesiredDatabase},
     digest::digest,
-    lines::{Lines, free_lines},
-    model::{Claim, Database, Endpoints, Line, Live, Ports, Slot, Sources, Stamp, Table},
+    free::free,
+    lines::Lines,
+    model::{Claim, Database, Endpoints, Live, Ports, Slot, Sources, Stamp, Table},
     plane::{DataPlane, Families},
 };
 use crate::rules::{DatabaseId, Mode};
@@ -40,13 +41,19 @@ pub struct Published {
 /// Brings `plane` to `desired`; `live` is what the plane holds, and is kept so.
 pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
     let mut done = Published::default();
-    if let Err(error) = close(desired, live, plane) {
-        // With a leaving endpoint still open, no allow list behind it may change.
-        done.errors.push(error.context("nothing was published: what leaves could not be closed"));
-        return done;
+    let closed = closed(desired, live);
+    // With a leaving endpoint still open, the allow list behind it may not change; others may.
+    let mut waiting = BTreeSet::new();
+    if let Err(error) = close(&closed, desired, live, plane) {
+        waiting = differing(&closed, live);
+        done.errors.push(error.context("what leaves could not be closed"));
     }
     let mut open = BTreeMap::new();
     for (id, database) in &desired.databases {
+        if live.slot(id).is_some_and(|slot| waiting.contains(&slot)) {
+            done.failed.insert(id.clone(), anyhow!("waits for its leaving endpoints to be closed"));
+            continue;
+        }
         match publish_database(id, database, live, plane, now, &mut done) {
             Ok((slot, lines)) => {
                 open.insert(slot, (database, lines));
@@ -74,9 +81,9 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
     done
 }
 
-/// Puts tombstones where endpoints leave, guards ports, and lets databases pass everything that are to be watched only:
-/// a source that leaves their allow list must not be cut in between.
-fn close(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+/// The live endpoints with tombstones where some leave, and with the databases that are to be watched only passing
+/// everything: a source that leaves their allow list must not be cut in between.
+fn closed(desired: &Desired, live: &Live) -> Endpoints {
     let mut endpoints = live.table.endpoints.clone();
     for (target, claim) in &mut endpoints {
         let Claim::Open { slot, mode, .. } = claim else { continue };
@@ -90,9 +97,28 @@ fn close(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane) -> Resu
             Some(_) | None => {}
         }
     }
+    endpoints
+}
+
+/// The databases with an endpoint that is not live as it stands in `endpoints`.
+fn differing(endpoints: &Endpoints, live: &Live) -> BTreeSet<Slot> {
+    let live = live.table.endpoints.iter().filter(|(target, claim)| endpoints.get(*target) != Some(*claim));
+    live.filter_map(|(_, claim)| match claim {
+        Claim::Open { slot, .. } => Some(*slot),
+        Claim::Closed => None,
+    })
+    .collect()
+}
+
+fn close(
+    endpoints: &Endpoints,
+    desired: &Desired,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+) -> Result<()> {
     // No port may lose its guard before what the files want there stands.
     let guarded = desired.guarded.union(&live.guarded).copied().collect();
-    publish_table(endpoints, &guarded, live, plane)
+    publish_table(endpoints.clone(), &guarded, live, plane)
 }
 
 fn publish_database(
@@ -196,7 +222,7 @@ fn set_ports(claimed: Ports, guarded: Ports, live: &mut Live, plane: &mut impl D
 }
 
 /// Publishes a database's allow list and notes what then is live.
-fn replace(
+pub(super) fn replace(
     slot: Slot,
     database: Database,
     changed: Families,
@@ -208,60 +234,4 @@ fn replace(
     let stamp = database.stamp.clone().filter(|_| published.is_ok());
     live.databases.insert(slot, Database { stamp, ..database });
     published
-}
-
-/// Frees databases that left and lines that are no longer counted on. What cannot be freed now is tried again with
-/// the next publish.
-fn free(
-    desired: &Desired,
-    open: &BTreeMap<Slot, (&DesiredDatabase, Lines)>,
-    live: &mut Live,
-    plane: &mut impl DataPlane,
-    done: &mut Published,
-) {
-    for id in &desired.removed {
-        let Some(slot) = live.slot(id) else { continue };
-        match remove(slot, live, plane) {
-            Ok(()) => {
-                done.removed.insert(id.clone());
-            }
-            Err(error) => {
-                done.failed.insert(id.clone(), error);
-            }
-        }
-    }
-    let kept: BTreeMap<Slot, BTreeSet<_>> =
-        open.iter().map(|(slot, (_, lines))| (*slot, lines.slots())).collect();
-    let known: BTreeSet<Slot> = live.databases.keys().copied().collect();
-    let unused = |slot, line: &Line| match kept.get(&line.database) {
-        Some(kept) => !kept.contains(&slot),
-        None => !known.contains(&line.database),
-    };
-    if let Err(error) = free_lines(unused, live, plane) {
-        done.errors.push(error);
-    }
-}
-
-/// Empties the allow list, then frees the lines that counted for it, then the slot: cut off in between, the database
-/// is still there and is removed again.
-fn remove(slot: Slot, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
-    let Some(database) = live.databases.get(&slot).cloned() else { return Ok(()) };
-    live.generation += 1;
-    let stamp = database.stamp.as_ref().map_or_else(
-        || Stamp {
-            revision: database.floor,
-            generation: 0,
-            applied_at: Timestamp::UNIX_EPOCH,
-            digest: [0; 32],
-        },
-        Clone::clone,
-    );
-    let sources = Sources::default();
-    let stamp = Stamp { generation: live.generation, digest: digest(&sources), ..stamp };
-    let empty = Database { stamp: Some(stamp), sources, ..database };
-    replace(slot, empty, Families { v4: true, v6: true }, live, plane)?;
-    free_lines(|_, line| line.database == slot, live, plane)?;
-    plane.free_database(slot)?;
-    live.databases.remove(&slot);
-    Ok(())
 }

@@ -208,6 +208,33 @@ fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
 }
 
 #[test]
+fn a_revocation_does_not_wait_for_another_databases_endpoints() {
+    let mut memory = Memory::default();
+    let stays = target(ADDRESSES[0], PORTS[0]);
+    let mut wish =
+        DesiredDatabase { mode: Mode::Enforce, ..database(&mut Rng::with_seed(5), 1, vec![stays]) };
+    let (key, source) = (LineKey::Rule("r".parse().unwrap()), SOURCES[0].parse::<Ipv4Addr>().unwrap());
+    wish.set.v4.insert(source.into(), key.clone());
+    wish.lines.insert(key, (LineKind::Custom, String::new()));
+    let other = database(&mut Rng::with_seed(6), 1, vec![target(ADDRESSES[1], PORTS[0])]);
+    let both = |revision, wish: DesiredDatabase, targets: BTreeSet<Target>| Desired {
+        databases: BTreeMap::from([
+            ("a".parse().unwrap(), DesiredDatabase { revision, ..wish }),
+            ("b".parse().unwrap(), DesiredDatabase { revision, targets, ..other.clone() }),
+        ]),
+        monitor: true,
+        ..Desired::default()
+    };
+    assert!(run(&both(1, wish.clone(), other.targets.clone()), &mut memory));
+    assert!(passes(&memory.live, source.into(), &stays));
+    // Now b's endpoint leaves, which the kernel refuses, and a allows nobody.
+    let mut memory = Memory { failing: Some(0), ..memory.recovered() };
+    wish.set = RuleSet::default();
+    assert!(!run(&both(2, wish, BTreeSet::new()), &mut memory));
+    assert!(!passes(&memory.live, source.into(), &stays));
+}
+
+#[test]
 fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
     let mut rng = Rng::with_seed(5);
     let mut memory = Memory::default();

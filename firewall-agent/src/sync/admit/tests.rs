@@ -1,0 +1,125 @@
+//! Contending files, as rows of a table.
+
+use super::*;
+use crate::rules::{Limits, Mode, Protocol, read_database};
+use crate::sync::{Database, Sources};
+
+fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
+    let text = format!(
+        "schema_version: 1\ndatabase_id: {id}\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
+         endpoints: [{endpoints}]\nrules: []\n...\n"
+    );
+    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: String::new() };
+    let rules = read_database(text.as_bytes(), &limits).unwrap().value;
+    Candidate { path: format!("{id}-{revision}.yaml").into(), rules }
+}
+
+/// Databases that are live at revision 5, each with one endpoint.
+fn live(databases: &[(&str, Option<&str>)]) -> Live {
+    let mut live = Live::default();
+    for (slot, (id, address)) in (0..).zip(databases) {
+        let database = Database {
+            id: id.parse().unwrap(),
+            name: String::new(),
+            default_line: slot + 1,
+            floor: 5,
+            stamp: None,
+            sources: Sources::default(),
+        };
+        live.databases.insert(slot, database);
+        let address = address.map(|text| text.parse().unwrap());
+        let claim = Claim::Open { slot, mode: Mode::Enforce, default_line: slot + 1 };
+        live.table.endpoints.insert(Target { address, port: 5432, protocol: Protocol::Tcp }, claim);
+    }
+    live
+}
+
+/// The ids that are admitted, and the causes of the others.
+fn outcome(candidates: Vec<Candidate>, before: &[Candidate], live: &Live) -> String {
+    let before = before.iter().map(|file| (file.rules.id.clone(), file.clone())).collect();
+    let admission = admit(candidates, &before, live);
+    let admitted: Vec<String> = admission.admitted.keys().map(ToString::to_string).collect();
+    let refused: Vec<String> = admission
+        .refused
+        .iter()
+        .map(|refusal| {
+            format!("{} {}", refusal.database, refusal.message.split(':').next().unwrap_or_default())
+        })
+        .collect();
+    format!("{} | {}", admitted.join(" "), refused.join(", "))
+}
+
+const ONE: &str = "{port: 5432, address: 192.0.2.1}";
+const TWO: &str = "{port: 5432, address: 192.0.2.2}";
+const ALL: &str = "{port: 5432}";
+
+#[test]
+fn an_endpoint_has_one_holder() {
+    let nobody = live(&[]);
+    let z_holds_all = live(&[("z", None)]);
+    let a_holds_one = live(&[("a", Some("192.0.2.1"))]);
+    for (what, candidates, live, expected) in [
+        ("apart", vec![file("a", 6, ONE), file("b", 6, TWO)], &nobody, "a b | "),
+        ("two newcomers", vec![file("b", 6, ONE), file("a", 6, ONE)], &nobody, "a | b endpoint_claimed"),
+        (
+            "a wildcard overlaps",
+            vec![file("a", 6, ALL), file("b", 6, TWO)],
+            &nobody,
+            "a | b endpoint_claimed",
+        ),
+        (
+            "the holder keeps it",
+            vec![file("a", 6, ONE), file("z", 6, ALL)],
+            &z_holds_all,
+            "z | a endpoint_claimed",
+        ),
+        (
+            "a holder may narrow",
+            vec![file("a", 6, ONE), file("z", 6, ONE)],
+            &z_holds_all,
+            "z | a endpoint_claimed",
+        ),
+        ("its file may be gone", vec![file("b", 6, ONE)], &a_holds_one, " | b endpoint_claimed"),
+        ("an endpoint moves", vec![file("a", 6, TWO), file("b", 6, ONE)], &a_holds_one, "a b | "),
+        (
+            "the loser to a loser is taken",
+            vec![file("a", 6, TWO), file("b", 6, ALL), file("c", 6, ONE)],
+            &live(&[("c", Some("192.0.2.1"))]),
+            "a c | b endpoint_claimed",
+        ),
+    ] {
+        assert_eq!(outcome(candidates, &[], live), expected, "{what}");
+    }
+}
+
+#[test]
+fn a_claim_that_was_admitted_and_not_yet_published_is_held() {
+    let before = [file("x", 6, ONE)];
+    assert_eq!(outcome(vec![file("a", 6, ONE)], &before, &live(&[])), " | a endpoint_claimed");
+}
+
+#[test]
+fn revisions_never_go_back() {
+    let live = live(&[("a", Some("192.0.2.1"))]);
+    for (what, candidates, before, expected) in [
+        ("higher", vec![file("a", 6, ONE)], vec![], "a | "),
+        ("the same again", vec![file("a", 5, ONE)], vec![], "a | "),
+        ("lower", vec![file("a", 4, ONE)], vec![], " | a stale_revision"),
+        ("lower than admitted", vec![file("a", 7, ONE)], vec![file("a", 8, ONE)], " | a stale_revision"),
+        (
+            "the same, other content",
+            vec![file("a", 8, TWO)],
+            vec![file("a", 8, ONE)],
+            " | a revision_conflict",
+        ),
+        ("two files", vec![file("a", 7, ONE), file("a", 6, TWO)], vec![], "a | a stale_revision"),
+        (
+            "two files, one revision",
+            vec![file("a", 7, ONE), file("a", 7, TWO)],
+            vec![],
+            " | a revision_conflict, a revision_conflict",
+        ),
+    ] {
+        assert_eq!(outcome(candidates, &before, &live), expected, "{what}");
+    }
+}
