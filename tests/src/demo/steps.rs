@@ -1,0 +1,159 @@
+//! The scenario, in order.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use super::Step;
+use super::files::{APPS, BROKEN, DATABASE, OFFICE, RULE_FILE, STRANGER};
+use super::stage::Family::{V4, V6};
+use super::stage::server;
+use crate::lab::{CAPABILITY_MASK, Session, User, eventually};
+
+pub const STEPS: &[Step] = &[
+    Step {
+        title: "Without the agent",
+        claim: "everyone connects, the stranger too",
+        play: |stage| {
+            let clients = [&stage.office, &stage.app, &stage.stranger];
+            let ways = clients.iter().flat_map(|client| [(client, V4), (client, V6)]);
+            ways.map(|(client, family)| stage.is_answered(client, family)).collect()
+        },
+    },
+    Step {
+        title: "The agent starts",
+        claim: "revision 1 is in force; the agent is no root and has three capabilities",
+        play: |stage| {
+            let written = stage.push(1, &[OFFICE, APPS])?;
+            stage.agent = Some(stage.home.start()?);
+            stage.wait_for_revision(1)?;
+            let took = written.elapsed().as_millis();
+            let (uid, capabilities) = stage.agent()?.0.rights()?;
+            ensure!(uid == User::Unprivileged.id(), "the agent runs as uid {uid}");
+            ensure!(capabilities == CAPABILITY_MASK, "the agent's capabilities are {capabilities:#x}");
+            Ok(vec![
+                format!("in force {took} ms after the program was started"),
+                format!("the agent runs as uid {uid} with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON only"),
+            ])
+        },
+    },
+    Step {
+        title: "The office",
+        claim: "passes by its custom rule fr-1",
+        play: |stage| {
+            let mut lines = vec![stage.is_answered(&stage.office, V4)?];
+            lines.extend(stage.explained("203.0.113.20", 0, &["fr-1", "Office network"])?);
+            stage.office_session = Some(Session::open(&stage.office, server(V4))?);
+            lines.push(stage.office_session_answers()?);
+            Ok(lines)
+        },
+    },
+    Step {
+        title: "The application",
+        claim: "passes by the managed range man-example-egress, over IPv4 and IPv6",
+        play: |stage| {
+            let mut lines = vec![stage.is_answered(&stage.app, V4)?, stage.is_answered(&stage.app, V6)?];
+            lines.extend(stage.explained("198.51.100.7", 0, &["fr-2", "man-example-egress"])?);
+            Ok(lines)
+        },
+    },
+    Step {
+        title: "The stranger",
+        claim: "gets nothing, not even a refusal, over IPv4 and IPv6",
+        play: |stage| {
+            let mut lines =
+                vec![stage.gets_nothing(&stage.stranger, V4)?, stage.gets_nothing(&stage.stranger, V6)?];
+            lines.push(stage.gets_nothing(&stage.office, V6).context("the office has no rule for IPv6")?);
+            lines.extend(stage.explained("198.51.100.200", 3, &["no_match"])?);
+            Ok(lines)
+        },
+    },
+    Step {
+        title: "Revision 2 adds the stranger",
+        claim: "the stranger connects, well within the promised time",
+        play: |stage| {
+            let written = stage.push(2, &[OFFICE, APPS, STRANGER])?;
+            let attempt = Duration::from_millis(5);
+            eventually(Duration::from_secs(10), "the stranger connects", || {
+                stage.stranger.connect(server(V4), attempt).ok()
+            })?;
+            let took = written.elapsed();
+            stage.wait_for_revision(2)?;
+            let line = format!("{} ms from the file's rename to the first connection", took.as_millis());
+            Ok(vec![line, stage.is_answered(&stage.stranger, V4)?])
+        },
+    },
+    Step {
+        title: "Revision 3 removes the stranger",
+        claim: "its running session is cut, the office's is not",
+        play: |stage| {
+            let mut session = Session::open(&stage.stranger, server(V4))?;
+            let before = session.ask("select 'first answer';", Duration::from_secs(2));
+            ensure!(before.as_deref() == Some("first answer"), "the session did not work before: {before:?}");
+            let written = stage.push(3, &[OFFICE, APPS])?;
+            stage.wait_for_revision(3)?;
+            let took = written.elapsed().as_millis();
+            let after = session.ask("select 'second answer';", Duration::from_secs(3));
+            ensure!(after.is_none(), "the session still works: {after:?}");
+            Ok(vec![
+                "stranger asks in its session: first answer".to_owned(),
+                format!("revision 3 in force {took} ms after the file's rename"),
+                "stranger asks in the same session: no answer within 3 s".to_owned(),
+                stage.gets_nothing(&stage.stranger, V4)?,
+                stage.office_session_answers()?,
+            ])
+        },
+    },
+    Step {
+        title: "A broken file",
+        claim: "revision 4 is refused with every mistake in it, and changes nothing",
+        play: |stage| {
+            stage.push(4, &[OFFICE, APPS, BROKEN[0], BROKEN[1], STRANGER])?;
+            let (agent, home) = stage.agent()?;
+            agent.wait_until("the file is rejected", || {
+                home.status().is_ok_and(|status| status.state(DATABASE) == Some("rejected"))
+            })?;
+            ensure!(home.status()?.revision(DATABASE) == Some(3), "status: revision 3 is no longer in force");
+            let said = home.ask(&["status"])?.out;
+            let mut lines = Vec::new();
+            for mistake in ["\"203.0.113.300/24\"", "\"203.0.113.7\""] {
+                let mut places = said.lines().filter(|line| line.contains(RULE_FILE));
+                let line = places.find(|line| line.contains(mistake));
+                let line = line.with_context(|| format!("status: says nothing of {mistake}:\n{said}"))?;
+                lines.push(line.trim().to_owned());
+            }
+            lines.extend(stage.is_unchanged()?);
+            Ok(lines)
+        },
+    },
+    Step {
+        title: "kill -9",
+        claim: "the kernel filters on without the agent",
+        play: |stage| {
+            stage.agent.take().context("no agent runs")?.kill()?;
+            stage.is_unchanged()
+        },
+    },
+    Step {
+        title: "The agent comes back",
+        claim: "it takes over what the kernel holds and puts revision 5 in force; no session notices",
+        play: |stage| {
+            stage.push(5, &[OFFICE, APPS])?;
+            stage.agent = Some(stage.home.start()?);
+            stage.wait_for_revision(5)?;
+            stage.is_unchanged()
+        },
+    },
+    Step {
+        title: "What an operator sees",
+        claim: "status, rules and explain answer from what the kernel holds",
+        play: |stage| {
+            let mut lines = stage.shown(&["status"], 0, &["eth0", "applied"])?;
+            lines.extend(stage.shown(&["rules", DATABASE], 0, &["fr-1", "198.51.100.7/32"])?);
+            lines.extend(stage.explained("203.0.113.20", 0, &["fr-1"])?);
+            lines.extend(stage.explained("2001:db8:4::7", 0, &["man-example-egress"])?);
+            lines.extend(stage.explained("198.51.100.200", 3, &["no_match"])?);
+            Ok(lines)
+        },
+    },
+];

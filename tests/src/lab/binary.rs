@@ -1,0 +1,37 @@
+//! The agent's program, never older than its sources.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+/// Path of `firewall-agent`, built in the profile of the running test when it is not up to date. Cargo builds no
+/// program of another package for a test, and one that happens to be there may be an old one.
+pub fn agent_binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|error| anyhow!(error))
+}
+
+fn build() -> Result<PathBuf> {
+    let test = std::env::current_exe().context("no path of the running test")?;
+    let profile_dir =
+        test.parent().and_then(|deps| deps.parent()).context("the test is in no target directory")?;
+    let target = profile_dir.parent().context("the test is in no target directory")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--package", "firewall-agent", "--target-dir"]).arg(target);
+    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    if profile_dir.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let out = cargo.output().context("cargo: not started")?;
+    ensure!(
+        out.status.success(),
+        "firewall-agent: not built: {}",
+        String::from_utf8_lossy(&out.stderr).trim()
+    );
+    Ok(profile_dir.join("firewall-agent"))
+}

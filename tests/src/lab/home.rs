@@ -1,0 +1,148 @@
+//! What an agent on a host lives in: its config, rule files, state, pins; and the commands an operator gives there.
+
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use nix::mount::{MsFlags, mount};
+
+use super::{Agent, Host, Lab, User};
+
+/// What differs from one agent to another in its config.
+#[derive(Clone, Debug)]
+pub struct Settings<'a> {
+    pub interfaces: &'a [&'a str],
+    /// `native`, `generic` or `auto`.
+    pub xdp_mode: &'a str,
+    /// Ports and ranges as the config writes them: `5432`, `30000-32767`.
+    pub guarded_ports: &'a [&'a str],
+    /// Further lines of the config.
+    pub more: &'a str,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+#[derive(Debug)]
+pub struct AgentHome {
+    host: Host,
+    user: User,
+    program: PathBuf,
+    dir: PathBuf,
+    pins: PathBuf,
+}
+
+impl AgentHome {
+    /// A home on `host` for the agent at `program`, whose files and pins belong to `user`; nothing runs yet.
+    pub fn new(lab: &Lab, host: &Host, program: &Path, user: User, settings: &Settings<'_>) -> Result<Self> {
+        let dir = lab.dir().join(format!("agent-{}", host.name()));
+        let pins = PathBuf::from(format!("/sys/fs/bpf/firewall-agent-{}", host.name()));
+        let home = Self { host: host.clone(), user, program: dir.join("firewall-agent"), dir, pins };
+        let (rules, state) = (home.dir.join("rules.d"), home.dir.join("state"));
+        for made in [&home.dir, &rules, &state, &home.pins] {
+            fs::create_dir(made).with_context(|| made.display().to_string())?;
+            chown(made, Some(user.id()), Some(user.id())).with_context(|| made.display().to_string())?;
+        }
+        home.bind_program(program)?;
+        fs::write(home.config(), home.config_text(settings)).context("config.yaml")?;
+        Ok(home)
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("config.yaml")
+    }
+
+    /// Where the agent pins its maps, programs and links.
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    pub fn rule_file(&self, name: &str) -> PathBuf {
+        self.dir.join("rules.d").join(name)
+    }
+
+    /// Puts a rule file in place at once, as the control plane does; the moment at which it became visible.
+    pub fn write_rules(&self, name: &str, text: &str) -> Result<Instant> {
+        self.replace(&self.rule_file(name), text)
+    }
+
+    /// As `write_rules`, for the managed ranges.
+    pub fn write_ranges(&self, text: &str) -> Result<Instant> {
+        self.replace(&self.dir.join("managed-ranges.yaml"), text)
+    }
+
+    pub fn remove_rules(&self, name: &str) -> Result<()> {
+        let path = self.rule_file(name);
+        fs::remove_file(&path).with_context(|| path.display().to_string())
+    }
+
+    /// Starts the daemon; its output goes to a log that outlives it.
+    pub fn start(&self) -> Result<Agent> {
+        let log = self.dir.join("log");
+        let out = File::options().create(true).append(true).open(&log).context("log")?;
+        let mut command = self.user.command(&self.host, &self.program);
+        command.args(["run", "--config"]).arg(self.config());
+        Agent::start(&mut command, out, log)
+    }
+
+    /// Runs a command of the agent's, as root, to its end.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Answer> {
+        let mut command = self.host.command(&self.program);
+        let out = command.args(arguments).arg("--config").arg(self.config()).output();
+        let out = out.with_context(|| format!("firewall-agent {}: not started", arguments.join(" ")))?;
+        Ok(Answer {
+            code: out.status.code(),
+            out: String::from_utf8_lossy(&out.stdout).into_owned(),
+            err: String::from_utf8_lossy(&out.stderr).into_owned(),
+        })
+    }
+
+    /// The program under a path that every user can reach, wherever it was built.
+    fn bind_program(&self, program: &Path) -> Result<()> {
+        File::create_new(&self.program).with_context(|| self.program.display().to_string())?;
+        mount(Some(program), &self.program, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .with_context(|| format!("{}: the agent's program is not there", program.display()))
+    }
+
+    fn replace(&self, path: &Path, text: &str) -> Result<Instant> {
+        let hidden = path.with_file_name(".new");
+        fs::write(&hidden, text).with_context(|| hidden.display().to_string())?;
+        fs::rename(&hidden, path).with_context(|| path.display().to_string())?;
+        Ok(Instant::now())
+    }
+
+    fn config_text(&self, settings: &Settings<'_>) -> String {
+        let dir = self.dir.display();
+        format!(
+            "interfaces: [{}]\n\
+             xdp_mode: {}\n\
+             rules_dir: {dir}/rules.d\n\
+             managed_ranges: {dir}/managed-ranges.yaml\n\
+             state_dir: {dir}/state\n\
+             bpffs_dir: {}\n\
+             node_name: {}\n\
+             listen: [unix:{dir}/http.sock]\n\
+             control_socket: {dir}/control.sock\n\
+             guarded_ports: [{}]\n\
+             {}",
+            settings.interfaces.join(", "),
+            settings.xdp_mode,
+            self.pins.display(),
+            self.host.name(),
+            settings.guarded_ports.join(", "),
+            settings.more,
+        )
+    }
+}

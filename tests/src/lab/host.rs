@@ -1,0 +1,159 @@
+//! One host of a lab: a network namespace with a name.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::marker::PhantomData;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::ifaddrs::getifaddrs;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+
+use super::namespace;
+
+/// Ready at once: no waiting for duplicate address detection on any interface that comes later.
+const SETTINGS: &[(&str, &str)] = &[
+    ("net/ipv6/conf/all/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+];
+
+#[derive(Clone)]
+pub struct Host {
+    name: String,
+    net: Arc<OwnedFd>,
+}
+
+impl Host {
+    pub(super) fn new(name: &str) -> Result<Self> {
+        // A thread of its own makes the namespace, since a thread that unshares cannot come back by itself.
+        let made = thread::spawn(|| -> Result<OwnedFd> {
+            unshare(CloneFlags::CLONE_NEWNET).context("no network namespace")?;
+            namespace("net")
+        });
+        let net = made.join().map_err(|_| anyhow!("its thread panicked"))??;
+        let host = Self { name: name.to_owned(), net: Arc::new(net) };
+        host.publish_name()?;
+        for (setting, value) in SETTINGS {
+            host.set(setting, value)?;
+        }
+        host.run("ip link set lo up")?;
+        Ok(host)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A command that runs on this host and is killed when the thread that started it ends.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let net = Arc::clone(&self.net);
+        let mut command = Command::new(program);
+        // SAFETY: the closure makes two system calls; it neither allocates nor takes a lock after the fork.
+        unsafe {
+            command.pre_exec(move || {
+                setns(net.as_fd(), CloneFlags::CLONE_NEWNET)?;
+                set_pdeathsig(Signal::SIGKILL)?;
+                Ok(())
+            })
+        };
+        command
+    }
+
+    /// Runs a command line, split at spaces, to its end and returns its standard output.
+    pub fn run(&self, line: &str) -> Result<String> {
+        let mut words = line.split_whitespace();
+        let program = words.next().context("command line: empty")?;
+        let out =
+            self.command(program).args(words).output().with_context(|| format!("{line}: not started"))?;
+        let complaint = String::from_utf8_lossy(&out.stderr);
+        ensure!(out.status.success(), "{}: {line}: {}: {}", self.name, out.status, complaint.trim());
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    /// Puts the current thread on this host until the guard is dropped: sockets opened meanwhile stay there.
+    pub fn enter(&self) -> Result<Inside> {
+        let before = namespace("net")?;
+        setns(self.net.as_fd(), CloneFlags::CLONE_NEWNET)
+            .with_context(|| format!("{}: not entered", self.name))?;
+        Ok(Inside { before, not_send: PhantomData })
+    }
+
+    /// Sets a file below `/proc/sys` for this host.
+    pub fn set(&self, setting: &str, value: &str) -> Result<()> {
+        let _inside = self.enter()?;
+        let path = format!("/proc/sys/{setting}");
+        fs::write(&path, value).with_context(|| format!("{}: {path}: {value:?} not written", self.name))
+    }
+
+    /// Makes this host a router of both families.
+    pub fn forward(&self) -> Result<()> {
+        self.set("net/ipv4/ip_forward", "1")?;
+        self.set("net/ipv6/conf/all/forwarding", "1")
+    }
+
+    /// Default routes of both families, or of one, by these gateways.
+    pub fn route_by(&self, gateways: &[&str]) -> Result<()> {
+        for gateway in gateways {
+            let family = if gateway.contains(':') { "-6" } else { "-4" };
+            self.run(&format!("ip {family} route add default via {gateway}"))?;
+        }
+        Ok(())
+    }
+
+    /// The MAC address of an interface, as on the wire.
+    pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
+        let _inside = self.enter()?;
+        getifaddrs()?
+            .filter(|entry| entry.interface_name == interface)
+            .find_map(|entry| entry.address?.as_link_addr()?.addr())
+            .with_context(|| {
+                format!("{}: {interface}: no such interface, or it has no MAC address", self.name)
+            })
+    }
+
+    /// A TCP connection from this host, or the error after `wait` at the latest.
+    pub fn connect(&self, to: SocketAddr, wait: Duration) -> Result<TcpStream> {
+        let _inside = self.enter()?;
+        TcpStream::connect_timeout(&to, wait).with_context(|| format!("{} → {to}", self.name))
+    }
+
+    /// Lets `ip -n NAME` and `ip link … netns NAME` find this host.
+    fn publish_name(&self) -> Result<()> {
+        let _inside = self.enter()?;
+        let path = format!("/run/netns/{}", self.name);
+        File::create_new(&path).with_context(|| format!("{path}: a host of this name exists"))?;
+        mount(Some("/proc/thread-self/ns/net"), path.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .context(path)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The current thread is on a host; dropping this takes it back.
+#[derive(Debug)]
+pub struct Inside {
+    before: OwnedFd,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        // Going back to a namespace that is held open fails only without root, and then there was no way in.
+        let _ = setns(self.before.as_fd(), CloneFlags::CLONE_NEWNET);
+    }
+}

@@ -1,0 +1,118 @@
+//! Throw-away hosts for tests and the demo: network namespaces joined by veth pairs, a PostgreSQL server, an agent.
+//!
+//! Everything is held by namespaces of one thread, so nothing is left when it ends, however it ends: mounts,
+//! pins, namespaces and files go with the last process, and every child dies with the thread that started it.
+
+mod agent;
+mod binary;
+mod contained;
+mod home;
+mod host;
+mod link;
+mod postgres;
+mod psql;
+mod status;
+mod wait;
+
+use std::fs;
+use std::fs::File;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+
+pub use agent::{Agent, CAPABILITY_MASK, User};
+pub use binary::agent_binary;
+pub use contained::contained;
+pub use home::{AgentHome, Answer, Settings};
+pub use host::{Host, Inside};
+pub use link::End;
+pub use postgres::Postgres;
+pub use psql::{Session, psql};
+pub use status::Status;
+pub use wait::eventually;
+
+/// The namespaces that a lab owns; what else runs on the machine sees nothing of them.
+const OWN: CloneFlags =
+    CloneFlags::CLONE_NEWNS.union(CloneFlags::CLONE_NEWNET).union(CloneFlags::CLONE_NEWIPC);
+
+/// What is mounted afresh: kind, place, options. `/proc` is among them for a lab in a PID namespace of its own.
+const MOUNTS: &[(&str, &str, Option<&str>)] = &[
+    ("proc", "/proc", None),
+    ("tmpfs", "/run", Some("mode=0755")),
+    ("tmpfs", "/dev/shm", Some("mode=1777")),
+    ("bpf", "/sys/fs/bpf", Some("mode=0755")),
+];
+
+/// A set of namespaces around the current thread, with `/run`, `/dev/shm` and `/sys/fs/bpf` of their own. Outside
+/// its hosts the thread has a network of nothing but a loopback that is down. Threads that it starts are inside
+/// too. Dropping it brings the thread back to where it was.
+#[derive(Debug)]
+pub struct Lab {
+    before: Before,
+    dir: PathBuf,
+    not_send: PhantomData<*const ()>,
+}
+
+/// Where the thread was: joining a mount namespace also moves it to the root directory there.
+#[derive(Debug)]
+struct Before {
+    namespaces: [OwnedFd; 3],
+    directory: PathBuf,
+}
+
+impl Lab {
+    /// Needs root.
+    pub fn new() -> Result<Self> {
+        let before = Before {
+            namespaces: [namespace("mnt")?, namespace("net")?, namespace("ipc")?],
+            directory: std::env::current_dir().context("lab: no current directory")?,
+        };
+        unshare(OWN).context("lab: no namespaces of its own; it needs root")?;
+        let lab = Self { before, dir: PathBuf::from("/run/lab"), not_send: PhantomData };
+        let nothing = None::<&str>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
+            .context("/: not private")?;
+        for (kind, at, options) in MOUNTS {
+            mount(Some(*kind), *at, Some(*kind), MsFlags::empty(), *options)
+                .with_context(|| format!("{at}: {kind} not mounted"))?;
+        }
+        for dir in [Path::new("/run/netns"), lab.dir()] {
+            fs::create_dir(dir).with_context(|| dir.display().to_string())?;
+        }
+        Ok(lab)
+    }
+
+    /// A directory that vanishes with the lab; every user may look into it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A new host of this name, its loopback up, joined to nothing.
+    pub fn host(&self, name: &str) -> Result<Host> {
+        Host::new(name).with_context(|| format!("host {name}: not made"))
+    }
+
+    /// Joins two hosts by a veth pair, both ends up with their addresses ready for use.
+    pub fn link(&self, one: End<'_>, other: End<'_>) -> Result<()> {
+        link::join(one, other)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for namespace in &self.before.namespaces {
+            // Refused while a thread that was started inside still runs; this one then stays inside until it ends.
+            let _ = setns(namespace, CloneFlags::empty());
+        }
+        let _ = std::env::set_current_dir(&self.before.directory);
+    }
+}
+
+fn namespace(kind: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/thread-self/ns/{kind}");
+    Ok(File::open(&path).context(path)?.into())
+}

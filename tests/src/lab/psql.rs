@@ -1,0 +1,68 @@
+//! Clients of a PostgreSQL server: one question, or a session that stays open.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::Host;
+use super::postgres::programs;
+
+/// Asks one question over TLS from a host. The error is psql's own text; without any answer it comes after two
+/// seconds, the shortest time that psql can be told to wait.
+pub fn psql(from: &Host, server: SocketAddr, sslmode: &str, question: &str) -> Result<String> {
+    let out = client(from, server, sslmode)?.args(["-c", question]).stdin(Stdio::null()).output()?;
+    let complaint = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "{}", complaint.trim());
+    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+}
+
+/// An open session, closed when dropped.
+#[derive(Debug)]
+pub struct Session {
+    child: Child,
+    questions: ChildStdin,
+    answers: Receiver<String>,
+}
+
+impl Session {
+    /// Connects over TLS; the session exists once the first question was answered.
+    pub fn open(from: &Host, server: SocketAddr) -> Result<Self> {
+        let mut command = client(from, server, "require")?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let questions = child.stdin.take().context("psql: no standard input")?;
+        let lines = BufReader::new(child.stdout.take().context("psql: no standard output")?).lines();
+        let (sender, answers) = channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Ok(Self { child, questions, answers })
+    }
+
+    /// The first line of the answer; `None` when there was none within that time, or the session is over.
+    pub fn ask(&mut self, question: &str, within: Duration) -> Option<String> {
+        writeln!(self.questions, "{question}").ok()?;
+        self.answers.recv_timeout(within).ok()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn client(from: &Host, server: SocketAddr, sslmode: &str) -> Result<Command> {
+    let mut command = from.command(programs()?.join("psql"));
+    let (address, port) = (server.ip(), server.port());
+    // Lost packets end the connection within seconds: a client that is cut off must not wait for long.
+    let bounds =
+        "connect_timeout=2 tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3";
+    let target =
+        format!("host={address} port={port} user=postgres dbname=postgres sslmode={sslmode} {bounds}");
+    command.args(["--no-psqlrc", "--tuples-only", "--no-align", "--quiet"]).arg(target);
+    Ok(command)
+}

@@ -1,0 +1,124 @@
+//! Ethernet and VLAN tags: the outermost layer, where every frame starts.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{Ipv4, Ipv6};
+
+/// A MAC address, in the order of the wire.
+pub type Mac = [u8; 6];
+
+/// Values of the type field that the tests use.
+pub mod ethertype {
+    pub const IPV4: u16 = 0x0800;
+    pub const ARP: u16 = 0x0806;
+    pub const VLAN: u16 = 0x8100;
+    pub const IPV6: u16 = 0x86dd;
+    pub const SERVICE_VLAN: u16 = 0x88a8;
+    pub const LLDP: u16 = 0x88cc;
+}
+
+/// An Ethernet header with its tags, around whatever it will carry.
+#[derive(Clone, Debug)]
+pub struct Ethernet {
+    destination: Mac,
+    source: Mac,
+    tags: Vec<(u16, u16)>,
+    ethertype: Option<u16>,
+    trailer: Vec<u8>,
+}
+
+/// A frame between two made-up, locally administered addresses.
+pub fn frame() -> Ethernet {
+    Ethernet {
+        destination: [0x02, 0, 0, 0, 0, 0x01],
+        source: [0x02, 0, 0, 0, 0, 0x02],
+        tags: Vec::new(),
+        ethertype: None,
+        trailer: Vec::new(),
+    }
+}
+
+impl Ethernet {
+    pub fn to(mut self, destination: Mac) -> Self {
+        self.destination = destination;
+        self
+    }
+
+    pub fn from(mut self, source: Mac) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// One more 802.1Q tag, inside those already there; `control` holds priority, drop bit and VLAN number.
+    pub fn vlan(self, control: u16) -> Self {
+        self.tag(ethertype::VLAN, control)
+    }
+
+    /// One more 802.1ad tag, inside those already there.
+    pub fn service_vlan(self, control: u16) -> Self {
+        self.tag(ethertype::SERVICE_VLAN, control)
+    }
+
+    /// One more tag of any type, inside those already there.
+    pub fn tag(mut self, tag_type: u16, control: u16) -> Self {
+        self.tags.push((tag_type, control));
+        self
+    }
+
+    /// The innermost type field, whatever the frame really carries.
+    pub fn ethertype(mut self, ethertype: u16) -> Self {
+        self.ethertype = Some(ethertype);
+        self
+    }
+
+    /// Bytes after the end of the packet, as padding or garbage.
+    pub fn trailer(mut self, bytes: &[u8]) -> Self {
+        self.trailer = bytes.to_vec();
+        self
+    }
+
+    pub fn ipv4(self, source: Ipv4Addr, destination: Ipv4Addr) -> Ipv4 {
+        Ipv4::new(self, source, destination)
+    }
+
+    pub fn ipv6(self, source: Ipv6Addr, destination: Ipv6Addr) -> Ipv6 {
+        Ipv6::new(self, source, destination)
+    }
+
+    /// "Who has `target`? Tell `sender`", as a whole frame.
+    pub fn arp_request(self, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+        let mut body = vec![0, 1, 8, 0, 6, 4, 0, 1];
+        body.extend(self.source);
+        body.extend(sender.octets());
+        body.extend([0; 6]);
+        body.extend(target.octets());
+        self.carrying(ethertype::ARP, &body)
+    }
+
+    /// The smallest LLDP announcement, as a whole frame.
+    pub fn lldp(self) -> Vec<u8> {
+        let port = *b"\x04\x03\x07p1";
+        let lifetime = [0x06, 0x02, 0, 120];
+        let mut body = vec![0x02, 0x07, 0x04];
+        body.extend(self.source);
+        body.extend(port);
+        body.extend(lifetime);
+        body.extend([0, 0]);
+        self.carrying(ethertype::LLDP, &body)
+    }
+
+    /// The whole frame around `content`, which is of type `content_type`.
+    pub fn carrying(&self, content_type: u16, content: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(14 + 4 * self.tags.len() + content.len() + self.trailer.len());
+        bytes.extend(self.destination);
+        bytes.extend(self.source);
+        for (tag_type, control) in &self.tags {
+            bytes.extend(tag_type.to_be_bytes());
+            bytes.extend(control.to_be_bytes());
+        }
+        bytes.extend(self.ethertype.unwrap_or(content_type).to_be_bytes());
+        bytes.extend(content);
+        bytes.extend(&self.trailer);
+        bytes
+    }
+}

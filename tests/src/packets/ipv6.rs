@@ -1,0 +1,145 @@
+//! The IPv6 header and the chain of headers behind it.
+
+use std::net::Ipv6Addr;
+
+use super::datagram::Network;
+use super::{Datagram, Ethernet, Extension, Segment, Tcp, Udp, ethertype, protocol};
+
+/// An IPv6 header with its extension headers, waiting for what they carry.
+#[derive(Clone, Debug)]
+pub struct Ipv6 {
+    ethernet: Ethernet,
+    pub(super) source: Ipv6Addr,
+    pub(super) destination: Ipv6Addr,
+    version: u8,
+    traffic_class: u8,
+    flow_label: u32,
+    payload_length: Option<u16>,
+    next_header: Option<u8>,
+    hop_limit: u8,
+    pub(super) id: u32,
+    pub(super) extensions: Vec<Extension>,
+    pub(super) unfragmentable: usize,
+}
+
+impl Ipv6 {
+    pub(super) fn new(ethernet: Ethernet, source: Ipv6Addr, destination: Ipv6Addr) -> Self {
+        Self {
+            ethernet,
+            source,
+            destination,
+            version: 6,
+            traffic_class: 0,
+            flow_label: 0,
+            payload_length: None,
+            next_header: None,
+            hop_limit: 64,
+            id: 1,
+            extensions: Vec::new(),
+            unfragmentable: 0,
+        }
+    }
+
+    /// The same packet in another frame, made from the one that it was in.
+    pub fn reframed(mut self, reframe: impl FnOnce(Ethernet) -> Ethernet) -> Self {
+        self.ethernet = reframe(self.ethernet);
+        self
+    }
+
+    pub fn version(mut self, version: u8) -> Self {
+        self.version = version;
+        self
+    }
+
+    pub fn traffic_class(mut self, class: u8) -> Self {
+        self.traffic_class = class;
+        self
+    }
+
+    /// The flow label, 20 bits.
+    pub fn flow_label(mut self, label: u32) -> Self {
+        self.flow_label = label;
+        self
+    }
+
+    /// The payload length in bytes, whatever the packet's length is.
+    pub fn payload_length(mut self, length: u16) -> Self {
+        self.payload_length = Some(length);
+        self
+    }
+
+    /// The next-header field of the fixed header, whatever follows it.
+    pub fn next_header(mut self, next: u8) -> Self {
+        self.next_header = Some(next);
+        self
+    }
+
+    pub fn hop_limit(mut self, limit: u8) -> Self {
+        self.hop_limit = limit;
+        self
+    }
+
+    /// The identification that fragments of this packet carry.
+    pub fn id(mut self, id: u32) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// Hop-by-hop options, padded to a multiple of 8 bytes.
+    pub fn hop_by_hop(self, options: &[u8]) -> Self {
+        self.extension(Extension::options(protocol::HOP_BY_HOP, options))
+    }
+
+    /// Destination options, padded to a multiple of 8 bytes.
+    pub fn destination_options(self, options: &[u8]) -> Self {
+        self.extension(Extension::options(protocol::DESTINATION_OPTIONS, options))
+    }
+
+    /// A routing header with 16 bytes of addresses or the like.
+    pub fn routing(self, routing_type: u8, segments_left: u8) -> Self {
+        self.extension(Extension::routing(routing_type, segments_left, &[0; 20]))
+    }
+
+    /// A fragment header; `offset` is in bytes and a multiple of 8.
+    pub fn fragment(self, offset: usize, more: bool) -> Self {
+        let id = self.id;
+        self.extension(Extension::fragment(offset, more, id))
+    }
+
+    pub fn extension(mut self, extension: Extension) -> Self {
+        self.extensions.push(extension);
+        self
+    }
+
+    /// From here on headers belong to what [`Datagram::fragments`] splits; those before are in every fragment.
+    pub fn fragmentable(mut self) -> Self {
+        self.unfragmentable = self.extensions.len();
+        self
+    }
+
+    pub fn tcp(self, source: u16, destination: u16) -> Datagram {
+        self.carrying(Tcp::syn(source, destination))
+    }
+
+    pub fn udp(self, source: u16, destination: u16, payload: &[u8]) -> Datagram {
+        self.carrying(Udp::new(source, destination).payload(payload))
+    }
+
+    pub fn carrying(self, segment: impl Into<Segment>) -> Datagram {
+        Datagram::new(Network::V6(self), segment.into())
+    }
+
+    /// The frame with the fixed header before `content`, which is of type `content_type`.
+    pub(super) fn frame(&self, content_type: u8, content: &[u8]) -> Vec<u8> {
+        let first =
+            u32::from(self.version) << 28 | u32::from(self.traffic_class) << 20 | self.flow_label & 0xf_ffff;
+        let mut packet = Vec::with_capacity(40 + content.len());
+        packet.extend(first.to_be_bytes());
+        packet.extend(self.payload_length.unwrap_or(content.len() as u16).to_be_bytes());
+        packet.extend([self.next_header.unwrap_or(content_type), self.hop_limit]);
+        packet.extend(self.source.octets());
+        packet.extend(self.destination.octets());
+        packet.extend(content);
+        self.ethernet.carrying(ethertype::IPV6, &packet)
+    }
+}

@@ -1,0 +1,93 @@
+//! Raw frames on and off an interface of the network namespace that the thread is in.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, setsockopt, sockopt,
+};
+use nix::sys::socket::{bind, recv, send, socket};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+const EVERY_PROTOCOL: u16 = (libc::ETH_P_ALL as u16).to_be();
+const RECEIVE_BUFFER: usize = 16 << 20;
+
+/// A packet socket on one interface. It stays with the namespace in which it was opened.
+#[derive(Debug)]
+pub struct Wire {
+    socket: OwnedFd,
+}
+
+impl Wire {
+    /// Opens the interface named `interface`; from then on it sees every frame that arrives there, and none that leaves.
+    ///
+    /// # Errors
+    /// Without CAP_NET_RAW and CAP_NET_ADMIN, or when there is no such interface in this network namespace.
+    pub fn open(interface: &str) -> io::Result<Self> {
+        let index = nix::net::if_::if_nametoindex(interface)?;
+        // Bound to no protocol, the socket receives nothing until it is bound to its interface.
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
+        ignore_outgoing(&socket)?;
+        bind(socket.as_raw_fd(), &link_address(index))?;
+        Ok(Self { socket })
+    }
+
+    /// Puts one frame, Ethernet header included, on the wire.
+    ///
+    /// # Errors
+    /// What `send(2)` says: a frame longer than the MTU allows is EMSGSIZE.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        send(self.socket.as_raw_fd(), frame, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// The next frame that arrives before `deadline`, cut at 64 KiB; `None` when none does.
+    ///
+    /// # Errors
+    /// What `recv(2)` says.
+    pub fn receive(&self, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let timeout = TimeVal::microseconds(left.as_micros() as i64);
+        setsockopt(&self.socket, sockopt::ReceiveTimeout, &timeout)?;
+        let mut frame = vec![0; 65_536];
+        match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+            Ok(length) => {
+                frame.truncate(length);
+                Ok(Some(frame))
+            }
+            Err(Errno::EAGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn ignore_outgoing(socket: &OwnedFd) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    let option = (libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING);
+    // SAFETY: the pointer and the length describe `yes`, which outlives the call.
+    let done =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), option.0, option.1, (&raw const yes).cast(), length) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Every protocol on the interface numbered `index`.
+fn link_address(index: u32) -> LinkAddr {
+    let raw = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: EVERY_PROTOCOL,
+        sll_ifindex: index as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `raw`, a packet socket's address.
+    let address = unsafe { LinkAddr::from_raw((&raw const raw).cast(), Some(length)) };
+    address.expect("a packet socket's address is accepted as one")
+}

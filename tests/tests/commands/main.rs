@@ -1,0 +1,9 @@
+//! Every command on real state: output, exit code, errors.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+mod counters;
+mod explain;
+mod manners;
+mod nouns;
+mod stage;

@@ -1,0 +1,161 @@
+//! What every command has in common: exit codes, errors, help, pipes.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use firewall_tests::lab::{Answer, User, agent_binary};
+use serde_json::Value;
+
+use crate::stage::{ORDERS, Stage, alone, answer, into_closed_pipe, rule_file};
+
+const EVERY: [&[&str]; 5] =
+    [&["run"], &["validate", "/nonesuch"], &["status"], &["rules"], &["explain", "203.0.113.7", "orders"]];
+const MINIMAL: &str = "interfaces: [eth0]\nguarded_ports: [5432]\n";
+
+#[test]
+fn help_of_every_command_names_its_exit_codes() {
+    for command in EVERY {
+        let help = alone(&[command[0], "--help"]);
+        assert_eq!((help.code, help.err.as_str()), (Some(0), ""), "{command:?}");
+        assert!(help.out.contains("Exit codes: 0"), "{command:?}: {}", help.out);
+    }
+    assert!(alone(&["--help"]).out.contains("Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied"));
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_ends_every_command_with_2_and_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(path("unknown.yaml"), format!("{MINIMAL}rule_dir: /x\n")).unwrap();
+    fs::write(path("broken.yaml"), "interfaces: [eth0\n").unwrap();
+    fs::write(path("value.yaml"), format!("{MINIMAL}xdp_mode: fast\n")).unwrap();
+    fs::create_dir(path("directory.yaml")).unwrap();
+    for (file, said) in [
+        ("missing.yaml", &["missing.yaml"][..]),
+        ("directory.yaml", &["directory.yaml"]),
+        ("unknown.yaml", &["unknown.yaml: line 3", "rule_dir"]),
+        ("broken.yaml", &["broken.yaml: line "]),
+        ("value.yaml", &["value.yaml: line 3", "\"fast\""]),
+    ] {
+        for command in EVERY {
+            let answer = alone(&[command, &["--config", &path(file)]].concat());
+            is_one_error(&answer, 2, said, &format!("{command:?} {file}"));
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_may_not_be_read_ends_with_2_and_is_named() {
+    let stage = Stage::new();
+    let config = stage.home.config();
+    fs::set_permissions(&config, Permissions::from_mode(0o600)).unwrap();
+    let program = config.with_file_name("firewall-agent");
+    for command in EVERY {
+        let mut agent = User::Unprivileged.command(&stage.db, &program);
+        let answer = answer(agent.args(command).arg("--config").arg(&config));
+        is_one_error(&answer, 2, &[config.to_str().unwrap(), "Permission denied"], &format!("{command:?}"));
+    }
+}
+
+#[test]
+fn run_needs_the_guarded_ports_and_the_interfaces_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    let config = config.to_str().unwrap();
+    for (text, flags, said) in [
+        ("interfaces: [eth0]\n", &[][..], &["guarded_ports: missing"][..]),
+        ("guarded_ports: [5432]\n", &[], &["interfaces: "]),
+        ("allow_monitor: false\n", &["--guarded-ports", "5432"], &["interfaces: "]),
+    ] {
+        fs::write(config, text).unwrap();
+        let answer = alone(&[&["run", "--config", config], flags].concat());
+        is_one_error(&answer, 2, said, text);
+    }
+}
+
+#[test]
+fn nouns_where_no_agent_ever_ran_end_with_1_and_name_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, pins) = (dir.path().join("config.yaml"), dir.path().join("pins"));
+    fs::write(&config, format!("{MINIMAL}bpffs_dir: {}\n", pins.display())).unwrap();
+    for noun in &EVERY[2..] {
+        let answer = alone(&[noun, &["--config", config.to_str().unwrap()][..]].concat());
+        is_one_error(&answer, 1, &[pins.to_str().unwrap()], &format!("{noun:?}"));
+    }
+}
+
+#[test]
+fn a_command_line_that_is_none_ends_with_2() {
+    for (arguments, quoted) in [
+        (&[][..], "Usage"),
+        (&["nonesuch"], "'nonesuch'"),
+        (&["status", "-o", "xml"], "'xml'"),
+        (&["validate"], "<PATHS>"),
+        (&["explain", "203.0.113.7"], "<TARGET>"),
+        (&["run", "--xdp-mode", "fast"], "'fast'"),
+        (&["run", "--guarded-ports", "70000"], "'70000'"),
+    ] {
+        let answer = alone(arguments);
+        assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{arguments:?}: {answer:?}");
+        assert!(answer.err.contains(quoted), "{arguments:?}: {answer:?}");
+    }
+}
+
+#[test]
+fn validate_ends_with_0_or_2_and_says_why_in_words_and_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, good, bad) =
+        (dir.path().join("config.yaml"), dir.path().join("good.yaml"), dir.path().join("bad.yaml"));
+    let text = rule_file(ORDERS, 1, "endpoints:\n  - {port: 30092}\nrules: []\n");
+    fs::write(&config, MINIMAL).unwrap();
+    fs::write(&good, &text).unwrap();
+    fs::write(&bad, text.replace("30092", "70000")).unwrap();
+    for (file, code, said) in [(&good, 0, "database orders revision 1"), (&bad, 2, "70000")] {
+        let validate = |format| {
+            let [file, config] = [file, &config].map(|path: &_| Path::to_str(path).unwrap());
+            alone(&["validate", file, "-o", format, "--config", config])
+        };
+        let table = validate("table");
+        assert_eq!((table.code, table.err.as_str()), (Some(code), ""), "{table:?}");
+        assert!(table.out.contains(said), "{table:?}");
+        let answer = validate("json");
+        assert_eq!((answer.code, answer.err.as_str()), (Some(code), ""), "{answer:?}");
+        let json: Value = serde_json::from_str(&answer.out).unwrap();
+        assert_eq!(json["accepted"], code == 0, "{json}");
+        assert_eq!(json["files"][0]["accepted"], code == 0, "{json}");
+        assert_eq!(json["files"][0]["errors"].to_string().contains("70000"), code == 2, "{json}");
+    }
+}
+
+#[test]
+fn an_output_that_nobody_reads_is_no_error() {
+    let stage = Stage::new();
+    let config = stage.home.config();
+    let rules = stage.home.rule_file("orders.yaml");
+    let commands: [&[&str]; 4] = [
+        &["validate", rules.to_str().unwrap()],
+        &["status"],
+        &["rules"],
+        &["explain", "203.0.113.7", ORDERS],
+    ];
+    for (arguments, format) in commands.iter().flat_map(|command| [(command, "table"), (command, "json")]) {
+        let mut command = Command::new(agent_binary().unwrap());
+        command.args(*arguments).args(["-o", format]).arg("--config").arg(&config);
+        let answer = into_closed_pipe(command);
+        assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""), "{arguments:?} {format}");
+    }
+    let mut help = Command::new(agent_binary().unwrap());
+    help.arg("--help");
+    assert_eq!(into_closed_pipe(help).err, "");
+}
+
+/// One line on stderr, nothing on stdout, and each of these texts once.
+fn is_one_error(answer: &Answer, code: i32, said: &[&str], what: &str) {
+    assert_eq!((answer.code, answer.out.as_str()), (Some(code), ""), "{what}: {answer:?}");
+    assert!(answer.err.starts_with("error: ") && answer.err.lines().count() == 1, "{what}: {answer:?}");
+    for text in said {
+        assert_eq!(answer.err.matches(text).count(), 1, "{what}: {text}: {answer:?}");
+    }
+}

@@ -1,0 +1,99 @@
+//! `status` and `rules`: the fields that others read, with the agent running and dead.
+
+use serde_json::{Value, json};
+
+use crate::stage::{GONE, ORDERS, Stage, WATCHED, WIDE};
+
+#[test]
+fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
+    let mut stage = Stage::new();
+    let running = stage.json(&["status"]);
+    let pid = stage.agent.as_ref().unwrap().pid();
+    assert_eq!((&running["agent"]["running"], &running["agent"]["pid"]), (&json!(true), &json!(pid)));
+    let has = |object: &Value, fields: &[&str]| {
+        for field in fields {
+            assert!(object.get(field).is_some_and(|value| !value.is_null()), "{field}: not in {object}");
+        }
+    };
+    has(&running, &["agent", "interfaces", "databases", "rejected_files", "errors", "counters"]);
+    has(&running["agent"], &["version", "started_at"]);
+    has(&running["interfaces"][0], &["name", "mode", "link_id", "program_id", "program_tag"]);
+    for database in running["databases"].as_array().unwrap() {
+        let known = ["database_id", "name", "state", "revision", "generation", "applied_at", "apply_ms"];
+        has(database, &known);
+        has(database, &["propagation_ms", "digest", "endpoints", "prefixes"]);
+        assert_eq!(
+            (&database["state"], &database["problem"]),
+            (&json!("applied"), &Value::Null),
+            "{database}"
+        );
+    }
+    let ids: Vec<&Value> =
+        running["databases"].as_array().unwrap().iter().map(|one| &one["database_id"]).collect();
+    assert_eq!(ids, [ORDERS, WATCHED, WIDE], "in the order of their ids, without {GONE}");
+    let refused = &running["rejected_files"][0];
+    assert!(refused["path"].as_str().unwrap().ends_with("/broken.yaml"), "{refused}");
+    assert!(refused["errors"][0].as_str().unwrap().contains("203.0.113.300/24"), "{refused}");
+    assert_eq!(running["counters"].as_array().unwrap().len(), 10);
+
+    let table = stage.ask(&["status"]);
+    assert_eq!((table.code, table.err.as_str()), (Some(0), ""));
+    for word in
+        [&format!("process {pid}"), "eth0", "native", "orders", "applied", "203.0.113.300/24", "no_match"]
+    {
+        assert!(table.out.contains(word), "{word}: {}", table.out);
+    }
+
+    stage.kill_agent();
+    let mut dead = stage.json(&["status"]);
+    assert_eq!(dead["agent"]["running"], false);
+    dead["agent"]["running"] = json!(true);
+    dead["counters"] = running["counters"].clone();
+    assert_eq!(dead, running, "but for that, nothing changed");
+    assert!(stage.ask(&["status"]).out.starts_with("agent not running"));
+}
+
+#[test]
+fn rules_lists_every_line_with_its_prefixes_with_the_agent_running_and_dead() {
+    let mut stage = Stage::new();
+    let orders = json!([
+        ["orders", "fr-1", "custom_range", null, "Office network", ["203.0.113.0/24"]],
+        [
+            "orders",
+            "fr-2",
+            "managed_range",
+            "man-example",
+            "Example region",
+            ["198.51.100.7/32", "2001:db8:4::7/128"]
+        ],
+        ["orders", "10.231.23.0/24", "internal_range", null, "cluster nodes", ["10.231.23.0/24"]],
+        ["orders", "", "default", null, "", []],
+    ]);
+    for agent in ["running", "dead"] {
+        if agent == "dead" {
+            stage.kill_agent();
+        }
+        assert_eq!(shown(&stage.json(&["rules", ORDERS])), orders, "{agent}");
+        let all = shown(&stage.json(&["rules"]));
+        let databases: Vec<&str> = all.as_array().unwrap().iter().filter_map(|row| row[0].as_str()).collect();
+        assert_eq!(databases.len(), 4 + 3 + 2, "{agent}: {all}");
+        assert!([ORDERS, WIDE, WATCHED].iter().all(|id| databases.contains(id)), "{agent}: {all}");
+
+        let every = stage.ask(&["rules"]);
+        assert_eq!((every.code, every.err.as_str()), (Some(0), ""));
+        assert!(every.out.contains("198.51.100.7/32 (and 1 more)"), "{}", every.out);
+        let one = stage.ask(&["rules", ORDERS]).out;
+        assert!(one.contains("198.51.100.7/32 ") && one.contains("2001:db8:4::7/128"), "{one}");
+        assert!(!one.contains("wide"), "{one}");
+
+        let unknown = stage.ask(&["rules", "nonesuch"]);
+        assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{unknown:?}");
+        assert_eq!(unknown.err.matches("nonesuch").count(), 1, "{unknown:?}");
+    }
+}
+
+/// The rows without their counters.
+fn shown(rows: &Value) -> Value {
+    let fields = ["database_id", "rule", "type", "range_id", "label", "cidrs"];
+    rows.as_array().unwrap().iter().map(|row| json!(fields.map(|field| &row[field]))).collect()
+}

@@ -1,0 +1,59 @@
+//! What is contained dies with the process that contains it, however that ends. This file's only test is its own
+//! container: it starts itself again to have a process that it may kill.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use firewall_tests::lab::contained;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const NAME: &str = "nothing_contained_outlives_its_container_be_it_killed_or_interrupted";
+const ROLE: &str = "FIREWALL_TESTS_CONTAINER";
+
+/// Says that it runs, and leaves behind a process of another session, which no signal of a terminal reaches.
+const PROGENY: &str = "setsid sleep 60 & echo running $!; wait";
+
+#[test]
+fn nothing_contained_outlives_its_container_be_it_killed_or_interrupted() {
+    let mut progeny = Command::new("sh");
+    progeny.args(["-c", PROGENY]);
+    match std::env::var(ROLE).as_deref() {
+        Ok("contains") => drop(contained(&mut progeny).unwrap()),
+        Ok(_) => drop(progeny.status().unwrap()),
+        Err(_) => {
+            for signal in [Signal::SIGKILL, Signal::SIGINT] {
+                assert_eq!(survivor("contains", signal), None, "{signal}");
+            }
+            // The control: without a container the same program leaves a process behind.
+            let left = survivor("does not contain", Signal::SIGKILL).unwrap();
+            kill(left, Signal::SIGKILL).unwrap();
+        }
+    }
+}
+
+/// Kills a process of this role once its progeny runs; the pid of the progeny's that lives on a second later.
+fn survivor(role: &str, signal: Signal) -> Option<Pid> {
+    let mut itself = Command::new(std::env::current_exe().unwrap());
+    itself.args(["--exact", NAME, "--nocapture"]).env(ROLE, role).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = itself.process_group(0).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let running =
+        lines.find_map(|line| line.split("running ").nth(1).and_then(|pid| pid.trim().parse().ok()));
+    let pid = Pid::from_raw(running.unwrap());
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+    child.wait().unwrap();
+    // The output ends when the last process that holds it is gone.
+    let (gone, is_gone) = channel();
+    thread::spawn(move || {
+        lines.for_each(drop);
+        gone.send(())
+    });
+    is_gone.recv_timeout(Duration::from_secs(1)).is_err().then_some(pid)
+}

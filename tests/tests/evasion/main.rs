@@ -1,0 +1,71 @@
+//! Strange packets against a real listening socket: whatever the kernel would deliver, the filter refuses it from a
+//! denied source, and passes what an allowed source is promised.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+#[path = "../support/kernel.rs"]
+mod kernel;
+
+mod arrivals;
+mod stand;
+
+use std::collections::BTreeSet;
+
+use firewall_agent::config::XdpMode;
+use firewall_tests::packets::corpus::{self, Shape};
+use stand::{Source, Stand};
+
+/// As many as the corpus has at the least, on each side of the comparison.
+const SHAPES: usize = 60;
+
+#[test]
+fn without_the_filter_every_shape_reaches_the_socket() {
+    for source in [Source::Allowed, Source::Denied] {
+        let stand = Stand::new();
+        let shapes = corpus::reaching(&stand.route(source));
+        assert!(shapes.len() >= SHAPES, "only {} shapes", shapes.len());
+        let arrived = stand.arrived(&shapes);
+        let lost = names(&shapes, |shape| !arrived.contains(&shape.tag));
+        assert!(lost.is_empty(), "did not reach the socket from the {source:?} source: {lost:#?}");
+    }
+}
+
+#[test]
+fn what_the_kernel_refuses_by_itself_is_kept_apart() {
+    let stand = Stand::new();
+    let shapes = corpus::never_reaching(&stand.route(Source::Denied));
+    let arrived = stand.arrived(&shapes);
+    let found = names(&shapes, |shape| arrived.contains(&shape.tag));
+    assert!(found.is_empty(), "reached the socket, so they belong to the other list: {found:#?}");
+}
+
+#[test]
+fn no_shape_from_a_denied_source_gets_past_the_filter() {
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        let stand = Stand::new();
+        let _programs = stand.filter(mode);
+        let route = stand.route(Source::Denied);
+        let shapes: Vec<Shape> =
+            corpus::reaching(&route).into_iter().chain(corpus::never_reaching(&route)).collect();
+        let arrived = stand.arrived(&shapes);
+        let leaked = names(&shapes, |shape| arrived.contains(&shape.tag));
+        assert!(leaked.is_empty(), "{mode} mode: reached the socket: {leaked:#?}");
+    }
+}
+
+#[test]
+fn every_promised_shape_from_an_allowed_source_passes_the_filter() {
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        let stand = Stand::new();
+        let _programs = stand.filter(mode);
+        let shapes = corpus::must_pass(&stand.route(Source::Allowed));
+        assert!(shapes.len() >= SHAPES, "only {} shapes", shapes.len());
+        let arrived = stand.arrived(&shapes);
+        let lost = names(&shapes, |shape| !arrived.contains(&shape.tag));
+        assert!(lost.is_empty(), "{mode} mode: did not reach the socket: {lost:#?}");
+    }
+}
+
+fn names(shapes: &[Shape], picked: impl Fn(&Shape) -> bool) -> BTreeSet<&str> {
+    shapes.iter().filter(|shape| picked(shape)).map(|shape| shape.name.as_str()).collect()
+}

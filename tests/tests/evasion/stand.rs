@@ -1,0 +1,181 @@
+//! Two hosts and a wire: raw frames go in at one end, a real socket listens at the other.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use firewall_agent::bpf::{Attached, Programs, attach};
+use firewall_agent::config::XdpMode;
+use firewall_tests::lab::{Host, Lab};
+use firewall_tests::packets::Wire;
+use firewall_tests::packets::corpus::{self, Route, Shape};
+use nix::sys::socket::{Backlog, listen};
+
+use crate::arrivals::{answered_tag, datagram_tag};
+use crate::kernel::{load, put_in_force};
+
+const INTERFACE: &str = "eth0";
+const PORT: u16 = 30_092;
+const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
+/// Long enough for a frame of 9,000 bytes, which arrives in several pieces of memory.
+const MTU: u32 = 9_000;
+/// For what the last packet of a batch may still set off.
+const GRACE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(5);
+const SENTINEL_TAG: u32 = 0x5e00_8001;
+/// More than the half-open connections of a whole corpus.
+const BACKLOG: i32 = 4_096;
+/// Shapes sent in one go, of at most five frames each: the queue between two ends of a veth pair holds 256.
+const BURST: usize = 32;
+
+/// Who a packet claims to come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Allowed,
+    Denied,
+}
+
+impl Source {
+    pub fn ipv4(self) -> Ipv4Addr {
+        match self {
+            Self::Allowed => Ipv4Addr::new(203, 0, 113, 5),
+            Self::Denied => Ipv4Addr::new(198, 51, 100, 66),
+        }
+    }
+
+    pub fn ipv6(self) -> Ipv6Addr {
+        match self {
+            Self::Allowed => Ipv6Addr::new(0x2001, 0xdb8, 0xa110, 0, 0, 0, 0, 5),
+            Self::Denied => Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0x66),
+        }
+    }
+}
+
+pub struct Stand {
+    wire: Wire,
+    _tcp: TcpListener,
+    udp: UdpSocket,
+    macs: ([u8; 6], [u8; 6]),
+    database: Host,
+    _lab: Lab,
+}
+
+impl Stand {
+    pub fn new() -> Self {
+        let lab = Lab::new().unwrap();
+        let (database, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
+        let addresses = [format!("{ADDRESS4}/24"), format!("{ADDRESS6}/64")];
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        lab.link(database.end(INTERFACE, &addresses), outside.end(INTERFACE, &[])).unwrap();
+        let macs = (database.mac(INTERFACE).unwrap(), outside.mac(INTERFACE).unwrap());
+        for host in [&database, &outside] {
+            host.run(&format!("ip link set {INTERFACE} mtu {MTU}")).unwrap();
+        }
+        // The wire's other end owns none of the sources, so that no kernel there answers the answers.
+        for source in [Source::Allowed, Source::Denied] {
+            make_neighbour(&database, source.ipv4().into(), macs.1);
+            make_neighbour(&database, source.ipv6().into(), macs.1);
+        }
+        database.set("net/ipv4/conf/all/accept_source_route", "1").unwrap();
+        database.set(&format!("net/ipv4/conf/{INTERFACE}/accept_source_route"), "1").unwrap();
+        let wire = {
+            let _inside = outside.enter().unwrap();
+            Wire::open(INTERFACE).unwrap()
+        };
+        let inside = database.enter().unwrap();
+        let tcp = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+        listen(&tcp, Backlog::new(BACKLOG).unwrap()).unwrap();
+        let udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+        udp.set_nonblocking(true).unwrap();
+        drop(inside);
+        Self { wire, _tcp: tcp, udp, macs, database, _lab: lab }
+    }
+
+    /// Attaches the program to the database host's interface, with a rule set that knows the allowed source. The
+    /// program is loaded for as long as what this returns exists, and attached until the stand is gone.
+    pub fn filter(&self, mode: XdpMode) -> Programs {
+        let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent");
+        let (mut programs, pins) = load(bpffs_dir);
+        put_in_force(bpffs_dir, &[rule_file()], &[30_000..=32_767]);
+        let _inside = self.database.enter().unwrap();
+        let link = attach(&mut programs, &pins, INTERFACE, mode).unwrap();
+        assert_eq!(link.mode.map(Attached::name), Some(mode.to_string().as_str()));
+        programs
+    }
+
+    pub fn route(&self, source: Source) -> Route {
+        Route {
+            to: self.macs.0,
+            from: self.macs.1,
+            source4: source.ipv4(),
+            destination4: ADDRESS4,
+            source6: source.ipv6(),
+            destination6: ADDRESS6,
+            port: PORT,
+        }
+    }
+
+    /// Sends every frame of every shape and returns the tags of those that reached a socket. Ends with plain packets
+    /// from the allowed source, which must arrive: silence proves nothing about sockets that are deaf.
+    pub fn arrived(&self, shapes: &[Shape]) -> BTreeSet<u32> {
+        let mut arrived = BTreeSet::new();
+        for burst in shapes.chunks(BURST) {
+            for frame in burst.iter().flat_map(|shape| &shape.frames) {
+                self.wire.send(frame).unwrap();
+            }
+            self.collect(&mut arrived, Instant::now());
+        }
+        let sentinels = corpus::plain(&self.route(Source::Allowed), SENTINEL_TAG);
+        for sentinel in &sentinels {
+            self.wire.send(&sentinel.frames[0]).unwrap();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !sentinels.iter().all(|sentinel| arrived.contains(&sentinel.tag)) {
+            assert!(Instant::now() < deadline, "the sockets did not answer an allowed source");
+            self.collect(&mut arrived, Instant::now() + GRACE / 10);
+        }
+        self.collect(&mut arrived, Instant::now() + GRACE);
+        arrived
+    }
+
+    /// Adds the tags of all that arrives until `deadline`.
+    fn collect(&self, arrived: &mut BTreeSet<u32>, deadline: Instant) {
+        while let Some(frame) = self.wire.receive(deadline).unwrap() {
+            arrived.extend(answered_tag(&frame));
+        }
+        let mut payload = [0; 64];
+        loop {
+            match self.udp.recv(&mut payload) {
+                Ok(length) => arrived.extend(datagram_tag(&payload[..length])),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("udp socket: {error}"),
+            }
+        }
+    }
+}
+
+fn rule_file() -> String {
+    let endpoint = |address: IpAddr, protocol| {
+        format!("  - {{address: '{address}', port: {PORT}, protocol: {protocol}}}\n")
+    };
+    let addresses: [IpAddr; 2] = [ADDRESS4.into(), ADDRESS6.into()];
+    let endpoints: String =
+        addresses.iter().flat_map(|address| [endpoint(*address, "tcp"), endpoint(*address, "udp")]).collect();
+    let (allowed4, allowed6) = (Source::Allowed.ipv4(), Source::Allowed.ipv6());
+    format!(
+        "schema_version: 1\ndatabase_id: orders\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\nendpoints:\n\
+         {endpoints}rules:\n  - {{id: a, type: custom_range, cidr: {allowed4}/32}}\n  \
+         - {{id: b, type: custom_range, cidr: '{allowed6}/128'}}\n...\n"
+    )
+}
+
+fn make_neighbour(host: &Host, address: IpAddr, mac: [u8; 6]) {
+    let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+    let family = if address.is_ipv4() { "-4" } else { "-6" };
+    host.run(&format!("ip {family} route add {address} dev {INTERFACE}")).unwrap();
+    host.run(&format!("ip {family} neighbour add {address} lladdr {mac} dev {INTERFACE} nud permanent"))
+        .unwrap();
+}

@@ -1,0 +1,144 @@
+//! The lab itself: its hosts are separate, nothing of it is seen outside, nothing of it outlives its thread.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use firewall_tests::lab::{CAPABILITY_MASK, Lab, Postgres, Session, User, eventually, psql};
+use nix::sys::signal::Signal;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn hosts_reach_each_other_by_the_router_only() {
+    let lab = Lab::new().unwrap();
+    let (left, router, right) =
+        (lab.host("left").unwrap(), lab.host("router").unwrap(), lab.host("right").unwrap());
+    lab.link(
+        left.end("eth0", &["192.0.2.10/24", "2001:db8:2::10/64"]),
+        router.end("left0", &["192.0.2.1/24", "2001:db8:2::1/64"]),
+    )
+    .unwrap();
+    lab.link(
+        right.end("eth0", &["203.0.113.20/24", "2001:db8:3::20/64"]),
+        router.end("right0", &["203.0.113.1/24", "2001:db8:3::1/64"]),
+    )
+    .unwrap();
+    let listener = {
+        let _inside = left.enter().unwrap();
+        TcpListener::bind("[::]:30092").unwrap()
+    };
+    let ways: [SocketAddr; 2] =
+        ["192.0.2.10:30092".parse().unwrap(), "[2001:db8:2::10]:30092".parse().unwrap()];
+    for way in ways {
+        assert!(right.connect(way, SECOND).is_err(), "{way} is reached without a route");
+    }
+    left.route_by(&["192.0.2.1", "2001:db8:2::1"]).unwrap();
+    right.route_by(&["203.0.113.1", "2001:db8:3::1"]).unwrap();
+    router.forward().unwrap();
+    for way in ways {
+        right.connect(way, SECOND).unwrap();
+        let (_, from) = listener.accept().unwrap();
+        assert!(
+            ["[::ffff:203.0.113.20]", "[2001:db8:3::20]"]
+                .iter()
+                .any(|known| from.to_string().starts_with(known))
+        );
+    }
+    assert_ne!(left.mac("eth0").unwrap(), right.mac("eth0").unwrap());
+}
+
+#[test]
+fn what_a_lab_makes_is_seen_inside_only_and_gone_afterwards() {
+    let outside = || {
+        let names = |dir: &str| fs::read_dir(dir).map(|entries| entries.flatten().count()).unwrap_or(0);
+        (names("/run/netns"), names("/sys/fs/bpf"), interfaces(), std::env::current_dir().unwrap())
+    };
+    let before = outside();
+    thread::spawn(move || {
+        let lab = Lab::new().unwrap();
+        let host = lab.host("seen-inside").unwrap();
+        lab.link(host.end("eth0", &[]), host.end("eth1", &[])).unwrap();
+        fs::create_dir("/sys/fs/bpf/seen-inside").unwrap();
+        assert!(Path::new("/run/netns/seen-inside").exists());
+        assert_eq!(interfaces(), ["lo"], "the thread itself is on no host");
+        drop(lab);
+        assert_eq!(outside(), before, "the thread is back where it was");
+    })
+    .join()
+    .unwrap();
+    assert!(!Path::new("/run/netns/seen-inside").exists());
+}
+
+#[test]
+fn children_die_with_the_thread_that_started_them() {
+    let mut child = thread::spawn(|| {
+        let lab = Lab::new().unwrap();
+        let mut child = lab.host("a").unwrap().command("sleep").arg("60").spawn().unwrap();
+        assert_eq!(child.try_wait().unwrap(), None);
+        child
+    })
+    .join()
+    .unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+}
+
+#[test]
+fn an_unprivileged_user_has_the_three_capabilities_and_cannot_gain_others() {
+    let lab = Lab::new().unwrap();
+    let host = lab.host("a").unwrap();
+    let status = |user: User| {
+        let out = user.command(&host, Path::new("cat")).arg("/proc/self/status").output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().to_owned()
+        };
+        ["Uid:", "CapEff:", "CapPrm:", "CapBnd:", "NoNewPrivs:"].map(field)
+    };
+    let three = format!("{CAPABILITY_MASK:016x}");
+    assert_eq!(status(User::Unprivileged), ["65534", &three, &three, &three, "1"]);
+    assert_eq!(status(User::Root)[0], "0");
+}
+
+#[test]
+fn postgres_answers_over_tls_and_refuses_anything_else() {
+    let lab = Lab::new().unwrap();
+    let (db, app) = (lab.host("db").unwrap(), lab.host("app").unwrap());
+    lab.link(db.end("eth0", &["192.0.2.10/24"]), app.end("eth0", &["192.0.2.20/24"])).unwrap();
+    let _postgres = Postgres::start(&lab, &db, 30092).unwrap();
+    let server = "192.0.2.10:30092".parse().unwrap();
+    let question = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+    assert_eq!(psql(&app, server, "require", question).unwrap(), "t");
+    let refusal = psql(&app, server, "disable", question).unwrap_err().to_string();
+    assert!(refusal.contains("no encryption"), "{refusal}");
+
+    let mut session = Session::open(&app, server).unwrap();
+    assert_eq!(session.ask("select 6 * 7;", SECOND).as_deref(), Some("42"));
+    app.run("ip link set eth0 down").unwrap();
+    assert_eq!(session.ask("select 6 * 7;", SECOND), None, "a session without a network gets no answer");
+}
+
+#[test]
+fn waiting_ends_with_what_was_found_or_with_what_was_missed() {
+    let mut looks = 0;
+    let third = eventually(SECOND, "a third look", || {
+        looks += 1;
+        (looks == 3).then_some(looks)
+    });
+    assert_eq!(third.unwrap(), 3);
+    let missed = eventually(Duration::from_millis(20), "a thing that never comes", || None::<()>);
+    assert_eq!(missed.unwrap_err().to_string(), "a thing that never comes: not within 20 ms");
+}
+
+fn interfaces() -> Vec<String> {
+    let out = Command::new("ip").args(["-brief", "link"]).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}

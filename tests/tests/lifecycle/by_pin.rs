@@ -1,0 +1,93 @@
+//! Every kernel object is opened by its pin: opening by id takes a capability that the agent does not have.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use firewall_tests::lab::{User, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::stage::{ALLOWED, DATABASE, Stage};
+
+/// `BPF_PROG_GET_FD_BY_ID` and its likes, as strace writes them.
+const BY_ID: &str = "_GET_FD_BY_ID";
+
+#[test]
+fn neither_the_daemon_nor_a_command_opens_anything_by_id() {
+    let stage = Stage::new();
+    let daemon = |name: &str| {
+        let mut run =
+            traced(&stage, name, &["run"]).stderr(Stdio::null()).spawn().expect("strace: is it installed?");
+        let pid = eventually(Duration::from_secs(30), "the traced agent runs", || {
+            let status = stage.home.status().ok()?.0;
+            let agent = status["agent"].as_object()?;
+            (agent["running"] == true && status["databases"][0]["revision"] == 1)
+                .then(|| agent["pid"].as_i64())?
+        });
+        kill(Pid::from_raw(pid.unwrap() as i32), Signal::SIGTERM).unwrap();
+        assert!(run.wait().unwrap().success());
+        trace(&stage, name)
+    };
+    let first = daemon("first");
+    for call in ["BPF_MAP_CREATE", "BPF_PROG_LOAD", "BPF_LINK_CREATE", "BPF_MAP_FREEZE", "BPF_OBJ_PIN"] {
+        assert!(first.contains(call), "{call}: not seen by strace, so it saw nothing: {first}");
+    }
+    let mut traces = vec![first, daemon("second")];
+    assert!(traces[1].contains("BPF_LINK_UPDATE"), "the second run took over nothing: {}", traces[1]);
+    for (name, arguments) in [
+        ("status", vec!["status"]),
+        ("rules", vec!["rules"]),
+        ("explain", vec!["explain", ALLOWED[0], DATABASE]),
+    ] {
+        let ended = traced(&stage, name, &arguments).output().unwrap();
+        assert!(ended.status.success(), "{name}: {ended:?}");
+        traces.push(trace(&stage, name));
+        assert!(traces[traces.len() - 1].contains("BPF_OBJ_GET"), "{name}: strace saw nothing");
+    }
+    for trace in traces {
+        let by_id: Vec<&str> = trace.lines().filter(|line| line.contains(BY_ID)).collect();
+        assert!(by_id.is_empty(), "{by_id:#?}");
+    }
+}
+
+/// The control: what would be seen of one who does.
+#[test]
+fn an_opening_by_id_is_seen_by_strace() {
+    let stage = Stage::new();
+    for (number, call) in
+        [(13, "BPF_PROG_GET_FD_BY_ID"), (14, "BPF_MAP_GET_FD_BY_ID"), (30, "BPF_LINK_GET_FD_BY_ID")]
+    {
+        let script = format!("my $id = pack('L3', 1, 0, 0); syscall({}, {number}, $id, 12)", libc::SYS_bpf);
+        let mut opener = stage.db.command("perl");
+        opener.args(["-e", &script]);
+        assert!(under_strace(&stage, call, &opener).status().unwrap().success());
+        assert!(trace(&stage, call).contains(call) && call.contains(BY_ID), "{}", trace(&stage, call));
+    }
+}
+
+/// A command of the unprivileged agent under strace.
+fn traced(stage: &Stage, name: &str, arguments: &[&str]) -> Command {
+    let mut agent = User::Unprivileged.command(&stage.db, &stage.dir().join("firewall-agent"));
+    agent.args(arguments).arg("--config").arg(stage.home.config());
+    under_strace(stage, name, &agent)
+}
+
+/// The same command under strace, which must be installed.
+fn under_strace(stage: &Stage, name: &str, command: &Command) -> Command {
+    let mut strace = stage.db.command("strace");
+    strace.args(["-f", "-e", "trace=bpf", "-o"]).arg(trace_file(stage, name));
+    strace.arg(command.get_program()).args(command.get_args());
+    strace
+}
+
+fn trace(stage: &Stage, name: &str) -> String {
+    let path = trace_file(stage, name);
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}: is strace installed?", path.display()))
+}
+
+fn trace_file(stage: &Stage, name: &str) -> PathBuf {
+    stage.lab.dir().join(format!("{name}.strace"))
+}

@@ -1,0 +1,102 @@
+//! Which interfaces are filtered, how, and by whom.
+
+use std::path::Path;
+use std::time::Duration;
+
+use firewall_agent::bpf::{Capacity, Pins, Programs, attach, xdp_state};
+use firewall_agent::config::XdpMode;
+use firewall_tests::lab::eventually;
+
+use crate::stage::{INTERFACE, Stage};
+use crate::traffic::Traffic;
+
+const FLOW: Duration = Duration::from_millis(300);
+
+#[test]
+fn every_mode_filters_and_auto_is_native_where_the_driver_can() {
+    for (xdp_mode, attached) in [("native", "native"), ("generic", "generic"), ("auto", "native")] {
+        let stage = Stage::with(&[INTERFACE], xdp_mode);
+        let agent = stage.start();
+        assert_eq!(stage.status()["interfaces"][0]["mode"], attached);
+        let count = Traffic::start(&stage).end_after(FLOW);
+        assert!(count.rounds > 10, "{xdp_mode}: {count:?}");
+        assert_eq!((count.leaked, count.lost), (0, 0), "{xdp_mode}: {count:?}");
+        agent.terminate().unwrap();
+    }
+}
+
+#[test]
+fn an_interface_that_comes_later_is_filtered_within_three_seconds() {
+    let stage = Stage::with(&["eth0", "late*"], "native");
+    let mut agent = stage.start();
+    let status = stage.status();
+    assert_eq!(names(&status), ["eth0"]);
+    assert!(status["errors"].to_string().contains("late*: not there"), "{status}");
+    stage.connect("late0");
+    eventually(Duration::from_secs(3), "late0 is filtered", || {
+        (names(&stage.status()) == ["eth0", "late0"]).then_some(())
+    })
+    .unwrap();
+    agent.wait_until("no error is left", || stage.status()["errors"] == serde_json::json!([])).unwrap();
+}
+
+#[test]
+fn an_interface_that_is_made_anew_under_its_old_name_is_filtered_again() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    let before = stage.status()["interfaces"][0].clone();
+    stage.db.run("ip link delete eth0").unwrap();
+    assert_eq!(stage.status()["interfaces"][0]["mode"], "gone");
+    stage.connect(INTERFACE);
+    agent
+        .wait_until("eth0 is filtered again", || {
+            let now = &stage.status()["interfaces"][0];
+            now["mode"] == "native" && now["link_id"] != before["link_id"]
+        })
+        .unwrap();
+    assert_eq!(Traffic::start(&stage).end_after(FLOW).leaked, 0);
+}
+
+#[test]
+fn the_program_of_somebody_else_is_left_alone_and_named() {
+    let stage = Stage::new();
+    let pins = Pins::new(Path::new("/sys/fs/bpf/somebody-else"));
+    pins.create().unwrap();
+    let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
+    let foreign = {
+        let _inside = stage.db.enter().unwrap();
+        attach(&mut programs, &pins, INTERFACE, XdpMode::Native).unwrap()
+    };
+    let mut agent = stage.start();
+    let status = stage.status();
+    let named = format!("another XDP program (id {})", foreign.program);
+    assert!(status["errors"].to_string().contains(&named), "{status}");
+    assert!(agent.log().contains(&named), "{}", agent.log());
+    assert_eq!(status["interfaces"], serde_json::json!([]));
+    let attached = || {
+        let _inside = stage.db.enter().unwrap();
+        xdp_state(INTERFACE).unwrap().unwrap().program.unwrap().1
+    };
+    assert_eq!(attached(), foreign.program, "it is still attached");
+
+    drop(programs);
+    std::fs::remove_file(pins.link(INTERFACE)).unwrap();
+    agent.wait_until("the interface is free and filtered", || names(&stage.status()) == ["eth0"]).unwrap();
+    assert_ne!(attached(), foreign.program);
+}
+
+#[test]
+fn a_second_agent_ends_with_1_and_names_the_first() {
+    let stage = Stage::new();
+    let first = stage.start();
+    let before = stage.status();
+    let second = stage.home.ask(&["run"]).unwrap();
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert!(second.err.contains(&format!("process id {} ", first.pid())), "{second:?}");
+    assert_eq!(stage.status()["interfaces"], before["interfaces"], "the first goes on");
+    assert_eq!(stage.status()["agent"], before["agent"]);
+}
+
+fn names(status: &serde_json::Value) -> Vec<&str> {
+    status["interfaces"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect()
+}

@@ -1,0 +1,10 @@
+//! The agent's life: it starts, ends, is killed, comes back, and the kernel filters on.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+mod by_pin;
+mod files;
+mod interfaces;
+mod restarts;
+mod stage;
+mod traffic;

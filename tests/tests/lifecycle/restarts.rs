@@ -1,0 +1,95 @@
+//! The agent ends and comes back while packets flow: nothing leaks, nothing is lost.
+
+use std::fs;
+use std::time::Duration;
+
+use firewall_tests::lab::{Agent, CAPABILITY_MASK, User};
+use serde_json::Value;
+
+use crate::stage::{INTERFACE, RULE_FILE, Stage};
+use crate::traffic::Traffic;
+
+const ROUNDS: usize = 5;
+/// Time with and without the agent, each round.
+const HALF: Duration = Duration::from_millis(300);
+/// Fewer datagrams from each source prove little.
+const STREAM: u64 = 2_000;
+
+#[test]
+fn nothing_leaks_and_nothing_is_lost_while_the_agent_is_ended_killed_and_started_again() {
+    let stage = Stage::new();
+    let open = Traffic::start(&stage).end_after(HALF);
+    assert_eq!(open.leaked, 2 * open.rounds, "the control: without the agent everyone is heard");
+    assert_eq!(open.lost, 0, "without the agent nothing is lost");
+
+    let mut agent = stage.start();
+    assert_is_unprivileged(&agent);
+    let link = link_of(&stage);
+    assert_eq!(stage.status()["interfaces"][0]["mode"], "native");
+    let traffic = Traffic::start(&stage);
+    for round in 0..2 * ROUNDS {
+        std::thread::sleep(HALF);
+        let (program, hits) = (program_of(&stage), stage.hits("fr-1"));
+        if round % 2 == 0 {
+            let (status, _) = agent.terminate().unwrap();
+            assert!(status.success(), "SIGTERM: {status}");
+        } else {
+            agent.kill().unwrap();
+        }
+        assert_eq!(stage.status()["agent"]["running"], false);
+        std::thread::sleep(HALF);
+        agent = stage.start();
+        assert_is_unprivileged(&agent);
+        assert_eq!(stage.status()["agent"]["running"], true);
+        assert_eq!(link_of(&stage), link, "the link is the same");
+        assert_ne!(program_of(&stage), program, "the program is the new agent's");
+        assert!(stage.hits("fr-1") > hits, "hits went back, or stand still");
+    }
+    let count = traffic.end_after(HALF);
+    println!("{count:?}");
+    assert!(count.rounds >= STREAM, "only {count:?}");
+    assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
+}
+
+/// The control: what keeps the filter alive is the pin of its link.
+#[test]
+fn an_unpinned_link_ends_with_the_agent_and_everyone_is_heard_until_the_next_start() {
+    let stage = Stage::new();
+    let agent = stage.start();
+    let link = link_of(&stage);
+    assert_eq!(Traffic::start(&stage).end_after(HALF).leaked, 0);
+    fs::remove_file(stage.home.pins().join("links").join(INTERFACE)).unwrap();
+    agent.kill().unwrap();
+    let bare = Traffic::start(&stage).end_after(HALF);
+    assert!(bare.leaked > 0, "{bare:?}");
+
+    let _agent = stage.start();
+    assert_ne!(link_of(&stage), link);
+    let closed = Traffic::start(&stage).end_after(HALF);
+    assert_eq!((closed.leaked, closed.lost), (0, 0), "{closed:?}");
+}
+
+/// The control: a loss is counted.
+#[test]
+fn without_a_rule_file_the_whole_stream_is_lost() {
+    let stage = Stage::new();
+    stage.home.remove_rules(RULE_FILE).unwrap();
+    let _agent = stage.start();
+    let count = Traffic::start(&stage).end_after(HALF);
+    assert_eq!((count.leaked, count.lost), (0, 2 * count.rounds), "{count:?}");
+    assert!(count.rounds > 0, "nothing was sent");
+}
+
+fn assert_is_unprivileged(agent: &Agent) {
+    assert_eq!(agent.rights().unwrap(), (User::Unprivileged.id(), CAPABILITY_MASK));
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    assert!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");
+}
+
+fn link_of(stage: &Stage) -> Value {
+    stage.status()["interfaces"][0]["link_id"].clone()
+}
+
+fn program_of(stage: &Stage) -> Value {
+    stage.status()["interfaces"][0]["program_id"].clone()
+}

@@ -1,0 +1,111 @@
+//! A database host with the agent's home, and a host of clients, some allowed and some not.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use firewall_tests::lab::{Agent, AgentHome, Answer, Host, Lab, Settings, User, agent_binary};
+use serde_json::Value;
+
+pub const DATABASE: &str = "orders";
+pub const RULE_FILE: &str = "orders.yaml";
+pub const INTERFACE: &str = "eth0";
+pub const PORT: u16 = 30_092;
+pub const SERVERS: [&str; 2] = ["192.0.2.10", "2001:db8:2::10"];
+pub const ALLOWED: [&str; 2] = ["192.0.2.20", "2001:db8:2::20"];
+pub const DENIED: [&str; 2] = ["192.0.2.66", "2001:db8:2::66"];
+
+const RULES: &str = "  - {id: fr-1, type: custom_range, cidr: 192.0.2.16/28, label: Office}\n  \
+                     - {id: fr-2, type: custom_range, cidr: '2001:db8:2::20/128'}\n";
+
+pub struct Stage {
+    pub home: AgentHome,
+    pub db: Host,
+    pub clients: Host,
+    pub lab: Lab,
+}
+
+impl Stage {
+    /// Two hosts on one wire; the rule file is there, and no agent runs.
+    pub fn new() -> Self {
+        Self::with(&[INTERFACE], "native")
+    }
+
+    pub fn with(interfaces: &[&str], xdp_mode: &str) -> Self {
+        let program = agent_binary().unwrap();
+        let lab = Lab::new().unwrap();
+        let (db, clients) = (lab.host("db").unwrap(), lab.host("clients").unwrap());
+        let settings = Settings { interfaces, xdp_mode, guarded_ports: &["5432", "30000-32767"], more: "" };
+        let home = AgentHome::new(&lab, &db, &program, User::Unprivileged, &settings).unwrap();
+        home.write_rules(RULE_FILE, &rule_file(1)).unwrap();
+        let stage = Self { home, db, clients, lab };
+        stage.connect(INTERFACE);
+        stage
+    }
+
+    /// Joins the hosts by interfaces of this name on both.
+    pub fn connect(&self, interface: &str) {
+        let addresses = |bare: &[&str]| -> Vec<String> {
+            bare.iter().map(|one| format!("{one}/{}", if one.contains(':') { 64 } else { 24 })).collect()
+        };
+        let (servers, sources) = (addresses(&SERVERS), addresses(&[ALLOWED, DENIED].concat()));
+        let ends = [servers, sources];
+        let [servers, sources] =
+            ends.each_ref().map(|end| end.iter().map(String::as_str).collect::<Vec<_>>());
+        self.lab.link(self.db.end(interface, &servers), self.clients.end(interface, &sources)).unwrap();
+    }
+
+    /// Starts the agent and waits until it has written down that it runs.
+    pub fn start(&self) -> Agent {
+        let mut agent = self.home.start().unwrap();
+        let pid = u64::from(agent.pid());
+        agent
+            .wait_until("the agent says that it runs", || {
+                self.home.status().is_ok_and(|status| status.0["agent"]["pid"].as_u64() == Some(pid))
+            })
+            .unwrap();
+        agent
+    }
+
+    pub fn status(&self) -> Value {
+        self.home.status().unwrap().0
+    }
+
+    /// The answer of a command that must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let answer = self.home.ask(&[arguments, &["-o", "json"]].concat()).unwrap();
+        serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+    }
+
+    pub fn explain(&self, source: &str) -> Answer {
+        self.home.ask(&["explain", source, DATABASE]).unwrap()
+    }
+
+    /// Packets counted on the rule, by all agents so far.
+    pub fn hits(&self, rule: &str) -> u64 {
+        let rows = self.json(&["rules", DATABASE]);
+        let row = rows.as_array().unwrap().iter().find(|row| row["rule"] == rule);
+        row.unwrap_or_else(|| panic!("{rule}: not in {rows}"))["packets"].as_u64().unwrap()
+    }
+
+    /// The agent's own directory of files and state.
+    pub fn dir(&self) -> PathBuf {
+        self.home.config().parent().unwrap().to_owned()
+    }
+}
+
+/// The database's file, with UDP endpoints for the traffic and TCP endpoints beside them.
+pub fn rule_file(revision: u64) -> String {
+    let endpoints = SERVERS.iter().flat_map(|server| {
+        ["udp", "tcp"]
+            .map(|protocol| format!("  - {{address: '{server}', port: {PORT}, protocol: {protocol}}}\n"))
+    });
+    format!(
+        "schema_version: 1\ndatabase_id: {DATABASE}\nrevision: {revision}\n\
+         generated_at: 2026-08-21T15:27:32Z\nendpoints:\n{}rules:\n{RULES}...\n",
+        endpoints.collect::<String>()
+    )
+}
+
+pub fn at(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
+}

@@ -1,0 +1,139 @@
+//! A steady stream of numbered datagrams from allowed and denied sources, counted at the socket.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::stage::{ALLOWED, DENIED, PORT, SERVERS, Stage, at};
+
+/// Four datagrams, one from each source, come every `PAUSE`: about 5,000 a second.
+const PAUSE: Duration = Duration::from_micros(750);
+/// Allowed datagrams that may be on their way: far fewer than a veth's queue of 256 holds, so that what is lost was
+/// refused and not crowded out.
+const WINDOW: u64 = 64;
+/// How long the sender waits for room before it takes what is missing for lost.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Silence after which nothing more is on its way.
+const GRACE: Duration = Duration::from_millis(300);
+const RECEIVE_BUFFER: usize = 64 << 20;
+
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<u64>,
+    receiver: JoinHandle<Arrived>,
+}
+
+/// What came of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Datagrams from each of the four sources.
+    pub rounds: u64,
+    /// From an allowed source, and not at the socket.
+    pub lost: u64,
+    /// From a denied source, and at the socket.
+    pub leaked: u64,
+}
+
+#[derive(Default)]
+struct Arrived {
+    allowed: BTreeSet<(u8, u64)>,
+    denied: BTreeSet<(u8, u64)>,
+}
+
+impl Traffic {
+    pub fn start(stage: &Stage) -> Self {
+        let target = {
+            let _inside = stage.db.enter().unwrap();
+            UdpSocket::bind(at("::", PORT)).unwrap()
+        };
+        setsockopt(&target, sockopt::RcvBufForce, &RECEIVE_BUFFER).unwrap();
+        target.set_read_timeout(Some(GRACE)).unwrap();
+        let sources: Vec<UdpSocket> = {
+            let _inside = stage.clients.enter().unwrap();
+            let pairs = [ALLOWED, DENIED].into_iter().flat_map(|sources| sources.into_iter().zip(SERVERS));
+            pairs.map(|(source, server)| connected(source, server)).collect()
+        };
+        let (stop, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let sender = {
+            let (stop, arrived) = (Arc::clone(&stop), Arc::clone(&arrived));
+            thread::spawn(move || send(&sources, &stop, &arrived))
+        };
+        let receiver = {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || receive(&target, &stop, &arrived))
+        };
+        Self { stop, sender, receiver }
+    }
+
+    /// Lets the stream flow for this long and ends it.
+    pub fn end_after(self, time: Duration) -> Count {
+        thread::sleep(time);
+        self.stop.store(true, Ordering::Relaxed);
+        let rounds = self.sender.join().unwrap();
+        let arrived = self.receiver.join().unwrap();
+        Count {
+            rounds,
+            lost: rounds * ALLOWED.len() as u64 - arrived.allowed.len() as u64,
+            leaked: arrived.denied.len() as u64,
+        }
+    }
+}
+
+fn connected(source: &str, server: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(at(source, 0)).unwrap();
+    socket.connect(at(server, PORT)).unwrap();
+    socket
+}
+
+/// Sends rounds of one datagram from each source until `stop`, and returns their number.
+fn send(sources: &[UdpSocket], stop: &AtomicBool, arrived: &AtomicU64) -> u64 {
+    let mut round = 0u64;
+    let mut missing = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for (tag, socket) in (0u8..).zip(sources) {
+            let mut datagram = [0; 9];
+            datagram[0] = tag;
+            datagram[1..].copy_from_slice(&round.to_be_bytes());
+            socket.send(&datagram).unwrap();
+        }
+        round += 1;
+        thread::sleep(PAUSE);
+        let under_way = || round * ALLOWED.len() as u64 - arrived.load(Ordering::Relaxed);
+        let since = Instant::now();
+        while under_way() > missing + WINDOW {
+            thread::sleep(PAUSE);
+            if since.elapsed() > PATIENCE {
+                missing = under_way();
+            }
+        }
+    }
+    round
+}
+
+/// Collects what arrives, until it is quiet after `stop`.
+fn receive(target: &UdpSocket, stop: &AtomicBool, count: &AtomicU64) -> Arrived {
+    let mut arrived = Arrived::default();
+    let mut datagram = [0; 9];
+    loop {
+        match target.recv(&mut datagram) {
+            Ok(_) => {
+                let number = datagram[1..].try_into().map(u64::from_be_bytes).unwrap();
+                if usize::from(datagram[0]) < ALLOWED.len() {
+                    arrived.allowed.insert((datagram[0], number));
+                    count.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    arrived.denied.insert((datagram[0], number));
+                }
+            }
+            Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("udp socket: {error}"),
+            Err(_) if stop.load(Ordering::Relaxed) => return arrived,
+            Err(_) => {}
+        }
+    }
+}

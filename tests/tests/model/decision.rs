@@ -1,0 +1,80 @@
+//! The reference decision: what a frame deserves under a policy.
+
+use std::net::IpAddr;
+
+use crate::policy::{Holder, Policy};
+use crate::sighting::{Aim, Sighting, look};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// By the name that users see.
+    pub reason: &'static str,
+    /// The rule that allowed a packet whose port is known.
+    pub rule: Option<u32>,
+}
+
+/// Decides about a whole frame, Ethernet header first.
+pub fn decide(policy: &Policy, frame: &[u8]) -> Decision {
+    match look(frame) {
+        Sighting::NotIp => because("not_ip"),
+        Sighting::VlanDepth => because("vlan_depth"),
+        Sighting::Malformed => because("malformed"),
+        Sighting::OtherProtocol => because("not_protected"),
+        Sighting::Aimed { source, destination, at: Aim::Port { protocol, port } } => {
+            at_port(policy, source, destination, protocol, port)
+        }
+        Sighting::Aimed { source, destination, at } => because(without_port(policy, source, destination, at)),
+    }
+}
+
+fn because(reason: &'static str) -> Decision {
+    Decision { reason, rule: None }
+}
+
+fn at_port(policy: &Policy, source: IpAddr, destination: IpAddr, protocol: u8, port: u16) -> Decision {
+    match policy.holder(destination, port, protocol) {
+        Some(Holder::Closed) => because("closed"),
+        Some(Holder::Database(at)) => {
+            let database = &policy.databases[at];
+            match database.rule_for(source) {
+                Some(rule) => Decision { reason: "allowed", rule: Some(rule) },
+                None if database.monitor => because("would_deny"),
+                None => because("no_match"),
+            }
+        }
+        None if policy.is_guarded(port) => because("closed"),
+        None => because("not_protected"),
+    }
+}
+
+fn without_port(policy: &Policy, source: IpAddr, destination: IpAddr, at: Aim) -> &'static str {
+    let has_members = policy.members(destination).next().is_some();
+    let closed = policy.closes_some_port(destination);
+    let allows = || policy.members(destination).map(|database| database.rule_for(source).is_some());
+    match at {
+        Aim::Truncated if has_members || closed => "malformed",
+        Aim::NoPort if has_members || closed => "no_port",
+        Aim::LaterFragment if has_members => {
+            if allows().any(|allowed| allowed) {
+                "allowed"
+            } else if policy.members(destination).any(|database| database.monitor) {
+                "would_deny"
+            } else {
+                "fragment"
+            }
+        }
+        Aim::Unreadable if closed => "no_port",
+        Aim::Unreadable if has_members => {
+            if allows().all(|allowed| allowed) {
+                "allowed"
+            } else if policy.members(destination).all(|d| d.monitor || d.rule_for(source).is_some()) {
+                "would_deny"
+            } else {
+                "no_port"
+            }
+        }
+        Aim::Port { .. } | Aim::Truncated | Aim::NoPort | Aim::LaterFragment | Aim::Unreadable => {
+            "not_protected"
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Small damage to frames.
+
+use fastrand::Rng;
+use firewall_tests::packets::protocol;
+
+/// A frame never gets shorter than its Ethernet header; a test run in the kernel takes no less.
+const SHORTEST: usize = 14;
+/// A frame that a test run takes in one piece of memory stays shorter than this.
+const LONGEST: usize = 2_000;
+/// Headers are at the start; damage further on changes nothing.
+const HEADERS: usize = 128;
+/// Where fields that matter are in an untagged frame: IPv4 version and length, total length, fragment and protocol;
+/// IPv6 payload length and next header; the first bytes after an IPv4 header, and after an IPv6 one.
+const FIELDS: [usize; 18] = [12, 13, 14, 16, 17, 18, 19, 20, 21, 23, 34, 35, 36, 37, 54, 55, 56, 57];
+const TELLING: [u8; 20] = [
+    0,
+    1,
+    2,
+    4,
+    5,
+    8,
+    0x20,
+    0x40,
+    0x45,
+    0x46,
+    0x4f,
+    0x60,
+    0xff,
+    protocol::TCP,
+    protocol::UDP,
+    protocol::ROUTING,
+    protocol::FRAGMENT,
+    protocol::AUTHENTICATION,
+    protocol::NO_NEXT,
+    protocol::DESTINATION_OPTIONS,
+];
+
+/// Damages a frame of at least 14 bytes in one random way.
+pub fn mutate(rng: &mut Rng, frame: &mut Vec<u8>) {
+    let at = rng.usize(..frame.len().min(HEADERS));
+    match rng.u8(..8) {
+        0 => frame[at] ^= 1 << rng.u8(..8),
+        1 => frame[at] = TELLING[rng.usize(..TELLING.len())],
+        2 => {
+            let field = FIELDS[rng.usize(..FIELDS.len())];
+            if let Some(byte) = frame.get_mut(field) {
+                *byte = if rng.bool() { TELLING[rng.usize(..TELLING.len())] } else { rng.u8(..) };
+            }
+        }
+        3 => frame.truncate(rng.usize(SHORTEST..=frame.len())),
+        4 => duplicate(rng, frame),
+        5 => insert_header(rng, frame),
+        6 => remove(rng, frame),
+        _ => append(rng, frame),
+    }
+}
+
+/// Repeats a run of bytes, such as a whole header, where it stands.
+fn duplicate(rng: &mut Rng, frame: &mut Vec<u8>) {
+    let lengths = [4, 8, 20, 40];
+    let length = lengths[rng.usize(..lengths.len())];
+    let at = rng.usize(..frame.len().min(HEADERS));
+    let run = frame[at..(at + length).min(frame.len())].to_vec();
+    if frame.len() + run.len() <= LONGEST {
+        frame.splice(at..at, run);
+    }
+}
+
+/// Puts an empty extension header after the fixed header of an untagged IPv6 frame, announced or not.
+fn insert_header(rng: &mut Rng, frame: &mut Vec<u8>) {
+    let (next, after) = (14 + 6, 14 + 40);
+    if frame.len() < after || frame.len() + 8 > LONGEST {
+        return;
+    }
+    let kind = TELLING[rng.usize(..TELLING.len())];
+    let header = [frame[next], 0, 0, 0, 0, 0, 0, 0];
+    frame.splice(after..after, header);
+    frame[next] = kind;
+    if rng.bool() {
+        frame[14 + 5] = frame[14 + 5].wrapping_add(8);
+    }
+}
+
+fn remove(rng: &mut Rng, frame: &mut Vec<u8>) {
+    let at = rng.usize(..frame.len().min(HEADERS));
+    let end = (at + rng.usize(1..9)).min(frame.len());
+    if frame.len() - (end - at) >= SHORTEST {
+        frame.drain(at..end);
+    }
+}
+
+fn append(rng: &mut Rng, frame: &mut Vec<u8>) {
+    if frame.len() + 64 <= LONGEST {
+        let extra = rng.usize(1..64);
+        frame.extend((0..extra).map(|_| rng.u8(..)));
+    }
+}

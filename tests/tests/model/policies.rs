@@ -1,0 +1,146 @@
+//! Policies that between them reach every row of the verdict table.
+
+use std::net::IpAddr;
+
+use firewall_tests::packets::protocol::{TCP, UDP};
+
+use crate::policy::{Database, Endpoint, Holder, Policy};
+
+/// Name and policy; no endpoint of one database covers one of another.
+pub fn policies() -> Vec<(&'static str, Policy)> {
+    vec![
+        ("two databases on one address, nothing guarded", two_on_one_address()),
+        ("guarded ports and tombstones", guarded()),
+        ("endpoints without an address", wildcards()),
+        ("monitor mode beside enforcement", monitored()),
+        ("whole address space allowed", open_to_all()),
+        ("ten databases on one address", ten_on_one_address()),
+    ]
+}
+
+pub fn two_on_one_address() -> Policy {
+    Policy {
+        endpoints: vec![
+            at("192.0.2.10", 30_092, TCP, 0),
+            at("192.0.2.10", 30_093, TCP, 1),
+            at("192.0.2.10", 30_093, UDP, 1),
+            at("2001:db8:2::10", 30_092, TCP, 0),
+            at("2001:db8:2::10", 30_093, TCP, 1),
+            at("192.0.2.11", 5_432, TCP, 2),
+        ],
+        databases: vec![
+            database(&[("203.0.113.0/24", 1), ("203.0.113.128/25", 2), ("2001:db8:a::/48", 3)]),
+            database(&[("203.0.113.64/26", 4), ("198.51.100.7/32", 5), ("2001:db8:a:1::/64", 6)]),
+            database(&[]),
+        ],
+        guarded: Vec::new(),
+    }
+}
+
+pub fn guarded() -> Policy {
+    Policy {
+        endpoints: vec![
+            at("192.0.2.10", 30_092, TCP, 0),
+            closed("192.0.2.10", 30_200, TCP),
+            closed("192.0.2.12", 80, UDP),
+            closed("2001:db8:2::12", 80, TCP),
+            at("2001:db8:2::10", 30_092, TCP, 0),
+            at("2001:db8:2::10", 30_092, UDP, 1),
+            at("198.51.100.1", 443, TCP, 1),
+        ],
+        databases: vec![
+            database(&[("203.0.113.0/24", 10), ("2001:db8:a::/48", 11)]),
+            database(&[("203.0.113.0/25", 12), ("2001:db8:a::/64", 13)]),
+        ],
+        guarded: vec![5_432..=5_432, 30_000..=32_767],
+    }
+}
+
+fn wildcards() -> Policy {
+    Policy {
+        endpoints: vec![
+            everywhere(5_432, TCP, Holder::Database(0)),
+            everywhere(5_432, UDP, Holder::Database(0)),
+            everywhere(6_432, TCP, Holder::Closed),
+            at("192.0.2.10", 30_092, TCP, 1),
+            at("2001:db8:2::10", 30_092, TCP, 1),
+        ],
+        databases: vec![
+            database(&[("203.0.113.0/24", 20), ("2001:db8:a::/48", 21)]),
+            database(&[("203.0.113.0/24", 22), ("198.51.100.0/24", 23), ("2001:db8:b::/48", 24)]),
+        ],
+        guarded: Vec::new(),
+    }
+}
+
+pub fn monitored() -> Policy {
+    let monitored = |allow| Database { monitor: true, ..database(allow) };
+    Policy {
+        endpoints: vec![
+            at("192.0.2.10", 30_092, TCP, 0),
+            at("192.0.2.10", 30_093, TCP, 1),
+            at("192.0.2.11", 30_093, UDP, 0),
+            everywhere(5_432, TCP, Holder::Database(0)),
+            everywhere(5_432, UDP, Holder::Database(0)),
+            at("2001:db8:2::10", 30_093, TCP, 1),
+        ],
+        databases: vec![
+            monitored(&[("203.0.113.0/24", 30), ("2001:db8:a::/48", 31)]),
+            database(&[("203.0.113.0/26", 32), ("198.51.100.0/24", 33), ("2001:db8:b::/48", 34)]),
+        ],
+        guarded: vec![5_432..=5_432],
+    }
+}
+
+fn open_to_all() -> Policy {
+    Policy {
+        endpoints: vec![
+            at("192.0.2.10", 30_092, TCP, 0),
+            at("2001:db8:2::10", 30_092, TCP, 1),
+            at("192.0.2.11", 30_092, TCP, 1),
+            at("2001:db8:2::11", 30_092, TCP, 0),
+        ],
+        databases: vec![database(&[("0.0.0.0/0", 40), ("203.0.113.5/32", 41)]), database(&[("::/0", 42)])],
+        guarded: Vec::new(),
+    }
+}
+
+/// Each database allows a network of its own, and all allow one source.
+fn ten_on_one_address() -> Policy {
+    let endpoints = (0..10).flat_map(|number: u16| {
+        let (port, database) = (30_000 + number, usize::from(number));
+        [at("192.0.2.10", port, TCP, database), at("2001:db8:2::10", port, TCP, database)]
+    });
+    let databases = (0..10).map(|number| {
+        let (own, own6) = (format!("203.0.113.{}/28", 16 * number), format!("2001:db8:a:{number}::/64"));
+        let first = 50 + 4 * number;
+        database(&[
+            (&own, first),
+            (&own6, first + 1),
+            ("198.51.100.7/32", first + 2),
+            ("2001:db8:c::7/128", first + 3),
+        ])
+    });
+    Policy { endpoints: endpoints.collect(), databases: databases.collect(), guarded: Vec::new() }
+}
+
+fn at(address: &str, port: u16, protocol: u8, database: usize) -> Endpoint {
+    Endpoint { address: Some(parsed(address)), port, protocol, holder: Holder::Database(database) }
+}
+
+fn closed(address: &str, port: u16, protocol: u8) -> Endpoint {
+    Endpoint { address: Some(parsed(address)), port, protocol, holder: Holder::Closed }
+}
+
+fn everywhere(port: u16, protocol: u8, holder: Holder) -> Endpoint {
+    Endpoint { address: None, port, protocol, holder }
+}
+
+fn database(allow: &[(&str, u32)]) -> Database {
+    let allow = allow.iter().map(|(network, rule)| (network.parse().unwrap(), *rule)).collect();
+    Database { allow, monitor: false }
+}
+
+fn parsed(address: &str) -> IpAddr {
+    address.parse().unwrap()
+}

@@ -1,0 +1,94 @@
+//! What the reference decision is asked about: a rule set as plain data.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// At most one per address (or none), port and protocol.
+    pub endpoints: Vec<Endpoint>,
+    pub databases: Vec<Database>,
+    /// Ports that are closed, for TCP and UDP, until an endpoint claims them; the ranges do not overlap.
+    pub guarded: Vec<RangeInclusive<u16>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint {
+    /// Left out: every destination address, of either family.
+    pub address: Option<IpAddr>,
+    pub port: u16,
+    pub protocol: u8,
+    pub holder: Holder,
+}
+
+/// Who answers for an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// By its place in [`Policy::databases`].
+    Database(usize),
+    /// Nobody any more: a tombstone.
+    Closed,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Database {
+    /// Source networks, without host bits, each with the number of its rule.
+    pub allow: Vec<(IpNet, u32)>,
+    pub monitor: bool,
+}
+
+impl Policy {
+    /// Who answers for this destination: an endpoint with the address goes before one without.
+    pub fn holder(&self, address: IpAddr, port: u16, protocol: u8) -> Option<Holder> {
+        let matching = |at: Option<IpAddr>| {
+            let found =
+                self.endpoints.iter().find(|e| (e.address, e.port, e.protocol) == (at, port, protocol));
+            found.map(|endpoint| endpoint.holder)
+        };
+        matching(Some(address)).or_else(|| matching(None))
+    }
+
+    pub fn is_guarded(&self, port: u16) -> bool {
+        self.guarded.iter().any(|range| range.contains(&port))
+    }
+
+    /// The databases with an endpoint at this address or at every address.
+    pub fn members(&self, address: IpAddr) -> impl Iterator<Item = &Database> {
+        self.databases.iter().enumerate().filter_map(move |(at, database)| {
+            self.endpoints_at(address).any(|e| e.holder == Holder::Database(at)).then_some(database)
+        })
+    }
+
+    /// Whether some port at this address is closed: by a tombstone, or guarded and claimed by no database.
+    pub fn closes_some_port(&self, address: IpAddr) -> bool {
+        if self.endpoints_at(address).any(|endpoint| endpoint.holder == Holder::Closed) {
+            return true;
+        }
+        let guarded: usize =
+            self.guarded.iter().map(|range| usize::from(range.end() - range.start()) + 1).sum();
+        let mut claimed: Vec<_> = self
+            .endpoints_at(address)
+            .filter(|endpoint| self.is_guarded(endpoint.port))
+            .map(|endpoint| (endpoint.port, endpoint.protocol))
+            .collect();
+        claimed.sort_unstable();
+        claimed.dedup();
+        claimed.len() < 2 * guarded
+    }
+
+    fn endpoints_at(&self, address: IpAddr) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(move |endpoint| endpoint.address.is_none_or(|own| own == address))
+    }
+}
+
+impl Database {
+    /// The rule of the longest network that holds `source`; the first of equals.
+    pub fn rule_for(&self, source: IpAddr) -> Option<u32> {
+        let holding = self.allow.iter().filter(|(network, _)| network.contains(&source));
+        let longest =
+            holding.reduce(|best, next| if next.0.prefix_len() > best.0.prefix_len() { next } else { best });
+        longest.map(|(_, rule)| *rule)
+    }
+}

@@ -1,0 +1,135 @@
+//! Publishes that fail, or end with their process, somewhere in the middle.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use firewall_agent::bpf::{Kernel, Probe};
+use firewall_agent::sync::{DataPlane, Database, Families, Line, Ports, RuleSlot, Slot, Table, publish};
+use firewall_common::Reason;
+use jiff::Timestamp;
+
+use crate::Bench;
+use crate::questions::{of_first_set, questions};
+use crate::rule_sets::{Set, desired, prefixes};
+
+#[test]
+fn a_publish_that_ends_at_any_write_harms_nobody_and_is_made_good_by_the_next() {
+    let bench = Bench::new();
+    let mut revision = 1;
+    let mut next = || {
+        revision += 1;
+        revision
+    };
+    bench.publish(Set::First, false, next());
+    for writes in 0.. {
+        let mut plane = Mortal { kernel: Kernel::open(&bench.bpffs_dir).unwrap(), writes };
+        let mut live = plane.kernel.live().unwrap();
+        let done = publish(&desired(Set::Second, true, next()), &mut live, &mut plane, Timestamp::now());
+        bench.answers_rightly(&format!("cut off after {writes} writes"));
+        if done.failed.is_empty() && done.errors.is_empty() {
+            assert!(writes > 5, "a publish of {writes} writes tells little");
+            return;
+        }
+        for (set, neighbour) in [(Set::Second, true), (Set::First, false)] {
+            bench.restart();
+            bench.publish(set, neighbour, next());
+            bench.answers_rightly(&format!("made good after {writes} writes"));
+            let live = Kernel::open(&bench.bpffs_dir).unwrap().live().unwrap();
+            assert_eq!(prefixes(&live), (set.v4(), set.v6()), "made good after {writes} writes");
+        }
+    }
+}
+
+#[test]
+fn a_failed_publish_leaves_the_old_set_live_and_a_restart_sweeps_what_it_built() {
+    let bench = Bench::new();
+    bench.publish(Set::First, false, 1);
+    let before = bench.pins("sources");
+    let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
+    let mut live = kernel.live().unwrap();
+    // A directory where the IPv6 trie would be pinned: the IPv4 trie is built by then.
+    let generation = live.generation + 1;
+    let obstacle = bench.bpffs_dir.join(format!("v1/sources/v6-0-{generation}"));
+    fs::create_dir(&obstacle).unwrap();
+    let done = publish(&desired(Set::Second, false, 2), &mut live, &mut kernel, Timestamp::now());
+    let error = format!("{:#}", done.failed.values().next().unwrap());
+    assert!(error.contains(&*obstacle.to_string_lossy()), "{error}");
+    bench.holds_first_set();
+
+    fs::remove_dir(&obstacle).unwrap();
+    let left: Vec<PathBuf> = bench.pins("sources").into_iter().filter(|pin| !before.contains(pin)).collect();
+    assert_eq!(left.len(), 1, "built and not published: {left:?}");
+    bench.restart();
+    assert_eq!(bench.pins("sources"), before);
+    bench.holds_first_set();
+}
+
+impl Bench {
+    /// What an agent does before it looks at any file.
+    fn restart(&self) {
+        Kernel::open(&self.bpffs_dir).unwrap().sweep();
+    }
+
+    fn answers_rightly(&self, when: &str) {
+        let twin = Probe::twin(&self.bpffs_dir).unwrap();
+        for question in questions() {
+            let reason = twin.ask(&question.frame, None).unwrap().reason;
+            assert!(question.right.contains(&reason), "{when}: {}: {}", question.name, reason.name());
+        }
+    }
+
+    fn holds_first_set(&self) {
+        let live = Kernel::open(&self.bpffs_dir).unwrap().live().unwrap();
+        assert_eq!(prefixes(&live), (Set::First.v4(), Set::First.v6()));
+        let twin = Probe::twin(&self.bpffs_dir).unwrap();
+        for frame in of_first_set() {
+            assert_eq!(twin.ask(&frame, None).unwrap().reason, Reason::Allowed);
+        }
+        self.answers_rightly("after a failed publish");
+    }
+}
+
+/// The kernel as a process sees it that dies after some writes.
+struct Mortal {
+    kernel: Kernel,
+    writes: u32,
+}
+
+impl Mortal {
+    fn alive(&mut self) -> Result<&mut Kernel> {
+        let Some(left) = self.writes.checked_sub(1) else { bail!("dead") };
+        self.writes = left;
+        Ok(&mut self.kernel)
+    }
+}
+
+impl DataPlane for Mortal {
+    fn capacity(&self) -> (Slot, RuleSlot) {
+        self.kernel.capacity()
+    }
+
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+        self.alive()?.set_ports(claimed, guarded)
+    }
+
+    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
+        self.alive()?.set_line(slot, line)
+    }
+
+    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+        self.alive()?.free_line(slot)
+    }
+
+    fn publish_sources(&mut self, slot: Slot, database: &Database, changed: Families) -> Result<()> {
+        self.alive()?.publish_sources(slot, database, changed)
+    }
+
+    fn free_database(&mut self, slot: Slot) -> Result<()> {
+        self.alive()?.free_database(slot)
+    }
+
+    fn publish_table(&mut self, table: &Table) -> Result<()> {
+        self.alive()?.publish_table(table)
+    }
+}

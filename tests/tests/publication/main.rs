@@ -1,0 +1,175 @@
+//! Publishing on the real kernel, without a daemon: no packet is judged by anything but one whole rule set.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+#[path = "../support/kernel.rs"]
+mod kernel;
+
+mod cut_off;
+mod questions;
+mod rule_sets;
+mod trie;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use firewall_agent::bpf::{Kernel, Probe, Programs};
+use firewall_agent::sync::{Live, digest, publish};
+use firewall_common::Reason;
+use firewall_tests::lab::Lab;
+use jiff::Timestamp;
+
+use crate::questions::{ask_twin, of_first_set, run_firewall};
+use crate::rule_sets::{ALWAYS4, GUARDED, Set, desired, files, prefixes};
+use crate::trie::Trie;
+
+const PUBLISHES: u64 = 1_000;
+/// The fewest verdicts taken meanwhile that prove anything.
+const VERDICTS: u64 = 100_000;
+const DUMPED_PUBLISHES: u64 = 200;
+const EDITS: u32 = 20_000;
+
+#[test]
+fn a_thousand_publishes_give_no_packet_a_wrong_verdict() {
+    let bench = Bench::new();
+    bench.publish(Set::First, true, 1);
+    let twin = Probe::twin(&bench.bpffs_dir).unwrap();
+    let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
+    let mut live = kernel.live().unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let askers = [
+            scope.spawn(|| ask_twin(&bench.bpffs_dir, &stop)),
+            scope.spawn(|| run_firewall(&bench.bpffs_dir, &stop)),
+        ];
+        for turn in 1..=PUBLISHES {
+            let (set, neighbour) = (Set::of_turn(turn), turn / 10 % 2 == 0);
+            let done = publish(&desired(set, neighbour, turn + 1), &mut live, &mut kernel, Timestamp::now());
+            assert!(done.failed.is_empty() && done.errors.is_empty(), "turn {turn}: {done:?}");
+            let expected = if set == Set::First { Reason::Allowed } else { Reason::NoMatch };
+            for frame in of_first_set() {
+                assert_eq!(twin.ask(&frame, None).unwrap().reason, expected, "in force after turn {turn}");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        for heard in askers.map(|asker| asker.join().unwrap()) {
+            println!("{} verdicts during {PUBLISHES} publishes", heard.verdicts);
+            assert!(heard.verdicts >= VERDICTS, "only {} verdicts", heard.verdicts);
+            assert!(heard.wrong.is_empty(), "{} wrong: {:?}", heard.wrong.len(), heard.wrong.first());
+        }
+    });
+}
+
+/// The control: what a publish spares the packets.
+#[test]
+fn deleting_a_prefix_and_adding_it_again_refuses_an_allowed_source_meanwhile() {
+    let trie = Trie::new(16);
+    let prefix = "203.0.113.0/24".parse().unwrap();
+    trie.insert(prefix, 1).unwrap();
+    let stop = AtomicBool::new(false);
+    let (lookups, misses) = thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            let (mut lookups, mut misses) = (0u64, 0u64);
+            while !stop.load(Ordering::Relaxed) {
+                lookups += 1;
+                misses += u64::from(!trie.allows(ALWAYS4));
+            }
+            (lookups, misses)
+        });
+        for _ in 0..EDITS {
+            trie.remove(prefix).unwrap();
+            trie.insert(prefix, 1).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        looker.join().unwrap()
+    });
+    println!("{misses} of {lookups} lookups missed");
+    assert!(misses > 0, "none of {lookups} lookups missed");
+}
+
+#[test]
+fn a_published_trie_cannot_be_edited() {
+    let bench = Bench::new();
+    bench.publish(Set::First, false, 1);
+    let pins = bench.pins("sources");
+    let pin = pins.iter().find(|pin| pin.to_string_lossy().contains("/v4-0-")).unwrap();
+    let trie = Trie::pinned(pin);
+    let (there, other) = ("203.0.113.0/24".parse().unwrap(), "192.0.2.0/24".parse().unwrap());
+    let attempts = [
+        ("insert", trie.insert(other, 1)),
+        ("replace", trie.insert(there, 1)),
+        ("remove", trie.remove(there)),
+    ];
+    for (attempt, result) in attempts {
+        assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EPERM), "{attempt}");
+    }
+    assert!(trie.allows(ALWAYS4), "it can still be read");
+}
+
+#[test]
+fn a_dump_taken_during_publishes_equals_one_rule_set_in_each_family() {
+    let bench = Bench::new();
+    bench.publish(Set::First, true, 1);
+    let stop = AtomicBool::new(false);
+    let dumps = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let kernel = Kernel::open(&bench.bpffs_dir).unwrap();
+            let mut dumps = 0;
+            while !stop.load(Ordering::Relaxed) {
+                is_one_set_in_each_family(&kernel.live().unwrap());
+                dumps += 1;
+            }
+            dumps
+        });
+        for turn in 1..=DUMPED_PUBLISHES {
+            bench.publish(Set::of_turn(turn), turn / 10 % 2 == 0, turn + 1);
+        }
+        stop.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    assert!(dumps > DUMPED_PUBLISHES / 10, "only {dumps} dumps");
+}
+
+/// Also that the stamp, when there is one, is that of the set; between the two families' updates there is none.
+fn is_one_set_in_each_family(live: &Live) {
+    let (v4, v6) = prefixes(live);
+    let sets = [Set::First, Set::Second];
+    assert!(sets.iter().any(|set| set.v4() == v4), "a mix: {v4:?}");
+    assert!(sets.iter().any(|set| set.v6() == v6), "a mix: {v6:?}");
+    for database in live.databases.values() {
+        if let Some(stamp) = &database.stamp {
+            assert_eq!(stamp.digest, digest(&database.sources), "{database:?}");
+        }
+    }
+}
+
+/// Loaded programs over maps in a bpffs of their own.
+struct Bench {
+    bpffs_dir: PathBuf,
+    _programs: Programs,
+    _lab: Lab,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let lab = Lab::new().unwrap();
+        let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent").to_owned();
+        let (programs, _) = kernel::load(&bpffs_dir);
+        Self { bpffs_dir, _programs: programs, _lab: lab }
+    }
+
+    /// Publishes as an agent that was just started does.
+    fn publish(&self, set: Set, neighbour: bool, revision: u64) {
+        kernel::put_in_force(&self.bpffs_dir, &files(set, neighbour, revision), &[GUARDED]);
+    }
+
+    /// The pins in a directory of the layout.
+    fn pins(&self, dir: &str) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.bpffs_dir.join("v1").join(dir)).unwrap();
+        let mut pins: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        pins.sort();
+        pins
+    }
+}

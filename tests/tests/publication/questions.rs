@@ -1,0 +1,109 @@
+//! Packets whose verdict no publish may change, asked again and again.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use firewall_agent::bpf::Probe;
+use firewall_common::Reason;
+use firewall_tests::packets::{Segment, frame, protocol};
+
+use crate::rule_sets::{
+    ADDRESS4, ADDRESS6, ALWAYS4, ALWAYS6, FIRST4, FIRST6, NEIGHBOUR_PORT, NEVER4, NEVER6, PORT,
+};
+
+const CLIENT_PORT: u16 = 40_000;
+const GUARDED_PORT: u16 = 30_500;
+const OPEN_PORT: u16 = 8_080;
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+
+pub struct Question {
+    pub name: &'static str,
+    pub frame: Vec<u8>,
+    /// Every reason that is right while the rule sets take turns.
+    pub right: &'static [Reason],
+}
+
+/// What was asked, and the answers that were wrong.
+#[derive(Debug, Default)]
+pub struct Heard {
+    pub verdicts: u64,
+    pub wrong: Vec<String>,
+}
+
+/// The questions of both families.
+pub fn questions() -> Vec<Question> {
+    use Reason::{Allowed, Closed, Fragment, NoMatch, NotProtected};
+    let to = |name, right, [v4, v6]: [Vec<u8>; 2]| {
+        [Question { name, right, frame: v4 }, Question { name, right, frame: v6 }]
+    };
+    let (always, never) = ((ALWAYS4, ALWAYS6), (NEVER4, NEVER6));
+    [
+        to("a source allowed in both sets", &[Allowed], syn(always, PORT)),
+        to("a source allowed in neither", &[NoMatch], syn(never, PORT)),
+        to("a guarded port", &[Closed], syn(always, GUARDED_PORT)),
+        to("an unprotected port", &[NotProtected], syn(never, OPEN_PORT)),
+        to("a neighbour that comes and goes", &[Allowed, Closed], syn(always, NEIGHBOUR_PORT)),
+        to("a stranger at the neighbour", &[NoMatch, Closed], syn(never, NEIGHBOUR_PORT)),
+        to("a later fragment of an allowed source", &[Allowed], later_fragment(always)),
+        to("a later fragment of a stranger", &[Fragment], later_fragment(never)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A packet of each family from a source that only the first set allows.
+pub fn of_first_set() -> [Vec<u8>; 2] {
+    syn((FIRST4, FIRST6), PORT)
+}
+
+/// Asks the twin until `stop`.
+pub fn ask_twin(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
+    let twin = Probe::twin(bpffs_dir).unwrap();
+    ask(stop, |question| {
+        let answer = twin.ask(&question.frame, None).unwrap();
+        question.right.contains(&answer.reason).then_some(()).ok_or(answer.reason.name().to_owned())
+    })
+}
+
+/// Runs the program that would be attached until `stop`.
+pub fn run_firewall(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
+    let firewall = Probe::firewall(bpffs_dir).unwrap();
+    ask(stop, |question| {
+        let action = firewall.run(&question.frame, None).unwrap();
+        let right = |reason: &Reason| action == if reason.passes() { XDP_PASS } else { XDP_DROP };
+        question.right.iter().any(right).then_some(()).ok_or(format!("action {action}"))
+    })
+}
+
+fn ask(stop: &AtomicBool, check: impl Fn(&Question) -> Result<(), String>) -> Heard {
+    let questions = questions();
+    let mut heard = Heard::default();
+    while !stop.load(Ordering::Relaxed) {
+        for question in &questions {
+            heard.verdicts += 1;
+            if let Err(answer) = check(question) {
+                heard.wrong.push(format!("{}: {answer}", question.name));
+            }
+        }
+    }
+    heard
+}
+
+type Source = (std::net::Ipv4Addr, std::net::Ipv6Addr);
+
+fn syn(source: Source, port: u16) -> [Vec<u8>; 2] {
+    [
+        frame().ipv4(source.0, ADDRESS4).tcp(CLIENT_PORT, port).build(),
+        frame().ipv6(source.1, ADDRESS6).tcp(CLIENT_PORT, port).build(),
+    ]
+}
+
+fn later_fragment(source: Source) -> [Vec<u8>; 2] {
+    let middle = || Segment::raw(protocol::TCP, &[0; 32]);
+    [
+        frame().ipv4(source.0, ADDRESS4).fragment(64, false).carrying(middle()).build(),
+        frame().ipv6(source.1, ADDRESS6).fragment(64, false).carrying(middle()).build(),
+    ]
+}

@@ -1,0 +1,113 @@
+//! Two rule sets that take turns, and a second database that comes and goes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use firewall_agent::rules::{Limits, ManagedRanges, read_database};
+use firewall_agent::sync::{Desired, Live};
+use ipnet::{Ipv4Net, Ipv6Net};
+use jiff::Timestamp;
+
+pub const DATABASE: &str = "orders";
+/// Shares the first database's address, on a port of its own.
+pub const NEIGHBOUR: &str = "reports";
+pub const PORT: u16 = 30_092;
+pub const NEIGHBOUR_PORT: u16 = 30_093;
+pub const GUARDED: RangeInclusive<u16> = 30_000..=32_767;
+pub const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+pub const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
+
+/// In both sets, by another prefix in each.
+pub const ALWAYS4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+pub const ALWAYS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 5);
+/// In neither set, between networks that are.
+pub const NEVER4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 66);
+pub const NEVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 0x66);
+/// In the first set only.
+pub const FIRST4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub const FIRST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7);
+
+const FIRST: [&str; 6] = [
+    "203.0.113.0/24",
+    "198.51.100.0/26",
+    "10.1.0.0/16",
+    "2001:db8:a::/48",
+    "2001:db8:c::/64",
+    "2001:db8:d::/48",
+];
+const SECOND: [&str; 6] = [
+    "203.0.113.5/32",
+    "198.51.100.128/25",
+    "10.2.0.0/16",
+    "2001:db8:a::5/128",
+    "2001:db8:b::/122",
+    "2001:db8:e::/48",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    First,
+    Second,
+}
+
+impl Set {
+    /// The set of the publish with this number.
+    pub fn of_turn(turn: u64) -> Self {
+        if turn.is_multiple_of(2) { Self::First } else { Self::Second }
+    }
+
+    pub fn v4(self) -> BTreeSet<Ipv4Net> {
+        self.cidrs().iter().filter_map(|cidr| cidr.parse().ok()).collect()
+    }
+
+    pub fn v6(self) -> BTreeSet<Ipv6Net> {
+        self.cidrs().iter().filter_map(|cidr| cidr.parse().ok()).collect()
+    }
+
+    fn cidrs(self) -> &'static [&'static str] {
+        match self {
+            Self::First => &FIRST,
+            Self::Second => &SECOND,
+        }
+    }
+}
+
+/// The rule files: the database with this set, its neighbour on this host or removed from it.
+pub fn files(set: Set, neighbour: bool, revision: u64) -> [String; 2] {
+    let state = if neighbour { "active" } else { "removed" };
+    [
+        file(DATABASE, "active", PORT, set.cidrs(), revision),
+        file(NEIGHBOUR, state, NEIGHBOUR_PORT, &["203.0.113.5/32", "2001:db8:a::5/128"], revision),
+    ]
+}
+
+/// What those files ask for.
+pub fn desired(set: Set, neighbour: bool, revision: u64) -> Desired {
+    let limits = Limits { max_rules: 30, allow_monitor: false, node_name: "db-host-1".into() };
+    let mut desired = Desired { guarded: GUARDED.collect(), ..Desired::default() };
+    for file in files(set, neighbour, revision) {
+        let checked = read_database(file.as_bytes(), &limits).unwrap();
+        desired.add(&checked.value, &ManagedRanges::default(), Timestamp::now());
+    }
+    desired
+}
+
+/// The prefixes that the kernel holds for the database, by family.
+pub fn prefixes(live: &Live) -> (BTreeSet<Ipv4Net>, BTreeSet<Ipv6Net>) {
+    let held = live.databases.values().find(|database| database.id.as_str() == DATABASE).unwrap();
+    (held.sources.v4.keys().copied().collect(), held.sources.v6.keys().copied().collect())
+}
+
+fn file(id: &str, state: &str, port: u16, cidrs: &[&str], revision: u64) -> String {
+    let mut text = format!(
+        "schema_version: 1\ndatabase_id: {id}\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
+         state: {state}\nendpoints:\n  - {{address: {ADDRESS4}, port: {port}}}\n  \
+         - {{address: '{ADDRESS6}', port: {port}}}\nrules:\n"
+    );
+    for (number, cidr) in cidrs.iter().enumerate() {
+        let _ = writeln!(text, "  - {{id: fr-{number}, type: custom_range, cidr: '{cidr}'}}");
+    }
+    text + "...\n"
+}

@@ -1,0 +1,60 @@
+use firewall_agent::rules::{DatabaseRules, ManagedRanges, RuleSet, compile, read_database};
+
+use crate::fixtures::{Fixture, Kind, fixtures, limits, none, read};
+
+#[test]
+fn every_byte_prefix_up_to_the_marker_is_refused() {
+    let mut taken = Vec::new();
+    let mut tried = 0;
+    for fixture in pushed() {
+        for length in 0..marker_end(&fixture) {
+            tried += 1;
+            if read(fixture.kind, &fixture.bytes[..length]).is_ok() {
+                taken.push(format!("{}: its first {length} bytes are taken", fixture.path.display()));
+            }
+        }
+        assert!(
+            read(fixture.kind, &fixture.bytes[..marker_end(&fixture)]).is_ok(),
+            "{}",
+            fixture.path.display()
+        );
+    }
+    none(taken);
+    assert!(tried > 2_000, "only {tried} prefixes");
+}
+
+/// The control: with the marker supplied, a cut file is often well-formed, and some then allow more than the whole.
+#[test]
+fn without_the_marker_cut_files_would_be_taken_and_some_would_allow_more() {
+    let (mut taken, mut wider) = (0, 0);
+    for fixture in fixtures("valid", Kind::Databases) {
+        let whole = read_database(&fixture.bytes, &limits()).unwrap().value;
+        for length in 0..marker_end(&fixture) - 3 {
+            let cut = [&fixture.bytes[..length], b"\n...\n"].concat();
+            if let Ok(checked) = read_database(&cut, &limits()) {
+                taken += 1;
+                wider += usize::from(allows_more(&checked.value, &whole));
+            }
+        }
+    }
+    println!("{taken} cut files would be taken, {wider} of them allow more");
+    assert!(taken > 100, "only {taken} cut files would be taken");
+    assert!(wider > 0, "no cut file allows more than its whole");
+}
+
+fn pushed() -> impl Iterator<Item = Fixture> {
+    [Kind::Databases, Kind::Ranges].into_iter().flat_map(|kind| fixtures("valid", kind))
+}
+
+/// Length of the file up to its last `...`.
+fn marker_end(fixture: &Fixture) -> usize {
+    let at = fixture.bytes.windows(3).rposition(|window| window == b"...");
+    at.unwrap_or_else(|| panic!("{}: no marker", fixture.path.display())) + 3
+}
+
+fn allows_more(cut: &DatabaseRules, whole: &DatabaseRules) -> bool {
+    let set = |rules: &DatabaseRules| compile(rules, &ManagedRanges::default(), whole.generated_at);
+    let (cut, whole): (RuleSet, RuleSet) = (set(cut), set(whole));
+    cut.v4.keys().any(|net| !whole.v4.keys().any(|wide| wide.contains(net)))
+        || cut.v6.keys().any(|net| !whole.v6.keys().any(|wide| wide.contains(net)))
+}

@@ -1,0 +1,194 @@
+//! `firewall-agent validate`, as typed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use firewall_agent::rules::MAX_FILE_BYTES;
+use firewall_tests::lab::agent_binary;
+use tempfile::TempDir;
+
+/// Names and texts.
+type Files = Vec<(&'static str, String)>;
+
+const ACCEPTED: i32 = 0;
+const REFUSED: i32 = 2;
+
+fn database(id: &str, revision: u64, endpoint: &str, rules: &str) -> String {
+    format!(
+        "schema_version: 1\ndatabase_id: {id}\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
+         endpoints: [{endpoint}]\nrules: [{rules}]\n...\n"
+    )
+}
+
+fn ranges() -> String {
+    let ranges = "[{id: known, name: n, cidrs: []}]";
+    format!("schema_version: 1\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\nranges: {ranges}\n...\n")
+}
+
+/// Exit code, and what is printed of a directory of files, with the directory left out of each path.
+fn printed(files: &[(&str, String)], format: &str) -> (i32, String) {
+    let dir = TempDir::new().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    validated(dir.path(), &[dir.path().to_owned()], format)
+}
+
+fn validated(dir: &Path, paths: &[PathBuf], format: &str) -> (i32, String) {
+    let elsewhere = TempDir::new().unwrap();
+    let config = elsewhere.path().join("config.yaml");
+    fs::write(&config, "node_name: db-host-17\n").unwrap();
+    let mut command = Command::new(agent_binary().unwrap());
+    let out =
+        command.arg("--config").arg(config).args(["validate", "-o", format]).args(paths).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "");
+    let text = String::from_utf8(out.stdout).unwrap().replace(&format!("{}/", dir.display()), "");
+    (out.status.code().unwrap(), text)
+}
+
+const HERE: &str = "{port: 30092}";
+const MANAGED: &str = "{id: m, type: managed_range, range_id: elsewhere}";
+
+#[test]
+fn files_are_judged_by_themselves_and_beside_each_other() {
+    let cases: Vec<(&str, Files, i32, &str)> = vec![
+        (
+            "right files are named with what they hold",
+            vec![("a.yaml", database("a", 3, HERE, "")), ("r.yaml", ranges())],
+            ACCEPTED,
+            "a.yaml: ok, database a revision 3\nr.yaml: ok, managed ranges revision 7\n2 files, 0 refused\n",
+        ),
+        (
+            "hidden files and other names are not looked at",
+            vec![
+                ("a.yaml", database("a", 3, HERE, "")),
+                (".b.yaml", "x".to_owned()),
+                ("c.yml", "x".to_owned()),
+            ],
+            ACCEPTED,
+            "a.yaml: ok, database a revision 3\n1 file, 0 refused\n",
+        ),
+        (
+            "errors have their place",
+            vec![("a.yaml", database("a", 0, HERE, "")), ("b.yaml", String::new())],
+            REFUSED,
+            "a.yaml: line 3, column 11: revision: \"0\": must be a number from 1 to 18446744073709551615 in plain \
+             decimal digits\nb.yaml: line 1, column 1: file is incomplete: its last line must be `...` alone, \
+             without a comment on or after it\n2 files, 2 refused\n",
+        ),
+        (
+            "a range that no file holds is a warning",
+            vec![("a.yaml", database("a", 3, HERE, MANAGED)), ("r.yaml", ranges())],
+            ACCEPTED,
+            "a.yaml: warning: rule m: range elsewhere is not among the managed ranges\n\
+             a.yaml: ok, database a revision 3\nr.yaml: ok, managed ranges revision 7\n2 files, 0 refused\n",
+        ),
+        (
+            "without a managed-ranges file nothing is said of ranges",
+            vec![("a.yaml", database("a", 3, HERE, MANAGED))],
+            ACCEPTED,
+            "a.yaml: ok, database a revision 3\n1 file, 0 refused\n",
+        ),
+        (
+            "one revision of a database has one content",
+            vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 3, HERE, MANAGED))],
+            REFUSED,
+            "a.yaml: database a: revision 3 has other content in b.yaml\n\
+             b.yaml: database a: revision 3 has other content in a.yaml\n2 files, 2 refused\n",
+        ),
+        (
+            "of two revisions the higher counts",
+            vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 4, HERE, MANAGED))],
+            ACCEPTED,
+            "a.yaml: warning: revision 3: superseded by revision 4 in b.yaml\na.yaml: ok, database a revision 3\n\
+             b.yaml: ok, database a revision 4\n2 files, 0 refused\n",
+        ),
+        (
+            "two databases cannot claim one endpoint",
+            vec![
+                ("a.yaml", database("a", 3, "{address: 192.0.2.1, port: 30092}", "")),
+                ("b.yaml", database("b", 4, HERE, "")),
+            ],
+            REFUSED,
+            "a.yaml: endpoint 192.0.2.1:30092/tcp: database b claims *:30092/tcp in b.yaml\n\
+             b.yaml: endpoint *:30092/tcp: database a claims 192.0.2.1:30092/tcp in a.yaml\n2 files, 2 refused\n",
+        ),
+        (
+            "a removed database claims nothing",
+            vec![
+                ("a.yaml", database("a", 3, HERE, "")),
+                ("b.yaml", database("b", 4, HERE, "").replace("endpoints", "state: removed\nendpoints")),
+            ],
+            ACCEPTED,
+            "a.yaml: ok, database a revision 3\nb.yaml: ok, database b revision 4\n2 files, 0 refused\n",
+        ),
+        (
+            "a superseded file claims nothing",
+            vec![
+                ("a.yaml", database("a", 3, HERE, "")),
+                ("a2.yaml", database("a", 4, "{port: 30093}", "")),
+                ("b.yaml", database("b", 4, HERE, "")),
+            ],
+            ACCEPTED,
+            "a.yaml: warning: revision 3: superseded by revision 4 in a2.yaml\na.yaml: ok, database a revision 3\n\
+             a2.yaml: ok, database a revision 4\nb.yaml: ok, database b revision 4\n3 files, 0 refused\n",
+        ),
+    ];
+    for (name, files, exit, expected) in cases {
+        assert_eq!(printed(&files, "table"), (exit, expected.to_owned()), "{name}");
+    }
+}
+
+#[test]
+fn json_has_the_same_facts() {
+    let files = [("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("b", 0, "{port: 30093}", ""))];
+    let (exit, text) = printed(&files, "json");
+    assert_eq!(exit, REFUSED);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let expected = serde_json::json!({
+        "accepted": false,
+        "files": [
+            {
+                "path": "a.yaml", "accepted": true, "kind": "database", "database_id": "a", "revision": 3,
+                "errors": [], "warnings": []
+            },
+            {
+                "path": "b.yaml", "accepted": false, "kind": null, "database_id": null, "revision": null,
+                "errors": [{
+                    "line": 3, "column": 11, "path": "revision",
+                    "message": "\"0\": must be a number from 1 to 18446744073709551615 in plain decimal digits"
+                }],
+                "warnings": []
+            }
+        ]
+    });
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn only_regular_files_of_bounded_size_are_read_and_links_are_followed() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("real"), database("a", 3, HERE, "")).unwrap();
+    symlink(at("real"), at("link.yaml")).unwrap();
+    symlink(at("nowhere"), at("dangling.yaml")).unwrap();
+    fs::write(at(".hidden.yaml"), database("a", 3, HERE, "")).unwrap();
+    fs::write(at("large.yaml"), vec![b' '; MAX_FILE_BYTES + 1]).unwrap();
+    nix::unistd::mkfifo(&at("fifo.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+
+    let lines = |paths: &[PathBuf]| validated(dir.path(), paths, "table").1;
+    for (name, expected) in [
+        ("link.yaml", "link.yaml: ok, database a revision 3"),
+        ("dangling.yaml", "dangling.yaml: cannot be read: No such file or directory (os error 2)"),
+        (".hidden.yaml", ".hidden.yaml: file is hidden: its name starts with a dot"),
+        ("large.yaml", "large.yaml: file of 4194305 bytes: at most 4194304 are read"),
+        ("fifo.yaml", "fifo.yaml: not a regular file"),
+        ("missing.yaml", "missing.yaml: cannot be read: No such file or directory (os error 2)"),
+    ] {
+        assert_eq!(lines(&[at(name)]).lines().next(), Some(expected));
+    }
+    let listed = lines(&[dir.path().to_owned(), at("link.yaml")]);
+    assert!(listed.ends_with("3 files, 2 refused\n"), "{listed}");
+}

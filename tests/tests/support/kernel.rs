@@ -1,0 +1,34 @@
+//! The real programs with a rule set in force, without a daemon.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
+use firewall_agent::rules::{Limits, ManagedRanges, read_database};
+use firewall_agent::sync::{Desired, Live, publish};
+use jiff::Timestamp;
+
+/// Loads and pins the programs and empty maps below `bpffs_dir`.
+pub fn load(bpffs_dir: &Path) -> (Programs, Pins) {
+    let pins = Pins::new(bpffs_dir);
+    pins.create().unwrap();
+    let mut programs = Programs::load(&pins, Capacity::for_databases(16)).unwrap();
+    programs.pin(&pins).unwrap();
+    (programs, pins)
+}
+
+/// Puts rule files and guarded ports in force, and returns what then is.
+pub fn put_in_force(bpffs_dir: &Path, files: &[String], guarded: &[RangeInclusive<u16>]) -> Live {
+    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: "db-host-1".into() };
+    let mut desired = Desired { guarded: guarded.iter().cloned().flatten().collect(), ..Desired::default() };
+    for file in files {
+        let read = read_database(file.as_bytes(), &limits);
+        let checked = read.unwrap_or_else(|problems| panic!("{problems:?} in\n{file}"));
+        desired.add(&checked.value, &ManagedRanges::default(), Timestamp::now());
+    }
+    let mut kernel = Kernel::open(bpffs_dir).unwrap();
+    let mut live = kernel.live().unwrap();
+    let done = publish(&desired, &mut live, &mut kernel, Timestamp::now());
+    assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
+    live
+}
