@@ -1,0 +1,37 @@
+//! `cargo xtask demo`: builds the agent and lets the scenario show what it does.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use firewall_tests::demo::narrate;
+use firewall_tests::lab::contained;
+
+use crate::debian::{ensure_packages, is_root};
+use crate::ebpf;
+use crate::run::run;
+use crate::test::{PACKAGES, PROGRAMS};
+use crate::workspace::Workspace;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Play the scenario with this program, in the processes that started for it
+    #[arg(long, hide = true)]
+    play: Option<PathBuf>,
+}
+
+pub fn demo(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    if let Some(agent) = &arguments.play {
+        return narrate(agent);
+    }
+    ensure!(is_root(), "demo: needs root: it makes network namespaces and loads programs; nothing was run");
+    ensure_packages(PACKAGES, PROGRAMS)?;
+    ebpf::ebpf(workspace)?;
+    run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
+    let agent = workspace.target.join("release/firewall-agent");
+    let itself = std::env::current_exe().context("demo: cannot find its own program")?;
+    let status = contained(Command::new(itself).args(["demo", "--play"]).arg(agent))?;
+    ensure!(status.success(), "demo: not every step came out as stated");
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! The project's own commands: `cargo xtask ebpf | test | demo | tidy | mutants`, one file each.
+
+mod debian;
+mod demo;
+mod ebpf;
+mod mutants;
+mod run;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::run::say;
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Build, test and show the firewall agent")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the toolchain able to build the XDP program: rust-src and a bpf-linker that fits rustc
+    Ebpf,
+    /// Run every test, then tidy; needs root, since the tests make network namespaces and load programs
+    Test,
+    /// Show the agent at work between a PostgreSQL server and three clients; needs root
+    Demo(demo::Arguments),
+    /// Check format, lints and the rules of the source tree
+    Tidy,
+    /// Plant known faults in a copy of the tree and demand that the tests find each of them; needs root
+    Mutants(mutants::Arguments),
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(command: Command) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Ebpf => ebpf::ebpf(&workspace),
+        Command::Test => test::test(&workspace),
+        Command::Demo(arguments) => demo::demo(&workspace, &arguments),
+        Command::Tidy => tidy::tidy(&workspace),
+        Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
+    }
+}

@@ -1,0 +1,158 @@
+//! Whether the tests find a fault. What does not compile was never tested, so it counts as no kill.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::run::run;
+use crate::workspace::Workspace;
+
+/// Far beyond what the slowest target takes: a fault that makes a test hang is found by it.
+const LONGEST: Duration = Duration::from_secs(900);
+
+pub enum Judgement {
+    /// Every target passed.
+    Survived,
+    /// A test failed; its name.
+    Killed(String),
+    /// A target did not end in time.
+    Hung,
+    /// The tree does not compile; the first error.
+    Broken(String),
+}
+
+impl Judgement {
+    pub fn is_kill(&self) -> bool {
+        matches!(self, Self::Killed(_) | Self::Hung)
+    }
+
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Survived => "passed",
+            Self::Killed(_) => "killed",
+            Self::Hung => "hung",
+            Self::Broken(_) => "broken",
+        }
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Survived => f.write_str("every test passed"),
+            Self::Killed(test) => write!(f, "by {test}"),
+            Self::Hung => write!(f, "by a test that did not end within {} s", LONGEST.as_secs()),
+            Self::Broken(error) => write!(f, "does not compile: {error}"),
+        }
+    }
+}
+
+pub struct Judge {
+    cargo: PathBuf,
+    source: PathBuf,
+    target: PathBuf,
+}
+
+impl Judge {
+    /// A judge of the tree at `source`, built into `target` with the tools of the workspace.
+    pub fn new(workspace: &Workspace, source: &Path, target: &Path) -> Result<Self> {
+        fs::create_dir_all(target).with_context(|| target.display().to_string())?;
+        match symlink(workspace.tools(), target.join("tools")) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error).context("tools: no link");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let cargo = workspace.cargo().get_program().into();
+        Ok(Self { cargo, source: source.to_path_buf(), target: target.to_path_buf() })
+    }
+
+    /// The judgement of these test targets and the seconds that it took.
+    pub fn judge(&self, targets: &[&str]) -> Result<(Judgement, u64)> {
+        let started = Instant::now();
+        let log = self.target.join("judge.log");
+        let judgement = match self.wait(self.test(targets).arg("--no-run"), &log)? {
+            Some(status) if status.success() => match self.wait(&mut self.test(targets), &log)? {
+                Some(status) if status.success() => Judgement::Survived,
+                Some(_) => Judgement::Killed(failed_test(&fs::read_to_string(&log)?)),
+                None => Judgement::Hung,
+            },
+            Some(_) | None => Judgement::Broken(first_error(&fs::read_to_string(&log)?)),
+        };
+        Ok((judgement, started.elapsed().as_secs()))
+    }
+
+    fn test(&self, targets: &[&str]) -> Command {
+        let mut cargo = Command::new(&self.cargo);
+        cargo.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target).args([
+            "test",
+            "-p",
+            "firewall-tests",
+        ]);
+        for target in targets {
+            cargo.args(["--test", target]);
+        }
+        cargo
+    }
+
+    /// How the command ended, its output in `log`; `None` when it was killed for taking too long.
+    fn wait(&self, command: &mut Command, log: &Path) -> Result<Option<ExitStatus>> {
+        let file = File::create(log).with_context(|| log.display().to_string())?;
+        let (out, err) = (file.try_clone()?, file);
+        // A process group of its own, so that what a hanging cargo started ends with it.
+        let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn()?;
+        let started = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+            if started.elapsed() > LONGEST {
+                run(Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]))?;
+                child.wait()?;
+                return Ok(None);
+            }
+            sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn failed_test(log: &str) -> String {
+    let failed = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
+    log.lines().find_map(failed).unwrap_or_else(|| "a test program that ended badly".to_owned())
+}
+
+fn first_error(log: &str) -> String {
+    log.lines().find(|line| line.starts_with("error")).unwrap_or("no error was shown").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_failed_or_hanging_test_is_a_kill() {
+        let cases = [
+            (Judgement::Survived, false),
+            (Judgement::Broken("error: a".into()), false),
+            (Judgement::Killed("a".into()), true),
+            (Judgement::Hung, true),
+        ];
+        for (judgement, kill) in cases {
+            assert_eq!(judgement.is_kill(), kill, "{judgement}");
+        }
+    }
+
+    #[test]
+    fn the_log_names_the_failed_test_and_the_first_error() {
+        assert_eq!(failed_test("test a ... ok\ntest b::c ... FAILED\n"), "b::c");
+        assert_eq!(first_error("warning: a\nerror[E0308]: b\nerror: c\n"), "error[E0308]: b");
+    }
+}

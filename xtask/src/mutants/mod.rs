@@ -1,0 +1,121 @@
+//! `cargo xtask mutants`: known faults planted one by one in a copy of the tree. A test suite that passes with a
+//! fault in the program proves nothing about it, so every fault must make a test fail.
+
+mod copy;
+mod judge;
+mod table;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::debian::{ensure_packages, is_root};
+use crate::ebpf;
+use crate::mutants::judge::{Judge, Judgement};
+use crate::mutants::table::MUTANTS;
+use crate::run::say;
+use crate::test::{PACKAGES, PROGRAMS};
+use crate::workspace::Workspace;
+
+/// A fault to plant: the one place in `file` that reads `find` becomes `replace`.
+#[derive(Debug)]
+pub struct Mutant {
+    pub name: &'static str,
+    /// Relative to the root of the workspace.
+    pub file: &'static str,
+    pub find: &'static str,
+    pub replace: &'static str,
+    /// Test targets of `firewall-tests`, at least one of which must fail.
+    pub targets: &'static [&'static str],
+}
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Only mutants whose name contains this text
+    name: Option<String>,
+}
+
+pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    ensure!(is_root(), "mutants: needs root, as the tests do; nothing was run");
+    let wanted = |mutant: &&Mutant| arguments.name.as_deref().is_none_or(|name| mutant.name.contains(name));
+    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
+    ensure!(!chosen.is_empty(), "mutants: none is named like {:?}", arguments.name.as_deref().unwrap_or(""));
+    ensure_packages(PACKAGES, PROGRAMS)?;
+    ebpf::ebpf(workspace)?;
+
+    let home = workspace.target.join("mutants");
+    let source = home.join("src");
+    copy::copy(workspace, &source)?;
+    let judge = Judge::new(workspace, &source, &home.join("target"))?;
+    control(&judge, &chosen)?;
+
+    let mut survivors = Vec::new();
+    for mutant in chosen {
+        let (judgement, seconds) = plant(&source, mutant, &judge)?;
+        say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", mutant.name, judgement.word()));
+        if !judgement.is_kill() {
+            survivors.push(mutant.name);
+        }
+    }
+    ensure!(survivors.is_empty(), "mutants: not killed: {}", survivors.join(", "));
+    Ok(())
+}
+
+/// Without a fault every target must pass, or its failures would say nothing.
+fn control(judge: &Judge, chosen: &[&Mutant]) -> Result<()> {
+    let mut targets: Vec<&str> = chosen.iter().flat_map(|mutant| mutant.targets).copied().collect();
+    targets.sort_unstable();
+    targets.dedup();
+    let (judgement, seconds) = judge.judge(&targets)?;
+    say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", "control: no fault", judgement.word()));
+    ensure!(matches!(judgement, Judgement::Survived), "control: the tests fail without a fault: {judgement}");
+    Ok(())
+}
+
+fn plant(source: &Path, mutant: &Mutant, judge: &Judge) -> Result<(Judgement, u64)> {
+    let path = source.join(mutant.file);
+    let original = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let mutated = replace_once(&original, mutant)?;
+    std::fs::write(&path, mutated)?;
+    let judged = judge.judge(mutant.targets);
+    std::fs::write(&path, original)?;
+    judged
+}
+
+fn replace_once(text: &str, mutant: &Mutant) -> Result<String> {
+    let places = text.matches(mutant.find).count();
+    ensure!(
+        places == 1,
+        "{}: {}: {:?} stands there {places} times, not once",
+        mutant.name,
+        mutant.file,
+        mutant.find
+    );
+    Ok(text.replacen(mutant.find, mutant.replace, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MUTANT: Mutant =
+        Mutant { name: "a", file: "a.rs", find: "a == b", replace: "true", targets: &["verdicts"] };
+
+    #[test]
+    fn a_fault_is_planted_in_exactly_one_place() {
+        assert_eq!(replace_once("if a == b {", &MUTANT).unwrap(), "if true {");
+        for text in ["if b == a {", "a == b && a == b"] {
+            assert!(replace_once(text, &MUTANT).unwrap_err().to_string().contains("not once"), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_mutant_changes_something_and_names_a_target_and_itself_once() {
+        for (index, mutant) in MUTANTS.iter().enumerate() {
+            assert_ne!(mutant.find, mutant.replace, "{}", mutant.name);
+            assert!(!mutant.targets.is_empty(), "{}", mutant.name);
+            assert!(MUTANTS[..index].iter().all(|other| other.name != mutant.name), "{}", mutant.name);
+        }
+    }
+}

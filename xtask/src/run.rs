@@ -1,0 +1,41 @@
+//! Running other programs, and saying what is done.
+
+use std::fmt;
+use std::io::Write as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// One line to the person at the terminal. A closed terminal is no reason to stop.
+pub fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Runs a command that writes to the terminal; anything but success is an error that shows the command.
+pub fn run(command: &mut Command) -> Result<()> {
+    say(format_args!("$ {}", shown(command)));
+    let status = command.status().with_context(|| format!("{}: cannot be started", shown(command)))?;
+    ensure!(status.success(), "{}: {status}", shown(command));
+    Ok(())
+}
+
+/// Runs a command quietly and returns its standard output, which must be UTF-8.
+pub fn output(command: &mut Command) -> Result<String> {
+    let out = command.output().with_context(|| format!("{}: cannot be started", shown(command)))?;
+    if !out.status.success() {
+        let complaint = String::from_utf8_lossy(&out.stderr);
+        bail!("{}: {}: {}", shown(command), out.status, complaint.trim());
+    }
+    String::from_utf8(out.stdout).with_context(|| format!("{}: output is not UTF-8", shown(command)))
+}
+
+/// Whether the command can be started and succeeds; its output is thrown away.
+pub fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|out| out.status.success())
+}
+
+pub fn shown(command: &Command) -> String {
+    let program = command.get_program().to_string_lossy();
+    let name = program.rsplit('/').next().unwrap_or(&program).to_owned();
+    command.get_args().fold(name, |line, argument| format!("{line} {}", argument.to_string_lossy()))
+}

@@ -1,0 +1,81 @@
+//! Nothing unfinished, nothing of one machine, no stray whitespace.
+
+use super::{Finding, Source};
+
+/// Words that mark unfinished work, written so that this file does not hold them.
+const UNFINISHED: &[&str] =
+    &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), concat!("dbg", "!(")];
+/// Starts of paths that exist on one machine only.
+const MACHINE_PATHS: &[&str] =
+    &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/tmp/", "t/")];
+/// The only place that locked packages come from.
+const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+pub fn check(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in source.text.lines().enumerate() {
+        let mut find = |what: String| findings.push(source.finding(index + 1, what));
+        for word in UNFINISHED.iter().filter(|word| stands_alone(line, word)) {
+            find(format!("{word}: unfinished work belongs into an issue"));
+        }
+        for path in MACHINE_PATHS.iter().filter(|path| line.contains(**path)) {
+            find(format!("{path}: a path of one machine"));
+        }
+        if line.starts_with("source = \"") && !line.contains(REGISTRY) {
+            find(format!("{line}: locked to another registry than crates.io"));
+        }
+        if line.ends_with([' ', '\t']) && !source.is_fixture() {
+            find("white space at the end of the line".to_owned());
+        }
+    }
+    if !source.text.is_empty() && !source.text.ends_with('\n') && !source.is_fixture() {
+        findings.push(
+            source.finding(source.text.lines().count(), "no newline at the end of the file".to_owned()),
+        );
+    }
+    findings
+}
+
+fn stands_alone(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        !is_word(line[..at].chars().next_back()) && !is_word(line[at + word.len()..].chars().next())
+    }) || word.ends_with('(') && line.contains(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::found;
+
+    #[test]
+    fn debris_is_found() {
+        let unfinished = format!("// {}: later\n", UNFINISHED[0]);
+        let debug = format!("{}a);\n", UNFINISHED[3]);
+        let path = format!("let a = \"{}main\";\n", MACHINE_PATHS[0]);
+        let cases = [
+            ("a.rs", unfinished.as_str()),
+            ("a.rs", &debug),
+            ("README.md", &path),
+            ("a.yaml", "a: b \n"),
+            ("a.rs", "fn main() {}"),
+            ("Cargo.lock", "source = \"registry+https://packages.example/index\"\n"),
+        ];
+        for (path, text) in cases {
+            assert_eq!(found(check, path, text).len(), 1, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn tidy_text_is_not_found() {
+        let cases = [
+            ("a.rs", "fn main() {}\n"),
+            ("tests/fixtures/invalid/a.yaml", "a: b "),
+            ("Cargo.lock", "source = \"registry+https://github.com/rust-lang/crates.io-index\"\n"),
+            ("a.md", "mktemp -d XXXXXX\n"),
+        ];
+        for (path, text) in cases {
+            assert_eq!(found(check, path, text), [""; 0], "{path}: {text}");
+        }
+    }
+}

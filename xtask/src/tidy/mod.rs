@@ -1,0 +1,91 @@
+//! `cargo xtask tidy`: format, lints, and the rules of the source tree, one file each.
+
+mod code;
+mod commented_out;
+mod debris;
+mod imports;
+mod length;
+mod places;
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::ebpf;
+use crate::run::{run, say};
+use crate::workspace::Workspace;
+
+const RULES: &[fn(&Source) -> Vec<Finding>] =
+    &[imports::check, places::check, length::check, debris::check, commented_out::check];
+
+/// Runs every check, also after one that failed, so that one run shows all there is to do.
+pub fn tidy(workspace: &Workspace) -> Result<()> {
+    ebpf::ebpf(workspace)?;
+    let format = run(workspace.cargo().args(["fmt", "--all", "--check"]));
+    let lints =
+        run(workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    let rules = source_rules(workspace);
+    format.and(lints).and(rules)
+}
+
+fn source_rules(workspace: &Workspace) -> Result<()> {
+    let mut findings = Vec::new();
+    let files = workspace.files()?;
+    for path in &files {
+        let bytes = fs::read(workspace.root.join(path)).with_context(|| path.display().to_string())?;
+        // Fixtures may be bytes that no editor would write; they are data, not text to keep tidy.
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        let source = Source { path: path.clone(), text };
+        findings.extend(RULES.iter().flat_map(|rule| rule(&source)));
+    }
+    for finding in &findings {
+        say(format_args!("{finding}"));
+    }
+    ensure!(findings.is_empty(), "source rules: {} findings in {} files", findings.len(), files.len());
+    say(format_args!("source rules: {} files are tidy", files.len()));
+    Ok(())
+}
+
+/// A text file of the tree, its path relative to the root.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    fn is_rust(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension == "rs")
+    }
+
+    fn is_fixture(&self) -> bool {
+        self.path.starts_with("tests/fixtures")
+    }
+
+    /// A finding in this file; lines count from 1.
+    fn finding(&self, line: usize, what: String) -> Finding {
+        Finding { path: self.path.clone(), line, what }
+    }
+}
+
+#[derive(Debug)]
+pub struct Finding {
+    path: PathBuf,
+    line: usize,
+    what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path.display(), self.line, self.what)
+    }
+}
+
+/// What `rule` says about a file of this path and text, without the places.
+#[cfg(test)]
+fn found(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> Vec<String> {
+    let source = Source { path: path.into(), text: text.to_owned() };
+    rule(&source).into_iter().map(|finding| finding.what).collect()
+}

@@ -1,0 +1,58 @@
+//! Where things are: the root of the workspace, the target directory, the tools built into it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::run::output;
+
+#[derive(Debug)]
+pub struct Workspace {
+    pub root: PathBuf,
+    pub target: PathBuf,
+}
+
+impl Workspace {
+    /// The workspace that this xtask was built in; its target directory is `CARGO_TARGET_DIR`, else `target`.
+    pub fn find() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask: its manifest has no parent directory")?
+            .to_path_buf();
+        let target = match env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) => env::current_dir()?.join(dir),
+            None => root.join("target"),
+        };
+        Ok(Self { root, target })
+    }
+
+    /// Root of what `cargo install` puts into the target directory; the programs are in its `bin`.
+    pub fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
+    /// The cargo that runs this xtask, started in the root of the workspace.
+    pub fn cargo(&self) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        cargo
+    }
+
+    /// Files under version control and new ones that no ignore rule covers, relative to the root, sorted.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        let mut git = Command::new("git");
+        git.current_dir(&self.root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+        let names = output(&mut git)?;
+        let mut files: Vec<PathBuf> = names
+            .split('\0')
+            .filter(|name| !name.is_empty())
+            .map(PathBuf::from)
+            .filter(|file| self.root.join(file).is_file())
+            .collect();
+        files.sort();
+        files.dedup();
+        Ok(files)
+    }
+}
