@@ -97,13 +97,22 @@ pub struct Hits {
     pub last_seen: u64,
 }
 
+/// [`RuleRecord::kind`]: everything that no rule of the database allows.
+pub const LINE_DEFAULT: u32 = 0;
+/// [`RuleRecord::kind`]: a `custom_range` rule.
+pub const LINE_CUSTOM: u32 = 1;
+/// [`RuleRecord::kind`]: a `managed_range` rule.
+pub const LINE_MANAGED: u32 = 2;
+/// [`RuleRecord::kind`]: an internal range.
+pub const LINE_INTERNAL: u32 = 3;
+
 /// Whose a rule slot is. Texts are UTF-8, cut at a character and filled up with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RuleRecord {
     /// The database slot that the rule belongs to.
     pub database: u32,
-    /// What kind of line it is; the agent names the numbers.
+    /// [`LINE_DEFAULT`], [`LINE_CUSTOM`], [`LINE_MANAGED`] or [`LINE_INTERNAL`].
     pub kind: u32,
     /// Rule id; empty for the default line, the canonical CIDR for an internal range.
     pub id: [u8; 64],
@@ -150,17 +159,41 @@ pub struct DatabaseRecord {
 
 const _: () = {
     assert!(size_of::<EndpointKey>() == 20);
+    assert!(offset_of!(EndpointKey, address) == 0);
     assert!(offset_of!(EndpointKey, port) == 16);
     assert!(offset_of!(EndpointKey, protocol) == 18);
     assert!(offset_of!(EndpointKey, family) == 19);
     assert!(size_of::<Endpoint>() == 12);
+    assert!(offset_of!(Endpoint, slot) == 0);
+    assert!(offset_of!(Endpoint, mode) == 4);
+    assert!(offset_of!(Endpoint, default_line) == 8);
     assert!(size_of::<PortWord>() == 16);
+    assert!(offset_of!(PortWord, claimed) == 0);
+    assert!(offset_of!(PortWord, guarded) == 8);
     assert!(size_of::<Tally>() == 16);
+    assert!(offset_of!(Tally, packets) == 0);
+    assert!(offset_of!(Tally, bytes) == 8);
     assert!(size_of::<Hits>() == 24);
+    assert!(offset_of!(Hits, packets) == 0);
+    assert!(offset_of!(Hits, bytes) == 8);
+    assert!(offset_of!(Hits, last_seen) == 16);
     assert!(size_of::<RuleRecord>() == 392);
+    assert!(offset_of!(RuleRecord, database) == 0);
+    assert!(offset_of!(RuleRecord, kind) == 4);
+    assert!(offset_of!(RuleRecord, id) == 8);
+    assert!(offset_of!(RuleRecord, range) == 72);
     assert!(offset_of!(RuleRecord, label) == 136);
     assert!(size_of::<Stamp>() == 64);
+    assert!(offset_of!(Stamp, revision) == 0);
+    assert!(offset_of!(Stamp, generation) == 8);
+    assert!(offset_of!(Stamp, applied_at) == 16);
+    assert!(offset_of!(Stamp, tries) == 24);
     assert!(offset_of!(Stamp, digest) == 32);
     assert!(size_of::<DatabaseRecord>() == 456);
+    assert!(offset_of!(DatabaseRecord, id) == 0);
+    assert!(offset_of!(DatabaseRecord, name) == 64);
+    assert!(offset_of!(DatabaseRecord, default_line) == 320);
+    assert!(offset_of!(DatabaseRecord, reserved) == 324);
     assert!(offset_of!(DatabaseRecord, newest) == 328);
+    assert!(offset_of!(DatabaseRecord, previous) == 392);
 };

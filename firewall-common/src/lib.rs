@@ -16,7 +16,8 @@ pub mod packet;
 mod reason;
 
 pub use layout::{
-    ANY_FAMILY, Address, DatabaseRecord, ENFORCE, Endpoint, EndpointKey, Hits, IPV4, IPV6, MAX_MEMBERS,
-    MEMBER_ROW, MONITOR, NO_RULE, PORT_WORDS, PortWord, RuleRecord, Stamp, TOMBSTONE, Tally,
+    ANY_FAMILY, Address, DatabaseRecord, ENFORCE, Endpoint, EndpointKey, Hits, IPV4, IPV6, LINE_CUSTOM,
+    LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, MAX_MEMBERS, MEMBER_ROW, MONITOR, NO_RULE, PORT_WORDS,
+    PortWord, RuleRecord, Stamp, TOMBSTONE, Tally,
 };
 pub use reason::Reason;

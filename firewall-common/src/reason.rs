@@ -1,3 +1,5 @@
+//! Why a packet passes or is dropped: the numbers that the program counts under, and their names.
+
 /// Why a packet got its verdict. The number is the index of the reason's counter, and part of the map layout: a new
 /// reason goes to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -7,7 +9,8 @@ pub enum Reason {
     NotIp = 0,
     /// More than four VLAN tags.
     VlanDepth = 1,
-    /// A header that no IP stack accepts, or a TCP or UDP header cut short at an address that is looked after.
+    /// The Ethernet or IP header is broken or cut short; or the TCP or UDP header is cut short, at an address with an
+    /// endpoint, a tombstone or a guarded port.
     Malformed = 2,
     /// The destination is no endpoint, no tombstone and not guarded.
     NotProtected = 3,

@@ -8,10 +8,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
-use firewall_common::packet::{Flow, MAX_VLAN_TAGS, PacketBytes, Shape, parse};
-
-/// The furthest that a fixed header can reach: Ethernet, the VLAN tags, IPv6, ports.
-const FIXED: usize = 14 + 4 * MAX_VLAN_TAGS + 40 + 4;
+use firewall_common::packet::{Flow, MAX_FIXED, PacketBytes, Shape, parse};
 
 /// The frame of one run of the program.
 pub struct Frame {
@@ -39,7 +36,7 @@ impl Frame {
     /// buffer, through the kernel's copy. A choice at each read is more than the verifier follows.
     #[inline(always)]
     pub fn parse(&self, flow: &mut Flow) -> Shape {
-        if self.start + FIXED > self.end && self.length > self.end - self.start {
+        if self.start + MAX_FIXED > self.end && self.length > self.end - self.start {
             parse(&Copied(self), flow)
         } else {
             parse(&Linear(self), flow)
@@ -48,7 +45,7 @@ impl Frame {
 
     #[inline(always)]
     fn direct<T: Copy>(&self, offset: usize) -> Option<T> {
-        if offset > FIXED {
+        if offset > MAX_FIXED {
             return None;
         }
         let at = self.start + offset;

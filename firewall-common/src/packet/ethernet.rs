@@ -5,8 +5,8 @@ use super::{Flow, PacketBytes, Shape, ipv4, ipv6};
 /// VLAN tags that are looked through, in any mix of 802.1Q and 802.1ad; the kernel strips as many as there are.
 pub const MAX_VLAN_TAGS: usize = 4;
 
-const HEADER: usize = 14;
-const TAG: usize = 4;
+pub(super) const HEADER: usize = 14;
+pub(super) const TAG: usize = 4;
 
 const TYPE_IPV4: u16 = 0x0800;
 const TYPE_IPV6: u16 = 0x86dd;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::IPV6;
 
-const HEADER: usize = 40;
+pub(super) const HEADER: usize = 40;
 
 #[inline(always)]
 pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, at: usize, flow: &mut Flow) -> Shape {

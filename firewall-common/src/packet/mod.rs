@@ -1,8 +1,8 @@
 //! The packet parser: bytes of a frame → [`Shape`] and [`Flow`]. It looks at nothing but the frame.
 //!
-//! It is written in the shape that the kernel's verifier can follow (measured at 6.1, 6.12 and 6.18): one read per
-//! statement with an early return, results written into an initialised [`Flow`], a field-less enum returned, fixed
-//! headers and computed offsets read by different methods.
+//! It is written for the verifier of Linux 5.18 and later: one read per statement with an early return, results
+//! written into an initialised [`Flow`], a field-less enum returned, fixed headers and computed offsets read by
+//! different methods.
 
 mod ethernet;
 mod ipv4;
@@ -11,6 +11,9 @@ mod walk;
 
 pub use ethernet::MAX_VLAN_TAGS;
 pub use walk::MAX_HEADERS;
+
+/// The furthest that headers of fixed length reach into a frame, in bytes: Ethernet, VLAN tags, IPv6, ports.
+pub const MAX_FIXED: usize = ethernet::HEADER + MAX_VLAN_TAGS * ethernet::TAG + ipv6::HEADER + walk::PORTS;
 
 /// Bytes of one frame, from the Ethernet header on.
 pub trait PacketBytes {

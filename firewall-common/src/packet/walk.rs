@@ -16,7 +16,8 @@ const DESTINATION: u8 = 60;
 
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
-const PORTS: usize = 4;
+/// Source and destination port.
+pub(super) const PORTS: usize = 4;
 /// No walked header is shorter, and all are a multiple of 4.
 const SHORTEST: usize = 8;
 
