@@ -32,7 +32,7 @@ fn compile() -> Result<(), String> {
         env::var("RUSTUP_TOOLCHAIN").map_err(|_| "RUSTUP_TOOLCHAIN is not set: build with rustup's cargo")?;
     let package = Package { name: "firewall-ebpf", root_dir: "../firewall-ebpf", ..Default::default() };
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .map_err(|error| format!("{error:#}").replace('\n', " "))
+        .map_err(|error| format!("firewall-ebpf: cannot be compiled: {error:#}").replace('\n', " "))
 }
 
 fn in_child() -> Result<(), String> {
@@ -40,13 +40,14 @@ fn in_child() -> Result<(), String> {
     if !env::split_paths(&path).any(|dir| dir.join("bpf-linker").is_file()) {
         return Err("bpf-linker not found: run `cargo xtask ebpf`".to_owned());
     }
-    let this = env::current_exe().map_err(|error| error.to_string())?;
-    let output = Command::new(this)
+    let this =
+        env::current_exe().map_err(|error| format!("build script: its own path is unknown: {error}"))?;
+    let output = Command::new(&this)
         .env(CHILD, "1")
         .env("RUSTC_BOOTSTRAP", "1")
         .env("PATH", path)
         .output()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("{}: cannot be run: {error}", this.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let failed = text.lines().any(|line| line.starts_with("cargo::error"));
     for line in text.lines() {
@@ -55,7 +56,11 @@ fn in_child() -> Result<(), String> {
             println!("{line}");
         }
     }
-    if output.status.success() { Ok(()) } else { Err(output.status.to_string()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: the build of the XDP program ended with {}", this.display(), output.status))
+    }
 }
 
 /// `<target dir>/tools/bin`, where `cargo xtask ebpf` puts the linker, before the user's own path.
@@ -63,5 +68,6 @@ fn search_path() -> Result<OsString, String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let tools = out.ancestors().map(|dir| dir.join("tools/bin")).find(|dir| Path::is_dir(dir));
     let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(tools.into_iter().chain(env::split_paths(&path))).map_err(|error| error.to_string())
+    env::join_paths(tools.into_iter().chain(env::split_paths(&path)))
+        .map_err(|error| format!("PATH {path:?}: cannot be put behind the tools: {error}"))
 }

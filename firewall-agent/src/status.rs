@@ -1,4 +1,5 @@
-//! What the agent says of itself: the JSON of `status` and of `<state_dir>/status.json`. Field names are an interface.
+//! What the agent says of itself: the JSON of `status`, and, without counters, of `<state_dir>/status.json`. Field
+//! names are an interface.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ pub struct Status {
     pub rejected_files: Vec<RejectedFile>,
     /// What else is wrong.
     pub errors: Vec<String>,
-    /// Packets by reason, in the order of the reasons' numbers.
+    /// Packets by reason, in the order of the reasons' numbers; empty in `status.json`.
     pub counters: Vec<ReasonCounter>,
 }
 
@@ -33,7 +34,7 @@ pub struct AgentStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
     pub name: String,
-    /// `native`, `generic`; `gone` when the interface is not there any more.
+    /// `native`, `generic` or `other`; `gone` when the interface of this name does not run the link's program (any more).
     pub mode: String,
     pub link_id: u32,
     pub program_id: u32,
@@ -79,6 +80,8 @@ pub struct DatabaseStatus {
     pub revision: Option<u64>,
     pub generation: Option<u64>,
     pub applied_at: Option<Timestamp>,
+    /// When the daemon saw the file of this revision.
+    pub detected_at: Option<Timestamp>,
     /// Milliseconds from the file being visible to it being in force; only for what this daemon applied anew.
     pub apply_ms: Option<u64>,
     /// Milliseconds from `generated_at` to in force; negative when the clocks disagree.
@@ -116,6 +119,13 @@ pub struct Observed {
     pub problem: Option<String>,
     pub apply_ms: Option<u64>,
     pub propagation_ms: Option<i64>,
+    pub detected_at: Option<Timestamp>,
+    /// The revision that is in force, or was when the daemon started.
+    pub revision: u64,
+    /// The file is taken and not in force yet.
+    pub waiting: bool,
+    /// That was said.
+    pub late: bool,
 }
 
 impl Status {
@@ -125,6 +135,7 @@ impl Status {
             if let Some(seen) = observed.get(&database.database_id) {
                 database.state = seen.state;
                 database.problem.clone_from(&seen.problem);
+                database.detected_at = seen.detected_at;
                 database.apply_ms = seen.apply_ms;
                 database.propagation_ms = seen.propagation_ms;
             }
@@ -142,6 +153,8 @@ impl Status {
                     problem: database.problem.clone(),
                     apply_ms: database.apply_ms,
                     propagation_ms: database.propagation_ms,
+                    detected_at: database.detected_at,
+                    ..Observed::default()
                 };
                 (database.database_id.clone(), seen)
             })

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use glob::Pattern;
 use nix::net::if_::if_nameindex;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use crate::bpf::{Attached, Pins, Programs, attach};
+use crate::bpf::{Attached, Pins, Programs, attach, links};
 use crate::config::XdpMode;
 
 /// The configured interfaces and how each stands.
@@ -41,7 +41,15 @@ impl Interfaces {
             Ok(present) => present,
             Err(error) => return error!(error = format!("{error:#}"), "interfaces cannot be listed"),
         };
-        self.attached.retain(|name, index| present.get(name) == Some(index));
+        let running = links(pins).unwrap_or_default();
+        let runs = |name: &String| running.iter().any(|link| link.interface == *name && link.mode.is_some());
+        self.attached.retain(|name, index| {
+            let kept = present.get(name) == Some(index) && runs(name);
+            if !kept {
+                warn!(interface = name, "is no longer filtered by our link");
+            }
+            kept
+        });
         let mut failed = self.missing(present.keys());
         for (name, index) in present {
             let wanted = self.patterns.iter().any(|pattern| pattern.matches(&name));

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{error, info, warn};
 
+use super::host::Host;
 use crate::config::Config;
 use crate::files::scan::Snapshot;
 use crate::files::write::replace;
@@ -23,16 +25,24 @@ pub struct Journal {
     rejected: Messages,
     warnings: Messages,
     unlisted: Option<String>,
-    /// The database of each file that was ever admitted by this process.
+    /// The database that each file was last taken for.
     sources: BTreeMap<PathBuf, DatabaseId>,
     present: BTreeSet<PathBuf>,
     observed: BTreeMap<DatabaseId, Observed>,
     errors: Vec<String>,
+    /// The promised time from seeing a file to its being in force.
+    window: Duration,
     written: Option<Status>,
 }
 
 impl Journal {
-    pub fn new(config: &Config) -> Self {
+    /// Starts with what `host` has taken over: that is nothing new.
+    pub fn new(config: &Config, host: &Host) -> Self {
+        let sources =
+            host.taken.ledger.files.iter().filter_map(|(path, id)| Some((path.clone(), id.parse().ok()?)));
+        let live = host.live.databases.values().map(|database| (database.id.clone(), database.floor));
+        let stored = host.taken.admitted.iter().map(|(id, candidate)| (id.clone(), candidate.rules.revision));
+        let known = |(id, revision)| (id, Observed { revision, ..Observed::default() });
         Self {
             path: config.state_dir.join("status.json"),
             agent: AgentStatus {
@@ -44,10 +54,11 @@ impl Journal {
             rejected: Messages::new(),
             warnings: Messages::new(),
             unlisted: None,
-            sources: BTreeMap::new(),
+            sources: sources.collect(),
             present: BTreeSet::new(),
-            observed: BTreeMap::new(),
+            observed: live.chain(stored).map(known).collect(),
             errors: Vec::new(),
+            window: config.propagation_window,
             written: None,
         }
     }
@@ -91,19 +102,29 @@ impl Journal {
         published: &Published,
         desired: &Desired,
         admitted: &BTreeMap<DatabaseId, Candidate>,
-        snapshot: &Snapshot,
+        (snapshot, seen): (&Snapshot, Timestamp),
     ) {
         let done = Timestamp::now();
         for (id, candidate) in admitted {
             self.sources.insert(candidate.path.clone(), id.clone());
+            let observed = self.observed.entry(id.clone()).or_default();
+            if candidate.rules.revision > observed.revision && !observed.waiting {
+                observed.detected_at = Some(seen);
+                observed.waiting = true;
+            }
         }
         for (id, stamp) in &published.applied {
             let observed = self.observed.entry(id.clone()).or_default();
-            if let Some(candidate) = admitted.get(id) {
+            (observed.waiting, observed.late) = (false, false);
+            // What a restart replays, and what only the time or a range changed, is no new revision.
+            if let Some(candidate) =
+                admitted.get(id).filter(|candidate| candidate.rules.revision > observed.revision)
+            {
                 let visible = snapshot.rules.get(&candidate.path).map_or(done, |seen| seen.visible_at);
                 observed.apply_ms = u64::try_from(milliseconds(visible, done)).ok();
                 observed.propagation_ms = Some(milliseconds(candidate.rules.generated_at, done));
             }
+            observed.revision = stamp.revision;
             let (apply_ms, generation) = (observed.apply_ms, stamp.generation);
             info!(database = %id, revision = stamp.revision, generation, apply_ms, "in force");
         }
@@ -131,30 +152,26 @@ impl Journal {
             observed.state = if problem.is_some() { DatabaseState::Degraded } else { DatabaseState::Applied };
             observed.problem = problem;
         }
-        let errors: Vec<String> = published.errors.iter().map(|error| format!("{error:#}")).collect();
+        let failed = published.failed.iter().map(|(id, error)| format!("database {id}: {error:#}"));
+        let errors = published.errors.iter().map(|error| format!("{error:#}"));
+        let errors: Vec<String> = errors.chain(failed).collect();
         for message in errors.iter().filter(|message| !self.errors.contains(message)) {
             error!(error = message, "publish is not finished");
         }
         self.errors = errors;
     }
 
-    /// Writes `status.json` when something is new in it, counters aside.
-    pub fn write<'a>(
-        &mut self,
-        mut status: Status,
-        live: &Live,
-        interfaces: impl Iterator<Item = &'a String>,
-    ) {
+    /// Writes `status.json` when something is new in it.
+    pub fn write(&mut self, mut status: Status, live: &Live, troubles: Vec<String>) {
         status.agent = Some(self.agent.clone());
         status.rejected_files = self
             .rejected
             .iter()
             .map(|(path, errors)| RejectedFile { path: path.display().to_string(), errors: errors.clone() })
             .collect();
-        status.errors = self.unlisted.iter().chain(&self.errors).cloned().collect();
-        status.errors.extend(interfaces.cloned());
+        status.errors = self.unlisted.iter().chain(&self.errors).cloned().chain(troubles).collect();
+        status.errors.extend(self.late());
         status.observe(&self.states(live));
-        status.counters.clear();
         if self.written.as_ref() == Some(&status) {
             return;
         }
@@ -165,20 +182,52 @@ impl Journal {
         }
     }
 
+    /// Takes note that the kernel's state could not be read; says so once.
+    pub fn unknown(&mut self, error: &anyhow::Error) {
+        let message = format!("status cannot be worked out: {error:#}");
+        if !self.errors.contains(&message) {
+            error!(error = message, "status.json is out of date");
+            self.errors.push(message);
+        }
+    }
+
+    /// Databases whose file has been waiting for half of the promised time; says each once.
+    fn late(&mut self) -> Vec<String> {
+        let now = Timestamp::now();
+        let mut late = Vec::new();
+        for (id, observed) in &mut self.observed {
+            let Some(detected) = observed.detected_at else { continue };
+            let waited = now.duration_since(detected);
+            if observed.waiting && waited.unsigned_abs() * 2 >= self.window {
+                late.push(format!("database {id}: not in force since it was seen at {detected:.0}"));
+                if !observed.late {
+                    error!(database = %id, seconds = waited.as_secs(), "nears the promised time without being in force");
+                }
+                observed.late = true;
+            }
+        }
+        late
+    }
+
     /// How each live database stands, its file considered.
     fn states(&self, live: &Live) -> BTreeMap<String, Observed> {
         let mut states = BTreeMap::new();
         for database in live.databases.values() {
             let mut observed = self.observed.get(&database.id).cloned().unwrap_or_default();
-            let files: Vec<&PathBuf> =
-                self.sources.iter().filter(|(_, id)| **id == database.id).map(|(path, _)| path).collect();
-            let refused = files.iter().find_map(|path| self.rejected.get(*path));
-            if let Some(errors) = refused {
-                observed.state = DatabaseState::Rejected;
-                observed.problem = errors.first().cloned();
-            } else if !files.iter().any(|path| self.present.contains(*path)) {
-                observed.state = DatabaseState::Orphaned;
-                observed.problem = Some("no file that is in order names it".to_owned());
+            let files = || self.sources.iter().filter(|(_, id)| **id == database.id).map(|(path, _)| path);
+            // A file beside the one that is in force may be refused without harm: an older revision, say.
+            let in_force =
+                files().any(|path| self.present.contains(path) && !self.rejected.contains_key(path));
+            match files().find_map(|path| self.rejected.get(path)) {
+                _ if in_force => {}
+                Some(errors) => {
+                    observed.state = DatabaseState::Rejected;
+                    observed.problem = errors.first().cloned();
+                }
+                None => {
+                    observed.state = DatabaseState::Orphaned;
+                    observed.problem = Some("no file that is in order names it".to_owned());
+                }
             }
             states.insert(database.id.to_string(), observed);
         }

@@ -7,18 +7,25 @@ use crate::bpf::{Attached, InterfaceLink, Kernel, Pins, Probe, links};
 use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status};
 use crate::sync::{Claim, Live, digest};
 
-/// Interfaces, databases and counters as the kernel holds them.
+/// Interfaces and databases as the kernel holds them.
 ///
 /// # Errors
-/// When a pin or a counter cannot be read.
-pub fn report(pins: &Pins, kernel: &Kernel, live: &Live, program: &Probe) -> Result<Status> {
+/// When a pin cannot be read.
+pub fn report(pins: &Pins, live: &Live, program: &Probe) -> Result<Status> {
     let (id, tag) = (program.id()?, program.tag()?);
     Ok(Status {
         interfaces: links(pins)?.into_iter().map(|link| interface(link, id, &tag)).collect(),
         databases: databases(live),
-        counters: Reason::ALL.into_iter().map(|reason| counter(kernel, reason)).collect::<Result<_>>()?,
         ..Status::default()
     })
+}
+
+/// Packets and bytes by reason, in the order of the reasons' numbers.
+///
+/// # Errors
+/// When a counter cannot be read.
+pub fn counters(kernel: &Kernel) -> Result<Vec<ReasonCounter>> {
+    Reason::ALL.into_iter().map(|reason| counter(kernel, reason)).collect()
 }
 
 fn interface(link: InterfaceLink, ours: u32, tag: &str) -> InterfaceStatus {

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
-    ANY_FAMILY, Address, ENFORCE, Endpoint, EndpointKey, IPV4, IPV6, MEMBER_ROW, MONITOR, NO_RULE,
-    RuleRecord, TOMBSTONE,
+    ANY_FAMILY, Address, ENFORCE, Endpoint, EndpointKey, IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT,
+    LINE_INTERNAL, LINE_MANAGED, MEMBER_ROW, MONITOR, NO_RULE, RuleRecord, TOMBSTONE,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -36,7 +36,9 @@ impl Prefix for Ipv4Net {
 
     fn from_key(key: Key<[u32; 1]>) -> Result<Self> {
         let [word] = key.data();
-        Ok(Self::new(Ipv4Addr::from(word.to_ne_bytes()), u8::try_from(key.prefix_len())?)?)
+        let (address, length) = (Ipv4Addr::from(word.to_ne_bytes()), key.prefix_len());
+        let prefix = u8::try_from(length).ok().and_then(|length| Self::new(address, length).ok());
+        prefix.with_context(|| format!("source {address}/{length}: prefix longer than 32 bits"))
     }
 }
 
@@ -48,7 +50,9 @@ impl Prefix for Ipv6Net {
     }
 
     fn from_key(key: Key<[u32; 4]>) -> Result<Self> {
-        Ok(Self::new(v6(key.data()), u8::try_from(key.prefix_len())?)?)
+        let (address, length) = (v6(key.data()), key.prefix_len());
+        let prefix = u8::try_from(length).ok().and_then(|length| Self::new(address, length).ok());
+        prefix.with_context(|| format!("source {address}/{length}: prefix longer than 128 bits"))
     }
 }
 
@@ -79,13 +83,13 @@ pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
         ANY_FAMILY => None,
         IPV4 => Some(IpAddr::V4(Ipv4Addr::from(key.address[0].to_ne_bytes()))),
         IPV6 => Some(IpAddr::V6(v6(key.address))),
-        other => bail!("endpoint table: address family {other} is none of 0, 4, 6"),
+        other => bail!("address family {other} is none of 0, 4, 6"),
     };
     let protocol = match key.protocol {
         MEMBER_ROW => return Ok(Row::Member(address)),
         TCP => Protocol::Tcp,
         UDP => Protocol::Udp,
-        other => bail!("endpoint table: protocol {other} is none of 0, 6, 17"),
+        other => bail!("protocol {other} is none of 0, 6, 17"),
     };
     Ok(Row::Endpoint(Target { address, port: u16::from_be(key.port), protocol }))
 }
@@ -104,15 +108,10 @@ pub(super) fn claim_from_value(value: &Endpoint) -> Result<Claim> {
         ENFORCE => Mode::Enforce,
         MONITOR => Mode::Monitor,
         TOMBSTONE => return Ok(Claim::Closed),
-        other => bail!("endpoint table: mode {other} is none of 0, 1, 2"),
+        other => bail!("mode {other} is none of 0, 1, 2"),
     };
     Ok(Claim::Open { slot: value.slot, mode, default_line: value.default_line })
 }
-
-const LINE_DEFAULT: u32 = 0;
-const LINE_CUSTOM: u32 = 1;
-const LINE_MANAGED: u32 = 2;
-const LINE_INTERNAL: u32 = 3;
 
 pub(super) fn line_to_record(line: &Line) -> RuleRecord {
     let (kind, range) = match &line.kind {
@@ -134,15 +133,15 @@ pub(super) fn line_from_record(record: &RuleRecord) -> Result<Line> {
     let kind = match record.kind {
         LINE_DEFAULT => LineKind::Default,
         LINE_CUSTOM => LineKind::Custom,
-        LINE_MANAGED => LineKind::Managed(text_from_bytes(&record.range)?),
+        LINE_MANAGED => LineKind::Managed(text_from_bytes(&record.range).context("range")?),
         LINE_INTERNAL => LineKind::Internal,
-        other => bail!("rule record: kind {other} is none of 0, 1, 2, 3"),
+        other => bail!("kind {other} is none of 0, 1, 2, 3"),
     };
     Ok(Line {
         database: record.database,
         kind,
-        id: text_from_bytes(&record.id)?,
-        label: text_from_bytes(&record.label)?,
+        id: text_from_bytes(&record.id).context("id")?,
+        label: text_from_bytes(&record.label).context("label")?,
     })
 }
 
@@ -156,7 +155,8 @@ pub(super) fn text_to_bytes<const N: usize>(text: &str) -> [u8; N] {
 
 pub(super) fn text_from_bytes(bytes: &[u8]) -> Result<String> {
     let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let text = std::str::from_utf8(&bytes[..length]).context("record: a text is not UTF-8")?;
+    let text = std::str::from_utf8(&bytes[..length])
+        .with_context(|| format!("text {:?}: not UTF-8", bytes[..length].escape_ascii().to_string()))?;
     Ok(text.to_owned())
 }
 

@@ -24,11 +24,12 @@ const PINNED_AS: &str = "table-";
 
 pub(super) struct EndpointTable {
     outer: Outer,
+    pins: Pins,
 }
 
 impl EndpointTable {
     pub fn open(pins: &Pins) -> Result<Self> {
-        Ok(Self { outer: Outer::open(pins, names::ENDPOINTS, pins.endpoints())? })
+        Ok(Self { outer: Outer::open(pins, names::ENDPOINTS, pins.endpoints())?, pins: pins.clone() })
     }
 
     /// The live table; empty before the first publish.
@@ -39,24 +40,10 @@ impl EndpointTable {
         if self.outer.live_id(SLOT)?.is_none() {
             return Ok(Table::default());
         }
-        let live = self.outer.live(SLOT, PINNED_AS)?.context("endpoint table: its pin is gone")?;
+        let live = self.outer.live(SLOT, PINNED_AS)?.with_context(|| self.lost())?;
         let mut table = Table::default();
         for (key, value) in read(live)? {
-            let claim = claim_from_value(&value)?;
-            match row_from_key(&key)? {
-                Row::Endpoint(target) => {
-                    table.endpoints.insert(target, claim);
-                }
-                Row::Member(address) => {
-                    let members = table.members.entry(address).or_default();
-                    match claim {
-                        Claim::Closed => members.closed = true,
-                        Claim::Open { slot, mode, default_line } => {
-                            members.databases.insert((mode, slot, default_line));
-                        }
-                    }
-                }
-            }
+            add(&mut table, &key, &value).with_context(|| format!("endpoint table: row {key:?}"))?;
         }
         Ok(table)
     }
@@ -78,6 +65,35 @@ impl EndpointTable {
     pub fn sweep(&self) {
         self.outer.sweep(SLOT, PINNED_AS);
     }
+
+    fn lost(&self) -> String {
+        format!(
+            "{}: the pin of the published endpoint table is gone, so what it holds cannot be known: it stays in \
+             force until the maps are made anew by stopping the agent, removing {} and starting again, which opens \
+             the host until the rules are in force again",
+            self.pins.endpoints().display(),
+            self.pins.root().display()
+        )
+    }
+}
+
+fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
+    let claim = claim_from_value(value)?;
+    match row_from_key(key)? {
+        Row::Endpoint(target) => {
+            table.endpoints.insert(target, claim);
+        }
+        Row::Member(address) => {
+            let members = table.members.entry(address).or_default();
+            match claim {
+                Claim::Closed => members.closed = true,
+                Claim::Open { slot, mode, default_line } => {
+                    members.databases.insert((mode, slot, default_line));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Endpoint rows and member rows.
@@ -110,7 +126,9 @@ fn rows(table: &Table) -> Result<Rows> {
 fn fill(map: MapData, rows: &Rows) -> Result<()> {
     let mut table = TableMap::try_from(Map::from_map_data(map)?)?;
     for (key, value) in rows {
-        table.insert(Plain(*key), Plain(*value), 0)?;
+        table
+            .insert(Plain(*key), Plain(*value), 0)
+            .with_context(|| format!("endpoint table: row {key:?}: cannot be written"))?;
     }
     Ok(())
 }
@@ -120,7 +138,7 @@ fn read(map: MapData) -> Result<Rows> {
     table
         .iter()
         .map(|row| {
-            let (Plain(key), Plain(value)) = row?;
+            let (Plain(key), Plain(value)) = row.context("endpoint table: cannot be read")?;
             Ok((key, value))
         })
         .collect()

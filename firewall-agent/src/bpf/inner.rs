@@ -14,6 +14,7 @@ use aya_obj::generated::bpf_map_type;
 use tracing::warn;
 
 use super::{
+    patience::patiently,
     pins::{Pins, entries, unpin},
     shape, syscall,
 };
@@ -84,9 +85,11 @@ impl Outer {
 
     /// Makes `built` the live map of a slot: when this returns, no packet sees the old one any more. Its pin goes.
     pub fn publish(&mut self, slot: u32, pinned_as: &str, built: Built) -> Result<()> {
-        self.slots
-            .set(slot, &built.map, 0)
-            .with_context(|| format!("slot {slot} of {}: cannot be published", self.dir.display()))?;
+        patiently(|| {
+            self.slots
+                .set(slot, &built.map, 0)
+                .with_context(|| format!("slot {slot} of {}: cannot be published", self.dir.display()))
+        })?;
         self.sweep(slot, pinned_as);
         Ok(())
     }
@@ -135,28 +138,38 @@ impl Outer {
         (pinned_as, number): (&str, u64),
         blueprint: &Blueprint,
         rows: &BTreeMap<K, V>,
-        fill: impl FnOnce(MapData, &BTreeMap<K, V>) -> Result<()>,
-        read: impl FnOnce(MapData) -> Result<BTreeMap<K, V>>,
+        fill: impl Fn(MapData, &BTreeMap<K, V>) -> Result<()>,
+        read: impl Fn(MapData) -> Result<BTreeMap<K, V>>,
     ) -> Result<Built> {
         let path = self.dir.join(format!("{pinned_as}{number}"));
-        let size = u32::try_from(rows.len().max(1))?;
-        let template = aya_obj::Map::new_from_params(
-            blueprint.kind as u32,
-            u32::try_from(blueprint.key)?,
-            u32::try_from(blueprint.value)?,
-            size,
-            blueprint.flags,
-        );
-        let map = MapData::create(template, "firewall_inner", None)
-            .with_context(|| format!("{}: cannot be made with {size} entries", path.display()))?;
-        fill(share(&map)?, rows).with_context(|| format!("{}: cannot be filled", path.display()))?;
-        let found = read(share(&map)?).with_context(|| format!("{}: cannot be read back", path.display()))?;
-        ensure!(found == *rows, "{}: reads back other than it was written", path.display());
-        syscall::freeze(map.fd().as_fd()).with_context(|| format!("{}: cannot be frozen", path.display()))?;
-        pin(&map, &path)?;
-        let id = map.info()?.id();
-        Ok(Built { map, id })
+        patiently(|| build(&path, blueprint, rows, &fill, &read))
     }
+}
+
+fn build<K: Ord + Debug, V: PartialEq + Debug>(
+    path: &Path,
+    blueprint: &Blueprint,
+    rows: &BTreeMap<K, V>,
+    fill: impl Fn(MapData, &BTreeMap<K, V>) -> Result<()>,
+    read: impl Fn(MapData) -> Result<BTreeMap<K, V>>,
+) -> Result<Built> {
+    let size = u32::try_from(rows.len().max(1))?;
+    let template = aya_obj::Map::new_from_params(
+        blueprint.kind as u32,
+        u32::try_from(blueprint.key)?,
+        u32::try_from(blueprint.value)?,
+        size,
+        blueprint.flags,
+    );
+    let map = MapData::create(template, "firewall_inner", None)
+        .with_context(|| format!("{}: cannot be made with {size} entries", path.display()))?;
+    fill(share(&map)?, rows).with_context(|| format!("{}: cannot be filled", path.display()))?;
+    let found = read(share(&map)?).with_context(|| format!("{}: cannot be read back", path.display()))?;
+    ensure!(found == *rows, "{}: reads back other than it was written", path.display());
+    syscall::freeze(map.fd().as_fd()).with_context(|| format!("{}: cannot be frozen", path.display()))?;
+    pin(&map, path)?;
+    let id = map.info()?.id();
+    Ok(Built { map, id })
 }
 
 /// Opens a pin; `None` when it is gone.

@@ -8,6 +8,7 @@ mod interface;
 mod kernel;
 mod links;
 mod object;
+mod patience;
 mod pins;
 mod plain;
 mod ports;

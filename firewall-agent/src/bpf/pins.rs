@@ -15,7 +15,7 @@ use firewall_common::names;
 /// <bpffs_dir>/v1/<MAP>                              maps of this layout
 /// <bpffs_dir>/v1/{firewall,twin}                    programs
 /// <bpffs_dir>/v1/sources/v4-<slot>-<generation>     published source tries
-/// <bpffs_dir>/v1/endpoints/<number>                 the published endpoint table
+/// <bpffs_dir>/v1/endpoints/table-<number>           the published endpoint table
 /// <bpffs_dir>/links/<interface>                     attached links, of every layout
 /// ```
 #[derive(Debug, Clone)]
@@ -97,6 +97,12 @@ impl Pins {
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.layout().join(name)
+    }
+
+    /// The bpffs directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     #[must_use]

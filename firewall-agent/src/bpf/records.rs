@@ -8,6 +8,7 @@ use firewall_common::{DatabaseRecord, RuleRecord, names};
 
 use super::{
     convert::{line_from_record, line_to_record},
+    patience::patiently,
     pins::Pins,
     plain::Plain,
     shape,
@@ -33,20 +34,26 @@ impl Records {
             .iter()
             .map(|row| {
                 let (slot, Plain(record)) = row.context("rule records: cannot be read")?;
-                Ok((slot, line_from_record(&record)?))
+                let line = line_from_record(&record).with_context(|| format!("rule record {slot}"))?;
+                Ok((slot, line))
             })
             .collect()
     }
 
     pub fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
-        self.rules
-            .insert(slot, Plain(line_to_record(line)), 0)
-            .with_context(|| format!("rule record {slot}: cannot be written"))
+        patiently(|| {
+            let record = Plain(line_to_record(line));
+            self.rules
+                .insert(slot, record, 0)
+                .with_context(|| format!("rule record {slot}: cannot be written"))
+        })
     }
 
     pub fn remove_line(&mut self, slot: RuleSlot) -> Result<()> {
-        absent_is_fine(self.rules.remove(&slot))
-            .with_context(|| format!("rule record {slot}: cannot be removed"))
+        patiently(|| {
+            absent_is_fine(self.rules.remove(&slot))
+                .with_context(|| format!("rule record {slot}: cannot be removed"))
+        })
     }
 
     /// Slots that hold a database.
@@ -63,14 +70,17 @@ impl Records {
     }
 
     pub fn set_database(&mut self, slot: Slot, record: DatabaseRecord) -> Result<()> {
-        self.databases
-            .insert(slot, Plain(record), 0)
-            .with_context(|| format!("database record {slot}: cannot be written"))
+        patiently(|| {
+            let written = self.databases.insert(slot, Plain(record), 0);
+            written.with_context(|| format!("database record {slot}: cannot be written"))
+        })
     }
 
     pub fn remove_database(&mut self, slot: Slot) -> Result<()> {
-        absent_is_fine(self.databases.remove(&slot))
-            .with_context(|| format!("database record {slot}: cannot be removed"))
+        patiently(|| {
+            absent_is_fine(self.databases.remove(&slot))
+                .with_context(|| format!("database record {slot}: cannot be removed"))
+        })
     }
 }
 

@@ -35,20 +35,16 @@ pub(super) fn record(
 }
 
 /// The database of a record, with the stamp that fits the live tries.
+///
+/// # Errors
+/// When a field of the record holds what this agent never writes there.
 pub(super) fn database(record: &DatabaseRecord, live: TrieIds, sources: Sources) -> Result<Database> {
-    let stamp = match in_force(record, live) {
-        None => None,
-        Some(stamp) => Some(Stamp {
-            revision: stamp.revision,
-            generation: stamp.generation,
-            applied_at: Timestamp::from_second(i64::try_from(stamp.applied_at)?)?,
-            digest: stamp.digest,
-        }),
-    };
-    let id = text_from_bytes(&record.id)?;
+    let id = text_from_bytes(&record.id).context("database record: id")?;
+    let of_record = |field: &str| format!("database record {id:?}: {field}");
+    let stamp = in_force(record, live).map(stamp).transpose().with_context(|| of_record("stamp"))?;
     Ok(Database {
-        id: id.parse().with_context(|| format!("database record: id {id:?}"))?,
-        name: text_from_bytes(&record.name)?,
+        id: id.parse().with_context(|| of_record("id"))?,
+        name: text_from_bytes(&record.name).with_context(|| of_record("name"))?,
         default_line: record.default_line,
         floor: record.newest.revision.max(record.previous.revision),
         stamp,
@@ -59,6 +55,18 @@ pub(super) fn database(record: &DatabaseRecord, live: TrieIds, sources: Sources)
 /// The highest generation that a record knows of.
 pub(super) fn generation(record: &DatabaseRecord) -> u64 {
     record.newest.generation.max(record.previous.generation)
+}
+
+fn stamp(stamp: &StampRecord) -> Result<Stamp> {
+    let seconds = i64::try_from(stamp.applied_at).ok();
+    Ok(Stamp {
+        revision: stamp.revision,
+        generation: stamp.generation,
+        applied_at: seconds
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .with_context(|| format!("applied at {} s: beyond the calendar", stamp.applied_at))?,
+        digest: stamp.digest,
+    })
 }
 
 fn in_force(record: &DatabaseRecord, live: TrieIds) -> Option<&StampRecord> {

@@ -1,13 +1,18 @@
 //! The command line: one file for each command. Nouns only read, and work with the agent stopped.
 
+mod databases;
 mod explain;
 mod format;
+mod given;
+mod plan;
+mod ranges;
 mod rules;
 mod run;
 mod settings;
 mod status;
 mod table;
 mod validate;
+mod verbs;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -85,10 +90,41 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// What applying these files would change in the kernel, database by database; changes nothing
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 at least one file would be refused.\n\n\
+                            Examples:\n  firewall-agent plan\n  firewall-agent plan new/orders.yaml -o json")]
+    Plan {
+        /// Files, or directories of rule files [default: the configured rules_dir and managed_ranges]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Interfaces, databases, refused files and counters
     #[command(after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here.\n\n\
                             Example: firewall-agent status -o json")]
     Status {
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The databases that are live in the kernel, and the endpoints that stay closed
+    #[command(after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here.\n\n\
+                            Example: firewall-agent databases")]
+    Databases {
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The managed ranges that are live in the kernel, with their hits
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no database uses the range.\n\n\
+                            Example: firewall-agent ranges man-osc-fr1-egress")]
+    Ranges {
+        /// Only this range, with every prefix
+        range: Option<String>,
         #[command(flatten)]
         places: Places,
         #[command(flatten)]
@@ -119,6 +155,27 @@ enum Command {
         places: Places,
         #[command(flatten)]
         output: Output,
+    },
+    /// Drop a database whose file is gone; its endpoints stay closed
+    #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
+                            Exit codes: 0 done, 1 failed, 2 bad input")]
+    Forget {
+        /// Database id
+        database: String,
+        /// Open what it leaves behind: everyone may connect there
+        #[arg(long)]
+        open: bool,
+        #[command(flatten)]
+        flags: Box<ConfigFile>,
+    },
+    /// Let the next file of a database have any revision; its rules stay in force
+    #[command(after_help = "Example: firewall-agent rebase 6a316183d0f1f10ecbcca123\n\n\
+                            Exit codes: 0 done, 1 failed, 2 bad input")]
+    Rebase {
+        /// Database id
+        database: String,
+        #[command(flatten)]
+        flags: Box<ConfigFile>,
     },
 }
 
@@ -171,6 +228,15 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
                 validate::Outcome::Refused => Exit::BadInput,
             })
         }
+        Command::Plan { paths, places, output } => {
+            plan::plan(&settings, &settings.places(places), &paths, output.output, out)
+        }
+        Command::Databases { places, output } => {
+            databases::databases(&settings.places(places), output.output, out)
+        }
+        Command::Ranges { range, places, output } => {
+            ranges::ranges(&settings.places(places), range.as_deref(), output.output, out)
+        }
         Command::Status { places, output } => status::status(&settings.places(places), output.output, out),
         Command::Rules { database, places, output } => {
             rules::rules(&settings.places(places), database.as_deref(), output.output, out)
@@ -178,6 +244,8 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Explain { source, target, places, output } => {
             explain::explain(&settings.places(places), &source, &target, output.output, out)
         }
+        Command::Forget { database, open, flags } => verbs::forget(settings, *flags, &database, open, out),
+        Command::Rebase { database, flags } => verbs::rebase(settings, *flags, &database, out),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `firewall-agent run`.
 
+use std::io::{self, IsTerminal as _};
+
 use anyhow::{Context as _, Result};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -10,7 +12,11 @@ use crate::config::ConfigFile;
 
 pub(super) fn run(settings: Settings, flags: ConfigFile) -> Result<Exit> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
     for warning in &settings.warnings {
         warn!(warning, "configuration");
     }

@@ -59,6 +59,11 @@ impl Settings {
         Ok(self.file.limits(&host_name()?))
     }
 
+    /// Where the control plane puts rule files and managed ranges.
+    pub fn inputs(&self) -> (PathBuf, PathBuf) {
+        (self.file.rules_dir(), self.file.managed_ranges())
+    }
+
     /// Flags win over the file, the file over the default.
     pub fn places(&self, flags: Places) -> Located {
         Located {

@@ -8,7 +8,7 @@ use super::Exit;
 use super::format::Format;
 use super::settings::Located;
 use super::table::{or_dash, write_table};
-use crate::agent::report;
+use crate::agent::{counters, report};
 use crate::bpf::{Kernel, Pins, Probe};
 use crate::files::lock::Lock;
 use crate::files::read::read_file;
@@ -17,7 +17,8 @@ use crate::status::Status;
 pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
     let program = Probe::firewall(&places.bpffs_dir)?;
-    let mut status = report(&Pins::new(&places.bpffs_dir), &kernel, &kernel.live()?, &program)?;
+    let mut status = report(&Pins::new(&places.bpffs_dir), &kernel.live()?, &program)?;
+    status.counters = counters(&kernel)?;
     match said(places) {
         Ok(said) => {
             status.observe(&said.observed());
@@ -58,7 +59,8 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
                 agent.version, agent.pid, agent.started_at
             )?;
         }
-        _ => writeln!(out, "agent not running: what is in force stays in force")?,
+        Some(_) => writeln!(out, "agent not running: what is in force stays in force")?,
+        None => writeln!(out, "agent unknown: {}", status.errors.first().map_or("", String::as_str))?,
     }
     writeln!(out)?;
     let interfaces = status.interfaces.iter().map(|one| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{bound, databases_bound, name, rules_bound};
+use super::values::{bound, databases_bound, interface, name, rules_bound};
 use super::{GuardedPorts, Listen, XdpMode, duration};
 use crate::rules::Limits;
 
@@ -11,7 +11,7 @@ use crate::rules::Limits;
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct ConfigFile {
     /// Interfaces to filter on: names or globs
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = name)]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = interface)]
     pub interfaces: Option<Vec<String>>,
     /// How the program is attached [default: native]
     #[arg(long, value_name = "MODE")]
@@ -31,7 +31,7 @@ pub struct ConfigFile {
     /// Name of this host in rule files [default: the host name]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub node_name: Option<String>,
-    /// Where HTTP is served [default: unix:/run/firewall-agent/http.sock]
+    /// Where HTTP is served (no effect yet) [default: unix:/run/firewall-agent/http.sock]
     #[arg(long, value_name = "unix:PATH|ADDR:PORT", value_delimiter = ',')]
     pub listen: Option<Vec<Listen>>,
     /// Socket that verbs talk to [default: /run/firewall-agent/control.sock]
@@ -55,13 +55,13 @@ pub struct ConfigFile {
     /// Most prefixes of all databases together [default: 131072]
     #[arg(long, value_name = "N", value_parser = bound)]
     pub max_prefixes: Option<u32>,
-    /// Load the build of the program that logs packets, for debugging [default: false]
+    /// Load the build of the program that logs packets, for debugging (no effect yet) [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub packet_log: Option<bool>,
     /// Time between full rescans of the files [default: 10s]
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     pub rescan_interval: Option<Duration>,
-    /// Time between comparisons of kernel and memory [default: 1s]
+    /// Time between comparisons of kernel and memory (no effect yet) [default: 1s]
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     pub drift_interval: Option<Duration>,
     /// Time within which a change is promised to be in force [default: 120s]
@@ -70,6 +70,18 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Where the control plane puts the rule files.
+    #[must_use]
+    pub fn rules_dir(&self) -> PathBuf {
+        self.rules_dir.clone().unwrap_or_else(|| "/etc/firewall-agent/rules.d".into())
+    }
+
+    /// Where the control plane puts the managed ranges.
+    #[must_use]
+    pub fn managed_ranges(&self) -> PathBuf {
+        self.managed_ranges.clone().unwrap_or_else(|| "/etc/firewall-agent/managed-ranges.yaml".into())
+    }
+
     /// Where the agent keeps its state.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
@@ -157,6 +169,7 @@ mod tests {
     fn flags_refuse_what_the_file_refuses() {
         for line in [
             "--interfaces=",
+            "--interfaces eth0,eth[1",
             "--xdp-mode Native",
             "--guarded-ports 0",
             "--guarded-ports=",

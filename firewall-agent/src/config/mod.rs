@@ -71,16 +71,15 @@ impl Config {
             ];
             return Err(InvalidConfig(missing.into_iter().flatten().collect()));
         };
+        let (rules_dir, managed_ranges) = (given.rules_dir(), given.managed_ranges());
         let (state_dir, bpffs_dir) = (given.state_dir(), given.bpffs_dir());
         let limits = given.limits(host_name);
         Ok(Self {
             interfaces: interfaces.clone(),
             guarded_ports: guarded_ports.clone(),
             xdp_mode: given.xdp_mode.unwrap_or_default(),
-            rules_dir: given.rules_dir.unwrap_or_else(|| "/etc/firewall-agent/rules.d".into()),
-            managed_ranges: given
-                .managed_ranges
-                .unwrap_or_else(|| "/etc/firewall-agent/managed-ranges.yaml".into()),
+            rules_dir,
+            managed_ranges,
             state_dir,
             bpffs_dir,
             node_name: limits.node_name,

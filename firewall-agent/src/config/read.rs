@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::ValueEnum as _;
 
 use super::ports::port_range;
-use super::values::{bound, databases_bound, name, rules_bound};
+use super::values::{bound, databases_bound, interface, name, rules_bound};
 use super::{ConfigFile, GuardedPorts, NO_INTERFACES, XdpMode, duration};
 use crate::rules::shape::{Document, Ending, Fields, Item, Report, flag, label};
 use crate::rules::{Checked, Problem};
@@ -81,7 +81,7 @@ fn interfaces(list: &Item<'_, '_>, report: &mut Report) -> Vec<String> {
     if list.is_empty_list() {
         list.refuse(report, NO_INTERFACES);
     }
-    each(list, report, name)
+    each(list, report, interface)
 }
 
 fn guarded_ports(list: &Item<'_, '_>, report: &mut Report) -> GuardedPorts {

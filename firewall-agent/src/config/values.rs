@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use glob::Pattern;
+
 use crate::rules::shape::{decimal, label};
 
 /// Most entries of any one bound: more than a host has memory for.
@@ -101,9 +103,18 @@ pub(super) fn rules_bound(text: &str) -> Result<usize, String> {
     decimal(1..=10_000)(text)
 }
 
-/// The name of an interface or a host, or a glob of names.
+/// The name of a host.
 pub(super) fn name(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { label(text) }
+}
+
+/// The name of an interface, or a glob of names.
+pub(super) fn interface(text: &str) -> Result<String, String> {
+    let text = name(text)?;
+    match Pattern::new(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(format!("must be a name or a glob, as in eth0 or bond*: {}", error.msg)),
+    }
 }
 
 #[cfg(test)]

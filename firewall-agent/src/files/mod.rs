@@ -1,6 +1,10 @@
-//! The disk: reading, scanning, replacing, locking.
+//! The disk: reading, scanning, watching, replacing, locking, and the last good files.
 
+pub mod cgroup;
 pub mod lock;
 pub mod read;
 pub mod scan;
+pub mod socket;
+pub mod store;
+pub mod watch;
 pub mod write;

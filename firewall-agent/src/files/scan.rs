@@ -39,7 +39,8 @@ pub fn scan(rules_dir: &Path, managed_ranges: &Path) -> Snapshot {
         Ok(paths) => snapshot.rules = paths.into_iter().map(|path| (path.clone(), see(&path))).collect(),
         Err(error) => snapshot.unlisted = Some(format!("{}: cannot be listed: {error}", rules_dir.display())),
     }
-    if managed_ranges.exists() {
+    // What cannot be looked at is not absent: it is read, and the error reported.
+    if !matches!(managed_ranges.try_exists(), Ok(false)) {
         snapshot.ranges = Some(see(managed_ranges));
     }
     snapshot

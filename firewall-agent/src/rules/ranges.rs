@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::network::read_cidr;
 use super::shape::{Document, Ending, Fields, Item, Report, decimal, flag, ident, label, timestamp};
@@ -26,6 +27,33 @@ pub struct ManagedRange {
     pub cidrs: BTreeSet<IpNet>,
     /// Admits a large shrink of this range by this revision.
     pub accept_shrink: bool,
+}
+
+impl ManagedRanges {
+    /// The text that [`read_ranges`] reads as these ranges, given that they were read from a file or are
+    /// [`succeed`](super::succeed)'s, and that the text is not larger than a file may be. A line for each range.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        let Self { revision, generated_at, ranges } = self;
+        let head = format!("schema_version: 1\nrevision: {revision}\ngenerated_at: {generated_at}\n");
+        if ranges.is_empty() {
+            return format!("{head}ranges: []\n...\n");
+        }
+        let lines: String = ranges.iter().map(|(id, range)| range.to_line(id)).collect();
+        format!("{head}ranges:\n{lines}...\n")
+    }
+}
+
+impl ManagedRange {
+    fn to_line(&self, id: &RangeId) -> String {
+        let cidrs = self.cidrs.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",");
+        // An id may look like a number or null, and a name like anything: in quotes both are text. YAML takes JSON's
+        // strings but for two characters, which it wants escaped.
+        let name = Value::from(self.name.as_str()).to_string();
+        let name = name.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
+        let accept_shrink = if self.accept_shrink { ", accept_shrink: true" } else { "" };
+        format!("  - {{id: \"{id}\", name: {name}, cidrs: [{cidrs}]{accept_shrink}}}\n")
+    }
 }
 
 const FIELDS: [&str; 4] = ["schema_version", "revision", "generated_at", "ranges"];
@@ -86,3 +114,6 @@ fn managed_range(
     let accept_shrink = fields.optional("accept_shrink").and_then(|item| item.plain(report, flag));
     Some((id?, ManagedRange { name: name?, cidrs: cidrs?, accept_shrink: accept_shrink.unwrap_or(false) }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,7 +99,7 @@ impl Admission {
             .map_or(0, |database| database.floor);
         let floor = before.map_or(0, |before| before.rules.revision).max(in_force);
         let message = if revision < floor {
-            format!("stale_revision: revision {revision} is lower than {floor}, which is in force")
+            format!("stale_revision: revision {revision} is lower than {floor}, which was taken before")
         } else if before.is_some_and(|before| before.rules.revision == revision && before.rules != file.rules)
         {
             format!("revision_conflict: revision {revision} is in force with other contents")

@@ -30,6 +30,27 @@ pub struct Desired {
     pub guarded: Ports,
     /// Whether this host takes monitor mode at all; if not, no database stays in it.
     pub monitor: bool,
+    /// Destinations that stay closed where nothing else stands: tombstones from before a reboot.
+    pub closed: BTreeSet<Target>,
+    /// Destinations whose tombstones are taken away.
+    pub opened: BTreeSet<Target>,
+    /// What may be published at most.
+    pub limits: Capacity,
+}
+
+/// How much fits on this host, all databases together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    pub endpoints: usize,
+    pub prefixes: usize,
+    /// Bytes that may still be used.
+    pub memory: u64,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { endpoints: usize::MAX, prefixes: usize::MAX, memory: u64::MAX }
+    }
 }
 
 impl Desired {

@@ -1,3 +1,5 @@
+//! One number for an allow list.
+
 use sha2::{Digest as _, Sha256};
 
 use super::model::Sources;

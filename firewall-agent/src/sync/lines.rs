@@ -66,7 +66,8 @@ impl Lines {
     }
 }
 
-fn id(key: &LineKey) -> String {
+/// What a line is called within its database.
+pub(super) fn id(key: &LineKey) -> String {
     match key {
         LineKey::Rule(id) => id.to_string(),
         LineKey::Internal(cidr) => cidr.to_string(),

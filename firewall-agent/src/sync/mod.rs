@@ -1,6 +1,7 @@
 //! Desired against live → publish. No I/O: the kernel is behind [`DataPlane`].
 
 mod admit;
+mod clock;
 mod desired;
 mod digest;
 mod free;
@@ -9,6 +10,7 @@ mod members;
 #[cfg(test)]
 mod memory;
 mod model;
+mod plan;
 mod plane;
 mod publish;
 mod remembered;
@@ -16,12 +18,14 @@ mod remembered;
 mod tests;
 
 pub use admit::{Admission, Candidate, Refusal, admit};
-pub use desired::{Desired, DesiredDatabase, targets};
+pub use clock::Clock;
+pub use desired::{Capacity, Desired, DesiredDatabase, targets};
 pub use digest::digest;
 pub use members::Members;
 pub use model::{
     Claim, Database, Endpoints, Line, LineKind, Live, Ports, RuleSlot, Slot, Sources, Stamp, Table, Target,
 };
+pub use plan::{Change, CountedOn, Turn, plan};
 pub use plane::{DataPlane, Families};
 pub use publish::{Published, publish};
 pub use remembered::remembered_ranges;

@@ -3,7 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
 };
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -56,6 +57,28 @@ impl fmt::Display for Target {
             None => write!(f, "*:{}/{protocol}", self.port),
             Some(IpAddr::V4(address)) => write!(f, "{address}:{}/{protocol}", self.port),
             Some(IpAddr::V6(address)) => write!(f, "[{address}]:{}/{protocol}", self.port),
+        }
+    }
+}
+
+/// The reverse of [`Target`]'s `Display`; without a protocol, TCP is meant.
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (place, protocol) = match text.rsplit_once('/') {
+            None => (text, Some(Protocol::Tcp)),
+            Some((place, "tcp")) => (place, Some(Protocol::Tcp)),
+            Some((place, "udp")) => (place, Some(Protocol::Udp)),
+            Some((place, _)) => (place, None),
+        };
+        let place = match place.strip_prefix("*:") {
+            Some(port) => port.parse().ok().map(|port: u16| (None, port)),
+            None => place.parse().ok().map(|place: SocketAddr| (Some(place.ip()), place.port())),
+        };
+        match (place, protocol) {
+            (Some((address, port @ 1..)), Some(protocol)) => Ok(Self { address, port, protocol }),
+            _ => Err(format!("{text:?}: not ADDRESS:PORT[/tcp|/udp]")),
         }
     }
 }

@@ -1,3 +1,5 @@
+//! What a publish needs of the kernel.
+
 use anyhow::Result;
 
 use super::model::{Database, Line, Ports, RuleSlot, Slot, Table};
@@ -9,8 +11,8 @@ pub struct Families {
     pub v6: bool,
 }
 
-/// What a publish needs of the kernel. Every call is whole: it either did all it says, or the old state still holds
-/// (for the two families of [`DataPlane::publish_sources`]: each by itself).
+/// The kernel, or its twin in memory. What decides about packets is replaced whole: the table, and each family of
+/// [`DataPlane::publish_sources`]. Where a call may stop half-way, its errors say so.
 pub trait DataPlane {
     /// How many databases and how many lines fit: slots are below. Line 0 is never used; the line after a database's
     /// slot is its default line.

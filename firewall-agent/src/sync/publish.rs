@@ -10,11 +10,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, Error, Result, anyhow};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use jiff::Timestamp;
 
 use super::{
-    desired::{Desired, DesiredDatabase},
+    desired::{Capacity, Desired, DesiredDatabase},
     digest::digest,
     free::free,
     lines::Lines,
@@ -22,6 +22,9 @@ use super::{
     plane::{DataPlane, Families},
 };
 use crate::rules::{DatabaseId, Mode};
+
+/// What a prefix takes in a trie of the kernel, measured on Linux 6.18.
+const BYTES_OF_A_PREFIX: u64 = 144;
 
 /// What a publish did.
 #[derive(Debug, Default)]
@@ -54,7 +57,7 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
             done.failed.insert(id.clone(), anyhow!("waits for its leaving endpoints to be closed"));
             continue;
         }
-        match publish_database(id, database, live, plane, now, &mut done) {
+        match publish_database(id, database, &desired.limits, live, plane, now, &mut done) {
             Ok((slot, lines)) => {
                 open.insert(slot, (database, lines));
             }
@@ -91,12 +94,16 @@ fn closed(desired: &Desired, live: &Live) -> Endpoints {
         match desired.databases.get(owner) {
             Some(database) if !database.targets.contains(target) => *claim = Claim::Closed,
             None if desired.removed.contains(owner) => *claim = Claim::Closed,
-            // Also for a database whose file says nothing any more, or is refused for it.
-            Some(_) | None if !desired.monitor => *mode = Mode::Enforce,
+            // No file that may say so asks for monitor mode any more.
+            None if !desired.monitor => *mode = Mode::Enforce,
             Some(database) if database.mode == Mode::Monitor => *mode = Mode::Monitor,
             Some(_) | None => {}
         }
     }
+    for target in &desired.closed {
+        endpoints.entry(*target).or_insert(Claim::Closed);
+    }
+    endpoints.retain(|target, claim| *claim != Claim::Closed || !desired.opened.contains(target));
     endpoints
 }
 
@@ -124,12 +131,14 @@ fn close(
 fn publish_database(
     id: &DatabaseId,
     desired: &DesiredDatabase,
+    limits: &Capacity,
     live: &mut Live,
     plane: &mut impl DataPlane,
     now: Timestamp,
     done: &mut Published,
 ) -> Result<(Slot, Lines)> {
     let slot = slot(id, live, plane)?;
+    room(slot, desired, limits, live)?;
     let lines = Lines::assign(slot, desired, live, plane)?;
     let sources = lines.sources(desired);
     if lines.uncounted > 0 {
@@ -169,6 +178,35 @@ fn publish_database(
     replace(slot, database, changed, live, plane)?;
     done.applied.insert(id.clone(), stamp);
     Ok((slot, lines))
+}
+
+/// Refuses what would not fit, before the first write. A database that does not grow always fits: a revocation must.
+fn room(slot: Slot, desired: &DesiredDatabase, limits: &Capacity, live: &Live) -> Result<()> {
+    let held = live.databases.get(&slot).map_or(0, |database| database.sources.len());
+    let others = live.databases.values().map(|database| database.sources.len()).sum::<usize>() - held;
+    let wanted = desired.set.len();
+    ensure!(
+        wanted <= held || others + wanted <= limits.prefixes,
+        "no room for its {wanted} prefixes: the other databases of this host hold {others}, and at most {} fit",
+        limits.prefixes
+    );
+    let needed = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_mul(BYTES_OF_A_PREFIX);
+    ensure!(
+        wanted <= held || needed <= limits.memory,
+        "no room for its {wanted} prefixes: they take about {} KiB of memory, and the agent's limit leaves {} KiB",
+        needed / 1024,
+        limits.memory / 1024
+    );
+    let is_ours = |claim: &&Claim| matches!(claim, Claim::Open { slot: owner, .. } if *owner == slot);
+    let held = live.table.endpoints.values().filter(is_ours).count();
+    let others = live.table.endpoints.len() - held;
+    let wanted = desired.targets.len();
+    ensure!(
+        wanted <= held || others + wanted <= limits.endpoints,
+        "no room for its {wanted} endpoints: this host has {others} others, closed ones included, and at most {} fit",
+        limits.endpoints
+    );
+    Ok(())
 }
 
 fn slot(id: &DatabaseId, live: &Live, plane: &impl DataPlane) -> Result<Slot> {

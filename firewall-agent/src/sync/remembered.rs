@@ -1,3 +1,5 @@
+//! Managed ranges without their file.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
@@ -22,9 +24,17 @@ pub fn remembered_ranges(live: &Live) -> ManagedRanges {
     }
     let ranges = cidrs
         .into_iter()
-        .map(|(id, cidrs)| (id.clone(), ManagedRange { name: id.to_string(), cidrs, accept_shrink: false }))
+        .map(|(id, cidrs)| {
+            let name = label(live, &id).unwrap_or_else(|| id.to_string());
+            (id, ManagedRange { name, cidrs, accept_shrink: false })
+        })
         .collect();
     ManagedRanges { revision: 0, generated_at: Timestamp::UNIX_EPOCH, ranges }
+}
+
+fn label(live: &Live, range: &RangeId) -> Option<String> {
+    let of_range = |line: &&Line| matches!(&line.kind, LineKind::Managed(id) if id == range.as_str());
+    live.lines.values().find(of_range).map(|line| line.label.clone())
 }
 
 fn range(live: &Live, line: RuleSlot) -> Option<RangeId> {

@@ -11,6 +11,8 @@ use super::model::{LineKind, Live, Ports, Target};
 use super::{Desired, DesiredDatabase, publish};
 use crate::rules::{LineKey, Mode, Protocol, RuleSet};
 
+mod room;
+
 const SOURCES: [&str; 4] = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"];
 const ADDRESSES: [Option<&str>; 3] = [Some("203.0.113.1"), Some("203.0.113.2"), None];
 const PORTS: [u16; 3] = [5432, 6432, 7432];
@@ -21,8 +23,9 @@ fn target(address: Option<&str>, port: u16) -> Target {
 }
 
 /// Random wishes of up to three databases that do not contend for an endpoint.
-fn random(rng: &mut Rng, revision: u64) -> Desired {
-    let mut desired = Desired { guarded: Ports::from([PORTS[0]]), monitor: true, ..Desired::default() };
+pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
+    let mut desired =
+        Desired { guarded: Ports::from([PORTS[0]]), monitor: rng.u8(0..6) > 0, ..Desired::default() };
     if rng.bool() {
         desired.guarded.insert(PORTS[1]);
     }
@@ -41,7 +44,11 @@ fn random(rng: &mut Rng, revision: u64) -> Desired {
             1 => {}
             _ => {
                 let targets = free.split_off(free.len() - rng.usize(0..=2).min(free.len()));
-                desired.databases.insert(id.parse().unwrap(), database(rng, revision, targets));
+                let mut wish = database(rng, revision, targets);
+                if !desired.monitor {
+                    wish.mode = Mode::Enforce;
+                }
+                desired.databases.insert(id.parse().unwrap(), wish);
             }
         }
     }
@@ -183,28 +190,6 @@ fn opening_before_the_allow_list_would_be_noticed() {
     }
     let noticed = std::panic::catch_unwind(|| assert_safe(&before.live, &[wrong], &after.live, "control"));
     assert!(noticed.is_err());
-}
-
-#[test]
-fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
-    let mut rng = Rng::with_seed(5);
-    let mut memory = Memory::default();
-    let mut many = database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])]);
-    for number in 0..40u8 {
-        let key = LineKey::Rule(format!("many-{number}").parse().unwrap());
-        many.set.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
-        many.lines.insert(key, (LineKind::Custom, String::new()));
-    }
-    let other = database(&mut rng, 1, vec![target(ADDRESSES[1], PORTS[0])]);
-    let wishes = [("a".parse().unwrap(), many.clone()), ("b".parse().unwrap(), other)];
-    let desired = Desired { databases: wishes.into(), ..Desired::default() };
-    let mut live = Live::default();
-    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
-    assert!(done.failed.is_empty() && done.uncounted.values().sum::<usize>() > 0, "{done:?}");
-    assert_desired(&desired, &memory.live, "too many rules");
-    // Every allowed source is allowed, counted on the default line where no other is free.
-    let default = memory.live.databases[&0].default_line;
-    assert!(memory.live.databases[&0].sources.v4.values().any(|line| *line == default));
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! What `explain` is asked: one packet for each endpoint that is meant.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::rules::Protocol;
 use crate::sync::{Claim, Live, Target};
 
 /// One packet.
@@ -38,23 +37,13 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
             Ok(questions)
         };
     }
-    let target = endpoint(target).ok_or_else(|| {
+    let place = target.parse().ok().filter(|target: &Target| target.address.is_some());
+    let target = place.ok_or_else(|| {
         format!("target {target:?}: neither a database in the kernel nor ADDRESS:PORT[/udp]")
     })?;
     let question = question(source, target, live)
         .ok_or_else(|| format!("source {source} and target {target}: not of the same address family"))?;
     Ok(vec![question])
-}
-
-fn endpoint(text: &str) -> Option<Target> {
-    let (address, protocol) = match text.rsplit_once('/') {
-        None => (text, Protocol::Tcp),
-        Some((address, "tcp")) => (address, Protocol::Tcp),
-        Some((address, "udp")) => (address, Protocol::Udp),
-        Some(_) => return None,
-    };
-    let address: SocketAddr = address.parse().ok()?;
-    (address.port() != 0).then(|| Target { address: Some(address.ip()), port: address.port(), protocol })
 }
 
 /// `None` when source and destination are of different families.

@@ -34,22 +34,27 @@ pub struct DatabaseRules {
     pub internal_ranges: Vec<InternalRange>,
 }
 
+/// Whether a database is on this host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum State {
+    /// Its endpoints are open to the sources that its rules allow.
     #[default]
     Active,
-    /// The database leaves this host.
+    /// The database leaves this host, and its endpoints are closed.
     Removed,
 }
 
+/// What becomes of a packet whose source no rule allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
+    /// It is counted and dropped.
     #[default]
     Enforce,
-    /// Counts what would be denied and lets it pass.
+    /// It is counted and passes.
     Monitor,
 }
 
+/// The transport protocol of an endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     #[default]

@@ -1,0 +1,148 @@
+//! The control socket: verbs that reach the running daemon. One JSON line there, one back.
+
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+use tracing::{error, warn};
+
+use crate::files::socket::bind_private;
+use crate::rules::DatabaseId;
+
+/// Longest request, in bytes.
+const LONGEST: u64 = 4096;
+/// A client that says nothing for so long is not listened to.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A publish may take a while.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// What can be asked of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
+    Forget { database: DatabaseId, open: bool },
+    Rebase { database: DatabaseId },
+}
+
+/// What it answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Done(String),
+    Error(String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verb", deny_unknown_fields)]
+enum Line {
+    Forget { database: String, open: bool },
+    Rebase { database: String },
+}
+
+/// A verb and who waits for the answer.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub verb: Verb,
+    stream: UnixStream,
+}
+
+impl From<Result<String>> for Reply {
+    fn from(done: Result<String>) -> Self {
+        match done {
+            Ok(done) => Self::Done(done),
+            Err(error) => Self::Error(format!("{error:#}")),
+        }
+    }
+}
+
+impl Request {
+    pub async fn reply(mut self, reply: Reply) {
+        send(&mut self.stream, &reply).await;
+    }
+}
+
+/// Asks the daemon; `None` when none listens.
+///
+/// # Errors
+/// When the socket may not be used, or the daemon goes away before it has answered.
+pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
+    let asked = || format!("{}: the daemon cannot be asked", socket.display());
+    let mut stream = match BlockingStream::connect(socket) {
+        Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
+            return Ok(None);
+        }
+        connected => connected.with_context(asked)?,
+    };
+    stream.set_read_timeout(Some(ANSWER))?;
+    let line = match verb.clone() {
+        Verb::Forget { database, open } => Line::Forget { database: database.to_string(), open },
+        Verb::Rebase { database } => Line::Rebase { database: database.to_string() },
+    };
+    writeln!(stream, "{}", serde_json::to_string(&line)?).with_context(asked)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).with_context(asked)?;
+    serde_json::from_str(&answer).map(Some).with_context(asked)
+}
+
+/// Listens, for the agent's own user only. Without a socket the daemon runs all the same: verbs then find it locked.
+pub(super) fn listen(path: &Path) -> Option<UnixListener> {
+    match bind_private(path).and_then(|listener| Ok(UnixListener::from_std(listener)?)) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            error!(error = format!("{error:#}"), "no verbs can be received");
+            None
+        }
+    }
+}
+
+/// The next request that makes sense; others are answered here.
+pub(super) async fn next(listener: &UnixListener) -> Request {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if let Some(request) = receive(stream).await {
+                    return request;
+                }
+            }
+            Err(error) => {
+                warn!(error = error.to_string(), "a connection to the control socket failed");
+                tokio::time::sleep(PATIENCE).await;
+            }
+        }
+    }
+}
+
+async fn receive(mut stream: UnixStream) -> Option<Request> {
+    let mut line = String::new();
+    let read = async { tokio::io::BufReader::new((&mut stream).take(LONGEST)).read_line(&mut line).await };
+    if !matches!(timeout(PATIENCE, read).await, Ok(Ok(1..))) {
+        return None;
+    }
+    match verb(&line) {
+        Ok(verb) => Some(Request { verb, stream }),
+        Err(error) => {
+            send(&mut stream, &Reply::Error(format!("{error:#}"))).await;
+            None
+        }
+    }
+}
+
+fn verb(line: &str) -> Result<Verb> {
+    let line: Line = serde_json::from_str(line).with_context(|| format!("request {:?}", line.trim_end()))?;
+    Ok(match line {
+        Line::Forget { database, open } => Verb::Forget { database: database.parse()?, open },
+        Line::Rebase { database } => Verb::Rebase { database: database.parse()? },
+    })
+}
+
+async fn send(stream: &mut UnixStream, reply: &Reply) {
+    let Ok(mut line) = serde_json::to_vec(reply) else { return };
+    line.push(b'\n');
+    // Who has gone away does not want to know.
+    let _ = timeout(PATIENCE, stream.write_all(&line)).await;
+}

@@ -1,0 +1,214 @@
+//! The state of one host, in the kernel and on disk, and every change of it. The daemon and the verbs share it.
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
+use tracing::{error, warn};
+
+use super::ledger::Ledger;
+use super::taken::Taken;
+use crate::bpf::Kernel;
+use crate::config::Config;
+use crate::files::cgroup::memory_left;
+use crate::files::scan::Snapshot;
+use crate::files::store::{Entry, Store};
+use crate::rules::{DatabaseId, ManagedRanges, read_ranges};
+use crate::sync::{Admission, Candidate, Capacity, Desired, Live, Ports, Published, Target, publish};
+
+/// What this host holds.
+#[derive(Debug)]
+pub struct Host {
+    pub(super) kernel: Kernel,
+    pub(super) live: Live,
+    pub(super) taken: Taken,
+    /// The ledger as it is on disk.
+    saved: Ledger,
+    store: Store,
+    guarded: Ports,
+    monitor: bool,
+    capacity: Capacity,
+    /// What cannot be stored or was not readable, and why.
+    pub(super) troubles: Vec<String>,
+}
+
+impl Host {
+    /// Reads back what the kernel holds and what was stored.
+    ///
+    /// # Errors
+    /// When the kernel's state or the state directory is not usable.
+    pub fn open(config: &Config) -> Result<Self> {
+        let kernel = Kernel::open(&config.bpffs_dir)?;
+        kernel.sweep();
+        let live = kernel.live()?;
+        let store = Store::open(&config.state_dir)?;
+        let (taken, troubles) = Taken::recall(store.load(), &config.node_name, &live);
+        for trouble in &troubles {
+            error!(error = trouble, "a stored file is not used");
+        }
+        Ok(Self {
+            kernel,
+            live,
+            saved: taken.ledger.clone(),
+            taken,
+            store,
+            guarded: config.guarded_ports.ranges().iter().cloned().flatten().collect(),
+            monitor: config.allow_monitor,
+            capacity: Capacity {
+                endpoints: usize::try_from(config.max_endpoints)?,
+                prefixes: usize::try_from(config.max_prefixes)?,
+                memory: u64::MAX,
+            },
+            troubles,
+        })
+    }
+
+    /// Which of `candidates` count. What is admitted is stored before anything is published.
+    pub(super) fn admit(&mut self, candidates: Vec<Candidate>, snapshot: &Snapshot) -> Admission {
+        let mut admission = self.taken.judge(candidates, &self.live);
+        self.troubles.clear();
+        for (id, candidate) in std::mem::take(&mut admission.admitted) {
+            if self.taken.admitted.get(&id) != Some(&candidate) {
+                let content = snapshot.rules.get(&candidate.path).and_then(|seen| seen.content.as_ref().ok());
+                self.save(&Entry::Database(&id), content.map_or(&[], Vec::as_slice));
+                self.taken.ledger.rebased.remove(id.as_str());
+                self.taken.ledger.files.retain(|_, owner| owner != id.as_str());
+                self.taken.ledger.files.insert(candidate.path.clone(), id.to_string());
+            }
+            self.taken.admitted.insert(id, candidate);
+        }
+        admission
+    }
+
+    /// Takes a new list of managed ranges; returns why it, or some range of it, does not count.
+    pub(super) fn take_ranges(&mut self, new: ManagedRanges) -> Vec<String> {
+        let before = self.taken.ranges.clone();
+        let refused = self.taken.take_ranges(new);
+        if self.taken.ranges != before {
+            let text = self.taken.ranges.to_yaml();
+            match read_ranges(text.as_bytes()) {
+                Ok(_) => _ = self.save(&Entry::Ranges, text.as_bytes()),
+                Err(_) => {
+                    self.trouble("managed ranges: together with kept lists too large to be stored".to_owned())
+                }
+            }
+        }
+        refused
+    }
+
+    /// What all admitted files ask for at a time.
+    pub(super) fn desired(&self, now: Timestamp) -> Desired {
+        let limits = Capacity { memory: memory_left().unwrap_or(u64::MAX), ..self.capacity };
+        Desired { limits, ..self.taken.desired(self.guarded.clone(), self.monitor, now) }
+    }
+
+    /// Brings the kernel to what is desired.
+    pub(super) fn publish(&mut self, desired: &Desired, now: Timestamp) -> Published {
+        let before = self.live.clone();
+        let published = publish(desired, &mut self.live, &mut self.kernel, now);
+        self.taken.ledger.bury(&before, &self.live);
+        if self.taken.ledger != self.saved {
+            self.save_ledger();
+        }
+        published
+    }
+
+    /// Reads the kernel's state anew, after a refused write.
+    pub(super) fn reread(&mut self) -> Result<()> {
+        self.live = self.kernel.live().context("the kernel's state cannot be read back")?;
+        Ok(())
+    }
+
+    /// Keeps the time that expiry has reached.
+    pub(super) fn keep_time(&mut self, now: Timestamp) {
+        self.taken.ledger.high_water = now;
+        self.save_ledger();
+    }
+
+    /// Drops a database whose file is gone. Its endpoints stay closed, unless they are to be opened.
+    ///
+    /// # Errors
+    /// When it is not known, its file is still there, or the kernel refuses.
+    pub fn forget(&mut self, id: &DatabaseId, open: bool) -> Result<String> {
+        let known = self.taken.admitted.get(id);
+        let closed = self.taken.ledger.left_by(id);
+        ensure!(
+            known.is_some() || self.live.slot(id).is_some() || !closed.is_empty(),
+            "database {id}: not known on this host"
+        );
+        if let Some(candidate) = known.filter(|candidate| candidate.path.exists()) {
+            anyhow::bail!(
+                "database {id}: its file is still there: remove {} first",
+                candidate.path.display()
+            );
+        }
+        let now = self.taken.ledger.high_water;
+        let mut desired = Desired { closed: self.taken.ledger.closed(), ..self.untouched() };
+        desired.removed.insert(id.clone());
+        finish(self.publish(&desired, now))?;
+        self.taken.admitted.remove(id);
+        self.store.remove(&Entry::Database(id))?;
+        self.taken.ledger.rebased.remove(id.as_str());
+        let left = self.taken.ledger.left_by(id);
+        if open {
+            let desired = Desired { opened: left.clone(), ..self.untouched() };
+            finish(self.publish(&desired, now))?;
+        }
+        self.save_ledger();
+        let state = if open { "open" } else { "closed" };
+        let places: Vec<String> = left.iter().map(Target::to_string).collect();
+        Ok(format!(
+            "database {id}: forgotten; {state}: {}",
+            if places.is_empty() { "nothing".into() } else { places.join(", ") }
+        ))
+    }
+
+    /// Lets the next file of a database have any revision. Its rules stay in force.
+    ///
+    /// # Errors
+    /// When it is not known.
+    pub fn rebase(&mut self, id: &DatabaseId) -> Result<String> {
+        ensure!(
+            self.taken.admitted.contains_key(id) || self.live.slot(id).is_some(),
+            "database {id}: not known on this host"
+        );
+        self.taken.ledger.rebased.insert(id.to_string());
+        self.save_ledger();
+        Ok(format!("database {id}: its next file may have any revision; its rules are untouched"))
+    }
+
+    /// A wish that changes nothing.
+    fn untouched(&self) -> Desired {
+        Desired { guarded: self.live.guarded.clone(), monitor: self.monitor, ..Desired::default() }
+    }
+
+    fn save_ledger(&mut self) {
+        match serde_json::to_vec(&self.taken.ledger) {
+            Ok(bytes) => {
+                if self.save(&Entry::Ledger, &bytes) {
+                    self.saved = self.taken.ledger.clone();
+                }
+            }
+            Err(error) => self.trouble(format!("ledger: {error}")),
+        }
+    }
+
+    /// A full disk delays nothing: what cannot be stored is reported, and published all the same.
+    fn save(&mut self, entry: &Entry<'_>, content: &[u8]) -> bool {
+        let saved = self.store.save(entry, content);
+        if let Err(error) = &saved {
+            self.trouble(format!("{error:#}"));
+        }
+        saved.is_ok()
+    }
+
+    fn trouble(&mut self, message: String) {
+        warn!(error = message, "not stored: a reboot would go back to what was stored before");
+        self.troubles.push(message);
+    }
+}
+
+fn finish(published: Published) -> Result<()> {
+    match published.failed.into_values().chain(published.errors).next() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,55 @@
+//! What must be remembered over a restart and a reboot beside the files themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::rules::DatabaseId;
+use crate::sync::{Claim, Live, Target};
+
+/// Kept in the last-good store as JSON; a version of this agent reads what the one before it wrote.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ledger {
+    /// The time that expiry has reached; it never goes back.
+    pub high_water: Timestamp,
+    /// Databases whose next file may have any revision.
+    pub rebased: BTreeSet<String>,
+    /// Closed destinations, and the database that was there.
+    pub tombstones: BTreeMap<String, String>,
+    /// The database that each rule file was last taken for.
+    pub files: BTreeMap<PathBuf, String>,
+}
+
+impl Ledger {
+    /// Takes note of the destinations that are closed after a publish, `before` being what was live before it.
+    pub fn bury(&mut self, before: &Live, after: &Live) {
+        let owner = |target: &Target| match before.table.endpoints.get(target) {
+            Some(Claim::Open { slot, .. }) => {
+                before.databases.get(slot).map(|database| database.id.to_string())
+            }
+            Some(Claim::Closed) | None => None,
+        };
+        let closed = after.table.endpoints.iter().filter(|(_, claim)| **claim == Claim::Closed);
+        self.tombstones = closed
+            .map(|(target, _)| {
+                let name = target.to_string();
+                let known = || self.tombstones.get(&name).cloned().unwrap_or_default();
+                let owner = owner(target).unwrap_or_else(known);
+                (name, owner)
+            })
+            .collect();
+    }
+
+    /// Every closed destination.
+    pub fn closed(&self) -> BTreeSet<Target> {
+        self.tombstones.keys().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// The closed destinations that a database left behind.
+    pub fn left_by(&self, database: &DatabaseId) -> BTreeSet<Target> {
+        let left = self.tombstones.iter().filter(|(_, owner)| *owner == database.as_str());
+        left.filter_map(|(name, _)| name.parse().ok()).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! `firewall-agent databases`: the databases that are live in the kernel.
+
+use std::io::Write;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Exit;
+use super::format::Format;
+use super::settings::Located;
+use super::table::{or_dash, write_table};
+use crate::bpf::Kernel;
+use crate::sync::{Claim, Database, Live, Slot};
+
+/// Everything that the command says. Field names are an interface.
+#[derive(Debug, Serialize)]
+struct Databases {
+    /// In the order of their ids.
+    databases: Vec<DatabaseRow>,
+    /// Destinations that stay closed: an endpoint that left was there.
+    tombstones: Vec<String>,
+}
+
+/// One database. Field names are an interface.
+#[derive(Debug, Serialize)]
+struct DatabaseRow {
+    database_id: String,
+    /// Empty when its file gives none.
+    name: String,
+    /// `enforce`, or `monitor` when an endpoint is only watched; `None` when none is open.
+    mode: Option<String>,
+    /// `None` when what is in force belongs to no revision: an apply was cut off.
+    revision: Option<u64>,
+    generation: Option<u64>,
+    applied_at: Option<Timestamp>,
+    endpoints: Vec<String>,
+    /// Prefixes in the allow list.
+    prefixes: usize,
+    /// Counted on its rules and internal ranges.
+    packets_allowed: u64,
+    /// Counted on its default line; in monitor mode they passed.
+    packets_denied: u64,
+}
+
+pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
+    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let live = kernel.live()?;
+    let rows = live.databases.iter().map(|(slot, database)| row(*slot, database, &live, &kernel));
+    let mut rows: Vec<DatabaseRow> = rows.collect::<Result<_>>()?;
+    rows.sort_by(|a, b| a.database_id.cmp(&b.database_id));
+    let closed = live.table.endpoints.iter().filter(|(_, claim)| **claim == Claim::Closed);
+    let databases =
+        Databases { databases: rows, tombstones: closed.map(|(target, _)| target.to_string()).collect() };
+    match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, &databases)?;
+            writeln!(out)?;
+        }
+        Format::Table => write_people(&databases, out)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn row(slot: Slot, database: &Database, live: &Live, kernel: &Kernel) -> Result<DatabaseRow> {
+    let open: Vec<_> = live
+        .table
+        .endpoints
+        .iter()
+        .filter_map(|(target, claim)| match claim {
+            Claim::Open { slot: owner, mode, .. } if *owner == slot => Some((target, *mode)),
+            Claim::Open { .. } | Claim::Closed => None,
+        })
+        .collect();
+    let (mut allowed, mut denied) = (0, 0);
+    for line in live.lines.iter().filter(|(_, line)| line.database == slot).map(|(line, _)| *line) {
+        let side = if line == database.default_line { &mut denied } else { &mut allowed };
+        *side += kernel.hits(line)?.packets;
+    }
+    let stamp = database.stamp.as_ref();
+    Ok(DatabaseRow {
+        database_id: database.id.to_string(),
+        name: database.name.clone(),
+        mode: open.iter().map(|(_, mode)| mode).max().map(ToString::to_string),
+        revision: stamp.map(|stamp| stamp.revision),
+        generation: stamp.map(|stamp| stamp.generation),
+        applied_at: stamp.map(|stamp| stamp.applied_at),
+        endpoints: open.iter().map(|(target, _)| target.to_string()).collect(),
+        prefixes: database.sources.len(),
+        packets_allowed: allowed,
+        packets_denied: denied,
+    })
+}
+
+fn write_people(databases: &Databases, out: &mut impl Write) -> Result<()> {
+    let rows = databases.databases.iter().map(|one| {
+        [
+            one.database_id.clone(),
+            or_dash(Some(&one.name).filter(|name| !name.is_empty())),
+            or_dash(one.mode.as_ref()),
+            or_dash(one.revision),
+            or_dash(one.generation),
+            or_dash(one.applied_at),
+            one.prefixes.to_string(),
+            one.packets_allowed.to_string(),
+            one.packets_denied.to_string(),
+            or_dash(Some(one.endpoints.join(", ")).filter(|endpoints| !endpoints.is_empty())),
+        ]
+    });
+    let head = [
+        "DATABASE",
+        "NAME",
+        "MODE",
+        "REVISION",
+        "GENERATION",
+        "APPLIED",
+        "PREFIXES",
+        "ALLOWED",
+        "DENIED",
+        "ENDPOINTS",
+    ];
+    write_table(head, rows, out)?;
+    if !databases.tombstones.is_empty() {
+        writeln!(out, "\nclosed, left behind: {}", databases.tombstones.join(", "))?;
+    }
+    Ok(())
+}

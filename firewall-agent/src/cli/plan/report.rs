@@ -1,0 +1,199 @@
+//! What is said of each database.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::rules::DatabaseId;
+use crate::status::{DatabaseState, RejectedFile};
+use crate::sync::{Change, CountedOn, Database, LineKind, Turn};
+
+/// Everything that the command says. Field names are an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// Every database that is live or would be, in the order of their ids.
+    pub databases: Vec<DatabasePlan>,
+    /// Files that would not be taken, and why.
+    pub rejected_files: Vec<RejectedFile>,
+    /// What else is wrong: without it the plan may be another.
+    pub errors: Vec<String>,
+}
+
+/// What would become of one database. Field names are an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct DatabasePlan {
+    database_id: String,
+    name: String,
+    outcome: Outcome,
+    /// How it would stand then, as in `status`.
+    state: DatabaseState,
+    /// Why it would not be `applied`.
+    problem: Option<String>,
+    revision: Sides<u64>,
+    /// Prefixes that would come, go, or count on another rule.
+    prefixes: Vec<Prefix>,
+    /// Endpoints that would open, close, or change their mode.
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    New,
+    Changed,
+    Removed,
+    Unchanged,
+}
+
+/// Null where there is none.
+#[derive(Debug, Serialize)]
+struct Sides<T> {
+    before: Option<T>,
+    after: Option<T>,
+}
+
+#[derive(Debug, Serialize)]
+struct Prefix {
+    cidr: String,
+    #[serde(flatten)]
+    rule: Sides<Rule>,
+}
+
+/// The line that a prefix counts on.
+#[derive(Debug, Serialize)]
+struct Rule {
+    /// As in `rules`.
+    rule: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    range_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Endpoint {
+    endpoint: String,
+    /// `enforce` or `monitor`.
+    #[serde(flatten)]
+    mode: Sides<String>,
+}
+
+impl DatabasePlan {
+    /// `live` is the database as it is; without a change it stays so.
+    pub fn new(
+        id: &DatabaseId,
+        live: Option<&Database>,
+        change: Option<Change>,
+        state: DatabaseState,
+        problem: Option<String>,
+    ) -> Self {
+        let revision = live.and_then(|live| live.stamp.as_ref()).map(|stamp| stamp.revision);
+        let name = || live.map_or_else(String::new, |live| live.name.clone());
+        let unchanged = Self {
+            database_id: id.to_string(),
+            name: name(),
+            outcome: Outcome::Unchanged,
+            state,
+            problem,
+            revision: Sides { before: revision, after: revision },
+            prefixes: Vec::new(),
+            endpoints: Vec::new(),
+        };
+        let Some(change) = change else { return unchanged };
+        let prefixes = change.prefixes.into_iter();
+        let endpoints = change.endpoints.into_iter();
+        Self {
+            outcome: match (&change.name.before, &change.name.after) {
+                (None, _) => Outcome::New,
+                (_, None) => Outcome::Removed,
+                (Some(_), Some(_)) => Outcome::Changed,
+            },
+            name: change.name.after.unwrap_or_else(name),
+            revision: sides(change.revision, |revision| revision),
+            prefixes: prefixes
+                .map(|(net, turn)| Prefix { cidr: net.to_string(), rule: sides(turn, Rule::from) })
+                .collect(),
+            endpoints: endpoints
+                .map(|(target, turn)| Endpoint {
+                    endpoint: target.to_string(),
+                    mode: sides(turn, |mode| mode.to_string()),
+                })
+                .collect(),
+            ..unchanged
+        }
+    }
+}
+
+fn sides<T, S>(turn: Turn<T>, shown: impl Fn(T) -> S) -> Sides<S> {
+    Sides { before: turn.before.map(&shown), after: turn.after.map(&shown) }
+}
+
+impl From<CountedOn> for Rule {
+    fn from(on: CountedOn) -> Self {
+        let kind = on.kind.name();
+        let range_id = match on.kind {
+            LineKind::Managed(range) => Some(range),
+            LineKind::Default | LineKind::Custom | LineKind::Internal => None,
+        };
+        Self { rule: on.line, kind, range_id }
+    }
+}
+
+/// One line for each database, and under it what changes: `+` comes, `-` goes, `~` becomes another.
+pub(super) fn write_people(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    for one in &report.databases {
+        write_database(one, out)?;
+    }
+    for file in &report.rejected_files {
+        file.errors.iter().try_for_each(|error| writeln!(out, "! refused {}: {error}", file.path))?;
+    }
+    report.errors.iter().try_for_each(|error| writeln!(out, "! {error}"))?;
+    let unchanged = report.databases.iter().filter(|one| one.outcome == Outcome::Unchanged).count();
+    let (changed, refused) = (report.databases.len() - unchanged, report.rejected_files.len());
+    writeln!(out, "databases: {changed} would change, {unchanged} would not; files refused: {refused}")
+}
+
+fn write_database(one: &DatabasePlan, out: &mut impl Write) -> io::Result<()> {
+    let outcome = match one.outcome {
+        Outcome::New => "new",
+        Outcome::Changed => "changed",
+        Outcome::Removed => "removed",
+        Outcome::Unchanged => "unchanged",
+    };
+    write!(out, "{}", one.database_id)?;
+    if !one.name.is_empty() {
+        write!(out, " ({})", one.name)?;
+    }
+    write!(out, ": {outcome}")?;
+    if let Some((_, change)) = marked(&one.revision, u64::to_string) {
+        write!(out, ", revision {change}")?;
+    }
+    if let Some(problem) = &one.problem {
+        write!(out, "; {}: {problem}", one.state.name())?;
+    }
+    writeln!(out)?;
+    for prefix in &one.prefixes {
+        let rule = |rule: &Rule| match &rule.range_id {
+            Some(range) => format!("{} ({} {range})", rule.rule, rule.kind),
+            None => format!("{} ({})", rule.rule, rule.kind),
+        };
+        if let Some((mark, change)) = marked(&prefix.rule, rule) {
+            writeln!(out, "  {mark} {}  {change}", prefix.cidr)?;
+        }
+    }
+    for endpoint in &one.endpoints {
+        if let Some((mark, change)) = marked(&endpoint.mode, String::clone) {
+            writeln!(out, "  {mark} endpoint {}  {change}", endpoint.endpoint)?;
+        }
+    }
+    Ok(())
+}
+
+/// How a change is marked, and its words; `None` when there is none.
+fn marked<T>(sides: &Sides<T>, words: impl Fn(&T) -> String) -> Option<(char, String)> {
+    match (sides.before.as_ref().map(&words), sides.after.as_ref().map(&words)) {
+        (None, Some(after)) => Some(('+', after)),
+        (Some(before), None) => Some(('-', before)),
+        (Some(before), Some(after)) if before != after => Some(('~', format!("{before} → {after}"))),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}

@@ -1,0 +1,160 @@
+//! New managed ranges after old ones: a list in use does not vanish by mistake.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ManagedRange, ManagedRanges, RangeId};
+
+/// A list shorter than this may lose any of its prefixes but the last.
+const FEWEST_GUARDED: usize = 4;
+
+/// What is in force after new managed ranges came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Succession {
+    /// The new ranges, with the old list where it was kept.
+    pub ranges: ManagedRanges,
+    /// The ranges whose old list was kept, and why, with figures. The texts start with the revision.
+    pub kept: BTreeMap<RangeId, String>,
+}
+
+/// Lets `new` follow `old`. A range of `used` that is missing in `new`, has become empty, or has lost more than half
+/// of at least 4 prefixes keeps its old list, unless it says `accept_shrink`; a prefix that was replaced is lost.
+#[must_use]
+pub fn succeed(old: &ManagedRanges, new: ManagedRanges, used: &BTreeSet<RangeId>) -> Succession {
+    let mut succession = Succession { ranges: new, kept: BTreeMap::new() };
+    let ManagedRanges { revision, ranges, .. } = &mut succession.ranges;
+    for (id, old) in old.ranges.iter().filter(|(id, _)| used.contains(id)) {
+        let Some(loss) = loss(old, ranges.get(id)) else { continue };
+        let name = ranges.get(id).map_or(&old.name, |new| &new.name).clone();
+        ranges.insert(id.clone(), ManagedRange { name, cidrs: old.cidrs.clone(), accept_shrink: false });
+        let count = old.cidrs.len();
+        succession.kept.insert(id.clone(), format!("revision {revision} {loss}: {count} stay in force"));
+    }
+    succession
+}
+
+/// What makes the new list implausible, with figures.
+fn loss(old: &ManagedRange, new: Option<&ManagedRange>) -> Option<String> {
+    let count = old.cidrs.len();
+    let Some(new) = new else {
+        return Some(format!("does not have the range, which had {}", prefixes(count)));
+    };
+    let lost = old.cidrs.difference(&new.cidrs).count();
+    let is_large = count >= FEWEST_GUARDED && lost * 2 > count;
+    if new.accept_shrink || lost == 0 {
+        None
+    } else if new.cidrs.is_empty() {
+        Some(format!("has no prefix left of {count}"))
+    } else if is_large {
+        Some(format!("has {} and loses {lost} of {count}", prefixes(new.cidrs.len())))
+    } else {
+        None
+    }
+}
+
+fn prefixes(count: usize) -> String {
+    if count == 1 { "1 prefix".to_owned() } else { format!("{count} prefixes") }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// One range `a` of the prefixes whose last octets are given; `None` is a file without it.
+    fn ranges(revision: u64, a: Option<&[u8]>) -> ManagedRanges {
+        let list =
+            |octets: &[u8]| octets.iter().map(|n| format!("192.0.2.{n}/32").parse().unwrap()).collect();
+        let range = |octets| ManagedRange { cidrs: list(octets), ..ManagedRange::default() };
+        let ranges = a.map(|octets| (id("a"), range(octets))).into_iter().collect();
+        ManagedRanges { revision, generated_at: Timestamp::UNIX_EPOCH, ranges }
+    }
+
+    fn id(id: &str) -> RangeId {
+        id.parse().unwrap()
+    }
+
+    #[test]
+    fn a_list_in_use_keeps_its_prefixes_when_it_vanishes_or_loses_most_of_them() {
+        type List = Option<&'static [u8]>;
+        let cases: [(List, List, Option<&str>); 21] = [
+            (Some(&[1, 2, 3, 4]), Some(&[1, 2, 3, 4]), None),
+            (Some(&[1, 2, 3, 4]), Some(&[1, 2, 3, 4, 5]), None),
+            (Some(&[1, 2, 3, 4]), Some(&[1, 2]), None),
+            (Some(&[1, 2, 3, 4]), Some(&[1]), Some("has 1 prefix and loses 3 of 4: 4 stay in force")),
+            (Some(&[1, 2, 3, 4, 5]), Some(&[1, 2, 3]), None),
+            (Some(&[1, 2, 3, 4, 5]), Some(&[1, 2]), Some("has 2 prefixes and loses 3 of 5: 5 stay in force")),
+            (Some(&[1, 2, 3, 4, 5, 6]), Some(&[1, 2, 3]), None),
+            (Some(&[1, 2, 3]), Some(&[1]), None),
+            (Some(&[1, 2, 3]), Some(&[4, 5, 6]), None),
+            (Some(&[1, 2]), Some(&[1]), None),
+            (Some(&[1, 2, 3, 4]), Some(&[1, 2, 5, 6]), None),
+            (
+                Some(&[1, 2, 3, 4]),
+                Some(&[1, 5, 6, 7]),
+                Some("has 4 prefixes and loses 3 of 4: 4 stay in force"),
+            ),
+            (Some(&[1, 2, 3, 4]), Some(&[]), Some("has no prefix left of 4: 4 stay in force")),
+            (Some(&[1]), Some(&[]), Some("has no prefix left of 1: 1 stay in force")),
+            (Some(&[1]), Some(&[2]), None),
+            (Some(&[]), Some(&[]), None),
+            (Some(&[]), Some(&[1]), None),
+            (Some(&[1]), None, Some("does not have the range, which had 1 prefix: 1 stay in force")),
+            (Some(&[]), None, Some("does not have the range, which had 0 prefixes: 0 stay in force")),
+            (None, Some(&[]), None),
+            (None, None, None),
+        ];
+        for (old, new, reason) in cases {
+            let (before, after) = (ranges(7, old), ranges(8, new));
+            let used = succeed(&before, after.clone(), &BTreeSet::from([id("a")]));
+            let reason = reason.map(|reason| format!("revision 8 {reason}"));
+            assert_eq!(used.kept.get(&id("a")), reason.as_ref(), "{old:?} → {new:?}");
+            let in_force = if reason.is_some() { old } else { new };
+            assert_eq!(used.ranges, ranges(8, in_force), "{old:?} → {new:?}");
+
+            let unused = succeed(&before, after.clone(), &BTreeSet::from([id("b")]));
+            assert_eq!(unused, Succession { ranges: after, kept: BTreeMap::new() }, "{old:?} → {new:?}");
+        }
+    }
+
+    #[test]
+    fn a_shrink_that_is_meant_is_taken_at_once_and_admits_no_other() {
+        let used = BTreeSet::from([id("a")]);
+        let old = ranges(7, Some(&[1, 2, 3, 4]));
+        for list in [&[][..], &[1], &[5, 6]] {
+            let mut new = ranges(8, Some(list));
+            new.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
+            let taken = succeed(&old, new.clone(), &used);
+            assert_eq!(taken, Succession { ranges: new, kept: BTreeMap::new() });
+        }
+        let mut old = old;
+        old.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
+        let refused = succeed(&old, ranges(8, Some(&[1])), &used);
+        assert_eq!(refused.ranges, ranges(8, Some(&[1, 2, 3, 4])));
+    }
+
+    #[test]
+    fn a_list_that_was_kept_is_kept_until_its_file_is_plausible_again() {
+        let used = BTreeSet::from([id("a")]);
+        let mut ranges_in_force = ranges(7, Some(&[1, 2, 3, 4]));
+        for (revision, list, kept) in [(8, Some(&[1][..]), 1), (9, None, 1), (10, Some(&[1, 2]), 0)] {
+            let succession = succeed(&ranges_in_force, ranges(revision, list), &used);
+            assert_eq!(succession.kept.len(), kept, "{revision}");
+            ranges_in_force = succession.ranges;
+        }
+        assert_eq!(ranges_in_force, ranges(10, Some(&[1, 2])));
+    }
+
+    #[test]
+    fn the_other_ranges_of_the_file_apply_and_a_kept_list_takes_the_new_name() {
+        let mut old = ranges(7, Some(&[1, 2, 3, 4]));
+        old.ranges.insert(id("b"), ranges(7, Some(&[9])).ranges[&id("a")].clone());
+        let mut new = ranges(8, Some(&[1]));
+        new.ranges.get_mut(&id("a")).unwrap().name = "renamed".to_owned();
+        new.ranges.insert(id("b"), ranges(8, Some(&[8])).ranges[&id("a")].clone());
+        let got = succeed(&old, new.clone(), &BTreeSet::from([id("a"), id("b")])).ranges.ranges;
+        assert_eq!(got[&id("a")].cidrs, old.ranges[&id("a")].cidrs);
+        assert_eq!(got[&id("a")].name, "renamed");
+        assert_eq!(got[&id("b")], new.ranges[&id("b")]);
+    }
+}
