@@ -1,15 +1,40 @@
 //! PostgreSQL end to end: the scenario of the demo, asserted.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Result;
 use firewall_tests::demo::{Moment, play};
 use firewall_tests::lab::agent_binary;
 
 #[test]
 fn every_step_of_the_demo_comes_out_as_stated() {
-    let mut steps = 0;
-    let played = play(&agent_binary().unwrap(), &mut |moment| {
-        println!("{moment:#?}");
-        steps += u32::from(matches!(moment, Moment::CameOut(..)));
-    });
+    let (steps, played) = came_out(&agent_binary().unwrap());
+    println!("{steps:#?}");
     played.unwrap();
-    assert_eq!(steps, 11, "a step is missing");
+    assert_eq!(steps.len(), 11, "a step is missing");
+}
+
+/// The control: the stage works without an agent, and what must come of an agent does not.
+#[test]
+fn the_demo_fails_at_the_start_of_an_agent_that_does_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let idler = dir.path().join("idler");
+    fs::write(&idler, "#!/bin/sh\nif [ \"$1\" = run ]; then exec sleep 60; fi\n").unwrap();
+    fs::set_permissions(&idler, Permissions::from_mode(0o755)).unwrap();
+    let (steps, played) = came_out(&idler);
+    assert_eq!(steps.len(), 1, "{played:?}");
+    assert_eq!(played.unwrap_err().to_string(), "The agent starts");
+}
+
+/// Plays the demo with this agent; what came of each step that came out as claimed.
+fn came_out(agent: &Path) -> (Vec<String>, Result<()>) {
+    let mut steps = Vec::new();
+    let played = play(agent, &mut |moment| {
+        if let Moment::CameOut(..) = moment {
+            steps.push(format!("{moment:?}"));
+        }
+    });
+    (steps, played)
 }

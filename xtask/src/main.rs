@@ -1,5 +1,6 @@
-//! The project's own commands: `cargo xtask ebpf | test | demo | tidy | mutants`, one file each.
+//! The project's own commands: `cargo xtask ebpf | test | demo | bench | tidy | mutants`, one file each.
 
+mod bench;
 mod debian;
 mod demo;
 mod ebpf;
@@ -32,6 +33,8 @@ enum Command {
     Test,
     /// Show the agent at work between a PostgreSQL server and three clients; needs root
     Demo(demo::Arguments),
+    /// Measure the agent against its promises and keep the figures in bench/; needs root
+    Bench(bench::Arguments),
     /// Check format, lints and the rules of the source tree
     Tidy,
     /// Plant known faults in a copy of the tree and demand that the tests find each of them; needs root
@@ -54,6 +57,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Ebpf => ebpf::ebpf(&workspace),
         Command::Test => test::test(&workspace),
         Command::Demo(arguments) => demo::demo(&workspace, &arguments),
+        Command::Bench(arguments) => bench::bench(&workspace, &arguments),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }

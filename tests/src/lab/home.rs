@@ -97,9 +97,9 @@ impl AgentHome {
         Agent::start(&mut command, out, log)
     }
 
-    /// Runs a command of the agent's, as root, to its end.
+    /// Runs a command of the agent's, as the agent's own user, to its end.
     pub fn ask(&self, arguments: &[&str]) -> Result<Answer> {
-        let mut command = self.host.command(&self.program);
+        let mut command = self.user.command(&self.host, &self.program);
         let out = command.args(arguments).arg("--config").arg(self.config()).output();
         let out = out.with_context(|| format!("firewall-agent {}: not started", arguments.join(" ")))?;
         Ok(Answer {

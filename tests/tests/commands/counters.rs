@@ -1,4 +1,4 @@
-//! Packets on the wire appear in `rules` and `status`, exactly once, on the right line.
+//! Packets on the wire appear in `rules`, `databases`, `ranges` and `status`, exactly once, on the right line.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -62,6 +62,20 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
     for row in rows.as_array().unwrap() {
         assert_eq!(row["last_hit"].is_string(), row["packets"] != 0, "{row}");
     }
+    let databases = stage.json(&["databases"]);
+    for (id, allowed, denied) in [("orders", 12, 6), ("watched", 9, 10), ("wide", 7, 8)] {
+        let rows = databases["databases"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["database_id"] == id).unwrap();
+        assert_eq!(
+            (&row["packets_allowed"], &row["packets_denied"]),
+            (&allowed.into(), &denied.into()),
+            "{row}"
+        );
+    }
+    let range = &stage.json(&["ranges"])[0];
+    let managed = lines[&("orders".to_owned(), "fr-2".to_owned())];
+    assert_eq!((range["packets"].as_u64(), range["bytes"].as_u64()), (Some(managed.0), Some(managed.1)));
+    assert!(range["last_hit"].is_string(), "{range}");
     let table = stage.ask(&["rules"]).out;
     let office: Vec<&str> =
         table.lines().find(|line| line.contains("Office")).unwrap().split_whitespace().collect();

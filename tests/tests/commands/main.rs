@@ -6,4 +6,5 @@ mod counters;
 mod explain;
 mod manners;
 mod nouns;
+mod plan;
 mod stage;

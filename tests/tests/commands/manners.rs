@@ -10,8 +10,16 @@ use serde_json::Value;
 
 use crate::stage::{ORDERS, Stage, alone, answer, into_closed_pipe, rule_file};
 
-const EVERY: [&[&str]; 5] =
-    [&["run"], &["validate", "/nonesuch"], &["status"], &["rules"], &["explain", "203.0.113.7", "orders"]];
+const EVERY: [&[&str]; 8] = [
+    &["run"],
+    &["validate", "/nonesuch"],
+    &["plan"],
+    &["status"],
+    &["databases"],
+    &["ranges"],
+    &["rules"],
+    &["explain", "203.0.113.7", "orders"],
+];
 const MINIMAL: &str = "interfaces: [eth0]\nguarded_ports: [5432]\n";
 
 #[test]
@@ -134,9 +142,12 @@ fn an_output_that_nobody_reads_is_no_error() {
     let stage = Stage::new();
     let config = stage.home.config();
     let rules = stage.home.rule_file("orders.yaml");
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 7] = [
         &["validate", rules.to_str().unwrap()],
+        &["plan", rules.to_str().unwrap()],
         &["status"],
+        &["databases"],
+        &["ranges", "man-example"],
         &["rules"],
         &["explain", "203.0.113.7", ORDERS],
     ];

@@ -1,4 +1,4 @@
-//! `status` and `rules`: the fields that others read, with the agent running and dead.
+//! `status`, `databases`, `ranges` and `rules`: the fields that others read, with the agent running and dead.
 
 use serde_json::{Value, json};
 
@@ -51,6 +51,71 @@ fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
     dead["counters"] = running["counters"].clone();
     assert_eq!(dead, running, "but for that, nothing changed");
     assert!(stage.ask(&["status"]).out.starts_with("agent not running"));
+}
+
+#[test]
+fn databases_lists_what_is_live_and_what_stays_closed_with_the_agent_running_and_dead() {
+    let mut stage = Stage::new();
+    let orders = json!(["192.0.2.10:30092/tcp", "[2001:db8:2::10]:30092/tcp", "[2001:db8:2::10]:30092/udp"]);
+    let expected = json!([
+        [ORDERS, "Orders", "enforce", 1, orders, 4, 0, 0],
+        [WATCHED, "", "monitor", 1, ["192.0.2.10:30200/tcp"], 1, 0, 0],
+        [WIDE, "", "enforce", 1, ["*:30100/tcp"], 2, 0, 0],
+    ]);
+    let fields = ["database_id", "name", "mode", "revision", "endpoints", "prefixes"];
+    let counters = ["packets_allowed", "packets_denied"];
+    for agent in ["running", "dead"] {
+        if agent == "dead" {
+            stage.kill_agent();
+        }
+        let found = stage.json(&["databases"]);
+        let rows = found["databases"].as_array().unwrap();
+        let shown: Value = rows
+            .iter()
+            .map(|row| fields.iter().chain(&counters).map(|field| row[*field].clone()).collect::<Value>())
+            .collect();
+        assert_eq!(shown, expected, "{agent}");
+        assert_eq!(found["tombstones"], json!(["192.0.2.10:20300/tcp"]), "{agent}: of {GONE}");
+        let status = stage.json(&["status"]);
+        for (row, same) in rows.iter().zip(status["databases"].as_array().unwrap()) {
+            for field in ["database_id", "generation", "applied_at"] {
+                assert!(!row[field].is_null() && row[field] == same[field], "{agent}: {row}");
+            }
+        }
+        let table = stage.ask(&["databases"]);
+        assert_eq!((table.code, table.err.as_str()), (Some(0), ""));
+        assert!(table.out.ends_with("\nclosed, left behind: 192.0.2.10:20300/tcp\n"), "{}", table.out);
+        assert!(table.out.contains("monitor") && table.out.contains("*:30100/tcp"), "{}", table.out);
+    }
+}
+
+#[test]
+fn ranges_lists_who_uses_each_with_the_agent_running_and_dead() {
+    let mut stage = Stage::new();
+    let expected = json!([{
+        "range_id": "man-example",
+        "labels": ["Example region"],
+        "rules": [{"database_id": ORDERS, "rule": "fr-2"}],
+        "cidrs": ["198.51.100.7/32", "2001:db8:4::7/128"],
+        "packets": 0,
+        "bytes": 0,
+        "last_hit": null,
+    }]);
+    for agent in ["running", "dead"] {
+        if agent == "dead" {
+            stage.kill_agent();
+        }
+        assert_eq!(stage.json(&["ranges"]), expected, "{agent}");
+        assert_eq!(stage.json(&["ranges", "man-example"]), expected, "{agent}");
+        let all = stage.ask(&["ranges"]);
+        assert_eq!((all.code, all.err.as_str()), (Some(0), ""));
+        assert!(all.out.contains("Example region") && !all.out.contains("198.51.100.7/32"), "{}", all.out);
+        let one = stage.ask(&["ranges", "man-example"]).out;
+        assert!(one.ends_with("\n198.51.100.7/32\n2001:db8:4::7/128\n"), "{one}");
+        let unknown = stage.ask(&["ranges", "nonesuch"]);
+        assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{unknown:?}");
+        assert_eq!(unknown.err.matches("nonesuch").count(), 1, "{unknown:?}");
+    }
 }
 
 #[test]

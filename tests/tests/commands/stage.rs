@@ -94,7 +94,7 @@ pub fn into_closed_pipe(mut command: Command) -> Answer {
     answer(command.stdout(writer))
 }
 
-const RANGES: &str = "\
+pub const RANGES: &str = "\
 schema_version: 1
 revision: 1
 generated_at: 2026-08-21T15:27:32Z

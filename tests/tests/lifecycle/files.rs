@@ -4,10 +4,9 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::stage::{ALLOWED, DATABASE, DENIED, PORT, RULE_FILE, SERVERS, Stage, at, rule_file};
+use crate::stage::{ALLOWED, DATABASE, DENIED, PORT, RULE_FILE, SERVERS, Stage, UNPROTECTED, at, rule_file};
 
 const GUARDED: u16 = 5_432;
-const UNPROTECTED: u16 = 8_080;
 const PATIENCE: Duration = Duration::from_millis(300);
 
 #[test]

@@ -2,9 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+#[path = "../support/bpf.rs"]
+mod bpf;
+
+mod adoption;
 mod by_pin;
 mod files;
 mod interfaces;
 mod restarts;
+mod rights;
 mod stage;
 mod traffic;

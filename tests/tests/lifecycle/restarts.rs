@@ -6,7 +6,7 @@ use std::time::Duration;
 use firewall_tests::lab::{Agent, CAPABILITY_MASK, User};
 use serde_json::Value;
 
-use crate::stage::{INTERFACE, RULE_FILE, Stage};
+use crate::stage::{DATABASE, INTERFACE, RULE_FILE, Stage};
 use crate::traffic::Traffic;
 
 const ROUNDS: usize = 5;
@@ -49,6 +49,26 @@ fn nothing_leaks_and_nothing_is_lost_while_the_agent_is_ended_killed_and_started
     println!("{count:?}");
     assert!(count.rounds >= STREAM, "only {count:?}");
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
+}
+
+/// The maps are complete before the program is attached: not even the first packet that it sees is judged wrongly.
+#[test]
+fn nothing_allowed_is_lost_across_the_first_start_and_nothing_denied_passes_once_it_is_in_force() {
+    for _ in 0..ROUNDS {
+        let stage = Stage::new();
+        let traffic = Traffic::start(&stage);
+        std::thread::sleep(HALF);
+        let before = traffic.next_round();
+        let mut agent = stage.start();
+        agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+        agent.wait_until("eth0 is filtered", || stage.status()["interfaces"][0]["mode"] == "native").unwrap();
+        let in_force = traffic.next_round();
+        let count = traffic.end_after(HALF);
+        assert!(count.rounds > in_force + 10 && in_force > before && before > 10, "{count:?}");
+        assert_eq!(count.lost, 0, "{count:?}");
+        assert!(count.last_leak >= Some(before - 2), "without the agent everyone is heard: {count:?}");
+        assert!(count.last_leak < Some(in_force), "in force from round {in_force} on: {count:?}");
+    }
 }
 
 /// The control: what keeps the filter alive is the pin of its link.

@@ -1,15 +1,17 @@
 //! A database host with the agent's home, and a host of clients, some allowed and some not.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use firewall_tests::lab::{Agent, AgentHome, Answer, Host, Lab, Settings, User, agent_binary};
+use firewall_tests::lab::{Agent, AgentHome, Answer, Host, Lab, Settings, User, agent_binary, eventually};
 use serde_json::Value;
 
 pub const DATABASE: &str = "orders";
 pub const RULE_FILE: &str = "orders.yaml";
 pub const INTERFACE: &str = "eth0";
 pub const PORT: u16 = 30_092;
+pub const UNPROTECTED: u16 = 8_080;
 pub const SERVERS: [&str; 2] = ["192.0.2.10", "2001:db8:2::10"];
 pub const ALLOWED: [&str; 2] = ["192.0.2.20", "2001:db8:2::20"];
 pub const DENIED: [&str; 2] = ["192.0.2.66", "2001:db8:2::66"];
@@ -52,6 +54,30 @@ impl Stage {
         let [servers, sources] =
             ends.each_ref().map(|end| end.iter().map(String::as_str).collect::<Vec<_>>());
         self.lab.link(self.db.end(interface, &servers), self.clients.end(interface, &sources)).unwrap();
+        self.wait_for_way();
+    }
+
+    /// Waits until the datagrams of every source arrive: an address of a new link is not always ready at once.
+    fn wait_for_way(&self) {
+        let target = {
+            let _inside = self.db.enter().unwrap();
+            UdpSocket::bind(at("::", UNPROTECTED)).unwrap()
+        };
+        target.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        for (source, server) in
+            [ALLOWED, DENIED].into_iter().flat_map(|sources| sources.into_iter().zip(SERVERS))
+        {
+            let client = {
+                let _inside = self.clients.enter().unwrap();
+                UdpSocket::bind(at(source, 0)).unwrap()
+            };
+            eventually(Duration::from_secs(5), "a datagram arrives", || {
+                client.send_to(b"?", at(server, UNPROTECTED)).ok()?;
+                let (_, from) = target.recv_from(&mut [0]).ok()?;
+                (from.ip().to_canonical() == at(source, 0).ip()).then_some(())
+            })
+            .unwrap();
+        }
     }
 
     /// Starts the agent and waits until it has written down that it runs.

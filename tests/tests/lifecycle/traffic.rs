@@ -25,7 +25,8 @@ const RECEIVE_BUFFER: usize = 64 << 20;
 
 pub struct Traffic {
     stop: Arc<AtomicBool>,
-    sender: JoinHandle<u64>,
+    sent: Arc<AtomicU64>,
+    sender: JoinHandle<()>,
     receiver: JoinHandle<Arrived>,
 }
 
@@ -38,6 +39,8 @@ pub struct Count {
     pub lost: u64,
     /// From a denied source, and at the socket.
     pub leaked: u64,
+    /// The last round with a datagram that leaked.
+    pub last_leak: Option<u64>,
 }
 
 #[derive(Default)]
@@ -59,28 +62,36 @@ impl Traffic {
             let pairs = [ALLOWED, DENIED].into_iter().flat_map(|sources| sources.into_iter().zip(SERVERS));
             pairs.map(|(source, server)| connected(source, server)).collect()
         };
-        let (stop, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let [sent, arrived] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
         let sender = {
-            let (stop, arrived) = (Arc::clone(&stop), Arc::clone(&arrived));
-            thread::spawn(move || send(&sources, &stop, &arrived))
+            let (stop, sent, arrived) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&arrived));
+            thread::spawn(move || send(&sources, &stop, &sent, &arrived))
         };
         let receiver = {
             let stop = Arc::clone(&stop);
             thread::spawn(move || receive(&target, &stop, &arrived))
         };
-        Self { stop, sender, receiver }
+        Self { stop, sent, sender, receiver }
+    }
+
+    /// A round of which nothing is sent yet.
+    pub fn next_round(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst) + 1
     }
 
     /// Lets the stream flow for this long and ends it.
     pub fn end_after(self, time: Duration) -> Count {
         thread::sleep(time);
         self.stop.store(true, Ordering::Relaxed);
-        let rounds = self.sender.join().unwrap();
+        self.sender.join().unwrap();
+        let rounds = self.sent.load(Ordering::SeqCst);
         let arrived = self.receiver.join().unwrap();
         Count {
             rounds,
             lost: rounds * ALLOWED.len() as u64 - arrived.allowed.len() as u64,
             leaked: arrived.denied.len() as u64,
+            last_leak: arrived.denied.iter().map(|(_, round)| *round).max(),
         }
     }
 }
@@ -91,8 +102,8 @@ fn connected(source: &str, server: &str) -> UdpSocket {
     socket
 }
 
-/// Sends rounds of one datagram from each source until `stop`, and returns their number.
-fn send(sources: &[UdpSocket], stop: &AtomicBool, arrived: &AtomicU64) -> u64 {
+/// Sends rounds of one datagram from each source until `stop`, and counts them.
+fn send(sources: &[UdpSocket], stop: &AtomicBool, sent: &AtomicU64, arrived: &AtomicU64) {
     let mut round = 0u64;
     let mut missing = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -103,6 +114,7 @@ fn send(sources: &[UdpSocket], stop: &AtomicBool, arrived: &AtomicU64) -> u64 {
             socket.send(&datagram).unwrap();
         }
         round += 1;
+        sent.store(round, Ordering::SeqCst);
         thread::sleep(PAUSE);
         let under_way = || round * ALLOWED.len() as u64 - arrived.load(Ordering::Relaxed);
         let since = Instant::now();
@@ -113,7 +125,6 @@ fn send(sources: &[UdpSocket], stop: &AtomicBool, arrived: &AtomicU64) -> u64 {
             }
         }
     }
-    round
 }
 
 /// Collects what arrives, until it is quiet after `stop`.

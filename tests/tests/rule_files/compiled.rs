@@ -1,3 +1,5 @@
+//! Rule sets: which line each prefix of a file counts on.
+
 use firewall_agent::rules::{DatabaseRules, ManagedRanges, compile, read_database, read_ranges};
 
 use crate::fixtures::limits;

@@ -1,3 +1,5 @@
+//! The fixture files, each read as its kind and compared with what is recorded beside it.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

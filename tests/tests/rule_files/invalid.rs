@@ -1,3 +1,5 @@
+//! What is refused, and in which words.
+
 use crate::fixtures::{Kind, fixtures, none, read};
 
 #[test]

@@ -1,3 +1,5 @@
+//! Random changes of valid files.
+
 use crate::fixtures::{Fixture, Kind, fixtures, read};
 
 const SEED: u64 = 0x5eed_f11e;

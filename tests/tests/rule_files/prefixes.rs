@@ -1,3 +1,5 @@
+//! Files cut off at every byte.
+
 use firewall_agent::rules::{DatabaseRules, ManagedRanges, RuleSet, compile, read_database};
 
 use crate::fixtures::{Fixture, Kind, fixtures, limits, none, read};

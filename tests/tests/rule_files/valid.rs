@@ -1,3 +1,5 @@
+//! What is taken, and as what.
+
 use firewall_agent::config::Config;
 
 use crate::fixtures::{Kind, fixtures, none, read};

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// Names and texts.
 type Files = Vec<(&'static str, String)>;
 
+/// No name of a rule file.
+const RANGES: &str = "ranges";
+
 const ACCEPTED: i32 = 0;
 const REFUSED: i32 = 2;
 
@@ -27,13 +30,17 @@ fn ranges() -> String {
     format!("schema_version: 1\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\nranges: {ranges}\n...\n")
 }
 
-/// Exit code, and what is printed of a directory of files, with the directory left out of each path.
+/// Exit code, and what is printed of a directory of files and of its file [`RANGES`], if it is one of them, with the
+/// directory left out of each path.
 fn printed(files: &[(&str, String)], format: &str) -> (i32, String) {
     let dir = TempDir::new().unwrap();
     for (name, text) in files {
         fs::write(dir.path().join(name), text).unwrap();
     }
-    validated(dir.path(), &[dir.path().to_owned()], format)
+    let ranges = dir.path().join(RANGES);
+    let paths: Vec<PathBuf> =
+        [dir.path().to_owned(), ranges].into_iter().filter(|path| path.exists()).collect();
+    validated(dir.path(), &paths, format)
 }
 
 fn validated(dir: &Path, paths: &[PathBuf], format: &str) -> (i32, String) {
@@ -56,9 +63,9 @@ fn files_are_judged_by_themselves_and_beside_each_other() {
     let cases: Vec<(&str, Files, i32, &str)> = vec![
         (
             "right files are named with what they hold",
-            vec![("a.yaml", database("a", 3, HERE, "")), ("r.yaml", ranges())],
+            vec![("a.yaml", database("a", 3, HERE, "")), (RANGES, ranges())],
             ACCEPTED,
-            "a.yaml: ok, database a revision 3\nr.yaml: ok, managed ranges revision 7\n2 files, 0 refused\n",
+            "a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 refused\n",
         ),
         (
             "hidden files and other names are not looked at",
@@ -80,10 +87,10 @@ fn files_are_judged_by_themselves_and_beside_each_other() {
         ),
         (
             "a range that no file holds is a warning",
-            vec![("a.yaml", database("a", 3, HERE, MANAGED)), ("r.yaml", ranges())],
+            vec![("a.yaml", database("a", 3, HERE, MANAGED)), (RANGES, ranges())],
             ACCEPTED,
             "a.yaml: warning: rule m: range elsewhere is not among the managed ranges\n\
-             a.yaml: ok, database a revision 3\nr.yaml: ok, managed ranges revision 7\n2 files, 0 refused\n",
+             a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 refused\n",
         ),
         (
             "without a managed-ranges file nothing is said of ranges",
@@ -92,18 +99,33 @@ fn files_are_judged_by_themselves_and_beside_each_other() {
             "a.yaml: ok, database a revision 3\n1 file, 0 refused\n",
         ),
         (
+            "managed ranges in a directory are no rule file",
+            vec![("a.yaml", database("a", 3, HERE, "")), ("r.yaml", ranges())],
+            REFUSED,
+            "a.yaml: ok, database a revision 3\nr.yaml: line 1, column 1: database_id: missing\n\
+             r.yaml: line 1, column 1: endpoints: missing\nr.yaml: line 1, column 1: rules: missing\n\
+             r.yaml: line 4, column 1: ranges: unknown field, known are schema_version, database_id, name, revision, \
+             generated_at, state, host, mode, endpoints, rules, internal_ranges\n2 files, 1 refused\n",
+        ),
+        (
             "one revision of a database has one content",
             vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 3, HERE, MANAGED))],
             REFUSED,
-            "a.yaml: database a: revision 3 has other content in b.yaml\n\
-             b.yaml: database a: revision 3 has other content in a.yaml\n2 files, 2 refused\n",
+            "a.yaml: revision_conflict: revision 3 has different contents in a.yaml, b.yaml\n\
+             b.yaml: revision_conflict: revision 3 has different contents in a.yaml, b.yaml\n2 files, 2 refused\n",
+        ),
+        (
+            "two files may say the same",
+            vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 3, HERE, ""))],
+            ACCEPTED,
+            "a.yaml: ok, database a revision 3\nb.yaml: ok, database a revision 3\n2 files, 0 refused\n",
         ),
         (
             "of two revisions the higher counts",
             vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 4, HERE, MANAGED))],
-            ACCEPTED,
-            "a.yaml: warning: revision 3: superseded by revision 4 in b.yaml\na.yaml: ok, database a revision 3\n\
-             b.yaml: ok, database a revision 4\n2 files, 0 refused\n",
+            REFUSED,
+            "a.yaml: stale_revision: revision 3 is lower than 4 in b.yaml\nb.yaml: ok, database a revision 4\n\
+             2 files, 1 refused\n",
         ),
         (
             "two databases cannot claim one endpoint",
@@ -112,8 +134,8 @@ fn files_are_judged_by_themselves_and_beside_each_other() {
                 ("b.yaml", database("b", 4, HERE, "")),
             ],
             REFUSED,
-            "a.yaml: endpoint 192.0.2.1:30092/tcp: database b claims *:30092/tcp in b.yaml\n\
-             b.yaml: endpoint *:30092/tcp: database a claims 192.0.2.1:30092/tcp in a.yaml\n2 files, 2 refused\n",
+            "a.yaml: ok, database a revision 3\nb.yaml: endpoint_claimed: *:30092/tcp is claimed by database a as \
+             192.0.2.1:30092/tcp\n2 files, 1 refused\n",
         ),
         (
             "a removed database claims nothing",
@@ -131,9 +153,9 @@ fn files_are_judged_by_themselves_and_beside_each_other() {
                 ("a2.yaml", database("a", 4, "{port: 30093}", "")),
                 ("b.yaml", database("b", 4, HERE, "")),
             ],
-            ACCEPTED,
-            "a.yaml: warning: revision 3: superseded by revision 4 in a2.yaml\na.yaml: ok, database a revision 3\n\
-             a2.yaml: ok, database a revision 4\nb.yaml: ok, database b revision 4\n3 files, 0 refused\n",
+            REFUSED,
+            "a.yaml: stale_revision: revision 3 is lower than 4 in a2.yaml\na2.yaml: ok, database a revision 4\n\
+             b.yaml: ok, database b revision 4\n3 files, 1 refused\n",
         ),
     ];
     for (name, files, exit, expected) in cases {

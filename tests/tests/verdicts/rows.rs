@@ -1,185 +1,154 @@
-//! The table: a name, a frame of each family, the reason, and the rule that counts it.
-
-use std::net::{Ipv4Addr, Ipv6Addr};
+//! The verdict table: a name, a frame, and what must become of it, under each policy.
 
 use firewall_common::Reason;
-use firewall_tests::packets::{Extension, Ipv4, Ipv6, Segment, flag, frame, protocol};
+use firewall_tests::packets::frame;
+
+use crate::frames::{
+    BOTH, BRANCH, DESK, ELSEWHERE, LAB, LEFT, OFFICE, ORDERS, SHOP, STRANGER, acked, broken_version, chain,
+    cut, fragment, icmp, ip4, options, past_the_end, portless, tagged, tcp, two_fragment_headers, udp, v4,
+};
+use crate::policy::{ANYWHERE, GUARDED, OPEN, Policy};
+use crate::stand::Outcome;
 
 pub struct Row {
-    pub name: &'static str,
-    pub frames: Vec<Vec<u8>>,
-    pub reason: Reason,
-    /// `Some("")` is a default line.
-    pub line: Option<&'static str>,
+    pub name: String,
+    pub frame: Vec<u8>,
+    pub expected: Outcome,
 }
 
-pub const ORDERS: (&str, &str) = ("192.0.2.10", "2001:db8:2::10");
-const LAB: (&str, &str) = ("192.0.2.20", "2001:db8:2::20");
-const LEFT: (&str, &str) = ("192.0.2.30", "2001:db8:2::30");
-const ELSEWHERE: (&str, &str) = ("192.0.2.99", "2001:db8:2::99");
-pub const OFFICE: (&str, &str) = ("203.0.113.9", "2001:db8:a::9");
-const DESK: (&str, &str) = ("203.0.113.7", "2001:db8:a::7");
-pub const BOTH: (&str, &str) = ("203.0.113.129", "2001:db8:a:1::9");
-pub const STRANGER: (&str, &str) = ("100.64.0.1", "2001:db8:bad::1");
+pub fn tables() -> [(Policy, Vec<Row>); 3] {
+    [(GUARDED, guarded()), (OPEN, open()), (ANYWHERE, anywhere())]
+}
 
-pub fn rows() -> Vec<Row> {
-    let mut rows = Vec::new();
-    let mut row = |name, frames: Vec<Vec<u8>>, reason, line| rows.push(Row { name, frames, reason, line });
-    let everything = vec![
-        ("ARP", frame().arp_request(v4(STRANGER.0), v4(ORDERS.0))),
-        ("LLDP", frame().lldp()),
-        ("MPLS", frame().carrying(0x8847, &[0; 40])),
-    ];
-    for (name, other) in everything {
-        row(name, vec![other], Reason::NotIp, None);
-    }
-    row("neighbour solicitation", vec![icmp4(3, STRANGER), icmp6(135, STRANGER)], Reason::NotProtected, None);
-    row("ICMP error", vec![icmp4(11, STRANGER), icmp6(1, STRANGER)], Reason::NotProtected, None);
-    row("other port", tcp(STRANGER, ORDERS, 22), Reason::NotProtected, None);
-    row("other address", tcp(STRANGER, ELSEWHERE, 80), Reason::NotProtected, None);
-    row("four tags", tagged(4, OFFICE), Reason::Allowed, Some("office"));
-    row("five tags", tagged(5, OFFICE), Reason::VlanDepth, None);
-    row("allowed", tcp(OFFICE, ORDERS, 30_092), Reason::Allowed, Some("office"));
-    row("allowed by the longer prefix", tcp(DESK, ORDERS, 30_092), Reason::Allowed, Some("desk"));
-    row("denied", tcp(STRANGER, ORDERS, 30_092), Reason::NoMatch, Some(""));
-    row("established, denied", acked(STRANGER), Reason::NoMatch, Some(""));
-    row("monitored", tcp(STRANGER, LAB, 6432), Reason::WouldDeny, Some(""));
-    row("tombstone", tcp(OFFICE, LEFT, 7432), Reason::Closed, None);
-    row("guarded", tcp(OFFICE, ELSEWHERE, 5432), Reason::Closed, None);
-    row("guarded by UDP beside a TCP endpoint", udp(OFFICE, ORDERS, 30_092), Reason::Closed, None);
-    row("broken version", broken(|ip| ip.version(5), |ip| ip.version(5)), Reason::Malformed, None);
-    row("IHL below 5", vec![ip4(OFFICE).header_words(4).tcp(1, 30_092).build()], Reason::Malformed, None);
-    row("header cut", cut(tcp(OFFICE, ORDERS, 30_092), &[30, 50]), Reason::Malformed, None);
-    row(
-        "TCP header cut",
-        cut(tcp(OFFICE, ORDERS, 30_092), &[14 + 20 + 19, 14 + 40 + 19]),
+fn guarded() -> Vec<Row> {
+    let mut table = Table::default();
+    table.row("ARP", vec![frame().arp_request(v4(STRANGER.0), v4(ORDERS.0))], Reason::NotIp, None);
+    table.row("LLDP", vec![frame().lldp()], Reason::NotIp, None);
+    table.row("MPLS", vec![frame().carrying(0x8847, &[0; 40])], Reason::NotIp, None);
+    table.row("ICMP echo, neighbour solicitation", icmp(STRANGER, (8, 135)), Reason::NotProtected, None);
+    table.row("ICMP error", icmp(STRANGER, (11, 1)), Reason::NotProtected, None);
+    table.row("other port", tcp(STRANGER, ORDERS, 22), Reason::NotProtected, None);
+    table.row("other address", tcp(STRANGER, ELSEWHERE, 80), Reason::NotProtected, None);
+    table.row("four tags", tagged(4, OFFICE), Reason::Allowed, Some("office"));
+    table.row("five tags", tagged(5, OFFICE), Reason::VlanDepth, None);
+    table.row("tag cut short", cut(tagged(1, OFFICE), &[17, 17]), Reason::Malformed, None);
+    table.row("allowed", tcp(OFFICE, ORDERS, 30_092), Reason::Allowed, Some("office"));
+    table.row("allowed by the longer prefix", tcp(DESK, ORDERS, 30_092), Reason::Allowed, Some("desk"));
+    table.row("allowed by UDP", udp(SHOP, ORDERS, 30_093), Reason::Allowed, Some("shop"));
+    table.row("denied", tcp(STRANGER, ORDERS, 30_092), Reason::NoMatch, Some(""));
+    table.row("denied by UDP", udp(OFFICE, ORDERS, 30_093), Reason::NoMatch, Some(""));
+    table.row("established, denied", acked(STRANGER), Reason::NoMatch, Some(""));
+    table.row("monitored", tcp(STRANGER, LAB, 6432), Reason::WouldDeny, Some(""));
+    table.row("tombstone", tcp(OFFICE, LEFT, 7432), Reason::Closed, None);
+    table.row("tombstone beside databases", tcp(OFFICE, ORDERS, 7432), Reason::Closed, None);
+    table.row("guarded", tcp(OFFICE, ELSEWHERE, 5432), Reason::Closed, None);
+    table.row("guarded by UDP beside a TCP endpoint", udp(OFFICE, ORDERS, 30_092), Reason::Closed, None);
+    table.row("broken version", broken_version(), Reason::Malformed, None);
+    let office = || ip4(OFFICE, ORDERS);
+    table.row("IHL below 5", vec![office().header_words(4).tcp(1, 30_092).build()], Reason::Malformed, None);
+    table.row(
+        "total length below the header",
+        vec![office().total_length(19).tcp(1, 30_092).build()],
         Reason::Malformed,
         None,
     );
-    row(
+    table.row("header cut", cut(tcp(OFFICE, ORDERS, 30_092), &[30, 50]), Reason::Malformed, None);
+    table.row("TCP header cut", cut(tcp(OFFICE, ORDERS, 30_092), &[53, 73]), Reason::Malformed, None);
+    table.row(
         "TCP header cut, guarded address",
         cut(tcp(OFFICE, ELSEWHERE, 80), &[40, 60]),
         Reason::Malformed,
         None,
     );
-    row("options", options(OFFICE), Reason::Allowed, Some("office"));
-    row("options, denied", options(STRANGER), Reason::NoMatch, Some(""));
-    row("eight headers", chain(8, OFFICE), Reason::Allowed, Some("office"));
-    row("nine headers", chain(9, BOTH), Reason::NoPort, None);
-    row("first fragment", fragment(0, OFFICE, ORDERS), Reason::Allowed, Some("office"));
-    row("first fragment, denied", fragment(0, STRANGER, ORDERS), Reason::NoMatch, Some(""));
-    row("first fragment without ports", portless(OFFICE), Reason::NoPort, None);
-    row("later fragment", fragment(1, OFFICE, ORDERS), Reason::Allowed, Some("office"));
-    row("later fragment, denied", fragment(1, STRANGER, ORDERS), Reason::Fragment, Some(""));
-    row("later fragment, monitored", fragment(1, STRANGER, LAB), Reason::WouldDeny, Some(""));
-    row("later fragment elsewhere", fragment(1, STRANGER, ELSEWHERE), Reason::NotProtected, None);
-    rows.into_iter().flat_map(by_family).collect()
+    table.row("options", options(OFFICE), Reason::Allowed, Some("office"));
+    table.row("options, denied", options(STRANGER), Reason::NoMatch, Some(""));
+    table.row("eight headers", chain(8, OFFICE, ORDERS, 30_092), Reason::Allowed, Some("office"));
+    table.row("nine headers", chain(9, BOTH, ORDERS, 30_092), Reason::NoPort, None);
+    table.row("header past the end", past_the_end(BOTH, ORDERS, 30_092), Reason::NoPort, None);
+    table.six("two fragment headers", two_fragment_headers(BOTH, ORDERS, 30_092), Reason::NoPort, None);
+    let segment = |which, source, to| fragment(which, source, to, 30_092);
+    table.row("first fragment", segment(0, OFFICE, ORDERS), Reason::Allowed, Some("office"));
+    table.row("first fragment, denied", segment(0, STRANGER, ORDERS), Reason::NoMatch, Some(""));
+    table.row("first fragment without ports", portless(OFFICE), Reason::NoPort, None);
+    table.row("later fragment", segment(1, OFFICE, ORDERS), Reason::Allowed, Some("office"));
+    table.row("later fragment, denied", segment(1, STRANGER, ORDERS), Reason::Fragment, Some(""));
+    table.row("later fragment, monitored", segment(1, STRANGER, LAB), Reason::WouldDeny, Some(""));
+    table.row("later fragment elsewhere", segment(1, STRANGER, ELSEWHERE), Reason::NotProtected, None);
+    table.rows
 }
 
-/// A row whose line is a rule is one for each family: the IPv6 rules have names of their own.
-fn by_family(row: Row) -> Vec<Row> {
-    let six = match row.line {
-        Some("office") => Some("office6"),
-        Some("desk") => Some("desk6"),
-        _ => return vec![row],
+/// Where nothing is closed, what hides its port passes if every database at the address allows its source.
+fn open() -> Vec<Row> {
+    let mut table = Table::default();
+    let hidden = |source, to| {
+        let frames = [chain(9, source, to, 30_092), past_the_end(source, to, 30_092)];
+        ["nine headers", "header past the end"].into_iter().zip(frames)
     };
-    let lines = [row.line, six];
-    let one = |(frame, line)| Row { name: row.name, frames: vec![frame], reason: row.reason, line };
-    row.frames.into_iter().zip(lines).map(one).collect()
+    for (name, frames) in hidden(BOTH, ORDERS) {
+        table.row(&format!("{name}, allowed by both"), frames, Reason::Allowed, Some("office"));
+    }
+    for (who, source) in [("one", OFFICE), ("the other", SHOP), ("nobody", STRANGER)] {
+        for (name, frames) in hidden(source, ORDERS) {
+            table.row(&format!("{name}, allowed by {who}"), frames, Reason::NoPort, Some(""));
+        }
+    }
+    for (name, frames) in hidden(STRANGER, LAB) {
+        table.row(&format!("{name}, monitored"), frames, Reason::WouldDeny, Some(""));
+    }
+    for (name, frames) in hidden(STRANGER, ELSEWHERE) {
+        table.row(&format!("{name}, elsewhere"), frames, Reason::NotProtected, None);
+    }
+    let fragmented = |source, to| two_fragment_headers(source, to, 30_092);
+    table.six("two fragment headers", fragmented(BOTH, ORDERS), Reason::Allowed, Some("office"));
+    table.six("two fragment headers, denied", fragmented(OFFICE, ORDERS), Reason::NoPort, Some(""));
+    table.six("two fragment headers, monitored", fragmented(STRANGER, LAB), Reason::WouldDeny, Some(""));
+    table.row("other protocol", udp(OFFICE, ORDERS, 30_092), Reason::NotProtected, None);
+    table.rows
 }
 
-pub fn ip4(source: (&str, &str)) -> Ipv4 {
-    frame().ipv4(v4(source.0), v4(ORDERS.0))
+/// A database whose endpoint is at every address is a neighbour of each.
+fn anywhere() -> Vec<Row> {
+    let mut table = Table::default();
+    for (place, to) in [("alone", ELSEWHERE), ("beside another", ORDERS)] {
+        let mut row = |name, frames, reason, line| {
+            table.row(&format!("{name}, at every address, {place}"), frames, reason, line);
+        };
+        row("allowed", tcp(BRANCH, to, 6543), Reason::Allowed, Some("branch"));
+        row("denied", tcp(OFFICE, to, 6543), Reason::NoMatch, Some(""));
+        row("other protocol", udp(BRANCH, to, 6543), Reason::NotProtected, None);
+        row("other port", tcp(STRANGER, to, 22), Reason::NotProtected, None);
+        row("later fragment", fragment(1, BRANCH, to, 6543), Reason::Allowed, Some("branch"));
+        row("later fragment, denied", fragment(1, STRANGER, to, 6543), Reason::Fragment, Some(""));
+        row("nine headers, denied", chain(9, STRANGER, to, 6543), Reason::NoPort, Some(""));
+    }
+    table.row("nine headers", chain(9, BRANCH, ELSEWHERE, 6543), Reason::Allowed, Some("branch"));
+    table.row("nine headers, half allowed", chain(9, BRANCH, ORDERS, 6543), Reason::NoPort, Some(""));
+    table.row("its own endpoint", tcp(OFFICE, ORDERS, 30_092), Reason::Allowed, Some("office"));
+    table.row("not that of another", tcp(BRANCH, ORDERS, 30_092), Reason::NoMatch, Some(""));
+    table.rows
 }
 
-pub fn ip6(source: (&str, &str)) -> Ipv6 {
-    frame().ipv6(v6(source.1), v6(ORDERS.1))
+#[derive(Default)]
+struct Table {
+    rows: Vec<Row>,
 }
 
-pub fn v4(text: &str) -> Ipv4Addr {
-    text.parse().unwrap()
-}
+impl Table {
+    /// A frame of IPv4, or of no family, and one of IPv6. A line names its rule for IPv4, and `""` is a default line.
+    fn row(&mut self, name: &str, frames: Vec<Vec<u8>>, reason: Reason, line: Option<&str>) {
+        let mut frames = frames.into_iter();
+        if let Some(frame) = frames.next() {
+            let expected = Outcome { reason, line: line.map(str::to_owned) };
+            self.rows.push(Row { name: name.to_owned(), frame, expected });
+        }
+        for frame in frames {
+            self.six(name, frame, reason, line);
+        }
+    }
 
-pub fn v6(text: &str) -> Ipv6Addr {
-    text.parse().unwrap()
-}
-
-fn tcp(source: (&str, &str), to: (&str, &str), port: u16) -> Vec<Vec<u8>> {
-    vec![
-        frame().ipv4(v4(source.0), v4(to.0)).tcp(40_000, port).build(),
-        frame().ipv6(v6(source.1), v6(to.1)).tcp(40_000, port).build(),
-    ]
-}
-
-fn udp(source: (&str, &str), to: (&str, &str), port: u16) -> Vec<Vec<u8>> {
-    vec![
-        frame().ipv4(v4(source.0), v4(to.0)).udp(40_000, port, b"hello").build(),
-        frame().ipv6(v6(source.1), v6(to.1)).udp(40_000, port, b"hello").build(),
-    ]
-}
-
-/// In the middle of a session: stateless on purpose.
-fn acked(source: (&str, &str)) -> Vec<Vec<u8>> {
-    let segment = || firewall_tests::packets::Tcp::syn(40_000, 30_092).flags(flag::ACK).payload(b"query");
-    vec![ip4(source).carrying(segment()).build(), ip6(source).carrying(segment()).build()]
-}
-
-fn icmp4(message: u8, source: (&str, &str)) -> Vec<u8> {
-    ip4(source).carrying(Segment::icmp(protocol::ICMP, message, 0, &[0; 32])).build()
-}
-
-fn icmp6(message: u8, source: (&str, &str)) -> Vec<u8> {
-    ip6(source).carrying(Segment::icmp(protocol::ICMPV6, message, 0, &[0; 32])).build()
-}
-
-fn tagged(tags: usize, source: (&str, &str)) -> Vec<Vec<u8>> {
-    let ethernet = || {
-        (0..tags).fold(frame(), |frame, at| if at % 2 == 0 { frame.vlan(0) } else { frame.service_vlan(7) })
-    };
-    vec![
-        ethernet().ipv4(v4(source.0), v4(ORDERS.0)).tcp(1, 30_092).build(),
-        ethernet().ipv6(v6(source.1), v6(ORDERS.1)).tcp(1, 30_092).build(),
-    ]
-}
-
-fn broken(four: impl Fn(Ipv4) -> Ipv4, six: impl Fn(Ipv6) -> Ipv6) -> Vec<Vec<u8>> {
-    vec![four(ip4(OFFICE)).tcp(1, 30_092).build(), six(ip6(OFFICE)).tcp(1, 30_092).build()]
-}
-
-fn cut(mut frames: Vec<Vec<u8>>, lengths: &[usize]) -> Vec<Vec<u8>> {
-    frames.iter_mut().zip(lengths).for_each(|(frame, length)| frame.truncate(*length));
-    frames
-}
-
-fn options(source: (&str, &str)) -> Vec<Vec<u8>> {
-    vec![
-        ip4(source).options(&[1; 40]).tcp(1, 30_092).build(),
-        ip6(source).hop_by_hop(&[]).destination_options(&[]).routing(0, 0).tcp(1, 30_092).build(),
-    ]
-}
-
-pub fn chain(headers: usize, source: (&str, &str)) -> Vec<Vec<u8>> {
-    let four = (0..headers).fold(ip4(source), |ip, _| ip.extension(Extension::authentication(12)));
-    let six = (0..headers).fold(ip6(source), |ip, _| ip.destination_options(&[]));
-    vec![four.tcp(1, 30_092).build(), six.tcp(1, 30_092).build()]
-}
-
-fn fragment(which: usize, source: (&str, &str), to: (&str, &str)) -> Vec<Vec<u8>> {
-    let port = if to == LAB { 6432 } else { 30_092 };
-    vec![
-        frame().ipv4(v4(source.0), v4(to.0)).tcp(1, port).fragments(&[8]).swap_remove(which),
-        frame().ipv6(v6(source.1), v6(to.1)).tcp(1, port).fragments(&[8]).swap_remove(which),
-    ]
-}
-
-/// A first fragment that ends before the ports.
-fn portless(source: (&str, &str)) -> Vec<Vec<u8>> {
-    vec![
-        ip4(source).fragment(0, true).carrying(Segment::raw(protocol::TCP, &[0x75])).build(),
-        ip6(source)
-            .fragment(0, true)
-            .destination_options(&[])
-            .carrying(Segment::raw(protocol::TCP, &[]))
-            .build(),
-    ]
+    fn six(&mut self, name: &str, frame: Vec<u8>, reason: Reason, line: Option<&str>) {
+        let suffix = |rule: &str| if rule.is_empty() { String::new() } else { format!("{rule}6") };
+        let expected = Outcome { reason, line: line.map(suffix) };
+        self.rows.push(Row { name: format!("{name} (IPv6)"), frame, expected });
+    }
 }

@@ -1,4 +1,4 @@
-//! The loaded program under one rule set, and what a packet does to it.
+//! The loaded programs under one policy, and what a packet does to them.
 
 use std::path::Path;
 
@@ -8,52 +8,11 @@ use firewall_common::{Reason, Tally};
 use firewall_tests::lab::Lab;
 
 use crate::kernel::{load, put_in_force};
+use crate::policy::Policy;
 
 const BPFFS: &str = "/sys/fs/bpf/firewall-agent";
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
-
-/// Two databases at one address, one of them monitored and one at every address, a tombstone, guarded ports.
-const FILES: [&str; 3] = [
-    "database_id: orders
-endpoints:
-  - {address: 192.0.2.10, port: 30092}
-  - {address: '2001:db8:2::10', port: 30092}
-rules:
-  - {id: office, type: custom_range, cidr: 203.0.113.0/24}
-  - {id: desk, type: custom_range, cidr: 203.0.113.7/32}
-  - {id: office6, type: custom_range, cidr: '2001:db8:a::/48'}
-  - {id: desk6, type: custom_range, cidr: '2001:db8:a::7/128'}
-internal_ranges:
-  - {cidr: 10.231.23.0/24}
-",
-    "database_id: billing
-endpoints:
-  - {address: 192.0.2.10, port: 30093, protocol: udp}
-  - {address: '2001:db8:2::10', port: 30093, protocol: udp}
-rules:
-  - {id: shop, type: custom_range, cidr: 198.51.100.0/24}
-  - {id: shop6, type: custom_range, cidr: '2001:db8:b::/48'}
-  - {id: both, type: custom_range, cidr: 203.0.113.128/25}
-  - {id: both6, type: custom_range, cidr: '2001:db8:a:1::/64'}
-",
-    "database_id: lab
-mode: monitor
-endpoints:
-  - {address: 192.0.2.20, port: 6432}
-  - {address: '2001:db8:2::20', port: 6432}
-rules: []
-",
-];
-
-const LEAVER: &str = "database_id: leaver
-endpoints:
-  - {address: 192.0.2.30, port: 7432}
-  - {address: '2001:db8:2::30', port: 7432}
-rules:
-  - {id: all, type: custom_range, cidr: 0.0.0.0/0}
-  - {id: all6, type: custom_range, cidr: '::/0'}
-";
 
 /// What became of one packet.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,14 +32,15 @@ pub struct Stand {
 }
 
 impl Stand {
-    pub fn new() -> Self {
+    /// The programs, with the policy's files and guards in force.
+    pub fn new(policy: &Policy) -> Self {
         let lab = Lab::new().unwrap();
         let bpffs = Path::new(BPFFS);
         let (programs, _) = load(bpffs);
-        put_in_force(bpffs, &[file(1, LEAVER)], &[]);
-        let gone = file(2, "database_id: leaver\nstate: removed\n");
-        let files: Vec<String> = FILES.iter().map(|text| file(1, text)).chain([gone]).collect();
-        let live = put_in_force(bpffs, &files, &[5432..=5432, 30_000..=32_767]);
+        if !policy.before.is_empty() {
+            put_in_force(bpffs, &files(1, policy.before), &[]);
+        }
+        let live = put_in_force(bpffs, &files(2, policy.files), policy.guarded);
         Self {
             kernel: Kernel::open(bpffs).unwrap(),
             live,
@@ -89,6 +49,11 @@ impl Stand {
             _programs: programs,
             _lab: lab,
         }
+    }
+
+    /// The twin, which counts nothing, in the place of the program.
+    pub fn without_counters(self) -> Self {
+        Self { firewall: Probe::twin(Path::new(BPFFS)).unwrap(), ..self }
     }
 
     /// Runs the program on a frame; panics unless exactly one reason's counter moved, by this packet, and the action
@@ -117,11 +82,13 @@ impl Stand {
         Outcome { reason, line: lines.first().map(|slot| self.live.lines[slot].id.clone()) }
     }
 
-    pub fn ask(&self, frame: &[u8]) -> Answer {
-        self.twin.ask(frame, None).unwrap()
+    /// Each program's name and the instructions that the verifier went through for it.
+    pub fn verified_instructions(&self) -> [(&'static str, u32); 2] {
+        [("firewall", &self.firewall), ("twin", &self.twin)]
+            .map(|(name, program)| (name, program.verified_instructions().unwrap()))
     }
 
-    pub fn tallies(&self) -> Vec<Tally> {
+    fn tallies(&self) -> Vec<Tally> {
         Reason::ALL.into_iter().map(|reason| self.kernel.reason(reason).unwrap()).collect()
     }
 
@@ -130,6 +97,8 @@ impl Stand {
     }
 }
 
-fn file(revision: u32, text: &str) -> String {
-    format!("schema_version: 1\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n{text}...\n")
+/// Whole files of this revision.
+fn files(revision: u32, texts: &[&str]) -> Vec<String> {
+    let head = format!("schema_version: 1\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n");
+    texts.iter().map(|text| format!("{head}{text}...\n")).collect()
 }

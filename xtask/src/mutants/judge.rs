@@ -1,4 +1,5 @@
-//! Whether the tests find a fault. What does not compile was never tested, so it counts as no kill.
+//! Whether the tests find a fault. What does not compile, or is refused by the kernel, was never tested, so it counts
+//! as no kill.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -18,6 +19,9 @@ use crate::workspace::Workspace;
 /// Far beyond what the slowest target takes: a fault that makes a test hang is found by it.
 const LONGEST: Duration = Duration::from_secs(900);
 
+/// What the agent says of a program that the kernel does not load: no test has asked it anything then.
+const REFUSAL: &str = "refused by the kernel";
+
 pub enum Judgement {
     /// Every target passed.
     Survived,
@@ -25,7 +29,7 @@ pub enum Judgement {
     Killed(String),
     /// A target did not end in time.
     Hung,
-    /// The tree does not compile; the first error.
+    /// There was no program to test; why.
     Broken(String),
 }
 
@@ -50,7 +54,7 @@ impl fmt::Display for Judgement {
             Self::Survived => f.write_str("every test passed"),
             Self::Killed(test) => write!(f, "by {test}"),
             Self::Hung => write!(f, "by a test that did not end within {} s", LONGEST.as_secs()),
-            Self::Broken(error) => write!(f, "does not compile: {error}"),
+            Self::Broken(why) => f.write_str(why),
         }
     }
 }
@@ -82,10 +86,13 @@ impl Judge {
         let judgement = match self.wait(self.test(targets).arg("--no-run"), &log)? {
             Some(status) if status.success() => match self.wait(&mut self.test(targets), &log)? {
                 Some(status) if status.success() => Judgement::Survived,
-                Some(_) => Judgement::Killed(failed_test(&fs::read_to_string(&log)?)),
+                Some(_) => failure(&fs::read_to_string(&log)?),
                 None => Judgement::Hung,
             },
-            Some(_) | None => Judgement::Broken(first_error(&fs::read_to_string(&log)?)),
+            Some(_) => {
+                Judgement::Broken(format!("does not compile: {}", first_error(&fs::read_to_string(&log)?)))
+            }
+            None => Judgement::Broken(format!("was not built within {} s", LONGEST.as_secs())),
         };
         Ok((judgement, started.elapsed().as_secs()))
     }
@@ -124,6 +131,15 @@ impl Judge {
     }
 }
 
+/// What a test run that failed says of the fault.
+fn failure(log: &str) -> Judgement {
+    if log.contains(REFUSAL) {
+        Judgement::Broken(format!("the program is {REFUSAL}"))
+    } else {
+        Judgement::Killed(failed_test(log))
+    }
+}
+
 fn failed_test(log: &str) -> String {
     let failed = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
     log.lines().find_map(failed).unwrap_or_else(|| "a test program that ended badly".to_owned())
@@ -141,7 +157,9 @@ mod tests {
     fn only_a_failed_or_hanging_test_is_a_kill() {
         let cases = [
             (Judgement::Survived, false),
-            (Judgement::Broken("error: a".into()), false),
+            (Judgement::Broken("does not compile: error: a".into()), false),
+            (failure("program firewall: refused by the kernel\ntest a ... FAILED\n"), false),
+            (failure("test a ... FAILED\n"), true),
             (Judgement::Killed("a".into()), true),
             (Judgement::Hung, true),
         ];

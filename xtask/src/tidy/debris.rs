@@ -6,8 +6,7 @@ use super::{Finding, Source};
 const UNFINISHED: &[&str] =
     &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), concat!("dbg", "!(")];
 /// Starts of paths that exist on one machine only.
-const MACHINE_PATHS: &[&str] =
-    &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/tmp/", "t/")];
+const MACHINE_PATHS: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/")];
 /// The only place that locked packages come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 

@@ -27,6 +27,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("xtask", &["firewall_tests"]),
 ];
 
+const CLIMBS: &str = "super::super: name the module from the crate's root, as in crate::rules";
+
 const WORKSPACE: &[&str] = &["firewall_common", "firewall_ebpf", "firewall_agent", "firewall_tests", "xtask"];
 
 pub fn check(source: &Source) -> Vec<Finding> {
@@ -43,8 +45,16 @@ pub fn check(source: &Source) -> Vec<Finding> {
                 findings.push(source.finding(index + 1, format!("{dir} may not import {name}")));
             }
         }
-        let named = agent_modules(&line.code, &mut depth_of_crate_group);
+        let code = if is_root_of_module(&source.path) {
+            line.code.replace("super::", "crate::")
+        } else {
+            line.code.clone()
+        };
+        let named = agent_modules(&code, &mut depth_of_crate_group);
         if let Some((module, allowed)) = module {
+            if climbs(&line.code) {
+                findings.push(source.finding(index + 1, CLIMBS.to_owned()));
+            }
             for name in named {
                 if name != module && !allowed.contains(&name.as_str()) && is_module(&name) {
                     findings.push(source.finding(index + 1, format!("{module} may not import {name}")));
@@ -53,6 +63,18 @@ pub fn check(source: &Source) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether `super` is the crate's root in this file.
+fn is_root_of_module(path: &Path) -> bool {
+    let Ok(inside) = path.strip_prefix("firewall-agent/src") else { return false };
+    inside.components().count() == 1 || inside.components().count() == 2 && inside.ends_with("mod.rs")
+}
+
+/// Whether a path goes up by more than one `super`, which may lead to any module.
+fn climbs(code: &str) -> bool {
+    let code: String = code.split_whitespace().collect();
+    code.contains("super::super") || code.contains("super::{super")
 }
 
 fn module_of(path: &Path) -> Option<(&'static str, &'static [&'static str])> {
@@ -132,6 +154,11 @@ mod tests {
                 "use crate::{\n    rules::{self, bpf},\n    bpf::Maps,\n};\nuse crate::cli::x;",
                 &["sync may not import bpf", "sync may not import cli"],
             ),
+            ("firewall-agent/src/rules/a.rs", "use super::super::sync::Plan;", &[CLIMBS]),
+            ("firewall-agent/src/rules/a/b.rs", "let a = super::super::c();", &[CLIMBS]),
+            ("firewall-agent/src/rules/a.rs", "use super::{super::sync::Plan, b};", &[CLIMBS]),
+            ("firewall-agent/src/rules/mod.rs", "use super::sync::Plan;", &["rules may not import sync"]),
+            ("firewall-agent/src/sync.rs", "use super::{rules, bpf::Maps};", &["sync may not import bpf"]),
             (
                 "firewall-agent/src/http/a.rs",
                 "use crate::{rules::Rule, agent};",
@@ -154,6 +181,8 @@ mod tests {
         let cases = [
             ("firewall-agent/src/agent.rs", "use crate::{bpf::Maps, files, rules};"),
             ("firewall-agent/src/sync/a.rs", "use crate::rules::Rule; // crate::cli comes later"),
+            ("firewall-agent/src/sync/mod.rs", "use super::rules::Rule; mod tests { use super::*; }"),
+            ("firewall-agent/src/rules/a.rs", "use super::{b, sync}; // not super::super::sync"),
             ("firewall-agent/src/main.rs", "use firewall_agent::cli;"),
             ("firewall-agent/src/rules/a.rs", "let a = \"crate::sync\"; use crate::rules::b;"),
             ("tests/tests/a.rs", "use firewall_agent::rules::Rule;"),

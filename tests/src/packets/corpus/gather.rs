@@ -117,15 +117,10 @@ impl<'a> Gatherer<'a> {
     }
 
     fn push(&mut self, promise: Promise, family: u8, protocol: u8, name: &str, frames: Vec<Vec<u8>>) {
-        let route = self.route;
-        let (source, destination) = match family {
-            4 => (route.source4.into(), route.destination4.into()),
-            _ => (route.source6.into(), route.destination6.into()),
-        };
         let protocol_name = if protocol == protocol::TCP { "tcp" } else { "udp" };
         let name = format!("ipv{family} {protocol_name}: {name}");
         let tag = self.tag();
-        self.shapes.push(Shape { name, source, destination, protocol, promise, tag, frames });
+        self.shapes.push(Shape { name, promise, tag, frames });
     }
 
     fn tag(&self) -> u32 {

@@ -12,7 +12,7 @@ mod mixed;
 mod refused;
 mod transport;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Mac;
 use gather::Gatherer;
@@ -42,10 +42,6 @@ pub enum Promise {
 pub struct Shape {
     /// What it is, with family and protocol: "ipv4 tcp: router alert".
     pub name: String,
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    /// `protocol::TCP` or `protocol::UDP`.
-    pub protocol: u8,
     pub promise: Promise,
     /// Tells this shape's traffic from all other: TCP sequence and acknowledgement number, first four bytes of a UDP
     /// payload, and the identification of fragments (IPv4: the lower half).

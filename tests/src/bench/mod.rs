@@ -1,0 +1,5 @@
+//! Numbers that the agent must reach, measured on throw-away hosts: run by `cargo xtask bench`, never by a test.
+
+pub mod propagation;
+
+mod machine;

@@ -1,0 +1,49 @@
+//! How long a pushed file takes to the wire: with file events, without them, and for a whole host at once.
+
+mod cold_start;
+mod files;
+mod prober;
+mod pushes;
+mod refused_watches;
+mod report;
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use super::machine::Machine;
+pub use report::Report;
+
+/// The agent's default `rescan_interval`.
+const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
+/// Pushes that wait for a rescan take so much longer that there are fewer of them.
+const PUSHES_FOR_EACH_WITHOUT_EVENTS: usize = 50;
+const FEWEST_WITHOUT_EVENTS: usize = 6;
+const COLD_STARTS: usize = 3;
+
+/// Measures the agent at this path with that many pushes, half of them additions and half removals, and tells
+/// `watch` what begins. Needs root; nothing is left behind.
+pub fn measure(agent: &Path, pushes: usize, watch: &mut dyn FnMut(&str)) -> Result<Report> {
+    let machine = Machine::look()?;
+    watch(&format!("{pushes} pushes with file events"));
+    let with_events = pushes::series(agent, pushes, Duration::ZERO)?;
+    let fewer = (pushes / PUSHES_FOR_EACH_WITHOUT_EVENTS).max(FEWEST_WITHOUT_EVENTS);
+    watch(&format!("{fewer} pushes without file events, about {} s each", RESCAN_INTERVAL.as_secs()));
+    let without_events = without_events(agent, fewer)?;
+    watch(&format!("{COLD_STARTS} cold starts with {} databases", cold_start::DATABASES));
+    let cold_starts = (0..COLD_STARTS).map(|_| cold_start::cold_start(agent)).collect::<Result<_>>()?;
+    Ok(Report { machine, with_events, without_events, cold_starts })
+}
+
+/// A thread's filter of system calls cannot be taken off: this one ends with its series.
+fn without_events(agent: &Path, pushes: usize) -> Result<pushes::Series> {
+    thread::scope(|scope| {
+        let series = scope.spawn(|| {
+            refused_watches::refuse()?;
+            pushes::series(agent, pushes, RESCAN_INTERVAL)
+        });
+        series.join().map_err(|_| anyhow!("pushes without file events: their thread panicked"))?
+    })
+}

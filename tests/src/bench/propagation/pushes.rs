@@ -1,0 +1,68 @@
+//! Pushes that in turn allow and deny a source, each followed by the wire.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::files::{PREFIXES_OF_RANGE, PROBE, RANGES, SERVER, database_id, managed_ranges, rule_file};
+use super::prober::Prober;
+use crate::lab::{AgentHome, Host, Lab, Settings, User};
+
+const RULE_FILE: &str = "bench.yaml";
+/// At most this long after a push is settled comes the next: all phases of the agent's periodic work are met.
+const LONGEST_PAUSE: Duration = Duration::from_millis(60);
+const PHASES: u32 = 16;
+/// Phases from one push to the next, so that a few pushes are spread as widely as many.
+const STRIDE: u32 = 5;
+
+/// From the moment before the file is written and renamed to the first datagram with the new verdict.
+#[derive(Debug, Default)]
+pub struct Series {
+    pub added: Vec<Duration>,
+    pub removed: Vec<Duration>,
+}
+
+/// One host, one agent, and that many pushes, spread over `period` beyond what settling takes.
+pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
+    let lab = Lab::new()?;
+    let (clients, home) = stage(&lab, agent)?;
+    let (ranges, text) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
+    home.write_ranges(&text)?;
+    home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, false))?;
+    let mut agent = home.start()?;
+    agent.wait_for_revision(&home, &database_id(0), 1)?;
+    let state = home.status()?.state(&database_id(0)).map(str::to_owned);
+    ensure!(state.as_deref() == Some("applied"), "before the first push: state {state:?}, not applied");
+    let mut prober = Prober::new(&clients, home.host())?;
+    prober.until(false, Instant::now()).context("before the first push")?;
+    let mut series = Series::default();
+    let longest_pause = LONGEST_PAUSE.max(period);
+    for push in 0..pushes {
+        let is_allowed = push % 2 == 0;
+        sleep(longest_pause * (push as u32 * STRIDE % PHASES) / PHASES);
+        let text = rule_file(0, 2 + push as u64, &ranges, is_allowed);
+        let since = Instant::now();
+        home.write_rules(RULE_FILE, &text)?;
+        let time = prober.until(is_allowed, since);
+        let time = time.with_context(|| format!("push {}; the agent's log:\n{}", push + 1, agent.log()))?;
+        if is_allowed { &mut series.added } else { &mut series.removed }.push(time);
+    }
+    Ok(series)
+}
+
+/// The clients' host and the home of an agent on the host of the databases; native XDP on the wire between them.
+pub fn stage(lab: &Lab, agent: &Path) -> Result<(Host, AgentHome)> {
+    let (db, clients) = (lab.host("db")?, lab.host("clients")?);
+    let (server, source) = (format!("{SERVER}/24"), format!("{PROBE}/24"));
+    lab.link(db.end("eth0", &[&server]), clients.end("eth0", &[&source]))?;
+    let settings = Settings {
+        interfaces: &["eth0"],
+        xdp_mode: "native",
+        guarded_ports: &["5432", "30000-32767"],
+        more: "",
+    };
+    let home = AgentHome::new(lab, &db, agent, User::Unprivileged, &settings)?;
+    Ok((clients, home))
+}

@@ -1,0 +1,211 @@
+//! `plan`: what files would change, told beforehand, and done so by the agent.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::stage::{ORDERS, RANGES, Stage, WATCHED, WIDE, rule_file};
+
+const ORDERS_NEXT: &str = "\
+name: Orders
+endpoints:
+  - {address: 192.0.2.10, port: 30092}
+  - {address: 192.0.2.10, port: 30093}
+rules:
+  - {id: fr-2, type: managed_range, range_id: man-example}
+  - {id: fr-3, type: custom_range, cidr: 203.0.113.0/24}
+  - {id: fr-4, type: managed_range, range_id: man-nowhere}
+";
+
+const WATCHED_NEXT: &str = "\
+endpoints:
+  - {address: 192.0.2.10, port: 30200}
+rules:
+  - {id: fr-1, type: custom_range, cidr: 203.0.113.0/24}
+";
+
+const FRESH: &str = "\
+endpoints:
+  - {address: 192.0.2.10, port: 30500}
+rules: []
+";
+
+#[test]
+fn files_that_are_in_force_change_nothing_and_a_refused_one_ends_with_2() {
+    let mut stage = Stage::new();
+    let kernel = stage.json(&["databases"]);
+    for agent in ["running", "dead"] {
+        if agent == "dead" {
+            stage.kill_agent();
+        }
+        let plan = stage.json(&["plan"]);
+        let unchanged = [ORDERS, WATCHED, WIDE].map(|id| json!([id, "unchanged", "applied", null]));
+        assert_eq!(standings(&plan), json!(unchanged), "{agent}");
+        for database in plan["databases"].as_array().unwrap() {
+            assert_eq!(database["revision"], json!({"before": 1, "after": 1}), "{agent}: {database}");
+            assert_eq!((&database["prefixes"], &database["endpoints"]), (&json!([]), &json!([])), "{agent}");
+        }
+        let refused = &plan["rejected_files"];
+        assert!(refused[0]["path"].as_str().unwrap().ends_with("/broken.yaml"), "{agent}: {refused}");
+        assert!(refused[0]["errors"][0].as_str().unwrap().contains("203.0.113.300/24"), "{agent}: {refused}");
+        assert_eq!((refused.as_array().unwrap().len(), &plan["errors"]), (1, &json!([])), "{agent}: {plan}");
+
+        let table = stage.ask(&["plan"]);
+        assert_eq!((table.code, table.err.as_str()), (Some(2), ""), "{agent}: {table:?}");
+        for line in ["orders (Orders): unchanged", "databases: 0 would change, 3 would not; files refused: 1"]
+        {
+            assert!(table.out.lines().any(|one| one == line), "{agent}: {line}: {}", table.out);
+        }
+        assert!(table.out.contains("/broken.yaml: line "), "{agent}: {}", table.out);
+    }
+    stage.home.remove_rules("broken.yaml").unwrap();
+    assert_eq!(stage.ask(&["plan"]).code, Some(0));
+    assert_eq!(stage.json(&["databases"]), kernel, "a plan changes nothing");
+}
+
+#[test]
+fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
+    let mut stage = Stage::new();
+    stage.kill_agent();
+    let home = &stage.home;
+    home.remove_rules("broken.yaml").unwrap();
+    home.remove_rules("wide.yaml").unwrap();
+    home.write_rules("orders.yaml", &rule_file(ORDERS, 2, ORDERS_NEXT)).unwrap();
+    home.write_rules("watched.yaml", &rule_file(WATCHED, 2, WATCHED_NEXT)).unwrap();
+    home.write_rules("fresh.yaml", &rule_file("fresh", 7, FRESH)).unwrap();
+    // It claims what another database holds.
+    let claims = FRESH.replace("30500", "30100");
+    home.write_rules("claims.yaml", &rule_file("claims", 1, &claims)).unwrap();
+
+    let plan = stage.json(&["plan"]);
+    let expected = json!([
+        ["fresh", "new", "applied", null],
+        [ORDERS, "changed", "degraded", "managed range not there: man-nowhere"],
+        [WATCHED, "changed", "applied", null],
+        [WIDE, "unchanged", "orphaned", "no file that is in order names it"],
+    ]);
+    assert_eq!(standings(&plan), expected);
+    let rule = |rule, kind| json!({"rule": rule, "type": kind, "range_id": null});
+    let orders = &plan["databases"][1];
+    assert_eq!(orders["revision"], json!({"before": 1, "after": 2}));
+    let prefixes = json!([
+        {"cidr": "10.231.23.0/24", "before": rule("10.231.23.0/24", "internal_range"), "after": null},
+        {"cidr": "203.0.113.0/24", "before": rule("fr-1", "custom_range"), "after": rule("fr-3", "custom_range")},
+    ]);
+    assert_eq!(orders["prefixes"], prefixes);
+    let endpoints = json!([
+        {"endpoint": "192.0.2.10:30093/tcp", "before": null, "after": "enforce"},
+        {"endpoint": "[2001:db8:2::10]:30092/tcp", "before": "enforce", "after": null},
+        {"endpoint": "[2001:db8:2::10]:30092/udp", "before": "enforce", "after": null},
+    ]);
+    assert_eq!(orders["endpoints"], endpoints);
+    let watched = json!([{"endpoint": "192.0.2.10:30200/tcp", "before": "monitor", "after": "enforce"}]);
+    assert_eq!(plan["databases"][2]["endpoints"], watched);
+    let refused = plan["rejected_files"][0]["errors"][0].as_str().unwrap();
+    assert!(refused.starts_with("endpoint_claimed: "), "{refused}");
+
+    let table = stage.ask(&["plan"]);
+    assert_eq!((table.code, table.err.as_str()), (Some(2), ""), "{table:?}");
+    for line in [
+        "fresh: new, revision 7",
+        "orders (Orders): changed, revision 1 → 2; degraded: managed range not there: man-nowhere",
+        "  - 10.231.23.0/24  10.231.23.0/24 (internal_range)",
+        "  ~ 203.0.113.0/24  fr-1 (custom_range) → fr-3 (custom_range)",
+        "  + endpoint 192.0.2.10:30093/tcp  enforce",
+        "  - endpoint [2001:db8:2::10]:30092/udp  enforce",
+        "  ~ endpoint 192.0.2.10:30200/tcp  monitor → enforce",
+        "wide: unchanged; orphaned: no file that is in order names it",
+        "databases: 3 would change, 1 would not; files refused: 1",
+    ] {
+        assert!(table.out.lines().any(|one| one == line), "{line}: {}", table.out);
+    }
+
+    let mut agent = stage.home.start().unwrap();
+    agent
+        .wait_until("nothing is left to do", || {
+            let left = stage.json(&["plan"]);
+            left["databases"].as_array().unwrap().iter().all(|one| one["outcome"] == "unchanged")
+        })
+        .unwrap();
+    let live = stage.json(&["databases"]);
+    let planned: Vec<&Value> =
+        plan["databases"].as_array().unwrap().iter().map(|one| &one["revision"]["after"]).collect();
+    let found: Vec<&Value> =
+        live["databases"].as_array().unwrap().iter().map(|one| &one["revision"]).collect();
+    assert_eq!(found, planned);
+    assert_eq!(live["databases"][1]["endpoints"], json!(["192.0.2.10:30092/tcp", "192.0.2.10:30093/tcp"]));
+}
+
+#[test]
+fn given_files_are_compared_with_what_was_taken_last() {
+    let stage = Stage::new();
+    let at = |name: &str, text: &str| -> PathBuf {
+        let path = stage.home.config().with_file_name(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let orders = |revision| rule_file(ORDERS, revision, ORDERS_NEXT);
+    let list = "198.51.100.7/32, '2001:db8:4::7/128'";
+    let grown =
+        RANGES.replace("revision: 1", "revision: 2").replace(list, &format!("{list}, 198.51.100.8/32"));
+    let emptied = RANGES.replace("revision: 1", "revision: 2").replace(list, "");
+    let added = json!([{"cidr": "198.51.100.8/32", "before": null,
+        "after": {"rule": "fr-2", "type": "managed_range", "range_id": "man-example"}}]);
+    for (what, path, code, outcome, prefixes, refused) in [
+        ("a new revision", at("next.yaml", &orders(2)), 0, "changed", None, ""),
+        (
+            "the same revision, other contents",
+            at("same.yaml", &orders(1)),
+            2,
+            "unchanged",
+            None,
+            "revision_conflict: ",
+        ),
+        ("more managed prefixes", at("grown.yaml", &grown), 0, "changed", Some(added), ""),
+        (
+            "no managed prefix left",
+            at("emptied.yaml", &emptied),
+            2,
+            "unchanged",
+            Some(json!([])),
+            "range man-example: ",
+        ),
+        (
+            "a file that is not there",
+            "/nonesuch/orders.yaml".into(),
+            2,
+            "unchanged",
+            Some(json!([])),
+            "cannot be read: ",
+        ),
+    ] {
+        let path = path.to_str().unwrap();
+        assert_eq!(stage.ask(&["plan", path]).code, Some(code), "{what}");
+        let plan = stage.json(&["plan", path]);
+        let orders = &plan["databases"][0];
+        assert_eq!(
+            (&orders["database_id"], &orders["outcome"]),
+            (&json!(ORDERS), &json!(outcome)),
+            "{what}: {plan}"
+        );
+        if let Some(prefixes) = prefixes {
+            assert_eq!(orders["prefixes"], prefixes, "{what}");
+        }
+        for other in &plan["databases"].as_array().unwrap()[1..] {
+            assert_eq!(
+                (&other["outcome"], &other["state"]),
+                (&json!("unchanged"), &json!("applied")),
+                "{what}"
+            );
+        }
+        let said = plan["rejected_files"][0]["errors"][0].as_str().unwrap_or_default();
+        assert!(said.starts_with(refused) && said.is_empty() == refused.is_empty(), "{what}: {said}");
+    }
+}
+
+/// Id, outcome, state and problem of each database.
+fn standings(plan: &Value) -> Value {
+    let fields = ["database_id", "outcome", "state", "problem"];
+    plan["databases"].as_array().unwrap().iter().map(|one| json!(fields.map(|field| &one[field]))).collect()
+}

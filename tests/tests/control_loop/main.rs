@@ -1,0 +1,11 @@
+//! The control loop: what each input of the control plane means, asked of the kernel by `explain`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+mod claims;
+mod expiry;
+mod ranges;
+mod reboot;
+mod revisions;
+mod stage;
+mod styles;

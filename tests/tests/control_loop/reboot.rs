@@ -1,0 +1,71 @@
+//! A kernel that knows nothing any more, and what was stored.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
+
+const PLACE: &str = "192.0.2.1:30092";
+
+#[test]
+fn a_reboot_without_any_file_brings_back_what_was_in_force() {
+    let mut stage = Stage::new();
+    stage.write("a.yaml", &file("a", 7, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 7);
+    for spoiled in ["", "schema_version: 1\n", &file("a", 6, "192.0.2.1", &[SHOP])] {
+        stage.kill();
+        stage.forget_kernel();
+        stage.write("a.yaml", spoiled);
+        stage.start();
+        stage.until_revision("a", 7);
+        stage.until_state("a", "rejected");
+        assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed", "{spoiled:?}");
+        assert_eq!(stage.reason(IN_SHOP, PLACE), "no_match", "{spoiled:?}");
+    }
+    stage.kill();
+    stage.forget_kernel();
+    fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
+    stage.start();
+    stage.until_state("a", "orphaned");
+    assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed");
+}
+
+#[test]
+fn a_stored_file_that_was_spoiled_allows_nobody_more() {
+    let mut stage = Stage::new();
+    stage.write("a.yaml", &file("a", 7, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 7);
+    stage.stop();
+    let dir = stage.home.config().with_file_name("state").join("last-good");
+    let stored = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+    let stored =
+        stored.into_iter().find(|path| fs::read(path).unwrap().windows(8).any(|part| part == b"203.0.11"));
+    let path = stored.unwrap();
+    let wider =
+        String::from_utf8(fs::read(&path).unwrap()).unwrap().replace("203.0.113.0/24", "203.0.112.0/0");
+    fs::write(&path, wider).unwrap();
+    fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
+    stage.start();
+    assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed", "the kernel still has it");
+    assert_eq!(stage.reason(IN_SHOP, PLACE), "no_match");
+    stage.stop();
+    stage.forget_kernel();
+    stage.start();
+    for source in [IN_OFFICE, IN_SHOP] {
+        assert_eq!(stage.reason(source, PLACE), "closed", "guarded, and nothing is known");
+    }
+}
+
+#[test]
+fn a_disk_that_takes_nothing_delays_no_revocation() {
+    let stage = Stage::new();
+    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 1);
+    let dir = stage.home.config().with_file_name("state").join("last-good");
+    let before = fs::metadata(&dir).unwrap().permissions();
+    fs::set_permissions(&dir, Permissions::from_mode(0o500)).unwrap();
+    stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[]));
+    stage.until("the rule is revoked", |_| stage.reason(IN_OFFICE, "a") == "no_match");
+    stage.until("the trouble is said", |status| status["errors"].to_string().contains("last-good"));
+    fs::set_permissions(&dir, before).unwrap();
+}

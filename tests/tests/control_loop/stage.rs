@@ -1,0 +1,135 @@
+//! A database host with a running agent; no packets are needed: the kernel is asked.
+
+use std::fs;
+use std::time::Duration;
+
+use firewall_tests::lab::{Agent, AgentHome, Answer, Host, Lab, Settings, User, agent_binary, eventually};
+use serde_json::Value;
+
+pub const PORT: u16 = 30_092;
+/// Long enough that only file events bring a change about in time.
+const NO_RESCAN: &str = "rescan_interval: 1h\n";
+
+pub struct Stage {
+    agent: Option<Agent>,
+    pub home: AgentHome,
+    _db: Host,
+    _lab: Lab,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let lab = Lab::new().unwrap();
+        let db = lab.host("db").unwrap();
+        let settings = Settings {
+            interfaces: &["eth0"],
+            xdp_mode: "native",
+            guarded_ports: &["5432", "30000-32767"],
+            more: NO_RESCAN,
+        };
+        let home =
+            AgentHome::new(&lab, &db, &agent_binary().unwrap(), User::Unprivileged, &settings).unwrap();
+        let mut stage = Self { agent: None, home, _db: db, _lab: lab };
+        stage.start();
+        stage
+    }
+
+    pub fn start(&mut self) {
+        let mut agent = self.home.start().unwrap();
+        let pid = u64::from(agent.pid());
+        let runs = || self.home.status().is_ok_and(|status| status.0["agent"]["pid"].as_u64() == Some(pid));
+        agent.wait_until("the agent runs", runs).unwrap();
+        self.agent = Some(agent);
+    }
+
+    pub fn stop(&mut self) {
+        self.agent.take().unwrap().terminate().unwrap();
+    }
+
+    pub fn kill(&mut self) {
+        self.agent.take().unwrap().kill().unwrap();
+    }
+
+    /// Empties bpffs, as a reboot does; the agent must not run.
+    pub fn forget_kernel(&self) {
+        for entry in fs::read_dir(self.home.pins()).unwrap() {
+            fs::remove_dir_all(entry.unwrap().path()).unwrap();
+        }
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        self.home.write_rules(name, text).unwrap();
+    }
+
+    /// Waits until `is_so`, at most three seconds.
+    pub fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let status = eventually(Duration::from_secs(3), what, || {
+            let status = self.home.status().ok()?.0;
+            is_so(&status).then_some(status)
+        });
+        status.unwrap_or_else(|error| {
+            let log = self.agent.as_ref().map(Agent::log).unwrap_or_default();
+            panic!("{error:#}\n{:#}\n{log}", self.home.status().unwrap().0)
+        })
+    }
+
+    pub fn until_revision(&self, database: &str, revision: u64) -> Value {
+        self.until(&format!("{database} at revision {revision}"), |status| {
+            let one = one(status, database);
+            one["revision"] == revision && one["endpoints"] != serde_json::json!([])
+        })
+    }
+
+    pub fn until_state(&self, database: &str, state: &str) -> Value {
+        self.until(&format!("{database} is {state}"), |status| one(status, database)["state"] == state)
+    }
+
+    /// Waits until some file is refused with these words.
+    pub fn until_refused(&self, words: &str) {
+        self.until(&format!("a refusal: {words}"), |status| {
+            status["rejected_files"].to_string().contains(words)
+        });
+    }
+
+    /// The reason that the kernel gives for a packet.
+    pub fn reason(&self, source: &str, target: &str) -> String {
+        let answer = self.home.ask(&["explain", source, target, "-o", "json"]).unwrap();
+        let value: Value =
+            serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+        value[0]["reason"].as_str().unwrap().to_owned()
+    }
+
+    pub fn ask(&self, arguments: &[&str]) -> Answer {
+        self.home.ask(arguments).unwrap()
+    }
+}
+
+/// The database's part of a status.
+pub fn one<'a>(status: &'a Value, database: &str) -> &'a Value {
+    let databases = status["databases"].as_array().map(Vec::as_slice).unwrap_or_default();
+    databases.iter().find(|one| one["database_id"] == database).unwrap_or(&Value::Null)
+}
+
+/// A rule file with one TCP endpoint at `address`, or without any when it is empty, and these rules.
+pub fn file(database: &str, revision: u64, address: &str, rules: &[&str]) -> String {
+    let rules: Vec<String> = rules.iter().map(|rule| format!("  - {{{rule}}}\n")).collect();
+    format!(
+        "schema_version: 1\ndatabase_id: {database}\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
+         endpoints:\n  - {{address: {address}, port: {PORT}}}\nrules:{}{}\n...\n",
+        if rules.is_empty() { " []" } else { "\n" },
+        rules.concat()
+    )
+}
+
+pub fn removed(database: &str, revision: u64) -> String {
+    format!(
+        "schema_version: 1\ndatabase_id: {database}\nrevision: {revision}\n\
+         generated_at: 2026-08-21T15:27:32Z\nstate: removed\n...\n"
+    )
+}
+
+pub const OFFICE: &str = "id: fr-1, type: custom_range, cidr: 203.0.113.0/24";
+pub const SHOP: &str = "id: fr-2, type: custom_range, cidr: 198.51.100.0/24";
+pub const EGRESS: &str = "id: fr-3, type: managed_range, range_id: man-egress";
+pub const IN_OFFICE: &str = "203.0.113.9";
+pub const IN_SHOP: &str = "198.51.100.9";

@@ -1,0 +1,59 @@
+//! A pinned map is adopted only when it looks as this agent needs it.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use firewall_common::{RuleRecord, names};
+use firewall_tests::lab::User;
+
+use crate::bpf::{Blueprint, bpf, create_map};
+use crate::stage::{DATABASE, Stage};
+
+const OBJ_PIN: libc::c_long = 6;
+const HASH: u32 = 1;
+const NO_PREALLOC: u32 = 1;
+const NEEDED: u32 = size_of::<RuleRecord>() as u32;
+
+#[test]
+fn a_pinned_map_of_another_value_size_is_refused_with_its_path_and_both_values() {
+    let stage = Stage::new();
+    let pin = pin_rules(&stage, NEEDED - 8);
+    let refused = stage.home.ask(&["run"]).unwrap();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let said = format!("{}: value size is {}, this agent needs {NEEDED}", pin.display(), NEEDED - 8);
+    assert!(refused.err.contains(&said), "{refused:?}");
+    assert!(pin.exists(), "it is left for somebody to look at");
+}
+
+/// The control: of the right size the same map is adopted.
+#[test]
+fn a_pinned_map_of_the_right_shape_is_adopted() {
+    let stage = Stage::new();
+    pin_rules(&stage, NEEDED);
+    let mut agent = stage.start();
+    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+}
+
+/// Pins a map of rule records with values of this many bytes where the agent would pin its own.
+fn pin_rules(stage: &Stage, value: u32) -> PathBuf {
+    let layout = stage.home.pins().join(names::LAYOUT);
+    fs::create_dir(&layout).unwrap();
+    let pin = layout.join(names::RULES);
+    let map = create_map(Blueprint { kind: HASH, key: 4, value, entries: 4096, flags: NO_PREALLOC }).unwrap();
+    pin_map(&map, &pin);
+    for made in [&layout, &pin] {
+        let id = Some(User::Unprivileged.id());
+        chown(made, id, id).unwrap();
+    }
+    pin
+}
+
+fn pin_map(map: &OwnedFd, path: &Path) {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    let mut attributes = [path.as_ptr() as u64, map.as_raw_fd().cast_unsigned().into()];
+    bpf(OBJ_PIN, &mut attributes).unwrap();
+}

@@ -1,0 +1,72 @@
+//! `cargo xtask bench`: builds the agent as it ships, measures it, and keeps the figures in `bench/`.
+
+use std::fs;
+use std::io::{Write as _, stdout};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Subcommand};
+use firewall_tests::bench::propagation::{Report, measure};
+use firewall_tests::lab::contained;
+
+use crate::debian::{ensure_packages, is_root};
+use crate::ebpf;
+use crate::run::{run, say};
+use crate::test::{PACKAGES, PROGRAMS};
+use crate::workspace::Workspace;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// From a file's rename to the first packet with the new verdict; with and without file events, and at a cold start
+    Propagation(Propagation),
+}
+
+#[derive(Debug, Args)]
+struct Propagation {
+    /// Pushes with file events; half of them add a source, half remove it
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    pushes: u32,
+    /// Measure this program, in the processes that started for it
+    #[arg(long, hide = true)]
+    play: Option<PathBuf>,
+}
+
+/// Bars that are missed are said; they are no error.
+pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let Bench::Propagation(propagation) = &arguments.bench;
+    let pushes = usize::try_from(propagation.pushes)?;
+    if let Some(agent) = &propagation.play {
+        let report = measure(agent, pushes, &mut |begins| say(format_args!("{begins}")))?;
+        return keep(workspace, "propagation", &report);
+    }
+    ensure!(is_root(), "bench: needs root: it makes network namespaces and loads programs; nothing was run");
+    ensure_packages(PACKAGES, PROGRAMS)?;
+    ebpf::ebpf(workspace)?;
+    run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
+    let agent = workspace.target.join("release/firewall-agent");
+    let itself = std::env::current_exe().context("bench: cannot find its own program")?;
+    let mut inner = Command::new(itself);
+    inner.args(["bench", "propagation", "--pushes", &pushes.to_string(), "--play"]).arg(agent);
+    ensure!(contained(&mut inner)?.success(), "bench: not measured to the end");
+    Ok(())
+}
+
+fn keep(workspace: &Workspace, name: &str, report: &Report) -> Result<()> {
+    let (table, raw) = (report.markdown(), format!("{:#}\n", report.json()));
+    // A closed terminal is no reason to lose the figures.
+    let _ = write!(stdout(), "{table}");
+    let dir = workspace.root.join("bench");
+    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    for (extension, text) in [("md", table), ("json", raw)] {
+        let path = dir.join(name).with_extension(extension);
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
