@@ -1,5 +1,7 @@
 //! The state of one host, in the kernel and on disk, and every change of it. The daemon and the verbs share it.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use tracing::{error, warn};
@@ -22,11 +24,14 @@ pub struct Host {
     pub(super) taken: Taken,
     /// The ledger as it is on disk.
     saved: Ledger,
+    ranges_stored: bool,
     store: Store,
     guarded: Ports,
     monitor: bool,
     capacity: Capacity,
-    /// What cannot be stored or was not readable, and why.
+    /// Databases whose last good file could not be stored, and why. It is tried again.
+    pub(super) unstored: BTreeMap<DatabaseId, String>,
+    /// What else cannot be stored or was not readable, and why.
     pub(super) troubles: Vec<String>,
 }
 
@@ -49,6 +54,7 @@ impl Host {
             live,
             saved: taken.ledger.clone(),
             taken,
+            ranges_stored: true,
             store,
             guarded: config.guarded_ports.ranges().iter().cloned().flatten().collect(),
             monitor: config.allow_monitor,
@@ -57,8 +63,14 @@ impl Host {
                 prefixes: usize::try_from(config.max_prefixes)?,
                 memory: u64::MAX,
             },
+            unstored: BTreeMap::new(),
             troubles,
         })
+    }
+
+    /// Whether something that was taken is not on disk.
+    pub(super) fn is_unstored(&self) -> bool {
+        !self.unstored.is_empty() || !self.ranges_stored || self.taken.ledger != self.saved
     }
 
     /// Which of `candidates` count. What is admitted is stored before anything is published.
@@ -66,9 +78,16 @@ impl Host {
         let mut admission = self.taken.judge(candidates, &self.live);
         self.troubles.clear();
         for (id, candidate) in std::mem::take(&mut admission.admitted) {
-            if self.taken.admitted.get(&id) != Some(&candidate) {
+            if self.taken.admitted.get(&id) != Some(&candidate) || self.unstored.contains_key(&id) {
                 let content = snapshot.rules.get(&candidate.path).and_then(|seen| seen.content.as_ref().ok());
-                self.save(&Entry::Database(&id), content.map_or(&[], Vec::as_slice));
+                let stored = self.store.save(&Entry::Database(&id), content.map_or(&[], Vec::as_slice));
+                match stored {
+                    Ok(()) => _ = self.unstored.remove(&id),
+                    Err(error) => {
+                        let message = format!("in force, but not stored for a reboot: {error:#}");
+                        self.unstored.insert(id.clone(), message);
+                    }
+                }
                 self.taken.ledger.rebased.remove(id.as_str());
                 self.taken.ledger.files.retain(|_, owner| owner != id.as_str());
                 self.taken.ledger.files.insert(candidate.path.clone(), id.to_string());
@@ -82,14 +101,17 @@ impl Host {
     pub(super) fn take_ranges(&mut self, new: ManagedRanges) -> Vec<String> {
         let before = self.taken.ranges.clone();
         let refused = self.taken.take_ranges(new);
-        if self.taken.ranges != before {
+        if self.taken.ranges != before || !self.ranges_stored {
             let text = self.taken.ranges.to_yaml();
-            match read_ranges(text.as_bytes()) {
-                Ok(_) => _ = self.save(&Entry::Ranges, text.as_bytes()),
+            self.ranges_stored = match read_ranges(text.as_bytes()) {
+                Ok(_) => self.save(&Entry::Ranges, text.as_bytes()),
                 Err(_) => {
-                    self.trouble("managed ranges: together with kept lists too large to be stored".to_owned())
+                    self.trouble(
+                        "managed ranges: together with kept lists too large to be stored".to_owned(),
+                    );
+                    false
                 }
-            }
+            };
         }
         refused
     }
@@ -153,12 +175,14 @@ impl Host {
             finish(self.publish(&desired, now))?;
         }
         self.save_ledger();
-        let state = if open { "open" } else { "closed" };
-        let places: Vec<String> = left.iter().map(Target::to_string).collect();
-        Ok(format!(
-            "database {id}: forgotten; {state}: {}",
-            if places.is_empty() { "nothing".into() } else { places.join(", ") }
-        ))
+        let (opened, closed): (Vec<&Target>, Vec<&Target>) =
+            left.iter().partition(|target| open && !self.live.guarded.contains(&target.port));
+        let list = |targets: Vec<&Target>| match targets.as_slice() {
+            [] => "nothing".to_owned(),
+            some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let guarded = if open { " (guarded)" } else { "" };
+        Ok(format!("database {id}: forgotten; opened: {}; closed{guarded}: {}", list(opened), list(closed)))
     }
 
     /// Lets the next file of a database have any revision. Its rules stay in force.

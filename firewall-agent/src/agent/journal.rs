@@ -13,7 +13,7 @@ use crate::files::scan::Snapshot;
 use crate::files::write::replace;
 use crate::rules::{DatabaseId, RangeId};
 use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
-use crate::sync::{Candidate, Desired, Live, Published, Refusal};
+use crate::sync::{Desired, Live, Published, Refusal};
 
 type Messages = BTreeMap<PathBuf, Vec<String>>;
 
@@ -101,10 +101,11 @@ impl Journal {
         &mut self,
         published: &Published,
         desired: &Desired,
-        admitted: &BTreeMap<DatabaseId, Candidate>,
+        host: &Host,
         (snapshot, seen): (&Snapshot, Timestamp),
     ) {
         let done = Timestamp::now();
+        let admitted = &host.taken.admitted;
         for (id, candidate) in admitted {
             self.sources.insert(candidate.path.clone(), id.clone());
             let observed = self.observed.entry(id.clone()).or_default();
@@ -143,7 +144,8 @@ impl Journal {
                 format!("{rules} rules are counted on the default line: no line of this host is free")
             });
             let failed = published.failed.get(id).map(|error| format!("{error:#}"));
-            let problem = failed.or(unresolved).or(uncounted);
+            let unstored = host.unstored.get(id).cloned();
+            let problem = failed.or(unresolved).or(unstored).or(uncounted);
             if let Some(problem) = &problem
                 && observed.problem.as_ref() != Some(problem)
             {

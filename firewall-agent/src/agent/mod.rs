@@ -77,7 +77,7 @@ pub struct Agent {
     snapshot: Option<Snapshot>,
     scanned: Instant,
     next_expiry: Option<Timestamp>,
-    /// The last publish did not do all of it.
+    /// The last look did not get everything into the kernel and onto the disk.
     unfinished: bool,
     journal: Journal,
     _ownership: Ownership,
@@ -210,8 +210,9 @@ impl Agent {
 
         let desired = self.host.desired(now);
         let published = self.host.publish(&desired, now);
-        self.unfinished = !published.failed.is_empty() || !published.errors.is_empty();
-        self.journal.published(&published, &desired, &self.host.taken.admitted, (&snapshot, seen));
+        self.unfinished =
+            !published.failed.is_empty() || !published.errors.is_empty() || self.host.is_unstored();
+        self.journal.published(&published, &desired, &self.host, (&snapshot, seen));
         self.next_expiry = self.host.taken.next_expiry(now);
         self.snapshot = Some(snapshot);
     }

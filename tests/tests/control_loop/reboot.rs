@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
+use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file, one};
 
 const PLACE: &str = "192.0.2.1:30092";
 
@@ -66,6 +66,8 @@ fn a_disk_that_takes_nothing_delays_no_revocation() {
     fs::set_permissions(&dir, Permissions::from_mode(0o500)).unwrap();
     stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[]));
     stage.until("the rule is revoked", |_| stage.reason(IN_OFFICE, "a") == "no_match");
-    stage.until("the trouble is said", |status| status["errors"].to_string().contains("last-good"));
+    let status = stage.until_state("a", "degraded");
+    assert!(one(&status, "a")["problem"].to_string().contains("last-good"), "{status}");
     fs::set_permissions(&dir, before).unwrap();
+    stage.until_state("a", "applied");
 }

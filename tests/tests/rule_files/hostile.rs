@@ -1,5 +1,7 @@
 //! Files made to exhaust a reader.
 
+use std::env::current_exe;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use firewall_agent::rules::MAX_FILE_BYTES;
@@ -11,7 +13,9 @@ const MARKER: &str = "\n...\n";
 #[test]
 fn a_hostile_file_of_up_to_4_mib_is_refused_soon_and_without_a_panic() {
     let mut failures = Vec::new();
-    for (name, text) in files() {
+    let files = files();
+    let before = kib("VmRSS:");
+    for (name, text) in files {
         assert!(text.len() <= MAX_FILE_BYTES, "{name}: {} bytes never reach the parser", text.len());
         let start = Instant::now();
         let outcome =
@@ -31,7 +35,28 @@ fn a_hostile_file_of_up_to_4_mib_is_refused_soon_and_without_a_panic() {
             }
         }
     }
+    println!("{MEMORY}{}", kib("VmHWM:").saturating_sub(before));
     none(failures);
+}
+
+/// In a process of its own: the other tests use memory, too.
+#[test]
+fn no_hostile_file_takes_more_than_64_mib() {
+    let test = "hostile::a_hostile_file_of_up_to_4_mib_is_refused_soon_and_without_a_panic";
+    let run = Command::new(current_exe().unwrap()).args(["--exact", test, "--nocapture"]).output().unwrap();
+    let out = String::from_utf8(run.stdout).unwrap();
+    let line = out.lines().find_map(|line| line.split_once(MEMORY)).unwrap_or_else(|| panic!("{out}"));
+    let used: u64 = line.1.trim().parse().unwrap();
+    assert!((1..=64 * 1024).contains(&used), "{used} KiB");
+}
+
+const MEMORY: &str = "memory beside the files themselves, in KiB: ";
+
+/// A field of this process's status.
+fn kib(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    value.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
