@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::files::read::{read_file, yaml_files};
+use crate::files::read::{ReadError, read_file, read_rule_file, yaml_files};
 use crate::rules::{
     Checked, DatabaseRules, Limits, ManagedRanges, Problem, is_ranges_file, read_database, read_ranges,
 };
@@ -61,7 +61,7 @@ pub(super) fn read_configured(rules_dir: &Path, managed_ranges: &Path, limits: &
     let mut files = read_dir(rules_dir, |file| read_rules(file, limits));
     if managed_ranges.exists() {
         let ranges = |bytes: &[u8], report: &mut _| take(report, read_ranges(bytes), Content::Ranges);
-        files.push(read_as(managed_ranges, ranges));
+        files.push(read_as(managed_ranges, read_file(managed_ranges), ranges));
     }
     files
 }
@@ -77,11 +77,13 @@ fn read_dir(path: &Path, read: impl Fn(&Path) -> FileReport) -> Vec<FileReport> 
 }
 
 fn read_rules(path: &Path, limits: &Limits) -> FileReport {
-    read_as(path, |bytes, report| take(report, read_database(bytes, limits), Content::Database))
+    read_as(path, read_rule_file(path), |bytes, report| {
+        take(report, read_database(bytes, limits), Content::Database);
+    })
 }
 
 fn read(path: &Path, limits: &Limits) -> FileReport {
-    read_as(path, |bytes, report| {
+    read_as(path, read_file(path), |bytes, report| {
         if is_ranges_file(bytes) {
             take(report, read_ranges(bytes), Content::Ranges);
         } else {
@@ -90,9 +92,13 @@ fn read(path: &Path, limits: &Limits) -> FileReport {
     })
 }
 
-fn read_as(path: &Path, take: impl FnOnce(&[u8], &mut FileReport)) -> FileReport {
+fn read_as(
+    path: &Path,
+    content: Result<Vec<u8>, ReadError>,
+    take: impl FnOnce(&[u8], &mut FileReport),
+) -> FileReport {
     let mut report = FileReport::new(path);
-    match read_file(path) {
+    match content {
         Err(error) => report.refuse(error.to_string()),
         Ok(bytes) => take(&bytes, &mut report),
     }

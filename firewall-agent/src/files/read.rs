@@ -14,6 +14,8 @@ use crate::rules::MAX_FILE_BYTES;
 pub enum ReadError {
     Hidden,
     NotRegular,
+    /// A link to this file, outside the directory.
+    Outside(PathBuf),
     /// Bytes.
     TooLarge(u64),
     Io(io::Error),
@@ -24,6 +26,7 @@ impl fmt::Display for ReadError {
         match self {
             Self::Hidden => f.write_str("file is hidden: its name starts with a dot"),
             Self::NotRegular => f.write_str("not a regular file"),
+            Self::Outside(target) => write!(f, "a link to {}, outside the directory", target.display()),
             Self::TooLarge(bytes) => write!(f, "file of {bytes} bytes: at most {MAX_FILE_BYTES} are read"),
             Self::Io(error) => write!(f, "cannot be read: {error}"),
         }
@@ -60,6 +63,19 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     // The file may grow while it is read.
     let read = file.take(most + 1).read_to_end(&mut bytes)?;
     if read > MAX_FILE_BYTES { Err(ReadError::TooLarge(read as u64)) } else { Ok(bytes) }
+}
+
+/// As [`read_file`], for a file of a directory of rule files: a link must stay inside, as a ConfigMap's do.
+///
+/// # Errors
+/// As [`read_file`]; or the file is a link that leaves the directory.
+pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let target = fs::canonicalize(path)?;
+    let dir = fs::canonicalize(path.parent().unwrap_or(Path::new(".")))?;
+    if !target.starts_with(dir) {
+        return Err(ReadError::Outside(target));
+    }
+    read_file(path)
 }
 
 /// The files of a directory that may be rule files, by name: `*.yaml`, not hidden, regular or not to be told.

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use jiff::Timestamp;
 
-use super::read::{read_file, yaml_files};
+use super::read::{ReadError, read_file, read_rule_file, yaml_files};
 
 /// What a file held when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,21 +36,29 @@ pub struct Snapshot {
 pub fn scan(rules_dir: &Path, managed_ranges: &Path) -> Snapshot {
     let mut snapshot = Snapshot::default();
     match yaml_files(rules_dir) {
-        Ok(paths) => snapshot.rules = paths.into_iter().map(|path| (path.clone(), see(&path))).collect(),
+        Ok(paths) => {
+            let see = |path: PathBuf| {
+                let seen = see(&path, read_rule_file(&path));
+                (path, seen)
+            };
+            snapshot.rules = paths.into_iter().map(see).collect();
+        }
         Err(error) => snapshot.unlisted = Some(format!("{}: cannot be listed: {error}", rules_dir.display())),
     }
     // What cannot be looked at is not absent: it is read, and the error reported.
     if !matches!(managed_ranges.try_exists(), Ok(false)) {
-        snapshot.ranges = Some(see(managed_ranges));
+        snapshot.ranges = Some(see(managed_ranges, read_file(managed_ranges)));
     }
     snapshot
 }
 
-fn see(path: &Path) -> Seen {
-    let content = read_file(path).map_err(|error| error.to_string());
+fn see(path: &Path, content: Result<Vec<u8>, ReadError>) -> Seen {
     let changed = fs::metadata(path).ok().and_then(|metadata| {
         Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
     });
     let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
-    Seen { content, visible_at: changed.map_or(now, |changed| changed.min(now)) }
+    Seen {
+        content: content.map_err(|error| error.to_string()),
+        visible_at: changed.map_or(now, |changed| changed.min(now)),
+    }
 }

@@ -77,3 +77,18 @@ fn fifty_rapid_swaps_of_a_config_map_end_at_the_last() {
     }
     stage.until_revision("a", 50);
 }
+
+#[test]
+fn a_link_that_leaves_the_directory_is_refused() {
+    let stage = Stage::new();
+    let outside = stage.home.config().with_file_name("outside.yaml");
+    fs::write(&outside, file("a", 1, "192.0.2.1", &[OFFICE])).unwrap();
+    symlink(&outside, stage.home.rule_file("a.yaml")).unwrap();
+    stage.until_refused("outside the directory");
+    assert_eq!(stage.reason(IN_OFFICE, "192.0.2.1:30092"), "closed");
+    // The control: the same file, inside.
+    fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
+    fs::rename(outside, stage.home.rule_file("a.yaml")).unwrap();
+    stage.until_revision("a", 1);
+    assert_eq!(stage.reason(IN_OFFICE, "192.0.2.1:30092"), "allowed");
+}
