@@ -165,8 +165,6 @@ enum Command {
         /// Open what it leaves behind: everyone may connect there
         #[arg(long)]
         open: bool,
-        #[command(flatten)]
-        flags: Box<ConfigFile>,
     },
     /// Let the next file of a database have any revision; its rules stay in force
     #[command(after_help = "Example: firewall-agent rebase 6a316183d0f1f10ecbcca123\n\n\
@@ -174,8 +172,6 @@ enum Command {
     Rebase {
         /// Database id
         database: String,
-        #[command(flatten)]
-        flags: Box<ConfigFile>,
     },
 }
 
@@ -244,8 +240,8 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Explain { source, target, places, output } => {
             explain::explain(&settings.places(places), &source, &target, output.output, out)
         }
-        Command::Forget { database, open, flags } => verbs::forget(settings, *flags, &database, open, out),
-        Command::Rebase { database, flags } => verbs::rebase(settings, *flags, &database, out),
+        Command::Forget { database, open } => verbs::forget(settings, &database, open, out),
+        Command::Rebase { database } => verbs::rebase(settings, &database, out),
     }
 }
 

@@ -10,31 +10,20 @@ use crate::agent::{Host, Ownership, Reply, Verb, ask};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
 
-pub(super) fn forget(
-    settings: Settings,
-    flags: ConfigFile,
-    database: &str,
-    open: bool,
-    out: &mut impl Write,
-) -> Result<Exit> {
-    carry_out(settings, flags, Verb::Forget { database: id(database)?, open }, out)
+pub(super) fn forget(settings: Settings, database: &str, open: bool, out: &mut impl Write) -> Result<Exit> {
+    carry_out(settings, Verb::Forget { database: id(database)?, open }, out)
 }
 
-pub(super) fn rebase(
-    settings: Settings,
-    flags: ConfigFile,
-    database: &str,
-    out: &mut impl Write,
-) -> Result<Exit> {
-    carry_out(settings, flags, Verb::Rebase { database: id(database)? }, out)
+pub(super) fn rebase(settings: Settings, database: &str, out: &mut impl Write) -> Result<Exit> {
+    carry_out(settings, Verb::Rebase { database: id(database)? }, out)
 }
 
 fn id(database: &str) -> Result<DatabaseId> {
     database.parse().map_err(|error| BadInput(format!("database {error}")).into())
 }
 
-fn carry_out(settings: Settings, flags: ConfigFile, verb: Verb, out: &mut impl Write) -> Result<Exit> {
-    let config = settings.config(flags)?;
+fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exit> {
+    let config = settings.config(ConfigFile::default())?;
     let reply = match ask(&config.control_socket, &verb)? {
         Some(reply) => reply,
         None => {

@@ -9,3 +9,4 @@ mod reboot;
 mod revisions;
 mod stage;
 mod styles;
+mod trouble;

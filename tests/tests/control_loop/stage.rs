@@ -46,6 +46,15 @@ impl Stage {
         self.agent.take().unwrap().terminate().unwrap();
     }
 
+    pub fn pid(&self) -> u32 {
+        self.agent.as_ref().unwrap().pid()
+    }
+
+    /// Everything that the agents of this stage have logged.
+    pub fn log(&self) -> String {
+        self.agent.as_ref().unwrap().log()
+    }
+
     pub fn kill(&mut self) {
         self.agent.take().unwrap().kill().unwrap();
     }

@@ -1,0 +1,73 @@
+//! A kernel that refuses the running daemon's calls.
+
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use firewall_tests::lab::eventually;
+
+use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
+
+/// Makes the kernel answer ENOMEM to the daemon's `bpf` calls, from the `first` on, until it is dropped.
+struct Refusing(Child);
+
+impl Refusing {
+    fn from(pid: u32, first: u32) -> Self {
+        let child = Command::new("strace")
+            .args(["-f", "-qq", "-e", "trace=bpf", "-e", &format!("inject=bpf:error=ENOMEM:when={first}+")])
+            .args(["-o", "/dev/null", "-p", &pid.to_string()])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let traced = || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            (!status.contains("TracerPid:\t0")).then_some(())
+        };
+        eventually(Duration::from_secs(5), "strace has attached", traced).unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        // SIGTERM: strace lets go of the daemon; SIGKILL would take it along.
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.0.id().cast_signed()),
+            nix::sys::signal::Signal::SIGTERM,
+        );
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
+    let stage = Stage::new();
+    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 1);
+    let (mut revision, mut held_up) = (1, 0);
+    for first in [1, 5, 12, 20, 28, 36] {
+        revision += 1;
+        let refusing = Refusing::from(stage.pid(), first);
+        let (rule, new, old) =
+            if revision % 2 == 0 { (SHOP, IN_SHOP, IN_OFFICE) } else { (OFFICE, IN_OFFICE, IN_SHOP) };
+        stage.write("a.yaml", &file("a", revision, "192.0.2.1", &[rule]));
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(2) {
+            // The old rules or the new ones, whole. They may change between the two questions, once.
+            let verdicts = [stage.reason(old, "192.0.2.1:30092"), stage.reason(new, "192.0.2.1:30092")];
+            assert_ne!(verdicts, ["no_match", "no_match"], "from call {first}: nobody is allowed");
+            sleep(Duration::from_millis(50));
+        }
+        // Either it was done before the refusals began, or it is said that it was not.
+        let log = stage.log();
+        let done = stage.reason(old, "192.0.2.1:30092") == "no_match";
+        held_up += u32::from(!done);
+        assert!(done || log.contains("Cannot allocate memory"), "from call {first}: nothing is said:\n{log}");
+        drop(refusing);
+        let lands = || (stage.reason(old, "192.0.2.1:30092") == "no_match").then_some(());
+        eventually(Duration::from_secs(5), "the revocation lands", lands).unwrap();
+        assert_eq!(stage.reason(new, "192.0.2.1:30092"), "allowed", "from call {first}");
+        stage.until_state("a", "applied");
+    }
+    assert!(held_up > 0, "the control: no refusal held anything up");
+}
