@@ -11,7 +11,7 @@ use super::host::Host;
 use crate::config::Config;
 use crate::files::scan::Snapshot;
 use crate::files::write::replace;
-use crate::rules::{DatabaseId, RangeId};
+use crate::rules::{DatabaseId, RangeId, State};
 use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{Desired, Live, Published, Refusal};
 
@@ -108,6 +108,9 @@ impl Journal {
         let admitted = &host.taken.admitted;
         for (id, candidate) in admitted {
             self.sources.insert(candidate.path.clone(), id.clone());
+            if candidate.rules.state == State::Removed {
+                continue;
+            }
             let observed = self.observed.entry(id.clone()).or_default();
             if candidate.rules.revision > observed.revision && !observed.waiting {
                 observed.detected_at = Some(seen);
@@ -186,6 +189,7 @@ impl Journal {
 
     /// Takes note that the kernel's state could not be read; says so once.
     pub fn unknown(&mut self, error: &anyhow::Error) {
+        self.late();
         let message = format!("status cannot be worked out: {error:#}");
         if !self.errors.contains(&message) {
             error!(error = message, "status.json is out of date");

@@ -1,6 +1,8 @@
 //! Revisions, files that leave, and the verbs about them.
 
 use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, PORT, SHOP, Stage, file, one, removed};
 
@@ -92,6 +94,9 @@ fn what_leaves_stays_closed_until_it_is_claimed_again_also_after_a_reboot() {
     stage.write("a.yaml", &removed("a", 2));
     stage.until("a has left", |status| one(status, "a").is_null());
     assert_eq!(stage.reason(IN_OFFICE, "192.0.2.1:8080"), "closed");
+    // What has left is not late.
+    sleep(Duration::from_secs(3));
+    assert!(!stage.log().contains("nears the promised time"), "{}", stage.log());
     stage.stop();
     stage.forget_kernel();
     fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();

@@ -7,8 +7,8 @@ use firewall_tests::lab::{Agent, AgentHome, Answer, Host, Lab, Settings, User, a
 use serde_json::Value;
 
 pub const PORT: u16 = 30_092;
-/// Long enough that only file events bring a change about in time.
-const NO_RESCAN: &str = "rescan_interval: 1h\n";
+/// Long enough that only file events bring a change about in time; and a promise that is soon broken.
+const NO_RESCAN: &str = "rescan_interval: 1h\npropagation_window: 2s\n";
 
 pub struct Stage {
     agent: Option<Agent>,

@@ -44,7 +44,7 @@ fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
     let stage = Stage::new();
     stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
     stage.until_revision("a", 1);
-    let (mut revision, mut held_up) = (1, 0);
+    let (mut revision, mut held_up, mut said) = (1, 0, 0);
     for first in [1, 5, 12, 20, 28, 36] {
         revision += 1;
         let refusing = Refusing::from(stage.pid(), first);
@@ -63,6 +63,9 @@ fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
         let done = stage.reason(old, "192.0.2.1:30092") == "no_match";
         held_up += u32::from(!done);
         assert!(done || log.contains("Cannot allocate memory"), "from call {first}: nothing is said:\n{log}");
+        let late = log.matches("nears the promised time").count();
+        assert!(done || late > said, "from call {first}: the promise is forgotten:\n{log}");
+        said = late;
         drop(refusing);
         let lands = || (stage.reason(old, "192.0.2.1:30092") == "no_match").then_some(());
         eventually(Duration::from_secs(5), "the revocation lands", lands).unwrap();
