@@ -59,7 +59,8 @@ pub(super) fn read_paths(paths: &[PathBuf], limits: &Limits) -> Vec<FileReport> 
 /// Reads the files that the daemon looks at; that there are no managed ranges is no error.
 pub(super) fn read_configured(rules_dir: &Path, managed_ranges: &Path, limits: &Limits) -> Vec<FileReport> {
     let mut files = read_dir(rules_dir, |file| read_rules(file, limits));
-    if managed_ranges.exists() {
+    // As the daemon: what cannot be looked at is not absent.
+    if !matches!(managed_ranges.try_exists(), Ok(false)) {
         let ranges = |bytes: &[u8], report: &mut _| take(report, read_ranges(bytes), Content::Ranges);
         files.push(read_as(managed_ranges, read_file(managed_ranges), ranges));
     }
