@@ -1,6 +1,6 @@
 //! The state of one host, in the kernel and on disk, and every change of it. The daemon and the verbs share it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
@@ -33,6 +33,8 @@ pub struct Host {
     pub(super) unstored: BTreeMap<DatabaseId, String>,
     /// What else cannot be stored or was not readable, and why.
     pub(super) troubles: Vec<String>,
+    /// Databases whose file after a `rebase` is taken, and not in force yet: until then the floor stays reset.
+    restarted: BTreeSet<DatabaseId>,
 }
 
 impl Host {
@@ -65,6 +67,7 @@ impl Host {
             },
             unstored: BTreeMap::new(),
             troubles,
+            restarted: BTreeSet::new(),
         })
     }
 
@@ -88,11 +91,17 @@ impl Host {
                         self.unstored.insert(id.clone(), message);
                     }
                 }
-                self.taken.ledger.rebased.remove(id.as_str());
+                if self.taken.ledger.rebased.contains(id.as_str()) {
+                    self.restarted.insert(id.clone());
+                }
                 self.taken.ledger.files.retain(|_, owner| owner != id.as_str());
                 self.taken.ledger.files.insert(candidate.path.clone(), id.to_string());
             }
             self.taken.admitted.insert(id, candidate);
+        }
+        // Killed after the publish, the next start still knows which file each database came from.
+        if self.taken.ledger != self.saved {
+            self.save_ledger();
         }
         admission
     }
@@ -126,6 +135,14 @@ impl Host {
     pub(super) fn publish(&mut self, desired: &Desired, now: Timestamp) -> Published {
         let before = self.live.clone();
         let published = publish(desired, &mut self.live, &mut self.kernel, now);
+        let Self { restarted, taken, .. } = self;
+        restarted.retain(|id| {
+            let in_force = !published.failed.contains_key(id);
+            if in_force {
+                taken.ledger.rebased.remove(id.as_str());
+            }
+            !in_force
+        });
         self.taken.ledger.bury(&before, &self.live);
         if self.taken.ledger != self.saved {
             self.save_ledger();
