@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub agent: Option<AgentStatus>,
+    /// Whether everything that is configured is in force and probed: the answer of `/readyz`.
+    pub ready: bool,
+    /// Why it is not ready.
+    pub not_ready: Vec<String>,
     pub interfaces: Vec<InterfaceStatus>,
     /// In the order of their ids.
     pub databases: Vec<DatabaseStatus>,
@@ -17,6 +21,8 @@ pub struct Status {
     pub rejected_files: Vec<RejectedFile>,
     /// What else is wrong.
     pub errors: Vec<String>,
+    /// How often this daemon found the kernel other than it had left it, and put it right; by what was wrong.
+    pub repairs: BTreeMap<String, u64>,
     /// Packets by reason, in the order of the reasons' numbers; empty in `status.json`.
     pub counters: Vec<ReasonCounter>,
 }
@@ -40,6 +46,8 @@ pub struct InterfaceStatus {
     pub program_id: u32,
     /// The kernel's digest of the pinned program; empty when another one is attached.
     pub program_tag: String,
+    /// Milliseconds that this daemon has known the interface to be there without our program, all times together.
+    pub unprotected_ms: u64,
 }
 
 /// How a database stands.

@@ -35,6 +35,7 @@ fn interface(link: InterfaceLink, ours: u32, tag: &str) -> InterfaceStatus {
         link_id: link.link,
         program_id: link.program,
         program_tag: if link.program == ours { tag.to_owned() } else { String::new() },
+        unprotected_ms: 0,
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
             status.observe(&said.observed());
             status.rejected_files = said.rejected_files;
             status.errors = said.errors;
+            (status.ready, status.not_ready) = (said.ready, said.not_ready);
+            status.repairs = said.repairs;
             status.agent = said.agent;
         }
         Err(error) => status.errors.push(format!("{error:#}")),
