@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
@@ -25,8 +26,16 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// What can be asked of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
-    Forget { database: DatabaseId, open: bool },
-    Rebase { database: DatabaseId },
+    Forget {
+        database: DatabaseId,
+        open: bool,
+    },
+    Rebase {
+        database: DatabaseId,
+    },
+    /// Take everything down, until `Attach`.
+    Detach,
+    Attach,
 }
 
 /// What it answers.
@@ -42,6 +51,8 @@ pub enum Reply {
 enum Line {
     Forget { database: String, open: bool },
     Rebase { database: String },
+    Detach {},
+    Attach {},
 }
 
 /// A verb and who waits for the answer.
@@ -82,6 +93,8 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
     let line = match verb.clone() {
         Verb::Forget { database, open } => Line::Forget { database: database.to_string(), open },
         Verb::Rebase { database } => Line::Rebase { database: database.to_string() },
+        Verb::Detach => Line::Detach {},
+        Verb::Attach => Line::Attach {},
     };
     writeln!(stream, "{}", serde_json::to_string(&line)?).with_context(asked)?;
     let mut answer = String::new();
@@ -90,9 +103,16 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
 }
 
 /// Listens, for the agent's own user only. Without a socket the daemon runs all the same: verbs then find it locked.
-pub(super) fn listen(path: &Path) -> Option<UnixListener> {
+///
+/// # Panics
+/// Outside a tokio runtime with I/O.
+pub(super) fn listen(path: &Path) -> Option<Receiver<Request>> {
     match bind_private(path).and_then(|listener| Ok(UnixListener::from_std(listener)?)) {
-        Ok(listener) => Some(listener),
+        Ok(listener) => {
+            let (sender, receiver) = channel(1);
+            tokio::spawn(serve(listener, sender));
+            Some(receiver)
+        }
         Err(error) => {
             error!(error = format!("{error:#}"), "no verbs can be received");
             None
@@ -100,13 +120,16 @@ pub(super) fn listen(path: &Path) -> Option<UnixListener> {
     }
 }
 
-/// The next request that makes sense; others are answered here.
-pub(super) async fn next(listener: &UnixListener) -> Request {
+/// Hands on each request that makes sense; others are answered here. A task of its own, so that nothing else that
+/// happens makes a client be dropped.
+async fn serve(listener: UnixListener, requests: Sender<Request>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if let Some(request) = receive(stream).await {
-                    return request;
+                if let Some(request) = receive(stream).await
+                    && requests.send(request).await.is_err()
+                {
+                    return;
                 }
             }
             Err(error) => {
@@ -137,6 +160,8 @@ fn verb(line: &str) -> Result<Verb> {
     Ok(match line {
         Line::Forget { database, open } => Verb::Forget { database: database.parse()?, open },
         Line::Rebase { database } => Verb::Rebase { database: database.parse()? },
+        Line::Detach {} => Verb::Detach,
+        Line::Attach {} => Verb::Attach,
     })
 }
 

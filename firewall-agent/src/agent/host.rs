@@ -8,8 +8,8 @@ use tracing::{error, warn};
 
 use super::ledger::Ledger;
 use super::taken::Taken;
-use crate::bpf::Kernel;
-use crate::config::Config;
+use crate::bpf::{Kernel, Pins, detach_all};
+use crate::config::{Config, GuardedPorts};
 use crate::files::cgroup::memory_left;
 use crate::files::scan::Snapshot;
 use crate::files::store::{Entry, Store};
@@ -19,6 +19,7 @@ use crate::sync::{Admission, Candidate, Capacity, Desired, Live, Ports, Publishe
 /// What this host holds.
 #[derive(Debug)]
 pub struct Host {
+    pins: Pins,
     pub(super) kernel: Kernel,
     pub(super) live: Live,
     pub(super) taken: Taken,
@@ -43,8 +44,9 @@ impl Host {
     /// # Errors
     /// When the kernel's state or the state directory is not usable.
     pub fn open(config: &Config) -> Result<Self> {
-        let kernel = Kernel::open(&config.bpffs_dir)?;
+        let mut kernel = Kernel::open(&config.bpffs_dir)?;
         kernel.sweep();
+        kernel.hold()?;
         let live = kernel.live()?;
         let store = Store::open(&config.state_dir)?;
         let (taken, troubles) = Taken::recall(store.load(), &config.node_name, &live);
@@ -52,6 +54,7 @@ impl Host {
             error!(error = trouble, "a stored file is not used");
         }
         Ok(Self {
+            pins: Pins::new(&config.bpffs_dir),
             kernel,
             live,
             saved: taken.ledger.clone(),
@@ -214,6 +217,51 @@ impl Host {
         self.taken.ledger.rebased.insert(id.to_string());
         self.save_ledger();
         Ok(format!("database {id}: its next file may have any revision; its rules are untouched"))
+    }
+
+    /// Since when everything is down by an operator's will.
+    pub fn detached(&self) -> Option<Timestamp> {
+        self.taken.ledger.detached
+    }
+
+    /// Notes that everything is taken down, or to be put up; over restarts and reboots.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn set_detached(&mut self, detached: bool) -> Result<()> {
+        self.taken.ledger.detached = detached.then(Timestamp::now);
+        self.save_ledger();
+        ensure!(
+            self.taken.ledger == self.saved,
+            "{}",
+            self.troubles.last().map_or("not stored", String::as_str)
+        );
+        Ok(())
+    }
+
+    /// Takes every link down where no daemon runs, until `attach`; says what is open now.
+    ///
+    /// # Errors
+    /// When a link cannot be taken down, or that cannot be stored.
+    pub fn detach(&mut self) -> Result<String> {
+        // A full disk is no reason to stay closed when an operator wants it open.
+        let noted = self.set_detached(true);
+        let interfaces = detach_all(&self.pins)?;
+        noted.context("everything is down, but the next start will attach again")?;
+        Ok(self.describe_open(&interfaces))
+    }
+
+    /// What anybody may reach now that `interfaces` are not filtered.
+    #[must_use]
+    pub fn describe_open(&self, interfaces: &[String]) -> String {
+        let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+        let endpoints = self.live.table.endpoints.keys().map(Target::to_string).collect();
+        format!(
+            "detached until `attach`: {}\nopen to everyone now: {}; guarded ports: {}",
+            list(interfaces.to_vec()),
+            list(endpoints),
+            GuardedPorts::new(self.live.guarded.iter().map(|port| *port..=*port))
+        )
     }
 
     /// A wish that changes nothing.

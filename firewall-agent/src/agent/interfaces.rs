@@ -1,13 +1,16 @@
 //! Which interfaces are filtered: names and globs against what is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use glob::Pattern;
 use nix::net::if_::if_nameindex;
 use tracing::{error, info, warn};
 
-use crate::bpf::{Attached, Pins, Programs, attach, links};
+use super::backoff::Backoff;
+use super::repairs::Repairs;
+use crate::bpf::{Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach};
 use crate::config::XdpMode;
 
 /// The configured interfaces and how each stands.
@@ -15,10 +18,19 @@ use crate::config::XdpMode;
 pub struct Interfaces {
     patterns: Vec<Pattern>,
     mode: XdpMode,
+    held: HeldLinks,
     /// Index of each interface that this process attached to or took over.
     attached: BTreeMap<String, u32>,
     /// Why the others are not.
     failed: BTreeMap<String, String>,
+    /// When a failed attach is tried again, by interface.
+    backoff: BTreeMap<String, Backoff>,
+    /// How long each interface has been seen without our program, before `exposed`.
+    unprotected: BTreeMap<String, Duration>,
+    /// Since when an interface that is there has been without our program.
+    exposed: BTreeMap<String, Instant>,
+    /// The last look at all of them.
+    looked: Instant,
 }
 
 impl Interfaces {
@@ -31,41 +43,56 @@ impl Interfaces {
                 Pattern::new(text).with_context(|| format!("interfaces: {text:?}: not a name or glob"))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { patterns, mode, attached: BTreeMap::new(), failed: BTreeMap::new() })
+        Ok(Self {
+            patterns,
+            mode,
+            held: HeldLinks::default(),
+            attached: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            backoff: BTreeMap::new(),
+            unprotected: BTreeMap::new(),
+            exposed: BTreeMap::new(),
+            looked: Instant::now(),
+        })
     }
 
-    /// Attaches to every configured interface that is there and not attached yet. Says each trouble once, until it
-    /// changes.
-    pub fn attach(&mut self, programs: &mut Programs, pins: &Pins) {
+    /// Brings every configured interface that is there under our program: attaches what is new, and repairs what
+    /// somebody has changed. Says each trouble once, until it changes. `woken` is when something made it look.
+    pub fn attach(&mut self, programs: &mut Programs, pins: &Pins, repairs: &mut Repairs, woken: Instant) {
         let present = match present() {
             Ok(present) => present,
             Err(error) => return error!(error = format!("{error:#}"), "interfaces cannot be listed"),
         };
-        let running = links(pins).unwrap_or_default();
-        let runs = |name: &String| running.iter().any(|link| link.interface == *name && link.mode.is_some());
+        repairs.done("link_pin", self.held.pin_again(pins));
         self.attached.retain(|name, index| {
-            let kept = present.get(name) == Some(index) && runs(name);
+            let kept = present.get(name) == Some(index);
             if !kept {
-                warn!(interface = name, "is no longer filtered by our link");
+                warn!(interface = name, "is gone, and with it our link");
             }
             kept
         });
+        self.exposed.retain(|name, _| present.contains_key(name));
         let mut failed = self.missing(present.keys());
-        for (name, index) in present {
-            let wanted = self.patterns.iter().any(|pattern| pattern.matches(&name));
-            if !wanted || self.attached.contains_key(&name) {
+        for (name, index) in &present {
+            if !self.patterns.iter().any(|pattern| pattern.matches(name)) {
                 continue;
             }
-            match attach(programs, pins, &name, self.mode) {
-                Ok(link) => {
-                    let mode = link.mode.map_or("gone", Attached::name);
-                    info!(interface = name, mode, link = link.link, program = link.program, "attached");
-                    self.attached.insert(name, index);
-                }
+            if let Some(message) = self.failed.get(name).filter(|_| !self.may_try(name, woken)) {
+                failed.insert(name.clone(), message.clone());
+                continue;
+            }
+            match attach(programs, pins, name, self.mode) {
+                Ok((link, step)) => self.stands(name, *index, &link, step, repairs, woken),
                 Err(error) => {
-                    failed.insert(name, format!("{error:#}"));
+                    self.attached.remove(name);
+                    self.exposed.entry(name.clone()).or_insert(woken);
+                    self.backoff.entry(name.clone()).or_default().failed(woken);
+                    failed.insert(name.clone(), format!("{error:#}"));
                 }
             }
+        }
+        if let Err(error) = self.held.hold(pins) {
+            failed.insert("links".to_owned(), format!("{error:#}"));
         }
         for (name, message) in &failed {
             if self.failed.get(name) != Some(message) {
@@ -73,11 +100,71 @@ impl Interfaces {
             }
         }
         self.failed = failed;
+        self.looked = woken;
+    }
+
+    /// Takes note of an interface that our program runs on.
+    fn stands(
+        &mut self,
+        name: &str,
+        index: u32,
+        link: &InterfaceLink,
+        step: Step,
+        repairs: &mut Repairs,
+        woken: Instant,
+    ) {
+        let was_attached = self.attached.insert(name.to_owned(), index).is_some();
+        self.backoff.remove(name);
+        let exposed = self.exposed.remove(name);
+        if step != Step::Made && exposed.is_none() {
+            if step == Step::Updated && was_attached {
+                repairs.count("link_program");
+                warn!(interface = name, "its link ran another program, and was given ours again");
+            }
+            return;
+        }
+        // An interface that we filtered was so at the last look; a new one is open since we were woken for it.
+        let since = exposed.unwrap_or(if was_attached { self.looked } else { woken });
+        *self.unprotected.entry(name.to_owned()).or_default() += since.elapsed();
+        if was_attached {
+            repairs.count("link");
+            warn!(interface = name, "its link was taken down, and is made again");
+        }
+        let mode = link.mode.map_or("gone", Attached::name);
+        info!(interface = name, mode, link = link.link, program = link.program, "attached");
+    }
+
+    /// Lets go of every link: they are taken down.
+    pub fn release(&mut self) {
+        self.held.release();
+        self.attached.clear();
+        self.failed.clear();
+        self.exposed.clear();
     }
 
     /// Why some configured interface is not filtered.
     pub fn errors(&self) -> impl Iterator<Item = &String> {
         self.failed.values()
+    }
+
+    /// How long an interface has been known to be there without our program, all times together.
+    pub fn unprotected(&self, name: &str) -> Duration {
+        let now = self.exposed.get(name).map(Instant::elapsed).unwrap_or_default();
+        self.unprotected.get(name).copied().unwrap_or_default() + now
+    }
+
+    /// Interfaces that our program runs on.
+    pub fn attached(&self) -> impl Iterator<Item = &String> {
+        self.attached.keys()
+    }
+
+    fn may_try(&self, name: &str, now: Instant) -> bool {
+        self.backoff.get(name).is_none_or(|backoff| backoff.may_try(now))
+    }
+
+    /// Something about the interfaces has changed: what failed may succeed now.
+    pub fn changed(&mut self) {
+        self.backoff.clear();
     }
 
     /// Configured names without an interface.

@@ -166,6 +166,11 @@ impl Journal {
         self.errors = errors;
     }
 
+    /// What the last publish left undone.
+    pub fn unfinished(&self) -> impl Iterator<Item = &String> {
+        self.errors.iter()
+    }
+
     /// Writes `status.json` when something is new in it.
     pub fn write(&mut self, mut status: Status, live: &Live, troubles: Vec<String>) {
         status.agent = Some(self.agent.clone());

@@ -20,6 +20,8 @@ pub(super) struct Ledger {
     pub tombstones: BTreeMap<String, String>,
     /// The database that each rule file was last taken for.
     pub files: BTreeMap<PathBuf, String>,
+    /// When an operator took everything down; it stays down until `attach`.
+    pub detached: Option<Timestamp>,
 }
 
 impl Ledger {

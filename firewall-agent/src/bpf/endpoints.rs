@@ -62,6 +62,21 @@ impl EndpointTable {
         self.outer.publish(SLOT, PINNED_AS, built)
     }
 
+    /// Whether the live table is another one than was published here.
+    pub fn strayed(&self) -> Result<bool> {
+        self.outer.strayed(SLOT)
+    }
+
+    /// Keeps the published table open.
+    pub fn hold(&mut self) -> Result<()> {
+        self.outer.hold(SLOT, PINNED_AS)
+    }
+
+    /// Pins the table again if its pin is gone; how many there were.
+    pub fn pin_again(&self) -> Result<u64> {
+        self.outer.pin_again()
+    }
+
     pub fn sweep(&self) {
         self.outer.sweep(SLOT, PINNED_AS);
     }

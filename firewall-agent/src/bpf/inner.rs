@@ -25,12 +25,15 @@ pub(super) struct Outer {
     slots: ArrayOfMaps<MapData, MapData>,
     /// Where the inner maps are pinned.
     dir: PathBuf,
+    /// The published map of each slot, as this process published or adopted it: it stays known if its pin is lost.
+    held: BTreeMap<u32, Built>,
 }
 
-/// An inner map that is not published yet.
+/// An inner map, pinned at `path`; not published yet, or held by who published it.
 pub(super) struct Built {
     map: MapData,
     pub id: u32,
+    path: PathBuf,
 }
 
 /// How an inner map is made.
@@ -46,7 +49,7 @@ impl Outer {
         // Seen as a plain array, a slot reads as the inner map's id; opening a map by its id would take CAP_SYS_ADMIN.
         let ids = Array::try_from(Map::Array(shape::open(pins, name)?))?;
         let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(shape::open(pins, name)?))?;
-        Ok(Self { ids, slots, dir })
+        Ok(Self { ids, slots, dir, held: BTreeMap::new() })
     }
 
     /// Number of slots.
@@ -69,18 +72,57 @@ impl Outer {
     pub fn live(&self, slot: u32, pinned_as: &str) -> Result<Option<MapData>> {
         loop {
             let Some(id) = self.live_id(slot)? else { return Ok(None) };
-            for path in self.pinned(pinned_as)? {
-                if let Some(map) = open(&path)?
-                    && map.info()?.id() == id
-                {
-                    return Ok(Some(map));
-                }
+            if let Some(held) = self.held.get(&slot).filter(|held| held.id == id) {
+                return share(&held.map).map(Some);
+            }
+            if let Some((map, _)) = self.by_pin(pinned_as, id)? {
+                return Ok(Some(map));
             }
             // Another process may have published, and unpinned this one, since the id was read.
             if self.live_id(slot)? == Some(id) {
                 return Ok(None);
             }
         }
+    }
+
+    /// The map of this id among the pins of a slot, and its pin.
+    fn by_pin(&self, pinned_as: &str, id: u32) -> Result<Option<(MapData, PathBuf)>> {
+        for path in self.pinned(pinned_as)? {
+            if let Some(map) = open(&path)?
+                && map.info()?.id() == id
+            {
+                return Ok(Some((map, path)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps the published map of a slot open from now on, so that [`Self::pin_again`] can.
+    pub fn hold(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
+        if let Some(id) = self.live_id(slot)?
+            && let Some((map, path)) = self.by_pin(pinned_as, id)?
+        {
+            self.held.insert(slot, Built { map, id, path });
+        }
+        Ok(())
+    }
+
+    /// Whether a slot points at another map than the one that this process published or adopted.
+    pub fn strayed(&self, slot: u32) -> Result<bool> {
+        Ok(self.live_id(slot)? != self.held.get(&slot).map(|held| held.id))
+    }
+
+    /// Pins the published maps again whose pins are gone; how many there were.
+    pub fn pin_again(&self) -> Result<u64> {
+        let mut again = 0;
+        for held in self.held.values() {
+            let looked = || format!("{}: cannot be looked at", held.path.display());
+            if !held.path.try_exists().with_context(looked)? {
+                pin(&held.map, &held.path)?;
+                again += 1;
+            }
+        }
+        Ok(again)
     }
 
     /// Makes `built` the live map of a slot: when this returns, no packet sees the old one any more. Its pin goes.
@@ -90,6 +132,7 @@ impl Outer {
                 .set(slot, &built.map, 0)
                 .with_context(|| format!("slot {slot} of {}: cannot be published", self.dir.display()))
         })?;
+        self.held.insert(slot, built);
         self.sweep(slot, pinned_as);
         Ok(())
     }
@@ -169,7 +212,7 @@ fn build<K: Ord + Debug, V: PartialEq + Debug>(
     syscall::freeze(map.fd().as_fd()).with_context(|| format!("{}: cannot be frozen", path.display()))?;
     pin(&map, path)?;
     let id = map.info()?.id();
-    Ok(Built { map, id })
+    Ok(Built { map, id, path: path.to_owned() })
 }
 
 /// Opens a pin; `None` when it is gone.

@@ -19,10 +19,10 @@ use crate::sync::{DataPlane, Database, Families, Line, Live, Ports, RuleSlot, Sl
 
 /// The maps of this layout, opened by their pins and checked. Holds no program and no link.
 pub struct Kernel {
-    ports: PortFilter,
-    endpoints: EndpointTable,
-    v4: SourceTries,
-    v6: SourceTries,
+    pub(super) ports: PortFilter,
+    pub(super) endpoints: EndpointTable,
+    pub(super) v4: SourceTries,
+    pub(super) v6: SourceTries,
     counters: Counters,
     records: Records,
 }
@@ -113,9 +113,25 @@ impl Kernel {
         self.counters.line(line)
     }
 
+    /// Whether the record of a slot names this database at its stamp.
+    pub(super) fn is_recorded(&self, slot: Slot, database: &Database) -> Result<bool> {
+        let ids = self.trie_ids(slot)?;
+        let Some(record) = self.records.database(slot)? else { return Ok(false) };
+        let found = stamps::database(&record, ids, Sources::default());
+        Ok(found.is_ok_and(|found| found.id == database.id && same_stamp(&found, database)))
+    }
+
     fn trie_ids(&self, slot: Slot) -> Result<TrieIds> {
         Ok([self.v4.live_id(slot)?.unwrap_or(0), self.v6.live_id(slot)?.unwrap_or(0)])
     }
+}
+
+/// The kernel keeps the time of a stamp to the second only.
+fn same_stamp(one: &Database, other: &Database) -> bool {
+    let essence = |database: &Database| {
+        database.stamp.as_ref().map(|stamp| (stamp.revision, stamp.generation, stamp.digest))
+    };
+    essence(one) == essence(other)
 }
 
 impl DataPlane for Kernel {

@@ -31,12 +31,28 @@ pub struct InterfaceLink {
     pub mode: Option<Attached>,
 }
 
+/// What it took to have the loaded program on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It was there.
+    Kept,
+    /// The link ran another program, and was given this one.
+    Updated,
+    /// There was no link of ours.
+    Made,
+}
+
 /// Makes the loaded program the one that runs on an interface: through the pinned link when there is one (no packet
 /// passes unseen), else by a new link.
 ///
 /// # Errors
 /// When there is no such interface, it carries no Ethernet, another XDP program is attached, or the driver refuses.
-pub fn attach(programs: &mut Programs, pins: &Pins, interface: &str, mode: XdpMode) -> Result<InterfaceLink> {
+pub fn attach(
+    programs: &mut Programs,
+    pins: &Pins,
+    interface: &str,
+    mode: XdpMode,
+) -> Result<(InterfaceLink, Step)> {
     follow_names(pins)?;
     let state = xdp_state(interface)?.with_context(|| format!("interface {interface}: not there"))?;
     ensure!(
@@ -44,8 +60,12 @@ pub fn attach(programs: &mut Programs, pins: &Pins, interface: &str, mode: XdpMo
         "interface {interface}: its packets have no Ethernet header, which the program needs: it cannot be filtered"
     );
     let pin = pins.link(&pin_name(interface));
-    match pinned(&pin)? {
-        Some(info) if info.interface == state.index => take_over(programs.firewall()?, &pin, interface)?,
+    let step = match pinned(&pin)? {
+        Some(info) if info.interface == state.index && info.program == programs.id()? => Step::Kept,
+        Some(info) if info.interface == state.index => {
+            take_over(programs.firewall()?, &pin, interface)?;
+            Step::Updated
+        }
         Some(info) => bail!(
             "{}: the link is attached to interface index {}, but {interface} is index {}",
             pin.display(),
@@ -59,8 +79,9 @@ pub fn attach(programs: &mut Programs, pins: &Pins, interface: &str, mode: XdpMo
                 );
             }
             make(programs.firewall()?, &pin, interface, mode)?;
+            Step::Made
         }
-    }
+    };
     let info = pinned(&pin)?.with_context(|| format!("{}: is gone again", pin.display()))?;
     let link = describe(interface, info)?;
     // Interface indexes are each network namespace's own.
@@ -69,7 +90,7 @@ pub fn attach(programs: &mut Programs, pins: &Pins, interface: &str, mode: XdpMo
         "interface {interface}: its link {} runs elsewhere, in another network namespace",
         info.id
     );
-    Ok(link)
+    Ok((link, step))
 }
 
 /// Every interface that has our link pinned, in the order of their names.
@@ -86,7 +107,24 @@ pub fn links(pins: &Pins) -> Result<Vec<InterfaceLink>> {
     Ok(links)
 }
 
-/// Gives the pins of renamed interfaces their new names, and removes those of interfaces that are gone.
+/// Takes every link down, and removes its pin; returns the interfaces.
+///
+/// # Errors
+/// When a link cannot be detached or unpinned; others may be down already.
+pub fn detach_all(pins: &Pins) -> Result<Vec<String>> {
+    let mut interfaces = Vec::new();
+    for path in entries(&pins.links())? {
+        let cannot = || format!("{}: cannot be detached", path.display());
+        let link = syscall::open_pin(&path).with_context(cannot)?;
+        syscall::detach(link.as_fd()).with_context(cannot)?;
+        unpin(&path)?;
+        interfaces.push(interface_name(&path));
+    }
+    Ok(interfaces)
+}
+
+/// Gives the pins of renamed interfaces their new names, removes those of interfaces that are gone, and puts those of
+/// interfaces that were moved to another network namespace aside: they are filtered there.
 fn follow_names(pins: &Pins) -> Result<()> {
     let mut moved = Vec::new();
     for path in entries(&pins.links())? {
@@ -95,19 +133,39 @@ fn follow_names(pins: &Pins) -> Result<()> {
             unpin(&path)?;
             continue;
         }
-        let Ok(name) = if_indextoname(info.interface) else { continue };
-        let now = pins.link(&pin_name(&name.to_string_lossy()));
+        let now = pins.link(&pin_name_of(info)?);
         if now != path {
             // Two interfaces may have changed names: nothing may take a pin's place before that has left it.
-            let aside = pins.link(&format!("renamed:{}", info.interface));
+            let aside = pins.link(&elsewhere(info));
             rename(&path, &aside)?;
             moved.push((aside, now));
         }
     }
     for (aside, now) in moved {
-        rename(&aside, &now)?;
+        // Where another link stands, this one is of an interface elsewhere that has the same number.
+        if pinned(&now)?.is_none() {
+            rename(&aside, &now)?;
+        }
     }
     Ok(())
+}
+
+/// The name that a link's pin should have: its interface's, if that is in this network namespace and runs the link's
+/// program. Interface indexes are each namespace's own, so the index alone says little.
+pub(super) fn pin_name_of(info: LinkInfo) -> Result<String> {
+    if let Ok(name) = if_indextoname(info.interface) {
+        let name = name.to_string_lossy();
+        let runs = xdp_state(&name)?.and_then(|state| state.program).map(|(_, program)| program);
+        if runs == Some(info.program) {
+            return Ok(pin_name(&name));
+        }
+    }
+    Ok(elsewhere(info))
+}
+
+/// No interface has a colon in its name.
+fn elsewhere(info: LinkInfo) -> String {
+    format!(":elsewhere-{}", info.id)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
@@ -131,7 +189,7 @@ fn interface_name(pin: &Path) -> String {
     pin.file_name().map(|name| name.to_string_lossy().replace(':', ".")).unwrap_or_default()
 }
 
-fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
+pub(super) fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
     let there = pin.try_exists().with_context(|| format!("{}: cannot be looked at", pin.display()))?;
     if !there {
         return Ok(None);

@@ -2,12 +2,17 @@
 
 mod convert;
 mod counters;
+mod drift;
 mod endpoints;
+mod held_links;
 mod inner;
 mod interface;
 mod kernel;
+mod link_events;
 mod links;
+mod mount;
 mod object;
+mod packet;
 mod patience;
 mod pins;
 mod plain;
@@ -20,9 +25,12 @@ mod stamps;
 mod syscall;
 
 pub use counters::LineHits;
+pub use drift::Anchors;
+pub use held_links::HeldLinks;
 pub use interface::{Attached, XdpState, xdp_state};
 pub use kernel::Kernel;
-pub use links::{InterfaceLink, attach, links};
+pub use link_events::LinkEvents;
+pub use links::{InterfaceLink, Step, attach, detach_all, links};
 pub use object::{Capacity, Programs};
 pub use pins::{Owned, Pins};
 pub use probe::{Answer, Probe};

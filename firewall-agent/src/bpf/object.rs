@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, EbpfLoader, programs::Xdp};
+use aya_obj::programs::XdpAttachType;
 use firewall_common::names;
 
 use super::{
@@ -77,22 +78,47 @@ impl Programs {
         program(&mut self.object, names::FIREWALL)
     }
 
+    /// Pins a program again if its pin is gone or names another; how many there were.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub(super) fn pin_again(&mut self, pins: &Pins) -> Result<u64> {
+        let mut again = 0;
+        for name in [names::FIREWALL, names::TWIN] {
+            let ours = program(&mut self.object, name)?.info()?.id();
+            let pinned = Xdp::from_pin(pins.program(name), XdpAttachType::Interface);
+            if pinned.ok().and_then(|pinned| Some(pinned.info().ok()?.id())) != Some(ours) {
+                self.pin_one(pins, name)?;
+                again += 1;
+            }
+        }
+        Ok(again)
+    }
+
+    /// Kernel id of the program to attach.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn id(&mut self) -> Result<u32> {
+        Ok(self.firewall()?.info().context("program firewall: cannot be looked at")?.id())
+    }
+
     /// Pins both programs, in the place of those of an earlier run.
     ///
     /// # Errors
     /// When bpffs refuses.
     pub fn pin(&mut self, pins: &Pins) -> Result<()> {
-        for name in [names::FIREWALL, names::TWIN] {
-            let path = pins.program(name);
-            let next = pins.program(&format!("{name}-next"));
-            unpin(&next)?;
-            program(&mut self.object, name)?
-                .pin(&next)
-                .with_context(|| format!("{}: cannot be pinned", next.display()))?;
-            std::fs::rename(&next, &path)
-                .with_context(|| format!("{}: cannot be replaced", path.display()))?;
-        }
-        Ok(())
+        [names::FIREWALL, names::TWIN].into_iter().try_for_each(|name| self.pin_one(pins, name))
+    }
+
+    fn pin_one(&mut self, pins: &Pins, name: &str) -> Result<()> {
+        let path = pins.program(name);
+        let next = pins.program(&format!("{name}-next"));
+        unpin(&next)?;
+        program(&mut self.object, name)?
+            .pin(&next)
+            .with_context(|| format!("{}: cannot be pinned", next.display()))?;
+        std::fs::rename(&next, &path).with_context(|| format!("{}: cannot be replaced", path.display()))
     }
 }
 

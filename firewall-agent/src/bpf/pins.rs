@@ -3,11 +3,14 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use firewall_common::names;
+
+use super::mount;
 
 /// The agent's directory on bpffs:
 ///
@@ -26,7 +29,17 @@ pub struct Pins {
 /// The right to write below a bpffs directory; the kernel takes it back when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Owned {
-    _dir: File,
+    dir: File,
+}
+
+impl Owned {
+    /// Whether the path still leads to the directory that is owned: not after bpffs was unmounted or mounted anew.
+    #[must_use]
+    pub fn is_current(&self, pins: &Pins) -> bool {
+        let place = |about: io::Result<fs::Metadata>| about.ok().map(|about| (about.dev(), about.ino()));
+        let owned = place(self.dir.metadata());
+        owned.is_some() && owned == place(fs::metadata(pins.root()))
+    }
 }
 
 impl Pins {
@@ -38,7 +51,7 @@ impl Pins {
     /// Makes the directories.
     ///
     /// # Errors
-    /// When the directory is not on a bpffs, or not ours to write.
+    /// When the directory is not on a bpffs, on one that ends with this container, or not ours to write.
     pub fn create(&self) -> Result<()> {
         make_dir(&self.root)?;
         let kind = nix::sys::statfs::statfs(&self.root)
@@ -50,6 +63,7 @@ impl Pins {
                 self.root.display()
             );
         }
+        mount::refuse_private(&self.root)?;
         for dir in [self.layout(), self.sources(), self.endpoints(), self.links()] {
             make_dir(&dir)?;
         }
@@ -64,7 +78,7 @@ impl Pins {
         let dir =
             File::open(&self.root).with_context(|| format!("{}: cannot be opened", self.root.display()))?;
         match dir.try_lock() {
-            Ok(()) => Ok(Owned { _dir: dir }),
+            Ok(()) => Ok(Owned { dir }),
             Err(TryLockError::WouldBlock) => bail!("{}: another agent owns it", self.root.display()),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("{}: cannot be locked", self.root.display()))

@@ -10,8 +10,8 @@ use aya::{
 use aya_obj::programs::XdpAttachType;
 use firewall_common::{Reason, names};
 
-use super::pins::Pins;
-use crate::sync::RuleSlot;
+use super::{packet, pins::Pins};
+use crate::sync::{Question, RuleSlot};
 
 /// A program that is pinned on this host. Takes no capability, only the right to open the pin.
 #[derive(Debug)]
@@ -84,6 +84,14 @@ impl Probe {
         let (reason, line) = Reason::from_answer(answer)
             .with_context(|| format!("program {}: answers {answer:#x}, which names no reason", self.name))?;
         Ok(Answer { reason, line })
+    }
+
+    /// Asks the twin about the smallest packet that a question stands for.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn ask_about(&self, question: &Question) -> Result<Answer> {
+        self.ask(&packet::frame(question), None)
     }
 
     /// Instructions that the verifier went through when the program was loaded (Linux 5.16).

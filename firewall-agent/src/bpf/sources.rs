@@ -60,6 +60,21 @@ impl SourceTries {
         self.outer.publish(slot, &self.pinned_as(slot), built)
     }
 
+    /// Whether the live trie of a slot is another one than was published here.
+    pub fn strayed(&self, slot: Slot) -> Result<bool> {
+        self.outer.strayed(slot)
+    }
+
+    /// Keeps every published trie open.
+    pub fn hold(&mut self) -> Result<()> {
+        (0..self.capacity()).try_for_each(|slot| self.outer.hold(slot, &self.pinned_as(slot)))
+    }
+
+    /// Pins tries again whose pins are gone; how many there were.
+    pub fn pin_again(&self) -> Result<u64> {
+        self.outer.pin_again()
+    }
+
     pub fn sweep(&self, slot: Slot) {
         self.outer.sweep(slot, &self.pinned_as(slot));
     }

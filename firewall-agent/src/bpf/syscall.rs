@@ -10,9 +10,14 @@ use std::{
     path::Path,
 };
 
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_FREEZE: libc::c_long = 22;
+const BPF_LINK_DETACH: libc::c_long = 34;
+
+/// Maps of one program that are asked for; ours uses fewer.
+const MOST_MAPS: usize = 64;
 
 /// What the kernel says of an XDP link (`struct bpf_link_info`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,11 +32,42 @@ pub struct LinkInfo {
     pub interface: u32,
 }
 
+/// The start of `struct bpf_prog_info`, as far as it is used here.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    lengths: [u32; 2],
+    instructions: [u64; 2],
+    load_time: u64,
+    uid: u32,
+    maps: u32,
+    map_ids: u64,
+}
+
 /// Makes a map read-only for userspace, for good (Linux 5.2).
 pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [0u32; 16];
     attributes[0] = map.as_raw_fd() as u32;
     bpf(BPF_MAP_FREEZE, &mut attributes).map(drop)
+}
+
+/// Pins any object; nothing may be at `path`.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = [0u64; 8];
+    attributes[0] = path.as_ptr() as u64;
+    attributes[1] = object.as_raw_fd() as u64;
+    bpf(BPF_OBJ_PIN, &mut attributes).map(drop)
+}
+
+/// Detaches a link, whoever else holds it (Linux 5.9).
+pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = [0u32; 16];
+    attributes[0] = link.as_raw_fd() as u32;
+    bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
 /// Opens any pinned object.
@@ -47,13 +83,27 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 /// Asks about an open link.
 pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
+    get_info(link, &mut info)?;
+    Ok(info)
+}
+
+/// Ids of the maps that a program uses, in no order.
+pub fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut ids = [0u32; MOST_MAPS];
+    let mut info =
+        ProgramInfo { maps: MOST_MAPS as u32, map_ids: ids.as_mut_ptr() as u64, ..ProgramInfo::default() };
+    get_info(program, &mut info)?;
+    Ok(ids.into_iter().take(info.maps as usize).collect())
+}
+
+/// `I` is the start of the kernel's structure for this kind of object.
+fn get_info<I>(object: BorrowedFd<'_>, info: &mut I) -> io::Result<()> {
     let mut attributes = [0u64; 8];
     // Two u32 in a row (descriptor, length), then the address; laid out for the machine's byte order.
-    let head = [link.as_raw_fd() as u32, size_of::<LinkInfo>() as u32];
+    let head = [object.as_raw_fd() as u32, size_of::<I>() as u32];
     attributes[0] = u64::from_ne_bytes(concat(head.map(u32::to_ne_bytes)));
-    attributes[1] = (&raw mut info) as u64;
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
-    Ok(info)
+    attributes[1] = (info as *mut I) as u64;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
 }
 
 fn concat([a, b]: [[u8; 4]; 2]) -> [u8; 8] {

@@ -1,6 +1,5 @@
 //! `firewall-agent explain SRC DATABASE|ADDRESS:PORT[/udp]`: the verdict, asked of the kernel.
 
-mod packet;
 mod question;
 
 use std::io::Write;
@@ -9,13 +8,12 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use self::question::Question;
 use super::format::Format;
 use super::settings::Located;
 use super::table::or_dash;
 use super::{BadInput, Exit};
 use crate::bpf::{Answer, Kernel, Probe};
-use crate::sync::{Line, LineKind, Live, RuleSlot, Sources};
+use crate::sync::{Line, LineKind, Live, Question, RuleSlot, Sources};
 
 /// The verdict for one packet. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -53,7 +51,7 @@ pub(super) fn explain(
     let questions = question::read(source, target, &before).map_err(BadInput)?;
     let twin = Probe::twin(&places.bpffs_dir)?;
     let answers: Vec<Answer> =
-        questions.iter().map(|question| twin.ask(&packet::frame(question), None)).collect::<Result<_>>()?;
+        questions.iter().map(|question| twin.ask_about(question)).collect::<Result<_>>()?;
     // The daemon may publish while we ask: a line that decided may be new, or gone.
     let after = kernel.live()?;
     let explanations: Vec<Explanation> = questions

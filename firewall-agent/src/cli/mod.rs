@@ -4,8 +4,10 @@ mod databases;
 mod explain;
 mod format;
 mod given;
+mod log;
 mod plan;
 mod ranges;
+mod restore;
 mod rules;
 mod run;
 mod settings;
@@ -17,12 +19,13 @@ mod verbs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use self::format::Format;
 use self::settings::Settings;
-use crate::config::ConfigFile;
+use crate::config::{ConfigFile, duration};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +159,28 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Put the last good state in force and attach, then exit: for a unit ordered before the network
+    #[command(
+        after_help = "Exit codes: 0 everything is in force and attached, 1 not everything is; 2 bad input.\n\n\
+                            Example: firewall-agent restore --wait 20s"
+    )]
+    Restore {
+        /// How long to wait for configured interfaces that are not there yet
+        #[arg(long, value_name = "SPAN", value_parser = duration, default_value = "10s")]
+        wait: Duration,
+    },
+    /// Take everything down, and stay down, daemon or not, until `attach`: opens every database to everyone
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 without --yes.\n\n\
+                            Example: firewall-agent detach --yes")]
+    Detach {
+        /// Yes, everything is to be open
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Put everything up again after `detach`
+    #[command(after_help = "Exit codes: 0 every configured interface is filtered, 1 failed.\n\n\
+                            Example: firewall-agent attach")]
+    Attach,
     /// Drop a database whose file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
@@ -240,6 +265,9 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Explain { source, target, places, output } => {
             explain::explain(&settings.places(places), &source, &target, output.output, out)
         }
+        Command::Restore { wait } => restore::restore(settings, wait, out),
+        Command::Detach { yes } => verbs::detach(settings, yes, out),
+        Command::Attach => verbs::attach(settings, out),
         Command::Forget { database, open } => verbs::forget(settings, &database, open, out),
         Command::Rebase { database } => verbs::rebase(settings, &database, out),
     }

@@ -1,22 +1,14 @@
 //! `firewall-agent run`.
 
-use std::io::{self, IsTerminal as _};
-
 use anyhow::{Context as _, Result};
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
 
-use super::{Exit, settings::Settings};
+use super::{Exit, log, settings::Settings};
 use crate::agent::Agent;
 use crate::config::ConfigFile;
 
 pub(super) fn run(settings: Settings, flags: ConfigFile) -> Result<Exit> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
+    log::start();
     for warning in &settings.warnings {
         warn!(warning, "configuration");
     }

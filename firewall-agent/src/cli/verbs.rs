@@ -1,12 +1,13 @@
-//! `firewall-agent forget` and `rebase`: through the daemon, or, when none runs, in its place.
+//! `firewall-agent forget`, `rebase`, `detach` and `attach`: through the daemon, or, when none runs, in its place.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use super::settings::Settings;
 use super::{BadInput, Exit};
-use crate::agent::{Host, Ownership, Reply, Verb, ask};
+use crate::agent::{Agent, Host, Ownership, Reply, Verb, ask};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
 
@@ -18,6 +19,20 @@ pub(super) fn rebase(settings: Settings, database: &str, out: &mut impl Write) -
     carry_out(settings, Verb::Rebase { database: id(database)? }, out)
 }
 
+pub(super) fn detach(settings: Settings, yes: bool, out: &mut impl Write) -> Result<Exit> {
+    if !yes {
+        return Err(BadInput(
+            "detach opens every database of this host to everyone; say --yes if that is meant".to_owned(),
+        )
+        .into());
+    }
+    carry_out(settings, Verb::Detach, out)
+}
+
+pub(super) fn attach(settings: Settings, out: &mut impl Write) -> Result<Exit> {
+    carry_out(settings, Verb::Attach, out)
+}
+
 fn id(database: &str) -> Result<DatabaseId> {
     database.parse().map_err(|error| BadInput(format!("database {error}")).into())
 }
@@ -27,11 +42,16 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
     let reply = match ask(&config.control_socket, &verb)? {
         Some(reply) => reply,
         None => {
-            let _ownership = Ownership::take(&config)?;
+            let ownership = Ownership::take(&config)?;
             let mut host = Host::open(&config)?;
             match verb {
                 Verb::Forget { database, open } => host.forget(&database, open),
                 Verb::Rebase { database } => host.rebase(&database),
+                Verb::Detach => host.detach(),
+                Verb::Attach => host.set_detached(false).and_then(|()| {
+                    drop((host, ownership));
+                    Agent::start(config)?.restore(Duration::ZERO)
+                }),
             }
             .into()
         }

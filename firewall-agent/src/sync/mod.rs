@@ -13,7 +13,10 @@ mod model;
 mod plan;
 mod plane;
 mod publish;
+mod question;
 mod remembered;
+mod repair;
+mod sample;
 #[cfg(test)]
 mod tests;
 
@@ -28,4 +31,7 @@ pub use model::{
 pub use plan::{Change, CountedOn, Turn, plan};
 pub use plane::{DataPlane, Families};
 pub use publish::{Published, publish};
+pub use question::Question;
 pub use remembered::remembered_ranges;
+pub use repair::{Drift, repair};
+pub use sample::{Sample, samples};

@@ -14,10 +14,10 @@ mod psql;
 mod status;
 mod wait;
 
-use std::fs;
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -80,6 +80,7 @@ impl Lab {
             mount(Some(*kind), *at, Some(*kind), MsFlags::empty(), *options)
                 .with_context(|| format!("{at}: {kind} not mounted"))?;
         }
+        give_bpffs()?;
         for dir in [Path::new("/run/netns"), lab.dir()] {
             fs::create_dir(dir).with_context(|| dir.display().to_string())?;
         }
@@ -110,6 +111,14 @@ impl Drop for Lab {
         }
         let _ = std::env::set_current_dir(&self.before.directory);
     }
+}
+
+/// Makes `/sys/fs/bpf` a directory of a bpffs, as a container gets a directory of its host's.
+pub fn give_bpffs() -> Result<()> {
+    let (nothing, given) = (None::<&str>, "/sys/fs/bpf/host");
+    fs::create_dir(given).context(given)?;
+    fs::set_permissions(given, Permissions::from_mode(0o755)).context(given)?;
+    mount(Some(given), "/sys/fs/bpf", nothing, MsFlags::MS_BIND, nothing).context("/sys/fs/bpf: not bound")
 }
 
 fn namespace(kind: &str) -> Result<OwnedFd> {

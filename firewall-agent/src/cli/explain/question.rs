@@ -1,18 +1,8 @@
 //! What `explain` is asked: one packet for each endpoint that is meant.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use crate::sync::{Claim, Live, Target};
-
-/// One packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Question {
-    pub source: IpAddr,
-    /// Where the packet goes, as asked or as in the endpoint table.
-    pub target: Target,
-    /// The destination address in the packet: for a wildcard endpoint some address that no endpoint names.
-    pub destination: IpAddr,
-}
+use crate::sync::{Claim, Live, Question, Target};
 
 /// Reads the arguments.
 ///
@@ -30,7 +20,7 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
             .map(|(target, _)| *target)
             .collect();
         let questions: Vec<Question> =
-            targets.iter().filter_map(|target| question(source, *target, live)).collect();
+            targets.iter().filter_map(|target| Question::new(source, *target, live)).collect();
         return if questions.is_empty() {
             Err(format!("database {}: has no endpoint that a packet from {source} could go to", database.id))
         } else {
@@ -41,27 +31,7 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
     let target = place.ok_or_else(|| {
         format!("target {target:?}: neither a database in the kernel nor ADDRESS:PORT[/udp]")
     })?;
-    let question = question(source, target, live)
+    let question = Question::new(source, target, live)
         .ok_or_else(|| format!("source {source} and target {target}: not of the same address family"))?;
     Ok(vec![question])
-}
-
-/// `None` when source and destination are of different families.
-fn question(source: IpAddr, target: Target, live: &Live) -> Option<Question> {
-    let destination = match target.address {
-        Some(address) => address,
-        None => unnamed(source, live)?,
-    };
-    (source.is_ipv4() == destination.is_ipv4()).then_some(Question { source, target, destination })
-}
-
-/// An address of the source's family at which only wildcards apply.
-fn unnamed(source: IpAddr, live: &Live) -> Option<IpAddr> {
-    let named = |address: &IpAddr| live.table.members.contains_key(&Some(*address));
-    (1..=u8::MAX)
-        .map(|host| match source {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into())),
-        })
-        .find(|address| !named(address))
 }

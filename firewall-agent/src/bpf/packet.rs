@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::question::Question;
-use crate::rules::Protocol;
+use crate::{rules::Protocol, sync::Question};
 
 const ETHERNET_ADDRESSES: [u8; 12] = [0; 12];
 /// Any port that a client may use.

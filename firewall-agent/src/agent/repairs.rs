@@ -1,0 +1,71 @@
+//! What this daemon found other than it had left it, and put right.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use tracing::{error, warn};
+
+/// Counts by kind, and what could not be repaired.
+#[derive(Debug, Default)]
+pub(super) struct Repairs {
+    counts: BTreeMap<&'static str, u64>,
+    /// By kind; said once.
+    troubles: BTreeMap<&'static str, String>,
+    /// Something was repaired since [`Self::begin`].
+    disturbed: bool,
+}
+
+impl Repairs {
+    /// A look begins.
+    pub fn begin(&mut self) {
+        self.disturbed = false;
+    }
+
+    /// Takes note of one repair.
+    pub fn count(&mut self, kind: &'static str) {
+        *self.counts.entry(kind).or_default() += 1;
+        self.disturbed = true;
+    }
+
+    /// Takes note of how a repair went: how many things were put right.
+    pub fn done(&mut self, kind: &'static str, repaired: Result<u64>) {
+        match repaired {
+            Ok(number) => {
+                if number > 0 {
+                    warn!(kind, number, "somebody changed the kernel's objects: repaired");
+                    *self.counts.entry(kind).or_default() += number;
+                    self.disturbed = true;
+                }
+                self.settled(kind);
+            }
+            Err(error) => self.failed(kind, &error),
+        }
+    }
+
+    /// Nothing of this kind is wrong any more.
+    pub fn settled(&mut self, kind: &'static str) {
+        self.troubles.remove(kind);
+    }
+
+    /// Takes note of what cannot be put right.
+    pub fn failed(&mut self, kind: &'static str, error: &anyhow::Error) {
+        let message = format!("{error:#}");
+        if self.troubles.get(kind) != Some(&message) {
+            error!(kind, error = message, "the kernel's objects are not as they should be");
+        }
+        self.troubles.insert(kind, message);
+    }
+
+    /// Whether the last look found anything to repair.
+    pub fn is_disturbed(&self) -> bool {
+        self.disturbed
+    }
+
+    pub fn troubles(&self) -> impl Iterator<Item = &String> {
+        self.troubles.values()
+    }
+
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.counts.iter().map(|(kind, number)| ((*kind).to_owned(), *number)).collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! What should be in the kernel against what is: looked at every `drift_interval`, put right, and probed.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use tracing::{info, warn};
+
+use super::Agent;
+use crate::sync::repair;
+
+impl Agent {
+    /// Looks at pins, links, programs, maps and interfaces. `woken` is when something made it look.
+    pub(super) fn look_after(&mut self, woken: Instant) {
+        self.looked_after = woken;
+        self.repairs.begin();
+        let pins = self.pin_again();
+        let reached = pins.is_ok();
+        self.repairs.done("pin", pins);
+        if !reached {
+            // Links can neither be seen nor pinned; those that are attached go on filtering.
+            return;
+        }
+        self.look_at_interfaces(woken);
+        match self.repair_maps() {
+            Ok(kinds) => {
+                kinds.into_iter().for_each(|kind| self.repairs.count(kind));
+                self.repairs.settled("maps");
+            }
+            Err(error) => self.repairs.failed("maps", &error),
+        }
+        self.probes.next(&self.host.live, &self.config.bpffs_dir);
+    }
+
+    /// Attaches where it is due, unless an operator has taken everything down.
+    pub(super) fn look_at_interfaces(&mut self, woken: Instant) {
+        if self.host.detached().is_none() {
+            self.interfaces.attach(&mut self.programs, &self.pins, &mut self.repairs, woken);
+        }
+    }
+
+    /// Takes everything down, until [`Self::attach`].
+    pub(super) fn detach(&mut self) -> Result<String> {
+        self.interfaces.release();
+        self.host.detach()
+    }
+
+    /// Puts everything up again.
+    pub(super) fn attach(&mut self) -> Result<String> {
+        self.host.set_detached(false)?;
+        self.interfaces.changed();
+        self.look_at_interfaces(Instant::now());
+        match self.interfaces.errors().next() {
+            Some(error) => anyhow::bail!("{error}"),
+            None => Ok("attached: every configured interface is filtered".to_owned()),
+        }
+    }
+
+    /// Pins again what somebody has unpinned; how many things there were.
+    fn pin_again(&mut self) -> Result<u64> {
+        if !self.ownership.pins.is_current(&self.pins) {
+            self.pins.create()?;
+            self.ownership.pins = self.pins.own()?;
+            info!(directory = %self.pins.root().display(), "bpffs was mounted anew: everything is pinned again");
+        }
+        Ok(self.anchors.pin_again(&self.pins, &mut self.programs)? + self.host.kernel.pin_again()?)
+    }
+
+    /// Publishes again what somebody has changed; what kinds of things it was.
+    fn repair_maps(&mut self) -> Result<Vec<&'static str>> {
+        let drift = self.host.kernel.drift(&self.host.live)?;
+        let kinds: Vec<&'static str> = drift.kinds().collect();
+        if !kinds.is_empty() {
+            warn!(kinds = kinds.join(", "), "somebody changed the kernel's maps: published again");
+            repair(&drift, &mut self.host.live, &mut self.host.kernel)?;
+        }
+        Ok(kinds)
+    }
+
+    /// Why not everything that is configured is in force; nothing when it is.
+    pub(super) fn not_ready(&self) -> Vec<String> {
+        let detached = self.host.detached().map(|since| format!("detached by an operator since {since:.0}"));
+        let unknown = (self.host.live.databases.is_empty() && self.host.taken.admitted.is_empty())
+            .then(|| "no database is known: no rule file was ever taken".to_owned());
+        let disturbed =
+            self.repairs.is_disturbed().then(|| "the kernel's objects were changed by somebody".to_owned());
+        let troubles = self.interfaces.errors().chain(self.repairs.troubles()).chain(self.probes.failures());
+        let troubles = troubles.chain(self.journal.unfinished()).cloned();
+        detached.into_iter().chain(unknown).chain(disturbed).chain(troubles).collect()
+    }
+}

@@ -1,0 +1,101 @@
+//! The kernel's maps against what this process last left in them.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result};
+use aya::maps::MapData;
+use firewall_common::names;
+
+use super::{
+    kernel::Kernel,
+    object::Programs,
+    pins::{Pins, unpin},
+    shape, syscall,
+};
+use crate::sync::{Drift, Live};
+
+impl Kernel {
+    /// Keeps every published map open from now on: a pin that somebody removes can then be made again.
+    ///
+    /// # Errors
+    /// When a pin cannot be looked at.
+    pub fn hold(&mut self) -> Result<()> {
+        self.v4.hold()?;
+        self.v6.hold()?;
+        self.endpoints.hold()
+    }
+
+    /// What differs from `live`, which is what this process last published or took over. Tries and the table are
+    /// frozen: it is enough to compare which of them the slots point at.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn drift(&self, live: &Live) -> Result<Drift> {
+        let mut drift = Drift {
+            ports: self.ports.read()? != (live.claimed.clone(), live.guarded.clone()),
+            table: self.endpoints.strayed()?,
+            ..Drift::default()
+        };
+        for (slot, database) in live.databases.iter().filter(|(_, database)| database.stamp.is_some()) {
+            if self.v4.strayed(*slot)? || self.v6.strayed(*slot)? || !self.is_recorded(*slot, database)? {
+                drift.sources.insert(*slot);
+            }
+        }
+        Ok(drift)
+    }
+
+    /// Pins the published maps again whose pins are gone; how many there were.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub fn pin_again(&self) -> Result<u64> {
+        Ok(self.v4.pin_again()? + self.v6.pin_again()? + self.endpoints.pin_again()?)
+    }
+}
+
+/// The maps and programs that have names of their own, held open.
+#[derive(Debug)]
+pub struct Anchors {
+    maps: Vec<(&'static str, u32, MapData)>,
+}
+
+impl Anchors {
+    /// Opens the named maps, and makes sure that the loaded program uses those and no others.
+    ///
+    /// # Errors
+    /// When one is missing, or the program uses a map that is not pinned.
+    pub fn new(pins: &Pins, programs: &mut Programs) -> Result<Self> {
+        let mut maps = Vec::new();
+        for name in names::MAPS {
+            let map = shape::open(pins, name)?;
+            maps.push((name, map.info()?.id(), map));
+        }
+        let firewall = programs.firewall()?.fd().context("program firewall: not loaded")?;
+        for id in syscall::program_maps(firewall.as_fd()).context("program firewall: its maps are unknown")? {
+            let is_pinned = maps.iter().any(|(_, pinned, _)| *pinned == id);
+            anyhow::ensure!(
+                is_pinned,
+                "program firewall: uses map {id}, which is none of those that are pinned"
+            );
+        }
+        Ok(Self { maps })
+    }
+
+    /// Pins every named map and both programs again whose pin is gone or names something else; how many there were.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub fn pin_again(&self, pins: &Pins, programs: &mut Programs) -> Result<u64> {
+        let mut again = 0;
+        for (name, id, map) in &self.maps {
+            let path = pins.map(name);
+            let pinned = MapData::from_pin(&path).ok().and_then(|map| Some(map.info().ok()?.id()));
+            if pinned != Some(*id) {
+                unpin(&path)?;
+                map.pin(&path).with_context(|| format!("{}: cannot be pinned again", path.display()))?;
+                again += 1;
+            }
+        }
+        Ok(again + programs.pin_again(pins)?)
+    }
+}

@@ -1,0 +1,67 @@
+//! Links held open: they outlive the removal of their pins, and are pinned again.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    links::{pin_name_of, pinned},
+    pins::{Pins, entries},
+    syscall,
+};
+
+/// Every link that this process has seen pinned, by its id.
+#[derive(Debug, Default)]
+pub struct HeldLinks(BTreeMap<u32, OwnedFd>);
+
+impl HeldLinks {
+    /// Opens the links that are pinned now, and lets go of those that are attached to nothing any more.
+    ///
+    /// # Errors
+    /// When a pin cannot be looked at.
+    pub fn hold(&mut self, pins: &Pins) -> Result<()> {
+        for path in entries(&pins.links())? {
+            if let Some(info) = pinned(&path)?
+                && !self.0.contains_key(&info.id)
+            {
+                let link = syscall::open_pin(&path);
+                self.0
+                    .insert(info.id, link.with_context(|| format!("{}: cannot be opened", path.display()))?);
+            }
+        }
+        self.0.retain(|_, link| syscall::link_info(link.as_fd()).is_ok_and(|info| info.interface != 0));
+        Ok(())
+    }
+
+    /// Pins every link again whose pin is gone; how many there were. A link that was detached stays without one.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub fn pin_again(&self, pins: &Pins) -> Result<u64> {
+        let mut there = Vec::new();
+        for path in entries(&pins.links())? {
+            there.extend(pinned(&path)?.map(|info| info.id));
+        }
+        let mut again = 0;
+        for (id, link) in self.0.iter().filter(|(id, _)| !there.contains(id)) {
+            let info = syscall::link_info(link.as_fd())
+                .with_context(|| format!("link {id}: cannot be looked at"))?;
+            if info.interface == 0 {
+                continue;
+            }
+            let path = pins.link(&pin_name_of(info)?);
+            syscall::pin(link.as_fd(), &path)
+                .with_context(|| format!("{}: cannot be pinned again", path.display()))?;
+            again += 1;
+        }
+        Ok(again)
+    }
+
+    /// Lets go of every link.
+    pub fn release(&mut self) {
+        self.0.clear();
+    }
+}

@@ -1,0 +1,70 @@
+//! Which bpffs the pins are on: one that ends with a container would take the firewall with it.
+
+use std::{
+    fs::{self, read_link},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+/// The PID namespace that the kernel starts with has this number in every kernel (Linux 3.8).
+const HOST_PIDS: &str = "pid:[4026531836]";
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// Refuses a bpffs that was mounted in a container of its own. There, a directory of the host's bpffs shows as its
+/// mount root the path within that file system; the root of a whole file system is the container's own.
+///
+/// # Errors
+/// When it is private, or that cannot be found out.
+pub(super) fn refuse_private(dir: &Path) -> Result<()> {
+    if read_link("/proc/self/ns/pid").context("/proc/self/ns/pid: cannot be read")?.as_os_str() == HOST_PIDS {
+        return Ok(());
+    }
+    let dir = fs::canonicalize(dir).with_context(|| format!("{}: cannot be looked at", dir.display()))?;
+    let mounts = fs::read_to_string(MOUNTS).with_context(|| format!("{MOUNTS}: cannot be read"))?;
+    let root = mount_root(&mounts, &dir)
+        .with_context(|| format!("{}: {MOUNTS} names no bpffs there", dir.display()))?;
+    ensure!(
+        root != "/",
+        "{}: on a bpffs of this container's own, which ends with it: give the container a directory of the host's \
+         bpffs, as in a hostPath volume of {}",
+        dir.display(),
+        dir.display()
+    );
+    Ok(())
+}
+
+/// Where in its file system the mount begins that `dir` is on; `None` when that is no bpffs.
+fn mount_root(mounts: &str, dir: &Path) -> Option<String> {
+    let mut found: Option<(&str, &str, bool)> = None;
+    for line in mounts.lines() {
+        // 36 35 98:0 /root /mount/point options… - type source options (proc(5)).
+        let (head, tail) = line.split_once(" - ")?;
+        let mut fields = head.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        // Of two mounts at one place the later one is seen.
+        if dir.starts_with(point) && found.is_none_or(|(_, before, _)| point.len() >= before.len()) {
+            found = Some((root, point, tail.starts_with("bpf ")));
+        }
+    }
+    found.filter(|(_, _, is_bpffs)| *is_bpffs).map(|(root, _, _)| root.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_the_mount_that_is_seen_counts() {
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                      30 22 0:27 / /sys rw shared:7 - sysfs sysfs rw\n\
+                      40 30 0:28 / /sys/fs/bpf rw shared:9 - bpf bpf rw\n\
+                      41 40 0:28 /firewall-agent /sys/fs/bpf/firewall-agent rw master:9 - bpf bpf rw\n";
+        let root = |dir: &str| mount_root(mounts, Path::new(dir));
+        assert_eq!(root("/sys/fs/bpf/firewall-agent").as_deref(), Some("/firewall-agent"));
+        assert_eq!(root("/sys/fs/bpf/other").as_deref(), Some("/"));
+        assert_eq!(root("/sys/fs/cgroup"), None);
+        let over = format!("{mounts}50 41 0:31 / /sys/fs/bpf/firewall-agent rw - bpf bpf rw\n");
+        assert_eq!(mount_root(&over, Path::new("/sys/fs/bpf/firewall-agent/v1")).as_deref(), Some("/"));
+    }
+}

@@ -1,0 +1,38 @@
+//! A packet that the kernel is asked about.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::model::{Live, Target};
+
+/// One packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    pub source: IpAddr,
+    /// Where the packet goes, as asked or as in the endpoint table.
+    pub target: Target,
+    /// The destination address in the packet: for a wildcard endpoint some address that no endpoint names.
+    pub destination: IpAddr,
+}
+
+impl Question {
+    /// `None` when source and destination are of different families.
+    #[must_use]
+    pub fn new(source: IpAddr, target: Target, live: &Live) -> Option<Self> {
+        let destination = match target.address {
+            Some(address) => address,
+            None => unnamed(source, live)?,
+        };
+        (source.is_ipv4() == destination.is_ipv4()).then_some(Self { source, target, destination })
+    }
+}
+
+/// An address of the source's family at which only wildcards apply.
+fn unnamed(source: IpAddr, live: &Live) -> Option<IpAddr> {
+    let named = |address: &IpAddr| live.table.members.contains_key(&Some(*address));
+    (1..=u8::MAX)
+        .map(|host| match source {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into())),
+        })
+        .find(|address| !named(address))
+}

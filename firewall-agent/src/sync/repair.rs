@@ -1,0 +1,50 @@
+//! The kernel as it was left, where somebody else has changed it.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use super::model::{Database, Live, Slot, Stamp};
+use super::plane::{DataPlane, Families};
+use super::publish::replace;
+
+/// What the kernel holds other than was left there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Marks of claimed or guarded ports.
+    pub ports: bool,
+    /// The endpoint table.
+    pub table: bool,
+    /// Allow lists, or their records, by slot.
+    pub sources: BTreeSet<Slot>,
+}
+
+impl Drift {
+    /// What is to be repaired, by the names that `status` counts repairs under.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        let sources = !self.sources.is_empty();
+        let found = [(self.ports, "ports"), (self.table, "endpoints"), (sources, "sources")];
+        found.into_iter().filter_map(|(drifted, kind)| drifted.then_some(kind))
+    }
+}
+
+/// Publishes again what `live` says, where the kernel differs. Ports come first, so that nothing stands at a port
+/// without a mark, and the table last, when what it points at is right.
+///
+/// # Errors
+/// When the kernel refuses; the rest is then left for the next time.
+pub fn repair(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    if drift.ports {
+        plane.set_ports(&live.claimed, &live.guarded)?;
+    }
+    for slot in &drift.sources {
+        let Some(database) = live.databases.get(slot).cloned() else { continue };
+        live.generation += 1;
+        let stamp = database.stamp.map(|stamp| Stamp { generation: live.generation, ..stamp });
+        replace(*slot, Database { stamp, ..database }, Families { v4: true, v6: true }, live, plane)?;
+    }
+    if drift.table {
+        plane.publish_table(&live.table)?;
+    }
+    Ok(())
+}
