@@ -4,6 +4,10 @@
 /// older or a newer agent finds them.
 pub const LAYOUT: &str = "v1";
 
+/// Directory of the published source tries in a layout's directory: an agent of another layout sees by it whether
+/// anything is in force there.
+pub const SOURCES_DIR: &str = "sources";
+
 /// The program that is attached.
 pub const FIREWALL: &str = "firewall";
 /// The program that is never attached: it answers questions and counts nothing.

@@ -1,6 +1,7 @@
 //! The state of one host, in the kernel and on disk, and every change of it. The daemon and the verbs share it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
@@ -8,13 +9,16 @@ use tracing::{error, warn};
 
 use super::ledger::Ledger;
 use super::taken::Taken;
-use crate::bpf::{Kernel, Pins, detach_all};
+use crate::bpf::{Kernel, Pins, detach_all, is_in_use};
 use crate::config::{Config, GuardedPorts};
 use crate::files::cgroup::memory_left;
 use crate::files::scan::Snapshot;
 use crate::files::store::{Entry, Store};
 use crate::rules::{DatabaseId, ManagedRanges, read_ranges};
-use crate::sync::{Admission, Candidate, Capacity, Desired, Live, Ports, Published, Target, publish};
+use crate::sync::{
+    Admission, Candidate, Capacity, DataPlane as _, Desired, Live, Ports, Published, Target, ensure_known,
+    publish, rebuilt_table,
+};
 
 /// What this host holds.
 #[derive(Debug)]
@@ -47,9 +51,18 @@ impl Host {
         let mut kernel = Kernel::open(&config.bpffs_dir)?;
         kernel.sweep();
         kernel.hold()?;
-        let live = kernel.live()?;
         let store = Store::open(&config.state_dir)?;
+        let lost = kernel.has_lost_endpoints()?;
+        let mut live = if lost { kernel.live_but_endpoints()? } else { kernel.live()? };
         let (taken, troubles) = Taken::recall(store.load(), &config.node_name, &live);
+        let guarded: Ports = config.guarded_ports.ranges().iter().cloned().flatten().collect();
+        if lost {
+            let desired = taken.desired(guarded.clone(), config.allow_monitor, taken.high_water());
+            ensure_known(&desired, &live).context("the pin of the published endpoint table is gone")?;
+            live.table = rebuilt_table(&desired, &live);
+            kernel.publish_table(&live.table)?;
+            warn!("the pin of the endpoint table was gone: it is made anew from the last good files");
+        }
         for trouble in &troubles {
             error!(error = trouble, "a stored file is not used");
         }
@@ -61,7 +74,7 @@ impl Host {
             taken,
             ranges_stored: true,
             store,
-            guarded: config.guarded_ports.ranges().iter().cloned().flatten().collect(),
+            guarded,
             monitor: config.allow_monitor,
             capacity: Capacity {
                 endpoints: usize::try_from(config.max_endpoints)?,
@@ -72,6 +85,21 @@ impl Host {
             troubles,
             restarted: BTreeSet::new(),
         })
+    }
+
+    /// Fails unless everything that is in force in another map layout is known here, too.
+    ///
+    /// # Errors
+    /// What is not.
+    pub fn ensure_known_from(&self, layout: &Path) -> Result<()> {
+        let desired = self.desired(self.taken.high_water());
+        ensure_known(&desired, &self.live)?;
+        let in_use = self.live.databases.is_empty() && is_in_use(layout)?;
+        ensure!(
+            !in_use || !desired.databases.is_empty(),
+            "no last good file is stored of what is in force there"
+        );
+        Ok(())
     }
 
     /// Whether something that was taken is not on disk.

@@ -10,7 +10,9 @@ use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
 use super::repairs::Repairs;
-use crate::bpf::{Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach};
+use crate::bpf::{
+    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, update_elsewhere,
+};
 use crate::config::XdpMode;
 
 /// The configured interfaces and how each stands.
@@ -74,7 +76,8 @@ impl Interfaces {
         self.exposed.retain(|name, _| present.contains_key(name));
         let mut failed = self.missing(present.keys());
         for (name, index) in &present {
-            if !self.patterns.iter().any(|pattern| pattern.matches(name)) {
+            // What was once filtered stays so, whatever the configuration says now, until `detach`.
+            if !self.patterns.iter().any(|pattern| pattern.matches(name)) && !is_ours(pins, name) {
                 continue;
             }
             if let Some(message) = self.failed.get(name).filter(|_| !self.may_try(name, woken)) {
@@ -91,7 +94,7 @@ impl Interfaces {
                 }
             }
         }
-        if let Err(error) = self.held.hold(pins) {
+        if let Err(error) = update_elsewhere(programs, pins).and_then(|()| self.held.hold(pins)) {
             failed.insert("links".to_owned(), format!("{error:#}"));
         }
         for (name, message) in &failed {
@@ -132,6 +135,22 @@ impl Interfaces {
         }
         let mode = link.mode.map_or("gone", Attached::name);
         info!(interface = name, mode, link = link.link, program = link.program, "attached");
+    }
+
+    /// Every link of ours that is attached.
+    ///
+    /// # Errors
+    /// When one cannot be looked at.
+    pub fn links(&self) -> Result<Vec<InterfaceLink>> {
+        self.held.links()
+    }
+
+    /// Whether every link runs this program.
+    ///
+    /// # Errors
+    /// When one cannot be looked at.
+    pub fn are_all_ours(&self, program: u32) -> Result<bool> {
+        Ok(self.links()?.iter().all(|link| link.program == program))
     }
 
     /// Lets go of every link: they are taken down.

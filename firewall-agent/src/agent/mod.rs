@@ -17,7 +17,7 @@ mod upkeep;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
@@ -30,7 +30,7 @@ use self::probes::Probes;
 use self::repairs::Repairs;
 pub use self::report::{counters, report};
 pub use self::taken::Taken;
-use crate::bpf::{Anchors, Capacity, Owned, Pins, Probe, Programs};
+use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, other_layouts, remove_other_layouts};
 use crate::config::Config;
 use crate::files::lock::Lock;
 use crate::files::scan::Snapshot;
@@ -63,6 +63,8 @@ pub struct Agent {
     config: Config,
     pins: Pins,
     programs: Programs,
+    /// Kernel id and tag of the program to attach.
+    program: (u32, String),
     interfaces: Interfaces,
     host: Host,
     clock: Clock,
@@ -101,12 +103,18 @@ impl Agent {
         let (databases, generation) = (host.live.databases.len(), host.live.generation);
         info!(databases, generation, stored = host.taken.admitted.len(), "programs loaded, state taken over");
         let anchors = Anchors::new(&pins, &mut programs)?;
+        let others = other_layouts(&pins)?;
+        for layout in &others {
+            let known = host.ensure_known_from(layout);
+            known.with_context(|| format!("{}: stays in force, and is not taken over", layout.display()))?;
+        }
         let clock = Clock::new(Timestamp::now(), host.taken.high_water());
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
             journal: Journal::new(&config, &host),
             config,
             pins,
+            program: (programs.id()?, programs.tag()?),
             programs,
             host,
             kept: clock.now(),
@@ -124,17 +132,24 @@ impl Agent {
         };
         agent.rescan();
         agent.programs.pin(&agent.pins)?;
+        if !others.is_empty() {
+            let undone: Vec<&str> = agent.journal.unfinished().map(String::as_str).collect();
+            ensure!(
+                undone.is_empty(),
+                "another map layout stays in force, and is not taken over: {}",
+                undone.join("; ")
+            );
+        }
         agent.look_at_interfaces(Instant::now());
+        if !others.is_empty() && agent.interfaces.are_all_ours(agent.program.0)? {
+            remove_other_layouts(&agent.pins)?;
+        }
         agent.probes.settle(&agent.host.live, &agent.config.bpffs_dir);
         agent.write_status();
         Ok(agent)
     }
 
     fn write_status(&mut self) {
-        let kernel = || -> Result<_> {
-            let program = Probe::firewall(&self.config.bpffs_dir)?;
-            report(&self.pins, &self.host.live, &program)
-        };
         let troubles = self.host.troubles.iter().chain(self.interfaces.errors()).cloned();
         // Without the time itself: the status is written whenever it says something new.
         let held = self.clock.held().map(|_| {
@@ -143,8 +158,9 @@ impl Agent {
         let troubles = troubles.chain(self.repairs.troubles().cloned()).chain(held);
         let troubles: Vec<String> = troubles.chain(self.probes.failures().cloned()).collect();
         let (not_ready, repairs) = (self.not_ready(), self.repairs.counts());
-        match kernel() {
-            Ok(mut status) => {
+        match self.interfaces.links() {
+            Ok(links) => {
+                let mut status = report(links, &self.host.live, (self.program.0, &self.program.1));
                 for interface in &mut status.interfaces {
                     let open = self.interfaces.unprotected(&interface.name).as_millis();
                     interface.unprotected_ms = u64::try_from(open).unwrap_or(u64::MAX);

@@ -3,21 +3,18 @@
 use anyhow::Result;
 use firewall_common::Reason;
 
-use crate::bpf::{Attached, InterfaceLink, Kernel, Pins, Probe, links};
+use crate::bpf::{Attached, InterfaceLink, Kernel};
 use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status};
 use crate::sync::{Claim, Live, digest};
 
-/// Interfaces and databases as the kernel holds them.
-///
-/// # Errors
-/// When a pin cannot be read.
-pub fn report(pins: &Pins, live: &Live, program: &Probe) -> Result<Status> {
-    let (id, tag) = (program.id()?, program.tag()?);
-    Ok(Status {
-        interfaces: links(pins)?.into_iter().map(|link| interface(link, id, &tag)).collect(),
+/// Interfaces and databases as the kernel holds them; the program's id and tag are those of ours.
+#[must_use]
+pub fn report(links: Vec<InterfaceLink>, live: &Live, (id, tag): (u32, &str)) -> Status {
+    Status {
+        interfaces: links.into_iter().map(|link| interface(link, id, tag)).collect(),
         databases: databases(live),
         ..Status::default()
-    })
+    }
 }
 
 /// Packets and bytes by reason, in the order of the reasons' numbers.

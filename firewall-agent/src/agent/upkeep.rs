@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tracing::{info, warn};
 
 use super::Agent;
@@ -58,10 +58,12 @@ impl Agent {
     /// Pins again what somebody has unpinned; how many things there were.
     fn pin_again(&mut self) -> Result<u64> {
         if !self.ownership.pins.is_current(&self.pins) {
-            self.pins.create()?;
-            self.ownership.pins = self.pins.own()?;
+            let anew = self.pins.create().and_then(|()| self.pins.own());
+            self.ownership.pins =
+                anew.context("the bpffs with the pins is gone; all goes on filtering, and waits for one")?;
             info!(directory = %self.pins.root().display(), "bpffs was mounted anew: everything is pinned again");
         }
+        self.pins.create_layout()?;
         Ok(self.anchors.pin_again(&self.pins, &mut self.programs)? + self.host.kernel.pin_again()?)
     }
 

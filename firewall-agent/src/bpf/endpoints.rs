@@ -62,6 +62,11 @@ impl EndpointTable {
         self.outer.publish(SLOT, PINNED_AS, built)
     }
 
+    /// Whether a table is published that has no pin.
+    pub fn is_lost(&self) -> Result<bool> {
+        Ok(self.outer.live_id(SLOT)?.is_some() && self.outer.live(SLOT, PINNED_AS)?.is_none())
+    }
+
     /// Whether the live table is another one than was published here.
     pub fn strayed(&self) -> Result<bool> {
         self.outer.strayed(SLOT)
@@ -83,11 +88,8 @@ impl EndpointTable {
 
     fn lost(&self) -> String {
         format!(
-            "{}: the pin of the published endpoint table is gone, so what it holds cannot be known: it stays in \
-             force until the maps are made anew by stopping the agent, removing {} and starting again, which opens \
-             the host until the rules are in force again",
-            self.pins.endpoints().display(),
-            self.pins.root().display()
+            "{}: the pin of the published endpoint table is gone, so what it holds cannot be known; it stays in force",
+            self.pins.endpoints().display()
         )
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    links::{pin_name_of, pinned},
+    links::{InterfaceLink, describe, interface_name, pin_name_of, pinned},
     pins::{Pins, entries},
     syscall,
 };
@@ -58,6 +58,22 @@ impl HeldLinks {
             again += 1;
         }
         Ok(again)
+    }
+
+    /// Every link that is attached, in the order of the interfaces' names.
+    ///
+    /// # Errors
+    /// When a link or an interface cannot be looked at.
+    pub fn links(&self) -> Result<Vec<InterfaceLink>> {
+        let mut links = Vec::new();
+        for link in self.0.values() {
+            let info = syscall::link_info(link.as_fd()).context("link: cannot be looked at")?;
+            if info.interface != 0 {
+                links.push(describe(&interface_name(pin_name_of(info)?.as_ref()), info)?);
+            }
+        }
+        links.sort_by(|one, other| one.interface.cmp(&other.interface));
+        Ok(links)
     }
 
     /// Lets go of every link.

@@ -56,8 +56,24 @@ impl Kernel {
     /// # Errors
     /// When a map cannot be read, or holds what no agent writes.
     pub fn live(&self) -> Result<Live> {
-        let mut live =
-            Live { table: self.endpoints.read()?, lines: self.records.lines()?, ..Live::default() };
+        let table = self.endpoints.read()?;
+        Ok(Live { table, ..self.live_but_endpoints()? })
+    }
+
+    /// Whether the published endpoint table cannot be read, since its pin is gone.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn has_lost_endpoints(&self) -> Result<bool> {
+        self.endpoints.is_lost()
+    }
+
+    /// Reads back everything but the endpoint table.
+    ///
+    /// # Errors
+    /// When a map cannot be read, or holds what no agent writes.
+    pub fn live_but_endpoints(&self) -> Result<Live> {
+        let mut live = Live { lines: self.records.lines()?, ..Live::default() };
         (live.claimed, live.guarded) = self.ports.read()?;
         live.generation = self.v4.highest_number()?.max(self.v6.highest_number()?);
         for slot in self.records.slots()? {

@@ -107,6 +107,29 @@ pub fn links(pins: &Pins) -> Result<Vec<InterfaceLink>> {
     Ok(links)
 }
 
+/// Whether a link of ours is pinned for this interface.
+#[must_use]
+pub fn is_ours(pins: &Pins, interface: &str) -> bool {
+    pins.link(&pin_name(interface)).exists()
+}
+
+/// Gives the loaded program to the links of interfaces that were moved to other network namespaces.
+///
+/// # Errors
+/// When a link cannot be looked at, or refuses the program.
+pub fn update_elsewhere(programs: &mut Programs, pins: &Pins) -> Result<()> {
+    let ours = programs.id()?;
+    for path in entries(&pins.links())? {
+        let Some(info) = pinned(&path)?.filter(|info| info.interface != 0 && info.program != ours) else {
+            continue;
+        };
+        if path == pins.link(&elsewhere(info)) {
+            take_over(programs.firewall()?, &path, &interface_name(&path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes every link down, and removes its pin; returns the interfaces.
 ///
 /// # Errors
@@ -173,7 +196,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// `mode` is `None` unless the interface of this name, in this network namespace, runs the link's program.
-fn describe(interface: &str, info: LinkInfo) -> Result<InterfaceLink> {
+pub(super) fn describe(interface: &str, info: LinkInfo) -> Result<InterfaceLink> {
     let running =
         xdp_state(interface)?.filter(|state| state.index == info.interface).and_then(|state| state.program);
     let mode = running.filter(|(_, program)| *program == info.program).map(|(mode, _)| mode);
@@ -185,7 +208,7 @@ fn pin_name(interface: &str) -> String {
     interface.replace('.', ":")
 }
 
-fn interface_name(pin: &Path) -> String {
+pub(super) fn interface_name(pin: &Path) -> String {
     pin.file_name().map(|name| name.to_string_lossy().replace(':', ".")).unwrap_or_default()
 }
 

@@ -6,6 +6,7 @@ use aya_obj::programs::XdpAttachType;
 use firewall_common::names;
 
 use super::{
+    layouts,
     pins::{Pins, unpin},
     shape,
 };
@@ -49,6 +50,7 @@ impl Programs {
     /// # Errors
     /// When a pinned map has another shape, or the kernel refuses something.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
+        layouts::carry_over(pins)?;
         let mut loader = EbpfLoader::new();
         for name in names::MAPS {
             let path = pins.map(name);
@@ -76,6 +78,15 @@ impl Programs {
     /// When the object holds no such program.
     pub fn firewall(&mut self) -> Result<&mut Xdp> {
         program(&mut self.object, names::FIREWALL)
+    }
+
+    /// The kernel's digest of the instructions of the program to attach, 16 hex digits.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn tag(&mut self) -> Result<String> {
+        let info = self.firewall()?.info().context("program firewall: cannot be looked at")?;
+        Ok(format!("{:016x}", info.tag().swap_bytes()))
     }
 
     /// Pins a program again if its pin is gone or names another; how many there were.

@@ -64,6 +64,14 @@ impl Pins {
             );
         }
         mount::refuse_private(&self.root)?;
+        self.create_layout()
+    }
+
+    /// Makes the directories below the agent's own that are not there.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub fn create_layout(&self) -> Result<()> {
         for dir in [self.layout(), self.sources(), self.endpoints(), self.links()] {
             make_dir(&dir)?;
         }
@@ -126,7 +134,7 @@ impl Pins {
 
     #[must_use]
     pub fn sources(&self) -> PathBuf {
-        self.layout().join("sources")
+        self.layout().join(names::SOURCES_DIR)
     }
 
     #[must_use]

@@ -1,6 +1,8 @@
 //! What each pinned map must look like. aya adopts whatever is pinned: a map of another layout would be read out of
 //! bounds in this process, so its shape is compared first.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, MapType};
 use firewall_common::{DatabaseRecord, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Tally, names};
@@ -24,8 +26,15 @@ struct Shape {
 /// # Errors
 /// When it is not there, or has another shape.
 pub(super) fn open(pins: &Pins, name: &str) -> Result<MapData> {
-    let path = pins.map(name);
-    let map = MapData::from_pin(&path).with_context(|| format!("{}: cannot be opened", path.display()))?;
+    open_at(&pins.map(name), name)
+}
+
+/// Opens a map of firewall-common by this pin.
+///
+/// # Errors
+/// When it is not there, or has another shape.
+pub(super) fn open_at(path: &Path, name: &str) -> Result<MapData> {
+    let map = MapData::from_pin(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
     let info = map.info().with_context(|| format!("{}: cannot be looked at", path.display()))?;
     let want = shape(name)?;
     let compared = [

@@ -9,7 +9,7 @@ use super::format::Format;
 use super::settings::Located;
 use super::table::{or_dash, write_table};
 use crate::agent::{counters, report};
-use crate::bpf::{Kernel, Pins, Probe};
+use crate::bpf::{Kernel, Pins, Probe, links};
 use crate::files::lock::Lock;
 use crate::files::read::read_file;
 use crate::status::Status;
@@ -17,7 +17,9 @@ use crate::status::Status;
 pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
     let program = Probe::firewall(&places.bpffs_dir)?;
-    let mut status = report(&Pins::new(&places.bpffs_dir), &kernel.live()?, &program)?;
+    let ours = (program.id()?, program.tag()?);
+    let links = links(&Pins::new(&places.bpffs_dir))?;
+    let mut status = report(links, &kernel.live()?, (ours.0, &ours.1));
     status.counters = counters(&kernel)?;
     match said(places) {
         Ok(said) => {
@@ -27,11 +29,19 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
             (status.ready, status.not_ready) = (said.ready, said.not_ready);
             status.repairs = said.repairs;
             status.agent = said.agent;
+            for interface in &mut status.interfaces {
+                let said = said.interfaces.iter().find(|one| one.name == interface.name);
+                interface.unprotected_ms = said.map_or(0, |said| said.unprotected_ms);
+            }
         }
         Err(error) => status.errors.push(format!("{error:#}")),
     }
     if let Some(agent) = &mut status.agent {
         agent.running = Lock::owner(&places.state_dir) == Some(agent.pid);
+        if !agent.running {
+            status.ready = false;
+            status.not_ready = vec!["the agent is not running".to_owned()];
+        }
     }
     match format {
         Format::Json => {

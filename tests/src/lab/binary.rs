@@ -16,10 +16,15 @@ pub fn agent_binary() -> Result<PathBuf> {
         .map_err(|error| anyhow!(error))
 }
 
-fn build() -> Result<PathBuf> {
+/// Where cargo puts the programs of the profile that the running test was built in.
+pub(super) fn profile_dir() -> Result<PathBuf> {
     let test = std::env::current_exe().context("no path of the running test")?;
-    let profile_dir =
-        test.parent().and_then(|deps| deps.parent()).context("the test is in no target directory")?;
+    let dir = test.parent().and_then(|deps| deps.parent()).context("the test is in no target directory")?;
+    Ok(dir.to_owned())
+}
+
+fn build() -> Result<PathBuf> {
+    let profile_dir = profile_dir()?;
     let target = profile_dir.parent().context("the test is in no target directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--package", "firewall-agent", "--target-dir"]).arg(target);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Agent, Host, Lab, User};
 
@@ -46,14 +46,24 @@ impl AgentHome {
         let dir = lab.dir().join(format!("agent-{}", host.name()));
         let pins = PathBuf::from(format!("/sys/fs/bpf/firewall-agent-{}", host.name()));
         let home = Self { host: host.clone(), user, program: dir.join("firewall-agent"), dir, pins };
-        let (rules, state) = (home.dir.join("rules.d"), home.dir.join("state"));
-        for made in [&home.dir, &rules, &state, &home.pins] {
-            fs::create_dir(made).with_context(|| made.display().to_string())?;
-            chown(made, Some(user.id()), Some(user.id())).with_context(|| made.display().to_string())?;
+        for made in [&home.dir, &home.dir.join("rules.d"), &home.dir.join("state")] {
+            home.give(made)?;
         }
+        home.give_pins()?;
         home.bind_program(program)?;
         fs::write(home.config(), home.config_text(settings)).context("config.yaml")?;
         Ok(home)
+    }
+
+    /// Makes the agent's directory on bpffs, as the step does that runs as root before it.
+    pub fn give_pins(&self) -> Result<()> {
+        self.give(&self.pins)
+    }
+
+    fn give(&self, dir: &Path) -> Result<()> {
+        fs::create_dir(dir).with_context(|| dir.display().to_string())?;
+        let id = Some(self.user.id());
+        chown(dir, id, id).with_context(|| dir.display().to_string())
     }
 
     pub fn host(&self) -> &Host {
@@ -95,6 +105,13 @@ impl AgentHome {
         let mut command = self.user.command(&self.host, &self.program);
         command.args(["run", "--config"]).arg(self.config());
         Agent::start(&mut command, out, log)
+    }
+
+    /// Puts another program in the place of the agent's: an upgrade, or a downgrade.
+    pub fn install(&self, program: &Path) -> Result<()> {
+        umount2(&self.program, MntFlags::MNT_DETACH).with_context(|| self.program.display().to_string())?;
+        fs::remove_file(&self.program).with_context(|| self.program.display().to_string())?;
+        self.bind_program(program)
     }
 
     /// Runs a command of the agent's, as the agent's own user, to its end.

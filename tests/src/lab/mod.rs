@@ -9,8 +9,10 @@ mod contained;
 mod home;
 mod host;
 mod link;
+mod next_layout;
 mod postgres;
 mod psql;
+mod rounds;
 mod status;
 mod wait;
 
@@ -30,8 +32,10 @@ pub use contained::contained;
 pub use home::{AgentHome, Answer, Settings};
 pub use host::{Host, Inside};
 pub use link::End;
+pub use next_layout::next_layout_binary;
 pub use postgres::Postgres;
 pub use psql::{Session, psql};
+pub use rounds::rounds;
 pub use status::Status;
 pub use wait::eventually;
 

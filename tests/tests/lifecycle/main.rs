@@ -4,11 +4,15 @@
 
 #[path = "../support/bpf.rs"]
 mod bpf;
+#[path = "../support/raw.rs"]
+mod raw;
 
 mod adoption;
 mod by_pin;
+mod drift;
 mod files;
 mod interfaces;
+mod layouts;
 mod restarts;
 mod rights;
 mod stage;

@@ -10,6 +10,7 @@ mod kernel;
 mod cut_off;
 mod frozen;
 mod questions;
+#[path = "../support/raw.rs"]
 mod raw;
 mod rule_sets;
 

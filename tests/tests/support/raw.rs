@@ -1,5 +1,7 @@
 //! Maps by bpf(2): a trie that anybody may edit, for the control, and the agent's own maps, seen from outside.
 
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -15,8 +17,10 @@ const UPDATE: libc::c_long = 2;
 const DELETE: libc::c_long = 3;
 const NEXT_KEY: libc::c_long = 4;
 const OBJ_GET: libc::c_long = 7;
+const LINK_DETACH: libc::c_long = 34;
 const LPM_TRIE: u32 = 11;
 const NO_PREALLOC: u32 = 1;
+const RDONLY_PROG: u32 = 1 << 7;
 
 /// More bytes than a key or a value of any map here has.
 pub const ROOM: usize = 64;
@@ -43,6 +47,12 @@ impl Map {
         Self { map: create_map(blueprint).unwrap() }
     }
 
+    /// A trie of IPv4 prefixes that fits into the agent's outer maps: `BPF_F_NO_PREALLOC`, and read-only for programs.
+    pub fn publishable_trie(entries: u32) -> Self {
+        let flags = NO_PREALLOC | RDONLY_PROG;
+        Self { map: create_map(Blueprint { kind: LPM_TRIE, key: 8, value: 4, entries, flags }).unwrap() }
+    }
+
     pub fn pinned(path: &Path) -> Self {
         let path = CString::new(path.as_os_str().as_bytes()).unwrap();
         let mut attributes = [path.as_ptr() as u64, 0];
@@ -57,6 +67,19 @@ impl Map {
 
     pub fn remove(&self, key: &[u8; ROOM]) -> io::Result<()> {
         self.element(DELETE, key.as_ptr() as u64, 0)
+    }
+
+    /// Makes this map the one that a slot of an outer map points at.
+    pub fn publish(&self, outer: &Self, slot: u32) -> io::Result<()> {
+        let (mut key, mut value) = ([0; ROOM], [0; ROOM]);
+        key[..4].copy_from_slice(&slot.to_ne_bytes());
+        value[..4].copy_from_slice(&self.map.as_raw_fd().to_ne_bytes());
+        outer.insert(&key, &value)
+    }
+
+    /// Detaches what was opened, if that is a link.
+    pub fn detach(&self) -> io::Result<()> {
+        bpf(LINK_DETACH, &mut [self.map.as_raw_fd().cast_unsigned(), 0]).map(drop)
     }
 
     /// The value of this key, filled up with zeros.

@@ -1,0 +1,81 @@
+//! Other map layouts on this host: what an older or a newer agent left, to be taken over from.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use aya::maps::MapData;
+use firewall_common::names;
+use tracing::{info, warn};
+
+use super::{
+    pins::{Pins, entries},
+    shape,
+};
+
+/// Maps that mean the same in every layout in which they have the same shape: the counters, and whose they are. They
+/// count on through a change of layout.
+const CARRIED: [&str; 4] = [names::REASONS, names::RULE_HITS, names::RULES, names::DATABASES];
+
+/// Directories of other layouts, `v<number>`.
+///
+/// # Errors
+/// When the agent's directory on bpffs cannot be read.
+pub fn other_layouts(pins: &Pins) -> Result<Vec<PathBuf>> {
+    let mut others = entries(pins.root())?;
+    others.retain(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name != names::LAYOUT && name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
+    });
+    Ok(others)
+}
+
+/// Whether some allow list was ever published in a layout.
+///
+/// # Errors
+/// When its directory cannot be read.
+pub fn is_in_use(layout: &std::path::Path) -> Result<bool> {
+    Ok(!entries(&layout.join(names::SOURCES_DIR))?.is_empty())
+}
+
+/// Pins the counters of another layout in this one, which has none yet, all of them or none.
+pub(super) fn carry_over(pins: &Pins) -> Result<()> {
+    let there = |name| {
+        pins.map(name)
+            .try_exists()
+            .with_context(|| format!("{}: cannot be looked at", pins.map(name).display()))
+    };
+    if there(names::ENDPOINTS)? || CARRIED.into_iter().map(there).collect::<Result<Vec<_>>>()?.contains(&true)
+    {
+        return Ok(());
+    }
+    for layout in other_layouts(pins)? {
+        let maps: Result<Vec<MapData>> =
+            CARRIED.into_iter().map(|name| shape::open_at(&layout.join(name), name)).collect();
+        match maps {
+            Ok(maps) => {
+                for (name, map) in CARRIED.into_iter().zip(maps) {
+                    let path = pins.map(name);
+                    map.pin(&path).with_context(|| format!("{}: cannot be pinned", path.display()))?;
+                }
+                info!(from = %layout.display(), "counters go on from another map layout");
+                return Ok(());
+            }
+            Err(error) => {
+                warn!(from = %layout.display(), error = format!("{error:#}"), "counters start at zero");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what other layouts pinned; nothing may run on their maps any more.
+///
+/// # Errors
+/// When bpffs refuses.
+pub fn remove_other_layouts(pins: &Pins) -> Result<()> {
+    for layout in other_layouts(pins)? {
+        fs::remove_dir_all(&layout).with_context(|| format!("{}: cannot be removed", layout.display()))?;
+        info!(layout = %layout.display(), "taken over from another map layout, which is gone now");
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! An agent of another map layout: this tree with its layout version and one shared type changed, built beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use super::binary::profile_dir;
+
+const NAME: &str = "firewall-agent-next";
+const COPIED: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    "firewall-common",
+    "firewall-ebpf",
+    "firewall-agent",
+];
+
+/// File, text that must stand there exactly once, and what takes its place.
+const CHANGES: &[(&str, &str, &str)] = &[
+    ("Cargo.toml", ", \"tests\", \"xtask\"]", "]"),
+    ("Cargo.toml", "firewall-tests = { path = \"tests\" }\n", ""),
+    (
+        "firewall-agent/Cargo.toml",
+        "[lints]\n",
+        "[[bin]]\nname = \"firewall-agent-next\"\npath = \"src/main.rs\"\n\n[lints]\n",
+    ),
+    ("firewall-common/src/names.rs", "pub const LAYOUT: &str = \"v1\";", "pub const LAYOUT: &str = \"v2\";"),
+    (
+        "firewall-common/src/layout.rs",
+        "    pub guarded: u64,\n",
+        "    pub guarded: u64,\n    pub spare: u64,\n",
+    ),
+    ("firewall-common/src/layout.rs", "size_of::<PortWord>() == 16", "size_of::<PortWord>() == 24"),
+    (
+        "firewall-agent/src/bpf/ports.rs",
+        "guarded: bits(guarded, number) }",
+        "guarded: bits(guarded, number), spare: 0 }",
+    ),
+];
+
+/// Path of the agent of layout `v2`, built in the profile of the running test.
+pub fn next_layout_binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|error| anyhow!(error))
+}
+
+fn build() -> Result<PathBuf> {
+    let profile = profile_dir()?;
+    let target = profile.parent().context("the test is in no target directory")?;
+    let copy = target.join("next-layout");
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests: no parent directory")?;
+    fs::create_dir_all(&copy).with_context(|| copy.display().to_string())?;
+    for name in COPIED {
+        copy_changed(&tree.join(name), &copy.join(name))?;
+    }
+    for (file, before, _) in CHANGES {
+        let path = copy.join(file);
+        let text = fs::read_to_string(tree.join(file)).with_context(|| format!("{file}: not read"))?;
+        let found = text.matches(before).count();
+        ensure!(
+            found == 1,
+            "{file}: {before:?} stands there {found} times, not once: the change does not fit"
+        );
+        let changed = changed(file, text);
+        if fs::read_to_string(&path).ok().as_ref() != Some(&changed) {
+            fs::write(&path, changed).with_context(|| path.display().to_string())?;
+        }
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--package", "firewall-agent", "--bin", NAME, "--target-dir"]).arg(target);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let out = cargo.current_dir(&copy).output().context("cargo: not started")?;
+    ensure!(out.status.success(), "{NAME}: not built: {}", String::from_utf8_lossy(&out.stderr).trim());
+    Ok(profile.join(NAME))
+}
+
+/// A file's text with all of its changes.
+fn changed(file: &str, text: String) -> String {
+    let changes = CHANGES.iter().filter(|(of, ..)| *of == file);
+    changes.fold(text, |text, (_, before, after)| text.replace(before, after))
+}
+
+/// Copies what differs, so that an unchanged tree is not built again; files with changes are left to the caller.
+fn copy_changed(from: &Path, to: &Path) -> Result<()> {
+    if from.is_dir() {
+        fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+        for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+            let name = entry?.file_name();
+            copy_changed(&from.join(&name), &to.join(&name))?;
+        }
+        return Ok(());
+    }
+    if CHANGES.iter().any(|(file, ..)| to.ends_with(Path::new("next-layout").join(file))) {
+        return Ok(());
+    }
+    let content = fs::read(from).with_context(|| from.display().to_string())?;
+    if fs::read(to).ok().as_ref() != Some(&content) {
+        fs::write(to, content).with_context(|| to.display().to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Somebody changes the kernel's objects under the running agent: it is seen, said, put right, and counted.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use firewall_common::names;
+use firewall_tests::lab::{Agent, eventually, give_bpffs};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::Value;
+
+use crate::raw::{Map, ROOM, trie_key};
+use crate::stage::{ALLOWED, DENIED, INTERFACE, Stage};
+use crate::traffic::Traffic;
+
+const FLOW: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What is changed, how `status` counts its repair, and what does it.
+type Change = (&'static str, &'static str, fn(&Stage));
+
+const CHANGES: [Change; 8] = [
+    ("the link is detached", "link", |stage| {
+        Map::pinned(&stage.home.pins().join("links").join(INTERFACE)).detach().unwrap();
+    }),
+    ("the link's pin is removed", "link_pin", |stage| {
+        fs::remove_file(stage.home.pins().join("links").join(INTERFACE)).unwrap();
+    }),
+    ("every other pin is removed", "pin", |stage| {
+        fs::remove_dir_all(stage.home.pins().join(names::LAYOUT)).unwrap();
+    }),
+    ("a port is no longer marked", "ports", |stage| {
+        let ports = map(stage, names::PORTS);
+        for word in 0..1024u32 {
+            ports.insert(&number(word), &[0; ROOM]).unwrap();
+        }
+    }),
+    ("another list lets the denied in", "sources", |stage| {
+        let trie = Map::publishable_trie(1);
+        trie.insert(&trie_key("0.0.0.0/0".parse().unwrap()), &[0; ROOM]).unwrap();
+        trie.publish(&map(stage, names::SOURCES_V4), 0).unwrap();
+    }),
+    ("a list is taken away", "sources", |stage| {
+        map(stage, names::SOURCES_V4).remove(&number(0)).unwrap();
+    }),
+    ("the endpoints are taken away", "endpoints", |stage| {
+        map(stage, names::ENDPOINTS).remove(&number(0)).unwrap();
+    }),
+    ("a record is removed", "sources", |stage| {
+        map(stage, names::DATABASES).remove(&number(0)).unwrap();
+    }),
+];
+
+#[test]
+fn what_somebody_changes_is_seen_and_put_right() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    for (what, kind, change) in CHANGES {
+        wait_for_ready(&stage, &mut agent, true);
+        assert_eq!(verdicts(&stage), VERDICTS, "{what}: before");
+        let before = repairs(&stage, kind);
+        change(&stage);
+        wait_for_ready(&stage, &mut agent, false);
+        wait_for_ready(&stage, &mut agent, true);
+        assert!(repairs(&stage, kind) > before, "{what}: {}", stage.status()["repairs"]);
+        assert_eq!(verdicts(&stage), VERDICTS, "{what}: after");
+        let count = Traffic::start(&stage).end_after(FLOW);
+        assert!(count.rounds > 10, "{what}: {count:?}");
+        assert_eq!((count.leaked, count.lost), (0, 0), "{what}: {count:?}");
+    }
+}
+
+/// The control: without a running agent the same changes stay.
+#[test]
+fn without_an_agent_nothing_is_put_right() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    wait_for_ready(&stage, &mut agent, true);
+    agent.terminate().unwrap();
+    let trie = Map::publishable_trie(1);
+    trie.insert(&trie_key("0.0.0.0/0".parse().unwrap()), &[0; ROOM]).unwrap();
+    trie.publish(&map(&stage, names::SOURCES_V4), 0).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(verdicts(&stage), [Some(0), Some(0)]);
+    // The next start finds it, too.
+    let mut agent = stage.start();
+    wait_for_ready(&stage, &mut agent, true);
+    assert_eq!(verdicts(&stage), VERDICTS);
+}
+
+#[test]
+fn pins_that_are_removed_and_a_bpffs_that_is_mounted_anew_cost_no_packet() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    wait_for_ready(&stage, &mut agent, true);
+    let link = stage.status()["interfaces"][0]["link_id"].clone();
+    let traffic = Traffic::start(&stage);
+    fs::remove_dir_all(stage.home.pins().join(names::LAYOUT)).unwrap();
+    fs::remove_file(stage.home.pins().join("links").join(INTERFACE)).unwrap();
+    agent
+        .wait_until("everything is pinned again", || {
+            repairs(&stage, "pin") > 0 && repairs(&stage, "link_pin") > 0
+        })
+        .unwrap();
+
+    for _ in 0..2 {
+        umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).unwrap();
+    }
+    eventually(PATIENCE, "the daemon says that bpffs is gone", || {
+        said(&stage)["not_ready"].to_string().contains("bpffs").then_some(())
+    })
+    .unwrap();
+    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), Some("mode=0755")).unwrap();
+    give_bpffs().unwrap();
+    stage.home.give_pins().unwrap();
+    wait_for_ready(&stage, &mut agent, true);
+    assert_eq!(stage.status()["interfaces"][0]["link_id"], link, "the link is the same");
+    agent.kill().unwrap();
+    let count = traffic.end_after(FLOW);
+    assert!(count.rounds > 100, "{count:?}");
+    assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
+    let mut agent = stage.start();
+    wait_for_ready(&stage, &mut agent, true);
+    assert_eq!(stage.status()["interfaces"][0]["link_id"], link, "it was taken over by its pin");
+}
+
+#[test]
+fn a_lost_pin_of_the_endpoints_is_healed_by_the_next_start_from_what_was_stored() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    wait_for_ready(&stage, &mut agent, true);
+    agent.kill().unwrap();
+    fs::remove_dir_all(stage.home.pins().join(names::LAYOUT).join("endpoints")).unwrap();
+    let traffic = Traffic::start(&stage);
+    let mut agent = stage.start();
+    wait_for_ready(&stage, &mut agent, true);
+    let count = traffic.end_after(FLOW);
+    assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
+    assert!(agent.log().contains("made anew from the last good files"), "{}", agent.log());
+}
+
+const VERDICTS: [Option<i32>; 2] = [Some(0), Some(3)];
+
+fn verdicts(stage: &Stage) -> [Option<i32>; 2] {
+    [ALLOWED[0], DENIED[0]].map(|source| stage.explain(source).code)
+}
+
+fn repairs(stage: &Stage, kind: &str) -> u64 {
+    said(stage)["repairs"][kind].as_u64().unwrap_or(0)
+}
+
+/// What the daemon wrote last: it can be read whatever became of the pins.
+fn said(stage: &Stage) -> Value {
+    let path = stage.dir().join("state/status.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn wait_for_ready(stage: &Stage, agent: &mut Agent, ready: bool) {
+    let waited = agent.wait_until(&format!("ready: {ready}"), || said(stage)["ready"] == ready);
+    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", said(stage)));
+}
+
+fn map(stage: &Stage, name: &str) -> Map {
+    Map::pinned(Path::new(&stage.home.pins().join(names::LAYOUT).join(name)))
+}
+
+fn number(slot: u32) -> [u8; ROOM] {
+    let mut key = [0; ROOM];
+    key[..4].copy_from_slice(&slot.to_ne_bytes());
+    key
+}
