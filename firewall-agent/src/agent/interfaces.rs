@@ -87,8 +87,8 @@ impl Interfaces {
             match attach(programs, pins, name, self.mode) {
                 Ok((link, step)) => self.stands(name, *index, &link, step, repairs, woken),
                 Err(error) => {
-                    self.attached.remove(name);
-                    self.exposed.entry(name.clone()).or_insert(woken);
+                    let since = self.attached.remove(name).map_or(woken, |_| self.looked);
+                    self.exposed.entry(name.clone()).or_insert(since);
                     self.backoff.entry(name.clone()).or_default().failed(woken);
                     failed.insert(name.clone(), format!("{error:#}"));
                 }

@@ -1,12 +1,11 @@
 //! Which interfaces are filtered, how, and by whom.
 
-use std::path::Path;
 use std::time::Duration;
 
-use firewall_agent::bpf::{Capacity, Pins, Programs, attach, xdp_state};
-use firewall_agent::config::XdpMode;
+use firewall_agent::bpf::xdp_state;
 use firewall_tests::lab::eventually;
 
+use crate::foreign::Foreign;
 use crate::stage::{INTERFACE, Stage};
 use crate::traffic::Traffic;
 
@@ -59,13 +58,7 @@ fn an_interface_that_is_made_anew_under_its_old_name_is_filtered_again() {
 #[test]
 fn the_program_of_somebody_else_is_left_alone_and_named() {
     let stage = Stage::new();
-    let pins = Pins::new(Path::new("/sys/fs/bpf/somebody-else"));
-    pins.create().unwrap();
-    let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
-    let foreign = {
-        let _inside = stage.db.enter().unwrap();
-        attach(&mut programs, &pins, INTERFACE, XdpMode::Native).unwrap().0
-    };
+    let foreign = Foreign::attach(&stage);
     let mut agent = stage.start();
     let status = stage.status();
     let named = format!("another XDP program (id {})", foreign.program);
@@ -78,10 +71,10 @@ fn the_program_of_somebody_else_is_left_alone_and_named() {
     };
     assert_eq!(attached(), foreign.program, "it is still attached");
 
-    drop(programs);
-    std::fs::remove_file(pins.link(INTERFACE)).unwrap();
+    let program = foreign.program;
+    foreign.detach();
     agent.wait_until("the interface is free and filtered", || names(&stage.status()) == ["eth0"]).unwrap();
-    assert_ne!(attached(), foreign.program);
+    assert_ne!(attached(), program);
 }
 
 #[test]

@@ -8,11 +8,15 @@ mod bpf;
 mod raw;
 
 mod adoption;
+mod applies;
 mod by_pin;
+mod detached;
 mod drift;
 mod files;
+mod foreign;
 mod interfaces;
 mod layouts;
+mod moves;
 mod restarts;
 mod rights;
 mod stage;

@@ -46,14 +46,21 @@ impl Stage {
 
     /// Joins the hosts by interfaces of this name on both.
     pub fn connect(&self, interface: &str) {
-        let addresses = |bare: &[&str]| -> Vec<String> {
-            bare.iter().map(|one| format!("{one}/{}", if one.contains(':') { 64 } else { 24 })).collect()
-        };
-        let (servers, sources) = (addresses(&SERVERS), addresses(&[ALLOWED, DENIED].concat()));
+        let (servers, sources) = (with_lengths(&SERVERS), with_lengths(&[ALLOWED, DENIED].concat()));
         let ends = [servers, sources];
         let [servers, sources] =
             ends.each_ref().map(|end| end.iter().map(String::as_str).collect::<Vec<_>>());
         self.lab.link(self.db.end(interface, &servers), self.clients.end(interface, &sources)).unwrap();
+        self.wait_for_way();
+    }
+
+    /// Gives the database host's IPv6 address back, which the kernel takes from an interface that goes down.
+    pub fn restore_addresses(&self) {
+        let interfaces = self.db.run("ip -o link show type veth").unwrap();
+        let interface = interfaces.split([':', '@']).nth(1).unwrap().trim();
+        for address in with_lengths(&SERVERS) {
+            self.db.run(&format!("ip address replace {address} dev {interface} nodad")).unwrap();
+        }
         self.wait_for_way();
     }
 
@@ -117,6 +124,10 @@ impl Stage {
     pub fn dir(&self) -> PathBuf {
         self.home.config().parent().unwrap().to_owned()
     }
+}
+
+fn with_lengths(addresses: &[&str]) -> Vec<String> {
+    addresses.iter().map(|one| format!("{one}/{}", if one.contains(':') { 64 } else { 24 })).collect()
 }
 
 /// The database's file, with UDP endpoints for the traffic and TCP endpoints beside them.

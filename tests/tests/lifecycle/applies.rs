@@ -1,0 +1,115 @@
+//! Very many applies: killed in the middle of them, and left to run.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use firewall_tests::lab::{Agent, rounds};
+
+use crate::stage::{DATABASE, RULE_FILE, Stage, rule_file};
+use crate::traffic::Traffic;
+
+/// Time from the start of an agent until it is killed, at the most: it starts, applies, and applies.
+const LONGEST_LIFE: Duration = Duration::from_millis(600);
+/// Time between two pushes.
+const PAUSE: Duration = Duration::from_millis(15);
+const FLOW: Duration = Duration::from_millis(500);
+
+#[test]
+fn kills_at_random_moments_of_applies_leak_nothing_and_lose_nothing() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+    let traffic = Traffic::start(&stage);
+    let stop = AtomicBool::new(false);
+    let (last, mut agent) = thread::scope(|scope| {
+        let pusher = scope.spawn(|| {
+            let mut revision = 1;
+            while !stop.load(Ordering::Relaxed) {
+                revision += 1;
+                stage.home.write_rules(RULE_FILE, &changing(revision)).unwrap();
+                thread::sleep(PAUSE);
+            }
+            revision
+        });
+        for _ in 0..rounds(12, 1_000) {
+            agent.kill().unwrap();
+            agent = stage.home.start().unwrap();
+            thread::sleep(LONGEST_LIFE.mul_f64(random.f64()));
+        }
+        stop.store(true, Ordering::Relaxed);
+        (pusher.join().unwrap(), agent)
+    });
+    agent.wait_for_revision(&stage.home, DATABASE, last).unwrap();
+    let count = traffic.end_after(FLOW);
+    println!("{count:?}, {last} revisions");
+    assert!(last > 10, "{last} revisions");
+    assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
+}
+
+#[test]
+fn applies_leave_nothing_behind() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+    let mut revision = 1;
+    let mut apply = |number: usize| {
+        for _ in 0..number {
+            revision += 1;
+            stage.home.write_rules(RULE_FILE, &changing(revision)).unwrap();
+            agent.wait_until("it is in force", || said(&stage) == Some(revision)).unwrap();
+        }
+        Held::of(&agent, &stage)
+    };
+    // What is made once has been made.
+    let before = apply(50);
+    let after = apply(rounds(250, 10_000));
+    println!("{before:?} → {after:?}");
+    assert_eq!((after.descriptors, after.maps, after.pins), (before.descriptors, before.maps, before.pins));
+    assert!(after.memory_kib < before.memory_kib + 2048, "{before:?} → {after:?}");
+}
+
+/// What the agent's process holds.
+#[derive(Debug)]
+struct Held {
+    descriptors: usize,
+    maps: usize,
+    pins: usize,
+    memory_kib: u64,
+}
+
+impl Held {
+    fn of(agent: &Agent, stage: &Stage) -> Self {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap();
+        let links: Vec<_> =
+            descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
+        let layout = stage.home.pins().join(firewall_common::names::LAYOUT);
+        let pins = |dir: &str| fs::read_dir(layout.join(dir)).unwrap().count();
+        let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        Self {
+            descriptors: links.len(),
+            maps: links.iter().filter(|link| link.to_string_lossy().contains("bpf-map")).count(),
+            pins: pins("sources") + pins("endpoints"),
+            memory_kib: memory.split_whitespace().next().unwrap().parse().unwrap(),
+        }
+    }
+}
+
+/// The stage's rule file with one more source in every second revision.
+fn changing(revision: u64) -> String {
+    let more = "  - {id: fr-9, type: custom_range, cidr: 198.51.100.0/24}\n...\n";
+    let file = rule_file(revision);
+    if revision.is_multiple_of(2) { file.replace("...\n", more) } else { file }
+}
+
+/// The revision in force, as the daemon last wrote it down.
+fn said(stage: &Stage) -> Option<u64> {
+    let text = fs::read_to_string(stage.dir().join("state/status.json")).ok()?;
+    let status: serde_json::Value = serde_json::from_str(&text).ok()?;
+    status["databases"][0]["revision"].as_u64()
+}
