@@ -74,6 +74,15 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
         Some(_) => writeln!(out, "agent not running: what is in force stays in force")?,
         None => writeln!(out, "agent unknown: {}", status.errors.first().map_or("", String::as_str))?,
     }
+    if status.ready {
+        writeln!(out, "ready")?;
+    }
+    for reason in &status.not_ready {
+        writeln!(out, "not ready: {reason}")?;
+    }
+    for (kind, number) in &status.repairs {
+        writeln!(out, "repaired: {kind}, {number} times")?;
+    }
     writeln!(out)?;
     let interfaces = status.interfaces.iter().map(|one| {
         [
@@ -82,9 +91,10 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
             one.link_id.to_string(),
             one.program_id.to_string(),
             or_dash(Some(&one.program_tag).filter(|tag| !tag.is_empty())),
+            one.unprotected_ms.to_string(),
         ]
     });
-    write_table(["INTERFACE", "MODE", "LINK", "PROGRAM", "TAG"], interfaces, out)?;
+    write_table(["INTERFACE", "MODE", "LINK", "PROGRAM", "TAG", "UNPROTECTED MS"], interfaces, out)?;
     writeln!(out)?;
     let databases = status.databases.iter().map(|one| {
         [
