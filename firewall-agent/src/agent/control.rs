@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-use crate::files::socket::bind_private;
+use crate::files::socket::{PRIVATE, bind_at};
 use crate::rules::DatabaseId;
 
 /// Longest request, in bytes.
@@ -91,7 +91,7 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
 
 /// Listens, for the agent's own user only. Without a socket the daemon runs all the same: verbs then find it locked.
 pub(super) fn listen(path: &Path) -> Option<UnixListener> {
-    match bind_private(path).and_then(|listener| Ok(UnixListener::from_std(listener)?)) {
+    match bind_at(path, PRIVATE).and_then(|listener| Ok(UnixListener::from_std(listener)?)) {
         Ok(listener) => Some(listener),
         Err(error) => {
             error!(error = format!("{error:#}"), "no verbs can be received");

@@ -8,8 +8,10 @@ mod journal;
 mod ledger;
 mod report;
 mod taken;
+mod web;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -32,6 +34,7 @@ use crate::config::Config;
 use crate::files::lock::Lock;
 use crate::files::scan::{Snapshot, scan};
 use crate::files::watch::{Change, Watcher};
+use crate::http::Board;
 use crate::sync::{Clock, DataPlane as _};
 
 /// Time between two looks at interfaces, expiry and unfinished work.
@@ -80,6 +83,7 @@ pub struct Agent {
     /// The last look did not get everything into the kernel and onto the disk.
     unfinished: bool,
     journal: Journal,
+    board: Arc<Board>,
     _ownership: Ownership,
 }
 
@@ -101,9 +105,10 @@ impl Agent {
         let (databases, generation) = (host.live.databases.len(), host.live.generation);
         info!(databases, generation, stored = host.taken.admitted.len(), "programs loaded, state taken over");
         let clock = Clock::new(Timestamp::now(), host.taken.high_water());
+        let board = web::serve(&config)?;
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
-            journal: Journal::new(&config, &host),
+            journal: Journal::new(&config, &host, Arc::clone(&board)),
             config,
             pins,
             programs,
@@ -115,6 +120,7 @@ impl Agent {
             scanned: Instant::now(),
             next_expiry: None,
             unfinished: false,
+            board,
             _ownership: ownership,
         };
         agent.rescan();
@@ -150,6 +156,7 @@ impl Agent {
                 () = tokio::time::sleep(self.until_tick()) => self.tick(),
             }
             self.write_status();
+            self.board.tick();
         }
         self.host.keep_time(self.clock.now());
         info!("stopping: everything stays attached and in force");
@@ -242,9 +249,9 @@ impl Agent {
         let held = self.clock.held().map(|_| {
             "the clock jumped forward by more than an hour: not believed until a file generated then confirms it".to_owned()
         });
-        let troubles: Vec<String> = troubles.chain(held).collect();
+        let troubles: Vec<String> = troubles.chain(held).chain(self.board.unbound()).collect();
         match kernel() {
-            Ok(status) => self.journal.write(status, &self.host.live, troubles),
+            Ok(status) => self.journal.write(status, &self.host, troubles),
             Err(error) => self.journal.unknown(&error),
         }
     }
