@@ -1,13 +1,14 @@
 //! The agent of the database firewall: keeps the kernel equal to the rule files.
 //!
-//! Who may use whom: `firewall-common ← rules ← sync ← {bpf, files} ← agent ← cli ← main`; `config` stands beside
-//! `rules`, and `status` is the shape of what `agent` and `cli` report.
+//! Who may use whom: `firewall-common ← rules ← sync ← {bpf, files, http} ← agent ← cli ← main`; `config` stands
+//! beside `rules`, and `status` is the shape of what `agent`, `http` and `cli` report.
 
 pub mod agent;
 pub mod bpf;
 pub mod cli;
 pub mod config;
 pub mod files;
+pub mod http;
 pub mod rules;
 pub mod status;
 pub mod sync;

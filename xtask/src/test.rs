@@ -8,10 +8,10 @@ use crate::workspace::Workspace;
 use crate::{ebpf, tidy};
 
 /// What the tests start: network namespaces, a PostgreSQL server with a certificate, an agent of few rights, one
-/// whose system calls are traced.
-pub const PACKAGES: &[&str] = &["iproute2", "openssl", "postgresql", "strace", "util-linux"];
+/// whose system calls are traced, a Prometheus that scrapes it.
+pub const PACKAGES: &[&str] = &["iproute2", "openssl", "postgresql", "prometheus", "strace", "util-linux"];
 /// Programs of those packages, looked for where packages have other names.
-pub const PROGRAMS: &[&str] = &["ip", "openssl", "psql", "setpriv", "strace"];
+pub const PROGRAMS: &[&str] = &["ip", "openssl", "prometheus", "promtool", "psql", "setpriv", "strace"];
 
 pub fn test(workspace: &Workspace) -> Result<()> {
     ensure!(

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
-use crate::files::socket::bind_private;
+use crate::files::socket::{PRIVATE, bind_at};
 use crate::rules::DatabaseId;
 
 /// Longest request, in bytes.
@@ -107,7 +107,7 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
 /// # Panics
 /// Outside a tokio runtime with I/O.
 pub(super) fn listen(path: &Path) -> Option<Receiver<Request>> {
-    match bind_private(path).and_then(|listener| Ok(UnixListener::from_std(listener)?)) {
+    match bind_at(path, PRIVATE).and_then(|listener| Ok(UnixListener::from_std(listener)?)) {
         Ok(listener) => {
             let (sender, receiver) = channel(1);
             tokio::spawn(serve(listener, sender));

@@ -175,6 +175,7 @@ impl Host {
             !in_force
         });
         self.taken.ledger.bury(&before, &self.live);
+        self.taken.ledger.retire(self.kernel.take_freed(), &before, &self.live);
         if self.taken.ledger != self.saved {
             self.save_ledger();
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use super::host::Host;
 use crate::config::Config;
 use crate::files::scan::Snapshot;
 use crate::files::write::replace;
+use crate::http::{Board, Lines, Snapshot as Posted, Tally};
 use crate::rules::{DatabaseId, RangeId, State};
 use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{Desired, Live, Published, Refusal};
@@ -33,11 +35,12 @@ pub struct Journal {
     /// The promised time from seeing a file to its being in force.
     window: Duration,
     written: Option<Status>,
+    board: Arc<Board>,
 }
 
 impl Journal {
     /// Starts with what `host` has taken over: that is nothing new.
-    pub fn new(config: &Config, host: &Host) -> Self {
+    pub fn new(config: &Config, host: &Host, board: Arc<Board>) -> Self {
         let sources =
             host.taken.ledger.files.iter().filter_map(|(path, id)| Some((path.clone(), id.parse().ok()?)));
         let live = host.live.databases.values().map(|database| (database.id.clone(), database.floor));
@@ -60,6 +63,7 @@ impl Journal {
             errors: Vec::new(),
             window: config.propagation_window,
             written: None,
+            board,
         }
     }
 
@@ -125,8 +129,10 @@ impl Journal {
                 admitted.get(id).filter(|candidate| candidate.rules.revision > observed.revision)
             {
                 let visible = snapshot.rules.get(&candidate.path).map_or(done, |seen| seen.visible_at);
-                observed.apply_ms = u64::try_from(milliseconds(visible, done)).ok();
-                observed.propagation_ms = Some(milliseconds(candidate.rules.generated_at, done));
+                let apply_ms = u64::try_from(milliseconds(visible, done)).unwrap_or(0);
+                let propagation_ms = milliseconds(candidate.rules.generated_at, done);
+                (observed.apply_ms, observed.propagation_ms) = (Some(apply_ms), Some(propagation_ms));
+                self.board.in_force(apply_ms, propagation_ms);
             }
             observed.revision = stamp.revision;
             let (apply_ms, generation) = (observed.apply_ms, stamp.generation);
@@ -172,7 +178,7 @@ impl Journal {
     }
 
     /// Writes `status.json` when something is new in it.
-    pub fn write(&mut self, mut status: Status, live: &Live, troubles: Vec<String>) {
+    pub fn write(&mut self, mut status: Status, host: &Host, troubles: Vec<String>) {
         status.agent = Some(self.agent.clone());
         status.rejected_files = self
             .rejected
@@ -181,7 +187,8 @@ impl Journal {
             .collect();
         status.errors = self.unlisted.iter().chain(&self.errors).cloned().chain(troubles).collect();
         status.errors.extend(self.late());
-        status.observe(&self.states(live));
+        status.observe(&self.states(&host.live));
+        self.post(&status, host);
         if self.written.as_ref() == Some(&status) {
             return;
         }
@@ -198,8 +205,31 @@ impl Journal {
         let message = format!("status cannot be worked out: {error:#}");
         if !self.errors.contains(&message) {
             error!(error = message, "status.json is out of date");
-            self.errors.push(message);
+            self.errors.push(message.clone());
         }
+        self.board.unknown(&message, self.waiting());
+    }
+
+    /// Databases whose file is taken and not in force yet, and since when.
+    fn waiting(&self) -> BTreeMap<String, Timestamp> {
+        let waiting = self.observed.iter().filter(|(_, observed)| observed.waiting);
+        waiting.filter_map(|(id, observed)| Some((id.to_string(), observed.detected_at?))).collect()
+    }
+
+    fn post(&self, status: &Status, host: &Host) {
+        let waiting = self.waiting();
+        let mut lines = Lines::of(&host.live);
+        for (database, retired) in &host.taken.ledger.retired {
+            if let Some(lines) = lines.get_mut(database) {
+                lines.retired = Tally { packets: retired.packets, bytes: retired.bytes };
+            }
+        }
+        self.board.post(Posted {
+            settled: waiting.is_empty() && self.errors.is_empty(),
+            status: status.clone(),
+            lines,
+            waiting,
+        });
     }
 
     /// Databases whose file has been waiting for half of the promised time; says each once.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::bpf::LineHits;
 use crate::rules::DatabaseId;
-use crate::sync::{Claim, Live, Target};
+use crate::sync::{Claim, Live, RuleSlot, Target};
 
 /// Kept in the last-good store as JSON; a version of this agent reads what the one before it wrote.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,16 @@ pub(super) struct Ledger {
     pub files: BTreeMap<PathBuf, String>,
     /// When an operator took everything down; it stays down until `attach`.
     pub detached: Option<Timestamp>,
+    /// What lines that left had counted, by database: its totals never fall.
+    #[serde(default)]
+    pub retired: BTreeMap<String, Retired>,
+}
+
+/// Packets, and bytes of whole frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Retired {
+    pub packets: u64,
+    pub bytes: u64,
 }
 
 impl Ledger {
@@ -42,6 +53,19 @@ impl Ledger {
                 (name, owner)
             })
             .collect();
+    }
+
+    /// Takes note of what the lines freed by a publish had counted, `before` being what was live before it.
+    pub fn retire(&mut self, freed: BTreeMap<RuleSlot, LineHits>, before: &Live, after: &Live) {
+        for (line, hits) in freed.into_iter().filter(|(_, hits)| hits.packets > 0) {
+            let owner = before.lines.get(&line).and_then(|line| before.databases.get(&line.database));
+            if let Some(owner) = owner {
+                let retired = self.retired.entry(owner.id.to_string()).or_default();
+                retired.packets += hits.packets;
+                retired.bytes += hits.bytes;
+            }
+        }
+        self.retired.retain(|id, _| after.databases.values().any(|database| database.id.as_str() == id));
     }
 
     /// Every closed destination.

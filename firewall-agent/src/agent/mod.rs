@@ -14,7 +14,9 @@ mod restore;
 mod run;
 mod taken;
 mod upkeep;
+mod web;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -34,6 +36,7 @@ use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, other_layouts, remove
 use crate::config::Config;
 use crate::files::lock::Lock;
 use crate::files::scan::Snapshot;
+use crate::http::Board;
 use crate::status::Status;
 use crate::sync::{Clock, DataPlane as _};
 
@@ -83,6 +86,7 @@ pub struct Agent {
     repairs: Repairs,
     probes: Probes,
     looked_after: Instant,
+    board: Arc<Board>,
 }
 
 impl Agent {
@@ -109,9 +113,10 @@ impl Agent {
             known.with_context(|| format!("{}: stays in force, and is not taken over", layout.display()))?;
         }
         let clock = Clock::new(Timestamp::now(), host.taken.high_water());
+        let board = web::serve(&config)?;
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
-            journal: Journal::new(&config, &host),
+            journal: Journal::new(&config, &host, Arc::clone(&board)),
             config,
             pins,
             program: (programs.id()?, programs.tag()?),
@@ -129,6 +134,7 @@ impl Agent {
             repairs: Repairs::default(),
             probes: Probes::default(),
             looked_after: Instant::now(),
+            board,
         };
         agent.rescan();
         agent.programs.pin(&agent.pins)?;
@@ -156,7 +162,8 @@ impl Agent {
             "the clock jumped forward by more than an hour: not believed until a file generated then confirms it".to_owned()
         });
         let troubles = troubles.chain(self.repairs.troubles().cloned()).chain(held);
-        let troubles: Vec<String> = troubles.chain(self.probes.failures().cloned()).collect();
+        let troubles = troubles.chain(self.probes.failures().cloned());
+        let troubles: Vec<String> = troubles.chain(self.board.unbound()).collect();
         let (not_ready, repairs) = (self.not_ready(), self.repairs.counts());
         match self.interfaces.links() {
             Ok(links) => {
@@ -166,7 +173,7 @@ impl Agent {
                     interface.unprotected_ms = u64::try_from(open).unwrap_or(u64::MAX);
                 }
                 let status = Status { ready: not_ready.is_empty(), not_ready, repairs, ..status };
-                self.journal.write(status, &self.host.live, troubles);
+                self.journal.write(status, &self.host, troubles);
             }
             Err(error) => self.journal.unknown(&error),
         }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use firewall_common::Reason;
+use jiff::Timestamp;
 
 use crate::bpf::{Attached, InterfaceLink, Kernel};
 use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status};
@@ -51,7 +52,7 @@ fn databases(live: &Live) -> Vec<DatabaseStatus> {
                 state: DatabaseState::Applied,
                 revision: database.stamp.as_ref().map(|stamp| stamp.revision),
                 generation: database.stamp.as_ref().map(|stamp| stamp.generation),
-                applied_at: database.stamp.as_ref().map(|stamp| stamp.applied_at),
+                applied_at: database.stamp.as_ref().and_then(|stamp| to_the_second(stamp.applied_at)),
                 digest: hex(&digest(&database.sources)),
                 endpoints: endpoints.collect(),
                 prefixes: database.sources.len(),
@@ -61,6 +62,11 @@ fn databases(live: &Live) -> Vec<DatabaseStatus> {
         .collect();
     databases.sort_by(|a, b| a.database_id.cmp(&b.database_id));
     databases
+}
+
+/// As the kernel keeps it: who has just published says the same as who reads it back.
+fn to_the_second(at: Timestamp) -> Option<Timestamp> {
+    Timestamp::from_second(at.as_second()).ok()
 }
 
 fn hex(bytes: &[u8]) -> String {

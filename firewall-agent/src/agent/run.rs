@@ -43,6 +43,7 @@ impl Agent {
         loop {
             self.probes.settle(&self.host.live, &self.config.bpffs_dir);
             self.write_status();
+            self.board.tick();
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,

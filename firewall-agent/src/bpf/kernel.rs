@@ -1,5 +1,6 @@
 //! All pinned maps together: what is in force, and the way to change it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
@@ -25,6 +26,8 @@ pub struct Kernel {
     pub(super) v6: SourceTries,
     counters: Counters,
     records: Records,
+    /// What lines had counted when they were freed.
+    freed: BTreeMap<RuleSlot, LineHits>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -48,6 +51,7 @@ impl Kernel {
             v6: SourceTries::open(&pins, names::SOURCES_V6, "v6")?,
             counters: Counters::open(&pins)?,
             records: Records::open(&pins)?,
+            freed: BTreeMap::new(),
         })
     }
 
@@ -137,6 +141,11 @@ impl Kernel {
         Ok(found.is_ok_and(|found| found.id == database.id && same_stamp(&found, database)))
     }
 
+    /// What lines had counted when they were freed, since the last call.
+    pub fn take_freed(&mut self) -> BTreeMap<RuleSlot, LineHits> {
+        std::mem::take(&mut self.freed)
+    }
+
     fn trie_ids(&self, slot: Slot) -> Result<TrieIds> {
         Ok([self.v4.live_id(slot)?.unwrap_or(0), self.v6.live_id(slot)?.unwrap_or(0)])
     }
@@ -164,7 +173,10 @@ impl DataPlane for Kernel {
     }
 
     fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+        let last = self.counters.line(slot)?;
         self.counters.reset(slot)?;
+        let freed = self.freed.entry(slot).or_default();
+        (freed.packets, freed.bytes) = (freed.packets + last.packets, freed.bytes + last.bytes);
         self.records.remove_line(slot)
     }
 

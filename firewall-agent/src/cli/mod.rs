@@ -4,6 +4,7 @@ mod databases;
 mod explain;
 mod format;
 mod given;
+mod health;
 mod log;
 mod plan;
 mod ranges;
@@ -25,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use self::format::Format;
 use self::settings::Settings;
-use crate::config::{ConfigFile, duration};
+use crate::config::{ConfigFile, Listen, duration};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,7 @@ enum Exit {
     Failed,
     BadInput,
     WouldBeDenied,
+    NotReady,
 }
 
 impl From<Exit> for ExitCode {
@@ -43,6 +45,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => Self::from(1),
             Exit::BadInput => Self::from(2),
             Exit::WouldBeDenied => Self::from(3),
+            Exit::NotReady => Self::from(4),
         }
     }
 }
@@ -61,7 +64,7 @@ impl std::error::Error for BadInput {}
 
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
-/// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`).
+/// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`).
 #[derive(Debug, Parser)]
 #[command(name = "firewall-agent", version)]
 struct Arguments {
@@ -181,6 +184,22 @@ enum Command {
     #[command(after_help = "Exit codes: 0 every configured interface is filtered, 1 failed.\n\n\
                             Example: firewall-agent attach")]
     Attach,
+    /// Whether the daemon is alive, or ready with `--ready`: for exec probes
+    #[command(
+        after_help = "Alive: the daemon's loop runs. Ready: everything configured is in force and probed. A probe of \
+                            liveness must not ask for readiness: a restart cures no rule file.\n\n\
+                            Exit codes: 0 alive, or ready; 1 failed, as when no daemon answers or its loop stands still; \
+                            2 bad input; 4 alive and not ready.\n\n\
+                            Example: firewall-agent health --ready"
+    )]
+    Health {
+        /// Ask for readiness instead of liveness; says what is missing
+        #[arg(long)]
+        ready: bool,
+        /// Where the daemon serves HTTP [default: the first unix socket of the configured `listen`]
+        #[arg(long, value_name = "unix:PATH|ADDR:PORT")]
+        listen: Option<Listen>,
+    },
     /// Drop a database whose file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
@@ -268,6 +287,7 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Restore { wait } => restore::restore(settings, wait, out),
         Command::Detach { yes } => verbs::detach(settings, yes, out),
         Command::Attach => verbs::attach(settings, out),
+        Command::Health { ready, listen } => health::health(&settings, listen, ready, out),
         Command::Forget { database, open } => verbs::forget(settings, &database, open, out),
         Command::Rebase { database } => verbs::rebase(settings, &database, out),
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{BadInput, Places};
-use crate::config::{Config, ConfigFile, read_config};
+use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
 use crate::rules::Limits;
 
@@ -62,6 +62,14 @@ impl Settings {
     /// Where the control plane puts rule files and managed ranges.
     pub fn inputs(&self) -> (PathBuf, PathBuf) {
         (self.file.rules_dir(), self.file.managed_ranges())
+    }
+
+    /// Where the daemon serves HTTP: its first unix socket, or what else there is.
+    pub fn listener(&self) -> Result<Listen> {
+        let listen = self.file.listen();
+        let unix = listen.iter().position(|one| matches!(one, Listen::Unix(_))).unwrap_or(0);
+        let nowhere = || BadInput("listen: empty: the daemon serves no HTTP, and cannot be asked".to_owned());
+        Ok(listen.into_iter().nth(unix).ok_or_else(nowhere)?)
     }
 
     /// Flags win over the file, the file over the default.

@@ -31,7 +31,7 @@ pub struct ConfigFile {
     /// Name of this host in rule files [default: the host name]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub node_name: Option<String>,
-    /// Where HTTP is served (no effect yet) [default: unix:/run/firewall-agent/http.sock]
+    /// Where /metrics, /healthz, /readyz and /status are served [default: unix:/run/firewall-agent/http.sock]
     #[arg(long, value_name = "unix:PATH|ADDR:PORT", value_delimiter = ',')]
     pub listen: Option<Vec<Listen>>,
     /// Socket that verbs talk to [default: /run/firewall-agent/control.sock]
@@ -92,6 +92,12 @@ impl ConfigFile {
     #[must_use]
     pub fn bpffs_dir(&self) -> PathBuf {
         self.bpffs_dir.clone().unwrap_or_else(|| "/sys/fs/bpf/firewall-agent".into())
+    }
+
+    /// Where HTTP is served: a unix socket, unless something else is asked for.
+    #[must_use]
+    pub fn listen(&self) -> Vec<Listen> {
+        self.listen.clone().unwrap_or_else(|| vec![Listen::Unix("/run/firewall-agent/http.sock".into())])
     }
 
     /// What this host takes of a rule file; `host_name` is the default of `node_name`.

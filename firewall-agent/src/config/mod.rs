@@ -83,9 +83,7 @@ impl Config {
             state_dir,
             bpffs_dir,
             node_name: limits.node_name,
-            listen: given
-                .listen
-                .unwrap_or_else(|| vec![Listen::Unix("/run/firewall-agent/http.sock".into())]),
+            listen: given.listen(),
             control_socket: given.control_socket.unwrap_or_else(|| "/run/firewall-agent/control.sock".into()),
             allow_monitor: limits.allow_monitor,
             max_rules_per_database: limits.max_rules,

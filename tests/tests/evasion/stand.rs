@@ -102,7 +102,7 @@ impl Stand {
         put_in_force(bpffs_dir, &[rule_file()], &[30_000..=32_767]);
         let _inside = self.database.enter().unwrap();
         let link = attach(&mut programs, &pins, INTERFACE, mode).unwrap();
-        assert_eq!(link.mode.map(Attached::name), Some(mode.to_string().as_str()));
+        assert_eq!(link.0.mode.map(Attached::name), Some(mode.to_string().as_str()));
         programs
     }
 

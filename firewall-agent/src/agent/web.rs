@@ -1,0 +1,36 @@
+//! What the HTTP side needs of the kernel and the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::counters;
+use crate::bpf::Kernel;
+use crate::config::Config;
+use crate::files::socket::{GROUP, bind_at};
+use crate::http::{self, Board, Counters, Tally};
+use crate::status::ReasonCounter;
+use crate::sync::RuleSlot;
+
+/// Serves what is left on the board that it returns. The counters are read by a handle of its own.
+///
+/// # Errors
+/// When the pins cannot be opened, or no thread is to be had.
+pub(super) fn serve(config: &Config) -> Result<Arc<Board>> {
+    let board = Arc::new(Board::new(config.propagation_window));
+    let bind = |path: &Path| bind_at(path, GROUP);
+    http::serve(config.listen.clone(), bind, Kernel::open(&config.bpffs_dir)?, Arc::clone(&board))?;
+    Ok(board)
+}
+
+impl Counters for Kernel {
+    fn reasons(&self) -> Result<Vec<ReasonCounter>> {
+        counters(self)
+    }
+
+    fn line(&self, line: RuleSlot) -> Result<Tally> {
+        let hits = self.hits(line)?;
+        Ok(Tally { packets: hits.packets, bytes: hits.bytes })
+    }
+}

@@ -1,0 +1,179 @@
+//! From a request to its answer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tracing::error;
+
+use super::metrics::{CONTENT_TYPE as METRICS, Exporter};
+use super::{Board, Counters};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const PATHS: &str = "there are /metrics, /healthz, /readyz and /status\n";
+
+/// Whom requests are brought to.
+pub(super) struct Desk {
+    board: Arc<Board>,
+    exporter: Mutex<Exporter>,
+}
+
+/// The answer of `/readyz`. Field names are an interface.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Readiness {
+    pub ready: bool,
+    /// Why not.
+    pub not_ready: Vec<String>,
+}
+
+impl Desk {
+    pub fn new(counters: impl Counters + 'static, board: Arc<Board>) -> Self {
+        Self { exporter: Mutex::new(Exporter::new(Box::new(counters), Arc::clone(&board))), board }
+    }
+
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    pub fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match request.uri().path() {
+            "/metrics" => page(StatusCode::OK, METRICS, self.exporter().metrics()),
+            "/healthz" => match self.board.dead() {
+                None => page(StatusCode::OK, TEXT, "alive\n".to_owned()),
+                Some(why) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
+            },
+            "/readyz" => self.readiness(),
+            "/status" => self.status(),
+            _ => page(StatusCode::NOT_FOUND, TEXT, PATHS.to_owned()),
+        }
+    }
+
+    fn readiness(&self) -> Response<Full<Bytes>> {
+        let snapshot = self.board.snapshot();
+        let mut not_ready = snapshot.status.not_ready.clone();
+        not_ready.extend(self.board.dead());
+        let ready = snapshot.status.ready && self.board.dead().is_none();
+        let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        json(code, &Readiness { ready, not_ready })
+    }
+
+    fn status(&self) -> Response<Full<Bytes>> {
+        let mut status = self.board.snapshot().status.clone();
+        match self.exporter().reasons() {
+            Ok(counters) => status.counters = counters,
+            Err(error) => status.errors.push(format!("{error:#}")),
+        }
+        json(StatusCode::OK, &status)
+    }
+
+    fn exporter(&self) -> std::sync::MutexGuard<'_, Exporter> {
+        self.exporter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn json(code: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => page(code, JSON, text + "\n"),
+        Err(error) => {
+            error!(error = error.to_string(), "an answer cannot be written as JSON");
+            page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n"))
+        }
+    }
+}
+
+fn page(code: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use anyhow::bail;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::http::{Snapshot, Tally};
+    use crate::status::{ReasonCounter, Status};
+    use crate::sync::RuleSlot;
+
+    struct Unreadable;
+
+    impl Counters for Unreadable {
+        fn reasons(&self) -> anyhow::Result<Vec<ReasonCounter>> {
+            bail!("no counters here")
+        }
+
+        fn line(&self, _: RuleSlot) -> anyhow::Result<Tally> {
+            bail!("no lines here")
+        }
+    }
+
+    fn board(ready: bool) -> Board {
+        let board = Board::new(Duration::from_secs(120));
+        let not_ready = if ready { Vec::new() } else { vec!["eth0: not there".to_owned()] };
+        board.post(Snapshot {
+            status: Status { ready, not_ready, ..Status::default() },
+            ..Snapshot::default()
+        });
+        board
+    }
+
+    fn ask(board: Board, path: &str) -> (u16, String) {
+        let desk = Desk::new(Unreadable, Arc::new(board));
+        let answer = desk.answer(&Request::get(path).body(()).unwrap());
+        let code = answer.status().as_u16();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let body = runtime.block_on(answer.into_body().collect()).unwrap().to_bytes();
+        (code, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn liveness_is_the_loops_pulse_and_readiness_is_what_was_posted() {
+        assert_eq!(ask(board(false), "/healthz"), (200, "alive\n".to_owned()));
+        let (code, body) = ask(board(false), "/readyz");
+        assert!(code == 503 && body.contains("eth0: not there"), "{code} {body}");
+        assert_eq!(ask(board(true), "/readyz").0, 200);
+        let unknown = board(true);
+        unknown.unknown("the pins are gone", BTreeMap::new());
+        let (code, body) = ask(unknown, "/readyz");
+        assert!(code == 503 && body.contains("the pins are gone"), "{code} {body}");
+    }
+
+    #[test]
+    fn a_loop_that_stands_still_is_neither_alive_nor_ready() {
+        for (seconds, expected) in [(25, 200), (35, 503)] {
+            for path in ["/healthz", "/readyz"] {
+                let mut board = board(true);
+                board.tick();
+                board.age(Duration::from_secs(seconds));
+                let (code, body) = ask(board, path);
+                assert_eq!(code, expected, "{path} after {seconds} s: {body}");
+                assert!(code == 200 || body.contains("has not ticked for 35 seconds"), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_counters_the_rest_is_shown_and_their_lack_too() {
+        let (code, body) = ask(board(true), "/metrics");
+        assert!(code == 200 && body.contains("firewall_counters_readable 0.0\n"), "{body}");
+        assert!(body.contains("firewall_ready 1.0\n") && !body.contains("firewall_packets"), "{body}");
+        let (code, body) = ask(board(true), "/status");
+        assert!(code == 200 && body.contains("no counters here"), "{body}");
+    }
+}

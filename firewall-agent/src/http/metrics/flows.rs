@@ -1,0 +1,41 @@
+//! Packets by database and verdict: what its rules allowed, and what none did.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::http::Counters;
+use crate::http::snapshot::{Snapshot, Tally};
+
+/// What was shown of every live database. It never goes back while the database is there: a falling counter would be
+/// taken for one that began anew, and all of it for new packets.
+#[derive(Debug, Default)]
+pub(super) struct Flows(pub BTreeMap<String, Flow>);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Flow {
+    pub allowed: Tally,
+    pub denied: Tally,
+}
+
+impl Flows {
+    /// Reads the lines of every database.
+    pub fn read(&mut self, snapshot: &Snapshot, counters: &dyn Counters) -> Result<()> {
+        let mut flows = BTreeMap::new();
+        for (database, lines) in &snapshot.lines {
+            let mut allowed = lines.retired;
+            for line in &lines.allowing {
+                allowed += counters.line(*line)?;
+            }
+            let before = self.0.get(database).copied().unwrap_or_default();
+            let denied = higher(before.denied, counters.line(lines.default)?);
+            flows.insert(database.clone(), Flow { allowed: higher(before.allowed, allowed), denied });
+        }
+        self.0 = flows;
+        Ok(())
+    }
+}
+
+fn higher(one: Tally, other: Tally) -> Tally {
+    Tally { packets: one.packets.max(other.packets), bytes: one.bytes.max(other.bytes) }
+}

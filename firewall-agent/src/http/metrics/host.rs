@@ -1,0 +1,72 @@
+//! How the agent and its host stand.
+
+use std::time::Duration;
+
+use super::cause::{CAUSES, cause};
+use super::databases::seconds;
+use super::sheet::{Labels, Sheet};
+use crate::http::Board;
+use crate::http::snapshot::Snapshot;
+use crate::status::{InterfaceStatus, Status};
+
+const MODES: [&str; 3] = ["native", "generic", "none"];
+
+pub(super) fn write(snapshot: &Snapshot, board: &Board, sheet: &mut Sheet) {
+    let status = &snapshot.status;
+    if let Some(agent) = &status.agent {
+        let labels = vec![("version", agent.version.clone())];
+        sheet.gauges("agent_build_info", "The running agent: always 1", [(labels, true)]);
+        sheet.gauge("agent_started_timestamp_seconds", "When the agent started", seconds(agent.started_at));
+    }
+    sheet.gauge(
+        "agent_loop_silence_seconds",
+        "Time since the agent's loop last ticked",
+        board.silence().as_secs_f64(),
+    );
+    let ready = status.ready && board.dead().is_none();
+    sheet.gauge(
+        "ready",
+        "Whether everything configured is in force and probed, as /readyz says: 1 or 0",
+        ready,
+    );
+    sheet.gauge("errors", "What is wrong on this host: lines of errors in the status", status.errors.len());
+    sheet.gauge(
+        "last_success_timestamp_seconds",
+        "When everything that was taken was last known to be in force; 0 before the first time",
+        board.settled(),
+    );
+    rejected(status, sheet);
+    interfaces(&status.interfaces, sheet);
+    sheet.counters(
+        "drift_repairs",
+        "Times that the kernel was found other than it had been left, and put right, since the agent started",
+        status.repairs.iter().map(|(kind, count)| (vec![("kind", kind.clone())], *count)),
+    );
+}
+
+/// A file counts once, by its first error.
+fn rejected(status: &Status, sheet: &mut Sheet) {
+    let first = |errors: &[String]| cause(errors.first().map_or("", String::as_str));
+    let rows = CAUSES.map(|one| {
+        let files = status.rejected_files.iter().filter(|file| first(&file.errors) == one);
+        (vec![("cause", one.to_owned())], files.count())
+    });
+    sheet.gauges("rejected_files", "Files that are not in force, by cause", rows);
+}
+
+fn interfaces(interfaces: &[InterfaceStatus], sheet: &mut Sheet) {
+    let labels = |one: &InterfaceStatus| -> Labels { vec![("interface", one.name.clone())] };
+    let mode = |one: &InterfaceStatus| *MODES.iter().find(|mode| **mode == one.mode).unwrap_or(&"none");
+    sheet.states(
+        "interface_mode",
+        "How our program runs on an interface: 1 for the mode, 0 for the others",
+        "mode",
+        &MODES,
+        interfaces.iter().map(|one| (labels(one), mode(one))),
+    );
+    sheet.spans(
+        "interface_unprotected_seconds",
+        "Time that an interface was there without our program, since the agent started",
+        interfaces.iter().map(|one| (labels(one), Duration::from_millis(one.unprotected_ms))),
+    );
+}

@@ -1,0 +1,40 @@
+//! What the kernel has counted.
+
+use super::flows::Flows;
+use super::sheet::{Labels, Sheet};
+use crate::http::snapshot::Tally;
+use crate::status::ReasonCounter;
+
+pub(super) fn write(reasons: &[ReasonCounter], flows: &Flows, sheet: &mut Sheet) {
+    let by_reason = |count: fn(&ReasonCounter) -> u64| {
+        reasons.iter().map(move |one| {
+            let labels = vec![("reason", one.reason.clone()), ("verdict", one.verdict.clone())];
+            (labels, count(one))
+        })
+    };
+    sheet.counters("packets", "Packets by the reason of their verdict", by_reason(|one| one.packets));
+    sheet.counters(
+        "bytes",
+        "Bytes of whole frames by the reason of their verdict",
+        by_reason(|one| one.bytes),
+    );
+    sheet.counters(
+        "database_packets",
+        "Packets to a database: allowed by its rules and internal ranges, or denied since none allows the source \
+         (in monitor mode these pass)",
+        by_database(flows, |tally| tally.packets),
+    );
+    sheet.counters(
+        "database_bytes",
+        "Bytes of whole frames to a database, allowed or denied",
+        by_database(flows, |tally| tally.bytes),
+    );
+}
+
+fn by_database(flows: &Flows, count: fn(Tally) -> u64) -> impl Iterator<Item = (Labels, u64)> {
+    flows.0.iter().flat_map(move |(database, flow)| {
+        [("allowed", flow.allowed), ("denied", flow.denied)].map(|(verdict, tally)| {
+            (vec![("database", database.clone()), ("verdict", verdict.to_owned())], count(tally))
+        })
+    })
+}

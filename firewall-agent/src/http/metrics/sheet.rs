@@ -1,0 +1,119 @@
+//! One scrape: names, helps and rows.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::prometheus_text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Metric, Registry};
+
+/// Names and values of a row's labels.
+pub(super) type Labels = Vec<(&'static str, String)>;
+
+/// Made anew for each scrape, so that what has left is not shown.
+pub(super) struct Sheet(Registry);
+
+impl Default for Sheet {
+    fn default() -> Self {
+        Self(Registry::with_prefix("firewall"))
+    }
+}
+
+/// What a gauge can show.
+pub(super) trait Value {
+    fn shown(self) -> f64;
+}
+
+impl Value for f64 {
+    fn shown(self) -> f64 {
+        self
+    }
+}
+
+impl Value for bool {
+    fn shown(self) -> f64 {
+        f64::from(u8::from(self))
+    }
+}
+
+impl Value for usize {
+    fn shown(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+        let shown = self as f64;
+        shown
+    }
+}
+
+impl Value for u64 {
+    fn shown(self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers")]
+        let shown = self as f64;
+        shown
+    }
+}
+
+impl Sheet {
+    /// Rows that only rise, as long as their process lives at least; `_total` is added to the name.
+    pub fn counters(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, u64)>) {
+        let family = Family::<Labels, Counter>::default();
+        for (labels, value) in rows {
+            family.get_or_create(&labels).inc_by(value);
+        }
+        self.0.register(name, help, family);
+    }
+
+    /// Spans of time that only grow.
+    pub fn spans(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, Duration)>) {
+        let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
+        for (labels, span) in rows {
+            family.get_or_create(&labels).inc_by(span.as_secs_f64());
+        }
+        self.0.register(name, help, family);
+    }
+
+    pub fn gauges<V: Value>(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, V)>) {
+        let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        for (labels, value) in rows {
+            family.get_or_create(&labels).set(value.shown());
+        }
+        self.0.register(name, help, family);
+    }
+
+    /// A gauge of one row.
+    pub fn gauge(&mut self, name: &str, help: &str, value: impl Value) {
+        self.gauges(name, help, [(Labels::new(), value)]);
+    }
+
+    /// A gauge for each of `states`, 1 for the one that is so.
+    pub fn states<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        states: &[&str],
+        rows: impl Iterator<Item = (Labels, &'a str)>,
+    ) {
+        let rows = rows.flat_map(|(labels, so)| {
+            states.iter().map(move |state| {
+                let mut labels = labels.clone();
+                labels.push((label, (*state).to_owned()));
+                (labels, *state == so)
+            })
+        });
+        self.gauges(name, help, rows.collect::<Vec<_>>());
+    }
+
+    /// What is kept from scrape to scrape.
+    pub fn lasting(&mut self, name: &str, help: &str, metric: impl Metric) {
+        self.0.register(name, help, metric);
+    }
+
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.0);
+        text
+    }
+}

@@ -1,0 +1,63 @@
+//! How long changes took, observed once for each revision that is new to this host.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::sheet::Sheet;
+
+/// Upper bounds, in seconds.
+const APPLY: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+const PROPAGATION: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 3600.0];
+
+#[derive(Debug)]
+pub(crate) struct Timings {
+    apply: Histogram,
+    propagation: Histogram,
+    skewed: Counter,
+    window: Duration,
+}
+
+impl Timings {
+    pub fn new(window: Duration) -> Self {
+        Self {
+            apply: Histogram::new(APPLY),
+            propagation: Histogram::new(PROPAGATION),
+            skewed: Counter::default(),
+            window,
+        }
+    }
+
+    /// A negative propagation is no time: the clocks of this host and of the control plane disagree.
+    pub fn observe(&self, apply_ms: u64, propagation_ms: i64) {
+        self.apply.observe(Duration::from_millis(apply_ms).as_secs_f64());
+        match u64::try_from(propagation_ms) {
+            Ok(millis) => self.propagation.observe(Duration::from_millis(millis).as_secs_f64()),
+            Err(_) => _ = self.skewed.inc(),
+        }
+    }
+
+    pub(super) fn write(&self, sheet: &mut Sheet) {
+        sheet.lasting(
+            "apply_seconds",
+            "Time from a rule file's being visible to its being in force, for revisions new to this host",
+            self.apply.clone(),
+        );
+        sheet.lasting(
+            "propagation_seconds",
+            "Time from a rule file's generated_at to its being in force, for revisions new to this host",
+            self.propagation.clone(),
+        );
+        sheet.lasting(
+            "clock_skewed_revisions",
+            "Revisions in force before their generated_at: the clocks of host and control plane disagree",
+            self.skewed.clone(),
+        );
+        sheet.gauge(
+            "propagation_window_seconds",
+            "The promised time from seeing a rule file to its being in force",
+            self.window.as_secs_f64(),
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! The listeners: one thread, one runtime, a bound on everything that a client may take.
+
+use std::io;
+use std::os::unix::net::UnixListener as BlockingListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, info, warn};
+
+use super::answer::Desk;
+use super::{Board, Counters};
+use crate::config::Listen;
+
+/// Most connections of one listener at a time; further ones wait in the kernel's queue. Each listener has its own, so
+/// that whoever floods one keeps nobody off another.
+const CONNECTIONS: usize = 32;
+/// A request must be whole within this.
+const REQUEST: Duration = Duration::from_secs(5);
+/// A connection ends within this, whatever its client does.
+const CONNECTION: Duration = Duration::from_secs(10);
+/// Most bytes of a request's head: the least that hyper takes.
+const HEAD: usize = 8192;
+/// Most headers of a request.
+const HEADERS: usize = 64;
+/// Time between two attempts to bind.
+const RETRY: Duration = Duration::from_secs(5);
+const STACK: usize = 512 << 10;
+
+/// Binds a unix socket, in the place of one that an earlier agent left.
+pub type Bind = fn(&Path) -> Result<BlockingListener>;
+
+/// Serves on every listener until the process ends. One that cannot be bound is tried again, and is in the log and on
+/// the board until then.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn serve(
+    listen: Vec<Listen>,
+    bind: Bind,
+    counters: impl Counters + 'static,
+    board: Arc<Board>,
+) -> Result<()> {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(every(listen, bind, Arc::new(Desk::new(counters, board)))),
+            Err(error) => error!(error = error.to_string(), "nothing can be served over HTTP"),
+        }
+    };
+    let thread = std::thread::Builder::new().name("http".to_owned()).stack_size(STACK);
+    thread.spawn(run).context("nothing can be served over HTTP: no thread")?;
+    Ok(())
+}
+
+async fn every(listen: Vec<Listen>, bind: Bind, desk: Arc<Desk>) {
+    let listeners: Vec<_> =
+        listen.into_iter().map(|at| tokio::spawn(attend(at, bind, Arc::clone(&desk)))).collect();
+    for listener in listeners {
+        // Each goes on until the process ends.
+        let _ = listener.await;
+    }
+}
+
+async fn attend(at: Listen, bind: Bind, desk: Arc<Desk>) {
+    let name = at.to_string();
+    let socket = loop {
+        match Socket::bind(&at, bind).await {
+            Ok(socket) => break socket,
+            Err(error) => {
+                let trouble = format!("listen {at}: {error:#}");
+                if desk.board().bound(&name, Some(trouble.clone())) {
+                    error!(error = trouble, "not served over HTTP");
+                }
+                sleep(RETRY).await;
+            }
+        }
+    };
+    desk.board().bound(&name, None);
+    info!(listen = name, "served over HTTP");
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match socket.accept().await {
+            Ok(stream) => {
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move {
+                    converse(stream, desk).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(listen = name, error = error.to_string(), "a connection failed");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// One request, one answer.
+async fn converse(stream: Box<dyn Stream>, desk: Arc<Desk>) {
+    let answer = service_fn(move |request| {
+        let answer = desk.answer(&request);
+        async move { Ok::<_, std::convert::Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST)
+        .max_buf_size(HEAD)
+        .max_headers(HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answer);
+    match timeout(CONNECTION, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(error = error.to_string(), "a connection ended early"),
+        Err(_) => debug!("a connection took too long"),
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Socket {
+    async fn bind(at: &Listen, bind: Bind) -> Result<Self> {
+        Ok(match at {
+            Listen::Unix(path) => Self::Unix(UnixListener::from_std(bind(path)?)?),
+            Listen::Tcp(address) => {
+                Self::Tcp(TcpListener::bind(address).await.context("cannot be listened on")?)
+            }
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}

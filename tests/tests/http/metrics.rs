@@ -1,0 +1,137 @@
+//! What `/metrics` says, against what happened.
+
+use crate::stage::{OFFICE, OFFICE_RULE, SHOP_RULE, STRANGER, Stage, file};
+
+const ALLOWED: &str = "firewall_database_packets_total{database=\"orders\",verdict=\"allowed\"}";
+const DENIED: &str = "firewall_database_packets_total{database=\"orders\",verdict=\"denied\"}";
+const WAITING: &str = "firewall_database_waiting_seconds{database=\"orders\"}";
+
+#[test]
+fn promtool_finds_nothing_and_no_label_tells_of_tenants_or_sources() {
+    let stage = Stage::new();
+    stage.apply("orders", 1, &[OFFICE_RULE]);
+    stage.send(OFFICE, 3);
+    stage.send(STRANGER, 4);
+    let scrape = stage.until_metric(DENIED, |packets| packets == 4.0);
+    scrape.check().unwrap();
+    for secret in ["ecret", "fr-1", "203.0.113", "198.51.100", "192.0.2", "nodes", ".yaml"] {
+        assert!(!scrape.text.contains(secret), "{secret}:\n{}", scrape.text);
+    }
+    assert!(scrape.series.keys().all(|series| series.starts_with("firewall_")), "{}", scrape.text);
+    // The control: promtool has something against a metric without help, and a label's text is found.
+    let mut bad = scrape;
+    bad.text = bad.text.replace("# HELP firewall_ready", "# HELP firewall_other");
+    assert!(bad.check().is_err());
+    assert!(bad.text.contains("orders"));
+}
+
+#[test]
+fn packets_are_counted_by_reason_and_by_database() {
+    let stage = Stage::new();
+    stage.apply("orders", 1, &[OFFICE_RULE]);
+    stage.send(OFFICE, 5);
+    stage.send(STRANGER, 7);
+    let scrape = stage.until_metric(DENIED, |packets| packets == 7.0);
+    for (series, expected) in [
+        (ALLOWED, 5.0),
+        ("firewall_packets_total{reason=\"allowed\",verdict=\"pass\"}", 5.0),
+        ("firewall_packets_total{reason=\"no_match\",verdict=\"drop\"}", 7.0),
+        ("firewall_packets_total{reason=\"malformed\",verdict=\"drop\"}", 0.0),
+        ("firewall_bytes_total{reason=\"no_match\",verdict=\"drop\"}", 7.0 * 54.0),
+        ("firewall_database_bytes_total{database=\"orders\",verdict=\"allowed\"}", 5.0 * 54.0),
+        ("firewall_databases", 1.0),
+        ("firewall_database_rules{database=\"orders\"}", 1.0),
+        ("firewall_database_prefixes{database=\"orders\"}", 2.0),
+        ("firewall_database_endpoints{database=\"orders\"}", 1.0),
+        ("firewall_database_revision{database=\"orders\"}", 1.0),
+        ("firewall_database_state{database=\"orders\",state=\"applied\"}", 1.0),
+        ("firewall_database_state{database=\"orders\",state=\"orphaned\"}", 0.0),
+        ("firewall_interface_mode{interface=\"eth0\",mode=\"native\"}", 1.0),
+        ("firewall_interface_mode{interface=\"eth0\",mode=\"none\"}", 0.0),
+        ("firewall_counters_readable", 1.0),
+        ("firewall_propagation_window_seconds", 120.0),
+        (WAITING, 0.0),
+        (concat!("firewall_agent_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+    ] {
+        assert_eq!(scrape.value(series), Some(expected), "{series}\n{}", scrape.text);
+    }
+    let generation = scrape.value("firewall_database_generation{database=\"orders\"}").unwrap();
+    assert!(generation >= 1.0 && scrape.value("firewall_generation") == Some(generation));
+    assert!(scrape.value("firewall_last_success_timestamp_seconds").unwrap() > 1.7e9);
+}
+
+/// A counter that falls is one that began anew to Prometheus: all of it would be taken for new packets.
+#[test]
+fn counters_never_fall_when_rules_leave_or_the_agent_restarts() {
+    let mut stage = Stage::new();
+    stage.apply("orders", 1, &[OFFICE_RULE, SHOP_RULE]);
+    stage.send(OFFICE, 9);
+    stage.until_metric(ALLOWED, |packets| packets == 9.0);
+    stage.apply("orders", 2, &[SHOP_RULE]);
+    stage.until_metric("firewall_database_rules{database=\"orders\"}", |rules| rules == 1.0);
+    assert_eq!(stage.scrape().value(ALLOWED), Some(9.0));
+    stage.stop();
+    stage.start();
+    stage.until_metric(ALLOWED, |packets| packets == 9.0);
+    stage.apply("orders", 3, &[OFFICE_RULE, SHOP_RULE]);
+    stage.send(OFFICE, 2);
+    stage.until_metric(ALLOWED, |packets| packets == 11.0);
+}
+
+#[test]
+fn times_are_observed_once_for_each_revision_that_is_new() {
+    let mut stage = Stage::new();
+    let counts = |stage: &Stage| {
+        let scrape = stage.scrape();
+        ["apply", "propagation"].map(|what| scrape.value(&format!("firewall_{what}_seconds_count")).unwrap())
+    };
+    for revision in 1..=3 {
+        stage.apply("orders", revision, if revision % 2 == 0 { &[SHOP_RULE] } else { &[OFFICE_RULE] });
+    }
+    stage.until("three are observed", || counts(&stage) == [3.0, 3.0]);
+    stage.stop();
+    stage.start();
+    stage.until_metric("firewall_database_revision{database=\"orders\"}", |revision| revision == 3.0);
+    assert_eq!(counts(&stage), [0.0, 0.0], "what a restart replays is not new");
+    let tomorrow = file("orders", 4, &[SHOP_RULE]).replace("2026-08-21", "2099-08-21");
+    stage.home.write_rules("orders.yaml", &tomorrow).unwrap();
+    let scrape = stage.until_metric("firewall_clock_skewed_revisions_total", |skewed| skewed == 1.0);
+    assert_eq!(scrape.value("firewall_propagation_seconds_count"), Some(0.0));
+}
+
+#[test]
+fn refused_files_are_counted_by_cause() {
+    let stage = Stage::new();
+    stage.apply("orders", 5, &[OFFICE_RULE]);
+    let good = file("other", 1, &[]);
+    for (name, text) in [
+        ("stale", file("orders", 4, &[OFFICE_RULE])),
+        ("claimed", good.clone()),
+        ("cut", good[..good.len() - 4].to_owned()),
+        ("typo", good.replace("30092", "70000")),
+    ] {
+        stage.home.write_rules(&format!("{name}.yaml"), &text).unwrap();
+    }
+    for (cause, files) in [
+        ("stale_revision", 1.0),
+        ("endpoint_claimed", 1.0),
+        ("incomplete", 1.0),
+        ("invalid", 1.0),
+        ("revision_conflict", 0.0),
+        ("unreadable", 0.0),
+    ] {
+        stage.until_metric(&format!("firewall_rejected_files{{cause=\"{cause}\"}}"), |count| count == files);
+    }
+}
+
+#[test]
+fn a_file_that_is_taken_and_not_in_force_waits_visibly() {
+    let stage = Stage::new();
+    stage.apply("orders", 1, &[OFFICE_RULE]);
+    let refusing = stage.tamper("error=ENOMEM");
+    stage.home.write_rules("orders.yaml", &file("orders", 2, &[])).unwrap();
+    stage.until_metric(WAITING, |waited| waited > 1.0);
+    drop(refusing);
+    stage.until_metric(WAITING, |waited| waited == 0.0);
+    stage.until_metric("firewall_database_revision{database=\"orders\"}", |revision| revision == 2.0);
+}

@@ -1,0 +1,43 @@
+//! A scrape in the Prometheus text format, read without any library of the agent's.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+#[derive(Debug, Clone)]
+pub struct Scrape {
+    pub text: String,
+    /// Series as they are written → value.
+    pub series: BTreeMap<String, f64>,
+}
+
+impl Scrape {
+    pub fn read(text: &str) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let series = lines.map(|line| {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            (series.to_owned(), value.parse().unwrap())
+        });
+        Self { text: text.to_owned(), series: series.collect() }
+    }
+
+    pub fn value(&self, series: &str) -> Option<f64> {
+        self.series.get(series).copied()
+    }
+
+    /// What `promtool check metrics` has against it.
+    pub fn check(&self) -> Result<(), String> {
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        promtool.stdin.take().unwrap().write_all(self.text.as_bytes()).unwrap();
+        let out = promtool.wait_with_output().unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        if out.status.success() && said.trim().is_empty() { Ok(()) } else { Err(said) }
+    }
+}
