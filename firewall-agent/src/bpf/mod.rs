@@ -2,11 +2,14 @@
 
 mod convert;
 mod counters;
+mod dump;
 mod endpoints;
 mod inner;
 mod interface;
 mod kernel;
 mod links;
+mod network;
+mod nftables;
 mod object;
 mod patience;
 mod pins;
@@ -23,6 +26,8 @@ pub use counters::LineHits;
 pub use interface::{Attached, XdpState, xdp_state};
 pub use kernel::Kernel;
 pub use links::{InterfaceLink, attach, links};
+pub use network::interfaces;
+pub use nftables::translations;
 pub use object::{Capacity, Programs};
 pub use pins::{Owned, Pins};
 pub use probe::{Answer, Probe};

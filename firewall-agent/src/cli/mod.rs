@@ -1,5 +1,6 @@
 //! The command line: one file for each command. Nouns only read, and work with the agent stopped.
 
+mod audit;
 mod databases;
 mod explain;
 mod format;
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 
 use self::format::Format;
 use self::settings::Settings;
+use crate::audit::Kind;
 use crate::config::ConfigFile;
 
 /// How a command ended.
@@ -31,6 +33,7 @@ enum Exit {
     Failed,
     BadInput,
     WouldBeDenied,
+    WaysFound,
 }
 
 impl From<Exit> for ExitCode {
@@ -40,6 +43,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => Self::from(1),
             Exit::BadInput => Self::from(2),
             Exit::WouldBeDenied => Self::from(3),
+            Exit::WaysFound => Self::from(5),
         }
     }
 }
@@ -58,7 +62,7 @@ impl std::error::Error for BadInput {}
 
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
-/// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`).
+/// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 5 ways found (`audit`).
 #[derive(Debug, Parser)]
 #[command(name = "firewall-agent", version)]
 struct Arguments {
@@ -156,6 +160,17 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Ways to a protected port that the attached programs do not see
+    #[command(after_help = AUDIT_HELP)]
+    Audit {
+        /// Kinds of ways that are known and meant to be: told, and without effect on the exit code
+        #[arg(long, value_name = "KIND", value_delimiter = ',')]
+        accept: Vec<Kind>,
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Drop a database whose file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
@@ -174,6 +189,17 @@ enum Command {
         database: String,
     },
 }
+
+const AUDIT_HELP: &str = "\
+Kinds: loopback, container (bridge, veth, macvlan, …), interface (up, without our link), tunnel, unclaimed_address \
+(something listens there, and no endpoint names it), dnat, ephemeral (a protected port among those of the host's own \
+connections), source_routing, segment_routing, route_localnet.\n\n\
+Looks at this network namespace only, and not at tc and other eBPF programs, IPVS, or rules inside of containers. \
+Rules of nftables are shown to CAP_NET_ADMIN, those of iptables-legacy not at all: what could not be looked at is \
+named.\n\n\
+Exit codes: 0 nothing found, or only what is accepted; 1 failed, or something could not be looked at, whatever else \
+was found; 2 bad input; 5 ways found.\n\n\
+Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,container -o json";
 
 /// Where the agent of this host keeps its things, when that is not what the configuration says.
 #[derive(Debug, clap::Args)]
@@ -239,6 +265,9 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         }
         Command::Explain { source, target, places, output } => {
             explain::explain(&settings.places(places), &source, &target, output.output, out)
+        }
+        Command::Audit { accept, places, output } => {
+            audit::run(&settings.places(places), &accept, output.output, out)
         }
         Command::Forget { database, open } => verbs::forget(settings, &database, open, out),
         Command::Rebase { database } => verbs::rebase(settings, &database, out),
