@@ -7,12 +7,13 @@ use crate::run::run;
 use crate::workspace::Workspace;
 use crate::{ebpf, tidy};
 
-/// What the tests start: network namespaces, rules of nftables and iptables in them, a PostgreSQL server with a
+/// What the tests start: network namespaces, rules of nftables and iptables in them, signatures, a PostgreSQL server with a
 /// certificate, an agent of few rights, one whose system calls are traced.
 pub const PACKAGES: &[&str] =
-    &["iproute2", "iptables", "nftables", "openssl", "postgresql", "strace", "util-linux"];
+    &["iproute2", "iptables", "minisign", "nftables", "openssl", "postgresql", "strace", "util-linux"];
 /// Programs of those packages, looked for where packages have other names.
-pub const PROGRAMS: &[&str] = &["ip", "iptables-nft", "nft", "openssl", "psql", "setpriv", "strace"];
+pub const PROGRAMS: &[&str] =
+    &["ip", "iptables-nft", "minisign", "nft", "openssl", "psql", "setpriv", "strace"];
 
 pub fn test(workspace: &Workspace) -> Result<()> {
     ensure!(

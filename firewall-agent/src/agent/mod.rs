@@ -8,6 +8,7 @@ mod journal;
 mod ledger;
 mod report;
 mod taken;
+mod trust;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ use self::interfaces::Interfaces;
 use self::journal::Journal;
 pub use self::report::{counters, report};
 pub use self::taken::Taken;
+use self::trust::Trust;
 use crate::bpf::{Capacity, Owned, Pins, Probe, Programs};
 use crate::config::Config;
 use crate::files::lock::Lock;
@@ -74,6 +76,7 @@ pub struct Agent {
     ticked: Duration,
     /// When the time was last kept.
     kept: Timestamp,
+    trust: Trust,
     snapshot: Option<Snapshot>,
     scanned: Instant,
     next_expiry: Option<Timestamp>,
@@ -104,6 +107,7 @@ impl Agent {
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
             journal: Journal::new(&config, &host),
+            trust: Trust::new(config.trusted_keys.clone()),
             config,
             pins,
             programs,
@@ -186,7 +190,7 @@ impl Agent {
     fn rescan(&mut self) {
         self.scanned = Instant::now();
         let (now, seen) = (self.time(), Timestamp::now());
-        let snapshot = scan(&self.config.rules_dir, &self.config.managed_ranges);
+        let snapshot = scan(&self.config.rules_dir, &self.config.managed_ranges, self.trust.is_needed());
         let expired = self.next_expiry.is_some_and(|at| at <= now);
         if self.snapshot.as_ref() == Some(&snapshot) && !expired && !self.unfinished {
             return;
@@ -197,7 +201,8 @@ impl Agent {
             // After a refused write the kernel may hold something else than was noted.
             return error!(error = format!("{error:#}"), "nothing can be published");
         }
-        let mut intake = Intake::read(&snapshot, &self.config.managed_ranges, &self.config.limits());
+        let mut intake =
+            Intake::read(&snapshot, &self.config.managed_ranges, &self.config.limits(), &mut self.trust);
         let times = intake.candidates.iter().map(|candidate| candidate.rules.generated_at);
         times.for_each(|generated_at| self.clock.confirm(generated_at));
         let now = self.time();

@@ -244,7 +244,8 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
     match arguments.command {
         Command::Run { flags } => run::run(settings, *flags),
         Command::Validate { paths, output } => {
-            let outcome = validate::validate(&paths, &settings.limits()?, output.output, out)?;
+            let (limits, keys) = (settings.limits()?, settings.trusted_keys());
+            let outcome = validate::validate(&paths, &limits, &keys, output.output, out)?;
             Ok(match outcome {
                 validate::Outcome::Accepted => Exit::Done,
                 validate::Outcome::Refused => Exit::BadInput,
