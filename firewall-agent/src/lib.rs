@@ -1,9 +1,10 @@
 //! The agent of the database firewall: keeps the kernel equal to the rule files.
 //!
 //! Who may use whom: `firewall-common ← rules ← sync ← {bpf, files, http} ← agent ← cli ← main`; `config` stands
-//! beside `rules`, and `status` is the shape of what `agent`, `http` and `cli` report.
+//! beside `rules`, `audit` uses `sync`, and `status` is the shape of what `agent`, `http` and `cli` report.
 
 pub mod agent;
+pub mod audit;
 pub mod bpf;
 pub mod cli;
 pub mod config;

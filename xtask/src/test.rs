@@ -7,11 +7,32 @@ use crate::run::run;
 use crate::workspace::Workspace;
 use crate::{ebpf, tidy};
 
-/// What the tests start: network namespaces, a PostgreSQL server with a certificate, an agent of few rights, one
-/// whose system calls are traced, a Prometheus that scrapes it.
-pub const PACKAGES: &[&str] = &["iproute2", "openssl", "postgresql", "prometheus", "strace", "util-linux"];
+/// What the tests start: network namespaces, rules of nftables and iptables in them, signatures, a PostgreSQL server
+/// with a certificate, an agent of few rights, one whose system calls are traced, a Prometheus that scrapes it.
+pub const PACKAGES: &[&str] = &[
+    "iproute2",
+    "iptables",
+    "minisign",
+    "nftables",
+    "openssl",
+    "postgresql",
+    "prometheus",
+    "strace",
+    "util-linux",
+];
 /// Programs of those packages, looked for where packages have other names.
-pub const PROGRAMS: &[&str] = &["ip", "openssl", "prometheus", "promtool", "psql", "setpriv", "strace"];
+pub const PROGRAMS: &[&str] = &[
+    "ip",
+    "iptables-nft",
+    "minisign",
+    "nft",
+    "openssl",
+    "prometheus",
+    "promtool",
+    "psql",
+    "setpriv",
+    "strace",
+];
 
 pub fn test(workspace: &Workspace) -> Result<()> {
     ensure!(

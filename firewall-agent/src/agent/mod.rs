@@ -13,6 +13,7 @@ mod report;
 mod restore;
 mod run;
 mod taken;
+mod trust;
 mod upkeep;
 mod web;
 
@@ -32,6 +33,7 @@ use self::probes::Probes;
 use self::repairs::Repairs;
 pub use self::report::{counters, report};
 pub use self::taken::Taken;
+use self::trust::Trust;
 use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, other_layouts, remove_other_layouts};
 use crate::config::Config;
 use crate::files::lock::Lock;
@@ -75,6 +77,7 @@ pub struct Agent {
     ticked: Duration,
     /// When the time was last kept.
     kept: Timestamp,
+    trust: Trust,
     snapshot: Option<Snapshot>,
     scanned: Instant,
     next_expiry: Option<Timestamp>,
@@ -117,6 +120,7 @@ impl Agent {
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
             journal: Journal::new(&config, &host, Arc::clone(&board)),
+            trust: Trust::new(config.trusted_keys.clone()),
             config,
             pins,
             program: (programs.id()?, programs.tag()?),

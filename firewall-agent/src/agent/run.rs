@@ -104,7 +104,7 @@ impl Agent {
     pub(super) fn rescan(&mut self) {
         self.scanned = Instant::now();
         let (now, seen) = (self.time(), Timestamp::now());
-        let snapshot = scan(&self.config.rules_dir, &self.config.managed_ranges);
+        let snapshot = scan(&self.config.rules_dir, &self.config.managed_ranges, self.trust.is_needed());
         let expired = self.next_expiry.is_some_and(|at| at <= now);
         if self.snapshot.as_ref() == Some(&snapshot) && !expired && !self.unfinished {
             return;
@@ -115,7 +115,8 @@ impl Agent {
             // After a refused write the kernel may hold something else than was noted.
             return error!(error = format!("{error:#}"), "nothing can be published");
         }
-        let mut intake = Intake::read(&snapshot, &self.config.managed_ranges, &self.config.limits());
+        let mut intake =
+            Intake::read(&snapshot, &self.config.managed_ranges, &self.config.limits(), &mut self.trust);
         let times = intake.candidates.iter().map(|candidate| candidate.rules.generated_at);
         times.for_each(|generated_at| self.clock.confirm(generated_at));
         let now = self.time();

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::files::read::{ReadError, read_file, read_rule_file, yaml_files};
+use crate::files::read::{ReadError, read_file, read_rule_file, read_signature, yaml_files};
 use crate::rules::{
-    Checked, DatabaseRules, Limits, ManagedRanges, Problem, is_ranges_file, read_database, read_ranges,
+    Checked, DatabaseRules, Limits, ManagedRanges, Problem, TrustedKey, check_signature, is_ranges_file,
+    read_database, read_ranges,
 };
 
 /// A file, or a directory that holds none.
@@ -39,13 +40,13 @@ pub(super) struct Note {
 ///
 /// A directory stands for its rule files. A file that is named itself and has a top-level `ranges` field is read as
 /// managed ranges.
-pub(super) fn read_paths(paths: &[PathBuf], limits: &Limits) -> Vec<FileReport> {
+pub(super) fn read_paths(paths: &[PathBuf], limits: &Limits, keys: &[TrustedKey]) -> Vec<FileReport> {
     let mut files: Vec<FileReport> = Vec::new();
     for path in paths {
         let reports = if path.is_dir() {
-            read_dir(path, |file| read_rules(file, limits))
+            read_dir(path, |file| read_rules(file, limits, keys))
         } else {
-            vec![read(path, limits)]
+            vec![read(path, limits, keys)]
         };
         for report in reports {
             if !files.iter().any(|known| known.path == report.path) {
@@ -57,12 +58,17 @@ pub(super) fn read_paths(paths: &[PathBuf], limits: &Limits) -> Vec<FileReport> 
 }
 
 /// Reads the files that the daemon looks at; that there are no managed ranges is no error.
-pub(super) fn read_configured(rules_dir: &Path, managed_ranges: &Path, limits: &Limits) -> Vec<FileReport> {
-    let mut files = read_dir(rules_dir, |file| read_rules(file, limits));
+pub(super) fn read_configured(
+    rules_dir: &Path,
+    managed_ranges: &Path,
+    limits: &Limits,
+    keys: &[TrustedKey],
+) -> Vec<FileReport> {
+    let mut files = read_dir(rules_dir, |file| read_rules(file, limits, keys));
     // As the daemon: what cannot be looked at is not absent.
     if !matches!(managed_ranges.try_exists(), Ok(false)) {
         let ranges = |bytes: &[u8], report: &mut _| take(report, read_ranges(bytes), Content::Ranges);
-        files.push(read_as(managed_ranges, read_file(managed_ranges), ranges));
+        files.push(read_as(managed_ranges, read_file(managed_ranges), keys, ranges));
     }
     files
 }
@@ -77,14 +83,14 @@ fn read_dir(path: &Path, read: impl Fn(&Path) -> FileReport) -> Vec<FileReport> 
     vec![dir]
 }
 
-fn read_rules(path: &Path, limits: &Limits) -> FileReport {
-    read_as(path, read_rule_file(path), |bytes, report| {
+fn read_rules(path: &Path, limits: &Limits, keys: &[TrustedKey]) -> FileReport {
+    read_as(path, read_rule_file(path), keys, |bytes, report| {
         take(report, read_database(bytes, limits), Content::Database);
     })
 }
 
-fn read(path: &Path, limits: &Limits) -> FileReport {
-    read_as(path, read_file(path), |bytes, report| {
+fn read(path: &Path, limits: &Limits, keys: &[TrustedKey]) -> FileReport {
+    read_as(path, read_file(path), keys, |bytes, report| {
         if is_ranges_file(bytes) {
             take(report, read_ranges(bytes), Content::Ranges);
         } else {
@@ -96,14 +102,24 @@ fn read(path: &Path, limits: &Limits) -> FileReport {
 fn read_as(
     path: &Path,
     content: Result<Vec<u8>, ReadError>,
+    keys: &[TrustedKey],
     take: impl FnOnce(&[u8], &mut FileReport),
 ) -> FileReport {
     let mut report = FileReport::new(path);
     match content {
         Err(error) => report.refuse(error.to_string()),
-        Ok(bytes) => take(&bytes, &mut report),
+        Ok(bytes) => match check(path, &bytes, keys) {
+            Err(why) => report.refuse(why),
+            Ok(()) => take(&bytes, &mut report),
+        },
     }
     report
+}
+
+/// As the daemon does: what nobody trusted signed is not read any further.
+fn check(path: &Path, bytes: &[u8], keys: &[TrustedKey]) -> Result<(), String> {
+    let signature = if keys.is_empty() { None } else { read_signature(path)? };
+    check_signature(keys, bytes, signature.as_deref())
 }
 
 fn take<T>(

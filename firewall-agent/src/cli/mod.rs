@@ -1,5 +1,6 @@
 //! The command line: one file for each command. Nouns only read, and work with the agent stopped.
 
+mod audit;
 mod databases;
 mod explain;
 mod format;
@@ -26,6 +27,7 @@ use clap::{Parser, Subcommand};
 
 use self::format::Format;
 use self::settings::Settings;
+use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
 
 /// How a command ended.
@@ -36,6 +38,7 @@ enum Exit {
     BadInput,
     WouldBeDenied,
     NotReady,
+    WaysFound,
 }
 
 impl From<Exit> for ExitCode {
@@ -46,6 +49,7 @@ impl From<Exit> for ExitCode {
             Exit::BadInput => Self::from(2),
             Exit::WouldBeDenied => Self::from(3),
             Exit::NotReady => Self::from(4),
+            Exit::WaysFound => Self::from(5),
         }
     }
 }
@@ -64,7 +68,8 @@ impl std::error::Error for BadInput {}
 
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
-/// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`).
+/// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`),
+/// 5 ways found (`audit`).
 #[derive(Debug, Parser)]
 #[command(name = "firewall-agent", version)]
 struct Arguments {
@@ -200,6 +205,17 @@ enum Command {
         #[arg(long, value_name = "unix:PATH|ADDR:PORT")]
         listen: Option<Listen>,
     },
+    /// Ways to a protected port that the attached programs do not see
+    #[command(after_help = AUDIT_HELP)]
+    Audit {
+        /// Kinds of ways that are known and meant to be: told, and without effect on the exit code
+        #[arg(long, value_name = "KIND", value_delimiter = ',')]
+        accept: Vec<Kind>,
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Drop a database whose file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
@@ -218,6 +234,17 @@ enum Command {
         database: String,
     },
 }
+
+const AUDIT_HELP: &str = "\
+Kinds: loopback, container (bridge, veth, macvlan, …), interface (up, without our link), tunnel, unclaimed_address \
+(something listens there, and no endpoint names it), dnat, ephemeral (a protected port among those of the host's own \
+connections), source_routing, segment_routing, route_localnet.\n\n\
+Looks at this network namespace only, and not at tc and other eBPF programs, IPVS, or rules inside of containers. \
+Rules of nftables are shown to CAP_NET_ADMIN, those of iptables-legacy not at all: what could not be looked at is \
+named.\n\n\
+Exit codes: 0 nothing found, or only what is accepted; 1 failed, or something could not be looked at, whatever else \
+was found; 2 bad input; 5 ways found.\n\n\
+Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,container -o json";
 
 /// Where the agent of this host keeps its things, when that is not what the configuration says.
 #[derive(Debug, clap::Args)]
@@ -262,7 +289,8 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
     match arguments.command {
         Command::Run { flags } => run::run(settings, *flags),
         Command::Validate { paths, output } => {
-            let outcome = validate::validate(&paths, &settings.limits()?, output.output, out)?;
+            let (limits, keys) = (settings.limits()?, settings.trusted_keys());
+            let outcome = validate::validate(&paths, &limits, &keys, output.output, out)?;
             Ok(match outcome {
                 validate::Outcome::Accepted => Exit::Done,
                 validate::Outcome::Refused => Exit::BadInput,
@@ -288,6 +316,9 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Detach { yes } => verbs::detach(settings, yes, out),
         Command::Attach => verbs::attach(settings, out),
         Command::Health { ready, listen } => health::health(&settings, listen, ready, out),
+        Command::Audit { accept, places, output } => {
+            audit::run(&settings.places(places), &accept, output.output, out)
+        }
         Command::Forget { database, open } => verbs::forget(settings, &database, open, out),
         Command::Rebase { database } => verbs::rebase(settings, &database, out),
     }

@@ -31,14 +31,14 @@ pub(super) fn plan(
     out: &mut impl Write,
 ) -> Result<Exit> {
     let live = Kernel::open(&places.bpffs_dir)?.live()?;
-    let limits = settings.limits()?;
+    let (limits, keys) = (settings.limits()?, settings.trusted_keys());
     let stored = Store::find(&places.state_dir).map(|store| store.load()).unwrap_or_default();
     let (mut taken, problems) = Taken::recall(stored, &limits.node_name, &live);
     let files = if paths.is_empty() {
         let (rules_dir, managed_ranges) = settings.inputs();
-        read_configured(&rules_dir, &managed_ranges, &limits)
+        read_configured(&rules_dir, &managed_ranges, &limits, &keys)
     } else {
-        read_paths(paths, &limits)
+        read_paths(paths, &limits, &keys)
     };
     let given = Given::sort(files);
     let admission = taken.judge(given.candidates, &live);

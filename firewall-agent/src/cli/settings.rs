@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::{BadInput, Places};
 use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
-use crate::rules::Limits;
+use crate::rules::{Limits, TrustedKey};
 
 pub(super) const DEFAULT_PATH: &str = "/etc/firewall-agent/config.yaml";
 
@@ -57,6 +57,11 @@ impl Settings {
     /// What this host takes of a rule file.
     pub fn limits(&self) -> Result<Limits> {
         Ok(self.file.limits(&host_name()?))
+    }
+
+    /// Whose signatures are taken.
+    pub fn trusted_keys(&self) -> Vec<TrustedKey> {
+        self.file.trusted_keys()
     }
 
     /// Where the control plane puts rule files and managed ranges.

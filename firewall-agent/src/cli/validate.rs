@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::format::Format;
 use super::given::{FileReport, read_paths};
-use crate::rules::Limits;
+use crate::rules::{Limits, TrustedKey};
 
 /// What came out for all files together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,11 @@ pub enum Outcome {
 pub fn validate(
     paths: &[PathBuf],
     limits: &Limits,
+    keys: &[TrustedKey],
     format: Format,
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
-    let mut files = read_paths(paths, limits);
+    let mut files = read_paths(paths, limits, keys);
     conflicts::find(&mut files);
     match format {
         Format::Table => report::write_lines(&files, out)?,

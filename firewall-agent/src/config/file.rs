@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::values::{bound, databases_bound, interface, name, rules_bound};
 use super::{GuardedPorts, Listen, XdpMode, duration};
-use crate::rules::Limits;
+use crate::rules::{Limits, TrustedKey};
 
 /// Every key of the configuration, each given or not: by the file, or as flags of `run`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -22,6 +22,9 @@ pub struct ConfigFile {
     /// File of the managed ranges [default: /etc/firewall-agent/managed-ranges.yaml]
     #[arg(long, value_name = "FILE")]
     pub managed_ranges: Option<PathBuf>,
+    /// Public keys of minisign: with any, files without a signature by one of them are refused
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub trusted_keys: Option<Vec<TrustedKey>>,
     /// Directory of the last good files [default: /var/lib/firewall-agent]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -82,6 +85,12 @@ impl ConfigFile {
         self.managed_ranges.clone().unwrap_or_else(|| "/etc/firewall-agent/managed-ranges.yaml".into())
     }
 
+    /// Whose signatures are taken; none at all when no file needs one.
+    #[must_use]
+    pub fn trusted_keys(&self) -> Vec<TrustedKey> {
+        self.trusted_keys.clone().unwrap_or_default()
+    }
+
     /// Where the agent keeps its state.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
@@ -117,6 +126,7 @@ impl ConfigFile {
             xdp_mode: self.xdp_mode.or(other.xdp_mode),
             rules_dir: self.rules_dir.or(other.rules_dir),
             managed_ranges: self.managed_ranges.or(other.managed_ranges),
+            trusted_keys: self.trusted_keys.or(other.trusted_keys),
             state_dir: self.state_dir.or(other.state_dir),
             bpffs_dir: self.bpffs_dir.or(other.bpffs_dir),
             node_name: self.node_name.or(other.node_name),

@@ -14,7 +14,7 @@ pub use ports::GuardedPorts;
 pub use read::read_config;
 pub use values::{Listen, XdpMode, duration};
 
-use crate::rules::Limits;
+use crate::rules::{Limits, TrustedKey};
 
 /// Everything the agent is told, each value checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     pub rules_dir: PathBuf,
     pub managed_ranges: PathBuf,
+    /// Whose signatures are taken; none at all when no file needs one.
+    pub trusted_keys: Vec<TrustedKey>,
     pub state_dir: PathBuf,
     pub bpffs_dir: PathBuf,
     pub node_name: String,
@@ -72,6 +74,7 @@ impl Config {
             return Err(InvalidConfig(missing.into_iter().flatten().collect()));
         };
         let (rules_dir, managed_ranges) = (given.rules_dir(), given.managed_ranges());
+        let trusted_keys = given.trusted_keys();
         let (state_dir, bpffs_dir) = (given.state_dir(), given.bpffs_dir());
         let limits = given.limits(host_name);
         Ok(Self {
@@ -80,6 +83,7 @@ impl Config {
             xdp_mode: given.xdp_mode.unwrap_or_default(),
             rules_dir,
             managed_ranges,
+            trusted_keys,
             state_dir,
             bpffs_dir,
             node_name: limits.node_name,

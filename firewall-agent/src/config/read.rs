@@ -9,13 +9,14 @@ use super::ports::port_range;
 use super::values::{bound, databases_bound, interface, name, rules_bound};
 use super::{ConfigFile, GuardedPorts, NO_INTERFACES, XdpMode, duration};
 use crate::rules::shape::{Document, Ending, Fields, Item, Report, flag, label};
-use crate::rules::{Checked, Problem};
+use crate::rules::{Checked, Problem, TrustedKey};
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "interfaces",
     "xdp_mode",
     "rules_dir",
     "managed_ranges",
+    "trusted_keys",
     "state_dir",
     "bpffs_dir",
     "node_name",
@@ -53,6 +54,7 @@ fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
         xdp_mode: fields.optional("xdp_mode").and_then(|item| item.text(report, xdp_mode)),
         rules_dir: path("rules_dir", report),
         managed_ranges: path("managed_ranges", report),
+        trusted_keys: fields.optional("trusted_keys").map(|item| trusted_keys(&item, report)),
         state_dir: path("state_dir", report),
         bpffs_dir: path("bpffs_dir", report),
         node_name: fields.optional("node_name").and_then(|item| item.text(report, name)),
@@ -90,6 +92,13 @@ fn guarded_ports(list: &Item<'_, '_>, report: &mut Report) -> GuardedPorts {
     }
     let ranges: Vec<_> = list.list(report).filter_map(|item| item.plain(report, port_range)).collect();
     GuardedPorts::new(ranges)
+}
+
+fn trusted_keys(list: &Item<'_, '_>, report: &mut Report) -> Vec<TrustedKey> {
+    if list.is_empty_list() {
+        list.refuse(report, "needs at least one key: leave it out to take files without a signature");
+    }
+    each(list, report, FromStr::from_str)
 }
 
 fn xdp_mode(text: &str) -> Result<XdpMode, String> {

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use crate::rules::MAX_FILE_BYTES;
 
+/// Four lines, two of them comments.
+const MAX_SIGNATURE_BYTES: usize = 8 << 10;
+
 /// Why a file is not read. Does not name the file.
 #[derive(Debug)]
 pub enum ReadError {
@@ -76,6 +79,31 @@ pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
         return Err(ReadError::Outside(target));
     }
     read_file(path)
+}
+
+/// The signature that stands beside a file, under its name and `.minisig`; `None` when there is none.
+///
+/// # Errors
+/// It is there and cannot be read, or is too large for one.
+pub fn read_signature(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let path = signature_path(path);
+    let refuse = |why: String| Err(format!("{}: {why}", path.display()));
+    match read_file(&path) {
+        Ok(bytes) if bytes.len() > MAX_SIGNATURE_BYTES => {
+            refuse(format!("file of {} bytes: a signature has at most {MAX_SIGNATURE_BYTES}", bytes.len()))
+        }
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => refuse(error.to_string()),
+    }
+}
+
+/// Where the signature of a file stands.
+#[must_use]
+pub fn signature_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
 }
 
 /// The files of a directory that may be rule files, by name: `*.yaml`, not hidden, regular or not to be told.

@@ -9,14 +9,17 @@ use std::os::unix::fs::MetadataExt as _;
 
 use jiff::Timestamp;
 
-use super::read::{ReadError, read_file, read_rule_file, yaml_files};
+use super::read::{ReadError, read_file, read_rule_file, read_signature, signature_path, yaml_files};
 
 /// What a file held when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// The bytes, or why there are none.
     pub content: Result<Vec<u8>, String>,
-    /// When the file took its place: the time of its inode's last change, by the clock of the file system.
+    /// The signature beside it, or why it cannot be read; `None` when there is none, or none is looked for.
+    pub signature: Result<Option<Vec<u8>>, String>,
+    /// When the file, or the signature if that came later, took its place: the time of its inode's last change, by the
+    /// clock of the file system.
     pub visible_at: Timestamp,
 }
 
@@ -31,14 +34,14 @@ pub struct Snapshot {
     pub unlisted: Option<String>,
 }
 
-/// Reads the rule files of a directory and the file of managed ranges.
+/// Reads the rule files of a directory and the file of managed ranges; `signed`, also the signatures beside them.
 #[must_use]
-pub fn scan(rules_dir: &Path, managed_ranges: &Path) -> Snapshot {
+pub fn scan(rules_dir: &Path, managed_ranges: &Path, signed: bool) -> Snapshot {
     let mut snapshot = Snapshot::default();
     match yaml_files(rules_dir) {
         Ok(paths) => {
             let see = |path: PathBuf| {
-                let seen = see(&path, read_rule_file(&path));
+                let seen = see(&path, read_rule_file(&path), signed);
                 (path, seen)
             };
             snapshot.rules = paths.into_iter().map(see).collect();
@@ -47,18 +50,23 @@ pub fn scan(rules_dir: &Path, managed_ranges: &Path) -> Snapshot {
     }
     // What cannot be looked at is not absent: it is read, and the error reported.
     if !matches!(managed_ranges.try_exists(), Ok(false)) {
-        snapshot.ranges = Some(see(managed_ranges, read_file(managed_ranges)));
+        snapshot.ranges = Some(see(managed_ranges, read_file(managed_ranges), signed));
     }
     snapshot
 }
 
-fn see(path: &Path, content: Result<Vec<u8>, ReadError>) -> Seen {
-    let changed = fs::metadata(path).ok().and_then(|metadata| {
+/// The signature is read after the file: who writes it first is never seen with the file new and the signature old.
+fn see(path: &Path, content: Result<Vec<u8>, ReadError>, signed: bool) -> Seen {
+    let changed = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
         Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
-    });
+    };
+    let signature = if signed { read_signature(path) } else { Ok(None) };
+    let changed = changed(path).max(changed(&signature_path(path)).filter(|_| signed));
     let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     Seen {
         content: content.map_err(|error| error.to_string()),
+        signature,
         visible_at: changed.map_or(now, |changed| changed.min(now)),
     }
 }

@@ -9,6 +9,7 @@ mod network;
 mod problem;
 mod ranges;
 pub(crate) mod shape;
+mod signature;
 mod succession;
 
 pub use compile::{LineKey, RuleSet, compile};
@@ -18,6 +19,7 @@ pub use database::{
 pub use ident::{DatabaseId, InvalidIdent, RangeId, RuleId};
 pub use problem::{Checked, Problem};
 pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
+pub use signature::{TrustedKey, check_signature};
 pub use succession::{Succession, succeed};
 
 /// Largest file that is read, in bytes.

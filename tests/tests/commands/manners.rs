@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stage::{ORDERS, Stage, alone, answer, into_closed_pipe, rule_file};
 
-const EVERY: [&[&str]; 8] = [
+const EVERY: [&[&str]; 9] = [
     &["run"],
     &["validate", "/nonesuch"],
     &["plan"],
@@ -19,6 +19,7 @@ const EVERY: [&[&str]; 8] = [
     &["ranges"],
     &["rules"],
     &["explain", "203.0.113.7", "orders"],
+    &["audit"],
 ];
 const MINIMAL: &str = "interfaces: [eth0]\nguarded_ports: [5432]\n";
 

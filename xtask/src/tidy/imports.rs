@@ -11,11 +11,12 @@ const MODULES: &[(&str, &[&str])] = &[
     ("status", &[]),
     ("config", &["rules"]),
     ("sync", &["rules", "config"]),
-    ("bpf", &["rules", "config", "sync"]),
-    ("files", &["rules", "config", "sync"]),
+    ("audit", &["rules", "sync"]),
+    ("bpf", &["rules", "config", "sync", "audit"]),
+    ("files", &["rules", "config", "sync", "audit"]),
     ("http", &["rules", "status", "config", "sync"]),
     ("agent", &["rules", "status", "config", "sync", "bpf", "files", "http"]),
-    ("cli", &["rules", "status", "config", "sync", "bpf", "files", "http", "agent"]),
+    ("cli", &["rules", "status", "config", "sync", "audit", "bpf", "files", "http", "agent"]),
 ];
 
 /// A package and the packages of the workspace that its sources may name.

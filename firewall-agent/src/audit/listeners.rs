@@ -1,0 +1,51 @@
+//! Listeners at protected ports that are reached otherwise than through an endpoint.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Interface, Kind, Listener, Protected, Way};
+
+pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &[Listener]) -> Vec<Way> {
+    let mut ways = Vec::new();
+    let mut unclaimed = BTreeSet::new();
+    for listener in listeners.iter().filter(|one| protected.has_port(one.port, one.protocol)) {
+        ways.extend(
+            interfaces.iter().filter(|one| one.loopback && one.up).map(|lo| by_loopback(lo, listener)),
+        );
+        let addresses = interfaces.iter().flat_map(|one| &one.addresses);
+        let reached = addresses.filter(|address| hears(listener, **address) && !address.is_loopback());
+        unclaimed.extend(
+            reached
+                .filter(|address| !protected.judges(Some(**address), listener.port, listener.protocol))
+                .map(|address| (SocketAddr::new(*address, listener.port), listener.protocol)),
+        );
+    }
+    ways.extend(unclaimed.into_iter().map(|(place, protocol)| Way {
+        kind: Kind::UnclaimedAddress,
+        object: format!("{place}/{protocol}"),
+        meaning: "something listens there, and no endpoint or guarded port names this address: open to everyone"
+            .to_owned(),
+        advice: "guard the port (`guarded_ports`), leave `address` out of the endpoint, or let the server listen at \
+                 the endpoint's address only"
+            .to_owned(),
+    }));
+    ways
+}
+
+fn by_loopback(lo: &Interface, listener: &Listener) -> Way {
+    let place = SocketAddr::new(listener.address, listener.port);
+    Way {
+        kind: Kind::Loopback,
+        object: format!("{}: {place}/{}", lo.name, listener.protocol),
+        meaning: "processes of this host reach this listener at any of its addresses, unseen".to_owned(),
+        advice: "run nothing of other parties on this host, and let the server authenticate local connections, too \
+                 (pg_hba.conf)"
+            .to_owned(),
+    }
+}
+
+/// Whether packets to this local address reach the listener.
+fn hears(listener: &Listener, address: IpAddr) -> bool {
+    let own = listener.address;
+    own == address || own.is_unspecified() && (own.is_ipv6() || address.is_ipv4())
+}

@@ -1,0 +1,76 @@
+//! Ways to a protected port that the attached programs do not see. No I/O: facts in, findings out.
+
+mod facts;
+mod interfaces;
+mod kind;
+mod listeners;
+mod ports;
+mod protected;
+mod settings;
+mod translation;
+
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+pub use facts::{Ephemeral, Facts, Interface, Listener, Look, Setting, SettingName, Unlooked};
+pub use kind::Kind;
+pub use protected::Protected;
+pub use translation::{NewPorts, Translation};
+
+/// What the host's facts come to. Field names are an interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    pub ways: Vec<Way>,
+    /// Where nothing was found because nothing could be seen.
+    pub not_looked_at: Vec<Unlooked>,
+}
+
+/// One way to a protected port that is not filtered, or something that makes one. Field names are an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Way {
+    pub kind: Kind,
+    /// The interface, listener, rule or setting.
+    pub object: String,
+    /// What it means for the protected ports.
+    pub meaning: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// Looks for every kind of way. A look that failed is reported as such, whatever else it could have shown.
+#[must_use]
+pub fn audit(facts: &Facts) -> Audit {
+    let mut audit = Audit::default();
+    if facts.protected.is_empty() {
+        return audit;
+    }
+    let interfaces = audit.keep(&facts.interfaces);
+    let listeners = audit.keep(&facts.listeners);
+    if let Some(interfaces) = interfaces {
+        audit.ways.extend(interfaces::ways(interfaces));
+    }
+    if let (Some(interfaces), Some(listeners)) = (interfaces, listeners) {
+        audit.ways.extend(listeners::ways(&facts.protected, interfaces, listeners));
+    }
+    for look in &facts.translations {
+        if let Some(translations) = audit.keep(look) {
+            audit.ways.extend(translation::ways(&facts.protected, translations));
+        }
+    }
+    if let Some(ephemeral) = audit.keep(&facts.ephemeral) {
+        audit.ways.extend(ports::ways(&facts.protected, ephemeral));
+    }
+    let settings = audit.keep(&facts.settings);
+    if let (Some(interfaces), Some(settings)) = (interfaces, settings) {
+        audit.ways.extend(settings::ways(interfaces, settings));
+    }
+    audit
+}
+
+impl Audit {
+    fn keep<'a, T>(&mut self, look: &'a Look<T>) -> Option<&'a T> {
+        look.as_ref().map_err(|unlooked| self.not_looked_at.push(unlooked.clone())).ok()
+    }
+}

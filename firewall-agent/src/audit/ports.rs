@@ -1,0 +1,37 @@
+//! Protected ports among those of the host's own connections.
+
+use std::ops::RangeInclusive;
+
+use super::{Ephemeral, Kind, Protected, Way};
+
+pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Way> {
+    let is_taken = |port: &u16| {
+        ephemeral.range.contains(port) && !ephemeral.reserved.iter().any(|range| range.contains(port))
+    };
+    let mut runs: Vec<RangeInclusive<u16>> = Vec::new();
+    for port in protected.ports().into_iter().filter(is_taken) {
+        match runs.last_mut() {
+            Some(run) if u32::from(*run.end()) + 1 == u32::from(port) => *run = *run.start()..=port,
+            _ => runs.push(port..=port),
+        }
+    }
+    let (first, last) = ephemeral.range.clone().into_inner();
+    let way = |run: RangeInclusive<u16>| Way {
+        kind: Kind::Ephemeral,
+        object: shown(&run),
+        meaning: format!(
+            "inside the range that the host takes for its own connections ({first}-{last}): their answers are judged \
+             like any packet, and what listens there by chance is behind this port's rules"
+        ),
+        advice: format!(
+            "sysctl net.ipv4.ip_local_reserved_ports={}, or move net.ipv4.ip_local_port_range away",
+            shown(&run)
+        ),
+    };
+    runs.into_iter().map(way).collect()
+}
+
+fn shown(run: &RangeInclusive<u16>) -> String {
+    let (first, last) = (run.start(), run.end());
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}

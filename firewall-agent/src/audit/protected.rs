@@ -1,0 +1,58 @@
+//! The destinations that must not be reached unseen.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use crate::rules::Protocol;
+use crate::sync::{Live, Ports, Target};
+
+pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+/// Endpoints, tombstones and guarded ports that are live in the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Protected {
+    /// Endpoints and tombstones.
+    targets: BTreeSet<Target>,
+    guarded: Ports,
+}
+
+impl Protected {
+    #[must_use]
+    pub fn new(targets: impl IntoIterator<Item = Target>, guarded: Ports) -> Self {
+        Self { targets: targets.into_iter().collect(), guarded }
+    }
+
+    #[must_use]
+    pub fn of(live: &Live) -> Self {
+        Self::new(live.table.endpoints.keys().copied(), live.guarded.clone())
+    }
+
+    /// Whether there is nothing to reach.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty() && self.guarded.is_empty()
+    }
+
+    /// Whether the port is protected at any address.
+    pub(super) fn has_port(&self, port: u16, protocol: Protocol) -> bool {
+        self.guarded.contains(&port)
+            || self.targets.iter().any(|target| target.port == port && target.protocol == protocol)
+    }
+
+    pub(super) fn has_any_of(&self, mut ports: RangeInclusive<u16>, protocol: Option<Protocol>) -> bool {
+        let wanted = |one| protocol.is_none_or(|wanted| wanted == one);
+        ports.any(|port| PROTOCOLS.into_iter().any(|one| wanted(one) && self.has_port(port, one)))
+    }
+
+    /// Whether the programs decide about a packet to this destination; `None` is any address.
+    pub(super) fn judges(&self, address: Option<IpAddr>, port: u16, protocol: Protocol) -> bool {
+        let target = Target { address, port, protocol };
+        self.guarded.contains(&port) || self.targets.iter().any(|one| one.covers(&target))
+    }
+
+    /// Every protected port, in order.
+    pub(super) fn ports(&self) -> Ports {
+        self.guarded.iter().copied().chain(self.targets.iter().map(|target| target.port)).collect()
+    }
+}

@@ -1,0 +1,48 @@
+//! Settings that admit packets which the programs take for others.
+
+use super::{Interface, Kind, Setting, SettingName, Way};
+
+pub(super) fn ways(interfaces: &[Interface], settings: &[Setting]) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for name in SettingName::ALL {
+        let value = |interface: &str| {
+            let found = settings.iter().find(|one| one.name == name && one.interface == interface);
+            found.map_or(0, |one| one.value)
+        };
+        let all = value("all");
+        for one in interfaces.iter().filter(|one| one.up && !one.loopback) {
+            let own = value(&one.name);
+            // The kernel wants both of the others, and one of these.
+            let in_force = if name == SettingName::RouteLocalnet { all.max(own) } else { all.min(own) };
+            if in_force > 0 {
+                let blamed = if own > 0 { &one.name } else { "all" };
+                ways.push(way(name, &one.name, blamed));
+            }
+        }
+    }
+    ways
+}
+
+fn way(name: SettingName, interface: &str, blamed: &str) -> Way {
+    let setting = name.of(blamed);
+    let (kind, meaning) = match name {
+        SettingName::SourceRouteV4 | SettingName::SourceRouteV6 => (
+            Kind::SourceRouting,
+            "the sender may name hops: the programs judge the address in the header, not the last hop",
+        ),
+        SettingName::Seg6 | SettingName::Rpl => (
+            Kind::SegmentRouting,
+            "the sender may name segments: the programs judge the address in the header, and this host may be the next",
+        ),
+        SettingName::RouteLocalnet => (
+            Kind::RouteLocalnet,
+            "packets from outside reach listeners at 127.0.0.0/8, which no endpoint names",
+        ),
+    };
+    Way {
+        kind,
+        object: format!("{interface}: {setting}"),
+        meaning: meaning.to_owned(),
+        advice: format!("sysctl -w {setting}=0"),
+    }
+}

@@ -1,0 +1,231 @@
+use std::net::IpAddr;
+
+use super::*;
+use crate::rules::Protocol;
+use crate::sync::Target;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// An endpoint at one address, its port not guarded, a guarded port, and a filtered interface.
+fn quiet() -> Facts {
+    let target: Target = "192.0.2.10:20300/tcp".parse().unwrap();
+    Facts {
+        protected: Protected::new([target], [5432].into()),
+        interfaces: Ok(vec![
+            Interface { index: 1, name: "lo".to_owned(), up: true, loopback: true, ..Interface::default() },
+            Interface {
+                index: 2,
+                name: "eth0".to_owned(),
+                up: true,
+                addresses: vec![ip("192.0.2.10")],
+                filtered: true,
+                ..Interface::default()
+            },
+        ]),
+        listeners: Ok(Vec::new()),
+        translations: vec![Ok(Vec::new())],
+        ephemeral: Ok(Ephemeral { range: 32_768..=60_999, reserved: Vec::new() }),
+        settings: Ok(Vec::new()),
+    }
+}
+
+fn with(more: impl IntoIterator<Item = Interface>) -> Facts {
+    let mut facts = quiet();
+    facts.interfaces.as_mut().unwrap().extend(more);
+    facts
+}
+
+fn interface(index: u32, kind: &str) -> Interface {
+    let hardware = kind.is_empty();
+    Interface {
+        index,
+        name: format!("{}{index}", if hardware { "eth" } else { kind }),
+        kind: (!hardware).then(|| kind.to_owned()),
+        up: true,
+        ..Interface::default()
+    }
+}
+
+fn found(facts: &Facts) -> Vec<(Kind, String)> {
+    audit(facts).ways.into_iter().map(|way| (way.kind, way.object)).collect()
+}
+
+fn kinds(facts: &Facts) -> Vec<Kind> {
+    found(facts).into_iter().map(|(kind, _)| kind).collect()
+}
+
+#[test]
+fn a_host_without_ways_has_none() {
+    assert_eq!(audit(&quiet()), Audit::default());
+}
+
+#[test]
+fn where_nothing_is_protected_no_way_leads_to_it() {
+    let mut facts = with([interface(3, "")]);
+    facts.protected = Protected::default();
+    assert_eq!(audit(&facts), Audit::default());
+}
+
+#[test]
+fn an_interface_that_is_up_and_not_filtered_is_found_by_its_kind() {
+    for (kind, expected) in [
+        ("", Some(Kind::Interface)),
+        ("bond", Some(Kind::Interface)),
+        ("newdevice", Some(Kind::Interface)),
+        ("veth", Some(Kind::Container)),
+        ("bridge", Some(Kind::Container)),
+        ("macvlan", Some(Kind::Container)),
+        ("wireguard", Some(Kind::Tunnel)),
+        ("vxlan", Some(Kind::Tunnel)),
+        ("gre", Some(Kind::Tunnel)),
+        ("ipip", Some(Kind::Tunnel)),
+        ("sit", Some(Kind::Tunnel)),
+        ("tun", Some(Kind::Tunnel)),
+        ("dummy", None),
+        ("ifb", None),
+    ] {
+        let one = interface(3, kind);
+        assert_eq!(kinds(&with([one.clone()])), expected.into_iter().collect::<Vec<_>>(), "{kind}");
+        assert_eq!(kinds(&with([Interface { up: false, ..one.clone() }])), [], "{kind} down");
+        assert_eq!(kinds(&with([Interface { filtered: true, ..one }])), [], "{kind} filtered");
+    }
+}
+
+#[test]
+fn what_a_filtered_interface_saw_before_is_not_found_again() {
+    let member = |filtered| Interface { controller: Some(3), filtered, ..interface(4, "") };
+    let cases = [
+        ("bond", vec![member(true)], vec![]),
+        ("bond", vec![member(false)], vec!["bond3"]),
+        ("bond", vec![member(true), Interface { index: 5, ..member(false) }], vec!["bond3"]),
+        ("bridge", vec![member(true)], vec![]),
+        ("bridge", vec![member(false)], vec!["bridge3"]),
+        // The members of a VRF take their packets themselves.
+        ("vrf", vec![member(false)], vec!["eth4"]),
+        ("vlan", vec![], vec!["vlan3"]),
+    ];
+    for (kind, members, expected) in cases {
+        let facts = with([interface(3, kind)].into_iter().chain(members));
+        let objects: Vec<String> = found(&facts).into_iter().map(|(_, object)| object).collect();
+        assert_eq!(objects, expected, "{kind}");
+    }
+    let vlan = Interface { lower: Some(2), ..interface(3, "vlan") };
+    assert_eq!(found(&with([vlan])), []);
+}
+
+#[test]
+fn a_listener_at_a_protected_port_is_found_by_loopback_and_where_no_endpoint_is() {
+    let cases: [(&str, u16, &[&str]); 6] = [
+        ("0.0.0.0", 80, &[]),
+        ("0.0.0.0", 5432, &["lo: 0.0.0.0:5432/tcp"]),
+        ("192.0.2.10", 20_300, &["lo: 192.0.2.10:20300/tcp"]),
+        ("0.0.0.0", 20_300, &["lo: 0.0.0.0:20300/tcp", "192.0.2.11:20300/tcp"]),
+        ("::", 20_300, &["lo: [::]:20300/tcp", "192.0.2.11:20300/tcp", "[fe80::1]:20300/tcp"]),
+        ("192.0.2.11", 20_300, &["lo: 192.0.2.11:20300/tcp", "192.0.2.11:20300/tcp"]),
+    ];
+    for (address, port, expected) in cases {
+        let mut facts = quiet();
+        facts.interfaces.as_mut().unwrap()[0].addresses = vec![ip("127.0.0.1"), ip("::1")];
+        facts.interfaces.as_mut().unwrap()[1].addresses.extend([ip("192.0.2.11"), ip("fe80::1")]);
+        let listener = Listener { address: ip(address), port, protocol: Protocol::Tcp };
+        facts.listeners = Ok(vec![listener.clone()]);
+        let objects: Vec<String> = found(&facts).into_iter().map(|(_, object)| object).collect();
+        assert_eq!(objects, expected, "{address}:{port}");
+        facts.listeners = Ok(vec![Listener { protocol: Protocol::Udp, ..listener }]);
+        assert_eq!(found(&facts).is_empty(), port != 5432, "only guarded ports are of both protocols");
+    }
+}
+
+#[test]
+fn a_rule_that_leads_to_a_protected_port_is_found_unless_its_own_port_is_protected() {
+    let rule = |port: Option<u16>, new_ports| Translation {
+        rule: "here".to_owned(),
+        protocol: Some(Protocol::Tcp),
+        address: None,
+        port,
+        new_address: None,
+        new_ports,
+    };
+    for (translation, is_way) in [
+        (rule(Some(8432), NewPorts::To(5432..=5432)), true),
+        (rule(Some(8432), NewPorts::To(5000..=6000)), true),
+        (rule(Some(8432), NewPorts::To(80..=80)), false),
+        (rule(None, NewPorts::To(5432..=5432)), true),
+        (rule(None, NewPorts::Unchanged), true),
+        (rule(Some(8432), NewPorts::Unchanged), false),
+        (rule(Some(8432), NewPorts::Unknown), true),
+        // The programs judged it before.
+        (rule(Some(5432), NewPorts::Unchanged), false),
+        (rule(Some(5432), NewPorts::Unknown), false),
+        (Translation { protocol: None, ..rule(Some(5432), NewPorts::Unknown) }, false),
+        (rule(Some(20_300), NewPorts::Unchanged), true),
+        (Translation { address: Some(ip("192.0.2.10")), ..rule(Some(20_300), NewPorts::Unchanged) }, false),
+        (Translation { address: Some(ip("192.0.2.11")), ..rule(Some(20_300), NewPorts::Unchanged) }, true),
+    ] {
+        let mut facts = quiet();
+        facts.translations = vec![Ok(vec![translation.clone()])];
+        let expected: &[Kind] = if is_way { &[Kind::Dnat] } else { &[] };
+        assert_eq!(kinds(&facts), expected, "{translation:?}");
+    }
+}
+
+#[test]
+fn protected_ports_of_the_hosts_own_connections_are_found_in_runs() {
+    let mut facts = quiet();
+    facts.protected = Protected::new(["*:40000/udp".parse().unwrap()], (32_766..=32_770).collect());
+    let objects = |facts: &Facts| found(facts).into_iter().map(|(_, object)| object).collect::<Vec<_>>();
+    assert_eq!(objects(&facts), ["32768-32770", "40000"]);
+    facts.ephemeral.as_mut().unwrap().reserved = vec![32_769..=32_769, 40_000..=40_100];
+    assert_eq!(objects(&facts), ["32768", "32770"]);
+    facts.ephemeral.as_mut().unwrap().range = 50_000..=60_000;
+    assert_eq!(objects(&facts), [""; 0]);
+}
+
+#[test]
+fn a_setting_counts_as_the_kernel_takes_it() {
+    for (name, own_alone, all_alone, kind) in [
+        (SettingName::SourceRouteV4, false, false, Kind::SourceRouting),
+        (SettingName::SourceRouteV6, false, false, Kind::SourceRouting),
+        (SettingName::Seg6, false, false, Kind::SegmentRouting),
+        (SettingName::Rpl, false, false, Kind::SegmentRouting),
+        (SettingName::RouteLocalnet, true, true, Kind::RouteLocalnet),
+    ] {
+        for (all, own, expected) in
+            [(0, 0, false), (0, 1, own_alone), (1, 0, all_alone), (1, 1, true), (1, -1, all_alone)]
+        {
+            let mut facts = quiet();
+            let set = |interface: &str, value| Setting { name, interface: interface.to_owned(), value };
+            facts.settings = Ok(vec![set("all", all), set("eth0", own), set("lo", 1)]);
+            let expected: &[Kind] = if expected { &[kind] } else { &[] };
+            assert_eq!(kinds(&facts), expected, "{name:?} all {all} own {own}");
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_said_and_hides_nothing_else() {
+    let blind = || Unlooked { what: "it".to_owned(), why: "refused".to_owned() };
+    let facts = || with([interface(3, "veth")]);
+    let cases: [(Facts, usize); 5] = [
+        (Facts { interfaces: Err(blind()), ..facts() }, 0),
+        (Facts { listeners: Err(blind()), ..facts() }, 1),
+        (Facts { translations: vec![Ok(Vec::new()), Err(blind())], ..facts() }, 1),
+        (Facts { ephemeral: Err(blind()), ..facts() }, 1),
+        (Facts { settings: Err(blind()), ..facts() }, 1),
+    ];
+    for (facts, ways) in cases {
+        let audit = audit(&facts);
+        assert_eq!((audit.ways.len(), audit.not_looked_at), (ways, vec![blind()]));
+    }
+}
+
+#[test]
+fn names_of_kinds_are_the_same_in_commands_and_in_json() {
+    for kind in Kind::ALL {
+        assert_eq!(kind.name().parse(), Ok(kind));
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+    }
+    assert!("veth".parse::<Kind>().unwrap_err().contains("loopback, container"));
+}

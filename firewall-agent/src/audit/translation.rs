@@ -1,0 +1,67 @@
+//! Rules that rewrite a packet's destination after the programs have seen it.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use super::protected::PROTOCOLS;
+use super::{Kind, Protected, Way};
+use crate::rules::Protocol;
+
+/// One rule. What is not known of its condition counts as no condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translation {
+    /// Where the rule stands, for people.
+    pub rule: String,
+    pub protocol: Option<Protocol>,
+    /// The destination before.
+    pub address: Option<IpAddr>,
+    /// The port before.
+    pub port: Option<u16>,
+    pub new_address: Option<IpAddr>,
+    pub new_ports: NewPorts,
+}
+
+/// The port after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewPorts {
+    Unchanged,
+    To(RangeInclusive<u16>),
+    /// From a map, or otherwise not to be told from the rule.
+    Unknown,
+}
+
+pub(super) fn ways(protected: &Protected, translations: &[Translation]) -> Vec<Way> {
+    translations.iter().filter_map(|one| way(protected, one)).collect()
+}
+
+fn way(protected: &Protected, one: &Translation) -> Option<Way> {
+    let after = match (&one.new_ports, one.port) {
+        (NewPorts::To(ports), _) => Some(ports.clone()),
+        (NewPorts::Unchanged, Some(port)) => Some(port..=port),
+        (NewPorts::Unchanged, None) | (NewPorts::Unknown, _) => None,
+    };
+    let reaches = after.clone().is_none_or(|ports| protected.has_any_of(ports, one.protocol));
+    if !reaches || is_judged_before(protected, one) {
+        return None;
+    }
+    let ports = after.map_or("a port that the rule does not tell".to_owned(), |ports| {
+        let (first, last) = ports.into_inner();
+        if first == last { format!("port {first}") } else { format!("ports {first}-{last}") }
+    });
+    let at = one.new_address.map_or(String::new(), |address| format!(" of {address}"));
+    let from = one.port.map_or("any port".to_owned(), |port| format!("port {port}"));
+    Some(Way {
+        kind: Kind::Dnat,
+        object: one.rule.clone(),
+        meaning: format!("sends packets to {from} on to {ports}{at}: the programs see only where they went first"),
+        advice: "remove the rule, or guard the port that it takes packets from (`guarded_ports`), or claim it by an \
+                 endpoint"
+            .to_owned(),
+    })
+}
+
+/// Whether the programs decide about every packet that the rule takes, by where it goes first.
+fn is_judged_before(protected: &Protected, one: &Translation) -> bool {
+    let mut protocols = PROTOCOLS.into_iter().filter(|each| one.protocol.is_none_or(|own| own == *each));
+    one.port.is_some_and(|port| protocols.all(|each| protected.judges(one.address, port, each)))
+}

@@ -1,0 +1,78 @@
+//! The interfaces of this network namespace, their kinds and addresses.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result};
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use super::dump::{Attributes, Message, dump};
+use crate::audit::Interface;
+
+const IFINFOMSG: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_INFO_KIND: u16 = 1;
+
+const IFADDRMSG: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+
+/// Every interface; the caller knows which are filtered, by name.
+///
+/// # Errors
+/// When the kernel cannot be asked, or answers something else.
+pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> {
+    let ask = |kind, length| dump(NETLINK_ROUTE, &Message { kind, body: vec![0; length] });
+    let look = || -> Result<Vec<Interface>> {
+        let links = ask(libc::RTM_GETLINK, IFINFOMSG)?;
+        let mut interfaces = links.iter().map(interface).collect::<Result<Vec<_>>>()?;
+        for message in ask(libc::RTM_GETADDR, IFADDRMSG)? {
+            let (index, address) = address(&message)?;
+            if let Some(one) = interfaces.iter_mut().find(|one| one.index == index) {
+                one.addresses.extend(address);
+            }
+        }
+        for one in &mut interfaces {
+            one.filtered = is_filtered(&one.name);
+        }
+        Ok(interfaces)
+    };
+    look().context("interfaces: cannot be looked at")
+}
+
+fn interface(message: &Message) -> Result<Interface> {
+    let (head, rest) = message.body.split_first_chunk::<IFINFOMSG>().context("short answer")?;
+    let attributes = Attributes::new(rest);
+    let flags = libc::c_int::from_ne_bytes([head[8], head[9], head[10], head[11]]);
+    // An interface below in another namespace has an index of that one.
+    let elsewhere = attributes.get(IFLA_LINK_NETNSID)?.is_some();
+    Ok(Interface {
+        index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
+        name: attributes.text(IFLA_IFNAME)?.context("an interface without a name")?,
+        kind: attributes.inside(IFLA_LINKINFO)?.text(IFLA_INFO_KIND)?,
+        up: flags & libc::IFF_UP != 0,
+        loopback: flags & libc::IFF_LOOPBACK != 0,
+        controller: attributes.number(IFLA_MASTER)?,
+        lower: attributes.number(IFLA_LINK)?.filter(|_| !elsewhere),
+        addresses: Vec::new(),
+        filtered: false,
+    })
+}
+
+fn address(message: &Message) -> Result<(u32, Option<IpAddr>)> {
+    let (head, rest) = message.body.split_first_chunk::<IFADDRMSG>().context("short answer")?;
+    let attributes = Attributes::new(rest);
+    // On a point-to-point interface the other attribute is the peer's.
+    let bytes =
+        attributes.get(IFA_LOCAL)?.map_or_else(|| attributes.get(IFA_ADDRESS), |own| Ok(Some(own)))?;
+    Ok((u32::from_ne_bytes([head[4], head[5], head[6], head[7]]), bytes.and_then(ip)))
+}
+
+/// An address of network byte order; `None` when it has no length of one.
+pub(super) fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}

@@ -1,0 +1,116 @@
+//! What a rule asks of a packet, as far as it is a plain comparison; the rest counts as no condition.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::audit::Translation;
+use crate::bpf::dump::Attributes;
+use crate::bpf::network::ip;
+use crate::rules::Protocol;
+
+const NFTA_PAYLOAD_DREG: u16 = 1;
+const NFTA_PAYLOAD_BASE: u16 = 2;
+const NFTA_PAYLOAD_OFFSET: u16 = 3;
+const NFTA_PAYLOAD_LEN: u16 = 4;
+const NETWORK: u32 = 1;
+const TRANSPORT: u32 = 2;
+
+const NFTA_META_DREG: u16 = 1;
+const NFTA_META_KEY: u16 = 2;
+const NFT_META_L4PROTO: u32 = 16;
+
+const NFTA_CMP_SREG: u16 = 1;
+const NFTA_CMP_OP: u16 = 2;
+const NFTA_CMP_DATA: u16 = 3;
+const NFT_CMP_EQ: u32 = 0;
+
+const NFTA_IMMEDIATE_DREG: u16 = 1;
+const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFTA_DATA_VALUE: u16 = 1;
+
+/// What stands in a register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Content {
+    Protocol,
+    Address,
+    Port,
+    Value(Vec<u8>),
+}
+
+/// The registers while a rule is read from left to right.
+#[derive(Debug, Default)]
+pub(super) struct Registers(BTreeMap<u32, Content>);
+
+impl Registers {
+    /// Follows an expression. Of one that is not known, every register is forgotten: it may have written any.
+    pub fn follow(&mut self, name: &str, data: Attributes<'_>, found: &mut Translation) -> Result<()> {
+        match name {
+            "payload" => self.load(data.wire_number(NFTA_PAYLOAD_DREG)?, payload(data)?),
+            "meta" => {
+                let key = data.wire_number(NFTA_META_KEY)?;
+                let content = (key == Some(NFT_META_L4PROTO)).then_some(Content::Protocol);
+                self.load(data.wire_number(NFTA_META_DREG)?, content);
+            }
+            "immediate" => {
+                let value = data.inside(NFTA_IMMEDIATE_DATA)?.get(NFTA_DATA_VALUE)?;
+                let content = value.map(|value| Content::Value(value.to_vec()));
+                self.load(data.wire_number(NFTA_IMMEDIATE_DREG)?, content);
+            }
+            "cmp" => self.compare(data, found)?,
+            // These write no register.
+            "counter" | "log" | "limit" | "lookup" | "range" | "quota" | "match" => {}
+            _ => self.0.clear(),
+        }
+        Ok(())
+    }
+
+    /// The bytes of an `immediate`, when that is what stands there.
+    pub fn value(&self, register: Option<u32>) -> Option<&[u8]> {
+        match self.0.get(&register?)? {
+            Content::Value(bytes) => Some(bytes),
+            Content::Protocol | Content::Address | Content::Port => None,
+        }
+    }
+
+    fn load(&mut self, register: Option<u32>, content: Option<Content>) {
+        match (register, content) {
+            (Some(register), Some(content)) => drop(self.0.insert(register, content)),
+            (Some(register), None) => drop(self.0.remove(&register)),
+            (None, _) => {}
+        }
+    }
+
+    fn compare(&self, data: Attributes<'_>, found: &mut Translation) -> Result<()> {
+        let equal = data.wire_number(NFTA_CMP_OP)? == Some(NFT_CMP_EQ);
+        let value = data.inside(NFTA_CMP_DATA)?.get(NFTA_DATA_VALUE)?;
+        let register = data.wire_number(NFTA_CMP_SREG)?;
+        let (true, Some(value), Some(register)) = (equal, value, register) else { return Ok(()) };
+        match self.0.get(&register) {
+            Some(Content::Protocol) => found.protocol = value.first().and_then(|number| protocol(*number)),
+            Some(Content::Address) => found.address = ip(value),
+            Some(Content::Port) => found.port = value.first_chunk().map(|port| u16::from_be_bytes(*port)),
+            Some(Content::Value(_)) | None => {}
+        }
+        Ok(())
+    }
+}
+
+fn payload(data: Attributes<'_>) -> Result<Option<Content>> {
+    let base = data.wire_number(NFTA_PAYLOAD_BASE)?;
+    let place = (data.wire_number(NFTA_PAYLOAD_OFFSET)?, data.wire_number(NFTA_PAYLOAD_LEN)?);
+    Ok(match (base, place) {
+        (Some(TRANSPORT), (Some(2), Some(2))) => Some(Content::Port),
+        (Some(NETWORK), (Some(16), Some(4)) | (Some(24), Some(16))) => Some(Content::Address),
+        (Some(NETWORK), (Some(9), Some(1))) => Some(Content::Protocol),
+        _ => None,
+    })
+}
+
+pub(super) fn protocol(number: u8) -> Option<Protocol> {
+    match i32::from(number) {
+        libc::IPPROTO_TCP => Some(Protocol::Tcp),
+        libc::IPPROTO_UDP => Some(Protocol::Udp),
+        _ => None,
+    }
+}

@@ -1,0 +1,35 @@
+//! `firewall-agent audit`: ways to a protected port that the attached programs do not see.
+
+mod look;
+mod report;
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use self::look::look;
+use self::report::{Report, write_people};
+use super::Exit;
+use super::format::Format;
+use super::settings::Located;
+use crate::audit::{Kind, audit};
+
+/// `accepted` kinds are told and do not count for the exit code.
+pub(super) fn run(places: &Located, accepted: &[Kind], format: Format, out: &mut impl Write) -> Result<Exit> {
+    let facts = look(&places.bpffs_dir)?;
+    let report = Report::new(audit(&facts), accepted, facts.protected.is_empty());
+    match format {
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut *out, &report)?;
+            writeln!(out)?;
+        }
+        Format::Table => write_people(&report, out)?,
+    }
+    Ok(if !report.not_looked_at.is_empty() {
+        Exit::Failed
+    } else if report.ways.iter().any(|way| !way.accepted) {
+        Exit::WaysFound
+    } else {
+        Exit::Done
+    })
+}

@@ -1,0 +1,42 @@
+//! Gathers the facts of this host.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::audit::{Facts, Look, Protected, Unlooked};
+use crate::bpf::{Kernel, Pins, interfaces, links, translations};
+use crate::files::iptables::legacy_translations;
+use crate::files::listeners::listeners;
+use crate::files::sysctl::{ephemeral, settings};
+
+/// Fails only when it cannot be told what is protected or filtered: without that there is nothing to look for.
+pub(super) fn look(bpffs_dir: &Path) -> Result<Facts> {
+    let protected = Protected::of(&Kernel::open(bpffs_dir)?.live()?);
+    let links = links(&Pins::new(bpffs_dir))?;
+    let filtered: BTreeSet<String> =
+        links.into_iter().filter(|link| link.mode.is_some()).map(|link| link.interface).collect();
+    let interfaces = seen("interfaces", interfaces(|name| filtered.contains(name)).map_err(chain));
+    let names = interfaces.iter().flatten().map(|one| one.name.as_str());
+    let settings = seen("settings below /proc/sys/net", settings(names));
+    let mut all_translations = vec![seen("rules of nftables", translations().map_err(chain))];
+    all_translations.extend(legacy_translations());
+    Ok(Facts {
+        protected,
+        interfaces,
+        listeners: seen("listeners", listeners()),
+        translations: all_translations,
+        ephemeral: seen("the ports of the host's own connections", ephemeral()),
+        settings,
+    })
+}
+
+fn seen<T, E: fmt::Display>(what: &str, result: Result<T, E>) -> Look<T> {
+    result.map_err(|error| Unlooked { what: what.to_owned(), why: error.to_string() })
+}
+
+fn chain(error: anyhow::Error) -> String {
+    format!("{error:#}")
+}

@@ -1,0 +1,60 @@
+//! What `audit` prints.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::audit::{Audit, Kind, Unlooked, Way};
+
+/// Field names are an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub ways: Vec<Row>,
+    pub not_looked_at: Vec<Unlooked>,
+    /// Neither an endpoint nor a guarded port is in force: there is nothing that a way could lead to.
+    pub nothing_protected: bool,
+}
+
+/// Field names are an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    #[serde(flatten)]
+    way: Way,
+    /// Told, and not counted for the exit code.
+    pub accepted: bool,
+}
+
+impl Report {
+    pub fn new(audit: Audit, accepted: &[Kind], nothing_protected: bool) -> Self {
+        let row = |way: Way| Row { accepted: accepted.contains(&way.kind), way };
+        Self {
+            ways: audit.ways.into_iter().map(row).collect(),
+            not_looked_at: audit.not_looked_at,
+            nothing_protected,
+        }
+    }
+}
+
+pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
+    for Row { way, accepted } in &report.ways {
+        let accepted = if *accepted { "  (accepted)" } else { "" };
+        writeln!(out, "{}  {}{accepted}", way.kind, way.object)?;
+        writeln!(out, "    {}", way.meaning)?;
+        writeln!(out, "    to do: {}\n", way.advice)?;
+    }
+    for Unlooked { what, why } in &report.not_looked_at {
+        writeln!(out, "! not looked at: {what}: {why}")?;
+    }
+    let accepted = report.ways.iter().filter(|way| way.accepted).count();
+    let found = report.ways.len();
+    match (found, report.not_looked_at.is_empty()) {
+        _ if report.nothing_protected => {
+            writeln!(out, "nothing is protected here: no endpoint and no guarded port is in force")?;
+        }
+        (0, true) => writeln!(out, "no way found that the attached programs do not see")?,
+        (0, false) => writeln!(out, "nothing found where it could be looked: this says nothing of the rest")?,
+        (_, _) => writeln!(out, "ways found: {found}, of which accepted: {accepted}")?,
+    }
+    Ok(())
+}

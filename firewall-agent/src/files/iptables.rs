@@ -1,0 +1,46 @@
+//! Whether iptables of the old kind, whose rules nftables does not show, has rules that rewrite destinations.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::audit::{Look, Translation, Unlooked};
+
+const TABLES: [(&str, &str); 2] = [
+    ("/proc/self/net/ip_tables_names", "iptables-legacy"),
+    ("/proc/self/net/ip6_tables_names", "ip6tables-legacy"),
+];
+
+/// Nothing, when there is no table `nat`; a table that is there is not read, and that is said.
+pub fn legacy_translations() -> Vec<Look<Vec<Translation>>> {
+    TABLES.into_iter().map(|(names, program)| look(Path::new(names), program)).collect()
+}
+
+fn look(names: &Path, program: &str) -> Look<Vec<Translation>> {
+    let unlooked = |why: String| Unlooked { what: format!("rules of {program}"), why };
+    match fs::read_to_string(names) {
+        Ok(text) if text.lines().any(|table| table == "nat") => Err(unlooked(format!(
+            "there is a table nat of the old kind, which only its own program reads: look with `{program}-save -t nat`"
+        ))),
+        Ok(_) => Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(unlooked(format!("{}: {error}: only root may read it", names.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_table_nat_or_a_list_that_cannot_be_read_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = dir.path().join("names");
+        assert_eq!(look(&names, "iptables-legacy"), Ok(Vec::new()));
+        for (text, seen) in [("", true), ("filter\nraw\n", true), ("filter\nnat\n", false)] {
+            fs::write(&names, text).unwrap();
+            assert_eq!(look(&names, "iptables-legacy").is_ok(), seen, "{text:?}");
+        }
+        assert!(look(dir.path(), "iptables-legacy").is_err());
+    }
+}

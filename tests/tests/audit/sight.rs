@@ -1,0 +1,84 @@
+//! What an audit may not see, it says; that never reads as nothing found.
+
+use firewall_tests::lab::{Answer, User};
+
+use crate::stage::{Stage, seen};
+
+const NFTABLES: &str = "rules of nftables";
+
+#[test]
+fn the_agents_own_rights_show_the_rules_of_nftables() {
+    let stage = Stage::new(User::Unprivileged);
+    let before = stage.audit(&[]);
+    assert_eq!(before.ways.len(), 0, "{before:?}");
+    assert!(before.unseen.iter().all(|what| what.contains("-legacy")), "{before:?}");
+    // Whether there is anything of iptables-legacy to be read by root alone is the kernel's.
+    assert_eq!(before.code, Some(if before.unseen.is_empty() { 0 } else { 1 }), "{before:?}");
+    stage.db.run("nft add table ip planted").unwrap();
+    stage.db.run("nft add chain ip planted pre { type nat hook prerouting priority -100 ; }").unwrap();
+    stage.db.run("nft add rule ip planted pre tcp dport 8432 dnat to 10.0.0.1:5432").unwrap();
+    let after = stage.audit(&[]);
+    assert_eq!(after.ways.len(), 1, "{after:?}");
+    assert_eq!(after.unseen, before.unseen);
+}
+
+/// The control is the test above: only the capability is missing here.
+#[test]
+fn without_the_right_to_look_the_answer_is_1_and_not_nothing_found() {
+    let stage = Stage::new(User::Unprivileged);
+    let json = without_capabilities(&stage, &["-o", "json"]);
+    let seen = seen(&json);
+    assert_eq!((json.code, seen.ways.len()), (Some(1), 0), "{json:?}");
+    assert!(seen.unseen.iter().any(|what| what == NFTABLES), "{json:?}");
+    let table = without_capabilities(&stage, &[]);
+    assert_eq!(table.code, Some(1), "{table:?}");
+    for said in ["! not looked at: rules of nftables: ", "CAP_NET_ADMIN", "this says nothing of the rest"] {
+        assert!(table.out.contains(said), "{said}: {table:?}");
+    }
+    assert!(!table.out.contains("no way found"), "{table:?}");
+    // What was found all the same is told.
+    stage.db.run("ip link add br0 type bridge").unwrap();
+    stage.db.run("ip link set br0 up").unwrap();
+    let table = without_capabilities(&stage, &[]);
+    assert_eq!(table.code, Some(1), "{table:?}");
+    assert!(table.out.contains("container  br0\n"), "{table:?}");
+}
+
+#[test]
+fn the_table_says_what_each_way_means_and_what_to_do() {
+    let stage = Stage::new(User::Root);
+    let quiet = stage.ask(&[]);
+    assert_eq!(
+        (quiet.code, quiet.out.as_str()),
+        (Some(0), "no way found that the attached programs do not see\n")
+    );
+    stage.db.run("ip link add br0 type bridge").unwrap();
+    stage.db.run("ip link set br0 up").unwrap();
+    let found = stage.ask(&["--accept", "tunnel,container"]);
+    assert_eq!((found.code, found.err.as_str()), (Some(0), ""), "{found:?}");
+    for said in
+        ["container  br0  (accepted)\n    a bridge", "\n    to do: ", "ways found: 1, of which accepted: 1"]
+    {
+        assert!(found.out.contains(said), "{said}: {found:?}");
+    }
+    let bad = stage.ask(&["--accept", "bridges"]);
+    assert_eq!((bad.code, bad.out.as_str()), (Some(2), ""), "{bad:?}");
+    assert!(bad.err.contains("'bridges'") && bad.err.contains("route_localnet"), "{bad:?}");
+}
+
+fn without_capabilities(stage: &Stage, arguments: &[&str]) -> Answer {
+    let id = User::Unprivileged.id().to_string();
+    let mut setpriv = stage.db.command("setpriv");
+    setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs"]);
+    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+        setpriv.args([set, "-all"]);
+    }
+    let config = stage.home.config();
+    setpriv.arg("--").arg(config.with_file_name("firewall-agent")).arg("audit").args(arguments);
+    let out = setpriv.arg("--config").arg(config).output().unwrap();
+    Answer {
+        code: out.status.code(),
+        out: String::from_utf8(out.stdout).unwrap(),
+        err: String::from_utf8(out.stderr).unwrap(),
+    }
+}
