@@ -8,6 +8,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{
     counters::{Counters, LineHits},
+    denials::{DenialTable, Denied, DeniedTotals},
     endpoints::EndpointTable,
     pins::Pins,
     ports::PortFilter,
@@ -25,6 +26,7 @@ pub struct Kernel {
     v6: SourceTries,
     counters: Counters,
     records: Records,
+    denials: DenialTable,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -48,6 +50,7 @@ impl Kernel {
             v6: SourceTries::open(&pins, names::SOURCES_V6, "v6")?,
             counters: Counters::open(&pins)?,
             records: Records::open(&pins)?,
+            denials: DenialTable::open(&pins)?,
         })
     }
 
@@ -113,6 +116,22 @@ impl Kernel {
         self.counters.line(line)
     }
 
+    /// Who was refused, as far as the kernel remembers, in no order.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn denied(&self) -> Result<Vec<Denied>> {
+        self.denials.read()
+    }
+
+    /// How much of all that was refused [`Kernel::denied`] stands for.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn denied_totals(&self) -> Result<DeniedTotals> {
+        self.denials.totals()
+    }
+
     fn trie_ids(&self, slot: Slot) -> Result<TrieIds> {
         Ok([self.v4.live_id(slot)?.unwrap_or(0), self.v6.live_id(slot)?.unwrap_or(0)])
     }
@@ -132,6 +151,10 @@ impl DataPlane for Kernel {
     }
 
     fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+        // Sources are refused on default lines only, one for each database slot.
+        if slot <= self.v4.capacity() {
+            self.denials.forget(slot)?;
+        }
         self.counters.reset(slot)?;
         self.records.remove_line(slot)
     }

@@ -2,6 +2,7 @@
 
 mod convert;
 mod counters;
+mod denials;
 mod endpoints;
 mod inner;
 mod interface;
@@ -20,6 +21,7 @@ mod stamps;
 mod syscall;
 
 pub use counters::LineHits;
+pub use denials::{Class, Denied, DeniedTotals, Sighting};
 pub use interface::{Attached, XdpState, xdp_state};
 pub use kernel::Kernel;
 pub use links::{InterfaceLink, attach, links};
