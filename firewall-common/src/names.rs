@@ -13,6 +13,9 @@ pub const FIREWALL: &str = "firewall";
 /// The program that is never attached: it answers questions and counts nothing.
 pub const TWIN: &str = "twin";
 
+/// The program that `firewall` goes over to with a refused packet that is written down. Never attached.
+pub const RECORDER: &str = "recorder";
+
 /// `Array<PortWord, 1024>`: the ports at which anything is decided at all.
 pub const PORTS: &str = "PORTS";
 /// `ArrayOfMaps<Hash<EndpointKey, Endpoint>, 1>`: the one live endpoint table.
@@ -30,5 +33,23 @@ pub const RULES: &str = "RULES";
 /// `Hash<u32, DatabaseRecord>`: whose a database slot is, and which revision it holds. Userspace only.
 pub const DATABASES: &str = "DATABASES";
 
+/// `LruHash<Denial, Denials, 8192>`: who was refused.
+pub const DENIALS: &str = "DENIALS";
+/// `PerCpuArray<DenialGate, 1>`: which refused packets are written down, and how many they stand for.
+pub const DENIAL_GATE: &str = "DENIAL_GATE";
+/// `ProgramArray`, 1 entry: [`RECORDER`].
+pub const RECORDERS: &str = "RECORDERS";
 /// Every map that is pinned under its own name.
-pub const MAPS: [&str; 8] = [PORTS, ENDPOINTS, SOURCES_V4, SOURCES_V6, REASONS, RULE_HITS, RULES, DATABASES];
+pub const MAPS: [&str; 11] = [
+    PORTS,
+    ENDPOINTS,
+    SOURCES_V4,
+    SOURCES_V6,
+    REASONS,
+    RULE_HITS,
+    RULES,
+    DATABASES,
+    DENIALS,
+    DENIAL_GATE,
+    RECORDERS,
+];

@@ -8,8 +8,9 @@ use crate::{
     maps::{REASONS, RULE_HITS},
 };
 
+/// Counts a packet, and returns the time that it noted on the rule; 0 when no rule decided.
 #[inline(always)]
-pub fn count(decision: &Decision, length: usize) {
+pub fn count(decision: &Decision, length: usize) -> u64 {
     let bytes = length as u64;
     if let Some(tally) = REASONS.get_ptr_mut(decision.reason as u32) {
         // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
@@ -19,14 +20,17 @@ pub fn count(decision: &Decision, length: usize) {
         }
     }
     if decision.rule == NO_RULE {
-        return;
+        return 0;
     }
+    // SAFETY: the helper takes nothing and changes nothing.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
     if let Some(hits) = RULE_HITS.get_ptr_mut(decision.rule) {
         // SAFETY: as above.
         unsafe {
             (*hits).packets += 1;
             (*hits).bytes += bytes;
-            (*hits).last_seen = bpf_ktime_get_coarse_ns();
+            (*hits).last_seen = now;
         }
     }
+    now
 }

@@ -56,8 +56,9 @@ impl Frame {
         Some(unsafe { (at as *const T).read_unaligned() })
     }
 
+    /// A value at any offset, through the kernel's copy; `None` when the frame is shorter.
     #[inline(always)]
-    fn copy<T: Copy>(&self, offset: usize) -> Option<T> {
+    pub fn copy<T: Copy>(&self, offset: usize) -> Option<T> {
         let mut bytes = MaybeUninit::<T>::uninit();
         // SAFETY: the kernel writes exactly `size_of::<T>()` bytes, or returns an error; it checks the offset itself.
         let done = unsafe {

@@ -1,7 +1,8 @@
 //! The XDP program of the database firewall: parse → decide → count → act.
 //!
 //! [`decide`](decide::decide) is shared by two programs. `firewall` is attached: it counts and returns an action.
-//! `twin` never is: it counts nothing and returns what was decided, for questions.
+//! `twin` never is: it counts nothing and returns what was decided, for questions. `recorder` is what `firewall` goes
+//! over to, after everything is decided, with the few refused packets that are written down.
 //!
 //! Everything here compiles for the `bpf` target only; on the host the crate is an empty program, so that no
 //! workspace-wide command has to leave it out.
@@ -13,13 +14,19 @@ mod count;
 #[cfg(target_arch = "bpf")]
 mod decide;
 #[cfg(target_arch = "bpf")]
+mod denied;
+#[cfg(target_arch = "bpf")]
 mod frame;
+#[cfg(target_arch = "bpf")]
+mod look;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod members;
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod recorder;
 #[cfg(target_arch = "bpf")]
 mod tables;
 

@@ -3,11 +3,12 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use firewall_common::{
-    DatabaseRecord, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Tally,
+    DENIALS_SIZE, DatabaseRecord, Denial, DenialGate, Denials, Endpoint, EndpointKey, Hits, PORT_WORDS,
+    PortWord, Reason, RuleRecord, Tally,
 };
 
 /// What is published is frozen for userspace and, by this flag, read-only for programs.
@@ -40,3 +41,12 @@ pub static RULES: HashMap<u32, RuleRecord, 1, BY_USE> = HashMap::new();
 
 #[btf_map]
 pub static DATABASES: HashMap<u32, DatabaseRecord, 1, BY_USE> = HashMap::new();
+
+#[btf_map]
+pub static DENIALS: LruHashMap<Denial, Denials, { DENIALS_SIZE as usize }> = LruHashMap::new();
+
+#[btf_map]
+pub static DENIAL_GATE: PerCpuArray<DenialGate, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub static RECORDERS: ProgramArray<1> = ProgramArray::new();

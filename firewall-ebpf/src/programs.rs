@@ -7,15 +7,15 @@ use aya_ebpf::{
 };
 use firewall_common::Reason;
 
-use crate::{count::count, decide::decide, frame::Frame};
+use crate::{count::count, decide::decide, denied, frame::Frame};
 
 /// The attached program.
 #[xdp(frags)]
 pub fn firewall(ctx: XdpContext) -> u32 {
     let frame = Frame::new(&ctx);
     let decision = decide(&frame);
-    count(&decision, frame.length());
-    match decision.reason {
+    let now = count(&decision, frame.length());
+    let action = match decision.reason {
         Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
         Reason::VlanDepth
         | Reason::Malformed
@@ -23,7 +23,9 @@ pub fn firewall(ctx: XdpContext) -> u32 {
         | Reason::Closed
         | Reason::NoPort
         | Reason::Fragment => XDP_DROP,
-    }
+    };
+    denied::note(&decision, action, now, &ctx);
+    action
 }
 
 /// The twin: answers with [`Reason::answer`] and leaves no trace.

@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
-    ANY_FAMILY, Address, ENFORCE, Endpoint, EndpointKey, IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT,
-    LINE_INTERNAL, LINE_MANAGED, MEMBER_ROW, MONITOR, NO_RULE, RuleRecord, TOMBSTONE,
+    ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, Denial, ENFORCE, Endpoint, EndpointKey,
+    IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, MEMBER_ROW, MONITOR, NO_RULE, Reason,
+    RuleRecord, TOMBSTONE,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use super::denials::{Class, Sighting};
 use crate::{
     rules::{Mode, Protocol},
     sync::{Claim, Line, LineKind, Target},
@@ -79,12 +81,7 @@ pub(super) enum Row {
 }
 
 pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
-    let address = match key.family {
-        ANY_FAMILY => None,
-        IPV4 => Some(IpAddr::V4(Ipv4Addr::from(key.address[0].to_ne_bytes()))),
-        IPV6 => Some(IpAddr::V6(v6(key.address))),
-        other => bail!("address family {other} is none of 0, 4, 6"),
-    };
+    let address = address_from_key(key.address, key.family)?;
     let protocol = match key.protocol {
         MEMBER_ROW => return Ok(Row::Member(address)),
         TCP => Protocol::Tcp,
@@ -145,6 +142,32 @@ pub(super) fn line_from_record(record: &RuleRecord) -> Result<Line> {
     })
 }
 
+pub(super) fn sighting_from_key(key: &Denial) -> Result<Sighting> {
+    let protocol = match key.protocol {
+        0 => None,
+        TCP => Some(Protocol::Tcp),
+        UDP => Some(Protocol::Udp),
+        other => bail!("protocol {other} is none of 0, 6, 17"),
+    };
+    let class = match key.class {
+        CLASS_NONE => Class::None,
+        CLASS_SYN => Class::Syn,
+        CLASS_TCP => Class::Tcp,
+        CLASS_UDP => Class::Udp,
+        other => bail!("class {other} is none of 0, 1, 2, 3"),
+    };
+    let reason = Reason::ALL.get(usize::from(key.reason));
+    Ok(Sighting {
+        source: address_from_key(key.source, key.family)?,
+        destination: address_from_key(key.destination, key.family)?,
+        port: u16::from_be(key.port),
+        protocol,
+        line: key.line,
+        reason: *reason.with_context(|| format!("reason {} has no name in this version", key.reason))?,
+        class,
+    })
+}
+
 /// Cut at a character when too long, filled up with zeros.
 pub(super) fn text_to_bytes<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
@@ -173,6 +196,15 @@ fn address_to_key(address: Option<IpAddr>) -> (Address, u8) {
         Some(IpAddr::V4(address)) => ([u32::from_ne_bytes(address.octets()), 0, 0, 0], IPV4),
         Some(IpAddr::V6(address)) => (words(address), IPV6),
     }
+}
+
+fn address_from_key(address: Address, family: u8) -> Result<Option<IpAddr>> {
+    Ok(match family {
+        ANY_FAMILY => None,
+        IPV4 => Some(IpAddr::V4(Ipv4Addr::from(address[0].to_ne_bytes()))),
+        IPV6 => Some(IpAddr::V6(v6(address))),
+        other => bail!("address family {other} is none of 0, 4, 6"),
+    })
 }
 
 fn words(address: Ipv6Addr) -> Address {

@@ -71,7 +71,7 @@ impl Counters {
 }
 
 /// When a reading of `CLOCK_MONOTONIC`, in nanoseconds, was.
-fn wall_clock(monotonic: u64) -> Result<Timestamp> {
+pub(super) fn wall_clock(monotonic: u64) -> Result<Timestamp> {
     let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
     let ago = now.saturating_sub(Duration::from_nanos(monotonic));
     Ok(Timestamp::now().checked_sub(jiff::SignedDuration::try_from(ago)?)?)

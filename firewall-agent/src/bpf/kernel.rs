@@ -9,6 +9,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{
     counters::{Counters, LineHits},
+    denials::{DenialTable, Denied, DeniedTotals},
     endpoints::EndpointTable,
     pins::Pins,
     ports::PortFilter,
@@ -28,6 +29,7 @@ pub struct Kernel {
     records: Records,
     /// What lines had counted when they were freed.
     freed: BTreeMap<RuleSlot, LineHits>,
+    denials: DenialTable,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -52,6 +54,7 @@ impl Kernel {
             counters: Counters::open(&pins)?,
             records: Records::open(&pins)?,
             freed: BTreeMap::new(),
+            denials: DenialTable::open(&pins)?,
         })
     }
 
@@ -146,6 +149,22 @@ impl Kernel {
         std::mem::take(&mut self.freed)
     }
 
+    /// Who was refused, as far as the kernel remembers, in no order.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn denied(&self) -> Result<Vec<Denied>> {
+        self.denials.read()
+    }
+
+    /// How much of all that was refused [`Kernel::denied`] stands for.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn denied_totals(&self) -> Result<DeniedTotals> {
+        self.denials.totals()
+    }
+
     fn trie_ids(&self, slot: Slot) -> Result<TrieIds> {
         Ok([self.v4.live_id(slot)?.unwrap_or(0), self.v6.live_id(slot)?.unwrap_or(0)])
     }
@@ -173,6 +192,10 @@ impl DataPlane for Kernel {
     }
 
     fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+        // Sources are refused on default lines only, one for each database slot.
+        if slot <= self.v4.capacity() {
+            self.denials.forget(slot)?;
+        }
         let last = self.counters.line(slot)?;
         self.counters.reset(slot)?;
         let freed = self.freed.entry(slot).or_default();

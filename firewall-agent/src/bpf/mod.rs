@@ -2,6 +2,7 @@
 
 mod convert;
 mod counters;
+mod denials;
 mod drift;
 mod dump;
 mod endpoints;
@@ -29,6 +30,7 @@ mod stamps;
 mod syscall;
 
 pub use counters::LineHits;
+pub use denials::{Class, Denied, DeniedTotals, Sighting};
 pub use drift::Anchors;
 pub use held_links::HeldLinks;
 pub use interface::{Attached, XdpState, xdp_state};

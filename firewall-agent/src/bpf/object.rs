@@ -1,7 +1,11 @@
 //! The compiled programs: load them over the pinned maps.
 
 use anyhow::{Context as _, Result};
-use aya::{Ebpf, EbpfLoader, programs::Xdp};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, ProgramArray},
+    programs::Xdp,
+};
 use aya_obj::programs::XdpAttachType;
 use firewall_common::names;
 
@@ -38,7 +42,7 @@ impl Capacity {
     }
 }
 
-/// Both programs, loaded and verified.
+/// The programs, loaded and verified.
 #[derive(Debug)]
 pub struct Programs {
     object: Ebpf,
@@ -64,11 +68,14 @@ impl Programs {
             loader.map_pin_path(name, path);
         }
         let mut object = loader.load(OBJECT).context("the XDP object cannot be loaded")?;
-        for name in [names::FIREWALL, names::TWIN] {
+        for name in [names::RECORDER, names::FIREWALL, names::TWIN] {
             program(&mut object, name)?
                 .load()
                 .with_context(|| format!("program {name}: refused by the kernel"))?;
         }
+        let mut recorders = ProgramArray::try_from(Map::ProgramArray(shape::open(pins, names::RECORDERS)?))?;
+        let recorder = program(&mut object, names::RECORDER)?.fd()?;
+        recorders.set(0, recorder, 0).context("refused packets cannot be written down")?;
         Ok(Self { object })
     }
 

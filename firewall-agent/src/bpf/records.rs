@@ -84,7 +84,8 @@ impl Records {
     }
 }
 
-fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
+/// Nothing to remove is nothing wrong.
+pub(super) fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
     match removed {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),

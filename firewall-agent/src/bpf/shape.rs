@@ -5,7 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, MapType};
-use firewall_common::{DatabaseRecord, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Tally, names};
+use firewall_common::{
+    DENIALS_SIZE, DatabaseRecord, Denial, DenialGate, Denials, Hits, PORT_WORDS, PortWord, Reason,
+    RuleRecord, Tally, names,
+};
 
 use super::pins::Pins;
 
@@ -71,6 +74,17 @@ fn shape(name: &str) -> Result<Shape> {
         names::DATABASES => {
             Shape { kind: MapType::Hash, value: size_of::<DatabaseRecord>(), flags: NO_PREALLOC, ..outer }
         }
+        names::DENIALS => Shape {
+            kind: MapType::LruHash,
+            key: size_of::<Denial>(),
+            value: size_of::<Denials>(),
+            flags: 0,
+            entries: Some(DENIALS_SIZE),
+        },
+        names::DENIAL_GATE => {
+            Shape { kind: MapType::PerCpuArray, value: size_of::<DenialGate>(), entries: Some(1), ..outer }
+        }
+        names::RECORDERS => Shape { kind: MapType::ProgramArray, entries: Some(1), ..outer },
         other => bail!("{other}: not a map of this layout"),
     })
 }

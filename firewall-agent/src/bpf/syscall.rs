@@ -13,6 +13,7 @@ use std::{
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_FREEZE: libc::c_long = 22;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
@@ -104,6 +105,51 @@ fn get_info<I>(object: BorrowedFd<'_>, info: &mut I) -> io::Result<()> {
     attributes[0] = u64::from_ne_bytes(concat(head.map(u32::to_ne_bytes)));
     attributes[1] = (info as *mut I) as u64;
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
+}
+
+/// The attributes of a batch call (`union bpf_attr`, `batch`).
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Batch {
+    /// Addresses of the place to go on from and of the place that was reached; 0 at the start.
+    from: u64,
+    to: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// Reads a whole hash map of at most `entries` in batches (Linux 5.6): once through all buckets, whatever is added and
+/// removed meanwhile. `K` and `V` must have the sizes of the map's keys and values.
+pub fn read_hash<K: Copy + Default, V: Copy + Default>(
+    map: BorrowedFd<'_>,
+    entries: usize,
+) -> io::Result<Vec<(K, V)>> {
+    let mut rows = Vec::new();
+    let (mut keys, mut values) = (vec![K::default(); entries], vec![V::default(); entries]);
+    let mut place = 0u32;
+    let mut batch = Batch::default();
+    loop {
+        batch.to = (&raw mut place) as u64;
+        batch.keys = keys.as_mut_ptr() as u64;
+        batch.values = values.as_mut_ptr() as u64;
+        batch.count = u32::try_from(entries).unwrap_or(u32::MAX);
+        batch.map = map.as_raw_fd() as u32;
+        let read = bpf(BPF_MAP_LOOKUP_BATCH, &mut batch);
+        let at_end = match read {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        rows.extend(keys.iter().copied().zip(values.iter().copied()).take(batch.count as usize));
+        if at_end {
+            return Ok(rows);
+        }
+        batch.from = batch.to;
+    }
 }
 
 fn concat([a, b]: [[u8; 4]; 2]) -> [u8; 8] {

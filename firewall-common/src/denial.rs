@@ -1,0 +1,117 @@
+//! Who was refused: the bounded table of sources, and the gate in front of it.
+
+use core::mem::{offset_of, size_of};
+
+use crate::Address;
+
+/// [`Denial::class`]: neither TCP nor UDP, or not known: a fragment, a broken header.
+pub const CLASS_NONE: u8 = 0;
+/// [`Denial::class`]: the first packet of a TCP connection.
+pub const CLASS_SYN: u8 = 1;
+/// [`Denial::class`]: any other TCP packet.
+pub const CLASS_TCP: u8 = 2;
+/// [`Denial::class`]: UDP.
+pub const CLASS_UDP: u8 = 3;
+
+/// Entries of the table of refused sources, all databases together; the least recently seen makes room.
+pub const DENIALS_SIZE: u32 = 8192;
+
+/// Who was refused where, and why. What could not be read of a packet is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Denial {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Destination port in network byte order.
+    pub port: u16,
+    /// IP protocol number: 6, 17, or 0.
+    pub protocol: u8,
+    /// [`crate::IPV4`], [`crate::IPV6`], or 0 when the addresses are not known.
+    pub family: u8,
+    /// The rule slot that it was counted on, a database's default line; [`crate::NO_RULE`] when no database decided.
+    pub line: u32,
+    /// Number of the [`crate::Reason`].
+    pub reason: u8,
+    /// [`CLASS_NONE`], [`CLASS_SYN`], [`CLASS_TCP`] or [`CLASS_UDP`].
+    pub class: u8,
+    /// The CPU that counts here, alone: its additions need not be atomic. The lower 16 bits of its number.
+    pub cpu: u16,
+}
+
+/// How often, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Denials {
+    /// Packets that the entry stands for: every one while there are few, by samples under a flood.
+    pub packets: u64,
+    /// `CLOCK_MONOTONIC` in nanoseconds, at the resolution of the kernel's tick.
+    pub first_seen: u64,
+    /// Likewise.
+    pub last_seen: u64,
+}
+
+/// The gate of one CPU: which refused packets are written down. It has seen `booked` + `lost` + `pending` + `drawn` −
+/// `left` packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DenialGate {
+    /// Packets that the records written so far stand for.
+    pub booked: u64,
+    /// Packets that no record stands for: the table took none, or a flood ended before the next record.
+    pub lost: u64,
+    /// Packets since the last record and before the last draw.
+    pub pending: u64,
+    /// Records written.
+    pub records: u64,
+    /// `CLOCK_MONOTONIC` at the last packet.
+    pub tick: u64,
+    /// Packets since the clock last moved and before the last draw.
+    pub window: u64,
+    /// Records since the clock last moved.
+    pub spent: u32,
+    /// One packet in so many is written down.
+    pub stride: u32,
+    /// Packets from the last draw to the next record.
+    pub drawn: u32,
+    /// Those of them that are still to come.
+    pub left: u32,
+    /// For the recorder: [`crate::Reason::answer`] of the packet that it is handed.
+    pub answer: u32,
+    /// For the recorder: what becomes of that packet.
+    pub action: u32,
+    /// For the recorder: packets that its record stands for.
+    pub stands_for: u64,
+}
+
+const _: () = {
+    assert!(size_of::<Denial>() == 44);
+    assert!(offset_of!(Denial, source) == 0);
+    assert!(offset_of!(Denial, destination) == 16);
+    assert!(offset_of!(Denial, port) == 32);
+    assert!(offset_of!(Denial, protocol) == 34);
+    assert!(offset_of!(Denial, family) == 35);
+    assert!(offset_of!(Denial, line) == 36);
+    assert!(offset_of!(Denial, reason) == 40);
+    assert!(offset_of!(Denial, class) == 41);
+    assert!(offset_of!(Denial, cpu) == 42);
+    assert!(size_of::<Denials>() == 24);
+    assert!(offset_of!(Denials, packets) == 0);
+    assert!(offset_of!(Denials, first_seen) == 8);
+    assert!(offset_of!(Denials, last_seen) == 16);
+    assert!(size_of::<DenialGate>() == 80);
+    assert!(offset_of!(DenialGate, booked) == 0);
+    assert!(offset_of!(DenialGate, lost) == 8);
+    assert!(offset_of!(DenialGate, pending) == 16);
+    assert!(offset_of!(DenialGate, records) == 24);
+    assert!(offset_of!(DenialGate, tick) == 32);
+    assert!(offset_of!(DenialGate, window) == 40);
+    assert!(offset_of!(DenialGate, spent) == 48);
+    assert!(offset_of!(DenialGate, stride) == 52);
+    assert!(offset_of!(DenialGate, drawn) == 56);
+    assert!(offset_of!(DenialGate, left) == 60);
+    assert!(offset_of!(DenialGate, answer) == 64);
+    assert!(offset_of!(DenialGate, action) == 68);
+    assert!(offset_of!(DenialGate, stands_for) == 72);
+};

@@ -1,0 +1,170 @@
+//! While few packets are refused, each is written down: where, why, what it was.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread::sleep;
+use std::time::Duration;
+
+use firewall_agent::bpf::Class;
+use firewall_agent::rules::Protocol;
+use firewall_agent::sync::{DataPlane as _, Desired, publish};
+use firewall_common::Reason;
+use firewall_tests::packets::{Segment, frame, protocol};
+use jiff::Timestamp;
+
+use crate::stand::{OFFICE, ORDERS, SERVER, Stand, WATCHED};
+
+const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
+const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
+const WATCHED_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
+
+/// What one kind of packet must become: the frame, how many, reason, class, source, port, and the database whose line.
+struct Kind {
+    frame: Vec<u8>,
+    count: u64,
+    reason: Reason,
+    class: Class,
+    source: Option<IpAddr>,
+    port: u16,
+    database: Option<&'static str>,
+}
+
+fn kinds() -> Vec<Kind> {
+    let v4 = || frame().ipv4(STRANGER, SERVER);
+    let kind = |count, reason, class, port, database, frame| Kind {
+        frame,
+        count,
+        reason,
+        class,
+        source: Some(STRANGER.into()),
+        port,
+        database,
+    };
+    let mut kinds = vec![
+        kind(3, Reason::NoMatch, Class::Syn, ORDERS, Some("orders"), v4().tcp(40_000, ORDERS).build()),
+        kind(
+            4,
+            Reason::NoMatch,
+            Class::Tcp,
+            ORDERS,
+            Some("orders"),
+            not_syn(v4().tcp(40_000, ORDERS).build()),
+        ),
+        kind(5, Reason::Closed, Class::Udp, 5_432, None, v4().udp(9, 5_432, b"?").build()),
+        kind(6, Reason::Closed, Class::Syn, 5_432, None, v4().tcp(40_000, 5_432).build()),
+        kind(
+            7,
+            Reason::Fragment,
+            Class::None,
+            0,
+            Some("orders"),
+            v4().fragment(8, false).tcp(1, ORDERS).build(),
+        ),
+        kind(
+            8,
+            Reason::NoPort,
+            Class::None,
+            0,
+            None,
+            v4().fragment(0, true).carrying(Segment::raw(protocol::TCP, &[0; 2])).build(),
+        ),
+        kind(
+            9,
+            Reason::WouldDeny,
+            Class::Syn,
+            WATCHED,
+            Some("watched"),
+            frame().ipv4(STRANGER, WATCHED_HOST).tcp(40_000, WATCHED).build(),
+        ),
+    ];
+    kinds.push(Kind {
+        source: Some(STRANGER6.into()),
+        ..kind(
+            10,
+            Reason::NoMatch,
+            Class::Syn,
+            ORDERS,
+            Some("orders"),
+            frame().ipv6(STRANGER6, SERVER6).tcp(40_000, ORDERS).build(),
+        )
+    });
+    kinds.push(Kind {
+        source: None,
+        ..kind(11, Reason::Malformed, Class::None, 0, None, v4().header_words(4).tcp(1, ORDERS).build())
+    });
+    kinds
+}
+
+/// The same TCP segment with ACK set and SYN not. Nobody looks at the checksum here.
+fn not_syn(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[14 + 20 + 13] = 0x10;
+    frame
+}
+
+#[test]
+fn each_refused_packet_is_written_down_with_source_destination_reason_and_class() {
+    let stand = Stand::new();
+    let kinds = kinds();
+    let before = Timestamp::now();
+    for kind in &kinds {
+        for _ in 0..kind.count {
+            stand.firewall.run(&kind.frame, None).unwrap();
+            // A flood is what comes faster than a few in a tick of the clock.
+            sleep(Duration::from_millis(2));
+        }
+    }
+    let passing = frame().ipv4(OFFICE, SERVER).tcp(40_000, ORDERS).build();
+    stand.firewall.run(&passing, None).unwrap();
+
+    let denied = stand.denied();
+    assert_eq!(denied.len(), kinds.len(), "{denied:?}");
+    for kind in &kinds {
+        let found = denied.iter().find(|one| {
+            (one.what.reason, one.what.class, one.what.source, one.what.port)
+                == (kind.reason, kind.class, kind.source, kind.port)
+        });
+        let one = found.unwrap_or_else(|| panic!("{:?} {:?}: {denied:?}", kind.reason, kind.class));
+        assert_eq!(one.packets, kind.count, "{one:?}");
+        assert_eq!(one.what.line, kind.database.map_or(0, |id| stand.line(id)), "{one:?}");
+        assert_eq!(one.what.destination.is_some(), kind.source.is_some(), "{one:?}");
+        let protocol = match kind.class {
+            Class::Syn | Class::Tcp => Some(Protocol::Tcp),
+            Class::Udp => Some(Protocol::Udp),
+            Class::None => None,
+        };
+        assert_eq!(one.what.protocol, protocol, "{one:?}");
+        let slack = jiff::SignedDuration::from_millis(100);
+        assert!(before - slack <= one.first_seen && one.first_seen < one.last_seen, "{one:?}");
+        assert!(one.last_seen <= Timestamp::now(), "{one:?}");
+    }
+    let totals = stand.totals();
+    let sent: u64 = kinds.iter().map(|kind| kind.count).sum();
+    assert_eq!((totals.seen, totals.booked, totals.lost, totals.records), (sent, sent, 0, sent));
+}
+
+#[test]
+fn a_question_is_not_written_down() {
+    let stand = Stand::new();
+    for kind in kinds() {
+        stand.twin.ask(&kind.frame, None).unwrap();
+    }
+    assert_eq!((stand.denied().len(), stand.totals().seen), (0, 0));
+}
+
+#[test]
+fn what_a_database_refused_leaves_with_it() {
+    let mut stand = Stand::new();
+    for kind in kinds() {
+        stand.firewall.run(&kind.frame, None).unwrap();
+        sleep(Duration::from_millis(2));
+    }
+    let line = stand.line("orders");
+    assert!(stand.denied().iter().any(|one| one.what.line == line));
+    let guarded = stand.live.guarded.clone();
+    let removed = ["orders".parse().unwrap()].into();
+    let desired = Desired { removed, guarded, monitor: true, ..Desired::default() };
+    let done = publish(&desired, &mut stand.live, &mut stand.kernel, Timestamp::now());
+    assert_eq!((done.removed.len(), done.failed.len(), stand.kernel.capacity().0), (1, 0, 16), "{done:?}");
+    let left = stand.denied();
+    assert!(!left.is_empty() && left.iter().all(|one| one.what.line != line), "{left:?}");
+}

@@ -1,0 +1,90 @@
+//! A flood: bounded memory, bounded work, and right about who sends most of it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use firewall_common::DENIALS_SIZE;
+use firewall_tests::packets::frame;
+
+use crate::stand::{ORDERS, SERVER, Stand};
+
+const HEAVY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const HALF_AS_HEAVY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+const LONG: Duration = Duration::from_secs(3);
+/// Offset of the source address in an Ethernet frame with an IPv4 header.
+const SOURCE: usize = 14 + 12;
+
+/// Of eight packets four are the heavy source's, two the other's, and two come from sources never seen before. They
+/// take turns, so a fixed stride would fall in step with them.
+#[test]
+fn a_flood_of_new_sources_leaves_the_heavy_ones_with_their_shares() {
+    let stand = Stand::new();
+    let heavy = frame().ipv4(HEAVY, SERVER).tcp(40_000, ORDERS).build();
+    let other = frame().ipv4(HALF_AS_HEAVY, SERVER).tcp(40_000, ORDERS).build();
+    let mut fresh = other.clone();
+    let (started, mut sent, mut source) = (Instant::now(), 0u64, 0x6400_0000_u32);
+    while started.elapsed() < LONG {
+        for turn in 0..8 {
+            let frame = match turn {
+                0..4 => &heavy,
+                4..6 => &other,
+                _ => {
+                    source += 1;
+                    fresh[SOURCE..SOURCE + 4].copy_from_slice(&source.to_be_bytes());
+                    &fresh
+                }
+            };
+            stand.firewall.run(frame, None).unwrap();
+            sent += 1;
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let (denied, totals) = (stand.denied(), stand.totals());
+    let per_second = totals.records as f64 / seconds;
+    println!(
+        "{:.0} packets/s refused, {per_second:.0} records/s, {} entries, {totals:?}",
+        sent as f64 / seconds,
+        denied.len()
+    );
+    assert_eq!(totals.seen, sent, "every refused packet came to the gate");
+    assert!(totals.booked + totals.lost <= sent && totals.records > 100, "{totals:?}");
+    assert!(
+        sent - totals.booked - totals.lost < sent / 50,
+        "what no record stands for yet is little: {totals:?}"
+    );
+    assert!(totals.records < sent / 4, "records are bounded by time, not by packets: {totals:?}");
+    assert!(denied.len() <= DENIALS_SIZE as usize, "{}", denied.len());
+
+    let mut by_source: BTreeMap<IpAddr, u64> = BTreeMap::new();
+    denied.iter().for_each(|one| *by_source.entry(one.what.source.unwrap()).or_default() += one.packets);
+    for (source, share) in [(HEAVY, 0.5), (HALF_AS_HEAVY, 0.25)] {
+        let found = by_source[&IpAddr::V4(source)] as f64 / sent as f64;
+        println!("{source}: {:.1} % of the flood, is said to be {:.1} %", share * 100.0, found * 100.0);
+        assert!((found - share).abs() < 0.1 * share, "{source}: {found} instead of {share}");
+    }
+    let most =
+        by_source.iter().filter(|(source, _)| ![HEAVY, HALF_AS_HEAVY].map(IpAddr::V4).contains(source));
+    let most = *most.map(|(_, packets)| packets).max().unwrap();
+    assert!(most < sent / 20, "a source of one packet is said to have sent {most} of {sent}");
+}
+
+/// What follows a flood is not charged with what was left of it.
+#[test]
+fn a_lone_packet_after_a_flood_is_one_packet() {
+    let stand = Stand::new();
+    let heavy = frame().ipv4(HEAVY, SERVER).tcp(40_000, ORDERS).build();
+    for _ in 0..200_000 {
+        stand.firewall.run(&heavy, None).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let lone = frame().ipv4(HALF_AS_HEAVY, SERVER).tcp(40_000, ORDERS).build();
+    stand.firewall.run(&lone, None).unwrap();
+    let denied = stand.denied();
+    let of = |source: Ipv4Addr| denied.iter().find(|one| one.what.source == Some(source.into())).unwrap();
+    assert_eq!(of(HALF_AS_HEAVY).packets, 1, "{denied:?}");
+    let totals = stand.totals();
+    assert_eq!((totals.seen, of(HEAVY).packets + 1), (200_001, totals.booked), "{totals:?}");
+    // On each CPU that it ran on, something may have been left of it; the last one is settled.
+    assert!(totals.booked + totals.lost <= totals.seen, "{totals:?}");
+}
