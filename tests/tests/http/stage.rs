@@ -187,7 +187,7 @@ pub fn exchange(mut stream: impl Read + Write, request: &str) -> Option<Reply> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let code = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    let code = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
     Some(Reply { code, head: head.to_lowercase(), body: body.to_owned() })
 }
 
