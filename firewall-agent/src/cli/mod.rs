@@ -5,6 +5,7 @@ mod explain;
 mod format;
 mod given;
 mod health;
+mod log;
 mod plan;
 mod ranges;
 mod rules;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::format::Format;
+use self::log::LogFormat;
 use self::settings::Settings;
 use crate::config::{ConfigFile, Listen};
 
@@ -82,6 +84,15 @@ enum Command {
     Run {
         #[command(flatten)]
         flags: Box<ConfigFile>,
+        /// How the log on stderr is written; its level is that of RUST_LOG [default: human]
+        #[arg(
+            long,
+            value_enum,
+            value_name = "FORMAT",
+            env = "FIREWALL_AGENT_LOG_FORMAT",
+            hide_possible_values = true
+        )]
+        log_format: Option<LogFormat>,
     },
     /// Check rule files and managed ranges as `run` would; needs no privileges
     #[command(after_help = "Exit codes: 0 every file would be taken, 2 at least one refused.\n\n\
@@ -235,7 +246,7 @@ pub fn main() -> ExitCode {
 fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> {
     let settings = Settings::read(&arguments.config)?;
     match arguments.command {
-        Command::Run { flags } => run::run(settings, *flags),
+        Command::Run { flags, log_format } => run::run(settings, *flags, log_format.unwrap_or_default()),
         Command::Validate { paths, output } => {
             let outcome = validate::validate(&paths, &settings.limits()?, output.output, out)?;
             Ok(match outcome {

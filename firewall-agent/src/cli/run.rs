@@ -1,22 +1,15 @@
 //! `firewall-agent run`.
 
-use std::io::{self, IsTerminal as _};
-
 use anyhow::{Context as _, Result};
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
 
+use super::log::{self, LogFormat};
 use super::{Exit, settings::Settings};
 use crate::agent::Agent;
 use crate::config::ConfigFile;
 
-pub(super) fn run(settings: Settings, flags: ConfigFile) -> Result<Exit> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
+pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> Result<Exit> {
+    log::start(format)?;
     for warning in &settings.warnings {
         warn!(warning, "configuration");
     }

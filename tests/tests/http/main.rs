@@ -5,6 +5,7 @@
 mod deployed;
 mod health;
 mod hostile;
+mod logs;
 mod metrics;
 mod pages;
 mod prometheus;

@@ -62,7 +62,11 @@ impl Stage {
     }
 
     pub fn start(&mut self) {
-        let mut agent = self.home.start().unwrap();
+        self.start_with(&[]);
+    }
+
+    pub fn start_with(&mut self, flags: &[&str]) {
+        let mut agent = self.home.start_with(flags).unwrap();
         let pid = u64::from(agent.pid());
         let runs = || {
             self.try_get("/status").is_some_and(|reply| {
