@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::Exit;
+use super::log::plain;
 use super::settings::Settings;
 use crate::config::Listen;
 use crate::http::Readiness;
@@ -73,9 +74,4 @@ fn exchange(mut stream: impl Read + Write, path: &str) -> Result<String> {
     let mut answer = String::new();
     stream.take(LONGEST).read_to_string(&mut answer)?;
     Ok(answer)
-}
-
-/// Nothing that a terminal would take for a command.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -26,6 +26,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use self::format::Format;
+use self::log::LogFormat;
 use self::settings::Settings;
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
@@ -90,6 +91,15 @@ enum Command {
     Run {
         #[command(flatten)]
         flags: Box<ConfigFile>,
+        /// How the log on stderr is written; its level is that of RUST_LOG [default: human]
+        #[arg(
+            long,
+            value_enum,
+            value_name = "FORMAT",
+            env = "FIREWALL_AGENT_LOG_FORMAT",
+            hide_possible_values = true
+        )]
+        log_format: Option<LogFormat>,
     },
     /// Check rule files and managed ranges as `run` would; needs no privileges
     #[command(after_help = "Exit codes: 0 every file would be taken, 2 at least one refused.\n\n\
@@ -287,7 +297,7 @@ pub fn main() -> ExitCode {
 fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> {
     let settings = Settings::read(&arguments.config)?;
     match arguments.command {
-        Command::Run { flags } => run::run(settings, *flags),
+        Command::Run { flags, log_format } => run::run(settings, *flags, log_format.unwrap_or_default()),
         Command::Validate { paths, output } => {
             let (limits, keys) = (settings.limits()?, settings.trusted_keys());
             let outcome = validate::validate(&paths, &limits, &keys, output.output, out)?;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Exit, log, settings::Settings};
+use super::log::{self, LogFormat};
+use super::{Exit, settings::Settings};
 use crate::agent::Agent;
 use crate::config::ConfigFile;
 
 pub(super) fn restore(settings: Settings, wait: Duration, out: &mut impl Write) -> Result<Exit> {
-    log::start();
+    log::start(LogFormat::default())?;
     let done = Agent::start(settings.config(ConfigFile::default())?)?.restore(wait)?;
     writeln!(out, "{done}")?;
     Ok(Exit::Done)

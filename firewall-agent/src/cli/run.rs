@@ -3,12 +3,13 @@
 use anyhow::{Context as _, Result};
 use tracing::warn;
 
-use super::{Exit, log, settings::Settings};
+use super::log::{self, LogFormat};
+use super::{Exit, settings::Settings};
 use crate::agent::Agent;
 use crate::config::ConfigFile;
 
-pub(super) fn run(settings: Settings, flags: ConfigFile) -> Result<Exit> {
-    log::start();
+pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> Result<Exit> {
+    log::start(format)?;
     for warning in &settings.warnings {
         warn!(warning, "configuration");
     }

@@ -100,10 +100,15 @@ impl AgentHome {
 
     /// Starts the daemon; its output goes to a log that outlives it.
     pub fn start(&self) -> Result<Agent> {
+        self.start_with(&[])
+    }
+
+    /// As `start`, with further flags.
+    pub fn start_with(&self, flags: &[&str]) -> Result<Agent> {
         let log = self.dir.join("log");
         let out = File::options().create(true).append(true).open(&log).context("log")?;
         let mut command = self.user.command(&self.host, &self.program);
-        command.args(["run", "--config"]).arg(self.config());
+        command.args(["run", "--config"]).arg(self.config()).args(flags);
         Agent::start(&mut command, out, log)
     }
 

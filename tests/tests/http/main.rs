@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+mod deployed;
 mod health;
 mod hostile;
+mod logs;
 mod metrics;
 mod pages;
+mod prometheus;
 mod scrape;
 mod stage;

@@ -1,6 +1,6 @@
 //! A scrape in the Prometheus text format, read without any library of the agent's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -23,6 +23,19 @@ impl Scrape {
 
     pub fn value(&self, series: &str) -> Option<f64> {
         self.series.get(series).copied()
+    }
+
+    /// Every metric that this scrape declares, also those that have no series at present.
+    pub fn names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for line in self.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            names.insert(name.to_owned());
+            if kind == "histogram" {
+                names.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}")));
+            }
+        }
+        names
     }
 
     /// What `promtool check metrics` has against it.

@@ -62,7 +62,11 @@ impl Stage {
     }
 
     pub fn start(&mut self) {
-        let mut agent = self.home.start().unwrap();
+        self.start_with(&[]);
+    }
+
+    pub fn start_with(&mut self, flags: &[&str]) {
+        let mut agent = self.home.start_with(flags).unwrap();
         let pid = u64::from(agent.pid());
         let runs = || {
             self.try_get("/status").is_some_and(|reply| {
@@ -187,7 +191,7 @@ pub fn exchange(mut stream: impl Read + Write, request: &str) -> Option<Reply> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let code = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    let code = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
     Some(Reply { code, head: head.to_lowercase(), body: body.to_owned() })
 }
 

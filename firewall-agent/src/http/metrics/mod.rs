@@ -85,3 +85,59 @@ impl Exporter {
         sheet.text()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Snapshot, Tally};
+    use crate::status::{InterfaceStatus, Status};
+    use crate::sync::RuleSlot;
+
+    struct Silent;
+
+    impl Counters for Silent {
+        fn reasons(&self) -> Result<Vec<ReasonCounter>> {
+            Ok(Vec::new())
+        }
+
+        fn line(&self, _: RuleSlot) -> Result<Tally> {
+            Ok(Tally::default())
+        }
+    }
+
+    #[test]
+    fn what_no_quiet_host_has_is_shown_too() {
+        let interface = |name: &str, mode: &str, unprotected_ms| InterfaceStatus {
+            name: name.to_owned(),
+            mode: mode.to_owned(),
+            link_id: 1,
+            program_id: 1,
+            program_tag: String::new(),
+            unprotected_ms,
+        };
+        let status = Status {
+            interfaces: vec![interface("eth0", "generic", 1500), interface("eth\"1\n", "gone", 0)],
+            repairs: [("link".to_owned(), 3)].into(),
+            ..Status::default()
+        };
+        let board = Arc::new(Board::new(Duration::from_secs(120)));
+        board.post(Snapshot { status, ..Snapshot::default() });
+        board.in_force(20, 3000);
+        board.in_force(40, -3000);
+        let text = Exporter::new(Box::new(Silent), board).metrics();
+        for line in [
+            "firewall_drift_repairs_total{kind=\"link\"} 3",
+            "firewall_interface_mode{interface=\"eth0\",mode=\"generic\"} 1.0",
+            "firewall_interface_mode{interface=\"eth0\",mode=\"native\"} 0.0",
+            "firewall_interface_mode{interface=\"eth\\\"1\\n\",mode=\"none\"} 1.0",
+            "firewall_interface_unprotected_seconds_total{interface=\"eth0\"} 1.5",
+            "firewall_apply_seconds_bucket{le=\"0.025\"} 1",
+            "firewall_apply_seconds_count 2",
+            "firewall_propagation_seconds_count 1",
+            "firewall_clock_skewed_revisions_total 1",
+            "firewall_last_success_timestamp_seconds 0.0",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        }
+    }
+}

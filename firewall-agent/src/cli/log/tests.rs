@@ -1,0 +1,103 @@
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tracing::subscriber::with_default;
+use tracing::{error, info};
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged meanwhile, line by line.
+fn logged(format: LogFormat, limit: &Limit, log: impl FnOnce()) -> Vec<String> {
+    let kept = Kept::default();
+    let out = kept.clone();
+    with_default(subscriber(format, EnvFilter::new("info"), limit.clone(), move || out.clone()), log);
+    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+    text.split_terminator('\n').map(str::to_owned).collect()
+}
+
+/// Names full of what a terminal obeys.
+fn hostile() -> String {
+    const PARTS: [&str; 14] = [
+        "\u{1b}[2J",
+        "\u{1b}]0;title\u{7}",
+        "\n",
+        "\r",
+        "\t",
+        "\0",
+        "\u{7f}",
+        "\u{85}",
+        "\u{9b}31m",
+        "\u{2028}",
+        "\u{202e}",
+        "\"",
+        "\\",
+        "ü",
+    ];
+    (0..fastrand::usize(1..12)).map(|_| fastrand::choice(PARTS).unwrap()).collect()
+}
+
+#[test]
+fn nothing_outside_acts_on_a_terminal_or_begins_a_line() {
+    for format in [LogFormat::Human, LogFormat::Json] {
+        for _ in 0..500 {
+            let name = hostile();
+            let lines = logged(format, &Limit::default(), || {
+                error!(text = name, shown = %name, debugged = ?name, "said");
+                info!("{name}");
+            });
+            assert_eq!(lines.len(), 2, "{name:?}: {lines:?}");
+            for line in &lines {
+                assert!(!line.contains(|c: char| c.is_control()), "{name:?}: {line:?}");
+                assert!(!line.contains(['\u{2028}', '\u{202e}']), "{name:?}: {line:?}");
+            }
+            if format == LogFormat::Json {
+                let value: Value = serde_json::from_str(&lines[0]).unwrap();
+                assert_eq!((&value["text"], &value["shown"]), (&name.clone().into(), &name.clone().into()));
+                assert_eq!((&value["level"], &value["message"]), (&"ERROR".into(), &"said".into()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flood_is_cut_and_counted_and_holds_up_nothing_else() {
+    let limit = Limit::default();
+    let lines = logged(LogFormat::Human, &limit, || {
+        for number in 0..1000 {
+            error!(number, "again and again");
+        }
+        error!("something else");
+        limit.report();
+        limit.report();
+    });
+    let flood = lines.iter().filter(|line| line.contains("again and again number=")).count();
+    assert!((20..=25).contains(&flood), "{flood} lines of 1000");
+    assert!(lines.iter().any(|line| line.contains("something else")));
+    let reports: Vec<_> = lines.iter().filter(|line| line.contains("too much to log")).collect();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(reports[0].contains(&format!("lines={}", 1000 - flood)), "{reports:?}");
+    assert!(reports[0].contains("again and again"), "{reports:?}");
+}
+
+#[test]
+fn every_database_of_a_host_may_be_in_force_at_once() {
+    let lines = logged(LogFormat::Json, &Limit::default(), || {
+        (0..256).for_each(|number| info!(number, "in force"));
+    });
+    assert_eq!(lines.len(), 256);
+}

@@ -1,0 +1,117 @@
+//! What `deploy/` holds for those who watch: alert rules and a dashboard.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::stage::{OFFICE_RULE, Stage};
+
+/// Comes with the first repair.
+const REPAIRS: &str = "firewall_drift_repairs_total";
+
+pub fn deployed(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
+}
+
+pub fn dashboard() -> Value {
+    serde_json::from_str(&fs::read_to_string(deployed("grafana/dashboard.json")).unwrap()).unwrap()
+}
+
+/// The queries of every panel, of the annotations included.
+pub fn queries(dashboard: &Value) -> Vec<String> {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let notes = dashboard["annotations"]["list"].as_array().unwrap();
+    targets.chain(notes).map(|target| target["expr"].as_str().unwrap().to_owned()).collect()
+}
+
+fn promtool(dir: &Path, arguments: &[&str]) -> (bool, String) {
+    let out = Command::new("promtool").args(arguments).current_dir(dir).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    (out.status.success(), said)
+}
+
+/// The metrics that a text names.
+fn named(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("firewall_"))
+        .collect()
+}
+
+#[test]
+fn the_alert_rules_pass_their_tests_which_miss_no_alert() {
+    let dir = deployed("prometheus");
+    let (fine, said) = promtool(&dir, &["check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"]);
+    assert!(fine, "{said}");
+    let (passed, said) = promtool(&dir, &["test", "rules", "rules.test.yaml"]);
+    assert!(passed, "{said}");
+    // The controls: each alert is missed when it is gone, and each must be silent on a quiet host.
+    let rules = fs::read_to_string(dir.join("rules.yaml")).unwrap();
+    let tests = fs::read_to_string(dir.join("rules.test.yaml")).unwrap();
+    let names: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() >= 12, "{names:?}");
+    let copy = tempfile::tempdir().unwrap();
+    fs::write(copy.path().join("rules.test.yaml"), &tests).unwrap();
+    for name in names {
+        let changed = rules.replace(&format!("- alert: {name}\n"), "- alert: FirewallOther\n");
+        fs::write(copy.path().join("rules.yaml"), changed).unwrap();
+        let (passed, _) = promtool(copy.path(), &["test", "rules", "rules.test.yaml"]);
+        assert!(!passed, "{name} is gone, and no test misses it");
+        assert!(tests.contains(&format!("alertname: {name}, exp_alerts: []")), "{name} may fire for nothing");
+    }
+}
+
+#[test]
+fn every_metric_of_dashboard_and_rules_is_in_a_real_scrape() {
+    let stage = Stage::new();
+    stage.apply("orders", 1, &[OFFICE_RULE]);
+    let scrape = stage.scrape();
+    let rules = fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap();
+    let queries = queries(&dashboard()).join("\n");
+    let readme = fs::read_to_string(deployed("../README.md")).unwrap();
+    let readme = readme.split("## ").find(|section| section.starts_with("Watching it")).unwrap();
+    let names = scrape.names();
+    for (text, least) in [(&rules, 10), (&queries, 20)] {
+        let named = named(text);
+        assert!(named.len() >= least, "{named:?}");
+        for name in named {
+            let has_series = scrape.series.keys().any(|series| series.split('{').next() == Some(name));
+            assert!(has_series || name == REPAIRS, "{name} has no series in\n{}", scrape.text);
+        }
+    }
+    // What people are told of is there, too; and what is there, people are told of.
+    let base = |name: &str| {
+        ["_bucket", "_sum", "_count"]
+            .iter()
+            .fold(name.to_owned(), |name, end| name.trim_end_matches(end).to_owned())
+    };
+    for name in names.iter().map(|name| base(name)) {
+        let short = name.strip_prefix("firewall_database").unwrap_or(&name);
+        assert!(readme.contains(short), "{name} is not in the README");
+    }
+    for name in named(readme).into_iter().filter(|name| *name != "firewall_" && *name != REPAIRS) {
+        assert!(names.contains(name), "{name} is in the README only");
+    }
+}
+
+#[test]
+fn the_dashboards_panels_have_titles_help_and_places_of_their_own() {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut places = BTreeSet::new();
+    for panel in panels {
+        for field in ["title", "description", "type"] {
+            assert!(panel[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {panel:#}");
+        }
+        let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+        for (x, y) in (0..at("w")).flat_map(|x| (0..at("h")).map(move |y| (x, y))) {
+            assert!(places.insert((at("x") + x, at("y") + y)), "it covers another: {}", panel["title"]);
+        }
+        assert!(at("x") + at("w") <= 24, "too wide: {}", panel["title"]);
+    }
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+}
