@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::backoff::Backoff;
 use super::repairs::Repairs;
 use crate::bpf::{
-    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, update_elsewhere,
+    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, update_elsewhere, xdp_state,
 };
 use crate::config::XdpMode;
 
@@ -21,8 +21,8 @@ pub struct Interfaces {
     patterns: Vec<Pattern>,
     mode: XdpMode,
     held: HeldLinks,
-    /// Index of each interface that this process attached to or took over.
-    attached: BTreeMap<String, u32>,
+    /// Index of each interface that this process attached to or took over, and the id of our program there.
+    attached: BTreeMap<String, (u32, u32)>,
     /// Why the others are not.
     failed: BTreeMap<String, String>,
     /// When a failed attach is tried again, by interface.
@@ -66,7 +66,7 @@ impl Interfaces {
             Err(error) => return error!(error = format!("{error:#}"), "interfaces cannot be listed"),
         };
         repairs.done("link_pin", self.held.pin_again(pins));
-        self.attached.retain(|name, index| {
+        self.attached.retain(|name, (index, _)| {
             let kept = present.get(name) == Some(index);
             if !kept {
                 warn!(interface = name, "is gone, and with it our link");
@@ -87,8 +87,11 @@ impl Interfaces {
             match attach(programs, pins, name, self.mode) {
                 Ok((link, step)) => self.stands(name, *index, &link, step, repairs, woken),
                 Err(error) => {
-                    let since = self.attached.remove(name).map_or(woken, |_| self.looked);
-                    self.exposed.entry(name.clone()).or_insert(since);
+                    // That it cannot be looked at does not mean that it is open.
+                    if !self.attached.get(name).is_some_and(|(_, program)| runs(name, *program)) {
+                        let since = self.attached.remove(name).map_or(woken, |_| self.looked);
+                        self.exposed.entry(name.clone()).or_insert(since);
+                    }
                     self.backoff.entry(name.clone()).or_default().failed(woken);
                     failed.insert(name.clone(), format!("{error:#}"));
                 }
@@ -116,7 +119,7 @@ impl Interfaces {
         repairs: &mut Repairs,
         woken: Instant,
     ) {
-        let was_attached = self.attached.insert(name.to_owned(), index).is_some();
+        let was_attached = self.attached.insert(name.to_owned(), (index, link.program)).is_some();
         self.backoff.remove(name);
         let exposed = self.exposed.remove(name);
         if step != Step::Made && exposed.is_none() {
@@ -195,6 +198,11 @@ impl Interfaces {
             .map(|pattern| (pattern.to_string(), format!("interface {pattern}: not there")))
             .collect()
     }
+}
+
+fn runs(interface: &str, program: u32) -> bool {
+    let state = xdp_state(interface).ok().flatten();
+    state.and_then(|state| state.program).is_some_and(|(_, running)| running == program)
 }
 
 fn present() -> Result<BTreeMap<String, u32>> {

@@ -7,9 +7,10 @@ use aya::maps::MapData;
 use firewall_common::names;
 
 use super::{
+    inner::open,
     kernel::Kernel,
     object::Programs,
-    pins::{Pins, unpin},
+    pins::{Pins, rename, unpin},
     shape, syscall,
 };
 use crate::sync::{Drift, Live};
@@ -89,10 +90,13 @@ impl Anchors {
         let mut again = 0;
         for (name, id, map) in &self.maps {
             let path = pins.map(name);
-            let pinned = MapData::from_pin(&path).ok().and_then(|map| Some(map.info().ok()?.id()));
-            if pinned != Some(*id) {
-                unpin(&path)?;
-                map.pin(&path).with_context(|| format!("{}: cannot be pinned again", path.display()))?;
+            let pinned = open(&path)?.map(|map| map.info()).transpose()?;
+            if pinned.map(|info| info.id()) != Some(*id) {
+                // Beside it first: a pin in place is replaced, never taken away.
+                let next = pins.map(&format!("{name}-next"));
+                unpin(&next)?;
+                map.pin(&next).with_context(|| format!("{}: cannot be pinned again", path.display()))?;
+                rename(&next, &path)?;
                 again += 1;
             }
         }

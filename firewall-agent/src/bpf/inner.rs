@@ -216,7 +216,7 @@ fn build<K: Ord + Debug, V: PartialEq + Debug>(
 }
 
 /// Opens a pin; `None` when it is gone.
-fn open(path: &Path) -> Result<Option<MapData>> {
+pub(super) fn open(path: &Path) -> Result<Option<MapData>> {
     match MapData::from_pin(path) {
         Ok(map) => Ok(Some(map)),
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(None),

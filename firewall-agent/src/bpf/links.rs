@@ -1,6 +1,6 @@
 //! Attaching: one pinned `bpf_link` for each interface, which outlives the agent.
 
-use std::{fs, os::fd::AsFd as _, path::Path};
+use std::{os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::{
@@ -14,7 +14,7 @@ use tracing::warn;
 use super::{
     interface::{Attached, xdp_state},
     object::Programs,
-    pins::{Pins, entries, unpin},
+    pins::{Pins, entries, rename, unpin},
     syscall::{self, LinkInfo},
 };
 use crate::config::XdpMode;
@@ -189,10 +189,6 @@ pub(super) fn pin_name_of(info: LinkInfo) -> Result<String> {
 /// No interface has a colon in its name.
 fn elsewhere(info: LinkInfo) -> String {
     format!(":elsewhere-{}", info.id)
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).with_context(|| format!("{}: cannot be renamed to {}", from.display(), to.display()))
 }
 
 /// `mode` is `None` unless the interface of this name, in this network namespace, runs the link's program.

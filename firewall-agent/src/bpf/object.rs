@@ -11,7 +11,7 @@ use firewall_common::names;
 
 use super::{
     layouts,
-    pins::{Pins, unpin},
+    pins::{Pins, rename, unpin},
     shape,
 };
 
@@ -104,11 +104,16 @@ impl Programs {
         let mut again = 0;
         for name in [names::FIREWALL, names::TWIN] {
             let ours = program(&mut self.object, name)?.info()?.id();
-            let pinned = Xdp::from_pin(pins.program(name), XdpAttachType::Interface);
-            if pinned.ok().and_then(|pinned| Some(pinned.info().ok()?.id())) != Some(ours) {
-                self.pin_one(pins, name)?;
-                again += 1;
+            let path = pins.program(name);
+            let looked = || format!("{}: cannot be looked at", path.display());
+            if path.try_exists().with_context(looked)?
+                && let pinned = Xdp::from_pin(&path, XdpAttachType::Interface).with_context(looked)?
+                && pinned.info()?.id() == ours
+            {
+                continue;
             }
+            self.pin_one(pins, name)?;
+            again += 1;
         }
         Ok(again)
     }
@@ -136,7 +141,7 @@ impl Programs {
         program(&mut self.object, name)?
             .pin(&next)
             .with_context(|| format!("{}: cannot be pinned", next.display()))?;
-        std::fs::rename(&next, &path).with_context(|| format!("{}: cannot be replaced", path.display()))
+        rename(&next, &path)
     }
 }
 

@@ -171,6 +171,11 @@ pub(super) fn unpin(path: &Path) -> Result<()> {
     }
 }
 
+/// Gives a pin another name, in the place of what has that name.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("{}: cannot be renamed to {}", from.display(), to.display()))
+}
+
 fn make_dir(dir: &Path) -> Result<()> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

@@ -64,7 +64,7 @@ pub struct ConfigFile {
     /// Time between full rescans of the files [default: 10s]
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     pub rescan_interval: Option<Duration>,
-    /// Time between comparisons of kernel and memory (no effect yet) [default: 1s]
+    /// Time between two comparisons of what the kernel holds with what was left there [default: 1s]
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     pub drift_interval: Option<Duration>,
     /// Time within which a change is promised to be in force [default: 120s]

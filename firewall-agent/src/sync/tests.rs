@@ -11,6 +11,7 @@ use super::model::{LineKind, Live, Ports, Target};
 use super::{Desired, DesiredDatabase, publish};
 use crate::rules::{LineKey, Mode, Protocol, RuleSet};
 
+mod repaired;
 mod room;
 
 const SOURCES: [&str; 4] = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"];

@@ -91,10 +91,24 @@ fn changed(file: &str, text: String) -> String {
     changes.fold(text, |text, (_, before, after)| text.replace(before, after))
 }
 
+/// Removes from a copied directory what is no longer in its origin, or has become a directory or a file.
+fn remove_gone(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(to).with_context(|| to.display().to_string())? {
+        let (path, origin) = entry.map(|entry| (entry.path(), from.join(entry.file_name())))?;
+        let is_kept = origin.exists() && origin.is_dir() == path.is_dir();
+        if !is_kept {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
 /// Copies what differs, so that an unchanged tree is not built again; files with changes are left to the caller.
 fn copy_changed(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+        remove_gone(from, to)?;
         for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
             let name = entry?.file_name();
             copy_changed(&from.join(&name), &to.join(&name))?;

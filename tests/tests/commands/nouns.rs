@@ -48,6 +48,10 @@ fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
     let mut dead = stage.json(&["status"]);
     assert_eq!(dead["agent"]["running"], false);
     dead["agent"]["running"] = json!(true);
+    assert_eq!((&dead["ready"], &dead["not_ready"]), (&json!(false), &json!(["the agent is not running"])));
+    for field in ["ready", "not_ready"] {
+        dead[field] = running[field].clone();
+    }
     dead["counters"] = running["counters"].clone();
     assert_eq!(dead, running, "but for that, nothing changed");
     assert!(stage.ask(&["status"]).out.starts_with("agent not running"));

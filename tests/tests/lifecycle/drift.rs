@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use firewall_common::names;
 use firewall_tests::lab::{Agent, eventually, give_bpffs};
@@ -60,9 +60,11 @@ fn what_somebody_changes_is_seen_and_put_right() {
         assert_eq!(verdicts(&stage), VERDICTS, "{what}: before");
         let before = repairs(&stage, kind);
         change(&stage);
-        wait_for_ready(&stage, &mut agent, false);
+        let changed = Instant::now();
+        agent.wait_until("it is repaired", || repairs(&stage, kind) > before).unwrap();
+        println!("{what}: repaired and told after {} ms", changed.elapsed().as_millis());
+        assert_eq!(said(&stage)["ready"], false, "{what}: {}", said(&stage)["not_ready"]);
         wait_for_ready(&stage, &mut agent, true);
-        assert!(repairs(&stage, kind) > before, "{what}: {}", stage.status()["repairs"]);
         assert_eq!(verdicts(&stage), VERDICTS, "{what}: after");
         let count = Traffic::start(&stage).end_after(FLOW);
         assert!(count.rounds > 10, "{what}: {count:?}");

@@ -7,6 +7,7 @@ mod bpf;
 #[path = "../support/raw.rs"]
 mod raw;
 
+mod abi;
 mod adoption;
 mod applies;
 mod by_pin;

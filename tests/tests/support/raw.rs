@@ -17,6 +17,8 @@ const UPDATE: libc::c_long = 2;
 const DELETE: libc::c_long = 3;
 const NEXT_KEY: libc::c_long = 4;
 const OBJ_GET: libc::c_long = 7;
+const INFO: libc::c_long = 15;
+const LINK_UPDATE: libc::c_long = 29;
 const LINK_DETACH: libc::c_long = 34;
 const LPM_TRIE: u32 = 11;
 const NO_PREALLOC: u32 = 1;
@@ -34,6 +36,18 @@ struct Element {
     key: u64,
     value: u64,
     flags: u64,
+}
+
+/// The start of `struct bpf_map_info`.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Shape {
+    pub kind: u32,
+    pub id: u32,
+    pub key: u32,
+    pub value: u32,
+    pub entries: u32,
+    pub flags: u32,
 }
 
 pub struct Map {
@@ -56,9 +70,27 @@ impl Map {
     pub fn pinned(path: &Path) -> Self {
         let path = CString::new(path.as_os_str().as_bytes()).unwrap();
         let mut attributes = [path.as_ptr() as u64, 0];
-        let fd = bpf(OBJ_GET, &mut attributes).unwrap();
+        Self::opened(bpf(OBJ_GET, &mut attributes).unwrap())
+    }
+
+    /// Whatever object a call has just returned.
+    pub fn opened(descriptor: i32) -> Self {
         // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-        Self { map: unsafe { OwnedFd::from_raw_fd(fd) } }
+        Self { map: unsafe { OwnedFd::from_raw_fd(descriptor) } }
+    }
+
+    /// Type, sizes and flags.
+    pub fn shape(&self) -> io::Result<Shape> {
+        let mut shape = Shape::default();
+        let head = u64::from(self.map.as_raw_fd().cast_unsigned()) | (size_of::<Shape>() as u64) << 32;
+        bpf(INFO, &mut [head, (&raw mut shape) as u64])?;
+        Ok(shape)
+    }
+
+    /// Gives what was opened, if that is a link, another program.
+    pub fn update_link(&self, program: &Self) -> io::Result<()> {
+        let [link, program] = [self, program].map(|one| one.map.as_raw_fd().cast_unsigned());
+        bpf(LINK_UPDATE, &mut [link, program, 0, 0]).map(drop)
     }
 
     pub fn insert(&self, key: &[u8; ROOM], value: &[u8; ROOM]) -> io::Result<()> {

@@ -1,0 +1,88 @@
+//! Whatever somebody has changed in the kernel, a repair makes it decide as before, and the files' table can be told anew.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+use jiff::Timestamp;
+
+use super::{packets, passes, random};
+use crate::sync::memory::Memory;
+use crate::sync::model::{Live, Sources};
+use crate::sync::{Desired, Drift, Table, ensure_known, publish, rebuilt_table, repair};
+
+const ROUNDS: u64 = 300;
+
+fn published(rng: &mut Rng) -> (Desired, Live, Memory) {
+    let (mut live, mut plane) = (Live::default(), Memory::default());
+    let mut desired = random(rng, 1);
+    for revision in 2..4 {
+        publish(&desired, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+        desired = random(rng, revision);
+    }
+    publish(&desired, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+    (desired, live, plane)
+}
+
+fn verdicts(live: &Live) -> Vec<bool> {
+    packets().iter().map(|(source, target)| passes(live, *source, target)).collect()
+}
+
+#[test]
+fn what_was_changed_decides_as_before_once_it_is_repaired() {
+    let (mut changed, seed) = (0, fastrand::u64(..));
+    let mut rng = Rng::with_seed(seed);
+    for _ in 0..ROUNDS {
+        let (_, mut live, mut plane) = published(&mut rng);
+        let before = verdicts(&live);
+        let drift = Drift {
+            ports: rng.bool(),
+            table: rng.bool(),
+            sources: live.databases.keys().filter(|_| rng.bool()).copied().collect(),
+        };
+        if drift.ports {
+            plane.live.claimed.clear();
+        }
+        if drift.table {
+            plane.live.table = Table::default();
+        }
+        for slot in &drift.sources {
+            plane.live.databases.get_mut(slot).unwrap().sources = Sources::default();
+        }
+        changed += usize::from(verdicts(&plane.live) != before);
+        repair(&drift, &mut live, &mut plane).unwrap();
+        assert_eq!(verdicts(&plane.live), before, "seed {seed}: {drift:?}");
+        assert_eq!(plane.live.databases, live.databases, "seed {seed}: {drift:?}");
+    }
+    assert!(
+        changed > 50,
+        "the control: {changed} of {ROUNDS} changes made a difference before they were repaired"
+    );
+}
+
+#[test]
+fn the_table_is_told_anew_from_the_files_and_not_without_them() {
+    let (mut rebuilt, seed) = (0, fastrand::u64(..));
+    let mut rng = Rng::with_seed(seed);
+    for _ in 0..ROUNDS {
+        let (mut desired, live, _) = published(&mut rng);
+        // Tombstones are kept with the files.
+        desired.closed = closed(&live);
+        if ensure_known(&desired, &live).is_err() {
+            continue;
+        }
+        rebuilt += 1;
+        assert_eq!(rebuilt_table(&desired, &live), live.table, "seed {seed}");
+        if let Some(database) = live.databases.values().next() {
+            desired.databases.remove(&database.id);
+            desired.removed.remove(&database.id);
+            let refused = ensure_known(&desired, &live).unwrap_err().to_string();
+            assert!(refused.contains(database.id.as_str()), "seed {seed}: {refused}");
+        }
+    }
+    assert!(rebuilt > 50, "{rebuilt} of {ROUNDS}");
+}
+
+fn closed(live: &Live) -> BTreeSet<crate::sync::Target> {
+    let endpoints = live.table.endpoints.iter();
+    endpoints.filter(|(_, claim)| **claim == crate::sync::Claim::Closed).map(|(target, _)| *target).collect()
+}
