@@ -1,13 +1,13 @@
 //! A listening socket on disk.
 
-use std::fs::{Permissions, create_dir_all, remove_file, set_permissions};
+use std::fs::{Permissions, create_dir_all, remove_file, set_permissions, symlink_metadata};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
 
@@ -19,15 +19,17 @@ pub const GROUP: u32 = 0o660;
 /// Binds `path` with these permissions, in the place of a socket that an earlier agent left.
 ///
 /// # Errors
-/// When the directory cannot be made or written.
+/// When the directory cannot be made or written, or something else than a socket is at `path`.
 pub fn bind_at(path: &Path, mode: u32) -> Result<UnixListener> {
     let bound = || -> Result<UnixListener> {
         if let Some(dir) = path.parent() {
             create_dir_all(dir)?;
         }
-        match remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
+        match symlink_metadata(path) {
+            Ok(old) if old.file_type().is_socket() => remove_file(path)?,
+            Ok(_) => bail!("something else than a socket is there"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -44,13 +46,13 @@ pub fn bind_at(path: &Path, mode: u32) -> Result<UnixListener> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::metadata;
+    use std::fs::{metadata, read_to_string, write};
     use std::os::unix::net::UnixStream;
 
     use super::*;
 
     #[test]
-    fn a_socket_has_its_permissions_and_takes_the_place_of_an_old_one() {
+    fn a_socket_has_its_permissions_and_takes_the_place_of_an_old_one_and_of_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/a.sock");
         for mode in [PRIVATE, GROUP] {
@@ -59,6 +61,10 @@ mod tests {
             UnixStream::connect(&path).unwrap();
             listener.accept().unwrap();
         }
+        let file = dir.path().join("precious");
+        write(&file, "kept").unwrap();
+        assert!(bind_at(&file, GROUP).is_err());
+        assert_eq!(read_to_string(&file).unwrap(), "kept");
         let long = dir.path().join("a".repeat(200));
         let error = format!("{:#}", bind_at(&long, GROUP).unwrap_err());
         assert!(error.contains("cannot be listened on"), "{error}");

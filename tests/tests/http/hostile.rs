@@ -33,7 +33,7 @@ fn requests_that_are_none_or_too_large_are_refused_and_cost_nothing() {
 }
 
 #[test]
-fn who_says_nothing_or_reads_nothing_is_cut_off() {
+fn who_says_nothing_or_half_a_request_is_cut_off() {
     let stage = Stage::new();
     let mut silent = UnixStream::connect(stage.socket()).unwrap();
     let mut slow = UnixStream::connect(stage.socket()).unwrap();

@@ -117,6 +117,7 @@ fn refused_files_are_counted_by_cause() {
         ("endpoint_claimed", 1.0),
         ("incomplete", 1.0),
         ("invalid", 1.0),
+        ("range_kept", 0.0),
         ("revision_conflict", 0.0),
         ("unreadable", 0.0),
     ] {

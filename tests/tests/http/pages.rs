@@ -116,7 +116,7 @@ fn no_answer_waits_for_a_publish() {
         let asked = Instant::now();
         assert_eq!(stage.get("/healthz").code, 200);
         assert_eq!(stage.get("/metrics").code, 200);
-        assert!(asked.elapsed() < Duration::from_secs(2), "an answer took {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(5), "an answer took {:?}", asked.elapsed());
         answers += 1;
     }
     // The control: the publish was held up all the time.

@@ -1,15 +1,23 @@
 //! Why a file is refused, in a few words that never grow more.
 
 /// Every cause, so that none appears out of nothing.
-pub(super) const CAUSES: [&str; 6] =
-    ["stale_revision", "revision_conflict", "endpoint_claimed", "incomplete", "unreadable", "invalid"];
+pub(super) const CAUSES: [&str; 7] = [
+    "stale_revision",
+    "revision_conflict",
+    "endpoint_claimed",
+    "range_kept",
+    "incomplete",
+    "unreadable",
+    "invalid",
+];
 
 /// The cause of one refusal, by how its message starts.
 pub(super) fn cause(message: &str) -> &'static str {
-    // A managed range's refusal names the range first.
     let known = CAUSES[..3].iter().find(|code| message.starts_with(&format!("{code}:")));
     if let Some(code) = known {
         code
+    } else if message.starts_with("range ") {
+        "range_kept"
     } else if message.contains("file is incomplete") {
         "incomplete"
     } else if UNREAD.iter().any(|start| message.starts_with(start)) {
@@ -36,6 +44,7 @@ mod tests {
             ("line 3: file is incomplete: its last line must be `...` alone", "incomplete"),
             ("cannot be read: Permission denied (os error 13)", "unreadable"),
             ("not a regular file", "unreadable"),
+            ("range man-egress: revision 8 has 1 prefix and loses 3 of 4: 4 stay in force", "range_kept"),
             ("line 9, column 5: rules[0].cidr \"stale_revision: x\": no address", "invalid"),
             ("", "invalid"),
         ] {
