@@ -5,24 +5,56 @@ use anyhow::{Result, ensure};
 use crate::debian::{ensure_packages, is_root};
 use crate::run::run;
 use crate::workspace::Workspace;
-use crate::{ebpf, tidy};
+use crate::{ebpf, fuzz, kubernetes, tidy};
 
-/// What the tests start: network namespaces, rules of nftables and iptables in them, signatures, a PostgreSQL server with a
-/// certificate, an agent of few rights, one whose system calls are traced.
-pub const PACKAGES: &[&str] =
-    &["iproute2", "iptables", "minisign", "nftables", "openssl", "postgresql", "strace", "util-linux"];
+/// What the tests start: network namespaces, rules of nftables and iptables in them, a PostgreSQL server with a
+/// certificate, an agent of few rights, one whose system calls are traced; what signs, and what judges schemas and units.
+pub const PACKAGES: &[&str] = &[
+    "iproute2",
+    "iptables",
+    "minisign",
+    "nftables",
+    "openssl",
+    "postgresql",
+    "python3-jsonschema",
+    "strace",
+    "systemd",
+    "util-linux",
+];
 /// Programs of those packages, looked for where packages have other names.
-pub const PROGRAMS: &[&str] =
-    &["ip", "iptables-nft", "minisign", "nft", "openssl", "psql", "setpriv", "strace"];
+pub const PROGRAMS: &[&str] = &[
+    "ip",
+    "iptables-nft",
+    "minisign",
+    "nft",
+    "openssl",
+    "psql",
+    "python3",
+    "setpriv",
+    "strace",
+    "systemd-analyze",
+];
 
-pub fn test(workspace: &Workspace) -> Result<()> {
+/// Seconds of fuzzing for each target, and with `--full`.
+const FUZZ: [u32; 2] = [10, 600];
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Also what takes long: ten minutes of fuzzing for each target
+    #[arg(long)]
+    full: bool,
+}
+
+pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure!(
         is_root(),
         "test: needs root: the tests make network namespaces and load programs; nothing was run"
     );
     ensure_packages(PACKAGES, PROGRAMS)?;
     ebpf::ebpf(workspace)?;
+    kubernetes::ensure_validator(workspace)?;
     let tests = run(workspace.cargo().args(["test", "--workspace", "--no-fail-fast"]));
+    let fuzz = fuzz::fuzz_all(workspace, FUZZ[usize::from(arguments.full)]);
     let tidy = tidy::tidy(workspace);
-    tests.and(tidy)
+    tests.and(fuzz).and(tidy)
 }
