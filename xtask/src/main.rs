@@ -1,9 +1,12 @@
-//! The project's own commands: `cargo xtask ebpf | test | demo | bench | tidy | mutants`, one file each.
+//! The project's own commands: `cargo xtask ebpf | test | demo | bench | fuzz | deny | tidy | mutants`, one file each.
 
 mod bench;
 mod debian;
 mod demo;
+mod deny;
 mod ebpf;
+mod fuzz;
+mod kubernetes;
 mod mutants;
 mod run;
 mod test;
@@ -30,11 +33,15 @@ enum Command {
     /// Make the toolchain able to build the XDP program: rust-src and a bpf-linker that fits rustc
     Ebpf,
     /// Run every test, then tidy; needs root, since the tests make network namespaces and load programs
-    Test,
+    Test(test::Arguments),
     /// Show the agent at work between a PostgreSQL server and three clients; needs root
     Demo(demo::Arguments),
     /// Measure the agent against its promises and keep the figures in bench/; needs root
     Bench(bench::Arguments),
+    /// Feed the parsers bytes of any kind and look for a panic, a broken promise, or much time or memory
+    Fuzz(fuzz::Arguments),
+    /// Check licences, sources and banned crates of the dependencies; builds cargo-deny once, which takes minutes
+    Deny,
     /// Check format, lints and the rules of the source tree
     Tidy,
     /// Plant known faults in a copy of the tree and demand that the tests find each of them; needs root
@@ -55,9 +62,11 @@ fn perform(command: Command) -> Result<()> {
     let workspace = Workspace::find()?;
     match command {
         Command::Ebpf => ebpf::ebpf(&workspace),
-        Command::Test => test::test(&workspace),
+        Command::Test(arguments) => test::test(&workspace, &arguments),
         Command::Demo(arguments) => demo::demo(&workspace, &arguments),
         Command::Bench(arguments) => bench::bench(&workspace, &arguments),
+        Command::Fuzz(arguments) => fuzz::fuzz(&workspace, &arguments),
+        Command::Deny => deny::deny(&workspace),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }

@@ -5,10 +5,11 @@ use anyhow::{Result, ensure};
 use crate::debian::{ensure_packages, is_root};
 use crate::run::run;
 use crate::workspace::Workspace;
-use crate::{ebpf, tidy};
+use crate::{ebpf, fuzz, kubernetes, tidy};
 
 /// What the tests start: network namespaces, rules of nftables and iptables in them, signatures, a PostgreSQL server
-/// with a certificate, an agent of few rights, one whose system calls are traced, a Prometheus that scrapes it.
+/// with a certificate, an agent of few rights, one whose system calls are traced, a Prometheus that scrapes it; what
+/// signs, and what judges schemas and units.
 pub const PACKAGES: &[&str] = &[
     "iproute2",
     "iptables",
@@ -17,7 +18,9 @@ pub const PACKAGES: &[&str] = &[
     "openssl",
     "postgresql",
     "prometheus",
+    "python3-jsonschema",
     "strace",
+    "systemd",
     "util-linux",
 ];
 /// Programs of those packages, looked for where packages have other names.
@@ -30,18 +33,32 @@ pub const PROGRAMS: &[&str] = &[
     "prometheus",
     "promtool",
     "psql",
+    "python3",
     "setpriv",
     "strace",
+    "systemd-analyze",
 ];
 
-pub fn test(workspace: &Workspace) -> Result<()> {
+/// Seconds of fuzzing for each target, and with `--full`.
+const FUZZ: [u32; 2] = [10, 600];
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Also what takes long: ten minutes of fuzzing for each target
+    #[arg(long)]
+    full: bool,
+}
+
+pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure!(
         is_root(),
         "test: needs root: the tests make network namespaces and load programs; nothing was run"
     );
     ensure_packages(PACKAGES, PROGRAMS)?;
     ebpf::ebpf(workspace)?;
+    kubernetes::ensure_validator(workspace)?;
     let tests = run(workspace.cargo().args(["test", "--workspace", "--no-fail-fast"]));
+    let fuzz = fuzz::fuzz_all(workspace, FUZZ[usize::from(arguments.full)]);
     let tidy = tidy::tidy(workspace);
-    tests.and(tidy)
+    tests.and(fuzz).and(tidy)
 }

@@ -10,6 +10,7 @@ mod hostile;
 mod invalid;
 mod mutations;
 mod prefixes;
+mod schema;
 mod summary;
 mod valid;
 mod validate;

@@ -24,10 +24,12 @@ const RULES: &[fn(&Source) -> Vec<Finding>] =
 pub fn tidy(workspace: &Workspace) -> Result<()> {
     ebpf::ebpf(workspace)?;
     let format = run(workspace.cargo().args(["fmt", "--all", "--check"]));
+    // A workspace of its own.
+    let fuzz = run(workspace.cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]));
     let lints =
         run(workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
     let rules = source_rules(workspace);
-    format.and(lints).and(rules)
+    format.and(fuzz).and(lints).and(rules)
 }
 
 fn source_rules(workspace: &Workspace) -> Result<()> {
@@ -61,7 +63,7 @@ impl Source {
     }
 
     fn is_fixture(&self) -> bool {
-        self.path.starts_with("tests/fixtures")
+        self.path.starts_with("tests/fixtures") || self.path.starts_with("fuzz/corpus")
     }
 
     /// A finding in this file; lines count from 1.

@@ -1,0 +1,42 @@
+//! A frame of any bytes has a shape, and what it says stands in the frame.
+
+#![no_main]
+
+use firewall_common::packet::{Flow, PacketBytes, Shape, parse};
+use firewall_common::{IPV4, IPV6};
+use libfuzzer_sys::fuzz_target;
+
+struct Frame<'a>(&'a [u8]);
+
+impl PacketBytes for Frame<'_> {
+    fn frame_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn near<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.0.get(offset..)?.first_chunk().copied()
+    }
+
+    fn far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.near(offset)
+    }
+
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = u32::from_ne_bytes(self.near(offset + 4 * at)?);
+        }
+        Some(words)
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut flow = Flow::default();
+    if parse(&Frame(bytes), &mut flow) == Shape::Port {
+        assert!(flow.family == IPV4 || flow.family == IPV6);
+        assert!(flow.protocol == 6 || flow.protocol == 17);
+        let holds = |wanted: &[u8]| bytes.windows(wanted.len()).any(|part| part == wanted);
+        assert!(holds(&flow.port.to_ne_bytes()));
+        assert!(holds(&flow.destination[0].to_ne_bytes()) && holds(&flow.source[0].to_ne_bytes()));
+    }
+});

@@ -1,0 +1,20 @@
+//! Keys and signatures of any bytes are refused: nobody here has the secret key.
+
+#![no_main]
+
+use firewall_agent::rules::{TrustedKey, check_signature};
+use libfuzzer_sys::fuzz_target;
+
+const KEY: &str = "RWQBqKAi8U8ZaxTexoaD/19mLQtg4AOqAF0qZpGAtkYXrLqiZuOube1U";
+/// What that key did sign.
+const SIGNED: &[u8] = b"schema_version: 1\n...\n";
+
+fuzz_target!(|input: (&[u8], &[u8])| {
+    let (bytes, signature) = input;
+    let keys: Vec<TrustedKey> = vec![KEY.parse().expect("a key")];
+    let taken = check_signature(&keys, bytes, Some(signature)).is_ok();
+    assert!(!taken || bytes == SIGNED, "a forged signature was taken");
+    if let Ok(text) = str::from_utf8(signature) {
+        let _ = text.parse::<TrustedKey>();
+    }
+});

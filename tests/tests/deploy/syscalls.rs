@@ -1,0 +1,100 @@
+//! Every system call that the agent makes is one that the unit's filter lets it make.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use firewall_tests::lab::{AgentHome, Lab, Settings, User, agent_binary, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::units::{unit, values};
+
+#[test]
+fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
+    let lab = Lab::new().unwrap();
+    let (db, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
+    lab.link(db.end("eth0", &["192.0.2.10/24"]), outside.end("eth0", &[])).unwrap();
+    let settings = Settings { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432"], more: "" };
+    let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), User::Unprivileged, &settings).unwrap();
+    home.write_rules("orders.yaml", &rules(1)).unwrap();
+
+    let trace = home.config().with_file_name("trace");
+    let mut strace = User::Unprivileged.command(&db, Path::new("strace"));
+    strace.args(["-f", "-qq", "-o"]).arg(&trace);
+    // strace is killed with this thread, and then the agent with strace.
+    strace.args(["setpriv", "--pdeathsig", "KILL", "--"]);
+    strace.arg(home.config().with_file_name("firewall-agent")).arg("run").arg("--config").arg(home.config());
+    let mut child = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let in_force = |revision| {
+        let what = format!("revision {revision} in force");
+        let is = || home.status().ok().filter(|status| status.revision("orders") == Some(revision));
+        eventually(Duration::from_secs(30), &what, is).unwrap()
+    };
+    in_force(1);
+    home.write_rules("orders.yaml", &rules(2)).unwrap();
+    let status = in_force(2);
+    assert_eq!(home.ask(&["rebase", "orders"]).unwrap().code, Some(0));
+    let agent = status.0["agent"]["pid"].as_i64().unwrap();
+    kill(Pid::from_raw(agent.try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(child.wait().unwrap().success());
+
+    let made = calls(&fs::read_to_string(&trace).unwrap());
+    assert!(made.contains("bpf") && made.len() > 30, "{made:?}");
+    let allowed = allowed_by(&unit());
+    let refused: BTreeSet<_> = made.difference(&allowed).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    // The control: without its own addition the filter would stop the agent.
+    let service = "SystemCallFilter=@system-service\n";
+    assert!(!allowed_by(service).contains("bpf"));
+}
+
+/// The names of the calls in what strace wrote.
+fn calls(trace: &str) -> BTreeSet<String> {
+    let name = |line: &str| {
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+        let (name, _) = rest.split_once('(')?;
+        let is_name =
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        (is_name && !name.is_empty()).then(|| name.to_owned())
+    };
+    trace.lines().filter_map(name).collect()
+}
+
+/// What the lines of the filter come to, as this machine's systemd knows its sets.
+fn allowed_by(unit: &str) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::from(["rt_sigreturn", "exit", "exit_group", "execve"].map(str::to_owned));
+    for line in values(unit, "SystemCallFilter") {
+        let (removes, names) = line.strip_prefix('~').map_or((false, line), |names| (true, names));
+        for name in names.split(' ').flat_map(expand) {
+            if removes {
+                allowed.remove(&name);
+            } else {
+                allowed.insert(name);
+            }
+        }
+    }
+    allowed.extend(expand("@default"));
+    allowed
+}
+
+fn expand(name: &str) -> Vec<String> {
+    if !name.starts_with('@') {
+        return vec![name.to_owned()];
+    }
+    let out = Command::new("systemd-analyze").args(["syscall-filter", name]).output().unwrap();
+    assert!(out.status.success(), "{name}: {out:?}");
+    let text = String::from_utf8(out.stdout).unwrap();
+    let members =
+        text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    members.flat_map(expand).collect()
+}
+
+fn rules(revision: u64) -> String {
+    format!(
+        "schema_version: 1\ndatabase_id: orders\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
+         endpoints:\n  - {{address: 192.0.2.10, port: 5432}}\nrules: []\n...\n"
+    )
+}

@@ -1,0 +1,68 @@
+//! systemd's own judgement of the unit.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use firewall_tests::lab::{CAPABILITY_MASK, agent_binary};
+
+/// Most exposure that `systemd-analyze security` may count, in tenths: what is left is network and BPF, which is the
+/// agent's work.
+const EXPOSURE: &str = "25";
+
+pub fn unit() -> String {
+    fs::read_to_string(deploy("systemd/firewall-agent.service")).unwrap()
+}
+
+/// Every value of a setting, in order.
+pub fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
+    let line = |line: &'a str| line.strip_prefix(setting)?.strip_prefix('=');
+    unit.lines().filter_map(line).collect()
+}
+
+#[test]
+fn the_unit_is_right_and_little_exposed() {
+    let dir = tempfile::tempdir().unwrap();
+    let verify = |text: &str| {
+        // The program is where it was built, not installed.
+        let built = agent_binary().unwrap();
+        let text = text.replace("/usr/local/bin/firewall-agent", built.to_str().unwrap());
+        let path = dir.path().join("firewall-agent.service");
+        fs::write(&path, text).unwrap();
+        let analyze = |arguments: &[&str]| -> Output {
+            Command::new("systemd-analyze").args(arguments).arg(&path).output().unwrap()
+        };
+        (analyze(&["verify"]), analyze(&["security", "--offline=true", &format!("--threshold={EXPOSURE}")]))
+    };
+    let (verified, secure) = verify(&unit());
+    assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+    assert!(secure.status.success(), "{}", String::from_utf8_lossy(&secure.stdout));
+    // The controls: a misspelt setting, and a unit with every right.
+    let (misspelt, _) = verify(&unit().replace("ProtectClock=", "ProtectClocks="));
+    assert!(!misspelt.status.success() || !misspelt.stderr.is_empty(), "{misspelt:?}");
+    let (_, exposed) = verify("[Service]\nExecStart=/usr/local/bin/firewall-agent run\n");
+    assert!(!exposed.status.success());
+}
+
+#[test]
+fn the_agent_gets_the_three_capabilities_that_the_tests_give_it() {
+    let unit = unit();
+    for setting in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+        let mut mask = 0;
+        for name in values(&unit, setting).concat().split(' ') {
+            mask |= match name {
+                "CAP_NET_ADMIN" => 1 << 12,
+                "CAP_PERFMON" => 1 << 38,
+                "CAP_BPF" => 1 << 39,
+                other => panic!("{setting}: {other}"),
+            };
+        }
+        assert_eq!(mask, CAPABILITY_MASK, "{setting}");
+    }
+    assert_eq!(values(&unit, "NoNewPrivileges"), ["yes"]);
+    assert_eq!(values(&unit, "User"), ["firewall-agent"]);
+}
+
+pub fn deploy(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy")).join(name)
+}

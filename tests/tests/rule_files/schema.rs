@@ -1,0 +1,220 @@
+//! The JSON Schemas that control planes check their files with say what the parser says, as far as a schema can.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use firewall_agent::rules::{Limits, read_database, read_ranges};
+use serde_json::{Value, json};
+
+use crate::fixtures::{Kind, fixtures};
+
+/// Invalid fixtures that are right by the schema: YAML hides what is wrong from it, or it is about two places at once,
+/// the calendar, or this host.
+const BEYOND: &[&str] = &[
+    "anchor",
+    "bidi-override-in-comment",
+    "comment-after-marker",
+    "core-tag",
+    "custom-tag",
+    "duplicate-rule-id",
+    "endpoint-twice-in-two-notations",
+    "endpoint-twice",
+    "endpoint-wildcard-over-address",
+    "endpoint-wildcard-twice",
+    "generated-at-impossible",
+    "marker-missing",
+    "marker-with-comment",
+    "merge-key",
+    "mode-monitor-not-allowed",
+    "other-host",
+    "port-hexadecimal",
+    "revision-fraction",
+    "revision-hexadecimal",
+    "revision-with-leading-zero",
+    "revision-with-plus",
+    "revision-with-underscore",
+    "schema-version-hexadecimal",
+    "yaml-directive",
+    "accept-shrink-in-words",
+    "duplicate-range-id",
+];
+/// Valid fixtures that are wrong by the schema: the parser takes any plain scalar for text.
+const LAX: &[&str] = &["names-of-digits-and-words"];
+
+const VALIDATOR: &str = "
+import json, sys
+from jsonschema import Draft202012Validator
+given = json.load(sys.stdin)
+Draft202012Validator.check_schema(given['schema'])
+validator = Draft202012Validator(given['schema'])
+json.dump([validator.is_valid(document) for document in given['documents']], sys.stdout)
+";
+
+/// Which of the documents the schema takes.
+fn taken(kind: Kind, documents: &[Value]) -> Vec<bool> {
+    let name = if kind == Kind::Ranges { "managed-ranges" } else { "database" };
+    let path = format!("{}/../deploy/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", VALIDATOR]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = python.spawn().unwrap();
+    let question = json!({"schema": schema, "documents": documents}).to_string();
+    child.stdin.take().unwrap().write_all(question.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "python3: {}", out.status);
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+/// As a control plane in any language holds the file; `None` when it is no YAML.
+fn document(bytes: &[u8]) -> Option<Value> {
+    serde_yaml::from_str(str::from_utf8(bytes).ok()?).ok()
+}
+
+#[test]
+fn valid_fixtures_are_right_by_the_schema_and_invalid_ones_are_not() {
+    for kind in [Kind::Databases, Kind::Ranges] {
+        for (validity, expected) in [("valid", true), ("invalid", false)] {
+            let read: Vec<(String, Value)> = fixtures(validity, kind)
+                .iter()
+                .filter_map(|fixture| Some((stem(&fixture.path), document(&fixture.bytes)?)))
+                .collect();
+            let documents: Vec<Value> = read.iter().map(|(_, document)| document.clone()).collect();
+            let wrong: Vec<&str> = read
+                .iter()
+                .zip(taken(kind, &documents))
+                .filter(|((name, _), taken)| {
+                    let known = if expected { LAX } else { BEYOND };
+                    *taken != (expected ^ known.contains(&name.as_str()))
+                })
+                .map(|((name, _), _)| name.as_str())
+                .collect();
+            assert!(wrong.is_empty(), "{kind:?} {validity}: {wrong:#?}");
+        }
+    }
+}
+
+/// Every change of one place of every valid file: what the schema takes, the parser takes.
+#[test]
+fn what_the_schema_takes_the_parser_takes() {
+    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: "db-host-17".to_owned() };
+    let mut both = 0;
+    for kind in [Kind::Databases, Kind::Ranges] {
+        let mut documents = Vec::new();
+        for fixture in fixtures("valid", kind) {
+            changes(&document(&fixture.bytes).unwrap(), &mut documents);
+        }
+        let taken = taken(kind, &documents);
+        for (document, _) in documents.iter().zip(taken).filter(|(_, taken)| *taken) {
+            // JSON is YAML.
+            let text = format!("{document}\n...\n");
+            let problems = match kind {
+                Kind::Ranges => read_ranges(text.as_bytes()).err(),
+                Kind::Databases | Kind::Config => read_database(text.as_bytes(), &limits).err(),
+            };
+            let said: Vec<String> = problems.unwrap_or_default().iter().map(ToString::to_string).collect();
+            // About two places at once, or this host.
+            let beyond = ["duplicate", "already claimed", "overlaps", "another host"];
+            assert!(
+                said.iter().all(|problem| beyond.iter().any(|words| problem.contains(words))),
+                "{text}{said:#?}"
+            );
+            both += usize::from(said.is_empty());
+        }
+        assert!(both > 100, "{kind:?}: only {both} changed files were taken by both");
+    }
+}
+
+/// The document with one value removed, replaced, or put beside another.
+fn changes(document: &Value, into: &mut Vec<Value>) {
+    let mut pointers = vec![String::new()];
+    gather(document, "", &mut pointers);
+    // Long lists repeat themselves.
+    for pointer in pointers.iter().take(25) {
+        let mut change = |with: &dyn Fn(&mut Value)| {
+            let mut changed = document.clone();
+            with(changed.pointer_mut(pointer).unwrap());
+            into.push(changed);
+        };
+        for value in replacements() {
+            change(&|place| *place = value.clone());
+        }
+        change(&|place| {
+            if let Value::Object(fields) = place {
+                fields.insert("surplus".to_owned(), json!(1));
+            }
+        });
+        let names: Vec<String> = match document.pointer(pointer) {
+            Some(Value::Object(fields)) => fields.keys().cloned().collect(),
+            _ => Vec::new(),
+        };
+        for name in names {
+            change(&|place| drop(place.as_object_mut().and_then(|fields| fields.remove(&name))));
+        }
+    }
+}
+
+fn replacements() -> Vec<Value> {
+    let texts = [
+        "",
+        "x",
+        "a b",
+        "enforce",
+        "monitor",
+        "removed",
+        "udp",
+        "custom_range",
+        "managed_range",
+        "0.0.0.0/0",
+        "10.0.0.1",
+        "10.0.0.0/33",
+        "10.0.0.0/08",
+        "010.0.0.0/8",
+        "::/0",
+        "::ffff:1.2.3.4/128",
+        "::ffff:102:304/128",
+        "0:0:0:0:0:ffff:102:304",
+        "2001:db8::1",
+        "1:2:3:4:5:6:7::/64",
+        "1::2:3:4:5:6:7:8",
+        "1:::2",
+        "224.0.0.1",
+        "ff02::1",
+        "0.0.0.0",
+        "::",
+        "::0",
+        "255.255.255.255",
+        "2026-08-21T15:27:60Z",
+        "2026-08-21T15:27:32.5+02:00",
+        "2026-08-21t15:27:32z",
+        "a\u{202e}b",
+        "tab\t",
+        "30092",
+        "1",
+    ];
+    let long = ["x".repeat(64), "x".repeat(65), "é".repeat(256), "é".repeat(257)];
+    let texts = texts.into_iter().map(str::to_owned).chain(long).map(Value::String);
+    let others =
+        [json!(null), json!([]), json!({}), json!(true), json!(0), json!(1), json!(-1), json!(65_535)];
+    let numbers = [json!(65_536), json!(1.5), json!(u64::MAX)];
+    texts.chain(others).chain(numbers).collect()
+}
+
+fn gather(value: &Value, at: &str, into: &mut Vec<String>) {
+    let inside: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    };
+    for (name, value) in inside {
+        let pointer = format!("{at}/{name}");
+        gather(value, &pointer, into);
+        into.push(pointer);
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap().to_string_lossy().into_owned()
+}
