@@ -20,15 +20,27 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fi
 pub struct Capacity {
     /// Databases on this host.
     pub databases: u32,
-    /// Rule lines of all databases together: customer rules, internal ranges, and one default line each.
+    /// Lines of all databases together: customer rules, internal ranges, one default line each, and single prefixes of
+    /// managed ranges. Each takes 24 bytes on every CPU, and its record, while it is in use, about 450.
     pub lines: u32,
 }
 
+/// Lines for a database: 30 rules, the default, and internal ranges.
+const LINES_OF_A_DATABASE: u32 = 64;
+/// Lines for single prefixes of managed ranges, all databases together. A prefix that finds none is counted on its
+/// rule's line.
+const PREFIX_LINES: u32 = 8192;
+
 impl Capacity {
-    /// Room for 64 lines a database: 30 rules, the default, and internal ranges.
+    /// Room for 64 lines a database, and for 8192 single prefixes.
     #[must_use]
     pub fn for_databases(databases: u32) -> Self {
-        Self { databases, lines: databases.saturating_mul(64).saturating_add(1) }
+        Self { databases, lines: Self::rule_lines(databases).saturating_add(PREFIX_LINES) }
+    }
+
+    /// The lines that are kept for rules; line 0 is never used.
+    pub(super) fn rule_lines(databases: u32) -> u32 {
+        databases.saturating_mul(LINES_OF_A_DATABASE).saturating_add(1)
     }
 
     fn entries(self, name: &str) -> Option<u32> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stage::{ORDERS, Stage, alone, answer, into_closed_pipe, rule_file};
 
-const EVERY: [&[&str]; 8] = [
+const EVERY: [&[&str]; 9] = [
     &["run"],
     &["validate", "/nonesuch"],
     &["plan"],
@@ -19,6 +19,7 @@ const EVERY: [&[&str]; 8] = [
     &["ranges"],
     &["rules"],
     &["explain", "203.0.113.7", "orders"],
+    &["denied"],
 ];
 const MINIMAL: &str = "interfaces: [eth0]\nguarded_ports: [5432]\n";
 
@@ -142,7 +143,7 @@ fn an_output_that_nobody_reads_is_no_error() {
     let stage = Stage::new();
     let config = stage.home.config();
     let rules = stage.home.rule_file("orders.yaml");
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 8] = [
         &["validate", rules.to_str().unwrap()],
         &["plan", rules.to_str().unwrap()],
         &["status"],
@@ -150,6 +151,7 @@ fn an_output_that_nobody_reads_is_no_error() {
         &["ranges", "man-example"],
         &["rules"],
         &["explain", "203.0.113.7", ORDERS],
+        &["denied"],
     ];
     for (arguments, format) in commands.iter().flat_map(|command| [(command, "table"), (command, "json")]) {
         let mut command = Command::new(agent_binary().unwrap());
