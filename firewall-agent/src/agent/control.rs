@@ -25,8 +25,17 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// What can be asked of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verb {
-    Forget { database: DatabaseId, open: bool },
-    Rebase { database: DatabaseId },
+    Forget {
+        database: DatabaseId,
+        open: bool,
+    },
+    Rebase {
+        database: DatabaseId,
+    },
+    /// Messages about single packets for so many seconds; `None` ends them.
+    PacketLog {
+        seconds: Option<u64>,
+    },
 }
 
 /// What it answers.
@@ -42,6 +51,7 @@ pub enum Reply {
 enum Line {
     Forget { database: String, open: bool },
     Rebase { database: String },
+    PacketLog { seconds: Option<u64> },
 }
 
 /// A verb and who waits for the answer.
@@ -82,6 +92,7 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
     let line = match verb.clone() {
         Verb::Forget { database, open } => Line::Forget { database: database.to_string(), open },
         Verb::Rebase { database } => Line::Rebase { database: database.to_string() },
+        Verb::PacketLog { seconds } => Line::PacketLog { seconds },
     };
     writeln!(stream, "{}", serde_json::to_string(&line)?).with_context(asked)?;
     let mut answer = String::new();
@@ -137,6 +148,7 @@ fn verb(line: &str) -> Result<Verb> {
     Ok(match line {
         Line::Forget { database, open } => Verb::Forget { database: database.parse()?, open },
         Line::Rebase { database } => Verb::Rebase { database: database.parse()? },
+        Line::PacketLog { seconds } => Verb::PacketLog { seconds },
     })
 }
 

@@ -6,6 +6,7 @@ mod intake;
 mod interfaces;
 mod journal;
 mod ledger;
+mod packet_log;
 mod report;
 mod taken;
 
@@ -25,6 +26,7 @@ pub use self::host::Host;
 use self::intake::Intake;
 use self::interfaces::Interfaces;
 use self::journal::Journal;
+use self::packet_log::Telling;
 pub use self::report::{counters, report};
 pub use self::taken::Taken;
 use crate::bpf::{Capacity, Owned, Pins, Probe, Programs};
@@ -67,6 +69,7 @@ pub struct Agent {
     config: Config,
     pins: Pins,
     programs: Programs,
+    telling: Telling,
     interfaces: Interfaces,
     host: Host,
     clock: Clock,
@@ -107,6 +110,7 @@ impl Agent {
             config,
             pins,
             programs,
+            telling: Telling::default(),
             host,
             kept: clock.now(),
             clock,
@@ -119,7 +123,10 @@ impl Agent {
         };
         agent.rescan();
         agent.programs.pin(&agent.pins)?;
-        agent.interfaces.attach(&mut agent.programs, &agent.pins);
+        if agent.config.packet_log {
+            agent.telling.start(None, &mut agent.programs, &agent.pins)?;
+        }
+        agent.interfaces.attach(agent.telling.attached(&mut agent.programs), &agent.pins);
         agent.write_status();
         Ok(agent)
     }
@@ -136,6 +143,7 @@ impl Agent {
         let control = control::listen(&self.config.control_socket);
         // Whatever changed before the watcher was there.
         self.rescan();
+        let mut next_tick = tokio::time::Instant::now() + self.until_tick();
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -147,9 +155,14 @@ impl Agent {
                     self.rescan();
                 }
                 request = next_request(control.as_ref()) => self.answer(request).await,
-                () = tokio::time::sleep(self.until_tick()) => self.tick(),
+                () = self.telling.pause() => {
+                    self.telling.tell();
+                    continue;
+                }
+                () = tokio::time::sleep_until(next_tick) => self.tick(),
             }
             self.write_status();
+            next_tick = tokio::time::Instant::now() + self.until_tick();
         }
         self.host.keep_time(self.clock.now());
         info!("stopping: everything stays attached and in force");
@@ -163,7 +176,8 @@ impl Agent {
     }
 
     fn tick(&mut self) {
-        self.interfaces.attach(&mut self.programs, &self.pins);
+        self.telling.end_in_time(&mut self.programs, &self.pins);
+        self.interfaces.attach(self.telling.attached(&mut self.programs), &self.pins);
         let expired = self.next_expiry.is_some_and(|at| at <= self.time());
         if expired || self.unfinished || self.scanned.elapsed() >= self.config.rescan_interval {
             self.rescan();
@@ -221,6 +235,7 @@ impl Agent {
         let done = match &request.verb {
             Verb::Forget { database, open } => self.host.forget(database, *open),
             Verb::Rebase { database } => self.host.rebase(database),
+            Verb::PacketLog { seconds } => self.telling.turn(*seconds, &mut self.programs, &self.pins),
         };
         match &done {
             Ok(done) => info!(done, "asked for on the control socket"),

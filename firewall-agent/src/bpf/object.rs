@@ -14,6 +14,8 @@ use super::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
+static PACKET_LOG_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf-packet-log"));
 
 /// Sizes of the maps, used when they are made; maps that are pinned already keep theirs.
 #[derive(Debug, Clone, Copy)]
@@ -52,10 +54,44 @@ impl Capacity {
     }
 }
 
-/// The programs, loaded and verified.
+/// Which build of the programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Build {
+    Normal,
+    /// With messages about single packets.
+    PacketLog,
+}
+
+impl Build {
+    fn object(self) -> &'static [u8] {
+        match self {
+            Self::Normal => OBJECT,
+            Self::PacketLog => PACKET_LOG_OBJECT,
+        }
+    }
+
+    /// The program that refused packets go over to, and its place.
+    fn recorder(self) -> (&'static str, u32) {
+        match self {
+            Self::Normal => (names::RECORDER, names::RECORDER_PLACE),
+            Self::PacketLog => (names::TELLER, names::TELLER_PLACE),
+        }
+    }
+
+    /// What is pinned.
+    fn pinned(self) -> &'static [&'static str] {
+        match self {
+            Self::Normal => &[names::FIREWALL, names::TWIN],
+            Self::PacketLog => &[names::FIREWALL],
+        }
+    }
+}
+
+/// The programs of one build, loaded and verified.
 #[derive(Debug)]
 pub struct Programs {
     object: Ebpf,
+    build: Build,
 }
 
 impl Programs {
@@ -64,6 +100,15 @@ impl Programs {
     /// # Errors
     /// When a pinned map has another shape, or the kernel refuses something.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
+        Self::load_build(Build::Normal, pins, capacity)
+    }
+
+    /// Loads the programs that tell of single packets, over the maps of the others.
+    pub(super) fn load_packet_log(pins: &Pins) -> Result<Self> {
+        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1))
+    }
+
+    fn load_build(build: Build, pins: &Pins, capacity: Capacity) -> Result<Self> {
         let mut loader = EbpfLoader::new();
         for name in names::MAPS {
             let path = pins.map(name);
@@ -76,16 +121,22 @@ impl Programs {
             }
             loader.map_pin_path(name, path);
         }
-        let mut object = loader.load(OBJECT).context("the XDP object cannot be loaded")?;
-        for name in [names::RECORDER, names::FIREWALL, names::TWIN] {
+        let mut object = loader.load(build.object()).context("the XDP object cannot be loaded")?;
+        let (recorder, place) = build.recorder();
+        for name in [recorder].iter().chain(build.pinned()) {
             program(&mut object, name)?
                 .load()
                 .with_context(|| format!("program {name}: refused by the kernel"))?;
         }
         let mut recorders = ProgramArray::try_from(Map::ProgramArray(shape::open(pins, names::RECORDERS)?))?;
-        let recorder = program(&mut object, names::RECORDER)?.fd()?;
-        recorders.set(0, recorder, 0).context("refused packets cannot be written down")?;
-        Ok(Self { object })
+        let recorder = program(&mut object, recorder)?.fd()?;
+        recorders.set(place, recorder, 0).context("refused packets cannot be written down")?;
+        Ok(Self { object, build })
+    }
+
+    /// The object, for those of its maps that are its own.
+    pub(super) fn object(&mut self) -> &mut Ebpf {
+        &mut self.object
     }
 
     /// The program to attach.
@@ -96,12 +147,12 @@ impl Programs {
         program(&mut self.object, names::FIREWALL)
     }
 
-    /// Pins both programs, in the place of those of an earlier run.
+    /// Pins the programs, in the place of those of an earlier run or of the other build.
     ///
     /// # Errors
     /// When bpffs refuses.
     pub fn pin(&mut self, pins: &Pins) -> Result<()> {
-        for name in [names::FIREWALL, names::TWIN] {
+        for name in self.build.pinned() {
             let path = pins.program(name);
             let next = pins.program(&format!("{name}-next"));
             unpin(&next)?;

@@ -166,6 +166,16 @@ enum Command {
         /// Database id
         database: String,
     },
+    /// Let the daemon log single packets for a while: another build of the program, swapped in without a gap
+    #[command(
+        after_help = "Messages are sampled: at most 50 a second, with the number of those left out.\n\n\
+                            Examples:\n  firewall-agent packet-log on --for 60s\n  firewall-agent packet-log off\n\n\
+                            Exit codes: 0 done, 1 failed, as when no daemon runs, 2 bad input"
+    )]
+    PacketLog {
+        #[command(subcommand)]
+        turn: verbs::PacketLog,
+    },
     /// Write a shell's completion script to standard output
     #[command(
         after_help = "Example: firewall-agent completions bash >/etc/bash_completion.d/firewall-agent\n\n\
@@ -259,6 +269,7 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
             denied::denied(&settings()?.places(places), &question, output.output, out)
         }
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),
+        Command::PacketLog { turn } => verbs::packet_log(settings()?, &turn, out),
         Command::Rebase { database } => verbs::rebase(settings()?, &database, out),
     }
 }

@@ -1,8 +1,10 @@
-//! `firewall-agent forget` and `rebase`: through the daemon, or, when none runs, in its place.
+//! `firewall-agent forget`, `rebase` and `packet-log`: through the daemon, or, but for the last, when none runs, in its
+//! place.
 
 use std::io::Write;
 
 use anyhow::{Result, bail};
+use jiff::SignedDuration;
 
 use super::settings::Settings;
 use super::{BadInput, Exit};
@@ -18,6 +20,29 @@ pub(super) fn rebase(settings: Settings, database: &str, out: &mut impl Write) -
     carry_out(settings, Verb::Rebase { database: id(database)? }, out)
 }
 
+/// What to do about messages about single packets.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(super) enum PacketLog {
+    /// Begin, for a while
+    On {
+        /// How long: 60s, 5m; at most 1h
+        #[arg(long = "for", value_name = "TIME", default_value = "60s")]
+        time: SignedDuration,
+    },
+    /// End
+    Off,
+}
+
+pub(super) fn packet_log(settings: Settings, turn: &PacketLog, out: &mut impl Write) -> Result<Exit> {
+    let seconds = match turn {
+        PacketLog::On { time } => Some(
+            u64::try_from(time.as_secs()).map_err(|_| BadInput(format!("--for {time}: lies in the past")))?,
+        ),
+        PacketLog::Off => None,
+    };
+    carry_out(settings, Verb::PacketLog { seconds }, out)
+}
+
 fn id(database: &str) -> Result<DatabaseId> {
     database.parse().map_err(|error| BadInput(format!("database {error}")).into())
 }
@@ -26,12 +51,16 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
     let config = settings.config(ConfigFile::default())?;
     let reply = match ask(&config.control_socket, &verb)? {
         Some(reply) => reply,
+        None if matches!(verb, Verb::PacketLog { .. }) => {
+            bail!("{}: no daemon listens: there is nobody to read messages", config.control_socket.display())
+        }
         None => {
             let _ownership = Ownership::take(&config)?;
             let mut host = Host::open(&config)?;
             match verb {
                 Verb::Forget { database, open } => host.forget(&database, open),
                 Verb::Rebase { database } => host.rebase(&database),
+                Verb::PacketLog { .. } => bail!("packet-log: takes a running daemon"),
             }
             .into()
         }

@@ -9,6 +9,7 @@ mod adoption;
 mod by_pin;
 mod files;
 mod interfaces;
+mod packet_log;
 mod restarts;
 mod rights;
 mod stage;
