@@ -30,9 +30,18 @@ fn main() -> ExitCode {
 fn compile() -> Result<(), String> {
     let toolchain =
         env::var("RUSTUP_TOOLCHAIN").map_err(|_| "RUSTUP_TOOLCHAIN is not set: build with rustup's cargo")?;
-    let package = Package { name: "firewall-ebpf", root_dir: "../firewall-ebpf", ..Default::default() };
-    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .map_err(|error| format!("firewall-ebpf: cannot be compiled: {error:#}").replace('\n', " "))
+    let build = |features| {
+        let package =
+            Package { name: "firewall-ebpf", root_dir: "../firewall-ebpf", features, ..Default::default() };
+        aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
+            .map_err(|error| format!("firewall-ebpf: cannot be compiled: {error:#}").replace('\n', " "))
+    };
+    // Both builds leave their object under the same name.
+    build(&["packet-log"])?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let (built, kept) = (out.join("firewall-ebpf"), out.join("firewall-ebpf-packet-log"));
+    std::fs::rename(&built, &kept).map_err(|error| format!("{}: not built: {error}", built.display()))?;
+    build(&[])
 }
 
 fn in_child() -> Result<(), String> {

@@ -106,13 +106,16 @@ pub const LINE_MANAGED: u32 = 2;
 /// [`RuleRecord::kind`]: an internal range.
 pub const LINE_INTERNAL: u32 = 3;
 
+/// [`RuleRecord::kind`]: one prefix of a `managed_range` rule; which one, the tries say.
+pub const LINE_PREFIX: u32 = 4;
+
 /// Whose a rule slot is. Texts are UTF-8, cut at a character and filled up with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RuleRecord {
     /// The database slot that the rule belongs to.
     pub database: u32,
-    /// [`LINE_DEFAULT`], [`LINE_CUSTOM`], [`LINE_MANAGED`] or [`LINE_INTERNAL`].
+    /// [`LINE_DEFAULT`], [`LINE_CUSTOM`], [`LINE_MANAGED`], [`LINE_INTERNAL`] or [`LINE_PREFIX`].
     pub kind: u32,
     /// Rule id; empty for the default line, the canonical CIDR for an internal range.
     pub id: [u8; 64],

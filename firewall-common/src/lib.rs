@@ -19,7 +19,7 @@ mod reason;
 pub use denial::{CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DENIALS_SIZE, Denial, DenialGate, Denials};
 pub use layout::{
     ANY_FAMILY, Address, DatabaseRecord, ENFORCE, Endpoint, EndpointKey, Hits, IPV4, IPV6, LINE_CUSTOM,
-    LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, MAX_MEMBERS, MEMBER_ROW, MONITOR, NO_RULE, PORT_WORDS,
-    PortWord, RuleRecord, Stamp, TOMBSTONE, Tally,
+    LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MAX_MEMBERS, MEMBER_ROW, MONITOR, NO_RULE,
+    PORT_WORDS, PortWord, RuleRecord, Stamp, TOMBSTONE, Tally,
 };
 pub use reason::Reason;

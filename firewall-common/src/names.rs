@@ -15,6 +15,12 @@ pub const TWIN: &str = "twin";
 
 /// The program that `firewall` goes over to with a refused packet that is written down. Never attached.
 pub const RECORDER: &str = "recorder";
+/// The program in its place in the build that tells of single packets.
+pub const TELLER: &str = "teller";
+/// Index of [`RECORDER`] in [`RECORDERS`].
+pub const RECORDER_PLACE: u32 = 0;
+/// Index of [`TELLER`] in [`RECORDERS`].
+pub const TELLER_PLACE: u32 = 1;
 
 /// `Array<PortWord, 1024>`: the ports at which anything is decided at all.
 pub const PORTS: &str = "PORTS";
@@ -37,7 +43,7 @@ pub const DATABASES: &str = "DATABASES";
 pub const DENIALS: &str = "DENIALS";
 /// `PerCpuArray<DenialGate, 1>`: which refused packets are written down, and how many they stand for.
 pub const DENIAL_GATE: &str = "DENIAL_GATE";
-/// `ProgramArray`, 1 entry: [`RECORDER`].
+/// `ProgramArray`, 2 entries: [`RECORDER`] and [`TELLER`].
 pub const RECORDERS: &str = "RECORDERS";
 /// Every map that is pinned under its own name.
 pub const MAPS: [&str; 11] = [

@@ -23,6 +23,8 @@ mod look;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod members;
+#[cfg(all(target_arch = "bpf", feature = "packet-log"))]
+mod packet_log;
 #[cfg(target_arch = "bpf")]
 mod programs;
 #[cfg(target_arch = "bpf")]

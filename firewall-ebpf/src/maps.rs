@@ -49,4 +49,10 @@ pub static DENIALS: LruHashMap<Denial, Denials, { DENIALS_SIZE as usize }> = Lru
 pub static DENIAL_GATE: PerCpuArray<DenialGate, 1> = PerCpuArray::new();
 
 #[btf_map]
-pub static RECORDERS: ProgramArray<1> = ProgramArray::new();
+pub static RECORDERS: ProgramArray<2> = ProgramArray::new();
+
+/// Where the programs stand in [`RECORDERS`].
+#[cfg(not(feature = "packet-log"))]
+pub const RECORDER: u32 = firewall_common::names::RECORDER_PLACE;
+#[cfg(feature = "packet-log")]
+pub const TELLER: u32 = firewall_common::names::TELLER_PLACE;

@@ -7,7 +7,11 @@ use aya_ebpf::{
 };
 use firewall_common::Reason;
 
-use crate::{count::count, decide::decide, denied, frame::Frame};
+#[cfg(not(feature = "packet-log"))]
+use crate::denied::note;
+#[cfg(feature = "packet-log")]
+use crate::packet_log::note;
+use crate::{count::count, decide::decide, frame::Frame};
 
 /// The attached program.
 #[xdp(frags)]
@@ -24,7 +28,7 @@ pub fn firewall(ctx: XdpContext) -> u32 {
         | Reason::NoPort
         | Reason::Fragment => XDP_DROP,
     };
-    denied::note(&decision, action, now, &ctx);
+    note(&decision, action, now, &ctx);
     action
 }
 

@@ -4,25 +4,29 @@
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, xdp_action::XDP_DROP},
     helpers::generated::bpf_get_smp_processor_id,
-    macros::xdp,
     programs::XdpContext,
 };
 use firewall_common::{Denial, Denials, packet::Flow};
 
-use crate::{
-    look::look,
-    maps::{DENIAL_GATE, DENIALS},
-};
+use crate::{denied::gate, look::look, maps::DENIALS};
 
-/// Entered from [`note`](crate::denied::note) with what it left in the gate; returns the action that it left there.
-#[xdp(frags)]
+/// Entered from [`note`](crate::denied) with what it left in the gate; returns the action that it left there.
+#[cfg(not(feature = "packet-log"))]
+#[aya_ebpf::macros::xdp(frags)]
 pub fn recorder(ctx: XdpContext) -> u32 {
+    write_down(&ctx)
+}
+
+/// Writes the packet down when that is due; returns the action that was left in the gate.
+#[inline(always)]
+pub fn write_down(ctx: &XdpContext) -> u32 {
     // Without its gate this was not entered from there.
-    let Some(gate) = DENIAL_GATE.get_ptr_mut(0) else { return XDP_DROP };
-    // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
-    let gate = unsafe { &mut *gate };
+    let Some(gate) = gate() else { return XDP_DROP };
+    if gate.stands_for == 0 {
+        return gate.action;
+    }
     let mut flow = Flow::default();
-    let class = look(&ctx, &mut flow);
+    let class = look(ctx, &mut flow);
     let Flow { source, destination, port, protocol, family } = flow;
     let (reason, line) = ((gate.answer >> 24) as u8, gate.answer & 0x00ff_ffff);
     // SAFETY: the helper takes nothing.

@@ -36,6 +36,10 @@ pub enum Verb {
     /// Take everything down, until `Attach`.
     Detach,
     Attach,
+    /// Messages about single packets for so many seconds; `None` ends them.
+    PacketLog {
+        seconds: Option<u64>,
+    },
 }
 
 /// What it answers.
@@ -53,6 +57,7 @@ enum Line {
     Rebase { database: String },
     Detach {},
     Attach {},
+    PacketLog { seconds: Option<u64> },
 }
 
 /// A verb and who waits for the answer.
@@ -95,6 +100,7 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
         Verb::Rebase { database } => Line::Rebase { database: database.to_string() },
         Verb::Detach => Line::Detach {},
         Verb::Attach => Line::Attach {},
+        Verb::PacketLog { seconds } => Line::PacketLog { seconds },
     };
     writeln!(stream, "{}", serde_json::to_string(&line)?).with_context(asked)?;
     let mut answer = String::new();
@@ -162,6 +168,7 @@ fn verb(line: &str) -> Result<Verb> {
         Line::Rebase { database } => Verb::Rebase { database: database.parse()? },
         Line::Detach {} => Verb::Detach,
         Line::Attach {} => Verb::Attach,
+        Line::PacketLog { seconds } => Verb::PacketLog { seconds },
     })
 }
 

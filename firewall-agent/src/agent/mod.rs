@@ -7,6 +7,7 @@ mod intake;
 mod interfaces;
 mod journal;
 mod ledger;
+mod packet_log;
 mod probes;
 mod repairs;
 mod report;
@@ -29,6 +30,7 @@ pub use self::control::{Reply, Verb, ask};
 pub use self::host::Host;
 use self::interfaces::Interfaces;
 use self::journal::Journal;
+use self::packet_log::Telling;
 use self::probes::Probes;
 use self::repairs::Repairs;
 pub use self::report::{counters, report};
@@ -68,8 +70,7 @@ pub struct Agent {
     config: Config,
     pins: Pins,
     programs: Programs,
-    /// Kernel id and tag of the program to attach.
-    program: (u32, String),
+    telling: Telling,
     interfaces: Interfaces,
     host: Host,
     clock: Clock,
@@ -123,8 +124,8 @@ impl Agent {
             trust: Trust::new(config.trusted_keys.clone()),
             config,
             pins,
-            program: (programs.id()?, programs.tag()?),
             programs,
+            telling: Telling::default(),
             host,
             kept: clock.now(),
             clock,
@@ -151,8 +152,11 @@ impl Agent {
             );
         }
         agent.look_at_interfaces(Instant::now());
-        if !others.is_empty() && agent.interfaces.are_all_ours(agent.program.0)? {
+        if !others.is_empty() && agent.interfaces.are_all_ours(agent.programs.id()?)? {
             remove_other_layouts(&agent.pins)?;
+        }
+        if agent.config.packet_log {
+            agent.telling.start(None, &mut agent.programs, &agent.pins)?;
         }
         agent.probes.settle(&agent.host.live, &agent.config.bpffs_dir);
         agent.write_status();
@@ -169,9 +173,11 @@ impl Agent {
         let troubles = troubles.chain(self.probes.failures().cloned());
         let troubles: Vec<String> = troubles.chain(self.board.unbound()).collect();
         let (not_ready, repairs) = (self.not_ready(), self.repairs.counts());
-        match self.interfaces.links() {
-            Ok(links) => {
-                let mut status = report(links, &self.host.live, (self.program.0, &self.program.1));
+        let programs = self.telling.attached(&mut self.programs);
+        let program = programs.id().and_then(|id| Ok((id, programs.tag()?)));
+        match self.interfaces.links().and_then(|links| Ok((links, program?))) {
+            Ok((links, (id, tag))) => {
+                let mut status = report(links, &self.host.live, (id, &tag));
                 for interface in &mut status.interfaces {
                     let open = self.interfaces.unprotected(&interface.name).as_millis();
                     interface.unprotected_ms = u64::try_from(open).unwrap_or(u64::MAX);

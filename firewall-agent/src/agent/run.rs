@@ -58,6 +58,9 @@ impl Agent {
                     }
                     self.rescan();
                 }
+                () = self.telling.pause() => {
+                    self.telling.tell();
+                }
                 request = next(&mut control) => self.answer(request).await,
                 () = tokio::time::sleep_until(tick) => {
                     self.tick();
@@ -79,6 +82,7 @@ impl Agent {
     }
 
     fn tick(&mut self) {
+        self.telling.end_in_time(&mut self.programs, &self.pins);
         if self.looked_after.elapsed() >= self.config.drift_interval {
             self.look_after(Instant::now());
         }
@@ -142,6 +146,7 @@ impl Agent {
         let done = match &request.verb {
             Verb::Forget { database, open } => self.host.forget(database, *open),
             Verb::Rebase { database } => self.host.rebase(database),
+            Verb::PacketLog { seconds } => self.telling.turn(*seconds, &mut self.programs, &self.pins),
             Verb::Detach => self.detach(),
             Verb::Attach => self.attach(),
         };

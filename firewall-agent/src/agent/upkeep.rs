@@ -34,7 +34,8 @@ impl Agent {
     /// Attaches where it is due, unless an operator has taken everything down.
     pub(super) fn look_at_interfaces(&mut self, woken: Instant) {
         if self.host.detached().is_none() {
-            self.interfaces.attach(&mut self.programs, &self.pins, &mut self.repairs, woken);
+            let programs = self.telling.attached(&mut self.programs);
+            self.interfaces.attach(programs, &self.pins, &mut self.repairs, woken);
         }
     }
 
@@ -64,7 +65,8 @@ impl Agent {
             info!(directory = %self.pins.root().display(), "bpffs was mounted anew: everything is pinned again");
         }
         self.pins.create_layout()?;
-        Ok(self.anchors.pin_again(&self.pins, &mut self.programs)? + self.host.kernel.pin_again()?)
+        let programs = self.telling.pin_again(&mut self.programs, &self.pins)?;
+        Ok(programs + self.anchors.pin_again(&self.pins)? + self.host.kernel.pin_again()?)
     }
 
     /// Publishes again what somebody has changed; what kinds of things it was.

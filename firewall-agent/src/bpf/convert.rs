@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
     ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, Denial, ENFORCE, Endpoint, EndpointKey,
-    IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, MEMBER_ROW, MONITOR, NO_RULE, Reason,
-    RuleRecord, TOMBSTONE,
+    IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MEMBER_ROW, MONITOR,
+    NO_RULE, Reason, RuleRecord, TOMBSTONE,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -111,17 +111,18 @@ pub(super) fn claim_from_value(value: &Endpoint) -> Result<Claim> {
 }
 
 pub(super) fn line_to_record(line: &Line) -> RuleRecord {
-    let (kind, range) = match &line.kind {
-        LineKind::Default => (LINE_DEFAULT, ""),
-        LineKind::Custom => (LINE_CUSTOM, ""),
-        LineKind::Managed(range) => (LINE_MANAGED, range.as_str()),
-        LineKind::Internal => (LINE_INTERNAL, ""),
+    let kind = match &line.kind {
+        LineKind::Default => LINE_DEFAULT,
+        LineKind::Custom => LINE_CUSTOM,
+        LineKind::Managed(_) => LINE_MANAGED,
+        LineKind::Internal => LINE_INTERNAL,
+        LineKind::Prefix(_) => LINE_PREFIX,
     };
     RuleRecord {
         database: line.database,
         kind,
         id: text_to_bytes(&line.id),
-        range: text_to_bytes(range),
+        range: text_to_bytes(line.kind.range().unwrap_or("")),
         label: text_to_bytes(&line.label),
     }
 }
@@ -131,8 +132,9 @@ pub(super) fn line_from_record(record: &RuleRecord) -> Result<Line> {
         LINE_DEFAULT => LineKind::Default,
         LINE_CUSTOM => LineKind::Custom,
         LINE_MANAGED => LineKind::Managed(text_from_bytes(&record.range).context("range")?),
+        LINE_PREFIX => LineKind::Prefix(text_from_bytes(&record.range).context("range")?),
         LINE_INTERNAL => LineKind::Internal,
-        other => bail!("kind {other} is none of 0, 1, 2, 3"),
+        other => bail!("kind {other} is none of 0, 1, 2, 3, 4"),
     };
     Ok(Line {
         database: record.database,

@@ -54,7 +54,7 @@ impl Kernel {
     }
 }
 
-/// The maps and programs that have names of their own, held open.
+/// The maps that have names of their own, held open.
 #[derive(Debug)]
 pub struct Anchors {
     maps: Vec<(&'static str, u32, MapData)>,
@@ -82,11 +82,11 @@ impl Anchors {
         Ok(Self { maps })
     }
 
-    /// Pins every named map and both programs again whose pin is gone or names something else; how many there were.
+    /// Pins every named map again whose pin is gone or names something else; how many there were.
     ///
     /// # Errors
     /// When bpffs refuses.
-    pub fn pin_again(&self, pins: &Pins, programs: &mut Programs) -> Result<u64> {
+    pub fn pin_again(&self, pins: &Pins) -> Result<u64> {
         let mut again = 0;
         for (name, id, map) in &self.maps {
             let path = pins.map(name);
@@ -100,6 +100,6 @@ impl Anchors {
                 again += 1;
             }
         }
-        Ok(again + programs.pin_again(pins)?)
+        Ok(again)
     }
 }

@@ -1,7 +1,6 @@
 //! All pinned maps together: what is in force, and the way to change it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use anyhow::Result;
 use firewall_common::{Reason, Tally, names};
@@ -11,6 +10,7 @@ use super::{
     counters::{Counters, LineHits},
     denials::{DenialTable, Denied, DeniedTotals},
     endpoints::EndpointTable,
+    object::Capacity,
     pins::Pins,
     ports::PortFilter,
     records::Records,
@@ -181,6 +181,10 @@ fn same_stamp(one: &Database, other: &Database) -> bool {
 impl DataPlane for Kernel {
     fn capacity(&self) -> (Slot, RuleSlot) {
         (self.v4.capacity(), self.counters.lines())
+    }
+
+    fn prefix_lines(&self) -> Range<RuleSlot> {
+        Capacity::rule_lines(self.v4.capacity())..self.counters.lines()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {

@@ -217,6 +217,22 @@ pub(super) fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
     look().map(Some).with_context(|| format!("{}: cannot be looked at", pin.display()))
 }
 
+/// Lets every attached link run another loaded program; no packet passes unseen, and a link that cannot be given it
+/// keeps what it has.
+///
+/// # Errors
+/// When a link refuses; the others are given it all the same.
+pub(super) fn swap(programs: &mut Programs, pins: &Pins) -> Result<()> {
+    let mut swapped = Ok(());
+    for path in entries(&pins.links())? {
+        if pinned(&path)?.is_some_and(|info| info.interface != 0) {
+            let done = take_over(programs.firewall()?, &path, &interface_name(&path));
+            swapped = swapped.and(done);
+        }
+    }
+    swapped
+}
+
 fn take_over(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {
     let link = PinnedLink::from_pin(pin).with_context(|| format!("{}: cannot be opened", pin.display()))?;
     let link: XdpLink =

@@ -18,6 +18,7 @@ mod network;
 mod nftables;
 mod object;
 mod packet;
+mod packet_log;
 mod patience;
 mod pins;
 mod plain;
@@ -41,5 +42,6 @@ pub use links::{InterfaceLink, Step, attach, detach_all, is_ours, links, update_
 pub use network::interfaces;
 pub use nftables::translations;
 pub use object::{Capacity, Programs};
+pub use packet_log::PacketLog;
 pub use pins::{Owned, Pins};
 pub use probe::{Answer, Probe};

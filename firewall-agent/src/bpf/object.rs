@@ -16,21 +16,35 @@ use super::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
+static PACKET_LOG_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf-packet-log"));
 
 /// Sizes of the maps, used when they are made; maps that are pinned already keep theirs.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
     /// Databases on this host.
     pub databases: u32,
-    /// Rule lines of all databases together: customer rules, internal ranges, and one default line each.
+    /// Lines of all databases together: customer rules, internal ranges, one default line each, and single prefixes of
+    /// managed ranges. Each takes 24 bytes on every CPU, and its record, while it is in use, about 450.
     pub lines: u32,
 }
 
+/// Lines for a database: 30 rules, the default, and internal ranges.
+const LINES_OF_A_DATABASE: u32 = 64;
+/// Lines for single prefixes of managed ranges, all databases together. A prefix that finds none is counted on its
+/// rule's line.
+const PREFIX_LINES: u32 = 8192;
+
 impl Capacity {
-    /// Room for 64 lines a database: 30 rules, the default, and internal ranges.
+    /// Room for 64 lines a database, and for 8192 single prefixes.
     #[must_use]
     pub fn for_databases(databases: u32) -> Self {
-        Self { databases, lines: databases.saturating_mul(64).saturating_add(1) }
+        Self { databases, lines: Self::rule_lines(databases).saturating_add(PREFIX_LINES) }
+    }
+
+    /// The lines that are kept for rules; line 0 is never used.
+    pub(super) fn rule_lines(databases: u32) -> u32 {
+        databases.saturating_mul(LINES_OF_A_DATABASE).saturating_add(1)
     }
 
     fn entries(self, name: &str) -> Option<u32> {
@@ -42,10 +56,44 @@ impl Capacity {
     }
 }
 
-/// The programs, loaded and verified.
+/// Which build of the programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Build {
+    Normal,
+    /// With messages about single packets.
+    PacketLog,
+}
+
+impl Build {
+    fn object(self) -> &'static [u8] {
+        match self {
+            Self::Normal => OBJECT,
+            Self::PacketLog => PACKET_LOG_OBJECT,
+        }
+    }
+
+    /// The program that refused packets go over to, and its place.
+    fn recorder(self) -> (&'static str, u32) {
+        match self {
+            Self::Normal => (names::RECORDER, names::RECORDER_PLACE),
+            Self::PacketLog => (names::TELLER, names::TELLER_PLACE),
+        }
+    }
+
+    /// What is pinned.
+    fn pinned(self) -> &'static [&'static str] {
+        match self {
+            Self::Normal => &[names::FIREWALL, names::TWIN],
+            Self::PacketLog => &[names::FIREWALL],
+        }
+    }
+}
+
+/// The programs of one build, loaded and verified.
 #[derive(Debug)]
 pub struct Programs {
     object: Ebpf,
+    build: Build,
 }
 
 impl Programs {
@@ -54,6 +102,15 @@ impl Programs {
     /// # Errors
     /// When a pinned map has another shape, or the kernel refuses something.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
+        Self::load_build(Build::Normal, pins, capacity)
+    }
+
+    /// Loads the programs that tell of single packets, over the maps of the others.
+    pub(super) fn load_packet_log(pins: &Pins) -> Result<Self> {
+        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1))
+    }
+
+    fn load_build(build: Build, pins: &Pins, capacity: Capacity) -> Result<Self> {
         layouts::carry_over(pins)?;
         let mut loader = EbpfLoader::new();
         for name in names::MAPS {
@@ -67,16 +124,22 @@ impl Programs {
             }
             loader.map_pin_path(name, path);
         }
-        let mut object = loader.load(OBJECT).context("the XDP object cannot be loaded")?;
-        for name in [names::RECORDER, names::FIREWALL, names::TWIN] {
+        let mut object = loader.load(build.object()).context("the XDP object cannot be loaded")?;
+        let (recorder, place) = build.recorder();
+        for name in [recorder].iter().chain(build.pinned()) {
             program(&mut object, name)?
                 .load()
                 .with_context(|| format!("program {name}: refused by the kernel"))?;
         }
         let mut recorders = ProgramArray::try_from(Map::ProgramArray(shape::open(pins, names::RECORDERS)?))?;
-        let recorder = program(&mut object, names::RECORDER)?.fd()?;
-        recorders.set(0, recorder, 0).context("refused packets cannot be written down")?;
-        Ok(Self { object })
+        let recorder = program(&mut object, recorder)?.fd()?;
+        recorders.set(place, recorder, 0).context("refused packets cannot be written down")?;
+        Ok(Self { object, build })
+    }
+
+    /// The object, for those of its maps that are its own.
+    pub(super) fn object(&mut self) -> &mut Ebpf {
+        &mut self.object
     }
 
     /// The program to attach.
@@ -96,13 +159,15 @@ impl Programs {
         Ok(format!("{:016x}", info.tag().swap_bytes()))
     }
 
-    /// Pins a program again if its pin is gone or names another; how many there were.
+    /// Pins the programs again whose pins are gone or name others; how many there were. `but` is the build that has the
+    /// place of one of these.
     ///
     /// # Errors
     /// When bpffs refuses.
-    pub(super) fn pin_again(&mut self, pins: &Pins) -> Result<u64> {
+    pub fn pin_again(&mut self, pins: &Pins, but: Option<&Self>) -> Result<u64> {
         let mut again = 0;
-        for name in [names::FIREWALL, names::TWIN] {
+        let taken = but.map(|but| but.build.pinned()).unwrap_or_default();
+        for name in self.build.pinned().iter().filter(|name| !taken.contains(name)) {
             let ours = program(&mut self.object, name)?.info()?.id();
             let path = pins.program(name);
             let looked = || format!("{}: cannot be looked at", path.display());
@@ -131,7 +196,7 @@ impl Programs {
     /// # Errors
     /// When bpffs refuses.
     pub fn pin(&mut self, pins: &Pins) -> Result<()> {
-        [names::FIREWALL, names::TWIN].into_iter().try_for_each(|name| self.pin_one(pins, name))
+        self.build.pinned().iter().try_for_each(|name| self.pin_one(pins, name))
     }
 
     fn pin_one(&mut self, pins: &Pins, name: &str) -> Result<()> {

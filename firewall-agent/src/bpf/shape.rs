@@ -84,7 +84,7 @@ fn shape(name: &str) -> Result<Shape> {
         names::DENIAL_GATE => {
             Shape { kind: MapType::PerCpuArray, value: size_of::<DenialGate>(), entries: Some(1), ..outer }
         }
-        names::RECORDERS => Shape { kind: MapType::ProgramArray, entries: Some(1), ..outer },
+        names::RECORDERS => Shape { kind: MapType::ProgramArray, entries: Some(2), ..outer },
         other => bail!("{other}: not a map of this layout"),
     })
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Exit;
 use super::format::Format;
+use super::json;
 use super::settings::Located;
 use super::table::{or_dash, write_table};
 use crate::bpf::Kernel;
@@ -54,8 +55,7 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
         Databases { databases: rows, tombstones: closed.map(|(target, _)| target.to_string()).collect() };
     match format {
         Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, &databases)?;
-            writeln!(out)?;
+            json::write(&databases, out)?;
         }
         Format::Table => write_people(&databases, out)?,
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::format::Format;
+use super::json;
 use super::settings::Located;
 use super::table::or_dash;
 use super::{BadInput, Exit};
@@ -64,8 +65,7 @@ pub(super) fn explain(
         .collect::<Result<_>>()?;
     match format {
         Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, &explanations)?;
-            writeln!(out)?;
+            json::write(&explanations, out)?;
         }
         Format::Table => explanations.iter().try_for_each(|one| write_people(one, out))?,
     }
@@ -100,10 +100,7 @@ fn rule(question: &Question, slot: RuleSlot, line: &Line, sources: &Sources) -> 
         id: line.id.clone(),
         kind: line.kind.name(),
         cidr: cidr.map(|(net, _)| net.to_string()),
-        range_id: match &line.kind {
-            LineKind::Managed(range) => Some(range.clone()),
-            LineKind::Default | LineKind::Custom | LineKind::Internal => None,
-        },
+        range_id: line.kind.range().map(str::to_owned),
         label: line.label.clone(),
     }
 }

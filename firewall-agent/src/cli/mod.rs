@@ -1,71 +1,46 @@
 //! The command line: one file for each command. Nouns only read, and work with the agent stopped.
 
 mod audit;
+mod clean;
+mod colour;
 mod databases;
+mod denied;
+mod exit;
 mod explain;
 mod format;
 mod given;
 mod health;
+mod hits;
+mod json;
 mod log;
 mod plan;
 mod ranges;
 mod restore;
+mod rights;
 mod rules;
 mod run;
 mod settings;
+mod shell;
 mod status;
 mod table;
 mod validate;
 mod verbs;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
+use self::clean::{Clean, clean};
+use self::exit::{BadInput, Exit, is_broken_pipe};
 use self::format::Format;
 use self::log::LogFormat;
 use self::settings::Settings;
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
-
-/// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    Done,
-    Failed,
-    BadInput,
-    WouldBeDenied,
-    NotReady,
-    WaysFound,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Done => Self::SUCCESS,
-            Exit::Failed => Self::from(1),
-            Exit::BadInput => Self::from(2),
-            Exit::WouldBeDenied => Self::from(3),
-            Exit::NotReady => Self::from(4),
-            Exit::WaysFound => Self::from(5),
-        }
-    }
-}
-
-/// What the user typed is wrong: exit code 2.
-#[derive(Debug)]
-struct BadInput(String);
-
-impl std::fmt::Display for BadInput {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadInput {}
 
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
@@ -226,6 +201,20 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Who was refused, how often, and the rule that would admit them
+    #[command(
+        after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here, 2 no such database.\n\n\
+                            Examples:\n  firewall-agent denied\n  firewall-agent denied orders --by 24\n  \
+                            firewall-agent denied --follow -o json"
+    )]
+    Denied {
+        #[command(flatten)]
+        question: denied::Question,
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Drop a database whose file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
@@ -242,6 +231,29 @@ enum Command {
     Rebase {
         /// Database id
         database: String,
+    },
+    /// Let the daemon log single packets for a while: another build of the program, swapped in without a gap
+    #[command(
+        after_help = "Messages are sampled: at most 50 a second, with the number of those left out.\n\n\
+                            Examples:\n  firewall-agent packet-log on --for 60s\n  firewall-agent packet-log off\n\n\
+                            Exit codes: 0 done, 1 failed, as when no daemon runs, 2 bad input"
+    )]
+    PacketLog {
+        #[command(subcommand)]
+        turn: verbs::PacketLog,
+    },
+    /// Write a shell's completion script to standard output
+    #[command(
+        after_help = "Example: firewall-agent completions bash >/etc/bash_completion.d/firewall-agent\n\n\
+                            Exit codes: 0 done, 1 failed, 2 bad input"
+    )]
+    Completions { shell: Shell },
+    /// Write the manual pages into a directory
+    #[command(after_help = "Example: firewall-agent man /usr/local/share/man/man1\n\n\
+                            Exit codes: 0 done, 1 failed, 2 bad input")]
+    Man {
+        /// Made when it is not there
+        dir: PathBuf,
     },
 }
 
@@ -278,7 +290,9 @@ struct Output {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut out = io::stdout().lock();
+    let stdout = io::stdout().lock();
+    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut out = Clean::new(stdout, colour);
     let result = dispatch(arguments, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)
@@ -287,7 +301,11 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            let lacking = rights::lacking(&error).map(|lacking| format!(": {lacking}")).unwrap_or_default();
+            // A configuration may have several errors, a line each.
+            for line in format!("error: {error:#}{lacking}").lines() {
+                let _ = writeln!(io::stderr(), "{}", clean(line));
+            }
             let exit = if error.is::<BadInput>() { Exit::BadInput } else { Exit::Failed };
             exit.into()
         }
@@ -295,10 +313,13 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let settings = Settings::read(&arguments.config)?;
+    let settings = || Settings::read(&arguments.config);
     match arguments.command {
-        Command::Run { flags, log_format } => run::run(settings, *flags, log_format.unwrap_or_default()),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { dir } => shell::man(&dir, out),
+        Command::Run { flags, log_format } => run::run(settings()?, *flags, log_format.unwrap_or_default()),
         Command::Validate { paths, output } => {
+            let settings = settings()?;
             let (limits, keys) = (settings.limits()?, settings.trusted_keys());
             let outcome = validate::validate(&paths, &limits, &keys, output.output, out)?;
             Ok(match outcome {
@@ -307,41 +328,34 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
             })
         }
         Command::Plan { paths, places, output } => {
+            let settings = settings()?;
             plan::plan(&settings, &settings.places(places), &paths, output.output, out)
         }
         Command::Databases { places, output } => {
-            databases::databases(&settings.places(places), output.output, out)
+            databases::databases(&settings()?.places(places), output.output, out)
         }
         Command::Ranges { range, places, output } => {
-            ranges::ranges(&settings.places(places), range.as_deref(), output.output, out)
+            ranges::ranges(&settings()?.places(places), range.as_deref(), output.output, out)
         }
-        Command::Status { places, output } => status::status(&settings.places(places), output.output, out),
+        Command::Status { places, output } => status::status(&settings()?.places(places), output.output, out),
         Command::Rules { database, places, output } => {
-            rules::rules(&settings.places(places), database.as_deref(), output.output, out)
+            rules::rules(&settings()?.places(places), database.as_deref(), output.output, out)
         }
         Command::Explain { source, target, places, output } => {
-            explain::explain(&settings.places(places), &source, &target, output.output, out)
+            explain::explain(&settings()?.places(places), &source, &target, output.output, out)
         }
-        Command::Restore { wait } => restore::restore(settings, wait, out),
-        Command::Detach { yes } => verbs::detach(settings, yes, out),
-        Command::Attach => verbs::attach(settings, out),
-        Command::Health { ready, listen } => health::health(&settings, listen, ready, out),
+        Command::Restore { wait } => restore::restore(settings()?, wait, out),
+        Command::Detach { yes } => verbs::detach(settings()?, yes, out),
+        Command::Attach => verbs::attach(settings()?, out),
+        Command::Health { ready, listen } => health::health(&settings()?, listen, ready, out),
         Command::Audit { accept, places, output } => {
-            audit::run(&settings.places(places), &accept, output.output, out)
+            audit::run(&settings()?.places(places), &accept, output.output, out)
         }
-        Command::Forget { database, open } => verbs::forget(settings, &database, open, out),
-        Command::Rebase { database } => verbs::rebase(settings, &database, out),
+        Command::Denied { question, places, output } => {
+            denied::denied(&settings()?.places(places), &question, output.output, out)
+        }
+        Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),
+        Command::PacketLog { turn } => verbs::packet_log(settings()?, &turn, out),
+        Command::Rebase { database } => verbs::rebase(settings()?, &database, out),
     }
-}
-
-/// The reader of our output has seen enough.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let kind = match cause.downcast_ref::<io::Error>() {
-            Some(error) => Some(error.kind()),
-            // It does not name the error of its writer as its source.
-            None => cause.downcast_ref().and_then(serde_json::Error::io_error_kind),
-        };
-        kind == Some(io::ErrorKind::BrokenPipe)
-    })
 }

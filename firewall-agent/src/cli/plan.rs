@@ -13,6 +13,7 @@ use self::report::{DatabasePlan, Report};
 use super::Exit;
 use super::format::Format;
 use super::given::{Content, FileReport, read_configured, read_paths};
+use super::json;
 use super::settings::{Located, Settings};
 use crate::agent::Taken;
 use crate::bpf::Kernel;
@@ -63,8 +64,7 @@ pub(super) fn plan(
     let report = Report { databases, rejected_files, errors: problems };
     match format {
         Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, &report)?;
-            writeln!(out)?;
+            json::write(&report, out)?;
         }
         Format::Table => report::write_people(&report, out)?,
     }

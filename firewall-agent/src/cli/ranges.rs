@@ -8,11 +8,13 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::format::Format;
+use super::hits::{PrefixHits, RuleLines, add, by_prefix, rule_lines};
+use super::json;
 use super::settings::Located;
 use super::table::{or_dash, write_table};
 use super::{BadInput, Exit};
-use crate::bpf::Kernel;
-use crate::sync::{LineKind, Live, RuleSlot, Slot};
+use crate::bpf::{Kernel, LineHits};
+use crate::sync::{Live, Slot};
 
 /// One managed range. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -27,6 +29,8 @@ struct RangeRow {
     packets: u64,
     bytes: u64,
     last_hit: Option<jiff::Timestamp>,
+    /// Of each of `cidrs`, over all databases where it has a counter of its own.
+    prefixes: Vec<PrefixHits>,
 }
 
 /// A rule that names the range.
@@ -44,76 +48,73 @@ pub(super) fn ranges(
 ) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
     let live = kernel.live()?;
-    let mut lines = lines(&live);
+    let mut rules = rules(&live);
     if let Some(id) = range {
-        lines.retain(|range, _| *range == id);
-        if lines.is_empty() {
+        rules.retain(|range, _| range == id);
+        if rules.is_empty() {
             return Err(BadInput(format!("range {id}: no database in the kernel uses it")).into());
         }
     }
-    let rows = lines.into_iter().map(|(range, lines)| row(range, &lines, &live, &kernel));
+    let rows = rules.into_iter().map(|(range, rules)| row(range, &rules, &live, &kernel));
     let rows: Vec<RangeRow> = rows.collect::<Result<_>>()?;
     match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, &rows)?;
-            writeln!(out)?;
-        }
+        Format::Json => json::write(&rows, out)?,
         Format::Table => write_people(&rows, range.is_some(), out)?,
     }
     Ok(Exit::Done)
 }
 
-/// The lines of each managed range.
-fn lines(live: &Live) -> BTreeMap<&str, Vec<RuleSlot>> {
-    let mut lines: BTreeMap<&str, Vec<RuleSlot>> = BTreeMap::new();
-    for (slot, line) in &live.lines {
-        if let LineKind::Managed(range) = &line.kind
-            && live.databases.contains_key(&line.database)
-        {
-            lines.entry(range).or_default().push(*slot);
+/// The rules of each managed range.
+fn rules(live: &Live) -> BTreeMap<String, Vec<(Slot, RuleLines)>> {
+    let mut rules: BTreeMap<String, Vec<(Slot, RuleLines)>> = BTreeMap::new();
+    for database in live.databases.keys() {
+        for lines in rule_lines(live, *database) {
+            if let Some(range) = live.lines[&lines.slots[0]].kind.range() {
+                rules.entry(range.to_owned()).or_default().push((*database, lines));
+            }
         }
     }
-    lines
+    rules
 }
 
-fn row(range: &str, lines: &[RuleSlot], live: &Live, kernel: &Kernel) -> Result<RangeRow> {
-    let mut row = RangeRow {
-        range_id: range.to_owned(),
-        labels: BTreeSet::new(),
-        rules: Vec::new(),
-        cidrs: Vec::new(),
-        packets: 0,
-        bytes: 0,
-        last_hit: None,
-    };
-    let mut cidrs = BTreeSet::new();
-    for slot in lines {
-        let line = &live.lines[slot];
-        cidrs.extend(prefixes(live, line.database, *slot));
+fn row(range: String, rules: &[(Slot, RuleLines)], live: &Live, kernel: &Kernel) -> Result<RangeRow> {
+    let (mut labels, mut named, mut total) = (BTreeSet::new(), Vec::new(), LineHits::default());
+    let mut prefixes: BTreeMap<IpNet, PrefixHits> = BTreeMap::new();
+    for (database, lines) in rules {
+        let line = &live.lines[&lines.slots[0]];
         if !line.label.is_empty() {
-            row.labels.insert(line.label.clone());
+            labels.insert(line.label.clone());
         }
-        let database_id = live.databases[&line.database].id.to_string();
-        row.rules.push(Rule { database_id, rule: line.id.clone() });
-        let hits = kernel.hits(*slot)?;
-        row.packets += hits.packets;
-        row.bytes += hits.bytes;
-        row.last_hit = row.last_hit.max(hits.last);
+        let database_id = live.databases[database].id.to_string();
+        named.push(Rule { database_id, rule: line.id.clone() });
+        add(&mut total, lines.total(kernel)?);
+        let held = lines.prefixes(live, *database);
+        for ((net, _), hits) in held.iter().zip(by_prefix(kernel, &held)?) {
+            prefixes.entry(*net).and_modify(|sum| merge(sum, &hits)).or_insert(hits);
+        }
     }
-    row.rules.sort_by(|a, b| (&a.database_id, &a.rule).cmp(&(&b.database_id, &b.rule)));
-    row.cidrs = cidrs.iter().map(ToString::to_string).collect();
-    Ok(row)
+    named.sort_by(|a, b| (&a.database_id, &a.rule).cmp(&(&b.database_id, &b.rule)));
+    Ok(RangeRow {
+        range_id: range,
+        labels,
+        rules: named,
+        cidrs: prefixes.keys().map(ToString::to_string).collect(),
+        packets: total.packets,
+        bytes: total.bytes,
+        last_hit: total.last,
+        prefixes: prefixes.into_values().collect(),
+    })
 }
 
-/// The prefixes of a database that count on this line.
-fn prefixes(live: &Live, database: Slot, line: RuleSlot) -> impl Iterator<Item = IpNet> {
-    let sources = &live.databases[&database].sources;
-    let v4 = sources.v4.iter().map(|(net, counted)| (IpNet::V4(*net), *counted));
-    let v6 = sources.v6.iter().map(|(net, counted)| (IpNet::V6(*net), *counted));
-    v4.chain(v6).filter(move |(_, counted)| *counted == line).map(|(net, _)| net)
+fn merge(sum: &mut PrefixHits, more: &PrefixHits) {
+    let add = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a + b).or(a).or(b);
+    sum.packets = add(sum.packets, more.packets);
+    sum.bytes = add(sum.bytes, more.bytes);
+    sum.last_hit = sum.last_hit.max(more.last_hit);
 }
 
 fn write_people(rows: &[RangeRow], every_prefix: bool, out: &mut impl Write) -> Result<()> {
+    let time = |at: Option<jiff::Timestamp>| or_dash(at.map(|last| format!("{last:.0}")));
     let table = rows.iter().map(|row| {
         let databases: BTreeSet<&str> = row.rules.iter().map(|rule| rule.database_id.as_str()).collect();
         let labels: Vec<&str> = row.labels.iter().map(String::as_str).collect();
@@ -122,7 +123,7 @@ fn write_people(rows: &[RangeRow], every_prefix: bool, out: &mut impl Write) -> 
             row.cidrs.len().to_string(),
             row.packets.to_string(),
             row.bytes.to_string(),
-            or_dash(row.last_hit.map(|last| format!("{last:.0}"))),
+            time(row.last_hit),
             databases.into_iter().collect::<Vec<_>>().join(", "),
             labels.join(", "),
         ]
@@ -130,7 +131,11 @@ fn write_people(rows: &[RangeRow], every_prefix: bool, out: &mut impl Write) -> 
     write_table(["RANGE", "PREFIXES", "PACKETS", "BYTES", "LAST HIT", "DATABASES", "LABELS"], table, out)?;
     if every_prefix {
         writeln!(out)?;
-        rows.iter().flat_map(|row| &row.cidrs).try_for_each(|cidr| writeln!(out, "{cidr}"))?;
+        let table = rows
+            .iter()
+            .flat_map(|row| &row.prefixes)
+            .map(|one| [one.cidr.clone(), or_dash(one.packets), or_dash(one.bytes), time(one.last_hit)]);
+        write_table(["CIDR", "PACKETS", "BYTES", "LAST HIT"], table, out)?;
     }
     Ok(())
 }

@@ -1,18 +1,23 @@
-//! `firewall-agent rules [DATABASE]`: the lines that are live in the kernel.
+//! `firewall-agent rules [DATABASE]`: the rules that are live in the kernel, and their hits.
+
+mod mark;
 
 use std::io::Write;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use self::mark::{Mark, mark};
 use super::format::Format;
+use super::hits::{PrefixHits, RuleLines, by_prefix, rule_lines};
+use super::json;
 use super::settings::Located;
 use super::table::{or_dash, write_table};
 use super::{BadInput, Exit};
-use crate::bpf::{Kernel, LineHits};
-use crate::sync::{Database, Line, LineKind, Live, RuleSlot, Sources};
+use crate::bpf::Kernel;
+use crate::sync::{LineKind, Live, Slot};
 
-/// One line of one database. Field names are an interface.
+/// One rule of one database. Field names are an interface.
 #[derive(Debug, Serialize)]
 struct RuleRow {
     database_id: String,
@@ -27,6 +32,10 @@ struct RuleRow {
     packets: u64,
     bytes: u64,
     last_hit: Option<jiff::Timestamp>,
+    /// Of each of `cidrs`.
+    prefixes: Vec<PrefixHits>,
+    #[serde(flatten)]
+    mark: Mark,
 }
 
 pub(super) fn rules(
@@ -43,62 +52,51 @@ pub(super) fn rules(
         return Err(BadInput(format!("database {id}: not in the kernel")).into());
     }
     let mut rows = Vec::new();
-    for (slot, one) in
-        live.databases.iter().filter(|(_, one)| database.is_none_or(|id| one.id.as_str() == id))
+    for (slot, _) in live.databases.iter().filter(|(_, one)| database.is_none_or(|id| one.id.as_str() == id))
     {
-        for (line_slot, line) in lines(&live, *slot) {
-            rows.push(row(one, *line_slot, line, kernel.hits(*line_slot)?));
+        for lines in rule_lines(&live, *slot) {
+            rows.push(row(&lines, *slot, &live, &kernel)?);
         }
     }
     match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, &rows)?;
-            writeln!(out)?;
-        }
+        Format::Json => json::write(&rows, out)?,
         Format::Table => write_people(&rows, database.is_some(), out)?,
     }
     Ok(Exit::Done)
 }
 
-/// The lines of a database, in the order of their slots, the default line last.
-fn lines(live: &Live, database: u32) -> Vec<(&RuleSlot, &Line)> {
-    let mut lines: Vec<_> = live.lines.iter().filter(|(_, line)| line.database == database).collect();
-    lines.sort_by_key(|(slot, line)| (line.kind == LineKind::Default, **slot));
-    lines
-}
-
-fn row(database: &Database, slot: RuleSlot, line: &Line, hits: LineHits) -> RuleRow {
-    RuleRow {
-        database_id: database.id.to_string(),
+fn row(lines: &RuleLines, database: Slot, live: &Live, kernel: &Kernel) -> Result<RuleRow> {
+    let line = &live.lines[&lines.slots[0]];
+    let total = lines.total(kernel)?;
+    let prefixes = lines.prefixes(live, database);
+    let is_default = line.kind == LineKind::Default;
+    Ok(RuleRow {
+        database_id: live.databases[&database].id.to_string(),
         rule: line.id.clone(),
         kind: line.kind.name(),
-        range_id: match &line.kind {
-            LineKind::Managed(range) => Some(range.clone()),
-            LineKind::Default | LineKind::Custom | LineKind::Internal => None,
-        },
+        range_id: line.kind.range().map(str::to_owned),
         label: line.label.clone(),
-        cidrs: cidrs(&database.sources, slot),
-        packets: hits.packets,
-        bytes: hits.bytes,
-        last_hit: hits.last,
-    }
-}
-
-/// The prefixes that count on a line.
-fn cidrs(sources: &Sources, slot: RuleSlot) -> Vec<String> {
-    let v4 = sources.v4.iter().filter(|(_, line)| **line == slot).map(|(net, _)| net.to_string());
-    let v6 = sources.v6.iter().filter(|(_, line)| **line == slot).map(|(net, _)| net.to_string());
-    v4.chain(v6).collect()
+        cidrs: prefixes.iter().map(|(net, _)| net.to_string()).collect(),
+        packets: total.packets,
+        bytes: total.bytes,
+        last_hit: total.last,
+        mark: if is_default {
+            Mark::default()
+        } else {
+            mark(lines, &prefixes, total.packets, database, live)
+        },
+        prefixes: by_prefix(kernel, &prefixes)?,
+    })
 }
 
 fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> Result<()> {
-    let mut table: Vec<[String; 8]> = Vec::new();
+    let mut table: Vec<[String; 9]> = Vec::new();
     for row in rows {
         let cidr = match row.cidrs.as_slice() {
             [] if row.kind == "default" => "everything else".to_owned(),
             [] => "-".to_owned(),
             [one] => one.clone(),
-            many if every_prefix => many[0].clone(),
+            many if every_prefix => format!("{} prefixes", many.len()),
             many => format!("{} (and {} more)", many[0], many.len() - 1),
         };
         table.push([
@@ -109,14 +107,29 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> R
             row.packets.to_string(),
             row.bytes.to_string(),
             or_dash(row.last_hit.map(|last| format!("{last:.0}"))),
+            row.mark.words(),
             row.label.clone(),
         ]);
-        let others = if every_prefix { row.cidrs.get(1..).unwrap_or_default() } else { &[] };
-        table.extend(others.iter().map(|cidr| {
-            let mut line: [String; 8] = Default::default();
-            line[3].clone_from(cidr);
-            line
-        }));
+        if every_prefix && row.prefixes.len() > 1 {
+            table.extend(row.prefixes.iter().map(prefix));
+        }
     }
-    write_table(["DATABASE", "RULE", "TYPE", "CIDR", "PACKETS", "BYTES", "LAST HIT", "LABEL"], table, out)
+    if every_prefix {
+        let sum = |of: fn(&RuleRow) -> u64| rows.iter().map(of).sum::<u64>().to_string();
+        let mut total: [String; 9] = Default::default();
+        total[3] = "all together".to_owned();
+        (total[4], total[5]) = (sum(|row| row.packets), sum(|row| row.bytes));
+        table.push(total);
+    }
+    let head = ["DATABASE", "RULE", "TYPE", "CIDR", "PACKETS", "BYTES", "LAST HIT", "MARK", "LABEL"];
+    write_table(head, table, out)
+}
+
+fn prefix(one: &PrefixHits) -> [String; 9] {
+    let mut line: [String; 9] = Default::default();
+    line[3].clone_from(&one.cidr);
+    line[4] = or_dash(one.packets);
+    line[5] = or_dash(one.bytes);
+    line[6] = or_dash(one.last_hit.map(|last| format!("{last:.0}")));
+    line
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::Exit;
 use super::format::Format;
+use super::json;
 use super::settings::Located;
 use super::table::{or_dash, write_table};
 use crate::agent::{counters, report};
@@ -45,8 +46,7 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
     }
     match format {
         Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, &status)?;
-            writeln!(out)?;
+            json::write(&status, out)?;
         }
         Format::Table => write_people(&status, out)?,
     }

@@ -1,26 +1,147 @@
 //! Columns for people.
 
-use std::io::Write;
+use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::Result;
-use tabwriter::TabWriter;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Writes rows of equal length under a head, columns two spaces apart.
+use super::clean::clean;
+
+/// Spaces between columns.
+const GAP: usize = 2;
+/// No column is made narrower than this, or than its head.
+const NARROWEST: usize = 8;
+
+/// Writes rows of equal length under a head. On a terminal that is too narrow long cells are wrapped, widest columns
+/// first; anywhere else every row is one line.
 pub(super) fn write_table<const N: usize>(
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let mut table = TabWriter::new(out).padding(2);
-    writeln!(table, "{}", head.join("\t"))?;
-    for row in rows {
-        writeln!(table, "{}", row.join("\t"))?;
+    write_within(terminal_width(), head, rows, out)
+}
+
+/// Columns of the terminal that standard output is; `None` when it is none.
+fn terminal_width() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
     }
-    table.flush()?;
+    ratatui::crossterm::terminal::size()
+        .ok()
+        .map(|(columns, _)| usize::from(columns))
+        .filter(|width| *width > 0)
+}
+
+fn write_within<const N: usize>(
+    limit: Option<usize>,
+    head: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| clean(&cell))).collect();
+    let widest = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].width());
+        cells.chain([head[column].width()]).max().unwrap_or(0)
+    };
+    let mut widths: [usize; N] = std::array::from_fn(widest);
+    if let Some(limit) = limit {
+        narrow(&mut widths, &head.map(|name| name.width().max(NARROWEST)), limit);
+    }
+    let mut line = |cells: [&str; N]| -> io::Result<()> {
+        let text: String = cells.iter().zip(widths).map(|(cell, width)| padded(cell, width + GAP)).collect();
+        writeln!(out, "{}", text.trim_end())
+    };
+    line(head)?;
+    for row in &rows {
+        let cells: [Vec<String>; N] = std::array::from_fn(|column| wrapped(&row[column], widths[column]));
+        let height = cells.iter().map(Vec::len).max().unwrap_or(1);
+        for number in 0..height {
+            line(std::array::from_fn(|column| cells[column].get(number).map_or("", String::as_str)))?;
+        }
+    }
     Ok(())
+}
+
+/// Takes from the widest column until all fit, as far as each may be narrowed.
+fn narrow(widths: &mut [usize], floors: &[usize], limit: usize) {
+    let gaps = GAP * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > limit {
+        let widest = widths
+            .iter_mut()
+            .zip(floors)
+            .filter(|(width, floor)| **width > **floor)
+            .max_by_key(|(width, _)| **width);
+        match widest {
+            Some((width, _)) => *width -= 1,
+            None => return,
+        }
+    }
+}
+
+/// The cell in lines of at most `width`, cut behind a space, comma or slash where there is one in the second half.
+fn wrapped(cell: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = cell;
+    while rest.width() > width.max(1) {
+        let mut taken = 0;
+        let fits = rest.char_indices().find(|(_, c)| {
+            taken += c.width().unwrap_or(0);
+            taken > width
+        });
+        let end = fits.map_or(rest.len(), |(at, _)| at).max(rest.chars().next().map_or(1, char::len_utf8));
+        let nice = rest[..end].rfind([' ', ',', '/']).map(|at| at + 1).filter(|at| *at > end / 2);
+        let (line, more) = rest.split_at(nice.unwrap_or(end));
+        lines.push(line.trim_end().to_owned());
+        rest = more;
+    }
+    lines.push(rest.to_owned());
+    lines
+}
+
+fn padded(cell: &str, width: usize) -> String {
+    format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
 }
 
 /// A value that may not be there.
 pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(limit: Option<usize>, rows: &[[&str; 3]]) -> String {
+        let mut out = Vec::new();
+        let rows = rows.iter().map(|row| row.map(str::to_owned));
+        write_within(limit, ["ID", "LABEL", "N"], rows, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_pipe_gets_one_line_for_each_row_and_a_terminal_lines_that_fit() {
+        let long =
+            "a label that goes on and on, and on, until it is too long for any terminal, and then some";
+        let rows = [["orders", long, "1"], ["x", "kurz", "22"]];
+        assert_eq!(table(None, &rows).lines().count(), 3);
+        for limit in [24, 40, 80] {
+            let text = table(Some(limit), &rows);
+            assert!(text.lines().all(|line| line.width() <= limit), "{limit}:\n{text}");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            assert!(
+                long.split_whitespace().all(|word| words.contains(&word)),
+                "{limit}: nothing is lost:\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn wide_and_hostile_characters_keep_the_columns() {
+        let text = table(Some(80), &[["日本", "a\tb\u{1b}[2Jc\n", "1"], ["x", "y", "2"]]);
+        assert_eq!(
+            text,
+            "ID    LABEL                   N\n日本  a\\u{9}b\\u{1b}[2Jc\\u{a}  1\nx     y                       2\n"
+        );
+    }
 }

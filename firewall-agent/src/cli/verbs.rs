@@ -1,9 +1,11 @@
-//! `firewall-agent forget`, `rebase`, `detach` and `attach`: through the daemon, or, when none runs, in its place.
+//! `firewall-agent forget`, `rebase`, `detach`, `attach` and `packet-log`: through the daemon, or, but for the last, when
+//! none runs, in its place.
 
 use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use jiff::SignedDuration;
 
 use super::settings::Settings;
 use super::{BadInput, Exit};
@@ -33,6 +35,29 @@ pub(super) fn attach(settings: Settings, out: &mut impl Write) -> Result<Exit> {
     carry_out(settings, Verb::Attach, out)
 }
 
+/// What to do about messages about single packets.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(super) enum PacketLog {
+    /// Begin, for a while
+    On {
+        /// How long: 60s, 5m; at most 1h
+        #[arg(long = "for", value_name = "TIME", default_value = "60s")]
+        time: SignedDuration,
+    },
+    /// End
+    Off,
+}
+
+pub(super) fn packet_log(settings: Settings, turn: &PacketLog, out: &mut impl Write) -> Result<Exit> {
+    let seconds = match turn {
+        PacketLog::On { time } => Some(
+            u64::try_from(time.as_secs()).map_err(|_| BadInput(format!("--for {time}: lies in the past")))?,
+        ),
+        PacketLog::Off => None,
+    };
+    carry_out(settings, Verb::PacketLog { seconds }, out)
+}
+
 fn id(database: &str) -> Result<DatabaseId> {
     database.parse().map_err(|error| BadInput(format!("database {error}")).into())
 }
@@ -41,6 +66,9 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
     let config = settings.config(ConfigFile::default())?;
     let reply = match ask(&config.control_socket, &verb)? {
         Some(reply) => reply,
+        None if matches!(verb, Verb::PacketLog { .. }) => {
+            bail!("{}: no daemon listens: there is nobody to read messages", config.control_socket.display())
+        }
         None => {
             let ownership = Ownership::take(&config)?;
             let mut host = Host::open(&config)?;
@@ -52,6 +80,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                     drop((host, ownership));
                     Agent::start(config)?.restore(Duration::ZERO)
                 }),
+                Verb::PacketLog { .. } => bail!("packet-log: takes a running daemon"),
             }
             .into()
         }

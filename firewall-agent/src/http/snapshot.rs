@@ -61,7 +61,8 @@ impl Lines {
             match named.kind {
                 LineKind::Default => continue,
                 LineKind::Custom | LineKind::Managed(_) => lines.rules += 1,
-                LineKind::Internal => {}
+                // A prefix of a rule that counts by itself is no rule.
+                LineKind::Prefix(_) | LineKind::Internal => {}
             }
             lines.allowing.push(*line);
         }

@@ -46,6 +46,12 @@ impl RuleSet {
         self.len() == 0
     }
 
+    /// Every prefix and its line, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, &LineKey)> {
+        let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), line));
+        v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), line)))
+    }
+
     /// The first line to claim a prefix keeps it.
     fn allow(&mut self, cidr: IpNet, line: &LineKey) {
         match cidr.trunc() {

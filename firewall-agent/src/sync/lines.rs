@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use ipnet::IpNet;
 
 use super::{
     desired::DesiredDatabase,
@@ -11,11 +12,16 @@ use super::{
 };
 use crate::rules::LineKey;
 
+/// Prefixes of one rule that may have a line of their own.
+const PREFIXES_OF_A_RULE: usize = 256;
+
 /// The slots of a database's lines, each assigned and named.
 pub(super) struct Lines {
     /// Counts what no rule allows. It has a place of its own for every database slot, so there is always one.
     pub default: RuleSlot,
     rules: BTreeMap<LineKey, RuleSlot>,
+    /// Prefixes of managed ranges that have a line of their own.
+    prefixes: BTreeMap<IpNet, RuleSlot>,
     /// Rules that found no free line and are counted on the default line: counting never holds up a publish.
     pub uncounted: usize,
 }
@@ -32,12 +38,13 @@ impl Lines {
         let known: BTreeMap<String, RuleSlot> = live
             .lines
             .iter()
-            .filter(|(_, line)| line.database == database)
+            .filter(|(_, line)| line.database == database && !matches!(line.kind, LineKind::Prefix(_)))
             .map(|(slot, line)| (line.id.clone(), *slot))
             .collect();
         let mut free: Vec<RuleSlot> =
             (databases + 1..capacity).rev().filter(|slot| !live.lines.contains_key(slot)).collect();
-        let mut lines = Self { default: database + 1, rules: BTreeMap::new(), uncounted: 0 };
+        let (rules, prefixes) = (BTreeMap::new(), BTreeMap::new());
+        let mut lines = Self { default: database + 1, rules, prefixes, uncounted: 0 };
         name(lines.default, line(database, LineKind::Default, String::new(), ""), live, plane)?;
         for (key, (kind, label)) in &desired.lines {
             let line = line(database, kind.clone(), id(key), label);
@@ -48,21 +55,58 @@ impl Lines {
             name(slot, line, live, plane)?;
             lines.rules.insert(key.clone(), slot);
         }
+        lines.assign_prefixes(database, desired, live, plane)?;
         Ok(lines)
+    }
+
+    /// Lines of their own for the prefixes of managed ranges, as far as there are any. A prefix keeps what it counts on
+    /// for as long as it is in force: no other database's coming or going changes this one.
+    fn assign_prefixes(
+        &mut self,
+        database: Slot,
+        desired: &DesiredDatabase,
+        live: &mut Live,
+        plane: &mut impl DataPlane,
+    ) -> Result<()> {
+        let held: BTreeMap<IpNet, RuleSlot> =
+            live.databases.get(&database).map(|one| one.sources.iter().collect()).unwrap_or_default();
+        let mut free: Vec<RuleSlot> =
+            plane.prefix_lines().rev().filter(|slot| !live.lines.contains_key(slot)).collect();
+        let mut taken: BTreeMap<&LineKey, usize> = BTreeMap::new();
+        for (net, key) in desired.set.iter() {
+            let Some((LineKind::Managed(range), label)) = desired.lines.get(key) else { continue };
+            let taken = taken.entry(key).or_default();
+            let line = line(database, LineKind::Prefix(range.clone()), id(key), label);
+            let of_rule = |slot: &RuleSlot| live.lines.get(slot).is_some_and(|held| held.id == line.id);
+            let slot = match held.get(&net).filter(|slot| of_rule(slot)) {
+                Some(slot) if self.rules.get(key) == Some(slot) => None,
+                Some(slot) => Some(*slot),
+                None if *taken < PREFIXES_OF_A_RULE => free.pop(),
+                None => None,
+            };
+            if let Some(slot) = slot {
+                name(slot, line, live, plane)?;
+                self.prefixes.insert(net, slot);
+                *taken += 1;
+            }
+        }
+        Ok(())
     }
 
     /// The allow list with each prefix on its line's slot.
     pub fn sources(&self, desired: &DesiredDatabase) -> Sources {
-        let slot = |key: &LineKey| self.rules.get(key).copied().unwrap_or(self.default);
+        let slot = |net: IpNet, key: &LineKey| {
+            self.prefixes.get(&net).or_else(|| self.rules.get(key)).copied().unwrap_or(self.default)
+        };
         Sources {
-            v4: desired.set.v4.iter().map(|(net, key)| (*net, slot(key))).collect(),
-            v6: desired.set.v6.iter().map(|(net, key)| (*net, slot(key))).collect(),
+            v4: desired.set.v4.iter().map(|(net, key)| (*net, slot((*net).into(), key))).collect(),
+            v6: desired.set.v6.iter().map(|(net, key)| (*net, slot((*net).into(), key))).collect(),
         }
     }
 
     /// Every slot in use.
     pub fn slots(&self) -> BTreeSet<RuleSlot> {
-        self.rules.values().copied().chain([self.default]).collect()
+        self.rules.values().chain(self.prefixes.values()).copied().chain([self.default]).collect()
     }
 }
 

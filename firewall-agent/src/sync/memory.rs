@@ -1,5 +1,7 @@
 //! The in-memory twin of the kernel, with failures on demand.
 
+use std::ops::Range;
+
 use anyhow::{Result, bail};
 
 use super::model::{Claim, Database, Line, Live, Ports, RuleSlot, Slot, Sources, Table, Target};
@@ -46,6 +48,11 @@ impl Memory {
 impl DataPlane for Memory {
     fn capacity(&self) -> (Slot, RuleSlot) {
         (4, 24)
+    }
+
+    fn prefix_lines(&self) -> Range<RuleSlot> {
+        // The default lines and a few more are rules' alone.
+        18..24
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {

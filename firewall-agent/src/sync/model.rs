@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 use super::members::Members;
@@ -126,6 +126,12 @@ impl Sources {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Every prefix and its line, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, RuleSlot)> {
+        let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
+        v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line)))
+    }
 }
 
 /// What kind of line a counter belongs to.
@@ -137,6 +143,9 @@ pub enum LineKind {
     Custom,
     /// A `managed_range` rule, with the id of its range.
     Managed(String),
+    /// One prefix of a `managed_range` rule, with the id of the range. Which one, the allow list says: no other counts
+    /// here.
+    Prefix(String),
     /// An internal range.
     Internal,
 }
@@ -148,8 +157,26 @@ impl LineKind {
         match self {
             Self::Default => "default",
             Self::Custom => "custom_range",
-            Self::Managed(_) => "managed_range",
+            Self::Managed(_) | Self::Prefix(_) => "managed_range",
             Self::Internal => "internal_range",
+        }
+    }
+
+    /// The kind of the rule that the line belongs to: its own, but for the line of a single prefix.
+    #[must_use]
+    pub fn of_rule(&self) -> Self {
+        match self {
+            Self::Prefix(range) => Self::Managed(range.clone()),
+            Self::Default | Self::Custom | Self::Managed(_) | Self::Internal => self.clone(),
+        }
+    }
+
+    /// The id of the managed range; `None` for every other kind.
+    #[must_use]
+    pub fn range(&self) -> Option<&str> {
+        match self {
+            Self::Managed(range) | Self::Prefix(range) => Some(range),
+            Self::Default | Self::Custom | Self::Internal => None,
         }
     }
 }
@@ -160,7 +187,7 @@ pub struct Line {
     pub database: Slot,
     pub kind: LineKind,
     /// Rule id; the CIDR of an internal range (no rule id has a slash); empty for the default line. With the database
-    /// it names the line for as long as it exists.
+    /// it names the line for as long as it exists; the lines of a rule's single prefixes share the rule's id.
     pub id: String,
     /// The rule's label, or the managed range's name; empty when there is none.
     pub label: String,

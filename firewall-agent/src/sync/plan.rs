@@ -96,7 +96,7 @@ fn published(database: &Database, live: &Live) -> Standing {
     let v4 = sources.v4.iter().map(|(net, slot)| (IpNet::V4(*net), slot));
     let v6 = sources.v6.iter().map(|(net, slot)| (IpNet::V6(*net), slot));
     let counted_on = |slot| match live.lines.get(slot) {
-        Some(line) => CountedOn { kind: line.kind.clone(), line: line.id.clone() },
+        Some(line) => CountedOn { kind: line.kind.of_rule(), line: line.id.clone() },
         None => CountedOn { kind: LineKind::Default, line: String::new() },
     };
     Standing {

@@ -1,5 +1,7 @@
 //! What a publish needs of the kernel.
 
+use std::ops::Range;
+
 use anyhow::Result;
 
 use super::model::{Database, Line, Ports, RuleSlot, Slot, Table};
@@ -17,6 +19,9 @@ pub trait DataPlane {
     /// How many databases and how many lines fit: slots are below. Line 0 is never used; the line after a database's
     /// slot is its default line.
     fn capacity(&self) -> (Slot, RuleSlot);
+
+    /// The lines that may count single prefixes of managed ranges; rules may have them too when all others are in use.
+    fn prefix_lines(&self) -> Range<RuleSlot>;
 
     /// Says which ports are claimed and which are guarded.
     ///

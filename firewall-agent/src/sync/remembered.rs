@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::model::{Line, LineKind, Live, RuleSlot};
+use super::model::{Line, Live, RuleSlot};
 use crate::rules::{ManagedRange, ManagedRanges, RangeId};
 
 /// The managed ranges as far as the kernel holds them: what an agent goes by until it has read the file, so that a
@@ -33,13 +33,10 @@ pub fn remembered_ranges(live: &Live) -> ManagedRanges {
 }
 
 fn label(live: &Live, range: &RangeId) -> Option<String> {
-    let of_range = |line: &&Line| matches!(&line.kind, LineKind::Managed(id) if id == range.as_str());
+    let of_range = |line: &&Line| line.kind.range() == Some(range.as_str());
     live.lines.values().find(of_range).map(|line| line.label.clone())
 }
 
 fn range(live: &Live, line: RuleSlot) -> Option<RangeId> {
-    match live.lines.get(&line) {
-        Some(Line { kind: LineKind::Managed(range), .. }) => range.parse().ok(),
-        Some(_) | None => None,
-    }
+    live.lines.get(&line)?.kind.range()?.parse().ok()
 }

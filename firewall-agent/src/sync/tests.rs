@@ -11,6 +11,7 @@ use super::model::{LineKind, Live, Ports, Target};
 use super::{Desired, DesiredDatabase, publish};
 use crate::rules::{LineKey, Mode, Protocol, RuleSet};
 
+mod prefixes;
 mod repaired;
 mod room;
 
@@ -65,7 +66,8 @@ fn database(rng: &mut Rng, revision: u64, targets: Vec<Target>) -> DesiredDataba
             IpAddr::V4(address) => set.v4.insert(address.into(), key.clone()),
             IpAddr::V6(address) => set.v6.insert(address.into(), key.clone()),
         };
-        lines.insert(key, (LineKind::Custom, String::new()));
+        let kind = if at % 2 == 0 { LineKind::Custom } else { LineKind::Managed("egress".to_owned()) };
+        lines.insert(key, (kind, String::new()));
     }
     let mode = if rng.u8(0..5) == 0 { Mode::Monitor } else { Mode::Enforce };
     DesiredDatabase {
@@ -242,6 +244,7 @@ fn the_kernel_remembers_managed_ranges_for_a_start_without_their_file() {
     let mut memory = Memory::default();
     let (key, net) = (LineKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
     let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    (wish.set, wish.lines) = (RuleSet::default(), BTreeMap::new());
     wish.set.v4.insert(net, key.clone());
     wish.lines.insert(key, (LineKind::Managed("egress".to_owned()), String::new()));
     let databases = BTreeMap::from([("a".parse().unwrap(), wish)]);

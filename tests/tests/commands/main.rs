@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 mod counters;
+mod denied;
 mod explain;
+mod hits;
 mod manners;
 mod nouns;
 mod plan;

@@ -20,6 +20,7 @@ const EVERY: [&[&str]; 9] = [
     &["rules"],
     &["explain", "203.0.113.7", "orders"],
     &["audit"],
+    &["denied"],
 ];
 const MINIMAL: &str = "interfaces: [eth0]\nguarded_ports: [5432]\n";
 
@@ -143,7 +144,7 @@ fn an_output_that_nobody_reads_is_no_error() {
     let stage = Stage::new();
     let config = stage.home.config();
     let rules = stage.home.rule_file("orders.yaml");
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 8] = [
         &["validate", rules.to_str().unwrap()],
         &["plan", rules.to_str().unwrap()],
         &["status"],
@@ -151,6 +152,7 @@ fn an_output_that_nobody_reads_is_no_error() {
         &["ranges", "man-example"],
         &["rules"],
         &["explain", "203.0.113.7", ORDERS],
+        &["denied"],
     ];
     for (arguments, format) in commands.iter().flat_map(|command| [(command, "table"), (command, "json")]) {
         let mut command = Command::new(agent_binary().unwrap());

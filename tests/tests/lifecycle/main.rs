@@ -18,6 +18,7 @@ mod foreign;
 mod interfaces;
 mod layouts;
 mod moves;
+mod packet_log;
 mod restarts;
 mod rights;
 mod stage;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::rules::DatabaseId;
 use crate::status::{DatabaseState, RejectedFile};
-use crate::sync::{Change, CountedOn, Database, LineKind, Turn};
+use crate::sync::{Change, CountedOn, Database, Turn};
 
 /// Everything that the command says. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -130,10 +130,7 @@ fn sides<T, S>(turn: Turn<T>, shown: impl Fn(T) -> S) -> Sides<S> {
 impl From<CountedOn> for Rule {
     fn from(on: CountedOn) -> Self {
         let kind = on.kind.name();
-        let range_id = match on.kind {
-            LineKind::Managed(range) => Some(range),
-            LineKind::Default | LineKind::Custom | LineKind::Internal => None,
-        };
+        let range_id = on.kind.range().map(str::to_owned);
         Self { rule: on.line, kind, range_id }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::cli::given::{Content, FileReport, Note};
+use crate::cli::json;
 
 /// One line per error and warning, or one that says what was taken.
 pub(super) fn write_lines(files: &[FileReport], out: &mut impl Write) -> io::Result<()> {
@@ -70,9 +71,5 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
             }
         })
         .collect();
-    serde_json::to_writer_pretty(
-        &mut *out,
-        &Json { accepted: files.iter().all(|file| file.accepted), files },
-    )?;
-    writeln!(out)
+    json::write(&Json { accepted: files.iter().all(|file| file.accepted), files }, out)
 }

@@ -1,0 +1,99 @@
+//! Messages about single packets: on for a while, and off again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tracing::{error, info};
+
+use crate::bpf::{PacketLog, Pins, Programs};
+
+/// Time between two looks at what the kernel has told.
+const EVERY: Duration = Duration::from_millis(100);
+/// The longest that it can be asked for at once, in seconds.
+const LONGEST: u64 = 3600;
+
+/// Whether the agent lets the kernel tell of single packets.
+#[derive(Debug, Default)]
+pub(super) struct Telling {
+    log: Option<PacketLog>,
+    /// `None`: until the agent ends.
+    until: Option<Instant>,
+}
+
+impl Telling {
+    /// The programs that interfaces are to run.
+    pub fn attached<'a>(&'a mut self, normal: &'a mut Programs) -> &'a mut Programs {
+        self.log.as_mut().map_or(normal, PacketLog::programs)
+    }
+
+    /// Pins the programs of both builds again whose pins are gone; how many there were.
+    pub fn pin_again(&mut self, normal: &mut Programs, pins: &Pins) -> Result<u64> {
+        let Some(log) = &mut self.log else { return normal.pin_again(pins, None) };
+        let again = log.programs().pin_again(pins, None)?;
+        Ok(again + normal.pin_again(pins, Some(log.programs()))?)
+    }
+
+    /// Begins, or goes on for another while.
+    pub fn start(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<()> {
+        if self.log.is_none() {
+            let mut log = PacketLog::load(pins)?;
+            if let Err(error) = log.programs().take_the_place(pins) {
+                normal.take_the_place(pins)?;
+                return Err(error);
+            }
+            self.log = Some(log);
+            info!(seconds, "the program that tells of single packets is in place");
+        }
+        self.until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        Ok(())
+    }
+
+    /// Ends; what was told before is still written.
+    pub fn end(&mut self, normal: &mut Programs, pins: &Pins) -> Result<()> {
+        self.tell();
+        if self.log.is_some() {
+            normal.take_the_place(pins)?;
+            self.log = None;
+            info!("the normal program is back in place");
+        }
+        Ok(())
+    }
+
+    /// As the verb says: on for so many seconds, or off.
+    pub fn turn(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<String> {
+        let Some(seconds) = seconds else {
+            self.end(normal, pins)?;
+            return Ok("packet log is off".to_owned());
+        };
+        ensure!(
+            (1..=LONGEST).contains(&seconds),
+            "packet log for {seconds} s: not between 1 s and {LONGEST} s"
+        );
+        self.start(Some(seconds), normal, pins)?;
+        Ok(format!("packet log is on for {seconds} s: see the log of the daemon"))
+    }
+
+    /// Ends when its time is over. What goes wrong is tried again at the next tick.
+    pub fn end_in_time(&mut self, normal: &mut Programs, pins: &Pins) {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            match self.end(normal, pins) {
+                Ok(()) => self.until = None,
+                Err(error) => error!(error = format!("{error:#}"), "the normal program is not back in place"),
+            }
+        }
+    }
+
+    /// Until there may be something to tell; for ever when nothing is told.
+    pub async fn pause(&self) {
+        match self.log {
+            Some(_) => tokio::time::sleep(EVERY).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub fn tell(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.tell();
+        }
+    }
+}

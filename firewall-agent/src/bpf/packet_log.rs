@@ -1,0 +1,124 @@
+//! The build of the programs that tells of single packets, swapped in and out by link update.
+
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use aya_log::EbpfLogger;
+use firewall_common::Reason;
+use log::{Log, Metadata, Record};
+use tracing::info;
+
+use super::{links::swap, object::Programs, pins::Pins};
+
+/// Messages that reach the log in a second; the others are counted.
+const PER_SECOND: u32 = 50;
+
+/// The loaded build and its messages.
+pub struct PacketLog {
+    programs: Programs,
+    messages: EbpfLogger<Voice>,
+}
+
+impl std::fmt::Debug for PacketLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PacketLog").field("programs", &self.programs).finish_non_exhaustive()
+    }
+}
+
+impl PacketLog {
+    /// Loads the build beside the normal one, whose maps it uses.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn load(pins: &Pins) -> Result<Self> {
+        let mut programs = Programs::load_packet_log(pins)?;
+        let messages = EbpfLogger::init_with_logger(programs.object(), Voice::default())
+            .context("messages about packets cannot be read")?;
+        Ok(Self { programs, messages })
+    }
+
+    /// The programs to attach instead of the normal ones.
+    pub fn programs(&mut self) -> &mut Programs {
+        &mut self.programs
+    }
+
+    /// Writes to the log what has been told since the last time; the kernel bounds how much that can be.
+    pub fn tell(&mut self) {
+        self.messages.flush();
+    }
+}
+
+impl Programs {
+    /// Lets every attached link run these programs, and pins them.
+    ///
+    /// # Errors
+    /// When the kernel refuses; links that were given them keep them.
+    pub fn take_the_place(&mut self, pins: &Pins) -> Result<()> {
+        swap(self, pins)?;
+        self.pin(pins)
+    }
+}
+
+/// What the messages are handed to.
+#[derive(Debug, Default)]
+struct Voice(Mutex<Second>);
+
+#[derive(Debug, Default)]
+struct Second {
+    started: Option<Instant>,
+    said: u32,
+    unsaid: u64,
+}
+
+impl Log for Voice {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if second.started.is_none_or(|started| started.elapsed() >= Duration::from_secs(1)) {
+            *second = Second { started: Some(Instant::now()), said: 0, unsaid: second.unsaid };
+        }
+        if second.said == PER_SECOND {
+            second.unsaid += 1;
+            return;
+        }
+        second.said += 1;
+        say(&record.args().to_string(), std::mem::take(&mut second.unsaid));
+    }
+
+    fn flush(&self) {}
+}
+
+/// The program's message: source, destination, port, protocol, whether it is a SYN, reason, line, action, as numbers.
+fn say(message: &str, unsaid: u64) {
+    let words: Vec<&str> = message.split(' ').collect();
+    let [source, destination, port, protocol, syn, reason, line, action] = words[..] else {
+        return info!(target: "packet", message, "not understood");
+    };
+    let reason = reason.parse().ok().and_then(|number: usize| Reason::ALL.get(number));
+    let protocol = match protocol {
+        "6" if syn == "1" => "tcp syn",
+        "6" => "tcp",
+        "17" => "udp",
+        _ => "unknown",
+    };
+    let known = |address: &str| address.parse::<IpAddr>().is_ok_and(|address| !address.is_unspecified());
+    let address = |address| if known(address) { address } else { "unknown" };
+    info!(
+        target: "packet",
+        source = address(source),
+        destination = address(destination),
+        port,
+        protocol,
+        reason = reason.map_or("unknown", |reason| reason.name()),
+        line,
+        verdict = if action == "2" { "pass" } else { "drop" },
+        unsaid,
+    );
+}

@@ -1,0 +1,65 @@
+//! Colour, for a terminal only. It is put on known words of lines that are clean already: no text that comes from
+//! outside decides where an escape sequence stands.
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const BOLD: &str = "\x1b[1m";
+const OFF: &str = "\x1b[0m";
+
+const WORDS: &[(&str, &str)] = &[
+    ("applied", GREEN),
+    ("native", GREEN),
+    ("pass", GREEN),
+    ("drop", RED),
+    ("gone", RED),
+    ("refused", RED),
+    ("rejected", RED),
+    ("covered", YELLOW),
+    ("degraded", YELLOW),
+    ("generic", YELLOW),
+    ("orphaned", YELLOW),
+    ("unused", YELLOW),
+    ("would_deny", YELLOW),
+];
+
+/// The line with the words in colour that say how something stands; the head of a table is bold, JSON stays as it is.
+pub(super) fn painted(line: &str) -> String {
+    let start = line.trim_start();
+    if start.starts_with(['{', '}', '[', ']', '"']) {
+        return line.to_owned();
+    }
+    if !start.is_empty() && start.chars().all(|c| c.is_ascii_uppercase() || c == ' ') {
+        return format!("{BOLD}{line}{OFF}");
+    }
+    let mut painted = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find(is_word) {
+        let end = rest[at..].find(|c| !is_word(c)).map_or(rest.len(), |length| at + length);
+        painted.push_str(&rest[..at]);
+        match WORDS.iter().find(|(word, _)| *word == &rest[at..end]) {
+            Some((word, colour)) => painted.extend([*colour, *word, OFF]),
+            None => painted.push_str(&rest[at..end]),
+        }
+        rest = &rest[end..];
+    }
+    painted.push_str(rest);
+    painted
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '-'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_known_words_and_heads_are_painted() {
+        assert_eq!(painted("orders  applied  drop-in"), "orders  \x1b[32mapplied\x1b[0m  drop-in");
+        assert_eq!(painted("DATABASE  LAST HIT"), "\x1b[1mDATABASE  LAST HIT\x1b[0m");
+        assert_eq!(painted("  \"state\": \"applied\""), "  \"state\": \"applied\"");
+        assert_eq!(painted(""), "");
+    }
+}

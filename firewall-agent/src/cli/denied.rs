@@ -1,0 +1,117 @@
+//! `firewall-agent denied [DATABASE] [--follow] [--by N]`: who was refused, and the rule that would admit them.
+
+mod follow;
+mod report;
+
+use std::io::Write;
+
+use anyhow::Result;
+
+pub(super) use self::report::{Report, report};
+use super::format::Format;
+use super::settings::Located;
+use super::table::{or_dash, write_table};
+use super::{BadInput, Exit, json};
+use crate::bpf::Kernel;
+
+/// What is asked for.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Question {
+    /// Only what this database refused
+    pub database: Option<String>,
+    /// Go on: one line for each source and second in which it was refused
+    #[arg(short, long, conflicts_with_all = ["by", "by6"])]
+    pub follow: bool,
+    /// Add IPv4 sources up by prefixes of this length, IPv6 sources by /64 unless told otherwise
+    #[arg(long, value_name = "LENGTH", value_parser = clap::value_parser!(u8).range(0..=32))]
+    pub by: Option<u8>,
+    /// Add IPv6 sources up by prefixes of this length
+    #[arg(long, value_name = "LENGTH", value_parser = clap::value_parser!(u8).range(0..=128))]
+    pub by6: Option<u8>,
+    /// At most so many rows, those with most packets
+    #[arg(long, value_name = "ROWS", default_value_t = 50)]
+    pub top: usize,
+}
+
+impl Question {
+    /// The lengths to which sources are cut, IPv4 and IPv6; whole addresses when nothing is added up.
+    fn lengths(&self) -> (u8, u8) {
+        match (self.by, self.by6) {
+            (None, None) => (32, 128),
+            (by, by6) => (by.unwrap_or(32), by6.unwrap_or(64)),
+        }
+    }
+}
+
+pub(super) fn denied(
+    places: &Located,
+    question: &Question,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let live = kernel.live()?;
+    if let Some(id) = &question.database
+        && !live.databases.values().any(|one| one.id.as_str() == id)
+    {
+        return Err(BadInput(format!("database {id}: not in the kernel")).into());
+    }
+    if question.follow {
+        return follow::follow(&kernel, question, format, out);
+    }
+    let mut report = report(&kernel, &live, question.database.as_deref(), question.lengths())?;
+    report.denied.truncate(question.top);
+    match format {
+        Format::Json => json::write(&report, out)?,
+        Format::Table => write_people(&report, out)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
+    let rows = report.denied.iter().map(|one| {
+        [
+            one.source.clone(),
+            one.sources.to_string(),
+            one.packets.to_string(),
+            or_dash(one.database_id.as_ref()),
+            one.endpoint.clone(),
+            one.reason.to_owned(),
+            one.class.to_owned(),
+            format!("{:.0}", one.first_seen),
+            format!("{:.0}", one.last_seen),
+        ]
+    });
+    let head = [
+        "SOURCE",
+        "SOURCES",
+        "PACKETS",
+        "DATABASE",
+        "ENDPOINT",
+        "REASON",
+        "CLASS",
+        "FIRST SEEN",
+        "LAST SEEN",
+    ];
+    write_table(head, rows, out)?;
+    let mut rules: Vec<(&str, &str)> = Vec::new();
+    for one in &report.denied {
+        if let Some((database, rule)) = one.database_id.as_deref().zip(one.suggestion.as_deref())
+            && !rules.contains(&(database, rule))
+        {
+            rules.push((database, rule));
+        }
+    }
+    if !rules.is_empty() {
+        writeln!(out, "\nrules that would admit them, should they be let in:")?;
+        rules.iter().try_for_each(|(database, rule)| writeln!(out, "  {database}  - {rule}"))?;
+    }
+    let totals = &report.totals;
+    writeln!(
+        out,
+        "\nof {} packets refused on this host, the kernel wrote down {} (by samples under a flood), lost {}, and has \
+         forgotten {} since",
+        totals.refused, totals.recorded, totals.lost, totals.forgotten
+    )?;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! `denied --follow`: what is refused from now on.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::report::{DeniedRow, report};
+use super::{Exit, Format, Question, json, or_dash};
+use crate::bpf::Kernel;
+
+/// Time between two looks at the kernel's table.
+const EVERY: Duration = Duration::from_secs(1);
+
+type Key = (String, Option<String>, String, &'static str, &'static str);
+
+/// Writes a line for each source that was refused since the last look, until nobody reads any more.
+pub(super) fn follow(
+    kernel: &Kernel,
+    question: &Question,
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let look = || -> Result<Vec<DeniedRow>> {
+        Ok(report(kernel, &kernel.live()?, question.database.as_deref(), question.lengths())?.denied)
+    };
+    let mut before: BTreeMap<Key, u64> = look()?.iter().map(|row| (key(row), row.packets)).collect();
+    loop {
+        sleep(EVERY);
+        let rows = look()?;
+        let known = |row: &DeniedRow| before.get(&key(row)).copied().unwrap_or(0);
+        // An entry that made room and came back starts again.
+        let news = rows.iter().filter(|row| row.packets != known(row)).map(|row| {
+            let packets = row.packets.checked_sub(known(row)).unwrap_or(row.packets);
+            DeniedRow { packets, ..row.clone() }
+        });
+        for row in news.take(question.top) {
+            match format {
+                Format::Json => json::write_line(&row, out)?,
+                Format::Table => write_people(&row, out)?,
+            }
+        }
+        out.flush()?;
+        before = rows.iter().map(|row| (key(row), row.packets)).collect();
+    }
+}
+
+fn key(row: &DeniedRow) -> Key {
+    (row.source.clone(), row.database_id.clone(), row.endpoint.clone(), row.reason, row.class)
+}
+
+fn write_people(row: &DeniedRow, out: &mut impl Write) -> Result<()> {
+    writeln!(
+        out,
+        "{:.0}  {} → {}  {}  {} {}  {} packets",
+        row.last_seen,
+        row.source,
+        row.endpoint,
+        or_dash(row.database_id.as_ref()),
+        row.reason,
+        row.class,
+        row.packets
+    )?;
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! What a command lacks when the kernel turns it away.
+
+use std::io;
+
+use nix::unistd::{Uid, geteuid};
+
+/// Bits of `CapEff` in `/proc/self/status`.
+const CAPABILITIES: [(u32, &str); 4] =
+    [(1, "CAP_DAC_OVERRIDE"), (12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+
+/// What to add to an error that says "not permitted": who would be permitted, and what this process has.
+pub(super) fn lacking(error: &anyhow::Error) -> Option<String> {
+    let code = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())?;
+    let needed = match code {
+        // The permissions of a file, a pin or a socket.
+        libc::EACCES => "root, or the user that the agent runs as",
+        // The kernel's own rules for bpf(2).
+        libc::EPERM => "root, or CAP_BPF (and the pins of the agent's user)",
+        _ => return None,
+    };
+    Some(format!("this takes {needed}; this is {}", identity(geteuid(), effective())))
+}
+
+fn identity(user: Uid, capabilities: u64) -> String {
+    let missing: Vec<&str> =
+        CAPABILITIES.iter().filter(|(bit, _)| capabilities >> bit & 1 == 0).map(|(_, name)| *name).collect();
+    if missing.is_empty() {
+        return format!("uid {user}");
+    }
+    format!("uid {user} without {}", missing.join(", "))
+}
+
+/// The effective capabilities as a bit mask; none when the kernel does not say.
+fn effective() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}

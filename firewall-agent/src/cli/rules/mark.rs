@@ -1,0 +1,51 @@
+//! What is odd about a rule: nobody uses it, or it could go without anybody noticing.
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::cli::hits::RuleLines;
+use crate::sync::{Live, RuleSlot, Slot};
+
+/// Field names are an interface.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Mark {
+    /// `unused`, `covered` or `not_in_force`; `None` when there is nothing odd.
+    mark: Option<&'static str>,
+    /// The rule whose prefixes hold those of this one, when it is `covered`.
+    covered_by: Option<String>,
+}
+
+impl Mark {
+    pub fn words(&self) -> String {
+        match (self.mark, &self.covered_by) {
+            (Some(mark), Some(by)) => format!("{mark} by {by}"),
+            (Some(mark), None) => mark.replace('_', " "),
+            (None, _) => "-".to_owned(),
+        }
+    }
+}
+
+/// `not_in_force`: no prefix counts on it, since an equal one counts on a rule before it, or it has expired, or its
+/// range is missing or empty. `covered`: without it, other rules of the database would allow all the same. `unused`: no
+/// packet was ever counted on it.
+pub(super) fn mark(
+    lines: &RuleLines,
+    prefixes: &[(IpNet, RuleSlot)],
+    packets: u64,
+    database: Slot,
+    live: &Live,
+) -> Mark {
+    if prefixes.is_empty() {
+        return Mark { mark: Some("not_in_force"), covered_by: None };
+    }
+    let others: Vec<(IpNet, RuleSlot)> = live.databases.get(&database).map_or_else(Vec::new, |one| {
+        one.sources.iter().filter(|(_, slot)| !lines.slots.contains(slot)).collect()
+    });
+    let covering = |net: &IpNet| others.iter().find(|(other, _)| other.contains(net)).map(|(_, slot)| slot);
+    let by: Option<Vec<&RuleSlot>> = prefixes.iter().map(|(net, _)| covering(net)).collect();
+    if let Some(by) = by {
+        let covered_by = by.first().and_then(|slot| live.lines.get(slot)).map(|line| line.id.clone());
+        return Mark { mark: Some("covered"), covered_by };
+    }
+    Mark { mark: (packets == 0).then_some("unused"), covered_by: None }
+}

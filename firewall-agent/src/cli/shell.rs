@@ -1,0 +1,36 @@
+//! `firewall-agent completions SHELL` and `man DIR`: made from the command line's own description.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::{Arguments, Exit};
+
+/// Straight to standard output: a script is not to be cleaned.
+pub(super) fn completions(shell: Shell) -> Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "firewall-agent", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(Exit::Done)
+}
+
+/// One page for the program, one for each command.
+pub(super) fn man(dir: &Path, out: &mut impl Write) -> Result<Exit> {
+    fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
+    let mut whole = Arguments::command();
+    whole.build();
+    let commands = whole.get_subcommands().filter(|command| command.get_name() != "help");
+    for command in [&whole].into_iter().chain(commands) {
+        let name = command.get_display_name().unwrap_or(command.get_name());
+        let path = dir.join(format!("{name}.1"));
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command.clone()).title(name).render(&mut page)?;
+        fs::write(&path, page).with_context(|| format!("{}: cannot be written", path.display()))?;
+        writeln!(out, "{}", path.display())?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,68 @@
+//! Lines for the single prefixes of managed ranges.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use ipnet::Ipv4Net;
+
+use super::{ADDRESSES, PORTS, database, run, target};
+use crate::rules::LineKey;
+use crate::sync::memory::Memory;
+use crate::sync::model::LineKind;
+use crate::sync::plane::DataPlane as _;
+use crate::sync::{Desired, DesiredDatabase, RuleSlot};
+
+fn net(number: u8) -> Ipv4Net {
+    Ipv4Net::new_assert([100, 64, number, 0].into(), 24)
+}
+
+/// A database whose only rule names a range of these prefixes.
+fn wish(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
+    let key = LineKey::Rule("region".parse().unwrap());
+    let empty = database(&mut Rng::with_seed(1), revision, vec![target(ADDRESSES[0], PORTS[0])]);
+    let mut wish = DesiredDatabase { set: Default::default(), lines: BTreeMap::new(), ..empty };
+    wish.set.v4.extend(numbers.into_iter().map(|number| (net(number), key.clone())));
+    wish.lines.insert(key, (LineKind::Managed("egress".to_owned()), String::new()));
+    Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), ..Desired::default() }
+}
+
+/// What each prefix counts on.
+fn counted_on(memory: &Memory) -> BTreeMap<Ipv4Net, RuleSlot> {
+    memory.live.databases[&0].sources.v4.clone()
+}
+
+#[test]
+fn each_prefix_has_its_line_and_keeps_it_over_updates() {
+    let mut memory = Memory::default();
+    assert!(run(&wish(1, [1, 2, 3]), &mut memory));
+    let first = counted_on(&memory);
+    for slot in first.values() {
+        assert!(memory.prefix_lines().contains(slot), "{first:?}");
+        assert_eq!(memory.live.lines[slot].kind, LineKind::Prefix("egress".to_owned()));
+        assert_eq!(first.values().filter(|other| *other == slot).count(), 1, "{first:?}");
+    }
+    assert!(run(&wish(2, [2, 3, 4]), &mut memory));
+    let second = counted_on(&memory);
+    assert_eq!((second[&net(2)], second[&net(3)]), (first[&net(2)], first[&net(3)]));
+    assert_ne!(second[&net(4)], first[&net(1)], "a line that somebody still counts on serves nobody else");
+    assert!(!memory.live.lines.contains_key(&first[&net(1)]), "freed once nothing counts on it");
+    assert!(run(&wish(3, [2, 3, 4]), &mut memory));
+    assert_eq!(counted_on(&memory), second);
+}
+
+#[test]
+fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
+    let mut memory = Memory::default();
+    let room = u8::try_from(memory.prefix_lines().len()).unwrap();
+    assert!(run(&wish(1, 0..room + 4), &mut memory), "never refused for want of a line");
+    let first = counted_on(&memory);
+    let own = memory.live.lines.iter().find(|(_, line)| line.kind == LineKind::Managed("egress".to_owned()));
+    let own = *own.unwrap().0;
+    assert_eq!(first.values().filter(|slot| **slot == own).count(), 4);
+    // One leaves and makes room: those that count on the rule stay there, one that comes has its own line.
+    assert!(run(&wish(2, 1..room + 4), &mut memory));
+    assert!(run(&wish(3, 1..room + 5), &mut memory));
+    let third = counted_on(&memory);
+    assert!((1..room + 4).all(|number| third[&net(number)] == first[&net(number)]), "{third:?}");
+    assert_ne!(third[&net(room + 4)], own);
+}

@@ -1,0 +1,118 @@
+//! Messages about single packets: only in the build with the feature `packet-log`, which is swapped in for a while.
+
+use aya_ebpf::{
+    btf_maps::PerCpuArray,
+    macros::{btf_map, xdp},
+    programs::XdpContext,
+};
+use aya_log_ebpf::info;
+use core::net::{Ipv4Addr, Ipv6Addr};
+use firewall_common::{CLASS_SYN, IPV4, Reason, packet::Flow};
+
+use crate::{
+    decide::Decision,
+    denied,
+    look::look,
+    maps::{RECORDERS, TELLER},
+    recorder::write_down,
+};
+
+/// Messages that one CPU writes in one tick of the kernel's clock (1 to 10 ms).
+const BUDGET: u32 = 4;
+
+/// When this CPU last told of a packet, how many since the clock moved, and whether it tells of this one.
+#[repr(C)]
+pub struct Pace {
+    tick: u64,
+    told: u32,
+    tells: u32,
+}
+
+#[btf_map]
+static PACE: PerCpuArray<Pace, 1> = PerCpuArray::new();
+
+/// In the place of [`denied::note`]: goes over to [`teller`] also with packets that are told of and not written down.
+#[inline(always)]
+pub fn note(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
+    if matches!(decision.reason, Reason::NotIp | Reason::NotProtected) {
+        return;
+    }
+    let Some(gate) = denied::gate() else { return };
+    denied::leave(gate, decision, action);
+    let now = denied::time(now);
+    let stands_for = denied::due(decision.reason, gate, now);
+    let Some(pace) = PACE.get_ptr_mut(0) else { return };
+    // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
+    let pace = unsafe { &mut *pace };
+    if pace.tick != now {
+        pace.tick = now;
+        pace.told = 0;
+    }
+    pace.tells = u32::from(pace.told < BUDGET);
+    pace.told += pace.tells;
+    if pace.tells == 0 && stands_for == 0 {
+        return;
+    }
+    gate.stands_for = stands_for;
+    // SAFETY: the program there takes the same context. A call that succeeds does not return.
+    unsafe { RECORDERS.tail_call(ctx, TELLER) };
+    gate.lost += stands_for;
+}
+
+/// Tells of the packet, and writes it down when it is due; returns the action that was left in the gate.
+#[xdp(frags)]
+pub fn teller(ctx: XdpContext) -> u32 {
+    let action = write_down(&ctx);
+    let Some(pace) = PACE.get_ptr_mut(0) else { return action };
+    // SAFETY: as above.
+    if unsafe { (*pace).tells } != 0 {
+        tell(&ctx, action);
+    }
+    action
+}
+
+#[inline(always)]
+fn tell(ctx: &XdpContext, action: u32) {
+    let Some(gate) = denied::gate() else { return };
+    let answer = gate.answer;
+    let mut flow = Flow::default();
+    let class = look(ctx, &mut flow);
+    let (reason, rule) = ((answer >> 24) as u8, answer & 0x00ff_ffff);
+    let port = u16::from_be(flow.port);
+    let syn = u8::from(class == CLASS_SYN);
+    if flow.family == IPV4 {
+        let source = Ipv4Addr::from_bits(u32::from_be(flow.source[0]));
+        let destination = Ipv4Addr::from_bits(u32::from_be(flow.destination[0]));
+        info!(
+            ctx,
+            "{:i} {:i} {} {} {} {} {} {}",
+            source,
+            destination,
+            port,
+            flow.protocol,
+            syn,
+            reason,
+            rule,
+            action
+        );
+    } else {
+        info!(
+            ctx,
+            "{:i} {:i} {} {} {} {} {} {}",
+            v6(flow.source),
+            v6(flow.destination),
+            port,
+            flow.protocol,
+            syn,
+            reason,
+            rule,
+            action
+        );
+    }
+}
+
+#[inline(always)]
+fn v6(words: firewall_common::Address) -> Ipv6Addr {
+    // SAFETY: four words are sixteen bytes, as on the wire.
+    Ipv6Addr::from(unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) })
+}

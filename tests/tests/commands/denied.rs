@@ -1,0 +1,151 @@
+//! `denied`: who was refused, with the agent running and dead.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
+use std::process::Stdio;
+use std::sync::mpsc::channel;
+use std::thread::{sleep, spawn};
+use std::time::Duration;
+
+use firewall_agent::rules::{Limits, read_database};
+use firewall_tests::lab::{User, eventually};
+use firewall_tests::packets::{Wire, frame};
+use serde_json::{Value, json};
+
+use crate::stage::{INTERFACE, ORDERS, Stage, rule_file};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+const STRANGERS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(198, 51, 100, 10), Ipv4Addr::new(198, 18, 0, 1)];
+
+/// Sends so many SYNs of each stranger to each port, slowly enough for each to be written down.
+fn knock(stage: &Stage, ports: &[u16], counts: [usize; 3]) {
+    let wire = {
+        let _inside = stage.outside.enter().unwrap();
+        Wire::open(INTERFACE).unwrap()
+    };
+    let (to, from) = (stage.db.mac(INTERFACE).unwrap(), stage.outside.mac(INTERFACE).unwrap());
+    for (stranger, count) in STRANGERS.into_iter().zip(counts) {
+        for port in ports.iter().flat_map(|port| vec![*port; count]) {
+            wire.send(&frame().to(to).from(from).ipv4(stranger, SERVER).tcp(40_000, port).build()).unwrap();
+            sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// The rows of the strangers, once all of this have arrived.
+fn rows(stage: &Stage, arguments: &[&str], packets: u64) -> Vec<Value> {
+    let found = || {
+        let mut rows = stage.json(arguments)["denied"].as_array().unwrap().clone();
+        rows.retain(|row| row["source"].as_str().unwrap().starts_with("198."));
+        rows
+    };
+    let all =
+        |rows: &Vec<Value>| rows.iter().map(|row| row["packets"].as_u64().unwrap()).sum::<u64>() == packets;
+    eventually(Duration::from_secs(10), "every packet is written down", || Some(found()).filter(all))
+        .unwrap_or_else(|_| panic!("{:?}", found()))
+}
+
+#[test]
+fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_them() {
+    let mut stage = Stage::new();
+    knock(&stage, &[30_092, 5_432], [7, 5, 3]);
+    for agent in ["running", "dead"] {
+        if agent == "dead" {
+            stage.kill_agent();
+        }
+        let all = rows(&stage, &["denied"], 30);
+        assert_eq!(all.len(), 6, "{agent}: {all:?}");
+        let first = all.iter().find(|row| row["database_id"] == ORDERS).unwrap();
+        let shown = ["source", "sources", "endpoint", "reason", "class", "packets", "suggestion"]
+            .map(|field| first[field].clone());
+        let expected = json!([
+            "198.51.100.9",
+            1,
+            "192.0.2.10:30092/tcp",
+            "no_match",
+            "syn",
+            7,
+            "{id: allow-198-51-100-9-32, type: custom_range, cidr: 198.51.100.9/32}"
+        ]);
+        assert_eq!(json!(shown), expected, "{agent}");
+        let closed = all.iter().find(|row| row["reason"] == "closed").unwrap();
+        assert_eq!((&closed["database_id"], &closed["suggestion"]), (&Value::Null, &Value::Null), "{agent}");
+
+        let orders = rows(&stage, &["denied", ORDERS], 15);
+        assert!(orders.iter().all(|row| row["database_id"] == ORDERS), "{agent}: {orders:?}");
+        let by = rows(&stage, &["denied", ORDERS, "--by", "24"], 15);
+        let shown: Vec<_> =
+            by.iter().map(|row| json!([row["source"], row["sources"], row["packets"]])).collect();
+        assert_eq!(shown, [json!(["198.51.100.0/24", 2, 12]), json!(["198.18.0.0/24", 1, 3])], "{agent}");
+        assert_eq!(rows(&stage, &["denied", ORDERS, "--top", "1"], 7).len(), 1, "{agent}");
+
+        let totals = &stage.json(&["denied"])["totals"];
+        assert_eq!((&totals["lost"], &totals["forgotten"]), (&json!(0), &json!(0)), "{agent}: {totals}");
+        assert_eq!(totals["refused"], totals["recorded"], "{agent}: {totals}");
+
+        let table = stage.ask(&["denied", ORDERS]);
+        assert_eq!((table.code, table.err.as_str()), (Some(0), ""), "{agent}");
+        let row: Vec<&str> = table
+            .out
+            .lines()
+            .find(|line| line.starts_with("198.51.100.9 "))
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let start = ["198.51.100.9", "1", "7", ORDERS, "192.0.2.10:30092/tcp", "no_match", "syn"];
+        assert_eq!(row[..7], start, "{agent}: {}", table.out);
+        assert!(
+            table.out.contains("orders  - {id: allow-198-51-100-9-32, type: custom_range"),
+            "{}",
+            table.out
+        );
+        assert!(table.out.contains("lost 0, and has forgotten 0 since"), "{agent}: {}", table.out);
+
+        let unknown = stage.ask(&["denied", "nonesuch"]);
+        assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{agent}: {unknown:?}");
+    }
+}
+
+#[test]
+fn a_suggested_rule_is_one_that_a_rule_file_may_hold() {
+    let stage = Stage::new();
+    knock(&stage, &[30_092], [1, 1, 1]);
+    for by in [&[][..], &["--by", "24"]] {
+        for row in rows(&stage, &[&["denied", ORDERS], by].concat(), 3) {
+            let rule = row["suggestion"].as_str().unwrap();
+            let text =
+                rule_file(ORDERS, 2, &format!("endpoints:\n  - {{port: 30092}}\nrules:\n  - {rule}\n"));
+            let limits = Limits { max_rules: 30, allow_monitor: false, node_name: "db".into() };
+            let read = read_database(text.as_bytes(), &limits);
+            assert!(read.is_ok_and(|checked| checked.warnings.is_empty()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn follow_says_what_is_refused_from_now_on() {
+    let stage = Stage::new();
+    knock(&stage, &[30_092], [4, 0, 0]);
+    rows(&stage, &["denied"], 4);
+    let program = stage.home.config().with_file_name("firewall-agent");
+    let mut command = User::Unprivileged.command(&stage.db, &program);
+    command.args(["denied", "--follow", "-o", "json", "--config"]).arg(stage.home.config());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (said, heard) = channel();
+    // Ends with the child.
+    let listener =
+        spawn(move || lines.map_while(Result::ok).for_each(|line| said.send(line).unwrap_or_default()));
+    // Once it has taken its first look, it says everything that comes.
+    let told = eventually(Duration::from_secs(20), "what is refused now is told", || {
+        knock(&stage, &[30_092], [0, 6, 0]);
+        heard.recv_timeout(Duration::from_secs(2)).ok()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    listener.join().unwrap();
+    let row: Value = serde_json::from_str(&told.unwrap()).unwrap();
+    assert_eq!(row["source"], "198.51.100.10", "what was refused before is not news: {row}");
+    assert!(row["packets"].as_u64().unwrap() > 0, "{row}");
+}

@@ -1,0 +1,136 @@
+//! Hits of rules and of single prefixes: the sums close, and everything survives updates and restarts.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use firewall_tests::lab::eventually;
+use firewall_tests::packets::{Wire, frame};
+use serde_json::{Value, json};
+
+use crate::stage::{INTERFACE, ORDERS, RANGES, Stage, rule_file};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+const STRANGER: &str = "198.51.100.99";
+
+/// `fr-3` is covered by `fr-1`, `fr-4` is `fr-1` again, `fr-5` nobody uses.
+const FILE: &str = "\
+name: Orders
+endpoints:
+  - {address: 192.0.2.10, port: 30092}
+rules:
+  - {id: fr-1, type: custom_range, cidr: 203.0.113.0/24, label: Office network}
+  - {id: fr-2, type: managed_range, range_id: man-example}
+  - {id: fr-3, type: custom_range, cidr: 203.0.113.128/25}
+  - {id: fr-4, type: custom_range, cidr: 203.0.113.0/24}
+  - {id: fr-5, type: custom_range, cidr: 192.0.2.128/25}
+";
+
+fn send(stage: &Stage, source: &str, count: usize) {
+    let wire = {
+        let _inside = stage.outside.enter().unwrap();
+        Wire::open(INTERFACE).unwrap()
+    };
+    let (to, from) = (stage.db.mac(INTERFACE).unwrap(), stage.outside.mac(INTERFACE).unwrap());
+    let syn = frame().to(to).from(from).ipv4(source.parse().unwrap(), SERVER).tcp(40_000, 30_092).build();
+    (0..count).for_each(|_| wire.send(&syn).unwrap());
+}
+
+/// The ranges with these IPv4 prefixes.
+fn ranges(revision: u32, cidrs: &str) -> String {
+    let list = "198.51.100.7/32, '2001:db8:4::7/128'";
+    RANGES.replace("revision: 1", &format!("revision: {revision}")).replace(list, cidrs)
+}
+
+fn rule<'a>(rows: &'a Value, id: &str) -> &'a Value {
+    let mut rows = rows.as_array().unwrap().iter();
+    rows.find(|row| row["rule"] == id).unwrap_or_else(|| panic!("{id}"))
+}
+
+/// Prefixes and packets of a rule.
+fn prefixes(row: &Value) -> Vec<Value> {
+    let prefixes = row["prefixes"].as_array().unwrap().iter();
+    prefixes.map(|one| json!([one["cidr"], one["packets"]])).collect()
+}
+
+#[test]
+fn hits_of_prefixes_are_kept_the_sums_close_and_odd_rules_are_marked() {
+    let mut stage = Stage::new();
+    let home = &stage.home;
+    home.write_ranges(&ranges(2, "198.51.100.7/32, 198.51.100.8/32, 198.51.100.16/28")).unwrap();
+    home.write_rules("orders.yaml", &rule_file(ORDERS, 2, FILE)).unwrap();
+    let agent = stage.agent.as_mut().unwrap();
+    agent.wait_for_revision(home, ORDERS, 2).unwrap();
+    let three = |stage: &Stage| prefixes(rule(&stage.json(&["rules", ORDERS]), "fr-2")).len() == 3;
+    eventually(Duration::from_secs(10), "the ranges are in force", || three(&stage).then_some(())).unwrap();
+
+    for (source, count) in
+        [("203.0.113.7", 2), ("198.51.100.7", 3), ("198.51.100.20", 4), ("203.0.113.200", 5), (STRANGER, 6)]
+    {
+        send(&stage, source, count);
+    }
+    let packets = |stage: &Stage| {
+        let rows = stage.json(&["rules", ORDERS]);
+        rows.as_array().unwrap().iter().map(|row| row["packets"].as_u64().unwrap()).sum::<u64>()
+    };
+    eventually(Duration::from_secs(10), "every packet is counted", || (packets(&stage) == 20).then_some(()))
+        .unwrap();
+
+    let rows = stage.json(&["rules", ORDERS]);
+    let counted =
+        [json!(["198.51.100.7/32", 3]), json!(["198.51.100.8/32", 0]), json!(["198.51.100.16/28", 4])];
+    assert_eq!(prefixes(rule(&rows, "fr-2")), counted);
+    assert_eq!((&rule(&rows, "fr-2")["packets"], &rule(&rows, "")["packets"]), (&json!(7), &json!(6)));
+    let marks = ["fr-1", "fr-2", "fr-3", "fr-4", "fr-5", ""]
+        .map(|id| json!([id, rule(&rows, id)["mark"], rule(&rows, id)["covered_by"]]));
+    let expected = json!([
+        ["fr-1", null, null],
+        ["fr-2", null, null],
+        ["fr-3", "covered", "fr-1"],
+        ["fr-4", "not_in_force", null],
+        ["fr-5", "unused", null],
+        ["", null, null],
+    ]);
+    assert_eq!(json!(marks), expected);
+    let status = stage.json(&["status"]);
+    let total: u64 = status["counters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| ["allowed", "no_match", "would_deny"].contains(&row["reason"].as_str().unwrap()))
+        .map(|row| row["packets"].as_u64().unwrap())
+        .sum();
+    let lines: u64 =
+        stage.json(&["rules"]).as_array().unwrap().iter().map(|row| row["packets"].as_u64().unwrap()).sum();
+    assert_eq!(lines, total, "rules and default lines together are all that databases decided");
+    let range = &stage.json(&["ranges", "man-example"])[0];
+    assert_eq!((prefixes(range), &range["packets"]), (counted.to_vec(), &json!(7)));
+
+    let table = stage.ask(&["rules", ORDERS]).out;
+    for words in [
+        "orders fr-2 managed_range 3 prefixes 7",
+        "198.51.100.16/28 4",
+        "orders fr-3 custom_range 203.0.113.128/25 5",
+        "covered by fr-1",
+        "not in force",
+        "everything else 6",
+        "all together 20",
+    ] {
+        let squeezed: Vec<String> =
+            table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert!(squeezed.iter().any(|line| line.contains(words)), "{words}: {table}");
+    }
+    assert!(stage.ask(&["ranges", "man-example"]).out.contains("198.51.100.16/28  4"));
+
+    // One prefix goes, one comes; the agent is killed and starts again.
+    stage.home.write_ranges(&ranges(3, "198.51.100.7/32, 198.51.100.16/28, 198.51.100.32/28")).unwrap();
+    let changed = |stage: &Stage| {
+        prefixes(rule(&stage.json(&["rules", ORDERS]), "fr-2"))
+            == [json!(["198.51.100.7/32", 3]), json!(["198.51.100.16/28", 4]), json!(["198.51.100.32/28", 0])]
+    };
+    eventually(Duration::from_secs(10), "the others keep their hits", || changed(&stage).then_some(()))
+        .unwrap();
+    stage.kill_agent();
+    let mut agent = stage.home.start().unwrap();
+    agent.wait_for_revision(&stage.home, ORDERS, 2).unwrap();
+    assert!(changed(&stage), "{}", stage.json(&["rules", ORDERS]));
+}
