@@ -8,6 +8,7 @@ mod bpf;
 mod adoption;
 mod by_pin;
 mod files;
+mod flood;
 mod interfaces;
 mod packet_log;
 mod restarts;
