@@ -167,7 +167,7 @@ impl LineKind {
     pub fn of_rule(&self) -> Self {
         match self {
             Self::Prefix(range) => Self::Managed(range.clone()),
-            own => own.clone(),
+            Self::Default | Self::Custom | Self::Managed(_) | Self::Internal => self.clone(),
         }
     }
 

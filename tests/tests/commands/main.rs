@@ -11,4 +11,5 @@ mod manners;
 mod nouns;
 mod plan;
 mod shapes;
+mod shell;
 mod stage;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use firewall_tests::packets::{Wire, frame};
 
-use crate::stage::{INTERFACE, PORT, SERVERS, Stage};
+use crate::stage::{PORT, SERVERS, Stage};
 use crate::traffic::Traffic;
 
 /// A wire of its own: on the other one a full queue would drop what no program has seen.

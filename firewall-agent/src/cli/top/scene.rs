@@ -51,7 +51,7 @@ impl Scene {
 
     /// Reads the counters; `since` is the time since they were read before.
     pub fn look(&mut self, kernel: &Kernel, since: Duration) -> Result<()> {
-        if self.looks % REREAD == 0 {
+        if self.looks.is_multiple_of(REREAD) {
             self.live = kernel.live()?;
         }
         self.looks += 1;
