@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use firewall_tests::demo::narrate;
+use firewall_tests::demo::{narrate, pictures};
 use firewall_tests::lab::contained;
 
 use crate::debian::{ensure_packages, is_root};
@@ -19,11 +19,17 @@ pub struct Arguments {
     /// Play the scenario with this program, in the processes that started for it
     #[arg(long, hide = true)]
     play: Option<PathBuf>,
+    /// Instead of playing it, draw what the commands show into this directory, as SVG
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "docs/pictures")]
+    pictures: Option<PathBuf>,
 }
 
 pub fn demo(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if let Some(agent) = &arguments.play {
-        return narrate(agent);
+        return match &arguments.pictures {
+            Some(dir) => pictures(agent, dir),
+            None => narrate(agent),
+        };
     }
     ensure!(is_root(), "demo: needs root: it makes network namespaces and loads programs; nothing was run");
     ensure_packages(PACKAGES, PROGRAMS)?;
@@ -31,7 +37,12 @@ pub fn demo(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
     let agent = workspace.target.join("release/firewall-agent");
     let itself = std::env::current_exe().context("demo: cannot find its own program")?;
-    let status = contained(Command::new(itself).args(["demo", "--play"]).arg(agent))?;
+    let mut play = Command::new(itself);
+    play.args(["demo", "--play"]).arg(agent);
+    if let Some(dir) = &arguments.pictures {
+        play.arg("--pictures").arg(workspace.root.join(dir));
+    }
+    let status = contained(&mut play)?;
     ensure!(status.success(), "demo: not every step came out as stated");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-pub(super) use self::report::{Report, report};
+pub(super) use self::report::{DeniedRow, Report, report};
 use super::format::Format;
 use super::settings::Located;
 use super::table::{or_dash, write_table};

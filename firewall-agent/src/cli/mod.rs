@@ -23,6 +23,7 @@ mod settings;
 mod shell;
 mod status;
 mod table;
+mod top;
 mod validate;
 mod verbs;
 
@@ -215,6 +216,15 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Databases, rates of verdicts and the most refused sources, live; q quits
+    #[command(
+        after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here, 2 no terminal.\n\n\
+                            Example: firewall-agent top"
+    )]
+    Top {
+        #[command(flatten)]
+        places: Places,
+    },
     /// Drop a database whose file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
@@ -354,6 +364,7 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Denied { question, places, output } => {
             denied::denied(&settings()?.places(places), &question, output.output, out)
         }
+        Command::Top { places } => top::top(&settings()?.places(places)),
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),
         Command::PacketLog { turn } => verbs::packet_log(settings()?, &turn, out),
         Command::Rebase { database } => verbs::rebase(settings()?, &database, out),

@@ -4,8 +4,10 @@
 mod claims;
 mod files;
 mod narrate;
+mod pictures;
 mod stage;
 mod steps;
+mod svg;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Error, Result};
 
 pub use narrate::narrate;
+pub use pictures::pictures;
 use stage::Stage;
 use steps::STEPS;
 

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -129,6 +130,25 @@ impl AgentHome {
             out: String::from_utf8_lossy(&out.stdout).into_owned(),
             err: String::from_utf8_lossy(&out.stderr).into_owned(),
         })
+    }
+
+    /// What a command of the agent's, as the agent's own user, writes to a terminal of this size; ended after `time`
+    /// when it has not ended by itself.
+    pub fn show(&self, arguments: &[&str], (columns, lines): (u16, u16), time: Duration) -> Result<Vec<u8>> {
+        let program = format!("{} {}", self.program.display(), arguments.join(" "));
+        let config = self.config();
+        let line = format!(
+            "stty cols {columns} rows {lines}; timeout {} {program} --config {}",
+            time.as_secs(),
+            config.display()
+        );
+        let mut command = self.user.command(&self.host, Path::new("script"));
+        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        let out = command
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .stdin(Stdio::null())
+            .output();
+        Ok(out.with_context(|| format!("{line}: not started"))?.stdout)
     }
 
     /// The program under a path that every user can reach, wherever it was built.

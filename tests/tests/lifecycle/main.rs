@@ -14,6 +14,7 @@ mod by_pin;
 mod detached;
 mod drift;
 mod files;
+mod flood;
 mod foreign;
 mod interfaces;
 mod layouts;

@@ -1,6 +1,7 @@
 //! Publishes that fail, or end with their process, somewhere in the middle.
 
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -107,6 +108,10 @@ impl Mortal {
 impl DataPlane for Mortal {
     fn capacity(&self) -> (Slot, RuleSlot) {
         self.kernel.capacity()
+    }
+
+    fn prefix_lines(&self) -> Range<RuleSlot> {
+        self.kernel.prefix_lines()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {

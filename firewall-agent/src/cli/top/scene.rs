@@ -1,0 +1,96 @@
+//! What is shown, as numbers: counters and what they grew by since the last look.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use firewall_common::Reason;
+
+use crate::bpf::Kernel;
+use crate::cli::denied::{DeniedRow, report};
+use crate::sync::{Live, Slot};
+
+/// Looks between two readings of everything that is published: names and slots seldom change.
+const REREAD: u32 = 10;
+
+/// A counter and its growth.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Rate {
+    pub total: u64,
+    pub per_second: f64,
+}
+
+/// One database.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Database {
+    pub id: String,
+    pub name: String,
+    pub revision: Option<u64>,
+    pub prefixes: usize,
+    pub allowed: Rate,
+    pub denied: Rate,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Scene {
+    pub live: Live,
+    pub looks: u32,
+    pub databases: BTreeMap<Slot, Database>,
+    pub reasons: Vec<(&'static str, bool, Rate)>,
+    /// Those with most packets first.
+    pub denied: Vec<DeniedRow>,
+}
+
+impl Scene {
+    /// The counters as they are; nothing has grown yet.
+    pub fn new(kernel: &Kernel) -> Result<Self> {
+        let mut scene = Self::default();
+        scene.look(kernel, Duration::ZERO)?;
+        Ok(scene)
+    }
+
+    /// Reads the counters; `since` is the time since they were read before.
+    pub fn look(&mut self, kernel: &Kernel, since: Duration) -> Result<()> {
+        if self.looks.is_multiple_of(REREAD) {
+            self.live = kernel.live()?;
+        }
+        self.looks += 1;
+        let mut databases = BTreeMap::new();
+        for (slot, one) in &self.live.databases {
+            let (mut allowed, mut denied) = (0, 0);
+            for line in
+                self.live.lines.iter().filter(|(_, line)| line.database == *slot).map(|(line, _)| *line)
+            {
+                let side = if line == one.default_line { &mut denied } else { &mut allowed };
+                *side += kernel.hits(line)?.packets;
+            }
+            let before = self.databases.get(slot).filter(|before| before.id == one.id.as_str());
+            let database = Database {
+                id: one.id.to_string(),
+                name: one.name.clone(),
+                revision: one.stamp.as_ref().map(|stamp| stamp.revision),
+                prefixes: one.sources.len(),
+                allowed: rate(before.map(|before| before.allowed), allowed, since),
+                denied: rate(before.map(|before| before.denied), denied, since),
+            };
+            databases.insert(*slot, database);
+        }
+        let mut reasons = Vec::new();
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            let before = self.reasons.get(at).map(|(_, _, rate)| *rate);
+            let total = kernel.reason(reason)?.packets;
+            reasons.push((reason.name(), reason.passes(), rate(before, total, since)));
+        }
+        self.databases = databases;
+        self.reasons = reasons;
+        self.denied = report(kernel, &self.live, None, (32, 128))?.denied;
+        Ok(())
+    }
+}
+
+/// A counter that went back belongs to something new.
+fn rate(before: Option<Rate>, total: u64, since: Duration) -> Rate {
+    let grown = before.and_then(|before| total.checked_sub(before.total)).unwrap_or(0);
+    let per_second = if since.is_zero() { 0.0 } else { grown as f64 / since.as_secs_f64() };
+    Rate { total, per_second }
+}

@@ -1,0 +1,178 @@
+//! The scene on a screen of at least 80 columns and 24 lines.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize as _};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Row, Table};
+
+use super::scene::{Rate, Scene};
+use crate::cli::clean::clean;
+
+/// Reasons that are shown in a column each, two columns.
+const REASON_ROWS: u16 = 5;
+
+pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene) {
+    let [head, reasons, databases, denied] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(REASON_ROWS + 2),
+        Constraint::Fill(1),
+        Constraint::Fill(1),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Line::from("database firewall: packets a second    q quits").bold(), head);
+    draw_reasons(frame, scene, reasons);
+    draw_databases(frame, scene, databases);
+    draw_denied(frame, scene, denied);
+}
+
+fn draw_reasons(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
+    let cell = |at: usize| match scene.reasons.get(at) {
+        Some((name, passes, rate)) => {
+            let verdict = if *passes { "pass" } else { "drop" };
+            [(*name).to_owned(), verdict.to_owned(), per_second(*rate), rate.total.to_string()]
+        }
+        None => Default::default(),
+    };
+    let half = usize::from(REASON_ROWS);
+    let rows = (0..half).map(|at| {
+        let [left, right] = [cell(at), cell(at + half)];
+        Row::new(left.into_iter().chain(right))
+    });
+    let widths = [13, 4, 8, 11, 13, 4, 8, 11].map(Constraint::Length);
+    frame.render_widget(Table::new(rows, widths).block(Block::bordered().title("verdicts: /s, total")), area);
+}
+
+fn draw_databases(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
+    let mut databases: Vec<_> = scene.databases.values().collect();
+    databases.sort_by(|a, b| {
+        let busy = |one: &super::scene::Database| one.allowed.per_second + one.denied.per_second;
+        busy(b).total_cmp(&busy(a)).then_with(|| a.id.cmp(&b.id))
+    });
+    let rows = databases.iter().map(|one| {
+        Row::new([
+            clean(&one.id),
+            clean(&one.name),
+            one.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string()),
+            one.prefixes.to_string(),
+            per_second(one.allowed),
+            per_second(one.denied),
+            one.denied.total.to_string(),
+        ])
+        .style(if one.denied.per_second >= 1.0 {
+            Style::new().fg(Color::Yellow)
+        } else {
+            Style::new()
+        })
+    });
+    let widths = [
+        // A whole id of the provider's.
+        Constraint::Length(24),
+        Constraint::Fill(1),
+        Constraint::Length(6),
+        Constraint::Length(5),
+        Constraint::Length(7),
+        Constraint::Length(7),
+        Constraint::Length(9),
+    ];
+    let head = Row::new(["DATABASE", "NAME", "REV", "NETS", "ALLOW/s", "DENY/s", "DENIED"]).bold();
+    let title = format!("{} databases, busiest first", scene.databases.len());
+    frame.render_widget(Table::new(rows, widths).header(head).block(Block::bordered().title(title)), area);
+}
+
+fn draw_denied(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
+    let rows = scene.denied.iter().take(usize::from(area.height)).map(|one| {
+        Row::new([
+            one.source.clone(),
+            one.packets.to_string(),
+            one.endpoint.clone(),
+            format!("{} {}", one.reason, one.class),
+            one.last_seen.strftime("%H:%M:%S").to_string(),
+        ])
+    });
+    let widths = [
+        Constraint::Fill(1),
+        Constraint::Length(9),
+        Constraint::Fill(1),
+        Constraint::Length(14),
+        Constraint::Length(8),
+    ];
+    let head = Row::new(["REFUSED", "PACKETS", "ENDPOINT", "REASON", "LAST UTC"]).bold();
+    let block = Block::bordered().title("most refused sources");
+    frame.render_widget(Table::new(rows, widths).header(head).block(block), area);
+}
+
+/// At most seven characters.
+fn per_second(rate: Rate) -> String {
+    match rate.per_second {
+        few if few < 10_000.0 => format!("{few:.0}"),
+        many if many < 10_000_000.0 => format!("{:.1}k", many / 1e3),
+        most => format!("{:.1}M", most / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::super::scene::Database;
+    use super::*;
+    use crate::cli::denied::DeniedRow;
+
+    fn scene() -> Scene {
+        let rate = |total, per_second| Rate { total, per_second };
+        let database = |number: u32| Database {
+            id: format!("6a316183d0f1f10ecbcca{number:03}"),
+            name: format!("orders\u{1b}[2J{number}"),
+            revision: Some(42),
+            prefixes: 1_030,
+            allowed: rate(123_456_789, f64::from(number) * 1_000.0),
+            denied: rate(987_654_321, 12_345_678.0),
+        };
+        let denied = DeniedRow {
+            source: "2001:db8:1234:5678:9abc:def0:1234:5678".to_owned(),
+            sources: 1,
+            database_id: Some("6a316183d0f1f10ecbcca001".to_owned()),
+            endpoint: "[2001:db8:2::10]:30092/tcp".to_owned(),
+            reason: "no_match",
+            class: "syn",
+            packets: 123_456_789,
+            first_seen: Timestamp::UNIX_EPOCH,
+            last_seen: Timestamp::UNIX_EPOCH,
+            suggestion: None,
+        };
+        Scene {
+            databases: (0..100).map(|number| (number, database(number))).collect(),
+            reasons: firewall_common::Reason::ALL
+                .map(|reason| (reason.name(), reason.passes(), rate(1_234_567_890, 1_234_567.8)))
+                .into(),
+            denied: vec![denied; 100],
+            ..Scene::default()
+        }
+    }
+
+    #[test]
+    fn everything_that_matters_is_seen_at_80_by_24() {
+        for (width, height) in [(80, 24), (200, 60), (40, 10), (1, 1)] {
+            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+            terminal.draw(|frame| draw(frame, &scene())).unwrap();
+            let text = terminal.backend().to_string();
+            assert!(!text.contains('\u{1b}'), "{text}");
+            if (width, height) != (80, 24) {
+                continue;
+            }
+            println!("{text}");
+            for words in
+                ["no_match", "1234.6k", "1234567890", "would_deny", "fragment", "100 databases", "12.3M"]
+            {
+                assert!(text.contains(words), "{words}:\n{text}");
+            }
+            // The busiest is first, and so many of both lists fit.
+            assert!(text.find("cca099").unwrap() < text.find("cca098").unwrap(), "{text}");
+            assert!(text.matches("6a316183d0f1f1").count() >= 5, "{text}");
+            assert!(text.matches("2001:db8:1234").count() >= 5, "{text}");
+        }
+    }
+}

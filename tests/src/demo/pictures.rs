@@ -1,0 +1,56 @@
+//! What the commands show on the stage of the demo, drawn.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::files::{APPS, DATABASE, OFFICE};
+use super::stage::Family::V4;
+use super::stage::{Stage, server};
+use super::svg::svg;
+
+/// Columns and lines of the terminal.
+const SIZE: (u16, u16) = (110, 40);
+const SMALL: (u16, u16) = (80, 24);
+/// Ends the alternate screen that `top` draws on.
+const LEAVES: &[u8] = b"\x1b[?1049l";
+
+/// Plays as much of the demo as there is to see, and draws `status`, `rules`, `explain`, `denied` and `top` into `dir`.
+///
+/// # Errors
+/// When the stage does not stand, or a command shows nothing.
+pub fn pictures(agent: &Path, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let mut stage = Stage::build(agent).context("the stage does not stand")?;
+    stage.push(1, &[OFFICE, APPS])?;
+    stage.agent = Some(stage.home.start()?);
+    stage.wait_for_revision(1)?;
+    for _ in 0..5 {
+        stage.is_answered(&stage.office, V4)?;
+        stage.is_answered(&stage.app, V4)?;
+        // It gets nothing; that is what is to be seen.
+        let _ = stage.stranger.connect(server(V4), Duration::from_millis(100));
+    }
+    for (name, arguments, size) in [
+        ("status", &["status"][..], SIZE),
+        ("rules", &["rules", DATABASE], SIZE),
+        ("explain", &["explain", "198.51.100.7", DATABASE], SIZE),
+        ("denied", &["denied"], SIZE),
+        ("top", &["top"], SMALL),
+    ] {
+        let shown = stage.home.show(arguments, size, Duration::from_secs(3))?;
+        let shown = match shown.windows(LEAVES.len()).position(|bytes| bytes == LEAVES) {
+            Some(end) => &shown[..end],
+            None => &shown,
+        };
+        let mut screen = vt100::Parser::new(size.1, size.0, 0);
+        screen.process(shown);
+        ensure!(!screen.screen().contents().trim().is_empty(), "{name}: shows nothing");
+        let path = dir.join(format!("{name}.svg"));
+        let title = format!("$ firewall-agent {}", arguments.join(" "));
+        fs::write(&path, svg(&title, screen.screen())).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Names, labels and paths made to act on a terminal: no control character comes out of any noun.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use fastrand::Rng;
+use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
+use firewall_agent::rules::{LineKey, Mode, Protocol, RuleSet};
+use firewall_agent::sync::{Desired, DesiredDatabase, LineKind, Target, publish};
+use firewall_tests::lab::Lab;
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::stage::alone;
+
+const BPFFS: &str = "/sys/fs/bpf/hostile";
+const DATABASES: u8 = 25;
+/// With its name, 40 hostile texts a database: 1,000 in all.
+const LABELS: u8 = 39;
+/// Bytes of a name or label that the kernel keeps.
+const KEPT: usize = 256;
+
+const PIECES: &[&str] = &[
+    "\u{1b}[2J",
+    "\u{1b}]0;owned\u{7}",
+    "\u{9b}31m",
+    "\r\n",
+    "\n",
+    "\t",
+    "\u{7f}",
+    "\u{8}\u{8}",
+    "\u{202e}",
+    "\u{2066}",
+    "\u{200b}",
+    "\u{feff}",
+    "\u{2028}",
+    "\\u001b",
+    "\"",
+    "'",
+    "\\",
+    "日本",
+    "🔥",
+    "e\u{301}",
+    "applied",
+    "drop",
+    " ",
+    "{}",
+];
+
+fn hostile(rng: &mut Rng) -> String {
+    let mut text = String::new();
+    for _ in 0..rng.usize(1..30) {
+        match rng.u8(0..3) {
+            0 => text.push_str(PIECES[rng.usize(..PIECES.len())]),
+            1 => text.push(rng.char('\u{1}'..='\u{ff}')),
+            _ => text.push(rng.char(..)),
+        }
+    }
+    text
+}
+
+/// What the kernel keeps of a text: up to its first NUL, whole characters only.
+fn kept(text: &str) -> &str {
+    let cut = &text[..text.floor_char_boundary(KEPT)];
+    cut.split('\0').next().unwrap_or_default()
+}
+
+fn database(rng: &mut Rng, number: u8) -> DesiredDatabase {
+    let (mut set, mut lines) = (RuleSet::default(), BTreeMap::new());
+    for at in 0..LABELS {
+        let net = Ipv4Net::new([100, 64, at, 0].into(), 24).unwrap();
+        let key = LineKey::Rule(format!("r{at}").parse().unwrap());
+        set.v4.insert(net, key.clone());
+        let kind =
+            if at % 2 == 0 { LineKind::Custom } else { LineKind::Managed(format!("range-{}", at % 5)) };
+        lines.insert(key, (kind, hostile(rng)));
+    }
+    let address = Some([192, 0, 2, number].into());
+    let target = Target { address, port: 5432, protocol: Protocol::Tcp };
+    let (name, targets) = (hostile(rng), [target].into());
+    DesiredDatabase { name, revision: 1, mode: Mode::Enforce, targets, set, lines }
+}
+
+#[test]
+fn a_thousand_hostile_names_and_labels_come_out_of_every_noun_harmless_and_whole() {
+    let seed = std::env::var("HOSTILE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("HOSTILE_SEED={seed}");
+    let mut rng = Rng::with_seed(seed);
+    let _lab = Lab::new().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let bpffs = Path::new(BPFFS);
+    let pins = Pins::new(bpffs);
+    pins.create().unwrap();
+    let mut programs = Programs::load(&pins, Capacity::for_databases(DATABASES.into())).unwrap();
+    programs.pin(&pins).unwrap();
+    let databases: BTreeMap<_, _> = (0..DATABASES)
+        .map(|number| (format!("db{number}").parse().unwrap(), database(&mut rng, number)))
+        .collect();
+    let desired = Desired { databases, ..Desired::default() };
+    let mut kernel = Kernel::open(bpffs).unwrap();
+    let mut live = kernel.live().unwrap();
+    let done = publish(&desired, &mut live, &mut kernel, Timestamp::now());
+    assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
+
+    let rules_dir = dir.path().join("rules.d");
+    fs::create_dir(&rules_dir).unwrap();
+    let evil = rules_dir.join("a\u{1b}[2J\n\u{9b}b\u{202e}.yaml");
+    fs::write(&evil, "database_id: \"\u{1b}[2J\"\n").unwrap();
+    let said = json!({"agent": null, "ready": false, "not_ready": ["\u{1b}[2J"], "interfaces": [], "databases": [],
+        "rejected_files": [{"path": evil.to_str(), "errors": ["\u{9b}31m"]}], "errors": ["\u{7f}\u{1b}c"],
+        "repairs": {}, "counters": []});
+    fs::write(dir.path().join("status.json"), said.to_string()).unwrap();
+    let config = dir.path().join("config.yaml");
+    let at = dir.path().display();
+    let text = format!(
+        "interfaces: [eth0]\nguarded_ports: []\nbpffs_dir: {BPFFS}\nstate_dir: {at}\nrules_dir: {at}/rules.d\n\
+         managed_ranges: {at}/ranges.yaml\n"
+    );
+    fs::write(&config, text).unwrap();
+
+    let ask = |arguments: &[&str]| {
+        let answer = alone(&[arguments, &["--config", config.to_str().unwrap()]].concat());
+        for out in [&answer.out, &answer.err] {
+            let harmful = out
+                .chars()
+                .find(|c| *c != '\n' && (c.is_control() || "\u{202e}\u{2066}\u{2028}".contains(*c)));
+            assert_eq!(harmful, None, "{arguments:?}: {out:?}");
+        }
+        answer
+    };
+    for noun in [
+        &["status"][..],
+        &["databases"],
+        &["rules"],
+        &["rules", "db3"],
+        &["ranges"],
+        &["ranges", "range-1"],
+        &["denied"],
+        &["explain", "100.64.1.1", "db7"],
+        &["plan"],
+        &["validate", evil.to_str().unwrap()],
+        &["rules", "\u{1b}[2J\u{9b}"],
+        &["denied", "\u{1b}[2J\n"],
+        &["explain", "\u{1b}[2J", "db7"],
+        &["explain", "100.64.1.1", "\u{202e}"],
+    ] {
+        let table = ask(noun);
+        let json = ask(&[noun, &["-o", "json"]].concat());
+        assert_eq!(table.code, json.code, "{noun:?}: {table:?}");
+        if json.code != Some(2) {
+            let _: Value = serde_json::from_str(&json.out).unwrap();
+        }
+    }
+    let rows: Value = serde_json::from_str(&ask(&["rules", "-o", "json"]).out).unwrap();
+    let mut compared = 0;
+    for row in rows.as_array().unwrap().iter().filter(|row| row["type"] != "default") {
+        let wish = &desired.databases[&row["database_id"].as_str().unwrap().parse().unwrap()];
+        let key = LineKey::Rule(row["rule"].as_str().unwrap().parse().unwrap());
+        assert_eq!(row["label"], kept(&wish.lines[&key].1), "{row}");
+        compared += 1;
+    }
+    assert_eq!(compared, u32::from(DATABASES) * u32::from(LABELS));
+}

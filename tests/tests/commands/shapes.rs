@@ -1,0 +1,62 @@
+//! Every field that a noun prints as JSON is in `docs/json.md`, under the noun's own heading.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use firewall_tests::packets::{Wire, frame};
+use serde_json::Value;
+
+use crate::stage::{INTERFACE, ORDERS, Stage};
+
+/// The names in the value, at any depth; not those whose keys are data.
+fn fields(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, inner) in object {
+                found.push(name.clone());
+                if name != "repairs" {
+                    fields(inner, found);
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|inner| fields(inner, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_documented_shapes_are_what_the_nouns_print() {
+    let stage = Stage::new();
+    let wire = {
+        let _inside = stage.outside.enter().unwrap();
+        Wire::open(INTERFACE).unwrap()
+    };
+    let (to, from) = (stage.db.mac(INTERFACE).unwrap(), stage.outside.mac(INTERFACE).unwrap());
+    let (stranger, server) = (Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(192, 0, 2, 10));
+    wire.send(&frame().to(to).from(from).ipv4(stranger, server).tcp(40_000, 30_092).build()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let rules = stage.home.rule_file("broken.yaml");
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/json.md")).unwrap();
+    for noun in [
+        &["status"][..],
+        &["databases"],
+        &["rules"],
+        &["ranges"],
+        &["explain", "203.0.113.7", ORDERS],
+        &["denied"],
+        &["plan"],
+        &["validate", rules.to_str().unwrap()],
+    ] {
+        let heading = format!("\n## {}\n", noun[0]);
+        let section = text.split(&heading).nth(1).unwrap_or_else(|| panic!("{heading}: not there"));
+        let section = section.split("\n## ").next().unwrap();
+        let documented: Vec<&str> = section.split('`').skip(1).step_by(2).collect();
+        let mut printed = Vec::new();
+        fields(&stage.json(noun), &mut printed);
+        assert!(!printed.is_empty(), "{noun:?}");
+        for field in printed {
+            assert!(documented.contains(&field.as_str()), "{noun:?}: {field:?} is not documented");
+        }
+    }
+}

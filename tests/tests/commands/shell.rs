@@ -1,0 +1,80 @@
+//! What a shell and `man` are given, and what a user is told who may not look.
+
+use std::fs;
+
+use crate::stage::{ORDERS, Stage, alone, answer};
+
+const COMMANDS: [&str; 14] = [
+    "run",
+    "validate",
+    "plan",
+    "status",
+    "databases",
+    "ranges",
+    "rules",
+    "explain",
+    "denied",
+    "top",
+    "forget",
+    "rebase",
+    "packet-log",
+    "completions",
+];
+
+#[test]
+fn completions_and_manual_pages_know_every_command_and_need_no_configuration() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = alone(&["completions", shell, "--config", "/nonesuch"]);
+        assert_eq!((script.code, script.err.as_str()), (Some(0), ""), "{shell}");
+        for command in COMMANDS {
+            assert!(script.out.contains(command), "{shell}: {command}");
+        }
+    }
+    assert_eq!(alone(&["completions", "csh"]).code, Some(2));
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    let made = alone(&["man", pages.to_str().unwrap()]);
+    assert_eq!((made.code, made.err.as_str()), (Some(0), ""), "{made:?}");
+    for command in COMMANDS {
+        let page = fs::read_to_string(pages.join(format!("firewall-agent-{command}.1"))).unwrap();
+        assert!(page.contains(".TH") && page.contains("Exit codes"), "{command}: {page}");
+    }
+    let main = fs::read_to_string(pages.join("firewall-agent.1")).unwrap();
+    assert!(main.contains("denied") && main.contains("Exit codes"), "{main}");
+    assert_eq!(fs::read_dir(&pages).unwrap().count(), COMMANDS.len() + 2, "man itself, and the program");
+}
+
+#[test]
+fn every_help_has_an_example() {
+    for command in COMMANDS {
+        let help = alone(&[command, "--help"]).out;
+        assert!(help.contains("Example"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn a_user_who_may_not_look_is_told_who_may() {
+    let stage = Stage::new();
+    let program = stage.home.config().with_file_name("firewall-agent");
+    for noun in [&["status"][..], &["rules"], &["denied"], &["top"], &["explain", "203.0.113.7", ORDERS]] {
+        let mut command = stage.db.command("setpriv");
+        command.args([
+            "--reuid",
+            "1000",
+            "--regid",
+            "1000",
+            "--clear-groups",
+            "--bounding-set",
+            "-all",
+            "--",
+        ]);
+        let said = answer(command.arg(&program).args(noun).arg("--config").arg(stage.home.config()));
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{noun:?}: {said:?}");
+        assert_eq!(said.err.lines().count(), 1, "{noun:?}: {said:?}");
+        for words in
+            ["Permission denied", "the user that the agent runs as", "this is uid 1000 without ", "CAP_BPF"]
+        {
+            assert!(said.err.contains(words), "{noun:?}: {words}: {said:?}");
+        }
+    }
+}
