@@ -10,11 +10,16 @@
 
 #![no_std]
 
+mod fast;
 mod layout;
 pub mod names;
 pub mod packet;
 mod reason;
 
+pub use fast::{
+    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_WORDS,
+    SourceFilter, filter_bit_v4, filter_bit_v6, stages,
+};
 pub use layout::{
     ANY_FAMILY, Address, DatabaseRecord, ENFORCE, Endpoint, EndpointKey, Hits, IPV4, IPV6, LINE_CUSTOM,
     LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, MAX_MEMBERS, MEMBER_ROW, MONITOR, NO_RULE, PORT_WORDS,

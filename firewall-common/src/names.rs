@@ -8,6 +8,9 @@ pub const LAYOUT: &str = "v1";
 pub const FIREWALL: &str = "firewall";
 /// The program that is never attached: it answers questions and counts nothing.
 pub const TWIN: &str = "twin";
+/// Programs that `cargo xtask bench` measures it by, and no agent loads.
+pub const MEASURED: [&str; 6] =
+    ["empty_drop", "empty_pass", "parse_only", "new_source_drop", "new_source_pass", "new_source_firewall"];
 
 /// `Array<PortWord, 1024>`: the ports at which anything is decided at all.
 pub const PORTS: &str = "PORTS";
@@ -26,5 +29,33 @@ pub const RULES: &str = "RULES";
 /// `Hash<u32, DatabaseRecord>`: whose a database slot is, and which revision it holds. Userspace only.
 pub const DATABASES: &str = "DATABASES";
 
+/// `Array<u64, 1>`: moved by the agent after every publish, see [`crate::CachedVerdict`].
+pub const GENERATION: &str = "GENERATION";
+/// `PerCpuArray<CachedVerdict>`.
+pub const VERDICTS: &str = "VERDICTS";
+/// `PerCpuArray<CachedEndpoint>`.
+pub const NEAR_ENDPOINTS: &str = "NEAR_ENDPOINTS";
+/// `Array<SourceFilter, max_databases>`: where the IPv4 sources of each database slot are.
+pub const NEAR_SOURCES_V4: &str = "NEAR_SOURCES_V4";
+/// `Array<SourceFilter, max_databases>`: where the IPv6 sources of each database slot are.
+pub const NEAR_SOURCES_V6: &str = "NEAR_SOURCES_V6";
+
 /// Every map that is pinned under its own name.
-pub const MAPS: [&str; 8] = [PORTS, ENDPOINTS, SOURCES_V4, SOURCES_V6, REASONS, RULE_HITS, RULES, DATABASES];
+pub const MAPS: [&str; 13] = [
+    PORTS,
+    ENDPOINTS,
+    SOURCES_V4,
+    SOURCES_V6,
+    REASONS,
+    RULE_HITS,
+    RULES,
+    DATABASES,
+    GENERATION,
+    VERDICTS,
+    NEAR_ENDPOINTS,
+    NEAR_SOURCES_V4,
+    NEAR_SOURCES_V6,
+];
+
+/// Constant of the programs: which of [`crate::stages`] are on.
+pub const STAGES: &str = "STAGES";

@@ -1,9 +1,9 @@
 //! The counters: per CPU, so that no packet waits for another.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use firewall_common::NO_RULE;
 
 use crate::{
+    clock::coarse_time,
     decide::Decision,
     maps::{REASONS, RULE_HITS},
 };
@@ -26,7 +26,7 @@ pub fn count(decision: &Decision, length: usize) {
         unsafe {
             (*hits).packets += 1;
             (*hits).bytes += bytes;
-            (*hits).last_seen = bpf_ktime_get_coarse_ns();
+            (*hits).last_seen = coarse_time();
         }
     }
 }

@@ -12,8 +12,13 @@ use crate::{count::count, decide::decide, frame::Frame};
 /// The attached program.
 #[xdp(frags)]
 pub fn firewall(ctx: XdpContext) -> u32 {
-    let frame = Frame::new(&ctx);
-    let decision = decide(&frame);
+    filter(&ctx)
+}
+
+#[inline(always)]
+pub fn filter(ctx: &XdpContext) -> u32 {
+    let frame = Frame::new(ctx);
+    let decision = decide::<true>(&frame);
     count(&decision, frame.length());
     match decision.reason {
         Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
@@ -29,7 +34,7 @@ pub fn firewall(ctx: XdpContext) -> u32 {
 /// The twin: answers with [`Reason::answer`] and leaves no trace.
 #[xdp(frags)]
 pub fn twin(ctx: XdpContext) -> u32 {
-    let decision = decide(&Frame::new(&ctx));
+    let decision = decide::<false>(&Frame::new(&ctx));
     decision.reason.answer(decision.rule)
 }
 

@@ -43,9 +43,10 @@ impl Host {
     /// # Errors
     /// When the kernel's state or the state directory is not usable.
     pub fn open(config: &Config) -> Result<Self> {
-        let kernel = Kernel::open(&config.bpffs_dir)?;
+        let mut kernel = Kernel::open(&config.bpffs_dir)?;
         kernel.sweep();
         let live = kernel.live()?;
+        kernel.adopt(&live)?;
         let store = Store::open(&config.state_dir)?;
         let (taken, troubles) = Taken::recall(store.load(), &config.node_name, &live);
         for trouble in &troubles {

@@ -3,6 +3,8 @@
 mod convert;
 mod counters;
 mod endpoints;
+mod filters;
+mod generation;
 mod inner;
 mod interface;
 mod kernel;

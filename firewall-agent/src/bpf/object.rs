@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use aya::{Ebpf, EbpfLoader, programs::Xdp};
-use firewall_common::names;
+use firewall_common::{names, stages};
 
 use super::{
     pins::{Pins, unpin},
@@ -29,7 +29,11 @@ impl Capacity {
 
     fn entries(self, name: &str) -> Option<u32> {
         match name {
-            names::SOURCES_V4 | names::SOURCES_V6 | names::DATABASES => Some(self.databases),
+            names::SOURCES_V4
+            | names::SOURCES_V6
+            | names::DATABASES
+            | names::NEAR_SOURCES_V4
+            | names::NEAR_SOURCES_V6 => Some(self.databases),
             names::RULE_HITS | names::RULES => Some(self.lines),
             _ => None,
         }
@@ -48,7 +52,17 @@ impl Programs {
     /// # Errors
     /// When a pinned map has another shape, or the kernel refuses something.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
+        Self::load_with(pins, capacity, stages::ALL)
+    }
+
+    /// The same with only some of [`stages`] in front of the tries: they save time and change no verdict, which tests
+    /// and measurements show by leaving them out.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
         let mut loader = EbpfLoader::new();
+        loader.override_global(names::STAGES, &stages, true);
         for name in names::MAPS {
             let path = pins.map(name);
             let pinned =
@@ -60,13 +74,18 @@ impl Programs {
             }
             loader.map_pin_path(name, path);
         }
-        let mut object = loader.load(OBJECT).context("the XDP object cannot be loaded")?;
-        for name in [names::FIREWALL, names::TWIN] {
-            program(&mut object, name)?
+        let mut programs = Self { object: loader.load(OBJECT).context("the XDP object cannot be loaded")? };
+        programs.verify(&[names::FIREWALL, names::TWIN])?;
+        Ok(programs)
+    }
+
+    fn verify(&mut self, names: &[&str]) -> Result<()> {
+        for name in names {
+            program(&mut self.object, name)?
                 .load()
                 .with_context(|| format!("program {name}: refused by the kernel"))?;
         }
-        Ok(Self { object })
+        Ok(())
     }
 
     /// The program to attach.
@@ -82,7 +101,20 @@ impl Programs {
     /// # Errors
     /// When bpffs refuses.
     pub fn pin(&mut self, pins: &Pins) -> Result<()> {
-        for name in [names::FIREWALL, names::TWIN] {
+        self.pin_all(&[names::FIREWALL, names::TWIN], pins)
+    }
+
+    /// Loads and pins what the program is measured by.
+    ///
+    /// # Errors
+    /// When the kernel or bpffs refuses.
+    pub fn pin_measured(&mut self, pins: &Pins) -> Result<()> {
+        self.verify(&names::MEASURED)?;
+        self.pin_all(&names::MEASURED, pins)
+    }
+
+    fn pin_all(&mut self, names: &[&str], pins: &Pins) -> Result<()> {
+        for name in names {
             let path = pins.program(name);
             let next = pins.program(&format!("{name}-next"));
             unpin(&next)?;

@@ -1,6 +1,8 @@
 //! The shared types as plain bytes, which is how aya moves them.
 
-use firewall_common::{DatabaseRecord, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, Tally};
+use firewall_common::{
+    DatabaseRecord, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, SourceFilter, Tally,
+};
 
 /// A map key or value of firewall-common.
 #[derive(Debug, Clone, Copy)]
@@ -17,4 +19,4 @@ macro_rules! plain {
     };
 }
 
-plain!(DatabaseRecord, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, Tally);
+plain!(DatabaseRecord, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, SourceFilter, Tally);

@@ -56,8 +56,9 @@ impl SourceTries {
         self.outer.build((&self.pinned_as(slot), generation), &blueprint, sources, fill::<P>, read::<P>)
     }
 
-    pub fn publish(&mut self, slot: Slot, built: Built) -> Result<()> {
-        self.outer.publish(slot, &self.pinned_as(slot), built)
+    /// One result for each, in their order.
+    pub fn publish_all(&mut self, built: &[(Slot, &Built)]) -> Vec<Result<()>> {
+        self.outer.publish_all(built)
     }
 
     pub fn sweep(&self, slot: Slot) {

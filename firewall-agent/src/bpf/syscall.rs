@@ -13,6 +13,7 @@ use std::{
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_FREEZE: libc::c_long = 22;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 
 /// What the kernel says of an XDP link (`struct bpf_link_info`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +33,35 @@ pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [0u32; 16];
     attributes[0] = map.as_raw_fd() as u32;
     bpf(BPF_MAP_FREEZE, &mut attributes).map(drop)
+}
+
+/// The part of `union bpf_attr` that the batch commands read.
+#[derive(Default)]
+#[repr(C)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    element_flags: u64,
+    flags: u64,
+}
+
+/// Puts a map into each of these slots of an array of maps (Linux 5.14), waiting once for the packets that still see
+/// the old ones (6.8; before, once for each). After an error some slots may be written and others not.
+pub fn set_slots(outer: BorrowedFd<'_>, slots: &[(u32, BorrowedFd<'_>)]) -> io::Result<()> {
+    let keys: Vec<u32> = slots.iter().map(|(slot, _)| *slot).collect();
+    let values: Vec<u32> = slots.iter().map(|(_, map)| map.as_raw_fd() as u32).collect();
+    let mut attributes = Batch {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: slots.len() as u32,
+        map: outer.as_raw_fd() as u32,
+        ..Batch::default()
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &mut attributes).map(drop)
 }
 
 /// Opens any pinned object.

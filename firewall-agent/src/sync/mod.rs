@@ -1,6 +1,7 @@
 //! Desired against live → publish. No I/O: the kernel is behind [`DataPlane`].
 
 mod admit;
+mod batch;
 mod clock;
 mod desired;
 mod digest;
@@ -26,6 +27,6 @@ pub use model::{
     Claim, Database, Endpoints, Line, LineKind, Live, Ports, RuleSlot, Slot, Sources, Stamp, Table, Target,
 };
 pub use plan::{Change, CountedOn, Turn, plan};
-pub use plane::{DataPlane, Families};
+pub use plane::{DataPlane, Families, Replacement};
 pub use publish::{Published, publish};
 pub use remembered::remembered_ranges;
