@@ -13,7 +13,9 @@ pub mod stages {
     pub const ENDPOINTS: u32 = 2;
     /// Sources that no prefix comes near are refused by a bitmap ([`super::SourceFilter`]).
     pub const SOURCES: u32 = 4;
-    pub const ALL: u32 = VERDICTS | ENDPOINTS | SOURCES;
+    /// The headers of the plainest packets are read at once.
+    pub const HEADERS: u32 = 8;
+    pub const ALL: u32 = VERDICTS | ENDPOINTS | SOURCES | HEADERS;
 }
 
 /// Verdicts that each CPU keeps, one place for each hash of a flow; a power of two.

@@ -29,7 +29,7 @@ impl Decision {
 
 /// With `REMEMBERS`, from what earlier packets found out, and for later ones.
 #[inline(always)]
-pub fn decide<const REMEMBERS: bool>(frame: &Frame) -> Decision {
+pub fn decide<const REMEMBERS: bool>(frame: &mut Frame) -> Decision {
     let mut flow = Flow::default();
     let quorum = match frame.parse(&mut flow) {
         Shape::NotIp => return Decision::without_rule(Reason::NotIp),

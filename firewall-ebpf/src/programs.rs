@@ -17,8 +17,8 @@ pub fn firewall(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 pub fn filter(ctx: &XdpContext) -> u32 {
-    let frame = Frame::new(ctx);
-    let decision = decide::<true>(&frame);
+    let mut frame = Frame::new(ctx);
+    let decision = decide::<true>(&mut frame);
     count(&decision, frame.length());
     match decision.reason {
         Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
@@ -34,7 +34,7 @@ pub fn filter(ctx: &XdpContext) -> u32 {
 /// The twin: answers with [`Reason::answer`] and leaves no trace.
 #[xdp(frags)]
 pub fn twin(ctx: XdpContext) -> u32 {
-    let decision = decide::<false>(&Frame::new(&ctx));
+    let decision = decide::<false>(&mut Frame::new(&ctx));
     decision.reason.answer(decision.rule)
 }
 

@@ -92,9 +92,19 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "bytes of the linear part only",
         FRAME,
-        "bpf_xdp_get_buff_len(ctx.as_ptr().cast()) } as usize",
-        "bpf_xdp_get_buff_len(ctx.as_ptr().cast()) }.min((ctx.data_end() - ctx.data()) as u64) as usize",
+        "bpf_xdp_get_buff_len(self.ctx) } as usize",
+        "bpf_xdp_get_buff_len(self.ctx) }.min((self.end - self.start) as u64) as usize",
     ),
+    mutant("first fragments are plain", FRAME, "            || fragment & FRAGMENT != 0\n", ""),
+    mutant("a TCP header cut short is plain", FRAME, "            || total < needed\n", ""),
+    mutant("options are plain", FRAME, "[0xff, 0xff, 0xff, 0]", "[0xff, 0xff, 0xf0, 0]"),
+    mutant(
+        "a packet that is not all there is plain",
+        FRAME,
+        "            || ETHERNET + total > linear\n",
+        "",
+    ),
+    mutant("every protocol is plain", FRAME, "            || protocol != TCP && protocol != UDP\n", ""),
     mutant("kept verdicts of any generation count", CACHE, "kept.generation != generation || ", ""),
     mutant(
         "kept endpoints of any generation count",
