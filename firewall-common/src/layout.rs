@@ -75,7 +75,7 @@ pub struct PortWord {
 /// The rule slot that stands for "no rule"; never assigned.
 pub const NO_RULE: u32 = 0;
 
-/// Packets and bytes (whole frames) by reason.
+/// Packets and bytes (whole frames) by reason. Of a frame in several buffers, padding behind the first may be left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Tally {
@@ -85,7 +85,7 @@ pub struct Tally {
     pub bytes: u64,
 }
 
-/// Packets and bytes by rule slot, and when the last one came.
+/// Packets and bytes, as in [`Tally`], by rule slot, and when the last one came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Hits {

@@ -11,12 +11,17 @@
 #![no_std]
 
 mod denial;
+mod fast;
 mod layout;
 pub mod names;
 pub mod packet;
 mod reason;
 
 pub use denial::{CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DENIALS_SIZE, Denial, DenialGate, Denials};
+pub use fast::{
+    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_WORDS,
+    SourceFilter, filter_bit_v4, filter_bit_v6, stages,
+};
 pub use layout::{
     ANY_FAMILY, Address, DatabaseRecord, ENFORCE, Endpoint, EndpointKey, Hits, IPV4, IPV6, LINE_CUSTOM,
     LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MAX_MEMBERS, MEMBER_ROW, MONITOR, NO_RULE,

@@ -12,6 +12,9 @@ pub const SOURCES_DIR: &str = "sources";
 pub const FIREWALL: &str = "firewall";
 /// The program that is never attached: it answers questions and counts nothing.
 pub const TWIN: &str = "twin";
+/// Programs that `cargo xtask bench` measures it by, and no agent loads.
+pub const MEASURED: [&str; 6] =
+    ["empty_drop", "empty_pass", "parse_only", "new_source_drop", "new_source_pass", "new_source_firewall"];
 
 /// The program that `firewall` goes over to with a refused packet that is written down. Never attached.
 pub const RECORDER: &str = "recorder";
@@ -45,8 +48,20 @@ pub const DENIALS: &str = "DENIALS";
 pub const DENIAL_GATE: &str = "DENIAL_GATE";
 /// `ProgramArray`, 2 entries: [`RECORDER`] and [`TELLER`].
 pub const RECORDERS: &str = "RECORDERS";
+
+/// `Array<u64, 1>`: moved by the agent after every publish, see [`crate::CachedVerdict`].
+pub const GENERATION: &str = "GENERATION";
+/// `PerCpuArray<CachedVerdict>`.
+pub const VERDICTS: &str = "VERDICTS";
+/// `PerCpuArray<CachedEndpoint>`.
+pub const NEAR_ENDPOINTS: &str = "NEAR_ENDPOINTS";
+/// `Array<SourceFilter, max_databases>`: where the IPv4 sources of each database slot are.
+pub const NEAR_SOURCES_V4: &str = "NEAR_SOURCES_V4";
+/// `Array<SourceFilter, max_databases>`: where the IPv6 sources of each database slot are.
+pub const NEAR_SOURCES_V6: &str = "NEAR_SOURCES_V6";
+
 /// Every map that is pinned under its own name.
-pub const MAPS: [&str; 11] = [
+pub const MAPS: [&str; 16] = [
     PORTS,
     ENDPOINTS,
     SOURCES_V4,
@@ -58,4 +73,16 @@ pub const MAPS: [&str; 11] = [
     DENIALS,
     DENIAL_GATE,
     RECORDERS,
+    GENERATION,
+    VERDICTS,
+    NEAR_ENDPOINTS,
+    NEAR_SOURCES_V4,
+    NEAR_SOURCES_V6,
 ];
+
+/// The maps by which the program decides.
+pub const DECIDING: [&str; 8] =
+    [PORTS, ENDPOINTS, SOURCES_V4, SOURCES_V6, GENERATION, VERDICTS, NEAR_SOURCES_V4, NEAR_SOURCES_V6];
+
+/// Constant of the programs: which of [`crate::stages`] are on.
+pub const STAGES: &str = "STAGES";

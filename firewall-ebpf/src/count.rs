@@ -1,9 +1,9 @@
 //! The counters: per CPU, so that no packet waits for another.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use firewall_common::NO_RULE;
 
 use crate::{
+    clock::coarse_time,
     decide::Decision,
     maps::{REASONS, RULE_HITS},
 };
@@ -22,8 +22,7 @@ pub fn count(decision: &Decision, length: usize) -> u64 {
     if decision.rule == NO_RULE {
         return 0;
     }
-    // SAFETY: the helper takes nothing and changes nothing.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = coarse_time();
     if let Some(hits) = RULE_HITS.get_ptr_mut(decision.rule) {
         // SAFETY: as above.
         unsafe {

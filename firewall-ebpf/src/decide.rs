@@ -6,10 +6,11 @@ use firewall_common::{
 };
 
 use crate::{
+    cache,
     frame::Frame,
     maps::PORTS,
     members::{Quorum, survey},
-    tables::{Table, source_rule},
+    tables::{Table, is_near, source_rule},
 };
 
 /// What was decided about a packet.
@@ -26,15 +27,16 @@ impl Decision {
     }
 }
 
+/// With `REMEMBERS`, from what earlier packets found out, and for later ones.
 #[inline(always)]
-pub fn decide(frame: &Frame) -> Decision {
+pub fn decide<const REMEMBERS: bool>(frame: &mut Frame) -> Decision {
     let mut flow = Flow::default();
     let quorum = match frame.parse(&mut flow) {
         Shape::NotIp => return Decision::without_rule(Reason::NotIp),
         Shape::VlanDepth => return Decision::without_rule(Reason::VlanDepth),
         Shape::Malformed => return Decision::without_rule(Reason::Malformed),
         Shape::OtherProtocol => return Decision::without_rule(Reason::NotProtected),
-        Shape::Port => return by_port(&flow),
+        Shape::Port => return by_port::<REMEMBERS>(&flow),
         Shape::Truncated => return unless_unprotected(&flow, Reason::Malformed),
         Shape::NoPort => return unless_unprotected(&flow, Reason::NoPort),
         Shape::LaterFragment => Quorum::Any,
@@ -45,7 +47,7 @@ pub fn decide(frame: &Frame) -> Decision {
 
 /// The packet's port is known: the endpoint's database decides, then the guard.
 #[inline(always)]
-fn by_port(flow: &Flow) -> Decision {
+fn by_port<const REMEMBERS: bool>(flow: &Flow) -> Decision {
     let port = u16::from_be(flow.port);
     let bit = 1u64 << (port % 64);
     let Some(word) = PORTS.get(u32::from(port) / 64 % PORT_WORDS) else {
@@ -54,31 +56,81 @@ fn by_port(flow: &Flow) -> Decision {
     if (word.claimed | word.guarded) & bit == 0 {
         return Decision::without_rule(Reason::NotProtected);
     }
-    if word.claimed & bit != 0
-        && let Some(table) = Table::live()
-    {
-        if let Some(endpoint) = table.endpoint(flow, flow.family) {
-            return by_source(flow, endpoint);
-        }
-        if let Some(endpoint) = table.endpoint(flow, ANY_FAMILY) {
-            return by_source(flow, endpoint);
+    if word.claimed & bit != 0 {
+        let row = if REMEMBERS { by_memory(flow) } else { by_table(flow) };
+        if let Some(decision) = row {
+            return decision;
         }
     }
     Decision::without_rule(if word.guarded & bit != 0 { Reason::Closed } else { Reason::NotProtected })
 }
 
+/// What the endpoint table says; `None` when it has no row for the flow.
 #[inline(always)]
-fn by_source(flow: &Flow, endpoint: &Endpoint) -> Decision {
-    if endpoint.mode == TOMBSTONE {
-        return Decision::without_rule(Reason::Closed);
+fn by_table(flow: &Flow) -> Option<Decision> {
+    Some(by_source(flow, row(flow)?).0)
+}
+
+/// The same, with what is kept of earlier packets. Only what a row decided is kept: that depends on nothing but what
+/// is published by a pointer, while the ports are written in place.
+#[inline(always)]
+fn by_memory(flow: &Flow) -> Option<Decision> {
+    let generation = cache::generation();
+    let place = cache::verdict(flow);
+    if let Some(place) = place
+        && let Some(decision) = cache::recall(place, flow, generation)
+    {
+        return Some(decision);
     }
-    match source_rule(flow, endpoint.slot) {
+    let near = cache::endpoint(flow);
+    let endpoint = match near {
+        Some(near) => match cache::recall_endpoint(near, flow, generation) {
+            Some(endpoint) => endpoint,
+            None => {
+                let endpoint = row(flow)?;
+                cache::keep_endpoint(near, flow, generation, endpoint);
+                endpoint
+            }
+        },
+        None => row(flow)?,
+    };
+    let (decision, walked) = by_source(flow, endpoint);
+    // A refusal that cost no walk is kept only where nothing is lost by it: a flood of ever new sources pushes nobody
+    // out.
+    if let Some(place) = place
+        && (walked || cache::is_free(place, generation))
+    {
+        cache::keep(place, flow, generation, &decision);
+    }
+    Some(decision)
+}
+
+/// The row of the flow's destination: of its address, else of every address.
+#[inline(always)]
+fn row(flow: &Flow) -> Option<&'static Endpoint> {
+    let table = Table::live()?;
+    match table.endpoint(flow, flow.family) {
+        Some(endpoint) => Some(endpoint),
+        None => table.endpoint(flow, ANY_FAMILY),
+    }
+}
+
+/// The verdict, and whether a trie had to be walked for it.
+#[inline(always)]
+fn by_source(flow: &Flow, endpoint: &Endpoint) -> (Decision, bool) {
+    if endpoint.mode == TOMBSTONE {
+        return (Decision::without_rule(Reason::Closed), false);
+    }
+    let walked = is_near(flow, endpoint.slot);
+    let rule = if walked { source_rule(flow, endpoint.slot) } else { None };
+    let decision = match rule {
         Some(rule) => Decision { reason: Reason::Allowed, rule },
         None if endpoint.mode == MONITOR => {
             Decision { reason: Reason::WouldDeny, rule: endpoint.default_line }
         }
         None => Decision { reason: Reason::NoMatch, rule: endpoint.default_line },
-    }
+    };
+    (decision, walked)
 }
 
 /// The packet cannot be judged by its port and will not be accepted by any socket either: it is refused wherever

@@ -5,10 +5,10 @@
 //! [`BUDGET`] records each time the kernel's clock ticks. A packet that is not written down costs one look at this
 //! CPU's own gate. The verdict is made before, and nothing here can change it.
 
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use firewall_common::{DenialGate, Reason};
 
-use crate::{decide::Decision, maps::DENIAL_GATE};
+use crate::{clock::coarse_time, decide::Decision, maps::DENIAL_GATE};
 
 /// Records that one CPU writes in one tick of the kernel's clock (1 to 10 ms); while a flood sets in, a few times that.
 const BUDGET: u32 = 16;
@@ -58,8 +58,7 @@ pub fn leave(gate: &mut DenialGate, decision: &Decision, action: u32) {
 /// The kernel's clock, unless it has been read.
 #[inline(always)]
 pub fn time(now: u64) -> u64 {
-    // SAFETY: the helper takes nothing and changes nothing.
-    if now == 0 { unsafe { bpf_ktime_get_coarse_ns() } } else { now }
+    if now == 0 { coarse_time() } else { now }
 }
 
 /// How many packets the record of this one stands for; 0 when it is not written down.

@@ -8,25 +8,44 @@ use aya_ebpf::{
     helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
-use firewall_common::packet::{Flow, MAX_FIXED, PacketBytes, Shape, parse};
+use firewall_common::{
+    IPV4,
+    packet::{Flow, MAX_FIXED, PacketBytes, Shape, parse},
+    stages,
+};
+
+use crate::stages::is_on;
 
 /// The frame of one run of the program.
 pub struct Frame {
     ctx: *mut xdp_md,
     start: usize,
     end: usize,
+    /// Known once the frame was parsed.
     length: usize,
 }
+
+/// Ethernet header, and the longest frame of an ordinary network.
+const ETHERNET: usize = 14;
+const ORDINARY: usize = 1_514;
+const IPV4_HEADER: usize = 20;
+const TCP: u8 = 6;
+const TCP_HEADER: usize = 20;
+const UDP: u8 = 17;
+const UDP_HEADER: usize = 8;
+/// EtherType IPv4, and in the next byte version 4 and five words of header.
+const PLAIN: [u8; 4] = [0x08, 0x00, 0x45, 0];
+const PLAIN_MASK: [u8; 4] = [0xff, 0xff, 0xff, 0];
+/// Fragment offset and "more fragments".
+const FRAGMENT: u16 = 0x3fff_u16.to_be();
 
 impl Frame {
     #[inline(always)]
     pub fn new(ctx: &XdpContext) -> Self {
-        // SAFETY: the context pointer is the one that the kernel handed to the program.
-        let length = unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) } as usize;
-        Self { ctx: ctx.as_ptr().cast(), start: ctx.data(), end: ctx.data_end(), length }
+        Self { ctx: ctx.as_ptr().cast(), start: ctx.data(), end: ctx.data_end(), length: 0 }
     }
 
-    /// Length in bytes, fragments of the buffer included.
+    /// Length in bytes of the parsed frame, fragments of the buffer included.
     #[inline(always)]
     pub fn length(&self) -> usize {
         self.length
@@ -35,12 +54,63 @@ impl Frame {
     /// Chooses once how the fixed headers are read: in place, or, when they are not in the linear part of the
     /// buffer, through the kernel's copy. A choice at each read is more than the verifier follows.
     #[inline(always)]
-    pub fn parse(&self, flow: &mut Flow) -> Shape {
+    pub fn parse(&mut self, flow: &mut Flow) -> Shape {
+        if is_on(stages::HEADERS) && self.is_plain(flow) {
+            self.length = self.end - self.start;
+            return Shape::Port;
+        }
+        // SAFETY: the context pointer is the one that the kernel handed to the program.
+        self.length = unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize;
         if self.start + MAX_FIXED > self.end && self.length > self.end - self.start {
             parse(&Copied(self), flow)
         } else {
             parse(&Linear(self), flow)
         }
+    }
+
+    /// Reads what most packets are: IPv4 without tag, option or fragment, TCP or UDP, whole in an ordinary frame. All
+    /// else is left to the parser, which would say the same here, later. The kernel is not asked for the length of
+    /// the frame either, which is a call: no driver starts a second buffer before the first holds this much, unless
+    /// it is for padding.
+    #[inline(always)]
+    fn is_plain(&self, flow: &mut Flow) -> bool {
+        let linear = self.end - self.start;
+        if self.start + ETHERNET + IPV4_HEADER + UDP_HEADER > self.end || linear > ORDINARY {
+            return false;
+        }
+        // SAFETY: everything up to the ports lies before `data_end`; plain integers, read unaligned.
+        let (start, total, fragment, protocol, source, destination, port) = unsafe {
+            (
+                (self.at(ETHERNET - 2) as *const u32).read_unaligned(),
+                (self.at(ETHERNET + 2) as *const u16).read_unaligned(),
+                (self.at(ETHERNET + 6) as *const u16).read_unaligned(),
+                (self.at(ETHERNET + 9) as *const u8).read_unaligned(),
+                (self.at(ETHERNET + 12) as *const u32).read_unaligned(),
+                (self.at(ETHERNET + 16) as *const u32).read_unaligned(),
+                (self.at(ETHERNET + IPV4_HEADER + 2) as *const u16).read_unaligned(),
+            )
+        };
+        let total = usize::from(u16::from_be(total));
+        let needed = if protocol == TCP { IPV4_HEADER + TCP_HEADER } else { IPV4_HEADER + UDP_HEADER };
+        if start & u32::from_ne_bytes(PLAIN_MASK) != u32::from_ne_bytes(PLAIN)
+            || fragment & FRAGMENT != 0
+            || protocol != TCP && protocol != UDP
+            || total < needed
+            || ETHERNET + total > linear
+        {
+            return false;
+        }
+        flow.source[0] = source;
+        flow.destination[0] = destination;
+        flow.port = port;
+        flow.protocol = protocol;
+        flow.family = IPV4;
+        true
+    }
+
+    #[inline(always)]
+    fn at(&self, offset: usize) -> usize {
+        self.start + offset
     }
 
     #[inline(always)]

@@ -10,6 +10,10 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod cache;
+#[cfg(target_arch = "bpf")]
+mod clock;
+#[cfg(target_arch = "bpf")]
 mod count;
 #[cfg(target_arch = "bpf")]
 mod decide;
@@ -22,6 +26,8 @@ mod look;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod measured;
+#[cfg(target_arch = "bpf")]
 mod members;
 #[cfg(all(target_arch = "bpf", feature = "packet-log"))]
 mod packet_log;
@@ -29,6 +35,8 @@ mod packet_log;
 mod programs;
 #[cfg(target_arch = "bpf")]
 mod recorder;
+#[cfg(target_arch = "bpf")]
+mod stages;
 #[cfg(target_arch = "bpf")]
 mod tables;
 

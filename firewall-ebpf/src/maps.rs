@@ -2,14 +2,17 @@
 //! the program, or creates the inner maps itself.
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use firewall_common::{
-    DENIALS_SIZE, DatabaseRecord, Denial, DenialGate, Denials, Endpoint, EndpointKey, Hits, PORT_WORDS,
-    PortWord, Reason, RuleRecord, Tally,
+    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE, DatabaseRecord, Denial,
+    DenialGate, Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, SourceFilter,
+    Tally,
 };
+
+use crate::clock::Tick;
 
 /// What is published is frozen for userspace and, by this flag, read-only for programs.
 pub const FROZEN: usize = BPF_F_RDONLY_PROG as usize;
@@ -41,6 +44,26 @@ pub static RULES: HashMap<u32, RuleRecord, 1, BY_USE> = HashMap::new();
 
 #[btf_map]
 pub static DATABASES: HashMap<u32, DatabaseRecord, 1, BY_USE> = HashMap::new();
+
+/// The agent writes it through its memory: a value that is written in pieces could be an older one for a moment.
+#[btf_map]
+pub static GENERATION: Array<u64, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+pub static VERDICTS: PerCpuArray<CachedVerdict, { CACHED_VERDICTS as usize }> = PerCpuArray::new();
+
+#[btf_map]
+pub static NEAR_ENDPOINTS: PerCpuArray<CachedEndpoint, { CACHED_ENDPOINTS as usize }> = PerCpuArray::new();
+
+#[btf_map]
+pub static NEAR_SOURCES_V4: Array<SourceFilter, 1, FROZEN> = Array::new();
+
+#[btf_map]
+pub static NEAR_SOURCES_V6: Array<SourceFilter, 1, FROZEN> = Array::new();
+
+/// Of no use to anybody but the running program, so not pinned.
+#[btf_map]
+pub static TICK: PerCpuArray<Tick, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static DENIALS: LruHashMap<Denial, Denials, { DENIALS_SIZE as usize }> = LruHashMap::new();

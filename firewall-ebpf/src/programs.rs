@@ -16,8 +16,13 @@ use crate::{count::count, decide::decide, frame::Frame};
 /// The attached program.
 #[xdp(frags)]
 pub fn firewall(ctx: XdpContext) -> u32 {
-    let frame = Frame::new(&ctx);
-    let decision = decide(&frame);
+    filter(&ctx)
+}
+
+#[inline(always)]
+pub fn filter(ctx: &XdpContext) -> u32 {
+    let mut frame = Frame::new(ctx);
+    let decision = decide::<true>(&mut frame);
     let now = count(&decision, frame.length());
     let action = match decision.reason {
         Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
@@ -28,14 +33,14 @@ pub fn firewall(ctx: XdpContext) -> u32 {
         | Reason::NoPort
         | Reason::Fragment => XDP_DROP,
     };
-    note(&decision, action, now, &ctx);
+    note(&decision, action, now, ctx);
     action
 }
 
 /// The twin: answers with [`Reason::answer`] and leaves no trace.
 #[xdp(frags)]
 pub fn twin(ctx: XdpContext) -> u32 {
-    let decision = decide(&Frame::new(&ctx));
+    let decision = decide::<false>(&mut Frame::new(&ctx));
     decision.reason.answer(decision.rule)
 }
 

@@ -1,9 +1,15 @@
 //! Lookups in what is published.
 
 use aya_ebpf::btf_maps::{HashMap, lpm_trie::Key};
-use firewall_common::{ANY_FAMILY, Endpoint, EndpointKey, IPV4, MEMBER_ROW, packet::Flow};
+use firewall_common::{
+    ANY_FAMILY, Endpoint, EndpointKey, FILTER_WORDS, IPV4, MEMBER_ROW, filter_bit_v4, filter_bit_v6,
+    packet::Flow, stages,
+};
 
-use crate::maps::{self, ENDPOINTS, SOURCES_V4, SOURCES_V6};
+use crate::{
+    maps::{self, ENDPOINTS, NEAR_SOURCES_V4, NEAR_SOURCES_V6, SOURCES_V4, SOURCES_V6},
+    stages::is_on,
+};
 
 /// The live endpoint table: one pointer, taken once per packet, so that a packet sees one table whole.
 #[derive(Clone, Copy)]
@@ -42,6 +48,23 @@ impl Table {
         // SAFETY: a published table is frozen and read-only for programs; its rows never change, and the table itself
         // outlives every program run that took it (RCU).
         unsafe { self.0.get(key) }
+    }
+}
+
+/// Whether the database's allow list may hold the flow's source. Most strangers are told here, without a walk.
+#[inline(always)]
+pub fn is_near(flow: &Flow, slot: u32) -> bool {
+    if !is_on(stages::SOURCES) {
+        return true;
+    }
+    let (filter, bit) = if flow.family == IPV4 {
+        (NEAR_SOURCES_V4.get(slot), filter_bit_v4(flow.source[0]))
+    } else {
+        (NEAR_SOURCES_V6.get(slot), filter_bit_v6(flow.source[0]))
+    };
+    match filter {
+        Some(filter) => filter.words[bit as usize / 64 % FILTER_WORDS] >> (bit % 64) & 1 != 0,
+        None => true,
     }
 }
 

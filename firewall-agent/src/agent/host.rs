@@ -63,6 +63,7 @@ impl Host {
             kernel.publish_table(&live.table)?;
             warn!("the pin of the endpoint table was gone: it is made anew from the last good files");
         }
+        kernel.adopt(&live)?;
         for trouble in &troubles {
             error!(error = trouble, "a stored file is not used");
         }

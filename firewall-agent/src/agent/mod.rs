@@ -90,6 +90,8 @@ pub struct Agent {
     repairs: Repairs,
     probes: Probes,
     looked_after: Instant,
+    /// How often the kernel was looked after.
+    looks: usize,
     board: Arc<Board>,
 }
 
@@ -139,6 +141,7 @@ impl Agent {
             repairs: Repairs::default(),
             probes: Probes::default(),
             looked_after: Instant::now(),
+            looks: 0,
             board,
         };
         agent.rescan();

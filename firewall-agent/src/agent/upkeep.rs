@@ -71,11 +71,13 @@ impl Agent {
 
     /// Publishes again what somebody has changed; what kinds of things it was.
     fn repair_maps(&mut self) -> Result<Vec<&'static str>> {
-        let drift = self.host.kernel.drift(&self.host.live)?;
+        self.looks = self.looks.wrapping_add(1);
+        let drift = self.host.kernel.drift(&self.host.live, self.looks)?;
         let kinds: Vec<&'static str> = drift.kinds().collect();
         if !kinds.is_empty() {
             warn!(kinds = kinds.join(", "), "somebody changed the kernel's maps: published again");
             repair(&drift, &mut self.host.live, &mut self.host.kernel)?;
+            self.host.kernel.adopt(&self.host.live)?;
         }
         Ok(kinds)
     }

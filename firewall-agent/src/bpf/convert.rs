@@ -6,12 +6,15 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
     ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, Denial, ENFORCE, Endpoint, EndpointKey,
-    IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MEMBER_ROW, MONITOR,
-    NO_RULE, Reason, RuleRecord, TOMBSTONE,
+    FILTER_BITS, IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MEMBER_ROW,
+    MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::denials::{Class, Sighting};
+use super::{
+    denials::{Class, Sighting},
+    filters::bits_touched,
+};
 use crate::{
     rules::{Mode, Protocol},
     sync::{Claim, Line, LineKind, Target},
@@ -27,6 +30,8 @@ pub(super) trait Prefix: Copy + Ord {
     fn to_key(self) -> Key<Self::Words>;
     /// Fails when the length is out of bounds.
     fn from_key(key: Key<Self::Words>) -> Result<Self>;
+    /// The bits of every address in the prefix, in its family's filter.
+    fn filter_bits(self) -> Box<dyn Iterator<Item = u32>>;
 }
 
 impl Prefix for Ipv4Net {
@@ -42,6 +47,11 @@ impl Prefix for Ipv4Net {
         let prefix = u8::try_from(length).ok().and_then(|length| Self::new(address, length).ok());
         prefix.with_context(|| format!("source {address}/{length}: prefix longer than 32 bits"))
     }
+
+    fn filter_bits(self) -> Box<dyn Iterator<Item = u32>> {
+        let first = filter_bit_v4(u32::from_ne_bytes(self.network().octets()));
+        Box::new(first..first + bits_touched(self.prefix_len(), 16))
+    }
 }
 
 impl Prefix for Ipv6Net {
@@ -55,6 +65,17 @@ impl Prefix for Ipv6Net {
         let (address, length) = (v6(key.data()), key.prefix_len());
         let prefix = u8::try_from(length).ok().and_then(|length| Self::new(address, length).ok());
         prefix.with_context(|| format!("source {address}/{length}: prefix longer than 128 bits"))
+    }
+
+    fn filter_bits(self) -> Box<dyn Iterator<Item = u32>> {
+        let [first, ..] = words(self.network());
+        // Of a shorter prefix more /32s may share bits than there are bits.
+        if self.prefix_len() < 16 {
+            return Box::new(0..FILTER_BITS);
+        }
+        let first = u32::from_be(first);
+        let networks = first..=first + (bits_touched(self.prefix_len(), 32) - 1);
+        Box::new(networks.map(|network| filter_bit_v6(network.to_be())))
     }
 }
 

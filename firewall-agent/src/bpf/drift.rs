@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
 use firewall_common::names;
 
@@ -13,7 +13,10 @@ use super::{
     pins::{Pins, rename, unpin},
     shape, syscall,
 };
-use crate::sync::{Drift, Live};
+use crate::sync::{Drift, Live, Slot};
+
+/// Databases whose source filters are compared at one look.
+const FILTERS_AT_ONCE: usize = 16;
 
 impl Kernel {
     /// Keeps every published map open from now on: a pin that somebody removes can then be made again.
@@ -27,16 +30,23 @@ impl Kernel {
     }
 
     /// What differs from `live`, which is what this process last published or took over. Tries and the table are
-    /// frozen: it is enough to compare which of them the slots point at.
+    /// frozen: it is enough to compare which of them the slots point at. `look` counts the looks.
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn drift(&self, live: &Live) -> Result<Drift> {
+    pub fn drift(&self, live: &Live, look: usize) -> Result<Drift> {
         let mut drift = Drift {
             ports: self.ports.read()? != (live.claimed.clone(), live.guarded.clone()),
             table: self.endpoints.strayed()?,
             ..Drift::default()
         };
+        // Filters are large: some at each look.
+        let slots: Vec<Slot> = live.databases.keys().copied().collect();
+        let some = (0..slots.len().min(FILTERS_AT_ONCE))
+            .map(|at| slots[(look * FILTERS_AT_ONCE + at) % slots.len()]);
+        for slot in some {
+            drift.filters |= self.near_v4.strayed(slot)? || self.near_v6.strayed(slot)?;
+        }
         for (slot, database) in live.databases.iter().filter(|(_, database)| database.stamp.is_some()) {
             if self.v4.strayed(*slot)? || self.v6.strayed(*slot)? || !self.is_recorded(*slot, database)? {
                 drift.sources.insert(*slot);
@@ -61,10 +71,10 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// Opens the named maps, and makes sure that the loaded program uses those and no others.
+    /// Opens the named maps, and makes sure that the loaded program decides by those.
     ///
     /// # Errors
-    /// When one is missing, or the program uses a map that is not pinned.
+    /// When one is missing, or the program uses another in its place.
     pub fn new(pins: &Pins, programs: &mut Programs) -> Result<Self> {
         let mut maps = Vec::new();
         for name in names::MAPS {
@@ -72,12 +82,10 @@ impl Anchors {
             maps.push((name, map.info()?.id(), map));
         }
         let firewall = programs.firewall()?.fd().context("program firewall: not loaded")?;
-        for id in syscall::program_maps(firewall.as_fd()).context("program firewall: its maps are unknown")? {
-            let is_pinned = maps.iter().any(|(_, pinned, _)| *pinned == id);
-            anyhow::ensure!(
-                is_pinned,
-                "program firewall: uses map {id}, which is none of those that are pinned"
-            );
+        let used =
+            syscall::program_maps(firewall.as_fd()).context("program firewall: its maps are unknown")?;
+        for (name, id, _) in maps.iter().filter(|(name, ..)| names::DECIDING.contains(name)) {
+            ensure!(used.contains(id), "program firewall: does not use the map that is pinned as {name}");
         }
         Ok(Self { maps })
     }

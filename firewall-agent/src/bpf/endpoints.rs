@@ -82,6 +82,11 @@ impl EndpointTable {
         self.outer.pin_again()
     }
 
+    /// Returns when every packet that was under way when this was called is through.
+    pub fn settle(&mut self) -> Result<()> {
+        self.outer.settle(SLOT, PINNED_AS)
+    }
+
     pub fn sweep(&self) {
         self.outer.sweep(SLOT, PINNED_AS);
     }

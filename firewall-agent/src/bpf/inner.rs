@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError};
+use aya::maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData, MapError};
 use aya_obj::generated::bpf_map_type;
 use tracing::warn;
 
@@ -127,14 +127,47 @@ impl Outer {
 
     /// Makes `built` the live map of a slot: when this returns, no packet sees the old one any more. Its pin goes.
     pub fn publish(&mut self, slot: u32, pinned_as: &str, built: Built) -> Result<()> {
-        patiently(|| {
-            self.slots
-                .set(slot, &built.map, 0)
-                .with_context(|| format!("slot {slot} of {}: cannot be published", self.dir.display()))
-        })?;
-        self.held.insert(slot, built);
+        self.set(slot, &built.map)?;
+        self.keep(slot, built);
         self.sweep(slot, pinned_as);
         Ok(())
+    }
+
+    /// Holds a map that is published.
+    pub fn keep(&mut self, slot: u32, built: Built) {
+        self.held.insert(slot, built);
+    }
+
+    /// Makes each map the live one of its slot; one result for each, in their order. When this returns, no packet sees
+    /// an old one any more.
+    pub fn publish_all(&mut self, built: &[(u32, &Built)]) -> Vec<Result<()>> {
+        let slots: Vec<_> = built.iter().map(|(slot, built)| (*slot, built.map.fd().as_fd())).collect();
+        if slots.len() > 1 && syscall::set_slots(self.ids.map().fd().as_fd(), &slots).is_ok() {
+            return built.iter().map(|_| Ok(())).collect();
+        }
+        // One by one: it tells which slot is refused, and to put a map again where it is already changes nothing.
+        built.iter().map(|(slot, built)| self.set(*slot, &built.map)).collect()
+    }
+
+    /// Returns when every packet that was under way when this was called is through.
+    pub fn settle(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
+        match self.live(slot, pinned_as)? {
+            // The kernel waits for them whenever a slot is written.
+            Some(live) => self.set(slot, &live),
+            None => {
+                let lost = self.live_id(slot)?.is_some();
+                ensure!(!lost, "{}: the pin of the map in slot {slot} is gone", self.dir.display());
+                Ok(())
+            }
+        }
+    }
+
+    fn set(&mut self, slot: u32, map: &MapData) -> Result<()> {
+        patiently(|| {
+            self.slots
+                .set(slot, map, 0)
+                .with_context(|| format!("slot {slot} of {}: cannot be published", self.dir.display()))
+        })
     }
 
     /// Removes the pins that belong to no published map. A pin that stays is tried again with the next publish; it

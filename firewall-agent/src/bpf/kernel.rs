@@ -1,5 +1,7 @@
 //! All pinned maps together: what is in force, and the way to change it.
 
+mod replace;
+
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use anyhow::Result;
@@ -10,6 +12,8 @@ use super::{
     counters::{Counters, LineHits},
     denials::{DenialTable, Denied, DeniedTotals},
     endpoints::EndpointTable,
+    filters::Filters,
+    generation::Generation,
     object::Capacity,
     pins::Pins,
     ports::PortFilter,
@@ -17,7 +21,7 @@ use super::{
     sources::SourceTries,
     stamps::{self, TrieIds},
 };
-use crate::sync::{DataPlane, Database, Families, Line, Live, Ports, RuleSlot, Slot, Sources, Table};
+use crate::sync::{DataPlane, Database, Line, Live, Ports, Replacement, RuleSlot, Slot, Sources, Table};
 
 /// The maps of this layout, opened by their pins and checked. Holds no program and no link.
 pub struct Kernel {
@@ -25,6 +29,9 @@ pub struct Kernel {
     pub(super) endpoints: EndpointTable,
     pub(super) v4: SourceTries,
     pub(super) v6: SourceTries,
+    pub(super) near_v4: Filters,
+    pub(super) near_v6: Filters,
+    generation: Generation,
     counters: Counters,
     records: Records,
     /// What lines had counted when they were freed.
@@ -51,6 +58,9 @@ impl Kernel {
             endpoints: EndpointTable::open(&pins)?,
             v4: SourceTries::open(&pins, names::SOURCES_V4, "v4")?,
             v6: SourceTries::open(&pins, names::SOURCES_V6, "v6")?,
+            near_v4: Filters::open(&pins, names::NEAR_SOURCES_V4)?,
+            near_v6: Filters::open(&pins, names::NEAR_SOURCES_V6)?,
+            generation: Generation::open(&pins)?,
             counters: Counters::open(&pins)?,
             records: Records::open(&pins)?,
             freed: BTreeMap::new(),
@@ -207,22 +217,12 @@ impl DataPlane for Kernel {
         self.records.remove_line(slot)
     }
 
-    fn publish_sources(&mut self, slot: Slot, database: &Database, changed: Families) -> Result<()> {
-        let generation = database.stamp.as_ref().map_or(0, |stamp| stamp.generation);
-        let v4 = if changed.v4 { Some(self.v4.build(slot, generation, &database.sources.v4)?) } else { None };
-        let v6 = if changed.v6 { Some(self.v6.build(slot, generation, &database.sources.v6)?) } else { None };
-        let live = self.trie_ids(slot)?;
-        let ids =
-            [v4.as_ref().map_or(live[0], |built| built.id), v6.as_ref().map_or(live[1], |built| built.id)];
-        let before = self.records.database(slot)?;
-        self.records.set_database(slot, stamps::record(database, ids, before.as_ref(), live))?;
-        if let Some(built) = v4 {
-            self.v4.publish(slot, built)?;
-        }
-        if let Some(built) = v6 {
-            self.v6.publish(slot, built)?;
-        }
-        Ok(())
+    fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
+        self.replace(together)
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.endpoints.settle()
     }
 
     fn free_database(&mut self, slot: Slot) -> Result<()> {
@@ -230,6 +230,8 @@ impl DataPlane for Kernel {
     }
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
-        self.endpoints.publish(table)
+        let published = self.endpoints.publish(table);
+        self.generation.advance();
+        published
     }
 }

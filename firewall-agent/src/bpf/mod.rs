@@ -6,6 +6,8 @@ mod denials;
 mod drift;
 mod dump;
 mod endpoints;
+mod filters;
+mod generation;
 mod held_links;
 mod inner;
 mod interface;

@@ -7,7 +7,7 @@ use aya::{
     programs::Xdp,
 };
 use aya_obj::programs::XdpAttachType;
-use firewall_common::names;
+use firewall_common::{names, stages};
 
 use super::{
     layouts,
@@ -49,7 +49,11 @@ impl Capacity {
 
     fn entries(self, name: &str) -> Option<u32> {
         match name {
-            names::SOURCES_V4 | names::SOURCES_V6 | names::DATABASES => Some(self.databases),
+            names::SOURCES_V4
+            | names::SOURCES_V6
+            | names::DATABASES
+            | names::NEAR_SOURCES_V4
+            | names::NEAR_SOURCES_V6 => Some(self.databases),
             names::RULE_HITS | names::RULES => Some(self.lines),
             _ => None,
         }
@@ -102,17 +106,28 @@ impl Programs {
     /// # Errors
     /// When a pinned map has another shape, or the kernel refuses something.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
-        Self::load_build(Build::Normal, pins, capacity)
+        Self::load_with(pins, capacity, stages::ALL)
+    }
+
+    /// The same with only some of [`stages`] in front of the tries: they save time and change no verdict, which tests
+    /// and measurements show by leaving them out.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
+        Self::load_build(Build::Normal, pins, capacity, stages)
     }
 
     /// Loads the programs that tell of single packets, over the maps of the others.
     pub(super) fn load_packet_log(pins: &Pins) -> Result<Self> {
-        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1))
+        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1), stages::ALL)
     }
 
-    fn load_build(build: Build, pins: &Pins, capacity: Capacity) -> Result<Self> {
+    fn load_build(build: Build, pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
         layouts::carry_over(pins)?;
         let mut loader = EbpfLoader::new();
+        loader.override_global(names::STAGES, &stages, true);
+        loader.override_global(names::STAGES, &stages, true);
         for name in names::MAPS {
             let path = pins.map(name);
             let pinned =
@@ -197,6 +212,20 @@ impl Programs {
     /// When bpffs refuses.
     pub fn pin(&mut self, pins: &Pins) -> Result<()> {
         self.build.pinned().iter().try_for_each(|name| self.pin_one(pins, name))
+    }
+
+    /// Loads and pins what the program is measured by.
+    ///
+    /// # Errors
+    /// When the kernel or bpffs refuses.
+    pub fn pin_measured(&mut self, pins: &Pins) -> Result<()> {
+        for name in names::MEASURED {
+            program(&mut self.object, name)?
+                .load()
+                .with_context(|| format!("program {name}: refused by the kernel"))?;
+            self.pin_one(pins, name)?;
+        }
+        Ok(())
     }
 
     fn pin_one(&mut self, pins: &Pins, name: &str) -> Result<()> {

@@ -1,7 +1,8 @@
 //! The shared types as plain bytes, which is how aya moves them.
 
 use firewall_common::{
-    DatabaseRecord, Denial, DenialGate, Denials, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, Tally,
+    DatabaseRecord, Denial, DenialGate, Denials, Endpoint, EndpointKey, Hits, PortWord, RuleRecord,
+    SourceFilter, Tally,
 };
 
 /// A map key or value of firewall-common.
@@ -19,4 +20,16 @@ macro_rules! plain {
     };
 }
 
-plain!(DatabaseRecord, Denial, DenialGate, Denials, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, Tally,);
+plain!(
+    DatabaseRecord,
+    Denial,
+    DenialGate,
+    Denials,
+    Endpoint,
+    EndpointKey,
+    Hits,
+    PortWord,
+    RuleRecord,
+    SourceFilter,
+    Tally,
+);

@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, MapType};
 use firewall_common::{
-    DENIALS_SIZE, DatabaseRecord, Denial, DenialGate, Denials, Hits, PORT_WORDS, PortWord, Reason,
-    RuleRecord, Tally, names,
+    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE, DatabaseRecord, Denial,
+    DenialGate, Denials, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, SourceFilter, Tally, names,
 };
 
 use super::pins::Pins;
 
-const NO_PREALLOC: u32 = aya_obj::generated::BPF_F_NO_PREALLOC;
+use aya_obj::generated::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC as NO_PREALLOC, BPF_F_RDONLY_PROG};
 
 /// Type, sizes and flags of a map.
 struct Shape {
@@ -85,6 +85,31 @@ fn shape(name: &str) -> Result<Shape> {
             Shape { kind: MapType::PerCpuArray, value: size_of::<DenialGate>(), entries: Some(1), ..outer }
         }
         names::RECORDERS => Shape { kind: MapType::ProgramArray, entries: Some(2), ..outer },
+        names::GENERATION => Shape {
+            kind: MapType::Array,
+            value: size_of::<u64>(),
+            flags: BPF_F_MMAPABLE,
+            entries: Some(1),
+            ..outer
+        },
+        names::VERDICTS => Shape {
+            kind: MapType::PerCpuArray,
+            value: size_of::<CachedVerdict>(),
+            entries: Some(CACHED_VERDICTS),
+            ..outer
+        },
+        names::NEAR_ENDPOINTS => Shape {
+            kind: MapType::PerCpuArray,
+            value: size_of::<CachedEndpoint>(),
+            entries: Some(CACHED_ENDPOINTS),
+            ..outer
+        },
+        names::NEAR_SOURCES_V4 | names::NEAR_SOURCES_V6 => Shape {
+            kind: MapType::Array,
+            value: size_of::<SourceFilter>(),
+            flags: BPF_F_RDONLY_PROG,
+            ..outer
+        },
         other => bail!("{other}: not a map of this layout"),
     })
 }

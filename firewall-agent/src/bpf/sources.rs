@@ -56,8 +56,9 @@ impl SourceTries {
         self.outer.build((&self.pinned_as(slot), generation), &blueprint, sources, fill::<P>, read::<P>)
     }
 
-    pub fn publish(&mut self, slot: Slot, built: Built) -> Result<()> {
-        self.outer.publish(slot, &self.pinned_as(slot), built)
+    /// One result for each, in their order.
+    pub fn publish_all(&mut self, built: &[(Slot, &Built)]) -> Vec<Result<()>> {
+        self.outer.publish_all(built)
     }
 
     /// Whether the live trie of a slot is another one than was published here.
@@ -73,6 +74,11 @@ impl SourceTries {
     /// Pins tries again whose pins are gone; how many there were.
     pub fn pin_again(&self) -> Result<u64> {
         self.outer.pin_again()
+    }
+
+    /// Holds a trie that is published.
+    pub fn keep(&mut self, slot: Slot, built: Built) {
+        self.outer.keep(slot, built);
     }
 
     pub fn sweep(&self, slot: Slot) {

@@ -16,6 +16,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_FREEZE: libc::c_long = 22;
 const BPF_LINK_DETACH: libc::c_long = 34;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 
 /// Maps of one program that are asked for; ours uses fewer.
 const MOST_MAPS: usize = 64;
@@ -69,6 +70,21 @@ pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [0u32; 16];
     attributes[0] = link.as_raw_fd() as u32;
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
+}
+
+/// Puts a map into each of these slots of an array of maps (Linux 5.14), waiting once for the packets that still see
+/// the old ones (6.8; before, once for each). After an error some slots may be written and others not.
+pub fn set_slots(outer: BorrowedFd<'_>, slots: &[(u32, BorrowedFd<'_>)]) -> io::Result<()> {
+    let keys: Vec<u32> = slots.iter().map(|(slot, _)| *slot).collect();
+    let values: Vec<u32> = slots.iter().map(|(_, map)| map.as_raw_fd() as u32).collect();
+    let mut attributes = Batch {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: slots.len() as u32,
+        map: outer.as_raw_fd() as u32,
+        ..Batch::default()
+    };
+    bpf(BPF_MAP_UPDATE_BATCH, &mut attributes).map(drop)
 }
 
 /// Opens any pinned object.

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, anyhow};
+use anyhow::anyhow;
 use jiff::Timestamp;
 
 use super::{
+    batch::Batch,
     desired::{Desired, DesiredDatabase},
     digest::digest,
     lines::{Lines, free_lines},
     model::{Claim, Database, Line, Live, Slot, Sources, Stamp},
     plane::{DataPlane, Families},
-    publish::{Published, replace},
+    publish::Published,
 };
 
 /// Frees databases that left and lines that are no longer counted on. What cannot be freed now is tried again with
@@ -23,26 +24,7 @@ pub(super) fn free(
     plane: &mut impl DataPlane,
     done: &mut Published,
 ) {
-    for id in &desired.removed {
-        let Some(slot) = live.slot(id) else { continue };
-        if live
-            .table
-            .endpoints
-            .values()
-            .any(|claim| matches!(claim, Claim::Open { slot: owner, .. } if *owner == slot))
-        {
-            done.failed.insert(id.clone(), anyhow!("its endpoints could not be closed"));
-            continue;
-        }
-        match remove(slot, live, plane) {
-            Ok(()) => {
-                done.removed.insert(id.clone());
-            }
-            Err(error) => {
-                done.failed.insert(id.clone(), error);
-            }
-        }
-    }
+    remove(desired, live, plane, done);
     let kept: BTreeMap<Slot, BTreeSet<_>> =
         open.iter().map(|(slot, (_, lines))| (*slot, lines.slots())).collect();
     let known: BTreeSet<Slot> = live.databases.keys().copied().collect();
@@ -55,10 +37,27 @@ pub(super) fn free(
     }
 }
 
-/// Empties the allow list, then frees the lines that counted for it, then the slot: cut off in between, the database
+/// Empties the allow lists, then frees the lines that counted for them, then the slots: cut off in between, a database
 /// is still there and is removed again.
-fn remove(slot: Slot, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
-    let Some(database) = live.databases.get(&slot).cloned() else { return Ok(()) };
+fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: &mut Published) {
+    let mut batch = Batch::default();
+    for id in &desired.removed {
+        let Some(slot) = live.slot(id) else { continue };
+        let is_open = |claim: &Claim| matches!(claim, Claim::Open { slot: owner, .. } if *owner == slot);
+        if live.table.endpoints.values().any(is_open) {
+            done.failed.insert(id.clone(), anyhow!("its endpoints could not be closed"));
+            continue;
+        }
+        empty(slot, live, &mut batch);
+        if batch.is_full() {
+            remove_emptied(&mut batch, live, plane, done);
+        }
+    }
+    remove_emptied(&mut batch, live, plane, done);
+}
+
+fn empty(slot: Slot, live: &mut Live, batch: &mut Batch) {
+    let Some(database) = live.databases.get(&slot).cloned() else { return };
     live.generation += 1;
     let stamp = database.stamp.as_ref().map_or_else(
         || Stamp {
@@ -71,10 +70,31 @@ fn remove(slot: Slot, live: &mut Live, plane: &mut impl DataPlane) -> Result<()>
     );
     let sources = Sources::default();
     let stamp = Stamp { generation: live.generation, digest: digest(&sources), ..stamp };
-    let empty = Database { stamp: Some(stamp), sources, ..database };
-    replace(slot, empty, Families { v4: true, v6: true }, live, plane)?;
-    free_lines(|_, line| line.database == slot, live, plane)?;
-    plane.free_database(slot)?;
-    live.databases.remove(&slot);
-    Ok(())
+    batch.add(
+        slot,
+        Database { stamp: Some(stamp), sources, ..database },
+        Families { v4: true, v6: true },
+        live,
+    );
+}
+
+fn remove_emptied(batch: &mut Batch, live: &mut Live, plane: &mut impl DataPlane, done: &mut Published) {
+    let emptied = batch.publish(live, plane);
+    let gone: BTreeSet<Slot> =
+        emptied.iter().filter(|(_, result)| result.is_ok()).map(|(slot, _)| *slot).collect();
+    let freed = free_lines(|_, line| gone.contains(&line.database), live, plane);
+    let freed = freed.map_err(|error| format!("{error:#}"));
+    for (slot, result) in emptied {
+        let Some(id) = live.databases.get(&slot).map(|database| database.id.clone()) else { continue };
+        let lines = freed.as_ref().copied().map_err(|error| anyhow!("{error}"));
+        match result.and(lines).and_then(|()| plane.free_database(slot)) {
+            Ok(()) => {
+                live.databases.remove(&slot);
+                done.removed.insert(id);
+            }
+            Err(error) => {
+                done.failed.insert(id, error);
+            }
+        }
+    }
 }

@@ -139,6 +139,9 @@ pub(super) fn free_lines(
 ) -> Result<()> {
     let slots: Vec<RuleSlot> =
         live.lines.iter().filter(|(slot, line)| unused(**slot, line)).map(|(slot, _)| *slot).collect();
+    if !slots.is_empty() {
+        plane.settle()?;
+    }
     for slot in slots {
         plane.free_line(slot)?;
         live.lines.remove(&slot);

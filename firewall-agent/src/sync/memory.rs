@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use anyhow::{Result, bail};
 
-use super::model::{Claim, Database, Line, Live, Ports, RuleSlot, Slot, Sources, Table, Target};
-use super::plane::{DataPlane, Families};
+use super::model::{Claim, Database, Line, Live, Ports, RuleSlot, Slot, Table, Target};
+use super::plane::{DataPlane, Replacement};
 
 /// Holds what a kernel would, and refuses the `failing`th write and, if `dead`, every one after it.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Memory {
     pub dead: bool,
     /// Writes that were asked for.
     pub writes: usize,
+    /// How often allow lists were replaced, some together.
+    pub waits: usize,
 }
 
 impl Memory {
@@ -36,10 +38,25 @@ impl Memory {
         Ok(())
     }
 
-    fn write_family(&mut self, slot: Slot, change: impl FnOnce(&mut Sources)) -> Result<()> {
+    fn record(&mut self, one: &Replacement<'_>) -> Result<()> {
+        let Replacement { slot, database, .. } = *one;
         self.write(|live| {
-            if let Some(database) = live.databases.get_mut(&slot) {
-                change(&mut database.sources);
+            let sources = live.databases.get(&slot).map(|before| before.sources.clone()).unwrap_or_default();
+            live.databases.insert(slot, Database { stamp: None, sources, ..database.clone() });
+        })
+    }
+
+    fn replace_family(&mut self, one: &Replacement<'_>, v4: bool) -> Result<()> {
+        let Replacement { slot, database, changed } = *one;
+        if if v4 { !changed.v4 } else { !changed.v6 } {
+            return Ok(());
+        }
+        self.write(|live| {
+            let Some(live) = live.databases.get_mut(&slot) else { return };
+            if v4 {
+                live.sources.v4.clone_from(&database.sources.v4);
+            } else {
+                live.sources.v6.clone_from(&database.sources.v6);
             }
         })
     }
@@ -74,21 +91,28 @@ impl DataPlane for Memory {
         })
     }
 
-    fn publish_sources(&mut self, slot: Slot, database: &Database, changed: Families) -> Result<()> {
-        self.write(|live| {
-            let sources = live.databases.get(&slot).map(|before| before.sources.clone()).unwrap_or_default();
-            live.databases.insert(slot, Database { stamp: None, sources, ..database.clone() });
-        })?;
-        if changed.v4 {
-            self.write_family(slot, |sources| sources.v4.clone_from(&database.sources.v4))?;
+    fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
+        let mut results: Vec<Result<()>> = together.iter().map(|one| self.record(one)).collect();
+        for v4 in [true, false] {
+            for (one, result) in together.iter().zip(&mut results) {
+                if result.is_ok() {
+                    *result = self.replace_family(one, v4);
+                }
+            }
         }
-        if changed.v6 {
-            self.write_family(slot, |sources| sources.v6.clone_from(&database.sources.v6))?;
+        for (one, result) in together.iter().zip(&results) {
+            if result.is_ok()
+                && let Some(live) = self.live.databases.get_mut(&one.slot)
+            {
+                live.stamp.clone_from(&one.database.stamp);
+            }
         }
-        if let Some(live) = self.live.databases.get_mut(&slot) {
-            live.stamp.clone_from(&database.stamp);
-        }
-        Ok(())
+        self.waits += 1;
+        results
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.write(|_| ())
     }
 
     fn free_database(&mut self, slot: Slot) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Desired against live → publish. No I/O: the kernel is behind [`DataPlane`].
 
 mod admit;
+mod batch;
 mod clock;
 mod desired;
 mod digest;
@@ -30,7 +31,7 @@ pub use model::{
     Claim, Database, Endpoints, Line, LineKind, Live, Ports, RuleSlot, Slot, Sources, Stamp, Table, Target,
 };
 pub use plan::{Change, CountedOn, Turn, plan};
-pub use plane::{DataPlane, Families};
+pub use plane::{DataPlane, Families, Replacement};
 pub use publish::{Published, publish};
 pub use question::Question;
 pub use rebuild::{ensure_known, rebuilt_table};

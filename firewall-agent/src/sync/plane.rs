@@ -13,6 +13,14 @@ pub struct Families {
     pub v6: bool,
 }
 
+/// The new state of one database, of several that are replaced together.
+#[derive(Debug, Clone, Copy)]
+pub struct Replacement<'a> {
+    pub slot: Slot,
+    pub database: &'a Database,
+    pub changed: Families,
+}
+
 /// The kernel, or its twin in memory. What decides about packets is replaced whole: the table, and each family of
 /// [`DataPlane::publish_sources`]. Where a call may stop half-way, its errors say so.
 pub trait DataPlane {
@@ -35,18 +43,23 @@ pub trait DataPlane {
     /// When the kernel refuses.
     fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()>;
 
-    /// Sets a line's counter to zero and forgets its name. Nothing published may count on it any more.
+    /// Sets a line's counter to zero and forgets its name. Nothing published may count on it any more, and what was
+    /// under way must have settled.
     ///
     /// # Errors
     /// When the kernel refuses.
     fn free_line(&mut self, slot: RuleSlot) -> Result<()>;
 
-    /// Records `database` and replaces its allow list in the families that changed. When it returns, no packet is
-    /// judged by the old one any more.
+    /// Records each database and replaces its allow list in the families that changed; one result for each, in their
+    /// order. The failure of one holds up no other. When it returns, no packet that comes is judged by the old list of
+    /// a database that did not fail.
+    fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>>;
+
+    /// Returns when every packet that was under way is through: nothing counts on what was replaced before any more.
     ///
     /// # Errors
     /// When the kernel refuses.
-    fn publish_sources(&mut self, slot: Slot, database: &Database, changed: Families) -> Result<()>;
+    fn settle(&mut self) -> Result<()>;
 
     /// Forgets a database. Its allow list must be empty, and no endpoint may point at it any more.
     ///

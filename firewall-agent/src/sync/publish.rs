@@ -14,6 +14,7 @@ use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use jiff::Timestamp;
 
 use super::{
+    batch::Batch,
     desired::{Capacity, Desired, DesiredDatabase},
     digest::digest,
     free::free,
@@ -52,20 +53,28 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
         done.errors.push(error.context("what leaves could not be closed"));
     }
     let mut open = BTreeMap::new();
+    let mut batch = Batch::default();
     for (id, database) in &desired.databases {
         if live.slot(id).is_some_and(|slot| waiting.contains(&slot)) {
             done.failed.insert(id.clone(), anyhow!("waits for its leaving endpoints to be closed"));
             continue;
         }
-        match publish_database(id, database, &desired.limits, live, plane, now, &mut done) {
+        match prepare(id, database, &desired.limits, live, plane, now, &mut batch) {
             Ok((slot, lines)) => {
+                if lines.uncounted > 0 {
+                    done.uncounted.insert(id.clone(), lines.uncounted);
+                }
                 open.insert(slot, (database, lines));
             }
             Err(error) => {
                 done.failed.insert(id.clone(), error);
             }
         }
+        if batch.is_full() {
+            publish_batch(&mut batch, live, plane, &mut open, &mut done);
+        }
     }
+    publish_batch(&mut batch, live, plane, &mut open, &mut done);
     let guarded = if done.failed.is_empty() {
         desired.guarded.clone()
     } else {
@@ -128,22 +137,20 @@ fn close(
     publish_table(endpoints.clone(), &guarded, live, plane)
 }
 
-fn publish_database(
+/// Gives a database its slots and adds it to the batch, unless it is in force as it stands.
+fn prepare(
     id: &DatabaseId,
     desired: &DesiredDatabase,
     limits: &Capacity,
     live: &mut Live,
     plane: &mut impl DataPlane,
     now: Timestamp,
-    done: &mut Published,
+    batch: &mut Batch,
 ) -> Result<(Slot, Lines)> {
     let slot = slot(id, live, plane)?;
     room(slot, desired, limits, live)?;
     let lines = Lines::assign(slot, desired, live, plane)?;
     let sources = lines.sources(desired);
-    if lines.uncounted > 0 {
-        done.uncounted.insert(id.clone(), lines.uncounted);
-    }
     let before = live.databases.get(&slot);
     let nothing = Sources::default();
     let known = before.filter(|before| before.stamp.is_some());
@@ -172,12 +179,32 @@ fn publish_database(
         name: desired.name.clone(),
         default_line: lines.default,
         floor: desired.revision,
-        stamp: Some(stamp.clone()),
+        stamp: Some(stamp),
         sources,
     };
-    replace(slot, database, changed, live, plane)?;
-    done.applied.insert(id.clone(), stamp);
+    batch.add(slot, database, changed, live);
     Ok((slot, lines))
+}
+
+/// Publishes the allow lists that wait; what failed is not to be opened.
+fn publish_batch(
+    batch: &mut Batch,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+    open: &mut BTreeMap<Slot, (&DesiredDatabase, Lines)>,
+    done: &mut Published,
+) {
+    for (slot, result) in batch.publish(live, plane) {
+        let Some(Database { id, stamp, .. }) = live.databases.get(&slot) else { continue };
+        match (result, stamp) {
+            (Err(error), _) => {
+                open.remove(&slot);
+                done.failed.insert(id.clone(), error);
+            }
+            (Ok(()), Some(stamp)) => _ = done.applied.insert(id.clone(), stamp.clone()),
+            (Ok(()), None) => {}
+        }
+    }
 }
 
 /// Refuses what would not fit, before the first write. A database that does not grow always fits: a revocation must.
@@ -257,19 +284,4 @@ fn set_ports(claimed: Ports, guarded: Ports, live: &mut Live, plane: &mut impl D
         live.guarded = guarded;
     }
     Ok(())
-}
-
-/// Publishes a database's allow list and notes what then is live.
-pub(super) fn replace(
-    slot: Slot,
-    database: Database,
-    changed: Families,
-    live: &mut Live,
-    plane: &mut impl DataPlane,
-) -> Result<()> {
-    let published = plane.publish_sources(slot, &database, changed);
-    // After a failure what is in force may be a mix of families: the next publish replaces both.
-    let stamp = database.stamp.clone().filter(|_| published.is_ok());
-    live.databases.insert(slot, Database { stamp, ..database });
-    published
 }

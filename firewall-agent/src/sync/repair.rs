@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
+use super::batch::Batch;
 use super::model::{Database, Live, Slot, Stamp};
 use super::plane::{DataPlane, Families};
-use super::publish::replace;
 
 /// What the kernel holds other than was left there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,18 +17,25 @@ pub struct Drift {
     pub table: bool,
     /// Allow lists, or their records, by slot.
     pub sources: BTreeSet<Slot>,
+    /// What stands in front of the allow lists: not published, but worked out of them.
+    pub filters: bool,
 }
 
 impl Drift {
     /// What is to be repaired, by the names that `status` counts repairs under.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         let sources = !self.sources.is_empty();
-        let found = [(self.ports, "ports"), (self.table, "endpoints"), (sources, "sources")];
+        let found = [
+            (self.ports, "ports"),
+            (self.table, "endpoints"),
+            (sources, "sources"),
+            (self.filters, "filters"),
+        ];
         found.into_iter().filter_map(|(drifted, kind)| drifted.then_some(kind))
     }
 }
 
-/// Publishes again what `live` says, where the kernel differs. Ports come first, so that nothing stands at a port
+/// Publishes again what `live` says, where the kernel differs; filters are the kernel's own matter. Ports come first, so that nothing stands at a port
 /// without a mark, and the table last, when what it points at is right.
 ///
 /// # Errors
@@ -37,11 +44,15 @@ pub fn repair(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> Res
     if drift.ports {
         plane.set_ports(&live.claimed, &live.guarded)?;
     }
+    let mut batch = Batch::default();
     for slot in &drift.sources {
         let Some(database) = live.databases.get(slot).cloned() else { continue };
         live.generation += 1;
         let stamp = database.stamp.map(|stamp| Stamp { generation: live.generation, ..stamp });
-        replace(*slot, Database { stamp, ..database }, Families { v4: true, v6: true }, live, plane)?;
+        batch.add(*slot, Database { stamp, ..database }, Families { v4: true, v6: true }, live);
+    }
+    for (_, published) in batch.publish(live, plane) {
+        published?;
     }
     if drift.table {
         plane.publish_table(&live.table)?;

@@ -14,6 +14,7 @@ use crate::rules::{LineKey, Mode, Protocol, RuleSet};
 mod prefixes;
 mod repaired;
 mod room;
+mod together;
 
 const SOURCES: [&str; 4] = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"];
 const ADDRESSES: [Option<&str>; 3] = [Some("203.0.113.1"), Some("203.0.113.2"), None];

@@ -3,3 +3,5 @@
 pub mod propagation;
 
 mod machine;
+
+pub use machine::Machine;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stage::{ORDERS, Stage, alone, answer, into_closed_pipe, rule_file};
 
-const EVERY: [&[&str]; 9] = [
+const EVERY: [&[&str]; 10] = [
     &["run"],
     &["validate", "/nonesuch"],
     &["plan"],

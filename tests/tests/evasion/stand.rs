@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use firewall_agent::bpf::{Attached, Programs, attach};
 use firewall_agent::config::XdpMode;
+use firewall_common::stages;
 use firewall_tests::lab::{Host, Lab};
 use firewall_tests::packets::Wire;
 use firewall_tests::packets::corpus::{self, Route, Shape};
@@ -98,7 +99,7 @@ impl Stand {
     /// program is loaded for as long as what this returns exists, and attached until the stand is gone.
     pub fn filter(&self, mode: XdpMode) -> Programs {
         let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent");
-        let (mut programs, pins) = load(bpffs_dir);
+        let (mut programs, pins) = load(bpffs_dir, stages::ALL);
         put_in_force(bpffs_dir, &[rule_file()], &[30_000..=32_767]);
         let _inside = self.database.enter().unwrap();
         let link = attach(&mut programs, &pins, INTERFACE, mode).unwrap();

@@ -1,11 +1,13 @@
 //! The loaded programs and the model, side by side under one policy.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use firewall_agent::bpf::{Probe, Programs};
-use firewall_common::Reason;
+use firewall_agent::bpf::{Answer, Kernel, Probe, Programs};
+use firewall_common::{NO_RULE, Reason};
 use firewall_tests::lab::Lab;
+use jiff::Timestamp;
 
 use crate::decision::{Decision, decide};
 use crate::kernel::load;
@@ -19,44 +21,119 @@ pub struct Bench<'a> {
     policy: &'a Policy,
     firewall: Probe,
     twin: Probe,
+    kernel: Kernel,
+    /// What must have been counted, by reason and by line.
+    due: RefCell<BTreeMap<(Reason, u32), Due>>,
     /// Number of the policy's rule behind each line of the kernel that stands for one.
     rules: BTreeMap<u32, u32>,
     _programs: Programs,
     _lab: Lab,
 }
 
+/// Packets, and bounds of their bytes: padding that is not in the frame's first piece of memory may be left out.
+#[derive(Clone, Copy, Default)]
+struct Due {
+    packets: u64,
+    least: u64,
+    most: u64,
+}
+
+impl Due {
+    fn and(self, other: Self) -> Self {
+        Self {
+            packets: self.packets + other.packets,
+            least: self.least + other.least,
+            most: self.most + other.most,
+        }
+    }
+
+    fn covers(self, packets: u64, bytes: u64) -> bool {
+        packets == self.packets && (self.least..=self.most).contains(&bytes)
+    }
+}
+
 impl<'a> Bench<'a> {
-    pub fn new(policy: &'a Policy) -> Self {
+    /// With these stages in front of the tries.
+    pub fn new(policy: &'a Policy, stages: u32) -> Self {
         let lab = Lab::new().unwrap();
         let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent");
-        let (programs, _) = load(bpffs_dir);
-        let live = put_policy_in_force(bpffs_dir, policy);
-        let rules =
-            live.lines.iter().filter_map(|(slot, line)| Some((*slot, line.id.parse().ok()?))).collect();
+        let (programs, _) = load(bpffs_dir, stages);
         let (firewall, twin) = (Probe::firewall(bpffs_dir).unwrap(), Probe::twin(bpffs_dir).unwrap());
-        Self { policy, firewall, twin, rules, _programs: programs, _lab: lab }
+        let mut bench = Self {
+            policy,
+            firewall,
+            twin,
+            rules: BTreeMap::new(),
+            due: RefCell::default(),
+            kernel: Kernel::open(bpffs_dir).unwrap(),
+            _programs: programs,
+            _lab: lab,
+        };
+        bench.put_in_force(policy);
+        bench
+    }
+
+    /// Another policy takes the place of the one in force.
+    pub fn put_in_force(&mut self, policy: &'a Policy) {
+        let live = put_policy_in_force(Path::new("/sys/fs/bpf/firewall-agent"), policy);
+        self.rules =
+            live.lines.iter().filter_map(|(slot, line)| Some((*slot, line.id.parse().ok()?))).collect();
+        self.policy = policy;
     }
 
     /// What the twin says, in the model's words; with `linear`, only so many bytes are in one piece of memory.
     pub fn answer(&self, frame: &[u8], linear: Option<usize>) -> Decision {
-        let answer = self.twin.ask(frame, linear).unwrap();
+        self.decision(self.twin.ask(frame, linear).unwrap())
+    }
+
+    fn decision(&self, answer: Answer) -> Decision {
         let rule =
             (answer.reason == Reason::Allowed).then(|| self.rules.get(&answer.line).copied()).flatten();
         Decision { reason: answer.reason.name(), rule }
     }
 
-    /// Holds twin, program and model together on one frame, and returns the reason.
+    /// Holds twin, program and model together on one frame, and returns the reason. The program sees it twice, the
+    /// second time with everything that it kept of the first.
     pub fn compare(&self, frame: &[u8], linear: Option<usize>, what: &str) -> &'static str {
-        let (expected, answer) = (decide(self.policy, frame), self.answer(frame, linear));
+        let (expected, told) = (decide(self.policy, frame), self.twin.ask(frame, linear).unwrap());
+        let answer = self.decision(told);
         // The model names a rule only where the verdict rests on one: at a port.
         let same =
             answer.reason == expected.reason && (expected.rule.is_none() || answer.rule == expected.rule);
         assert!(same, "{what}: the model says {expected:?}, the program {answer:?}: {}", hex(frame));
         let passes = ["not_ip", "not_protected", "allowed", "would_deny"].contains(&expected.reason);
-        let action = self.firewall.run(frame, linear).unwrap();
         let expected_action = if passes { XDP_PASS } else { XDP_DROP };
-        assert_eq!(action, expected_action, "{what}: {}: {}", expected.reason, hex(frame));
+        for _ in 0..2 {
+            let action = self.firewall.run(frame, linear).unwrap();
+            assert_eq!(action, expected_action, "{what}: {}: {}", expected.reason, hex(frame));
+            let most = frame.len() as u64;
+            let least = linear.map_or(most, |linear| linear as u64);
+            let mut due = self.due.borrow_mut();
+            let due = due.entry((told.reason, told.line)).or_default();
+            *due = due.and(Due { packets: 1, least, most });
+        }
         expected.reason
+    }
+
+    /// Every packet was counted on its reason and on its line, kept verdict or not.
+    pub fn compare_counters(&self, what: &str) {
+        let due = self.due.borrow();
+        let sum = |wanted: &dyn Fn(&(Reason, u32)) -> bool| {
+            let counted = due.iter().filter(|(key, _)| wanted(key)).map(|(_, due)| *due);
+            counted.fold(Due::default(), Due::and)
+        };
+        for reason in Reason::ALL {
+            let tally = self.kernel.reason(reason).unwrap();
+            let expected = sum(&|key| key.0 == reason);
+            assert!(expected.covers(tally.packets, tally.bytes), "{what}: {}: {tally:?}", reason.name());
+        }
+        for line in due.keys().map(|(_, line)| *line).filter(|line| *line != NO_RULE) {
+            let hits = self.kernel.hits(line).unwrap();
+            let expected = sum(&|key| key.1 == line);
+            assert!(expected.covers(hits.packets, hits.bytes), "{what}: line {line}: {hits:?}");
+            let age = Timestamp::now().duration_since(hits.last.unwrap());
+            assert!((0..=600).contains(&age.as_secs()), "{what}: line {line} was last hit {age} ago");
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod kernel;
 
 mod bench;
+mod changes;
 mod decision;
 mod frames;
 mod loading;
@@ -19,11 +20,13 @@ mod targets;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::ops::RangeInclusive;
 use std::time::{Instant, SystemTime};
 
 use bench::Bench;
 use decision::decide;
 use fastrand::Rng;
+use firewall_common::stages;
 use firewall_tests::packets::corpus::{self, Route};
 use frames::Frames;
 use policies::policies;
@@ -33,6 +36,8 @@ const FRAMES: usize = 1_000_000;
 const SEED_VARIABLE: &str = "MODEL_SEED";
 /// Frames up to this length are split at every place, longer ones at some.
 const SHORT: usize = 160;
+/// What stands in front of the tries, on and off.
+const EVERY_COMBINATION: RangeInclusive<u32> = 0..=stages::ALL;
 const REASONS: [&str; 10] = [
     "not_ip",
     "vlan_depth",
@@ -54,13 +59,19 @@ fn program_and_twin_agree_with_the_model_on_a_million_frames() {
     };
     let (started, mut reasons) = (Instant::now(), BTreeMap::new());
     let policies = policies();
+    let share = FRAMES.div_ceil(policies.len() * EVERY_COMBINATION.count());
     for (name, policy) in &policies {
-        let bench = Bench::new(policy);
-        let mut splits = Rng::with_seed(seed);
-        for (at, frame) in Frames::new(seed, policy).take(FRAMES.div_ceil(policies.len())).enumerate() {
-            let linear = splits.bool().then(|| splits.usize(14..=frame.len()));
-            let reason = bench.compare(&frame, linear, &format!("{name}, seed {seed}, frame {at}"));
-            *reasons.entry(reason).or_insert(0_usize) += 1;
+        for stages in EVERY_COMBINATION {
+            let bench = Bench::new(policy, stages);
+            let seed = seed + u64::from(stages);
+            let what = format!("{name}, stages {stages:#b}, seed {seed}");
+            let mut splits = Rng::with_seed(seed);
+            for (at, frame) in Frames::new(seed, policy).take(share).enumerate() {
+                let linear = splits.bool().then(|| splits.usize(14..=frame.len()));
+                let reason = bench.compare(&frame, linear, &format!("{what}, frame {at}"));
+                *reasons.entry(reason).or_insert(0_usize) += 1;
+            }
+            bench.compare_counters(&what);
         }
     }
     let total: usize = reasons.values().sum();
@@ -80,7 +91,7 @@ fn program_and_twin_agree_with_the_model_on_a_million_frames() {
 #[test]
 fn program_and_twin_agree_with_the_model_on_the_corpus_split_anywhere() {
     for (name, policy) in policies() {
-        let bench = Bench::new(&policy);
+        let bench = Bench::new(&policy, stages::ALL);
         for (source4, source6) in [("203.0.113.65", "2001:db8:a:1::1"), ("198.51.100.66", "2001:db8:bad::1")]
         {
             let route = Route {
@@ -111,7 +122,7 @@ fn program_and_twin_agree_with_the_model_on_the_corpus_split_anywhere() {
 #[test]
 fn a_model_of_another_policy_is_found_to_disagree() {
     let (policies, seed) = (policies(), 1);
-    let bench = Bench::new(&policies[0].1);
+    let bench = Bench::new(&policies[0].1, stages::ALL);
     let mut other = policies[0].1.clone();
     other.databases[0].allow.pop();
     let differing = Frames::new(seed, &other)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use firewall_agent::bpf::{Kernel, Probe};
-use firewall_agent::sync::{DataPlane, Database, Families, Line, Ports, RuleSlot, Slot, Table, publish};
+use firewall_agent::sync::{DataPlane, Line, Ports, Replacement, RuleSlot, Slot, Table, publish};
 use firewall_common::Reason;
 use jiff::Timestamp;
 
@@ -69,7 +69,10 @@ fn a_failed_publish_leaves_the_old_set_live_and_a_restart_sweeps_what_it_built()
 impl Bench {
     /// What an agent does before it looks at any file.
     fn restart(&self) {
-        Kernel::open(&self.bpffs_dir).unwrap().sweep();
+        let mut kernel = Kernel::open(&self.bpffs_dir).unwrap();
+        kernel.sweep();
+        let live = kernel.live().unwrap();
+        kernel.adopt(&live).unwrap();
     }
 
     fn answers_rightly(&self, when: &str) {
@@ -126,8 +129,14 @@ impl DataPlane for Mortal {
         self.alive()?.free_line(slot)
     }
 
-    fn publish_sources(&mut self, slot: Slot, database: &Database, changed: Families) -> Result<()> {
-        self.alive()?.publish_sources(slot, database, changed)
+    fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
+        // One by one, so that it may die between any two.
+        let mut one = |one| self.alive()?.publish_sources(&[one]).remove(0);
+        together.iter().map(|replacement| one(*replacement)).collect()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.alive()?.settle()
     }
 
     fn free_database(&mut self, slot: Slot) -> Result<()> {

@@ -9,6 +9,7 @@ mod kernel;
 
 mod cut_off;
 mod frozen;
+mod outlived;
 mod questions;
 #[path = "../support/raw.rs"]
 mod raw;
@@ -21,7 +22,7 @@ use std::thread;
 
 use firewall_agent::bpf::{Kernel, Probe, Programs};
 use firewall_agent::sync::{Live, digest, publish};
-use firewall_common::Reason;
+use firewall_common::{Reason, stages};
 use firewall_tests::lab::Lab;
 use jiff::Timestamp;
 
@@ -140,9 +141,13 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(stages::ALL)
+    }
+
+    fn with(stages: u32) -> Self {
         let lab = Lab::new().unwrap();
         let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent").to_owned();
-        let (programs, _) = kernel::load(&bpffs_dir);
+        let (programs, _) = kernel::load(&bpffs_dir, stages);
         Self { bpffs_dir, _programs: programs, _lab: lab }
     }
 

@@ -8,14 +8,15 @@ use firewall_common::Reason;
 use firewall_tests::packets::{Segment, frame, protocol};
 
 use crate::rule_sets::{
-    ADDRESS4, ADDRESS6, ALWAYS4, ALWAYS6, FIRST4, FIRST6, NEIGHBOUR_PORT, NEVER4, NEVER6, PORT,
+    ADDRESS4, ADDRESS6, ALWAYS4, ALWAYS6, APART4, APART6, FIRST4, FIRST6, NEIGHBOUR_PORT, NEVER4, NEVER6,
+    PORT,
 };
 
 const CLIENT_PORT: u16 = 40_000;
 const GUARDED_PORT: u16 = 30_500;
 const OPEN_PORT: u16 = 8_080;
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
+pub const XDP_DROP: u32 = 1;
+pub const XDP_PASS: u32 = 2;
 
 pub struct Question {
     pub name: &'static str,
@@ -56,6 +57,13 @@ pub fn questions() -> Vec<Question> {
 /// A packet of each family from a source that only the first set allows.
 pub fn of_first_set() -> [Vec<u8>; 2] {
     syn((FIRST4, FIRST6), PORT)
+}
+
+/// Packets of each family from a source of the first set alone, and from one of the second alone.
+pub fn apart() -> [[Vec<u8>; 2]; 2] {
+    let [first, second] = [0, 1].map(|at| syn((APART4[at], APART6[at]), PORT));
+    let ([first4, first6], [second4, second6]) = (first, second);
+    [[first4, second4], [first6, second6]]
 }
 
 /// Asks the twin until `stop`.

@@ -28,6 +28,10 @@ pub const NEVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 0x66)
 /// In the first set only.
 pub const FIRST4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub const FIRST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7);
+/// In the one set only and in the other only, in networks that have nothing else: no filter takes one for the other.
+pub const APART4: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 2, 0, 1)];
+pub const APART6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0x2a00, 1, 0xd, 0, 0, 0, 0, 1), Ipv6Addr::new(0x2a00, 2, 0xe, 0, 0, 0, 0, 1)];
 
 const FIRST: [&str; 6] = [
     "203.0.113.0/24",
@@ -35,7 +39,7 @@ const FIRST: [&str; 6] = [
     "10.1.0.0/16",
     "2001:db8:a::/48",
     "2001:db8:c::/64",
-    "2001:db8:d::/48",
+    "2a00:1:d::/48",
 ];
 const SECOND: [&str; 6] = [
     "203.0.113.5/32",
@@ -43,7 +47,7 @@ const SECOND: [&str; 6] = [
     "10.2.0.0/16",
     "2001:db8:a::5/128",
     "2001:db8:b::/122",
-    "2001:db8:e::/48",
+    "2a00:2:e::/48",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use firewall_agent::rules::{Limits, ManagedRanges, read_database};
 use firewall_agent::sync::{Desired, Live, publish};
 use jiff::Timestamp;
 
-/// Loads and pins the programs and empty maps below `bpffs_dir`.
-pub fn load(bpffs_dir: &Path) -> (Programs, Pins) {
+/// Loads and pins the programs and empty maps below `bpffs_dir`, with these stages in front of the tries.
+pub fn load(bpffs_dir: &Path, stages: u32) -> (Programs, Pins) {
     let pins = Pins::new(bpffs_dir);
     pins.create().unwrap();
-    let mut programs = Programs::load(&pins, Capacity::for_databases(16)).unwrap();
+    let mut programs = Programs::load_with(&pins, Capacity::for_databases(16), stages).unwrap();
     programs.pin(&pins).unwrap();
     (programs, pins)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use firewall_agent::bpf::{Answer, Kernel, Probe, Programs};
 use firewall_agent::sync::Live;
-use firewall_common::{Reason, Tally};
+use firewall_common::{Reason, Tally, stages};
 use firewall_tests::lab::Lab;
 
 use crate::kernel::{load, put_in_force};
@@ -36,7 +36,7 @@ impl Stand {
     pub fn new(policy: &Policy) -> Self {
         let lab = Lab::new().unwrap();
         let bpffs = Path::new(BPFFS);
-        let (programs, _) = load(bpffs);
+        let (programs, _) = load(bpffs, stages::ALL);
         if !policy.before.is_empty() {
             put_in_force(bpffs, &files(1, policy.before), &[]);
         }

@@ -26,10 +26,12 @@ pub struct Mutant {
     pub file: &'static str,
     pub find: &'static str,
     pub replace: &'static str,
+    /// Test targets of `firewall-tests`; one of them must fail.
+    pub targets: &'static [&'static str],
 }
 
-/// The test targets of `firewall-tests` that ask the loaded program; one of them must fail.
-const TARGETS: &[&str] = &["verdicts", "model"];
+/// Every target that some mutant names.
+const TARGETS: &[&str] = &["verdicts", "model", "publication"];
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -76,7 +78,7 @@ fn plant(source: &Path, mutant: &Mutant, judge: &Judge) -> Result<(Judgement, u6
     let original = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let mutated = replace_once(&original, mutant)?;
     std::fs::write(&path, mutated)?;
-    let judged = judge.judge(TARGETS);
+    let judged = judge.judge(mutant.targets);
     std::fs::write(&path, original)?;
     judged
 }
@@ -97,7 +99,8 @@ fn replace_once(text: &str, mutant: &Mutant) -> Result<String> {
 mod tests {
     use super::*;
 
-    const MUTANT: Mutant = Mutant { name: "a", file: "a.rs", find: "a == b", replace: "true" };
+    const MUTANT: Mutant =
+        Mutant { name: "a", file: "a.rs", find: "a == b", replace: "true", targets: TARGETS };
 
     #[test]
     fn a_fault_is_planted_in_exactly_one_place() {

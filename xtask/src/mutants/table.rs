@@ -11,6 +11,10 @@ const TABLES: &str = "firewall-ebpf/src/tables.rs";
 const MEMBERS: &str = "firewall-ebpf/src/members.rs";
 const COUNT: &str = "firewall-ebpf/src/count.rs";
 const FRAME: &str = "firewall-ebpf/src/frame.rs";
+const CACHE: &str = "firewall-ebpf/src/cache.rs";
+const KERNEL: &str = "firewall-agent/src/bpf/kernel.rs";
+const REPLACE: &str = "firewall-agent/src/bpf/kernel/replace.rs";
+const CONVERT: &str = "firewall-agent/src/bpf/convert.rs";
 
 pub const MUTANTS: &[Mutant] = &[
     mutant("VLAN tags beyond the bound pass", ETHERNET, "=> Shape::VlanDepth", "=> Shape::NotIp"),
@@ -88,13 +92,85 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "bytes of the linear part only",
         FRAME,
-        "bpf_xdp_get_buff_len(ctx.as_ptr().cast()) } as usize",
-        "bpf_xdp_get_buff_len(ctx.as_ptr().cast()) }.min((ctx.data_end() - ctx.data()) as u64) as usize",
+        "bpf_xdp_get_buff_len(self.ctx) } as usize",
+        "bpf_xdp_get_buff_len(self.ctx) }.min((self.end - self.start) as u64) as usize",
+    ),
+    mutant("first fragments are plain", FRAME, "            || fragment & FRAGMENT != 0\n", ""),
+    mutant("a TCP header cut short is plain", FRAME, "            || total < needed\n", ""),
+    mutant("options are plain", FRAME, "[0xff, 0xff, 0xff, 0]", "[0xff, 0xff, 0xf0, 0]"),
+    mutant(
+        "a packet that is not all there is plain",
+        FRAME,
+        "            || ETHERNET + total > linear\n",
+        "",
+    ),
+    mutant("every protocol is plain", FRAME, "            || protocol != TCP && protocol != UDP\n", ""),
+    mutant("kept verdicts of any generation count", CACHE, "kept.generation != generation || ", ""),
+    mutant(
+        "kept endpoints of any generation count",
+        CACHE,
+        "let same = kept.generation == generation\n        && key",
+        "let same = key",
+    ),
+    mutant("kept verdicts are everybody's", CACHE, "one.source[0] == other.source[0]\n        && ", ""),
+    mutant("kept verdicts are every port's", CACHE, "&& one.port == other.port", ""),
+    mutant(
+        "IPv6 sources are told apart by their first word",
+        CACHE,
+        "|| one.source[1] == other.source[1]\n                && one.source[2] == other.source[2]\n                && one.source[3] == other.source[3]\n                && one",
+        "|| one",
+    ),
+    mutant(
+        "kept refusals are admissions",
+        CACHE,
+        "NO_MATCH => Reason::NoMatch",
+        "NO_MATCH => Reason::Allowed",
+    ),
+    mutant("kept verdicts lose their line", CACHE, "let rule = kept.answer & 0x00ff_ffff;", "let rule = 0;"),
+    mutant(
+        "the generation does not move with the endpoint table",
+        KERNEL,
+        "        self.generation.advance();\n        published",
+        "        published",
+    ),
+    mutant(
+        "a prefix shorter than a filter's bit sets one bit",
+        CONVERT,
+        "first + bits_touched(self.prefix_len(), 16)",
+        "first + 1",
+    ),
+    publishing(
+        "the generation does not move with allow lists",
+        REPLACE,
+        "failed: the rest is in force.\n        self.generation.advance();",
+        "failed.",
+    ),
+    publishing(
+        "a source filter is narrowed before its trie is replaced",
+        REPLACE,
+        "self.near_v4.widen(slot, v4.keys())?",
+        "self.near_v4.narrow(slot, v4.keys())?",
+    ),
+    publishing(
+        "a source filter is widened after its trie is replaced",
+        REPLACE,
+        "self.near_v6.widen(slot, v6.keys())?",
+        "()",
     ),
 ];
 
 const fn mutant(name: &'static str, file: &'static str, find: &'static str, replace: &'static str) -> Mutant {
-    Mutant { name, file, find, replace }
+    Mutant { name, file, find, replace, targets: &["verdicts", "model"] }
+}
+
+/// A fault that only shows while something is published.
+const fn publishing(
+    name: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+) -> Mutant {
+    Mutant { name, file, find, replace, targets: &["publication"] }
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ fn what_was_changed_decides_as_before_once_it_is_repaired() {
             ports: rng.bool(),
             table: rng.bool(),
             sources: live.databases.keys().filter(|_| rng.bool()).copied().collect(),
+            filters: false,
         };
         if drift.ports {
             plane.live.claimed.clear();

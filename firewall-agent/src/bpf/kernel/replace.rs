@@ -1,0 +1,130 @@
+//! Replacing allow lists: any number of databases, and about as many waits for the kernel as for one.
+
+use anyhow::{Error, Result};
+use ipnet::{Ipv4Net, Ipv6Net};
+use tracing::warn;
+
+use super::Kernel;
+use crate::{
+    bpf::{convert::Prefix, filters::Filters, inner::Built, sources::SourceTries, stamps},
+    sync::{Live, Replacement, Slot, Sources},
+};
+
+/// The new tries of one database, built and not published; a family that does not change has none.
+struct Ready {
+    v4: Option<Built>,
+    v6: Option<Built>,
+}
+
+impl Kernel {
+    /// See [`crate::sync::DataPlane::publish_sources`].
+    pub(super) fn replace(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
+        let mut ready: Vec<Result<Ready>> = together.iter().map(|one| self.prepare(one)).collect();
+        publish_family(&mut self.v4, together, &mut ready, |ready| ready.v4.as_ref());
+        publish_family(&mut self.v6, together, &mut ready, |ready| ready.v6.as_ref());
+        // Also when something failed: the rest is in force.
+        self.generation.advance();
+        let done = together.iter().zip(ready).map(|(one, ready)| {
+            if let Err(error) = self.tidy_up(one, ready?) {
+                // It costs time, and changes no verdict; the next publish of the database does it again.
+                warn!(slot = one.slot, error = format!("{error:#}"), "a source filter stays too wide");
+            }
+            Ok(())
+        });
+        done.collect()
+    }
+
+    /// Everything before the first packet may see the new list.
+    fn prepare(&mut self, one: &Replacement<'_>) -> Result<Ready> {
+        let Replacement { slot, database, changed } = *one;
+        let generation = database.stamp.as_ref().map_or(0, |stamp| stamp.generation);
+        let Sources { v4, v6 } = &database.sources;
+        let ready = Ready {
+            v4: changed.v4.then(|| self.v4.build(slot, generation, v4)).transpose()?,
+            v6: changed.v6.then(|| self.v6.build(slot, generation, v6)).transpose()?,
+        };
+        let live = self.trie_ids(slot)?;
+        let id = |built: &Option<Built>, live| built.as_ref().map_or(live, |built| built.id);
+        let ids = [id(&ready.v4, live[0]), id(&ready.v6, live[1])];
+        let before = self.records.database(slot)?;
+        self.records.set_database(slot, stamps::record(database, ids, before.as_ref(), live))?;
+        if changed.v4 {
+            self.near_v4.widen(slot, v4.keys())?;
+        }
+        if changed.v6 {
+            self.near_v6.widen(slot, v6.keys())?;
+        }
+        Ok(ready)
+    }
+
+    /// What may follow at any time once the new list is in force.
+    fn tidy_up(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
+        let Sources { v4, v6 } = &one.database.sources;
+        if let Some(built) = ready.v4 {
+            self.v4.keep(one.slot, built);
+            self.v4.sweep(one.slot);
+            self.near_v4.narrow(one.slot, v4.keys())?;
+        }
+        if let Some(built) = ready.v6 {
+            self.v6.keep(one.slot, built);
+            self.v6.sweep(one.slot);
+            self.near_v6.narrow(one.slot, v6.keys())?;
+        }
+        Ok(())
+    }
+
+    /// Brings what stands in front of the tries in line with them, whatever a process before left undone.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn adopt(&mut self, live: &Live) -> Result<()> {
+        for slot in 0..self.v4.capacity() {
+            let known = live.databases.get(&slot).filter(|database| database.stamp.is_some());
+            let sources = known.map(|database| &database.sources);
+            let [v4, v6] = self.trie_ids(slot)?;
+            adopt_filter::<Ipv4Net>(&mut self.near_v4, slot, v4 == 0, sources.map(|known| known.v4.keys()))?;
+            adopt_filter::<Ipv6Net>(&mut self.near_v6, slot, v6 == 0, sources.map(|known| known.v6.keys()))?;
+        }
+        self.generation.advance();
+        Ok(())
+    }
+}
+
+/// A trie that is not known may hold anything.
+fn adopt_filter<'a, P: Prefix + 'a>(
+    filters: &mut Filters,
+    slot: Slot,
+    empty: bool,
+    sources: Option<impl Iterator<Item = &'a P>>,
+) -> Result<()> {
+    match sources {
+        Some(sources) => filters.narrow(slot, sources),
+        None if empty => filters.narrow(slot, std::iter::empty::<&P>()),
+        None => filters.open_wide(slot),
+    }
+}
+
+/// Publishes one family of every database that has got so far.
+fn publish_family(
+    tries: &mut SourceTries,
+    together: &[Replacement<'_>],
+    ready: &mut [Result<Ready>],
+    family: impl Fn(&Ready) -> Option<&Built>,
+) {
+    let due: Vec<(usize, Slot, &Built)> = ready
+        .iter()
+        .zip(together)
+        .enumerate()
+        .filter_map(|(at, (ready, one))| Some((at, one.slot, family(ready.as_ref().ok()?)?)))
+        .collect();
+    let built: Vec<(Slot, &Built)> = due.iter().map(|(_, slot, built)| (*slot, *built)).collect();
+    let places: Vec<usize> = due.iter().map(|(at, _, _)| *at).collect();
+    let failures: Vec<(usize, Error)> = places
+        .into_iter()
+        .zip(tries.publish_all(&built))
+        .filter_map(|(at, result)| Some((at, result.err()?)))
+        .collect();
+    for (at, error) in failures {
+        ready[at] = Err(error);
+    }
+}

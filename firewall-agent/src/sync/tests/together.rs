@@ -1,0 +1,78 @@
+//! Databases that are published at once.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+
+use super::{ADDRESSES, DATABASES, PORTS, assert_desired, target};
+use crate::rules::{LineKey, Mode, RuleSet};
+use crate::sync::memory::Memory;
+use crate::sync::{Desired, DesiredDatabase, LineKind, publish};
+
+/// Every database with one prefix of its own and, past the first revision, another.
+fn desired(revision: u64) -> Desired {
+    let wish = |number: u8| {
+        let key = LineKey::Rule("r".parse().unwrap());
+        let net = Ipv4Addr::new(10, number, u8::try_from(revision).unwrap(), 0).into();
+        let mut set = RuleSet::default();
+        set.v4.insert(net, key.clone());
+        DesiredDatabase {
+            name: String::new(),
+            revision,
+            mode: Mode::Enforce,
+            targets: [target(ADDRESSES[0], PORTS[usize::from(number)])].into(),
+            set,
+            lines: BTreeMap::from([(key, (LineKind::Custom, String::new()))]),
+        }
+    };
+    let databases = DATABASES.iter().zip(0..).map(|(id, number)| (id.parse().unwrap(), wish(number)));
+    Desired { databases: databases.collect(), ..Desired::default() }
+}
+
+#[test]
+fn all_that_change_are_replaced_at_once_and_what_did_not_change_not_at_all() {
+    let mut memory = Memory::default();
+    let mut live = memory.live.clone();
+    for revision in 1..=2 {
+        let done = publish(&desired(revision), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        assert_eq!((done.applied.len(), memory.waits), (3, 1), "revision {revision}: {done:?}");
+        memory = memory.recovered();
+    }
+    let mut wish = desired(2);
+    let id = DATABASES[1].parse().unwrap();
+    wish.databases.insert(id, desired(3).databases[&DATABASES[1].parse().unwrap()].clone());
+    let done = publish(&wish, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    assert_eq!((done.applied.len(), memory.waits), (1, 1), "{done:?}");
+    memory = memory.recovered();
+    let removed = DATABASES.iter().map(|id| id.parse().unwrap()).collect();
+    let gone = Desired { removed, ..Desired::default() };
+    let done = publish(&gone, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    assert_eq!((done.removed.len(), memory.waits), (3, 1), "{done:?}");
+}
+
+#[test]
+fn the_failure_of_one_holds_up_no_other() {
+    let mut whole = Memory::default();
+    let mut live = whole.live.clone();
+    publish(&desired(1), &mut live, &mut whole, Timestamp::UNIX_EPOCH);
+    let whole = whole.recovered();
+    let mut alone = 0;
+    for failing in 0.. {
+        let mut memory = Memory { failing: Some(failing), ..whole.clone() };
+        let mut live = whole.live.clone();
+        let done = publish(&desired(2), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        if memory.writes <= failing {
+            break;
+        }
+        let mut wish = desired(2);
+        wish.databases.retain(|id, _| done.applied.contains_key(id));
+        assert_desired(&wish, &memory.live, &format!("write {failing} refused"));
+        assert_eq!(done.applied.len() + done.failed.len(), 3, "write {failing} refused: {done:?}");
+        alone += usize::from(done.failed.len() == 1);
+        let done = publish(&desired(2), &mut live, &mut memory.recovered(), Timestamp::UNIX_EPOCH);
+        assert!(done.failed.is_empty(), "after write {failing} was refused: {done:?}");
+    }
+    // The record and the trie of each.
+    assert!(alone >= 6, "only {alone} failures were one database's own");
+}

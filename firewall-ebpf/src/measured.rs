@@ -1,0 +1,85 @@
+//! Programs to measure [`firewall`](crate::programs::firewall) by. No agent loads them, `cargo xtask bench` does.
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    helpers::generated::bpf_get_prandom_u32,
+    macros::xdp,
+    programs::XdpContext,
+};
+use firewall_common::packet::Flow;
+
+use crate::{frame::Frame, programs::filter};
+
+/// Offsets in a frame without VLAN tags.
+const ETHERTYPE: usize = 12;
+const CHECKSUM_V4: usize = 24;
+const SOURCE_V4: usize = 26;
+const SOURCE_V6: usize = 22;
+const TYPE_IPV4: u16 = 0x0800;
+
+#[xdp(frags)]
+pub fn empty_drop(_: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+#[xdp(frags)]
+pub fn empty_pass(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// Reads the headers and does nothing about them.
+#[xdp(frags)]
+pub fn parse_only(ctx: XdpContext) -> u32 {
+    let mut flow = Flow::default();
+    let shape = Frame::new(&ctx).parse(&mut flow) as u32;
+    let words = flow.source.iter().chain(&flow.destination).fold(shape, |all, word| all ^ word);
+    // Nothing that was read may be left out for having no effect.
+    if words ^ u32::from(flow.port) == 0x5eed_f00d { XDP_PASS } else { XDP_DROP }
+}
+
+/// What the two below cost beside what is measured.
+#[xdp(frags)]
+pub fn new_source_drop(ctx: XdpContext) -> u32 {
+    change_source(&ctx);
+    XDP_DROP
+}
+
+#[xdp(frags)]
+pub fn new_source_pass(ctx: XdpContext) -> u32 {
+    change_source(&ctx);
+    XDP_PASS
+}
+
+/// The firewall, met by a new source each time.
+#[xdp(frags)]
+pub fn new_source_firewall(ctx: XdpContext) -> u32 {
+    change_source(&ctx);
+    filter(&ctx)
+}
+
+/// Gives the frame a source in 128.0.0.0/2, or a first word like it in IPv6.
+#[inline(always)]
+fn change_source(ctx: &XdpContext) {
+    let (start, end) = (ctx.data(), ctx.data_end());
+    if start + SOURCE_V4 + size_of::<u32>() > end {
+        return;
+    }
+    // SAFETY: a helper without arguments.
+    let random = unsafe { bpf_get_prandom_u32() } & 0x3fff_ffff | 0x8000_0000;
+    // SAFETY: everything up to the end of the IPv4 source lies before `data_end`; plain integers, read unaligned.
+    unsafe {
+        if ((start + ETHERTYPE) as *const u16).read_unaligned() != TYPE_IPV4.to_be() {
+            ((start + SOURCE_V6) as *mut u32).write_unaligned(random.to_be());
+            return;
+        }
+        let (source, checksum) = ((start + SOURCE_V4) as *mut u32, (start + CHECKSUM_V4) as *mut u16);
+        let old = u32::from_be(source.read_unaligned());
+        source.write_unaligned(random.to_be());
+        // RFC 1624, equation 3.
+        let mut sum = u32::from(!u16::from_be(checksum.read_unaligned()));
+        sum += (!old & 0xffff) + (!old >> 16) + (random & 0xffff) + (random >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        checksum.write_unaligned((!(sum as u16)).to_be());
+    }
+}

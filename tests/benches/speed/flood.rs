@@ -1,0 +1,145 @@
+//! A flood of denied packets, against everything that could drop it: how many one core gets rid of.
+
+mod opponents;
+mod report;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use firewall_common::{Reason, stages};
+use firewall_tests::bench::Machine;
+use firewall_tests::lab::Host;
+use firewall_tests::packets::frame;
+use nix::net::if_::if_nametoindex;
+
+use crate::cost::{median, pin_to_a_core};
+use crate::keep::say;
+use crate::rules::{ADDRESS4, Bench, PORT, STRANGER4, networks};
+use crate::run::{Program, thread_time};
+use opponents::{OPPONENTS, Opponent};
+
+const PACKETS: u32 = 200_000;
+const ROUNDS: usize = 9;
+const CIDRS: [usize; 2] = [30, 10_000];
+
+pub const EMPTY: &str = "empty XDP program that drops";
+pub const OURS: &str = "this firewall";
+
+/// Where the flood arrives, and the programs that it meets: with one source, and with a new one every packet.
+struct Place {
+    name: &'static str,
+    host: Host,
+    interface: u32,
+    frame: Vec<u8>,
+    programs: [Program; 2],
+    opponent: Option<&'static Opponent>,
+}
+
+/// What dropping costs in one place.
+pub struct Cost {
+    pub name: &'static str,
+    pub cidrs: usize,
+    pub new_sources: bool,
+    /// Nanoseconds of the core a packet, round by round.
+    pub rounds: Vec<f64>,
+}
+
+impl Cost {
+    /// Millions of packets a second.
+    pub fn rate(&self) -> f64 {
+        1e3 / median(self.rounds.iter().copied())
+    }
+}
+
+pub fn measure(directory: &Path) -> Result<()> {
+    let machine = Machine::look()?;
+    let core = pin_to_a_core();
+    let mut costs = Vec::new();
+    for cidrs in CIDRS {
+        for new_sources in [false, true] {
+            say(&format!("{cidrs} CIDRs, {}", if new_sources { "new sources" } else { "one source" }));
+            costs.extend(flood(cidrs, new_sources)?);
+        }
+    }
+    report::keep(directory, &report::Run { machine, core, costs })
+}
+
+fn flood(cidrs: usize, new_sources: bool) -> Result<Vec<Cost>> {
+    let mut bench = Bench::new(1, stages::ALL);
+    bench.publish(1, cidrs);
+    let places = places(&bench, cidrs)?;
+    let mut rounds = vec![Vec::new(); places.len()];
+    let drops = || -> Result<u64> { Ok(bench.kernel.reason(Reason::NoMatch)?.packets) };
+    let before = drops()?;
+    for round in 0..=ROUNDS {
+        for (place, rounds) in places.iter().zip(&mut rounds) {
+            let cost = place.drop_some(new_sources)?;
+            // The first is there to warm up.
+            if round > 0 {
+                rounds.push(cost);
+            }
+        }
+    }
+    let sent = u64::from(PACKETS) * (ROUNDS as u64 + 1);
+    let dropped = drops()? - before;
+    // A new source may be an allowed one.
+    ensure!(dropped <= sent && dropped * 50 > sent * 49, "{OURS}: counted {dropped} of {sent}");
+    for place in &places {
+        if let Some(opponent) = place.opponent {
+            let counted = opponent.counted(&place.host)?;
+            ensure!(
+                counted <= sent && counted * 50 > sent * 49,
+                "{}: counted {counted} of {sent}",
+                place.name
+            );
+        }
+    }
+    let costs = places.iter().zip(rounds);
+    Ok(costs.map(|(place, rounds)| Cost { name: place.name, cidrs, new_sources, rounds }).collect())
+}
+
+fn places(bench: &Bench, cidrs: usize) -> Result<Vec<Place>> {
+    let allowed = networks(cidrs);
+    let mut places = vec![
+        place(bench, "empty", EMPTY, ["empty_drop", "new_source_drop"], None)?,
+        place(bench, "ours", OURS, [firewall_common::names::FIREWALL, "new_source_firewall"], None)?,
+    ];
+    for opponent in &OPPONENTS {
+        let programs = ["empty_pass", "new_source_pass"];
+        let place = place(bench, opponent.host, opponent.name, programs, Some(opponent))?;
+        opponent.set_up(bench.lab.dir(), &place.host, &allowed)?;
+        places.push(place);
+    }
+    Ok(places)
+}
+
+/// A host of its own with one interface.
+fn place(
+    bench: &Bench,
+    host: &str,
+    name: &'static str,
+    programs: [&str; 2],
+    opponent: Option<&'static Opponent>,
+) -> Result<Place> {
+    let wire = format!("{host}-wire");
+    let (here, there) = (bench.lab.host(host)?, bench.lab.host(&wire)?);
+    let address = format!("{ADDRESS4}/24");
+    bench.lab.link(here.end("eth0", &[&address]), there.end("eth0", &[]))?;
+    let frame = frame().to(here.mac("eth0")?).ipv4(STRANGER4, ADDRESS4).tcp(40_000, PORT).build();
+    let inside = here.enter()?;
+    let interface = if_nametoindex("eth0").context("eth0")?;
+    drop(inside);
+    let programs = programs.map(|program| bench.program(program));
+    Ok(Place { name, host: here, interface, frame, programs, opponent })
+}
+
+impl Place {
+    /// Nanoseconds of this core a packet.
+    fn drop_some(&self, new_sources: bool) -> Result<f64> {
+        let _inside = self.host.enter()?;
+        let program = &self.programs[usize::from(new_sources)];
+        let before = thread_time();
+        program.receive(&self.frame, PACKETS, self.interface).with_context(|| self.name.to_owned())?;
+        Ok((thread_time() - before) * 1e9 / f64::from(PACKETS))
+    }
+}

@@ -1,0 +1,30 @@
+//! What a packet costs, a flood, a publish, on the real kernel: run by `cargo xtask bench`, never by a test.
+//! `speed PART DIRECTORY`: measures, and keeps the figures in the directory.
+
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends with a panic")]
+
+#[path = "../../tests/support/bpf.rs"]
+mod bpf;
+mod cost;
+mod flood;
+mod keep;
+mod packet;
+mod plot;
+mod rights;
+mod rules;
+mod run;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let [part, directory] = arguments.as_slice() else { bail!("{arguments:?}: not PART DIRECTORY") };
+    let directory = PathBuf::from(directory);
+    match part.as_str() {
+        "packet" => packet::measure(&directory),
+        "flood" => flood::measure(&directory),
+        other => bail!("{other:?}: not a part"),
+    }
+}

@@ -1,0 +1,148 @@
+//! What one packet costs: the programs on frames, many times in one test run each.
+
+mod report;
+
+use std::path::Path;
+
+use anyhow::Result;
+use firewall_agent::bpf::Probe;
+use firewall_common::stages;
+use firewall_tests::bench::Machine;
+use firewall_tests::packets::{Segment, frame, protocol};
+
+use crate::cost::{Contender, median, pin_to_a_core, rounds};
+use crate::keep::say;
+use crate::rules::{
+    ADDRESS4, ADDRESS6, BPFFS, Bench, FRIEND4, FRIEND6, NEIGHBOUR4, PORT, STRANGER4, STRANGER6,
+};
+
+/// Prefixes in each family of one database.
+const CIDRS: [usize; 6] = [1, 30, 300, 3_000, 10_000, 100_000];
+/// Databases with an endpoint in each family and 30 prefixes.
+const ENDPOINTS: [u16; 3] = [1, 8, 256];
+/// What to leave out of the stages to show what it brings.
+const PARTS: [(&str, u32); 5] = [
+    ("all stages", stages::ALL),
+    ("without kept verdicts", stages::ALL & !stages::VERDICTS),
+    ("without kept endpoints", stages::ALL & !stages::ENDPOINTS),
+    ("without source filters", stages::ALL & !stages::SOURCES),
+    ("tries alone", 0),
+];
+
+pub const EMPTY: &str = "empty program";
+pub const ALLOWED: &str = "known source, allowed";
+pub const DENIED: &str = "known source, denied";
+pub const NEAR_DENIED: &str = "known source, denied by the trie";
+pub const NEVER_SEEN: &str = "never-seen source, denied";
+pub const NEVER_SEEN6: &str = "IPv6, never-seen source, denied";
+pub const UNPROTECTED: &str = "unprotected port";
+const CHANGING: &str = "changing the source";
+const CHANGING6: &str = "IPv6, changing the source";
+
+/// One program on one kind of packet.
+pub struct Cost {
+    pub name: &'static str,
+    /// Nanoseconds a packet, round by round.
+    pub rounds: Vec<f64>,
+    /// Against the empty program in the same round, the median.
+    pub ratio: f64,
+}
+
+/// All of them under one rule set.
+pub struct Table {
+    pub stages: &'static str,
+    pub cidrs: usize,
+    pub endpoints: u16,
+    pub costs: Vec<Cost>,
+}
+
+impl Table {
+    pub fn ratio(&self, name: &str) -> f64 {
+        self.costs.iter().find(|cost| cost.name == name).unwrap().ratio
+    }
+}
+
+pub fn measure(directory: &Path) -> Result<()> {
+    let machine = Machine::look()?;
+    let core = pin_to_a_core();
+    let (mut by_size, mut by_part, mut verified) = (Vec::new(), Vec::new(), Vec::new());
+    for cidrs in CIDRS {
+        let mut bench = Bench::new(1, stages::ALL);
+        bench.publish(1, cidrs);
+        by_size.push(table(&bench, PARTS[0].0, cidrs, 1));
+        if verified.is_empty() {
+            for program in [Probe::firewall(Path::new(BPFFS))?, Probe::twin(Path::new(BPFFS))?] {
+                verified.push(program.verified_instructions()?);
+            }
+        }
+    }
+    for endpoints in ENDPOINTS {
+        let mut bench = Bench::new(u32::from(endpoints), stages::ALL);
+        bench.publish(endpoints, 30);
+        by_size.push(table(&bench, PARTS[0].0, 30, endpoints));
+    }
+    for (name, stages) in PARTS {
+        for cidrs in [30, 10_000] {
+            let mut bench = Bench::new(1, stages);
+            bench.publish(1, cidrs);
+            by_part.push(table(&bench, name, cidrs, 1));
+        }
+    }
+    report::keep(directory, &report::Run { machine, core, by_size, by_part, verified })
+}
+
+fn table(bench: &Bench, stages: &'static str, cidrs: usize, endpoints: u16) -> Table {
+    say(&format!("{stages}, {cidrs} CIDRs, {endpoints} endpoints"));
+    let v4 = |source, port| frame().ipv4(source, ADDRESS4).tcp(40_000, port).build();
+    let v6 = |source, port| frame().ipv6(source, ADDRESS6).tcp(40_000, port).build();
+    let middle = Segment::raw(protocol::TCP, &[0; 32]);
+    let headers = (0..8)
+        .fold(frame().ipv6(FRIEND6, ADDRESS6), |packet, _| packet.destination_options(&[1, 4, 0, 0, 0, 0]));
+    let (friend, stranger, near, elsewhere) =
+        (v4(FRIEND4, PORT), v4(STRANGER4, PORT), v4(NEIGHBOUR4, PORT), v4(STRANGER4, 80));
+    let (friend6, stranger6) = (v6(FRIEND6, PORT), v6(STRANGER6, PORT));
+    let walked = headers.tcp(40_000, PORT).build();
+    let tagged = frame().vlan(7).ipv4(FRIEND4, ADDRESS4).tcp(40_000, PORT).build();
+    let fragment = frame().ipv4(FRIEND4, ADDRESS4).fragment(64, false).carrying(middle).build();
+
+    let [empty, parse, changing, new] =
+        ["empty_drop", "parse_only", "new_source_drop", "new_source_firewall"]
+            .map(|name| bench.program(name));
+    let firewall = bench.firewall();
+    let on = |name, program, frame| Contender { name, program, frame };
+    let contenders = [
+        on(EMPTY, &empty, &friend),
+        on("headers read, nothing else", &parse, &friend),
+        on(ALLOWED, &firewall, &friend),
+        on(DENIED, &firewall, &stranger),
+        on(NEAR_DENIED, &firewall, &near),
+        on(UNPROTECTED, &firewall, &elsewhere),
+        on("IPv6, known source, allowed", &firewall, &friend6),
+        on("IPv6, known source, denied", &firewall, &stranger6),
+        on("IPv6, 8 extension headers, allowed", &firewall, &walked),
+        on("VLAN tag, known source, allowed", &firewall, &tagged),
+        on("later fragment, allowed", &firewall, &fragment),
+        on(CHANGING, &changing, &stranger),
+        on(NEVER_SEEN, &new, &stranger),
+        on(CHANGING6, &changing, &stranger6),
+        on(NEVER_SEEN6, &new, &stranger6),
+    ];
+    let costs = rounds(&contenders);
+    let of = |name: &str| &costs[contenders.iter().position(|one| one.name == name).unwrap()];
+    let empty = of(EMPTY);
+    let cost = |contender: &Contender<'_>| {
+        let mut rounds = of(contender.name).clone();
+        // What the change of the source takes beside the empty program is not the firewall's.
+        for (new, change) in [(NEVER_SEEN, CHANGING), (NEVER_SEEN6, CHANGING6)] {
+            if contender.name == new {
+                rounds.iter_mut().zip(of(change).iter().zip(empty)).for_each(|(cost, (change, empty))| {
+                    *cost -= change - empty;
+                });
+            }
+        }
+        let ratio = median(rounds.iter().zip(empty).map(|(cost, empty)| cost / empty));
+        Cost { name: contender.name, rounds, ratio }
+    };
+    let shown = contenders.iter().filter(|one| ![CHANGING, CHANGING6].contains(&one.name));
+    Table { stages, cidrs, endpoints, costs: shown.map(cost).collect() }
+}

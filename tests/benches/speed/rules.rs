@@ -1,0 +1,117 @@
+//! The programs, and rule sets of any size in force.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use fastrand::Rng;
+use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
+use firewall_agent::rules::{LineKey, Mode, Protocol, RuleSet};
+use firewall_agent::sync::{Desired, DesiredDatabase, LineKind, Live, Target, publish};
+use firewall_common::names;
+use firewall_tests::lab::Lab;
+use ipnet::{Ipv4Net, Ipv6Net};
+use jiff::Timestamp;
+
+use crate::rights::with_three_capabilities;
+use crate::run::Program;
+
+pub const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+pub const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
+/// Of the first database; the next has the next port.
+pub const PORT: u16 = 30_000;
+/// Always allowed, by a prefix of its own.
+pub const FRIEND4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+pub const FRIEND6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 7);
+/// Never allowed.
+pub const STRANGER4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 66);
+pub const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xbad, 0xb, 0, 0, 0, 0, 0x66);
+/// Not allowed either, but next to a prefix that is: no filter of whole networks tells it from a friend.
+pub const NEIGHBOUR4: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
+
+pub const BPFFS: &str = "/sys/fs/bpf/firewall-agent";
+
+/// Programs and maps in namespaces of their own.
+pub struct Bench {
+    pub pins: Pins,
+    pub kernel: Kernel,
+    pub live: Live,
+    revision: u64,
+    _programs: Programs,
+    pub lab: Lab,
+}
+
+impl Bench {
+    pub fn new(databases: u32, stages: u32) -> Self {
+        let lab = Lab::new().unwrap();
+        let pins = Pins::new(Path::new(BPFFS));
+        pins.create().unwrap();
+        let capacity = Capacity::for_databases(databases);
+        let mut programs = with_three_capabilities(|| Programs::load_with(&pins, capacity, stages).unwrap());
+        programs.pin(&pins).unwrap();
+        programs.pin_measured(&pins).unwrap();
+        let kernel = Kernel::open(Path::new(BPFFS)).unwrap();
+        let live = kernel.live().unwrap();
+        Self { pins, kernel, live, revision: 0, _programs: programs, lab }
+    }
+
+    pub fn program(&self, name: &str) -> Program {
+        Program::pinned(&self.pins.program(name))
+    }
+
+    pub fn firewall(&self) -> Program {
+        self.program(names::FIREWALL)
+    }
+
+    /// So many databases on ports in a row, each with so many prefixes of its own in each family.
+    pub fn publish(&mut self, databases: u16, cidrs: usize) {
+        self.revision += 1;
+        let desired = desired(databases, cidrs, self.revision);
+        let done = publish(&desired, &mut self.live, &mut self.kernel, Timestamp::now());
+        assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
+    }
+}
+
+pub fn desired(databases: u16, cidrs: usize, revision: u64) -> Desired {
+    let mut desired = Desired { guarded: BTreeSet::from([5432]), ..Desired::default() };
+    for number in 0..databases {
+        let id = format!("db-{number}").parse().unwrap();
+        desired.databases.insert(id, database(number, cidrs, revision));
+    }
+    desired
+}
+
+fn database(number: u16, cidrs: usize, revision: u64) -> DesiredDatabase {
+    // A revision changes one prefix.
+    let mut rng = Rng::with_seed(u64::from(number));
+    let line = LineKey::Rule("fr-1".parse().unwrap());
+    let mut set = RuleSet::default();
+    set.v4.insert(Ipv4Net::new(FRIEND4, 24).unwrap().trunc(), line.clone());
+    set.v6.insert(Ipv6Net::new(FRIEND6, 48).unwrap().trunc(), line.clone());
+    set.v4.insert(Ipv4Net::from(Ipv4Addr::from(0x0a00_0000 + revision as u32 & 0x0aff_ffff)), line.clone());
+    while set.v4.len() < cidrs {
+        let net =
+            Ipv4Net::new(Ipv4Addr::from(rng.u32(0x0100_0000..0xdf00_0000)), rng.u8(24..=32)).unwrap().trunc();
+        if !net.contains(&STRANGER4) && !net.contains(&NEIGHBOUR4) {
+            set.v4.insert(net, line.clone());
+        }
+    }
+    while set.v6.len() < cidrs {
+        let address = rng.u128(..) >> 3 | 1 << 125;
+        set.v6.insert(Ipv6Net::new(Ipv6Addr::from(address), rng.u8(48..=128)).unwrap().trunc(), line.clone());
+    }
+    let target = |address| Target { address: Some(address), port: PORT + number, protocol: Protocol::Tcp };
+    DesiredDatabase {
+        name: String::new(),
+        revision,
+        mode: Mode::Enforce,
+        targets: BTreeSet::from([target(IpAddr::V4(ADDRESS4)), target(IpAddr::V6(ADDRESS6))]),
+        set,
+        lines: BTreeMap::from([(line, (LineKind::Custom, String::new()))]),
+    }
+}
+
+/// The IPv4 networks that the first database allows.
+pub fn networks(cidrs: usize) -> Vec<Ipv4Net> {
+    desired(1, cidrs, 1).databases.into_values().flat_map(|database| database.set.v4.into_keys()).collect()
+}

@@ -1,0 +1,51 @@
+//! Policies that follow one another on the same maps: what was kept under one says nothing under the next.
+
+use firewall_common::stages;
+
+use crate::bench::Bench;
+use crate::frames::Frames;
+use crate::policies::{guarded, two_on_one_address};
+use crate::policy::{Database, Endpoint, Holder, Policy};
+
+const FRAMES: usize = 2_000;
+const CHANGES: usize = 24;
+
+#[test]
+fn a_verdict_that_was_kept_is_forgotten_when_the_policy_changes() {
+    for policy in [two_on_one_address(), guarded()] {
+        let changed = [
+            policy.clone(),
+            exchanged(&policy, |databases| databases.rotate_left(1)),
+            exchanged(&policy, |databases| databases.iter_mut().for_each(|one| one.monitor = true)),
+            exchanged(&policy, |databases| databases.iter_mut().for_each(|one| one.allow.clear())),
+            moved(&policy),
+        ];
+        let mut bench = Bench::new(&policy, stages::ALL);
+        for (turn, policy) in changed.iter().cycle().take(CHANGES).enumerate() {
+            bench.put_in_force(policy);
+            // The same frames each time.
+            for frame in Frames::new(1, &changed[0]).take(FRAMES) {
+                bench.compare(&frame, None, &format!("policy {turn}"));
+            }
+        }
+    }
+}
+
+fn exchanged(policy: &Policy, exchange: impl Fn(&mut Vec<Database>)) -> Policy {
+    let mut policy = policy.clone();
+    exchange(&mut policy.databases);
+    policy
+}
+
+/// Each endpoint of the first two databases belongs to the other.
+fn moved(policy: &Policy) -> Policy {
+    let exchange = |endpoint: &Endpoint| Endpoint {
+        holder: match endpoint.holder {
+            Holder::Database(0) => Holder::Database(1),
+            Holder::Database(1) => Holder::Database(0),
+            other @ (Holder::Database(_) | Holder::Closed) => other,
+        },
+        ..*endpoint
+    };
+    Policy { endpoints: policy.endpoints.iter().map(exchange).collect(), ..policy.clone() }
+}
