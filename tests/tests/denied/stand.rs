@@ -5,6 +5,7 @@ use std::path::Path;
 
 use firewall_agent::bpf::{Denied, DeniedTotals, Kernel, Probe, Programs};
 use firewall_agent::sync::Live;
+use firewall_common::stages;
 use firewall_tests::lab::Lab;
 
 use crate::kernel::{load, put_in_force};
@@ -40,7 +41,7 @@ impl Stand {
     pub fn new() -> Self {
         let lab = Lab::new().unwrap();
         let bpffs = Path::new(BPFFS);
-        let (programs, _) = load(bpffs);
+        let (programs, _) = load(bpffs, stages::ALL);
         let head = "schema_version: 1\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\n";
         let files = FILES.map(|text| format!("{head}{text}...\n"));
         let live = put_in_force(bpffs, &files, &[5_432..=5_432, 30_000..=32_767]);
