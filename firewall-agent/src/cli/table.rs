@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::Result;
+use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::clean::clean;
@@ -11,6 +12,10 @@ use super::clean::clean;
 const GAP: usize = 2;
 /// No column is made narrower than this, or than its head.
 const NARROWEST: usize = 8;
+/// A word up to this long is not broken if that can be helped: the provider's ids are 24 long.
+const WHOLE: usize = 24;
+/// Behind these a cell is wrapped.
+const BREAKS: [char; 3] = [' ', ',', '/'];
 
 /// Writes rows of equal length under a head. On a terminal that is too narrow long cells are wrapped, widest columns
 /// first; anywhere else every row is one line.
@@ -46,6 +51,13 @@ fn write_within<const N: usize>(
     };
     let mut widths: [usize; N] = std::array::from_fn(widest);
     if let Some(limit) = limit {
+        let floor = |column: usize| {
+            let words =
+                rows.iter().flat_map(|row| row[column].split(BREAKS)).map(|word| word.width().min(WHOLE));
+            words.chain([head[column].width(), NARROWEST]).max().unwrap_or(0)
+        };
+        // Words stay whole as long as that is possible at all.
+        narrow(&mut widths, &std::array::from_fn::<usize, N, _>(floor), limit);
         narrow(&mut widths, &head.map(|name| name.width().max(NARROWEST)), limit);
     }
     let mut line = |cells: [&str; N]| -> io::Result<()> {
@@ -90,7 +102,7 @@ fn wrapped(cell: &str, width: usize) -> Vec<String> {
             taken > width
         });
         let end = fits.map_or(rest.len(), |(at, _)| at).max(rest.chars().next().map_or(1, char::len_utf8));
-        let nice = rest[..end].rfind([' ', ',', '/']).map(|at| at + 1).filter(|at| *at > end / 2);
+        let nice = rest[..end].rfind(BREAKS).map(|at| at + 1).filter(|at| *at > end / 2);
         let (line, more) = rest.split_at(nice.unwrap_or(end));
         lines.push(line.trim_end().to_owned());
         rest = more;
@@ -101,6 +113,11 @@ fn wrapped(cell: &str, width: usize) -> Vec<String> {
 
 fn padded(cell: &str, width: usize) -> String {
     format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+}
+
+/// To the second; on a narrow screen the date stands above the time.
+pub(super) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// A value that may not be there.

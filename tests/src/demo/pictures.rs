@@ -12,7 +12,7 @@ use super::stage::{Stage, server};
 use super::svg::svg;
 
 /// Columns and lines of the terminal.
-const SIZE: (u16, u16) = (110, 40);
+const SIZE: (u16, u16) = (130, 40);
 const SMALL: (u16, u16) = (80, 24);
 /// Ends the alternate screen that `top` draws on.
 const LEAVES: &[u8] = b"\x1b[?1049l";
