@@ -107,18 +107,8 @@ fn write_people(databases: &Databases, out: &mut impl Write) -> Result<()> {
             or_dash(Some(one.endpoints.join(", ")).filter(|endpoints| !endpoints.is_empty())),
         ]
     });
-    let head = [
-        "DATABASE",
-        "NAME",
-        "MODE",
-        "REVISION",
-        "GENERATION",
-        "APPLIED",
-        "PREFIXES",
-        "ALLOWED",
-        "DENIED",
-        "ENDPOINTS",
-    ];
+    let head =
+        ["DATABASE", "NAME", "MODE", "REV", "GEN", "APPLIED", "PREFIXES", "ALLOWED", "DENIED", "ENDPOINTS"];
     write_table(head, rows, out)?;
     if !databases.tombstones.is_empty() {
         writeln!(out, "\nclosed, left behind: {}", databases.tombstones.join(", "))?;

@@ -10,8 +10,8 @@ use super::clean::clean;
 
 /// Spaces between columns.
 const GAP: usize = 2;
-/// No column is made narrower than this, or than its head.
-const NARROWEST: usize = 8;
+/// No column is made narrower than this.
+const NARROWEST: usize = 6;
 /// A word up to this long is not broken if that can be helped: the provider's ids are 24 long.
 const WHOLE: usize = 24;
 /// Behind these a cell is wrapped.
@@ -56,20 +56,18 @@ fn write_within<const N: usize>(
                 rows.iter().flat_map(|row| row[column].split(BREAKS)).map(|word| word.width().min(WHOLE));
             words.chain([head[column].width(), NARROWEST]).max().unwrap_or(0)
         };
-        // Words stay whole as long as that is possible at all.
+        // Words stay whole as long as that is possible at all, then heads.
         narrow(&mut widths, &std::array::from_fn::<usize, N, _>(floor), limit);
         narrow(&mut widths, &head.map(|name| name.width().max(NARROWEST)), limit);
+        narrow(&mut widths, &[NARROWEST; N], limit);
     }
-    let mut line = |cells: [&str; N]| -> io::Result<()> {
-        let text: String = cells.iter().zip(widths).map(|(cell, width)| padded(cell, width + GAP)).collect();
-        writeln!(out, "{}", text.trim_end())
-    };
-    line(head)?;
-    for row in &rows {
+    for row in [&head.map(str::to_owned)].into_iter().chain(&rows) {
         let cells: [Vec<String>; N] = std::array::from_fn(|column| wrapped(&row[column], widths[column]));
         let height = cells.iter().map(Vec::len).max().unwrap_or(1);
         for number in 0..height {
-            line(std::array::from_fn(|column| cells[column].get(number).map_or("", String::as_str)))?;
+            let cell = |column: usize| cells[column].get(number).map_or("", String::as_str);
+            let text: String = (0..N).map(|column| padded(cell(column), widths[column] + GAP)).collect();
+            writeln!(out, "{}", text.trim_end())?;
         }
     }
     Ok(())

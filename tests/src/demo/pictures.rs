@@ -40,7 +40,7 @@ pub fn pictures(agent: &Path, dir: &Path) -> Result<()> {
         ("denied", &["denied"], SIZE),
         ("top", &["top"], SMALL),
     ] {
-        let shown = stage.home.show(arguments, size, Duration::from_secs(3))?;
+        let shown = stage.home.show(arguments, size, true)?;
         let shown = match shown.windows(LEAVES.len()).position(|bytes| bytes == LEAVES) {
             Some(end) => &shown[..end],
             None => &shown,

@@ -105,6 +105,8 @@ fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_t
         let unknown = stage.ask(&["denied", "nonesuch"]);
         assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{agent}: {unknown:?}");
     }
+    knock(&stage, &[30_092], [1, 1, 1]);
+    assert_eq!(rows(&stage, &["denied", ORDERS], 18).len(), 3, "written down with the agent dead, too");
 }
 
 #[test]
