@@ -10,7 +10,7 @@ use super::Exit;
 use super::format::Format;
 use super::json;
 use super::settings::Located;
-use super::table::{or_dash, write_table};
+use super::table::{or_dash, time, write_table};
 use crate::bpf::Kernel;
 use crate::sync::{Claim, Database, Live, Slot};
 
@@ -100,25 +100,15 @@ fn write_people(databases: &Databases, out: &mut impl Write) -> Result<()> {
             or_dash(one.mode.as_ref()),
             or_dash(one.revision),
             or_dash(one.generation),
-            or_dash(one.applied_at),
+            or_dash(one.applied_at.map(time)),
             one.prefixes.to_string(),
             one.packets_allowed.to_string(),
             one.packets_denied.to_string(),
             or_dash(Some(one.endpoints.join(", ")).filter(|endpoints| !endpoints.is_empty())),
         ]
     });
-    let head = [
-        "DATABASE",
-        "NAME",
-        "MODE",
-        "REVISION",
-        "GENERATION",
-        "APPLIED",
-        "PREFIXES",
-        "ALLOWED",
-        "DENIED",
-        "ENDPOINTS",
-    ];
+    let head =
+        ["DATABASE", "NAME", "MODE", "REV", "GEN", "APPLIED", "PREFIXES", "ALLOWED", "DENIED", "ENDPOINTS"];
     write_table(head, rows, out)?;
     if !databases.tombstones.is_empty() {
         writeln!(out, "\nclosed, left behind: {}", databases.tombstones.join(", "))?;

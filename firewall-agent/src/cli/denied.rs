@@ -10,7 +10,7 @@ use anyhow::Result;
 pub(super) use self::report::{DeniedRow, Report, report};
 use super::format::Format;
 use super::settings::Located;
-use super::table::{or_dash, write_table};
+use super::table::{or_dash, time, write_table};
 use super::{BadInput, Exit, json};
 use crate::bpf::Kernel;
 
@@ -78,8 +78,8 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
             one.endpoint.clone(),
             one.reason.to_owned(),
             one.class.to_owned(),
-            format!("{:.0}", one.first_seen),
-            format!("{:.0}", one.last_seen),
+            time(one.first_seen),
+            time(one.last_seen),
         ]
     });
     let head = [
@@ -107,11 +107,11 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
         rules.iter().try_for_each(|(database, rule)| writeln!(out, "  {database}  - {rule}"))?;
     }
     let totals = &report.totals;
+    writeln!(out, "\nrefused on this host: {} packets", totals.refused)?;
     writeln!(
         out,
-        "\nof {} packets refused on this host, the kernel wrote down {} (by samples under a flood), lost {}, and has \
-         forgotten {} since",
-        totals.refused, totals.recorded, totals.lost, totals.forgotten
+        "written down: {} (under a flood by samples), lost {}, forgotten since {}",
+        totals.recorded, totals.lost, totals.forgotten
     )?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::format::Format;
 use super::hits::{PrefixHits, RuleLines, add, by_prefix, rule_lines};
 use super::json;
 use super::settings::Located;
-use super::table::{or_dash, write_table};
+use super::table::{or_dash, time, write_table};
 use super::{BadInput, Exit};
 use crate::bpf::{Kernel, LineHits};
 use crate::sync::{Live, Slot};
@@ -114,7 +114,6 @@ fn merge(sum: &mut PrefixHits, more: &PrefixHits) {
 }
 
 fn write_people(rows: &[RangeRow], every_prefix: bool, out: &mut impl Write) -> Result<()> {
-    let time = |at: Option<jiff::Timestamp>| or_dash(at.map(|last| format!("{last:.0}")));
     let table = rows.iter().map(|row| {
         let databases: BTreeSet<&str> = row.rules.iter().map(|rule| rule.database_id.as_str()).collect();
         let labels: Vec<&str> = row.labels.iter().map(String::as_str).collect();
@@ -123,7 +122,7 @@ fn write_people(rows: &[RangeRow], every_prefix: bool, out: &mut impl Write) -> 
             row.cidrs.len().to_string(),
             row.packets.to_string(),
             row.bytes.to_string(),
-            time(row.last_hit),
+            or_dash(row.last_hit.map(time)),
             databases.into_iter().collect::<Vec<_>>().join(", "),
             labels.join(", "),
         ]
@@ -131,10 +130,9 @@ fn write_people(rows: &[RangeRow], every_prefix: bool, out: &mut impl Write) -> 
     write_table(["RANGE", "PREFIXES", "PACKETS", "BYTES", "LAST HIT", "DATABASES", "LABELS"], table, out)?;
     if every_prefix {
         writeln!(out)?;
-        let table = rows
-            .iter()
-            .flat_map(|row| &row.prefixes)
-            .map(|one| [one.cidr.clone(), or_dash(one.packets), or_dash(one.bytes), time(one.last_hit)]);
+        let table = rows.iter().flat_map(|row| &row.prefixes).map(|one| {
+            [one.cidr.clone(), or_dash(one.packets), or_dash(one.bytes), or_dash(one.last_hit.map(time))]
+        });
         write_table(["CIDR", "PACKETS", "BYTES", "LAST HIT"], table, out)?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use super::format::Format;
 use super::hits::{PrefixHits, RuleLines, by_prefix, rule_lines};
 use super::json;
 use super::settings::Located;
-use super::table::{or_dash, write_table};
+use super::table::{or_dash, time, write_table};
 use super::{BadInput, Exit};
 use crate::bpf::Kernel;
 use crate::sync::{LineKind, Live, Slot};
@@ -106,7 +106,7 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> R
             cidr,
             row.packets.to_string(),
             row.bytes.to_string(),
-            or_dash(row.last_hit.map(|last| format!("{last:.0}"))),
+            or_dash(row.last_hit.map(time)),
             row.mark.words(),
             row.label.clone(),
         ]);
@@ -130,6 +130,6 @@ fn prefix(one: &PrefixHits) -> [String; 9] {
     line[3].clone_from(&one.cidr);
     line[4] = or_dash(one.packets);
     line[5] = or_dash(one.bytes);
-    line[6] = or_dash(one.last_hit.map(|last| format!("{last:.0}")));
+    line[6] = or_dash(one.last_hit.map(time));
     line
 }

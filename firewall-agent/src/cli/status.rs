@@ -8,7 +8,7 @@ use super::Exit;
 use super::format::Format;
 use super::json;
 use super::settings::Located;
-use super::table::{or_dash, write_table};
+use super::table::{or_dash, time, write_table};
 use crate::agent::{counters, report};
 use crate::bpf::{Kernel, Pins, Probe, links};
 use crate::files::lock::Lock;
@@ -103,7 +103,7 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
             one.state.name().to_owned(),
             or_dash(one.revision),
             or_dash(one.generation),
-            or_dash(one.applied_at),
+            or_dash(one.applied_at.map(time)),
             or_dash(one.apply_ms),
             or_dash(one.propagation_ms),
             one.prefixes.to_string(),
@@ -114,8 +114,8 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
         "DATABASE",
         "NAME",
         "STATE",
-        "REVISION",
-        "GENERATION",
+        "REV",
+        "GEN",
         "APPLIED",
         "APPLY MS",
         "PROPAGATION MS",

@@ -3,14 +3,19 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::Result;
+use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::clean::clean;
 
 /// Spaces between columns.
 const GAP: usize = 2;
-/// No column is made narrower than this, or than its head.
-const NARROWEST: usize = 8;
+/// No column is made narrower than this.
+const NARROWEST: usize = 6;
+/// A word up to this long is not broken if that can be helped: the provider's ids are 24 long.
+const WHOLE: usize = 24;
+/// Behind these a cell is wrapped.
+const BREAKS: [char; 3] = [' ', ',', '/'];
 
 /// Writes rows of equal length under a head. On a terminal that is too narrow long cells are wrapped, widest columns
 /// first; anywhere else every row is one line.
@@ -46,18 +51,23 @@ fn write_within<const N: usize>(
     };
     let mut widths: [usize; N] = std::array::from_fn(widest);
     if let Some(limit) = limit {
+        let floor = |column: usize| {
+            let words =
+                rows.iter().flat_map(|row| row[column].split(BREAKS)).map(|word| word.width().min(WHOLE));
+            words.chain([head[column].width(), NARROWEST]).max().unwrap_or(0)
+        };
+        // Words stay whole as long as that is possible at all, then heads.
+        narrow(&mut widths, &std::array::from_fn::<usize, N, _>(floor), limit);
         narrow(&mut widths, &head.map(|name| name.width().max(NARROWEST)), limit);
+        narrow(&mut widths, &[NARROWEST; N], limit);
     }
-    let mut line = |cells: [&str; N]| -> io::Result<()> {
-        let text: String = cells.iter().zip(widths).map(|(cell, width)| padded(cell, width + GAP)).collect();
-        writeln!(out, "{}", text.trim_end())
-    };
-    line(head)?;
-    for row in &rows {
+    for row in [&head.map(str::to_owned)].into_iter().chain(&rows) {
         let cells: [Vec<String>; N] = std::array::from_fn(|column| wrapped(&row[column], widths[column]));
         let height = cells.iter().map(Vec::len).max().unwrap_or(1);
         for number in 0..height {
-            line(std::array::from_fn(|column| cells[column].get(number).map_or("", String::as_str)))?;
+            let cell = |column: usize| cells[column].get(number).map_or("", String::as_str);
+            let text: String = (0..N).map(|column| padded(cell(column), widths[column] + GAP)).collect();
+            writeln!(out, "{}", text.trim_end())?;
         }
     }
     Ok(())
@@ -90,7 +100,7 @@ fn wrapped(cell: &str, width: usize) -> Vec<String> {
             taken > width
         });
         let end = fits.map_or(rest.len(), |(at, _)| at).max(rest.chars().next().map_or(1, char::len_utf8));
-        let nice = rest[..end].rfind([' ', ',', '/']).map(|at| at + 1).filter(|at| *at > end / 2);
+        let nice = rest[..end].rfind(BREAKS).map(|at| at + 1).filter(|at| *at > end / 2);
         let (line, more) = rest.split_at(nice.unwrap_or(end));
         lines.push(line.trim_end().to_owned());
         rest = more;
@@ -101,6 +111,11 @@ fn wrapped(cell: &str, width: usize) -> Vec<String> {
 
 fn padded(cell: &str, width: usize) -> String {
     format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+}
+
+/// To the second; on a narrow screen the date stands above the time.
+pub(super) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// A value that may not be there.

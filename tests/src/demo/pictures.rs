@@ -12,7 +12,7 @@ use super::stage::{Stage, server};
 use super::svg::svg;
 
 /// Columns and lines of the terminal.
-const SIZE: (u16, u16) = (110, 40);
+const SIZE: (u16, u16) = (130, 40);
 const SMALL: (u16, u16) = (80, 24);
 /// Ends the alternate screen that `top` draws on.
 const LEAVES: &[u8] = b"\x1b[?1049l";
@@ -40,7 +40,7 @@ pub fn pictures(agent: &Path, dir: &Path) -> Result<()> {
         ("denied", &["denied"], SIZE),
         ("top", &["top"], SMALL),
     ] {
-        let shown = stage.home.show(arguments, size, Duration::from_secs(3))?;
+        let shown = stage.home.show(arguments, size, true)?;
         let shown = match shown.windows(LEAVES.len()).position(|bytes| bytes == LEAVES) {
             Some(end) => &shown[..end],
             None => &shown,

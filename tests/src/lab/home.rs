@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -132,18 +132,15 @@ impl AgentHome {
         })
     }
 
-    /// What a command of the agent's, as the agent's own user, writes to a terminal of this size; ended after `time`
-    /// when it has not ended by itself.
-    pub fn show(&self, arguments: &[&str], (columns, lines): (u16, u16), time: Duration) -> Result<Vec<u8>> {
+    /// What a command of the agent's, as the agent's own user, writes to a terminal of this size, with `NO_COLOR` set
+    /// unless colour is wanted; ended after three seconds when it has not ended by itself.
+    pub fn show(&self, arguments: &[&str], (columns, lines): (u16, u16), colour: bool) -> Result<Vec<u8>> {
         let program = format!("{} {}", self.program.display(), arguments.join(" "));
         let config = self.config();
-        let line = format!(
-            "stty cols {columns} rows {lines}; timeout {} {program} --config {}",
-            time.as_secs(),
-            config.display()
-        );
+        let line =
+            format!("stty cols {columns} rows {lines}; timeout 3 {program} --config {}", config.display());
         let mut command = self.user.command(&self.host, Path::new("script"));
-        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+        command.env("TERM", "xterm-256color").env("NO_COLOR", if colour { "" } else { "1" });
         let out = command
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
             .stdin(Stdio::null())

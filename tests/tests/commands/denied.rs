@@ -100,11 +100,13 @@ fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_t
             "{}",
             table.out
         );
-        assert!(table.out.contains("lost 0, and has forgotten 0 since"), "{agent}: {}", table.out);
+        assert!(table.out.contains("lost 0, forgotten since 0"), "{agent}: {}", table.out);
 
         let unknown = stage.ask(&["denied", "nonesuch"]);
         assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{agent}: {unknown:?}");
     }
+    knock(&stage, &[30_092], [1, 1, 1]);
+    assert_eq!(rows(&stage, &["denied", ORDERS], 18).len(), 3, "written down with the agent dead, too");
 }
 
 #[test]

@@ -78,3 +78,25 @@ fn a_user_who_may_not_look_is_told_who_may() {
         }
     }
 }
+
+#[test]
+fn a_terminal_gets_tables_that_fit_it_in_colour_unless_no_color_is_set() {
+    let stage = Stage::new();
+    for noun in [&["status"][..], &["rules", ORDERS], &["databases"], &["denied"]] {
+        for (columns, colour) in [(80, true), (80, false), (200, true)] {
+            let shown = String::from_utf8(stage.home.show(noun, (columns, 24), colour).unwrap()).unwrap();
+            assert_eq!(shown.contains('\u{1b}'), colour, "{noun:?}: {shown:?}");
+            let plain = ["1", "31", "32", "33", "0"]
+                .iter()
+                .fold(shown.replace('\r', ""), |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+            assert!(!plain.contains('\u{1b}'), "{noun:?}: {plain:?}");
+            // Tables only: a path in an error is as long as it is.
+            let rows = plain.lines().filter(|line| !line.starts_with(['!', 'a', 'r', 'w', 'c']));
+            for row in rows {
+                assert!(row.chars().count() <= columns.into(), "{noun:?}: {columns}: {row}");
+            }
+        }
+        let piped = stage.ask(noun).out;
+        assert!(!piped.contains('\u{1b}'), "{noun:?}: {piped:?}");
+    }
+}

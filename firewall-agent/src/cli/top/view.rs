@@ -76,7 +76,7 @@ fn draw_databases(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
         Constraint::Length(9),
     ];
     let head = Row::new(["DATABASE", "NAME", "REV", "NETS", "ALLOW/s", "DENY/s", "DENIED"]).bold();
-    let title = format!("{} databases, busiest first", scene.databases.len());
+    let title = format!("databases: {}, busiest first", scene.databases.len());
     frame.render_widget(Table::new(rows, widths).header(head).block(Block::bordered().title(title)), area);
 }
 
@@ -117,9 +117,9 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::scene::Database;
     use super::*;
     use crate::cli::denied::DeniedRow;
+    use crate::cli::top::scene::Database;
 
     fn scene() -> Scene {
         let rate = |total, per_second| Rate { total, per_second };
@@ -165,7 +165,7 @@ mod tests {
             }
             println!("{text}");
             for words in
-                ["no_match", "1234.6k", "1234567890", "would_deny", "fragment", "100 databases", "12.3M"]
+                ["no_match", "1234.6k", "1234567890", "would_deny", "fragment", "databases: 100", "12.3M"]
             {
                 assert!(text.contains(words), "{words}:\n{text}");
             }
