@@ -12,3 +12,4 @@ pub mod files;
 pub mod rules;
 pub mod status;
 pub mod sync;
+pub mod version;

@@ -14,6 +14,7 @@ use crate::files::write::replace;
 use crate::rules::{DatabaseId, RangeId, State};
 use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{Desired, Live, Published, Refusal};
+use crate::version::VERSION;
 
 type Messages = BTreeMap<PathBuf, Vec<String>>;
 
@@ -48,7 +49,7 @@ impl Journal {
             agent: AgentStatus {
                 running: true,
                 pid: std::process::id(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: VERSION.clone(),
                 started_at: Timestamp::now(),
             },
             rejected: Messages::new(),

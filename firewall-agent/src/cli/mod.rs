@@ -25,6 +25,7 @@ use self::format::Format;
 use self::settings::Settings;
 use crate::audit::Kind;
 use crate::config::ConfigFile;
+use crate::version::VERSION;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,7 @@ impl std::error::Error for BadInput {}
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 5 ways found (`audit`).
 #[derive(Debug, Parser)]
-#[command(name = "firewall-agent", version)]
+#[command(name = "firewall-agent", version = VERSION.as_str())]
 struct Arguments {
     /// Configuration file
     #[arg(long, global = true, value_name = "FILE", default_value = settings::DEFAULT_PATH)]
