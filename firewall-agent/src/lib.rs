@@ -13,3 +13,4 @@ pub mod http;
 pub mod rules;
 pub mod status;
 pub mod sync;
+pub mod version;

@@ -30,11 +30,8 @@ pub fn deny(workspace: &Workspace) -> Result<()> {
     }
     for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
         let mut check = Command::new(&program);
-        check.current_dir(&workspace.root).args(["--manifest-path", manifest]);
-        run(check
-            .args(["check", "--config"])
-            .arg(workspace.root.join("deny.toml"))
-            .args(["licenses", "bans", "sources"]))?;
+        check.current_dir(&workspace.root).args(["--manifest-path", manifest, "--config", "deny.toml"]);
+        run(check.args(["check", "licenses", "bans", "sources"]))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ebpf | test | demo | bench | fuzz | deny | tidy | mutants`, one file each.
+//! The project's own commands: `cargo xtask ebpf | test | demo | bench | fuzz | deny | image | tidy | mutants`, one file each.
 
 mod bench;
 mod debian;
@@ -6,6 +6,7 @@ mod demo;
 mod deny;
 mod ebpf;
 mod fuzz;
+mod image;
 mod kubernetes;
 mod mutants;
 mod run;
@@ -42,6 +43,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Check licences, sources and banned crates of the dependencies; builds cargo-deny once, which takes minutes
     Deny,
+    /// Build the static program and an image that holds nothing else, and check what is in it; needs root
+    Image(image::Arguments),
     /// Check format, lints and the rules of the source tree
     Tidy,
     /// Plant known faults in a copy of the tree and demand that the tests find each of them; needs root
@@ -67,6 +70,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Bench(arguments) => bench::bench(&workspace, &arguments),
         Command::Fuzz(arguments) => fuzz::fuzz(&workspace, &arguments),
         Command::Deny => deny::deny(&workspace),
+        Command::Image(arguments) => image::image(&workspace, &arguments),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }

@@ -16,6 +16,7 @@ use crate::http::{Board, Lines, Snapshot as Posted, Tally};
 use crate::rules::{DatabaseId, RangeId, State};
 use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{Desired, Live, Published, Refusal};
+use crate::version::VERSION;
 
 type Messages = BTreeMap<PathBuf, Vec<String>>;
 
@@ -51,7 +52,7 @@ impl Journal {
             agent: AgentStatus {
                 running: true,
                 pid: std::process::id(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: VERSION.clone(),
                 started_at: Timestamp::now(),
             },
             rejected: Messages::new(),

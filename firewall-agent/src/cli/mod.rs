@@ -42,13 +42,14 @@ use self::log::LogFormat;
 use self::settings::Settings;
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
+use crate::version::VERSION;
 
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`),
 /// 5 ways found (`audit`).
 #[derive(Debug, Parser)]
-#[command(name = "firewall-agent", version)]
+#[command(name = "firewall-agent", version = VERSION.as_str())]
 struct Arguments {
     /// Configuration file
     #[arg(long, global = true, value_name = "FILE", default_value = settings::DEFAULT_PATH)]

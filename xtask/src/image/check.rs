@@ -1,0 +1,70 @@
+//! What is in the image, and whether it runs as a container runtime would run it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::CAPABILITIES;
+use crate::run::{output, run};
+use crate::workspace::Workspace;
+
+/// What a runtime leaves a container: the capabilities of the manifest as bounding set, none of them ambient; and
+/// those that are needed to get there. A program whose own capabilities are not among them is not started.
+const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon,+setgid,+setuid,+sys_chroot";
+
+/// Unpacks the only layer and runs its program with no root of the host's in sight.
+pub(super) fn check(workspace: &Workspace, archive: &Path) -> Result<()> {
+    let dir = workspace.target.join("image/unpacked");
+    let (image, root) = (dir.join("image"), dir.join("root"));
+    for made in [&image, &root] {
+        fs::create_dir_all(made).with_context(|| made.display().to_string())?;
+    }
+    run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&image))?;
+    let layer = layer(&image.join("blobs/sha256"))?;
+    run(Command::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(layer).arg("-C").arg(&root))?;
+    let names: Vec<_> = fs::read_dir(&root)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    ensure!(names == ["firewall-agent"], "image: holds {names:?}");
+    let program = root.join("firewall-agent");
+    let read = output(Command::new("getcap").arg(&program))?;
+    let has = read.split_whitespace().last().unwrap_or_default();
+    ensure!(sorted(has) == sorted(CAPABILITIES), "image: its program has {has:?}, not {CAPABILITIES:?}");
+    let said = output(&mut contained(&root, &["/firewall-agent", "--version"]))?;
+    ensure!(said.starts_with("firewall-agent "), "image: its program says {said:?}");
+    Ok(())
+}
+
+/// `a,b=ep` in an order of its own, since the kernel keeps none.
+fn sorted(capabilities: &str) -> (Vec<&str>, &str) {
+    let (names, sets) = capabilities.split_once('=').unwrap_or((capabilities, ""));
+    let mut names: Vec<&str> = names.split(',').collect();
+    names.sort_unstable();
+    (names, sets)
+}
+
+/// A command with the image's root, its user, and the rights of the manifest.
+fn contained(root: &Path, command: &[&str]) -> Command {
+    let mut contained = Command::new("setpriv");
+    contained.args([
+        "--bounding-set",
+        BOUNDING,
+        "--inh-caps",
+        "-all",
+        "--",
+        "chroot",
+        "--userspec=65532:65532",
+    ]);
+    contained.arg(root).args(command);
+    contained
+}
+
+/// The largest blob: beside it there are only a manifest and a configuration.
+fn layer(blobs: &Path) -> Result<PathBuf> {
+    let sizes = fs::read_dir(blobs)?.map(|entry| {
+        let entry = entry?;
+        Ok((entry.metadata()?.len(), entry.path()))
+    });
+    let largest = sizes.collect::<Result<Vec<_>>>()?.into_iter().max();
+    Ok(largest.context("image: holds no layer")?.1)
+}
