@@ -36,11 +36,14 @@ pub struct AgentStatus {
     pub started_at: Timestamp,
 }
 
-/// One interface with our link.
+/// [`InterfaceStatus::mode`] of an interface that is there, configured, and not filtered.
+pub const UNFILTERED: &str = "none";
+
+/// One interface with our link, or that should have one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
     pub name: String,
-    /// `native`, `generic` or `other`; `gone` when the interface of this name does not run the link's program (any more).
+    /// `native`, `generic` or `other`; [`UNFILTERED`]; `gone` when the interface of this name does not run the link's program (any more).
     pub mode: String,
     pub link_id: u32,
     pub program_id: u32,

@@ -175,6 +175,11 @@ impl Interfaces {
         self.unprotected.get(name).copied().unwrap_or_default() + now
     }
 
+    /// Interfaces that are there, configured, and not filtered.
+    pub fn exposed(&self) -> impl Iterator<Item = &String> {
+        self.exposed.keys()
+    }
+
     /// Interfaces that our program runs on.
     pub fn attached(&self) -> impl Iterator<Item = &String> {
         self.attached.keys()

@@ -16,6 +16,7 @@ mod run;
 mod taken;
 mod trust;
 mod upkeep;
+mod verbs;
 mod web;
 
 use std::sync::Arc;
@@ -119,7 +120,7 @@ impl Agent {
             known.with_context(|| format!("{}: stays in force, and is not taken over", layout.display()))?;
         }
         let clock = Clock::new(Timestamp::now(), host.taken.high_water());
-        let board = web::serve(&config)?;
+        let board = Arc::new(Board::new(config.propagation_window));
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
             journal: Journal::new(&config, &host, Arc::clone(&board)),
@@ -181,6 +182,7 @@ impl Agent {
         match self.interfaces.links().and_then(|links| Ok((links, program?))) {
             Ok((links, (id, tag))) => {
                 let mut status = report(links, &self.host.live, (id, &tag));
+                status.interfaces.extend(self.interfaces.exposed().map(|name| report::unfiltered(name)));
                 for interface in &mut status.interfaces {
                     let open = self.interfaces.unprotected(&interface.name).as_millis();
                     interface.unprotected_ms = u64::try_from(open).unwrap_or(u64::MAX);

@@ -5,14 +5,26 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use tracing::{error, warn};
 
+/// Everything that can be repaired.
+const KINDS: [&str; 8] =
+    ["endpoints", "filters", "link", "link_pin", "link_program", "pin", "ports", "sources"];
+
 /// Counts by kind, and what could not be repaired.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Repairs {
     counts: BTreeMap<&'static str, u64>,
     /// By kind; said once.
     troubles: BTreeMap<&'static str, String>,
     /// Something was repaired since [`Self::begin`].
     disturbed: bool,
+}
+
+impl Default for Repairs {
+    fn default() -> Self {
+        // Zeros from the start: what scrapes them sees the first repair as a rise.
+        let counts = KINDS.into_iter().map(|kind| (kind, 0)).collect();
+        Self { counts, troubles: BTreeMap::new(), disturbed: false }
+    }
 }
 
 impl Repairs {

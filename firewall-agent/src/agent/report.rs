@@ -5,7 +5,7 @@ use firewall_common::Reason;
 use jiff::Timestamp;
 
 use crate::bpf::{Attached, InterfaceLink, Kernel};
-use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status};
+use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status, UNFILTERED};
 use crate::sync::{Claim, Live, digest};
 
 /// Interfaces and databases as the kernel holds them; the program's id and tag are those of ours.
@@ -33,6 +33,18 @@ fn interface(link: InterfaceLink, ours: u32, tag: &str) -> InterfaceStatus {
         link_id: link.link,
         program_id: link.program,
         program_tag: if link.program == ours { tag.to_owned() } else { String::new() },
+        unprotected_ms: 0,
+    }
+}
+
+/// An interface that is there, configured, and not filtered.
+pub(super) fn unfiltered(name: &str) -> InterfaceStatus {
+    InterfaceStatus {
+        name: name.to_owned(),
+        mode: UNFILTERED.to_owned(),
+        link_id: 0,
+        program_id: 0,
+        program_tag: String::new(),
         unprotected_ms: 0,
     }
 }

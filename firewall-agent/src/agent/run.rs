@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::control::{self, Request, Verb};
 use super::intake::Intake;
-use super::{Agent, uptime};
+use super::{Agent, uptime, web};
 use crate::bpf::LinkEvents;
 use crate::files::scan::scan;
 use crate::files::watch::{Change, Watcher};
@@ -27,13 +27,14 @@ impl Agent {
     /// Runs until SIGTERM or SIGINT, and leaves everything filtering.
     ///
     /// # Errors
-    /// When signals, file events, interface events or verbs cannot be received.
+    /// When signals, file events, interface events or verbs cannot be received, or no thread is to be had for HTTP.
     pub async fn run(mut self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be received")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be received")?;
         let ranges_dir: PathBuf = self.config.managed_ranges.parent().map(Into::into).unwrap_or_default();
         let mut watcher = Watcher::new(&[self.config.rules_dir.clone(), ranges_dir])?;
         let mut interfaces = LinkEvents::new()?;
+        web::serve(&self.config, &self.board)?;
         let mut control = control::listen(&self.config.control_socket);
         // Whatever changed before anything was watched.
         self.look_after(Instant::now());

@@ -13,18 +13,20 @@ use crate::http::{self, Board, Counters, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::RuleSlot;
 
-/// Serves what is left on the board that it returns. The counters are read by a handle of its own.
+/// Serves what is left on the board. The counters are read by a handle of its own.
 ///
 /// # Errors
 /// When the pins cannot be opened, or no thread is to be had.
-pub(super) fn serve(config: &Config) -> Result<Arc<Board>> {
-    let board = Arc::new(Board::new(config.propagation_window));
+pub(super) fn serve(config: &Config, board: &Arc<Board>) -> Result<()> {
     let bind = |path: &Path| bind_at(path, GROUP);
-    http::serve(config.listen.clone(), bind, Kernel::open(&config.bpffs_dir)?, Arc::clone(&board))?;
-    Ok(board)
+    http::serve(config.listen.clone(), bind, Kernel::open(&config.bpffs_dir)?, Arc::clone(board))
 }
 
 impl Counters for Kernel {
+    fn unrecorded(&self) -> Result<u64> {
+        Ok(self.denied_totals()?.lost)
+    }
+
     fn reasons(&self) -> Result<Vec<ReasonCounter>> {
         counters(self)
     }

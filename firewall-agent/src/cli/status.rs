@@ -13,7 +13,7 @@ use crate::agent::{counters, report};
 use crate::bpf::{Kernel, Pins, Probe, links};
 use crate::files::lock::Lock;
 use crate::files::read::read_file;
-use crate::status::Status;
+use crate::status::{Status, UNFILTERED};
 
 pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
@@ -34,6 +34,7 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
                 let said = said.interfaces.iter().find(|one| one.name == interface.name);
                 interface.unprotected_ms = said.map_or(0, |said| said.unprotected_ms);
             }
+            status.interfaces.extend(said.interfaces.into_iter().filter(|one| one.mode == UNFILTERED));
         }
         Err(error) => status.errors.push(format!("{error:#}")),
     }
@@ -80,7 +81,7 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
     for reason in &status.not_ready {
         writeln!(out, "not ready: {reason}")?;
     }
-    for (kind, number) in &status.repairs {
+    for (kind, number) in status.repairs.iter().filter(|(_, number)| **number > 0) {
         writeln!(out, "repaired: {kind}, {number} times")?;
     }
     writeln!(out)?;

@@ -114,6 +114,10 @@ mod tests {
     struct Unreadable;
 
     impl Counters for Unreadable {
+        fn unrecorded(&self) -> anyhow::Result<u64> {
+            Ok(0)
+        }
+
         fn reasons(&self) -> anyhow::Result<Vec<ReasonCounter>> {
             bail!("no counters here")
         }

@@ -26,6 +26,12 @@ pub trait Counters: Send {
     /// When a counter cannot be read.
     fn reasons(&self) -> Result<Vec<ReasonCounter>>;
 
+    /// Refused packets that were never written down, so that `denied` does not show them.
+    ///
+    /// # Errors
+    /// When a counter cannot be read.
+    fn unrecorded(&self) -> Result<u64>;
+
     /// What was counted on a line.
     ///
     /// # Errors

@@ -63,12 +63,12 @@ impl Exporter {
         let mut sheet = Sheet::default();
         let read = self.counters.reasons().and_then(|reasons| {
             self.flows.read(&snapshot, self.counters.as_ref())?;
-            Ok(reasons)
+            Ok((reasons, self.counters.unrecorded()?))
         });
         sheet.gauge("counters_readable", "Whether the kernel's counters could be read: 1 or 0", read.is_ok());
         match read {
-            Ok(reasons) => {
-                packets::write(&reasons, &self.flows, &mut sheet);
+            Ok((reasons, unrecorded)) => {
+                packets::write(&reasons, unrecorded, &self.flows, &mut sheet);
                 self.trouble = None;
             }
             Err(error) => {
@@ -96,6 +96,10 @@ mod tests {
     struct Silent;
 
     impl Counters for Silent {
+        fn unrecorded(&self) -> Result<u64> {
+            Ok(0)
+        }
+
         fn reasons(&self) -> Result<Vec<ReasonCounter>> {
             Ok(Vec::new())
         }

@@ -5,7 +5,7 @@ use super::sheet::{Labels, Sheet};
 use crate::http::snapshot::Tally;
 use crate::status::ReasonCounter;
 
-pub(super) fn write(reasons: &[ReasonCounter], flows: &Flows, sheet: &mut Sheet) {
+pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, sheet: &mut Sheet) {
     let by_reason = |count: fn(&ReasonCounter) -> u64| {
         reasons.iter().map(move |one| {
             let labels = vec![("reason", one.reason.clone()), ("verdict", one.verdict.clone())];
@@ -28,6 +28,11 @@ pub(super) fn write(reasons: &[ReasonCounter], flows: &Flows, sheet: &mut Sheet)
         "database_bytes",
         "Bytes of whole frames to a database, allowed or denied",
         by_database(flows, |tally| tally.bytes),
+    );
+    sheet.counters(
+        "denied_unrecorded",
+        "Refused packets that were never written down: `denied` does not show them",
+        [(Labels::new(), unrecorded)],
     );
 }
 
