@@ -37,7 +37,10 @@ pub fn svg(title: &str, screen: &Screen) -> String {
                 run.push_str(if cell.has_contents() { cell.contents() } else { " " });
                 column += 1;
             }
-            text(&mut picture, (start, row + 1), run.trim_end(), ink(first), first.bold());
+            // Spaces are places, not ink: each run starts where its first character stands.
+            let shown = run.trim_start_matches(' ');
+            let skipped = u16::try_from(run.len() - shown.len()).unwrap_or(0);
+            text(&mut picture, (start + skipped, row + 1), shown.trim_end(), ink(first), first.bold());
         }
     }
     picture.push_str("</svg>\n");

@@ -29,7 +29,7 @@ pub struct Mutant {
 }
 
 /// The test targets of `firewall-tests` that ask the loaded program; one of them must fail.
-const TARGETS: &[&str] = &["verdicts", "model"];
+const TARGETS: &[&str] = &["verdicts", "model", "denied"];
 
 #[derive(Debug, Args)]
 pub struct Arguments {

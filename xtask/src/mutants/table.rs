@@ -11,6 +11,8 @@ const TABLES: &str = "firewall-ebpf/src/tables.rs";
 const MEMBERS: &str = "firewall-ebpf/src/members.rs";
 const COUNT: &str = "firewall-ebpf/src/count.rs";
 const FRAME: &str = "firewall-ebpf/src/frame.rs";
+const DENIED: &str = "firewall-ebpf/src/denied.rs";
+const RECORDER: &str = "firewall-ebpf/src/recorder.rs";
 
 pub const MUTANTS: &[Mutant] = &[
     mutant("VLAN tags beyond the bound pass", ETHERNET, "=> Shape::VlanDepth", "=> Shape::NotIp"),
@@ -91,6 +93,10 @@ pub const MUTANTS: &[Mutant] = &[
         "bpf_xdp_get_buff_len(ctx.as_ptr().cast()) } as usize",
         "bpf_xdp_get_buff_len(ctx.as_ptr().cast()) }.min((ctx.data_end() - ctx.data()) as u64) as usize",
     ),
+    mutant("what is written down passes", RECORDER, "    gate.action\n}", "    2\n}"),
+    mutant("a record stands for one packet", DENIED, "gate.pending + u64::from(gate.drawn)", "1"),
+    mutant("what follows a flood is charged with its rest", DENIED, "now - gate.tick > QUIET", "false"),
+    mutant("every refused packet is written down", DENIED, "    if stride <= 1 {", "    if stride >= 1 {"),
 ];
 
 const fn mutant(name: &'static str, file: &'static str, find: &'static str, replace: &'static str) -> Mutant {
