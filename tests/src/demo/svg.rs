@@ -22,7 +22,7 @@ pub fn svg(title: &str, screen: &Screen) -> String {
     let (width, height) =
         (usize::from(columns) * WIDTH + 2 * MARGIN, (usize::from(used) + 1) * HEIGHT + 2 * MARGIN);
     let mut picture = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-size=\"13\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-size=\"13.29\" \
          font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace\">\n\
          <rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"{PAPER}\"/>\n"
     );
