@@ -22,7 +22,7 @@ pub fn svg(title: &str, screen: &Screen) -> String {
     let (width, height) =
         (usize::from(columns) * WIDTH + 2 * MARGIN, (usize::from(used) + 1) * HEIGHT + 2 * MARGIN);
     let mut picture = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-size=\"13\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-size=\"13.29\" \
          font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace\">\n\
          <rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"{PAPER}\"/>\n"
     );
@@ -37,7 +37,10 @@ pub fn svg(title: &str, screen: &Screen) -> String {
                 run.push_str(if cell.has_contents() { cell.contents() } else { " " });
                 column += 1;
             }
-            text(&mut picture, (start, row + 1), run.trim_end(), ink(first), first.bold());
+            // Spaces are places, not ink: each run starts where its first character stands.
+            let shown = run.trim_start_matches(' ');
+            let skipped = u16::try_from(run.len() - shown.len()).unwrap_or(0);
+            text(&mut picture, (start + skipped, row + 1), shown.trim_end(), ink(first), first.bold());
         }
     }
     picture.push_str("</svg>\n");

@@ -31,7 +31,7 @@ pub struct Mutant {
 }
 
 /// Every target that some mutant names.
-const TARGETS: &[&str] = &["verdicts", "model", "publication"];
+const TARGETS: &[&str] = &["verdicts", "model", "publication", "denied"];
 
 #[derive(Debug, Args)]
 pub struct Arguments {

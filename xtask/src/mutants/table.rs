@@ -15,6 +15,8 @@ const CACHE: &str = "firewall-ebpf/src/cache.rs";
 const KERNEL: &str = "firewall-agent/src/bpf/kernel.rs";
 const REPLACE: &str = "firewall-agent/src/bpf/kernel/replace.rs";
 const CONVERT: &str = "firewall-agent/src/bpf/convert.rs";
+const DENIED: &str = "firewall-ebpf/src/denied.rs";
+const RECORDER: &str = "firewall-ebpf/src/recorder.rs";
 
 pub const MUTANTS: &[Mutant] = &[
     mutant("VLAN tags beyond the bound pass", ETHERNET, "=> Shape::VlanDepth", "=> Shape::NotIp"),
@@ -157,10 +159,24 @@ pub const MUTANTS: &[Mutant] = &[
         "self.near_v6.widen(slot, v6.keys())?",
         "()",
     ),
+    recording("what is written down passes", RECORDER, "    gate.action\n}", "    2\n}"),
+    recording("a record stands for one packet", DENIED, "gate.pending + u64::from(gate.drawn)", "1"),
+    recording("what follows a flood is charged with its rest", DENIED, "now - gate.tick > QUIET", "false"),
+    recording("every refused packet is written down", DENIED, "    if stride <= 1 {", "    if stride >= 1 {"),
 ];
 
 const fn mutant(name: &'static str, file: &'static str, find: &'static str, replace: &'static str) -> Mutant {
     Mutant { name, file, find, replace, targets: &["verdicts", "model"] }
+}
+
+/// A fault of what is written down of refused packets.
+const fn recording(
+    name: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+) -> Mutant {
+    Mutant { name, file, find, replace, targets: &["verdicts", "denied"] }
 }
 
 /// A fault that only shows while something is published.
