@@ -9,8 +9,15 @@ pub const FIREWALL: &str = "firewall";
 /// The program that is never attached: it answers questions and counts nothing.
 pub const TWIN: &str = "twin";
 /// Programs that `cargo xtask bench` measures it by, and no agent loads.
-pub const MEASURED: [&str; 6] =
-    ["empty_drop", "empty_pass", "parse_only", "new_source_drop", "new_source_pass", "new_source_firewall"];
+pub const MEASURED: [&str; 7] = [
+    "empty_drop",
+    "empty_pass",
+    "parse_only",
+    "new_source_drop",
+    "new_source_pass",
+    "new_source_send",
+    "new_source_firewall",
+];
 
 /// `Array<PortWord, 1024>`: the ports at which anything is decided at all.
 pub const PORTS: &str = "PORTS";
