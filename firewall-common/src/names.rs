@@ -13,8 +13,15 @@ pub const FIREWALL: &str = "firewall";
 /// The program that is never attached: it answers questions and counts nothing.
 pub const TWIN: &str = "twin";
 /// Programs that `cargo xtask bench` measures it by, and no agent loads.
-pub const MEASURED: [&str; 6] =
-    ["empty_drop", "empty_pass", "parse_only", "new_source_drop", "new_source_pass", "new_source_firewall"];
+pub const MEASURED: [&str; 7] = [
+    "empty_drop",
+    "empty_pass",
+    "parse_only",
+    "new_source_drop",
+    "new_source_pass",
+    "new_source_send",
+    "new_source_firewall",
+];
 
 /// The program that `firewall` goes over to with a refused packet that is written down. Never attached.
 pub const RECORDER: &str = "recorder";

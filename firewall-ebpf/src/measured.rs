@@ -1,7 +1,7 @@
 //! Programs to measure [`firewall`](crate::programs::firewall) by. No agent loads them, `cargo xtask bench` does.
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
     helpers::generated::bpf_get_prandom_u32,
     macros::xdp,
     programs::XdpContext,
@@ -37,7 +37,7 @@ pub fn parse_only(ctx: XdpContext) -> u32 {
     if words ^ u32::from(flow.port) == 0x5eed_f00d { XDP_PASS } else { XDP_DROP }
 }
 
-/// What the two below cost beside what is measured.
+/// What the change of the source costs, beside what is measured.
 #[xdp(frags)]
 pub fn new_source_drop(ctx: XdpContext) -> u32 {
     change_source(&ctx);
@@ -48,6 +48,13 @@ pub fn new_source_drop(ctx: XdpContext) -> u32 {
 pub fn new_source_pass(ctx: XdpContext) -> u32 {
     change_source(&ctx);
     XDP_PASS
+}
+
+/// A generator: sends it back to where it seems to have come from.
+#[xdp(frags)]
+pub fn new_source_send(ctx: XdpContext) -> u32 {
+    change_source(&ctx);
+    XDP_TX
 }
 
 /// The firewall, met by a new source each time.

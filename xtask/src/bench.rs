@@ -26,7 +26,19 @@ pub struct Arguments {
 enum Bench {
     /// From a file's rename to the first packet with the new verdict; with and without file events, and at a cold start
     Propagation(Propagation),
+    /// What one packet costs, from 1 to 100,000 CIDRs and 1 to 256 endpoints, and what each stage brings
+    Packet,
+    /// A flood of denied packets, against nftables, iptables and an empty XDP program
+    Flood,
+    /// What an allowed client feels: pgbench with the firewall and without, also during a flood
+    Baseline,
+    /// What publishing takes, from 30 to 100,000 CIDRs and 1 to 1,000 databases; the agent at rest
+    Scale,
 }
+
+/// What the others are measured with, besides what tests need.
+const OPPONENTS: &[&str] = &["ipset", "iptables", "nftables"];
+const OPPONENTS_PROGRAMS: &[&str] = &["ipset", "iptables-legacy", "nft", "pgbench"];
 
 #[derive(Debug, Args)]
 struct Propagation {
@@ -38,15 +50,40 @@ struct Propagation {
     play: Option<PathBuf>,
 }
 
+const NEEDS_ROOT: &str = "bench: needs root: it makes network namespaces and loads programs; nothing was run";
+
 /// Bars that are missed are said; they are no error.
 pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let Bench::Propagation(propagation) = &arguments.bench;
+    match &arguments.bench {
+        Bench::Propagation(arguments) => propagation(workspace, arguments),
+        Bench::Packet => speed(workspace, "packet"),
+        Bench::Flood => speed(workspace, "flood"),
+        Bench::Baseline => speed(workspace, "baseline"),
+        Bench::Scale => speed(workspace, "scale"),
+    }
+}
+
+/// One part of the bench target of `firewall-tests` that asks the kernel itself.
+fn speed(workspace: &Workspace, part: &str) -> Result<()> {
+    ensure!(is_root(), "{NEEDS_ROOT}");
+    ensure_packages(&[PACKAGES, OPPONENTS].concat(), &[PROGRAMS, OPPONENTS_PROGRAMS].concat())?;
+    ebpf::ebpf(workspace)?;
+    let target = ["bench", "-p", "firewall-tests", "--bench", "speed"];
+    run(workspace.cargo().args(target).arg("--no-run"))?;
+    run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
+    let mut measured = workspace.cargo();
+    measured.args(target).args(["--", part]).arg(workspace.root.join("bench"));
+    ensure!(contained(&mut measured)?.success(), "bench: not measured to the end");
+    Ok(())
+}
+
+fn propagation(workspace: &Workspace, propagation: &Propagation) -> Result<()> {
     let pushes = usize::try_from(propagation.pushes)?;
     if let Some(agent) = &propagation.play {
         let report = measure(agent, pushes, &mut |begins| say(format_args!("{begins}")))?;
         return keep(workspace, "propagation", &report);
     }
-    ensure!(is_root(), "bench: needs root: it makes network namespaces and loads programs; nothing was run");
+    ensure!(is_root(), "{NEEDS_ROOT}");
     ensure_packages(PACKAGES, PROGRAMS)?;
     ebpf::ebpf(workspace)?;
     run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;

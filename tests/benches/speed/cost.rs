@@ -3,7 +3,7 @@
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::run::Program;
+use crate::run::Pinned;
 
 /// Packets in one slice; short, so that what else the machine does disturbs few of them.
 pub const SLICE: u32 = 200_000;
@@ -13,7 +13,7 @@ pub const ROUNDS: usize = 7;
 /// A program on a frame.
 pub struct Contender<'a> {
     pub name: &'static str,
-    pub program: &'a Program,
+    pub program: &'a Pinned,
     pub frame: &'a [u8],
 }
 

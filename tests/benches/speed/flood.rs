@@ -15,8 +15,10 @@ use nix::net::if_::if_nametoindex;
 use crate::cost::{median, pin_to_a_core};
 use crate::keep::say;
 use crate::rules::{ADDRESS4, Bench, PORT, STRANGER4, networks};
-use crate::run::{Program, thread_time};
+use crate::run::{Pinned, thread_time};
 use opponents::{OPPONENTS, Opponent};
+
+pub use opponents::ingress;
 
 const PACKETS: u32 = 200_000;
 const ROUNDS: usize = 9;
@@ -31,7 +33,7 @@ struct Place {
     host: Host,
     interface: u32,
     frame: Vec<u8>,
-    programs: [Program; 2],
+    programs: [Pinned; 2],
     opponent: Option<&'static Opponent>,
 }
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends with a panic")]
 
+mod baseline;
 #[path = "../../tests/support/bpf.rs"]
 mod bpf;
 mod cost;
@@ -13,6 +14,7 @@ mod plot;
 mod rights;
 mod rules;
 mod run;
+mod scale;
 
 use std::path::PathBuf;
 
@@ -24,7 +26,9 @@ fn main() -> Result<()> {
     let directory = PathBuf::from(directory);
     match part.as_str() {
         "packet" => packet::measure(&directory),
+        "baseline" => baseline::measure(&directory),
         "flood" => flood::measure(&directory),
+        "scale" => scale::measure(&directory),
         other => bail!("{other:?}: not a part"),
     }
 }

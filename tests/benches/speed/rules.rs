@@ -14,7 +14,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 use crate::rights::with_three_capabilities;
-use crate::run::Program;
+use crate::run::Pinned;
 
 pub const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 pub const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
@@ -36,6 +36,8 @@ pub struct Bench {
     pub pins: Pins,
     pub kernel: Kernel,
     pub live: Live,
+    /// Endpoints of each database, in each family.
+    pub ports: u16,
     revision: u64,
     _programs: Programs,
     pub lab: Lab,
@@ -52,36 +54,45 @@ impl Bench {
         programs.pin_measured(&pins).unwrap();
         let kernel = Kernel::open(Path::new(BPFFS)).unwrap();
         let live = kernel.live().unwrap();
-        Self { pins, kernel, live, revision: 0, _programs: programs, lab }
+        Self { pins, kernel, live, ports: 1, revision: 0, _programs: programs, lab }
     }
 
-    pub fn program(&self, name: &str) -> Program {
-        Program::pinned(&self.pins.program(name))
+    pub fn program(&self, name: &str) -> Pinned {
+        Pinned::pinned(&self.pins.program(name))
     }
 
-    pub fn firewall(&self) -> Program {
+    pub fn firewall(&self) -> Pinned {
         self.program(names::FIREWALL)
     }
 
     /// So many databases on ports in a row, each with so many prefixes of its own in each family.
     pub fn publish(&mut self, databases: u16, cidrs: usize) {
+        let wish = self.next(databases, cidrs);
+        self.put_in_force(&wish);
+    }
+
+    /// The next revision of them.
+    pub fn next(&mut self, databases: u16, cidrs: usize) -> Desired {
         self.revision += 1;
-        let desired = desired(databases, cidrs, self.revision);
-        let done = publish(&desired, &mut self.live, &mut self.kernel, Timestamp::now());
+        desired(databases, cidrs, self.ports, self.revision)
+    }
+
+    pub fn put_in_force(&mut self, wish: &Desired) {
+        let done = publish(wish, &mut self.live, &mut self.kernel, Timestamp::now());
         assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
     }
 }
 
-pub fn desired(databases: u16, cidrs: usize, revision: u64) -> Desired {
+fn desired(databases: u16, cidrs: usize, ports: u16, revision: u64) -> Desired {
     let mut desired = Desired { guarded: BTreeSet::from([5432]), ..Desired::default() };
     for number in 0..databases {
         let id = format!("db-{number}").parse().unwrap();
-        desired.databases.insert(id, database(number, cidrs, revision));
+        desired.databases.insert(id, database(number, cidrs, ports, revision));
     }
     desired
 }
 
-fn database(number: u16, cidrs: usize, revision: u64) -> DesiredDatabase {
+fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredDatabase {
     // A revision changes one prefix.
     let mut rng = Rng::with_seed(u64::from(number));
     let line = LineKey::Rule("fr-1".parse().unwrap());
@@ -100,12 +111,15 @@ fn database(number: u16, cidrs: usize, revision: u64) -> DesiredDatabase {
         let address = rng.u128(..) >> 3 | 1 << 125;
         set.v6.insert(Ipv6Net::new(Ipv6Addr::from(address), rng.u8(48..=128)).unwrap().trunc(), line.clone());
     }
-    let target = |address| Target { address: Some(address), port: PORT + number, protocol: Protocol::Tcp };
+    let ports = (0..ports).map(|at| PORT + number * ports + at);
+    let addresses = [IpAddr::V4(ADDRESS4), IpAddr::V6(ADDRESS6)];
+    let target = |port, address| Target { address: Some(address), port, protocol: Protocol::Tcp };
+    let targets = ports.flat_map(|port| addresses.map(|address| target(port, address)));
     DesiredDatabase {
         name: String::new(),
         revision,
         mode: Mode::Enforce,
-        targets: BTreeSet::from([target(IpAddr::V4(ADDRESS4)), target(IpAddr::V6(ADDRESS6))]),
+        targets: targets.collect(),
         set,
         lines: BTreeMap::from([(line, (LineKind::Custom, String::new()))]),
     }
@@ -113,5 +127,5 @@ fn database(number: u16, cidrs: usize, revision: u64) -> DesiredDatabase {
 
 /// The IPv4 networks that the first database allows.
 pub fn networks(cidrs: usize) -> Vec<Ipv4Net> {
-    desired(1, cidrs, 1).databases.into_values().flat_map(|database| database.set.v4.into_keys()).collect()
+    desired(1, cidrs, 1, 1).databases.into_values().flat_map(|database| database.set.v4.into_keys()).collect()
 }

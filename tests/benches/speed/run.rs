@@ -36,15 +36,25 @@ struct Attributes {
     padding: u32,
 }
 
-pub struct Program(OwnedFd);
+/// A program or a map.
+pub struct Pinned(OwnedFd);
 
-impl Program {
+impl Pinned {
     pub fn pinned(path: &Path) -> Self {
         let text = CString::new(path.as_os_str().as_bytes()).unwrap();
         let mut attributes = [text.as_ptr() as u64, 0];
         let fd = bpf(OBJ_GET, &mut attributes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
         Self(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Bytes of memory that the kernel counts for it.
+    pub fn locked(&self) -> u64 {
+        let path = format!("/proc/thread-self/fdinfo/{}", self.0.as_raw_fd());
+        let info = std::fs::read_to_string(&path).unwrap();
+        let field =
+            info.lines().find_map(|line| line.strip_prefix("memlock:")).unwrap_or_else(|| panic!("{info}"));
+        field.trim().parse().unwrap()
     }
 
     /// Nanoseconds of this thread a packet, of so many in a row. The call also waits, which takes no time of the thread.

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use firewall_common::{RuleRecord, names};
 use firewall_tests::lab::User;
 
-use crate::bpf::{Blueprint, bpf, create_map};
+use crate::bpf::bpf;
+use crate::map::{Blueprint, create_map};
 use crate::stage::{DATABASE, Stage};
 
 const OBJ_PIN: libc::c_long = 6;

@@ -6,6 +6,8 @@
 mod bpf;
 #[path = "../support/kernel.rs"]
 mod kernel;
+#[path = "../support/map.rs"]
+mod map;
 
 mod cut_off;
 mod frozen;

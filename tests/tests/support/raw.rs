@@ -10,7 +10,8 @@ use std::path::Path;
 
 use ipnet::Ipv4Net;
 
-use crate::bpf::{Blueprint, bpf, create_map};
+use crate::bpf::bpf;
+use crate::map::{Blueprint, create_map};
 
 const LOOKUP: libc::c_long = 1;
 const UPDATE: libc::c_long = 2;

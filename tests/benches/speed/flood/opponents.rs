@@ -44,6 +44,11 @@ pub static OPPONENTS: [Opponent; 4] = [
     Opponent { name: "iptables raw + ipset", host: "ipset", kind: Kind::IptablesIpset },
 ];
 
+/// The earliest.
+pub fn ingress() -> &'static Opponent {
+    &OPPONENTS[0]
+}
+
 impl Opponent {
     pub fn set_up(&self, directory: &Path, host: &Host, allowed: &[Ipv4Net]) -> Result<()> {
         let networks: Vec<String> = allowed.iter().map(ToString::to_string).collect();

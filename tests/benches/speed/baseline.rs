@@ -1,0 +1,111 @@
+//! What an allowed client feels: pgbench against PostgreSQL on a host of its own, through nothing, through the firewall,
+//! and while strangers flood the same endpoint.
+
+mod flood;
+mod pgbench;
+mod report;
+
+use std::path::Path;
+
+use anyhow::Result;
+use firewall_common::stages;
+use firewall_tests::bench::Machine;
+use firewall_tests::lab::{Host, Postgres};
+
+use crate::keep::say;
+use crate::rules::{ADDRESS4, Bench, FRIEND4, PORT};
+use flood::Flood;
+use pgbench::{Felt, pgbench};
+
+pub const ROUNDS: usize = 12;
+pub const SECONDS: u32 = 2;
+/// Packets a second.
+pub const FLOOD: u32 = 300_000;
+
+/// What is between the client and the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// An XDP program that passes everything: veth takes another way without one.
+    Nothing,
+    Firewall,
+    /// The same rule, at its earliest place.
+    Nftables,
+}
+
+pub struct Series {
+    pub name: &'static str,
+    pub between: Between,
+    pub flooded: bool,
+    pub felt: Vec<Felt>,
+}
+
+const SERIES: [(&str, Between, bool); 5] = [
+    ("no firewall", Between::Nothing, false),
+    ("this firewall", Between::Firewall, false),
+    ("no firewall, flood", Between::Nothing, true),
+    ("this firewall, flood", Between::Firewall, true),
+    ("nftables netdev ingress, flood", Between::Nftables, true),
+];
+
+pub fn measure(directory: &Path) -> Result<()> {
+    let machine = Machine::look()?;
+    let mut bench = Bench::new(1, stages::ALL);
+    bench.publish(1, 30);
+    let (server, clients) = (bench.lab.host("db")?, bench.lab.host("clients")?);
+    let (here, there) = (format!("{ADDRESS4}/24"), format!("{FRIEND4}/32"));
+    bench.lab.link(server.end("eth0", &[&here]), clients.end("eth0", &[&there]))?;
+    server.run("ip route add default dev eth0")?;
+    clients.run("ip route add default dev eth0")?;
+    let _postgres = Postgres::start(&bench.lab, &server, PORT)?;
+    let flood = Flood::new(&bench, &clients, server.mac("eth0")?)?;
+    let mut all: Vec<Series> = SERIES
+        .iter()
+        .map(|(name, between, flooded)| Series {
+            name,
+            between: *between,
+            flooded: *flooded,
+            felt: Vec::new(),
+        })
+        .collect();
+    for round in 0..ROUNDS {
+        for series in &mut all {
+            say(&format!("round {round}: {}", series.name));
+            let _set_up = series.between.set_up(&bench, &server)?;
+            let felt = if series.flooded {
+                flood.during(|| pgbench(&bench.lab, &clients))??
+            } else {
+                pgbench(&bench.lab, &clients)?
+            };
+            series.felt.push(felt);
+        }
+    }
+    report::keep(directory, &machine, &all)
+}
+
+impl Between {
+    /// In place until the guard is dropped.
+    fn set_up<'a>(self, bench: &Bench, server: &'a Host) -> Result<SetUp<'a>> {
+        let program = if self == Self::Firewall { firewall_common::names::FIREWALL } else { "empty_pass" };
+        let pin = bench.pins.program(program);
+        // `ip netns` would hide this bpffs; a command on a host sees it.
+        server.run(&format!("ip link set dev eth0 xdpdrv pinned {}", pin.display()))?;
+        if self == Self::Nftables {
+            crate::flood::ingress().set_up(bench.lab.dir(), server, &crate::rules::networks(30))?;
+        }
+        Ok(SetUp { between: self, server })
+    }
+}
+
+struct SetUp<'a> {
+    between: Between,
+    server: &'a Host,
+}
+
+impl Drop for SetUp<'_> {
+    fn drop(&mut self) {
+        self.server.run("ip link set dev eth0 xdp off").unwrap();
+        if self.between == Between::Nftables {
+            self.server.run("nft flush ruleset").unwrap();
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The agent when nothing happens.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use firewall_tests::lab::{AgentHome, Lab, Settings, User, agent_binary, eventually};
+
+pub struct Rest {
+    pub databases: usize,
+    pub cidrs: usize,
+    /// How long it was watched.
+    pub seconds: f64,
+    /// Millions of bytes.
+    pub resident: f64,
+    /// Of one core.
+    pub share: f64,
+}
+
+const DATABASES: usize = 100;
+const CUSTOM: usize = 29;
+const MANAGED: usize = 1_000;
+/// After its start.
+const SETTLING: Duration = Duration::from_secs(5);
+const WATCHED: Duration = Duration::from_secs(30);
+
+pub fn measure() -> Result<Rest> {
+    let lab = Lab::new()?;
+    let (db, clients) = (lab.host("db")?, lab.host("clients")?);
+    lab.link(db.end("eth0", &["192.0.2.10/24"]), clients.end("eth0", &["192.0.2.20/24"]))?;
+    let settings = Settings { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432"], more: "" };
+    let home = AgentHome::new(&lab, &db, &agent_binary()?, User::Unprivileged, &settings)?;
+    home.write_ranges(&ranges())?;
+    for number in 0..DATABASES {
+        home.write_rules(&format!("db-{number}.yaml"), &rules(number))?;
+    }
+    let agent = home.start()?;
+    eventually(Duration::from_secs(120), "all databases in force", || {
+        let status = home.status().ok()?;
+        (0..DATABASES).all(|number| status.revision(&format!("db-{number}")) == Some(1)).then_some(())
+    })?;
+    sleep(SETTLING);
+    let (started, before) = (Instant::now(), cpu_time(agent.pid())?);
+    sleep(WATCHED);
+    let seconds = started.elapsed().as_secs_f64();
+    let share = (cpu_time(agent.pid())? - before) / seconds;
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid()))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = resident.trim().trim_end_matches(" kB").parse()?;
+    Ok(Rest { databases: DATABASES, cidrs: CUSTOM + MANAGED, seconds, resident: kib * 1024.0 / 1e6, share })
+}
+
+/// Seconds.
+fn cpu_time(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').context("no name")?.1.split_whitespace();
+    let ticks: Vec<f64> = fields.skip(11).take(2).map_while(|field| field.parse().ok()).collect();
+    // SAFETY: asks for a number.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    Ok(ticks.iter().sum::<f64>() / per_second)
+}
+
+const HEAD: &str = "schema_version: 1\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\n";
+
+fn rules(number: usize) -> String {
+    let mut text = format!(
+        "{HEAD}database_id: db-{number}\nendpoints:\n  - {{address: 192.0.2.10, port: {}}}\nrules:\n  - {{id: managed, \
+         type: managed_range, range_id: range-{number}}}\n",
+        30_000 + number
+    );
+    for rule in 0..CUSTOM {
+        let _ = writeln!(text, "  - {{id: fr-{rule}, type: custom_range, cidr: 10.{number}.{rule}.0/24}}");
+    }
+    text + "...\n"
+}
+
+fn ranges() -> String {
+    let mut text = format!("{HEAD}ranges:\n");
+    for number in 0..DATABASES {
+        let cidrs: Vec<String> =
+            (0..MANAGED).map(|at| format!("100.{number}.{}.{}/32", at / 250, at % 250)).collect();
+        let _ = writeln!(text, "  - {{id: range-{number}, name: Region, cidrs: [{}]}}", cidrs.join(", "));
+    }
+    text + "...\n"
+}
