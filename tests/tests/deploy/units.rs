@@ -14,6 +14,9 @@ pub fn unit() -> String {
     fs::read_to_string(deploy("systemd/firewall-agent.service")).unwrap()
 }
 
+/// The agent, and what puts the last good state in force before the network.
+const UNITS: [&str; 2] = ["firewall-agent.service", "firewall-agent-restore.service"];
+
 /// Every value of a setting, in order.
 pub fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
     let line = |line: &'a str| line.strip_prefix(setting)?.strip_prefix('=');
@@ -21,22 +24,26 @@ pub fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_unit_is_right_and_little_exposed() {
+fn the_units_are_right_and_little_exposed() {
     let dir = tempfile::tempdir().unwrap();
-    let verify = |text: &str| {
+    let verify_as = |name: &str, text: &str| {
         // The program is where it was built, not installed.
         let built = agent_binary().unwrap();
         let text = text.replace("/usr/local/bin/firewall-agent", built.to_str().unwrap());
-        let path = dir.path().join("firewall-agent.service");
+        let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
         let analyze = |arguments: &[&str]| -> Output {
             Command::new("systemd-analyze").args(arguments).arg(&path).output().unwrap()
         };
         (analyze(&["verify"]), analyze(&["security", "--offline=true", &format!("--threshold={EXPOSURE}")]))
     };
-    let (verified, secure) = verify(&unit());
-    assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
-    assert!(secure.status.success(), "{}", String::from_utf8_lossy(&secure.stdout));
+    for name in UNITS {
+        let text = fs::read_to_string(deploy("systemd").join(name)).unwrap();
+        let (verified, secure) = verify_as(name, &text);
+        assert!(verified.status.success() && verified.stderr.is_empty(), "{name}: {verified:?}");
+        assert!(secure.status.success(), "{name}: {}", String::from_utf8_lossy(&secure.stdout));
+    }
+    let verify = |text: &str| verify_as(UNITS[0], text);
     // The controls: a misspelt setting, and a unit with every right.
     let (misspelt, _) = verify(&unit().replace("ProtectClock=", "ProtectClocks="));
     assert!(!misspelt.status.success() || !misspelt.stderr.is_empty(), "{misspelt:?}");
@@ -46,21 +53,23 @@ fn the_unit_is_right_and_little_exposed() {
 
 #[test]
 fn the_agent_gets_the_three_capabilities_that_the_tests_give_it() {
-    let unit = unit();
-    for setting in ["AmbientCapabilities", "CapabilityBoundingSet"] {
-        let mut mask = 0;
-        for name in values(&unit, setting).concat().split(' ') {
-            mask |= match name {
-                "CAP_NET_ADMIN" => 1 << 12,
-                "CAP_PERFMON" => 1 << 38,
-                "CAP_BPF" => 1 << 39,
-                other => panic!("{setting}: {other}"),
-            };
+    for name in UNITS {
+        let unit = fs::read_to_string(deploy("systemd").join(name)).unwrap();
+        for setting in ["AmbientCapabilities", "CapabilityBoundingSet"] {
+            let mut mask = 0;
+            for capability in values(&unit, setting).concat().split(' ') {
+                mask |= match capability {
+                    "CAP_NET_ADMIN" => 1 << 12,
+                    "CAP_PERFMON" => 1 << 38,
+                    "CAP_BPF" => 1 << 39,
+                    other => panic!("{name}: {setting}: {other}"),
+                };
+            }
+            assert_eq!(mask, CAPABILITY_MASK, "{name}: {setting}");
         }
-        assert_eq!(mask, CAPABILITY_MASK, "{setting}");
+        assert_eq!(values(&unit, "NoNewPrivileges"), ["yes"], "{name}");
+        assert_eq!(values(&unit, "User"), ["firewall-agent"], "{name}");
     }
-    assert_eq!(values(&unit, "NoNewPrivileges"), ["yes"]);
-    assert_eq!(values(&unit, "User"), ["firewall-agent"]);
 }
 
 pub fn deploy(name: &str) -> PathBuf {
