@@ -12,6 +12,7 @@ use crate::{ebpf, fuzz, kubernetes, tidy};
 pub const PACKAGES: &[&str] = &[
     "iproute2",
     "iptables",
+    "libcap2-bin",
     "minisign",
     "nftables",
     "openssl",
@@ -30,6 +31,7 @@ pub const PROGRAMS: &[&str] = &[
     "openssl",
     "psql",
     "python3",
+    "setcap",
     "setpriv",
     "strace",
     "systemd-analyze",
