@@ -13,6 +13,7 @@ use crate::{ebpf, fuzz, kubernetes, tidy};
 pub const PACKAGES: &[&str] = &[
     "iproute2",
     "iptables",
+    "libcap2-bin",
     "minisign",
     "nftables",
     "openssl",
@@ -34,6 +35,7 @@ pub const PROGRAMS: &[&str] = &[
     "promtool",
     "psql",
     "python3",
+    "setcap",
     "setpriv",
     "strace",
     "systemd-analyze",

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 mod manifests;
+mod privileges;
 mod syscalls;
 mod units;

@@ -1,0 +1,72 @@
+//! The way that the container's manifest gives rights: by the program's own capabilities, to a user who has none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use firewall_tests::lab::{AgentHome, CAPABILITY_MASK, Host, Lab, Settings, User, agent_binary, eventually};
+
+/// What a runtime makes of `add: [BPF, NET_ADMIN, PERFMON]` for a user other than root: a bounding set, and nothing
+/// ambient.
+const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon";
+const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
+
+#[test]
+fn a_user_without_rights_runs_the_agent_with_those_of_its_program_and_no_others() {
+    let lab = Lab::new().unwrap();
+    let (db, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
+    lab.link(db.end("eth0", &["192.0.2.10/24"]), outside.end("eth0", &[])).unwrap();
+    let settings = Settings { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432"], more: "" };
+    let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), User::Unprivileged, &settings).unwrap();
+    let program = home.config().with_file_name("capable");
+    fs::copy(agent_binary().unwrap(), &program).unwrap();
+
+    // The controls: a program without capabilities, and a user who may gain none.
+    let ends_by_itself = |mut child: Child| {
+        let ended = eventually(Duration::from_secs(10), "it ends", || child.try_wait().unwrap());
+        child.kill().unwrap();
+        ended.unwrap().code()
+    };
+    assert_eq!(ends_by_itself(start(&db, &program, &home, &[])), Some(1));
+    let set = Command::new("setcap").arg(FILE).arg(&program).status().unwrap();
+    assert!(set.success());
+    assert_ne!(
+        ends_by_itself(start(
+            &db,
+            &program,
+            &home,
+            &["setpriv", "--no-new-privs", "--pdeathsig", "KILL", "--"]
+        )),
+        Some(0)
+    );
+
+    let mut child = start(&db, &program, &home, &[]);
+    let attached = || home.status().is_ok_and(|status| status.0["interfaces"][0]["mode"] == "native");
+    let up = eventually(Duration::from_secs(10), "eth0 is filtered", || attached().then_some(()));
+    let rights = rights(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    up.unwrap();
+    assert_eq!(rights, [CAPABILITY_MASK; 3]);
+}
+
+/// `through` is a command line that ends in the program's.
+fn start(host: &Host, program: &Path, home: &AgentHome, through: &[&str]) -> Child {
+    let id = User::Unprivileged.id().to_string();
+    let mut setpriv = host.command("setpriv");
+    setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--pdeathsig", "KILL"]);
+    setpriv.args(["--inh-caps", "-all", "--ambient-caps", "-all", "--bounding-set", BOUNDING, "--"]);
+    setpriv.args(through).arg(program).arg("run").arg("--config").arg(home.config());
+    setpriv.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Permitted, effective and bounding capabilities of a process.
+fn rights(process: u32) -> [u64; 3] {
+    let path = PathBuf::from(format!("/proc/{process}/status"));
+    let text = fs::read_to_string(path).unwrap();
+    ["CapPrm:", "CapEff:", "CapBnd:"].map(|name| {
+        let mask = text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        u64::from_str_radix(mask, 16).unwrap()
+    })
+}
