@@ -23,6 +23,7 @@ pub(super) struct PrefixHits {
 /// The lines of one rule: its own, and those of single prefixes.
 #[derive(Debug, Default)]
 pub(super) struct RuleLines {
+    /// In their order.
     pub slots: Vec<RuleSlot>,
 }
 
@@ -51,7 +52,11 @@ impl RuleLines {
     pub fn prefixes(&self, live: &Live, database: Slot) -> Vec<(IpNet, RuleSlot)> {
         let sources = live.databases.get(&database).map(|one| &one.sources);
         let all = sources.into_iter().flat_map(|sources| sources.iter());
-        all.filter(|(_, slot)| self.slots.contains(slot)).collect()
+        all.filter(|(_, slot)| self.has(*slot)).collect()
+    }
+
+    pub fn has(&self, slot: RuleSlot) -> bool {
+        self.slots.binary_search(&slot).is_ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which counter belongs to which line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -41,14 +42,13 @@ impl Lines {
             .filter(|(_, line)| line.database == database && !matches!(line.kind, LineKind::Prefix(_)))
             .map(|(slot, line)| (line.id.clone(), *slot))
             .collect();
-        let mut free: Vec<RuleSlot> =
-            (databases + 1..capacity).rev().filter(|slot| !live.lines.contains_key(slot)).collect();
+        let mut free = databases + 1..capacity;
         let (rules, prefixes) = (BTreeMap::new(), BTreeMap::new());
         let mut lines = Self { default: database + 1, rules, prefixes, uncounted: 0 };
         name(lines.default, line(database, LineKind::Default, String::new(), ""), live, plane)?;
         for (key, (kind, label)) in &desired.lines {
             let line = line(database, kind.clone(), id(key), label);
-            let Some(slot) = known.get(&line.id).copied().or_else(|| free.pop()) else {
+            let Some(slot) = known.get(&line.id).copied().or_else(|| next_free(&mut free, live)) else {
                 lines.uncounted += 1;
                 continue;
             };
@@ -68,24 +68,21 @@ impl Lines {
         live: &mut Live,
         plane: &mut impl DataPlane,
     ) -> Result<()> {
-        let held: BTreeMap<IpNet, RuleSlot> =
-            live.databases.get(&database).map(|one| one.sources.iter().collect()).unwrap_or_default();
-        let mut free: Vec<RuleSlot> =
-            plane.prefix_lines().rev().filter(|slot| !live.lines.contains_key(slot)).collect();
+        let mut free = plane.prefix_lines();
         let mut taken: BTreeMap<&LineKey, usize> = BTreeMap::new();
         for (net, key) in desired.set.iter() {
             let Some((LineKind::Managed(range), label)) = desired.lines.get(key) else { continue };
-            let taken = taken.entry(key).or_default();
-            let line = line(database, LineKind::Prefix(range.clone()), id(key), label);
-            let of_rule = |slot: &RuleSlot| live.lines.get(slot).is_some_and(|held| held.id == line.id);
-            let slot = match held.get(&net).filter(|slot| of_rule(slot)) {
-                Some(slot) if self.rules.get(key) == Some(slot) => None,
-                Some(slot) => Some(*slot),
-                None if *taken < PREFIXES_OF_A_RULE => free.pop(),
+            let (id, taken) = (id(key), taken.entry(key).or_default());
+            let held = live.databases.get(&database).and_then(|one| one.sources.get(&net));
+            let held = held.filter(|slot| live.lines.get(slot).is_some_and(|held| held.id == id));
+            let slot = match held {
+                Some(slot) if self.rules.get(key) == Some(&slot) => None,
+                Some(slot) => Some(slot),
+                None if *taken < PREFIXES_OF_A_RULE => next_free(&mut free, live),
                 None => None,
             };
             if let Some(slot) = slot {
-                name(slot, line, live, plane)?;
+                name(slot, line(database, LineKind::Prefix(range.clone()), id, label), live, plane)?;
                 self.prefixes.insert(net, slot);
                 *taken += 1;
             }
@@ -120,6 +117,11 @@ pub(super) fn id(key: &LineKey) -> String {
 
 fn line(database: Slot, kind: LineKind, id: String, label: &str) -> Line {
     Line { database, kind, id, label: label.to_owned() }
+}
+
+/// The next line that nobody has; those before it are not looked at again.
+fn next_free(free: &mut Range<RuleSlot>, live: &Live) -> Option<RuleSlot> {
+    free.find(|slot| !live.lines.contains_key(slot))
 }
 
 /// Brings a line's record up to date.

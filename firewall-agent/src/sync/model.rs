@@ -127,6 +127,15 @@ impl Sources {
         self.len() == 0
     }
 
+    /// The line of a prefix.
+    #[must_use]
+    pub fn get(&self, net: &IpNet) -> Option<RuleSlot> {
+        match net {
+            IpNet::V4(net) => self.v4.get(net).copied(),
+            IpNet::V6(net) => self.v6.get(net).copied(),
+        }
+    }
+
     /// Every prefix and its line, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = (IpNet, RuleSlot)> {
         let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::cli::hits::RuleLines;
-use crate::sync::{Live, RuleSlot, Slot};
+use crate::sync::{Live, RuleSlot, Slot, Sources};
 
 /// Field names are an interface.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -38,14 +38,19 @@ pub(super) fn mark(
     if prefixes.is_empty() {
         return Mark { mark: Some("not_in_force"), covered_by: None };
     }
-    let others: Vec<(IpNet, RuleSlot)> = live.databases.get(&database).map_or_else(Vec::new, |one| {
-        one.sources.iter().filter(|(_, slot)| !lines.slots.contains(slot)).collect()
-    });
-    let covering = |net: &IpNet| others.iter().find(|(other, _)| other.contains(net)).map(|(_, slot)| slot);
-    let by: Option<Vec<&RuleSlot>> = prefixes.iter().map(|(net, _)| covering(net)).collect();
+    let by: Option<Vec<RuleSlot>> = prefixes
+        .iter()
+        .map(|(net, _)| covering(*net, lines, &live.databases.get(&database)?.sources))
+        .collect();
     if let Some(by) = by {
         let covered_by = by.first().and_then(|slot| live.lines.get(slot)).map(|line| line.id.clone());
         return Mark { mark: Some("covered"), covered_by };
     }
     Mark { mark: (packets == 0).then_some("unused"), covered_by: None }
+}
+
+/// The line of the longest prefix of another rule that holds this one.
+fn covering(net: IpNet, lines: &RuleLines, sources: &Sources) -> Option<RuleSlot> {
+    let wider = std::iter::successors(net.supernet(), IpNet::supernet);
+    wider.filter_map(|wider| sources.get(&wider)).find(|slot| !lines.has(*slot))
 }
