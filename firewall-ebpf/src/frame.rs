@@ -45,6 +45,20 @@ impl Frame {
         Self { ctx: ctx.as_ptr().cast(), start: ctx.data(), end: ctx.data_end(), length: 0 }
     }
 
+    /// For who reads it without [`Self::parse`]: its length is known from the start.
+    #[inline(always)]
+    pub fn measured(ctx: &XdpContext) -> Self {
+        let mut frame = Self::new(ctx);
+        frame.measure();
+        frame
+    }
+
+    #[inline(always)]
+    fn measure(&mut self) {
+        // SAFETY: the context pointer is the one that the kernel handed to the program.
+        self.length = unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize;
+    }
+
     /// Length in bytes of the parsed frame, fragments of the buffer included.
     #[inline(always)]
     pub fn length(&self) -> usize {
@@ -59,8 +73,7 @@ impl Frame {
             self.length = self.end - self.start;
             return Shape::Port;
         }
-        // SAFETY: the context pointer is the one that the kernel handed to the program.
-        self.length = unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize;
+        self.measure();
         if self.start + MAX_FIXED > self.end && self.length > self.end - self.start {
             parse(&Copied(self), flow)
         } else {

@@ -21,7 +21,7 @@ const SYN: u8 = 0x02;
 /// [`Frame::parse`], but less for the verifier to follow.
 #[inline(always)]
 pub fn look(ctx: &XdpContext, flow: &mut Flow) -> u8 {
-    let frame = Frame::new(ctx);
+    let frame = Frame::measured(ctx);
     let traced = Traced { frame: &frame, last: Cell::new(0) };
     if parse(&traced, flow) != Shape::Port {
         return CLASS_NONE;
