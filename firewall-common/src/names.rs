@@ -88,8 +88,17 @@ pub const MAPS: [&str; 16] = [
 ];
 
 /// The maps by which the program decides.
-pub const DECIDING: [&str; 8] =
-    [PORTS, ENDPOINTS, SOURCES_V4, SOURCES_V6, GENERATION, VERDICTS, NEAR_SOURCES_V4, NEAR_SOURCES_V6];
+pub const DECIDING: [&str; 9] = [
+    PORTS,
+    ENDPOINTS,
+    SOURCES_V4,
+    SOURCES_V6,
+    GENERATION,
+    VERDICTS,
+    NEAR_ENDPOINTS,
+    NEAR_SOURCES_V4,
+    NEAR_SOURCES_V6,
+];
 
 /// Constant of the programs: which of [`crate::stages`] are on.
 pub const STAGES: &str = "STAGES";

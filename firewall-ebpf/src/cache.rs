@@ -11,7 +11,8 @@ use crate::{
     stages::is_on,
 };
 
-/// The current generation. To be read before anything that is cached is looked up.
+/// The current generation; odd while something is published: then nothing is recalled and nothing kept. To be read before
+/// anything that is cached is looked up.
 #[inline(always)]
 pub fn generation() -> u64 {
     match GENERATION.get_ptr(0) {
@@ -23,8 +24,8 @@ pub fn generation() -> u64 {
 
 /// The place of a flow's verdict.
 #[inline(always)]
-pub fn verdict(flow: &Flow) -> Option<*mut CachedVerdict> {
-    if !is_on(stages::VERDICTS) {
+pub fn verdict(flow: &Flow, generation: u64) -> Option<*mut CachedVerdict> {
+    if !is_on(stages::VERDICTS) || generation & 1 != 0 {
         return None;
     }
     let mut source = flow.source[0];
@@ -91,8 +92,8 @@ fn same_flow(one: &Flow, other: &Flow) -> bool {
 
 /// The place of a destination's row.
 #[inline(always)]
-pub fn endpoint(flow: &Flow) -> Option<*mut CachedEndpoint> {
-    if !is_on(stages::ENDPOINTS) {
+pub fn endpoint(flow: &Flow, generation: u64) -> Option<*mut CachedEndpoint> {
+    if !is_on(stages::ENDPOINTS) || generation & 1 != 0 {
         return None;
     }
     let hash = destination_hash(&flow.destination, flow).wrapping_mul(0x9e37_79b1);

@@ -76,13 +76,13 @@ fn by_table(flow: &Flow) -> Option<Decision> {
 #[inline(always)]
 fn by_memory(flow: &Flow) -> Option<Decision> {
     let generation = cache::generation();
-    let place = cache::verdict(flow);
+    let place = cache::verdict(flow, generation);
     if let Some(place) = place
         && let Some(decision) = cache::recall(place, flow, generation)
     {
         return Some(decision);
     }
-    let near = cache::endpoint(flow);
+    let near = cache::endpoint(flow, generation);
     let endpoint = match near {
         Some(near) => match cache::recall_endpoint(near, flow, generation) {
             Some(endpoint) => endpoint,

@@ -9,7 +9,7 @@ use tracing::{error, warn};
 
 use super::ledger::Ledger;
 use super::taken::Taken;
-use crate::bpf::{Kernel, Pins, is_in_use};
+use crate::bpf::{Kernel, Pins, databases_in};
 use crate::config::Config;
 use crate::files::cgroup::memory_left;
 use crate::files::scan::Snapshot;
@@ -38,6 +38,8 @@ pub struct Host {
     pub(super) unstored: BTreeMap<DatabaseId, String>,
     /// What else cannot be stored or was not readable, and why.
     pub(super) troubles: Vec<String>,
+    /// Nothing is freed while the programs of another map layout may count on it.
+    pub(super) keeps: bool,
     /// Databases whose file after a `rebase` is taken, and not in force yet: until then the floor stays reset.
     restarted: BTreeSet<DatabaseId>,
 }
@@ -50,6 +52,8 @@ impl Host {
     pub fn open(config: &Config) -> Result<Self> {
         let mut kernel = Kernel::open(&config.bpffs_dir)?;
         kernel.sweep();
+        // An agent that was killed may have left what it had begun.
+        kernel.forget_kept();
         kernel.hold()?;
         let store = Store::open(&config.state_dir)?;
         let lost = kernel.has_lost_endpoints()?;
@@ -60,6 +64,9 @@ impl Host {
             let desired = taken.desired(guarded.clone(), config.allow_monitor, taken.high_water());
             ensure_known(&desired, &live).context("the pin of the published endpoint table is gone")?;
             live.table = rebuilt_table(&desired, &live);
+            live.claimed.extend(live.table.endpoints.keys().map(|target| target.port));
+            live.guarded.extend(&guarded);
+            kernel.set_ports(&live.claimed, &live.guarded)?;
             kernel.publish_table(&live.table)?;
             warn!("the pin of the endpoint table was gone: it is made anew from the last good files");
         }
@@ -84,6 +91,7 @@ impl Host {
             },
             unstored: BTreeMap::new(),
             troubles,
+            keeps: false,
             restarted: BTreeSet::new(),
         })
     }
@@ -95,10 +103,10 @@ impl Host {
     pub fn ensure_known_from(&self, layout: &Path) -> Result<()> {
         let desired = self.desired(self.taken.high_water());
         ensure_known(&desired, &self.live)?;
-        let in_use = self.live.databases.is_empty() && is_in_use(layout)?;
+        let (there, known) = (databases_in(layout)?, self.taken.admitted.len());
         ensure!(
-            !in_use || !desired.databases.is_empty(),
-            "no last good file is stored of what is in force there"
+            there <= known,
+            "{there} databases are in force there, and last good files are stored of {known}"
         );
         Ok(())
     }
@@ -160,11 +168,16 @@ impl Host {
     /// What all admitted files ask for at a time.
     pub(super) fn desired(&self, now: Timestamp) -> Desired {
         let limits = Capacity { memory: memory_left().unwrap_or(u64::MAX), ..self.capacity };
-        Desired { limits, ..self.taken.desired(self.guarded.clone(), self.monitor, now) }
+        Desired { limits, keeps: self.keeps, ..self.taken.desired(self.guarded.clone(), self.monitor, now) }
     }
 
     /// Brings the kernel to what is desired.
     pub(super) fn publish(&mut self, desired: &Desired, now: Timestamp) -> Published {
+        // Noted before: a power cut must not open what leaves.
+        self.taken.ledger.expect(desired, &self.live);
+        if self.taken.ledger != self.saved {
+            self.save_ledger();
+        }
         let before = self.live.clone();
         let published = publish(desired, &mut self.live, &mut self.kernel, now);
         let Self { restarted, taken, .. } = self;
@@ -175,7 +188,7 @@ impl Host {
             }
             !in_force
         });
-        self.taken.ledger.bury(&before, &self.live);
+        self.taken.ledger.bury(&before, &self.live, desired);
         self.taken.ledger.retire(self.kernel.take_freed(), &before, &self.live);
         if self.taken.ledger != self.saved {
             self.save_ledger();

@@ -11,7 +11,8 @@ use tracing::{error, info, warn};
 use super::backoff::Backoff;
 use super::repairs::Repairs;
 use crate::bpf::{
-    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, update_elsewhere, xdp_state,
+    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, links, update_elsewhere,
+    xdp_state,
 };
 use crate::config::XdpMode;
 
@@ -63,7 +64,14 @@ impl Interfaces {
     pub fn attach(&mut self, programs: &mut Programs, pins: &Pins, repairs: &mut Repairs, woken: Instant) {
         let present = match present() {
             Ok(present) => present,
-            Err(error) => return error!(error = format!("{error:#}"), "interfaces cannot be listed"),
+            Err(error) => {
+                let message = format!("interfaces cannot be listed: {error:#}");
+                if self.failed.get("interfaces") != Some(&message) {
+                    error!(message, "interfaces are not looked after");
+                }
+                self.failed.insert("interfaces".to_owned(), message);
+                return;
+            }
         };
         repairs.done("link_pin", self.held.pin_again(pins));
         self.attached.retain(|name, (index, _)| {
@@ -97,7 +105,8 @@ impl Interfaces {
                 }
             }
         }
-        if let Err(error) = update_elsewhere(programs, pins).and_then(|()| self.held.hold(pins)) {
+        let held = self.held.hold(pins);
+        if let Err(error) = update_elsewhere(programs, pins).and(held) {
             failed.insert("links".to_owned(), format!("{error:#}"));
         }
         for (name, message) in &failed {
@@ -148,20 +157,24 @@ impl Interfaces {
         self.held.links()
     }
 
-    /// Whether every link runs this program.
+    /// Whether every interface is filtered and every link runs this program.
     ///
     /// # Errors
     /// When one cannot be looked at.
-    pub fn are_all_ours(&self, program: u32) -> Result<bool> {
-        Ok(self.links()?.iter().all(|link| link.program == program))
+    pub fn are_all_ours(&self, pins: &Pins, program: u32) -> Result<bool> {
+        let links = links(pins)?;
+        Ok(self.failed.is_empty() && links.iter().all(|link| link.program == program))
     }
 
-    /// Lets go of every link: they are taken down.
-    pub fn release(&mut self) {
-        self.held.release();
+    /// Takes every link down that is held.
+    ///
+    /// # Errors
+    /// When one cannot be taken down; the others are.
+    pub fn detach(&mut self) -> Result<()> {
         self.attached.clear();
         self.failed.clear();
         self.exposed.clear();
+        self.held.detach()
     }
 
     /// Why some configured interface is not filtered.
@@ -206,8 +219,10 @@ impl Interfaces {
 }
 
 fn runs(interface: &str, program: u32) -> bool {
-    let state = xdp_state(interface).ok().flatten();
-    state.and_then(|state| state.program).is_some_and(|(_, running)| running == program)
+    // Who cannot be asked is as it was.
+    xdp_state(interface).map_or(true, |state| {
+        state.and_then(|state| state.program).is_some_and(|(_, running)| running == program)
+    })
 }
 
 fn present() -> Result<BTreeMap<String, u32>> {

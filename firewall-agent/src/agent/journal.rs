@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::host::Host;
 use crate::config::Config;
 use crate::files::scan::Snapshot;
-use crate::files::write::replace;
+use crate::files::write::{remove, replace};
 use crate::http::{Board, Lines, Snapshot as Posted, Tally};
 use crate::rules::{DatabaseId, RangeId, State};
 use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
@@ -36,6 +36,8 @@ pub struct Journal {
     /// The promised time from seeing a file to its being in force.
     window: Duration,
     written: Option<Status>,
+    /// Why the kernel's state could not be read at the last look.
+    unknown: Option<String>,
     board: Arc<Board>,
 }
 
@@ -64,6 +66,7 @@ impl Journal {
             errors: Vec::new(),
             window: config.propagation_window,
             written: None,
+            unknown: None,
             board,
         }
     }
@@ -175,7 +178,7 @@ impl Journal {
 
     /// What the last publish left undone.
     pub fn unfinished(&self) -> impl Iterator<Item = &String> {
-        self.errors.iter()
+        self.errors.iter().chain(&self.unknown)
     }
 
     /// Writes `status.json` when something is new in it.
@@ -186,6 +189,7 @@ impl Journal {
             .iter()
             .map(|(path, errors)| RejectedFile { path: path.display().to_string(), errors: errors.clone() })
             .collect();
+        self.unknown = None;
         status.errors = self.unlisted.iter().chain(&self.errors).cloned().chain(troubles).collect();
         status.errors.extend(self.late());
         status.observe(&self.states(&host.live));
@@ -196,7 +200,11 @@ impl Journal {
         let write = || replace(&self.path, &serde_json::to_vec_pretty(&status)?);
         match write() {
             Ok(()) => self.written = Some(status),
-            Err(error) => error!(error = format!("{error:#}"), "status cannot be written"),
+            Err(error) => {
+                error!(error = format!("{error:#}"), "status cannot be written");
+                // Old news must not be read as new.
+                let _ = remove(&self.path);
+            }
         }
     }
 
@@ -204,9 +212,14 @@ impl Journal {
     pub fn unknown(&mut self, error: &anyhow::Error) {
         self.late();
         let message = format!("status cannot be worked out: {error:#}");
-        if !self.errors.contains(&message) {
+        if self.unknown.as_ref() != Some(&message) {
             error!(error = message, "status.json is out of date");
-            self.errors.push(message.clone());
+            // Old news must not be read as new.
+            if let Err(error) = remove(&self.path) {
+                error!(error = format!("{error:#}"), "status.json cannot be taken away");
+            }
+            self.written = None;
+            self.unknown = Some(message.clone());
         }
         self.board.unknown(&message, self.waiting());
     }

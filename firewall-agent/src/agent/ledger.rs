@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bpf::LineHits;
 use crate::rules::DatabaseId;
-use crate::sync::{Claim, Live, RuleSlot, Target};
+use crate::sync::{Claim, Desired, Live, RuleSlot, Target};
 
 /// Kept in the last-good store as JSON; a version of this agent reads what the one before it wrote.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,8 +36,24 @@ pub(super) struct Retired {
 }
 
 impl Ledger {
-    /// Takes note of the destinations that are closed after a publish, `before` being what was live before it.
-    pub fn bury(&mut self, before: &Live, after: &Live) {
+    /// Takes note of the destinations that a publish is about to close.
+    pub fn expect(&mut self, desired: &Desired, live: &Live) {
+        for (target, claim) in &live.table.endpoints {
+            let Claim::Open { slot, .. } = claim else { continue };
+            let Some(owner) = live.databases.get(slot).map(|database| &database.id) else { continue };
+            let leaves = match desired.databases.get(owner) {
+                Some(database) => !database.targets.contains(target),
+                None => desired.removed.contains(owner),
+            };
+            if leaves {
+                self.tombstones.insert(target.to_string(), owner.to_string());
+            }
+        }
+    }
+
+    /// Takes note of the destinations that are closed after a publish of `desired`, `before` being what was live before
+    /// it.
+    pub fn bury(&mut self, before: &Live, after: &Live, desired: &Desired) {
         let owner = |target: &Target| match before.table.endpoints.get(target) {
             Some(Claim::Open { slot, .. }) => {
                 before.databases.get(slot).map(|database| database.id.to_string())
@@ -49,7 +65,13 @@ impl Ledger {
             .map(|(target, _)| {
                 let name = target.to_string();
                 let known = || self.tombstones.get(&name).cloned().unwrap_or_default();
-                let owner = owner(target).unwrap_or_else(known);
+                // Closed since its database could not be published.
+                let wanted = || {
+                    let mut databases = desired.databases.iter();
+                    databases.find(|(_, one)| one.targets.contains(target)).map(|(id, _)| id.to_string())
+                };
+                let known = Some(known()).filter(|known| !known.is_empty());
+                let owner = owner(target).or(known).or_else(wanted).unwrap_or_default();
                 (name, owner)
             })
             .collect();

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 pub use self::control::{Reply, Verb, ask};
 pub use self::host::Host;
@@ -145,6 +145,7 @@ impl Agent {
             looks: 0,
             board,
         };
+        agent.host.keeps = !others.is_empty();
         agent.rescan();
         agent.programs.pin(&agent.pins)?;
         if !others.is_empty() {
@@ -156,11 +157,19 @@ impl Agent {
             );
         }
         agent.look_at_interfaces(Instant::now());
-        if !others.is_empty() && agent.interfaces.are_all_ours(agent.programs.id()?)? {
+        if !others.is_empty() && agent.interfaces.are_all_ours(&agent.pins, agent.programs.id()?)? {
             remove_other_layouts(&agent.pins)?;
+            // What nothing counts on any more is freed by the next look.
+            agent.host.keeps = false;
+            agent.unfinished = true;
         }
+        // What the programs before had kept was decided by those.
+        agent.host.kernel.forget_kept();
         if agent.config.packet_log {
-            agent.telling.start(None, &mut agent.programs, &agent.pins)?;
+            // It is for debugging: the firewall does not wait for it.
+            if let Err(error) = agent.telling.start(None, &mut agent.programs, &agent.pins) {
+                error!(error = format!("{error:#}"), "no messages about packets");
+            }
         }
         agent.probes.settle(&agent.host.live, &agent.config.bpffs_dir);
         agent.write_status();

@@ -147,7 +147,10 @@ impl Agent {
         let done = match &request.verb {
             Verb::Forget { database, open } => self.host.forget(database, *open),
             Verb::Rebase { database } => self.host.rebase(database),
-            Verb::PacketLog { seconds } => self.telling.turn(*seconds, &mut self.programs, &self.pins),
+            // Over the maps that are in force: their pins may just have been removed.
+            Verb::PacketLog { seconds } => {
+                self.pin_again().and_then(|_| self.telling.turn(*seconds, &mut self.programs, &self.pins))
+            }
             Verb::Detach => self.detach(),
             Verb::Attach => self.attach(),
         };

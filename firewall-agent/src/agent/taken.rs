@@ -7,7 +7,9 @@ use tracing::info;
 
 use super::ledger::Ledger;
 use crate::files::store::Loaded;
-use crate::rules::{DatabaseId, Limits, ManagedRanges, RangeId, Source, read_database, read_ranges, succeed};
+use crate::rules::{
+    DatabaseId, Limits, ManagedRanges, Mode, RangeId, Source, read_database, read_ranges, succeed,
+};
 use crate::sync::{Admission, Candidate, Desired, Live, Ports, admit, remembered_ranges};
 
 /// The last good files, and what must be remembered about them.
@@ -104,6 +106,9 @@ impl Taken {
         let mut desired = Desired { guarded, monitor, closed: self.ledger.closed(), ..Desired::default() };
         for candidate in self.admitted.values() {
             desired.add(&candidate.rules, &self.ranges, now);
+        }
+        if !monitor {
+            desired.databases.values_mut().for_each(|database| database.mode = Mode::Enforce);
         }
         desired
     }

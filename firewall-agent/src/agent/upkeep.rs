@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::sync::repair;
+use crate::sync::{Live, repair};
 
 impl Agent {
     /// Looks at pins, links, programs, maps and interfaces. `woken` is when something made it look.
@@ -14,9 +14,8 @@ impl Agent {
         self.looked_after = woken;
         self.repairs.begin();
         let pins = self.pin_again();
-        let reached = pins.is_ok();
         self.repairs.done("pin", pins);
-        if !reached {
+        if !self.ownership.pins.is_current(&self.pins) {
             // Links can neither be seen nor pinned; those that are attached go on filtering.
             return;
         }
@@ -41,8 +40,9 @@ impl Agent {
 
     /// Takes everything down, until [`Self::attach`].
     pub(super) fn detach(&mut self) -> Result<String> {
-        self.interfaces.release();
-        self.host.detach()
+        let held = self.interfaces.detach();
+        let done = self.host.detach();
+        held.and(done)
     }
 
     /// Puts everything up again.
@@ -57,7 +57,7 @@ impl Agent {
     }
 
     /// Pins again what somebody has unpinned; how many things there were.
-    fn pin_again(&mut self) -> Result<u64> {
+    pub(super) fn pin_again(&mut self) -> Result<u64> {
         if !self.ownership.pins.is_current(&self.pins) {
             let anew = self.pins.create().and_then(|()| self.pins.own());
             self.ownership.pins =
@@ -76,7 +76,12 @@ impl Agent {
         let kinds: Vec<&'static str> = drift.kinds().collect();
         if !kinds.is_empty() {
             warn!(kinds = kinds.join(", "), "somebody changed the kernel's maps: published again");
-            repair(&drift, &mut self.host.live, &mut self.host.kernel)?;
+            let before = self.host.live.clone();
+            if let Err(error) = repair(&drift, &mut self.host.live, &mut self.host.kernel) {
+                // What should be there is known as before, so the next look finds the difference again.
+                self.host.live = Live { generation: self.host.live.generation, ..before };
+                return Err(error);
+            }
             self.host.kernel.adopt(&self.host.live)?;
         }
         Ok(kinds)

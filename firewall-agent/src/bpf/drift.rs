@@ -7,7 +7,7 @@ use aya::maps::MapData;
 use firewall_common::names;
 
 use super::{
-    inner::open,
+    inner::{is_foreign, open},
     kernel::Kernel,
     object::Programs,
     pins::{Pins, rename, unpin},
@@ -81,13 +81,23 @@ impl Anchors {
             let map = shape::open(pins, name)?;
             maps.push((name, map.info()?.id(), map));
         }
+        let anchors = Self { maps };
+        anchors.ensure_used(programs)?;
+        Ok(anchors)
+    }
+
+    /// Fails unless the program to attach decides by the maps that are pinned.
+    ///
+    /// # Errors
+    /// The map that it does not use.
+    pub fn ensure_used(&self, programs: &mut Programs) -> Result<()> {
         let firewall = programs.firewall()?.fd().context("program firewall: not loaded")?;
         let used =
             syscall::program_maps(firewall.as_fd()).context("program firewall: its maps are unknown")?;
-        for (name, id, _) in maps.iter().filter(|(name, ..)| names::DECIDING.contains(name)) {
+        for (name, id, _) in self.maps.iter().filter(|(name, ..)| names::DECIDING.contains(name)) {
             ensure!(used.contains(id), "program firewall: does not use the map that is pinned as {name}");
         }
-        Ok(Self { maps })
+        Ok(())
     }
 
     /// Pins every named map again whose pin is gone or names something else; how many there were.
@@ -98,8 +108,11 @@ impl Anchors {
         let mut again = 0;
         for (name, id, map) in &self.maps {
             let path = pins.map(name);
-            let pinned = open(&path)?.map(|map| map.info()).transpose()?;
-            if pinned.map(|info| info.id()) != Some(*id) {
+            let pinned = match open(&path) {
+                Err(error) if is_foreign(&error) => None,
+                pinned => pinned?.map(|map| map.info()).transpose()?.map(|info| info.id()),
+            };
+            if pinned != Some(*id) {
                 // Beside it first: a pin in place is replaced, never taken away.
                 let next = pins.map(&format!("{name}-next"));
                 unpin(&next)?;

@@ -36,11 +36,22 @@ impl Generation {
         Ok(Self { memory, length })
     }
 
-    /// From now on nothing that was kept counts. To be called when what is to be forgotten is no longer in force.
+    /// From now on, until [`Self::advance`], nothing that is kept counts and nothing is kept: whatever becomes of this
+    /// process meanwhile. To be called before anything that is in force changes.
+    pub fn suspend(&self) {
+        self.number().fetch_or(1, Ordering::SeqCst);
+    }
+
+    /// From now on nothing that was kept before counts. To be called when what is to be forgotten is no longer in force.
     pub fn advance(&self) {
-        // SAFETY: the map's one value, page-aligned, mapped as long as `self` lives; programs only read it.
-        let number = unsafe { AtomicU64::from_ptr(self.memory.as_ptr().cast()) };
+        let number = self.number();
+        number.fetch_or(1, Ordering::SeqCst);
         number.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn number(&self) -> &AtomicU64 {
+        // SAFETY: the map's one value, page-aligned, mapped as long as `self` lives; programs only read it.
+        unsafe { AtomicU64::from_ptr(self.memory.as_ptr().cast()) }
     }
 }
 

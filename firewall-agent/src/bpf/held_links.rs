@@ -1,15 +1,15 @@
 //! Links held open: they outlive the removal of their pins, and are pinned again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     os::fd::{AsFd as _, OwnedFd},
 };
 
 use anyhow::{Context as _, Result};
 
 use super::{
-    links::{InterfaceLink, describe, interface_name, pin_name_of, pinned},
-    pins::{Pins, entries},
+    links::{InterfaceLink, describe, elsewhere, interface_name, pin_name_of, pinned_links},
+    pins::Pins,
     syscall,
 };
 
@@ -23,13 +23,10 @@ impl HeldLinks {
     /// # Errors
     /// When a pin cannot be looked at.
     pub fn hold(&mut self, pins: &Pins) -> Result<()> {
-        for path in entries(&pins.links())? {
-            if let Some(info) = pinned(&path)?
-                && !self.0.contains_key(&info.id)
-            {
+        for (path, info) in pinned_links(pins)? {
+            if let Entry::Vacant(place) = self.0.entry(info.id) {
                 let link = syscall::open_pin(&path);
-                self.0
-                    .insert(info.id, link.with_context(|| format!("{}: cannot be opened", path.display()))?);
+                place.insert(link.with_context(|| format!("{}: cannot be opened", path.display()))?);
             }
         }
         self.0.retain(|_, link| syscall::link_info(link.as_fd()).is_ok_and(|info| info.interface != 0));
@@ -41,10 +38,7 @@ impl HeldLinks {
     /// # Errors
     /// When bpffs refuses.
     pub fn pin_again(&self, pins: &Pins) -> Result<u64> {
-        let mut there = Vec::new();
-        for path in entries(&pins.links())? {
-            there.extend(pinned(&path)?.map(|info| info.id));
-        }
+        let there: Vec<u32> = pinned_links(pins)?.iter().map(|(_, info)| info.id).collect();
         let mut again = 0;
         for (id, link) in self.0.iter().filter(|(id, _)| !there.contains(id)) {
             let info = syscall::link_info(link.as_fd())
@@ -52,7 +46,9 @@ impl HeldLinks {
             if info.interface == 0 {
                 continue;
             }
-            let path = pins.link(&pin_name_of(info)?);
+            // Where another link stands, this one is of an interface elsewhere that has the same number.
+            let named = pins.link(&pin_name_of(info)?);
+            let path = if named.exists() { pins.link(&elsewhere(info)) } else { named };
             syscall::pin(link.as_fd(), &path)
                 .with_context(|| format!("{}: cannot be pinned again", path.display()))?;
             again += 1;
@@ -76,8 +72,13 @@ impl HeldLinks {
         Ok(links)
     }
 
-    /// Lets go of every link.
-    pub fn release(&mut self) {
-        self.0.clear();
+    /// Takes every link down, pinned or not, and lets go of it.
+    ///
+    /// # Errors
+    /// When one cannot be taken down; the others are.
+    pub fn detach(&mut self) -> Result<()> {
+        let links = std::mem::take(&mut self.0);
+        let detached: Vec<_> = links.values().map(|link| syscall::detach(link.as_fd())).collect();
+        detached.into_iter().collect::<Result<(), _>>().context("link: cannot be detached")
     }
 }

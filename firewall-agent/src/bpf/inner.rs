@@ -257,6 +257,14 @@ pub(super) fn open(path: &Path) -> Result<Option<MapData>> {
     }
 }
 
+/// Whether opening a pin failed because it names something that is not ours, and not for a moment.
+pub(super) fn is_foreign(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
+        .any(|code| [libc::EACCES, libc::EPERM, libc::EINVAL].contains(&code))
+}
+
 /// A second handle to the same map.
 fn share(map: &MapData) -> Result<MapData> {
     Ok(MapData::from_fd(map.fd().as_fd().try_clone_to_owned()?)?)

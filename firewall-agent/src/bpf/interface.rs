@@ -47,6 +47,10 @@ pub struct XdpState {
 /// # Errors
 /// When the kernel cannot be asked.
 pub fn xdp_state(interface: &str) -> Result<Option<XdpState>> {
+    // The kernel refuses to look for a longer name.
+    if interface.len() >= libc::IFNAMSIZ {
+        return Ok(None);
+    }
     let ask = || -> Result<Option<XdpState>> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;

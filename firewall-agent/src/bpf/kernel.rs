@@ -130,6 +130,11 @@ impl Kernel {
         }
     }
 
+    /// What programs have kept counts no more: it may be of a program that was replaced.
+    pub fn forget_kept(&self) {
+        self.generation.advance();
+    }
+
     /// Packets and bytes with this reason, over all CPUs.
     ///
     /// # Errors
@@ -230,6 +235,7 @@ impl DataPlane for Kernel {
     }
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
+        self.generation.suspend();
         let published = self.endpoints.publish(table);
         self.generation.advance();
         published

@@ -1,6 +1,10 @@
 //! Other map layouts on this host: what an older or a newer agent left, to be taken over from.
 
-use std::{fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapData;
@@ -8,7 +12,7 @@ use firewall_common::names;
 use tracing::{info, warn};
 
 use super::{
-    pins::{Pins, entries},
+    pins::{Pins, entries, unpin},
     shape,
 };
 
@@ -29,12 +33,14 @@ pub fn other_layouts(pins: &Pins) -> Result<Vec<PathBuf>> {
     Ok(others)
 }
 
-/// Whether some allow list was ever published in a layout.
+/// How many databases have allow lists in a layout: tries are pinned as `<family>-<slot>-<generation>`.
 ///
 /// # Errors
 /// When its directory cannot be read.
-pub fn is_in_use(layout: &std::path::Path) -> Result<bool> {
-    Ok(!entries(&layout.join(names::SOURCES_DIR))?.is_empty())
+pub fn databases_in(layout: &Path) -> Result<usize> {
+    let tries = entries(&layout.join(names::SOURCES_DIR))?;
+    let slot = |path: &PathBuf| Some(path.file_name()?.to_str()?.split('-').nth(1)?.to_owned());
+    Ok(tries.iter().filter_map(slot).collect::<BTreeSet<_>>().len())
 }
 
 /// Pins the counters of another layout in this one, which has none yet, all of them or none.
@@ -44,8 +50,7 @@ pub(super) fn carry_over(pins: &Pins) -> Result<()> {
             .try_exists()
             .with_context(|| format!("{}: cannot be looked at", pins.map(name).display()))
     };
-    if there(names::ENDPOINTS)? || CARRIED.into_iter().map(there).collect::<Result<Vec<_>>>()?.contains(&true)
-    {
+    if there(names::ENDPOINTS)? {
         return Ok(());
     }
     for layout in other_layouts(pins)? {
@@ -55,6 +60,8 @@ pub(super) fn carry_over(pins: &Pins) -> Result<()> {
             Ok(maps) => {
                 for (name, map) in CARRIED.into_iter().zip(maps) {
                     let path = pins.map(name);
+                    // A start that was cut off may have got so far.
+                    unpin(&path)?;
                     map.pin(&path).with_context(|| format!("{}: cannot be pinned", path.display()))?;
                 }
                 info!(from = %layout.display(), "counters go on from another map layout");

@@ -1,6 +1,9 @@
 //! Attaching: one pinned `bpf_link` for each interface, which outlives the agent.
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::{
@@ -12,6 +15,7 @@ use nix::net::if_::if_indextoname;
 use tracing::warn;
 
 use super::{
+    inner::is_foreign,
     interface::{Attached, xdp_state},
     object::Programs,
     pins::{Pins, entries, rename, unpin},
@@ -98,10 +102,20 @@ pub fn attach(
 /// # Errors
 /// When a pin or an interface cannot be looked at.
 pub fn links(pins: &Pins) -> Result<Vec<InterfaceLink>> {
+    let pinned = pinned_links(pins)?;
+    pinned.iter().map(|(path, info)| describe(&interface_name(path), *info)).collect()
+}
+
+/// Every link that is pinned, in the order of the pins' names. What cannot be opened is none of ours and holds up nothing.
+pub(super) fn pinned_links(pins: &Pins) -> Result<Vec<(PathBuf, LinkInfo)>> {
     let mut links = Vec::new();
     for path in entries(&pins.links())? {
-        if let Some(info) = pinned(&path)? {
-            links.push(describe(&interface_name(&path), info)?);
+        match pinned(&path) {
+            Ok(info) => links.extend(info.map(|info| (path, info))),
+            Err(error) if is_foreign(&error) => {
+                warn!(pin = %path.display(), error = format!("{error:#}"), "not a link of ours");
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(links)
@@ -118,12 +132,10 @@ pub fn is_ours(pins: &Pins, interface: &str) -> bool {
 /// # Errors
 /// When a link cannot be looked at, or refuses the program.
 pub fn update_elsewhere(programs: &mut Programs, pins: &Pins) -> Result<()> {
+    follow_names(pins)?;
     let ours = programs.id()?;
-    for path in entries(&pins.links())? {
-        let Some(info) = pinned(&path)?.filter(|info| info.interface != 0 && info.program != ours) else {
-            continue;
-        };
-        if path == pins.link(&elsewhere(info)) {
+    for (path, info) in pinned_links(pins)? {
+        if info.interface != 0 && info.program != ours && path == pins.link(&elsewhere(info)) {
             take_over(programs.firewall()?, &path, &interface_name(&path))?;
         }
     }
@@ -135,23 +147,29 @@ pub fn update_elsewhere(programs: &mut Programs, pins: &Pins) -> Result<()> {
 /// # Errors
 /// When a link cannot be detached or unpinned; others may be down already.
 pub fn detach_all(pins: &Pins) -> Result<Vec<String>> {
-    let mut interfaces = Vec::new();
+    let (mut interfaces, mut failed) = (Vec::new(), None);
     for path in entries(&pins.links())? {
-        let cannot = || format!("{}: cannot be detached", path.display());
-        let link = syscall::open_pin(&path).with_context(cannot)?;
-        syscall::detach(link.as_fd()).with_context(cannot)?;
-        unpin(&path)?;
-        interfaces.push(interface_name(&path));
+        let detach = || -> Result<()> {
+            let cannot = || format!("{}: cannot be detached", path.display());
+            syscall::detach(syscall::open_pin(&path).with_context(cannot)?.as_fd()).with_context(cannot)?;
+            unpin(&path)
+        };
+        match detach() {
+            Ok(()) => interfaces.push(interface_name(&path)),
+            Err(error) => failed = Some(error),
+        }
     }
-    Ok(interfaces)
+    match failed {
+        Some(error) => Err(error.context(format!("only these are down: {}", interfaces.join(", ")))),
+        None => Ok(interfaces),
+    }
 }
 
 /// Gives the pins of renamed interfaces their new names, removes those of interfaces that are gone, and puts those of
 /// interfaces that were moved to another network namespace aside: they are filtered there.
 fn follow_names(pins: &Pins) -> Result<()> {
     let mut moved = Vec::new();
-    for path in entries(&pins.links())? {
-        let Some(info) = pinned(&path)? else { continue };
+    for (path, info) in pinned_links(pins)? {
         if info.interface == 0 {
             unpin(&path)?;
             continue;
@@ -187,7 +205,7 @@ pub(super) fn pin_name_of(info: LinkInfo) -> Result<String> {
 }
 
 /// No interface has a colon in its name.
-fn elsewhere(info: LinkInfo) -> String {
+pub(super) fn elsewhere(info: LinkInfo) -> String {
     format!(":elsewhere-{}", info.id)
 }
 
@@ -208,7 +226,7 @@ pub(super) fn interface_name(pin: &Path) -> String {
     pin.file_name().map(|name| name.to_string_lossy().replace(':', ".")).unwrap_or_default()
 }
 
-pub(super) fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
+fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
     let there = pin.try_exists().with_context(|| format!("{}: cannot be looked at", pin.display()))?;
     if !there {
         return Ok(None);
@@ -237,17 +255,24 @@ fn take_over(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {
     let link = PinnedLink::from_pin(pin).with_context(|| format!("{}: cannot be opened", pin.display()))?;
     let link: XdpLink =
         FdLink::from(link).try_into().with_context(|| format!("{}: not an XDP link", pin.display()))?;
-    program
+    let id = program
         .attach_to_link(link)
         .with_context(|| format!("interface {interface}: its link cannot be given the new program"))?;
+    // It is pinned, and held by who looks after it: one more handle here would only keep it from ending.
+    drop(program.take_link(id)?);
     Ok(())
 }
 
 fn make(program: &mut Xdp, pin: &Path, interface: &str, mode: XdpMode) -> Result<()> {
     let first = if mode == XdpMode::Generic { AttachMode::Skb } else { AttachMode::Driver };
     let attached = match program.attach(interface, first) {
-        Err(error) if mode == XdpMode::Auto && no_native(&error) => {
-            warn!(interface, "the driver has no native XDP: attaching in generic mode");
+        Err(error) if mode == XdpMode::Auto && is_of_the_driver(&error) => {
+            let error = anyhow::Error::from(error);
+            warn!(
+                interface,
+                error = format!("{error:#}"),
+                "refused in native mode: attaching in generic mode"
+            );
             program.attach(interface, AttachMode::Skb)
         }
         other => other,
@@ -268,6 +293,13 @@ fn make(program: &mut Xdp, pin: &Path, interface: &str, mode: XdpMode) -> Result
         .map_err(|_| anyhow::anyhow!("interface {interface}: the kernel made no bpf_link"))?;
     link.pin(pin).with_context(|| format!("{}: cannot be pinned", pin.display()))?;
     Ok(())
+}
+
+/// Whether generic mode, which needs no driver, may succeed where this failed.
+fn is_of_the_driver(error: &ProgramError) -> bool {
+    let others = [libc::EBUSY, libc::EEXIST, libc::EPERM, libc::EACCES, libc::ENODEV];
+    matches!(error, ProgramError::SyscallError(error)
+        if error.io_error.raw_os_error().is_some_and(|code| !others.contains(&code)))
 }
 
 fn no_native(error: &ProgramError) -> bool {

@@ -38,7 +38,7 @@ pub use drift::Anchors;
 pub use held_links::HeldLinks;
 pub use interface::{Attached, XdpState, xdp_state};
 pub use kernel::Kernel;
-pub use layouts::{is_in_use, other_layouts, remove_other_layouts};
+pub use layouts::{databases_in, other_layouts, remove_other_layouts};
 pub use link_events::LinkEvents;
 pub use links::{InterfaceLink, Step, attach, detach_all, is_ours, links, update_elsewhere};
 pub use network::interfaces;

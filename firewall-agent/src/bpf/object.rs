@@ -1,5 +1,7 @@
 //! The compiled programs: load them over the pinned maps.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
@@ -10,6 +12,7 @@ use aya_obj::programs::XdpAttachType;
 use firewall_common::{names, stages};
 
 use super::{
+    inner::is_foreign,
     layouts,
     pins::{Pins, rename, unpin},
     shape,
@@ -185,11 +188,7 @@ impl Programs {
         for name in self.build.pinned().iter().filter(|name| !taken.contains(name)) {
             let ours = program(&mut self.object, name)?.info()?.id();
             let path = pins.program(name);
-            let looked = || format!("{}: cannot be looked at", path.display());
-            if path.try_exists().with_context(looked)?
-                && let pinned = Xdp::from_pin(&path, XdpAttachType::Interface).with_context(looked)?
-                && pinned.info()?.id() == ours
-            {
+            if pinned(&path)? == Some(ours) {
                 continue;
             }
             self.pin_one(pins, name)?;
@@ -236,6 +235,19 @@ impl Programs {
             .pin(&next)
             .with_context(|| format!("{}: cannot be pinned", next.display()))?;
         rename(&next, &path)
+    }
+}
+
+/// Kernel id of the program that is pinned at `path`; `None` when there is none, or it is not ours to open.
+fn pinned(path: &Path) -> Result<Option<u32>> {
+    let looked = || format!("{}: cannot be looked at", path.display());
+    if !path.try_exists().with_context(looked)? {
+        return Ok(None);
+    }
+    let open = || anyhow::Ok(Xdp::from_pin(path, XdpAttachType::Interface)?.info()?.id());
+    match open() {
+        Err(error) if is_foreign(&error) => Ok(None),
+        id => id.map(Some).with_context(looked),
     }
 }
 

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use super::settings::Settings;
 use super::{BadInput, Exit};
 use crate::agent::{Agent, Host, Ownership, Reply, Verb, ask};
+use crate::bpf::{Pins, detach_all};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
 
@@ -71,7 +72,18 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
         }
         None => {
             let ownership = Ownership::take(&config)?;
-            let mut host = Host::open(&config)?;
+            let host = Host::open(&config);
+            if matches!(verb, Verb::Detach)
+                && let Err(error) = host
+            {
+                // Whatever the maps are like: an operator wants the host open.
+                let down = detach_all(&Pins::new(&config.bpffs_dir))?;
+                return Err(error.context(format!(
+                    "down are {}; that could not be noted, so the next start attaches again",
+                    down.join(", ")
+                )));
+            }
+            let mut host = host?;
             match verb {
                 Verb::Forget { database, open } => host.forget(&database, open),
                 Verb::Rebase { database } => host.rebase(&database),

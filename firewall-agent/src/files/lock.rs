@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use tracing::warn;
 
 /// Held as long as the value lives; the kernel frees it when the process ends, however it ends.
 #[derive(Debug)]
@@ -36,11 +37,10 @@ impl Lock {
             }
             Err(error) => return Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
         }
-        let write = |file: &mut File| -> io::Result<()> {
-            file.set_len(0)?;
-            writeln!(file, "{}", std::process::id())
-        };
-        write(&mut file).with_context(|| format!("{}: cannot be written", path.display()))?;
+        // Always as long, so that a full disk has room for it; and what counts is the lock, not who is told to have it.
+        if let Err(error) = writeln!(file, "{:>10}", std::process::id()) {
+            warn!(file = %path.display(), error = error.to_string(), "the owner's process id cannot be noted");
+        }
         Ok(Self { _file: file })
     }
 

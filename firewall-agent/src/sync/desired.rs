@@ -36,6 +36,8 @@ pub struct Desired {
     pub opened: BTreeSet<Target>,
     /// What may be published at most.
     pub limits: Capacity,
+    /// Nothing is freed: programs of another map layout still count on it.
+    pub keeps: bool,
 }
 
 /// How much fits on this host, all databases together.

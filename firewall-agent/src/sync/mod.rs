@@ -18,6 +18,7 @@ mod question;
 mod rebuild;
 mod remembered;
 mod repair;
+mod room;
 mod sample;
 #[cfg(test)]
 mod tests;

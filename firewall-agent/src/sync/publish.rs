@@ -10,22 +10,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use anyhow::{Context as _, Error, Result, anyhow};
 use jiff::Timestamp;
 
 use super::{
     batch::Batch,
-    desired::{Capacity, Desired, DesiredDatabase},
+    desired::{Desired, DesiredDatabase},
     digest::digest,
     free::free,
     lines::Lines,
     model::{Claim, Database, Endpoints, Live, Ports, Slot, Sources, Stamp, Table},
     plane::{DataPlane, Families},
+    room::crowded,
 };
 use crate::rules::{DatabaseId, Mode};
-
-/// What a prefix takes in a trie of the kernel, measured on Linux 6.18.
-const BYTES_OF_A_PREFIX: u64 = 144;
 
 /// What a publish did.
 #[derive(Debug, Default)]
@@ -44,8 +42,8 @@ pub struct Published {
 
 /// Brings `plane` to `desired`; `live` is what the plane holds, and is kept so.
 pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
-    let mut done = Published::default();
-    let closed = closed(desired, live);
+    let mut done = Published { failed: crowded(desired, live), ..Published::default() };
+    let closed = closed(desired, &done.failed, live);
     // With a leaving endpoint still open, the allow list behind it may not change; others may.
     let mut waiting = BTreeSet::new();
     if let Err(error) = close(&closed, desired, live, plane) {
@@ -55,11 +53,14 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
     let mut open = BTreeMap::new();
     let mut batch = Batch::default();
     for (id, database) in &desired.databases {
+        if done.failed.contains_key(id) {
+            continue;
+        }
         if live.slot(id).is_some_and(|slot| waiting.contains(&slot)) {
             done.failed.insert(id.clone(), anyhow!("waits for its leaving endpoints to be closed"));
             continue;
         }
-        match prepare(id, database, &desired.limits, live, plane, now, &mut batch) {
+        match prepare(id, database, live, plane, now, &mut batch) {
             Ok((slot, lines)) => {
                 if lines.uncounted > 0 {
                     done.uncounted.insert(id.clone(), lines.uncounted);
@@ -80,7 +81,9 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
     } else {
         desired.guarded.union(&live.guarded).copied().collect()
     };
-    if let Err(error) = publish_table(opened(&open, live), &guarded, live, plane) {
+    let mut endpoints = opened(&open, live);
+    shut(&mut endpoints, desired, &done.failed);
+    if let Err(error) = publish_table(endpoints, &guarded, live, plane) {
         for id in desired.databases.keys() {
             done.applied.remove(id);
             let reason = || anyhow!("its endpoints could not be brought up to date");
@@ -89,18 +92,24 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
         done.errors.push(error.context("the endpoint table could not be brought up to date"));
         return done;
     }
-    free(desired, &open, live, plane, &mut done);
+    if !desired.keeps {
+        free(desired, &open, live, plane, &mut done);
+    }
     done
 }
 
 /// The live endpoints with tombstones where some leave, and with the databases that are to be watched only passing
-/// everything: a source that leaves their allow list must not be cut in between.
-fn closed(desired: &Desired, live: &Live) -> Endpoints {
+/// everything: a source that leaves their allow list must not be cut in between. What is refused stays as it is.
+fn closed(desired: &Desired, refused: &BTreeMap<DatabaseId, Error>, live: &Live) -> Endpoints {
     let mut endpoints = live.table.endpoints.clone();
     for (target, claim) in &mut endpoints {
         let Claim::Open { slot, mode, .. } = claim else { continue };
-        let Some(owner) = live.databases.get(slot).map(|database| &database.id) else { continue };
-        match desired.databases.get(owner) {
+        let Some(owner) = live.databases.get(slot).map(|database| &database.id) else {
+            // Nobody's: left by a change of map layout that was cut off.
+            *claim = Claim::Closed;
+            continue;
+        };
+        match desired.databases.get(owner).filter(|_| !refused.contains_key(owner)) {
             Some(database) if !database.targets.contains(target) => *claim = Claim::Closed,
             None if desired.removed.contains(owner) => *claim = Claim::Closed,
             // No file that may say so asks for monitor mode any more.
@@ -141,14 +150,12 @@ fn close(
 fn prepare(
     id: &DatabaseId,
     desired: &DesiredDatabase,
-    limits: &Capacity,
     live: &mut Live,
     plane: &mut impl DataPlane,
     now: Timestamp,
     batch: &mut Batch,
 ) -> Result<(Slot, Lines)> {
     let slot = slot(id, live, plane)?;
-    room(slot, desired, limits, live)?;
     let lines = Lines::assign(slot, desired, live, plane)?;
     let sources = lines.sources(desired);
     let before = live.databases.get(&slot);
@@ -207,35 +214,6 @@ fn publish_batch(
     }
 }
 
-/// Refuses what would not fit, before the first write. A database that does not grow always fits: a revocation must.
-fn room(slot: Slot, desired: &DesiredDatabase, limits: &Capacity, live: &Live) -> Result<()> {
-    let held = live.databases.get(&slot).map_or(0, |database| database.sources.len());
-    let others = live.databases.values().map(|database| database.sources.len()).sum::<usize>() - held;
-    let wanted = desired.set.len();
-    ensure!(
-        wanted <= held || others + wanted <= limits.prefixes,
-        "no room for its {wanted} prefixes: the other databases of this host hold {others}, and at most {} fit",
-        limits.prefixes
-    );
-    let needed = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_mul(BYTES_OF_A_PREFIX);
-    ensure!(
-        wanted <= held || needed <= limits.memory,
-        "no room for its {wanted} prefixes: they take about {} KiB of memory, and the agent's limit leaves {} KiB",
-        needed / 1024,
-        limits.memory / 1024
-    );
-    let is_ours = |claim: &&Claim| matches!(claim, Claim::Open { slot: owner, .. } if *owner == slot);
-    let held = live.table.endpoints.values().filter(is_ours).count();
-    let others = live.table.endpoints.len() - held;
-    let wanted = desired.targets.len();
-    ensure!(
-        wanted <= held || others + wanted <= limits.endpoints,
-        "no room for its {wanted} endpoints: this host has {others} others, closed ones included, and at most {} fit",
-        limits.endpoints
-    );
-    Ok(())
-}
-
 fn slot(id: &DatabaseId, live: &Live, plane: &impl DataPlane) -> Result<Slot> {
     if let Some(slot) = live.slot(id) {
         return Ok(slot);
@@ -257,6 +235,17 @@ fn opened(open: &BTreeMap<Slot, (&DesiredDatabase, Lines)>, live: &Live) -> Endp
         }
     }
     endpoints
+}
+
+/// Closes the endpoints of databases that could not be published and have nothing in force there: a file that was taken
+/// says that they are protected, so they are not left open to everyone.
+fn shut(endpoints: &mut Endpoints, desired: &Desired, failed: &BTreeMap<DatabaseId, Error>) {
+    let databases = failed.keys().filter_map(|id| desired.databases.get(id));
+    for target in databases.flat_map(|database| &database.targets) {
+        if !endpoints.keys().any(|other| other.covers(target)) {
+            endpoints.insert(*target, Claim::Closed);
+        }
+    }
 }
 
 /// Marks ports, replaces the table if it differs, and unmarks ports: a mark is never missing.

@@ -20,6 +20,7 @@ impl Kernel {
     /// See [`crate::sync::DataPlane::publish_sources`].
     pub(super) fn replace(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
         let mut ready: Vec<Result<Ready>> = together.iter().map(|one| self.prepare(one)).collect();
+        self.generation.suspend();
         publish_family(&mut self.v4, together, &mut ready, |ready| ready.v4.as_ref());
         publish_family(&mut self.v6, together, &mut ready, |ready| ready.v6.as_ref());
         // Also when something failed: the rest is in force.
