@@ -201,7 +201,10 @@ impl Agent {
         if self.unfinished
             && let Err(error) = self.host.reread()
         {
-            // After a refused write the kernel may hold something else than was noted.
+            // After a refused write the kernel may hold something else than was noted. What is new waits all the same.
+            let intake = Intake::read(&snapshot, &self.config.managed_ranges, &self.config.limits());
+            let admission = self.host.taken.judge(intake.candidates, &self.host.live);
+            self.journal.detected(&admission.admitted, seen);
             return error!(error = format!("{error:#}"), "nothing can be published");
         }
         let mut intake = Intake::read(&snapshot, &self.config.managed_ranges, &self.config.limits());
