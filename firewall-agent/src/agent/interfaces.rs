@@ -33,7 +33,7 @@ pub struct Interfaces {
     /// Since when an interface that is there has been without our program.
     exposed: BTreeMap<String, Instant>,
     /// The last look at all of them.
-    looked: Instant,
+    looked: Option<Instant>,
 }
 
 impl Interfaces {
@@ -55,7 +55,7 @@ impl Interfaces {
             backoff: BTreeMap::new(),
             unprotected: BTreeMap::new(),
             exposed: BTreeMap::new(),
-            looked: Instant::now(),
+            looked: None,
         })
     }
 
@@ -97,7 +97,7 @@ impl Interfaces {
                 Err(error) => {
                     // That it cannot be looked at does not mean that it is open.
                     if !self.attached.get(name).is_some_and(|(_, program)| runs(name, *program)) {
-                        let since = self.attached.remove(name).map_or(woken, |_| self.looked);
+                        let since = self.attached.remove(name).and(self.looked).unwrap_or(woken);
                         self.exposed.entry(name.clone()).or_insert(since);
                     }
                     self.backoff.entry(name.clone()).or_default().failed(woken);
@@ -115,7 +115,7 @@ impl Interfaces {
             }
         }
         self.failed = failed;
-        self.looked = woken;
+        self.looked = Some(woken);
     }
 
     /// Takes note of an interface that our program runs on.
@@ -139,8 +139,10 @@ impl Interfaces {
             return;
         }
         // An interface that we filtered was so at the last look; a new one is open since we were woken for it.
-        let since = exposed.unwrap_or(if was_attached { self.looked } else { woken });
-        *self.unprotected.entry(name.to_owned()).or_default() += since.elapsed();
+        // How long one has been open that was there before this process nobody knows.
+        let since = exposed.or(if was_attached { self.looked } else { self.looked.map(|_| woken) });
+        *self.unprotected.entry(name.to_owned()).or_default() +=
+            since.map_or(Duration::ZERO, |since| since.elapsed());
         if was_attached {
             repairs.count("link");
             warn!(interface = name, "its link was taken down, and is made again");

@@ -15,7 +15,7 @@ use crate::files::write::{remove, replace};
 use crate::http::{Board, Lines, Snapshot as Posted, Tally};
 use crate::rules::{DatabaseId, RangeId, State};
 use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
-use crate::sync::{Desired, Live, Published, Refusal};
+use crate::sync::{Candidate, Desired, Live, Published, Refusal};
 use crate::version::VERSION;
 
 type Messages = BTreeMap<PathBuf, Vec<String>>;
@@ -104,16 +104,8 @@ impl Journal {
         (self.rejected, self.warnings) = (rejected, warnings);
     }
 
-    /// Takes note of what a publish did.
-    pub fn published(
-        &mut self,
-        published: &Published,
-        desired: &Desired,
-        host: &Host,
-        (snapshot, seen): (&Snapshot, Timestamp),
-    ) {
-        let done = Timestamp::now();
-        let admitted = &host.taken.admitted;
+    /// Takes note of revisions that are to be put in force: from now on they wait.
+    pub fn detected(&mut self, admitted: &BTreeMap<DatabaseId, Candidate>, seen: Timestamp) {
         for (id, candidate) in admitted {
             self.sources.insert(candidate.path.clone(), id.clone());
             if candidate.rules.state == State::Removed {
@@ -125,6 +117,19 @@ impl Journal {
                 observed.waiting = true;
             }
         }
+    }
+
+    /// Takes note of what a publish did.
+    pub fn published(
+        &mut self,
+        published: &Published,
+        desired: &Desired,
+        host: &Host,
+        (snapshot, seen): (&Snapshot, Timestamp),
+    ) {
+        let done = Timestamp::now();
+        let admitted = &host.taken.admitted;
+        self.detected(admitted, seen);
         for (id, stamp) in &published.applied {
             let observed = self.observed.entry(id.clone()).or_default();
             (observed.waiting, observed.late) = (false, false);

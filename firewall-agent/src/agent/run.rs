@@ -117,7 +117,11 @@ impl Agent {
         if self.unfinished
             && let Err(error) = self.host.reread()
         {
-            // After a refused write the kernel may hold something else than was noted.
+            // After a refused write the kernel may hold something else than was noted. What is new waits all the same.
+            let limits = self.config.limits();
+            let intake = Intake::read(&snapshot, &self.config.managed_ranges, &limits, &mut self.trust);
+            let admission = self.host.taken.judge(intake.candidates, &self.host.live);
+            self.journal.detected(&admission.admitted, seen);
             return error!(error = format!("{error:#}"), "nothing can be published");
         }
         let mut intake =

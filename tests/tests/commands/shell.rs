@@ -4,7 +4,12 @@ use std::fs;
 
 use crate::stage::{ORDERS, Stage, alone, answer};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 19] = [
+    "attach",
+    "audit",
+    "detach",
+    "health",
+    "restore",
     "run",
     "validate",
     "plan",

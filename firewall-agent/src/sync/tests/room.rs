@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{ADDRESSES, PORTS, assert_desired, database, run, target};
 use crate::rules::{LineKey, RuleSet};
 use crate::sync::memory::Memory;
-use crate::sync::{Capacity, Desired, DesiredDatabase, LineKind, Live, publish};
+use crate::sync::{Capacity, Claim, Desired, DesiredDatabase, LineKind, Live, publish};
 
 #[test]
 fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
@@ -58,7 +58,10 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
         let done = publish(&desired(&wish, limits), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         let message = format!("{:#}", done.failed.values().next().unwrap());
         assert!(message.contains(figures), "{message}");
-        assert_eq!(memory.writes, 0, "{message}");
+        // Nothing of it is written, but that its endpoint is closed: a file says that it is protected.
+        assert!(memory.live.databases.is_empty() && memory.live.lines.is_empty(), "{message}");
+        let claims: Vec<_> = memory.live.table.endpoints.values().collect();
+        assert_eq!(claims, [&Claim::Closed], "{message}");
     }
     let mut memory = Memory::default();
     assert!(run(&desired(&wish, Capacity::default()), &mut memory));
