@@ -88,7 +88,7 @@ impl EndpointTable {
     }
 
     pub fn sweep(&self) {
-        self.outer.sweep(SLOT, PINNED_AS);
+        self.outer.sweep(&[(SLOT, PINNED_AS.to_owned())]);
     }
 
     fn lost(&self) -> String {

@@ -129,7 +129,7 @@ impl Outer {
     pub fn publish(&mut self, slot: u32, pinned_as: &str, built: Built) -> Result<()> {
         self.set(slot, &built.map)?;
         self.keep(slot, built);
-        self.sweep(slot, pinned_as);
+        self.sweep(&[(slot, pinned_as.to_owned())]);
         Ok(())
     }
 
@@ -170,14 +170,17 @@ impl Outer {
         })
     }
 
-    /// Removes the pins that belong to no published map. A pin that stays is tried again with the next publish; it
-    /// changes nothing that is live, so it is no failure.
-    pub fn sweep(&self, slot: u32, pinned_as: &str) {
+    /// Removes the pins of these slots that belong to no published map. A pin that stays is tried again with the next
+    /// publish; it changes nothing that is live, so it is no failure.
+    pub fn sweep(&self, slots: &[(u32, String)]) {
         let sweep = || -> Result<()> {
-            let live = self.live_id(slot)?;
-            for path in self.pinned(pinned_as)? {
+            for path in entries(&self.dir)? {
+                let Some((slot, _)) = slots.iter().find(|(_, pinned_as)| is_pinned_as(&path, pinned_as))
+                else {
+                    continue;
+                };
                 if let Some(map) = open(&path)?
-                    && Some(map.info()?.id()) != live
+                    && Some(map.info()?.id()) != self.live_id(*slot)?
                 {
                     unpin(&path)?;
                 }
@@ -199,11 +202,7 @@ impl Outer {
     /// Pins of a slot: `<pinned_as><number>`.
     fn pinned(&self, pinned_as: &str) -> Result<Vec<PathBuf>> {
         let mut paths = entries(&self.dir)?;
-        paths.retain(|path| {
-            path.file_name()
-                .and_then(|name| name.to_str()?.strip_prefix(pinned_as))
-                .is_some_and(|number| number.parse::<u64>().is_ok())
-        });
+        paths.retain(|path| is_pinned_as(path, pinned_as));
         Ok(paths)
     }
 
@@ -246,6 +245,12 @@ fn build<K: Ord + Debug, V: PartialEq + Debug>(
     pin(&map, path)?;
     let id = map.info()?.id();
     Ok(Built { map, id, path: path.to_owned() })
+}
+
+/// Whether a pin is one of a slot: `<pinned_as><number>`.
+fn is_pinned_as(path: &Path, pinned_as: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.strip_prefix(pinned_as)).is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 /// Opens a pin; `None` when it is gone.

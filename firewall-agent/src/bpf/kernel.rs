@@ -124,10 +124,9 @@ impl Kernel {
     /// Removes the pins of maps that were built and never published, as far as they can be looked at.
     pub fn sweep(&self) {
         self.endpoints.sweep();
-        for slot in 0..self.v4.capacity() {
-            self.v4.sweep(slot);
-            self.v6.sweep(slot);
-        }
+        let slots: Vec<Slot> = (0..self.v4.capacity()).collect();
+        self.v4.sweep(&slots);
+        self.v6.sweep(&slots);
     }
 
     /// What programs have kept counts no more: it may be of a program that was replaced.

@@ -81,8 +81,11 @@ impl SourceTries {
         self.outer.keep(slot, built);
     }
 
-    pub fn sweep(&self, slot: Slot) {
-        self.outer.sweep(slot, &self.pinned_as(slot));
+    /// Removes the pins of these slots that belong to no published trie.
+    pub fn sweep(&self, slots: &[Slot]) {
+        let pinned_as: Vec<(Slot, String)> =
+            slots.iter().map(|slot| (*slot, self.pinned_as(*slot))).collect();
+        self.outer.sweep(&pinned_as);
     }
 
     /// The highest generation that is pinned, over all slots and families.

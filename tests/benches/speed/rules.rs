@@ -58,7 +58,7 @@ impl Bench {
     }
 
     pub fn program(&self, name: &str) -> Pinned {
-        Pinned::pinned(&self.pins.program(name))
+        Pinned::open(&self.pins.program(name))
     }
 
     pub fn firewall(&self) -> Pinned {
@@ -99,7 +99,7 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
     let mut set = RuleSet::default();
     set.v4.insert(Ipv4Net::new(FRIEND4, 24).unwrap().trunc(), line.clone());
     set.v6.insert(Ipv6Net::new(FRIEND6, 48).unwrap().trunc(), line.clone());
-    set.v4.insert(Ipv4Net::from(Ipv4Addr::from(0x0a00_0000 + revision as u32 & 0x0aff_ffff)), line.clone());
+    set.v4.insert(Ipv4Net::from(Ipv4Addr::from(0x0a00_0000 + (revision as u32 & 0x00ff_ffff))), line.clone());
     while set.v4.len() < cidrs {
         let net =
             Ipv4Net::new(Ipv4Addr::from(rng.u32(0x0100_0000..0xdf00_0000)), rng.u8(24..=32)).unwrap().trunc();

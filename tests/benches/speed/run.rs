@@ -40,7 +40,7 @@ struct Attributes {
 pub struct Pinned(OwnedFd);
 
 impl Pinned {
-    pub fn pinned(path: &Path) -> Self {
+    pub fn open(path: &Path) -> Self {
         let text = CString::new(path.as_os_str().as_bytes()).unwrap();
         let mut attributes = [text.as_ptr() as u64, 0];
         let fd = bpf(OBJ_GET, &mut attributes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -79,10 +79,10 @@ fn memory(bench: &Bench) -> Result<(u64, u64)> {
     let mut published = 0;
     for directory in [bench.pins.sources(), bench.pins.endpoints()] {
         for pin in fs::read_dir(directory)? {
-            published += Pinned::pinned(&pin?.path()).locked();
+            published += Pinned::open(&pin?.path()).locked();
         }
     }
-    let standing = names::MAPS.iter().map(|name| Pinned::pinned(&bench.pins.map(name)).locked());
+    let standing = names::MAPS.iter().map(|name| Pinned::open(&bench.pins.map(name)).locked());
     Ok((published, standing.sum()))
 }
 

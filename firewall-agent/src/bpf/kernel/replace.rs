@@ -25,14 +25,19 @@ impl Kernel {
         publish_family(&mut self.v6, together, &mut ready, |ready| ready.v6.as_ref());
         // Also when something failed: the rest is in force.
         self.generation.advance();
+        let mut slots = Vec::new();
         let done = together.iter().zip(ready).map(|(one, ready)| {
-            if let Err(error) = self.tidy_up(one, ready?) {
+            if let Err(error) = self.settle_down(one, ready?) {
                 // It costs time, and changes no verdict; the next publish of the database does it again.
                 warn!(slot = one.slot, error = format!("{error:#}"), "a source filter stays too wide");
             }
+            slots.push(one.slot);
             Ok(())
         });
-        done.collect()
+        let done = done.collect();
+        self.v4.sweep(&slots);
+        self.v6.sweep(&slots);
+        done
     }
 
     /// Everything before the first packet may see the new list.
@@ -59,16 +64,19 @@ impl Kernel {
     }
 
     /// What may follow at any time once the new list is in force.
-    fn tidy_up(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
+    fn settle_down(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
         let Sources { v4, v6 } = &one.database.sources;
+        let is_new = (ready.v4.is_some(), ready.v6.is_some());
         if let Some(built) = ready.v4 {
             self.v4.keep(one.slot, built);
-            self.v4.sweep(one.slot);
-            self.near_v4.narrow(one.slot, v4.keys())?;
         }
         if let Some(built) = ready.v6 {
             self.v6.keep(one.slot, built);
-            self.v6.sweep(one.slot);
+        }
+        if is_new.0 {
+            self.near_v4.narrow(one.slot, v4.keys())?;
+        }
+        if is_new.1 {
             self.near_v6.narrow(one.slot, v6.keys())?;
         }
         Ok(())

@@ -50,8 +50,8 @@ fn markdown(run: &Run) -> String {
          making of the packets included for all alike; medians of {ROUNDS} rounds of {PACKETS} packets, all \
          taking turns. New sources: a program makes up another source for every packet, before everything else, \
          in all places alike.\n\n![A flood of denied packets](flood.svg)\n\n\
-         | CIDRs | sources | dropped by | million/s | ns a packet | firewall against it | bar | |\n\
-         |---:|---|---|---:|---:|---:|---|---|\n",
+         | CIDRs | sources | dropped by | million/s | ns a packet | beyond an empty drop | firewall against it | bar | |\n\
+         |---:|---|---|---:|---:|---:|---:|---|---|\n",
         run.machine.sentence(),
         run.core
     );
@@ -60,6 +60,7 @@ fn markdown(run: &Run) -> String {
             let group: Vec<&Cost> =
                 run.costs.iter().filter(|cost| cost.cidrs == cidrs && cost.new_sources == new).collect();
             let ours = group.iter().find(|cost| cost.name == OURS).unwrap();
+            let empty = group.iter().find(|cost| cost.name == EMPTY).unwrap();
             let is_nftables = |cost: &&&Cost| cost.name.starts_with("nftables");
             let best = group.iter().filter(is_nftables).map(|cost| cost.rate()).fold(0.0, f64::max);
             for cost in &group {
@@ -72,9 +73,10 @@ fn markdown(run: &Run) -> String {
                     " | ".to_owned()
                 };
                 let nanoseconds = median(cost.rounds.iter().copied());
+                let beyond = median(cost.rounds.iter().zip(&empty.rounds).map(|(cost, empty)| cost - empty));
                 let _ = writeln!(
                     text,
-                    "| {cidrs} | {} | {} | {:.2} | {nanoseconds:.0} | {times:.2} × | {bar} |",
+                    "| {cidrs} | {} | {} | {:.2} | {nanoseconds:.0} | {beyond:.0} | {times:.2} × | {bar} |",
                     sources(new),
                     cost.name,
                     cost.rate()
