@@ -6,16 +6,11 @@ use std::fs;
 use firewall_common::names;
 use firewall_tests::lab::eventually;
 
-use crate::bpf::bpf;
-use crate::raw::Map;
+use crate::raw::{BPF_XDP, Map};
 use crate::stage::{INTERFACE, Stage};
 
 /// Name, type, key and value size, flags, in the order of the names.
 const RECORDED: &str = include_str!("../../fixtures/abi/v1.txt");
-const PROG_LOAD: libc::c_long = 5;
-const XDP: u32 = 6;
-/// `BPF_XDP`, the attach type that programs and links have.
-const BPF_XDP: u32 = 37;
 
 /// A change of any of these lines is a new layout: raise `names::LAYOUT` and record it in a file of its own.
 #[test]
@@ -45,9 +40,9 @@ fn the_link_takes_programs_of_the_recorded_attach_type_and_no_others() {
     let agent = stage.start();
     agent.kill().unwrap();
     let link = Map::pinned(&stage.home.pins().join("links").join(INTERFACE));
-    let refused = link.update_link(&drop_all(0)).unwrap_err();
+    let refused = link.update_link(&Map::drop_all(0)).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EINVAL), "another attach type");
-    link.update_link(&drop_all(BPF_XDP)).unwrap();
+    link.update_link(&Map::drop_all(BPF_XDP)).unwrap();
     let mut agent = stage.start();
     agent.wait_until("it is ready", || stage.status()["ready"] == true).unwrap();
     let path = stage.dir().join("state/status.json");
@@ -56,18 +51,4 @@ fn the_link_takes_programs_of_the_recorded_attach_type_and_no_others() {
         (status["interfaces"][0]["program_tag"] != "").then_some(())
     })
     .unwrap();
-}
-
-/// A program that drops everything, loaded for this attach type.
-fn drop_all(attach_type: u32) -> Map {
-    // r0 = XDP_DROP; exit.
-    let instructions: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
-    let license = c"GPL";
-    let mut attributes = [0u64; 16];
-    attributes[0] = u64::from(XDP) | 2 << 32;
-    attributes[1] = instructions.as_ptr() as u64;
-    attributes[2] = license.as_ptr() as u64;
-    // expected_attach_type is the second half of the ninth word.
-    attributes[8] = u64::from(attach_type) << 32;
-    Map::opened(bpf(PROG_LOAD, &mut attributes).unwrap())
 }

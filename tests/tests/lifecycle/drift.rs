@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use firewall_common::names;
+use firewall_common::{SourceFilter, names};
 use firewall_tests::lab::{Agent, eventually, give_bpffs};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 
-use crate::raw::{Map, ROOM, trie_key};
+use crate::raw::{BPF_XDP, Map, ROOM, trie_key};
 use crate::stage::{ALLOWED, DENIED, INTERFACE, Stage};
 use crate::traffic::Traffic;
 
@@ -19,9 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// What is changed, how `status` counts its repair, and what does it.
 type Change = (&'static str, &'static str, fn(&Stage));
 
-const CHANGES: [Change; 8] = [
+const CHANGES: [Change; 10] = [
     ("the link is detached", "link", |stage| {
         Map::pinned(&stage.home.pins().join("links").join(INTERFACE)).detach().unwrap();
+    }),
+    ("the link runs another program", "link_program", |stage| {
+        let link = Map::pinned(&stage.home.pins().join("links").join(INTERFACE));
+        link.update_link(&Map::drop_all(BPF_XDP)).unwrap();
+    }),
+    ("a source filter is cleared", "filters", |stage| {
+        let nothing = [0; size_of::<SourceFilter>()];
+        map(stage, names::NEAR_SOURCES_V4).insert_large(&number(0), &nothing).unwrap();
     }),
     ("the link's pin is removed", "link_pin", |stage| {
         fs::remove_file(stage.home.pins().join("links").join(INTERFACE)).unwrap();

@@ -89,7 +89,8 @@ fn an_interface_made_anew_is_filtered_at_once_and_the_time_it_stood_open_is_told
             .unwrap();
         let count = Traffic::start(&stage).end_after(FLOW);
         assert_eq!(count.leaked, 0, "{count:?}");
-        assert!(unprotected() >= open);
+        // The control below shows that time is counted at all.
+        assert!(unprotected() - open < 10_000, "{} ms", unprotected() - open);
         println!("made anew: unprotected for {} ms", unprotected() - open);
     }
     // The control: what nobody can attach to counts until somebody can.

@@ -13,10 +13,14 @@ use ipnet::Ipv4Net;
 use crate::bpf::bpf;
 use crate::map::{Blueprint, create_map};
 
+/// The attach type that programs and links have.
+pub const BPF_XDP: u32 = 37;
+const XDP: u32 = 6;
 const LOOKUP: libc::c_long = 1;
 const UPDATE: libc::c_long = 2;
 const DELETE: libc::c_long = 3;
 const NEXT_KEY: libc::c_long = 4;
+const PROG_LOAD: libc::c_long = 5;
 const OBJ_GET: libc::c_long = 7;
 const INFO: libc::c_long = 15;
 const LINK_UPDATE: libc::c_long = 29;
@@ -74,6 +78,20 @@ impl Map {
         Self::opened(bpf(OBJ_GET, &mut attributes).unwrap())
     }
 
+    /// A program that drops everything, loaded for this attach type.
+    pub fn drop_all(attach_type: u32) -> Self {
+        // r0 = XDP_DROP; exit.
+        let instructions: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
+        let license = c"GPL";
+        let mut attributes = [0u64; 16];
+        attributes[0] = u64::from(XDP) | 2 << 32;
+        attributes[1] = instructions.as_ptr() as u64;
+        attributes[2] = license.as_ptr() as u64;
+        // expected_attach_type is the second half of the ninth word.
+        attributes[8] = u64::from(attach_type) << 32;
+        Self::opened(bpf(PROG_LOAD, &mut attributes).unwrap())
+    }
+
     /// Whatever object a call has just returned.
     pub fn opened(descriptor: i32) -> Self {
         // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
@@ -95,6 +113,11 @@ impl Map {
     }
 
     pub fn insert(&self, key: &[u8; ROOM], value: &[u8; ROOM]) -> io::Result<()> {
+        self.element(UPDATE, key.as_ptr() as u64, value.as_ptr() as u64)
+    }
+
+    /// As `insert`, for values that are larger than others; `value` must have the map's size.
+    pub fn insert_large(&self, key: &[u8; ROOM], value: &[u8]) -> io::Result<()> {
         self.element(UPDATE, key.as_ptr() as u64, value.as_ptr() as u64)
     }
 
