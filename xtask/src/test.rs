@@ -46,7 +46,7 @@ const FUZZ: [u32; 2] = [10, 600];
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Also what takes long: ten minutes of fuzzing for each target
+    /// Also what takes long: a thousand kills, a hundred upgrades, ten minutes of fuzzing for each target
     #[arg(long)]
     full: bool,
 }
@@ -59,7 +59,12 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure_packages(PACKAGES, PROGRAMS)?;
     ebpf::ebpf(workspace)?;
     kubernetes::ensure_validator(workspace)?;
-    let tests = run(workspace.cargo().args(["test", "--workspace", "--no-fail-fast"]));
+    let mut tests = workspace.cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    if arguments.full {
+        tests.env("FIREWALL_TESTS", "full");
+    }
+    let tests = run(&mut tests);
     let fuzz = fuzz::fuzz_all(workspace, FUZZ[usize::from(arguments.full)]);
     let tidy = tidy::tidy(workspace);
     tests.and(fuzz).and(tidy)
