@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use tracing::{info, warn};
 
 use super::Agent;
-use crate::sync::{Live, repair};
+use crate::sync::repair;
 
 impl Agent {
     /// Looks at pins, links, programs, maps and interfaces. `woken` is when something made it look.
@@ -76,12 +76,7 @@ impl Agent {
         let kinds: Vec<&'static str> = drift.kinds().collect();
         if !kinds.is_empty() {
             warn!(kinds = kinds.join(", "), "somebody changed the kernel's maps: published again");
-            let before = self.host.live.clone();
-            if let Err(error) = repair(&drift, &mut self.host.live, &mut self.host.kernel) {
-                // What should be there is known as before, so the next look finds the difference again.
-                self.host.live = Live { generation: self.host.live.generation, ..before };
-                return Err(error);
-            }
+            repair(&drift, &mut self.host.live, &mut self.host.kernel)?;
             self.host.kernel.adopt(&self.host.live)?;
         }
         Ok(kinds)

@@ -39,8 +39,19 @@ impl Drift {
 /// without a mark, and the table last, when what it points at is right.
 ///
 /// # Errors
-/// When the kernel refuses; the rest is then left for the next time.
+/// When the kernel refuses. What should be there is then known as before, so that the next look finds the difference
+/// again.
 pub fn repair(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    let before = live.clone();
+    let repaired = publish_again(drift, live, plane);
+    if repaired.is_err() {
+        // Numbers that were given out are not given out again.
+        *live = Live { generation: live.generation, ..before };
+    }
+    repaired
+}
+
+fn publish_again(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
     if drift.ports {
         plane.set_ports(&live.claimed, &live.guarded)?;
     }

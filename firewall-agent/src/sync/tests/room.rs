@@ -7,7 +7,7 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 use super::{ADDRESSES, PORTS, assert_desired, database, run, target};
-use crate::rules::{LineKey, RuleSet};
+use crate::rules::{LineKey, Mode, RuleSet};
 use crate::sync::memory::Memory;
 use crate::sync::{Capacity, Claim, Desired, DesiredDatabase, LineKind, Live, publish};
 
@@ -71,4 +71,33 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
         assert!(run(&desired(&wish, limits), &mut memory), "{limits:?}");
         assert_eq!(memory.live.databases[&0].sources.v4.len(), wish.set.v4.len());
     }
+}
+
+#[test]
+fn a_revision_that_does_not_fit_leaves_what_is_in_force_untouched() {
+    let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    wish.mode = Mode::Enforce;
+    wish.set.v4 = [(Ipv4Addr::new(10, 0, 0, 0).into(), LineKey::Rule("r".parse().unwrap()))].into();
+    wish.set.v6.clear();
+    let named = |wish: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wish.clone())]);
+    let mut desired = Desired { databases: named(&wish), monitor: true, ..Desired::default() };
+    let (mut live, mut memory) = (Live::default(), Memory::default());
+    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
+    let before = memory.live.clone();
+    // Watched only, at another place, and with more prefixes than fit.
+    wish.revision += 1;
+    wish.mode = Mode::Monitor;
+    wish.targets = [target(ADDRESSES[1], PORTS[0])].into();
+    wish.set.v4.insert(Ipv4Addr::new(10, 1, 0, 0).into(), LineKey::Rule("r".parse().unwrap()));
+    desired.databases = named(&wish);
+    desired.limits = Capacity { prefixes: 1, ..Capacity::default() };
+    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    assert_eq!(done.failed.len(), 1, "{done:?}");
+    let there = target(ADDRESSES[0], PORTS[0]);
+    let held = &before.table.endpoints[&there];
+    assert_eq!(memory.live.table.endpoints[&there], *held, "neither closed nor only watched");
+    assert_eq!(memory.live.databases, before.databases);
+    desired.limits = Capacity::default();
+    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
+    assert_ne!(memory.live.table.endpoints[&there], *held, "once it fits it counts");
 }
