@@ -11,8 +11,7 @@ use tracing::{error, info, warn};
 use super::backoff::Backoff;
 use super::repairs::Repairs;
 use crate::bpf::{
-    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, links, update_elsewhere,
-    xdp_state,
+    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, update_elsewhere, xdp_state,
 };
 use crate::config::XdpMode;
 
@@ -135,6 +134,8 @@ impl Interfaces {
             if step == Step::Updated && was_attached {
                 repairs.count("link_program");
                 warn!(interface = name, "its link ran another program, and was given ours again");
+            } else if !was_attached {
+                info!(interface = name, link = link.link, program = link.program, "link taken over");
             }
             return;
         }
@@ -157,15 +158,6 @@ impl Interfaces {
     /// When one cannot be looked at.
     pub fn links(&self) -> Result<Vec<InterfaceLink>> {
         self.held.links()
-    }
-
-    /// Whether every interface is filtered and every link runs this program.
-    ///
-    /// # Errors
-    /// When one cannot be looked at.
-    pub fn are_all_ours(&self, pins: &Pins, program: u32) -> Result<bool> {
-        let links = links(pins)?;
-        Ok(self.failed.is_empty() && links.iter().all(|link| link.program == program))
     }
 
     /// Takes every link down that is held.

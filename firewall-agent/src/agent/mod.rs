@@ -37,7 +37,7 @@ use self::repairs::Repairs;
 pub use self::report::{counters, report};
 pub use self::taken::Taken;
 use self::trust::Trust;
-use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, other_layouts, remove_other_layouts};
+use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, all_run, other_layouts, remove_other_layouts};
 use crate::config::Config;
 use crate::files::lock::Lock;
 use crate::files::scan::Snapshot;
@@ -157,7 +157,7 @@ impl Agent {
             );
         }
         agent.look_at_interfaces(Instant::now());
-        if !others.is_empty() && agent.interfaces.are_all_ours(&agent.pins, agent.programs.id()?)? {
+        if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {
             remove_other_layouts(&agent.pins)?;
             // What nothing counts on any more is freed by the next look.
             agent.host.keeps = false;

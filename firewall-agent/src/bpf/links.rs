@@ -121,6 +121,16 @@ pub(super) fn pinned_links(pins: &Pins) -> Result<Vec<(PathBuf, LinkInfo)>> {
     Ok(links)
 }
 
+/// Whether every pinned link runs this program; not when one cannot be looked at.
+///
+/// # Errors
+/// When the pins cannot be listed.
+pub fn all_run(pins: &Pins, program: u32) -> Result<bool> {
+    let runs = |info: LinkInfo| info.interface == 0 || info.program == program;
+    let paths = entries(&pins.links())?;
+    Ok(paths.iter().all(|path| pinned(path).is_ok_and(|info| info.is_none_or(runs))))
+}
+
 /// Whether a link of ours is pinned for this interface.
 #[must_use]
 pub fn is_ours(pins: &Pins, interface: &str) -> bool {

@@ -40,7 +40,7 @@ pub use interface::{Attached, XdpState, xdp_state};
 pub use kernel::Kernel;
 pub use layouts::{databases_in, other_layouts, remove_other_layouts};
 pub use link_events::LinkEvents;
-pub use links::{InterfaceLink, Step, attach, detach_all, is_ours, links, update_elsewhere};
+pub use links::{InterfaceLink, Step, all_run, attach, detach_all, is_ours, links, update_elsewhere};
 pub use network::interfaces;
 pub use nftables::translations;
 pub use object::{Capacity, Programs};
