@@ -103,6 +103,14 @@ impl Stage {
                         .all(|one| one["endpoints"] != json!([]))
             })
         });
+        // The daemon tells of it a moment later.
+        self.until(&format!("{name}: revision {revision} is told"), || {
+            self.try_get("/status").is_some_and(|reply| {
+                let told: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+                let mut databases = told["databases"].as_array().into_iter().flatten();
+                databases.any(|one| one["database_id"] == name && one["revision"] == revision)
+            })
+        });
     }
 
     /// Waits until it is so; a panic with the log when it does not become so.
