@@ -58,7 +58,7 @@ pub struct ConfigFile {
     /// Most prefixes of all databases together [default: 131072]
     #[arg(long, value_name = "N", value_parser = bound)]
     pub max_prefixes: Option<u32>,
-    /// Load the build of the program that logs packets, for debugging (no effect yet) [default: false]
+    /// Attach the build of the program that tells of single packets, for debugging [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub packet_log: Option<bool>,
     /// Time between full rescans of the files [default: 10s]
