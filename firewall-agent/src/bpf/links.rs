@@ -1,5 +1,7 @@
 //! Attaching: one pinned `bpf_link` for each interface, which outlives the agent.
 
+mod names;
+
 use std::{
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -11,14 +13,15 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     xdp::XdpLink,
 };
-use nix::net::if_::if_indextoname;
 use tracing::warn;
 
+pub(super) use self::names::{elsewhere, interface_name, pin_name_of};
+use self::names::{follow_names, pin_name};
 use super::{
     inner::is_foreign,
     interface::{Attached, xdp_state},
     object::Programs,
-    pins::{Pins, entries, rename, unpin},
+    pins::{Pins, entries, unpin},
     syscall::{self, LinkInfo},
 };
 use crate::config::XdpMode;
@@ -175,65 +178,12 @@ pub fn detach_all(pins: &Pins) -> Result<Vec<String>> {
     }
 }
 
-/// Gives the pins of renamed interfaces their new names, removes those of interfaces that are gone, and puts those of
-/// interfaces that were moved to another network namespace aside: they are filtered there.
-fn follow_names(pins: &Pins) -> Result<()> {
-    let mut moved = Vec::new();
-    for (path, info) in pinned_links(pins)? {
-        if info.interface == 0 {
-            unpin(&path)?;
-            continue;
-        }
-        let now = pins.link(&pin_name_of(info)?);
-        if now != path {
-            // Two interfaces may have changed names: nothing may take a pin's place before that has left it.
-            let aside = pins.link(&elsewhere(info));
-            rename(&path, &aside)?;
-            moved.push((aside, now));
-        }
-    }
-    for (aside, now) in moved {
-        // Where another link stands, this one is of an interface elsewhere that has the same number.
-        if pinned(&now)?.is_none() {
-            rename(&aside, &now)?;
-        }
-    }
-    Ok(())
-}
-
-/// The name that a link's pin should have: its interface's, if that is in this network namespace and runs the link's
-/// program. Interface indexes are each namespace's own, so the index alone says little.
-pub(super) fn pin_name_of(info: LinkInfo) -> Result<String> {
-    if let Ok(name) = if_indextoname(info.interface) {
-        let name = name.to_string_lossy();
-        let runs = xdp_state(&name)?.and_then(|state| state.program).map(|(_, program)| program);
-        if runs == Some(info.program) {
-            return Ok(pin_name(&name));
-        }
-    }
-    Ok(elsewhere(info))
-}
-
-/// No interface has a colon in its name.
-pub(super) fn elsewhere(info: LinkInfo) -> String {
-    format!(":elsewhere-{}", info.id)
-}
-
 /// `mode` is `None` unless the interface of this name, in this network namespace, runs the link's program.
 pub(super) fn describe(interface: &str, info: LinkInfo) -> Result<InterfaceLink> {
     let running =
         xdp_state(interface)?.filter(|state| state.index == info.interface).and_then(|state| state.program);
     let mode = running.filter(|(_, program)| *program == info.program).map(|(mode, _)| mode);
     Ok(InterfaceLink { interface: interface.to_owned(), link: info.id, program: info.program, mode })
-}
-
-/// bpffs refuses dots in names, and interface names cannot have colons.
-fn pin_name(interface: &str) -> String {
-    interface.replace('.', ":")
-}
-
-pub(super) fn interface_name(pin: &Path) -> String {
-    pin.file_name().map(|name| name.to_string_lossy().replace(':', ".")).unwrap_or_default()
 }
 
 fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
