@@ -139,10 +139,6 @@ impl Host {
             }
             self.taken.admitted.insert(id, candidate);
         }
-        // Killed after the publish, the next start still knows which file each database came from.
-        if self.taken.ledger != self.saved {
-            self.save_ledger();
-        }
         admission
     }
 
@@ -173,7 +169,8 @@ impl Host {
 
     /// Brings the kernel to what is desired.
     pub(super) fn publish(&mut self, desired: &Desired, now: Timestamp) -> Published {
-        // Noted before: a power cut must not open what leaves.
+        // Noted before: a power cut must not open what leaves, and a kill must not make the next start forget which file
+        // each database came from.
         self.taken.ledger.expect(desired, &self.live);
         if self.taken.ledger != self.saved {
             self.save_ledger();

@@ -66,17 +66,16 @@ impl Kernel {
     /// What may follow at any time once the new list is in force.
     fn settle_down(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
         let Sources { v4, v6 } = &one.database.sources;
-        let is_new = (ready.v4.is_some(), ready.v6.is_some());
         if let Some(built) = ready.v4 {
             self.v4.keep(one.slot, built);
         }
         if let Some(built) = ready.v6 {
             self.v6.keep(one.slot, built);
         }
-        if is_new.0 {
+        if one.changed.v4 {
             self.near_v4.narrow(one.slot, v4.keys())?;
         }
-        if is_new.1 {
+        if one.changed.v6 {
             self.near_v6.narrow(one.slot, v6.keys())?;
         }
         Ok(())
