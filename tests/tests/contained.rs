@@ -40,7 +40,9 @@ fn nothing_contained_outlives_its_container_be_it_killed_or_interrupted() {
 
 /// Kills a process of this role once its progeny runs; the pid of the progeny's that lives on a second later.
 fn survivor(role: &str, signal: Signal) -> Option<Pid> {
-    let mut itself = Command::new(std::env::current_exe().unwrap());
+    // A shell that starts a job in the background leaves it deaf to SIGINT, and whatever that starts.
+    let mut itself = Command::new("env");
+    itself.arg("--default-signal=INT").arg(std::env::current_exe().unwrap());
     itself.args(["--exact", NAME, "--nocapture"]).env(ROLE, role).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = itself.process_group(0).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
