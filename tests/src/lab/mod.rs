@@ -14,6 +14,7 @@ mod postgres;
 mod psql;
 mod rounds;
 mod status;
+mod traced;
 mod wait;
 
 use std::fs::{self, File, Permissions};
@@ -37,6 +38,7 @@ pub use postgres::Postgres;
 pub use psql::{Session, psql};
 pub use rounds::rounds;
 pub use status::Status;
+pub use traced::{count_from_here, killed_after};
 pub use wait::eventually;
 
 /// The namespaces that a lab owns; what else runs on the machine sees nothing of them.

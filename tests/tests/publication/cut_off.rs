@@ -68,14 +68,14 @@ fn a_failed_publish_leaves_the_old_set_live_and_a_restart_sweeps_what_it_built()
 
 impl Bench {
     /// What an agent does before it looks at any file.
-    fn restart(&self) {
+    pub fn restart(&self) {
         let mut kernel = Kernel::open(&self.bpffs_dir).unwrap();
         kernel.sweep();
         let live = kernel.live().unwrap();
         kernel.adopt(&live).unwrap();
     }
 
-    fn answers_rightly(&self, when: &str) {
+    pub fn answers_rightly(&self, when: &str) {
         let twin = Probe::twin(&self.bpffs_dir).unwrap();
         for question in questions() {
             let reason = twin.ask(&question.frame, None).unwrap().reason;

@@ -11,6 +11,7 @@ mod map;
 
 mod cut_off;
 mod frozen;
+mod killed;
 mod outlived;
 mod questions;
 #[path = "../support/raw.rs"]

@@ -1,0 +1,107 @@
+//! A process that is killed at an exact place: when it has written to a map, before it does anything else.
+
+use std::collections::HashSet;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Commands of bpf(2) that change a map, by `linux/bpf.h`: `BPF_MAP_UPDATE_ELEM`, `_DELETE_ELEM`, `_UPDATE_BATCH`.
+const WRITES: [u64; 3] = [2, 3, 26];
+
+/// From here on [`killed_after`] counts; called by the traced process.
+pub fn count_from_here() {
+    let _ = raise(Signal::SIGUSR1);
+}
+
+/// Runs the command, and kills it as soon as it has written to maps this many times since [`count_from_here`]: `true`.
+/// When it ends with success before: `false`. After each write before the last, while it is stopped, does something else.
+///
+/// # Errors
+/// When it cannot be started or traced, or ends in any other way.
+pub fn killed_after(command: &mut Command, writes: usize, mut between: impl FnMut()) -> Result<bool> {
+    // SAFETY: the closure makes one system call; it neither allocates nor takes a lock after the fork.
+    unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+    let child = command.process_group(0).spawn().context("traced: not started")?;
+    let leader = Pid::from_raw(child.id().cast_signed());
+    // It stops by itself when the program is in place.
+    waitpid(leader, Some(WaitPidFlag::__WALL)).context("traced: not stopped")?;
+    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+    ptrace::setoptions(leader, options).context("traced: no options")?;
+    ptrace::syscall(leader, None).context("traced: not continued")?;
+    let mut tracer = Tracer { counts: false, writing: HashSet::new() };
+    let mut left = writes;
+    loop {
+        match waitpid(group(leader), Some(WaitPidFlag::__WALL)).context("traced: lost")? {
+            WaitStatus::Exited(pid, code) if pid == leader => {
+                ensure!(code == 0, "traced: ended with {code}");
+                return Ok(false);
+            }
+            WaitStatus::Signaled(pid, signal, _) if pid == leader => {
+                anyhow::bail!("traced: ended by {signal}")
+            }
+            stopped => {
+                if tracer.has_written(stopped)? {
+                    left = left.saturating_sub(1);
+                    if left == 0 {
+                        kill(leader, Signal::SIGKILL).context("traced: not killed")?;
+                        while waitpid(group(leader), Some(WaitPidFlag::__WALL)).is_ok() {}
+                        return Ok(true);
+                    }
+                    between();
+                }
+                go_on(stopped);
+            }
+        }
+    }
+}
+
+/// All threads of the process, whoever else's children there are.
+fn group(leader: Pid) -> Pid {
+    Pid::from_raw(-leader.as_raw())
+}
+
+/// Lets a thread that stopped go on; one that has ended meanwhile needs nothing.
+fn go_on(stopped: WaitStatus) {
+    let delivered = match stopped {
+        // What the process sends itself for the tracer, and how a new thread begins.
+        WaitStatus::Stopped(_, Signal::SIGUSR1 | Signal::SIGSTOP) => None,
+        WaitStatus::Stopped(_, signal) => Some(signal),
+        _ => None,
+    };
+    if let Some(pid) = stopped.pid() {
+        let _ = ptrace::syscall(pid, delivered);
+    }
+}
+
+struct Tracer {
+    counts: bool,
+    /// Threads in a call that writes.
+    writing: HashSet<Pid>,
+}
+
+impl Tracer {
+    /// Whether the thread stopped at the end of a write that counts.
+    fn has_written(&mut self, status: WaitStatus) -> Result<bool> {
+        match status {
+            WaitStatus::Stopped(_, Signal::SIGUSR1) => self.counts = true,
+            WaitStatus::PtraceSyscall(pid) => {
+                let info = ptrace::syscall_info(pid).context("traced: which call")?;
+                if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+                    return Ok(self.writing.remove(&pid) && self.counts);
+                }
+                // SAFETY: `op` says which part of the union is written.
+                let entry = unsafe { info.u.entry };
+                if entry.nr == libc::SYS_bpf.cast_unsigned() && WRITES.contains(&entry.args[0]) {
+                    self.writing.insert(pid);
+                }
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+}

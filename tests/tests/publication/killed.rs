@@ -1,0 +1,82 @@
+//! A process that publishes is killed as soon as it has written to a map, after each of its writes in turn: what packets
+//! are told from then on, nobody coming back, is what the maps say, whatever was kept of packets between any two writes.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use firewall_agent::bpf::{Kernel, Probe};
+use firewall_agent::sync::publish;
+use firewall_tests::lab::{count_from_here, killed_after};
+use jiff::Timestamp;
+
+use crate::Bench;
+use crate::questions::{XDP_DROP, XDP_PASS, of_first_set, questions};
+use crate::rule_sets::{Set, desired, prefixes};
+
+const NAME: &str = "killed::no_kept_verdict_outlives_a_process_that_dies_after_any_write_of_a_publish";
+/// Where the process that is to be killed finds its maps.
+const ROLE: &str = "FIREWALL_TESTS_PUBLISHES";
+/// Rounds of packets: enough for every CPU that this thread may be moved to.
+const ROUNDS: u32 = 32;
+
+#[test]
+fn no_kept_verdict_outlives_a_process_that_dies_after_any_write_of_a_publish() {
+    if let Ok(bpffs_dir) = env::var(ROLE) {
+        return publish_second_set(Path::new(&bpffs_dir));
+    }
+    let bench = Bench::new();
+    let mut frames: Vec<Vec<u8>> = questions().into_iter().map(|question| question.frame).collect();
+    frames.extend(of_first_set());
+    let (mut revision, mut between) = (0, 0);
+    for writes in 1.. {
+        bench.restart();
+        revision += 2;
+        bench.publish(Set::First, true, revision);
+        bench.tells_what_the_maps_say(&frames, "published whole");
+        let when = format!("stopped on the way to {writes} writes");
+        let meanwhile = || bench.tells_what_the_maps_say(&frames, &when);
+        let killed = killed_after(&mut publisher(&bench.bpffs_dir), writes, meanwhile).unwrap();
+        bench.tells_what_the_maps_say(&frames, &format!("killed after {writes} writes"));
+        bench.answers_rightly(&format!("killed after {writes} writes"));
+        let (v4, v6) = prefixes(&Kernel::open(&bench.bpffs_dir).unwrap().live().unwrap());
+        between += u32::from((v4 == Set::First.v4()) != (v6 == Set::First.v6()));
+        if !killed {
+            assert_eq!((v4, v6), (Set::Second.v4(), Set::Second.v6()), "published to its end");
+            assert!(writes > 10, "a publish of {writes} writes tells little");
+            break;
+        }
+    }
+    assert!(between > 0, "no death between the two families");
+}
+
+impl Bench {
+    /// The attached program and the twin, which keeps nothing, judge alike.
+    fn tells_what_the_maps_say(&self, frames: &[Vec<u8>], when: &str) {
+        let firewall = Probe::firewall(&self.bpffs_dir).unwrap();
+        let twin = Probe::twin(&self.bpffs_dir).unwrap();
+        for frame in frames {
+            let reason = twin.ask(frame, None).unwrap().reason;
+            let right = if reason.passes() { XDP_PASS } else { XDP_DROP };
+            for _ in 0..ROUNDS {
+                assert_eq!(firewall.run(frame, None).unwrap(), right, "{when}: {reason:?}: {frame:02x?}");
+            }
+        }
+    }
+}
+
+/// This program again, in the role of the process that publishes.
+fn publisher(bpffs_dir: &Path) -> Command {
+    let mut itself = Command::new(env::current_exe().unwrap());
+    itself.args(["--exact", NAME]).env(ROLE, bpffs_dir).stdout(Stdio::null()).stderr(Stdio::null());
+    itself
+}
+
+fn publish_second_set(bpffs_dir: &Path) {
+    let mut kernel = Kernel::open(bpffs_dir).unwrap();
+    let mut live = kernel.live().unwrap();
+    let revision = live.databases.values().map(|database| database.floor).max().unwrap() + 1;
+    count_from_here();
+    let done = publish(&desired(Set::Second, false, revision), &mut live, &mut kernel, Timestamp::now());
+    assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
+}
