@@ -56,6 +56,31 @@ fn a_stored_file_that_was_spoiled_allows_nobody_more() {
     }
 }
 
+/// A file that was taken says that the endpoint is protected: without room for its rules nobody gets in, rather than
+/// everybody.
+#[test]
+fn a_database_without_room_is_closed_after_a_reboot_where_no_port_is_guarded() {
+    let mut stage = Stage::new();
+    let target = "192.0.2.1:8080";
+    let unguarded = file("a", 1, "192.0.2.1", &[OFFICE, SHOP]).replace("30092", "8080");
+    assert_eq!(stage.reason(IN_OFFICE, target), "not_protected", "the control: nothing else closes it");
+    stage.write("a.yaml", &unguarded);
+    stage.until_revision("a", 1);
+    assert_eq!(stage.reason(IN_OFFICE, target), "allowed");
+    stage.kill();
+    stage.forget_kernel();
+    stage.start_with(&["--max-prefixes", "1"]);
+    let refused = stage.until("it is refused", |status| status["errors"].to_string().contains("no room"));
+    for source in [IN_OFFICE, IN_SHOP, "192.0.2.99"] {
+        assert_eq!(stage.reason(source, target), "closed", "{source}: {refused:#}");
+    }
+    stage.kill();
+    stage.start();
+    stage.until_state("a", "applied");
+    assert_eq!(stage.reason(IN_OFFICE, target), "allowed");
+    assert_eq!(stage.reason("192.0.2.99", target), "no_match");
+}
+
 #[test]
 fn a_disk_that_takes_nothing_delays_no_revocation() {
     let stage = Stage::new();

@@ -35,7 +35,11 @@ impl Stage {
     }
 
     pub fn start(&mut self) {
-        let mut agent = self.home.start().unwrap();
+        self.start_with(&[]);
+    }
+
+    pub fn start_with(&mut self, flags: &[&str]) {
+        let mut agent = self.home.start_with(flags).unwrap();
         let pid = u64::from(agent.pid());
         let runs = || self.home.status().is_ok_and(|status| status.0["agent"]["pid"].as_u64() == Some(pid));
         agent.wait_until("the agent runs", runs).unwrap();
@@ -70,9 +74,9 @@ impl Stage {
         self.home.write_rules(name, text).unwrap();
     }
 
-    /// Waits until `is_so`, at most three seconds.
+    /// Waits until `is_so`, at most ten seconds.
     pub fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        let status = eventually(Duration::from_secs(3), what, || {
+        let status = eventually(Duration::from_secs(10), what, || {
             let status = self.home.status().ok()?.0;
             is_so(&status).then_some(status)
         });
