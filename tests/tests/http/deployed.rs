@@ -65,6 +65,17 @@ fn the_alert_rules_pass_their_tests_which_miss_no_alert() {
 }
 
 #[test]
+fn the_guide_says_what_to_do_for_each_alert_and_for_no_other() {
+    let rules = fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap();
+    let alerts: BTreeSet<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let guide = fs::read_to_string(deployed("README.md")).unwrap();
+    let rows = guide.lines().filter_map(|line| line.strip_prefix("| `Firewall")?.split_once('`'));
+    let rows: BTreeSet<String> = rows.map(|(name, _)| format!("Firewall{name}")).collect();
+    assert_eq!(rows, alerts.into_iter().map(str::to_owned).collect());
+}
+
+#[test]
 fn every_metric_of_dashboard_and_rules_is_in_a_real_scrape() {
     let stage = Stage::new();
     stage.apply("orders", 1, &[OFFICE_RULE]);
