@@ -4,8 +4,8 @@ use core::mem::{offset_of, size_of};
 
 use crate::{Endpoint, EndpointKey, packet::Flow};
 
-/// Bits of the program's constant [`crate::names::STAGES`]: which stages stand in front of the tries. All of them, but
-/// where a test or a measurement leaves some out.
+/// Bits of the program's constant [`crate::names::STAGES`]: which stages stand in front of the tries. All that fit the
+/// kernel, but where a test or a measurement leaves some out.
 pub mod stages {
     /// Verdicts of the last packets are kept ([`super::CachedVerdict`]).
     pub const VERDICTS: u32 = 1;

@@ -29,6 +29,7 @@ mod probe;
 mod records;
 mod shape;
 mod sources;
+mod stages;
 mod stamps;
 mod syscall;
 

@@ -9,13 +9,13 @@ use aya::{
     programs::Xdp,
 };
 use aya_obj::programs::XdpAttachType;
-use firewall_common::{names, stages};
+use firewall_common::names;
 
 use super::{
     inner::is_foreign,
     layouts,
     pins::{Pins, rename, unpin},
-    shape,
+    shape, stages,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
@@ -109,10 +109,10 @@ impl Programs {
     /// # Errors
     /// When a pinned map has another shape, or the kernel refuses something.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
-        Self::load_with(pins, capacity, stages::ALL)
+        Self::load_with(pins, capacity, stages::fitting()?)
     }
 
-    /// The same with only some of [`stages`] in front of the tries: they save time and change no verdict, which tests
+    /// The same with only some of [`firewall_common::stages`] in front of the tries: they save time and change no verdict, which tests
     /// and measurements show by leaving them out.
     ///
     /// # Errors
@@ -123,13 +123,12 @@ impl Programs {
 
     /// Loads the programs that tell of single packets, over the maps of the others.
     pub(super) fn load_packet_log(pins: &Pins) -> Result<Self> {
-        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1), stages::ALL)
+        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1), stages::fitting()?)
     }
 
     fn load_build(build: Build, pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
         layouts::carry_over(pins)?;
         let mut loader = EbpfLoader::new();
-        loader.override_global(names::STAGES, &stages, true);
         loader.override_global(names::STAGES, &stages, true);
         for name in names::MAPS {
             let path = pins.map(name);
