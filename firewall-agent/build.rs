@@ -15,6 +15,10 @@ use aya_build::{Package, Toolchain};
 const CHILD: &str = "FIREWALL_EBPF_BUILD";
 
 fn main() -> ExitCode {
+    if env::var_os("CARGO_FEATURE_PROGRAM").is_none() {
+        println!("cargo:rerun-if-changed=build.rs");
+        return ExitCode::SUCCESS;
+    }
     for path in ["build.rs", "../firewall-ebpf", "../firewall-common"] {
         println!("cargo:rerun-if-changed={path}");
     }

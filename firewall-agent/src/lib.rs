@@ -2,10 +2,15 @@
 //!
 //! Who may use whom: `firewall-common ← rules ← sync ← {bpf, files, http} ← agent ← cli ← main`; `config` stands
 //! beside `rules`, `audit` uses `sync`, and `status` is the shape of what `agent`, `http` and `cli` report.
+//!
+//! Without the feature `program` only what reads bytes from outside is built: that is what the fuzz targets link.
 
+#[cfg(feature = "program")]
 pub mod agent;
 pub mod audit;
+#[cfg(feature = "program")]
 pub mod bpf;
+#[cfg(feature = "program")]
 pub mod cli;
 pub mod config;
 pub mod files;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tracing::{error, warn};
 
 use super::ledger::Ledger;
+use super::machine::{Plane, Shelf};
 use super::taken::Taken;
 use crate::bpf::{Kernel, Pins, databases_in};
 use crate::config::Config;
@@ -22,15 +23,15 @@ use crate::sync::{
 
 /// What this host holds.
 #[derive(Debug)]
-pub struct Host {
+pub struct Host<K = Kernel, S = Store> {
     pub(super) pins: Pins,
-    pub(super) kernel: Kernel,
+    pub(super) kernel: K,
     pub(super) live: Live,
     pub(super) taken: Taken,
     /// The ledger as it is on disk.
     pub(super) saved: Ledger,
     ranges_stored: bool,
-    pub(super) store: Store,
+    pub(super) store: S,
     guarded: Ports,
     pub(super) monitor: bool,
     capacity: Capacity,
@@ -57,43 +58,27 @@ impl Host {
         kernel.hold()?;
         let store = Store::open(&config.state_dir)?;
         let lost = kernel.has_lost_endpoints()?;
-        let mut live = if lost { kernel.live_but_endpoints()? } else { kernel.live()? };
-        let (taken, troubles) = Taken::recall(store.load(), &config.node_name, &live);
-        let guarded: Ports = config.guarded_ports.ranges().iter().cloned().flatten().collect();
+        let live = if lost { kernel.live_but_endpoints()? } else { kernel.live()? };
+        let mut host = Self::recall(config, kernel, live, store)?;
         if lost {
-            let desired = taken.desired(guarded.clone(), config.allow_monitor, taken.high_water());
-            ensure_known(&desired, &live).context("the pin of the published endpoint table is gone")?;
-            live.table = rebuilt_table(&desired, &live);
-            live.claimed.extend(live.table.endpoints.keys().map(|target| target.port));
-            live.guarded.extend(&guarded);
-            kernel.set_ports(&live.claimed, &live.guarded)?;
-            kernel.publish_table(&live.table)?;
-            warn!("the pin of the endpoint table was gone: it is made anew from the last good files");
+            host.rebuild_table()?;
         }
-        kernel.adopt(&live)?;
-        for trouble in &troubles {
-            error!(error = trouble, "a stored file is not used");
-        }
-        Ok(Self {
-            pins: Pins::new(&config.bpffs_dir),
-            kernel,
-            live,
-            saved: taken.ledger.clone(),
-            taken,
-            ranges_stored: true,
-            store,
-            guarded,
-            monitor: config.allow_monitor,
-            capacity: Capacity {
-                endpoints: usize::try_from(config.max_endpoints)?,
-                prefixes: usize::try_from(config.max_prefixes)?,
-                memory: u64::MAX,
-            },
-            unstored: BTreeMap::new(),
-            troubles,
-            keeps: false,
-            restarted: BTreeSet::new(),
-        })
+        host.kernel.adopt(&host.live)?;
+        Ok(host)
+    }
+
+    /// Makes the endpoint table anew, whose pin is gone.
+    fn rebuild_table(&mut self) -> Result<()> {
+        let Self { kernel, live, taken, guarded, .. } = self;
+        let desired = taken.desired(guarded.clone(), self.monitor, taken.high_water());
+        ensure_known(&desired, live).context("the pin of the published endpoint table is gone")?;
+        live.table = rebuilt_table(&desired, live);
+        live.claimed.extend(live.table.endpoints.keys().map(|target| target.port));
+        live.guarded.extend(guarded.iter());
+        kernel.set_ports(&live.claimed, &live.guarded)?;
+        kernel.publish_table(&live.table)?;
+        warn!("the pin of the endpoint table was gone: it is made anew from the last good files");
+        Ok(())
     }
 
     /// Fails unless everything that is in force in another map layout is known here, too.
@@ -109,6 +94,39 @@ impl Host {
             "{there} databases are in force there, and last good files are stored of {known}"
         );
         Ok(())
+    }
+}
+
+impl<K: Plane, S: Shelf> Host<K, S> {
+    /// Joins what the kernel holds and what was stored.
+    ///
+    /// # Errors
+    /// When the configured capacity does not fit this machine's words.
+    pub(super) fn recall(config: &Config, kernel: K, live: Live, store: S) -> Result<Self> {
+        let (taken, troubles) = Taken::recall(store.load(), &config.node_name, &live);
+        for trouble in &troubles {
+            error!(error = trouble, "a stored file is not used");
+        }
+        Ok(Self {
+            pins: Pins::new(&config.bpffs_dir),
+            kernel,
+            live,
+            saved: taken.ledger.clone(),
+            taken,
+            ranges_stored: true,
+            store,
+            guarded: config.guarded_ports.ranges().iter().cloned().flatten().collect(),
+            monitor: config.allow_monitor,
+            capacity: Capacity {
+                endpoints: usize::try_from(config.max_endpoints)?,
+                prefixes: usize::try_from(config.max_prefixes)?,
+                memory: u64::MAX,
+            },
+            unstored: BTreeMap::new(),
+            troubles,
+            keeps: false,
+            restarted: BTreeSet::new(),
+        })
     }
 
     /// Whether something that was taken is not on disk.
@@ -170,8 +188,11 @@ impl Host {
     /// Brings the kernel to what is desired.
     pub(super) fn publish(&mut self, desired: &Desired, now: Timestamp) -> Published {
         // Noted before: a power cut must not open what leaves, and a kill must not make the next start forget which file
-        // each database came from.
+        // each database came from, nor let an expired rule back in when the clock was set back meanwhile.
         self.taken.ledger.expect(desired, &self.live);
+        if self.taken.next_expiry(self.taken.ledger.high_water).is_some_and(|at| at <= now) {
+            self.taken.ledger.high_water = now;
+        }
         if self.taken.ledger != self.saved {
             self.save_ledger();
         }

@@ -45,7 +45,7 @@ pub struct Journal {
 
 impl Journal {
     /// Starts with what `host` has taken over: that is nothing new.
-    pub fn new(config: &Config, host: &Host, board: Arc<Board>) -> Self {
+    pub fn new<K, S>(config: &Config, host: &Host<K, S>, board: Arc<Board>) -> Self {
         let sources =
             host.taken.ledger.files.iter().filter_map(|(path, id)| Some((path.clone(), id.parse().ok()?)));
         let live = host.live.databases.values().map(|database| (database.id.clone(), database.floor));
@@ -122,11 +122,11 @@ impl Journal {
     }
 
     /// Takes note of what a publish did.
-    pub fn published(
+    pub fn published<K, S>(
         &mut self,
         published: &Published,
         desired: &Desired,
-        host: &Host,
+        host: &Host<K, S>,
         (snapshot, seen): (&Snapshot, Timestamp),
     ) {
         let done = Timestamp::now();
@@ -189,7 +189,7 @@ impl Journal {
     }
 
     /// Writes `status.json` when something is new in it.
-    pub fn write(&mut self, mut status: Status, host: &Host, troubles: Vec<String>) {
+    pub fn write<K, S>(&mut self, mut status: Status, host: &Host<K, S>, troubles: Vec<String>) {
         status.agent = Some(self.agent.clone());
         status.rejected_files = self
             .rejected

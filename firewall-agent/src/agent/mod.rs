@@ -2,11 +2,15 @@
 
 mod backoff;
 mod control;
+#[cfg(test)]
+mod fleet;
 mod host;
 mod intake;
 mod interfaces;
 mod journal;
+mod keeper;
 mod ledger;
+mod machine;
 mod packet_log;
 mod probes;
 mod repairs;
@@ -20,30 +24,28 @@ mod verbs;
 mod web;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use jiff::Timestamp;
-use nix::time::{ClockId, clock_gettime};
 use tracing::{error, info, warn};
 
 pub use self::control::{Reply, Verb, ask};
 pub use self::host::Host;
 use self::interfaces::Interfaces;
 use self::journal::Journal;
+use self::keeper::Keeper;
+use self::machine::Moment;
 use self::packet_log::Telling;
 use self::probes::Probes;
 use self::repairs::Repairs;
 pub use self::report::{counters, report};
 pub use self::taken::Taken;
-use self::trust::Trust;
 use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, all_run, other_layouts, remove_other_layouts};
 use crate::config::Config;
 use crate::files::lock::Lock;
-use crate::files::scan::Snapshot;
 use crate::http::Board;
 use crate::status::Status;
-use crate::sync::{Clock, DataPlane as _};
+use crate::sync::DataPlane as _;
 
 /// The right to change one host's state, on disk and in the kernel.
 #[derive(Debug)]
@@ -73,19 +75,7 @@ pub struct Agent {
     programs: Programs,
     telling: Telling,
     interfaces: Interfaces,
-    host: Host,
-    clock: Clock,
-    /// `CLOCK_BOOTTIME` when the clock last ticked.
-    ticked: Duration,
-    /// When the time was last kept.
-    kept: Timestamp,
-    trust: Trust,
-    snapshot: Option<Snapshot>,
-    scanned: Instant,
-    next_expiry: Option<Timestamp>,
-    /// The last look did not get everything into the kernel and onto the disk.
-    unfinished: bool,
-    journal: Journal,
+    keeper: Keeper,
     ownership: Ownership,
     anchors: Anchors,
     repairs: Repairs,
@@ -119,24 +109,15 @@ impl Agent {
             let known = host.ensure_known_from(layout);
             known.with_context(|| format!("{}: stays in force, and is not taken over", layout.display()))?;
         }
-        let clock = Clock::new(Timestamp::now(), host.taken.high_water());
         let board = Arc::new(Board::new(config.propagation_window));
+        let journal = Journal::new(&config, &host, Arc::clone(&board));
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
-            journal: Journal::new(&config, &host, Arc::clone(&board)),
-            trust: Trust::new(config.trusted_keys.clone()),
+            keeper: Keeper::new(&config, host, journal, Moment::now()?),
             config,
             pins,
             programs,
             telling: Telling::default(),
-            host,
-            kept: clock.now(),
-            clock,
-            ticked: uptime()?,
-            snapshot: None,
-            scanned: Instant::now(),
-            next_expiry: None,
-            unfinished: false,
             ownership,
             anchors,
             repairs: Repairs::default(),
@@ -145,11 +126,11 @@ impl Agent {
             looks: 0,
             board,
         };
-        agent.host.keeps = !others.is_empty();
+        agent.keeper.host.keeps = !others.is_empty();
         agent.rescan();
         agent.programs.pin(&agent.pins)?;
         if !others.is_empty() {
-            let undone: Vec<&str> = agent.journal.unfinished().map(String::as_str).collect();
+            let undone: Vec<&str> = agent.keeper.journal.unfinished().map(String::as_str).collect();
             ensure!(
                 undone.is_empty(),
                 "another map layout stays in force, and is not taken over: {}",
@@ -160,26 +141,26 @@ impl Agent {
         if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {
             remove_other_layouts(&agent.pins)?;
             // What nothing counts on any more is freed by the next look.
-            agent.host.keeps = false;
-            agent.unfinished = true;
+            agent.keeper.host.keeps = false;
+            agent.keeper.unfinished = true;
         }
         // What the programs before had kept was decided by those.
-        agent.host.kernel.forget_kept();
+        agent.keeper.host.kernel.forget_kept();
         if agent.config.packet_log {
             // It is for debugging: the firewall does not wait for it.
             if let Err(error) = agent.telling.start(None, &mut agent.programs, &agent.pins) {
                 error!(error = format!("{error:#}"), "no messages about packets");
             }
         }
-        agent.probes.settle(&agent.host.live, &agent.config.bpffs_dir);
+        agent.probes.settle(&agent.keeper.host.live, &agent.config.bpffs_dir);
         agent.write_status();
         Ok(agent)
     }
 
     fn write_status(&mut self) {
-        let troubles = self.host.troubles.iter().chain(self.interfaces.errors()).cloned();
+        let troubles = self.keeper.host.troubles.iter().chain(self.interfaces.errors()).cloned();
         // Without the time itself: the status is written whenever it says something new.
-        let held = self.clock.held().map(|_| {
+        let held = self.keeper.clock.held().map(|_| {
             "the clock jumped forward by more than an hour: not believed until a file generated then confirms it".to_owned()
         });
         let troubles = troubles.chain(self.repairs.troubles().cloned()).chain(held);
@@ -190,21 +171,16 @@ impl Agent {
         let program = programs.id().and_then(|id| Ok((id, programs.tag()?)));
         match self.interfaces.links().and_then(|links| Ok((links, program?))) {
             Ok((links, (id, tag))) => {
-                let mut status = report(links, &self.host.live, (id, &tag));
+                let mut status = report(links, &self.keeper.host.live, (id, &tag));
                 status.interfaces.extend(self.interfaces.exposed().map(|name| report::unfiltered(name)));
                 for interface in &mut status.interfaces {
                     let open = self.interfaces.unprotected(&interface.name).as_millis();
                     interface.unprotected_ms = u64::try_from(open).unwrap_or(u64::MAX);
                 }
                 let status = Status { ready: not_ready.is_empty(), not_ready, repairs, ..status };
-                self.journal.write(status, &self.host, troubles);
+                self.keeper.journal.write(status, &self.keeper.host, troubles);
             }
-            Err(error) => self.journal.unknown(&error),
+            Err(error) => self.keeper.journal.unknown(&error),
         }
     }
-}
-
-/// Time since boot, sleep included: nobody sets it.
-fn uptime() -> Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_BOOTTIME).context("the clock cannot be read")?.into())
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::bpf::{Attached, InterfaceLink, Kernel};
 use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status, UNFILTERED};
-use crate::sync::{Claim, Live, digest};
+use crate::sync::{Claim, Live, common_digest};
 
 /// Interfaces and databases as the kernel holds them; the program's id and tag are those of ours.
 #[must_use]
@@ -65,7 +65,7 @@ fn databases(live: &Live) -> Vec<DatabaseStatus> {
                 revision: database.stamp.as_ref().map(|stamp| stamp.revision),
                 generation: database.stamp.as_ref().map(|stamp| stamp.generation),
                 applied_at: database.stamp.as_ref().and_then(|stamp| to_the_second(stamp.applied_at)),
-                digest: hex(&digest(&database.sources)),
+                digest: hex(&common_digest(&database.sources)),
                 endpoints: endpoints.collect(),
                 prefixes: database.sources.len(),
                 ..DatabaseStatus::default()

@@ -17,7 +17,7 @@ impl Agent {
     /// When an interface is not filtered after `patience`, or something could not be published. What could be is in
     /// force all the same.
     pub fn restore(mut self, patience: Duration) -> Result<String> {
-        let detached = self.host.detached();
+        let detached = self.keeper.host.detached();
         let started = Instant::now();
         while detached.is_none() && self.interfaces.errors().next().is_some() && started.elapsed() < patience
         {
@@ -32,13 +32,13 @@ impl Agent {
             ));
         }
         let wrong: Vec<&str> =
-            self.interfaces.errors().chain(self.journal.unfinished()).map(String::as_str).collect();
+            self.interfaces.errors().chain(self.keeper.journal.unfinished()).map(String::as_str).collect();
         ensure!(wrong.is_empty(), "{}", wrong.join("; "));
         let attached: Vec<&str> = self.interfaces.attached().map(String::as_str).collect();
         Ok(format!(
             "in force: {} databases at generation {}; filtered: {}",
-            self.host.live.databases.len(),
-            self.host.live.generation,
+            self.keeper.host.live.databases.len(),
+            self.keeper.host.live.generation,
             attached.join(", ")
         ))
     }

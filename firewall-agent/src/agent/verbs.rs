@@ -4,13 +4,14 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 
 use super::host::Host;
+use super::machine::{Plane, Shelf};
 use crate::bpf::detach_all;
 use crate::config::GuardedPorts;
 use crate::files::store::Entry;
 use crate::rules::DatabaseId;
 use crate::sync::{Desired, Published, Target};
 
-impl Host {
+impl<K: Plane, S: Shelf> Host<K, S> {
     /// Drops a database whose file is gone. Its endpoints stay closed, unless they are to be opened.
     ///
     /// # Errors

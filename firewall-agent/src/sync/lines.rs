@@ -36,11 +36,14 @@ impl Lines {
         plane: &mut impl DataPlane,
     ) -> Result<Self> {
         let (databases, capacity) = plane.capacity();
-        let known: BTreeMap<String, RuleSlot> = live
+        // A line is never renamed to another range: while the old allow list stands, its prefixes would be taken for that
+        // range's.
+        let range = |kind: &LineKind| kind.range().map(ToOwned::to_owned);
+        let known: BTreeMap<(String, Option<String>), RuleSlot> = live
             .lines
             .iter()
             .filter(|(_, line)| line.database == database && !matches!(line.kind, LineKind::Prefix(_)))
-            .map(|(slot, line)| (line.id.clone(), *slot))
+            .map(|(slot, line)| ((line.id.clone(), range(&line.kind)), *slot))
             .collect();
         let mut free = databases + 1..capacity;
         let (rules, prefixes) = (BTreeMap::new(), BTreeMap::new());
@@ -48,7 +51,8 @@ impl Lines {
         name(lines.default, line(database, LineKind::Default, String::new(), ""), live, plane)?;
         for (key, (kind, label)) in &desired.lines {
             let line = line(database, kind.clone(), id(key), label);
-            let Some(slot) = known.get(&line.id).copied().or_else(|| next_free(&mut free, live)) else {
+            let known = known.get(&(line.id.clone(), range(kind))).copied();
+            let Some(slot) = known.or_else(|| next_free(&mut free, live)) else {
                 lines.uncounted += 1;
                 continue;
             };

@@ -7,14 +7,20 @@ use anyhow::{Result, bail};
 use super::model::{Claim, Database, Line, Live, Ports, RuleSlot, Slot, Table, Target};
 use super::plane::{DataPlane, Replacement};
 
+/// What a killed process unwinds with.
+#[derive(Debug)]
+pub(crate) struct Killed;
+
 /// Holds what a kernel would, and refuses the `failing`th write and, if `dead`, every one after it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     pub live: Live,
     /// The state after each write.
     pub history: Vec<Live>,
     pub failing: Option<usize>,
     pub dead: bool,
+    /// The process ends at the `failing`th write, which is not done.
+    pub kills: bool,
     /// Writes that were asked for.
     pub writes: usize,
     /// How often allow lists were replaced, some together.
@@ -31,6 +37,9 @@ impl Memory {
         let number = self.writes;
         self.writes += 1;
         if self.failing.is_some_and(|failing| number == failing || (self.dead && number > failing)) {
+            if self.kills {
+                std::panic::resume_unwind(Box::new(Killed));
+            }
             bail!("write {number} is refused");
         }
         change(&mut self.live);

@@ -9,7 +9,7 @@ mod free;
 mod lines;
 mod members;
 #[cfg(test)]
-mod memory;
+pub(crate) mod memory;
 mod model;
 mod plan;
 mod plane;
@@ -26,7 +26,7 @@ mod tests;
 pub use admit::{Admission, Candidate, Refusal, admit};
 pub use clock::Clock;
 pub use desired::{Capacity, Desired, DesiredDatabase, targets};
-pub use digest::digest;
+pub use digest::{common_digest, digest};
 pub use members::Members;
 pub use model::{
     Claim, Database, Endpoints, Line, LineKind, Live, Ports, RuleSlot, Slot, Sources, Stamp, Table, Target,

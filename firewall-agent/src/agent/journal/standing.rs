@@ -18,7 +18,7 @@ impl Journal {
         waiting.filter_map(|(id, observed)| Some((id.to_string(), observed.detected_at?))).collect()
     }
 
-    pub(super) fn post(&self, status: &Status, host: &Host) {
+    pub(super) fn post<K, S>(&self, status: &Status, host: &Host<K, S>) {
         let waiting = self.waiting();
         let mut lines = Lines::of(&host.live);
         for (database, retired) in &host.taken.ledger.retired {
