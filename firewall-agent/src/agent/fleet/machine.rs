@@ -14,6 +14,9 @@ use crate::files::store::{Entry, Loaded, Store};
 use crate::sync::memory::{Killed, Memory};
 use crate::sync::{DataPlane, Line, Live, Ports, Replacement, RuleSlot, Slot, Table};
 
+/// Enough lines for every rule to have its own, before and after a change.
+const LINES: RuleSlot = 96;
+
 /// What outlives the agent.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
@@ -58,11 +61,11 @@ impl Plane for Twin {
 
 impl DataPlane for Twin {
     fn capacity(&self) -> (Slot, RuleSlot) {
-        self.0.memory.borrow().capacity()
+        (self.0.memory.borrow().capacity().0, LINES)
     }
 
     fn prefix_lines(&self) -> Range<RuleSlot> {
-        self.0.memory.borrow().prefix_lines()
+        LINES / 2..LINES
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {

@@ -23,7 +23,7 @@ use self::site::{Site, Tally};
 
 /// Steps of one history.
 const STEPS: usize = 40;
-const HISTORIES: u64 = 2000;
+const HISTORIES: u64 = 1500;
 /// Looks within which a host catches up once nothing stands in its way: one, and one more when the first found what a
 /// failed write had left.
 const LOOKS: usize = 2;

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use ipnet::Ipv4Net;
 
 use super::{ADDRESSES, PORTS, database, run, target};
-use crate::rules::LineKey;
+use crate::rules::{LineKey, RuleSet};
 use crate::sync::memory::Memory;
 use crate::sync::model::LineKind;
 use crate::sync::plane::DataPlane as _;
@@ -65,4 +65,34 @@ fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
     let third = counted_on(&memory);
     assert!((1..room + 4).all(|number| third[&net(number)] == first[&net(number)]), "{third:?}");
     assert_ne!(third[&net(room + 4)], own);
+}
+
+#[test]
+fn a_rule_that_becomes_a_managed_range_lends_it_none_of_its_prefixes_however_the_publish_ends() {
+    let wish = |revision, kind, net: &str| {
+        let mut wish = database(&mut Rng::with_seed(5), revision, vec![target(ADDRESSES[0], PORTS[0])]);
+        let key = LineKey::Rule("r".parse().unwrap());
+        (wish.set, wish.lines) = (RuleSet::default(), BTreeMap::new());
+        wish.set.v4.insert(net.parse().unwrap(), key.clone());
+        wish.lines.insert(key, (kind, String::new()));
+        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), ..Desired::default() }
+    };
+    let mut before = Memory::default();
+    assert!(run(&wish(1, LineKind::Custom, "198.51.100.0/24"), &mut before));
+    for range in ["egress", "other"] {
+        let after = wish(2, LineKind::Managed(range.to_owned()), "203.0.113.0/24");
+        for failing in 0.. {
+            let mut memory = Memory { failing: Some(failing), dead: true, ..before.clone().recovered() };
+            let done = run(&after, &mut memory);
+            let remembered = super::super::remembered_ranges(&memory.live).ranges;
+            let held = remembered.iter().find(|(id, _)| id.as_str() == range).map(|(_, range)| &range.cidrs);
+            let foreign =
+                held.is_some_and(|cidrs| cidrs.iter().any(|net| net.to_string() != "203.0.113.0/24"));
+            assert!(!foreign, "{range}, cut off at write {failing}: {held:?}");
+            if done {
+                before = memory;
+                break;
+            }
+        }
+    }
 }
