@@ -17,7 +17,7 @@ static DIR: LazyLock<TempDir> = LazyLock::new(|| {
     made.expect("a directory for the store")
 });
 
-/// Input: where to damage, with what, how much to cut; then the content.
+// Input: where to damage, with what, how much to cut; then the content.
 fuzz_target!(|input: (u16, u8, u8, &[u8])| {
     let (at, flip, cut, content) = input;
     let store = Store::open(DIR.path()).expect("a store");

@@ -17,7 +17,7 @@ const JSON: &str = "application/json";
 const PATHS: &str = "there are /metrics, /healthz, /readyz and /status\n";
 
 /// Whom requests are brought to.
-pub(super) struct Desk {
+pub struct Desk {
     board: Arc<Board>,
     exporter: Mutex<Exporter>,
 }
@@ -30,16 +30,23 @@ pub struct Readiness {
     pub not_ready: Vec<String>,
 }
 
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("board", &self.board).finish_non_exhaustive()
+    }
+}
+
 impl Desk {
+    /// Answers from what is on the board, and from the counters.
     pub fn new(counters: impl Counters + 'static, board: Arc<Board>) -> Self {
         Self { exporter: Mutex::new(Exporter::new(Box::new(counters), Arc::clone(&board))), board }
     }
 
-    pub fn board(&self) -> &Board {
+    pub(super) fn board(&self) -> &Board {
         &self.board
     }
 
-    pub fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             let mut answer = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -11,9 +11,9 @@ mod snapshot;
 
 use anyhow::Result;
 
-pub use self::answer::Readiness;
+pub use self::answer::{Desk, Readiness};
 pub use self::board::Board;
-pub use self::server::{Bind, serve};
+pub use self::server::{Bind, converse, serve};
 pub use self::snapshot::{Lines, Snapshot, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::RuleSlot;

@@ -106,7 +106,10 @@ async fn attend(at: Listen, bind: Bind, desk: Arc<Desk>) {
 }
 
 /// One request, one answer.
-async fn converse(stream: Box<dyn Stream>, desk: Arc<Desk>) {
+///
+/// # Panics
+/// Outside a tokio runtime with time.
+pub async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin, desk: Arc<Desk>) {
     let answer = service_fn(move |request| {
         let answer = desk.answer(&request);
         async move { Ok::<_, std::convert::Infallible>(answer) }

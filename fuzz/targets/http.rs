@@ -1,0 +1,72 @@
+//! Whatever a client sends, it gets one whole answer of a documented kind, or none; and the connection ends.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use firewall_agent::http::{Board, Counters, Desk, Tally, converse};
+use firewall_agent::status::ReasonCounter;
+use firewall_agent::sync::RuleSlot;
+use libfuzzer_sys::fuzz_target;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::runtime::Runtime;
+
+/// Done; not understood; no such path; another method; path too long; head too large; not ready, or not alive.
+const CODES: [&str; 7] = ["200", "400", "404", "405", "414", "431", "503"];
+/// Far more than the longest answer.
+const MOST_BYTES: usize = 64 << 10;
+/// Less than a request is waited for: a connection whose client has said everything never gets there.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+struct Nothing;
+
+impl Counters for Nothing {
+    fn reasons(&self) -> anyhow::Result<Vec<ReasonCounter>> {
+        Ok(Vec::new())
+    }
+
+    fn unrecorded(&self) -> anyhow::Result<u64> {
+        Ok(0)
+    }
+
+    fn line(&self, _: RuleSlot) -> anyhow::Result<Tally> {
+        Ok(Tally::default())
+    }
+}
+
+static DESK: LazyLock<Arc<Desk>> =
+    LazyLock::new(|| Arc::new(Desk::new(Nothing, Arc::new(Board::new(Duration::from_secs(120))))));
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"));
+
+fuzz_target!(|bytes: &[u8]| {
+    let answer = RUNTIME.block_on(async {
+        // Small, so that requests and answers come in pieces.
+        let (ours, theirs) = tokio::io::duplex(61);
+        let (mut from, mut to) = tokio::io::split(ours);
+        let send = async {
+            // The server may hang up in the middle.
+            let _ = to.write_all(bytes).await;
+            let _ = to.shutdown().await;
+        };
+        let receive = async {
+            let mut answer = Vec::new();
+            let _ = from.read_to_end(&mut answer).await;
+            answer
+        };
+        let all = async { tokio::join!(send, receive, converse(theirs, Arc::clone(&DESK))).1 };
+        tokio::time::timeout(PATIENCE, all).await.expect("the connection ends")
+    });
+    assert!(answer.len() <= MOST_BYTES, "an answer of {} bytes", answer.len());
+    if answer.is_empty() {
+        return;
+    }
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    let (head, body) = (std::str::from_utf8(&answer[..end]).expect("a head of text"), &answer[end + 4..]);
+    let code = head.split(' ').nth(1).expect("a status code");
+    assert!(head.starts_with("HTTP/1.") && CODES.contains(&code), "{head}");
+    let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let whole = announced.is_some_and(|bytes| bytes == body.len().to_string());
+    assert!(body.is_empty() || whole, "{head}: {} bytes follow", body.len());
+});
