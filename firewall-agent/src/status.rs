@@ -97,7 +97,7 @@ pub struct DatabaseStatus {
     pub apply_ms: Option<u64>,
     /// Milliseconds from `generated_at` to in force; negative when the clocks disagree.
     pub propagation_ms: Option<i64>,
-    /// SHA-256 of the allow list that the kernel holds, in hex.
+    /// SHA-256 of the prefixes that the kernel holds, in hex: the same on every host that allows the same.
     pub digest: String,
     /// The destinations in the endpoint table.
     pub endpoints: Vec<String>,

@@ -31,3 +31,23 @@ fn over(sources: &Sources, slot: impl Fn(&mut Sha256, RuleSlot)) -> [u8; 32] {
     }
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_plane_can_work_the_common_digest_out() {
+        let mut sources = Sources::default();
+        sources.v6.insert("2001:db8::/32".parse().unwrap(), 3);
+        sources.v4.insert("192.0.2.0/25".parse().unwrap(), 1);
+        sources.v4.insert("192.0.2.0/24".parse().unwrap(), 2);
+        let mut bytes = vec![4, 24, 192, 0, 2, 0, 4, 25, 192, 0, 2, 0, 6, 32, 0x20, 0x01, 0x0d, 0xb8];
+        bytes.extend([0; 12]);
+        let expected: [u8; 32] = Sha256::digest(&bytes).into();
+        assert_eq!(common_digest(&sources), expected);
+        sources.v4.insert("192.0.2.0/24".parse().unwrap(), 9);
+        assert_eq!(common_digest(&sources), expected);
+        assert_ne!(digest(&sources), expected);
+    }
+}
