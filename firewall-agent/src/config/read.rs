@@ -43,7 +43,7 @@ pub fn read_config(bytes: &[u8]) -> Result<Checked<ConfigFile>, Vec<Problem>> {
 }
 
 fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
-    let fields = Fields::open(top, &FIELDS, report)?;
+    let fields = Fields::named(top, &FIELDS, report)?;
     let path =
         |name, report: &mut Report| fields.optional(name).and_then(|item| item.text(report, absolute_path));
     let most = |name, report: &mut Report| fields.optional(name).and_then(|item| item.plain(report, bound));

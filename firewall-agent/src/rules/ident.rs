@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Most characters of an identifier.
-const MAX_CHARS: usize = 64;
+pub(super) const MAX_CHARS: usize = 64;
 
 /// Why a text is no identifier. Quotes the text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod ident;
 mod network;
 mod problem;
 mod ranges;
+mod schema;
 pub(crate) mod shape;
 mod signature;
 mod succession;
@@ -19,6 +20,7 @@ pub use database::{
 pub use ident::{DatabaseId, InvalidIdent, RangeId, RuleId};
 pub use problem::{Checked, Problem};
 pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
+pub use schema::{database_schema, ranges_schema};
 pub use signature::{TrustedKey, check_signature};
 pub use succession::{Succession, succeed};
 

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::network::read_cidr;
-use super::shape::{Document, Ending, Fields, Item, Report, decimal, flag, ident, label, timestamp};
+use super::shape::{
+    Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, flag, ident, label, timestamp,
+};
 use super::{Checked, Problem, RangeId};
 
 /// The default holds no range, at revision 0, which no file can have.
@@ -56,8 +58,29 @@ impl ManagedRange {
     }
 }
 
-const FIELDS: [&str; 4] = ["schema_version", "revision", "generated_at", "ranges"];
-const RANGE_FIELDS: [&str; 4] = ["id", "name", "cidrs", "accept_shrink"];
+/// The top of the file.
+pub(super) static FILE: Shape = Shape {
+    fields: &[
+        Field::new("schema_version", Due::Always, Kind::Number(1..=1), ""),
+        Field::new("revision", Due::Always, Kind::Number(1..=u64::MAX), "Strictly increasing"),
+        Field::new("generated_at", Due::Always, Kind::Time, ""),
+        Field::new("ranges", Due::Always, Kind::Maps { of: &RANGE, least: 0, most: None }, ""),
+    ],
+};
+
+static RANGE: Shape = Shape {
+    fields: &[
+        Field::new("id", Due::Always, Kind::Ident, ""),
+        Field::new("name", Due::Always, Kind::Label, ""),
+        Field::new("cidrs", Due::Always, Kind::Cidrs, ""),
+        Field::new(
+            "accept_shrink",
+            Due::Never,
+            Kind::Flag,
+            "Admits a large shrink of this range, once, on purpose",
+        ),
+    ],
+};
 
 /// Reads the managed-ranges file.
 ///
@@ -75,12 +98,9 @@ pub fn is_ranges_file(bytes: &[u8]) -> bool {
 }
 
 fn managed_ranges(top: &Item<'_, '_>, report: &mut Report) -> Option<ManagedRanges> {
-    let fields = Fields::open(top, &FIELDS, report)?;
-    if let Some(item) = fields.required("schema_version", report) {
-        item.plain(report, decimal::<u64>(1..=1));
-    }
-    let revision =
-        fields.required("revision", report).and_then(|item| item.plain(report, decimal(1..=u64::MAX)));
+    let fields = Fields::open(top, &FILE, report)?;
+    let _version: Option<u64> = fields.number("schema_version", report);
+    let revision = fields.number("revision", report);
     let generated_at = fields.required("generated_at", report).and_then(|item| item.text(report, timestamp));
     let list = fields.required("ranges", report)?;
     let mut ranges = BTreeMap::new();
@@ -98,7 +118,7 @@ fn managed_range(
     paths: &BTreeMap<RangeId, String>,
     report: &mut Report,
 ) -> Option<(RangeId, ManagedRange)> {
-    let fields = Fields::open(item, &RANGE_FIELDS, report)?;
+    let fields = Fields::open(item, &RANGE, report)?;
     let id = fields.required("id", report).and_then(|item| {
         let id = item.text(report, ident)?;
         if let Some(path) = paths.get(&id) {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use firewall_agent::rules::{Limits, read_database, read_ranges};
+use firewall_agent::rules::{Limits, database_schema, ranges_schema, read_database, read_ranges};
 use serde_json::{Value, json};
 
 use crate::fixtures::{Kind, fixtures};
@@ -69,6 +69,19 @@ fn taken(kind: Kind, documents: &[Value]) -> Vec<bool> {
 /// As a control plane in any language holds the file; `None` when it is no YAML.
 fn document(bytes: &[u8]) -> Option<Value> {
     serde_yaml::from_str(str::from_utf8(bytes).ok()?).ok()
+}
+
+/// `UPDATE_EXPECTED=1` writes the files anew.
+#[test]
+fn the_schemas_are_made_of_what_the_parser_goes_by() {
+    for (name, schema) in [("database", database_schema()), ("managed-ranges", ranges_schema())] {
+        let path = format!("{}/../deploy/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let made = format!("{schema:#}\n");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        assert!(std::fs::read_to_string(&path).unwrap() == made, "{path}: UPDATE_EXPECTED=1 makes it anew");
+    }
 }
 
 #[test]

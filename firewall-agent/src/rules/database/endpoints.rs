@@ -4,9 +4,18 @@ use std::num::NonZeroU16;
 
 use super::{Endpoint, Protocol};
 use crate::rules::network::endpoint_address;
-use crate::rules::shape::{Fields, Item, Report, decimal, label};
+use crate::rules::shape::{Due, Field, Fields, Item, Kind, Report, Shape, choice, label, words};
 
-const FIELDS: [&str; 4] = ["type", "address", "port", "protocol"];
+const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+
+pub(super) static ENDPOINT: Shape = Shape {
+    fields: &[
+        Field::new("type", Due::Never, Kind::Label, ""),
+        Field::new("address", Due::Never, Kind::Address, "Left out: every destination address of the host"),
+        Field::new("port", Due::Always, Kind::Number(1..=u16::MAX as u64), ""),
+        Field::new("protocol", Due::Never, Kind::Words(&words(&PROTOCOLS)), ""),
+    ],
+};
 
 pub(super) fn read_endpoints(list: &Item<'_, '_>, report: &mut Report) -> Vec<Endpoint> {
     let mut taken: Vec<(Endpoint, String)> = Vec::new();
@@ -28,25 +37,16 @@ pub(super) fn read_endpoints(list: &Item<'_, '_>, report: &mut Report) -> Vec<En
 }
 
 fn endpoint(item: &Item<'_, '_>, report: &mut Report) -> Option<Endpoint> {
-    let fields = Fields::open(item, &FIELDS, report)?;
+    let fields = Fields::open(item, &ENDPOINT, report)?;
     let kind = fields.optional("type").and_then(|item| item.text(report, label));
     let address = match fields.optional("address") {
         Some(item) => item.text(report, endpoint_address).map(Some),
         None => Some(None),
     };
-    let port =
-        fields.required("port", report).and_then(|item| item.plain(report, decimal(1..=u64::from(u16::MAX))));
+    let port = fields.number("port", report);
     let protocol = match fields.optional("protocol") {
-        Some(item) => item.text(report, protocol),
+        Some(item) => item.text(report, choice(&PROTOCOLS)),
         None => Some(Protocol::default()),
     };
     Some(Endpoint { kind, address: address?, port: NonZeroU16::new(port?)?, protocol: protocol? })
-}
-
-fn protocol(text: &str) -> Result<Protocol, String> {
-    match text {
-        "tcp" => Ok(Protocol::Tcp),
-        "udp" => Ok(Protocol::Udp),
-        _ => Err("must be tcp or udp".to_owned()),
-    }
 }

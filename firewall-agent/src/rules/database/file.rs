@@ -1,24 +1,61 @@
 //! The top of a rule file.
 
-use super::endpoints::read_endpoints;
-use super::sources::{read_internal_ranges, read_rules};
+use super::endpoints::{ENDPOINT, read_endpoints};
+use super::sources::{INTERNAL_RANGE, RULE, read_internal_ranges, read_rules};
 use super::{DatabaseRules, Limits, Mode, State};
-use crate::rules::shape::{Document, Ending, Fields, Item, Report, decimal, ident, label, timestamp};
+use crate::rules::shape::{
+    Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, choice, ident, label, timestamp, words,
+};
 use crate::rules::{Checked, Problem};
 
-const FIELDS: [&str; 11] = [
-    "schema_version",
-    "database_id",
-    "name",
-    "revision",
-    "generated_at",
-    "state",
-    "host",
-    "mode",
-    "endpoints",
-    "rules",
-    "internal_ranges",
-];
+const STATES: [(&str, State); 2] = [("active", State::Active), ("removed", State::Removed)];
+const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
+const ACTIVE: Due = Due::When("state", STATES[0].0);
+
+/// The top of the file.
+pub(crate) static FILE: Shape = Shape {
+    fields: &[
+        Field::new("schema_version", Due::Always, Kind::Number(1..=1), ""),
+        Field::new("database_id", Due::Always, Kind::Ident, ""),
+        Field::new("name", Due::Never, Kind::Label, ""),
+        Field::new(
+            "revision",
+            Due::Always,
+            Kind::Number(1..=u64::MAX),
+            "Strictly increasing for each database",
+        ),
+        Field::new("generated_at", Due::Always, Kind::Time, ""),
+        Field::new(
+            "state",
+            Due::Never,
+            Kind::Words(&words(&STATES)),
+            "removed: the database leaves this host, and its endpoints are closed",
+        ),
+        Field::new("host", Due::Never, Kind::Host, "The only host that may take the file: its `node_name`"),
+        Field::new(
+            "mode",
+            Due::Never,
+            Kind::Words(&words(&MODES)),
+            "monitor: count what would be denied, and let it pass",
+        ),
+        Field::new("endpoints", ACTIVE, Kind::Maps { of: &ENDPOINT, least: 1, most: None }, ""),
+        Field::new(
+            "rules",
+            ACTIVE,
+            Kind::Maps { of: &RULE, least: 0, most: Some(MAX_RULES) },
+            "An empty list denies everything. 30 is the default of `max_rules_per_database`",
+        ),
+        Field::new(
+            "internal_ranges",
+            Due::Never,
+            Kind::Maps { of: &INTERNAL_RANGE, least: 0, most: None },
+            "",
+        ),
+    ],
+};
+
+/// Most rules of a database where the configuration does not say otherwise.
+const MAX_RULES: usize = 30;
 
 /// Reads a rule file.
 ///
@@ -29,17 +66,14 @@ pub fn read_database(bytes: &[u8], limits: &Limits) -> Result<Checked<DatabaseRu
 }
 
 fn database(top: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<DatabaseRules> {
-    let fields = Fields::open(top, &FIELDS, report)?;
-    if let Some(item) = fields.required("schema_version", report) {
-        item.plain(report, decimal::<u64>(1..=1));
-    }
+    let fields = Fields::open(top, &FILE, report)?;
+    let _version: Option<u64> = fields.number("schema_version", report);
     let id = fields.required("database_id", report).and_then(|item| item.text(report, ident));
     let name = fields.optional("name").and_then(|item| item.text(report, label));
-    let revision =
-        fields.required("revision", report).and_then(|item| item.plain(report, decimal(1..=u64::MAX)));
+    let revision = fields.number("revision", report);
     let generated_at = fields.required("generated_at", report).and_then(|item| item.text(report, timestamp));
     let state = match fields.optional("state") {
-        Some(item) => item.text(report, state),
+        Some(item) => item.text(report, choice(&STATES)),
         None => Some(State::default()),
     };
     let host = fields.optional("host").and_then(|item| item.text(report, |text| host(text, limits)));
@@ -76,14 +110,6 @@ fn database(top: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<
     })
 }
 
-fn state(text: &str) -> Result<State, String> {
-    match text {
-        "active" => Ok(State::Active),
-        "removed" => Ok(State::Removed),
-        _ => Err("must be active or removed".to_owned()),
-    }
-}
-
 fn host(text: &str, limits: &Limits) -> Result<String, String> {
     if text == limits.node_name {
         Ok(text.to_owned())
@@ -93,12 +119,10 @@ fn host(text: &str, limits: &Limits) -> Result<String, String> {
 }
 
 fn mode(text: &str, limits: &Limits) -> Result<Mode, String> {
-    match text {
-        "enforce" => Ok(Mode::Enforce),
-        "monitor" if limits.allow_monitor => Ok(Mode::Monitor),
-        "monitor" => {
+    match choice(&MODES)(text)? {
+        Mode::Monitor if !limits.allow_monitor => {
             Err("not allowed on this host: its configuration does not set `allow_monitor: true`".to_owned())
         }
-        _ => Err("must be enforce or monitor".to_owned()),
+        mode => Ok(mode),
     }
 }

@@ -11,6 +11,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+pub(super) use file::FILE;
 pub use file::read_database;
 
 use super::{DatabaseId, RangeId, RuleId};

@@ -5,10 +5,29 @@ use std::collections::BTreeMap;
 use super::{InternalRange, Rule, Source};
 use crate::rules::RuleId;
 use crate::rules::network::read_cidr;
-use crate::rules::shape::{Fields, Item, Report, ident, label, timestamp};
+use crate::rules::shape::{
+    Due, Field, Fields, Item, Kind, Report, Shape, choice, ident, label, timestamp, words,
+};
 
-const RULE_FIELDS: [&str; 6] = ["id", "type", "cidr", "range_id", "label", "expires_at"];
-const INTERNAL_FIELDS: [&str; 2] = ["cidr", "label"];
+const TYPES: [(&str, Type); 2] = [("custom_range", Type::Custom), ("managed_range", Type::Managed)];
+
+pub(super) static RULE: Shape = Shape {
+    fields: &[
+        Field::new("id", Due::Always, Kind::Ident, ""),
+        Field::new("type", Due::Always, Kind::Words(&words(&TYPES)), ""),
+        Field::new("cidr", Due::OnlyWhen("type", TYPES[0].0), Kind::Cidr, ""),
+        Field::new("range_id", Due::OnlyWhen("type", TYPES[1].0), Kind::Ident, ""),
+        Field::new("label", Due::Never, Kind::Label, ""),
+        Field::new("expires_at", Due::Never, Kind::Time, "In force before this time"),
+    ],
+};
+
+pub(super) static INTERNAL_RANGE: Shape = Shape {
+    fields: &[
+        Field::new("cidr", Due::Always, Kind::Cidr, ""),
+        Field::new("label", Due::Never, Kind::Label, ""),
+    ],
+};
 
 /// Reads all rules, also those beyond `most`, of which the first is reported.
 pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) -> Vec<Rule> {
@@ -20,7 +39,7 @@ pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) 
     let mut paths_of_ids = BTreeMap::new();
     let mut rules = Vec::new();
     for item in &items {
-        let Some(fields) = Fields::open(item, &RULE_FIELDS, report) else { continue };
+        let Some(fields) = Fields::open(item, &RULE, report) else { continue };
         let id = rule_id(&fields, &mut paths_of_ids, report);
         let source = source(&fields, report);
         let label = fields.optional("label").and_then(|item| item.text(report, label));
@@ -38,7 +57,7 @@ pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) 
 pub(super) fn read_internal_ranges(list: &Item<'_, '_>, report: &mut Report) -> Vec<InternalRange> {
     let mut ranges = Vec::new();
     for item in list.list(report) {
-        let Some(fields) = Fields::open(&item, &INTERNAL_FIELDS, report) else { continue };
+        let Some(fields) = Fields::open(&item, &INTERNAL_RANGE, report) else { continue };
         let cidr = fields.required("cidr", report).and_then(|item| read_cidr(&item, report));
         let label = fields.optional("label").and_then(|item| item.text(report, label));
         if let Some(cidr) = cidr {
@@ -48,7 +67,8 @@ pub(super) fn read_internal_ranges(list: &Item<'_, '_>, report: &mut Report) -> 
     ranges
 }
 
-enum Kind {
+#[derive(Clone, Copy)]
+enum Type {
     Custom,
     Managed,
 }
@@ -69,25 +89,17 @@ fn rule_id(
 
 /// The source, and the field that names it.
 fn source<'n, 't>(fields: &Fields<'n, 't>, report: &mut Report) -> Option<(Source, Item<'n, 't>)> {
-    match fields.required("type", report).and_then(|item| item.text(report, kind))? {
-        Kind::Custom => {
+    match fields.required("type", report).and_then(|item| item.text(report, choice(&TYPES)))? {
+        Type::Custom => {
             fields.forbidden("range_id", "has no place in a custom_range, which names its cidr", report);
             let item = fields.required("cidr", report)?;
             Some((Source::Custom(read_cidr(&item, report)?), item))
         }
-        Kind::Managed => {
+        Type::Managed => {
             fields.forbidden("cidr", "has no place in a managed_range, which names its range_id", report);
             let item = fields.required("range_id", report)?;
             Some((Source::Managed(item.text(report, ident)?), item))
         }
-    }
-}
-
-fn kind(text: &str) -> Result<Kind, String> {
-    match text {
-        "custom_range" => Ok(Kind::Custom),
-        "managed_range" => Ok(Kind::Managed),
-        _ => Err("must be custom_range or managed_range".to_owned()),
     }
 }
 

@@ -62,7 +62,7 @@ impl<'t> Document<'t> {
 
     /// Whether the top is a map with a field of this name.
     pub(crate) fn has_field(&self, name: &str) -> bool {
-        Fields::open(&self.top(), &[name], &mut Report::default())
+        Fields::named(&self.top(), &[name], &mut Report::default())
             .is_some_and(|top| top.optional(name).is_some())
     }
 

@@ -3,25 +3,36 @@
 use std::collections::BTreeMap;
 
 use super::character::show;
+use super::describe::{Due, Field, Kind, Shape};
+use super::scalar::decimal;
 use super::tree::{Node, Place, Value};
 use super::{Item, Report};
 
 #[derive(Debug)]
 pub(crate) struct Fields<'n, 't> {
+    /// What its fields are, where that is written down.
+    shape: Option<&'static Shape>,
     path: String,
     place: Place,
     by_name: BTreeMap<&'n str, &'n Node<'t>>,
 }
 
 impl<'n, 't> Fields<'n, 't> {
-    /// Reports every field that is not of `known`, and every second one of a name.
+    /// Reports every field that is not of `shape`, and every second one of a name.
     /// `None`, and an error, for what is no map.
-    pub(crate) fn open(item: &Item<'n, 't>, known: &[&str], report: &mut Report) -> Option<Self> {
+    pub(crate) fn open(item: &Item<'n, 't>, shape: &'static Shape, report: &mut Report) -> Option<Self> {
+        let known: Vec<&str> = shape.fields.iter().map(|field| field.name).collect();
+        Some(Self { shape: Some(shape), ..Self::named(item, &known, report)? })
+    }
+
+    /// The same for a map of which only the names are known.
+    pub(crate) fn named(item: &Item<'n, 't>, known: &[&str], report: &mut Report) -> Option<Self> {
         let Value::Map(fields) = &item.node.value else {
             report.refuse(item.place(), item.path(), item.unlike("a map of fields"));
             return None;
         };
-        let mut opened = Self { path: item.path.clone(), place: item.place(), by_name: BTreeMap::new() };
+        let mut opened =
+            Self { shape: None, path: item.path.clone(), place: item.place(), by_name: BTreeMap::new() };
         let mut first_lines = BTreeMap::new();
         for (key, value) in fields {
             let Value::Scalar { text: name, .. } = &key.value else {
@@ -48,20 +59,37 @@ impl<'n, 't> Fields<'n, 't> {
 
     /// The field's value; `None`, and an error at the map, when it is missing.
     pub(crate) fn required(&self, name: &str, report: &mut Report) -> Option<Item<'n, 't>> {
-        let item = self.optional(name);
+        debug_assert!(self.due(name) != Some(Due::Never), "{name} may be left out");
+        let item = self.get(name);
         if item.is_none() {
             report.refuse(self.place, self.path_of(name), "missing");
         }
         item
     }
 
+    /// The required field's number, within the bounds of the shape.
+    pub(crate) fn number<T: TryFrom<u64>>(&self, name: &str, report: &mut Report) -> Option<T> {
+        let Some(Field { value: Kind::Number(range), .. }) = self.shape?.field(name) else { return None };
+        self.required(name, report)?.plain(report, decimal(range.clone()))
+    }
+
     pub(crate) fn optional(&self, name: &str) -> Option<Item<'n, 't>> {
+        debug_assert!(self.due(name) != Some(Due::Always), "{name} may not be left out");
+        self.get(name)
+    }
+
+    fn due(&self, name: &str) -> Option<Due> {
+        Some(self.shape?.field(name)?.due)
+    }
+
+    fn get(&self, name: &str) -> Option<Item<'n, 't>> {
         self.by_name.get(name).map(|node| Item::new(self.path_of(name), node))
     }
 
     /// Reports a field that must not be there, with the reason.
     pub(crate) fn forbidden(&self, name: &str, reason: &str, report: &mut Report) {
-        if let Some(item) = self.optional(name) {
+        debug_assert!(matches!(self.due(name), Some(Due::OnlyWhen(..))), "{name} may be there");
+        if let Some(item) = self.get(name) {
             report.refuse(item.place(), item.path(), reason);
         }
     }

@@ -5,6 +5,7 @@
 //! tags or directives.
 
 mod character;
+mod describe;
 mod document;
 mod fields;
 mod item;
@@ -12,8 +13,9 @@ mod report;
 mod scalar;
 mod tree;
 
+pub(crate) use describe::{Due, Field, Kind, Shape, words};
 pub(crate) use document::{Document, Ending};
 pub(crate) use fields::Fields;
 pub(crate) use item::Item;
 pub(crate) use report::Report;
-pub(crate) use scalar::{decimal, flag, ident, label, timestamp};
+pub(crate) use scalar::{MAX_LABEL_CHARS, choice, decimal, flag, ident, label, timestamp};

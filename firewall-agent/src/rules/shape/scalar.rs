@@ -9,7 +9,7 @@ use super::character::is_deceptive;
 use crate::rules::InvalidIdent;
 
 /// Most characters of a label or name.
-const MAX_LABEL_CHARS: usize = 256;
+pub(crate) const MAX_LABEL_CHARS: usize = 256;
 
 /// A number within `range` in plain decimal digits.
 pub(crate) fn decimal<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result<T, String> {
@@ -22,6 +22,17 @@ pub(crate) fn decimal<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnc
             let wanted =
                 if first == last { first.to_string() } else { format!("a number from {first} to {last}") };
             format!("must be {wanted} in plain decimal digits")
+        })
+    }
+}
+
+/// One of these words, of which each has its meaning.
+pub(crate) fn choice<T: Copy>(meanings: &[(&'static str, T)]) -> impl FnOnce(&str) -> Result<T, String> {
+    move |text| {
+        let found = meanings.iter().find(|(word, _)| *word == text);
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let words: Vec<&str> = meanings.iter().map(|(word, _)| *word).collect();
+            format!("must be {}", words.join(" or "))
         })
     }
 }

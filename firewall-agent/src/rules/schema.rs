@@ -1,0 +1,156 @@
+//! The JSON Schemas (2020-12) of both files, made of what the parser goes by.
+
+use serde_json::{Map, Value, json};
+
+use super::database::FILE as DATABASE;
+use super::ident::MAX_CHARS as IDENT;
+use super::ranges::FILE as RANGES;
+use super::shape::{Due, Field, Kind, MAX_LABEL_CHARS as LABEL, Shape};
+
+const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+const MAPPED: &str = "^(::|0*:0*:0*:0*:0*:)[fF]{4}:";
+/// No control and no direction mark.
+const HONEST: &str = r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]*$";
+
+/// The schema of a rule file.
+#[must_use]
+pub fn database_schema() -> Value {
+    schema(
+        &DATABASE,
+        "Rule file of one database",
+        "What a schema cannot say, the agent checks besides: the closing line `...`, duplicate ids and endpoints, an \
+         endpoint without address beside one with, `host`, and whether this host takes `mode: monitor`. The agent refuses \
+         anchors, aliases, tags, a second document, and numbers that are not in plain decimal digits.",
+    )
+}
+
+/// The schema of the managed ranges.
+#[must_use]
+pub fn ranges_schema() -> Value {
+    schema(
+        &RANGES,
+        "Managed ranges",
+        "What a schema cannot say, the agent checks besides: the closing line `...`, and duplicate ids.",
+    )
+}
+
+fn schema(shape: &Shape, title: &str, description: &str) -> Value {
+    let mut schema = map(shape);
+    let ipv6 = ipv6();
+    let v4 = format!("({OCTET}\\.){{3}}{OCTET}");
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!(title);
+    schema["description"] = json!(description);
+    schema["$defs"] = json!({
+        "ident": {"type": "string", "pattern": format!("^[A-Za-z0-9_-]{{1,{IDENT}}}$")},
+        "label": {"type": "string", "maxLength": LABEL, "pattern": HONEST, "description": "For people"},
+        "time": {
+            "type": "string",
+            "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\
+                        (\\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
+            "description": "RFC 3339 with its offset from UTC",
+        },
+        "cidr": {
+            "type": "string",
+            "pattern": format!("^({v4}/(3[0-2]|[12]?[0-9])|({ipv6})/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))$"),
+            "not": {"pattern": MAPPED},
+            "description": "Host bits may be set: they are cleared, with a warning",
+        },
+        "address": {
+            "type": "string",
+            "pattern": format!("^({v4}|{ipv6})$"),
+            "not": {"anyOf": [
+                {"pattern": MAPPED},
+                {"pattern": r"^(0\.0\.0\.0|255\.255\.255\.255|(22[4-9]|23[0-9])\..*)$"},
+                {"pattern": "^[0:]+$"},
+                {"pattern": "^[fF]{2}[0-9A-Fa-f]{2}:"},
+            ]},
+            "description": "Neither unspecified, nor broadcast, nor multicast, nor IPv4-mapped",
+        },
+    });
+    schema
+}
+
+fn map(shape: &Shape) -> Value {
+    let names = |due: &dyn Fn(Due) -> bool| -> Vec<&str> {
+        shape.fields.iter().filter(|field| due(field.due)).map(|field| field.name).collect()
+    };
+    let properties: Map<String, Value> =
+        shape.fields.iter().map(|field| (field.name.to_owned(), value(field))).collect();
+    let mut map = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": names(&|due| due == Due::Always),
+        "properties": properties,
+    });
+    let mut conditions: Vec<(&str, &str)> = Vec::new();
+    for field in shape.fields {
+        if let Due::When(of, word) | Due::OnlyWhen(of, word) = field.due
+            && !conditions.contains(&(of, word))
+        {
+            conditions.push((of, word));
+        }
+    }
+    let conditions: Vec<Value> = conditions
+        .into_iter()
+        .map(|(of, word)| {
+            let due = |due| due == Due::When(of, word) || due == Due::OnlyWhen(of, word);
+            let properties = |of: &dyn Fn(&Field) -> Option<Value>| -> Map<String, Value> {
+                let fields = shape.fields.iter().filter(|field| due(field.due));
+                fields.filter_map(|field| Some((field.name.to_owned(), of(field)?))).collect()
+            };
+            let least = properties(&|field| match field.value {
+                Kind::Maps { least: least @ 1.., .. } => Some(json!({"minItems": least})),
+                _ => None,
+            });
+            let surplus = properties(&|field| matches!(field.due, Due::OnlyWhen(..)).then(|| json!(false)));
+            json!({
+                "if": {"properties": {of: {"const": word}}},
+                "then": {"required": names(&due), "properties": least},
+                "else": {"properties": surplus},
+            })
+        })
+        .collect();
+    if !conditions.is_empty() {
+        map["allOf"] = json!(conditions);
+    }
+    map
+}
+
+fn value(field: &Field) -> Value {
+    let named = |name: &str| json!({"$ref": format!("#/$defs/{name}")});
+    let mut value = match &field.value {
+        Kind::Number(range) if range.start() == range.end() => json!({"const": range.start()}),
+        Kind::Number(range) => json!({"type": "integer", "minimum": range.start(), "maximum": range.end()}),
+        Kind::Flag => json!({"type": "boolean", "default": false}),
+        Kind::Ident => named("ident"),
+        Kind::Label => named("label"),
+        Kind::Host => json!({"type": "string", "minLength": 1, "maxLength": LABEL, "pattern": HONEST}),
+        Kind::Time => named("time"),
+        Kind::Cidr => named("cidr"),
+        Kind::Address => named("address"),
+        Kind::Words(words) if field.due == Due::Never => json!({"enum": words, "default": words[0]}),
+        Kind::Words(words) => json!({"enum": words}),
+        Kind::Cidrs => json!({"type": "array", "items": named("cidr")}),
+        Kind::Maps { of, most: None, .. } => json!({"type": "array", "items": map(of)}),
+        Kind::Maps { of, most: Some(most), .. } => {
+            json!({"type": "array", "maxItems": most, "items": map(of)})
+        }
+    };
+    if !field.note.is_empty() {
+        value["description"] = json!(field.note);
+    }
+    value
+}
+
+/// Every way of writing an IPv6 address without dots, longest first.
+fn ipv6() -> String {
+    let group = "[0-9A-Fa-f]{1,4}";
+    let mut ways = vec![format!("({group}:){{7}}{group}"), format!("({group}:){{1,7}}:")];
+    ways.extend(
+        (1..=5).rev().map(|before| format!("({group}:){{1,{}}}(:{group}){{1,{}}}", before + 1, 6 - before)),
+    );
+    ways.push(format!("{group}:(:{group}){{1,6}}"));
+    ways.push(format!(":(:{group}){{1,7}}|::"));
+    ways.join("|")
+}
