@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::mutants::FLEET;
 use crate::run::run;
 use crate::workspace::Workspace;
 
@@ -99,11 +100,12 @@ impl Judge {
 
     fn test(&self, targets: &[&str]) -> Command {
         let mut cargo = Command::new(&self.cargo);
-        cargo.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target).args([
-            "test",
-            "-p",
-            "firewall-tests",
-        ]);
+        cargo.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target).args(["test", "-p"]);
+        if targets == [FLEET] {
+            cargo.args(["firewall-agent", "--lib", FLEET]);
+            return cargo;
+        }
+        cargo.arg("firewall-tests");
         for target in targets {
             cargo.args(["--test", target]);
         }

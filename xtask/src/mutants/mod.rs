@@ -26,11 +26,14 @@ pub struct Mutant {
     pub file: &'static str,
     pub find: &'static str,
     pub replace: &'static str,
-    /// Test targets of `firewall-tests`; one of them must fail.
+    /// Test targets of `firewall-tests`, or [`FLEET`] alone; one of them must fail.
     pub targets: &'static [&'static str],
 }
 
-/// Every target that some mutant names.
+/// The histories of a fleet, among the agent's own tests.
+const FLEET: &str = "agent::fleet";
+
+/// Every target of `firewall-tests` that some mutant names.
 const TARGETS: &[&str] = &["verdicts", "model", "publication", "denied"];
 
 #[derive(Debug, Args)]
@@ -67,9 +70,12 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
 /// Without a fault every target must pass, or its failures would say nothing.
 fn control(judge: &Judge) -> Result<()> {
-    let (judgement, seconds) = judge.judge(TARGETS)?;
-    say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", "control: no fault", judgement.word()));
-    ensure!(matches!(judgement, Judgement::Survived), "control: the tests fail without a fault: {judgement}");
+    for targets in [TARGETS, &[FLEET]] {
+        let (judgement, seconds) = judge.judge(targets)?;
+        say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", "control: no fault", judgement.word()));
+        let survived = matches!(judgement, Judgement::Survived);
+        ensure!(survived, "control: the tests fail without a fault: {judgement}");
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The faults that the tests must find.
 
-use super::Mutant;
+use super::{FLEET, Mutant};
 
 const ETHERNET: &str = "firewall-common/src/packet/ethernet.rs";
 const IPV4: &str = "firewall-common/src/packet/ipv4.rs";
@@ -16,6 +16,10 @@ const KERNEL: &str = "firewall-agent/src/bpf/kernel.rs";
 const REPLACE: &str = "firewall-agent/src/bpf/kernel/replace.rs";
 const CONVERT: &str = "firewall-agent/src/bpf/convert.rs";
 const DENIED: &str = "firewall-ebpf/src/denied.rs";
+const ADMIT: &str = "firewall-agent/src/sync/admit.rs";
+const LINES: &str = "firewall-agent/src/sync/lines.rs";
+const TAKEN: &str = "firewall-agent/src/agent/taken.rs";
+const HOST: &str = "firewall-agent/src/agent/host.rs";
 const RECORDER: &str = "firewall-ebpf/src/recorder.rs";
 
 pub const MUTANTS: &[Mutant] = &[
@@ -187,6 +191,25 @@ pub const MUTANTS: &[Mutant] = &[
     recording("a record stands for one packet", DENIED, "gate.pending + u64::from(gate.drawn)", "1"),
     recording("what follows a flood is charged with its rest", DENIED, "now - gate.tick > QUIET", "false"),
     recording("every refused packet is written down", DENIED, "    if stride <= 1 {", "    if stride >= 1 {"),
+    following("older revisions are taken", ADMIT, "if revision < floor {", "if floor == u64::MAX {"),
+    following(
+        "a stored file older than the kernel's counts",
+        TAKEN,
+        "checked.value.revision >= floor",
+        "floor < u64::MAX",
+    ),
+    following(
+        "the time of an expiry is not kept",
+        HOST,
+        "self.taken.next_expiry(self.taken.ledger.high_water).is_some_and(|at| at <= now)",
+        "self.taken.ledger.high_water > now",
+    ),
+    following(
+        "a line is renamed to another range",
+        LINES,
+        "known.get(&(line.id.clone(), range(kind))).copied()",
+        "known.iter().find(|((id, _), _)| *id == line.id).map(|(_, slot)| *slot)",
+    ),
 ];
 
 const fn mutant(name: &'static str, file: &'static str, find: &'static str, replace: &'static str) -> Mutant {
@@ -201,6 +224,16 @@ const fn recording(
     replace: &'static str,
 ) -> Mutant {
     Mutant { name, file, find, replace, targets: &["verdicts", "denied"] }
+}
+
+/// A fault of the loop.
+const fn following(
+    name: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+) -> Mutant {
+    Mutant { name, file, find, replace, targets: &[FLEET] }
 }
 
 /// A fault that only shows while something is published.

@@ -23,13 +23,23 @@ pub struct Channel {
     /// Files that are written in place, and what is still to be written: name, content, what it is then.
     halves: Vec<(String, Vec<u8>, Whole)>,
     away: bool,
+    /// The managed ranges never come: hosts go by what they remember.
+    rangeless: bool,
 }
 
 impl Channel {
-    pub fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path, rangeless: bool) -> Self {
         let (rules, ranges) = (dir.join("rules.d"), dir.join("managed-ranges.yaml"));
         fs::create_dir(&rules).unwrap();
-        Self { rules, ranges, files: BTreeMap::new(), whole_ranges: None, halves: Vec::new(), away: false }
+        Self {
+            rules,
+            ranges,
+            files: BTreeMap::new(),
+            whole_ranges: None,
+            halves: Vec::new(),
+            away: false,
+            rangeless,
+        }
     }
 
     /// The newest revision of a database that can be read here.
@@ -77,7 +87,7 @@ impl Channel {
                 self.halves.push((name.clone(), text, whole));
                 return format!("{name} is written up to byte {cut} of {id} {revision}");
             }
-            (6, _) => return self.complete(rng),
+            (6, _) if !self.halves.is_empty() => return self.complete(rng),
             (7, _) if !self.away => {
                 let _ = fs::remove_file(self.rules.join(&name));
                 self.files.remove(&name);
@@ -88,14 +98,14 @@ impl Channel {
                 self.replace(&name, text.as_bytes(), None);
                 return format!("{name} is {what}");
             }
-            (9, _) => self.mishap_ranges_to(rng),
-            (10, _) => return self.mishap_ranges(provider, rng),
+            (9, _) => self.spoil_ranges(rng),
+            (10, _) if !self.rangeless => return self.mishap_ranges(provider, rng),
             _ => return self.vanish(rng),
         }
         format!("{name} comes as {id} {revision}")
     }
 
-    fn mishap_ranges_to(&mut self, rng: &mut Rng) {
+    fn spoil_ranges(&mut self, rng: &mut Rng) {
         if rng.bool() {
             let _ = fs::remove_file(&self.ranges);
         } else {
@@ -113,9 +123,6 @@ impl Channel {
 
     /// The rest of something that was written half.
     fn complete(&mut self, rng: &mut Rng) -> String {
-        if self.halves.is_empty() {
-            return "nothing to complete".to_owned();
-        }
         let (name, text, whole) = self.halves.swap_remove(rng.usize(..self.halves.len()));
         self.write(&name, &text, whole);
         format!("{name} is completed")

@@ -22,8 +22,8 @@ use self::provider::Provider;
 use self::site::{Site, Tally};
 
 /// Steps of one history.
-const STEPS: usize = 40;
-const HISTORIES: u64 = 1500;
+const STEPS: usize = 30;
+const HISTORIES: u64 = 2000;
 /// Looks within which a host catches up once nothing stands in its way: one, and one more when the first found what a
 /// failed write had left.
 const LOOKS: usize = 2;
@@ -41,7 +41,8 @@ impl History {
         let mut rng = Rng::with_seed(seed);
         let now: Timestamp = "2026-09-01T12:00:00Z".parse().unwrap();
         let provider = Provider::new(rng.usize(1..=3));
-        let sites = (0..rng.usize(1..=3)).map(|number| Site::new(number, now, fault)).collect();
+        let rangeless = rng.bool();
+        let sites = (0..rng.usize(1..=2)).map(|number| Site::new(number, now, rangeless, fault)).collect();
         Self { rng, now, provider, sites, told: Vec::new() }
     }
 

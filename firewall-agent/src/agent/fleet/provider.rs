@@ -150,9 +150,9 @@ impl Provider {
 }
 
 fn rule(now: Timestamp, rng: &mut Rng) -> Allowed {
-    match rng.u8(0..4) {
-        0 => Allowed::Range(rng.choice(RANGES).unwrap()),
-        1 => {
+    match rng.u8(0..5) {
+        0 | 1 => Allowed::Range(rng.choice(RANGES).unwrap()),
+        2 => {
             let after = SignedDuration::from_secs(rng.i64(-600..5400));
             Allowed::Net(net(rng), Some((now + after).round(jiff::Unit::Second).unwrap()))
         }

@@ -66,10 +66,10 @@ impl std::ops::Add for Tally {
 }
 
 impl Site {
-    pub fn new(number: usize, now: Timestamp, fault: Fault) -> Self {
+    pub fn new(number: usize, now: Timestamp, rangeless: bool, fault: Fault) -> Self {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
-        let channel = Channel::new(dir.path());
+        let channel = Channel::new(dir.path(), rangeless);
         let given = ConfigFile {
             interfaces: Some(vec!["none".to_owned()]),
             guarded_ports: Some("5001-5003".parse().unwrap()),
@@ -100,7 +100,7 @@ impl Site {
                 format!("the clock is {} s off", self.skew.as_secs())
             }
             1 => {
-                self.machine.full.set(rng.bool());
+                self.machine.full.set(rng.u8(0..4) > 0);
                 format!("disk full: {}", self.machine.full.get())
             }
             2 => {
