@@ -33,6 +33,9 @@ pub struct AgentStatus {
     pub running: bool,
     pub pid: u32,
     pub version: String,
+    /// SHA-256 of the object that its programs come from, in hex; empty when an older agent wrote this.
+    #[serde(default)]
+    pub object: String,
     pub started_at: Timestamp,
 }
 

@@ -18,7 +18,7 @@ use crate::http::Board;
 use crate::rules::{DatabaseId, RangeId, State};
 use crate::status::{AgentStatus, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{Candidate, Desired, Published, Refusal};
-use crate::version::VERSION;
+use crate::version::{OBJECT, VERSION};
 
 type Messages = BTreeMap<PathBuf, Vec<String>>;
 
@@ -57,6 +57,7 @@ impl Journal {
                 running: true,
                 pid: std::process::id(),
                 version: VERSION.clone(),
+                object: OBJECT.to_owned(),
                 started_at: Timestamp::now(),
             },
             rejected: Messages::new(),

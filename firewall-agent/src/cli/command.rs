@@ -11,14 +11,14 @@ use super::log::LogFormat;
 use super::{denied, settings, verbs};
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
-use crate::version::VERSION;
+use crate::version::{LONG_VERSION, VERSION};
 
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`),
 /// 5 ways found (`audit`).
 #[derive(Debug, Parser)]
-#[command(name = "firewall-agent", version = VERSION.as_str())]
+#[command(name = "firewall-agent", version = VERSION.as_str(), long_version = LONG_VERSION.as_str())]
 pub(super) struct Arguments {
     /// Configuration file
     #[arg(long, global = true, value_name = "FILE", default_value = settings::DEFAULT_PATH)]

@@ -71,6 +71,7 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
                 "agent {} running, process {}, since {}",
                 agent.version, agent.pid, agent.started_at
             )?;
+            writeln!(out, "object sha256:{}", agent.object)?;
         }
         Some(_) => writeln!(out, "agent not running: what is in force stays in force")?,
         None => writeln!(out, "agent unknown: {}", status.errors.first().map_or("", String::as_str))?,

@@ -14,7 +14,7 @@ const MODES: [&str; 3] = ["native", "generic", "none"];
 pub(super) fn write(snapshot: &Snapshot, board: &Board, sheet: &mut Sheet) {
     let status = &snapshot.status;
     if let Some(agent) = &status.agent {
-        let labels = vec![("version", agent.version.clone())];
+        let labels = vec![("version", agent.version.clone()), ("object", agent.object.clone())];
         sheet.gauges("agent_build_info", "The running agent: always 1", [(labels, true)]);
         sheet.gauge("agent_started_timestamp_seconds", "When the agent started", seconds(agent.started_at));
     }

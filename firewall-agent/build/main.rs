@@ -1,25 +1,31 @@
-//! Compiles the XDP program from source and leaves it in `OUT_DIR`, where `bpf::object` embeds it.
+//! Compiles the XDP program from source and leaves it in `OUT_DIR`, where `bpf::object` embeds it; tells
+//! `version` which it is.
 //!
 //! On the pinned stable toolchain that takes `RUSTC_BOOTSTRAP=1`, which must not reach any crate of the host: this
 //! program runs itself once more as a child with it.
 
+mod tag;
+
 use std::{
     env,
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 use aya_build::{Package, Toolchain};
+use firewall_common::names;
+use sha2::{Digest, Sha256};
 
 const CHILD: &str = "FIREWALL_EBPF_BUILD";
 
 fn main() -> ExitCode {
     if env::var_os("CARGO_FEATURE_PROGRAM").is_none() {
-        println!("cargo:rerun-if-changed=build.rs");
+        println!("cargo:rerun-if-changed=build");
         return ExitCode::SUCCESS;
     }
-    for path in ["build.rs", "../firewall-ebpf", "../firewall-common"] {
+    for path in ["build", "../firewall-ebpf", "../firewall-common"] {
         println!("cargo:rerun-if-changed={path}");
     }
     println!("cargo:rerun-if-env-changed=PATH");
@@ -44,8 +50,21 @@ fn compile() -> Result<(), String> {
     build(&["packet-log"])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let (built, kept) = (out.join("firewall-ebpf"), out.join("firewall-ebpf-packet-log"));
-    std::fs::rename(&built, &kept).map_err(|error| format!("{}: not built: {error}", built.display()))?;
-    build(&[])
+    fs::rename(&built, &kept).map_err(|error| format!("{}: not built: {error}", built.display()))?;
+    build(&[])?;
+    identify(&built)
+}
+
+/// Digest and tags of the program that is attached, for `version`.
+fn identify(built: &Path) -> Result<(), String> {
+    let object = fs::read(built).map_err(|error| format!("{}: not built: {error}", built.display()))?;
+    let tags =
+        tag::tags(&object, names::FIREWALL).map_err(|error| format!("{}: {error}", built.display()))?;
+    let digest = tag::hex(&Sha256::digest(&object));
+    println!("cargo:rustc-env=FIREWALL_OBJECT_SHA256={digest}");
+    println!("cargo:rustc-env=FIREWALL_PROGRAM_TAG={}", tags.newer);
+    println!("cargo:rustc-env=FIREWALL_PROGRAM_TAG_BEFORE_6_18={}", tags.older);
+    Ok(())
 }
 
 fn in_child() -> Result<(), String> {
@@ -58,6 +77,10 @@ fn in_child() -> Result<(), String> {
     let output = Command::new(&this)
         .env(CHILD, "1")
         .env("RUSTC_BOOTSTRAP", "1")
+        // The object holds names of source files: without the directories in front of them that differ from one
+        // machine to another, it is the same wherever it is built.
+        .env("CARGO_UNSTABLE_TRIM_PATHS", "true")
+        .env("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all")
         .env("PATH", path)
         .output()
         .map_err(|error| format!("{}: cannot be run: {error}", this.display()))?;
