@@ -18,7 +18,9 @@ use aya_build::{Package, Toolchain};
 use firewall_common::names;
 use sha2::{Digest, Sha256};
 
-const CHILD: &str = "FIREWALL_EBPF_BUILD";
+/// Set in the child, to where the objects are to be put.
+const CHILD: &str = "FIREWALL_EBPF_OUT";
+const OBJECT: &str = "firewall-ebpf";
 
 fn main() -> ExitCode {
     if env::var_os("CARGO_FEATURE_PROGRAM").is_none() {
@@ -40,19 +42,22 @@ fn main() -> ExitCode {
 fn compile() -> Result<(), String> {
     let toolchain =
         env::var("RUSTUP_TOOLCHAIN").map_err(|_| "RUSTUP_TOOLCHAIN is not set: build with rustup's cargo")?;
-    let build = |features| {
-        let package =
-            Package { name: "firewall-ebpf", root_dir: "../firewall-ebpf", features, ..Default::default() };
+    let (shared, out) = (directory("OUT_DIR")?, directory(CHILD)?);
+    let failed = |error| format!("{}: {error}", shared.display());
+    let lock =
+        fs::create_dir_all(&shared).and_then(|()| fs::File::create(shared.join("lock"))).map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    let build = |features: &[&str], kept: &str| {
+        let root_dir = "../firewall-ebpf";
+        let package = Package { name: OBJECT, root_dir, features, ..Default::default() };
         aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-            .map_err(|error| format!("firewall-ebpf: cannot be compiled: {error:#}").replace('\n', " "))
+            .map_err(|error| format!("{OBJECT}: cannot be compiled: {error:#}").replace('\n', " "))?;
+        // Every build leaves its object under the same name.
+        fs::rename(shared.join(OBJECT), out.join(kept)).map_err(failed)
     };
-    // Both builds leave their object under the same name.
-    build(&["packet-log"])?;
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    let (built, kept) = (out.join("firewall-ebpf"), out.join("firewall-ebpf-packet-log"));
-    fs::rename(&built, &kept).map_err(|error| format!("{}: not built: {error}", built.display()))?;
-    build(&[])?;
-    identify(&built)
+    build(&["packet-log"], "firewall-ebpf-packet-log")?;
+    build(&[], OBJECT)?;
+    identify(&out.join(OBJECT))
 }
 
 /// Digest and tags of the program that is attached, for `version`.
@@ -74,8 +79,13 @@ fn in_child() -> Result<(), String> {
     }
     let this =
         env::current_exe().map_err(|error| format!("build script: its own path is unknown: {error}"))?;
+    // Several kinds of builds in one target directory share what they compile: the core library, above all.
+    let out = directory("OUT_DIR")?;
+    let shared =
+        out.ancestors().nth(3).ok_or_else(|| format!("{}: not in a target directory", out.display()))?;
     let output = Command::new(&this)
-        .env(CHILD, "1")
+        .env("OUT_DIR", shared.join("ebpf"))
+        .env(CHILD, &out)
         .env("RUSTC_BOOTSTRAP", "1")
         // The object holds names of source files: without the directories in front of them that differ from one
         // machine to another, it is the same wherever it is built.
@@ -101,9 +111,13 @@ fn in_child() -> Result<(), String> {
 
 /// `<target dir>/tools/bin`, where `cargo xtask ebpf` puts the linker, before the user's own path.
 fn search_path() -> Result<OsString, String> {
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let out = directory("OUT_DIR")?;
     let tools = out.ancestors().map(|dir| dir.join("tools/bin")).find(|dir| Path::is_dir(dir));
     let path = env::var_os("PATH").unwrap_or_default();
     env::join_paths(tools.into_iter().chain(env::split_paths(&path)))
         .map_err(|error| format!("PATH {path:?}: cannot be put behind the tools: {error}"))
+}
+
+fn directory(variable: &str) -> Result<PathBuf, String> {
+    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} is not set"))
 }

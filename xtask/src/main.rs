@@ -1,12 +1,14 @@
-//! The project's own commands: `cargo xtask ebpf | test | demo | bench | fuzz | deny | image | tidy | mutants`, one file each.
+//! The project's own commands: `cargo xtask ebpf | test | demo | bench | fuzz | deny | image | package
+//! | test-artefacts | reproducible | tidy | mutants`, one file each.
 
+mod artefacts;
 mod bench;
+mod copy;
 mod debian;
 mod demo;
 mod deny;
 mod ebpf;
 mod fuzz;
-mod image;
 mod kubernetes;
 mod mutants;
 mod run;
@@ -44,7 +46,13 @@ enum Command {
     /// Check licences, sources and banned crates of the dependencies; builds cargo-deny once, which takes minutes
     Deny,
     /// Build the static program and an image that holds nothing else, and check what is in it; needs root
-    Image(image::Arguments),
+    Image(artefacts::Arguments),
+    /// Build the static program and a Debian package of it, by cargo-deb
+    Package(artefacts::Arguments),
+    /// Build image and package as the tests take them: from a copy of the sources, without optimisation; needs root
+    TestArtefacts,
+    /// Build the static program twice, in two places, and demand that it and the XDP program in it are the same
+    Reproducible(artefacts::Arguments),
     /// Check format, lints and the rules of the source tree
     Tidy,
     /// Plant known faults in a copy of the tree and demand that the tests find each of them; needs root
@@ -70,7 +78,10 @@ fn perform(command: Command) -> Result<()> {
         Command::Bench(arguments) => bench::bench(&workspace, &arguments),
         Command::Fuzz(arguments) => fuzz::fuzz(&workspace, &arguments),
         Command::Deny => deny::deny(&workspace),
-        Command::Image(arguments) => image::image(&workspace, &arguments),
+        Command::Image(arguments) => artefacts::image(&workspace, &arguments),
+        Command::Package(arguments) => artefacts::package(&workspace, &arguments),
+        Command::TestArtefacts => artefacts::for_tests(&workspace),
+        Command::Reproducible(arguments) => artefacts::reproducible(&workspace, &arguments),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }

@@ -29,7 +29,7 @@ fn the_units_are_right_and_little_exposed() {
     let verify_as = |name: &str, text: &str| {
         // The program is where it was built, not installed.
         let built = agent_binary().unwrap();
-        let text = text.replace("/usr/local/bin/firewall-agent", built.to_str().unwrap());
+        let text = text.replace("/usr/bin/firewall-agent", built.to_str().unwrap());
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
         let analyze = |arguments: &[&str]| -> Output {
@@ -47,7 +47,7 @@ fn the_units_are_right_and_little_exposed() {
     // The controls: a misspelt setting, and a unit with every right.
     let (misspelt, _) = verify(&unit().replace("ProtectClock=", "ProtectClocks="));
     assert!(!misspelt.status.success() || !misspelt.stderr.is_empty(), "{misspelt:?}");
-    let (_, exposed) = verify("[Service]\nExecStart=/usr/local/bin/firewall-agent run\n");
+    let (_, exposed) = verify("[Service]\nExecStart=/usr/bin/firewall-agent run\n");
     assert!(!exposed.status.success());
 }
 

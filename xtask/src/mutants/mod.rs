@@ -1,7 +1,6 @@
 //! `cargo xtask mutants`: known faults planted one by one in a copy of the tree. A test suite that passes with a
 //! fault in the program proves nothing about it, so every fault must make a test fail.
 
-mod copy;
 mod judge;
 mod table;
 
@@ -10,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
+use crate::copy::copy;
 use crate::debian::{ensure_packages, is_root};
 use crate::ebpf;
 use crate::mutants::judge::{Judge, Judgement};
@@ -52,7 +52,7 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
     let home = workspace.target.join("mutants");
     let source = home.join("src");
-    copy::copy(workspace, &source)?;
+    copy(workspace, &source)?;
     let judge = Judge::new(workspace, &source, &home.join("target"))?;
     control(&judge)?;
 

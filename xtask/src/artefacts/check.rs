@@ -6,17 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::CAPABILITIES;
+use super::image::CAPABILITIES;
 use crate::run::{output, run};
-use crate::workspace::Workspace;
 
 /// What a runtime leaves a container: the capabilities of the manifest as bounding set, none of them ambient; and
 /// those that are needed to get there. A program whose own capabilities are not among them is not started.
 const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon,+setgid,+setuid,+sys_chroot";
 
-/// Unpacks the only layer and runs its program with no root of the host's in sight.
-pub(super) fn check(workspace: &Workspace, archive: &Path) -> Result<()> {
-    let dir = workspace.target.join("image/unpacked");
+/// Unpacks the only layer below `dir` and runs its program with no root of the host's in sight.
+pub(super) fn check(dir: &Path, archive: &Path) -> Result<()> {
     let (image, root) = (dir.join("image"), dir.join("root"));
     for made in [&image, &root] {
         fs::create_dir_all(made).with_context(|| made.display().to_string())?;

@@ -1,0 +1,69 @@
+//! An image of nothing but the program.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::program::revision;
+use super::{Artefacts, check};
+use crate::run::{output, run};
+
+pub(super) const PACKAGES: &[&str] = &["buildah", "libcap2-bin", "util-linux"];
+pub(super) const PROGRAMS: &[&str] = &["buildah", "setcap", "setpriv"];
+/// No name in an image without `/etc/passwd`; the manifests know the number.
+const USER: &str = "65532:65532";
+/// A runtime gives a user other than root no ambient capabilities: the program brings its own.
+pub(super) const CAPABILITIES: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
+
+impl Artefacts<'_> {
+    /// Puts the program into an image of its own, and checks what is in there; the archive.
+    pub(super) fn image(&self, program: &Path) -> Result<PathBuf> {
+        let archive = self.dir.join("firewall-agent.oci.tar");
+        let scratch = self.dir.join("image");
+        for old in [&archive, &scratch] {
+            remove(old)?;
+        }
+        fs::create_dir_all(&scratch).with_context(|| scratch.display().to_string())?;
+        let buildah = |arguments: &[&str]| {
+            let mut buildah = Command::new("buildah");
+            // Storage that is no user's, and needs no overlay.
+            buildah.args(["--storage-driver", "vfs", "--root"]).arg(scratch.join("storage"));
+            buildah.arg("--runroot").arg(scratch.join("run")).args(arguments);
+            buildah
+        };
+        let container = output(&mut buildah(&["from", "scratch"]))?;
+        let container = container.trim();
+        let root = PathBuf::from(output(&mut buildah(&["mount", container]))?.trim());
+        let inside = root.join("firewall-agent");
+        fs::copy(program, &inside).with_context(|| inside.display().to_string())?;
+        run(Command::new("setcap").arg(CAPABILITIES).arg(&inside))?;
+        run(&mut buildah(&["umount", container]))?;
+        let revision = format!("org.opencontainers.image.revision={}", revision(self.workspace)?);
+        let version = format!("org.opencontainers.image.version={}", env!("CARGO_PKG_VERSION"));
+        run(buildah(&["config", "--user", USER, "--entrypoint", "[\"/firewall-agent\"]", "--label"])
+            .arg(version)
+            .arg("--label")
+            .arg(revision)
+            .arg(container))?;
+        let tag = format!("oci-archive:{}:firewall-agent:{}", archive.display(), env!("CARGO_PKG_VERSION"));
+        run(&mut buildah(&["commit", "--quiet", "--timestamp", "0", container, &tag]))?;
+        run(&mut buildah(&["rm", container]))?;
+        check::check(&scratch.join("unpacked"), &archive)?;
+        remove(&scratch)?;
+        Ok(archive)
+    }
+}
+
+/// A file, or a directory with everything in it.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| path.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,108 @@
+//! What is given to those who run the agent: the static program, the image, the Debian package, and the list of what
+//! is in them.
+
+mod cargo_deb;
+mod check;
+mod image;
+mod package;
+mod program;
+mod reproducible;
+mod sbom;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+
+use self::program::Profile;
+use crate::copy::copy;
+use crate::debian::{ensure_packages, is_root};
+use crate::ebpf;
+use crate::run::say;
+use crate::workspace::Workspace;
+
+pub use reproducible::reproducible;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// For this architecture; of the image, only x86_64 makes more than the program and its list
+    #[arg(long, default_value = "x86_64")]
+    arch: String,
+}
+
+/// One set of artefacts: where it is made from, and where it is put.
+#[derive(Debug)]
+struct Artefacts<'a> {
+    /// The tree that is compiled, and where cargo compiles it.
+    sources: Workspace,
+    /// The tree under version control, whose revision this is.
+    workspace: &'a Workspace,
+    dir: PathBuf,
+    arch: String,
+    profile: Profile,
+}
+
+impl<'a> Artefacts<'a> {
+    /// Those to give away, in `<target>/artefacts`.
+    fn release(workspace: &'a Workspace, arch: &str) -> Result<Self> {
+        let sources = Workspace { root: workspace.root.clone(), target: workspace.target.clone() };
+        Self::new(workspace, sources, workspace.target.join("artefacts"), arch, Profile::Release)
+    }
+
+    fn new(
+        workspace: &'a Workspace,
+        sources: Workspace,
+        dir: PathBuf,
+        arch: &str,
+        profile: Profile,
+    ) -> Result<Self> {
+        ebpf::ebpf(workspace)?;
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        Ok(Self { sources, workspace, dir, arch: arch.to_owned(), profile })
+    }
+
+    fn target(&self) -> String {
+        format!("{}-unknown-linux-musl", self.arch)
+    }
+}
+
+/// `cargo xtask image`.
+pub fn image(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let artefacts = Artefacts::release(workspace, &arguments.arch)?;
+    let program = artefacts.program()?;
+    say(format_args!("program: {}", program.display()));
+    say(format_args!("list: {}", artefacts.sbom(&program)?.display()));
+    if arguments.arch != "x86_64" {
+        return Ok(());
+    }
+    ensure!(is_root(), "image: needs root: a file in it gets capabilities");
+    ensure_packages(image::PACKAGES, image::PROGRAMS)?;
+    say(format_args!("image: {}", artefacts.image(&program)?.display()));
+    Ok(())
+}
+
+/// `cargo xtask package`.
+pub fn package(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let artefacts = Artefacts::release(workspace, &arguments.arch)?;
+    let program = artefacts.program()?;
+    say(format_args!("program: {}", program.display()));
+    let list = artefacts.sbom(&program)?;
+    say(format_args!("list: {}", list.display()));
+    say(format_args!("package: {}", artefacts.package(&list)?.display()));
+    Ok(())
+}
+
+/// All of them for the tests, in `<target>/test-artefacts`: compiled without optimisation, from a copy of the sources
+/// elsewhere and into a directory of its own, so that the embedded object is one that was built twice.
+pub fn for_tests(workspace: &Workspace) -> Result<()> {
+    ensure_packages(image::PACKAGES, image::PROGRAMS)?;
+    let dir = workspace.target.join("test-artefacts");
+    let sources = Workspace { root: dir.join("source"), target: dir.join("build") };
+    copy(workspace, &sources.root)?;
+    let artefacts = Artefacts::new(workspace, sources, dir, "x86_64", Profile::Test)?;
+    let program = artefacts.program()?;
+    let list = artefacts.sbom(&program)?;
+    artefacts.image(&program)?;
+    artefacts.package(&list)?;
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The Debian package, by cargo-deb; what is in it is listed in the agent's `Cargo.toml`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::cargo_deb::ensure_cargo_deb;
+use super::program::Profile;
+use super::{Artefacts, image};
+use crate::run::{output, run};
+
+impl Artefacts<'_> {
+    /// Packs the program, which must be built and be one that runs here: it writes its own manual pages.
+    pub(super) fn package(&self, list: &Path) -> Result<PathBuf> {
+        let here = std::env::consts::ARCH;
+        ensure!(
+            self.arch == here,
+            "package: for {}: its manual pages are written on such a machine only",
+            self.arch
+        );
+        let cargo_deb = ensure_cargo_deb(self.workspace)?;
+        self.generate(list)?;
+        let package = self.dir.join("firewall-agent.deb");
+        image::remove(&package)?;
+        let mut deb = Command::new(cargo_deb);
+        deb.current_dir(&self.sources.root).env("CARGO_TARGET_DIR", &self.sources.target);
+        deb.args([
+            "--package",
+            "firewall-agent",
+            "--no-build",
+            "--no-strip",
+            "--quiet",
+            "--target",
+            &self.target(),
+        ]);
+        deb.args(["--profile", self.profile.name(), "--output"]).arg(&package);
+        if self.profile == Profile::Test {
+            deb.arg("--fast");
+        }
+        // Whatever goes into it has the time of the commit.
+        run(deb.env("SOURCE_DATE_EPOCH", self.committed("%ct")?))?;
+        Ok(package)
+    }
+
+    /// Writes what is made for each package.
+    fn generate(&self, list: &Path) -> Result<()> {
+        let dir = self.sources.root.join("target/deb");
+        image::remove(&dir)?;
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        let program = self.dir.join("firewall-agent");
+        run(Command::new(&program).arg("man").arg(dir.join("man")).stdout(Stdio::null()))?;
+        for shell in ["bash", "fish", "zsh"] {
+            let path = dir.join(format!("firewall-agent.{shell}"));
+            let file = File::create(&path).with_context(|| path.display().to_string())?;
+            run(Command::new(&program).args(["completions", shell]).stdout(file))?;
+        }
+        let listed = dir.join("firewall-agent.cdx.json");
+        fs::copy(list, &listed).with_context(|| listed.display().to_string())?;
+        let changelog = format!(
+            "firewall-agent ({}-1) unstable; urgency=medium\n\n  * What changed for who runs it: CHANGELOG.md of the \
+             sources.\n\n -- Maintainers of the database firewall agent <maintainers@firewall-agent.example>  {}\n",
+            env!("CARGO_PKG_VERSION"),
+            self.committed("%aD")?
+        );
+        let path = dir.join("changelog");
+        fs::write(&path, changelog).with_context(|| path.display().to_string())
+    }
+
+    /// When the last commit was made, in one of git's formats.
+    fn committed(&self, format: &str) -> Result<String> {
+        let mut git = Command::new("git");
+        git.current_dir(&self.workspace.root).args(["log", "-1", &format!("--format={format}")]);
+        Ok(output(&mut git)?.trim().to_owned())
+    }
+}

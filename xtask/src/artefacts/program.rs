@@ -1,0 +1,60 @@
+//! The static program.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::Artefacts;
+use crate::run::{output, run};
+use crate::workspace::Workspace;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Profile {
+    Release,
+    /// Compiled without optimisation, for tests: in less time, the same code.
+    Test,
+}
+
+impl Profile {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Release => "artefact",
+            Self::Test => "artefact-test",
+        }
+    }
+}
+
+impl Artefacts<'_> {
+    /// Builds the agent for musl; the revision of the sources is in its `--version`. What cargo compiled is written to
+    /// `compiled.json` beside the artefacts.
+    pub(super) fn program(&self) -> Result<PathBuf> {
+        let target = self.target();
+        run(Command::new("rustup").current_dir(&self.sources.root).args(["target", "add", &target]))?;
+        let mut build = self.sources.cargo();
+        build.args(["build", "--locked", "--package", "firewall-agent", "--target", &target]);
+        build.args(["--profile", self.profile.name(), "--message-format", "json-render-diagnostics"]);
+        // The linker that comes with rustc, which knows every architecture.
+        build.args(["--config", &format!("target.{target}.linker = \"rust-lld\"")]);
+        build.env("FIREWALL_REVISION", revision(self.workspace)?);
+        let compiled = self.dir.join("compiled.json");
+        build.stdout(File::create(&compiled).with_context(|| compiled.display().to_string())?);
+        run(&mut build)?;
+        let built = self.built().join("firewall-agent");
+        let program = self.dir.join("firewall-agent");
+        fs::copy(&built, &program).with_context(|| built.display().to_string())?;
+        Ok(program)
+    }
+
+    /// Where cargo leaves what it has built.
+    pub(super) fn built(&self) -> PathBuf {
+        self.sources.target.join(self.target()).join(self.profile.name())
+    }
+}
+
+pub(super) fn revision(workspace: &Workspace) -> Result<String> {
+    let mut git = Command::new("git");
+    git.current_dir(&workspace.root).args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]);
+    Ok(output(&mut git)?.trim().to_owned())
+}

@@ -1,0 +1,37 @@
+//! `cargo xtask reproducible`: two clean builds, in two places.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::program::Profile;
+use super::sbom::sha256;
+use super::{Arguments, Artefacts};
+use crate::copy::copy;
+use crate::run::say;
+use crate::workspace::Workspace;
+
+/// Builds the program twice, from copies of the sources at paths of different length and depth, each into an empty target
+/// directory, and demands that the embedded objects of the XDP program, and the programs, are the same to the byte.
+pub fn reproducible(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let dir = workspace.target.join("reproducible");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    }
+    let mut found = Vec::new();
+    for place in ["one", "another/further/down"] {
+        let place = dir.join(place);
+        let sources = Workspace { root: place.join("source"), target: place.join("build") };
+        copy(workspace, &sources.root)?;
+        let artefacts = Artefacts::new(workspace, sources, place.clone(), &arguments.arch, Profile::Release)?;
+        let program = sha256(&artefacts.program()?)?;
+        let object = artefacts.object_digest()?;
+        say(format_args!("{}: object {object}, program {program}", place.display()));
+        found.push((object, program));
+        fs::remove_dir_all(place.join("build")).with_context(|| place.display().to_string())?;
+    }
+    ensure!(found[0].0 == found[1].0, "two clean builds: the objects of the XDP program differ");
+    ensure!(found[0].1 == found[1].1, "two clean builds: the programs differ");
+    say(format_args!("two clean builds: object and program are the same to the byte"));
+    Ok(())
+}

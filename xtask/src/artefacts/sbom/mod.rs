@@ -1,0 +1,124 @@
+//! The software bill of materials, CycloneDX as JSON: everything that is linked into the program and into the XDP
+//! program inside of it. What only ran during the build (procedural macros, build scripts, tests) is not in it. It says
+//! nothing that differs between two builds of the same sources.
+
+mod linked;
+mod lock;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use self::linked::{Linked, Part};
+use super::Artefacts;
+use super::program::revision;
+use crate::run::output;
+
+const BPF_TARGET: &str = "bpfel-unknown-none";
+
+impl Artefacts<'_> {
+    /// Writes the list of what is in the program.
+    pub(super) fn sbom(&self, program: &Path) -> Result<PathBuf> {
+        let path = self.dir.join("firewall-agent.cdx.json");
+        let text = serde_json::to_string_pretty(&self.bom(program)?)? + "\n";
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
+
+    fn bom(&self, program: &Path) -> Result<Value> {
+        let mut linked = Linked::default();
+        linked.add(
+            &self.sources,
+            Part { name: "agent", package: "firewall-agent", target: &self.target() },
+            &[],
+        )?;
+        // Both builds of the object are embedded; that with messages about packets needs what the other needs, too.
+        let xdp = Part { name: "xdp", package: "firewall-ebpf", target: BPF_TARGET };
+        linked.add(&self.sources, xdp, &["packet-log"])?;
+        let lock_path = self.sources.root.join("Cargo.lock");
+        let lock = fs::read_to_string(&lock_path).with_context(|| lock_path.display().to_string())?;
+        let checksums = lock::checksums(&lock);
+        let mut components: Vec<Value> =
+            linked.packages.iter().map(|(key, package)| package.component(key, checksums.get(key))).collect();
+        components.extend(self.toolchain()?);
+        let mut dependencies = linked.dependencies();
+        let agent = dependencies.iter_mut().find(|one| one["ref"] == linked::reference("firewall-agent"));
+        if let Some(needs) = agent.and_then(|agent| agent["dependsOn"].as_array_mut()) {
+            needs.extend(["rust-std", "musl", "firewall-ebpf"].map(|name| json!(linked::reference(name))));
+        }
+        let facts = BTreeMap::from([
+            ("firewall:target", self.target()),
+            ("firewall:profile", self.profile.name().to_owned()),
+            ("firewall:revision", revision(self.workspace)?),
+            ("firewall:object_sha256", self.object_digest()?),
+        ]);
+        let facts = facts.iter().map(|(name, value)| json!({"name": name, "value": value}));
+        Ok(json!({
+            "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "version": 1,
+            "metadata": {
+                "component": {
+                    "type": "application",
+                    "bom-ref": "firewall-agent-program",
+                    "name": "firewall-agent",
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "hashes": [{"alg": "SHA-256", "content": sha256(program)?}],
+                    "properties": facts.collect::<Vec<_>>(),
+                },
+            },
+            "components": components,
+            "dependencies": dependencies,
+        }))
+    }
+
+    /// What comes with rustc.
+    fn toolchain(&self) -> Result<[Value; 2]> {
+        let verbose = output(Command::new("rustc").current_dir(&self.sources.root).arg("-vV"))?;
+        let release = verbose.lines().find_map(|line| line.strip_prefix("release: "));
+        let release = release.with_context(|| format!("rustc -vV: names no release: {verbose:?}"))?;
+        Ok([
+            json!({
+                "type": "library",
+                "bom-ref": linked::reference("rust-std"),
+                "name": "rust-std",
+                "version": release,
+                "description": "core and compiler-builtins are in the XDP program, too",
+                "licenses": [{"expression": "MIT OR Apache-2.0"}],
+                "purl": format!("pkg:generic/rust-std@{release}"),
+            }),
+            json!({
+                "type": "library",
+                "bom-ref": linked::reference("musl"),
+                "name": "musl",
+                "description": format!("the C library that comes with Rust {release} for this target"),
+                "licenses": [{"expression": "MIT"}],
+                "purl": "pkg:generic/musl",
+            }),
+        ])
+    }
+
+    /// SHA-256 of the embedded object, as the build script told cargo.
+    pub(super) fn object_digest(&self) -> Result<String> {
+        let path = self.dir.join("compiled.json");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let told = messages.filter_map(|message| {
+            let pairs = message["env"].as_array()?.iter();
+            let digest =
+                pairs.filter(|pair| pair[0] == "FIREWALL_OBJECT_SHA256").find_map(|pair| pair[1].as_str());
+            digest.map(str::to_owned)
+        });
+        told.last().with_context(|| format!("{}: names no object", path.display()))
+    }
+}
+
+pub(super) fn sha256(file: &Path) -> Result<String> {
+    let line = output(Command::new("sha256sum").arg(file))?;
+    Ok(line.split(' ').next().unwrap_or_default().to_owned())
+}
