@@ -4,7 +4,9 @@
 //! pins, namespaces and files go with the last process, and every child dies with the thread that started it.
 
 mod agent;
+mod artefact;
 mod binary;
+mod confined;
 mod contained;
 mod home;
 mod host;
@@ -28,7 +30,9 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 pub use agent::{Agent, CAPABILITY_MASK, User};
+pub use artefact::{artefact, tool};
 pub use binary::agent_binary;
+pub use confined::Confinement;
 pub use contained::contained;
 pub use home::{AgentHome, Answer, Settings};
 pub use host::{Host, Inside};

@@ -1,0 +1,31 @@
+//! What judges files against schemas that it brings along, written in Python: the Kubernetes API's, and CycloneDX's.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::debian::ensure_packages;
+use crate::run::{output, run};
+use crate::workspace::Workspace;
+
+/// Package, version, and what to install with it.
+const VALIDATORS: [(&str, &str, &str); 2] =
+    [("kubernetes-validate", "1.37.0", ""), ("cyclonedx-python-lib", "11.12.0", "[json-validation]")];
+
+/// Makes sure that the tools hold them, each in a Python environment of its own.
+pub fn ensure_validators(workspace: &Workspace) -> Result<()> {
+    for (package, version, extras) in VALIDATORS {
+        let place = workspace.tools().join(package);
+        let pip = place.join("bin/pip");
+        let shown = output(Command::new(&pip).args(["show", package])).unwrap_or_default();
+        if shown.contains(&format!("Version: {version}\n")) {
+            continue;
+        }
+        ensure_packages(&["python3-venv"], &["python3"])?;
+        run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&place))?;
+        run(Command::new(pip)
+            .args(["install", "--quiet", "--disable-pip-version-check"])
+            .arg(format!("{package}{extras}=={version}")))?;
+    }
+    Ok(())
+}
