@@ -173,7 +173,7 @@ impl Programs {
     /// When the kernel does not say.
     pub fn tag(&mut self) -> Result<String> {
         let info = self.firewall()?.info().context("program firewall: cannot be looked at")?;
-        Ok(format!("{:016x}", info.tag().swap_bytes()))
+        Ok(format!("{:016x}", info.tag()))
     }
 
     /// Pins the programs again whose pins are gone or name others; how many there were. `but` is the build that has the

@@ -117,7 +117,7 @@ impl Probe {
     /// # Errors
     /// When the kernel does not say.
     pub fn tag(&self) -> Result<String> {
-        Ok(format!("{:016x}", self.info()?.tag().swap_bytes()))
+        Ok(format!("{:016x}", self.info()?.tag()))
     }
 
     fn info(&self) -> Result<ProgramInfo> {

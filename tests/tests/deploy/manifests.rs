@@ -1,10 +1,10 @@
 //! The manifests against the schemas of the Kubernetes API, and the configuration in them against the agent.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use firewall_tests::lab::agent_binary;
+use firewall_tests::lab::{agent_binary, tool};
 
 use crate::units::deploy;
 
@@ -34,9 +34,7 @@ fn every_manifest_is_one_of_the_api() {
 
 #[test]
 fn the_configuration_in_the_manifest_is_one_of_the_agents() {
-    let manifest = fs::read_to_string(deploy("kubernetes/config.yaml")).unwrap();
-    let (_, inside) = manifest.split_once("config.yaml: |\n").unwrap();
-    let config: String = inside.lines().map(|line| format!("{}\n", line.trim_start())).collect();
+    let config = config();
     let dir = tempfile::tempdir().unwrap();
     let validate = |config: &str| {
         let path = dir.path().join("config.yaml");
@@ -65,13 +63,21 @@ fn the_container_has_the_agents_rights_and_no_more() {
     assert!(!text.contains("privileged: true"));
 }
 
-fn daemonset() -> String {
+/// The agent's configuration in the manifest.
+pub fn config() -> String {
+    let manifest = fs::read_to_string(deploy("kubernetes/config.yaml")).unwrap();
+    let (_, inside) = manifest.split_once("config.yaml: |\n").unwrap();
+    inside.lines().map(|line| format!("{}\n", line.trim_start())).collect()
+}
+
+pub fn daemonset() -> String {
     fs::read_to_string(deploy("kubernetes/daemonset.yaml")).unwrap()
 }
 
 fn validate(path: &Path) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let tools = test.ancestors().map(|dir| dir.join("tools/kubernetes-validate/bin/kubernetes-validate"));
-    let program: PathBuf = tools.into_iter().find(|path| path.exists()).expect("run `cargo xtask test`");
-    Command::new(program).arg("--strict").arg(path).output().unwrap()
+    Command::new(tool("kubernetes-validate/bin/kubernetes-validate").unwrap())
+        .arg("--strict")
+        .arg(path)
+        .output()
+        .unwrap()
 }

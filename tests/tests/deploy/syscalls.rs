@@ -64,7 +64,7 @@ fn calls(trace: &str) -> BTreeSet<String> {
 }
 
 /// What the lines of the filter come to, as this machine's systemd knows its sets.
-fn allowed_by(unit: &str) -> BTreeSet<String> {
+pub fn allowed_by(unit: &str) -> BTreeSet<String> {
     let mut allowed = BTreeSet::from(["rt_sigreturn", "exit", "exit_group", "execve"].map(str::to_owned));
     for line in values(unit, "SystemCallFilter") {
         let (removes, names) = line.strip_prefix('~').map_or((false, line), |names| (true, names));

@@ -32,6 +32,11 @@ fn packets_are_counted_by_reason_and_by_database() {
     stage.send(OFFICE, 5);
     stage.send(STRANGER, 7);
     let scrape = stage.until_metric(DENIED, |packets| packets == 7.0);
+    let build = format!(
+        "firewall_agent_build_info{{version=\"{}\",object=\"{}\"}}",
+        firewall_agent::version::VERSION.as_str(),
+        firewall_agent::version::OBJECT
+    );
     for (series, expected) in [
         (ALLOWED, 5.0),
         ("firewall_packets_total{reason=\"allowed\",verdict=\"pass\"}", 5.0),
@@ -51,7 +56,7 @@ fn packets_are_counted_by_reason_and_by_database() {
         ("firewall_counters_readable", 1.0),
         ("firewall_propagation_window_seconds", 120.0),
         (WAITING, 0.0),
-        (concat!("firewall_agent_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1.0),
+        (build.as_str(), 1.0),
     ] {
         assert_eq!(scrape.value(series), Some(expected), "{series}\n{}", scrape.text);
     }

@@ -1,0 +1,126 @@
+//! The image, run as a container runtime would run it by the manifest.
+
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use firewall_tests::lab::{Confinement, artefact};
+use nix::mount::{MsFlags, mount};
+use serde_json::Value;
+
+use crate::manifests::{config, daemonset};
+use crate::stand::{Stand, bind, filter, has_few_rights, in_root, read_only, succeeds};
+use crate::syscalls::allowed_by;
+use crate::told::Told;
+use crate::units::unit;
+
+/// `runAsUser` of the manifest.
+const USER: u32 = 65532;
+const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
+
+#[test]
+fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
+    let stand = Stand::new();
+    let root = stand.lab.dir().join("root");
+    let layer = unpack(&stand.lab.dir().join("image"), &root);
+    assert_eq!(layer["config"]["User"], format!("{USER}:{USER}"));
+    assert_eq!(layer["config"]["Entrypoint"], serde_json::json!(["/firewall-agent"]));
+    let program = root.join("firewall-agent");
+    assert_eq!(fs::read(&program).unwrap(), fs::read(artefact("firewall-agent").unwrap()).unwrap());
+    let capabilities = Command::new("getcap").arg(&program).output().unwrap();
+    let capabilities = String::from_utf8(capabilities.stdout).unwrap();
+    let mut names: Vec<&str> = capabilities.trim().rsplit_once(' ').unwrap().1.split([',', '=']).collect();
+    let mut expected: Vec<&str> = FILE.split([',', '=']).collect();
+    (names.sort_unstable(), expected.sort_unstable());
+    assert_eq!(names, expected);
+
+    let pins = PathBuf::from("/sys/fs/bpf/firewall-agent");
+    let rules = mount_volumes(&stand, &root, &pins);
+    // The control: a copy of the program without its capabilities, which a copy does not take along.
+    fs::copy(&program, root.join("copy")).unwrap();
+    read_only(&root);
+    let calls = allowed_by(&unit());
+    let confined = Confinement { root: root.clone(), id: USER, ambient: false, filter: filter(&calls) };
+    let arguments = ["run", "--node-name", "db"];
+    let run = |confined: &Confinement, program: &str| {
+        let mut command = confined.command(&stand.db, program);
+        command.args(arguments).stderr(File::create(stand.lab.dir().join("control")).unwrap());
+        succeeds(command)
+    };
+    assert!(!run(&confined, "/copy") && stand.is_open());
+    // Another: what systemd does, no_new_privs, takes the program's capabilities away.
+    let nothing_gained = Confinement { id: USER + 1, ambient: true, ..confined.clone() };
+    assert!(!run(&nothing_gained, "/firewall-agent") && stand.is_open());
+    // And a filter without the agent's own call.
+    let without =
+        Confinement { filter: filter(calls.iter().filter(|name| *name != "bpf")), ..confined.clone() };
+    assert!(!run(&without, "/firewall-agent") && stand.is_open());
+
+    let log = stand.lab.dir().join("log");
+    let mut agent = confined.start(&stand.db, "/firewall-agent", &arguments, &log).unwrap();
+    stand.is_filtered_by(&mut agent, &rules);
+    has_few_rights(&agent, USER, false);
+
+    // What the program says of itself is what the kernel says of it.
+    let asked =
+        confined.command(&stand.db, "/firewall-agent").args(["status", "-o", "json"]).output().unwrap();
+    let status: Value =
+        serde_json::from_slice(&asked.stdout).unwrap_or_else(|error| panic!("{error}: {asked:?}"));
+    let told = Told::by(&program);
+    assert_eq!(status["interfaces"][0]["program_tag"], told.tag.as_str(), "{told:?}");
+    assert_eq!(status["agent"]["object"], told.object.as_str());
+    assert!(status["agent"]["version"].as_str().unwrap().contains(&told.revision));
+    // A container that ends opens nothing.
+    agent.kill().unwrap();
+    assert!(!stand.is_open());
+    assert!(!in_root(&root, &["/firewall-agent", "health"]).status.success());
+}
+
+/// Unpacks the archive, and its only layer into `root`; the image's configuration.
+fn unpack(dir: &Path, root: &Path) -> Value {
+    let tar = |from: &Path, into: &Path| {
+        fs::create_dir_all(into).unwrap();
+        let mut tar = Command::new("tar");
+        tar.args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(from).arg("-C").arg(into);
+        assert!(tar.status().unwrap().success(), "{}", from.display());
+    };
+    let json = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    tar(&artefact("firewall-agent.oci.tar").unwrap(), dir);
+    let blob = |digest: &Value| {
+        dir.join("blobs/sha256").join(digest.as_str().unwrap().strip_prefix("sha256:").unwrap())
+    };
+    let manifest = json(&blob(&json(&dir.join("index.json"))["manifests"][0]["digest"]));
+    assert_eq!(manifest["layers"].as_array().unwrap().len(), 1);
+    tar(&blob(&manifest["layers"][0]["digest"]), root);
+    json(&blob(&manifest["config"]["digest"]))
+}
+
+/// Mounts what a runtime mounts, and the volumes of the manifest where it says, the directories given to the agent's
+/// user as its init step does; the directory of the rule files.
+fn mount_volumes(stand: &Stand, root: &Path, pins: &Path) -> PathBuf {
+    bind(root, root);
+    for (kind, at) in [("proc", "proc"), ("sysfs", "sys")] {
+        fs::create_dir(root.join(at)).unwrap();
+        mount(Some(kind), &root.join(at), Some(kind), MsFlags::MS_RDONLY, None::<&str>).unwrap();
+    }
+    let volumes = stand.lab.dir().join("volumes");
+    for (name, owner) in [("config", 0), ("rules", 0), ("state", USER), ("bpf", USER), ("run", USER)] {
+        let from = if name == "bpf" { pins.to_owned() } else { volumes.join(name) };
+        fs::create_dir_all(&from).unwrap();
+        chown(&from, Some(owner), Some(owner)).unwrap();
+        let text = daemonset();
+        let (_, agent) = text.split_once("      containers:\n").unwrap();
+        let line = format!("- {{name: {name}, mountPath: ");
+        let (_, rest) = agent.split_once(&line).unwrap();
+        let point = rest.split([',', '}']).next().unwrap();
+        let point = root.join(point.trim_start_matches('/'));
+        bind(&from, &point);
+        if rest.lines().next().unwrap().contains("readOnly: true") {
+            read_only(&point);
+        }
+    }
+    fs::write(volumes.join("config/config.yaml"), config()).unwrap();
+    fs::create_dir(volumes.join("rules/rules.d")).unwrap();
+    volumes.join("rules/rules.d")
+}

@@ -1,0 +1,135 @@
+//! The Debian package: installed by dpkg, run under the settings of its unit, upgraded, removed.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use firewall_tests::lab::{Confinement, artefact};
+use nix::mount::{MsFlags, mount};
+
+use crate::stand::{Stand, bind, filter, has_few_rights, in_root, read_only, succeeds};
+use crate::syscalls::allowed_by;
+use crate::units::values;
+
+const UNIT: &str = "usr/lib/systemd/system/firewall-agent.service";
+/// What stands in for systemctl and deb-systemd-invoke: writes down what it is told to do.
+const STAND_IN: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >>/run/told\n";
+
+#[test]
+fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_without_opening_the_host() {
+    let stand = Stand::new();
+    let root = system(&stand);
+    let installed = done(in_root(&root, &["dpkg", "-i", "/firewall-agent.deb"]));
+    assert!(installed.contains("nothing is filtered yet"), "{installed}");
+    let unit = fs::read_to_string(root.join(UNIT)).unwrap();
+    assert_eq!(unit, crate::units::unit());
+    let program = &values(&unit, "ExecStart")[0].split(' ').next().unwrap()[1..];
+    assert_eq!(fs::read(root.join(program)).unwrap(), fs::read(artefact("firewall-agent").unwrap()).unwrap());
+
+    let (id, rules) = prepare(&root, &unit);
+    let seal = |confined: &Path| {
+        for writable in ["var/lib/firewall-agent", "run/firewall-agent", "sys/fs/bpf/firewall-agent"] {
+            bind(&root.join(writable), &confined.join(writable));
+        }
+    };
+    // As `ProtectSystem=strict` and `ReadWritePaths` make it; dpkg goes on working in the other.
+    let sealed = stand.lab.dir().join("sealed");
+    bind(&root, &sealed);
+    for at in ["proc", "dev", "sys", "sys/fs/bpf", "run"] {
+        bind(&root.join(at), &sealed.join(at));
+    }
+    seal(&sealed);
+    for at in ["run", "sys/fs/bpf", "sys", ""] {
+        read_only(&sealed.join(at));
+    }
+    let calls = allowed_by(&unit);
+    let confined = Confinement { root: sealed, id, ambient: true, filter: filter(&calls) };
+    let line: Vec<&str> = values(&unit, "ExecStart")[0].split(' ').collect();
+    // The control: the same without a capability that stays.
+    let without = Confinement { ambient: false, ..confined.clone() };
+    let mut command = without.command(&stand.db, line[0]);
+    command.args(&line[1..]).stderr(File::create(stand.lab.dir().join("control")).unwrap());
+    assert!(!succeeds(command) && stand.is_open());
+
+    let log = stand.lab.dir().join("log");
+    let mut agent = confined.start(&stand.db, line[0], &line[1..], &log).unwrap();
+    stand.is_filtered_by(&mut agent, &rules);
+    has_few_rights(&agent, id, true);
+
+    // An upgrade restarts the agent, and takes nothing down.
+    done(in_root(&root, &["dpkg", "-i", "/firewall-agent.deb"]));
+    let told = fs::read_to_string(root.join("run/told")).unwrap();
+    assert!(told.contains("deb-systemd-invoke restart firewall-agent.service"), "{told}");
+    assert!(!told.contains("stop") && !stand.is_open(), "{told}");
+    agent.kill().unwrap();
+
+    // So does a removal, which says what stays; a purge forgets what was stored.
+    let removed = done(in_root(&root, &["dpkg", "-r", "firewall-agent"]));
+    assert!(removed.contains("stays in force") && removed.contains("detach --yes"), "{removed}");
+    assert!(removed.contains("eth0") && !root.join(program).exists() && !stand.is_open(), "{removed}");
+    assert!(root.join("var/lib/firewall-agent/status.json").exists());
+    done(in_root(&root, &["dpkg", "-P", "firewall-agent"]));
+    let left = fs::read_dir(root.join("var/lib/firewall-agent")).map_or(0, Iterator::count);
+    assert!(left == 0 && !stand.is_open());
+    assert!(rules.join("orders.yaml").exists());
+    // As it says.
+    for link in fs::read_dir(root.join("sys/fs/bpf/firewall-agent/links")).unwrap() {
+        fs::remove_file(link.unwrap().path()).unwrap();
+    }
+    assert!(stand.is_open());
+}
+
+/// A system of its own over this machine's: what is written stays in the lab.
+fn system(stand: &Stand) -> PathBuf {
+    let dir = stand.lab.dir();
+    let root = dir.join("system");
+    for made in ["upper", "work", "system"] {
+        fs::create_dir(dir.join(made)).unwrap();
+    }
+    let options = format!("lowerdir=/,upperdir={0}/upper,workdir={0}/work", dir.display());
+    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+    bind(Path::new("/proc"), &root.join("proc"));
+    bind(Path::new("/dev"), &root.join("dev"));
+    bind(Path::new("/sys"), &root.join("sys"));
+    bind(Path::new("/sys/fs/bpf"), &root.join("sys/fs/bpf"));
+    mount(Some("tmpfs"), &root.join("run"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    // As if systemd ran: its programs are stood in for.
+    fs::create_dir_all(root.join("run/systemd/system")).unwrap();
+    for name in ["systemctl", "deb-systemd-invoke"] {
+        let path = root.join("usr/local/sbin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, STAND_IN).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::copy(artefact("firewall-agent.deb").unwrap(), root.join("firewall-agent.deb")).unwrap();
+    root
+}
+
+/// What the operator does, and then systemd: the configuration of the example, the unit's directories, its steps as
+/// root; the user, and the directory of the rule files.
+fn prepare(root: &Path, unit: &str) -> (u32, PathBuf) {
+    let example = root.join("usr/share/doc/firewall-agent/examples/config.yaml");
+    fs::copy(example, root.join("etc/firewall-agent/config.yaml")).unwrap();
+    let users = fs::read_to_string(root.join("etc/passwd")).unwrap();
+    let user = users.lines().find(|line| line.starts_with("firewall-agent:")).unwrap();
+    let id: u32 = user.split(':').nth(2).unwrap().parse().unwrap();
+    assert_ne!(id, 0);
+    assert_eq!(user.split(':').nth(3), user.split(':').nth(2));
+    for (setting, below) in [("StateDirectory", "var/lib"), ("RuntimeDirectory", "run")] {
+        let dir = root.join(below).join(values(unit, setting)[0]);
+        fs::create_dir_all(&dir).unwrap();
+        chown(&dir, Some(id), Some(id)).unwrap();
+    }
+    for step in values(unit, "ExecStartPre") {
+        let step: Vec<&str> = step.strip_prefix('+').unwrap().split(' ').collect();
+        done(in_root(root, &step));
+    }
+    (id, root.join("etc/firewall-agent/rules.d"))
+}
+
+/// What a command that succeeded wrote.
+fn done(out: Output) -> String {
+    assert!(out.status.success(), "{out:?}");
+    String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+}
