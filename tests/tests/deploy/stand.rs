@@ -18,7 +18,7 @@ pub struct Stand {
     pub lab: Lab,
     pub db: Host,
     outside: Host,
-    _server: TcpListener,
+    server: TcpListener,
 }
 
 impl Stand {
@@ -28,8 +28,9 @@ impl Stand {
         lab.link(db.end("eth0", &["192.0.2.10/24"]), outside.end("eth0", &["192.0.2.20/24"])).unwrap();
         let inside = db.enter().unwrap();
         let server = TcpListener::bind(SERVER).unwrap();
+        server.set_nonblocking(true).unwrap();
         drop(inside);
-        let stand = Self { lab, db, outside, _server: server };
+        let stand = Self { lab, db, outside, server };
         // The control: without the agent it is open.
         assert!(stand.is_open());
         stand
@@ -37,7 +38,10 @@ impl Stand {
 
     pub fn is_open(&self) -> bool {
         let server: SocketAddr = SERVER.parse().unwrap();
-        self.outside.connect(server, Duration::from_millis(300)).is_ok()
+        let connected = self.outside.connect(server, Duration::from_millis(300)).is_ok();
+        // What waits to be accepted must not fill the queue: then nobody could connect.
+        while self.server.accept().is_ok() {}
+        connected
     }
 
     /// The agent drops what no rule allows, and lets pass what one does, once `rules` has it.
