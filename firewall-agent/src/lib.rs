@@ -18,4 +18,5 @@ pub mod http;
 pub mod rules;
 pub mod status;
 pub mod sync;
+#[cfg(feature = "program")]
 pub mod version;

@@ -32,7 +32,8 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
     let capabilities = String::from_utf8(capabilities.stdout).unwrap();
     let mut names: Vec<&str> = capabilities.trim().rsplit_once(' ').unwrap().1.split([',', '=']).collect();
     let mut expected: Vec<&str> = FILE.split([',', '=']).collect();
-    (names.sort_unstable(), expected.sort_unstable());
+    names.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(names, expected);
 
     let pins = PathBuf::from("/sys/fs/bpf/firewall-agent");

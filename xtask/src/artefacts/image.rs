@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::program::revision;
 use super::{Artefacts, check};
 use crate::run::{output, run};
 
@@ -41,7 +40,7 @@ impl Artefacts<'_> {
         fs::copy(program, &inside).with_context(|| inside.display().to_string())?;
         run(Command::new("setcap").arg(CAPABILITIES).arg(&inside))?;
         run(&mut buildah(&["umount", container]))?;
-        let revision = format!("org.opencontainers.image.revision={}", revision(self.workspace)?);
+        let revision = format!("org.opencontainers.image.revision={}", self.revision);
         let version = format!("org.opencontainers.image.version={}", env!("CARGO_PKG_VERSION"));
         run(buildah(&["config", "--user", USER, "--entrypoint", "[\"/firewall-agent\"]", "--label"])
             .arg(version)

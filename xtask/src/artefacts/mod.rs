@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
-use self::program::Profile;
+use self::program::{Profile, revision};
 use crate::copy::copy;
 use crate::debian::{ensure_packages, is_root};
 use crate::ebpf;
@@ -35,8 +35,9 @@ pub struct Arguments {
 struct Artefacts<'a> {
     /// The tree that is compiled, and where cargo compiles it.
     sources: Workspace,
-    /// The tree under version control, whose revision this is.
+    /// The tree under version control, and its revision.
     workspace: &'a Workspace,
+    revision: String,
     dir: PathBuf,
     arch: String,
     profile: Profile,
@@ -58,7 +59,8 @@ impl<'a> Artefacts<'a> {
     ) -> Result<Self> {
         ebpf::ebpf(workspace)?;
         fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        Ok(Self { sources, workspace, dir, arch: arch.to_owned(), profile })
+        let revision = revision(workspace)?;
+        Ok(Self { sources, workspace, revision, dir, arch: arch.to_owned(), profile })
     }
 
     fn target(&self) -> String {

@@ -37,7 +37,7 @@ impl Artefacts<'_> {
         build.args(["--profile", self.profile.name(), "--message-format", "json-render-diagnostics"]);
         // The linker that comes with rustc, which knows every architecture.
         build.args(["--config", &format!("target.{target}.linker = \"rust-lld\"")]);
-        build.env("FIREWALL_REVISION", revision(self.workspace)?);
+        build.env("FIREWALL_REVISION", &self.revision);
         let compiled = self.dir.join("compiled.json");
         build.stdout(File::create(&compiled).with_context(|| compiled.display().to_string())?);
         run(&mut build)?;

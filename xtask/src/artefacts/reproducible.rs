@@ -18,17 +18,20 @@ pub fn reproducible(workspace: &Workspace, arguments: &Arguments) -> Result<()> 
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
     }
-    let mut found = Vec::new();
+    let mut builds = Vec::new();
     for place in ["one", "another/further/down"] {
         let place = dir.join(place);
         let sources = Workspace { root: place.join("source"), target: place.join("build") };
         copy(workspace, &sources.root)?;
-        let artefacts = Artefacts::new(workspace, sources, place.clone(), &arguments.arch, Profile::Release)?;
-        let program = sha256(&artefacts.program()?)?;
-        let object = artefacts.object_digest()?;
-        say(format_args!("{}: object {object}, program {program}", place.display()));
+        builds.push(Artefacts::new(workspace, sources, place, &arguments.arch, Profile::Release)?);
+    }
+    let mut found = Vec::new();
+    for build in builds {
+        let program = sha256(&build.program()?)?;
+        let object = build.object_digest()?;
+        say(format_args!("{}: object {object}, program {program}", build.dir.display()));
         found.push((object, program));
-        fs::remove_dir_all(place.join("build")).with_context(|| place.display().to_string())?;
+        fs::remove_dir_all(&build.sources.target).with_context(|| build.dir.display().to_string())?;
     }
     ensure!(found[0].0 == found[1].0, "two clean builds: the objects of the XDP program differ");
     ensure!(found[0].1 == found[1].1, "two clean builds: the programs differ");

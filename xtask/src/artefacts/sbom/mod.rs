@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use self::linked::{Linked, Part};
 use super::Artefacts;
-use super::program::revision;
 use crate::run::output;
 
 const BPF_TARGET: &str = "bpfel-unknown-none";
@@ -53,7 +52,7 @@ impl Artefacts<'_> {
         let facts = BTreeMap::from([
             ("firewall:target", self.target()),
             ("firewall:profile", self.profile.name().to_owned()),
-            ("firewall:revision", revision(self.workspace)?),
+            ("firewall:revision", self.revision.clone()),
             ("firewall:object_sha256", self.object_digest()?),
         ]);
         let facts = facts.iter().map(|(name, value)| json!({"name": name, "value": value}));
@@ -108,13 +107,13 @@ impl Artefacts<'_> {
         let path = self.dir.join("compiled.json");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let told = messages.filter_map(|message| {
+        let mut told = messages.filter_map(|message| {
             let pairs = message["env"].as_array()?.iter();
             let digest =
                 pairs.filter(|pair| pair[0] == "FIREWALL_OBJECT_SHA256").find_map(|pair| pair[1].as_str());
             digest.map(str::to_owned)
         });
-        told.last().with_context(|| format!("{}: names no object", path.display()))
+        told.next_back().with_context(|| format!("{}: names no object", path.display()))
     }
 }
 

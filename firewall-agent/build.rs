@@ -4,6 +4,7 @@
 //! On the pinned stable toolchain that takes `RUSTC_BOOTSTRAP=1`, which must not reach any crate of the host: this
 //! program runs itself once more as a child with it.
 
+#[path = "build/tag.rs"]
 mod tag;
 
 use std::{
@@ -24,10 +25,10 @@ const OBJECT: &str = "firewall-ebpf";
 
 fn main() -> ExitCode {
     if env::var_os("CARGO_FEATURE_PROGRAM").is_none() {
-        println!("cargo:rerun-if-changed=build");
+        println!("cargo:rerun-if-changed=build.rs");
         return ExitCode::SUCCESS;
     }
-    for path in ["build", "../firewall-ebpf", "../firewall-common"] {
+    for path in ["build.rs", "build", "../firewall-ebpf", "../firewall-common"] {
         println!("cargo:rerun-if-changed={path}");
     }
     println!("cargo:rerun-if-env-changed=PATH");
