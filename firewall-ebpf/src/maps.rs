@@ -21,11 +21,16 @@ const BY_USE: usize = BPF_F_NO_PREALLOC as usize;
 
 type Sources<const N: usize> = LpmTrie<[u32; N], u32, 1, FROZEN_TRIE>;
 
+/// The endpoint table. A row is an [`Endpoint`], described to the kernel as the numbers that it consists of: Linux before
+/// 6.2 takes a map whose type says that its values are structures for another kind than one without type information,
+/// which the agent makes, and refuses it in the outer map.
+pub type EndpointTable = HashMap<EndpointKey, [u32; size_of::<Endpoint>() / size_of::<u32>()], 1, FROZEN>;
+
 #[btf_map]
 pub static PORTS: Array<PortWord, { PORT_WORDS as usize }> = Array::new();
 
 #[btf_map]
-pub static ENDPOINTS: ArrayOfMaps<HashMap<EndpointKey, Endpoint, 1, FROZEN>, 1> = ArrayOfMaps::new();
+pub static ENDPOINTS: ArrayOfMaps<EndpointTable, 1> = ArrayOfMaps::new();
 
 #[btf_map]
 pub static SOURCES_V4: ArrayOfMaps<Sources<1>, 1> = ArrayOfMaps::new();

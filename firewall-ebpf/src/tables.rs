@@ -1,19 +1,19 @@
 //! Lookups in what is published.
 
-use aya_ebpf::btf_maps::{HashMap, lpm_trie::Key};
+use aya_ebpf::btf_maps::lpm_trie::Key;
 use firewall_common::{
     ANY_FAMILY, Endpoint, EndpointKey, FILTER_WORDS, IPV4, MEMBER_ROW, filter_bit_v4, filter_bit_v6,
     packet::Flow, stages,
 };
 
 use crate::{
-    maps::{self, ENDPOINTS, NEAR_SOURCES_V4, NEAR_SOURCES_V6, SOURCES_V4, SOURCES_V6},
+    maps::{ENDPOINTS, EndpointTable, NEAR_SOURCES_V4, NEAR_SOURCES_V6, SOURCES_V4, SOURCES_V6},
     stages::is_on,
 };
 
 /// The live endpoint table: one pointer, taken once per packet, so that a packet sees one table whole.
 #[derive(Clone, Copy)]
-pub struct Table(&'static HashMap<EndpointKey, Endpoint, 1, { maps::FROZEN }>);
+pub struct Table(&'static EndpointTable);
 
 impl Table {
     /// `None` before the first publish.
@@ -46,8 +46,8 @@ impl Table {
     #[inline(always)]
     pub fn row(self, key: &EndpointKey) -> Option<&'static Endpoint> {
         // SAFETY: a published table is frozen and read-only for programs; its rows never change, and the table itself
-        // outlives every program run that took it (RCU).
-        unsafe { self.0.get(key) }
+        // outlives every program run that took it (RCU). A row is an `Endpoint`, which consists of such numbers only.
+        unsafe { Some(&*core::ptr::from_ref(self.0.get(key)?).cast::<Endpoint>()) }
     }
 }
 
