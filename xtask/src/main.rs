@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask ebpf | test | demo | bench | fuzz | deny | image | package
-//! | test-artefacts | reproducible | tidy | mutants`, one file each.
+//! The project's own commands: `cargo xtask ebpf | test | demo | bench | fuzz | deny | image | package | test-artefacts
+//! | reproducible | kernels | tidy | mutants`, one file each.
 
 mod artefacts;
 mod bench;
@@ -9,6 +9,7 @@ mod demo;
 mod deny;
 mod ebpf;
 mod fuzz;
+mod kernels;
 mod mutants;
 mod python;
 mod run;
@@ -53,6 +54,8 @@ enum Command {
     TestArtefacts,
     /// Build the static program twice, in two places, and demand that it and the XDP program in it are the same
     Reproducible(artefacts::Arguments),
+    /// Boot Debian's kernels under QEMU and run the tests in each; keep the table in bench/; needs root
+    Kernels(kernels::Arguments),
     /// Check format, lints and the rules of the source tree
     Tidy,
     /// Plant known faults in a copy of the tree and demand that the tests find each of them; needs root
@@ -82,6 +85,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Package(arguments) => artefacts::package(&workspace, &arguments),
         Command::TestArtefacts => artefacts::for_tests(&workspace),
         Command::Reproducible(arguments) => artefacts::reproducible(&workspace, &arguments),
+        Command::Kernels(arguments) => kernels::kernels(&workspace, &arguments),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }

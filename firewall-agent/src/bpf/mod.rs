@@ -6,6 +6,7 @@ mod denials;
 mod drift;
 mod dump;
 mod endpoints;
+mod features;
 mod filters;
 mod generation;
 mod held_links;

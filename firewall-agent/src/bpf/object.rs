@@ -12,6 +12,7 @@ use aya_obj::programs::XdpAttachType;
 use firewall_common::names;
 
 use super::{
+    features,
     inner::is_foreign,
     layouts,
     pins::{Pins, rename, unpin},
@@ -107,7 +108,7 @@ impl Programs {
     /// Loads the programs; makes the maps that are not pinned yet, and adopts those that are.
     ///
     /// # Errors
-    /// When a pinned map has another shape, or the kernel refuses something.
+    /// When the kernel lacks a feature, a pinned map has another shape, or the kernel refuses something.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
         Self::load_with(pins, capacity, stages::fitting()?)
     }
@@ -127,6 +128,7 @@ impl Programs {
     }
 
     fn load_build(build: Build, pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
+        features::ensure_there()?;
         layouts::carry_over(pins)?;
         let mut loader = EbpfLoader::new();
         loader.override_global(names::STAGES, &stages, true);

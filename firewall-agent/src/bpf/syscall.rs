@@ -10,6 +10,9 @@ use std::{
     path::Path,
 };
 
+use aya_obj::generated::{BPF_F_XDP_HAS_FRAGS, bpf_prog_type::BPF_PROG_TYPE_XDP};
+
+const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -54,6 +57,27 @@ pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [0u32; 16];
     attributes[0] = map.as_raw_fd() as u32;
     bpf(BPF_MAP_FREEZE, &mut attributes).map(drop)
+}
+
+/// Whether the kernel loads an XDP program for packets that lie in several pieces of memory (Linux 5.18).
+pub fn takes_packets_in_pieces() -> io::Result<bool> {
+    // r0 = XDP_PASS; exit.
+    let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+    let mut attributes = [0u64; 16];
+    attributes[0] = u64::from_ne_bytes(concat([BPF_PROG_TYPE_XDP as u32, 2].map(u32::to_ne_bytes)));
+    attributes[1] = instructions.as_ptr() as u64;
+    attributes[2] = c"GPL".as_ptr() as u64;
+    // The kernel's version, which nobody looks at, and the flags.
+    attributes[5] = u64::from_ne_bytes(concat([0, BPF_F_XDP_HAS_FRAGS].map(u32::to_ne_bytes)));
+    match bpf(BPF_PROG_LOAD, &mut attributes) {
+        Ok(program) => {
+            // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+            drop(unsafe { OwnedFd::from_raw_fd(program) });
+            Ok(true)
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Pins any object; nothing may be at `path`.

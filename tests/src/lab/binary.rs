@@ -1,6 +1,6 @@
 //! The agent's program, never older than its sources.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 pub fn agent_binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .get_or_init(|| profile_dir().and_then(|dir| agent_of(&dir)).map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(|error| anyhow!(error))
 }
@@ -23,8 +23,8 @@ pub(super) fn profile_dir() -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
-fn build() -> Result<PathBuf> {
-    let profile_dir = profile_dir()?;
+/// The same, built in the profile whose directory this is.
+pub fn agent_of(profile_dir: &Path) -> Result<PathBuf> {
     let target = profile_dir.parent().context("the test is in no target directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--package", "firewall-agent", "--target-dir"]).arg(target);

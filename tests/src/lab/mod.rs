@@ -31,13 +31,13 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 pub use agent::{Agent, CAPABILITY_MASK, User};
 pub use artefact::{artefact, tool};
-pub use binary::agent_binary;
+pub use binary::{agent_binary, agent_of};
 pub use confined::Confinement;
 pub use contained::contained;
 pub use home::{AgentHome, Answer, Settings};
 pub use host::{Host, Inside};
 pub use link::End;
-pub use next_layout::next_layout_binary;
+pub use next_layout::{next_layout_binary, next_layout_of};
 pub use postgres::Postgres;
 pub use psql::{Session, psql};
 pub use rounds::rounds;

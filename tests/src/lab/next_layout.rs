@@ -48,13 +48,15 @@ const CHANGES: &[(&str, &str, &str)] = &[
 pub fn next_layout_binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT
-        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .get_or_init(|| {
+            profile_dir().and_then(|dir| next_layout_of(&dir)).map_err(|error| format!("{error:#}"))
+        })
         .clone()
         .map_err(|error| anyhow!(error))
 }
 
-fn build() -> Result<PathBuf> {
-    let profile = profile_dir()?;
+/// The same, built in the profile whose directory this is.
+pub fn next_layout_of(profile: &Path) -> Result<PathBuf> {
     let target = profile.parent().context("the test is in no target directory")?;
     let copy = target.join("next-layout");
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests: no parent directory")?;

@@ -1,0 +1,66 @@
+//! What the programs need of the kernel. It is asked of the kernel itself: distributions carry features back, so that a
+//! version says little. What cannot be asked, for want of rights say, is left to the real load.
+
+use anyhow::{Result, ensure};
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
+
+use super::syscall;
+
+/// Helper functions that the programs call, and the first Linux that has each.
+const HELPERS: &[(BpfHelper, &str, &str)] = &[
+    (BpfHelper::BPF_FUNC_xdp_load_bytes, "bpf_xdp_load_bytes", "5.18"),
+    (BpfHelper::BPF_FUNC_xdp_get_buff_len, "bpf_xdp_get_buff_len", "5.18"),
+    (BpfHelper::BPF_FUNC_loop, "bpf_loop", "5.17"),
+    (BpfHelper::BPF_FUNC_ktime_get_coarse_ns, "bpf_ktime_get_coarse_ns", "5.11"),
+    (BpfHelper::BPF_FUNC_jiffies64, "bpf_jiffies64", "5.6"),
+];
+
+/// Fails when the kernel lacks something that the programs cannot do without.
+///
+/// # Errors
+/// The kernel's release, and all that it lacks.
+pub(super) fn ensure_there() -> Result<()> {
+    let missing = missing(HELPERS);
+    ensure!(
+        missing.is_empty(),
+        "kernel {}: lacks what the XDP programs need: {}",
+        release(),
+        missing.join(", ")
+    );
+    Ok(())
+}
+
+fn missing(helpers: &[(BpfHelper, &str, &str)]) -> Vec<String> {
+    let packets = syscall::takes_packets_in_pieces().is_ok_and(|takes| !takes);
+    let mut missing = Vec::from_iter(packets.then(|| "XDP for packets in pieces (Linux 5.18)".to_owned()));
+    for (helper, name, since) in helpers {
+        if is_helper_supported(ProgramType::Xdp, *helper).is_ok_and(|is_there| !is_there) {
+            missing.push(format!("{name} (Linux {since})"));
+        }
+    }
+    missing
+}
+
+fn release() -> String {
+    nix::sys::utsname::uname().map_or_else(
+        |_| "of unknown release".to_owned(),
+        |name| name.release().to_string_lossy().into_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs root, as every program does.
+    #[test]
+    fn the_running_kernel_has_all_and_what_no_xdp_program_may_call_is_missing() {
+        assert_eq!(missing(HELPERS), [""; 0]);
+        let foreign = (BpfHelper::BPF_FUNC_setsockopt, "bpf_setsockopt", "4.13");
+        assert_eq!(missing(&[HELPERS[0], foreign]), ["bpf_setsockopt (Linux 4.13)"]);
+        ensure_there().unwrap();
+    }
+}

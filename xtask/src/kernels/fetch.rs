@@ -1,0 +1,201 @@
+//! Kernels out of Debian's packages, taken from the mirror that this machine's apt uses, and kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::suite::Suite;
+use crate::run::{output, run, say, shown};
+
+/// The dummy package that depends on a release's kernel; not the one for clouds, which lacks the 9p file system.
+const LATEST: &str = "linux-image-amd64";
+const ARCHITECTURE: &str = "-amd64";
+/// Packages that a kernel is made of, by the starts of their names; the version follows.
+const PARTS: &[&str] = &["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"];
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Of a package's files those that a guest may need: no drivers of hardware that it does not have.
+const WANTED: &[&str] = &[
+    "./boot/vmlinuz-*",
+    "*/lib/modules/*/vmlinuz",
+    "*/lib/modules/*/modules.*",
+    "*/lib/modules/*/kernel/arch",
+    "*/lib/modules/*/kernel/crypto",
+    "*/lib/modules/*/kernel/drivers/char",
+    "*/lib/modules/*/kernel/drivers/net/*.ko*",
+    "*/lib/modules/*/kernel/drivers/net/vxlan",
+    "*/lib/modules/*/kernel/drivers/virtio",
+    "*/lib/modules/*/kernel/fs",
+    "*/lib/modules/*/kernel/lib",
+    "*/lib/modules/*/kernel/net",
+];
+
+/// An unpacked kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    /// As `uname -r` says it.
+    pub release: String,
+    pub image: PathBuf,
+    /// Has `lib/modules/<release>` below it.
+    pub root: PathBuf,
+}
+
+/// The newest kernel of a release: downloaded and unpacked below `dir`, unless that one is there already.
+pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
+    let apt = Apt::new(suite, &dir.join("apt").join(suite.name))?;
+    let packages = apt.packages()?;
+    let first = packages.first().with_context(|| format!("{}: no kernel among its packages", suite.name))?;
+    let release = release(first).with_context(|| format!("{first}: not named after a kernel"))?.to_owned();
+    let root = dir.join("unpacked").join(apt.versions(&packages)?);
+    if !root.exists() {
+        // Whole or not at all, whenever this is interrupted.
+        let next = root.with_extension("next");
+        start_anew(&next)?;
+        for package in apt.download(&packages)? {
+            unpack(&package, &next)?;
+        }
+        let modules = next.join("lib");
+        if !modules.exists() {
+            std::os::unix::fs::symlink("usr/lib", &modules).with_context(|| modules.display().to_string())?;
+        }
+        run(Command::new("depmod").arg("-b").arg(&next).arg(&release))?;
+        fs::rename(&next, &root).with_context(|| root.display().to_string())?;
+    }
+    let places = [format!("boot/vmlinuz-{release}"), format!("lib/modules/{release}/vmlinuz")];
+    let image = places.iter().map(|place| root.join(place)).find(|image| image.exists());
+    let image = image.with_context(|| format!("{}: no kernel image in {}", suite.name, root.display()))?;
+    Ok(Kernel { release, image, root })
+}
+
+/// `6.1.0-50-amd64` of `linux-image-6.1.0-50-amd64`.
+fn release(package: &str) -> Option<&str> {
+    let release = PARTS.iter().find_map(|part| package.strip_prefix(part))?;
+    (release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(ARCHITECTURE)).then_some(release)
+}
+
+/// An apt that knows one release and has nothing installed; this machine's own is not touched.
+struct Apt<'a> {
+    suite: &'a Suite,
+    dir: PathBuf,
+}
+
+impl<'a> Apt<'a> {
+    fn new(suite: &'a Suite, dir: &Path) -> Result<Self> {
+        for place in ["lists/partial", "cache/archives/partial", "parts", "downloads"] {
+            let place = dir.join(place);
+            fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+        }
+        let source = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror()?, suite.name);
+        let apt = Self { suite, dir: dir.to_owned() };
+        for (name, text) in [("sources.list", source.as_str()), ("status", "")] {
+            fs::write(dir.join(name), text).with_context(|| dir.join(name).display().to_string())?;
+        }
+        // Only what tells packages apart: no translations, no descriptions of programs.
+        let targets =
+            ["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=0"];
+        run(apt.command("apt-get").args(targets).args(["-q", "update"]))?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for (option, place) in [
+            ("Dir::State", ""),
+            ("Dir::State::lists", "lists"),
+            ("Dir::State::status", "status"),
+            ("Dir::Cache", "cache"),
+            ("Dir::Etc::sourcelist", "sources.list"),
+            ("Dir::Etc::sourceparts", "parts"),
+            ("Dir::Etc::preferencesparts", "parts"),
+        ] {
+            command.arg("-o").arg(format!("{option}={}", self.dir.join(place).display()));
+        }
+        // The user that apt downloads as may not reach the directory.
+        command.args(["-o", "APT::Sandbox::User=root"]);
+        command
+    }
+
+    /// The packages of the release's kernel, sorted.
+    fn packages(&self) -> Result<Vec<String>> {
+        let mut depends = self.command("apt-cache");
+        let listed = output(depends.args(["depends", "--recurse", "--important", LATEST]))?;
+        let mut packages: Vec<String> =
+            listed.lines().filter(|line| release(line).is_some()).map(str::to_owned).collect();
+        packages.sort();
+        packages.dedup();
+        Ok(packages)
+    }
+
+    /// A name for exactly these packages in these versions.
+    fn versions(&self, packages: &[String]) -> Result<String> {
+        let shown = output(self.command("apt-cache").arg("show").args(packages))?;
+        let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
+        let version = version.with_context(|| format!("{}: without a version", packages.join(", ")))?;
+        Ok(format!("{}-{version}", self.suite.name))
+    }
+
+    fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
+        let downloads = self.dir.join("downloads");
+        start_anew(&downloads)?;
+        run(self.command("apt-get").current_dir(&downloads).args(["-q", "download"]).args(packages))?;
+        let mut files: Vec<PathBuf> = fs::read_dir(&downloads)
+            .with_context(|| downloads.display().to_string())?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Where this machine gets Debian itself from.
+fn mirror() -> Result<String> {
+    let format = ["indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"];
+    let targets = output(Command::new("apt-get").args(format))?;
+    let mirror = targets.lines().find_map(|line| line.strip_suffix(" Debian"));
+    Ok(mirror.context("apt: knows no mirror of Debian; run apt-get update first")?.to_owned())
+}
+
+/// Unpacks what is wanted of a package, and removes the package.
+fn unpack(package: &Path, root: &Path) -> Result<()> {
+    say(format_args!("unpacking {}", package.display()));
+    let mut archive = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("dpkg-deb: not started")?;
+    let mut tar = Command::new("tar");
+    tar.args(["-x", "--wildcards", "-C"]).arg(root).args(WANTED);
+    // A package has not all of these: tar complains, and what counts is looked for afterwards.
+    let stream = archive.stdout.take().context("dpkg-deb: no output")?;
+    tar.stdin(stream).stderr(Stdio::null()).status().with_context(|| shown(&tar))?;
+    ensure!(archive.wait()?.success(), "{}: cannot be read", package.display());
+    fs::remove_file(package).with_context(|| package.display().to_string())
+}
+
+fn start_anew(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
+    }
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_a_kernel_are_told_from_what_they_depend_on() {
+        for (package, found) in [
+            ("linux-image-6.1.0-50-amd64", Some("6.1.0-50-amd64")),
+            ("linux-modules-7.2.13+deb14-amd64", Some("7.2.13+deb14-amd64")),
+            ("linux-image-amd64", None),
+            ("linux-base", None),
+            ("linux-image-6.1.0-50-amd64-unsigned", None),
+            ("  Depends: linux-image-6.1.0-50-amd64", None),
+        ] {
+            assert_eq!(release(package), found, "{package}");
+        }
+    }
+}

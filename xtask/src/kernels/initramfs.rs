@@ -1,0 +1,79 @@
+//! What the guest's kernel starts with: busybox, the modules that it takes to reach the host's files, and a script.
+
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::fetch::Kernel;
+use crate::run::{output, shown};
+
+const BUSYBOX: &str = "/bin/busybox";
+const INIT: &str = include_str!("guest/init.sh");
+const MODULES: &[&str] = &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
+/// Where the script mounts things, and looks for programs.
+const PLACES: &[&str] = &["bin", "dev", "host", "modules", "own", "proc", "root", "sys"];
+
+/// Makes the archive in `dir`; its path.
+pub fn initramfs(kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
+    let tree = dir.join("initramfs");
+    for place in PLACES {
+        let place = tree.join(place);
+        fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+    }
+    fs::copy(BUSYBOX, tree.join("bin/busybox")).context(BUSYBOX)?;
+    for applet in output(Command::new(BUSYBOX).arg("--list"))?.lines().filter(|name| *name != "busybox") {
+        let _ = fs::remove_file(tree.join("bin").join(applet));
+        std::os::unix::fs::symlink("busybox", tree.join("bin").join(applet)).context("busybox")?;
+    }
+    let mut order = String::new();
+    for module in modules(kernel)? {
+        order.push_str(&put_module(&module, &tree.join("modules"))?);
+        order.push('\n');
+    }
+    fs::write(tree.join("modules/order"), order).context("modules/order")?;
+    fs::write(tree.join("init"), INIT).context("init")?;
+    fs::set_permissions(tree.join("init"), Permissions::from_mode(0o755)).context("init")?;
+    pack(&tree, &dir.join("initramfs.cpio"))
+}
+
+/// Files of the modules, each after those that it needs; none for what is built in.
+fn modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for module in MODULES {
+        let mut modprobe = Command::new("modprobe");
+        modprobe.arg("-d").arg(&kernel.root).args(["-S", &kernel.release, "--show-depends", module]);
+        for line in output(&mut modprobe)?.lines() {
+            let file = line.strip_prefix("insmod ").map(|rest| PathBuf::from(rest.trim()));
+            files.extend(file.filter(|file| !files.contains(file)));
+        }
+    }
+    Ok(files)
+}
+
+/// Puts a module into `dir`, unpacked: not every busybox can; its name there.
+fn put_module(module: &Path, dir: &Path) -> Result<String> {
+    let name = module.file_name().and_then(|name| name.to_str()).context("a module without a name")?;
+    let plain = name.strip_suffix(".xz").unwrap_or(name);
+    let to = File::create(dir.join(plain)).with_context(|| plain.to_owned())?;
+    let mut unpack = Command::new(if plain == name { "cat" } else { "xzcat" });
+    let status = unpack.arg(module).stdout(to).status().with_context(|| shown(&unpack))?;
+    ensure!(status.success(), "{}: cannot be unpacked", module.display());
+    Ok(plain.to_owned())
+}
+
+fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
+    let names = output(Command::new("find").current_dir(tree).arg("."))?;
+    let to = File::create(archive).with_context(|| archive.display().to_string())?;
+    let mut cpio = Command::new("cpio");
+    cpio.current_dir(tree).args(["--quiet", "--create", "--format=newc"]);
+    let mut packing = cpio.stdin(Stdio::piped()).stdout(to).spawn().with_context(|| shown(&cpio))?;
+    if let Some(mut input) = packing.stdin.take() {
+        input.write_all(names.as_bytes()).with_context(|| shown(&cpio))?;
+    }
+    ensure!(packing.wait()?.success(), "{}: cannot be packed", archive.display());
+    Ok(archive.to_owned())
+}

@@ -1,0 +1,165 @@
+//! A guest: QEMU with the host's files, a console that is kept, and a port that results come out of.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::fetch::Kernel;
+use super::initramfs::initramfs;
+use crate::run::{say, shown};
+
+/// Megabytes; a gigabyte of it may be taken by what tests write.
+const MEMORY: &str = "3072";
+const CPUS: &str = "2";
+/// A guest of which nothing is heard for so long is taken for hung.
+const SILENCE: Duration = Duration::from_secs(600);
+/// A guest that has not said for so long that it is up never will: emulated, it takes 10 seconds.
+const UP: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Who runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Accelerator {
+    /// The processor.
+    Kvm,
+    /// QEMU, by translation.
+    Tcg,
+}
+
+impl Accelerator {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "KVM",
+            Self::Tcg => "TCG",
+        }
+    }
+
+    fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        }
+    }
+}
+
+/// A kernel with the directory for what belongs to its guest.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    pub kernel: &'a Kernel,
+    pub dir: PathBuf,
+}
+
+/// What came of a guest.
+#[derive(Debug)]
+pub struct Ran {
+    /// All that came out of the port.
+    pub results: String,
+    /// Why it was ended; `None` when it ended by itself.
+    pub killed: Option<String>,
+    pub took: Duration,
+}
+
+impl Machine<'_> {
+    /// Boots the kernel and lets it run the script at `plan`, until the guest ends or is hung.
+    pub fn run(&self, accelerator: Accelerator, plan: &Path) -> Result<Ran> {
+        let results = self.dir.join("results");
+        File::create(&results).with_context(|| results.display().to_string())?;
+        let mut qemu = self.qemu(accelerator, plan, &results)?;
+        let began = Instant::now();
+        let mut guest = Guest(qemu.spawn().with_context(|| shown(&qemu))?);
+        let killed = guest.watch(&results)?;
+        let text = fs::read(&results).with_context(|| results.display().to_string())?;
+        Ok(Ran { results: String::from_utf8_lossy(&text).into_owned(), killed, took: began.elapsed() })
+    }
+
+    /// The last lines of the console.
+    pub fn last_words(&self) -> String {
+        let text = fs::read(self.console()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    fn console(&self) -> PathBuf {
+        self.dir.join("console")
+    }
+
+    fn qemu(&self, accelerator: Accelerator, plan: &Path, results: &Path) -> Result<Command> {
+        let archive = initramfs(self.kernel, &self.dir)?;
+        let errors = File::create(self.dir.join("qemu")).context("qemu")?;
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(accelerator.arguments()).args(["-m", MEMORY, "-smp", CPUS]);
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(archive);
+        // Whatever goes wrong in the kernel ends the guest.
+        let line = format!("console=ttyS0 quiet oops=panic panic=-1 plan={} ", plan.display());
+        qemu.args(["-append", &line]).arg("-serial").arg(format!("file:{}", self.console().display()));
+        // The whole of it, for programs and their libraries; the host's own kernel lets nothing be written.
+        qemu.args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]);
+        qemu.args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results"]);
+        qemu.arg("-chardev").arg(format!("file,id=results,path={}", results.display()));
+        qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        Ok(qemu)
+    }
+}
+
+/// A running QEMU, killed when dropped.
+struct Guest(Child);
+
+impl Guest {
+    /// Waits for its end; why it was ended, when it was.
+    fn watch(&mut self, results: &Path) -> Result<Option<String>> {
+        let (mut heard, mut length) = (Instant::now(), 0);
+        loop {
+            if let Some(status) = self.0.try_wait().context("qemu: cannot be waited for")? {
+                return Ok(complaint(status));
+            }
+            let now = fs::metadata(results).with_context(|| results.display().to_string())?.len();
+            if now != length {
+                (heard, length) = (Instant::now(), now);
+            }
+            let limit = if length == 0 { UP } else { SILENCE };
+            if heard.elapsed() > limit {
+                return Ok(Some(format!("nothing was heard of it for {} s", limit.as_secs())));
+            }
+            sleep(LOOK);
+        }
+    }
+}
+
+fn complaint(status: ExitStatus) -> Option<String> {
+    (!status.success()).then(|| format!("qemu: {status}"))
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the guests are run by: the processor, if a kernel really comes up on it, which a device alone does not tell.
+pub fn accelerator(machine: &Machine<'_>) -> Result<Accelerator> {
+    if !Path::new("/dev/kvm").exists() {
+        say(format_args!("kernels: no /dev/kvm: emulating"));
+        return Ok(Accelerator::Tcg);
+    }
+    let plan = machine.dir.join("up.sh");
+    fs::write(&plan, super::plan::only_up(&machine.kernel.root)).context("up.sh")?;
+    let ran = machine.run(Accelerator::Kvm, &plan)?;
+    if ran.results.contains(super::plan::UP) {
+        return Ok(Accelerator::Kvm);
+    }
+    let why = ran.killed.unwrap_or_else(|| "it ended early".to_owned());
+    let errors = fs::read_to_string(machine.dir.join("qemu")).unwrap_or_default();
+    let error = errors.lines().last().unwrap_or_default();
+    say(format_args!(
+        "kernels: {} does not come up under KVM ({why}) {error}: emulating",
+        machine.kernel.release
+    ));
+    Ok(Accelerator::Tcg)
+}

@@ -1,0 +1,106 @@
+//! `cargo xtask kernels`: the tests in other kernels than this machine's own.
+
+mod fetch;
+mod initramfs;
+mod machine;
+mod plan;
+mod report;
+mod results;
+mod suite;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use self::fetch::Kernel;
+use self::machine::{Accelerator, Machine, Ran, accelerator};
+use self::plan::{Built, REFUSAL};
+use self::report::{Row, judge_refusal};
+use self::results::{judge, sections, verified};
+use self::suite::{Expected, Suite, names};
+use crate::debian::{ensure_packages, is_root};
+use crate::ebpf;
+use crate::run::say;
+use crate::test::{PACKAGES, PROGRAMS};
+use crate::workspace::Workspace;
+
+/// What fetches, unpacks and boots a kernel.
+const TOOLS: &[&str] = &["busybox-static", "cpio", "kmod", "qemu-system-x86", "xz-utils"];
+const TOOLS_PROGRAMS: &[&str] =
+    &["apt-get", "busybox", "cpio", "depmod", "dpkg-deb", "qemu-system-x86_64", "xzcat"];
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Only the kernels of these releases of Debian
+    #[arg(value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(names()))]
+    suites: Vec<String>,
+    /// What runs the guests, instead of KVM where a kernel comes up on it and TCG elsewhere
+    #[arg(long, value_name = "ACCELERATOR")]
+    accel: Option<Accelerator>,
+}
+
+pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    ensure!(is_root(), "kernels: needs root: its guests read this machine's files; nothing was run");
+    ensure_packages(&[PACKAGES, TOOLS].concat(), &[PROGRAMS, TOOLS_PROGRAMS].concat())?;
+    ebpf::ebpf(workspace)?;
+    let built = plan::build(workspace)?;
+    let dir = workspace.target.join("kernels");
+    let mut accel = arguments.accel;
+    let mut rows = Vec::new();
+    for suite in Suite::chosen(&arguments.suites) {
+        let kernel = fetch::kernel(suite, &dir)?;
+        let machine = Machine { kernel: &kernel, dir: dir.join("guests").join(suite.name) };
+        fs::create_dir_all(&machine.dir).with_context(|| machine.dir.display().to_string())?;
+        let accel = match accel {
+            Some(accel) => accel,
+            None => *accel.insert(accelerator(&machine)?),
+        };
+        say(format_args!("kernels: {} of {}, by {}", kernel.release, suite.name, accel.name()));
+        let row = row(suite, &machine, &built, accel)?;
+        row.tell(&machine);
+        rows.push(row);
+    }
+    let is_whole = arguments.suites.is_empty();
+    report::keep(&rows, is_whole.then(|| workspace.root.join("bench/kernels.md")).as_deref())?;
+    let failed = rows.iter().filter(|row| row.has_failed()).count();
+    ensure!(failed == 0, "kernels: {failed} of {} are not as expected", rows.len());
+    Ok(())
+}
+
+/// Boots a kernel, and judges what it did.
+fn row(suite: &Suite, machine: &Machine<'_>, built: &Built, accel: Accelerator) -> Result<Row> {
+    let Kernel { release, root, .. } = machine.kernel;
+    let script = match suite.expected {
+        Expected::Supported => plan::tests(root, built)?,
+        Expected::Refused => plan::refusal(root, built)?,
+    };
+    let ran = run(machine, accel, &script)?;
+    let sections = sections(&ran.results);
+    let find = |name: &str| sections.iter().find(|section| section.name == name);
+    let outcomes = match suite.expected {
+        Expected::Refused => vec![(REFUSAL.to_owned(), judge_refusal(find(REFUSAL)))],
+        Expected::Supported => {
+            let judged = |program: &plan::TestProgram| judge(find(&program.name), &program.tests);
+            built.programs.iter().map(|program| (program.name.clone(), judged(program))).collect()
+        }
+    };
+    let refusal = find(REFUSAL).map(|section| section.text.trim().to_owned());
+    Ok(Row {
+        release: release.clone(),
+        suite: suite.name,
+        accel,
+        outcomes,
+        verified: verified(&sections, "firewall"),
+        refusal,
+        killed: ran.killed,
+        took: ran.took,
+        is_up: ran.results.contains(plan::UP),
+    })
+}
+
+fn run(machine: &Machine<'_>, accel: Accelerator, script: &str) -> Result<Ran> {
+    let path = machine.dir.join("plan.sh");
+    fs::write(&path, script).with_context(|| path.display().to_string())?;
+    machine.run(accel, Path::new(&path))
+}

@@ -1,0 +1,110 @@
+//! What a guest does, as a script, and what must come of it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use firewall_tests::lab::{agent_of, next_layout_of};
+use serde_json::Value;
+
+use crate::run::{output, shown};
+use crate::workspace::Workspace;
+
+const PREPARE: &str = include_str!("guest/prepare.sh");
+/// What a guest tells first.
+pub const UP: &str = "== begin up";
+/// The command of a kernel that is too old.
+pub const REFUSAL: &str = "refusal";
+/// Test programs: the verdict table and loading, the evasion corpus, publishing, and the agent's life.
+pub const TESTS: &[&str] = &["verdicts", "evasion", "publication", "lifecycle"];
+/// Seconds for one of them, however slow the machine.
+const LIMIT: u32 = 1800;
+
+/// A test program and the names of its tests.
+#[derive(Debug)]
+pub struct TestProgram {
+    pub name: String,
+    path: PathBuf,
+    pub tests: BTreeSet<String>,
+}
+
+/// What is built for the guests, which share this machine's files.
+#[derive(Debug)]
+pub struct Built {
+    pub programs: Vec<TestProgram>,
+    agent: PathBuf,
+    /// Where test programs expect to be started.
+    directory: PathBuf,
+}
+
+/// Builds the test programs and what they would build themselves.
+pub fn build(workspace: &Workspace) -> Result<Built> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "-p", "firewall-tests", "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.args(TESTS.iter().flat_map(|name| ["--test", name]));
+    let messages = output(&mut cargo)?;
+    let programs = TESTS
+        .iter()
+        .map(|name| {
+            let path = executable(&messages, name).with_context(|| format!("{name}: {}", shown(&cargo)))?;
+            let listed = output(std::process::Command::new(&path).args(["--list", "--format", "terse"]))?;
+            let tests =
+                listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
+            Ok(TestProgram { name: (*name).to_owned(), path, tests })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let profile = programs.first().and_then(|program| program.path.parent()?.parent());
+    let profile = profile.context("cargo: test programs in no directory of a profile")?;
+    let agent = agent_of(profile)?;
+    next_layout_of(profile)?;
+    Ok(Built { agent, programs, directory: workspace.root.join("tests") })
+}
+
+/// Where cargo says that it built a test program.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let built = |message: Value| {
+        let is_it = message["target"]["name"] == name && message["target"]["kind"][0] == "test";
+        is_it.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+    };
+    messages.filter_map(built).next()
+}
+
+/// A script that tells that the kernel is up, and ends.
+pub fn only_up(root: &Path) -> String {
+    script(root, "")
+}
+
+/// A script that runs every test.
+pub fn tests(root: &Path, built: &Built) -> Result<String> {
+    let mut lines = format!("cd {}\n", quoted(&built.directory)?);
+    for program in &built.programs {
+        let (name, path) = (&program.name, quoted(&program.path)?);
+        lines += &format!("run {name} {LIMIT} {path} --color never --test-threads 2 --show-output\n");
+    }
+    Ok(script(root, &lines))
+}
+
+/// A script that starts the agent as an operator would, on a kernel that cannot run it.
+pub fn refusal(root: &Path, built: &Built) -> Result<String> {
+    let agent = quoted(&built.agent)?;
+    let dirs = "--rules-dir /run/rules --state-dir /run/state --bpffs-dir /sys/fs/bpf/agent";
+    let sockets = "--control-socket /run/control.sock --listen unix:/run/http.sock";
+    let lines = format!(
+        "mkdir /run/rules /run/state\n\
+         run {REFUSAL} 300 {agent} run --interfaces eth0 --guarded-ports 5432 {dirs} {sockets}\n"
+    );
+    Ok(script(root, &lines))
+}
+
+fn script(root: &Path, lines: &str) -> String {
+    let modules = root.join("lib/modules");
+    format!("MODULES='{}'\n{PREPARE}\nrun up 60 uname -r\n{lines}off\n", modules.display())
+}
+
+/// A path for the shell.
+fn quoted(path: &Path) -> Result<String> {
+    let text = path.display().to_string();
+    ensure!(!text.contains('\''), "{text}: a path with a quote");
+    Ok(format!("'{text}'"))
+}

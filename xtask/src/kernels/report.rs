@@ -1,0 +1,180 @@
+//! The table of kernels.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Write as _, stdout};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::machine::{Accelerator, Machine};
+use super::plan::TESTS;
+use super::results::{End, Outcome, Section};
+use crate::run::say;
+
+/// What came of one kernel.
+#[derive(Debug)]
+pub struct Row {
+    pub release: String,
+    pub suite: &'static str,
+    pub accel: Accelerator,
+    /// What was run, and what came of it.
+    pub outcomes: Vec<(String, Outcome)>,
+    /// Instructions of the attached program that the verifier went through.
+    pub verified: Option<u64>,
+    /// What the agent said where it refused to run.
+    pub refusal: Option<String>,
+    /// Why the guest was ended, unless it ended by itself.
+    pub killed: Option<String>,
+    pub took: Duration,
+    pub is_up: bool,
+}
+
+/// What a kernel that is too old lacks, as the error must say it, with the first version that has it.
+const LACKS: &[&str] = &["5.10", "bpf_xdp_load_bytes", "bpf_loop", "5.18"];
+
+/// Whether the agent ended with one line that names what is missing, and no verifier's log.
+pub fn judge_refusal(section: Option<&Section>) -> Outcome {
+    let said = section.map(|section| section.text.trim()).unwrap_or_default();
+    let code = section.and_then(|section| section.end).map(|End { code, .. }| code);
+    let mut failed = Vec::new();
+    if code != Some(1) {
+        failed.push(format!("the agent ended with {code:?}, not with 1"));
+    }
+    failed
+        .extend(LACKS.iter().filter(|name| !said.contains(*name)).map(|name| format!("{name} is not named")));
+    let lines = said.lines().count();
+    if lines != 1 {
+        failed.push(format!("{lines} lines, not one"));
+    }
+    Outcome { passed: usize::from(failed.is_empty()), failed }
+}
+
+impl Row {
+    pub fn has_failed(&self) -> bool {
+        !self.is_up || self.killed.is_some() || self.failures().next().is_some() || self.passed() == 0
+    }
+
+    fn passed(&self) -> usize {
+        self.outcomes.iter().map(|(_, outcome)| outcome.passed).sum()
+    }
+
+    fn failures(&self) -> impl Iterator<Item = String> {
+        let told = |(name, outcome): &(String, Outcome)| -> Vec<String> {
+            outcome.failed.iter().map(|what| format!("{name}: {what}")).collect()
+        };
+        self.outcomes.iter().flat_map(told)
+    }
+
+    /// Says what failed, and where more can be read.
+    pub fn tell(&self, machine: &Machine<'_>) {
+        let took = self.took.as_secs();
+        let (passed, failed) = (self.passed(), self.failures().count());
+        say(format_args!("kernels: {}: {passed} passed, {failed} failed, {took} s", self.release));
+        self.failures().for_each(|failure| say(format_args!("  {failure}")));
+        if let Some(why) = &self.killed {
+            say(format_args!("  the guest was ended: {why}"));
+        }
+        if !self.is_up || self.killed.is_some() {
+            say(format_args!("{}", machine.last_words()));
+        }
+        if self.has_failed() {
+            say(format_args!("  all that was said is in {}", machine.dir.display()));
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let cell = |name: &&str| match self.outcomes.iter().find(|(of, _)| of == name) {
+            Some((_, Outcome { passed, failed })) if failed.is_empty() => format!("{passed} passed"),
+            Some((_, Outcome { passed, failed })) => format!("{passed} passed, **{} failed**", failed.len()),
+            None => "–".to_owned(),
+        };
+        let mut cells = vec![self.release.clone(), self.suite.to_owned(), self.accel.name().to_owned()];
+        cells.push(match (&self.refusal, self.has_failed()) {
+            (_, true) => "**not as expected**".to_owned(),
+            (Some(_), false) => "refused, as it must".to_owned(),
+            (None, false) => "runs".to_owned(),
+        });
+        cells.extend(TESTS.iter().map(cell));
+        cells.push(self.verified.map_or_else(|| "–".to_owned(), |verified| verified.to_string()));
+        cells.push(format!("{} s", self.took.as_secs()));
+        cells
+    }
+}
+
+/// Shows the table, and writes it to `path`.
+pub fn keep(rows: &[Row], path: Option<&Path>) -> Result<()> {
+    let text = markdown(rows)?;
+    // A closed terminal is no reason to lose the table.
+    let _ = write!(stdout(), "{text}");
+    path.map_or(Ok(()), |path| fs::write(path, text).with_context(|| path.display().to_string()))
+}
+
+fn markdown(rows: &[Row]) -> Result<String> {
+    let mut text =
+        "# Other kernels\n\nDebian's, booted under QEMU by `cargo xtask kernels`: this machine's files, the \
+                    same programs and the same tests.\n\n"
+            .to_owned();
+    let head = ["kernel", "release", "by", "the agent"].iter().chain(TESTS);
+    let head: Vec<&str> = head.copied().chain(["instructions verified", "time"]).collect();
+    writeln!(text, "| {} |\n|{}", head.join(" | "), "---|".repeat(head.len()))?;
+    for row in rows {
+        writeln!(text, "| {} |", row.cells().join(" | "))?;
+    }
+    for row in rows {
+        if let Some(refusal) = &row.refusal {
+            writeln!(text, "\nOn {} the agent says:\n\n```\n{refusal}\n```", row.release)?;
+        }
+        if row.has_failed() {
+            writeln!(text, "\nOn {} failed:\n", row.release)?;
+            row.failures().chain(row.killed.clone()).try_for_each(|what| writeln!(text, "* {what}"))?;
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str, code: i32) -> Outcome {
+        let end = Some(End { code, seconds: 1.0 });
+        judge_refusal(Some(&Section { name: "refusal".to_owned(), text: text.to_owned(), end }))
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_that_names_what_is_missing() {
+        let line = "error: kernel 5.10.0: lacks bpf_xdp_load_bytes (Linux 5.18), bpf_loop (5.17)\n";
+        assert_eq!(said(line, 1), Outcome { passed: 1, failed: vec![] });
+        assert_eq!(said(line, 0).failed.len(), 1);
+        assert_eq!(said(&format!("{line}0: R1=ctx()\n"), 1).failed, ["2 lines, not one"]);
+        assert_eq!(said("error: invalid argument\n", 1).failed.len(), LACKS.len());
+        assert_eq!(judge_refusal(None).passed, 0);
+    }
+
+    fn row(outcomes: Vec<(String, Outcome)>) -> Row {
+        Row {
+            release: "6.1.0".to_owned(),
+            suite: "bookworm",
+            accel: Accelerator::Tcg,
+            outcomes,
+            verified: None,
+            refusal: None,
+            killed: None,
+            took: Duration::from_secs(9),
+            is_up: true,
+        }
+    }
+
+    #[test]
+    fn a_kernel_fails_with_a_test_and_without_any() {
+        let good = || ("verdicts".to_owned(), Outcome { passed: 3, failed: vec![] });
+        let bad = ("evasion".to_owned(), Outcome { passed: 3, failed: vec!["a failed".to_owned()] });
+        assert!(!row(vec![good()]).has_failed());
+        assert!(row(vec![good(), bad]).has_failed());
+        assert!(row(vec![]).has_failed());
+        assert!(Row { is_up: false, ..row(vec![good()]) }.has_failed());
+        assert!(Row { killed: Some("hung".to_owned()), ..row(vec![good()]) }.has_failed());
+    }
+}

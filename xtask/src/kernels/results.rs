@@ -1,0 +1,145 @@
+//! What came out of a guest, and what it means. Silence is no success: what is not told to have passed has not.
+
+use std::collections::BTreeSet;
+
+/// What one command of the plan wrote, and how it ended.
+#[derive(Debug, PartialEq)]
+pub struct Section {
+    pub name: String,
+    pub text: String,
+    /// `None` when the guest ended before the command did.
+    pub end: Option<End>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct End {
+    pub code: i32,
+    pub seconds: f64,
+}
+
+/// The tests of one program in one kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub passed: usize,
+    /// Tests that failed, and what else went wrong.
+    pub failed: Vec<String>,
+}
+
+/// Takes the results apart. `== begin NAME` and `== end NAME CODE FROM TO` stand around each command's output; times
+/// are seconds since the kernel came up.
+pub fn sections(results: &str) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for line in results.lines() {
+        let mut words = line.split(' ');
+        let mark = (words.next(), words.next(), words.next());
+        match (mark, sections.last_mut()) {
+            ((Some("=="), Some("begin"), Some(name)), _) => {
+                sections.push(Section { name: name.to_owned(), text: String::new(), end: None });
+            }
+            ((Some("=="), Some("end"), Some(name)), Some(section)) if section.name == name => {
+                section.end = end(words);
+            }
+            (_, Some(section)) if section.end.is_none() => {
+                section.text.push_str(line);
+                section.text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    sections
+}
+
+fn end<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<End> {
+    let code = words.next()?.parse().ok()?;
+    let from: f64 = words.next()?.parse().ok()?;
+    let to: f64 = words.next()?.parse().ok()?;
+    Some(End { code, seconds: to - from })
+}
+
+/// Holds what a test program wrote against the tests that it has.
+pub fn judge(section: Option<&Section>, tests: &BTreeSet<String>) -> Outcome {
+    let Some(section) = section else { return failed("was not run") };
+    let told = |how: &str| -> BTreeSet<&str> {
+        let lines = section.text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(how));
+        lines.filter(|name| tests.contains(*name)).collect()
+    };
+    let (passed, failing) = (told(" ... ok"), told(" ... FAILED"));
+    let mut outcome = Outcome { passed: passed.len(), failed: Vec::new() };
+    outcome.failed.extend(failing.iter().map(|name| format!("{name} failed")));
+    let untold =
+        tests.iter().filter(|name| !passed.contains(name.as_str()) && !failing.contains(name.as_str()));
+    outcome.failed.extend(untold.map(|name| format!("{name} did not end")));
+    match section.end {
+        None => outcome.failed.push("the guest ended before its tests did".to_owned()),
+        Some(End { code: 0, .. }) if tests.is_empty() => outcome.failed.push("has no test".to_owned()),
+        Some(End { code: 0, .. }) => {}
+        Some(End { code: 124, seconds }) => outcome.failed.push(format!("was ended after {seconds:.0} s")),
+        Some(End { code, .. }) if outcome.failed.is_empty() => {
+            outcome.failed.push(format!("ended with {code}"))
+        }
+        Some(_) => {}
+    }
+    outcome
+}
+
+fn failed(why: &str) -> Outcome {
+    Outcome { passed: 0, failed: vec![why.to_owned()] }
+}
+
+/// What the tests told of a program's size: instructions that the verifier went through.
+pub fn verified(sections: &[Section], program: &str) -> Option<u64> {
+    let start = format!("{program}: ");
+    let told = sections.iter().flat_map(|section| section.text.lines());
+    told.filter_map(|line| line.strip_prefix(&start)?.strip_suffix(" instructions verified")?.parse().ok())
+        .next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESULTS: &str = "== begin up\n\n== end up 0 1.00 1.50\n== begin verdicts\nrunning 2 tests\ntest a::b ... ok\n\
+                           test c ... ok\nfirewall: 32407 instructions verified\n\n== end verdicts 0 2.00 12.00\n";
+
+    fn tests(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn judged(results: &str, names: &[&str]) -> Outcome {
+        let sections = sections(results);
+        judge(sections.iter().find(|section| section.name == "verdicts"), &tests(names))
+    }
+
+    #[test]
+    fn what_all_passed_has_passed() {
+        assert_eq!(judged(RESULTS, &["a::b", "c"]), Outcome { passed: 2, failed: vec![] });
+        let sections = sections(RESULTS);
+        assert_eq!(sections[1].end, Some(End { code: 0, seconds: 10.0 }));
+        assert_eq!(verified(&sections, "firewall"), Some(32407));
+        assert_eq!(verified(&sections, "twin"), None);
+    }
+
+    #[test]
+    fn a_failed_a_lost_and_an_unknown_test_a_bad_end_and_no_test_at_all_are_failures() {
+        let cases: [(&str, &[&str], &str); 7] = [
+            (&RESULTS.replace("c ... ok", "c ... FAILED"), &["a::b", "c"], "c failed"),
+            (RESULTS, &["a::b", "c", "d"], "d did not end"),
+            (&RESULTS.replace("test c ... ok\n", "test c ... \n"), &["a::b", "c"], "c did not end"),
+            (&RESULTS.replace("verdicts 0 ", "verdicts 139 "), &["a::b", "c"], "ended with 139"),
+            (&RESULTS.replace("verdicts 0 ", "verdicts 124 "), &["a::b", "c"], "was ended after 10 s"),
+            (RESULTS, &[], "has no test"),
+            ("", &["a::b", "c"], "was not run"),
+        ];
+        for (results, names, why) in cases {
+            assert_eq!(judged(results, names).failed, [why], "{results}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_ends_in_the_middle_fails() {
+        let (cut, _) = RESULTS.split_once("test c").unwrap_or_default();
+        let outcome = judged(cut, &["a::b", "c"]);
+        assert_eq!(outcome.passed, 1);
+        assert_eq!(outcome.failed, ["c did not end", "the guest ended before its tests did"]);
+    }
+}
