@@ -50,7 +50,7 @@ pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
     let root = dir.join("unpacked").join(apt.versions(&packages)?);
     if !root.exists() {
         // Whole or not at all, whenever this is interrupted.
-        let next = root.with_extension("next");
+        let next = root.with_added_extension("next");
         start_anew(&next)?;
         for package in apt.download(&packages)? {
             unpack(&package, &next)?;

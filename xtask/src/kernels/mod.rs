@@ -72,7 +72,7 @@ pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 fn row(suite: &Suite, machine: &Machine<'_>, built: &Built, accel: Accelerator) -> Result<Row> {
     let Kernel { release, root, .. } = machine.kernel;
     let script = match suite.expected {
-        Expected::Supported => plan::tests(root, built)?,
+        Expected::Supported => plan::tests(root, built, accel)?,
         Expected::Refused => plan::refusal(root, built)?,
     };
     let ran = run(machine, accel, &script)?;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use firewall_tests::lab::{agent_of, next_layout_of};
 use serde_json::Value;
 
+use super::machine::Accelerator;
 use crate::run::{output, shown};
 use crate::workspace::Workspace;
 
@@ -76,8 +77,11 @@ pub fn only_up(root: &Path) -> String {
 }
 
 /// A script that runs every test.
-pub fn tests(root: &Path, built: &Built) -> Result<String> {
-    let mut lines = format!("cd {}\n", quoted(&built.directory)?);
+///
+/// Where every instruction is emulated, what a test repeats is repeated a tenth as often.
+pub fn tests(root: &Path, built: &Built, accel: Accelerator) -> Result<String> {
+    let rounds = if accel == Accelerator::Tcg { "export FIREWALL_TESTS=brief\n" } else { "" };
+    let mut lines = format!("{rounds}cd {}\n", quoted(&built.directory)?);
     for program in &built.programs {
         let (name, path) = (&program.name, quoted(&program.path)?);
         lines += &format!("run {name} {LIMIT} {path} --color never --test-threads 2 --show-output\n");
