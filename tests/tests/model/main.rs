@@ -103,7 +103,8 @@ fn program_and_twin_agree_with_the_model_on_the_corpus_split_anywhere() {
                 destination6: "2001:db8:2::10".parse().unwrap(),
                 port: 30_092,
             };
-            for shape in corpus::reaching(&route).into_iter().chain(corpus::never_reaching(&route)) {
+            let corpora = [corpus::reaching, corpus::reaching_some, corpus::never_reaching];
+            for shape in corpora.iter().flat_map(|corpus| corpus(&route)) {
                 for frame in &shape.frames {
                     let step = if frame.len() <= SHORT { 1 } else { frame.len() / 40 };
                     for linear in (14..=frame.len()).step_by(step) {

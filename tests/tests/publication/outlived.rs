@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::Bench;
 use crate::questions::{XDP_DROP, XDP_PASS, apart, of_first_set};
 use crate::rule_sets::{Set, desired};
+use crate::{Bench, often};
 
-const PUBLISHES: u64 = 150;
+const PUBLISHES: usize = 150;
 /// Of the clock: a publish is under way.
 const UNDER_WAY: u64 = 1;
 const DONE: u64 = u64::MAX;
@@ -85,7 +85,7 @@ fn race(bench: &Bench, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool + Sync) {
                 }
             });
         }
-        for turn in 1..=PUBLISHES {
+        for turn in 1..=often(PUBLISHES) {
             clock.store((2 * turn) | UNDER_WAY, Ordering::SeqCst);
             let wish = desired(Set::of_turn(turn), false, turn + 1);
             let done = publish(&wish, &mut live, &mut kernel, Timestamp::now());

@@ -28,10 +28,15 @@ pub(super) fn add(gatherer: &mut Gatherer<'_>) {
     });
     gatherer
         .ipv6(MustPass, "destination options of 2048 bytes", |ip| ip.destination_options(&long_options()));
-    for kind in [0, 2, 253] {
+    for kind in [0, 253] {
         gatherer.ipv6(MustPass, &format!("routing header of type {kind}, used up"), |ip| ip.routing(kind, 0));
     }
     gatherer.ipv6(MustPass, "atomic fragment", |ip| ip.fragment(0, false));
+}
+
+/// A kernel that was built for Mobile IPv6, as Debian's are, refuses its routing header unless it leads to this host.
+pub(super) fn add_mobility(gatherer: &mut Gatherer<'_>) {
+    gatherer.ipv6(MustPass, "routing header of type 2, used up", |ip| ip.routing(2, 0));
 }
 
 pub(super) fn add_chains(gatherer: &mut Gatherer<'_>) {

@@ -2,7 +2,8 @@
 //!
 //! [`reaching`] holds what a stock kernel delivers to a listening socket: from a denied source none of it may arrive,
 //! and from an allowed one all that is marked [`Promise::MustPass`] has to. [`never_reaching`] holds what the kernel
-//! itself refuses (seen on 6.18); a filter may pass or drop it, a verdict test wants it all the same.
+//! itself refuses (seen on 6.18); a filter may pass or drop it, a verdict test wants it all the same. [`reaching_some`] is
+//! what kernels differ about.
 
 mod gather;
 mod ipv4;
@@ -76,6 +77,14 @@ pub fn never_reaching(route: &Route) -> Vec<Shape> {
     refused::add_ipv4(&mut gatherer);
     refused::add_ipv6(&mut gatherer);
     refused::add_transport(&mut gatherer);
+    gatherer.shapes
+}
+
+/// Shapes aimed at the same port that a kernel delivers or refuses by itself, as it was built. Where it delivers them,
+/// they are as those of [`reaching`].
+pub fn reaching_some(route: &Route) -> Vec<Shape> {
+    let mut gatherer = Gatherer::new(route, 0x5c00_4001);
+    ipv6::add_mobility(&mut gatherer);
     gatherer.shapes
 }
 
