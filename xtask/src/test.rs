@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::debian::{ensure_packages, is_root};
 use crate::run::run;
 use crate::workspace::Workspace;
-use crate::{artefacts, ebpf, fuzz, python, tidy};
+use crate::{artefacts, ebpf, fuzz, kernels, python, tidy};
 
 /// What the tests start: network namespaces, rules of nftables and iptables in them, signatures, a PostgreSQL server
 /// with a certificate, an agent of few rights, one whose system calls are traced, a Prometheus that scrapes it; what
@@ -47,7 +47,8 @@ const FUZZ_FULL: u32 = 600;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Also what takes long: a thousand kills, a hundred upgrades, ten minutes of fuzzing for each target
+    /// Also what takes long: a thousand kills, a hundred upgrades, ten minutes of fuzzing for each target,
+    /// the tests in other kernels
     #[arg(long)]
     full: bool,
 }
@@ -69,6 +70,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let tests = run(&mut tests);
     let seconds = if arguments.full { FUZZ_FULL } else { FUZZ };
     let fuzz = fuzz::fuzz_all(workspace, seconds, !arguments.full);
+    let kernels = if arguments.full { kernels::check(workspace) } else { Ok(()) };
     let tidy = tidy::tidy(workspace);
-    tests.and(fuzz).and(tidy)
+    tests.and(fuzz).and(kernels).and(tidy)
 }

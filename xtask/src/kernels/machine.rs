@@ -91,7 +91,9 @@ impl Machine<'_> {
     fn qemu(&self, accelerator: Accelerator, plan: &Path, results: &Path) -> Result<Command> {
         let archive = initramfs(self.kernel, &self.dir)?;
         let errors = File::create(self.dir.join("qemu")).context("qemu")?;
-        let mut qemu = Command::new("qemu-system-x86_64");
+        // It ends with this process, however that ends.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         qemu.args(accelerator.arguments()).args(["-m", MEMORY, "-smp", CPUS]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(archive);

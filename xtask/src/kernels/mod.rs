@@ -30,9 +30,9 @@ const TOOLS: &[&str] = &["busybox-static", "cpio", "kmod", "qemu-system-x86", "x
 const TOOLS_PROGRAMS: &[&str] =
     &["apt-get", "busybox", "cpio", "depmod", "dpkg-deb", "qemu-system-x86_64", "xzcat"];
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Arguments {
-    /// Only the kernels of these releases of Debian
+    /// Only the kernels of these releases of Debian; the table is kept only when all are booted
     #[arg(value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(names()))]
     suites: Vec<String>,
     /// What runs the guests, instead of KVM where a kernel comes up on it and TCG elsewhere
@@ -40,7 +40,28 @@ pub struct Arguments {
     accel: Option<Accelerator>,
 }
 
+/// Fails unless every kernel is as expected; the table is kept either way.
 pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let rows = rows(workspace, arguments)?;
+    if arguments.suites.is_empty() {
+        report::keep(&rows, &workspace.root.join("bench/kernels.md"))?;
+    }
+    judged(&rows)
+}
+
+/// The same for all kernels, without keeping the table.
+pub fn check(workspace: &Workspace) -> Result<()> {
+    judged(&rows(workspace, &Arguments::default())?)
+}
+
+fn judged(rows: &[Row]) -> Result<()> {
+    report::show(rows)?;
+    let failed = rows.iter().filter(|row| row.has_failed()).count();
+    ensure!(failed == 0, "kernels: {failed} of {} are not as expected", rows.len());
+    Ok(())
+}
+
+fn rows(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<Row>> {
     ensure!(is_root(), "kernels: needs root: its guests read this machine's files; nothing was run");
     ensure_packages(&[PACKAGES, TOOLS].concat(), &[PROGRAMS, TOOLS_PROGRAMS].concat())?;
     ebpf::ebpf(workspace)?;
@@ -61,11 +82,7 @@ pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         row.tell(&machine);
         rows.push(row);
     }
-    let is_whole = arguments.suites.is_empty();
-    report::keep(&rows, is_whole.then(|| workspace.root.join("bench/kernels.md")).as_deref())?;
-    let failed = rows.iter().filter(|row| row.has_failed()).count();
-    ensure!(failed == 0, "kernels: {failed} of {} are not as expected", rows.len());
-    Ok(())
+    Ok(rows)
 }
 
 /// Boots a kernel, and judges what it did.

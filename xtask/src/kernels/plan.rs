@@ -41,7 +41,9 @@ pub struct Built {
 /// Builds the test programs and what they would build themselves.
 pub fn build(workspace: &Workspace) -> Result<Built> {
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "-p", "firewall-tests", "--no-run", "--message-format=json-render-diagnostics"]);
+    // Optimised: emulated, what is not would take too long for the tests' patience.
+    cargo.args(["test", "--release", "-p", "firewall-tests", "--no-run"]);
+    cargo.arg("--message-format=json-render-diagnostics");
     cargo.args(TESTS.iter().flat_map(|name| ["--test", name]));
     let messages = output(&mut cargo)?;
     let programs = TESTS

@@ -103,12 +103,17 @@ impl Row {
     }
 }
 
-/// Shows the table, and writes it to `path`.
-pub fn keep(rows: &[Row], path: Option<&Path>) -> Result<()> {
+/// Shows the table.
+pub fn show(rows: &[Row]) -> Result<()> {
     let text = markdown(rows)?;
-    // A closed terminal is no reason to lose the table.
+    // A closed terminal is no reason to stop.
     let _ = write!(stdout(), "{text}");
-    path.map_or(Ok(()), |path| fs::write(path, text).with_context(|| path.display().to_string()))
+    Ok(())
+}
+
+/// Writes the table to `path`.
+pub fn keep(rows: &[Row], path: &Path) -> Result<()> {
+    fs::write(path, markdown(rows)?).with_context(|| path.display().to_string())
 }
 
 fn markdown(rows: &[Row]) -> Result<String> {
