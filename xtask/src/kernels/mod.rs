@@ -17,7 +17,7 @@ use self::fetch::Kernel;
 use self::machine::{Accelerator, Machine, Ran, accelerator};
 use self::plan::{Built, REFUSAL};
 use self::report::{Row, judge_refusal};
-use self::results::{judge, sections, verified};
+use self::results::{Outcome, judge, sections, verified};
 use self::suite::{Expected, Suite, names};
 use crate::debian::{ensure_packages, is_root};
 use crate::ebpf;
@@ -98,7 +98,10 @@ fn row(suite: &Suite, machine: &Machine<'_>, built: &Built, accel: Accelerator) 
     let outcomes = match suite.expected {
         Expected::Refused => vec![(REFUSAL.to_owned(), judge_refusal(find(REFUSAL)))],
         Expected::Supported => {
-            let judged = |program: &plan::TestProgram| judge(find(&program.name), &program.tests);
+            let judged = |program: &plan::TestProgram| {
+                let (tests, left_out) = program.tests(accel);
+                Outcome { left_out, ..judge(find(&program.name), &tests) }
+            };
             built.programs.iter().map(|program| (program.name.clone(), judged(program))).collect()
         }
     };

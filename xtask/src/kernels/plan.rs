@@ -18,6 +18,9 @@ pub const UP: &str = "== begin up";
 pub const REFUSAL: &str = "refusal";
 /// Test programs: the verdict table and loading, the evasion corpus, publishing, and the agent's life.
 pub const TESTS: &[&str] = &["verdicts", "evasion", "publication", "lifecycle"];
+/// Of the agent's life what loads, adopts, restarts and takes over; the rest takes too long where it is emulated.
+const RESTARTS: (&str, &[&str]) =
+    ("lifecycle", &["abi::", "adoption::", "detached::", "layouts::", "restarts::", "rights::"]);
 /// Seconds for one of them, however slow the machine.
 const LIMIT: u32 = 1800;
 
@@ -26,7 +29,25 @@ const LIMIT: u32 = 1800;
 pub struct TestProgram {
     pub name: String,
     path: PathBuf,
-    pub tests: BTreeSet<String>,
+    tests: BTreeSet<String>,
+}
+
+impl TestProgram {
+    /// Starts of the names of what is run; all when there is none.
+    fn filters(&self, accel: Accelerator) -> &'static [&'static str] {
+        let (name, restarts) = RESTARTS;
+        if accel == Accelerator::Tcg && self.name == name { restarts } else { &[] }
+    }
+
+    /// The tests that are run, and how many are left out.
+    pub fn tests(&self, accel: Accelerator) -> (BTreeSet<String>, usize) {
+        let filters = self.filters(accel);
+        let is_run =
+            |name: &&String| filters.is_empty() || filters.iter().any(|start| name.starts_with(start));
+        let run: BTreeSet<String> = self.tests.iter().filter(is_run).cloned().collect();
+        let left_out = self.tests.len() - run.len();
+        (run, left_out)
+    }
 }
 
 /// What is built for the guests, which share this machine's files.
@@ -85,8 +106,9 @@ pub fn tests(root: &Path, built: &Built, accel: Accelerator) -> Result<String> {
     let rounds = if accel == Accelerator::Tcg { "export FIREWALL_TESTS=brief\n" } else { "" };
     let mut lines = format!("{rounds}cd {}\n", quoted(&built.directory)?);
     for program in &built.programs {
-        let (name, path) = (&program.name, quoted(&program.path)?);
-        lines += &format!("run {name} {LIMIT} {path} --color never --test-threads 2 --show-output\n");
+        let (name, path, filters) = (&program.name, quoted(&program.path)?, program.filters(accel).join(" "));
+        let how = "--color never --test-threads 2 --show-output";
+        lines += &format!("run {name} {LIMIT} {path} {filters} {how}\n");
     }
     Ok(script(root, &lines))
 }

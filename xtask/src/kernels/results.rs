@@ -23,6 +23,8 @@ pub struct Outcome {
     pub passed: usize,
     /// Tests that failed, and what else went wrong.
     pub failed: Vec<String>,
+    /// Tests that were not to be run here.
+    pub left_out: usize,
 }
 
 /// Takes the results apart. `== begin NAME` and `== end NAME CODE FROM TO` stand around each command's output; times
@@ -64,7 +66,7 @@ pub fn judge(section: Option<&Section>, tests: &BTreeSet<String>) -> Outcome {
         lines.filter(|name| tests.contains(*name)).collect()
     };
     let (passed, failing) = (told(" ... ok"), told(" ... FAILED"));
-    let mut outcome = Outcome { passed: passed.len(), failed: Vec::new() };
+    let mut outcome = Outcome { passed: passed.len(), ..Outcome::default() };
     outcome.failed.extend(failing.iter().map(|name| format!("{name} failed")));
     let untold =
         tests.iter().filter(|name| !passed.contains(name.as_str()) && !failing.contains(name.as_str()));
@@ -83,7 +85,7 @@ pub fn judge(section: Option<&Section>, tests: &BTreeSet<String>) -> Outcome {
 }
 
 fn failed(why: &str) -> Outcome {
-    Outcome { passed: 0, failed: vec![why.to_owned()] }
+    Outcome { failed: vec![why.to_owned()], ..Outcome::default() }
 }
 
 /// What the tests told of a program's size: instructions that the verifier went through.
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_all_passed_has_passed() {
-        assert_eq!(judged(RESULTS, &["a::b", "c"]), Outcome { passed: 2, failed: vec![] });
+        assert_eq!(judged(RESULTS, &["a::b", "c"]), Outcome { passed: 2, ..Outcome::default() });
         let sections = sections(RESULTS);
         assert_eq!(sections[1].end, Some(End { code: 0, seconds: 10.0 }));
         assert_eq!(verified(&sections, "firewall"), Some(32407));
