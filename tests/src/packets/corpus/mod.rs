@@ -80,11 +80,11 @@ pub fn never_reaching(route: &Route) -> Vec<Shape> {
     gatherer.shapes
 }
 
-/// Shapes aimed at the same port that a kernel delivers or refuses by itself, as it was built. Where it delivers them,
-/// they are as those of [`reaching`].
+/// Shapes aimed at the same port that one kernel delivers and another refuses by itself, by its version or as it was
+/// built. Where they are delivered, they are as those of [`reaching`].
 pub fn reaching_some(route: &Route) -> Vec<Shape> {
     let mut gatherer = Gatherer::new(route, 0x5c00_4001);
-    ipv6::add_mobility(&mut gatherer);
+    ipv6::add_disputed(&mut gatherer);
     gatherer.shapes
 }
 
