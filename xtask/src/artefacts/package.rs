@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::cargo_deb::ensure_cargo_deb;
 use super::program::Profile;
 use super::{Artefacts, image};
+use crate::debian::ensure_packages;
 use crate::run::{output, run};
 
 impl Artefacts<'_> {
@@ -20,6 +21,7 @@ impl Artefacts<'_> {
             "package: for {}: its manual pages are written on such a machine only",
             self.arch
         );
+        ensure_packages(&["xz-utils"], &["xz"])?;
         let cargo_deb = ensure_cargo_deb(self.workspace)?;
         self.generate(list)?;
         let package = self.dir.join("firewall-agent.deb");
