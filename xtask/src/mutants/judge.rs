@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::mutants::FLEET;
+use crate::mutants::OWN;
 use crate::run::run;
 use crate::workspace::Workspace;
 
@@ -101,8 +101,8 @@ impl Judge {
     fn test(&self, targets: &[&str]) -> Command {
         let mut cargo = Command::new(&self.cargo);
         cargo.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target).args(["test", "-p"]);
-        if targets == [FLEET] {
-            cargo.args(["firewall-agent", "--lib", FLEET]);
+        if targets == [OWN] {
+            cargo.args(["firewall-agent", "--lib"]);
             return cargo;
         }
         cargo.arg("firewall-tests");

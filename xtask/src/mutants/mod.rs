@@ -26,12 +26,12 @@ pub struct Mutant {
     pub file: &'static str,
     pub find: &'static str,
     pub replace: &'static str,
-    /// Test targets of `firewall-tests`, or [`FLEET`] alone; one of them must fail.
+    /// Test targets of `firewall-tests`, or [`OWN`] alone; one of them must fail.
     pub targets: &'static [&'static str],
 }
 
-/// The histories of a fleet, among the agent's own tests.
-const FLEET: &str = "agent::fleet";
+/// The agent's own tests, the histories of a fleet among them.
+const OWN: &str = "lib";
 
 /// Every target of `firewall-tests` that some mutant names.
 const TARGETS: &[&str] = &["verdicts", "model", "publication", "denied"];
@@ -70,7 +70,7 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
 /// Without a fault every target must pass, or its failures would say nothing.
 fn control(judge: &Judge) -> Result<()> {
-    for targets in [TARGETS, &[FLEET]] {
+    for targets in [TARGETS, &[OWN]] {
         let (judgement, seconds) = judge.judge(targets)?;
         say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", "control: no fault", judgement.word()));
         let survived = matches!(judgement, Judgement::Survived);

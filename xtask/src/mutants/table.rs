@@ -1,6 +1,6 @@
 //! The faults that the tests must find.
 
-use super::{FLEET, Mutant};
+use super::{Mutant, OWN};
 
 const ETHERNET: &str = "firewall-common/src/packet/ethernet.rs";
 const IPV4: &str = "firewall-common/src/packet/ipv4.rs";
@@ -233,7 +233,7 @@ const fn following(
     find: &'static str,
     replace: &'static str,
 ) -> Mutant {
-    Mutant { name, file, find, replace, targets: &[FLEET] }
+    Mutant { name, file, find, replace, targets: &[OWN] }
 }
 
 /// A fault that only shows while something is published.

@@ -54,6 +54,13 @@ impl Channel {
         self.replace(&format!("{id}.yaml"), &issue.text, Some((id.clone(), revision)));
     }
 
+    /// The file of a database is taken away.
+    pub fn withdraw(&mut self, id: &DatabaseId) {
+        let name = format!("{id}.yaml");
+        fs::remove_file(self.rules.join(&name)).unwrap();
+        self.files.remove(&name);
+    }
+
     pub fn push_ranges(&mut self, provider: &Provider, revision: u64) {
         let Some(issue) = provider.ranges.get(usize::try_from(revision).unwrap().wrapping_sub(1)) else {
             return;

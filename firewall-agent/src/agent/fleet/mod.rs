@@ -155,3 +155,25 @@ fn a_loop_with_a_fault_is_found_out() {
         assert!(found.is_some(), "{fault:?} was not noticed");
     }
 }
+
+/// Too rare a turn of events to be left to chance.
+#[test]
+fn what_could_not_be_stored_stays_in_force_over_a_restart_without_its_file() {
+    let mut history = History::new(1, Fault::None);
+    let (now, id) = (history.now, history.provider.ids().remove(0));
+    while history.provider.databases[&id].iter().filter(|issue| !issue.removed).count() < 2 {
+        history.provider.change(&id, now, &mut history.rng);
+    }
+    let mut site = history.sites.remove(0);
+    let active = |provider: &Provider, revision: &u64| !provider.issue(&id, *revision).unwrap().removed;
+    let revisions: Vec<u64> = (1..=history.provider.newest(&id)).collect();
+    for revision in revisions.into_iter().filter(|revision| active(&history.provider, revision)) {
+        site.channel.push(&history.provider, &id, revision);
+        site.look(now, &history.provider).unwrap();
+        // The first is stored, the second is not.
+        site.fill_disk();
+    }
+    site.kill();
+    site.channel.withdraw(&id);
+    site.look(now, &history.provider).unwrap();
+}

@@ -135,6 +135,11 @@ impl Site {
         Ok(what)
     }
 
+    /// From now on nothing can be stored.
+    pub fn fill_disk(&mut self) {
+        self.machine.full.set(true);
+    }
+
     /// Nothing stands in the way any more.
     pub fn mend(&mut self) {
         self.channel.mend();
@@ -144,7 +149,7 @@ impl Site {
         self.machine.memory.borrow_mut().failing = None;
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let unstored = self.keeper.take().is_some_and(|keeper| keeper.host.is_unstored());
         let live = &self.machine.memory.borrow().live;
         self.oracle.killed(live, unstored || self.machine.full.get());
