@@ -99,9 +99,9 @@ fn map(shape: &Shape) -> Value {
                 let fields = shape.fields.iter().filter(|field| due(field.due));
                 fields.filter_map(|field| Some((field.name.to_owned(), of(field)?))).collect()
             };
-            let least = properties(&|field| match field.value {
-                Kind::Maps { least: least @ 1.., .. } => Some(json!({"minItems": least})),
-                _ => None,
+            let least = properties(&|field| {
+                let Kind::Maps { least: least @ 1.., .. } = field.value else { return None };
+                Some(json!({"minItems": least}))
             });
             let surplus = properties(&|field| matches!(field.due, Due::OnlyWhen(..)).then(|| json!(false)));
             json!({

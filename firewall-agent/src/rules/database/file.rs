@@ -123,6 +123,6 @@ fn mode(text: &str, limits: &Limits) -> Result<Mode, String> {
         Mode::Monitor if !limits.allow_monitor => {
             Err("not allowed on this host: its configuration does not set `allow_monitor: true`".to_owned())
         }
-        mode => Ok(mode),
+        mode @ (Mode::Enforce | Mode::Monitor) => Ok(mode),
     }
 }
