@@ -10,7 +10,7 @@ use crate::rules::{LineKey, RuleSet};
 use crate::sync::memory::Memory;
 use crate::sync::model::LineKind;
 use crate::sync::plane::DataPlane as _;
-use crate::sync::{Desired, DesiredDatabase, RuleSlot};
+use crate::sync::{Desired, DesiredDatabase, RuleSlot, remembered_ranges};
 
 fn net(number: u8) -> Ipv4Net {
     Ipv4Net::new_assert([100, 64, number, 0].into(), 24)
@@ -84,7 +84,7 @@ fn a_rule_that_becomes_a_managed_range_lends_it_none_of_its_prefixes_however_the
         for failing in 0.. {
             let mut memory = Memory { failing: Some(failing), dead: true, ..before.clone().recovered() };
             let done = run(&after, &mut memory);
-            let remembered = super::super::remembered_ranges(&memory.live).ranges;
+            let remembered = remembered_ranges(&memory.live).ranges;
             let held = remembered.iter().find(|(id, _)| id.as_str() == range).map(|(_, range)| &range.cidrs);
             let foreign =
                 held.is_some_and(|cidrs| cidrs.iter().any(|net| net.to_string() != "203.0.113.0/24"));
