@@ -46,10 +46,16 @@ pub(super) fn database(record: &DatabaseRecord, live: TrieIds, sources: Sources)
         id: id.parse().with_context(|| of_record("id"))?,
         name: text_from_bytes(&record.name).with_context(|| of_record("name"))?,
         default_line: record.default_line,
-        floor: record.newest.revision.max(record.previous.revision),
+        floor: floor(record),
         stamp,
         sources,
     })
+}
+
+/// No file of a lower revision counts. The newest is lower than the one before only after a `rebase`, which is then what
+/// was wanted: the one before must not come back as a floor.
+fn floor(record: &DatabaseRecord) -> u64 {
+    if record.newest.generation == 0 { record.previous.revision } else { record.newest.revision }
 }
 
 /// The highest generation that a record knows of.

@@ -47,6 +47,27 @@ fn rebase_admits_a_lower_revision_once_and_leaves_the_rules_alone() {
     assert_eq!(stage.ask(&["rebase", "not an id"]).code, Some(2));
 }
 
+/// What was in force before the rebase is no floor any more, also not for the next agent.
+#[test]
+fn after_a_rebase_a_restart_takes_the_next_revision_and_not_only_one_beyond_the_old() {
+    let mut stage = Stage::new();
+    stage.write("a.yaml", &file("a", 42, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 42);
+    assert_eq!(stage.ask(&["rebase", "a"]).code, Some(0));
+    stage.write("a.yaml", &file("a", 10, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 10);
+    for revision in [11, 12] {
+        stage.kill();
+        stage.start();
+        let rule = if revision == 11 { SHOP } else { OFFICE };
+        stage.write("a.yaml", &file("a", revision, "192.0.2.1", &[rule]));
+        stage.until_revision("a", revision);
+        assert_eq!(stage.reason(IN_SHOP, "a") == "allowed", revision == 11);
+    }
+    stage.write("a.yaml", &file("a", 9, "192.0.2.1", &[SHOP]));
+    stage.until_refused("stale_revision");
+}
+
 #[test]
 fn of_two_files_of_a_database_the_higher_revision_counts() {
     let stage = Stage::new();
