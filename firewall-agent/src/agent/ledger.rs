@@ -42,7 +42,7 @@ impl Ledger {
             let Claim::Open { slot, .. } = claim else { continue };
             let Some(owner) = live.databases.get(slot).map(|database| &database.id) else { continue };
             let leaves = match desired.databases.get(owner) {
-                Some(database) => !database.targets.contains(target),
+                Some(database) => !database.targets.iter().any(|one| one.covers(target)),
                 None => desired.removed.contains(owner),
             };
             if leaves {

@@ -52,8 +52,17 @@ impl RuleSet {
         v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), line)))
     }
 
+    /// The line of a prefix.
+    #[must_use]
+    pub fn get(&self, net: &IpNet) -> Option<&LineKey> {
+        match net {
+            IpNet::V4(net) => self.v4.get(net),
+            IpNet::V6(net) => self.v6.get(net),
+        }
+    }
+
     /// The first line to claim a prefix keeps it.
-    fn allow(&mut self, cidr: IpNet, line: &LineKey) {
+    pub fn allow(&mut self, cidr: IpNet, line: &LineKey) {
         match cidr.trunc() {
             IpNet::V4(net) => self.v4.entry(net).or_insert_with(|| line.clone()),
             IpNet::V6(net) => self.v6.entry(net).or_insert_with(|| line.clone()),

@@ -2,6 +2,7 @@
 
 mod admit;
 mod batch;
+mod claims;
 mod clock;
 mod desired;
 mod digest;
@@ -16,6 +17,7 @@ mod plane;
 mod publish;
 mod question;
 mod rebuild;
+mod remainder;
 mod remembered;
 mod repair;
 mod room;

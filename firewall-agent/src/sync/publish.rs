@@ -15,15 +15,17 @@ use jiff::Timestamp;
 
 use super::{
     batch::Batch,
+    claims::{closed, differing, opened, shut},
     desired::{Desired, DesiredDatabase},
     digest::digest,
     free::free,
     lines::Lines,
-    model::{Claim, Database, Endpoints, Live, Ports, Slot, Sources, Stamp, Table},
+    model::{Database, Endpoints, Live, Ports, Slot, Sources, Stamp, Table},
     plane::{DataPlane, Families},
+    remainder::remainder,
     room::crowded,
 };
-use crate::rules::{DatabaseId, Mode};
+use crate::rules::DatabaseId;
 
 /// What a publish did.
 #[derive(Debug, Default)]
@@ -50,12 +52,17 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
         waiting = differing(&closed, live);
         done.errors.push(error.context("what leaves could not be closed"));
     }
+    let refused = desired.databases.iter().filter(|(id, _)| done.failed.contains_key(*id));
+    let remainders: BTreeMap<&DatabaseId, Option<DesiredDatabase>> =
+        refused.map(|(id, wanted)| (id, remainder(id, wanted, live))).collect();
     let mut open = BTreeMap::new();
     let mut batch = Batch::default();
     for (id, database) in &desired.databases {
-        if done.failed.contains_key(id) {
-            continue;
-        }
+        let database = match remainders.get(id) {
+            Some(Some(remainder)) => remainder,
+            Some(None) => continue,
+            None => database,
+        };
         if live.slot(id).is_some_and(|slot| waiting.contains(&slot)) {
             done.failed.insert(id.clone(), anyhow!("waits for its leaving endpoints to be closed"));
             continue;
@@ -95,44 +102,9 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
     if !desired.keeps {
         free(desired, &open, live, plane, &mut done);
     }
+    let Published { applied, failed, .. } = &mut done;
+    applied.retain(|id, _| !failed.contains_key(id));
     done
-}
-
-/// The live endpoints with tombstones where some leave, and with the databases that are to be watched only passing
-/// everything: a source that leaves their allow list must not be cut in between. What is refused stays as it is.
-fn closed(desired: &Desired, refused: &BTreeMap<DatabaseId, Error>, live: &Live) -> Endpoints {
-    let mut endpoints = live.table.endpoints.clone();
-    for (target, claim) in &mut endpoints {
-        let Claim::Open { slot, mode, .. } = claim else { continue };
-        let Some(owner) = live.databases.get(slot).map(|database| &database.id) else {
-            // Nobody's: left by a change of map layout that was cut off.
-            *claim = Claim::Closed;
-            continue;
-        };
-        match desired.databases.get(owner).filter(|_| !refused.contains_key(owner)) {
-            Some(database) if !database.targets.contains(target) => *claim = Claim::Closed,
-            None if desired.removed.contains(owner) => *claim = Claim::Closed,
-            // No file that may say so asks for monitor mode any more.
-            None if !desired.monitor => *mode = Mode::Enforce,
-            Some(database) if database.mode == Mode::Monitor => *mode = Mode::Monitor,
-            Some(_) | None => {}
-        }
-    }
-    for target in &desired.closed {
-        endpoints.entry(*target).or_insert(Claim::Closed);
-    }
-    endpoints.retain(|target, claim| *claim != Claim::Closed || !desired.opened.contains(target));
-    endpoints
-}
-
-/// The databases with an endpoint that is not live as it stands in `endpoints`.
-fn differing(endpoints: &Endpoints, live: &Live) -> BTreeSet<Slot> {
-    let live = live.table.endpoints.iter().filter(|(target, claim)| endpoints.get(*target) != Some(*claim));
-    live.filter_map(|(_, claim)| match claim {
-        Claim::Open { slot, .. } => Some(*slot),
-        Claim::Closed => None,
-    })
-    .collect()
 }
 
 fn close(
@@ -222,30 +194,6 @@ fn slot(id: &DatabaseId, live: &Live, plane: &impl DataPlane) -> Result<Slot> {
     (0..capacity)
         .find(|slot| !live.databases.contains_key(slot))
         .with_context(|| format!("no room for database {id}: all {capacity} slots are in use"))
-}
-
-/// The table with every endpoint of the given databases open.
-fn opened(open: &BTreeMap<Slot, (&DesiredDatabase, Lines)>, live: &Live) -> Endpoints {
-    let mut endpoints = live.table.endpoints.clone();
-    for (slot, (database, lines)) in open {
-        for target in &database.targets {
-            endpoints.retain(|other, claim| *claim != Claim::Closed || !target.covers(other));
-            let claim = Claim::Open { slot: *slot, mode: database.mode, default_line: lines.default };
-            endpoints.insert(*target, claim);
-        }
-    }
-    endpoints
-}
-
-/// Closes the endpoints of databases that could not be published and have nothing in force there: a file that was taken
-/// says that they are protected, so they are not left open to everyone.
-fn shut(endpoints: &mut Endpoints, desired: &Desired, failed: &BTreeMap<DatabaseId, Error>) {
-    let databases = failed.keys().filter_map(|id| desired.databases.get(id));
-    for target in databases.flat_map(|database| &database.targets) {
-        if !endpoints.keys().any(|other| other.covers(target)) {
-            endpoints.insert(*target, Claim::Closed);
-        }
-    }
 }
 
 /// Marks ports, replaces the table if it differs, and unmarks ports: a mark is never missing.

@@ -1,11 +1,11 @@
 //! What fits on this host: asked of all databases together, before anything is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Error, Result, ensure};
 
 use super::desired::{Capacity, Desired, DesiredDatabase};
-use super::model::{Claim, Live};
+use super::model::{Claim, Live, Slot, Target};
 use crate::rules::DatabaseId;
 
 /// What a prefix takes in a trie of the kernel, in bytes, measured on Linux 6.18.
@@ -19,17 +19,25 @@ struct Held {
 }
 
 /// The databases that do not fit, and why. One that does not grow always fits: a revocation must.
+///
+/// Tombstones count as endpoints, but where a guard closes the port anyway: they would only add up.
 pub(super) fn crowded(desired: &Desired, live: &Live) -> BTreeMap<DatabaseId, Error> {
+    let counts = |target: &Target| !desired.guarded.contains(&target.port);
+    let of = |slot: Slot| {
+        let endpoints = live.table.endpoints.iter();
+        let ours = move |claim: &Claim| matches!(claim, Claim::Open { slot: owner, .. } if *owner == slot);
+        endpoints.filter(move |(_, claim)| ours(claim)).map(|(target, _)| *target)
+    };
     let mut held: BTreeMap<&DatabaseId, Held> = live
         .databases
         .iter()
         .map(|(slot, database)| {
-            let ours = |claim: &&Claim| matches!(claim, Claim::Open { slot: owner, .. } if owner == slot);
-            let endpoints = live.table.endpoints.values().filter(ours).count();
-            (&database.id, Held { prefixes: database.sources.len(), endpoints })
+            (&database.id, Held { prefixes: database.sources.len(), endpoints: of(*slot).count() })
         })
         .collect();
-    let mut closed = live.table.endpoints.values().filter(|claim| **claim == Claim::Closed).count();
+    let closed = live.table.endpoints.iter().filter(|(_, claim)| **claim == Claim::Closed);
+    let mut closed: BTreeSet<Target> =
+        closed.map(|(target, _)| *target).filter(|target| counts(target)).collect();
     let mut refused = BTreeMap::new();
     for (id, database) in &desired.databases {
         let own = held.get(id).copied().unwrap_or_default();
@@ -37,15 +45,18 @@ pub(super) fn crowded(desired: &Desired, live: &Live) -> BTreeMap<DatabaseId, Er
             prefixes: sum.prefixes + one.prefixes,
             endpoints: sum.endpoints + one.endpoints,
         });
-        // What leaves stays as a tombstone.
-        let left = own.endpoints.saturating_sub(database.targets.len());
+        // What leaves stays as a tombstone, and what it takes the place of goes.
+        let takes = |target: &Target| database.targets.iter().any(|one| one.covers(target));
+        let leaving = live.slot(id).into_iter().flat_map(of).filter(|target| counts(target));
+        let mut left: BTreeSet<Target> = leaving.chain(closed.iter().copied()).collect();
+        left.retain(|target| !takes(target));
         let others = Held {
             prefixes: all.prefixes - own.prefixes,
-            endpoints: all.endpoints - own.endpoints + closed + left,
+            endpoints: all.endpoints - own.endpoints + left.len(),
         };
         match fits(database, own, others, &desired.limits) {
             Ok(()) => {
-                closed += left;
+                closed = left;
                 held.insert(id, Held { prefixes: database.set.len(), endpoints: database.targets.len() });
             }
             Err(error) => {

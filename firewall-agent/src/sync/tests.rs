@@ -20,6 +20,8 @@ const SOURCES: [&str; 4] = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db
 const ADDRESSES: [Option<&str>; 3] = [Some("203.0.113.1"), Some("203.0.113.2"), None];
 const PORTS: [u16; 3] = [5432, 6432, 7432];
 const DATABASES: [&str; 3] = ["a", "b", "c"];
+/// The one that `PORTS[2]` belongs to, now at every address and now at single ones.
+const EVERYWHERE: &str = "c";
 
 fn target(address: Option<&str>, port: u16) -> Target {
     Target { address: address.map(|text| text.parse().unwrap()), port, protocol: Protocol::Tcp }
@@ -36,7 +38,6 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
         .iter()
         .flat_map(|address| [PORTS[0], PORTS[1]].map(|port| target(*address, port)))
         .collect();
-    free.push(target(None, PORTS[2]));
     rng.shuffle(&mut free);
     for id in DATABASES {
         match rng.u8(0..8) {
@@ -46,7 +47,15 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
             // Not named: its file is missing or refused.
             1 => {}
             _ => {
-                let targets = free.split_off(free.len() - rng.usize(0..=2).min(free.len()));
+                let mut targets = free.split_off(free.len() - rng.usize(0..=2).min(free.len()));
+                if id == EVERYWHERE {
+                    // Every address of a port, some, or none.
+                    let some = ADDRESSES[..2].iter().map(|address| target(*address, PORTS[2]));
+                    match rng.u8(0..3) {
+                        0 => targets.push(target(None, PORTS[2])),
+                        _ => targets.extend(some.filter(|_| rng.bool())),
+                    }
+                }
                 let mut wish = database(rng, revision, targets);
                 if !desired.monitor {
                     wish.mode = Mode::Enforce;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{ADDRESSES, PORTS, assert_desired, database, run, target};
 use crate::rules::{LineKey, Mode, RuleSet};
 use crate::sync::memory::Memory;
-use crate::sync::{Capacity, Claim, Desired, DesiredDatabase, LineKind, Live, publish};
+use crate::sync::{Capacity, Claim, Desired, DesiredDatabase, LineKind, Live, Ports, publish};
 
 #[test]
 fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
@@ -100,4 +100,73 @@ fn a_revision_that_does_not_fit_leaves_what_is_in_force_untouched() {
     desired.limits = Capacity::default();
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
     assert_ne!(memory.live.table.endpoints[&there], *held, "once it fits it counts");
+}
+
+#[test]
+fn what_expires_or_is_revoked_does_not_wait_for_room() {
+    let net = |text: &str| text.parse().unwrap();
+    let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    wish.mode = Mode::Enforce;
+    let allow = |wish: &mut DesiredDatabase, nets: &[&str]| {
+        wish.set = RuleSet::default();
+        for text in nets {
+            wish.set.allow(net(text), &LineKey::Rule("r".parse().unwrap()));
+        }
+        wish.lines = [(LineKey::Rule("r".parse().unwrap()), (LineKind::Custom, String::new()))].into();
+    };
+    let limits = Capacity { prefixes: 3, ..Capacity::default() };
+    let named = |wish: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wish.clone())]);
+    let (mut live, mut memory) = (Live::default(), Memory::default());
+    allow(&mut wish, &["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+    let mut desired = Desired { databases: named(&wish), limits, ..Desired::default() };
+    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
+    // The first is there in parts only, the second is revoked, the third stays; and more than fits is new.
+    wish.revision = 2;
+    allow(&mut wish, &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "2001:db8::/32", "198.51.100.0/24"]);
+    desired.databases = named(&wish);
+    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    assert!(format!("{done:?}").contains("no room") && done.applied.is_empty(), "{done:?}");
+    let held: Vec<String> =
+        memory.live.databases[&0].sources.iter().map(|(net, _)| net.to_string()).collect();
+    assert_eq!(held, ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/32"], "never more than there were");
+    let stamp = memory.live.databases[&0].stamp.as_ref().unwrap();
+    assert_eq!((stamp.revision, memory.live.databases[&0].floor), (1, 1), "the new one is not in force");
+    let writes = memory.writes;
+    publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    assert_eq!(memory.writes, writes, "asked again, nothing is written");
+    desired.limits = Capacity::default();
+    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
+    assert_desired(&desired, &memory.live, "once there is room");
+}
+
+#[test]
+fn what_left_takes_no_room_where_a_guard_closes_it_or_where_it_is_claimed_anew() {
+    let limits = Capacity { endpoints: 2, ..Capacity::default() };
+    let guarded = Ports::from([PORTS[0]]);
+    let (mut live, mut memory) = (Live::default(), Memory::default());
+    let mut turn = |id: &str, here: &[_], removed: &[&str]| {
+        let wish = database(&mut Rng::with_seed(5), 1, here.to_vec());
+        let desired = Desired {
+            databases: if here.is_empty() { BTreeMap::new() } else { [(id.parse().unwrap(), wish)].into() },
+            removed: removed.iter().map(|id| id.parse().unwrap()).collect(),
+            guarded: guarded.clone(),
+            limits,
+            ..Desired::default()
+        };
+        let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        done.failed.values().next().map(|error| format!("{error:#}"))
+    };
+    // Guarded: any number comes and goes.
+    for id in ["a", "b", "c", "d"] {
+        assert_eq!(turn(id, &[target(ADDRESSES[0], PORTS[0]), target(ADDRESSES[1], PORTS[0])], &[]), None);
+        assert_eq!(turn("", &[], &[id]), None);
+    }
+    // Not guarded: the tombstones of two leave room for nobody else, and for who takes their places.
+    let both = [target(ADDRESSES[0], PORTS[1]), target(ADDRESSES[1], PORTS[1])];
+    assert_eq!(turn("e", &both, &[]), None);
+    assert_eq!(turn("", &[], &["e"]), None);
+    assert_eq!(turn("f", &both, &[]), None);
+    assert_eq!(turn("", &[], &["f"]), None);
+    let refusal = turn("g", &[target(ADDRESSES[0], PORTS[2])], &[]);
+    assert!(refusal.is_some_and(|error| error.contains("2 others, closed ones included")));
 }
