@@ -1,4 +1,4 @@
-//! Whatever a client sends, it gets one whole answer of a documented kind, or none; and the connection ends.
+//! Whatever a client sends, it gets one answer of a documented kind, or none; and the connection ends.
 
 #![no_main]
 
@@ -62,11 +62,12 @@ fuzz_target!(|bytes: &[u8]| {
     if answer.is_empty() {
         return;
     }
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    // Whose body is broken is hung up on, in the middle of the answer if need be.
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return };
     let (head, body) = (std::str::from_utf8(&answer[..end]).expect("a head of text"), &answer[end + 4..]);
     let code = head.split(' ').nth(1).expect("a status code");
     assert!(head.starts_with("HTTP/1.") && CODES.contains(&code), "{head}");
     let announced = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let whole = announced.is_some_and(|bytes| bytes == body.len().to_string());
-    assert!(body.is_empty() || whole, "{head}: {} bytes follow", body.len());
+    let most = announced.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    assert!(body.len() <= most, "{head}: {} bytes follow", body.len());
 });
