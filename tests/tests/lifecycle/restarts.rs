@@ -14,6 +14,8 @@ const ROUNDS: usize = 5;
 const HALF: Duration = Duration::from_millis(300);
 /// Fewer datagrams from each source prove little.
 const STREAM: u64 = 2_000;
+/// Rounds before and after a first start.
+const SOME: u64 = 20;
 
 #[test]
 fn nothing_leaks_and_nothing_is_lost_while_the_agent_is_ended_killed_and_started_again() {
@@ -57,14 +59,16 @@ fn nothing_allowed_is_lost_across_the_first_start_and_nothing_denied_passes_once
     for _ in 0..ROUNDS {
         let stage = Stage::new();
         let traffic = Traffic::start(&stage);
-        std::thread::sleep(HALF);
+        traffic.flow(HALF, SOME);
         let before = traffic.next_round();
         let mut agent = stage.start();
         agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
         agent.wait_until("eth0 is filtered", || stage.status()["interfaces"][0]["mode"] == "native").unwrap();
         let in_force = traffic.next_round();
-        let count = traffic.end_after(HALF);
-        assert!(count.rounds > in_force + 10 && in_force > before && before > 10, "{count:?}");
+        traffic.flow(HALF, SOME);
+        let count = traffic.end_after(Duration::ZERO);
+        let long = count.rounds > in_force + SOME / 2 && in_force > before && before > SOME / 2;
+        assert!(long, "from {before} to {in_force}: {count:?}");
         assert_eq!(count.lost, 0, "{count:?}");
         assert!(count.last_leak >= Some(before - 2), "without the agent everyone is heard: {count:?}");
         assert!(count.last_leak < Some(in_force), "in force from round {in_force} on: {count:?}");

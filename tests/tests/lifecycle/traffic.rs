@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use firewall_tests::lab::eventually;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::stage::{ALLOWED, DENIED, PORT, SERVERS, Stage, at};
@@ -78,6 +79,16 @@ impl Traffic {
     /// A round of which nothing is sent yet.
     pub fn next_round(&self) -> u64 {
         self.sent.load(Ordering::SeqCst) + 1
+    }
+
+    /// Lets the stream flow for this long, and until this many more rounds are sent, however slow the machine.
+    pub fn flow(&self, time: Duration, rounds: u64) {
+        let enough = self.next_round() + rounds;
+        thread::sleep(time);
+        eventually(Duration::from_secs(10), "the stream flows", || {
+            (self.next_round() >= enough).then_some(())
+        })
+        .unwrap();
     }
 
     /// Lets the stream flow for this long and ends it.
