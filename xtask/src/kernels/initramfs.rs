@@ -15,7 +15,7 @@ const BUSYBOX: &str = "/bin/busybox";
 const INIT: &str = include_str!("guest/init.sh");
 const MODULES: &[&str] = &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
 /// Where the script mounts things, and looks for programs.
-const PLACES: &[&str] = &["bin", "dev", "host", "modules", "own", "proc", "root", "sys"];
+const PLACES: &[&str] = &["bin", "dev", "host", "modules", "new", "own", "proc", "sys"];
 
 /// Makes the archive in `dir`; its path.
 pub fn initramfs(kernel: &Kernel, dir: &Path) -> Result<PathBuf> {

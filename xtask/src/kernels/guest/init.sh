@@ -9,6 +9,6 @@ while read -r module; do insmod "/modules/$module"; done < /modules/order
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=1048576,cache=loose host /host
 mount -t tmpfs tmpfs /own
 mkdir /own/upper /own/work
-mount -t overlay -o lowerdir=/host,upperdir=/own/upper,workdir=/own/work overlay /root
-for place in dev proc sys; do mount --move "/$place" "/root/$place"; done
-exec switch_root /root /bin/sh "$(sed -n 's/.* plan=\([^ ]*\).*/\1/p' /root/proc/cmdline)"
+mount -t overlay -o lowerdir=/host,upperdir=/own/upper,workdir=/own/work overlay /new
+for place in dev proc sys; do mount --move "/$place" "/new/$place"; done
+exec switch_root /new /bin/sh "$(sed -n 's/.* plan=\([^ ]*\).*/\1/p' /new/proc/cmdline)"
