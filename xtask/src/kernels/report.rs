@@ -31,6 +31,16 @@ pub struct Row {
     pub is_up: bool,
 }
 
+const INTRODUCTION: &str = "\
+# Other kernels
+
+Debian's, booted under QEMU by `cargo xtask kernels`: this machine's files, the same programs and the same tests. By KVM
+every test is run. By TCG, where every instruction is emulated, tests repeat a tenth of what they repeat and have six times
+the patience; of the agent's life only what loads, adopts, restarts and takes over is run, and the rest, which takes too
+long there, is left out.
+
+";
+
 /// What a kernel that is too old lacks, as the error must say it, with the first version that has it.
 const LACKS: &[&str] = &["5.10", "bpf_xdp_load_bytes", "bpf_loop", "5.18"];
 
@@ -125,10 +135,7 @@ pub fn keep(rows: &[Row], path: &Path) -> Result<()> {
 }
 
 fn markdown(rows: &[Row]) -> Result<String> {
-    let mut text =
-        "# Other kernels\n\nDebian's, booted under QEMU by `cargo xtask kernels`: this machine's files, the \
-                    same programs and the same tests.\n\n"
-            .to_owned();
+    let mut text = INTRODUCTION.to_owned();
     let head = ["kernel", "release", "by", "the agent"].iter().chain(TESTS);
     let head: Vec<&str> = head.copied().chain(["instructions verified", "time"]).collect();
     writeln!(text, "| {} |\n|{}", head.join(" | "), "---|".repeat(head.len()))?;
