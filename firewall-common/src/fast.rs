@@ -16,6 +16,8 @@ pub mod stages {
     /// The headers of the plainest packets are read at once.
     pub const HEADERS: u32 = 8;
     pub const ALL: u32 = VERDICTS | ENDPOINTS | SOURCES | HEADERS;
+    /// No stage: refused packets are not written down. What is handed on for that is kept per CPU, too.
+    pub const UNRECORDED: u32 = 16;
 }
 
 /// Verdicts that each CPU keeps, one place for each hash of a flow; a power of two.

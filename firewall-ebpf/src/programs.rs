@@ -5,13 +5,13 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use firewall_common::Reason;
+use firewall_common::{Reason, stages};
 
 #[cfg(not(feature = "packet-log"))]
 use crate::denied::note;
 #[cfg(feature = "packet-log")]
 use crate::packet_log::note;
-use crate::{count::count, decide::decide, frame::Frame};
+use crate::{count::count, decide::decide, frame::Frame, stages::is_on};
 
 /// The attached program.
 #[xdp(frags)]
@@ -33,7 +33,9 @@ pub fn filter(ctx: &XdpContext) -> u32 {
         | Reason::NoPort
         | Reason::Fragment => XDP_DROP,
     };
-    note(&decision, action, now, ctx);
+    if !is_on(stages::UNRECORDED) {
+        note(&decision, action, now, ctx);
+    }
     action
 }
 

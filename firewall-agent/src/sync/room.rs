@@ -38,7 +38,7 @@ pub(super) fn crowded(desired: &Desired, live: &Live) -> BTreeMap<DatabaseId, Er
     let closed = live.table.endpoints.iter().filter(|(_, claim)| **claim == Claim::Closed);
     let mut closed: BTreeSet<Target> =
         closed.map(|(target, _)| *target).filter(|target| counts(target)).collect();
-    let mut refused = BTreeMap::new();
+    let (mut refused, mut memory) = (BTreeMap::new(), desired.limits.memory);
     for (id, database) in &desired.databases {
         let own = held.get(id).copied().unwrap_or_default();
         let all = held.values().fold(Held::default(), |sum, one| Held {
@@ -54,9 +54,12 @@ pub(super) fn crowded(desired: &Desired, live: &Live) -> BTreeMap<DatabaseId, Er
             prefixes: all.prefixes - own.prefixes,
             endpoints: all.endpoints - own.endpoints + left.len(),
         };
-        match fits(database, own, others, &desired.limits) {
+        match fits(database, own, others, &Capacity { memory, ..desired.limits }) {
             Ok(()) => {
                 closed = left;
+                if database.set.len() > own.prefixes {
+                    memory = memory.saturating_sub(bytes(database.set.len()));
+                }
                 held.insert(id, Held { prefixes: database.set.len(), endpoints: database.targets.len() });
             }
             Err(error) => {
@@ -75,7 +78,7 @@ fn fits(desired: &DesiredDatabase, own: Held, others: Held, limits: &Capacity) -
         others.prefixes,
         limits.prefixes
     );
-    let needed = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_mul(BYTES_OF_A_PREFIX);
+    let needed = bytes(wanted);
     ensure!(
         wanted <= own.prefixes || needed <= limits.memory,
         "no room for its {wanted} prefixes: they take about {} KiB of memory, and the agent's limit leaves {} KiB",
@@ -90,4 +93,9 @@ fn fits(desired: &DesiredDatabase, own: Held, others: Held, limits: &Capacity) -
         limits.endpoints
     );
     Ok(())
+}
+
+/// Memory that a new trie of so many prefixes takes.
+fn bytes(prefixes: usize) -> u64 {
+    u64::try_from(prefixes).unwrap_or(u64::MAX).saturating_mul(BYTES_OF_A_PREFIX)
 }

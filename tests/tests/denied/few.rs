@@ -7,7 +7,7 @@ use std::time::Duration;
 use firewall_agent::bpf::Class;
 use firewall_agent::rules::Protocol;
 use firewall_agent::sync::{DataPlane as _, Desired, publish};
-use firewall_common::Reason;
+use firewall_common::{Reason, stages};
 use firewall_tests::packets::{Segment, frame, protocol};
 use jiff::Timestamp;
 
@@ -140,6 +140,18 @@ fn each_refused_packet_is_written_down_with_source_destination_reason_and_class(
     let totals = stand.totals();
     let sent: u64 = kinds.iter().map(|kind| kind.count).sum();
     assert_eq!((totals.seen, totals.booked, totals.lost, totals.records), (sent, sent, 0, sent));
+}
+
+/// As on a kernel where one run may interrupt another.
+#[test]
+fn a_program_that_writes_nothing_down_decides_alike() {
+    let (silent, stand) = (Stand::with(stages::ALL | stages::UNRECORDED), Stand::new());
+    for kind in kinds() {
+        let actions = [&silent, &stand].map(|stand| stand.firewall.run(&kind.frame, None).unwrap());
+        assert_eq!(actions[0], actions[1], "{:?} {:?}", kind.reason, kind.class);
+    }
+    assert_eq!((silent.denied().len(), silent.totals().seen), (0, 0));
+    assert!(!stand.denied().is_empty());
 }
 
 #[test]

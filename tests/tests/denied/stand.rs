@@ -39,9 +39,13 @@ pub struct Stand {
 
 impl Stand {
     pub fn new() -> Self {
+        Self::with(stages::ALL)
+    }
+
+    pub fn with(stages: u32) -> Self {
         let lab = Lab::new().unwrap();
         let bpffs = Path::new(BPFFS);
-        let (programs, _) = load(bpffs, stages::ALL);
+        let (programs, _) = load(bpffs, stages);
         let head = "schema_version: 1\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\n";
         let files = FILES.map(|text| format!("{head}{text}...\n"));
         let live = put_in_force(bpffs, &files, &[5_432..=5_432, 30_000..=32_767]);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use fastrand::Rng;
+use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 
 use super::{ADDRESSES, PORTS, assert_desired, database, run, target};
@@ -100,6 +101,22 @@ fn a_revision_that_does_not_fit_leaves_what_is_in_force_untouched() {
     desired.limits = Capacity::default();
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
     assert_ne!(memory.live.table.endpoints[&there], *held, "once it fits it counts");
+}
+
+#[test]
+fn memory_that_one_database_is_given_is_not_there_for_the_next() {
+    let mut wish = database(&mut Rng::with_seed(5), 1, Vec::new());
+    wish.set = RuleSet::default();
+    for number in 0..10 {
+        let net = IpNet::from(Ipv4Net::from(Ipv4Addr::new(10, number, 0, 0)));
+        wish.set.allow(net, &LineKey::Rule("r".parse().unwrap()));
+    }
+    // Each alone fits, and so do two.
+    let limits = Capacity { memory: 2 * 10 * 144 + 144, ..Capacity::default() };
+    let databases = ["a", "b", "c"].map(|id| (id.parse().unwrap(), wish.clone())).into();
+    let desired = Desired { databases, limits, ..Desired::default() };
+    let done = publish(&desired, &mut Live::default(), &mut Memory::default(), Timestamp::UNIX_EPOCH);
+    assert_eq!((done.applied.len(), done.failed.len()), (2, 1), "{done:?}");
 }
 
 #[test]
