@@ -11,7 +11,7 @@ use crate::agent::Agent;
 use crate::config::ConfigFile;
 
 pub(super) fn restore(settings: Settings, wait: Duration, out: &mut impl Write) -> Result<Exit> {
-    log::start(LogFormat::default())?;
+    let _log = log::start(LogFormat::default())?;
     let done = Agent::start(settings.config(ConfigFile::default())?)?.restore(wait)?;
     writeln!(out, "{done}")?;
     Ok(Exit::Done)

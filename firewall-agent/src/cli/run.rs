@@ -9,7 +9,7 @@ use crate::agent::Agent;
 use crate::config::ConfigFile;
 
 pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> Result<Exit> {
-    log::start(format)?;
+    let _log = log::start(format)?;
     for warning in &settings.warnings {
         warn!(warning, "configuration");
     }

@@ -106,11 +106,19 @@ impl AgentHome {
 
     /// As `start`, with further flags.
     pub fn start_with(&self, flags: &[&str]) -> Result<Agent> {
-        let log = self.dir.join("log");
-        let out = File::options().create(true).append(true).open(&log).context("log")?;
+        let out = File::options().create(true).append(true).open(self.log()).context("log")?;
+        self.start_into(out, flags)
+    }
+
+    /// As `start_with`, with its output to somewhere else.
+    pub fn start_into(&self, out: File, flags: &[&str]) -> Result<Agent> {
         let mut command = self.user.command(&self.host, &self.program);
         command.args(["run", "--config"]).arg(self.config()).args(flags);
-        Agent::start(&mut command, out, log)
+        Agent::start(&mut command, out, self.log())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("log")
     }
 
     /// Puts another program in the place of the agent's: an upgrade, or a downgrade.

@@ -7,6 +7,7 @@ mod expiry;
 mod ranges;
 mod reboot;
 mod revisions;
+mod slow;
 mod stage;
 mod styles;
 mod trouble;

@@ -39,7 +39,17 @@ impl Stage {
     }
 
     pub fn start_with(&mut self, flags: &[&str]) {
-        let mut agent = self.home.start_with(flags).unwrap();
+        let agent = self.home.start_with(flags).unwrap();
+        self.take(agent);
+    }
+
+    /// As `start`, with the log to somewhere else.
+    pub fn start_into(&mut self, log: fs::File) {
+        let agent = self.home.start_into(log, &[]).unwrap();
+        self.take(agent);
+    }
+
+    fn take(&mut self, mut agent: Agent) {
         let pid = u64::from(agent.pid());
         let runs = || self.home.status().is_ok_and(|status| status.0["agent"]["pid"].as_u64() == Some(pid));
         agent.wait_until("the agent runs", runs).unwrap();

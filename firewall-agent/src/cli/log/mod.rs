@@ -1,14 +1,16 @@
-//! The daemon's log, on stderr: one line an event, in words or JSON, safe on a terminal, bounded in a flood.
+//! The daemon's log, on stderr: one line an event, in words or JSON, safe on a terminal, bounded in a flood. A reader
+//! that stops reading stops nothing but the log.
 
 mod escape;
 mod limit;
+mod queue;
 
 use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tracing::Subscriber;
+use tracing::{Subscriber, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -17,9 +19,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use self::escape::Line;
 pub(super) use self::escape::plain;
 use self::limit::Limit;
+use self::queue::Queue;
 
 /// Time between two reports of what was left out.
 const REPORT: Duration = Duration::from_secs(5);
+/// A process that ends waits so long for the reader of its last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 const STACK: usize = 256 << 10;
 
 /// The value of `--log-format`.
@@ -32,23 +37,52 @@ pub enum LogFormat {
     Json,
 }
 
+/// The log of this process. Dropped, it waits for its last lines.
+#[derive(Debug)]
+pub(super) struct Log(Queue);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.drain(LAST_LINES);
+    }
+}
+
 /// Starts the log of this process, at the level that `RUST_LOG` gives, else `info`.
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub(super) fn start(format: LogFormat) -> Result<()> {
+pub(super) fn start(format: LogFormat) -> Result<Log> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let limit = Limit::default();
-    subscriber(format, filter, limit.clone(), io::stderr).init();
-    let report = move || {
+    let (limit, queue) = (Limit::default(), Queue::default());
+    let out = queue.clone();
+    subscriber(format, filter, limit.clone(), move || out.clone()).init();
+    let lines = queue.clone();
+    spawn("log", move || lines.write_to(io::stderr()))?;
+    let log = Log(queue.clone());
+    spawn("log-report", move || {
         loop {
             thread::sleep(REPORT);
-            limit.report();
+            report(&limit, &queue);
         }
-    };
-    let thread = thread::Builder::new().name("log".to_owned()).stack_size(STACK);
-    thread.spawn(report).context("no thread for the log")?;
-    Ok(())
+    })?;
+    Ok(log)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+    thread.spawn(work).map(drop).context("no thread for the log")
+}
+
+/// Logs how many lines were left out since the last call, unless that would be left out, too.
+fn report(limit: &Limit, queue: &Queue) {
+    if !queue.has_room() {
+        return;
+    }
+    limit.report();
+    let lines = queue.take_dropped();
+    if lines > 0 {
+        warn!(lines, message_left_out = "any: stderr is read too slowly", "too much to log");
+    }
 }
 
 fn subscriber<W: Write + 'static>(

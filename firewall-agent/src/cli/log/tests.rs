@@ -101,3 +101,53 @@ fn every_database_of_a_host_may_be_in_force_at_once() {
     });
     assert_eq!(lines.len(), 256);
 }
+
+/// Passes on what it is allowed to.
+struct Gate(Kept, Arc<Mutex<()>>);
+
+impl Write for Gate {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _passes = self.1.lock().unwrap();
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_that_stops_holds_up_nobody_and_is_told_what_it_missed() {
+    let (queue, limit, kept, gate) = (Queue::default(), Limit::default(), Kept::default(), Arc::default());
+    let (lines, out) = (queue.clone(), Gate(kept.clone(), Arc::clone(&gate)));
+    spawn("log", move || lines.write_to(out)).unwrap();
+    let log = |text: &str, times: usize| {
+        let out = queue.clone();
+        let subscriber =
+            subscriber(LogFormat::Human, EnvFilter::new("debug"), limit.clone(), move || out.clone());
+        with_default(subscriber, || {
+            (0..times).for_each(|number| tracing::debug!(number, "{text}"));
+            report(&limit, &queue);
+        });
+    };
+    let closed = gate.lock().unwrap();
+    let long = "x".repeat(1000);
+    log(&long, 3000);
+    assert_eq!(queue.take_dropped(), 0, "there is no room to tell it");
+    queue.drain(Duration::from_millis(10));
+    drop(closed);
+    queue.drain(Duration::from_secs(60));
+    log("read again", 1);
+    queue.drain(Duration::from_secs(60));
+    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+    let written: Vec<&str> = text.lines().collect();
+    let kept = written.iter().filter(|line| line.contains(&long)).count();
+    assert!((500..1500).contains(&kept), "{kept} lines of 3000");
+    for (number, line) in written[..kept].iter().enumerate() {
+        assert!(line.ends_with(&format!("number={number}")), "{line}");
+    }
+    let [again, told] = written[kept..] else { panic!("{:?}", &written[kept..]) };
+    assert!(again.contains("read again"), "{again}");
+    let missed = format!("too much to log lines={} ", 3000 - kept);
+    assert!(told.contains(&missed), "{told}");
+}

@@ -1,0 +1,92 @@
+//! Lines on their way out: who logs never waits for who reads. A thread of its own writes them.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Most bytes that wait. Every database of a host may say something at once.
+const ROOM: usize = 1 << 20;
+
+/// Shared by all its clones. Each write is one line, which is taken whole or dropped and counted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Queue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// A line was taken from here and is not written yet.
+    writing: bool,
+    dropped: u64,
+}
+
+impl Queue {
+    /// Writes lines for ever, in their order.
+    pub fn write_to(&self, mut out: impl Write) -> ! {
+        loop {
+            let line = self.next();
+            let written = out.write_all(&line).and_then(|()| out.flush());
+            let mut waiting = self.lock();
+            waiting.writing = false;
+            waiting.dropped += u64::from(written.is_err());
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// How many lines were dropped since the last call. None as long as one that says so would have no room.
+    pub fn take_dropped(&self) -> u64 {
+        if self.has_room() { std::mem::take(&mut self.lock().dropped) } else { 0 }
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.lock().bytes < ROOM / 2
+    }
+
+    /// Waits until everything is written, not longer than `patience`.
+    pub fn drain(&self, patience: Duration) {
+        let is_left = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        // Nothing can be done about lines that nobody reads.
+        let _ = self.0.changed.wait_timeout_while(self.lock(), patience, is_left);
+    }
+
+    fn next(&self) -> Vec<u8> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(line) = waiting.lines.pop_front() {
+                waiting.bytes -= line.len();
+                waiting.writing = true;
+                return line;
+            }
+            waiting = self.0.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut waiting = self.lock();
+        if waiting.bytes + line.len() > ROOM {
+            waiting.dropped += 1;
+        } else {
+            waiting.bytes += line.len();
+            waiting.lines.push_back(line.to_vec());
+            self.0.changed.notify_all();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
