@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use tracing::{error, warn};
 
+use super::deferred::Deferred;
 use super::ledger::Ledger;
 use super::machine::{Plane, Shelf};
 use super::taken::Taken;
@@ -23,7 +24,7 @@ use crate::sync::{
 
 /// What this host holds.
 #[derive(Debug)]
-pub struct Host<K = Kernel, S = Store> {
+pub struct Host<K = Kernel, S = Deferred> {
     pub(super) pins: Pins,
     pub(super) kernel: K,
     pub(super) live: Live,
@@ -56,7 +57,7 @@ impl Host {
         // An agent that was killed may have left what it had begun.
         kernel.forget_kept();
         kernel.hold()?;
-        let store = Store::open(&config.state_dir)?;
+        let store = Deferred::new(Store::open(&config.state_dir)?);
         let lost = kernel.has_lost_endpoints()?;
         let live = if lost { kernel.live_but_endpoints()? } else { kernel.live()? };
         let mut host = Self::recall(config, kernel, live, store)?;
@@ -65,6 +66,11 @@ impl Host {
         }
         host.kernel.adopt(&host.live)?;
         Ok(host)
+    }
+
+    /// Waits for a slow disk from now on: for who has nothing else to do.
+    pub fn wait_for_disk(&self) {
+        self.store.wait();
     }
 
     /// Makes the endpoint table anew, whose pin is gone.
@@ -134,10 +140,14 @@ impl<K: Plane, S: Shelf> Host<K, S> {
         !self.unstored.is_empty() || !self.ranges_stored || self.taken.ledger != self.saved
     }
 
-    /// Which of `candidates` count. What is admitted is stored before anything is published.
+    /// Which of `candidates` count. What is admitted is stored before anything is published, if the disk is not slow.
     pub(super) fn admit(&mut self, candidates: Vec<Candidate>, snapshot: &Snapshot) -> Admission {
         let mut admission = self.taken.judge(candidates, &self.live);
         self.troubles.clear();
+        // Its file may be another one by now, or gone.
+        let Self { unstored, store, .. } = self;
+        unstored.retain(|id, _| !store.is_stored_since(&Entry::Database(id)));
+        self.ranges_stored |= self.store.is_stored_since(&Entry::Ranges);
         for (id, candidate) in std::mem::take(&mut admission.admitted) {
             if self.taken.admitted.get(&id) != Some(&candidate) || self.unstored.contains_key(&id) {
                 let content = snapshot.rules.get(&candidate.path).and_then(|seen| seen.content.as_ref().ok());
@@ -237,7 +247,7 @@ impl<K: Plane, S: Shelf> Host<K, S> {
         }
     }
 
-    /// A full disk delays nothing: what cannot be stored is reported, and published all the same.
+    /// A full or slow disk delays nothing: what cannot be stored is reported, and published all the same.
     fn save(&mut self, entry: &Entry<'_>, content: &[u8]) -> bool {
         let saved = self.store.save(entry, content);
         if let Err(error) = &saved {

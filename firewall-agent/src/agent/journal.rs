@@ -3,13 +3,15 @@
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use jiff::Timestamp;
 use tracing::{error, info, warn};
 
+use super::background::Background;
 use super::host::Host;
 use crate::config::Config;
 use crate::files::scan::Snapshot;
@@ -25,7 +27,8 @@ type Messages = BTreeMap<PathBuf, Vec<String>>;
 /// Collects what happened, says each thing once, and writes it down.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
+    /// `status.json`.
+    file: Background<()>,
     agent: AgentStatus,
     rejected: Messages,
     warnings: Messages,
@@ -51,8 +54,9 @@ impl Journal {
         let live = host.live.databases.values().map(|database| (database.id.clone(), database.floor));
         let stored = host.taken.admitted.iter().map(|(id, candidate)| (id.clone(), candidate.rules.revision));
         let known = |(id, revision)| (id, Observed { revision, ..Observed::default() });
+        let path = config.state_dir.join("status.json");
         Self {
-            path: config.state_dir.join("status.json"),
+            file: Background::new(move |(), content| put(&path, content)),
             agent: AgentStatus {
                 running: true,
                 pid: std::process::id(),
@@ -205,14 +209,16 @@ impl Journal {
         if self.written.as_ref() == Some(&status) {
             return;
         }
-        let write = || replace(&self.path, &serde_json::to_vec_pretty(&status)?);
-        match write() {
-            Ok(()) => self.written = Some(status),
-            Err(error) => {
+        self.written = None;
+        let text = serde_json::to_vec_pretty(&status);
+        match text.map_err(Into::into).map(|text| self.file.ask((), Some(&text))) {
+            Ok(Some(Ok(()))) => self.written = Some(status),
+            Ok(Some(Err(error))) | Err(error) => {
+                let error: anyhow::Error = error;
                 error!(error = format!("{error:#}"), "status cannot be written");
-                // Old news must not be read as new.
-                let _ = remove(&self.path);
             }
+            // The disk is slow: it is asked again.
+            Ok(None) => {}
         }
     }
 
@@ -223,7 +229,7 @@ impl Journal {
         if self.unknown.as_ref() != Some(&message) {
             error!(error = message, "status.json is out of date");
             // Old news must not be read as new.
-            if let Err(error) = remove(&self.path) {
+            if let Some(Err(error)) = self.file.ask((), None) {
                 error!(error = format!("{error:#}"), "status.json cannot be taken away");
             }
             self.written = None;
@@ -231,6 +237,15 @@ impl Journal {
         }
         self.board.unknown(&message, self.waiting());
     }
+}
+
+/// Replaces a file, or takes it away.
+fn put(path: &Path, content: Option<&[u8]>) -> Result<()> {
+    let Some(content) = content else { return remove(path) };
+    replace(path, content).inspect_err(|_| {
+        // Old news must not be read as new.
+        let _ = remove(path);
+    })
 }
 
 fn changed<'a>(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tracing::error;
 
+use super::deferred::Deferred;
 use super::host::Host;
 use super::intake::Intake;
 use super::journal::Journal;
@@ -13,7 +14,6 @@ use super::trust::Trust;
 use crate::bpf::Kernel;
 use crate::config::Config;
 use crate::files::scan::Snapshot;
-use crate::files::store::Store;
 use crate::sync::{Clock, Slot};
 
 /// The time that expiry has reached is kept at least this often.
@@ -21,7 +21,7 @@ const KEEP_TIME: SignedDuration = SignedDuration::from_mins(1);
 
 /// One host and the files that it follows.
 #[derive(Debug)]
-pub(super) struct Keeper<K = Kernel, S = Store> {
+pub(super) struct Keeper<K = Kernel, S = Deferred> {
     pub host: Host<K, S>,
     pub journal: Journal,
     pub clock: Clock,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::bpf::{Kernel, LineHits};
-use crate::files::store::{Entry, Loaded, Store};
+use crate::files::store::{Entry, Loaded};
 use crate::sync::{DataPlane, Live, RuleSlot};
 
 /// A kernel that can be read back.
@@ -41,7 +41,8 @@ pub trait Shelf {
     /// Replaces what is stored for `entry`. When this returns, it survives a power cut.
     ///
     /// # Errors
-    /// When the disk refuses: what was stored before, or this, is then stored.
+    /// When the disk refuses: what was stored before, or this, is then stored. Or when it is slow: this is stored later,
+    /// unless something newer is.
     fn save(&self, entry: &Entry<'_>, content: &[u8]) -> Result<()>;
 
     /// Removes what is stored for `entry`, if anything is.
@@ -49,20 +50,9 @@ pub trait Shelf {
     /// # Errors
     /// When the disk refuses.
     fn remove(&self, entry: &Entry<'_>) -> Result<()>;
-}
 
-impl Shelf for Store {
-    fn load(&self) -> Loaded {
-        Self::load(self)
-    }
-
-    fn save(&self, entry: &Entry<'_>, content: &[u8]) -> Result<()> {
-        Self::save(self, entry, content)
-    }
-
-    fn remove(&self, entry: &Entry<'_>) -> Result<()> {
-        Self::remove(self, entry)
-    }
+    /// Whether what a save could not do in time was done since.
+    fn is_stored_since(&self, entry: &Entry<'_>) -> bool;
 }
 
 /// A moment by both clocks.

@@ -1,7 +1,9 @@
 //! The loop that joins files, rules, sync and kernel.
 
+mod background;
 mod backoff;
 mod control;
+mod deferred;
 #[cfg(test)]
 mod fleet;
 mod host;

@@ -84,6 +84,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                 )));
             }
             let mut host = host?;
+            host.wait_for_disk();
             match verb {
                 Verb::Forget { database, open } => host.forget(&database, open),
                 Verb::Rebase { database } => host.rebase(&database),

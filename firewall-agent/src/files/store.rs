@@ -55,7 +55,7 @@ pub struct Loaded {
 }
 
 /// The directory of one agent; the agent's lock keeps others out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
 }
@@ -144,7 +144,9 @@ impl Store {
         }
     }
 
-    fn path(&self, entry: &Entry<'_>) -> PathBuf {
+    /// Where `entry` is stored.
+    #[must_use]
+    pub fn path(&self, entry: &Entry<'_>) -> PathBuf {
         self.dir.join(entry.file_name())
     }
 }

@@ -9,5 +9,6 @@ mod reboot;
 mod revisions;
 mod slow;
 mod stage;
+mod strace;
 mod styles;
 mod trouble;

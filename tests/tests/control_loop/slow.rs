@@ -1,13 +1,18 @@
 //! What is slow beside the daemon, or does not answer at all: it delays no change.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
-use crate::stage::{IN_OFFICE, OFFICE, SHOP, Stage, file};
+use firewall_tests::lab::eventually;
+
+use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file, one};
+use crate::strace::Injected;
 
 /// What a pipe holds.
 const PIPE: usize = 64 << 10;
+const DATABASES: usize = 20;
 
 #[test]
 fn a_log_that_nobody_reads_delays_no_revocation() {
@@ -32,4 +37,81 @@ fn a_log_that_nobody_reads_delays_no_revocation() {
     let text = read.join().unwrap();
     assert_eq!(text.matches("in force database=a").count(), 2, "{}", text.trim_start());
     assert!(text.contains("everything stays attached"), "{}", text.trim_start());
+}
+
+#[test]
+fn a_slow_disk_delays_no_revocation_and_keeps_the_newest() {
+    let mut stage = Stage::new();
+    let name = |number: usize| format!("db{number:02}");
+    let target = |number: usize| format!("192.0.2.{number}:30092");
+    let write = |stage: &Stage, revision, rule| {
+        for number in 1..=DATABASES {
+            let text = file(&name(number), revision, &format!("192.0.2.{number}"), &[rule]);
+            stage.write(&format!("{}.yaml", name(number)), &text);
+        }
+    };
+    let all = |stage: &Stage, source: &str, reason: &str| {
+        (1..=DATABASES).all(|number| stage.reason(source, &target(number)) == reason)
+    };
+    write(&stage, 1, OFFICE);
+    stage.until("all are in force", |_| stage.reason(IN_OFFICE, &target(DATABASES)) == "allowed");
+    (1..=DATABASES).for_each(|number| _ = stage.until_state(&name(number), "applied"));
+
+    let slow = Injected::into(stage.pid(), "fsync,fdatasync", "delay_enter=500000");
+    write(&stage, 2, OFFICE);
+    write(&stage, 3, SHOP);
+    let started = Instant::now();
+    let last = target(DATABASES);
+    stage.until("the last rule is revoked", |_| stage.reason(IN_OFFICE, &last) == "no_match");
+    // Two looks at the most, of which neither waits for 40 times half a second. In a quiet moment it takes 0.2 s.
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(all(&stage, IN_SHOP, "allowed") && all(&stage, IN_OFFICE, "no_match"));
+    let status = stage.until("the last is not stored", |status| {
+        one(status, &name(DATABASES))["problem"].to_string().contains("disk is slow")
+    });
+    let last = one(&status, &name(DATABASES));
+    assert!(
+        last["problem"].to_string().contains(&format!("last-good/database-{}", name(DATABASES))),
+        "{last}"
+    );
+    assert_eq!(last["state"], "degraded");
+
+    let applied = || {
+        let status = stage.home.status().ok()?.0;
+        (1..=DATABASES).all(|number| one(&status, &name(number))["state"] == "applied").then_some(())
+    };
+    eventually(Duration::from_secs(120), "all is stored, slowly", applied).unwrap();
+    drop(slow);
+    stage.kill();
+    stage.forget_kernel();
+    for number in 1..=DATABASES {
+        fs::remove_file(stage.home.rule_file(&format!("{}.yaml", name(number)))).unwrap();
+    }
+    stage.start();
+    stage.until_state(&name(DATABASES), "orphaned");
+    assert!(all(&stage, IN_SHOP, "allowed") && all(&stage, IN_OFFICE, "no_match"), "{}", stage.log());
+}
+
+#[test]
+fn a_disk_that_hangs_stops_nothing_and_gets_what_it_missed() {
+    let mut stage = Stage::new();
+    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 1);
+    let hangs = Injected::into(stage.pid(), "fsync,fdatasync", "delay_enter=600s");
+    for revision in 2..12 {
+        let (rule, new, old) =
+            if revision % 2 == 0 { (SHOP, IN_SHOP, IN_OFFICE) } else { (OFFICE, IN_OFFICE, IN_SHOP) };
+        stage.write("a.yaml", &file("a", revision, "192.0.2.1", &[rule]));
+        let is_in_force =
+            || (stage.reason(new, "a") == "allowed" && stage.reason(old, "a") == "no_match").then_some(());
+        eventually(Duration::from_secs(10), "it is in force", is_in_force).unwrap();
+    }
+    drop(hangs);
+    stage.until_state("a", "applied");
+    stage.stop();
+    stage.forget_kernel();
+    fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
+    stage.start();
+    stage.until_state("a", "orphaned");
+    assert_eq!(stage.reason(IN_OFFICE, "a"), "allowed", "the last of them");
 }

@@ -1,43 +1,12 @@
 //! A kernel that refuses the running daemon's calls.
 
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use firewall_tests::lab::eventually;
 
 use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
-
-/// Makes the kernel answer ENOMEM to the daemon's `bpf` calls, from the `first` on, until it is dropped.
-struct Refusing(Child);
-
-impl Refusing {
-    fn from(pid: u32, first: u32) -> Self {
-        let child = Command::new("strace")
-            .args(["-f", "-qq", "-e", "trace=bpf", "-e", &format!("inject=bpf:error=ENOMEM:when={first}+")])
-            .args(["-o", "/dev/null", "-p", &pid.to_string()])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let traced = || {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-            (!status.contains("TracerPid:\t0")).then_some(())
-        };
-        eventually(Duration::from_secs(5), "strace has attached", traced).unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for Refusing {
-    fn drop(&mut self) {
-        // SIGTERM: strace lets go of the daemon; SIGKILL would take it along.
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.0.id().cast_signed()),
-            nix::sys::signal::Signal::SIGTERM,
-        );
-        let _ = self.0.wait();
-    }
-}
+use crate::strace::Injected;
 
 #[test]
 fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
@@ -47,7 +16,7 @@ fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
     let (mut revision, mut held_up, mut said) = (1, 0, 0);
     for first in [1, 5, 12, 20, 28, 36] {
         revision += 1;
-        let refusing = Refusing::from(stage.pid(), first);
+        let refusing = Injected::into(stage.pid(), "bpf", &format!("error=ENOMEM:when={first}+"));
         let (rule, new, old) =
             if revision % 2 == 0 { (SHOP, IN_SHOP, IN_OFFICE) } else { (OFFICE, IN_OFFICE, IN_SHOP) };
         stage.write("a.yaml", &file("a", revision, "192.0.2.1", &[rule]));

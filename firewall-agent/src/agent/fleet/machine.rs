@@ -138,4 +138,8 @@ impl Shelf for Disk {
     fn remove(&self, entry: &Entry<'_>) -> Result<()> {
         self.store.remove(entry)
     }
+
+    fn is_stored_since(&self, _: &Entry<'_>) -> bool {
+        false
+    }
 }
