@@ -31,7 +31,7 @@ pub(super) fn closed(desired: &Desired, refused: &BTreeMap<DatabaseId, Error>, l
                     *mode = Mode::Monitor;
                 }
                 let within = database.targets.iter().filter(|one| target.covers(one));
-                kept.extend(within.map(|one| (*one, claim.clone())));
+                kept.extend(within.map(|one| (*one, *claim)));
                 *claim = Claim::Closed;
             }
             None if desired.removed.contains(owner) => *claim = Claim::Closed,
