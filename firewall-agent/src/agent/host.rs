@@ -40,6 +40,8 @@ pub struct Host<K = Kernel, S = Deferred> {
     pub(super) unstored: BTreeMap<DatabaseId, String>,
     /// What else cannot be stored or was not readable, and why.
     pub(super) troubles: Vec<String>,
+    /// What was stored and is not used, and why.
+    pub(super) unused: Vec<String>,
     /// Nothing is freed while the programs of another map layout may count on it.
     pub(super) keeps: bool,
     /// Databases whose file after a `rebase` is taken, and not in force yet: until then the floor stays reset.
@@ -109,8 +111,8 @@ impl<K: Plane, S: Shelf> Host<K, S> {
     /// # Errors
     /// When the configured capacity does not fit this machine's words.
     pub(super) fn recall(config: &Config, kernel: K, live: Live, store: S) -> Result<Self> {
-        let (taken, troubles) = Taken::recall(store.load(), &config.node_name, &live);
-        for trouble in &troubles {
+        let (taken, unused) = Taken::recall(store.load(), &live);
+        for trouble in &unused {
             error!(error = trouble, "a stored file is not used");
         }
         Ok(Self {
@@ -129,7 +131,8 @@ impl<K: Plane, S: Shelf> Host<K, S> {
                 memory: u64::MAX,
             },
             unstored: BTreeMap::new(),
-            troubles,
+            troubles: unused.clone(),
+            unused,
             keeps: false,
             restarted: BTreeSet::new(),
         })

@@ -14,8 +14,8 @@ impl Agent {
     /// Waits until every configured interface is there and filtered, and leaves; says what is in force.
     ///
     /// # Errors
-    /// When an interface is not filtered after `patience`, or something could not be published. What could be is in
-    /// force all the same.
+    /// When an interface is not filtered after `patience`, something that was stored is not used, or something could
+    /// not be published. What could be is in force all the same.
     pub fn restore(mut self, patience: Duration) -> Result<String> {
         let detached = self.keeper.host.detached();
         let started = Instant::now();
@@ -31,8 +31,8 @@ impl Agent {
                 "nothing is attached: detached by an operator since {since:.0}, until `attach`"
             ));
         }
-        let wrong: Vec<&str> =
-            self.interfaces.errors().chain(self.keeper.journal.unfinished()).map(String::as_str).collect();
+        let wrong = self.interfaces.errors().chain(self.keeper.journal.unfinished());
+        let wrong: Vec<&str> = wrong.chain(&self.keeper.host.unused).map(String::as_str).collect();
         ensure!(wrong.is_empty(), "{}", wrong.join("; "));
         let attached: Vec<&str> = self.interfaces.attached().map(String::as_str).collect();
         Ok(format!(

@@ -28,7 +28,7 @@ impl Taken {
     /// From what was stored; also why some of it cannot be used. The kernel may hold a newer revision than is stored:
     /// of a file that could not be stored.
     #[must_use]
-    pub fn recall(loaded: Loaded, node_name: &str, live: &Live) -> (Self, Vec<String>) {
+    pub fn recall(loaded: Loaded, live: &Live) -> (Self, Vec<String>) {
         let mut taken = Self {
             admitted: BTreeMap::new(),
             ranges: remembered_ranges(live),
@@ -41,8 +41,8 @@ impl Taken {
             Some(Err(error)) => problems.push(format!("stored ledger: {error}")),
             None => {}
         }
-        // What was taken once is not measured by today's limits.
-        let limits = Limits { max_rules: usize::MAX, allow_monitor: true, node_name: node_name.to_owned() };
+        // What was taken once is not measured by today's limits, nor by a host name that may not be there yet.
+        let limits = Limits { max_rules: usize::MAX, allow_monitor: true, node_name: None };
         for (id, bytes) in loaded.databases {
             let floor = live.slot(&id).and_then(|slot| live.databases.get(&slot)).map_or(0, |one| one.floor);
             match read_database(&bytes, &limits) {

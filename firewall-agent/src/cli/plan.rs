@@ -34,7 +34,7 @@ pub(super) fn plan(
     let live = Kernel::open(&places.bpffs_dir)?.live()?;
     let (limits, keys) = (settings.limits()?, settings.trusted_keys());
     let stored = Store::find(&places.state_dir).map(|store| store.load()).unwrap_or_default();
-    let (mut taken, problems) = Taken::recall(stored, &limits.node_name, &live);
+    let (mut taken, problems) = Taken::recall(stored, &live);
     let files = if paths.is_empty() {
         let (rules_dir, managed_ranges) = settings.inputs();
         read_configured(&rules_dir, &managed_ranges, &limits, &keys)

@@ -115,8 +115,13 @@ impl ConfigFile {
         Limits {
             max_rules: self.max_rules_per_database.unwrap_or(30),
             allow_monitor: self.allow_monitor.unwrap_or(false),
-            node_name: self.node_name.clone().unwrap_or_else(|| host_name.to_owned()),
+            node_name: Some(self.node_name(host_name)),
         }
+    }
+
+    /// The name that rule files know this host by.
+    pub(super) fn node_name(&self, host_name: &str) -> String {
+        self.node_name.clone().unwrap_or_else(|| host_name.to_owned())
     }
 
     /// Each key of `self`, or else of `other`.

@@ -86,7 +86,7 @@ impl Config {
             trusted_keys,
             state_dir,
             bpffs_dir,
-            node_name: limits.node_name,
+            node_name: given.node_name(host_name),
             listen: given.listen(),
             control_socket: given.control_socket.unwrap_or_else(|| "/run/firewall-agent/control.sock".into()),
             allow_monitor: limits.allow_monitor,
@@ -107,7 +107,7 @@ impl Config {
         Limits {
             max_rules: self.max_rules_per_database,
             allow_monitor: self.allow_monitor,
-            node_name: self.node_name.clone(),
+            node_name: Some(self.node_name.clone()),
         }
     }
 }

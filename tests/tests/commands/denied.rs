@@ -118,7 +118,7 @@ fn a_suggested_rule_is_one_that_a_rule_file_may_hold() {
             let rule = row["suggestion"].as_str().unwrap();
             let text =
                 rule_file(ORDERS, 2, &format!("endpoints:\n  - {{port: 30092}}\nrules:\n  - {rule}\n"));
-            let limits = Limits { max_rules: 30, allow_monitor: false, node_name: "db".into() };
+            let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some("db".into()) };
             let read = read_database(text.as_bytes(), &limits);
             assert!(read.is_ok_and(|checked| checked.warnings.is_empty()), "{text}");
         }

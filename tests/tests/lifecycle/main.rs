@@ -12,6 +12,7 @@ mod raw;
 mod abi;
 mod adoption;
 mod applies;
+mod boots;
 mod by_pin;
 mod detached;
 mod drift;

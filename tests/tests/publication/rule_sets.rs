@@ -89,7 +89,7 @@ pub fn files(set: Set, neighbour: bool, revision: u64) -> [String; 2] {
 
 /// What those files ask for.
 pub fn desired(set: Set, neighbour: bool, revision: u64) -> Desired {
-    let limits = Limits { max_rules: 30, allow_monitor: false, node_name: "db-host-1".into() };
+    let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some("db-host-1".into()) };
     let mut desired = Desired { guarded: GUARDED.collect(), ..Desired::default() };
     for file in files(set, neighbour, revision) {
         let checked = read_database(file.as_bytes(), &limits).unwrap();

@@ -23,7 +23,7 @@ pub struct Fixture {
 
 /// The host that fixtures are read on.
 pub fn limits() -> Limits {
-    Limits { max_rules: 30, allow_monitor: false, node_name: "db-host-17".to_owned() }
+    Limits { max_rules: 30, allow_monitor: false, node_name: Some("db-host-17".to_owned()) }
 }
 
 /// Every `*.yaml` of one kind below `tests/fixtures/valid` or `tests/fixtures/invalid`, by name.

@@ -110,7 +110,7 @@ fn valid_fixtures_are_right_by_the_schema_and_invalid_ones_are_not() {
 /// Every change of one place of every valid file: what the schema takes, the parser takes.
 #[test]
 fn what_the_schema_takes_the_parser_takes() {
-    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: "db-host-17".to_owned() };
+    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-17".to_owned()) };
     let mut both = 0;
     for kind in [Kind::Databases, Kind::Ranges] {
         let mut documents = Vec::new();

@@ -31,6 +31,6 @@ fn an_empty_configuration_lacks_what_has_no_default_and_flags_win_over_the_file(
     assert_eq!((config.max_databases, config.max_endpoints, config.node_name.as_str()), (6, 1024, "a"));
     let config =
         Config::resolve(given("{interfaces: [e], guarded_ports: [1]}"), Default::default(), "h").unwrap();
-    assert_eq!(config.limits().node_name, "h");
+    assert_eq!(config.limits().node_name.as_deref(), Some("h"));
     assert_eq!(config.limits().max_rules, 30);
 }

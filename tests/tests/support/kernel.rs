@@ -19,7 +19,7 @@ pub fn load(bpffs_dir: &Path, stages: u32) -> (Programs, Pins) {
 
 /// Puts rule files and guarded ports in force, and returns what then is.
 pub fn put_in_force(bpffs_dir: &Path, files: &[String], guarded: &[RangeInclusive<u16>]) -> Live {
-    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: "db-host-1".into() };
+    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-1".into()) };
     let mut desired = Desired { guarded: guarded.iter().cloned().flatten().collect(), ..Desired::default() };
     for file in files {
         let read = read_database(file.as_bytes(), &limits);

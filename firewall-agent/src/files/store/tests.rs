@@ -91,7 +91,7 @@ fn what_a_crash_left_half_written_is_removed() {
 /// What a file of [`RULES`], damaged to `stored`, would mean without its checksum.
 fn rules_without_checksum(stored: &[u8]) -> Option<DatabaseRules> {
     let content = &stored[stored.iter().position(|byte| *byte == b'\n')? + 1..];
-    let limits = Limits { max_rules: 30, allow_monitor: false, node_name: String::new() };
+    let limits = Limits { max_rules: 30, allow_monitor: false, node_name: None };
     read_database(content, &limits).ok().map(|checked| checked.value)
 }
 

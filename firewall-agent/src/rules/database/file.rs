@@ -111,10 +111,9 @@ fn database(top: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<
 }
 
 fn host(text: &str, limits: &Limits) -> Result<String, String> {
-    if text == limits.node_name {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("file is for another host, this is \"{}\"", limits.node_name))
+    match &limits.node_name {
+        Some(name) if text != name => Err(format!("file is for another host, this is \"{name}\"")),
+        _ => Ok(text.to_owned()),
     }
 }
 

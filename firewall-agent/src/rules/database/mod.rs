@@ -107,8 +107,8 @@ pub struct Limits {
     pub max_rules: usize,
     /// Whether `mode: monitor` is taken.
     pub allow_monitor: bool,
-    /// A file with another `host` is refused.
-    pub node_name: String,
+    /// A file with another `host` is refused; `None` when it was looked at already.
+    pub node_name: Option<String>,
 }
 
 impl Endpoint {

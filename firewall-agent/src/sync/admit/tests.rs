@@ -9,7 +9,7 @@ fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
         "schema_version: 1\ndatabase_id: {id}\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
          endpoints: [{endpoints}]\nrules: []\n...\n"
     );
-    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: String::new() };
+    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
     let rules = read_database(text.as_bytes(), &limits).unwrap().value;
     Candidate { path: format!("{id}-{revision}.yaml").into(), rules }
 }

@@ -26,7 +26,7 @@ fn ranges(cidrs: &str) -> ManagedRanges {
 type Files = Vec<(&'static str, String)>;
 
 fn desired(files: &[(&str, String)], ranges: &ManagedRanges) -> Desired {
-    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: String::new() };
+    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
     let mut desired = Desired { monitor: true, ..Desired::default() };
     for (id, rest) in files {
         let text = format!("schema_version: 1\ndatabase_id: {id}\n{HEAD}{rest}\n...\n");
