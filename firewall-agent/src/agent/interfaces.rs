@@ -11,7 +11,8 @@ use tracing::{error, info, warn};
 use super::backoff::Backoff;
 use super::repairs::Repairs;
 use crate::bpf::{
-    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, update_elsewhere, xdp_state,
+    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, links, update_elsewhere,
+    xdp_state,
 };
 use crate::config::XdpMode;
 
@@ -185,6 +186,19 @@ impl Interfaces {
     /// Interfaces that are there, configured, and not filtered.
     pub fn exposed(&self) -> impl Iterator<Item = &String> {
         self.exposed.keys()
+    }
+
+    /// Configured interfaces that are there and run no program of ours, whoever attached it.
+    ///
+    /// # Errors
+    /// When the interfaces, or our links, cannot be looked at.
+    pub fn unfiltered(&self, pins: &Pins) -> Result<Vec<String>> {
+        let links = links(pins)?;
+        let filtered =
+            |name: &String| links.iter().any(|link| link.mode.is_some() && link.interface == *name);
+        let mut names: Vec<String> = present().context("interfaces cannot be listed")?.into_keys().collect();
+        names.retain(|name| self.patterns.iter().any(|pattern| pattern.matches(name)) && !filtered(name));
+        Ok(names)
     }
 
     /// Interfaces that our program runs on.

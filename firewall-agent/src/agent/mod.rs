@@ -2,6 +2,7 @@
 
 mod background;
 mod backoff;
+mod closed;
 mod control;
 mod deferred;
 #[cfg(test)]
@@ -93,8 +94,13 @@ impl Agent {
     /// meets an empty map.
     ///
     /// # Errors
-    /// When another agent runs, a directory or pin is not usable, or the kernel refuses the programs.
+    /// When another agent runs, a directory or pin is not usable, or the kernel refuses the programs. Unless another
+    /// agent runs, what was open is then closed as far as the configuration says what is guarded.
     pub fn start(config: Config) -> Result<Self> {
+        Self::take_over(config.clone()).map_err(|error| closed::close(&config, error))
+    }
+
+    fn take_over(config: Config) -> Result<Self> {
         let ownership = Ownership::take(&config)?;
         let pins = Pins::new(&config.bpffs_dir);
         let mut programs = Programs::load(&pins, Capacity::for_databases(config.max_databases))?;

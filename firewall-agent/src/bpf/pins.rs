@@ -67,6 +67,19 @@ impl Pins {
         self.create_layout()
     }
 
+    /// Removes everything that is pinned here, if anything is.
+    ///
+    /// # Errors
+    /// When bpffs refuses.
+    pub fn remove(&self) -> Result<()> {
+        match fs::remove_dir_all(&self.root) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{}: cannot be removed", self.root.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the directories below the agent's own that are not there.
     ///
     /// # Errors

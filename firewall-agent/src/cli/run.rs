@@ -17,11 +17,11 @@ pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> R
     if config.guarded_ports.is_empty() {
         warn!("guarded_ports is empty: a port is open to everyone until a rule file claims it");
     }
+    let agent = Agent::start(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let agent = Agent::start(config)?;
     runtime.block_on(agent.run())?;
     Ok(Exit::Done)
 }

@@ -1,6 +1,7 @@
 //! The first minutes of a host that was booted: bpffs is empty, and not everything is as it was.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::stage::{DATABASE, INTERFACE, RULE_FILE, Stage, rule_file};
@@ -44,6 +45,90 @@ fn restore_fails_when_something_that_was_stored_is_not_used() {
     assert!(restored.err.contains(&stored.display().to_string()), "{restored:?}");
     let count = Traffic::start(&stage).end_after(FLOW);
     assert_eq!((count.leaked, count.rounds > 0), (0, true), "what can be closed is: {count:?}");
+}
+
+#[test]
+fn a_start_that_fails_after_a_boot_closes_what_is_guarded_and_the_next_one_takes_over() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+    agent.terminate().unwrap();
+    for (what, spoil) in FAULTS {
+        for command in [["restore", "--wait", "100ms"].as_slice(), &["run"]] {
+            reboot(&stage);
+            assert!(leaks(&stage), "the control: a boot opens the host");
+            let mend = spoil(&stage);
+            let failed = stage.home.ask(command).unwrap();
+            assert_eq!(failed.code, Some(1), "{what}: {failed:?}");
+            let closed = format!("error: closed: {INTERFACE}: guarded ports [5432, 30000-32767], until");
+            assert!(!leaks(&stage), "{what}: {failed:?}");
+            assert!(failed.err.contains(&closed), "{what}: {failed:?}");
+            let again = stage.home.ask(command).unwrap();
+            assert!(again.code == Some(1) && !again.err.contains("closed"), "it filters already: {again:?}");
+            mend(&stage);
+        }
+        let mut agent = stage.start();
+        agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+        agent.wait_until("it is ready", || stage.status()["ready"] == true).unwrap();
+        let count = Traffic::start(&stage).end_after(FLOW);
+        assert_eq!((count.leaked, count.lost), (0, 0), "{what}: {count:?}");
+        agent.terminate().unwrap();
+    }
+}
+
+#[test]
+fn a_start_that_fails_touches_nothing_that_filters() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+    agent.terminate().unwrap();
+    for (what, spoil) in FAULTS {
+        let mend = spoil(&stage);
+        let failed = stage.home.ask(&["restore"]).unwrap();
+        assert!(failed.code == Some(1) && !failed.err.contains("closed"), "{what}: {failed:?}");
+        let count = Traffic::start(&stage).end_after(FLOW);
+        assert_eq!((count.leaked, count.lost), (0, 0), "{what}: {count:?}");
+        mend(&stage);
+    }
+}
+
+#[test]
+fn a_start_that_fails_closes_nothing_that_an_operator_opened() {
+    let stage = Stage::new();
+    let mut agent = stage.start();
+    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+    let down = stage.home.ask(&["detach", "--yes"]).unwrap();
+    assert_eq!(down.code, Some(0), "{down:?}");
+    let second = stage.home.ask(&["restore"]).unwrap();
+    assert!(second.code == Some(1) && second.err.contains("owns it"), "{second:?}");
+    assert!(leaks(&stage), "another agent is in charge: {second:?}");
+    agent.terminate().unwrap();
+    let mend = hinder_store(&stage);
+    let failed = stage.home.ask(&["restore"]).unwrap();
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(leaks(&stage), "it is to stay down: {failed:?}");
+    mend(&stage);
+}
+
+type Mend = fn(&Stage);
+const FAULTS: [(&str, fn(&Stage) -> Mend); 2] =
+    [("the state directory is another's", lock_out), ("the store cannot be opened", hinder_store)];
+
+fn lock_out(stage: &Stage) -> Mend {
+    fs::set_permissions(stage.dir().join("state"), Permissions::from_mode(0)).unwrap();
+    |stage| fs::set_permissions(stage.dir().join("state"), Permissions::from_mode(0o700)).unwrap()
+}
+
+/// What a crash left half written is removed at a start, and this cannot be.
+fn hinder_store(stage: &Stage) -> Mend {
+    fs::create_dir(stage.dir().join("state/last-good/.half")).unwrap();
+    |stage| fs::remove_dir(stage.dir().join("state/last-good/.half")).unwrap()
+}
+
+fn leaks(stage: &Stage) -> bool {
+    let count = Traffic::start(stage).end_after(FLOW);
+    assert!(count.rounds > 0, "{count:?}");
+    count.leaked > 0
 }
 
 /// Empties bpffs; the agent must not run.
