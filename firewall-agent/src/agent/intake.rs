@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::trust::Trust;
 use crate::files::scan::{Seen, Snapshot};
 use crate::rules::{Checked, Limits, ManagedRanges, Problem, read_database, read_ranges};
 use crate::sync::Candidate;
@@ -19,10 +18,10 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Reads every file of a snapshot that is trusted.
+    /// Reads every file of a snapshot.
     #[must_use]
-    pub fn read(snapshot: &Snapshot, managed_ranges: &Path, limits: &Limits, trust: &mut Trust) -> Self {
-        let mut intake = Self { refused: trust.refused(snapshot, managed_ranges), ..Self::default() };
+    pub fn read(snapshot: &Snapshot, managed_ranges: &Path, limits: &Limits) -> Self {
+        let mut intake = Self::default();
         for (path, seen) in &snapshot.rules {
             if let Some(rules) = intake.take(path, seen, |bytes| read_database(bytes, limits)) {
                 intake.candidates.push(Candidate { path: path.clone(), rules });
@@ -40,9 +39,6 @@ impl Intake {
         seen: &Seen,
         read: impl FnOnce(&[u8]) -> Result<Checked<T>, Vec<Problem>>,
     ) -> Option<T> {
-        if self.refused.contains_key(path) {
-            return None;
-        }
         let text = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
         match seen.content.as_ref().map(|bytes| read(bytes)) {
             Err(unread) => {

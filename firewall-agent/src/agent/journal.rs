@@ -104,7 +104,7 @@ impl Journal {
         if let Some(unlisted) = &snapshot.unlisted
             && self.unlisted.as_ref() != Some(unlisted)
         {
-            error!(error = unlisted, "rule files cannot be listed: what was in force stays");
+            error!(error = unlisted, "not every rule file is looked at: what was in force stays");
         }
         self.unlisted.clone_from(&snapshot.unlisted);
         self.present = snapshot.rules.keys().cloned().collect();

@@ -13,11 +13,14 @@ use super::machine::{Moment, Plane, Shelf};
 use super::trust::Trust;
 use crate::bpf::Kernel;
 use crate::config::Config;
-use crate::files::scan::Snapshot;
+use crate::files::scan::{Look, Snapshot};
 use crate::sync::{Clock, Slot};
 
 /// The time that expiry has reached is kept at least this often.
 const KEEP_TIME: SignedDuration = SignedDuration::from_mins(1);
+
+/// So many rule files are read, however few databases there is room for.
+const LEAST_FILES: usize = 1024;
 
 /// One host and the files that it follows.
 #[derive(Debug)]
@@ -33,7 +36,8 @@ pub(super) struct Keeper<K = Kernel, S = Deferred> {
     /// When the time was last kept.
     kept: Timestamp,
     trust: Trust,
-    snapshot: Option<Snapshot>,
+    /// Tells the last look from the next.
+    seen: Option<[u8; 32]>,
     /// Time since boot at the last look.
     looked: Duration,
 }
@@ -51,14 +55,20 @@ impl<K: Plane, S: Shelf> Keeper<K, S> {
             kept: clock.now(),
             clock,
             trust: Trust::new(config.trusted_keys.clone()),
-            snapshot: None,
+            seen: None,
             looked: moment.uptime,
         }
     }
 
-    /// Whether files need a signature beside them.
-    pub fn is_signed(&self) -> bool {
-        self.trust.is_needed()
+    /// Looks at the files.
+    pub fn scan(&mut self, config: &Config) -> Snapshot {
+        let databases = usize::try_from(config.max_databases).unwrap_or(usize::MAX);
+        self.trust.scan(&Look {
+            rules_dir: &config.rules_dir,
+            managed_ranges: &config.managed_ranges,
+            known: &self.host.taken.ledger.files,
+            most_files: databases.saturating_mul(2).max(LEAST_FILES),
+        })
     }
 
     /// Whether to look now, file events apart.
@@ -77,7 +87,7 @@ impl<K: Plane, S: Shelf> Keeper<K, S> {
 
     /// The next look publishes, whatever it sees.
     pub fn forget_look(&mut self) {
-        self.snapshot = None;
+        self.seen = None;
     }
 
     /// Publishes when the files, or the time, say something new; the slots of what is in force anew.
@@ -85,21 +95,22 @@ impl<K: Plane, S: Shelf> Keeper<K, S> {
         self.looked = moment.uptime;
         let now = self.time(moment);
         let expired = self.next_expiry.is_some_and(|at| at <= now);
-        if self.snapshot.as_ref() == Some(&snapshot) && !expired && !self.unfinished {
+        let seen = snapshot.mark();
+        if self.seen == Some(seen) && !expired && !self.unfinished {
             return Vec::new();
         }
-        let read = |trust| Intake::read(&snapshot, &config.managed_ranges, &config.limits(), trust);
+        let read = || Intake::read(&snapshot, &config.managed_ranges, &config.limits());
         if self.unfinished
             && let Err(error) = self.host.reread()
         {
             // After a refused write the kernel may hold something else than was noted. What is new waits all the same.
-            let intake = read(&mut self.trust);
+            let intake = read();
             let admission = self.host.taken.judge(intake.candidates, &self.host.live);
             self.journal.detected(&admission.admitted, moment.wall);
             error!(error = format!("{error:#}"), "nothing can be published");
             return Vec::new();
         }
-        let mut intake = read(&mut self.trust);
+        let mut intake = read();
         let times = intake.candidates.iter().map(|candidate| candidate.rules.generated_at);
         times.for_each(|generated_at| self.clock.confirm(generated_at));
         let now = self.time(moment);
@@ -116,7 +127,7 @@ impl<K: Plane, S: Shelf> Keeper<K, S> {
             !published.failed.is_empty() || !published.errors.is_empty() || self.host.is_unstored();
         self.journal.published(&published, &desired, &self.host, (&snapshot, moment.wall));
         self.next_expiry = self.host.taken.next_expiry(now);
-        self.snapshot = Some(snapshot);
+        self.seen = Some(seen);
         published.applied.keys().filter_map(|id| self.host.live.slot(id)).collect()
     }
 

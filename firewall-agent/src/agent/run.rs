@@ -12,8 +12,6 @@ use super::control::{self, Request, Verb};
 use super::machine::Moment;
 use super::{Agent, web};
 use crate::bpf::LinkEvents;
-use crate::config::Config;
-use crate::files::scan::scan;
 use crate::files::watch::{Change, Watcher};
 
 /// Longest time between two looks at expiry and unfinished work.
@@ -97,8 +95,7 @@ impl Agent {
             Ok(moment) => moment,
             Err(error) => return error!(error = format!("{error:#}"), "the files are not looked at"),
         };
-        let Config { rules_dir, managed_ranges, .. } = &self.config;
-        let snapshot = scan(rules_dir, managed_ranges, self.keeper.is_signed());
+        let snapshot = self.keeper.scan(&self.config);
         let applied = self.keeper.look(&self.config, snapshot, moment);
         self.probes.expect(applied);
     }

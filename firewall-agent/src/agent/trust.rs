@@ -1,11 +1,10 @@
 //! Which files are taken at all, by who signed them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::files::scan::{Seen, Snapshot};
+use crate::files::scan::{Look, Snapshot, scan};
 use crate::rules::{TrustedKey, check_signature};
 
 /// The trusted keys, and what they were seen to have signed.
@@ -22,34 +21,23 @@ impl Trust {
         Self { keys, signed: BTreeSet::new() }
     }
 
-    /// Whether files need a signature.
-    pub fn is_needed(&self) -> bool {
-        !self.keys.is_empty()
-    }
-
-    /// The files that are not to be read any further, and why.
-    pub fn refused(&mut self, snapshot: &Snapshot, managed_ranges: &Path) -> BTreeMap<PathBuf, Vec<String>> {
-        let ranges = snapshot.ranges.iter().map(|seen| (managed_ranges, seen));
-        let files = snapshot.rules.iter().map(|(path, seen)| (path.as_path(), seen)).chain(ranges);
-        let (mut refused, mut signed) = (BTreeMap::new(), BTreeSet::new());
-        for (path, seen) in files.filter(|_| self.is_needed()) {
-            match self.check(seen) {
-                Ok(digest) => signed.extend(digest),
-                Err(why) => drop(refused.insert(path.to_owned(), vec![why])),
+    /// Looks at the files; of those that nobody trusted signed no byte is kept.
+    pub fn scan(&mut self, look: &Look<'_>) -> Snapshot {
+        if self.keys.is_empty() {
+            return scan(look, None);
+        }
+        let mut signed = BTreeSet::new();
+        let mut check = |bytes: &[u8], signature: &Result<Option<Vec<u8>>, String>| {
+            let digest = Sha256::digest(bytes).into();
+            if !self.signed.contains(&digest) {
+                let signature = signature.as_ref().map_err(Clone::clone)?;
+                check_signature(&self.keys, bytes, signature.as_deref())?;
             }
-        }
+            signed.insert(digest);
+            Ok(())
+        };
+        let snapshot = scan(look, Some(&mut check));
         self.signed = signed;
-        refused
-    }
-
-    /// The digest of the file; `None` when its bytes could not be read, which is told elsewhere.
-    fn check(&self, seen: &Seen) -> Result<Option<[u8; 32]>, String> {
-        let Ok(bytes) = &seen.content else { return Ok(None) };
-        let digest = Sha256::digest(bytes).into();
-        if !self.signed.contains(&digest) {
-            let signature = seen.signature.as_ref().map_err(Clone::clone)?;
-            check_signature(&self.keys, bytes, signature.as_deref())?;
-        }
-        Ok(Some(digest))
+        snapshot
     }
 }

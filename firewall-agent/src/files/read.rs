@@ -106,21 +106,27 @@ pub fn signature_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The files of a directory that may be rule files, by name: `*.yaml`, not hidden, regular or not to be told.
+/// The files of a directory that may be rule files, by name.
 ///
 /// # Errors
 /// The directory cannot be listed.
 pub fn yaml_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
+    each_yaml_file(dir, |path| paths.push(path))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Each file of a directory that may be a rule file, in no order: `*.yaml`, not hidden, regular or not to be told.
+pub(super) fn each_yaml_file(dir: &Path, mut take: impl FnMut(PathBuf)) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let named = path.extension().is_some_and(|extension| extension == "yaml") && !is_hidden(&path);
         if named && fs::metadata(&path).map_or(true, |metadata| metadata.is_file()) {
-            paths.push(path);
+            take(path);
         }
     }
-    paths.sort();
-    Ok(paths)
+    Ok(())
 }
 
 fn is_hidden(path: &Path) -> bool {

@@ -1,72 +1,158 @@
-//! One look at all files that the control plane pushes.
+//! One look at all files that the control plane pushes, bounded in what it reads and keeps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use std::os::unix::fs::MetadataExt as _;
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
-use super::read::{ReadError, read_file, read_rule_file, read_signature, signature_path, yaml_files};
+use super::read::{each_yaml_file, read_file, read_rule_file, read_signature, signature_path};
+
+/// Most bytes of rule files that one look reads.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Where to look.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    pub rules_dir: &'a Path,
+    pub managed_ranges: &'a Path,
+    /// Rule files that were taken before, and for which database: they are read first.
+    pub known: &'a BTreeMap<PathBuf, String>,
+    /// Most rule files that are read. As many more are refused by name, and others only counted.
+    pub most_files: usize,
+}
+
+/// The signature beside a file, or why it cannot be read; `None` when there is none, or none is looked for.
+pub type Signature = Result<Option<Vec<u8>>, String>;
+
+/// Says of the bytes of a file, and the signature beside it, why they are not to be kept.
+pub type Check<'a> = &'a mut dyn FnMut(&[u8], &Signature) -> Result<(), String>;
 
 /// What a file held when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// The bytes, or why there are none.
     pub content: Result<Vec<u8>, String>,
-    /// The signature beside it, or why it cannot be read; `None` when there is none, or none is looked for.
-    pub signature: Result<Option<Vec<u8>>, String>,
+    pub signature: Signature,
     /// When the file, or the signature if that came later, took its place: the time of its inode's last change, by the
     /// clock of the file system.
     pub visible_at: Timestamp,
 }
 
-/// All files of one look; two that are equal need not be read again.
+/// All files of one look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// The rule files, by path.
     pub rules: BTreeMap<PathBuf, Seen>,
     /// The managed ranges; `None` when there is no such file.
     pub ranges: Option<Seen>,
-    /// Why the directory could not be listed.
+    /// Why the directory could not be listed, or not every file in it is here.
     pub unlisted: Option<String>,
 }
 
-/// Reads the rule files of a directory and the file of managed ranges; `signed`, also the signatures beside them.
-#[must_use]
-pub fn scan(rules_dir: &Path, managed_ranges: &Path, signed: bool) -> Snapshot {
-    let mut snapshot = Snapshot::default();
-    match yaml_files(rules_dir) {
-        Ok(paths) => {
-            let see = |path: PathBuf| {
-                let seen = see(&path, read_rule_file(&path), signed);
-                (path, seen)
-            };
-            snapshot.rules = paths.into_iter().map(see).collect();
+impl Snapshot {
+    /// A digest of everything that was seen: two looks with the same need not be read again. The bytes of the files need
+    /// not be kept for it.
+    #[must_use]
+    pub fn mark(&self) -> [u8; 32] {
+        let mut mark = Sha256::new();
+        let rules = self.rules.iter().map(|(path, seen)| (Some(path), seen));
+        for (path, seen) in rules.chain(self.ranges.iter().map(|seen| (None, seen))) {
+            let content = seen.content.as_ref().map(Sha256::digest);
+            let signature = seen.signature.as_ref().map(|signature| signature.as_ref().map(Sha256::digest));
+            mark.update(format!("{path:?} {content:x?} {signature:x?} {}\n", seen.visible_at));
         }
-        Err(error) => snapshot.unlisted = Some(format!("{}: cannot be listed: {error}", rules_dir.display())),
+        mark.update(format!("{:?}", self.unlisted));
+        mark.finalize().into()
+    }
+}
+
+/// Reads the rule files of a directory and the file of managed ranges; with `check`, also the signatures beside them.
+/// What is beyond the bounds of one look is in the snapshot, too, and says so.
+#[must_use]
+pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    match list(look) {
+        Ok((paths, beyond)) => {
+            let mut left = Some(MOST_BYTES);
+            for (place, path) in paths.into_iter().enumerate() {
+                let seen = match left {
+                    Some(_) if place >= look.most_files => {
+                        unread(format!("more than {} rule files", look.most_files))
+                    }
+                    Some(bytes) => {
+                        let read = read_rule_file(&path).map_err(|error| error.to_string());
+                        left = bytes.checked_sub(read.as_ref().map_or(0, Vec::len));
+                        match left {
+                            Some(_) => see(&path, read, &mut check),
+                            None => unread(BYTES.to_owned()),
+                        }
+                    }
+                    None => unread(BYTES.to_owned()),
+                };
+                snapshot.rules.insert(path, seen);
+            }
+            snapshot.unlisted = (beyond > 0)
+                .then(|| format!("{}: {beyond} more files are not looked at", look.rules_dir.display()));
+        }
+        Err(error) => {
+            snapshot.unlisted = Some(format!("{}: cannot be listed: {error}", look.rules_dir.display()));
+        }
     }
     // What cannot be looked at is not absent: it is read, and the error reported.
-    if !matches!(managed_ranges.try_exists(), Ok(false)) {
-        snapshot.ranges = Some(see(managed_ranges, read_file(managed_ranges), signed));
+    if !matches!(look.managed_ranges.try_exists(), Ok(false)) {
+        let read = read_file(look.managed_ranges).map_err(|error| error.to_string());
+        snapshot.ranges = Some(see(look.managed_ranges, read, &mut check));
     }
     snapshot
 }
 
+const BYTES: &str = "more than 64 MiB of rule files";
+
+/// A file that is beyond the bounds of one look.
+fn unread(bound: String) -> Seen {
+    let content = Err(format!("not read: {bound} in the directory; those that were taken before come first"));
+    Seen { content, signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH }
+}
+
+/// The rule files in the order in which they are read: those that are known, then the others by name; and how many
+/// there are beyond twice the most that are read.
+fn list(look: &Look<'_>) -> io::Result<(Vec<PathBuf>, usize)> {
+    let (mut known, mut others, mut beyond) = (BTreeSet::new(), BTreeSet::new(), 0);
+    each_yaml_file(look.rules_dir, |path| {
+        if look.known.contains_key(&path) {
+            known.insert(path);
+            return;
+        }
+        others.insert(path);
+        if others.len() > look.most_files.saturating_mul(2) {
+            others.pop_last();
+            beyond += 1;
+        }
+    })?;
+    Ok((known.into_iter().chain(others).collect(), beyond))
+}
+
 /// The signature is read after the file: who writes it first is never seen with the file new and the signature old.
-fn see(path: &Path, content: Result<Vec<u8>, ReadError>, signed: bool) -> Seen {
+fn see(path: &Path, content: Result<Vec<u8>, String>, check: &mut Option<Check<'_>>) -> Seen {
     let changed = |path: &Path| {
         let metadata = fs::metadata(path).ok()?;
         Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
     };
-    let signature = if signed { read_signature(path) } else { Ok(None) };
-    let changed = changed(path).max(changed(&signature_path(path)).filter(|_| signed));
+    let signature = if check.is_some() { read_signature(path) } else { Ok(None) };
+    let changed = changed(path).max(changed(&signature_path(path)).filter(|_| check.is_some()));
     let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
-    Seen {
-        content: content.map_err(|error| error.to_string()),
-        signature,
-        visible_at: changed.map_or(now, |changed| changed.min(now)),
-    }
+    let content = content.and_then(|bytes| match check {
+        Some(check) => check(&bytes, &signature).map(|()| bytes),
+        None => Ok(bytes),
+    });
+    Seen { content, signature, visible_at: changed.map_or(now, |changed| changed.min(now)) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,10 +108,10 @@ impl Stage {
     }
 
     /// Waits until some file is refused with these words.
-    pub fn until_refused(&self, words: &str) {
+    pub fn until_refused(&self, words: &str) -> Value {
         self.until(&format!("a refusal: {words}"), |status| {
             status["rejected_files"].to_string().contains(words)
-        });
+        })
     }
 
     /// The reason that the kernel gives for a packet.

@@ -21,7 +21,6 @@ use crate::agent::journal::Journal;
 use crate::agent::keeper::Keeper;
 use crate::agent::machine::{Moment, Plane as _};
 use crate::config::{Config, ConfigFile};
-use crate::files::scan::scan;
 use crate::files::store::Store;
 use crate::http::Board;
 use crate::sync::Live;
@@ -194,7 +193,7 @@ impl Site {
             return false;
         }
         let Some(keeper) = &mut self.keeper else { return false };
-        let mut snapshot = scan(&self.config.rules_dir, &self.config.managed_ranges, false);
+        let mut snapshot = keeper.scan(&self.config);
         self.fault.spoil(keeper, &mut snapshot);
         let unreadable = keeper.unfinished && self.machine.unreadable.get();
         keeper.look(&self.config, snapshot, moment);

@@ -1,0 +1,47 @@
+//! More in the directory than any host needs: it is bounded what it costs, and what was taken goes on.
+
+use std::fs::{self, File};
+
+use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
+
+const PLACE: &str = "192.0.2.1:30092";
+const FILES: usize = 200;
+/// A file is read up to this size.
+const FILE_BYTES: u64 = 4 << 20;
+/// All files together would take 800 MiB.
+const MOST_KIB: u64 = 256 << 10;
+
+#[test]
+fn a_directory_full_of_large_files_costs_bounded_memory_and_stops_no_known_database() {
+    let mut stage = Stage::new();
+    stage.write("z.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 1);
+    stage.stop();
+    for number in 0..FILES {
+        let path = stage.home.rule_file(&format!("x{number}.yaml"));
+        File::create(path).unwrap().set_len(FILE_BYTES).unwrap();
+    }
+    // With bpffs as it was, and as after a boot.
+    for revision in [2, 4] {
+        stage.start();
+        stage.until_refused("not read: more than 64 MiB of rule files in the directory");
+        let status = stage.until_refused("x199.yaml");
+        assert_eq!(status["rejected_files"].as_array().unwrap().len(), FILES, "each is named");
+        stage.write("z.yaml", &file("a", revision, "192.0.2.1", &[SHOP]));
+        stage.until_revision("a", revision);
+        assert_eq!(stage.reason(IN_SHOP, PLACE), "allowed");
+        assert_eq!(stage.reason(IN_OFFICE, PLACE), "no_match");
+        let most = most_memory(stage.pid());
+        println!("{most} KiB");
+        assert!(most < MOST_KIB, "{most} KiB");
+        stage.stop();
+        stage.forget_kernel();
+    }
+}
+
+/// The largest resident set of a process so far, in KiB.
+fn most_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
