@@ -36,27 +36,26 @@ pub fn killed_after(command: &mut Command, writes: usize, mut between: impl FnMu
     let mut tracer = Tracer { counts: false, writing: HashSet::new() };
     let mut left = writes;
     loop {
-        match waitpid(group(leader), Some(WaitPidFlag::__WALL)).context("traced: lost")? {
-            WaitStatus::Exited(pid, code) if pid == leader => {
-                ensure!(code == 0, "traced: ended with {code}");
-                return Ok(false);
-            }
-            WaitStatus::Signaled(pid, signal, _) if pid == leader => {
-                anyhow::bail!("traced: ended by {signal}")
-            }
-            stopped => {
-                if tracer.has_written(stopped)? {
-                    left = left.saturating_sub(1);
-                    if left == 0 {
-                        kill(leader, Signal::SIGKILL).context("traced: not killed")?;
-                        while waitpid(group(leader), Some(WaitPidFlag::__WALL)).is_ok() {}
-                        return Ok(true);
-                    }
-                    between();
-                }
-                go_on(stopped);
-            }
+        let stopped = waitpid(group(leader), Some(WaitPidFlag::__WALL)).context("traced: lost")?;
+        if let WaitStatus::Exited(pid, code) = stopped
+            && pid == leader
+        {
+            ensure!(code == 0, "traced: ended with {code}");
+            return Ok(false);
         }
+        if let WaitStatus::Signaled(pid, signal, _) = stopped {
+            ensure!(pid != leader, "traced: ended by {signal}");
+        }
+        if tracer.has_written(stopped)? {
+            left = left.saturating_sub(1);
+            if left == 0 {
+                kill(leader, Signal::SIGKILL).context("traced: not killed")?;
+                while waitpid(group(leader), Some(WaitPidFlag::__WALL)).is_ok() {}
+                return Ok(true);
+            }
+            between();
+        }
+        go_on(stopped);
     }
 }
 
@@ -67,11 +66,18 @@ fn group(leader: Pid) -> Pid {
 
 /// Lets a thread that stopped go on; one that has ended meanwhile needs nothing.
 fn go_on(stopped: WaitStatus) {
+    // What the process sends itself for the tracer, and how a new thread begins, is not delivered.
     let delivered = match stopped {
-        // What the process sends itself for the tracer, and how a new thread begins.
-        WaitStatus::Stopped(_, Signal::SIGUSR1 | Signal::SIGSTOP) => None,
-        WaitStatus::Stopped(_, signal) => Some(signal),
-        _ => None,
+        WaitStatus::Stopped(_, signal) if !matches!(signal, Signal::SIGUSR1 | Signal::SIGSTOP) => {
+            Some(signal)
+        }
+        WaitStatus::Stopped(..)
+        | WaitStatus::Exited(..)
+        | WaitStatus::Signaled(..)
+        | WaitStatus::PtraceEvent(..)
+        | WaitStatus::PtraceSyscall(_)
+        | WaitStatus::Continued(_)
+        | WaitStatus::StillAlive => None,
     };
     if let Some(pid) = stopped.pid() {
         let _ = ptrace::syscall(pid, delivered);
@@ -87,20 +93,18 @@ struct Tracer {
 impl Tracer {
     /// Whether the thread stopped at the end of a write that counts.
     fn has_written(&mut self, status: WaitStatus) -> Result<bool> {
-        match status {
-            WaitStatus::Stopped(_, Signal::SIGUSR1) => self.counts = true,
-            WaitStatus::PtraceSyscall(pid) => {
-                let info = ptrace::syscall_info(pid).context("traced: which call")?;
-                if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
-                    return Ok(self.writing.remove(&pid) && self.counts);
-                }
-                // SAFETY: `op` says which part of the union is written.
-                let entry = unsafe { info.u.entry };
-                if entry.nr == libc::SYS_bpf.cast_unsigned() && WRITES.contains(&entry.args[0]) {
-                    self.writing.insert(pid);
-                }
-            }
-            _ => {}
+        if matches!(status, WaitStatus::Stopped(_, Signal::SIGUSR1)) {
+            self.counts = true;
+        }
+        let WaitStatus::PtraceSyscall(pid) = status else { return Ok(false) };
+        let info = ptrace::syscall_info(pid).context("traced: which call")?;
+        if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+            return Ok(self.writing.remove(&pid) && self.counts);
+        }
+        // SAFETY: `op` says which part of the union is written.
+        let entry = unsafe { info.u.entry };
+        if entry.nr == libc::SYS_bpf.cast_unsigned() && WRITES.contains(&entry.args[0]) {
+            self.writing.insert(pid);
         }
         Ok(false)
     }

@@ -111,11 +111,12 @@ fn a_start_that_fails_closes_nothing_that_an_operator_opened() {
 }
 
 type Mend = fn(&Stage);
-const FAULTS: [(&str, fn(&Stage) -> Mend); 2] =
+type Spoil = fn(&Stage) -> Mend;
+const FAULTS: [(&str, Spoil); 2] =
     [("the state directory is another's", lock_out), ("the store cannot be opened", hinder_store)];
 
 fn lock_out(stage: &Stage) -> Mend {
-    fs::set_permissions(stage.dir().join("state"), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(stage.dir().join("state"), Permissions::from_mode(0o000)).unwrap();
     |stage| fs::set_permissions(stage.dir().join("state"), Permissions::from_mode(0o700)).unwrap()
 }
 
