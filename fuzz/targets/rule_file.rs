@@ -6,11 +6,11 @@ use firewall_agent::rules::{Limits, ManagedRanges, compile, read_database};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: "db-host-17".to_owned() };
+    let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-17".to_owned()) };
     let Ok(checked) = read_database(bytes, &limits) else { return };
     let rules = checked.value;
     assert!(rules.rules.len() <= limits.max_rules);
-    assert!(rules.host.as_ref().is_none_or(|host| *host == limits.node_name));
+    assert!(rules.host.is_none() || rules.host == limits.node_name);
     for (at, one) in rules.endpoints.iter().enumerate() {
         assert!(
             !rules.endpoints[at + 1..]
