@@ -14,6 +14,7 @@ pub mod bpf;
 pub mod cli;
 pub mod config;
 pub mod files;
+pub mod host;
 pub mod http;
 pub mod rules;
 pub mod status;

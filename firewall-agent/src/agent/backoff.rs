@@ -1,30 +1,31 @@
-//! When to try again what failed.
+//! Pauses between attempts at something that failed.
 
+use std::ops::Add;
 use std::time::{Duration, Instant};
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Doubles the wait from one second to half a minute.
+/// Doubles the pause from one second to half a minute. Goes by any clock: [`Instant`], or the time since boot.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Backoff {
+pub(super) struct Backoff<T = Instant> {
     wait: Duration,
-    until: Option<Instant>,
+    until: Option<T>,
 }
 
-impl Default for Backoff {
+impl<T> Default for Backoff<T> {
     fn default() -> Self {
         Self { wait: FIRST, until: None }
     }
 }
 
-impl Backoff {
-    pub fn failed(&mut self, now: Instant) {
+impl<T: Copy + PartialOrd + Add<Duration, Output = T>> Backoff<T> {
+    pub fn failed(&mut self, now: T) {
         self.until = Some(now + self.wait);
         self.wait = (self.wait * 2).min(LONGEST);
     }
 
-    pub fn may_try(&self, now: Instant) -> bool {
+    pub fn may_try(&self, now: T) -> bool {
         self.until.is_none_or(|until| until <= now)
     }
 }
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_up_to_half_a_minute() {
+    fn the_pause_doubles_up_to_half_a_minute() {
         let (mut backoff, mut now) = (Backoff::default(), Instant::now());
         assert!(backoff.may_try(now));
         for seconds in [1, 2, 4, 8, 16, 30, 30] {

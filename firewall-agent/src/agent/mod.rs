@@ -1,54 +1,55 @@
-//! The loop that joins files, rules, sync and kernel.
+//! The daemon: an event loop around one reconciler.
 
-mod background;
 mod backoff;
-mod closed;
 mod control;
-mod deferred;
-#[cfg(test)]
-mod fleet;
-mod host;
-mod intake;
+mod data_plane;
+mod fail_closed;
+mod file_report;
 mod interfaces;
-mod journal;
-mod keeper;
-mod ledger;
-mod machine;
+mod open;
 mod packet_log;
 mod probes;
+mod reconcile;
 mod repairs;
 mod report;
 mod restore;
 mod run;
-mod taken;
-mod trust;
+mod status_reporter;
 mod upkeep;
 mod verbs;
 mod web;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tracing::{error, info, warn};
 
 pub use self::control::{Reply, Verb, ask};
-pub use self::host::Host;
+pub use self::file_report::{Content, FileReport, Note, parse, read_directory, read_paths};
 use self::interfaces::Interfaces;
-use self::journal::Journal;
-use self::keeper::Keeper;
-use self::machine::Moment;
+pub use self::open::join;
 use self::packet_log::Telling;
 use self::probes::Probes;
+pub use self::reconcile::Reconciler;
 use self::repairs::Repairs;
 pub use self::report::{counters, report};
-pub use self::taken::Taken;
+pub use self::restore::Restored;
+use self::status_reporter::StatusReporter;
 use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, all_run, other_layouts, remove_other_layouts};
 use crate::config::Config;
 use crate::files::lock::Lock;
+use crate::files::reader::{FileReader, Inputs};
+use crate::files::verify::SignatureVerifier;
+use crate::host::clock::Moment;
 use crate::http::Board;
-use crate::status::Status;
-use crate::sync::DataPlane as _;
+use crate::status::{Condition, Status};
+use crate::sync::{DataPlane as _, StateStore as _};
+
+/// Longest wait of a start for the files: the store has what was accepted before.
+const FIRST_SCAN: Duration = Duration::from_secs(2);
+/// Time after which a scan that has not returned is reported.
+const SLOW_SCAN: Duration = Duration::from_secs(5);
 
 /// The right to change one host's state, on disk and in the kernel.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl Ownership {
     /// Becomes the only owner.
     ///
     /// # Errors
-    /// When another process is it, or the directories are not usable.
+    /// Another process is the owner, or the directories are not usable.
     pub fn take(config: &Config) -> Result<Self> {
         let state = Lock::take(&config.state_dir)?;
         let pins = Pins::new(&config.bpffs_dir);
@@ -78,117 +79,185 @@ pub struct Agent {
     programs: Programs,
     telling: Telling,
     interfaces: Interfaces,
-    keeper: Keeper,
+    reader: FileReader,
+    reconciler: Reconciler,
+    reporter: StatusReporter,
     ownership: Ownership,
     anchors: Anchors,
     repairs: Repairs,
     probes: Probes,
     looked_after: Instant,
-    /// How often the kernel was looked after.
+    /// Drift checks so far.
     looks: usize,
+    /// When a rescan was last ordered.
+    scanned: Instant,
     board: Arc<Board>,
 }
 
 impl Agent {
-    /// Takes over what is pinned and what is stored, brings the kernel to the files, and then attaches: no packet
-    /// meets an empty map.
+    /// Takes over what is pinned and what is stored, brings the kernel to the files, and then attaches: no packet meets an
+    /// empty map.
     ///
     /// # Errors
-    /// When another agent runs, a directory or pin is not usable, or the kernel refuses the programs. Unless another
-    /// agent runs, what was open is then closed as far as the configuration says what is guarded.
+    /// Another agent runs, a directory, pin or the store is not usable, or the kernel refuses the programs. Unless another
+    /// agent runs, the guarded ports and the claimed destinations are then closed.
     pub fn start(config: Config) -> Result<Self> {
-        Self::take_over(config.clone()).map_err(|error| closed::close(&config, error))
+        Self::take_over(config.clone()).map_err(|error| fail_closed::fail_closed(&config, error))
     }
 
     fn take_over(config: Config) -> Result<Self> {
         let ownership = Ownership::take(&config)?;
+        let inputs = Inputs {
+            rules_dir: config.rules_dir.clone(),
+            managed_ranges: config.managed_ranges.clone(),
+            most_files: config.most_files,
+        };
+        let mut reader = FileReader::start(inputs, SignatureVerifier::new(config.trusted_keys.clone()))?;
         let pins = Pins::new(&config.bpffs_dir);
         let mut programs = Programs::load(&pins, Capacity::for_databases(config.max_databases))?;
-        let host = Host::open(&config)?;
-        let slots = host.kernel.capacity().0;
+        let (reconciler, unused) = Reconciler::open(&config)?;
+        reader.request(reconciler.known_files());
+        let slots = reconciler.data_plane.capacity().0;
         if slots != config.max_databases {
             warn!(slots, config.max_databases, "the pinned maps keep their size until they are made anew");
         }
-        let (databases, generation) = (host.live.databases.len(), host.live.generation);
-        info!(databases, generation, stored = host.taken.admitted.len(), "programs loaded, state taken over");
+        let (databases, generation) = (reconciler.live.databases.len(), reconciler.live.generation);
+        info!(
+            databases,
+            generation,
+            stored = reconciler.accepted.files().len(),
+            "programs loaded, state taken over"
+        );
         let anchors = Anchors::new(&pins, &mut programs)?;
         let others = other_layouts(&pins)?;
         for layout in &others {
-            let known = host.ensure_known_from(layout);
+            let known = reconciler.ensure_known_from(layout);
             known.with_context(|| format!("{}: stays in force, and is not taken over", layout.display()))?;
         }
         let board = Arc::new(Board::new(config.propagation_window));
-        let journal = Journal::new(&config, &host, Arc::clone(&board));
+        let mut reporter =
+            StatusReporter::new(&config, &reconciler.accepted, &reconciler.live, Arc::clone(&board))?;
+        let unused = unused.into_iter().map(|message| (message.clone(), message));
+        reporter.conditions.replace(Condition::StoredRecord, unused);
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
-            keeper: Keeper::new(&config, host, journal, Moment::now()?),
             config,
             pins,
             programs,
             telling: Telling::default(),
+            reader,
+            reconciler,
+            reporter,
             ownership,
             anchors,
             repairs: Repairs::default(),
             probes: Probes::default(),
             looked_after: Instant::now(),
             looks: 0,
+            scanned: Instant::now(),
             board,
         };
-        agent.keeper.host.keeps = !others.is_empty();
-        agent.rescan();
+        agent.reconciler.keeps = !others.is_empty();
+        // Files that hang do not hold up the boot: the store has what was accepted before.
+        let snapshot = agent.reader.wait(FIRST_SCAN);
+        agent.reconcile(snapshot.as_ref());
         agent.programs.pin(&agent.pins)?;
         if !others.is_empty() {
-            let undone: Vec<&str> = agent.keeper.journal.unfinished().map(String::as_str).collect();
+            let incomplete = agent.reporter.conditions.incomplete();
             ensure!(
-                undone.is_empty(),
+                incomplete.is_empty(),
                 "another map layout stays in force, and is not taken over: {}",
-                undone.join("; ")
+                incomplete.join("; ")
             );
         }
-        agent.look_at_interfaces(Instant::now());
+        agent.attach_interfaces(Instant::now());
         if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {
             remove_other_layouts(&agent.pins)?;
-            // What nothing counts on any more is freed by the next look.
-            agent.keeper.host.keeps = false;
-            agent.keeper.unfinished = true;
+            // The next pass frees what nothing counts on any more.
+            agent.reconciler.keeps = false;
+            agent.reconciler.force();
         }
-        // What the programs before had kept was decided by those.
-        agent.keeper.host.kernel.forget_kept();
+        // Verdicts that the programs before had cached were decided by those.
+        agent.reconciler.data_plane.forget_kept();
         if agent.config.packet_log {
             // It is for debugging: the firewall does not wait for it.
-            if let Err(error) = agent.telling.start(None, &mut agent.programs, &agent.pins) {
-                error!(error = format!("{error:#}"), "no messages about packets");
-            }
+            let started = agent.telling.start(None, &mut agent.programs, &agent.pins);
+            let problem = started.err().map(|error| format!("no messages about packets: {error:#}"));
+            agent.reporter.conditions.set(Condition::PacketLog, problem);
         }
-        agent.probes.settle(&agent.keeper.host.live, &agent.config.bpffs_dir);
+        agent.probes.settle(&agent.reconciler.live, &agent.config.bpffs_dir);
         agent.write_status();
         Ok(agent)
     }
 
+    /// Runs one reconcile pass; a snapshot that says nothing new, and time that is not due, change nothing.
+    pub(super) fn reconcile(&mut self, snapshot: Option<&crate::files::scan::Snapshot>) {
+        match Moment::now() {
+            Ok(moment) => {
+                let applied = self.reconciler.reconcile(snapshot, moment, &mut self.reporter);
+                self.probes.expect(applied);
+            }
+            Err(error) => error!(error = format!("{error:#}"), "reconcile pass skipped"),
+        }
+    }
+
+    /// Orders a scan of the files.
+    fn rescan(&mut self) {
+        self.scanned = Instant::now();
+        self.reader.request(self.reconciler.known_files());
+    }
+
     fn write_status(&mut self) {
-        let troubles = self.keeper.host.troubles.iter().chain(self.interfaces.errors()).cloned();
-        // Without the time itself: the status is written whenever it says something new.
-        let held = self.keeper.clock.held().map(|_| {
-            "the clock jumped forward by more than an hour: not believed until a file generated then confirms it".to_owned()
-        });
-        let troubles = troubles.chain(self.repairs.troubles().cloned()).chain(held);
-        let troubles = troubles.chain(self.probes.failures().cloned());
-        let troubles: Vec<String> = troubles.chain(self.board.unbound()).collect();
-        let (not_ready, repairs) = (self.not_ready(), self.repairs.counts());
+        self.set_conditions();
+        let repairs = self.repairs.counts();
         let programs = self.telling.attached(&mut self.programs);
         let program = programs.id().and_then(|id| Ok((id, programs.tag()?)));
         match self.interfaces.links().and_then(|links| Ok((links, program?))) {
             Ok((links, (id, tag))) => {
-                let mut status = report(links, &self.keeper.host.live, (id, &tag));
+                let Reconciler { live, accepted, persisted, .. } = &self.reconciler;
+                let mut status = report(links, live, (id, &tag));
                 status.interfaces.extend(self.interfaces.exposed().map(|name| report::unfiltered(name)));
                 for interface in &mut status.interfaces {
                     let open = self.interfaces.unprotected(&interface.name).as_millis();
                     interface.unprotected_ms = u64::try_from(open).unwrap_or(u64::MAX);
                 }
-                let status = Status { ready: not_ready.is_empty(), not_ready, repairs, ..status };
-                self.keeper.journal.write(status, &self.keeper.host, troubles);
+                self.reporter.write(Status { repairs, ..status }, live, accepted, persisted);
             }
-            Err(error) => self.keeper.journal.unknown(&error),
+            Err(error) => self.reporter.kernel_unreadable(&error),
         }
+    }
+
+    /// Brings the conditions that are kept elsewhere up to date.
+    fn set_conditions(&mut self) {
+        let conditions = &mut self.reporter.conditions;
+        let detached = self.reconciler.detached();
+        let message = detached.map(|since| format!("detached by an operator since {since:.0}"));
+        conditions.set(Condition::Detached, message);
+        let is_empty =
+            self.reconciler.live.databases.is_empty() && self.reconciler.accepted.files().is_empty();
+        let message = is_empty.then(|| "no database is known: no rule file was ever accepted".to_owned());
+        conditions.set(Condition::NoDatabase, message);
+        let message =
+            self.repairs.is_disturbed().then(|| "kernel objects drifted and were repaired".to_owned());
+        conditions.set(Condition::Drift, message);
+        let with_subject = |message: &String| (message.clone(), message.clone());
+        conditions.replace(Condition::Repair, self.repairs.troubles().map(with_subject));
+        conditions.replace(Condition::Probe, self.probes.failures().map(with_subject));
+        conditions.replace(Condition::Interface, self.interfaces.errors().map(with_subject));
+        conditions.set(Condition::Store, self.reconciler.store.problem());
+        // Without the time itself: a status that says nothing new is not written.
+        let message = self.reconciler.clock.held().map(|_| {
+            "the clock jumped forward by more than an hour: not believed until a file generated then confirms it".to_owned()
+        });
+        conditions.set(Condition::ClockHeld, message);
+        let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);
+        let message = hangs.then(|| {
+            format!(
+                "reading {} has not returned for more than {} s: what was accepted stays in force",
+                self.config.rules_dir.display(),
+                SLOW_SCAN.as_secs()
+            )
+        });
+        conditions.set(Condition::FilesHang, message);
     }
 }

@@ -19,7 +19,7 @@ impl Agent {
             // Links can neither be seen nor pinned; those that are attached go on filtering.
             return;
         }
-        self.look_at_interfaces(woken);
+        self.attach_interfaces(woken);
         match self.repair_maps() {
             Ok(kinds) => {
                 kinds.into_iter().for_each(|kind| self.repairs.count(kind));
@@ -27,12 +27,12 @@ impl Agent {
             }
             Err(error) => self.repairs.failed("maps", &error),
         }
-        self.probes.next(&self.keeper.host.live, &self.config.bpffs_dir);
+        self.probes.next(&self.reconciler.live, &self.config.bpffs_dir);
     }
 
     /// Attaches where it is due, unless an operator has taken everything down.
-    pub(super) fn look_at_interfaces(&mut self, woken: Instant) {
-        if self.keeper.host.detached().is_none() {
+    pub(super) fn attach_interfaces(&mut self, woken: Instant) {
+        if self.reconciler.detached().is_none() {
             let programs = self.telling.attached(&mut self.programs);
             self.interfaces.attach(programs, &self.pins, &mut self.repairs, woken);
         }
@@ -41,15 +41,15 @@ impl Agent {
     /// Takes everything down, until [`Self::attach`].
     pub(super) fn detach(&mut self) -> Result<String> {
         let held = self.interfaces.detach();
-        let done = self.keeper.host.detach();
+        let done = self.reconciler.detach(&self.pins);
         held.and(done)
     }
 
     /// Puts everything up again.
     pub(super) fn attach(&mut self) -> Result<String> {
-        self.keeper.host.set_detached(false)?;
+        self.reconciler.set_detached(false)?;
         self.interfaces.changed();
-        self.look_at_interfaces(Instant::now());
+        self.attach_interfaces(Instant::now());
         match self.interfaces.errors().next() {
             Some(error) => anyhow::bail!("{error}"),
             None => Ok("attached: every configured interface is filtered".to_owned()),
@@ -66,33 +66,19 @@ impl Agent {
         }
         self.pins.create_layout()?;
         let programs = self.telling.pin_again(&mut self.programs, &self.pins)?;
-        Ok(programs + self.anchors.pin_again(&self.pins)? + self.keeper.host.kernel.pin_again()?)
+        Ok(programs + self.anchors.pin_again(&self.pins)? + self.reconciler.data_plane.pin_again()?)
     }
 
     /// Publishes again what somebody has changed; what kinds of things it was.
     fn repair_maps(&mut self) -> Result<Vec<&'static str>> {
         self.looks = self.looks.wrapping_add(1);
-        let drift = self.keeper.host.kernel.drift(&self.keeper.host.live, self.looks)?;
+        let drift = self.reconciler.data_plane.drift(&self.reconciler.live, self.looks)?;
         let kinds: Vec<&'static str> = drift.kinds().collect();
         if !kinds.is_empty() {
             warn!(kinds = kinds.join(", "), "somebody changed the kernel's maps: published again");
-            repair(&drift, &mut self.keeper.host.live, &mut self.keeper.host.kernel)?;
-            self.keeper.host.kernel.adopt(&self.keeper.host.live)?;
+            repair(&drift, &mut self.reconciler.live, &mut self.reconciler.data_plane)?;
+            self.reconciler.data_plane.adopt(&self.reconciler.live)?;
         }
         Ok(kinds)
-    }
-
-    /// Why not everything that is configured is in force; nothing when it is.
-    pub(super) fn not_ready(&self) -> Vec<String> {
-        let detached =
-            self.keeper.host.detached().map(|since| format!("detached by an operator since {since:.0}"));
-        let unknown = (self.keeper.host.live.databases.is_empty()
-            && self.keeper.host.taken.admitted.is_empty())
-        .then(|| "no database is known: no rule file was ever taken".to_owned());
-        let disturbed =
-            self.repairs.is_disturbed().then(|| "the kernel's objects were changed by somebody".to_owned());
-        let troubles = self.interfaces.errors().chain(self.repairs.troubles()).chain(self.probes.failures());
-        let troubles = troubles.chain(self.keeper.journal.unfinished()).cloned();
-        detached.into_iter().chain(unknown).chain(disturbed).chain(troubles).collect()
     }
 }

@@ -1,50 +1,35 @@
-//! What an operator may ask for, with a daemon or without one.
+//! Verbs: changes that an operator asks for, with a daemon or without one.
 
-use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
 
-use super::host::Host;
-use super::machine::{Plane, Shelf};
-use crate::bpf::detach_all;
+use super::data_plane::ReadBack;
+use super::reconcile::Reconciler;
+use crate::bpf::{Pins, detach_all};
 use crate::config::GuardedPorts;
-use crate::files::store::Entry;
 use crate::rules::DatabaseId;
-use crate::sync::{Desired, Published, Target};
+use crate::sync::{Changes, Destination, Published, StateStore, publish};
 
-impl<K: Plane, S: Shelf> Host<K, S> {
-    /// Drops a database whose file is gone. Its endpoints stay closed, unless they are to be opened.
+impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
+    /// Drops a database whose file is gone. Its endpoints stay closed, unless `open` releases them.
     ///
     /// # Errors
-    /// When it is not known, its file is still there, or the kernel refuses.
+    /// The database is not known, its file is still there, or the kernel or the store refuses.
     pub fn forget(&mut self, id: &DatabaseId, open: bool) -> Result<String> {
-        let known = self.taken.admitted.get(id);
-        let closed = self.taken.ledger.left_by(id);
-        ensure!(
-            known.is_some() || self.live.slot(id).is_some() || !closed.is_empty(),
-            "database {id}: not known on this host"
-        );
-        if let Some(candidate) = known.filter(|candidate| candidate.path.exists()) {
-            anyhow::bail!(
-                "database {id}: its file is still there: remove {} first",
-                candidate.path.display()
-            );
+        let claims = self.persisted.claimed_by(id);
+        ensure!(self.knows(id) || !claims.is_empty(), "database {id}: not known on this host");
+        if let Some(candidate) = self.accepted.files().get(id).filter(|candidate| candidate.path.exists()) {
+            bail!("database {id}: its file is still there: remove {} first", candidate.path.display());
         }
-        let now = self.taken.ledger.high_water;
-        let mut desired = Desired { closed: self.taken.ledger.closed(), ..self.untouched() };
-        desired.removed.insert(id.clone());
-        finish(self.publish(&desired, now))?;
-        self.taken.admitted.remove(id);
-        self.store.remove(&Entry::Database(id))?;
-        self.taken.ledger.rebased.remove(id.as_str());
-        let left = self.taken.ledger.left_by(id);
-        if open {
-            let desired = Desired { opened: left.clone(), ..self.untouched() };
-            finish(self.publish(&desired, now))?;
-        }
-        self.save_ledger();
-        let (opened, closed): (Vec<&Target>, Vec<&Target>) =
-            left.iter().partition(|target| open && !self.live.guarded.contains(&target.port));
-        let list = |targets: Vec<&Target>| match targets.as_slice() {
+        let mut changes = Changes::default();
+        self.accepted.forget(id, &mut changes);
+        self.persisted.forget(id, &mut changes);
+        self.put_in_force(changes, if open { claims.clone() } else { BTreeSet::new() })?;
+        let (opened, closed): (Vec<&Destination>, Vec<&Destination>) =
+            claims.iter().partition(|claim| open && !self.live.guarded.contains(&claim.port));
+        let list = |destinations: Vec<&Destination>| match destinations.as_slice() {
             [] => "nothing".to_owned(),
             some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
@@ -52,74 +37,85 @@ impl<K: Plane, S: Shelf> Host<K, S> {
         Ok(format!("database {id}: forgotten; opened: {}; closed{guarded}: {}", list(opened), list(closed)))
     }
 
+    /// Takes the steps of a reconcile pass for a change that does not come from a file.
+    fn put_in_force(&mut self, changes: Changes, opened: BTreeSet<Destination>) -> Result<()> {
+        let now = self.clock.now();
+        self.commit_closes(now, changes);
+        let mut desired = self.resolve(now);
+        desired.opened = opened;
+        desired.withheld = self.undurable_claims(&desired);
+        let before = self.live.clone();
+        let published = publish(&desired, &mut self.live, &mut self.data_plane, now);
+        self.commit_opens(&before, &desired, &published);
+        self.force();
+        let durable = self.flush();
+        let Published { failed, errors, removed: _, .. } = published;
+        match errors.into_iter().chain(failed.into_values()).next() {
+            Some(error) => Err(error),
+            None => durable,
+        }
+    }
+
     /// Lets the next file of a database have any revision. Its rules stay in force.
     ///
     /// # Errors
-    /// When it is not known.
+    /// The database is not known, or the store refuses.
     pub fn rebase(&mut self, id: &DatabaseId) -> Result<String> {
-        ensure!(
-            self.taken.admitted.contains_key(id) || self.live.slot(id).is_some(),
-            "database {id}: not known on this host"
-        );
-        self.taken.ledger.rebased.insert(id.to_string());
-        self.save_ledger();
+        ensure!(self.knows(id), "database {id}: not known on this host");
+        let mut changes = Changes::default();
+        self.persisted.rebase(id, &mut changes);
+        self.store.submit(changes);
+        self.force();
+        self.flush()?;
         Ok(format!("database {id}: its next file may have any revision; its rules are untouched"))
     }
 
-    /// Since when everything is down by an operator's will.
+    /// Time of `detach`; `None` while attached.
+    #[must_use]
     pub fn detached(&self) -> Option<Timestamp> {
-        self.taken.ledger.detached
+        self.persisted.detached()
     }
 
-    /// Notes that everything is taken down, or to be put up; over restarts and reboots.
+    /// Stores that the links are taken down, or to be put up, over restarts and reboots.
     ///
     /// # Errors
-    /// When it cannot be stored.
+    /// The store refuses.
     pub fn set_detached(&mut self, detached: bool) -> Result<()> {
-        self.taken.ledger.detached = detached.then(Timestamp::now);
-        self.save_ledger();
-        ensure!(
-            self.taken.ledger == self.saved,
-            "{}",
-            self.troubles.last().map_or("not stored", String::as_str)
-        );
-        Ok(())
+        let mut changes = Changes::default();
+        self.persisted.set_detached(detached.then(Timestamp::now), &mut changes);
+        self.store.submit(changes);
+        self.flush()
     }
 
-    /// Takes every link down where no daemon runs, until `attach`; says what is open now.
+    fn flush(&mut self) -> Result<()> {
+        if self.store.flush(self.store_patience) {
+            return Ok(());
+        }
+        bail!("not stored yet: {}", self.store.problem().unwrap_or_else(|| "the disk is slow".to_owned()))
+    }
+
+    /// Takes every link down until `attach`; returns what is open now.
     ///
     /// # Errors
-    /// When a link cannot be taken down, or that cannot be stored.
-    pub fn detach(&mut self) -> Result<String> {
-        // A full disk is no reason to stay closed when an operator wants it open.
-        let noted = self.set_detached(true);
-        let interfaces = detach_all(&self.pins)?;
-        noted.context("everything is down, but the next start will attach again")?;
+    /// A link cannot be taken down, or the store refuses.
+    pub fn detach(&mut self, pins: &Pins) -> Result<String> {
+        // A full disk is no reason to stay closed when an operator wants the host open.
+        let stored = self.set_detached(true);
+        let interfaces = detach_all(pins)?;
+        stored.context("everything is down, but the next start will attach again")?;
         Ok(self.describe_open(&interfaces))
     }
 
-    /// What anybody may reach now that `interfaces` are not filtered.
+    /// Describes what anybody may reach while `interfaces` are not filtered.
     #[must_use]
     pub fn describe_open(&self, interfaces: &[String]) -> String {
         let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
-        let endpoints = self.live.table.endpoints.keys().map(Target::to_string).collect();
+        let endpoints = self.live.table.endpoints.keys().map(Destination::to_string).collect();
         format!(
             "detached until `attach`: {}\nopen to everyone now: {}; guarded ports: {}",
             list(interfaces.to_vec()),
             list(endpoints),
             GuardedPorts::new(self.live.guarded.iter().map(|port| *port..=*port))
         )
-    }
-
-    /// A wish that changes nothing.
-    fn untouched(&self) -> Desired {
-        Desired { guarded: self.live.guarded.clone(), monitor: self.monitor, ..Desired::default() }
-    }
-}
-
-fn finish(published: Published) -> Result<()> {
-    match published.failed.into_values().chain(published.errors).next() {
-        Some(error) => Err(error),
-        None => Ok(()),
     }
 }

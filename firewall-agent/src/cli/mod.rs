@@ -9,7 +9,6 @@ mod denied;
 mod exit;
 mod explain;
 mod format;
-mod given;
 mod health;
 mod hits;
 mod json;
@@ -73,7 +72,8 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Validate { paths, output } => {
             let settings = settings()?;
             let (limits, keys) = (settings.limits()?, settings.trusted_keys());
-            let outcome = validate::validate(&paths, &limits, &keys, output.output, out)?;
+            let most = settings.most_files();
+            let outcome = validate::validate(&paths, &limits, keys, most, output.output, out)?;
             Ok(match outcome {
                 validate::Outcome::Accepted => Exit::Done,
                 validate::Outcome::Refused => Exit::BadInput,

@@ -12,15 +12,16 @@ use jiff::Timestamp;
 use self::report::{DatabasePlan, Report};
 use super::Exit;
 use super::format::Format;
-use super::given::{Content, FileReport, read_configured, read_paths};
 use super::json;
 use super::settings::{Located, Settings};
-use crate::agent::Taken;
+use crate::agent::{FileReport, join, parse, read_paths};
 use crate::bpf::Kernel;
-use crate::files::store::Store;
-use crate::rules::{DatabaseId, ManagedRanges, RangeId};
+use crate::files::scan::Look;
+use crate::files::store::{LastGoodStore, StateFile};
+use crate::files::verify::SignatureVerifier;
+use crate::rules::{DatabaseId, Limits, RangeId};
 use crate::status::{DatabaseState, RejectedFile};
-use crate::sync::{Admission, Candidate, Desired, Live, plan as changes};
+use crate::sync::{AcceptedFiles, Admission, Changes, Desired, Live, admit, plan as changes};
 
 /// Compares what the kernel holds with what it would hold if the daemon found these files in place of those that it
 /// took last.
@@ -32,30 +33,33 @@ pub(super) fn plan(
     out: &mut impl Write,
 ) -> Result<Exit> {
     let live = Kernel::open(&places.bpffs_dir)?.live()?;
-    let (limits, keys) = (settings.limits()?, settings.trusted_keys());
-    let stored = Store::find(&places.state_dir).map(|store| store.load()).unwrap_or_default();
-    let (mut taken, problems) = Taken::recall(stored, &live);
-    let files = if paths.is_empty() {
-        let (rules_dir, managed_ranges) = settings.inputs();
-        read_configured(&rules_dir, &managed_ranges, &limits, &keys)
-    } else {
-        read_paths(paths, &limits, &keys)
-    };
-    let given = Given::sort(files);
-    let admission = taken.judge(given.candidates, &live);
-    taken.admitted.extend(admission.admitted.clone());
-    let mut rejected = given.rejected;
+    let limits = settings.limits()?;
+    let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load()?;
+    let (mut accepted, mut persisted, _, problems) = join(records, &live);
+    let files = read(settings, &accepted, paths, &limits);
+    let candidates = files.iter().filter_map(FileReport::candidate).collect();
+    let admission = admit(candidates, accepted.files(), &persisted, &live);
+    let mut rejected: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.is_refused()) {
+        rejected.insert(file.path.clone(), file.errors.iter().map(ToString::to_string).collect());
+    }
     for refusal in &admission.refused {
         rejected.entry(refusal.path.clone()).or_default().push(refusal.message.clone());
     }
-    for (path, ranges) in given.ranges {
-        let refused = taken.take_ranges(ranges);
+    let mut changes = Changes::default();
+    for candidate in admission.admitted.values() {
+        let replaced = accepted.accept(candidate.clone(), &mut changes);
+        persisted.accept(&candidate.rules, replaced.as_ref(), &mut changes);
+    }
+    for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
+        let path = file.path.clone();
+        let refused = accepted.accept_ranges(ranges, file, &mut changes);
         if !refused.is_empty() {
             rejected.entry(path).or_default().extend(refused);
         }
     }
-    let now = Timestamp::now().max(taken.high_water());
-    let desired = taken.desired(live.guarded.clone(), limits.allow_monitor, now);
+    let now = Timestamp::now().max(persisted.clock_mark().unwrap_or(Timestamp::UNIX_EPOCH));
+    let desired = accepted.desired(&persisted, &live, live.guarded.clone(), limits.allow_monitor, now);
     let rejected_files: Vec<RejectedFile> = rejected
         .into_iter()
         .map(|(path, errors)| RejectedFile { path: path.display().to_string(), errors })
@@ -71,32 +75,26 @@ pub(super) fn plan(
     Ok(if report.rejected_files.is_empty() { Exit::Done } else { Exit::BadInput })
 }
 
-/// The given files by what they hold.
-#[derive(Default)]
-struct Given {
-    candidates: Vec<Candidate>,
-    ranges: Vec<(PathBuf, ManagedRanges)>,
-    rejected: BTreeMap<PathBuf, Vec<String>>,
-}
-
-impl Given {
-    fn sort(files: Vec<FileReport>) -> Self {
-        let mut given = Self::default();
-        for file in files {
-            if file.is_refused() {
-                let errors = file.errors.iter().map(ToString::to_string).collect();
-                given.rejected.insert(file.path, errors);
-                continue;
-            }
-            match file.content {
-                Some(Content::Database(rules)) => {
-                    given.candidates.push(Candidate { path: file.path, rules });
-                }
-                Some(Content::Ranges(ranges)) => given.ranges.push((file.path, ranges)),
-                None => {}
-            }
-        }
-        given
+/// Reads the configured files, or the given ones.
+fn read(
+    settings: &Settings,
+    accepted: &AcceptedFiles,
+    paths: &[PathBuf],
+    limits: &Limits,
+) -> Vec<FileReport> {
+    let (rules_dir, managed_ranges) = settings.inputs();
+    let known = accepted.files().values().map(|candidate| candidate.path.clone()).collect();
+    let look = Look {
+        rules_dir: &rules_dir,
+        managed_ranges: &managed_ranges,
+        known: &known,
+        most_files: settings.most_files(),
+    };
+    let mut verifier = SignatureVerifier::new(settings.trusted_keys());
+    if paths.is_empty() {
+        parse(&verifier.scan(&look), &managed_ranges, limits)
+    } else {
+        read_paths(paths, &look, limits, &mut verifier)
     }
 }
 
@@ -114,7 +112,7 @@ fn databases(desired: &Desired, admission: &Admission, live: &Live, all_files: b
             let (state, problem) = if let Some(problem) = refused.get(&id) {
                 (DatabaseState::Rejected, Some((*problem).to_owned()))
             } else if all_files && !admission.admitted.contains_key(&id) {
-                (DatabaseState::Orphaned, Some("no file that is in order names it".to_owned()))
+                (DatabaseState::Orphaned, Some("no valid rule file for this database".to_owned()))
             } else if let Some(ranges) = unresolved.get(&id) {
                 let ranges: Vec<&str> = ranges.iter().map(RangeId::as_str).collect();
                 let problem = format!("managed range not there: {}", ranges.join(", "));

@@ -69,6 +69,11 @@ impl Settings {
         (self.file.rules_dir(), self.file.managed_ranges())
     }
 
+    /// Most rule files that the daemon reads of a directory.
+    pub fn most_files(&self) -> usize {
+        self.file.most_files()
+    }
+
     /// Where the daemon serves HTTP: its first unix socket, or what else there is.
     pub fn listener(&self) -> Result<Listen> {
         let listen = self.file.listen();

@@ -3,11 +3,14 @@
 mod conflicts;
 mod report;
 
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::format::Format;
-use super::given::{FileReport, read_paths};
+use crate::agent::{FileReport, read_paths};
+use crate::files::scan::Look;
+use crate::files::verify::SignatureVerifier;
 use crate::rules::{Limits, TrustedKey};
 
 /// What came out for all files together.
@@ -27,11 +30,14 @@ pub enum Outcome {
 pub fn validate(
     paths: &[PathBuf],
     limits: &Limits,
-    keys: &[TrustedKey],
+    keys: Vec<TrustedKey>,
+    most_files: usize,
     format: Format,
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
-    let mut files = read_paths(paths, limits, keys);
+    let nothing = BTreeSet::new();
+    let look = Look { rules_dir: Path::new(""), managed_ranges: Path::new(""), known: &nothing, most_files };
+    let mut files = read_paths(paths, &look, limits, &mut SignatureVerifier::new(keys));
     conflicts::find(&mut files);
     match format {
         Format::Table => report::write_lines(&files, out)?,

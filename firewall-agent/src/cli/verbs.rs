@@ -4,12 +4,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use jiff::SignedDuration;
 
 use super::settings::Settings;
 use super::{BadInput, Exit};
-use crate::agent::{Agent, Host, Ownership, Reply, Verb, ask};
+use crate::agent::{Agent, Ownership, Reconciler, Reply, Restored, Verb, ask};
 use crate::bpf::{Pins, detach_all};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
@@ -72,26 +72,27 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
         }
         None => {
             let ownership = Ownership::take(&config)?;
-            let host = Host::open(&config);
+            let pins = Pins::new(&config.bpffs_dir);
+            let opened = Reconciler::open(&config);
             if matches!(verb, Verb::Detach)
-                && let Err(error) = host
+                && let Err(error) = opened
             {
                 // Whatever the maps are like: an operator wants the host open.
-                let down = detach_all(&Pins::new(&config.bpffs_dir))?;
+                let down = detach_all(&pins)?;
                 return Err(error.context(format!(
-                    "down are {}; that could not be noted, so the next start attaches again",
+                    "down are {}; that could not be stored, so the next start attaches again",
                     down.join(", ")
                 )));
             }
-            let mut host = host?;
-            host.wait_for_disk();
+            let (mut reconciler, _) = opened?;
+            reconciler.wait_for_disk();
             match verb {
-                Verb::Forget { database, open } => host.forget(&database, open),
-                Verb::Rebase { database } => host.rebase(&database),
-                Verb::Detach => host.detach(),
-                Verb::Attach => host.set_detached(false).and_then(|()| {
-                    drop((host, ownership));
-                    Agent::start(config)?.restore(Duration::ZERO)
+                Verb::Forget { database, open } => reconciler.forget(&database, open),
+                Verb::Rebase { database } => reconciler.rebase(&database),
+                Verb::Detach => reconciler.detach(&pins),
+                Verb::Attach => reconciler.set_detached(false).and_then(|()| {
+                    drop((reconciler, ownership));
+                    attached(Agent::start(config)?.restore(Duration::ZERO))
                 }),
                 Verb::PacketLog { .. } => bail!("packet-log: takes a running daemon"),
             }
@@ -103,4 +104,11 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
         Reply::Error(error) => bail!(error),
     }
     Ok(Exit::Done)
+}
+
+fn attached(restored: Restored) -> Result<String> {
+    let Restored { summary, not_filtered, not_in_force } = restored;
+    let problems: Vec<String> = not_filtered.into_iter().chain(not_in_force).collect();
+    ensure!(problems.is_empty(), "{}", problems.join("; "));
+    Ok(summary)
 }

@@ -72,6 +72,9 @@ pub struct ConfigFile {
     pub propagation_window: Option<Duration>,
 }
 
+/// Rule files that are read at least, however few databases there is room for.
+const LEAST_FILES: usize = 1024;
+
 impl ConfigFile {
     /// Where the control plane puts the rule files.
     #[must_use]
@@ -117,6 +120,18 @@ impl ConfigFile {
             allow_monitor: self.allow_monitor.unwrap_or(false),
             node_name: Some(self.node_name(host_name)),
         }
+    }
+
+    /// Most databases on this host.
+    #[must_use]
+    pub fn max_databases(&self) -> u32 {
+        self.max_databases.unwrap_or(256)
+    }
+
+    /// Most rule files that are read of a directory: room for a file of each database and one that replaces it.
+    #[must_use]
+    pub fn most_files(&self) -> usize {
+        usize::try_from(self.max_databases()).unwrap_or(usize::MAX).saturating_mul(2).max(LEAST_FILES)
     }
 
     /// The name that rule files know this host by.

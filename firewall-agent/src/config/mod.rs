@@ -35,6 +35,8 @@ pub struct Config {
     pub allow_monitor: bool,
     pub max_rules_per_database: usize,
     pub max_databases: u32,
+    /// Most rule files that are read of the directory.
+    pub most_files: usize,
     pub max_endpoints: u32,
     /// Of all databases together.
     pub max_prefixes: u32,
@@ -76,6 +78,7 @@ impl Config {
         let (rules_dir, managed_ranges) = (given.rules_dir(), given.managed_ranges());
         let trusted_keys = given.trusted_keys();
         let (state_dir, bpffs_dir) = (given.state_dir(), given.bpffs_dir());
+        let (max_databases, most_files) = (given.max_databases(), given.most_files());
         let limits = given.limits(host_name);
         Ok(Self {
             interfaces: interfaces.clone(),
@@ -91,7 +94,8 @@ impl Config {
             control_socket: given.control_socket.unwrap_or_else(|| "/run/firewall-agent/control.sock".into()),
             allow_monitor: limits.allow_monitor,
             max_rules_per_database: limits.max_rules,
-            max_databases: given.max_databases.unwrap_or(256),
+            max_databases,
+            most_files,
             max_endpoints: given.max_endpoints.unwrap_or(1024),
             max_prefixes: given.max_prefixes.unwrap_or(131_072),
             packet_log: given.packet_log.unwrap_or(false),

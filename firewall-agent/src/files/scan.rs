@@ -21,8 +21,8 @@ const MOST_BYTES: usize = 64 << 20;
 pub struct Look<'a> {
     pub rules_dir: &'a Path,
     pub managed_ranges: &'a Path,
-    /// Rule files that were taken before, and for which database: they are read first.
-    pub known: &'a BTreeMap<PathBuf, String>,
+    /// Rule files that were accepted before: they are read first.
+    pub known: &'a BTreeSet<PathBuf>,
     /// Most rule files that are read. As many more are refused by name, and others only counted.
     pub most_files: usize,
 }
@@ -105,11 +105,21 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
         }
     }
     // What cannot be looked at is not absent: it is read, and the error reported.
-    if !matches!(look.managed_ranges.try_exists(), Ok(false)) {
-        let read = read_file(look.managed_ranges).map_err(|error| error.to_string());
-        snapshot.ranges = Some(see(look.managed_ranges, read, &mut check));
+    let none = look.managed_ranges.as_os_str().is_empty();
+    if !none && !matches!(look.managed_ranges.try_exists(), Ok(false)) {
+        snapshot.ranges = Some(see(look.managed_ranges, whole(look.managed_ranges), &mut check));
     }
     snapshot
+}
+
+/// Reads one file that is named itself; with `check`, also the signature beside it.
+#[must_use]
+pub fn read(path: &Path, mut check: Option<Check<'_>>) -> Seen {
+    see(path, whole(path), &mut check)
+}
+
+fn whole(path: &Path) -> Result<Vec<u8>, String> {
+    read_file(path).map_err(|error| error.to_string())
 }
 
 const BYTES: &str = "more than 64 MiB of rule files";
@@ -125,7 +135,7 @@ fn unread(bound: String) -> Seen {
 fn list(look: &Look<'_>) -> io::Result<(Vec<PathBuf>, usize)> {
     let (mut known, mut others, mut beyond) = (BTreeSet::new(), BTreeSet::new(), 0);
     each_yaml_file(look.rules_dir, |path| {
-        if look.known.contains_key(&path) {
+        if look.known.contains(&path) {
             known.insert(path);
             return;
         }

@@ -3,19 +3,43 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
 };
 
 use super::{
     desired::targets,
     model::{Claim, Live, Target},
+    persisted::PersistedState,
+    record::{Presence, StoredFile},
 };
 use crate::rules::{DatabaseId, DatabaseRules, State};
 
-/// A rule file that is right in itself.
+/// A valid rule file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub path: PathBuf,
     pub rules: DatabaseRules,
+    pub bytes: FileBytes,
+}
+
+/// Exact bytes of a file and of its signature; empty where nothing is to be stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileBytes {
+    pub content: Arc<[u8]>,
+    pub signature: Option<Arc<[u8]>>,
+}
+
+impl From<&StoredFile> for FileBytes {
+    fn from(file: &StoredFile) -> Self {
+        Self { content: Arc::clone(&file.content), signature: file.signature.clone() }
+    }
+}
+
+impl From<&Candidate> for StoredFile {
+    fn from(candidate: &Candidate) -> Self {
+        let FileBytes { content, signature } = candidate.bytes.clone();
+        Self { path: candidate.path.clone(), signature, content }
+    }
 }
 
 /// Why a file that is right in itself is not taken.
@@ -34,9 +58,14 @@ pub struct Admission {
     pub refused: Vec<Refusal>,
 }
 
-/// Sorts out `candidates` against what is live and what was admitted before (by this process).
+/// Admits candidates against the files accepted before, the revision floors, and the endpoints that are live.
 #[must_use]
-pub fn admit(candidates: Vec<Candidate>, before: &BTreeMap<DatabaseId, Candidate>, live: &Live) -> Admission {
+pub fn admit(
+    candidates: Vec<Candidate>,
+    before: &BTreeMap<DatabaseId, Candidate>,
+    persisted: &PersistedState,
+    live: &Live,
+) -> Admission {
     let mut admission = Admission::default();
     let mut by_database: BTreeMap<DatabaseId, Vec<Candidate>> = BTreeMap::new();
     for candidate in candidates {
@@ -44,7 +73,7 @@ pub fn admit(candidates: Vec<Candidate>, before: &BTreeMap<DatabaseId, Candidate
     }
     for (id, files) in by_database {
         if let Some(newest) = admission.newest(files)
-            && admission.not_older(&newest, before.get(&id), live)
+            && admission.not_older(&newest, before.get(&id), persisted)
         {
             admission.admitted.insert(id, newest);
         }
@@ -89,19 +118,26 @@ impl Admission {
         None
     }
 
-    /// A lower revision than the live one is stale; the same one must say the same.
-    fn not_older(&mut self, file: &Candidate, before: Option<&Candidate>, live: &Live) -> bool {
-        let revision = file.rules.revision;
-        let in_force = live
-            .databases
-            .values()
-            .find(|database| database.id == file.rules.id)
-            .map_or(0, |database| database.floor);
-        let floor = before.map_or(0, |before| before.rules.revision).max(in_force);
+    /// A revision below the floor is stale; at the floor, the file must say the same as the accepted one.
+    fn not_older(
+        &mut self,
+        file: &Candidate,
+        before: Option<&Candidate>,
+        persisted: &PersistedState,
+    ) -> bool {
+        let (id, revision) = (&file.rules.id, file.rules.revision);
+        let floor = persisted.floor(id);
+        let differs = match (before, persisted.presence(id)) {
+            (Some(before), _) => before.rules.revision == revision && before.rules != file.rules,
+            (None, Some(Presence::Removed)) => file.rules.state != State::Removed,
+            (None, Some(Presence::Active | Presence::Forgotten) | None) => false,
+        };
+        let is_forgotten = before.is_none() && persisted.presence(id) == Some(Presence::Forgotten);
         let message = if revision < floor {
-            format!("stale_revision: revision {revision} is lower than {floor}, which was taken before")
-        } else if before.is_some_and(|before| before.rules.revision == revision && before.rules != file.rules)
-        {
+            format!("stale_revision: revision {revision} is lower than {floor}, which was accepted before")
+        } else if revision == floor && floor > 0 && is_forgotten {
+            format!("stale_revision: revision {revision} was accepted before the database was forgotten")
+        } else if revision == floor && differs {
             format!("revision_conflict: revision {revision} is in force with other contents")
         } else {
             return true;

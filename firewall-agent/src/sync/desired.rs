@@ -34,6 +34,8 @@ pub struct Desired {
     pub closed: BTreeSet<Target>,
     /// Destinations whose tombstones are taken away.
     pub opened: BTreeSet<Target>,
+    pub withheld: BTreeSet<Target>,
+    pub first: BTreeSet<DatabaseId>,
     /// What may be published at most.
     pub limits: Capacity,
     /// Nothing is freed: programs of another map layout still count on it.

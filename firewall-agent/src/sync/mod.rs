@@ -1,5 +1,6 @@
 //! Desired against live → publish. No I/O: the kernel is behind [`DataPlane`].
 
+mod accepted;
 mod admit;
 mod batch;
 mod claims;
@@ -12,32 +13,40 @@ mod members;
 #[cfg(test)]
 pub(crate) mod memory;
 mod model;
+mod persisted;
 mod plan;
 mod plane;
 mod publish;
 mod question;
 mod rebuild;
+mod record;
 mod remainder;
 mod remembered;
 mod repair;
 mod room;
 mod sample;
+mod state_store;
 #[cfg(test)]
 mod tests;
 
-pub use admit::{Admission, Candidate, Refusal, admit};
+pub use accepted::{AcceptedFiles, parse};
+pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
 pub use clock::Clock;
 pub use desired::{Capacity, Desired, DesiredDatabase, targets};
 pub use digest::{common_digest, digest};
 pub use members::Members;
 pub use model::{
-    Claim, Database, Endpoints, Line, LineKind, Live, Ports, RuleSlot, Slot, Sources, Stamp, Table, Target,
+    Claim, Database, Destination, Endpoints, Line, LineKind, Live, Ports, RuleSlot, Slot, Sources, Stamp,
+    Table, Target,
 };
+pub use persisted::PersistedState;
 pub use plan::{Change, CountedOn, Turn, plan};
 pub use plane::{DataPlane, Families, Replacement};
 pub use publish::{Published, publish};
 pub use question::Question;
 pub use rebuild::{ensure_known, rebuilt_table};
+pub use record::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile, StoredRanges};
 pub use remembered::remembered_ranges;
 pub use repair::{Drift, repair};
 pub use sample::{Sample, samples};
+pub use state_store::StateStore;

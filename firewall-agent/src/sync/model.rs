@@ -83,6 +83,9 @@ impl FromStr for Target {
     }
 }
 
+/// The name that a later change gives to [`Target`].
+pub type Destination = Target;
+
 /// What stands at a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -246,5 +249,16 @@ impl Live {
     #[must_use]
     pub fn slot(&self, id: &DatabaseId) -> Option<Slot> {
         self.databases.iter().find(|(_, database)| database.id == *id).map(|(slot, _)| *slot)
+    }
+
+    /// Every destination in the endpoint table with its database; `None` for one that is closed.
+    pub fn owners(&self) -> impl Iterator<Item = (Destination, Option<&DatabaseId>)> {
+        self.table.endpoints.iter().map(|(destination, claim)| {
+            let owner = match claim {
+                Claim::Open { slot, .. } => self.databases.get(slot).map(|database| &database.id),
+                Claim::Closed => None,
+            };
+            (*destination, owner)
+        })
     }
 }

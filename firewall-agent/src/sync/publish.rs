@@ -40,6 +40,7 @@ pub struct Published {
     pub uncounted: BTreeMap<DatabaseId, usize>,
     /// What failed beside them.
     pub errors: Vec<Error>,
+    pub refused_writes: bool,
 }
 
 /// Brings `plane` to `desired`; `live` is what the plane holds, and is kept so.

@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cli::given::{Content, FileReport};
+use crate::agent::{Content, FileReport};
 use crate::rules::{DatabaseRules, RangeId, Source};
-use crate::sync::{Candidate, Live, admit};
+use crate::sync::{Live, PersistedState, admit};
 
 /// Adds what each file is told because of the others: an error where `run`, with nothing in force yet, takes another
 /// file in its place, and a warning for a range that none of the files holds.
 pub(super) fn find(files: &mut [FileReport]) {
     let known = known_ranges(files);
-    let candidates = files.iter().filter_map(|file| {
-        file.database().map(|rules| Candidate { path: file.path.clone(), rules: rules.clone() })
-    });
-    let admission = admit(candidates.collect(), &BTreeMap::new(), &Live::default());
+    let candidates = files.iter().filter_map(FileReport::candidate).collect();
+    let admission = admit(candidates, &BTreeMap::new(), &PersistedState::default(), &Live::default());
     let mut refused: BTreeMap<_, _> =
         admission.refused.into_iter().map(|refusal| (refusal.path, refusal.message)).collect();
     for file in files {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::cli::given::{Content, FileReport, Note};
+use crate::agent::{Content, FileReport, Note};
 use crate::cli::json;
 
 /// One line per error and warning, or one that says what was taken.

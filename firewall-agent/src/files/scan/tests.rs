@@ -4,13 +4,13 @@ use super::*;
 
 struct Place {
     dir: tempfile::TempDir,
-    known: BTreeMap<PathBuf, String>,
+    known: BTreeSet<PathBuf>,
 }
 
 impl Place {
     fn new(known: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let known = known.iter().map(|name| (dir.path().join(name), "db".to_owned())).collect();
+        let known = known.iter().map(|name| dir.path().join(name)).collect();
         Self { dir, known }
     }
 

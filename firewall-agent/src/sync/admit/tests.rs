@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rules::{Limits, Mode, Protocol, read_database};
-use crate::sync::{Database, Sources};
+use crate::sync::{Changes, Database, Sources};
 
 fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
     let text = format!(
@@ -11,7 +11,7 @@ fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
     );
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
     let rules = read_database(text.as_bytes(), &limits).unwrap().value;
-    Candidate { path: format!("{id}-{revision}.yaml").into(), rules }
+    Candidate { path: format!("{id}-{revision}.yaml").into(), rules, bytes: FileBytes::default() }
 }
 
 /// Databases that are live at revision 5, each with one endpoint.
@@ -36,8 +36,11 @@ fn live(databases: &[(&str, Option<&str>)]) -> Live {
 
 /// The ids that are admitted, and the causes of the others.
 fn outcome(candidates: Vec<Candidate>, before: &[Candidate], live: &Live) -> String {
+    let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
+    persisted.adopt(live, &mut changes);
+    before.iter().for_each(|file| persisted.accept(&file.rules, None, &mut changes));
     let before = before.iter().map(|file| (file.rules.id.clone(), file.clone())).collect();
-    let admission = admit(candidates, &before, live);
+    let admission = admit(candidates, &before, &persisted, live);
     let admitted: Vec<String> = admission.admitted.keys().map(ToString::to_string).collect();
     let refused: Vec<String> = admission
         .refused
@@ -122,4 +125,27 @@ fn revisions_never_go_back() {
     ] {
         assert_eq!(outcome(candidates, &before, &live), expected, "{what}");
     }
+}
+
+/// Floors outlive the files: a signed file of the past stays refused.
+#[test]
+fn a_database_that_left_comes_back_with_a_new_revision_only() {
+    let removed = DatabaseRules { state: State::Removed, ..file("a", 9, ONE).rules };
+    let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
+    persisted.accept(&removed, None, &mut changes);
+    let outcome = |persisted: &PersistedState, file: Candidate| {
+        let admission = admit(vec![file], &BTreeMap::new(), persisted, &Live::default());
+        let refused = admission.refused.first().map(|refusal| refusal.message.clone()).unwrap_or_default();
+        refused.split(':').next().unwrap_or_default().to_owned()
+    };
+    let again = Candidate { rules: removed.clone(), ..file("a", 9, ONE) };
+    assert_eq!(outcome(&persisted, file("a", 7, ONE)), "stale_revision");
+    assert_eq!(outcome(&persisted, file("a", 9, ONE)), "revision_conflict");
+    assert_eq!(outcome(&persisted, again.clone()), "");
+    assert_eq!(outcome(&persisted, file("a", 10, ONE)), "");
+    persisted.forget(&removed.id, &mut changes);
+    assert_eq!(outcome(&persisted, again), "stale_revision");
+    assert_eq!(outcome(&persisted, file("a", 10, ONE)), "");
+    persisted.rebase(&removed.id, &mut changes);
+    assert_eq!(outcome(&persisted, file("a", 1, ONE)), "");
 }

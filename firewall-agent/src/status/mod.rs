@@ -1,10 +1,14 @@
 //! What the agent says of itself: the JSON of `status`, and, without counters, of `<state_dir>/status.json`. Field
 //! names are an interface.
 
+mod conditions;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use conditions::{Condition, Conditions};
 
 /// Everything, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -19,12 +23,26 @@ pub struct Status {
     pub databases: Vec<DatabaseStatus>,
     /// Files that are not in force, and why.
     pub rejected_files: Vec<RejectedFile>,
-    /// What else is wrong.
+    /// Messages of the conditions that are errors.
     pub errors: Vec<String>,
+    /// Every condition that is true, errors or not.
+    #[serde(default)]
+    pub conditions: Vec<ConditionStatus>,
     /// How often this daemon found the kernel other than it had left it, and put it right; by what was wrong.
     pub repairs: BTreeMap<String, u64>,
     /// Packets by reason, in the order of the reasons' numbers; empty in `status.json`.
     pub counters: Vec<ReasonCounter>,
+}
+
+/// One condition that is true.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConditionStatus {
+    pub name: String,
+    /// Interface, database or listener; empty where there is one only.
+    pub subject: String,
+    pub message: String,
+    pub since: Timestamp,
+    pub blocks_readiness: bool,
 }
 
 /// The daemon.
@@ -154,6 +172,21 @@ impl Status {
                 database.propagation_ms = seen.propagation_ms;
             }
         }
+    }
+
+    /// Takes over the conditions.
+    pub fn describe(&mut self, conditions: &Conditions) {
+        self.not_ready = conditions.not_ready();
+        self.ready = self.not_ready.is_empty();
+        self.errors = conditions.errors();
+        let true_ones = conditions.iter().map(|(condition, subject, state)| ConditionStatus {
+            name: condition.name().to_owned(),
+            subject: subject.to_owned(),
+            message: state.message.clone(),
+            since: state.since,
+            blocks_readiness: condition.blocks_readiness(),
+        });
+        self.conditions = true_ones.collect();
     }
 
     /// What the daemon knew when it wrote this.

@@ -1,0 +1,31 @@
+//! A data plane that can be read back.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::bpf::Kernel;
+use crate::sync::{DataPlane, Live, Retired, RuleSlot};
+
+/// The kernel, or a fake one of a test.
+pub trait ReadBack: DataPlane {
+    /// Reads everything that is in force.
+    ///
+    /// # Errors
+    /// The kernel cannot be read.
+    fn live(&self) -> Result<Live>;
+
+    /// Counts of the rule counters freed since the last call.
+    fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired>;
+}
+
+impl ReadBack for Kernel {
+    fn live(&self) -> Result<Live> {
+        Self::live(self)
+    }
+
+    fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired> {
+        let freed = Self::take_freed(self).into_iter();
+        freed.map(|(slot, hits)| (slot, Retired { packets: hits.packets, bytes: hits.bytes })).collect()
+    }
+}

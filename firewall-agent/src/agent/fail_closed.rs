@@ -1,0 +1,79 @@
+//! Fail closed: guarded ports and claimed destinations shut on a host that a failed start leaves without a filter.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Error, Result};
+
+use super::interfaces::Interfaces;
+use crate::bpf::{Capacity, Kernel, Pins, Programs, attach};
+use crate::config::Config;
+use crate::files::lock::Lock;
+use crate::files::store::{LastGoodStore, StateFile};
+use crate::sync::{Claim, DataPlane as _, Destination, Endpoints, Ports, Record, Table};
+
+/// Closes the guarded ports, and every stored claim, on each configured interface that no program of ours filters, since a
+/// start has failed with `error`; the returned error then says so. Leaves alone what filters, a host with another agent,
+/// and one that an operator has detached.
+pub(super) fn fail_closed(config: &Config, error: Error) -> Error {
+    match close_what_is_open(config) {
+        Ok(done) if done.is_empty() => error,
+        Ok(done) => error.context(done.join("; ")),
+        Err(why) => error.context(format!("not closed: {why:#}")),
+    }
+}
+
+/// What became of each interface that was open.
+fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
+    if Lock::owner(&config.state_dir).is_some() {
+        return Ok(Vec::new());
+    }
+    // An unreadable store says nothing about a `detach`: the host is closed.
+    let records = LastGoodStore::new(StateFile::new(&config.state_dir)).load().unwrap_or_default();
+    if records.iter().any(|record| matches!(record, Record::Detached(_))) {
+        return Ok(Vec::new());
+    }
+    let pins = Pins::new(&config.bpffs_dir);
+    pins.create()?;
+    let Ok(_owned) = pins.own() else { return Ok(Vec::new()) };
+    let open = Interfaces::new(&config.interfaces, config.xdp_mode)?.unfiltered(&pins)?;
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut claims: BTreeSet<Destination> = BTreeSet::new();
+    for record in records {
+        if let Record::Claim(destination, _) = record {
+            claims.insert(destination);
+        }
+    }
+    // The pinned maps may be what the start failed for. These maps live as long as the program that uses them.
+    let aside = Pins::new(&config.bpffs_dir.join("closed"));
+    aside.remove()?;
+    let mut programs =
+        closed_programs(&aside, config, &claims).context("the guarded ports cannot be closed")?;
+    let done = open.into_iter().map(|name| match attach(&mut programs, &pins, &name, config.xdp_mode) {
+        Ok(_) => format!(
+            "closed: {name}: guarded ports {} and {} claimed destinations, until an agent has started",
+            config.guarded_ports,
+            claims.len()
+        ),
+        Err(why) => format!("not closed: {why:#}"),
+    });
+    let done = done.collect();
+    aside.remove()?;
+    Ok(done)
+}
+
+/// Programs that know no database, over maps of their own.
+fn closed_programs(aside: &Pins, config: &Config, claims: &BTreeSet<Destination>) -> Result<Programs> {
+    aside.create()?;
+    let programs = Programs::load(aside, Capacity::for_databases(1))?;
+    let guarded: Ports = config.guarded_ports.ranges().iter().cloned().flatten().collect();
+    let endpoints: Endpoints = claims.iter().map(|destination| (*destination, Claim::Closed)).collect();
+    let claimed: Ports = claims.iter().map(|destination| destination.port).collect();
+    let mut kernel = Kernel::open(aside.root())?;
+    kernel.set_ports(&claimed, &guarded)?;
+    if !endpoints.is_empty() {
+        kernel.publish_table(&Table::new(endpoints, &guarded))?;
+    }
+    Ok(programs)
+}

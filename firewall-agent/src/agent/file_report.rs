@@ -1,0 +1,205 @@
+//! One pushed file as it was read: its content, or everything that is wrong with it. `run`, `plan` and `validate` read files
+//! through here alone.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::files::scan::{Look, Seen, Snapshot};
+use crate::files::verify::SignatureVerifier;
+use crate::rules::{
+    Checked, DatabaseRules, Limits, ManagedRanges, Problem, is_ranges_file, read_database, read_ranges,
+};
+use crate::sync::{Candidate, FileBytes, StoredFile};
+
+/// A file, or a directory that holds none.
+#[derive(Debug)]
+pub struct FileReport {
+    pub path: PathBuf,
+    /// Absent when the file could not be read as what it is.
+    pub content: Option<Content>,
+    pub bytes: FileBytes,
+    pub errors: Vec<Note>,
+    pub warnings: Vec<Note>,
+}
+
+/// Content of a valid file.
+#[derive(Debug)]
+pub enum Content {
+    Database(DatabaseRules),
+    Ranges(ManagedRanges),
+}
+
+/// A problem within a file, or with the file as a whole.
+#[derive(Debug, Clone, Serialize)]
+pub struct Note {
+    pub line: Option<u64>,
+    pub column: Option<u64>,
+    pub path: Option<String>,
+    pub message: String,
+}
+
+/// Kind of content that a file must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Database,
+    Ranges,
+    /// Managed ranges where the top level has a field `ranges`.
+    Either,
+}
+
+/// Parses every file of a snapshot.
+#[must_use]
+pub fn parse(snapshot: &Snapshot, managed_ranges: &Path, limits: &Limits) -> Vec<FileReport> {
+    let rules =
+        snapshot.rules.iter().map(|(path, seen)| FileReport::parse(path, seen, Kind::Database, limits));
+    let ranges = snapshot.ranges.iter();
+    rules.chain(ranges.map(|seen| FileReport::parse(managed_ranges, seen, Kind::Ranges, limits))).collect()
+}
+
+/// Reads and parses the files of `paths`, each once, within the bounds of `look`.
+///
+/// A directory stands for its rule files. A file that is named itself and has a top-level field `ranges` is read as
+/// managed ranges.
+#[must_use]
+pub fn read_paths(
+    paths: &[PathBuf],
+    look: &Look<'_>,
+    limits: &Limits,
+    verifier: &mut SignatureVerifier,
+) -> Vec<FileReport> {
+    let (mut files, mut known) = (Vec::new(), BTreeSet::new());
+    for path in paths {
+        let reports = if path.is_dir() {
+            let snapshot = verifier.scan(&Look { rules_dir: path, managed_ranges: Path::new(""), ..*look });
+            read_directory(path, &snapshot, limits)
+        } else {
+            vec![FileReport::parse(path, &verifier.read(path), Kind::Either, limits)]
+        };
+        files.extend(reports.into_iter().filter(|report| known.insert(report.path.clone())));
+    }
+    files
+}
+
+/// Parses the files of one directory; reports the directory itself where it holds none or cannot be listed.
+#[must_use]
+pub fn read_directory(path: &Path, snapshot: &Snapshot, limits: &Limits) -> Vec<FileReport> {
+    let mut reports = parse(snapshot, Path::new(""), limits);
+    let mut directory = FileReport::new(path);
+    match &snapshot.unlisted {
+        Some(problem) => directory.refuse(problem.clone()),
+        None if reports.is_empty() => directory.warn("directory holds no rule file".to_owned()),
+        None => return reports,
+    }
+    reports.push(directory);
+    reports
+}
+
+impl FileReport {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            content: None,
+            bytes: FileBytes::default(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn parse(path: &Path, seen: &Seen, kind: Kind, limits: &Limits) -> Self {
+        let mut report = Self::new(path);
+        match &seen.content {
+            Err(problem) => report.refuse(problem.clone()),
+            Ok(bytes) => {
+                if kind == Kind::Ranges || kind == Kind::Either && is_ranges_file(bytes) {
+                    report.take(read_ranges(bytes), Content::Ranges);
+                } else {
+                    report.take(read_database(bytes, limits), Content::Database);
+                }
+                let signature = seen.signature.as_ref().ok().cloned().flatten();
+                report.bytes =
+                    FileBytes { content: Arc::from(bytes.as_slice()), signature: signature.map(Arc::from) };
+            }
+        }
+        report
+    }
+
+    fn take<T>(&mut self, read: Result<Checked<T>, Vec<Problem>>, content: impl FnOnce(T) -> Content) {
+        match read {
+            Ok(checked) => {
+                self.content = Some(content(checked.value));
+                self.warnings.extend(checked.warnings.into_iter().map(Note::from));
+            }
+            Err(problems) => self.errors.extend(problems.into_iter().map(Note::from)),
+        }
+    }
+
+    pub fn refuse(&mut self, message: String) {
+        self.errors.push(Note::of_whole(message));
+    }
+
+    pub fn warn(&mut self, message: String) {
+        self.warnings.push(Note::of_whole(message));
+    }
+
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// The rules of a valid rule file.
+    #[must_use]
+    pub fn database(&self) -> Option<&DatabaseRules> {
+        match &self.content {
+            Some(Content::Database(rules)) => Some(rules),
+            Some(Content::Ranges(_)) | None => None,
+        }
+    }
+
+    /// The file as admission takes it; `None` unless it is a valid rule file.
+    #[must_use]
+    pub fn candidate(&self) -> Option<Candidate> {
+        let rules = self.database().filter(|_| !self.is_refused())?.clone();
+        Some(Candidate { path: self.path.clone(), rules, bytes: self.bytes.clone() })
+    }
+
+    /// The managed ranges of a valid file, and the file as it is stored.
+    #[must_use]
+    pub fn ranges(&self) -> Option<(ManagedRanges, StoredFile)> {
+        match &self.content {
+            Some(Content::Ranges(ranges)) if !self.is_refused() => {
+                let FileBytes { content, signature } = self.bytes.clone();
+                Some((ranges.clone(), StoredFile { path: self.path.clone(), signature, content }))
+            }
+            Some(Content::Ranges(_) | Content::Database(_)) | None => None,
+        }
+    }
+}
+
+impl Note {
+    fn of_whole(message: String) -> Self {
+        Self { line: None, column: None, path: None, message }
+    }
+}
+
+impl From<Problem> for Note {
+    fn from(problem: Problem) -> Self {
+        let Problem { line, column, path, message } = problem;
+        Self { line: Some(line), column: Some(column), path: (!path.is_empty()).then_some(path), message }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, "line {line}, column {column}: ")?;
+        }
+        if let Some(path) = &self.path {
+            write!(f, "{path}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,378 @@
+//! One reconcile pass: from the pushed files to the kernel and the store.
+//!
+//! Order, and a crash after each step:
+//!
+//! 1. *Accept.* Files that pass admission replace the accepted ones, in memory.
+//! 2. *Commit what closes.* One transaction: the accepted files, the claims of every destination that they name, their
+//!    revision floors, the clock mark. A crash here leaves the kernel as it was; the next start publishes the files.
+//! 3. *Publish.* The kernel closes before it opens. A destination whose claim is not durable stays closed; nothing else
+//!    waits for the disk. A crash here leaves each database at its old or its new rules, or closed.
+//! 4. *Commit what opens.* Destinations that an operator released, revisions that came into force, counts of retired
+//!    counters. A crash before it leaves a later boot more closed, never more open.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use jiff::{SignedDuration, Timestamp};
+
+use super::backoff::Backoff;
+use super::data_plane::ReadBack;
+use super::file_report::{self, FileReport};
+use super::status_reporter::{StatusReporter, Undurable};
+use crate::bpf::Kernel;
+use crate::config::Config;
+use crate::files::cgroup::memory_left;
+use crate::files::scan::Snapshot;
+use crate::files::store_writer::StoreWriter;
+use crate::host::clock::Moment;
+use crate::rules::{DatabaseId, Limits, ManagedRanges};
+use crate::status::Condition;
+use crate::sync::{
+    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, Desired, Destination, Key, Live,
+    PersistedState, Ports, Presence, Published, Slot, StateStore, StoredFile, admit, publish,
+};
+
+/// Longest wait of the daemon for the store before a publish.
+const STORE_PATIENCE: Duration = Duration::from_millis(100);
+/// The same for a verb without a daemon: nothing else is to be done meanwhile.
+const VERB_PATIENCE: Duration = Duration::from_secs(20);
+/// The clock mark is stored at least this often.
+const STORE_CLOCK: SignedDuration = SignedDuration::from_mins(1);
+
+/// The state of one host, and every change of it. The daemon and the verbs share it.
+#[derive(Debug)]
+pub struct Reconciler<D = Kernel, S = StoreWriter> {
+    pub(super) data_plane: D,
+    /// Everything that the kernel holds.
+    pub(super) live: Live,
+    pub(super) accepted: AcceptedFiles,
+    pub(super) persisted: PersistedState,
+    pub(super) store: S,
+    pub(super) clock: Clock,
+    pub(super) settings: Settings,
+    /// Programs of another map layout still count on everything: nothing is freed.
+    pub(super) keeps: bool,
+    /// Digest of the files of the last pass.
+    seen: Option<[u8; 32]>,
+    /// The next pass publishes whatever it sees.
+    is_forced: bool,
+    /// A write was refused: the kernel may hold something else than `live` says.
+    is_uncertain: bool,
+    retry: Backoff<Duration>,
+    pub(super) store_patience: Duration,
+    /// Destinations that wait for the store.
+    withheld: BTreeSet<Destination>,
+    pub(super) next_expiry: Option<Timestamp>,
+    /// Time since boot when the clock last ticked.
+    ticked: Duration,
+}
+
+/// The parts of the configuration that a pass goes by.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub managed_ranges: PathBuf,
+    pub limits: Limits,
+    pub guarded: Ports,
+    pub capacity: Capacity,
+}
+
+impl Settings {
+    pub fn new(config: &Config) -> Result<Self> {
+        Ok(Self {
+            managed_ranges: config.managed_ranges.clone(),
+            limits: config.limits(),
+            guarded: config.guarded_ports.ranges().iter().cloned().flatten().collect(),
+            capacity: Capacity {
+                endpoints: usize::try_from(config.max_endpoints)?,
+                prefixes: usize::try_from(config.max_prefixes)?,
+                memory: u64::MAX,
+            },
+        })
+    }
+}
+
+impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
+    /// Starts from what the kernel and the store hold.
+    pub(super) fn new(
+        settings: Settings,
+        data_plane: D,
+        live: Live,
+        (accepted, persisted): (AcceptedFiles, PersistedState),
+        store: S,
+        moment: Moment,
+    ) -> Self {
+        let clock = Clock::new(moment.wall, persisted.clock_mark().unwrap_or(Timestamp::UNIX_EPOCH));
+        Self {
+            data_plane,
+            live,
+            accepted,
+            persisted,
+            store,
+            clock,
+            settings,
+            keeps: false,
+            seen: None,
+            is_forced: true,
+            is_uncertain: false,
+            retry: Backoff::default(),
+            store_patience: STORE_PATIENCE,
+            withheld: BTreeSet::new(),
+            next_expiry: None,
+            ticked: moment.uptime,
+        }
+    }
+
+    /// Brings the kernel and the store to the accepted files. Without a snapshot, what was accepted before counts: time
+    /// has passed, the store has caught up, or a refused write is tried again. Returns the slots of the databases that
+    /// came into force anew.
+    pub(super) fn reconcile(
+        &mut self,
+        read: Option<&Snapshot>,
+        moment: Moment,
+        reporter: &mut StatusReporter,
+    ) -> Vec<Slot> {
+        let now = self.tick(moment);
+        let read = read.filter(|snapshot| self.is_new(snapshot));
+        if read.is_none() && !self.is_due(now, moment) {
+            return Vec::new();
+        }
+        if let Err(error) = self.read_back() {
+            self.retry.failed(moment.uptime);
+            reporter.kernel_unreadable(&error);
+            return Vec::new();
+        }
+
+        let mut changes = Changes::default();
+        let now = match read {
+            Some(snapshot) => {
+                // Signatures were verified by the thread that read the files.
+                let files =
+                    file_report::parse(snapshot, &self.settings.managed_ranges, &self.settings.limits);
+                let admission = self.admit(&files);
+                reporter.files(snapshot, &files, &admission.refused);
+                admission.admitted.into_values().for_each(|file| self.accept(file, &mut changes));
+                for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
+                    let refused = self.accept_ranges(ranges, file, &mut changes);
+                    reporter.ranges_refused(&self.settings.managed_ranges, refused);
+                }
+                reporter.detected(self.accepted.files(), moment.wall);
+                self.tick(moment)
+            }
+            None => now,
+        };
+        let mut desired = self.resolve(now);
+
+        self.commit_closes(now, changes);
+        desired.withheld = self.undurable_claims(&desired);
+
+        let before = self.live.clone();
+        let published = publish(&desired, &mut self.live, &mut self.data_plane, now);
+
+        self.commit_opens(&before, &desired, &published);
+        let undurable = self.undurable(&desired);
+        reporter.published(&published, &desired, &self.accepted, &undurable);
+        reporter.conditions.set(Condition::Store, self.store.problem());
+        self.finish(read, &desired, &published, moment, now);
+        published.applied.keys().filter_map(|id| self.live.slot(id)).collect()
+    }
+
+    /// Admits the valid rule files; each confirms the clock up to the time at which it was generated.
+    pub(super) fn admit(&mut self, files: &[FileReport]) -> Admission {
+        let candidates: Vec<Candidate> = files.iter().filter_map(FileReport::candidate).collect();
+        for candidate in &candidates {
+            self.clock.confirm(candidate.rules.generated_at);
+        }
+        admit(candidates, self.accepted.files(), &self.persisted, &self.live)
+    }
+
+    /// Makes an admitted file the accepted one of its database.
+    fn accept(&mut self, candidate: Candidate, changes: &mut Changes) {
+        let id = &candidate.rules.id;
+        match self.accepted.files().get(id) {
+            Some(accepted) if *accepted == candidate => {}
+            // Written anew, or under another name: nothing about its revision is new.
+            Some(accepted) if accepted.rules == candidate.rules => {
+                self.accepted.accept(candidate, changes);
+            }
+            Some(_) | None => {
+                let rules = candidate.rules.clone();
+                let replaced = self.accepted.accept(candidate, changes);
+                self.persisted.accept(&rules, replaced.as_ref(), changes);
+            }
+        }
+    }
+
+    /// Accepts a new file of managed ranges. Returns why it, or a range of it, does not count.
+    fn accept_ranges(
+        &mut self,
+        ranges: ManagedRanges,
+        file: StoredFile,
+        changes: &mut Changes,
+    ) -> Vec<String> {
+        self.accepted.accept_ranges(ranges, file, changes)
+    }
+
+    /// State that the accepted files ask for at a time.
+    pub(super) fn resolve(&self, now: Timestamp) -> Desired {
+        let Settings { guarded, limits, capacity, .. } = &self.settings;
+        let desired =
+            self.accepted.desired(&self.persisted, &self.live, guarded.clone(), limits.allow_monitor, now);
+        let limits = Capacity { memory: memory_left().unwrap_or(u64::MAX), ..*capacity };
+        Desired { limits, keeps: self.keeps, ..desired }
+    }
+
+    /// Waits for a slow disk from now on.
+    pub fn wait_for_disk(&mut self) {
+        self.store_patience = VERB_PATIENCE;
+    }
+
+    /// Commits the accepted files with their claims and floors, and the clock mark where a rule expires. Waits for the
+    /// disk only while it keeps up.
+    pub(super) fn commit_closes(&mut self, now: Timestamp, mut changes: Changes) {
+        let mark = self.persisted.clock_mark().unwrap_or(Timestamp::MIN);
+        if self.accepted.next_expiry(mark).is_some_and(|at| at <= now) {
+            self.persisted.set_clock_mark(now, &mut changes);
+        }
+        let keeps_up = self.store.flush(Duration::ZERO);
+        self.store.submit(changes);
+        self.store.flush(if keeps_up { self.store_patience } else { Duration::ZERO });
+    }
+
+    /// Destinations of the desired state whose claim a reboot would lose.
+    pub(super) fn undurable_claims(&mut self, desired: &Desired) -> BTreeSet<Destination> {
+        if self.store.flush(Duration::ZERO) {
+            return BTreeSet::new();
+        }
+        let destinations = desired.databases.values().flat_map(|database| &database.targets).copied();
+        destinations.filter(|destination| self.store.is_pending(&Key::Claim(*destination))).collect()
+    }
+
+    /// Commits released destinations, revisions that came into force, and counts of retired counters.
+    pub(super) fn commit_opens(&mut self, before: &Live, desired: &Desired, published: &Published) {
+        let mut changes = Changes::default();
+        if published.errors.is_empty() {
+            self.persisted.release(&desired.opened, &mut changes);
+        }
+        self.persisted.note_in_force(&self.live, self.accepted.files(), &mut changes);
+        let freed = self.data_plane.take_freed().into_iter().filter(|(_, counted)| counted.packets > 0);
+        let freed = freed.filter_map(|(counter, counted)| {
+            let owner = before.databases.get(&before.lines.get(&counter)?.database)?;
+            Some((owner.id.clone(), counted))
+        });
+        self.persisted.retire(freed, &self.live, &mut changes);
+        self.store.submit(changes);
+    }
+
+    fn finish(
+        &mut self,
+        read: Option<&Snapshot>,
+        desired: &Desired,
+        published: &Published,
+        moment: Moment,
+        now: Timestamp,
+    ) {
+        if let Some(snapshot) = read {
+            self.seen = Some(snapshot.mark());
+        }
+        self.is_forced = false;
+        self.is_uncertain = published.refused_writes;
+        if self.is_uncertain {
+            self.retry.failed(moment.uptime);
+        } else {
+            self.retry = Backoff::default();
+        }
+        self.withheld.clone_from(&desired.withheld);
+        self.next_expiry = self.accepted.next_expiry(now);
+    }
+
+    fn undurable(&mut self, desired: &Desired) -> Undurable {
+        let mut undurable = Undurable::default();
+        for (id, database) in &desired.databases {
+            let waiting: Vec<String> =
+                database.targets.intersection(&desired.withheld).map(ToString::to_string).collect();
+            if !waiting.is_empty() {
+                let problem = self.store.problem();
+                let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+                let message = format!("stays closed until it is stored: {}{problem}", waiting.join(", "));
+                undurable.withheld.insert(id.clone(), message);
+            }
+        }
+        if let Some(problem) = self.store.problem() {
+            let unstored =
+                self.accepted.files().keys().filter(|id| self.store.is_pending(&Key::File((*id).clone())));
+            let message = format!("in force, but not stored for a reboot: {problem}");
+            undurable.unstored = unstored.map(|id| (id.clone(), message.clone())).collect();
+        }
+        undurable
+    }
+
+    fn is_new(&self, snapshot: &Snapshot) -> bool {
+        self.seen != Some(snapshot.mark())
+    }
+
+    /// Returns `true` when a pass without new files has something to do.
+    pub(super) fn is_due(&mut self, now: Timestamp, moment: Moment) -> bool {
+        self.is_forced
+            || self.next_expiry.is_some_and(|at| at <= now)
+            || self.is_uncertain && self.retry.may_try(moment.uptime)
+            || !self.withheld.is_empty() && self.store.flush(Duration::ZERO)
+    }
+
+    /// Makes the next pass publish whatever it sees.
+    pub(super) fn force(&mut self) {
+        self.is_forced = true;
+        self.seen = None;
+    }
+
+    /// Reads the kernel back after a refused write.
+    fn read_back(&mut self) -> Result<()> {
+        if self.is_uncertain {
+            self.live = self.data_plane.live().context("cannot read it back")?;
+        }
+        Ok(())
+    }
+
+    /// Advances the clock that expiry goes by.
+    pub(super) fn tick(&mut self, moment: Moment) -> Timestamp {
+        let elapsed = SignedDuration::try_from(moment.uptime.saturating_sub(self.ticked)).unwrap_or_default();
+        self.ticked = moment.uptime;
+        self.clock.tick(moment.wall, elapsed)
+    }
+
+    /// Stores the clock mark, where it is older than a minute or the process ends.
+    pub(super) fn store_clock(&mut self, ends: bool) {
+        let mark = self.clock.now();
+        let stored = self.persisted.clock_mark().unwrap_or(Timestamp::MIN);
+        if ends || mark.duration_since(stored) >= STORE_CLOCK {
+            let mut changes = Changes::default();
+            self.persisted.set_clock_mark(mark, &mut changes);
+            self.store.submit(changes);
+        }
+    }
+
+    /// Rule files that were accepted before.
+    pub(super) fn known_files(&self) -> BTreeSet<PathBuf> {
+        self.accepted.files().values().map(|candidate| candidate.path.clone()).collect()
+    }
+
+    /// Returns `true` for a database that this host knows, active or not.
+    pub(super) fn knows(&self, id: &DatabaseId) -> bool {
+        self.accepted.files().contains_key(id)
+            || self.live.slot(id).is_some()
+            || self.persisted.presence(id).is_some_and(|presence| presence != Presence::Forgotten)
+    }
+
+    /// Conditions of records that admission should have kept apart.
+    pub(super) fn claim_conflicts(desired: &Desired) -> BTreeMap<Destination, Vec<DatabaseId>> {
+        let mut conflicts: BTreeMap<Destination, Vec<DatabaseId>> = BTreeMap::new();
+        for (id, database) in &desired.databases {
+            for destination in &database.targets {
+                conflicts.entry(*destination).or_default().push(id.clone());
+            }
+        }
+        conflicts.retain(|_, owners| owners.len() > 1);
+        conflicts
+    }
+}

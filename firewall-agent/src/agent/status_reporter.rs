@@ -1,0 +1,325 @@
+//! State of each database and of the agent: the conditions, `status.json`, the HTTP board and the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use super::file_report::FileReport;
+use crate::config::Config;
+use crate::files::scan::Snapshot;
+use crate::files::status_file::StatusFile;
+use crate::http::{Board, Lines, Snapshot as Posted, Tally};
+use crate::rules::{DatabaseId, RangeId, State};
+use crate::status::{AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status};
+use crate::sync::{AcceptedFiles, Candidate, Desired, Live, PersistedState, Published, Refusal};
+use crate::version::{OBJECT, VERSION};
+
+type Messages = BTreeMap<PathBuf, Vec<String>>;
+
+/// Databases with changes that the store has not made durable.
+#[derive(Debug, Default)]
+pub struct Undurable {
+    /// New endpoints that stay closed until their claims are durable.
+    pub withheld: BTreeMap<DatabaseId, String>,
+    /// Databases in force at a revision that a reboot would lose.
+    pub unstored: BTreeMap<DatabaseId, String>,
+}
+
+/// Computes database states, and writes `status.json`.
+#[derive(Debug)]
+pub struct StatusReporter {
+    pub conditions: Conditions,
+    file: StatusFile,
+    agent: AgentStatus,
+    rejected: Messages,
+    warnings: Messages,
+    /// The database of each file that admission refused.
+    refused: BTreeMap<PathBuf, DatabaseId>,
+    present: BTreeSet<PathBuf>,
+    observed: BTreeMap<DatabaseId, Observed>,
+    /// When each file of the last snapshot became visible.
+    visible: BTreeMap<PathBuf, Timestamp>,
+    /// The promised time from seeing a file to its being in force.
+    window: Duration,
+    written: Option<Status>,
+    board: Arc<Board>,
+}
+
+impl StatusReporter {
+    /// Starts from what was taken over: none of it is a new revision.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn new(config: &Config, accepted: &AcceptedFiles, live: &Live, board: Arc<Board>) -> Result<Self> {
+        let in_force = live.databases.values().map(|database| (database.id.clone(), database.floor));
+        let stored = accepted.files().iter().map(|(id, candidate)| (id.clone(), candidate.rules.revision));
+        let known = |(id, revision)| (id, Observed { revision, ..Observed::default() });
+        Ok(Self {
+            conditions: Conditions::default(),
+            file: StatusFile::start(config.state_dir.join("status.json"))?,
+            agent: AgentStatus {
+                running: true,
+                pid: std::process::id(),
+                version: VERSION.clone(),
+                object: OBJECT.to_owned(),
+                started_at: Timestamp::now(),
+            },
+            rejected: Messages::new(),
+            warnings: Messages::new(),
+            refused: BTreeMap::new(),
+            present: BTreeSet::new(),
+            observed: in_force.chain(stored).map(known).collect(),
+            visible: BTreeMap::new(),
+            window: config.propagation_window,
+            written: None,
+            board,
+        })
+    }
+
+    /// Reports how the files of a snapshot were received.
+    pub fn files(&mut self, snapshot: &Snapshot, reports: &[FileReport], refusals: &[Refusal]) {
+        let messages = |notes: &[super::file_report::Note]| notes.iter().map(ToString::to_string).collect();
+        let of = |take: &dyn Fn(&FileReport) -> Vec<String>| -> Messages {
+            let some = reports.iter().map(|report| (report.path.clone(), take(report)));
+            some.filter(|(_, messages)| !messages.is_empty()).collect()
+        };
+        let mut rejected = of(&|report| messages(&report.errors));
+        let warnings =
+            of(&|report| if report.is_refused() { Vec::new() } else { messages(&report.warnings) });
+        self.refused.clear();
+        for refusal in refusals {
+            rejected.entry(refusal.path.clone()).or_default().push(refusal.message.clone());
+            self.refused.insert(refusal.path.clone(), refusal.database.clone());
+        }
+        for (path, message) in changed(&rejected, &self.rejected) {
+            error!(file = %path.display(), error = message, "rule file rejected, previous revision stays in force");
+        }
+        for (path, message) in changed(&warnings, &self.warnings) {
+            warn!(file = %path.display(), warning = message, "rule file accepted with a warning");
+        }
+        self.conditions.set(Condition::RulesDirectory, snapshot.unlisted.clone());
+        self.present = snapshot.rules.keys().cloned().collect();
+        self.visible = snapshot.rules.iter().map(|(path, seen)| (path.clone(), seen.visible_at)).collect();
+        (self.rejected, self.warnings) = (rejected, warnings);
+    }
+
+    /// Reports why the managed ranges, or some of them, do not count.
+    pub fn ranges_refused(&mut self, path: &Path, messages: Vec<String>) {
+        if messages.is_empty() {
+            return;
+        }
+        for message in &messages {
+            error!(file = %path.display(), error = message, "managed ranges rejected, previous lists stay in force");
+        }
+        self.rejected.entry(path.to_owned()).or_default().extend(messages);
+    }
+
+    /// Starts the wait of each accepted revision that is not in force yet.
+    pub fn detected(&mut self, accepted: &BTreeMap<DatabaseId, Candidate>, seen: Timestamp) {
+        for (id, candidate) in accepted {
+            if candidate.rules.state == State::Removed {
+                continue;
+            }
+            let observed = self.observed.entry(id.clone()).or_default();
+            if candidate.rules.revision > observed.revision && !observed.waiting {
+                observed.detected_at = Some(seen);
+                observed.waiting = true;
+            }
+        }
+    }
+
+    /// Reports what a publish did, and what of it is not durable yet.
+    pub fn published(
+        &mut self,
+        published: &Published,
+        desired: &Desired,
+        accepted: &AcceptedFiles,
+        undurable: &Undurable,
+    ) {
+        let done = Timestamp::now();
+        for (id, stamp) in &published.applied {
+            let observed = self.observed.entry(id.clone()).or_default();
+            (observed.waiting, observed.late) = (false, false);
+            // A replay after a restart, or a change by time or range alone, is no new revision.
+            if let Some(candidate) =
+                accepted.files().get(id).filter(|candidate| candidate.rules.revision > observed.revision)
+            {
+                let visible = self.visible.get(&candidate.path).copied().unwrap_or(done);
+                let apply_ms = u64::try_from(milliseconds(visible, done)).unwrap_or(0);
+                let propagation_ms = milliseconds(candidate.rules.generated_at, done);
+                (observed.apply_ms, observed.propagation_ms) = (Some(apply_ms), Some(propagation_ms));
+                self.board.in_force(apply_ms, propagation_ms);
+            }
+            observed.revision = stamp.revision;
+            let (apply_ms, generation) = (observed.apply_ms, stamp.generation);
+            info!(database = %id, revision = stamp.revision, generation, apply_ms, "revision in force");
+        }
+        for id in &published.removed {
+            self.observed.remove(id);
+            info!(database = %id, "database removed, its endpoints stay closed");
+        }
+        let unresolved = desired.unresolved();
+        for id in desired.databases.keys() {
+            let unresolved = unresolved.get(id).map(|ranges| {
+                let ranges: Vec<&str> = ranges.iter().map(RangeId::as_str).collect();
+                format!("managed range not found: {}", ranges.join(", "))
+            });
+            let uncounted = published.uncounted.get(id).map(|rules| {
+                format!("{rules} rules are counted on the default counter: no counter of this host is free")
+            });
+            let failed = published.failed.get(id).map(|error| format!("{error:#}"));
+            let withheld = undurable.withheld.get(id).cloned();
+            let problem =
+                failed.or(withheld).or(unresolved).or(undurable.unstored.get(id).cloned()).or(uncounted);
+            let observed = self.observed.entry(id.clone()).or_default();
+            if let Some(problem) = &problem
+                && observed.problem.as_ref() != Some(problem)
+            {
+                warn!(database = %id, problem, "database degraded");
+            }
+            observed.state = if problem.is_some() { DatabaseState::Degraded } else { DatabaseState::Applied };
+            observed.problem = problem;
+        }
+        let failed = published.failed.iter();
+        let failed = failed.map(|(id, error)| (id.to_string(), format!("database {id}: {error:#}")));
+        let withheld = undurable.withheld.iter();
+        let withheld = withheld.map(|(id, message)| (id.to_string(), format!("database {id}: {message}")));
+        self.conditions.replace(Condition::Database, withheld.chain(failed));
+        let errors: Vec<String> = published.errors.iter().map(|error| format!("{error:#}")).collect();
+        self.conditions.set(Condition::Publish, (!errors.is_empty()).then(|| errors.join("; ")));
+    }
+
+    /// Writes `status.json` when something in it is new, and posts it for HTTP.
+    pub fn write(
+        &mut self,
+        mut status: Status,
+        live: &Live,
+        accepted: &AcceptedFiles,
+        persisted: &PersistedState,
+    ) {
+        self.conditions.set(Condition::Kernel, None);
+        self.report_late();
+        self.conditions.set(Condition::StatusFile, self.file.problem());
+        let unbound = self.board.unbound().into_iter().map(|message| (message.clone(), message));
+        self.conditions.replace(Condition::Listener, unbound);
+        status.agent = Some(self.agent.clone());
+        status.rejected_files = self
+            .rejected
+            .iter()
+            .map(|(path, errors)| RejectedFile { path: path.display().to_string(), errors: errors.clone() })
+            .collect();
+        status.observe(&self.states(live, accepted));
+        status.describe(&self.conditions);
+        self.post(&status, live, persisted);
+        if self.written.as_ref() != Some(&status) {
+            match serde_json::to_vec_pretty(&status) {
+                Ok(text) => self.file.put(Some(text)),
+                Err(error) => error!(error = error.to_string(), "status cannot be written"),
+            }
+            self.written = Some(status);
+        }
+    }
+
+    /// Reports that the kernel's state cannot be read.
+    pub fn kernel_unreadable(&mut self, error: &anyhow::Error) {
+        self.report_late();
+        let message = format!("the kernel's state cannot be read: {error:#}");
+        self.conditions.set(Condition::Kernel, Some(message.clone()));
+        if self.written.take().is_some() {
+            // Nobody may take the old status for a new one.
+            self.file.put(None);
+        }
+        self.board.unknown(&message, self.waiting());
+    }
+
+    /// Waits until `status.json` is written, but no longer than `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        self.file.flush(timeout);
+    }
+
+    fn post(&self, status: &Status, live: &Live, persisted: &PersistedState) {
+        let waiting = self.waiting();
+        let mut lines = Lines::of(live);
+        for (database, retired) in persisted.retired() {
+            if let Some(lines) = lines.get_mut(database.as_str()) {
+                lines.retired = Tally { packets: retired.packets, bytes: retired.bytes };
+            }
+        }
+        let is_complete = self.conditions.incomplete().is_empty();
+        self.board.post(Posted {
+            settled: waiting.is_empty() && is_complete,
+            status: status.clone(),
+            lines,
+            waiting,
+        });
+    }
+
+    /// Databases whose accepted revision is not in force yet, and since when.
+    fn waiting(&self) -> BTreeMap<String, Timestamp> {
+        let waiting = self.observed.iter().filter(|(_, observed)| observed.waiting);
+        waiting.filter_map(|(id, observed)| Some((id.to_string(), observed.detected_at?))).collect()
+    }
+
+    /// Reports the revisions that have waited for half of the propagation window.
+    fn report_late(&mut self) {
+        let (now, window) = (Timestamp::now(), self.window);
+        let late = self.observed.iter_mut().filter_map(|(id, observed)| {
+            let detected = observed.detected_at.filter(|_| observed.waiting)?;
+            observed.late = now.duration_since(detected).unsigned_abs() * 2 >= window;
+            let message = || {
+                format!("database {id}: revision not in force within half the propagation window, seen at {detected:.0}")
+            };
+            observed.late.then(|| (id.to_string(), message()))
+        });
+        let late: Vec<(String, String)> = late.collect();
+        self.conditions.replace(Condition::Late, late);
+    }
+
+    /// State of each live database, its file considered.
+    fn states(&self, live: &Live, accepted: &AcceptedFiles) -> BTreeMap<String, Observed> {
+        let mut refused: BTreeMap<&DatabaseId, &PathBuf> = BTreeMap::new();
+        for (path, id) in &self.refused {
+            refused.entry(id).or_insert(path);
+        }
+        let mut states = BTreeMap::new();
+        for database in live.databases.values() {
+            let mut observed = self.observed.get(&database.id).cloned().unwrap_or_default();
+            let own = accepted.files().get(&database.id).map(|candidate| &candidate.path);
+            let is_valid = |path: &PathBuf| self.present.contains(path) && !self.rejected.contains_key(path);
+            let errors = || {
+                let paths = own.into_iter().chain(refused.get(&database.id).copied());
+                paths.filter_map(|path| self.rejected.get(path)).flatten().next()
+            };
+            // A file beside the one in force may be refused without harm: an older revision, say.
+            if !own.is_some_and(is_valid) {
+                match errors() {
+                    Some(error) => {
+                        observed.state = DatabaseState::Rejected;
+                        observed.problem = Some(error.clone());
+                    }
+                    None => {
+                        observed.state = DatabaseState::Orphaned;
+                        observed.problem = Some("no valid rule file for this database".to_owned());
+                    }
+                }
+            }
+            states.insert(database.id.to_string(), observed);
+        }
+        states
+    }
+}
+
+/// Messages that are new, with their paths.
+fn changed<'a>(now: &'a Messages, before: &'a Messages) -> impl Iterator<Item = (&'a PathBuf, &'a String)> {
+    let new = now.iter().filter(|(path, messages)| before.get(*path) != Some(messages));
+    new.flat_map(|(path, messages)| messages.iter().map(move |message| (path, message)))
+}
+
+fn milliseconds(from: Timestamp, to: Timestamp) -> i64 {
+    i64::try_from(to.duration_since(from).as_millis()).unwrap_or(i64::MAX)
+}

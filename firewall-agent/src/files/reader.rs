@@ -1,0 +1,125 @@
+//! A thread that reads the pushed files, so that a directory that hangs (NFS, FUSE) holds up nothing else.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Debug, Formatter};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::scan::{Look, Snapshot};
+use super::verify::SignatureVerifier;
+
+/// Places to read from, and bounds.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    pub rules_dir: PathBuf,
+    pub managed_ranges: PathBuf,
+    /// Most rule files that are read.
+    pub most_files: usize,
+}
+
+/// One order to read: rule files that were accepted before come first.
+type Order = BTreeSet<PathBuf>;
+
+/// Reads the files when asked to, one scan at a time.
+pub struct FileReader {
+    orders: Sender<Order>,
+    snapshots: UnboundedReceiver<Snapshot>,
+    /// When the scan under way was ordered.
+    busy_since: Option<Instant>,
+    /// A scan is due once the one under way has ended: something changed after it began.
+    again: Option<Order>,
+}
+
+impl FileReader {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn start(inputs: Inputs, verifier: SignatureVerifier) -> Result<Self> {
+        let (orders, received) = channel();
+        let (sender, snapshots) = unbounded_channel();
+        let thread = thread::Builder::new().name("files".to_owned());
+        thread
+            .spawn(move || read(&inputs, verifier, &received, &sender))
+            .context("cannot start the thread that reads files")?;
+        Ok(Self { orders, snapshots, busy_since: None, again: None })
+    }
+
+    /// Orders a scan that sees everything that is visible now.
+    pub fn request(&mut self, known: BTreeSet<PathBuf>) {
+        if self.busy_since.is_some() {
+            self.again = Some(known);
+        } else if self.orders.send(known).is_ok() {
+            self.busy_since = Some(Instant::now());
+        }
+    }
+
+    /// Waits for the next snapshot; for ever while none is ordered.
+    pub async fn snapshot(&mut self) -> Snapshot {
+        match self.snapshots.recv().await {
+            Some(snapshot) => {
+                self.end();
+                snapshot
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for the snapshot that is ordered, but no longer than `timeout`.
+    pub fn wait(&mut self, timeout: Duration) -> Option<Snapshot> {
+        let started = Instant::now();
+        loop {
+            if let Ok(snapshot) = self.snapshots.try_recv() {
+                self.end();
+                return Some(snapshot);
+            }
+            if self.busy_since.is_none() || started.elapsed() >= timeout {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn end(&mut self) {
+        self.busy_since = None;
+        if let Some(known) = self.again.take() {
+            self.request(known);
+        }
+    }
+
+    /// Time since the scan under way was ordered; `None` when none is.
+    #[must_use]
+    pub fn busy_for(&self) -> Option<Duration> {
+        self.busy_since.map(|since| since.elapsed())
+    }
+}
+
+impl Debug for FileReader {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileReader").field("busy_since", &self.busy_since).finish_non_exhaustive()
+    }
+}
+
+fn read(
+    inputs: &Inputs,
+    mut verifier: SignatureVerifier,
+    orders: &Receiver<Order>,
+    snapshots: &UnboundedSender<Snapshot>,
+) {
+    while let Ok(known) = orders.recv() {
+        let look = Look {
+            rules_dir: &inputs.rules_dir,
+            managed_ranges: &inputs.managed_ranges,
+            known: &known,
+            most_files: inputs.most_files,
+        };
+        if snapshots.send(verifier.scan(&look)).is_err() {
+            return;
+        }
+    }
+}

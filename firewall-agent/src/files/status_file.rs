@@ -1,0 +1,125 @@
+//! A thread that writes `status.json`, so that a slow disk delays nothing else. Of several contents the newest is written.
+
+use std::fmt::{self, Debug, Formatter};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::write::{remove, replace};
+
+/// Pause after a refused write.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait for the last content when the process ends.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// The file, written in the background.
+pub struct StatusFile {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Content that no write has begun on; `Some(None)` removes the file.
+    waiting: Option<Option<Vec<u8>>>,
+    is_writing: bool,
+    error: Option<String>,
+    leaving: bool,
+}
+
+impl StatusFile {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn start(path: PathBuf) -> Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let inner = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("status".to_owned());
+        thread.spawn(move || inner.work(&path)).context("cannot start the thread that writes the status")?;
+        Ok(Self { shared })
+    }
+
+    /// Replaces the content; `None` removes the file, so that nobody takes an old status for a new one.
+    pub fn put(&self, content: Option<Vec<u8>>) {
+        self.shared.lock().waiting = Some(content);
+        self.shared.changed.notify_all();
+    }
+
+    /// Error of the last write; `None` when it succeeded.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.shared.lock().error.clone()
+    }
+
+    /// Waits until the newest content is written, but no longer than `timeout`.
+    pub fn flush(&self, timeout: Duration) {
+        let is_pending =
+            |state: &mut State| (state.waiting.is_some() || state.is_writing) && state.error.is_none();
+        let _ = self.shared.changed.wait_timeout_while(self.shared.lock(), timeout, is_pending);
+    }
+}
+
+impl Drop for StatusFile {
+    fn drop(&mut self) {
+        self.flush(LEAVE);
+        self.shared.lock().leaving = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Debug for StatusFile {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusFile").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, path: &std::path::Path) {
+        while let Some(content) = self.next() {
+            let written = match &content {
+                Some(bytes) => replace(path, bytes).inspect_err(|_| {
+                    // Nobody may take the old status for the new one.
+                    let _ = remove(path);
+                }),
+                None => remove(path),
+            };
+            let mut state = self.lock();
+            state.is_writing = false;
+            state.error = written.err().map(|error| format!("{error:#}"));
+            if state.error.is_some() && state.waiting.is_none() {
+                state.waiting = Some(content);
+            }
+            self.changed.notify_all();
+            if state.error.is_some() {
+                let _ = self.changed.wait_timeout_while(state, PAUSE, |state| !state.leaving);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Option<Vec<u8>>> {
+        let mut state = self.lock();
+        loop {
+            if state.leaving {
+                return None;
+            }
+            if let Some(content) = state.waiting.take() {
+                state.is_writing = true;
+                return Some(content);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

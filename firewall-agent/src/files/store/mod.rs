@@ -1,0 +1,99 @@
+//! The last-good store: accepted files and persisted state in one transactional file, `<state_dir>/state.redb`.
+//!
+//! redb was chosen over SQLite (rusqlite): both survive kill and power cut at any point; redb is Rust alone, so the static
+//! musl program for both architectures needs no C compiler, and its storage is a trait, so that tests tear and refuse
+//! single writes of the real store. SQLite readers share the file through a `-shm` file that they must be able to write,
+//! which a read-only look beside a dead daemon cannot; here a reader copies the file (a few MiB at most) and opens the
+//! copy, beside a running daemon as beside a dead one, with no right but to read it.
+
+mod medium;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use redb::backends::InMemoryBackend;
+use redb::{Builder, Database, StorageBackend as _};
+
+pub use self::medium::{Medium, StateFile};
+use crate::sync::{Changes, Record};
+
+/// Bytes that redb may keep of the file in memory.
+const CACHE_BYTES: usize = 256 << 10;
+
+/// The store on one medium. The agent's lock keeps other writers out.
+#[derive(Debug)]
+pub struct LastGoodStore<M = StateFile> {
+    medium: M,
+    /// `None` before the first commit, and after an error: the next commit opens the file anew.
+    database: Option<Database>,
+}
+
+impl<M: Medium> LastGoodStore<M> {
+    /// A store that opens its file with the first commit.
+    pub fn new(medium: M) -> Self {
+        Self { medium, database: None }
+    }
+
+    /// Every record. Opens a copy of the file, and changes nothing: a daemon may be writing to it.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged, or has a format version that this agent does not know.
+    pub fn load(&self) -> Result<Vec<Record>> {
+        let read = || {
+            let Some(copy) = self.medium.copy()? else { return Ok(Vec::new()) };
+            let backend = InMemoryBackend::new();
+            backend
+                .set_len(copy.len() as u64)
+                .and_then(|()| backend.write(0, &copy))
+                .map_err(|error| anyhow!("{error}"))?;
+            let database = Builder::new()
+                .set_cache_size(CACHE_BYTES)
+                .set_check_integrity_on_open(true)
+                .create_with_backend(backend)?;
+            records::read(&database)
+        };
+        guarded(read).with_context(|| self.medium.to_string())
+    }
+
+    /// Carries out all changes in one transaction, or none. When this returns without an error, they survive a power cut.
+    ///
+    /// # Errors
+    /// The medium refuses; either nothing or everything is stored then.
+    pub fn commit(&mut self, changes: &Changes) -> Result<()> {
+        let database = self.database.take();
+        let commit = || {
+            let database = match database {
+                Some(database) => database,
+                None => {
+                    let database = Builder::new()
+                        .set_cache_size(CACHE_BYTES)
+                        .create_with_backend(self.medium.open()?)?;
+                    records::prepare(&database)?;
+                    database
+                }
+            };
+            records::write(&database, changes)?;
+            Ok(database)
+        };
+        self.database = Some(guarded(commit).with_context(|| self.medium.to_string())?);
+        self.medium.reserve();
+        Ok(())
+    }
+}
+
+/// redb panics where a page of a damaged file makes no sense: an error like any other here.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done,
+        Err(panic) => match panic.downcast::<&str>() {
+            Ok(text) => bail!("damaged: {text}"),
+            Err(panic) => match panic.downcast::<String>() {
+                Ok(text) => bail!("damaged: {text}"),
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+        },
+    }
+}

@@ -1,0 +1,264 @@
+//! Records in tables: one table for each kind of record, and the format version.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use jiff::Timestamp;
+use redb::{
+    Database, Key as TableKey, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition,
+    TableError, TableHandle as _, Value, WriteTransaction,
+};
+
+use crate::rules::DatabaseId;
+use crate::sync::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile, StoredRanges};
+
+/// Version of everything below. A store of another version is refused.
+const VERSION: u64 = 1;
+
+/// Path, signature, content; bytes as they are on disk.
+type FileRow = (&'static [u8], Option<&'static [u8]>, &'static [u8]);
+type Table<K, V> = TableDefinition<'static, K, V>;
+
+const FORMAT: Table<&str, u64> = TableDefinition::new("format");
+const FORMAT_VERSION: &str = "version";
+
+/// Rule files by database id.
+const FILES: Table<&str, FileRow> = TableDefinition::new("files");
+/// Effective lists as YAML, by a constant key; and the file they come from.
+const RANGES: Table<&str, &str> = TableDefinition::new("ranges");
+const RANGES_FILE: Table<&str, FileRow> = TableDefinition::new("ranges_file");
+const NEWEST: &str = "newest";
+/// Claimant by destination as `ADDRESS:PORT/PROTOCOL`; empty where it is unknown.
+const CLAIMS: Table<&str, &str> = TableDefinition::new("claims");
+/// Revision, presence (0 active, 1 removed, 2 forgotten), rebased, order; by database id.
+const FLOORS: Table<&str, (u64, u8, bool, u64)> = TableDefinition::new("floors");
+/// Revision by database id, and its file while another one is accepted.
+const IN_FORCE: Table<&str, u64> = TableDefinition::new("in_force");
+const IN_FORCE_FILES: Table<&str, FileRow> = TableDefinition::new("in_force_files");
+/// Packets and bytes by database id.
+const RETIRED: Table<&str, (u64, u64)> = TableDefinition::new("retired");
+/// Nanoseconds since 1970 in UTC, by name.
+const TIMES: Table<&str, i128> = TableDefinition::new("times");
+const CLOCK_MARK: &str = "clock_mark";
+const DETACHED: &str = "detached";
+
+/// Writes the format version into a new store.
+///
+/// # Errors
+/// The store has another version, or refuses.
+pub(super) fn prepare(database: &Database) -> Result<()> {
+    let transaction = database.begin_write()?;
+    let found = transaction.open_table(FORMAT)?.get(FORMAT_VERSION)?.map(|version| version.value());
+    match found {
+        Some(version) => ensure_known(version),
+        None => {
+            transaction.open_table(FORMAT)?.insert(FORMAT_VERSION, VERSION)?;
+            Ok(transaction.commit()?)
+        }
+    }
+}
+
+fn ensure_known(version: u64) -> Result<()> {
+    ensure!(version == VERSION, "format version {version}: this agent knows version {VERSION} alone");
+    Ok(())
+}
+
+/// Carries out all changes in one transaction.
+pub(super) fn write(database: &Database, changes: &Changes) -> Result<()> {
+    let transaction = database.begin_write()?;
+    for (key, record) in changes.iter() {
+        match record {
+            Some(record) => put(&transaction, record)?,
+            None => remove(&transaction, key)?,
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+fn put(transaction: &WriteTransaction, record: &Record) -> Result<()> {
+    match record {
+        Record::File(id, file) => insert(transaction, FILES, id.as_str(), row(file))?,
+        Record::Ranges(StoredRanges { file, effective }) => {
+            insert(transaction, RANGES, NEWEST, effective.as_str())?;
+            match file {
+                Some(file) => insert(transaction, RANGES_FILE, NEWEST, row(file))?,
+                None => delete(transaction, RANGES_FILE, NEWEST)?,
+            }
+        }
+        Record::Claim(destination, owner) => {
+            let owner = owner.as_ref().map_or("", DatabaseId::as_str);
+            insert(transaction, CLAIMS, destination.to_string().as_str(), owner)?;
+        }
+        Record::Floor(id, floor) => {
+            let presence = match floor.presence {
+                Presence::Active => 0,
+                Presence::Removed => 1,
+                Presence::Forgotten => 2,
+            };
+            let value = (floor.revision, presence, floor.rebased, floor.order);
+            insert(transaction, FLOORS, id.as_str(), value)?;
+        }
+        Record::InForce(id, InForce { revision, file }) => {
+            insert(transaction, IN_FORCE, id.as_str(), *revision)?;
+            match file {
+                Some(file) => insert(transaction, IN_FORCE_FILES, id.as_str(), row(file))?,
+                None => delete(transaction, IN_FORCE_FILES, id.as_str())?,
+            }
+        }
+        Record::Retired(id, retired) => {
+            insert(transaction, RETIRED, id.as_str(), (retired.packets, retired.bytes))?;
+        }
+        Record::ClockMark(mark) => insert(transaction, TIMES, CLOCK_MARK, mark.as_nanosecond())?,
+        Record::Detached(since) => insert(transaction, TIMES, DETACHED, since.as_nanosecond())?,
+    }
+    Ok(())
+}
+
+fn remove(transaction: &WriteTransaction, key: &Key) -> Result<()> {
+    match key {
+        Key::File(id) => delete(transaction, FILES, id.as_str()),
+        Key::Ranges => {
+            delete(transaction, RANGES, NEWEST)?;
+            delete(transaction, RANGES_FILE, NEWEST)
+        }
+        Key::Claim(destination) => delete(transaction, CLAIMS, destination.to_string().as_str()),
+        Key::Floor(id) => delete(transaction, FLOORS, id.as_str()),
+        Key::InForce(id) => {
+            delete(transaction, IN_FORCE, id.as_str())?;
+            delete(transaction, IN_FORCE_FILES, id.as_str())
+        }
+        Key::Retired(id) => delete(transaction, RETIRED, id.as_str()),
+        Key::ClockMark => delete(transaction, TIMES, CLOCK_MARK),
+        Key::Detached => delete(transaction, TIMES, DETACHED),
+    }
+}
+
+fn insert<'a, V: Value + 'static>(
+    transaction: &WriteTransaction,
+    table: Table<&'static str, V>,
+    key: &str,
+    value: V::SelfType<'a>,
+) -> Result<()> {
+    transaction.open_table(table)?.insert(key, value)?;
+    Ok(())
+}
+
+fn delete<V: Value + 'static>(
+    transaction: &WriteTransaction,
+    table: Table<&'static str, V>,
+    key: &str,
+) -> Result<()> {
+    transaction.open_table(table)?.remove(key)?;
+    Ok(())
+}
+
+/// Every record of a store.
+///
+/// # Errors
+/// The store has another version, cannot be read, or a row holds what no agent writes.
+pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
+    let transaction = database.begin_read()?;
+    let mut version = None;
+    each(&transaction, FORMAT, |_, found| {
+        version = Some(found);
+        Ok(())
+    })?;
+    match version {
+        Some(version) => ensure_known(version)?,
+        // The first commit was cut off before its end.
+        None => return Ok(Vec::new()),
+    }
+    let mut records = Vec::new();
+    each(&transaction, FLOORS, |id, (revision, presence, rebased, order)| {
+        let presence = match presence {
+            0 => Presence::Active,
+            1 => Presence::Removed,
+            2 => Presence::Forgotten,
+            other => bail!("presence {other}"),
+        };
+        records.push(Record::Floor(id.parse()?, Floor { revision, presence, rebased, order }));
+        Ok(())
+    })?;
+    each(&transaction, FILES, |id, file| {
+        records.push(Record::File(id.parse()?, stored(file)));
+        Ok(())
+    })?;
+    let mut ranges_file = None;
+    each(&transaction, RANGES_FILE, |_, file| {
+        ranges_file = Some(stored(file));
+        Ok(())
+    })?;
+    each(&transaction, RANGES, |_, effective| {
+        let effective = effective.to_owned();
+        records.push(Record::Ranges(StoredRanges { file: ranges_file.take(), effective }));
+        Ok(())
+    })?;
+    each(&transaction, CLAIMS, |destination, owner| {
+        let owner = if owner.is_empty() { None } else { Some(owner.parse()?) };
+        records.push(Record::Claim(destination.parse().map_err(anyhow::Error::msg)?, owner));
+        Ok(())
+    })?;
+    let mut files = std::collections::BTreeMap::new();
+    each(&transaction, IN_FORCE_FILES, |id, file| {
+        files.insert(id.to_owned(), stored(file));
+        Ok(())
+    })?;
+    each(&transaction, IN_FORCE, |id, revision| {
+        records.push(Record::InForce(id.parse()?, InForce { revision, file: files.remove(id) }));
+        Ok(())
+    })?;
+    each(&transaction, RETIRED, |id, (packets, bytes)| {
+        records.push(Record::Retired(id.parse()?, Retired { packets, bytes }));
+        Ok(())
+    })?;
+    each(&transaction, TIMES, |name, nanoseconds| {
+        let time = Timestamp::from_nanosecond(nanoseconds)?;
+        records.push(match name {
+            CLOCK_MARK => Record::ClockMark(time),
+            DETACHED => Record::Detached(time),
+            _ => bail!("no time of this name"),
+        });
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+/// Calls `take` with every row of a table, if it is there.
+fn each<K, V>(
+    transaction: &ReadTransaction,
+    table: Table<K, V>,
+    mut take: impl for<'a> FnMut(K::SelfType<'a>, V::SelfType<'a>) -> Result<()>,
+) -> Result<()>
+where
+    K: TableKey + 'static,
+    V: Value + 'static,
+{
+    let name = table.name().to_owned();
+    let rows = match transaction.open_table(table) {
+        Ok(rows) => rows,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("table {name}")),
+    };
+    for row in rows.iter().with_context(|| format!("table {name}"))? {
+        let (key, value) = row.with_context(|| format!("table {name}"))?;
+        let key = key.value();
+        let shown = format!("table {name}: row {key:?}");
+        take(key, value.value()).context(shown)?;
+    }
+    Ok(())
+}
+
+fn row(file: &StoredFile) -> (&[u8], Option<&[u8]>, &[u8]) {
+    (file.path.as_os_str().as_bytes(), file.signature.as_deref(), &file.content)
+}
+
+fn stored((path, signature, content): (&[u8], Option<&[u8]>, &[u8])) -> StoredFile {
+    StoredFile {
+        path: PathBuf::from(OsStr::from_bytes(path)),
+        signature: signature.map(Arc::from),
+        content: Arc::from(content),
+    }
+}

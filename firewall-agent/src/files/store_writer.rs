@@ -1,0 +1,183 @@
+//! A thread that writes to the last-good store, so that no disk, slow or hanging, delays the loop.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::sync::Notify;
+use tracing::debug;
+
+use super::store::{LastGoodStore, Medium};
+use crate::sync::{Changes, Key, StateStore};
+
+/// Time after which a commit under way counts as late.
+const LATE: Duration = Duration::from_secs(1);
+/// Pauses between attempts after a refused commit.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Longest wait for changes that are not durable when the process ends.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// Writes changes in the background; of several to one record the newest is written.
+pub struct StoreWriter {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    committed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Changes that no commit has begun on.
+    waiting: Changes,
+    /// Changes of the commit under way.
+    in_flight: Changes,
+    /// When the oldest change that is not durable was submitted.
+    since: Option<Instant>,
+    /// Error of the last commit; `None` when it succeeded.
+    error: Option<String>,
+    leaving: bool,
+}
+
+impl StoreWriter {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn start<M: Medium>(store: LastGoodStore<M>) -> Result<Self> {
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), committed: Arc::default() });
+        let inner = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("store".to_owned());
+        let thread =
+            thread.spawn(move || inner.work(store)).context("cannot start the thread of the store")?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Notified after every commit, also a refused one.
+    #[must_use]
+    pub fn committed(&self) -> Arc<Notify> {
+        Arc::clone(&self.shared.committed)
+    }
+}
+
+impl StateStore for StoreWriter {
+    fn submit(&mut self, changes: Changes) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        state.waiting.merge(changes);
+        state.since.get_or_insert_with(Instant::now);
+        self.shared.changed.notify_all();
+    }
+
+    fn flush(&mut self, timeout: Duration) -> bool {
+        let state = self.shared.lock();
+        let is_pending = |state: &mut State| !state.is_durable() && state.error.is_none();
+        let waited = self.shared.changed.wait_timeout_while(state, timeout, is_pending);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.is_durable()
+    }
+
+    fn is_pending(&self, key: &Key) -> bool {
+        let state = self.shared.lock();
+        state.waiting.contains(key) || state.in_flight.contains(key)
+    }
+
+    fn problem(&self) -> Option<String> {
+        let state = self.shared.lock();
+        let late = || {
+            let waited = state.since?.elapsed();
+            (waited >= LATE).then(|| format!("the disk is slow: changes wait for {} s", waited.as_secs()))
+        };
+        state.error.clone().or_else(late)
+    }
+}
+
+impl Drop for StoreWriter {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.leaving = true;
+        self.shared.changed.notify_all();
+        let is_pending = |state: &mut State| !state.is_durable() && state.error.is_none();
+        let waited = self.shared.changed.wait_timeout_while(state, LEAVE, is_pending);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let is_durable = state.is_durable();
+        drop(state);
+        // A thread that hangs on a disk is left to the end of the process.
+        if is_durable && let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Debug for StoreWriter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreWriter").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn is_durable(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work<M: Medium>(&self, mut store: LastGoodStore<M>) {
+        let mut pause = FIRST_PAUSE;
+        while let Some(changes) = self.next() {
+            let committed = store.commit(&changes);
+            let mut state = self.lock();
+            let mut unfinished = std::mem::take(&mut state.in_flight);
+            match committed {
+                Ok(()) => {
+                    state.error = None;
+                    state.since = (!state.waiting.is_empty()).then(Instant::now);
+                    pause = FIRST_PAUSE;
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    debug!(error, "commit refused");
+                    state.error = Some(error);
+                    // What was submitted since counts more.
+                    unfinished.merge(std::mem::take(&mut state.waiting));
+                    state.waiting = unfinished;
+                }
+            }
+            self.changed.notify_all();
+            self.committed.notify_one();
+            if state.error.is_some() {
+                let is_staying = |state: &mut State| !state.leaving;
+                let _ = self.changed.wait_timeout_while(state, pause, is_staying);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// Everything that waits, once something does; `None` when the process ends and nothing is to be done any more.
+    fn next(&self) -> Option<Changes> {
+        let mut state = self.lock();
+        loop {
+            if state.leaving && (state.waiting.is_empty() || state.error.is_some()) {
+                return None;
+            }
+            if !state.waiting.is_empty() {
+                state.in_flight = std::mem::take(&mut state.waiting);
+                return Some(state.in_flight.clone());
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

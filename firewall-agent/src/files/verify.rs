@@ -1,0 +1,55 @@
+//! Signatures of pushed files: a file without the signature of a trusted key is refused before it is parsed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::scan::{Check, Look, Seen, Signature, Snapshot, read, scan};
+use crate::rules::{TrustedKey, check_signature};
+
+/// The trusted keys, and the files of the last scan that they had signed.
+#[derive(Debug)]
+pub struct SignatureVerifier {
+    keys: Vec<TrustedKey>,
+    /// SHA-256 of each verified file: a writer that replaces the signature before the file takes away that of the file in
+    /// force.
+    verified: BTreeSet<[u8; 32]>,
+}
+
+impl SignatureVerifier {
+    /// Without a key no file needs a signature.
+    #[must_use]
+    pub fn new(keys: Vec<TrustedKey>) -> Self {
+        Self { keys, verified: BTreeSet::new() }
+    }
+
+    /// Reads the files; keeps no byte of one that no trusted key signed.
+    pub fn scan(&mut self, look: &Look<'_>) -> Snapshot {
+        let mut verified = BTreeSet::new();
+        let snapshot = self.checked(&mut verified, |check| scan(look, check));
+        self.verified = verified;
+        snapshot
+    }
+
+    /// Reads one file that is named itself.
+    pub fn read(&mut self, path: &Path) -> Seen {
+        self.checked(&mut BTreeSet::new(), |check| read(path, check))
+    }
+
+    fn checked<T>(&self, verified: &mut BTreeSet<[u8; 32]>, read: impl FnOnce(Option<Check<'_>>) -> T) -> T {
+        if self.keys.is_empty() {
+            return read(None);
+        }
+        let mut check = |bytes: &[u8], signature: &Signature| {
+            let digest = Sha256::digest(bytes).into();
+            if !self.verified.contains(&digest) {
+                let signature = signature.as_ref().map_err(Clone::clone)?;
+                check_signature(&self.keys, bytes, signature.as_deref())?;
+            }
+            verified.insert(digest);
+            Ok(())
+        };
+        read(Some(&mut check))
+    }
+}

@@ -1,0 +1,3 @@
+//! Facts about the host: its clock, its service manager.
+
+pub mod clock;

@@ -1,0 +1,278 @@
+//! Conditions: named states of the agent that are true or not.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use tracing::{error, info};
+
+/// Everything that can be wrong with the agent beside the files that it refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Condition {
+    /// An operator has taken the links down, until `attach`.
+    Detached,
+    /// A configured interface is missing or not filtered; one for each.
+    Interface,
+    /// No rule file was ever accepted.
+    NoDatabase,
+    /// A database is not in force as its file says: no room, a refused kernel write; one for each.
+    Database,
+    /// A publish failed beside its databases.
+    Publish,
+    /// Kernel objects had drifted at the last drift check.
+    Drift,
+    /// Kernel objects that cannot be repaired; one for each kind.
+    Repair,
+    /// The probe program decides otherwise than the published rules; one for each database.
+    Probe,
+    /// The kernel's state cannot be read.
+    Kernel,
+    /// Accepted files and closed destinations are not durable.
+    Store,
+    /// A stored record is not used.
+    StoredRecord,
+    /// Stored files of two databases claim one destination, which is closed; one for each destination.
+    Claim,
+    /// The rules directory cannot be listed, or not every file of it is read.
+    RulesDirectory,
+    /// Reading the files does not return.
+    FilesHang,
+    /// No file events: changes are found by rescan alone.
+    FileEvents,
+    /// A step of the clock is not believed.
+    ClockHeld,
+    /// The clock mark is ahead of a synchronised clock: rules expire early.
+    ClockAhead,
+    /// A revision is not in force within half of the propagation window; one for each database.
+    Late,
+    /// A configured HTTP listener or the control socket is not bound; one for each.
+    Listener,
+    /// `status.json` cannot be written.
+    StatusFile,
+    /// The packet log cannot be started or ended.
+    PacketLog,
+}
+
+impl Condition {
+    pub const ALL: [Self; 21] = [
+        Self::Detached,
+        Self::Interface,
+        Self::NoDatabase,
+        Self::Database,
+        Self::Publish,
+        Self::Drift,
+        Self::Repair,
+        Self::Probe,
+        Self::Kernel,
+        Self::Store,
+        Self::StoredRecord,
+        Self::Claim,
+        Self::RulesDirectory,
+        Self::FilesHang,
+        Self::FileEvents,
+        Self::ClockHeld,
+        Self::ClockAhead,
+        Self::Late,
+        Self::Listener,
+        Self::StatusFile,
+        Self::PacketLog,
+    ];
+
+    /// The name in JSON, metrics and the runbook.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Detached => "detached",
+            Self::Interface => "interface",
+            Self::NoDatabase => "no_database",
+            Self::Database => "database",
+            Self::Publish => "publish",
+            Self::Drift => "drift",
+            Self::Repair => "repair",
+            Self::Probe => "probe",
+            Self::Kernel => "kernel",
+            Self::Store => "store",
+            Self::StoredRecord => "stored_record",
+            Self::Claim => "claim",
+            Self::RulesDirectory => "rules_directory",
+            Self::FilesHang => "files_hang",
+            Self::FileEvents => "file_events",
+            Self::ClockHeld => "clock_held",
+            Self::ClockAhead => "clock_ahead",
+            Self::Late => "late",
+            Self::Listener => "listener",
+            Self::StatusFile => "status_file",
+            Self::PacketLog => "packet_log",
+        }
+    }
+
+    /// Returns `true` when the agent is not ready while the condition is true.
+    #[must_use]
+    pub fn blocks_readiness(self) -> bool {
+        match self {
+            Self::Detached
+            | Self::Interface
+            | Self::NoDatabase
+            | Self::Database
+            | Self::Publish
+            | Self::Drift
+            | Self::Repair
+            | Self::Probe
+            | Self::Kernel => true,
+            Self::Store
+            | Self::StoredRecord
+            | Self::Claim
+            | Self::RulesDirectory
+            | Self::FilesHang
+            | Self::FileEvents
+            | Self::ClockHeld
+            | Self::ClockAhead
+            | Self::Late
+            | Self::Listener
+            | Self::StatusFile
+            | Self::PacketLog => false,
+        }
+    }
+
+    /// Returns `true` when the message is written among the errors of `status`; the others show elsewhere there.
+    fn is_error(self) -> bool {
+        !matches!(self, Self::Detached | Self::NoDatabase | Self::Drift)
+    }
+
+    /// Returns `true` when the condition means that some configured interface is not filtered.
+    fn is_unfiltered(self) -> bool {
+        matches!(self, Self::Interface)
+    }
+
+    /// Returns `true` when the condition means that not everything that was accepted is in force.
+    fn is_incomplete(self) -> bool {
+        matches!(self, Self::Database | Self::Publish | Self::Kernel | Self::StoredRecord | Self::Claim)
+    }
+}
+
+/// One true condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    pub message: String,
+    /// When it became true.
+    pub since: Timestamp,
+}
+
+/// The true conditions, each with its subject: an interface, a database; empty where there is one only.
+#[derive(Debug, Default)]
+pub struct Conditions {
+    states: BTreeMap<(Condition, String), State>,
+}
+
+impl Conditions {
+    /// Makes a condition without a subject true with this message, or false.
+    pub fn set(&mut self, condition: Condition, message: Option<String>) {
+        self.replace(condition, message.map(|message| (String::new(), message)));
+    }
+
+    /// Makes a condition true for exactly these subjects. Logs each transition once.
+    pub fn replace(&mut self, condition: Condition, now: impl IntoIterator<Item = (String, String)>) {
+        let now: BTreeMap<String, String> = now.into_iter().collect();
+        self.states.retain(|(kind, subject), state| {
+            let stays = *kind != condition || now.contains_key(subject);
+            if !stays {
+                let was = state.message.as_str();
+                info!(condition = condition.name(), subject, was, "condition cleared");
+            }
+            stays
+        });
+        for (subject, message) in now {
+            self.set_one(condition, subject, message);
+        }
+    }
+
+    fn set_one(&mut self, condition: Condition, subject: String, message: String) {
+        let key = (condition, subject);
+        let before = self.states.get(&key);
+        if before.is_some_and(|before| before.message == message) {
+            return;
+        }
+        let since = before.map_or_else(Timestamp::now, |before| before.since);
+        // A message that changes every second, with a count of seconds say, is no transition.
+        if before.is_none_or(|before| essence(&before.message) != essence(&message)) {
+            error!(condition = condition.name(), subject = key.1, error = message, "condition");
+        }
+        self.states.insert(key, State { message, since });
+    }
+
+    /// Every true condition with its subject.
+    pub fn iter(&self) -> impl Iterator<Item = (Condition, &str, &State)> {
+        self.states.iter().map(|((condition, subject), state)| (*condition, subject.as_str(), state))
+    }
+
+    /// Number of subjects for which a condition is true.
+    #[must_use]
+    pub fn count(&self, condition: Condition) -> usize {
+        self.states.keys().filter(|(kind, _)| *kind == condition).count()
+    }
+
+    /// Messages of the conditions that block readiness; none when the agent is ready.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        self.messages(Condition::blocks_readiness)
+    }
+
+    /// Messages of everything that is wrong.
+    #[must_use]
+    pub fn errors(&self) -> Vec<String> {
+        self.messages(Condition::is_error)
+    }
+
+    /// Messages of configured interfaces that are not filtered.
+    #[must_use]
+    pub fn unfiltered(&self) -> Vec<String> {
+        self.messages(Condition::is_unfiltered)
+    }
+
+    /// Messages of accepted rules that are not in force.
+    #[must_use]
+    pub fn incomplete(&self) -> Vec<String> {
+        self.messages(Condition::is_incomplete)
+    }
+
+    fn messages(&self, is_wanted: impl Fn(Condition) -> bool) -> Vec<String> {
+        let wanted = self.states.iter().filter(|((condition, _), _)| is_wanted(*condition));
+        wanted.map(|(_, state)| state.message.clone()).collect()
+    }
+}
+
+/// The message without its numbers.
+fn essence(message: &str) -> impl PartialEq {
+    message.chars().filter(|c| !c.is_ascii_digit()).collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_true_for_its_subjects_until_it_is_replaced() {
+        let mut conditions = Conditions::default();
+        let failed = |names: &[&str]| {
+            let one = |name: &&str| ((*name).to_owned(), format!("interface {name}: busy"));
+            names.iter().map(one).collect::<Vec<_>>()
+        };
+        conditions.replace(Condition::Interface, failed(&["eth0", "eth1"]));
+        conditions.set(Condition::Store, Some("disk full".to_owned()));
+        assert_eq!(conditions.not_ready(), ["interface eth0: busy", "interface eth1: busy"]);
+        assert_eq!(conditions.errors().len(), 3);
+        let since = conditions.iter().next().map(|(.., state)| state.since).unwrap();
+        conditions.replace(Condition::Interface, failed(&["eth0"]));
+        assert_eq!(conditions.unfiltered(), ["interface eth0: busy"]);
+        assert_eq!(conditions.iter().next().map(|(.., state)| state.since), Some(since));
+        conditions.replace(Condition::Interface, None);
+        conditions.set(Condition::Store, None);
+        assert_eq!(conditions.iter().count(), 0);
+    }
+
+    #[test]
+    fn every_condition_is_listed_once_and_has_its_own_name() {
+        let names: std::collections::BTreeSet<&str> = Condition::ALL.iter().map(|one| one.name()).collect();
+        assert_eq!(names.len(), Condition::ALL.len());
+        assert!(Condition::ALL.is_sorted());
+    }
+}

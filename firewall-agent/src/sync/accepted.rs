@@ -1,0 +1,198 @@
+//! Accepted files: the newest rule file of each database that passed admission, and the managed ranges.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use tracing::info;
+
+use super::admit::{Candidate, FileBytes};
+use super::desired::Desired;
+use super::model::{Live, Ports};
+use super::persisted::PersistedState;
+use super::record::{Changes, Key, Presence, Record, StoredFile, StoredRanges};
+use super::remembered::remembered_ranges;
+use crate::rules::{
+    DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Source, State, read_database,
+    read_ranges, succeed,
+};
+
+/// The accepted files of one host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AcceptedFiles {
+    files: BTreeMap<DatabaseId, Candidate>,
+    /// The lists in force; until a file was ever accepted, those that the kernel holds.
+    ranges: ManagedRanges,
+    /// The newest accepted file of managed ranges, without the lists that the shrink guard kept.
+    ranges_file: Option<(ManagedRanges, FileBytes)>,
+}
+
+/// Rule files are parsed once at admission: neither today's limits nor a host name that is not set yet matter later.
+fn stored_limits() -> Limits {
+    Limits { max_rules: usize::MAX, allow_monitor: true, node_name: None }
+}
+
+impl AcceptedFiles {
+    /// Nothing accepted yet: the managed ranges are those of the kernel.
+    #[must_use]
+    pub fn new(live: &Live) -> Self {
+        Self { files: BTreeMap::new(), ranges: remembered_ranges(live), ranges_file: None }
+    }
+
+    /// Takes a stored file or stored ranges. A file below the floor of its database is left out: the kernel holds a newer
+    /// revision, of a file that could not be stored.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn load(&mut self, record: Record, persisted: &PersistedState) -> Result<(), String> {
+        match record {
+            Record::File(id, file) => {
+                let candidate =
+                    parse(&file).map_err(|errors| format!("stored file of database {id}: {errors}"))?;
+                if candidate.rules.revision >= persisted.floor(&id) {
+                    self.files.insert(id, candidate);
+                } else {
+                    info!(database = %id, revision = candidate.rules.revision, "stored file is older than the kernel's");
+                }
+            }
+            Record::Ranges(StoredRanges { file, effective }) => {
+                let read = |bytes: &[u8]| {
+                    let checked = read_ranges(bytes).map_err(|errors| {
+                        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                        format!("stored managed ranges: {}", errors.join("; "))
+                    })?;
+                    Ok::<_, String>(checked.value)
+                };
+                self.ranges = read(effective.as_bytes())?;
+                if let Some(file) = file {
+                    let ranges = read(&file.content)?;
+                    self.ranges_file = Some((ranges, FileBytes::from(&file)));
+                }
+            }
+            Record::Claim(..)
+            | Record::Floor(..)
+            | Record::InForce(..)
+            | Record::Retired(..)
+            | Record::ClockMark(_)
+            | Record::Detached(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Accepts an admitted file. Returns the file that it replaces.
+    pub fn accept(&mut self, candidate: Candidate, changes: &mut Changes) -> Option<Candidate> {
+        let id = candidate.rules.id.clone();
+        match candidate.rules.state {
+            State::Active => {
+                changes.put(Record::File(id.clone(), StoredFile::from(&candidate)));
+                self.files.insert(id, candidate)
+            }
+            State::Removed => self.forget(&id, changes),
+        }
+    }
+
+    /// Drops the file of a database.
+    pub fn forget(&mut self, id: &DatabaseId, changes: &mut Changes) -> Option<Candidate> {
+        changes.remove(Key::File(id.clone()));
+        self.files.remove(id)
+    }
+
+    /// Accepts a new file of managed ranges, but for the ranges that the shrink guard keeps. Returns why the file, or a
+    /// range of it, does not count.
+    pub fn accept_ranges(
+        &mut self,
+        new: ManagedRanges,
+        file: StoredFile,
+        changes: &mut Changes,
+    ) -> Vec<String> {
+        let (revision, before) = (new.revision, self.ranges.revision);
+        if revision < before {
+            return vec![format!(
+                "stale_revision: revision {revision} is lower than {before}, which is in force"
+            )];
+        }
+        if let Some((accepted, _)) = &self.ranges_file
+            && accepted.revision == revision
+            && *accepted != new
+        {
+            return vec![format!("revision_conflict: revision {revision} was accepted with other contents")];
+        }
+        let succession = succeed(&self.ranges, new.clone(), &self.used_ranges());
+        let is_new = self.ranges_file.as_ref().is_none_or(|(accepted, _)| *accepted != new);
+        if is_new || succession.ranges != self.ranges {
+            self.ranges = succession.ranges;
+            self.ranges_file = Some((new, FileBytes::from(&file)));
+            let effective = self.ranges.to_yaml();
+            changes.put(Record::Ranges(StoredRanges { file: Some(file), effective }));
+        }
+        succession.kept.iter().map(|(id, reason)| format!("range {id}: {reason}")).collect()
+    }
+
+    /// State that these files ask for at a time.
+    #[must_use]
+    pub fn desired(
+        &self,
+        persisted: &PersistedState,
+        live: &Live,
+        guarded: Ports,
+        monitor: bool,
+        now: Timestamp,
+    ) -> Desired {
+        let mut desired = Desired { guarded, monitor, ..Desired::default() };
+        for candidate in self.files.values() {
+            desired.add(&candidate.rules, &self.ranges, now);
+        }
+        if !monitor {
+            desired.databases.values_mut().for_each(|database| database.mode = Mode::Enforce);
+        }
+        let leaving = live.databases.values().map(|database| &database.id);
+        desired.removed = leaving.filter(|id| self.is_gone(id, persisted)).cloned().collect();
+        desired.closed = persisted.closed_set(&desired);
+        desired
+    }
+
+    fn is_gone(&self, id: &DatabaseId, persisted: &PersistedState) -> bool {
+        !self.files.contains_key(id)
+            && matches!(persisted.presence(id), Some(Presence::Removed | Presence::Forgotten))
+    }
+
+    /// Time at which the next rule expires.
+    #[must_use]
+    pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
+        let rules = self.files.values().flat_map(|candidate| &candidate.rules.rules);
+        rules.filter_map(|rule| rule.expires_at).filter(|at| *at > now).min()
+    }
+
+    /// Accepted rule files, by database.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<DatabaseId, Candidate> {
+        &self.files
+    }
+
+    #[must_use]
+    pub fn ranges(&self) -> &ManagedRanges {
+        &self.ranges
+    }
+
+    fn used_ranges(&self) -> BTreeSet<RangeId> {
+        let rules = self.files.values().flat_map(|candidate| &candidate.rules.rules);
+        rules
+            .filter_map(|rule| match &rule.source {
+                Source::Managed(range) => Some(range.clone()),
+                Source::Custom(_) => None,
+            })
+            .collect()
+    }
+}
+
+/// Reads a stored rule file.
+///
+/// # Errors
+/// Everything that is wrong with it, in one line.
+pub fn parse(file: &StoredFile) -> Result<Candidate, String> {
+    let checked = read_database(&file.content, &stored_limits()).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        errors.join("; ")
+    })?;
+    let rules: DatabaseRules = checked.value;
+    Ok(Candidate { path: file.path.clone(), rules, bytes: FileBytes::from(file) })
+}

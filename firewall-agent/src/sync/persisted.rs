@@ -1,0 +1,306 @@
+//! Durable facts beside the accepted files: claims, revision floors, revisions in force, the clock mark, retired counters
+//! and the detached flag. Every change is added to the batch that the caller hands to the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::admit::Candidate;
+use super::desired::{Desired, targets};
+use super::model::{Destination, Live};
+use super::record::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile};
+use crate::rules::{DatabaseId, DatabaseRules, State};
+
+/// Floors kept for databases that are no longer on this host.
+const MAX_DEPARTED: usize = 65_536;
+
+/// The facts of one host. The kernel loses everything at a reboot; these say what was claimed and must stay closed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PersistedState {
+    claims: BTreeMap<Destination, Option<DatabaseId>>,
+    floors: BTreeMap<DatabaseId, Floor>,
+    in_force: BTreeMap<DatabaseId, InForce>,
+    retired: BTreeMap<DatabaseId, Retired>,
+    clock_mark: Option<Timestamp>,
+    detached: Option<Timestamp>,
+    /// The highest [`Floor::order`] given out.
+    order: u64,
+    /// Number of floors whose database is not active.
+    departed: usize,
+}
+
+impl PersistedState {
+    /// Takes a record from the store; returns those of accepted files, which are kept elsewhere.
+    pub fn load(&mut self, record: Record) -> Option<Record> {
+        match record {
+            Record::Claim(destination, owner) => _ = self.claims.insert(destination, owner),
+            Record::Floor(id, floor) => {
+                self.order = self.order.max(floor.order);
+                self.departed += usize::from(floor.presence != Presence::Active);
+                self.floors.insert(id, floor);
+            }
+            Record::InForce(id, in_force) => _ = self.in_force.insert(id, in_force),
+            Record::Retired(id, retired) => _ = self.retired.insert(id, retired),
+            Record::ClockMark(mark) => self.clock_mark = Some(mark),
+            Record::Detached(since) => self.detached = Some(since),
+            accepted @ (Record::File(..) | Record::Ranges(_)) => return Some(accepted),
+        }
+        None
+    }
+
+    /// Adds what the kernel holds and the store does not know: destinations in the endpoint table, and newer revisions of
+    /// files that could not be stored.
+    pub fn adopt(&mut self, live: &Live, changes: &mut Changes) {
+        for (destination, owner) in live.owners() {
+            if !self.claims.contains_key(&destination) {
+                self.set_claim(destination, owner.cloned(), changes);
+            }
+        }
+        for database in live.databases.values() {
+            let floor = self.floors.get(&database.id).copied();
+            let is_known = floor.is_some_and(|floor| floor.rebased || floor.revision >= database.floor);
+            if !is_known {
+                self.raise_floor(&database.id, database.floor, Presence::Active, changes);
+            }
+        }
+    }
+
+    /// Adds what an accepted file says: its floor, its claims, and the file of the revision in force that it replaces.
+    pub fn accept(&mut self, rules: &DatabaseRules, replaced: Option<&Candidate>, changes: &mut Changes) {
+        let presence = match rules.state {
+            State::Active => Presence::Active,
+            State::Removed => Presence::Removed,
+        };
+        self.raise_floor(&rules.id, rules.revision, presence, changes);
+        if presence == Presence::Active {
+            for destination in targets(rules) {
+                self.set_claim(destination, Some(rules.id.clone()), changes);
+            }
+        }
+        let in_force = self.in_force.get(&rules.id).filter(|in_force| in_force.file.is_none());
+        let replaced = replaced
+            .filter(|replaced| in_force.is_some_and(|in_force| in_force.revision == replaced.rules.revision));
+        if let Some(replaced) = replaced {
+            let file = Some(StoredFile::from(replaced));
+            self.set_in_force(&rules.id, InForce { revision: replaced.rules.revision, file }, changes);
+        }
+    }
+
+    fn raise_floor(&mut self, id: &DatabaseId, revision: u64, presence: Presence, changes: &mut Changes) {
+        let before = self.floors.get(id);
+        let rebased = before.is_some_and(|floor| floor.rebased);
+        if before.is_some_and(|floor| (floor.revision, floor.presence) == (revision, presence)) {
+            return;
+        }
+        self.order += 1;
+        self.set_floor(id, Floor { revision, presence, rebased, order: self.order }, changes);
+        if self.departed > MAX_DEPARTED {
+            self.drop_oldest_floor(changes);
+        }
+    }
+
+    fn set_floor(&mut self, id: &DatabaseId, floor: Floor, changes: &mut Changes) {
+        let before = self.floors.insert(id.clone(), floor);
+        let was_departed = before.is_some_and(|floor| floor.presence != Presence::Active);
+        self.departed += usize::from(floor.presence != Presence::Active);
+        self.departed -= usize::from(was_departed);
+        changes.put(Record::Floor(id.clone(), floor));
+    }
+
+    fn drop_oldest_floor(&mut self, changes: &mut Changes) {
+        let departed = self.floors.iter().filter(|(_, floor)| floor.presence != Presence::Active);
+        let Some(oldest) = departed.min_by_key(|(_, floor)| floor.order).map(|(id, _)| id.clone()) else {
+            return;
+        };
+        if let Some(floor) = self.floors.remove(&oldest) {
+            warn!(
+                database = %oldest,
+                revision = floor.revision,
+                most = MAX_DEPARTED,
+                "revision floor dropped: too many databases have left this host"
+            );
+            self.departed -= 1;
+            changes.remove(Key::Floor(oldest));
+        }
+    }
+
+    fn set_claim(&mut self, destination: Destination, owner: Option<DatabaseId>, changes: &mut Changes) {
+        if self.claims.get(&destination) != Some(&owner) {
+            self.claims.insert(destination, owner.clone());
+            changes.put(Record::Claim(destination, owner));
+        }
+    }
+
+    fn set_in_force(&mut self, id: &DatabaseId, in_force: InForce, changes: &mut Changes) {
+        if self.in_force.get(id) != Some(&in_force) {
+            self.in_force.insert(id.clone(), in_force.clone());
+            changes.put(Record::InForce(id.clone(), in_force));
+        }
+    }
+
+    /// Notes the revisions that `live` holds after a publish. The file of a revision in force is kept until the accepted
+    /// one, of `accepted`, is in force itself.
+    pub fn note_in_force(
+        &mut self,
+        live: &Live,
+        accepted: &BTreeMap<DatabaseId, Candidate>,
+        changes: &mut Changes,
+    ) {
+        let mut gone: BTreeSet<DatabaseId> = self.in_force.keys().cloned().collect();
+        for database in live.databases.values() {
+            gone.remove(&database.id);
+            let Some(stamp) = &database.stamp else { continue };
+            let accepted = accepted.get(&database.id).map(|candidate| candidate.rules.revision);
+            if accepted == Some(stamp.revision) {
+                self.set_in_force(&database.id, InForce { revision: stamp.revision, file: None }, changes);
+                if let Some(floor) = self
+                    .floors
+                    .get(&database.id)
+                    .copied()
+                    .filter(|floor| floor.rebased && floor.revision == stamp.revision)
+                {
+                    self.set_floor(&database.id, Floor { rebased: false, ..floor }, changes);
+                }
+            } else if self.in_force.get(&database.id).is_none_or(|known| known.revision != stamp.revision) {
+                self.set_in_force(&database.id, InForce { revision: stamp.revision, file: None }, changes);
+            }
+        }
+        for id in gone {
+            self.in_force.remove(&id);
+            changes.remove(Key::InForce(id));
+        }
+    }
+
+    /// Adds what freed counters had counted, and drops the sums of databases that left the kernel.
+    pub fn retire(
+        &mut self,
+        freed: impl IntoIterator<Item = (DatabaseId, Retired)>,
+        live: &Live,
+        changes: &mut Changes,
+    ) {
+        for (id, counted) in freed {
+            let sum = self.retired.entry(id.clone()).or_default();
+            sum.packets += counted.packets;
+            sum.bytes += counted.bytes;
+            changes.put(Record::Retired(id, *sum));
+        }
+        if self.retired.is_empty() {
+            return;
+        }
+        let present: BTreeSet<&DatabaseId> = live.databases.values().map(|database| &database.id).collect();
+        self.retired.retain(|id, _| {
+            let kept = present.contains(id);
+            if !kept {
+                changes.remove(Key::Retired(id.clone()));
+            }
+            kept
+        });
+    }
+
+    /// Drops a database by an operator's will. Its floor and its claims stay.
+    pub fn forget(&mut self, id: &DatabaseId, changes: &mut Changes) {
+        let revision = self.floor(id);
+        self.raise_floor(id, revision, Presence::Forgotten, changes);
+        if self.in_force.remove(id).is_some() {
+            changes.remove(Key::InForce(id.clone()));
+        }
+        changes.remove(Key::File(id.clone()));
+    }
+
+    /// Releases destinations: they need not stay closed any longer.
+    pub fn release<'a>(
+        &mut self,
+        destinations: impl IntoIterator<Item = &'a Destination>,
+        changes: &mut Changes,
+    ) {
+        for destination in destinations {
+            if self.claims.remove(destination).is_some() {
+                changes.remove(Key::Claim(*destination));
+            }
+        }
+    }
+
+    /// Lets the next file of a database have any revision.
+    pub fn rebase(&mut self, id: &DatabaseId, changes: &mut Changes) {
+        self.order += 1;
+        let presence = self.floors.get(id).map_or(Presence::Active, |floor| floor.presence);
+        self.set_floor(id, Floor { revision: 0, presence, rebased: true, order: self.order }, changes);
+    }
+
+    pub fn set_clock_mark(&mut self, mark: Timestamp, changes: &mut Changes) {
+        if self.clock_mark != Some(mark) {
+            self.clock_mark = Some(mark);
+            changes.put(Record::ClockMark(mark));
+        }
+    }
+
+    pub fn set_detached(&mut self, detached: Option<Timestamp>, changes: &mut Changes) {
+        if self.detached != detached {
+            self.detached = detached;
+            match detached {
+                Some(since) => changes.put(Record::Detached(since)),
+                None => changes.remove(Key::Detached),
+            }
+        }
+    }
+
+    /// Destinations that stay closed beside what `desired` opens: every claim but those of its own databases.
+    #[must_use]
+    pub fn closed_set(&self, desired: &Desired) -> BTreeSet<Destination> {
+        let mut closed: BTreeSet<Destination> = self.claims.keys().copied().collect();
+        for database in desired.databases.values() {
+            for destination in &database.targets {
+                closed.remove(destination);
+            }
+        }
+        closed
+    }
+
+    /// Claimed destinations that a database was the last to claim.
+    #[must_use]
+    pub fn claimed_by(&self, id: &DatabaseId) -> BTreeSet<Destination> {
+        let owned = self.claims.iter().filter(|(_, owner)| owner.as_ref() == Some(id));
+        owned.map(|(destination, _)| *destination).collect()
+    }
+
+    /// The last claimant of a destination; `None` for one that no accepted file claimed.
+    #[must_use]
+    pub fn claimant(&self, destination: &Destination) -> Option<&DatabaseId> {
+        self.claims.get(destination)?.as_ref()
+    }
+
+    /// Lowest revision that a file of a database may have; 0 for one that was never accepted, and after `rebase`.
+    #[must_use]
+    pub fn floor(&self, id: &DatabaseId) -> u64 {
+        self.floors.get(id).map_or(0, |floor| floor.revision)
+    }
+
+    /// Presence of a database; `None` for one that was never accepted.
+    #[must_use]
+    pub fn presence(&self, id: &DatabaseId) -> Option<Presence> {
+        self.floors.get(id).map(|floor| floor.presence)
+    }
+
+    /// Revisions in force, by database, as last noted.
+    #[must_use]
+    pub fn in_force(&self) -> &BTreeMap<DatabaseId, InForce> {
+        &self.in_force
+    }
+
+    #[must_use]
+    pub fn retired(&self) -> &BTreeMap<DatabaseId, Retired> {
+        &self.retired
+    }
+
+    #[must_use]
+    pub fn clock_mark(&self) -> Option<Timestamp> {
+        self.clock_mark
+    }
+
+    /// The time of `detach`; `None` while attached.
+    #[must_use]
+    pub fn detached(&self) -> Option<Timestamp> {
+        self.detached
+    }
+}

@@ -1,0 +1,157 @@
+//! Durable records: the facts that outlive a reboot, each under its own key, and batches of changes to them.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::IntoIter;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::model::Destination;
+use crate::rules::DatabaseId;
+
+/// Exact bytes of a file as it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    pub path: PathBuf,
+    /// The `.minisig` beside it; `None` where no signature is required.
+    pub signature: Option<Arc<[u8]>>,
+    pub content: Arc<[u8]>,
+}
+
+/// The accepted managed ranges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRanges {
+    /// The newest accepted file; `None` while none was ever read.
+    pub file: Option<StoredFile>,
+    /// YAML of the lists in force: those of the file, with the previous list of each range that the shrink guard kept.
+    pub effective: String,
+}
+
+/// Presence of a database on this host, as its newest accepted file or an operator decided it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// The newest accepted file is active.
+    Active,
+    /// The newest accepted file says `state: removed`.
+    Removed,
+    /// Dropped by `forget`.
+    Forgotten,
+}
+
+/// Revision floor of one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// Files below this revision are refused. 0 after `rebase`.
+    pub revision: u64,
+    pub presence: Presence,
+    /// The kernel's newest revision does not count as a floor: set by `rebase`, cleared when a later file is in force.
+    pub rebased: bool,
+    /// Position in the order in which floors were last raised: the oldest is dropped first.
+    pub order: u64,
+}
+
+/// The revision of a database that packets are judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    pub revision: u64,
+    /// The file of that revision while it is not the accepted one: a newer revision waits, for room say.
+    pub file: Option<StoredFile>,
+}
+
+/// Packets, and bytes of whole frames, that retired rule counters had counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retired {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Name of a record. The store keeps at most one record of each name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    File(DatabaseId),
+    Ranges,
+    Claim(Destination),
+    Floor(DatabaseId),
+    InForce(DatabaseId),
+    Retired(DatabaseId),
+    ClockMark,
+    Detached,
+}
+
+/// One durable fact with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// The accepted rule file of a database.
+    File(DatabaseId, StoredFile),
+    Ranges(StoredRanges),
+    /// A destination that an accepted file claimed and that no operator released, with the last claimant; `None` where
+    /// the kernel held the destination and the store did not know it.
+    Claim(Destination, Option<DatabaseId>),
+    Floor(DatabaseId, Floor),
+    InForce(DatabaseId, InForce),
+    Retired(DatabaseId, Retired),
+    /// The time that expiry has reached.
+    ClockMark(Timestamp),
+    /// The time of `detach`; absent while attached.
+    Detached(Timestamp),
+}
+
+impl Record {
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::File(id, _) => Key::File(id.clone()),
+            Self::Ranges(_) => Key::Ranges,
+            Self::Claim(destination, _) => Key::Claim(*destination),
+            Self::Floor(id, _) => Key::Floor(id.clone()),
+            Self::InForce(id, _) => Key::InForce(id.clone()),
+            Self::Retired(id, _) => Key::Retired(id.clone()),
+            Self::ClockMark(_) => Key::ClockMark,
+            Self::Detached(_) => Key::Detached,
+        }
+    }
+}
+
+/// A batch of changes for one transaction; of several to one key the last counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes(BTreeMap<Key, Option<Record>>);
+
+impl Changes {
+    pub fn put(&mut self, record: Record) {
+        self.0.insert(record.key(), Some(record));
+    }
+
+    pub fn remove(&mut self, key: Key) {
+        self.0.insert(key, None);
+    }
+
+    /// Adds later changes.
+    pub fn merge(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[must_use]
+    pub fn contains(&self, key: &Key) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// The changes by key; `None` removes the record.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, Option<&Record>)> {
+        self.0.iter().map(|(key, record)| (key, record.as_ref()))
+    }
+}
+
+impl IntoIterator for Changes {
+    type Item = (Key, Option<Record>);
+    type IntoIter = IntoIter<Key, Option<Record>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
