@@ -14,6 +14,7 @@ use crate::rules::{LineKey, Mode, Protocol, RuleSet};
 mod prefixes;
 mod repaired;
 mod room;
+mod scale;
 mod together;
 
 const SOURCES: [&str; 4] = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"];

@@ -1,0 +1,164 @@
+//! Cost of a publish against the number of databases, endpoints, tombstones and removed databases.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+use std::time::Instant;
+
+use anyhow::Result;
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+
+use crate::rules::{DatabaseId, LineKey, Mode, Protocol, RuleSet};
+use crate::sync::model::{Line, LineKind, Live, Ports, RuleSlot, Slot, Table, Target};
+use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, publish};
+
+/// A data plane that takes every write and keeps nothing.
+#[derive(Debug, Default)]
+struct Sink {
+    writes: usize,
+    tables: usize,
+}
+
+impl Sink {
+    fn write(&mut self) -> Result<()> {
+        self.writes += 1;
+        Ok(())
+    }
+}
+
+impl DataPlane for Sink {
+    fn capacity(&self) -> (Slot, RuleSlot) {
+        (256, 400_000)
+    }
+
+    fn prefix_lines(&self) -> Range<RuleSlot> {
+        200_000..400_000
+    }
+
+    fn set_ports(&mut self, _: &Ports, _: &Ports) -> Result<()> {
+        self.write()
+    }
+
+    fn set_line(&mut self, _: RuleSlot, _: &Line) -> Result<()> {
+        self.write()
+    }
+
+    fn free_line(&mut self, _: RuleSlot) -> Result<()> {
+        self.write()
+    }
+
+    fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
+        together.iter().map(|_| self.write()).collect()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.write()
+    }
+
+    fn free_database(&mut self, _: Slot) -> Result<()> {
+        self.write()
+    }
+
+    fn publish_table(&mut self, _: &Table) -> Result<()> {
+        self.tables += 1;
+        self.write()
+    }
+}
+
+/// Quantities of one measurement.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    databases: u32,
+    prefixes: u32,
+    tombstones: u32,
+    removed: u32,
+}
+
+fn address(network: u8, number: u32) -> Option<IpAddr> {
+    Some(Ipv4Addr::from_bits(u32::from(network) << 24 | number).into())
+}
+
+fn id(number: u32) -> DatabaseId {
+    format!("database-{number:06}").parse().unwrap()
+}
+
+fn database(number: u32, revision: u64, prefixes: u32) -> DesiredDatabase {
+    let mut set = RuleSet::default();
+    let (rule, range) = (LineKey::Rule("own".parse().unwrap()), LineKey::Rule("range".parse().unwrap()));
+    set.allow(Ipv4Net::from(Ipv4Addr::new(10, 0, 0, revision.to_le_bytes()[0])).into(), &rule);
+    for prefix in 0..prefixes {
+        set.allow(Ipv4Net::from(Ipv4Addr::from_bits(11 << 24 | prefix << 4)).into(), &range);
+    }
+    let lines = [(rule, LineKind::Custom), (range, LineKind::Managed("region".to_owned()))];
+    DesiredDatabase {
+        name: String::new(),
+        revision,
+        mode: Mode::Enforce,
+        targets: [Target { address: address(20, number), port: 8000, protocol: Protocol::Tcp }].into(),
+        set,
+        lines: lines.map(|(key, kind)| (key, (kind, String::new()))).into(),
+    }
+}
+
+fn desired(size: Size, guarded: Ports) -> Desired {
+    Desired {
+        databases: (0..size.databases).map(|one| (id(one), database(one, 1, size.prefixes))).collect(),
+        removed: (0..size.removed).map(|one| id(1_000_000 + one)).collect(),
+        closed: (0..size.tombstones)
+            .map(|one| Target { address: address(30, one), port: 5432, protocol: Protocol::Tcp })
+            .collect(),
+        guarded,
+        ..Desired::default()
+    }
+}
+
+/// Milliseconds of the fastest of several publishes.
+fn fastest(times: usize, mut publish: impl FnMut(u64)) -> f64 {
+    let each = (0..times).map(|time| {
+        let started = Instant::now();
+        publish(u64::try_from(time).unwrap());
+        started.elapsed().as_secs_f64() * 1000.0
+    });
+    each.fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release -p firewall-agent --lib sync::tests::scale -- --ignored --nocapture"]
+fn a_publish_in_figures() {
+    let small = Size { databases: 1, prefixes: 10, tombstones: 0, removed: 0 };
+    let sizes = [
+        ("one database", small),
+        ("10,000 tombstones", Size { tombstones: 10_000, ..small }),
+        ("20,000 removed", Size { removed: 20_000, ..small }),
+        ("256 databases", Size { databases: 256, ..small }),
+        ("256 databases of 500 prefixes", Size { databases: 256, prefixes: 500, ..small }),
+        ("everything", Size { databases: 256, prefixes: 500, tombstones: 10_000, removed: 20_000 }),
+    ];
+    for (what, size) in sizes {
+        let (mut live, mut plane) = (Live::default(), Sink::default());
+        let mut wish = desired(size, Ports::new());
+        let mut run = |wish: &Desired, live: &mut Live| {
+            let done = publish(wish, live, &mut plane, Timestamp::UNIX_EPOCH);
+            assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
+        };
+        let first = fastest(1, |_| run(&wish, &mut live));
+        let again = fastest(3, |_| run(&wish, &mut live));
+        let rule = fastest(3, |time| {
+            wish.databases.insert(id(0), database(0, 2 + time, size.prefixes));
+            run(&wish, &mut live);
+        });
+        let endpoint = fastest(3, |time| {
+            let moved = address(21, u32::try_from(time).unwrap());
+            let one = DesiredDatabase {
+                targets: [Target { address: moved, port: 8000, protocol: Protocol::Tcp }].into(),
+                ..database(0, 10 + time, size.prefixes)
+            };
+            wish.databases.insert(id(0), one);
+            run(&wish, &mut live);
+        });
+        println!(
+            "{what:<32} first {first:8.2} ms, again {again:8.2} ms, a rule {rule:8.2} ms, \
+             an endpoint {endpoint:8.2} ms"
+        );
+    }
+}
