@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     desired::targets,
-    model::{Claim, Live, Target},
+    model::{Claim, Destination, Live},
     persisted::PersistedState,
     record::{Presence, StoredFile},
 };
@@ -169,7 +169,7 @@ impl Admission {
         let mut claims = held.clone();
         claims.extend(self.admitted.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules))));
         let claims: Vec<_> = claims.iter().collect();
-        let holds = |id: &DatabaseId, target: &Target| {
+        let holds = |id: &DatabaseId, target: &Destination| {
             held.get(id).is_some_and(|held| held.iter().any(|held| held.covers(target)))
         };
         for (index, (id, wanted)) in claims.iter().enumerate() {
@@ -194,9 +194,9 @@ impl Admission {
     }
 }
 
-type Claims = BTreeMap<DatabaseId, BTreeSet<Target>>;
+type Claims = BTreeMap<DatabaseId, BTreeSet<Destination>>;
 
-fn wanted(rules: &DatabaseRules) -> BTreeSet<Target> {
+fn wanted(rules: &DatabaseRules) -> BTreeSet<Destination> {
     if rules.state == State::Active { targets(rules) } else { BTreeSet::new() }
 }
 

@@ -1,94 +1,192 @@
-//! The endpoint table's way from what is live to what is desired: first what leaves, in the end what is new.
+//! The endpoint table's way from what is live to what is desired: first what leaves is closed, in the end what is new is
+//! open.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Error;
+use super::desired::{Desired, DesiredDatabase};
+use super::model::{Claim, Destination, Live, RuleSlot, Slot, Table};
+use super::room::Crowded;
+use crate::rules::{DatabaseId, Mode, Protocol};
 
-use super::{
-    desired::{Desired, DesiredDatabase},
-    lines::Lines,
-    model::{Claim, Endpoints, Live, Slot, Target},
-};
-use crate::rules::{DatabaseId, Mode};
+/// Claims on destinations, in their order.
+pub(super) type Rows = Vec<(Destination, Claim)>;
 
-/// The live endpoints with tombstones where some leave, and with the databases that are to be watched only passing
-/// everything: a source that leaves their allow list must not be cut in between. What is refused stays as it is, and so
-/// does for now what a wildcard of the same database takes the place of; of a wildcard that leaves, the addresses that
-/// are still wanted stay open.
-pub(super) fn closed(desired: &Desired, refused: &BTreeMap<DatabaseId, Error>, live: &Live) -> Endpoints {
-    let mut endpoints = live.table.endpoints.clone();
-    let mut kept = Endpoints::new();
-    for (target, claim) in &mut endpoints {
-        let Claim::Open { slot, mode, .. } = claim else { continue };
-        let Some(owner) = live.databases.get(slot).map(|database| &database.id) else {
-            // Nobody's: left by a change of map layout that was cut off.
-            *claim = Claim::Closed;
-            continue;
-        };
-        match desired.databases.get(owner).filter(|_| !refused.contains_key(owner)) {
-            Some(database) if !database.targets.iter().any(|one| one.covers(target)) => {
-                if database.mode == Mode::Monitor {
-                    *mode = Mode::Monitor;
+/// A database whose endpoints are published: its slot and its default line.
+pub(super) type Place = (Slot, RuleSlot);
+
+/// What a publish keeps of the live endpoints, and what it closes.
+pub(super) struct Claims<'a> {
+    desired: &'a Desired,
+    crowded: &'a BTreeMap<DatabaseId, Crowded>,
+    /// Live endpoints that their databases keep. Whoever is only watched from now on passes at once: a source that
+    /// leaves the allow list must not be cut in between.
+    held: BTreeMap<Slot, BTreeMap<Destination, Claim>>,
+    /// Live endpoints that no database keeps.
+    leaving: BTreeSet<Destination>,
+    /// Live tombstones.
+    closed: Vec<Destination>,
+}
+
+impl<'a> Claims<'a> {
+    pub fn new(desired: &'a Desired, crowded: &'a BTreeMap<DatabaseId, Crowded>, live: &Live) -> Self {
+        let mut open: BTreeMap<Slot, BTreeMap<Destination, Claim>> = BTreeMap::new();
+        let mut claims =
+            Self { desired, crowded, held: BTreeMap::new(), leaving: BTreeSet::new(), closed: Vec::new() };
+        for (destination, claim) in &live.table.endpoints {
+            match claim {
+                Claim::Open { slot, .. } => {
+                    open.entry(*slot).or_default().insert(*destination, *claim);
                 }
-                let within = database.targets.iter().filter(|one| target.covers(one));
-                kept.extend(within.map(|one| (*one, *claim)));
-                *claim = Claim::Closed;
+                Claim::Closed => claims.closed.push(*destination),
             }
-            None if desired.removed.contains(owner) => *claim = Claim::Closed,
+        }
+        for (slot, endpoints) in open {
+            claims.hold(slot, live.databases.get(&slot).map(|database| &database.id), endpoints);
+        }
+        claims
+    }
+
+    /// Parts the live endpoints of one slot into those that stay and those that leave.
+    fn hold(&mut self, slot: Slot, id: Option<&DatabaseId>, endpoints: BTreeMap<Destination, Claim>) {
+        let desired = self.desired;
+        let stays = id.filter(|id| !desired.removed.contains(*id));
+        let Some(id) = stays else {
+            // Removed, or nobody's: left by a change of map layout that was cut off.
+            self.leaving.extend(endpoints.into_keys());
+            return;
+        };
+        let Some(wanted) = desired.databases.get(id) else {
             // No file that may say so asks for monitor mode any more.
-            None if !desired.monitor => *mode = Mode::Enforce,
-            Some(database) if database.mode == Mode::Monitor => *mode = Mode::Monitor,
-            Some(_) | None => {}
+            let mode = |mode| if desired.monitor { mode } else { Mode::Enforce };
+            self.held
+                .insert(slot, endpoints.into_iter().map(|(to, claim)| (to, claim.turned(mode))).collect());
+            return;
+        };
+        let crowded = self.crowded.get(id);
+        let watched = wanted.mode == Mode::Monitor;
+        let mode = |mode| match (watched, crowded) {
+            (true, None) => Mode::Monitor,
+            (true, Some(_)) if desired.monitor => mode,
+            (_, Some(_)) => Mode::Enforce,
+            (false, None) => mode,
+        };
+        let (mut held, mut wildcards) = (BTreeMap::new(), BTreeMap::new());
+        for (destination, claim) in endpoints {
+            let claim = claim.turned(mode);
+            if wanted.claims(&destination) {
+                held.insert(destination, claim);
+                continue;
+            }
+            self.leaving.insert(destination);
+            if destination.address.is_none() {
+                wildcards.insert(destination, claim);
+            }
         }
+        // Of a wildcard that leaves, the addresses that are still wanted stay open.
+        let within = |to: &Destination| Some((*to, *wildcards.get(&to.everywhere())?));
+        let most = crowded.map_or(usize::MAX, |crowded| crowded.endpoints);
+        let parts = wanted.targets.iter().filter_map(within).filter(|(to, _)| !held.contains_key(to));
+        let parts: Vec<_> = parts.take(most.saturating_sub(held.len())).collect();
+        held.extend(parts);
+        self.held.insert(slot, held);
     }
-    for (target, claim) in kept {
-        endpoints.entry(target).or_insert(claim);
+
+    /// The table that must be in force before any allow list changes: what leaves is closed, and what must be closed.
+    pub fn closing(&self) -> Rows {
+        let desired = self.desired;
+        let to_open = desired.databases.iter().filter(|(id, _)| !self.crowded.contains_key(*id));
+        let to_open: BTreeSet<&Destination> = to_open.flat_map(|(_, wanted)| self.opens(wanted)).collect();
+        // A destination that is about to be opened is not closed for a moment.
+        let waits = |to: &&Destination| !to_open.contains(to) && !to_open.contains(&to.everywhere());
+        let closed = desired.closed.iter().filter(waits);
+        let crowded = self.crowded.keys().filter_map(|id| desired.databases.get(id));
+        let crowded = crowded.flat_map(|wanted| &wanted.targets);
+        let withheld = desired.databases.values().flat_map(|wanted| &wanted.targets);
+        let withheld = withheld.filter(|to| desired.withheld.contains(to));
+        let open = self.held.values().flatten().map(|(to, claim)| (*to, *claim)).collect();
+        self.rows(open, closed.chain(&self.closed).chain(crowded).chain(withheld))
     }
-    for target in &desired.closed {
-        // Below a wildcard that stands, a tombstone would cut what is allowed there.
-        if !endpoints.keys().any(|other| other.covers(target)) {
-            endpoints.insert(*target, Claim::Closed);
+
+    /// The table after a publish, where `published` tells the databases whose allow list is the desired one.
+    pub fn opening(&self, published: impl Fn(&DatabaseId) -> Option<Place>) -> Rows {
+        let desired = self.desired;
+        let (mut open, mut opened) = (Rows::new(), BTreeSet::new());
+        for (id, wanted) in &desired.databases {
+            if let Some((slot, default_line)) = published(id) {
+                opened.insert(slot);
+                let claim = Claim::Open { slot, mode: wanted.mode, default_line };
+                self.open(wanted, slot, claim, &mut open);
+            }
         }
+        let held = self.held.iter().filter(|(slot, _)| !opened.contains(slot));
+        open.extend(held.flat_map(|(_, held)| held).map(|(to, claim)| (*to, *claim)));
+        // A file that was taken says that its destinations are protected: whatever is not open is closed.
+        let wanted = desired.databases.values().flat_map(|wanted| &wanted.targets);
+        self.rows(open, desired.closed.iter().chain(wanted))
     }
-    endpoints.retain(|target, claim| *claim != Claim::Closed || !desired.opened.contains(target));
-    endpoints
+
+    /// The endpoints of a database whose allow list is the desired one.
+    fn open(&self, wanted: &DesiredDatabase, slot: Slot, claim: Claim, open: &mut Rows) {
+        let first = open.len();
+        let nothing = BTreeMap::new();
+        let held = self.held.get(&slot).unwrap_or(&nothing);
+        let is_open = |to: &Destination| held.contains_key(to) || held.contains_key(&to.everywhere());
+        let withheld = |to: &Destination| self.desired.withheld.contains(to) && !is_open(to);
+        open.extend(wanted.targets.iter().filter(|to| !withheld(to)).map(|to| (*to, claim)));
+        // Below a wildcard that is withheld, what is open stays so.
+        if self.desired.withheld.is_empty() {
+            return;
+        }
+        let opened: BTreeSet<Destination> = open[first..].iter().map(|(to, _)| *to).collect();
+        let below = held.keys().filter(|to| !opened.contains(to) && !opened.contains(&to.everywhere()));
+        open.extend(below.map(|to| (*to, claim)));
+    }
+
+    /// The destinations of a database that is published that are not withheld.
+    fn opens<'b>(&'b self, wanted: &'b DesiredDatabase) -> impl Iterator<Item = &'b Destination> {
+        wanted.targets.iter().filter(|to| !self.desired.withheld.contains(to))
+    }
+
+    /// These open endpoints, and tombstones at these closed destinations and at those that leave: not below an endpoint
+    /// that is open, where one would cut what is allowed there, and not at a guarded port, which is closed without.
+    fn rows<'b>(&'b self, mut open: Rows, closed: impl Iterator<Item = &'b Destination>) -> Rows {
+        let desired = self.desired;
+        let wildcards = open.iter().filter(|(to, _)| to.address.is_none());
+        let wildcards: BTreeSet<(u16, Protocol)> = wildcards.map(|(to, _)| (to.port, to.protocol)).collect();
+        let closed = closed.chain(&self.leaving).filter(|to| {
+            let covered = wildcards.contains(&(to.port, to.protocol));
+            !covered && !desired.guarded.contains(&to.port) && !desired.opened.contains(to)
+        });
+        open.extend(closed.map(|to| (*to, Claim::Closed)));
+        // Of one destination the open endpoint comes first, and counts.
+        open.sort_by_key(|(to, _)| *to);
+        open.dedup_by_key(|(to, _)| *to);
+        open
+    }
 }
 
-/// The databases with an endpoint that is not live as it stands in `endpoints`.
-pub(super) fn differing(endpoints: &Endpoints, live: &Live) -> BTreeSet<Slot> {
-    let live = live.table.endpoints.iter().filter(|(target, claim)| endpoints.get(*target) != Some(*claim));
-    live.filter_map(|(_, claim)| match claim {
-        Claim::Open { slot, .. } => Some(*slot),
-        Claim::Closed => None,
-    })
-    .collect()
-}
-
-/// The table with every endpoint of the given databases open.
-pub(super) fn opened(open: &BTreeMap<Slot, (&DesiredDatabase, Lines)>, live: &Live) -> Endpoints {
-    let mut endpoints = live.table.endpoints.clone();
-    for (slot, (database, lines)) in open {
-        for target in &database.targets {
-            // Tombstones, and addresses of its own that are no longer named by themselves.
-            let gives_way = |other: &Target, claim: &Claim| match claim {
-                Claim::Closed => true,
-                Claim::Open { slot: owner, .. } => owner == slot && !database.targets.contains(other),
-            };
-            endpoints.retain(|other, claim| !(target.covers(other) && gives_way(other, claim)));
-            let claim = Claim::Open { slot: *slot, mode: database.mode, default_line: lines.default };
-            endpoints.insert(*target, claim);
+impl Claim {
+    /// The same in another mode.
+    fn turned(self, turn: impl Fn(Mode) -> Mode) -> Self {
+        match self {
+            Self::Open { slot, mode, default_line } => Self::Open { slot, mode: turn(mode), default_line },
+            Self::Closed => Self::Closed,
         }
     }
-    endpoints
 }
 
-/// Closes the endpoints of databases that could not be published and have nothing in force there: a file that was taken
-/// says that they are protected, so they are not left open to everyone.
-pub(super) fn shut(endpoints: &mut Endpoints, desired: &Desired, failed: &BTreeMap<DatabaseId, Error>) {
-    let databases = failed.keys().filter_map(|id| desired.databases.get(id));
-    for target in databases.flat_map(|database| &database.targets) {
-        if !endpoints.keys().any(|other| other.covers(target)) {
-            endpoints.insert(*target, Claim::Closed);
-        }
+impl DesiredDatabase {
+    /// Whether it names the destination, by itself or by a wildcard.
+    fn claims(&self, destination: &Destination) -> bool {
+        self.targets.contains(destination) || self.targets.contains(&destination.everywhere())
     }
+}
+
+/// The databases with an endpoint that stands otherwise in a table than in the live one.
+pub(super) fn differing(table: Option<&Table>, live: &Live) -> BTreeSet<Slot> {
+    let Some(Table { endpoints: rows, .. }) = table else { return BTreeSet::new() };
+    let live = &live.table.endpoints;
+    let changed = live.iter().filter(|(to, claim)| rows.get(*to) != Some(*claim));
+    let new = rows.iter().filter(|(to, claim)| live.get(*to) != Some(*claim));
+    changed.chain(new).filter_map(|(_, claim)| claim.slot()).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::model::{LineKind, Ports, Target};
+use super::model::{Destination, LineKind, Ports};
 use crate::rules::{
     DatabaseId, DatabaseRules, LineKey, ManagedRanges, Mode, RangeId, RuleSet, Source, State, compile,
 };
@@ -15,7 +15,7 @@ pub struct DesiredDatabase {
     pub name: String,
     pub revision: u64,
     pub mode: Mode,
-    pub targets: BTreeSet<Target>,
+    pub targets: BTreeSet<Destination>,
     pub set: RuleSet,
     /// Kind and label of every line of the file, used by a prefix or not.
     pub lines: BTreeMap<LineKey, (LineKind, String)>,
@@ -30,11 +30,15 @@ pub struct Desired {
     pub guarded: Ports,
     /// Whether this host takes monitor mode at all; if not, no database stays in it.
     pub monitor: bool,
-    /// Destinations that stay closed where nothing else stands: tombstones from before a reboot.
-    pub closed: BTreeSet<Target>,
-    /// Destinations whose tombstones are taken away.
-    pub opened: BTreeSet<Target>,
-    pub withheld: BTreeSet<Target>,
+    /// Every destination that must stay closed where no endpoint is open: tombstones are these and no others, beside
+    /// what this publish itself closes. A destination may be named here and in a database.
+    pub closed: BTreeSet<Destination>,
+    /// Destinations that lose their tombstone, whatever else is said here of them.
+    pub opened: BTreeSet<Destination>,
+    /// Destinations of databases whose claim is not stored yet. They are closed, unless they are open already for the
+    /// same database: nothing may be open that a reboot would leave open to everyone.
+    pub withheld: BTreeSet<Destination>,
+    /// Databases that were in force before a reboot: they get room before any newcomer.
     pub first: BTreeSet<DatabaseId>,
     /// What may be published at most.
     pub limits: Capacity,
@@ -83,11 +87,11 @@ impl Desired {
 
 /// The destinations that a file claims.
 #[must_use]
-pub fn targets(rules: &DatabaseRules) -> BTreeSet<Target> {
+pub fn targets(rules: &DatabaseRules) -> BTreeSet<Destination> {
     rules
         .endpoints
         .iter()
-        .map(|endpoint| Target {
+        .map(|endpoint| Destination {
             address: endpoint.address,
             port: endpoint.port.get(),
             protocol: endpoint.protocol,

@@ -7,26 +7,27 @@ use jiff::Timestamp;
 
 use super::{
     batch::Batch,
-    desired::{Desired, DesiredDatabase},
+    desired::Desired,
     digest::digest,
     lines::{Lines, free_lines},
-    model::{Claim, Database, Line, Live, Slot, Sources, Stamp},
+    model::{Database, Line, Live, Slot, Sources, Stamp},
     plane::{DataPlane, Families},
     publish::Published,
 };
+use crate::rules::DatabaseId;
 
 /// Frees databases that left and lines that are no longer counted on. What cannot be freed now is tried again with
 /// the next publish.
 pub(super) fn free(
     desired: &Desired,
-    open: &BTreeMap<Slot, (&DesiredDatabase, Lines)>,
+    open: &BTreeMap<Slot, Option<Lines>>,
     live: &mut Live,
     plane: &mut impl DataPlane,
     done: &mut Published,
 ) {
     remove(desired, live, plane, done);
     let kept: BTreeMap<Slot, BTreeSet<_>> =
-        open.iter().map(|(slot, (_, lines))| (*slot, lines.slots())).collect();
+        open.iter().filter_map(|(slot, lines)| Some((*slot, lines.as_ref()?.slots()))).collect();
     let known: BTreeSet<Slot> = live.databases.keys().copied().collect();
     let unused = |slot, line: &Line| match kept.get(&line.database) {
         Some(kept) => !kept.contains(&slot),
@@ -41,11 +42,16 @@ pub(super) fn free(
 /// is still there and is removed again.
 fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: &mut Published) {
     let mut batch = Batch::default();
-    for id in &desired.removed {
-        let Some(slot) = live.slot(id) else { continue };
-        let is_open = |claim: &Claim| matches!(claim, Claim::Open { slot: owner, .. } if *owner == slot);
-        if live.table.endpoints.values().any(is_open) {
-            done.failed.insert(id.clone(), anyhow!("its endpoints could not be closed"));
+    let leaving = live.databases.iter().filter(|(_, database)| desired.removed.contains(&database.id));
+    let leaving: Vec<(Slot, DatabaseId)> =
+        leaving.map(|(slot, database)| (*slot, database.id.clone())).collect();
+    if leaving.is_empty() {
+        return;
+    }
+    let open = live.open_endpoints();
+    for (slot, id) in leaving {
+        if open.contains_key(&slot) {
+            done.failed.insert(id, anyhow!("its endpoints could not be closed"));
             continue;
         }
         empty(slot, live, &mut batch);

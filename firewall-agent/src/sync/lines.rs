@@ -16,6 +16,43 @@ use crate::rules::LineKey;
 /// Prefixes of one rule that may have a line of their own.
 const PREFIXES_OF_A_RULE: usize = 256;
 
+/// Counters in use, looked through once for all databases of a publish.
+pub(super) struct Counters {
+    /// Those of rules, default counters included, by database slot.
+    rules: BTreeMap<Slot, Vec<RuleSlot>>,
+    /// How many there are of a database slot, those of single prefixes included.
+    held: BTreeMap<Slot, usize>,
+    /// Numbers that may be free: none below is.
+    free: Range<RuleSlot>,
+    free_prefixes: Range<RuleSlot>,
+}
+
+impl Counters {
+    pub fn new(live: &Live, plane: &impl DataPlane) -> Self {
+        let (databases, capacity) = plane.capacity();
+        let (rules, held) = (BTreeMap::new(), BTreeMap::new());
+        let mut counters =
+            Self { rules, held, free: databases + 1..capacity, free_prefixes: plane.prefix_lines() };
+        for (counter, line) in &live.lines {
+            *counters.held.entry(line.database).or_default() += 1;
+            if !matches!(line.kind, LineKind::Prefix(_)) {
+                counters.rules.entry(line.database).or_default().push(*counter);
+            }
+        }
+        counters
+    }
+
+    /// How many counters a database slot has.
+    pub fn held(&self, slot: Slot) -> usize {
+        self.held.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// The counters of rules of a database slot, its default counter included.
+    pub fn of(&self, slot: Slot) -> &[RuleSlot] {
+        self.rules.get(&slot).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The slots of a database's lines, each assigned and named.
 pub(super) struct Lines {
     /// Counts what no rule allows. It has a place of its own for every database slot, so there is always one.
@@ -32,34 +69,34 @@ impl Lines {
     pub fn assign(
         database: Slot,
         desired: &DesiredDatabase,
+        counters: &mut Counters,
         live: &mut Live,
         plane: &mut impl DataPlane,
     ) -> Result<Self> {
-        let (databases, capacity) = plane.capacity();
         // A line is never renamed to another range: while the old allow list stands, its prefixes would be taken for that
         // range's.
         let range = |kind: &LineKind| kind.range().map(ToOwned::to_owned);
-        let known: BTreeMap<(String, Option<String>), RuleSlot> = live
-            .lines
+        let known: BTreeMap<(String, Option<String>), RuleSlot> = counters
+            .of(database)
             .iter()
-            .filter(|(_, line)| line.database == database && !matches!(line.kind, LineKind::Prefix(_)))
-            .map(|(slot, line)| ((line.id.clone(), range(&line.kind)), *slot))
+            .filter_map(|slot| Some((live.lines.get(slot)?, *slot)))
+            .filter(|(line, _)| line.database == database && !matches!(line.kind, LineKind::Prefix(_)))
+            .map(|(line, slot)| ((line.id.clone(), range(&line.kind)), slot))
             .collect();
-        let mut free = databases + 1..capacity;
         let (rules, prefixes) = (BTreeMap::new(), BTreeMap::new());
         let mut lines = Self { default: database + 1, rules, prefixes, uncounted: 0 };
         name(lines.default, line(database, LineKind::Default, String::new(), ""), live, plane)?;
         for (key, (kind, label)) in &desired.lines {
             let line = line(database, kind.clone(), id(key), label);
             let known = known.get(&(line.id.clone(), range(kind))).copied();
-            let Some(slot) = known.or_else(|| next_free(&mut free, live)) else {
+            let Some(slot) = known.or_else(|| next_free(&mut counters.free, live)) else {
                 lines.uncounted += 1;
                 continue;
             };
             name(slot, line, live, plane)?;
             lines.rules.insert(key.clone(), slot);
         }
-        lines.assign_prefixes(database, desired, live, plane)?;
+        lines.assign_prefixes(database, desired, counters, live, plane)?;
         Ok(lines)
     }
 
@@ -69,10 +106,10 @@ impl Lines {
         &mut self,
         database: Slot,
         desired: &DesiredDatabase,
+        counters: &mut Counters,
         live: &mut Live,
         plane: &mut impl DataPlane,
     ) -> Result<()> {
-        let mut free = plane.prefix_lines();
         let mut taken: BTreeMap<&LineKey, usize> = BTreeMap::new();
         for (net, key) in desired.set.iter() {
             let Some((LineKind::Managed(range), label)) = desired.lines.get(key) else { continue };
@@ -82,7 +119,7 @@ impl Lines {
             let slot = match held {
                 Some(slot) if self.rules.get(key) == Some(&slot) => None,
                 Some(slot) => Some(slot),
-                None if *taken < PREFIXES_OF_A_RULE => next_free(&mut free, live),
+                None if *taken < PREFIXES_OF_A_RULE => next_free(&mut counters.free_prefixes, live),
                 None => None,
             };
             if let Some(slot) = slot {

@@ -7,11 +7,10 @@ mod claims;
 mod clock;
 mod desired;
 mod digest;
+mod fake;
 mod free;
 mod lines;
 mod members;
-#[cfg(test)]
-pub(crate) mod memory;
 mod model;
 mod persisted;
 mod plan;
@@ -20,6 +19,7 @@ mod publish;
 mod question;
 mod rebuild;
 mod record;
+mod refusals;
 mod remainder;
 mod remembered;
 mod repair;
@@ -28,16 +28,20 @@ mod sample;
 mod state_store;
 #[cfg(test)]
 mod tests;
+mod unchanged;
 
 pub use accepted::{AcceptedFiles, parse};
 pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
 pub use clock::Clock;
 pub use desired::{Capacity, Desired, DesiredDatabase, targets};
 pub use digest::{common_digest, digest};
+pub use fake::{FakeDataPlane, Sizes};
 pub use members::Members;
+/// The former name of [`Destination`].
+pub use model::Destination as Target;
 pub use model::{
-    Claim, Database, Destination, Endpoints, Line, LineKind, Live, Ports, RuleSlot, Slot, Sources, Stamp,
-    Table, Target,
+    Claim, Database, Destination, Endpoints, Line, LineKind, Live, OpenEndpoint, Ports, RuleSlot, Slot,
+    Sources, Stamp, Table,
 };
 pub use persisted::PersistedState;
 pub use plan::{Change, CountedOn, Turn, plan};

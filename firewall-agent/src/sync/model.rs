@@ -20,9 +20,10 @@ pub type RuleSlot = u32;
 /// Ports in host byte order.
 pub type Ports = BTreeSet<u16>;
 
-/// A destination: (address or any, port, protocol).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Target {
+/// A destination: (address or any, port, protocol). Wildcards sort first, then addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(not(test), derive(PartialOrd, Ord))]
+pub struct Destination {
     /// `None` is every destination address of both families.
     pub address: Option<IpAddr>,
     /// Host byte order.
@@ -30,7 +31,13 @@ pub struct Target {
     pub protocol: Protocol,
 }
 
-impl Target {
+impl Destination {
+    /// The same port and protocol at every address.
+    #[must_use]
+    pub fn everywhere(self) -> Self {
+        Self { address: None, ..self }
+    }
+
     /// Whether some packet goes to both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
@@ -47,7 +54,7 @@ impl Target {
 }
 
 /// `192.0.2.10:30092/tcp`, `[2001:db8::1]:30092/tcp`, `*:30092/tcp`.
-impl fmt::Display for Target {
+impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = match self.protocol {
             Protocol::Tcp => "tcp",
@@ -61,8 +68,8 @@ impl fmt::Display for Target {
     }
 }
 
-/// The reverse of [`Target`]'s `Display`; without a protocol, TCP is meant.
-impl FromStr for Target {
+/// The reverse of [`Destination`]'s `Display`; without a protocol, TCP is meant.
+impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -83,9 +90,6 @@ impl FromStr for Target {
     }
 }
 
-/// The name that a later change gives to [`Target`].
-pub type Destination = Target;
-
 /// What stands at a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -100,8 +104,26 @@ pub enum Claim {
     Closed,
 }
 
+impl Claim {
+    /// The slot of the database whose endpoint it is.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::Open { slot, .. } => Some(*slot),
+            Self::Closed => None,
+        }
+    }
+}
+
+/// An endpoint that is open, of a database that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenEndpoint {
+    pub destination: Destination,
+    pub mode: Mode,
+}
+
 /// What stands at each destination.
-pub type Endpoints = BTreeMap<Target, Claim>;
+pub type Endpoints = BTreeMap<Destination, Claim>;
 
 /// The endpoint table: replaced whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -245,7 +267,26 @@ pub struct Live {
 }
 
 impl Live {
-    /// The slot of a database.
+    /// The slot of every database: for callers that ask about many.
+    #[must_use]
+    pub fn slots(&self) -> BTreeMap<DatabaseId, Slot> {
+        self.databases.iter().map(|(slot, database)| (database.id.clone(), *slot)).collect()
+    }
+
+    /// The open endpoints of every slot, each in the order of its destinations; of a slot without one there is no
+    /// entry.
+    #[must_use]
+    pub fn open_endpoints(&self) -> BTreeMap<Slot, Vec<OpenEndpoint>> {
+        let mut open: BTreeMap<Slot, Vec<OpenEndpoint>> = BTreeMap::new();
+        for (destination, claim) in &self.table.endpoints {
+            if let Claim::Open { slot, mode, .. } = claim {
+                open.entry(*slot).or_default().push(OpenEndpoint { destination: *destination, mode: *mode });
+            }
+        }
+        open
+    }
+
+    /// The slot of a database, searched for; see [`Live::slots`].
     #[must_use]
     pub fn slot(&self, id: &DatabaseId) -> Option<Slot> {
         self.databases.iter().find(|(_, database)| database.id == *id).map(|(slot, _)| *slot)

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     desired::{Desired, DesiredDatabase},
     lines,
-    model::{Claim, Database, LineKind, Live, Target},
+    model::{Claim, Database, Destination, LineKind, Live},
 };
 use crate::rules::{DatabaseId, LineKey, Mode};
 
@@ -38,7 +38,7 @@ pub struct Change {
     pub prefixes: BTreeMap<IpNet, Turn<CountedOn>>,
     /// The endpoints that are open, or in another mode, on one side only. One that closes keeps a tombstone, unless
     /// another database opens it.
-    pub endpoints: BTreeMap<Target, Turn<Mode>>,
+    pub endpoints: BTreeMap<Destination, Turn<Mode>>,
 }
 
 /// What publishing `desired` would change of `live`, by database; databases that stay as they are are left out.
@@ -74,7 +74,7 @@ struct Standing {
     name: String,
     revision: Option<u64>,
     prefixes: BTreeMap<IpNet, CountedOn>,
-    endpoints: BTreeMap<Target, Mode>,
+    endpoints: BTreeMap<Destination, Mode>,
 }
 
 fn standing(live: &Live) -> BTreeMap<DatabaseId, Standing> {
@@ -111,7 +111,8 @@ fn published(database: &Database, live: &Live) -> Standing {
 fn wished(desired: &Desired, mut standing: BTreeMap<DatabaseId, Standing>) -> BTreeMap<DatabaseId, Standing> {
     standing.retain(|id, _| !desired.removed.contains(id));
     for database in standing.values_mut() {
-        let taken = |target: &Target| desired.databases.values().any(|wish| wish.targets.contains(target));
+        let taken =
+            |target: &Destination| desired.databases.values().any(|wish| wish.targets.contains(target));
         database.endpoints.retain(|target, _| !taken(target));
         if !desired.monitor {
             database.endpoints.values_mut().for_each(|mode| *mode = Mode::Enforce);

@@ -6,7 +6,7 @@
 //! 3. what is new is opened, and what was only watched is enforced;
 //! 4. what nothing points at any more is freed.
 //!
-//! One database's failure holds up no other.
+//! One database's failure holds up no other. What does not change is compared once and not written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,19 +15,21 @@ use jiff::Timestamp;
 
 use super::{
     batch::Batch,
-    claims::{closed, differing, opened, shut},
+    claims::{Claims, differing},
     desired::{Desired, DesiredDatabase},
     digest::digest,
     free::free,
-    lines::Lines,
-    model::{Database, Endpoints, Live, Ports, Slot, Sources, Stamp, Table},
+    lines::{Counters, Lines},
+    model::{Database, Live, Ports, Slot, Sources, Stamp, Table},
     plane::{DataPlane, Families},
+    refusals::Watched,
     remainder::remainder,
-    room::crowded,
+    room::{Crowded, crowded},
+    unchanged::is_unchanged,
 };
-use crate::rules::DatabaseId;
+use crate::rules::{DatabaseId, Mode};
 
-/// What a publish did.
+/// Result of a publish.
 #[derive(Debug, Default)]
 pub struct Published {
     /// Databases that are now in force at a new generation.
@@ -36,71 +38,82 @@ pub struct Published {
     pub removed: BTreeSet<DatabaseId>,
     /// Databases that could not be brought to what is desired, and why.
     pub failed: BTreeMap<DatabaseId, Error>,
+    /// Those of them that have no room. Nothing was refused: asked again, they fail again until something changes.
+    pub crowded: BTreeSet<DatabaseId>,
     /// Rules, by database, that have no counter of their own: all lines of the host are in use.
     pub uncounted: BTreeMap<DatabaseId, usize>,
-    /// What failed beside them.
+    /// Failures beside them.
     pub errors: Vec<Error>,
+    /// A write of the data plane was refused: it may hold something else than is known as live.
     pub refused_writes: bool,
 }
 
 /// Brings `plane` to `desired`; `live` is what the plane holds, and is kept so.
+///
+/// When `desired` is in force already, nothing is written.
 pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
-    let mut done = Published { failed: crowded(desired, live), ..Published::default() };
-    let closed = closed(desired, &done.failed, live);
-    // With a leaving endpoint still open, the allow list behind it may not change; others may.
-    let mut waiting = BTreeSet::new();
-    if let Err(error) = close(&closed, desired, live, plane) {
-        waiting = differing(&closed, live);
-        done.errors.push(error.context("what leaves could not be closed"));
+    let mut plane = Watched::new(plane);
+    let mut done = pass(desired, live, &mut plane, now);
+    if !done.removed.is_empty() && !done.crowded.is_empty() {
+        // What left has made room.
+        done = done.followed_by(pass(desired, live, &mut plane, now));
     }
-    let refused = desired.databases.iter().filter(|(id, _)| done.failed.contains_key(*id));
-    let remainders: BTreeMap<&DatabaseId, Option<DesiredDatabase>> =
-        refused.map(|(id, wanted)| (id, remainder(id, wanted, live))).collect();
-    let mut open = BTreeMap::new();
-    let mut batch = Batch::default();
-    for (id, database) in &desired.databases {
-        let database = match remainders.get(id) {
-            Some(Some(remainder)) => remainder,
-            Some(None) => continue,
-            None => database,
-        };
-        if live.slot(id).is_some_and(|slot| waiting.contains(&slot)) {
-            done.failed.insert(id.clone(), anyhow!("waits for its leaving endpoints to be closed"));
-            continue;
-        }
-        match prepare(id, database, live, plane, now, &mut batch) {
-            Ok((slot, lines)) => {
-                if lines.uncounted > 0 {
-                    done.uncounted.insert(id.clone(), lines.uncounted);
-                }
-                open.insert(slot, (database, lines));
-            }
-            Err(error) => {
-                done.failed.insert(id.clone(), error);
-            }
-        }
-        if batch.is_full() {
-            publish_batch(&mut batch, live, plane, &mut open, &mut done);
+    done.refused_writes = plane.has_refused();
+    done
+}
+
+impl Published {
+    /// Both results of two passes with the same desired state.
+    fn followed_by(self, second: Self) -> Self {
+        let applied = self.applied.into_iter().chain(second.applied);
+        Self {
+            applied: applied.filter(|(id, _)| !second.failed.contains_key(id)).collect(),
+            removed: self.removed.into_iter().chain(second.removed).collect(),
+            errors: self.errors.into_iter().chain(second.errors).collect(),
+            ..second
         }
     }
-    publish_batch(&mut batch, live, plane, &mut open, &mut done);
-    let guarded = if done.failed.is_empty() {
-        desired.guarded.clone()
-    } else {
-        desired.guarded.union(&live.guarded).copied().collect()
+}
+
+fn pass(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
+    let crowded = crowded(desired, live, plane.capacity().0);
+    let slots = live.slots();
+    let claims = Claims::new(desired, &crowded, live);
+    let (moves, waiting, refusal) = close(&claims, desired, &crowded, &slots, live, plane);
+    let mut pass = Pass {
+        counters: Counters::new(live, plane),
+        slots,
+        live,
+        plane,
+        now,
+        batch: Batch::default(),
+        free: 0,
+        open: BTreeMap::new(),
+        done: Published { crowded: crowded.keys().cloned().collect(), ..Published::default() },
     };
-    let mut endpoints = opened(&open, live);
-    shut(&mut endpoints, desired, &done.failed);
-    if let Err(error) = publish_table(endpoints, &guarded, live, plane) {
-        for id in desired.databases.keys() {
-            done.applied.remove(id);
+    pass.done.errors.extend(refusal);
+    for (id, wanted) in &desired.databases {
+        pass.replace(id, wanted, crowded.get(id), &waiting);
+    }
+    pass.publish_batch();
+    let Pass { slots, live, plane, open, mut done, .. } = pass;
+    for (id, Crowded { error, .. }) in &crowded {
+        done.failed.entry(id.clone()).or_insert_with(|| anyhow!("{error:#}"));
+    }
+    let published = |id: &DatabaseId| {
+        let slot = slots.get(id).filter(|slot| open.contains_key(*slot) && !done.failed.contains_key(id))?;
+        Some((*slot, slot + 1))
+    };
+    let table = || Table::unless_live(claims.opening(published), &desired.guarded, &live.table);
+    let table = if moves { table() } else { None };
+    if let Err(error) = publish_table(table.as_ref(), &desired.guarded, live, plane) {
+        let late = differing(table.as_ref(), live);
+        for (id, _) in slots.iter().filter(|(_, slot)| late.contains(slot)) {
             let reason = || anyhow!("its endpoints could not be brought up to date");
             done.failed.entry(id.clone()).or_insert_with(reason);
         }
         done.errors.push(error.context("the endpoint table could not be brought up to date"));
-        return done;
-    }
-    if !desired.keeps {
+    } else if !desired.keeps {
         free(desired, &open, live, plane, &mut done);
     }
     let Published { applied, failed, .. } = &mut done;
@@ -108,109 +121,173 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
     done
 }
 
+/// Closes what leaves. Returns whether the endpoint table differs at all from the desired one, and, after a refusal, the
+/// databases with an endpoint that leaves and is still open: the allow list behind it may not change, others may.
 fn close(
-    endpoints: &Endpoints,
+    claims: &Claims<'_>,
     desired: &Desired,
+    crowded: &BTreeMap<DatabaseId, Crowded>,
+    slots: &BTreeMap<DatabaseId, Slot>,
     live: &mut Live,
     plane: &mut impl DataPlane,
-) -> Result<()> {
+) -> (bool, BTreeSet<Slot>, Option<Error>) {
+    let fits = |id: &DatabaseId| !crowded.contains_key(id);
+    let is_new = desired.databases.keys().any(|id| fits(id) && !slots.contains_key(id));
+    let place = |id: &DatabaseId| slots.get(id).filter(|_| fits(id)).map(|slot| (*slot, slot + 1));
+    if !is_new && Table::unless_live(claims.opening(place), &desired.guarded, &live.table).is_none() {
+        return (false, BTreeSet::new(), None);
+    }
     // No port may lose its guard before what the files want there stands.
     let guarded = desired.guarded.union(&live.guarded).copied().collect();
-    publish_table(endpoints.clone(), &guarded, live, plane)
-}
-
-/// Gives a database its slots and adds it to the batch, unless it is in force as it stands.
-fn prepare(
-    id: &DatabaseId,
-    desired: &DesiredDatabase,
-    live: &mut Live,
-    plane: &mut impl DataPlane,
-    now: Timestamp,
-    batch: &mut Batch,
-) -> Result<(Slot, Lines)> {
-    let slot = slot(id, live, plane)?;
-    let lines = Lines::assign(slot, desired, live, plane)?;
-    let sources = lines.sources(desired);
-    let before = live.databases.get(&slot);
-    let nothing = Sources::default();
-    let known = before.filter(|before| before.stamp.is_some());
-    let held = known.map_or(&nothing, |before| &before.sources);
-    // Without a stamp in force the tries may be anything: both are replaced.
-    let changed = Families {
-        v4: known.is_none() || held.v4 != sources.v4,
-        v6: known.is_none() || held.v6 != sources.v6,
-    };
-    let same = known.is_some_and(|before| {
-        before.name == desired.name
-            && before.stamp.as_ref().is_some_and(|stamp| stamp.revision == desired.revision)
-    });
-    if same && changed == Families::default() {
-        return Ok((slot, lines));
-    }
-    live.generation += 1;
-    let stamp = Stamp {
-        revision: desired.revision,
-        generation: live.generation,
-        applied_at: now,
-        digest: digest(&sources),
-    };
-    let database = Database {
-        id: id.clone(),
-        name: desired.name.clone(),
-        default_line: lines.default,
-        floor: desired.revision,
-        stamp: Some(stamp),
-        sources,
-    };
-    batch.add(slot, database, changed, live);
-    Ok((slot, lines))
-}
-
-/// Publishes the allow lists that wait; what failed is not to be opened.
-fn publish_batch(
-    batch: &mut Batch,
-    live: &mut Live,
-    plane: &mut impl DataPlane,
-    open: &mut BTreeMap<Slot, (&DesiredDatabase, Lines)>,
-    done: &mut Published,
-) {
-    for (slot, result) in batch.publish(live, plane) {
-        let Some(Database { id, stamp, .. }) = live.databases.get(&slot) else { continue };
-        match (result, stamp) {
-            (Err(error), _) => {
-                open.remove(&slot);
-                done.failed.insert(id.clone(), error);
-            }
-            (Ok(()), Some(stamp)) => _ = done.applied.insert(id.clone(), stamp.clone()),
-            (Ok(()), None) => {}
+    let table = Table::unless_live(claims.closing(), &guarded, &live.table);
+    match publish_table(table.as_ref(), &guarded, live, plane) {
+        Ok(()) => (true, BTreeSet::new(), None),
+        Err(error) => {
+            (true, differing(table.as_ref(), live), Some(error.context("what leaves could not be closed")))
         }
     }
 }
 
-fn slot(id: &DatabaseId, live: &Live, plane: &impl DataPlane) -> Result<Slot> {
-    if let Some(slot) = live.slot(id) {
-        return Ok(slot);
-    }
-    let capacity = plane.capacity().0;
-    (0..capacity)
-        .find(|slot| !live.databases.contains_key(slot))
-        .with_context(|| format!("no room for database {id}: all {capacity} slots are in use"))
+/// One way through all databases.
+struct Pass<'a, P> {
+    live: &'a mut Live,
+    plane: &'a mut P,
+    now: Timestamp,
+    slots: BTreeMap<DatabaseId, Slot>,
+    counters: Counters,
+    batch: Batch,
+    /// No database slot below is free.
+    free: Slot,
+    /// Databases whose allow list is the wanted one, and their lines; `None` where all that they have stay.
+    open: BTreeMap<Slot, Option<Lines>>,
+    done: Published,
 }
 
-/// Marks ports, replaces the table if it differs, and unmarks ports: a mark is never missing.
+impl<P: DataPlane> Pass<'_, P> {
+    /// Replaces the allow list of a database; of one that has no room, or whose leaving endpoints are still open, takes
+    /// out what it no longer allows.
+    fn replace(
+        &mut self,
+        id: &DatabaseId,
+        wanted: &DesiredDatabase,
+        crowded: Option<&Crowded>,
+        waiting: &BTreeSet<Slot>,
+    ) {
+        let slot = self.slots.get(id).copied();
+        let waits = crowded.is_none() && slot.is_some_and(|slot| waiting.contains(&slot));
+        let remainder = match (slot, crowded) {
+            (Some(slot), Some(_)) => remainder(slot, wanted, 0, self.live),
+            // One that is only watched from now on lets everybody in.
+            (Some(slot), None) if waits && wanted.mode == Mode::Enforce => {
+                remainder(slot, wanted, usize::MAX, self.live)
+            }
+            _ => None,
+        };
+        if waits {
+            let reason = anyhow!("waits for its leaving endpoints to be closed");
+            self.done.failed.insert(id.clone(), reason);
+        }
+        let wanted = match &remainder {
+            Some(remainder) => remainder,
+            None if waits || crowded.is_some() => return,
+            None => wanted,
+        };
+        if let Err(error) = self.prepare(id, wanted) {
+            self.done.failed.entry(id.clone()).or_insert(error);
+        }
+        if self.batch.is_full() {
+            self.publish_batch();
+        }
+    }
+
+    /// Gives a database its slots and adds it to the batch, unless it is in force as it stands.
+    fn prepare(&mut self, id: &DatabaseId, desired: &DesiredDatabase) -> Result<()> {
+        let slot = self.slot(id)?;
+        if is_unchanged(slot, desired, &self.counters, self.live) {
+            self.open.insert(slot, None);
+            return Ok(());
+        }
+        let lines = Lines::assign(slot, desired, &mut self.counters, self.live, self.plane)?;
+        if lines.uncounted > 0 {
+            self.done.uncounted.insert(id.clone(), lines.uncounted);
+        }
+        let (default_line, sources) = (lines.default, lines.sources(desired));
+        self.open.insert(slot, Some(lines));
+        let before = self.live.databases.get(&slot);
+        let nothing = Sources::default();
+        let known = before.filter(|before| before.stamp.is_some());
+        let held = known.map_or(&nothing, |before| &before.sources);
+        // Without a stamp in force the tries may be anything: both are replaced.
+        let changed = Families {
+            v4: known.is_none() || held.v4 != sources.v4,
+            v6: known.is_none() || held.v6 != sources.v6,
+        };
+        let same = known.is_some_and(|before| {
+            before.name == desired.name
+                && before.stamp.as_ref().is_some_and(|stamp| stamp.revision == desired.revision)
+        });
+        if same && changed == Families::default() {
+            return Ok(());
+        }
+        self.live.generation += 1;
+        let stamp = Stamp {
+            revision: desired.revision,
+            generation: self.live.generation,
+            applied_at: self.now,
+            digest: digest(&sources),
+        };
+        let database = Database {
+            id: id.clone(),
+            name: desired.name.clone(),
+            default_line,
+            floor: desired.revision,
+            stamp: Some(stamp),
+            sources,
+        };
+        self.slots.insert(id.clone(), slot);
+        self.batch.add(slot, database, changed, self.live);
+        Ok(())
+    }
+
+    /// Publishes the allow lists that wait; what failed is not to be opened.
+    fn publish_batch(&mut self) {
+        for (slot, result) in self.batch.publish(self.live, self.plane) {
+            let Some(Database { id, stamp, .. }) = self.live.databases.get(&slot) else { continue };
+            match (result, stamp) {
+                (Err(error), _) => {
+                    self.open.remove(&slot);
+                    self.done.failed.insert(id.clone(), error);
+                }
+                (Ok(()), Some(stamp)) => _ = self.done.applied.insert(id.clone(), stamp.clone()),
+                (Ok(()), None) => {}
+            }
+        }
+    }
+
+    fn slot(&mut self, id: &DatabaseId) -> Result<Slot> {
+        if let Some(slot) = self.slots.get(id) {
+            return Ok(*slot);
+        }
+        let capacity = self.plane.capacity().0;
+        let free = (self.free..capacity).find(|slot| !self.live.databases.contains_key(slot));
+        self.free = free.unwrap_or(capacity);
+        free.with_context(|| format!("no room for it: all {capacity} database slots are in use"))
+    }
+}
+
+/// Marks ports, replaces the table if there is another, and unmarks ports: a mark is never missing.
 fn publish_table(
-    endpoints: Endpoints,
+    table: Option<&Table>,
     guarded: &Ports,
     live: &mut Live,
     plane: &mut impl DataPlane,
 ) -> Result<()> {
-    let table = Table::new(endpoints, guarded);
-    let claimed: Ports = table.endpoints.keys().map(|target| target.port).collect();
+    let claimed: Ports = table.unwrap_or(&live.table).endpoints.keys().map(|to| to.port).collect();
     let before: Ports = claimed.union(&live.claimed).copied().collect();
     set_ports(before, guarded.union(&live.guarded).copied().collect(), live, plane)?;
-    if table != live.table {
-        plane.publish_table(&table)?;
-        live.table = table;
+    if let Some(table) = table {
+        plane.publish_table(table)?;
+        live.table.clone_from(table);
     }
     set_ports(claimed, guarded.clone(), live, plane)
 }

@@ -2,14 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::model::{Live, Target};
+use super::model::{Destination, Live};
+use crate::rules::Protocol;
 
 /// One packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
     pub source: IpAddr,
     /// Where the packet goes, as asked or as in the endpoint table.
-    pub target: Target,
+    pub target: Destination,
     /// The destination address in the packet: for a wildcard endpoint some address that no endpoint names.
     pub destination: IpAddr,
 }
@@ -17,7 +18,7 @@ pub struct Question {
 impl Question {
     /// `None` when source and destination are of different families.
     #[must_use]
-    pub fn new(source: IpAddr, target: Target, live: &Live) -> Option<Self> {
+    pub fn new(source: IpAddr, target: Destination, live: &Live) -> Option<Self> {
         let destination = match target.address {
             Some(address) => address,
             None => unnamed(source, live)?,
@@ -28,7 +29,11 @@ impl Question {
 
 /// An address of the source's family at which only wildcards apply.
 fn unnamed(source: IpAddr, live: &Live) -> Option<IpAddr> {
-    let named = |address: &IpAddr| live.table.members.contains_key(&Some(*address));
+    let named = |address: &IpAddr| {
+        let first = Destination { address: Some(*address), port: 0, protocol: Protocol::Tcp };
+        let mut from_there = live.table.endpoints.range(first..);
+        from_there.next().is_some_and(|(destination, _)| destination.address == Some(*address))
+    };
     (1..=u8::MAX)
         .map(|host| match source {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)),

@@ -1,9 +1,12 @@
 //! The endpoint table from the last good files, where the kernel's own cannot be read.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 
+use super::claims::Claims;
 use super::desired::Desired;
-use super::model::{Claim, Endpoints, Live, Table};
+use super::model::{Live, Table};
 
 /// Fails unless every database that is live has a last good file: without one, nobody knows its endpoints.
 ///
@@ -19,16 +22,13 @@ pub fn ensure_known(desired: &Desired, live: &Live) -> Result<()> {
     Ok(())
 }
 
-/// The table of the files' endpoints for the databases that are live, and of the tombstones.
+/// The table that a publish of `desired` would leave with the allow lists that are live: the files' endpoints open, and
+/// the tombstones. The endpoints of `live` are not looked at.
 #[must_use]
 pub fn rebuilt_table(desired: &Desired, live: &Live) -> Table {
-    let mut endpoints: Endpoints = desired.closed.iter().map(|target| (*target, Claim::Closed)).collect();
-    for (slot, database) in &live.databases {
-        let Some(wanted) = desired.databases.get(&database.id) else { continue };
-        for target in &wanted.targets {
-            let claim = Claim::Open { slot: *slot, mode: wanted.mode, default_line: database.default_line };
-            endpoints.insert(*target, claim);
-        }
-    }
-    Table::new(endpoints, &live.guarded)
+    let (crowded, slots) = (BTreeMap::new(), live.slots());
+    let nothing = Live { databases: live.databases.clone(), ..Live::default() };
+    let rows = Claims::new(desired, &crowded, &nothing)
+        .opening(|id| slots.get(id).map(|slot| (*slot, live.databases[slot].default_line)));
+    Table::new(rows.into_iter().collect(), &live.guarded)
 }

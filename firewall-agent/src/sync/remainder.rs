@@ -1,4 +1,4 @@
-//! What stays in force of a database whose new revision does not fit on this host.
+//! Rules that stay in force of a database whose new revision cannot be in force now.
 
 use std::collections::BTreeSet;
 use std::iter::successors;
@@ -6,27 +6,22 @@ use std::iter::successors;
 use ipnet::IpNet;
 
 use super::desired::DesiredDatabase;
-use super::model::{Claim, Live};
-use crate::rules::{DatabaseId, Mode, RuleSet};
+use super::model::{Live, Slot};
+use crate::rules::RuleSet;
 
-/// The revision that is in force, with its endpoints and its mode, without the sources that the new one no longer allows:
-/// what was revoked or has expired does not wait for room. `None` when nothing is known to be in force.
+/// The revision that is in force in `slot`, without the sources that the new one no longer allows: what was revoked or has expired
+/// does not wait for room. `None` when nothing is known to be in force. It names no endpoints: those that stay are not its
+/// matter.
 ///
-/// It never has more prefixes than are in force. Where the new revision names parts of a prefix that it no longer allows
-/// as a whole, as many parts stay as that leaves room for.
-pub(super) fn remainder(id: &DatabaseId, wanted: &DesiredDatabase, live: &Live) -> Option<DesiredDatabase> {
-    let slot = live.slot(id)?;
+/// It has at most `most` prefixes, or as many as are in force. Where the new revision names parts of a prefix that it no
+/// longer allows as a whole, as many parts stay as that leaves room for.
+pub(super) fn remainder(
+    slot: Slot,
+    wanted: &DesiredDatabase,
+    most: usize,
+    live: &Live,
+) -> Option<DesiredDatabase> {
     let database = live.databases.get(&slot)?;
-    let mut mode = Mode::Enforce;
-    let mut targets = BTreeSet::new();
-    for (target, claim) in &live.table.endpoints {
-        if let Claim::Open { slot: owner, mode: held, .. } = claim
-            && *owner == slot
-        {
-            mode = *held;
-            targets.insert(*target);
-        }
-    }
     let held = &database.sources;
     let mut set = RuleSet::default();
     for (net, _) in held.iter() {
@@ -34,16 +29,19 @@ pub(super) fn remainder(id: &DatabaseId, wanted: &DesiredDatabase, live: &Live) 
             set.allow(net, key);
         }
     }
-    for (net, key) in wanted.set.iter() {
-        if set.len() < held.len() && around(net).any(|wider| held.get(&wider).is_some()) {
-            set.allow(net, key);
+    if set.len() < held.len() {
+        let most = most.max(held.len());
+        for (net, key) in wanted.set.iter() {
+            if set.len() < most && around(net).any(|wider| held.get(&wider).is_some()) {
+                set.allow(net, key);
+            }
         }
     }
     Some(DesiredDatabase {
         name: database.name.clone(),
         revision: database.stamp.as_ref()?.revision,
-        mode,
-        targets,
+        mode: wanted.mode,
+        targets: BTreeSet::new(),
         set,
         lines: wanted.lines.clone(),
     })

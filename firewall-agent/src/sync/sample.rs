@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::model::{Claim, Live, RuleSlot, Slot, Sources, Target};
+use super::model::{Claim, Destination, Live, RuleSlot, Slot, Sources};
 use super::question::Question;
 use crate::rules::Mode;
 
@@ -34,7 +34,7 @@ pub fn samples(slot: Slot, live: &Live) -> Vec<Sample> {
             None => (v4, v6) = (v4.or(Some((target, mode))), v6.or(Some((target, mode)))),
         }
     }
-    let mut add = |place: Option<(Target, Mode)>, allowed: Option<IpAddr>, refused: Option<IpAddr>| {
+    let mut add = |place: Option<(Destination, Mode)>, allowed: Option<IpAddr>, refused: Option<IpAddr>| {
         let Some((target, mode)) = place else { return };
         let refused = refused.filter(|_| mode == Mode::Enforce);
         for (source, passes) in [(allowed, true), (refused, false)] {

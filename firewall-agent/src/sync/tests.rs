@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use super::memory::{Memory, passes};
-use super::model::{LineKind, Live, Ports, Target};
+use super::FakeDataPlane;
+use super::model::{Claim, Destination, LineKind, Live, Ports};
 use super::{Desired, DesiredDatabase, publish};
 use crate::rules::{LineKey, Mode, Protocol, RuleSet};
 
+mod counted;
 mod prefixes;
 mod repaired;
 mod room;
@@ -24,8 +25,8 @@ const DATABASES: [&str; 3] = ["a", "b", "c"];
 /// The one that `PORTS[2]` belongs to, now at every address and now at single ones.
 const EVERYWHERE: &str = "c";
 
-fn target(address: Option<&str>, port: u16) -> Target {
-    Target { address: address.map(|text| text.parse().unwrap()), port, protocol: Protocol::Tcp }
+fn target(address: Option<&str>, port: u16) -> Destination {
+    Destination { address: address.map(|text| text.parse().unwrap()), port, protocol: Protocol::Tcp }
 }
 
 /// Random wishes of up to three databases that do not contend for an endpoint.
@@ -35,7 +36,7 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
     if rng.bool() {
         desired.guarded.insert(PORTS[1]);
     }
-    let mut free: Vec<Target> = ADDRESSES[..2]
+    let mut free: Vec<Destination> = ADDRESSES[..2]
         .iter()
         .flat_map(|address| [PORTS[0], PORTS[1]].map(|port| target(*address, port)))
         .collect();
@@ -68,7 +69,7 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
     desired
 }
 
-fn database(rng: &mut Rng, revision: u64, targets: Vec<Target>) -> DesiredDatabase {
+fn database(rng: &mut Rng, revision: u64, targets: Vec<Destination>) -> DesiredDatabase {
     let mut set = RuleSet::default();
     let mut lines = BTreeMap::new();
     for (at, source) in SOURCES.iter().enumerate().filter(|_| rng.bool()) {
@@ -91,17 +92,35 @@ fn database(rng: &mut Rng, revision: u64, targets: Vec<Target>) -> DesiredDataba
     }
 }
 
-fn packets() -> Vec<(IpAddr, Target)> {
+fn packets() -> Vec<(IpAddr, Destination)> {
     let targets = ADDRESSES[..2].iter().flat_map(|address| PORTS.map(|port| target(*address, port)));
     targets.flat_map(|target| SOURCES.map(|source| (source.parse().unwrap(), target))).collect()
 }
 
-/// Whom each destination belongs to: a move between databases closes it for a moment, on purpose.
-fn holder(live: &Live, target: &Target) -> Option<u32> {
+/// Whether a TCP packet from `source` to `target` passes, as the XDP program decides it.
+pub(super) fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
     let endpoints = &live.table.endpoints;
-    match endpoints.get(target).or_else(|| endpoints.get(&Target { address: None, ..*target })) {
-        Some(super::Claim::Open { slot, .. }) => Some(*slot),
-        Some(super::Claim::Closed) | None => None,
+    let claim = live
+        .claimed
+        .contains(&target.port)
+        .then(|| endpoints.get(target).or_else(|| endpoints.get(&target.everywhere())));
+    match claim.flatten() {
+        Some(Claim::Closed) => false,
+        Some(Claim::Open { mode: Mode::Monitor, .. }) => true,
+        Some(Claim::Open { slot, .. }) => live.databases.get(slot).is_some_and(|database| match source {
+            IpAddr::V4(source) => database.sources.v4.keys().any(|net| net.contains(&source)),
+            IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
+        }),
+        None => !live.guarded.contains(&target.port),
+    }
+}
+
+/// Whom each destination belongs to: a move between databases closes it for a moment, on purpose.
+fn holder(live: &Live, target: &Destination) -> Option<u32> {
+    let endpoints = &live.table.endpoints;
+    match endpoints.get(target).or_else(|| endpoints.get(&Destination { address: None, ..*target })) {
+        Some(Claim::Open { slot, .. }) => Some(*slot),
+        Some(Claim::Closed) | None => None,
     }
 }
 
@@ -118,7 +137,7 @@ fn assert_safe(before: &Live, between: &[Live], after: &Live, what: &str) {
     }
 }
 
-fn run(desired: &Desired, memory: &mut Memory) -> bool {
+fn run(desired: &Desired, memory: &mut FakeDataPlane) -> bool {
     let mut live = memory.live.clone();
     let done = publish(desired, &mut live, memory, Timestamp::UNIX_EPOCH);
     done.failed.is_empty() && done.errors.is_empty()
@@ -127,7 +146,7 @@ fn run(desired: &Desired, memory: &mut Memory) -> bool {
 #[test]
 fn every_write_of_a_publish_leaves_the_old_verdict_or_the_new_one() {
     let mut rng = Rng::with_seed(7);
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     for round in 1..=2_000 {
         let desired = random(&mut rng, round);
         let before = memory.live.clone();
@@ -141,7 +160,7 @@ fn every_write_of_a_publish_leaves_the_old_verdict_or_the_new_one() {
 #[test]
 fn a_publish_that_is_cut_off_at_any_write_is_safe_and_the_next_one_finishes_it() {
     let mut rng = Rng::with_seed(11);
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let mut cuts = 0;
     for round in 1..=300 {
         let desired = random(&mut rng, round);
@@ -151,7 +170,7 @@ fn a_publish_that_is_cut_off_at_any_write_is_safe_and_the_next_one_finishes_it()
         for failing in 0..whole.writes {
             for dead in [false, true] {
                 let what = format!("round {round}, write {failing} refused, dead {dead}");
-                let mut cut = Memory { failing: Some(failing), dead, ..memory.clone() };
+                let mut cut = FakeDataPlane { failing: Some(failing), dead, ..memory.clone() };
                 assert!(!run(&desired, &mut cut), "{what}: not reported");
                 assert_safe(&before, &cut.history, &whole.live, &what);
                 let mut next = cut.recovered();
@@ -170,11 +189,11 @@ fn a_publish_that_is_cut_off_at_any_write_is_safe_and_the_next_one_finishes_it()
 #[test]
 fn a_mirror_that_is_kept_over_failures_finishes_as_well_as_one_read_anew() {
     let mut rng = Rng::with_seed(13);
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let mut live = Live::default();
     for round in 1..=2_000 {
         let desired = random(&mut rng, round);
-        memory = Memory { failing: Some(rng.usize(0..12)), ..memory.recovered() };
+        memory = FakeDataPlane { failing: Some(rng.usize(0..12)), ..memory.recovered() };
         publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         memory = memory.recovered();
         let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
@@ -185,7 +204,7 @@ fn a_mirror_that_is_kept_over_failures_finishes_as_well_as_one_read_anew() {
 
 #[test]
 fn opening_before_the_allow_list_would_be_noticed() {
-    let mut before = Memory::default();
+    let mut before = FakeDataPlane::default();
     let mut rng = Rng::with_seed(3);
     let closed = Desired { guarded: Ports::from(PORTS), ..Desired::default() };
     assert!(run(&closed, &mut before));
@@ -200,7 +219,7 @@ fn opening_before_the_allow_list_would_be_noticed() {
     wrong.table = after.live.table.clone();
     wrong.claimed = after.live.claimed.clone();
     for claim in wrong.table.endpoints.values_mut() {
-        *claim = super::Claim::Open { slot: 0, mode: Mode::Monitor, default_line: 1 };
+        *claim = Claim::Open { slot: 0, mode: Mode::Monitor, default_line: 1 };
     }
     let noticed = std::panic::catch_unwind(|| assert_safe(&before.live, &[wrong], &after.live, "control"));
     assert!(noticed.is_err());
@@ -208,7 +227,7 @@ fn opening_before_the_allow_list_would_be_noticed() {
 
 #[test]
 fn a_revocation_does_not_wait_for_another_databases_endpoints() {
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let stays = target(ADDRESSES[0], PORTS[0]);
     let mut wish =
         DesiredDatabase { mode: Mode::Enforce, ..database(&mut Rng::with_seed(5), 1, vec![stays]) };
@@ -216,7 +235,7 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
     wish.set.v4.insert(source.into(), key.clone());
     wish.lines.insert(key, (LineKind::Custom, String::new()));
     let other = database(&mut Rng::with_seed(6), 1, vec![target(ADDRESSES[1], PORTS[0])]);
-    let both = |revision, wish: DesiredDatabase, targets: BTreeSet<Target>| Desired {
+    let both = |revision, wish: DesiredDatabase, targets: BTreeSet<Destination>| Desired {
         databases: BTreeMap::from([
             ("a".parse().unwrap(), DesiredDatabase { revision, ..wish }),
             ("b".parse().unwrap(), DesiredDatabase { revision, targets, ..other.clone() }),
@@ -227,7 +246,7 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
     assert!(run(&both(1, wish.clone(), other.targets.clone()), &mut memory));
     assert!(passes(&memory.live, source.into(), &stays));
     // Now b's endpoint leaves, which the kernel refuses, and a allows nobody.
-    let mut memory = Memory { failing: Some(0), ..memory.recovered() };
+    let mut memory = FakeDataPlane { failing: Some(0), ..memory.recovered() };
     wish.set = RuleSet::default();
     assert!(!run(&both(2, wish, BTreeSet::new()), &mut memory));
     assert!(!passes(&memory.live, source.into(), &stays));
@@ -236,7 +255,7 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
 #[test]
 fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
     let mut rng = Rng::with_seed(5);
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let wish = DesiredDatabase {
         mode: Mode::Monitor,
         ..database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])])
@@ -252,7 +271,7 @@ fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
 
 #[test]
 fn the_kernel_remembers_managed_ranges_for_a_start_without_their_file() {
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let (key, net) = (LineKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
     let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
     (wish.set, wish.lines) = (RuleSet::default(), BTreeMap::new());
@@ -275,7 +294,7 @@ fn assert_desired(desired: &Desired, live: &Live, what: &str) {
         assert_eq!(database.stamp.as_ref().map(|stamp| stamp.revision), Some(wish.revision), "{what}: {id}");
         assert!(database.sources.v4.keys().eq(wish.set.v4.keys()), "{what}: {id}");
         assert!(database.sources.v6.keys().eq(wish.set.v6.keys()), "{what}: {id}");
-        let open: BTreeSet<Target> = live
+        let open: BTreeSet<Destination> = live
             .table
             .endpoints
             .keys()

@@ -29,7 +29,7 @@ fn live(databases: &[(&str, Option<&str>)]) -> Live {
         live.databases.insert(slot, database);
         let address = address.map(|text| text.parse().unwrap());
         let claim = Claim::Open { slot, mode: Mode::Enforce, default_line: slot + 1 };
-        live.table.endpoints.insert(Target { address, port: 5432, protocol: Protocol::Tcp }, claim);
+        live.table.endpoints.insert(Destination { address, port: 5432, protocol: Protocol::Tcp }, claim);
     }
     live
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::rules::{Limits, ManagedRanges, read_database, read_ranges};
-use crate::sync::memory::Memory;
+use crate::sync::FakeDataPlane;
 use crate::sync::tests::random;
 use crate::sync::{Ports, publish};
 
@@ -41,15 +41,15 @@ fn file(revision: u64, endpoints: &str, rules: &str) -> String {
 }
 
 /// The databases `a`, which allows an office and a region at one endpoint, and `b`, which only watches another.
-fn memory() -> Memory {
+fn memory() -> FakeDataPlane {
     let watched = format!("mode: monitor\n{}", file(1, TWO, ""));
     let files = [("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}")))), ("b", watched)];
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     run(&desired(&files, &ranges("10.1.0.0/16")), &mut memory);
     memory
 }
 
-fn run(desired: &Desired, memory: &mut Memory) {
+fn run(desired: &Desired, memory: &mut FakeDataPlane) {
     let mut live = memory.live.clone();
     let done = publish(desired, &mut live, memory, Timestamp::UNIX_EPOCH);
     assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
@@ -211,7 +211,7 @@ fn applied(
 #[test]
 fn a_publish_does_what_the_plan_says_and_then_nothing_is_left_to_do() {
     let mut rng = Rng::with_seed(17);
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let (mut planned, mut without) = (0, 0);
     for round in 1..=2_000 {
         let desired = Desired { monitor: rng.u8(0..4) > 0, ..random(&mut rng, round) };

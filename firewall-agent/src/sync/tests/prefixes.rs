@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 
 use super::{ADDRESSES, PORTS, database, run, target};
 use crate::rules::{LineKey, RuleSet};
-use crate::sync::memory::Memory;
+use crate::sync::FakeDataPlane;
 use crate::sync::model::LineKind;
 use crate::sync::plane::DataPlane as _;
 use crate::sync::{Desired, DesiredDatabase, RuleSlot, remembered_ranges};
@@ -27,13 +27,13 @@ fn wish(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
 }
 
 /// What each prefix counts on.
-fn counted_on(memory: &Memory) -> BTreeMap<Ipv4Net, RuleSlot> {
+fn counted_on(memory: &FakeDataPlane) -> BTreeMap<Ipv4Net, RuleSlot> {
     memory.live.databases[&0].sources.v4.clone()
 }
 
 #[test]
 fn each_prefix_has_its_line_and_keeps_it_over_updates() {
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     assert!(run(&wish(1, [1, 2, 3]), &mut memory));
     let first = counted_on(&memory);
     for slot in first.values() {
@@ -52,7 +52,7 @@ fn each_prefix_has_its_line_and_keeps_it_over_updates() {
 
 #[test]
 fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let room = u8::try_from(memory.prefix_lines().len()).unwrap();
     assert!(run(&wish(1, 0..room + 4), &mut memory), "never refused for want of a line");
     let first = counted_on(&memory);
@@ -77,12 +77,13 @@ fn a_rule_that_becomes_a_managed_range_lends_it_none_of_its_prefixes_however_the
         wish.lines.insert(key, (kind, String::new()));
         Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), ..Desired::default() }
     };
-    let mut before = Memory::default();
+    let mut before = FakeDataPlane::default();
     assert!(run(&wish(1, LineKind::Custom, "198.51.100.0/24"), &mut before));
     for range in ["egress", "other"] {
         let after = wish(2, LineKind::Managed(range.to_owned()), "203.0.113.0/24");
         for failing in 0.. {
-            let mut memory = Memory { failing: Some(failing), dead: true, ..before.clone().recovered() };
+            let mut memory =
+                FakeDataPlane { failing: Some(failing), dead: true, ..before.clone().recovered() };
             let done = run(&after, &mut memory);
             let remembered = remembered_ranges(&memory.live).ranges;
             let held = remembered.iter().find(|(id, _)| id.as_str() == range).map(|(_, range)| &range.cidrs);

@@ -6,14 +6,14 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 use super::{packets, passes, random};
-use crate::sync::memory::Memory;
+use crate::sync::FakeDataPlane;
 use crate::sync::model::{Live, Sources};
 use crate::sync::{Desired, Drift, Table, ensure_known, publish, rebuilt_table, repair};
 
 const ROUNDS: u64 = 300;
 
-fn published(rng: &mut Rng) -> (Desired, Live, Memory) {
-    let (mut live, mut plane) = (Live::default(), Memory::default());
+fn published(rng: &mut Rng) -> (Desired, Live, FakeDataPlane) {
+    let (mut live, mut plane) = (Live::default(), FakeDataPlane::default());
     let mut desired = random(rng, 1);
     for revision in 2..4 {
         publish(&desired, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
@@ -95,7 +95,7 @@ fn the_table_is_told_anew_from_the_files_and_not_without_them() {
     assert!(rebuilt > 50, "{rebuilt} of {ROUNDS}");
 }
 
-fn closed(live: &Live) -> BTreeSet<crate::sync::Target> {
+fn closed(live: &Live) -> BTreeSet<crate::sync::Destination> {
     let endpoints = live.table.endpoints.iter();
     endpoints.filter(|(_, claim)| **claim == crate::sync::Claim::Closed).map(|(target, _)| *target).collect()
 }

@@ -1,6 +1,6 @@
 //! What does not fit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use fastrand::Rng;
@@ -8,14 +8,14 @@ use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 
 use super::{ADDRESSES, PORTS, assert_desired, database, run, target};
-use crate::rules::{LineKey, Mode, RuleSet};
-use crate::sync::memory::Memory;
-use crate::sync::{Capacity, Claim, Desired, DesiredDatabase, LineKind, Live, Ports, publish};
+use crate::rules::{DatabaseId, LineKey, Mode, RuleSet};
+use crate::sync::FakeDataPlane;
+use crate::sync::{Capacity, Claim, Desired, DesiredDatabase, LineKind, Live, Sizes, publish};
 
 #[test]
 fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
     let mut rng = Rng::with_seed(5);
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let mut many = database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])]);
     for number in 0..40u8 {
         let key = LineKey::Rule(format!("many-{number}").parse().unwrap());
@@ -54,7 +54,7 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
         (Capacity { endpoints: 0, ..Capacity::default() }, "at most 0 fit"),
     ];
     for (limits, figures) in tight {
-        let mut memory = Memory::default();
+        let mut memory = FakeDataPlane::default();
         let mut live = Live::default();
         let done = publish(&desired(&wish, limits), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         let message = format!("{:#}", done.failed.values().next().unwrap());
@@ -64,7 +64,7 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
         let claims: Vec<_> = memory.live.table.endpoints.values().collect();
         assert_eq!(claims, [&Claim::Closed], "{message}");
     }
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     assert!(run(&desired(&wish, Capacity::default()), &mut memory));
     for (limits, _) in tight {
         wish.set.v4.pop_first();
@@ -75,20 +75,20 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
 }
 
 #[test]
-fn a_revision_that_does_not_fit_leaves_what_is_in_force_untouched() {
+fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing_else() {
     let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
     wish.mode = Mode::Enforce;
     wish.set.v4 = [(Ipv4Addr::new(10, 0, 0, 0).into(), LineKey::Rule("r".parse().unwrap()))].into();
     wish.set.v6.clear();
     let named = |wish: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wish.clone())]);
     let mut desired = Desired { databases: named(&wish), monitor: true, ..Desired::default() };
-    let (mut live, mut memory) = (Live::default(), Memory::default());
+    let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
     let before = memory.live.clone();
-    // Watched only, at another place, and with more prefixes than fit.
+    // Watched only, at one place more, and with more prefixes than fit.
     wish.revision += 1;
     wish.mode = Mode::Monitor;
-    wish.targets = [target(ADDRESSES[1], PORTS[0])].into();
+    wish.targets.insert(target(ADDRESSES[1], PORTS[0]));
     wish.set.v4.insert(Ipv4Addr::new(10, 1, 0, 0).into(), LineKey::Rule("r".parse().unwrap()));
     desired.databases = named(&wish);
     desired.limits = Capacity { prefixes: 1, ..Capacity::default() };
@@ -97,7 +97,18 @@ fn a_revision_that_does_not_fit_leaves_what_is_in_force_untouched() {
     let there = target(ADDRESSES[0], PORTS[0]);
     let held = &before.table.endpoints[&there];
     assert_eq!(memory.live.table.endpoints[&there], *held, "neither closed nor only watched");
+    assert_eq!(memory.live.table.endpoints[&target(ADDRESSES[1], PORTS[0])], Claim::Closed);
     assert_eq!(memory.live.databases, before.databases);
+    // Now it drops the place that is open.
+    wish.revision += 1;
+    wish.targets.remove(&there);
+    desired.databases = named(&wish);
+    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    assert!(done.crowded.len() == 1 && !done.refused_writes, "{done:?}");
+    assert_eq!(memory.live.table.endpoints[&there], Claim::Closed);
+    assert_eq!(memory.live.databases, before.databases);
+    wish.targets.insert(there);
+    desired.databases = named(&wish);
     desired.limits = Capacity::default();
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
     assert_ne!(memory.live.table.endpoints[&there], *held, "once it fits it counts");
@@ -115,7 +126,7 @@ fn memory_that_one_database_is_given_is_not_there_for_the_next() {
     let limits = Capacity { memory: 2 * 10 * 144 + 144, ..Capacity::default() };
     let databases = ["a", "b", "c"].map(|id| (id.parse().unwrap(), wish.clone())).into();
     let desired = Desired { databases, limits, ..Desired::default() };
-    let done = publish(&desired, &mut Live::default(), &mut Memory::default(), Timestamp::UNIX_EPOCH);
+    let done = publish(&desired, &mut Live::default(), &mut FakeDataPlane::default(), Timestamp::UNIX_EPOCH);
     assert_eq!((done.applied.len(), done.failed.len()), (2, 1), "{done:?}");
 }
 
@@ -133,7 +144,7 @@ fn what_expires_or_is_revoked_does_not_wait_for_room() {
     };
     let limits = Capacity { prefixes: 3, ..Capacity::default() };
     let named = |wish: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wish.clone())]);
-    let (mut live, mut memory) = (Live::default(), Memory::default());
+    let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
     allow(&mut wish, &["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
     let mut desired = Desired { databases: named(&wish), limits, ..Desired::default() };
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
@@ -157,33 +168,116 @@ fn what_expires_or_is_revoked_does_not_wait_for_room() {
 }
 
 #[test]
-fn what_left_takes_no_room_where_a_guard_closes_it_or_where_it_is_claimed_anew() {
+fn tombstones_take_no_room() {
     let limits = Capacity { endpoints: 2, ..Capacity::default() };
-    let guarded = Ports::from([PORTS[0]]);
-    let (mut live, mut memory) = (Live::default(), Memory::default());
+    let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
+    let mut closed = BTreeSet::new();
     let mut turn = |id: &str, here: &[_], removed: &[&str]| {
+        closed.extend(here.iter().copied());
         let wish = database(&mut Rng::with_seed(5), 1, here.to_vec());
         let desired = Desired {
             databases: if here.is_empty() { BTreeMap::new() } else { [(id.parse().unwrap(), wish)].into() },
             removed: removed.iter().map(|id| id.parse().unwrap()).collect(),
-            guarded: guarded.clone(),
+            closed: closed.clone(),
             limits,
             ..Desired::default()
         };
         let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
-        done.failed.values().next().map(|error| format!("{error:#}"))
+        let tombstones = live.table.endpoints.values().filter(|claim| **claim == Claim::Closed).count();
+        (done.failed.values().next().map(|error| format!("{error:#}")), tombstones)
     };
-    // Guarded: any number comes and goes.
-    for id in ["a", "b", "c", "d"] {
-        assert_eq!(turn(id, &[target(ADDRESSES[0], PORTS[0]), target(ADDRESSES[1], PORTS[0])], &[]), None);
-        assert_eq!(turn("", &[], &[id]), None);
+    let mut left = 0;
+    for (id, port) in [("a", PORTS[0]), ("b", PORTS[1]), ("c", PORTS[2])] {
+        let both = [target(ADDRESSES[0], port), target(ADDRESSES[1], port)];
+        assert_eq!(turn(id, &both, &[]), (None, left));
+        left += 2;
+        assert_eq!(turn("", &[], &[id]), (None, left));
     }
-    // Not guarded: the tombstones of two leave room for nobody else, and for who takes their places.
-    let both = [target(ADDRESSES[0], PORTS[1]), target(ADDRESSES[1], PORTS[1])];
-    assert_eq!(turn("e", &both, &[]), None);
-    assert_eq!(turn("", &[], &["e"]), None);
-    assert_eq!(turn("f", &both, &[]), None);
-    assert_eq!(turn("", &[], &["f"]), None);
-    let refusal = turn("g", &[target(ADDRESSES[0], PORTS[2])], &[]);
-    assert!(refusal.is_some_and(|error| error.contains("2 others, closed ones included")));
+    // The control: endpoints that are open do.
+    assert_eq!(turn("d", &[target(ADDRESSES[0], PORTS[0]), target(ADDRESSES[1], PORTS[0])], &[]), (None, 4));
+    let (refusal, tombstones) = turn("e", &[target(ADDRESSES[0], PORTS[1])], &[]);
+    assert!(refusal.is_some_and(|error| error.contains("hold 2, and at most 2 fit")));
+    assert_eq!(tombstones, 4);
+}
+
+/// A database with so many prefixes, at one place.
+fn sized(number: u8, prefixes: u8) -> DesiredDatabase {
+    let place = target(Some(&format!("203.0.113.{number}")), PORTS[0]);
+    let mut wish = database(&mut Rng::with_seed(5), 1, vec![place]);
+    (wish.set, wish.mode) = (RuleSet::default(), Mode::Enforce);
+    for prefix in 0..prefixes {
+        let net = IpNet::from(Ipv4Net::from(Ipv4Addr::new(10, number, prefix, 0)));
+        wish.set.allow(net, &LineKey::Rule("r".parse().unwrap()));
+    }
+    wish.lines = [(LineKey::Rule("r".parse().unwrap()), (LineKind::Custom, String::new()))].into();
+    wish
+}
+
+#[test]
+fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
+    let mut rng = Rng::with_seed(19);
+    let (mut crowded, mut protected) = (0, 0);
+    for round in 0..2_000 {
+        let ids = ["a", "b", "c", "d", "e", "f"].map(|id| id.parse::<DatabaseId>().unwrap());
+        let mut wishes: BTreeMap<_, _> =
+            ids.iter().zip(1..).map(|(id, number)| (id.clone(), sized(number, rng.u8(0..6)))).collect();
+        let before: BTreeMap<_, _> =
+            wishes.iter().filter(|_| rng.bool()).map(|(id, wish)| (id.clone(), wish.clone())).collect();
+        let prefixes: usize = before.values().map(|wish| wish.set.len()).sum();
+        // What was in force did fit, in every way.
+        let limits = Capacity {
+            prefixes: prefixes + rng.usize(0..4),
+            endpoints: before.len() + rng.usize(0..2),
+            ..Capacity::default()
+        };
+        let sizes = Sizes {
+            databases: u32::try_from(before.len() + rng.usize(0..2)).unwrap(),
+            ..FakeDataPlane::default().sizes
+        };
+        let mut memory = FakeDataPlane::new(Live::default(), sizes);
+        let mut live = Live::default();
+        let rebooted = rng.bool();
+        if !rebooted {
+            let desired = Desired { databases: before.clone(), limits, ..Desired::default() };
+            let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+            assert!(done.failed.is_empty(), "round {round}: {done:?}");
+            // Some grow: they may be refused, and lose nothing.
+            for (id, wish) in wishes.iter_mut().filter(|(id, _)| before.contains_key(*id)) {
+                if rng.bool() {
+                    let number = id.as_str().as_bytes()[0] - b'a' + 1;
+                    *wish = DesiredDatabase { revision: 2, ..sized(number, 6) };
+                }
+            }
+        }
+        let first = if rebooted { before.keys().cloned().collect() } else { BTreeSet::new() };
+        let desired = Desired { databases: wishes.clone(), first, limits, ..Desired::default() };
+        let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        assert_eq!(done.failed.keys().collect::<Vec<_>>(), done.crowded.iter().collect::<Vec<_>>());
+        crowded += done.crowded.len();
+        for (id, wish) in &before {
+            let same = wishes[id] == *wish;
+            assert!(!same || !done.failed.contains_key(id), "round {round}: {id}: {done:?}");
+            protected += usize::from(same && !done.failed.is_empty());
+            let slot = live.slot(id).unwrap_or_else(|| panic!("round {round}: {id} is not there"));
+            assert!(live.databases[&slot].sources.len() >= wish.set.len(), "round {round}: {id}");
+            assert!(live.table.endpoints.values().any(|claim| claim.slot() == Some(slot)), "round {round}");
+        }
+        let sum: usize = live.databases.values().map(|database| database.sources.len()).sum();
+        assert!(sum <= limits.prefixes, "round {round}: {sum} prefixes, {limits:?}");
+    }
+    assert!(crowded > 1_000 && protected > 1_000, "{crowded} had no room, {protected} kept theirs");
+}
+
+#[test]
+fn what_leaves_makes_room_in_the_same_publish() {
+    let limits = Capacity { prefixes: 3, endpoints: 1, ..Capacity::default() };
+    let sizes = Sizes { databases: 1, ..FakeDataPlane::default().sizes };
+    let (mut live, mut memory) = (Live::default(), FakeDataPlane::new(Live::default(), sizes));
+    let only = |id: &str, number| [(id.parse().unwrap(), sized(number, 3))].into();
+    let desired = Desired { databases: only("a", 1), limits, ..Desired::default() };
+    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
+    let next = Desired { databases: only("b", 2), removed: ["a".parse().unwrap()].into(), ..desired };
+    let done = publish(&next, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    assert!(done.failed.is_empty() && done.removed.len() == 1 && done.applied.len() == 1, "{done:?}");
+    assert_desired(&next, &memory.live, "in the place of another");
 }

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
 use crate::rules::{DatabaseId, LineKey, Mode, Protocol, RuleSet};
-use crate::sync::model::{Line, LineKind, Live, Ports, RuleSlot, Slot, Table, Target};
+use crate::sync::model::{Destination, Line, LineKind, Live, Ports, RuleSlot, Slot, Table};
 use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, publish};
 
 /// A data plane that takes every write and keeps nothing.
@@ -94,7 +94,7 @@ fn database(number: u32, revision: u64, prefixes: u32) -> DesiredDatabase {
         name: String::new(),
         revision,
         mode: Mode::Enforce,
-        targets: [Target { address: address(20, number), port: 8000, protocol: Protocol::Tcp }].into(),
+        targets: [Destination { address: address(20, number), port: 8000, protocol: Protocol::Tcp }].into(),
         set,
         lines: lines.map(|(key, kind)| (key, (kind, String::new()))).into(),
     }
@@ -105,7 +105,7 @@ fn desired(size: Size, guarded: Ports) -> Desired {
         databases: (0..size.databases).map(|one| (id(one), database(one, 1, size.prefixes))).collect(),
         removed: (0..size.removed).map(|one| id(1_000_000 + one)).collect(),
         closed: (0..size.tombstones)
-            .map(|one| Target { address: address(30, one), port: 5432, protocol: Protocol::Tcp })
+            .map(|one| Destination { address: address(30, one), port: 5432, protocol: Protocol::Tcp })
             .collect(),
         guarded,
         ..Desired::default()
@@ -150,7 +150,7 @@ fn a_publish_in_figures() {
         let endpoint = fastest(3, |time| {
             let moved = address(21, u32::try_from(time).unwrap());
             let one = DesiredDatabase {
-                targets: [Target { address: moved, port: 8000, protocol: Protocol::Tcp }].into(),
+                targets: [Destination { address: moved, port: 8000, protocol: Protocol::Tcp }].into(),
                 ..database(0, 10 + time, size.prefixes)
             };
             wish.databases.insert(id(0), one);

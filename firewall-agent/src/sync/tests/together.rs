@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{ADDRESSES, DATABASES, PORTS, assert_desired, target};
 use crate::rules::{LineKey, Mode, RuleSet};
-use crate::sync::memory::Memory;
+use crate::sync::FakeDataPlane;
 use crate::sync::{Desired, DesiredDatabase, LineKind, publish};
 
 /// Every database with one prefix of its own and, past the first revision, another.
@@ -32,7 +32,7 @@ fn desired(revision: u64) -> Desired {
 
 #[test]
 fn all_that_change_are_replaced_at_once_and_what_did_not_change_not_at_all() {
-    let mut memory = Memory::default();
+    let mut memory = FakeDataPlane::default();
     let mut live = memory.live.clone();
     for revision in 1..=2 {
         let done = publish(&desired(revision), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
@@ -53,13 +53,13 @@ fn all_that_change_are_replaced_at_once_and_what_did_not_change_not_at_all() {
 
 #[test]
 fn the_failure_of_one_holds_up_no_other() {
-    let mut whole = Memory::default();
+    let mut whole = FakeDataPlane::default();
     let mut live = whole.live.clone();
     publish(&desired(1), &mut live, &mut whole, Timestamp::UNIX_EPOCH);
     let whole = whole.recovered();
     let mut alone = 0;
     for failing in 0.. {
-        let mut memory = Memory { failing: Some(failing), ..whole.clone() };
+        let mut memory = FakeDataPlane { failing: Some(failing), ..whole.clone() };
         let mut live = whole.live.clone();
         let done = publish(&desired(2), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         if memory.writes <= failing {

@@ -1,48 +1,112 @@
-//! The in-memory twin of the kernel, with failures on demand.
+//! The data plane in memory: for dry runs and tests.
 
 use std::ops::Range;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use super::model::{Claim, Database, Line, Live, Ports, RuleSlot, Slot, Table, Target};
+use super::model::{Database, Line, Live, Ports, RuleSlot, Slot, Table};
 use super::plane::{DataPlane, Replacement};
 
-/// What a killed process unwinds with.
+/// Sizes of a data plane's tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sizes {
+    /// Databases.
+    pub databases: Slot,
+    /// Counters, the one that is never used included.
+    pub counters: RuleSlot,
+    /// Counters that may count single prefixes.
+    pub prefix_counters: Range<RuleSlot>,
+}
+
+impl Sizes {
+    /// The sizes of another data plane.
+    pub fn of(plane: &impl DataPlane) -> Self {
+        let (databases, counters) = plane.capacity();
+        Self { databases, counters, prefix_counters: plane.prefix_lines() }
+    }
+}
+
+/// Payload with which a killed process unwinds.
+#[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct Killed;
 
-/// Holds what a kernel would, and refuses the `failing`th write and, if `dead`, every one after it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Memory {
+/// A data plane in memory. Takes every write; tests make it refuse some.
+#[derive(Debug, Clone)]
+pub struct FakeDataPlane {
+    /// What it holds.
     pub live: Live,
-    /// The state after each write.
-    pub history: Vec<Live>,
-    pub failing: Option<usize>,
-    pub dead: bool,
-    /// The process ends at the `failing`th write, which is not done.
-    pub kills: bool,
     /// Writes that were asked for.
     pub writes: usize,
     /// How often allow lists were replaced, some together.
     pub waits: usize,
+    pub sizes: Sizes,
+    /// The state after each write.
+    #[cfg(test)]
+    pub history: Vec<Live>,
+    /// The write that is refused.
+    #[cfg(test)]
+    pub failing: Option<usize>,
+    /// Every write after it is refused, too.
+    #[cfg(test)]
+    pub dead: bool,
+    /// The process ends at the `failing`th write, which is not done.
+    #[cfg(test)]
+    pub kills: bool,
 }
 
-impl Memory {
-    /// What a restarted agent finds, or the next pass of this one.
-    pub fn recovered(self) -> Self {
-        Self { live: self.live, ..Self::default() }
+/// Small tables, for tests.
+#[cfg(test)]
+impl Default for FakeDataPlane {
+    fn default() -> Self {
+        // The default counters and a few more are rules' alone.
+        Self::new(Live::default(), Sizes { databases: 4, counters: 24, prefix_counters: 18..24 })
+    }
+}
+
+impl FakeDataPlane {
+    /// A data plane that holds `live`.
+    #[must_use]
+    pub fn new(live: Live, sizes: Sizes) -> Self {
+        Self {
+            live,
+            writes: 0,
+            waits: 0,
+            sizes,
+            #[cfg(test)]
+            history: Vec::new(),
+            #[cfg(test)]
+            failing: None,
+            #[cfg(test)]
+            dead: false,
+            #[cfg(test)]
+            kills: false,
+        }
     }
 
-    fn write(&mut self, change: impl FnOnce(&mut Live)) -> Result<()> {
-        let number = self.writes;
-        self.writes += 1;
+    /// What a restarted agent finds, or the next pass of this one.
+    #[cfg(test)]
+    pub fn recovered(self) -> Self {
+        Self::new(self.live, self.sizes)
+    }
+
+    #[cfg(test)]
+    fn fail(&self, number: usize) -> Result<()> {
         if self.failing.is_some_and(|failing| number == failing || (self.dead && number > failing)) {
             if self.kills {
                 std::panic::resume_unwind(Box::new(Killed));
             }
-            bail!("write {number} is refused");
+            anyhow::bail!("write {number} is refused");
         }
+        Ok(())
+    }
+
+    fn write(&mut self, change: impl FnOnce(&mut Live)) -> Result<()> {
+        self.writes += 1;
+        #[cfg(test)]
+        self.fail(self.writes - 1)?;
         change(&mut self.live);
+        #[cfg(test)]
         self.history.push(self.live.clone());
         Ok(())
     }
@@ -71,14 +135,13 @@ impl Memory {
     }
 }
 
-impl DataPlane for Memory {
+impl DataPlane for FakeDataPlane {
     fn capacity(&self) -> (Slot, RuleSlot) {
-        (4, 24)
+        (self.sizes.databases, self.sizes.counters)
     }
 
     fn prefix_lines(&self) -> Range<RuleSlot> {
-        // The default lines and a few more are rules' alone.
-        18..24
+        self.sizes.prefix_counters.clone()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
@@ -132,24 +195,5 @@ impl DataPlane for Memory {
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         self.write(|live| live.table.clone_from(table))
-    }
-}
-
-/// Whether a TCP packet from `source` to `target` passes, as the XDP program decides it.
-pub(super) fn passes(live: &Live, source: std::net::IpAddr, target: &Target) -> bool {
-    let everywhere = Target { address: None, ..*target };
-    let endpoints = &live.table.endpoints;
-    let claim = live
-        .claimed
-        .contains(&target.port)
-        .then(|| endpoints.get(target).or_else(|| endpoints.get(&everywhere)));
-    match claim.flatten() {
-        Some(Claim::Closed) => false,
-        Some(Claim::Open { mode: crate::rules::Mode::Monitor, .. }) => true,
-        Some(Claim::Open { slot, .. }) => live.databases.get(slot).is_some_and(|database| match source {
-            std::net::IpAddr::V4(source) => database.sources.v4.keys().any(|net| net.contains(&source)),
-            std::net::IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
-        }),
-        None => !live.guarded.contains(&target.port),
     }
 }

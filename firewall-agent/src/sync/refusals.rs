@@ -1,0 +1,76 @@
+//! A data plane that notes whether a write was refused.
+
+use std::ops::Range;
+
+use anyhow::Result;
+
+use super::model::{Line, Ports, RuleSlot, Slot, Table};
+use super::plane::{DataPlane, Replacement};
+
+/// Passes every call on.
+pub(super) struct Watched<'a, P> {
+    plane: &'a mut P,
+    refused: bool,
+}
+
+impl<'a, P> Watched<'a, P> {
+    pub fn new(plane: &'a mut P) -> Self {
+        Self { plane, refused: false }
+    }
+
+    /// Whether any call so far failed.
+    pub fn has_refused(&self) -> bool {
+        self.refused
+    }
+
+    fn note(&mut self, result: Result<()>) -> Result<()> {
+        self.refused |= result.is_err();
+        result
+    }
+}
+
+impl<P: DataPlane> DataPlane for Watched<'_, P> {
+    fn capacity(&self) -> (Slot, RuleSlot) {
+        self.plane.capacity()
+    }
+
+    fn prefix_lines(&self) -> Range<RuleSlot> {
+        self.plane.prefix_lines()
+    }
+
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+        let result = self.plane.set_ports(claimed, guarded);
+        self.note(result)
+    }
+
+    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
+        let result = self.plane.set_line(slot, line);
+        self.note(result)
+    }
+
+    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+        let result = self.plane.free_line(slot);
+        self.note(result)
+    }
+
+    fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
+        let results = self.plane.publish_sources(together);
+        self.refused |= results.iter().any(Result::is_err);
+        results
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let result = self.plane.settle();
+        self.note(result)
+    }
+
+    fn free_database(&mut self, slot: Slot) -> Result<()> {
+        let result = self.plane.free_database(slot);
+        self.note(result)
+    }
+
+    fn publish_table(&mut self, table: &Table) -> Result<()> {
+        let result = self.plane.publish_table(table);
+        self.note(result)
+    }
+}

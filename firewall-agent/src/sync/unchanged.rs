@@ -1,0 +1,122 @@
+//! Databases that are in force exactly as desired, found without a write and without an allocation for each prefix.
+
+use std::collections::{BTreeMap, btree_map};
+
+use ipnet::IpNet;
+
+use super::desired::DesiredDatabase;
+use super::lines::{Counters, id};
+use super::model::{Line, LineKind, Live, RuleSlot, Slot};
+use crate::rules::LineKey;
+
+/// Whether the revision, the allow list and every counter of `slot` are those of `desired`, and none is left over.
+/// Endpoints are not compared.
+pub(super) fn is_unchanged(slot: Slot, desired: &DesiredDatabase, counters: &Counters, live: &Live) -> bool {
+    let Some(database) = live.databases.get(&slot) else { return false };
+    let Some(stamp) = &database.stamp else { return false };
+    let default = slot + 1;
+    let same = stamp.revision == desired.revision
+        && database.name == desired.name
+        && database.default_line == default
+        && database.sources.v4.len() == desired.set.v4.len()
+        && database.sources.v6.len() == desired.set.v6.len();
+    if !same {
+        return false;
+    }
+    let Some(rules) = Rules::find(slot, desired, counters, live) else { return false };
+    let Some(own) = rules.count_prefixes(desired, live) else { return false };
+    counters.held(slot) == 1 + rules.counters.len() + own
+}
+
+/// Counters that stand as the desired database has them.
+struct Rules<'a> {
+    slot: Slot,
+    counters: BTreeMap<&'a LineKey, (RuleSlot, &'a Line)>,
+}
+
+impl<'a> Rules<'a> {
+    /// `None` unless every rule of the database, and its default, has exactly one counter with its name.
+    fn find(slot: Slot, desired: &'a DesiredDatabase, counters: &Counters, live: &'a Live) -> Option<Self> {
+        let by_id: BTreeMap<String, (&LineKey, &(LineKind, String))> =
+            desired.lines.iter().map(|(key, line)| (id(key), (key, line))).collect();
+        let mut found = BTreeMap::new();
+        let of_rules = counters.of(slot);
+        for number in of_rules {
+            let line = live.lines.get(number)?;
+            if *number == slot + 1 {
+                let named = line.kind == LineKind::Default && line.id.is_empty() && line.label.is_empty();
+                if !named {
+                    return None;
+                }
+                continue;
+            }
+            let (key, (kind, label)) = by_id.get(&line.id)?;
+            if line.kind != *kind || line.label != *label {
+                return None;
+            }
+            found.insert(*key, (*number, line));
+        }
+        let complete = found.len() == desired.lines.len() && of_rules.len() == found.len() + 1;
+        complete.then_some(Self { slot, counters: found })
+    }
+
+    /// How many prefixes have a counter of their own; `None` unless all prefixes are in force, each counted as it would
+    /// be after a publish.
+    fn count_prefixes(&self, desired: &DesiredDatabase, live: &Live) -> Option<usize> {
+        let sources = &live.databases.get(&self.slot)?.sources;
+        let mut walk = Walk::new(&live.lines);
+        let (mut own, mut last) = (0, None);
+        for ((net, key), (held, counter)) in desired.set.iter().zip(sources.iter()) {
+            let rule = match last {
+                Some((before, rule)) if before == key => rule,
+                _ => self.counters.get(key).copied(),
+            };
+            last = Some((key, rule));
+            own += usize::from(self.counts((net, rule), (held, counter), &mut walk)?);
+        }
+        Some(own)
+    }
+
+    /// Whether a prefix has a counter of its own; `None` when it is not in force, or counted elsewhere.
+    fn counts(
+        &self,
+        (net, rule): (IpNet, Option<(RuleSlot, &Line)>),
+        (held, counter): (IpNet, RuleSlot),
+        walk: &mut Walk<'_>,
+    ) -> Option<bool> {
+        if net != held {
+            return None;
+        }
+        let Some((number, rule)) = rule else { return (counter == self.slot + 1).then_some(false) };
+        if number == counter {
+            return Some(false);
+        }
+        let line = walk.get(counter)?;
+        let is_own = line.database == self.slot && line.id == rule.id && line.label == rule.label;
+        match (&line.kind, &rule.kind) {
+            (LineKind::Prefix(one), LineKind::Managed(range)) if is_own && one == range => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// Lookups of counters whose numbers mostly follow each other.
+struct Walk<'a> {
+    lines: &'a BTreeMap<RuleSlot, Line>,
+    ahead: btree_map::Range<'a, RuleSlot, Line>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(lines: &'a BTreeMap<RuleSlot, Line>) -> Self {
+        Self { lines, ahead: lines.range(..) }
+    }
+
+    fn get(&mut self, number: RuleSlot) -> Option<&'a Line> {
+        match self.ahead.next() {
+            Some((next, line)) if *next == number => return Some(line),
+            Some(_) | None => {}
+        }
+        self.ahead = self.lines.range(number..);
+        self.ahead.next().filter(|(next, _)| **next == number).map(|(_, line)| line)
+    }
+}
