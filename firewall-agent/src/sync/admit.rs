@@ -1,11 +1,14 @@
 //! Which files may change what is live: revisions never go back, and an endpoint has one holder.
 
+mod claimants;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
 };
 
+use self::claimants::{Claimants, Claims};
 use super::{
     desired::targets,
     model::{Claim, Destination, Live},
@@ -78,7 +81,7 @@ pub fn admit(
             admission.admitted.insert(id, newest);
         }
     }
-    admission.settle(&held(before, live));
+    admission.settle(held(before, live));
     admission
 }
 
@@ -146,55 +149,16 @@ impl Admission {
         false
     }
 
-    /// Refuses files until no two databases claim one destination. A file that lost only to a file that is refused
-    /// itself is taken after all.
-    fn settle(&mut self, held: &Claims) {
-        let mut losers = Vec::new();
-        while let Some((loser, message)) = self.conflict(held) {
-            losers.extend(self.admitted.remove(&loser).map(|candidate| (candidate, message)));
-        }
-        for (candidate, message) in losers {
-            let id = candidate.rules.id.clone();
-            self.admitted.insert(id.clone(), candidate);
-            if self.conflict(held).is_some()
-                && let Some(candidate) = self.admitted.remove(&id)
-            {
+    /// Refuses files until no two databases claim one destination.
+    fn settle(&mut self, held: Claims) {
+        let wanted = self.admitted.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules)));
+        for (id, message) in Claimants::new(wanted.collect(), held).losers() {
+            if let Some(candidate) = self.admitted.remove(&id) {
                 self.refuse(candidate, message);
             }
         }
     }
-
-    /// One file that claims what another database holds, or what another file claims with more right.
-    fn conflict(&self, held: &Claims) -> Option<(DatabaseId, String)> {
-        let mut claims = held.clone();
-        claims.extend(self.admitted.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules))));
-        let claims: Vec<_> = claims.iter().collect();
-        let holds = |id: &DatabaseId, target: &Destination| {
-            held.get(id).is_some_and(|held| held.iter().any(|held| held.covers(target)))
-        };
-        for (index, (id, wanted)) in claims.iter().enumerate() {
-            for (other, others) in &claims[index + 1..] {
-                let overlap = wanted.iter().find_map(|mine| {
-                    others.iter().find(|theirs| mine.overlaps(theirs)).map(|theirs| (mine, theirs))
-                });
-                let Some((mine, theirs)) = overlap else { continue };
-                // The holder keeps it; between two newcomers the one with the lower id.
-                let other_loses = self.admitted.contains_key(*other)
-                    && (holds(id, mine) || !self.admitted.contains_key(*id) || !holds(other, theirs));
-                let (loser, target, holder, held) =
-                    if other_loses { (other, theirs, id, mine) } else { (id, mine, other, theirs) };
-                if self.admitted.contains_key(*loser) {
-                    let message =
-                        format!("endpoint_claimed: {target} is claimed by database {holder} as {held}");
-                    return Some(((*loser).clone(), message));
-                }
-            }
-        }
-        None
-    }
 }
-
-type Claims = BTreeMap<DatabaseId, BTreeSet<Destination>>;
 
 fn wanted(rules: &DatabaseRules) -> BTreeSet<Destination> {
     if rules.state == State::Active { targets(rules) } else { BTreeSet::new() }

@@ -11,7 +11,7 @@ use super::model::{Claim, Destination, LineKind, Live, Ports};
 use super::{Desired, DesiredDatabase, publish};
 use crate::rules::{LineKey, Mode, Protocol, RuleSet};
 
-mod counted;
+pub(super) mod counted;
 mod prefixes;
 mod repaired;
 mod room;

@@ -1,7 +1,10 @@
 //! Contending files, as rows of a table.
 
+use fastrand::Rng;
+
 use super::*;
 use crate::rules::{Limits, Mode, Protocol, read_database};
+use crate::sync::tests::counted::comparisons;
 use crate::sync::{Changes, Database, Sources};
 
 fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
@@ -148,4 +151,93 @@ fn a_database_that_left_comes_back_with_a_new_revision_only() {
     assert_eq!(outcome(&persisted, file("a", 10, ONE)), "");
     persisted.rebase(&removed.id, &mut changes);
     assert_eq!(outcome(&persisted, file("a", 1, ONE)), "");
+}
+
+/// Files and holders at random, and what they contend for.
+fn contest(rng: &mut Rng) -> (Claims, Claims) {
+    let place = |rng: &mut Rng| {
+        let address = [None, Some("192.0.2.1"), Some("192.0.2.2"), Some("2001:db8::1")][rng.usize(..4)];
+        let address = address.map(|text| text.parse().unwrap());
+        Destination { address, port: 5432 + rng.u16(..3), protocol: Protocol::Tcp }
+    };
+    let (mut held, mut wanted) = (Claims::new(), Claims::new());
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        let id: DatabaseId = id.parse().unwrap();
+        if rng.bool() {
+            // Holders do not contend.
+            let holds = (0..rng.usize(..3)).map(|_| place(rng));
+            let free = |to: &Destination| !held.values().flatten().any(|other| to.overlaps(other));
+            let holds: BTreeSet<_> = holds.filter(free).collect();
+            held.insert(id.clone(), holds);
+        }
+        if rng.u8(..4) > 0 {
+            let same = held.get(&id).cloned().unwrap_or_default().into_iter().filter(|_| rng.bool());
+            let mut claims: BTreeSet<_> = same.collect();
+            claims.extend((0..rng.usize(..3)).map(|_| place(rng)));
+            wanted.insert(id, claims);
+        }
+    }
+    (wanted, held)
+}
+
+/// A pair of claims of two databases on one destination.
+fn contention(claims: &Claims) -> Option<(&DatabaseId, &DatabaseId)> {
+    claims.iter().find_map(|(id, mine)| {
+        let others = claims.range((std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded));
+        let mut rivals =
+            others.filter(|(_, theirs)| mine.iter().any(|one| theirs.iter().any(|to| one.overlaps(to))));
+        Some((id, rivals.next()?.0))
+    })
+}
+
+#[test]
+fn no_destination_has_two_claimants_and_nobody_is_refused_without_a_cause() {
+    let seed = fastrand::u64(..);
+    let mut rng = Rng::with_seed(seed);
+    let (mut refused, mut contended, mut after_all) = (0, 0, 0);
+    for round in 0..20_000 {
+        let (wanted, held) = contest(&mut rng);
+        let losers = Claimants::new(wanted.clone(), held.clone()).losers();
+        let mut claims = held.clone();
+        let won = wanted.iter().filter(|(id, _)| !losers.iter().any(|(loser, _)| loser == *id));
+        claims.extend(won.map(|(id, claims)| (id.clone(), claims.clone())));
+        let what = format!("seed {seed}, round {round}: {wanted:?} against {held:?}: {losers:?}");
+        assert_eq!(contention(&claims), None, "{what}");
+        for (id, message) in &losers {
+            // The control: admitted all the same, it would contend, unless it lost to one that left room later.
+            let with = [(id.clone(), wanted[id].clone())];
+            let with: Claims = claims.clone().into_iter().chain(with).collect();
+            after_all += usize::from(contention(&with).is_none());
+            assert!(message.starts_with("endpoint_claimed: "), "{what}");
+            // Whoever only keeps what it holds is never refused.
+            assert!(!held.get(id).is_some_and(|held| wanted[id].is_subset(held)), "{what}");
+        }
+        let mut all = held;
+        all.extend(wanted);
+        contended += usize::from(contention(&all).is_some());
+        refused += losers.len();
+    }
+    assert!(contended > 5_000 && refused > 5_000, "{contended} contended, {refused} were refused");
+    assert!(after_all * 50 < refused, "{after_all} of {refused} could be admitted");
+}
+
+#[test]
+fn the_cost_of_a_contest_is_linear_in_files_and_holders() {
+    let cost = |files: u32, everywhere: bool| {
+        let claims = |number: u32, shared: bool| -> BTreeSet<Destination> {
+            let address = Some(std::net::Ipv4Addr::from_bits(number).into());
+            let own = Destination { address, port: 5432, protocol: Protocol::Tcp };
+            let contended = if everywhere { own.everywhere() } else { Destination { port: 6432, ..own } };
+            if shared { [own, contended].into() } else { [own].into() }
+        };
+        let id = |number: u32| format!("d{number:06}").parse::<DatabaseId>().unwrap();
+        let wanted = (0..files).map(|number| (id(number), claims(number, true))).collect();
+        let held =
+            (0..files).map(|number| (id(number + files / 2), claims(number + files / 2, false))).collect();
+        comparisons(|| drop(Claimants::new(wanted, held).losers()))
+    };
+    for everywhere in [false, true] {
+        let (small, large) = (cost(500, everywhere), cost(4_000, everywhere));
+        assert!(large < small * 8 * 2, "{small} comparisons for 500, {large} for 4,000");
+    }
 }

@@ -23,7 +23,7 @@ impl PartialOrd for Destination {
 }
 
 /// Comparisons while `work` ran on this thread.
-pub(super) fn comparisons(work: impl FnOnce()) -> u64 {
+pub fn comparisons(work: impl FnOnce()) -> u64 {
     let before = COMPARISONS.get();
     work();
     COMPARISONS.get() - before

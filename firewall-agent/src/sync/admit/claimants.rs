@@ -1,0 +1,156 @@
+//! Files that contend for a destination.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::rules::DatabaseId;
+use crate::sync::model::Destination;
+
+/// Destinations by the database that claims them.
+pub(super) type Claims = BTreeMap<DatabaseId, BTreeSet<Destination>>;
+
+/// A file that may not be admitted, and why.
+pub(super) type Loser = (DatabaseId, String);
+
+/// Claims on destinations, found by destination.
+#[derive(Debug, Default)]
+struct Index {
+    exact: BTreeMap<Destination, BTreeSet<DatabaseId>>,
+    /// By port and protocol, as a wildcard.
+    everywhere: BTreeMap<Destination, BTreeMap<DatabaseId, BTreeSet<Destination>>>,
+}
+
+impl Index {
+    fn insert(&mut self, id: &DatabaseId, claims: Option<&BTreeSet<Destination>>) {
+        for to in claims.into_iter().flatten() {
+            self.exact.entry(*to).or_default().insert(id.clone());
+            let everywhere = self.everywhere.entry(to.everywhere()).or_default();
+            everywhere.entry(id.clone()).or_default().insert(*to);
+        }
+    }
+
+    fn remove(&mut self, id: &DatabaseId, claims: Option<&BTreeSet<Destination>>) {
+        for to in claims.into_iter().flatten() {
+            if let Some(ids) = self.exact.get_mut(to) {
+                ids.remove(id);
+            }
+            if let Some(claims) = self.everywhere.get_mut(&to.everywhere()) {
+                claims.remove(id);
+            }
+        }
+    }
+
+    /// Another database with a claim that overlaps this one of `id`, and that claim.
+    fn rival(&self, id: &DatabaseId, mine: &Destination) -> Option<(DatabaseId, Destination)> {
+        let at = |to: Destination| {
+            let other = self.exact.get(&to)?.iter().find(|one| *one != id)?;
+            Some((other.clone(), to))
+        };
+        if mine.address.is_some() {
+            return at(*mine).or_else(|| at(mine.everywhere()));
+        }
+        let (other, claims) = self.everywhere.get(mine)?.iter().find(|(one, _)| *one != id)?;
+        Some((other.clone(), *claims.first()?))
+    }
+
+    fn has_rival(&self, id: &DatabaseId, claims: Option<&BTreeSet<Destination>>) -> bool {
+        claims.into_iter().flatten().any(|mine| self.rival(id, mine).is_some())
+    }
+}
+
+/// The files that are to be admitted, and what other databases hold.
+pub(super) struct Claimants {
+    held: Claims,
+    wanted: Claims,
+    /// Claims of the databases without a file that is to be admitted: what they hold.
+    keepers: Index,
+    /// Claims of the files.
+    files: Index,
+    losers: Vec<Loser>,
+    withdrawn: BTreeSet<DatabaseId>,
+}
+
+impl Claimants {
+    /// Files that claim `wanted`, against databases that hold `held`.
+    pub fn new(wanted: Claims, held: Claims) -> Self {
+        let (mut keepers, mut files) = (Index::default(), Index::default());
+        for (id, claims) in held.iter().filter(|(id, _)| !wanted.contains_key(*id)) {
+            keepers.insert(id, Some(claims));
+        }
+        for (id, claims) in &wanted {
+            files.insert(id, Some(claims));
+        }
+        Self { held, wanted, keepers, files, losers: Vec::new(), withdrawn: BTreeSet::new() }
+    }
+
+    /// The files that must be refused so that no two databases claim one destination. The holder keeps it; between two
+    /// newcomers the one with the lower id gets it. A file that lost only to one that is refused itself is not among
+    /// them.
+    pub fn losers(mut self) -> Vec<Loser> {
+        for (id, claims) in self.wanted.clone() {
+            // What was found free stays so: a claim that comes back withdraws every file that it overlaps.
+            for mine in claims {
+                while !self.withdrawn.contains(&id)
+                    && let Some((loser, message)) = self.conflict(&id, mine)
+                {
+                    self.withdraw(loser, message);
+                }
+            }
+        }
+        let losers = std::mem::take(&mut self.losers);
+        losers.into_iter().filter(|(id, _)| !self.readmit(id)).collect()
+    }
+
+    /// One file that may not be admitted for a claim of the file of `id`: that file or another.
+    fn conflict(&self, id: &DatabaseId, mine: Destination) -> Option<Loser> {
+        if let Some((keeper, theirs)) = self.keepers.rival(id, &mine) {
+            return Some((id.clone(), message(&mine, &keeper, &theirs)));
+        }
+        let (other, theirs) = self.files.rival(id, &mine)?;
+        let (mine, theirs) = ((id, mine), (&other, theirs));
+        let ((winner, held), (loser, claimed)) = match (self.holds(mine), self.holds(theirs)) {
+            (true, false) => (mine, theirs),
+            (false, true) => (theirs, mine),
+            (true, true) | (false, false) if id < &other => (mine, theirs),
+            (true, true) | (false, false) => (theirs, mine),
+        };
+        Some((loser.clone(), message(&claimed, winner, &held)))
+    }
+
+    fn holds(&self, (id, to): (&DatabaseId, Destination)) -> bool {
+        self.held.get(id).is_some_and(|held| held.contains(&to) || held.contains(&to.everywhere()))
+    }
+
+    /// Takes a file out of the contest, and every other that claims what its database then still holds.
+    fn withdraw(&mut self, id: DatabaseId, text: String) {
+        let mut leaving = vec![(id, text)];
+        while let Some((id, text)) = leaving.pop() {
+            self.files.remove(&id, self.wanted.get(&id));
+            self.keepers.insert(&id, self.held.get(&id));
+            for keeps in self.held.get(&id).into_iter().flatten() {
+                while let Some((other, claimed)) = self.files.rival(&id, keeps) {
+                    self.files.remove(&other, self.wanted.get(&other));
+                    leaving.push((other, message(&claimed, &id, keeps)));
+                }
+            }
+            self.withdrawn.insert(id.clone());
+            self.losers.push((id, text));
+        }
+    }
+
+    /// Admits a loser after all, if nothing that is left stands against it.
+    fn readmit(&mut self, id: &DatabaseId) -> bool {
+        self.keepers.remove(id, self.held.get(id));
+        let wanted = self.wanted.get(id);
+        let free = !self.keepers.has_rival(id, wanted) && !self.files.has_rival(id, wanted);
+        if free {
+            self.files.insert(id, wanted);
+        } else {
+            self.keepers.insert(id, self.held.get(id));
+        }
+        free
+    }
+}
+
+fn message(claimed: &Destination, holder: &DatabaseId, held: &Destination) -> String {
+    format!("endpoint_claimed: {claimed} is claimed by database {holder} as {held}")
+}
