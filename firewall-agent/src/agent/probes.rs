@@ -39,10 +39,10 @@ impl Probes {
     fn probe(&mut self, slots: impl IntoIterator<Item = Slot>, live: &Live, bpffs_dir: &Path) {
         self.failures.retain(|slot, _| live.databases.contains_key(slot));
         let twin = Probe::twin(bpffs_dir);
-        for slot in slots {
+        for (slot, samples) in samples(&slots.into_iter().collect(), live) {
             let asked = twin.as_ref().map_err(|error| format!("{error:#}"));
             let failure =
-                asked.and_then(|twin| probe(twin, slot, live).map_err(|error| format!("{error:#}")));
+                asked.and_then(|twin| probe(twin, slot, samples, live).map_err(|error| format!("{error:#}")));
             match failure {
                 Ok(None) => {
                     if self.failures.remove(&slot).is_some() {
@@ -74,9 +74,9 @@ impl Probes {
 }
 
 /// What the program decides otherwise than `live` says.
-fn probe(twin: &Probe, slot: Slot, live: &Live) -> Result<Option<String>> {
+fn probe(twin: &Probe, slot: Slot, samples: Vec<Sample>, live: &Live) -> Result<Option<String>> {
     let Some(database) = live.databases.get(&slot) else { return Ok(None) };
-    for Sample { question, passes } in samples(slot, live) {
+    for Sample { question, passes } in samples {
         let reason = twin.ask_about(&question)?.reason;
         if reason.passes() != passes {
             return Ok(Some(format!(

@@ -21,7 +21,9 @@ use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::verify::SignatureVerifier;
 use crate::rules::{DatabaseId, Limits, RangeId};
 use crate::status::{DatabaseState, RejectedFile};
-use crate::sync::{AcceptedFiles, Admission, Changes, Desired, Live, admit, plan as changes};
+use crate::sync::{
+    AcceptedFiles, Admission, Changes, Database, Desired, Live, Plan, Sizes, admit, plan as dry_run,
+};
 
 /// Compares what the kernel holds with what it would hold if the daemon found these files in place of those that it
 /// took last.
@@ -32,7 +34,8 @@ pub(super) fn plan(
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let live = Kernel::open(&places.bpffs_dir)?.live()?;
+    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let live = kernel.live()?;
     let limits = settings.limits()?;
     let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load()?;
     let (mut accepted, mut persisted, _, problems) = join(records, &live);
@@ -60,12 +63,16 @@ pub(super) fn plan(
     }
     let now = Timestamp::now().max(persisted.clock_mark().unwrap_or(Timestamp::UNIX_EPOCH));
     let desired = accepted.desired(&persisted, &live, live.guarded.clone(), limits.allow_monitor, now);
+    let desired = Desired { limits: settings.capacity()?, ..desired };
+    let plan = dry_run(&desired, &live, Sizes::of(&kernel), now);
     let rejected_files: Vec<RejectedFile> = rejected
         .into_iter()
         .map(|(path, errors)| RejectedFile { path: path.display().to_string(), errors })
         .collect();
-    let databases = databases(&desired, &admission, &live, paths.is_empty());
-    let report = Report { databases, rejected_files, errors: problems };
+    let tombstones = report::tombstones(&plan);
+    let errors = problems.into_iter().chain(plan.errors.iter().cloned()).collect();
+    let databases = databases(&desired, &admission, &live, plan, paths.is_empty());
+    let report = Report { databases, tombstones, rejected_files, errors };
     match format {
         Format::Json => {
             json::write(&report, out)?;
@@ -98,30 +105,44 @@ fn read(
     }
 }
 
-/// Every database that is live or would be. With all files at hand, one that none of them names is orphaned.
-fn databases(desired: &Desired, admission: &Admission, live: &Live, all_files: bool) -> Vec<DatabasePlan> {
+/// Every database that is live, would be, or has no room. With all files at hand, one that none of them names is
+/// orphaned.
+fn databases(
+    desired: &Desired,
+    admission: &Admission,
+    live: &Live,
+    plan: Plan,
+    all_files: bool,
+) -> Vec<DatabasePlan> {
     let unresolved = desired.unresolved();
     let refused: BTreeMap<&DatabaseId, &str> =
         admission.refused.iter().map(|refusal| (&refusal.database, refusal.message.as_str())).collect();
+    let Plan { changes, failed, uncounted, .. } = plan;
     let mut changes: BTreeMap<DatabaseId, _> =
-        changes(desired, live).into_iter().map(|change| (change.database.clone(), change)).collect();
-    let ids: BTreeSet<DatabaseId> =
-        live.databases.values().map(|database| database.id.clone()).chain(changes.keys().cloned()).collect();
+        changes.into_iter().map(|change| (change.database.clone(), change)).collect();
+    let known: BTreeMap<&DatabaseId, &Database> =
+        live.databases.values().map(|database| (&database.id, database)).collect();
+    let ids = known.keys().copied().chain(changes.keys()).chain(failed.keys());
+    let ids: BTreeSet<DatabaseId> = ids.cloned().collect();
     ids.into_iter()
         .map(|id| {
             let (state, problem) = if let Some(problem) = refused.get(&id) {
                 (DatabaseState::Rejected, Some((*problem).to_owned()))
+            } else if let Some(problem) = failed.get(&id) {
+                (DatabaseState::Degraded, Some(problem.clone()))
             } else if all_files && !admission.admitted.contains_key(&id) {
                 (DatabaseState::Orphaned, Some("no valid rule file for this database".to_owned()))
             } else if let Some(ranges) = unresolved.get(&id) {
                 let ranges: Vec<&str> = ranges.iter().map(RangeId::as_str).collect();
                 let problem = format!("managed range not there: {}", ranges.join(", "));
                 (DatabaseState::Degraded, Some(problem))
+            } else if let Some(rules) = uncounted.get(&id) {
+                let problem = format!("{rules} rules would be counted on the default line: no line is free");
+                (DatabaseState::Degraded, Some(problem))
             } else {
                 (DatabaseState::Applied, None)
             };
-            let database = live.databases.values().find(|database| database.id == id);
-            DatabasePlan::new(&id, database, changes.remove(&id), state, problem)
+            DatabasePlan::new(&id, known.get(&id).copied(), changes.remove(&id), state, problem)
         })
         .collect()
 }

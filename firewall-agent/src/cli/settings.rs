@@ -9,6 +9,7 @@ use super::{BadInput, Places};
 use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
 use crate::rules::{Limits, TrustedKey};
+use crate::sync::Capacity;
 
 pub(super) const DEFAULT_PATH: &str = "/etc/firewall-agent/config.yaml";
 
@@ -57,6 +58,15 @@ impl Settings {
     /// What this host takes of a rule file.
     pub fn limits(&self) -> Result<Limits> {
         Ok(self.file.limits(&host_name()?))
+    }
+
+    /// How much fits on this host, but for memory.
+    pub fn capacity(&self) -> Result<Capacity> {
+        Ok(Capacity {
+            endpoints: usize::try_from(self.file.max_endpoints())?,
+            prefixes: usize::try_from(self.file.max_prefixes())?,
+            ..Capacity::default()
+        })
     }
 
     /// Whose signatures are taken.

@@ -112,6 +112,18 @@ impl ConfigFile {
         self.listen.clone().unwrap_or_else(|| vec![Listen::Unix("/run/firewall-agent/http.sock".into())])
     }
 
+    /// Endpoints of all databases together, at most.
+    #[must_use]
+    pub fn max_endpoints(&self) -> u32 {
+        self.max_endpoints.unwrap_or(1024)
+    }
+
+    /// Prefixes of all databases together, at most.
+    #[must_use]
+    pub fn max_prefixes(&self) -> u32 {
+        self.max_prefixes.unwrap_or(131_072)
+    }
+
     /// What this host takes of a rule file; `host_name` is the default of `node_name`.
     #[must_use]
     pub fn limits(&self, host_name: &str) -> Limits {

@@ -80,6 +80,7 @@ impl Config {
         let (state_dir, bpffs_dir) = (given.state_dir(), given.bpffs_dir());
         let (max_databases, most_files) = (given.max_databases(), given.most_files());
         let limits = given.limits(host_name);
+        let (max_endpoints, max_prefixes) = (given.max_endpoints(), given.max_prefixes());
         Ok(Self {
             interfaces: interfaces.clone(),
             guarded_ports: guarded_ports.clone(),
@@ -96,8 +97,8 @@ impl Config {
             max_rules_per_database: limits.max_rules,
             max_databases,
             most_files,
-            max_endpoints: given.max_endpoints.unwrap_or(1024),
-            max_prefixes: given.max_prefixes.unwrap_or(131_072),
+            max_endpoints,
+            max_prefixes,
             packet_log: given.packet_log.unwrap_or(false),
             rescan_interval: given.rescan_interval.unwrap_or(Duration::from_secs(10)),
             drift_interval: given.drift_interval.unwrap_or(Duration::from_secs(1)),

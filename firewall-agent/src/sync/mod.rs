@@ -44,7 +44,7 @@ pub use model::{
     Sources, Stamp, Table,
 };
 pub use persisted::PersistedState;
-pub use plan::{Change, CountedOn, Turn, plan};
+pub use plan::{Change, CountedOn, Plan, Turn, plan};
 pub use plane::{DataPlane, Families, Replacement};
 pub use publish::{Published, publish};
 pub use question::Question;

@@ -286,6 +286,16 @@ impl Live {
         open
     }
 
+    /// Whether a destination is closed to everyone: by a tombstone, or as a guarded port where no endpoint is open.
+    #[must_use]
+    pub fn is_closed(&self, destination: &Destination) -> bool {
+        let endpoints = &self.table.endpoints;
+        match endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())) {
+            Some(claim) => *claim == Claim::Closed,
+            None => self.guarded.contains(&destination.port),
+        }
+    }
+
     /// The slot of a database, searched for; see [`Live::slots`].
     #[must_use]
     pub fn slot(&self, id: &DatabaseId) -> Option<Slot> {

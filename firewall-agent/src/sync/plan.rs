@@ -1,15 +1,17 @@
-//! What a publish would change, worked out without one.
+//! A publish as a dry run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use super::{
-    desired::{Desired, DesiredDatabase},
-    lines,
+    desired::Desired,
+    fake::{FakeDataPlane, Sizes},
     model::{Claim, Database, Destination, LineKind, Live},
+    publish::publish,
 };
-use crate::rules::{DatabaseId, LineKey, Mode};
+use crate::rules::{DatabaseId, Mode};
 
 /// A value before and after a publish; `None` where there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub struct CountedOn {
     pub line: String,
 }
 
-/// What would change for one database.
+/// Changes of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub database: DatabaseId,
@@ -36,21 +38,49 @@ pub struct Change {
     pub revision: Turn<u64>,
     /// The prefixes that are allowed, or counted on another line, on one side only.
     pub prefixes: BTreeMap<IpNet, Turn<CountedOn>>,
-    /// The endpoints that are open, or in another mode, on one side only. One that closes keeps a tombstone, unless
-    /// another database opens it.
+    /// The endpoints that are open, or in another mode, on one side only.
     pub endpoints: BTreeMap<Destination, Turn<Mode>>,
+    /// Those of them that stay closed to everyone, by a tombstone or a guarded port.
+    pub closed: BTreeSet<Destination>,
 }
 
-/// What publishing `desired` would change of `live`, by database; databases that stay as they are are left out.
+/// Result of a dry run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// By database; those that stay as they are are left out.
+    pub changes: Vec<Change>,
+    /// Tombstones that come or go. At a guarded port there is none, and the destination is closed without.
+    pub tombstones: BTreeMap<Destination, Turn<()>>,
+    /// Databases that would not be brought to what is desired, and why.
+    pub failed: BTreeMap<DatabaseId, String>,
+    /// Rules, by database, that would have no counter of their own.
+    pub uncounted: BTreeMap<DatabaseId, usize>,
+    /// Failures beside them.
+    pub errors: Vec<String>,
+    /// Live state afterwards: for a plan of what comes next, as at the next expiry.
+    pub after: Live,
+}
+
+/// Publishes `desired` into a data plane in memory that holds `live`, and compares. `now` is the time of the publish; the
+/// rules of `desired` were compiled for it.
 ///
-/// It is not known here whether everything fits: a rule for which no line is free would be counted on the default line.
+/// Only a write that the kernel refuses is not foreseen.
 #[must_use]
-pub fn plan(desired: &Desired, live: &Live) -> Vec<Change> {
-    let before = standing(live);
-    let after = wished(desired, before.clone());
-    let ids: BTreeSet<&DatabaseId> = before.keys().chain(after.keys()).collect();
-    let changes = ids.into_iter().map(|id| change(id, before.get(id), after.get(id)));
-    changes.filter(|change| !change.is_empty()).collect()
+pub fn plan(desired: &Desired, live: &Live, sizes: Sizes, now: Timestamp) -> Plan {
+    let mut after = live.clone();
+    let mut plane = FakeDataPlane::new(live.clone(), sizes);
+    let done = publish(desired, &mut after, &mut plane, now);
+    let (before, then) = (standing(live), standing(&after));
+    let ids: BTreeSet<&DatabaseId> = before.keys().chain(then.keys()).collect();
+    let changes = ids.into_iter().map(|id| change(id, before.get(id), then.get(id), &after));
+    Plan {
+        changes: changes.filter(|change| !change.is_empty()).collect(),
+        tombstones: turns(&tombstones(live), &tombstones(&after)),
+        failed: done.failed.into_iter().map(|(id, error)| (id, format!("{error:#}"))).collect(),
+        uncounted: done.uncounted,
+        errors: done.errors.iter().map(|error| format!("{error:#}")).collect(),
+        after,
+    }
 }
 
 impl Change {
@@ -107,50 +137,24 @@ fn published(database: &Database, live: &Live) -> Standing {
     }
 }
 
-/// What would be in force after a publish of `desired`.
-fn wished(desired: &Desired, mut standing: BTreeMap<DatabaseId, Standing>) -> BTreeMap<DatabaseId, Standing> {
-    standing.retain(|id, _| !desired.removed.contains(id));
-    for database in standing.values_mut() {
-        let taken =
-            |target: &Destination| desired.databases.values().any(|wish| wish.targets.contains(target));
-        database.endpoints.retain(|target, _| !taken(target));
-        if !desired.monitor {
-            database.endpoints.values_mut().for_each(|mode| *mode = Mode::Enforce);
-        }
-    }
-    standing.extend(desired.databases.iter().map(|(id, wish)| (id.clone(), wish.into())));
-    standing
+fn tombstones(live: &Live) -> BTreeMap<Destination, ()> {
+    let closed = live.table.endpoints.iter().filter(|(_, claim)| **claim == Claim::Closed);
+    closed.map(|(destination, _)| (*destination, ())).collect()
 }
 
-impl From<&DesiredDatabase> for Standing {
-    fn from(wish: &DesiredDatabase) -> Self {
-        let v4 = wish.set.v4.iter().map(|(net, key)| (IpNet::V4(*net), key));
-        let v6 = wish.set.v6.iter().map(|(net, key)| (IpNet::V6(*net), key));
-        let kind = |key: &LineKey| match (wish.lines.get(key), key) {
-            (Some((kind, _)), _) => kind.clone(),
-            (None, LineKey::Rule(_)) => LineKind::Custom,
-            (None, LineKey::Internal(_)) => LineKind::Internal,
-        };
-        let counted_on = |key| CountedOn { kind: kind(key), line: lines::id(key) };
-        Self {
-            name: wish.name.clone(),
-            revision: Some(wish.revision),
-            prefixes: v4.chain(v6).map(|(net, key)| (net, counted_on(key))).collect(),
-            endpoints: wish.targets.iter().map(|target| (*target, wish.mode)).collect(),
-        }
-    }
-}
-
-fn change(id: &DatabaseId, before: Option<&Standing>, after: Option<&Standing>) -> Change {
+fn change(id: &DatabaseId, before: Option<&Standing>, then: Option<&Standing>, after: &Live) -> Change {
     let nothing = Standing::default();
-    let (old, new) = (before.unwrap_or(&nothing), after.unwrap_or(&nothing));
+    let (old, new) = (before.unwrap_or(&nothing), then.unwrap_or(&nothing));
     let name = |standing: &Standing| standing.name.clone();
+    let endpoints = turns(&old.endpoints, &new.endpoints);
+    let leaving = endpoints.iter().filter(|(_, turn)| turn.after.is_none()).map(|(to, _)| *to);
     Change {
         database: id.clone(),
-        name: Turn { before: before.map(name), after: after.map(name) },
+        name: Turn { before: before.map(name), after: then.map(name) },
         revision: Turn { before: old.revision, after: new.revision },
         prefixes: turns(&old.prefixes, &new.prefixes),
-        endpoints: turns(&old.endpoints, &new.endpoints),
+        closed: leaving.filter(|to| after.is_closed(to)).collect(),
+        endpoints,
     }
 }
 

@@ -1,6 +1,6 @@
-//! What each database is probed with: a source that it must let in, and one that it must refuse.
+//! Packets that databases are probed with: from a source that must get in, and from one that must not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -16,36 +16,62 @@ pub struct Sample {
     pub passes: bool,
 }
 
-/// Up to one packet that must pass and one that must not, for each address family that a database's endpoints take. A
-/// list of nothing lets nobody in, one of everything refuses nobody, and a database that is only watched neither.
+/// For each of these slots up to one packet that must pass and one that must not, for each address family that the
+/// database's endpoints take. A list of nothing lets nobody in, one of everything refuses nobody, and a database that is
+/// only watched neither.
 #[must_use]
-pub fn samples(slot: Slot, live: &Live) -> Vec<Sample> {
-    let Some(database) = live.databases.get(&slot) else { return Vec::new() };
-    let mut samples = Vec::new();
-    let ours = live.table.endpoints.iter().filter_map(|(target, claim)| match claim {
-        Claim::Open { slot: owner, mode, .. } if *owner == slot => Some((*target, *mode)),
-        Claim::Open { .. } | Claim::Closed => None,
-    });
-    let (mut v4, mut v6) = (None, None);
-    for (target, mode) in ours {
-        match target.address {
-            Some(IpAddr::V4(_)) => v4 = v4.or(Some((target, mode))),
-            Some(IpAddr::V6(_)) => v6 = v6.or(Some((target, mode))),
-            None => (v4, v6) = (v4.or(Some((target, mode))), v6.or(Some((target, mode)))),
+pub fn samples(slots: &BTreeSet<Slot>, live: &Live) -> BTreeMap<Slot, Vec<Sample>> {
+    let mut places: BTreeMap<Slot, Places> = BTreeMap::new();
+    for (destination, claim) in &live.table.endpoints {
+        if let Claim::Open { slot, mode, .. } = claim
+            && slots.contains(slot)
+        {
+            places.entry(*slot).or_default().add(*destination, *mode);
         }
     }
-    let mut add = |place: Option<(Destination, Mode)>, allowed: Option<IpAddr>, refused: Option<IpAddr>| {
-        let Some((target, mode)) = place else { return };
-        let refused = refused.filter(|_| mode == Mode::Enforce);
-        for (source, passes) in [(allowed, true), (refused, false)] {
-            let question = source.and_then(|source| Question::new(source, target, live));
-            samples.extend(question.map(|question| Sample { question, passes }));
+    let known = slots.iter().filter_map(|slot| Some((*slot, live.databases.get(slot)?)));
+    known
+        .map(|(slot, database)| {
+            let places = places.get(&slot).copied().unwrap_or_default();
+            (slot, places.samples(&database.sources, live))
+        })
+        .collect()
+}
+
+/// The first endpoint of a database for each address family.
+#[derive(Debug, Clone, Copy, Default)]
+struct Places {
+    v4: Option<(Destination, Mode)>,
+    v6: Option<(Destination, Mode)>,
+}
+
+impl Places {
+    fn add(&mut self, destination: Destination, mode: Mode) {
+        let place = Some((destination, mode));
+        match destination.address {
+            Some(IpAddr::V4(_)) => self.v4 = self.v4.or(place),
+            Some(IpAddr::V6(_)) => self.v6 = self.v6.or(place),
+            None => (self.v4, self.v6) = (self.v4.or(place), self.v6.or(place)),
         }
-    };
-    let Sources { v4: v4_list, v6: v6_list } = &database.sources;
-    add(v4, v4_list.keys().next().map(|net| IpAddr::V4(net.network())), outside_v4(v4_list).map(IpAddr::V4));
-    add(v6, v6_list.keys().next().map(|net| IpAddr::V6(net.network())), outside_v6(v6_list).map(IpAddr::V6));
-    samples
+    }
+
+    fn samples(&self, Sources { v4, v6 }: &Sources, live: &Live) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        let mut add =
+            |place: Option<(Destination, Mode)>, allowed: Option<IpAddr>, refused: Option<IpAddr>| {
+                let Some((destination, mode)) = place else { return };
+                let refused = refused.filter(|_| mode == Mode::Enforce);
+                for (source, passes) in [(allowed, true), (refused, false)] {
+                    let question = source.and_then(|source| Question::new(source, destination, live));
+                    samples.extend(question.map(|question| Sample { question, passes }));
+                }
+            };
+        let first = v4.keys().next().map(|net| IpAddr::V4(net.network()));
+        add(self.v4, first, outside_v4(v4).map(IpAddr::V4));
+        let first = v6.keys().next().map(|net| IpAddr::V6(net.network()));
+        add(self.v6, first, outside_v6(v6).map(IpAddr::V6));
+        samples
+    }
 }
 
 /// The lowest address from 1.0.0.0 on that no prefix holds.

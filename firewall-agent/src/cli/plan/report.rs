@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use crate::rules::DatabaseId;
 use crate::status::{DatabaseState, RejectedFile};
-use crate::sync::{Change, CountedOn, Database, Turn};
+use crate::sync::{Change, CountedOn, Database, Plan, Turn};
 
 /// Everything that the command says. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// Every database that is live or would be, in the order of their ids.
+    /// Every database that is live, would be, or has no room, in the order of their ids.
     pub databases: Vec<DatabasePlan>,
+    /// Tombstones that would come or go.
+    pub tombstones: Vec<Tombstone>,
     /// Files that would not be taken, and why.
     pub rejected_files: Vec<RejectedFile>,
     /// What else is wrong: without it the plan may be another.
@@ -75,6 +77,28 @@ struct Endpoint {
     /// `enforce` or `monitor`.
     #[serde(flatten)]
     mode: Sides<String>,
+    /// It is open before, and stays closed to everyone.
+    closed: bool,
+}
+
+/// A destination with a tombstone on one side only. At a guarded port there is none. Field names are an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Tombstone {
+    endpoint: String,
+    before: bool,
+    after: bool,
+}
+
+/// Tombstones that would come or go.
+pub(super) fn tombstones(plan: &Plan) -> Vec<Tombstone> {
+    let turns = plan.tombstones.iter();
+    turns
+        .map(|(destination, turn)| Tombstone {
+            endpoint: destination.to_string(),
+            before: turn.before.is_some(),
+            after: turn.after.is_some(),
+        })
+        .collect()
 }
 
 impl DatabasePlan {
@@ -100,7 +124,7 @@ impl DatabasePlan {
         };
         let Some(change) = change else { return unchanged };
         let prefixes = change.prefixes.into_iter();
-        let endpoints = change.endpoints.into_iter();
+        let (endpoints, closed) = (change.endpoints.into_iter(), change.closed);
         Self {
             outcome: match (&change.name.before, &change.name.after) {
                 (None, _) => Outcome::New,
@@ -115,6 +139,7 @@ impl DatabasePlan {
             endpoints: endpoints
                 .map(|(target, turn)| Endpoint {
                     endpoint: target.to_string(),
+                    closed: closed.contains(&target),
                     mode: sides(turn, |mode| mode.to_string()),
                 })
                 .collect(),
@@ -139,6 +164,9 @@ impl From<CountedOn> for Rule {
 pub(super) fn write_people(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for one in &report.databases {
         write_database(one, out)?;
+    }
+    for Tombstone { endpoint, after, .. } in &report.tombstones {
+        writeln!(out, "{} tombstone {endpoint}", if *after { '+' } else { '-' })?;
     }
     for file in &report.rejected_files {
         file.errors.iter().try_for_each(|error| writeln!(out, "! refused {}: {error}", file.path))?;
@@ -179,7 +207,8 @@ fn write_database(one: &DatabasePlan, out: &mut impl Write) -> io::Result<()> {
     }
     for endpoint in &one.endpoints {
         if let Some((mark, change)) = marked(&endpoint.mode, String::clone) {
-            writeln!(out, "  {mark} endpoint {}  {change}", endpoint.endpoint)?;
+            let closed = if endpoint.closed { "; stays closed" } else { "" };
+            writeln!(out, "  {mark} endpoint {}  {change}{closed}", endpoint.endpoint)?;
         }
     }
     Ok(())

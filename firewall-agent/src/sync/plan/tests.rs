@@ -1,13 +1,11 @@
 //! Plans as rows of a table, and against what a publish does.
 
 use fastrand::Rng;
-use jiff::Timestamp;
 
 use super::*;
 use crate::rules::{Limits, ManagedRanges, read_database, read_ranges};
-use crate::sync::FakeDataPlane;
 use crate::sync::tests::random;
-use crate::sync::{Ports, publish};
+use crate::sync::{Capacity, Ports};
 
 const HEAD: &str = "generated_at: 2026-08-21T15:27:32Z\n";
 const OFFICE: &str = "{id: r1, type: custom_range, cidr: 203.0.113.0/24}";
@@ -26,12 +24,16 @@ fn ranges(cidrs: &str) -> ManagedRanges {
 type Files = Vec<(&'static str, String)>;
 
 fn desired(files: &[(&str, String)], ranges: &ManagedRanges) -> Desired {
+    desired_at(Timestamp::UNIX_EPOCH, files, ranges)
+}
+
+fn desired_at(now: Timestamp, files: &[(&str, String)], ranges: &ManagedRanges) -> Desired {
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
     let mut desired = Desired { monitor: true, ..Desired::default() };
     for (id, rest) in files {
         let text = format!("schema_version: 1\ndatabase_id: {id}\n{HEAD}{rest}\n...\n");
         let rules = read_database(text.as_bytes(), &limits).unwrap().value;
-        desired.add(&rules, ranges, Timestamp::UNIX_EPOCH);
+        desired.add(&rules, ranges, now);
     }
     desired
 }
@@ -47,6 +49,10 @@ fn memory() -> FakeDataPlane {
     let mut memory = FakeDataPlane::default();
     run(&desired(&files, &ranges("10.1.0.0/16")), &mut memory);
     memory
+}
+
+fn dry(desired: &Desired, live: &Live) -> Plan {
+    plan(desired, live, FakeDataPlane::default().sizes, Timestamp::UNIX_EPOCH)
 }
 
 fn run(desired: &Desired, memory: &mut FakeDataPlane) {
@@ -162,14 +168,14 @@ fn every_kind_of_change_is_told_and_nothing_else() {
         ),
     ];
     for (what, files, cidrs, expected) in cases {
-        assert_eq!(words(&plan(&desired(&files, &ranges(cidrs)), &live)), expected, "{what}");
+        assert_eq!(words(&dry(&desired(&files, &ranges(cidrs)), &live).changes), expected, "{what}");
     }
 }
 
 #[test]
 fn on_a_host_without_monitor_mode_also_a_database_that_no_file_names_is_enforced() {
     let desired = Desired { monitor: false, ..Desired::default() };
-    let changes = words(&plan(&desired, &memory().live));
+    let changes = words(&dry(&desired, &memory().live).changes);
     assert_eq!(changes, ["b 192.0.2.2:5432/tcp Monitor > Enforce"]);
 }
 
@@ -178,7 +184,7 @@ fn a_database_whose_apply_was_cut_off_is_published_anew() {
     let mut live = memory().live;
     live.databases.get_mut(&0).unwrap().stamp = None;
     let same = vec![("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}"))))];
-    assert_eq!(words(&plan(&desired(&same, &ranges("10.1.0.0/16")), &live)), ["a revision - > 1"]);
+    assert_eq!(words(&dry(&desired(&same, &ranges("10.1.0.0/16")), &live).changes), ["a revision - > 1"]);
 }
 
 /// What would stand if every change, and nothing else, came about.
@@ -215,12 +221,14 @@ fn a_publish_does_what_the_plan_says_and_then_nothing_is_left_to_do() {
     let (mut planned, mut without) = (0, 0);
     for round in 1..=2_000 {
         let desired = Desired { monitor: rng.u8(0..4) > 0, ..random(&mut rng, round) };
-        let changes = plan(&desired, &memory.live);
+        let plan = dry(&desired, &memory.live);
+        let changes = plan.changes;
         let before = standing(&memory.live);
         run(&desired, &mut memory);
         let after = standing(&memory.live);
         assert_eq!(applied(&changes, before.clone()), after, "round {round}: {changes:?}");
-        assert_eq!(plan(&desired, &memory.live), [], "round {round}");
+        assert_eq!(plan.after.table, memory.live.table, "round {round}");
+        assert_eq!(dry(&desired, &memory.live).changes, [], "round {round}");
         // The control: with one change less it is another state.
         if let Some((_, rest)) = changes.split_first() {
             assert_ne!(applied(rest, before), after, "round {round}");
@@ -240,7 +248,7 @@ fn a_plan_without_a_change_is_a_publish_without_a_write() {
     assert_eq!(memory.live.guarded, guarded);
     let same = vec![("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}"))))];
     let desired = desired(&same, &ranges("10.1.0.0/16"));
-    assert_eq!(plan(&desired, &memory.live), []);
+    assert_eq!(dry(&desired, &memory.live).changes, []);
     run(&desired, &mut memory);
     assert_eq!(memory.writes, 0);
     // The control: a change is a write.
@@ -249,4 +257,62 @@ fn a_plan_without_a_change_is_a_publish_without_a_write() {
         &mut memory,
     );
     assert!(memory.writes > 0);
+}
+
+#[test]
+fn what_has_no_room_and_what_is_closed_is_foreseen() {
+    let live = memory().live;
+    let same = "10.1.0.0/16";
+    let files = vec![
+        ("a", format!("name: A\n{}", file(2, TWO, &format!("{OFFICE}, {REGION}, {SHOP}")))),
+        ("b", file(2, "{port: 6432}", "")),
+        ("c", file(1, "{port: 7432}, {port: 7433}", OFFICE)),
+    ];
+    let guarded = Ports::from([7433]);
+    let limits = Capacity { prefixes: 2, ..Capacity::default() };
+    let desired = Desired { guarded, limits, ..desired(&files, &ranges(same)) };
+    let plan = dry(&desired, &live);
+    let reasons: Vec<String> = plan.failed.iter().map(|(id, why)| format!("{id}: {why}")).collect();
+    assert_eq!(
+        reasons,
+        [
+            "a: no room for its 3 prefixes: the other databases of this host hold 0, and at most 2 fit",
+            "c: no room for its 1 prefixes: the other databases of this host hold 2, and at most 2 fit",
+        ]
+    );
+    assert_eq!(
+        words(&plan.changes),
+        [
+            "a 192.0.2.1:5432/tcp Enforce > -",
+            "b revision 1 > 2",
+            "b *:6432/tcp - > Enforce",
+            "b 192.0.2.2:5432/tcp Monitor > -",
+        ]
+    );
+    let closed: Vec<String> =
+        plan.changes.iter().flat_map(|change| &change.closed).map(ToString::to_string).collect();
+    assert_eq!(closed, ["192.0.2.1:5432/tcp", "192.0.2.2:5432/tcp"]);
+    let come = |turn: &Turn<()>| turn.before.is_none() && turn.after.is_some();
+    let tombstones = |plan: &Plan| -> Vec<String> {
+        assert!(plan.tombstones.values().all(come), "{:?}", plan.tombstones);
+        plan.tombstones.keys().map(ToString::to_string).collect()
+    };
+    assert_eq!(tombstones(&plan), ["*:7432/tcp", "192.0.2.1:5432/tcp", "192.0.2.2:5432/tcp"]);
+    // The control: with room for everything, only what leaves is closed.
+    let roomy = dry(&Desired { limits: Capacity::default(), ..desired }, &live);
+    assert_eq!((roomy.failed.len(), tombstones(&roomy)), (0, vec!["192.0.2.1:5432/tcp".to_owned()]));
+    let closed: Vec<_> = roomy.changes.iter().flat_map(|change| &change.closed).collect();
+    assert_eq!(closed.len(), 1, "the other endpoint goes to another database");
+}
+
+#[test]
+fn the_plan_of_the_next_expiry_follows_that_of_now() {
+    let expires: Timestamp = "2026-09-01T00:00:00Z".parse().unwrap();
+    let dated = SHOP.replace('}', &format!(", expires_at: {expires}}}"));
+    let files = vec![("a", format!("name: A\n{}", file(2, ONE, &format!("{OFFICE}, {REGION}, {dated}"))))];
+    let same = ranges("10.1.0.0/16");
+    let now = dry(&desired(&files, &same), &memory().live);
+    assert_eq!(words(&now.changes), ["a revision 1 > 2", "a 198.51.100.0/24 - > custom_range r2"]);
+    let then = dry(&desired_at(expires, &files, &same), &now.after);
+    assert_eq!(words(&then.changes), ["a 198.51.100.0/24 custom_range r2 > -"]);
 }
