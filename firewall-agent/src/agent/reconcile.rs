@@ -10,7 +10,7 @@
 //! 4. *Commit what opens.* Destinations that an operator released, revisions that came into force, counts of retired
 //!    counters. A crash before it leaves a later boot more closed, never more open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ use crate::rules::{DatabaseId, Limits, ManagedRanges};
 use crate::status::Condition;
 use crate::sync::{
     AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, Desired, Destination, Key, Live,
-    PersistedState, Ports, Presence, Published, Slot, StateStore, StoredFile, admit, publish,
+    PersistedState, Ports, Presence, Published, Slot, StateStore, StoredFile, admit, fallback, parse,
+    publish, withdraw_contended,
 };
 
 /// Longest wait of the daemon for the store before a publish.
@@ -163,12 +164,17 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             None => now,
         };
         let mut desired = self.resolve(now);
+        reporter.contended(&withdraw_contended(&mut desired));
 
         self.commit_closes(now, changes);
         desired.withheld = self.undurable_claims(&desired);
 
         let before = self.live.clone();
-        let published = publish(&desired, &mut self.live, &mut self.data_plane, now);
+        let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
+        if let Some(fallback) = self.fall_back(&desired, &published, now) {
+            let again = publish(&fallback, &mut self.live, &mut self.data_plane, now);
+            published.fell_back(again);
+        }
 
         self.commit_opens(&before, &desired, &published);
         let undurable = self.undurable(&desired);
@@ -220,7 +226,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let desired =
             self.accepted.desired(&self.persisted, &self.live, guarded.clone(), limits.allow_monitor, now);
         let limits = Capacity { memory: memory_left().unwrap_or(u64::MAX), ..*capacity };
-        Desired { limits, keeps: self.keeps, ..desired }
+        let first = self.persisted.in_force().keys().cloned().collect();
+        Desired { limits, first, keeps: self.keeps, ..desired }
     }
 
     /// Waits for a slow disk from now on.
@@ -238,6 +245,29 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let keeps_up = self.store.flush(Duration::ZERO);
         self.store.submit(changes);
         self.store.flush(if keeps_up { self.store_patience } else { Duration::ZERO });
+    }
+
+    /// The desired state with the revision in force before a reboot in place of each one that has no room now; `None` when
+    /// there is no such database.
+    fn fall_back(&self, desired: &Desired, published: &Published, now: Timestamp) -> Option<Desired> {
+        let mut held = Desired { monitor: desired.monitor, ..Desired::default() };
+        for id in published.crowded.iter().filter(|id| self.live.slot(id).is_none()) {
+            if let Some(file) = self.persisted.in_force().get(id).and_then(|in_force| in_force.file.as_ref())
+                && let Ok(candidate) = parse(file)
+            {
+                held.add(&candidate.rules, self.accepted.ranges(), now);
+            }
+        }
+        if held.databases.is_empty() {
+            return None;
+        }
+        let mut desired = desired.clone();
+        for (id, held) in held.databases {
+            if let Some(wanted) = desired.databases.get_mut(&id) {
+                *wanted = fallback(&held, wanted);
+            }
+        }
+        Some(desired)
     }
 
     /// Destinations of the desired state whose claim a reboot would lose.
@@ -362,17 +392,5 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.accepted.files().contains_key(id)
             || self.live.slot(id).is_some()
             || self.persisted.presence(id).is_some_and(|presence| presence != Presence::Forgotten)
-    }
-
-    /// Conditions of records that admission should have kept apart.
-    pub(super) fn claim_conflicts(desired: &Desired) -> BTreeMap<Destination, Vec<DatabaseId>> {
-        let mut conflicts: BTreeMap<Destination, Vec<DatabaseId>> = BTreeMap::new();
-        for (id, database) in &desired.databases {
-            for destination in &database.targets {
-                conflicts.entry(*destination).or_default().push(id.clone());
-            }
-        }
-        conflicts.retain(|_, owners| owners.len() > 1);
-        conflicts
     }
 }

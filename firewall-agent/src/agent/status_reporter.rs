@@ -16,7 +16,7 @@ use crate::files::status_file::StatusFile;
 use crate::http::{Board, Lines, Snapshot as Posted, Tally};
 use crate::rules::{DatabaseId, RangeId, State};
 use crate::status::{AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status};
-use crate::sync::{AcceptedFiles, Candidate, Desired, Live, PersistedState, Published, Refusal};
+use crate::sync::{AcceptedFiles, Candidate, Desired, Destination, Live, PersistedState, Published, Refusal};
 use crate::version::{OBJECT, VERSION};
 
 type Messages = BTreeMap<PathBuf, Vec<String>>;
@@ -117,6 +117,18 @@ impl StatusReporter {
             error!(file = %path.display(), error = message, "managed ranges rejected, previous lists stay in force");
         }
         self.rejected.entry(path.to_owned()).or_default().extend(messages);
+    }
+
+    /// Reports destinations that the stored files of several databases claim.
+    pub fn contended(&mut self, contended: &BTreeMap<Destination, BTreeSet<DatabaseId>>) {
+        let closed = contended.iter().map(|(destination, owners)| {
+            let owners: Vec<&str> = owners.iter().map(DatabaseId::as_str).collect();
+            (
+                destination.to_string(),
+                format!("{destination}: closed: claimed by databases {}", owners.join(", ")),
+            )
+        });
+        self.conditions.replace(Condition::Claim, closed);
     }
 
     /// Starts the wait of each accepted revision that is not in force yet.

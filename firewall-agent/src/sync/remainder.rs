@@ -47,6 +47,29 @@ pub(super) fn remainder(
     })
 }
 
+/// The revision `held` of a database whose newer revision `wanted` does not fit, without the sources and endpoints that the
+/// newer one no longer allows: for a host that holds nothing of the database, as after a reboot.
+#[must_use]
+pub fn fallback(held: &DesiredDatabase, wanted: &DesiredDatabase) -> DesiredDatabase {
+    let mut set = RuleSet::default();
+    for (net, _) in held.set.iter() {
+        if let Some(key) = around(net).find_map(|wider| wanted.set.get(&wider)) {
+            set.allow(net, key);
+        }
+    }
+    for (net, key) in wanted.set.iter() {
+        if set.len() < held.set.len() && around(net).any(|wider| held.set.get(&wider).is_some()) {
+            set.allow(net, key);
+        }
+    }
+    DesiredDatabase {
+        revision: held.revision,
+        targets: held.targets.intersection(&wanted.targets).copied().collect(),
+        set,
+        ..wanted.clone()
+    }
+}
+
 /// The network and every wider one around it.
 fn around(net: IpNet) -> impl Iterator<Item = IpNet> {
     successors(Some(net), IpNet::supernet)
