@@ -1,7 +1,7 @@
 //! Debian packages that a command needs: installed when root, named otherwise.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -12,7 +12,8 @@ use crate::run::{output, run};
 /// the error says what to install. `otherwise` are the programs that show, off Debian, that nothing is missing.
 pub fn ensure_packages(packages: &[&str], otherwise: &[&str]) -> Result<()> {
     if !is_debian() {
-        let missing: Vec<&str> = otherwise.iter().copied().filter(|program| !on_path(program)).collect();
+        let missing: Vec<&str> =
+            otherwise.iter().copied().filter(|program| on_path(program).is_none()).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -40,8 +41,8 @@ pub fn is_root() -> bool {
     output(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0")
 }
 
-fn is_debian() -> bool {
-    Path::new("/etc/debian_version").exists() && on_path("apt-get")
+pub fn is_debian() -> bool {
+    Path::new("/etc/debian_version").exists() && on_path("apt-get").is_some()
 }
 
 fn is_installed(package: &str) -> bool {
@@ -49,7 +50,9 @@ fn is_installed(package: &str) -> bool {
         .is_ok_and(|status| status == "installed")
 }
 
-fn on_path(program: &str) -> bool {
+/// First file of this name in the directories of `PATH`.
+pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| fs::metadata(dir.join(program)).is_ok_and(|meta| meta.is_file()))
+    let mut files = std::env::split_paths(&path).map(|dir| dir.join(program));
+    files.find(|file| fs::metadata(file).is_ok_and(|meta| meta.is_file()))
 }

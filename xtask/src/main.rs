@@ -10,6 +10,7 @@ mod deny;
 mod ebpf;
 mod fuzz;
 mod kernels;
+mod kubectl;
 mod mutants;
 mod python;
 mod run;

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::debian::{ensure_packages, is_root};
 use crate::run::run;
 use crate::workspace::Workspace;
-use crate::{artefacts, ebpf, fuzz, kernels, python, tidy};
+use crate::{artefacts, ebpf, fuzz, kernels, kubectl, python, tidy};
 
 /// What the tests start: network namespaces, rules of nftables and iptables in them, signatures, a PostgreSQL server
 /// with a certificate, an agent of few rights, one whose system calls are traced, a Prometheus that scrapes it; what
@@ -61,6 +61,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure_packages(PACKAGES, PROGRAMS)?;
     ebpf::ebpf(workspace)?;
     python::ensure_validators(workspace)?;
+    kubectl::ensure_kubectl(workspace)?;
     artefacts::for_tests(workspace)?;
     let mut tests = workspace.cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);

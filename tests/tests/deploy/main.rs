@@ -9,6 +9,7 @@ mod manifests;
 mod package;
 mod privileges;
 mod stand;
+mod strict;
 mod syscalls;
 mod told;
 mod units;

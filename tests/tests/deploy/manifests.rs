@@ -1,4 +1,4 @@
-//! The manifests against the schemas of the Kubernetes API, and the configuration in them against the agent.
+//! The manifests as kustomize renders them, strictly decoded; and the configuration in them against the agent.
 
 use std::fs;
 use std::path::Path;
@@ -6,30 +6,65 @@ use std::process::{Command, Output};
 
 use firewall_tests::lab::{agent_binary, tool};
 
+use crate::strict::Definitions;
 use crate::units::deploy;
 
-const MANIFESTS: [&str; 3] = ["namespace.yaml", "config.yaml", "daemonset.yaml"];
+const FILES: [&str; 4] = ["kustomization.yaml", "namespace.yaml", "config.yaml", "daemonset.yaml"];
+const KINDS: [&str; 3] = ["Namespace", "ConfigMap", "DaemonSet"];
+
+/// Faults, each as a text of the DaemonSet, its replacement, and the complaint.
+const FAULTS: [(&str, &str, &str); 6] = [
+    // The dash alone is an item, and a null.
+    (
+        "            # Not below /sys: a runtime cannot make",
+        "            - # Not below /sys: a runtime cannot make",
+        ".volumeMounts[3]: null",
+    ),
+    ("runAsNonRoot: true", "runAsRoot: false", ".securityContext.runAsRoot: unknown field"),
+    ("hostNetwork: true", "hostNetwork: host", ".hostNetwork: \"host\": not"),
+    ("dnsPolicy: Default", "dnsPolicy:", ".dnsPolicy: null"),
+    ("- {name: bpf, mountPath: /bpf}", "- {name: bpf}", ".volumeMounts[0].mountPath: missing"),
+    ("apiVersion: apps/v1", "apiVersion: apps/v2", "no such kind"),
+];
+/// As `FAULTS`; kustomize keeps the last of the two without a word.
+const DUPLICATE: (&str, &str) = ("hostNetwork: true", "hostNetwork: false\n      hostNetwork: true");
 
 #[test]
-fn every_manifest_is_one_of_the_api() {
-    for name in MANIFESTS {
-        let validated = validate(&deploy("kubernetes").join(name));
-        assert!(validated.status.success(), "{name}: {validated:?}");
+fn kustomize_renders_what_the_api_takes() {
+    let definitions = Definitions::load();
+    for name in &FILES[1..] {
+        let text = fs::read_to_string(deploy("kubernetes").join(name)).unwrap();
+        assert_eq!(definitions.problems(&text), [""; 0], "{name}");
     }
-    let text = daemonset();
-    // The controls: a misspelt field, a value of another type.
-    for (field, wrong) in
-        [("runAsNonRoot: true", "runAsRoot: false"), ("hostNetwork: true", "hostNetwork: host")]
-    {
+    let rendered = rendered(&deploy("kubernetes"));
+    assert_eq!(rendered.len(), KINDS.len(), "{rendered:?}");
+    for (text, kind) in rendered.iter().zip(KINDS) {
+        assert!(text.contains(&format!("kind: {kind}\n")), "{kind}: {text}");
+        assert_eq!(definitions.problems(text), [""; 0], "{kind}");
+    }
+}
+
+#[test]
+fn a_manifest_with_a_fault_is_refused() {
+    let definitions = Definitions::load();
+    let daemonset = daemonset();
+    for (good, bad, complaint) in FAULTS {
+        assert!(daemonset.contains(good), "{good}");
+        let faulty = daemonset.replace(good, bad);
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("daemonset.yaml");
-        assert!(text.contains(field));
-        fs::write(&path, text.replace(field, wrong)).unwrap();
-        assert!(!validate(&path).status.success(), "{wrong}: taken");
+        for name in FILES {
+            fs::copy(deploy("kubernetes").join(name), dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("daemonset.yaml"), &faulty).unwrap();
+        let rendered = rendered(dir.path());
+        for text in [&faulty, rendered.last().unwrap()] {
+            let problems = definitions.problems(text);
+            assert!(problems.iter().any(|problem| problem.contains(complaint)), "{bad}: {problems:?}");
+        }
     }
-    let listed = fs::read_to_string(deploy("kubernetes/kustomization.yaml")).unwrap();
-    let resources = listed.lines().filter_map(|line| line.strip_prefix("  - "));
-    assert_eq!(resources.collect::<Vec<_>>(), MANIFESTS);
+    let (good, bad) = DUPLICATE;
+    let problems = definitions.problems(&daemonset.replace(good, bad));
+    assert!(problems.iter().any(|problem| problem.contains("duplicate")), "{problems:?}");
 }
 
 #[test]
@@ -74,10 +109,10 @@ pub fn daemonset() -> String {
     fs::read_to_string(deploy("kubernetes/daemonset.yaml")).unwrap()
 }
 
-fn validate(path: &Path) -> Output {
-    Command::new(tool("kubernetes-validate/bin/kubernetes-validate").unwrap())
-        .arg("--strict")
-        .arg(path)
-        .output()
-        .unwrap()
+/// The manifests of a directory as `kubectl apply -k` sends them, in its order.
+fn rendered(dir: &Path) -> Vec<String> {
+    let mut kubectl = Command::new(tool("kubectl/usr/bin/kubectl").unwrap());
+    let out: Output = kubectl.arg("kustomize").arg(dir).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    String::from_utf8(out.stdout).unwrap().split("\n---\n").map(str::to_owned).collect()
 }

@@ -1,0 +1,133 @@
+//! Strict decoding of manifests against the field definitions of the Kubernetes API: unknown fields, duplicate keys,
+//! missing fields, values of another type and nulls are errors. The API server refuses a null in a list, and drops one in a
+//! field without a word.
+
+use std::fs;
+
+use firewall_tests::lab::tool;
+use serde_json::{Map, Value};
+
+/// Version of the API whose definitions count.
+const DEFINITIONS: &str = "v1.37.0-local-strict/_definitions.json";
+
+/// Fields of every kind of the API, with their types.
+pub struct Definitions(Map<String, Value>);
+
+impl Definitions {
+    /// Those that `kubernetes-validate` brings along.
+    pub fn load() -> Self {
+        let python = fs::read_dir(tool("kubernetes-validate/lib").unwrap()).unwrap();
+        let places = python.map(|dir| {
+            let dir = dir.unwrap().path().join("site-packages/kubernetes_validate");
+            dir.join("kubernetes-json-schema").join(DEFINITIONS)
+        });
+        let [place] = &places.filter(|place| place.exists()).collect::<Vec<_>>()[..] else {
+            panic!("no single {DEFINITIONS}");
+        };
+        let mut file: Value = serde_json::from_slice(&fs::read(place).unwrap()).unwrap();
+        let Value::Object(all) = file["$defs"].take() else { panic!("{}: no $defs", place.display()) };
+        Self(all)
+    }
+
+    /// Every reason to refuse the manifest, each with the path of its field; none for a good one.
+    pub fn problems(&self, manifest: &str) -> Vec<String> {
+        let value: Value = match serde_yaml::from_str(manifest) {
+            Ok(value) => value,
+            Err(error) => return vec![error.to_string()],
+        };
+        let mut problems = Vec::new();
+        match self.kind(&value) {
+            Some(definition) => self.judge("", &value, definition, &mut problems),
+            None => problems.push(format!("{} {}: no such kind", value["apiVersion"], value["kind"])),
+        }
+        problems
+    }
+
+    /// The definition of the kind that the value says it is.
+    fn kind(&self, value: &Value) -> Option<&Value> {
+        let (version, kind) = (value["apiVersion"].as_str()?, value["kind"].as_str()?);
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        self.0.values().find(|definition| {
+            let kinds = definition["x-kubernetes-group-version-kind"].as_array();
+            kinds.is_some_and(|kinds| {
+                kinds
+                    .iter()
+                    .any(|one| one["group"] == group && one["version"] == version && one["kind"] == kind)
+            })
+        })
+    }
+
+    fn judge(&self, at: &str, value: &Value, definition: &Value, problems: &mut Vec<String>) {
+        if let Some(reference) = definition["$ref"].as_str() {
+            let name = reference.rsplit('/').next().unwrap();
+            return self.judge(at, value, &self.0[name], problems);
+        }
+        if value.is_null() {
+            return problems.push(format!("{at}: null"));
+        }
+        if let Some(alternatives) = definition["oneOf"].as_array() {
+            if !alternatives.iter().any(|one| has_type(value, one)) {
+                problems.push(format!("{at}: {value}: of another type"));
+            }
+            return;
+        }
+        if !has_type(value, definition) {
+            return problems.push(format!("{at}: {value}: not {}", definition["type"]));
+        }
+        if let Some(values) = definition["enum"].as_array()
+            && !values.contains(value)
+        {
+            problems.push(format!("{at}: {value}: none of {values:?}"));
+        }
+        match value {
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.judge(&format!("{at}[{index}]"), item, &definition["items"], problems);
+                }
+            }
+            Value::Object(fields) => self.judge_fields(at, fields, definition, problems),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn judge_fields(
+        &self,
+        at: &str,
+        fields: &Map<String, Value>,
+        definition: &Value,
+        problems: &mut Vec<String>,
+    ) {
+        for (name, value) in fields {
+            let at = format!("{at}.{name}");
+            match (definition["properties"].get(name), &definition["additionalProperties"]) {
+                (Some(field), _) | (None, field @ Value::Object(_)) => {
+                    self.judge(&at, value, field, problems);
+                }
+                (None, _) => problems.push(format!("{at}: unknown field")),
+            }
+        }
+        for required in definition["required"].as_array().into_iter().flatten() {
+            let name = required.as_str().unwrap();
+            if !fields.contains_key(name) {
+                problems.push(format!("{at}.{name}: missing"));
+            }
+        }
+    }
+}
+
+/// The definitions allow null beside every type; `judge` has refused it before.
+fn has_type(value: &Value, definition: &Value) -> bool {
+    let is = |name: &Value| match name.as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("boolean") => value.is_boolean(),
+        Some("integer") => value.is_i64(),
+        Some("number") => value.is_number(),
+        _ => false,
+    };
+    match &definition["type"] {
+        Value::Array(names) => names.iter().any(is),
+        name => is(name),
+    }
+}

@@ -1,0 +1,49 @@
+//! kubectl, unpacked from Debian's package into the tools: nothing is installed, so a kubectl of another source stays.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::debian::{is_debian, on_path};
+use crate::run::{run, succeeds};
+use crate::workspace::Workspace;
+
+const PACKAGE: &str = "kubernetes-client";
+const PROGRAM: &str = "usr/bin/kubectl";
+
+/// Makes sure that `kubectl/usr/bin/kubectl` is among the tools. Off Debian it becomes a link to the one on `PATH`.
+pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
+    let place = workspace.tools().join("kubectl");
+    let program = place.join(PROGRAM);
+    let fits = || succeeds(Command::new(&program).args(["kustomize", "--help"]));
+    if fits() {
+        return Ok(());
+    }
+    if place.exists() {
+        fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
+    }
+    let bin = program.parent().context("kubectl: no directory")?;
+    fs::create_dir_all(bin).with_context(|| bin.display().to_string())?;
+    if is_debian() {
+        let mut download = Command::new("apt-get");
+        download.current_dir(&place).args(["-q", "download", PACKAGE]);
+        if !succeeds(&mut download) {
+            run(Command::new("apt-get").args(["-q", "update"]))?;
+            run(&mut download)?;
+        }
+        for entry in fs::read_dir(&place).with_context(|| place.display().to_string())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(&place))?;
+                fs::remove_file(&path).with_context(|| path.display().to_string())?;
+            }
+        }
+    } else {
+        let found = on_path("kubectl").context("kubectl: not found; install what provides it")?;
+        symlink(&found, &program).with_context(|| program.display().to_string())?;
+    }
+    ensure!(fits(), "{}: does not run", program.display());
+    Ok(())
+}
