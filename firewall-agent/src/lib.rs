@@ -1,6 +1,6 @@
 //! The agent of the database firewall: keeps the kernel equal to the rule files.
 //!
-//! Who may use whom: `firewall-common ← rules ← sync ← {bpf, files, http} ← agent ← cli ← main`; `config` stands
+//! Who may use whom: `firewall-common ← rules ← sync ← {bpf, files, host, http} ← agent ← cli ← main`; `config` stands
 //! beside `rules`, `audit` uses `sync`, and `status` is the shape of what `agent`, `http` and `cli` report.
 //!
 //! Without the feature `program` only what reads bytes from outside is built: that is what the fuzz targets link.
@@ -14,6 +14,7 @@ pub mod bpf;
 pub mod cli;
 pub mod config;
 pub mod files;
+#[cfg(feature = "program")]
 pub mod host;
 pub mod http;
 pub mod rules;

@@ -14,6 +14,7 @@ mod repairs;
 mod report;
 mod restore;
 mod run;
+mod service;
 mod status_reporter;
 mod upkeep;
 mod verbs;

@@ -12,6 +12,7 @@ use super::control::{self, Request, Verb};
 use super::{Agent, web};
 use crate::bpf::LinkEvents;
 use crate::files::watch::{Change, Watcher};
+use crate::host::Notifier;
 
 /// Longest time between two looks at expiry and unfinished work.
 const TICK: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ impl Agent {
         let mut watcher = Watcher::new(&[self.config.rules_dir.clone(), ranges_dir])?;
         let mut interfaces = LinkEvents::new()?;
         web::serve(&self.config, &self.board)?;
+        let mut notifier = Notifier::from_environment();
         let mut control = control::listen(&self.config.control_socket);
         let committed = self.reconciler.store.committed();
         // Changes from before anything was watched.
@@ -45,6 +47,7 @@ impl Agent {
             self.probes.settle(&self.reconciler.live, &self.config.bpffs_dir);
             self.write_status();
             self.board.tick();
+            self.notify(&mut notifier);
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -76,6 +79,7 @@ impl Agent {
                 }
             }
         }
+        notifier.stopping();
         self.reconciler.store_clock(true);
         self.reporter.flush(LEAVE);
         info!("stopping: everything stays attached and in force");

@@ -14,9 +14,10 @@ const MODULES: &[(&str, &[&str])] = &[
     ("audit", &["rules", "sync"]),
     ("bpf", &["rules", "config", "sync", "audit"]),
     ("files", &["rules", "config", "sync", "audit"]),
+    ("host", &[]),
     ("http", &["rules", "status", "config", "sync"]),
-    ("agent", &["rules", "status", "config", "sync", "bpf", "files", "http"]),
-    ("cli", &["rules", "status", "config", "sync", "audit", "bpf", "files", "http", "agent"]),
+    ("agent", &["rules", "status", "config", "sync", "bpf", "files", "host", "http"]),
+    ("cli", &["rules", "status", "config", "sync", "audit", "bpf", "files", "host", "http", "agent"]),
 ];
 
 /// A package and the packages of the workspace that its sources may name.
