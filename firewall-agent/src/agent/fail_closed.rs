@@ -22,14 +22,22 @@ pub(super) fn fail_closed(config: &Config, error: Error) -> Error {
     }
 }
 
+/// Returns `true` when an operator's `detach` is stored. A store that cannot be read says nothing: the host is filtered.
+pub(super) fn is_detached(config: &Config) -> bool {
+    stored(config).iter().any(|record| matches!(record, Record::Detached(_)))
+}
+
+/// The stored records, as far as they can be read; beside a running daemon, too.
+fn stored(config: &Config) -> Vec<Record> {
+    LastGoodStore::new(StateFile::new(&config.state_dir)).load().unwrap_or_default()
+}
+
 /// What became of each interface that was open.
 fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
     if Lock::owner(&config.state_dir).is_some() {
         return Ok(Vec::new());
     }
-    // An unreadable store says nothing about a `detach`: the host is closed.
-    let records = LastGoodStore::new(StateFile::new(&config.state_dir)).load().unwrap_or_default();
-    if records.iter().any(|record| matches!(record, Record::Detached(_))) {
+    if is_detached(config) {
         return Ok(Vec::new());
     }
     let pins = Pins::new(&config.bpffs_dir);
@@ -40,7 +48,7 @@ fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let mut claims: BTreeSet<Destination> = BTreeSet::new();
-    for record in records {
+    for record in stored(config) {
         if let Record::Claim(destination, _) = record {
             claims.insert(destination);
         }

@@ -35,7 +35,7 @@ use self::probes::Probes;
 pub use self::reconcile::Reconciler;
 use self::repairs::Repairs;
 pub use self::report::{counters, report};
-pub use self::restore::Restored;
+pub use self::restore::{Restored, restore};
 use self::status_reporter::StatusReporter;
 use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, all_run, other_layouts, remove_other_layouts};
 use crate::config::Config;

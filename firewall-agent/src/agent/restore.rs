@@ -1,28 +1,91 @@
-//! `restore`: the last good state in force without a daemon, for a unit that is ordered before the network.
+//! The last good state in force, without a daemon: for a unit that is ordered before the network.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::Agent;
+use anyhow::{Result, ensure};
 
-/// Pause between two attempts to attach.
+use super::interfaces::Interfaces;
+use super::{Agent, fail_closed};
+use crate::bpf::Pins;
+use crate::config::Config;
+use crate::files::lock::Lock;
+
+/// Time between two looks at interfaces that are not filtered yet.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Result of a restore.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// One line for the operator.
     pub summary: String,
-    /// Configured interfaces that are not filtered, with the reason.
+    /// Configured interfaces that are not filtered, each with its reason.
     pub not_filtered: Vec<String>,
-    /// Accepted rules that are not in force, with the reason.
+    /// Databases without room, stored files that are not used, and the like; everything else is in force.
     pub not_in_force: Vec<String>,
 }
 
+impl Restored {
+    fn complete(summary: String) -> Self {
+        Self { summary, not_filtered: Vec::new(), not_in_force: Vec::new() }
+    }
+
+    /// The summary of a restore that left nothing undone.
+    ///
+    /// # Errors
+    /// Everything that is not filtered or not in force.
+    pub fn ensure_complete(self) -> Result<String> {
+        let undone = [self.not_filtered, self.not_in_force].concat();
+        ensure!(undone.is_empty(), "{}", undone.join("; "));
+        Ok(self.summary)
+    }
+}
+
+/// Puts the last good state in force and attaches, waiting for interfaces for at most `patience`. Where an agent runs
+/// already, waits until that one filters every configured interface that is present.
+///
+/// # Errors
+/// When no agent runs and a start fails, as [`Agent::start`] does.
+pub fn restore(config: &Config, patience: Duration) -> Result<Restored> {
+    let started = Instant::now();
+    loop {
+        if let Some(owner) = Lock::owner(&config.state_dir) {
+            let restored = restored_by(owner, config)?;
+            if restored.not_filtered.is_empty() || started.elapsed() >= patience {
+                return Ok(restored);
+            }
+            sleep(PAUSE);
+            continue;
+        }
+        match Agent::start(config.clone()) {
+            Ok(agent) => return Ok(agent.restore(patience.saturating_sub(started.elapsed()))),
+            // An agent was started at the same moment.
+            Err(_) if Lock::owner(&config.state_dir).is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// State of the host under a running agent, the process `owner`.
+fn restored_by(owner: u32, config: &Config) -> Result<Restored> {
+    if fail_closed::is_detached(config) {
+        return Ok(Restored::complete(format!(
+            "nothing is attached: detached by an operator, until `attach` (agent {owner} runs)"
+        )));
+    }
+    let interfaces = Interfaces::new(&config.interfaces, config.xdp_mode)?;
+    let names = interfaces.unfiltered(&Pins::new(&config.bpffs_dir))?;
+    let unfiltered = names.iter().map(|name| format!("interface {name}: not filtered by agent {owner}"));
+    let mut restored = Restored::complete(format!(
+        "agent {owner} runs, and filters every configured interface that is present"
+    ));
+    restored.not_filtered = unfiltered.collect();
+    Ok(restored)
+}
+
 impl Agent {
-    /// Waits until every configured interface is there and filtered, but no longer than `patience`.
-    #[must_use]
-    pub fn restore(mut self, patience: Duration) -> Restored {
+    /// Waits for at most `patience` until every configured interface is there and filtered, and ends.
+    fn restore(mut self, patience: Duration) -> Restored {
         let detached = self.reconciler.detached();
         let started = Instant::now();
         while detached.is_none() && self.interfaces.errors().next().is_some() && started.elapsed() < patience
@@ -33,19 +96,21 @@ impl Agent {
         }
         self.write_status();
         if let Some(since) = detached {
-            let summary =
-                format!("nothing is attached: detached by an operator since {since:.0}, until `attach`");
-            return Restored { summary, not_filtered: Vec::new(), not_in_force: Vec::new() };
+            return Restored::complete(format!(
+                "nothing is attached: detached by an operator since {since:.0}, until `attach`"
+            ));
         }
         let attached: Vec<&str> = self.interfaces.attached().map(String::as_str).collect();
-        let live = &self.reconciler.live;
-        let summary = format!(
-            "in force: {} databases at generation {}; filtered: {}",
-            live.databases.len(),
-            live.generation,
-            attached.join(", ")
-        );
-        let conditions = &self.reporter.conditions;
-        Restored { summary, not_filtered: conditions.unfiltered(), not_in_force: conditions.incomplete() }
+        let (live, conditions) = (&self.reconciler.live, &self.reporter.conditions);
+        Restored {
+            summary: format!(
+                "in force: {} databases at generation {}; filtered: {}",
+                live.databases.len(),
+                live.generation,
+                attached.join(", ")
+            ),
+            not_filtered: conditions.unfiltered(),
+            not_in_force: conditions.incomplete(),
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::version::{LONG_VERSION, VERSION};
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`),
-/// 5 ways found (`audit`).
+/// 5 ways found (`audit`), 6 filtered but not all in force (`restore`).
 #[derive(Debug, Parser)]
 #[command(name = "firewall-agent", version = VERSION.as_str(), long_version = LONG_VERSION.as_str())]
 pub(super) struct Arguments {
@@ -125,7 +125,9 @@ pub(super) enum Command {
     },
     /// Put the last good state in force and attach, then exit: for a unit ordered before the network
     #[command(
-        after_help = "Exit codes: 0 everything is in force and attached, 1 not everything is; 2 bad input.\n\n\
+        after_help = "Where an agent runs already, checks that it filters every configured interface that is present.\n\n\
+                            Exit codes: 0 every interface is filtered and everything is in force, or an operator has \
+                            detached the host; 1 not filtered; 2 bad input; 6 filtered, but not everything is in force.\n\n\
                             Example: firewall-agent restore --wait 20s"
     )]
     Restore {

@@ -34,7 +34,7 @@ use clap::Parser as _;
 
 use self::clean::{Clean, clean};
 use self::command::{Arguments, Command, Places};
-use self::exit::{BadInput, Exit, is_broken_pipe};
+use self::exit::{BadInput, Exit, exit_of, is_broken_pipe};
 use self::settings::Settings;
 
 /// Runs the command line of this process.
@@ -57,8 +57,7 @@ pub fn main() -> ExitCode {
             for line in format!("error: {error:#}{lacking}").lines() {
                 let _ = writeln!(io::stderr(), "{}", clean(line));
             }
-            let exit = if error.is::<BadInput>() { Exit::BadInput } else { Exit::Failed };
-            exit.into()
+            exit_of(&error).into()
         }
     }
 }

@@ -3,18 +3,24 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
+use super::exit::NotAllInForce;
 use super::log::{self, LogFormat};
 use super::{Exit, settings::Settings};
-use crate::agent::Agent;
+use crate::agent;
 use crate::config::ConfigFile;
 
 pub(super) fn restore(settings: Settings, wait: Duration, out: &mut impl Write) -> Result<Exit> {
     let _log = log::start(LogFormat::default())?;
-    let restored = Agent::start(settings.config(ConfigFile::default())?)?.restore(wait);
-    let problems: Vec<String> = restored.not_filtered.into_iter().chain(restored.not_in_force).collect();
-    ensure!(problems.is_empty(), "{}", problems.join("; "));
+    let restored = agent::restore(&settings.config(ConfigFile::default())?, wait)?;
+    let undone = [restored.not_filtered.as_slice(), &restored.not_in_force].concat().join("; ");
+    if !restored.not_filtered.is_empty() {
+        bail!(undone);
+    }
     writeln!(out, "{}", restored.summary)?;
+    if !restored.not_in_force.is_empty() {
+        return Err(NotAllInForce(undone).into());
+    }
     Ok(Exit::Done)
 }

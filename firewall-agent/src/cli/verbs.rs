@@ -4,12 +4,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use jiff::SignedDuration;
 
 use super::settings::Settings;
 use super::{BadInput, Exit};
-use crate::agent::{Agent, Ownership, Reconciler, Reply, Restored, Verb, ask};
+use crate::agent::{Ownership, Reconciler, Reply, Verb, ask, restore};
 use crate::bpf::{Pins, detach_all};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
@@ -92,7 +92,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                 Verb::Detach => reconciler.detach(&pins),
                 Verb::Attach => reconciler.set_detached(false).and_then(|()| {
                     drop((reconciler, ownership));
-                    attached(Agent::start(config)?.restore(Duration::ZERO))
+                    restore(&config, Duration::ZERO)?.ensure_complete()
                 }),
                 Verb::PacketLog { .. } => bail!("packet-log: takes a running daemon"),
             }
@@ -104,11 +104,4 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
         Reply::Error(error) => bail!(error),
     }
     Ok(Exit::Done)
-}
-
-fn attached(restored: Restored) -> Result<String> {
-    let Restored { summary, not_filtered, not_in_force } = restored;
-    let problems: Vec<String> = not_filtered.into_iter().chain(not_in_force).collect();
-    ensure!(problems.is_empty(), "{}", problems.join("; "));
-    Ok(summary)
 }

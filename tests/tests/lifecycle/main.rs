@@ -24,6 +24,7 @@ mod layouts;
 mod moves;
 mod packet_log;
 mod restarts;
+mod restored;
 mod rights;
 mod stage;
 mod traffic;
