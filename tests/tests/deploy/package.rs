@@ -25,6 +25,7 @@ fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_with
     assert!(installed.contains("nothing is filtered yet"), "{installed}");
     let unit = fs::read_to_string(root.join(UNIT)).unwrap();
     assert_eq!(unit, crate::units::unit());
+    is_inert(&root);
     let program = &values(&unit, "ExecStart")[0].split(' ').next().unwrap()[1..];
     assert_eq!(fs::read(root.join(program)).unwrap(), fs::read(artefact("firewall-agent").unwrap()).unwrap());
 
@@ -128,6 +129,15 @@ fn prepare(root: &Path, unit: &str) -> (u32, PathBuf) {
         done(in_root(root, &step));
     }
     (id, root.join("etc/firewall-agent/rules.d"))
+}
+
+/// The drop-in for databases is there, and no unit has it.
+fn is_inert(root: &Path) {
+    let shipped = root.join("usr/share/doc/firewall-agent/examples/database.conf");
+    assert_eq!(fs::read(shipped).unwrap(), fs::read(crate::units::deploy("systemd/database.conf")).unwrap(),);
+    let list = fs::read_to_string(root.join("var/lib/dpkg/info/firewall-agent.list")).unwrap();
+    let enabled = list.lines().find(|path| path.starts_with("/etc") || path.contains(".service."));
+    assert_eq!(enabled, None);
 }
 
 /// What a command that succeeded wrote.

@@ -72,6 +72,27 @@ fn the_agent_gets_the_three_capabilities_that_the_tests_give_it() {
     }
 }
 
+#[test]
+fn the_units_tell_systemd_when_they_are_done_and_what_is_a_failure() {
+    let restore = fs::read_to_string(deploy("systemd/firewall-agent-restore.service")).unwrap();
+    let drop_in = fs::read_to_string(deploy("systemd/database.conf")).unwrap();
+    for (unit, setting, expected) in [
+        (unit(), "Type", "notify"),
+        (unit(), "NotifyAccess", "main"),
+        (unit(), "WatchdogSec", "30"),
+        (unit(), "TimeoutStartSec", "infinity"),
+        (unit(), "JobRunningTimeoutSec", "60"),
+        (restore.clone(), "Type", "oneshot"),
+        (restore.clone(), "RemainAfterExit", "yes"),
+        (restore.clone(), "SuccessExitStatus", "6"),
+        (restore, "RefuseManualStop", "yes"),
+        (drop_in.clone(), "Requires", UNITS[1]),
+        (drop_in, "After", UNITS[1]),
+    ] {
+        assert_eq!(values(&unit, setting), [expected], "{setting}");
+    }
+}
+
 pub fn deploy(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy")).join(name)
 }
