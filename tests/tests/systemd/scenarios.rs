@@ -1,0 +1,214 @@
+//! Boots, crashes, hangs and restarts.
+
+use std::fs;
+use std::path::Path;
+
+use firewall_agent::bpf::{Capacity, Pins, Programs, attach};
+use firewall_agent::config::XdpMode;
+use nix::sys::signal::{Signal, kill};
+
+use crate::guest::Guest;
+use crate::stage::{INTERFACES, Stage, Watch};
+use crate::units::{AGENT, DATABASE, JOB_TIMEOUT, RESTORE, WATCHDOG};
+
+/// Room for the first database only.
+const CROWDED: &str = "max_prefixes: 4\n";
+
+#[test]
+fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted() {
+    let stage = Stage::new();
+    stage.write_unit(&format!("{AGENT}.d/watchdog.conf"), WATCHDOG);
+    let watch = stage.watch();
+    let guest = stage.boot();
+    runs(&stage, &guest, &watch, "0");
+    let status = guest.property(AGENT, "StatusText");
+    let (databases, interfaces) = status.split_once(", generation ").unwrap();
+    assert_eq!(databases, "1 database", "{status}");
+    assert!(interfaces.ends_with(", interfaces eth0 eth1"), "{status}");
+    live_through(&stage, &guest, &watch, "0").unwrap();
+
+    // A hang: systemd kills the agent, and starts it again.
+    assert!(!guest.log().contains("Watchdog timeout"), "a living agent says so: {}", guest.log());
+    let hung = guest.main_process(AGENT).unwrap();
+    kill(hung, Signal::SIGSTOP).unwrap();
+    guest.wait_until("the agent that hangs is started again", || {
+        guest.main_process(AGENT).is_some_and(|pid| pid != hung) && is_active(&guest, AGENT)
+    });
+    assert!(guest.log().contains("firewall-agent.service: Watchdog timeout (limit 10s)"), "{}", guest.log());
+    runs(&stage, &guest, &watch, "0");
+
+    // SIGTERM: the agent says that it ends, and everything stays in force.
+    guest.order(&["stop", AGENT]);
+    assert_eq!(guest.property(AGENT, "Result"), "success");
+    runs(&stage, &guest, &watch, "0");
+}
+
+#[test]
+fn one_database_without_room_does_not_keep_the_others_down() {
+    let stage = Stage::new();
+    crowd(&stage);
+    let watch = stage.watch();
+    let guest = stage.boot();
+    runs(&stage, &guest, &watch, "6");
+    live_through(&stage, &guest, &watch, "6").unwrap();
+}
+
+/// The controls of the two tests above.
+#[test]
+fn without_its_settings_the_restore_unit_fails_the_same_scenarios() {
+    let stage = Stage::new();
+    stage.strip(RESTORE, &["RemainAfterExit"]);
+    let watch = stage.watch();
+    let guest = stage.boot();
+    let again = live_through(&stage, &guest, &watch, "0").unwrap_err();
+    assert!(again.contains("restore ran again"), "{again}");
+    drop(guest);
+    stage.cut_power();
+
+    crowd(&stage);
+    stage.strip(RESTORE, &["SuccessExitStatus"]);
+    let guest = stage.boot();
+    stays_down(&guest, "6");
+    watch.assert_nobody_entered();
+}
+
+#[test]
+fn the_database_stays_down_until_every_interface_is_filtered() {
+    let stage = Stage::new();
+    stage.configure(&format!("{INTERFACES}, late0"), "");
+    let watch = stage.watch();
+    let guest = stage.boot();
+    stays_down(&guest, "1");
+    // The agent attaches what is there; the interface may come.
+    guest.wait_until("the agent is ready", || is_active(&guest, AGENT));
+    stage.db.run("ip link add late0 type veth peer name late1").unwrap();
+    guest.wait_until("it filters the interface", || {
+        guest.property(AGENT, "StatusText").ends_with("interfaces eth0 eth1 late0")
+    });
+    guest.order(&["start", DATABASE]);
+    runs(&stage, &guest, &watch, "0");
+}
+
+#[test]
+fn an_interface_that_cannot_be_filtered_holds_up_the_database_and_not_the_boot() {
+    let stage = Stage::new();
+    stage.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
+    let foreign = Foreign::attach(&stage, "eth1");
+    let watch = stage.watch();
+    let guest = stage.boot();
+    stays_down(&guest, "1");
+    assert_eq!(guest.property(AGENT, "ActiveState"), "activating");
+    guest.wait_until("the agent says why", || {
+        guest.property(AGENT, "StatusText").contains("interface eth1: another XDP program")
+    });
+    foreign.detach("eth1");
+    guest.wait_until("the agent is ready", || is_active(&guest, AGENT));
+    guest.order(&["start", DATABASE]);
+    runs(&stage, &guest, &watch, "0");
+}
+
+/// The control of the two tests above.
+#[test]
+fn without_the_drop_in_the_database_runs_on_an_open_host() {
+    let stage = Stage::new();
+    stage.remove_drop_in();
+    stage.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
+    let _foreign = Foreign::attach(&stage, "eth1");
+    let watch = stage.watch();
+    let guest = stage.boot();
+    guest.wait_until("the stranger gets in", || watch.entries() > 0);
+    assert_eq!(guest.property(RESTORE, "ActiveState"), "failed");
+}
+
+/// Crashes and restarts, with the host filtered and the database running after each.
+///
+/// # Errors
+/// When the restore unit ran again.
+fn live_through(stage: &Stage, guest: &Guest, watch: &Watch, restored: &str) -> Result<(), String> {
+    let invocation = guest.property(RESTORE, "InvocationID");
+    let steps: [(&str, &dyn Fn()); 6] = [
+        ("crash of the database", &|| crash(guest, DATABASE)),
+        ("restart of the database", &|| guest.order(&["restart", DATABASE])),
+        ("restart of the agent", &|| guest.order(&["restart", AGENT])),
+        ("restart of both", &|| guest.order(&["restart", DATABASE, AGENT])),
+        ("crash of the agent", &|| crash(guest, AGENT)),
+        ("crash of both", &|| {
+            crash(guest, AGENT);
+            crash(guest, DATABASE);
+        }),
+    ];
+    for (step, perform) in steps {
+        perform();
+        runs(stage, guest, watch, restored);
+        guest.wait_until("the agent is ready", || is_active(guest, AGENT));
+        if guest.property(RESTORE, "InvocationID") != invocation {
+            return Err(format!("{step}: restore ran again"));
+        }
+    }
+    // Stopping the restore unit would stop the database.
+    let database = guest.main_process(DATABASE);
+    for order in ["stop", "restart"] {
+        let refused = guest.systemctl(&[order, RESTORE]);
+        assert!(!refused.status.success(), "{refused:?}");
+    }
+    assert_eq!(guest.main_process(DATABASE), database);
+    Ok(())
+}
+
+/// Kills a service's main process, and waits until it has another one.
+fn crash(guest: &Guest, unit: &str) {
+    let before = guest.main_process(unit).unwrap();
+    kill(before, Signal::SIGKILL).unwrap();
+    guest.wait_until(&format!("{unit} is started again"), || {
+        guest.main_process(unit).is_some_and(|pid| pid != before) && is_active(guest, unit)
+    });
+}
+
+/// The database runs, the friend gets in and the stranger does not.
+fn runs(stage: &Stage, guest: &Guest, watch: &Watch, restored: &str) {
+    guest.wait_until("the database runs", || is_active(guest, DATABASE));
+    guest.wait_until("the friend gets in", || stage.friend_connects());
+    watch.assert_nobody_entered();
+    assert_eq!(guest.property(RESTORE, "ExecMainStatus"), restored, "{}", guest.log());
+}
+
+/// The boot is over, and the database was not started.
+fn stays_down(guest: &Guest, restored: &str) {
+    assert_eq!(guest.property(DATABASE, "ActiveState"), "inactive", "{}", guest.log());
+    assert_eq!(guest.property(RESTORE, "ExecMainStatus"), restored, "{}", guest.log());
+    assert_eq!(guest.property(RESTORE, "ActiveState"), "failed");
+    assert!(guest.log().contains(&format!("Dependency failed for {DATABASE}")), "{}", guest.log());
+}
+
+fn is_active(guest: &Guest, unit: &str) -> bool {
+    guest.property(unit, "ActiveState") == "active"
+}
+
+/// Adds a database that has no room beside the first.
+fn crowd(stage: &Stage) {
+    let rules = |n| format!("  - {{id: c{n}, type: custom_range, cidr: 10.9.{n}.0/24}}\n");
+    stage.write_rules("zz-crowd", &(0..20).map(rules).collect::<String>(), 30092);
+    stage.configure(INTERFACES, CROWDED);
+}
+
+/// Somebody else's XDP program.
+struct Foreign {
+    pins: Pins,
+    programs: Programs,
+}
+
+impl Foreign {
+    fn attach(stage: &Stage, interface: &str) -> Self {
+        let pins = Pins::new(Path::new("/sys/fs/bpf/somebody-else"));
+        pins.create().unwrap();
+        let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
+        let _inside = stage.db.enter().unwrap();
+        attach(&mut programs, &pins, interface, XdpMode::Native).unwrap();
+        Self { pins, programs }
+    }
+
+    fn detach(self, interface: &str) {
+        drop(self.programs);
+        fs::remove_file(self.pins.link(interface)).unwrap();
+    }
+}

@@ -1,0 +1,221 @@
+//! A database host with the units installed as deploy/README.md says, a friend that a rule allows, and a stranger.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use firewall_tests::lab::{Host, Lab, agent_binary, eventually};
+use nix::mount::{MsFlags, mount};
+
+use crate::guest::{Guest, PATIENCE};
+use crate::units::{AGENT, LISTENER, RESTORE, TARGET, impossible, strip};
+
+pub const INTERFACES: &str = "eth0, eth1";
+/// The host's addresses as friend and stranger see it.
+const FRIENDLY: &str = "192.0.2.10:5432";
+const STRANGE: &str = "198.51.100.10:5432";
+const WAIT: Duration = Duration::from_millis(300);
+
+pub struct Stage {
+    root: PathBuf,
+    pub db: Host,
+    friend: Host,
+    stranger: Host,
+    pub lab: Lab,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let lab = Lab::new().unwrap();
+        let [db, friend, stranger] = ["db", "friend", "stranger"].map(|name| lab.host(name).unwrap());
+        lab.link(db.end("eth0", &["192.0.2.10/24"]), friend.end("eth0", &["192.0.2.20/24"])).unwrap();
+        lab.link(db.end("eth1", &["198.51.100.10/24"]), stranger.end("eth0", &["198.51.100.66/24"])).unwrap();
+        let root = system(&lab);
+        let stage = Self { root, db, friend, stranger, lab };
+        stage.install();
+        // The control: without a filter the stranger gets in.
+        let inside = stage.db.enter().unwrap();
+        let listener = TcpListener::bind("0.0.0.0:5432").unwrap();
+        drop(inside);
+        assert!(connects(&stage.friend, FRIENDLY) && connects(&stage.stranger, STRANGE));
+        drop(listener);
+        stage
+    }
+
+    /// Runs the commands of deploy/README.md, configures the agent, and takes out of the units what cannot work here.
+    fn install(&self) {
+        self.run(&commands("Without the package:"));
+        self.run(&commands("only groups them"));
+        self.configure(INTERFACES, "");
+        self.write_rules("orders", "  - {id: friend, type: custom_range, cidr: 192.0.2.20/32}\n", 5432);
+        for unit in [AGENT, RESTORE] {
+            self.strip(unit, &impossible());
+        }
+        self.write_unit("postgresql@.service", LISTENER);
+        self.write_unit("tests.target", TARGET);
+    }
+
+    /// Runs a script in the system, from a directory that is like a checkout after `cargo xtask image`.
+    fn run(&self, script: &str) {
+        let checkout = self.root.join("checkout");
+        if !checkout.exists() {
+            fs::create_dir_all(checkout.join("target/artefacts")).unwrap();
+            fs::copy(agent_binary().unwrap(), checkout.join("target/artefacts/firewall-agent")).unwrap();
+            let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+            let copied = Command::new("cp").arg("-r").arg(deploy).arg(&checkout).status().unwrap();
+            assert!(copied.success());
+        }
+        // systemd does not run yet: systemctl enables units, and starts and reloads nothing.
+        let script = format!("cd /checkout\n{}", script.replace(" --now", ""));
+        let mut chroot = Command::new("chroot");
+        chroot.env("SYSTEMD_OFFLINE", "1").arg(&self.root).args(["sh", "-exc", &script]);
+        let done = chroot.output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
+    pub fn configure(&self, interfaces: &str, more: &str) {
+        let text =
+            format!("interfaces: [{interfaces}]\nguarded_ports: [5432, 30000-32767]\nnode_name: db\n{more}");
+        fs::write(self.root.join("etc/firewall-agent/config.yaml"), text).unwrap();
+    }
+
+    /// Adds the rule file of a database at this port of every address.
+    pub fn write_rules(&self, database: &str, rules: &str, port: u16) {
+        let text = format!(
+            "schema_version: 1\ndatabase_id: {database}\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\n\
+             endpoints:\n  - {{port: {port}}}\nrules:\n{rules}...\n"
+        );
+        fs::write(self.root.join(format!("etc/firewall-agent/rules.d/{database}.yaml")), text).unwrap();
+    }
+
+    /// Writes a file below `/etc/systemd/system`.
+    pub fn write_unit(&self, name: &str, text: &str) {
+        let path = self.root.join("etc/systemd/system").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn strip(&self, unit: &str, settings: &[&str]) {
+        strip(&self.root.join("etc/systemd/system").join(unit), settings);
+    }
+
+    pub fn boot(&self) -> Guest {
+        Guest::boot(&self.lab, &self.db, &self.root)
+    }
+
+    /// Empties bpffs, as the end of the machine does; no guest may run.
+    pub fn cut_power(&self) {
+        for pins in fs::read_dir("/sys/fs/bpf").unwrap() {
+            fs::remove_dir_all(pins.unwrap().path()).unwrap();
+        }
+        // The kernel takes a moment to let go of a link.
+        eventually(PATIENCE, "no program is attached", || {
+            let links = self.db.run("ip -details link show").ok()?;
+            (!links.contains("prog/xdp")).then_some(())
+        })
+        .unwrap();
+    }
+
+    pub fn remove_drop_in(&self) {
+        fs::remove_dir_all(self.root.join("etc/systemd/system/postgresql@.service.d")).unwrap();
+    }
+
+    pub fn friend_connects(&self) -> bool {
+        connects(&self.friend, FRIENDLY)
+    }
+
+    /// Lets the stranger try to connect all the time.
+    pub fn watch(&self) -> Watch {
+        let (stop, tries, entries) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        let (stranger, given) = (self.stranger.clone(), (stop.clone(), tries.clone(), entries.clone()));
+        let thread = thread::spawn(move || {
+            let (stop, tries, entries) = given;
+            while !stop.load(Ordering::Relaxed) {
+                let entered = connects(&stranger, STRANGE);
+                tries.fetch_add(1, Ordering::Relaxed);
+                entries.fetch_add(u64::from(entered), Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Watch { stop, tries, entries, thread: Some(thread) }
+    }
+}
+
+/// A stranger who tries to get in, until dropped.
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    tries: Arc<AtomicU64>,
+    entries: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Connects of the stranger's that succeeded.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Nobody has got in so far, and a connect that began after this call failed, too.
+    pub fn assert_nobody_entered(&self) {
+        let before = self.tries.load(Ordering::Relaxed);
+        eventually(PATIENCE, "the stranger tries", || {
+            (self.tries.load(Ordering::Relaxed) > before + 1).then_some(())
+        })
+        .unwrap();
+        assert_eq!(self.entries(), 0, "the stranger got in");
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn connects(from: &Host, to: &str) -> bool {
+    from.connect(to.parse::<SocketAddr>().unwrap(), WAIT).is_ok()
+}
+
+/// A root directory over this machine's: what is written stays in the lab. Only what the tests enable is started.
+fn system(lab: &Lab) -> PathBuf {
+    let dir = lab.dir().join("system");
+    let [upper, work, root] = ["upper", "work", "root"].map(|name| dir.join(name));
+    for made in [&upper, &work, &root] {
+        fs::create_dir_all(made).unwrap();
+    }
+    let options = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
+    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+    for emptied in [
+        "etc/systemd/system",
+        "etc/firewall-agent",
+        "var/lib/firewall-agent",
+        // The machine's own services, and those of systemd that need more of a machine.
+        "usr/lib/systemd/system/sysinit.target.wants",
+        "usr/lib/systemd/system/local-fs.target.wants",
+        "usr/lib/systemd/system-generators",
+    ] {
+        let path = root.join(emptied);
+        if path.exists() {
+            fs::remove_dir_all(&path).unwrap();
+        }
+    }
+    fs::create_dir(root.join("etc/systemd/system")).unwrap();
+    root
+}
+
+/// The commands that follow a text in deploy/README.md.
+fn commands(after: &str) -> String {
+    let readme = include_str!("../../../deploy/README.md");
+    let (_, rest) = readme.split_once(after).unwrap_or_else(|| panic!("{after}: not in the README"));
+    let (_, block) = rest.split_once("```sh\n").unwrap();
+    block.split_once("```").unwrap().0.to_owned()
+}
