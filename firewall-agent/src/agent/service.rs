@@ -5,6 +5,9 @@ use std::time::Instant;
 use super::Agent;
 use crate::host::Notifier;
 
+/// Most interfaces, and most errors, in a line of status.
+const SHOWN: usize = 8;
+
 impl Agent {
     /// Tells the service manager that the loop runs, what is in force, and, once every configured interface that is
     /// present is filtered, that the agent is ready. A host that an operator has detached counts as ready.
@@ -27,14 +30,38 @@ impl Agent {
             1 => "1 database".to_owned(),
             many => format!("{many} databases"),
         };
-        let attached: Vec<&str> = self.interfaces.attached().map(String::as_str).collect();
-        let interfaces = match (self.reconciler.detached(), attached.as_slice()) {
-            (Some(since), _) => format!("detached by an operator since {since:.0}"),
-            (None, []) => "no interface".to_owned(),
-            (None, names) => format!("interfaces {}", names.join(" ")),
+        let interfaces = match self.reconciler.detached() {
+            Some(since) => format!("detached by an operator since {since:.0}"),
+            None => match few(self.interfaces.attached(), " ") {
+                names if names.is_empty() => "no interface".to_owned(),
+                names => format!("interfaces {names}"),
+            },
         };
-        let errors: Vec<&str> = self.interfaces.errors().map(String::as_str).collect();
-        let errors = if errors.is_empty() { String::new() } else { format!("; {}", errors.join("; ")) };
+        let errors = few(self.interfaces.errors(), "; ");
+        let errors = if errors.is_empty() { errors } else { format!("; {errors}") };
         format!("{databases}, generation {}, {interfaces}{errors}", live.generation)
+    }
+}
+
+/// The first [`SHOWN`] items, and the number of the others.
+fn few<'a>(items: impl Iterator<Item = &'a String>, separator: &str) -> String {
+    let items: Vec<&str> = items.map(String::as_str).collect();
+    match items.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{}{separator}and {more} more", items[..SHOWN].join(separator)),
+        Some(0) | None => items.join(separator),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_a_few_and_counts_the_rest() {
+        let names: Vec<String> = (0..10).map(|n| format!("eth{n}")).collect();
+        assert_eq!(few(names[..0].iter(), " "), "");
+        assert_eq!(few(names[..2].iter(), "; "), "eth0; eth1");
+        assert_eq!(few(names[..8].iter(), " "), "eth0 eth1 eth2 eth3 eth4 eth5 eth6 eth7");
+        assert_eq!(few(names.iter(), " "), "eth0 eth1 eth2 eth3 eth4 eth5 eth6 eth7 and 2 more");
     }
 }
