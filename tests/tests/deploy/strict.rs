@@ -126,8 +126,6 @@ fn has_type(value: &Value, definition: &Value) -> bool {
         Some("number") => value.is_number(),
         _ => false,
     };
-    match &definition["type"] {
-        Value::Array(names) => names.iter().any(is),
-        name => is(name),
-    }
+    let types = &definition["type"];
+    types.as_array().map_or_else(|| is(types), |names| names.iter().any(is))
 }

@@ -109,12 +109,16 @@ impl Guest {
         waited.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
     }
 
-    /// The journal: everything that systemd and its services have written.
+    /// Everything that systemd and its services have written.
     pub fn log(&self) -> String {
-        let mut journal = self.inside("journalctl");
-        let journal = journal.args(["--no-pager", "--output", "short-monotonic"]).output().unwrap();
         let early = fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&[early, journal.stdout].concat()).into_owned()
+        format!("{}{}", String::from_utf8_lossy(&early), self.journal(&["--output", "short-monotonic"]))
+    }
+
+    /// What journalctl shows.
+    pub fn journal(&self, arguments: &[&str]) -> String {
+        let shown = self.inside("journalctl").arg("--no-pager").args(arguments).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).into_owned()
     }
 }
 

@@ -25,6 +25,8 @@ fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted()
     let (databases, interfaces) = status.split_once(", generation ").unwrap();
     assert_eq!(databases, "1 database", "{status}");
     assert!(interfaces.ends_with(", interfaces eth0 eth1"), "{status}");
+    let shown = guest.systemctl(&["status", "firewall-agent"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains(&format!("Status: \"{status}\"")), "{shown:?}");
     live_through(&stage, &guest, &watch, "0").unwrap();
 
     // A hang: systemd kills the agent, and starts it again.
@@ -34,7 +36,7 @@ fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted()
     guest.wait_until("the agent that hangs is started again", || {
         guest.main_process(AGENT).is_some_and(|pid| pid != hung) && is_active(&guest, AGENT)
     });
-    assert!(guest.log().contains("firewall-agent.service: Watchdog timeout (limit 10s)"), "{}", guest.log());
+    assert!(guest.log().contains("firewall-agent.service: Watchdog timeout (limit 15s)"), "{}", guest.log());
     runs(&stage, &guest, &watch, "0");
 
     // SIGTERM: the agent says that it ends, and everything stays in force.
@@ -50,7 +52,27 @@ fn one_database_without_room_does_not_keep_the_others_down() {
     let watch = stage.watch();
     let guest = stage.boot();
     runs(&stage, &guest, &watch, "6");
+    let why = guest.journal(&["-u", "firewall-agent-restore"]);
+    assert!(why.contains("filtered, but not everything is in force: database zz-crowd: "), "{why}");
     live_through(&stage, &guest, &watch, "6").unwrap();
+}
+
+#[test]
+fn a_database_that_requires_a_missing_unit_does_not_start() {
+    let stage = Stage::new();
+    stage.remove_unit(RESTORE);
+    let watch = stage.watch();
+    let guest = stage.boot();
+    assert_eq!(guest.property(DATABASE, "ActiveState"), "inactive");
+    let refused = guest.systemctl(&["start", DATABASE]);
+    assert!(!refused.status.success(), "{refused:?}");
+    watch.assert_nobody_entered();
+    drop(guest);
+    stage.cut_power();
+    // The control: that it requires the unit is not enough.
+    stage.without_assertions();
+    let guest = stage.boot();
+    guest.wait_until("the database runs", || is_active(&guest, DATABASE));
 }
 
 /// The controls of the two tests above.

@@ -43,7 +43,8 @@ impl Stage {
         let inside = stage.db.enter().unwrap();
         let listener = TcpListener::bind("0.0.0.0:5432").unwrap();
         drop(inside);
-        assert!(connects(&stage.friend, FRIENDLY) && connects(&stage.stranger, STRANGE));
+        let open = || (connects(&stage.friend, FRIENDLY) && connects(&stage.stranger, STRANGE)).then_some(());
+        eventually(PATIENCE, "everyone gets in", open).unwrap();
         drop(listener);
         stage
     }
@@ -120,6 +121,15 @@ impl Stage {
             (!links.contains("prog/xdp")).then_some(())
         })
         .unwrap();
+    }
+
+    /// Removes a unit of ours.
+    pub fn remove_unit(&self, name: &str) {
+        fs::remove_file(self.root.join("etc/systemd/system").join(name)).unwrap();
+    }
+
+    pub fn without_assertions(&self) {
+        self.strip("postgresql@.service.d/firewall-agent.conf", &["AssertPathExists"]);
     }
 
     pub fn remove_drop_in(&self) {

@@ -20,7 +20,7 @@ pub const LISTENER: &str = "[Unit]\nDescription=Stand-in for a database\n[Servic
                             as listener:\\n while True: listener.accept()[0].close()\"\n\
                             Restart=on-failure\nRestartSec=100ms\n";
 /// Shorter than shipped, so that a test may wait for it.
-pub const WATCHDOG: &str = "[Service]\nWatchdogSec=10\n";
+pub const WATCHDOG: &str = "[Service]\nWatchdogSec=15\n";
 /// Shorter than shipped, so that a test may wait for it.
 pub const JOB_TIMEOUT: &str = "[Unit]\nJobRunningTimeoutSec=3\n";
 
