@@ -204,12 +204,14 @@ impl Agent {
 
     /// Orders a scan of the files.
     fn rescan(&mut self) {
+        self.reconciler.wants_files = false;
         self.scanned = Instant::now();
         self.reader.request(self.reconciler.known_files());
     }
 
     fn write_status(&mut self) {
         self.set_conditions();
+        self.reporter.undurable(self.reconciler.undurable());
         let repairs = self.repairs.counts();
         let programs = self.telling.attached(&mut self.programs);
         let program = programs.id().and_then(|id| Ok((id, programs.tag()?)));

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::Backoff;
@@ -27,12 +27,12 @@ use crate::files::cgroup::memory_left;
 use crate::files::scan::Snapshot;
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
-use crate::rules::{DatabaseId, Limits, ManagedRanges};
+use crate::rules::{DatabaseId, Limits, ManagedRanges, State};
 use crate::status::Condition;
 use crate::sync::{
     AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, Desired, Destination, Key, Live,
-    PersistedState, Ports, Presence, Published, Slot, StateStore, StoredFile, admit, fallback, parse,
-    publish, withdraw_contended,
+    PersistedState, Ports, Presence, Published, Slot, StateStore, StoredFile, admit, destinations, fallback,
+    parse, publish, withdraw_contended,
 };
 
 /// Longest wait of the daemon for the store before a publish.
@@ -57,6 +57,10 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     pub(super) keeps: bool,
     /// Digest of the files of the last pass.
     seen: Option<[u8; 32]>,
+    /// Admission refused a file for what another database holds.
+    has_refused: bool,
+    /// Endpoints have changed since: the files are to be read again.
+    pub(super) wants_files: bool,
     /// The next pass publishes whatever it sees.
     is_forced: bool,
     /// A write was refused: the kernel may hold something else than `live` says.
@@ -115,6 +119,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             settings,
             keeps: false,
             seen: None,
+            has_refused: false,
+            wants_files: false,
             is_forced: true,
             is_uncertain: false,
             retry: Backoff::default(),
@@ -139,12 +145,6 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if read.is_none() && !self.is_due(now, moment) {
             return Vec::new();
         }
-        if let Err(error) = self.read_back() {
-            self.retry.failed(moment.uptime);
-            reporter.kernel_unreadable(&error);
-            return Vec::new();
-        }
-
         let mut changes = Changes::default();
         let now = match read {
             Some(snapshot) => {
@@ -152,6 +152,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                 let files =
                     file_report::parse(snapshot, &self.settings.managed_ranges, &self.settings.limits);
                 let admission = self.admit(&files);
+                self.has_refused = !admission.refused.is_empty();
                 reporter.files(snapshot, &files, &admission.refused);
                 admission.admitted.into_values().for_each(|file| self.accept(file, &mut changes));
                 for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
@@ -159,16 +160,23 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                     reporter.ranges_refused(&self.settings.managed_ranges, refused);
                 }
                 reporter.detected(self.accepted.files(), moment.wall);
+                self.seen = Some(snapshot.mark());
+                self.is_forced = true;
                 self.tick(moment)
             }
             None => now,
         };
-        let mut desired = self.resolve(now);
-        reporter.contended(&withdraw_contended(&mut desired));
 
         self.commit_closes(now, changes);
-        desired.withheld = self.undurable_claims(&desired);
 
+        if let Err(error) = self.read_back(moment) {
+            reporter.conditions.set(Condition::ReadBack, Some(format!("{error:#}")));
+            return Vec::new();
+        }
+        reporter.conditions.set(Condition::ReadBack, None);
+        let mut desired = self.resolve(now);
+        reporter.contended(&withdraw_contended(&mut desired));
+        desired.withheld = self.undurable_claims(&desired);
         let before = self.live.clone();
         let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
         if let Some(fallback) = self.fall_back(&desired, &published, now) {
@@ -177,10 +185,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
 
         self.commit_opens(&before, &desired, &published);
-        let undurable = self.undurable(&desired);
-        reporter.published(&published, &desired, &self.accepted, &undurable);
-        reporter.conditions.set(Condition::Store, self.store.problem());
-        self.finish(read, &desired, &published, moment, now);
+        reporter.published(&published, &desired, &self.accepted);
+        if self.has_refused && before.table.endpoints != self.live.table.endpoints {
+            (self.wants_files, self.seen) = (true, None);
+        }
+        self.finish(&desired, &published, moment, now);
         published.applied.keys().filter_map(|id| self.live.slot(id)).collect()
     }
 
@@ -196,7 +205,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Makes an admitted file the accepted one of its database.
     fn accept(&mut self, candidate: Candidate, changes: &mut Changes) {
         let id = &candidate.rules.id;
+        let is_gone = candidate.rules.state == State::Removed
+            && self.persisted.presence(id) == Some(Presence::Removed)
+            && self.persisted.floor(id) == candidate.rules.revision;
         match self.accepted.files().get(id) {
+            None if is_gone => {}
             Some(accepted) if *accepted == candidate => {}
             // Written anew, or under another name: nothing about its revision is new.
             Some(accepted) if accepted.rules == candidate.rules => {
@@ -242,9 +255,10 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if self.accepted.next_expiry(mark).is_some_and(|at| at <= now) {
             self.persisted.set_clock_mark(now, &mut changes);
         }
-        let keeps_up = self.store.flush(Duration::ZERO);
         self.store.submit(changes);
-        self.store.flush(if keeps_up { self.store_patience } else { Duration::ZERO });
+        if !self.store.is_behind() {
+            self.store.flush(self.store_patience);
+        }
     }
 
     /// The desired state with the revision in force before a reboot in place of each one that has no room now; `None` when
@@ -295,17 +309,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.store.submit(changes);
     }
 
-    fn finish(
-        &mut self,
-        read: Option<&Snapshot>,
-        desired: &Desired,
-        published: &Published,
-        moment: Moment,
-        now: Timestamp,
-    ) {
-        if let Some(snapshot) = read {
-            self.seen = Some(snapshot.mark());
-        }
+    fn finish(&mut self, desired: &Desired, published: &Published, moment: Moment, now: Timestamp) {
         self.is_forced = false;
         self.is_uncertain = published.refused_writes;
         if self.is_uncertain {
@@ -317,23 +321,27 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.next_expiry = self.accepted.next_expiry(now);
     }
 
-    fn undurable(&mut self, desired: &Desired) -> Undurable {
+    /// Databases with changes that the store has not made durable.
+    pub(super) fn undurable(&mut self) -> Undurable {
         let mut undurable = Undurable::default();
-        for (id, database) in &desired.databases {
-            let waiting: Vec<String> =
-                database.targets.intersection(&desired.withheld).map(ToString::to_string).collect();
+        if self.store.flush(Duration::ZERO) {
+            return undurable;
+        }
+        let problem = self.store.problem();
+        for (id, candidate) in self.accepted.files() {
+            let claims = destinations(&candidate.rules);
+            let waiting: Vec<String> = claims.intersection(&self.withheld).map(ToString::to_string).collect();
             if !waiting.is_empty() {
-                let problem = self.store.problem();
-                let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
-                let message = format!("stays closed until it is stored: {}{problem}", waiting.join(", "));
+                let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+                let message = format!("closed until its claim is stored: {}{problem}", waiting.join(", "));
                 undurable.withheld.insert(id.clone(), message);
             }
-        }
-        if let Some(problem) = self.store.problem() {
-            let unstored =
-                self.accepted.files().keys().filter(|id| self.store.is_pending(&Key::File((*id).clone())));
-            let message = format!("in force, but not stored for a reboot: {problem}");
-            undurable.unstored = unstored.map(|id| (id.clone(), message.clone())).collect();
+            if let Some(problem) = &problem
+                && self.store.is_pending(&Key::File(id.clone()))
+            {
+                let message = format!("in force, but not stored for a reboot: {problem}");
+                undurable.unstored.insert(id.clone(), message);
+            }
         }
         undurable
     }
@@ -356,10 +364,17 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.seen = None;
     }
 
-    /// Reads the kernel back after a refused write.
-    fn read_back(&mut self) -> Result<()> {
+    /// Reads the kernel back after a refused write; a failure is tried again after a pause.
+    fn read_back(&mut self, moment: Moment) -> Result<()> {
         if self.is_uncertain {
-            self.live = self.data_plane.live().context("cannot read it back")?;
+            match self.data_plane.live() {
+                Ok(live) => self.live = live,
+                Err(error) => {
+                    self.retry.failed(moment.uptime);
+                    self.is_forced = false;
+                    return Err(error.context("the kernel's state cannot be read back after a refused write"));
+                }
+            }
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Agent {
         if self.looked_after.elapsed() >= self.config.drift_interval {
             self.look_after(Instant::now());
         }
-        if self.scanned.elapsed() >= self.config.rescan_interval {
+        if self.reconciler.wants_files || self.scanned.elapsed() >= self.config.rescan_interval {
             self.rescan();
         }
         self.reconcile(None);

@@ -42,6 +42,7 @@ pub struct StatusReporter {
     refused: BTreeMap<PathBuf, DatabaseId>,
     present: BTreeSet<PathBuf>,
     observed: BTreeMap<DatabaseId, Observed>,
+    undurable: Undurable,
     /// When each file of the last snapshot became visible.
     visible: BTreeMap<PathBuf, Timestamp>,
     /// The promised time from seeing a file to its being in force.
@@ -74,6 +75,7 @@ impl StatusReporter {
             refused: BTreeMap::new(),
             present: BTreeSet::new(),
             observed: in_force.chain(stored).map(known).collect(),
+            undurable: Undurable::default(),
             visible: BTreeMap::new(),
             window: config.propagation_window,
             written: None,
@@ -145,14 +147,8 @@ impl StatusReporter {
         }
     }
 
-    /// Reports what a publish did, and what of it is not durable yet.
-    pub fn published(
-        &mut self,
-        published: &Published,
-        desired: &Desired,
-        accepted: &AcceptedFiles,
-        undurable: &Undurable,
-    ) {
+    /// Reports what a publish did.
+    pub fn published(&mut self, published: &Published, desired: &Desired, accepted: &AcceptedFiles) {
         let done = Timestamp::now();
         for (id, stamp) in &published.applied {
             let observed = self.observed.entry(id.clone()).or_default();
@@ -185,9 +181,7 @@ impl StatusReporter {
                 format!("{rules} rules are counted on the default counter: no counter of this host is free")
             });
             let failed = published.failed.get(id).map(|error| format!("{error:#}"));
-            let withheld = undurable.withheld.get(id).cloned();
-            let problem =
-                failed.or(withheld).or(unresolved).or(undurable.unstored.get(id).cloned()).or(uncounted);
+            let problem = failed.or(unresolved).or(uncounted);
             let observed = self.observed.entry(id.clone()).or_default();
             if let Some(problem) = &problem
                 && observed.problem.as_ref() != Some(problem)
@@ -199,9 +193,7 @@ impl StatusReporter {
         }
         let failed = published.failed.iter();
         let failed = failed.map(|(id, error)| (id.to_string(), format!("database {id}: {error:#}")));
-        let withheld = undurable.withheld.iter();
-        let withheld = withheld.map(|(id, message)| (id.to_string(), format!("database {id}: {message}")));
-        self.conditions.replace(Condition::Database, withheld.chain(failed));
+        self.conditions.replace(Condition::Database, failed);
         let errors: Vec<String> = published.errors.iter().map(|error| format!("{error:#}")).collect();
         self.conditions.set(Condition::Publish, (!errors.is_empty()).then(|| errors.join("; ")));
     }
@@ -235,6 +227,14 @@ impl StatusReporter {
             }
             self.written = Some(status);
         }
+    }
+
+    /// Reports changes that the store has not made durable.
+    pub fn undurable(&mut self, undurable: Undurable) {
+        let withheld = undurable.withheld.iter();
+        let withheld = withheld.map(|(id, message)| (id.to_string(), format!("database {id}: {message}")));
+        self.conditions.replace(Condition::Withheld, withheld);
+        self.undurable = undurable;
     }
 
     /// Reports that the kernel's state cannot be read.
@@ -301,6 +301,11 @@ impl StatusReporter {
         let mut states = BTreeMap::new();
         for database in live.databases.values() {
             let mut observed = self.observed.get(&database.id).cloned().unwrap_or_default();
+            let Undurable { withheld, unstored } = &self.undurable;
+            if let Some(problem) = withheld.get(&database.id).or(unstored.get(&database.id)) {
+                observed.state = DatabaseState::Degraded;
+                observed.problem.get_or_insert_with(|| problem.clone());
+            }
             let own = accepted.files().get(&database.id).map(|candidate| &candidate.path);
             let is_valid = |path: &PathBuf| self.present.contains(path) && !self.rejected.contains_key(path);
             let errors = || {

@@ -12,7 +12,9 @@ use tracing::debug;
 use super::store::{LastGoodStore, Medium};
 use crate::sync::{Changes, Key, StateStore};
 
-/// Time after which a commit under way counts as late.
+/// Time that a commit takes on a healthy disk.
+const HEALTHY: Duration = Duration::from_millis(200);
+/// Time after which a commit under way is reported.
 const LATE: Duration = Duration::from_secs(1);
 /// Pauses between attempts after a refused commit.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +29,8 @@ pub struct StoreWriter {
 }
 
 struct Shared {
+    /// Name of the store in messages.
+    place: String,
     state: Mutex<State>,
     changed: Condvar,
     committed: Arc<Notify>,
@@ -51,8 +55,12 @@ impl StoreWriter {
     /// # Errors
     /// No thread is to be had.
     pub fn start<M: Medium>(store: LastGoodStore<M>) -> Result<Self> {
-        let shared =
-            Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), committed: Arc::default() });
+        let shared = Arc::new(Shared {
+            place: store.to_string(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            committed: Arc::default(),
+        });
         let inner = Arc::clone(&shared);
         let thread = thread::Builder::new().name("store".to_owned());
         let thread =
@@ -86,6 +94,11 @@ impl StateStore for StoreWriter {
         state.is_durable()
     }
 
+    fn is_behind(&self) -> bool {
+        let state = self.shared.lock();
+        state.error.is_some() || state.since.is_some_and(|since| since.elapsed() >= HEALTHY)
+    }
+
     fn is_pending(&self, key: &Key) -> bool {
         let state = self.shared.lock();
         state.waiting.contains(key) || state.in_flight.contains(key)
@@ -95,7 +108,8 @@ impl StateStore for StoreWriter {
         let state = self.shared.lock();
         let late = || {
             let waited = state.since?.elapsed();
-            (waited >= LATE).then(|| format!("the disk is slow: changes wait for {} s", waited.as_secs()))
+            // Without the time itself: a status that says nothing new is not written.
+            (waited >= LATE).then(|| format!("{}: the disk is slow", self.shared.place))
         };
         state.error.clone().or_else(late)
     }

@@ -16,6 +16,8 @@ pub enum Condition {
     NoDatabase,
     /// A database is not in force as its file says: no room, a refused kernel write; one for each.
     Database,
+    /// Endpoints of a database are closed until their claims are durable; one for each database.
+    Withheld,
     /// A publish failed beside its databases.
     Publish,
     /// Kernel objects had drifted at the last drift check.
@@ -24,8 +26,10 @@ pub enum Condition {
     Repair,
     /// The probe program decides otherwise than the published rules; one for each database.
     Probe,
-    /// The kernel's state cannot be read.
+    /// The kernel's state cannot be read for the status.
     Kernel,
+    /// The kernel's state cannot be read back after a refused write: nothing is published.
+    ReadBack,
     /// Accepted files and closed destinations are not durable.
     Store,
     /// A stored record is not used.
@@ -53,16 +57,18 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Detached,
         Self::Interface,
         Self::NoDatabase,
         Self::Database,
+        Self::Withheld,
         Self::Publish,
         Self::Drift,
         Self::Repair,
         Self::Probe,
         Self::Kernel,
+        Self::ReadBack,
         Self::Store,
         Self::StoredRecord,
         Self::Claim,
@@ -85,11 +91,13 @@ impl Condition {
             Self::Interface => "interface",
             Self::NoDatabase => "no_database",
             Self::Database => "database",
+            Self::Withheld => "withheld",
             Self::Publish => "publish",
             Self::Drift => "drift",
             Self::Repair => "repair",
             Self::Probe => "probe",
             Self::Kernel => "kernel",
+            Self::ReadBack => "read_back",
             Self::Store => "store",
             Self::StoredRecord => "stored_record",
             Self::Claim => "claim",
@@ -113,11 +121,13 @@ impl Condition {
             | Self::Interface
             | Self::NoDatabase
             | Self::Database
+            | Self::Withheld
             | Self::Publish
             | Self::Drift
             | Self::Repair
             | Self::Probe
-            | Self::Kernel => true,
+            | Self::Kernel
+            | Self::ReadBack => true,
             Self::Store
             | Self::StoredRecord
             | Self::Claim
@@ -145,7 +155,16 @@ impl Condition {
 
     /// Returns `true` when the condition means that not everything that was accepted is in force.
     fn is_incomplete(self) -> bool {
-        matches!(self, Self::Database | Self::Publish | Self::Kernel | Self::StoredRecord | Self::Claim)
+        matches!(
+            self,
+            Self::Database
+                | Self::Withheld
+                | Self::Publish
+                | Self::Kernel
+                | Self::ReadBack
+                | Self::StoredRecord
+                | Self::Claim
+        )
     }
 }
 

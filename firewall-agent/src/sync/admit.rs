@@ -10,7 +10,7 @@ use std::{
 
 use self::claimants::{Claimants, Claims};
 use super::{
-    desired::targets,
+    desired::destinations,
     model::{Claim, Destination, Live},
     persisted::PersistedState,
     record::{Presence, StoredFile},
@@ -161,7 +161,7 @@ impl Admission {
 }
 
 fn wanted(rules: &DatabaseRules) -> BTreeSet<Destination> {
-    if rules.state == State::Active { targets(rules) } else { BTreeSet::new() }
+    if rules.state == State::Active { destinations(rules) } else { BTreeSet::new() }
 }
 
 /// What each database holds: its live endpoints, and those of the file that it was last admitted with, which may not

@@ -87,7 +87,7 @@ impl Desired {
 
 /// The destinations that a file claims.
 #[must_use]
-pub fn targets(rules: &DatabaseRules) -> BTreeSet<Destination> {
+pub fn destinations(rules: &DatabaseRules) -> BTreeSet<Destination> {
     rules
         .endpoints
         .iter()
@@ -117,7 +117,7 @@ fn desired(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> Des
         name: rules.name.clone().unwrap_or_default(),
         revision: rules.revision,
         mode: rules.mode,
-        targets: targets(rules),
+        targets: destinations(rules),
         set: compile(rules, ranges, now),
         lines: customer.chain(internal).collect(),
     }

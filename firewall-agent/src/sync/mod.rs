@@ -35,7 +35,7 @@ pub use accepted::{AcceptedFiles, parse};
 pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
 pub use clock::Clock;
 pub use contended::withdraw_contended;
-pub use desired::{Capacity, Desired, DesiredDatabase, targets};
+pub use desired::{Capacity, Desired, DesiredDatabase, destinations};
 pub use digest::{common_digest, digest};
 pub use fake::{FakeDataPlane, Sizes};
 pub use members::Members;

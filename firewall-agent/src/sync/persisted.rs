@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::admit::Candidate;
-use super::desired::{Desired, targets};
+use super::desired::{Desired, destinations};
 use super::model::{Destination, Live};
 use super::record::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile};
 use crate::rules::{DatabaseId, DatabaseRules, State};
@@ -74,7 +74,7 @@ impl PersistedState {
         };
         self.raise_floor(&rules.id, rules.revision, presence, changes);
         if presence == Presence::Active {
-            for destination in targets(rules) {
+            for destination in destinations(rules) {
                 self.set_claim(destination, Some(rules.id.clone()), changes);
             }
         }

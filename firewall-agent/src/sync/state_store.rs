@@ -12,6 +12,9 @@ pub trait StateStore {
     /// Waits until everything submitted is durable, but no longer than `timeout`. Returns `true` when it is.
     fn flush(&mut self, timeout: Duration) -> bool;
 
+    /// Returns `true` while some change waits for longer than a healthy disk takes: nobody should wait for it.
+    fn is_behind(&self) -> bool;
+
     /// Returns `true` while the record of this key has a change that is not durable yet.
     fn is_pending(&self, key: &Key) -> bool;
 

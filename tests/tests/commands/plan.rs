@@ -83,7 +83,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
         ["fresh", "new", "applied", null],
         [ORDERS, "changed", "degraded", "managed range not there: man-nowhere"],
         [WATCHED, "changed", "applied", null],
-        [WIDE, "unchanged", "orphaned", "no file that is in order names it"],
+        [WIDE, "unchanged", "orphaned", "no valid rule file for this database"],
     ]);
     assert_eq!(standings(&plan), expected);
     let rule = |rule, kind| json!({"rule": rule, "type": kind, "range_id": null});
@@ -115,7 +115,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
         "  + endpoint 192.0.2.10:30093/tcp  enforce",
         "  - endpoint [2001:db8:2::10]:30092/udp  enforce",
         "  ~ endpoint 192.0.2.10:30200/tcp  monitor → enforce",
-        "wide: unchanged; orphaned: no file that is in order names it",
+        "wide: unchanged; orphaned: no valid rule file for this database",
         "databases: 3 would change, 1 would not; files refused: 1",
     ] {
         assert!(table.out.lines().any(|one| one == line), "{line}: {}", table.out);

@@ -1,9 +1,9 @@
 //! A kernel that knows nothing any more, and what was stored.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 
 use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file, one};
+use crate::strace::Injected;
 
 const PLACE: &str = "192.0.2.1:30092";
 
@@ -30,30 +30,37 @@ fn a_reboot_without_any_file_brings_back_what_was_in_force() {
     assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed");
 }
 
+/// A damaged store is never taken for an empty one: the agent does not start, and what the kernel holds stays in force.
 #[test]
-fn a_stored_file_that_was_spoiled_allows_nobody_more() {
+fn a_damaged_store_allows_nobody_more() {
     let mut stage = Stage::new();
     stage.write("a.yaml", &file("a", 7, "192.0.2.1", &[OFFICE]));
     stage.until_revision("a", 7);
     stage.stop();
-    let dir = stage.home.config().with_file_name("state").join("last-good");
-    let stored = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
-    let stored =
-        stored.into_iter().find(|path| fs::read(path).unwrap().windows(8).any(|part| part == b"203.0.11"));
-    let path = stored.unwrap();
-    let wider =
-        String::from_utf8(fs::read(&path).unwrap()).unwrap().replace("203.0.113.0/24", "203.0.112.0/0");
-    fs::write(&path, wider).unwrap();
+    let path = stage.home.config().with_file_name("state").join("state.redb");
+    let whole = fs::read(&path).unwrap();
+    let mut spoiled = whole.clone();
+    let mut found = 0;
+    for at in 0..spoiled.len() - 14 {
+        if spoiled[at..].starts_with(b"203.0.113.0/24") {
+            spoiled[at..at + 14].copy_from_slice(b"203.0.112.0/00");
+            found += 1;
+        }
+    }
+    assert!(found > 0, "the stored file holds its rule");
+    fs::write(&path, spoiled).unwrap();
     fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
-    stage.start();
+    let mut agent = stage.home.start().unwrap();
+    let refused = agent.wait_until("the agent runs", || false).unwrap_err().to_string();
+    assert!(refused.contains("state.redb: "), "{refused}");
     assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed", "the kernel still has it");
     assert_eq!(stage.reason(IN_SHOP, PLACE), "no_match");
-    stage.stop();
+    // The control: the store as it was is taken over.
+    fs::write(&path, whole).unwrap();
     stage.forget_kernel();
     stage.start();
-    for source in [IN_OFFICE, IN_SHOP] {
-        assert_eq!(stage.reason(source, PLACE), "closed", "guarded, and nothing is known");
-    }
+    stage.until_state("a", "orphaned");
+    assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed");
 }
 
 /// A file that was taken says that the endpoint is protected: without room for its rules nobody gets in, rather than
@@ -86,13 +93,11 @@ fn a_disk_that_takes_nothing_delays_no_revocation() {
     let stage = Stage::new();
     stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
     stage.until_revision("a", 1);
-    let dir = stage.home.config().with_file_name("state").join("last-good");
-    let before = fs::metadata(&dir).unwrap().permissions();
-    fs::set_permissions(&dir, Permissions::from_mode(0o500)).unwrap();
+    let broken = Injected::into(stage.pid(), "pwrite64", "error=EIO");
     stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[]));
     stage.until("the rule is revoked", |_| stage.reason(IN_OFFICE, "a") == "no_match");
     let status = stage.until_state("a", "degraded");
-    assert!(one(&status, "a")["problem"].to_string().contains("last-good"), "{status}");
-    fs::set_permissions(&dir, before).unwrap();
+    assert!(one(&status, "a")["problem"].to_string().contains("state.redb"), "{status}");
+    drop(broken);
     stage.until_state("a", "applied");
 }

@@ -35,7 +35,7 @@ fn a_log_that_nobody_reads_delays_no_revocation() {
     });
     stage.stop();
     let text = read.join().unwrap();
-    assert_eq!(text.matches("in force database=a").count(), 2, "{}", text.trim_start());
+    assert_eq!(text.matches("revision in force database=a").count(), 2, "{}", text.trim_start());
     assert!(text.contains("everything stays attached"), "{}", text.trim_start());
 }
 
@@ -57,24 +57,17 @@ fn a_slow_disk_delays_no_revocation_and_keeps_the_newest() {
     stage.until("all are in force", |_| stage.reason(IN_OFFICE, &target(DATABASES)) == "allowed");
     (1..=DATABASES).for_each(|number| _ = stage.until_state(&name(number), "applied"));
 
-    let slow = Injected::into(stage.pid(), "fsync,fdatasync", "delay_enter=500000");
+    let slow = Injected::into(stage.pid(), "fsync,fdatasync", "delay_enter=2000000");
     write(&stage, 2, OFFICE);
     write(&stage, 3, SHOP);
     let started = Instant::now();
     let last = target(DATABASES);
     stage.until("the last rule is revoked", |_| stage.reason(IN_OFFICE, &last) == "no_match");
-    // Two looks at the most, of which neither waits for 40 times half a second. In a quiet moment it takes 0.2 s.
+    // Two looks at the most, of which neither waits for 20 times two seconds. In a quiet moment it takes 0.2 s.
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(all(&stage, IN_SHOP, "allowed") && all(&stage, IN_OFFICE, "no_match"));
-    let status = stage.until("the last is not stored", |status| {
-        one(status, &name(DATABASES))["problem"].to_string().contains("disk is slow")
-    });
-    let last = one(&status, &name(DATABASES));
-    assert!(
-        last["problem"].to_string().contains(&format!("last-good/database-{}", name(DATABASES))),
-        "{last}"
-    );
-    assert_eq!(last["state"], "degraded");
+    let said = || stage.log().contains("state.redb: the disk is slow").then_some(());
+    eventually(Duration::from_secs(20), "the disk is said to be slow", said).unwrap();
 
     let applied = || {
         let status = stage.home.status().ok()?.0;

@@ -32,7 +32,7 @@ fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
         let done = stage.reason(old, "192.0.2.1:30092") == "no_match";
         held_up += u32::from(!done);
         assert!(done || log.contains("Cannot allocate memory"), "from call {first}: nothing is said:\n{log}");
-        let late = log.matches("nears the promised time").count();
+        let late = log.matches("not in force within half the propagation window").count();
         assert!(done || late > said, "from call {first}: the promise is forgotten:\n{log}");
         said = late;
         drop(refusing);

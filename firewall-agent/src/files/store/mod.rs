@@ -11,6 +11,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
+use std::fmt::{self, Display, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -29,6 +30,12 @@ pub struct LastGoodStore<M = StateFile> {
     medium: M,
     /// `None` before the first commit, and after an error: the next commit opens the file anew.
     database: Option<Database>,
+}
+
+impl<M: Display> Display for LastGoodStore<M> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.medium, f)
+    }
 }
 
 impl<M: Medium> LastGoodStore<M> {
