@@ -11,6 +11,7 @@ use self::look::look;
 use self::report::{Report, write_people};
 use super::Exit;
 use super::format::Format;
+use super::json;
 use super::settings::Located;
 use crate::audit::{Kind, audit};
 
@@ -19,10 +20,7 @@ pub(super) fn run(places: &Located, accepted: &[Kind], format: Format, out: &mut
     let facts = look(&places.bpffs_dir)?;
     let report = Report::new(audit(&facts), accepted, facts.protected.is_empty());
     match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, &report)?;
-            writeln!(out)?;
-        }
+        Format::Json => json::write(&report, out)?,
         Format::Table => write_people(&report, out)?,
     }
     Ok(if !report.not_looked_at.is_empty() {

@@ -1,32 +1,15 @@
 //! The way out to a terminal: whatever others wrote into names, labels and paths, no character acts on it.
 
-use std::fmt::Write as _;
+use std::fmt::Arguments;
 use std::io::{self, Write};
 
 use super::colour::painted;
+use crate::escape::escaped;
 
-/// Whether a character does something else than being seen: control characters, those that turn the direction of
-/// writing, and line and paragraph separators.
-pub(super) fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
-}
-
-/// The text with every harmful character as `\u{…}`.
-pub(super) fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_harmful(c) {
-            // A String takes whatever is written.
-            let _ = write!(clean, "{}", c.escape_unicode());
-        } else {
-            clean.push(c);
-        }
-    }
-    clean
-}
-
-/// Passes whole lines on, cleaned, and painted when it is told to.
+/// Passes whole lines on, escaped, and painted when it is told to.
+///
+/// A line break counts where a formatted text (`write!`, `writeln!`) begins or ends. Between its first and its last other
+/// character it came with a value, a file's name say, and is escaped: no value begins a line.
 #[derive(Debug)]
 pub(super) struct Clean<W: Write> {
     out: W,
@@ -44,7 +27,7 @@ impl<W: Write> Clean<W> {
             Some((b'\n', text)) => (text, "\n"),
             _ => (self.line.as_slice(), ""),
         };
-        let text = clean(&String::from_utf8_lossy(text));
+        let text = escaped(&String::from_utf8_lossy(text)).into_owned();
         let text = if self.colour { painted(&text) } else { text };
         self.line.clear();
         self.out.write_all(text.as_bytes())?;
@@ -61,6 +44,16 @@ impl<W: Write> Write for Clean<W> {
             }
         }
         Ok(bytes.len())
+    }
+
+    fn write_fmt(&mut self, formatted: Arguments<'_>) -> io::Result<()> {
+        let text = formatted.to_string();
+        let body = text.trim_start_matches('\n');
+        let (before, body) = text.split_at(text.len() - body.len());
+        let (body, after) = body.split_at(body.trim_end_matches('\n').len());
+        self.write_all(before.as_bytes())?;
+        self.write_all(escaped(body).as_bytes())?;
+        self.write_all(after.as_bytes())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -86,8 +79,24 @@ mod tests {
             }
             clean.write_all(b"\nrest").unwrap();
             clean.flush().unwrap();
-            let expected = r"a\u{1b}[31mb\u{d}\u{7f}c\u{9b}0m\u{202e}d\u{0}\u{9}e";
+            let expected = r"a\u001b[31mb\u000d\u007fc\u009b0m\u202ed\u0000\u0009e";
             assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\nrest"));
         }
+    }
+    #[test]
+    fn no_value_begins_a_line() {
+        let mut out = Vec::new();
+        let mut clean = Clean::new(&mut out, false);
+        let name = "a: ok\n1 file, 0 refused\n.yaml";
+        // As the commands have it: by a reference to a writer.
+        fn tell(out: &mut impl Write, name: &str) -> io::Result<()> {
+            writeln!(out, "\n{name}: refused\n")?;
+            write!(out, "! ")?;
+            writeln!(out, "refused {name}")
+        }
+        tell(&mut &mut clean, name).unwrap();
+        clean.flush().unwrap();
+        let shown = r"a: ok\u000a1 file, 0 refused\u000a.yaml";
+        assert_eq!(String::from_utf8(out).unwrap(), format!("\n{shown}: refused\n\n! refused {shown}\n"));
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::escape::escaped;
+
 /// Exit codes: 0, 1, 2, 3, 4, 5, 6 in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -54,15 +56,36 @@ impl std::fmt::Display for NotAllInForce {
 
 impl std::error::Error for NotAllInForce {}
 
-/// The exit code of an error.
-pub(super) fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<BadInput>() {
+/// Problems of a configuration file, each a line of its own: exit code 2.
+#[derive(Debug)]
+pub(super) struct BadConfiguration(pub Vec<String>);
+
+impl std::fmt::Display for BadConfiguration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for BadConfiguration {}
+
+/// The lines on stderr and the exit code of a command that failed with `error`. No value in them begins a line.
+pub(super) fn report(error: &anyhow::Error) -> (Vec<String>, Exit) {
+    let lines = match error.downcast_ref() {
+        Some(BadConfiguration(problems)) => problems.clone(),
+        None => vec![format!("{error:#}")],
+    };
+    let exit = if error.is::<BadInput>() || error.is::<BadConfiguration>() {
         Exit::BadInput
     } else if error.is::<NotAllInForce>() {
         Exit::NotAllInForce
     } else {
         Exit::Failed
+    };
+    let mut lines: Vec<String> = lines.iter().map(|line| escaped(line).into_owned()).collect();
+    if let Some(first) = lines.first_mut() {
+        first.insert_str(0, "error: ");
     }
+    (lines, exit)
 }
 
 /// The reader of our output has seen enough.
@@ -75,4 +98,20 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
         };
         kind == Some(io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_problems_of_a_configuration_have_lines_of_their_own() {
+        let (lines, exit) = report(&BadInput("database \"x\nerror: y\"".to_owned()).into());
+        assert_eq!((lines, exit), (vec![r#"error: database "x\u000aerror: y""#.to_owned()], Exit::BadInput));
+        let problems = vec!["a\n.yaml: line 1".to_owned(), "a\n.yaml: line 2".to_owned()];
+        let (lines, exit) = report(&BadConfiguration(problems).into());
+        let expected = [r"error: a\u000a.yaml: line 1", r"a\u000a.yaml: line 2"];
+        assert_eq!((lines, exit), (expected.map(str::to_owned).to_vec(), Exit::BadInput));
+        assert_eq!(report(&anyhow::anyhow!("failed")), (vec!["error: failed".to_owned()], Exit::Failed));
+    }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::Exit;
-use super::log::plain;
 use super::settings::Settings;
 use crate::config::Listen;
 use crate::http::Readiness;
@@ -39,8 +38,12 @@ pub(super) fn health(
         (503, true) => {
             let answer: Readiness = serde_json::from_str(body)
                 .with_context(|| format!("{at}: no answer of readiness: {body:?}"))?;
-            let reasons = answer.not_ready.iter().map(|reason| format!(": {}", plain(reason)));
-            writeln!(out, "not ready{}", reasons.collect::<Vec<_>>().join("\nnot ready"))?;
+            if answer.not_ready.is_empty() {
+                writeln!(out, "not ready")?;
+            }
+            for reason in &answer.not_ready {
+                writeln!(out, "not ready: {reason}")?;
+            }
             Ok(Exit::NotReady)
         }
         (503, false) => bail!("{at}: {body}"),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use super::clean::is_harmful;
+use crate::escape::escaped;
 
 /// Writes a value over as many lines as it takes, and ends the last one.
 pub(super) fn write(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
@@ -24,19 +24,7 @@ struct Escaping<F>(F);
 
 impl<F: Formatter> Formatter for Escaping<F> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_harmful) {
-            writer.write_all(&rest.as_bytes()[..at])?;
-            let mut end = at + 1;
-            while !rest.is_char_boundary(end) {
-                end += 1;
-            }
-            for unit in rest[at..end].encode_utf16() {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-            rest = &rest[end..];
-        }
-        writer.write_all(rest.as_bytes())
+        writer.write_all(escaped(fragment).as_bytes())
     }
 
     fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {

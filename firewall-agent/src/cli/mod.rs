@@ -32,9 +32,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use self::clean::{Clean, clean};
+use self::clean::Clean;
 use self::command::{Arguments, Command, Places};
-use self::exit::{BadInput, Exit, exit_of, is_broken_pipe};
+use self::exit::{BadConfiguration, BadInput, Exit, is_broken_pipe};
 use self::settings::Settings;
 
 /// Runs the command line of this process.
@@ -52,12 +52,14 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let lacking = rights::lacking(&error).map(|lacking| format!(": {lacking}")).unwrap_or_default();
-            // A configuration may have several errors, a line each.
-            for line in format!("error: {error:#}{lacking}").lines() {
-                let _ = writeln!(io::stderr(), "{}", clean(line));
+            let (mut lines, exit) = exit::report(&error);
+            if let (Some(last), Some(lacking)) = (lines.last_mut(), rights::lacking(&error)) {
+                last.push_str(&format!(": {lacking}"));
             }
-            exit_of(&error).into()
+            for line in lines {
+                let _ = writeln!(io::stderr(), "{line}");
+            }
+            exit.into()
         }
     }
 }

@@ -16,6 +16,7 @@ use super::json;
 use super::settings::{Located, Settings};
 use crate::agent::{FileReport, join, parse, read_paths};
 use crate::bpf::Kernel;
+use crate::escape::path_text;
 use crate::files::scan::Look;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::verify::SignatureVerifier;
@@ -67,7 +68,7 @@ pub(super) fn plan(
     let plan = dry_run(&desired, &live, Sizes::of(&kernel), now);
     let rejected_files: Vec<RejectedFile> = rejected
         .into_iter()
-        .map(|(path, errors)| RejectedFile { path: path.display().to_string(), errors })
+        .map(|(path, errors)| RejectedFile { path: path_text(&path), errors })
         .collect();
     let tombstones = report::tombstones(&plan);
     let errors = problems.into_iter().chain(plan.errors.iter().cloned()).collect();

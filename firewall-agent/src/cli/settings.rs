@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{BadInput, Places};
+use super::{BadConfiguration, BadInput, Places};
 use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
 use crate::rules::{Limits, TrustedKey};
@@ -42,7 +42,7 @@ impl Settings {
         let checked = read_config(&bytes).map_err(|problems| {
             let lines: Vec<String> =
                 problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect();
-            BadInput(lines.join("\n"))
+            BadConfiguration(lines)
         })?;
         let warnings =
             checked.warnings.iter().map(|warning| format!("{}: {warning}", path.display())).collect();

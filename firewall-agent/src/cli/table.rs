@@ -6,7 +6,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use super::clean::clean;
+use crate::escape::escaped;
 
 /// Spaces between columns.
 const GAP: usize = 2;
@@ -44,7 +44,8 @@ fn write_within<const N: usize>(
     rows: impl IntoIterator<Item = [String; N]>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let rows: Vec<[String; N]> = rows.into_iter().map(|row| row.map(|cell| clean(&cell))).collect();
+    let rows: Vec<[String; N]> =
+        rows.into_iter().map(|row| row.map(|cell| escaped(&cell).into_owned())).collect();
     let widest = |column: usize| {
         let cells = rows.iter().map(|row| row[column].width());
         cells.chain([head[column].width()]).max().unwrap_or(0)
@@ -156,7 +157,7 @@ mod tests {
         let text = table(Some(80), &[["日本", "a\tb\u{1b}[2Jc\n", "1"], ["x", "y", "2"]]);
         assert_eq!(
             text,
-            "ID    LABEL                   N\n日本  a\\u{9}b\\u{1b}[2Jc\\u{a}  1\nx     y                       2\n"
+            "ID    LABEL                     N\n日本  a\\u0009b\\u001b[2Jc\\u000a  1\nx     y                         2\n"
         );
     }
 }

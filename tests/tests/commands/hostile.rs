@@ -19,6 +19,8 @@ const BPFFS: &str = "/sys/fs/bpf/hostile";
 const DATABASES: u8 = 25;
 /// With its name, 40 hostile texts a database: 1,000 in all.
 const LABELS: u8 = 39;
+/// A line of `validate` that a name claims to be.
+const FORGED: &str = "1 file, 0 refused";
 /// Bytes of a name or label that the kernel keeps.
 const KEPT: usize = 256;
 
@@ -106,10 +108,11 @@ fn a_thousand_hostile_names_and_labels_come_out_of_every_noun_harmless_and_whole
 
     let rules_dir = dir.path().join("rules.d");
     fs::create_dir(&rules_dir).unwrap();
-    let evil = rules_dir.join("a\u{1b}[2J\n\u{9b}b\u{202e}.yaml");
+    let evil = rules_dir.join(format!("a\u{1b}[2J\n{FORGED}\n\u{9b}b\u{202e}.yaml"));
     fs::write(&evil, "database_id: \"\u{1b}[2J\"\n").unwrap();
-    let said = json!({"agent": null, "ready": false, "not_ready": ["\u{1b}[2J"], "interfaces": [], "databases": [],
-        "rejected_files": [{"path": evil.to_str(), "errors": ["\u{9b}31m"]}], "errors": ["\u{7f}\u{1b}c"],
+    let forging = format!("ready\n{FORGED}\n");
+    let said = json!({"agent": null, "ready": false, "not_ready": ["\u{1b}[2J", forging], "interfaces": [], "databases": [],
+        "rejected_files": [{"path": evil.to_str(), "errors": ["\u{9b}31m", forging]}], "errors": ["\u{7f}\u{1b}c", forging],
         "repairs": {}, "counters": []});
     fs::write(dir.path().join("status.json"), said.to_string()).unwrap();
     let config = dir.path().join("config.yaml");
@@ -127,6 +130,7 @@ fn a_thousand_hostile_names_and_labels_come_out_of_every_noun_harmless_and_whole
                 .chars()
                 .find(|c| *c != '\n' && (c.is_control() || "\u{202e}\u{2066}\u{2028}".contains(*c)));
             assert_eq!(harmful, None, "{arguments:?}: {out:?}");
+            assert!(!out.lines().any(|line| line == FORGED), "{arguments:?}: {out:?}");
         }
         answer
     };
@@ -141,8 +145,10 @@ fn a_thousand_hostile_names_and_labels_come_out_of_every_noun_harmless_and_whole
         &["explain", "100.64.1.1", "db7"],
         &["plan"],
         &["validate", evil.to_str().unwrap()],
+        &["validate", rules_dir.to_str().unwrap()],
         &["rules", "\u{1b}[2J\u{9b}"],
         &["denied", "\u{1b}[2J\n"],
+        &["rules", "x\n1 file, 0 refused\n"],
         &["explain", "\u{1b}[2J", "db7"],
         &["explain", "100.64.1.1", "\u{202e}"],
     ] {

@@ -36,6 +36,9 @@ fn the_documented_shapes_are_what_the_nouns_print() {
     let (stranger, server) = (Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(192, 0, 2, 10));
     wire.send(&frame().to(to).from(from).ipv4(stranger, server).tcp(40_000, 30_092).build()).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
+    // A finding of `audit`.
+    stage.db.run("ip link add br0 type bridge").unwrap();
+    stage.db.run("ip link set br0 up").unwrap();
     let rules = stage.home.rule_file("broken.yaml");
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/json.md")).unwrap();
     for noun in [
@@ -47,6 +50,7 @@ fn the_documented_shapes_are_what_the_nouns_print() {
         &["denied"],
         &["plan"],
         &["validate", rules.to_str().unwrap()],
+        &["audit"],
     ] {
         let heading = format!("\n## {}\n", noun[0]);
         let section = text.split(&heading).nth(1).unwrap_or_else(|| panic!("{heading}: not there"));
@@ -55,6 +59,11 @@ fn the_documented_shapes_are_what_the_nouns_print() {
         let mut printed = Vec::new();
         fields(&stage.json(noun), &mut printed);
         assert!(!printed.is_empty(), "{noun:?}");
+        assert_eq!(
+            printed.iter().any(|field| field == "advice"),
+            noun[0] == "audit",
+            "{noun:?}: {printed:?}"
+        );
         for field in printed {
             assert!(documented.contains(&field.as_str()), "{noun:?}: {field:?} is not documented");
         }

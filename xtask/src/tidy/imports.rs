@@ -9,15 +9,16 @@ use super::{Finding, Source};
 const MODULES: &[(&str, &[&str])] = &[
     ("rules", &[]),
     ("status", &[]),
+    ("escape", &[]),
     ("config", &["rules"]),
     ("sync", &["rules", "config"]),
     ("audit", &["rules", "sync"]),
     ("bpf", &["rules", "config", "sync", "audit"]),
-    ("files", &["rules", "config", "sync", "audit"]),
+    ("files", &["rules", "config", "sync", "audit", "escape"]),
     ("host", &[]),
     ("http", &["rules", "status", "config", "sync"]),
-    ("agent", &["rules", "status", "config", "sync", "bpf", "files", "host", "http"]),
-    ("cli", &["rules", "status", "config", "sync", "audit", "bpf", "files", "host", "http", "agent"]),
+    ("agent", &["rules", "status", "escape", "config", "sync", "bpf", "files", "host", "http"]),
+    ("cli", &["rules", "status", "escape", "config", "sync", "audit", "bpf", "files", "host", "http", "agent"]),
 ];
 
 /// A package and the packages of the workspace that its sources may name.

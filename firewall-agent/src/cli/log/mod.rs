@@ -17,7 +17,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::escape::Line;
-pub(super) use self::escape::plain;
 use self::limit::Limit;
 use self::queue::Queue;
 

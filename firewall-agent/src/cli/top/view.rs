@@ -7,7 +7,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Row, Table};
 
 use super::scene::{Rate, Scene};
-use crate::cli::clean::clean;
+use crate::escape::escaped;
 
 /// Reasons that are shown in a column each, two columns.
 const REASON_ROWS: u16 = 5;
@@ -51,8 +51,8 @@ fn draw_databases(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
     });
     let rows = databases.iter().map(|one| {
         Row::new([
-            clean(&one.id),
-            clean(&one.name),
+            escaped(&one.id).into_owned(),
+            escaped(&one.name).into_owned(),
             one.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string()),
             one.prefixes.to_string(),
             per_second(one.allowed),

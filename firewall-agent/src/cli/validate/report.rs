@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use crate::agent::{Content, FileReport, Note};
 use crate::cli::json;
+use crate::escape::{path_text, shown};
 
 /// One line per error and warning, or one that says what was taken.
 pub(super) fn write_lines(files: &[FileReport], out: &mut impl Write) -> io::Result<()> {
     for file in files {
-        let path = file.path.display();
+        let path = shown(&file.path);
         for error in &file.errors {
             writeln!(out, "{path}: {error}")?;
         }
@@ -31,7 +32,7 @@ pub(super) fn write_lines(files: &[FileReport], out: &mut impl Write) -> io::Res
         }
     }
     let refused = files.iter().filter(|file| file.is_refused()).count();
-    let files = files.len();
+    let files = refused + files.iter().filter(|file| file.content.is_some() && !file.is_refused()).count();
     writeln!(out, "{files} {}, {refused} refused", if files == 1 { "file" } else { "files" })
 }
 
@@ -45,7 +46,7 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
     struct File<'a> {
         path: String,
         accepted: bool,
-        /// `database`, `ranges`, or null for what could not be read.
+        /// `database`, `ranges`, or null for what could not be read, or was not looked into.
         kind: Option<&'static str>,
         database_id: Option<&'a str>,
         revision: Option<u64>,
@@ -61,7 +62,7 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
                 None => (None, None),
             };
             File {
-                path: file.path.display().to_string(),
+                path: path_text(&file.path),
                 accepted: !file.is_refused(),
                 kind,
                 database_id: file.database().map(|rules| rules.id.as_str()),
