@@ -89,12 +89,18 @@ pub fn read_paths(
 pub fn read_directory(path: &Path, snapshot: &Snapshot, limits: &Limits) -> Vec<FileReport> {
     let mut reports = parse(snapshot, Path::new(""), limits);
     let mut directory = FileReport::new(path);
-    match &snapshot.unlisted {
-        Some(problem) => directory.refuse(problem.clone()),
-        None if reports.is_empty() => directory.warn("directory holds no rule file".to_owned()),
-        None => return reports,
+    if let Some(problem) = &snapshot.unlisted {
+        directory.refuse(problem.clone());
+        reports.push(directory);
+    } else if reports.is_empty() {
+        directory.warn("directory holds no rule file".to_owned());
+        reports.push(directory);
     }
-    reports.push(directory);
+    for name in snapshot.ignored.names() {
+        let mut ignored = FileReport::new(&path.join(name));
+        ignored.warn("not read, since its name does not end in .yaml".to_owned());
+        reports.push(ignored);
+    }
     reports
 }
 

@@ -1,5 +1,6 @@
 //! The disk: reading, scanning, watching, replacing, locking, and the last good files.
 
+pub mod beneath;
 pub mod cgroup;
 pub mod iptables;
 pub mod listeners;

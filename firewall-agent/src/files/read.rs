@@ -1,5 +1,6 @@
 //! Reads rule files and managed ranges: regular, not hidden, of bounded size.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -7,6 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::beneath::{self, open_beneath};
+use crate::escape::{escaped, name_text, path_text};
 use crate::rules::MAX_FILE_BYTES;
 
 /// Four lines, two of them comments.
@@ -17,7 +20,9 @@ const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 pub enum ReadError {
     Hidden,
     NotRegular,
-    /// A link to this file, outside the directory.
+    /// The file's name, which is not UTF-8, escaped.
+    NotUtf8(String),
+    /// A link to this file that leaves the directory, or is not relative.
     Outside(PathBuf),
     /// Bytes.
     TooLarge(u64),
@@ -29,7 +34,14 @@ impl fmt::Display for ReadError {
         match self {
             Self::Hidden => f.write_str("file is hidden: its name starts with a dot"),
             Self::NotRegular => f.write_str("not a regular file"),
-            Self::Outside(target) => write!(f, "a link to {}, outside the directory", target.display()),
+            Self::NotUtf8(name) => write!(f, "file name \"{name}\": not UTF-8"),
+            Self::Outside(target) => {
+                let target = path_text(target);
+                write!(
+                    f,
+                    "a link to {target}, outside the directory: only a relative link that stays in it is followed"
+                )
+            }
             Self::TooLarge(bytes) => write!(f, "file of {bytes} bytes: at most {MAX_FILE_BYTES} are read"),
             Self::Io(error) => write!(f, "cannot be read: {error}"),
         }
@@ -53,7 +65,10 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
         return Err(ReadError::Hidden);
     }
     // Opening a FIFO or a device must not wait.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    read_open(File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?)
+}
+
+fn read_open(file: File) -> Result<Vec<u8>, ReadError> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(ReadError::NotRegular);
@@ -68,17 +83,29 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     if read > MAX_FILE_BYTES { Err(ReadError::TooLarge(read as u64)) } else { Ok(bytes) }
 }
 
-/// As [`read_file`], for a file of a directory of rule files: a link must stay inside, as a ConfigMap's do.
+/// As [`read_file`], for a file of a directory of rule files: every link on the way to it must be relative and stay in
+/// the directory, as a ConfigMap's do. The kernel holds to that while it opens the file, whatever is swapped meanwhile.
 ///
 /// # Errors
-/// As [`read_file`]; or the file is a link that leaves the directory.
+/// As [`read_file`]; or the file's name is not UTF-8, a link leaves the directory, or the kernel lacks `openat2`.
 pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
-    let target = fs::canonicalize(path)?;
-    let dir = fs::canonicalize(path.parent().unwrap_or(Path::new(".")))?;
-    if !target.starts_with(dir) {
-        return Err(ReadError::Outside(target));
+    if is_hidden(path) {
+        return Err(ReadError::Hidden);
     }
-    read_file(path)
+    let name = path.file_name().unwrap_or_default();
+    if name.to_str().is_none() {
+        return Err(ReadError::NotUtf8(escaped(&name_text(name)).into_owned()));
+    }
+    match open_beneath(path.parent().unwrap_or(Path::new("")), name) {
+        Ok(file) => read_open(file),
+        Err(error) if beneath::is_escape(&error) => Err(ReadError::Outside(target_of(path))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The target of a link, for a message: of the last link as far as it can be followed, else of the first.
+fn target_of(link: &Path) -> PathBuf {
+    fs::canonicalize(link).or_else(|_| fs::read_link(link)).unwrap_or_default()
 }
 
 /// The signature that stands beside a file, under its name and `.minisig`; `None` when there is none.
@@ -86,9 +113,23 @@ pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
 /// # Errors
 /// It is there and cannot be read, or is too large for one.
 pub fn read_signature(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    let path = signature_path(path);
-    let refuse = |why: String| Err(format!("{}: {why}", path.display()));
-    match read_file(&path) {
+    signature(&signature_path(path), read_file)
+}
+
+/// As [`read_signature`], for a file of a directory of rule files, see [`read_rule_file`].
+///
+/// # Errors
+/// As [`read_signature`]; or it is a link that leaves the directory.
+pub fn read_rule_signature(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    signature(&signature_path(path), read_rule_file)
+}
+
+fn signature(
+    path: &Path,
+    read: impl FnOnce(&Path) -> Result<Vec<u8>, ReadError>,
+) -> Result<Option<Vec<u8>>, String> {
+    let refuse = |why: String| Err(format!("{}: {why}", path_text(path)));
+    match read(path) {
         Ok(bytes) if bytes.len() > MAX_SIGNATURE_BYTES => {
             refuse(format!("file of {} bytes: a signature has at most {MAX_SIGNATURE_BYTES}", bytes.len()))
         }
@@ -106,24 +147,43 @@ pub fn signature_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The files of a directory that may be rule files, by name.
+/// The names in a directory that matter, each list by name.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Files that may be rule files.
+    pub files: Vec<PathBuf>,
+    /// Files that their writer may take for rule files, and that are not read: `x.yml`, `x.YAML`.
+    pub ignored: Vec<PathBuf>,
+}
+
+/// The files of a directory that may be rule files, and those that only look like them.
 ///
 /// # Errors
 /// The directory cannot be listed.
-pub fn yaml_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    each_yaml_file(dir, |path| paths.push(path))?;
-    paths.sort();
-    Ok(paths)
+pub fn list_dir(dir: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    each_file(dir, |path, is_rule_file| {
+        if is_rule_file { &mut listing.files } else { &mut listing.ignored }.push(path);
+    })?;
+    listing.files.sort();
+    listing.ignored.sort();
+    Ok(listing)
 }
 
-/// Each file of a directory that may be a rule file, in no order: `*.yaml`, not hidden, regular or not to be told.
-pub(super) fn each_yaml_file(dir: &Path, mut take: impl FnMut(PathBuf)) -> io::Result<()> {
+/// Each file of a directory that is a rule file by its name (`*.yaml`), and each that only looks like one (`*.yml`), in
+/// no order. Hidden names, directories and devices are left out; a link is not followed here.
+pub(super) fn each_file(dir: &Path, mut take: impl FnMut(PathBuf, bool)) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let named = path.extension().is_some_and(|extension| extension == "yaml") && !is_hidden(&path);
-        if named && fs::metadata(&path).map_or(true, |metadata| metadata.is_file()) {
-            take(path);
+        let entry = entry?;
+        let path = entry.path();
+        let extension = path.extension().map(OsStr::as_bytes).unwrap_or_default();
+        let is_rule_file = extension == b"yaml";
+        let looks_so = extension.eq_ignore_ascii_case(b"yaml") || extension.eq_ignore_ascii_case(b"yml");
+        if looks_so
+            && !is_hidden(&path)
+            && entry.file_type().map_or(true, |kind| kind.is_file() || kind.is_symlink())
+        {
+            take(path, is_rule_file);
         }
     }
     Ok(())

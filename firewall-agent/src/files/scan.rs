@@ -11,10 +11,15 @@ use std::os::unix::fs::MetadataExt as _;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::read::{each_yaml_file, read_file, read_rule_file, read_signature, signature_path};
+use super::read::{
+    each_file, read_file, read_rule_file, read_rule_signature, read_signature, signature_path,
+};
+use crate::escape::{escaped, name_text};
 
 /// Most bytes of rule files that one look reads.
 const MOST_BYTES: usize = 64 << 20;
+/// Most ignored files that are named.
+const MOST_NAMED: usize = 8;
 
 /// Where to look.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +58,46 @@ pub struct Snapshot {
     pub ranges: Option<Seen>,
     /// Why the directory could not be listed, or not every file in it is here.
     pub unlisted: Option<String>,
+    /// Files that only look like rule files.
+    pub ignored: Ignored,
+}
+
+/// Files of the directory that their writer may take for rule files, and that are not read: `x.yml`, `x.YAML`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// The first 8 by name, harmful characters escaped.
+    names: BTreeSet<String>,
+    /// Those that are not in `names`.
+    more: usize,
+}
+
+impl Ignored {
+    fn add(&mut self, path: &Path) {
+        self.names.insert(escaped(&name_text(path.file_name().unwrap_or_default())).into_owned());
+        if self.names.len() > MOST_NAMED {
+            self.names.pop_last();
+            self.more += 1;
+        }
+    }
+
+    /// The first few by name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// The files by name, for a condition or a line of the log; `None` when there are none.
+    #[must_use]
+    pub fn message(&self) -> Option<String> {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let names = names.join(", ");
+        match (self.names.len(), self.more) {
+            (0, _) => None,
+            (_, 0) => Some(format!("not read, since its name does not end in .yaml: {names}")),
+            (_, more) => {
+                Some(format!("not read, since its name does not end in .yaml: {names}, and {more} more"))
+            }
+        }
+    }
 }
 
 impl Snapshot {
@@ -67,7 +112,7 @@ impl Snapshot {
             let signature = seen.signature.as_ref().map(|signature| signature.as_ref().map(Sha256::digest));
             mark.update(format!("{path:?} {content:x?} {signature:x?} {}\n", seen.visible_at));
         }
-        mark.update(format!("{:?}", self.unlisted));
+        mark.update(format!("{:?} {:?}", self.unlisted, self.ignored));
         mark.finalize().into()
     }
 }
@@ -77,7 +122,7 @@ impl Snapshot {
 #[must_use]
 pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    match list(look) {
+    match list(look, &mut snapshot.ignored) {
         Ok((paths, beyond)) => {
             let mut left = Some(MOST_BYTES);
             for (place, path) in paths.into_iter().enumerate() {
@@ -89,7 +134,7 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
                         let read = read_rule_file(&path).map_err(|error| error.to_string());
                         left = bytes.checked_sub(read.as_ref().map_or(0, Vec::len));
                         match left {
-                            Some(_) => see(&path, read, &mut check),
+                            Some(_) => see(&path, read, &mut check, read_rule_signature),
                             None => unread(BYTES.to_owned()),
                         }
                     }
@@ -107,7 +152,7 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
     // What cannot be looked at is not absent: it is read, and the error reported.
     let none = look.managed_ranges.as_os_str().is_empty();
     if !none && !matches!(look.managed_ranges.try_exists(), Ok(false)) {
-        snapshot.ranges = Some(see(look.managed_ranges, whole(look.managed_ranges), &mut check));
+        snapshot.ranges = Some(see(look.managed_ranges, whole(look.managed_ranges), &mut check, read_signature));
     }
     snapshot
 }
@@ -115,7 +160,7 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
 /// Reads one file that is named itself; with `check`, also the signature beside it.
 #[must_use]
 pub fn read(path: &Path, mut check: Option<Check<'_>>) -> Seen {
-    see(path, whole(path), &mut check)
+    see(path, whole(path), &mut check, read_signature)
 }
 
 fn whole(path: &Path) -> Result<Vec<u8>, String> {
@@ -132,9 +177,13 @@ fn unread(bound: String) -> Seen {
 
 /// The rule files in the order in which they are read: those that are known, then the others by name; and how many
 /// there are beyond twice the most that are read.
-fn list(look: &Look<'_>) -> io::Result<(Vec<PathBuf>, usize)> {
+fn list(look: &Look<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBuf>, usize)> {
     let (mut known, mut others, mut beyond) = (BTreeSet::new(), BTreeSet::new(), 0);
-    each_yaml_file(look.rules_dir, |path| {
+    each_file(look.rules_dir, |path, is_rule_file| {
+        if !is_rule_file {
+            ignored.add(&path);
+            return;
+        }
         if look.known.contains(&path) {
             known.insert(path);
             return;
@@ -149,7 +198,12 @@ fn list(look: &Look<'_>) -> io::Result<(Vec<PathBuf>, usize)> {
 }
 
 /// The signature is read after the file: who writes it first is never seen with the file new and the signature old.
-fn see(path: &Path, content: Result<Vec<u8>, String>, check: &mut Option<Check<'_>>) -> Seen {
+fn see(
+    path: &Path,
+    content: Result<Vec<u8>, String>,
+    check: &mut Option<Check<'_>>,
+    read_signature: fn(&Path) -> Signature,
+) -> Seen {
     let changed = |path: &Path| {
         let metadata = fs::metadata(path).ok()?;
         Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()

@@ -1,6 +1,15 @@
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
 
 use super::*;
+
+fn ignored(names: &[&str]) -> Ignored {
+    let mut ignored = Ignored::default();
+    names.iter().for_each(|name| ignored.add(Path::new(name)));
+    ignored
+}
 
 struct Place {
     dir: tempfile::TempDir,
@@ -92,6 +101,8 @@ fn whatever_differs_between_two_looks_differs_in_their_marks() {
         Snapshot::default(),
         Snapshot { unlisted: Some("a".to_owned()), ..Snapshot::default() },
         Snapshot { ranges: Some(seen.clone()), ..Snapshot::default() },
+        Snapshot { ignored: ignored(&["a.yml"]), ..Snapshot::default() },
+        Snapshot { ignored: ignored(&["b.yml"]), ..Snapshot::default() },
         with("a", seen.clone()),
         with("b", seen.clone()),
         with("a", Seen { content: Ok(b"b".to_vec()), ..seen.clone() }),
@@ -102,5 +113,52 @@ fn whatever_differs_between_two_looks_differs_in_their_marks() {
     ];
     let marks: BTreeSet<[u8; 32]> = all.iter().map(Snapshot::mark).collect();
     assert_eq!(marks.len(), all.len());
-    assert_eq!(all[3].clone().mark(), all[3].mark());
+    assert_eq!(all[5].clone().mark(), all[5].mark());
+}
+
+#[test]
+fn a_file_whose_name_is_not_utf8_is_refused_by_name_and_none_of_it_is_kept() {
+    let place = Place::new(&[]);
+    for name in [&b"a\xff\n.yaml"[..], b"b.yaml"] {
+        fs::write(place.dir.path().join(OsStr::from_bytes(name)), "bytes").unwrap();
+    }
+    let snapshot = place.scan(1024, None);
+    assert_eq!(kept(&snapshot), ["b.yaml"], "the control is kept");
+    let refused = snapshot.rules.values().find_map(|seen| seen.content.as_ref().err()).unwrap();
+    assert!(refused.starts_with("file name \"a\\xff\\u000a.yaml\": not UTF-8"), "{refused}");
+}
+
+#[test]
+fn files_that_only_look_like_rule_files_are_named_and_no_more_of_them_than_eight() {
+    let place = Place::new(&[]);
+    for name in ["a.yaml", "b.yml", "c.YAML", ".d.yml", "e.yaml.minisig", "f.txt", "yml"] {
+        place.write(name, name);
+    }
+    fs::create_dir(place.dir.path().join("g.yml")).unwrap();
+    let message = place.scan(1024, None).ignored.message();
+    assert_eq!(message.as_deref(), Some("not read, since its name does not end in .yaml: b.yml, c.YAML"));
+    for number in 10..30 {
+        place.write(&format!("{number}.yml"), "");
+    }
+    let message = place.scan(1024, None).ignored.message().unwrap();
+    assert!(
+        message.ends_with(": 10.yml, 11.yml, 12.yml, 13.yml, 14.yml, 15.yml, 16.yml, 17.yml, and 14 more")
+    );
+    assert_eq!(ignored(&["x\n.yml"]).message().unwrap().lines().count(), 1);
+    assert_eq!(Place::new(&[]).scan(1024, None).ignored.message(), None);
+}
+
+#[test]
+fn a_signature_that_is_a_link_out_of_the_directory_is_not_read() {
+    let (place, outside) = (Place::new(&[]), Place::new(&[]));
+    outside.write("secret", "secret");
+    for name in ["a.yaml", "b.yaml", "b.sig"] {
+        place.write(name, name);
+    }
+    symlink(outside.dir.path().join("secret"), place.dir.path().join("a.yaml.minisig")).unwrap();
+    symlink("b.sig", place.dir.path().join("b.yaml.minisig")).unwrap();
+    let snapshot = place.scan(1024, Some(&mut |_, _| Ok(())));
+    let signature = |name: &str| snapshot.rules[&place.dir.path().join(name)].signature.clone();
+    assert!(signature("a.yaml").unwrap_err().contains("outside the directory"));
+    assert_eq!(signature("b.yaml"), Ok(Some(b"b.sig".to_vec())), "the control");
 }

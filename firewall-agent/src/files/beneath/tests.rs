@@ -1,0 +1,150 @@
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use tempfile::TempDir;
+
+use super::*;
+use crate::files::read::{ReadError, read_file, read_rule_file};
+
+const INSIDE: &[u8] = b"inside";
+const OUTSIDE: &[u8] = b"outside";
+
+/// The directory `rules` with `real.yaml` in it, beside `outside.yaml`.
+fn place() -> (TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("rules");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("real.yaml"), INSIDE).unwrap();
+    fs::write(root.path().join("outside.yaml"), OUTSIDE).unwrap();
+    (root, dir)
+}
+
+/// The bytes, or the error's text.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_rule_file(path).map_err(|error| error.to_string())
+}
+
+#[test]
+fn links_that_stay_in_the_directory_are_followed_as_in_a_config_map() {
+    let (root, dir) = place();
+    fs::create_dir(dir.join("..2026_08_21")).unwrap();
+    fs::write(dir.join("..2026_08_21/x.yaml"), INSIDE).unwrap();
+    symlink("..2026_08_21", dir.join("..data")).unwrap();
+    symlink("..data/x.yaml", dir.join("x.yaml")).unwrap();
+    symlink("..data/../real.yaml", dir.join("up.yaml")).unwrap();
+    symlink("up.yaml", dir.join("twice.yaml")).unwrap();
+    symlink("rules", root.path().join("link")).unwrap();
+    for name in ["x.yaml", "up.yaml", "twice.yaml", "real.yaml"] {
+        assert_eq!(read(&dir.join(name)), Ok(INSIDE.to_vec()), "{name}");
+        assert_eq!(read(&root.path().join("link").join(name)), Ok(INSIDE.to_vec()), "{name}, by a link");
+    }
+}
+
+#[test]
+fn a_link_that_leaves_the_directory_is_refused_and_its_target_named() {
+    let (root, dir) = place();
+    let outside = root.path().join("outside.yaml");
+    symlink(root.path(), dir.join("above")).unwrap();
+    for (name, target, named) in [
+        ("absolute.yaml", outside.to_str().unwrap(), outside.as_path()),
+        ("relative.yaml", "../outside.yaml", &outside),
+        ("by-a-directory.yaml", "above/outside.yaml", &outside),
+        ("there-and-back.yaml", "../rules/real.yaml", &dir.join("real.yaml")),
+        ("dangling.yaml", "/nonesuch/x.yaml", Path::new("/nonesuch/x.yaml")),
+        ("magic.yaml", "/proc/self/exe", &std::env::current_exe().unwrap()),
+    ] {
+        symlink(target, dir.join(name)).unwrap();
+        let refused = read(&dir.join(name)).unwrap_err();
+        let named = fs::canonicalize(named).unwrap_or(named.to_owned());
+        assert!(refused.starts_with(&format!("a link to {}, outside", named.display())), "{name}: {refused}");
+        let way = open_beneath(&dir, OsStr::new(name)).unwrap_err();
+        assert!(is_escape(&way), "{name}: {way}");
+    }
+    // The control: without the bound the same links lead to the bytes outside.
+    assert_eq!(read_file(&dir.join("relative.yaml")).unwrap(), OUTSIDE);
+}
+
+#[test]
+fn what_is_no_file_is_neither_waited_for_nor_read() {
+    let (_root, dir) = place();
+    mkfifo(&dir.join("fifo.yaml"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    fs::create_dir(dir.join("dir.yaml")).unwrap();
+    symlink("fifo.yaml", dir.join("link.yaml")).unwrap();
+    // Bytes are waiting in it: they stay there.
+    let fifo = OpenOptions::new().read(true).write(true).open(dir.join("fifo.yaml")).unwrap();
+    (&fifo).write_all(OUTSIDE).unwrap();
+    for name in ["fifo.yaml", "dir.yaml", "link.yaml"] {
+        assert!(matches!(read_rule_file(&dir.join(name)), Err(ReadError::NotRegular)), "{name}");
+    }
+    let mut waiting = vec![0; OUTSIDE.len()];
+    (&fifo).read_exact(&mut waiting).unwrap();
+    assert_eq!(waiting, OUTSIDE);
+}
+
+/// Reads as was done before: looks at where the link leads, then opens it.
+fn read_after_a_look(path: &Path) -> Option<Vec<u8>> {
+    let target = fs::canonicalize(path).ok()?;
+    target.starts_with(fs::canonicalize(path.parent()?).ok()?).then(|| fs::read(path).ok())?
+}
+
+#[test]
+fn a_link_that_is_swapped_while_it_is_opened_never_leads_outside() {
+    const SWAPS: usize = 10_000;
+    let (root, dir) = place();
+    let (link, next) = (dir.join("a.yaml"), dir.join(".next"));
+    let outside = fs::canonicalize(root.path()).unwrap().join("outside.yaml");
+    let targets = [Path::new("real.yaml"), &outside];
+    symlink(targets[0], &link).unwrap();
+    let swap = |number: usize| {
+        symlink(targets[number % 2], &next).unwrap();
+        fs::rename(&next, &link).unwrap();
+    };
+    let (seen_both, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (mut inside, mut refused) = (0, 0);
+    let leaked = thread::scope(|scope| {
+        let swaps = scope.spawn(|| {
+            // At least so many, and more until the reader has met both targets.
+            let goes_on = |swaps: &usize| *swaps < SWAPS || !seen_both.load(Ordering::Relaxed);
+            (0..100 * SWAPS).take_while(goes_on).for_each(swap);
+            done.store(true, Ordering::Relaxed);
+        });
+        // The look before the opening leaks, so the swaps do come in between.
+        let old = scope.spawn(|| {
+            let mut leaked = 0;
+            while !done.load(Ordering::Relaxed) {
+                leaked += usize::from(read_after_a_look(&link).as_deref() == Some(OUTSIDE));
+            }
+            leaked
+        });
+        while !done.load(Ordering::Relaxed) {
+            match read_rule_file(&link) {
+                Ok(bytes) => {
+                    assert_eq!(bytes, INSIDE);
+                    inside += 1;
+                }
+                Err(ReadError::Outside(_)) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            seen_both.store(inside > 0 && refused > 0, Ordering::Relaxed);
+        }
+        swaps.join().unwrap();
+        old.join().unwrap()
+    });
+    println!("{inside} read, {refused} refused, {leaked} leaked by the control");
+    assert!(leaked > 0 || leaks_when_swapped_in_between(&link, swap), "the control does not leak");
+}
+
+/// The control without luck: the swap comes exactly between the look and the opening.
+fn leaks_when_swapped_in_between(link: &Path, swap: impl Fn(usize)) -> bool {
+    swap(0);
+    let target = fs::canonicalize(link).unwrap();
+    assert!(target.starts_with(fs::canonicalize(link.parent().unwrap()).unwrap()));
+    swap(1);
+    fs::read(link).unwrap() == OUTSIDE
+}
