@@ -109,7 +109,7 @@ pub const LINE_INTERNAL: u32 = 3;
 /// [`RuleRecord::kind`]: one prefix of a `managed_range` rule; which one, the tries say.
 pub const LINE_PREFIX: u32 = 4;
 
-/// Whose a rule slot is. Texts are UTF-8, cut at a character and filled up with zeros.
+/// Whose a rule slot is. Texts are UTF-8, filled up with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RuleRecord {
@@ -121,7 +121,7 @@ pub struct RuleRecord {
     pub id: [u8; 64],
     /// Id of the managed range; empty for every other kind.
     pub range: [u8; 64],
-    /// The rule's label, or the managed range's name.
+    /// The rule's label, or the managed range's name; cut at a character when longer, with `…` as its end.
     pub label: [u8; 256],
 }
 
@@ -148,8 +148,8 @@ pub struct Stamp {
 pub struct DatabaseRecord {
     /// Database id, filled up with zeros.
     pub id: [u8; 64],
-    /// Name for people; UTF-8, cut at a character and filled up with zeros.
-    pub name: [u8; 256],
+    /// Name for people, whole: 256 characters have at most 1,024 bytes of UTF-8. Filled up with zeros.
+    pub name: [u8; 1024],
     /// The rule slot on which refused sources are counted.
     pub default_line: u32,
     /// Zero.
@@ -192,11 +192,11 @@ const _: () = {
     assert!(offset_of!(Stamp, applied_at) == 16);
     assert!(offset_of!(Stamp, tries) == 24);
     assert!(offset_of!(Stamp, digest) == 32);
-    assert!(size_of::<DatabaseRecord>() == 456);
+    assert!(size_of::<DatabaseRecord>() == 1224);
     assert!(offset_of!(DatabaseRecord, id) == 0);
     assert!(offset_of!(DatabaseRecord, name) == 64);
-    assert!(offset_of!(DatabaseRecord, default_line) == 320);
-    assert!(offset_of!(DatabaseRecord, reserved) == 324);
-    assert!(offset_of!(DatabaseRecord, newest) == 328);
-    assert!(offset_of!(DatabaseRecord, previous) == 392);
+    assert!(offset_of!(DatabaseRecord, default_line) == 1088);
+    assert!(offset_of!(DatabaseRecord, reserved) == 1092);
+    assert!(offset_of!(DatabaseRecord, newest) == 1096);
+    assert!(offset_of!(DatabaseRecord, previous) == 1160);
 };

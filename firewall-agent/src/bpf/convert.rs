@@ -144,7 +144,7 @@ pub(super) fn line_to_record(line: &Line) -> RuleRecord {
         kind,
         id: text_to_bytes(&line.id),
         range: text_to_bytes(line.kind.range().unwrap_or("")),
-        label: text_to_bytes(&line.label),
+        label: text_to_bytes_cut(&line.label),
     }
 }
 
@@ -191,7 +191,19 @@ pub(super) fn sighting_from_key(key: &Denial) -> Result<Sighting> {
     })
 }
 
-/// Cut at a character when too long, filled up with zeros.
+/// The end of a text that was cut.
+const CUT: &str = "…";
+
+/// A text of which the start is enough for people: cut at a character when longer than `N` bytes, with [`CUT`] as its
+/// end. Filled up with zeros.
+fn text_to_bytes_cut<const N: usize>(text: &str) -> [u8; N] {
+    if text.len() <= N {
+        return text_to_bytes(text);
+    }
+    text_to_bytes(&format!("{}{CUT}", &text[..text.floor_char_boundary(N - CUT.len())]))
+}
+
+/// A text that fits: names of databases have at most 1,024 bytes, identifiers and prefixes 64. Filled up with zeros.
 pub(super) fn text_to_bytes<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
     let length = text.floor_char_boundary(N);
@@ -245,4 +257,28 @@ fn v6(words: Address) -> Ipv6Addr {
         *bytes = word.to_ne_bytes();
     }
     Ipv6Addr::from(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_cut_at_a_character_with_a_mark_and_names_are_kept_whole() {
+        for (label, kept) in [
+            ("Office network".to_owned(), "Office network".to_owned()),
+            ("x".repeat(256), "x".repeat(256)),
+            ("x".repeat(257), format!("{}…", "x".repeat(253))),
+            ("壁".repeat(85), "壁".repeat(85)),
+            ("壁".repeat(86), format!("{}…", "壁".repeat(84))),
+            ("🔥".repeat(256), format!("{}…", "🔥".repeat(63))),
+        ] {
+            let bytes: [u8; 256] = text_to_bytes_cut(&label);
+            assert_eq!(text_from_bytes(&bytes).unwrap(), kept);
+        }
+        // The longest name that a rule file may give: 256 characters.
+        let name = "🔥".repeat(256);
+        let bytes: [u8; 1024] = text_to_bytes(&name);
+        assert_eq!(text_from_bytes(&bytes).unwrap(), name);
+    }
 }

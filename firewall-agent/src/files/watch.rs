@@ -39,24 +39,31 @@ pub struct Watcher {
     dirs: Vec<PathBuf>,
     /// `None` after an error, until `retry_at`.
     queue: Option<AsyncFd<Inotify>>,
+    /// Asks the kernel for a queue.
+    make: fn() -> io::Result<AsyncFd<Inotify>>,
     retry_at: Instant,
     /// Each directory, and its parent or the nearest above that is there.
     watched: BTreeMap<PathBuf, WatchDescriptor>,
-    /// What was logged last, so that it is logged once.
-    trouble: Option<String>,
+    /// The error that was logged last, until it is over.
+    problem: Option<String>,
 }
 
 impl Watcher {
     /// Watches each of `dirs`. One that is not there, or cannot be watched, is tried again as long as
     /// [`Self::changed`] is waited for. Names that start with one dot are not looked at; with two, as in a ConfigMap
-    /// volume, they are.
+    /// volume, they are. Without an event queue, as when the user has all that `fs.inotify.max_user_instances` allows, a
+    /// new one is asked for every second; [`Self::problem`] names the error until then.
     ///
     /// # Errors
-    /// The kernel gives no event queue, or a path is relative and the working directory is gone.
+    /// A path is relative and the working directory is gone.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O.
     pub fn new(dirs: &[PathBuf]) -> Result<Self> {
+        Self::with(dirs, queue)
+    }
+
+    fn with(dirs: &[PathBuf], make: fn() -> io::Result<AsyncFd<Inotify>>) -> Result<Self> {
         // An empty path, the parent of a bare file name, is the working directory.
         let absolute = |dir: &PathBuf| absolute(Path::new(".").join(dir));
         let mut watcher = Self {
@@ -65,13 +72,21 @@ impl Watcher {
                 .map(absolute)
                 .collect::<io::Result<_>>()
                 .context("working directory is unknown")?,
-            queue: Some(queue().context("file events cannot be received")?),
+            queue: None,
+            make,
             retry_at: Instant::now(),
             watched: BTreeMap::new(),
-            trouble: None,
+            problem: None,
         };
         watcher.rewatch();
         Ok(watcher)
+    }
+
+    /// The reason why changes are seen late, by the rescan only: no event queue, or a directory that cannot be watched.
+    /// `None` as soon as every change is an event again. Never because a directory is not there.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 
     /// Waits until something changed. What changes after this returns is reported by the next call, so a look at the
@@ -95,7 +110,7 @@ impl Watcher {
     /// Watches what can be watched now. Whether that is something new, where events may have been missed.
     fn rewatch(&mut self) -> bool {
         if self.queue.is_none() && self.retry_at <= Instant::now() {
-            match queue() {
+            match (self.make)() {
                 Ok(queue) => self.queue = Some(queue),
                 Err(error) => self.lose(&error),
             }
@@ -103,7 +118,7 @@ impl Watcher {
         let Some(queue) = &self.queue else { return false };
         let mut watches = queue.get_ref().watches();
         let mut watched = BTreeMap::new();
-        let mut trouble = None;
+        let mut problem = None;
         let mut watch = |path: &Path| match watches.add(path, mask()) {
             Ok(descriptor) => {
                 watched.insert(path.to_owned(), descriptor);
@@ -111,7 +126,8 @@ impl Watcher {
             }
             Err(error) => {
                 if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
-                    trouble = Some(format!("{}: cannot be watched: {error}", path.display()));
+                    let limit = limit_of(&error, "fs.inotify.max_user_watches");
+                    problem = Some(format!("{}: cannot be watched: {error}{limit}", path.display()));
                 }
                 false
             }
@@ -130,7 +146,7 @@ impl Watcher {
         }
         let is_new = watched.iter().any(|(path, descriptor)| self.watched.get(path) != Some(descriptor));
         self.watched = watched;
-        self.tell(trouble);
+        self.report(problem);
         is_new
     }
 
@@ -149,20 +165,29 @@ impl Watcher {
     }
 
     fn lose(&mut self, error: &io::Error) {
-        self.tell(Some(format!("file events cannot be received: {error}")));
+        let limit = limit_of(error, "fs.inotify.max_user_instances, or the limit of open files,");
+        self.report(Some(format!("file events cannot be received: {error}{limit}")));
         self.queue = None;
         self.watched.clear();
         self.retry_at = Instant::now() + RETRY;
     }
 
-    fn tell(&mut self, trouble: Option<String>) {
-        if trouble != self.trouble {
-            match &trouble {
+    fn report(&mut self, problem: Option<String>) {
+        if problem != self.problem {
+            match &problem {
                 Some(error) => warn!(error, "changes of files are seen late: by the rescan only"),
                 None => info!("changes of files are seen at once again"),
             }
-            self.trouble = trouble;
+            self.problem = problem;
         }
+    }
+}
+
+/// The limit that an error stems from, for a message; empty for other errors.
+fn limit_of(error: &io::Error, limit: &str) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENOSPC) => format!(": {limit} is reached"),
+        _ => String::new(),
     }
 }
 

@@ -21,7 +21,7 @@ const DATABASES: u8 = 25;
 const LABELS: u8 = 39;
 /// A line of `validate` that a name claims to be.
 const FORGED: &str = "1 file, 0 refused";
-/// Bytes of a name or label that the kernel keeps.
+/// Bytes of a label that the kernel keeps.
 const KEPT: usize = 256;
 
 const PIECES: &[&str] = &[
@@ -63,10 +63,15 @@ fn hostile(rng: &mut Rng) -> String {
     text
 }
 
-/// What the kernel keeps of a text: up to its first NUL, whole characters only.
-fn kept(text: &str) -> &str {
-    let cut = &text[..text.floor_char_boundary(KEPT)];
-    cut.split('\0').next().unwrap_or_default()
+/// The part of a label that the kernel keeps: up to its first NUL, whole characters only, with a mark where it is cut.
+fn kept(label: &str) -> String {
+    let mark = "…";
+    let cut = if label.len() > KEPT {
+        format!("{}{mark}", &label[..label.floor_char_boundary(KEPT - mark.len())])
+    } else {
+        label.to_owned()
+    };
+    cut.split('\0').next().unwrap_or_default().to_owned()
 }
 
 fn database(rng: &mut Rng, number: u8) -> DesiredDatabase {

@@ -273,11 +273,11 @@ async fn a_queue_that_broke_is_reported_once_and_made_anew() {
     // SAFETY: as in `queue`.
     watcher.queue = Some(unsafe { AsyncFd::register_with_interest(broken, Interest::READABLE) }.unwrap());
     assert_eq!(timeout(QUIET, watcher.changed()).await, Ok(Change::Now));
-    assert!(watcher.trouble.is_some());
+    assert!(watcher.problem().is_some());
     // Not at once, so that one which is broken for good costs nothing; then because of what was missed.
     assert!(is_quiet(&mut watcher).await);
     assert_eq!(timeout(2 * RETRY, watcher.changed()).await, Ok(Change::Now));
-    assert_eq!(watcher.trouble, None);
+    assert_eq!(watcher.problem(), None);
     assert!(is_quiet(&mut watcher).await);
     fs::write(dir.join("a.yaml"), "new").unwrap();
     assert_eq!(most(&mut watcher).await, Some(Change::Now));
@@ -296,4 +296,23 @@ async fn waiting_that_is_given_up_and_taken_up_again_loses_nothing() {
         assert!(seen, "swap {round}");
         while timeout(Duration::from_millis(2), watcher.changed()).await.is_ok() {}
     }
+}
+
+#[tokio::test]
+async fn without_a_queue_it_waits_for_one_and_names_the_limit() {
+    let (_root, dir, control) = watched().await;
+    assert_eq!(control.problem(), None, "the control");
+    let refuse = || Err(io::Error::from_raw_os_error(libc::EMFILE));
+    let mut watcher = Watcher::with(std::slice::from_ref(&dir), refuse).unwrap();
+    let problem = watcher.problem().unwrap();
+    assert!(problem.contains("fs.inotify.max_user_instances"), "{problem}");
+    // Nothing is reported, and it is asked for again and again.
+    assert!(timeout(2 * RETRY, watcher.changed()).await.is_err());
+    assert!(watcher.problem().is_some());
+    // Whatever changed meanwhile.
+    watcher.make = queue;
+    assert_eq!(timeout(2 * RETRY, watcher.changed()).await, Ok(Change::Now));
+    assert_eq!(watcher.problem(), None);
+    fs::write(dir.join("a.yaml"), "new").unwrap();
+    assert_eq!(most(&mut watcher).await, Some(Change::Now));
 }
