@@ -2,7 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream as BlockingStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,16 +11,20 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
-use crate::files::socket::{PRIVATE, bind_at};
+use crate::files::socket::{Name, PRIVATE, bind_at};
 use crate::rules::DatabaseId;
 
 /// Longest request, in bytes.
 const LONGEST: u64 = 4096;
 /// A client that says nothing for so long is not listened to.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Time between two attempts to bind.
+const RETRY: Duration = Duration::from_secs(2);
+/// Time between two looks at the socket's name on disk.
+const NAMED: Duration = Duration::from_secs(1);
 /// A publish may take a while.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -108,27 +113,88 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
     serde_json::from_str(&answer).map(Some).with_context(asked)
 }
 
-/// Listens, for the agent's own user only. Without a socket the daemon runs all the same: verbs then find it locked.
+/// The daemon's end of the control socket.
+#[derive(Debug)]
+pub(super) struct Control {
+    requests: Receiver<Request>,
+    problem: Arc<Mutex<Option<String>>>,
+}
+
+/// Listens, for the agent's own user only. Without a socket the daemon runs all the same, and tries again every two
+/// seconds: verbs meanwhile find it locked. A socket whose name on disk is removed is bound again.
 ///
 /// # Panics
-/// Outside a tokio runtime with I/O.
-pub(super) fn listen(path: &Path) -> Option<Receiver<Request>> {
-    match bind_at(path, PRIVATE).and_then(|listener| Ok(UnixListener::from_std(listener)?)) {
-        Ok(listener) => {
-            let (sender, receiver) = channel(1);
-            tokio::spawn(serve(listener, sender));
-            Some(receiver)
+/// Outside a tokio runtime with I/O and time.
+pub(super) fn listen(path: &Path) -> Control {
+    let (sender, requests) = channel(1);
+    let problem = Arc::default();
+    // The first time at once: whoever sees the daemon run may ask it.
+    let first = bind(path, &problem);
+    tokio::spawn(attend(path.to_owned(), first, sender, Arc::clone(&problem)));
+    Control { requests, problem }
+}
+
+impl Control {
+    /// The next verb. May be dropped and called again at any time.
+    pub async fn next(&mut self) -> Request {
+        match self.requests.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
         }
-        Err(error) => {
-            error!(error = format!("{error:#}"), "no verbs can be received");
-            None
-        }
+    }
+
+    /// The reason why no verb can be received; `None` while the socket is bound.
+    #[expect(dead_code, reason = "for a condition of its own")]
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Hands on each request that makes sense; others are answered here. A task of its own, so that nothing else that
-/// happens makes a client be dropped.
-async fn serve(listener: UnixListener, requests: Sender<Request>) {
+/// A task of its own, so that nothing else that happens makes a client be dropped.
+async fn attend(
+    path: PathBuf,
+    mut bound: Option<(UnixListener, Name)>,
+    requests: Sender<Request>,
+    problem: Arc<Mutex<Option<String>>>,
+) {
+    loop {
+        if let Some((listener, name)) = bound {
+            tokio::select! {
+                () = serve(&listener, &requests) => return,
+                () = lost(&name) => warn!(socket = %path.display(), "control socket removed from disk, bound again"),
+            }
+        } else {
+            sleep(RETRY).await;
+        }
+        bound = bind(&path, &problem);
+    }
+}
+
+/// Binds the socket; says once why it cannot.
+fn bind(path: &Path, problem: &Mutex<Option<String>>) -> Option<(UnixListener, Name)> {
+    let bound =
+        bind_at(path, PRIVATE).and_then(|(listener, name)| Ok((UnixListener::from_std(listener)?, name)));
+    let (bound, error) = match bound {
+        Ok(bound) => (Some(bound), None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    let mut problem = problem.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = error.as_ref().filter(|_| *problem != error) {
+        error!(error, "no verbs can be received");
+    }
+    *problem = error;
+    bound
+}
+
+/// Waits until nobody can connect any more.
+async fn lost(name: &Name) {
+    while !name.is_lost() {
+        sleep(NAMED).await;
+    }
+}
+
+/// Hands on each request that makes sense; others are answered here.
+async fn serve(listener: &UnixListener, requests: &Sender<Request>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -140,7 +206,7 @@ async fn serve(listener: UnixListener, requests: Sender<Request>) {
             }
             Err(error) => {
                 warn!(error = error.to_string(), "a connection to the control socket failed");
-                tokio::time::sleep(PATIENCE).await;
+                sleep(PATIENCE).await;
             }
         }
     }

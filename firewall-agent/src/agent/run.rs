@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 
 use super::control::{self, Request, Verb};
@@ -22,13 +21,14 @@ const QUIET: Duration = Duration::from_millis(20);
 const LEAVE: Duration = Duration::from_secs(1);
 
 impl Agent {
-    /// Runs until SIGTERM or SIGINT, and leaves everything filtering.
+    /// Runs until SIGTERM or SIGINT, and leaves everything filtering. SIGHUP rescans.
     ///
     /// # Errors
     /// Signals, file events, interface events or verbs cannot be received, or no thread is to be had for HTTP.
     pub async fn run(mut self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot receive SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive SIGINT")?;
+        let mut hangup = signal(SignalKind::hangup()).context("cannot receive SIGHUP")?;
         let ranges_dir: PathBuf = self.config.managed_ranges.parent().map(Into::into).unwrap_or_default();
         let mut watcher = Watcher::new(&[self.config.rules_dir.clone(), ranges_dir])?;
         let mut interfaces = LinkEvents::new()?;
@@ -51,6 +51,10 @@ impl Agent {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                _ = hangup.recv() => {
+                    info!("SIGHUP: rescan");
+                    self.rescan();
+                }
                 changed = interfaces.changed() => {
                     changed?;
                     self.interfaces.changed();
@@ -72,7 +76,7 @@ impl Agent {
                 snapshot = self.reader.snapshot() => self.reconcile(Some(&snapshot)),
                 () = committed.notified() => self.reconcile(None),
                 () = self.telling.pause() => self.telling.tell(),
-                request = next(&mut control) => self.answer(request).await,
+                request = control.next() => self.answer(request).await,
                 () = tokio::time::sleep_until(tick) => {
                     self.tick();
                     tick = tokio::time::Instant::now() + self.until_tick();
@@ -133,18 +137,6 @@ impl Agent {
 async fn until(moment: Option<tokio::time::Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the next request; for ever without a socket.
-async fn next(control: &mut Option<Receiver<Request>>) -> Request {
-    let request = match control {
-        Some(control) => control.recv().await,
-        None => None,
-    };
-    match request {
-        Some(request) => request,
         None => std::future::pending().await,
     }
 }

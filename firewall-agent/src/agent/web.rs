@@ -1,6 +1,5 @@
 //! What the HTTP side needs of the kernel and the disk.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -9,7 +8,7 @@ use super::counters;
 use crate::bpf::Kernel;
 use crate::config::Config;
 use crate::files::socket::{GROUP, bind_at};
-use crate::http::{self, Board, Counters, Tally};
+use crate::http::{self, Bind, Board, Counters, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::RuleSlot;
 
@@ -18,7 +17,10 @@ use crate::sync::RuleSlot;
 /// # Errors
 /// When the pins cannot be opened, or no thread is to be had.
 pub(super) fn serve(config: &Config, board: &Arc<Board>) -> Result<()> {
-    let bind = |path: &Path| bind_at(path, GROUP);
+    let bind: Bind = |path| {
+        let (listener, name) = bind_at(path, GROUP)?;
+        Ok((listener, Box::new(move || name.is_lost())))
+    };
     http::serve(config.listen.clone(), bind, Kernel::open(&config.bpffs_dir)?, Arc::clone(board))
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -94,12 +94,16 @@ impl Pins {
     /// Becomes the only agent that writes here, as long as the returned value lives.
     ///
     /// # Errors
-    /// When another agent is it.
+    /// When another agent is it, or a process that is no agent holds a shared lock of the directory.
     pub fn own(&self) -> Result<Owned> {
         let dir =
             File::open(&self.root).with_context(|| format!("{}: cannot be opened", self.root.display()))?;
         match dir.try_lock() {
             Ok(()) => Ok(Owned { dir }),
+            // Agents take no shared locks, and lock each other out of them.
+            Err(TryLockError::WouldBlock) if dir.try_lock_shared().is_ok() => {
+                bail!("{}: a process that is no agent holds a shared lock of it", self.root.display())
+            }
             Err(TryLockError::WouldBlock) => bail!("{}: another agent owns it", self.root.display()),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("{}: cannot be locked", self.root.display()))
@@ -189,8 +193,9 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("{}: cannot be renamed to {}", from.display(), to.display()))
 }
 
+/// For the agent's own user only.
 fn make_dir(dir: &Path) -> Result<()> {
-    match fs::create_dir(dir) {
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("{}: cannot be made", dir.display()))
         }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::format::Format;
@@ -25,6 +26,20 @@ pub(super) struct Arguments {
     pub config: PathBuf,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Reads the command line of this process, and ends the process when it is none.
+pub(super) fn parse() -> Arguments {
+    let mut command =
+        Arguments::command().mut_subcommands(|command| command.mut_args(without_empty_variable));
+    let arguments = Arguments::from_arg_matches(&command.get_matches_mut());
+    arguments.unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// A variable of the environment that is empty counts as unset.
+fn without_empty_variable(argument: Arg) -> Arg {
+    let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::Reset) } else { argument }
 }
 
 #[derive(Debug, Subcommand)]

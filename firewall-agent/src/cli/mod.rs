@@ -30,8 +30,6 @@ mod verbs;
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use self::clean::Clean;
 use self::command::{Arguments, Command, Places};
 use self::exit::{BadConfiguration, BadInput, Exit, is_broken_pipe};
@@ -40,7 +38,7 @@ use self::settings::Settings;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = command::parse();
     let stdout = io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut out = Clean::new(stdout, colour);

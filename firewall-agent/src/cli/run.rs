@@ -1,6 +1,7 @@
 //! `firewall-agent run`.
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use tracing::warn;
 
 use super::log::{self, LogFormat};
@@ -10,6 +11,7 @@ use crate::config::ConfigFile;
 
 pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> Result<Exit> {
     let _log = log::start(format)?;
+    ignore_signals()?;
     for warning in &settings.warnings {
         warn!(warning, "configuration");
     }
@@ -24,4 +26,14 @@ pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> R
         .context("the runtime cannot be started")?;
     runtime.block_on(agent.run())?;
     Ok(Exit::Done)
+}
+
+/// Signals that end a process by default and that mean nothing to the daemon. SIGHUP gets its meaning, a rescan, once the
+/// loop runs, which begins with one.
+fn ignore_signals() -> Result<()> {
+    for name in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
+        // SAFETY: a signal that is ignored runs no code.
+        unsafe { signal(name, SigHandler::SigIgn) }.with_context(|| format!("{name} cannot be ignored"))?;
+    }
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! One agent for each state directory.
 
-use std::fs::{File, create_dir_all, read_to_string};
+use std::fs::{File, Permissions, read_to_string};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -9,32 +10,37 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use tracing::warn;
 
-/// Held as long as the value lives; the kernel frees it when the process ends, however it ends.
+use super::dirs::{PRIVATE, make_dir};
+
+/// A write lock of the open file `agent.lock` (`F_OFD_SETLK`), held as long as the value lives; the kernel frees it when
+/// the process ends, however it ends. Locks of other kinds do not make their holder an agent.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Becomes the owner of `state_dir`, which is made when it is not there.
+    /// Becomes the owner of `state_dir`, which is made, for the agent's own user only, when it is not there.
     ///
     /// # Errors
-    /// When another process is the owner (the error says which), or the directory cannot be written.
+    /// Another agent is the owner (the error says which), a process that is no agent holds a lock of the file (the error
+    /// says which kind), or the directory cannot be written.
     pub fn take(state_dir: &Path) -> Result<Self> {
-        create_dir_all(state_dir).with_context(|| format!("{}: cannot be made", state_dir.display()))?;
+        make_dir(state_dir, PRIVATE).with_context(|| format!("{}: cannot be made", state_dir.display()))?;
         let path = path(state_dir);
         let mut file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&path)
             .with_context(|| format!("{}: cannot be opened", path.display()))?;
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&exclusive())) {
+        // Whoever may read the file may lock it against its owner.
+        let private = file.set_permissions(Permissions::from_mode(0o600));
+        private.with_context(|| format!("{}: cannot be made private", path.display()))?;
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
             Ok(_) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) => {
-                let owner = read_to_string(&path).unwrap_or_default();
-                bail!("{}: the agent with process id {} owns it", path.display(), owner.trim());
-            }
+            Err(Errno::EAGAIN | Errno::EACCES) => bail!("{}: {}", path.display(), holder(&file, &path)),
             Err(error) => return Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
         }
         // Always as long, so that a full disk has room for it; and what counts is the lock, not who is told to have it.
@@ -45,28 +51,63 @@ impl Lock {
     }
 
     /// Process id of the owner of `state_dir`; `None` when there is none. Only looks: an agent that starts at this
-    /// very moment is not held up.
+    /// very moment is not held up. A reader's lock, or one of a process that is no agent, makes no owner.
     #[must_use]
     pub fn owner(state_dir: &Path) -> Option<u32> {
         let file = File::open(path(state_dir)).ok()?;
-        let mut lock = exclusive();
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
-        if i32::from(lock.l_type) == libc::F_UNLCK {
-            return None;
+        match against(&file, libc::F_RDLCK)? {
+            Conflict::Agent => io::read_to_string(file).ok()?.trim().parse().ok(),
+            Conflict::Reader(_) | Conflict::Writer(_) => None,
         }
-        io::read_to_string(file).ok()?.trim().parse().ok()
     }
 }
 
-/// A lock of a whole file, for one open file only.
-fn exclusive() -> libc::flock {
-    libc::flock {
-        l_type: libc::F_WRLCK as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
+/// A lock of another open file or process that forbids one's own.
+enum Conflict {
+    /// A write lock of an open file, as agents take it.
+    Agent,
+    /// A read lock; of a process, if the kernel tells which.
+    Reader(Option<i32>),
+    /// A write lock of a process, as agents do not take it.
+    Writer(i32),
+}
+
+/// The first lock of others that a lock of this kind would meet. Only write locks forbid a read lock.
+fn against(file: &File, kind: i32) -> Option<Conflict> {
+    let mut lock = whole(kind);
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
+    // Locks of open files belong to no process: the kernel says -1.
+    let process = Some(lock.l_pid).filter(|process| *process > 0);
+    match (i32::from(lock.l_type), process) {
+        (libc::F_WRLCK, None) => Some(Conflict::Agent),
+        (libc::F_WRLCK, Some(process)) => Some(Conflict::Writer(process)),
+        (libc::F_RDLCK, process) => Some(Conflict::Reader(process)),
+        _ => None,
     }
+}
+
+/// The reason why the file cannot be locked, for a message: an agent before others that are in the way.
+fn holder(file: &File, path: &Path) -> String {
+    let foreign = |process: Option<i32>, kind: &str| {
+        let process = process.map_or_else(String::new, |process| format!(" with process id {process}"));
+        format!(
+            "a process{process} that is no agent holds a {kind} lock of the file: end it, or keep it from locking"
+        )
+    };
+    match against(file, libc::F_RDLCK).or_else(|| against(file, libc::F_WRLCK)) {
+        Some(Conflict::Reader(process)) => foreign(process, "read"),
+        Some(Conflict::Writer(process)) => foreign(Some(process), "write"),
+        // Gone meanwhile: an agent that ended just now, most probably.
+        Some(Conflict::Agent) | None => {
+            let owner = read_to_string(path).unwrap_or_default();
+            format!("the agent with process id {} owns it", owner.trim())
+        }
+    }
+}
+
+/// A lock of a whole file.
+fn whole(kind: i32) -> libc::flock {
+    libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }
 
 fn path(state_dir: &Path) -> PathBuf {
@@ -75,6 +116,7 @@ fn path(state_dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
@@ -107,5 +149,63 @@ mod tests {
             done.store(true, Ordering::Relaxed);
             taken.unwrap();
         });
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn only_the_agents_own_user_reaches_what_is_made() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/state");
+        drop(Lock::take(&dir).unwrap());
+        assert_eq!([mode(&dir), mode(&path(&dir))], [0o700, 0o600]);
+        // One that was left open to others.
+        fs::set_permissions(path(&dir), Permissions::from_mode(0o644)).unwrap();
+        drop(Lock::take(&dir).unwrap());
+        assert_eq!(mode(&path(&dir)), 0o600);
+    }
+
+    /// The lock file, open, with a lock of `kind` on it: of the open file, or (as most programs do) of the process, which
+    /// loses it as soon as it closes any descriptor of the file.
+    fn locked(dir: &Path, kind: i32, of_process: bool) -> File {
+        let file = File::options().read(true).write(true).open(path(dir)).unwrap();
+        let lock = whole(kind);
+        let done = if of_process { FcntlArg::F_SETLK(&lock) } else { FcntlArg::F_OFD_SETLK(&lock) };
+        fcntl(&file, done).unwrap();
+        file
+    }
+
+    #[test]
+    fn only_a_write_lock_as_agents_take_it_makes_an_owner_and_others_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        drop(Lock::take(dir.path()).unwrap());
+        for (kind, of_process, said) in [
+            (libc::F_RDLCK, false, "a process that is no agent holds a read lock".to_owned()),
+            (
+                libc::F_RDLCK,
+                true,
+                format!("a process with process id {own} that is no agent holds a read lock"),
+            ),
+            (
+                libc::F_WRLCK,
+                true,
+                format!("a process with process id {own} that is no agent holds a write lock"),
+            ),
+        ] {
+            let foreign = locked(dir.path(), kind, of_process);
+            assert_eq!(Lock::owner(dir.path()), None, "{said}");
+            drop(foreign);
+            let foreign = locked(dir.path(), kind, of_process);
+            let refused = Lock::take(dir.path()).unwrap_err().to_string();
+            assert!(refused.contains(&said), "{refused}");
+            drop(foreign);
+            // The control: without it the same process becomes the owner, and a reader hides it from nobody.
+            let lock = Lock::take(dir.path()).unwrap();
+            assert_eq!(Lock::owner(dir.path()), Some(own));
+            drop(lock);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod beneath;
 pub mod cgroup;
+pub mod dirs;
 pub mod iptables;
 pub mod listeners;
 pub mod lock;

@@ -1,29 +1,54 @@
 //! A listening socket on disk.
 
-use std::fs::{Permissions, create_dir_all, remove_file, set_permissions, symlink_metadata};
+use std::fs::{Permissions, remove_file, set_permissions, symlink_metadata};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
+
+use super::dirs::{self, make_dir};
 
 /// For the agent's own user only.
 pub const PRIVATE: u32 = 0o600;
 /// For whoever is in the socket's group, too: the agent's, or that of a set-group-id directory.
 pub const GROUP: u32 = 0o660;
 
-/// Binds `path` with these permissions, in the place of a socket that an earlier agent left.
+/// A socket's name on disk. The listener does not notice when the name is removed: nobody can connect any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    path: PathBuf,
+    /// Device and inode.
+    id: (u64, u64),
+}
+
+impl Name {
+    /// True when the path leads to nothing, or to something else than this socket.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        !id_of(&self.path).is_ok_and(|id| id == self.id)
+    }
+}
+
+fn id_of(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Binds `path` with these permissions, in the place of a socket that an earlier agent left. Its directory is made, for
+/// the agent's user and group, when it is not there.
 ///
 /// # Errors
 /// When the directory cannot be made or written, or something else than a socket is at `path`.
-pub fn bind_at(path: &Path, mode: u32) -> Result<UnixListener> {
-    let bound = || -> Result<UnixListener> {
+pub fn bind_at(path: &Path, mode: u32) -> Result<(UnixListener, Name)> {
+    let bound = || -> Result<(UnixListener, Name)> {
         if let Some(dir) = path.parent() {
-            create_dir_all(dir)?;
+            // Sockets for the group and for the agent alone may share it: each has permissions of its own.
+            make_dir(dir, dirs::GROUP)?;
         }
         match symlink_metadata(path) {
             Ok(old) if old.file_type().is_socket() => remove_file(path)?,
@@ -39,7 +64,8 @@ pub fn bind_at(path: &Path, mode: u32) -> Result<UnixListener> {
         // The umask took some.
         set_permissions(path, Permissions::from_mode(mode))?;
         listen(&socket, Backlog::new(128)?)?;
-        Ok(UnixListener::from(socket))
+        let name = Name { path: path.to_owned(), id: id_of(path)? };
+        Ok((UnixListener::from(socket), name))
     };
     bound().with_context(|| format!("{}: cannot be listened on", path.display()))
 }
@@ -56,7 +82,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/a.sock");
         for mode in [PRIVATE, GROUP] {
-            let listener = bind_at(&path, mode).unwrap();
+            let (listener, name) = bind_at(&path, mode).unwrap();
+            assert!(!name.is_lost());
             assert_eq!(metadata(&path).unwrap().permissions().mode() & 0o777, mode);
             UnixStream::connect(&path).unwrap();
             listener.accept().unwrap();
@@ -68,5 +95,24 @@ mod tests {
         let long = dir.path().join("a".repeat(200));
         let error = format!("{:#}", bind_at(&long, GROUP).unwrap_err());
         assert!(error.contains("cannot be listened on"), "{error}");
+    }
+
+    #[test]
+    fn a_name_is_lost_when_it_is_removed_or_leads_elsewhere_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/a.sock");
+        let (_first, name) = bind_at(&path, PRIVATE).unwrap();
+        assert_eq!(metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o750);
+        assert!(!name.is_lost(), "the control");
+        remove_file(&path).unwrap();
+        assert!(name.is_lost(), "removed");
+        // Kept, so that its inode is not given again.
+        let (_second, other) = bind_at(&path, PRIVATE).unwrap();
+        assert!(!other.is_lost());
+        std::fs::rename(&path, dir.path().join("aside")).unwrap();
+        write(&path, "no socket").unwrap();
+        assert!(other.is_lost(), "something else");
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert!(other.is_lost(), "with its directory");
     }
 }

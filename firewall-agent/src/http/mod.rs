@@ -13,7 +13,7 @@ use anyhow::Result;
 
 pub use self::answer::{Desk, Readiness};
 pub use self::board::Board;
-pub use self::server::{Bind, converse, serve};
+pub use self::server::{Bind, IsLost, converse, serve};
 pub use self::snapshot::{Lines, Snapshot, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::RuleSlot;

@@ -32,14 +32,19 @@ const HEAD: usize = 8192;
 /// Most headers of a request.
 const HEADERS: usize = 64;
 /// Time between two attempts to bind.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(2);
+/// Time between two looks at a socket's name on disk.
+const NAMED: Duration = Duration::from_secs(1);
 const STACK: usize = 512 << 10;
 
+/// True when a unix socket's name on disk is gone, or leads to something else: nobody can connect any more.
+pub type IsLost = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Binds a unix socket, in the place of one that an earlier agent left.
-pub type Bind = fn(&Path) -> Result<BlockingListener>;
+pub type Bind = fn(&Path) -> Result<(BlockingListener, IsLost)>;
 
 /// Serves on every listener until the process ends. One that cannot be bound is tried again, and is in the log and on
-/// the board until then.
+/// the board until then. A unix socket whose name on disk is removed, as by a clean-up of /run, is bound again.
 ///
 /// # Errors
 /// When there is no thread to be had.
@@ -72,26 +77,42 @@ async fn every(listen: Vec<Listen>, bind: Bind, desk: Arc<Desk>) {
 
 async fn attend(at: Listen, bind: Bind, desk: Arc<Desk>) {
     let name = at.to_string();
-    let socket = loop {
-        match Socket::bind(&at, bind).await {
-            Ok(socket) => break socket,
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let socket = bound(&at, &name, bind, &desk).await;
+        info!(listen = name, "served over HTTP");
+        tokio::select! {
+            () = accept(&socket, &name, &places, &desk) => return,
+            () = socket.lost() => warn!(listen = name, "socket removed from disk, bound again"),
+        }
+    }
+}
+
+/// Binds, as often as it takes.
+async fn bound(at: &Listen, name: &str, bind: Bind, desk: &Desk) -> Socket {
+    loop {
+        match Socket::bind(at, bind).await {
+            Ok(socket) => {
+                desk.board().bound(name, None);
+                return socket;
+            }
             Err(error) => {
                 let trouble = format!("listen {at}: {error:#}");
-                if desk.board().bound(&name, Some(trouble.clone())) {
+                if desk.board().bound(name, Some(trouble.clone())) {
                     error!(error = trouble, "not served over HTTP");
                 }
                 sleep(RETRY).await;
             }
         }
-    };
-    desk.board().bound(&name, None);
-    info!(listen = name, "served over HTTP");
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    }
+}
+
+async fn accept(socket: &Socket, name: &str, places: &Arc<Semaphore>, desk: &Arc<Desk>) {
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
         match socket.accept().await {
             Ok(stream) => {
-                let desk = Arc::clone(&desk);
+                let desk = Arc::clone(desk);
                 tokio::spawn(async move {
                     converse(stream, desk).await;
                     drop(place);
@@ -132,23 +153,38 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 enum Socket {
-    Unix(UnixListener),
+    Unix(UnixListener, IsLost),
     Tcp(TcpListener),
 }
 
 impl Socket {
     async fn bind(at: &Listen, bind: Bind) -> Result<Self> {
         Ok(match at {
-            Listen::Unix(path) => Self::Unix(UnixListener::from_std(bind(path)?)?),
+            Listen::Unix(path) => {
+                let (listener, is_lost) = bind(path)?;
+                Self::Unix(UnixListener::from_std(listener)?, is_lost)
+            }
             Listen::Tcp(address) => {
                 Self::Tcp(TcpListener::bind(address).await.context("cannot be listened on")?)
             }
         })
     }
 
+    /// Waits until nobody can connect any more.
+    async fn lost(&self) {
+        match self {
+            Self::Unix(_, is_lost) => {
+                while !is_lost() {
+                    sleep(NAMED).await;
+                }
+            }
+            Self::Tcp(_) => std::future::pending().await,
+        }
+    }
+
     async fn accept(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
-            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
             Self::Tcp(listener) => Box::new(listener.accept().await?.0),
         })
     }

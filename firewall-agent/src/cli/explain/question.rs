@@ -11,6 +11,7 @@ use crate::sync::{Claim, Live, Question, Target};
 pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Question>, String> {
     let source: IpAddr =
         source.parse().map_err(|_| format!("source {source:?}: not an IPv4 or IPv6 address"))?;
+    refuse_mapped("source", source)?;
     if let Some((slot, database)) = live.databases.iter().find(|(_, one)| one.id.as_str() == target) {
         let targets: Vec<Target> = live
             .table
@@ -31,7 +32,40 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
     let target = place.ok_or_else(|| {
         format!("target {target:?}: neither a database in the kernel nor ADDRESS:PORT[/udp]")
     })?;
+    target.address.map_or(Ok(()), |address| refuse_mapped("target", address))?;
     let question = Question::new(source, target, live)
         .ok_or_else(|| format!("source {source} and target {target}: not of the same address family"))?;
     Ok(vec![question])
+}
+
+/// Sockets show an IPv4 peer as `::ffff:a.b.c.d`; packets never have it, so the answer would be another peer's.
+fn refuse_mapped(what: &str, address: IpAddr) -> Result<(), String> {
+    match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(Ok(()), |v4| {
+            Err(format!("{what} {v6}: an IPv4 address in IPv6 clothing, which no packet has: ask for {v4}"))
+        }),
+        IpAddr::V4(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_clothing_is_refused_and_the_ipv4_form_named() {
+        let live = Live::default();
+        for (source, target, said) in [
+            ("::ffff:10.77.0.3", "10.77.0.1:5432", "source ::ffff:10.77.0.3: "),
+            ("::ffff:a4d:3", "[2001:db8::1]:5432", "source ::ffff:10.77.0.3: "),
+            ("2001:db8::3", "[::ffff:10.77.0.3]:5432", "target ::ffff:10.77.0.3: "),
+        ] {
+            let refused = read(source, target, &live).unwrap_err();
+            assert!(refused.starts_with(said) && refused.ends_with("ask for 10.77.0.3"), "{refused}");
+        }
+        // The controls: the IPv4 form, and an IPv6 address.
+        for (source, target) in [("10.77.0.3", "10.77.0.1:5432"), ("2001:db8::3", "[2001:db8::1]:5432")] {
+            assert!(read(source, target, &live).is_ok(), "{source}");
+        }
+    }
 }

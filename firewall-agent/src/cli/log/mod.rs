@@ -46,12 +46,12 @@ impl Drop for Log {
     }
 }
 
-/// Starts the log of this process, at the level that `RUST_LOG` gives, else `info`.
+/// Starts the log of this process, at the level that `RUST_LOG` gives, else `info`. An empty variable gives none.
 ///
 /// # Errors
 /// When there is no thread to be had.
 pub(super) fn start(format: LogFormat) -> Result<Log> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref());
     let (limit, queue) = (Limit::default(), Queue::default());
     let out = queue.clone();
     subscriber(format, filter, limit.clone(), move || out.clone()).init();
@@ -65,6 +65,11 @@ pub(super) fn start(format: LogFormat) -> Result<Log> {
         }
     })?;
     Ok(log)
+}
+
+fn filter(given: Option<&str>) -> EnvFilter {
+    let given = given.filter(|text| !text.trim().is_empty());
+    given.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info"))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {

@@ -30,6 +30,19 @@ fn logged(format: LogFormat, limit: &Limit, log: impl FnOnce()) -> Vec<String> {
     text.split_terminator('\n').map(str::to_owned).collect()
 }
 
+#[test]
+fn an_empty_variable_gives_no_level() {
+    for (given, level) in [
+        (None, "info"),
+        (Some(""), "info"),
+        (Some(" "), "info"),
+        (Some("warn"), "warn"),
+        (Some("=x="), "info"),
+    ] {
+        assert_eq!(filter(given).to_string(), level, "{given:?}");
+    }
+}
+
 /// Names full of what a terminal obeys.
 fn hostile() -> String {
     const PARTS: [&str; 14] = [
