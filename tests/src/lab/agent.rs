@@ -17,6 +17,8 @@ pub enum User {
     Root,
     /// Uid 65534 that can gain nothing, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and no other capability.
     Unprivileged,
+    /// As `Unprivileged`, with a uid that nothing else has: what the kernel counts by user is this agent's alone.
+    Alone,
 }
 
 /// The capabilities that the agent is promised to do with, as setpriv writes them.
@@ -30,6 +32,7 @@ impl User {
         match self {
             Self::Root => 0,
             Self::Unprivileged => 65534,
+            Self::Alone => 64_991,
         }
     }
 
@@ -37,7 +40,7 @@ impl User {
     pub fn command(self, host: &Host, program: &Path) -> Command {
         match self {
             Self::Root => host.command(program),
-            Self::Unprivileged => {
+            Self::Unprivileged | Self::Alone => {
                 let id = self.id().to_string();
                 let mut command = host.command("setpriv");
                 command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs"]);

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -110,11 +110,22 @@ impl AgentHome {
         self.start_into(out, flags)
     }
 
+    /// As `start`, with further variables of the environment.
+    pub fn start_in(&self, environment: &[(&str, &str)]) -> Result<Agent> {
+        let out = File::options().create(true).append(true).open(self.log()).context("log")?;
+        let mut command = self.run_command();
+        Agent::start(command.envs(environment.iter().copied()), out, self.log())
+    }
+
     /// As `start_with`, with its output to somewhere else.
     pub fn start_into(&self, out: File, flags: &[&str]) -> Result<Agent> {
+        Agent::start(self.run_command().args(flags), out, self.log())
+    }
+
+    fn run_command(&self) -> Command {
         let mut command = self.user.command(&self.host, &self.program);
-        command.args(["run", "--config"]).arg(self.config()).args(flags);
-        Agent::start(&mut command, out, self.log())
+        command.args(["run", "--config"]).arg(self.config());
+        command
     }
 
     fn log(&self) -> PathBuf {

@@ -12,4 +12,5 @@ mod slow;
 mod stage;
 mod strace;
 mod styles;
+mod surroundings;
 mod trouble;

@@ -19,6 +19,12 @@ pub struct Stage {
 
 impl Stage {
     pub fn new() -> Self {
+        let mut stage = Self::without_agent(User::Unprivileged);
+        stage.start();
+        stage
+    }
+
+    pub fn without_agent(user: User) -> Self {
         let lab = Lab::new().unwrap();
         let db = lab.host("db").unwrap();
         let settings = Settings {
@@ -27,11 +33,8 @@ impl Stage {
             guarded_ports: &["5432", "30000-32767"],
             more: NO_RESCAN,
         };
-        let home =
-            AgentHome::new(&lab, &db, &agent_binary().unwrap(), User::Unprivileged, &settings).unwrap();
-        let mut stage = Self { agent: None, home, _db: db, _lab: lab };
-        stage.start();
-        stage
+        let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), user, &settings).unwrap();
+        Self { agent: None, home, _db: db, _lab: lab }
     }
 
     pub fn start(&mut self) {
@@ -40,6 +43,12 @@ impl Stage {
 
     pub fn start_with(&mut self, flags: &[&str]) {
         let agent = self.home.start_with(flags).unwrap();
+        self.take(agent);
+    }
+
+    /// As `start`, with further variables of the environment.
+    pub fn start_in(&mut self, environment: &[(&str, &str)]) {
+        let agent = self.home.start_in(environment).unwrap();
         self.take(agent);
     }
 

@@ -1,0 +1,157 @@
+//! A host that lacks something, or takes it away under the running daemon.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use firewall_tests::lab::User;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Gid, Pid, Uid, setgid, setuid};
+
+use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file, one};
+
+/// Instances of one process: fewer than it may have open files.
+const INSTANCES: usize = 900;
+/// Longer than a look at the sockets' names, and shorter than the interval of the rescans.
+const A_WHILE: Duration = Duration::from_millis(2_500);
+
+/// Processes that hold every inotify instance that their user may have, until they are dropped.
+struct Hog(Vec<Child>);
+
+impl Hog {
+    fn new(user: User) -> Self {
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap();
+        let most: usize = most.trim().parse().unwrap();
+        Self((0..=most / INSTANCES).map(|_| hold_instances(user)).collect())
+    }
+}
+
+impl Drop for Hog {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A process that holds as many instances as are left, or as it may have open files.
+fn hold_instances(user: User) -> Child {
+    let mut command = Command::new("sleep");
+    command.arg("600").stdin(Stdio::null()).stdout(Stdio::null());
+    // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock after the fork.
+    unsafe {
+        command.pre_exec(move || {
+            setgid(Gid::from_raw(user.id()))?;
+            setuid(Uid::from_raw(user.id()))?;
+            set_pdeathsig(Signal::SIGKILL)?;
+            // Without a flag, so that the program that is executed has them.
+            let mut held = 0;
+            while held < INSTANCES && libc::inotify_init1(0) >= 0 {
+                held += 1;
+            }
+            Ok(())
+        });
+    }
+    command.spawn().unwrap()
+}
+
+fn signal(stage: &Stage, signal: Signal) {
+    kill(Pid::from_raw(stage.pid().cast_signed()), signal).unwrap();
+}
+
+const SEEN_LATE: &str = "changes of files are seen late";
+const SEEN_AT_ONCE: &str = "changes of files are seen at once again";
+
+#[test]
+fn without_an_inotify_instance_the_daemon_goes_by_rescans_and_signals_until_there_is_one() {
+    let mut stage = Stage::without_agent(User::Alone);
+    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
+    let hog = Hog::new(User::Alone);
+    stage.start_with(&["--rescan-interval", "500ms"]);
+    stage.until_revision("a", 1);
+    assert!(stage.log().contains("fs.inotify.max_user_instances"), "{}", stage.log());
+    stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[SHOP]));
+    stage.until_revision("a", 2);
+    assert_eq!(stage.reason(IN_OFFICE, "a"), "no_match", "revoked by a rescan");
+    stage.stop();
+
+    // Without rescans nothing is seen: the control.
+    stage.start();
+    stage.write("a.yaml", &file("a", 3, "192.0.2.1", &[OFFICE]));
+    sleep(A_WHILE);
+    assert_eq!(one(&stage.home.status().unwrap().0, "a")["revision"], 2, "the control");
+    signal(&stage, Signal::SIGHUP);
+    stage.until_revision("a", 3);
+
+    drop(hog);
+    stage.until("there is an instance again", |_| stage.log().contains(SEEN_AT_ONCE));
+    stage.write("a.yaml", &file("a", 4, "192.0.2.1", &[SHOP]));
+    stage.until_revision("a", 4);
+    assert_eq!(stage.log().matches(SEEN_LATE).count(), 2, "once for each start:\n{}", stage.log());
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+#[test]
+fn sockets_that_are_removed_are_bound_again_and_those_that_are_there_are_not() {
+    let stage = Stage::new();
+    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
+    stage.until_revision("a", 1);
+    let sockets = ["http.sock", "control.sock"].map(|name| stage.home.config().with_file_name(name));
+    let answers = || stage.ask(&["health"]).code == Some(0) && stage.ask(&["rebase", "a"]).code == Some(0);
+    stage.until("both answer", |_| answers());
+    let before = sockets.each_ref().map(|socket| inode(socket));
+    sleep(A_WHILE);
+    assert_eq!(sockets.each_ref().map(|socket| inode(socket)), before, "the control: left alone");
+
+    sockets.iter().for_each(|socket| fs::remove_file(socket).unwrap());
+    assert_eq!([stage.ask(&["health"]).code, stage.ask(&["rebase", "a"]).code], [Some(1); 2], "the control");
+    stage.until("both answer again", |_| answers());
+    // Something else in their place.
+    for socket in &sockets {
+        fs::remove_file(socket).unwrap();
+        std::os::unix::net::UnixListener::bind(socket).unwrap();
+    }
+    stage.until("both answer once more", |_| answers());
+    assert!(stage.log().contains("socket removed from disk"), "{}", stage.log());
+}
+
+#[test]
+fn signals_without_a_meaning_end_nothing() {
+    let mut stage = Stage::new();
+    for _ in 0..3 {
+        [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP].iter().for_each(|name| signal(&stage, *name));
+    }
+    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[SHOP]));
+    stage.until_revision("a", 1);
+    assert_eq!(stage.reason(IN_SHOP, "a"), "allowed");
+    stage.stop();
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let mut stage = Stage::without_agent(User::Unprivileged);
+    stage.start_in(&[("RUST_LOG", ""), ("FIREWALL_AGENT_LOG_FORMAT", "")]);
+    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[SHOP]));
+    stage.until_revision("a", 1);
+    let human = stage.log();
+    assert!(human.contains(" INFO ") && human.contains("in force database=a"), "{human}");
+    stage.stop();
+    // The controls: what is set counts.
+    stage.start_in(&[("RUST_LOG", "error"), ("FIREWALL_AGENT_LOG_FORMAT", "json")]);
+    stage.write("broken.yaml", "junk\n...\n");
+    stage.until_refused("junk");
+    let after = stage.log();
+    let json = after.strip_prefix(&human).unwrap();
+    assert!(json.lines().filter(|line| line.starts_with('{')).all(|line| line.contains("ERROR")), "{json}");
+    assert!(json.contains("\"level\":\"ERROR\"") && !json.contains("\"level\":\"INFO\""), "{json}");
+    stage.stop();
+}
