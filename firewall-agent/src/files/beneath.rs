@@ -1,6 +1,5 @@
 //! Opens a file below a directory: the kernel keeps every link on the way in it.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -12,13 +11,13 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 /// A path with `..` in it may have to be resolved anew when something is renamed meanwhile.
 const ATTEMPTS: usize = 128;
 
-/// Opens the file `name` of `dir` for reading, without waiting for the other end of a FIFO. Links are followed as long
+/// Opens the file at `path`, relative to `dir`, for reading, without waiting for the other end of a FIFO. Links are followed as long
 /// as they are relative and stay below `dir`; `dir` itself may be a link. An empty `dir` is the working directory.
 ///
 /// # Errors
 /// The file cannot be opened; a link leaves the directory ([`is_escape`]); or the kernel, or a filter of system calls,
 /// has no `openat2`.
-pub fn open_beneath(dir: &Path, name: &OsStr) -> io::Result<File> {
+pub fn open_beneath(dir: &Path, path: &Path) -> io::Result<File> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let dir = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(dir)?;
     let how = OpenHow::new()
@@ -27,7 +26,7 @@ pub fn open_beneath(dir: &Path, name: &OsStr) -> io::Result<File> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match openat2(&dir, name, how) {
+        match openat2(&dir, path, how) {
             Ok(file) => return Ok(file.into()),
             Err(Errno::EAGAIN) if attempts < ATTEMPTS => {}
             Err(Errno::EINTR) => {}
@@ -44,7 +43,7 @@ pub fn open_beneath(dir: &Path, name: &OsStr) -> io::Result<File> {
     }
 }
 
-/// True for the error of a link that leaves the directory.
+/// True for the error of a link that leaves the directory, or is absolute.
 #[must_use]
 pub fn is_escape(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EXDEV)

@@ -22,7 +22,7 @@ pub enum ReadError {
     NotRegular,
     /// The file's name, which is not UTF-8, escaped.
     NotUtf8(String),
-    /// A link to this file that leaves the directory, or is not relative.
+    /// A link to this file, outside the directory.
     Outside(PathBuf),
     /// Bytes.
     TooLarge(u64),
@@ -35,13 +35,7 @@ impl fmt::Display for ReadError {
             Self::Hidden => f.write_str("file is hidden: its name starts with a dot"),
             Self::NotRegular => f.write_str("not a regular file"),
             Self::NotUtf8(name) => write!(f, "file name \"{name}\": not UTF-8"),
-            Self::Outside(target) => {
-                let target = path_text(target);
-                write!(
-                    f,
-                    "a link to {target}, outside the directory: only a relative link that stays in it is followed"
-                )
-            }
+            Self::Outside(target) => write!(f, "a link to {}, outside the directory", path_text(target)),
             Self::TooLarge(bytes) => write!(f, "file of {bytes} bytes: at most {MAX_FILE_BYTES} are read"),
             Self::Io(error) => write!(f, "cannot be read: {error}"),
         }
@@ -83,8 +77,8 @@ fn read_open(file: File) -> Result<Vec<u8>, ReadError> {
     if read > MAX_FILE_BYTES { Err(ReadError::TooLarge(read as u64)) } else { Ok(bytes) }
 }
 
-/// As [`read_file`], for a file of a directory of rule files: every link on the way to it must be relative and stay in
-/// the directory, as a ConfigMap's do. The kernel holds to that while it opens the file, whatever is swapped meanwhile.
+/// As [`read_file`], for a file of a directory of rule files: a link must lead to a file in the directory, as a
+/// ConfigMap's do. The kernel holds to that while it opens the file, whatever is swapped meanwhile.
 ///
 /// # Errors
 /// As [`read_file`]; or the file's name is not UTF-8, a link leaves the directory, or the kernel lacks `openat2`.
@@ -96,16 +90,29 @@ pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     if name.to_str().is_none() {
         return Err(ReadError::NotUtf8(escaped(&name_text(name)).into_owned()));
     }
-    match open_beneath(path.parent().unwrap_or(Path::new("")), name) {
+    let dir = path.parent().unwrap_or(Path::new(""));
+    match open_beneath(dir, Path::new(name)) {
         Ok(file) => read_open(file),
-        Err(error) if beneath::is_escape(&error) => Err(ReadError::Outside(target_of(path))),
+        Err(error) if beneath::is_escape(&error) => read_open(open_target(dir, path)?),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The target of a link, for a message: of the last link as far as it can be followed, else of the first.
-fn target_of(link: &Path) -> PathBuf {
-    fs::canonicalize(link).or_else(|_| fs::read_link(link)).unwrap_or_default()
+/// Opens the target of a link that is absolute, or leaves the directory and comes back: by its path from the directory,
+/// and beneath it like every file.
+fn open_target(dir: &Path, link: &Path) -> Result<File, ReadError> {
+    let target = match fs::canonicalize(link) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error.into()),
+        Err(_) => return Err(ReadError::Outside(fs::read_link(link)?)),
+    };
+    let dir = fs::canonicalize(if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
+    let opened = match target.strip_prefix(&dir) {
+        Ok(inside) => open_beneath(&dir, inside),
+        Err(_) => return Err(ReadError::Outside(target)),
+    };
+    // Swapped since it was looked at.
+    opened.map_err(|error| if beneath::is_escape(&error) { ReadError::Outside(target) } else { error.into() })
 }
 
 /// The signature that stands beside a file, under its name and `.minisig`; `None` when there is none.

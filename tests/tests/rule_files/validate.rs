@@ -1,6 +1,8 @@
 //! `firewall-agent validate`, as typed.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,14 +70,16 @@ fn files_are_judged_by_themselves_and_beside_each_other() {
             "a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 refused\n",
         ),
         (
-            "hidden files and other names are not looked at",
+            "hidden files and other names are not looked at, and those that look like rule files are named",
             vec![
                 ("a.yaml", database("a", 3, HERE, "")),
                 (".b.yaml", "x".to_owned()),
                 ("c.yml", "x".to_owned()),
+                ("d.yaml.bak", "x".to_owned()),
             ],
             ACCEPTED,
-            "a.yaml: ok, database a revision 3\n1 file, 0 refused\n",
+            "a.yaml: ok, database a revision 3\n\
+             c.yml: warning: not read, since its name does not end in .yaml\n1 file, 0 refused\n",
         ),
         (
             "errors have their place",
@@ -213,4 +217,22 @@ fn only_regular_files_of_bounded_size_are_read_and_links_are_followed() {
     }
     let listed = lines(&[dir.path().to_owned(), at("link.yaml")]);
     assert!(listed.ends_with("3 files, 2 refused\n"), "{listed}");
+}
+
+#[test]
+fn a_name_forges_no_line_and_one_that_is_not_utf8_is_refused_by_name() {
+    let dir = TempDir::new().unwrap();
+    let forging = "x: ok, database prod revision 9\n1 file, 0 refused\n.yaml";
+    fs::write(dir.path().join(forging), database("a", 3, HERE, "")).unwrap();
+    fs::write(dir.path().join(OsStr::from_bytes(b"b\xff.yaml")), database("b", 3, HERE, "")).unwrap();
+    let paths = [dir.path().to_owned()];
+    let (code, text) = validated(dir.path(), &paths, "table");
+    let refused = r#"b\xff.yaml: file name "b\xff.yaml": not UTF-8"#;
+    let taken =
+        r"x: ok, database prod revision 9\u000a1 file, 0 refused\u000a.yaml: ok, database a revision 3";
+    assert_eq!((code, text), (REFUSED, format!("{refused}\n{taken}\n2 files, 1 refused\n")));
+    let (code, text) = validated(dir.path(), &paths, "json");
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let path = |at: usize| json["files"][at]["path"].as_str().unwrap().to_owned();
+    assert_eq!((code, [path(0), path(1)]), (REFUSED, [r"b\xff.yaml".to_owned(), forging.to_owned()]));
 }

@@ -31,7 +31,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 #[test]
-fn links_that_stay_in_the_directory_are_followed_as_in_a_config_map() {
+fn links_that_lead_to_a_file_in_the_directory_are_followed_as_in_a_config_map() {
     let (root, dir) = place();
     fs::create_dir(dir.join("..2026_08_21")).unwrap();
     fs::write(dir.join("..2026_08_21/x.yaml"), INSIDE).unwrap();
@@ -39,8 +39,10 @@ fn links_that_stay_in_the_directory_are_followed_as_in_a_config_map() {
     symlink("..data/x.yaml", dir.join("x.yaml")).unwrap();
     symlink("..data/../real.yaml", dir.join("up.yaml")).unwrap();
     symlink("up.yaml", dir.join("twice.yaml")).unwrap();
+    symlink("../rules/real.yaml", dir.join("there-and-back.yaml")).unwrap();
+    symlink(dir.join("real.yaml"), dir.join("absolute.yaml")).unwrap();
     symlink("rules", root.path().join("link")).unwrap();
-    for name in ["x.yaml", "up.yaml", "twice.yaml", "real.yaml"] {
+    for name in ["x.yaml", "up.yaml", "twice.yaml", "real.yaml", "there-and-back.yaml", "absolute.yaml"] {
         assert_eq!(read(&dir.join(name)), Ok(INSIDE.to_vec()), "{name}");
         assert_eq!(read(&root.path().join("link").join(name)), Ok(INSIDE.to_vec()), "{name}, by a link");
     }
@@ -55,15 +57,13 @@ fn a_link_that_leaves_the_directory_is_refused_and_its_target_named() {
         ("absolute.yaml", outside.to_str().unwrap(), outside.as_path()),
         ("relative.yaml", "../outside.yaml", &outside),
         ("by-a-directory.yaml", "above/outside.yaml", &outside),
-        ("there-and-back.yaml", "../rules/real.yaml", &dir.join("real.yaml")),
-        ("dangling.yaml", "/nonesuch/x.yaml", Path::new("/nonesuch/x.yaml")),
         ("magic.yaml", "/proc/self/exe", &std::env::current_exe().unwrap()),
     ] {
         symlink(target, dir.join(name)).unwrap();
         let refused = read(&dir.join(name)).unwrap_err();
         let named = fs::canonicalize(named).unwrap_or(named.to_owned());
         assert!(refused.starts_with(&format!("a link to {}, outside", named.display())), "{name}: {refused}");
-        let way = open_beneath(&dir, OsStr::new(name)).unwrap_err();
+        let way = open_beneath(&dir, Path::new(name)).unwrap_err();
         assert!(is_escape(&way), "{name}: {way}");
     }
     // The control: without the bound the same links lead to the bytes outside.

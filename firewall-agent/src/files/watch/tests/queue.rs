@@ -1,0 +1,57 @@
+//! Queues of events that run over, break, or cannot be had.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use super::*;
+
+#[tokio::test]
+async fn a_queue_that_ran_over_is_a_reason_to_look() {
+    let most_queued: usize =
+        fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
+    // Each link is one event, and by itself no reason to look at once.
+    for (links, change) in [(most_queued / 2, Change::Soon), (most_queued + 1, Change::Now)] {
+        let (_root, dir, mut watcher) = watched().await;
+        (0..links).for_each(|link| symlink("nowhere", dir.join(link.to_string())).unwrap());
+        assert_eq!(timeout(SOON_ENOUGH, watcher.changed()).await, Ok(change), "{links} links");
+        assert!(is_quiet(&mut watcher).await);
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_broke_is_reported_once_and_made_anew() {
+    let (_root, dir, mut watcher) = watched().await;
+    let (broken, _) = UnixStream::pair().unwrap();
+    broken.set_nonblocking(true).unwrap();
+    let broken = Inotify::from(OwnedFd::from(broken));
+    // SAFETY: as in `queue`.
+    watcher.queue = Some(unsafe { AsyncFd::register_with_interest(broken, Interest::READABLE) }.unwrap());
+    assert_eq!(timeout(QUIET, watcher.changed()).await, Ok(Change::Now));
+    assert!(watcher.problem().is_some());
+    // Not at once, so that one which is broken for good costs nothing; then because of what was missed.
+    assert!(is_quiet(&mut watcher).await);
+    assert_eq!(timeout(2 * RETRY, watcher.changed()).await, Ok(Change::Now));
+    assert_eq!(watcher.problem(), None);
+    assert!(is_quiet(&mut watcher).await);
+    fs::write(dir.join("a.yaml"), "new").unwrap();
+    assert_eq!(most(&mut watcher).await, Some(Change::Now));
+}
+
+#[tokio::test]
+async fn without_a_queue_it_waits_for_one_and_names_the_limit() {
+    let (_root, dir, control) = watched().await;
+    assert_eq!(control.problem(), None, "the control");
+    let refuse = || Err(io::Error::from_raw_os_error(libc::EMFILE));
+    let mut watcher = Watcher::with(std::slice::from_ref(&dir), refuse).unwrap();
+    let problem = watcher.problem().unwrap();
+    assert!(problem.contains("fs.inotify.max_user_instances"), "{problem}");
+    // Nothing is reported, and it is asked for again and again.
+    assert!(timeout(2 * RETRY, watcher.changed()).await.is_err());
+    assert!(watcher.problem().is_some());
+    // Whatever changed meanwhile.
+    watcher.make = queue;
+    assert_eq!(timeout(2 * RETRY, watcher.changed()).await, Ok(Change::Now));
+    assert_eq!(watcher.problem(), None);
+    fs::write(dir.join("a.yaml"), "new").unwrap();
+    assert_eq!(most(&mut watcher).await, Some(Change::Now));
+}
