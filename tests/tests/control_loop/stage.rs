@@ -125,10 +125,13 @@ impl Stage {
 
     /// The reason that the kernel gives for a packet.
     pub fn reason(&self, source: &str, target: &str) -> String {
-        let answer = self.home.ask(&["explain", source, target, "-o", "json"]).unwrap();
-        let value: Value =
-            serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
-        value[0]["reason"].as_str().unwrap().to_owned()
+        self.json(&["explain", source, target])[0]["reason"].as_str().unwrap().to_owned()
+    }
+
+    /// The JSON that a command prints.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let answer = self.ask(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
     }
 
     pub fn ask(&self, arguments: &[&str]) -> Answer {

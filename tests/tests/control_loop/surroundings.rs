@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use firewall_tests::lab::User;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, setgid, setuid};
@@ -122,6 +123,45 @@ fn sockets_that_are_removed_are_bound_again_and_those_that_are_there_are_not() {
     }
     stage.until("both answer once more", |_| answers());
     assert!(stage.log().contains("socket removed from disk"), "{}", stage.log());
+}
+
+#[test]
+fn what_the_agent_makes_is_reached_by_its_own_user_alone_but_for_the_http_socket() {
+    let mut stage = Stage::without_agent(User::Unprivileged);
+    let dir = stage.home.config().parent().unwrap().to_owned();
+    fs::remove_dir(dir.join("state")).unwrap();
+    stage.start();
+    let pins = stage.home.pins();
+    for (path, mode) in [
+        (dir.join("state"), 0o700),
+        (dir.join("state/agent.lock"), 0o600),
+        (pins.join("v1"), 0o700),
+        (pins.join("v1/sources"), 0o700),
+        (pins.join("links"), 0o700),
+        (dir.join("control.sock"), 0o600),
+        (dir.join("http.sock"), 0o660),
+    ] {
+        let found = fs::symlink_metadata(&path).unwrap().mode() & 0o7777;
+        assert_eq!(found, mode, "{}: {found:o}", path.display());
+    }
+}
+
+#[test]
+fn a_reader_of_the_lock_file_is_no_agent() {
+    let mut stage = Stage::new();
+    stage.stop();
+    let path = stage.home.config().with_file_name("state").join("agent.lock");
+    let file = fs::File::open(path).unwrap();
+    let lock = libc::flock { l_type: libc::F_RDLCK as i16, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    assert_eq!(stage.json(&["status"])["agent"]["running"], false);
+    let refused = stage.ask(&["detach", "--yes"]).err;
+    assert!(refused.contains("no agent holds a read lock"), "{refused}");
+    drop(file);
+    // The control: nothing else was in the way.
+    assert_eq!(stage.ask(&["rebase", "a"]).err.matches("lock").count(), 0);
+    stage.start();
+    assert_eq!(stage.json(&["status"])["agent"]["running"], true);
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Every system call that the agent makes is one that the unit's filter lets it make.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
+use firewall_agent::files::read::read_rule_file;
 use firewall_tests::lab::{AgentHome, Lab, Settings, User, agent_binary, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 use crate::units::{unit, values};
 
@@ -42,13 +45,37 @@ fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
     assert!(child.wait().unwrap().success());
 
     let made = calls(&fs::read_to_string(&trace).unwrap());
-    assert!(made.contains("bpf") && made.len() > 30, "{made:?}");
+    assert!(made.contains("bpf") && made.contains("openat2") && made.len() > 30, "{made:?}");
     let allowed = allowed_by(&unit());
     let refused: BTreeSet<_> = made.difference(&allowed).collect();
     assert!(refused.is_empty(), "{refused:?}");
     // The control: without its own addition the filter would stop the agent.
     let service = "SystemCallFilter=@system-service\n";
     assert!(!allowed_by(service).contains("bpf"));
+}
+
+/// Rule files are opened by a call that old filters refuse: then the agent says which.
+#[test]
+fn a_filter_without_openat2_is_named_and_no_rule_file_is_read_in_another_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("orders.yaml");
+    fs::write(&path, rules(1)).unwrap();
+    assert_eq!(read_rule_file(&path).unwrap(), rules(1).into_bytes(), "the control");
+    for (errno, name) in [(libc::EPERM, "EPERM"), (libc::ENOSYS, "ENOSYS")] {
+        let refused = thread::scope(|scope| {
+            // A filter is one thread's, and ends with it.
+            let read = scope.spawn(|| {
+                let calls = BTreeMap::from([(libc::SYS_openat2, Vec::new())]);
+                let refuse = SeccompAction::Errno(errno.cast_unsigned());
+                let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+                let filter = SeccompFilter::new(calls, SeccompAction::Allow, refuse, arch).unwrap();
+                apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+                read_rule_file(&path).unwrap_err().to_string()
+            });
+            read.join().unwrap()
+        });
+        assert!(refused.contains(name) && refused.contains("openat2"), "{refused}");
+    }
 }
 
 /// The names of the calls in what strace wrote.
