@@ -144,7 +144,6 @@ impl Control {
     }
 
     /// The reason why no verb can be received; `None` while the socket is bound.
-    #[expect(dead_code, reason = "for a condition of its own")]
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -12,6 +12,7 @@ use super::{Agent, web};
 use crate::bpf::LinkEvents;
 use crate::files::watch::{Change, Watcher};
 use crate::host::Notifier;
+use crate::status::Condition;
 
 /// Longest time between two looks at expiry and unfinished work.
 const TICK: Duration = Duration::from_secs(1);
@@ -45,6 +46,9 @@ impl Agent {
         let mut quiet: Option<tokio::time::Instant> = None;
         loop {
             self.probes.settle(&self.reconciler.live, &self.config.bpffs_dir);
+            let conditions = &mut self.reporter.conditions;
+            conditions.set(Condition::FileEvents, watcher.problem().map(ToOwned::to_owned));
+            conditions.set(Condition::ControlSocket, control.problem());
             self.write_status();
             self.board.tick();
             self.notify(&mut notifier);

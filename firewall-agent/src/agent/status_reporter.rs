@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::file_report::FileReport;
 use crate::config::Config;
+use crate::escape::path_text;
 use crate::files::scan::Snapshot;
 use crate::files::status_file::StatusFile;
 use crate::http::{Board, Lines, Snapshot as Posted, Tally};
@@ -99,12 +100,17 @@ impl StatusReporter {
             self.refused.insert(refusal.path.clone(), refusal.database.clone());
         }
         for (path, message) in changed(&rejected, &self.rejected) {
-            error!(file = %path.display(), error = message, "rule file rejected, previous revision stays in force");
+            error!(
+                file = path_text(path),
+                error = message,
+                "rule file rejected, previous revision stays in force"
+            );
         }
         for (path, message) in changed(&warnings, &self.warnings) {
-            warn!(file = %path.display(), warning = message, "rule file accepted with a warning");
+            warn!(file = path_text(path), warning = message, "rule file accepted with a warning");
         }
         self.conditions.set(Condition::RulesDirectory, snapshot.unlisted.clone());
+        self.conditions.set(Condition::IgnoredFiles, snapshot.ignored.message());
         self.present = snapshot.rules.keys().cloned().collect();
         self.visible = snapshot.rules.iter().map(|(path, seen)| (path.clone(), seen.visible_at)).collect();
         (self.rejected, self.warnings) = (rejected, warnings);
@@ -116,7 +122,11 @@ impl StatusReporter {
             return;
         }
         for message in &messages {
-            error!(file = %path.display(), error = message, "managed ranges rejected, previous lists stay in force");
+            error!(
+                file = path_text(path),
+                error = message,
+                "managed ranges rejected, previous lists stay in force"
+            );
         }
         self.rejected.entry(path.to_owned()).or_default().extend(messages);
     }
@@ -215,7 +225,7 @@ impl StatusReporter {
         status.rejected_files = self
             .rejected
             .iter()
-            .map(|(path, errors)| RejectedFile { path: path.display().to_string(), errors: errors.clone() })
+            .map(|(path, errors)| RejectedFile { path: path_text(path), errors: errors.clone() })
             .collect();
         status.observe(&self.states(live, accepted));
         status.describe(&self.conditions);

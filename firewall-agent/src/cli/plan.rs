@@ -66,10 +66,8 @@ pub(super) fn plan(
     let desired = accepted.desired(&persisted, &live, live.guarded.clone(), limits.allow_monitor, now);
     let desired = Desired { limits: settings.capacity()?, ..desired };
     let plan = dry_run(&desired, &live, Sizes::of(&kernel), now);
-    let rejected_files: Vec<RejectedFile> = rejected
-        .into_iter()
-        .map(|(path, errors)| RejectedFile { path: path_text(&path), errors })
-        .collect();
+    let rejected_files: Vec<RejectedFile> =
+        rejected.into_iter().map(|(path, errors)| RejectedFile { path: path_text(&path), errors }).collect();
     let tombstones = report::tombstones(&plan);
     let errors = problems.into_iter().chain(plan.errors.iter().cloned()).collect();
     let databases = databases(&desired, &admission, &live, plan, paths.is_empty());

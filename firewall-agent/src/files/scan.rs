@@ -152,7 +152,8 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
     // What cannot be looked at is not absent: it is read, and the error reported.
     let none = look.managed_ranges.as_os_str().is_empty();
     if !none && !matches!(look.managed_ranges.try_exists(), Ok(false)) {
-        snapshot.ranges = Some(see(look.managed_ranges, whole(look.managed_ranges), &mut check, read_signature));
+        snapshot.ranges =
+            Some(see(look.managed_ranges, whole(look.managed_ranges), &mut check, read_signature));
     }
     snapshot
 }

@@ -38,6 +38,8 @@ pub enum Condition {
     Claim,
     /// The rules directory cannot be listed, or not every file of it is read.
     RulesDirectory,
+    /// Files in the rules directory that only look like rule files.
+    IgnoredFiles,
     /// Reading the files does not return.
     FilesHang,
     /// No file events: changes are found by rescan alone.
@@ -48,8 +50,10 @@ pub enum Condition {
     ClockAhead,
     /// A revision is not in force within half of the propagation window; one for each database.
     Late,
-    /// A configured HTTP listener or the control socket is not bound; one for each.
+    /// A configured HTTP listener is not bound; one for each.
     Listener,
+    /// The control socket is not bound: no verb can be received.
+    ControlSocket,
     /// `status.json` cannot be written.
     StatusFile,
     /// The packet log cannot be started or ended.
@@ -57,7 +61,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Detached,
         Self::Interface,
         Self::NoDatabase,
@@ -73,12 +77,14 @@ impl Condition {
         Self::StoredRecord,
         Self::Claim,
         Self::RulesDirectory,
+        Self::IgnoredFiles,
         Self::FilesHang,
         Self::FileEvents,
         Self::ClockHeld,
         Self::ClockAhead,
         Self::Late,
         Self::Listener,
+        Self::ControlSocket,
         Self::StatusFile,
         Self::PacketLog,
     ];
@@ -102,12 +108,14 @@ impl Condition {
             Self::StoredRecord => "stored_record",
             Self::Claim => "claim",
             Self::RulesDirectory => "rules_directory",
+            Self::IgnoredFiles => "ignored_files",
             Self::FilesHang => "files_hang",
             Self::FileEvents => "file_events",
             Self::ClockHeld => "clock_held",
             Self::ClockAhead => "clock_ahead",
             Self::Late => "late",
             Self::Listener => "listener",
+            Self::ControlSocket => "control_socket",
             Self::StatusFile => "status_file",
             Self::PacketLog => "packet_log",
         }
@@ -132,12 +140,14 @@ impl Condition {
             | Self::StoredRecord
             | Self::Claim
             | Self::RulesDirectory
+            | Self::IgnoredFiles
             | Self::FilesHang
             | Self::FileEvents
             | Self::ClockHeld
             | Self::ClockAhead
             | Self::Late
             | Self::Listener
+            | Self::ControlSocket
             | Self::StatusFile
             | Self::PacketLog => false,
         }

@@ -18,7 +18,10 @@ const MODULES: &[(&str, &[&str])] = &[
     ("host", &[]),
     ("http", &["rules", "status", "config", "sync"]),
     ("agent", &["rules", "status", "escape", "config", "sync", "bpf", "files", "host", "http"]),
-    ("cli", &["rules", "status", "escape", "config", "sync", "audit", "bpf", "files", "host", "http", "agent"]),
+    (
+        "cli",
+        &["rules", "status", "escape", "config", "sync", "audit", "bpf", "files", "host", "http", "agent"],
+    ),
 ];
 
 /// A package and the packages of the workspace that its sources may name.

@@ -1,16 +1,18 @@
 //! The file below the store, and the trait that lets a test put a failing one in its place.
 
 use std::fmt::{Debug, Display};
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use nix::fcntl::{FallocateFlags, fallocate};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
+
+use crate::files::dirs::{PRIVATE, make_dir};
 
 /// Name of the store in the state directory.
 const FILE: &str = "state.redb";
@@ -55,7 +57,7 @@ impl StateFile {
 
     fn file(&self) -> io::Result<File> {
         if let Some(directory) = self.path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            make_dir(directory, PRIVATE)?;
         }
         File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)
     }
