@@ -117,7 +117,7 @@ fn what_leaves_stays_closed_until_it_is_claimed_again_also_after_a_reboot() {
     assert_eq!(stage.reason(IN_OFFICE, "192.0.2.1:8080"), "closed");
     // What has left is not late.
     sleep(Duration::from_secs(3));
-    assert!(!stage.log().contains("nears the promised time"), "{}", stage.log());
+    assert!(!stage.log().contains("not in force within half"), "{}", stage.log());
     stage.stop();
     stage.forget_kernel();
     fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();

@@ -16,18 +16,18 @@ fn a_hostile_file_name_is_one_harmless_line_in_both_forms() {
         let mut stage = Stage::without_agent("");
         stage.start_with(&["--log-format", format]);
         fs::write(stage.home.rule_file(HOSTILE), "\u{1b}]0;x\u{7}: \u{1b}[31m\n...\n").unwrap();
-        stage.until("it is refused", || stage.log().contains("file refused"));
+        stage.until("it is refused", || stage.log().contains("rule file rejected"));
         let log = stage.log();
         for line in log.split_terminator('\n') {
             assert!(!line.contains(|c: char| c.is_control()), "{format}: {line:?}");
             assert!(!line.starts_with("2026-01-01"), "{format}: {line:?}");
         }
-        let refused = log.lines().find(|line| line.contains("file refused")).unwrap();
+        let refused = log.lines().find(|line| line.contains("rule file rejected")).unwrap();
         assert!(refused.contains("forged"), "{refused}");
         if format == "json" {
             let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
             let refused =
-                lines.into_iter().find(|line| line["message"].to_string().contains("refused")).unwrap();
+                lines.into_iter().find(|line| line["message"].to_string().contains("rejected")).unwrap();
             assert!(refused["file"].as_str().unwrap().ends_with(HOSTILE), "{refused}");
         }
     }
