@@ -1,25 +1,27 @@
-//! Which interfaces are filtered: names and globs against what is there.
+//! Configured interfaces: names and globs against the interfaces of the host, and the link on each.
+//!
+//! One pass asks the kernel once for all interfaces and once for each link; only what differs costs more.
+
+mod patterns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use glob::Pattern;
-use nix::net::if_::if_nameindex;
+use anyhow::Result;
 use tracing::{error, info, warn};
 
+use self::patterns::Patterns;
 use super::backoff::Backoff;
 use super::repairs::Repairs;
 use crate::bpf::{
-    Attached, HeldLinks, InterfaceLink, Pins, Programs, Step, attach, is_ours, links, update_elsewhere,
-    xdp_state,
+    Attached, HeldLinks, InterfaceLink, InterfaceTable, Pins, Programs, Step, XdpState, links, xdp_state,
 };
 use crate::config::XdpMode;
 
-/// The configured interfaces and how each stands.
+/// The configured interfaces and the state of each.
 #[derive(Debug)]
 pub struct Interfaces {
-    patterns: Vec<Pattern>,
+    patterns: Patterns,
     mode: XdpMode,
     held: HeldLinks,
     /// Index of each interface that this process attached to or took over, and the id of our program there.
@@ -40,14 +42,8 @@ impl Interfaces {
     /// # Errors
     /// When a glob is none; the error quotes it.
     pub fn new(patterns: &[String], mode: XdpMode) -> Result<Self> {
-        let patterns = patterns
-            .iter()
-            .map(|text| {
-                Pattern::new(text).with_context(|| format!("interfaces: {text:?}: not a name or glob"))
-            })
-            .collect::<Result<_>>()?;
         Ok(Self {
-            patterns,
+            patterns: Patterns::new(patterns)?,
             mode,
             held: HeldLinks::default(),
             attached: BTreeMap::new(),
@@ -59,54 +55,50 @@ impl Interfaces {
         })
     }
 
-    /// Brings every configured interface that is there under our program: attaches what is new, and repairs what
-    /// somebody has changed. Says each trouble once, until it changes. `woken` is when something made it look.
+    /// Brings every configured interface that is there under the loaded program: attaches to what is new, and repairs
+    /// what somebody has changed. Logs each failure once, until it changes. `woken` is when something made it look.
     pub fn attach(&mut self, programs: &mut Programs, pins: &Pins, repairs: &mut Repairs, woken: Instant) {
-        let present = match present() {
-            Ok(present) => present,
+        let listed = InterfaceTable::list().and_then(|table| Ok((table, programs.id()?)));
+        let (interfaces, ours) = match listed {
+            Ok(listed) => listed,
             Err(error) => {
-                let message = format!("interfaces cannot be listed: {error:#}");
+                let message = format!("{error:#}");
                 if self.failed.get("interfaces") != Some(&message) {
-                    error!(message, "interfaces are not looked after");
+                    error!(error = message, "cannot look after interfaces");
                 }
                 self.failed.insert("interfaces".to_owned(), message);
                 return;
             }
         };
-        repairs.done("link_pin", self.held.pin_again(pins));
+        self.patterns.see(interfaces.iter().map(|(name, _)| name));
+        repairs.done("link_pin", self.held.look(pins, &interfaces));
         self.attached.retain(|name, (index, _)| {
-            let kept = present.get(name) == Some(index);
+            let kept = interfaces.get(name).is_some_and(|state| state.index == *index);
             if !kept {
-                warn!(interface = name, "is gone, and with it our link");
+                warn!(interface = name, "interface removed, link detached");
             }
             kept
         });
-        self.exposed.retain(|name, _| present.contains_key(name));
-        let mut failed = self.missing(present.keys());
-        for (name, index) in &present {
+        self.exposed.retain(|name, _| interfaces.get(name).is_some());
+        let mut failed = self.patterns.missing();
+        for (name, state) in interfaces.iter() {
             // What was once filtered stays so, whatever the configuration says now, until `detach`.
-            if !self.patterns.iter().any(|pattern| pattern.matches(name)) && !is_ours(pins, name) {
+            if !self.patterns.matches(name) && !self.held.has(name) {
                 continue;
             }
             if let Some(message) = self.failed.get(name).filter(|_| !self.may_try(name, woken)) {
-                failed.insert(name.clone(), message.clone());
+                failed.insert(name.to_owned(), message.clone());
                 continue;
             }
-            match attach(programs, pins, name, self.mode) {
-                Ok((link, step)) => self.stands(name, *index, &link, step, repairs, woken),
+            match self.held.attach((programs, ours), pins, (name, state), self.mode) {
+                Ok((link, step)) => self.is_filtered(name, state, &link, step, repairs, woken),
                 Err(error) => {
-                    // That it cannot be looked at does not mean that it is open.
-                    if !self.attached.get(name).is_some_and(|(_, program)| runs(name, *program)) {
-                        let since = self.attached.remove(name).and(self.looked).unwrap_or(woken);
-                        self.exposed.entry(name.clone()).or_insert(since);
-                    }
-                    self.backoff.entry(name.clone()).or_default().failed(woken);
-                    failed.insert(name.clone(), format!("{error:#}"));
+                    self.is_refused(name, woken);
+                    failed.insert(name.to_owned(), format!("{error:#}"));
                 }
             }
         }
-        let held = self.held.hold(pins);
-        if let Err(error) = update_elsewhere(programs, pins).and(held) {
+        if let Err(error) = self.held.update_elsewhere(programs, ours, pins) {
             failed.insert("links".to_owned(), format!("{error:#}"));
         }
         for (name, message) in &failed {
@@ -118,17 +110,32 @@ impl Interfaces {
         self.looked = Some(woken);
     }
 
+    /// Takes note of an interface that could not be attached to.
+    fn is_refused(&mut self, name: &str, woken: Instant) {
+        // An error alone does not say that it is open.
+        if !self.attached.get(name).is_some_and(|(_, program)| runs(name, *program)) {
+            let since = self.attached.remove(name).and(self.looked).unwrap_or(woken);
+            self.exposed.entry(name.to_owned()).or_insert(since);
+        }
+        self.backoff.entry(name.to_owned()).or_default().failed(woken);
+    }
+
     /// Takes note of an interface that our program runs on.
-    fn stands(
+    fn is_filtered(
         &mut self,
         name: &str,
-        index: u32,
+        state: XdpState,
         link: &InterfaceLink,
         step: Step,
         repairs: &mut Repairs,
         woken: Instant,
     ) {
-        let was_attached = self.attached.insert(name.to_owned(), (index, link.program)).is_some();
+        let place = (state.index, link.program);
+        if step == Step::Kept && self.attached.get(name) == Some(&place) && !self.exposed.contains_key(name) {
+            self.backoff.remove(name);
+            return;
+        }
+        let was_attached = self.attached.insert(name.to_owned(), place).is_some();
         self.backoff.remove(name);
         let exposed = self.exposed.remove(name);
         if step != Step::Made && exposed.is_none() {
@@ -153,12 +160,12 @@ impl Interfaces {
         info!(interface = name, mode, link = link.link, program = link.program, "attached");
     }
 
-    /// Every link of ours that is attached.
+    /// Every link of ours that is attached, with the names and modes of the last pass.
     ///
     /// # Errors
-    /// When one cannot be looked at.
+    /// None: a link that cannot be asked is left out.
     pub fn links(&self) -> Result<Vec<InterfaceLink>> {
-        self.held.links()
+        Ok(self.held.links())
     }
 
     /// Takes every link down that is held.
@@ -193,12 +200,13 @@ impl Interfaces {
     /// # Errors
     /// When the interfaces, or our links, cannot be looked at.
     pub fn unfiltered(&self, pins: &Pins) -> Result<Vec<String>> {
-        let links = links(pins)?;
-        let filtered =
-            |name: &String| links.iter().any(|link| link.mode.is_some() && link.interface == *name);
-        let mut names: Vec<String> = present().context("interfaces cannot be listed")?.into_keys().collect();
-        names.retain(|name| self.patterns.iter().any(|pattern| pattern.matches(name)) && !filtered(name));
-        Ok(names)
+        let mut links = links(pins)?;
+        links.retain(|link| link.mode.is_some());
+        let filtered: BTreeSet<String> = links.into_iter().map(|link| link.interface).collect();
+        let interfaces = InterfaceTable::list()?;
+        let names = interfaces.iter().map(|(name, _)| name);
+        let open = names.filter(|name| self.patterns.is_configured(name) && !filtered.contains(*name));
+        Ok(open.map(str::to_owned).collect())
     }
 
     /// Interfaces that our program runs on.
@@ -214,16 +222,6 @@ impl Interfaces {
     pub fn changed(&mut self) {
         self.backoff.clear();
     }
-
-    /// Configured names without an interface.
-    fn missing<'a>(&self, present: impl Iterator<Item = &'a String>) -> BTreeMap<String, String> {
-        let present: BTreeSet<&String> = present.collect();
-        self.patterns
-            .iter()
-            .filter(|pattern| !present.iter().any(|name| pattern.matches(name)))
-            .map(|pattern| (pattern.to_string(), format!("interface {pattern}: not there")))
-            .collect()
-    }
 }
 
 fn runs(interface: &str, program: u32) -> bool {
@@ -231,9 +229,4 @@ fn runs(interface: &str, program: u32) -> bool {
     xdp_state(interface).map_or(true, |state| {
         state.and_then(|state| state.program).is_some_and(|(_, running)| running == program)
     })
-}
-
-fn present() -> Result<BTreeMap<String, u32>> {
-    let interfaces = if_nameindex()?;
-    Ok(interfaces.iter().map(|one| (one.name().to_string_lossy().into_owned(), one.index())).collect())
 }

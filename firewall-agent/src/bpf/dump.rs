@@ -1,4 +1,4 @@
-//! Lists that the kernel gives over netlink, as far as one message goes.
+//! Questions to the kernel over netlink, and the attributes of its answers.
 
 use std::convert::Infallible;
 
@@ -47,16 +47,37 @@ impl NetlinkDeserializable for Message {
 /// # Errors
 /// When the kernel refuses; the error of the system is in the chain.
 pub(super) fn dump(protocol: isize, question: &Message) -> Result<Vec<Message>> {
-    let mut socket = Socket::new(protocol)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
+    let socket = connect(protocol)?;
     for _ in 0..TRIES {
-        socket.send(&bytes(question), 0)?;
+        socket.send(&bytes(question, NLM_F_REQUEST | NLM_F_DUMP), 0)?;
         if let Some(answers) = receive(&socket)? {
             return Ok(answers);
         }
     }
     bail!("changes faster than it can be read")
+}
+
+/// Asks for one object; `None` when the kernel refuses with the error code `absent`.
+///
+/// # Errors
+/// When the kernel refuses for another reason; the error of the system is in the chain.
+pub(super) fn ask(protocol: isize, question: &Message, absent: i32) -> Result<Option<Message>> {
+    let socket = connect(protocol)?;
+    socket.send(&bytes(question, NLM_F_REQUEST), 0)?;
+    let (datagram, _) = socket.recv_from_full()?;
+    match NetlinkMessage::<Message>::deserialize(&datagram)?.payload {
+        NetlinkPayload::InnerMessage(answer) => Ok(Some(answer)),
+        NetlinkPayload::Error(error) if error.raw_code() == -absent => Ok(None),
+        NetlinkPayload::Error(error) => Err(error.to_io().into()),
+        NetlinkPayload::Done(_) | NetlinkPayload::Overrun(_) | NetlinkPayload::Noop | _ => bail!("no answer"),
+    }
+}
+
+fn connect(protocol: isize) -> Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
 }
 
 /// `None` when the list changed meanwhile.
@@ -85,13 +106,22 @@ fn receive(socket: &Socket) -> Result<Option<Vec<Message>>> {
     }
 }
 
-fn bytes(question: &Message) -> Vec<u8> {
+fn bytes(question: &Message, flags: u16) -> Vec<u8> {
     let mut message =
         NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(question.clone()));
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    message.header.flags = flags;
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
+    bytes
+}
+
+/// An attribute as it stands in a message: length and number of two bytes each, value, padding to four bytes.
+pub(super) fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(NLA_HEADER_SIZE + value.len()).unwrap_or(u16::MAX);
+    let mut bytes = [length.to_ne_bytes(), number.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
 }
 

@@ -1,16 +1,30 @@
-//! What the kernel says about XDP on an interface, by rtnetlink; `bpf_link` does not say its mode.
+//! XDP on the interfaces of a network namespace, by rtnetlink: a `bpf_link` does not tell its mode.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "netlink's attributes are many, and grow")]
+use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, bail};
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
-};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use anyhow::{Context as _, Result};
+use netlink_sys::protocols::NETLINK_ROUTE;
 
-/// In which mode a program is attached.
+use super::dump::{Attributes, Message, ask, attribute, dump};
+
+/// Length of `struct ifinfomsg` in bytes, which starts every message about an interface.
+const IFINFOMSG: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROG_ID: u16 = 4;
+/// Leaves the traffic counters out of a list.
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
+
+const XDP_ATTACHED_NONE: u8 = 0;
+const XDP_ATTACHED_DRV: u8 = 1;
+const XDP_ATTACHED_SKB: u8 = 2;
+
+/// Mode in which a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attached {
     Native,
@@ -42,59 +56,96 @@ pub struct XdpState {
     pub program: Option<(Attached, u32)>,
 }
 
-/// Asks for an interface; `None` when there is none of this name.
+impl XdpState {
+    /// The mode in which this program runs; `None` when it does not.
+    pub(super) fn mode_of(self, program: u32) -> Option<Attached> {
+        self.program.filter(|(_, running)| *running == program).map(|(mode, _)| mode)
+    }
+}
+
+/// Every interface of the current network namespace, as one list of the kernel shows them.
+#[derive(Debug, Default)]
+pub struct InterfaceTable {
+    by_name: BTreeMap<String, XdpState>,
+    names: BTreeMap<u32, String>,
+}
+
+impl InterfaceTable {
+    /// Asks the kernel once, for all interfaces.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked, or answers something else.
+    pub fn list() -> Result<Self> {
+        let list = || -> Result<Self> {
+            let mut table = Self::default();
+            for message in dump(NETLINK_ROUTE, &question(None))? {
+                let (name, state) = read(&message)?;
+                table.names.insert(state.index, name.clone());
+                table.by_name.insert(name, state);
+            }
+            Ok(table)
+        };
+        list().context("cannot list interfaces")
+    }
+
+    /// The interface of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<XdpState> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Names, in their order, and states.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, XdpState)> {
+        self.by_name.iter().map(|(name, state)| (name.as_str(), *state))
+    }
+
+    /// The name of the interface with this index.
+    pub(super) fn name(&self, index: u32) -> Option<&str> {
+        self.names.get(&index).map(String::as_str)
+    }
+}
+
+/// Asks for one interface; `None` when there is none of this name.
 ///
 /// # Errors
-/// When the kernel cannot be asked.
+/// When the kernel cannot be asked, or answers something else.
 pub fn xdp_state(interface: &str) -> Result<Option<XdpState>> {
     // The kernel refuses to look for a longer name.
     if interface.len() >= libc::IFNAMSIZ {
         return Ok(None);
     }
-    let ask = || -> Result<Option<XdpState>> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        socket.send(&request(interface), 0)?;
-        let (answer, _) = socket.recv_from_full()?;
-        match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)?.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => Ok(Some(state(&link))),
-            NetlinkPayload::Error(error) if error.raw_code() == -libc::ENODEV => Ok(None),
-            NetlinkPayload::Error(error) => bail!(error.to_io()),
-            NetlinkPayload::InnerMessage(other) => bail!("unexpected answer {other:?}"),
-            _ => bail!("no answer"),
-        }
+    let state = || -> Result<Option<XdpState>> {
+        let answer = ask(NETLINK_ROUTE, &question(Some(interface)), libc::ENODEV)?;
+        answer.map(|message| Ok(read(&message)?.1)).transpose()
     };
-    ask().with_context(|| format!("interface {interface}: cannot be looked at"))
+    state().with_context(|| format!("interface {interface}: cannot be looked at"))
 }
 
-fn request(interface: &str) -> Vec<u8> {
-    let mut link = LinkMessage::default();
-    link.attributes.push(LinkAttribute::IfName(interface.to_owned()));
-    let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetLink(link));
-    message.header.flags = NLM_F_REQUEST;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
-}
-
-fn state(link: &LinkMessage) -> XdpState {
-    let xdp = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Xdp(xdp) => Some(xdp.as_slice()),
-        _ => None,
-    });
-    let (mut mode, mut id) = (None, None);
-    for attribute in xdp.unwrap_or_default() {
-        match attribute {
-            LinkXdp::Attached(XdpAttached::None) => mode = None,
-            LinkXdp::Attached(XdpAttached::Driver) => mode = Some(Attached::Native),
-            LinkXdp::Attached(XdpAttached::SocketBuffer) => mode = Some(Attached::Generic),
-            LinkXdp::Attached(_) => mode = Some(Attached::Other),
-            LinkXdp::ProgId(program) => id = Some(*program),
-            _ => {}
-        }
+/// Asks for one interface, or for all.
+fn question(interface: Option<&str>) -> Message {
+    let mut body = vec![0; IFINFOMSG];
+    if let Some(name) = interface {
+        body.extend(attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat()));
     }
-    let ethernet = matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback);
-    XdpState { index: link.header.index, ethernet, program: mode.zip(id) }
+    body.extend(attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes()));
+    Message { kind: libc::RTM_GETLINK, body }
+}
+
+/// Name and state of the interface that a message is about.
+fn read(message: &Message) -> Result<(String, XdpState)> {
+    let (head, rest) = message.body.split_first_chunk::<IFINFOMSG>().context("short answer")?;
+    let attributes = Attributes::new(rest);
+    let xdp = attributes.inside(IFLA_XDP)?;
+    let mode = match xdp.get(IFLA_XDP_ATTACHED)?.and_then(|bytes| bytes.first()).copied() {
+        None | Some(XDP_ATTACHED_NONE) => None,
+        Some(XDP_ATTACHED_DRV) => Some(Attached::Native),
+        Some(XDP_ATTACHED_SKB) => Some(Attached::Generic),
+        Some(_) => Some(Attached::Other),
+    };
+    let state = XdpState {
+        index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
+        ethernet: [ARPHRD_ETHER, ARPHRD_LOOPBACK].contains(&u16::from_ne_bytes([head[2], head[3]])),
+        program: mode.zip(xdp.number(IFLA_XDP_PROG_ID)?),
+    };
+    Ok((attributes.text(IFLA_IFNAME)?.context("an interface without a name")?, state))
 }

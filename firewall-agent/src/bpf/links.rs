@@ -1,13 +1,11 @@
 //! Attaching: one pinned `bpf_link` for each interface, which outlives the agent.
 
+mod held;
 mod names;
 
-use std::{
-    os::fd::AsFd as _,
-    path::{Path, PathBuf},
-};
+use std::{os::fd::AsFd as _, path::Path};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use aya::programs::{
     ProgramError, Xdp, XdpMode as AttachMode,
     links::{FdLink, PinnedLink},
@@ -15,11 +13,10 @@ use aya::programs::{
 };
 use tracing::warn;
 
-pub(super) use self::names::{elsewhere, interface_name, pin_name_of};
-use self::names::{follow_names, pin_name};
+pub use self::held::HeldLinks;
+use self::names::interface_name;
 use super::{
-    inner::is_foreign,
-    interface::{Attached, xdp_state},
+    interface::{Attached, InterfaceTable},
     object::Programs,
     pins::{Pins, entries, unpin},
     syscall::{self, LinkInfo},
@@ -49,55 +46,22 @@ pub enum Step {
     Made,
 }
 
-/// Makes the loaded program the one that runs on an interface: through the pinned link when there is one (no packet
-/// passes unseen), else by a new link.
+/// Makes the loaded program the one that runs on one interface, as [`HeldLinks::attach`] does on many.
 ///
 /// # Errors
-/// When there is no such interface, it carries no Ethernet, another XDP program is attached, or the driver refuses.
+/// When there is no such interface, or as there.
 pub fn attach(
     programs: &mut Programs,
     pins: &Pins,
     interface: &str,
     mode: XdpMode,
 ) -> Result<(InterfaceLink, Step)> {
-    follow_names(pins)?;
-    let state = xdp_state(interface)?.with_context(|| format!("interface {interface}: not there"))?;
-    ensure!(
-        state.ethernet,
-        "interface {interface}: its packets have no Ethernet header, which the program needs: it cannot be filtered"
-    );
-    let pin = pins.link(&pin_name(interface));
-    let step = match pinned(&pin)? {
-        Some(info) if info.interface == state.index && info.program == programs.id()? => Step::Kept,
-        Some(info) if info.interface == state.index => {
-            take_over(programs.firewall()?, &pin, interface)?;
-            Step::Updated
-        }
-        Some(info) => bail!(
-            "{}: the link is attached to interface index {}, but {interface} is index {}",
-            pin.display(),
-            info.interface,
-            state.index
-        ),
-        None => {
-            if let Some((_, foreign)) = state.program {
-                bail!(
-                    "interface {interface}: another XDP program (id {foreign}) is attached and is left alone"
-                );
-            }
-            make(programs.firewall()?, &pin, interface, mode)?;
-            Step::Made
-        }
-    };
-    let info = pinned(&pin)?.with_context(|| format!("{}: is gone again", pin.display()))?;
-    let link = describe(interface, info)?;
-    // Interface indexes are each network namespace's own.
-    ensure!(
-        link.mode.is_some(),
-        "interface {interface}: its link {} runs elsewhere, in another network namespace",
-        info.id
-    );
-    Ok((link, step))
+    let interfaces = InterfaceTable::list()?;
+    let mut links = HeldLinks::default();
+    links.look(pins, &interfaces)?;
+    let state = interfaces.get(interface).with_context(|| format!("interface {interface}: not there"))?;
+    let ours = programs.id()?;
+    links.attach((programs, ours), pins, (interface, state), mode)
 }
 
 /// Every interface that has our link pinned, in the order of their names.
@@ -105,23 +69,9 @@ pub fn attach(
 /// # Errors
 /// When a pin or an interface cannot be looked at.
 pub fn links(pins: &Pins) -> Result<Vec<InterfaceLink>> {
-    let pinned = pinned_links(pins)?;
-    pinned.iter().map(|(path, info)| describe(&interface_name(path), *info)).collect()
-}
-
-/// Every link that is pinned, in the order of the pins' names. What cannot be opened is none of ours and holds up nothing.
-pub(super) fn pinned_links(pins: &Pins) -> Result<Vec<(PathBuf, LinkInfo)>> {
-    let mut links = Vec::new();
-    for path in entries(&pins.links())? {
-        match pinned(&path) {
-            Ok(info) => links.extend(info.map(|info| (path, info))),
-            Err(error) if is_foreign(&error) => {
-                warn!(pin = %path.display(), error = format!("{error:#}"), "not a link of ours");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(links)
+    let mut links = HeldLinks::default();
+    links.read(pins, &InterfaceTable::list()?)?;
+    Ok(links.described())
 }
 
 /// Whether every pinned link runs this program; not when one cannot be looked at.
@@ -132,27 +82,6 @@ pub fn all_run(pins: &Pins, program: u32) -> Result<bool> {
     let runs = |info: LinkInfo| info.interface == 0 || info.program == program;
     let paths = entries(&pins.links())?;
     Ok(paths.iter().all(|path| pinned(path).is_ok_and(|info| info.is_none_or(runs))))
-}
-
-/// Whether a link of ours is pinned for this interface.
-#[must_use]
-pub fn is_ours(pins: &Pins, interface: &str) -> bool {
-    pins.link(&pin_name(interface)).exists()
-}
-
-/// Gives the loaded program to the links of interfaces that were moved to other network namespaces.
-///
-/// # Errors
-/// When a link cannot be looked at, or refuses the program.
-pub fn update_elsewhere(programs: &mut Programs, pins: &Pins) -> Result<()> {
-    follow_names(pins)?;
-    let ours = programs.id()?;
-    for (path, info) in pinned_links(pins)? {
-        if info.interface != 0 && info.program != ours && path == pins.link(&elsewhere(info)) {
-            take_over(programs.firewall()?, &path, &interface_name(&path))?;
-        }
-    }
-    Ok(())
 }
 
 /// Takes every link down, and removes its pin; returns the interfaces.
@@ -168,7 +97,7 @@ pub fn detach_all(pins: &Pins) -> Result<Vec<String>> {
             unpin(&path)
         };
         match detach() {
-            Ok(()) => interfaces.push(interface_name(&path)),
+            Ok(()) => interfaces.push(interface_of(&path)),
             Err(error) => failed = Some(error),
         }
     }
@@ -176,14 +105,6 @@ pub fn detach_all(pins: &Pins) -> Result<Vec<String>> {
         Some(error) => Err(error.context(format!("only these are down: {}", interfaces.join(", ")))),
         None => Ok(interfaces),
     }
-}
-
-/// `mode` is `None` unless the interface of this name, in this network namespace, runs the link's program.
-pub(super) fn describe(interface: &str, info: LinkInfo) -> Result<InterfaceLink> {
-    let running =
-        xdp_state(interface)?.filter(|state| state.index == info.interface).and_then(|state| state.program);
-    let mode = running.filter(|(_, program)| *program == info.program).map(|(mode, _)| mode);
-    Ok(InterfaceLink { interface: interface.to_owned(), link: info.id, program: info.program, mode })
 }
 
 fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
@@ -204,11 +125,16 @@ pub(super) fn swap(programs: &mut Programs, pins: &Pins) -> Result<()> {
     let mut swapped = Ok(());
     for path in entries(&pins.links())? {
         if pinned(&path)?.is_some_and(|info| info.interface != 0) {
-            let done = take_over(programs.firewall()?, &path, &interface_name(&path));
+            let done = take_over(programs.firewall()?, &path, &interface_of(&path));
             swapped = swapped.and(done);
         }
     }
     swapped
+}
+
+/// The interface that a pin is named by.
+fn interface_of(pin: &Path) -> String {
+    pin.file_name().map(|name| interface_name(&name.to_string_lossy())).unwrap_or_default()
 }
 
 fn take_over(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {

@@ -1,0 +1,89 @@
+//! Configured names and globs. Each interface is compared with them once, when it first appears.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use glob::Pattern;
+
+/// The configured patterns, and the interfaces that were there at the last pass.
+#[derive(Debug)]
+pub(super) struct Patterns {
+    patterns: Vec<Pattern>,
+    /// Positions of the patterns that match, by interface.
+    matches: BTreeMap<String, Vec<usize>>,
+}
+
+impl Patterns {
+    /// # Errors
+    /// When a text is no glob; the error quotes it.
+    pub fn new(texts: &[String]) -> Result<Self> {
+        let patterns = texts
+            .iter()
+            .map(|text| {
+                Pattern::new(text).with_context(|| format!("interfaces: {text:?}: not a name or glob"))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { patterns, matches: BTreeMap::new() })
+    }
+
+    /// Takes note of the interfaces that are there.
+    pub fn see<'a>(&mut self, present: impl Iterator<Item = &'a str>) {
+        let present: BTreeSet<&str> = present.collect();
+        self.matches.retain(|name, _| present.contains(name.as_str()));
+        for name in present {
+            if !self.matches.contains_key(name) {
+                let matching = self.patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches(name));
+                self.matches.insert(name.to_owned(), matching.map(|(at, _)| at).collect());
+            }
+        }
+    }
+
+    /// Whether an interface that is there is configured.
+    pub fn matches(&self, interface: &str) -> bool {
+        self.matches.get(interface).is_some_and(|matching| !matching.is_empty())
+    }
+
+    /// The same for any name.
+    pub fn is_configured(&self, interface: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(interface))
+    }
+
+    /// An error for each pattern without an interface.
+    pub fn missing(&self) -> BTreeMap<String, String> {
+        let found: BTreeSet<usize> = self.matches.values().flatten().copied().collect();
+        let missing = self.patterns.iter().enumerate().filter(|(at, _)| !found.contains(at));
+        missing.map(|(_, pattern)| (pattern.to_string(), format!("interface {pattern}: not there"))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(texts: &[&str]) -> Patterns {
+        Patterns::new(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn interfaces_that_come_and_go_are_matched_and_missed() {
+        let mut patterns = patterns(&["eth0", "veth*", "bond?"]);
+        let missing = |patterns: &Patterns| patterns.missing().into_keys().collect::<Vec<_>>();
+        assert_eq!(missing(&patterns), ["bond?", "eth0", "veth*"]);
+        patterns.see(["eth0", "veth1", "lo"].into_iter());
+        assert_eq!(missing(&patterns), ["bond?"]);
+        assert_eq!(
+            ["eth0", "veth1", "lo", "bond1"].map(|name| patterns.matches(name)),
+            [true, true, false, false]
+        );
+        assert!(patterns.is_configured("bond1"));
+        patterns.see(["bond1", "eth0"].into_iter());
+        assert_eq!(missing(&patterns), ["veth*"]);
+        assert!(!patterns.matches("veth1"), "it is gone");
+    }
+
+    #[test]
+    fn a_text_that_is_no_glob_is_quoted() {
+        let error = Patterns::new(&["eth[".to_owned()]).unwrap_err();
+        assert!(format!("{error:#}").contains("\"eth[\""), "{error:#}");
+    }
+}

@@ -1,0 +1,383 @@
+//! Links held open: they outlive the removal of their pins, and the agent pins them again.
+//!
+//! One pass over the links costs one list of the pins and one question for each link. A pin is opened once: later its
+//! inode tells that it still names the same link, since bpffs never changes what an inode names.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs, io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::{DirEntryExt as _, MetadataExt as _},
+    },
+};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::Xdp;
+use tracing::warn;
+
+use super::{
+    InterfaceLink, Step, make,
+    names::{elsewhere, interface_name, pin_name},
+    take_over,
+};
+use crate::{
+    bpf::{
+        inner::is_foreign,
+        interface::{Attached, InterfaceTable, XdpState, xdp_state},
+        object::Programs,
+        pins::{Pins, rename, unpin},
+        syscall::{self, LinkInfo},
+    },
+    config::XdpMode,
+};
+
+/// Every link that this process has seen pinned, by its id.
+#[derive(Debug, Default)]
+pub struct HeldLinks {
+    links: BTreeMap<u32, Held>,
+    /// The link on each interface of this network namespace.
+    by_interface: BTreeMap<String, u32>,
+    /// Inodes of pins that name something else; each is reported once.
+    foreign: BTreeSet<u64>,
+}
+
+/// One link, as of the last pass.
+#[derive(Debug)]
+struct Held {
+    link: OwnedFd,
+    info: LinkInfo,
+    pin: Option<Pin>,
+    /// Its interface and the mode there; `None` when that is gone or in another network namespace.
+    on: Option<(String, Attached)>,
+}
+
+/// A name in the directory of links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pin {
+    name: String,
+    inode: u64,
+}
+
+impl HeldLinks {
+    /// Takes note of the pinned links and of what `interfaces` run, and changes nothing.
+    ///
+    /// # Errors
+    /// When the pins cannot be listed, or one cannot be opened.
+    pub(super) fn read(&mut self, pins: &Pins, interfaces: &InterfaceTable) -> Result<()> {
+        let found = self.find_pins(pins);
+        self.refresh(interfaces)?;
+        found
+    }
+
+    /// Makes pins and interfaces agree: pins links again whose pins are gone, gives pins the names of their interfaces,
+    /// and lets go of links whose interface is gone. Returns the number of pins that were made again.
+    ///
+    /// # Errors
+    /// When the pins cannot be listed or changed, or a link cannot be asked. Whatever could be read is noted.
+    pub fn look(&mut self, pins: &Pins, interfaces: &InterfaceTable) -> Result<u64> {
+        self.read(pins, interfaces)?;
+        self.drop_detached(pins)?;
+        let again = self.pin_again(pins)?;
+        self.name_pins(pins)?;
+        Ok(again)
+    }
+
+    /// Brings an interface under the loaded program, whose id is `ours`: through the link that is there (no packet
+    /// passes unseen), else by a new one.
+    ///
+    /// # Errors
+    /// When its frames have no Ethernet header, another XDP program is attached, or the driver refuses.
+    pub fn attach(
+        &mut self,
+        (programs, ours): (&mut Programs, u32),
+        pins: &Pins,
+        (interface, state): (&str, XdpState),
+        mode: XdpMode,
+    ) -> Result<(InterfaceLink, Step)> {
+        ensure!(
+            state.ethernet,
+            "interface {interface}: its packets have no Ethernet header, which the program needs: it cannot be filtered"
+        );
+        let step = match self.on(interface) {
+            Some(held) if held.info.program == ours => return Ok((held.describe(), Step::Kept)),
+            Some(held) => {
+                held.give(programs.firewall()?, pins)?;
+                Step::Updated
+            }
+            None => {
+                if let Some((_, foreign)) = state.program {
+                    anyhow::bail!(
+                        "interface {interface}: another XDP program (id {foreign}) is attached and is left alone"
+                    );
+                }
+                self.make(programs.firewall()?, pins, interface, mode)?;
+                Step::Made
+            }
+        };
+        self.refresh_one(interface)?;
+        let held =
+            self.on(interface).with_context(|| format!("interface {interface}: its link is gone again"))?;
+        Ok((held.describe(), step))
+    }
+
+    /// Gives the loaded program, whose id is `ours`, to the links of interfaces in other network namespaces.
+    ///
+    /// # Errors
+    /// When a link refuses it.
+    pub fn update_elsewhere(&mut self, programs: &mut Programs, ours: u32, pins: &Pins) -> Result<()> {
+        for held in self.links.values_mut().filter(|held| held.on.is_none()) {
+            if held.info.interface != 0 && held.info.program != ours && held.pin.is_some() {
+                held.give(programs.firewall()?, pins)?;
+                held.info = syscall::link_info(held.link.as_fd()).with_context(|| held.cannot_be_asked())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a link of ours is on this interface.
+    #[must_use]
+    pub fn has(&self, interface: &str) -> bool {
+        self.by_interface.contains_key(interface)
+    }
+
+    /// Every link, in the order of the interfaces' names: the programs as they are now, the modes as of the last pass. A
+    /// link that was detached since is left out.
+    #[must_use]
+    pub fn links(&self) -> Vec<InterfaceLink> {
+        let mut links: Vec<InterfaceLink> = self.links.values().filter_map(Held::describe_now).collect();
+        links.sort_by(|one, other| one.interface.cmp(&other.interface));
+        links
+    }
+
+    /// Takes every link down, pinned or not, and lets go of it.
+    ///
+    /// # Errors
+    /// When one cannot be taken down; the others are.
+    pub fn detach(&mut self) -> Result<()> {
+        let Self { links, .. } = std::mem::take(self);
+        let detached: Vec<_> = links.values().map(|held| syscall::detach(held.link.as_fd())).collect();
+        detached.into_iter().collect::<Result<(), _>>().context("link: cannot be detached")
+    }
+
+    /// Every link of the last pass, detached ones included.
+    pub(super) fn described(&self) -> Vec<InterfaceLink> {
+        let mut links: Vec<InterfaceLink> = self.links.values().map(Held::describe).collect();
+        links.sort_by(|one, other| one.interface.cmp(&other.interface));
+        links
+    }
+
+    fn on(&self, interface: &str) -> Option<&Held> {
+        self.links.get(self.by_interface.get(interface)?)
+    }
+
+    /// Makes a link, and holds it.
+    fn make(&mut self, program: &mut Xdp, pins: &Pins, interface: &str, mode: XdpMode) -> Result<()> {
+        let name = pin_name(interface);
+        let path = pins.link(&name);
+        let cannot = || format!("cannot stat {}", path.display());
+        ensure!(
+            !path.try_exists().with_context(cannot)?,
+            "{}: names something else than the link of interface {interface}",
+            path.display()
+        );
+        make(program, &path, interface, mode)?;
+        let inode = fs::metadata(&path).with_context(cannot)?.ino();
+        self.open(pins, Pin { name, inode })
+    }
+
+    /// Lists the pins, and opens those that are new.
+    fn find_pins(&mut self, pins: &Pins) -> Result<()> {
+        let dir = pins.links();
+        let known: HashMap<u64, u32> =
+            self.links.iter().filter_map(|(id, held)| Some((held.pin.as_ref()?.inode, *id))).collect();
+        let list = || -> io::Result<Vec<Pin>> {
+            let pin = |entry: io::Result<fs::DirEntry>| {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                Ok(Pin { name, inode: entry.ino() })
+            };
+            fs::read_dir(&dir)?.map(pin).collect()
+        };
+        let listed = list().with_context(|| format!("cannot list {}", dir.display()))?;
+        self.links.values_mut().for_each(|held| held.pin = None);
+        self.foreign.retain(|inode| listed.iter().any(|pin| pin.inode == *inode));
+        for pin in listed {
+            match known.get(&pin.inode).and_then(|id| self.links.get_mut(id)) {
+                Some(held) => held.pin = Some(pin),
+                None if self.foreign.contains(&pin.inode) => {}
+                None => self.open(pins, pin)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds the link that a pin names. A pin that names nothing of ours holds up nothing.
+    fn open(&mut self, pins: &Pins, pin: Pin) -> Result<()> {
+        let path = pins.link(&pin.name);
+        let open = || -> io::Result<(OwnedFd, LinkInfo)> {
+            let link = syscall::open_pin(&path)?;
+            let info = syscall::link_info(link.as_fd())?;
+            Ok((link, info))
+        };
+        match open() {
+            Ok((link, info)) => {
+                let held = self.links.entry(info.id);
+                held.or_insert(Held { link, info, pin: None, on: None }).pin = Some(pin);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                let error = anyhow::Error::from(error).context(format!("cannot open {}", path.display()));
+                if !is_foreign(&error) {
+                    return Err(error);
+                }
+                warn!(pin = %path.display(), error = format!("{error:#}"), "not a link of this agent");
+                self.foreign.insert(pin.inode);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks every link, and finds its interface.
+    fn refresh(&mut self, interfaces: &InterfaceTable) -> Result<()> {
+        for held in self.links.values_mut() {
+            held.info = syscall::link_info(held.link.as_fd()).with_context(|| held.cannot_be_asked())?;
+            held.on = None;
+            let Some(name) = interfaces.name(held.info.interface) else { continue };
+            let mut mode = interfaces.get(name).and_then(|state| state.mode_of(held.info.program));
+            if mode.is_none() {
+                // The list may be older than a change of the link's program.
+                mode = xdp_state(name)?.and_then(|state| held.mode_in(state));
+            }
+            held.on = mode.map(|mode| (name.to_owned(), mode));
+        }
+        self.join_interfaces();
+        Ok(())
+    }
+
+    /// Interface indexes are each network namespace's own: of several links that fit one interface, the pin decides, and
+    /// the others are elsewhere.
+    fn join_interfaces(&mut self) {
+        self.by_interface.clear();
+        for pinned_there in [true, false] {
+            for (id, held) in &mut self.links {
+                let Some((name, _)) = &held.on else { continue };
+                let is_there = held.pin.as_ref().is_some_and(|pin| pin.name == pin_name(name));
+                if is_there != pinned_there {
+                    continue;
+                }
+                if self.by_interface.contains_key(name) {
+                    held.on = None;
+                } else {
+                    self.by_interface.insert(name.clone(), *id);
+                }
+            }
+        }
+    }
+
+    /// Asks anew about one interface and the link that was made or changed there.
+    fn refresh_one(&mut self, interface: &str) -> Result<()> {
+        let state = xdp_state(interface)?.with_context(|| format!("interface {interface}: not there"))?;
+        let pin = pin_name(interface);
+        let pinned = |held: &&mut Held| held.pin.as_ref().is_some_and(|own| own.name == pin);
+        let Some(held) = self.links.values_mut().find(pinned) else { return Ok(()) };
+        held.info = syscall::link_info(held.link.as_fd()).with_context(|| held.cannot_be_asked())?;
+        held.on = held.mode_in(state).map(|mode| (interface.to_owned(), mode));
+        if held.on.is_some() {
+            self.by_interface.insert(interface.to_owned(), held.info.id);
+        }
+        Ok(())
+    }
+
+    /// Lets go of links that are attached to nothing any more, and removes their pins.
+    fn drop_detached(&mut self, pins: &Pins) -> Result<()> {
+        for held in self.links.values().filter(|held| held.info.interface == 0) {
+            if let Some(pin) = &held.pin {
+                unpin(&pins.link(&pin.name))?;
+            }
+        }
+        self.links.retain(|_, held| held.info.interface != 0);
+        Ok(())
+    }
+
+    /// Pins every link again that has no pin; how many there were.
+    fn pin_again(&mut self, pins: &Pins) -> Result<u64> {
+        let lost: Vec<u32> =
+            self.links.iter().filter(|(_, held)| held.pin.is_none()).map(|(id, _)| *id).collect();
+        for id in &lost {
+            let Some(held) = self.links.get(id) else { continue };
+            // Beside the others first: the name that it is to have may still be another's.
+            let path = pins.link(&elsewhere(*id));
+            syscall::pin(held.link.as_fd(), &path)
+                .with_context(|| format!("cannot pin link {id} again as {}", path.display()))?;
+        }
+        if !lost.is_empty() {
+            self.find_pins(pins)?;
+        }
+        Ok(lost.len() as u64)
+    }
+
+    /// Gives every pin the name of its link's interface; pins of interfaces in other network namespaces are put aside.
+    fn name_pins(&mut self, pins: &Pins) -> Result<()> {
+        let mut moved = Vec::new();
+        for (id, held) in &mut self.links {
+            let Some(pin) = &mut held.pin else { continue };
+            let aside = elsewhere(*id);
+            let due = held.on.as_ref().map_or_else(|| aside.clone(), |(interface, _)| pin_name(interface));
+            if due == pin.name {
+                continue;
+            }
+            // Two interfaces may have changed names: no pin takes a name before the other has left it.
+            if pin.name != aside {
+                rename(&pins.link(&pin.name), &pins.link(&aside))?;
+                pin.name.clone_from(&aside);
+            }
+            if due != aside {
+                moved.push((*id, due));
+            }
+        }
+        for (id, due) in moved {
+            let Some(pin) = self.links.get_mut(&id).and_then(|held| held.pin.as_mut()) else { continue };
+            // No link of ours has the name any more: whatever has it stands where this one belongs.
+            rename(&pins.link(&pin.name), &pins.link(&due))?;
+            pin.name = due;
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    /// Gives the link another program.
+    fn give(&self, program: &mut Xdp, pins: &Pins) -> Result<()> {
+        let pin = self.pin.as_ref().with_context(|| format!("link {}: has no pin", self.info.id))?;
+        take_over(program, &pins.link(&pin.name), &self.interface())
+    }
+
+    /// The mode in which the link's program runs on an interface, if the link is attached there.
+    fn mode_in(&self, state: XdpState) -> Option<Attached> {
+        (state.index == self.info.interface).then(|| state.mode_of(self.info.program)).flatten()
+    }
+
+    fn interface(&self) -> String {
+        match (&self.on, &self.pin) {
+            (Some((interface, _)), _) => interface.clone(),
+            (None, Some(pin)) => interface_name(&pin.name),
+            (None, None) => interface_name(&elsewhere(self.info.id)),
+        }
+    }
+
+    fn describe(&self) -> InterfaceLink {
+        let mode = self.on.as_ref().map(|(_, mode)| *mode);
+        InterfaceLink { interface: self.interface(), link: self.info.id, program: self.info.program, mode }
+    }
+
+    fn describe_now(&self) -> Option<InterfaceLink> {
+        let info = syscall::link_info(self.link.as_fd()).ok().filter(|info| info.interface != 0)?;
+        Some(InterfaceLink { program: info.program, ..self.describe() })
+    }
+
+    fn cannot_be_asked(&self) -> String {
+        format!("link {}: cannot be looked at", self.info.id)
+    }
+}
