@@ -87,8 +87,8 @@ pub const MAPS: [&str; 16] = [
     NEAR_SOURCES_V6,
 ];
 
-/// The maps by which the program decides.
-pub const DECIDING: [&str; 9] = [
+/// The maps by which the program decides. The last two do by what a recorder returns.
+pub const DECIDING: [&str; 11] = [
     PORTS,
     ENDPOINTS,
     SOURCES_V4,
@@ -98,6 +98,8 @@ pub const DECIDING: [&str; 9] = [
     NEAR_ENDPOINTS,
     NEAR_SOURCES_V4,
     NEAR_SOURCES_V6,
+    RECORDERS,
+    DENIAL_GATE,
 ];
 
 /// Constant of the programs: which of [`crate::stages`] are on.

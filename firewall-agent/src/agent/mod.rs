@@ -88,8 +88,6 @@ pub struct Agent {
     repairs: Repairs,
     probes: Probes,
     looked_after: Instant,
-    /// Drift checks so far.
-    looks: usize,
     /// When a rescan was last ordered.
     scanned: Instant,
     board: Arc<Board>,
@@ -154,7 +152,6 @@ impl Agent {
             repairs: Repairs::default(),
             probes: Probes::default(),
             looked_after: Instant::now(),
-            looks: 0,
             scanned: Instant::now(),
             board,
         };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tracing::{error, info};
 
-use crate::bpf::{PacketLog, Pins, Programs};
+use crate::bpf::{Anchors, PacketLog, Pins, Programs};
 
 /// Time between two looks at what the kernel has told.
 const EVERY: Duration = Duration::from_millis(100);
@@ -33,12 +33,18 @@ impl Telling {
         Ok(again + normal.pin_again(pins, Some(log.programs()))?)
     }
 
+    /// Puts the recorders of both builds back into their places; how many places held something else.
+    pub fn repair_recorders(&mut self, normal: &mut Programs, anchors: &mut Anchors) -> Result<u64> {
+        anchors.repair_recorders(normal, self.log.as_mut().map(PacketLog::programs))
+    }
+
     /// Begins, or goes on for another while.
     pub fn start(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<()> {
         if self.log.is_none() {
             let mut log = PacketLog::load(pins)?;
             if let Err(error) = log.programs().take_the_place(pins) {
                 normal.take_the_place(pins)?;
+                log.end(pins);
                 return Err(error);
             }
             self.log = Some(log);
@@ -53,7 +59,9 @@ impl Telling {
         self.tell();
         if self.log.is_some() {
             normal.take_the_place(pins)?;
-            self.log = None;
+            if let Some(log) = self.log.take() {
+                log.end(pins);
+            }
             info!("the normal program is back in place");
         }
         Ok(())

@@ -6,8 +6,18 @@ use anyhow::Result;
 use tracing::{error, warn};
 
 /// Everything that can be repaired.
-const KINDS: [&str; 8] =
-    ["endpoints", "filters", "link", "link_pin", "link_program", "pin", "ports", "sources"];
+const KINDS: [&str; 10] = [
+    "endpoints",
+    "filters",
+    "generation",
+    "link",
+    "link_pin",
+    "link_program",
+    "pin",
+    "ports",
+    "recorders",
+    "sources",
+];
 
 /// Counts by kind, and what could not be repaired.
 #[derive(Debug)]
@@ -44,7 +54,7 @@ impl Repairs {
         match repaired {
             Ok(number) => {
                 if number > 0 {
-                    warn!(kind, number, "somebody changed the kernel's objects: repaired");
+                    warn!(kind, number, "drift repaired");
                     *self.counts.entry(kind).or_default() += number;
                     self.disturbed = true;
                 }

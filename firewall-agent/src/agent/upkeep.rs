@@ -1,4 +1,4 @@
-//! What should be in the kernel against what is: looked at every `drift_interval`, put right, and probed.
+//! Drift detection and repair, every `drift_interval`.
 
 use std::time::Instant;
 
@@ -20,6 +20,10 @@ impl Agent {
             return;
         }
         self.attach_interfaces(woken);
+        let recorders = self.telling.repair_recorders(&mut self.programs, &mut self.anchors);
+        self.repairs.done("recorders", recorders);
+        let generation = self.reconciler.data_plane.renew_generation();
+        self.repairs.done("generation", Ok(u64::from(generation)));
         match self.repair_maps() {
             Ok(kinds) => {
                 kinds.into_iter().for_each(|kind| self.repairs.count(kind));
@@ -69,13 +73,14 @@ impl Agent {
         Ok(programs + self.anchors.pin_again(&self.pins)? + self.reconciler.data_plane.pin_again()?)
     }
 
-    /// Publishes again what somebody has changed; what kinds of things it was.
+    /// Publishes again what somebody has changed; the kinds of drift that were found.
     fn repair_maps(&mut self) -> Result<Vec<&'static str>> {
-        self.looks = self.looks.wrapping_add(1);
-        let drift = self.reconciler.data_plane.drift(&self.reconciler.live, self.looks)?;
+        self.anchors.ensure_used(self.telling.attached(&mut self.programs))?;
+        self.anchors.ensure_written(&self.reconciler.data_plane)?;
+        let drift = self.reconciler.data_plane.drift(&self.reconciler.live)?;
         let kinds: Vec<&'static str> = drift.kinds().collect();
         if !kinds.is_empty() {
-            warn!(kinds = kinds.join(", "), "somebody changed the kernel's maps: published again");
+            warn!(kinds = kinds.join(", "), "drift repaired: published again");
             repair(&drift, &mut self.reconciler.live, &mut self.reconciler.data_plane)?;
             self.reconciler.data_plane.adopt(&self.reconciler.live)?;
         }

@@ -1,4 +1,25 @@
-//! The kernel's maps against what this process last left in them.
+//! Drift: the kernel's objects against what this process last left in them.
+//!
+//! Each object that decides about a packet, and the way in which the drift check sees that somebody else has changed it:
+//!
+//! | object | seen by | repaired as |
+//! |---|---|---|
+//! | link on an interface | its interface and program, asked of the held link; XDP on every interface, in one list | `link`, `link_program` |
+//! | `firewall`, the program that is attached | its kernel id, on every link; its instructions, maps and constants (`STAGES`) cannot change | `link_program` |
+//! | the probe program (`twin`) and the pin of `firewall` | kernel id of the pinned program | `pin` |
+//! | `PORTS`: claimed and guarded ports | all of its content | `ports` |
+//! | `ENDPOINTS` | id of the published table | `endpoints` |
+//! | the published table: endpoints, tombstones, the address index | frozen for userspace, read-only for programs | – |
+//! | `SOURCES_V4`, `SOURCES_V6` | id of the published trie, and the record of the database | `sources` |
+//! | the published tries | frozen for userspace, read-only for programs | – |
+//! | `NEAR_SOURCES_V4`, `NEAR_SOURCES_V6`: source prefilters | digest of each | `filters` |
+//! | `GENERATION` | the number that this process left | `generation` |
+//! | `VERDICTS`, `NEAR_ENDPOINTS`: caches | not compared: each check moves the generation, so no entry counts for longer than one `drift_interval` | – |
+//! | `RECORDERS`: programs that end the run of a refused packet | their kernel ids | `recorders` |
+//! | `DENIAL_GATE`: the action that a recorder returns | written for each packet right before it is read | – |
+//! | identity of all these maps | kernel ids: those that the loaded program uses, that this process writes to, and that are pinned are the same | `pin` |
+//!
+//! `REASONS`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS` and the private map of the clock's tick decide about no packet.
 
 use std::os::fd::AsFd as _;
 
@@ -11,12 +32,10 @@ use super::{
     kernel::Kernel,
     object::Programs,
     pins::{Pins, rename, unpin},
+    recorders::Recorders,
     shape, syscall,
 };
-use crate::sync::{Drift, Live, Slot};
-
-/// Databases whose source filters are compared at one look.
-const FILTERS_AT_ONCE: usize = 16;
+use crate::sync::{Drift, Live};
 
 impl Kernel {
     /// Keeps every published map open from now on: a pin that somebody removes can then be made again.
@@ -29,22 +48,17 @@ impl Kernel {
         self.endpoints.hold()
     }
 
-    /// What differs from `live`, which is what this process last published or took over. Tries and the table are
-    /// frozen: it is enough to compare which of them the slots point at. `look` counts the looks.
+    /// The difference from `live`, which is what this process last published or took over.
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn drift(&self, live: &Live, look: usize) -> Result<Drift> {
+    pub fn drift(&self, live: &Live) -> Result<Drift> {
         let mut drift = Drift {
             ports: self.ports.read()? != (live.claimed.clone(), live.guarded.clone()),
             table: self.endpoints.strayed()?,
             ..Drift::default()
         };
-        // Filters are large: some at each look.
-        let slots: Vec<Slot> = live.databases.keys().copied().collect();
-        let some = (0..slots.len().min(FILTERS_AT_ONCE))
-            .map(|at| slots[(look * FILTERS_AT_ONCE + at) % slots.len()]);
-        for slot in some {
+        for slot in live.databases.keys().copied() {
             drift.filters |= self.near_v4.strayed(slot)? || self.near_v6.strayed(slot)?;
         }
         for (slot, database) in live.databases.iter().filter(|(_, database)| database.stamp.is_some()) {
@@ -68,6 +82,7 @@ impl Kernel {
 #[derive(Debug)]
 pub struct Anchors {
     maps: Vec<(&'static str, u32, MapData)>,
+    recorders: Recorders,
 }
 
 impl Anchors {
@@ -81,12 +96,14 @@ impl Anchors {
             let map = shape::open(pins, name)?;
             maps.push((name, map.info()?.id(), map));
         }
-        let anchors = Self { maps };
+        let recorders = maps.iter().find(|(name, ..)| *name == names::RECORDERS);
+        let (_, _, recorders) = recorders.context("recorders: not among the pinned maps")?;
+        let anchors = Self { recorders: Recorders::new(recorders)?, maps };
         anchors.ensure_used(programs)?;
         Ok(anchors)
     }
 
-    /// Fails unless the program to attach decides by the maps that are pinned.
+    /// Fails unless the program to attach decides by the maps that are held here.
     ///
     /// # Errors
     /// The map that it does not use.
@@ -98,6 +115,46 @@ impl Anchors {
             ensure!(used.contains(id), "program firewall: does not use the map that is pinned as {name}");
         }
         Ok(())
+    }
+
+    /// Fails unless the maps that `kernel` reads and writes are the ones that are held here.
+    ///
+    /// # Errors
+    /// The map that is another.
+    pub fn ensure_written(&self, kernel: &Kernel) -> Result<()> {
+        for (name, id) in kernel.deciding()? {
+            let held = self.maps.iter().any(|(held, held_id, _)| (*held, *held_id) == (name, id));
+            ensure!(held, "map {name}: the agent writes to map {id}, and the program reads another");
+        }
+        Ok(())
+    }
+
+    /// Puts the recorders of the loaded builds back into their places, and empties the place of one that is not loaded;
+    /// how many places held something else.
+    ///
+    /// # Errors
+    /// When the map cannot be read or written.
+    pub fn repair_recorders(
+        &mut self,
+        programs: &mut Programs,
+        packet_log: Option<&mut Programs>,
+    ) -> Result<u64> {
+        let mut repaired = 0;
+        let idle = packet_log.is_none().then_some(names::TELLER_PLACE);
+        for build in [Some(programs), packet_log].into_iter().flatten() {
+            let (place, ours, program) = build.recorder()?;
+            if self.recorders.id(place)? != Some(ours) {
+                self.recorders.set(place, program)?;
+                repaired += 1;
+            }
+        }
+        if let Some(place) = idle
+            && self.recorders.id(place)?.is_some()
+        {
+            self.recorders.clear(place)?;
+            repaired += 1;
+        }
+        Ok(repaired)
     }
 
     /// Pins every named map again whose pin is gone or names something else; how many there were.

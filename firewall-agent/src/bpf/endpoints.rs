@@ -32,6 +32,11 @@ impl EndpointTable {
         Ok(Self { outer: Outer::open(pins, names::ENDPOINTS, pins.endpoints())?, pins: pins.clone() })
     }
 
+    /// Kernel id of the outer map.
+    pub fn map_id(&self) -> Result<u32> {
+        self.outer.map_id()
+    }
+
     /// The live table; empty before the first publish.
     ///
     /// # Errors

@@ -1,13 +1,10 @@
 //! Where the sources of each database are, seen from afar: what stands in front of the tries. It may say "look" in vain,
 //! and never "nothing there" in vain: bits are set before a trie that needs them is live, and cleared after.
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, IterableMap as _, Map, MapData};
 use firewall_common::{FILTER_BITS, FILTER_WORDS, SourceFilter};
 
 use super::{convert::Prefix, patience::patiently, pins::Pins, plain::Plain, shape};
@@ -32,6 +29,11 @@ impl Filters {
             name,
             written: BTreeMap::new(),
         })
+    }
+
+    /// Kernel id of the map.
+    pub fn map_id(&self) -> Result<u32> {
+        Ok(self.filters.map().info()?.id())
     }
 
     /// Adds the bits of `sources` to those that are set.
@@ -84,10 +86,15 @@ impl Filters {
     }
 }
 
+/// Tells filters apart. All of them are compared at every look, so it is made for speed.
 fn digest(filter: &SourceFilter) -> u64 {
-    let mut hash = DefaultHasher::new();
-    filter.words.hash(&mut hash);
-    hash.finish()
+    let mut lanes = [1u64, 2, 3, 4];
+    for words in filter.words.chunks_exact(lanes.len()) {
+        for (lane, word) in lanes.iter_mut().zip(words) {
+            *lane = (lane.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+    lanes.into_iter().fold(0, |digest, lane| (digest ^ lane).wrapping_mul(0xff51_afd7_ed55_8ccd))
 }
 
 fn filter_of<'a, P: Prefix + 'a>(sources: impl Iterator<Item = &'a P>) -> SourceFilter {

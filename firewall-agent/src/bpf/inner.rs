@@ -97,14 +97,21 @@ impl Outer {
         Ok(None)
     }
 
-    /// Keeps the published map of a slot open from now on, so that [`Self::pin_again`] can.
+    /// Keeps the published map of a slot open from now on, so that [`Self::pin_again`] can, and freezes it: a map that
+    /// somebody else published may be open to changes that no look would find.
     pub fn hold(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
         if let Some(id) = self.live_id(slot)?
             && let Some((map, path)) = self.by_pin(pinned_as, id)?
         {
+            freeze_again(&map).with_context(|| format!("{}: cannot be frozen", path.display()))?;
             self.held.insert(slot, Built { map, id, path });
         }
         Ok(())
+    }
+
+    /// Kernel id of the outer map.
+    pub fn map_id(&self) -> Result<u32> {
+        Ok(self.ids.map().info()?.id())
     }
 
     /// Whether a slot points at another map than the one that this process published or adopted.
@@ -270,8 +277,16 @@ pub(super) fn is_foreign(error: &anyhow::Error) -> bool {
         .any(|code| [libc::EACCES, libc::EPERM, libc::EINVAL].contains(&code))
 }
 
+/// Freezes a map that may be frozen already: the kernel says so by EPERM, before Linux 6.2 by EBUSY.
+fn freeze_again(map: &MapData) -> io::Result<()> {
+    match syscall::freeze(map.fd().as_fd()) {
+        Err(error) if [libc::EPERM, libc::EBUSY].contains(&error.raw_os_error().unwrap_or(0)) => Ok(()),
+        frozen => frozen,
+    }
+}
+
 /// A second handle to the same map.
-fn share(map: &MapData) -> Result<MapData> {
+pub(super) fn share(map: &MapData) -> Result<MapData> {
     Ok(MapData::from_fd(map.fd().as_fd().try_clone_to_owned()?)?)
 }
 

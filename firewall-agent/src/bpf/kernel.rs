@@ -129,9 +129,33 @@ impl Kernel {
         self.v6.sweep(&slots);
     }
 
-    /// What programs have kept counts no more: it may be of a program that was replaced.
-    pub fn forget_kept(&self) {
+    /// Nothing that is cached counts any more, whatever ran before: it may be of a program that was replaced.
+    pub fn forget_kept(&mut self) {
+        self.generation.renew();
+    }
+
+    /// The same at each look, so that what somebody else wrote into the caches counts no longer than until then. Whether
+    /// somebody else wrote the number itself.
+    pub fn renew_generation(&mut self) -> bool {
+        let disturbed = self.generation.is_disturbed();
         self.generation.advance();
+        disturbed
+    }
+
+    /// Kernel ids of the maps by which packets are judged, as this process reads and writes them.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(super) fn deciding(&self) -> Result<[(&'static str, u32); 7]> {
+        Ok([
+            (names::PORTS, self.ports.map_id()?),
+            (names::ENDPOINTS, self.endpoints.map_id()?),
+            (names::SOURCES_V4, self.v4.map_id()?),
+            (names::SOURCES_V6, self.v6.map_id()?),
+            (names::NEAR_SOURCES_V4, self.near_v4.map_id()?),
+            (names::NEAR_SOURCES_V6, self.near_v6.map_id()?),
+            (names::GENERATION, self.generation.map_id()),
+        ])
     }
 
     /// Packets and bytes with this reason, over all CPUs.

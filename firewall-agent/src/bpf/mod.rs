@@ -26,6 +26,7 @@ mod pins;
 mod plain;
 mod ports;
 mod probe;
+mod recorders;
 mod records;
 mod shape;
 mod sources;

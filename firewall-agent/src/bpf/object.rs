@@ -5,19 +5,25 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, ProgramArray},
-    programs::Xdp,
+    programs::{ProgramFd, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
 use firewall_common::names;
+use tracing::warn;
 
 use super::{
     features,
     inner::is_foreign,
     layouts,
     pins::{Pins, rename, unpin},
+    recorders::Recorders,
     shape, stages,
 };
+
+/// Maps of which none is older than another: a cached verdict counts by its generation, and a recorder ends the run of a
+/// packet with the action that stands in the gate.
+const TOGETHER: [&[&str]; 2] =
+    [&[names::GENERATION, names::VERDICTS, names::NEAR_ENDPOINTS], &[names::RECORDERS, names::DENIAL_GATE]];
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
 static PACKET_LOG_OBJECT: &[u8] =
@@ -130,6 +136,7 @@ impl Programs {
     fn load_build(build: Build, pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
         features::ensure_there()?;
         layouts::carry_over(pins)?;
+        unpin_incomplete(pins)?;
         let mut loader = EbpfLoader::new();
         loader.override_global(names::STAGES, &stages, true);
         for name in names::MAPS {
@@ -144,16 +151,41 @@ impl Programs {
             loader.map_pin_path(name, path);
         }
         let mut object = loader.load(build.object()).context("the XDP object cannot be loaded")?;
-        let (recorder, place) = build.recorder();
+        let (recorder, _) = build.recorder();
         for name in [recorder].iter().chain(build.pinned()) {
             program(&mut object, name)?
                 .load()
                 .with_context(|| format!("program {name}: refused by the kernel"))?;
         }
-        let mut recorders = ProgramArray::try_from(Map::ProgramArray(shape::open(pins, names::RECORDERS)?))?;
-        let recorder = program(&mut object, recorder)?.fd()?;
-        recorders.set(place, recorder, 0).context("refused packets cannot be written down")?;
-        Ok(Self { object, build })
+        let mut programs = Self { object, build };
+        let mut recorders = Recorders::new(&shape::open(pins, names::RECORDERS)?)?;
+        let (place, _, recorder) = programs.recorder()?;
+        recorders.set(place, recorder)?;
+        if build == Build::Normal {
+            // Left by an agent that ended while it told of packets.
+            recorders.clear(names::TELLER_PLACE)?;
+        }
+        Ok(programs)
+    }
+
+    /// The recorder of this build: its place, its kernel id, and itself.
+    ///
+    /// # Errors
+    /// When the kernel does not tell the id.
+    pub(super) fn recorder(&mut self) -> Result<(u32, u32, &ProgramFd)> {
+        let (name, place) = self.build.recorder();
+        let program = program(&mut self.object, name)?;
+        let id = program.info().with_context(|| format!("program {name}: cannot be looked at"))?.id();
+        Ok((place, id, program.fd()?))
+    }
+
+    /// Takes the recorder of this build out of its place. What stays is removed by the next drift check.
+    pub(super) fn leave(&self, pins: &Pins) {
+        let (_, place) = self.build.recorder();
+        let left = shape::open(pins, names::RECORDERS).and_then(|map| Recorders::new(&map)?.clear(place));
+        if let Err(error) = left {
+            warn!(error = format!("{error:#}"), "the recorder of the packet log stays in its place");
+        }
     }
 
     /// The object, for those of its maps that are its own.
@@ -237,6 +269,26 @@ impl Programs {
             .with_context(|| format!("{}: cannot be pinned", next.display()))?;
         rename(&next, &path)
     }
+}
+
+/// Removes the pins of maps that belong to one without a pin, so that all of them are made anew: an older cache would be
+/// measured by a newer generation. The attached program goes on with those that it has, until its link is updated.
+fn unpin_incomplete(pins: &Pins) -> Result<()> {
+    for maps in TOGETHER {
+        let there = |name: &&str| {
+            let path = pins.map(name);
+            path.try_exists().with_context(|| format!("cannot stat {}", path.display()))
+        };
+        let there: Vec<bool> = maps.iter().map(there).collect::<Result<_>>()?;
+        if there.contains(&false) && there.contains(&true) {
+            warn!(
+                maps = maps.join(", "),
+                "some of these maps have lost their pins: all of them are made anew"
+            );
+            maps.iter().try_for_each(|name| unpin(&pins.map(name)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Kernel id of the program that is pinned at `path`; `None` when there is none, or it is not ours to open.

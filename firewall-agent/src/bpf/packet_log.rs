@@ -46,6 +46,11 @@ impl PacketLog {
         &mut self.programs
     }
 
+    /// Ends what [`Self::load`] began, when the programs have left the place of the normal ones.
+    pub fn end(self, pins: &Pins) {
+        self.programs.leave(pins);
+    }
+
     /// Writes to the log what has been told since the last time; the kernel bounds how much that can be.
     pub fn tell(&mut self) {
         self.messages.flush();

@@ -1,7 +1,7 @@
 //! The ports at which anything is decided at all.
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, IterableMap as _, Map, MapData};
 use firewall_common::{PORT_WORDS, PortWord, names};
 
 use super::{pins::Pins, plain::Plain, shape};
@@ -14,6 +14,11 @@ pub(super) struct PortFilter {
 impl PortFilter {
     pub fn open(pins: &Pins) -> Result<Self> {
         Ok(Self { words: Array::try_from(Map::Array(shape::open(pins, names::PORTS)?))? })
+    }
+
+    /// Kernel id of the map.
+    pub fn map_id(&self) -> Result<u32> {
+        Ok(self.words.map().info()?.id())
     }
 
     /// The claimed and the guarded ports.

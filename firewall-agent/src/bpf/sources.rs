@@ -26,6 +26,11 @@ impl SourceTries {
         Ok(Self { outer: Outer::open(pins, name, pins.sources())?, family })
     }
 
+    /// Kernel id of the outer map.
+    pub fn map_id(&self) -> Result<u32> {
+        self.outer.map_id()
+    }
+
     /// Number of database slots.
     pub fn capacity(&self) -> u32 {
         self.outer.len()
