@@ -112,8 +112,8 @@ fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
     if !there {
         return Ok(None);
     }
-    let look = || syscall::link_info(syscall::open_pin(pin)?.as_fd());
-    look().map(Some).with_context(|| format!("{}: cannot be looked at", pin.display()))
+    let look = syscall::open_link(pin).map(|(_, info)| info);
+    look.map(Some).with_context(|| format!("{}: cannot be looked at", pin.display()))
 }
 
 /// Lets every attached link run another loaded program; no packet passes unseen, and a link that cannot be given it

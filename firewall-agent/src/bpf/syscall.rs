@@ -4,13 +4,15 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
 };
 
-use aya_obj::generated::{BPF_F_XDP_HAS_FRAGS, bpf_prog_type::BPF_PROG_TYPE_XDP};
+use aya_obj::generated::{
+    BPF_F_XDP_HAS_FRAGS, bpf_link_type::BPF_LINK_TYPE_XDP, bpf_prog_type::BPF_PROG_TYPE_XDP,
+};
 
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
@@ -119,6 +121,21 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = bpf(BPF_OBJ_GET, &mut attributes)?;
     // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens a pinned XDP link, and asks about it. Fails with EINVAL when the pin names anything else: the kernel describes
+/// every kind of object on the same call, and a program's answer reads like a link's.
+pub fn open_link(path: &Path) -> io::Result<(OwnedFd, LinkInfo)> {
+    let link = open_pin(path)?;
+    let kind = std::fs::read_link(format!("/proc/self/fd/{}", link.as_raw_fd()))?;
+    // "anon_inode:bpf-link"; maps and programs are called bpf-map and bpf-prog.
+    let is_link = kind.to_string_lossy().ends_with("link");
+    let info = link_info(link.as_fd())?;
+    if is_link && info.kind == BPF_LINK_TYPE_XDP as u32 {
+        Ok((link, info))
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EINVAL))
+    }
 }
 
 /// Asks about an open link.

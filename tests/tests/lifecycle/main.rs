@@ -14,6 +14,7 @@ mod adoption;
 mod applies;
 mod boots;
 mod by_pin;
+mod deciding;
 mod detached;
 mod drift;
 mod files;

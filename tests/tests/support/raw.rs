@@ -16,11 +16,15 @@ use crate::map::{Blueprint, create_map};
 /// The attach type that programs and links have.
 pub const BPF_XDP: u32 = 37;
 const XDP: u32 = 6;
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_HAS_FRAGS: u32 = 1 << 5;
 const LOOKUP: libc::c_long = 1;
 const UPDATE: libc::c_long = 2;
 const DELETE: libc::c_long = 3;
 const NEXT_KEY: libc::c_long = 4;
 const PROG_LOAD: libc::c_long = 5;
+const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const INFO: libc::c_long = 15;
 const LINK_UPDATE: libc::c_long = 29;
@@ -80,13 +84,24 @@ impl Map {
 
     /// A program that drops everything, loaded for this attach type.
     pub fn drop_all(attach_type: u32) -> Self {
-        // r0 = XDP_DROP; exit.
-        let instructions: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
+        Self::program(XDP_DROP, attach_type, 0)
+    }
+
+    /// A program that passes everything, as the agent's own are loaded.
+    pub fn pass_all() -> Self {
+        Self::program(XDP_PASS, BPF_XDP, XDP_HAS_FRAGS)
+    }
+
+    fn program(action: u32, attach_type: u32, flags: u32) -> Self {
+        // r0 = action; exit.
+        let instructions: [u64; 2] = [u64::from(action) << 32 | 0xb7, 0x95];
         let license = c"GPL";
         let mut attributes = [0u64; 16];
         attributes[0] = u64::from(XDP) | 2 << 32;
         attributes[1] = instructions.as_ptr() as u64;
         attributes[2] = license.as_ptr() as u64;
+        // prog_flags is the second half of the sixth word.
+        attributes[5] = u64::from(flags) << 32;
         // expected_attach_type is the second half of the ninth word.
         attributes[8] = u64::from(attach_type) << 32;
         Self::opened(bpf(PROG_LOAD, &mut attributes).unwrap())
@@ -96,6 +111,19 @@ impl Map {
     pub fn opened(descriptor: i32) -> Self {
         // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
         Self { map: unsafe { OwnedFd::from_raw_fd(descriptor) } }
+    }
+
+    /// An empty map of this shape.
+    pub fn shaped_as(shape: &Shape) -> Self {
+        let Shape { kind, key, value, entries, flags, .. } = *shape;
+        Self { map: create_map(Blueprint { kind, key, value, entries, flags }).unwrap() }
+    }
+
+    /// Pins what was opened at a path where nothing is.
+    pub fn pin(&self, path: &Path) -> io::Result<()> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let map = u64::from(self.map.as_raw_fd().cast_unsigned());
+        bpf(OBJ_PIN, &mut [path.as_ptr() as u64, map]).map(drop)
     }
 
     /// Type, sizes and flags.
@@ -150,6 +178,13 @@ impl Map {
         let mut key = [0; ROOM];
         self.element(NEXT_KEY, 0, key.as_mut_ptr() as u64)?;
         Ok(key)
+    }
+
+    /// The key after this one, filled up with zeros; an error when it is the last.
+    pub fn next_key(&self, key: &[u8; ROOM]) -> io::Result<[u8; ROOM]> {
+        let mut next = [0; ROOM];
+        self.element(NEXT_KEY, key.as_ptr() as u64, next.as_mut_ptr() as u64)?;
+        Ok(next)
     }
 
     /// Both are addresses of `ROOM` bytes that live across the call, or 0.

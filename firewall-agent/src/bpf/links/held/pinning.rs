@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs, io,
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::AsFd as _,
         unix::fs::{DirEntryExt as _, MetadataExt as _},
     },
 };
@@ -22,7 +22,7 @@ use crate::{
             names::{elsewhere, pin_name},
         },
         pins::{Pins, rename, unpin},
-        syscall::{self, LinkInfo},
+        syscall,
     },
     config::XdpMode,
 };
@@ -78,12 +78,7 @@ impl HeldLinks {
     /// Holds the link that a pin names. A pin that names nothing of ours holds up nothing.
     pub(super) fn open(&mut self, pins: &Pins, pin: Pin) -> Result<()> {
         let path = pins.link(&pin.name);
-        let open = || -> io::Result<(OwnedFd, LinkInfo)> {
-            let link = syscall::open_pin(&path)?;
-            let info = syscall::link_info(link.as_fd())?;
-            Ok((link, info))
-        };
-        match open() {
+        match syscall::open_link(&path) {
             Ok((link, info)) => {
                 let held = self.links.entry(info.id);
                 held.or_insert(Held { link, info, pin: None, on: None }).pin = Some(pin);
