@@ -20,6 +20,11 @@ use super::{
 /// count on through a change of layout.
 const CARRIED: [&str; 4] = [names::REASONS, names::RULE_HITS, names::RULES, names::DATABASES];
 
+/// Maps of which none is older than another: a cached verdict counts by its generation, and a recorder ends the run of a
+/// packet with the action that stands in the gate.
+const TOGETHER: [&[&str]; 2] =
+    [&[names::GENERATION, names::VERDICTS, names::NEAR_ENDPOINTS], &[names::RECORDERS, names::DENIAL_GATE]];
+
 /// Directories of other layouts, `v<number>`.
 ///
 /// # Errors
@@ -70,6 +75,26 @@ pub(super) fn carry_over(pins: &Pins) -> Result<()> {
             Err(error) => {
                 warn!(from = %layout.display(), error = format!("{error:#}"), "counters start at zero");
             }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the pins of maps that belong to one without a pin, so that all of them are made anew: an older cache would be
+/// measured by a newer generation. The attached program goes on with those that it has, until its link is updated.
+pub(super) fn unpin_incomplete(pins: &Pins) -> Result<()> {
+    for maps in TOGETHER {
+        let there = |name: &&str| {
+            let path = pins.map(name);
+            path.try_exists().with_context(|| format!("cannot stat {}", path.display()))
+        };
+        let there: Vec<bool> = maps.iter().map(there).collect::<Result<_>>()?;
+        if there.contains(&false) && there.contains(&true) {
+            warn!(
+                maps = maps.join(", "),
+                "some of these maps have lost their pins: all of them are made anew"
+            );
+            maps.iter().try_for_each(|name| unpin(&pins.map(name)))?;
         }
     }
     Ok(())

@@ -20,11 +20,6 @@ use super::{
     shape, stages,
 };
 
-/// Maps of which none is older than another: a cached verdict counts by its generation, and a recorder ends the run of a
-/// packet with the action that stands in the gate.
-const TOGETHER: [&[&str]; 2] =
-    [&[names::GENERATION, names::VERDICTS, names::NEAR_ENDPOINTS], &[names::RECORDERS, names::DENIAL_GATE]];
-
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
 static PACKET_LOG_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf-packet-log"));
@@ -136,7 +131,7 @@ impl Programs {
     fn load_build(build: Build, pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
         features::ensure_there()?;
         layouts::carry_over(pins)?;
-        unpin_incomplete(pins)?;
+        layouts::unpin_incomplete(pins)?;
         let mut loader = EbpfLoader::new();
         loader.override_global(names::STAGES, &stages, true);
         for name in names::MAPS {
@@ -269,26 +264,6 @@ impl Programs {
             .with_context(|| format!("{}: cannot be pinned", next.display()))?;
         rename(&next, &path)
     }
-}
-
-/// Removes the pins of maps that belong to one without a pin, so that all of them are made anew: an older cache would be
-/// measured by a newer generation. The attached program goes on with those that it has, until its link is updated.
-fn unpin_incomplete(pins: &Pins) -> Result<()> {
-    for maps in TOGETHER {
-        let there = |name: &&str| {
-            let path = pins.map(name);
-            path.try_exists().with_context(|| format!("cannot stat {}", path.display()))
-        };
-        let there: Vec<bool> = maps.iter().map(there).collect::<Result<_>>()?;
-        if there.contains(&false) && there.contains(&true) {
-            warn!(
-                maps = maps.join(", "),
-                "some of these maps have lost their pins: all of them are made anew"
-            );
-            maps.iter().try_for_each(|name| unpin(&pins.map(name)))?;
-        }
-    }
-    Ok(())
 }
 
 /// Kernel id of the program that is pinned at `path`; `None` when there is none, or it is not ours to open.

@@ -1,29 +1,25 @@
 //! Everything that decides about a packet, changed by somebody else: the running agent repairs it, and what was decided
 //! before it stopped decides nothing after it has started again.
 
+mod planted;
+
 use std::fs;
-use std::net::UdpSocket;
-use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use firewall_common::packet::Flow;
-use firewall_common::{
-    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, IPV4, MONITOR, NO_RULE, Reason,
-    SourceFilter, names,
-};
-use firewall_tests::lab::{Agent, User, eventually};
+use firewall_common::{SourceFilter, names};
+use firewall_tests::lab::{Agent, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use self::planted::{
+    Line, forge_endpoints, forge_verdicts, generation, inner, inner_at, map, number, pin, replace_pin,
+    seat_pass_all, set_generation,
+};
 use crate::raw::{BPF_XDP, Map, ROOM};
-use crate::stage::{ALLOWED, DENIED, INTERFACE, PORT, RULE_FILE, SERVERS, Stage, at, rule_file};
+use crate::stage::{ALLOWED, DATABASE, DENIED, INTERFACE, RULE_FILE, Stage, rule_file};
 
-const UDP: u8 = 17;
 const ARRAY_OF_MAPS: u32 = 12;
-/// Time for a datagram on a veth to arrive.
-const ARRIVAL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(15);
 const TELLER: u32 = names::TELLER_PLACE;
 const RECORDER: u32 = names::RECORDER_PLACE;
@@ -67,7 +63,8 @@ fn each_change_of_what_decides_is_repaired_and_counted() {
     let mut agent = stage.start();
     let line = Line::new(&stage);
     for (what, kind, change) in CHANGES {
-        expect_repair(&stage, &mut agent, what, kind, change);
+        let took = expect_repair(&stage, &mut agent, (what, kind), change);
+        println!("{what}: repaired and reported after {} ms", took.as_millis());
         assert!(line.passes(ALLOWED[0]), "{what}: after");
         assert!(!line.passes(DENIED[0]), "{what}: after");
     }
@@ -82,7 +79,7 @@ fn a_pin_that_names_another_map_is_put_right() {
         // An array of maps cannot be made without a map to put into it.
         let other = || if before.kind == ARRAY_OF_MAPS { Map::trie(1) } else { Map::shaped_as(&before) };
         let swap = |stage: &Stage| replace_pin(&other(), &pin(stage, name));
-        expect_repair(&stage, &mut agent, name, "pin", swap);
+        expect_repair(&stage, &mut agent, (name, "pin"), swap);
         assert_eq!(map(&stage, name).shape().unwrap().id, before.id, "{name}: the map that the program uses");
     }
 }
@@ -164,7 +161,7 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
     // Revoked; not a packet comes until it is asked again, so that the entry stays.
     let revoked = rule_file(2).replace("192.0.2.16/28", "198.51.100.0/24");
     stage.home.write_rules(RULE_FILE, &revoked).unwrap();
-    agent.wait_for_revision(&stage.home, crate::stage::DATABASE, 2).unwrap();
+    agent.wait_for_revision(&stage.home, DATABASE, 2).unwrap();
     agent.terminate().unwrap();
     let (verdicts, number) = (map(&stage, names::VERDICTS), generation(&stage));
     assert_ne!(number, cached);
@@ -205,128 +202,24 @@ fn a_start_over_a_lost_pin_leaks_nothing() {
     }
 }
 
-/// One datagram at a time from any source to the database.
-struct Line<'a> {
-    stage: &'a Stage,
-    target: UdpSocket,
-}
-
-impl<'a> Line<'a> {
-    fn new(stage: &'a Stage) -> Self {
-        let _inside = stage.db.enter().unwrap();
-        let target = UdpSocket::bind(at("::", PORT)).unwrap();
-        target.set_read_timeout(Some(ARRIVAL)).unwrap();
-        Self { stage, target }
-    }
-
-    fn passes(&self, source: &str) -> bool {
-        let client = {
-            let _inside = self.stage.clients.enter().unwrap();
-            UdpSocket::bind(at(source, 0)).unwrap()
-        };
-        client.send_to(b"?", at(SERVERS[0], PORT)).unwrap();
-        self.target.recv_from(&mut [0]).is_ok()
-    }
-}
-
-fn expect_repair(stage: &Stage, agent: &mut Agent, what: &str, kind: &str, change: impl Fn(&Stage)) {
+/// Makes a change and waits for its repair; the time that this took.
+fn expect_repair(
+    stage: &Stage,
+    agent: &mut Agent,
+    (what, kind): (&str, &str),
+    change: impl Fn(&Stage),
+) -> Duration {
     wait_for_ready(stage, agent);
     let before = repairs(stage, kind);
     change(stage);
     let changed = Instant::now();
     let repaired = agent.wait_until("it is repaired", || repairs(stage, kind) > before);
     repaired.unwrap_or_else(|error| panic!("{what}: {error:#}: {:#}", said(stage)));
-    println!("{what}: repaired and reported after {} ms", changed.elapsed().as_millis());
+    let took = changed.elapsed();
     assert_eq!(said(stage)["ready"], false, "{what}");
     wait_for_ready(stage, agent);
     assert_eq!(repairs(stage, kind), before + 1, "{what}: one repair");
-}
-
-fn seat_pass_all(stage: &Stage, place: u32) {
-    Map::pass_all().publish(&map(stage, names::RECORDERS), place).unwrap();
-}
-
-/// Every entry of the cache says that the denied source is allowed.
-fn forge_verdicts(stage: &Stage) {
-    let word = |address: &str| u32::from_ne_bytes(address.parse::<std::net::Ipv4Addr>().unwrap().octets());
-    let flow = Flow {
-        source: [word(DENIED[0]), 0, 0, 0],
-        destination: [word(SERVERS[0]), 0, 0, 0],
-        port: PORT.to_be(),
-        protocol: UDP,
-        family: IPV4,
-    };
-    let answer = Reason::Allowed.answer(NO_RULE);
-    let mut value = flow_bytes(&flow);
-    value.extend(answer.to_ne_bytes());
-    value.extend(generation(stage).to_ne_bytes());
-    assert_eq!(value.len(), size_of::<CachedVerdict>());
-    fill(&map(stage, names::VERDICTS), CACHED_VERDICTS, &value);
-}
-
-/// Every entry of the cache says that the database only watches.
-fn forge_endpoints(stage: &Stage) {
-    // What is known of the flow itself would be asked first.
-    fill(&map(stage, names::VERDICTS), CACHED_VERDICTS, &[0; size_of::<CachedVerdict>()]);
-    let address: std::net::Ipv4Addr = SERVERS[0].parse().unwrap();
-    let mut value = address.octets().to_vec();
-    value.extend([0; 12]);
-    value.extend(PORT.to_be_bytes());
-    value.extend([UDP, IPV4]);
-    value.extend([0, MONITOR, NO_RULE].map(u32::to_ne_bytes).concat());
-    value.extend(generation(stage).to_ne_bytes());
-    assert_eq!(value.len(), size_of::<CachedEndpoint>());
-    fill(&map(stage, names::NEAR_ENDPOINTS), CACHED_ENDPOINTS, &value);
-}
-
-fn flow_bytes(flow: &Flow) -> Vec<u8> {
-    let mut bytes: Vec<u8> =
-        [flow.source, flow.destination].concat().into_iter().flat_map(u32::to_ne_bytes).collect();
-    bytes.extend(flow.port.to_ne_bytes());
-    bytes.extend([flow.protocol, flow.family]);
-    bytes
-}
-
-/// Writes one value to every entry of a per-CPU array, for every CPU.
-fn fill(map: &Map, entries: u32, value: &[u8]) {
-    let possible = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
-    let last = possible.trim().rsplit(['-', ',']).next().unwrap().parse::<usize>().unwrap();
-    let values = value.repeat(last + 1);
-    for entry in 0..entries {
-        map.insert_large(&number(entry), &values).unwrap();
-    }
-}
-
-fn generation(stage: &Stage) -> u64 {
-    let value = map(stage, names::GENERATION).look_up(&number(0)).unwrap();
-    u64::from_ne_bytes(value[..8].try_into().unwrap())
-}
-
-fn set_generation(stage: &Stage, number_now: u64) {
-    let mut value = [0; ROOM];
-    value[..8].copy_from_slice(&number_now.to_ne_bytes());
-    map(stage, names::GENERATION).insert(&number(0), &value).unwrap();
-}
-
-/// Puts an object in the place of what is pinned, and lets the agent open it.
-fn replace_pin(object: &Map, path: &Path) {
-    fs::remove_file(path).unwrap();
-    object.pin(path).unwrap();
-    chown(path, Some(User::Unprivileged.id()), None).unwrap();
-}
-
-/// The published map whose pin starts with `name`.
-fn inner(stage: &Stage, dir: &str, name: &str) -> Map {
-    inner_at(stage, dir, name).1
-}
-
-fn inner_at(stage: &Stage, dir: &str, name: &str) -> (PathBuf, Map) {
-    let entries = fs::read_dir(stage.home.pins().join(names::LAYOUT).join(dir)).unwrap();
-    let mut paths = entries.map(|entry| entry.unwrap().path());
-    let is = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(name);
-    let path = paths.find(is).unwrap_or_else(|| panic!("{dir}/{name}: not pinned"));
-    let map = Map::pinned(&path);
-    (path, map)
+    took
 }
 
 fn signal(agent: &Agent, signal: Signal) {
@@ -346,18 +239,4 @@ fn said(stage: &Stage) -> Value {
 fn wait_for_ready(stage: &Stage, agent: &mut Agent) {
     let waited = agent.wait_until("it is ready", || said(stage)["ready"] == true);
     waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", said(stage)));
-}
-
-fn pin(stage: &Stage, name: &str) -> PathBuf {
-    stage.home.pins().join(names::LAYOUT).join(name)
-}
-
-fn map(stage: &Stage, name: &str) -> Map {
-    Map::pinned(&pin(stage, name))
-}
-
-fn number(slot: u32) -> [u8; ROOM] {
-    let mut key = [0; ROOM];
-    key[..4].copy_from_slice(&slot.to_ne_bytes());
-    key
 }

@@ -22,6 +22,7 @@ mod flood;
 mod foreign;
 mod interfaces;
 mod layouts;
+mod many;
 mod moves;
 mod packet_log;
 mod restarts;

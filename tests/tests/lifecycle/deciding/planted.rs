@@ -1,0 +1,145 @@
+//! Changes of what decides about a packet, and a line on which packets show them.
+
+use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use firewall_common::packet::Flow;
+use firewall_common::{
+    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, IPV4, MONITOR, NO_RULE, Reason, names,
+};
+use firewall_tests::lab::User;
+
+use crate::raw::{Map, ROOM};
+use crate::stage::{DENIED, PORT, SERVERS, Stage, at};
+
+const UDP: u8 = 17;
+/// Time for a datagram on a veth to arrive.
+const ARRIVAL: Duration = Duration::from_millis(200);
+
+/// One datagram at a time from any source to the database.
+pub struct Line<'a> {
+    stage: &'a Stage,
+    target: UdpSocket,
+}
+
+impl<'a> Line<'a> {
+    pub fn new(stage: &'a Stage) -> Self {
+        let _inside = stage.db.enter().unwrap();
+        let target = UdpSocket::bind(at("::", PORT)).unwrap();
+        target.set_read_timeout(Some(ARRIVAL)).unwrap();
+        Self { stage, target }
+    }
+
+    pub fn passes(&self, source: &str) -> bool {
+        let client = {
+            let _inside = self.stage.clients.enter().unwrap();
+            UdpSocket::bind(at(source, 0)).unwrap()
+        };
+        client.send_to(b"?", at(SERVERS[0], PORT)).unwrap();
+        self.target.recv_from(&mut [0]).is_ok()
+    }
+}
+
+pub fn seat_pass_all(stage: &Stage, place: u32) {
+    Map::pass_all().publish(&map(stage, names::RECORDERS), place).unwrap();
+}
+
+/// Every entry of the cache says that the denied source is allowed.
+pub fn forge_verdicts(stage: &Stage) {
+    let word = |address: &str| u32::from_ne_bytes(address.parse::<Ipv4Addr>().unwrap().octets());
+    let flow = Flow {
+        source: [word(DENIED[0]), 0, 0, 0],
+        destination: [word(SERVERS[0]), 0, 0, 0],
+        port: PORT.to_be(),
+        protocol: UDP,
+        family: IPV4,
+    };
+    let answer = Reason::Allowed.answer(NO_RULE);
+    let mut value = flow_bytes(&flow);
+    value.extend(answer.to_ne_bytes());
+    value.extend(generation(stage).to_ne_bytes());
+    assert_eq!(value.len(), size_of::<CachedVerdict>());
+    fill(&map(stage, names::VERDICTS), CACHED_VERDICTS, &value);
+}
+
+/// Every entry of the cache says that the database only watches.
+pub fn forge_endpoints(stage: &Stage) {
+    // What is known of the flow itself would be asked first.
+    fill(&map(stage, names::VERDICTS), CACHED_VERDICTS, &[0; size_of::<CachedVerdict>()]);
+    let address: Ipv4Addr = SERVERS[0].parse().unwrap();
+    let mut value = address.octets().to_vec();
+    value.extend([0; 12]);
+    value.extend(PORT.to_be_bytes());
+    value.extend([UDP, IPV4]);
+    value.extend([0, MONITOR, NO_RULE].map(u32::to_ne_bytes).concat());
+    value.extend(generation(stage).to_ne_bytes());
+    assert_eq!(value.len(), size_of::<CachedEndpoint>());
+    fill(&map(stage, names::NEAR_ENDPOINTS), CACHED_ENDPOINTS, &value);
+}
+
+fn flow_bytes(flow: &Flow) -> Vec<u8> {
+    let mut bytes: Vec<u8> =
+        [flow.source, flow.destination].concat().into_iter().flat_map(u32::to_ne_bytes).collect();
+    bytes.extend(flow.port.to_ne_bytes());
+    bytes.extend([flow.protocol, flow.family]);
+    bytes
+}
+
+/// Writes one value to every entry of a per-CPU array, for every CPU.
+fn fill(map: &Map, entries: u32, value: &[u8]) {
+    let possible = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap();
+    let last = possible.trim().rsplit(['-', ',']).next().unwrap().parse::<usize>().unwrap();
+    let values = value.repeat(last + 1);
+    for entry in 0..entries {
+        map.insert_large(&number(entry), &values).unwrap();
+    }
+}
+
+pub fn generation(stage: &Stage) -> u64 {
+    let value = map(stage, names::GENERATION).look_up(&number(0)).unwrap();
+    u64::from_ne_bytes(value[..8].try_into().unwrap())
+}
+
+pub fn set_generation(stage: &Stage, number_now: u64) {
+    let mut value = [0; ROOM];
+    value[..8].copy_from_slice(&number_now.to_ne_bytes());
+    map(stage, names::GENERATION).insert(&number(0), &value).unwrap();
+}
+
+/// Puts an object in the place of what is pinned, and lets the agent open it.
+pub fn replace_pin(object: &Map, path: &Path) {
+    fs::remove_file(path).unwrap();
+    object.pin(path).unwrap();
+    chown(path, Some(User::Unprivileged.id()), None).unwrap();
+}
+
+/// The published map whose pin starts with `name`.
+pub fn inner(stage: &Stage, dir: &str, name: &str) -> Map {
+    inner_at(stage, dir, name).1
+}
+
+pub fn inner_at(stage: &Stage, dir: &str, name: &str) -> (PathBuf, Map) {
+    let entries = fs::read_dir(stage.home.pins().join(names::LAYOUT).join(dir)).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let is = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(name);
+    let path = paths.find(is).unwrap_or_else(|| panic!("{dir}/{name}: not pinned"));
+    let map = Map::pinned(&path);
+    (path, map)
+}
+
+pub fn pin(stage: &Stage, name: &str) -> PathBuf {
+    stage.home.pins().join(names::LAYOUT).join(name)
+}
+
+pub fn map(stage: &Stage, name: &str) -> Map {
+    Map::pinned(&pin(stage, name))
+}
+
+pub fn number(slot: u32) -> [u8; ROOM] {
+    let mut key = [0; ROOM];
+    key[..4].copy_from_slice(&slot.to_ne_bytes());
+    key
+}
