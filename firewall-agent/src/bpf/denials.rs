@@ -137,7 +137,7 @@ impl DenialTable {
 
     /// Read in batches: they go through the table once, however fast it changes meanwhile.
     fn rows(&self) -> Result<Vec<(Denial, Denials)>> {
-        syscall::read_hash(self.table.fd().as_fd(), DENIALS_SIZE as usize)
+        syscall::read_map(self.table.fd().as_fd(), DENIALS_SIZE as usize)
             .context("refused sources: cannot be read")
     }
 }

@@ -1,10 +1,12 @@
 //! The ports at which anything is decided at all.
 
+use std::os::fd::AsFd as _;
+
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, IterableMap as _, Map, MapData};
 use firewall_common::{PORT_WORDS, PortWord, names};
 
-use super::{pins::Pins, plain::Plain, shape};
+use super::{pins::Pins, plain::Plain, shape, syscall};
 use crate::sync::Ports;
 
 pub(super) struct PortFilter {
@@ -24,8 +26,9 @@ impl PortFilter {
     /// The claimed and the guarded ports.
     pub fn read(&self) -> Result<(Ports, Ports)> {
         let (mut claimed, mut guarded) = (Ports::new(), Ports::new());
-        for number in 0..PORT_WORDS {
-            let Plain(word) = self.words.get(&number, 0).context("ports: cannot be read")?;
+        // In one call: the drift check reads them every time.
+        let words = syscall::read_map::<u32, PortWord>(self.words.map().fd().as_fd(), PORT_WORDS as usize);
+        for (number, word) in words.context("ports: cannot be read")? {
             let ports = |bits: u64| {
                 (0..64u32)
                     .filter(move |bit| bits >> bit & 1 == 1)

@@ -179,9 +179,9 @@ struct Batch {
     flags: u64,
 }
 
-/// Reads a whole hash map of at most `entries` in batches (Linux 5.6): once through all buckets, whatever is added and
+/// Reads a whole hash map or array of at most `entries` in batches (Linux 5.6): once through, whatever is added and
 /// removed meanwhile. `K` and `V` must have the sizes of the map's keys and values.
-pub fn read_hash<K: Copy + Default, V: Copy + Default>(
+pub fn read_map<K: Copy + Default, V: Copy + Default>(
     map: BorrowedFd<'_>,
     entries: usize,
 ) -> io::Result<Vec<(K, V)>> {
