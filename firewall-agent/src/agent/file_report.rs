@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::files::scan::{Look, Seen, Snapshot};
 use crate::files::verify::SignatureVerifier;
 use crate::rules::{
-    Checked, DatabaseRules, Limits, ManagedRanges, Problem, is_ranges_file, read_database, read_ranges,
+    self, Cause, Checked, DatabaseRules, Limits, ManagedRanges, Problem, Rejection, is_ranges_file,
+    read_database, read_ranges,
 };
 use crate::sync::{Candidate, FileBytes, StoredFile};
 
@@ -22,7 +23,7 @@ pub struct FileReport {
     /// Absent when the file could not be read as what it is.
     pub content: Option<Content>,
     pub bytes: FileBytes,
-    pub errors: Vec<Note>,
+    pub errors: Vec<FileError>,
     pub warnings: Vec<Note>,
 }
 
@@ -33,7 +34,15 @@ pub enum Content {
     Ranges(ManagedRanges),
 }
 
-/// A problem within a file, or with the file as a whole.
+/// An error of a file. Field names are an interface.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileError {
+    #[serde(flatten)]
+    note: Note,
+    cause: Cause,
+}
+
+/// A message about one place of a file, or about the file as a whole. Field names are an interface.
 #[derive(Debug, Clone, Serialize)]
 pub struct Note {
     pub line: Option<u64>,
@@ -90,7 +99,7 @@ pub fn read_directory(path: &Path, snapshot: &Snapshot, limits: &Limits) -> Vec<
     let mut reports = parse(snapshot, Path::new(""), limits);
     let mut directory = FileReport::new(path);
     if let Some(problem) = &snapshot.unlisted {
-        directory.refuse(problem.clone());
+        directory.refuse(Rejection::new(Cause::Unreadable, problem.clone()));
         reports.push(directory);
     } else if reports.is_empty() {
         directory.warn("directory holds no rule file".to_owned());
@@ -139,12 +148,18 @@ impl FileReport {
                 self.content = Some(content(checked.value));
                 self.warnings.extend(checked.warnings.into_iter().map(Note::from));
             }
-            Err(problems) => self.errors.extend(problems.into_iter().map(Note::from)),
+            Err(problems) => self.errors.extend(problems.into_iter().map(FileError::from)),
         }
     }
 
-    pub fn refuse(&mut self, message: String) {
-        self.errors.push(Note::of_whole(message));
+    pub fn refuse(&mut self, Rejection { cause, message }: Rejection) {
+        self.errors.push(FileError { note: Note::of_whole(message), cause });
+    }
+
+    /// Reasons why the file does not count.
+    #[must_use]
+    pub fn rejections(&self) -> Vec<Rejection> {
+        self.errors.iter().map(|error| Rejection::new(error.cause, error.note.to_string())).collect()
     }
 
     pub fn warn(&mut self, message: String) {
@@ -191,10 +206,22 @@ impl Note {
     }
 }
 
-impl From<Problem> for Note {
+impl From<Problem> for FileError {
     fn from(problem: Problem) -> Self {
-        let Problem { line, column, path, message } = problem;
+        Self { note: problem.note.into(), cause: problem.cause }
+    }
+}
+
+impl From<rules::Note> for Note {
+    fn from(note: rules::Note) -> Self {
+        let rules::Note { line, column, path, message } = note;
         Self { line: Some(line), column: Some(column), path: (!path.is_empty()).then_some(path), message }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.note.fmt(f)
     }
 }
 

@@ -27,7 +27,7 @@ use anyhow::{Context as _, Result, ensure};
 use tracing::{error, info, warn};
 
 pub use self::control::{Reply, Verb, ask};
-pub use self::file_report::{Content, FileReport, Note, parse, read_directory, read_paths};
+pub use self::file_report::{Content, FileError, FileReport, Note, parse, read_directory, read_paths};
 use self::interfaces::Interfaces;
 pub use self::open::join;
 use self::packet_log::Telling;

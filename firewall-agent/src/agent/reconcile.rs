@@ -27,7 +27,7 @@ use crate::files::cgroup::memory_left;
 use crate::files::scan::Snapshot;
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
-use crate::rules::{DatabaseId, Limits, ManagedRanges, State};
+use crate::rules::{DatabaseId, Limits, ManagedRanges, Rejection, State};
 use crate::status::Condition;
 use crate::sync::{
     AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, Desired, Destination, Key, Live,
@@ -229,7 +229,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         ranges: ManagedRanges,
         file: StoredFile,
         changes: &mut Changes,
-    ) -> Vec<String> {
+    ) -> Vec<Rejection> {
         self.accepted.accept_ranges(ranges, file, changes)
     }
 

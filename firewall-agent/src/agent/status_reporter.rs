@@ -15,12 +15,13 @@ use crate::escape::path_text;
 use crate::files::scan::Snapshot;
 use crate::files::status_file::StatusFile;
 use crate::http::{Board, Lines, Snapshot as Posted, Tally};
-use crate::rules::{DatabaseId, RangeId, State};
+use crate::rules::{DatabaseId, RangeId, Rejection, State};
 use crate::status::{AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{AcceptedFiles, Candidate, Desired, Destination, Live, PersistedState, Published, Refusal};
 use crate::version::{OBJECT, VERSION};
 
-type Messages = BTreeMap<PathBuf, Vec<String>>;
+type Rejections = BTreeMap<PathBuf, Vec<Rejection>>;
+type Warnings = BTreeMap<PathBuf, Vec<String>>;
 
 /// Databases with changes that the store has not made durable.
 #[derive(Debug, Default)]
@@ -37,8 +38,8 @@ pub struct StatusReporter {
     pub conditions: Conditions,
     file: StatusFile,
     agent: AgentStatus,
-    rejected: Messages,
-    warnings: Messages,
+    rejected: Rejections,
+    warnings: Warnings,
     /// The database of each file that admission refused.
     refused: BTreeMap<PathBuf, DatabaseId>,
     present: BTreeSet<PathBuf>,
@@ -71,8 +72,8 @@ impl StatusReporter {
                 object: OBJECT.to_owned(),
                 started_at: Timestamp::now(),
             },
-            rejected: Messages::new(),
-            warnings: Messages::new(),
+            rejected: Rejections::new(),
+            warnings: Warnings::new(),
             refused: BTreeMap::new(),
             present: BTreeSet::new(),
             observed: in_force.chain(stored).map(known).collect(),
@@ -86,22 +87,24 @@ impl StatusReporter {
 
     /// Reports how the files of a snapshot were received.
     pub fn files(&mut self, snapshot: &Snapshot, reports: &[FileReport], refusals: &[Refusal]) {
-        let messages = |notes: &[super::file_report::Note]| notes.iter().map(ToString::to_string).collect();
-        let of = |take: &dyn Fn(&FileReport) -> Vec<String>| -> Messages {
-            let some = reports.iter().map(|report| (report.path.clone(), take(report)));
-            some.filter(|(_, messages)| !messages.is_empty()).collect()
-        };
-        let mut rejected = of(&|report| messages(&report.errors));
-        let warnings =
-            of(&|report| if report.is_refused() { Vec::new() } else { messages(&report.warnings) });
+        let (mut rejected, mut warnings) = (Rejections::new(), Warnings::new());
+        for report in reports {
+            if report.is_refused() {
+                rejected.insert(report.path.clone(), report.rejections());
+            } else if !report.warnings.is_empty() {
+                let messages = report.warnings.iter().map(ToString::to_string).collect();
+                warnings.insert(report.path.clone(), messages);
+            }
+        }
         self.refused.clear();
         for refusal in refusals {
-            rejected.entry(refusal.path.clone()).or_default().push(refusal.message.clone());
+            rejected.entry(refusal.path.clone()).or_default().push(refusal.reason.clone());
             self.refused.insert(refusal.path.clone(), refusal.database.clone());
         }
-        for (path, message) in changed(&rejected, &self.rejected) {
+        for (path, Rejection { cause, message }) in changed(&rejected, &self.rejected) {
             error!(
                 file = path_text(path),
+                cause = cause.name(),
                 error = message,
                 "rule file rejected, previous revision stays in force"
             );
@@ -117,18 +120,19 @@ impl StatusReporter {
     }
 
     /// Reports why the managed ranges, or some of them, do not count.
-    pub fn ranges_refused(&mut self, path: &Path, messages: Vec<String>) {
-        if messages.is_empty() {
+    pub fn ranges_refused(&mut self, path: &Path, rejections: Vec<Rejection>) {
+        if rejections.is_empty() {
             return;
         }
-        for message in &messages {
+        for Rejection { cause, message } in &rejections {
             error!(
                 file = path_text(path),
+                cause = cause.name(),
                 error = message,
                 "managed ranges rejected, previous lists stay in force"
             );
         }
-        self.rejected.entry(path.to_owned()).or_default().extend(messages);
+        self.rejected.entry(path.to_owned()).or_default().extend(rejections);
     }
 
     /// Reports destinations that the stored files of several databases claim.
@@ -222,11 +226,9 @@ impl StatusReporter {
         let unbound = self.board.unbound().into_iter().map(|message| (message.clone(), message));
         self.conditions.replace(Condition::Listener, unbound);
         status.agent = Some(self.agent.clone());
-        status.rejected_files = self
-            .rejected
-            .iter()
-            .map(|(path, errors)| RejectedFile { path: path_text(path), errors: errors.clone() })
-            .collect();
+        let rejected = self.rejected.iter();
+        status.rejected_files =
+            rejected.map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();
         status.observe(&self.states(live, accepted));
         status.describe(&self.conditions);
         self.post(&status, live, persisted);
@@ -327,7 +329,7 @@ impl StatusReporter {
                 match errors() {
                     Some(error) => {
                         observed.state = DatabaseState::Rejected;
-                        observed.problem = Some(error.clone());
+                        observed.problem = Some(error.message.clone());
                     }
                     None => {
                         observed.state = DatabaseState::Orphaned;
@@ -342,7 +344,10 @@ impl StatusReporter {
 }
 
 /// Messages that are new, with their paths.
-fn changed<'a>(now: &'a Messages, before: &'a Messages) -> impl Iterator<Item = (&'a PathBuf, &'a String)> {
+fn changed<'a, T: PartialEq>(
+    now: &'a BTreeMap<PathBuf, Vec<T>>,
+    before: &'a BTreeMap<PathBuf, Vec<T>>,
+) -> impl Iterator<Item = (&'a PathBuf, &'a T)> {
     let new = now.iter().filter(|(path, messages)| before.get(*path) != Some(messages));
     new.flat_map(|(path, messages)| messages.iter().map(move |message| (path, message)))
 }

@@ -16,11 +16,10 @@ use super::json;
 use super::settings::{Located, Settings};
 use crate::agent::{FileReport, join, parse, read_paths};
 use crate::bpf::Kernel;
-use crate::escape::path_text;
 use crate::files::scan::Look;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::verify::SignatureVerifier;
-use crate::rules::{DatabaseId, Limits, RangeId};
+use crate::rules::{DatabaseId, Limits, RangeId, Rejection};
 use crate::status::{DatabaseState, RejectedFile};
 use crate::sync::{
     AcceptedFiles, Admission, Changes, Database, Desired, Live, Plan, Sizes, admit, plan as dry_run,
@@ -43,12 +42,12 @@ pub(super) fn plan(
     let files = read(settings, &accepted, paths, &limits);
     let candidates = files.iter().filter_map(FileReport::candidate).collect();
     let admission = admit(candidates, accepted.files(), &persisted, &live);
-    let mut rejected: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    let mut rejected: BTreeMap<PathBuf, Vec<Rejection>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.is_refused()) {
-        rejected.insert(file.path.clone(), file.errors.iter().map(ToString::to_string).collect());
+        rejected.insert(file.path.clone(), file.rejections());
     }
     for refusal in &admission.refused {
-        rejected.entry(refusal.path.clone()).or_default().push(refusal.message.clone());
+        rejected.entry(refusal.path.clone()).or_default().push(refusal.reason.clone());
     }
     let mut changes = Changes::default();
     for candidate in admission.admitted.values() {
@@ -67,7 +66,7 @@ pub(super) fn plan(
     let desired = Desired { limits: settings.capacity()?, ..desired };
     let plan = dry_run(&desired, &live, Sizes::of(&kernel), now);
     let rejected_files: Vec<RejectedFile> =
-        rejected.into_iter().map(|(path, errors)| RejectedFile { path: path_text(&path), errors }).collect();
+        rejected.iter().map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();
     let tombstones = report::tombstones(&plan);
     let errors = problems.into_iter().chain(plan.errors.iter().cloned()).collect();
     let databases = databases(&desired, &admission, &live, plan, paths.is_empty());
@@ -114,8 +113,11 @@ fn databases(
     all_files: bool,
 ) -> Vec<DatabasePlan> {
     let unresolved = desired.unresolved();
-    let refused: BTreeMap<&DatabaseId, &str> =
-        admission.refused.iter().map(|refusal| (&refusal.database, refusal.message.as_str())).collect();
+    let refused: BTreeMap<&DatabaseId, &str> = admission
+        .refused
+        .iter()
+        .map(|refusal| (&refusal.database, refusal.reason.message.as_str()))
+        .collect();
     let Plan { changes, failed, uncounted, .. } = plan;
     let mut changes: BTreeMap<DatabaseId, _> =
         changes.into_iter().map(|change| (change.database.clone(), change)).collect();

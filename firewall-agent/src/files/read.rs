@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::beneath::{self, open_beneath};
 use crate::escape::{escaped, name_text, path_text};
-use crate::rules::MAX_FILE_BYTES;
+use crate::rules::{Cause, MAX_FILE_BYTES, Rejection};
 
 /// Four lines, two of them comments.
 const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 
-/// Why a file is not read. Does not name the file.
+/// Reasons not to read a file. Do not name the file.
 #[derive(Debug)]
 pub enum ReadError {
     Hidden,
@@ -43,6 +43,26 @@ impl fmt::Display for ReadError {
 }
 
 impl std::error::Error for ReadError {}
+
+impl ReadError {
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Hidden => Cause::Hidden,
+            Self::NotUtf8(_) => Cause::NotUtf8,
+            Self::NotRegular => Cause::NotRegular,
+            Self::Outside(_) => Cause::Outside,
+            Self::TooLarge(_) => Cause::TooLarge,
+            Self::Io(_) => Cause::Unreadable,
+        }
+    }
+}
+
+impl From<ReadError> for Rejection {
+    fn from(error: ReadError) -> Self {
+        Self::new(error.cause(), error.to_string())
+    }
+}
 
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
@@ -118,8 +138,8 @@ fn open_target(dir: &Path, link: &Path) -> Result<File, ReadError> {
 /// The signature that stands beside a file, under its name and `.minisig`; `None` when there is none.
 ///
 /// # Errors
-/// It is there and cannot be read, or is too large for one.
-pub fn read_signature(path: &Path) -> Result<Option<Vec<u8>>, String> {
+/// It is there and cannot be read, or is too large for one: [`Cause::BadSignature`].
+pub fn read_signature(path: &Path) -> Result<Option<Vec<u8>>, Rejection> {
     signature(&signature_path(path), read_file)
 }
 
@@ -127,22 +147,24 @@ pub fn read_signature(path: &Path) -> Result<Option<Vec<u8>>, String> {
 ///
 /// # Errors
 /// As [`read_signature`]; or it is a link that leaves the directory.
-pub fn read_rule_signature(path: &Path) -> Result<Option<Vec<u8>>, String> {
+pub fn read_rule_signature(path: &Path) -> Result<Option<Vec<u8>>, Rejection> {
     signature(&signature_path(path), read_rule_file)
 }
 
 fn signature(
     path: &Path,
     read: impl FnOnce(&Path) -> Result<Vec<u8>, ReadError>,
-) -> Result<Option<Vec<u8>>, String> {
-    let refuse = |why: String| Err(format!("{}: {why}", path_text(path)));
+) -> Result<Option<Vec<u8>>, Rejection> {
+    let refuse = |cause, why: String| Err(Rejection::new(cause, format!("{}: {why}", path_text(path))));
+    let too_large = |bytes| format!("file of {bytes} bytes: a signature has at most {MAX_SIGNATURE_BYTES}");
     match read(path) {
         Ok(bytes) if bytes.len() > MAX_SIGNATURE_BYTES => {
-            refuse(format!("file of {} bytes: a signature has at most {MAX_SIGNATURE_BYTES}", bytes.len()))
+            refuse(Cause::BadSignature, too_large(bytes.len() as u64))
         }
         Ok(bytes) => Ok(Some(bytes)),
         Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => refuse(error.to_string()),
+        Err(ReadError::TooLarge(bytes)) => refuse(Cause::BadSignature, too_large(bytes)),
+        Err(error) => refuse(error.cause(), error.to_string()),
     }
 }
 

@@ -15,6 +15,7 @@ use super::read::{
     each_file, read_file, read_rule_file, read_rule_signature, read_signature, signature_path,
 };
 use crate::escape::{escaped, name_text};
+use crate::rules::{Cause, Rejection};
 
 /// Most bytes of rule files that one look reads.
 const MOST_BYTES: usize = 64 << 20;
@@ -32,17 +33,17 @@ pub struct Look<'a> {
     pub most_files: usize,
 }
 
-/// The signature beside a file, or why it cannot be read; `None` when there is none, or none is looked for.
-pub type Signature = Result<Option<Vec<u8>>, String>;
+/// The signature beside a file; `None` when there is none, or none is asked for.
+pub type Signature = Result<Option<Vec<u8>>, Rejection>;
 
-/// Says of the bytes of a file, and the signature beside it, why they are not to be kept.
-pub type Check<'a> = &'a mut dyn FnMut(&[u8], &Signature) -> Result<(), String>;
+/// Judges the bytes of a file by the signature beside it; rejected bytes are not kept.
+pub type Check<'a> = &'a mut dyn FnMut(&[u8], &Signature) -> Result<(), Rejection>;
 
 /// What a file held when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// The bytes, or why there are none.
-    pub content: Result<Vec<u8>, String>,
+    /// The bytes, or the reason that there are none.
+    pub content: Result<Vec<u8>, Rejection>,
     pub signature: Signature,
     /// When the file, or the signature if that came later, took its place: the time of its inode's last change, by the
     /// clock of the file system.
@@ -131,7 +132,7 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
                         unread(format!("more than {} rule files", look.most_files))
                     }
                     Some(bytes) => {
-                        let read = read_rule_file(&path).map_err(|error| error.to_string());
+                        let read = read_rule_file(&path).map_err(Rejection::from);
                         left = bytes.checked_sub(read.as_ref().map_or(0, Vec::len));
                         match left {
                             Some(_) => see(&path, read, &mut check, read_rule_signature),
@@ -164,15 +165,16 @@ pub fn read(path: &Path, mut check: Option<Check<'_>>) -> Seen {
     see(path, whole(path), &mut check, read_signature)
 }
 
-fn whole(path: &Path) -> Result<Vec<u8>, String> {
-    read_file(path).map_err(|error| error.to_string())
+fn whole(path: &Path) -> Result<Vec<u8>, Rejection> {
+    read_file(path).map_err(Rejection::from)
 }
 
 const BYTES: &str = "more than 64 MiB of rule files";
 
 /// A file that is beyond the bounds of one look.
 fn unread(bound: String) -> Seen {
-    let content = Err(format!("not read: {bound} in the directory; those that were taken before come first"));
+    let why = format!("not read: {bound} in the directory; those that were taken before come first");
+    let content = Err(Rejection::new(Cause::NotRead, why));
     Seen { content, signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH }
 }
 
@@ -201,7 +203,7 @@ fn list(look: &Look<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBuf>, usi
 /// The signature is read after the file: who writes it first is never seen with the file new and the signature old.
 fn see(
     path: &Path,
-    content: Result<Vec<u8>, String>,
+    content: Result<Vec<u8>, Rejection>,
     check: &mut Option<Check<'_>>,
     read_signature: fn(&Path) -> Signature,
 ) -> Seen {

@@ -2,6 +2,7 @@
 //!
 //! The shape of a file never leaves this module: what it returns cannot be wrong in itself.
 
+mod cause;
 mod compile;
 mod database;
 mod ident;
@@ -13,12 +14,13 @@ pub(crate) mod shape;
 mod signature;
 mod succession;
 
+pub use cause::{Cause, Rejection};
 pub use compile::{LineKey, RuleSet, compile};
 pub use database::{
     DatabaseRules, Endpoint, InternalRange, Limits, Mode, Protocol, Rule, Source, State, read_database,
 };
 pub use ident::{DatabaseId, InvalidIdent, RangeId, RuleId};
-pub use problem::{Checked, Problem};
+pub use problem::{Checked, Note, Problem};
 pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
 pub use schema::{database_schema, ranges_schema};
 pub use signature::{TrustedKey, check_signature};

@@ -1,12 +1,14 @@
-//! What is wrong, or worth a warning, at one place of a file.
+//! Errors and warnings at one place of a file.
 
 use std::fmt;
 
-/// One error or warning of a file.
+use super::{Cause, Rejection};
+
+/// A message about one place of a file; by itself a warning.
 ///
 /// The message quotes the user's own text as typed, cut to about 80 characters and with control characters escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct Note {
     /// From 1.
     pub line: u64,
     /// From 1, in characters.
@@ -16,7 +18,21 @@ pub struct Problem {
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+/// One error of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub cause: Cause,
+    pub note: Note,
+}
+
+/// A correct value, with its file's warnings in file order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked<T> {
+    pub value: T,
+    pub warnings: Vec<Note>,
+}
+
+impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}: ", self.line, self.column)?;
         if !self.path.is_empty() {
@@ -26,9 +42,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A value that is right, with what its file should be warned about, in file order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Checked<T> {
-    pub value: T,
-    pub warnings: Vec<Problem>,
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.note.fmt(f)
+    }
+}
+
+impl From<Problem> for Rejection {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.cause, problem.to_string())
+    }
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use minisign_verify::{Error, PublicKey, Signature};
 
+use super::{Cause, Rejection};
+
 /// A public key whose signatures are taken.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustedKey {
@@ -36,33 +38,33 @@ impl fmt::Debug for TrustedKey {
     }
 }
 
-/// Whether one of `keys` signed exactly these bytes. Without any key, nothing needs a signature.
+/// Checks that one of `keys` signed exactly these bytes. Without any key, nothing needs a signature.
 ///
 /// # Errors
-/// Why the bytes are not to be taken.
-pub fn check_signature(keys: &[TrustedKey], bytes: &[u8], signature: Option<&[u8]>) -> Result<(), String> {
+/// [`Cause::Unsigned`] or [`Cause::BadSignature`].
+pub fn check_signature(keys: &[TrustedKey], bytes: &[u8], signature: Option<&[u8]>) -> Result<(), Rejection> {
     if keys.is_empty() {
         return Ok(());
     }
     let Some(signature) = signature else {
-        return Err(
-            "unsigned: needs a signature by a trusted key beside it, in the file of its name and .minisig"
-                .to_owned(),
-        );
+        return Err(Rejection::named(
+            Cause::Unsigned,
+            "needs a signature by a trusted key beside it, in the file of its name and .minisig",
+        ));
     };
     let text = str::from_utf8(signature).ok();
     let Some(signature) = text.and_then(|text| Signature::decode(text).ok()) else {
-        return Err("bad_signature: the .minisig file is no signature of minisign".to_owned());
+        return Err(Rejection::named(Cause::BadSignature, "the .minisig file is no signature of minisign"));
     };
-    let mut why = "bad_signature: made with a key that is not trusted";
+    let mut why = "made with a key that is not trusted";
     for key in keys {
         match key.key.verify(bytes, &signature, true) {
             Ok(()) => return Ok(()),
             Err(Error::UnexpectedKeyId) => {}
-            Err(_) => why = "bad_signature: it does not belong to these bytes",
+            Err(_) => why = "it does not belong to these bytes",
         }
     }
-    Err(why.to_owned())
+    Err(Rejection::named(Cause::BadSignature, why))
 }
 
 #[cfg(test)]
@@ -91,7 +93,8 @@ dhv/1mlWz8E6V9PAqpWtWVM4SUuhLJ2oOsRFYBWhKzkVIrDseXYPOkdjGlcxt1E2CObTwnrYoumBhbze
         }
         let refused = |trusted: &[&str], bytes: &[u8], signature: Option<&[u8]>| {
             let why = check_signature(&keys(trusted), bytes, signature).unwrap_err();
-            why.split(':').next().unwrap().to_owned()
+            assert!(why.message.starts_with(&format!("{}: ", why.cause)), "{why}");
+            why.cause.name()
         };
         assert_eq!(refused(&[KEY], BYTES, None), "unsigned");
         assert_eq!(refused(&[OTHER_KEY], BYTES, signature), "bad_signature");

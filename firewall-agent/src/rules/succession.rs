@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ManagedRange, ManagedRanges, RangeId};
+use super::{Cause, ManagedRange, ManagedRanges, RangeId, Rejection};
 
 /// A list shorter than this may lose any of its prefixes but the last.
 const FEWEST_GUARDED: usize = 4;
@@ -14,6 +14,13 @@ pub struct Succession {
     pub ranges: ManagedRanges,
     /// The ranges whose old list was kept, and why, with figures. The texts start with the revision.
     pub kept: BTreeMap<RangeId, String>,
+}
+
+impl Succession {
+    /// A rejection for each range whose old list was kept.
+    pub fn rejections(&self) -> impl Iterator<Item = Rejection> {
+        self.kept.iter().map(|(id, reason)| Rejection::new(Cause::RangeKept, format!("range {id}: {reason}")))
+    }
 }
 
 /// Lets `new` follow `old`. A range of `used` that is missing in `new`, has become empty, or has lost more than half

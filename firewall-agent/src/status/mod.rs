@@ -4,10 +4,13 @@
 mod conditions;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::escape::path_text;
+use crate::rules::{Cause, Rejection};
 pub use conditions::{Condition, Conditions};
 
 /// Everything, at one moment.
@@ -133,6 +136,20 @@ pub struct DatabaseStatus {
 pub struct RejectedFile {
     pub path: String,
     pub errors: Vec<String>,
+    /// The cause of each error, in their order.
+    #[serde(default)]
+    pub causes: Vec<Cause>,
+}
+
+impl RejectedFile {
+    #[must_use]
+    pub fn new(path: &Path, rejections: &[Rejection]) -> Self {
+        Self {
+            path: path_text(path),
+            errors: rejections.iter().map(|one| one.message.clone()).collect(),
+            causes: rejections.iter().map(|one| one.cause).collect(),
+        }
+    }
 }
 
 /// Packets with one reason.

@@ -12,8 +12,8 @@ use super::persisted::PersistedState;
 use super::record::{Changes, Key, Presence, Record, StoredFile, StoredRanges};
 use super::remembered::remembered_ranges;
 use crate::rules::{
-    DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Source, State, read_database,
-    read_ranges, succeed,
+    Cause, DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Rejection, Source, State,
+    read_database, read_ranges, succeed,
 };
 
 /// The accepted files of one host.
@@ -103,20 +103,21 @@ impl AcceptedFiles {
         new: ManagedRanges,
         file: StoredFile,
         changes: &mut Changes,
-    ) -> Vec<String> {
+    ) -> Vec<Rejection> {
         let (revision, before) = (new.revision, self.ranges.revision);
         if revision < before {
-            return vec![format!(
-                "stale_revision: revision {revision} is lower than {before}, which is in force"
-            )];
+            let message = format!("revision {revision} is lower than {before}, which is in force");
+            return vec![Rejection::named(Cause::StaleRevision, message)];
         }
         if let Some((accepted, _)) = &self.ranges_file
             && accepted.revision == revision
             && *accepted != new
         {
-            return vec![format!("revision_conflict: revision {revision} was accepted with other contents")];
+            let message = format!("revision {revision} was accepted with other contents");
+            return vec![Rejection::named(Cause::RevisionConflict, message)];
         }
         let succession = succeed(&self.ranges, new.clone(), &self.used_ranges());
+        let rejections = succession.rejections().collect();
         let is_new = self.ranges_file.as_ref().is_none_or(|(accepted, _)| *accepted != new);
         if is_new || succession.ranges != self.ranges {
             self.ranges = succession.ranges;
@@ -124,7 +125,7 @@ impl AcceptedFiles {
             let effective = self.ranges.to_yaml();
             changes.put(Record::Ranges(StoredRanges { file: Some(file), effective }));
         }
-        succession.kept.iter().map(|(id, reason)| format!("range {id}: {reason}")).collect()
+        rejections
     }
 
     /// State that these files ask for at a time.

@@ -15,7 +15,7 @@ use super::{
     persisted::PersistedState,
     record::{Presence, StoredFile},
 };
-use crate::rules::{DatabaseId, DatabaseRules, State};
+use crate::rules::{Cause, DatabaseId, DatabaseRules, Rejection, State};
 
 /// A valid rule file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +50,7 @@ impl From<&Candidate> for StoredFile {
 pub struct Refusal {
     pub path: PathBuf,
     pub database: DatabaseId,
-    /// Starts with the cause's name: `stale_revision`, `revision_conflict`, `endpoint_claimed`.
-    pub message: String,
+    pub reason: Rejection,
 }
 
 /// The files that count, one for each database, and the others.
@@ -86,8 +85,8 @@ pub fn admit(
 }
 
 impl Admission {
-    fn refuse(&mut self, candidate: Candidate, message: String) {
-        self.refused.push(Refusal { path: candidate.path, database: candidate.rules.id, message });
+    fn refuse(&mut self, candidate: Candidate, reason: Rejection) {
+        self.refused.push(Refusal { path: candidate.path, database: candidate.rules.id, reason });
     }
 
     /// Of several files with one database id the highest revision counts.
@@ -98,12 +97,12 @@ impl Admission {
             files.into_iter().partition(|file| file.rules.revision == newest.rules.revision);
         for file in older {
             let message = format!(
-                "stale_revision: revision {} is lower than {} in {}",
+                "revision {} is lower than {} in {}",
                 file.rules.revision,
                 newest.rules.revision,
                 newest.path.display()
             );
-            self.refuse(file, message);
+            self.refuse(file, Rejection::named(Cause::StaleRevision, message));
         }
         if equal.iter().all(|file| file.rules == newest.rules) {
             return Some(newest);
@@ -111,12 +110,9 @@ impl Admission {
         let paths: Vec<String> =
             equal.iter().chain([&newest]).map(|file| file.path.display().to_string()).collect();
         for file in equal.into_iter().chain([newest]) {
-            let message = format!(
-                "revision_conflict: revision {} has different contents in {}",
-                file.rules.revision,
-                paths.join(", ")
-            );
-            self.refuse(file, message);
+            let message =
+                format!("revision {} has different contents in {}", file.rules.revision, paths.join(", "));
+            self.refuse(file, Rejection::named(Cause::RevisionConflict, message));
         }
         None
     }
@@ -136,16 +132,25 @@ impl Admission {
             (None, Some(Presence::Active | Presence::Forgotten) | None) => false,
         };
         let is_forgotten = before.is_none() && persisted.presence(id) == Some(Presence::Forgotten);
-        let message = if revision < floor {
-            format!("stale_revision: revision {revision} is lower than {floor}, which was accepted before")
+        let reason = if revision < floor {
+            Rejection::named(
+                Cause::StaleRevision,
+                format!("revision {revision} is lower than {floor}, which was accepted before"),
+            )
         } else if revision == floor && floor > 0 && is_forgotten {
-            format!("stale_revision: revision {revision} was accepted before the database was forgotten")
+            Rejection::named(
+                Cause::StaleRevision,
+                format!("revision {revision} was accepted before the database was forgotten"),
+            )
         } else if revision == floor && differs {
-            format!("revision_conflict: revision {revision} is in force with other contents")
+            Rejection::named(
+                Cause::RevisionConflict,
+                format!("revision {revision} is in force with other contents"),
+            )
         } else {
             return true;
         };
-        self.refuse(file.clone(), message);
+        self.refuse(file.clone(), reason);
         false
     }
 
@@ -154,7 +159,7 @@ impl Admission {
         let wanted = self.admitted.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules)));
         for (id, message) in Claimants::new(wanted.collect(), held).losers() {
             if let Some(candidate) = self.admitted.remove(&id) {
-                self.refuse(candidate, message);
+                self.refuse(candidate, Rejection::named(Cause::EndpointClaimed, message));
             }
         }
     }

@@ -34,6 +34,7 @@ fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
     let refused = &running["rejected_files"][0];
     assert!(refused["path"].as_str().unwrap().ends_with("/broken.yaml"), "{refused}");
     assert!(refused["errors"][0].as_str().unwrap().contains("203.0.113.300/24"), "{refused}");
+    assert_eq!(refused["causes"], json!(["invalid"]), "{refused}");
     assert_eq!(running["counters"].as_array().unwrap().len(), 10);
 
     let table = stage.ask(&["status"]);

@@ -49,6 +49,7 @@ fn files_that_are_in_force_change_nothing_and_a_refused_one_ends_with_2() {
         let refused = &plan["rejected_files"];
         assert!(refused[0]["path"].as_str().unwrap().ends_with("/broken.yaml"), "{agent}: {refused}");
         assert!(refused[0]["errors"][0].as_str().unwrap().contains("203.0.113.300/24"), "{agent}: {refused}");
+        assert_eq!(refused[0]["causes"], json!(["invalid"]), "{agent}: {refused}");
         assert_eq!((refused.as_array().unwrap().len(), &plan["errors"]), (1, &json!([])), "{agent}: {plan}");
 
         let table = stage.ask(&["plan"]);
@@ -104,6 +105,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
     assert_eq!(plan["databases"][2]["endpoints"], watched);
     let refused = plan["rejected_files"][0]["errors"][0].as_str().unwrap();
     assert!(refused.starts_with("endpoint_claimed: "), "{refused}");
+    assert_eq!(plan["rejected_files"][0]["causes"], json!(["endpoint_claimed"]));
 
     let table = stage.ask(&["plan"]);
     assert_eq!((table.code, table.err.as_str()), (Some(2), ""), "{table:?}");
@@ -201,6 +203,12 @@ fn given_files_are_compared_with_what_was_taken_last() {
         }
         let said = plan["rejected_files"][0]["errors"][0].as_str().unwrap_or_default();
         assert!(said.starts_with(refused) && said.is_empty() == refused.is_empty(), "{what}: {said}");
+        let cause = match refused {
+            "range man-example: " => json!("range_kept"),
+            "cannot be read: " => json!("unreadable"),
+            named => named.strip_suffix(": ").map_or(Value::Null, Value::from),
+        };
+        assert_eq!(plan["rejected_files"][0]["causes"][0], cause, "{what}");
     }
 }
 

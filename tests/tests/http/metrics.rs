@@ -1,5 +1,7 @@
 //! What `/metrics` says, against what happened.
 
+use firewall_agent::rules::Cause;
+
 use crate::stage::{OFFICE, OFFICE_RULE, SHOP_RULE, STRANGER, Stage, file};
 
 const ALLOWED: &str = "firewall_database_packets_total{database=\"orders\",verdict=\"allowed\"}";
@@ -117,15 +119,10 @@ fn refused_files_are_counted_by_cause() {
     ] {
         stage.home.write_rules(&format!("{name}.yaml"), &text).unwrap();
     }
-    for (cause, files) in [
-        ("stale_revision", 1.0),
-        ("endpoint_claimed", 1.0),
-        ("incomplete", 1.0),
-        ("invalid", 1.0),
-        ("range_kept", 0.0),
-        ("revision_conflict", 0.0),
-        ("unreadable", 0.0),
-    ] {
+    let refused = [Cause::StaleRevision, Cause::EndpointClaimed, Cause::Incomplete, Cause::Invalid];
+    // Each cause has a row from the start.
+    for cause in Cause::ALL {
+        let files = f64::from(u8::from(refused.contains(&cause)));
         stage.until_metric(&format!("firewall_rejected_files{{cause=\"{cause}\"}}"), |count| count == files);
     }
 }

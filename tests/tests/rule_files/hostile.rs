@@ -64,7 +64,7 @@ fn a_file_over_4_mib_is_refused_unread() {
     let text = filled(" ").into_bytes();
     let problems = read(Kind::Databases, &[text.as_slice(), &[b'\n'; 64]].concat()).unwrap_err();
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].message.contains("at most 4194304 are read"), "{}", problems[0]);
+    assert!(problems[0].note.message.contains("at most 4194304 are read"), "{}", problems[0]);
 }
 
 fn files() -> Vec<(&'static str, String)> {

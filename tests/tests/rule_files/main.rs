@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+mod causes;
 mod compiled;
 mod fixtures;
 mod hostile;

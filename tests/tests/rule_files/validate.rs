@@ -184,7 +184,8 @@ fn json_has_the_same_facts() {
                 "path": "b.yaml", "accepted": false, "kind": null, "database_id": null, "revision": null,
                 "errors": [{
                     "line": 3, "column": 11, "path": "revision",
-                    "message": "\"0\": must be a number from 1 to 18446744073709551615 in plain decimal digits"
+                    "message": "\"0\": must be a number from 1 to 18446744073709551615 in plain decimal digits",
+                    "cause": "invalid"
                 }],
                 "warnings": []
             }

@@ -8,7 +8,7 @@ use super::{Finding, Source};
 /// A module of the agent and the modules it may name. `lib.rs` and `main.rs` join them and may name all.
 const MODULES: &[(&str, &[&str])] = &[
     ("rules", &[]),
-    ("status", &[]),
+    ("status", &["rules", "escape"]),
     ("escape", &[]),
     ("config", &["rules"]),
     ("sync", &["rules", "config"]),

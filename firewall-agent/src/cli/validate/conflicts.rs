@@ -13,10 +13,10 @@ pub(super) fn find(files: &mut [FileReport]) {
     let candidates = files.iter().filter_map(FileReport::candidate).collect();
     let admission = admit(candidates, &BTreeMap::new(), &PersistedState::default(), &Live::default());
     let mut refused: BTreeMap<_, _> =
-        admission.refused.into_iter().map(|refusal| (refusal.path, refusal.message)).collect();
+        admission.refused.into_iter().map(|refusal| (refusal.path, refusal.reason)).collect();
     for file in files {
-        if let Some(message) = refused.remove(&file.path) {
-            file.refuse(message);
+        if let Some(reason) = refused.remove(&file.path) {
+            file.refuse(reason);
         }
         if let (Some(rules), Some(known)) = (file.database(), &known) {
             for warning in unknown_ranges(rules, known) {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::agent::{Content, FileReport, Note};
+use crate::agent::{Content, FileError, FileReport, Note};
 use crate::cli::json;
 use crate::escape::{path_text, shown};
 
@@ -50,7 +50,7 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
         kind: Option<&'static str>,
         database_id: Option<&'a str>,
         revision: Option<u64>,
-        errors: &'a [Note],
+        errors: &'a [FileError],
         warnings: &'a [Note],
     }
     let files: Vec<File<'_>> = files

@@ -51,10 +51,13 @@ fn of_too_many_files_the_known_are_read_first_and_no_other_is_passed_over_in_sil
     }
     let snapshot = place.scan(2, None);
     assert_eq!(kept(&snapshot), ["a.yaml", "z.yaml"]);
-    let refused: Vec<&String> =
+    let refused: Vec<&Rejection> =
         snapshot.rules.values().filter_map(|seen| seen.content.as_ref().err()).collect();
     assert_eq!(refused.len(), 3, "{refused:?}");
-    assert!(refused.iter().all(|why| why.starts_with("not read: more than 2 rule files")), "{refused:?}");
+    assert!(
+        refused.iter().all(|why| why.message.starts_with("not read: more than 2 rule files")),
+        "{refused:?}"
+    );
     assert!(snapshot.unlisted.as_ref().unwrap().ends_with(": 2 more files are not looked at"));
     let all = place.scan(7, None);
     assert_eq!((kept(&all).len(), all.unlisted), (7, None), "the control");
@@ -73,7 +76,7 @@ fn of_too_many_bytes_the_known_are_read_first_and_no_other_is_passed_over_in_sil
     let kept = kept(&snapshot);
     assert_eq!((kept.len(), kept[0], kept[kept.len() - 1]), (16, "10.yaml", "z.yaml"));
     let last = &snapshot.rules[&place.dir.path().join("29.yaml")];
-    assert!(last.content.as_ref().unwrap_err().starts_with("not read: more than 64 MiB"), "{last:?}");
+    assert!(last.content.as_ref().unwrap_err().message.starts_with("not read: more than 64 MiB"), "{last:?}");
 }
 
 #[test]
@@ -82,11 +85,11 @@ fn no_byte_is_kept_of_a_file_that_does_not_pass_the_check() {
     for name in ["good.yaml", "good.yaml.minisig", "bad.yaml"] {
         place.write(name, name);
     }
-    let mut check =
-        |_: &[u8], signature: &Signature| signature.clone()?.map(drop).ok_or("unsigned".to_owned());
+    let unsigned = || Rejection::named(Cause::Unsigned, "by nobody");
+    let mut check = |_: &[u8], signature: &Signature| signature.clone()?.map(drop).ok_or_else(unsigned);
     let snapshot = place.scan(1024, Some(&mut check));
     assert_eq!(kept(&snapshot), ["good.yaml"]);
-    assert_eq!(snapshot.rules[&place.dir.path().join("bad.yaml")].content, Err("unsigned".to_owned()));
+    assert_eq!(snapshot.rules[&place.dir.path().join("bad.yaml")].content, Err(unsigned()));
 }
 
 #[test]
@@ -106,9 +109,9 @@ fn whatever_differs_between_two_looks_differs_in_their_marks() {
         with("a", seen.clone()),
         with("b", seen.clone()),
         with("a", Seen { content: Ok(b"b".to_vec()), ..seen.clone() }),
-        with("a", Seen { content: Err("b".to_owned()), ..seen.clone() }),
+        with("a", Seen { content: Err(Rejection::new(Cause::Unreadable, "b")), ..seen.clone() }),
         with("a", Seen { signature: Ok(Some(Vec::new())), ..seen.clone() }),
-        with("a", Seen { signature: Err("a".to_owned()), ..seen.clone() }),
+        with("a", Seen { signature: Err(Rejection::new(Cause::Unreadable, "a")), ..seen.clone() }),
         with("a", Seen { visible_at: later, ..seen }),
     ];
     let marks: BTreeSet<[u8; 32]> = all.iter().map(Snapshot::mark).collect();
@@ -125,7 +128,7 @@ fn a_file_whose_name_is_not_utf8_is_refused_by_name_and_none_of_it_is_kept() {
     let snapshot = place.scan(1024, None);
     assert_eq!(kept(&snapshot), ["b.yaml"], "the control is kept");
     let refused = snapshot.rules.values().find_map(|seen| seen.content.as_ref().err()).unwrap();
-    assert!(refused.starts_with("file name \"a\\xff\\u000a.yaml\": not UTF-8"), "{refused}");
+    assert!(refused.message.starts_with("file name \"a\\xff\\u000a.yaml\": not UTF-8"), "{refused}");
 }
 
 #[test]
@@ -159,6 +162,6 @@ fn a_signature_that_is_a_link_out_of_the_directory_is_not_read() {
     symlink("b.sig", place.dir.path().join("b.yaml.minisig")).unwrap();
     let snapshot = place.scan(1024, Some(&mut |_, _| Ok(())));
     let signature = |name: &str| snapshot.rules[&place.dir.path().join(name)].signature.clone();
-    assert!(signature("a.yaml").unwrap_err().contains("outside the directory"));
+    assert!(signature("a.yaml").unwrap_err().message.contains("outside the directory"));
     assert_eq!(signature("b.yaml"), Ok(Some(b"b.sig".to_vec())), "the control");
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::cause::{CAUSES, cause};
 use super::databases::seconds;
 use super::sheet::{Labels, Sheet};
 use crate::http::Board;
 use crate::http::snapshot::Snapshot;
+use crate::rules::Cause;
 use crate::status::{InterfaceStatus, Status};
 
 const MODES: [&str; 3] = ["native", "generic", "none"];
@@ -44,12 +44,11 @@ pub(super) fn write(snapshot: &Snapshot, board: &Board, sheet: &mut Sheet) {
     );
 }
 
-/// A file counts once, by its first error.
+/// A file counts once, by its first error. Every cause has a row, so that none appears out of nothing.
 fn rejected(status: &Status, sheet: &mut Sheet) {
-    let first = |errors: &[String]| cause(errors.first().map_or("", String::as_str));
-    let rows = CAUSES.map(|one| {
-        let files = status.rejected_files.iter().filter(|file| first(&file.errors) == one);
-        (vec![("cause", one.to_owned())], files.count())
+    let rows = Cause::ALL.map(|cause| {
+        let files = status.rejected_files.iter().filter(|file| file.causes.first() == Some(&cause));
+        (vec![("cause", cause.name().to_owned())], files.count())
     });
     sheet.gauges("rejected_files", "Files that are not in force, by cause", rows);
 }

@@ -1,7 +1,6 @@
 //! `/metrics`: everything in the Prometheus text format. Names start with `firewall_`; no label holds what a tenant
 //! wrote, nor a source address.
 
-mod cause;
 mod databases;
 mod flows;
 mod host;

@@ -6,7 +6,7 @@ use super::{DatabaseRules, Limits, Mode, State};
 use crate::rules::shape::{
     Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, choice, ident, label, timestamp, words,
 };
-use crate::rules::{Checked, Problem};
+use crate::rules::{Cause, Checked, Problem};
 
 const STATES: [(&str, State); 2] = [("active", State::Active), ("removed", State::Removed)];
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
@@ -76,9 +76,9 @@ fn database(top: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<
         Some(item) => item.text(report, choice(&STATES)),
         None => Some(State::default()),
     };
-    let host = fields.optional("host").and_then(|item| item.text(report, |text| host(text, limits)));
+    let host = fields.optional("host").and_then(|item| host(&item, limits, report));
     let mode = match fields.optional("mode") {
-        Some(item) => item.text(report, |text| mode(text, limits)),
+        Some(item) => mode(&item, limits, report),
         None => Some(Mode::default()),
     };
 
@@ -110,18 +110,25 @@ fn database(top: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<
     })
 }
 
-fn host(text: &str, limits: &Limits) -> Result<String, String> {
+fn host(item: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<String> {
+    let host = item.text(report, |text| Ok(text.to_owned()))?;
     match &limits.node_name {
-        Some(name) if text != name => Err(format!("file is for another host, this is \"{name}\"")),
-        _ => Ok(text.to_owned()),
+        Some(name) if host != *name => {
+            let reason = format!("file is for another host, this is \"{name}\"");
+            item.refuse_as(Cause::WrongHost, report, &reason);
+            None
+        }
+        Some(_) | None => Some(host),
     }
 }
 
-fn mode(text: &str, limits: &Limits) -> Result<Mode, String> {
-    match choice(&MODES)(text)? {
+fn mode(item: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<Mode> {
+    match item.text(report, choice(&MODES))? {
         Mode::Monitor if !limits.allow_monitor => {
-            Err("not allowed on this host: its configuration does not set `allow_monitor: true`".to_owned())
+            let reason = "not allowed on this host: its configuration does not set `allow_monitor: true`";
+            item.refuse_as(Cause::NotPermitted, report, reason);
+            None
         }
-        mode @ (Mode::Enforce | Mode::Monitor) => Ok(mode),
+        mode @ (Mode::Enforce | Mode::Monitor) => Some(mode),
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{InternalRange, Rule, Source};
-use crate::rules::RuleId;
 use crate::rules::network::read_cidr;
 use crate::rules::shape::{
     Due, Field, Fields, Item, Kind, Report, Shape, choice, ident, label, timestamp, words,
 };
+use crate::rules::{Cause, RuleId};
 
 const TYPES: [(&str, Type); 2] = [("custom_range", Type::Custom), ("managed_range", Type::Managed)];
 
@@ -34,7 +34,7 @@ pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) 
     let items: Vec<Item<'_, '_>> = list.list(report).collect();
     if let Some(item) = items.get(most) {
         let message = format!("too many rules: {}, at most {most} per database", items.len());
-        report.refuse(item.place(), item.path(), message);
+        report.refuse_as(Cause::NotPermitted, item.place(), item.path(), message);
     }
     let mut paths_of_ids = BTreeMap::new();
     let mut rules = Vec::new();

@@ -3,7 +3,7 @@
 use super::character::is_deceptive;
 use super::tree::{Node, Place, parse};
 use super::{Fields, Item, Report};
-use crate::rules::{Checked, MAX_FILE_BYTES, Problem};
+use crate::rules::{Cause, Checked, MAX_FILE_BYTES, Note, Problem};
 
 /// Whether a file must end with the `...` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +26,11 @@ impl<'t> Document<'t> {
     pub(crate) fn parse(bytes: &'t [u8], ending: Ending) -> Result<Self, Problem> {
         if bytes.len() > MAX_FILE_BYTES {
             let message = format!("file of {} bytes: at most {MAX_FILE_BYTES} are read", bytes.len());
-            return Err(problem(Place::START, message));
+            return Err(problem(Cause::TooLarge, Place::START, message));
         }
         let text = str::from_utf8(bytes).map_err(|error| {
             let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-            problem(end_of(&valid), "file is not UTF-8 from here on".to_owned())
+            problem(Cause::Invalid, end_of(&valid), "file is not UTF-8 from here on".to_owned())
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if let Some((at, c)) =
@@ -38,12 +38,12 @@ impl<'t> Document<'t> {
         {
             let message =
                 format!("character U+{:04X}: control and direction characters are not allowed", u32::from(c));
-            return Err(problem(end_of(&text[..at]), message));
+            return Err(problem(Cause::Invalid, end_of(&text[..at]), message));
         }
         if ending == Ending::Marked && !is_complete(text) {
             let message =
                 "file is incomplete: its last line must be `...` alone, without a comment on or after it";
-            return Err(problem(end_of(text.trim_end()), message.to_owned()));
+            return Err(problem(Cause::Incomplete, end_of(text.trim_end()), message.to_owned()));
         }
         parse(text).map(|root| Self { root })
     }
@@ -79,8 +79,8 @@ fn is_complete(text: &str) -> bool {
     text == "..." || text.ends_with("\n...")
 }
 
-fn problem(place: Place, message: String) -> Problem {
-    Problem { line: place.line, column: place.column, path: String::new(), message }
+fn problem(cause: Cause, place: Place, message: String) -> Problem {
+    Problem { cause, note: Note { line: place.line, column: place.column, path: String::new(), message } }
 }
 
 /// The place just behind `text`.

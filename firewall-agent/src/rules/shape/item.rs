@@ -3,6 +3,7 @@
 use super::Report;
 use super::character::quote;
 use super::tree::{Node, Place, Value};
+use crate::rules::Cause;
 
 #[derive(Debug)]
 pub(crate) struct Item<'n, 't> {
@@ -66,7 +67,12 @@ impl<'n, 't> Item<'n, 't> {
 
     /// Reports the value as wrong, quoted as typed. Of lists and maps, only empty ones.
     pub(crate) fn refuse(&self, report: &mut Report, reason: &str) {
-        report.refuse(self.place(), self.path(), format!("{}: {reason}", self.typed()));
+        self.refuse_as(Cause::Invalid, report, reason);
+    }
+
+    /// As [`Self::refuse`], for another cause than a wrong value.
+    pub(crate) fn refuse_as(&self, cause: Cause, report: &mut Report, reason: &str) {
+        report.refuse_as(cause, self.place(), self.path(), format!("{}: {reason}", self.typed()));
     }
 
     /// Warns of the value, quoted as typed. Of lists and maps, only empty ones.

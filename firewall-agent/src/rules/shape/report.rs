@@ -1,24 +1,34 @@
 //! Collects what is wrong with a file.
 
 use super::tree::Place;
-use crate::rules::{Checked, Problem};
+use crate::rules::{Cause, Checked, Note, Problem};
 
 /// Most errors, and most warnings, that one file is told; beyond it they are only counted.
 const MOST: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    errors: Notes,
-    warnings: Notes,
+    errors: Bounded<Problem>,
+    warnings: Bounded<Note>,
 }
 
 impl Report {
     pub(crate) fn refuse(&mut self, place: Place, path: impl Into<String>, message: impl Into<String>) {
-        self.errors.add(place, path.into(), message.into());
+        self.refuse_as(Cause::Invalid, place, path, message);
+    }
+
+    pub(crate) fn refuse_as(
+        &mut self,
+        cause: Cause,
+        place: Place,
+        path: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.errors.add(Problem { cause, note: note(place, path, message) });
     }
 
     pub(crate) fn warn(&mut self, place: Place, path: impl Into<String>, message: impl Into<String>) {
-        self.warnings.add(place, path.into(), message.into());
+        self.warnings.add(note(place, path, message));
     }
 
     /// `value` may be absent only after an error was reported.
@@ -32,27 +42,66 @@ impl Report {
     }
 }
 
-#[derive(Debug, Default)]
-struct Notes {
-    kept: Vec<Problem>,
+fn note(place: Place, path: impl Into<String>, message: impl Into<String>) -> Note {
+    Note { line: place.line, column: place.column, path: path.into(), message: message.into() }
+}
+
+/// Up to [`MOST`] entries, and the number of those beyond.
+#[derive(Debug)]
+struct Bounded<T> {
+    kept: Vec<T>,
     more: usize,
 }
 
-impl Notes {
-    fn add(&mut self, place: Place, path: String, message: String) {
+impl<T> Default for Bounded<T> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), more: 0 }
+    }
+}
+
+impl<T: Placed + Clone> Bounded<T> {
+    fn add(&mut self, one: T) {
         if self.kept.len() < MOST {
-            self.kept.push(Problem { line: place.line, column: place.column, path, message });
+            self.kept.push(one);
         } else {
             self.more += 1;
         }
     }
 
-    fn in_file_order(mut self) -> Vec<Problem> {
-        self.kept.sort_by_key(|problem| (problem.line, problem.column));
+    fn in_file_order(mut self) -> Vec<T> {
+        self.kept.sort_by_key(|one| (one.note().line, one.note().column));
         if let (Some(last), true) = (self.kept.last(), self.more > 0) {
-            let message = format!("and {} more", self.more);
-            self.kept.push(Problem { line: last.line, column: last.column, path: String::new(), message });
+            let mut rest = last.clone();
+            let Note { path, message, .. } = rest.note_mut();
+            path.clear();
+            *message = format!("and {} more", self.more);
+            self.kept.push(rest);
         }
         self.kept
+    }
+}
+
+trait Placed {
+    fn note(&self) -> &Note;
+    fn note_mut(&mut self) -> &mut Note;
+}
+
+impl Placed for Note {
+    fn note(&self) -> &Note {
+        self
+    }
+
+    fn note_mut(&mut self) -> &mut Note {
+        self
+    }
+}
+
+impl Placed for Problem {
+    fn note(&self) -> &Note {
+        &self.note
+    }
+
+    fn note_mut(&mut self) -> &mut Note {
+        &mut self.note
     }
 }

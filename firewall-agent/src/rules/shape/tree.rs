@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, options};
 
-use crate::rules::Problem;
+use crate::rules::{Cause, Note, Problem};
 
 /// Lists and maps within each other. The deepest file that means something has 4.
 const MAX_DEPTH: usize = 8;
@@ -140,12 +140,7 @@ impl<'t> Builder<'t> {
         match self.parser.next() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(malformed(&error)),
-            None => Err(Problem {
-                line: 1,
-                column: 1,
-                path: String::new(),
-                message: "file has no document".to_owned(),
-            }),
+            None => Err(invalid(Place::START, "file has no document".to_owned())),
         }
     }
 }
@@ -164,14 +159,18 @@ fn within(depth: usize, span: &Span) -> Result<usize, Problem> {
 }
 
 fn refusal(span: &Span, message: &str) -> Problem {
-    let Place { line, column } = place(span);
-    Problem { line, column, path: String::new(), message: message.to_owned() }
+    invalid(place(span), message.to_owned())
 }
 
 fn malformed(error: &ScanError) -> Problem {
     let at = error.marker();
     let message = format!("not well-formed YAML: {}", error.info());
-    Problem { line: at.line() as u64, column: at.col() as u64 + 1, path: String::new(), message }
+    invalid(Place { line: at.line() as u64, column: at.col() as u64 + 1 }, message)
+}
+
+fn invalid(place: Place, message: String) -> Problem {
+    let Place { line, column } = place;
+    Problem { cause: Cause::Invalid, note: Note { line, column, path: String::new(), message } }
 }
 
 fn place(span: &Span) -> Place {

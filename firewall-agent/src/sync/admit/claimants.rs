@@ -152,5 +152,5 @@ impl Claimants {
 }
 
 fn message(claimed: &Destination, holder: &DatabaseId, held: &Destination) -> String {
-    format!("endpoint_claimed: {claimed} is claimed by database {holder} as {held}")
+    format!("{claimed} is claimed by database {holder} as {held}")
 }

@@ -48,9 +48,7 @@ fn outcome(candidates: Vec<Candidate>, before: &[Candidate], live: &Live) -> Str
     let refused: Vec<String> = admission
         .refused
         .iter()
-        .map(|refusal| {
-            format!("{} {}", refusal.database, refusal.message.split(':').next().unwrap_or_default())
-        })
+        .map(|refusal| format!("{} {}", refusal.database, refusal.reason.cause))
         .collect();
     format!("{} | {}", admitted.join(" "), refused.join(", "))
 }
@@ -138,7 +136,8 @@ fn a_database_that_left_comes_back_with_a_new_revision_only() {
     persisted.accept(&removed, None, &mut changes);
     let outcome = |persisted: &PersistedState, file: Candidate| {
         let admission = admit(vec![file], &BTreeMap::new(), persisted, &Live::default());
-        let refused = admission.refused.first().map(|refusal| refusal.message.clone()).unwrap_or_default();
+        let refused =
+            admission.refused.first().map(|refusal| refusal.reason.message.clone()).unwrap_or_default();
         refused.split(':').next().unwrap_or_default().to_owned()
     };
     let again = Candidate { rules: removed.clone(), ..file("a", 9, ONE) };
@@ -208,7 +207,7 @@ fn no_destination_has_two_claimants_and_nobody_is_refused_without_a_cause() {
             let with = [(id.clone(), wanted[id].clone())];
             let with: Claims = claims.clone().into_iter().chain(with).collect();
             after_all += usize::from(contention(&with).is_none());
-            assert!(message.starts_with("endpoint_claimed: "), "{what}");
+            assert!(message.contains(" is claimed by database "), "{what}");
             // Whoever only keeps what it holds is never refused.
             assert!(!held.get(id).is_some_and(|held| wanted[id].is_subset(held)), "{what}");
         }
