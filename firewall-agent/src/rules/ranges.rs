@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::network::read_cidr;
 use super::shape::{
-    Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, flag, ident, label, timestamp,
+    Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, flag, generated, ident, label,
 };
 use super::{Checked, Problem, RangeId};
 
@@ -101,7 +101,7 @@ fn managed_ranges(top: &Item<'_, '_>, report: &mut Report) -> Option<ManagedRang
     let fields = Fields::open(top, &FILE, report)?;
     let _version: Option<u64> = fields.number("schema_version", report);
     let revision = fields.number("revision", report);
-    let generated_at = fields.required("generated_at", report).and_then(|item| item.text(report, timestamp));
+    let generated_at = fields.required("generated_at", report).and_then(|item| item.text(report, generated));
     let list = fields.required("ranges", report)?;
     let mut ranges = BTreeMap::new();
     let mut paths: BTreeMap<RangeId, String> = BTreeMap::new();

@@ -48,7 +48,8 @@ fn schema(shape: &Shape, title: &str, description: &str) -> Value {
             "type": "string",
             "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\
                         (\\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
-            "description": "RFC 3339 with its offset from UTC",
+            "not": {"pattern": "^0001-01-01T00:00:00(\\.0+)?Z$"},
+            "description": "RFC 3339 with its offset from UTC; not Go's zero time",
         },
         "cidr": {
             "type": "string",

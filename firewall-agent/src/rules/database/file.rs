@@ -4,7 +4,7 @@ use super::endpoints::{ENDPOINT, read_endpoints};
 use super::sources::{INTERNAL_RANGE, RULE, read_internal_ranges, read_rules};
 use super::{DatabaseRules, Limits, Mode, State};
 use crate::rules::shape::{
-    Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, choice, ident, label, timestamp, words,
+    Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, choice, generated, ident, label, words,
 };
 use crate::rules::{Cause, Checked, Problem};
 
@@ -71,7 +71,7 @@ fn database(top: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<
     let id = fields.required("database_id", report).and_then(|item| item.text(report, ident));
     let name = fields.optional("name").and_then(|item| item.text(report, label));
     let revision = fields.number("revision", report);
-    let generated_at = fields.required("generated_at", report).and_then(|item| item.text(report, timestamp));
+    let generated_at = fields.required("generated_at", report).and_then(|item| item.text(report, generated));
     let state = match fields.optional("state") {
         Some(item) => item.text(report, choice(&STATES)),
         None => Some(State::default()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{InternalRange, Rule, Source};
 use crate::rules::network::read_cidr;
 use crate::rules::shape::{
-    Due, Field, Fields, Item, Kind, Report, Shape, choice, ident, label, timestamp, words,
+    Due, Field, Fields, Item, Kind, Report, Shape, choice, expiry, ident, label, words,
 };
 use crate::rules::{Cause, RuleId};
 
@@ -43,7 +43,7 @@ pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) 
         let id = rule_id(&fields, &mut paths_of_ids, report);
         let source = source(&fields, report);
         let label = fields.optional("label").and_then(|item| item.text(report, label));
-        let expires_at = fields.optional("expires_at").and_then(|item| item.text(report, timestamp));
+        let expires_at = fields.optional("expires_at").and_then(|item| item.text(report, expiry));
         if let (Some(id), Some((source, place))) = (id, source) {
             rules.push((Rule { id, source, label, expires_at }, place));
         }

@@ -18,4 +18,4 @@ pub(crate) use document::{Document, Ending};
 pub(crate) use fields::Fields;
 pub(crate) use item::Item;
 pub(crate) use report::Report;
-pub(crate) use scalar::{MAX_LABEL_CHARS, choice, decimal, flag, ident, label, timestamp};
+pub(crate) use scalar::{MAX_LABEL_CHARS, choice, decimal, expiry, flag, generated, ident, label};

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
 
 use super::character::is_deceptive;
 use crate::rules::InvalidIdent;
@@ -61,14 +62,47 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
     }
 }
 
-/// RFC 3339, with its offset from UTC.
-pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
+/// The end of a rule: RFC 3339, with its offset from UTC.
+pub(crate) fn expiry(text: &str) -> Result<Timestamp, String> {
+    let at = timestamp(text)?;
+    if is_zero_of_go(at) {
+        return Err("Go's zero time; leave the field out for a rule that does not expire".to_owned());
+    }
+    Ok(at)
+}
+
+/// The time at which a file was made: RFC 3339, with its offset from UTC.
+pub(crate) fn generated(text: &str) -> Result<Timestamp, String> {
+    let at = timestamp(text)?;
+    if is_zero_of_go(at) {
+        return Err("Go's zero time; must be the time at which the file was made".to_owned());
+    }
+    Ok(at)
+}
+
+/// A `time.Time` that nobody set is written as `0001-01-01T00:00:00Z`.
+fn is_zero_of_go(at: Timestamp) -> bool {
+    /// Seconds since 1970.
+    const ZERO: i64 = -62_135_596_800;
+    at.as_second() == ZERO && at.subsec_nanosecond() == 0
+}
+
+/// RFC 3339, with its offset from UTC. The last day of year 9999 lies beyond [`Timestamp::MAX`] and is taken for it.
+fn timestamp(text: &str) -> Result<Timestamp, String> {
     let shape = "dddd-dd-ddTdd:dd:dd";
     let fits = |(c, want): (u8, u8)| if want == b'd' { c.is_ascii_digit() } else { c == want };
     let date_and_time = text.len() > shape.len() && text.bytes().zip(shape.bytes()).all(fits);
     let zone_only = !text.contains(['[', ' ']);
-    let parsed = if date_and_time && zone_only { text.parse().ok() } else { None };
+    let parsed = if date_and_time && zone_only { text.parse().ok().or_else(|| latest(text)) } else { None };
     parsed.ok_or_else(|| "must be a time with its zone, as in 2026-08-21T15:27:32Z".to_owned())
+}
+
+/// [`Timestamp::MAX`] for a time of year 9999 that is correct in itself.
+fn latest(text: &str) -> Option<Timestamp> {
+    let pieces = Pieces::parse(text).ok()?;
+    pieces.time()?;
+    pieces.offset()?;
+    (pieces.date().year() == 9999).then_some(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -120,5 +154,39 @@ mod tests {
         ] {
             assert!(timestamp(text).is_err(), "{text:?} was taken");
         }
+    }
+
+    #[test]
+    fn the_end_of_the_calendar_is_taken() {
+        for text in [
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999999999Z",
+            "9999-12-31T23:59:59-12:00",
+            "9999-12-31T23:59:59.9-00:30",
+        ] {
+            assert_eq!(expiry(text), Ok(Timestamp::MAX), "{text}");
+        }
+        let last = "9999-12-30T21:59:59Z";
+        assert_eq!(expiry(last).unwrap().to_string(), last, "the control: what fits is kept as it is");
+        assert!(expiry("9999-12-31T20:59:59+23:00").unwrap() < Timestamp::MAX);
+        for text in [
+            "9999-12-32T23:59:59Z",
+            "9999-12-31T24:00:00Z",
+            "9999-12-31T23:59:59",
+            "9999-12-31T23:59:59Z[UTC]",
+            "9999-12-31T23:59:59+99:00",
+            "10000-01-01T00:00:00Z",
+        ] {
+            assert!(expiry(text).is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn the_zero_time_of_go_is_no_time() {
+        for text in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z", "0001-01-01T01:00:00+01:00"] {
+            assert!(expiry(text).unwrap_err().starts_with("Go's zero time; leave the field out"), "{text}");
+            assert!(generated(text).unwrap_err().starts_with("Go's zero time; must be"), "{text}");
+        }
+        assert!(expiry("0001-01-01T00:00:01Z").is_ok() && generated("1970-01-01T00:00:00Z").is_ok());
     }
 }
