@@ -16,7 +16,6 @@ pub mod cli;
 pub mod config;
 pub mod escape;
 pub mod files;
-#[cfg(feature = "program")]
 pub mod host;
 pub mod http;
 pub mod rules;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -38,6 +39,10 @@ pub enum Verb {
     Rebase {
         database: DatabaseId,
     },
+    /// Set the mark of the clock back to this time, or to the synchronised wall clock.
+    LowerClock {
+        to: Option<Timestamp>,
+    },
     /// Take everything down, until `Attach`.
     Detach,
     Attach,
@@ -60,6 +65,7 @@ pub enum Reply {
 enum Line {
     Forget { database: String, open: bool },
     Rebase { database: String },
+    LowerClock { to: Option<Timestamp> },
     Detach {},
     Attach {},
     PacketLog { seconds: Option<u64> },
@@ -103,6 +109,7 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
     let line = match verb.clone() {
         Verb::Forget { database, open } => Line::Forget { database: database.to_string(), open },
         Verb::Rebase { database } => Line::Rebase { database: database.to_string() },
+        Verb::LowerClock { to } => Line::LowerClock { to },
         Verb::Detach => Line::Detach {},
         Verb::Attach => Line::Attach {},
         Verb::PacketLog { seconds } => Line::PacketLog { seconds },
@@ -231,6 +238,7 @@ fn verb(line: &str) -> Result<Verb> {
     Ok(match line {
         Line::Forget { database, open } => Verb::Forget { database: database.parse()?, open },
         Line::Rebase { database } => Verb::Rebase { database: database.parse()? },
+        Line::LowerClock { to } => Verb::LowerClock { to },
         Line::Detach {} => Verb::Detach,
         Line::Attach {} => Verb::Attach,
         Line::PacketLog { seconds } => Verb::PacketLog { seconds },

@@ -1,6 +1,7 @@
 //! The daemon: an event loop around one reconciler.
 
 mod backoff;
+mod clock;
 mod control;
 mod data_plane;
 mod fail_closed;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tracing::{error, info, warn};
 
+pub use self::clock::clock_at;
 pub use self::control::{Reply, Verb, ask};
 pub use self::file_report::{Content, FileError, FileReport, Note, parse, read_directory, read_paths};
 use self::interfaces::Interfaces;
@@ -245,11 +247,7 @@ impl Agent {
         conditions.replace(Condition::Probe, self.probes.failures().map(with_subject));
         conditions.replace(Condition::Interface, self.interfaces.errors().map(with_subject));
         conditions.set(Condition::Store, self.reconciler.store.problem());
-        // Without the time itself: a status that says nothing new is not written.
-        let message = self.reconciler.clock.held().map(|_| {
-            "the clock jumped forward by more than an hour: not believed until a file generated then confirms it".to_owned()
-        });
-        conditions.set(Condition::ClockHeld, message);
+        clock::set_conditions(&self.reconciler.clock, self.reconciler.synchronised, conditions);
         let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);
         let message = hangs.then(|| {
             format!(

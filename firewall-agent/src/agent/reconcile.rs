@@ -18,6 +18,7 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::Backoff;
+use super::clock::clock_at;
 use super::data_plane::ReadBack;
 use super::file_report::{self, FileReport};
 use super::status_reporter::{StatusReporter, Undurable};
@@ -52,6 +53,8 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     pub(super) persisted: PersistedState,
     pub(super) store: S,
     pub(super) clock: Clock,
+    /// The wall clock was synchronised at the last tick.
+    pub(super) synchronised: bool,
     pub(super) settings: Settings,
     /// Programs of another map layout still count on everything: nothing is freed.
     pub(super) keeps: bool,
@@ -70,6 +73,8 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     /// Destinations that wait for the store.
     withheld: BTreeSet<Destination>,
     pub(super) next_expiry: Option<Timestamp>,
+    /// Time of the last publish: the clock goes back when its first time was provisional, or an operator lowers it.
+    published_at: Timestamp,
     /// Time since boot when the clock last ticked.
     ticked: Duration,
 }
@@ -108,7 +113,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         store: S,
         moment: Moment,
     ) -> Self {
-        let clock = Clock::new(moment.wall, persisted.clock_mark().unwrap_or(Timestamp::UNIX_EPOCH));
+        let clock = clock_at(&accepted, &persisted, moment);
         Self {
             data_plane,
             live,
@@ -116,6 +121,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             persisted,
             store,
             clock,
+            synchronised: moment.synchronised,
             settings,
             keeps: false,
             seen: None,
@@ -127,6 +133,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             store_patience: STORE_PATIENCE,
             withheld: BTreeSet::new(),
             next_expiry: None,
+            published_at: Timestamp::MIN,
             ticked: moment.uptime,
         }
     }
@@ -162,6 +169,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                 reporter.detected(self.accepted.files(), moment.wall);
                 self.seen = Some(snapshot.mark());
                 self.is_forced = true;
+                self.accepted.generated_at().for_each(|generated_at| self.clock.confirm(generated_at));
                 self.tick(moment)
             }
             None => now,
@@ -193,12 +201,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         published.applied.keys().filter_map(|id| self.live.slot(id)).collect()
     }
 
-    /// Admits the valid rule files; each confirms the clock up to the time at which it was generated.
+    /// Admits the valid rule files.
     pub(super) fn admit(&mut self, files: &[FileReport]) -> Admission {
         let candidates: Vec<Candidate> = files.iter().filter_map(FileReport::candidate).collect();
-        for candidate in &candidates {
-            self.clock.confirm(candidate.rules.generated_at);
-        }
         admit(candidates, self.accepted.files(), &self.persisted, &self.live)
     }
 
@@ -251,9 +256,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Commits the accepted files with their claims and floors, and the clock mark where a rule expires. Waits for the
     /// disk only while it keeps up.
     pub(super) fn commit_closes(&mut self, now: Timestamp, mut changes: Changes) {
-        let mark = self.persisted.clock_mark().unwrap_or(Timestamp::MIN);
-        if self.accepted.next_expiry(mark).is_some_and(|at| at <= now) {
-            self.persisted.set_clock_mark(now, &mut changes);
+        let stored = self.persisted.clock_mark().unwrap_or(Timestamp::MIN);
+        if let Some(mark) = self.clock.mark()
+            && self.accepted.next_expiry(stored).is_some_and(|at| at <= now)
+        {
+            self.persisted.set_clock_mark(mark, &mut changes);
         }
         self.store.submit(changes);
         if !self.store.is_behind() {
@@ -318,7 +325,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             self.retry = Backoff::default();
         }
         self.withheld.clone_from(&desired.withheld);
-        self.next_expiry = self.accepted.next_expiry(now);
+        (self.next_expiry, self.published_at) = (self.accepted.next_expiry(now), now);
     }
 
     /// Databases with changes that the store has not made durable.
@@ -354,6 +361,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     pub(super) fn is_due(&mut self, now: Timestamp, moment: Moment) -> bool {
         self.is_forced
             || self.next_expiry.is_some_and(|at| at <= now)
+            || now < self.published_at
             || self.is_uncertain && self.retry.may_try(moment.uptime)
             || !self.withheld.is_empty() && self.store.flush(Duration::ZERO)
     }
@@ -382,15 +390,15 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Advances the clock that expiry goes by.
     pub(super) fn tick(&mut self, moment: Moment) -> Timestamp {
         let elapsed = SignedDuration::try_from(moment.uptime.saturating_sub(self.ticked)).unwrap_or_default();
-        self.ticked = moment.uptime;
-        self.clock.tick(moment.wall, elapsed)
+        (self.ticked, self.synchronised) = (moment.uptime, moment.synchronised);
+        self.clock.tick(moment.wall, elapsed, moment.synchronised)
     }
 
     /// Stores the clock mark, where it is older than a minute or the process ends.
     pub(super) fn store_clock(&mut self, ends: bool) {
-        let mark = self.clock.now();
+        let Some(mark) = self.clock.mark() else { return };
         let stored = self.persisted.clock_mark().unwrap_or(Timestamp::MIN);
-        if ends || mark.duration_since(stored) >= STORE_CLOCK {
+        if ends || mark.duration_since(stored).abs() >= STORE_CLOCK {
             let mut changes = Changes::default();
             self.persisted.set_clock_mark(mark, &mut changes);
             self.store.submit(changes);

@@ -122,6 +122,7 @@ impl Agent {
             Verb::PacketLog { seconds } => {
                 self.pin_again().and_then(|_| self.telling.turn(*seconds, &mut self.programs, &self.pins))
             }
+            Verb::LowerClock { to } => self.reconciler.lower_clock(*to),
             Verb::Detach => self.detach(),
             Verb::Attach => self.attach(),
         };

@@ -87,7 +87,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.flush()
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Waits until everything is durable.
+    pub(super) fn flush(&mut self) -> Result<()> {
         if self.store.flush(self.store_patience) {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
+use jiff::Timestamp;
 
 use super::format::Format;
 use super::log::LogFormat;
@@ -228,6 +229,28 @@ pub(super) enum Command {
     Rebase {
         /// Database id
         database: String,
+    },
+    /// Show the time that expiry goes by, and lower its mark with `--lower`
+    #[command(
+        after_help = "The mark is the latest time that was believed; it is stored, so that no expired rule comes back. A \
+                            mark that a wrong clock moved ahead keeps rules expired until the time reaches it. Lowered \
+                            under a synchronised clock, it goes no further back than that; else no further than the \
+                            newest accepted file.\n\n\
+                            Exit codes: 0 done, 1 failed, as when nothing is to be lowered; 2 bad input.\n\n\
+                            Examples:\n  firewall-agent clock\n  firewall-agent clock --lower\n  \
+                            firewall-agent clock --lower --to 2026-08-21T15:27:32Z"
+    )]
+    Clock {
+        /// Set the mark back to the synchronised clock: rules that end after it count again
+        #[arg(long, conflicts_with_all = ["output", "bpffs_dir", "state_dir"])]
+        lower: bool,
+        /// Set it back to this time instead
+        #[arg(long, value_name = "TIME", requires = "lower")]
+        to: Option<Timestamp>,
+        #[command(flatten)]
+        places: Places,
+        #[command(flatten)]
+        output: Output,
     },
     /// Let the daemon log single packets for a while: another build of the program, swapped in without a gap
     #[command(

@@ -2,6 +2,7 @@
 
 mod audit;
 mod clean;
+mod clock;
 mod colour;
 mod command;
 mod databases;
@@ -96,6 +97,10 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
             explain::explain(&settings()?.places(places), &source, &target, output.output, out)
         }
         Command::Restore { wait } => restore::restore(settings()?, wait, out),
+        Command::Clock { lower: true, to, .. } => verbs::lower_clock(settings()?, to, out),
+        Command::Clock { places, output, .. } => {
+            clock::clock(&settings()?.places(places), output.output, out)
+        }
         Command::Detach { yes } => verbs::detach(settings()?, yes, out),
         Command::Attach => verbs::attach(settings()?, out),
         Command::Health { ready, listen } => health::health(&settings()?, listen, ready, out),

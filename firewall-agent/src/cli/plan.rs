@@ -7,18 +7,18 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use jiff::Timestamp;
 
 use self::report::{DatabasePlan, Report};
 use super::Exit;
 use super::format::Format;
 use super::json;
 use super::settings::{Located, Settings};
-use crate::agent::{FileReport, join, parse, read_paths};
+use crate::agent::{FileReport, clock_at, join, parse, read_paths};
 use crate::bpf::Kernel;
 use crate::files::scan::Look;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::verify::SignatureVerifier;
+use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, Limits, RangeId, Rejection};
 use crate::status::{DatabaseState, RejectedFile};
 use crate::sync::{
@@ -61,7 +61,7 @@ pub(super) fn plan(
             rejected.entry(path).or_default().extend(refused);
         }
     }
-    let now = Timestamp::now().max(persisted.clock_mark().unwrap_or(Timestamp::UNIX_EPOCH));
+    let now = clock_at(&accepted, &persisted, Moment::now()?).now();
     let desired = accepted.desired(&persisted, &live, live.guarded.clone(), limits.allow_monitor, now);
     let desired = Desired { limits: settings.capacity()?, ..desired };
     let plan = dry_run(&desired, &live, Sizes::of(&kernel), now);

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::settings::Settings;
 use super::{BadInput, Exit};
@@ -20,6 +20,10 @@ pub(super) fn forget(settings: Settings, database: &str, open: bool, out: &mut i
 
 pub(super) fn rebase(settings: Settings, database: &str, out: &mut impl Write) -> Result<Exit> {
     carry_out(settings, Verb::Rebase { database: id(database)? }, out)
+}
+
+pub(super) fn lower_clock(settings: Settings, to: Option<Timestamp>, out: &mut impl Write) -> Result<Exit> {
+    carry_out(settings, Verb::LowerClock { to }, out)
 }
 
 pub(super) fn detach(settings: Settings, yes: bool, out: &mut impl Write) -> Result<Exit> {
@@ -89,6 +93,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
             match verb {
                 Verb::Forget { database, open } => reconciler.forget(&database, open),
                 Verb::Rebase { database } => reconciler.rebase(&database),
+                Verb::LowerClock { to } => reconciler.lower_clock(to),
                 Verb::Detach => reconciler.detach(&pins),
                 Verb::Attach => reconciler.set_detached(false).and_then(|()| {
                     drop((reconciler, ownership));

@@ -163,6 +163,12 @@ impl AcceptedFiles {
         rules.filter_map(|rule| rule.expires_at).filter(|at| *at > now).min()
     }
 
+    /// Times at which the accepted files were generated.
+    pub fn generated_at(&self) -> impl Iterator<Item = Timestamp> {
+        let files = self.files.values().map(|candidate| candidate.rules.generated_at);
+        files.chain([self.ranges.generated_at])
+    }
+
     /// Accepted rule files, by database.
     #[must_use]
     pub fn files(&self) -> &BTreeMap<DatabaseId, Candidate> {

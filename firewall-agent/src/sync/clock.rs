@@ -5,95 +5,153 @@ use jiff::{SignedDuration, Timestamp};
 /// A step forward beyond this is held until something confirms it.
 const LARGEST_STEP: SignedDuration = SignedDuration::from_hours(1);
 
+/// A synchronised clock catches up with a mark that is so little ahead of it by itself.
+const SMALLEST_LEAD: SignedDuration = SignedDuration::from_mins(1);
+
 /// A clock that never goes back and does not believe every step forward.
 ///
-/// Its time is the later of the machine's clock and a high-water mark that is kept over restarts, so an expired rule
-/// cannot come back. A step of more than an hour, measured against the time that really went by, is held: meanwhile
-/// it goes on from where it was. A file generated about then confirms it; so does a restart.
+/// Its time is the later of the wall clock and a **mark**, the latest time that was believed, which the caller stores.
+/// A rule whose end the mark has passed stays expired over restarts and reboots.
+///
+/// * A wall clock that the kernel calls **synchronised** is believed, however far forward it is. A mark that is ahead of
+///   it stays, and is reported by [`Self::ahead`]: time stands still until the wall clock reaches the mark, or an operator
+///   lowers it.
+/// * A wall clock that is **not synchronised** is believed up to one hour ahead of the expected time: the mark plus the
+///   time that really went by. A start is no exception. A wall clock further ahead is **held**: time goes on from where it
+///   was, at the pace of the uptime, until the wall clock is synchronised, or an accepted file confirms it.
+/// * A **file** generated at G confirms a wall clock of up to G plus one hour. An older file confirms the time up to G
+///   alone: wall clock and file both say that G has passed.
+/// * A wall clock that is not synchronised and **behind** the mark, as after a boot without a real-time clock, changes
+///   nothing: time goes on from the mark.
+/// * **Without a mark**, as at the first start, the wall clock is all that is known. It counts for the moment, and nothing
+///   is stored of it until it is established: by synchronisation, or by a file that was generated within one hour of it.
+///   The established time then replaces the provisional one, also backwards: a clock that was wrong at the first start ends
+///   no rule for good.
+///
+/// The price of a held clock: a rule that ended while the host was down for more than an hour stays in force until the
+/// wall clock is synchronised or confirmed.
 #[derive(Debug, Clone)]
 pub struct Clock {
     now: Timestamp,
-    /// What the machine's clock says while that is not believed.
+    /// `now` rests on a mark, a synchronised clock or a file.
+    established: bool,
     held: Option<Timestamp>,
-    /// The latest time that a file confirmed.
+    ahead: Option<SignedDuration>,
+    /// The latest time at which an accepted file was generated.
     confirmed: Timestamp,
 }
 
 impl Clock {
-    /// Starts at the later of the machine's clock and the mark kept from before.
+    /// Starts from the stored mark.
     #[must_use]
-    pub fn new(wall: Timestamp, high_water: Timestamp) -> Self {
-        Self { now: wall.max(high_water), held: None, confirmed: Timestamp::UNIX_EPOCH }
+    pub fn new(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self {
+        let mut clock = Self {
+            now: mark.unwrap_or(wall),
+            established: mark.is_some(),
+            held: None,
+            ahead: None,
+            confirmed: Timestamp::MIN,
+        };
+        clock.tick(wall, SignedDuration::ZERO, synchronised);
+        clock
     }
 
-    /// Takes note that a file of this time was pushed.
+    /// Takes note that an accepted file was generated at this time. It counts from the next tick on.
     pub fn confirm(&mut self, generated_at: Timestamp) {
         self.confirmed = self.confirmed.max(generated_at);
     }
 
-    /// The time, `elapsed` after the last call by a clock that nobody sets.
-    pub fn tick(&mut self, wall: Timestamp, elapsed: SignedDuration) -> Timestamp {
-        let expected = self.now.saturating_add(elapsed).unwrap_or(Timestamp::MAX);
-        let latest = |from: Timestamp| from.saturating_add(LARGEST_STEP).unwrap_or(Timestamp::MAX);
-        let believed = wall <= latest(expected) || wall <= latest(self.confirmed);
-        self.held = (!believed).then_some(wall);
-        self.now = if believed { wall.max(self.now) } else { expected };
+    /// Moves the clock to the time `elapsed` after the last call, measured by a clock that nobody sets, and returns it.
+    /// Time that is known to have gone by before a start (in the same boot) may be passed to the first tick.
+    pub fn tick(&mut self, wall: Timestamp, elapsed: SignedDuration, synchronised: bool) -> Timestamp {
+        let expected = later(self.now, elapsed.max(SignedDuration::ZERO));
+        let confirmed = later(self.confirmed, LARGEST_STEP);
+        let agrees = wall <= confirmed && self.confirmed <= later(wall, LARGEST_STEP);
+        if !self.established && (synchronised || agrees) {
+            self.now = wall;
+            self.established = true;
+        } else if synchronised {
+            self.now = wall.max(self.now);
+        } else {
+            let is_credible = wall <= later(expected, LARGEST_STEP) || wall <= confirmed;
+            let credible = if is_credible { wall } else { wall.min(self.confirmed) };
+            self.now = expected.max(credible);
+        }
+        self.held = (wall > self.now).then_some(wall);
+        let tolerated = if synchronised { SMALLEST_LEAD } else { LARGEST_STEP };
+        self.ahead = Some(self.now.duration_since(wall)).filter(|lead| *lead > tolerated);
         self.now
     }
 
-    /// The time now, which is also the mark to keep.
+    /// The time now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// What the machine's clock says, while that is not believed.
+    /// The mark to store; `None` as long as the time is provisional.
+    #[must_use]
+    pub fn mark(&self) -> Option<Timestamp> {
+        self.established.then_some(self.now)
+    }
+
+    /// The wall clock, while it is held.
     #[must_use]
     pub fn held(&self) -> Option<Timestamp> {
         self.held
     }
+
+    /// The lead of the mark over the wall clock: of more than a minute over a synchronised one, of more than an hour over
+    /// another.
+    #[must_use]
+    pub fn ahead(&self) -> Option<SignedDuration> {
+        self.ahead
+    }
+
+    /// Decides how far an operator may lower the mark: to `to`, by default the synchronised wall clock, and no lower than
+    /// that. Under a wall clock that is not synchronised, no lower than the newest accepted file.
+    ///
+    /// # Errors
+    /// The reason not to lower it, with the times.
+    pub fn lowest(
+        &self,
+        wall: Timestamp,
+        synchronised: bool,
+        to: Option<Timestamp>,
+    ) -> Result<Timestamp, String> {
+        let mark = self.mark().ok_or("no mark: nothing was stored yet, so there is nothing to lower")?;
+        let lowest = match to {
+            Some(to) if synchronised => to.max(wall),
+            Some(to) if to < self.confirmed => {
+                let newest = self.confirmed;
+                return Err(format!(
+                    "--to {to}: lies before {newest}, when the newest accepted file was generated"
+                ));
+            }
+            Some(to) => to,
+            None if synchronised => wall,
+            None => {
+                return Err(format!(
+                    "the wall clock, {wall}, is not synchronised: synchronise it, or give the real time by --to TIME"
+                ));
+            }
+        };
+        if lowest < mark { Ok(lowest) } else { Err(format!("the mark, {mark}, is not ahead of {lowest}")) }
+    }
+
+    /// Sets a mark back that is ahead of the real time, at an operator's word. Never moves it forward. Rules whose end is
+    /// later than `to` count again.
+    pub fn lower(&mut self, to: Timestamp) {
+        self.now = self.now.min(to);
+        self.established = true;
+        self.held = None;
+        self.ahead = None;
+    }
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        format!("2026-09-01T{text}Z").parse().unwrap()
-    }
-
-    #[test]
-    fn the_clock_follows_the_machine_but_never_back_and_not_at_once_far_ahead() {
-        for (what, high_water, wall, confirmed, expected) in [
-            ("on time", "10:00:00", "12:00:01", None, "12:00:01"),
-            ("a little ahead", "10:00:00", "12:50:00", None, "12:50:00"),
-            ("back", "10:00:00", "03:00:00", None, "12:00:00"),
-            ("far ahead", "10:00:00", "15:00:00", None, "12:00:01"),
-            ("far ahead, confirmed", "10:00:00", "15:00:00", Some("14:30:00"), "15:00:00"),
-            ("far ahead, confirmed for less", "10:00:00", "15:00:00", Some("13:30:00"), "12:00:01"),
-            ("behind a mark from before", "13:00:00", "12:00:01", None, "13:00:00"),
-        ] {
-            let mut clock = Clock::new(at("12:00:00"), at(high_water));
-            if let Some(time) = confirmed {
-                clock.confirm(at(time));
-            }
-            let now = clock.tick(at(wall), SignedDuration::from_secs(1));
-            assert_eq!(now, at(expected), "{what}");
-            assert_eq!(clock.held().is_some(), now < at(wall), "{what}");
-        }
-    }
-
-    #[test]
-    fn a_held_step_is_taken_once_it_is_confirmed_and_forgotten_when_it_is_taken_back() {
-        let mut clock = Clock::new(at("12:00:00"), Timestamp::UNIX_EPOCH);
-        let second = SignedDuration::from_secs(1);
-        assert_eq!(clock.tick(at("20:00:00"), second), at("12:00:01"));
-        assert_eq!(clock.tick(at("20:00:01"), second), at("12:00:02"));
-        clock.confirm(at("20:00:00"));
-        assert_eq!(clock.tick(at("20:00:02"), second), at("20:00:02"));
-        let mut clock = Clock::new(at("12:00:00"), Timestamp::UNIX_EPOCH);
-        clock.tick(at("20:00:00"), second);
-        assert_eq!(clock.tick(at("12:00:02"), second), at("12:00:02"));
-        assert_eq!(clock.held(), None);
-    }
-}
+mod tests;

@@ -1,0 +1,62 @@
+//! The clock of one host: from the stored mark and the accepted files, and lowered at an operator's word.
+
+use anyhow::{Result, anyhow};
+use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
+
+use super::data_plane::ReadBack;
+use super::reconcile::Reconciler;
+use crate::host::clock::Moment;
+use crate::status::{Condition, Conditions};
+use crate::sync::{AcceptedFiles, Changes, Clock, PersistedState, StateStore};
+
+/// The clock as an agent that starts at this moment has it.
+#[must_use]
+pub fn clock_at(accepted: &AcceptedFiles, persisted: &PersistedState, moment: Moment) -> Clock {
+    let mut clock = Clock::new(moment.wall, moment.synchronised, persisted.clock_mark());
+    accepted.generated_at().for_each(|generated_at| clock.confirm(generated_at));
+    clock.tick(moment.wall, SignedDuration::ZERO, moment.synchronised);
+    clock
+}
+
+/// Brings the conditions of the clock up to date. Without the times themselves, so that a message changes only with its
+/// condition.
+pub(super) fn set_conditions(clock: &Clock, synchronised: bool, conditions: &mut Conditions) {
+    let held = clock.held().map(|_| {
+        "clock held: the wall clock is more than an hour ahead of the expected time, and not synchronised; expiry goes on \
+         from the mark until it is synchronised, or a file generated then is accepted"
+    });
+    let ahead = clock.ahead().map(|_| match synchronised {
+        true => {
+            "clock ahead: the mark is ahead of the synchronised wall clock, and rules that end before it stay expired; \
+             `firewall-agent clock` shows it, and `clock --lower` sets it back"
+        }
+        false => {
+            "clock ahead: the wall clock is more than an hour behind the mark, and not synchronised; expiry goes on from \
+             the mark; if that is wrong, `firewall-agent clock --lower --to TIME` sets it back"
+        }
+    });
+    conditions.set(Condition::ClockHeld, held.map(ToOwned::to_owned));
+    conditions.set(Condition::ClockAhead, ahead.map(ToOwned::to_owned));
+}
+
+impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
+    /// Sets the mark back to `to`, or to the synchronised wall clock, and stores it.
+    ///
+    /// # Errors
+    /// The clock cannot be read, there is nothing to lower, the time is not a plausible one, or it cannot be stored.
+    pub fn lower_clock(&mut self, to: Option<Timestamp>) -> Result<String> {
+        let moment = Moment::now()?;
+        self.tick(moment);
+        let before = self.clock.now();
+        let to = self.clock.lowest(moment.wall, moment.synchronised, to).map_err(|error| anyhow!(error))?;
+        self.clock.lower(to);
+        let mut changes = Changes::default();
+        self.persisted.set_clock_mark(to, &mut changes);
+        self.store.submit(changes);
+        self.force();
+        self.flush()?;
+        warn!(from = %before, %to, "clock mark lowered: rules that end after it count again");
+        Ok(format!("clock: mark lowered from {before} to {to}; rules that end after it count again"))
+    }
+}

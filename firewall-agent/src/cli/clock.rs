@@ -1,0 +1,89 @@
+//! `firewall-agent clock`: the time that expiry goes by, from the wall clock and the stored mark. Needs no daemon and
+//! changes nothing.
+
+use std::io::Write;
+
+use anyhow::{Result, ensure};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Exit;
+use super::format::Format;
+use super::json;
+use super::settings::Located;
+use crate::agent::{clock_at, join};
+use crate::files::store::{LastGoodStore, StateFile};
+use crate::host::clock::{Moment, synchronised};
+use crate::sync::Live;
+
+/// Everything that the command says. Field names are an interface.
+#[derive(Debug, Serialize)]
+struct Report {
+    wall_clock: Timestamp,
+    /// `None` when the kernel may not be asked.
+    synchronised: Option<bool>,
+    /// As the agent stored it last, at most a minute ago while it runs.
+    mark: Option<Timestamp>,
+    /// The time that expiry goes by.
+    time: Timestamp,
+    /// The wall clock, while it is not believed.
+    held: Option<Timestamp>,
+    /// Seconds by which the mark is ahead of the wall clock, where that is a condition.
+    ahead_seconds: Option<i64>,
+}
+
+pub(super) fn clock(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
+    let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load()?;
+    ensure!(!records.is_empty(), "{}: no agent ever stored anything here", places.state_dir.display());
+    let (accepted, persisted, _, problems) = join(records, &Live::default());
+    let moment = Moment::now()?;
+    let clock = clock_at(&accepted, &persisted, moment);
+    let report = Report {
+        wall_clock: moment.wall,
+        synchronised: synchronised().ok().map(|_| moment.synchronised),
+        mark: persisted.clock_mark(),
+        time: clock.now(),
+        held: clock.held(),
+        ahead_seconds: clock.ahead().map(|ahead| ahead.as_secs()),
+    };
+    match format {
+        Format::Json => json::write(&report, out)?,
+        Format::Table => {
+            write_people(&report, out)?;
+            problems.iter().try_for_each(|problem| writeln!(out, "! {problem}"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
+    let synchronised = match report.synchronised {
+        Some(true) => "synchronised",
+        Some(false) => "not synchronised",
+        None => "the kernel may not be asked whether it is synchronised",
+    };
+    writeln!(out, "wall clock: {:.0}, {synchronised}", report.wall_clock)?;
+    match report.mark {
+        Some(mark) => writeln!(out, "mark: {mark:.0}")?,
+        None => writeln!(
+            out,
+            "mark: none; stored once the clock is synchronised or a file of this hour is accepted"
+        )?,
+    }
+    writeln!(out, "expiry goes by: {:.0}", report.time)?;
+    if report.held.is_some() {
+        writeln!(
+            out,
+            "! held: the wall clock is more than an hour ahead, and not synchronised; expiry goes on from the mark"
+        )?;
+    }
+    if let Some(seconds) = report.ahead_seconds {
+        let verb =
+            if report.synchronised == Some(true) { "clock --lower" } else { "clock --lower --to TIME" };
+        writeln!(
+            out,
+            "! ahead: the mark is {seconds} s ahead of the wall clock; if it is wrong, `{verb}` sets it back"
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Random histories of hosts with wrong clocks, against an oracle that knows the real time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Result, anyhow, ensure};
+use fastrand::Rng;
+
+use super::*;
+
+const HISTORIES: u64 = 4000;
+const STEPS: usize = 60;
+const HOUR: i64 = 3600;
+
+/// A clock, right or with a planted fault.
+trait Timekeeper {
+    fn start(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self;
+    fn clock(&mut self) -> &mut Clock;
+
+    fn confirm(&mut self, generated_at: Timestamp) {
+        Clock::confirm(self.clock(), generated_at);
+    }
+
+    fn tick(&mut self, wall: Timestamp, elapsed: SignedDuration, synchronised: bool) -> Timestamp {
+        Clock::tick(self.clock(), wall, elapsed, synchronised)
+    }
+
+    fn mark(&mut self) -> Option<Timestamp> {
+        Clock::mark(self.clock())
+    }
+}
+
+impl Timekeeper for Clock {
+    fn start(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self {
+        Self::new(wall, synchronised, mark)
+    }
+
+    fn clock(&mut self) -> &mut Clock {
+        self
+    }
+}
+
+macro_rules! faulty {
+    ($name:ident, $($method:item)*) => {
+        struct $name(Clock);
+        impl Timekeeper for $name {
+            fn clock(&mut self) -> &mut Clock {
+                &mut self.0
+            }
+            $($method)*
+        }
+    };
+}
+
+faulty! { StartsBelieving,
+    fn start(wall: Timestamp, _: bool, mark: Option<Timestamp>) -> Self {
+        Self(Clock::new(wall, true, mark))
+    }
+}
+faulty! { IgnoresSynchronisation,
+    fn start(wall: Timestamp, _: bool, mark: Option<Timestamp>) -> Self {
+        Self(Clock::new(wall, false, mark))
+    }
+    fn tick(&mut self, wall: Timestamp, elapsed: SignedDuration, _: bool) -> Timestamp {
+        self.0.tick(wall, elapsed, false)
+    }
+}
+faulty! { BelievesEveryStep,
+    fn start(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self {
+        Self(Clock::new(wall, synchronised, mark))
+    }
+    fn tick(&mut self, wall: Timestamp, elapsed: SignedDuration, _: bool) -> Timestamp {
+        self.0.tick(wall, elapsed, true)
+    }
+}
+faulty! { StoresTheProvisional,
+    fn start(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self {
+        Self(Clock::new(wall, synchronised, mark))
+    }
+    fn mark(&mut self) -> Option<Timestamp> {
+        Some(self.0.now())
+    }
+}
+faulty! { ForgetsTheMark,
+    fn start(wall: Timestamp, synchronised: bool, _: Option<Timestamp>) -> Self {
+        Self(Clock::new(wall, synchronised, None))
+    }
+}
+faulty! { FollowsBackwards,
+    fn start(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self {
+        Self(Clock::new(wall, synchronised, mark))
+    }
+    fn tick(&mut self, wall: Timestamp, elapsed: SignedDuration, synchronised: bool) -> Timestamp {
+        self.0.lower(wall);
+        self.0.tick(wall, elapsed, synchronised)
+    }
+}
+faulty! { StandsStill,
+    fn start(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self {
+        Self(Clock::new(wall, synchronised, mark))
+    }
+    fn tick(&mut self, wall: Timestamp, _: SignedDuration, synchronised: bool) -> Timestamp {
+        self.0.tick(wall, SignedDuration::ZERO, synchronised)
+    }
+}
+faulty! { IgnoresFiles,
+    fn start(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self {
+        Self(Clock::new(wall, synchronised, mark))
+    }
+    fn confirm(&mut self, _: Timestamp) {}
+}
+
+/// A host, and what is really so.
+struct World<'r> {
+    rng: &'r mut Rng,
+    /// The real time.
+    real: Timestamp,
+    /// Seconds by which the wall clock is off: none, or ahead by more than an hour, or behind.
+    error: i64,
+    synchronised: bool,
+    /// As the agent stored it last.
+    stored: Option<Timestamp>,
+    /// When the last file was generated that the running agent was told of.
+    newest: Option<Timestamp>,
+    /// The latest mark since the state was last lost.
+    reached: Option<Timestamp>,
+}
+
+impl World<'_> {
+    fn wall(&self) -> Timestamp {
+        self.real + SignedDuration::from_secs(self.error)
+    }
+
+    fn set_wall(&mut self) {
+        let year = 365 * 24 * HOUR;
+        self.error = match self.rng.u8(0..6) {
+            0 => self.rng.i64(HOUR + 1..2 * HOUR),
+            1 => self.rng.i64(HOUR + 1..20 * year),
+            2 => -self.rng.i64(1..3 * HOUR),
+            3 => Timestamp::UNIX_EPOCH.duration_since(self.real).as_secs(),
+            _ => 0,
+        };
+        // The kernel forgets that it was synchronised when the clock is set, and is told so only of the real time.
+        self.synchronised = self.error == 0 && self.rng.bool();
+    }
+
+    /// What must be so after every tick.
+    fn judge<T: Timekeeper>(&mut self, keeper: &mut T, before: Option<Timestamp>) -> Result<()> {
+        let (wall, mark) = (self.wall(), keeper.mark());
+        let (now, held, ahead) = (keeper.clock().now(), keeper.clock().held(), keeper.clock().ahead());
+        ensure!(held == Some(wall).filter(|wall| *wall > now), "held is {held:?} at {now}, wall {wall}");
+        ensure!(mark.is_none_or(|mark| mark <= self.real), "a wrong clock moved the mark to {mark:?}");
+        ensure!(mark >= self.reached, "the mark went back from {:?} to {mark:?}", self.reached);
+        ensure!(mark.is_none_or(|mark| mark == now), "the mark is {mark:?}, the time {now}");
+        if self.synchronised {
+            ensure!(now == self.real && mark == Some(now), "synchronised, and the time is {now}");
+            ensure!(ahead.is_none(), "ahead by {ahead:?}");
+        }
+        let is_recent = |at: Timestamp| self.real.duration_since(at) <= LARGEST_STEP;
+        if self.error == 0 && self.newest.is_some_and(is_recent) {
+            ensure!(now == self.real && mark == Some(now), "confirmed, and the time is {now}");
+        }
+        if self.error == 0 && before.is_some_and(is_recent) {
+            ensure!(now == self.real, "right all the time, and the time is {now}");
+        }
+        if let (Some(before), Some(mark)) = (before, mark)
+            && !self.synchronised
+        {
+            ensure!(mark >= before, "{mark} instead of {before} at the least");
+        }
+        self.reached = mark;
+        Ok(())
+    }
+}
+
+fn history<T: Timekeeper>(rng: &mut Rng) -> Result<()> {
+    let real = at("12:00:00");
+    let mut world =
+        World { rng, real, error: 0, synchronised: false, stored: None, newest: None, reached: None };
+    world.set_wall();
+    let mut keeper = T::start(world.wall(), world.synchronised, None);
+    for _ in 0..STEPS {
+        let mut elapsed = SignedDuration::ZERO;
+        match world.rng.u8(0..12) {
+            0..4 => elapsed = SignedDuration::from_secs(world.rng.i64(0..60)),
+            4 => elapsed = SignedDuration::from_secs(world.rng.i64(0..10 * HOUR)),
+            5 | 6 => world.set_wall(),
+            7 => world.synchronised |= world.error == 0,
+            8 | 9 => {
+                let age = if world.rng.bool() { 60 } else { world.rng.i64(0..100 * HOUR) };
+                let generated = world.real - SignedDuration::from_secs(age);
+                keeper.confirm(generated);
+                world.newest = world.newest.max(Some(generated));
+            }
+            10 => {
+                // A clean stop stores the mark, a kill what was stored before; the host may be down for long.
+                if world.rng.bool() {
+                    world.stored = keeper.mark();
+                }
+                if world.rng.u8(0..8) == 0 {
+                    world.stored = None;
+                }
+                world.reached = world.stored;
+                world.newest = None;
+                world.real += SignedDuration::from_secs(world.rng.i64(0..50 * HOUR));
+                if world.rng.bool() {
+                    world.set_wall();
+                    world.synchronised = false;
+                }
+                keeper = T::start(world.wall(), world.synchronised, world.stored);
+                world.judge(&mut keeper, None)?;
+            }
+            _ => world.stored = keeper.mark(),
+        }
+        let before = keeper.mark().map(|mark| mark + elapsed);
+        world.real += elapsed;
+        keeper.tick(world.wall(), elapsed, world.synchronised);
+        world.judge(&mut keeper, before)?;
+    }
+    Ok(())
+}
+
+/// The first history that goes wrong, and how.
+fn first_fault<T: Timekeeper>(histories: u64) -> Option<String> {
+    (0..histories).find_map(|seed| {
+        let walked = catch_unwind(AssertUnwindSafe(|| history::<T>(&mut Rng::with_seed(seed))));
+        walked.unwrap_or_else(|_| Err(anyhow!("panicked"))).err().map(|error| format!("seed {seed}: {error}"))
+    })
+}
+
+#[test]
+fn a_wrong_clock_ends_no_rule_for_good_and_brings_none_back() {
+    assert_eq!(first_fault::<Clock>(HISTORIES), None);
+}
+
+#[test]
+fn each_planted_fault_is_found() {
+    for (name, found) in [
+        ("starts believing", first_fault::<StartsBelieving>(HISTORIES)),
+        ("ignores synchronisation", first_fault::<IgnoresSynchronisation>(HISTORIES)),
+        ("believes every step", first_fault::<BelievesEveryStep>(HISTORIES)),
+        ("stores the provisional time", first_fault::<StoresTheProvisional>(HISTORIES)),
+        ("forgets the mark", first_fault::<ForgetsTheMark>(HISTORIES)),
+        ("follows backwards", first_fault::<FollowsBackwards>(HISTORIES)),
+        ("stands still", first_fault::<StandsStill>(HISTORIES)),
+        ("ignores files", first_fault::<IgnoresFiles>(HISTORIES)),
+    ] {
+        assert!(found.is_some(), "{name}: not found in {HISTORIES} histories");
+    }
+}
