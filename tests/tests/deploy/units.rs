@@ -45,7 +45,7 @@ fn the_units_are_right_and_little_exposed() {
     }
     let verify = |text: &str| verify_as(UNITS[0], text);
     // The controls: a misspelt setting, and a unit with every right.
-    let (misspelt, _) = verify(&unit().replace("ProtectClock=", "ProtectClocks="));
+    let (misspelt, _) = verify(&unit().replace("ProtectHostname=", "ProtectHostnames="));
     assert!(!misspelt.status.success() || !misspelt.stderr.is_empty(), "{misspelt:?}");
     let (_, exposed) = verify("[Service]\nExecStart=/usr/bin/firewall-agent run\n");
     assert!(!exposed.status.success());
