@@ -8,9 +8,10 @@ use crate::workspace::Workspace;
 use crate::{artefacts, ebpf, fuzz, kernels, kubectl, python, tidy};
 
 /// What the tests start: network namespaces, rules of nftables and iptables in them, signatures, a PostgreSQL server
-/// with a certificate, an agent of few rights, one whose system calls are traced, a Prometheus that scrapes it; what
+/// with a certificate, an agent of few rights, one whose system calls are traced and whose clock is wrong, a Prometheus that scrapes it; what
 /// signs, and what judges schemas and units.
 pub const PACKAGES: &[&str] = &[
+    "faketime",
     "iproute2",
     "iptables",
     "libcap2-bin",
@@ -26,6 +27,7 @@ pub const PACKAGES: &[&str] = &[
 ];
 /// Programs of those packages, looked for where packages have other names.
 pub const PROGRAMS: &[&str] = &[
+    "faketime",
     "ip",
     "iptables-nft",
     "minisign",

@@ -1,5 +1,6 @@
 //! What an agent on a host lives in: its config, rule files, state, pins; and the commands an operator gives there.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,21 @@ impl AgentHome {
         command
     }
 
+    /// As `start`, by a command in front of the program that becomes the program, or stays its parent no longer.
+    pub fn start_by(&self, front: &[String]) -> Result<Agent> {
+        let out = File::options().create(true).append(true).open(self.log()).context("log")?;
+        let mut command = self.by(front);
+        command.args(["run", "--config"]).arg(self.config());
+        Agent::start(&mut command, out, self.log())
+    }
+
+    fn by(&self, front: &[String]) -> Command {
+        let words: Vec<&OsStr> = front.iter().map(OsStr::new).chain([self.program.as_os_str()]).collect();
+        let mut command = self.user.command(&self.host, Path::new(words[0]));
+        command.args(&words[1..]);
+        command
+    }
+
     fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
@@ -141,7 +157,12 @@ impl AgentHome {
 
     /// Runs a command of the agent's, as the agent's own user, to its end.
     pub fn ask(&self, arguments: &[&str]) -> Result<Answer> {
-        let mut command = self.user.command(&self.host, &self.program);
+        self.ask_by(&[], arguments)
+    }
+
+    /// As `ask`, by a command in front of the program.
+    pub fn ask_by(&self, front: &[String], arguments: &[&str]) -> Result<Answer> {
+        let mut command = self.by(front);
         let out = command.args(arguments).arg("--config").arg(self.config()).output();
         let out = out.with_context(|| format!("firewall-agent {}: not started", arguments.join(" ")))?;
         Ok(Answer {

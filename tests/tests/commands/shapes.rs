@@ -49,6 +49,7 @@ fn the_documented_shapes_are_what_the_nouns_print() {
         &["explain", "203.0.113.7", ORDERS],
         &["denied"],
         &["plan"],
+        &["clock"],
         &["validate", rules.to_str().unwrap()],
         &["audit"],
     ] {

@@ -24,6 +24,11 @@ impl Stage {
         stage
     }
 
+    /// No agent ever ran.
+    pub fn stopped() -> Self {
+        Self::without_agent(User::Unprivileged)
+    }
+
     pub fn without_agent(user: User) -> Self {
         let lab = Lab::new().unwrap();
         let db = lab.host("db").unwrap();
@@ -49,6 +54,12 @@ impl Stage {
     /// As `start`, with further variables of the environment.
     pub fn start_in(&mut self, environment: &[(&str, &str)]) {
         let agent = self.home.start_in(environment).unwrap();
+        self.take(agent);
+    }
+
+    /// As `start`, by a command in front of the program.
+    pub fn start_by(&mut self, front: &[String]) {
+        let agent = self.home.start_by(front).unwrap();
         self.take(agent);
     }
 
