@@ -34,7 +34,7 @@ struct Report {
 
 pub(super) fn clock(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
     let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load()?;
-    ensure!(!records.is_empty(), "{}: no agent ever stored anything here", places.state_dir.display());
+    ensure!(!records.is_empty(), "{}: cannot find the stored state of an agent", places.state_dir.display());
     let (accepted, persisted, _, problems) = join(records, &Live::default());
     let moment = Moment::now()?;
     let clock = clock_at(&accepted, &persisted, moment);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::stage::{ORDERS, Stage, alone, answer, into_closed_pipe, rule_file};
 
-const EVERY: [&[&str]; 10] = [
+const EVERY: [&[&str]; 11] = [
     &["run"],
     &["validate", "/nonesuch"],
     &["plan"],
@@ -21,6 +21,7 @@ const EVERY: [&[&str]; 10] = [
     &["explain", "203.0.113.7", "orders"],
     &["audit"],
     &["denied"],
+    &["clock"],
 ];
 const MINIMAL: &str = "interfaces: [eth0]\nguarded_ports: [5432]\n";
 
@@ -89,7 +90,8 @@ fn run_needs_the_guarded_ports_and_the_interfaces_and_nothing_else() {
 fn nouns_where_no_agent_ever_ran_end_with_1_and_name_the_place() {
     let dir = tempfile::tempdir().unwrap();
     let (config, pins) = (dir.path().join("config.yaml"), dir.path().join("pins"));
-    fs::write(&config, format!("{MINIMAL}bpffs_dir: {}\n", pins.display())).unwrap();
+    let (pins_at, state) = (pins.display(), pins.join("state"));
+    fs::write(&config, format!("{MINIMAL}bpffs_dir: {pins_at}\nstate_dir: {}\n", state.display())).unwrap();
     for noun in &EVERY[2..] {
         let answer = alone(&[noun, &["--config", config.to_str().unwrap()][..]].concat());
         is_one_error(&answer, 1, &[pins.to_str().unwrap()], &format!("{noun:?}"));
@@ -144,7 +146,7 @@ fn an_output_that_nobody_reads_is_no_error() {
     let stage = Stage::new();
     let config = stage.home.config();
     let rules = stage.home.rule_file("orders.yaml");
-    let commands: [&[&str]; 8] = [
+    let commands: [&[&str]; 9] = [
         &["validate", rules.to_str().unwrap()],
         &["plan", rules.to_str().unwrap()],
         &["status"],
@@ -153,6 +155,7 @@ fn an_output_that_nobody_reads_is_no_error() {
         &["rules"],
         &["explain", "203.0.113.7", ORDERS],
         &["denied"],
+        &["clock"],
     ];
     for (arguments, format) in commands.iter().flat_map(|command| [(command, "table"), (command, "json")]) {
         let mut command = Command::new(agent_binary().unwrap());

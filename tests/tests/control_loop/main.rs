@@ -6,6 +6,7 @@ mod claims;
 mod clock;
 mod crowd;
 mod expiry;
+mod faked;
 mod ranges;
 mod reboot;
 mod revisions;

@@ -1,0 +1,146 @@
+//! An agent that lives by another clock than the machine: libfaketime fakes its wall clock, and strace the kernel's word on
+//! whether it is synchronised.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use firewall_tests::lab::{Answer, eventually};
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::stage::{IN_OFFICE, IN_SHOP, SHOP, Stage, file};
+use crate::strace::Injected;
+
+/// A stage whose agent lives by another clock.
+pub struct Faked {
+    pub stage: Stage,
+    /// Holds the offset of the wall clock; read at every look at the clock.
+    offset: PathBuf,
+    /// Of a tracer that is attached to the running agent.
+    synchronised: Option<Injected>,
+}
+
+impl Faked {
+    /// A host without a stored mark: no agent runs.
+    pub fn new() -> Self {
+        let stage = Stage::stopped();
+        let offset = stage.home.config().with_file_name("offset");
+        Self { stage, offset, synchronised: None }
+    }
+
+    pub fn set(&self, ahead: SignedDuration) {
+        fs::write(&self.offset, format!("{:+}\n", ahead.as_secs())).unwrap();
+    }
+
+    /// A command in front of the agent's.
+    fn front(&self, synchronised: bool) -> Vec<String> {
+        // adjtimex(2) answers TIME_ERROR where the clock is not synchronised; the state of an answer that is made up is 0.
+        let answer = if synchronised { libc::TIME_OK } else { libc::TIME_ERROR };
+        let inject = format!("inject=adjtimex:retval={answer}");
+        // The tracer is no parent: the process that is started is the agent's.
+        let mut front = vec![
+            "strace",
+            "-D",
+            "-I",
+            "2",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=adjtimex",
+            "-e",
+            &inject,
+        ]
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+        for variable in [
+            format!("LD_PRELOAD={}", library().display()),
+            format!("FAKETIME_TIMESTAMP_FILE={}", self.offset.display()),
+            "FAKETIME_NO_CACHE=1".to_owned(),
+            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+            "DONT_FAKE_MONOTONIC=1".to_owned(),
+            "NO_FAKE_STAT=1".to_owned(),
+        ] {
+            front.extend(["-E".to_owned(), variable]);
+        }
+        front
+    }
+
+    pub fn start(&mut self, ahead: SignedDuration, synchronised: bool) {
+        self.set(ahead);
+        let front = self.front(synchronised);
+        self.stage.start_by(&front);
+    }
+
+    pub fn stop(&mut self) {
+        self.synchronised = None;
+        self.stage.stop();
+    }
+
+    /// From now on the kernel calls the clock of the running agent synchronised.
+    pub fn synchronise(&mut self) {
+        let pid = self.stage.pid();
+        let tracer = || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let field = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap();
+            field.trim().parse::<i32>().unwrap()
+        };
+        kill(Pid::from_raw(tracer()), Signal::SIGTERM).unwrap();
+        eventually(Duration::from_secs(10), "the tracer lets go", || (tracer() == 0).then_some(())).unwrap();
+        self.synchronised = Some(Injected::into(pid, "adjtimex", "retval=0"));
+    }
+
+    /// A command of the agent's under the same clock.
+    pub fn ask(&self, synchronised: bool, arguments: &[&str]) -> Answer {
+        self.stage.home.ask_by(&self.front(synchronised), arguments).unwrap()
+    }
+
+    pub fn clock(&self, synchronised: bool) -> Value {
+        let answer = self.ask(synchronised, &["clock", "-o", "json"]);
+        assert_eq!(answer.code, Some(0), "{answer:?}");
+        serde_json::from_str(&answer.out).unwrap()
+    }
+
+    /// Pushes a revision that was generated `age` ago by the real clock, and lets the office in for this long.
+    pub fn push(&self, revision: u64, age: SignedDuration, lasts: SignedDuration) {
+        let until = Timestamp::now() + lasts;
+        let office = format!("id: fr-1, type: custom_range, cidr: 203.0.113.0/24, expires_at: '{until}'");
+        self.write("a", revision, "192.0.2.1", age, &[&office, SHOP]);
+    }
+
+    pub fn write(&self, database: &str, revision: u64, address: &str, age: SignedDuration, rules: &[&str]) {
+        let text = file(database, revision, address, rules);
+        let text = text.replace("2026-08-21T15:27:32Z", &(Timestamp::now() - age).to_string());
+        self.stage.write(&format!("{database}.yaml"), &text);
+        self.stage.until_revision(database, revision);
+    }
+
+    /// Waits until the office gets this verdict; the shop is always let in.
+    pub fn until_office_is(&self, reason: &str) {
+        let what = format!("the office is {reason}");
+        self.stage.until(&what, |_| self.stage.reason(IN_OFFICE, "a") == reason);
+        assert_eq!(self.stage.reason(IN_SHOP, "a"), "allowed");
+    }
+
+    /// Waits until the condition of the clock is told, or none is.
+    pub fn until_told(&self, condition: Option<&str>) {
+        self.stage.until(&format!("{condition:?} is told"), |status| {
+            let errors = status["errors"].to_string();
+            condition.map_or(!errors.contains("clock "), |condition| errors.contains(condition))
+        });
+    }
+}
+
+fn library() -> PathBuf {
+    let places = ["x86_64-linux-gnu/", "aarch64-linux-gnu/", "", "64/"].map(|place| match place {
+        "64/" => "/usr/lib64/faketime/libfaketimeMT.so.1".to_owned(),
+        place => format!("/usr/lib/{place}faketime/libfaketimeMT.so.1"),
+    });
+    let found = places.iter().map(Path::new).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("libfaketimeMT.so.1: is the package faketime installed?")).to_owned()
+}
