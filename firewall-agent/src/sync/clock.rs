@@ -25,8 +25,8 @@ const SMALLEST_LEAD: SignedDuration = SignedDuration::from_mins(1);
 ///   nothing: time goes on from the mark.
 /// * **Without a mark**, as at the first start, the wall clock is all that is known. It counts for the moment, and nothing
 ///   is stored of it until it is established: by synchronisation, or by a file that was generated within one hour of it.
-///   The established time then replaces the provisional one, also backwards: a clock that was wrong at the first start ends
-///   no rule for good.
+///   The wall clock then replaces the provisional time, also backwards (by a file, only from more than an hour ahead): a
+///   clock that was wrong at the first start ends no rule for good.
 ///
 /// The price of a held clock: a rule that ended while the host was down for more than an hour stays in force until the
 /// wall clock is synchronised or confirmed.
@@ -68,7 +68,9 @@ impl Clock {
         let confirmed = later(self.confirmed, LARGEST_STEP);
         let agrees = wall <= confirmed && self.confirmed <= later(wall, LARGEST_STEP);
         if !self.established && (synchronised || agrees) {
-            self.now = wall;
+            // A file tells the hour, and no more: within it a provisional time does not go back.
+            let is_wrong = synchronised || expected > later(wall, LARGEST_STEP);
+            self.now = if is_wrong { wall } else { wall.max(expected) };
             self.established = true;
         } else if synchronised {
             self.now = wall.max(self.now);

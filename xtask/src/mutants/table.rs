@@ -16,6 +16,7 @@ const KERNEL: &str = "firewall-agent/src/bpf/kernel.rs";
 const REPLACE: &str = "firewall-agent/src/bpf/kernel/replace.rs";
 const CONVERT: &str = "firewall-agent/src/bpf/convert.rs";
 const DENIED: &str = "firewall-ebpf/src/denied.rs";
+const CLOCK: &str = "firewall-agent/src/sync/clock.rs";
 const ADMIT: &str = "firewall-agent/src/sync/admit.rs";
 const LINES: &str = "firewall-agent/src/sync/lines.rs";
 const TAKEN: &str = "firewall-agent/src/agent/taken.rs";
@@ -201,8 +202,21 @@ pub const MUTANTS: &[Mutant] = &[
     following(
         "the time of an expiry is not kept",
         HOST,
-        "self.taken.next_expiry(self.taken.ledger.high_water).is_some_and(|at| at <= now)",
-        "self.taken.ledger.high_water > now",
+        "self.taken.next_expiry(self.taken.ledger.high_water).is_some_and(|at| at <= mark)",
+        "self.taken.ledger.high_water > mark",
+    ),
+    following(
+        "a start believes a clock that is ahead",
+        CLOCK,
+        "now: mark.unwrap_or(wall),",
+        "now: mark.map_or(wall, |mark| mark.max(wall)),",
+    ),
+    following("a provisional time is stored", CLOCK, "established: mark.is_some(),", "established: true,"),
+    following(
+        "a synchronised step is held",
+        CLOCK,
+        "self.now = wall.max(self.now);",
+        "self.now = self.now.max(expected);",
     ),
     following(
         "a line is renamed to another range",

@@ -86,6 +86,13 @@ fn without_a_mark_a_file_of_the_same_hour_establishes_the_time_and_no_other_file
     let mut clock = Clock::new(at("2046-09-01 12:00:00"), false, None);
     clock.confirm(at("12:00:00"));
     assert_eq!(clock.tick(at("12:00:05"), SECOND, false), at("12:00:05"));
+    // Within an hour only a synchronised clock knows better.
+    for (synchronised, expected) in [(false, "12:50:01"), (true, "12:10:00")] {
+        let mut clock = Clock::new(at("12:50:00"), false, None);
+        clock.confirm(at("12:00:00"));
+        assert_eq!(clock.tick(at("12:10:00"), SECOND, synchronised), at(expected));
+        assert_eq!(clock.mark(), Some(at(expected)));
+    }
 }
 
 #[test]
