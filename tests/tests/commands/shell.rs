@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::stage::{ORDERS, Stage, alone, answer};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "attach",
     "audit",
     "detach",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 19] = [
     "top",
     "forget",
     "rebase",
+    "clock",
     "packet-log",
     "completions",
 ];
