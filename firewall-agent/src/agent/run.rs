@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use super::control::{self, Request, Verb};
 use super::{Agent, web};
 use crate::bpf::LinkEvents;
-use crate::files::watch::{Change, Watcher};
+use crate::files::file_events::FileEvents;
+use crate::files::watch::Change;
 use crate::host::Notifier;
 use crate::status::Condition;
 
@@ -31,7 +32,7 @@ impl Agent {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive SIGINT")?;
         let mut hangup = signal(SignalKind::hangup()).context("cannot receive SIGHUP")?;
         let ranges_dir: PathBuf = self.config.managed_ranges.parent().map(Into::into).unwrap_or_default();
-        let mut watcher = Watcher::new(&[self.config.rules_dir.clone(), ranges_dir])?;
+        let mut events = FileEvents::start(vec![self.config.rules_dir.clone(), ranges_dir])?;
         let mut interfaces = LinkEvents::new()?;
         web::serve(&self.config, &self.board)?;
         let mut notifier = Notifier::from_environment();
@@ -47,7 +48,7 @@ impl Agent {
         loop {
             self.probes.settle(&self.reconciler.live, &self.config.bpffs_dir);
             let conditions = &mut self.reporter.conditions;
-            conditions.set(Condition::FileEvents, watcher.problem().map(ToOwned::to_owned));
+            conditions.set(Condition::FileEvents, events.problem());
             conditions.set(Condition::ControlSocket, control.problem());
             self.write_status();
             self.board.tick();
@@ -64,7 +65,7 @@ impl Agent {
                     self.interfaces.changed();
                     self.attach_interfaces(Instant::now());
                 }
-                change = watcher.changed() => match change {
+                change = events.changed() => match change {
                     Change::Now => {
                         quiet = None;
                         self.rescan();

@@ -3,6 +3,7 @@
 pub mod beneath;
 pub mod cgroup;
 pub mod dirs;
+pub mod file_events;
 pub mod iptables;
 pub mod listeners;
 pub mod lock;

@@ -1,0 +1,82 @@
+//! A thread that watches the directories of the pushed files: also to watch a directory that hangs would hold up the loop.
+
+use std::fmt::{self, Debug, Formatter};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
+
+use super::watch::{Change, Watcher};
+
+/// Longest time that a new problem is not told.
+const TELL: Duration = Duration::from_secs(1);
+
+/// Changes in the watched directories.
+pub struct FileEvents {
+    changes: UnboundedReceiver<Change>,
+    problem: Arc<Mutex<Option<String>>>,
+}
+
+impl FileEvents {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn start(dirs: Vec<PathBuf>) -> Result<Self> {
+        let (sender, changes) = unbounded_channel();
+        let problem = Arc::<Mutex<Option<String>>>::default();
+        let told = Arc::clone(&problem);
+        let tell = move |problem: Option<String>| {
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        };
+        let thread = thread::Builder::new().name("events".to_owned());
+        let work = move || {
+            if let Err(error) = watch(&dirs, &sender, &tell) {
+                tell(Some(format!("no file events: {error:#}")));
+            }
+        };
+        thread.spawn(work).context("cannot start the thread that watches files")?;
+        Ok(Self { changes, problem })
+    }
+
+    /// Waits for the next change; of those that wait already the most urgent counts.
+    pub async fn changed(&mut self) -> Change {
+        let Some(mut change) = self.changes.recv().await else { return std::future::pending().await };
+        while let Ok(next) = self.changes.try_recv() {
+            change = change.max(next);
+        }
+        change
+    }
+
+    /// Reason why changes are found by the rescan alone; `None` while every change is an event.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Debug for FileEvents {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileEvents").finish_non_exhaustive()
+    }
+}
+
+/// Watches until nobody listens any more.
+fn watch(dirs: &[PathBuf], changes: &UnboundedSender<Change>, tell: &impl Fn(Option<String>)) -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut watcher = Watcher::new(dirs)?;
+        while !changes.is_closed() {
+            if let Ok(change) = timeout(TELL, watcher.changed()).await {
+                let _ = changes.send(change);
+            }
+            tell(watcher.problem().map(ToOwned::to_owned));
+        }
+        Ok(())
+    })
+}
