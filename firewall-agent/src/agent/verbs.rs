@@ -1,6 +1,10 @@
 //! Verbs: changes that an operator asks for, with a daemon or without one.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
@@ -9,8 +13,12 @@ use super::data_plane::ReadBack;
 use super::reconcile::Reconciler;
 use crate::bpf::{Pins, detach_all};
 use crate::config::GuardedPorts;
+use crate::escape::path_text;
 use crate::rules::DatabaseId;
 use crate::sync::{Changes, Destination, Published, StateStore, publish};
+
+/// Longest wait for a directory that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Drops a database whose file is gone. Its endpoints stay closed, unless `open` releases them.
@@ -20,8 +28,13 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     pub fn forget(&mut self, id: &DatabaseId, open: bool) -> Result<String> {
         let claims = self.persisted.claimed_by(id);
         ensure!(self.knows(id) || !claims.is_empty(), "database {id}: not known on this host");
-        if let Some(candidate) = self.accepted.files().get(id).filter(|candidate| candidate.path.exists()) {
-            bail!("database {id}: its file is still there: remove {} first", candidate.path.display());
+        if let Some(candidate) = self.accepted.files().get(id) {
+            let path = path_text(&candidate.path);
+            match exists(candidate.path.clone()) {
+                Some(false) => {}
+                Some(true) => bail!("database {id}: its file is still there: remove {path} first"),
+                None => bail!("database {id}: cannot tell whether {path} is gone: its directory hangs"),
+            }
         }
         let mut changes = Changes::default();
         self.accepted.forget(id, &mut changes);
@@ -119,4 +132,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             GuardedPorts::new(self.live.guarded.iter().map(|port| *port..=*port))
         )
     }
+}
+
+/// Returns whether a file is there; `None` when its directory hangs.
+fn exists(path: PathBuf) -> Option<bool> {
+    let (sender, answer) = channel();
+    thread::spawn(move || sender.send(path.exists()));
+    answer.recv_timeout(PATIENCE).ok()
 }

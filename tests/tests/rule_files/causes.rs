@@ -8,12 +8,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use firewall_agent::agent::{FileReport, parse};
 use firewall_agent::files::read::{read_file, read_rule_file, read_signature};
-use firewall_agent::files::scan::{Look, Signature, scan};
-use firewall_agent::rules::{
-    Cause, Limits, MAX_FILE_BYTES, TrustedKey, check_signature, read_database, read_ranges, succeed,
-};
-use firewall_agent::sync::{Candidate, Live, admit};
+use firewall_agent::files::scan::Look;
+use firewall_agent::files::verify::SignatureVerifier;
+use firewall_agent::rules::{Cause, Limits, MAX_FILE_BYTES, TrustedKey, read_ranges, succeed};
+use firewall_agent::sync::{Live, PersistedState, admit};
 use firewall_tests::lab::agent_binary;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -153,26 +153,18 @@ fn each_cause_has_an_input() {
 
 /// What the functions of the agent make of the files of a directory, read in one pass.
 fn read(place: &Place, keys: &[TrustedKey], most_files: usize) -> BTreeMap<PathBuf, Vec<Cause>> {
-    let (known, ranges) = (BTreeMap::new(), place.0.path().join("none"));
+    let (known, ranges) = (BTreeSet::new(), place.0.path().join("none"));
     let look = Look { rules_dir: &place.rules(), managed_ranges: &ranges, known: &known, most_files };
-    let mut check = |bytes: &[u8], signature: &Signature| {
-        check_signature(keys, bytes, signature.as_ref().map_err(Clone::clone)?.as_deref())
-    };
     let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some(NODE.to_owned()) };
+    let reports = parse(&SignatureVerifier::new(keys.to_vec()).scan(&look), &ranges, &limits);
     let mut causes: BTreeMap<PathBuf, Vec<Cause>> = BTreeMap::new();
-    let mut candidates = Vec::new();
-    for (path, seen) in scan(&look, Some(&mut check)).rules {
-        match seen.content.map(|bytes| read_database(&bytes, &limits)) {
-            Ok(Ok(checked)) => candidates.push(Candidate { path, rules: checked.value }),
-            Ok(Err(problems)) => {
-                causes.insert(path, problems.iter().map(|problem| problem.cause).collect());
-            }
-            Err(rejection) => {
-                causes.insert(path, vec![rejection.cause]);
-            }
-        }
+    for report in reports.iter().filter(|report| report.is_refused()) {
+        let rejections = report.rejections();
+        causes.insert(report.path.clone(), rejections.iter().map(|one| one.cause).collect());
     }
-    for refusal in admit(candidates, &BTreeMap::new(), &Live::default()).refused {
+    let candidates = reports.iter().filter_map(FileReport::candidate).collect();
+    let (nothing, persisted) = (BTreeMap::new(), PersistedState::default());
+    for refusal in admit(candidates, &nothing, &persisted, &Live::default()).refused {
         causes.entry(refusal.path).or_default().push(refusal.reason.cause);
     }
     causes
