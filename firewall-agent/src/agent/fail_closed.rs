@@ -59,11 +59,16 @@ fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
     let mut programs =
         closed_programs(&aside, config, &claims).context("the guarded ports cannot be closed")?;
     let done = open.into_iter().map(|name| match attach(&mut programs, &pins, &name, config.xdp_mode) {
-        Ok(_) => format!(
-            "closed: {name}: guarded ports {} and {} claimed destinations, until an agent has started",
-            config.guarded_ports,
-            claims.len()
-        ),
+        Ok(_) => {
+            let claims = match claims.len() {
+                0 => String::new(),
+                number => format!(" and {number} claimed destinations"),
+            };
+            format!(
+                "closed: {name}: guarded ports {}{claims}, until an agent has started",
+                config.guarded_ports
+            )
+        }
         Err(why) => format!("not closed: {why:#}"),
     });
     let done = done.collect();

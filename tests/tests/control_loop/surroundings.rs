@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use firewall_tests::lab::User;
+use firewall_tests::lab::{User, eventually};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -182,8 +182,9 @@ fn an_empty_variable_counts_as_unset() {
     stage.start_in(&[("RUST_LOG", ""), ("FIREWALL_AGENT_LOG_FORMAT", "")]);
     stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[SHOP]));
     stage.until_revision("a", 1);
-    let human = stage.log();
-    assert!(human.contains(" INFO ") && human.contains("in force database=a"), "{human}");
+    let told = || stage.log().contains("in force database=a").then(|| stage.log());
+    let human = eventually(Duration::from_secs(10), "the log tells of it", told).unwrap();
+    assert!(human.contains(" INFO "), "{human}");
     stage.stop();
     // The controls: what is set counts.
     stage.start_in(&[("RUST_LOG", "error"), ("FIREWALL_AGENT_LOG_FORMAT", "json")]);

@@ -4,6 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use firewall_agent::files::store::{LastGoodStore, StateFile};
+use firewall_agent::sync::{Changes, Record, StoredFile};
+
 use crate::stage::{DATABASE, INTERFACE, RULE_FILE, Stage, rule_file};
 use crate::traffic::Traffic;
 
@@ -37,12 +40,14 @@ fn restore_says_when_something_that_was_stored_is_not_used() {
     agent.terminate().unwrap();
     stage.home.remove_rules(RULE_FILE).unwrap();
     reboot(&stage);
-    let stored = stage.dir().join("state/last-good").join(format!("database-{DATABASE}"));
-    let whole = fs::read(&stored).unwrap();
-    fs::write(&stored, &whole[..whole.len() / 2]).unwrap();
+    let file = StoredFile { path: "/rules.d/a.yaml".into(), signature: None, content: b"half"[..].into() };
+    let mut changes = Changes::default();
+    changes.put(Record::File(DATABASE.parse().unwrap(), file));
+    LastGoodStore::new(StateFile::new(&stage.dir().join("state"))).commit(&changes).unwrap();
     let restored = stage.home.ask(&["restore"]).unwrap();
     assert_eq!(restored.code, Some(6), "{restored:?}");
-    assert!(restored.err.contains(&stored.display().to_string()), "{restored:?}");
+    let said = format!("stored file of database {DATABASE}: ");
+    assert!(restored.err.contains(&said), "{restored:?}");
     let count = Traffic::start(&stage).end_after(FLOW);
     assert_eq!((count.leaked, count.rounds > 0), (0, true), "what can be closed is: {count:?}");
 }
@@ -60,7 +65,7 @@ fn a_start_that_fails_after_a_boot_closes_what_is_guarded_and_the_next_one_takes
             let mend = spoil(&stage);
             let failed = stage.home.ask(command).unwrap();
             assert_eq!(failed.code, Some(1), "{what}: {failed:?}");
-            let closed = format!("error: closed: {INTERFACE}: guarded ports [5432, 30000-32767], until");
+            let closed = format!("error: closed: {INTERFACE}: guarded ports [5432, 30000-32767]");
             assert!(!leaks(&stage), "{what}: {failed:?}");
             assert!(failed.err.contains(&closed), "{what}: {failed:?}");
             let again = stage.home.ask(command).unwrap();
@@ -103,7 +108,7 @@ fn a_start_that_fails_closes_nothing_that_an_operator_opened() {
     assert!(second.code == Some(0) && second.out.contains("detached"), "{second:?}");
     assert!(leaks(&stage), "another agent is in charge: {second:?}");
     agent.terminate().unwrap();
-    let mend = hinder_store(&stage);
+    let mend = take_lock(&stage);
     let failed = stage.home.ask(&["restore"]).unwrap();
     assert_eq!(failed.code, Some(1), "{failed:?}");
     assert!(leaks(&stage), "it is to stay down: {failed:?}");
@@ -112,18 +117,34 @@ fn a_start_that_fails_closes_nothing_that_an_operator_opened() {
 
 type Mend = fn(&Stage);
 type Spoil = fn(&Stage) -> Mend;
-const FAULTS: [(&str, Spoil); 2] =
-    [("the state directory is another's", lock_out), ("the store cannot be opened", hinder_store)];
+const FAULTS: [(&str, Spoil); 3] = [
+    ("the state directory is another's", lock_out),
+    ("the store is damaged", damage_store),
+    ("the lock is no file", take_lock),
+];
 
 fn lock_out(stage: &Stage) -> Mend {
     fs::set_permissions(stage.dir().join("state"), Permissions::from_mode(0o000)).unwrap();
     |stage| fs::set_permissions(stage.dir().join("state"), Permissions::from_mode(0o700)).unwrap()
 }
 
-/// What a crash left half written is removed at a start, and this cannot be.
-fn hinder_store(stage: &Stage) -> Mend {
-    fs::create_dir(stage.dir().join("state/last-good/.half")).unwrap();
-    |stage| fs::remove_dir(stage.dir().join("state/last-good/.half")).unwrap()
+fn damage_store(stage: &Stage) -> Mend {
+    let store = stage.dir().join("state/state.redb");
+    fs::rename(&store, store.with_extension("kept")).unwrap();
+    fs::write(&store, [0x5a; 8192]).unwrap();
+    |stage| {
+        let store = stage.dir().join("state/state.redb");
+        fs::rename(store.with_extension("kept"), store).unwrap();
+    }
+}
+
+/// The store can be read, and no agent can become its owner.
+fn take_lock(stage: &Stage) -> Mend {
+    let lock = stage.dir().join("state/agent.lock");
+    // Made anew by the next owner.
+    let _ = fs::remove_file(&lock);
+    fs::create_dir(lock).unwrap();
+    |stage| fs::remove_dir(stage.dir().join("state/agent.lock")).unwrap()
 }
 
 fn leaks(stage: &Stage) -> bool {

@@ -146,7 +146,7 @@ fn a_lost_pin_of_the_endpoints_is_healed_by_the_next_start_from_what_was_stored(
     wait_for_ready(&stage, &mut agent, true);
     let count = traffic.end_after(FLOW);
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
-    assert!(agent.log().contains("made anew from the last good files"), "{}", agent.log());
+    assert!(agent.log().contains("rebuilt from the accepted files"), "{}", agent.log());
 }
 
 const VERDICTS: [Option<i32>; 2] = [Some(0), Some(3)];

@@ -59,7 +59,7 @@ fn a_layout_of_which_nothing_is_stored_is_left_in_force() {
     wait_for(&stage, &mut agent, 1);
     agent.terminate().unwrap();
     let before = link_of(&stage);
-    fs::remove_dir_all(stage.dir().join("state/last-good")).unwrap();
+    fs::remove_file(stage.dir().join("state/state.redb")).unwrap();
     stage.home.remove_rules(RULE_FILE).unwrap();
     stage.home.install(&next).unwrap();
     let refused = stage.home.ask(&["run"]).unwrap();
