@@ -62,13 +62,13 @@ impl<'a> Claims<'a> {
                 .insert(slot, endpoints.into_iter().map(|(to, claim)| (to, claim.turned(mode))).collect());
             return;
         };
-        let crowded = self.crowded.get(id);
+        let crowded = self.crowded.contains_key(id);
         let watched = wanted.mode == Mode::Monitor;
         let mode = |mode| match (watched, crowded) {
-            (true, None) => Mode::Monitor,
-            (true, Some(_)) if desired.monitor => mode,
-            (_, Some(_)) => Mode::Enforce,
-            (false, None) => mode,
+            (true, false) => Mode::Monitor,
+            (true, true) if desired.monitor => mode,
+            (_, true) => Mode::Enforce,
+            (false, false) => mode,
         };
         let (mut held, mut wildcards) = (BTreeMap::new(), BTreeMap::new());
         for (destination, claim) in endpoints {
@@ -84,10 +84,10 @@ impl<'a> Claims<'a> {
         }
         // Of a wildcard that leaves, the addresses that are still wanted stay open.
         let within = |to: &Destination| Some((*to, *wildcards.get(&to.everywhere())?));
-        let most = crowded.map_or(usize::MAX, |crowded| crowded.endpoints);
-        let parts = wanted.targets.iter().filter_map(within).filter(|(to, _)| !held.contains_key(to));
-        let parts: Vec<_> = parts.take(most.saturating_sub(held.len())).collect();
-        held.extend(parts);
+        let parts: Vec<_> = wanted.targets.iter().filter_map(within).collect();
+        for (to, claim) in parts {
+            held.entry(to).or_insert(claim);
+        }
         self.held.insert(slot, held);
     }
 
@@ -177,7 +177,7 @@ impl Claim {
 
 impl DesiredDatabase {
     /// Whether it names the destination, by itself or by a wildcard.
-    fn claims(&self, destination: &Destination) -> bool {
+    pub(super) fn claims(&self, destination: &Destination) -> bool {
         self.targets.contains(destination) || self.targets.contains(&destination.everywhere())
     }
 }

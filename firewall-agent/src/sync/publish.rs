@@ -24,7 +24,7 @@ use super::{
     plane::{DataPlane, Families},
     refusals::Watched,
     remainder::remainder,
-    room::{Crowded, crowded},
+    room::{Crowded, Room, room},
     unchanged::is_unchanged,
 };
 use crate::rules::{DatabaseId, Mode};
@@ -53,10 +53,13 @@ pub struct Published {
 /// When `desired` is in force already, nothing is written.
 pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
     let mut plane = Watched::new(plane);
-    let mut done = pass(desired, live, &mut plane, now);
-    if !done.removed.is_empty() && !done.crowded.is_empty() {
-        // What left has made room.
-        done = done.followed_by(pass(desired, live, &mut plane, now));
+    let Room { mut crowded, late } = room(desired, live, plane.capacity().0);
+    let waits = |id: &DatabaseId| (id.clone(), Crowded::late());
+    crowded.extend(late.iter().map(waits));
+    let mut done = pass(desired, &crowded, live, &mut plane, now);
+    if !late.is_empty() && !plane.has_refused() {
+        crowded.retain(|id, _| !late.contains(id));
+        done = done.followed_by(pass(desired, &crowded, live, &mut plane, now));
     }
     done.refused_writes = plane.has_refused();
     done
@@ -85,11 +88,17 @@ impl Published {
     }
 }
 
-fn pass(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
-    let crowded = crowded(desired, live, plane.capacity().0);
+/// Publishes everything but what does not fit.
+fn pass(
+    desired: &Desired,
+    crowded: &BTreeMap<DatabaseId, Crowded>,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+    now: Timestamp,
+) -> Published {
     let slots = live.slots();
-    let claims = Claims::new(desired, &crowded, live);
-    let (moves, waiting, refusal) = close(&claims, desired, &crowded, &slots, live, plane);
+    let claims = Claims::new(desired, crowded, live);
+    let (moves, waiting, refusal) = close(&claims, desired, crowded, &slots, live, plane);
     let mut pass = Pass {
         counters: Counters::new(live, plane),
         slots,
@@ -107,7 +116,7 @@ fn pass(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Tim
     }
     pass.publish_batch();
     let Pass { slots, live, plane, open, mut done, .. } = pass;
-    for (id, Crowded { error, .. }) in &crowded {
+    for (id, Crowded { error, .. }) in crowded {
         done.failed.entry(id.clone()).or_insert_with(|| anyhow!("{error:#}"));
     }
     let published = |id: &DatabaseId| {
@@ -185,19 +194,15 @@ impl<P: DataPlane> Pass<'_, P> {
     ) {
         let slot = self.slots.get(id).copied();
         let waits = crowded.is_none() && slot.is_some_and(|slot| waiting.contains(&slot));
-        let remainder = match (slot, crowded) {
-            (Some(slot), Some(_)) => remainder(slot, wanted, 0, self.live),
-            // One that is only watched from now on lets everybody in.
-            (Some(slot), None) if waits && wanted.mode == Mode::Enforce => {
-                remainder(slot, wanted, usize::MAX, self.live)
-            }
-            _ => None,
-        };
+        // One that is to be watched only lets everybody in: it takes nothing back.
+        let revokes = slot.filter(|_| waits && wanted.mode == Mode::Enforce);
+        let revoked = revokes.and_then(|slot| remainder(slot, wanted, usize::MAX, self.live));
+        let remainder = crowded.and_then(|crowded| crowded.remainder.as_ref()).or(revoked.as_ref());
         if waits {
             let reason = anyhow!("waits for its leaving endpoints to be closed");
             self.done.failed.insert(id.clone(), reason);
         }
-        let wanted = match &remainder {
+        let wanted = match remainder {
             Some(remainder) => remainder,
             None if waits || crowded.is_some() => return,
             None => wanted,

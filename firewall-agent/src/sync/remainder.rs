@@ -10,7 +10,7 @@ use super::model::{Live, Slot};
 use crate::rules::RuleSet;
 
 /// The revision that is in force in `slot`, without the sources that the new one no longer allows: what was revoked or has expired
-/// does not wait for room. `None` when nothing is known to be in force. It names no endpoints: those that stay are not its
+/// does not wait for room. `None` when nothing is there. It names no endpoints: those that stay are not its
 /// matter.
 ///
 /// It has at most `most` prefixes, or as many as are in force. Where the new revision names parts of a prefix that it no
@@ -39,7 +39,8 @@ pub(super) fn remainder(
     }
     Some(DesiredDatabase {
         name: database.name.clone(),
-        revision: database.stamp.as_ref()?.revision,
+        // After an apply that was cut off: the newest that may be there.
+        revision: database.stamp.as_ref().map_or(database.floor, |stamp| stamp.revision),
         mode: wanted.mode,
         targets: BTreeSet::new(),
         set,

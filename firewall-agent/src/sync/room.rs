@@ -1,117 +1,238 @@
 //! Room on this host: asked for all databases together, before anything is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Error, Result, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 
 use super::desired::{Capacity, Desired, DesiredDatabase};
-use super::model::{Claim, Live, Slot};
-use crate::rules::DatabaseId;
+use super::model::{Database, Destination, Live, Slot};
+use super::remainder::remainder;
+use crate::rules::{DatabaseId, Mode};
 
 /// Bytes that a prefix takes in a trie of the kernel, measured on Linux 6.18.
 const BYTES_OF_A_PREFIX: u64 = 144;
+
+/// What fits, and what does not.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// The databases that do not fit.
+    pub crowded: BTreeMap<DatabaseId, Crowded>,
+    /// New databases that fit once those that leave have given up their slots.
+    pub late: BTreeSet<DatabaseId>,
+}
 
 /// A database whose revision does not fit.
 #[derive(Debug)]
 pub(super) struct Crowded {
     /// The cause, with figures.
     pub error: Error,
-    /// How many endpoints may stay open where a wildcard of it becomes single addresses.
-    pub endpoints: usize,
+    /// Rules that stay in force; `None` where those that are live stay as they are.
+    pub remainder: Option<DesiredDatabase>,
 }
 
-/// Room that is taken.
+impl Crowded {
+    /// A new database that waits for the slot of one that leaves.
+    pub fn late() -> Self {
+        Self { error: anyhow!("no room for it: all database slots are in use"), remainder: None }
+    }
+}
+
+/// What a database takes, or all of them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Held {
     prefixes: usize,
     endpoints: usize,
 }
 
-/// The databases that do not fit. Room goes first to what is live and does not grow, which always fits: a revocation
-/// must. Then to what was in force before a reboot, to what is live and grows, and to what is new. Tombstones take none.
-///
-/// `slots` is how many databases fit.
-pub(super) fn crowded(desired: &Desired, live: &Live, slots: Slot) -> BTreeMap<DatabaseId, Crowded> {
-    let mut endpoints: BTreeMap<Slot, usize> = BTreeMap::new();
-    for claim in live.table.endpoints.values() {
-        if let Claim::Open { slot, .. } = claim {
-            *endpoints.entry(*slot).or_default() += 1;
+impl Held {
+    /// The sum with another in the place of one of its parts.
+    fn with(self, before: Self, after: Self) -> Self {
+        Self {
+            prefixes: self.prefixes - before.prefixes + after.prefixes,
+            endpoints: self.endpoints - before.endpoints + after.endpoints,
         }
     }
-    let held: BTreeMap<&DatabaseId, Held> = live
-        .databases
-        .iter()
-        .map(|(slot, database)| {
-            let endpoints = endpoints.get(slot).copied().unwrap_or_default();
-            (&database.id, Held { prefixes: database.sources.len(), endpoints })
-        })
-        .collect();
-    let mut total = held.values().fold(Held::default(), |sum, one| Held {
-        prefixes: sum.prefixes + one.prefixes,
-        endpoints: sum.endpoints + one.endpoints,
-    });
-    let mut databases: Vec<_> = desired.databases.iter().collect();
-    databases.sort_by_key(|(id, wanted)| {
-        let grows = held
-            .get(id)
-            .map(|held| wanted.set.len() > held.prefixes || wanted.targets.len() > held.endpoints);
-        match grows {
-            Some(false) => 0,
-            None if desired.first.contains(*id) => 1,
-            Some(true) => 2,
+}
+
+/// A database that asks for room.
+struct Claimant<'a> {
+    id: &'a DatabaseId,
+    wanted: &'a DesiredDatabase,
+    /// Endpoints that would be open: one that is withheld takes no room yet.
+    endpoints: usize,
+    /// It would be open at a destination at which it is not.
+    opens: bool,
+    /// `None` where nothing of it is live.
+    slot: Option<Slot>,
+    held: Held,
+    /// Open endpoints that the new revision leaves.
+    kept: usize,
+}
+
+impl<'a> Claimant<'a> {
+    fn new(
+        id: &'a DatabaseId,
+        wanted: &'a DesiredDatabase,
+        live: Option<(Slot, &Database, &BTreeSet<Destination>)>,
+        desired: &Desired,
+    ) -> Self {
+        let nothing = BTreeSet::new();
+        let open = live.map_or(&nothing, |(.., open)| open);
+        let is_open = |to: &Destination| open.contains(to) || open.contains(&to.everywhere());
+        let stay = wanted.targets.iter().filter(|to| is_open(to)).count();
+        let opens = |to: &&Destination| !is_open(to) && !desired.withheld.contains(*to);
+        let new = wanted.targets.iter().filter(opens).count();
+        let below = open.iter().filter(|to| !wanted.targets.contains(*to) && wanted.claims(to));
+        Self {
+            id,
+            wanted,
+            endpoints: stay + new,
+            opens: new > 0,
+            slot: live.map(|(slot, ..)| slot),
+            held: Held { prefixes: live.map_or(0, |(_, live, _)| live.sources.len()), endpoints: open.len() },
+            kept: stay + below.count(),
+        }
+    }
+
+    /// Room goes first to what is live and does not grow, which always fits: a revocation must. Then to what was in force
+    /// before a reboot, to what is live and grows, and to what is new.
+    fn rank(&self, desired: &Desired) -> u8 {
+        match self.slot {
+            Some(_) if !self.spreads() && self.wanted.set.len() <= self.held.prefixes => 0,
+            None if desired.first.contains(self.id) => 1,
+            Some(_) => 2,
             None => 3,
         }
-    });
-    let (mut crowded, mut memory) = (BTreeMap::new(), desired.limits.memory);
-    let mut free = usize::try_from(slots).unwrap_or(usize::MAX).saturating_sub(live.databases.len());
-    for (id, wanted) in databases {
-        let own = held.get(id).copied();
-        let others = Held {
-            prefixes: total.prefixes - own.unwrap_or_default().prefixes,
-            endpoints: total.endpoints - own.unwrap_or_default().endpoints,
-        };
-        let limits = Capacity { memory, ..desired.limits };
-        let fitting =
-            fits_slot(own, free, slots).and_then(|()| fits(wanted, own.unwrap_or_default(), others, &limits));
-        let own = own.unwrap_or_default();
-        if let Err(error) = fitting {
-            let endpoints = own.endpoints.max(limits.endpoints.saturating_sub(others.endpoints));
-            crowded.insert(id.clone(), Crowded { error, endpoints });
-            continue;
-        }
-        free -= usize::from(!held.contains_key(id));
-        if wanted.set.len() > own.prefixes {
-            memory = memory.saturating_sub(bytes(wanted.set.len()));
-        }
-        total.prefixes = others.prefixes + wanted.set.len();
-        total.endpoints = others.endpoints + wanted.targets.len();
     }
-    crowded
+
+    /// Whether it would have more endpoints, single addresses in the place of a wildcard apart.
+    fn spreads(&self) -> bool {
+        self.opens && self.endpoints > self.held.endpoints
+    }
+
+    /// It does not fit, and keeps what its new revision leaves of the old one. Whether that is less.
+    fn shrink(&mut self, error: Error, live: &Live) -> (Crowded, bool) {
+        // One that is to be watched only lets everybody in: it takes nothing back.
+        let revokes = self.slot.filter(|_| self.wanted.mode == Mode::Enforce);
+        let remainder = revokes.and_then(|slot| remainder(slot, self.wanted, 0, live));
+        let prefixes = remainder.as_ref().map_or(self.held.prefixes, |rest| rest.set.len());
+        let less = prefixes < self.held.prefixes || self.kept < self.held.endpoints;
+        self.held = Held { prefixes, endpoints: self.kept };
+        (Crowded { error, remainder }, less)
+    }
 }
 
-fn fits_slot(own: Option<Held>, free: usize, slots: Slot) -> Result<()> {
-    ensure!(own.is_some() || free > 0, "no room for it: all {slots} database slots are in use");
-    Ok(())
+/// The databases that do not fit beside each other, of which `slots` fit at all. Tombstones take no room, nor do single
+/// addresses in the place of a wildcard.
+pub(super) fn room(desired: &Desired, live: &Live, slots: Slot) -> Room {
+    let (mut claimants, mut taken) = ask(desired, live, slots);
+    claimants.sort_by_key(|one| one.rank(desired));
+    let mut room = Room::default();
+    loop {
+        let (mut refused, mut shrunk, all) = (Vec::new(), false, claimants.len());
+        for mut one in claimants {
+            let Err(error) = taken.take(&one, desired, &mut room.late) else {
+                room.crowded.remove(one.id);
+                continue;
+            };
+            let before = one.held;
+            let (crowded, less) = one.shrink(error, live);
+            taken.total = taken.total.with(before, one.held);
+            shrunk |= less;
+            room.crowded.insert(one.id.clone(), crowded);
+            refused.push(one);
+        }
+        if refused.is_empty() || refused.len() == all && !shrunk {
+            return room;
+        }
+        // One may fit where another shrank.
+        claimants = refused;
+    }
 }
 
-fn fits(desired: &DesiredDatabase, own: Held, others: Held, limits: &Capacity) -> Result<()> {
-    let wanted = desired.set.len();
+/// The desired databases, and the room that is taken by those that are live and stay.
+fn ask<'a>(desired: &'a Desired, live: &Live, slots: Slot) -> (Vec<Claimant<'a>>, Taken) {
+    let mut open: BTreeMap<Slot, BTreeSet<Destination>> = BTreeMap::new();
+    for (destination, claim) in &live.table.endpoints {
+        if let Some(slot) = claim.slot() {
+            open.entry(slot).or_default().insert(*destination);
+        }
+    }
+    let nothing = BTreeSet::new();
+    let known = |slot: Slot, database| (slot, database, open.get(&slot).unwrap_or(&nothing));
+    let known: BTreeMap<&DatabaseId, (Slot, &Database, &BTreeSet<Destination>)> =
+        live.databases.iter().map(|(slot, database)| (&database.id, known(*slot, database))).collect();
+    let free = usize::try_from(slots).unwrap_or(usize::MAX).saturating_sub(known.len());
+    let mut taken = Taken { total: Held::default(), memory: desired.limits.memory, slots, free, late: 0 };
+    for (id, (_, database, open)) in &known {
+        if desired.removed.contains(*id) && !desired.keeps {
+            taken.late += 1;
+        } else {
+            taken.total.prefixes += database.sources.len();
+            taken.total.endpoints += open.len();
+        }
+    }
+    let databases = desired.databases.iter();
+    let claimants = databases.map(|(id, wanted)| Claimant::new(id, wanted, known.get(id).copied(), desired));
+    (claimants.collect(), taken)
+}
+
+/// Room that is taken, and what is left.
+#[derive(Debug)]
+struct Taken {
+    total: Held,
+    /// Bytes that are left.
+    memory: u64,
+    /// Database slots, those that are free, and those that become free.
+    slots: Slot,
+    free: usize,
+    late: usize,
+}
+
+impl Taken {
+    /// Takes room for a database, if there is.
+    fn take(&mut self, one: &Claimant<'_>, desired: &Desired, late: &mut BTreeSet<DatabaseId>) -> Result<()> {
+        let is_new = one.slot.is_none();
+        ensure!(
+            !is_new || self.free + self.late > 0,
+            "no room for it: all {} database slots are in use",
+            self.slots
+        );
+        let others = self.total.with(one.held, Held::default());
+        fits(one, others, &Capacity { memory: self.memory, ..desired.limits })?;
+        if is_new && self.free == 0 {
+            self.late -= 1;
+            late.insert(one.id.clone());
+        } else if is_new {
+            self.free -= 1;
+        }
+        if one.wanted.set.len() > one.held.prefixes {
+            self.memory = self.memory.saturating_sub(bytes(one.wanted.set.len()));
+        }
+        let new = Held { prefixes: one.wanted.set.len(), endpoints: one.endpoints };
+        self.total = self.total.with(one.held, new);
+        Ok(())
+    }
+}
+
+fn fits(one: &Claimant<'_>, others: Held, limits: &Capacity) -> Result<()> {
+    let wanted = one.wanted.set.len();
     ensure!(
-        wanted <= own.prefixes || others.prefixes + wanted <= limits.prefixes,
+        wanted <= one.held.prefixes || others.prefixes + wanted <= limits.prefixes,
         "no room for its {wanted} prefixes: the other databases of this host hold {}, and at most {} fit",
         others.prefixes,
         limits.prefixes
     );
     let needed = bytes(wanted);
     ensure!(
-        wanted <= own.prefixes || needed <= limits.memory,
+        wanted <= one.held.prefixes || needed <= limits.memory,
         "no room for its {wanted} prefixes: they take about {} KiB of memory, and the agent's limit leaves {} KiB",
         needed / 1024,
         limits.memory / 1024
     );
-    let wanted = desired.targets.len();
+    let wanted = one.endpoints;
     ensure!(
-        wanted <= own.endpoints || others.endpoints + wanted <= limits.endpoints,
+        !one.spreads() || others.endpoints + wanted <= limits.endpoints,
         "no room for its {wanted} endpoints: the other databases of this host hold {}, and at most {} fit",
         others.endpoints,
         limits.endpoints

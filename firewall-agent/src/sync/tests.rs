@@ -11,6 +11,7 @@ use super::model::{Claim, Destination, LineKind, Live, Ports};
 use super::{Desired, DesiredDatabase, publish};
 use crate::rules::{LineKey, Mode, Protocol, RuleSet};
 
+mod closed;
 pub(super) mod counted;
 mod prefixes;
 mod repaired;

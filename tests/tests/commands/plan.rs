@@ -96,12 +96,14 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
     ]);
     assert_eq!(orders["prefixes"], prefixes);
     let endpoints = json!([
-        {"endpoint": "192.0.2.10:30093/tcp", "before": null, "after": "enforce"},
-        {"endpoint": "[2001:db8:2::10]:30092/tcp", "before": "enforce", "after": null},
-        {"endpoint": "[2001:db8:2::10]:30092/udp", "before": "enforce", "after": null},
+        {"endpoint": "192.0.2.10:30093/tcp", "before": null, "after": "enforce", "closed": false},
+        {"endpoint": "[2001:db8:2::10]:30092/tcp", "before": "enforce", "after": null, "closed": true},
+        {"endpoint": "[2001:db8:2::10]:30092/udp", "before": "enforce", "after": null, "closed": true},
     ]);
     assert_eq!(orders["endpoints"], endpoints);
-    let watched = json!([{"endpoint": "192.0.2.10:30200/tcp", "before": "monitor", "after": "enforce"}]);
+    let watched = json!([
+        {"endpoint": "192.0.2.10:30200/tcp", "before": "monitor", "after": "enforce", "closed": false},
+    ]);
     assert_eq!(plan["databases"][2]["endpoints"], watched);
     let refused = plan["rejected_files"][0]["errors"][0].as_str().unwrap();
     assert!(refused.starts_with("endpoint_claimed: "), "{refused}");
@@ -115,7 +117,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
         "  - 10.231.23.0/24  10.231.23.0/24 (internal_range)",
         "  ~ 203.0.113.0/24  fr-1 (custom_range) → fr-3 (custom_range)",
         "  + endpoint 192.0.2.10:30093/tcp  enforce",
-        "  - endpoint [2001:db8:2::10]:30092/udp  enforce",
+        "  - endpoint [2001:db8:2::10]:30092/udp  enforce; stays closed",
         "  ~ endpoint 192.0.2.10:30200/tcp  monitor → enforce",
         "wide: unchanged; orphaned: no valid rule file for this database",
         "databases: 3 would change, 1 would not; files refused: 1",

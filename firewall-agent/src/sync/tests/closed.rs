@@ -1,0 +1,339 @@
+//! Histories of a host: whatever comes and goes, fits or does not, and whichever write is refused, a destination that was
+//! ever claimed lets in nobody whom no file allows, nobody is cut who may stay, and what stands in the end is as
+//! specified.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use fastrand::Rng;
+use jiff::Timestamp;
+
+use super::{ADDRESSES, PORTS, packets, passes, random};
+use crate::rules::{DatabaseId, Mode, Protocol};
+use crate::sync::model::{Claim, Destination, Endpoints, Live, Slot};
+use crate::sync::{Capacity, Desired, FakeDataPlane, Members, Ports, Published, publish};
+
+/// Destinations that were ever claimed, and not released.
+#[derive(Default)]
+struct Host {
+    claims: BTreeSet<Destination>,
+    memory: FakeDataPlane,
+    live: Live,
+    /// In force before the last reboot.
+    first: BTreeSet<DatabaseId>,
+}
+
+impl Host {
+    /// Random files, and what the store makes of them.
+    fn desired(&mut self, rng: &mut Rng, revision: u64) -> Desired {
+        let mut desired = random(rng, revision);
+        // A file that claims what a database holds that no file names is not admitted.
+        let unnamed = self.live.databases.iter().filter(|(_, database)| {
+            !desired.databases.contains_key(&database.id) && !desired.removed.contains(&database.id)
+        });
+        let unnamed: BTreeSet<Slot> = unnamed.map(|(slot, _)| *slot).collect();
+        let held = self.live.table.endpoints.iter();
+        let held = held.filter(|(_, claim)| claim.slot().is_some_and(|slot| unnamed.contains(&slot)));
+        let held: Vec<&Destination> = held.map(|(to, _)| to).collect();
+        for wanted in desired.databases.values_mut() {
+            wanted.targets.retain(|to| !held.iter().any(|held| held.overlaps(to)));
+        }
+        desired.guarded = PORTS.into_iter().filter(|_| rng.bool()).collect::<Ports>();
+        if rng.u8(..3) == 0 {
+            desired.limits = Capacity {
+                prefixes: rng.usize(..8),
+                endpoints: rng.usize(..6),
+                memory: if rng.bool() { u64::MAX } else { rng.u64(..1_000) },
+            };
+        }
+        let wanted: BTreeSet<Destination> =
+            desired.databases.values().flat_map(|wanted| &wanted.targets).copied().collect();
+        if rng.u8(..3) == 0 {
+            // The store does not take what is new.
+            let stored =
+                |to: &&Destination| self.claims.contains(*to) || self.claims.contains(&to.everywhere());
+            desired.withheld = wanted.iter().filter(|to| !stored(to)).copied().collect();
+        } else {
+            self.claims.extend(&wanted);
+        }
+        if rng.u8(..4) == 0 {
+            let release = |to: &&Destination| !wanted.iter().any(|one| one.overlaps(to));
+            desired.opened = self.claims.iter().filter(release).filter(|_| rng.bool()).copied().collect();
+            // Those of a database that is in force leave with it.
+            desired.opened.retain(|to| {
+                let open = self.live.table.endpoints.iter().filter(|(_, claim)| claim.slot().is_some());
+                open.map(|(open, _)| open).all(|open| !open.overlaps(to))
+            });
+            self.claims.retain(|to| !desired.opened.contains(to));
+        }
+        // What is open below a stored wildcard is known to the process that opened it.
+        let open = self.live.table.endpoints.iter().filter(|(_, claim)| claim.slot().is_some());
+        self.claims.extend(open.map(|(to, _)| *to));
+        desired.closed = self.claims.clone();
+        desired.first = self.first.clone();
+        desired
+    }
+}
+
+/// Whether a file of `desired` allows the packet; and of which database it is.
+fn allowing<'a>(desired: &'a Desired, source: IpAddr, to: &'a Destination) -> Option<(&'a DatabaseId, bool)> {
+    let mut databases = desired.databases.iter();
+    let (id, wanted) = databases.find(|(_, wanted)| wanted.targets.iter().any(|one| one.covers(to)))?;
+    let net = source.into();
+    Some((id, wanted.mode == Mode::Monitor || wanted.set.get(&net).is_some()))
+}
+
+fn claim_at(live: &Live, to: &Destination) -> Option<Claim> {
+    let endpoints = &live.table.endpoints;
+    endpoints.get(to).or_else(|| endpoints.get(&to.everywhere())).copied()
+}
+
+fn slot_at(live: &Live, to: &Destination) -> Option<Slot> {
+    claim_at(live, to)?.slot()
+}
+
+/// Every state between `before`, of which `known` was known, and the end of a publish.
+fn assert_safe(
+    desired: &Desired,
+    (before, known): (&Live, &Live),
+    between: &[Live],
+    done: &Published,
+    what: &str,
+) {
+    for (source, to) in packets() {
+        let claimed = desired.closed.iter().any(|one| one.covers(&to));
+        let old = passes(before, source, &to);
+        let allowing = allowing(desired, source, &to);
+        // After an apply that was cut off it is unknown what a database allows: what its file allows, at the most.
+        let unknown = |id: &DatabaseId| {
+            let mut databases = known.databases.values();
+            databases.any(|database| database.id == *id && database.stamp.is_none())
+        };
+        let new = allowing.is_some_and(|(id, allows)| allows && (!done.crowded.contains(id) || unknown(id)));
+        let both = allowing.is_some_and(|(_, allows)| allows) && old;
+        // Held by the same database before and after: nothing that both lists allow is cut. One that has no room is
+        // excepted where it was only watched, or where an apply was cut off.
+        let stays = allowing.is_some_and(|(id, _)| {
+            let held = before.databases.iter().find(|(_, one)| one.id == *id).map(|(slot, _)| *slot);
+            let enforced = matches!(claim_at(before, &to), Some(Claim::Open { mode: Mode::Enforce, .. }));
+            let fits = !done.crowded.contains(id);
+            held.is_some() && held == slot_at(before, &to) && (fits || enforced && !unknown(id))
+        });
+        for (at, state) in between.iter().enumerate() {
+            let now = passes(state, source, &to);
+            let why = || {
+                format!(
+                    "{what}: write {at}: {source} to {to}: {desired:?} BEFORE {before:#?} KNOWN {:#?} NOW {state:#?}",
+                    known.databases
+                )
+            };
+            assert!(!now || old || new || !claimed, "lets in: {}", why());
+            assert!(now || !both || !stays, "cuts: {}", why());
+        }
+    }
+}
+
+/// The end of a publish, whatever was before.
+fn assert_closed(desired: &Desired, before: &Live, after: &Live, done: &Published, what: &str) {
+    for (source, to) in packets() {
+        if !passes(after, source, &to) || !desired.closed.iter().any(|one| one.covers(&to)) {
+            continue;
+        }
+        let allowed = match allowing(desired, source, &to) {
+            // The kernel may have refused a revocation.
+            Some((id, allows)) => {
+                allows || done.refused_writes && done.failed.contains_key(id) && passes(before, source, &to)
+            }
+            // No file that is in order names it.
+            None => {
+                let id = slot_at(after, &to).map(|slot| &after.databases[&slot].id);
+                id.is_some_and(|id| !desired.removed.contains(id) && !desired.databases.contains_key(id))
+                    && passes(before, source, &to)
+            }
+        };
+        assert!(allowed, "{what}: {source} gets in to {to}: {desired:?}");
+    }
+}
+
+/// The endpoint table as specified, worked out the long way.
+fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -> Endpoints {
+    let mut open = Endpoints::new();
+    let mut closed: BTreeSet<Destination> = desired.closed.clone();
+    let held = |slot: Slot| {
+        let endpoints = before.table.endpoints.iter();
+        endpoints.filter(move |(_, claim)| claim.slot() == Some(slot)).map(|(to, claim)| (*to, *claim))
+    };
+    let covered = |by: &BTreeSet<Destination>, to: &Destination| by.iter().any(|one| one.covers(to));
+    for (slot, database) in &before.databases {
+        let Some(wanted) = desired.databases.get(&database.id) else {
+            for (to, claim) in held(*slot) {
+                if desired.removed.contains(&database.id) {
+                    closed.insert(to);
+                } else {
+                    open.insert(to, turned(claim, |mode| if desired.monitor { mode } else { Mode::Enforce }));
+                }
+            }
+            continue;
+        };
+        closed.extend(held(*slot).map(|(to, _)| to).filter(|to| !covered(&wanted.targets, to)));
+        if !done.failed.contains_key(&database.id) {
+            continue;
+        }
+        let crowded = done.crowded.contains(&database.id);
+        let mode = |mode| match (wanted.mode, crowded) {
+            (Mode::Monitor, false) => Mode::Monitor,
+            (Mode::Enforce, false) => mode,
+            (Mode::Monitor, true) if desired.monitor => mode,
+            (_, true) => Mode::Enforce,
+        };
+        let endpoints: Vec<_> = held(*slot).map(|(to, claim)| (to, turned(claim, mode))).collect();
+        let direct = endpoints.iter().filter(|(to, _)| covered(&wanted.targets, to));
+        open.extend(direct.copied());
+        for to in &wanted.targets {
+            if let Some((_, claim)) = endpoints.iter().find(|(wide, _)| wide.covers(to)) {
+                open.entry(*to).or_insert(*claim);
+            }
+        }
+    }
+    for (id, wanted) in &desired.databases {
+        closed.extend(&wanted.targets);
+        if done.failed.contains_key(id) {
+            continue;
+        }
+        let slot = after.slot(id).unwrap();
+        let claim = Claim::Open { slot, mode: wanted.mode, default_line: slot + 1 };
+        let held: BTreeSet<_> =
+            held(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
+        let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&held, to);
+        let opens: BTreeSet<_> = wanted.targets.iter().filter(opens).copied().collect();
+        let below = held.iter().filter(|to| covered(&wanted.targets, to) && !covered(&opens, to));
+        open.extend(opens.iter().chain(below).map(|to| (*to, claim)));
+    }
+    closed.retain(|to| {
+        let is_open = open.keys().any(|one| one.covers(to));
+        !is_open && !desired.guarded.contains(&to.port) && !desired.opened.contains(to)
+    });
+    open.extend(closed.into_iter().map(|to| (to, Claim::Closed)));
+    open
+}
+
+fn turned(claim: Claim, turn: impl Fn(Mode) -> Mode) -> Claim {
+    match claim {
+        Claim::Open { slot, mode, default_line } => Claim::Open { slot, mode: turn(mode), default_line },
+        Claim::Closed => Claim::Closed,
+    }
+}
+
+/// Members at an address, worked out the long way.
+fn members(address: Option<IpAddr>, live: &Live) -> Members {
+    let endpoints = &live.table.endpoints;
+    let mut members = Members::default();
+    let mut claimed = BTreeSet::new();
+    for (to, claim) in endpoints.iter().filter(|(to, _)| to.address.is_none() || to.address == address) {
+        match claim {
+            Claim::Closed => {
+                let own = endpoints.get(&Destination { address, ..*to });
+                let reopened = to.address.is_none() && own.is_some_and(|own| own.slot().is_some());
+                members.closed |= !reopened;
+            }
+            Claim::Open { slot, mode, default_line } => {
+                members.databases.insert((*mode, *slot, *default_line));
+                claimed.insert((to.port, to.protocol));
+            }
+        }
+    }
+    let mut guarded = live.guarded.iter().flat_map(|port| [(*port, Protocol::Tcp), (*port, Protocol::Udp)]);
+    members.closed |= guarded.any(|place| !claimed.contains(&place));
+    members
+}
+
+fn assert_specified(desired: &Desired, before: &Live, after: &Live, done: &Published, what: &str) {
+    let expected = specified(desired, before, after, done);
+    assert_eq!(after.table.endpoints, expected, "{what}: {done:?}: {desired:?}");
+    assert_eq!(after.guarded, desired.guarded, "{what}");
+    let ports: Ports = after.table.endpoints.keys().map(|to| to.port).collect();
+    assert_eq!(after.claimed, ports, "{what}");
+    for address in ADDRESSES {
+        let address = address.map(|text| text.parse().unwrap());
+        let found = after.table.members.get(&address).or_else(|| after.table.members.get(&None));
+        assert_eq!(found.cloned().unwrap_or_default(), members(address, after), "{what}: {address:?}");
+    }
+}
+
+/// How often something happened that a history must show.
+#[derive(Debug, Default)]
+struct Tally {
+    crowded: usize,
+    tombstones: usize,
+    withheld: usize,
+    refused: usize,
+    guards: usize,
+}
+
+fn step(host: &mut Host, desired: &Desired, failing: Option<usize>, dead: bool, what: &str) -> Published {
+    let (before, known) = (host.memory.live.clone(), host.live.clone());
+    let mut memory = FakeDataPlane { failing, dead, ..host.memory.clone().recovered() };
+    let done = publish(desired, &mut host.live, &mut memory, Timestamp::UNIX_EPOCH);
+    let refused = failing.is_some_and(|failing| memory.writes > failing);
+    assert_eq!(done.refused_writes, refused, "{what}: {done:?}");
+    assert!(refused || done.errors.is_empty(), "{what}: {done:?}");
+    let without = done.failed.keys().filter(|id| !done.crowded.contains(*id)).count();
+    assert!(refused || without == 0, "{what}: {done:?}");
+    assert_safe(desired, (&before, &known), &memory.history, &done, what);
+    let after = memory.live.clone();
+    if done.errors.is_empty() {
+        assert_specified(desired, &before, &after, &done, what);
+    }
+    if !refused {
+        assert_closed(desired, &before, &after, &done, what);
+        assert_eq!(host.live.table, after.table, "{what}");
+        for (slot, database) in host.live.databases.iter().filter(|(_, database)| database.stamp.is_some()) {
+            assert_eq!(Some(database), after.databases.get(slot), "{what}");
+        }
+        // Asked again, nothing is written, and the same do not fit.
+        let writes = memory.writes;
+        let asked = Desired { limits: Capacity { memory: 0, ..desired.limits }, ..desired.clone() };
+        let again = publish(&asked, &mut host.live, &mut memory, Timestamp::UNIX_EPOCH);
+        assert_eq!(memory.writes, writes, "{what}: asked again: {again:?}");
+        assert_eq!(again.crowded, done.crowded, "{what}: {desired:?} {:?}", again.failed);
+        assert_specified(desired, &after, &after, &again, what);
+    }
+    host.memory = memory;
+    done
+}
+
+#[test]
+fn what_was_ever_claimed_stays_closed_over_every_history() {
+    let seed = std::env::var("SYNC_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let mut rng = Rng::with_seed(seed);
+    let mut tally = Tally::default();
+    for history in 0..400 {
+        let mut host = Host::default();
+        for round in 1..=20 {
+            let what = format!("seed {seed}, history {history}, round {round}");
+            let desired = host.desired(&mut rng, round);
+            let (failing, dead) = (rng.bool().then(|| rng.usize(..14)), rng.bool());
+            let done = step(&mut host, &desired, failing, dead, &what);
+            tally.refused += usize::from(done.refused_writes);
+            if done.refused_writes {
+                if rng.bool() {
+                    // Another process reads back what is there.
+                    host.live = Live { generation: host.live.generation, ..host.memory.live.clone() };
+                }
+                step(&mut host, &desired, None, false, &format!("{what}, then finished"));
+            }
+            let endpoints = &host.live.table.endpoints;
+            tally.tombstones += endpoints.values().filter(|claim| claim.slot().is_none()).count();
+            tally.guards += usize::from(desired.guarded != Ports::new());
+            tally.crowded += done.crowded.len();
+            tally.withheld += desired.withheld.len();
+            if rng.u8(..12) == 0 {
+                host.first = host.live.databases.values().map(|database| database.id.clone()).collect();
+                (host.memory, host.live) = (FakeDataPlane::default(), Live::default());
+            }
+        }
+    }
+    let Tally { crowded, tombstones, withheld, refused, guards } = tally;
+    let shown = [crowded, tombstones, withheld, refused, guards].into_iter().min();
+    assert!(shown > Some(500), "{tally:?}");
+}
