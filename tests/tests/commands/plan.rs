@@ -219,3 +219,50 @@ fn standings(plan: &Value) -> Value {
     let fields = ["database_id", "outcome", "state", "problem"];
     plan["databases"].as_array().unwrap().iter().map(|one| json!(fields.map(|field| &one[field]))).collect()
 }
+
+#[test]
+fn tombstones_and_what_has_no_room_are_foreseen() {
+    let mut stage = Stage::new();
+    let place = "192.0.2.10:9000/tcp";
+    let first = FRESH.replace("30500", "9000");
+    stage.home.write_rules("fresh.yaml", &rule_file("fresh", 1, &first)).unwrap();
+    stage.home.remove_rules("broken.yaml").unwrap();
+    let is_in_force = |databases: &Value| {
+        databases["databases"].as_array().unwrap().iter().any(|one| one["endpoints"] == json!([place]))
+    };
+    let started = std::time::Instant::now();
+    while !is_in_force(&stage.json(&["databases"])) {
+        assert!(started.elapsed().as_secs() < 60, "fresh is not in force");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(stage.json(&["plan"])["tombstones"], json!([]));
+    stage.kill_agent();
+    let next = FRESH
+        .replace("30500", "9001")
+        .replace("rules: []", "rules:\n  - {id: r1, type: custom_range, cidr: 203.0.113.0/24}");
+    stage.home.write_rules("fresh.yaml", &rule_file("fresh", 2, &next)).unwrap();
+    let dropped = json!([{"endpoint": place, "before": false, "after": true}]);
+    let plan = stage.json(&["plan"]);
+    assert_eq!((&plan["tombstones"], &plan["databases"][0]["problem"]), (&dropped, &Value::Null), "{plan}");
+    // The same where one more prefix does not fit: what is dropped is closed all the same, and nothing is opened.
+    let config = fs::read_to_string(stage.home.config()).unwrap();
+    fs::write(stage.home.config(), format!("{config}max_prefixes: 1\n")).unwrap();
+    let plan = stage.json(&["plan"]);
+    let fresh = &plan["databases"][0];
+    assert_eq!(fresh["state"], "degraded", "{plan}");
+    assert!(fresh["problem"].as_str().unwrap().contains("no room for its 1 prefixes"), "{plan}");
+    assert_eq!(
+        fresh["endpoints"],
+        json!([{"endpoint": place, "before": "enforce", "after": null, "closed": true}])
+    );
+    let closed = json!([
+        {"endpoint": place, "before": false, "after": true},
+        {"endpoint": "192.0.2.10:9001/tcp", "before": false, "after": true},
+    ]);
+    assert_eq!(plan["tombstones"], closed);
+    let table = stage.ask(&["plan"]).out;
+    for line in ["  - endpoint 192.0.2.10:9000/tcp  enforce; stays closed", "+ tombstone 192.0.2.10:9001/tcp"]
+    {
+        assert!(table.lines().any(|one| one == line), "{line}: {table}");
+    }
+}
