@@ -128,18 +128,15 @@ impl<'a> Claims<'a> {
     /// The endpoints of a database whose allow list is the desired one.
     fn open(&self, wanted: &DesiredDatabase, slot: Slot, claim: Claim, open: &mut Rows) {
         let first = open.len();
-        let nothing = BTreeMap::new();
-        let held = self.held.get(&slot).unwrap_or(&nothing);
-        let is_open = |to: &Destination| held.contains_key(to) || held.contains_key(&to.everywhere());
-        let withheld = |to: &Destination| self.desired.withheld.contains(to) && !is_open(to);
-        open.extend(wanted.targets.iter().filter(|to| !withheld(to)).map(|to| (*to, claim)));
-        // Below a wildcard that is withheld, what is open stays so.
+        open.extend(self.opens(wanted).map(|to| (*to, claim)));
         if self.desired.withheld.is_empty() {
             return;
         }
+        // What is withheld and open already, by itself or below a wildcard, stays so.
         let opened: BTreeSet<Destination> = open[first..].iter().map(|(to, _)| *to).collect();
-        let below = held.keys().filter(|to| !opened.contains(to) && !opened.contains(&to.everywhere()));
-        open.extend(below.map(|to| (*to, claim)));
+        let held = self.held.get(&slot).into_iter().flatten().map(|(to, _)| to);
+        let stays = held.filter(|to| !opened.contains(to) && !opened.contains(&to.everywhere()));
+        open.extend(stays.map(|to| (*to, claim)));
     }
 
     /// The destinations of a database that is published that are not withheld.

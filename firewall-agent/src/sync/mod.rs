@@ -7,6 +7,7 @@ mod claims;
 mod clock;
 mod contended;
 mod desired;
+mod destination;
 mod digest;
 mod fake;
 mod free;
@@ -27,6 +28,7 @@ mod repair;
 mod room;
 mod sample;
 mod state_store;
+mod table;
 #[cfg(test)]
 mod tests;
 mod unchanged;

@@ -20,11 +20,12 @@ use super::{
     digest::digest,
     free::free,
     lines::{Counters, Lines},
-    model::{Database, Live, Ports, Slot, Sources, Stamp, Table},
+    model::{Database, Live, Slot, Sources, Stamp, Table},
     plane::{DataPlane, Families},
     refusals::Watched,
     remainder::remainder,
     room::{Crowded, Room, room},
+    table::publish_table,
     unchanged::is_unchanged,
 };
 use crate::rules::{DatabaseId, Mode};
@@ -288,30 +289,4 @@ impl<P: DataPlane> Pass<'_, P> {
         self.free = free.unwrap_or(capacity);
         free.with_context(|| format!("no room for it: all {capacity} database slots are in use"))
     }
-}
-
-/// Marks ports, replaces the table if there is another, and unmarks ports: a mark is never missing.
-fn publish_table(
-    table: Option<&Table>,
-    guarded: &Ports,
-    live: &mut Live,
-    plane: &mut impl DataPlane,
-) -> Result<()> {
-    let claimed: Ports = table.unwrap_or(&live.table).endpoints.keys().map(|to| to.port).collect();
-    let before: Ports = claimed.union(&live.claimed).copied().collect();
-    set_ports(before, guarded.union(&live.guarded).copied().collect(), live, plane)?;
-    if let Some(table) = table {
-        plane.publish_table(table)?;
-        live.table.clone_from(table);
-    }
-    set_ports(claimed, guarded.clone(), live, plane)
-}
-
-fn set_ports(claimed: Ports, guarded: Ports, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
-    if live.claimed != claimed || live.guarded != guarded {
-        plane.set_ports(&claimed, &guarded)?;
-        live.claimed = claimed;
-        live.guarded = guarded;
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use fastrand::Rng;
 use jiff::Timestamp;
 
+use self::verdict::{holder, passes};
 use super::FakeDataPlane;
 use super::model::{Claim, Destination, LineKind, Live, Ports};
 use super::{Desired, DesiredDatabase, publish};
@@ -17,7 +18,9 @@ mod prefixes;
 mod repaired;
 mod room;
 mod scale;
+mod specified;
 mod together;
+mod verdict;
 
 const SOURCES: [&str; 4] = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"];
 const ADDRESSES: [Option<&str>; 3] = [Some("203.0.113.1"), Some("203.0.113.2"), None];
@@ -96,33 +99,6 @@ fn database(rng: &mut Rng, revision: u64, targets: Vec<Destination>) -> DesiredD
 fn packets() -> Vec<(IpAddr, Destination)> {
     let targets = ADDRESSES[..2].iter().flat_map(|address| PORTS.map(|port| target(*address, port)));
     targets.flat_map(|target| SOURCES.map(|source| (source.parse().unwrap(), target))).collect()
-}
-
-/// Whether a TCP packet from `source` to `target` passes, as the XDP program decides it.
-pub(super) fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
-    let endpoints = &live.table.endpoints;
-    let claim = live
-        .claimed
-        .contains(&target.port)
-        .then(|| endpoints.get(target).or_else(|| endpoints.get(&target.everywhere())));
-    match claim.flatten() {
-        Some(Claim::Closed) => false,
-        Some(Claim::Open { mode: Mode::Monitor, .. }) => true,
-        Some(Claim::Open { slot, .. }) => live.databases.get(slot).is_some_and(|database| match source {
-            IpAddr::V4(source) => database.sources.v4.keys().any(|net| net.contains(&source)),
-            IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
-        }),
-        None => !live.guarded.contains(&target.port),
-    }
-}
-
-/// Whom each destination belongs to: a move between databases closes it for a moment, on purpose.
-fn holder(live: &Live, target: &Destination) -> Option<u32> {
-    let endpoints = &live.table.endpoints;
-    match endpoints.get(target).or_else(|| endpoints.get(&Destination { address: None, ..*target })) {
-        Some(Claim::Open { slot, .. }) => Some(*slot),
-        Some(Claim::Closed) | None => None,
-    }
 }
 
 /// Every state between two must agree with both where they agree.

@@ -8,10 +8,12 @@ use std::net::IpAddr;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use super::{ADDRESSES, PORTS, packets, passes, random};
-use crate::rules::{DatabaseId, Mode, Protocol};
-use crate::sync::model::{Claim, Destination, Endpoints, Live, Slot};
-use crate::sync::{Capacity, Desired, FakeDataPlane, Members, Ports, Published, publish};
+use super::specified::assert_specified;
+use super::verdict::passes;
+use super::{PORTS, packets, random};
+use crate::rules::{DatabaseId, Mode};
+use crate::sync::model::{Claim, Destination, Live, Slot};
+use crate::sync::{Capacity, Desired, FakeDataPlane, Ports, Published, publish};
 
 /// Destinations that were ever claimed, and not released.
 #[derive(Default)]
@@ -52,7 +54,7 @@ impl Host {
             // The store does not take what is new.
             let stored =
                 |to: &&Destination| self.claims.contains(*to) || self.claims.contains(&to.everywhere());
-            desired.withheld = wanted.iter().filter(|to| !stored(to)).copied().collect();
+            desired.withheld = wanted.iter().filter(|to| !stored(to) || rng.u8(..4) == 0).copied().collect();
         } else {
             self.claims.extend(&wanted);
         }
@@ -60,15 +62,16 @@ impl Host {
             let release = |to: &&Destination| !wanted.iter().any(|one| one.overlaps(to));
             desired.opened = self.claims.iter().filter(release).filter(|_| rng.bool()).copied().collect();
             // Those of a database that is in force leave with it.
-            desired.opened.retain(|to| {
-                let open = self.live.table.endpoints.iter().filter(|(_, claim)| claim.slot().is_some());
-                open.map(|(open, _)| open).all(|open| !open.overlaps(to))
-            });
+            let removed = |slot| desired.removed.contains(&self.live.databases[&slot].id);
+            let open = self.live.table.endpoints.iter();
+            let open = open.filter(|(_, claim)| claim.slot().is_some_and(|slot| !removed(slot)));
+            let open: Vec<&Destination> = open.map(|(to, _)| to).collect();
+            desired.opened.retain(|to| !open.iter().any(|open| open.overlaps(to)));
             self.claims.retain(|to| !desired.opened.contains(to));
         }
         // What is open below a stored wildcard is known to the process that opened it.
         let open = self.live.table.endpoints.iter().filter(|(_, claim)| claim.slot().is_some());
-        self.claims.extend(open.map(|(to, _)| *to));
+        self.claims.extend(open.map(|(to, _)| *to).filter(|to| !desired.opened.contains(to)));
         desired.closed = self.claims.clone();
         desired.first = self.first.clone();
         desired
@@ -119,6 +122,14 @@ fn assert_safe(
             let fits = !done.crowded.contains(id);
             held.is_some() && held == slot_at(before, &to) && (fits || enforced && !unknown(id))
         });
+        // Nobody's before, and not closed for a moment before it is opened, but by a new guard or with everything else at
+        // its port.
+        let opens = claim_at(before, &to).is_none()
+            && old
+            && !done.refused_writes
+            && !desired.guarded.contains(&to.port)
+            && !desired.closed.contains(&to.everywhere())
+            && between.last().is_some_and(|after| passes(after, source, &to));
         for (at, state) in between.iter().enumerate() {
             let now = passes(state, source, &to);
             let why = || {
@@ -129,6 +140,7 @@ fn assert_safe(
             };
             assert!(!now || old || new || !claimed, "lets in: {}", why());
             assert!(now || !both || !stays, "cuts: {}", why());
+            assert!(now || !opens, "closes for a moment: {}", why());
         }
     }
 }
@@ -152,111 +164,6 @@ fn assert_closed(desired: &Desired, before: &Live, after: &Live, done: &Publishe
             }
         };
         assert!(allowed, "{what}: {source} gets in to {to}: {desired:?}");
-    }
-}
-
-/// The endpoint table as specified, worked out the long way.
-fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -> Endpoints {
-    let mut open = Endpoints::new();
-    let mut closed: BTreeSet<Destination> = desired.closed.clone();
-    let held = |slot: Slot| {
-        let endpoints = before.table.endpoints.iter();
-        endpoints.filter(move |(_, claim)| claim.slot() == Some(slot)).map(|(to, claim)| (*to, *claim))
-    };
-    let covered = |by: &BTreeSet<Destination>, to: &Destination| by.iter().any(|one| one.covers(to));
-    for (slot, database) in &before.databases {
-        let Some(wanted) = desired.databases.get(&database.id) else {
-            for (to, claim) in held(*slot) {
-                if desired.removed.contains(&database.id) {
-                    closed.insert(to);
-                } else {
-                    open.insert(to, turned(claim, |mode| if desired.monitor { mode } else { Mode::Enforce }));
-                }
-            }
-            continue;
-        };
-        closed.extend(held(*slot).map(|(to, _)| to).filter(|to| !covered(&wanted.targets, to)));
-        if !done.failed.contains_key(&database.id) {
-            continue;
-        }
-        let crowded = done.crowded.contains(&database.id);
-        let mode = |mode| match (wanted.mode, crowded) {
-            (Mode::Monitor, false) => Mode::Monitor,
-            (Mode::Enforce, false) => mode,
-            (Mode::Monitor, true) if desired.monitor => mode,
-            (_, true) => Mode::Enforce,
-        };
-        let endpoints: Vec<_> = held(*slot).map(|(to, claim)| (to, turned(claim, mode))).collect();
-        let direct = endpoints.iter().filter(|(to, _)| covered(&wanted.targets, to));
-        open.extend(direct.copied());
-        for to in &wanted.targets {
-            if let Some((_, claim)) = endpoints.iter().find(|(wide, _)| wide.covers(to)) {
-                open.entry(*to).or_insert(*claim);
-            }
-        }
-    }
-    for (id, wanted) in &desired.databases {
-        closed.extend(&wanted.targets);
-        if done.failed.contains_key(id) {
-            continue;
-        }
-        let slot = after.slot(id).unwrap();
-        let claim = Claim::Open { slot, mode: wanted.mode, default_line: slot + 1 };
-        let held: BTreeSet<_> =
-            held(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
-        let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&held, to);
-        let opens: BTreeSet<_> = wanted.targets.iter().filter(opens).copied().collect();
-        let below = held.iter().filter(|to| covered(&wanted.targets, to) && !covered(&opens, to));
-        open.extend(opens.iter().chain(below).map(|to| (*to, claim)));
-    }
-    closed.retain(|to| {
-        let is_open = open.keys().any(|one| one.covers(to));
-        !is_open && !desired.guarded.contains(&to.port) && !desired.opened.contains(to)
-    });
-    open.extend(closed.into_iter().map(|to| (to, Claim::Closed)));
-    open
-}
-
-fn turned(claim: Claim, turn: impl Fn(Mode) -> Mode) -> Claim {
-    match claim {
-        Claim::Open { slot, mode, default_line } => Claim::Open { slot, mode: turn(mode), default_line },
-        Claim::Closed => Claim::Closed,
-    }
-}
-
-/// Members at an address, worked out the long way.
-fn members(address: Option<IpAddr>, live: &Live) -> Members {
-    let endpoints = &live.table.endpoints;
-    let mut members = Members::default();
-    let mut claimed = BTreeSet::new();
-    for (to, claim) in endpoints.iter().filter(|(to, _)| to.address.is_none() || to.address == address) {
-        match claim {
-            Claim::Closed => {
-                let own = endpoints.get(&Destination { address, ..*to });
-                let reopened = to.address.is_none() && own.is_some_and(|own| own.slot().is_some());
-                members.closed |= !reopened;
-            }
-            Claim::Open { slot, mode, default_line } => {
-                members.databases.insert((*mode, *slot, *default_line));
-                claimed.insert((to.port, to.protocol));
-            }
-        }
-    }
-    let mut guarded = live.guarded.iter().flat_map(|port| [(*port, Protocol::Tcp), (*port, Protocol::Udp)]);
-    members.closed |= guarded.any(|place| !claimed.contains(&place));
-    members
-}
-
-fn assert_specified(desired: &Desired, before: &Live, after: &Live, done: &Published, what: &str) {
-    let expected = specified(desired, before, after, done);
-    assert_eq!(after.table.endpoints, expected, "{what}: {done:?}: {desired:?}");
-    assert_eq!(after.guarded, desired.guarded, "{what}");
-    let ports: Ports = after.table.endpoints.keys().map(|to| to.port).collect();
-    assert_eq!(after.claimed, ports, "{what}");
-    for address in ADDRESSES {
-        let address = address.map(|text| text.parse().unwrap());
-        let found = after.table.members.get(&address).or_else(|| after.table.members.get(&None));
-        assert_eq!(found.cloned().unwrap_or_default(), members(address, after), "{what}: {address:?}");
     }
 }
 
@@ -305,6 +212,7 @@ fn step(host: &mut Host, desired: &Desired, failing: Option<usize>, dead: bool, 
 #[test]
 fn what_was_ever_claimed_stays_closed_over_every_history() {
     let seed = std::env::var("SYNC_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("SYNC_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let mut tally = Tally::default();
     for history in 0..400 {

@@ -9,6 +9,14 @@ thread_local! {
     static COMPARISONS: Cell<u64> = const { Cell::new(0) };
 }
 
+impl PartialEq for Destination {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Destination {}
+
 impl Ord for Destination {
     fn cmp(&self, other: &Self) -> Ordering {
         COMPARISONS.set(COMPARISONS.get() + 1);

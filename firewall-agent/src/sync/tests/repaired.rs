@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use super::{packets, passes, random};
+use super::verdict::passes;
+use super::{packets, random};
 use crate::sync::FakeDataPlane;
 use crate::sync::model::{Live, Sources};
 use crate::sync::{Desired, Drift, Table, ensure_known, publish, rebuilt_table, repair};

@@ -8,6 +8,7 @@ use anyhow::Result;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
+use super::counted::comparisons;
 use crate::rules::{DatabaseId, LineKey, Mode, Protocol, RuleSet};
 use crate::sync::model::{Destination, Line, LineKind, Live, Ports, RuleSlot, Slot, Table};
 use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, publish};
@@ -161,4 +162,65 @@ fn a_publish_in_figures() {
              an endpoint {endpoint:8.2} ms"
         );
     }
+}
+
+/// Comparisons of destinations by the first publish, the same again, a rule change and an endpoint that moves.
+fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
+    let size = Size { databases, prefixes: 0, tombstones, removed: databases };
+    let (mut live, mut plane) = (Live::default(), Sink::default());
+    let mut wish = desired(size, guarded);
+    let mut run = |wish: &Desired, tables: usize| {
+        let before = plane.tables;
+        let cost = comparisons(|| {
+            let done = publish(wish, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+            assert!(done.failed.is_empty() && !done.refused_writes, "{done:?}");
+        });
+        assert_eq!(plane.tables - before, tables, "tables written");
+        cost
+    };
+    let first = run(&wish, if tombstones == 0 { 1 } else { 2 });
+    let again = run(&wish, 0);
+    wish.databases.insert(id(0), database(0, 2, 0));
+    let rule = run(&wish, 0);
+    let targets = [Destination { address: address(21, 0), port: 8000, protocol: Protocol::Tcp }].into();
+    wish.closed.extend(&wish.databases[&id(0)].targets);
+    wish.databases.insert(id(0), DesiredDatabase { targets, ..database(0, 3, 0) });
+    let endpoint = run(&wish, 2);
+    [first, again, rule, endpoint]
+}
+
+#[test]
+fn the_cost_of_a_publish_is_linear_in_databases_and_tombstones() {
+    // Eight times as much of one thing: n log n stays below twelve times, a square is sixty-four times.
+    for [small, large] in [[(32, 0), (256, 0)], [(8, 1_250), (8, 10_000)]] {
+        let cost = |(databases, tombstones)| costs(databases, tombstones, Ports::new());
+        for (less, more) in cost(small).into_iter().zip(cost(large)) {
+            assert!(more < less * 12, "{small:?}: {less} comparisons, {large:?}: {more}");
+        }
+    }
+    // The control: a search of all for each is seen.
+    let all: Vec<_> =
+        desired(Size { databases: 0, prefixes: 0, tombstones: 1_000, removed: 0 }, Ports::new())
+            .closed
+            .into_iter()
+            .collect();
+    let search = comparisons(|| assert!(all.iter().all(|to| all.iter().any(|other| other.covers(to)))));
+    assert!(search > 1_000 * 1_000 / 2, "{search} comparisons");
+    // What does not change is gone through once: a few comparisons for each tombstone, however many there are.
+    let [_, again, rule, _] = costs(1, 10_000, Ports::new());
+    assert!(
+        again < 10_000 * 12 && rule < 10_000 * 12,
+        "{again} and {rule} comparisons for 10,000 tombstones"
+    );
+}
+
+#[test]
+fn tombstones_at_a_guarded_port_cost_no_row_and_no_members() {
+    let size = Size { databases: 1, prefixes: 0, tombstones: 10_000, removed: 0 };
+    let (mut live, mut plane) = (Live::default(), Sink::default());
+    publish(&desired(size, Ports::from([5432])), &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+    assert_eq!((live.table.endpoints.len(), live.table.members.len()), (1, 2));
+    // Not guarded, each has its row; members of its own it needs only where nothing else is closed everywhere.
+    publish(&desired(size, Ports::from([1])), &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+    assert_eq!((live.table.endpoints.len(), live.table.members.len()), (10_001, 2));
 }

@@ -1,0 +1,76 @@
+//! Places that packets go to.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use crate::rules::Protocol;
+
+/// A destination: (address or any, port, protocol). Wildcards sort first, then addresses.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(test), derive(PartialEq, Eq, PartialOrd, Ord, Hash))]
+pub struct Destination {
+    /// `None` is every destination address of both families.
+    pub address: Option<IpAddr>,
+    /// Host byte order.
+    pub port: u16,
+    pub protocol: Protocol,
+}
+
+impl Destination {
+    /// The same port and protocol at every address.
+    #[must_use]
+    pub fn everywhere(self) -> Self {
+        Self { address: None, ..self }
+    }
+
+    /// Whether some packet goes to both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.everywhere() == other.everywhere()
+            && (self.address == other.address || self.address.is_none() || other.address.is_none())
+    }
+
+    /// Whether every packet to `other` goes to this, too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.overlaps(other) && (self.address.is_none() || self.address == other.address)
+    }
+}
+
+/// `192.0.2.10:30092/tcp`, `[2001:db8::1]:30092/tcp`, `*:30092/tcp`.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        match self.address {
+            None => write!(f, "*:{}/{protocol}", self.port),
+            Some(IpAddr::V4(address)) => write!(f, "{address}:{}/{protocol}", self.port),
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:{}/{protocol}", self.port),
+        }
+    }
+}
+
+/// The reverse of [`Destination`]'s `Display`; without a protocol, TCP is meant.
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (place, protocol) = match text.rsplit_once('/') {
+            None => (text, Some(Protocol::Tcp)),
+            Some((place, "tcp")) => (place, Some(Protocol::Tcp)),
+            Some((place, "udp")) => (place, Some(Protocol::Udp)),
+            Some((place, _)) => (place, None),
+        };
+        let place = match place.strip_prefix("*:") {
+            Some(port) => port.parse().ok().map(|port: u16| (None, port)),
+            None => place.parse().ok().map(|place: SocketAddr| (Some(place.ip()), place.port())),
+        };
+        match (place, protocol) {
+            (Some((address, port @ 1..)), Some(protocol)) => Ok(Self { address, port, protocol }),
+            _ => Err(format!("{text:?}: not ADDRESS:PORT[/tcp|/udp]")),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The endpoint table and the port marks in front of it.
+
+use anyhow::Result;
+
+use super::model::{Live, Ports, Table};
+use super::plane::DataPlane;
+
+/// Marks ports, replaces the table if there is another, and unmarks ports: a mark is never missing.
+pub(super) fn publish_table(
+    table: Option<&Table>,
+    guarded: &Ports,
+    live: &mut Live,
+    plane: &mut impl DataPlane,
+) -> Result<()> {
+    let claimed: Ports = table.unwrap_or(&live.table).endpoints.keys().map(|to| to.port).collect();
+    let before: Ports = claimed.union(&live.claimed).copied().collect();
+    set_ports(before, guarded.union(&live.guarded).copied().collect(), live, plane)?;
+    if let Some(table) = table {
+        plane.publish_table(table)?;
+        live.table.clone_from(table);
+    }
+    set_ports(claimed, guarded.clone(), live, plane)
+}
+
+fn set_ports(claimed: Ports, guarded: Ports, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    if live.claimed != claimed || live.guarded != guarded {
+        plane.set_ports(&claimed, &guarded)?;
+        live.claimed = claimed;
+        live.guarded = guarded;
+    }
+    Ok(())
+}

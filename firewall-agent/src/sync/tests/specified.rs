@@ -1,0 +1,115 @@
+//! The end of a publish as specified, worked out the long way.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::ADDRESSES;
+use crate::rules::{Mode, Protocol};
+use crate::sync::model::{Claim, Destination, Endpoints, Live, Slot};
+use crate::sync::{Desired, Members, Ports, Published};
+
+/// The endpoint table as specified, worked out the long way.
+fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -> Endpoints {
+    let mut open = Endpoints::new();
+    let mut closed: BTreeSet<Destination> = desired.closed.clone();
+    let held = |slot: Slot| {
+        let endpoints = before.table.endpoints.iter();
+        endpoints.filter(move |(_, claim)| claim.slot() == Some(slot)).map(|(to, claim)| (*to, *claim))
+    };
+    let covered = |by: &BTreeSet<Destination>, to: &Destination| by.iter().any(|one| one.covers(to));
+    for (slot, database) in &before.databases {
+        let Some(wanted) = desired.databases.get(&database.id) else {
+            for (to, claim) in held(*slot) {
+                if desired.removed.contains(&database.id) {
+                    closed.insert(to);
+                } else {
+                    open.insert(to, turned(claim, |mode| if desired.monitor { mode } else { Mode::Enforce }));
+                }
+            }
+            continue;
+        };
+        closed.extend(held(*slot).map(|(to, _)| to).filter(|to| !covered(&wanted.targets, to)));
+        if !done.failed.contains_key(&database.id) {
+            continue;
+        }
+        let crowded = done.crowded.contains(&database.id);
+        let mode = |mode| match (wanted.mode, crowded) {
+            (Mode::Monitor, false) => Mode::Monitor,
+            (Mode::Enforce, false) => mode,
+            (Mode::Monitor, true) if desired.monitor => mode,
+            (_, true) => Mode::Enforce,
+        };
+        let endpoints: Vec<_> = held(*slot).map(|(to, claim)| (to, turned(claim, mode))).collect();
+        let direct = endpoints.iter().filter(|(to, _)| covered(&wanted.targets, to));
+        open.extend(direct.copied());
+        for to in &wanted.targets {
+            if let Some((_, claim)) = endpoints.iter().find(|(wide, _)| wide.covers(to)) {
+                open.entry(*to).or_insert(*claim);
+            }
+        }
+    }
+    for (id, wanted) in &desired.databases {
+        closed.extend(&wanted.targets);
+        if done.failed.contains_key(id) {
+            continue;
+        }
+        let slot = after.slot(id).unwrap();
+        let claim = Claim::Open { slot, mode: wanted.mode, default_line: slot + 1 };
+        let held: BTreeSet<_> =
+            held(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
+        let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&held, to);
+        let opens: BTreeSet<_> = wanted.targets.iter().filter(opens).copied().collect();
+        let below = held.iter().filter(|to| covered(&wanted.targets, to) && !covered(&opens, to));
+        open.extend(opens.iter().chain(below).map(|to| (*to, claim)));
+    }
+    closed.retain(|to| {
+        let is_open = open.keys().any(|one| one.covers(to));
+        !is_open && !desired.guarded.contains(&to.port) && !desired.opened.contains(to)
+    });
+    open.extend(closed.into_iter().map(|to| (to, Claim::Closed)));
+    open
+}
+
+fn turned(claim: Claim, turn: impl Fn(Mode) -> Mode) -> Claim {
+    match claim {
+        Claim::Open { slot, mode, default_line } => Claim::Open { slot, mode: turn(mode), default_line },
+        Claim::Closed => Claim::Closed,
+    }
+}
+
+/// Members at an address, worked out the long way.
+fn members(address: Option<IpAddr>, live: &Live) -> Members {
+    let endpoints = &live.table.endpoints;
+    let mut members = Members::default();
+    let mut claimed = BTreeSet::new();
+    for (to, claim) in endpoints.iter().filter(|(to, _)| to.address.is_none() || to.address == address) {
+        match claim {
+            Claim::Closed => {
+                let own = endpoints.get(&Destination { address, ..*to });
+                let reopened = to.address.is_none() && own.is_some_and(|own| own.slot().is_some());
+                members.closed |= !reopened;
+            }
+            Claim::Open { slot, mode, default_line } => {
+                members.databases.insert((*mode, *slot, *default_line));
+                claimed.insert((to.port, to.protocol));
+            }
+        }
+    }
+    let mut guarded = live.guarded.iter().flat_map(|port| [(*port, Protocol::Tcp), (*port, Protocol::Udp)]);
+    members.closed |= guarded.any(|place| !claimed.contains(&place));
+    members
+}
+
+/// Table, members and ports are as specified.
+pub fn assert_specified(desired: &Desired, before: &Live, after: &Live, done: &Published, what: &str) {
+    let expected = specified(desired, before, after, done);
+    assert_eq!(after.table.endpoints, expected, "{what}: {done:?}: {desired:?}");
+    assert_eq!(after.guarded, desired.guarded, "{what}");
+    let ports: Ports = after.table.endpoints.keys().map(|to| to.port).collect();
+    assert_eq!(after.claimed, ports, "{what}");
+    for address in ADDRESSES {
+        let address = address.map(|text| text.parse().unwrap());
+        let found = after.table.members.get(&address).or_else(|| after.table.members.get(&None));
+        assert_eq!(found.cloned().unwrap_or_default(), members(address, after), "{what}: {address:?}");
+    }
+}

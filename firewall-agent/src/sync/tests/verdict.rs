@@ -1,0 +1,33 @@
+//! Verdicts of a live state.
+
+use std::net::IpAddr;
+
+use crate::rules::Mode;
+use crate::sync::{Claim, Destination, Live};
+
+/// Whether a TCP packet from `source` to `target` passes, as the XDP program decides it.
+pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
+    let endpoints = &live.table.endpoints;
+    let claim = live
+        .claimed
+        .contains(&target.port)
+        .then(|| endpoints.get(target).or_else(|| endpoints.get(&target.everywhere())));
+    match claim.flatten() {
+        Some(Claim::Closed) => false,
+        Some(Claim::Open { mode: Mode::Monitor, .. }) => true,
+        Some(Claim::Open { slot, .. }) => live.databases.get(slot).is_some_and(|database| match source {
+            IpAddr::V4(source) => database.sources.v4.keys().any(|net| net.contains(&source)),
+            IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
+        }),
+        None => !live.guarded.contains(&target.port),
+    }
+}
+
+/// Whom each destination belongs to: a move between databases closes it for a moment, on purpose.
+pub fn holder(live: &Live, target: &Destination) -> Option<u32> {
+    let endpoints = &live.table.endpoints;
+    match endpoints.get(target).or_else(|| endpoints.get(&Destination { address: None, ..*target })) {
+        Some(Claim::Open { slot, .. }) => Some(*slot),
+        Some(Claim::Closed) | None => None,
+    }
+}
