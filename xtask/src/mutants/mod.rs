@@ -1,6 +1,7 @@
 //! `cargo xtask mutants`: known faults planted one by one in a copy of the tree. A test suite that passes with a
 //! fault in the program proves nothing about it, so every fault must make a test fail.
 
+mod domain;
 mod judge;
 mod table;
 
@@ -13,7 +14,6 @@ use crate::copy::copy;
 use crate::debian::{ensure_packages, is_root};
 use crate::ebpf;
 use crate::mutants::judge::{Judge, Judgement};
-use crate::mutants::table::MUTANTS;
 use crate::run::say;
 use crate::test::{PACKAGES, PROGRAMS};
 use crate::workspace::Workspace;
@@ -36,6 +36,11 @@ const OWN: &str = "lib";
 /// Every target of `firewall-tests` that some mutant names.
 const TARGETS: &[&str] = &["verdicts", "model", "publication", "denied"];
 
+/// Every fault.
+fn all() -> impl Iterator<Item = &'static Mutant> {
+    table::MUTANTS.iter().chain(domain::MUTANTS)
+}
+
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Only mutants whose name contains this text
@@ -45,7 +50,7 @@ pub struct Arguments {
 pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure!(is_root(), "mutants: needs root, as the tests do; nothing was run");
     let wanted = |mutant: &&Mutant| arguments.name.as_deref().is_none_or(|name| mutant.name.contains(name));
-    let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
+    let chosen: Vec<&Mutant> = all().filter(wanted).collect();
     ensure!(!chosen.is_empty(), "mutants: none is named like {:?}", arguments.name.as_deref().unwrap_or(""));
     ensure_packages(PACKAGES, PROGRAMS)?;
     ebpf::ebpf(workspace)?;
@@ -118,9 +123,18 @@ mod tests {
 
     #[test]
     fn every_mutant_changes_something_and_has_a_name_of_its_own() {
-        for (index, mutant) in MUTANTS.iter().enumerate() {
+        for (index, mutant) in all().enumerate() {
             assert_ne!(mutant.find, mutant.replace, "{}", mutant.name);
-            assert!(MUTANTS[..index].iter().all(|other| other.name != mutant.name), "{}", mutant.name);
+            assert!(all().take(index).all(|other| other.name != mutant.name), "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn every_place_to_plant_a_fault_is_there_once() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for mutant in all() {
+            let text = std::fs::read_to_string(root.join(mutant.file)).unwrap();
+            assert_eq!(text.matches(mutant.find).count(), 1, "{}: {:?}", mutant.name, mutant.find);
         }
     }
 }
