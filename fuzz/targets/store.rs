@@ -1,13 +1,13 @@
-//! What was stored is given back as it was, or not at all, whatever becomes of its bytes on the disk.
+//! Stored records come back as they were, or not at all, whatever becomes of the bytes on the disk.
 
 #![no_main]
 
 use std::fs;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use firewall_agent::files::store::{Entry, Store};
-use firewall_agent::rules::DatabaseId;
+use firewall_agent::files::store::{LastGoodStore, StateFile};
+use firewall_agent::sync::{Changes, Record, StoredFile};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
@@ -17,26 +17,31 @@ static DIR: LazyLock<TempDir> = LazyLock::new(|| {
     made.expect("a directory for the store")
 });
 
-// Input: where to damage, with what, how much to cut; then the content.
-fuzz_target!(|input: (u16, u8, u8, &[u8])| {
-    let (at, flip, cut, content) = input;
-    let store = Store::open(DIR.path()).expect("a store");
-    let id: DatabaseId = "orders".parse().expect("an id");
-    store.save(&Entry::Database(&id), content).expect("stored");
-    assert_eq!(store.load().databases.get(&id).map(Vec::as_slice), Some(content));
-    let path = DIR.path().join("last-good/database-orders");
-    let whole = fs::read(&path).expect("the stored file");
-    let mut damaged = whole.clone();
-    let at = usize::from(at) % damaged.len();
+// Input: page and byte to damage, with what, how many pages to cut; then the content.
+fuzz_target!(|input: (u8, u16, u8, u8, &[u8])| {
+    let (page, at, flip, cut, content) = input;
+    let path = DIR.path().join("state.redb");
+    let _ = fs::remove_file(&path);
+    let file = StoredFile { path: "/rules.d/orders.yaml".into(), signature: None, content: Arc::from(content) };
+    let record = Record::File("orders".parse().expect("an id"), file);
+    let mut changes = Changes::default();
+    changes.put(record.clone());
+    let mut store = LastGoodStore::new(StateFile::new(DIR.path()));
+    store.commit(&changes).expect("stored");
+    drop(store);
+    let load = || LastGoodStore::new(StateFile::new(DIR.path())).load();
+    assert_eq!(load().expect("loaded"), [record.clone()]);
+    let mut damaged = fs::read(&path).expect("the stored file");
+    let at = (usize::from(page) * 4096 + usize::from(at)) % damaged.len();
     damaged[at] ^= flip;
-    damaged.truncate(damaged.len() - usize::from(cut).min(damaged.len()));
+    damaged.truncate(damaged.len() - (usize::from(cut) * 4096).min(damaged.len()));
     fs::write(&path, &damaged).expect("damaged");
-    let loaded = store.load();
-    match loaded.databases.get(&id) {
-        Some(back) => assert!(damaged == whole && back == content),
-        None => assert!(damaged != whole && loaded.problems.len() == 1),
+    match load() {
+        // A damaged header leads back to the commit before, which held nothing.
+        Ok(records) => assert!(records == [record] || records.is_empty(), "{records:?}"),
+        Err(_) => assert!(flip != 0 || cut != 0, "nothing was damaged"),
     }
     // Bytes that no agent wrote.
     fs::write(&path, content).expect("written");
-    assert!(store.load().databases.is_empty());
+    assert!(content.is_empty() || load().is_err());
 });

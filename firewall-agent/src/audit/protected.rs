@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::rules::Protocol;
-use crate::sync::{Live, Ports, Target};
+use crate::sync::{Destination, Live, Ports};
 
 pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
@@ -13,13 +13,13 @@ pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Protected {
     /// Endpoints and tombstones.
-    targets: BTreeSet<Target>,
+    targets: BTreeSet<Destination>,
     guarded: Ports,
 }
 
 impl Protected {
     #[must_use]
-    pub fn new(targets: impl IntoIterator<Item = Target>, guarded: Ports) -> Self {
+    pub fn new(targets: impl IntoIterator<Item = Destination>, guarded: Ports) -> Self {
         Self { targets: targets.into_iter().collect(), guarded }
     }
 
@@ -47,7 +47,7 @@ impl Protected {
 
     /// Whether the programs decide about a packet to this destination; `None` is any address.
     pub(super) fn judges(&self, address: Option<IpAddr>, port: u16, protocol: Protocol) -> bool {
-        let target = Target { address, port, protocol };
+        let target = Destination { address, port, protocol };
         self.guarded.contains(&port) || self.targets.iter().any(|one| one.covers(&target))
     }
 

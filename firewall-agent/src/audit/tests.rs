@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::rules::Protocol;
-use crate::sync::Target;
+use crate::sync::Destination;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -10,7 +10,7 @@ fn ip(text: &str) -> IpAddr {
 
 /// An endpoint at one address, its port not guarded, a guarded port, and a filtered interface.
 fn quiet() -> Facts {
-    let target: Target = "192.0.2.10:20300/tcp".parse().unwrap();
+    let target: Destination = "192.0.2.10:20300/tcp".parse().unwrap();
     Facts {
         protected: Protected::new([target], [5432].into()),
         interfaces: Ok(vec![

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     rules::{Mode, Protocol},
-    sync::{Claim, Line, LineKind, Target},
+    sync::{Claim, Destination, Line, LineKind},
 };
 
 const TCP: u8 = 6;
@@ -79,7 +79,7 @@ impl Prefix for Ipv6Net {
     }
 }
 
-pub(super) fn target_to_key(target: &Target) -> EndpointKey {
+pub(super) fn target_to_key(target: &Destination) -> EndpointKey {
     let (address, family) = address_to_key(target.address);
     let protocol = match target.protocol {
         Protocol::Tcp => TCP,
@@ -96,7 +96,7 @@ pub(super) fn member_to_key(address: Option<IpAddr>, row: u16) -> EndpointKey {
 
 /// The two kinds of rows of the endpoint table.
 pub(super) enum Row {
-    Endpoint(Target),
+    Endpoint(Destination),
     /// A member row of an address, or (`None`) of every other address.
     Member(Option<IpAddr>),
 }
@@ -109,7 +109,7 @@ pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
         UDP => Protocol::Udp,
         other => bail!("protocol {other} is none of 0, 6, 17"),
     };
-    Ok(Row::Endpoint(Target { address, port: u16::from_be(key.port), protocol }))
+    Ok(Row::Endpoint(Destination { address, port: u16::from_be(key.port), protocol }))
 }
 
 pub(super) fn claim_to_value(claim: &Claim) -> Endpoint {

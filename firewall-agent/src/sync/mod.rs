@@ -41,8 +41,6 @@ pub use desired::{Capacity, Desired, DesiredDatabase, destinations};
 pub use digest::{common_digest, digest};
 pub use fake::{FakeDataPlane, Sizes};
 pub use members::Members;
-/// The former name of [`Destination`].
-pub use model::Destination as Target;
 pub use model::{
     Claim, Database, Destination, Endpoints, Line, LineKind, Live, OpenEndpoint, Ports, RuleSlot, Slot,
     Sources, Stamp, Table,

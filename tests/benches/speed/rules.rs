@@ -7,7 +7,7 @@ use std::path::Path;
 use fastrand::Rng;
 use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
 use firewall_agent::rules::{LineKey, Mode, Protocol, RuleSet};
-use firewall_agent::sync::{Desired, DesiredDatabase, LineKind, Live, Target, publish};
+use firewall_agent::sync::{Desired, DesiredDatabase, Destination, LineKind, Live, publish};
 use firewall_common::names;
 use firewall_tests::lab::Lab;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -113,7 +113,7 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
     }
     let ports = (0..ports).map(|at| PORT + number * ports + at);
     let addresses = [IpAddr::V4(ADDRESS4), IpAddr::V6(ADDRESS6)];
-    let target = |port, address| Target { address: Some(address), port, protocol: Protocol::Tcp };
+    let target = |port, address| Destination { address: Some(address), port, protocol: Protocol::Tcp };
     let targets = ports.flat_map(|port| addresses.map(|address| target(port, address)));
     DesiredDatabase {
         name: String::new(),

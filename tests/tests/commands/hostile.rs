@@ -7,7 +7,7 @@ use std::path::Path;
 use fastrand::Rng;
 use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
 use firewall_agent::rules::{LineKey, Mode, Protocol, RuleSet};
-use firewall_agent::sync::{Desired, DesiredDatabase, LineKind, Target, publish};
+use firewall_agent::sync::{Desired, DesiredDatabase, Destination, LineKind, publish};
 use firewall_tests::lab::Lab;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
@@ -85,7 +85,7 @@ fn database(rng: &mut Rng, number: u8) -> DesiredDatabase {
         lines.insert(key, (kind, hostile(rng)));
     }
     let address = Some([192, 0, 2, number].into());
-    let target = Target { address, port: 5432, protocol: Protocol::Tcp };
+    let target = Destination { address, port: 5432, protocol: Protocol::Tcp };
     let (name, targets) = (hostile(rng), [target].into());
     DesiredDatabase { name, revision: 1, mode: Mode::Enforce, targets, set, lines }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use firewall_tests::lab::eventually;
 
-use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file, one};
+use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
 use crate::strace::Injected;
 
 /// What a pipe holds.

@@ -19,8 +19,8 @@ const DENIED: &str = "firewall-ebpf/src/denied.rs";
 const CLOCK: &str = "firewall-agent/src/sync/clock.rs";
 const ADMIT: &str = "firewall-agent/src/sync/admit.rs";
 const LINES: &str = "firewall-agent/src/sync/lines.rs";
-const TAKEN: &str = "firewall-agent/src/agent/taken.rs";
-const HOST: &str = "firewall-agent/src/agent/host.rs";
+const ACCEPTED: &str = "firewall-agent/src/sync/accepted.rs";
+const RECONCILE: &str = "firewall-agent/src/agent/reconcile.rs";
 const RECORDER: &str = "firewall-ebpf/src/recorder.rs";
 
 pub const MUTANTS: &[Mutant] = &[
@@ -195,15 +195,15 @@ pub const MUTANTS: &[Mutant] = &[
     following("older revisions are taken", ADMIT, "if revision < floor {", "if floor == u64::MAX {"),
     following(
         "a stored file older than the kernel's counts",
-        TAKEN,
-        "checked.value.revision >= floor",
-        "floor < u64::MAX",
+        ACCEPTED,
+        "candidate.rules.revision >= persisted.floor(&id)",
+        "persisted.floor(&id) < u64::MAX",
     ),
     following(
         "the time of an expiry is not kept",
-        HOST,
-        "self.taken.next_expiry(self.taken.ledger.high_water).is_some_and(|at| at <= mark)",
-        "self.taken.ledger.high_water > mark",
+        RECONCILE,
+        "&& self.accepted.next_expiry(stored).is_some_and(|at| at <= now)",
+        "&& stored > mark",
     ),
     following(
         "a start believes a clock that is ahead",

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::bpf::{Denied, Kernel, Sighting};
-use crate::sync::{Live, Target};
+use crate::sync::{Destination, Live};
 
 /// Everything that the command says. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -121,7 +121,7 @@ fn endpoint(what: &Sighting) -> String {
     match (what.destination, what.protocol) {
         (None, _) => "-".to_owned(),
         (Some(address), Some(protocol)) => {
-            Target { address: Some(address), port: what.port, protocol }.to_string()
+            Destination { address: Some(address), port: what.port, protocol }.to_string()
         }
         (Some(address), None) => address.to_string(),
     }

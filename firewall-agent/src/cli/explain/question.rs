@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::sync::{Claim, Live, Question, Target};
+use crate::sync::{Claim, Destination, Live, Question};
 
 /// Reads the arguments.
 ///
@@ -13,7 +13,7 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
         source.parse().map_err(|_| format!("source {source:?}: not an IPv4 or IPv6 address"))?;
     refuse_mapped("source", source)?;
     if let Some((slot, database)) = live.databases.iter().find(|(_, one)| one.id.as_str() == target) {
-        let targets: Vec<Target> = live
+        let targets: Vec<Destination> = live
             .table
             .endpoints
             .iter()
@@ -28,7 +28,7 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
             Ok(questions)
         };
     }
-    let place = target.parse().ok().filter(|target: &Target| target.address.is_some());
+    let place = target.parse().ok().filter(|target: &Destination| target.address.is_some());
     let target = place.ok_or_else(|| {
         format!("target {target:?}: neither a database in the kernel nor ADDRESS:PORT[/udp]")
     })?;

@@ -7,7 +7,7 @@ use super::sheet::{Labels, Sheet};
 use crate::http::Board;
 use crate::http::snapshot::Snapshot;
 use crate::rules::Cause;
-use crate::status::{InterfaceStatus, Status};
+use crate::status::{Condition, InterfaceStatus, Status};
 
 const MODES: [&str; 3] = ["native", "generic", "none"];
 
@@ -34,6 +34,15 @@ pub(super) fn write(snapshot: &Snapshot, board: &Board, sheet: &mut Sheet) {
         "last_success_timestamp_seconds",
         "When everything that was taken was last known to be in force; 0 before the first time",
         board.settled(),
+    );
+    let conditions = Condition::ALL.map(|condition| {
+        let count = status.conditions.iter().filter(|one| one.name == condition.name()).count();
+        (vec![("name", condition.name().to_owned())], count)
+    });
+    sheet.gauges(
+        "condition",
+        "Conditions that are true: 0, or the number of interfaces, databases or listeners concerned",
+        conditions,
     );
     rejected(status, sheet);
     interfaces(&status.interfaces, sheet);
