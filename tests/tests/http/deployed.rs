@@ -7,6 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use firewall_agent::status::Condition;
+
 use crate::stage::{OFFICE_RULE, Stage};
 
 /// Comes with the first repair.
@@ -73,6 +75,16 @@ fn the_guide_says_what_to_do_for_each_alert_and_for_no_other() {
     let rows = guide.lines().filter_map(|line| line.strip_prefix("| `Firewall")?.split_once('`'));
     let rows: BTreeSet<String> = rows.map(|(name, _)| format!("Firewall{name}")).collect();
     assert_eq!(rows, alerts.into_iter().map(str::to_owned).collect());
+}
+
+#[test]
+fn the_guide_has_a_row_for_each_condition() {
+    let guide = fs::read_to_string(deployed("README.md")).unwrap();
+    let section = guide.split("## Conditions\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let rows: Vec<(&str, bool)> = rows.map(|(name, rest)| (name, rest.starts_with(" †"))).collect();
+    let all = Condition::ALL.map(|condition| (condition.name(), condition.blocks_readiness()));
+    assert_eq!(rows, all);
 }
 
 #[test]
