@@ -184,6 +184,11 @@ impl Interfaces {
         self.failed.values()
     }
 
+    /// The same, by interface or pattern.
+    pub fn failures(&self) -> impl Iterator<Item = (String, String)> {
+        self.failed.iter().map(|(name, message)| (name.clone(), message.clone()))
+    }
+
     /// How long an interface has been known to be there without our program, all times together.
     pub fn unprotected(&self, name: &str) -> Duration {
         let now = self.exposed.get(name).map(Instant::elapsed).unwrap_or_default();

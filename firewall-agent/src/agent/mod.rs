@@ -242,10 +242,9 @@ impl Agent {
         let message =
             self.repairs.is_disturbed().then(|| "kernel objects drifted and were repaired".to_owned());
         conditions.set(Condition::Drift, message);
-        let with_subject = |message: &String| (message.clone(), message.clone());
-        conditions.replace(Condition::Repair, self.repairs.troubles().map(with_subject));
-        conditions.replace(Condition::Probe, self.probes.failures().map(with_subject));
-        conditions.replace(Condition::Interface, self.interfaces.errors().map(with_subject));
+        conditions.replace(Condition::Repair, self.repairs.failures());
+        conditions.replace(Condition::Probe, self.probes.failures(&self.reconciler.live));
+        conditions.replace(Condition::Interface, self.interfaces.failures());
         conditions.set(Condition::Store, self.reconciler.store.problem());
         clock::set_conditions(&self.reconciler.clock, self.reconciler.synchronised, conditions);
         let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);

@@ -68,8 +68,12 @@ impl Probes {
         self.probe(slots, live, bpffs_dir);
     }
 
-    pub fn failures(&self) -> impl Iterator<Item = &String> {
-        self.failures.values()
+    /// Messages of the failed probes, by database.
+    pub fn failures(&self, live: &Live) -> impl Iterator<Item = (String, String)> {
+        self.failures.iter().map(|(slot, message)| {
+            let database = live.databases.get(slot).map(|database| database.id.to_string());
+            (database.unwrap_or_else(|| slot.to_string()), message.clone())
+        })
     }
 }
 

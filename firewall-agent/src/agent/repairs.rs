@@ -83,8 +83,9 @@ impl Repairs {
         self.disturbed
     }
 
-    pub fn troubles(&self) -> impl Iterator<Item = &String> {
-        self.troubles.values()
+    /// Messages of the objects that cannot be repaired, by kind.
+    pub fn failures(&self) -> impl Iterator<Item = (String, String)> {
+        self.troubles.iter().map(|(kind, message)| ((*kind).to_owned(), message.clone()))
     }
 
     pub fn counts(&self) -> BTreeMap<String, u64> {

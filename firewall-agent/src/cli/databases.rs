@@ -1,5 +1,6 @@
 //! `firewall-agent databases`: the databases that are live in the kernel.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::Result;
@@ -11,8 +12,10 @@ use super::format::Format;
 use super::json;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
+use crate::agent::join;
 use crate::bpf::Kernel;
-use crate::sync::{Claim, Database, Live, Slot};
+use crate::files::store::{LastGoodStore, StateFile};
+use crate::sync::{Claim, Database, Desired, Destination, Live, Slot};
 
 /// Everything that the command says. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -50,9 +53,8 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
     let rows = live.databases.iter().map(|(slot, database)| row(*slot, database, &live, &kernel));
     let mut rows: Vec<DatabaseRow> = rows.collect::<Result<_>>()?;
     rows.sort_by(|a, b| a.database_id.cmp(&b.database_id));
-    let closed = live.table.endpoints.iter().filter(|(_, claim)| **claim == Claim::Closed);
-    let databases =
-        Databases { databases: rows, tombstones: closed.map(|(target, _)| target.to_string()).collect() };
+    let tombstones = closed(places, &live).iter().map(ToString::to_string).collect();
+    let databases = Databases { databases: rows, tombstones };
     match format {
         Format::Json => {
             json::write(&databases, out)?;
@@ -60,6 +62,24 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
         Format::Table => write_people(&databases, out)?,
     }
     Ok(Exit::Done)
+}
+
+/// Destinations that stay closed: those of the kernel's table and, where the store may be read, those at guarded ports, which
+/// need no row there.
+fn closed(places: &Located, live: &Live) -> BTreeSet<Destination> {
+    let is_open = |claim: &Claim| matches!(claim, Claim::Open { .. });
+    let open: Vec<&Destination> = live
+        .table
+        .endpoints
+        .iter()
+        .filter(|(_, claim)| is_open(claim))
+        .map(|(destination, _)| destination)
+        .collect();
+    let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load().unwrap_or_default();
+    let (_, persisted, _, _) = join(records, live);
+    let mut closed = persisted.closed_set(&Desired::default());
+    closed.retain(|claim| !open.iter().any(|one| one.covers(claim)));
+    closed
 }
 
 fn row(slot: Slot, database: &Database, live: &Live, kernel: &Kernel) -> Result<DatabaseRow> {

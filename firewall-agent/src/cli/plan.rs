@@ -62,7 +62,8 @@ pub(super) fn plan(
         }
     }
     let now = clock_at(&accepted, &persisted, Moment::now()?).now();
-    let desired = accepted.desired(&persisted, &live, live.guarded.clone(), limits.allow_monitor, now);
+    let guarded = settings.guarded_ports().unwrap_or_else(|| live.guarded.clone());
+    let desired = accepted.desired(&persisted, &live, guarded, limits.allow_monitor, now);
     let desired = Desired { limits: settings.capacity()?, ..desired };
     let plan = dry_run(&desired, &live, Sizes::of(&kernel), now);
     let rejected_files: Vec<RejectedFile> =

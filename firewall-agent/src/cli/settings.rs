@@ -9,7 +9,7 @@ use super::{BadConfiguration, BadInput, Places};
 use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
 use crate::rules::{Limits, TrustedKey};
-use crate::sync::Capacity;
+use crate::sync::{Capacity, Ports};
 
 pub(super) const DEFAULT_PATH: &str = "/etc/firewall-agent/config.yaml";
 
@@ -67,6 +67,12 @@ impl Settings {
             prefixes: usize::try_from(self.file.max_prefixes())?,
             ..Capacity::default()
         })
+    }
+
+    /// Ports that the file guards; `None` where it does not say.
+    pub fn guarded_ports(&self) -> Option<Ports> {
+        let guarded = self.file.guarded_ports.as_ref()?;
+        Some(guarded.ranges().iter().cloned().flatten().collect())
     }
 
     /// Whose signatures are taken.
