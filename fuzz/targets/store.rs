@@ -22,7 +22,8 @@ fuzz_target!(|input: (u8, u16, u8, u8, &[u8])| {
     let (page, at, flip, cut, content) = input;
     let path = DIR.path().join("state.redb");
     let _ = fs::remove_file(&path);
-    let file = StoredFile { path: "/rules.d/orders.yaml".into(), signature: None, content: Arc::from(content) };
+    let file =
+        StoredFile { path: "/rules.d/orders.yaml".into(), signature: None, content: Arc::from(content) };
     let record = Record::File("orders".parse().expect("an id"), file);
     let mut changes = Changes::default();
     changes.put(record.clone());

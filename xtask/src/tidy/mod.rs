@@ -18,7 +18,7 @@ use crate::run::{run, say};
 use crate::workspace::Workspace;
 
 const RULES: &[fn(&Source) -> Vec<Finding>] =
-    &[imports::check, places::check, length::check, debris::check, commented_out::check];
+    &[imports::check, places::check, debris::check, commented_out::check];
 
 /// Runs every check, also after one that failed, so that one run shows all there is to do.
 pub fn tidy(workspace: &Workspace) -> Result<()> {
@@ -40,6 +40,9 @@ fn source_rules(workspace: &Workspace) -> Result<()> {
         // Fixtures may be bytes that no editor would write; they are data, not text to keep tidy.
         let Ok(text) = String::from_utf8(bytes) else { continue };
         let source = Source { path: path.clone(), text };
+        if let Some(question) = length::question(&source) {
+            say(format_args!("{question}"));
+        }
         findings.extend(RULES.iter().flat_map(|rule| rule(&source)));
     }
     for finding in &findings {
