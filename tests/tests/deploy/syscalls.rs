@@ -56,6 +56,7 @@ fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
     let service = "SystemCallFilter=@system-service\n";
     assert!(["bpf", "adjtimex"].iter().all(|call| !allowed_by(service).contains(*call)));
     assert!(!allowed_by(&format!("{}ProtectClock=yes\n", unit())).contains("adjtimex"));
+    assert!(!allowed_by(&format!("{}RestrictSUIDSGID=yes\n", unit())).contains("openat2"));
 }
 
 /// Rule files are opened by a call that old filters refuse: then the agent says which.
@@ -111,6 +112,10 @@ pub fn allowed_by(unit: &str) -> BTreeSet<String> {
     // A filter of its own, and of two filters the stricter counts.
     if values(unit, "ProtectClock") == ["yes"] {
         expand("@clock").iter().for_each(|name| _ = allowed.remove(name));
+    }
+    // It refuses the call whatever it asks for.
+    if values(unit, "RestrictSUIDSGID") == ["yes"] {
+        allowed.remove("openat2");
     }
     allowed
 }
