@@ -24,7 +24,7 @@ mod web;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use tracing::{error, info, warn};
 
 pub use self::clock::clock_at;
@@ -39,7 +39,9 @@ use self::repairs::Repairs;
 pub use self::report::{counters, report};
 pub use self::restore::{Restored, restore};
 use self::status_reporter::StatusReporter;
-use crate::bpf::{Anchors, Capacity, Owned, Pins, Programs, all_run, other_layouts, remove_other_layouts};
+use crate::bpf::{
+    Anchors, Capacity, Owned, Pins, Programs, all_run, databases_in, other_layouts, remove_other_layouts,
+};
 use crate::config::Config;
 use crate::files::lock::Lock;
 use crate::files::reader::{FileReader, Inputs};
@@ -51,6 +53,8 @@ use crate::sync::{DataPlane as _, StateStore as _};
 
 /// Longest wait of a start for the files: the store has what was accepted before.
 const FIRST_SCAN: Duration = Duration::from_secs(2);
+/// Longest wait for the store before another map layout is taken over, which is in force meanwhile.
+const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
 /// Time after which a scan that has not returned is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(5);
 
@@ -59,6 +63,8 @@ const SLOW_SCAN: Duration = Duration::from_secs(5);
 pub struct Ownership {
     _state: Lock,
     pins: Owned,
+    /// No agent has run since the boot.
+    is_first: bool,
 }
 
 impl Ownership {
@@ -69,8 +75,9 @@ impl Ownership {
     pub fn take(config: &Config) -> Result<Self> {
         let state = Lock::take(&config.state_dir)?;
         let pins = Pins::new(&config.bpffs_dir);
+        let is_first = pins.is_empty();
         pins.create()?;
-        Ok(Self { _state: state, pins: pins.own()? })
+        Ok(Self { _state: state, pins: pins.own()?, is_first })
     }
 }
 
@@ -116,7 +123,7 @@ impl Agent {
         let mut reader = FileReader::start(inputs, SignatureVerifier::new(config.trusted_keys.clone()))?;
         let pins = Pins::new(&config.bpffs_dir);
         let mut programs = Programs::load(&pins, Capacity::for_databases(config.max_databases))?;
-        let (reconciler, unused) = Reconciler::open(&config)?;
+        let (reconciler, unused) = Reconciler::open(&config, &ownership)?;
         reader.request(reconciler.known_files());
         let slots = reconciler.data_plane.capacity().0;
         if slots != config.max_databases {
@@ -131,10 +138,6 @@ impl Agent {
         );
         let anchors = Anchors::new(&pins, &mut programs)?;
         let others = other_layouts(&pins)?;
-        for layout in &others {
-            let known = reconciler.ensure_known_from(layout);
-            known.with_context(|| format!("{}: stays in force, and is not taken over", layout.display()))?;
-        }
         let board = Arc::new(Board::new(config.propagation_window));
         let mut reporter =
             StatusReporter::new(&config, &reconciler.accepted, &reconciler.live, Arc::clone(&board))?;
@@ -161,14 +164,16 @@ impl Agent {
         // Files that hang do not hold up the boot: the store has what was accepted before.
         let snapshot = agent.reader.wait(FIRST_SCAN);
         agent.reconcile(snapshot.as_ref());
+        if !others.is_empty() && agent.reconciler.store.flush(TAKE_OVER_PATIENCE) {
+            // With the claims that the store has taken meanwhile.
+            agent.reconcile(None);
+        }
         agent.programs.pin(&agent.pins)?;
-        if !others.is_empty() {
-            let incomplete = agent.reporter.conditions.incomplete();
-            ensure!(
-                incomplete.is_empty(),
-                "another map layout stays in force, and is not taken over: {}",
-                incomplete.join("; ")
-            );
+        for layout in &others {
+            let replaced =
+                agent.reconciler.ensure_replaces(databases_in(layout)?, &agent.reporter.conditions);
+            replaced
+                .with_context(|| format!("{}: stays in force, and is not taken over", layout.display()))?;
         }
         agent.attach_interfaces(Instant::now());
         if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {

@@ -1,18 +1,21 @@
 //! Start of a reconciler: the kernel's state and the stored records joined.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use tracing::{error, warn};
 
+use super::Ownership;
+use super::data_plane::ReadBack;
 use super::reconcile::{Reconciler, Settings};
-use crate::bpf::{Kernel, databases_in};
+use crate::bpf::Kernel;
 use crate::config::Config;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
+use crate::status::{Condition, Conditions};
 use crate::sync::{
-    AcceptedFiles, Changes, DataPlane as _, Live, PersistedState, Record, StateStore as _, ensure_known,
+    AcceptedFiles, Changes, DataPlane as _, Live, PersistedState, Record, StateStore, ensure_known,
     rebuilt_table,
 };
 
@@ -24,7 +27,7 @@ pub fn join(records: Vec<Record>, live: &Live) -> (AcceptedFiles, PersistedState
     let files: Vec<Record> = records.into_iter().filter_map(|record| persisted.load(record)).collect();
     persisted.adopt(live, &mut changes);
     let mut accepted = AcceptedFiles::new(live);
-    let loaded = files.into_iter().map(|record| accepted.load(record, &persisted));
+    let loaded = files.into_iter().map(|record| accepted.load(record, &persisted, live));
     let unused = loaded.filter_map(Result::err).collect();
     (accepted, persisted, changes, unused)
 }
@@ -34,7 +37,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// The kernel's state or the store cannot be read: nobody may take either for empty.
-    pub fn open(config: &Config) -> Result<(Self, Vec<String>)> {
+    pub fn open(config: &Config, ownership: &Ownership) -> Result<(Self, Vec<String>)> {
         let store = LastGoodStore::new(StateFile::new(&config.state_dir));
         let records = store.load()?;
         let mut kernel = Kernel::open(&config.bpffs_dir)?;
@@ -52,6 +55,9 @@ impl Reconciler {
         store.submit(changes);
         let settings = Settings::new(config)?;
         let mut reconciler = Self::new(settings, kernel, live, (accepted, persisted), store, Moment::now()?);
+        if !ownership.is_first {
+            reconciler.confirm_stored();
+        }
         if is_lost {
             reconciler.rebuild_table()?;
         }
@@ -72,18 +78,43 @@ impl Reconciler {
         warn!("endpoint table rebuilt from the accepted files, its pin was gone");
         Ok(())
     }
+}
 
-    /// Fails unless everything that is in force in another map layout is known here, too.
+impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
+    /// Has the store take everything again, claims above all: what was read may be what an earlier process of this boot
+    /// wrote and never synced. Until then no claim counts as durable.
+    pub(super) fn confirm_stored(&mut self) {
+        let mut changes = Changes::default();
+        self.persisted.confirm_claims(&mut changes);
+        changes.put(Record::ClockMark(self.clock.now()));
+        self.store.submit(changes);
+        self.store.flush(self.store_patience);
+    }
+
+    /// Fails unless a finished pass has put in force here what another map layout has in force. A database that was not in
+    /// force there, for want of room say, holds up nobody.
     ///
     /// # Errors
-    /// A database is in force there and not stored here.
-    pub fn ensure_known_from(&self, layout: &Path) -> Result<()> {
+    /// A write was refused, a claim is not durable, accepted rules that were in force are not, or more databases are in
+    /// force there than here, those that have left counted.
+    pub fn ensure_replaces(&self, in_force_there: usize, conditions: &Conditions) -> Result<()> {
         ensure_known(&self.resolve(self.clock.now()), &self.live)?;
-        let (there, known) = (databases_in(layout)?, self.accepted.files().len());
+        let in_force = self.persisted.in_force().keys().map(ToString::to_string).collect();
+        let incomplete = conditions.incomplete_of(&in_force);
         ensure!(
-            there <= known,
-            "{there} databases are in force there, and accepted files are stored of {known}"
+            incomplete.is_empty() && !self.is_uncertain,
+            "not everything is in force: {}",
+            incomplete.join("; ")
         );
+        let waiting: Vec<String> = self.withheld.iter().map(ToString::to_string).collect();
+        ensure!(waiting.is_empty(), "closed until they are stored: {}", waiting.join(", "));
+        let failed: BTreeSet<&str> = conditions
+            .iter()
+            .filter_map(|(condition, subject, _)| (condition == Condition::Database).then_some(subject))
+            .collect();
+        let complete = self.live.databases.values().filter(|one| !failed.contains(one.id.as_str())).count();
+        let here = complete + self.persisted.departed();
+        ensure!(in_force_there <= here, "{in_force_there} databases are in force there, and {here} here");
         Ok(())
     }
 }

@@ -67,11 +67,11 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     /// The next pass publishes whatever it sees.
     is_forced: bool,
     /// A write was refused: the kernel may hold something else than `live` says.
-    is_uncertain: bool,
+    pub(super) is_uncertain: bool,
     retry: Backoff<Duration>,
     pub(super) store_patience: Duration,
     /// Destinations that wait for the store.
-    withheld: BTreeSet<Destination>,
+    pub(super) withheld: BTreeSet<Destination>,
     pub(super) next_expiry: Option<Timestamp>,
     /// Time of the last publish: the clock goes back when its first time was provisional, or an operator lowers it.
     published_at: Timestamp,
@@ -285,6 +285,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut desired = desired.clone();
         for (id, held) in held.databases {
             if let Some(wanted) = desired.databases.get_mut(&id) {
+                // The newer revision claims them all, and opens none beside those that both have.
+                desired.closed.extend(&wanted.targets);
                 *wanted = fallback(&held, wanted);
             }
         }
@@ -306,7 +308,10 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if published.errors.is_empty() {
             self.persisted.release(&desired.opened, &mut changes);
         }
-        self.persisted.note_in_force(&self.live, self.accepted.files(), &mut changes);
+        if !self.keeps {
+            // Otherwise another map layout is in force, as noted before.
+            self.persisted.note_in_force(&self.live, self.accepted.files(), &mut changes);
+        }
         let freed = self.data_plane.take_freed().into_iter().filter(|(_, counted)| counted.packets > 0);
         let freed = freed.filter_map(|(counter, counted)| {
             let owner = before.databases.get(&before.lines.get(&counter)?.database)?;

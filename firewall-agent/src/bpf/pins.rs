@@ -48,6 +48,13 @@ impl Pins {
         Self { root: bpffs_dir.to_owned() }
     }
 
+    /// Returns `true` when nothing is pinned: no agent has run since the boot, or its bpffs is gone.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        entries(&self.root).is_ok_and(|entries| entries.is_empty())
+            || matches!(self.root.try_exists(), Ok(false))
+    }
+
     /// Makes the directories.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
         None => {
             let ownership = Ownership::take(&config)?;
             let pins = Pins::new(&config.bpffs_dir);
-            let opened = Reconciler::open(&config);
+            let opened = Reconciler::open(&config, &ownership);
             if matches!(verb, Verb::Detach)
                 && let Err(error) = opened
             {

@@ -1,6 +1,6 @@
 //! Conditions: named states of the agent that are true or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use tracing::{error, info};
@@ -263,6 +263,16 @@ impl Conditions {
         self.messages(Condition::is_incomplete)
     }
 
+    /// The same, without databases that are not among these.
+    #[must_use]
+    pub fn incomplete_of(&self, databases: &BTreeSet<String>) -> Vec<String> {
+        let counts = |condition, subject| condition != Condition::Database || databases.contains(subject);
+        let incomplete = self
+            .iter()
+            .filter(|(condition, subject, _)| condition.is_incomplete() && counts(*condition, *subject));
+        incomplete.map(|(.., state)| state.message.clone()).collect()
+    }
+
     fn messages(&self, is_wanted: impl Fn(Condition) -> bool) -> Vec<String> {
         let wanted = self.states.iter().filter(|((condition, _), _)| is_wanted(*condition));
         wanted.map(|(_, state)| state.message.clone()).collect()
@@ -300,7 +310,7 @@ mod tests {
 
     #[test]
     fn every_condition_is_listed_once_and_has_its_own_name() {
-        let names: std::collections::BTreeSet<&str> = Condition::ALL.iter().map(|one| one.name()).collect();
+        let names: BTreeSet<&str> = Condition::ALL.iter().map(|one| one.name()).collect();
         assert_eq!(names.len(), Condition::ALL.len());
         assert!(Condition::ALL.is_sorted());
     }

@@ -38,17 +38,19 @@ impl AcceptedFiles {
         Self { files: BTreeMap::new(), ranges: remembered_ranges(live), ranges_file: None }
     }
 
-    /// Takes a stored file or stored ranges. A file below the floor of its database is left out: the kernel holds a newer
-    /// revision, of a file that could not be stored.
+    /// Takes a stored file or stored ranges. A file below the floor of its database is left out, and after a `rebase` one
+    /// below what is live: the kernel holds a newer revision, of a file that could not be stored.
     ///
     /// # Errors
     /// The record cannot be read.
-    pub fn load(&mut self, record: Record, persisted: &PersistedState) -> Result<(), String> {
+    pub fn load(&mut self, record: Record, persisted: &PersistedState, live: &Live) -> Result<(), String> {
         match record {
             Record::File(id, file) => {
                 let candidate =
                     parse(&file).map_err(|errors| format!("stored file of database {id}: {errors}"))?;
-                if candidate.rules.revision >= persisted.floor(&id) {
+                let held = || live.databases.values().find(|one| one.id == id).map_or(0, |one| one.floor);
+                let floor = Some(persisted.floor(&id)).filter(|floor| *floor > 0).unwrap_or_else(held);
+                if candidate.rules.revision >= floor {
                     self.files.insert(id, candidate);
                 } else {
                     info!(database = %id, revision = candidate.rules.revision, "stored file is older than the kernel's");

@@ -80,7 +80,7 @@ pub fn admit(
             admission.admitted.insert(id, newest);
         }
     }
-    admission.settle(held(before, live));
+    admission.settle(held(before, persisted, live));
     admission
 }
 
@@ -170,13 +170,18 @@ fn wanted(rules: &DatabaseRules) -> BTreeSet<Destination> {
 }
 
 /// What each database holds: its live endpoints, and those of the file that it was last admitted with, which may not
-/// be published yet.
-fn held(before: &BTreeMap<DatabaseId, Candidate>, live: &Live) -> Claims {
+/// be published yet. One that has left holds nothing, though a start after a crash may still find its endpoints.
+fn held(before: &BTreeMap<DatabaseId, Candidate>, persisted: &PersistedState, live: &Live) -> Claims {
+    let has_left = |id: &DatabaseId| {
+        let presence = persisted.presence(id);
+        !before.contains_key(id) && matches!(presence, Some(Presence::Removed | Presence::Forgotten))
+    };
     let mut held: Claims =
         before.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules))).collect();
     for (target, claim) in &live.table.endpoints {
         if let Claim::Open { slot, .. } = claim
             && let Some(database) = live.databases.get(slot)
+            && !has_left(&database.id)
         {
             held.entry(database.id.clone()).or_default().insert(*target);
         }

@@ -39,6 +39,8 @@ pub use clock::Clock;
 pub use contended::withdraw_contended;
 pub use desired::{Capacity, Desired, DesiredDatabase, destinations};
 pub use digest::{common_digest, digest};
+#[cfg(test)]
+pub(crate) use fake::Killed;
 pub use fake::{FakeDataPlane, Sizes};
 pub use members::Members;
 pub use model::{

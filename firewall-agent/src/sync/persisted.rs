@@ -245,6 +245,12 @@ impl PersistedState {
         }
     }
 
+    /// Adds every claim again: what was read may be on no disk yet.
+    pub fn confirm_claims(&self, changes: &mut Changes) {
+        let claims = self.claims.iter();
+        claims.for_each(|(destination, owner)| changes.put(Record::Claim(*destination, owner.clone())));
+    }
+
     /// Destinations that stay closed beside what `desired` opens: every claim but those of its own databases.
     #[must_use]
     pub fn closed_set(&self, desired: &Desired) -> BTreeSet<Destination> {
@@ -280,6 +286,12 @@ impl PersistedState {
     #[must_use]
     pub fn presence(&self, id: &DatabaseId) -> Option<Presence> {
         self.floors.get(id).map(|floor| floor.presence)
+    }
+
+    /// Number of databases that have left this host and whose floor is kept.
+    #[must_use]
+    pub fn departed(&self) -> usize {
+        self.departed
     }
 
     /// Revisions in force, by database, as last noted.

@@ -39,7 +39,7 @@ pub(super) fn remainder(
     }
     Some(DesiredDatabase {
         name: database.name.clone(),
-        // After an apply that was cut off: the newest that may be there.
+        // After a publish that was cut off nobody knows which revision the list is of; it is none that is newer.
         revision: database.stamp.as_ref().map_or(database.floor, |stamp| stamp.revision),
         mode: wanted.mode,
         targets: BTreeSet::new(),

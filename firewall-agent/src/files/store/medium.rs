@@ -1,8 +1,8 @@
 //! The file below the store, and the trait that lets a test put a failing one in its place.
 
 use std::fmt::{Debug, Display};
-use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::fs::{File, rename};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -27,11 +27,18 @@ const COPIES: usize = 100;
 pub trait Medium: Debug + Display + Send + 'static {
     type Backend: StorageBackend;
 
-    /// Opens the place for writing, and makes it when it is not there.
+    /// Opens the place for writing.
     ///
     /// # Errors
-    /// It cannot be made or opened.
+    /// It is not there, or cannot be opened.
     fn open(&self) -> Result<Self::Backend>;
+
+    /// Puts these bytes in the place of all others, durably: after a crash at any point either all or none of them are
+    /// there.
+    ///
+    /// # Errors
+    /// They cannot be written, synced or put in place.
+    fn replace(&self, bytes: &[u8]) -> Result<()>;
 
     /// Every byte as of one commit; `None` when nothing was ever stored.
     ///
@@ -55,11 +62,19 @@ impl StateFile {
         Self { path: state_dir.join(FILE) }
     }
 
-    fn file(&self) -> io::Result<File> {
+    fn write_aside(&self, bytes: &[u8]) -> io::Result<PathBuf> {
         if let Some(directory) = self.path.parent() {
             make_dir(directory, PRIVATE)?;
         }
-        File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)
+        if let Ok(old) = File::options().write(true).open(&self.path) {
+            // A disk that others have filled has room for a copy where the reserve was.
+            old.metadata().and_then(|metadata| old.set_len(metadata.len()))?;
+        }
+        let aside = self.path.with_extension("new");
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(aside)
     }
 }
 
@@ -73,13 +88,20 @@ impl Medium for StateFile {
     type Backend = FileBackend;
 
     fn open(&self) -> Result<FileBackend> {
-        let file = self.file().context("cannot open for writing")?;
+        let file = File::options().read(true).write(true).open(&self.path);
+        let file = file.context("cannot open for writing")?;
         reserve(&file);
+        Ok(FileBackend::new(file)?)
+    }
+
+    fn replace(&self, bytes: &[u8]) -> Result<()> {
+        let aside = self.write_aside(bytes).context("cannot write a copy beside it")?;
+        rename(&aside, &self.path).context("cannot put a copy in its place")?;
         if let Some(directory) = self.path.parent() {
             // A new file is durable once its directory is.
             File::open(directory)?.sync_all().context("cannot sync its directory")?;
         }
-        Ok(FileBackend::new(file)?)
+        Ok(())
     }
 
     fn copy(&self) -> Result<Option<Vec<u8>>> {

@@ -6,6 +6,7 @@
 //! which a read-only look beside a dead daemon cannot; here a reader copies the file (a few MiB at most) and opens the
 //! copy, beside a running daemon as beside a dead one, with no right but to read it.
 
+mod bytes;
 mod medium;
 mod records;
 #[cfg(test)]
@@ -14,10 +15,10 @@ mod tests;
 use std::fmt::{self, Display, Formatter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use redb::backends::InMemoryBackend;
-use redb::{Builder, Database, StorageBackend as _};
+use anyhow::{Context as _, Result, bail};
+use redb::{Builder, Database};
 
+use self::bytes::Bytes;
 pub use self::medium::{Medium, StateFile};
 use crate::sync::{Changes, Record};
 
@@ -28,7 +29,7 @@ const CACHE_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct LastGoodStore<M = StateFile> {
     medium: M,
-    /// `None` before the first commit, and after an error: the next commit opens the file anew.
+    /// `None` before the first commit, and after an error: the next commit copies the file.
     database: Option<Database>,
 }
 
@@ -51,15 +52,8 @@ impl<M: Medium> LastGoodStore<M> {
     pub fn load(&self) -> Result<Vec<Record>> {
         let read = || {
             let Some(copy) = self.medium.copy()? else { return Ok(Vec::new()) };
-            let backend = InMemoryBackend::new();
-            backend
-                .set_len(copy.len() as u64)
-                .and_then(|()| backend.write(0, &copy))
-                .map_err(|error| anyhow!("{error}"))?;
-            let database = Builder::new()
-                .set_cache_size(CACHE_BYTES)
-                .set_check_integrity_on_open(true)
-                .create_with_backend(backend)?;
+            let database =
+                builder().set_check_integrity_on_open(true).create_with_backend(Bytes::new(copy))?;
             records::read(&database)
         };
         guarded(read).with_context(|| self.medium.to_string())
@@ -74,13 +68,7 @@ impl<M: Medium> LastGoodStore<M> {
         let commit = || {
             let database = match database {
                 Some(database) => database,
-                None => {
-                    let database = Builder::new()
-                        .set_cache_size(CACHE_BYTES)
-                        .create_with_backend(self.medium.open()?)?;
-                    records::prepare(&database)?;
-                    database
-                }
+                None => self.open()?,
             };
             records::write(&database, changes)?;
             Ok(database)
@@ -89,6 +77,30 @@ impl<M: Medium> LastGoodStore<M> {
         self.medium.reserve();
         Ok(())
     }
+
+    /// Opens a new copy of the file. The old one may hold pages that every process sees and no disk has: of a commit whose
+    /// sync failed, which the kernel does not write again, or of a process that was killed before the sync.
+    fn open(&self) -> Result<Database> {
+        let bytes = match self.medium.copy()? {
+            Some(bytes) => bytes,
+            None => {
+                // redb makes a new file in several steps, and none but the last leaves one that it reads again.
+                let new = Bytes::default();
+                records::prepare(&builder().create_with_backend(new.clone())?)?;
+                new.take()
+            }
+        };
+        self.medium.replace(&bytes)?;
+        let database = builder().create_with_backend(self.medium.open()?)?;
+        records::ensure_known(&database)?;
+        Ok(database)
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
 }
 
 /// redb panics where a page of a damaged file makes no sense: an error like any other here.

@@ -48,20 +48,26 @@ const DETACHED: &str = "detached";
 /// Writes the format version into a new store.
 ///
 /// # Errors
-/// The store has another version, or refuses.
+/// The store refuses.
 pub(super) fn prepare(database: &Database) -> Result<()> {
     let transaction = database.begin_write()?;
-    let found = transaction.open_table(FORMAT)?.get(FORMAT_VERSION)?.map(|version| version.value());
-    match found {
-        Some(version) => ensure_known(version),
-        None => {
-            transaction.open_table(FORMAT)?.insert(FORMAT_VERSION, VERSION)?;
-            Ok(transaction.commit()?)
-        }
-    }
+    transaction.open_table(FORMAT)?.insert(FORMAT_VERSION, VERSION)?;
+    Ok(transaction.commit()?)
 }
 
-fn ensure_known(version: u64) -> Result<()> {
+/// # Errors
+/// The store has another version or none, or cannot be read.
+pub(super) fn ensure_known(database: &Database) -> Result<()> {
+    ensure_version(&database.begin_read()?)
+}
+
+fn ensure_version(transaction: &ReadTransaction) -> Result<()> {
+    let mut found = None;
+    each(transaction, FORMAT, |_, version| {
+        found = Some(version);
+        Ok(())
+    })?;
+    let version = found.context("no format version: not a store of this agent")?;
     ensure!(version == VERSION, "format version {version}: this agent knows version {VERSION} alone");
     Ok(())
 }
@@ -161,16 +167,7 @@ fn delete<V: Value + 'static>(
 /// The store has another version, cannot be read, or a row holds what no agent writes.
 pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
     let transaction = database.begin_read()?;
-    let mut version = None;
-    each(&transaction, FORMAT, |_, found| {
-        version = Some(found);
-        Ok(())
-    })?;
-    match version {
-        Some(version) => ensure_known(version)?,
-        // The first commit was cut off before its end.
-        None => return Ok(Vec::new()),
-    }
+    ensure_version(&transaction)?;
     let mut records = Vec::new();
     each(&transaction, FLOORS, |id, (revision, presence, rebased, order)| {
         let presence = match presence {
