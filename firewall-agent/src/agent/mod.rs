@@ -6,6 +6,8 @@ mod control;
 mod data_plane;
 mod fail_closed;
 mod file_report;
+#[cfg(test)]
+mod histories;
 mod interfaces;
 mod open;
 mod packet_log;

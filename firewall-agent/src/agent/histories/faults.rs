@@ -1,0 +1,69 @@
+//! Faults below the reconciler that the histories must find: the controls of the property. Faults of the reconciler itself
+//! are planted in its source by `cargo xtask mutants`.
+
+use crate::sync::{Changes, Presence, Record};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// Claims are never stored.
+    NoClaims,
+    /// A file is stored in one transaction, its claims in the next.
+    ClaimsApart,
+    /// A destination is opened before its claim is durable.
+    NothingWithheld,
+    /// Nothing is committed before the publish.
+    CommitAfterPublish,
+    /// `forget` drops the revision floor.
+    NoFloorOnceForgotten,
+    /// The time that expiry has reached is not stored.
+    NoClockMark,
+}
+
+impl Fault {
+    pub const ALL: [Self; 6] = [
+        Self::NoClaims,
+        Self::ClaimsApart,
+        Self::NothingWithheld,
+        Self::CommitAfterPublish,
+        Self::NoFloorOnceForgotten,
+        Self::NoClockMark,
+    ];
+
+    /// Changes as the store gets them.
+    pub fn submitted(self, changes: Changes) -> Changes {
+        let mut kept = Changes::default();
+        for (key, record) in changes {
+            let Some(record) = record else {
+                kept.remove(key);
+                continue;
+            };
+            match (self, record) {
+                (Self::NoClaims, Record::Claim(..)) | (Self::NoClockMark, Record::ClockMark(_)) => {}
+                (Self::NoFloorOnceForgotten, Record::Floor(_, floor))
+                    if floor.presence == Presence::Forgotten =>
+                {
+                    kept.remove(key);
+                }
+                (_, record) => kept.put(record),
+            }
+        }
+        kept
+    }
+
+    /// Transactions for changes.
+    pub fn batches(self, changes: &Changes) -> Vec<Changes> {
+        if self != Self::ClaimsApart {
+            return vec![changes.clone()];
+        }
+        let (mut first, mut second) = (Changes::default(), Changes::default());
+        for (key, record) in changes.iter() {
+            match record {
+                Some(claim @ Record::Claim(..)) => second.put(claim.clone()),
+                Some(record) => first.put(record.clone()),
+                None => first.remove(key.clone()),
+            }
+        }
+        vec![first, second]
+    }
+}

@@ -1,0 +1,710 @@
+//! One simulated host: kernel, disk, files, clock, and an agent that comes and goes.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+
+use super::channel::{Channel, RANGES};
+use super::control_plane::ControlPlane;
+use super::disk::{Disk, Trouble};
+use super::faults::Fault;
+use super::kernel::{HeldKernel, Judgement};
+use super::oracle::{Oracle, View, Word};
+use super::packets::{Packets, describe};
+use super::writer::{Promises, Records, Writer};
+use crate::agent::open::join;
+use crate::agent::reconcile::{Reconciler, Settings};
+use crate::agent::status_reporter::StatusReporter;
+use crate::config::{Config, ConfigFile};
+use crate::files::store::LastGoodStore;
+use crate::host::clock::Moment;
+use crate::http::Board;
+use crate::rules::{DatabaseId, Limits};
+use crate::sync::{
+    Capacity, Destination, Killed, Live, Ports, Presence, Record, Slot, StateStore as _, digest,
+};
+
+/// How passes ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally {
+    /// With every write taken.
+    pub finished: u32,
+    /// With a refused write, or without an agent.
+    pub refused: u32,
+    /// By a kill in the middle.
+    pub killed: u32,
+}
+
+impl std::ops::Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            finished: self.finished + other.finished,
+            refused: self.refused + other.refused,
+            killed: self.killed + other.killed,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Agent {
+    pub reconciler: Reconciler<HeldKernel, Writer>,
+    pub reporter: StatusReporter,
+}
+
+/// The kernel of another map layout that is in force until a pass of the new agent is complete.
+#[derive(Debug)]
+struct OldLayout {
+    judgement: Judgement,
+    databases: usize,
+}
+
+#[derive(Debug)]
+pub struct Host {
+    pub channel: Channel,
+    pub kernel: HeldKernel,
+    pub agent: Option<Agent>,
+    pub tally: Tally,
+    oracle: Oracle,
+    disk: Disk,
+    promises: Promises,
+    settings: Settings,
+    config: Config,
+    old: Option<OldLayout>,
+    is_slow: bool,
+    hangs: bool,
+    databases: Slot,
+    /// Error of the clock.
+    skew: SignedDuration,
+    booted: Timestamp,
+    /// The kernel is empty: the next start is a boot.
+    is_booting: bool,
+    /// Programs are attached: the kernel judges packets.
+    is_attached: bool,
+    /// The agent has just died at a write.
+    is_killed: bool,
+    /// How the last pass ended.
+    pub told: String,
+    /// Why the last start failed.
+    not_running: String,
+    fault: Fault,
+    rng: Rng,
+}
+
+impl Host {
+    pub fn new(number: usize, now: Timestamp, fault: Fault, rng: &mut Rng) -> Self {
+        let given = ConfigFile {
+            interfaces: Some(vec!["none".to_owned()]),
+            guarded_ports: Some("5001".parse().unwrap()),
+            state_dir: Some(PathBuf::from("/nonexistent/state")),
+            ..ConfigFile::default()
+        };
+        let config = Config::resolve(given, ConfigFile::default(), &format!("host-{number}")).unwrap();
+        let databases = if rng.u8(0..4) == 0 { 2 } else { 3 };
+        Self {
+            channel: Channel::default(),
+            kernel: HeldKernel::new(databases, rng.fork()),
+            agent: None,
+            tally: Tally::default(),
+            oracle: Oracle::default(),
+            disk: Disk::new(rng.fork()),
+            promises: Promises::default(),
+            settings: Settings {
+                managed_ranges: PathBuf::from(RANGES),
+                limits: Limits {
+                    max_rules: 30,
+                    allow_monitor: true,
+                    node_name: Some(config.node_name.clone()),
+                },
+                guarded: Ports::from([5001]),
+                capacity: Capacity::default(),
+            },
+            config,
+            old: None,
+            is_slow: false,
+            hangs: false,
+            databases,
+            skew: SignedDuration::ZERO,
+            booted: now - SignedDuration::from_hours(1),
+            is_booting: true,
+            is_attached: false,
+            is_killed: false,
+            told: String::new(),
+            not_running: String::new(),
+            fault,
+            rng: rng.fork(),
+        }
+    }
+
+    /// Something happens to the host itself; says what.
+    pub fn mishap(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
+        let told = match self.rng.u8(0..20) {
+            0 => {
+                self.skew = SignedDuration::from_secs(self.rng.i64(-9000..9000));
+                format!("the clock is {} s off", self.skew.as_secs())
+            }
+            1..=3 => {
+                let trouble = Trouble::ALL[self.rng.usize(..Trouble::ALL.len())];
+                self.disk.set_trouble(trouble, self.rng.bool());
+                format!("disk: {trouble:?}")
+            }
+            4 => {
+                self.disk.set_trouble(Trouble::None, true);
+                (self.hangs, self.is_slow) = (false, false);
+                self.set_pace();
+                "disk: well".to_owned()
+            }
+            5 => {
+                (self.hangs, self.is_slow) = (self.rng.bool(), self.rng.bool());
+                self.set_pace();
+                format!("disk hangs: {}, is slow: {}", self.hangs, self.is_slow)
+            }
+            6 => {
+                let operation = self.rng.usize(..40);
+                self.disk.kill_at(operation);
+                format!("operation {operation} of the disk kills the agent")
+            }
+            7..=9 => {
+                let (write, dead, kills) = (self.rng.usize(..20), self.rng.bool(), self.rng.u8(0..3) == 0);
+                self.kernel.fail_at(write, dead, kills);
+                format!("write {write} fails, every later one: {dead}, kills: {kills}")
+            }
+            10 => {
+                self.kernel.set_unreadable(self.rng.u8(0..3) == 0);
+                format!("kernel unreadable: {}", self.kernel.is_unreadable())
+            }
+            11 => {
+                self.end_agent();
+                "killed".to_owned()
+            }
+            12 => {
+                self.terminate();
+                self.configure();
+                format!("restarted with {:?}", self.settings)
+            }
+            13..=15 => {
+                let is_planned = self.rng.u8(0..3) == 0;
+                self.reboot(now, is_planned);
+                if self.rng.bool() {
+                    self.configure();
+                }
+                format!("rebooted, planned: {is_planned}, {:?}", self.settings)
+            }
+            16 => {
+                self.upgrade();
+                "upgraded to another layout".to_owned()
+            }
+            17 | 18 => self.ask(now, plane)?,
+            _ => {
+                self.get_on(now, plane)?;
+                "the store gets on".to_owned()
+            }
+        };
+        Ok(told)
+    }
+
+    /// Another configuration for the next start.
+    fn configure(&mut self) {
+        let rng = &mut self.rng;
+        let guarded: [&[u16]; 4] = [&[5001], &[], &[5004], &[5001, 5009]];
+        self.settings.guarded = guarded[rng.usize(..guarded.len())].iter().copied().collect();
+        self.settings.limits.allow_monitor = rng.u8(0..4) > 0;
+        self.settings.capacity = match rng.u8(0..3) {
+            0 => Capacity { prefixes: rng.usize(2..8), ..Capacity::default() },
+            1 => Capacity { endpoints: rng.usize(1..4), ..Capacity::default() },
+            _ => Capacity::default(),
+        };
+    }
+
+    fn set_pace(&mut self) {
+        if let Some(agent) = &mut self.agent {
+            (agent.reconciler.store.hangs, agent.reconciler.store.is_slow) = (self.hangs, self.is_slow);
+        }
+    }
+
+    /// A verb of an operator.
+    fn ask(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
+        let ids = plane.ids();
+        let id = ids[self.rng.usize(..ids.len())].clone();
+        if self.agent.is_none() || self.old.is_some() {
+            return Ok("nobody to ask".to_owned());
+        }
+        match self.rng.u8(0..5) {
+            0 => {
+                self.oracle.rebased(&id, plane);
+                let done = self.guard(|agent| agent.reconciler.rebase(&id))?;
+                if matches!(done, Some(Ok(_))) {
+                    self.oracle.has_rebased(&id);
+                }
+                self.look_after(plane)?;
+                Ok(format!("rebase {id}: {done:?}"))
+            }
+            1 | 2 => self.forget(&id, false, now, plane),
+            _ => self.forget(&id, true, now, plane),
+        }
+    }
+
+    fn forget(
+        &mut self,
+        id: &DatabaseId,
+        open: bool,
+        now: Timestamp,
+        plane: &ControlPlane,
+    ) -> Result<String> {
+        let Some(agent) = &self.agent else { return Ok("nobody to ask".to_owned()) };
+        self.channel.withdraw(id);
+        let (claims, guarded) =
+            (agent.reconciler.persisted.claimed_by(id), agent.reconciler.settings.guarded.clone());
+        if !agent.reconciler.knows(id) && claims.is_empty() {
+            return Ok(format!("{id} is not known"));
+        }
+        self.oracle.forgets(id);
+        let done = self.guard(|agent| agent.reconciler.forget(id, open))?;
+        let judgements = self.kernel.take_judgements();
+        let released = if open { claims.clone() } else { BTreeSet::new() };
+        self.oracle.releases(id, &released, plane)?;
+        for judgement in judgements {
+            let what = || format!("forget {id}, open {open}, releases {released:?}: {done:?}");
+            self.oracle.state(&judgement, plane).with_context(what)?;
+        }
+        self.oracle.forgets(id);
+        let held = self.kernel.held();
+        let is_row = |to: &&Destination| held.table.endpoints.contains_key(to) && !guarded.contains(&to.port);
+        match &done {
+            Some(Ok(_)) => {
+                let shut = self.kernel.judgement().passed;
+                let open = super::packets::to_claimed(&released) & self.oracle.unclaimed(false);
+                ensure!(open & !shut == 0, "released, and closed: {}", describe(open & !shut));
+            }
+            Some(Err(_)) => self.oracle.keeps_closed(id, &released.iter().filter(is_row).copied().collect()),
+            None => {}
+        }
+        self.look_after(plane)?;
+        if self.rng.bool() {
+            self.pass(now, plane, true)?;
+        }
+        Ok(format!("forget {id}, open {open}: {done:?}"))
+    }
+
+    /// Runs something of the agent; `None` when that killed it.
+    fn guard<T>(&mut self, work: impl FnOnce(&mut Agent) -> T) -> Result<Option<T>> {
+        let agent = self.agent.as_mut().context("no agent runs")?;
+        match catch_unwind(AssertUnwindSafe(|| work(agent))) {
+            Ok(done) => Ok(Some(done)),
+            Err(killed) if killed.is::<Killed>() => {
+                self.tally.killed += 1;
+                self.is_killed = true;
+                Ok(None)
+            }
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Whatever was accepted is known to the oracle; what is stored is firm.
+    fn look_after(&mut self, plane: &ControlPlane) -> Result<()> {
+        let Some(agent) = &self.agent else { return Ok(()) };
+        let is_durable = agent.reconciler.store.is_durable();
+        let view = view(agent);
+        self.oracle.accepted(&view, plane)?;
+        if is_durable {
+            self.oracle.durable(&view);
+        }
+        if std::mem::take(&mut self.is_killed) || self.disk.is_dead() {
+            self.end_agent();
+        }
+        Ok(())
+    }
+
+    /// Nothing stands in the way any more.
+    pub fn mend(&mut self) {
+        self.channel.mend();
+        self.disk.set_trouble(Trouble::None, true);
+        (self.hangs, self.is_slow) = (false, false);
+        self.set_pace();
+        self.kernel.mend();
+        self.terminate();
+        self.settings.limits.allow_monitor = true;
+        self.settings.capacity = Capacity::default();
+    }
+
+    /// The process ends at once.
+    fn end_agent(&mut self) {
+        let Some(mut agent) = self.agent.take() else { return };
+        let store = &mut agent.reconciler.store;
+        if !self.disk.is_dead() && !store.is_durable() && self.rng.bool() {
+            // Somewhere in a commit.
+            self.disk.kill_at(self.rng.usize(..40));
+            let _ = catch_unwind(AssertUnwindSafe(|| store.retry()));
+        }
+        self.disk.kill();
+        self.promises = store.promises.clone();
+        drop(agent);
+        self.disk.revive();
+        self.kernel.mend_writes();
+    }
+
+    /// SIGTERM: the agent stores what it can.
+    pub fn terminate(&mut self) {
+        if let Some(agent) = &mut self.agent {
+            agent.reconciler.store_clock(true);
+            let store = &mut agent.reconciler.store;
+            let _ = catch_unwind(AssertUnwindSafe(|| store.flush(Duration::from_secs(5))));
+            if store.is_durable() {
+                self.oracle.durable(&view(agent));
+            }
+        }
+        if self.disk.is_dead() {
+            self.end_agent();
+        }
+        if let Some(agent) = self.agent.take() {
+            self.promises = agent.reconciler.store.promises.clone();
+            drop(agent);
+            self.disk.revive();
+            self.kernel.mend_writes();
+        }
+    }
+
+    pub fn reboot(&mut self, now: Timestamp, is_planned: bool) {
+        if is_planned {
+            self.terminate();
+        }
+        self.end_agent();
+        self.disk.cut_power();
+        self.kernel = HeldKernel::new(self.databases, self.rng.fork());
+        (self.old, self.booted) = (None, now);
+        (self.is_booting, self.is_attached) = (true, false);
+    }
+
+    fn upgrade(&mut self) {
+        self.end_agent();
+        if !self.is_attached || self.old.is_some() {
+            return;
+        }
+        let live = self.kernel.held();
+        self.old = Some(OldLayout { judgement: self.kernel.judgement(), databases: live.databases.len() });
+        self.kernel = HeldKernel::new(self.databases, self.rng.fork());
+        self.is_booting = true;
+    }
+
+    /// The store's thread gets on, and the agent hears of it.
+    pub fn get_on(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<()> {
+        if self.agent.is_some() {
+            self.guard(|agent| agent.reconciler.store.retry())?;
+            self.look_after(plane)?;
+        }
+        if self.agent.is_some() { self.pass(now, plane, false) } else { Ok(()) }
+    }
+
+    fn moment(&self, now: Timestamp) -> Moment {
+        Moment {
+            wall: now + self.skew,
+            uptime: Duration::try_from(now.duration_since(self.booted)).unwrap_or_default(),
+            synchronised: true,
+        }
+    }
+
+    /// One pass of the agent, which starts where none runs. `reads`: with the files as they are now.
+    pub fn pass(&mut self, now: Timestamp, plane: &ControlPlane, reads: bool) -> Result<()> {
+        let moment = self.moment(now);
+        self.kernel.take_judgements();
+        self.kernel.take_refused();
+        let is_first = self.agent.is_none();
+        if is_first && self.start(moment, plane).context("start")?.is_none() {
+            self.tally.refused += 1;
+            self.told = "no agent".to_owned();
+            return Ok(());
+        }
+        let reads = reads || is_first;
+        let before = match &self.old {
+            Some(old) => old.judgement.clone(),
+            None => self.kernel.judgement(),
+        };
+        let words = self.oracle.words();
+        let snapshot = reads.then(|| self.channel.snapshot());
+        let takes_over = self.old.is_some();
+        let done = self.guard(|agent| {
+            agent.reconciler.reconcile(snapshot.as_ref(), moment, &mut agent.reporter);
+            if takes_over && agent.reconciler.store.flush(Duration::from_secs(5)) {
+                agent.reconciler.reconcile(None, moment, &mut agent.reporter);
+            }
+        })?;
+        let judgements = self.kernel.take_judgements();
+        let agent = self.agent.as_ref().context("no agent runs")?;
+        let view = view(agent);
+        self.oracle.accepted(&view, plane)?;
+        if self.old.is_none() {
+            // Of a wide prefix whose parts have no room, only some parts stay.
+            let is_kept = self.is_attached && self.has_room(&view, plane);
+            let kept = if is_kept { self.oracle.kept(&before, &words, &view, plane) } else { 0 };
+            for judgement in &judgements {
+                if self.is_attached {
+                    self.oracle.state(judgement, plane)?;
+                }
+                ensure!(kept & !judgement.passed == 0, "cut: {}", describe(kept & !judgement.passed));
+            }
+        }
+        let is_clean = done.is_some() && !agent.reconciler.is_uncertain && !self.kernel.is_unreadable();
+        self.told = format!(
+            "killed: {}, clean: {is_clean}, durable: {}, withheld: {:?}, in force: {:?}",
+            done.is_none(),
+            agent.reconciler.store.is_durable(),
+            agent.reconciler.withheld,
+            self.kernel.judgement().revisions
+        );
+        if is_clean {
+            self.finish(&before, &words, &view, plane, reads)?;
+        } else if done.is_some() {
+            self.tally.refused += 1;
+            // Also where a write was refused: a host that is filtered in part is better than one that is not.
+            self.is_attached = true;
+        }
+        self.look_after(plane)
+    }
+
+    /// Checks a host whose kernel took every write of a pass.
+    fn finish(
+        &mut self,
+        before: &Judgement,
+        words: &std::collections::BTreeMap<DatabaseId, Word>,
+        view: &View,
+        plane: &ControlPlane,
+        reads: bool,
+    ) -> Result<()> {
+        self.tally.finished += 1;
+        let has_room = self.has_room(view, plane);
+        let agent = self.agent.as_mut().context("no agent runs")?;
+        let incomplete = agent.reporter.conditions.incomplete();
+        let keeps = self.old.is_some();
+        if keeps {
+            let databases = self.old.as_ref().map_or(0, |old| old.databases);
+            if let Err(error) = agent.reconciler.ensure_replaces(databases, &agent.reporter.conditions) {
+                self.not_running = format!("{error:#}");
+                // The start fails: the other layout stays in force.
+                self.terminate();
+                return Ok(());
+            }
+            let kept = self.oracle.kept(before, words, view, plane);
+            let kept = if has_room { kept } else { 0 };
+            let now = self.kernel.judgement();
+            ensure!(kept & !now.passed == 0, "cut by the upgrade: {}", describe(kept & !now.passed));
+            (self.old, agent.reconciler.keeps) = (None, false);
+            agent.reconciler.force();
+        }
+        self.is_attached = true;
+        self.oracle.finished(view, plane);
+        let agent = self.agent.as_ref().context("no agent runs")?;
+        let live = self.kernel.held();
+        let known = Live { generation: live.generation, ..agent.reconciler.live.clone() };
+        ensure!(known == live, "the kernel holds something else than is known");
+        for database in live.databases.values() {
+            // Without a stamp only where an agent was killed that forgot the database, and its successor knows nothing of it.
+            let Some(stamp) = &database.stamp else { continue };
+            let stamped = Some(stamp.digest);
+            ensure!(
+                stamped == Some(digest(&database.sources)),
+                "{database:?}: another digest than {:?}",
+                digest(&database.sources)
+            );
+        }
+        let judgement = self.kernel.judgement();
+        self.oracle.state(&judgement, plane).context("after a pass")?;
+        let withheld: BTreeSet<Destination> = agent.reconciler.withheld.clone();
+        ensure!(
+            withheld.is_empty() || !agent.reconciler.store.is_durable(),
+            "withheld, and durable: {withheld:?}"
+        );
+        for (id, (word, _)) in &view.words {
+            let Word::Revision(revision) = *word else { continue };
+            let issue = plane.issue(id, revision).context("never issued")?;
+            let in_force = judgement.revisions.get(id).copied();
+            if issue.removed {
+                ensure!(keeps || in_force.is_none(), "{id} is removed, and in force as {in_force:?}");
+                continue;
+            }
+            if !has_room {
+                continue;
+            }
+            if in_force == Some(revision) {
+                let expected = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
+                let waits = super::packets::to_claimed(&withheld);
+                let cut = expected & !judgement.passed & !waits;
+                ensure!(cut == 0, "{id} {revision} is in force, and cuts {}", describe(cut));
+            } else {
+                ensure!(!has_room, "{id} {revision} is not in force, {in_force:?} is: {incomplete:?}");
+            }
+        }
+        if reads { self.check_visible(view, plane) } else { Ok(()) }
+    }
+
+    /// Whether all accepted files fit, together with what the kernel holds.
+    fn has_room(&self, view: &View, plane: &ControlPlane) -> bool {
+        let held = self.kernel.held();
+        let (mut prefixes, mut endpoints) = (0, 0);
+        let mut databases: BTreeSet<&DatabaseId> = held.databases.values().map(|one| &one.id).collect();
+        for (slot, database) in &held.databases {
+            prefixes += database.sources.len();
+            endpoints += held.table.endpoints.values().filter(|claim| claim.slot() == Some(*slot)).count();
+        }
+        for (id, (word, _)) in &view.words {
+            let Word::Revision(revision) = word else { continue };
+            let Some(issue) = plane.issue(id, *revision).filter(|issue| !issue.removed) else { continue };
+            databases.insert(id);
+            prefixes += plane.prefixes(issue, view.ranges, view.now);
+            endpoints += issue.destinations.len();
+        }
+        let Capacity { endpoints: most_endpoints, prefixes: most_prefixes, .. } = self.settings.capacity;
+        let slots = usize::try_from(self.databases).unwrap_or(0);
+        databases.len() <= slots && prefixes <= most_prefixes && endpoints <= most_endpoints
+    }
+
+    /// A file that is there, newer than everything before, and contends with nobody is accepted.
+    fn check_visible(&self, view: &View, plane: &ControlPlane) -> Result<()> {
+        let valid = |id: &DatabaseId| {
+            let id = id.clone();
+            move |revision: u64| {
+                plane.issue(&id, revision).is_some_and(|issue| view.allow_monitor || !issue.monitor)
+            }
+        };
+        for id in plane.ids() {
+            let Some(visible) = self.channel.visible(&id, valid(&id)) else { continue };
+            let word = view.words.get(&id).map(|(word, _)| *word).unwrap_or_default();
+            if word == Word::Revision(visible) || visible <= self.oracle.highest(&id) {
+                continue;
+            }
+            let mine = &plane.issue(&id, visible).context("never issued")?.destinations;
+            let held = self.kernel.held();
+            let mut others: BTreeSet<Destination> = held
+                .owners()
+                .filter(|(_, owner)| owner.is_some_and(|owner| *owner != id))
+                .map(|(destination, _)| destination)
+                .collect();
+            for other in plane.ids().iter().filter(|other| **other != id) {
+                let accepted = view.words.get(other).map(|(word, _)| *word);
+                let accepted =
+                    if let Some(Word::Revision(revision)) = accepted { Some(revision) } else { None };
+                let seen = self.channel.visible(other, valid(other));
+                for issue in
+                    [accepted, seen].into_iter().flatten().filter_map(|revision| plane.issue(other, revision))
+                {
+                    others.extend(&issue.destinations);
+                }
+            }
+            let contends = mine.iter().any(|one| others.iter().any(|two| one.overlaps(two)));
+            ensure!(contends, "{id} {visible} is there, and was not accepted: {word:?}");
+        }
+        Ok(())
+    }
+
+    /// Starts an agent; `None` when it cannot start.
+    fn start(&mut self, moment: Moment, plane: &ControlPlane) -> Result<Option<()>> {
+        if self.kernel.is_unreadable() {
+            return Ok(None);
+        }
+        let live = self.kernel.held();
+        let records = LastGoodStore::new(self.disk.clone()).load().context("the store cannot be read")?;
+        let stored: Records = records.iter().map(|record| (Record::key(record), record.clone())).collect();
+        self.promises.check(&stored)?;
+        let (accepted, persisted, changes, unused) = join(records, &live);
+        ensure!(unused.is_empty(), "stored records are not used: {unused:?}");
+        let mut store =
+            Writer::new(self.disk.clone(), self.promises.clone(), stored, self.fault, self.rng.fork());
+        (store.hangs, store.is_slow) = (self.hangs, self.is_slow);
+        store.submit(changes);
+        let board = Arc::new(Board::new(self.config.propagation_window));
+        let reporter = StatusReporter::new(&self.config, &accepted, &live, board)?;
+        let (kernel, settings) = (self.kernel.clone(), self.settings.clone());
+        let mut reconciler =
+            Reconciler::new(settings, kernel, live.clone(), (accepted, persisted), store, moment);
+        reconciler.keeps = self.old.is_some();
+        let is_first = self.is_booting && self.old.is_none();
+        let agent = Agent { reconciler, reporter };
+        let view = view(&agent);
+        if std::mem::take(&mut self.is_booting) {
+            self.oracle.booted(&view, plane)?;
+        } else {
+            self.oracle.restarted(&view, &live, plane)?;
+        }
+        self.agent = Some(agent);
+        if !is_first && self.guard(|agent| agent.reconciler.confirm_stored())?.is_none() {
+            self.look_after(plane)?;
+            return Ok(None);
+        }
+        Ok(Some(()))
+    }
+
+    /// A host that nothing stands in the way of any more has the newest revisions in force, and nothing else closed.
+    /// Returns `false` where another map layout stays in force.
+    pub fn check_caught_up(&mut self, plane: &ControlPlane) -> Result<bool> {
+        if self.agent.is_some() {
+            self.guard(|agent| agent.reconciler.store.retry())?;
+        }
+        let ids = plane.ids();
+        let active = |id: &DatabaseId| plane.issue(id, plane.newest(id)).is_some_and(|issue| !issue.removed);
+        let fits = ids.iter().filter(|id| active(id)).count() <= usize::try_from(self.databases)?;
+        if self.old.is_some() && !fits {
+            // Of the databases in force in the other layout one may have lost its place to a newcomer.
+            return Ok(false);
+        }
+        let not_running = || format!("no agent runs: {}", self.not_running);
+        let agent = self.agent.as_ref().with_context(not_running)?;
+        let (view, judgement) = (view(agent), self.kernel.judgement());
+        let incomplete = agent.reporter.conditions.incomplete();
+        ensure!(!fits || incomplete.is_empty(), "{incomplete:?}");
+        ensure!(agent.reconciler.store.is_durable(), "not durable");
+        let mut expected = 0;
+        for id in &ids {
+            let newest = plane.newest(id);
+            let word = view.words.get(id).map(|(word, _)| *word);
+            ensure!(word == Some(Word::Revision(newest)), "{id} {newest}: accepted is {word:?}");
+            let in_force = judgement.revisions.get(id).copied();
+            ensure!(
+                !fits || in_force == active(id).then_some(newest),
+                "{id} {newest}: {in_force:?} is in force"
+            );
+            let issue = plane.issue(id, newest).context("never issued")?;
+            expected |= plane.allowed(issue, view.ranges, view.now, true);
+        }
+        ensure!(view.ranges == plane.ranges.len() as u64, "ranges {} are accepted", view.ranges);
+        let claimed = !self.oracle.unclaimed(false);
+        let wrong = (judgement.passed ^ expected) & claimed;
+        ensure!(!fits || wrong == 0, "wrong: {}", describe(wrong));
+        let closed = self.oracle.unclaimed(true) & !judgement.passed & super::packets::to(|_| true);
+        ensure!(closed == 0, "closed, and neither claimed nor guarded: {}", describe(closed));
+        Ok(true)
+    }
+
+    pub fn now_passed(&self) -> Packets {
+        self.kernel.judgement().passed
+    }
+}
+
+/// What an agent goes by.
+fn view(agent: &Agent) -> View {
+    let Reconciler { accepted, persisted, settings, clock, .. } = &agent.reconciler;
+    let mut words = std::collections::BTreeMap::new();
+    for id in ["a", "b", "c"].map(|id| id.parse::<DatabaseId>().unwrap()) {
+        let word = match (accepted.files().get(&id), persisted.presence(&id)) {
+            (Some(file), _) => (Word::Revision(file.rules.revision), Some(file.bytes.content.to_vec())),
+            (None, Some(Presence::Removed)) if persisted.floor(&id) > 0 => {
+                (Word::Revision(persisted.floor(&id)), None)
+            }
+            (None, Some(Presence::Removed | Presence::Forgotten)) => (Word::Forgotten, None),
+            (None, Some(Presence::Active) | None) => (Word::None, None),
+        };
+        words.insert(id, word);
+    }
+    View {
+        words,
+        ranges: accepted.ranges().revision,
+        now: clock.now(),
+        guarded: settings.guarded.clone(),
+        allow_monitor: settings.limits.allow_monitor,
+    }
+}

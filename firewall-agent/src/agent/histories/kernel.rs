@@ -1,0 +1,224 @@
+//! A kernel in memory that outlives its agents, refuses writes, ends the process at one, and remembers how it judged
+//! packets after each.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use anyhow::{Result, ensure};
+use fastrand::Rng;
+
+use super::packets::{Packets, judge};
+use crate::agent::data_plane::ReadBack;
+use crate::rules::DatabaseId;
+use crate::sync::{
+    Claim, DataPlane, Destination, FakeDataPlane, Line, Live, Ports, Replacement, Retired, RuleSlot, Sizes,
+    Slot, Table,
+};
+
+/// Databases; a history may have more.
+const DATABASES: Slot = 4;
+/// Enough counters for every rule to have its own, before and after a change.
+const COUNTERS: RuleSlot = 48;
+
+/// Judgement of a kernel in one state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Judgement {
+    pub passed: Packets,
+    pub protected: Packets,
+    /// Revisions in force.
+    pub revisions: BTreeMap<DatabaseId, u64>,
+    /// Destinations of open endpoints.
+    pub open: Vec<Destination>,
+}
+
+#[derive(Debug, Clone)]
+pub struct HeldKernel {
+    plane: Rc<RefCell<FakeDataPlane>>,
+    judgements: Rc<RefCell<Vec<Judgement>>>,
+    refused: Rc<Cell<bool>>,
+    unreadable: Rc<Cell<bool>>,
+    freed: Rc<RefCell<BTreeMap<RuleSlot, Retired>>>,
+    rng: Rng,
+}
+
+impl HeldKernel {
+    pub fn new(databases: Slot, rng: Rng) -> Self {
+        let databases = databases.min(DATABASES);
+        let sizes = Sizes { databases, counters: COUNTERS, prefix_counters: COUNTERS - 12..COUNTERS };
+        Self {
+            plane: Rc::new(RefCell::new(FakeDataPlane::new(Live::default(), sizes))),
+            judgements: Rc::default(),
+            refused: Rc::default(),
+            unreadable: Rc::default(),
+            freed: Rc::default(),
+            rng,
+        }
+    }
+
+    /// Everything that is in force, as it is read back.
+    pub fn held(&self) -> Live {
+        let live = self.plane.borrow().live.clone();
+        let stamps = live.databases.values().filter_map(|database| database.stamp.as_ref());
+        Live { generation: stamps.map(|stamp| stamp.generation).max().unwrap_or(0), ..live }
+    }
+
+    pub fn judgement(&self) -> Judgement {
+        Judgement::of(&self.plane.borrow().live)
+    }
+
+    /// Judgements after each write since the last call.
+    pub fn take_judgements(&self) -> Vec<Judgement> {
+        self.note();
+        std::mem::take(&mut self.judgements.borrow_mut())
+    }
+
+    /// Whether a write was refused since the last call.
+    pub fn take_refused(&self) -> bool {
+        self.refused.replace(false)
+    }
+
+    pub fn set_unreadable(&self, unreadable: bool) {
+        self.unreadable.set(unreadable);
+    }
+
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable.get()
+    }
+
+    /// Refuses the write of this number from now, and all after it where it is `dead`; `kills`: the process ends instead.
+    pub fn fail_at(&self, write: usize, dead: bool, kills: bool) {
+        let mut plane = self.plane.borrow_mut();
+        plane.failing = Some(plane.writes + write);
+        (plane.dead, plane.kills) = (dead, kills);
+    }
+
+    pub fn mend(&self) {
+        self.mend_writes();
+        self.unreadable.set(false);
+    }
+
+    /// No write is refused, and none kills the next process.
+    pub fn mend_writes(&self) {
+        self.plane.borrow_mut().failing = None;
+    }
+
+    fn write<T>(&self, call: impl FnOnce(&mut FakeDataPlane) -> T) -> T {
+        let result = {
+            let mut plane = self.plane.borrow_mut();
+            call(&mut plane)
+        };
+        self.note();
+        result
+    }
+
+    fn note(&self) {
+        let states = std::mem::take(&mut self.plane.borrow_mut().history);
+        let mut judgements = self.judgements.borrow_mut();
+        for state in states {
+            let judgement = Judgement::of(&state);
+            if judgements.last() != Some(&judgement) {
+                judgements.push(judgement);
+            }
+        }
+    }
+
+    fn noted(&self, result: Result<()>) -> Result<()> {
+        self.refused.set(self.refused.get() || result.is_err());
+        result
+    }
+
+    /// A refused write of ports may have changed some of them.
+    fn set_some_ports(&mut self, claimed: &Ports, guarded: &Ports) {
+        let mut plane = self.plane.borrow_mut();
+        if plane.failing != Some(plane.writes) {
+            return;
+        }
+        let rng = &mut self.rng;
+        let mut some = |now: &mut Ports, wanted: &Ports| {
+            let changed: Vec<u16> = now.symmetric_difference(wanted).copied().collect();
+            for port in changed {
+                if rng.bool() && !now.remove(&port) {
+                    now.insert(port);
+                }
+            }
+        };
+        some(&mut plane.live.claimed, claimed);
+        some(&mut plane.live.guarded, guarded);
+        let state = plane.live.clone();
+        plane.history.push(state);
+    }
+}
+
+impl Judgement {
+    fn of(live: &Live) -> Self {
+        let (passed, protected) = judge(live);
+        let stamped = live.databases.values();
+        let stamped = stamped.filter_map(|one| Some((one.id.clone(), one.stamp.as_ref()?.revision)));
+        let open = live.table.endpoints.iter().filter(|(_, claim)| **claim != Claim::Closed);
+        let open = open.map(|(destination, _)| *destination).collect();
+        Self { passed, protected, revisions: stamped.collect(), open }
+    }
+}
+
+impl ReadBack for HeldKernel {
+    fn live(&self) -> Result<Live> {
+        ensure!(!self.unreadable.get(), "the kernel cannot be read");
+        Ok(self.held())
+    }
+
+    fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired> {
+        std::mem::take(&mut self.freed.borrow_mut())
+    }
+}
+
+impl DataPlane for HeldKernel {
+    fn capacity(&self) -> (Slot, RuleSlot) {
+        self.plane.borrow().capacity()
+    }
+
+    fn prefix_lines(&self) -> Range<RuleSlot> {
+        self.plane.borrow().prefix_lines()
+    }
+
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+        self.set_some_ports(claimed, guarded);
+        let result = self.write(|plane| plane.set_ports(claimed, guarded));
+        self.noted(result)
+    }
+
+    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
+        let result = self.write(|plane| plane.set_line(slot, line));
+        self.noted(result)
+    }
+
+    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+        let result = self.write(|plane| plane.free_line(slot));
+        if result.is_ok() {
+            self.freed.borrow_mut().insert(slot, Retired { packets: 1, bytes: 60 });
+        }
+        self.noted(result)
+    }
+
+    fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
+        let results = self.write(|plane| plane.publish_sources(together));
+        self.refused.set(self.refused.get() || results.iter().any(Result::is_err));
+        results
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let result = self.write(DataPlane::settle);
+        self.noted(result)
+    }
+
+    fn free_database(&mut self, slot: Slot) -> Result<()> {
+        let result = self.write(|plane| plane.free_database(slot));
+        self.noted(result)
+    }
+
+    fn publish_table(&mut self, table: &Table) -> Result<()> {
+        let result = self.write(|plane| plane.publish_table(table));
+        self.noted(result)
+    }
+}

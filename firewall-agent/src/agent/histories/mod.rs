@@ -1,0 +1,190 @@
+//! Random histories of hosts: the real reconciler over the real store, on kernels and disks in memory that fail in every way,
+//! with one control plane and everything that may become of its files on their way. An oracle of its own judges every state
+//! of every kernel.
+//!
+//! `HISTORY_SEED=N` runs the history of one seed, `HISTORIES=N` so many instead of the usual number.
+
+mod channel;
+mod control_plane;
+mod disk;
+mod faults;
+mod host;
+mod kernel;
+mod oracle;
+mod packets;
+mod writer;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Context as _, Result, ensure};
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+
+use self::control_plane::ControlPlane;
+use self::faults::Fault;
+use self::host::{Host, Tally};
+use self::packets::describe;
+
+/// Events of one history.
+const EVENTS: usize = 24;
+const HISTORIES: u64 = 10_000;
+/// Passes within which a host catches up once nothing stands in its way.
+const PASSES: usize = 3;
+
+struct History {
+    rng: Rng,
+    now: Timestamp,
+    plane: ControlPlane,
+    hosts: Vec<Host>,
+    told: Vec<String>,
+}
+
+impl History {
+    fn new(seed: u64, fault: Fault) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let now: Timestamp = "2026-09-01T12:00:00Z".parse().unwrap();
+        let plane = ControlPlane::new(rng.usize(1..=3));
+        let number = if rng.u8(0..8) == 0 { 2 } else { 1 };
+        let hosts = (0..number).map(|number| Host::new(number, now, fault, &mut rng)).collect();
+        Self { rng, now, plane, hosts, told: Vec::new() }
+    }
+
+    fn run(&mut self) -> Result<()> {
+        for _ in 0..EVENTS {
+            self.event()?;
+        }
+        self.catch_up()
+    }
+
+    fn event(&mut self) -> Result<()> {
+        self.now += SignedDuration::from_millis(self.rng.i64(1..600_000));
+        let rng = &mut self.rng;
+        let at = rng.usize(..self.hosts.len());
+        let host = &mut self.hosts[at];
+        let told = match rng.u8(0..16) {
+            0..=3 => {
+                let ids = self.plane.ids();
+                let id = &ids[rng.usize(..ids.len())];
+                self.plane.change(id, self.now, rng.bool(), rng);
+                let newest = self.plane.newest(id);
+                if rng.u8(0..4) > 0 {
+                    self.hosts.iter_mut().for_each(|host| host.channel.push(&self.plane, id, newest));
+                }
+                let text = &self.plane.issue(id, newest).context("nothing issued")?.text;
+                format!("{id} {newest} is issued:\n{}", String::from_utf8_lossy(text))
+            }
+            4 => {
+                self.plane.skew = SignedDuration::from_secs(rng.i64(-7200..7200));
+                self.plane.change_ranges(self.now, rng);
+                let newest = self.plane.ranges.len() as u64;
+                self.hosts.iter_mut().for_each(|host| host.channel.push_ranges(&self.plane, newest));
+                format!(
+                    "ranges {newest} are issued:\n{}",
+                    String::from_utf8_lossy(&self.plane.ranges.last().unwrap().text)
+                )
+            }
+            5..=7 => host.channel.mishap(&self.plane, rng),
+            _ => host.mishap(self.now, &self.plane).with_context(|| format!("host {at}"))?,
+        };
+        self.told.push(format!("{} host {at}: {told}", self.now));
+        let host = &mut self.hosts[at];
+        if self.rng.u8(0..4) > 0 {
+            let passed = host.pass(self.now, &self.plane, true).with_context(|| format!("host {at}: pass"));
+            self.told.push(format!("pass: {}", host.told));
+            passed?;
+        }
+        Ok(())
+    }
+
+    /// Nothing stands in the way any more: every host has the newest revisions in force, keeps closed what was claimed, and
+    /// has it all again after a power cut without a single file.
+    fn catch_up(&mut self) -> Result<()> {
+        for id in self.plane.ids() {
+            self.plane.change(&id, self.now, true, &mut self.rng);
+        }
+        self.plane.change_ranges(self.now, &mut self.rng);
+        for at in 0..self.hosts.len() {
+            self.told.push(format!("host {at} catches up"));
+            self.hosts[at].mend();
+            for id in self.plane.ids() {
+                let newest = self.plane.newest(&id);
+                self.hosts[at].channel.push(&self.plane, &id, newest);
+            }
+            let newest = self.plane.ranges.len() as u64;
+            self.hosts[at].channel.push_ranges(&self.plane, newest);
+            for _ in 0..PASSES {
+                self.now += SignedDuration::from_secs(31);
+                let host = &mut self.hosts[at];
+                let passed =
+                    host.pass(self.now, &self.plane, true).and_then(|()| host.get_on(self.now, &self.plane));
+                passed.with_context(|| format!("host {at} catches up"))?;
+            }
+            let checked = self.hosts[at].check_caught_up(&self.plane);
+            if !checked.with_context(|| format!("host {at} has caught up"))? {
+                continue;
+            }
+            let before = self.hosts[at].now_passed();
+            self.hosts[at].reboot(self.now, false);
+            self.hosts[at].channel.clear();
+            self.hosts[at].pass(self.now, &self.plane, true).with_context(|| format!("host {at} boots"))?;
+            let after = self.hosts[at].now_passed();
+            ensure!(
+                before == after,
+                "host {at} after a power cut: other packets pass: {}",
+                describe(before ^ after)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// How the passes of a seed's history ended; or what went wrong, and how it came to that.
+fn run(seed: u64, fault: Fault) -> Result<Tally, String> {
+    let mut history = History::new(seed, fault);
+    let done = catch_unwind(AssertUnwindSafe(|| history.run()));
+    let told = |history: &History| history.told.join("\n");
+    match done {
+        Ok(Ok(())) => Ok(history.hosts.iter().fold(Tally::default(), |sum, host| sum + host.tally)),
+        Ok(Err(error)) => Err(format!("{}\n{error:#}\nHISTORY_SEED={seed}", told(&history))),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            Err(format!("{}\npanicked: {text}\nHISTORY_SEED={seed}", told(&history)))
+        }
+    }
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|number| number.parse().unwrap())
+}
+
+#[test]
+fn nothing_once_claimed_is_open_nothing_allowed_is_cut_and_every_host_catches_up() {
+    let (first, histories) = match from_environment("HISTORY_SEED") {
+        Some(seed) => (seed, 1),
+        None => (fastrand::u64(..1 << 60), from_environment("HISTORIES").unwrap_or(HISTORIES)),
+    };
+    let halves = [0, 1].map(|half| {
+        std::thread::spawn(move || {
+            let mut seeds = (first..first + histories).filter(|seed| seed % 2 == half);
+            seeds.try_fold(Tally::default(), |sum, seed| {
+                let tally = run(seed, Fault::None);
+                tally
+                    .map(|one| sum + one)
+                    .map_err(|wrong| format!("{wrong} (history {} of {histories})", seed - first + 1))
+            })
+        })
+    });
+    let [one, other] = halves.map(|half| half.join().unwrap());
+    let sum = one.and_then(|one| Ok(one + other?)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let enough = |passes: u32| u64::from(passes) >= histories / 4;
+    assert!(histories == 1 || [sum.finished, sum.refused, sum.killed].into_iter().all(enough), "{sum:?}");
+}
+
+#[test]
+fn a_fault_below_the_reconciler_is_found() {
+    for fault in Fault::ALL {
+        let found = (0..HISTORIES).position(|seed| run(seed, fault).is_err());
+        assert!(found.is_some(), "{fault:?} was not found");
+    }
+}

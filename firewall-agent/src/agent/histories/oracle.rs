@@ -1,0 +1,403 @@
+//! What must be so on one host, in every state of its kernel, and what must be known there over restarts and reboots: kept
+//! from what was pushed and from what the agent accepted, without the agent's own state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
+
+use super::control_plane::{ControlPlane, Issue};
+use super::kernel::Judgement;
+use super::packets::{Packets, describe, to_claimed, to_ports};
+use crate::rules::DatabaseId;
+use crate::sync::{Destination, Live, Ports};
+
+/// Newest word on one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Word {
+    /// Nothing was accepted, or the agent has no file: the kernel's rules stay.
+    #[default]
+    None,
+    /// A revision, active or removed.
+    Revision(u64),
+    Forgotten,
+}
+
+/// One look at an agent after a pass.
+#[derive(Debug)]
+pub struct View {
+    /// What the agent goes by, by database, and the bytes of accepted files.
+    pub words: BTreeMap<DatabaseId, (Word, Option<Vec<u8>>)>,
+    /// Revision of the managed ranges; 0 when none was read.
+    pub ranges: u64,
+    pub now: Timestamp,
+    pub guarded: Ports,
+    pub allow_monitor: bool,
+}
+
+/// Facts about one host.
+#[derive(Debug, Clone, Default)]
+struct Facts {
+    words: BTreeMap<DatabaseId, Word>,
+    /// Revisions below are never accepted again; kept over `forget`.
+    floors: BTreeMap<DatabaseId, u64>,
+    /// Every destination that was claimed and not released, with the last claimant.
+    claims: BTreeMap<Destination, DatabaseId>,
+    ranges: u64,
+    /// Rules of a database that expired until then are gone.
+    reached: BTreeMap<DatabaseId, Timestamp>,
+}
+
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// Facts of the running agent.
+    known: Facts,
+    /// Facts that neither a kill nor a reboot may undo.
+    firm: Facts,
+    /// Words accepted since, any of which may have become durable.
+    since: BTreeMap<DatabaseId, Vec<Word>>,
+    ranges_since: BTreeSet<u64>,
+    /// Revisions that packets may be judged by: the newest accepted one, and until a pass is finished those before.
+    judging: BTreeMap<DatabaseId, BTreeSet<u64>>,
+    judging_ranges: BTreeSet<u64>,
+    /// Ports guarded both by the configuration before a restart and by that after it.
+    guarded: Ports,
+    allow_monitor: bool,
+    /// Packets to destinations that were protected in some state since the boot.
+    secured: Packets,
+    /// The highest revision that may have been accepted, whether that is known now or not.
+    highest: BTreeMap<DatabaseId, u64>,
+    /// Databases that were rebased, until a later revision in force is known to be stored: the kernel's counts for nothing.
+    rebasing: BTreeSet<DatabaseId>,
+    /// Destinations that may be claimed or not: a release, or an accepted file, of which nobody knows whether it was stored.
+    doubtful: BTreeSet<Destination>,
+    /// Revisions that were in force since the boot.
+    in_force: BTreeMap<DatabaseId, u64>,
+}
+
+impl Oracle {
+    fn issues<'a>(&'a self, plane: &'a ControlPlane, id: &'a DatabaseId) -> impl Iterator<Item = &'a Issue> {
+        self.judging.get(id).into_iter().flatten().filter_map(|revision| plane.issue(id, *revision))
+    }
+
+    /// Packets that some file that may judge them allows.
+    fn allowed(&self, plane: &ControlPlane) -> Packets {
+        let mut allowed = 0;
+        for id in self.judging.keys() {
+            let reached = self.known.reached.get(id).copied().unwrap_or(Timestamp::MIN);
+            for issue in self.issues(plane, id) {
+                for ranges in &self.judging_ranges {
+                    allowed |= plane.allowed(issue, *ranges, reached, self.allow_monitor);
+                }
+            }
+        }
+        allowed
+    }
+
+    /// Packets to destinations that were claimed, or are guarded.
+    fn claimed(&self) -> Packets {
+        to_claimed(&self.known.claims.keys().copied().collect()) | to_ports(&self.guarded)
+    }
+
+    /// The property: a packet to a destination once closed or claimed passes only where an accepted file allows it.
+    pub fn state(&mut self, judgement: &Judgement, plane: &ControlPlane) -> Result<()> {
+        let claimed = self.claimed();
+        self.secured |= judgement.protected;
+        let wrong = judgement.passed & claimed & self.secured & !self.allowed(plane);
+        ensure!(wrong == 0, "no accepted file allows {}", describe(wrong));
+        for destination in &judgement.open {
+            // An open destination is one whose claim survives a reboot.
+            if let Some(owner) = self.known.claims.get(destination) {
+                self.firm.claims.insert(*destination, owner.clone());
+            }
+        }
+        for (id, revision) in &judgement.revisions {
+            plane.issue(id, *revision).with_context(|| format!("{id} {revision} was never issued"))?;
+            let before = self.in_force.insert(id.clone(), *revision).unwrap_or(0);
+            let is_newest = self.known.words.get(id) == Some(&Word::Revision(*revision));
+            ensure!(*revision >= before || is_newest, "{id} {revision} is in force after {before}");
+        }
+        Ok(())
+    }
+
+    /// Takes note of what the agent accepted in a pass or verb. Every file must be one that was issued, and none older than
+    /// what was accepted before.
+    pub fn accepted(&mut self, view: &View, plane: &ControlPlane) -> Result<()> {
+        let mut claimed: Vec<(&DatabaseId, &Issue)> = Vec::new();
+        for (id, (word, content)) in &view.words {
+            let Word::Revision(revision) = *word else { continue };
+            let issue =
+                plane.issue(id, revision).with_context(|| format!("{id} {revision} was never issued"))?;
+            ensure!(
+                content.as_ref().is_none_or(|content| *content == issue.text),
+                "{id} {revision}: other bytes"
+            );
+            for (other, others) in &claimed {
+                let overlaps = |one: &Destination| others.destinations.iter().any(|two| one.overlaps(two));
+                ensure!(!issue.destinations.iter().any(overlaps), "{id} and {other} hold one destination");
+            }
+            claimed.push((id, issue));
+            let before = self.known.words.get(id).copied().unwrap_or_default();
+            if before == *word {
+                continue;
+            }
+            let floor = self.known.floors.get(id).copied().unwrap_or(0);
+            let is_newer =
+                if before == Word::Forgotten { revision > floor || floor == 0 } else { revision >= floor };
+            ensure!(is_newer, "{id} {revision} was accepted after {floor}");
+            self.accept(id, revision, issue);
+        }
+        self.judging_ranges.insert(view.ranges);
+        if view.ranges != self.known.ranges {
+            ensure!(view.ranges > self.known.ranges, "ranges {} after {}", view.ranges, self.known.ranges);
+            self.known.ranges = view.ranges;
+            self.ranges_since.insert(view.ranges);
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, id: &DatabaseId, revision: u64, issue: &Issue) {
+        let word = Word::Revision(revision);
+        self.known.words.insert(id.clone(), word);
+        self.known.floors.insert(id.clone(), revision);
+        let highest = self.highest.entry(id.clone()).or_insert(0);
+        *highest = revision.max(*highest);
+        self.since.entry(id.clone()).or_default().push(word);
+        self.judging.entry(id.clone()).or_default().insert(revision);
+        self.claim(&issue.destinations, id);
+    }
+
+    /// Destinations become claimed; those that were not must be protected from the next state on that does so.
+    fn claim(&mut self, destinations: &BTreeSet<Destination>, id: &DatabaseId) {
+        let before = self.claimed();
+        for destination in destinations {
+            self.known.claims.insert(*destination, id.clone());
+        }
+        self.secured &= before | !self.claimed();
+    }
+
+    /// The kernel took every write of a pass: only the newest revisions judge from now on, whatever the store does.
+    pub fn finished(&mut self, view: &View, plane: &ControlPlane) {
+        let mut all_known = true;
+        for (id, revisions) in &mut self.judging {
+            match view.words.get(id).map(|(word, _)| *word).unwrap_or_default() {
+                Word::Revision(revision) => {
+                    revisions.retain(|one| *one == revision);
+                    let expired = plane
+                        .issue(id, revision)
+                        .and_then(|issue| issue.expiries().filter(|at| *at <= view.now).max());
+                    let reached = self.known.reached.entry(id.clone()).or_insert(Timestamp::MIN);
+                    *reached = (*reached).max(expired.unwrap_or(Timestamp::MIN));
+                }
+                Word::Forgotten => revisions.clear(),
+                Word::None => all_known &= revisions.is_empty(),
+            }
+        }
+        if all_known && view.ranges > 0 {
+            self.judging_ranges = BTreeSet::from([view.ranges]);
+        }
+        self.guarded.clone_from(&view.guarded);
+        self.allow_monitor = view.allow_monitor;
+        self.secured = Packets::MAX;
+    }
+
+    /// Packets that passed before a pass and that the revisions before and after it both allow: nothing may cut them.
+    pub fn kept(
+        &self,
+        before: &Judgement,
+        words: &BTreeMap<DatabaseId, Word>,
+        view: &View,
+        plane: &ControlPlane,
+    ) -> Packets {
+        let mut kept = 0;
+        for (id, word) in words {
+            let after = self.known.words.get(id).copied().unwrap_or_default();
+            let (Word::Revision(one), Word::Revision(other)) = (*word, after) else { continue };
+            let mut packets = before.passed & before.protected;
+            for issue in [one, other].into_iter().filter_map(|revision| plane.issue(id, revision)) {
+                for ranges in &self.judging_ranges {
+                    packets &=
+                        plane.allowed(issue, *ranges, view.now, view.allow_monitor && self.allow_monitor);
+                }
+            }
+            for other in self.judging.keys().filter(|other| *other != id) {
+                self.issues(plane, other).for_each(|issue| packets &= !to_claimed(&issue.destinations));
+            }
+            kept |= packets;
+        }
+        kept
+    }
+
+    pub fn words(&self) -> BTreeMap<DatabaseId, Word> {
+        self.known.words.clone()
+    }
+
+    /// The highest revision that may have been accepted.
+    pub fn highest(&self, id: &DatabaseId) -> u64 {
+        self.highest.get(id).copied().unwrap_or(0)
+    }
+
+    /// `rebase` was answered: nothing remembers a revision.
+    pub fn has_rebased(&mut self, id: &DatabaseId) {
+        self.highest.remove(id);
+    }
+
+    /// Everything that is known is on the disk.
+    pub fn durable(&mut self, view: &View) {
+        self.firm.clone_from(&self.known);
+        let Self { rebasing, known, in_force, .. } = self;
+        rebasing.retain(|id| in_force.get(id).is_none_or(|revision| known.floors.get(id) != Some(revision)));
+        for (id, (word, _)) in &view.words {
+            // The kernel holds a revision whose file was never stored.
+            if *word == Word::None {
+                self.firm.words.remove(id);
+            }
+        }
+        self.since.clear();
+        self.ranges_since.clear();
+    }
+
+    /// `forget` was asked for; the agent may have stored it, or not.
+    pub fn forgets(&mut self, id: &DatabaseId) {
+        self.known.words.insert(id.clone(), Word::Forgotten);
+        self.since.entry(id.clone()).or_default().push(Word::Forgotten);
+        self.in_force.remove(id);
+    }
+
+    /// Destinations that `forget --open` may have released.
+    pub fn releases(
+        &mut self,
+        id: &DatabaseId,
+        released: &BTreeSet<Destination>,
+        plane: &ControlPlane,
+    ) -> Result<()> {
+        for destination in released {
+            for (other, word) in self.known.words.iter().filter(|(other, _)| *other != id) {
+                let Word::Revision(revision) = word else { continue };
+                let claims =
+                    plane.issue(other, *revision).is_some_and(|it| it.destinations.contains(destination));
+                ensure!(!claims, "{destination} is claimed by {other}, and released by {id}");
+            }
+            self.known.claims.remove(destination);
+            self.firm.claims.remove(destination);
+            self.doubtful.insert(*destination);
+        }
+        // An address that was open as part of a wildcard of the same database.
+        let below = |to: &Destination, owner: &DatabaseId| owner == id && released.contains(&to.everywhere());
+        self.known.claims.retain(|to, owner| !below(to, owner));
+        self.firm.claims.retain(|to, owner| !below(to, owner));
+        self.secured &= self.claimed();
+        Ok(())
+    }
+
+    /// Destinations that stayed closed although `forget --open` was asked for: an error was returned.
+    pub fn keeps_closed(&mut self, id: &DatabaseId, closed: &BTreeSet<Destination>) {
+        for destination in closed {
+            self.known.claims.insert(*destination, id.clone());
+        }
+    }
+
+    /// Packets to destinations that are neither claimed nor guarded, or `surely` so.
+    pub fn unclaimed(&self, surely: bool) -> Packets {
+        !self.claimed() & if surely { !to_claimed(&self.doubtful) } else { Packets::MAX }
+    }
+
+    /// `rebase` was asked for; any revision may follow.
+    pub fn rebased(&mut self, id: &DatabaseId, plane: &ControlPlane) {
+        let word = self.known.words.get(id).copied().unwrap_or_default();
+        if let Word::Revision(revision) = word
+            && plane.issue(id, revision).is_some_and(|issue| issue.removed)
+        {
+            self.forgets(id);
+        }
+        self.known.floors.insert(id.clone(), 0);
+        self.firm.floors.insert(id.clone(), 0);
+        self.rebasing.insert(id.clone());
+        self.in_force.remove(id);
+    }
+
+    /// An agent has started, over the kernel that the one before left.
+    pub fn restarted(&mut self, view: &View, live: &Live, plane: &ControlPlane) -> Result<()> {
+        let lost = std::mem::replace(&mut self.known, self.firm.clone());
+        for destination in live.table.endpoints.keys() {
+            if let Some(owner) = lost.claims.get(destination) {
+                self.known.claims.insert(*destination, owner.clone());
+            }
+        }
+        let floors = live.databases.values().map(|database| (&database.id, database.floor));
+        let floors: BTreeMap<&DatabaseId, u64> = floors.collect();
+        self.started(view, &lost, &floors, plane)?;
+        self.guarded = self.guarded.intersection(&view.guarded).copied().collect();
+        self.allow_monitor |= view.allow_monitor;
+        Ok(())
+    }
+
+    /// An agent has started over an empty kernel.
+    pub fn booted(&mut self, view: &View, plane: &ControlPlane) -> Result<()> {
+        let lost = std::mem::replace(&mut self.known, self.firm.clone());
+        self.judging.clear();
+        self.judging_ranges.clear();
+        self.in_force.clear();
+        self.secured = 0;
+        self.started(view, &lost, &BTreeMap::new(), plane)?;
+        self.guarded.clone_from(&view.guarded);
+        self.allow_monitor = view.allow_monitor;
+        Ok(())
+    }
+
+    /// The agent goes by what is durable, or by something that was accepted since and became durable unseen.
+    fn started(
+        &mut self,
+        view: &View,
+        lost: &Facts,
+        floors: &BTreeMap<&DatabaseId, u64>,
+        plane: &ControlPlane,
+    ) -> Result<()> {
+        self.doubtful.extend(lost.claims.keys());
+        for id in plane.ids() {
+            let word = view.words.get(&id).map(|(word, _)| *word).unwrap_or_default();
+            let firm = self.firm.words.get(&id).copied().unwrap_or_default();
+            let since = self.since.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let held = floors.get(&id).copied().unwrap_or(0);
+            if held == 0 {
+                // Neither the kernel nor, where it was broken, the store remembers what was in force.
+                self.in_force.remove(&id);
+            }
+            let is_stored = word == firm || since.contains(&word);
+            let stored = if let Word::Revision(revision) = firm { revision } else { 0 };
+            // A newer revision was accepted, and its file could not be stored: the one before is not to come back.
+            let newest = held.max(self.highest(&id));
+            let is_newer_held = word == Word::None && newest > stored;
+            ensure!(
+                is_stored || is_newer_held,
+                "{id}: {word:?} after a start; {firm:?} was durable, then {since:?}"
+            );
+            if let Word::Revision(revision) = word {
+                let floor = self.known.floors.entry(id.clone()).or_insert(0);
+                if !self.rebasing.contains(&id) {
+                    *floor = revision.max(*floor);
+                }
+                self.judging.entry(id.clone()).or_default().insert(revision);
+                let issue = plane.issue(&id, revision).context("never issued")?;
+                if word != firm {
+                    self.claim(&issue.destinations, &id);
+                }
+                self.known.words.insert(id.clone(), word);
+            } else if is_newer_held && !is_stored {
+                let word = lost.words.get(&id).filter(|word| **word != Word::Forgotten);
+                self.known.words.insert(id.clone(), word.copied().unwrap_or_default());
+            } else {
+                self.known.words.insert(id.clone(), word);
+            }
+            if !self.rebasing.contains(&id) {
+                let floor = self.known.floors.entry(id.clone()).or_insert(0);
+                *floor = (*floor).max(held);
+            }
+        }
+        let is_known = view.ranges == self.firm.ranges || self.ranges_since.contains(&view.ranges);
+        ensure!(is_known, "ranges {} after a start; {} were durable", view.ranges, self.firm.ranges);
+        self.known.ranges = view.ranges;
+        self.judging_ranges.insert(view.ranges);
+        Ok(())
+    }
+}
