@@ -86,7 +86,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     pub(super) fn confirm_stored(&mut self) {
         let mut changes = Changes::default();
         self.persisted.confirm_claims(&mut changes);
-        changes.put(Record::ClockMark(self.clock.now()));
+        if let Some(mark) = self.clock.mark() {
+            changes.put(Record::ClockMark(mark));
+        }
         self.store.submit(changes);
         self.store.flush(self.store_patience);
     }
