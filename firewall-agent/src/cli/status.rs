@@ -26,7 +26,7 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
         Ok(said) => {
             status.observe(&said.observed());
             status.rejected_files = said.rejected_files;
-            status.errors = said.errors;
+            (status.errors, status.conditions) = (said.errors, said.conditions);
             (status.ready, status.not_ready) = (said.ready, said.not_ready);
             status.repairs = said.repairs;
             status.agent = said.agent;
