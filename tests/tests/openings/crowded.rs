@@ -1,0 +1,78 @@
+//! A revision that drops a destination and has no room for its rules.
+
+use std::time::Duration;
+
+use firewall_tests::lab::eventually;
+
+use crate::stage::{ALLOWED, E1, E2, Stage, rules};
+
+/// Allowed by the revision before alone, and by the one after alone.
+const BEFORE: &str = "10.77.0.4";
+const AFTER: &str = "10.77.0.5";
+
+#[test]
+fn a_revision_without_room_closes_what_it_drops() {
+    for most in [100, 10] {
+        let stage = with_room(most);
+        stage.run();
+        stage.until_applied("a", 1);
+        stage.sees(&[E1, E2], &[]);
+        stage.lets_in(BEFORE, E2);
+        stage.push(&without_e1());
+        stage.until_sees(&[E2], &[E1]);
+        until_it_is(&stage, most);
+        stage.stop();
+        boots(&stage, most);
+    }
+}
+
+#[test]
+fn a_revision_without_room_that_came_while_the_agent_was_stopped_closes_what_it_drops() {
+    for most in [100, 10] {
+        for starts in [true, false] {
+            let stage = with_room(most);
+            stage.run();
+            stage.until_applied("a", 1);
+            stage.stop();
+            stage.push(&without_e1());
+            if starts {
+                stage.beside_strangers(|| stage.run());
+                stage.until_sees(&[E2], &[E1]);
+                stage.stop();
+            }
+            boots(&stage, most);
+        }
+    }
+}
+
+fn with_room(prefixes: u32) -> Stage {
+    let stage = Stage::new(&format!("max_prefixes: {prefixes}\n"));
+    stage.push(&rules(1, &[E1, E2], &[ALLOWED, BEFORE]));
+    stage
+}
+
+fn without_e1() -> String {
+    let many: Vec<String> = (0..20).map(|number| format!("10.99.{number}.1")).collect();
+    let sources: Vec<&str> = [ALLOWED, AFTER].into_iter().chain(many.iter().map(String::as_str)).collect();
+    rules(2, &[E2], &sources)
+}
+
+fn boots(stage: &Stage, most: u32) {
+    for _ in 0..2 {
+        stage.boot(if most == 100 { 0 } else { 6 }, &[E2], &[E1]);
+        until_it_is(stage, most);
+        stage.stop();
+    }
+}
+
+/// The control: the same revision where it fits is in force whole. Where it does not, those are let in whom both allow.
+fn until_it_is(stage: &Stage, most: u32) {
+    let has_room = most == 100;
+    let is_so = || {
+        let let_in = [BEFORE, AFTER].map(|source| stage.gets_in(source, E2));
+        (let_in == [false, has_room]).then_some(())
+    };
+    eventually(Duration::from_secs(5), "who is let in", is_so).unwrap();
+    let errors = stage.status()["errors"].to_string();
+    assert_eq!(errors.contains("no room"), !has_room, "{errors}");
+}

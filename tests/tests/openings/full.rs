@@ -1,0 +1,144 @@
+//! A state partition that is full, and a store that refuses writes.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::time::Duration;
+
+use firewall_tests::lab::eventually;
+use nix::mount::{MsFlags, mount};
+
+use crate::stage::{ALLOWED, E1, E2, Stage, removed, rules, rules_of};
+use crate::strace::Injected;
+
+const OTHER: &str = "b.yaml";
+/// Allowed by the first revision alone.
+const REVOKED: &str = "10.77.0.4";
+
+/// The store holds its reserve: everything goes on.
+#[test]
+fn a_full_partition_with_the_reserve_of_the_store_holds_nothing_up() {
+    let stage = on_partition("16m");
+    fill(&stage);
+    stage.push(&rules(2, &[E1], &[ALLOWED]));
+    stage.home.write_rules(OTHER, &rules_of("b", 1, &[E2], &[ALLOWED])).unwrap();
+    stage.until_applied("a", 2);
+    stage.until_applied("b", 1);
+    stage.sees(&[E1, E2], &[]);
+    stage.refuses(REVOKED, E1);
+    stage.home.write_rules(OTHER, &removed(2).replace("database_id: a", "database_id: b")).unwrap();
+    stage.until_sees(&[E1], &[E2]);
+    stage.kill();
+    stage.home.remove_rules(OTHER).unwrap();
+    stage.boot(0, &[E1], &[E2]);
+    stage.refuses(REVOKED, E1);
+}
+
+#[test]
+fn a_full_partition_without_room_delays_no_revocation_and_opens_nothing() {
+    let stage = on_partition("2m");
+    fill(&stage);
+    // No page that happens to be free in the store takes this one.
+    let large = format!("# {}\n", "x".repeat(3 << 20));
+    let large = |text: String| text.replace("schema_version", &format!("{large}schema_version"));
+    stage.push(&large(rules(2, &[E1], &[ALLOWED])));
+    stage.home.write_rules(OTHER, &large(rules_of("b", 1, &[E2], &[ALLOWED]))).unwrap();
+    until_logged(&stage);
+    stage.sees(&[E1], &[E2]);
+    stage.refuses(REVOKED, E1);
+    // A boot with the partition as full as before, twice.
+    for _ in 0..2 {
+        stage.kill();
+        stage.boot(6, &[E1], &[E2]);
+        stage.refuses(REVOKED, E1);
+    }
+    // A claimed destination leaves, and cannot be forgotten by a boot.
+    stage.push(&removed(3));
+    stage.until_sees(&[], &[E1, E2]);
+    stage.kill();
+    stage.boot(6, &[], &[E1, E2]);
+    fs::remove_file(stage.state_dir().join("fill")).unwrap();
+    // What is smaller than the partition can be stored now.
+    stage.home.write_rules(OTHER, &rules_of("b", 2, &[E2], &[ALLOWED])).unwrap();
+    stage.until_applied("b", 2);
+    stage.until_sees(&[E2], &[E1]);
+    stage.kill();
+    stage.boot(0, &[E2], &[E1]);
+}
+
+#[test]
+fn a_store_that_refuses_writes_delays_no_revocation_and_opens_nothing() {
+    let stage = Stage::new("");
+    begin(&stage);
+    for call in ["pwrite64", "fsync,fdatasync"] {
+        let broken = Injected::into(stage.pid(), call, "error=EIO");
+        let revision = stage.status()["databases"][0]["revision"].as_u64().unwrap();
+        stage.push(&rules(revision + 1, &[E1], &[ALLOWED]));
+        stage.home.write_rules(OTHER, &rules_of("b", revision, &[E2], &[ALLOWED])).unwrap();
+        until_withheld(&stage);
+        stage.sees(&[E1], &[E2]);
+        stage.refuses(REVOKED, E1);
+        drop(broken);
+        stage.until_applied("b", revision);
+        stage.until_sees(&[E1, E2], &[]);
+
+        // Destinations leave, and one goes to another database, while nothing can be stored; then the host goes down.
+        let broken = Injected::into(stage.pid(), call, "error=EIO");
+        stage.push(&removed(revision + 2));
+        stage.home.write_rules(OTHER, &rules_of("b", revision + 1, &[E1], &[ALLOWED])).unwrap();
+        stage.until_sees(&[], &[E1, E2]);
+        stage.kill();
+        drop(broken);
+        stage.boot(0, &[E1], &[E2]);
+
+        // As it was in the beginning, for the next way to refuse.
+        stage
+            .home
+            .write_rules(OTHER, &removed(revision + 2).replace("database_id: a", "database_id: b"))
+            .unwrap();
+        stage.until_sees(&[], &[E1, E2]);
+        stage.push(&rules(revision + 3, &[E1], &[ALLOWED, REVOKED]));
+        stage.until_applied("a", revision + 3);
+    }
+}
+
+/// A stage whose state directory is a file system of its own.
+fn on_partition(size: &str) -> Stage {
+    let stage = Stage::new("");
+    let options = format!("size={size},mode=0700,uid=65534,gid=65534");
+    mount(Some("tmpfs"), &stage.state_dir(), Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
+        .unwrap();
+    begin(&stage);
+    stage
+}
+
+fn begin(stage: &Stage) {
+    stage.push(&rules(1, &[E1], &[ALLOWED, REVOKED]));
+    stage.run();
+    stage.until_applied("a", 1);
+    stage.sees(&[E1], &[]);
+    stage.lets_in(REVOKED, E1);
+    assert!(stage.gets_in(crate::stage::STRANGER, E2), "the control: nothing was ever claimed there");
+}
+
+/// Writes until nothing more fits.
+fn fill(stage: &Stage) {
+    let mut file = File::create(stage.state_dir().join("fill")).unwrap();
+    for size in [64 << 10, 4 << 10, 1] {
+        while file.write_all(&vec![0x5a; size]).is_ok() {}
+    }
+}
+
+/// Waits until the status tells that the endpoint of database `b` is closed for want of a durable claim.
+fn until_withheld(stage: &Stage) {
+    let status = stage.until("withheld", |status| {
+        let conditions = status["conditions"].as_array().unwrap();
+        conditions.iter().any(|one| one["name"] == "withheld" && one["subject"] == "b")
+    });
+    assert!(status["errors"].to_string().contains("closed until its claim is stored"), "{status:#}");
+}
+
+/// As `until_withheld`, where the status has no room either.
+fn until_logged(stage: &Stage) {
+    let logged = || (stage.logged("database b: closed until its claim is stored") > 0).then_some(());
+    eventually(Duration::from_secs(10), "withheld", logged).unwrap();
+}

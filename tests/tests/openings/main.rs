@@ -1,0 +1,17 @@
+//! Destinations that a database once had, over a boot: a stranger's TCP connection never succeeds, whatever happened
+//! before it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+#[path = "../control_loop/strace.rs"]
+mod strace;
+
+mod crowded;
+mod forgotten;
+mod full;
+mod guards;
+mod leaving;
+mod refused;
+mod stage;
+mod starts;
+mod upgrades;

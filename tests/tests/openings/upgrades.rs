@@ -1,0 +1,75 @@
+//! An upgrade to another map layout, and back, of a host where destinations must stay closed.
+
+use std::path::Path;
+
+use firewall_tests::lab::{agent_binary, next_layout_binary};
+
+use crate::stage::{ALLOWED, E1, E2, Stage, removed, rules};
+
+/// A revision with which destinations leave, what is open after it, what is closed.
+type Case = (fn(u64) -> String, &'static [&'static str], &'static [&'static str]);
+
+const CASES: [Case; 2] =
+    [(|revision| rules(revision, &[E2], &[ALLOWED]), &[E2], &[E1]), (removed, &[], &[E1, E2])];
+
+#[test]
+fn a_closed_destination_stays_closed_over_layouts_and_boots() {
+    let stage = with_both();
+    stage.push(&rules(2, &[E2], &[ALLOWED]));
+    stage.until_sees(&[E2], &[E1]);
+    for program in [next_layout_binary().unwrap(), agent_binary().unwrap()] {
+        upgrade(&stage, &program);
+        stage.beside_strangers(|| stage.run());
+        stage.until_applied("a", 2);
+        stage.sees(&[E2], &[E1]);
+        stage.stop();
+        stage.boot(0, &[E2], &[E1]);
+    }
+}
+
+#[test]
+fn a_destination_that_leaves_while_the_agent_is_stopped_for_an_upgrade_is_closed() {
+    let programs = [next_layout_binary().unwrap(), agent_binary().unwrap()];
+    let stage = with_both();
+    let mut revision = 2;
+    for program in &programs {
+        for boots in [false, true] {
+            for (after, open, closed) in CASES {
+                upgrade(&stage, program);
+                stage.push(&after(revision));
+                if boots {
+                    stage.boot(0, open, closed);
+                } else {
+                    stage.beside_strangers(|| stage.run());
+                    stage.until_sees(open, closed);
+                }
+                stage.stop();
+                // Once more, by the same build.
+                stage.boot(0, open, closed);
+                stage.push(&rules(revision + 1, &[E1, E2], &[ALLOWED]));
+                stage.until_applied("a", revision + 1);
+                stage.sees(&[E1, E2], &[]);
+                // The next round begins with the other layout in the kernel.
+                upgrade(&stage, if *program == programs[0] { &programs[1] } else { &programs[0] });
+                stage.run();
+                stage.until_applied("a", revision + 1);
+                revision += 2;
+            }
+        }
+    }
+}
+
+/// Stops the agent, and puts another program in its place.
+fn upgrade(stage: &Stage, program: &Path) {
+    stage.stop();
+    stage.home.install(program).unwrap();
+}
+
+fn with_both() -> Stage {
+    let stage = Stage::new("");
+    stage.push(&rules(1, &[E1, E2], &[ALLOWED]));
+    stage.run();
+    stage.until_applied("a", 1);
+    stage.sees(&[E1, E2], &[]);
+    stage
+}
