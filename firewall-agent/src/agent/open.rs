@@ -27,7 +27,7 @@ pub fn join(records: Vec<Record>, live: &Live) -> (AcceptedFiles, PersistedState
     let files: Vec<Record> = records.into_iter().filter_map(|record| persisted.load(record)).collect();
     persisted.adopt(live, &mut changes);
     let mut accepted = AcceptedFiles::new(live);
-    let loaded = files.into_iter().map(|record| accepted.load(record, &persisted, live));
+    let loaded = files.into_iter().map(|record| accepted.load(record, &persisted, live, &mut changes));
     let unused = loaded.filter_map(Result::err).collect();
     (accepted, persisted, changes, unused)
 }

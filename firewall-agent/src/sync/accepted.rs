@@ -43,7 +43,13 @@ impl AcceptedFiles {
     ///
     /// # Errors
     /// The record cannot be read.
-    pub fn load(&mut self, record: Record, persisted: &PersistedState, live: &Live) -> Result<(), String> {
+    pub fn load(
+        &mut self,
+        record: Record,
+        persisted: &PersistedState,
+        live: &Live,
+        changes: &mut Changes,
+    ) -> Result<(), String> {
         match record {
             Record::File(id, file) => {
                 let candidate =
@@ -54,6 +60,8 @@ impl AcceptedFiles {
                     self.files.insert(id, candidate);
                 } else {
                     info!(database = %id, revision = candidate.rules.revision, "stored file is older than the kernel's");
+                    // No later `rebase` brings it back.
+                    changes.remove(Key::File(id));
                 }
             }
             Record::Ranges(StoredRanges { file, effective }) => {

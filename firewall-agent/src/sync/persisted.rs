@@ -78,6 +78,9 @@ impl PersistedState {
                 self.set_claim(destination, Some(rules.id.clone()), changes);
             }
         }
+        if presence == Presence::Removed && self.in_force.remove(&rules.id).is_some() {
+            changes.remove(Key::InForce(rules.id.clone()));
+        }
         let in_force = self.in_force.get(&rules.id).filter(|in_force| in_force.file.is_none());
         let replaced = replaced
             .filter(|replaced| in_force.is_some_and(|in_force| in_force.revision == replaced.rules.revision));

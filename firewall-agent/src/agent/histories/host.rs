@@ -279,8 +279,9 @@ impl Host {
         let is_row = |to: &&Destination| held.table.endpoints.contains_key(to) && !guarded.contains(&to.port);
         match &done {
             Some(Ok(_)) => {
+                self.oracle.released(&released);
                 let shut = self.kernel.judgement().passed;
-                let open = super::packets::to_claimed(&released) & self.oracle.unclaimed(false);
+                let open = super::packets::to_claimed(&released) & self.oracle.unclaimed(true);
                 ensure!(open & !shut == 0, "released, and closed: {}", describe(open & !shut));
             }
             Some(Err(_)) => self.oracle.keeps_closed(id, &released.iter().filter(is_row).copied().collect()),

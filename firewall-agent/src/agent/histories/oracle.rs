@@ -139,6 +139,7 @@ impl Oracle {
             claimed.push((id, issue));
             let before = self.known.words.get(id).copied().unwrap_or_default();
             if before == *word {
+                self.judging.entry(id.clone()).or_default().insert(revision);
                 continue;
             }
             let floor = self.known.floors.get(id).copied().unwrap_or(0);
@@ -284,10 +285,17 @@ impl Oracle {
         }
         // An address that was open as part of a wildcard of the same database.
         let below = |to: &Destination, owner: &DatabaseId| owner == id && released.contains(&to.everywhere());
+        self.doubtful
+            .extend(self.known.claims.iter().filter(|(to, owner)| below(to, owner)).map(|(to, _)| *to));
         self.known.claims.retain(|to, owner| !below(to, owner));
         self.firm.claims.retain(|to, owner| !below(to, owner));
         self.secured &= self.claimed();
         Ok(())
+    }
+
+    /// Destinations that `forget --open` has released.
+    pub fn released(&mut self, released: &BTreeSet<Destination>) {
+        self.doubtful.retain(|destination| !released.contains(destination));
     }
 
     /// Destinations that stayed closed although `forget --open` was asked for: an error was returned.
