@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+#[path = "../support/strace.rs"]
+mod strace;
+
 mod claims;
 mod clock;
 mod crowd;
@@ -12,7 +15,6 @@ mod reboot;
 mod revisions;
 mod slow;
 mod stage;
-mod strace;
 mod styles;
 mod surroundings;
 mod trouble;

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::stage::{ALLOWED, E1, E2, Stage, removed, rules};
+use crate::stage::{ALLOWED, E1, E2, RULE_FILE, STRANGER, Stage, removed, rules};
 
 /// The revision before, the one with which a destination leaves, what is open after it, what is closed.
 type Case = (fn(u64) -> String, fn(u64) -> String, &'static [&'static str], &'static [&'static str]);
@@ -71,6 +71,31 @@ fn a_destination_that_leaves_as_the_agent_is_killed_is_closed_after_a_boot() {
             sleep(Duration::from_millis(pause));
             stage.kill();
             stage.boot(0, open, closed);
+        }
+    }
+}
+
+/// The files are gone as well: the revision before or the one after is in force, from the store.
+#[test]
+fn a_boot_without_the_rule_files_lets_no_stranger_in() {
+    for (before, after, ..) in CASES {
+        let stage = Stage::new("");
+        for (round, pause) in [0, 5, 50].into_iter().enumerate() {
+            let revision = 2 * round as u64 + 1;
+            stage.push(&before(revision));
+            stage.run();
+            stage.until_applied("a", revision);
+            stage.sees(&[E1, E2], &[]);
+            stage.push(&after(revision + 1));
+            sleep(Duration::from_millis(pause));
+            stage.kill();
+            stage.home.remove_rules(RULE_FILE).unwrap();
+            stage.reboot();
+            let restored = stage.home.ask(&["restore", "--wait", "2s"]).unwrap();
+            assert_eq!(restored.code, Some(0), "{restored:?}");
+            [E1, E2].iter().for_each(|to| stage.refuses(STRANGER, to));
+            stage.beside_strangers(|| stage.run());
+            stage.stop();
         }
     }
 }

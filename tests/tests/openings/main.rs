@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
-#[path = "../control_loop/strace.rs"]
+#[path = "../support/strace.rs"]
 mod strace;
 
 mod crowded;

@@ -236,6 +236,7 @@ impl Stage {
 }
 
 impl Drop for Stage {
+    #[expect(clippy::print_stdout, reason = "shown with the output of the test")]
     fn drop(&mut self) {
         if !thread::panicking() {
             println!("connects that strangers tried so far, all refused: {}", TRIED.load(Ordering::Relaxed));
