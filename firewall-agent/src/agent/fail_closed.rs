@@ -1,15 +1,22 @@
 //! Fail closed: guarded ports and claimed destinations shut on a host that a failed start leaves without a filter.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
 
+use super::file_report::{FileReport, parse};
 use super::interfaces::Interfaces;
 use crate::bpf::{Capacity, Kernel, Pins, Programs, attach};
 use crate::config::Config;
 use crate::files::lock::Lock;
+use crate::files::reader::{FileReader, Inputs};
 use crate::files::store::{LastGoodStore, StateFile};
-use crate::sync::{Claim, DataPlane as _, Destination, Endpoints, Ports, Record, Table};
+use crate::files::verify::SignatureVerifier;
+use crate::sync::{Claim, DataPlane as _, Destination, Endpoints, Ports, Record, Table, destinations};
+
+/// Longest wait for the rule files.
+const FILES: Duration = Duration::from_secs(2);
 
 /// Closes the guarded ports, and every stored claim, on each configured interface that no program of ours filters, since a
 /// start has failed with `error`; the returned error then says so. Leaves alone what filters, a host with another agent,
@@ -24,12 +31,25 @@ pub(super) fn fail_closed(config: &Config, error: Error) -> Error {
 
 /// Returns `true` when an operator's `detach` is stored. A store that cannot be read says nothing: the host is filtered.
 pub(super) fn is_detached(config: &Config) -> bool {
-    stored(config).iter().any(|record| matches!(record, Record::Detached(_)))
+    // Beside a running daemon, too.
+    let records = LastGoodStore::new(StateFile::new(&config.state_dir)).load().unwrap_or_default();
+    records.iter().any(|record| matches!(record, Record::Detached(_)))
 }
 
-/// The stored records, as far as they can be read; beside a running daemon, too.
-fn stored(config: &Config) -> Vec<Record> {
-    LastGoodStore::new(StateFile::new(&config.state_dir)).load().unwrap_or_default()
+/// Destinations that an agent would keep closed or filter: those of the store, of whatever format version, and those that the
+/// valid rule files name.
+fn claims(config: &Config) -> BTreeSet<Destination> {
+    let stored = LastGoodStore::new(StateFile::new(&config.state_dir)).claims().unwrap_or_default();
+    let mut claims: BTreeSet<Destination> = stored.into_iter().collect();
+    let reader = FileReader::start(Inputs::of(config), SignatureVerifier::new(config.trusted_keys.clone()));
+    if let Ok(mut reader) = reader {
+        reader.request(BTreeSet::new());
+        if let Some(snapshot) = reader.wait(FILES) {
+            let files = parse(&snapshot, &config.managed_ranges, &config.limits());
+            claims.extend(files.iter().filter_map(FileReport::database).flat_map(destinations));
+        }
+    }
+    claims
 }
 
 /// What became of each interface that was open.
@@ -47,12 +67,7 @@ fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
     if open.is_empty() {
         return Ok(Vec::new());
     }
-    let mut claims: BTreeSet<Destination> = BTreeSet::new();
-    for record in stored(config) {
-        if let Record::Claim(destination, _) = record {
-            claims.insert(destination);
-        }
-    }
+    let claims = claims(config);
     // The pinned maps may be what the start failed for. These maps live as long as the program that uses them.
     let aside = Pins::new(&config.bpffs_dir.join("closed"));
     aside.remove()?;

@@ -117,12 +117,8 @@ impl Agent {
 
     fn take_over(config: Config) -> Result<Self> {
         let ownership = Ownership::take(&config)?;
-        let inputs = Inputs {
-            rules_dir: config.rules_dir.clone(),
-            managed_ranges: config.managed_ranges.clone(),
-            most_files: config.most_files,
-        };
-        let mut reader = FileReader::start(inputs, SignatureVerifier::new(config.trusted_keys.clone()))?;
+        let verifier = SignatureVerifier::new(config.trusted_keys.clone());
+        let mut reader = FileReader::start(Inputs::of(&config), verifier)?;
         let pins = Pins::new(&config.bpffs_dir);
         let mut programs = Programs::load(&pins, Capacity::for_databases(config.max_databases))?;
         let (reconciler, unused) = Reconciler::open(&config, &ownership)?;

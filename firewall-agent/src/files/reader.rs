@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::scan::{Look, Snapshot};
 use super::verify::SignatureVerifier;
+use crate::config::Config;
 
 /// Places to read from, and bounds.
 #[derive(Debug, Clone)]
@@ -20,6 +21,18 @@ pub struct Inputs {
     pub managed_ranges: PathBuf,
     /// Most rule files that are read.
     pub most_files: usize,
+}
+
+impl Inputs {
+    /// The inputs of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            rules_dir: config.rules_dir.clone(),
+            managed_ranges: config.managed_ranges.clone(),
+            most_files: config.most_files,
+        }
+    }
 }
 
 /// One order to read: rule files that were accepted before come first.

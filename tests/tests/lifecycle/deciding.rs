@@ -156,7 +156,8 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
     let cached = eventually(PATIENCE, "a verdict is cached under a known number", || {
         let before = generation(&stage);
         // An odd number means that nothing is cached.
-        (before % 2 == 0 && line.passes(ALLOWED[0]) && generation(&stage) == before).then_some(before)
+        (before.is_multiple_of(2) && line.passes(ALLOWED[0]) && generation(&stage) == before)
+            .then_some(before)
     })
     .unwrap();
     // Revoked; not a packet comes until it is asked again, so that the entry stays.

@@ -49,15 +49,6 @@ impl Channel {
         whole.filter(|(of, revision)| of == id && valid(*revision)).map(|(_, revision)| *revision).max()
     }
 
-    /// Whether the directory has a file of a database.
-    pub fn has(&self, id: &DatabaseId) -> bool {
-        self.files.keys().any(|name| name.ends_with(&format!("{id}.yaml")))
-    }
-
-    pub fn visible_ranges(&self) -> Option<u64> {
-        self.ranges.as_ref()?.1
-    }
-
     /// Brings a revision into place as a control plane should.
     pub fn push(&mut self, plane: &ControlPlane, id: &DatabaseId, revision: u64) {
         if let Some(Issue { text, .. }) = plane.issue(id, revision) {

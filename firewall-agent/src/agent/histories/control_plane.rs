@@ -198,10 +198,6 @@ impl Issue {
             Allowed::Range(_) => None,
         })
     }
-
-    pub fn names_ranges(&self) -> bool {
-        self.rules.iter().any(|rule| matches!(rule, Allowed::Range(_)))
-    }
 }
 
 fn second(time: Timestamp) -> Timestamp {

@@ -98,10 +98,6 @@ impl Disk {
         (platter.trouble, platter.reserves) = (trouble, reserves);
     }
 
-    pub fn trouble(&self) -> Trouble {
-        self.lock().trouble
-    }
-
     /// The process dies at the operation of this number from now.
     pub fn kill_at(&self, operation: usize) {
         self.lock().fuse = Some(operation);
@@ -178,7 +174,13 @@ impl Platter {
         }
         match self.trouble {
             Trouble::Flaky(one_in) if self.rng.u8(0..one_in) == 0 => Err(io::Error::from_raw_os_error(EIO)),
-            _ => Ok(()),
+            Trouble::None
+            | Trouble::Full
+            | Trouble::NoWrites
+            | Trouble::ReadOnly
+            | Trouble::NoSyncs
+            | Trouble::LosesSyncs
+            | Trouble::Flaky(_) => Ok(()),
         }
     }
 
@@ -186,7 +188,12 @@ impl Platter {
         self.operate()?;
         match self.trouble {
             Trouble::NoWrites => Err(io::Error::from_raw_os_error(ENOSPC)),
-            _ => Ok(()),
+            Trouble::None
+            | Trouble::Full
+            | Trouble::ReadOnly
+            | Trouble::NoSyncs
+            | Trouble::LosesSyncs
+            | Trouble::Flaky(_) => Ok(()),
         }
     }
 

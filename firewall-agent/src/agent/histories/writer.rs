@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 
-use super::disk::{Disk, Trouble};
+use super::disk::Disk;
 use super::faults::Fault;
 use crate::files::store::LastGoodStore;
 use crate::sync::{Changes, Key, Killed, Record, StateStore};
@@ -98,11 +98,6 @@ impl Writer {
     /// Whether every change is durable.
     pub fn is_durable(&self) -> bool {
         self.waiting.is_empty()
-    }
-
-    /// Whether nothing is wrong with the disk that this process writes to.
-    pub fn is_well(&self) -> bool {
-        !self.hangs && !self.is_slow && self.error.is_none() && self.disk.trouble() == Trouble::None
     }
 }
 

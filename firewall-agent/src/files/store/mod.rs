@@ -20,7 +20,7 @@ use redb::{Builder, Database};
 
 use self::bytes::Bytes;
 pub use self::medium::{Medium, StateFile};
-use crate::sync::{Changes, Record};
+use crate::sync::{Changes, Destination, Record};
 
 /// Bytes that redb may keep of the file in memory.
 const CACHE_BYTES: usize = 256 << 10;
@@ -55,6 +55,18 @@ impl<M: Medium> LastGoodStore<M> {
             let database =
                 builder().set_check_integrity_on_open(true).create_with_backend(Bytes::new(copy))?;
             records::read(&database)
+        };
+        guarded(read).with_context(|| self.medium.to_string())
+    }
+
+    /// Every claimed destination of a store that cannot be used, of whatever format version: what must stay closed.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub fn claims(&self) -> Result<Vec<Destination>> {
+        let read = || {
+            let Some(copy) = self.medium.copy()? else { return Ok(Vec::new()) };
+            records::read_claims(&builder().create_with_backend(Bytes::new(copy))?)
         };
         guarded(read).with_context(|| self.medium.to_string())
     }

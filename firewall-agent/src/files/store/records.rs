@@ -13,7 +13,9 @@ use redb::{
 };
 
 use crate::rules::DatabaseId;
-use crate::sync::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile, StoredRanges};
+use crate::sync::{
+    Changes, Destination, Floor, InForce, Key, Presence, Record, Retired, StoredFile, StoredRanges,
+};
 
 /// Version of everything below. A store of another version is refused.
 const VERSION: u64 = 1;
@@ -221,6 +223,16 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
         Ok(())
     })?;
     Ok(records)
+}
+
+/// The claims of a store of whatever format version, as far as they can be read.
+pub(super) fn read_claims(database: &Database) -> Result<Vec<Destination>> {
+    let mut claims = Vec::new();
+    each(&database.begin_read()?, CLAIMS, |destination, _| {
+        claims.extend(destination.parse::<Destination>());
+        Ok(())
+    })?;
+    Ok(claims)
 }
 
 /// Calls `take` with every row of a table, if it is there.
