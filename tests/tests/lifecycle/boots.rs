@@ -1,7 +1,7 @@
 //! The first minutes of a host that was booted: bpffs is empty, and not everything is as it was.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::time::Duration;
 
 use firewall_agent::files::store::{LastGoodStore, StateFile};
@@ -43,7 +43,10 @@ fn restore_says_when_something_that_was_stored_is_not_used() {
     let file = StoredFile { path: "/rules.d/a.yaml".into(), signature: None, content: b"half"[..].into() };
     let mut changes = Changes::default();
     changes.put(Record::File(DATABASE.parse().unwrap(), file));
-    LastGoodStore::new(StateFile::new(&stage.dir().join("state"))).commit(&changes).unwrap();
+    let state_dir = stage.dir().join("state");
+    LastGoodStore::new(StateFile::new(&state_dir)).commit(&changes).unwrap();
+    let owner = fs::metadata(&state_dir).unwrap();
+    chown(state_dir.join("state.redb"), Some(owner.uid()), Some(owner.gid())).unwrap();
     let restored = stage.home.ask(&["restore"]).unwrap();
     assert_eq!(restored.code, Some(6), "{restored:?}");
     let said = format!("stored file of database {DATABASE}: ");
