@@ -41,9 +41,12 @@ pub struct FakeDataPlane {
     /// How often allow lists were replaced, some together.
     pub waits: usize,
     pub sizes: Sizes,
-    /// The state after each write.
+    /// The state after each write, unless an observer sees it.
     #[cfg(test)]
     pub history: Vec<Live>,
+    /// Sees the state after each write.
+    #[cfg(test)]
+    pub observer: Option<fn(&Live)>,
     /// The write that is refused.
     #[cfg(test)]
     pub failing: Option<usize>,
@@ -76,6 +79,8 @@ impl FakeDataPlane {
             #[cfg(test)]
             history: Vec::new(),
             #[cfg(test)]
+            observer: None,
+            #[cfg(test)]
             failing: None,
             #[cfg(test)]
             dead: false,
@@ -107,7 +112,10 @@ impl FakeDataPlane {
         self.fail(self.writes - 1)?;
         change(&mut self.live);
         #[cfg(test)]
-        self.history.push(self.live.clone());
+        match self.observer {
+            Some(observe) => observe(&self.live),
+            None => self.history.push(self.live.clone()),
+        }
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use super::kernel::{HeldKernel, Judgement};
 use super::oracle::{Oracle, View, Word};
 use super::packets::{Packets, describe};
 use super::writer::{Promises, Records, Writer};
+use crate::agent::data_plane::ReadBack;
 use crate::agent::open::join;
 use crate::agent::reconcile::{Reconciler, Settings};
 use crate::agent::status_reporter::StatusReporter;
@@ -90,8 +91,9 @@ pub struct Host {
     is_attached: bool,
     /// The agent has just died at a write.
     is_killed: bool,
-    /// How the last pass ended.
+    /// How the last pass ended, where the host tells it.
     pub told: String,
+    pub tells: bool,
     /// Why the last start failed.
     not_running: String,
     fault: Fault,
@@ -137,6 +139,7 @@ impl Host {
             is_attached: false,
             is_killed: false,
             told: String::new(),
+            tells: false,
             not_running: String::new(),
             fault,
             rng: rng.fork(),
@@ -275,8 +278,10 @@ impl Host {
             self.oracle.state(&judgement, plane).with_context(what)?;
         }
         self.oracle.forgets(id);
-        let held = self.kernel.held();
+        let held = self.kernel.live();
         let is_row = |to: &&Destination| held.table.endpoints.contains_key(to) && !guarded.contains(&to.port);
+        let closed: BTreeSet<Destination> = released.iter().filter(is_row).copied().collect();
+        drop(held);
         match &done {
             Some(Ok(_)) => {
                 self.oracle.released(&released);
@@ -284,7 +289,7 @@ impl Host {
                 let open = super::packets::to_claimed(&released) & self.oracle.unclaimed(true);
                 ensure!(open & !shut == 0, "released, and closed: {}", describe(open & !shut));
             }
-            Some(Err(_)) => self.oracle.keeps_closed(id, &released.iter().filter(is_row).copied().collect()),
+            Some(Err(_)) => self.oracle.keeps_closed(id, &closed),
             None => {}
         }
         self.look_after(plane)?;
@@ -388,8 +393,8 @@ impl Host {
         if !self.is_attached || self.old.is_some() {
             return;
         }
-        let live = self.kernel.held();
-        self.old = Some(OldLayout { judgement: self.kernel.judgement(), databases: live.databases.len() });
+        let databases = self.kernel.live().databases.len();
+        self.old = Some(OldLayout { judgement: self.kernel.judgement(), databases });
         self.kernel = HeldKernel::new(self.databases, self.rng.fork());
         self.is_booting = true;
     }
@@ -452,13 +457,15 @@ impl Host {
             }
         }
         let is_clean = done.is_some() && !agent.reconciler.is_uncertain && !self.kernel.is_unreadable();
-        self.told = format!(
-            "killed: {}, clean: {is_clean}, durable: {}, withheld: {:?}, in force: {:?}",
-            done.is_none(),
-            agent.reconciler.store.is_durable(),
-            agent.reconciler.withheld,
-            self.kernel.judgement().revisions
-        );
+        if self.tells {
+            self.told = format!(
+                "killed: {}, clean: {is_clean}, durable: {}, withheld: {:?}, in force: {:?}",
+                done.is_none(),
+                agent.reconciler.store.is_durable(),
+                agent.reconciler.withheld,
+                self.kernel.judgement().revisions
+            );
+        }
         if is_clean {
             self.finish(&before, &words, &view, plane, reads)?;
         } else if done.is_some() {
@@ -501,9 +508,13 @@ impl Host {
         self.is_attached = true;
         self.oracle.finished(view, plane);
         let agent = self.agent.as_ref().context("no agent runs")?;
-        let live = self.kernel.held();
-        let known = Live { generation: live.generation, ..agent.reconciler.live.clone() };
-        ensure!(known == live, "the kernel holds something else than is known");
+        let live = self.kernel.live();
+        let known = &agent.reconciler.live;
+        let is_known = known.table == live.table
+            && known.databases == live.databases
+            && known.lines == live.lines
+            && (&known.claimed, &known.guarded) == (&live.claimed, &live.guarded);
+        ensure!(is_known, "the kernel holds something else than is known");
         for database in live.databases.values() {
             // Without a stamp only where an agent was killed that forgot the database, and its successor knows nothing of it.
             let Some(stamp) = &database.stamp else { continue };
@@ -546,7 +557,7 @@ impl Host {
 
     /// Whether all accepted files fit, together with what the kernel holds.
     fn has_room(&self, view: &View, plane: &ControlPlane) -> bool {
-        let held = self.kernel.held();
+        let held = self.kernel.live();
         let (mut prefixes, mut endpoints) = (0, 0);
         let mut databases: BTreeSet<&DatabaseId> = held.databases.values().map(|one| &one.id).collect();
         for (slot, database) in &held.databases {
@@ -580,7 +591,7 @@ impl Host {
                 continue;
             }
             let mine = &plane.issue(&id, visible).context("never issued")?.destinations;
-            let held = self.kernel.held();
+            let held = self.kernel.live();
             let mut others: BTreeSet<Destination> = held
                 .owners()
                 .filter(|(_, owner)| owner.is_some_and(|owner| *owner != id))
@@ -605,10 +616,7 @@ impl Host {
 
     /// Starts an agent; `None` when it cannot start.
     fn start(&mut self, moment: Moment, plane: &ControlPlane) -> Result<Option<()>> {
-        if self.kernel.is_unreadable() {
-            return Ok(None);
-        }
-        let live = self.kernel.held();
+        let Ok(live) = ReadBack::live(&self.kernel) else { return Ok(None) };
         let records = LastGoodStore::new(self.disk.clone()).load().context("the store cannot be read")?;
         let stored: Records = records.iter().map(|record| (Record::key(record), record.clone())).collect();
         self.promises.check(&stored)?;
@@ -641,8 +649,7 @@ impl Host {
     }
 
     /// A host that nothing stands in the way of any more has the newest revisions in force, and nothing else closed.
-    /// Returns `false` where another map layout stays in force.
-    pub fn check_caught_up(&mut self, plane: &ControlPlane) -> Result<bool> {
+    pub fn check_caught_up(&mut self, plane: &ControlPlane) -> Result<()> {
         if self.agent.is_some() {
             self.guard(|agent| agent.reconciler.store.retry())?;
         }
@@ -651,7 +658,7 @@ impl Host {
         let fits = ids.iter().filter(|id| active(id)).count() <= usize::try_from(self.databases)?;
         if self.old.is_some() && !fits {
             // Of the databases in force in the other layout one may have lost its place to a newcomer.
-            return Ok(false);
+            return Ok(());
         }
         let not_running = || format!("no agent runs: {}", self.not_running);
         let agent = self.agent.as_ref().with_context(not_running)?;
@@ -678,7 +685,12 @@ impl Host {
         ensure!(!fits || wrong == 0, "wrong: {}", describe(wrong));
         let closed = self.oracle.unclaimed(true) & !judgement.passed & super::packets::to(|_| true);
         ensure!(closed == 0, "closed, and neither claimed nor guarded: {}", describe(closed));
-        Ok(true)
+        Ok(())
+    }
+
+    /// Whether another map layout is in force.
+    pub fn is_upgrading(&self) -> bool {
+        self.old.is_some()
     }
 
     pub fn now_passed(&self) -> Packets {

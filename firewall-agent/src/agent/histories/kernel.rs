@@ -1,9 +1,10 @@
 //! A kernel in memory that outlives its agents, refuses writes, ends the process at one, and remembers how it judged
 //! packets after each.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
@@ -33,10 +34,28 @@ pub struct Judgement {
     pub open: Vec<Destination>,
 }
 
+thread_local! {
+    /// Judgements after each write of the host that this thread plays.
+    static JUDGEMENTS: RefCell<Vec<Judgement>> = const { RefCell::new(Vec::new()) };
+    /// A write under way changes no judgement.
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+fn observe(live: &Live) {
+    if IS_QUIET.get() {
+        return;
+    }
+    let judgement = Judgement::of(live);
+    JUDGEMENTS.with_borrow_mut(|judgements| {
+        if judgements.last() != Some(&judgement) {
+            judgements.push(judgement);
+        }
+    });
+}
+
 #[derive(Debug, Clone)]
 pub struct HeldKernel {
     plane: Rc<RefCell<FakeDataPlane>>,
-    judgements: Rc<RefCell<Vec<Judgement>>>,
     refused: Rc<Cell<bool>>,
     unreadable: Rc<Cell<bool>>,
     freed: Rc<RefCell<BTreeMap<RuleSlot, Retired>>>,
@@ -47,9 +66,10 @@ impl HeldKernel {
     pub fn new(databases: Slot, rng: Rng) -> Self {
         let databases = databases.min(DATABASES);
         let sizes = Sizes { databases, counters: COUNTERS, prefix_counters: COUNTERS - 12..COUNTERS };
+        let mut plane = FakeDataPlane::new(Live::default(), sizes);
+        plane.observer = Some(observe);
         Self {
-            plane: Rc::new(RefCell::new(FakeDataPlane::new(Live::default(), sizes))),
-            judgements: Rc::default(),
+            plane: Rc::new(RefCell::new(plane)),
             refused: Rc::default(),
             unreadable: Rc::default(),
             freed: Rc::default(),
@@ -57,21 +77,25 @@ impl HeldKernel {
         }
     }
 
-    /// Everything that is in force, as it is read back.
-    pub fn held(&self) -> Live {
-        let live = self.plane.borrow().live.clone();
+    /// Everything that is in force.
+    pub fn live(&self) -> Ref<'_, Live> {
+        Ref::map(self.plane.borrow(), |plane| &plane.live)
+    }
+
+    /// The same, as it is read back.
+    fn read_back(&self) -> Live {
+        let live = self.live().clone();
         let stamps = live.databases.values().filter_map(|database| database.stamp.as_ref());
         Live { generation: stamps.map(|stamp| stamp.generation).max().unwrap_or(0), ..live }
     }
 
     pub fn judgement(&self) -> Judgement {
-        Judgement::of(&self.plane.borrow().live)
+        Judgement::of(&self.live())
     }
 
     /// Judgements after each write since the last call.
     pub fn take_judgements(&self) -> Vec<Judgement> {
-        self.note();
-        std::mem::take(&mut self.judgements.borrow_mut())
+        JUDGEMENTS.take()
     }
 
     /// Whether a write was refused since the last call.
@@ -105,23 +129,15 @@ impl HeldKernel {
     }
 
     fn write<T>(&self, call: impl FnOnce(&mut FakeDataPlane) -> T) -> T {
-        let result = {
-            let mut plane = self.plane.borrow_mut();
-            call(&mut plane)
-        };
-        self.note();
-        result
+        call(&mut self.plane.borrow_mut())
     }
 
-    fn note(&self) {
-        let states = std::mem::take(&mut self.plane.borrow_mut().history);
-        let mut judgements = self.judgements.borrow_mut();
-        for state in states {
-            let judgement = Judgement::of(&state);
-            if judgements.last() != Some(&judgement) {
-                judgements.push(judgement);
-            }
-        }
+    /// A write that changes no judgement.
+    fn write_quietly<T>(&self, call: impl FnOnce(&mut FakeDataPlane) -> T) -> T {
+        IS_QUIET.set(true);
+        let result = catch_unwind(AssertUnwindSafe(|| self.write(call)));
+        IS_QUIET.set(false);
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     fn noted(&self, result: Result<()>) -> Result<()> {
@@ -146,8 +162,7 @@ impl HeldKernel {
         };
         some(&mut plane.live.claimed, claimed);
         some(&mut plane.live.guarded, guarded);
-        let state = plane.live.clone();
-        plane.history.push(state);
+        observe(&plane.live);
     }
 }
 
@@ -165,7 +180,7 @@ impl Judgement {
 impl ReadBack for HeldKernel {
     fn live(&self) -> Result<Live> {
         ensure!(!self.unreadable.get(), "the kernel cannot be read");
-        Ok(self.held())
+        Ok(self.read_back())
     }
 
     fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired> {
@@ -189,12 +204,12 @@ impl DataPlane for HeldKernel {
     }
 
     fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
-        let result = self.write(|plane| plane.set_line(slot, line));
+        let result = self.write_quietly(|plane| plane.set_line(slot, line));
         self.noted(result)
     }
 
     fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
-        let result = self.write(|plane| plane.free_line(slot));
+        let result = self.write_quietly(|plane| plane.free_line(slot));
         if result.is_ok() {
             self.freed.borrow_mut().insert(slot, Retired { packets: 1, bytes: 60 });
         }
@@ -208,7 +223,7 @@ impl DataPlane for HeldKernel {
     }
 
     fn settle(&mut self) -> Result<()> {
-        let result = self.write(DataPlane::settle);
+        let result = self.write_quietly(DataPlane::settle);
         self.noted(result)
     }
 
