@@ -27,9 +27,7 @@ use crate::files::store::LastGoodStore;
 use crate::host::clock::Moment;
 use crate::http::Board;
 use crate::rules::{DatabaseId, Limits};
-use crate::sync::{
-    Capacity, Destination, Killed, Live, Ports, Presence, Record, Slot, StateStore as _, digest,
-};
+use crate::sync::{Capacity, Destination, Killed, Ports, Presence, Record, Slot, StateStore as _, digest};
 
 /// How passes ended.
 #[derive(Debug, Clone, Copy, Default)]
