@@ -71,6 +71,8 @@ fn watch(dirs: &[PathBuf], changes: &UnboundedSender<Change>, tell: &impl Fn(Opt
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut watcher = Watcher::new(dirs)?;
+        // What changed before anything was watched.
+        let _ = changes.send(Change::Now);
         while !changes.is_closed() {
             if let Ok(change) = timeout(TELL, watcher.changed()).await {
                 let _ = changes.send(change);
