@@ -196,8 +196,8 @@ pub const MUTANTS: &[Mutant] = &[
     following(
         "a stored file older than the kernel's counts",
         ACCEPTED,
-        "candidate.rules.revision >= persisted.floor(&id)",
-        "persisted.floor(&id) < u64::MAX",
+        "candidate.rules.revision >= floor",
+        "floor < u64::MAX",
     ),
     following(
         "the time of an expiry is not kept",
