@@ -36,7 +36,7 @@ fn a_full_partition_with_the_reserve_of_the_store_holds_nothing_up() {
 
 #[test]
 fn a_full_partition_without_room_delays_no_revocation_and_opens_nothing() {
-    let stage = on_partition("2m");
+    let stage = on_partition("5m");
     fill(&stage);
     // No page that happens to be free in the store takes this one.
     let large = format!("# {}\n", "x".repeat(3 << 20));

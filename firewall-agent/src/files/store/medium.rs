@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Display};
 use std::fs::{File, rename};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ const FILE: &str = "state.redb";
 const RESERVE_BYTES: i64 = 8 << 20;
 /// The part of the file that every commit of redb changes: its header.
 const HEADER_BYTES: usize = 512;
+const PAGE_BYTES: usize = 4096;
 /// Copies tried while a writer commits all the time.
 const COPIES: usize = 100;
 
@@ -71,8 +72,14 @@ impl StateFile {
             old.metadata().and_then(|metadata| old.set_len(metadata.len()))?;
         }
         let aside = self.path.with_extension("new");
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(bytes)?;
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.set_len(bytes.len() as u64)?;
+        // Pages of nothing take no room: a refused commit may have made the file long, and written none of it.
+        for (page, at) in bytes.chunks(PAGE_BYTES).zip((0..).step_by(PAGE_BYTES)) {
+            if page.iter().any(|byte| *byte != 0) {
+                file.write_all_at(page, at)?;
+            }
+        }
         file.sync_all()?;
         Ok(aside)
     }
