@@ -7,9 +7,8 @@ use std::thread;
 use firewall_agent::bpf::{Kernel, Probe};
 use firewall_agent::sync::publish;
 use firewall_common::stages;
+use firewall_tests::lab::{cpus, pin_to};
 use jiff::Timestamp;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 
 use crate::questions::{XDP_DROP, XDP_PASS, apart, of_first_set};
 use crate::rule_sets::{Set, desired};
@@ -68,14 +67,14 @@ fn race(bench: &Bench, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool + Sync) {
     let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
     let clock = AtomicU64::new(0);
-    let (dir, cpus) = (&*bench.bpffs_dir, cpus());
+    let (dir, cpus) = (&*bench.bpffs_dir, cpus().unwrap());
     let seen: Vec<AtomicU64> = cpus.iter().map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
         for (cpu, seen) in cpus.iter().zip(&seen) {
             let (clock, ask) = (&clock, &ask);
             scope.spawn(move || {
                 let _end = End(seen);
-                pin_to(*cpu);
+                pin_to(*cpu).unwrap();
                 let firewall = Probe::firewall(dir).unwrap();
                 while clock.load(Ordering::SeqCst) != DONE {
                     let now = clock.load(Ordering::SeqCst);
@@ -106,15 +105,4 @@ impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.store(DONE, Ordering::SeqCst);
     }
-}
-
-fn cpus() -> Vec<usize> {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap()).collect()
-}
-
-fn pin_to(cpu: usize) {
-    let mut set = CpuSet::new();
-    set.set(cpu).unwrap();
-    sched_setaffinity(Pid::from_raw(0), &set).unwrap();
 }

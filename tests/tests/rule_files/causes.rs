@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use firewall_agent::agent::{FileReport, parse};
+use firewall_agent::escape::name_text;
 use firewall_agent::files::read::{read_file, read_rule_file, read_signature};
 use firewall_agent::files::scan::Look;
 use firewall_agent::files::verify::SignatureVerifier;
@@ -267,7 +268,7 @@ fn validate_tells_each_cause_that_it_can_see() {
             put(&place);
             let path = place.rules().join(OsStr::from_bytes(name));
             let causes = validated(*signed, &[if whole_directory { place.rules() } else { path }]);
-            let name = String::from_utf8_lossy(name).into_owned();
+            let name = name_text(OsStr::from_bytes(name));
             assert_eq!(causes.get(&name), Some(&vec![cause.name().to_owned()]), "{causes:?}");
         }
     }

@@ -4,13 +4,14 @@ use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use firewall_common::packet::Flow;
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, IPV4, MONITOR, NO_RULE, Reason, names,
 };
-use firewall_tests::lab::User;
+use firewall_tests::lab::{User, cpus, pin_to};
 
 use crate::raw::{Map, ROOM};
 use crate::stage::{DENIED, PORT, SERVERS, Stage, at};
@@ -19,9 +20,10 @@ const UDP: u8 = 17;
 /// Time for a datagram on a veth to arrive.
 const ARRIVAL: Duration = Duration::from_millis(200);
 
-/// One datagram at a time from any source to the database.
+/// One datagram at a time from any source to the database, all through the caches of one processor.
 pub struct Line<'a> {
     stage: &'a Stage,
+    cpu: usize,
     target: UdpSocket,
 }
 
@@ -30,7 +32,7 @@ impl<'a> Line<'a> {
         let _inside = stage.db.enter().unwrap();
         let target = UdpSocket::bind(at("::", PORT)).unwrap();
         target.set_read_timeout(Some(ARRIVAL)).unwrap();
-        Self { stage, target }
+        Self { stage, cpu: cpus().unwrap()[0], target }
     }
 
     pub fn passes(&self, source: &str) -> bool {
@@ -38,7 +40,15 @@ impl<'a> Line<'a> {
             let _inside = self.stage.clients.enter().unwrap();
             UdpSocket::bind(at(source, 0)).unwrap()
         };
-        client.send_to(b"?", at(SERVERS[0], PORT)).unwrap();
+        // A veth hands a packet over on the processor that sends it.
+        thread::scope(|scope| {
+            let (client, cpu) = (&client, self.cpu);
+            let send = move || {
+                pin_to(cpu).unwrap();
+                client.send_to(b"?", at(SERVERS[0], PORT)).unwrap();
+            };
+            scope.spawn(send).join().unwrap();
+        });
         self.target.recv_from(&mut [0]).is_ok()
     }
 }
