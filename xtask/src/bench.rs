@@ -34,6 +34,8 @@ enum Bench {
     Baseline,
     /// What publishing takes, from 30 to 100,000 CIDRs and 1 to 1,000 databases; the agent at rest
     Scale,
+    /// What a host with a past, databases without room or many interfaces costs, against one without, pair by pair
+    Burden,
 }
 
 /// What the others are measured with, besides what tests need.
@@ -60,6 +62,7 @@ pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         Bench::Flood => speed(workspace, "flood"),
         Bench::Baseline => speed(workspace, "baseline"),
         Bench::Scale => speed(workspace, "scale"),
+        Bench::Burden => speed(workspace, "burden"),
     }
 }
 

@@ -6,11 +6,13 @@
 mod baseline;
 #[path = "../../tests/support/bpf.rs"]
 mod bpf;
+mod burden;
 mod cost;
 mod flood;
 mod keep;
 mod packet;
 mod plot;
+mod process;
 mod rights;
 mod rules;
 mod run;
@@ -26,6 +28,7 @@ fn main() -> Result<()> {
     let directory = PathBuf::from(directory);
     match part.as_str() {
         "packet" => packet::measure(&directory),
+        "burden" => burden::measure(&directory),
         "baseline" => baseline::measure(&directory),
         "flood" => flood::measure(&directory),
         "scale" => scale::measure(&directory),

@@ -1,7 +1,7 @@
 //! How long a pushed file takes to the wire: with file events, without them, and for a whole host at once.
 
 mod cold_start;
-mod files;
+pub mod files;
 mod prober;
 mod pushes;
 mod refused_watches;
@@ -14,6 +14,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 
 use super::machine::Machine;
+pub use prober::Prober;
+pub use pushes::{Wire, stage};
 pub use report::Report;
 
 /// The agent's default `rescan_interval`.

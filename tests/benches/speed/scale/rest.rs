@@ -1,12 +1,13 @@
 //! The agent when nothing happens.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use firewall_tests::lab::{AgentHome, Lab, Settings, User, agent_binary, eventually};
+
+use crate::process::{cpu_time, resident};
 
 pub struct Rest {
     pub databases: usize,
@@ -46,20 +47,8 @@ pub fn measure() -> Result<Rest> {
     sleep(WATCHED);
     let seconds = started.elapsed().as_secs_f64();
     let share = (cpu_time(agent.pid())? - before) / seconds;
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid()))?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = resident.trim().trim_end_matches(" kB").parse()?;
-    Ok(Rest { databases: DATABASES, cidrs: CUSTOM + MANAGED, seconds, resident: kib * 1024.0 / 1e6, share })
-}
-
-/// Seconds.
-fn cpu_time(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(')').context("no name")?.1.split_whitespace();
-    let ticks: Vec<f64> = fields.skip(11).take(2).map_while(|field| field.parse().ok()).collect();
-    // SAFETY: asks for a number.
-    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
-    Ok(ticks.iter().sum::<f64>() / per_second)
+    let resident = resident(agent.pid())? / 1e6;
+    Ok(Rest { databases: DATABASES, cidrs: CUSTOM + MANAGED, seconds, resident, share })
 }
 
 const HEAD: &str = "schema_version: 1\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\n";

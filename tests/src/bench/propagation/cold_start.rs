@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::files::{database_id, managed_ranges, rule_file};
-use super::pushes::stage;
+use super::pushes::{Wire, stage};
 use crate::lab::{Lab, Status, eventually};
 
 pub const DATABASES: usize = 100;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// which `status` must then confirm from the kernel.
 pub fn cold_start(agent: &Path) -> Result<Duration> {
     let lab = Lab::new()?;
-    let (_clients, home) = stage(&lab, agent)?;
+    let (_clients, home) = stage(&lab, agent, &Wire::default())?;
     let (ranges, text) = managed_ranges(DATABASES, MANAGED_PREFIXES);
     home.write_ranges(&text)?;
     for (database, range) in ranges.into_iter().enumerate() {

@@ -27,7 +27,7 @@ pub struct Series {
 /// One host, one agent, and that many pushes, spread over `period` beyond what settling takes.
 pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     let lab = Lab::new()?;
-    let (clients, home) = stage(&lab, agent)?;
+    let (clients, home) = stage(&lab, agent, &Wire::default())?;
     let (ranges, text) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
     home.write_ranges(&text)?;
     home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, false))?;
@@ -52,16 +52,34 @@ pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     Ok(series)
 }
 
+/// A host of databases, a host of clients, and the wire between them.
+#[derive(Clone, Copy, Debug)]
+pub struct Wire<'a> {
+    /// Names of the two hosts.
+    pub db: &'a str,
+    pub clients: &'a str,
+    /// Patterns of the interfaces that are filtered; the wire is `eth0`.
+    pub interfaces: &'a [&'a str],
+    /// Further lines of the agent's config.
+    pub more: &'a str,
+}
+
+impl Default for Wire<'_> {
+    fn default() -> Self {
+        Self { db: "db", clients: "clients", interfaces: &["eth0"], more: "" }
+    }
+}
+
 /// The clients' host and the home of an agent on the host of the databases; native XDP on the wire between them.
-pub fn stage(lab: &Lab, agent: &Path) -> Result<(Host, AgentHome)> {
-    let (db, clients) = (lab.host("db")?, lab.host("clients")?);
+pub fn stage(lab: &Lab, agent: &Path, wire: &Wire<'_>) -> Result<(Host, AgentHome)> {
+    let (db, clients) = (lab.host(wire.db)?, lab.host(wire.clients)?);
     let (server, source) = (format!("{SERVER}/24"), format!("{PROBE}/24"));
     lab.link(db.end("eth0", &[&server]), clients.end("eth0", &[&source]))?;
     let settings = Settings {
-        interfaces: &["eth0"],
+        interfaces: wire.interfaces,
         xdp_mode: "native",
         guarded_ports: &["5432", "30000-32767"],
-        more: "",
+        more: wire.more,
     };
     let home = AgentHome::new(lab, &db, agent, User::Unprivileged, &settings)?;
     Ok((clients, home))

@@ -1,0 +1,74 @@
+//! Databases that came and went.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use firewall_tests::lab::eventually;
+
+use super::twin::{PATIENCE, Twin};
+use crate::keep::say;
+
+pub const REMOVED: u32 = 20_000;
+/// Of those, with a destination at a port that no guard closes.
+pub const TOMBSTONES: u32 = 10_000;
+/// Databases at a time.
+const AT_ONCE: u32 = 200;
+const UNGUARDED: u16 = 6432;
+const GUARDED: u16 = 5432;
+
+/// Pushes each database, then `state: removed`, and takes the file away.
+pub fn live_through(twin: &mut Twin) -> Result<()> {
+    for first in (0..REMOVED).step_by(AT_ONCE as usize) {
+        let batch = first..(first + AT_ONCE).min(REMOVED);
+        for number in batch.clone() {
+            twin.home.write_rules(&name(number), &claim(number))?;
+        }
+        eventually(PATIENCE, "databases have come", || count(twin, &batch, AT_ONCE as usize))?;
+        for number in batch.clone() {
+            twin.home.write_rules(&name(number), &removal(number))?;
+        }
+        eventually(PATIENCE, "databases have left", || count(twin, &batch, 0))?;
+        for number in batch.clone() {
+            twin.home.remove_rules(&name(number))?;
+        }
+        if batch.end.is_multiple_of(2_000) {
+            say(&format!("{} databases came and went", batch.end));
+        }
+    }
+    Ok(())
+}
+
+fn count(twin: &Twin, batch: &Range<u32>, expected: usize) -> Option<()> {
+    let status = twin.home.status().ok()?;
+    let in_force = batch.clone().filter(|number| status.revision(&id(*number)).is_some()).count();
+    (in_force == expected).then_some(())
+}
+
+fn id(number: u32) -> String {
+    format!("gone-{number}")
+}
+
+fn name(number: u32) -> String {
+    format!("{}.yaml", id(number))
+}
+
+fn head(number: u32, revision: u64) -> String {
+    format!(
+        "schema_version: 1\ndatabase_id: {}\nrevision: {revision}\ngenerated_at: 2026-01-01T00:00:00Z\n",
+        id(number)
+    )
+}
+
+fn claim(number: u32) -> String {
+    let [_, high, middle, low] = number.to_be_bytes();
+    let port = if number < TOMBSTONES { UNGUARDED } else { GUARDED };
+    format!(
+        "{}endpoints: [{{address: 10.{high}.{middle}.{low}, port: {port}}}]\n\
+         rules: [{{id: r, type: custom_range, cidr: 203.0.113.0/24}}]\n...\n",
+        head(number, 1)
+    )
+}
+
+fn removal(number: u32) -> String {
+    format!("{}state: removed\n...\n", head(number, 2))
+}

@@ -1,0 +1,149 @@
+//! One of two hosts that differ in nothing but the burden of one.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use firewall_tests::bench::propagation::files::{
+    PREFIXES_OF_RANGE, RANGES, RULES, database_id, managed_ranges, rule_file,
+};
+use firewall_tests::bench::propagation::{Prober, Wire, stage};
+use firewall_tests::lab::{Agent, AgentHome, Host, Lab, agent_binary, eventually};
+
+use crate::process::{cpu_time, resident};
+
+/// Pushes to each of the two.
+pub const PUSHES: u64 = 300;
+/// How long they are watched at rest.
+pub const WATCHED: Duration = Duration::from_secs(30);
+const SETTLING: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+pub struct Twin {
+    clients: Host,
+    pub home: AgentHome,
+    agent: Option<Agent>,
+    ranges: Vec<String>,
+    databases: usize,
+    revision: u64,
+}
+
+/// What was measured on one of the two.
+pub struct Figures {
+    /// Seconds from a file to the wire, of each push, least first.
+    pub to_the_wire: Vec<f64>,
+    /// Bytes.
+    pub resident: f64,
+    /// Of one core, at rest.
+    pub share: f64,
+}
+
+impl Figures {
+    /// Seconds to the wire that so many of a hundred pushes did not exceed.
+    pub fn percentile(&self, percent: usize) -> f64 {
+        self.to_the_wire[(self.to_the_wire.len() * percent / 100).min(self.to_the_wire.len() - 1)]
+    }
+}
+
+/// Prefixes that so many databases take.
+pub fn prefixes(databases: usize) -> usize {
+    databases * (RULES - RANGES + RANGES * PREFIXES_OF_RANGE)
+}
+
+impl Twin {
+    pub fn new(lab: &Lab, wire: &Wire<'_>, databases: usize) -> Result<Self> {
+        let (clients, home) = stage(lab, &agent_binary()?, wire)?;
+        let (ranges, text) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
+        home.write_ranges(&text)?;
+        let mut twin = Self { clients, home, agent: None, ranges, databases, revision: 1 };
+        for database in 0..databases {
+            twin.write(database, false)?;
+        }
+        twin.start()?;
+        Ok(twin)
+    }
+
+    fn write(&self, database: usize, probe_is_allowed: bool) -> Result<Instant> {
+        let text = rule_file(database, self.revision, &self.ranges, probe_is_allowed);
+        self.home.write_rules(&format!("{}.yaml", database_id(database)), &text)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        self.agent = Some(self.home.start()?);
+        let is_started = || {
+            let status = self.home.status().ok()?;
+            (0..self.databases).all(|one| status.revision(&database_id(one)).is_some()).then_some(())
+        };
+        eventually(PATIENCE, "all databases in force", is_started)
+            .with_context(|| self.agent.as_ref().map(Agent::log).unwrap_or_default())
+    }
+
+    pub fn restart(&mut self) -> Result<()> {
+        if let Some(agent) = self.agent.take() {
+            agent.terminate()?;
+        }
+        self.start()
+    }
+
+    /// Further databases, for which there is no room.
+    pub fn crowd(&self, further: usize) -> Result<()> {
+        for database in self.databases..self.databases + further {
+            self.write(database, false)?;
+        }
+        let is_told = || {
+            let status = self.home.ask(&["status", "-o", "json"]).ok()?.out;
+            status.contains(&database_id(self.databases + further - 1)).then_some(())
+        };
+        eventually(PATIENCE, "databases without room are told", is_told)
+    }
+
+    pub fn add_interfaces(&self, lab: &Lab, further: usize) -> Result<()> {
+        for number in 0..further {
+            let name = format!("port{number}");
+            lab.link(self.home.host().end(&name, &[]), self.clients.end(&name, &[]))?;
+        }
+        let are_filtered = || {
+            let links = self.home.host().run("ip -o link show type veth").ok()?;
+            (links.matches("prog/xdp").count() > further).then_some(())
+        };
+        eventually(PATIENCE, "all interfaces are filtered", are_filtered)
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.agent.as_ref().map(Agent::pid).context("no agent runs")
+    }
+
+    fn push(&mut self, prober: &mut Prober, probe_is_allowed: bool) -> Result<f64> {
+        self.revision += 1;
+        let since = Instant::now();
+        self.write(0, probe_is_allowed)?;
+        Ok(prober.until(probe_is_allowed, since)?.as_secs_f64())
+    }
+}
+
+/// Figures of both, in the same order; they are pushed to in turn, and rest together.
+pub fn compare(one: &mut Twin, other: &mut Twin) -> Result<[Figures; 2]> {
+    let mut twins = [one, other];
+    let mut probers = Vec::new();
+    for twin in &twins {
+        probers.push(Prober::new(&twin.clients, twin.home.host())?);
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for push in 0..PUSHES {
+        for ((twin, prober), times) in twins.iter_mut().zip(&mut probers).zip(&mut times) {
+            times.push(twin.push(prober, push.is_multiple_of(2))?);
+        }
+    }
+    sleep(SETTLING);
+    let pids = [twins[0].pid()?, twins[1].pid()?];
+    let (started, before) = (Instant::now(), [cpu_time(pids[0])?, cpu_time(pids[1])?]);
+    sleep(WATCHED);
+    let elapsed = started.elapsed().as_secs_f64();
+    let figures = |at: usize, mut to_the_wire: Vec<f64>| -> Result<Figures> {
+        to_the_wire.sort_by(f64::total_cmp);
+        let share = (cpu_time(pids[at])? - before[at]) / elapsed;
+        Ok(Figures { to_the_wire, resident: resident(pids[at])?, share })
+    };
+    let [first, second] = times;
+    Ok([figures(0, first)?, figures(1, second)?])
+}
