@@ -81,14 +81,10 @@ impl Reconciler {
 }
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
-    /// Has the store take everything again, claims above all: what was read may be what an earlier process of this boot
-    /// wrote and never synced. Until then no claim counts as durable.
+    /// Has the store confirm what was read, see [`Changes::confirm`].
     pub(super) fn confirm_stored(&mut self) {
         let mut changes = Changes::default();
-        self.persisted.confirm_claims(&mut changes);
-        if let Some(mark) = self.clock.mark() {
-            changes.put(Record::ClockMark(mark));
-        }
+        changes.confirm();
         self.store.submit(changes);
         self.store.flush(self.store_patience);
     }

@@ -185,16 +185,15 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut desired = self.resolve(now);
         reporter.contended(&withdraw_contended(&mut desired));
         desired.withheld = self.undurable_claims(&desired);
-        let before = self.live.clone();
         let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
         if let Some(fallback) = self.fall_back(&desired, &published, now) {
             let again = publish(&fallback, &mut self.live, &mut self.data_plane, now);
             published.fell_back(again);
         }
 
-        self.commit_opens(&before, &desired, &published);
+        self.commit_opens(&desired, &published);
         reporter.published(&published, &desired, &self.accepted);
-        if self.has_refused && before.table.endpoints != self.live.table.endpoints {
+        if self.has_refused && published.replaced_table {
             (self.wants_files, self.seen) = (true, None);
         }
         self.finish(&desired, &published, moment, now);
@@ -303,7 +302,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     }
 
     /// Commits released destinations, revisions that came into force, and counts of retired counters.
-    pub(super) fn commit_opens(&mut self, before: &Live, desired: &Desired, published: &Published) {
+    pub(super) fn commit_opens(&mut self, desired: &Desired, published: &Published) {
         let mut changes = Changes::default();
         if published.errors.is_empty() {
             self.persisted.release(&desired.opened, &mut changes);
@@ -313,10 +312,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             self.persisted.note_in_force(&self.live, self.accepted.files(), &mut changes);
         }
         let freed = self.data_plane.take_freed().into_iter().filter(|(_, counted)| counted.packets > 0);
-        let freed = freed.filter_map(|(counter, counted)| {
-            let owner = before.databases.get(&before.lines.get(&counter)?.database)?;
-            Some((owner.id.clone(), counted))
-        });
+        let freed =
+            freed.filter_map(|(counter, counted)| Some((published.freed.get(&counter)?.clone(), counted)));
         self.persisted.retire(freed, &self.live, &mut changes);
         self.store.submit(changes);
     }

@@ -41,7 +41,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.persisted.forget(id, &mut changes);
         self.put_in_force(changes, if open { claims.clone() } else { BTreeSet::new() })?;
         let (opened, closed): (Vec<&Destination>, Vec<&Destination>) =
-            claims.iter().partition(|claim| open && !self.live.guarded.contains(&claim.port));
+            claims.iter().partition(|claim| open && !self.live.guarded.contains(claim.port));
         let list = |destinations: Vec<&Destination>| match destinations.as_slice() {
             [] => "nothing".to_owned(),
             some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -57,9 +57,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut desired = self.resolve(now);
         desired.opened = opened;
         desired.withheld = self.undurable_claims(&desired);
-        let before = self.live.clone();
         let published = publish(&desired, &mut self.live, &mut self.data_plane, now);
-        self.commit_opens(&before, &desired, &published);
+        self.commit_opens(&desired, &published);
         self.force();
         let durable = self.flush();
         let Published { failed, errors, removed: _, .. } = published;
@@ -129,7 +128,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             "detached until `attach`: {}\nopen to everyone now: {}; guarded ports: {}",
             list(interfaces.to_vec()),
             list(endpoints),
-            GuardedPorts::new(self.live.guarded.iter().map(|port| *port..=*port))
+            GuardedPorts::new(self.live.guarded.iter().map(|port| port..=port))
         )
     }
 }

@@ -9,7 +9,7 @@ pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Way> {
         ephemeral.range.contains(port) && !ephemeral.reserved.iter().any(|range| range.contains(port))
     };
     let mut runs: Vec<RangeInclusive<u16>> = Vec::new();
-    for port in protected.ports().into_iter().filter(is_taken) {
+    for port in protected.ports().iter().filter(is_taken) {
         match runs.last_mut() {
             Some(run) if u32::from(*run.end()) + 1 == u32::from(port) => *run = *run.start()..=port,
             _ => runs.push(port..=port),

@@ -36,7 +36,7 @@ impl Protected {
 
     /// Whether the port is protected at any address.
     pub(super) fn has_port(&self, port: u16, protocol: Protocol) -> bool {
-        self.guarded.contains(&port)
+        self.guarded.contains(port)
             || self.targets.iter().any(|target| target.port == port && target.protocol == protocol)
     }
 
@@ -48,11 +48,11 @@ impl Protected {
     /// Whether the programs decide about a packet to this destination; `None` is any address.
     pub(super) fn judges(&self, address: Option<IpAddr>, port: u16, protocol: Protocol) -> bool {
         let target = Destination { address, port, protocol };
-        self.guarded.contains(&port) || self.targets.iter().any(|one| one.covers(&target))
+        self.guarded.contains(port) || self.targets.iter().any(|one| one.covers(&target))
     }
 
     /// Every protected port, in order.
     pub(super) fn ports(&self) -> Ports {
-        self.guarded.iter().copied().chain(self.targets.iter().map(|target| target.port)).collect()
+        self.guarded.iter().chain(self.targets.iter().map(|target| target.port)).collect()
     }
 }

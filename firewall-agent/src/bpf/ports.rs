@@ -29,21 +29,18 @@ impl PortFilter {
         // In one call: the drift check reads them every time.
         let words = syscall::read_map::<u32, PortWord>(self.words.map().fd().as_fd(), PORT_WORDS as usize);
         for (number, word) in words.context("ports: cannot be read")? {
-            let ports = |bits: u64| {
-                (0..64u32)
-                    .filter(move |bit| bits >> bit & 1 == 1)
-                    .filter_map(move |bit| u16::try_from(number * 64 + bit).ok())
-            };
-            claimed.extend(ports(word.claimed));
-            guarded.extend(ports(word.guarded));
+            let number = usize::try_from(number)?;
+            claimed.insert_word(number, word.claimed);
+            guarded.insert_word(number, word.guarded);
         }
         Ok((claimed, guarded))
     }
 
     /// Writes the words that differ. A bit is one port's, so a packet in between sees each port's old or new state.
     pub fn write(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
-        for number in 0..PORT_WORDS {
-            let word = PortWord { claimed: bits(claimed, number), guarded: bits(guarded, number) };
+        let words = claimed.words().iter().zip(guarded.words());
+        for (number, (claimed, guarded)) in (0..PORT_WORDS).zip(words) {
+            let word = PortWord { claimed: *claimed, guarded: *guarded };
             let Plain(now) = self.words.get(&number, 0).context("ports: cannot be read")?;
             if now != word {
                 self.words.set(number, Plain(word), 0).context("ports: cannot be written")?;
@@ -51,10 +48,4 @@ impl PortFilter {
         }
         Ok(())
     }
-}
-
-fn bits(ports: &Ports, number: u32) -> u64 {
-    (0..64u32)
-        .filter(|bit| u16::try_from(number * 64 + bit).is_ok_and(|port| ports.contains(&port)))
-        .fold(0, |bits, bit| bits | 1 << bit)
 }

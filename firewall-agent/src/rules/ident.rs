@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Most characters of an identifier.
 pub(super) const MAX_CHARS: usize = 64;
@@ -24,8 +25,9 @@ impl std::error::Error for InvalidIdent {}
 macro_rules! ident {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        /// Copies share the text.
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             #[must_use]
@@ -45,7 +47,7 @@ macro_rules! ident {
 
             fn from_str(text: &str) -> Result<Self, InvalidIdent> {
                 match refusal(text) {
-                    None => Ok(Self(text.to_owned())),
+                    None => Ok(Self(text.into())),
                     Some(reason) => Err(InvalidIdent { text: text.to_owned(), reason }),
                 }
             }

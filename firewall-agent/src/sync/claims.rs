@@ -152,7 +152,7 @@ impl<'a> Claims<'a> {
         let wildcards: BTreeSet<(u16, Protocol)> = wildcards.map(|(to, _)| (to.port, to.protocol)).collect();
         let closed = closed.chain(&self.leaving).filter(|to| {
             let covered = wildcards.contains(&(to.port, to.protocol));
-            !covered && !desired.guarded.contains(&to.port) && !desired.opened.contains(to)
+            !covered && !desired.guarded.contains(to.port) && !desired.opened.contains(to)
         });
         open.extend(closed.map(|to| (*to, Claim::Closed)));
         // Of one destination the open endpoint comes first, and counts.

@@ -33,7 +33,7 @@ pub(super) fn free(
         Some(kept) => !kept.contains(&slot),
         None => !known.contains(&line.database),
     };
-    if let Err(error) = free_lines(unused, live, plane) {
+    if let Err(error) = free_lines(unused, live, plane, &mut done.freed) {
         done.errors.push(error);
     }
 }
@@ -88,7 +88,7 @@ fn remove_emptied(batch: &mut Batch, live: &mut Live, plane: &mut impl DataPlane
     let emptied = batch.publish(live, plane);
     let gone: BTreeSet<Slot> =
         emptied.iter().filter(|(_, result)| result.is_ok()).map(|(slot, _)| *slot).collect();
-    let freed = free_lines(|_, line| gone.contains(&line.database), live, plane);
+    let freed = free_lines(|_, line| gone.contains(&line.database), live, plane, &mut done.freed);
     let freed = freed.map_err(|error| format!("{error:#}"));
     for (slot, result) in emptied {
         let Some(id) = live.databases.get(&slot).map(|database| database.id.clone()) else { continue };

@@ -11,7 +11,7 @@ use super::{
     model::{Line, LineKind, Live, RuleSlot, Slot, Sources},
     plane::DataPlane,
 };
-use crate::rules::LineKey;
+use crate::rules::{DatabaseId, LineKey};
 
 /// Prefixes of one rule that may have a line of their own.
 const PREFIXES_OF_A_RULE: usize = 256;
@@ -174,11 +174,12 @@ fn name(slot: RuleSlot, line: Line, live: &mut Live, plane: &mut impl DataPlane)
     Ok(())
 }
 
-/// Frees the lines of which `unused` is so.
+/// Frees the lines of which `unused` is so, and adds them to `freed` with their databases.
 pub(super) fn free_lines(
     unused: impl Fn(RuleSlot, &Line) -> bool,
     live: &mut Live,
     plane: &mut impl DataPlane,
+    freed: &mut BTreeMap<RuleSlot, DatabaseId>,
 ) -> Result<()> {
     let slots: Vec<RuleSlot> =
         live.lines.iter().filter(|(slot, line)| unused(**slot, line)).map(|(slot, _)| *slot).collect();
@@ -187,7 +188,10 @@ pub(super) fn free_lines(
     }
     for slot in slots {
         plane.free_line(slot)?;
-        live.lines.remove(&slot);
+        let database = live.lines.remove(&slot).and_then(|line| live.databases.get(&line.database));
+        if let Some(database) = database {
+            freed.insert(slot, database.id.clone());
+        }
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ impl Everywhere {
                 Claim::Open { slot, mode, default_line } => {
                     everywhere.members.databases.insert((*mode, *slot, *default_line));
                     everywhere.open.insert((*port, *protocol));
-                    everywhere.unclaimed -= usize::from(guarded.contains(port));
+                    everywhere.unclaimed -= usize::from(guarded.contains(*port));
                 }
             }
         }
@@ -101,7 +101,7 @@ impl Everywhere {
                 Claim::Open { slot, mode, default_line } => {
                     own.push((*mode, *slot, *default_line));
                     tombstones -= usize::from(self.closed.contains(&place));
-                    unclaimed -= usize::from(guarded.contains(port) && !self.open.contains(&place));
+                    unclaimed -= usize::from(guarded.contains(*port) && !self.open.contains(&place));
                 }
             }
         }

@@ -17,6 +17,7 @@ mod model;
 mod persisted;
 mod plan;
 mod plane;
+mod ports;
 mod publish;
 mod question;
 mod rebuild;

@@ -1,23 +1,20 @@
 //! What the kernel holds, in the words of the domain. Converted to map keys and values in `bpf` only.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 pub use super::destination::Destination;
 use super::members::Members;
+pub use super::ports::Ports;
 use crate::rules::{DatabaseId, Mode};
 
 /// Index of a database in the kernel's tables; kept as long as the database is on this host.
 pub type Slot = u32;
 /// Index of a rule's counter; belongs to (database, rule) as long as the rule exists. 0 is never assigned.
 pub type RuleSlot = u32;
-/// Ports in host byte order.
-pub type Ports = BTreeSet<u16>;
 
 /// What stands at a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,7 +218,7 @@ impl Live {
         let endpoints = &self.table.endpoints;
         match endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())) {
             Some(claim) => *claim == Claim::Closed,
-            None => self.guarded.contains(&destination.port),
+            None => self.guarded.contains(destination.port),
         }
     }
 

@@ -34,7 +34,13 @@ impl PersistedState {
     /// Takes a record from the store; returns those of accepted files, which are kept elsewhere.
     pub fn load(&mut self, record: Record) -> Option<Record> {
         match record {
-            Record::Claim(destination, owner) => _ = self.claims.insert(destination, owner),
+            Record::Claim(destination, owner) => {
+                // Shares the text of the id: most claims are those of databases that have left.
+                let known = |id: DatabaseId| {
+                    self.floors.get_key_value(&id).map_or(id.clone(), |(known, _)| known.clone())
+                };
+                self.claims.insert(destination, owner.map(known));
+            }
             Record::Floor(id, floor) => {
                 self.order = self.order.max(floor.order);
                 self.departed += usize::from(floor.presence != Presence::Active);
@@ -248,16 +254,12 @@ impl PersistedState {
         }
     }
 
-    /// Adds every claim again: what was read may be on no disk yet.
-    pub fn confirm_claims(&self, changes: &mut Changes) {
-        let claims = self.claims.iter();
-        claims.for_each(|(destination, owner)| changes.put(Record::Claim(*destination, owner.clone())));
-    }
-
-    /// Destinations that stay closed beside what `desired` opens: every claim but those of its own databases.
+    /// Destinations that stay closed beside what `desired` opens: every claim but those of its own databases, and those
+    /// at the ports that it guards, which are closed without.
     #[must_use]
     pub fn closed_set(&self, desired: &Desired) -> BTreeSet<Destination> {
-        let mut closed: BTreeSet<Destination> = self.claims.keys().copied().collect();
+        let claims = self.claims.keys().filter(|destination| !desired.guarded.contains(destination.port));
+        let mut closed: BTreeSet<Destination> = claims.copied().collect();
         for database in desired.databases.values() {
             for destination in &database.targets {
                 closed.remove(destination);

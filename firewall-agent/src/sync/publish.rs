@@ -20,7 +20,7 @@ use super::{
     digest::digest,
     free::free,
     lines::{Counters, Lines},
-    model::{Database, Live, Slot, Sources, Stamp, Table},
+    model::{Database, Live, RuleSlot, Slot, Sources, Stamp, Table},
     plane::{DataPlane, Families},
     refusals::Watched,
     remainder::remainder,
@@ -45,6 +45,10 @@ pub struct Published {
     pub uncounted: BTreeMap<DatabaseId, usize>,
     /// Failures beside them.
     pub errors: Vec<Error>,
+    /// Rule slots that were freed, and whose they were.
+    pub freed: BTreeMap<RuleSlot, DatabaseId>,
+    /// The endpoint table was replaced, or was to be.
+    pub replaced_table: bool,
     /// A write of the data plane was refused: it may hold something else than is known as live.
     pub refused_writes: bool,
 }
@@ -62,6 +66,7 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
         crowded.retain(|id, _| !late.contains(id));
         done = done.followed_by(pass(desired, &crowded, live, &mut plane, now));
     }
+    done.replaced_table = plane.has_replaced_table();
     done.refused_writes = plane.has_refused();
     done
 }
@@ -74,6 +79,8 @@ impl Published {
         self.applied.extend(held);
         self.removed.extend(second.removed);
         self.errors.extend(second.errors);
+        self.freed.extend(second.freed);
+        self.replaced_table |= second.replaced_table;
         self.refused_writes |= second.refused_writes;
     }
 
@@ -84,6 +91,7 @@ impl Published {
             applied: applied.filter(|(id, _)| !second.failed.contains_key(id)).collect(),
             removed: self.removed.into_iter().chain(second.removed).collect(),
             errors: self.errors.into_iter().chain(second.errors).collect(),
+            freed: self.freed.into_iter().chain(second.freed).collect(),
             ..second
         }
     }
@@ -158,7 +166,7 @@ fn close(
         return (false, BTreeSet::new(), None);
     }
     // No port may lose its guard before what the files want there stands.
-    let guarded = desired.guarded.union(&live.guarded).copied().collect();
+    let guarded = desired.guarded.union(&live.guarded);
     let table = Table::unless_live(claims.closing(), &guarded, &live.table);
     match publish_table(table.as_ref(), &guarded, live, plane) {
         Ok(()) => (true, BTreeSet::new(), None),

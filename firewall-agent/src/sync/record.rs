@@ -115,35 +115,52 @@ impl Record {
 
 /// A batch of changes for one transaction; of several to one key the last counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes(BTreeMap<Key, Option<Record>>);
+pub struct Changes {
+    records: BTreeMap<Key, Option<Record>>,
+    confirms: bool,
+}
 
 impl Changes {
     pub fn put(&mut self, record: Record) {
-        self.0.insert(record.key(), Some(record));
+        self.records.insert(record.key(), Some(record));
     }
 
     pub fn remove(&mut self, key: Key) {
-        self.0.insert(key, None);
+        self.records.insert(key, None);
+    }
+
+    /// Has the store write everything that it holds once more: what was read may be what an earlier process of this boot
+    /// wrote and never synced. Until then no record counts as durable.
+    pub fn confirm(&mut self) {
+        self.confirms = true;
+    }
+
+    /// Returns `true` after [`Changes::confirm`].
+    #[must_use]
+    pub fn confirms(&self) -> bool {
+        self.confirms
     }
 
     /// Adds later changes.
     pub fn merge(&mut self, later: Self) {
-        self.0.extend(later.0);
+        self.records.extend(later.records);
+        self.confirms |= later.confirms;
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.records.is_empty() && !self.confirms
     }
 
+    /// Returns `true` when the record of this key is not durable before these changes are.
     #[must_use]
     pub fn contains(&self, key: &Key) -> bool {
-        self.0.contains_key(key)
+        self.confirms || self.records.contains_key(key)
     }
 
     /// The changes by key; `None` removes the record.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, Option<&Record>)> {
-        self.0.iter().map(|(key, record)| (key, record.as_ref()))
+        self.records.iter().map(|(key, record)| (key, record.as_ref()))
     }
 }
 
@@ -152,6 +169,6 @@ impl IntoIterator for Changes {
     type IntoIter = IntoIter<Key, Option<Record>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.records.into_iter()
     }
 }

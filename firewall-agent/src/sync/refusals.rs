@@ -1,4 +1,4 @@
-//! A data plane that notes whether a write was refused.
+//! A data plane that notes whether a write was refused, and whether the endpoint table was replaced.
 
 use std::ops::Range;
 
@@ -11,16 +11,22 @@ use super::plane::{DataPlane, Replacement};
 pub(super) struct Watched<'a, P> {
     plane: &'a mut P,
     refused: bool,
+    replaced_table: bool,
 }
 
 impl<'a, P> Watched<'a, P> {
     pub fn new(plane: &'a mut P) -> Self {
-        Self { plane, refused: false }
+        Self { plane, refused: false, replaced_table: false }
     }
 
     /// Whether any call so far failed.
     pub fn has_refused(&self) -> bool {
         self.refused
+    }
+
+    /// Whether the endpoint table was replaced, or was to be.
+    pub fn has_replaced_table(&self) -> bool {
+        self.replaced_table
     }
 
     fn note(&mut self, result: Result<()>) -> Result<()> {
@@ -70,6 +76,7 @@ impl<P: DataPlane> DataPlane for Watched<'_, P> {
     }
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
+        self.replaced_table = true;
         let result = self.plane.publish_table(table);
         self.note(result)
     }

@@ -13,8 +13,8 @@ pub(super) fn publish_table(
     plane: &mut impl DataPlane,
 ) -> Result<()> {
     let claimed: Ports = table.unwrap_or(&live.table).endpoints.keys().map(|to| to.port).collect();
-    let before: Ports = claimed.union(&live.claimed).copied().collect();
-    set_ports(before, guarded.union(&live.guarded).copied().collect(), live, plane)?;
+    let before: Ports = claimed.union(&live.claimed);
+    set_ports(before, guarded.union(&live.guarded), live, plane)?;
     if let Some(table) = table {
         plane.publish_table(table)?;
         live.table.clone_from(table);

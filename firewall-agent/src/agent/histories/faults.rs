@@ -33,6 +33,9 @@ impl Fault {
     /// Changes as the store gets them.
     pub fn submitted(self, changes: Changes) -> Changes {
         let mut kept = Changes::default();
+        if changes.confirms() {
+            kept.confirm();
+        }
         for (key, record) in changes {
             let Some(record) = record else {
                 kept.remove(key);

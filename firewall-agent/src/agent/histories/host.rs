@@ -277,7 +277,7 @@ impl Host {
         }
         self.oracle.forgets(id);
         let held = self.kernel.live();
-        let is_row = |to: &&Destination| held.table.endpoints.contains_key(to) && !guarded.contains(&to.port);
+        let is_row = |to: &&Destination| held.table.endpoints.contains_key(to) && !guarded.contains(to.port);
         let closed: BTreeSet<Destination> = released.iter().filter(is_row).copied().collect();
         drop(held);
         match &done {

@@ -153,12 +153,11 @@ impl HeldKernel {
         }
         let rng = &mut self.rng;
         let mut some = |now: &mut Ports, wanted: &Ports| {
-            let changed: Vec<u16> = now.symmetric_difference(wanted).copied().collect();
-            for port in changed {
-                if rng.bool() && !now.remove(&port) {
-                    now.insert(port);
-                }
-            }
+            *now = now
+                .union(wanted)
+                .iter()
+                .filter(|port| if rng.bool() { wanted.contains(*port) } else { now.contains(*port) })
+                .collect();
         };
         some(&mut plane.live.claimed, claimed);
         some(&mut plane.live.guarded, guarded);

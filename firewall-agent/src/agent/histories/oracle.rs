@@ -337,7 +337,7 @@ impl Oracle {
         let floors = live.databases.values().map(|database| (&database.id, database.floor));
         let floors: BTreeMap<&DatabaseId, u64> = floors.collect();
         self.started(view, &lost, &floors, plane)?;
-        self.guarded = self.guarded.intersection(&view.guarded).copied().collect();
+        self.guarded = self.guarded.iter().filter(|port| view.guarded.contains(*port)).collect();
         self.allow_monitor |= view.allow_monitor;
         Ok(())
     }

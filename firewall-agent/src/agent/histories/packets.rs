@@ -98,7 +98,7 @@ pub fn to_claimed(claims: &BTreeSet<Destination>) -> Packets {
 }
 
 pub fn to_ports(ports: &Ports) -> Packets {
-    to(|destination| ports.contains(&destination.port))
+    to(|destination| ports.contains(destination.port))
 }
 
 /// Packets from these networks, or from anywhere, to these destinations.
@@ -121,8 +121,8 @@ pub fn judge(live: &Live) -> (Packets, Packets) {
         Some(database.sources.iter().fold(0, |sum, (net, _)| sum | within(&net)))
     };
     for (number, destination) in UNIVERSE.destinations.iter().enumerate() {
-        let (every, is_guarded) = (packets(number, Sources::MAX), live.guarded.contains(&destination.port));
-        if !is_guarded && !live.claimed.contains(&destination.port) {
+        let (every, is_guarded) = (packets(number, Sources::MAX), live.guarded.contains(destination.port));
+        if !is_guarded && !live.claimed.contains(destination.port) {
             passed |= every;
             continue;
         }

@@ -76,7 +76,8 @@ impl<M: Medium> LastGoodStore<M> {
     /// # Errors
     /// The medium refuses; either nothing or everything is stored then.
     pub fn commit(&mut self, changes: &Changes) -> Result<()> {
-        let database = self.database.take();
+        // A new copy of the file is written whole.
+        let database = self.database.take().filter(|_| !changes.confirms());
         let commit = || {
             let database = match database {
                 Some(database) => database,

@@ -127,7 +127,7 @@ fn assert_safe(
         let opens = claim_at(before, &to).is_none()
             && old
             && !done.refused_writes
-            && !desired.guarded.contains(&to.port)
+            && !desired.guarded.contains(to.port)
             && !desired.closed.contains(&to.everywhere())
             && between.last().is_some_and(|after| passes(after, source, &to));
         for (at, state) in between.iter().enumerate() {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::verdict::passes;
 use super::{packets, random};
 use crate::sync::FakeDataPlane;
-use crate::sync::model::{Live, Sources};
+use crate::sync::model::{Live, Ports, Sources};
 use crate::sync::{Desired, Drift, Table, ensure_known, publish, rebuilt_table, repair};
 
 const ROUNDS: u64 = 300;
@@ -42,7 +42,7 @@ fn what_was_changed_decides_as_before_once_it_is_repaired() {
             filters: false,
         };
         if drift.ports {
-            plane.live.claimed.clear();
+            plane.live.claimed = Ports::new();
         }
         if drift.table {
             plane.live.table = Table::default();

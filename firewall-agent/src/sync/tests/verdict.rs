@@ -10,7 +10,7 @@ pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
     let endpoints = &live.table.endpoints;
     let claim = live
         .claimed
-        .contains(&target.port)
+        .contains(target.port)
         .then(|| endpoints.get(target).or_else(|| endpoints.get(&target.everywhere())));
     match claim.flatten() {
         Some(Claim::Closed) => false,
@@ -19,7 +19,7 @@ pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
             IpAddr::V4(source) => database.sources.v4.keys().any(|net| net.contains(&source)),
             IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
         }),
-        None => !live.guarded.contains(&target.port),
+        None => !live.guarded.contains(target.port),
     }
 }
 
