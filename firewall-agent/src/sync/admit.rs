@@ -178,7 +178,7 @@ fn held(before: &BTreeMap<DatabaseId, Candidate>, persisted: &PersistedState, li
     };
     let mut held: Claims =
         before.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules))).collect();
-    for (target, claim) in &live.table.endpoints {
+    for (target, claim) in live.table.endpoints.open() {
         if let Claim::Open { slot, .. } = claim
             && let Some(database) = live.databases.get(slot)
             && !has_left(&database.id)

@@ -8,8 +8,11 @@ use super::model::{Claim, Destination, Live, RuleSlot, Slot, Table};
 use super::room::Crowded;
 use crate::rules::{DatabaseId, Mode, Protocol};
 
-/// Claims on destinations, in their order.
-pub(super) type Rows = Vec<(Destination, Claim)>;
+/// The rows of an endpoint table, both lists in the order of destinations, and no destination in both.
+pub(super) struct Rows {
+    pub open: Vec<(Destination, Claim)>,
+    pub closed: Vec<Destination>,
+}
 
 /// A database whose endpoints are published: its slot and its default line.
 pub(super) type Place = (Slot, RuleSlot);
@@ -23,21 +26,15 @@ pub(super) struct Claims<'a> {
     held: BTreeMap<Slot, BTreeMap<Destination, Claim>>,
     /// Live endpoints that no database keeps.
     leaving: BTreeSet<Destination>,
-    /// Live tombstones.
-    closed: Vec<Destination>,
 }
 
 impl<'a> Claims<'a> {
     pub fn new(desired: &'a Desired, crowded: &'a BTreeMap<DatabaseId, Crowded>, live: &Live) -> Self {
         let mut open: BTreeMap<Slot, BTreeMap<Destination, Claim>> = BTreeMap::new();
-        let mut claims =
-            Self { desired, crowded, held: BTreeMap::new(), leaving: BTreeSet::new(), closed: Vec::new() };
-        for (destination, claim) in &live.table.endpoints {
-            match claim {
-                Claim::Open { slot, .. } => {
-                    open.entry(*slot).or_default().insert(*destination, *claim);
-                }
-                Claim::Closed => claims.closed.push(*destination),
+        let mut claims = Self { desired, crowded, held: BTreeMap::new(), leaving: BTreeSet::new() };
+        for (destination, claim) in live.table.endpoints.open() {
+            if let Some(slot) = claim.slot() {
+                open.entry(slot).or_default().insert(*destination, *claim);
             }
         }
         for (slot, endpoints) in open {
@@ -91,8 +88,9 @@ impl<'a> Claims<'a> {
         self.held.insert(slot, held);
     }
 
-    /// The table that must be in force before any allow list changes: what leaves is closed, and what must be closed.
-    pub fn closing(&self) -> Rows {
+    /// The table that must be in force before any allow list changes: what leaves is closed, and what must be closed; what
+    /// is closed in `live` stays so.
+    pub fn closing(&self, live: &Table) -> Rows {
         let desired = self.desired;
         let to_open = desired.databases.iter().filter(|(id, _)| !self.crowded.contains_key(*id));
         let to_open: BTreeSet<&Destination> = to_open.flat_map(|(_, wanted)| self.opens(wanted)).collect();
@@ -104,13 +102,13 @@ impl<'a> Claims<'a> {
         let withheld = desired.databases.values().flat_map(|wanted| &wanted.targets);
         let withheld = withheld.filter(|to| desired.withheld.contains(to));
         let open = self.held.values().flatten().map(|(to, claim)| (*to, *claim)).collect();
-        self.rows(open, closed.chain(&self.closed).chain(crowded).chain(withheld))
+        self.rows(open, closed.chain(live.endpoints.closed()).chain(crowded).chain(withheld))
     }
 
     /// The table after a publish, where `published` tells the databases whose allow list is the desired one.
     pub fn opening(&self, published: impl Fn(&DatabaseId) -> Option<Place>) -> Rows {
         let desired = self.desired;
-        let (mut open, mut opened) = (Rows::new(), BTreeSet::new());
+        let (mut open, mut opened) = (Vec::new(), BTreeSet::new());
         for (id, wanted) in &desired.databases {
             if let Some((slot, default_line)) = published(id) {
                 opened.insert(slot);
@@ -126,7 +124,7 @@ impl<'a> Claims<'a> {
     }
 
     /// The endpoints of a database whose allow list is the desired one.
-    fn open(&self, wanted: &DesiredDatabase, slot: Slot, claim: Claim, open: &mut Rows) {
+    fn open(&self, wanted: &DesiredDatabase, slot: Slot, claim: Claim, open: &mut Vec<(Destination, Claim)>) {
         let first = open.len();
         open.extend(self.opens(wanted).map(|to| (*to, claim)));
         if self.desired.withheld.is_empty() {
@@ -146,7 +144,11 @@ impl<'a> Claims<'a> {
 
     /// These open endpoints, and tombstones at these closed destinations and at those that leave: not below an endpoint
     /// that is open, where one would cut what is allowed there, and not at a guarded port, which is closed without.
-    fn rows<'b>(&'b self, mut open: Rows, closed: impl Iterator<Item = &'b Destination>) -> Rows {
+    fn rows<'b>(
+        &'b self,
+        mut open: Vec<(Destination, Claim)>,
+        closed: impl Iterator<Item = &'b Destination>,
+    ) -> Rows {
         let desired = self.desired;
         let wildcards = open.iter().filter(|(to, _)| to.address.is_none());
         let wildcards: BTreeSet<(u16, Protocol)> = wildcards.map(|(to, _)| (to.port, to.protocol)).collect();
@@ -154,11 +156,19 @@ impl<'a> Claims<'a> {
             let covered = wildcards.contains(&(to.port, to.protocol));
             !covered && !desired.guarded.contains(to.port) && !desired.opened.contains(to)
         });
-        open.extend(closed.map(|to| (*to, Claim::Closed)));
-        // Of one destination the open endpoint comes first, and counts.
+        let mut closed: Vec<Destination> = closed.copied().collect();
         open.sort_by_key(|(to, _)| *to);
         open.dedup_by_key(|(to, _)| *to);
-        open
+        // Runs in order, which a stable sort merges.
+        closed.sort();
+        closed.dedup();
+        // Of one destination the open endpoint counts.
+        let mut ahead = open.iter().map(|(to, _)| to).peekable();
+        closed.retain(|to| {
+            while ahead.next_if(|open| *open < to).is_some() {}
+            ahead.peek() != Some(&to)
+        });
+        Rows { open, closed }
     }
 }
 
@@ -182,7 +192,7 @@ impl DesiredDatabase {
 /// The databases with an endpoint that stands otherwise in a table than in the live one.
 pub(super) fn differing(table: Option<&Table>, live: &Live) -> BTreeSet<Slot> {
     let Some(Table { endpoints: rows, .. }) = table else { return BTreeSet::new() };
-    let live = &live.table.endpoints;
+    let (rows, live) = (rows.open(), live.table.endpoints.open());
     let changed = live.iter().filter(|(to, claim)| rows.get(*to) != Some(*claim));
     let new = rows.iter().filter(|(to, claim)| live.get(*to) != Some(*claim));
     changed.chain(new).filter_map(|(_, claim)| claim.slot()).collect()

@@ -26,32 +26,56 @@ impl Table {
     /// The table of these endpoints.
     #[must_use]
     pub fn new(endpoints: Endpoints, guarded: &Ports) -> Self {
-        let rows: Rows = endpoints.iter().map(|(to, claim)| (*to, *claim)).collect();
-        Self { endpoints, members: members(&rows, guarded) }
+        let open: Vec<(Destination, Claim)> =
+            endpoints.open().iter().map(|(to, claim)| (*to, *claim)).collect();
+        let closed: Vec<Destination> = endpoints.closed().iter().copied().collect();
+        Self { endpoints, members: members(&open, &closed, guarded) }
     }
 
     /// The table of these rows, unless it is `live` already; compared before it is built.
     pub(super) fn unless_live(rows: Rows, guarded: &Ports, live: &Self) -> Option<Self> {
-        let members = members(&rows, guarded);
-        let same = rows.len() == live.endpoints.len()
-            && rows.iter().map(|(to, claim)| (to, claim)).eq(&live.endpoints)
+        let members = members(&rows.open, &rows.closed, guarded);
+        let (open, closed) = (live.endpoints.open(), live.endpoints.closed());
+        let same = rows.open.len() == open.len()
+            && rows.closed.len() == closed.len()
+            && rows.open.iter().map(|(to, claim)| (to, claim)).eq(open)
+            && rows.closed.iter().eq(closed)
             && members == live.members;
-        (!same).then(|| Self { endpoints: rows.into_iter().collect(), members })
+        (!same).then(|| Self { endpoints: rows.into(), members })
     }
 }
 
 /// Members by address, of rows in the order of their destinations. An address has members of its own only where they
 /// differ from those of every other address (`None`), which has an entry only where there are some.
-fn members(rows: &[(Destination, Claim)], guarded: &Ports) -> BTreeMap<Option<IpAddr>, Members> {
-    let mut sites = rows.chunk_by(|(one, _), (next, _)| one.address == next.address).peekable();
+fn members(
+    open: &[(Destination, Claim)],
+    closed: &[Destination],
+    guarded: &Ports,
+) -> BTreeMap<Option<IpAddr>, Members> {
     // The wildcards come first.
-    let wildcards = sites.next_if(|site| site.first().is_some_and(|(one, _)| one.address.is_none()));
-    let everywhere = Everywhere::new(wildcards.unwrap_or_default(), guarded);
-    let own = |site: &[(Destination, Claim)]| {
-        let (to, _) = site.first()?;
-        Some((to.address, everywhere.with(site, guarded)?))
-    };
-    let mut members: BTreeMap<_, _> = sites.filter_map(own).collect();
+    let (wildcards, open) = open.split_at(open.partition_point(|(to, _)| to.address.is_none()));
+    let (closed_wildcards, closed) = closed.split_at(closed.partition_point(|to| to.address.is_none()));
+    let everywhere = Everywhere::new(wildcards, closed_wildcards, guarded);
+    let mut members = BTreeMap::new();
+    for site in open.chunk_by(|(one, _), (next, _)| one.address == next.address) {
+        let Some((Destination { address, .. }, _)) = site.first() else { continue };
+        let first = closed.partition_point(|to| to.address < *address);
+        let tombstones = closed[first..].iter().take_while(|to| to.address == *address).count();
+        if let Some(own) = everywhere.with(site, tombstones, guarded) {
+            members.insert(*address, own);
+        }
+    }
+    // Where something is closed at every address, tombstones alone make no difference.
+    if !everywhere.members.closed {
+        for site in closed.chunk_by(|one, next| one.address == next.address) {
+            let Some(Destination { address, .. }) = site.first() else { continue };
+            if !members.contains_key(address)
+                && let Some(own) = everywhere.with(&[], site.len(), guarded)
+            {
+                members.insert(*address, own);
+            }
+        }
+    }
     if !everywhere.members.is_empty() {
         members.insert(None, everywhere.members);
     }
@@ -69,41 +93,34 @@ struct Everywhere {
 }
 
 impl Everywhere {
-    fn new(wildcards: &[(Destination, Claim)], guarded: &Ports) -> Self {
+    fn new(open: &[(Destination, Claim)], closed: &[Destination], guarded: &Ports) -> Self {
         let mut everywhere = Self {
             members: Members::default(),
             open: BTreeSet::new(),
-            closed: BTreeSet::new(),
+            closed: closed.iter().map(|to| (to.port, to.protocol)).collect(),
             unclaimed: 2 * guarded.len(),
         };
-        for (Destination { port, protocol, .. }, claim) in wildcards {
-            match claim {
-                Claim::Closed => _ = everywhere.closed.insert((*port, *protocol)),
-                Claim::Open { slot, mode, default_line } => {
-                    everywhere.members.databases.insert((*mode, *slot, *default_line));
-                    everywhere.open.insert((*port, *protocol));
-                    everywhere.unclaimed -= usize::from(guarded.contains(*port));
-                }
-            }
+        for (Destination { port, protocol, .. }, claim) in open {
+            let Claim::Open { slot, mode, default_line } = claim else { continue };
+            everywhere.members.databases.insert((*mode, *slot, *default_line));
+            everywhere.open.insert((*port, *protocol));
+            everywhere.unclaimed -= usize::from(guarded.contains(*port));
         }
         everywhere.members.closed = !everywhere.closed.is_empty() || everywhere.unclaimed > 0;
         everywhere
     }
 
-    /// Members at an address with these rows of its own; `None` where they are those of every other address.
-    fn with(&self, site: &[(Destination, Claim)], guarded: &Ports) -> Option<Members> {
-        let (mut tombstones, mut unclaimed) = (self.closed.len(), self.unclaimed);
+    /// Members at an address with these open endpoints and so many tombstones of its own; `None` where they are those of
+    /// every other address.
+    fn with(&self, open: &[(Destination, Claim)], own_tombstones: usize, guarded: &Ports) -> Option<Members> {
+        let (mut tombstones, mut unclaimed) = (self.closed.len() + own_tombstones, self.unclaimed);
         let mut own = Vec::new();
-        for (Destination { port, protocol, .. }, claim) in site {
+        for (Destination { port, protocol, .. }, claim) in open {
+            let Claim::Open { slot, mode, default_line } = claim else { continue };
             let place = (*port, *protocol);
-            match claim {
-                Claim::Closed => tombstones += 1,
-                Claim::Open { slot, mode, default_line } => {
-                    own.push((*mode, *slot, *default_line));
-                    tombstones -= usize::from(self.closed.contains(&place));
-                    unclaimed -= usize::from(guarded.contains(*port) && !self.open.contains(&place));
-                }
-            }
+            own.push((*mode, *slot, *default_line));
+            tombstones -= usize::from(self.closed.contains(&place));
+            unclaimed -= usize::from(guarded.contains(*port) && !self.open.contains(&place));
         }
         let closed = tombstones > 0 || unclaimed > 0;
         own.retain(|member| !self.members.databases.contains(member));

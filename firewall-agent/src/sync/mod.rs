@@ -9,6 +9,7 @@ mod contended;
 mod desired;
 mod destination;
 mod digest;
+mod endpoints;
 mod fake;
 mod free;
 mod lines;

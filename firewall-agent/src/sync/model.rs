@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 pub use super::destination::Destination;
+pub use super::endpoints::Endpoints;
 use super::members::Members;
 pub use super::ports::Ports;
 use crate::rules::{DatabaseId, Mode};
@@ -47,9 +48,6 @@ pub struct OpenEndpoint {
     pub destination: Destination,
     pub mode: Mode,
 }
-
-/// What stands at each destination.
-pub type Endpoints = BTreeMap<Destination, Claim>;
 
 /// The endpoint table: replaced whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -204,7 +202,7 @@ impl Live {
     #[must_use]
     pub fn open_endpoints(&self) -> BTreeMap<Slot, Vec<OpenEndpoint>> {
         let mut open: BTreeMap<Slot, Vec<OpenEndpoint>> = BTreeMap::new();
-        for (destination, claim) in &self.table.endpoints {
+        for (destination, claim) in self.table.endpoints.open() {
             if let Claim::Open { slot, mode, .. } = claim {
                 open.entry(*slot).or_default().push(OpenEndpoint { destination: *destination, mode: *mode });
             }

@@ -110,7 +110,7 @@ struct Standing {
 fn standing(live: &Live) -> BTreeMap<DatabaseId, Standing> {
     let mut standing: BTreeMap<DatabaseId, Standing> =
         live.databases.values().map(|database| (database.id.clone(), published(database, live))).collect();
-    for (target, claim) in &live.table.endpoints {
+    for (target, claim) in live.table.endpoints.open() {
         if let Claim::Open { slot, mode, .. } = claim
             && let Some(database) = live.databases.get(slot)
             && let Some(standing) = standing.get_mut(&database.id)
@@ -138,8 +138,7 @@ fn published(database: &Database, live: &Live) -> Standing {
 }
 
 fn tombstones(live: &Live) -> BTreeMap<Destination, ()> {
-    let closed = live.table.endpoints.iter().filter(|(_, claim)| **claim == Claim::Closed);
-    closed.map(|(destination, _)| (*destination, ())).collect()
+    live.table.endpoints.closed().iter().map(|destination| (*destination, ())).collect()
 }
 
 fn change(id: &DatabaseId, before: Option<&Standing>, then: Option<&Standing>, after: &Live) -> Change {

@@ -167,7 +167,7 @@ fn close(
     }
     // No port may lose its guard before what the files want there stands.
     let guarded = desired.guarded.union(&live.guarded);
-    let table = Table::unless_live(claims.closing(), &guarded, &live.table);
+    let table = Table::unless_live(claims.closing(&live.table), &guarded, &live.table);
     match publish_table(table.as_ref(), &guarded, live, plane) {
         Ok(()) => (true, BTreeSet::new(), None),
         Err(error) => {

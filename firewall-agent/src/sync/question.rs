@@ -31,8 +31,11 @@ impl Question {
 fn unnamed(source: IpAddr, live: &Live) -> Option<IpAddr> {
     let named = |address: &IpAddr| {
         let first = Destination { address: Some(*address), port: 0, protocol: Protocol::Tcp };
-        let mut from_there = live.table.endpoints.range(first..);
-        from_there.next().is_some_and(|(destination, _)| destination.address == Some(*address))
+        let endpoints = &live.table.endpoints;
+        let (open, closed) =
+            (endpoints.open().range(first..).next(), endpoints.closed().range(first..).next());
+        let nearest = open.map(|(destination, _)| destination).into_iter().chain(closed);
+        nearest.into_iter().any(|destination| destination.address == Some(*address))
     };
     (1..=u8::MAX)
         .map(|host| match source {

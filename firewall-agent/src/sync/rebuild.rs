@@ -30,5 +30,5 @@ pub fn rebuilt_table(desired: &Desired, live: &Live) -> Table {
     let nothing = Live { databases: live.databases.clone(), ..Live::default() };
     let rows = Claims::new(desired, &crowded, &nothing)
         .opening(|id| slots.get(id).map(|slot| (*slot, live.databases[slot].default_line)));
-    Table::new(rows.into_iter().collect(), &live.guarded)
+    Table::new(rows.into(), &live.guarded)
 }

@@ -153,7 +153,7 @@ pub(super) fn room(desired: &Desired, live: &Live, slots: Slot) -> Room {
 /// The desired databases, and the room that is taken by those that are live and stay.
 fn ask<'a>(desired: &'a Desired, live: &Live, slots: Slot) -> (Vec<Claimant<'a>>, Taken) {
     let mut open: BTreeMap<Slot, BTreeSet<Destination>> = BTreeMap::new();
-    for (destination, claim) in &live.table.endpoints {
+    for (destination, claim) in live.table.endpoints.open() {
         if let Some(slot) = claim.slot() {
             open.entry(slot).or_default().insert(*destination);
         }

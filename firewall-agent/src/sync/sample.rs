@@ -22,7 +22,7 @@ pub struct Sample {
 #[must_use]
 pub fn samples(slots: &BTreeSet<Slot>, live: &Live) -> BTreeMap<Slot, Vec<Sample>> {
     let mut places: BTreeMap<Slot, Places> = BTreeMap::new();
-    for (destination, claim) in &live.table.endpoints {
+    for (destination, claim) in live.table.endpoints.open() {
         if let Claim::Open { slot, mode, .. } = claim
             && slots.contains(slot)
         {

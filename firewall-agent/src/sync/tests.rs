@@ -195,9 +195,8 @@ fn opening_before_the_allow_list_would_be_noticed() {
     let mut wrong = before.live.clone();
     wrong.table = after.live.table.clone();
     wrong.claimed = after.live.claimed.clone();
-    for claim in wrong.table.endpoints.values_mut() {
-        *claim = Claim::Open { slot: 0, mode: Mode::Monitor, default_line: 1 };
-    }
+    let watched = |to: &Destination| (*to, Claim::Open { slot: 0, mode: Mode::Monitor, default_line: 1 });
+    wrong.table.endpoints = wrong.table.endpoints.keys().map(watched).collect();
     let noticed = std::panic::catch_unwind(|| assert_safe(&before.live, &[wrong], &after.live, "control"));
     assert!(noticed.is_err());
 }

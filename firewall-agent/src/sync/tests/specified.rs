@@ -44,7 +44,9 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
         open.extend(direct.copied());
         for to in &wanted.targets {
             if let Some((_, claim)) = endpoints.iter().find(|(wide, _)| wide.covers(to)) {
-                open.entry(*to).or_insert(*claim);
+                if !open.contains_key(to) {
+                    open.insert(*to, *claim);
+                }
             }
         }
     }

@@ -1,0 +1,153 @@
+//! What stands at each destination: open endpoints and tombstones.
+
+use std::collections::btree_map::{self, BTreeMap};
+use std::collections::btree_set::{self, BTreeSet};
+use std::iter::Peekable;
+#[cfg(test)]
+use std::ops::Index;
+
+use super::claims::Rows;
+use super::model::{Claim, Destination};
+
+/// Claims by destination. Open endpoints and tombstones are kept apart: a host may have thousands of tombstones, and most
+/// questions are about the few endpoints that are open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    open: BTreeMap<Destination, Claim>,
+    closed: BTreeSet<Destination>,
+}
+
+impl Endpoints {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what stands at a destination.
+    pub fn insert(&mut self, destination: Destination, claim: Claim) {
+        match claim {
+            Claim::Open { .. } => {
+                self.closed.remove(&destination);
+                self.open.insert(destination, claim);
+            }
+            Claim::Closed => {
+                self.open.remove(&destination);
+                self.closed.insert(destination);
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn get(&self, destination: &Destination) -> Option<&Claim> {
+        let closed = || self.closed.contains(destination).then_some(&Claim::Closed);
+        self.open.get(destination).or_else(closed)
+    }
+
+    #[must_use]
+    pub fn contains_key(&self, destination: &Destination) -> bool {
+        self.get(destination).is_some()
+    }
+
+    /// Number of destinations.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len() + self.closed.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Open endpoints.
+    #[must_use]
+    pub fn open(&self) -> &BTreeMap<Destination, Claim> {
+        &self.open
+    }
+
+    /// Tombstones.
+    #[must_use]
+    pub fn closed(&self) -> &BTreeSet<Destination> {
+        &self.closed
+    }
+
+    /// Every destination with its claim, in the order of destinations.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { open: self.open.iter().peekable(), closed: self.closed.iter().peekable() }
+    }
+
+    /// Every destination, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &Destination> {
+        self.iter().map(|(destination, _)| destination)
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Claim> {
+        self.iter().map(|(_, claim)| claim)
+    }
+}
+
+/// Both kinds merged.
+#[derive(Debug)]
+pub struct Iter<'a> {
+    open: Peekable<btree_map::Iter<'a, Destination, Claim>>,
+    closed: Peekable<btree_set::Iter<'a, Destination>>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a Destination, &'a Claim);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let is_open_next = match (self.open.peek(), self.closed.peek()) {
+            (Some((open, _)), Some(closed)) => *open < *closed,
+            (open, _) => open.is_some(),
+        };
+        if is_open_next {
+            return self.open.next();
+        }
+        self.closed.next().map(|closed| (closed, &Claim::Closed))
+    }
+}
+
+impl<'a> IntoIterator for &'a Endpoints {
+    type Item = (&'a Destination, &'a Claim);
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+impl Extend<(Destination, Claim)> for Endpoints {
+    fn extend<T: IntoIterator<Item = (Destination, Claim)>>(&mut self, claims: T) {
+        claims.into_iter().for_each(|(destination, claim)| self.insert(destination, claim));
+    }
+}
+
+impl FromIterator<(Destination, Claim)> for Endpoints {
+    fn from_iter<T: IntoIterator<Item = (Destination, Claim)>>(claims: T) -> Self {
+        let mut endpoints = Self::new();
+        endpoints.extend(claims);
+        endpoints
+    }
+}
+
+impl<const N: usize> From<[(Destination, Claim); N]> for Endpoints {
+    fn from(claims: [(Destination, Claim); N]) -> Self {
+        claims.into_iter().collect()
+    }
+}
+
+impl From<Rows> for Endpoints {
+    fn from(rows: Rows) -> Self {
+        Self { open: rows.open.into_iter().collect(), closed: rows.closed.into_iter().collect() }
+    }
+}
+
+#[cfg(test)]
+impl Index<&Destination> for Endpoints {
+    type Output = Claim;
+
+    fn index(&self, destination: &Destination) -> &Claim {
+        self.get(destination).unwrap()
+    }
+}
