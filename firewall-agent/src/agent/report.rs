@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::bpf::{Attached, InterfaceLink, Kernel};
 use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status, UNFILTERED};
-use crate::sync::{Claim, Live, common_digest};
+use crate::sync::{Live, common_digest};
 
 /// Interfaces and databases as the kernel holds them; the program's id and tag are those of ours.
 #[must_use]
@@ -50,14 +50,12 @@ pub(super) fn unfiltered(name: &str) -> InterfaceStatus {
 }
 
 fn databases(live: &Live) -> Vec<DatabaseStatus> {
+    let open = live.open_endpoints();
     let mut databases: Vec<DatabaseStatus> = live
         .databases
         .iter()
         .map(|(slot, database)| {
-            let endpoints = live.table.endpoints.iter().filter_map(|(target, claim)| match claim {
-                Claim::Open { slot: owner, .. } if owner == slot => Some(target.to_string()),
-                Claim::Open { .. } | Claim::Closed => None,
-            });
+            let endpoints = open.get(slot).into_iter().flatten();
             DatabaseStatus {
                 database_id: database.id.to_string(),
                 name: database.name.clone(),
@@ -66,7 +64,7 @@ fn databases(live: &Live) -> Vec<DatabaseStatus> {
                 generation: database.stamp.as_ref().map(|stamp| stamp.generation),
                 applied_at: database.stamp.as_ref().and_then(|stamp| to_the_second(stamp.applied_at)),
                 digest: hex(&common_digest(&database.sources)),
-                endpoints: endpoints.collect(),
+                endpoints: endpoints.map(|endpoint| endpoint.destination.to_string()).collect(),
                 prefixes: database.sources.len(),
                 ..DatabaseStatus::default()
             }

@@ -176,29 +176,6 @@ pub fn signature_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// The names in a directory that matter, each list by name.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// Files that may be rule files.
-    pub files: Vec<PathBuf>,
-    /// Files that their writer may take for rule files, and that are not read: `x.yml`, `x.YAML`.
-    pub ignored: Vec<PathBuf>,
-}
-
-/// The files of a directory that may be rule files, and those that only look like them.
-///
-/// # Errors
-/// The directory cannot be listed.
-pub fn list_dir(dir: &Path) -> io::Result<Listing> {
-    let mut listing = Listing::default();
-    each_file(dir, |path, is_rule_file| {
-        if is_rule_file { &mut listing.files } else { &mut listing.ignored }.push(path);
-    })?;
-    listing.files.sort();
-    listing.ignored.sort();
-    Ok(listing)
-}
-
 /// Each file of a directory that is a rule file by its name (`*.yaml`), and each that only looks like one (`*.yml`), in
 /// no order. Hidden names, directories and devices are left out; a link is not followed here.
 pub(super) fn each_file(dir: &Path, mut take: impl FnMut(PathBuf, bool)) -> io::Result<()> {

@@ -275,12 +275,6 @@ impl PersistedState {
         owned.map(|(destination, _)| *destination).collect()
     }
 
-    /// The last claimant of a destination; `None` for one that no accepted file claimed.
-    #[must_use]
-    pub fn claimant(&self, destination: &Destination) -> Option<&DatabaseId> {
-        self.claims.get(destination)?.as_ref()
-    }
-
     /// Lowest revision that a file of a database may have; 0 for one that was never accepted, and after `rebase`.
     #[must_use]
     pub fn floor(&self, id: &DatabaseId) -> u64 {
