@@ -309,7 +309,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
         if !self.keeps {
             // Otherwise another map layout is in force, as noted before.
-            self.persisted.note_in_force(&self.live, self.accepted.files(), &mut changes);
+            let (files, refused) = (self.accepted.files(), published.refused_writes);
+            self.persisted.note_in_force(&self.live, files, refused, &mut changes);
         }
         let freed = self.data_plane.take_freed().into_iter().filter(|(_, counted)| counted.packets > 0);
         let freed =

@@ -149,30 +149,31 @@ impl PersistedState {
     }
 
     /// Notes the revisions that `live` holds after a publish. The file of a revision in force is kept until the accepted
-    /// one, of `accepted`, is in force itself.
+    /// one, of `accepted`, is in force itself. After `refused_writes`, as at a boot, a database that is not live keeps its
+    /// place before newcomers: it is published again.
     pub fn note_in_force(
         &mut self,
         live: &Live,
         accepted: &BTreeMap<DatabaseId, Candidate>,
+        refused_writes: bool,
         changes: &mut Changes,
     ) {
         let mut gone: BTreeSet<DatabaseId> = self.in_force.keys().cloned().collect();
+        gone.retain(|id| !refused_writes || !accepted.contains_key(id));
         for database in live.databases.values() {
             gone.remove(&database.id);
             let Some(stamp) = &database.stamp else { continue };
             let accepted = accepted.get(&database.id).map(|candidate| candidate.rules.revision);
-            if accepted == Some(stamp.revision) {
+            let is_newest = accepted == Some(stamp.revision);
+            if is_newest
+                || self.in_force.get(&database.id).is_none_or(|known| known.revision != stamp.revision)
+            {
                 self.set_in_force(&database.id, InForce { revision: stamp.revision, file: None }, changes);
-                if let Some(floor) = self
-                    .floors
-                    .get(&database.id)
-                    .copied()
-                    .filter(|floor| floor.rebased && floor.revision == stamp.revision)
-                {
-                    self.set_floor(&database.id, Floor { rebased: false, ..floor }, changes);
-                }
-            } else if self.in_force.get(&database.id).is_none_or(|known| known.revision != stamp.revision) {
-                self.set_in_force(&database.id, InForce { revision: stamp.revision, file: None }, changes);
+            }
+            let floor = self.floors.get(&database.id).copied();
+            let is_met = |floor: &Floor| is_newest && floor.rebased && floor.revision == stamp.revision;
+            if let Some(floor) = floor.filter(is_met) {
+                self.set_floor(&database.id, Floor { rebased: false, ..floor }, changes);
             }
         }
         for id in gone {
@@ -313,5 +314,36 @@ impl PersistedState {
     #[must_use]
     pub fn detached(&self) -> Option<Timestamp> {
         self.detached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::{Limits, read_database};
+    use crate::sync::FileBytes;
+
+    fn candidate(id: &str) -> Candidate {
+        let text = format!(
+            "schema_version: 1\ndatabase_id: {id}\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\n\
+             endpoints: [{{port: 5432, address: 192.0.2.1}}]\nrules: []\n...\n"
+        );
+        let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
+        let rules = read_database(text.as_bytes(), &limits).unwrap().value;
+        Candidate { path: "a.yaml".into(), rules, bytes: FileBytes::default() }
+    }
+
+    #[test]
+    fn a_database_whose_publish_was_refused_after_a_boot_keeps_its_place_before_newcomers() {
+        for (refused_writes, kept) in [(true, vec!["accepted"]), (false, vec![])] {
+            let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
+            for id in ["accepted", "other"] {
+                persisted.load(Record::InForce(id.parse().unwrap(), InForce { revision: 7, file: None }));
+            }
+            let accepted = BTreeMap::from([("accepted".parse().unwrap(), candidate("accepted"))]);
+            persisted.note_in_force(&Live::default(), &accepted, refused_writes, &mut changes);
+            assert_eq!(persisted.in_force().keys().map(DatabaseId::as_str).collect::<Vec<_>>(), kept);
+            assert_eq!(changes.iter().count(), 2 - kept.len());
+        }
     }
 }
