@@ -28,12 +28,12 @@ use crate::files::cgroup::memory_left;
 use crate::files::scan::Snapshot;
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
-use crate::rules::{DatabaseId, Limits, ManagedRanges, Rejection, State};
+use crate::rules::{DatabaseId, Limits};
 use crate::status::Condition;
 use crate::sync::{
     AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, Desired, Destination, Key, Live,
-    PersistedState, Ports, Presence, Published, Slot, StateStore, StoredFile, admit, destinations, fallback,
-    parse, publish, withdraw_contended,
+    PersistedState, Ports, Presence, Published, Slot, StateStore, admit, destinations, fallback, parse,
+    publish,
 };
 
 /// Longest wait of the daemon for the store before a publish.
@@ -161,9 +161,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                 let admission = self.admit(&files);
                 self.has_refused = !admission.refused.is_empty();
                 reporter.files(snapshot, &files, &admission.refused);
-                admission.admitted.into_values().for_each(|file| self.accept(file, &mut changes));
+                for file in admission.admitted.into_values() {
+                    self.accepted.accept(file, &mut self.persisted, &mut changes);
+                }
                 for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
-                    let refused = self.accept_ranges(ranges, file, &mut changes);
+                    let refused = self.accepted.accept_ranges(ranges, file, &mut changes);
                     reporter.ranges_refused(&self.settings.managed_ranges, refused);
                 }
                 reporter.detected(self.accepted.files(), moment.wall);
@@ -183,7 +185,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
         reporter.conditions.set(Condition::ReadBack, None);
         let mut desired = self.resolve(now);
-        reporter.contended(&withdraw_contended(&mut desired));
+        reporter.conditions.replace(Condition::Claim, desired.contentions());
         desired.withheld = self.undurable_claims(&desired);
         let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
         if let Some(fallback) = self.fall_back(&desired, &published, now) {
@@ -206,45 +208,13 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         admit(candidates, self.accepted.files(), &self.persisted, &self.live)
     }
 
-    /// Makes an admitted file the accepted one of its database.
-    fn accept(&mut self, candidate: Candidate, changes: &mut Changes) {
-        let id = &candidate.rules.id;
-        let is_gone = candidate.rules.state == State::Removed
-            && self.persisted.presence(id) == Some(Presence::Removed)
-            && self.persisted.floor(id) == candidate.rules.revision;
-        match self.accepted.files().get(id) {
-            None if is_gone => {}
-            Some(accepted) if *accepted == candidate => {}
-            // Written anew, or under another name: nothing about its revision is new.
-            Some(accepted) if accepted.rules == candidate.rules => {
-                self.accepted.accept(candidate, changes);
-            }
-            Some(_) | None => {
-                let rules = candidate.rules.clone();
-                let replaced = self.accepted.accept(candidate, changes);
-                self.persisted.accept(&rules, replaced.as_ref(), changes);
-            }
-        }
-    }
-
-    /// Accepts a new file of managed ranges. Returns why it, or a range of it, does not count.
-    fn accept_ranges(
-        &mut self,
-        ranges: ManagedRanges,
-        file: StoredFile,
-        changes: &mut Changes,
-    ) -> Vec<Rejection> {
-        self.accepted.accept_ranges(ranges, file, changes)
-    }
-
     /// State that the accepted files ask for at a time.
     pub(super) fn resolve(&self, now: Timestamp) -> Desired {
         let Settings { guarded, limits, capacity, .. } = &self.settings;
         let desired =
             self.accepted.desired(&self.persisted, &self.live, guarded.clone(), limits.allow_monitor, now);
         let limits = Capacity { memory: memory_left().unwrap_or(u64::MAX), ..*capacity };
-        let first = self.persisted.in_force().keys().cloned().collect();
-        Desired { limits, first, keeps: self.keeps, ..desired }
+        Desired { limits, keeps: self.keeps, ..desired }
     }
 
     /// Waits for a slow disk from now on.

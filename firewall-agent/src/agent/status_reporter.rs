@@ -17,7 +17,7 @@ use crate::files::status_file::StatusFile;
 use crate::http::{Board, Lines, Snapshot as Posted, Tally};
 use crate::rules::{DatabaseId, RangeId, Rejection, State};
 use crate::status::{AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status};
-use crate::sync::{AcceptedFiles, Candidate, Desired, Destination, Live, PersistedState, Published, Refusal};
+use crate::sync::{AcceptedFiles, Candidate, Desired, Live, PersistedState, Published, Refusal};
 use crate::version::{OBJECT, VERSION};
 
 type Rejections = BTreeMap<PathBuf, Vec<Rejection>>;
@@ -133,18 +133,6 @@ impl StatusReporter {
             );
         }
         self.rejected.entry(path.to_owned()).or_default().extend(rejections);
-    }
-
-    /// Reports destinations that the stored files of several databases claim.
-    pub fn contended(&mut self, contended: &BTreeMap<Destination, BTreeSet<DatabaseId>>) {
-        let closed = contended.iter().map(|(destination, owners)| {
-            let owners: Vec<&str> = owners.iter().map(DatabaseId::as_str).collect();
-            (
-                destination.to_string(),
-                format!("{destination}: closed: claimed by databases {}", owners.join(", ")),
-            )
-        });
-        self.conditions.replace(Condition::Claim, closed);
     }
 
     /// Starts the wait of each accepted revision that is not in force yet.

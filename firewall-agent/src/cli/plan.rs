@@ -51,8 +51,7 @@ pub(super) fn plan(
     }
     let mut changes = Changes::default();
     for candidate in admission.admitted.values() {
-        let replaced = accepted.accept(candidate.clone(), &mut changes);
-        persisted.accept(&candidate.rules, replaced.as_ref(), &mut changes);
+        accepted.accept(candidate.clone(), &mut persisted, &mut changes);
     }
     for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
         let path = file.path.clone();
@@ -69,7 +68,11 @@ pub(super) fn plan(
     let rejected_files: Vec<RejectedFile> =
         rejected.iter().map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();
     let tombstones = report::tombstones(&plan);
-    let errors = problems.into_iter().chain(plan.errors.iter().cloned()).collect();
+    let errors = problems
+        .into_iter()
+        .chain(desired.contentions().map(|(_, message)| message))
+        .chain(plan.errors.iter().cloned())
+        .collect();
     let databases = databases(&desired, &admission, &live, plan, paths.is_empty());
     let report = Report { databases, tombstones, rejected_files, errors };
     match format {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tracing::info;
 
 use super::admit::{Candidate, FileBytes};
+use super::contended::withdraw_contended;
 use super::desired::Desired;
 use super::model::{Live, Ports};
 use super::persisted::PersistedState;
@@ -88,22 +89,33 @@ impl AcceptedFiles {
         Ok(())
     }
 
-    /// Accepts an admitted file. Returns the file that it replaces.
-    pub fn accept(&mut self, candidate: Candidate, changes: &mut Changes) -> Option<Candidate> {
+    /// Makes an admitted file the accepted one of its database, and notes in `persisted` what it says.
+    pub fn accept(&mut self, candidate: Candidate, persisted: &mut PersistedState, changes: &mut Changes) {
         let id = candidate.rules.id.clone();
+        let before = self.files.get(&id);
+        let is_gone = candidate.rules.state == State::Removed
+            && persisted.presence(&id) == Some(Presence::Removed)
+            && persisted.floor(&id) == candidate.rules.revision;
+        if before.map_or(is_gone, |before| *before == candidate) {
+            return;
+        }
+        // Written anew, or under another name: nothing about its revision is new.
+        if before.is_none_or(|before| before.rules != candidate.rules) {
+            persisted.accept(&candidate.rules, before, changes);
+        }
         match candidate.rules.state {
             State::Active => {
                 changes.put(Record::File(id.clone(), StoredFile::from(&candidate)));
-                self.files.insert(id, candidate)
+                self.files.insert(id, candidate);
             }
             State::Removed => self.forget(&id, changes),
         }
     }
 
     /// Drops the file of a database.
-    pub fn forget(&mut self, id: &DatabaseId, changes: &mut Changes) -> Option<Candidate> {
+    pub fn forget(&mut self, id: &DatabaseId, changes: &mut Changes) {
         changes.remove(Key::File(id.clone()));
-        self.files.remove(id)
+        self.files.remove(id);
     }
 
     /// Accepts a new file of managed ranges, but for the ranges that the shrink guard keeps. Returns why the file, or a
@@ -158,6 +170,8 @@ impl AcceptedFiles {
         let leaving = live.databases.values().map(|database| &database.id);
         desired.removed = leaving.filter(|id| self.is_gone(id, persisted)).cloned().collect();
         desired.closed = persisted.closed_set(&desired);
+        desired.first = persisted.in_force().keys().cloned().collect();
+        withdraw_contended(&mut desired);
         desired
     }
 

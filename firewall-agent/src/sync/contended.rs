@@ -7,9 +7,8 @@ use super::desired::Desired;
 use super::model::Destination;
 use crate::rules::{DatabaseId, Protocol};
 
-/// Takes every destination that overlaps one of another database out of `desired`, and closes it. Returns those
-/// destinations, each with the databases that claim it.
-pub fn withdraw_contended(desired: &mut Desired) -> BTreeMap<Destination, BTreeSet<DatabaseId>> {
+/// Takes every destination that overlaps one of another database out of `desired`, closes it, and notes it there.
+pub(super) fn withdraw_contended(desired: &mut Desired) {
     let mut by_port: BTreeMap<(u16, Protocol), Vec<(Destination, &DatabaseId)>> = BTreeMap::new();
     for (id, database) in &desired.databases {
         for destination in &database.targets {
@@ -42,14 +41,29 @@ pub fn withdraw_contended(desired: &mut Desired) -> BTreeMap<Destination, BTreeS
         }
         desired.closed.insert(*destination);
     }
-    contended
+    desired.contended = contended;
+}
+
+impl Desired {
+    /// Messages about the contended destinations, by destination.
+    pub fn contentions(&self) -> impl Iterator<Item = (String, String)> {
+        self.contended.iter().map(|(destination, owners)| {
+            let owners: Vec<&str> = owners.iter().map(DatabaseId::as_str).collect();
+            let message = format!("{destination}: closed: claimed by databases {}", owners.join(", "));
+            (destination.to_string(), message)
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::rules::{Mode, RuleSet};
-    use crate::sync::DesiredDatabase;
+    use crate::sync::{
+        AcceptedFiles, Changes, DesiredDatabase, Live, PersistedState, Ports, Record, StoredFile,
+    };
 
     fn desired(claims: &[(&str, &[&str])]) -> Desired {
         let mut desired = Desired::default();
@@ -80,8 +94,8 @@ mod tests {
             (&[("a", &["*:5432/tcp"]), ("b", &["*:5432/tcp"])], &["*:5432/tcp"]),
         ] {
             let mut desired = desired(claims);
-            let closed: Vec<String> =
-                withdraw_contended(&mut desired).keys().map(ToString::to_string).collect();
+            withdraw_contended(&mut desired);
+            let closed: Vec<String> = desired.contended.keys().map(ToString::to_string).collect();
             assert_eq!(closed, expected, "{claims:?}");
             let open: BTreeSet<String> =
                 desired.databases.values().flat_map(|one| &one.targets).map(ToString::to_string).collect();
@@ -90,5 +104,29 @@ mod tests {
                 all.into_iter().filter(|one| !expected.contains(one)).map(ToOwned::to_owned).collect();
             assert_eq!(open, left, "{claims:?}");
         }
+    }
+
+    #[test]
+    fn stored_files_that_claim_one_destination_are_opened_by_no_desired_state() {
+        let (mut persisted, live, mut changes) =
+            (PersistedState::default(), Live::default(), Changes::default());
+        let mut accepted = AcceptedFiles::new(&live);
+        for (id, own) in [("a", "192.0.2.2"), ("b", "192.0.2.3")] {
+            let content = format!(
+                "schema_version: 1\ndatabase_id: {id}\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\n\
+                 endpoints: [{{port: 5432, address: 192.0.2.1}}, {{port: 5432, address: {own}}}]\nrules: []\n...\n"
+            );
+            let file = StoredFile { path: id.into(), signature: None, content: content.as_bytes().into() };
+            let record = Record::File(id.parse().unwrap(), file);
+            assert_eq!(persisted.load(record.clone()), Some(record.clone()));
+            accepted.load(record, &persisted, &live, &mut changes).unwrap();
+        }
+        let desired = accepted.desired(&persisted, &live, Ports::new(), false, Timestamp::UNIX_EPOCH);
+        let open: Vec<String> =
+            desired.databases.values().flat_map(|one| &one.targets).map(ToString::to_string).collect();
+        assert_eq!(open, ["192.0.2.2:5432/tcp", "192.0.2.3:5432/tcp"]);
+        assert!(desired.closed.contains(&"192.0.2.1:5432/tcp".parse().unwrap()));
+        let said: Vec<String> = desired.contentions().map(|(_, message)| message).collect();
+        assert_eq!(said, ["192.0.2.1:5432/tcp: closed: claimed by databases a, b"]);
     }
 }

@@ -44,6 +44,8 @@ pub struct Desired {
     pub limits: Capacity,
     /// Nothing is freed: programs of another map layout still count on it.
     pub keeps: bool,
+    /// Destinations that accepted files of several databases claim, with these. No database has them, and they are closed.
+    pub contended: BTreeMap<Destination, BTreeSet<DatabaseId>>,
 }
 
 /// How much fits on this host, all databases together.

@@ -38,7 +38,6 @@ mod unchanged;
 pub use accepted::{AcceptedFiles, parse};
 pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
 pub use clock::Clock;
-pub use contended::withdraw_contended;
 pub use desired::{Capacity, Desired, DesiredDatabase, destinations};
 pub use digest::{common_digest, digest};
 #[cfg(test)]
