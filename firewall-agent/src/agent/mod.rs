@@ -121,7 +121,7 @@ impl Agent {
         let mut reader = FileReader::start(Inputs::of(&config), verifier)?;
         let pins = Pins::new(&config.bpffs_dir);
         let mut programs = Programs::load(&pins, Capacity::for_databases(config.max_databases))?;
-        let (reconciler, unused) = Reconciler::open(&config, &ownership)?;
+        let reconciler = Reconciler::open(&config, &ownership)?;
         reader.request(reconciler.known_files());
         let slots = reconciler.data_plane.capacity().0;
         if slots != config.max_databases {
@@ -137,10 +137,8 @@ impl Agent {
         let anchors = Anchors::new(&pins, &mut programs)?;
         let others = other_layouts(&pins)?;
         let board = Arc::new(Board::new(config.propagation_window));
-        let mut reporter =
+        let reporter =
             StatusReporter::new(&config, &reconciler.accepted, &reconciler.live, Arc::clone(&board))?;
-        let unused = unused.into_iter().map(|message| (message.clone(), message));
-        reporter.conditions.replace(Condition::StoredRecord, unused);
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
             config,
@@ -184,9 +182,7 @@ impl Agent {
         agent.reconciler.data_plane.forget_kept();
         if agent.config.packet_log {
             // It is for debugging: the firewall does not wait for it.
-            let started = agent.telling.start(None, &mut agent.programs, &agent.pins);
-            let problem = started.err().map(|error| format!("no messages about packets: {error:#}"));
-            agent.reporter.conditions.set(Condition::PacketLog, problem);
+            let _ = agent.telling.start(None, &mut agent.programs, &agent.pins);
         }
         agent.probes.settle(&agent.reconciler.live, &agent.config.bpffs_dir);
         agent.write_status();
@@ -238,10 +234,9 @@ impl Agent {
         let detached = self.reconciler.detached();
         let message = detached.map(|since| format!("detached by an operator since {since:.0}"));
         conditions.set(Condition::Detached, message);
-        let is_empty =
-            self.reconciler.live.databases.is_empty() && self.reconciler.accepted.files().is_empty();
-        let message = is_empty.then(|| "no database is known: no rule file was ever accepted".to_owned());
-        conditions.set(Condition::NoDatabase, message);
+        conditions.set(Condition::NoDatabase, self.reconciler.no_database());
+        conditions.replace(Condition::StoredRecord, self.reconciler.unused());
+        conditions.set(Condition::PacketLog, self.telling.problem());
         let message =
             self.repairs.is_disturbed().then(|| "kernel objects drifted and were repaired".to_owned());
         conditions.set(Condition::Drift, message);

@@ -1,9 +1,9 @@
 //! Start of a reconciler: the kernel's state and the stored records joined.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::Ownership;
 use super::data_plane::ReadBack;
@@ -15,29 +15,35 @@ use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
 use crate::status::{Condition, Conditions};
 use crate::sync::{
-    AcceptedFiles, Changes, DataPlane as _, Live, PersistedState, Record, StateStore, ensure_known,
+    AcceptedFiles, Changes, DataPlane as _, Key, Live, PersistedState, Record, StateStore, ensure_known,
     rebuilt_table,
 };
+
+/// Stored records that are not used, each with the reason.
+pub type Unused = BTreeMap<Key, String>;
 
 /// Joins stored records with what the kernel holds. Returns the state, the changes that make the store know all of it, and
 /// the records that are not used, with the reason.
 #[must_use]
-pub fn join(records: Vec<Record>, live: &Live) -> (AcceptedFiles, PersistedState, Changes, Vec<String>) {
+pub fn join(records: Vec<Record>, live: &Live) -> (AcceptedFiles, PersistedState, Changes, Unused) {
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
     let files: Vec<Record> = records.into_iter().filter_map(|record| persisted.load(record)).collect();
     persisted.adopt(live, &mut changes);
     let mut accepted = AcceptedFiles::new(live);
-    let loaded = files.into_iter().map(|record| accepted.load(record, &persisted, live, &mut changes));
+    let loaded = files.into_iter().map(|record| {
+        let key = record.key();
+        accepted.load(record, &persisted, live, &mut changes).map_err(|error| (key, error))
+    });
     let unused = loaded.filter_map(Result::err).collect();
     (accepted, persisted, changes, unused)
 }
 
 impl Reconciler {
-    /// Reads what the kernel holds and what was stored. Returns also the stored records that are not used.
+    /// Reads what the kernel holds and what was stored.
     ///
     /// # Errors
     /// The kernel's state or the store cannot be read: nobody may take either for empty.
-    pub fn open(config: &Config, ownership: &Ownership) -> Result<(Self, Vec<String>)> {
+    pub fn open(config: &Config, ownership: &Ownership) -> Result<Self> {
         let store = LastGoodStore::new(StateFile::new(&config.state_dir));
         let records = store.load()?;
         let mut kernel = Kernel::open(&config.bpffs_dir)?;
@@ -48,13 +54,11 @@ impl Reconciler {
         let is_lost = kernel.has_lost_endpoints()?;
         let live = if is_lost { kernel.live_but_endpoints()? } else { kernel.live()? };
         let (accepted, persisted, changes, unused) = join(records, &live);
-        for error in &unused {
-            error!(error, "stored record not used");
-        }
         let mut store = StoreWriter::start(store)?;
         store.submit(changes);
         let settings = Settings::new(config)?;
         let mut reconciler = Self::new(settings, kernel, live, (accepted, persisted), store, Moment::now()?);
+        reconciler.unused = unused;
         if !ownership.is_first {
             reconciler.confirm_stored();
         }
@@ -62,7 +66,7 @@ impl Reconciler {
             reconciler.rebuild_table()?;
         }
         reconciler.data_plane.adopt(&reconciler.live)?;
-        Ok((reconciler, unused))
+        Ok(reconciler)
     }
 
     /// Makes the endpoint table anew from the accepted files, where its pin is gone.
@@ -81,6 +85,15 @@ impl Reconciler {
 }
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
+    /// Messages of the stored records that are not used and that no accepted file has replaced, by subject.
+    pub(super) fn unused(&self) -> impl Iterator<Item = (String, String)> {
+        let unused = self.unused.iter().filter(|(key, _)| self.accepted.lacks(key, &self.persisted));
+        unused.map(|(key, error)| match key {
+            Key::File(id) => (id.to_string(), error.clone()),
+            _ => (String::new(), error.clone()),
+        })
+    }
+
     /// Has the store confirm what was read, see [`Changes::confirm`].
     pub(super) fn confirm_stored(&mut self) {
         let mut changes = Changes::default();

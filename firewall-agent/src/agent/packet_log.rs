@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::bpf::{Anchors, PacketLog, Pins, Programs};
 
@@ -18,6 +18,8 @@ pub(super) struct Telling {
     log: Option<PacketLog>,
     /// `None`: until the agent ends.
     until: Option<Instant>,
+    /// Error of the last attempt to begin or to end.
+    problem: Option<String>,
 }
 
 impl Telling {
@@ -40,6 +42,11 @@ impl Telling {
 
     /// Begins, or goes on for another while.
     pub fn start(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<()> {
+        let started = self.try_start(seconds, normal, pins);
+        self.note(started, "no messages about packets")
+    }
+
+    fn try_start(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<()> {
         if self.log.is_none() {
             let mut log = PacketLog::load(pins)?;
             if let Err(error) = log.programs().take_the_place(pins) {
@@ -56,6 +63,11 @@ impl Telling {
 
     /// Ends; what was told before is still written.
     pub fn end(&mut self, normal: &mut Programs, pins: &Pins) -> Result<()> {
+        let ended = self.try_end(normal, pins);
+        self.note(ended, "the normal program is not back in place")
+    }
+
+    fn try_end(&mut self, normal: &mut Programs, pins: &Pins) -> Result<()> {
         self.tell();
         if self.log.is_some() {
             normal.take_the_place(pins)?;
@@ -84,11 +96,21 @@ impl Telling {
     /// Ends when its time is over. What goes wrong is tried again at the next tick.
     pub fn end_in_time(&mut self, normal: &mut Programs, pins: &Pins) {
         if self.until.is_some_and(|until| until <= Instant::now()) {
-            match self.end(normal, pins) {
-                Ok(()) => self.until = None,
-                Err(error) => error!(error = format!("{error:#}"), "the normal program is not back in place"),
+            if self.end(normal, pins).is_ok() {
+                self.until = None;
             }
         }
+    }
+
+    /// Keeps the error of an attempt for the condition.
+    fn note(&mut self, done: Result<()>, wrong: &str) -> Result<()> {
+        self.problem = done.as_ref().err().map(|error| format!("{wrong}: {error:#}"));
+        done
+    }
+
+    /// Error of the last attempt to begin or to end; `None` when it succeeded.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.clone()
     }
 
     /// Until there may be something to tell; for ever when nothing is told.

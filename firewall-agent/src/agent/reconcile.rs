@@ -21,6 +21,7 @@ use super::backoff::Backoff;
 use super::clock::clock_at;
 use super::data_plane::ReadBack;
 use super::file_report::{self, FileReport};
+use super::open::Unused;
 use super::status_reporter::{StatusReporter, Undurable};
 use crate::bpf::Kernel;
 use crate::config::Config;
@@ -51,6 +52,8 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     pub(super) live: Live,
     pub(super) accepted: AcceptedFiles,
     pub(super) persisted: PersistedState,
+    /// Stored records that could not be read at the start.
+    pub(super) unused: Unused,
     pub(super) store: S,
     pub(super) clock: Clock,
     /// The wall clock was synchronised at the last tick.
@@ -119,6 +122,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             live,
             accepted,
             persisted,
+            unused: Unused::new(),
             store,
             clock,
             synchronised: moment.synchronised,
@@ -194,7 +198,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
 
         self.commit_opens(&desired, &published);
-        reporter.published(&published, &desired, &self.accepted);
+        reporter.published(&published, &desired, &self.accepted, &self.live);
         if self.has_refused && published.replaced_table {
             (self.wants_files, self.seen) = (true, None);
         }
@@ -376,6 +380,17 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             self.persisted.set_clock_mark(mark, &mut changes);
             self.store.submit(changes);
         }
+    }
+
+    /// Message about a host without a database; `None` where there is one.
+    pub(super) fn no_database(&self) -> Option<String> {
+        if !self.live.databases.is_empty() || !self.accepted.files().is_empty() {
+            return None;
+        }
+        Some(match self.persisted.departed() {
+            0 => "no database: no rule file was ever accepted".to_owned(),
+            departed => format!("no database: all were removed or forgotten, {departed} since the first"),
+        })
     }
 
     /// Rule files that were accepted before.

@@ -149,8 +149,14 @@ impl StatusReporter {
         }
     }
 
-    /// Reports what a publish did.
-    pub fn published(&mut self, published: &Published, desired: &Desired, accepted: &AcceptedFiles) {
+    /// Reports what a publish did, and drops what was known of databases that are neither accepted nor in force any more.
+    pub fn published(
+        &mut self,
+        published: &Published,
+        desired: &Desired,
+        accepted: &AcceptedFiles,
+        live: &Live,
+    ) {
         let done = Timestamp::now();
         for (id, stamp) in &published.applied {
             let observed = self.observed.entry(id.clone()).or_default();
@@ -169,8 +175,9 @@ impl StatusReporter {
             let (apply_ms, generation) = (observed.apply_ms, stamp.generation);
             info!(database = %id, revision = stamp.revision, generation, apply_ms, "revision in force");
         }
+        let in_force = live.slots();
+        self.observed.retain(|id, _| desired.databases.contains_key(id) || in_force.contains_key(id));
         for id in &published.removed {
-            self.observed.remove(id);
             info!(database = %id, "database removed, its endpoints stay closed");
         }
         let unresolved = desired.unresolved();
@@ -342,4 +349,49 @@ fn changed<'a, T: PartialEq>(
 
 fn milliseconds(from: Timestamp, to: Timestamp) -> i64 {
     i64::try_from(to.duration_since(from).as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigFile;
+    use crate::rules::{Limits, read_database};
+    use crate::sync::FileBytes;
+
+    fn candidate() -> Candidate {
+        let text = "schema_version: 1\ndatabase_id: crowded\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\n\
+                    endpoints: [{port: 5432, address: 192.0.2.1}]\nrules: []\n...\n";
+        let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
+        let rules = read_database(text.as_bytes(), &limits).unwrap().value;
+        Candidate { path: "a.yaml".into(), rules, bytes: FileBytes::default() }
+    }
+
+    #[test]
+    fn a_database_that_leaves_before_it_was_in_force_is_late_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let given = ConfigFile {
+            interfaces: Some(vec!["none".to_owned()]),
+            guarded_ports: Some("5001".parse().unwrap()),
+            state_dir: Some(dir.path().to_owned()),
+            ..ConfigFile::default()
+        };
+        let config = Config::resolve(given, ConfigFile::default(), "host").unwrap();
+        let (live, now) = (Live::default(), Timestamp::now());
+        let board = Arc::new(Board::new(config.propagation_window));
+        let mut reporter = StatusReporter::new(&config, &AcceptedFiles::new(&live), &live, board).unwrap();
+        reporter.window = Duration::ZERO;
+        let (candidate, mut accepted) = (candidate(), AcceptedFiles::new(&live));
+        let mut desired = Desired::default();
+        desired.add(&candidate.rules, accepted.ranges(), now);
+        accepted.accept(candidate, &mut PersistedState::default(), &mut crate::sync::Changes::default());
+        reporter.detected(accepted.files(), now);
+        reporter.published(&Published::default(), &desired, &accepted, &live);
+        reporter.report_late();
+        assert_eq!(reporter.conditions.count(Condition::Late), 1, "the control");
+        let nothing = AcceptedFiles::new(&live);
+        reporter.published(&Published::default(), &Desired::default(), &nothing, &live);
+        reporter.report_late();
+        assert_eq!(reporter.conditions.count(Condition::Late), 0);
+        assert!(reporter.waiting().is_empty() && reporter.observed.is_empty());
+    }
 }

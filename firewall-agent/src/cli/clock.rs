@@ -50,7 +50,7 @@ pub(super) fn clock(places: &Located, format: Format, out: &mut impl Write) -> R
         Format::Json => json::write(&report, out)?,
         Format::Table => {
             write_people(&report, out)?;
-            problems.iter().try_for_each(|problem| writeln!(out, "! {problem}"))?;
+            problems.values().try_for_each(|problem| writeln!(out, "! {problem}"))?;
         }
     }
     Ok(Exit::Done)

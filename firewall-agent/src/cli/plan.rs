@@ -69,7 +69,7 @@ pub(super) fn plan(
         rejected.iter().map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();
     let tombstones = report::tombstones(&plan);
     let errors = problems
-        .into_iter()
+        .into_values()
         .chain(desired.contentions().map(|(_, message)| message))
         .chain(plan.errors.iter().cloned())
         .collect();

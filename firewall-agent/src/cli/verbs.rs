@@ -88,7 +88,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                     down.join(", ")
                 )));
             }
-            let (mut reconciler, _) = opened?;
+            let mut reconciler = opened?;
             reconciler.wait_for_disk();
             match verb {
                 Verb::Forget { database, open } => reconciler.forget(&database, open),

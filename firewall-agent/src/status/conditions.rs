@@ -12,7 +12,7 @@ pub enum Condition {
     Detached,
     /// A configured interface is missing or not filtered; one for each.
     Interface,
-    /// No rule file was ever accepted.
+    /// No rule file was ever accepted, or every database was removed or forgotten.
     NoDatabase,
     /// A database is not in force as its file says: no room, a refused kernel write; one for each.
     Database,

@@ -89,6 +89,21 @@ impl AcceptedFiles {
         Ok(())
     }
 
+    /// Returns `true` for the key of a rule file or of managed ranges that none is accepted of, though one should be: a
+    /// database that was removed or forgotten needs none.
+    #[must_use]
+    pub fn lacks(&self, key: &Key, persisted: &PersistedState) -> bool {
+        match key {
+            Key::File(id) => {
+                let has_left =
+                    matches!(persisted.presence(id), Some(Presence::Removed | Presence::Forgotten));
+                !self.files.contains_key(id) && !has_left
+            }
+            Key::Ranges => self.ranges_file.is_none(),
+            _ => false,
+        }
+    }
+
     /// Makes an admitted file the accepted one of its database, and notes in `persisted` what it says.
     pub fn accept(&mut self, candidate: Candidate, persisted: &mut PersistedState, changes: &mut Changes) {
         let id = candidate.rules.id.clone();
@@ -226,4 +241,35 @@ pub fn parse(file: &StoredFile) -> Result<Candidate, String> {
     })?;
     let rules: DatabaseRules = checked.value;
     Ok(Candidate { path: file.path.clone(), rules, bytes: FileBytes::from(file) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_stored_file_is_lacked_until_another_is_accepted_or_the_database_leaves() {
+        let id: DatabaseId = "a".parse().unwrap();
+        let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
+        let live = Live::default();
+        let mut accepted = AcceptedFiles::new(&live);
+        let file = |content: &str| StoredFile {
+            path: "a.yaml".into(),
+            signature: None,
+            content: content.as_bytes().into(),
+        };
+        let error = accepted.load(Record::File(id.clone(), file("x")), &persisted, &live, &mut changes);
+        assert!(error.unwrap_err().starts_with("stored file of database a: "));
+        let key = Key::File(id.clone());
+        assert!(accepted.lacks(&key, &persisted));
+        let text = "schema_version: 1\ndatabase_id: a\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\n\
+                    endpoints: [{port: 5432, address: 192.0.2.1}]\nrules: []\n...\n";
+        accepted.accept(parse(&file(text)).unwrap(), &mut persisted, &mut changes);
+        assert!(!accepted.lacks(&key, &persisted));
+        accepted.forget(&id, &mut changes);
+        assert!(accepted.lacks(&key, &persisted), "the control: it is active, and has no file");
+        persisted.forget(&id, &mut changes);
+        assert!(!accepted.lacks(&key, &persisted));
+        assert!(accepted.lacks(&Key::Ranges, &persisted));
+    }
 }
