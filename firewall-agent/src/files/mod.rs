@@ -17,4 +17,3 @@ pub mod store_writer;
 pub mod sysctl;
 pub mod verify;
 pub mod watch;
-pub mod write;

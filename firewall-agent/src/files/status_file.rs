@@ -1,19 +1,24 @@
 //! A thread that writes `status.json`, so that a slow disk delays nothing else. Of several contents the newest is written.
 
 use std::fmt::{self, Debug, Formatter};
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-
-use super::write::{remove, replace};
+use nix::fcntl::{FallocateFlags, fallocate};
 
 /// Pause after a refused write.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for the last content when the process ends.
 const LEAVE: Duration = Duration::from_secs(2);
+/// Disk space, in bytes, taken for the next content beyond the size of the last: a disk that others have filled still takes it.
+const RESERVE_BYTES: usize = 64 << 10;
 
 /// The file, written in the background.
 pub struct StatusFile {
@@ -87,18 +92,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, path: &std::path::Path) {
+    fn work(&self, path: &Path) {
         while let Some(content) = self.next() {
             let written = match &content {
-                Some(bytes) => replace(path, bytes).inspect_err(|_| {
-                    // Nobody may take the old status for the new one.
-                    let _ = remove(path);
-                }),
+                // Nobody may take the old status for the new one; and without it there may be room.
+                Some(bytes) => {
+                    replace(path, bytes).or_else(|_| remove(path).and_then(|()| replace(path, bytes)))
+                }
                 None => remove(path),
             };
             let mut state = self.lock();
             state.is_writing = false;
-            state.error = written.err().map(|error| format!("{error:#}"));
+            state.error =
+                written.err().map(|error| format!("{}: cannot be written: {error}", path.display()));
             if state.error.is_some() && state.waiting.is_none() {
                 state.waiting = Some(content);
             }
@@ -121,5 +127,29 @@ impl Shared {
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+/// Replaces the content, whole and synced, by a spare file whose space was taken at the last time.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let spare = path.with_extension("json.new");
+    let open = || File::options().write(true).create(true).truncate(false).mode(0o600).open(&spare);
+    let mut file = open()?;
+    file.write_all(content)?;
+    file.set_len(content.len() as u64)?;
+    file.sync_all()?;
+    fs::rename(&spare, path)?;
+    if let (Ok(next), Ok(bytes)) = (open(), i64::try_from(content.len() + RESERVE_BYTES)) {
+        // A file system that cannot, or has no room, is asked again at the next time.
+        let _ = fallocate(next.as_fd(), FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes);
+    }
+    Ok(())
+}
+
+/// Removes the file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use firewall_tests::lab::eventually;
 use nix::mount::{MsFlags, mount};
@@ -32,6 +33,22 @@ fn a_full_partition_with_the_reserve_of_the_store_holds_nothing_up() {
     stage.home.remove_rules(OTHER).unwrap();
     stage.boot(0, &[E1], &[E2]);
     stage.refuses(REVOKED, E1);
+}
+
+/// Its space was taken before the partition was full.
+#[test]
+fn a_full_partition_never_loses_the_status() {
+    let stage = on_partition("16m");
+    let path = stage.state_dir().join("status.json");
+    for revision in 2..6 {
+        fill(&stage);
+        stage.push(&rules(revision, &[E1], &[ALLOWED]));
+        let (started, said) = (Instant::now(), format!("\"revision\": {revision},"));
+        while !fs::read_to_string(&path).unwrap().contains(&said) {
+            assert!(started.elapsed() < Duration::from_secs(20), "revision {revision} is not in the status");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 #[test]
