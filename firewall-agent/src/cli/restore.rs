@@ -10,9 +10,12 @@ use super::log::{self, LogFormat};
 use super::{Exit, settings::Settings};
 use crate::agent;
 use crate::config::ConfigFile;
+use crate::host::limits::raise_open_files;
 
 pub(super) fn restore(settings: Settings, wait: Duration, out: &mut impl Write) -> Result<Exit> {
     let _log = log::start(LogFormat::default())?;
+    // Not the reason to leave a host open.
+    let _ = raise_open_files();
     let restored = agent::restore(&settings.config(ConfigFile::default())?, wait)?;
     let undone = [restored.not_filtered.as_slice(), &restored.not_in_force].concat().join("; ");
     if !restored.not_filtered.is_empty() {

@@ -8,10 +8,14 @@ use super::log::{self, LogFormat};
 use super::{Exit, settings::Settings};
 use crate::agent::Agent;
 use crate::config::ConfigFile;
+use crate::host::limits::raise_open_files;
 
 pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> Result<Exit> {
     let _log = log::start(format)?;
     ignore_signals()?;
+    if let Err(error) = raise_open_files() {
+        warn!(error = format!("{error:#}"), "few interfaces and databases may be held open");
+    }
     for warning in &settings.warnings {
         warn!(warning, "configuration");
     }

@@ -1,6 +1,7 @@
-//! Facts about the host: its clock, its service manager.
+//! Facts about the host: its clock, its limits, its service manager.
 
 pub mod clock;
+pub mod limits;
 #[cfg(feature = "program")]
 mod notify;
 

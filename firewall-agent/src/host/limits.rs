@@ -1,0 +1,28 @@
+//! Limits of this process.
+
+use anyhow::{Context as _, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises the limit of open files to the highest that this process may have: the agent holds every pinned map and link
+/// open, one for each database and interface, and the default of 1024 is made for `select`.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn raise_open_files() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("limit of open files: cannot be read")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        .with_context(|| format!("limit of open files: cannot be raised to {hard}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_becomes_the_highest() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard - 1, hard).unwrap();
+        raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+    }
+}
