@@ -1,13 +1,14 @@
 //! The file below the store, and the trait that lets a test put a failing one in its place.
 
+use std::cell::Cell;
 use std::fmt::{Debug, Display};
-use std::fs::{File, rename};
+use std::fs::{self, File, Metadata, rename};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::fcntl::{FallocateFlags, fallocate};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -49,18 +50,26 @@ pub trait Medium: Debug + Display + Send + 'static {
 
     /// Takes space for later commits, as far as there is any.
     fn reserve(&self) {}
+
+    /// Returns `true` while the place holds what was opened last: a file can be removed under its writer, whose commits no
+    /// boot finds then.
+    fn is_in_place(&self) -> bool {
+        true
+    }
 }
 
 /// The store of a state directory.
 #[derive(Debug, Clone)]
 pub struct StateFile {
     path: PathBuf,
+    /// Device and inode of the file that was opened last.
+    opened: Cell<Option<(u64, u64)>>,
 }
 
 impl StateFile {
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
-        Self { path: state_dir.join(FILE) }
+        Self { path: state_dir.join(FILE), opened: Cell::default() }
     }
 
     fn write_aside(&self, bytes: &[u8]) -> io::Result<PathBuf> {
@@ -97,6 +106,7 @@ impl Medium for StateFile {
     fn open(&self) -> Result<FileBackend> {
         let file = File::options().read(true).write(true).open(&self.path);
         let file = file.context("cannot open for writing")?;
+        self.opened.set(Some(identity(&file.metadata()?)));
         reserve(&file);
         Ok(FileBackend::new(file)?)
     }
@@ -119,9 +129,7 @@ impl Medium for StateFile {
         };
         for _ in 0..COPIES {
             let length = usize::try_from(file.metadata()?.len())?;
-            if length == 0 {
-                return Ok(None);
-            }
+            ensure!(length > 0, "damaged: the file is empty");
             let mut bytes = vec![0; length];
             match file.read_exact_at(&mut bytes, 0) {
                 // A commit has cut the file meanwhile.
@@ -143,6 +151,14 @@ impl Medium for StateFile {
             reserve(&file);
         }
     }
+
+    fn is_in_place(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|there| Some(identity(&there)) == self.opened.get())
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// Allocates blocks beyond the end of the file without changing its length.

@@ -31,6 +31,8 @@ pub struct LastGoodStore<M = StateFile> {
     medium: M,
     /// `None` before the first commit, and after an error: the next commit copies the file.
     database: Option<Database>,
+    /// Records of a file that was removed, until the one in its place has them.
+    rescued: Changes,
 }
 
 impl<M: Display> Display for LastGoodStore<M> {
@@ -42,7 +44,7 @@ impl<M: Display> Display for LastGoodStore<M> {
 impl<M: Medium> LastGoodStore<M> {
     /// A store that opens its file with the first commit.
     pub fn new(medium: M) -> Self {
-        Self { medium, database: None }
+        Self { medium, database: None, rescued: Changes::default() }
     }
 
     /// Every record. Opens a copy of the file, and changes nothing: a daemon may be writing to it.
@@ -71,23 +73,34 @@ impl<M: Medium> LastGoodStore<M> {
         guarded(read).with_context(|| self.medium.to_string())
     }
 
-    /// Carries out all changes in one transaction, or none. When this returns without an error, they survive a power cut.
+    /// Carries out all changes in one transaction, or none. Where the file was removed or replaced meanwhile, every record is
+    /// written there first. When this returns without an error, they survive a power cut.
     ///
     /// # Errors
     /// The medium refuses; either nothing or everything is stored then.
     pub fn commit(&mut self, changes: &Changes) -> Result<()> {
-        // A new copy of the file is written whole.
-        let database = self.database.take().filter(|_| !changes.confirms());
-        let commit = || {
-            let database = match database {
-                Some(database) => database,
-                None => self.open()?,
-            };
-            records::write(&database, changes)?;
-            Ok(database)
-        };
-        self.database = Some(guarded(commit).with_context(|| self.medium.to_string())?);
+        let place = self.medium.to_string();
+        guarded(|| self.try_commit(changes)).context(place)?;
         self.medium.reserve();
+        Ok(())
+    }
+
+    fn try_commit(&mut self, changes: &Changes) -> Result<()> {
+        if let Some(removed) = &self.database
+            && !self.medium.is_in_place()
+        {
+            records::read(removed)?.into_iter().for_each(|record| self.rescued.put(record));
+            self.database = None;
+        }
+        // A new copy of the file is written whole, and confirms what it holds.
+        let database = match self.database.take().filter(|_| !changes.confirms()) {
+            Some(database) => database,
+            None => self.open()?,
+        };
+        let mut all = self.rescued.clone();
+        all.merge(changes.clone());
+        records::write(&database, &all)?;
+        (self.database, self.rescued) = (Some(database), Changes::default());
         Ok(())
     }
 

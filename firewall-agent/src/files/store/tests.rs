@@ -126,7 +126,7 @@ fn damage_is_an_error_and_never_an_empty_store() {
         }
     }
     assert!(refused > 0, "no damage was noticed");
-    for cut in [1, 100, 4096, whole.len() / 2] {
+    for cut in [0, 1, 100, 4096, whole.len() / 2] {
         fs::write(&path, &whole[..cut]).unwrap();
         assert!(LastGoodStore::new(StateFile::new(dir.path())).load().is_err(), "{cut} bytes");
     }
@@ -153,4 +153,31 @@ fn of_two_changes_to_one_record_the_last_counts() {
     let mut store = LastGoodStore::new(StateFile::new(dir.path()));
     store.commit(&first).unwrap();
     assert_eq!(store.load().unwrap(), []);
+}
+
+#[test]
+fn a_store_that_is_removed_under_its_writer_is_written_again_with_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let state_dir = dir.path().join("state");
+    let path = state_dir.join("state.redb");
+    let mut store = LastGoodStore::new(StateFile::new(&state_dir));
+    store.commit(&changes(records())).unwrap();
+    let more = Record::Claim("192.0.2.9:5432/tcp".parse().unwrap(), None);
+    for round in 0..3 {
+        match round {
+            0 => fs::remove_file(&path).unwrap(),
+            1 => fs::remove_dir_all(&state_dir).unwrap(),
+            _ => {
+                fs::rename(&path, state_dir.join("aside")).unwrap();
+                let mut other = LastGoodStore::new(StateFile::new(&state_dir));
+                other.commit(&changes(vec![Record::Retired(id("c"), Retired::default())])).unwrap();
+            }
+        }
+        store.commit(&changes(vec![more.clone()])).unwrap();
+        let mut expected = [records(), vec![more.clone()]].concat();
+        if round == 2 {
+            expected.push(Record::Retired(id("c"), Retired::default()));
+        }
+        assert_eq!(sorted(LastGoodStore::new(StateFile::new(&state_dir)).load().unwrap()), sorted(expected));
+    }
 }
