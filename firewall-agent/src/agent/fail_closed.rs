@@ -73,22 +73,18 @@ fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
     aside.remove()?;
     let mut programs =
         closed_programs(&aside, config, &claims).context("the guarded ports cannot be closed")?;
-    let done = open.into_iter().map(|name| match attach(&mut programs, &pins, &name, config.xdp_mode) {
-        Ok(_) => {
-            let claims = match claims.len() {
-                0 => String::new(),
-                number => format!(" and {number} claimed destinations"),
-            };
-            format!(
-                "closed: {name}: guarded ports {}{claims}, until an agent has started",
-                config.guarded_ports
-            )
-        }
+    let claims = match claims.len() {
+        0 => String::new(),
+        number => format!(" and {number} claimed destinations"),
+    };
+    let guarded = &config.guarded_ports;
+    let attached = attach(&mut programs, &pins, &open, config.xdp_mode);
+    aside.remove()?;
+    let done = open.iter().zip(attached?).map(|(name, attached)| match attached {
+        Ok(_) => format!("closed: {name}: guarded ports {guarded}{claims}, until an agent has started"),
         Err(why) => format!("not closed: {why:#}"),
     });
-    let done = done.collect();
-    aside.remove()?;
-    Ok(done)
+    Ok(done.collect())
 }
 
 /// Programs that know no database, over maps of their own.

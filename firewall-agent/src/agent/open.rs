@@ -88,9 +88,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Messages of the stored records that are not used and that no accepted file has replaced, by subject.
     pub(super) fn unused(&self) -> impl Iterator<Item = (String, String)> {
         let unused = self.unused.iter().filter(|(key, _)| self.accepted.lacks(key, &self.persisted));
-        unused.map(|(key, error)| match key {
-            Key::File(id) => (id.to_string(), error.clone()),
-            _ => (String::new(), error.clone()),
+        unused.map(|(key, error)| {
+            let subject = if let Key::File(id) = key { id.to_string() } else { String::new() };
+            (subject, error.clone())
         })
     }
 

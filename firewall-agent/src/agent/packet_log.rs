@@ -95,10 +95,8 @@ impl Telling {
 
     /// Ends when its time is over. What goes wrong is tried again at the next tick.
     pub fn end_in_time(&mut self, normal: &mut Programs, pins: &Pins) {
-        if self.until.is_some_and(|until| until <= Instant::now()) {
-            if self.end(normal, pins).is_ok() {
-                self.until = None;
-            }
+        if self.until.is_some_and(|until| until <= Instant::now()) && self.end(normal, pins).is_ok() {
+            self.until = None;
         }
     }
 

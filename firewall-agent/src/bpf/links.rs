@@ -46,22 +46,26 @@ pub enum Step {
     Made,
 }
 
-/// Makes the loaded program the one that runs on one interface, as [`HeldLinks::attach`] does on many.
+/// Makes the loaded program the one that runs on each of these interfaces, as [`HeldLinks::attach`] does. Returns one result
+/// for each.
 ///
 /// # Errors
-/// When there is no such interface, or as there.
+/// When the interfaces or the pinned links cannot be looked at.
 pub fn attach(
     programs: &mut Programs,
     pins: &Pins,
-    interface: &str,
+    names: &[impl AsRef<str>],
     mode: XdpMode,
-) -> Result<(InterfaceLink, Step)> {
+) -> Result<Vec<Result<(InterfaceLink, Step)>>> {
     let interfaces = InterfaceTable::list()?;
     let mut links = HeldLinks::default();
     links.look(pins, &interfaces)?;
-    let state = interfaces.get(interface).with_context(|| format!("interface {interface}: not there"))?;
     let ours = programs.id()?;
-    links.attach((programs, ours), pins, (interface, state), mode)
+    let mut attach = |name: &str| {
+        let state = interfaces.get(name).with_context(|| format!("interface {name}: not there"))?;
+        links.attach((&mut *programs, ours), pins, (name, state), mode)
+    };
+    Ok(names.iter().map(|name| attach(name.as_ref())).collect())
 }
 
 /// Every interface that has our link pinned, in the order of their names.

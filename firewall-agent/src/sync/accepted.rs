@@ -100,7 +100,12 @@ impl AcceptedFiles {
                 !self.files.contains_key(id) && !has_left
             }
             Key::Ranges => self.ranges_file.is_none(),
-            _ => false,
+            Key::Claim(_)
+            | Key::Floor(_)
+            | Key::InForce(_)
+            | Key::Retired(_)
+            | Key::ClockMark
+            | Key::Detached => false,
         }
     }
 

@@ -102,7 +102,7 @@ impl Stand {
         let (mut programs, pins) = load(bpffs_dir, stages::ALL);
         put_in_force(bpffs_dir, &[rule_file()], &[30_000..=32_767]);
         let _inside = self.database.enter().unwrap();
-        let link = attach(&mut programs, &pins, INTERFACE, mode).unwrap();
+        let link = attach(&mut programs, &pins, &[INTERFACE], mode).unwrap().remove(0).unwrap();
         assert_eq!(link.0.mode.map(Attached::name), Some(mode.to_string().as_str()));
         programs
     }

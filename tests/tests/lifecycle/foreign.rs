@@ -22,7 +22,8 @@ impl Foreign {
         pins.create().unwrap();
         let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
         let _inside = stage.db.enter().unwrap();
-        let (link, _) = attach(&mut programs, &pins, INTERFACE, XdpMode::Native).unwrap();
+        let (link, _) =
+            attach(&mut programs, &pins, &[INTERFACE], XdpMode::Native).unwrap().remove(0).unwrap();
         Self { program: link.program, pins, programs }
     }
 

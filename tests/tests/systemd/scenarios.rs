@@ -225,7 +225,7 @@ impl Foreign {
         pins.create().unwrap();
         let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
         let _inside = stage.db.enter().unwrap();
-        attach(&mut programs, &pins, interface, XdpMode::Native).unwrap();
+        attach(&mut programs, &pins, &[interface], XdpMode::Native).unwrap().remove(0).unwrap();
         Self { pins, programs }
     }
 
