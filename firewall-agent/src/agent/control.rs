@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{sleep, timeout};
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::files::socket::{Name, PRIVATE, bind_at};
 use crate::rules::DatabaseId;
@@ -30,7 +30,8 @@ const NAMED: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// What can be asked of the daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verb", deny_unknown_fields)]
 pub enum Verb {
     Forget {
         database: DatabaseId,
@@ -44,8 +45,8 @@ pub enum Verb {
         to: Option<Timestamp>,
     },
     /// Take everything down, until `Attach`.
-    Detach,
-    Attach,
+    Detach {},
+    Attach {},
     /// Messages about single packets for so many seconds; `None` ends them.
     PacketLog {
         seconds: Option<u64>,
@@ -58,17 +59,6 @@ pub enum Verb {
 pub enum Reply {
     Done(String),
     Error(String),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "verb", deny_unknown_fields)]
-enum Line {
-    Forget { database: String, open: bool },
-    Rebase { database: String },
-    LowerClock { to: Option<Timestamp> },
-    Detach {},
-    Attach {},
-    PacketLog { seconds: Option<u64> },
 }
 
 /// A verb and who waits for the answer.
@@ -106,15 +96,7 @@ pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
         connected => connected.with_context(asked)?,
     };
     stream.set_read_timeout(Some(ANSWER))?;
-    let line = match verb.clone() {
-        Verb::Forget { database, open } => Line::Forget { database: database.to_string(), open },
-        Verb::Rebase { database } => Line::Rebase { database: database.to_string() },
-        Verb::LowerClock { to } => Line::LowerClock { to },
-        Verb::Detach => Line::Detach {},
-        Verb::Attach => Line::Attach {},
-        Verb::PacketLog { seconds } => Line::PacketLog { seconds },
-    };
-    writeln!(stream, "{}", serde_json::to_string(&line)?).with_context(asked)?;
+    writeln!(stream, "{}", serde_json::to_string(verb)?).with_context(asked)?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).with_context(asked)?;
     serde_json::from_str(&answer).map(Some).with_context(asked)
@@ -176,7 +158,7 @@ async fn attend(
     }
 }
 
-/// Binds the socket; says once why it cannot.
+/// Binds the socket, or notes why it cannot.
 fn bind(path: &Path, problem: &Mutex<Option<String>>) -> Option<(UnixListener, Name)> {
     let bound =
         bind_at(path, PRIVATE).and_then(|(listener, name)| Ok((UnixListener::from_std(listener)?, name)));
@@ -184,11 +166,7 @@ fn bind(path: &Path, problem: &Mutex<Option<String>>) -> Option<(UnixListener, N
         Ok(bound) => (Some(bound), None),
         Err(error) => (None, Some(format!("{error:#}"))),
     };
-    let mut problem = problem.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(error) = error.as_ref().filter(|_| *problem != error) {
-        error!(error, "no verbs can be received");
-    }
-    *problem = error;
+    *problem.lock().unwrap_or_else(PoisonError::into_inner) = error;
     bound
 }
 
@@ -224,25 +202,14 @@ async fn receive(mut stream: UnixStream) -> Option<Request> {
     if !matches!(timeout(PATIENCE, read).await, Ok(Ok(1..))) {
         return None;
     }
-    match verb(&line) {
+    let verb = serde_json::from_str(&line).with_context(|| format!("request {:?}", line.trim_end()));
+    match verb {
         Ok(verb) => Some(Request { verb, stream }),
         Err(error) => {
             send(&mut stream, &Reply::Error(format!("{error:#}"))).await;
             None
         }
     }
-}
-
-fn verb(line: &str) -> Result<Verb> {
-    let line: Line = serde_json::from_str(line).with_context(|| format!("request {:?}", line.trim_end()))?;
-    Ok(match line {
-        Line::Forget { database, open } => Verb::Forget { database: database.parse()?, open },
-        Line::Rebase { database } => Verb::Rebase { database: database.parse()? },
-        Line::LowerClock { to } => Verb::LowerClock { to },
-        Line::Detach {} => Verb::Detach,
-        Line::Attach {} => Verb::Attach,
-        Line::PacketLog { seconds } => Verb::PacketLog { seconds },
-    })
 }
 
 async fn send(stream: &mut UnixStream, reply: &Reply) {

@@ -124,8 +124,8 @@ impl Agent {
                 self.pin_again().and_then(|_| self.telling.turn(*seconds, &mut self.programs, &self.pins))
             }
             Verb::LowerClock { to } => self.reconciler.lower_clock(*to),
-            Verb::Detach => self.detach(),
-            Verb::Attach => self.attach(),
+            Verb::Detach {} => self.detach(),
+            Verb::Attach {} => self.attach(),
         };
         match &done {
             Ok(done) => info!(done, "asked for on the control socket"),

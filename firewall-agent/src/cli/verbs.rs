@@ -33,11 +33,11 @@ pub(super) fn detach(settings: Settings, yes: bool, out: &mut impl Write) -> Res
         )
         .into());
     }
-    carry_out(settings, Verb::Detach, out)
+    carry_out(settings, Verb::Detach {}, out)
 }
 
 pub(super) fn attach(settings: Settings, out: &mut impl Write) -> Result<Exit> {
-    carry_out(settings, Verb::Attach, out)
+    carry_out(settings, Verb::Attach {}, out)
 }
 
 /// What to do about messages about single packets.
@@ -78,7 +78,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
             let ownership = Ownership::take(&config)?;
             let pins = Pins::new(&config.bpffs_dir);
             let opened = Reconciler::open(&config, &ownership);
-            if matches!(verb, Verb::Detach)
+            if matches!(verb, Verb::Detach {})
                 && let Err(error) = opened
             {
                 // Whatever the maps are like: an operator wants the host open.
@@ -94,8 +94,8 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                 Verb::Forget { database, open } => reconciler.forget(&database, open),
                 Verb::Rebase { database } => reconciler.rebase(&database),
                 Verb::LowerClock { to } => reconciler.lower_clock(to),
-                Verb::Detach => reconciler.detach(&pins),
-                Verb::Attach => reconciler.set_detached(false).and_then(|()| {
+                Verb::Detach {} => reconciler.detach(&pins),
+                Verb::Attach {} => reconciler.set_detached(false).and_then(|()| {
                     drop((reconciler, ownership));
                     restore(&config, Duration::ZERO)?.ensure_complete()
                 }),

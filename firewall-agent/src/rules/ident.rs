@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Most characters of an identifier.
 pub(super) const MAX_CHARS: usize = 64;
 
@@ -26,7 +28,8 @@ macro_rules! ident {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         /// Copies share the text.
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -39,6 +42,14 @@ macro_rules! ident {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidIdent;
+
+            fn try_from(text: String) -> Result<Self, InvalidIdent> {
+                text.parse()
             }
         }
 
