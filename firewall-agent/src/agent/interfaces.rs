@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::patterns::Patterns;
 use super::backoff::Backoff;
@@ -56,17 +56,13 @@ impl Interfaces {
     }
 
     /// Brings every configured interface that is there under the loaded program: attaches to what is new, and repairs
-    /// what somebody has changed. Logs each failure once, until it changes. `woken` is when something made it look.
+    /// what somebody has changed. `woken` is when something made it look.
     pub fn attach(&mut self, programs: &mut Programs, pins: &Pins, repairs: &mut Repairs, woken: Instant) {
         let listed = InterfaceTable::list().and_then(|table| Ok((table, programs.id()?)));
         let (interfaces, ours) = match listed {
             Ok(listed) => listed,
             Err(error) => {
-                let message = format!("{error:#}");
-                if self.failed.get("interfaces") != Some(&message) {
-                    error!(error = message, "cannot look after interfaces");
-                }
-                self.failed.insert("interfaces".to_owned(), message);
+                self.failed.insert("interfaces".to_owned(), format!("{error:#}"));
                 return;
             }
         };
@@ -100,11 +96,6 @@ impl Interfaces {
         }
         if let Err(error) = self.held.update_elsewhere(programs, ours, pins) {
             failed.insert("links".to_owned(), format!("{error:#}"));
-        }
-        for (name, message) in &failed {
-            if self.failed.get(name) != Some(message) {
-                error!(interface = name, error = message, "interface is not filtered");
-            }
         }
         self.failed = failed;
         self.looked = Some(woken);
@@ -160,12 +151,9 @@ impl Interfaces {
         info!(interface = name, mode, link = link.link, program = link.program, "attached");
     }
 
-    /// Every link of ours that is attached, with the names and modes of the last pass.
-    ///
-    /// # Errors
-    /// None: a link that cannot be asked is left out.
-    pub fn links(&self) -> Result<Vec<InterfaceLink>> {
-        Ok(self.held.links())
+    /// Every link of ours that is attached, with the names and modes of the last pass. One that cannot be asked is left out.
+    pub fn links(&self) -> Vec<InterfaceLink> {
+        self.held.links()
     }
 
     /// Takes every link down that is held.

@@ -213,10 +213,10 @@ impl Agent {
         let repairs = self.repairs.counts();
         let programs = self.telling.attached(&mut self.programs);
         let program = programs.id().and_then(|id| Ok((id, programs.tag()?)));
-        match self.interfaces.links().and_then(|links| Ok((links, program?))) {
-            Ok((links, (id, tag))) => {
+        match program {
+            Ok((id, tag)) => {
                 let Reconciler { live, accepted, persisted, .. } = &self.reconciler;
-                let mut status = report(links, live, (id, &tag));
+                let mut status = report(self.interfaces.links(), live, (id, &tag));
                 status.interfaces.extend(self.interfaces.exposed().map(|name| report::unfiltered(name)));
                 for interface in &mut status.interfaces {
                     let open = self.interfaces.unprotected(&interface.name).as_millis();

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
-use tracing::{error, info};
 
 use crate::bpf::Probe;
 use crate::sync::{Live, Sample, Slot, samples};
@@ -44,17 +43,8 @@ impl Probes {
             let failure =
                 asked.and_then(|twin| probe(twin, slot, samples, live).map_err(|error| format!("{error:#}")));
             match failure {
-                Ok(None) => {
-                    if self.failures.remove(&slot).is_some() {
-                        info!(slot, "probe: the loaded program decides as it should again");
-                    }
-                }
-                Ok(Some(message)) | Err(message) => {
-                    if self.failures.get(&slot) != Some(&message) {
-                        error!(slot, error = message, "probe");
-                    }
-                    self.failures.insert(slot, message);
-                }
+                Ok(None) => _ = self.failures.remove(&slot),
+                Ok(Some(message)) | Err(message) => _ = self.failures.insert(slot, message),
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use tracing::{error, warn};
+use tracing::warn;
 
 /// Everything that can be repaired.
 const KINDS: [&str; 10] = [
@@ -23,7 +23,7 @@ const KINDS: [&str; 10] = [
 #[derive(Debug)]
 pub(super) struct Repairs {
     counts: BTreeMap<&'static str, u64>,
-    /// By kind; said once.
+    /// By kind.
     troubles: BTreeMap<&'static str, String>,
     /// Something was repaired since [`Self::begin`].
     disturbed: bool,
@@ -71,11 +71,7 @@ impl Repairs {
 
     /// Takes note of what cannot be put right.
     pub fn failed(&mut self, kind: &'static str, error: &anyhow::Error) {
-        let message = format!("{error:#}");
-        if self.troubles.get(kind) != Some(&message) {
-            error!(kind, error = message, "the kernel's objects are not as they should be");
-        }
-        self.troubles.insert(kind, message);
+        self.troubles.insert(kind, format!("{error:#}"));
     }
 
     /// Whether the last look found anything to repair.

@@ -218,8 +218,7 @@ impl StatusReporter {
         self.conditions.set(Condition::Kernel, None);
         self.report_late();
         self.conditions.set(Condition::StatusFile, self.file.problem());
-        let unbound = self.board.unbound().into_iter().map(|message| (message.clone(), message));
-        self.conditions.replace(Condition::Listener, unbound);
+        self.conditions.replace(Condition::Listener, self.board.unbound());
         status.agent = Some(self.agent.clone());
         let rejected = self.rejected.iter();
         status.rejected_files =

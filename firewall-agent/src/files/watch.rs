@@ -14,7 +14,7 @@ use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 /// Time between two attempts to watch what could not be watched.
 const RETRY: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub struct Watcher {
     retry_at: Instant,
     /// Each directory, and its parent or the nearest above that is there.
     watched: BTreeMap<PathBuf, WatchDescriptor>,
-    /// The error that was logged last, until it is over.
+    /// The last error, until it is over.
     problem: Option<String>,
 }
 
@@ -146,7 +146,7 @@ impl Watcher {
         }
         let is_new = watched.iter().any(|(path, descriptor)| self.watched.get(path) != Some(descriptor));
         self.watched = watched;
-        self.report(problem);
+        self.problem = problem;
         is_new
     }
 
@@ -166,20 +166,10 @@ impl Watcher {
 
     fn lose(&mut self, error: &io::Error) {
         let limit = limit_of(error, "fs.inotify.max_user_instances, or the limit of open files,");
-        self.report(Some(format!("file events cannot be received: {error}{limit}")));
+        self.problem = Some(format!("file events cannot be received: {error}{limit}"));
         self.queue = None;
         self.watched.clear();
         self.retry_at = Instant::now() + RETRY;
-    }
-
-    fn report(&mut self, problem: Option<String>) {
-        if problem != self.problem {
-            match &problem {
-                Some(error) => warn!(error, "changes of files are seen late: by the rescan only"),
-                None => info!("changes of files are seen at once again"),
-            }
-            self.problem = problem;
-        }
     }
 }
 

@@ -68,20 +68,19 @@ impl Board {
         self.timings.observe(apply_ms, propagation_ms);
     }
 
-    /// Why some configured listener is not bound.
+    /// Configured listeners that are not bound, each with the reason.
     #[must_use]
-    pub fn unbound(&self) -> Vec<String> {
-        held(&self.unbound).values().cloned().collect()
+    pub fn unbound(&self) -> BTreeMap<String, String> {
+        held(&self.unbound).clone()
     }
 
-    /// A listener is bound, or not and why. Whether that is new.
-    pub(super) fn bound(&self, listener: &str, trouble: Option<String>) -> bool {
+    /// A listener is bound, or not and why.
+    pub(super) fn bound(&self, listener: &str, trouble: Option<String>) {
         let mut unbound = held(&self.unbound);
-        let before = match &trouble {
-            Some(trouble) => unbound.insert(listener.to_owned(), trouble.clone()),
-            None => unbound.remove(listener),
-        };
-        before != trouble
+        match trouble {
+            Some(trouble) => _ = unbound.insert(listener.to_owned(), trouble),
+            None => _ = unbound.remove(listener),
+        }
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {

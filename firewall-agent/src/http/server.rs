@@ -97,10 +97,7 @@ async fn bound(at: &Listen, name: &str, bind: Bind, desk: &Desk) -> Socket {
                 return socket;
             }
             Err(error) => {
-                let trouble = format!("listen {at}: {error:#}");
-                if desk.board().bound(name, Some(trouble.clone())) {
-                    error!(error = trouble, "not served over HTTP");
-                }
+                desk.board().bound(name, Some(format!("listen {at}: {error:#}")));
                 sleep(RETRY).await;
             }
         }

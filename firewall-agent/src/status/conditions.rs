@@ -89,68 +89,47 @@ impl Condition {
         Self::PacketLog,
     ];
 
+    /// The name, and whether the condition blocks readiness.
+    fn facts(self) -> (&'static str, bool) {
+        match self {
+            Self::Detached => ("detached", true),
+            Self::Interface => ("interface", true),
+            Self::NoDatabase => ("no_database", true),
+            Self::Database => ("database", true),
+            Self::Withheld => ("withheld", true),
+            Self::Publish => ("publish", true),
+            Self::Drift => ("drift", true),
+            Self::Repair => ("repair", true),
+            Self::Probe => ("probe", true),
+            Self::Kernel => ("kernel", true),
+            Self::ReadBack => ("read_back", true),
+            Self::Store => ("store", false),
+            Self::StoredRecord => ("stored_record", false),
+            Self::Claim => ("claim", false),
+            Self::RulesDirectory => ("rules_directory", false),
+            Self::IgnoredFiles => ("ignored_files", false),
+            Self::FilesHang => ("files_hang", false),
+            Self::FileEvents => ("file_events", false),
+            Self::ClockHeld => ("clock_held", false),
+            Self::ClockAhead => ("clock_ahead", false),
+            Self::Late => ("late", false),
+            Self::Listener => ("listener", false),
+            Self::ControlSocket => ("control_socket", false),
+            Self::StatusFile => ("status_file", false),
+            Self::PacketLog => ("packet_log", false),
+        }
+    }
+
     /// The name in JSON, metrics and the runbook.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Detached => "detached",
-            Self::Interface => "interface",
-            Self::NoDatabase => "no_database",
-            Self::Database => "database",
-            Self::Withheld => "withheld",
-            Self::Publish => "publish",
-            Self::Drift => "drift",
-            Self::Repair => "repair",
-            Self::Probe => "probe",
-            Self::Kernel => "kernel",
-            Self::ReadBack => "read_back",
-            Self::Store => "store",
-            Self::StoredRecord => "stored_record",
-            Self::Claim => "claim",
-            Self::RulesDirectory => "rules_directory",
-            Self::IgnoredFiles => "ignored_files",
-            Self::FilesHang => "files_hang",
-            Self::FileEvents => "file_events",
-            Self::ClockHeld => "clock_held",
-            Self::ClockAhead => "clock_ahead",
-            Self::Late => "late",
-            Self::Listener => "listener",
-            Self::ControlSocket => "control_socket",
-            Self::StatusFile => "status_file",
-            Self::PacketLog => "packet_log",
-        }
+        self.facts().0
     }
 
     /// Returns `true` when the agent is not ready while the condition is true.
     #[must_use]
     pub fn blocks_readiness(self) -> bool {
-        match self {
-            Self::Detached
-            | Self::Interface
-            | Self::NoDatabase
-            | Self::Database
-            | Self::Withheld
-            | Self::Publish
-            | Self::Drift
-            | Self::Repair
-            | Self::Probe
-            | Self::Kernel
-            | Self::ReadBack => true,
-            Self::Store
-            | Self::StoredRecord
-            | Self::Claim
-            | Self::RulesDirectory
-            | Self::IgnoredFiles
-            | Self::FilesHang
-            | Self::FileEvents
-            | Self::ClockHeld
-            | Self::ClockAhead
-            | Self::Late
-            | Self::Listener
-            | Self::ControlSocket
-            | Self::StatusFile
-            | Self::PacketLog => false,
-        }
+        self.facts().1
     }
 
     /// Returns `true` when the message is written among the errors of `status`; the others show elsewhere there.

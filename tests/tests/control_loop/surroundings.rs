@@ -66,8 +66,8 @@ fn signal(stage: &Stage, signal: Signal) {
     kill(Pid::from_raw(stage.pid().cast_signed()), signal).unwrap();
 }
 
-const SEEN_LATE: &str = "changes of files are seen late";
-const SEEN_AT_ONCE: &str = "changes of files are seen at once again";
+const SEEN_LATE: &str = r#"condition condition="file_events""#;
+const SEEN_AT_ONCE: &str = r#"condition cleared condition="file_events""#;
 
 #[test]
 fn without_an_inotify_instance_the_daemon_goes_by_rescans_and_signals_until_there_is_one() {
