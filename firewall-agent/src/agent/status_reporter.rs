@@ -160,7 +160,7 @@ impl StatusReporter {
         let done = Timestamp::now();
         for (id, stamp) in &published.applied {
             let observed = self.observed.entry(id.clone()).or_default();
-            (observed.waiting, observed.late) = (false, false);
+            observed.waiting = false;
             // A replay after a restart, or a change by time or range alone, is no new revision.
             if let Some(candidate) =
                 accepted.files().get(id).filter(|candidate| candidate.rules.revision > observed.revision)
@@ -286,15 +286,14 @@ impl StatusReporter {
     /// Reports the revisions that have waited for half of the propagation window.
     fn report_late(&mut self) {
         let (now, window) = (Timestamp::now(), self.window);
-        let late = self.observed.iter_mut().filter_map(|(id, observed)| {
+        let late = self.observed.iter().filter_map(|(id, observed)| {
             let detected = observed.detected_at.filter(|_| observed.waiting)?;
-            observed.late = now.duration_since(detected).unsigned_abs() * 2 >= window;
+            let is_late = now.duration_since(detected).unsigned_abs() * 2 >= window;
             let message = || {
                 format!("database {id}: revision not in force within half the propagation window, seen at {detected:.0}")
             };
-            observed.late.then(|| (id.to_string(), message()))
+            is_late.then(|| (id.to_string(), message()))
         });
-        let late: Vec<(String, String)> = late.collect();
         self.conditions.replace(Condition::Late, late);
     }
 

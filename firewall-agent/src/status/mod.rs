@@ -173,8 +173,6 @@ pub struct Observed {
     pub revision: u64,
     /// The file is taken and not in force yet.
     pub waiting: bool,
-    /// That was said.
-    pub late: bool,
 }
 
 impl Status {

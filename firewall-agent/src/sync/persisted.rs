@@ -215,7 +215,6 @@ impl PersistedState {
         if self.in_force.remove(id).is_some() {
             changes.remove(Key::InForce(id.clone()));
         }
-        changes.remove(Key::File(id.clone()));
     }
 
     /// Releases destinations: they need not stay closed any longer.

@@ -22,21 +22,8 @@ pub(super) fn remainder(
     live: &Live,
 ) -> Option<DesiredDatabase> {
     let database = live.databases.get(&slot)?;
-    let held = &database.sources;
-    let mut set = RuleSet::default();
-    for (net, _) in held.iter() {
-        if let Some(key) = around(net).find_map(|wider| wanted.set.get(&wider)) {
-            set.allow(net, key);
-        }
-    }
-    if set.len() < held.len() {
-        let most = most.max(held.len());
-        for (net, key) in wanted.set.iter() {
-            if set.len() < most && around(net).any(|wider| held.get(&wider).is_some()) {
-                set.allow(net, key);
-            }
-        }
-    }
+    let held = database.sources.iter().map(|(net, _)| net).collect();
+    let set = common(&held, wanted, most);
     Some(DesiredDatabase {
         name: database.name.clone(),
         // After a publish that was cut off nobody knows which revision the list is of; it is none that is newer.
@@ -52,23 +39,32 @@ pub(super) fn remainder(
 /// newer one no longer allows: for a host that holds nothing of the database, as after a reboot.
 #[must_use]
 pub fn fallback(held: &DesiredDatabase, wanted: &DesiredDatabase) -> DesiredDatabase {
-    let mut set = RuleSet::default();
-    for (net, _) in held.set.iter() {
-        if let Some(key) = around(net).find_map(|wider| wanted.set.get(&wider)) {
-            set.allow(net, key);
-        }
-    }
-    for (net, key) in wanted.set.iter() {
-        if set.len() < held.set.len() && around(net).any(|wider| held.set.get(&wider).is_some()) {
-            set.allow(net, key);
-        }
-    }
+    let nets = held.set.iter().map(|(net, _)| net).collect();
     DesiredDatabase {
         revision: held.revision,
         targets: held.targets.intersection(&wanted.targets).copied().collect(),
-        set,
+        set: common(&nets, wanted, 0),
         ..wanted.clone()
     }
+}
+
+/// Prefixes that both lists allow: at most `most`, or as many as `held` has.
+fn common(held: &BTreeSet<IpNet>, wanted: &DesiredDatabase, most: usize) -> RuleSet {
+    let mut set = RuleSet::default();
+    for net in held {
+        if let Some(key) = around(*net).find_map(|wider| wanted.set.get(&wider)) {
+            set.allow(*net, key);
+        }
+    }
+    if set.len() < held.len() {
+        let most = most.max(held.len());
+        for (net, key) in wanted.set.iter() {
+            if set.len() < most && around(net).any(|wider| held.contains(&wider)) {
+                set.allow(net, key);
+            }
+        }
+    }
+    set
 }
 
 /// The network and every wider one around it.
