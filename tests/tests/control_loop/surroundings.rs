@@ -76,7 +76,7 @@ fn without_an_inotify_instance_the_daemon_goes_by_rescans_and_signals_until_ther
     let hog = Hog::new(User::Alone);
     stage.start_with(&["--rescan-interval", "500ms"]);
     stage.until_revision("a", 1);
-    assert!(stage.log().contains("fs.inotify.max_user_instances"), "{}", stage.log());
+    stage.until("the limit is named", |_| stage.log().contains("fs.inotify.max_user_instances"));
     stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[SHOP]));
     stage.until_revision("a", 2);
     assert_eq!(stage.reason(IN_OFFICE, "a"), "no_match", "revoked by a rescan");
