@@ -25,7 +25,7 @@ pub struct ConfigFile {
     /// Public keys of minisign: with any, files without a signature by one of them are refused
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub trusted_keys: Option<Vec<TrustedKey>>,
-    /// Directory of the last good files [default: /var/lib/firewall-agent]
+    /// Directory of the store and of status.json [default: /var/lib/firewall-agent]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Directory of the pins, on a bpffs [default: /sys/fs/bpf/firewall-agent]

@@ -1,4 +1,4 @@
-//! The disk: reading, scanning, watching, replacing, locking, and the last good files.
+//! The disk: reading, scanning, watching, replacing, locking, and the store.
 
 pub mod beneath;
 pub mod cgroup;

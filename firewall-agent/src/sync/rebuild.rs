@@ -1,4 +1,4 @@
-//! The endpoint table from the last good files, where the kernel's own cannot be read.
+//! The endpoint table from the accepted files, where the kernel's own cannot be read.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::claims::Claims;
 use super::desired::Desired;
 use super::model::{Live, Table};
 
-/// Fails unless every database that is live has a last good file: without one, nobody knows its endpoints.
+/// Fails unless every database that is live has an accepted file: without one, nobody knows its endpoints.
 ///
 /// # Errors
 /// The databases without a file.
@@ -18,7 +18,7 @@ pub fn ensure_known(desired: &Desired, live: &Live) -> Result<()> {
         .filter(|id| !desired.databases.contains_key(*id) && !desired.removed.contains(*id))
         .map(|id| id.as_str())
         .collect();
-    ensure!(unknown.is_empty(), "no last good file is stored of {}", unknown.join(", "));
+    ensure!(unknown.is_empty(), "no accepted file is stored of {}", unknown.join(", "));
     Ok(())
 }
 
