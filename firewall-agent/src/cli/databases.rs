@@ -15,7 +15,8 @@ use super::table::{or_dash, time, write_table};
 use crate::agent::join;
 use crate::bpf::Kernel;
 use crate::files::store::{LastGoodStore, StateFile};
-use crate::sync::{Claim, Database, Desired, Destination, Live, Slot};
+use crate::http::Lines;
+use crate::sync::{Claim, Database, Desired, Destination, Live, OpenEndpoint};
 
 /// Everything that the command says. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -50,7 +51,12 @@ struct DatabaseRow {
 pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
     let live = kernel.live()?;
-    let rows = live.databases.iter().map(|(slot, database)| row(*slot, database, &live, &kernel));
+    let (open, lines) = (live.open_endpoints(), Lines::of(&live));
+    let nothing = Lines::default();
+    let rows = live.databases.iter().map(|(slot, database)| {
+        let lines = lines.get(database.id.as_str()).unwrap_or(&nothing);
+        row(database, open.get(slot).map_or(&[], Vec::as_slice), lines, &kernel)
+    });
     let mut rows: Vec<DatabaseRow> = rows.collect::<Result<_>>()?;
     rows.sort_by(|a, b| a.database_id.cmp(&b.database_id));
     let tombstones = closed(places, &live).iter().map(ToString::to_string).collect();
@@ -67,48 +73,31 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
 /// Destinations that stay closed: those of the kernel's table and, where the store may be read, those at guarded ports, which
 /// need no row there.
 fn closed(places: &Located, live: &Live) -> BTreeSet<Destination> {
-    let is_open = |claim: &Claim| matches!(claim, Claim::Open { .. });
-    let open: Vec<&Destination> = live
-        .table
-        .endpoints
-        .iter()
-        .filter(|(_, claim)| is_open(claim))
-        .map(|(destination, _)| destination)
-        .collect();
     let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load().unwrap_or_default();
     let (_, persisted, _, _) = join(records, live);
     let mut closed = persisted.closed_set(&Desired::default());
-    closed.retain(|claim| !open.iter().any(|one| one.covers(claim)));
+    let is_open = |to: &Destination| matches!(live.table.endpoints.get(to), Some(Claim::Open { .. }));
+    closed.retain(|claim| !is_open(claim) && !is_open(&claim.everywhere()));
     closed
 }
 
-fn row(slot: Slot, database: &Database, live: &Live, kernel: &Kernel) -> Result<DatabaseRow> {
-    let open: Vec<_> = live
-        .table
-        .endpoints
-        .iter()
-        .filter_map(|(target, claim)| match claim {
-            Claim::Open { slot: owner, mode, .. } if *owner == slot => Some((target, *mode)),
-            Claim::Open { .. } | Claim::Closed => None,
-        })
-        .collect();
-    let (mut allowed, mut denied) = (0, 0);
-    for line in live.lines.iter().filter(|(_, line)| line.database == slot).map(|(line, _)| *line) {
-        let side = if line == database.default_line { &mut denied } else { &mut allowed };
-        *side += kernel.hits(line)?.packets;
+fn row(database: &Database, open: &[OpenEndpoint], lines: &Lines, kernel: &Kernel) -> Result<DatabaseRow> {
+    let mut allowed = 0;
+    for line in &lines.allowing {
+        allowed += kernel.hits(*line)?.packets;
     }
     let stamp = database.stamp.as_ref();
     Ok(DatabaseRow {
         database_id: database.id.to_string(),
         name: database.name.clone(),
-        mode: open.iter().map(|(_, mode)| mode).max().map(ToString::to_string),
+        mode: open.iter().map(|one| one.mode).max().map(|mode| mode.to_string()),
         revision: stamp.map(|stamp| stamp.revision),
         generation: stamp.map(|stamp| stamp.generation),
         applied_at: stamp.map(|stamp| stamp.applied_at),
-        endpoints: open.iter().map(|(target, _)| target.to_string()).collect(),
+        endpoints: open.iter().map(|one| one.destination.to_string()).collect(),
         prefixes: database.sources.len(),
         packets_allowed: allowed,
-        packets_denied: denied,
+        packets_denied: kernel.hits(database.default_line)?.packets,
     })
 }
 

@@ -3,7 +3,7 @@
 //! redb was chosen over SQLite (rusqlite): both survive kill and power cut at any point; redb is Rust alone, so the static
 //! musl program for both architectures needs no C compiler, and its storage is a trait, so that tests tear and refuse
 //! single writes of the real store. SQLite readers share the file through a `-shm` file that they must be able to write,
-//! which a read-only look beside a dead daemon cannot; here a reader copies the file (a few MiB at most) and opens the
+//! which a read-only look beside a dead daemon cannot; here a reader copies the file (about as large as the accepted files) and opens the
 //! copy, beside a running daemon as beside a dead one, with no right but to read it.
 
 mod bytes;
