@@ -1,13 +1,13 @@
 //! The programs, and rule sets of any size in force.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use fastrand::Rng;
 use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
 use firewall_agent::rules::{LineKey, Mode, Protocol, RuleSet};
-use firewall_agent::sync::{Desired, DesiredDatabase, Destination, LineKind, Live, publish};
+use firewall_agent::sync::{Desired, DesiredDatabase, Destination, LineKind, Live, Ports, publish};
 use firewall_common::names;
 use firewall_tests::lab::Lab;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -84,7 +84,7 @@ impl Bench {
 }
 
 fn desired(databases: u16, cidrs: usize, ports: u16, revision: u64) -> Desired {
-    let mut desired = Desired { guarded: BTreeSet::from([5432]), ..Desired::default() };
+    let mut desired = Desired { guarded: Ports::from([5432]), ..Desired::default() };
     for number in 0..databases {
         let id = format!("db-{number}").parse().unwrap();
         desired.databases.insert(id, database(number, cidrs, ports, revision));
