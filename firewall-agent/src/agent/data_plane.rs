@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::bpf::Kernel;
+use crate::files::cgroup::memory_left;
 use crate::sync::{DataPlane, Live, Retired, RuleSlot};
 
 /// The kernel, or a fake one of a test.
@@ -15,6 +16,9 @@ pub trait ReadBack: DataPlane {
     /// The kernel cannot be read.
     fn live(&self) -> Result<Live>;
 
+    /// Bytes of memory that the agent may still use; `u64::MAX` without a limit.
+    fn memory_left(&self) -> u64;
+
     /// Counts of the rule counters freed since the last call.
     fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired>;
 }
@@ -22,6 +26,10 @@ pub trait ReadBack: DataPlane {
 impl ReadBack for Kernel {
     fn live(&self) -> Result<Live> {
         Self::live(self)
+    }
+
+    fn memory_left(&self) -> u64 {
+        memory_left().unwrap_or(u64::MAX)
     }
 
     fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired> {

@@ -25,7 +25,6 @@ use super::open::Unused;
 use super::status_reporter::{StatusReporter, Undurable};
 use crate::bpf::Kernel;
 use crate::config::Config;
-use crate::files::cgroup::memory_left;
 use crate::files::scan::Snapshot;
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
@@ -191,6 +190,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut desired = self.resolve(now);
         reporter.conditions.replace(Condition::Claim, desired.contentions());
         desired.withheld = self.undurable_claims(&desired);
+        let prefixes = self.live.prefixes();
         let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
         if let Some(fallback) = self.fall_back(&desired, &published, now) {
             let again = publish(&fallback, &mut self.live, &mut self.data_plane, now);
@@ -203,6 +203,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             (self.wants_files, self.seen) = (true, None);
         }
         self.finish(&desired, &published, moment, now);
+        // Memory that was given back, also by what has no room itself, may be enough now.
+        self.is_forced = !published.crowded.is_empty() && self.live.prefixes() < prefixes;
         published.applied.keys().filter_map(|id| self.live.slot(id)).collect()
     }
 
@@ -214,11 +216,15 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
 
     /// State that the accepted files ask for at a time.
     pub(super) fn resolve(&self, now: Timestamp) -> Desired {
-        let Settings { guarded, limits, capacity, .. } = &self.settings;
+        let Settings { guarded, limits, .. } = &self.settings;
         let desired =
             self.accepted.desired(&self.persisted, &self.live, guarded.clone(), limits.allow_monitor, now);
-        let limits = Capacity { memory: memory_left().unwrap_or(u64::MAX), ..*capacity };
-        Desired { limits, keeps: self.keeps, ..desired }
+        Desired { limits: self.limits(), keeps: self.keeps, ..desired }
+    }
+
+    /// Limits of the next publish, with the memory that is left now.
+    fn limits(&self) -> Capacity {
+        Capacity { memory: self.data_plane.memory_left(), ..self.settings.capacity }
     }
 
     /// Waits for a slow disk from now on.
@@ -255,7 +261,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if held.databases.is_empty() {
             return None;
         }
-        let mut desired = desired.clone();
+        // The first publish has taken memory.
+        let mut desired = Desired { limits: self.limits(), ..desired.clone() };
         for (id, held) in held.databases {
             if let Some(wanted) = desired.databases.get_mut(&id) {
                 // The newer revision claims them all, and opens none beside those that both have.

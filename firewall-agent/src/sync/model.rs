@@ -197,6 +197,12 @@ impl Live {
         self.databases.iter().map(|(slot, database)| (database.id.clone(), *slot)).collect()
     }
 
+    /// Number of prefixes of all databases together.
+    #[must_use]
+    pub fn prefixes(&self) -> usize {
+        self.databases.values().map(|database| database.sources.len()).sum()
+    }
+
     /// The open endpoints of every slot, each in the order of its destinations; of a slot without one there is no
     /// entry.
     #[must_use]

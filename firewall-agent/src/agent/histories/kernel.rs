@@ -182,6 +182,10 @@ impl ReadBack for HeldKernel {
         Ok(self.read_back())
     }
 
+    fn memory_left(&self) -> u64 {
+        u64::MAX
+    }
+
     fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired> {
         std::mem::take(&mut self.freed.borrow_mut())
     }
