@@ -89,7 +89,8 @@ impl<'a> Claims<'a> {
     }
 
     /// The table that must be in force before any allow list changes: what leaves is closed, and what must be closed; what
-    /// is closed in `live` stays so.
+    /// is closed in `live` stays so. What is released stays closed until then, too: an endpoint above or below may be
+    /// wanted, and not be open yet.
     pub fn closing(&self, live: &Table) -> Rows {
         let desired = self.desired;
         let to_open = desired.databases.iter().filter(|(id, _)| !self.crowded.contains_key(*id));
@@ -120,7 +121,9 @@ impl<'a> Claims<'a> {
         open.extend(held.flat_map(|(_, held)| held).map(|(to, claim)| (*to, *claim)));
         // A file that was taken says that its destinations are protected: whatever is not open is closed.
         let wanted = desired.databases.values().flat_map(|wanted| &wanted.targets);
-        self.rows(open, desired.closed.iter().chain(wanted))
+        let mut rows = self.rows(open, desired.closed.iter().chain(wanted));
+        rows.closed.retain(|to| !desired.opened.contains(to));
+        rows
     }
 
     /// The endpoints of a database whose allow list is the desired one.
@@ -154,7 +157,7 @@ impl<'a> Claims<'a> {
         let wildcards: BTreeSet<(u16, Protocol)> = wildcards.map(|(to, _)| (to.port, to.protocol)).collect();
         let closed = closed.chain(&self.leaving).filter(|to| {
             let covered = wildcards.contains(&(to.port, to.protocol));
-            !covered && !desired.guarded.contains(to.port) && !desired.opened.contains(to)
+            !covered && !desired.guarded.contains(to.port)
         });
         let mut closed: Vec<Destination> = closed.copied().collect();
         open.sort_by_key(|(to, _)| *to);

@@ -21,8 +21,19 @@ pub const MUTANTS: &[Mutant] = &[
         "desired.closed.iter()",
     ),
     following("a tombstone cuts below a wildcard", CLAIMS, "!covered && !desired", "!desired"),
-    following("guarded tombstones have rows", CLAIMS, "!desired.guarded.contains(&to.port) && ", ""),
-    following("what is released stays closed", CLAIMS, " && !desired.opened.contains(to)", ""),
+    following("guarded tombstones have rows", CLAIMS, " && !desired.guarded.contains(&to.port)", ""),
+    following(
+        "what is released stays closed",
+        CLAIMS,
+        "rows.retain(|(to, claim)| *claim != Claim::Closed || !desired.opened.contains(to));",
+        "",
+    ),
+    following(
+        "what is released is open before what overlaps it",
+        CLAIMS,
+        "!covered && !desired.guarded.contains(&to.port)",
+        "!covered && !desired.guarded.contains(&to.port) && !desired.opened.contains(to)",
+    ),
     following(
         "a claim that is not stored is opened",
         CLAIMS,

@@ -2,7 +2,7 @@
 //! ever claimed lets in nobody whom no file allows, nobody is cut who may stay, and what stands in the end is as
 //! specified.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use fastrand::Rng;
@@ -11,9 +11,12 @@ use jiff::Timestamp;
 use super::specified::assert_specified;
 use super::verdict::passes;
 use super::{PORTS, packets, random};
-use crate::rules::{DatabaseId, Mode};
+use crate::rules::{DatabaseId, LineKey, Mode, Protocol, RuleSet};
 use crate::sync::model::{Claim, Destination, Live, Slot};
-use crate::sync::{Capacity, Desired, FakeDataPlane, Ports, Published, publish};
+use crate::sync::{Capacity, Desired, DesiredDatabase, FakeDataPlane, Ports, Published, publish};
+
+/// Every address of a port that nothing guards.
+const PLACE: Destination = Destination { address: None, port: PORTS[2], protocol: Protocol::Tcp };
 
 /// Destinations that were ever claimed, and not released.
 #[derive(Default)]
@@ -244,4 +247,49 @@ fn what_was_ever_claimed_stays_closed_over_every_history() {
     let Tally { crowded, tombstones, withheld, refused, guards } = tally;
     let shown = [crowded, tombstones, withheld, refused, guards].into_iter().min();
     assert!(shown > Some(500), "{tally:?}");
+}
+
+/// An operator releases a tombstone below a wildcard, or above an address, that another database's file claims and that is not
+/// open yet.
+#[test]
+fn what_is_released_is_closed_until_what_overlaps_it_is_in_force() {
+    let [source, stranger] = ["192.0.2.1", "198.51.100.1"].map(|text| text.parse::<IpAddr>().unwrap());
+    let address = Destination { address: Some("203.0.113.1".parse().unwrap()), ..PLACE };
+    for (released, wanted) in [(address, PLACE), (PLACE, address)] {
+        let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
+        let closed = Desired { closed: BTreeSet::from([released]), ..Desired::default() };
+        publish(&closed, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        assert!(!passes(&live, source, &address));
+        let mut set = RuleSet::default();
+        set.allow(source.into(), &LineKey::Rule("r".parse().unwrap()));
+        let database = DesiredDatabase {
+            name: String::new(),
+            revision: 1,
+            mode: Mode::Enforce,
+            targets: BTreeSet::from([wanted]),
+            set,
+            lines: BTreeMap::new(),
+        };
+        let desired = Desired {
+            databases: BTreeMap::from([("b".parse().unwrap(), database)]),
+            opened: BTreeSet::from([released]),
+            closed: BTreeSet::from([wanted]),
+            ..Desired::default()
+        };
+        let whole = FakeDataPlane::new(memory.live.clone(), memory.sizes.clone());
+        for failing in [None].into_iter().chain((0..12).map(Some)) {
+            let (mut live, mut plane) =
+                (live.clone(), FakeDataPlane { failing, dead: true, ..whole.clone() });
+            publish(&desired, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+            for (at, state) in plane.history.iter().enumerate() {
+                let what = format!("{released} released, write {failing:?} refused, state {at}: {state:?}");
+                assert!(!passes(state, stranger, &address), "{what}");
+            }
+            // The control: everything else is open in the end.
+            let beside = Destination { address: Some("203.0.113.2".parse().unwrap()), ..PLACE };
+            let is_open = passes(&plane.live, stranger, &beside);
+            assert!(failing.is_some() || is_open == (released == PLACE), "{failing:?}");
+            assert!(failing.is_some() || passes(&plane.live, source, &address));
+        }
+    }
 }
