@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::Backoff;
@@ -182,7 +182,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
 
         self.commit_closes(now, changes);
 
-        if let Err(error) = self.read_back(moment) {
+        if let Err(error) = self.read_back() {
+            self.retry.failed(moment.uptime);
+            self.is_forced = false;
             reporter.conditions.set(Condition::ReadBack, Some(format!("{error:#}")));
             return Vec::new();
         }
@@ -356,17 +358,14 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.seen = None;
     }
 
-    /// Reads the kernel back after a refused write; a failure is tried again after a pause.
-    fn read_back(&mut self, moment: Moment) -> Result<()> {
+    /// Reads the kernel back after a refused write.
+    ///
+    /// # Errors
+    /// The kernel cannot be read.
+    pub(super) fn read_back(&mut self) -> Result<()> {
         if self.is_uncertain {
-            match self.data_plane.live() {
-                Ok(live) => self.live = live,
-                Err(error) => {
-                    self.retry.failed(moment.uptime);
-                    self.is_forced = false;
-                    return Err(error.context("the kernel's state cannot be read back after a refused write"));
-                }
-            }
+            let live = self.data_plane.live();
+            self.live = live.context("the kernel's state cannot be read back after a refused write")?;
         }
         Ok(())
     }

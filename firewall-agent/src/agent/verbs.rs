@@ -24,7 +24,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Drops a database whose file is gone. Its endpoints stay closed, unless `open` releases them.
     ///
     /// # Errors
-    /// The database is not known, its file is still there, or the kernel or the store refuses.
+    /// The database is not known, its file is still there, the kernel cannot be read back after a refused write, or the kernel
+    /// or the store refuses.
     pub fn forget(&mut self, id: &DatabaseId, open: bool) -> Result<String> {
         let claims = self.persisted.claimed_by(id);
         ensure!(self.knows(id) || !claims.is_empty(), "database {id}: not known on this host");
@@ -36,6 +37,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                 None => bail!("database {id}: cannot tell whether {path} is gone: its directory hangs"),
             }
         }
+        self.read_back()?;
         let mut changes = Changes::default();
         self.accepted.forget(id, &mut changes);
         self.persisted.forget(id, &mut changes);
@@ -59,6 +61,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         desired.withheld = self.undurable_claims(&desired);
         let published = publish(&desired, &mut self.live, &mut self.data_plane, now);
         self.commit_opens(&desired, &published);
+        self.is_uncertain = published.refused_writes;
         self.force();
         let durable = self.flush();
         let Published { failed, errors, removed: _, .. } = published;
