@@ -86,7 +86,7 @@ impl Channel {
         let name = names[rng.usize(..8).saturating_sub(5)].clone();
         let whole = Some((id.clone(), revision));
         let text = plane.issue(&id, revision).map(|issue| issue.text.clone());
-        match (rng.u8(0..12), text) {
+        match (rng.u8(0..13), text) {
             (0..=3, Some(text)) => self.put(&name, text, whole),
             (4, Some(text)) => {
                 let cut = rng.usize(..text.len() - 2);

@@ -75,7 +75,7 @@ impl ControlPlane {
     pub fn change(&mut self, id: &DatabaseId, now: Timestamp, apart: bool, rng: &mut Rng) {
         let before = self.issue(id, self.newest(id)).cloned();
         let mut destinations = before.map(|issue| issue.destinations).unwrap_or_default();
-        match rng.u8(0..8) {
+        match rng.u8(0..9) {
             0..=2 if !destinations.is_empty() => {}
             3 => {
                 destinations.pop_last();
@@ -90,6 +90,11 @@ impl ControlPlane {
             }
             5 | 6 => {
                 destinations.insert(destination(rng));
+            }
+            // Back to those of an earlier revision.
+            7 if self.newest(id) > 0 => {
+                let earlier = self.issue(id, rng.u64(1..=self.newest(id)));
+                destinations = earlier.map(|issue| issue.destinations.clone()).unwrap_or_default();
             }
             _ => destinations = (0..rng.usize(1..=2)).map(|_| destination(rng)).collect(),
         }
@@ -117,17 +122,21 @@ impl ControlPlane {
 
     fn text(&self, id: &DatabaseId, issue: &Issue, now: Timestamp) -> String {
         let mut text = format!(
-            "schema_version: 1\ndatabase_id: {id}\nrevision: {}\ngenerated_at: {}\nstate: {}\nmode: {}\n",
+            "schema_version: 1\ndatabase_id: {id}\nrevision: {}\ngenerated_at: {}\n",
             self.newest(id) + 1,
             second(now + self.skew),
-            if issue.removed { "removed" } else { "active" },
-            if issue.monitor { "monitor" } else { "enforce" },
         );
+        if issue.removed {
+            text.push_str("state: removed\n");
+        }
+        if issue.monitor {
+            text.push_str("mode: monitor\n");
+        }
         let endpoint = |destination: &Destination| {
             let address =
                 destination.address.map_or(String::new(), |address| format!("address: '{address}', "));
-            let protocol = if destination.protocol == Protocol::Udp { "udp" } else { "tcp" };
-            format!("{{{address}port: {}, protocol: {protocol}}}", destination.port)
+            let protocol = if destination.protocol == Protocol::Udp { ", protocol: udp" } else { "" };
+            format!("{{{address}port: {}{protocol}}}", destination.port)
         };
         let endpoints: Vec<String> = issue.destinations.iter().map(endpoint).collect();
         let rule = |(at, rule): (usize, &Allowed)| {
@@ -141,11 +150,15 @@ impl ControlPlane {
         let rules: Vec<String> = issue.rules.iter().enumerate().map(rule).collect();
         let internal: Vec<String> = issue.internal.iter().map(|net| format!("{{cidr: '{net}'}}")).collect();
         writeln!(text, "endpoints: [{}]\nrules: [{}]", endpoints.join(", "), rules.join(", ")).unwrap();
-        writeln!(text, "internal_ranges: [{}]\n...", internal.join(", ")).unwrap();
+        if !internal.is_empty() {
+            writeln!(text, "internal_ranges: [{}]", internal.join(", ")).unwrap();
+        }
+        text.push_str("...\n");
         text
     }
 
-    /// Issues one more revision of the managed ranges; none loses so much that a host would keep the list before.
+    /// Issues one more revision of the managed ranges; none is so long that a host would keep the list before, or what its
+    /// kernel remembers of two lists.
     pub fn change_ranges(&mut self, now: Timestamp, rng: &mut Rng) {
         let mut text = format!(
             "schema_version: 1\nrevision: {}\ngenerated_at: {}\nranges:\n",
@@ -154,7 +167,10 @@ impl ControlPlane {
         );
         let mut ranges = BTreeMap::new();
         for range in RANGES {
-            let nets: BTreeSet<IpNet> = (0..rng.usize(1..=3)).map(|_| net(rng)).collect();
+            let mut nets: BTreeSet<IpNet> = (0..rng.usize(1..=2)).map(|_| net(rng)).collect();
+            while nets.iter().filter(|net| net.addr().is_ipv6()).count() > 1 {
+                nets.pop_last();
+            }
             let list: Vec<String> = nets.iter().map(|net| format!("'{net}'")).collect();
             writeln!(text, "  - {{id: {range}, name: {range}, cidrs: [{}]}}", list.join(", ")).unwrap();
             ranges.insert(range, nets);

@@ -17,6 +17,7 @@ use super::faults::Fault;
 use super::kernel::{HeldKernel, Judgement};
 use super::oracle::{Oracle, View, Word};
 use super::packets::{Packets, describe};
+use super::tally::{Count, Tally};
 use super::writer::{Promises, Records, Writer};
 use crate::agent::data_plane::ReadBack;
 use crate::agent::open::join;
@@ -28,29 +29,6 @@ use crate::host::clock::Moment;
 use crate::http::Board;
 use crate::rules::{DatabaseId, Limits};
 use crate::sync::{Capacity, Destination, Killed, Ports, Presence, Record, Slot, StateStore as _, digest};
-
-/// How passes ended.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Tally {
-    /// With every write taken.
-    pub finished: u32,
-    /// With a refused write, or without an agent.
-    pub refused: u32,
-    /// By a kill in the middle.
-    pub killed: u32,
-}
-
-impl std::ops::Add for Tally {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            finished: self.finished + other.finished,
-            refused: self.refused + other.refused,
-            killed: self.killed + other.killed,
-        }
-    }
-}
 
 #[derive(Debug)]
 pub struct Agent {
@@ -80,6 +58,10 @@ pub struct Host {
     is_slow: bool,
     hangs: bool,
     databases: Slot,
+    /// Prefixes for which the kernel has memory.
+    memory: usize,
+    /// Prefixes that the kernel held before the pass: memory that one database gives back is there for another in the next.
+    held: usize,
     /// Error of the clock.
     skew: SignedDuration,
     booted: Timestamp,
@@ -131,6 +113,8 @@ impl Host {
             is_slow: false,
             hangs: false,
             databases,
+            memory: usize::MAX,
+            held: 0,
             skew: SignedDuration::ZERO,
             booted: now - SignedDuration::from_hours(1),
             is_booting: true,
@@ -146,13 +130,15 @@ impl Host {
 
     /// Something happens to the host itself; says what.
     pub fn mishap(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
-        let told = match self.rng.u8(0..20) {
+        let told = match self.rng.u8(0..24) {
             0 => {
                 self.skew = SignedDuration::from_secs(self.rng.i64(-9000..9000));
+                self.tally.add(Count::Clock);
                 format!("the clock is {} s off", self.skew.as_secs())
             }
             1..=3 => {
                 let trouble = Trouble::ALL[self.rng.usize(..Trouble::ALL.len())];
+                self.tally.add(Count::Disk);
                 self.disk.set_trouble(trouble, self.rng.bool());
                 format!("disk: {trouble:?}")
             }
@@ -163,46 +149,53 @@ impl Host {
                 "disk: well".to_owned()
             }
             5 => {
-                (self.hangs, self.is_slow) = (self.rng.bool(), self.rng.bool());
+                self.hangs = self.rng.bool();
+                self.tally.add(Count::Disk);
+                self.is_slow = !self.hangs;
                 self.set_pace();
                 format!("disk hangs: {}, is slow: {}", self.hangs, self.is_slow)
             }
-            6 => {
-                let operation = self.rng.usize(..40);
+            6..=8 => {
+                let operation = self.rng.usize(..25);
                 self.disk.kill_at(operation);
+                self.tally.add(Count::DiskKill);
                 format!("operation {operation} of the disk kills the agent")
             }
-            7..=9 => {
-                let (write, dead, kills) = (self.rng.usize(..20), self.rng.bool(), self.rng.u8(0..3) == 0);
-                self.kernel.fail_at(write, dead, kills);
-                format!("write {write} fails, every later one: {dead}, kills: {kills}")
+            9..=11 => {
+                let kills = self.rng.bool();
+                self.fail_writes(10, kills)
             }
-            10 => {
-                self.kernel.set_unreadable(self.rng.u8(0..3) == 0);
+            13 => {
+                self.kernel.set_unreadable(!self.kernel.is_unreadable() && self.rng.bool());
+                self.tally.add(Count::Kernel);
                 format!("kernel unreadable: {}", self.kernel.is_unreadable())
             }
-            11 => {
+            14 => {
+                self.tally.add(Count::Kill);
                 self.end_agent();
                 "killed".to_owned()
             }
-            12 => {
+            15 => {
+                self.tally.add(Count::Restart);
                 self.terminate();
                 self.configure();
-                format!("restarted with {:?}", self.settings)
+                format!("restarts with {}", self.configuration())
             }
-            13..=15 => {
+            12 | 16..=18 => {
                 let is_planned = self.rng.u8(0..3) == 0;
                 self.reboot(now, is_planned);
+                self.tally.add(Count::Reboot);
                 if self.rng.bool() {
                     self.configure();
                 }
-                format!("rebooted, planned: {is_planned}, {:?}", self.settings)
+                format!("reboots, planned: {is_planned}, with {}", self.configuration())
             }
-            16 => {
+            19 => {
+                self.tally.add(Count::Upgrade);
                 self.upgrade();
-                "upgraded to another layout".to_owned()
+                "upgrades to another layout".to_owned()
             }
-            17 | 18 => self.ask(now, plane)?,
+            20..=22 => self.ask(now, plane)?,
             _ => {
                 self.get_on(now, plane)?;
                 "the store gets on".to_owned()
@@ -211,17 +204,37 @@ impl Host {
         Ok(told)
     }
 
+    /// One of so many next writes of the kernel is refused, or `kills` the agent; says so.
+    pub fn fail_writes(&mut self, within: usize, kills: bool) -> String {
+        self.tally.add(Count::Kernel);
+        let (write, dead) = (self.rng.usize(..within), self.rng.bool());
+        self.kernel.fail_at(write, dead, kills);
+        format!("write {write} fails, every later one: {dead}, kills: {kills}")
+    }
+
     /// Another configuration for the next start.
     fn configure(&mut self) {
         let rng = &mut self.rng;
         let guarded: [&[u16]; 4] = [&[5001], &[], &[5004], &[5001, 5009]];
         self.settings.guarded = guarded[rng.usize(..guarded.len())].iter().copied().collect();
         self.settings.limits.allow_monitor = rng.u8(0..4) > 0;
-        self.settings.capacity = match rng.u8(0..3) {
+        self.settings.capacity = match rng.u8(0..4) {
             0 => Capacity { prefixes: rng.usize(2..8), ..Capacity::default() },
             1 => Capacity { endpoints: rng.usize(1..4), ..Capacity::default() },
             _ => Capacity::default(),
         };
+        self.memory = if rng.u8(0..4) == 0 { rng.usize(2..10) } else { usize::MAX };
+        self.kernel.set_memory(self.memory);
+    }
+
+    fn configuration(&self) -> String {
+        let Settings { guarded, limits, capacity, .. } = &self.settings;
+        let most = |most: usize| if most == usize::MAX { "any".to_owned() } else { most.to_string() };
+        let (endpoints, prefixes) = (most(capacity.endpoints), most(capacity.prefixes));
+        let (monitor, memory) = (limits.allow_monitor, most(self.memory));
+        format!(
+            "guarded {guarded:?}, monitor {monitor}, {endpoints} endpoints, {prefixes} prefixes, memory for {memory}"
+        )
     }
 
     fn set_pace(&mut self) {
@@ -230,13 +243,14 @@ impl Host {
         }
     }
 
-    /// A verb of an operator.
-    fn ask(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
+    /// A verb of an operator; says what.
+    pub fn ask(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
         let ids = plane.ids();
         let id = ids[self.rng.usize(..ids.len())].clone();
         if self.agent.is_none() || self.old.is_some() {
             return Ok("nobody to ask".to_owned());
         }
+        self.tally.add(Count::Verb);
         match self.rng.u8(0..5) {
             0 => {
                 self.oracle.rebased(&id, plane);
@@ -245,7 +259,7 @@ impl Host {
                     self.oracle.has_rebased(&id);
                 }
                 self.look_after(plane)?;
-                Ok(format!("rebase {id}: {done:?}"))
+                Ok(format!("rebase {id}: {}", told(&done)))
             }
             1 | 2 => self.forget(&id, false, now, plane),
             _ => self.forget(&id, true, now, plane),
@@ -266,13 +280,22 @@ impl Host {
         if !agent.reconciler.knows(id) && claims.is_empty() {
             return Ok(format!("{id} is not known"));
         }
-        self.oracle.forgets(id);
+        let is_lost = agent.reconciler.is_uncertain && self.kernel.is_unreadable();
+        let before = is_lost.then(|| agent.reconciler.persisted.clone());
         let done = self.guard(|agent| agent.reconciler.forget(id, open))?;
+        if let Some(before) = before {
+            let agent = self.agent.as_ref().context("no agent runs")?;
+            let is_same = agent.reconciler.persisted == before && self.kernel.take_judgements().is_empty();
+            let is_refused = is_same && matches!(done, Some(Err(_)));
+            ensure!(is_refused, "forget {id} changes what cannot be read back: {}", told(&done));
+            return Ok(format!("forget {id}, open {open}: {}", told(&done)));
+        }
+        self.oracle.forgets(id);
         let judgements = self.kernel.take_judgements();
         let released = if open { claims.clone() } else { BTreeSet::new() };
         self.oracle.releases(id, &released, plane)?;
         for judgement in judgements {
-            let what = || format!("forget {id}, open {open}, releases {released:?}: {done:?}");
+            let what = || format!("forget {id}, open {open}, releases {released:?}: {}", told(&done));
             self.oracle.state(&judgement, plane).with_context(what)?;
         }
         self.oracle.forgets(id);
@@ -294,7 +317,7 @@ impl Host {
         if self.rng.bool() {
             self.pass(now, plane, true)?;
         }
-        Ok(format!("forget {id}, open {open}: {done:?}"))
+        Ok(format!("forget {id}, open {open}: {}", told(&done)))
     }
 
     /// Runs something of the agent; `None` when that killed it.
@@ -303,7 +326,7 @@ impl Host {
         match catch_unwind(AssertUnwindSafe(|| work(agent))) {
             Ok(done) => Ok(Some(done)),
             Err(killed) if killed.is::<Killed>() => {
-                self.tally.killed += 1;
+                self.tally.add(Count::Killed);
                 self.is_killed = true;
                 Ok(None)
             }
@@ -336,6 +359,8 @@ impl Host {
         self.terminate();
         self.settings.limits.allow_monitor = true;
         self.settings.capacity = Capacity::default();
+        self.memory = usize::MAX;
+        self.kernel.set_memory(self.memory);
     }
 
     /// The process ends at once.
@@ -382,6 +407,7 @@ impl Host {
         self.end_agent();
         self.disk.cut_power();
         self.kernel = HeldKernel::new(self.databases, self.rng.fork());
+        self.kernel.set_memory(self.memory);
         (self.old, self.booted) = (None, now);
         (self.is_booting, self.is_attached) = (true, false);
     }
@@ -394,6 +420,7 @@ impl Host {
         let databases = self.kernel.live().databases.len();
         self.old = Some(OldLayout { judgement: self.kernel.judgement(), databases });
         self.kernel = HeldKernel::new(self.databases, self.rng.fork());
+        self.kernel.set_memory(self.memory);
         self.is_booting = true;
     }
 
@@ -419,9 +446,10 @@ impl Host {
         let moment = self.moment(now);
         self.kernel.take_judgements();
         self.kernel.take_refused();
+        self.held = self.kernel.prefixes();
         let is_first = self.agent.is_none();
         if is_first && self.start(moment, plane).context("start")?.is_none() {
-            self.tally.refused += 1;
+            self.tally.add(Count::Refused);
             self.told = "no agent".to_owned();
             return Ok(());
         }
@@ -440,6 +468,7 @@ impl Host {
             }
         })?;
         let judgements = self.kernel.take_judgements();
+        ensure!(!self.kernel.is_out_of_memory(), "the kernel has no memory left: the agent ends");
         let agent = self.agent.as_ref().context("no agent runs")?;
         let view = view(agent);
         self.oracle.accepted(&view, plane)?;
@@ -467,7 +496,7 @@ impl Host {
         if is_clean {
             self.finish(&before, &words, &view, plane, reads)?;
         } else if done.is_some() {
-            self.tally.refused += 1;
+            self.tally.add(Count::Refused);
             // Also where a write was refused: a host that is filtered in part is better than one that is not.
             self.is_attached = true;
         }
@@ -483,7 +512,7 @@ impl Host {
         plane: &ControlPlane,
         reads: bool,
     ) -> Result<()> {
-        self.tally.finished += 1;
+        self.tally.add(Count::Finished);
         let has_room = self.has_room(view, plane);
         let agent = self.agent.as_mut().context("no agent runs")?;
         let incomplete = agent.reporter.conditions.incomplete();
@@ -545,7 +574,13 @@ impl Host {
                 let expected = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
                 let waits = super::packets::to_claimed(&withheld);
                 let cut = expected & !judgement.passed & !waits;
-                ensure!(cut == 0, "{id} {revision} is in force, and cuts {}", describe(cut));
+                let held = live.databases.values().find(|one| one.id == *id).map(|one| &one.sources);
+                let ranges = view.ranges;
+                ensure!(
+                    cut == 0,
+                    "{id} {revision} of ranges {ranges} is {held:?}, and cuts {}",
+                    describe(cut)
+                );
             } else {
                 ensure!(!has_room, "{id} {revision} is not in force, {in_force:?} is: {incomplete:?}");
             }
@@ -556,7 +591,7 @@ impl Host {
     /// Whether all accepted files fit, together with what the kernel holds.
     fn has_room(&self, view: &View, plane: &ControlPlane) -> bool {
         let held = self.kernel.live();
-        let (mut prefixes, mut endpoints) = (0, 0);
+        let (mut prefixes, mut endpoints, mut memory) = (0, 0, self.held);
         let mut databases: BTreeSet<&DatabaseId> = held.databases.values().map(|one| &one.id).collect();
         for (slot, database) in &held.databases {
             prefixes += database.sources.len();
@@ -566,12 +601,19 @@ impl Host {
             let Word::Revision(revision) = word else { continue };
             let Some(issue) = plane.issue(id, *revision).filter(|issue| !issue.removed) else { continue };
             databases.insert(id);
-            prefixes += plane.prefixes(issue, view.ranges, view.now);
+            // Without their file, the kernel remembers some list or other.
+            let lists =
+                if view.ranges == 0 { 0..=plane.ranges.len() as u64 } else { view.ranges..=view.ranges };
+            let most = lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0);
+            (prefixes, memory) = (prefixes + most, memory + most);
             endpoints += issue.destinations.len();
         }
         let Capacity { endpoints: most_endpoints, prefixes: most_prefixes, .. } = self.settings.capacity;
         let slots = usize::try_from(self.databases).unwrap_or(0);
-        databases.len() <= slots && prefixes <= most_prefixes && endpoints <= most_endpoints
+        databases.len() <= slots
+            && prefixes <= most_prefixes
+            && memory <= self.memory
+            && endpoints <= most_endpoints
     }
 
     /// A file that is there, newer than everything before, and contends with nobody is accepted.
@@ -654,10 +696,15 @@ impl Host {
         let ids = plane.ids();
         let active = |id: &DatabaseId| plane.issue(id, plane.newest(id)).is_some_and(|issue| !issue.removed);
         let fits = ids.iter().filter(|id| active(id)).count() <= usize::try_from(self.databases)?;
-        if self.old.is_some() && !fits {
-            // Of the databases in force in the other layout one may have lost its place to a newcomer.
+        let held = self.kernel.live();
+        let mut placed: BTreeSet<&DatabaseId> = held.databases.values().map(|one| &one.id).collect();
+        placed.extend(ids.iter().filter(|id| active(id)));
+        if self.old.is_some() && placed.len() > usize::try_from(self.databases)? {
+            // Of the databases in force in the other layout one may have lost its place to a newcomer, which keeps it until
+            // the other layout is gone, although it may have left meanwhile.
             return Ok(());
         }
+        drop(held);
         let not_running = || format!("no agent runs: {}", self.not_running);
         let agent = self.agent.as_ref().with_context(not_running)?;
         let (view, judgement) = (view(agent), self.kernel.judgement());
@@ -693,6 +740,15 @@ impl Host {
 
     pub fn now_passed(&self) -> Packets {
         self.kernel.judgement().passed
+    }
+}
+
+/// The answer of a verb; `None` when the agent was killed. Without the backtrace of an error, which takes long to resolve.
+fn told(answer: &Option<Result<String>>) -> String {
+    match answer {
+        Some(Ok(answer)) => answer.clone(),
+        Some(Err(error)) => format!("{error:#}"),
+        None => "killed".to_owned(),
     }
 }
 

@@ -20,6 +20,8 @@ use crate::sync::{
 
 /// Databases; a history may have more.
 const DATABASES: Slot = 4;
+/// As the agent reckons.
+const BYTES_OF_A_PREFIX: u64 = 144;
 /// Enough counters for every rule to have its own, before and after a change.
 const COUNTERS: RuleSlot = 48;
 
@@ -59,6 +61,10 @@ pub struct HeldKernel {
     refused: Rc<Cell<bool>>,
     unreadable: Rc<Cell<bool>>,
     freed: Rc<RefCell<BTreeMap<RuleSlot, Retired>>>,
+    /// Prefixes for which there is memory.
+    memory: Rc<Cell<usize>>,
+    /// More memory was asked for than there is.
+    exceeded: Rc<Cell<bool>>,
     rng: Rng,
 }
 
@@ -73,6 +79,8 @@ impl HeldKernel {
             refused: Rc::default(),
             unreadable: Rc::default(),
             freed: Rc::default(),
+            memory: Rc::new(Cell::new(usize::MAX)),
+            exceeded: Rc::default(),
             rng,
         }
     }
@@ -116,6 +124,21 @@ impl HeldKernel {
         let mut plane = self.plane.borrow_mut();
         plane.failing = Some(plane.writes + write);
         (plane.dead, plane.kills) = (dead, kills);
+    }
+
+    /// Sets the number of prefixes for which there is memory.
+    pub fn set_memory(&self, prefixes: usize) {
+        self.memory.set(prefixes);
+    }
+
+    /// Whether a database grew beyond the memory.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.exceeded.get()
+    }
+
+    /// Prefixes of all databases.
+    pub fn prefixes(&self) -> usize {
+        self.live().prefixes()
     }
 
     pub fn mend(&self) {
@@ -183,7 +206,8 @@ impl ReadBack for HeldKernel {
     }
 
     fn memory_left(&self) -> u64 {
-        u64::MAX
+        let left = self.memory.get().saturating_sub(self.prefixes());
+        u64::try_from(left).unwrap_or(u64::MAX).saturating_mul(BYTES_OF_A_PREFIX)
     }
 
     fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired> {
@@ -220,8 +244,13 @@ impl DataPlane for HeldKernel {
     }
 
     fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
+        let before = self.prefixes();
         let results = self.write(|plane| plane.publish_sources(together));
-        self.refused.set(self.refused.get() || results.iter().any(Result::is_err));
+        let (after, is_refused) = (self.prefixes(), results.iter().any(Result::is_err));
+        // Of a refused change one family may have grown before the other shrank.
+        let is_beyond = !is_refused && after > before && after > self.memory.get();
+        self.exceeded.set(self.exceeded.get() || is_beyond);
+        self.refused.set(self.refused.get() || is_refused);
         results
     }
 

@@ -1,0 +1,78 @@
+//! Counts of events, faults and passes, so that a change of the histories cannot make them tamer unseen.
+
+use std::fmt::{self, Debug, Formatter};
+use std::ops::Add;
+
+/// Something that happens in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// Any event.
+    Event,
+    /// A file that comes late, cut, doubled, as garbage or not at all.
+    File,
+    Clock,
+    /// A disk that is full, read-only, flaky or slow, or hangs.
+    Disk,
+    /// An operation of the disk at which the agent is killed.
+    DiskKill,
+    /// A kernel write that is refused, or at which the agent is killed, or a kernel that cannot be read.
+    Kernel,
+    /// A kill between two passes.
+    Kill,
+    Restart,
+    Reboot,
+    Upgrade,
+    /// A verb of an operator.
+    Verb,
+    /// A pass that ended with every write taken.
+    Finished,
+    /// A pass that ended with a refused write, or without an agent.
+    Refused,
+    /// A pass or verb that a kill ended in the middle.
+    Killed,
+}
+
+const COUNTS: [Count; 14] = [
+    Count::Event,
+    Count::File,
+    Count::Clock,
+    Count::Disk,
+    Count::DiskKill,
+    Count::Kernel,
+    Count::Kill,
+    Count::Restart,
+    Count::Reboot,
+    Count::Upgrade,
+    Count::Verb,
+    Count::Finished,
+    Count::Refused,
+    Count::Killed,
+];
+
+#[derive(Clone, Copy, Default)]
+pub struct Tally([u32; COUNTS.len()]);
+
+impl Tally {
+    pub fn add(&mut self, count: Count) {
+        self.0[count as usize] += 1;
+    }
+
+    /// The smallest count.
+    pub fn least(&self) -> u32 {
+        self.0.into_iter().min().unwrap_or(0)
+    }
+}
+
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at] + other.0[at]))
+    }
+}
+
+impl Debug for Tally {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(COUNTS.into_iter().zip(self.0)).finish()
+    }
+}
