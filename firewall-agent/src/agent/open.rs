@@ -28,6 +28,7 @@ pub type Unused = BTreeMap<Key, String>;
 pub fn join(records: Vec<Record>, live: &Live) -> (AcceptedFiles, PersistedState, Changes, Unused) {
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
     let files: Vec<Record> = records.into_iter().filter_map(|record| persisted.load(record)).collect();
+    persisted.pack();
     persisted.adopt(live, &mut changes);
     let mut accepted = AcceptedFiles::new(live);
     let loaded = files.into_iter().map(|record| {

@@ -9,10 +9,12 @@ use super::{Exit, settings::Settings};
 use crate::agent::Agent;
 use crate::config::ConfigFile;
 use crate::host::limits::raise_open_files;
+use crate::host::memory::return_freed_memory;
 
 pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> Result<Exit> {
     let _log = log::start(format)?;
     ignore_signals()?;
+    return_freed_memory();
     if let Err(error) = raise_open_files() {
         warn!(error = format!("{error:#}"), "few interfaces and databases may be held open");
     }

@@ -1,7 +1,8 @@
-//! Facts about the host: its clock, its limits, its service manager.
+//! The host as this process meets it: clock, limits, memory, service manager.
 
 pub mod clock;
 pub mod limits;
+pub mod memory;
 #[cfg(feature = "program")]
 mod notify;
 
