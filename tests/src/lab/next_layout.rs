@@ -39,8 +39,8 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("firewall-common/src/layout.rs", "size_of::<PortWord>() == 16", "size_of::<PortWord>() == 24"),
     (
         "firewall-agent/src/bpf/ports.rs",
-        "guarded: bits(guarded, number) }",
-        "guarded: bits(guarded, number), spare: 0 }",
+        "guarded: *guarded }",
+        "guarded: *guarded, spare: 0 }",
     ),
 ];
 
