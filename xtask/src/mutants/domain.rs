@@ -21,18 +21,18 @@ pub const MUTANTS: &[Mutant] = &[
         "desired.closed.iter()",
     ),
     following("a tombstone cuts below a wildcard", CLAIMS, "!covered && !desired", "!desired"),
-    following("guarded tombstones have rows", CLAIMS, " && !desired.guarded.contains(&to.port)", ""),
+    following("guarded tombstones have rows", CLAIMS, " && !desired.guarded.contains(to.port)", ""),
     following(
         "what is released stays closed",
         CLAIMS,
-        "rows.retain(|(to, claim)| *claim != Claim::Closed || !desired.opened.contains(to));",
+        "rows.closed.retain(|to| !desired.opened.contains(to));",
         "",
     ),
     following(
         "what is released is open before what overlaps it",
         CLAIMS,
-        "!covered && !desired.guarded.contains(&to.port)",
-        "!covered && !desired.guarded.contains(&to.port) && !desired.opened.contains(to)",
+        "!covered && !desired.guarded.contains(to.port)",
+        "!covered && !desired.guarded.contains(to.port) && !desired.opened.contains(to)",
     ),
     following(
         "a claim that is not stored is opened",
@@ -61,7 +61,7 @@ pub const MUTANTS: &[Mutant] = &[
     following(
         "a tombstone goes before what is in its place is ready",
         CLAIMS,
-        "closed.chain(&self.closed).chain(crowded)",
+        "closed.chain(live.endpoints.closed()).chain(crowded)",
         "closed.chain(crowded)",
     ),
     following(
@@ -79,7 +79,7 @@ pub const MUTANTS: &[Mutant] = &[
     following(
         "a guard goes before the rows in its place",
         TABLE,
-        "set_ports(before, guarded.union(&live.guarded).copied().collect(), live, plane)?;",
+        "set_ports(before, guarded.union(&live.guarded), live, plane)?;",
         "set_ports(before, guarded.clone(), live, plane)?;",
     ),
     following(
