@@ -43,10 +43,10 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
         let direct = endpoints.iter().filter(|(to, _)| covered(&wanted.targets, to));
         open.extend(direct.copied());
         for to in &wanted.targets {
-            if let Some((_, claim)) = endpoints.iter().find(|(wide, _)| wide.covers(to)) {
-                if !open.contains_key(to) {
-                    open.insert(*to, *claim);
-                }
+            if let Some((_, claim)) = endpoints.iter().find(|(wide, _)| wide.covers(to))
+                && !open.contains_key(to)
+            {
+                open.insert(*to, *claim);
             }
         }
     }
