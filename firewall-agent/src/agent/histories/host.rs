@@ -1,6 +1,6 @@
 //! One simulated host: kernel, disk, files, clock, and an agent that comes and goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +34,30 @@ use crate::sync::{Capacity, Destination, Killed, Ports, Presence, Record, Slot, 
 pub struct Agent {
     pub reconciler: Reconciler<HeldKernel, Writer>,
     pub reporter: StatusReporter,
+}
+
+impl Agent {
+    /// Starts from what the disk and the kernel hold.
+    pub fn start(
+        disk: &Disk,
+        kernel: HeldKernel,
+        settings: Settings,
+        config: &Config,
+        writer: impl FnOnce(Records) -> Writer,
+        moment: Moment,
+    ) -> Result<Self> {
+        let live = ReadBack::live(&kernel)?;
+        let records = LastGoodStore::new(disk.clone()).load().context("the store cannot be read")?;
+        let mut store = writer(records.iter().map(|record| (Record::key(record), record.clone())).collect());
+        store.check()?;
+        let (accepted, persisted, changes, unused) = join(records, &live);
+        ensure!(unused.is_empty(), "stored records are not used: {unused:?}");
+        store.submit(changes);
+        let board = Arc::new(Board::new(config.propagation_window));
+        let reporter = StatusReporter::new(config, &accepted, &live, board)?;
+        let reconciler = Reconciler::new(settings, kernel, live, (accepted, persisted), store, moment);
+        Ok(Self { reconciler, reporter })
+    }
 }
 
 /// The kernel of another map layout that is in force until a pass of the new agent is complete.
@@ -74,6 +98,14 @@ pub struct Host {
     /// How the last pass ended, where the host tells it.
     pub told: String,
     pub tells: bool,
+    /// Answers that the store may hold to whether an operator has detached the host.
+    detached: BTreeSet<bool>,
+    /// Revisions in force after the last pass of the running agent that ended.
+    published: BTreeMap<DatabaseId, u64>,
+    /// Revisions that were in force, and known to be stored so.
+    noted: BTreeMap<DatabaseId, u64>,
+    /// Those of them that a reboot has ended.
+    ended: BTreeMap<DatabaseId, u64>,
     /// Why the last start failed.
     not_running: String,
     fault: Fault,
@@ -122,6 +154,10 @@ impl Host {
             is_killed: false,
             told: String::new(),
             tells: false,
+            detached: BTreeSet::from([false]),
+            published: BTreeMap::new(),
+            noted: BTreeMap::new(),
+            ended: BTreeMap::new(),
             not_running: String::new(),
             fault,
             rng: rng.fork(),
@@ -227,6 +263,28 @@ impl Host {
         self.kernel.set_memory(self.memory);
     }
 
+    /// Restarts with room for what is in force, and for little more; says so.
+    pub fn tighten(&mut self) -> String {
+        self.tally.add(Count::Restart);
+        self.terminate();
+        let live = self.kernel.live();
+        let more = self.rng.usize(..2);
+        let (prefixes, endpoints) = (
+            live.prefixes() + more,
+            live.table.endpoints.values().filter(|claim| claim.slot().is_some()).count() + more,
+        );
+        drop(live);
+        self.settings.capacity = Capacity::default();
+        self.memory = usize::MAX;
+        match self.rng.u8(0..3) {
+            0 => self.memory = prefixes,
+            1 => self.settings.capacity.endpoints = endpoints,
+            _ => self.settings.capacity.prefixes = prefixes,
+        }
+        self.kernel.set_memory(self.memory);
+        format!("restarts with {}", self.configuration())
+    }
+
     fn configuration(&self) -> String {
         let Settings { guarded, limits, capacity, .. } = &self.settings;
         let most = |most: usize| if most == usize::MAX { "any".to_owned() } else { most.to_string() };
@@ -251,7 +309,8 @@ impl Host {
             return Ok("nobody to ask".to_owned());
         }
         self.tally.add(Count::Verb);
-        match self.rng.u8(0..5) {
+        match self.rng.u8(0..6) {
+            5 => self.detach(plane),
             0 => {
                 self.oracle.rebased(&id, plane);
                 let done = self.guard(|agent| agent.reconciler.rebase(&id))?;
@@ -264,6 +323,16 @@ impl Host {
             1 | 2 => self.forget(&id, false, now, plane),
             _ => self.forget(&id, true, now, plane),
         }
+    }
+
+    /// `detach` or `attach`, as far as it is stored.
+    fn detach(&mut self, plane: &ControlPlane) -> Result<String> {
+        let is_detached = self.rng.bool();
+        self.detached.insert(is_detached);
+        let done = self.guard(|agent| agent.reconciler.set_detached(is_detached))?;
+        self.look_after(plane)?;
+        let done = done.map(|done| done.map(|()| "stored".to_owned()));
+        Ok(format!("detached: {is_detached}: {}", told(&done)))
     }
 
     fn forget(
@@ -290,6 +359,8 @@ impl Host {
             ensure!(is_refused, "forget {id} changes what cannot be read back: {}", told(&done));
             return Ok(format!("forget {id}, open {open}: {}", told(&done)));
         }
+        self.noted.remove(id);
+        self.ended.remove(id);
         self.oracle.forgets(id);
         let judgements = self.kernel.take_judgements();
         let released = if open { claims.clone() } else { BTreeSet::new() };
@@ -340,13 +411,35 @@ impl Host {
         let is_durable = agent.reconciler.store.is_durable();
         let view = view(agent);
         self.oracle.accepted(&view, plane)?;
+        let leaves = |id: &DatabaseId| match view.words.get(id).map(|(word, _)| *word) {
+            Some(Word::Revision(revision)) => plane.issue(id, revision).is_none_or(|issue| issue.removed),
+            Some(Word::None | Word::Forgotten) | None => true,
+        };
+        let revisions = self.kernel.revisions();
+        self.noted.retain(|id, revision| !leaves(id) && revisions.get(id) == Some(revision));
+        self.ended.retain(|id, _| !leaves(id));
         if is_durable {
-            self.oracle.durable(&view);
+            self.is_stored(&view);
         }
         if std::mem::take(&mut self.is_killed) || self.disk.is_dead() {
             self.end_agent();
         }
         Ok(())
+    }
+
+    /// Everything that the agent goes by is on the disk.
+    fn is_stored(&mut self, view: &View) {
+        self.oracle.durable(view);
+        let Some(agent) = &self.agent else { return };
+        self.detached = BTreeSet::from([agent.reconciler.detached().is_some()]);
+        // Of a revision that came into force as the accepted one, until another is in force.
+        let revisions = self.kernel.revisions();
+        for (id, revision) in revisions {
+            let word = view.words.get(&id).map(|(word, _)| *word);
+            if word == Some(Word::Revision(revision)) && self.published.get(&id) == Some(&revision) {
+                self.noted.insert(id, revision);
+            }
+        }
     }
 
     /// Nothing stands in the way any more.
@@ -385,8 +478,9 @@ impl Host {
             agent.reconciler.store_clock(true);
             let store = &mut agent.reconciler.store;
             let _ = catch_unwind(AssertUnwindSafe(|| store.flush(Duration::from_secs(5))));
-            if store.is_durable() {
-                self.oracle.durable(&view(agent));
+            let view = store.is_durable().then(|| view(agent));
+            if let Some(view) = view {
+                self.is_stored(&view);
             }
         }
         if self.disk.is_dead() {
@@ -405,6 +499,9 @@ impl Host {
             self.terminate();
         }
         self.end_agent();
+        let in_force = self.kernel.revisions();
+        self.ended = std::mem::take(&mut self.noted);
+        self.ended.retain(|id, revision| self.old.is_none() && in_force.get(id) == Some(revision));
         self.disk.cut_power();
         self.kernel = HeldKernel::new(self.databases, self.rng.fork());
         self.kernel.set_memory(self.memory);
@@ -417,6 +514,8 @@ impl Host {
         if !self.is_attached || self.old.is_some() {
             return;
         }
+        self.ended.clear();
+        self.noted.clear();
         let databases = self.kernel.live().databases.len();
         self.old = Some(OldLayout { judgement: self.kernel.judgement(), databases });
         self.kernel = HeldKernel::new(self.databases, self.rng.fork());
@@ -490,7 +589,7 @@ impl Host {
                 done.is_none(),
                 agent.reconciler.store.is_durable(),
                 agent.reconciler.withheld,
-                self.kernel.judgement().revisions
+                self.kernel.revisions()
             );
         }
         if is_clean {
@@ -507,7 +606,7 @@ impl Host {
     fn finish(
         &mut self,
         before: &Judgement,
-        words: &std::collections::BTreeMap<DatabaseId, Word>,
+        words: &BTreeMap<DatabaseId, Word>,
         view: &View,
         plane: &ControlPlane,
         reads: bool,
@@ -516,7 +615,7 @@ impl Host {
         let has_room = self.has_room(view, plane);
         let agent = self.agent.as_mut().context("no agent runs")?;
         let incomplete = agent.reporter.conditions.incomplete();
-        let keeps = self.old.is_some();
+        let (keeps, ended) = (self.old.is_some(), std::mem::take(&mut self.ended));
         if keeps {
             let databases = self.old.as_ref().map_or(0, |old| old.databases);
             if let Err(error) = agent.reconciler.ensure_replaces(databases, &agent.reporter.conditions) {
@@ -553,6 +652,9 @@ impl Host {
             );
         }
         let judgement = self.kernel.judgement();
+        if !keeps {
+            self.published.clone_from(&judgement.revisions);
+        }
         self.oracle.state(&judgement, plane).context("after a pass")?;
         let withheld: BTreeSet<Destination> = agent.reconciler.withheld.clone();
         ensure!(
@@ -568,6 +670,17 @@ impl Host {
                 continue;
             }
             if !has_room {
+                let ended = ended.get(id).copied();
+                if let Some(ended) = ended.filter(|ended| *ended < revision)
+                    && self.has_room_with(Some((id, ended)), view, plane)
+                {
+                    let is_there = in_force == Some(ended) || in_force == Some(revision);
+                    ensure!(
+                        is_there,
+                        "{id} {ended} was in force before the boot, and is not: {incomplete:?}"
+                    );
+                    self.tally.add(Count::Restored);
+                }
                 continue;
             }
             if in_force == Some(revision) {
@@ -590,6 +703,11 @@ impl Host {
 
     /// Whether all accepted files fit, together with what the kernel holds.
     fn has_room(&self, view: &View, plane: &ControlPlane) -> bool {
+        self.has_room_with(None, view, plane)
+    }
+
+    /// The same with another revision of one database.
+    fn has_room_with(&self, other: Option<(&DatabaseId, u64)>, view: &View, plane: &ControlPlane) -> bool {
         let held = self.kernel.live();
         let (mut prefixes, mut endpoints, mut memory) = (0, 0, self.held);
         let mut databases: BTreeSet<&DatabaseId> = held.databases.values().map(|one| &one.id).collect();
@@ -599,7 +717,9 @@ impl Host {
         }
         for (id, (word, _)) in &view.words {
             let Word::Revision(revision) = word else { continue };
-            let Some(issue) = plane.issue(id, *revision).filter(|issue| !issue.removed) else { continue };
+            let revision =
+                other.filter(|(other, _)| *other == id).map_or(*revision, |(_, revision)| revision);
+            let Some(issue) = plane.issue(id, revision).filter(|issue| !issue.removed) else { continue };
             databases.insert(id);
             // Without their file, the kernel remembers some list or other.
             let lists =
@@ -657,23 +777,17 @@ impl Host {
     /// Starts an agent; `None` when it cannot start.
     fn start(&mut self, moment: Moment, plane: &ControlPlane) -> Result<Option<()>> {
         let Ok(live) = ReadBack::live(&self.kernel) else { return Ok(None) };
-        let records = LastGoodStore::new(self.disk.clone()).load().context("the store cannot be read")?;
-        let stored: Records = records.iter().map(|record| (Record::key(record), record.clone())).collect();
-        self.promises.check(&stored)?;
-        let (accepted, persisted, changes, unused) = join(records, &live);
-        ensure!(unused.is_empty(), "stored records are not used: {unused:?}");
-        let mut store =
-            Writer::new(self.disk.clone(), self.promises.clone(), stored, self.fault, self.rng.fork());
+        let (kernel, promises) = (self.kernel.clone(), self.promises.clone());
+        let writer = |stored| Writer::new(self.disk.clone(), promises, stored, self.fault, self.rng.fork());
+        let mut agent =
+            Agent::start(&self.disk, kernel, self.settings.clone(), &self.config, writer, moment)?;
+        agent.reconciler.keeps = self.old.is_some();
+        let store = &mut agent.reconciler.store;
         (store.hangs, store.is_slow) = (self.hangs, self.is_slow);
-        store.submit(changes);
-        let board = Arc::new(Board::new(self.config.propagation_window));
-        let reporter = StatusReporter::new(&self.config, &accepted, &live, board)?;
-        let (kernel, settings) = (self.kernel.clone(), self.settings.clone());
-        let mut reconciler =
-            Reconciler::new(settings, kernel, live.clone(), (accepted, persisted), store, moment);
-        reconciler.keeps = self.old.is_some();
+        let is_detached = agent.reconciler.detached().is_some();
+        ensure!(self.detached.contains(&is_detached), "detached: {is_detached} after a start");
+        self.published.clear();
         let is_first = self.is_booting && self.old.is_none();
-        let agent = Agent { reconciler, reporter };
         let view = view(&agent);
         if std::mem::take(&mut self.is_booting) {
             self.oracle.booted(&view, plane)?;
@@ -755,7 +869,7 @@ fn told(answer: &Option<Result<String>>) -> String {
 /// What an agent goes by.
 fn view(agent: &Agent) -> View {
     let Reconciler { accepted, persisted, settings, clock, .. } = &agent.reconciler;
-    let mut words = std::collections::BTreeMap::new();
+    let mut words = BTreeMap::new();
     for id in ["a", "b", "c"].map(|id| id.parse::<DatabaseId>().unwrap()) {
         let word = match (accepted.files().get(&id), persisted.presence(&id)) {
             (Some(file), _) => (Word::Revision(file.rules.revision), Some(file.bytes.content.to_vec())),

@@ -97,6 +97,11 @@ impl HeldKernel {
         Live { generation: stamps.map(|stamp| stamp.generation).max().unwrap_or(0), ..live }
     }
 
+    /// Revisions in force.
+    pub fn revisions(&self) -> BTreeMap<DatabaseId, u64> {
+        revisions(&self.live())
+    }
+
     pub fn judgement(&self) -> Judgement {
         Judgement::of(&self.live())
     }
@@ -188,14 +193,17 @@ impl HeldKernel {
     }
 }
 
+fn revisions(live: &Live) -> BTreeMap<DatabaseId, u64> {
+    let databases = live.databases.values();
+    databases.filter_map(|one| Some((one.id.clone(), one.stamp.as_ref()?.revision))).collect()
+}
+
 impl Judgement {
     fn of(live: &Live) -> Self {
         let (passed, protected) = judge(live);
-        let stamped = live.databases.values();
-        let stamped = stamped.filter_map(|one| Some((one.id.clone(), one.stamp.as_ref()?.revision)));
         let open = live.table.endpoints.iter().filter(|(_, claim)| **claim != Claim::Closed);
         let open = open.map(|(destination, _)| *destination).collect();
-        Self { passed, protected, revisions: stamped.collect(), open }
+        Self { passed, protected, revisions: revisions(live), open }
     }
 }
 

@@ -216,6 +216,11 @@ impl Oracle {
         for (id, word) in words {
             let after = self.known.words.get(id).copied().unwrap_or_default();
             let (Word::Revision(one), Word::Revision(other)) = (*word, after) else { continue };
+            let is_refused = plane.issue(id, other).is_some_and(|issue| issue.monitor && !view.allow_monitor);
+            if is_refused && view.words.get(id).is_none_or(|(word, _)| *word == Word::None) {
+                // Its file was lost before it was stored, and is not taken again here.
+                continue;
+            }
             let mut packets = before.passed & before.protected;
             for issue in [one, other].into_iter().filter_map(|revision| plane.issue(id, revision)) {
                 for ranges in &self.judging_ranges {

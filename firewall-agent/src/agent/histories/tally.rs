@@ -30,9 +30,11 @@ pub enum Count {
     Refused,
     /// A pass or verb that a kill ended in the middle.
     Killed,
+    /// A boot with the revision in force before it in place of one that has no room.
+    Restored,
 }
 
-const COUNTS: [Count; 14] = [
+const COUNTS: [Count; 15] = [
     Count::Event,
     Count::File,
     Count::Clock,
@@ -47,6 +49,7 @@ const COUNTS: [Count; 14] = [
     Count::Finished,
     Count::Refused,
     Count::Killed,
+    Count::Restored,
 ];
 
 #[derive(Clone, Copy, Default)]
@@ -57,9 +60,12 @@ impl Tally {
         self.0[count as usize] += 1;
     }
 
-    /// The smallest count.
-    pub fn least(&self) -> u32 {
-        self.0.into_iter().min().unwrap_or(0)
+    /// Whether everything happens in one history of eight, and a restored revision in one of 200.
+    pub fn is_enough(&self, histories: u64) -> bool {
+        COUNTS.into_iter().zip(self.0).all(|(count, number)| {
+            let one_in = if count == Count::Restored { 200 } else { 8 };
+            u64::from(number) >= histories / one_in
+        })
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Promises {
 
 impl Promises {
     /// Compares records that a start has read with what was promised.
-    pub fn check(&self, found: &Records) -> Result<()> {
+    fn check(&self, found: &Records) -> Result<()> {
         let is_known = *found == self.kept || self.attempted.contains(found);
         ensure!(is_known, "the store holds {found:?}, and no commit left that: {:?}", self.kept);
         Ok(())
@@ -56,6 +56,11 @@ impl Writer {
         let store = LastGoodStore::new(disk.clone());
         let (waiting, error) = (Changes::default(), None);
         Self { store, disk, promises, stored, waiting, error, hangs: false, is_slow: false, rng, fault }
+    }
+
+    /// Compares the records that the start has read with what was promised.
+    pub fn check(&self) -> Result<()> {
+        self.promises.check(&self.stored)
     }
 
     /// The thread tries one commit of everything that waits.
