@@ -49,7 +49,6 @@ impl Agent {
         let live = ReadBack::live(&kernel)?;
         let records = LastGoodStore::new(disk.clone()).load().context("the store cannot be read")?;
         let mut store = writer(records.iter().map(|record| (Record::key(record), record.clone())).collect());
-        store.check()?;
         let (accepted, persisted, changes, unused) = join(records, &live);
         ensure!(unused.is_empty(), "stored records are not used: {unused:?}");
         store.submit(changes);
@@ -114,13 +113,7 @@ pub struct Host {
 
 impl Host {
     pub fn new(number: usize, now: Timestamp, fault: Fault, rng: &mut Rng) -> Self {
-        let given = ConfigFile {
-            interfaces: Some(vec!["none".to_owned()]),
-            guarded_ports: Some("5001".parse().unwrap()),
-            state_dir: Some(PathBuf::from("/nonexistent/state")),
-            ..ConfigFile::default()
-        };
-        let config = Config::resolve(given, ConfigFile::default(), &format!("host-{number}")).unwrap();
+        let config = config(number);
         let databases = if rng.u8(0..4) == 0 { 2 } else { 3 };
         Self {
             channel: Channel::default(),
@@ -131,14 +124,8 @@ impl Host {
             disk: Disk::new(rng.fork()),
             promises: Promises::default(),
             settings: Settings {
-                managed_ranges: PathBuf::from(RANGES),
-                limits: Limits {
-                    max_rules: 30,
-                    allow_monitor: true,
-                    node_name: Some(config.node_name.clone()),
-                },
-                guarded: Ports::from([5001]),
-                capacity: Capacity::default(),
+                limits: Limits { node_name: Some(config.node_name.clone()), ..settings().limits },
+                ..settings()
             },
             config,
             old: None,
@@ -783,6 +770,7 @@ impl Host {
             Agent::start(&self.disk, kernel, self.settings.clone(), &self.config, writer, moment)?;
         agent.reconciler.keeps = self.old.is_some();
         let store = &mut agent.reconciler.store;
+        store.check()?;
         (store.hangs, store.is_slow) = (self.hangs, self.is_slow);
         let is_detached = agent.reconciler.detached().is_some();
         ensure!(self.detached.contains(&is_detached), "detached: {is_detached} after a start");
@@ -854,6 +842,26 @@ impl Host {
 
     pub fn now_passed(&self) -> Packets {
         self.kernel.judgement().passed
+    }
+}
+
+pub fn config(host: usize) -> Config {
+    let given = ConfigFile {
+        interfaces: Some(vec!["none".to_owned()]),
+        guarded_ports: Some("5001".parse().unwrap()),
+        state_dir: Some(PathBuf::from("/nonexistent/state")),
+        ..ConfigFile::default()
+    };
+    Config::resolve(given, ConfigFile::default(), &format!("host-{host}")).unwrap()
+}
+
+/// Settings of a host before anybody has changed them.
+pub fn settings() -> Settings {
+    Settings {
+        managed_ranges: PathBuf::from(RANGES),
+        limits: Limits { max_rules: 30, allow_monitor: true, node_name: None },
+        guarded: Ports::from([5001]),
+        capacity: Capacity::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! `HISTORY_SEED=N` runs the history of one seed, `HISTORIES=N` so many, from that seed on where there is one.
 
 mod channel;
+mod contended;
 mod control_plane;
 mod disk;
 mod faults;
