@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::mutants::OWN;
+use crate::mutants::{HISTORIES, OWN};
 use crate::run::run;
 use crate::workspace::Workspace;
 
@@ -103,6 +103,10 @@ impl Judge {
         cargo.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target).args(["test", "-p"]);
         if targets == [OWN] {
             cargo.args(["firewall-agent", "--lib"]);
+            return cargo;
+        }
+        if targets == [HISTORIES] {
+            cargo.args(["firewall-agent", "--lib", "agent::histories::"]);
             return cargo;
         }
         cargo.arg("firewall-tests");

@@ -3,9 +3,12 @@
 
 mod domain;
 mod judge;
+mod state;
 mod table;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -19,39 +22,51 @@ use crate::test::{PACKAGES, PROGRAMS};
 use crate::workspace::Workspace;
 
 /// A fault to plant: the one place in `file` that reads `find` becomes `replace`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Mutant {
     pub name: &'static str,
     /// Relative to the root of the workspace.
     pub file: &'static str,
     pub find: &'static str,
     pub replace: &'static str,
-    /// Test targets of `firewall-tests`, or [`OWN`] alone; one of them must fail.
+    /// Test targets of `firewall-tests`, or [`OWN`] or [`HISTORIES`] alone; one of them must fail.
     pub targets: &'static [&'static str],
 }
 
 /// The agent's own tests, the histories of a fleet among them.
 const OWN: &str = "lib";
 
-/// Every target of `firewall-tests` that some mutant names.
-const TARGETS: &[&str] = &["verdicts", "model", "publication", "denied"];
+/// The histories alone.
+const HISTORIES: &str = "histories";
 
 /// Every fault.
 fn all() -> impl Iterator<Item = &'static Mutant> {
-    table::MUTANTS.iter().chain(domain::MUTANTS)
+    table::MUTANTS.iter().chain(domain::MUTANTS).chain(state::MUTANTS)
 }
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// Only mutants whose name contains this text
     name: Option<String>,
+    /// Only mutants that tests of this target must find, such as histories, openings or lib
+    #[arg(long)]
+    target: Option<String>,
 }
 
 pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure!(is_root(), "mutants: needs root, as the tests do; nothing was run");
-    let wanted = |mutant: &&Mutant| arguments.name.as_deref().is_none_or(|name| mutant.name.contains(name));
+    let Arguments { name, target } = arguments;
+    let wanted = |mutant: &&Mutant| {
+        name.as_deref().is_none_or(|name| mutant.name.contains(name))
+            && target.as_deref().is_none_or(|target| mutant.targets.contains(&target))
+    };
     let chosen: Vec<&Mutant> = all().filter(wanted).collect();
-    ensure!(!chosen.is_empty(), "mutants: none is named like {:?}", arguments.name.as_deref().unwrap_or(""));
+    ensure!(
+        !chosen.is_empty(),
+        "mutants: none is named like {:?} and found by {:?}",
+        name.as_deref().unwrap_or(""),
+        target.as_deref().unwrap_or("any target")
+    );
     ensure_packages(PACKAGES, PROGRAMS)?;
     ebpf::ebpf(workspace)?;
 
@@ -59,9 +74,9 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let source = home.join("src");
     copy(workspace, &source)?;
     let judge = Judge::new(workspace, &source, &home.join("target"))?;
-    control(&judge)?;
+    control(&judge, &chosen)?;
 
-    let mut survivors = Vec::new();
+    let (started, number, mut survivors) = (Instant::now(), chosen.len(), Vec::new());
     for mutant in chosen {
         let (judgement, seconds) = plant(&source, mutant, &judge)?;
         say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", mutant.name, judgement.word()));
@@ -69,19 +84,29 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             survivors.push(mutant.name);
         }
     }
+    let (found, seconds) = (number - survivors.len(), started.elapsed().as_secs());
+    say(format_args!("found {found} of {number} in {seconds} s"));
     ensure!(survivors.is_empty(), "mutants: not killed: {}", survivors.join(", "));
     Ok(())
 }
 
-/// Without a fault every target must pass, or its failures would say nothing.
-fn control(judge: &Judge) -> Result<()> {
-    for targets in [TARGETS, &[OWN]] {
-        let (judgement, seconds) = judge.judge(targets)?;
+/// Without a fault every target of these mutants must pass, or its failures would say nothing.
+fn control(judge: &Judge, chosen: &[&Mutant]) -> Result<()> {
+    for targets in controls(chosen) {
+        let (judgement, seconds) = judge.judge(&targets)?;
         say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", "control: no fault", judgement.word()));
         let survived = matches!(judgement, Judgement::Survived);
-        ensure!(survived, "control: the tests fail without a fault: {judgement}");
+        ensure!(survived, "control: {} fails without a fault: {judgement}", targets.join(", "));
     }
     Ok(())
+}
+
+/// The targets of these mutants, those of one package together.
+fn controls(chosen: &[&Mutant]) -> Vec<Vec<&'static str>> {
+    let all: BTreeSet<&str> = chosen.iter().flat_map(|mutant| mutant.targets).copied().collect();
+    let (own, others): (Vec<&str>, Vec<&str>) =
+        all.into_iter().partition(|target| [OWN, HISTORIES].contains(target));
+    own.into_iter().map(|target| vec![target]).chain([others]).filter(|targets| !targets.is_empty()).collect()
 }
 
 fn plant(source: &Path, mutant: &Mutant, judge: &Judge) -> Result<(Judgement, u64)> {
@@ -111,7 +136,7 @@ mod tests {
     use super::*;
 
     const MUTANT: Mutant =
-        Mutant { name: "a", file: "a.rs", find: "a == b", replace: "true", targets: TARGETS };
+        Mutant { name: "a", file: "a.rs", find: "a == b", replace: "true", targets: &["model"] };
 
     #[test]
     fn a_fault_is_planted_in_exactly_one_place() {
@@ -119,6 +144,15 @@ mod tests {
         for text in ["if b == a {", "a == b && a == b"] {
             assert!(replace_once(text, &MUTANT).unwrap_err().to_string().contains("not once"), "{text}");
         }
+    }
+
+    #[test]
+    fn every_target_of_a_chosen_mutant_has_a_control() {
+        let other = Mutant { targets: &["model", "denied"], ..MUTANT };
+        let own = Mutant { targets: &[OWN], ..MUTANT };
+        let histories = Mutant { targets: &[HISTORIES], ..MUTANT };
+        assert_eq!(controls(&[&MUTANT, &other]), [["denied", "model"]]);
+        assert_eq!(controls(&[&own, &own, &MUTANT, &histories]), [["histories"], ["lib"], ["model"]]);
     }
 
     #[test]

@@ -1,0 +1,208 @@
+//! The faults of the durable state that the histories of hosts, or a stranger's real connections, must find.
+
+use super::{HISTORIES, Mutant};
+
+const ACCEPTED: &str = "firewall-agent/src/sync/accepted.rs";
+const CLAIMS: &str = "firewall-agent/src/sync/claims.rs";
+const PERSISTED: &str = "firewall-agent/src/sync/persisted.rs";
+const RECONCILE: &str = "firewall-agent/src/agent/reconcile.rs";
+const VERBS: &str = "firewall-agent/src/agent/verbs.rs";
+const OPEN: &str = "firewall-agent/src/agent/open.rs";
+const FAIL_CLOSED: &str = "firewall-agent/src/agent/fail_closed.rs";
+const RECORDS: &str = "firewall-agent/src/files/store/records.rs";
+
+pub const MUTANTS: &[Mutant] = &[
+    keeping(
+        "nothing is closed but what the files name",
+        ACCEPTED,
+        "desired.closed = persisted.closed_set(&desired);",
+        "",
+    ),
+    keeping(
+        "the addresses of a narrowed wildcard are open",
+        PERSISTED,
+        "closed.remove(destination);",
+        "closed.retain(|to| !to.overlaps(destination));",
+    ),
+    keeping(
+        "a crowded database keeps open what it drops",
+        CLAIMS,
+        "if wanted.claims(&destination) {",
+        "if crowded || wanted.claims(&destination) {",
+    ),
+    keeping(
+        "two claims on one destination are open",
+        RECONCILE,
+        "let contended = withdraw_contended(&mut desired);",
+        "let contended = BTreeMap::new();",
+    ),
+    keeping(
+        "a pass opens what waits for the store",
+        RECONCILE,
+        "desired.withheld = self.undurable_claims(&desired);",
+        "",
+    ),
+    keeping(
+        "a verb opens what waits for the store",
+        VERBS,
+        "desired.withheld = self.undurable_claims(&desired);",
+        "",
+    ),
+    keeping(
+        "an endpoint is opened before its claim is stored",
+        RECONCILE,
+        "destinations.filter(|destination| self.store.is_pending(&Key::Claim(*destination))).collect()",
+        "destinations.filter(|_| false).collect()",
+    ),
+    keeping("what closes is stored after the publish", RECONCILE, COMMITTED_FIRST, COMMITTED_LAST),
+    keeping(
+        "a start trusts claims that no disk has",
+        OPEN,
+        "self.persisted.confirm_claims(&mut changes);",
+        "",
+    ),
+    keeping(
+        "claims that only the kernel knows are not stored",
+        PERSISTED,
+        "if !self.claims.contains_key(&destination) {",
+        "if false {",
+    ),
+    keeping(
+        "a refused write of a pass is forgotten",
+        RECONCILE,
+        "self.is_uncertain = published.refused_writes;",
+        "self.is_uncertain = false;",
+    ),
+    keeping(
+        "a refused write of a verb is forgotten",
+        VERBS,
+        "self.is_uncertain = published.refused_writes;",
+        "",
+    ),
+    keeping("a verb does not read the kernel back", VERBS, "self.read_back()?;", ""),
+    keeping(
+        "a release counts although a write was refused",
+        RECONCILE,
+        "if published.errors.is_empty() {",
+        "if true {",
+    ),
+    keeping(
+        "a release is not stored",
+        RECONCILE,
+        "self.persisted.release(&desired.opened, &mut changes);",
+        "",
+    ),
+    keeping(
+        "a release comes before what overlaps it",
+        CLAIMS,
+        "!covered && !desired.guarded.contains(&to.port)",
+        "!covered && !desired.opened.contains(to) && !desired.guarded.contains(&to.port)",
+    ),
+    keeping(
+        "forget loses the revision floor",
+        PERSISTED,
+        "let revision = self.floor(id);",
+        "let revision = 0;",
+    ),
+    keeping("the kernel's revision floor is not stored", PERSISTED, "if !is_known {", "if false {"),
+    keeping("the clock mark is not stored", PERSISTED, "changes.put(Record::ClockMark(mark));", ""),
+    keeping(
+        "the superseded file of a revision in force is dropped",
+        PERSISTED,
+        "let file = Some(StoredFile::from(replaced));",
+        "let file = None;",
+    ),
+    keeping(
+        "a revision in force is not noted",
+        RECONCILE,
+        "self.persisted.note_in_force(&self.live, self.accepted.files(), &mut changes);",
+        "",
+    ),
+    keeping(
+        "a second publish takes the memory of the first",
+        RECONCILE,
+        "Desired { limits: self.limits(), ..desired.clone() }",
+        "desired.clone()",
+    ),
+    keeping(
+        "memory that is given back lets nobody in",
+        RECONCILE,
+        "!published.crowded.is_empty() && self.live.prefixes() < before.prefixes()",
+        "false",
+    ),
+    keeping(
+        "detached is not stored",
+        PERSISTED,
+        "Some(since) => changes.put(Record::Detached(since)),",
+        "Some(_) => {}",
+    ),
+    keeping("attached is not stored", PERSISTED, "None => changes.remove(Key::Detached),", "None => {}"),
+    starting(
+        "a start that fails closes no claim",
+        FAIL_CLOSED,
+        "if !endpoints.is_empty() {",
+        "if endpoints.len() > 1_000_000 {",
+    ),
+    starting(
+        "a start that fails does not ask the store",
+        FAIL_CLOSED,
+        "LastGoodStore::new(StateFile::new(&config.state_dir)).claims().unwrap_or_default();",
+        "Vec::<Destination>::new();",
+    ),
+    starting(
+        "a store of an unknown format is taken",
+        RECORDS,
+        "ensure!(version == VERSION,",
+        "ensure!(version >= VERSION,",
+    ),
+];
+
+const COMMITTED_FIRST: &str = "        self.commit_closes(now, changes);
+
+        if let Err(error) = self.read_back() {
+            self.retry.failed(moment.uptime);
+            self.is_forced = false;
+            reporter.conditions.set(Condition::ReadBack, Some(format!(\"{error:#}\")));
+            return Vec::new();
+        }
+        reporter.conditions.set(Condition::ReadBack, None);
+        let (mut desired, contended) = self.resolve(now);
+        reporter.contended(&contended);
+        desired.withheld = self.undurable_claims(&desired);
+        let before = self.live.clone();
+        let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
+";
+const COMMITTED_LAST: &str = "        if let Err(error) = self.read_back() {
+            self.retry.failed(moment.uptime);
+            self.is_forced = false;
+            reporter.conditions.set(Condition::ReadBack, Some(format!(\"{error:#}\")));
+            return Vec::new();
+        }
+        reporter.conditions.set(Condition::ReadBack, None);
+        let (mut desired, contended) = self.resolve(now);
+        reporter.contended(&contended);
+        desired.withheld = self.undurable_claims(&desired);
+        let before = self.live.clone();
+        let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
+        self.commit_closes(now, changes);
+";
+
+/// A fault of a running agent over restarts, reboots and refused writes.
+const fn keeping(
+    name: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+) -> Mutant {
+    Mutant { name, file, find, replace, targets: &[HISTORIES] }
+}
+
+/// A fault of a start that fails.
+const fn starting(
+    name: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+) -> Mutant {
+    Mutant { name, file, find, replace, targets: &["openings"] }
+}
