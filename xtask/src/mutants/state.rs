@@ -32,9 +32,9 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     keeping(
         "two claims on one destination are open",
-        RECONCILE,
-        "let contended = withdraw_contended(&mut desired);",
-        "let contended = BTreeMap::new();",
+        ACCEPTED,
+        "        withdraw_contended(&mut desired);\n",
+        "",
     ),
     keeping(
         "a pass opens what waits for the store",
@@ -55,12 +55,7 @@ pub const MUTANTS: &[Mutant] = &[
         "destinations.filter(|_| false).collect()",
     ),
     keeping("what closes is stored after the publish", RECONCILE, COMMITTED_FIRST, COMMITTED_LAST),
-    keeping(
-        "a start trusts claims that no disk has",
-        OPEN,
-        "self.persisted.confirm_claims(&mut changes);",
-        "",
-    ),
+    keeping("a start trusts claims that no disk has", OPEN, "changes.confirm();", ""),
     keeping(
         "claims that only the kernel knows are not stored",
         PERSISTED,
@@ -95,8 +90,8 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "a release comes before what overlaps it",
         CLAIMS,
-        "!covered && !desired.guarded.contains(&to.port)",
-        "!covered && !desired.opened.contains(to) && !desired.guarded.contains(&to.port)",
+        "!covered && !desired.guarded.contains(to.port)",
+        "!covered && !desired.opened.contains(to) && !desired.guarded.contains(to.port)",
     ),
     keeping(
         "forget loses the revision floor",
@@ -115,7 +110,7 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "a revision in force is not noted",
         RECONCILE,
-        "self.persisted.note_in_force(&self.live, self.accepted.files(), &mut changes);",
+        "self.persisted.note_in_force(&self.live, files, refused, &mut changes);",
         "",
     ),
     keeping(
@@ -127,7 +122,7 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "memory that is given back lets nobody in",
         RECONCILE,
-        "!published.crowded.is_empty() && self.live.prefixes() < before.prefixes()",
+        "!published.crowded.is_empty() && self.live.prefixes() < prefixes",
         "false",
     ),
     keeping(
@@ -166,10 +161,10 @@ const COMMITTED_FIRST: &str = "        self.commit_closes(now, changes);
             return Vec::new();
         }
         reporter.conditions.set(Condition::ReadBack, None);
-        let (mut desired, contended) = self.resolve(now);
-        reporter.contended(&contended);
+        let mut desired = self.resolve(now);
+        reporter.conditions.replace(Condition::Claim, desired.contentions());
         desired.withheld = self.undurable_claims(&desired);
-        let before = self.live.clone();
+        let prefixes = self.live.prefixes();
         let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
 ";
 const COMMITTED_LAST: &str = "        if let Err(error) = self.read_back() {
@@ -179,10 +174,10 @@ const COMMITTED_LAST: &str = "        if let Err(error) = self.read_back() {
             return Vec::new();
         }
         reporter.conditions.set(Condition::ReadBack, None);
-        let (mut desired, contended) = self.resolve(now);
-        reporter.contended(&contended);
+        let mut desired = self.resolve(now);
+        reporter.conditions.replace(Condition::Claim, desired.contentions());
         desired.withheld = self.undurable_claims(&desired);
-        let before = self.live.clone();
+        let prefixes = self.live.prefixes();
         let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
         self.commit_closes(now, changes);
 ";
