@@ -365,7 +365,8 @@ impl Host {
             Some(Ok(_)) => {
                 self.oracle.released(&released);
                 let shut = self.kernel.judgement().passed;
-                let open = super::packets::to_claimed(&released) & self.oracle.unclaimed(true);
+                let is_guarded = super::packets::to_ports(&guarded);
+                let open = super::packets::to_claimed(&released) & self.oracle.unclaimed(true) & !is_guarded;
                 ensure!(open & !shut == 0, "released, and closed: {}", describe(open & !shut));
             }
             Some(Err(_)) => self.oracle.keeps_closed(id, &closed),

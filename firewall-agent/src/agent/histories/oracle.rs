@@ -399,8 +399,15 @@ impl Oracle {
                 }
                 self.known.words.insert(id.clone(), word);
             } else if is_newer_held && !is_stored {
-                let word = lost.words.get(&id).filter(|word| **word != Word::Forgotten);
-                self.known.words.insert(id.clone(), word.copied().unwrap_or_default());
+                let word = lost.words.get(&id).copied().filter(|word| *word != Word::Forgotten);
+                let word = word.unwrap_or_default();
+                if let Word::Revision(revision) = word
+                    && plane.issue(&id, revision).is_some_and(|issue| issue.monitor && !view.allow_monitor)
+                {
+                    // Watched only, it took nothing back while it had no room, and is not taken again here.
+                    self.judging.entry(id.clone()).or_default().insert(held);
+                }
+                self.known.words.insert(id.clone(), word);
             } else {
                 self.known.words.insert(id.clone(), word);
             }
