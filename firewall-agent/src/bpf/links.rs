@@ -50,7 +50,7 @@ pub enum Step {
 /// for each.
 ///
 /// # Errors
-/// When the interfaces or the pinned links cannot be looked at.
+/// The interfaces or the pinned links cannot be listed.
 pub fn attach(
     programs: &mut Programs,
     pins: &Pins,

@@ -1,4 +1,4 @@
-//! What stands at each destination: open endpoints and tombstones.
+//! Claims by destination: open endpoints and tombstones.
 
 use std::collections::btree_map::{self, BTreeMap};
 use std::collections::btree_set::{self, BTreeSet};
@@ -128,12 +128,6 @@ impl FromIterator<(Destination, Claim)> for Endpoints {
         let mut endpoints = Self::new();
         endpoints.extend(claims);
         endpoints
-    }
-}
-
-impl<const N: usize> From<[(Destination, Claim); N]> for Endpoints {
-    fn from(claims: [(Destination, Claim); N]) -> Self {
-        claims.into_iter().collect()
     }
 }
 

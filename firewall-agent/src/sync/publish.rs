@@ -45,7 +45,7 @@ pub struct Published {
     pub uncounted: BTreeMap<DatabaseId, usize>,
     /// Failures beside them.
     pub errors: Vec<Error>,
-    /// Rule slots that were freed, and whose they were.
+    /// Rule slots that were freed, with their databases.
     pub freed: BTreeMap<RuleSlot, DatabaseId>,
     /// The endpoint table was replaced, or was to be.
     pub replaced_table: bool,

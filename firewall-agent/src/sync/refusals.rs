@@ -24,7 +24,7 @@ impl<'a, P> Watched<'a, P> {
         self.refused
     }
 
-    /// Whether the endpoint table was replaced, or was to be.
+    /// Returns `true` once the endpoint table was replaced, or was to be.
     pub fn has_replaced_table(&self) -> bool {
         self.replaced_table
     }

@@ -1,4 +1,4 @@
-//! What a burden costs: two hosts with the same databases, one of them burdened, pushes to both in turn.
+//! Cost of a burden: two hosts with the same databases, one of them burdened, pushes to both in turn.
 
 mod past;
 mod twin;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use self::twin::{Figures, Twin};
 use crate::keep::{keep, say, verdict};
 
-/// What one host has and the other has not.
+/// A burden that one host has and the other has not, with the figures of both.
 struct Burden {
     name: &'static str,
     text: String,

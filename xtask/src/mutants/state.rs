@@ -152,9 +152,10 @@ pub const MUTANTS: &[Mutant] = &[
     ),
 ];
 
-const COMMITTED_FIRST: &str = "        self.commit_closes(now, changes);
-
-        if let Err(error) = self.read_back() {
+/// The steps of a pass from the commit of what closes to the publish.
+macro_rules! publishing {
+    () => {
+        "        if let Err(error) = self.read_back() {
             self.retry.failed(moment.uptime);
             self.is_forced = false;
             reporter.conditions.set(Condition::ReadBack, Some(format!(\"{error:#}\")));
@@ -166,21 +167,11 @@ const COMMITTED_FIRST: &str = "        self.commit_closes(now, changes);
         desired.withheld = self.undurable_claims(&desired);
         let prefixes = self.live.prefixes();
         let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
-";
-const COMMITTED_LAST: &str = "        if let Err(error) = self.read_back() {
-            self.retry.failed(moment.uptime);
-            self.is_forced = false;
-            reporter.conditions.set(Condition::ReadBack, Some(format!(\"{error:#}\")));
-            return Vec::new();
-        }
-        reporter.conditions.set(Condition::ReadBack, None);
-        let mut desired = self.resolve(now);
-        reporter.conditions.replace(Condition::Claim, desired.contentions());
-        desired.withheld = self.undurable_claims(&desired);
-        let prefixes = self.live.prefixes();
-        let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
-        self.commit_closes(now, changes);
-";
+"
+    };
+}
+const COMMITTED_FIRST: &str = concat!("        self.commit_closes(now, changes);\n\n", publishing!());
+const COMMITTED_LAST: &str = concat!(publishing!(), "        self.commit_closes(now, changes);\n");
 
 /// A fault of a running agent over restarts, reboots and refused writes.
 const fn keeping(

@@ -136,7 +136,7 @@ impl HeldKernel {
         self.memory.set(prefixes);
     }
 
-    /// Whether a database grew beyond the memory.
+    /// Returns `true` when a database grew beyond the memory.
     pub fn is_out_of_memory(&self) -> bool {
         self.exceeded.get()
     }

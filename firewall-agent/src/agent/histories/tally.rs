@@ -60,7 +60,7 @@ impl Tally {
         self.0[count as usize] += 1;
     }
 
-    /// Whether everything happens in one history of eight, and a restored revision in one of 200.
+    /// Returns `true` when everything happens in one history of eight, and a restored revision in one of 200.
     pub fn is_enough(&self, histories: u64) -> bool {
         COUNTS.into_iter().zip(self.0).all(|(count, number)| {
             let one_in = if count == Count::Restored { 200 } else { 8 };

@@ -14,7 +14,7 @@ use crate::process::{cpu_time, resident};
 
 /// Pushes to each of the two.
 pub const PUSHES: u64 = 300;
-/// How long they are watched at rest.
+/// Time for which both are watched at rest.
 pub const WATCHED: Duration = Duration::from_secs(30);
 const SETTLING: Duration = Duration::from_secs(5);
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,7 +28,7 @@ pub struct Twin {
     revision: u64,
 }
 
-/// What was measured on one of the two.
+/// Figures of one of the two.
 pub struct Figures {
     /// Seconds from a file to the wire, of each push, least first.
     pub to_the_wire: Vec<f64>,
@@ -90,11 +90,11 @@ impl Twin {
         for database in self.databases..self.databases + further {
             self.write(database, false)?;
         }
-        let is_told = || {
+        let is_reported = || {
             let status = self.home.ask(&["status", "-o", "json"]).ok()?.out;
             status.contains(&database_id(self.databases + further - 1)).then_some(())
         };
-        eventually(PATIENCE, "databases without room are told", is_told)
+        eventually(PATIENCE, "databases without room are reported", is_reported)
     }
 
     pub fn add_interfaces(&self, lab: &Lab, further: usize) -> Result<()> {
