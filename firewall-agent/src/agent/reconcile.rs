@@ -10,7 +10,8 @@
 //! 4. *Commit what opens.* Destinations that an operator released, revisions that came into force, counts of retired
 //!    counters. A crash before it leaves a later boot more closed, never more open.
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,9 +32,9 @@ use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, Limits};
 use crate::status::Condition;
 use crate::sync::{
-    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, Desired, Destination, Key, Live,
-    PersistedState, Ports, Presence, Published, Slot, StateStore, admit, destinations, fallback, parse,
-    publish,
+    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, Desired, DesiredDatabase, Destination,
+    InForce, Key, Live, PersistedState, Ports, Presence, Published, Slot, StateStore, admit, crowded,
+    destinations, fallback, parse, publish,
 };
 
 /// Longest wait of the daemon for the store before a publish.
@@ -189,17 +190,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             return Vec::new();
         }
         reporter.conditions.set(Condition::ReadBack, None);
-        let mut desired = self.resolve(now);
-        reporter.conditions.replace(Condition::Claim, desired.contentions());
-        desired.withheld = self.undurable_claims(&desired);
         let prefixes = self.live.prefixes();
-        let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
-        if let Some(fallback) = self.fall_back(&desired, &published, now) {
-            let again = publish(&fallback, &mut self.live, &mut self.data_plane, now);
-            published.fell_back(again);
-        }
-
-        self.commit_opens(&desired, &published);
+        let (desired, published) = self.put_in_force(BTreeSet::new(), now);
+        reporter.conditions.replace(Condition::Claim, desired.contentions());
         reporter.published(&published, &desired, &self.accepted, &self.live);
         if self.has_refused && published.replaced_table {
             (self.wants_files, self.seen) = (true, None);
@@ -234,6 +227,30 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.store_patience = VERB_PATIENCE;
     }
 
+    /// Publishes what the accepted files ask for, and commits what opens. The tombstones at `opened` are taken away.
+    pub(super) fn put_in_force(
+        &mut self,
+        opened: BTreeSet<Destination>,
+        now: Timestamp,
+    ) -> (Desired, Published) {
+        let mut desired = Desired { opened, ..self.resolve(now) };
+        desired.withheld = self.undurable_claims(&desired);
+        let before = self.held_before(&desired, now);
+        let before = before.map(|before| publish(&before, &mut self.live, &mut self.data_plane, now));
+        let mut published = before.unwrap_or_default();
+        self.is_uncertain |= published.refused_writes;
+        if let Err(error) = self.read_back() {
+            published.errors.push(error);
+        } else {
+            // Memory that the first publish has taken is not there for the second.
+            desired.limits = self.limits();
+            let wanted = publish(&desired, &mut self.live, &mut self.data_plane, now);
+            published = published.followed_by(wanted);
+        }
+        self.commit_opens(&desired, &published);
+        (desired, published)
+    }
+
     /// Commits the accepted files with their claims and floors, and the clock mark where a rule expires. Waits for the
     /// disk only while it keeps up.
     pub(super) fn commit_closes(&mut self, now: Timestamp, mut changes: Changes) {
@@ -249,34 +266,45 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
     }
 
-    /// The desired state with the revision in force before a reboot in place of each one that has no room now; `None` when
-    /// there is no such database.
-    fn fall_back(&self, desired: &Desired, published: &Published, now: Timestamp) -> Option<Desired> {
-        let mut held = Desired { monitor: desired.monitor, ..Desired::default() };
-        for id in published.crowded.iter().filter(|id| self.live.slot(id).is_none()) {
-            if let Some(file) = self.persisted.in_force().get(id).and_then(|in_force| in_force.file.as_ref())
+    /// What was in force before a reboot, for the databases with a newer revision: nothing that is new may take their room.
+    /// Also for one without room that a refused write has left closed in the middle of this. `None` where there is none.
+    fn held_before(&self, desired: &Desired, now: Timestamp) -> Option<Desired> {
+        let crowded = LazyCell::new(|| crowded(desired, &self.live, &self.data_plane));
+        let stamp = |slot| self.live.databases.get(&slot).and_then(|live| live.stamp.as_ref());
+        let is_closed = |id: &DatabaseId, revision: u64, wanted: &DesiredDatabase| {
+            let Some(slot) = self.live.slot(id) else { return true };
+            let is_open = |to: &Destination| desired.withheld.contains(to) || self.live.is_open(to, slot);
+            !wanted.targets.iter().all(is_open)
+                && stamp(slot).is_none_or(|stamp| stamp.revision <= revision)
+                && crowded.contains(id)
+        };
+        let mut fallbacks = BTreeMap::new();
+        for (id, InForce { revision, file }) in self.persisted.in_force() {
+            if let (Some(file), Some(wanted)) = (file, desired.databases.get(id))
+                && is_closed(id, *revision, wanted)
                 && let Ok(candidate) = parse(file)
             {
+                let mut held = Desired::default();
                 held.add(&candidate.rules, self.accepted.ranges(), now);
+                let fallback = held.databases.get(id).map(|held| fallback(held, wanted));
+                fallbacks.extend(
+                    fallback.filter(|held| is_closed(id, *revision, held)).map(|held| (id.clone(), held)),
+                );
             }
         }
-        if held.databases.is_empty() {
+        if fallbacks.is_empty() {
             return None;
         }
-        // The first publish has taken memory.
-        let mut desired = Desired { limits: self.limits(), ..desired.clone() };
-        for (id, held) in held.databases {
-            if let Some(wanted) = desired.databases.get_mut(&id) {
-                // The newer revision claims them all, and opens none beside those that both have.
-                desired.closed.extend(&wanted.targets);
-                *wanted = fallback(&held, wanted);
-            }
-        }
-        Some(desired)
+        let mut before = desired.clone();
+        // What is not open yet is closed meanwhile.
+        before.closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
+        before.databases.retain(|id, _| desired.first.contains(id));
+        before.databases.extend(fallbacks);
+        Some(before)
     }
 
     /// Destinations of the desired state whose claim a reboot would lose.
-    pub(super) fn undurable_claims(&mut self, desired: &Desired) -> BTreeSet<Destination> {
+    fn undurable_claims(&mut self, desired: &Desired) -> BTreeSet<Destination> {
         if self.store.flush(Duration::ZERO) {
             return BTreeSet::new();
         }
@@ -285,7 +313,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     }
 
     /// Commits released destinations, revisions that came into force, and counts of retired counters.
-    pub(super) fn commit_opens(&mut self, desired: &Desired, published: &Published) {
+    fn commit_opens(&mut self, desired: &Desired, published: &Published) {
         let mut changes = Changes::default();
         if published.errors.is_empty() {
             self.persisted.release(&desired.opened, &mut changes);
@@ -366,6 +394,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if self.is_uncertain {
             let live = self.data_plane.live();
             self.live = live.context("the kernel's state cannot be read back after a refused write")?;
+            self.is_uncertain = false;
         }
         Ok(())
     }

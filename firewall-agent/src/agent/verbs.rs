@@ -15,7 +15,7 @@ use crate::bpf::{Pins, detach_all};
 use crate::config::GuardedPorts;
 use crate::escape::path_text;
 use crate::rules::DatabaseId;
-use crate::sync::{Changes, Destination, Published, StateStore, publish};
+use crate::sync::{Changes, Destination, Published, StateStore};
 
 /// Longest wait for a directory that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,7 +41,17 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut changes = Changes::default();
         self.accepted.forget(id, &mut changes);
         self.persisted.forget(id, &mut changes);
-        self.put_in_force(changes, if open { claims.clone() } else { BTreeSet::new() })?;
+        let now = self.clock.now();
+        self.commit_closes(now, changes);
+        let opened = if open { claims.clone() } else { BTreeSet::new() };
+        let (_, Published { failed, errors, refused_writes, .. }) = self.put_in_force(opened, now);
+        self.is_uncertain = refused_writes;
+        self.force();
+        let durable = self.flush();
+        if let Some(error) = errors.into_iter().chain(failed.into_values()).next() {
+            return Err(error);
+        }
+        durable?;
         let (opened, closed): (Vec<&Destination>, Vec<&Destination>) =
             claims.iter().partition(|claim| open && !self.live.guarded.contains(claim.port));
         let list = |destinations: Vec<&Destination>| match destinations.as_slice() {
@@ -50,25 +60,6 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         };
         let guarded = if open { " (guarded)" } else { "" };
         Ok(format!("database {id}: forgotten; opened: {}; closed{guarded}: {}", list(opened), list(closed)))
-    }
-
-    /// Takes the steps of a reconcile pass for a change that does not come from a file.
-    fn put_in_force(&mut self, changes: Changes, opened: BTreeSet<Destination>) -> Result<()> {
-        let now = self.clock.now();
-        self.commit_closes(now, changes);
-        let mut desired = self.resolve(now);
-        desired.opened = opened;
-        desired.withheld = self.undurable_claims(&desired);
-        let published = publish(&desired, &mut self.live, &mut self.data_plane, now);
-        self.commit_opens(&desired, &published);
-        self.is_uncertain = published.refused_writes;
-        self.force();
-        let durable = self.flush();
-        let Published { failed, errors, removed: _, .. } = published;
-        match errors.into_iter().chain(failed.into_values()).next() {
-            Some(error) => Err(error),
-            None => durable,
-        }
     }
 
     /// Lets the next file of a database have any revision. Its rules stay in force.

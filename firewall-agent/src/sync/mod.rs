@@ -58,5 +58,6 @@ pub use record::{Changes, Floor, InForce, Key, Presence, Record, Retired, Stored
 pub use remainder::fallback;
 pub use remembered::remembered_ranges;
 pub use repair::{Drift, repair};
+pub use room::crowded;
 pub use sample::{Sample, samples};
 pub use state_store::StateStore;

@@ -226,6 +226,14 @@ impl Live {
         }
     }
 
+    /// Whether a destination is open for the database in `slot`, by itself or below a wildcard.
+    #[must_use]
+    pub fn is_open(&self, destination: &Destination, slot: Slot) -> bool {
+        let endpoints = &self.table.endpoints;
+        let claim = endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere()));
+        claim.and_then(Claim::slot) == Some(slot)
+    }
+
     /// The slot of a database, searched for; see [`Live::slots`].
     #[must_use]
     pub fn slot(&self, id: &DatabaseId) -> Option<Slot> {

@@ -72,26 +72,16 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
 }
 
 impl Published {
-    /// Adds a second publish, with the revision in force before a reboot for each database that has no room. The databases
-    /// that failed have failed all the same.
-    pub fn fell_back(&mut self, second: Self) {
-        let held = second.applied.into_iter().filter(|(id, _)| !self.failed.contains_key(id));
-        self.applied.extend(held);
-        self.removed.extend(second.removed);
-        self.errors.extend(second.errors);
-        self.freed.extend(second.freed);
-        self.replaced_table |= second.replaced_table;
-        self.refused_writes |= second.refused_writes;
-    }
-
-    /// Both results of two passes with the same desired state.
-    fn followed_by(self, second: Self) -> Self {
+    /// The results of two publishes, the second of what is desired in the end.
+    #[must_use]
+    pub fn followed_by(self, second: Self) -> Self {
         let applied = self.applied.into_iter().chain(second.applied);
         Self {
             applied: applied.filter(|(id, _)| !second.failed.contains_key(id)).collect(),
             removed: self.removed.into_iter().chain(second.removed).collect(),
-            errors: self.errors.into_iter().chain(second.errors).collect(),
             freed: self.freed.into_iter().chain(second.freed).collect(),
+            replaced_table: self.replaced_table || second.replaced_table,
+            refused_writes: self.refused_writes || second.refused_writes,
             ..second
         }
     }

@@ -6,7 +6,7 @@ use std::iter::successors;
 use ipnet::IpNet;
 
 use super::desired::DesiredDatabase;
-use super::model::{Live, Slot};
+use super::model::{Destination, Live, Slot};
 use crate::rules::RuleSet;
 
 /// The revision that is in force in `slot`, without the sources that the new one no longer allows: what was revoked or has expired
@@ -35,17 +35,17 @@ pub(super) fn remainder(
     })
 }
 
-/// The revision `held` of a database whose newer revision `wanted` does not fit, without the sources and endpoints that the
-/// newer one no longer allows: for a host that holds nothing of the database, as after a reboot.
+/// The revision `held` of a database without the sources and endpoints that the newer one, `wanted`, no longer allows: for a
+/// host that holds nothing of the database, as after a reboot.
 #[must_use]
 pub fn fallback(held: &DesiredDatabase, wanted: &DesiredDatabase) -> DesiredDatabase {
     let nets = held.set.iter().map(|(net, _)| net).collect();
-    DesiredDatabase {
-        revision: held.revision,
-        targets: held.targets.intersection(&wanted.targets).copied().collect(),
-        set: common(&nets, wanted, 0),
-        ..wanted.clone()
-    }
+    let mut targets: BTreeSet<Destination> =
+        held.targets.iter().filter(|to| wanted.claims(to)).copied().collect();
+    // Addresses in the place of a wildcard, as many as there is room for.
+    let parts = wanted.targets.iter().filter(|to| held.claims(to) && !held.targets.contains(*to));
+    targets.extend(parts.take(held.targets.len() - targets.len()).copied());
+    DesiredDatabase { revision: held.revision, targets, set: common(&nets, wanted, 0), ..wanted.clone() }
 }
 
 /// Prefixes that both lists allow: at most `most`, or as many as `held` has.

@@ -6,6 +6,7 @@ use anyhow::{Error, Result, anyhow, ensure};
 
 use super::desired::{Capacity, Desired, DesiredDatabase};
 use super::model::{Database, Destination, Live, Slot};
+use super::plane::DataPlane;
 use super::remainder::remainder;
 use crate::rules::{DatabaseId, Mode};
 
@@ -148,6 +149,12 @@ pub(super) fn room(desired: &Desired, live: &Live, slots: Slot) -> Room {
         // One may fit where another shrank.
         claimants = refused;
     }
+}
+
+/// The databases that have no room now.
+#[must_use]
+pub fn crowded(desired: &Desired, live: &Live, plane: &impl DataPlane) -> BTreeSet<DatabaseId> {
+    room(desired, live, plane.capacity().0).crowded.into_keys().collect()
 }
 
 /// The desired databases, and the room that is taken by those that are live and stay.

@@ -43,12 +43,6 @@ pub const MUTANTS: &[Mutant] = &[
         "",
     ),
     keeping(
-        "a verb opens what waits for the store",
-        VERBS,
-        "desired.withheld = self.undurable_claims(&desired);",
-        "",
-    ),
-    keeping(
         "an endpoint is opened before its claim is stored",
         RECONCILE,
         "destinations.filter(|destination| self.store.is_pending(&Key::Claim(*destination))).collect()",
@@ -68,12 +62,7 @@ pub const MUTANTS: &[Mutant] = &[
         "self.is_uncertain = published.refused_writes;",
         "self.is_uncertain = false;",
     ),
-    keeping(
-        "a refused write of a verb is forgotten",
-        VERBS,
-        "self.is_uncertain = published.refused_writes;",
-        "",
-    ),
+    keeping("a refused write of a verb is forgotten", VERBS, "self.is_uncertain = refused_writes;", ""),
     keeping("a verb does not read the kernel back", VERBS, "self.read_back()?;", ""),
     keeping(
         "a release counts although a write was refused",
@@ -114,10 +103,28 @@ pub const MUTANTS: &[Mutant] = &[
         "",
     ),
     keeping(
+        "a refused pass forgets what was in force",
+        PERSISTED,
+        "gone.retain(|id| !refused_writes || !accepted.contains_key(id));",
+        "",
+    ),
+    keeping(
+        "what is new takes the room of what was in force",
+        RECONCILE,
+        "if fallbacks.is_empty() {",
+        "if !fallbacks.is_empty() || fallbacks.is_empty() {",
+    ),
+    keeping(
+        "a boot whose writes are refused does not put back again what was in force",
+        RECONCILE,
+        "&& crowded.contains(id)",
+        "&& crowded.len() > 1_000",
+    ),
+    keeping(
         "a second publish takes the memory of the first",
         RECONCILE,
-        "Desired { limits: self.limits(), ..desired.clone() }",
-        "desired.clone()",
+        "desired.limits = self.limits();",
+        "",
     ),
     keeping(
         "memory that is given back lets nobody in",
@@ -162,11 +169,8 @@ macro_rules! publishing {
             return Vec::new();
         }
         reporter.conditions.set(Condition::ReadBack, None);
-        let mut desired = self.resolve(now);
-        reporter.conditions.replace(Condition::Claim, desired.contentions());
-        desired.withheld = self.undurable_claims(&desired);
         let prefixes = self.live.prefixes();
-        let mut published = publish(&desired, &mut self.live, &mut self.data_plane, now);
+        let (desired, published) = self.put_in_force(BTreeSet::new(), now);
 "
     };
 }

@@ -85,6 +85,8 @@ pub struct Host {
     memory: usize,
     /// Prefixes that the kernel held before the pass: memory that one database gives back is there for another in the next.
     held: usize,
+    /// Revisions that the agent remembers as in force, with a newer one accepted, before the pass: they may be put back first.
+    remembered: BTreeMap<DatabaseId, u64>,
     /// Error of the clock.
     skew: SignedDuration,
     booted: Timestamp,
@@ -134,6 +136,7 @@ impl Host {
             databases,
             memory: usize::MAX,
             held: 0,
+            remembered: BTreeMap::new(),
             skew: SignedDuration::ZERO,
             booted: now - SignedDuration::from_hours(1),
             is_booting: true,
@@ -541,6 +544,8 @@ impl Host {
             return Ok(());
         }
         let reads = reads || is_first;
+        let in_force = self.agent.iter().flat_map(|agent| agent.reconciler.persisted.in_force());
+        self.remembered = in_force.map(|(id, in_force)| (id.clone(), in_force.revision)).collect();
         let before = match &self.old {
             Some(old) => old.judgement.clone(),
             None => self.kernel.judgement(),
@@ -660,7 +665,14 @@ impl Host {
             if !has_room {
                 let ended = ended.get(id).copied();
                 if let Some(ended) = ended.filter(|ended| *ended < revision)
-                    && self.has_room_with(Some((id, ended)), view, plane)
+                    && plane.issue(id, ended).is_some_and(|ended| {
+                        ended
+                            .destinations
+                            .iter()
+                            .any(|to| issue.destinations.iter().any(|other| to.overlaps(other)))
+                    })
+                    && (self.held == 0 && self.has_room_again(view, plane)
+                        || self.has_room_with(Some((id, ended)), view, plane))
                 {
                     let is_there = in_force == Some(ended) || in_force == Some(revision);
                     ensure!(
@@ -697,31 +709,29 @@ impl Host {
     /// The same with another revision of one database.
     fn has_room_with(&self, other: Option<(&DatabaseId, u64)>, view: &View, plane: &ControlPlane) -> bool {
         let held = self.kernel.live();
-        let (mut prefixes, mut endpoints, mut memory) = (0, 0, self.held);
-        let mut databases: BTreeSet<&DatabaseId> = held.databases.values().map(|one| &one.id).collect();
+        let mut room = Room { memory: self.held, ..Room::default() };
+        room.databases.extend(held.databases.values().map(|one| one.id.clone()));
         for (slot, database) in &held.databases {
-            prefixes += database.sources.len();
-            endpoints += held.table.endpoints.values().filter(|claim| claim.slot() == Some(*slot)).count();
+            room.prefixes += database.sources.len();
+            room.endpoints +=
+                held.table.endpoints.values().filter(|claim| claim.slot() == Some(*slot)).count();
         }
         for (id, (word, _)) in &view.words {
-            let Word::Revision(revision) = word else { continue };
-            let revision =
-                other.filter(|(other, _)| *other == id).map_or(*revision, |(_, revision)| revision);
-            let Some(issue) = plane.issue(id, revision).filter(|issue| !issue.removed) else { continue };
-            databases.insert(id);
-            // Without their file, the kernel remembers some list or other.
-            let lists =
-                if view.ranges == 0 { 0..=plane.ranges.len() as u64 } else { view.ranges..=view.ranges };
-            let most = lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0);
-            (prefixes, memory) = (prefixes + most, memory + most);
-            endpoints += issue.destinations.len();
+            let Word::Revision(revision) = *word else { continue };
+            let revision = other.filter(|(other, _)| *other == id).map_or(revision, |(_, revision)| revision);
+            room.add(id, revision, view, plane);
+            // It is put back first.
+            let before = self.remembered.get(id).filter(|before| **before != revision);
+            room.memory += before.map_or(0, |before| prefixes(id, *before, view, plane));
         }
-        let Capacity { endpoints: most_endpoints, prefixes: most_prefixes, .. } = self.settings.capacity;
-        let slots = usize::try_from(self.databases).unwrap_or(0);
-        databases.len() <= slots
-            && prefixes <= most_prefixes
-            && memory <= self.memory
-            && endpoints <= most_endpoints
+        room.is_within(self)
+    }
+
+    /// Whether everything fits that the agent remembers as in force, on a kernel that holds nothing.
+    fn has_room_again(&self, view: &View, plane: &ControlPlane) -> bool {
+        let mut room = Room::default();
+        self.remembered.iter().for_each(|(id, revision)| room.add(id, *revision, view, plane));
+        room.is_within(self)
     }
 
     /// A file that is there, newer than everything before, and contends with nobody is accepted.
@@ -844,6 +854,43 @@ impl Host {
     pub fn now_passed(&self) -> Packets {
         self.kernel.judgement().passed
     }
+}
+
+/// What databases take.
+#[derive(Debug, Default)]
+struct Room {
+    databases: BTreeSet<DatabaseId>,
+    prefixes: usize,
+    endpoints: usize,
+    /// Prefixes for which there must be memory.
+    memory: usize,
+}
+
+impl Room {
+    /// Adds a revision of a database.
+    fn add(&mut self, id: &DatabaseId, revision: u64, view: &View, plane: &ControlPlane) {
+        let Some(issue) = plane.issue(id, revision).filter(|issue| !issue.removed) else { return };
+        self.databases.insert(id.clone());
+        let prefixes = prefixes(id, revision, view, plane);
+        (self.prefixes, self.memory) = (self.prefixes + prefixes, self.memory + prefixes);
+        self.endpoints += issue.destinations.len();
+    }
+
+    fn is_within(&self, host: &Host) -> bool {
+        let Capacity { endpoints, prefixes, .. } = host.settings.capacity;
+        self.databases.len() <= usize::try_from(host.databases).unwrap_or(0)
+            && self.prefixes <= prefixes
+            && self.memory <= host.memory
+            && self.endpoints <= endpoints
+    }
+}
+
+/// Prefixes of a revision, at most.
+fn prefixes(id: &DatabaseId, revision: u64, view: &View, plane: &ControlPlane) -> usize {
+    let Some(issue) = plane.issue(id, revision) else { return 0 };
+    // Without their file, the kernel remembers some list or other.
+    let lists = if view.ranges == 0 { 0..=plane.ranges.len() as u64 } else { view.ranges..=view.ranges };
+    lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0)
 }
 
 pub fn config(host: usize) -> Config {

@@ -172,6 +172,10 @@ impl History {
         }
         self.hosts[at].reboot(self.now, false);
         told.push("reboots".to_owned());
+        if self.rng.bool() {
+            told.push(self.hosts[at].fail_writes(6, false));
+            self.hosts[at].pass(self.now, &self.plane, true).with_context(|| told.join("\n"))?;
+        }
         self.hosts[at].pass(self.now, &self.plane, true).with_context(|| told.join("\n"))?;
         Ok(told.join("\n"))
     }

@@ -142,6 +142,11 @@ impl Oracle {
             let before = self.known.words.get(id).copied().unwrap_or_default();
             if before == *word {
                 self.judging.entry(id.clone()).or_default().insert(revision);
+                let since = self.since.entry(id.clone()).or_default();
+                if self.firm.words.get(id) != Some(word) && !since.contains(word) {
+                    // Its file was lost before it was stored, and is taken again.
+                    since.push(*word);
+                }
                 continue;
             }
             let floor = self.known.floors.get(id).copied().unwrap_or(0);
