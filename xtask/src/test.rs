@@ -1,5 +1,8 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
 use anyhow::{Result, ensure};
 
 use crate::debian::{ensure_packages, is_root};
@@ -43,6 +46,9 @@ pub const PROGRAMS: &[&str] = &[
     "systemd-analyze",
 ];
 
+/// Tests that run at a time, at least: most of them wait, for agents and for silence.
+const THREADS: usize = 6;
+
 /// Seconds of fuzzing for each target, and with `--full`.
 const FUZZ: u32 = 10;
 const FUZZ_FULL: u32 = 600;
@@ -67,6 +73,10 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     artefacts::for_tests(workspace)?;
     let mut tests = workspace.cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        tests.env("RUST_TEST_THREADS", cores.max(THREADS).to_string());
+    }
     if arguments.full {
         tests.env("FIREWALL_TESTS", "full");
     }

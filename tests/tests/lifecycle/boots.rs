@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use firewall_agent::files::store::{LastGoodStore, StateFile};
 use firewall_agent::sync::{Changes, Record, StoredFile};
+use firewall_tests::lab::eventually;
 
 use crate::stage::{DATABASE, INTERFACE, RULE_FILE, Stage, rule_file};
 use crate::traffic::Traffic;
@@ -156,11 +157,14 @@ fn leaks(stage: &Stage) -> bool {
     count.leaked > 0
 }
 
-/// Empties bpffs; the agent must not run.
+/// Empties bpffs, and waits until the kernel has taken the links down; the agent must not run.
 pub fn reboot(stage: &Stage) {
     for pins in fs::read_dir(stage.home.pins()).unwrap() {
         fs::remove_dir_all(pins.unwrap().path()).unwrap();
     }
+    let filters =
+        || stage.db.run(&format!("ip -details link show {INTERFACE}")).unwrap().contains("prog/xdp");
+    eventually(Duration::from_secs(20), "nothing filters", || (!filters()).then_some(())).unwrap();
 }
 
 pub fn change_config(stage: &Stage, from: &str, to: &str) {

@@ -37,7 +37,10 @@ fn forged_and_replayed_pushes_are_refused_and_what_was_in_force_stays() {
         ("another file's signature", &next, Some(key.sign(&rules(5))), "bad_signature: "),
     ];
     for (what, text, signature, reason) in forged {
+        // No signature may belong to the file of the case before for a moment.
+        stage.push("no rule file\n", None);
         stage.push(text, signature.as_deref());
+        stage.wait_until_seen(&mut agent, what);
         stage.wait_for_refusal(&mut agent, reason);
         stage.is_in_force(2);
         let validated = stage.home.ask(&["validate", stage.home.rule_file(FILE).to_str().unwrap()]).unwrap();

@@ -70,6 +70,15 @@ impl Stage {
         }
     }
 
+    /// Waits until the agent has seen the files as they are now; `mark` is another one every time.
+    pub fn wait_until_seen(&self, agent: &mut Agent, mark: &str) {
+        let name = format!("{}.yaml", mark.replace([' ', '\''], "-"));
+        self.home.write_rules(&name, "no rule file\n").unwrap();
+        let seen = || self.home.status().is_ok_and(|status| status.0.to_string().contains(&name));
+        agent.wait_until(&format!("{name} was seen"), seen).unwrap();
+        self.home.remove_rules(&name).unwrap();
+    }
+
     /// Waits until the file is refused, for a reason that contains this.
     pub fn wait_for_refusal(&self, agent: &mut Agent, reason: &str) {
         let refused = || {
