@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
@@ -32,6 +32,9 @@ const FLAGS: &[&str] = &[
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
 
+/// Profile of programs that are built in a third of the time.
+const QUICK: &str = "quick";
+
 /// Targets that run side by side, each on one core.
 const SIDE_BY_SIDE: usize = 2;
 
@@ -58,7 +61,7 @@ pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let targets: Vec<_> = TARGETS.iter().filter(|(name, _)| wanted(name)).collect();
     let names = TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     ensure!(!targets.is_empty(), "fuzz: no such target; there are {names}");
-    let programs = build(workspace, if arguments.quick { "quick" } else { "release" })?;
+    let programs = build(workspace, if arguments.quick { QUICK } else { "release" })?;
     let targets = Mutex::new(targets.into_iter());
     let next = || targets.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run_some = || -> Result<()> {
@@ -84,19 +87,39 @@ pub fn fuzz_all(workspace: &Workspace, seconds: u32, quick: bool) -> Result<()> 
     fuzz(workspace, &Arguments { target: None, seconds, keep: false, quick })
 }
 
+/// Starts to build the quick programs at the lowest priority, for [`fuzz_all`], which says what is wrong with them.
+pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
+    ensure_packages(&["g++"], &["c++"])?;
+    let build = build_command(workspace, QUICK, &host(workspace)?);
+    let mut ahead = Command::new("nice");
+    ahead.args(["-n", "19"]).arg(build.get_program()).args(build.get_args());
+    ahead.current_dir(&workspace.root).env("CARGO_TARGET_DIR", scratch(workspace));
+    ahead.stdout(Stdio::null()).stderr(Stdio::null());
+    ahead.spawn().with_context(|| format!("{}: cannot be started", shown(&ahead)))
+}
+
 /// Builds the programs; the directory that holds them.
 fn build(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     ensure_packages(&["g++"], &["c++"])?;
-    let host = output(Command::new("rustc").current_dir(&workspace.root).args(["--print", "host-tuple"]))?;
-    let host = host.trim();
+    let host = host(workspace)?;
+    run(&mut build_command(workspace, profile, &host))?;
+    Ok(scratch(workspace).join(host).join(profile))
+}
+
+fn host(workspace: &Workspace) -> Result<String> {
+    let mut rustc = Command::new("rustc");
+    Ok(output(rustc.current_dir(&workspace.root).args(["--print", "host-tuple"]))?.trim().to_owned())
+}
+
+fn build_command(workspace: &Workspace, profile: &str, host: &str) -> Command {
     let flags = FLAGS.iter().map(|flag| format!("{flag:?}")).collect::<Vec<_>>().join(", ");
     // Named for the target, the flags reach no build script.
-    run(workspace
-        .cargo()
+    let mut build = workspace.cargo();
+    build
         .env("CARGO_TARGET_DIR", scratch(workspace))
         .args(["build", "--profile", profile, "--manifest-path", "fuzz/Cargo.toml", "--target", host])
-        .args(["--config", &format!("target.{host}.rustflags = [{flags}]")]))?;
-    Ok(scratch(workspace).join(host).join(profile))
+        .args(["--config", &format!("target.{host}.rustflags = [{flags}]")]);
+    build
 }
 
 fn run_target(

@@ -80,7 +80,12 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if arguments.full {
         tests.env("FIREWALL_TESTS", "full");
     }
+    // Much of the time the tests wait, and the processor with them.
+    let mut ahead = if arguments.full { None } else { Some(fuzz::build_ahead(workspace)?) };
     let tests = run(&mut tests);
+    if let Some(ahead) = &mut ahead {
+        ahead.wait()?;
+    }
     let seconds = if arguments.full { FUZZ_FULL } else { FUZZ };
     let fuzz = fuzz::fuzz_all(workspace, seconds, !arguments.full);
     let kernels = if arguments.full { kernels::check(workspace) } else { Ok(()) };
