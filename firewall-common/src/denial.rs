@@ -1,10 +1,10 @@
-//! Who was refused: the bounded table of sources, and the gate in front of it.
+//! Keys and values of the table of refused sources, and the per-CPU sampler that fills it.
 
 use core::mem::{offset_of, size_of};
 
 use crate::Address;
 
-/// [`Denial::class`]: neither TCP nor UDP, or not known: a fragment, a broken header.
+/// [`Denial::class`]: neither TCP nor UDP, or unknown (a fragment, a broken header).
 pub const CLASS_NONE: u8 = 0;
 /// [`Denial::class`]: the first packet of a TCP connection.
 pub const CLASS_SYN: u8 = 1;
@@ -13,10 +13,10 @@ pub const CLASS_TCP: u8 = 2;
 /// [`Denial::class`]: UDP.
 pub const CLASS_UDP: u8 = 3;
 
-/// Entries of the table of refused sources, all databases together; the least recently seen makes room.
+/// Entries of the table of refused sources, shared by all databases; the least recently seen entry is evicted.
 pub const DENIALS_SIZE: u32 = 8192;
 
-/// Who was refused where, and why. What could not be read of a packet is zero.
+/// A refused source, its destination, and the reason. Fields that could not be parsed are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Denial {
@@ -30,58 +30,59 @@ pub struct Denial {
     pub protocol: u8,
     /// [`crate::IPV4`], [`crate::IPV6`], or 0 when the addresses are not known.
     pub family: u8,
-    /// The rule slot that it was counted on, a database's default line; [`crate::NO_RULE`] when no database decided.
+    /// The rule counter of the packet, a database's default counter; [`crate::NO_RULE`] when no database decided.
     pub line: u32,
     /// Number of the [`crate::Reason`].
     pub reason: u8,
     /// [`CLASS_NONE`], [`CLASS_SYN`], [`CLASS_TCP`] or [`CLASS_UDP`].
     pub class: u8,
-    /// The CPU that counts here, alone: its additions need not be atomic. The lower 16 bits of its number.
+    /// The CPU that writes this entry, the lower 16 bits of its number. It is the only writer, so additions need not be
+    /// atomic.
     pub cpu: u16,
 }
 
-/// How often, and when.
+/// Packet count and times of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Denials {
-    /// Packets that the entry stands for: every one while there are few, by samples under a flood.
+    /// Packets that the entry represents: every packet at a low rate, sampled under a flood.
     pub packets: u64,
     /// `CLOCK_MONOTONIC` in nanoseconds, at the resolution of the kernel's tick.
     pub first_seen: u64,
-    /// Likewise.
+    /// `CLOCK_MONOTONIC` in nanoseconds, at the resolution of the kernel's tick.
     pub last_seen: u64,
 }
 
-/// The gate of one CPU: which refused packets are written down. It has seen `booked` + `lost` + `pending` + `drawn` −
+/// The sampler of one CPU: selects the refused packets to record. It has seen `booked` + `lost` + `pending` + `drawn` −
 /// `left` packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct DenialGate {
-    /// Packets that the records written so far stand for.
+    /// Packets represented by records.
     pub booked: u64,
-    /// Packets that no record stands for: the table took none, or a flood ended before the next record.
+    /// Packets without a record: the table refused the entry, or a flood ended before the next record.
     pub lost: u64,
     /// Packets since the last record and before the last draw.
     pub pending: u64,
     /// Records written.
     pub records: u64,
-    /// `CLOCK_MONOTONIC` at the last packet.
+    /// `CLOCK_MONOTONIC` at the last packet, in nanoseconds.
     pub tick: u64,
     /// Packets since the clock last moved and before the last draw.
     pub window: u64,
     /// Records since the clock last moved.
     pub spent: u32,
-    /// One packet in so many is written down.
+    /// The sampling rate: one packet in `stride` is recorded.
     pub stride: u32,
-    /// Packets from the last draw to the next record.
+    /// Packets from the last random draw to the next record.
     pub drawn: u32,
-    /// Those of them that are still to come.
+    /// Packets of `drawn` still to come.
     pub left: u32,
-    /// For the recorder: [`crate::Reason::answer`] of the packet that it is handed.
+    /// For the recorder: [`crate::Reason::answer`] of its packet.
     pub answer: u32,
-    /// For the recorder: what becomes of that packet.
+    /// For the recorder: the XDP action for its packet.
     pub action: u32,
-    /// For the recorder: packets that its record stands for.
+    /// For the recorder: packets represented by its record.
     pub stands_for: u64,
 }
 

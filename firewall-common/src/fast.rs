@@ -1,40 +1,41 @@
-//! What stands in front of the tries and saves the walk: it never changes a verdict.
+//! The fast path: verdict cache, endpoint cache and source prefilter. None of them changes a verdict.
 
 use core::mem::{offset_of, size_of};
 
 use crate::{Endpoint, EndpointKey, packet::Flow};
 
-/// Bits of the program's constant [`crate::names::STAGES`]: which stages stand in front of the tries. All that fit the
-/// kernel, but where a test or a measurement leaves some out.
+/// Bits of the program's constant [`crate::names::STAGES`]: the enabled accelerations. All that fit the kernel are on,
+/// except where a test or a benchmark turns some off.
 pub mod stages {
-    /// Verdicts of the last packets are kept ([`super::CachedVerdict`]).
+    /// Verdict cache ([`super::CachedVerdict`]).
     pub const VERDICTS: u32 = 1;
-    /// Endpoints of the last packets are kept ([`super::CachedEndpoint`]).
+    /// Endpoint cache ([`super::CachedEndpoint`]).
     pub const ENDPOINTS: u32 = 2;
-    /// Sources that no prefix comes near are refused by a bitmap ([`super::SourceFilter`]).
+    /// Source prefilter ([`super::SourceFilter`]): refuses a source without a trie lookup when no prefix can match.
     pub const SOURCES: u32 = 4;
-    /// The headers of the plainest packets are read at once.
+    /// Plain-header parse: reads the headers of the plainest packets at once.
     pub const HEADERS: u32 = 8;
     pub const ALL: u32 = VERDICTS | ENDPOINTS | SOURCES | HEADERS;
-    /// No stage: refused packets are not written down. What is handed on for that is kept per CPU, too.
+    /// Not an acceleration: turns recording of refused packets off, since its hand-over to the recorder is per-CPU
+    /// state, too.
     pub const UNRECORDED: u32 = 16;
 }
 
-/// Verdicts that each CPU keeps, one place for each hash of a flow; a power of two.
+/// Entries of the verdict cache of each CPU, one for each hash of a flow; a power of two.
 pub const CACHED_VERDICTS: u32 = 4096;
-/// Endpoints that each CPU keeps; a power of two.
+/// Entries of the endpoint cache of each CPU; a power of two.
 pub const CACHED_ENDPOINTS: u32 = 256;
 
 /// The verdict about a flow, as a row of the endpoint table gave it.
 ///
-/// It counts only while `generation` is the current one. The program reads the generation **before** it looks anything
-/// up, and the agent moves it **after** no packet is judged by what it replaced any more; so what carries the current
-/// generation was looked up in what is in force.
+/// An entry is valid only while `generation` is the current one. The program reads the generation **before** any
+/// lookup, and the agent changes it **after** the last packet judged by the replaced tables. An entry with the current
+/// generation therefore comes from the tables in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct CachedVerdict {
     pub flow: Flow,
-    /// As [`crate::Reason::answer`] makes it.
+    /// The encoding of [`crate::Reason::answer`].
     pub answer: u32,
     pub generation: u64,
 }
@@ -43,7 +44,7 @@ pub struct CachedVerdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct CachedEndpoint {
-    /// The destination itself, also when the row is a wildcard's.
+    /// The packet's destination, even when the row is a wildcard's.
     pub key: EndpointKey,
     pub endpoint: Endpoint,
     pub generation: u64,
@@ -54,22 +55,22 @@ pub const FILTER_BITS: u32 = 1 << 16;
 /// Words of a [`SourceFilter`].
 pub const FILTER_WORDS: usize = FILTER_BITS as usize / 64;
 
-/// A database's allow list in one family, seen from afar: bit `n` is bit `n % 64` of word `n / 64`. A bit may be set
-/// though no prefix is near; where a prefix is near it is set.
+/// Source prefilter: the allow list of a database in one family, as a bitmap. Bit `n` is bit `n % 64` of word `n / 64`.
+/// False positives are allowed, false negatives are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct SourceFilter {
     pub words: [u64; FILTER_WORDS],
 }
 
-/// The bit of an IPv4 address, a word as on the wire: that of its /16.
+/// The bit of an IPv4 address, given in network byte order: the bit of its /16.
 #[must_use]
 #[inline(always)]
 pub const fn filter_bit_v4(address: u32) -> u32 {
     u32::from_be(address) >> 16
 }
 
-/// The bit of an IPv6 address, its first word as on the wire: a hash of its /32.
+/// The bit of an IPv6 address, given by its first word in network byte order: a hash of its /32.
 #[must_use]
 #[inline(always)]
 pub const fn filter_bit_v6(first_word: u32) -> u32 {

@@ -2,30 +2,29 @@
 
 use core::mem::{offset_of, size_of};
 
-/// An address as on the wire: IPv4 in word 0 with the rest zero, IPv6 in all four.
+/// An address in network byte order: IPv4 in word 0 with the rest zero, IPv6 in all four words.
 pub type Address = [u32; 4];
 
-/// [`EndpointKey::family`] of a wildcard endpoint: it stands for every destination address of both families.
+/// [`EndpointKey::family`] of a wildcard endpoint: every destination address of both families.
 pub const ANY_FAMILY: u8 = 0;
 /// [`EndpointKey::family`] of an IPv4 address.
 pub const IPV4: u8 = 4;
 /// [`EndpointKey::family`] of an IPv6 address.
 pub const IPV6: u8 = 6;
 
-/// [`EndpointKey::protocol`] of a member row, see [`EndpointKey`].
+/// [`EndpointKey::protocol`] of a member row (the address index), see [`EndpointKey`].
 pub const MEMBER_ROW: u8 = 0;
-/// The most databases that may share one address (wildcards included): the bound of the program's walk over the
-/// member rows.
+/// The most databases that may share one address, wildcards included; bounds the program's walk over the member rows.
 pub const MAX_MEMBERS: u32 = 256;
 
 /// A row of the endpoint table.
 ///
 /// Two kinds of rows share the table, so that one pointer swap publishes both:
 /// * protocol 6 or 17: the endpoint (address or any, port, protocol) itself;
-/// * protocol [`MEMBER_ROW`]: the databases at one address, for packets whose port is unknown. `port` counts the rows
-///   from 0 in **host** order; the walk ends at the first number that is missing. A row with [`TOMBSTONE`] comes first
-///   and says that something at the address is closed. The rows of an address include the wildcard databases, and
-///   enforcing databases come before monitored ones.
+/// * protocol [`MEMBER_ROW`]: the address index, that is, the databases at one address, for portless packets. `port`
+///   counts the rows from 0 in **host** byte order; the walk ends at the first missing number. A row with [`TOMBSTONE`]
+///   comes first and marks that something at the address is closed. The rows of an address include the wildcard
+///   databases, and enforcing databases come before monitored ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(C)]
 pub struct EndpointKey {
@@ -43,10 +42,10 @@ pub struct EndpointKey {
 pub const ENFORCE: u32 = 0;
 /// [`Endpoint::mode`]: a source outside the allow list is counted and passes.
 pub const MONITOR: u32 = 1;
-/// [`Endpoint::mode`]: closed to everyone.
+/// [`Endpoint::mode`]: every source is refused.
 pub const TOMBSTONE: u32 = 2;
 
-/// What a row of the endpoint table points at.
+/// The value of a row of the endpoint table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Endpoint {
@@ -54,7 +53,7 @@ pub struct Endpoint {
     pub slot: u32,
     /// [`ENFORCE`], [`MONITOR`] or [`TOMBSTONE`].
     pub mode: u32,
-    /// The rule slot on which a source outside the allow list is counted; [`NO_RULE`] in a tombstone.
+    /// The rule counter of a source outside the allow list; [`NO_RULE`] in a tombstone.
     pub default_line: u32,
 }
 
@@ -65,17 +64,17 @@ pub const PORT_WORDS: u32 = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PortWord {
-    /// The endpoint table has a row at this port, tombstones included. May be set too early and cleared too late,
-    /// never the other way round.
+    /// The endpoint table has a row at this port, tombstones included. May be set too early and cleared too late, never
+    /// the reverse.
     pub claimed: u64,
     /// The port is guarded: closed at every destination address unless an endpoint claims it.
     pub guarded: u64,
 }
 
-/// The rule slot that stands for "no rule"; never assigned.
+/// The rule counter that means "no rule"; never assigned.
 pub const NO_RULE: u32 = 0;
 
-/// Packets and bytes (whole frames) by reason. Of a frame in several buffers, padding behind the first may be left out.
+/// Packets and bytes (whole frames) by reason. For a frame in several buffers, padding after the first may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Tally {
@@ -85,7 +84,7 @@ pub struct Tally {
     pub bytes: u64,
 }
 
-/// Packets and bytes, as in [`Tally`], by rule slot, and when the last one came.
+/// Packets and bytes, as in [`Tally`], by rule counter, and the time of the last packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Hits {
@@ -93,11 +92,11 @@ pub struct Hits {
     pub packets: u64,
     /// Bytes of the frames, from the Ethernet header on.
     pub bytes: u64,
-    /// `CLOCK_MONOTONIC` in nanoseconds, at the resolution of the kernel's tick; 0 when there was none.
+    /// `CLOCK_MONOTONIC` in nanoseconds, at the resolution of the kernel's tick; 0 before the first packet.
     pub last_seen: u64,
 }
 
-/// [`RuleRecord::kind`]: everything that no rule of the database allows.
+/// [`RuleRecord::kind`]: the default counter, for sources that no rule of the database allows.
 pub const LINE_DEFAULT: u32 = 0;
 /// [`RuleRecord::kind`]: a `custom_range` rule.
 pub const LINE_CUSTOM: u32 = 1;
@@ -106,10 +105,10 @@ pub const LINE_MANAGED: u32 = 2;
 /// [`RuleRecord::kind`]: an internal range.
 pub const LINE_INTERNAL: u32 = 3;
 
-/// [`RuleRecord::kind`]: one prefix of a `managed_range` rule; which one, the tries say.
+/// [`RuleRecord::kind`]: one prefix of a `managed_range` rule; the tries map the prefix to it.
 pub const LINE_PREFIX: u32 = 4;
 
-/// Whose a rule slot is. Texts are UTF-8, filled up with zeros.
+/// Metadata of a rule counter. Texts are UTF-8, padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RuleRecord {
@@ -117,23 +116,23 @@ pub struct RuleRecord {
     pub database: u32,
     /// [`LINE_DEFAULT`], [`LINE_CUSTOM`], [`LINE_MANAGED`], [`LINE_INTERNAL`] or [`LINE_PREFIX`].
     pub kind: u32,
-    /// Rule id; empty for the default line, the canonical CIDR for an internal range.
+    /// Rule id; empty for the default counter, the canonical CIDR for an internal range.
     pub id: [u8; 64],
     /// Id of the managed range; empty for every other kind.
     pub range: [u8; 64],
-    /// The rule's label, or the managed range's name; cut at a character when longer, with `…` as its end.
+    /// The rule's label, or the managed range's name; when longer, cut at a character boundary and ended with `…`.
     pub label: [u8; 256],
 }
 
-/// One published state of a database.
+/// One published state of a database's sources.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Stamp {
     /// Revision of the rule file.
     pub revision: u64,
-    /// Number of the published rule set; 0 means that this stamp was never written.
+    /// Number of the published rule set; 0 in a stamp that was never written.
     pub generation: u64,
-    /// When it was published: seconds since 1970.
+    /// Time of the publish, in seconds since 1970.
     pub applied_at: u64,
     /// Kernel ids of the IPv4 and the IPv6 trie.
     pub tries: [u32; 2],
@@ -141,22 +140,22 @@ pub struct Stamp {
     pub digest: [u8; 32],
 }
 
-/// Whose a database slot is. The record is written **before** the tries move: the stamp whose tries are the live ones
-/// is the one in force, whatever crashed in between.
+/// Metadata of a database slot. The agent writes it **before** it publishes the tries: whichever of the two stamps
+/// names the live tries is in force, even after a crash in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct DatabaseRecord {
-    /// Database id, filled up with zeros.
+    /// Database id, padded with zeros.
     pub id: [u8; 64],
-    /// Name for people, whole: 256 characters have at most 1,024 bytes of UTF-8. Filled up with zeros.
+    /// Display name, uncut: 256 characters have at most 1,024 bytes of UTF-8. Padded with zeros.
     pub name: [u8; 1024],
-    /// The rule slot on which refused sources are counted.
+    /// The database's default counter, for refused sources.
     pub default_line: u32,
     /// Zero.
     pub reserved: u32,
     /// The newest stamp.
     pub newest: Stamp,
-    /// The one before.
+    /// The stamp before the newest.
     pub previous: Stamp,
 }
 

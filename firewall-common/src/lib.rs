@@ -1,12 +1,12 @@
-//! The contract between the XDP program and userspace: the packet parser, the verdict reasons, and the names, keys
-//! and values of every shared map.
+//! The contract between the XDP program and userspace: the packet parser, the verdict reasons, and the names, keys and
+//! values of every shared map.
 //!
-//! Byte order: addresses and ports are kept **as on the wire** (network byte order) wherever they stand in a map key
-//! or a [`packet::Flow`]; an address is read as native `u32` words over those bytes, never converted. Every other
-//! integer (slots, counters, revisions) is in the byte order of the host.
+//! Byte order: addresses and ports are in **network byte order** in every map key and [`packet::Flow`]; an address is
+//! read as native `u32` words over those bytes, never converted. Every other integer (slots, counters, revisions) is in
+//! the byte order of the host.
 //!
-//! Layout: each type that crosses into the kernel is `#[repr(C)]` without padding, and its size and offsets are
-//! asserted at compile time. A change of any of them is a new layout version ([`names::LAYOUT`]).
+//! Layout: each type shared with the kernel is `#[repr(C)]` without padding, and its size and offsets are asserted at
+//! compile time. A change of any of them is a new layout version ([`names::LAYOUT`]).
 
 #![no_std]
 

@@ -1,18 +1,18 @@
-//! Names of the kernel objects, the same in the object file, on bpffs and in messages.
+//! Names of the kernel objects, identical in the object file, on bpffs and in messages.
 
-/// Directory of this map layout below the agent's bpffs directory. Links live outside it, unversioned, so that an
-/// older or a newer agent finds them.
+/// Directory of this map layout below the agent's bpffs directory. Links live outside it, unversioned, so that older
+/// and newer agents find them.
 pub const LAYOUT: &str = "v1";
 
-/// Directory of the published source tries in a layout's directory: an agent of another layout sees by it whether
-/// anything is in force there.
+/// Directory of the published source tries in a layout's directory; shows an agent of another layout that databases are
+/// in force there.
 pub const SOURCES_DIR: &str = "sources";
 
-/// The program that is attached.
+/// The attached program.
 pub const FIREWALL: &str = "firewall";
-/// The program that is never attached: it answers questions and counts nothing.
+/// The probe program, never attached: answers with a reason and a rule counter, and counts nothing.
 pub const TWIN: &str = "twin";
-/// Programs that `cargo xtask bench` measures it by, and no agent loads.
+/// Programs used by `cargo xtask bench` as a baseline; no agent loads them.
 pub const MEASURED: [&str; 7] = [
     "empty_drop",
     "empty_pass",
@@ -23,51 +23,51 @@ pub const MEASURED: [&str; 7] = [
     "new_source_firewall",
 ];
 
-/// The program that `firewall` goes over to with a refused packet that is written down. Never attached.
+/// Target of `firewall`'s tail call for a refused packet to be recorded. Never attached.
 pub const RECORDER: &str = "recorder";
-/// The program in its place in the build that tells of single packets.
+/// The recorder of the packet log build.
 pub const TELLER: &str = "teller";
 /// Index of [`RECORDER`] in [`RECORDERS`].
 pub const RECORDER_PLACE: u32 = 0;
 /// Index of [`TELLER`] in [`RECORDERS`].
 pub const TELLER_PLACE: u32 = 1;
 
-/// `Array<PortWord, 1024>`: the ports at which anything is decided at all.
+/// `Array<PortWord, 1024>`: claimed and guarded ports; packets to all other ports pass.
 pub const PORTS: &str = "PORTS";
-/// `ArrayOfMaps<Hash<EndpointKey, Endpoint>, 1>`: the one live endpoint table.
+/// `ArrayOfMaps<Hash<EndpointKey, Endpoint>, 1>`: the live endpoint table.
 pub const ENDPOINTS: &str = "ENDPOINTS";
-/// `ArrayOfMaps<LpmTrie<u32 × 1>, max_databases>`: the IPv4 sources that each database slot allows.
+/// `ArrayOfMaps<LpmTrie<u32 × 1>, max_databases>`: IPv4 allow lists by database slot.
 pub const SOURCES_V4: &str = "SOURCES_V4";
-/// `ArrayOfMaps<LpmTrie<u32 × 4>, max_databases>`: the IPv6 sources that each database slot allows.
+/// `ArrayOfMaps<LpmTrie<u32 × 4>, max_databases>`: IPv6 allow lists by database slot.
 pub const SOURCES_V6: &str = "SOURCES_V6";
 /// `PerCpuArray<Tally>`: packets and bytes by reason.
 pub const REASONS: &str = "REASONS";
-/// `PerCpuArray<Hits>`: packets, bytes and last hit by rule slot.
+/// `PerCpuArray<Hits>`: packets, bytes and last hit by rule counter.
 pub const RULE_HITS: &str = "RULE_HITS";
-/// `Hash<u32, RuleRecord>`: whose a rule slot is. Written and read by userspace only.
+/// `Hash<u32, RuleRecord>`: metadata of the rule counters. Userspace only.
 pub const RULES: &str = "RULES";
-/// `Hash<u32, DatabaseRecord>`: whose a database slot is, and which revision it holds. Userspace only.
+/// `Hash<u32, DatabaseRecord>`: metadata and stamps of the database slots. Userspace only.
 pub const DATABASES: &str = "DATABASES";
 
-/// `LruHash<Denial, Denials, 8192>`: who was refused.
+/// `LruHash<Denial, Denials, 8192>`: refused sources.
 pub const DENIALS: &str = "DENIALS";
-/// `PerCpuArray<DenialGate, 1>`: which refused packets are written down, and how many they stand for.
+/// `PerCpuArray<DenialGate, 1>`: the samplers of refused packets.
 pub const DENIAL_GATE: &str = "DENIAL_GATE";
 /// `ProgramArray`, 2 entries: [`RECORDER`] and [`TELLER`].
 pub const RECORDERS: &str = "RECORDERS";
 
-/// `Array<u64, 1>`: moved by the agent after every publish, see [`crate::CachedVerdict`].
+/// `Array<u64, 1>`: the generation, changed by the agent after every publish; see [`crate::CachedVerdict`].
 pub const GENERATION: &str = "GENERATION";
-/// `PerCpuArray<CachedVerdict>`.
+/// `PerCpuArray<CachedVerdict>`: the verdict cache.
 pub const VERDICTS: &str = "VERDICTS";
-/// `PerCpuArray<CachedEndpoint>`.
+/// `PerCpuArray<CachedEndpoint>`: the endpoint cache.
 pub const NEAR_ENDPOINTS: &str = "NEAR_ENDPOINTS";
-/// `Array<SourceFilter, max_databases>`: where the IPv4 sources of each database slot are.
+/// `Array<SourceFilter, max_databases>`: IPv4 source prefilters by database slot.
 pub const NEAR_SOURCES_V4: &str = "NEAR_SOURCES_V4";
-/// `Array<SourceFilter, max_databases>`: where the IPv6 sources of each database slot are.
+/// `Array<SourceFilter, max_databases>`: IPv6 source prefilters by database slot.
 pub const NEAR_SOURCES_V6: &str = "NEAR_SOURCES_V6";
 
-/// Every map that is pinned under its own name.
+/// Every map pinned under its own name.
 pub const MAPS: [&str; 16] = [
     PORTS,
     ENDPOINTS,
@@ -87,7 +87,7 @@ pub const MAPS: [&str; 16] = [
     NEAR_SOURCES_V6,
 ];
 
-/// The maps by which the program decides. The last two do by what a recorder returns.
+/// The maps that determine verdicts. The last two do through the action that a recorder returns.
 pub const DECIDING: [&str; 11] = [
     PORTS,
     ENDPOINTS,
@@ -102,5 +102,5 @@ pub const DECIDING: [&str; 11] = [
     DENIAL_GATE,
 ];
 
-/// Constant of the programs: which of [`crate::stages`] are on.
+/// Constant of the programs: the enabled [`crate::stages`].
 pub const STAGES: &str = "STAGES";

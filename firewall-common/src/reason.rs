@@ -1,7 +1,7 @@
-//! Why a packet passes or is dropped: the numbers that the program counts under, and their names.
+//! Reasons for a verdict: their counter numbers and names.
 
-/// Why a packet got its verdict. The number is the index of the reason's counter, and part of the map layout: a new
-/// reason goes to the end.
+/// Reason for a packet's verdict. The number is the index of the reason's counter, and part of the map layout: append
+/// new reasons at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Reason {
@@ -12,15 +12,15 @@ pub enum Reason {
     /// The Ethernet or IP header is broken or cut short; or the TCP or UDP header is cut short, at an address with an
     /// endpoint, a tombstone or a guarded port.
     Malformed = 2,
-    /// The destination is no endpoint, no tombstone and not guarded.
+    /// No endpoint, tombstone or guarded port at the destination.
     NotProtected = 3,
     /// The source is in the database's allow list.
     Allowed = 4,
     /// The source is not in the database's allow list.
     NoMatch = 5,
-    /// Not in the allow list either, but the database is in monitor mode.
+    /// The source is not in the allow list, but the database is in monitor mode.
     WouldDeny = 6,
-    /// A tombstone, or a guarded port that no file claims.
+    /// A tombstone, or a guarded port that no rule file claims.
     Closed = 7,
     /// The port cannot be known, and something at the address is not open to this source.
     NoPort = 8,
@@ -60,7 +60,7 @@ impl Reason {
         }
     }
 
-    /// Whether a packet with this reason goes on to the host's stack.
+    /// Returns whether a packet with this reason passes to the host's network stack.
     #[must_use]
     pub const fn passes(self) -> bool {
         match self {
@@ -74,14 +74,14 @@ impl Reason {
         }
     }
 
-    /// What the twin program returns for this reason and the rule that decided ([`crate::NO_RULE`] when none did):
-    /// the reason in the upper 8 bits, the rule slot in the lower 24.
+    /// The probe program's return value for this reason and the rule counter that decided ([`crate::NO_RULE`] when none
+    /// did): the reason in the upper 8 bits, the rule counter in the lower 24.
     #[must_use]
     pub const fn answer(self, rule: u32) -> u32 {
         (self as u32) << 24 | rule & 0x00ff_ffff
     }
 
-    /// Takes an answer of the twin apart; `None` when its reason has no name in this version.
+    /// Decodes the probe program's return value; `None` when the reason has no name in this version.
     #[must_use]
     pub fn from_answer(answer: u32) -> Option<(Self, u32)> {
         Self::ALL.get((answer >> 24) as usize).map(|reason| (*reason, answer & 0x00ff_ffff))

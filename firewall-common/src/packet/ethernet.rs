@@ -2,7 +2,7 @@
 
 use super::{Flow, PacketBytes, Shape, ipv4, ipv6};
 
-/// VLAN tags that are looked through, in any mix of 802.1Q and 802.1ad; the kernel strips as many as there are.
+/// VLAN tags skipped by the parser, in any mix of 802.1Q and 802.1ad; the kernel strips any number.
 pub const MAX_VLAN_TAGS: usize = 4;
 
 pub(super) const HEADER: usize = 14;

@@ -1,4 +1,4 @@
-//! The IPv4 header, options and fragment fields included.
+//! The IPv4 header, including options and fragment fields.
 
 use super::{
     Flow, PacketBytes, Shape,
@@ -27,7 +27,7 @@ pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, at: usize, flow: &mut F
     let protocol = fragment[3];
     let fragment = u16::from_be_bytes([fragment[0], fragment[1]]);
     if fragment & OFFSET != 0 {
-        // The protocol is part of what identifies a datagram: these bytes can never become TCP or UDP.
+        // The protocol is part of a datagram's identity: these bytes can never become TCP or UDP.
         return match protocol {
             TCP | UDP | AUTHENTICATION => Shape::LaterFragment,
             _ => Shape::OtherProtocol,
@@ -35,7 +35,7 @@ pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, at: usize, flow: &mut F
     }
     let chain = Chain {
         at: at + header,
-        // What follows is padding; the stack cuts it off and must not see other ports than we do.
+        // The rest is padding, which the stack cuts off; both must see the same ports.
         end: packet.frame_len().min(at + total),
         next: protocol,
         first_fragment: fragment & MORE_FRAGMENTS != 0,

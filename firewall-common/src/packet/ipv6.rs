@@ -22,8 +22,8 @@ pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, at: usize, flow: &mut F
 
     let payload = usize::from(u16::from_be_bytes([start[4], start[5]]));
     let next = start[6];
-    // With a hop-by-hop header behind it, Linux takes a payload length of 0 as "to the end of the frame"
-    // (ipv6_rcv: room for a jumbogram), whether or not a jumbo option follows.
+    // With a hop-by-hop header next, Linux takes a payload length of 0 as "to the end of the frame" (ipv6_rcv: room for
+    // a jumbogram), with or without a jumbo option.
     let end = if payload == 0 && next == HOP_BY_HOP {
         packet.frame_len()
     } else {

@@ -1,8 +1,8 @@
-//! The packet parser: bytes of a frame → [`Shape`] and [`Flow`]. It looks at nothing but the frame.
+//! The packet parser: bytes of a frame → [`Shape`] and [`Flow`]. The frame is its only input.
 //!
-//! It is written for the verifier of Linux 5.18 and later: one read per statement with an early return, results
-//! written into an initialised [`Flow`], a field-less enum returned, fixed headers and computed offsets read by
-//! different methods.
+//! It is written for the verifier of Linux 5.18 and later: one read per statement with an early return, results written
+//! into an initialised [`Flow`], a field-less enum returned, fixed headers and computed offsets read by different
+//! methods.
 
 mod ethernet;
 mod ipv4;
@@ -12,7 +12,7 @@ mod walk;
 pub use ethernet::MAX_VLAN_TAGS;
 pub use walk::MAX_HEADERS;
 
-/// The furthest that headers of fixed length reach into a frame, in bytes: Ethernet, VLAN tags, IPv6, ports.
+/// The highest end of fixed-length headers in a frame, in bytes: Ethernet, VLAN tags, IPv6, ports.
 pub const MAX_FIXED: usize = ethernet::HEADER + MAX_VLAN_TAGS * ethernet::TAG + ipv6::HEADER + walk::PORTS;
 
 /// Bytes of one frame, from the Ethernet header on.
@@ -23,15 +23,15 @@ pub trait PacketBytes {
     /// `N` bytes at one of few, small offsets: the fixed headers. `None` when the frame is shorter.
     fn near<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
-    /// `N` bytes at a computed offset: behind options and extension headers. `None` when the frame is shorter.
+    /// `N` bytes at a computed offset: after options and extension headers. `None` when the frame is shorter.
     fn far<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
-    /// `N` words at a fixed header's offset, bytes as on the wire. `None` when the frame is shorter.
+    /// `N` words at a fixed header's offset, in network byte order. `None` when the frame is shorter.
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
 }
 
-/// What could be made of a frame. Only [`Shape::Port`] says that all of [`Flow`] is filled in; from
-/// [`Shape::Truncated`] on, its addresses are.
+/// Parse result of a frame. [`Shape::Port`] fills in all of [`Flow`]; the variants from [`Shape::Truncated`] on fill in
+/// its addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Shape {
@@ -55,7 +55,7 @@ pub enum Shape {
     Unreadable,
 }
 
-/// The addresses and ports of a packet, as on the wire.
+/// The addresses and ports of a packet, in network byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
@@ -71,7 +71,7 @@ pub struct Flow {
     pub family: u8,
 }
 
-/// Reads one frame into `flow` and says what it is.
+/// Parses one frame into `flow` and returns its shape.
 #[inline(always)]
 pub fn parse<P: PacketBytes + ?Sized>(packet: &P, flow: &mut Flow) -> Shape {
     ethernet::parse(packet, flow)

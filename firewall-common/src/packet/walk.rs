@@ -1,9 +1,9 @@
-//! The chain of headers behind the IP header, up to the ports.
+//! The chain of headers after the IP header, up to the ports.
 
 use super::{Flow, PacketBytes, Shape};
 use crate::IPV6;
 
-/// Headers that are walked behind the IP header; a longer chain is [`Shape::Unreadable`].
+/// Headers walked after the IP header; a longer chain is [`Shape::Unreadable`].
 pub const MAX_HEADERS: usize = 8;
 
 pub(super) const HOP_BY_HOP: u8 = 0;
@@ -18,18 +18,18 @@ const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 /// Source and destination port.
 pub(super) const PORTS: usize = 4;
-/// No walked header is shorter, and all are a multiple of 4.
+/// Length in bytes of the shortest walked header; all are a multiple of 4.
 const SHORTEST: usize = 8;
 
-/// Where the walk starts.
+/// Start of the walk.
 pub(super) struct Chain {
-    /// Offset of the first header behind the IP header.
+    /// Offset of the first header after the IP header.
     pub at: usize,
-    /// Offset of the first byte that is no longer part of the packet.
+    /// Offset of the first byte after the packet.
     pub end: usize,
     /// Protocol of the header at `at`.
     pub next: u8,
-    /// The IP header says that more fragments follow this one.
+    /// The IP header has "more fragments" set.
     pub first_fragment: bool,
     /// `at` follows a header of fixed length.
     pub fixed: bool,
@@ -103,7 +103,7 @@ fn transport(
     Shape::Port
 }
 
-/// IPv4 knows only the authentication header; the others are IPv6's.
+/// Returns whether the walk skips this header: in IPv4 the authentication header only, in IPv6 all of them.
 #[inline(always)]
 fn is_walked(header: u8, family: u8) -> bool {
     match header {
@@ -113,7 +113,7 @@ fn is_walked(header: u8, family: u8) -> bool {
     }
 }
 
-/// What a later fragment carries, by the header that its datagram's fragmentable part starts with.
+/// Shape of a later fragment, by the first header of its datagram's fragmentable part.
 #[inline(always)]
 fn later_fragment(next: u8, family: u8) -> Shape {
     if next == TCP || next == UDP || is_walked(next, family) {
