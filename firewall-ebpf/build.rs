@@ -1,9 +1,9 @@
-//! How the linker makes the program's code.
+//! Linker options of the BPF target.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // Headers lie at any address. Where the processor reads words from there, so does the verifier, and the program
-    // need not put them together from bytes.
+    // Headers start at any address. Where the processor reads unaligned words, the verifier does, too, and the program
+    // need not assemble them from bytes.
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "bpf") {
         println!("cargo:rustc-link-arg-bins=--cpu-features=+allows-misaligned-mem-access");
     }

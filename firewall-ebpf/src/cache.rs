@@ -1,4 +1,4 @@
-//! What each CPU keeps of its last packets, for as long as nothing was published.
+//! Per-CPU caches of verdicts and endpoints, valid until the next publish.
 
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, IPV6, Reason,
@@ -11,18 +11,18 @@ use crate::{
     stages::is_on,
 };
 
-/// The current generation; odd while something is published: then nothing is recalled and nothing kept. To be read before
-/// anything that is cached is looked up.
+/// The current generation; odd during a publish, when the caches are neither read nor written. Must be read before any
+/// cached lookup.
 #[inline(always)]
 pub fn generation() -> u64 {
     match GENERATION.get_ptr(0) {
-        // SAFETY: a live element of the map; volatile, so that the read stays where it stands.
+        // SAFETY: a live element of the map; volatile, so that the compiler does not move the read.
         Some(generation) => unsafe { generation.read_volatile() },
         None => 0,
     }
 }
 
-/// The place of a flow's verdict.
+/// The cache entry for a flow's verdict.
 #[inline(always)]
 pub fn verdict(flow: &Flow, generation: u64) -> Option<*mut CachedVerdict> {
     if !is_on(stages::VERDICTS) || generation & 1 != 0 {
@@ -37,7 +37,7 @@ pub fn verdict(flow: &Flow, generation: u64) -> Option<*mut CachedVerdict> {
     VERDICTS.get_ptr_mut(hash >> (32 - CACHED_VERDICTS.trailing_zeros()))
 }
 
-/// What stands at a place, if it is the flow's and of this generation.
+/// The verdict in the entry, if it belongs to this flow and generation.
 #[inline(always)]
 pub fn recall(place: *mut CachedVerdict, flow: &Flow, generation: u64) -> Option<Decision> {
     // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
@@ -60,7 +60,7 @@ const ALLOWED: u32 = Reason::Allowed as u32;
 const NO_MATCH: u32 = Reason::NoMatch as u32;
 const WOULD_DENY: u32 = Reason::WouldDeny as u32;
 
-/// Whether nothing stands there that still counts.
+/// Returns whether the entry is stale.
 #[inline(always)]
 pub fn is_free(place: *mut CachedVerdict, generation: u64) -> bool {
     // SAFETY: as above.
@@ -90,7 +90,7 @@ fn same_flow(one: &Flow, other: &Flow) -> bool {
                 && one.destination[3] == other.destination[3])
 }
 
-/// The place of a destination's row.
+/// The cache entry for a destination's row.
 #[inline(always)]
 pub fn endpoint(flow: &Flow, generation: u64) -> Option<*mut CachedEndpoint> {
     if !is_on(stages::ENDPOINTS) || generation & 1 != 0 {
@@ -106,7 +106,7 @@ pub fn recall_endpoint(
     flow: &Flow,
     generation: u64,
 ) -> Option<&'static Endpoint> {
-    // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time, and as long as the program runs.
+    // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time, and valid as long as the program runs.
     let kept = unsafe { &*place };
     let key = &kept.key;
     let same = kept.generation == generation

@@ -1,10 +1,10 @@
-//! The time to note at a counter.
+//! The time of a hit, read once per tick.
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 
 use crate::maps::TICK;
 
-/// The last tick that this CPU asked about.
+/// The last tick seen by this CPU.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Tick {
@@ -13,8 +13,8 @@ pub struct Tick {
     time: u64,
 }
 
-/// `CLOCK_MONOTONIC` in nanoseconds, at the resolution of the kernel's tick. To ask for it is a call, to number the
-/// tick is a load: it is asked for once a tick.
+/// `CLOCK_MONOTONIC` in nanoseconds, at the resolution of the kernel's tick. Reading the time is a call, reading the
+/// tick number a load: the time is read once a tick.
 #[inline(always)]
 pub fn coarse_time() -> u64 {
     let Some(tick) = TICK.get_ptr_mut(0) else { return now() };

@@ -1,4 +1,4 @@
-//! The counters: per CPU, so that no packet waits for another.
+//! The counters, per CPU, so that no packet waits for another.
 
 use firewall_common::NO_RULE;
 
@@ -8,7 +8,7 @@ use crate::{
     maps::{REASONS, RULE_HITS},
 };
 
-/// Counts a packet, and returns the time that it noted on the rule; 0 when no rule decided.
+/// Counts a packet and returns the time set on its rule counter, in nanoseconds; 0 when no rule decided.
 #[inline(always)]
 pub fn count(decision: &Decision, length: usize) -> u64 {
     let bytes = length as u64;

@@ -1,4 +1,4 @@
-//! From a frame to its reason.
+//! The verdict about a frame.
 
 use firewall_common::{
     ANY_FAMILY, Endpoint, MONITOR, NO_RULE, PORT_WORDS, Reason, TOMBSTONE,
@@ -13,10 +13,10 @@ use crate::{
     tables::{Table, is_near, source_rule},
 };
 
-/// What was decided about a packet.
+/// Verdict about a packet.
 pub struct Decision {
     pub reason: Reason,
-    /// The rule slot that decided, or [`NO_RULE`].
+    /// The rule counter that decided, or [`NO_RULE`].
     pub rule: u32,
 }
 
@@ -27,7 +27,7 @@ impl Decision {
     }
 }
 
-/// With `REMEMBERS`, from what earlier packets found out, and for later ones.
+/// Decides about one frame. With `REMEMBERS`, reads and fills the caches.
 #[inline(always)]
 pub fn decide<const REMEMBERS: bool>(frame: &mut Frame) -> Decision {
     let mut flow = Flow::default();
@@ -45,7 +45,7 @@ pub fn decide<const REMEMBERS: bool>(frame: &mut Frame) -> Decision {
     survey(&flow, quorum)
 }
 
-/// The packet's port is known: the endpoint's database decides, then the guard.
+/// Judges a packet with a known port: the endpoint's database decides, then the guard.
 #[inline(always)]
 fn by_port<const REMEMBERS: bool>(flow: &Flow) -> Decision {
     let port = u16::from_be(flow.port);
@@ -65,14 +65,14 @@ fn by_port<const REMEMBERS: bool>(flow: &Flow) -> Decision {
     Decision::without_rule(if word.guarded & bit != 0 { Reason::Closed } else { Reason::NotProtected })
 }
 
-/// What the endpoint table says; `None` when it has no row for the flow.
+/// The verdict of the endpoint table; `None` when it has no row for the flow.
 #[inline(always)]
 fn by_table(flow: &Flow) -> Option<Decision> {
     Some(by_source(flow, row(flow)?).0)
 }
 
-/// The same, with what is kept of earlier packets. Only what a row decided is kept: that depends on nothing but what
-/// is published by a pointer, while the ports are written in place.
+/// The same, through the caches. They contain verdicts of rows only: those depend solely on tables published by a
+/// pointer, while the ports are written in place.
 #[inline(always)]
 fn by_memory(flow: &Flow) -> Option<Decision> {
     let generation = cache::generation();
@@ -95,8 +95,7 @@ fn by_memory(flow: &Flow) -> Option<Decision> {
         None => row(flow)?,
     };
     let (decision, walked) = by_source(flow, endpoint);
-    // A refusal that cost no walk is kept only where nothing is lost by it: a flood of ever new sources pushes nobody
-    // out.
+    // A refusal without a trie lookup takes a stale entry only: a flood of ever new sources evicts no valid one.
     if let Some(place) = place
         && (walked || cache::is_free(place, generation))
     {
@@ -105,7 +104,7 @@ fn by_memory(flow: &Flow) -> Option<Decision> {
     Some(decision)
 }
 
-/// The row of the flow's destination: of its address, else of every address.
+/// The row of the flow's destination: that of its address, else the wildcard's.
 #[inline(always)]
 fn row(flow: &Flow) -> Option<&'static Endpoint> {
     let table = Table::live()?;
@@ -115,7 +114,7 @@ fn row(flow: &Flow) -> Option<&'static Endpoint> {
     }
 }
 
-/// The verdict, and whether a trie had to be walked for it.
+/// The verdict, and whether it needed a trie lookup.
 #[inline(always)]
 fn by_source(flow: &Flow, endpoint: &Endpoint) -> (Decision, bool) {
     if endpoint.mode == TOMBSTONE {
@@ -133,8 +132,8 @@ fn by_source(flow: &Flow, endpoint: &Endpoint) -> (Decision, bool) {
     (decision, walked)
 }
 
-/// The packet cannot be judged by its port and will not be accepted by any socket either: it is refused wherever
-/// something is looked after.
+/// Refuses a packet if its address has an endpoint, tombstone or guarded port: it cannot be judged by its port, and no
+/// socket would accept it.
 #[inline(always)]
 fn unless_unprotected(flow: &Flow, reason: Reason) -> Decision {
     let looked_after = Table::live().is_some_and(|table| table.members(flow).is_some());

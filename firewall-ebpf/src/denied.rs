@@ -1,23 +1,23 @@
-//! Which refused packets are written down, at a bounded rate.
+//! Sampling of refused packets, at a bounded rate.
 //!
-//! While there are few, each is. Under a flood one in `stride` is, and stands for all since the one before, so that a
-//! source's count is right about its share of the flood; the stride follows the flood, so that a CPU writes about
-//! [`BUDGET`] records each time the kernel's clock ticks. A packet that is not written down costs one look at this
-//! CPU's own gate. The verdict is made before, and nothing here can change it.
+//! At a low rate every packet is recorded. Under a flood one in `stride` is, and its weight covers all packets since
+//! the record before, so that a source's count reflects its share of the flood. The stride follows the flood, so that a
+//! CPU writes about [`BUDGET`] records per tick of the kernel's clock. An unrecorded packet costs one access to this
+//! CPU's own sampler. The verdict is final before sampling.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use firewall_common::{DenialGate, Reason};
 
 use crate::{clock::coarse_time, decide::Decision, maps::DENIAL_GATE};
 
-/// Records that one CPU writes in one tick of the kernel's clock (1 to 10 ms); while a flood sets in, a few times that.
+/// Records written by one CPU in one tick of the kernel's clock (1 to 10 ms); a few times that while a flood sets in.
 const BUDGET: u32 = 16;
-/// After so many nanoseconds without a refused packet a flood is over.
+/// Nanoseconds without a refused packet after which a flood is over.
 const QUIET: u64 = 50_000_000;
 const MAX_STRIDE: u32 = 1 << 20;
 
-/// Returns, unless the packet is written down: the recorder then ends the run with `action`. `now` is what
-/// [`count`](crate::count::count) returned.
+/// Samples a refused packet. Does not return when the packet is recorded: the recorder then ends the run with `action`.
+/// `now` is the return value of [`count`](crate::count::count).
 #[cfg(not(feature = "packet-log"))]
 #[inline(always)]
 pub fn note(decision: &Decision, action: u32, now: u64, ctx: &aya_ebpf::programs::XdpContext) {
@@ -31,7 +31,7 @@ pub fn note(decision: &Decision, action: u32, now: u64, ctx: &aya_ebpf::programs
     }
     leave(gate, decision, action);
     gate.stands_for = stands_for;
-    // SAFETY: the program there takes the same context. A call that succeeds does not return.
+    // SAFETY: the target program takes the same context. A successful tail call does not return.
     unsafe { crate::maps::RECORDERS.tail_call(ctx, crate::maps::RECORDER) };
     gate.lost += stands_for;
 }
@@ -41,27 +41,27 @@ fn is_refused(reason: Reason) -> bool {
     !reason.passes() || reason == Reason::WouldDeny
 }
 
-/// This CPU's gate.
+/// This CPU's sampler.
 #[inline(always)]
 pub fn gate() -> Option<&'static mut DenialGate> {
     // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
     DENIAL_GATE.get_ptr_mut(0).map(|gate| unsafe { &mut *gate })
 }
 
-/// What was decided, for the program that is gone over to.
+/// Stores the decision for the target of the tail call.
 #[inline(always)]
 pub fn leave(gate: &mut DenialGate, decision: &Decision, action: u32) {
     gate.answer = decision.reason.answer(decision.rule);
     gate.action = action;
 }
 
-/// The kernel's clock, unless it has been read.
+/// Returns `now`, or reads the kernel's clock when it is 0.
 #[inline(always)]
 pub fn time(now: u64) -> u64 {
     if now == 0 { coarse_time() } else { now }
 }
 
-/// How many packets the record of this one stands for; 0 when it is not written down.
+/// The weight of this packet's record; 0 when it is not recorded.
 #[inline(always)]
 pub fn due(reason: Reason, gate: &mut DenialGate, now: u64) -> u64 {
     if !is_refused(reason) {
@@ -86,16 +86,16 @@ pub fn due(reason: Reason, gate: &mut DenialGate, now: u64) -> u64 {
     stands_for
 }
 
-/// The clock moved: the next stride follows from what came since it last did.
+/// Starts a new tick: derives the next stride from the packets of the last one.
 #[inline(always)]
 fn ticked(gate: &mut DenialGate, now: u64) {
-    // Packets since the last record: what is left of the draw is not to come any more.
+    // Packets since the last record; the rest of the draw is void.
     let passed = u64::from(gate.drawn - gate.left);
     gate.window += passed;
     gate.pending += passed;
     gate.stride = 1;
     if now - gate.tick > QUIET {
-        // Whatever comes now has nothing to do with what came then.
+        // These packets do not belong to the next flood.
         gate.lost += gate.pending;
         gate.pending = 0;
     } else if gate.window > u64::from(BUDGET) {
@@ -108,12 +108,12 @@ fn ticked(gate: &mut DenialGate, now: u64) {
     gate.spent = 0;
 }
 
-/// A random number of packets, `stride` on average: sources that take turns are not to fall in step with the samples.
+/// A random number of packets, `stride` on average, so that alternating sources do not fall in step with the samples.
 #[inline(always)]
 fn draw(stride: u32) -> u32 {
     if stride <= 1 {
         return 1;
     }
-    // SAFETY: the helper takes nothing.
+    // SAFETY: a helper without arguments.
     1 + unsafe { bpf_get_prandom_u32() } % (2 * stride - 1)
 }

@@ -1,4 +1,4 @@
-//! Reading the frame: the one place with packet pointers.
+//! Access to the frame: the only module with packet pointers.
 
 use core::mem::MaybeUninit;
 
@@ -21,11 +21,11 @@ pub struct Frame {
     ctx: *mut xdp_md,
     start: usize,
     end: usize,
-    /// Known once the frame was parsed.
+    /// In bytes; known once the frame was parsed.
     length: usize,
 }
 
-/// Ethernet header, and the longest frame of an ordinary network.
+/// Length of the Ethernet header, and of the longest frame of an ordinary network, in bytes.
 const ETHERNET: usize = 14;
 const ORDINARY: usize = 1_514;
 const IPV4_HEADER: usize = 20;
@@ -33,10 +33,10 @@ const TCP: u8 = 6;
 const TCP_HEADER: usize = 20;
 const UDP: u8 = 17;
 const UDP_HEADER: usize = 8;
-/// EtherType IPv4, and in the next byte version 4 and five words of header.
+/// EtherType IPv4, followed by version 4 and a header of five words in one byte.
 const PLAIN: [u8; 4] = [0x08, 0x00, 0x45, 0];
 const PLAIN_MASK: [u8; 4] = [0xff, 0xff, 0xff, 0];
-/// Fragment offset and "more fragments".
+/// Mask of the fragment offset and "more fragments", in network byte order.
 const FRAGMENT: u16 = 0x3fff_u16.to_be();
 
 impl Frame {
@@ -45,7 +45,7 @@ impl Frame {
         Self { ctx: ctx.as_ptr().cast(), start: ctx.data(), end: ctx.data_end(), length: 0 }
     }
 
-    /// For who reads it without [`Self::parse`]: its length is known from the start.
+    /// A frame whose length is known without [`Self::parse`].
     #[inline(always)]
     pub fn measured(ctx: &XdpContext) -> Self {
         let mut frame = Self::new(ctx);
@@ -55,7 +55,7 @@ impl Frame {
 
     #[inline(always)]
     fn measure(&mut self) {
-        // SAFETY: the context pointer is the one that the kernel handed to the program.
+        // SAFETY: the context pointer is the one that the kernel passed to the program.
         self.length = unsafe { bpf_xdp_get_buff_len(self.ctx) } as usize;
     }
 
@@ -65,8 +65,8 @@ impl Frame {
         self.length
     }
 
-    /// Chooses once how the fixed headers are read: in place, or, when they are not in the linear part of the
-    /// buffer, through the kernel's copy. A choice at each read is more than the verifier follows.
+    /// Parses the frame. Chooses once how to read the fixed headers: in place, or, when they are not in the linear part
+    /// of the buffer, through the kernel's copy. A choice at each read is more than the verifier follows.
     #[inline(always)]
     pub fn parse(&mut self, flow: &mut Flow) -> Shape {
         if is_on(stages::HEADERS) && self.is_plain(flow) {
@@ -81,10 +81,10 @@ impl Frame {
         }
     }
 
-    /// Reads what most packets are: IPv4 without tag, option or fragment, TCP or UDP, whole in an ordinary frame. All
-    /// else is left to the parser, which would say the same here, later. The kernel is not asked for the length of
-    /// the frame either, which is a call: no driver starts a second buffer before the first holds this much, unless
-    /// it is for padding.
+    /// Plain-header parse of most packets: IPv4 without tag, option or fragment, TCP or UDP, whole in an ordinary
+    /// frame. The parser handles all others, and would give the same result here, later. The length of the frame takes
+    /// no call to the kernel either: no driver starts a second buffer before the first contains this much, except for
+    /// padding.
     #[inline(always)]
     fn is_plain(&self, flow: &mut Flow) -> bool {
         let linear = self.end - self.start;
@@ -139,7 +139,7 @@ impl Frame {
         Some(unsafe { (at as *const T).read_unaligned() })
     }
 
-    /// A value at any offset, through the kernel's copy; `None` when the frame is shorter.
+    /// Reads a value at any offset, through the kernel's copy; `None` when the frame is shorter.
     #[inline(always)]
     pub fn copy<T: Copy>(&self, offset: usize) -> Option<T> {
         let mut bytes = MaybeUninit::<T>::uninit();

@@ -1,4 +1,4 @@
-//! A second look at a frame, for the few packets that are written down: whose it is, and its kind of transport.
+//! The second parse of a frame, for the few recorded packets: addresses, ports and transport class.
 
 use core::cell::Cell;
 
@@ -17,7 +17,7 @@ const FLAGS: usize = 13;
 const FIN_SYN_RST_ACK: u8 = 0x17;
 const SYN: u8 = 0x02;
 
-/// Reads the frame into `flow` and returns its class. Everything is read through the kernel's copy: slower than
+/// Parses the frame into `flow` and returns its class. Reads everything through the kernel's copy: slower than
 /// [`Frame::parse`], but less for the verifier to follow.
 #[inline(always)]
 pub fn look(ctx: &XdpContext, flow: &mut Flow) -> u8 {
@@ -27,7 +27,7 @@ pub fn look(ctx: &XdpContext, flow: &mut Flow) -> u8 {
         return CLASS_NONE;
     }
     match flow.protocol {
-        // The ports, which start the header, were read last.
+        // The last read was that of the ports, which start the header.
         TCP => match frame.copy::<u8>(traced.last.get() + FLAGS) {
             Some(flags) if flags & FIN_SYN_RST_ACK == SYN => CLASS_SYN,
             _ => CLASS_TCP,
@@ -37,7 +37,7 @@ pub fn look(ctx: &XdpContext, flow: &mut Flow) -> u8 {
     }
 }
 
-/// Remembers where the last read was.
+/// Records the offset of the last read.
 struct Traced<'a> {
     frame: &'a Frame,
     last: Cell<usize>,

@@ -1,11 +1,11 @@
 //! The XDP program of the database firewall: parse → decide → count → act.
 //!
-//! [`decide`](decide::decide) is shared by two programs. `firewall` is attached: it counts and returns an action.
-//! `twin` never is: it counts nothing and returns what was decided, for questions. `recorder` is what `firewall` goes
-//! over to, after everything is decided, with the few refused packets that are written down.
+//! Two programs share [`decide`](decide::decide). `firewall` is attached: it counts and returns an action. `twin`, the
+//! probe program, is never attached: it counts nothing and returns the reason. `recorder` is the target of a tail call
+//! of `firewall`, after the verdict, with the few refused packets to be recorded.
 //!
-//! Everything here compiles for the `bpf` target only; on the host the crate is an empty program, so that no
-//! workspace-wide command has to leave it out.
+//! Everything here compiles for the `bpf` target only; on the host the crate is an empty program, so that
+//! workspace-wide commands include it.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 

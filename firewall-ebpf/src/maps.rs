@@ -1,5 +1,5 @@
-//! The maps, as firewall-common describes them. Sizes given as 1 are placeholders: the agent sets them when it loads
-//! the program, or creates the inner maps itself.
+//! The maps, as described in firewall-common. Sizes of 1 are placeholders: the agent sets them when it loads the
+//! program, or creates the inner maps itself.
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG},
@@ -14,16 +14,16 @@ use firewall_common::{
 
 use crate::clock::Tick;
 
-/// What is published is frozen for userspace and, by this flag, read-only for programs.
+/// Published maps are frozen for userspace and, by this flag, read-only for programs.
 pub const FROZEN: usize = BPF_F_RDONLY_PROG as usize;
 const FROZEN_TRIE: usize = FROZEN | BPF_F_NO_PREALLOC as usize;
 const BY_USE: usize = BPF_F_NO_PREALLOC as usize;
 
 type Sources<const N: usize> = LpmTrie<[u32; N], u32, 1, FROZEN_TRIE>;
 
-/// The endpoint table. A row is an [`Endpoint`], described to the kernel as the numbers that it consists of: Linux before
-/// 6.2 takes a map whose type says that its values are structures for another kind than one without type information,
-/// which the agent makes, and refuses it in the outer map.
+/// The endpoint table. A row is an [`Endpoint`], described to the kernel as its numbers: Linux before 6.2 treats a map
+/// whose values are typed as structures as another kind than one without type information, which the agent creates, and
+/// refuses it in the outer map.
 pub type EndpointTable = HashMap<EndpointKey, [u32; size_of::<Endpoint>() / size_of::<u32>()], 1, FROZEN>;
 
 #[btf_map]
@@ -50,7 +50,8 @@ pub static RULES: HashMap<u32, RuleRecord, 1, BY_USE> = HashMap::new();
 #[btf_map]
 pub static DATABASES: HashMap<u32, DatabaseRecord, 1, BY_USE> = HashMap::new();
 
-/// The agent writes it through its memory: a value that is written in pieces could be an older one for a moment.
+/// The agent writes it through a memory mapping: a system call writes a value in pieces, and old and new pieces
+/// together could be an older value for a moment.
 #[btf_map]
 pub static GENERATION: Array<u64, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
@@ -66,7 +67,7 @@ pub static NEAR_SOURCES_V4: Array<SourceFilter, 1, FROZEN> = Array::new();
 #[btf_map]
 pub static NEAR_SOURCES_V6: Array<SourceFilter, 1, FROZEN> = Array::new();
 
-/// Of no use to anybody but the running program, so not pinned.
+/// Private to the program; not pinned.
 #[btf_map]
 pub static TICK: PerCpuArray<Tick, 1> = PerCpuArray::new();
 
@@ -79,7 +80,7 @@ pub static DENIAL_GATE: PerCpuArray<DenialGate, 1> = PerCpuArray::new();
 #[btf_map]
 pub static RECORDERS: ProgramArray<2> = ProgramArray::new();
 
-/// Where the programs stand in [`RECORDERS`].
+/// Index in [`RECORDERS`].
 #[cfg(not(feature = "packet-log"))]
 pub const RECORDER: u32 = firewall_common::names::RECORDER_PLACE;
 #[cfg(feature = "packet-log")]

@@ -1,4 +1,4 @@
-//! Programs to measure [`firewall`](crate::programs::firewall) by. No agent loads them, `cargo xtask bench` does.
+//! Baseline programs to measure [`firewall`](crate::programs::firewall). Only `cargo xtask bench` loads them.
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
@@ -27,17 +27,17 @@ pub fn empty_pass(_: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// Reads the headers and does nothing about them.
+/// Parses the headers and ignores the result.
 #[xdp(frags)]
 pub fn parse_only(ctx: XdpContext) -> u32 {
     let mut flow = Flow::default();
     let shape = Frame::new(&ctx).parse(&mut flow) as u32;
     let words = flow.source.iter().chain(&flow.destination).fold(shape, |all, word| all ^ word);
-    // Nothing that was read may be left out for having no effect.
+    // Uses every field, so that the compiler removes no read.
     if words ^ u32::from(flow.port) == 0x5eed_f00d { XDP_PASS } else { XDP_DROP }
 }
 
-/// What the change of the source costs, beside what is measured.
+/// Baseline: the cost of changing the source.
 #[xdp(frags)]
 pub fn new_source_drop(ctx: XdpContext) -> u32 {
     change_source(&ctx);
@@ -50,21 +50,21 @@ pub fn new_source_pass(ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// A generator: sends it back to where it seems to have come from.
+/// Packet generator: sends the frame back out of its interface.
 #[xdp(frags)]
 pub fn new_source_send(ctx: XdpContext) -> u32 {
     change_source(&ctx);
     XDP_TX
 }
 
-/// The firewall, met by a new source each time.
+/// The firewall, with a new source in each packet.
 #[xdp(frags)]
 pub fn new_source_firewall(ctx: XdpContext) -> u32 {
     change_source(&ctx);
     filter(&ctx)
 }
 
-/// Gives the frame a source in 128.0.0.0/2, or a first word like it in IPv6.
+/// Sets the source to a random address in 128.0.0.0/2, or its first word in IPv6.
 #[inline(always)]
 fn change_source(ctx: &XdpContext) {
     let (start, end) = (ctx.data(), ctx.data_end());

@@ -1,4 +1,4 @@
-//! Packets whose port cannot be known: all databases at the destination address are asked.
+//! Portless packets: the verdict of all databases at the destination address.
 
 use core::ffi::c_void;
 
@@ -10,32 +10,32 @@ use crate::{
     tables::{Table, source_rule},
 };
 
-/// How many databases at an address must allow the source.
+/// The number of databases at an address that must allow the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Quorum {
-    /// A later fragment: its first fragment was judged by its port, and without that it cannot be reassembled.
+    /// A later fragment: the first fragment was judged by its port, and without it there is no reassembly.
     Any,
-    /// An unreadable chain: any of them may be meant.
+    /// An unreadable chain: the packet may be for any of them.
     Every,
 }
 
-/// What the walk over the member rows knows and has found.
+/// Input and result of the walk over the member rows.
 #[repr(C)]
 struct Survey {
     table: Table,
     flow: Flow,
     key: EndpointKey,
-    /// A [`Quorum`], as a plain number: of an enum the compiler knows too much, and turns a comparison into arithmetic
-    /// whose bounds the verifier does not follow.
+    /// A [`Quorum`] as a plain number: with an enum, the compiler turns a comparison into arithmetic whose bounds the
+    /// verifier does not follow.
     quorum: u32,
-    /// Databases that were asked.
+    /// 1 once a database was evaluated.
     asked: u32,
-    /// The line of a database that allows the source.
+    /// The rule counter of a database that allows the source.
     allowing: u32,
-    /// The default line of a database that does not, and only watches.
+    /// The default counter of a database in monitor mode that does not allow it.
     monitoring: u32,
-    /// The default line of a database that does not.
+    /// The default counter of an enforcing database that does not allow it.
     refusing: u32,
     /// 1 when something at the address is closed.
     closed: u32,
@@ -59,16 +59,16 @@ pub fn survey(flow: &Flow, quorum: Quorum) -> Decision {
         refusing: NO_RULE,
         closed: 0,
     };
-    // A loop in the kernel (5.17): the verifier follows one round of it, not each of a few hundred. One row more than
-    // there are members: the tombstone.
+    // A loop in the kernel (5.17): the verifier follows one iteration, not each of a few hundred. The bound is one more
+    // than the members, for the tombstone.
     // SAFETY: `ask` has the signature that the kernel calls, and `survey` outlives the call.
     unsafe { bpf_loop(MAX_MEMBERS + 1, ask as *mut c_void, (&raw mut survey).cast(), 0) };
     survey.decision(quorum)
 }
 
-/// Asks the database of one member row.
+/// Evaluates one member row.
 extern "C" fn ask(row: u32, survey: *mut Survey) -> i64 {
-    // SAFETY: the kernel hands over the pointer that `survey` gave it.
+    // SAFETY: the kernel passes the pointer that `survey` gave it.
     let survey = unsafe { &mut *survey };
     survey.key.port = row as u16;
     let Some(member) = survey.table.row(&survey.key) else { return STOP };

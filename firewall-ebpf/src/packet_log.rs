@@ -1,4 +1,5 @@
-//! Messages about single packets: only in the build with the feature `packet-log`, which is swapped in for a while.
+//! Packet log: messages about single packets, only in the build with the feature `packet-log`, which the agent attaches
+//! for a limited time.
 
 use aya_ebpf::{
     btf_maps::PerCpuArray,
@@ -17,10 +18,10 @@ use crate::{
     recorder::write_down,
 };
 
-/// Messages that one CPU writes in one tick of the kernel's clock (1 to 10 ms).
+/// Messages by one CPU in one tick of the kernel's clock (1 to 10 ms).
 const BUDGET: u32 = 4;
 
-/// When this CPU last told of a packet, how many since the clock moved, and whether it tells of this one.
+/// Rate limit of one CPU: the time of its last tick, the messages in it, and whether this packet gets one.
 #[repr(C)]
 pub struct Pace {
     tick: u64,
@@ -31,7 +32,7 @@ pub struct Pace {
 #[btf_map]
 static PACE: PerCpuArray<Pace, 1> = PerCpuArray::new();
 
-/// In the place of [`denied::note`]: goes over to [`teller`] also with packets that are told of and not written down.
+/// Replaces [`denied::note`]: its tail call to [`teller`] includes packets that are logged and not recorded.
 #[inline(always)]
 pub fn note(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
     if matches!(decision.reason, Reason::NotIp | Reason::NotProtected) {
@@ -54,12 +55,12 @@ pub fn note(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
         return;
     }
     gate.stands_for = stands_for;
-    // SAFETY: the program there takes the same context. A call that succeeds does not return.
+    // SAFETY: the target program takes the same context. A successful tail call does not return.
     unsafe { RECORDERS.tail_call(ctx, TELLER) };
     gate.lost += stands_for;
 }
 
-/// Tells of the packet, and writes it down when it is due; returns the action that was left in the gate.
+/// Logs the packet, and records it when it is due; returns the action stored in the sampler.
 #[xdp(frags)]
 pub fn teller(ctx: XdpContext) -> u32 {
     let action = write_down(&ctx);
@@ -113,6 +114,6 @@ fn tell(ctx: &XdpContext, action: u32) {
 
 #[inline(always)]
 fn v6(words: firewall_common::Address) -> Ipv6Addr {
-    // SAFETY: four words are sixteen bytes, as on the wire.
+    // SAFETY: four words are sixteen bytes, in network byte order.
     Ipv6Addr::from(unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) })
 }

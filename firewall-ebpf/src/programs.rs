@@ -39,7 +39,7 @@ pub fn filter(ctx: &XdpContext) -> u32 {
     action
 }
 
-/// The twin: answers with [`Reason::answer`] and leaves no trace.
+/// The probe program: answers with [`Reason::answer`] and has no side effect.
 #[xdp(frags)]
 pub fn twin(ctx: XdpContext) -> u32 {
     let decision = decide::<false>(&mut Frame::new(&ctx));
@@ -48,7 +48,7 @@ pub fn twin(ctx: XdpContext) -> u32 {
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // Never compiled in: the verifier refuses an endless loop.
+    // Never compiled in: the verifier rejects an endless loop.
     loop {}
 }
 

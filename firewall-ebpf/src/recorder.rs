@@ -1,5 +1,5 @@
-//! Writes down one refused packet: a program of its own, since what it does is more than the verifier would follow
-//! behind each way to a verdict, and since the hot path is faster when nothing of the packet has to be kept for it.
+//! Records one refused packet. A separate program: inlined after each verdict it would be more than the verifier
+//! follows, and the hot path is faster when it need not save the packet's fields.
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, xdp_action::XDP_DROP},
@@ -10,17 +10,17 @@ use firewall_common::{Denial, Denials, packet::Flow};
 
 use crate::{denied::gate, look::look, maps::DENIALS};
 
-/// Entered from [`note`](crate::denied) with what it left in the gate; returns the action that it left there.
+/// Target of the tail call in [`note`](crate::denied), with its input in the sampler; returns the action stored there.
 #[cfg(not(feature = "packet-log"))]
 #[aya_ebpf::macros::xdp(frags)]
 pub fn recorder(ctx: XdpContext) -> u32 {
     write_down(&ctx)
 }
 
-/// Writes the packet down when that is due; returns the action that was left in the gate.
+/// Records the packet when it is due; returns the action stored in the sampler.
 #[inline(always)]
 pub fn write_down(ctx: &XdpContext) -> u32 {
-    // Without its gate this was not entered from there.
+    // `note` makes the tail call only with a sampler.
     let Some(gate) = gate() else { return XDP_DROP };
     if gate.stands_for == 0 {
         return gate.action;
@@ -29,7 +29,7 @@ pub fn write_down(ctx: &XdpContext) -> u32 {
     let class = look(ctx, &mut flow);
     let Flow { source, destination, port, protocol, family } = flow;
     let (reason, line) = ((gate.answer >> 24) as u8, gate.answer & 0x00ff_ffff);
-    // SAFETY: the helper takes nothing.
+    // SAFETY: a helper without arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u16;
     let key = Denial { source, destination, port, protocol, family, line, reason, class, cpu };
     if record(&key, gate.stands_for, gate.tick) {
@@ -41,11 +41,11 @@ pub fn write_down(ctx: &XdpContext) -> u32 {
     gate.action
 }
 
-/// Whether the table took it.
+/// Returns whether the table accepted the record.
 #[inline(always)]
 fn record(key: &Denial, packets: u64, now: u64) -> bool {
     if let Some(entry) = DENIALS.get_ptr_mut(key) {
-        // SAFETY: the entry stays memory of the table until this program has ended, and only this CPU writes to it.
+        // SAFETY: the entry stays memory of the table until this program run ends, and only this CPU writes to it.
         unsafe {
             (*entry).packets += packets;
             (*entry).last_seen = now;

@@ -1,8 +1,8 @@
-//! Which stages stand in front of the tries.
+//! Switches for the accelerations of the fast path.
 
 use firewall_common::stages;
 
-/// Set when the program is loaded; the verifier then removes what is off.
+/// Set at load; the verifier then removes the code of disabled accelerations.
 #[unsafe(no_mangle)]
 static STAGES: u32 = stages::ALL;
 

@@ -1,4 +1,4 @@
-//! Lookups in what is published.
+//! Lookups in the published maps.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use firewall_common::{
@@ -11,7 +11,7 @@ use crate::{
     stages::is_on,
 };
 
-/// The live endpoint table: one pointer, taken once per packet, so that a packet sees one table whole.
+/// The live endpoint table. Its pointer is read once per packet, so that a packet sees a single table.
 #[derive(Clone, Copy)]
 pub struct Table(&'static EndpointTable);
 
@@ -29,8 +29,8 @@ impl Table {
         self.row(&EndpointKey { address, port: flow.port, protocol: flow.protocol, family })
     }
 
-    /// The key of the first member row of the flow's address, or of every address when it has none of its own.
-    /// `None` when nothing there is looked after.
+    /// The key of the first member row of the flow's address, or the wildcard's when it has none of its own. `None`
+    /// when neither exists.
     #[inline(always)]
     pub fn members(self, flow: &Flow) -> Option<EndpointKey> {
         let mut key =
@@ -46,12 +46,13 @@ impl Table {
     #[inline(always)]
     pub fn row(self, key: &EndpointKey) -> Option<&'static Endpoint> {
         // SAFETY: a published table is frozen and read-only for programs; its rows never change, and the table itself
-        // outlives every program run that took it (RCU). A row is an `Endpoint`, which consists of such numbers only.
+        // outlives every program run that uses it (RCU). A row is an `Endpoint`, which consists of such numbers only.
         unsafe { Some(&*core::ptr::from_ref(self.0.get(key)?).cast::<Endpoint>()) }
     }
 }
 
-/// Whether the database's allow list may hold the flow's source. Most strangers are told here, without a walk.
+/// Returns `false` when the database's allow list cannot contain the flow's source, which refuses most unknown sources
+/// without a trie lookup.
 #[inline(always)]
 pub fn is_near(flow: &Flow, slot: u32) -> bool {
     if !is_on(stages::SOURCES) {
@@ -68,7 +69,7 @@ pub fn is_near(flow: &Flow, slot: u32) -> bool {
     }
 }
 
-/// The rule slot of the longest prefix that holds the flow's source, in the database's allow list of its family.
+/// The rule counter of the longest prefix that contains the flow's source, in the database's allow list of its family.
 #[inline(always)]
 pub fn source_rule(flow: &Flow, slot: u32) -> Option<u32> {
     if flow.family == IPV4 {
