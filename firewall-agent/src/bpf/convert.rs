@@ -1,4 +1,4 @@
-//! Human ⇄ kernel: the one place where domain values become map keys and values, and back.
+//! Human ⇄ kernel: the only conversion between domain values and map keys and values.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,14 +23,14 @@ use crate::{
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// An address family's prefix, as a trie key.
+/// A prefix of one address family, convertible to and from a trie key.
 pub(super) trait Prefix: Copy + Ord {
     type Words: aya::Pod;
 
     fn to_key(self) -> Key<Self::Words>;
     /// Fails when the length is out of bounds.
     fn from_key(key: Key<Self::Words>) -> Result<Self>;
-    /// The bits of every address in the prefix, in its family's filter.
+    /// The bits of every address in the prefix, in its family's source prefilter.
     fn filter_bits(self) -> Box<dyn Iterator<Item = u32>>;
 }
 
@@ -69,7 +69,7 @@ impl Prefix for Ipv6Net {
 
     fn filter_bits(self) -> Box<dyn Iterator<Item = u32>> {
         let [first, ..] = words(self.network());
-        // Of a shorter prefix more /32s may share bits than there are bits.
+        // A shorter prefix contains more /32s than there are bits.
         if self.prefix_len() < 16 {
             return Box::new(0..FILTER_BITS);
         }
@@ -97,7 +97,7 @@ pub(super) fn member_to_key(address: Option<IpAddr>, row: u16) -> EndpointKey {
 /// The two kinds of rows of the endpoint table.
 pub(super) enum Row {
     Endpoint(Destination),
-    /// A member row of an address, or (`None`) of every other address.
+    /// A member row of an address, or (`None`) of the wildcard.
     Member(Option<IpAddr>),
 }
 
@@ -191,11 +191,11 @@ pub(super) fn sighting_from_key(key: &Denial) -> Result<Sighting> {
     })
 }
 
-/// The end of a text that was cut.
+/// End mark of a cut text.
 const CUT: &str = "…";
 
-/// A text of which the start is enough for people: cut at a character when longer than `N` bytes, with [`CUT`] as its
-/// end. Filled up with zeros.
+/// Converts a text that may be cut: at a character boundary when longer than `N` bytes, with [`CUT`] as its end. Padded
+/// with zeros.
 fn text_to_bytes_cut<const N: usize>(text: &str) -> [u8; N] {
     if text.len() <= N {
         return text_to_bytes(text);
@@ -203,7 +203,8 @@ fn text_to_bytes_cut<const N: usize>(text: &str) -> [u8; N] {
     text_to_bytes(&format!("{}{CUT}", &text[..text.floor_char_boundary(N - CUT.len())]))
 }
 
-/// A text that fits: names of databases have at most 1,024 bytes, identifiers and prefixes 64. Filled up with zeros.
+/// Converts a text that fits: names of databases have at most 1,024 bytes, identifiers and prefixes 64. Padded with
+/// zeros.
 pub(super) fn text_to_bytes<const N: usize>(text: &str) -> [u8; N] {
     let mut bytes = [0; N];
     let length = text.floor_char_boundary(N);
@@ -276,7 +277,7 @@ mod tests {
             let bytes: [u8; 256] = text_to_bytes_cut(&label);
             assert_eq!(text_from_bytes(&bytes).unwrap(), kept);
         }
-        // The longest name that a rule file may give: 256 characters.
+        // The longest name that a rule file accepts: 256 characters.
         let name = "🔥".repeat(256);
         let bytes: [u8; 1024] = text_to_bytes(&name);
         assert_eq!(text_from_bytes(&bytes).unwrap(), name);

@@ -16,11 +16,11 @@ pub(super) struct Counters {
     hits: PerCpuArray<MapData, Plain<Hits>>,
 }
 
-/// What was counted on a line.
+/// Hits of one rule counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LineHits {
     pub packets: u64,
-    /// Whole frames.
+    /// Bytes of whole frames.
     pub bytes: u64,
     pub last: Option<Timestamp>,
 }
@@ -34,7 +34,7 @@ impl Counters {
         })
     }
 
-    /// Number of rule slots.
+    /// Number of rule counters.
     pub fn lines(&self) -> u32 {
         self.hits.len()
     }
@@ -62,7 +62,7 @@ impl Counters {
         Ok(LineHits { packets: sum.packets, bytes: sum.bytes, last })
     }
 
-    /// Sets a line's counter to zero, on every CPU.
+    /// Sets a rule counter to zero, on every CPU.
     pub fn reset(&mut self, slot: RuleSlot) -> Result<()> {
         let cpus = aya::util::nr_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))?;
         let zeros = PerCpuValues::try_from(vec![Plain(Hits::default()); cpus])?;
@@ -70,7 +70,7 @@ impl Counters {
     }
 }
 
-/// When a reading of `CLOCK_MONOTONIC`, in nanoseconds, was.
+/// Converts a reading of `CLOCK_MONOTONIC`, in nanoseconds, to wall-clock time.
 pub(super) fn wall_clock(monotonic: u64) -> Result<Timestamp> {
     let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
     let ago = now.saturating_sub(Duration::from_nanos(monotonic));

@@ -1,4 +1,4 @@
-//! Who was refused: the kernel's bounded table, and how much of all that was refused it stands for.
+//! Refused packets: the kernel's bounded table of sources, and the totals of recorded and unrecorded packets.
 
 use std::{collections::BTreeMap, net::IpAddr, os::fd::AsFd as _};
 
@@ -12,7 +12,7 @@ use super::{
     records::absent_is_fine, shape, syscall,
 };
 use crate::{rules::Protocol, sync::RuleSlot};
-/// What kind of packet was refused.
+/// Kind of a refused packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// The first packet of a TCP connection.
@@ -20,45 +20,45 @@ pub enum Class {
     /// Any other TCP packet.
     Tcp,
     Udp,
-    /// Neither, or not known: a fragment, a broken header.
+    /// Neither TCP nor UDP, or unknown (a fragment, a broken header).
     None,
 }
 
-/// One source at one destination that was refused for one reason.
+/// One source refused at one destination for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sighting {
     /// `None` when the packet's addresses could not be read.
     pub source: Option<IpAddr>,
-    /// Likewise.
+    /// `None` when the packet's addresses could not be read.
     pub destination: Option<IpAddr>,
-    /// Host byte order; 0 when it is not known.
+    /// Host byte order; 0 when unknown.
     pub port: u16,
-    /// `None` when it is not known.
+    /// `None` when unknown.
     pub protocol: Option<Protocol>,
-    /// The line that it was counted on; 0 when no database decided.
+    /// The rule counter of the packets; 0 when no database decided.
     pub line: RuleSlot,
     pub reason: Reason,
     pub class: Class,
 }
 
-/// How often something was refused, and when.
+/// Packet count and times of a refused source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Denied {
     pub what: Sighting,
-    /// Packets: each one while they were few, by samples under a flood.
+    /// Packets: all of them at a low rate, sampled under a flood.
     pub packets: u64,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
 }
 
-/// How much the table stands for, since it was made.
+/// Totals since the table was created.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeniedTotals {
-    /// Refused packets (in monitor mode: that would have been).
+    /// Refused packets; in monitor mode, those that would have been refused.
     pub seen: u64,
-    /// Packets that entries of the table stood for when they were written; what has left the table is among them.
+    /// Packets represented by entries when these were written, evicted entries included.
     pub booked: u64,
-    /// Packets that no entry ever stood for.
+    /// Packets that no entry ever represented.
     pub lost: u64,
     /// Writes to the table.
     pub records: u64,
@@ -92,7 +92,7 @@ impl DenialTable {
         })
     }
 
-    /// Every entry, all CPUs together, in no order.
+    /// Every entry, summed over the CPUs, in no order.
     pub fn read(&self) -> Result<Vec<Denied>> {
         let mut merged: BTreeMap<Sighting, Denials> = BTreeMap::new();
         for (key, value) in self.rows()? {
@@ -123,10 +123,10 @@ impl DenialTable {
         }))
     }
 
-    /// Removes what was counted on a line, before the line serves another database.
+    /// Removes the entries of a rule counter, before another database reuses it.
     pub fn forget(&mut self, line: RuleSlot) -> Result<()> {
         for (key, _) in self.rows()?.into_iter().filter(|(key, _)| key.line == line) {
-            // It may have made room for another one meanwhile.
+            // The entry may have been evicted since it was read.
             patiently(|| {
                 absent_is_fine(self.entries.remove(&Plain(key)))
                     .with_context(|| format!("refused sources of line {line}: cannot be removed"))
@@ -135,7 +135,7 @@ impl DenialTable {
         Ok(())
     }
 
-    /// Read in batches: they go through the table once, however fast it changes meanwhile.
+    /// Reads in batches: one pass through the table, however fast it changes.
     fn rows(&self) -> Result<Vec<(Denial, Denials)>> {
         syscall::read_map(self.table.fd().as_fd(), DENIALS_SIZE as usize)
             .context("refused sources: cannot be read")

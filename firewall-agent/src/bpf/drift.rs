@@ -1,25 +1,25 @@
-//! Drift: the kernel's objects against what this process last left in them.
+//! Drift detection and repair: compares the kernel's objects with the state that this process last left in them.
 //!
-//! Each object that decides about a packet, and the way in which the drift check sees that somebody else has changed it:
+//! Every object that influences a verdict, and the drift check's test for a change by another process:
 //!
-//! | object | seen by | repaired as |
+//! | object | compared | repaired as |
 //! |---|---|---|
-//! | link on an interface | its interface and program, asked of the held link; XDP on every interface, in one list | `link`, `link_program` |
-//! | `firewall`, the program that is attached | its kernel id, on every link; its instructions, maps and constants (`STAGES`) cannot change | `link_program` |
+//! | link on an interface | its interface and program, by the link held open; XDP on every interface, in one list | `link`, `link_program` |
+//! | `firewall`, the attached program | its kernel id, on every link; its instructions, maps and constants (`STAGES`) cannot change | `link_program` |
 //! | the probe program (`twin`) and the pin of `firewall` | kernel id of the pinned program | `pin` |
-//! | `PORTS`: claimed and guarded ports | all of its content | `ports` |
+//! | `PORTS`: claimed and guarded ports | its whole content | `ports` |
 //! | `ENDPOINTS` | id of the published table | `endpoints` |
 //! | the published table: endpoints, tombstones, the address index | frozen for userspace, read-only for programs | – |
 //! | `SOURCES_V4`, `SOURCES_V6` | id of the published trie, and the record of the database | `sources` |
 //! | the published tries | frozen for userspace, read-only for programs | – |
 //! | `NEAR_SOURCES_V4`, `NEAR_SOURCES_V6`: source prefilters | digest of each | `filters` |
-//! | `GENERATION` | the number that this process left | `generation` |
-//! | `VERDICTS`, `NEAR_ENDPOINTS`: caches | not compared: each check moves the generation, so no entry counts for longer than one `drift_interval` | – |
+//! | `GENERATION` | the number last written by this process | `generation` |
+//! | `VERDICTS`, `NEAR_ENDPOINTS`: caches | not compared: each check changes the generation, so no entry is valid for longer than one `drift_interval` | – |
 //! | `RECORDERS`: programs that end the run of a refused packet | their kernel ids | `recorders` |
-//! | `DENIAL_GATE`: the action that a recorder returns | written for each packet right before it is read | – |
-//! | identity of all these maps | kernel ids: those that the loaded program uses, that this process writes to, and that are pinned are the same | `pin` |
+//! | `DENIAL_GATE`: the recorder's return value | written for each packet right before it is read | – |
+//! | identity of all these maps | kernel ids: the loaded program uses, this process writes, and the pins name the same maps | `pin` |
 //!
-//! `REASONS`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS` and the private map of the clock's tick decide about no packet.
+//! `REASONS`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS` and the private map of the clock's tick influence no verdict.
 
 use std::os::fd::AsFd as _;
 
@@ -38,17 +38,17 @@ use super::{
 use crate::sync::{Drift, Live};
 
 impl Kernel {
-    /// Keeps every published map open from now on: a pin that somebody removes can then be made again.
+    /// Opens every published map, so that a removed pin can be restored.
     ///
     /// # Errors
-    /// When a pin cannot be looked at.
+    /// When a pin cannot be opened.
     pub fn hold(&mut self) -> Result<()> {
         self.v4.hold()?;
         self.v6.hold()?;
         self.endpoints.hold()
     }
 
-    /// The difference from `live`, which is what this process last published or took over.
+    /// The difference from `live`, the state that this process last published or adopted.
     ///
     /// # Errors
     /// When a map cannot be read.
@@ -69,7 +69,7 @@ impl Kernel {
         Ok(drift)
     }
 
-    /// Pins the published maps again whose pins are gone; how many there were.
+    /// Restores missing pins of published maps; returns their number.
     ///
     /// # Errors
     /// When bpffs refuses.
@@ -78,7 +78,7 @@ impl Kernel {
     }
 }
 
-/// The maps that have names of their own, held open.
+/// The named pinned maps, held open.
 #[derive(Debug)]
 pub struct Anchors {
     maps: Vec<(&'static str, u32, MapData)>,
@@ -86,10 +86,10 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// Opens the named maps, and makes sure that the loaded program decides by those.
+    /// Opens the named maps, and verifies that the loaded program decides by them.
     ///
     /// # Errors
-    /// When one is missing, or the program uses another in its place.
+    /// When one is missing, or the program uses another map instead.
     pub fn new(pins: &Pins, programs: &mut Programs) -> Result<Self> {
         let mut maps = Vec::new();
         for name in names::MAPS {
@@ -103,7 +103,7 @@ impl Anchors {
         Ok(anchors)
     }
 
-    /// Fails unless the program to attach decides by the maps that are held here.
+    /// Fails unless the program to attach decides by these maps.
     ///
     /// # Errors
     /// The map that it does not use.
@@ -117,10 +117,10 @@ impl Anchors {
         Ok(())
     }
 
-    /// Fails unless the maps that `kernel` reads and writes are the ones that are held here.
+    /// Fails unless `kernel` reads and writes these maps.
     ///
     /// # Errors
-    /// The map that is another.
+    /// The map that differs.
     pub fn ensure_written(&self, kernel: &Kernel) -> Result<()> {
         for (name, id) in kernel.deciding()? {
             let held = self.maps.iter().any(|(held, held_id, _)| (*held, *held_id) == (name, id));
@@ -129,8 +129,8 @@ impl Anchors {
         Ok(())
     }
 
-    /// Puts the recorders of the loaded builds back into their places, and empties the place of one that is not loaded;
-    /// how many places held something else.
+    /// Restores the recorders of the loaded builds in the tail-call map, and clears the entry of a build that is not
+    /// loaded; returns the number of wrong entries.
     ///
     /// # Errors
     /// When the map cannot be read or written.
@@ -157,7 +157,7 @@ impl Anchors {
         Ok(repaired)
     }
 
-    /// Pins every named map again whose pin is gone or names something else; how many there were.
+    /// Restores every named map's pin that is missing or names another object; returns their number.
     ///
     /// # Errors
     /// When bpffs refuses.
@@ -170,7 +170,7 @@ impl Anchors {
                 pinned => pinned?.map(|map| map.info()).transpose()?.map(|info| info.id()),
             };
             if pinned != Some(*id) {
-                // Beside it first: a pin in place is replaced, never taken away.
+                // Pinned under a temporary name first: a pin is replaced, never removed.
                 let next = pins.map(&format!("{name}-next"));
                 unpin(&next)?;
                 map.pin(&next).with_context(|| format!("{}: cannot be pinned again", path.display()))?;

@@ -1,4 +1,4 @@
-//! Questions to the kernel over netlink, and the attributes of its answers.
+//! Netlink requests, and the attributes of the replies.
 
 use std::convert::Infallible;
 
@@ -9,11 +9,11 @@ use netlink_packet_core::{
 };
 use netlink_sys::{Socket, SocketAddr};
 
-/// The list changed while it was given.
+/// The list changed during the dump.
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const TRIES: usize = 5;
 
-/// One message: its type, and what follows the netlink header.
+/// One message: its type, and the bytes after the netlink header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
     pub kind: u16,
@@ -42,7 +42,7 @@ impl NetlinkDeserializable for Message {
     }
 }
 
-/// Asks for a whole list.
+/// Requests a whole list.
 ///
 /// # Errors
 /// When the kernel refuses; the error of the system is in the chain.
@@ -57,7 +57,7 @@ pub(super) fn dump(protocol: isize, question: &Message) -> Result<Vec<Message>> 
     bail!("changes faster than it can be read")
 }
 
-/// Asks for one object; `None` when the kernel refuses with the error code `absent`.
+/// Requests one object; `None` when the kernel refuses with the error code `absent`.
 ///
 /// # Errors
 /// When the kernel refuses for another reason; the error of the system is in the chain.
@@ -80,7 +80,7 @@ fn connect(protocol: isize) -> Result<Socket> {
     Ok(socket)
 }
 
-/// `None` when the list changed meanwhile.
+/// Receives a whole list; `None` when it changed during the dump.
 fn receive(socket: &Socket) -> Result<Option<Vec<Message>>> {
     let (mut answers, mut whole) = (Vec::new(), true);
     loop {
@@ -116,7 +116,7 @@ fn bytes(question: &Message, flags: u16) -> Vec<u8> {
     bytes
 }
 
-/// An attribute as it stands in a message: length and number of two bytes each, value, padding to four bytes.
+/// An encoded attribute: length and number of two bytes each, value, padding to four bytes.
 pub(super) fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(NLA_HEADER_SIZE + value.len()).unwrap_or(u16::MAX);
     let mut bytes = [length.to_ne_bytes(), number.to_ne_bytes()].concat();
@@ -134,7 +134,7 @@ impl<'a> Attributes<'a> {
         Self(bytes)
     }
 
-    /// Those of this number, in order.
+    /// Values of all attributes with this number, in order.
     ///
     /// # Errors
     /// When the bytes are no list of attributes.
@@ -162,17 +162,17 @@ impl<'a> Attributes<'a> {
         Ok(text.map(|text| String::from_utf8_lossy(text).into_owned()))
     }
 
-    /// A number of the machine's byte order.
+    /// A number in host byte order.
     pub fn number(self, number: u16) -> Result<Option<u32>> {
         Ok(self.get(number)?.and_then(|bytes| Some(u32::from_ne_bytes(*bytes.first_chunk()?))))
     }
 
-    /// A number of network byte order.
+    /// A number in network byte order.
     pub fn wire_number(self, number: u16) -> Result<Option<u32>> {
         Ok(self.get(number)?.and_then(|bytes| Some(u32::from_be_bytes(*bytes.first_chunk()?))))
     }
 
-    /// Attributes inside an attribute; none when it is not there.
+    /// Attributes nested in an attribute; none when it is missing.
     pub fn inside(self, number: u16) -> Result<Self> {
         Ok(Self(self.get(number)?.unwrap_or_default()))
     }

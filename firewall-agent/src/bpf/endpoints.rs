@@ -18,7 +18,7 @@ use crate::sync::{Claim, Table};
 type TableMap = HashMap<MapData, Plain<EndpointKey>, Plain<Endpoint>>;
 type Rows = BTreeMap<EndpointKey, Endpoint>;
 
-/// The only slot of the outer map, and the start of the pins' names.
+/// The only slot of the outer map, and the prefix of the pins' names.
 const SLOT: u32 = 0;
 const PINNED_AS: &str = "table-";
 
@@ -40,7 +40,7 @@ impl EndpointTable {
     /// The live table; empty before the first publish.
     ///
     /// # Errors
-    /// When a table is published and its pin is gone: what it holds can then not be known.
+    /// When a table is published and its pin is gone: its content is then unknown.
     pub fn read(&self) -> Result<Table> {
         if self.outer.live_id(SLOT)?.is_none() {
             return Ok(Table::default());
@@ -61,33 +61,33 @@ impl EndpointTable {
             value: size_of::<Endpoint>(),
             flags: BPF_F_RDONLY_PROG,
         };
-        // Map ids only grow, so this number is new.
+        // Map ids only grow: this number is new.
         let number = self.outer.live_id(SLOT)?.map_or(1, |id| u64::from(id) + 1);
         let built = self.outer.build((PINNED_AS, number), &blueprint, &rows, fill, read)?;
         self.outer.publish(SLOT, PINNED_AS, built)
     }
 
-    /// Whether a table is published that has no pin.
+    /// Returns whether the published table has no pin.
     pub fn is_lost(&self) -> Result<bool> {
         Ok(self.outer.live_id(SLOT)?.is_some() && self.outer.live(SLOT, PINNED_AS)?.is_none())
     }
 
-    /// Whether the live table is another one than was published here.
+    /// Returns whether the live table is another than the one published here.
     pub fn strayed(&self) -> Result<bool> {
         self.outer.strayed(SLOT)
     }
 
-    /// Keeps the published table open.
+    /// Holds the published table open.
     pub fn hold(&mut self) -> Result<()> {
         self.outer.hold(SLOT, PINNED_AS)
     }
 
-    /// Pins the table again if its pin is gone; how many there were.
+    /// Restores the table's pin if it is missing; returns the number of restored pins.
     pub fn pin_again(&self) -> Result<u64> {
         self.outer.pin_again()
     }
 
-    /// Returns when every packet that was under way when this was called is through.
+    /// Waits until no packet that was in flight at the call is still being processed.
     pub fn settle(&mut self) -> Result<()> {
         self.outer.settle(SLOT, PINNED_AS)
     }

@@ -1,5 +1,5 @@
-//! What the programs need of the kernel. It is asked of the kernel itself: distributions carry features back, so that a
-//! version says little. What cannot be asked, for want of rights say, is left to the real load.
+//! Kernel features required by the programs, probed in the running kernel: distributions backport features, so a
+//! version says little. Features that cannot be probed, for example for lack of rights, are left to the real load.
 
 use anyhow::{Result, ensure};
 use aya::{
@@ -9,7 +9,7 @@ use aya::{
 
 use super::syscall;
 
-/// Helper functions that the programs call, and the first Linux that has each.
+/// Helper functions called by the programs, and the first Linux with each.
 const HELPERS: &[(BpfHelper, &str, &str)] = &[
     (BpfHelper::BPF_FUNC_xdp_load_bytes, "bpf_xdp_load_bytes", "5.18"),
     (BpfHelper::BPF_FUNC_xdp_get_buff_len, "bpf_xdp_get_buff_len", "5.18"),
@@ -18,10 +18,10 @@ const HELPERS: &[(BpfHelper, &str, &str)] = &[
     (BpfHelper::BPF_FUNC_jiffies64, "bpf_jiffies64", "5.6"),
 ];
 
-/// Fails when the kernel lacks something that the programs cannot do without.
+/// Fails when the kernel lacks a required feature.
 ///
 /// # Errors
-/// The kernel's release, and all that it lacks.
+/// The kernel's release, and every missing feature.
 pub(super) fn ensure_there() -> Result<()> {
     let missing = missing(HELPERS);
     ensure!(
@@ -55,7 +55,7 @@ fn release() -> String {
 mod tests {
     use super::*;
 
-    /// Needs root, as every program does.
+    /// Needs root, as does every program load.
     #[test]
     fn the_running_kernel_has_all_and_what_no_xdp_program_may_call_is_missing() {
         assert_eq!(missing(HELPERS), [""; 0]);

@@ -1,5 +1,5 @@
-//! Where the sources of each database are, seen from afar: what stands in front of the tries. It may say "look" in vain,
-//! and never "nothing there" in vain: bits are set before a trie that needs them is live, and cleared after.
+//! Source prefilter: a bitmap per database. False positives are allowed, false negatives are not: bits are set before a
+//! trie that needs them is live, and cleared after.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use crate::sync::Slot;
 pub(super) struct Filters {
     filters: Array<MapData, Plain<SourceFilter>>,
     name: &'static str,
-    /// Digest of what was last written to each slot.
+    /// Digest of the last write to each slot.
     written: BTreeMap<Slot, u64>,
 }
 
 const CLEAR: SourceFilter = SourceFilter { words: [0; FILTER_WORDS] };
-/// Every source is looked up.
+/// Looks every source up in the trie.
 const FULL: SourceFilter = SourceFilter { words: [u64::MAX; FILTER_WORDS] };
 
 impl Filters {
@@ -49,8 +49,8 @@ impl Filters {
         self.set(slot, filter)
     }
 
-    /// Leaves the bits of `sources` and no others. The kernel copies a filter byte by byte: a packet in between sees
-    /// some bytes of either, and the bits of `sources` in both.
+    /// Sets the bits of `sources` and no others. The kernel copies a filter byte by byte: a packet in between sees some
+    /// bytes of either version; the bits of `sources` are set in both.
     pub fn narrow<'a, P: Prefix + 'a>(
         &mut self,
         slot: Slot,
@@ -64,7 +64,7 @@ impl Filters {
         self.set(slot, FULL)
     }
 
-    /// Whether a slot holds something else than was last written to it.
+    /// Returns whether the content of a slot differs from the last write to it.
     pub fn strayed(&self, slot: Slot) -> Result<bool> {
         let Some(written) = self.written.get(&slot) else { return Ok(false) };
         Ok(digest(&self.get(slot)?.0) != *written)
@@ -86,7 +86,7 @@ impl Filters {
     }
 }
 
-/// Tells filters apart. All of them are compared at every look, so it is made for speed.
+/// Digest for comparison. Every drift check compares all filters, so it is made for speed.
 fn digest(filter: &SourceFilter) -> u64 {
     let mut lanes = [1u64, 2, 3, 4];
     for words in filter.words.chunks_exact(lanes.len()) {
@@ -105,7 +105,7 @@ fn filter_of<'a, P: Prefix + 'a>(sources: impl Iterator<Item = &'a P>) -> Source
     filter
 }
 
-/// How many bits a prefix of this length touches when each stands for the first `whole` bits of an address.
+/// Number of bits that a prefix of this length covers when each bit represents the first `whole` bits of an address.
 pub(super) fn bits_touched(length: u8, whole: u8) -> u32 {
     1u32.checked_shl(u32::from(whole.saturating_sub(length))).unwrap_or(FILTER_BITS).min(FILTER_BITS)
 }

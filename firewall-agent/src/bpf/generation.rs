@@ -1,8 +1,8 @@
-//! The number by which cached verdicts and endpoints count.
+//! The generation: the number that makes cached verdicts and endpoints valid.
 //!
-//! A cache entry counts while it carries the current number, so no number may ever come back: not after a restart, not
-//! after the pin of the map was lost, and not after somebody else has written to it. Each process starts from a random
-//! number, and takes another one whenever it finds a number that it has not left.
+//! A cache entry is valid while it carries the current number, so no number may ever return: not after a restart, a
+//! lost pin of the map, or a write by another process. Each process starts from a random number, and draws another one
+//! whenever it finds a number that it has not written.
 
 use std::{
     ffi::c_void,
@@ -19,23 +19,23 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::{pins::Pins, shape};
 
-/// Of the number: something is being published, nothing counts and nothing is cached.
+/// Bit of the number: a publish is in progress, no entry is valid and none is cached.
 const SUSPENDED: u64 = 1;
 
-/// The map's memory. It is written there and not by a system call: that copies bytes, and half of a new number with
-/// half of the old one may be a number that counted long ago.
+/// The map, mapped into memory. A system call would copy bytes, and half of a new number with half of the old one may
+/// be a number that was valid long ago.
 pub(super) struct Generation {
     memory: NonNull<c_void>,
     length: NonZeroUsize,
     /// Kernel id of the map.
     map: u32,
-    /// The number as this process found it when it opened the map, or as it left it.
+    /// The number that this process found when it opened the map, or last wrote.
     left: u64,
-    /// Somebody else has written to the map since the last [`Self::renew`].
+    /// Another process has written to the map since the last [`Self::renew`].
     disturbed: bool,
 }
 
-// SAFETY: the mapping belongs to this value alone until it is dropped, and is only accessed atomically.
+// SAFETY: the mapping belongs to this value alone until it is dropped, and every access is atomic.
 unsafe impl Send for Generation {}
 
 impl Generation {
@@ -57,31 +57,30 @@ impl Generation {
         self.map
     }
 
-    /// From now on, until [`Self::advance`], nothing that is cached counts and nothing is cached: whatever becomes of
-    /// this process meanwhile. To be called before anything that is in force changes.
+    /// Invalidates and stops all caching until [`Self::advance`], even if this process ends before that. Must be called
+    /// before any change to the tables in force.
     pub fn suspend(&mut self) {
         self.leave(self.left | SUSPENDED);
     }
 
-    /// From now on nothing that was cached before counts. To be called when what is to be forgotten is no longer in
-    /// force.
+    /// Invalidates every earlier cache entry. Must be called once the replaced tables are no longer in force.
     pub fn advance(&mut self) {
         if self.is_disturbed() {
             return self.renew();
         }
-        // Even again, and in this process's row of numbers always new.
+        // Even again, and within this process's sequence always new.
         self.leave((self.left | SUSPENDED).wrapping_add(1));
     }
 
-    /// The same, by a random number: for a process that cannot know which numbers counted before.
+    /// Like [`Self::advance`], with a random number: for a process that cannot know the numbers used before.
     pub fn renew(&mut self) {
         let random = RandomState::new().build_hasher().finish() & !SUSPENDED;
-        // Zero stands in every entry of a new cache.
+        // Every entry of a new cache contains zero.
         self.leave(random.max(SUSPENDED << 1));
         self.disturbed = false;
     }
 
-    /// Whether somebody else has written to the map since the last [`Self::renew`].
+    /// Returns whether another process has written to the map since the last [`Self::renew`].
     pub fn is_disturbed(&self) -> bool {
         self.disturbed || self.number().load(Ordering::SeqCst) != self.left
     }
@@ -99,7 +98,7 @@ impl Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        // SAFETY: mapped by `open` with this length; nobody else has the address.
+        // SAFETY: mapped by `open` with this length; no other code has the address.
         let _ = unsafe { munmap(self.memory, self.length.get()) };
     }
 }

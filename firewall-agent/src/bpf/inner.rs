@@ -1,4 +1,4 @@
-//! Inner maps: built aside, read back, frozen, pinned, then published with one pointer update.
+//! Inner maps: built unpublished, read back, frozen, pinned, then published with one pointer update.
 
 use std::{
     collections::BTreeMap,
@@ -19,24 +19,24 @@ use super::{
     shape, syscall,
 };
 
-/// An outer array of maps: its slots by map id for reading, and for publishing.
+/// An outer array of maps, opened twice: for reading the ids of its inner maps, and for publishing.
 pub(super) struct Outer {
     ids: Array<MapData, u32>,
     slots: ArrayOfMaps<MapData, MapData>,
-    /// Where the inner maps are pinned.
+    /// Directory of the inner maps' pins.
     dir: PathBuf,
-    /// The published map of each slot, as this process published or adopted it: it stays known if its pin is lost.
+    /// The published map of each slot, as this process published or adopted it; remains available if its pin is lost.
     held: BTreeMap<u32, Built>,
 }
 
-/// An inner map, pinned at `path`; not published yet, or held by who published it.
+/// An inner map, pinned at `path`; unpublished, or held open after its publish.
 pub(super) struct Built {
     map: MapData,
     pub id: u32,
     path: PathBuf,
 }
 
-/// How an inner map is made.
+/// Parameters of an inner map.
 pub(super) struct Blueprint {
     pub kind: bpf_map_type,
     pub key: usize,
@@ -46,7 +46,8 @@ pub(super) struct Blueprint {
 
 impl Outer {
     pub fn open(pins: &Pins, name: &str, dir: PathBuf) -> Result<Self> {
-        // Seen as a plain array, a slot reads as the inner map's id; opening a map by its id would take CAP_SYS_ADMIN.
+        // Opened as a plain array, a slot reads as the inner map's id; opening a map by its id would take
+        // CAP_SYS_ADMIN.
         let ids = Array::try_from(Map::Array(shape::open(pins, name)?))?;
         let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(shape::open(pins, name)?))?;
         Ok(Self { ids, slots, dir, held: BTreeMap::new() })
@@ -68,7 +69,8 @@ impl Outer {
         }
     }
 
-    /// The published map of a slot, opened by its pin; `None` when the slot is empty or the pin is gone.
+    /// The published map of a slot, opened by its pin unless held open; `None` when the slot is empty or the pin is
+    /// gone.
     pub fn live(&self, slot: u32, pinned_as: &str) -> Result<Option<MapData>> {
         loop {
             let Some(id) = self.live_id(slot)? else { return Ok(None) };
@@ -78,14 +80,14 @@ impl Outer {
             if let Some((map, _)) = self.by_pin(pinned_as, id)? {
                 return Ok(Some(map));
             }
-            // Another process may have published, and unpinned this one, since the id was read.
+            // Another process may have published, and unpinned this map, since the id was read.
             if self.live_id(slot)? == Some(id) {
                 return Ok(None);
             }
         }
     }
 
-    /// The map of this id among the pins of a slot, and its pin.
+    /// The map with this id among the pins of a slot, and its pin.
     fn by_pin(&self, pinned_as: &str, id: u32) -> Result<Option<(MapData, PathBuf)>> {
         for path in self.pinned(pinned_as)? {
             if let Some(map) = open(&path)?
@@ -97,8 +99,8 @@ impl Outer {
         Ok(None)
     }
 
-    /// Keeps the published map of a slot open from now on, so that [`Self::pin_again`] can, and freezes it: a map that
-    /// somebody else published may be open to changes that no look would find.
+    /// Holds the published map of a slot open, for [`Self::pin_again`], and freezes it: a map published by another
+    /// process may still be writable, and a drift check would not see a change.
     pub fn hold(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
         if let Some(id) = self.live_id(slot)?
             && let Some((map, path)) = self.by_pin(pinned_as, id)?
@@ -114,12 +116,12 @@ impl Outer {
         Ok(self.ids.map().info()?.id())
     }
 
-    /// Whether a slot points at another map than the one that this process published or adopted.
+    /// Returns whether a slot points at another map than the one published or adopted by this process.
     pub fn strayed(&self, slot: u32) -> Result<bool> {
         Ok(self.live_id(slot)? != self.held.get(&slot).map(|held| held.id))
     }
 
-    /// Pins the published maps again whose pins are gone; how many there were.
+    /// Restores missing pins of published maps; returns their number.
     pub fn pin_again(&self) -> Result<u64> {
         let mut again = 0;
         for held in self.held.values() {
@@ -132,7 +134,8 @@ impl Outer {
         Ok(again)
     }
 
-    /// Makes `built` the live map of a slot: when this returns, no packet sees the old one any more. Its pin goes.
+    /// Makes `built` the live map of a slot, and removes the old map's pin. On return, no packet sees the old map any
+    /// more.
     pub fn publish(&mut self, slot: u32, pinned_as: &str, built: Built) -> Result<()> {
         self.set(slot, &built.map)?;
         self.keep(slot, built);
@@ -140,26 +143,26 @@ impl Outer {
         Ok(())
     }
 
-    /// Holds a map that is published.
+    /// Holds a published map open.
     pub fn keep(&mut self, slot: u32, built: Built) {
         self.held.insert(slot, built);
     }
 
-    /// Makes each map the live one of its slot; one result for each, in their order. When this returns, no packet sees
-    /// an old one any more.
+    /// Makes each map the live one of its slot; returns one result for each, in the same order. On return, no packet
+    /// sees an old map any more.
     pub fn publish_all(&mut self, built: &[(u32, &Built)]) -> Vec<Result<()>> {
         let slots: Vec<_> = built.iter().map(|(slot, built)| (*slot, built.map.fd().as_fd())).collect();
         if slots.len() > 1 && syscall::set_slots(self.ids.map().fd().as_fd(), &slots).is_ok() {
             return built.iter().map(|_| Ok(())).collect();
         }
-        // One by one: it tells which slot is refused, and to put a map again where it is already changes nothing.
+        // One by one, to find the refused slot; setting a map that is live already changes nothing.
         built.iter().map(|(slot, built)| self.set(*slot, &built.map)).collect()
     }
 
-    /// Returns when every packet that was under way when this was called is through.
+    /// Waits until no packet that was in flight at the call is still being processed.
     pub fn settle(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
         match self.live(slot, pinned_as)? {
-            // The kernel waits for them whenever a slot is written.
+            // The kernel waits for those packets whenever a slot is written.
             Some(live) => self.set(slot, &live),
             None => {
                 let lost = self.live_id(slot)?.is_some();
@@ -177,8 +180,8 @@ impl Outer {
         })
     }
 
-    /// Removes the pins of these slots that belong to no published map. A pin that stays is tried again with the next
-    /// publish; it changes nothing that is live, so it is no failure.
+    /// Removes the pins of unpublished maps of these slots. A failure is only logged: a remaining pin changes nothing
+    /// that is live, and the next publish retries.
     pub fn sweep(&self, slots: &[(u32, String)]) {
         let sweep = || -> Result<()> {
             for path in entries(&self.dir)? {
@@ -199,7 +202,7 @@ impl Outer {
         }
     }
 
-    /// The highest number that any map here is pinned with.
+    /// The highest number in the pins' names.
     pub fn highest_number(&self) -> Result<u64> {
         let numbers = entries(&self.dir)?;
         let number = |path: &PathBuf| path.file_name()?.to_str()?.rsplit_once('-')?.1.parse().ok();
@@ -214,7 +217,7 @@ impl Outer {
     }
 
     /// Builds an inner map of exactly `rows` and pins it as `<pinned_as><number>`. `fill` writes the rows, `read`
-    /// gives back what the kernel holds.
+    /// returns the kernel's content.
     pub fn build<K: Ord + Debug, V: PartialEq + Debug>(
         &self,
         (pinned_as, number): (&str, u64),
@@ -254,7 +257,7 @@ fn build<K: Ord + Debug, V: PartialEq + Debug>(
     Ok(Built { map, id, path: path.to_owned() })
 }
 
-/// Whether a pin is one of a slot: `<pinned_as><number>`.
+/// Returns whether a pin belongs to a slot: `<pinned_as><number>`.
 fn is_pinned_as(path: &Path, pinned_as: &str) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.and_then(|name| name.strip_prefix(pinned_as)).is_some_and(|number| number.parse::<u64>().is_ok())
@@ -269,7 +272,7 @@ pub(super) fn open(path: &Path) -> Result<Option<MapData>> {
     }
 }
 
-/// Whether opening a pin failed because it names something that is not ours, and not for a moment.
+/// Returns whether opening a pin failed permanently, because it names a foreign object.
 pub(super) fn is_foreign(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -277,7 +280,7 @@ pub(super) fn is_foreign(error: &anyhow::Error) -> bool {
         .any(|code| [libc::EACCES, libc::EPERM, libc::EINVAL].contains(&code))
 }
 
-/// Freezes a map that may be frozen already: the kernel says so by EPERM, before Linux 6.2 by EBUSY.
+/// Freezes a map that may be frozen already: then the kernel fails with EPERM, before Linux 6.2 with EBUSY.
 fn freeze_again(map: &MapData) -> io::Result<()> {
     match syscall::freeze(map.fd().as_fd()) {
         Err(error) if [libc::EPERM, libc::EBUSY].contains(&error.raw_os_error().unwrap_or(0)) => Ok(()),
@@ -291,7 +294,7 @@ pub(super) fn share(map: &MapData) -> Result<MapData> {
 }
 
 fn pin(map: &MapData, path: &Path) -> Result<()> {
-    // A pin left by a publish that was cut off; a live map has another number, since numbers only grow.
+    // A pin left by an interrupted publish; a live map has another number, since numbers only grow.
     unpin(path)?;
     map.pin(path).with_context(|| format!("{}: cannot be pinned", path.display()))
 }

@@ -1,4 +1,4 @@
-//! XDP on the interfaces of a network namespace, by rtnetlink: a `bpf_link` does not tell its mode.
+//! XDP on the interfaces of a network namespace, by rtnetlink: a `bpf_link` does not expose its mode.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::dump::{Attributes, Message, ask, attribute, dump};
 
-/// Length of `struct ifinfomsg` in bytes, which starts every message about an interface.
+/// Length of `struct ifinfomsg` in bytes, the start of every message about an interface.
 const IFINFOMSG: usize = 16;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
-/// Leaves the traffic counters out of a list.
+/// Omits the traffic counters from a list.
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 
 const ARPHRD_ETHER: u16 = 1;
@@ -29,7 +29,7 @@ const XDP_ATTACHED_SKB: u8 = 2;
 pub enum Attached {
     Native,
     Generic,
-    /// On the network card, or several at once: nothing that this agent does.
+    /// Offloaded to the network card, or several at once; never attached by this agent.
     Other,
 }
 
@@ -50,20 +50,20 @@ impl Attached {
 pub struct XdpState {
     /// Interface index.
     pub index: u32,
-    /// Whether its frames start with an Ethernet header, as the program takes for granted.
+    /// Frames start with an Ethernet header, as the program assumes.
     pub ethernet: bool,
     /// The mode and the id of the attached program.
     pub program: Option<(Attached, u32)>,
 }
 
 impl XdpState {
-    /// The mode in which this program runs; `None` when it does not.
+    /// The mode in which this program runs; `None` when another or none runs.
     pub(super) fn mode_of(self, program: u32) -> Option<Attached> {
         self.program.filter(|(_, running)| *running == program).map(|(mode, _)| mode)
     }
 }
 
-/// Every interface of the current network namespace, as one list of the kernel shows them.
+/// Every interface of the current network namespace, from one dump.
 #[derive(Debug, Default)]
 pub struct InterfaceTable {
     by_name: BTreeMap<String, XdpState>,
@@ -71,10 +71,10 @@ pub struct InterfaceTable {
 }
 
 impl InterfaceTable {
-    /// Asks the kernel once, for all interfaces.
+    /// Requests all interfaces in one dump.
     ///
     /// # Errors
-    /// When the kernel cannot be asked, or answers something else.
+    /// When the request fails, or the reply is malformed.
     pub fn list() -> Result<Self> {
         let list = || -> Result<Self> {
             let mut table = Self::default();
@@ -94,7 +94,7 @@ impl InterfaceTable {
         self.by_name.get(name).copied()
     }
 
-    /// Names, in their order, and states.
+    /// Names and states, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, XdpState)> {
         self.by_name.iter().map(|(name, state)| (name.as_str(), *state))
     }
@@ -105,12 +105,12 @@ impl InterfaceTable {
     }
 }
 
-/// Asks for one interface; `None` when there is none of this name.
+/// Requests one interface; `None` when no interface has this name.
 ///
 /// # Errors
-/// When the kernel cannot be asked, or answers something else.
+/// When the request fails, or the reply is malformed.
 pub fn xdp_state(interface: &str) -> Result<Option<XdpState>> {
-    // The kernel refuses to look for a longer name.
+    // The kernel rejects longer names.
     if interface.len() >= libc::IFNAMSIZ {
         return Ok(None);
     }
@@ -121,7 +121,7 @@ pub fn xdp_state(interface: &str) -> Result<Option<XdpState>> {
     state().with_context(|| format!("interface {interface}: cannot be looked at"))
 }
 
-/// Asks for one interface, or for all.
+/// Request for one interface, or for all.
 fn question(interface: Option<&str>) -> Message {
     let mut body = vec![0; IFINFOMSG];
     if let Some(name) = interface {
@@ -131,7 +131,7 @@ fn question(interface: Option<&str>) -> Message {
     Message { kind: libc::RTM_GETLINK, body }
 }
 
-/// Name and state of the interface that a message is about.
+/// Name and state of the interface in a message.
 fn read(message: &Message) -> Result<(String, XdpState)> {
     let (head, rest) = message.body.split_first_chunk::<IFINFOMSG>().context("short answer")?;
     let attributes = Attributes::new(rest);

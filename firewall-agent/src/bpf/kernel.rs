@@ -1,4 +1,4 @@
-//! All pinned maps together: what is in force, and the way to change it.
+//! All pinned maps together: reads the live state and publishes changes.
 
 mod replace;
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::sync::{DataPlane, Database, Line, Live, Ports, Replacement, RuleSlot, Slot, Sources, Table};
 
-/// The maps of this layout, opened by their pins and checked. Holds no program and no link.
+/// The maps of this layout, opened by their pins and checked. Contains no program and no link.
 pub struct Kernel {
     pub(super) ports: PortFilter,
     pub(super) endpoints: EndpointTable,
@@ -34,7 +34,7 @@ pub struct Kernel {
     generation: Generation,
     counters: Counters,
     records: Records,
-    /// What lines had counted when they were freed.
+    /// Hits of rule counters when they were freed.
     freed: BTreeMap<RuleSlot, LineHits>,
     denials: DenialTable,
 }
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Kernel {
 }
 
 impl Kernel {
-    /// Opens what an agent pinned below `bpffs_dir`.
+    /// Opens the maps that an agent pinned below `bpffs_dir`.
     ///
     /// # Errors
     /// When nothing is pinned there, it may not be opened, or a map has another shape.
@@ -68,16 +68,16 @@ impl Kernel {
         })
     }
 
-    /// Reads back everything that is in force.
+    /// Reads back the live state.
     ///
     /// # Errors
-    /// When a map cannot be read, or holds what no agent writes.
+    /// When a map cannot be read, or contains a value that no agent writes.
     pub fn live(&self) -> Result<Live> {
         let table = self.endpoints.read()?;
         Ok(Live { table, ..self.live_but_endpoints()? })
     }
 
-    /// Whether the published endpoint table cannot be read, since its pin is gone.
+    /// Returns whether the published endpoint table is unreadable because its pin is gone.
     ///
     /// # Errors
     /// When a map cannot be read.
@@ -85,10 +85,10 @@ impl Kernel {
         self.endpoints.is_lost()
     }
 
-    /// Reads back everything but the endpoint table.
+    /// Reads back the live state except the endpoint table.
     ///
     /// # Errors
-    /// When a map cannot be read, or holds what no agent writes.
+    /// When a map cannot be read, or contains a value that no agent writes.
     pub fn live_but_endpoints(&self) -> Result<Live> {
         let mut live = Live { lines: self.records.lines()?, ..Live::default() };
         (live.claimed, live.guarded) = self.ports.read()?;
@@ -102,17 +102,17 @@ impl Kernel {
         Ok(live)
     }
 
-    /// A database and the highest generation that its record knows of; `None` when it has left.
+    /// A database and the highest generation in its record; `None` when the slot is free.
     fn database(&self, slot: Slot) -> Result<Option<(u64, Database)>> {
         loop {
             let ids = self.trie_ids(slot)?;
             let Some(record) = self.records.database(slot)? else { return Ok(None) };
             let (v4, v6) = (self.v4.read::<Ipv4Net>(slot)?, self.v6.read::<Ipv6Net>(slot)?);
-            // A publish of another process in between would mix what belongs to two generations.
+            // A publish of another process in between would mix two generations.
             if self.trie_ids(slot)? != ids {
                 continue;
             }
-            // A trie without a pin cannot be read: nobody may take it for empty, and both are replaced.
+            // A trie without a pin cannot be read: it must not count as empty, and both tries are replaced.
             let known = (v4.is_some() || ids[0] == 0) && (v6.is_some() || ids[1] == 0);
             let sources = Sources { v4: v4.unwrap_or_default(), v6: v6.unwrap_or_default() };
             let mut database = stamps::database(&record, ids, sources)?;
@@ -121,7 +121,7 @@ impl Kernel {
         }
     }
 
-    /// Removes the pins of maps that were built and never published, as far as they can be looked at.
+    /// Removes the pins of maps that were built and never published, as far as they can be opened.
     pub fn sweep(&self) {
         self.endpoints.sweep();
         let slots: Vec<Slot> = (0..self.v4.capacity()).collect();
@@ -129,23 +129,23 @@ impl Kernel {
         self.v6.sweep(&slots);
     }
 
-    /// Nothing that is cached counts any more, whatever ran before: it may be of a program that was replaced.
+    /// Invalidates the caches with a random generation: the entries may come from a replaced program.
     pub fn forget_kept(&mut self) {
         self.generation.renew();
     }
 
-    /// The same at each look, so that what somebody else wrote into the caches counts no longer than until then. Whether
-    /// somebody else wrote the number itself.
+    /// Invalidates the caches at each drift check, so that an entry written by another process is valid only until
+    /// then. Returns whether another process has written the generation.
     pub fn renew_generation(&mut self) -> bool {
         let disturbed = self.generation.is_disturbed();
         self.generation.advance();
         disturbed
     }
 
-    /// Kernel ids of the maps by which packets are judged, as this process reads and writes them.
+    /// Kernel ids of the maps that determine verdicts, as this process has them open.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel returns no id.
     pub(super) fn deciding(&self) -> Result<[(&'static str, u32); 7]> {
         Ok([
             (names::PORTS, self.ports.map_id()?),
@@ -166,7 +166,7 @@ impl Kernel {
         self.counters.reason(reason)
     }
 
-    /// What was counted on a line, over all CPUs.
+    /// Hits of a rule counter, over all CPUs.
     ///
     /// # Errors
     /// When the counter cannot be read.
@@ -174,7 +174,7 @@ impl Kernel {
         self.counters.line(line)
     }
 
-    /// Whether the record of a slot names this database at its stamp.
+    /// Returns whether the record of a slot matches this database and its stamp.
     pub(super) fn is_recorded(&self, slot: Slot, database: &Database) -> Result<bool> {
         let ids = self.trie_ids(slot)?;
         let Some(record) = self.records.database(slot)? else { return Ok(false) };
@@ -182,12 +182,12 @@ impl Kernel {
         Ok(found.is_ok_and(|found| found.id == database.id && same_stamp(&found, database)))
     }
 
-    /// What lines had counted when they were freed, since the last call.
+    /// Takes the hits of the rule counters freed since the last call.
     pub fn take_freed(&mut self) -> BTreeMap<RuleSlot, LineHits> {
         std::mem::take(&mut self.freed)
     }
 
-    /// Who was refused, as far as the kernel remembers, in no order.
+    /// Refused sources in the kernel's table, in no order.
     ///
     /// # Errors
     /// When the table cannot be read.
@@ -195,7 +195,7 @@ impl Kernel {
         self.denials.read()
     }
 
-    /// How much of all that was refused [`Kernel::denied`] stands for.
+    /// Totals of recorded and unrecorded packets for [`Kernel::denied`].
     ///
     /// # Errors
     /// When the counters cannot be read.
@@ -208,7 +208,7 @@ impl Kernel {
     }
 }
 
-/// The kernel keeps the time of a stamp to the second only.
+/// Compares stamps without their time, which the kernel's record has to the second only.
 fn same_stamp(one: &Database, other: &Database) -> bool {
     let essence = |database: &Database| {
         database.stamp.as_ref().map(|stamp| (stamp.revision, stamp.generation, stamp.digest))
@@ -234,7 +234,7 @@ impl DataPlane for Kernel {
     }
 
     fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
-        // Sources are refused on default lines only, one for each database slot.
+        // Refused sources are recorded on default counters only, one for each database slot.
         if slot <= self.v4.capacity() {
             self.denials.forget(slot)?;
         }

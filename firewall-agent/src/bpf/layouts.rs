@@ -1,4 +1,4 @@
-//! Other map layouts on this host: what an older or a newer agent left, to be taken over from.
+//! Layout migration: maps left on this host by an older or a newer agent.
 
 use std::{
     collections::BTreeSet,
@@ -16,12 +16,12 @@ use super::{
     shape,
 };
 
-/// Maps that mean the same in every layout in which they have the same shape: the counters, and whose they are. They
-/// count on through a change of layout.
+/// Maps with the same meaning in every layout with the same shape: the counters and their metadata. They continue
+/// through a change of layout.
 const CARRIED: [&str; 4] = [names::REASONS, names::RULE_HITS, names::RULES, names::DATABASES];
 
-/// Maps of which none is older than another: a cached verdict counts by its generation, and a recorder ends the run of a
-/// packet with the action that stands in the gate.
+/// Maps that must be of the same age: the generation makes a cached verdict valid, and a recorder ends the run of a
+/// packet with the action stored in the sampler.
 const TOGETHER: [&[&str]; 2] =
     [&[names::GENERATION, names::VERDICTS, names::NEAR_ENDPOINTS], &[names::RECORDERS, names::DENIAL_GATE]];
 
@@ -38,7 +38,7 @@ pub fn other_layouts(pins: &Pins) -> Result<Vec<PathBuf>> {
     Ok(others)
 }
 
-/// How many databases have allow lists in a layout: tries are pinned as `<family>-<slot>-<generation>`.
+/// Number of databases with allow lists in a layout: tries are pinned as `<family>-<slot>-<generation>`.
 ///
 /// # Errors
 /// When its directory cannot be read.
@@ -48,7 +48,7 @@ pub fn databases_in(layout: &Path) -> Result<usize> {
     Ok(tries.iter().filter_map(slot).collect::<BTreeSet<_>>().len())
 }
 
-/// Pins the counters of another layout in this one, which has none yet, all of them or none.
+/// Pins the counters of another layout in this one, unless this one has its maps already: all of them or none.
 pub(super) fn carry_over(pins: &Pins) -> Result<()> {
     let there = |name| {
         pins.map(name)
@@ -65,7 +65,7 @@ pub(super) fn carry_over(pins: &Pins) -> Result<()> {
             Ok(maps) => {
                 for (name, map) in CARRIED.into_iter().zip(maps) {
                     let path = pins.map(name);
-                    // A start that was cut off may have got so far.
+                    // Left by an interrupted start.
                     unpin(&path)?;
                     map.pin(&path).with_context(|| format!("{}: cannot be pinned", path.display()))?;
                 }
@@ -80,8 +80,9 @@ pub(super) fn carry_over(pins: &Pins) -> Result<()> {
     Ok(())
 }
 
-/// Removes the pins of maps that belong to one without a pin, so that all of them are made anew: an older cache would be
-/// measured by a newer generation. The attached program goes on with those that it has, until its link is updated.
+/// Removes the pins of a group of maps with a missing pin, so that all of the group are created again: a newer
+/// generation would make entries of an older cache valid. The attached program uses the old maps until its link is
+/// updated.
 pub(super) fn unpin_incomplete(pins: &Pins) -> Result<()> {
     for maps in TOGETHER {
         let there = |name: &&str| {
@@ -100,7 +101,7 @@ pub(super) fn unpin_incomplete(pins: &Pins) -> Result<()> {
     Ok(())
 }
 
-/// Removes what other layouts pinned; nothing may run on their maps any more.
+/// Removes the pins of other layouts; no program may use their maps any more.
 ///
 /// # Errors
 /// When bpffs refuses.

@@ -1,4 +1,4 @@
-//! Interfaces that come, go, or change, as the kernel announces them: says when it is worth looking, not what changed.
+//! Interface change events from rtnetlink: report that something changed, without details.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// The group of messages about interfaces.
+/// Multicast group of interface messages.
 const RTMGRP_LINK: u32 = 1;
-/// One message fits, and what does not fit is not read.
+/// Large enough for one message; the kernel truncates a longer one.
 const BUFFER_BYTES: usize = 8 << 10;
 
-/// A subscription to the interfaces of the network namespace in which it was made.
+/// A subscription to the interface events of the network namespace in which it was made.
 #[derive(Debug)]
 pub struct LinkEvents {
     socket: AsyncFd<Socket>,
@@ -36,11 +36,10 @@ impl LinkEvents {
         Ok(Self { socket: subscribe().context("events of interfaces cannot be received")? })
     }
 
-    /// Waits until something changed. What changes after this returns is reported by the next call. May be dropped and
-    /// called again at any time.
+    /// Waits until something changed. Later changes are reported by the next call. Cancel-safe.
     ///
     /// # Errors
-    /// When the kernel gives no more events.
+    /// When the kernel delivers no more events.
     pub async fn changed(&mut self) -> Result<()> {
         loop {
             let mut ready = self.socket.readable().await.context("events of interfaces are lost")?;
@@ -51,14 +50,14 @@ impl LinkEvents {
     }
 }
 
-/// Takes every message that is there.
+/// Discards every queued message.
 fn drain(socket: &Socket) -> io::Result<()> {
     let mut some = false;
     let mut buffer = [0u8; BUFFER_BYTES];
     loop {
         match socket.recv(&mut &mut buffer[..], 0) {
             Ok(_) => some = true,
-            // Too many at once: what was lost is found by looking.
+            // Queue overflow: events were lost, and something changed.
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => some = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && some => return Ok(()),
             Err(error) => return Err(error),

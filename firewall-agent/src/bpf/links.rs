@@ -1,4 +1,4 @@
-//! Attaching: one pinned `bpf_link` for each interface, which outlives the agent.
+//! Attaches the program: one pinned `bpf_link` for each interface, which outlives the agent.
 
 mod held;
 mod names;
@@ -23,34 +23,33 @@ use super::{
 };
 use crate::config::XdpMode;
 
-/// An interface with our link.
+/// An interface with a link of this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceLink {
     pub interface: String,
     /// Kernel id of the link.
     pub link: u32,
-    /// Kernel id of the program that runs.
+    /// Kernel id of the running program.
     pub program: u32,
     /// `None` when the interface is gone.
     pub mode: Option<Attached>,
 }
 
-/// What it took to have the loaded program on an interface.
+/// Action that put the loaded program on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It was there.
+    /// None: the program was running.
     Kept,
-    /// The link ran another program, and was given this one.
+    /// The link ran another program and was updated.
     Updated,
-    /// There was no link of ours.
+    /// A new link was created.
     Made,
 }
 
-/// Makes the loaded program the one that runs on each of these interfaces, as [`HeldLinks::attach`] does. Returns one result
-/// for each.
+/// Attaches the loaded program to each of these interfaces, as [`HeldLinks::attach`] does. Returns one result for each.
 ///
 /// # Errors
-/// The interfaces or the pinned links cannot be listed.
+/// When the interfaces or the pinned links cannot be listed.
 pub fn attach(
     programs: &mut Programs,
     pins: &Pins,
@@ -68,17 +67,17 @@ pub fn attach(
     Ok(names.iter().map(|name| attach(name.as_ref())).collect())
 }
 
-/// Every interface that has our link pinned, in the order of their names.
+/// Every interface with a pinned link of this agent, in the order of the names.
 ///
 /// # Errors
-/// When a pin or an interface cannot be looked at.
+/// When a pin or an interface cannot be queried.
 pub fn links(pins: &Pins) -> Result<Vec<InterfaceLink>> {
     let mut links = HeldLinks::default();
     links.read(pins, &InterfaceTable::list()?)?;
     Ok(links.described())
 }
 
-/// Whether every pinned link runs this program; not when one cannot be looked at.
+/// Returns whether every pinned link runs this program; `false` when a link cannot be queried.
 ///
 /// # Errors
 /// When the pins cannot be listed.
@@ -88,10 +87,10 @@ pub fn all_run(pins: &Pins, program: u32) -> Result<bool> {
     Ok(paths.iter().all(|path| pinned(path).is_ok_and(|info| info.is_none_or(runs))))
 }
 
-/// Takes every link down, and removes its pin; returns the interfaces.
+/// Detaches every link and removes its pin; returns the interfaces.
 ///
 /// # Errors
-/// When a link cannot be detached or unpinned; others may be down already.
+/// When a link cannot be detached or unpinned; others may be detached already.
 pub fn detach_all(pins: &Pins) -> Result<Vec<String>> {
     let (mut interfaces, mut failed) = (Vec::new(), None);
     for path in entries(&pins.links())? {
@@ -120,11 +119,11 @@ fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
     look.map(Some).with_context(|| format!("{}: cannot be looked at", pin.display()))
 }
 
-/// Lets every attached link run another loaded program; no packet passes unseen, and a link that cannot be given it
-/// keeps what it has.
+/// Updates every attached link to another loaded program. Every packet is filtered throughout, and a link that cannot
+/// be updated stays on its program.
 ///
 /// # Errors
-/// When a link refuses; the others are given it all the same.
+/// When a link refuses; the others are updated nonetheless.
 pub(super) fn swap(programs: &mut Programs, pins: &Pins) -> Result<()> {
     let mut swapped = Ok(());
     for path in entries(&pins.links())? {
@@ -136,7 +135,7 @@ pub(super) fn swap(programs: &mut Programs, pins: &Pins) -> Result<()> {
     swapped
 }
 
-/// The interface that a pin is named by.
+/// The interface in a pin's name.
 fn interface_of(pin: &Path) -> String {
     pin.file_name().map(|name| interface_name(&name.to_string_lossy())).unwrap_or_default()
 }
@@ -148,7 +147,7 @@ fn take_over(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {
     let id = program
         .attach_to_link(link)
         .with_context(|| format!("interface {interface}: its link cannot be given the new program"))?;
-    // It is pinned, and held by who looks after it: one more handle here would only keep it from ending.
+    // The pin and [`HeldLinks`] own the link: another handle here would only prevent it from ending.
     drop(program.take_link(id)?);
     Ok(())
 }
@@ -185,7 +184,7 @@ fn make(program: &mut Xdp, pin: &Path, interface: &str, mode: XdpMode) -> Result
     Ok(())
 }
 
-/// Whether generic mode, which needs no driver, may succeed where this failed.
+/// Returns whether generic mode, which needs no driver support, may succeed after this error.
 fn is_of_the_driver(error: &ProgramError) -> bool {
     let others = [libc::EBUSY, libc::EEXIST, libc::EPERM, libc::EACCES, libc::ENODEV];
     matches!(error, ProgramError::SyscallError(error)

@@ -1,4 +1,4 @@
-//! The kernel side: load, pin, publish, attach, ask. The only user of aya.
+//! The kernel side: load, pin, publish, attach, probe. The only user of aya.
 
 mod convert;
 mod counters;

@@ -1,4 +1,4 @@
-//! Which bpffs the pins are on: one that ends with a container would take the firewall with it.
+//! Checks that the bpffs of the pins is the host's: one that ends with a container would take the firewall with it.
 
 use std::{
     fs::{self, read_link},
@@ -7,15 +7,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The PID namespace that the kernel starts with has this number in every kernel (Linux 3.8).
+/// Inode number of the initial PID namespace, the same in every kernel (Linux 3.8).
 const HOST_PIDS: &str = "pid:[4026531836]";
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// Refuses a bpffs that was mounted in a container of its own. There, a directory of the host's bpffs shows as its
-/// mount root the path within that file system; the root of a whole file system is the container's own.
+/// Refuses a bpffs that was mounted inside a container. A bind mount of a directory of the host's bpffs has the path
+/// within that file system as its mount root; a container's own bpffs has `/`.
 ///
 /// # Errors
-/// When it is private, or that cannot be found out.
+/// When it is private, or that cannot be determined.
 pub(super) fn refuse_private(dir: &Path) -> Result<()> {
     if read_link("/proc/self/ns/pid").context("/proc/self/ns/pid: cannot be read")?.as_os_str() == HOST_PIDS {
         return Ok(());
@@ -34,7 +34,7 @@ pub(super) fn refuse_private(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where in its file system the mount begins that `dir` is on; `None` when that is no bpffs.
+/// The root, within its file system, of the mount of `dir`; `None` when that is no bpffs.
 fn mount_root(mounts: &str, dir: &Path) -> Option<String> {
     let mut found: Option<(&str, &str, bool)> = None;
     for line in mounts.lines() {
@@ -42,7 +42,7 @@ fn mount_root(mounts: &str, dir: &Path) -> Option<String> {
         let (head, tail) = line.split_once(" - ")?;
         let mut fields = head.split(' ').skip(3);
         let (root, point) = (fields.next()?, fields.next()?);
-        // Of two mounts at one place the later one is seen.
+        // Of two mounts at one mount point, the later one is visible.
         if dir.starts_with(point) && found.is_none_or(|(_, before, _)| point.len() >= before.len()) {
             found = Some((root, point, tail.starts_with("bpf ")));
         }

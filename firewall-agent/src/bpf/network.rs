@@ -1,4 +1,4 @@
-//! The interfaces of this network namespace, their kinds and addresses.
+//! The interfaces of this network namespace, with their kinds and addresses.
 
 use std::net::IpAddr;
 
@@ -20,10 +20,10 @@ const IFADDRMSG: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 
-/// Every interface; the caller knows which are filtered, by name.
+/// Every interface; the caller decides by name which are filtered.
 ///
 /// # Errors
-/// When the kernel cannot be asked, or answers something else.
+/// When the request fails, or the reply is malformed.
 pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> {
     let ask = |kind, length| dump(NETLINK_ROUTE, &Message { kind, body: vec![0; length] });
     let look = || -> Result<Vec<Interface>> {
@@ -47,7 +47,7 @@ fn interface(message: &Message) -> Result<Interface> {
     let (head, rest) = message.body.split_first_chunk::<IFINFOMSG>().context("short answer")?;
     let attributes = Attributes::new(rest);
     let flags = libc::c_int::from_ne_bytes([head[8], head[9], head[10], head[11]]);
-    // An interface below in another namespace has an index of that one.
+    // The index of a lower interface in another namespace belongs to that namespace.
     let elsewhere = attributes.get(IFLA_LINK_NETNSID)?.is_some();
     Ok(Interface {
         index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
@@ -65,13 +65,13 @@ fn interface(message: &Message) -> Result<Interface> {
 fn address(message: &Message) -> Result<(u32, Option<IpAddr>)> {
     let (head, rest) = message.body.split_first_chunk::<IFADDRMSG>().context("short answer")?;
     let attributes = Attributes::new(rest);
-    // On a point-to-point interface the other attribute is the peer's.
+    // On a point-to-point interface, `IFA_ADDRESS` is the peer's.
     let bytes =
         attributes.get(IFA_LOCAL)?.map_or_else(|| attributes.get(IFA_ADDRESS), |own| Ok(Some(own)))?;
     Ok((u32::from_ne_bytes([head[4], head[5], head[6], head[7]]), bytes.and_then(ip)))
 }
 
-/// An address of network byte order; `None` when it has no length of one.
+/// Parses an address in network byte order; `None` when the length is not 4 or 16 bytes.
 pub(super) fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()

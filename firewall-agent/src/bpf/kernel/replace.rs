@@ -1,4 +1,4 @@
-//! Replacing allow lists: any number of databases, and about as many waits for the kernel as for one.
+//! Replaces the allow lists of any number of databases, with about as many RCU waits as for one.
 
 use anyhow::{Error, Result};
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -10,7 +10,7 @@ use crate::{
     sync::{Live, Replacement, Slot, Sources},
 };
 
-/// The new tries of one database, built and not published; a family that does not change has none.
+/// The new tries of one database, built and unpublished; a family without a change has none.
 struct Ready {
     v4: Option<Built>,
     v6: Option<Built>,
@@ -23,12 +23,12 @@ impl Kernel {
         self.generation.suspend();
         publish_family(&mut self.v4, together, &mut ready, |ready| ready.v4.as_ref());
         publish_family(&mut self.v6, together, &mut ready, |ready| ready.v6.as_ref());
-        // Also when something failed: the rest is in force.
+        // Also after a failure: the other databases are in force.
         self.generation.advance();
         let mut slots = Vec::new();
         let done = together.iter().zip(ready).map(|(one, ready)| {
             if let Err(error) = self.settle_down(one, ready?) {
-                // It costs time, and changes no verdict; the next publish of the database does it again.
+                // Costs time and changes no verdict; the next publish of the database retries.
                 warn!(slot = one.slot, error = format!("{error:#}"), "a source filter stays too wide");
             }
             slots.push(one.slot);
@@ -40,7 +40,7 @@ impl Kernel {
         done
     }
 
-    /// Everything before the first packet may see the new list.
+    /// Does everything that must precede the first packet judged by the new list.
     fn prepare(&mut self, one: &Replacement<'_>) -> Result<Ready> {
         let Replacement { slot, database, changed } = *one;
         let generation = database.stamp.as_ref().map_or(0, |stamp| stamp.generation);
@@ -63,7 +63,7 @@ impl Kernel {
         Ok(ready)
     }
 
-    /// What may follow at any time once the new list is in force.
+    /// Does everything that may follow at any time once the new list is in force.
     fn settle_down(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
         let Sources { v4, v6 } = &one.database.sources;
         if let Some(built) = ready.v4 {
@@ -81,7 +81,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Brings what stands in front of the tries in line with them, whatever a process before left undone.
+    /// Makes the source prefilters match the tries and invalidates the caches, whatever an earlier process left
+    /// unfinished.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -98,7 +99,7 @@ impl Kernel {
     }
 }
 
-/// A trie that is not known may hold anything.
+/// Narrows one source prefilter to its trie. An unknown trie may contain anything: then every bit is set.
 fn adopt_filter<'a, P: Prefix + 'a>(
     filters: &mut Filters,
     slot: Slot,
@@ -112,7 +113,7 @@ fn adopt_filter<'a, P: Prefix + 'a>(
     }
 }
 
-/// Publishes one family of every database that has got so far.
+/// Publishes one family of every database without an error up to now.
 fn publish_family(
     tries: &mut SourceTries,
     together: &[Replacement<'_>],

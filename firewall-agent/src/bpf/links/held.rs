@@ -1,7 +1,7 @@
-//! Links held open: they outlive the removal of their pins, and the agent pins them again.
+//! Links held open: they survive the removal of their pins, and the agent restores the pins.
 //!
-//! One pass over the links costs one list of the pins and one question for each link. A pin is opened once: later its
-//! inode tells that it still names the same link, since bpffs never changes what an inode names.
+//! One pass costs one listing of the pins and one query per link. A pin is opened once: after that its inode identifies
+//! the link, since bpffs never changes the object of an inode.
 
 mod pinning;
 
@@ -28,13 +28,13 @@ use crate::{
     config::XdpMode,
 };
 
-/// Every link that this process has seen pinned, by its id.
+/// Every link that this process has seen pinned, by kernel id.
 #[derive(Debug, Default)]
 pub struct HeldLinks {
     links: BTreeMap<u32, Held>,
     /// The link on each interface of this network namespace.
     by_interface: BTreeMap<String, u32>,
-    /// Inodes of pins that name something else; each is reported once.
+    /// Inodes of pins of foreign objects; each is reported once.
     foreign: BTreeSet<u64>,
 }
 
@@ -44,11 +44,11 @@ struct Held {
     link: OwnedFd,
     info: LinkInfo,
     pin: Option<Pin>,
-    /// Its interface and the mode there; `None` when that is gone or in another network namespace.
+    /// Its interface and the mode there; `None` when the interface is gone or in another network namespace.
     on: Option<(String, Attached)>,
 }
 
-/// A name in the directory of links.
+/// An entry in the directory of links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pin {
     name: String,
@@ -56,7 +56,7 @@ struct Pin {
 }
 
 impl HeldLinks {
-    /// Takes note of the pinned links and of what `interfaces` run, and changes nothing.
+    /// Records the pinned links and the programs on `interfaces`; changes nothing in the kernel.
     ///
     /// # Errors
     /// When the pins cannot be listed, or one cannot be opened.
@@ -66,11 +66,12 @@ impl HeldLinks {
         found
     }
 
-    /// Makes pins and interfaces agree: pins links again whose pins are gone, gives pins the names of their interfaces,
-    /// and lets go of links whose interface is gone. Returns the number of pins that were made again.
+    /// Reconciles pins with interfaces: restores missing pins, renames pins to their interfaces, and closes links
+    /// without an interface. Returns the number of restored pins.
     ///
     /// # Errors
-    /// When the pins cannot be listed or changed, or a link cannot be asked. Whatever could be read is noted.
+    /// When the pins cannot be listed or changed, or a link cannot be queried. Everything read before the error is
+    /// recorded.
     pub fn look(&mut self, pins: &Pins, interfaces: &InterfaceTable) -> Result<u64> {
         self.read(pins, interfaces)?;
         self.drop_detached(pins)?;
@@ -79,8 +80,8 @@ impl HeldLinks {
         Ok(again)
     }
 
-    /// Brings an interface under the loaded program, whose id is `ours`: through the link that is there (no packet
-    /// passes unseen), else by a new one.
+    /// Makes an interface run the loaded program, with the id `ours`: by an update of the existing link (every packet
+    /// is filtered throughout), else by a new link.
     ///
     /// # Errors
     /// When its frames have no Ethernet header, another XDP program is attached, or the driver refuses.
@@ -117,7 +118,7 @@ impl HeldLinks {
         Ok((held.describe(), step))
     }
 
-    /// Gives the loaded program, whose id is `ours`, to the links of interfaces in other network namespaces.
+    /// Updates the links of interfaces in other network namespaces to the loaded program, with the id `ours`.
     ///
     /// # Errors
     /// When a link refuses it.
@@ -131,14 +132,14 @@ impl HeldLinks {
         Ok(())
     }
 
-    /// Whether a link of ours is on this interface.
+    /// Returns whether this interface has a link of this agent.
     #[must_use]
     pub fn has(&self, interface: &str) -> bool {
         self.by_interface.contains_key(interface)
     }
 
-    /// Every link, in the order of the interfaces' names: the programs as they are now, the modes as of the last pass. A
-    /// link that was detached since is left out.
+    /// Every link, in the order of the interfaces' names: with its current program, and its mode as of the last pass.
+    /// Omits links detached since.
     #[must_use]
     pub fn links(&self) -> Vec<InterfaceLink> {
         let mut links: Vec<InterfaceLink> = self.links.values().filter_map(Held::describe_now).collect();
@@ -146,10 +147,10 @@ impl HeldLinks {
         links
     }
 
-    /// Takes every link down, pinned or not, and lets go of it.
+    /// Detaches every link, pinned or not, and closes it.
     ///
     /// # Errors
-    /// When one cannot be taken down; the others are.
+    /// When one cannot be detached; the others are.
     pub fn detach(&mut self) -> Result<()> {
         let Self { links, .. } = std::mem::take(self);
         let detached: Vec<_> = links.values().map(|held| syscall::detach(held.link.as_fd())).collect();
@@ -167,7 +168,7 @@ impl HeldLinks {
         self.links.get(self.by_interface.get(interface)?)
     }
 
-    /// Asks every link, and finds its interface.
+    /// Queries every link and finds its interface.
     fn refresh(&mut self, interfaces: &InterfaceTable) -> Result<()> {
         for held in self.links.values_mut() {
             held.info = syscall::link_info(held.link.as_fd()).with_context(|| held.cannot_be_asked())?;
@@ -175,7 +176,7 @@ impl HeldLinks {
             let Some(name) = interfaces.name(held.info.interface) else { continue };
             let mut mode = interfaces.get(name).and_then(|state| state.mode_of(held.info.program));
             if mode.is_none() {
-                // The list may be older than a change of the link's program.
+                // The dump may predate a change of the link's program.
                 mode = xdp_state(name)?.and_then(|state| held.mode_in(state));
             }
             held.on = mode.map(|mode| (name.to_owned(), mode));
@@ -184,8 +185,8 @@ impl HeldLinks {
         Ok(())
     }
 
-    /// Interface indexes are each network namespace's own: of several links that fit one interface, the pin decides, and
-    /// the others are elsewhere.
+    /// Maps interfaces to links. Interface indexes are local to a network namespace: of several links that match one
+    /// interface, the pinned name decides, and the others are in other namespaces.
     fn join_interfaces(&mut self) {
         self.by_interface.clear();
         for pinned_there in [true, false] {
@@ -204,7 +205,7 @@ impl HeldLinks {
         }
     }
 
-    /// Asks anew about one interface and the link that was made or changed there.
+    /// Queries one interface again, and the link created or changed there.
     fn refresh_one(&mut self, interface: &str) -> Result<()> {
         let state = xdp_state(interface)?.with_context(|| format!("interface {interface}: not there"))?;
         let pin = pin_name(interface);
@@ -220,13 +221,13 @@ impl HeldLinks {
 }
 
 impl Held {
-    /// Gives the link another program.
+    /// Updates the link to another program.
     fn give(&self, program: &mut Xdp, pins: &Pins) -> Result<()> {
         let pin = self.pin.as_ref().with_context(|| format!("link {}: has no pin", self.info.id))?;
         take_over(program, &pins.link(&pin.name), &self.interface())
     }
 
-    /// The mode in which the link's program runs on an interface, if the link is attached there.
+    /// The mode of the link's program on an interface; `None` when the link is not attached there.
     fn mode_in(&self, state: XdpState) -> Option<Attached> {
         (state.index == self.info.interface).then(|| state.mode_of(self.info.program)).flatten()
     }

@@ -1,19 +1,19 @@
-//! Names of the links' pins: those of the interfaces, wherever these go.
+//! Names of the links' pins, derived from the interface names.
 
-/// Start of the pin names of links whose interface is in another network namespace. No interface has a colon in its name.
+/// Prefix of pin names of links whose interface is in another network namespace. Interface names have no colon.
 const ELSEWHERE: &str = ":elsewhere-";
 
-/// The name of a link's pin while its interface is in another network namespace.
+/// The pin name of a link while its interface is in another network namespace.
 pub(super) fn elsewhere(link: u32) -> String {
     format!("{ELSEWHERE}{link}")
 }
 
-/// The name of the pin of an interface's link: bpffs refuses dots, and interface names cannot have colons.
+/// The pin name of an interface's link: bpffs refuses dots, and interface names cannot have colons.
 pub(super) fn pin_name(interface: &str) -> String {
     interface.replace('.', ":")
 }
 
-/// The interface that a pin's name stands for.
+/// The interface of a pin name.
 pub(super) fn interface_name(pin: &str) -> String {
     pin.replace(':', ".")
 }

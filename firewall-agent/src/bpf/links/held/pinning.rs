@@ -1,4 +1,4 @@
-//! The directory of links: which pin names which link, and pins made again, renamed and removed.
+//! The directory of links: opens, restores, renames and removes pins.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 impl HeldLinks {
-    /// Makes a link, and holds it.
+    /// Creates a link and holds it open.
     pub(super) fn make(
         &mut self,
         program: &mut Xdp,
@@ -49,7 +49,7 @@ impl HeldLinks {
         self.open(pins, Pin { name, inode })
     }
 
-    /// Lists the pins, and opens those that are new.
+    /// Lists the pins and opens the new ones.
     pub(super) fn find_pins(&mut self, pins: &Pins) -> Result<()> {
         let dir = pins.links();
         let known: HashMap<u64, u32> =
@@ -75,7 +75,7 @@ impl HeldLinks {
         Ok(())
     }
 
-    /// Holds the link that a pin names. A pin that names nothing of ours holds up nothing.
+    /// Opens the link of a pin and holds it open. A foreign object is logged and ignored.
     pub(super) fn open(&mut self, pins: &Pins, pin: Pin) -> Result<()> {
         let path = pins.link(&pin.name);
         match syscall::open_link(&path) {
@@ -97,7 +97,7 @@ impl HeldLinks {
         }
     }
 
-    /// Lets go of links that are attached to nothing any more, and removes their pins.
+    /// Closes links that are attached to nothing any more, and removes their pins.
     pub(super) fn drop_detached(&mut self, pins: &Pins) -> Result<()> {
         for held in self.links.values().filter(|held| held.info.interface == 0) {
             if let Some(pin) = &held.pin {
@@ -108,13 +108,13 @@ impl HeldLinks {
         Ok(())
     }
 
-    /// Pins every link again that has no pin; how many there were.
+    /// Restores every missing pin; returns their number.
     pub(super) fn pin_again(&mut self, pins: &Pins) -> Result<u64> {
         let lost: Vec<u32> =
             self.links.iter().filter(|(_, held)| held.pin.is_none()).map(|(id, _)| *id).collect();
         for id in &lost {
             let Some(held) = self.links.get(id) else { continue };
-            // Beside the others first: the name that it is to have may still be another's.
+            // Under a temporary name first: another pin may still have the final name.
             let path = pins.link(&elsewhere(*id));
             syscall::pin(held.link.as_fd(), &path)
                 .with_context(|| format!("cannot pin link {id} again as {}", path.display()))?;
@@ -125,7 +125,8 @@ impl HeldLinks {
         Ok(lost.len() as u64)
     }
 
-    /// Gives every pin the name of its link's interface; pins of interfaces in other network namespaces are put aside.
+    /// Renames every pin to its link's interface; pins of interfaces in other network namespaces get an `elsewhere`
+    /// name.
     pub(super) fn name_pins(&mut self, pins: &Pins) -> Result<()> {
         let mut moved = Vec::new();
         for (id, held) in &mut self.links {
@@ -135,7 +136,7 @@ impl HeldLinks {
             if due == pin.name {
                 continue;
             }
-            // Two interfaces may have changed names: no pin takes a name before the other has left it.
+            // Two interfaces may have swapped names: every pin leaves its old name before another takes it.
             if pin.name != aside {
                 rename(&pins.link(&pin.name), &pins.link(&aside))?;
                 pin.name.clone_from(&aside);
@@ -146,7 +147,7 @@ impl HeldLinks {
         }
         for (id, due) in moved {
             let Some(pin) = self.links.get_mut(&id).and_then(|held| held.pin.as_mut()) else { continue };
-            // No link of ours has the name any more: whatever has it stands where this one belongs.
+            // No link of this agent has the name any more: an object there may be replaced.
             rename(&pins.link(&pin.name), &pins.link(&due))?;
             pin.name = due;
         }
