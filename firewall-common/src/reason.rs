@@ -24,7 +24,7 @@ pub enum Reason {
     Closed = 7,
     /// The port cannot be known, and something at the address is not open to this source.
     NoPort = 8,
-    /// A later fragment whose source no database at the address allows.
+    /// A later fragment from a source that no database at the address allows.
     Fragment = 9,
 }
 

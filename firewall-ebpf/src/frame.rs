@@ -45,7 +45,7 @@ impl Frame {
         Self { ctx: ctx.as_ptr().cast(), start: ctx.data(), end: ctx.data_end(), length: 0 }
     }
 
-    /// A frame whose length is known without [`Self::parse`].
+    /// A frame with its length measured without [`Self::parse`].
     #[inline(always)]
     pub fn measured(ctx: &XdpContext) -> Self {
         let mut frame = Self::new(ctx);

@@ -22,8 +22,8 @@ const BY_USE: usize = BPF_F_NO_PREALLOC as usize;
 type Sources<const N: usize> = LpmTrie<[u32; N], u32, 1, FROZEN_TRIE>;
 
 /// The endpoint table. A row is an [`Endpoint`], described to the kernel as its numbers: Linux before 6.2 treats a map
-/// whose values are typed as structures as another kind than one without type information, which the agent creates, and
-/// refuses it in the outer map.
+/// with structures as values as another kind than one without type information, which the agent creates, and refuses it
+/// in the outer map.
 pub type EndpointTable = HashMap<EndpointKey, [u32; size_of::<Endpoint>() / size_of::<u32>()], 1, FROZEN>;
 
 #[btf_map]

@@ -26,8 +26,8 @@ struct Survey {
     table: Table,
     flow: Flow,
     key: EndpointKey,
-    /// A [`Quorum`] as a plain number: with an enum, the compiler turns a comparison into arithmetic whose bounds the
-    /// verifier does not follow.
+    /// A [`Quorum`] as a plain number: with an enum, the compiler turns a comparison into arithmetic with bounds that
+    /// the verifier does not follow.
     quorum: u32,
     /// 1 once a database was evaluated.
     asked: u32,

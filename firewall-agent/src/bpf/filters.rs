@@ -86,7 +86,7 @@ impl Filters {
     }
 }
 
-/// Digest for comparison. Every drift check compares all filters, so it is made for speed.
+/// Digest for comparison, made for speed: every drift check compares all filters.
 fn digest(filter: &SourceFilter) -> u64 {
     let mut lanes = [1u64, 2, 3, 4];
     for words in filter.words.chunks_exact(lanes.len()) {

@@ -1,4 +1,4 @@
-//! The rules of nftables, and so of iptables on nftables, that rewrite destinations.
+//! nftables rules that rewrite destinations, including those of iptables on nftables.
 
 mod condition;
 mod expression;
@@ -24,10 +24,10 @@ const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_LIST_ELEM: u16 = 1;
 
-/// Every such rule of this network namespace, in all tables of all families.
+/// Every destination rewrite of this network namespace, in all tables of all families.
 ///
 /// # Errors
-/// When the kernel refuses, as it does without CAP_NET_ADMIN, or answers something else.
+/// When the kernel refuses, as it does without CAP_NET_ADMIN, or the reply is malformed.
 pub fn translations() -> Result<Vec<Translation>> {
     let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE;
     let rules = match dump(NETLINK_NETFILTER, &Message { kind, body: vec![0; NFGENMSG] }) {
@@ -41,7 +41,7 @@ pub fn translations() -> Result<Vec<Translation>> {
     rules.iter().filter_map(|rule| read(rule).transpose()).collect()
 }
 
-/// `None` when the rule rewrites no destination.
+/// Parses a rule; `None` when it rewrites no destination.
 fn read(message: &Message) -> Result<Option<Translation>> {
     let (head, rest) = message.body.split_first_chunk::<NFGENMSG>().context("short answer")?;
     let rule = Attributes::new(rest);

@@ -1,4 +1,4 @@
-//! The compiled programs: load them over the pinned maps.
+//! The compiled programs, loaded over the pinned maps.
 
 use std::path::Path;
 
@@ -24,30 +24,30 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fi
 static PACKET_LOG_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf-packet-log"));
 
-/// Sizes of the maps, used when they are made; maps that are pinned already keep theirs.
+/// Sizes for new maps; maps pinned already have their own.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
     /// Databases on this host.
     pub databases: u32,
-    /// Lines of all databases together: customer rules, internal ranges, one default line each, and single prefixes of
-    /// managed ranges. Each takes 24 bytes on every CPU, and its record, while it is in use, about 450.
+    /// Rule counters of all databases together: customer rules, internal ranges, one default counter each, and single
+    /// prefixes of managed ranges. Each takes 24 bytes on every CPU, and its record about 450 while in use.
     pub lines: u32,
 }
 
-/// Lines for a database: 30 rules, the default, and internal ranges.
+/// Rule counters for a database: 30 rules, the default, and internal ranges.
 const LINES_OF_A_DATABASE: u32 = 64;
-/// Lines for single prefixes of managed ranges, all databases together. A prefix that finds none is counted on its
-/// rule's line.
+/// Rule counters for single prefixes of managed ranges, all databases together. A prefix without a free one counts on
+/// its rule's counter.
 const PREFIX_LINES: u32 = 8192;
 
 impl Capacity {
-    /// Room for 64 lines a database, and for 8192 single prefixes.
+    /// 64 rule counters for each database, and 8192 for single prefixes.
     #[must_use]
     pub fn for_databases(databases: u32) -> Self {
         Self { databases, lines: Self::rule_lines(databases).saturating_add(PREFIX_LINES) }
     }
 
-    /// The lines that are kept for rules; line 0 is never used.
+    /// Rule counters reserved for rules; number 0 is never used.
     pub(super) fn rule_lines(databases: u32) -> u32 {
         databases.saturating_mul(LINES_OF_A_DATABASE).saturating_add(1)
     }
@@ -65,7 +65,7 @@ impl Capacity {
     }
 }
 
-/// Which build of the programs.
+/// Build of the programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Build {
     Normal,
@@ -81,7 +81,7 @@ impl Build {
         }
     }
 
-    /// The program that refused packets go over to, and its place.
+    /// The target program of the tail call for refused packets, and its index.
     fn recorder(self) -> (&'static str, u32) {
         match self {
             Self::Normal => (names::RECORDER, names::RECORDER_PLACE),
@@ -89,7 +89,7 @@ impl Build {
         }
     }
 
-    /// What is pinned.
+    /// Programs to pin.
     fn pinned(self) -> &'static [&'static str] {
         match self {
             Self::Normal => &[names::FIREWALL, names::TWIN],
@@ -106,16 +106,16 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the programs; makes the maps that are not pinned yet, and adopts those that are.
+    /// Loads the programs; creates the maps that are not pinned yet, and adopts the others.
     ///
     /// # Errors
-    /// When the kernel lacks a feature, a pinned map has another shape, or the kernel refuses something.
+    /// When the kernel lacks a feature, a pinned map has another shape, or the kernel refuses a call.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
         Self::load_with(pins, capacity, stages::fitting()?)
     }
 
-    /// The same with only some of [`firewall_common::stages`] in front of the tries: they save time and change no verdict, which tests
-    /// and measurements show by leaving them out.
+    /// The same with only some of [`firewall_common::stages`] on: they save time and change no verdict, which tests and
+    /// benchmarks show by turning them off.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -123,7 +123,7 @@ impl Programs {
         Self::load_build(Build::Normal, pins, capacity, stages)
     }
 
-    /// Loads the programs that tell of single packets, over the maps of the others.
+    /// Loads the packet log build, over the maps of the normal one.
     pub(super) fn load_packet_log(pins: &Pins) -> Result<Self> {
         Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1), stages::fitting()?)
     }
@@ -157,16 +157,16 @@ impl Programs {
         let (place, _, recorder) = programs.recorder()?;
         recorders.set(place, recorder)?;
         if build == Build::Normal {
-            // Left by an agent that ended while it told of packets.
+            // Left by an agent that ended with the packet log on.
             recorders.clear(names::TELLER_PLACE)?;
         }
         Ok(programs)
     }
 
-    /// The recorder of this build: its place, its kernel id, and itself.
+    /// The recorder of this build: its index, its kernel id, and itself.
     ///
     /// # Errors
-    /// When the kernel does not tell the id.
+    /// When the kernel returns no id.
     pub(super) fn recorder(&mut self) -> Result<(u32, u32, &ProgramFd)> {
         let (name, place) = self.build.recorder();
         let program = program(&mut self.object, name)?;
@@ -174,7 +174,7 @@ impl Programs {
         Ok((place, id, program.fd()?))
     }
 
-    /// Takes the recorder of this build out of its place. What stays is removed by the next drift check.
+    /// Removes the recorder of this build from the tail-call map. The next drift check retries after a failure.
     pub(super) fn leave(&self, pins: &Pins) {
         let (_, place) = self.build.recorder();
         let left = shape::open(pins, names::RECORDERS).and_then(|map| Recorders::new(&map)?.clear(place));
@@ -183,7 +183,7 @@ impl Programs {
         }
     }
 
-    /// The object, for those of its maps that are its own.
+    /// The object, for access to its private maps.
     pub(super) fn object(&mut self) -> &mut Ebpf {
         &mut self.object
     }
@@ -191,7 +191,7 @@ impl Programs {
     /// The program to attach.
     ///
     /// # Errors
-    /// When the object holds no such program.
+    /// When the object contains no such program.
     pub fn firewall(&mut self) -> Result<&mut Xdp> {
         program(&mut self.object, names::FIREWALL)
     }
@@ -199,14 +199,14 @@ impl Programs {
     /// The kernel's digest of the instructions of the program to attach, 16 hex digits.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel returns none.
     pub fn tag(&mut self) -> Result<String> {
         let info = self.firewall()?.info().context("program firewall: cannot be looked at")?;
         Ok(format!("{:016x}", info.tag()))
     }
 
-    /// Pins the programs again whose pins are gone or name others; how many there were. `but` is the build that has the
-    /// place of one of these.
+    /// Restores pins that are missing or name another program; returns their number. The programs of the build `but`
+    /// replace some of these.
     ///
     /// # Errors
     /// When bpffs refuses.
@@ -228,12 +228,12 @@ impl Programs {
     /// Kernel id of the program to attach.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel returns none.
     pub fn id(&mut self) -> Result<u32> {
         Ok(self.firewall()?.info().context("program firewall: cannot be looked at")?.id())
     }
 
-    /// Pins both programs, in the place of those of an earlier run.
+    /// Pins the programs of this build, replacing the pins of an earlier run.
     ///
     /// # Errors
     /// When bpffs refuses.
@@ -241,7 +241,7 @@ impl Programs {
         self.build.pinned().iter().try_for_each(|name| self.pin_one(pins, name))
     }
 
-    /// Loads and pins what the program is measured by.
+    /// Loads and pins the baseline programs of the benchmark.
     ///
     /// # Errors
     /// When the kernel or bpffs refuses.
@@ -266,7 +266,7 @@ impl Programs {
     }
 }
 
-/// Kernel id of the program that is pinned at `path`; `None` when there is none, or it is not ours to open.
+/// Kernel id of the program pinned at `path`; `None` when there is none, or it is foreign.
 fn pinned(path: &Path) -> Result<Option<u32>> {
     let looked = || format!("{}: cannot be looked at", path.display());
     if !path.try_exists().with_context(looked)? {

@@ -1,4 +1,5 @@
-//! The packet that a question stands for: the smallest TCP SYN or UDP datagram. Checksums stay zero: nobody looks.
+//! The packet for a question: the smallest TCP SYN or UDP datagram. Checksums stay zero: the program does not verify
+//! them.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! The build of the programs that tells of single packets, swapped in and out by link update.
+//! Packet log: the build of the programs with per-packet messages, swapped in and out by link update.
 
 use std::{
     net::IpAddr,
@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::{links::swap, object::Programs, pins::Pins};
 
-/// Messages that reach the log in a second; the others are counted.
+/// Messages logged per second; the rest is counted.
 const PER_SECOND: u32 = 50;
 
 /// The loaded build and its messages.
@@ -30,10 +30,10 @@ impl std::fmt::Debug for PacketLog {
 }
 
 impl PacketLog {
-    /// Loads the build beside the normal one, whose maps it uses.
+    /// Loads the build next to the normal one, over the same maps.
     ///
     /// # Errors
-    /// When the kernel refuses something.
+    /// When the kernel refuses a call.
     pub fn load(pins: &Pins) -> Result<Self> {
         let mut programs = Programs::load_packet_log(pins)?;
         let messages = EbpfLogger::init_with_logger(programs.object(), Voice::default())
@@ -46,29 +46,29 @@ impl PacketLog {
         &mut self.programs
     }
 
-    /// Ends what [`Self::load`] began, when the programs have left the place of the normal ones.
+    /// Undoes [`Self::load`], once the normal programs are attached and pinned again.
     pub fn end(self, pins: &Pins) {
         self.programs.leave(pins);
     }
 
-    /// Writes to the log what has been told since the last time; the kernel bounds how much that can be.
+    /// Logs the messages since the last call; the kernel bounds their number.
     pub fn tell(&mut self) {
         self.messages.flush();
     }
 }
 
 impl Programs {
-    /// Lets every attached link run these programs, and pins them.
+    /// Updates every attached link to these programs, and pins them.
     ///
     /// # Errors
-    /// When the kernel refuses; links that were given them keep them.
+    /// When the kernel refuses; links updated before stay updated.
     pub fn take_the_place(&mut self, pins: &Pins) -> Result<()> {
         swap(self, pins)?;
         self.pin(pins)
     }
 }
 
-/// What the messages are handed to.
+/// Receiver of the messages; limits their rate.
 #[derive(Debug, Default)]
 struct Voice(Mutex<Second>);
 
@@ -100,7 +100,8 @@ impl Log for Voice {
     fn flush(&self) {}
 }
 
-/// The program's message: source, destination, port, protocol, whether it is a SYN, reason, line, action, as numbers.
+/// Logs a message of the program: source, destination, port, protocol, SYN flag, reason, rule counter, action, as
+/// numbers.
 fn say(message: &str, unsaid: u64) {
     let words: Vec<&str> = message.split(' ').collect();
     let [source, destination, port, protocol, syn, reason, line, action] = words[..] else {

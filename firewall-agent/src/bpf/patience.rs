@@ -1,14 +1,14 @@
-//! Kernel calls that may fail for a moment: memory that is short, an object that is busy.
+//! Retries for transient errors of kernel calls: short memory, busy objects.
 
 use std::{io, thread::sleep, time::Duration};
 
 use anyhow::Result;
 
-/// A write is tried this often, waiting longer each time: 31 ms in all.
+/// Number of attempts, with a wait that doubles each time: 31 ms in all.
 const TRIES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 
-/// Repeats what fails with ENOMEM, EBUSY, EAGAIN, EDEADLK or ETIMEDOUT, and gives up with the last error.
+/// Retries transient errors (ENOMEM, EBUSY, EAGAIN, EDEADLK, ETIMEDOUT); returns the last error.
 pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     for number in 0..TRIES - 1 {
         match attempt() {

@@ -1,4 +1,4 @@
-//! Where everything is pinned.
+//! Paths of all pins, and the agent's directory on bpffs.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -26,14 +26,14 @@ pub struct Pins {
     root: PathBuf,
 }
 
-/// The right to write below a bpffs directory; the kernel takes it back when the process ends, however it ends.
+/// The exclusive right to write below a bpffs directory; the kernel revokes it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Owned {
     dir: File,
 }
 
 impl Owned {
-    /// Whether the path still leads to the directory that is owned: not after bpffs was unmounted or mounted anew.
+    /// Returns whether the path still names the owned directory: `false` after bpffs was unmounted or mounted again.
     #[must_use]
     pub fn is_current(&self, pins: &Pins) -> bool {
         let place = |about: io::Result<fs::Metadata>| about.ok().map(|about| (about.dev(), about.ino()));
@@ -55,10 +55,10 @@ impl Pins {
             || matches!(self.root.try_exists(), Ok(false))
     }
 
-    /// Makes the directories.
+    /// Creates the directories.
     ///
     /// # Errors
-    /// When the directory is not on a bpffs, on one that ends with this container, or not ours to write.
+    /// When the directory is not on a bpffs, on one that ends with this container, or not writable.
     pub fn create(&self) -> Result<()> {
         make_dir(&self.root)?;
         let kind = nix::sys::statfs::statfs(&self.root)
@@ -74,7 +74,7 @@ impl Pins {
         self.create_layout()
     }
 
-    /// Removes everything that is pinned here, if anything is.
+    /// Removes every pin and directory, if any exist.
     ///
     /// # Errors
     /// When bpffs refuses.
@@ -87,7 +87,7 @@ impl Pins {
         }
     }
 
-    /// Makes the directories below the agent's own that are not there.
+    /// Creates missing directories below the agent's own.
     ///
     /// # Errors
     /// When bpffs refuses.
@@ -98,16 +98,16 @@ impl Pins {
         Ok(())
     }
 
-    /// Becomes the only agent that writes here, as long as the returned value lives.
+    /// Locks the directory: makes this process the only agent that writes here while the returned value lives.
     ///
     /// # Errors
-    /// When another agent is it, or a process that is no agent holds a shared lock of the directory.
+    /// When another agent owns it, or a process that is no agent has a shared lock on the directory.
     pub fn own(&self) -> Result<Owned> {
         let dir =
             File::open(&self.root).with_context(|| format!("{}: cannot be opened", self.root.display()))?;
         match dir.try_lock() {
             Ok(()) => Ok(Owned { dir }),
-            // Agents take no shared locks, and lock each other out of them.
+            // Agents take exclusive locks only, which exclude shared ones.
             Err(TryLockError::WouldBlock) if dir.try_lock_shared().is_ok() => {
                 bail!("{}: a process that is no agent holds a shared lock of it", self.root.display())
             }
@@ -118,10 +118,10 @@ impl Pins {
         }
     }
 
-    /// Fails unless an agent of this layout was here.
+    /// Fails unless an agent of this layout has run here.
     ///
     /// # Errors
-    /// When nothing is pinned, or it cannot be reached.
+    /// When nothing is pinned, or the pins are inaccessible.
     pub fn expect(&self) -> Result<()> {
         let present = self
             .map(names::ENDPOINTS)
@@ -177,7 +177,7 @@ impl Pins {
     }
 }
 
-/// Paths in a directory, in the order of their names.
+/// Paths in a directory, sorted by name.
 pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> io::Result<Vec<PathBuf>> { fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect() };
     let mut paths = read().with_context(|| format!("{}: cannot be read", dir.display()))?;
@@ -185,7 +185,7 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Removes a pin; what it named lives on for as long as the kernel uses it.
+/// Removes a pin; its object lives on while the kernel uses it.
 pub(super) fn unpin(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -195,12 +195,12 @@ pub(super) fn unpin(path: &Path) -> Result<()> {
     }
 }
 
-/// Gives a pin another name, in the place of what has that name.
+/// Renames a pin, replacing any pin with the new name.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("{}: cannot be renamed to {}", from.display(), to.display()))
 }
 
-/// For the agent's own user only.
+/// Creates a directory with mode 0700, unless it exists.
 fn make_dir(dir: &Path) -> Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

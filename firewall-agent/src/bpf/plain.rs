@@ -1,4 +1,4 @@
-//! The shared types as plain bytes, which is how aya moves them.
+//! The shared types as plain bytes, the form in which aya copies them.
 
 use firewall_common::{
     DatabaseRecord, Denial, DenialGate, Denials, Endpoint, EndpointKey, Hits, PortWord, RuleRecord,

@@ -1,4 +1,4 @@
-//! The ports at which anything is decided at all.
+//! Claimed and guarded ports; packets to all other ports pass.
 
 use std::os::fd::AsFd as _;
 
@@ -26,7 +26,7 @@ impl PortFilter {
     /// The claimed and the guarded ports.
     pub fn read(&self) -> Result<(Ports, Ports)> {
         let (mut claimed, mut guarded) = (Ports::new(), Ports::new());
-        // In one call: the drift check reads them every time.
+        // In one call, since every drift check reads them.
         let words = syscall::read_map::<u32, PortWord>(self.words.map().fd().as_fd(), PORT_WORDS as usize);
         for (number, word) in words.context("ports: cannot be read")? {
             let number = usize::try_from(number)?;
@@ -36,7 +36,7 @@ impl PortFilter {
         Ok((claimed, guarded))
     }
 
-    /// Writes the words that differ. A bit is one port's, so a packet in between sees each port's old or new state.
+    /// Writes the words that differ. Each port has its own bit: a packet in between sees each port's old or new state.
     pub fn write(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
         let words = claimed.words().iter().zip(guarded.words());
         for (number, (claimed, guarded)) in (0..PORT_WORDS).zip(words) {

@@ -1,4 +1,4 @@
-//! Running a pinned program on a packet of our own (`BPF_PROG_TEST_RUN`): packet in, verdict out.
+//! Runs a pinned program on a synthetic packet (`BPF_PROG_TEST_RUN`): packet in, verdict out.
 
 use std::path::Path;
 
@@ -13,23 +13,23 @@ use firewall_common::{Reason, names};
 use super::{packet, pins::Pins};
 use crate::sync::{Question, RuleSlot};
 
-/// A program that is pinned on this host. Takes no capability, only the right to open the pin.
+/// A pinned program of this host. Needs no capability, only the right to open the pin.
 #[derive(Debug)]
 pub struct Probe {
     name: &'static str,
     program: Xdp,
 }
 
-/// What the twin says of a packet.
+/// The probe program's answer for a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     pub reason: Reason,
-    /// The line that decided; 0 when none did.
+    /// The rule counter that decided; 0 when none did.
     pub line: RuleSlot,
 }
 
 impl Probe {
-    /// The twin: it has no effect and answers with reason and line.
+    /// The probe program: answers with reason and rule counter, and has no side effect.
     ///
     /// # Errors
     /// When it is not pinned below `bpffs_dir` or may not be opened.
@@ -37,7 +37,7 @@ impl Probe {
         Self::open(bpffs_dir, names::TWIN)
     }
 
-    /// The attached program itself: running it moves its counters.
+    /// The attached program itself: running it increments its counters.
     ///
     /// # Errors
     /// When it is not pinned below `bpffs_dir` or may not be opened.
@@ -52,8 +52,8 @@ impl Probe {
         Ok(Self { name, program })
     }
 
-    /// Runs the program on one frame (Ethernet header on, at least 14 bytes) and returns what it returned. With
-    /// `linear`, only so many bytes are in the linear part of the buffer, the rest in a fragment (Linux 5.18).
+    /// Runs the program on one frame (from the Ethernet header on, at least 14 bytes) and returns its return value.
+    /// With `linear`, only that many bytes are in the linear part of the buffer, the rest in a fragment (Linux 5.18).
     ///
     /// # Errors
     /// When the kernel refuses to run it.
@@ -75,10 +75,10 @@ impl Probe {
         Ok(result.return_value)
     }
 
-    /// Asks the twin about one frame.
+    /// Runs the probe program on one frame.
     ///
     /// # Errors
-    /// When the kernel refuses to run it, or it answers with a reason that this agent does not know.
+    /// When the kernel refuses to run it, or its reason is unknown to this agent.
     pub fn ask(&self, frame: &[u8], linear: Option<usize>) -> Result<Answer> {
         let answer = self.run(frame, linear)?;
         let (reason, line) = Reason::from_answer(answer)
@@ -86,7 +86,7 @@ impl Probe {
         Ok(Answer { reason, line })
     }
 
-    /// Asks the twin about the smallest packet that a question stands for.
+    /// Runs the probe program on the smallest packet for a question.
     ///
     /// # Errors
     /// As [`Self::ask`].
@@ -94,10 +94,10 @@ impl Probe {
         self.ask(&packet::frame(question), None)
     }
 
-    /// Instructions that the verifier went through when the program was loaded (Linux 5.16).
+    /// Instructions that the verifier processed when the program was loaded (Linux 5.16).
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel does not count them.
     pub fn verified_instructions(&self) -> Result<u32> {
         self.info()?.verified_instruction_count().with_context(|| {
             format!("program {}: the kernel does not count verified instructions", self.name)
@@ -107,7 +107,7 @@ impl Probe {
     /// The kernel's id of the program.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel returns none.
     pub fn id(&self) -> Result<u32> {
         Ok(self.info()?.id())
     }
@@ -115,7 +115,7 @@ impl Probe {
     /// The kernel's digest of the program's instructions, 16 hex digits.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel returns none.
     pub fn tag(&self) -> Result<String> {
         Ok(format!("{:016x}", self.info()?.tag()))
     }

@@ -1,5 +1,5 @@
-//! The tail-call map: the programs that `firewall` hands refused packets to, for recording. Such a program ends the run
-//! with an action of its own, so one that is not the agent's decides verdicts.
+//! The tail-call map: the programs that record refused packets for `firewall`. Such a program ends the run with an
+//! action of its own, so a foreign one could change verdicts.
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -9,7 +9,7 @@ use aya::{
 
 use super::{inner::share, records::absent_is_fine};
 
-/// Places in the map, as `firewall_common::names` numbers them.
+/// Entries of the map, at the indexes in `firewall_common::names`.
 pub(super) struct Recorders {
     ids: Array<MapData, u32>,
     programs: ProgramArray<MapData>,
@@ -24,14 +24,14 @@ impl std::fmt::Debug for Recorders {
 impl Recorders {
     /// Uses an open map.
     pub fn new(map: &MapData) -> Result<Self> {
-        // Seen as a plain array, a place reads as the program's id; opening a program by its id would take
+        // Opened as a plain array, an entry reads as the program's id; opening a program by its id would take
         // CAP_SYS_ADMIN.
         let ids = Array::try_from(Map::Array(share(map)?))?;
         let programs = ProgramArray::try_from(Map::ProgramArray(share(map)?))?;
         Ok(Self { ids, programs })
     }
 
-    /// Kernel id of the program in a place; `None` when the place is empty.
+    /// Kernel id of the program at an index; `None` when the entry is empty.
     pub fn id(&self, place: u32) -> Result<Option<u32>> {
         match self.ids.get(&place, 0) {
             Ok(id) => Ok(Some(id)),
@@ -40,12 +40,12 @@ impl Recorders {
         }
     }
 
-    /// Puts a program into a place.
+    /// Sets the program at an index.
     pub fn set(&mut self, place: u32, program: &ProgramFd) -> Result<()> {
         self.programs.set(place, program, 0).with_context(|| format!("recorder {place}: cannot be written"))
     }
 
-    /// Empties a place: packets handed over there keep the verdict that they have, and are not recorded.
+    /// Clears the entry at an index: packets of its tail call get their verdict, and are not recorded.
     pub fn clear(&mut self, place: u32) -> Result<()> {
         absent_is_fine(self.programs.clear_index(&place))
             .with_context(|| format!("recorder {place}: cannot be removed"))

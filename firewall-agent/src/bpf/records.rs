@@ -1,4 +1,4 @@
-//! Whose the slots are: kept in the kernel, so that they live exactly as long as what they describe.
+//! Slot metadata, stored in pinned maps so that it shares the lifetime of the slots.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ impl Records {
         })
     }
 
-    /// Slots that hold a database.
+    /// Slots in use by a database.
     pub fn slots(&self) -> Result<Vec<Slot>> {
         self.databases.keys().map(|slot| slot.context("database records: cannot be read")).collect()
     }
@@ -84,7 +84,7 @@ impl Records {
     }
 }
 
-/// Nothing to remove is nothing wrong.
+/// Treats the removal of an absent entry as success.
 pub(super) fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
     match removed {
         Err(MapError::KeyNotFound) => Ok(()),

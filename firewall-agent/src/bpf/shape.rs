@@ -1,5 +1,5 @@
-//! What each pinned map must look like. aya adopts whatever is pinned: a map of another layout would be read out of
-//! bounds in this process, so its shape is compared first.
+//! Expected shape of each pinned map. aya adopts any pinned map, and one of another layout would be read out of bounds
+//! in this process; the shape is compared first.
 
 use std::path::Path;
 
@@ -20,14 +20,14 @@ struct Shape {
     key: usize,
     value: usize,
     flags: u32,
-    /// `None`: chosen when the map is made.
+    /// `None`: chosen when the map is created.
     entries: Option<u32>,
 }
 
 /// Opens a pinned map of firewall-common.
 ///
 /// # Errors
-/// When it is not there, or has another shape.
+/// When it is missing, or has another shape.
 pub(super) fn open(pins: &Pins, name: &str) -> Result<MapData> {
     open_at(&pins.map(name), name)
 }
@@ -35,7 +35,7 @@ pub(super) fn open(pins: &Pins, name: &str) -> Result<MapData> {
 /// Opens a map of firewall-common by this pin.
 ///
 /// # Errors
-/// When it is not there, or has another shape.
+/// When it is missing, or has another shape.
 pub(super) fn open_at(path: &Path, name: &str) -> Result<MapData> {
     let map = MapData::from_pin(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
     let info = map.info().with_context(|| format!("{}: cannot be looked at", path.display()))?;

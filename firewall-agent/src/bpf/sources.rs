@@ -61,39 +61,39 @@ impl SourceTries {
         self.outer.build((&self.pinned_as(slot), generation), &blueprint, sources, fill::<P>, read::<P>)
     }
 
-    /// One result for each, in their order.
+    /// Publishes tries; returns one result for each, in the same order.
     pub fn publish_all(&mut self, built: &[(Slot, &Built)]) -> Vec<Result<()>> {
         self.outer.publish_all(built)
     }
 
-    /// Whether the live trie of a slot is another one than was published here.
+    /// Returns whether the live trie of a slot is another than the one published here.
     pub fn strayed(&self, slot: Slot) -> Result<bool> {
         self.outer.strayed(slot)
     }
 
-    /// Keeps every published trie open.
+    /// Holds every published trie open.
     pub fn hold(&mut self) -> Result<()> {
         (0..self.capacity()).try_for_each(|slot| self.outer.hold(slot, &self.pinned_as(slot)))
     }
 
-    /// Pins tries again whose pins are gone; how many there were.
+    /// Restores missing pins of tries; returns their number.
     pub fn pin_again(&self) -> Result<u64> {
         self.outer.pin_again()
     }
 
-    /// Holds a trie that is published.
+    /// Holds a published trie open.
     pub fn keep(&mut self, slot: Slot, built: Built) {
         self.outer.keep(slot, built);
     }
 
-    /// Removes the pins of these slots that belong to no published trie.
+    /// Removes the pins of unpublished tries of these slots.
     pub fn sweep(&self, slots: &[Slot]) {
         let pinned_as: Vec<(Slot, String)> =
             slots.iter().map(|slot| (*slot, self.pinned_as(*slot))).collect();
         self.outer.sweep(&pinned_as);
     }
 
-    /// The highest generation that is pinned, over all slots and families.
+    /// The highest pinned generation, over all slots and families.
     pub fn highest_number(&self) -> Result<u64> {
         self.outer.highest_number()
     }

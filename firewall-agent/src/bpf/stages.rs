@@ -1,4 +1,4 @@
-//! Which of the stages in front of the tries fit this kernel.
+//! Selects the accelerations of the fast path that fit this kernel.
 
 use std::ffi::OsStr;
 
@@ -6,15 +6,15 @@ use anyhow::{Context as _, Result};
 use firewall_common::stages;
 use nix::sys::utsname::uname;
 
-/// Every stage that may run here.
+/// Every acceleration that this kernel allows.
 pub(super) fn fitting() -> Result<u32> {
     let kernel = uname().context("the kernel does not say which it is")?;
     Ok(fitting_kernel(kernel.version()))
 }
 
-/// What is kept per CPU is read and written without a lock, since on one CPU one XDP program ends before the next
-/// begins. A kernel built with `PREEMPT_RT`, which says so in its version (`uname -v`), may interrupt it by another:
-/// nothing is kept there, and refused packets are not handed on to be written down.
+/// Per-CPU caches have no lock, since on one CPU one XDP program ends before the next begins. A kernel built with
+/// `PREEMPT_RT`, which its version shows (`uname -v`), may interrupt it by another: there, nothing is cached, and
+/// refused packets are not handed to the recorder.
 fn fitting_kernel(version: &OsStr) -> u32 {
     if version.to_string_lossy().contains("PREEMPT_RT") {
         stages::SOURCES | stages::HEADERS | stages::UNRECORDED

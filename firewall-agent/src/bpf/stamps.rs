@@ -10,7 +10,7 @@ use crate::sync::{Database, Sources, Stamp};
 /// Kernel ids of a database's live tries; 0 where there is none.
 pub(super) type TrieIds = [u32; 2];
 
-/// The record to write before the tries of `ids` are published over those of `live`.
+/// The record to write before the tries with `ids` replace those of `live`.
 pub(super) fn record(
     database: &Database,
     ids: TrieIds,
@@ -34,10 +34,10 @@ pub(super) fn record(
     }
 }
 
-/// The database of a record, with the stamp that fits the live tries.
+/// The database of a record, with the stamp that matches the live tries.
 ///
 /// # Errors
-/// When a field of the record holds what this agent never writes there.
+/// When a field of the record contains a value that this agent never writes there.
 pub(super) fn database(record: &DatabaseRecord, live: TrieIds, sources: Sources) -> Result<Database> {
     let id = text_from_bytes(&record.id).context("database record: id")?;
     let of_record = |field: &str| format!("database record {id:?}: {field}");
@@ -52,13 +52,13 @@ pub(super) fn database(record: &DatabaseRecord, live: TrieIds, sources: Sources)
     })
 }
 
-/// No file of a lower revision counts. The newest is lower than the one before only after a `rebase`, which is then what
-/// was wanted: the one before must not come back as a floor.
+/// The revision floor: a rule file with a lower revision is rejected. The newest stamp has a lower revision than the
+/// previous one only after a `rebase`; the previous one must not return as a floor then.
 fn floor(record: &DatabaseRecord) -> u64 {
     if record.newest.generation == 0 { record.previous.revision } else { record.newest.revision }
 }
 
-/// The highest generation that a record knows of.
+/// The highest generation in a record.
 pub(super) fn generation(record: &DatabaseRecord) -> u64 {
     record.newest.generation.max(record.previous.generation)
 }

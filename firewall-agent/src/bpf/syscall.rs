@@ -1,4 +1,4 @@
-//! The `bpf(2)` commands that aya has no call for.
+//! `bpf(2)` commands missing in aya.
 
 use std::{
     ffi::CString,
@@ -23,10 +23,10 @@ const BPF_MAP_FREEZE: libc::c_long = 22;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 
-/// Maps of one program that are asked for; ours uses fewer.
+/// Limit of the map ids read for one program; this agent's programs use fewer.
 const MOST_MAPS: usize = 64;
 
-/// What the kernel says of an XDP link (`struct bpf_link_info`).
+/// Info about an XDP link (`struct bpf_link_info`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct LinkInfo {
@@ -39,7 +39,7 @@ pub struct LinkInfo {
     pub interface: u32,
 }
 
-/// The start of `struct bpf_prog_info`, as far as it is used here.
+/// The start of `struct bpf_prog_info`, up to the last field used here.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct ProgramInfo {
@@ -54,14 +54,14 @@ struct ProgramInfo {
     map_ids: u64,
 }
 
-/// Makes a map read-only for userspace, for good (Linux 5.2).
+/// Makes a map permanently read-only for userspace (Linux 5.2).
 pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [0u32; 16];
     attributes[0] = map.as_raw_fd() as u32;
     bpf(BPF_MAP_FREEZE, &mut attributes).map(drop)
 }
 
-/// Whether the kernel loads an XDP program for packets that lie in several pieces of memory (Linux 5.18).
+/// Returns whether the kernel loads XDP programs for packets in several buffers (Linux 5.18).
 pub fn takes_packets_in_pieces() -> io::Result<bool> {
     // r0 = XDP_PASS; exit.
     let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
@@ -69,11 +69,11 @@ pub fn takes_packets_in_pieces() -> io::Result<bool> {
     attributes[0] = u64::from_ne_bytes(concat([BPF_PROG_TYPE_XDP as u32, 2].map(u32::to_ne_bytes)));
     attributes[1] = instructions.as_ptr() as u64;
     attributes[2] = c"GPL".as_ptr() as u64;
-    // The kernel's version, which nobody looks at, and the flags.
+    // The kernel version, which is ignored, and the flags.
     attributes[5] = u64::from_ne_bytes(concat([0, BPF_F_XDP_HAS_FRAGS].map(u32::to_ne_bytes)));
     match bpf(BPF_PROG_LOAD, &mut attributes) {
         Ok(program) => {
-            // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+            // SAFETY: the kernel has just returned this descriptor; no other code knows it.
             drop(unsafe { OwnedFd::from_raw_fd(program) });
             Ok(true)
         }
@@ -82,7 +82,7 @@ pub fn takes_packets_in_pieces() -> io::Result<bool> {
     }
 }
 
-/// Pins any object; nothing may be at `path`.
+/// Pins any object; `path` must not exist.
 pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = [0u64; 8];
@@ -91,15 +91,15 @@ pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     bpf(BPF_OBJ_PIN, &mut attributes).map(drop)
 }
 
-/// Detaches a link, whoever else holds it (Linux 5.9).
+/// Detaches a link, even if another process has it open (Linux 5.9).
 pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = [0u32; 16];
     attributes[0] = link.as_raw_fd() as u32;
     bpf(BPF_LINK_DETACH, &mut attributes).map(drop)
 }
 
-/// Puts a map into each of these slots of an array of maps (Linux 5.14), waiting once for the packets that still see
-/// the old ones (6.8; before, once for each). After an error some slots may be written and others not.
+/// Sets the maps in these slots of an array of maps (Linux 5.14), with one wait for packets that still see the old ones
+/// (6.8; before, one for each). After an error some slots may be written and others not.
 pub fn set_slots(outer: BorrowedFd<'_>, slots: &[(u32, BorrowedFd<'_>)]) -> io::Result<()> {
     let keys: Vec<u32> = slots.iter().map(|(slot, _)| *slot).collect();
     let values: Vec<u32> = slots.iter().map(|(_, map)| map.as_raw_fd() as u32).collect();
@@ -119,12 +119,12 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let mut attributes = [0u64; 8];
     attributes[0] = path.as_ptr() as u64;
     let fd = bpf(BPF_OBJ_GET, &mut attributes)?;
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    // SAFETY: the kernel has just returned this descriptor; no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Opens a pinned XDP link, and asks about it. Fails with EINVAL when the pin names anything else: the kernel describes
-/// every kind of object on the same call, and a program's answer reads like a link's.
+/// Opens a pinned XDP link and queries it. Fails with EINVAL when the pin names any other object: one call describes
+/// every kind of object, and the info of a program reads like a link's.
 pub fn open_link(path: &Path) -> io::Result<(OwnedFd, LinkInfo)> {
     let link = open_pin(path)?;
     let kind = std::fs::read_link(format!("/proc/self/fd/{}", link.as_raw_fd()))?;
@@ -138,14 +138,14 @@ pub fn open_link(path: &Path) -> io::Result<(OwnedFd, LinkInfo)> {
     }
 }
 
-/// Asks about an open link.
+/// Queries an open link.
 pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = LinkInfo::default();
     get_info(link, &mut info)?;
     Ok(info)
 }
 
-/// Ids of the maps that a program uses, in no order.
+/// Ids of the maps used by a program, in no order.
 pub fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut ids = [0u32; MOST_MAPS];
     let mut info =
@@ -154,10 +154,10 @@ pub fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     Ok(ids.into_iter().take(info.maps as usize).collect())
 }
 
-/// `I` is the start of the kernel's structure for this kind of object.
+/// Queries an object. `I` is the start of the kernel's structure for this kind of object.
 fn get_info<I>(object: BorrowedFd<'_>, info: &mut I) -> io::Result<()> {
     let mut attributes = [0u64; 8];
-    // Two u32 in a row (descriptor, length), then the address; laid out for the machine's byte order.
+    // Two u32 in a row (descriptor, length), then the address; in the machine's byte order.
     let head = [object.as_raw_fd() as u32, size_of::<I>() as u32];
     attributes[0] = u64::from_ne_bytes(concat(head.map(u32::to_ne_bytes)));
     attributes[1] = (info as *mut I) as u64;
@@ -168,7 +168,7 @@ fn get_info<I>(object: BorrowedFd<'_>, info: &mut I) -> io::Result<()> {
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Batch {
-    /// Addresses of the place to go on from and of the place that was reached; 0 at the start.
+    /// Addresses of the start cursor and of the cursor reached; 0 at the start.
     from: u64,
     to: u64,
     keys: u64,
@@ -179,8 +179,8 @@ struct Batch {
     flags: u64,
 }
 
-/// Reads a whole hash map or array of at most `entries` in batches (Linux 5.6): once through, whatever is added and
-/// removed meanwhile. `K` and `V` must have the sizes of the map's keys and values.
+/// Reads a whole hash map or array of at most `entries` in batches (Linux 5.6): one pass, whatever is added or removed
+/// meanwhile. `K` and `V` must have the sizes of the map's keys and values.
 pub fn read_map<K: Copy + Default, V: Copy + Default>(
     map: BorrowedFd<'_>,
     entries: usize,
@@ -214,7 +214,7 @@ fn concat([a, b]: [[u8; 4]; 2]) -> [u8; 8] {
 }
 
 fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<i32> {
-    // SAFETY: `attributes` lives across the call and its size is passed; every pointer in it is live too.
+    // SAFETY: `attributes` lives across the call and its size is passed; every pointer in it is live, too.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes as *mut A, size_of::<A>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

@@ -1,4 +1,4 @@
-//! The kernel's clocks, and its word on whether they are synchronised.
+//! The kernel's clocks and synchronization status.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,26 +8,28 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
-/// Both clocks are read within this time of each other, if that can be had in a few attempts.
+/// Maximum time between the readings of both clocks, if reached within a few attempts.
 const TOGETHER: Duration = Duration::from_millis(1);
 const ATTEMPTS: usize = 5;
 
-/// A moment by the wall clock and the uptime.
+/// Wall clock and uptime at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// The wall clock: anybody with CAP_SYS_TIME may set it.
+    /// The wall clock, which any process with CAP_SYS_TIME may set.
     pub wall: Timestamp,
-    /// Since boot, sleep included: nobody sets it.
+    /// Time since boot, sleep included; cannot be set.
     pub uptime: Duration,
-    /// The kernel calls the wall clock synchronised. False where the kernel may not be asked.
+    /// The kernel reports the wall clock as synchronised. `false` where the query is not permitted.
     pub synchronised: bool,
 }
 
 impl Moment {
+    /// Reads both clocks.
+    ///
     /// # Errors
-    /// The uptime cannot be read.
+    /// When the uptime cannot be read.
     pub fn now() -> Result<Self> {
-        // Asked before and after: a clock that is set in between counts as not synchronised.
+        // Queried before and after: a clock that is set in between counts as not synchronised.
         let before = synchronised().unwrap_or(false);
         let mut moment = read()?;
         for _ in 1..ATTEMPTS {
@@ -49,15 +51,15 @@ fn uptime() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_BOOTTIME).context("cannot read CLOCK_BOOTTIME")?.into())
 }
 
-/// Asks the kernel by adjtimex(2) whether its wall clock is synchronised: `STA_UNSYNC` is not set. A program that disciplines
-/// the clock clears it, as chrony with `rtcsync`, ntpd and systemd-timesyncd do; a step by hand sets it.
+/// Queries adjtimex(2) whether the wall clock is synchronised: `STA_UNSYNC` is not set. A program that disciplines the
+/// clock clears it, as chrony with `rtcsync`, ntpd and systemd-timesyncd do; a manual step sets it.
 ///
 /// # Errors
-/// A filter of system calls refuses the question.
+/// When a system call filter refuses the query.
 pub fn synchronised() -> io::Result<bool> {
     // SAFETY: every field is a number or an array of numbers, for which zeros are values. No mode is set: it only reads.
     let mut state: libc::timex = unsafe { MaybeUninit::zeroed().assume_init() };
-    // By number: libraries make it clock_adjtime(2) as they like, which filters refuse more often.
+    // By number: libraries may replace it with clock_adjtime(2), which filters refuse more often.
     // SAFETY: the pointer is to a structure of the kernel's layout that lives beyond the call.
     let answer = unsafe { libc::syscall(libc::SYS_adjtimex, &raw mut state) };
     match answer {

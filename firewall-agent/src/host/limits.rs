@@ -1,13 +1,13 @@
-//! Limits of this process.
+//! Resource limits of this process.
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit of open files to the highest that this process may have: the agent holds every pinned map and link
-/// open, one for each database and interface, and the default of 1024 is made for `select`.
+/// Raises the soft limit of open files to the hard limit: the agent holds every pinned map and link open, one for each
+/// database and interface, and the default of 1024 is made for `select`.
 ///
 /// # Errors
-/// The kernel refuses.
+/// When the kernel refuses.
 pub fn raise_open_files() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("limit of open files: cannot be read")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)

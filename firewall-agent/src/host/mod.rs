@@ -1,4 +1,4 @@
-//! The host as this process meets it: clock, limits, memory, service manager.
+//! Facts and services of the host: clock, limits, memory, service manager.
 
 pub mod clock;
 pub mod limits;

@@ -1,4 +1,4 @@
-//! Messages to the service manager: readiness, one line of status, a sign of life.
+//! Messages to the service manager: readiness, status text, watchdog.
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,12 +12,12 @@ use tracing::warn;
 
 type Send = fn(&NotifyState<'_>) -> io::Result<()>;
 
-/// Sends messages to the socket in `NOTIFY_SOCKET`; sends none without it. Never blocks: a message that cannot be sent is
-/// logged once and sent again by a later call.
+/// Sends messages to the socket in `NOTIFY_SOCKET`; without it, none. Never blocks: of consecutive failures the first
+/// is logged, and a later call retries the message.
 #[derive(Debug)]
 pub struct Notifier<F = Send> {
     send: F,
-    /// Half of `WATCHDOG_USEC`; `None` when the service manager waits for no sign of life.
+    /// Half of `WATCHDOG_USEC`; `None` without a watchdog.
     interval: Option<Duration>,
     alive_at: Option<Instant>,
     ready: bool,
@@ -39,7 +39,7 @@ impl<F: FnMut(&NotifyState<'_>) -> io::Result<()>> Notifier<F> {
         Self { send, interval, alive_at: None, ready: false, status: String::new(), failed: false }
     }
 
-    /// `READY=1` was sent.
+    /// Returns whether `READY=1` was sent.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready
@@ -60,7 +60,7 @@ impl<F: FnMut(&NotifyState<'_>) -> io::Result<()>> Notifier<F> {
         }
     }
 
-    /// Sends `WATCHDOG=1`, at most once in half of the time after which the service manager takes the process for dead.
+    /// Sends `WATCHDOG=1`, at most once in half of the watchdog timeout.
     pub fn watchdog(&mut self, now: Instant) {
         let Some(interval) = self.interval else { return };
         let is_due = self.alive_at.is_none_or(|at| now.duration_since(at) >= interval);
@@ -86,7 +86,7 @@ impl<F: FnMut(&NotifyState<'_>) -> io::Result<()>> Notifier<F> {
     }
 }
 
-/// Sends one message, or fails at once: `sd_notify::notify` would wait for a service manager that does not read.
+/// Sends one message, or fails at once: `sd_notify::notify` would block on a service manager that does not read.
 fn send_now(state: &NotifyState<'_>) -> io::Result<()> {
     match std::env::var_os("NOTIFY_SOCKET") {
         Some(socket) => send_to(&socket, state),
@@ -94,7 +94,7 @@ fn send_now(state: &NotifyState<'_>) -> io::Result<()> {
     }
 }
 
-/// `socket` is a path, or, after an `@`, an abstract name.
+/// Sends to `socket`: a path, or, after an `@`, an abstract name.
 fn send_to(socket: &OsStr, state: &NotifyState<'_>) -> io::Result<()> {
     let address = match socket.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,

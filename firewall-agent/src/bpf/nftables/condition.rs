@@ -1,4 +1,4 @@
-//! What a rule asks of a packet, as far as it is a plain comparison; the rest counts as no condition.
+//! Conditions of a rule, as far as they are plain comparisons; any other counts as no condition.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ const NFTA_IMMEDIATE_DREG: u16 = 1;
 const NFTA_IMMEDIATE_DATA: u16 = 2;
 const NFTA_DATA_VALUE: u16 = 1;
 
-/// What stands in a register.
+/// Content of a register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
     Protocol,
@@ -38,12 +38,12 @@ enum Content {
     Value(Vec<u8>),
 }
 
-/// The registers while a rule is read from left to right.
+/// The registers while a rule is evaluated from left to right.
 #[derive(Debug, Default)]
 pub(super) struct Registers(BTreeMap<u32, Content>);
 
 impl Registers {
-    /// Follows an expression. Of one that is not known, every register is forgotten: it may have written any.
+    /// Applies an expression. An unknown one clears every register: it may have written any.
     pub fn follow(&mut self, name: &str, data: Attributes<'_>, found: &mut Translation) -> Result<()> {
         match name {
             "payload" => self.load(data.wire_number(NFTA_PAYLOAD_DREG)?, payload(data)?),
@@ -65,7 +65,7 @@ impl Registers {
         Ok(())
     }
 
-    /// The bytes of an `immediate`, when that is what stands there.
+    /// The bytes that an `immediate` loaded into this register.
     pub fn value(&self, register: Option<u32>) -> Option<&[u8]> {
         match self.0.get(&register?)? {
             Content::Value(bytes) => Some(bytes),

@@ -1,4 +1,4 @@
-//! The expressions of a rule that rewrite the destination.
+//! Expressions of a rule that rewrite the destination.
 
 use std::ops::RangeInclusive;
 
@@ -25,7 +25,7 @@ const NFTA_REDIR_REG_PROTO_MAX: u16 = 2;
 const NFTA_TPROXY_REG_ADDR: u16 = 2;
 const NFTA_TPROXY_REG_PORT: u16 = 3;
 
-/// What the rule of these expressions rewrites, its place left out; `None` when it rewrites no destination.
+/// The rewrite of the rule with these expressions, without its table and chain; `None` when it rewrites no destination.
 pub(super) fn translation(elements: &[&[u8]]) -> Result<Option<Translation>> {
     let mut registers = Registers::default();
     let mut found = Translation {

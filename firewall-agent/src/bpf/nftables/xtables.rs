@@ -1,4 +1,4 @@
-//! Targets and matches of iptables, which its nftables kind keeps in their old binary form.
+//! Targets and matches of iptables, which iptables-nft stores in their old binary form.
 
 use anyhow::Result;
 
@@ -16,7 +16,7 @@ const NFTA_MATCH_INFO: u16 = 3;
 const NF_NAT_RANGE_MAP_IPS: u32 = 1;
 const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
 
-/// Where the parts of a target's range stand: flags, first address and its length, first port, last port.
+/// Offsets in bytes of a target's range: flags, first address and its length, first port, last port.
 struct Shape {
     flags: usize,
     address: usize,
@@ -31,7 +31,7 @@ const RANGE: Shape = Shape { flags: 0, address: 4, length: 16, first: 36, last: 
 const COMPAT: Shape = Shape { flags: 4, address: 8, length: 4, first: 16, last: 18 };
 const COMPAT_BYTES: usize = 20;
 
-/// Whether the target rewrites the destination; then how, as far as it can be told.
+/// Returns whether the target rewrites the destination; if so, fills in `found` as far as the target is known.
 pub(super) fn target(data: Attributes<'_>, found: &mut Translation) -> Result<bool> {
     let name = data.text(NFTA_TARGET_NAME)?.unwrap_or_default();
     if !["DNAT", "REDIRECT", "TPROXY"].contains(&name.as_str()) {
@@ -50,7 +50,7 @@ pub(super) fn target(data: Attributes<'_>, found: &mut Translation) -> Result<bo
     Ok(true)
 }
 
-/// The conditions of `-p tcp --dport`: a range of ports, of which a single one counts.
+/// Parses the conditions of `-p tcp --dport`: a range of ports, used only when it is a single one.
 pub(super) fn condition(data: Attributes<'_>, found: &mut Translation) -> Result<()> {
     let name = data.text(NFTA_MATCH_NAME)?.unwrap_or_default();
     let info = data.get(NFTA_MATCH_INFO)?.unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) fn condition(data: Attributes<'_>, found: &mut Translation) -> Result
         _ => return Ok(()),
     };
     found.protocol = u8::try_from(number).ok().and_then(protocol);
-    // Source ports first, then destination ports, then, among others, what is inverted.
+    // Source ports first, then destination ports, then, among others, the inversion flags.
     let inverted = info.get(if name == "tcp" { 11 } else { 8 }).copied().unwrap_or(1);
     if let (Some(first), Some(last), 0) = (host_port(info, 4), host_port(info, 6), inverted)
         && first == last
@@ -82,13 +82,13 @@ fn range<'a>(info: &'a [u8], shape: &Shape) -> Option<(Option<&'a [u8]>, NewPort
     Some(((flags & NF_NAT_RANGE_MAP_IPS != 0).then_some(address), ports))
 }
 
-/// An address of a union of both families: of IPv4 only the first four bytes are used.
+/// Parses an address from a union of both families: IPv4 uses only the first four bytes.
 fn address_of(bytes: &[u8]) -> Option<std::net::IpAddr> {
     let (v4, rest) = bytes.split_at_checked(4)?;
     ip(if rest.iter().all(|byte| *byte == 0) { v4 } else { bytes })
 }
 
-/// The match of iptables keeps its ports in host byte order.
+/// Reads a port of an iptables match, which is in host byte order.
 fn host_port(info: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*info.get(at..)?.first_chunk()?))
 }
