@@ -16,8 +16,8 @@ pub mod stages {
     /// Plain-header parse: reads the headers of the plainest packets at once.
     pub const HEADERS: u32 = 8;
     pub const ALL: u32 = VERDICTS | ENDPOINTS | SOURCES | HEADERS;
-    /// Not an acceleration: turns recording of refused packets off, since its hand-over to the recorder is per-CPU
-    /// state, too.
+    /// Not an acceleration: refused packets are not recorded. The hand-over to the recorder is per-CPU state, like the
+    /// caches.
     pub const UNRECORDED: u32 = 16;
 }
 

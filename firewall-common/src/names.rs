@@ -4,8 +4,8 @@
 /// and newer agents find them.
 pub const LAYOUT: &str = "v1";
 
-/// Directory of the published source tries in a layout's directory; shows an agent of another layout that databases are
-/// in force there.
+/// Directory of the published source tries in a layout's directory; shows an agent of another layout whether databases
+/// are in force there.
 pub const SOURCES_DIR: &str = "sources";
 
 /// The attached program.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The current generation; odd during a publish, when the caches are neither read nor written. Must be read before any
-/// cached lookup.
+/// lookup with a cached result.
 #[inline(always)]
 pub fn generation() -> u64 {
     match GENERATION.get_ptr(0) {

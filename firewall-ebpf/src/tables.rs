@@ -51,8 +51,8 @@ impl Table {
     }
 }
 
-/// Returns `false` when the database's allow list cannot contain the flow's source, which refuses most unknown sources
-/// without a trie lookup.
+/// Returns whether the database's allow list may contain the flow's source. Refuses most unknown sources without a trie
+/// lookup.
 #[inline(always)]
 pub fn is_near(flow: &Flow, slot: u32) -> bool {
     if !is_on(stages::SOURCES) {

@@ -38,7 +38,7 @@ use super::{
 use crate::sync::{Drift, Live};
 
 impl Kernel {
-    /// Opens every published map, so that a removed pin can be restored.
+    /// Holds every published map open, so that a removed pin can be restored.
     ///
     /// # Errors
     /// When a pin cannot be opened.

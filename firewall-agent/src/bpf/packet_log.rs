@@ -46,7 +46,7 @@ impl PacketLog {
         &mut self.programs
     }
 
-    /// Undoes [`Self::load`], once the normal programs are attached and pinned again.
+    /// Undoes [`Self::load`]. Must be called after the normal programs have replaced these.
     pub fn end(self, pins: &Pins) {
         self.programs.leave(pins);
     }

@@ -1,4 +1,4 @@
-//! Retries for transient errors of kernel calls: short memory, busy objects.
+//! Retries for transient errors of kernel calls: memory shortage, busy objects.
 
 use std::{io, thread::sleep, time::Duration};
 

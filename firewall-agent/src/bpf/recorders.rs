@@ -45,7 +45,7 @@ impl Recorders {
         self.programs.set(place, program, 0).with_context(|| format!("recorder {place}: cannot be written"))
     }
 
-    /// Clears the entry at an index: packets of its tail call get their verdict, and are not recorded.
+    /// Clears the entry at an index: its packets keep their verdict, and are not recorded.
     pub fn clear(&mut self, place: u32) -> Result<()> {
         absent_is_fine(self.programs.clear_index(&place))
             .with_context(|| format!("recorder {place}: cannot be removed"))

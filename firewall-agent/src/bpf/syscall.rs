@@ -32,7 +32,7 @@ const MOST_MAPS: usize = 64;
 pub struct LinkInfo {
     kind: u32,
     pub id: u32,
-    /// Id of the program that runs now.
+    /// Id of the running program.
     pub program: u32,
     padding: u32,
     /// Interface index; 0 once the interface is gone or the link was detached.

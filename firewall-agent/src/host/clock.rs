@@ -1,4 +1,4 @@
-//! The kernel's clocks and synchronization status.
+//! The kernel's clocks and synchronisation status.
 
 use std::io;
 use std::mem::MaybeUninit;

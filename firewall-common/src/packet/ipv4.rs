@@ -35,7 +35,7 @@ pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, at: usize, flow: &mut F
     }
     let chain = Chain {
         at: at + header,
-        // The rest is padding, which the stack cuts off; both must see the same ports.
+        // The rest is padding, which the stack cuts off: the program must see the same ports.
         end: packet.frame_len().min(at + total),
         next: protocol,
         first_fragment: fragment & MORE_FRAGMENTS != 0,

@@ -66,8 +66,8 @@ impl HeldLinks {
         found
     }
 
-    /// Reconciles pins with interfaces: restores missing pins, renames pins to their interfaces, and closes links
-    /// without an interface. Returns the number of restored pins.
+    /// Makes pins match interfaces: restores missing pins, renames pins to their interfaces, and closes links without
+    /// an interface. Returns the number of restored pins.
     ///
     /// # Errors
     /// When the pins cannot be listed or changed, or a link cannot be queried. Everything read before the error is
