@@ -1,6 +1,6 @@
 //! Names of the links' pins, derived from the interface names.
 
-/// Prefix of pin names of links whose interface is in another network namespace. Interface names have no colon.
+/// Prefix of the pin names of links on interfaces in other network namespaces. Interface names have no colon.
 const ELSEWHERE: &str = ":elsewhere-";
 
 /// The pin name of a link while its interface is in another network namespace.
