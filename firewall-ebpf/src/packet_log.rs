@@ -1,5 +1,5 @@
-//! Packet log: messages about single packets, only in the build with the feature `packet-log`, which the agent attaches
-//! for a limited time.
+//! Packet log: messages about single packets, only in the build with the feature `packet-log`, which the agent swaps in
+//! on demand.
 
 use aya_ebpf::{
     btf_maps::PerCpuArray,
