@@ -1,4 +1,4 @@
-//! Text from outside on its way to a terminal, a log or JSON: no character acts on it, none begins a line.
+//! Escaping of untrusted text for terminals, logs and JSON: no character is interpreted, none begins a line.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -6,15 +6,15 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// True for a character that does something else than being seen: control characters, line and paragraph separators,
-/// characters without width, and those that turn the direction of writing.
+/// Returns `true` for characters with an effect beyond their glyph: control characters, line and paragraph separators,
+/// zero-width characters and direction changes.
 #[must_use]
 pub fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
 }
 
-/// The text with every harmful character, line breaks included, as `\uXXXX`: the same escape as in JSON.
+/// Replaces every harmful character, line breaks included, by `\uXXXX`: the same escape as in JSON.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {
@@ -34,8 +34,8 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// A file's name as text. Each byte that is not UTF-8 becomes `\xNN`, so that different names stay different; other
-/// characters stay as they are, harmful ones too.
+/// File name as text. Each byte that is not UTF-8 becomes `\xNN`, which leaves different names different; other
+/// characters stay unchanged, harmful ones too.
 #[must_use]
 pub fn name_text(name: &OsStr) -> String {
     let mut text = String::with_capacity(name.len());
@@ -49,13 +49,13 @@ pub fn name_text(name: &OsStr) -> String {
     text
 }
 
-/// A path as text, see [`name_text`]: for JSON, which escapes by itself.
+/// Path as text by [`name_text`]: for JSON, which escapes by itself.
 #[must_use]
 pub fn path_text(path: &Path) -> String {
     name_text(path.as_os_str())
 }
 
-/// A path for a line of text: [`path_text`], escaped.
+/// Path for one line of output: [`path_text`], escaped.
 #[must_use]
 pub fn shown(path: &Path) -> String {
     escaped(&path_text(path)).into_owned()

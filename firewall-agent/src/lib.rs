@@ -1,10 +1,10 @@
-//! The agent of the database firewall: keeps the kernel equal to the rule files.
+//! Database firewall agent: reconciles the kernel with the rule files.
 //!
-//! Who may use whom: `firewall-common ← rules ← sync ← {bpf, files, host, http} ← agent ← cli ← main`; `config` stands
-//! beside `rules`, `audit` uses `sync`, and `status` is the shape of what `agent`, `http` and `cli` report. `escape` is
-//! for all that write text from outside.
+//! Dependencies: `firewall-common ← rules ← sync ← {bpf, files, host, http} ← agent ← cli ← main`; `config` is on the
+//! level of `rules`, `audit` uses `sync`, and `status` defines the report of `agent`, `http` and `cli`. `escape` serves
+//! every module that writes untrusted text.
 //!
-//! Without the feature `program` only what reads bytes from outside is built: that is what the fuzz targets link.
+//! Without the feature `program`, only the parsers of untrusted bytes are built: the fuzz targets link these.
 
 #[cfg(feature = "program")]
 pub mod agent;

@@ -1,4 +1,4 @@
-//! `firewall-agent`: everything is in the library.
+//! `firewall-agent`: entry point; everything else is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The keys of the configuration: fields of its file, and flags of the same names.
+//! Keys of the configuration: fields of its file, and flags of the same names.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,59 +72,59 @@ pub struct ConfigFile {
     pub propagation_window: Option<Duration>,
 }
 
-/// Rule files that are read at least, however few databases there is room for.
+/// Least number of rule files to read, however low `max_databases` is.
 const LEAST_FILES: usize = 1024;
 
 impl ConfigFile {
-    /// Where the control plane puts the rule files.
+    /// Directory into which the control plane writes the rule files.
     #[must_use]
     pub fn rules_dir(&self) -> PathBuf {
         self.rules_dir.clone().unwrap_or_else(|| "/etc/firewall-agent/rules.d".into())
     }
 
-    /// Where the control plane puts the managed ranges.
+    /// File into which the control plane writes the managed ranges.
     #[must_use]
     pub fn managed_ranges(&self) -> PathBuf {
         self.managed_ranges.clone().unwrap_or_else(|| "/etc/firewall-agent/managed-ranges.yaml".into())
     }
 
-    /// Whose signatures are taken; none at all when no file needs one.
+    /// Keys whose signatures are accepted; empty if files need no signature.
     #[must_use]
     pub fn trusted_keys(&self) -> Vec<TrustedKey> {
         self.trusted_keys.clone().unwrap_or_default()
     }
 
-    /// Where the agent keeps its state.
+    /// Directory of the agent's state.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.state_dir.clone().unwrap_or_else(|| "/var/lib/firewall-agent".into())
     }
 
-    /// Where the agent pins.
+    /// Directory of the agent's pins.
     #[must_use]
     pub fn bpffs_dir(&self) -> PathBuf {
         self.bpffs_dir.clone().unwrap_or_else(|| "/sys/fs/bpf/firewall-agent".into())
     }
 
-    /// Where HTTP is served: a unix socket, unless something else is asked for.
+    /// HTTP listeners; a unix socket by default.
     #[must_use]
     pub fn listen(&self) -> Vec<Listen> {
         self.listen.clone().unwrap_or_else(|| vec![Listen::Unix("/run/firewall-agent/http.sock".into())])
     }
 
-    /// Endpoints of all databases together, at most.
+    /// Most endpoints of all databases together.
     #[must_use]
     pub fn max_endpoints(&self) -> u32 {
         self.max_endpoints.unwrap_or(1024)
     }
 
-    /// Prefixes of all databases together, at most.
+    /// Most prefixes of all databases together.
     #[must_use]
     pub fn max_prefixes(&self) -> u32 {
         self.max_prefixes.unwrap_or(131_072)
     }
 
-    /// What this host takes of a rule file; `host_name` is the default of `node_name`.
+    /// Limits on a rule file of this host; `host_name` is the default of `node_name`.
     #[must_use]
     pub fn limits(&self, host_name: &str) -> Limits {
         Limits {
@@ -140,13 +140,13 @@ impl ConfigFile {
         self.max_databases.unwrap_or(256)
     }
 
-    /// Most rule files that are read of a directory: room for a file of each database and one that replaces it.
+    /// Most rule files to read from a directory: one of each database and one that replaces it.
     #[must_use]
     pub fn most_files(&self) -> usize {
         usize::try_from(self.max_databases()).unwrap_or(usize::MAX).saturating_mul(2).max(LEAST_FILES)
     }
 
-    /// The name that rule files know this host by.
+    /// Name of this host in rule files.
     pub(super) fn node_name(&self, host_name: &str) -> String {
         self.node_name.clone().unwrap_or_else(|| host_name.to_owned())
     }

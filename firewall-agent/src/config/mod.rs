@@ -1,4 +1,4 @@
-//! The agent's configuration: the file, the flags of the same names, and what both come to. No I/O.
+//! The agent's configuration, merged from the file and the flags of the same names. No I/O.
 
 mod file;
 mod ports;
@@ -16,7 +16,7 @@ pub use values::{Listen, XdpMode, duration};
 
 use crate::rules::{Limits, TrustedKey};
 
-/// Everything the agent is told, each value checked.
+/// Complete configuration of the agent, each value validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Names or globs, at least one.
@@ -24,7 +24,7 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     pub rules_dir: PathBuf,
     pub managed_ranges: PathBuf,
-    /// Whose signatures are taken; none at all when no file needs one.
+    /// Keys whose signatures are accepted; empty if files need no signature.
     pub trusted_keys: Vec<TrustedKey>,
     pub state_dir: PathBuf,
     pub bpffs_dir: PathBuf,
@@ -35,7 +35,7 @@ pub struct Config {
     pub allow_monitor: bool,
     pub max_rules_per_database: usize,
     pub max_databases: u32,
-    /// Most rule files that are read of the directory.
+    /// Most rule files to read from the directory.
     pub most_files: usize,
     pub max_endpoints: u32,
     /// Of all databases together.
@@ -46,7 +46,7 @@ pub struct Config {
     pub propagation_window: Duration,
 }
 
-/// Why file and flags together are no configuration: every key that is missing, with the reason it has no default.
+/// Every missing key of file and flags together, with the reason it has no default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidConfig(pub Vec<String>);
 
@@ -59,12 +59,12 @@ impl fmt::Display for InvalidConfig {
 impl std::error::Error for InvalidConfig {}
 
 impl Config {
-    /// Joins file and flags, key by key: a flag wins over the file, the file over the default.
+    /// Merges file and flags, key by key: a flag wins over the file, the file over the default.
     ///
     /// `host_name` is the default of `node_name`.
     ///
     /// # Errors
-    /// Every key without a default that neither gives.
+    /// Every key without a default that is in neither.
     pub fn resolve(file: ConfigFile, flags: ConfigFile, host_name: &str) -> Result<Self, InvalidConfig> {
         let given = flags.or(file);
         let interfaces = given.interfaces.clone().filter(|names| !names.is_empty());
@@ -106,7 +106,7 @@ impl Config {
         })
     }
 
-    /// What this host takes of a rule file.
+    /// Limits on a rule file of this host.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {

@@ -1,15 +1,15 @@
-//! Ports that stay closed until a rule file opens an endpoint there.
+//! Guarded ports: closed until a rule file opens an endpoint there.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Sorted ranges of ports 1–65535, host byte order, that neither overlap nor touch.
+/// Sorted ranges of ports 1–65535, host byte order; no two overlap or touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GuardedPorts(Vec<RangeInclusive<u16>>);
 
 impl GuardedPorts {
-    /// Sorts and merges.
+    /// Sorts and merges the ranges.
     #[must_use]
     pub fn new(ranges: impl IntoIterator<Item = RangeInclusive<u16>>) -> Self {
         let mut sorted: Vec<_> = ranges.into_iter().filter(|range| !range.is_empty()).collect();
@@ -37,7 +37,7 @@ impl GuardedPorts {
     }
 }
 
-/// `[5432, 30000-32767]`, as in the configuration file.
+/// Formats as in the configuration file: `[5432, 30000-32767]`.
 impl fmt::Display for GuardedPorts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
@@ -53,7 +53,7 @@ impl fmt::Display for GuardedPorts {
     }
 }
 
-/// `5432,30000-32767`, in brackets or not; none at all only as `[]`.
+/// Parses `5432,30000-32767`, in brackets or not; the empty set only as `[]`.
 impl FromStr for GuardedPorts {
     type Err = String;
 
@@ -68,10 +68,10 @@ impl FromStr for GuardedPorts {
     }
 }
 
-/// Reads `5432` or `30000-32767`.
+/// Parses `5432` or `30000-32767`.
 ///
 /// # Errors
-/// Why it is neither; the text itself is not repeated.
+/// The reason why the text is neither, without the text itself.
 pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (port(first)?, port(last)?);

@@ -1,4 +1,4 @@
-//! The configuration file → its keys.
+//! Parser of the configuration file.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -34,10 +34,10 @@ const FIELDS: [&str; 20] = [
     "propagation_window",
 ];
 
-/// Reads the configuration file. A missing key is no error here: see [`super::Config::resolve`].
+/// Parses the configuration file. A missing key is accepted here: see [`super::Config::resolve`].
 ///
 /// # Errors
-/// Every problem of the file, in file order; or the first that makes it no complete document at all.
+/// Every problem of the file, in file order; or only the first one that prevents parsing a complete document.
 pub fn read_config(bytes: &[u8]) -> Result<Checked<ConfigFile>, Vec<Problem>> {
     Document::read(bytes, Ending::Free, |top, report| config(&top, report))
 }

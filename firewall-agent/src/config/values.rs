@@ -1,4 +1,4 @@
-//! Values of single keys, from the text that file and flags share.
+//! Values of single keys, parsed from the text that file and flags share.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use glob::Pattern;
 
 use crate::rules::shape::{decimal, label};
 
-/// Most entries of any one bound: more than a host has memory for.
+/// Upper limit of every bound: more entries than a host has memory for.
 const MOST: u64 = 1 << 24;
 
-/// How the program is attached.
+/// Attach mode of the XDP program.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum XdpMode {
     /// In the driver.
@@ -35,7 +35,7 @@ impl fmt::Display for XdpMode {
     }
 }
 
-/// Where HTTP is served.
+/// Address on which the agent serves HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     Unix(PathBuf),
@@ -66,10 +66,10 @@ impl FromStr for Listen {
     }
 }
 
-/// Reads a time span of one unit: `500ms`, `10s`, `2m`, `1h`; more than zero, at most one day.
+/// Parses a time span of one unit: `500ms`, `10s`, `2m`, `1h`; more than zero, at most one day.
 ///
 /// # Errors
-/// Why it is none; the text itself is not repeated.
+/// The reason why the text is invalid, without the text itself.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let unit_at = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at(unit_at);
@@ -88,27 +88,27 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A bound on databases: at most as many as may share one address, since often all of a host do.
+/// Parses a bound on databases: at most the number that may share one address, since often all of a host do.
 pub(super) fn databases_bound(text: &str) -> Result<u32, String> {
     decimal(1..=firewall_common::MAX_MEMBERS.into())(text)
 }
 
-/// A bound on endpoints or prefixes: 1 to 16,777,216.
+/// Parses a bound on endpoints or prefixes: 1 to 16,777,216.
 pub(super) fn bound(text: &str) -> Result<u32, String> {
     decimal(1..=MOST)(text)
 }
 
-/// A bound on the rules of one database: 1 to 10,000.
+/// Parses a bound on the rules of one database: 1 to 10,000.
 pub(super) fn rules_bound(text: &str) -> Result<usize, String> {
     decimal(1..=10_000)(text)
 }
 
-/// The name of a host.
+/// Parses a host name.
 pub(super) fn name(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { label(text) }
 }
 
-/// The name of an interface, or a glob of names.
+/// Parses an interface name or a glob of names.
 pub(super) fn interface(text: &str) -> Result<String, String> {
     let text = name(text)?;
     match Pattern::new(&text) {
