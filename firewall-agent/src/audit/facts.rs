@@ -1,4 +1,4 @@
-//! What is known of the host.
+//! Facts about the host, as input of the audit.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -8,69 +8,69 @@ use serde::Serialize;
 use super::{Protected, Translation};
 use crate::rules::Protocol;
 
-/// Everything that is looked at, each part seen or not.
+/// All facts, each read or failed by itself.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub protected: Protected,
     pub interfaces: Look<Vec<Interface>>,
     pub listeners: Look<Vec<Listener>>,
-    /// One look for each place that holds such rules.
+    /// One result for each source of translation rules.
     pub translations: Vec<Look<Vec<Translation>>>,
     pub ephemeral: Look<Ephemeral>,
     pub settings: Look<Vec<Setting>>,
 }
 
-/// What was seen, or why it could not be looked at.
+/// A fact, or the reason why it could not be read.
 pub type Look<T> = Result<T, Unlooked>;
 
-/// Something that could not be looked at. Field names are an interface.
+/// Fact that could not be read. Field names are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unlooked {
     pub what: String,
     pub why: String,
 }
 
-/// An interface of the agent's network namespace.
+/// Interface of the agent's network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interface {
     pub index: u32,
     pub name: String,
-    /// As `ip link add … type` takes it; `None` for hardware.
+    /// Name of the type in `ip link add … type`; `None` for hardware.
     pub kind: Option<String>,
     pub up: bool,
     pub loopback: bool,
-    /// Index of the bridge, bond or VRF that it is a member of.
+    /// Index of the bridge, bond or VRF of which it is a member.
     pub controller: Option<u32>,
-    /// Index of the interface below it (a VLAN's), when that is in the same namespace.
+    /// Index of the lower interface (of a VLAN), when that is in the same namespace.
     pub lower: Option<u32>,
     pub addresses: Vec<IpAddr>,
-    /// Whether our link runs its program there.
+    /// True if our link runs its program there.
     pub filtered: bool,
 }
 
-/// A socket that takes connections or datagrams from anyone.
+/// Socket that accepts connections or datagrams from any peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Unspecified: every address; of IPv6, IPv4 addresses too.
+    /// Unspecified: every address; if IPv6, IPv4 addresses too.
     pub address: IpAddr,
     /// Host byte order.
     pub port: u16,
     pub protocol: Protocol,
 }
 
-/// Ports that the host takes for its own connections.
+/// Ports that the host uses for its own connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ephemeral {
     pub range: RangeInclusive<u16>,
-    /// Left out of the range.
+    /// Excluded from the range.
     pub reserved: Vec<RangeInclusive<u16>>,
 }
 
-/// A setting below `/proc/sys/net` that admits packets which the programs take for others.
+/// Setting below `/proc/sys/net` that admits packets which the programs misjudge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     pub name: SettingName,
-    /// `all`, or an interface.
+    /// `all`, or the name of an interface.
     pub interface: String,
     pub value: i64,
 }
@@ -100,11 +100,11 @@ impl SettingName {
         }
     }
 
-    /// As sysctl names it.
+    /// Name as sysctl expects it.
     #[must_use]
     pub fn of(self, interface: &str) -> String {
         let (family, name) = self.parts();
-        // sysctl wants its separators the other way round where the name has a dot.
+        // sysctl swaps `.` and `/` when the interface name contains a dot.
         if interface.contains('.') {
             format!("net/{family}/conf/{interface}/{name}")
         } else {

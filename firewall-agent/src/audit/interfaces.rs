@@ -2,8 +2,7 @@
 
 use super::{Interface, Kind, Way};
 
-/// Tunnels by link kind: what comes out of them was never seen on a filtered interface. A `tun` is one too: a program
-/// feeds it.
+/// Tunnels by link kind: no filtered interface saw the inner packets. A `tun` is one too: a program feeds it.
 const TUNNELS: &[&str] = &[
     "amt",
     "bareudp",
@@ -33,11 +32,11 @@ const TUNNELS: &[&str] = &[
     "wireguard",
     "xfrm",
 ];
-/// What joins containers and virtual machines to the host.
+/// Link kinds that connect containers and virtual machines to the host.
 const CONTAINERS: &[&str] = &["bridge", "ipvlan", "ipvtap", "macvlan", "macvtap", "netkit", "veth"];
-/// Nothing arrives by these: they hold addresses or routes, copy, queue, or carry no IP.
+/// Link kinds by which no packet arrives: they have addresses or routes, copy, queue, or carry no IP.
 const SILENT: &[&str] = &["can", "dummy", "ifb", "nlmon", "vcan", "vrf", "vxcan"];
-/// What arrives by these arrived by their members before.
+/// Link kinds whose packets arrived by their members before.
 const JOINED: &[&str] = &["bond", "bridge", "hsr", "team"];
 
 pub(super) fn ways(interfaces: &[Interface]) -> Vec<Way> {
@@ -45,7 +44,8 @@ pub(super) fn ways(interfaces: &[Interface]) -> Vec<Way> {
     unseen.filter(|one| !is_covered(one, interfaces)).map(|one| way(one, interfaces)).collect()
 }
 
-/// Whether everything that arrives there is seen elsewhere, or the way is another interface's finding.
+/// Returns `true` if every packet that arrives there is filtered elsewhere, or the finding belongs to another
+/// interface.
 fn is_covered(one: &Interface, all: &[Interface]) -> bool {
     let find = |index: Option<u32>| all.iter().find(|other| Some(other.index) == index);
     if is_any(one, SILENT) {
@@ -58,7 +58,7 @@ fn is_covered(one: &Interface, all: &[Interface]) -> bool {
         let mut members = members(one, all).peekable();
         return members.peek().is_some() && members.all(|member| member.filtered || !member.up);
     }
-    // The program looks through VLAN tags below; without our link there, that is the finding.
+    // The program parses VLAN tags on the lower interface; if our link is missing there, that is the finding.
     one.kind.as_deref() == Some("vlan") && find(one.lower).is_some()
 }
 

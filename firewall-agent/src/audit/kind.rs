@@ -1,27 +1,27 @@
-//! The kinds of ways, and their names.
+//! Kinds of bypasses, and their names.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
 
-/// What makes a way.
+/// Cause of a bypass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Processes of this host.
     Loopback,
-    /// A bridge, a veth and their like: containers and virtual machines.
+    /// Containers and virtual machines, by a bridge, a veth and similar interfaces.
     Container,
     /// An interface without our link.
     Interface,
-    /// A tunnel that ends here: the programs see its outer packets.
+    /// A tunnel that ends here: the programs see only its outer packets.
     Tunnel,
     /// A listener at an address that no endpoint names.
     UnclaimedAddress,
-    /// A destination that is rewritten after the programs have seen it.
+    /// A destination that is rewritten after the programs have judged the packet.
     Dnat,
-    /// A protected port among those that the host takes for its own connections.
+    /// A protected port within the host's ephemeral range.
     Ephemeral,
     SourceRouting,
     SegmentRouting,
@@ -43,7 +43,7 @@ impl Kind {
         Self::RouteLocalnet,
     ];
 
-    /// The name in commands, the same as in JSON.
+    /// Name in commands, the same as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Listeners at protected ports that are reached otherwise than through an endpoint.
+//! Listeners at protected ports that are reachable without an endpoint.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -44,7 +44,7 @@ fn by_loopback(lo: &Interface, listener: &Listener) -> Way {
     }
 }
 
-/// Whether packets to this local address reach the listener.
+/// Returns `true` if packets to this local address reach the listener.
 fn hears(listener: &Listener, address: IpAddr) -> bool {
     let own = listener.address;
     own == address || own.is_unspecified() && (own.is_ipv6() || address.is_ipv4())

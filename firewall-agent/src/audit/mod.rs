@@ -1,4 +1,5 @@
-//! Ways to a protected port that the attached programs do not see. No I/O: facts in, findings out.
+//! Audit of the bypasses: ways to a protected port that the attached programs do not see. No I/O: facts in, findings
+//! out.
 
 mod facts;
 mod interfaces;
@@ -19,27 +20,27 @@ pub use kind::Kind;
 pub use protected::Protected;
 pub use translation::{NewPorts, Translation};
 
-/// What the host's facts come to. Field names are an interface.
+/// Result of the audit. Field names are an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
     pub ways: Vec<Way>,
-    /// Where nothing was found because nothing could be seen.
+    /// Facts that could not be read; their bypasses are unknown.
     pub not_looked_at: Vec<Unlooked>,
 }
 
-/// One way to a protected port that is not filtered, or something that makes one. Field names are an interface.
+/// Bypass: an unfiltered way to a protected port, or a setting that opens one. Field names are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Way {
     pub kind: Kind,
     /// The interface, listener, rule or setting.
     pub object: String,
-    /// What it means for the protected ports.
+    /// Consequence for the protected ports.
     pub meaning: String,
-    /// What to do about it.
+    /// Recommended action.
     pub advice: String,
 }
 
-/// Looks for every kind of way. A look that failed is reported as such, whatever else it could have shown.
+/// Checks for every kind of bypass. Reports each fact that could not be read.
 #[must_use]
 pub fn audit(facts: &Facts) -> Audit {
     let mut audit = Audit::default();

@@ -1,4 +1,4 @@
-//! Protected ports among those of the host's own connections.
+//! Protected ports within the host's ephemeral port range.
 
 use std::ops::RangeInclusive;
 

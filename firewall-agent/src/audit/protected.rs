@@ -1,4 +1,4 @@
-//! The destinations that must not be reached unseen.
+//! Destinations whose bypasses the audit reports.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -28,13 +28,13 @@ impl Protected {
         Self::new(live.table.endpoints.keys().copied(), live.guarded.clone())
     }
 
-    /// Whether there is nothing to reach.
+    /// Returns `true` if nothing is protected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.guarded.is_empty()
     }
 
-    /// Whether the port is protected at any address.
+    /// Returns `true` if the port is protected at any address.
     pub(super) fn has_port(&self, port: u16, protocol: Protocol) -> bool {
         self.guarded.contains(port)
             || self.targets.iter().any(|target| target.port == port && target.protocol == protocol)
@@ -45,13 +45,13 @@ impl Protected {
         ports.any(|port| PROTOCOLS.into_iter().any(|one| wanted(one) && self.has_port(port, one)))
     }
 
-    /// Whether the programs decide about a packet to this destination; `None` is any address.
+    /// Returns `true` if the programs judge packets to this destination; `None` is any address.
     pub(super) fn judges(&self, address: Option<IpAddr>, port: u16, protocol: Protocol) -> bool {
         let target = Destination { address, port, protocol };
         self.guarded.contains(port) || self.targets.iter().any(|one| one.covers(&target))
     }
 
-    /// Every protected port, in order.
+    /// Every protected port, in ascending order.
     pub(super) fn ports(&self) -> Ports {
         self.guarded.iter().chain(self.targets.iter().map(|target| target.port)).collect()
     }

@@ -1,4 +1,4 @@
-//! Settings that admit packets which the programs take for others.
+//! Settings that admit packets which the programs misjudge.
 
 use super::{Interface, Kind, Setting, SettingName, Way};
 
@@ -12,7 +12,7 @@ pub(super) fn ways(interfaces: &[Interface], settings: &[Setting]) -> Vec<Way> {
         let all = value("all");
         for one in interfaces.iter().filter(|one| one.up && !one.loopback) {
             let own = value(&one.name);
-            // The kernel wants both of the others, and one of these.
+            // `route_localnet` needs one of the two values, the other settings need both.
             let in_force = if name == SettingName::RouteLocalnet { all.max(own) } else { all.min(own) };
             if in_force > 0 {
                 let blamed = if own > 0 { &one.name } else { "all" };

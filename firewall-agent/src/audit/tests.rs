@@ -8,7 +8,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// An endpoint at one address, its port not guarded, a guarded port, and a filtered interface.
+/// Facts with an endpoint at one address, its port not guarded, a guarded port, and a filtered interface.
 fn quiet() -> Facts {
     let target: Destination = "192.0.2.10:20300/tcp".parse().unwrap();
     Facts {
@@ -102,7 +102,7 @@ fn what_a_filtered_interface_saw_before_is_not_found_again() {
         ("bond", vec![member(true), Interface { index: 5, ..member(false) }], vec!["bond3"]),
         ("bridge", vec![member(true)], vec![]),
         ("bridge", vec![member(false)], vec!["bridge3"]),
-        // The members of a VRF take their packets themselves.
+        // The members of a VRF receive their packets themselves.
         ("vrf", vec![member(false)], vec!["eth4"]),
         ("vlan", vec![], vec!["vlan3"]),
     ];
@@ -156,7 +156,7 @@ fn a_rule_that_leads_to_a_protected_port_is_found_unless_its_own_port_is_protect
         (rule(None, NewPorts::Unchanged), true),
         (rule(Some(8432), NewPorts::Unchanged), false),
         (rule(Some(8432), NewPorts::Unknown), true),
-        // The programs judged it before.
+        // The programs judged the packet before the translation.
         (rule(Some(5432), NewPorts::Unchanged), false),
         (rule(Some(5432), NewPorts::Unknown), false),
         (Translation { protocol: None, ..rule(Some(5432), NewPorts::Unknown) }, false),

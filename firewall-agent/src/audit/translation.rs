@@ -1,4 +1,4 @@
-//! Rules that rewrite a packet's destination after the programs have seen it.
+//! Rules that rewrite a packet's destination after the programs have judged it.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -7,26 +7,26 @@ use super::protected::PROTOCOLS;
 use super::{Kind, Protected, Way};
 use crate::rules::Protocol;
 
-/// One rule. What is not known of its condition counts as no condition.
+/// One rule. Unknown parts of its condition count as no condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Translation {
-    /// Where the rule stands, for people.
+    /// Location of the rule, for people.
     pub rule: String,
     pub protocol: Option<Protocol>,
-    /// The destination before.
+    /// Destination address before.
     pub address: Option<IpAddr>,
-    /// The port before.
+    /// Destination port before, host byte order.
     pub port: Option<u16>,
     pub new_address: Option<IpAddr>,
     pub new_ports: NewPorts,
 }
 
-/// The port after.
+/// Destination port after, host byte order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewPorts {
     Unchanged,
     To(RangeInclusive<u16>),
-    /// From a map, or otherwise not to be told from the rule.
+    /// From a map, or otherwise not evident from the rule.
     Unknown,
 }
 
@@ -60,7 +60,7 @@ fn way(protected: &Protected, one: &Translation) -> Option<Way> {
     })
 }
 
-/// Whether the programs decide about every packet that the rule takes, by where it goes first.
+/// Returns `true` if the programs judge every packet that the rule matches, by its original destination.
 fn is_judged_before(protected: &Protected, one: &Translation) -> bool {
     let mut protocols = PROTOCOLS.into_iter().filter(|each| one.protocol.is_none_or(|own| own == *each));
     one.port.is_some_and(|port| protocols.all(|each| protected.judges(one.address, port, each)))

@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! Routing of requests to answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,17 +16,17 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const PATHS: &str = "there are /metrics, /healthz, /readyz and /status\n";
 
-/// Whom requests are brought to.
+/// Handler of all requests.
 pub struct Desk {
     board: Arc<Board>,
     exporter: Mutex<Exporter>,
 }
 
-/// The answer of `/readyz`. Field names are an interface.
+/// Answer of `/readyz`. Field names are an interface.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Readiness {
     pub ready: bool,
-    /// Why not.
+    /// Reasons why not.
     pub not_ready: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Desk {
-    /// Answers from what is on the board, and from the counters.
+    /// Creates a handler that answers from the board and the counters.
     pub fn new(counters: impl Counters + 'static, board: Arc<Board>) -> Self {
         Self { exporter: Mutex::new(Exporter::new(Box::new(counters), Arc::clone(&board))), board }
     }

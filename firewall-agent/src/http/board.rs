@@ -1,4 +1,4 @@
-//! What the agent's loop leaves for those who ask: neither side ever waits for the other.
+//! State shared between the event loop and the HTTP thread; neither blocks the other.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,25 +10,25 @@ use jiff::Timestamp;
 use super::metrics::Timings;
 use super::snapshot::Snapshot;
 
-/// Longest time between two ticks of a loop that is alive. A publish takes a few seconds at the very most.
+/// Longest time between two ticks of a live loop. A publish takes a few seconds at most.
 const ALIVE: Duration = Duration::from_secs(30);
 
-/// The latest snapshot, the loop's pulse, and what is observed once and never again.
+/// Latest snapshot, heartbeat of the loop, and timings.
 #[derive(Debug)]
 pub struct Board {
     snapshot: Mutex<Arc<Snapshot>>,
     made: Instant,
     /// Milliseconds from `made` to the loop's last tick.
     tick: AtomicU64,
-    /// Unix time, in milliseconds, at which everything taken was last known to be in force; 0 before the first time.
+    /// Unix time, in milliseconds, at which all accepted files were last known to be in force; 0 before the first time.
     settled: AtomicI64,
-    /// Listeners that are not bound, and why.
+    /// Listeners that are not bound, with the reason.
     unbound: Mutex<BTreeMap<String, String>>,
     timings: Timings,
 }
 
 impl Board {
-    /// The board of an agent that starts now, with the promised time to a change's being in force.
+    /// Creates the board of an agent that starts now; `window` is the propagation window.
     #[must_use]
     pub fn new(window: Duration) -> Self {
         Self {
@@ -41,13 +41,13 @@ impl Board {
         }
     }
 
-    /// The loop is alive.
+    /// Records that the loop is alive.
     pub fn tick(&self) {
         let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.tick.store(now, Ordering::Relaxed);
     }
 
-    /// Takes what the loop has to say from now on.
+    /// Publishes the loop's next snapshot.
     pub fn post(&self, snapshot: Snapshot) {
         if snapshot.settled {
             self.settled.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
@@ -55,26 +55,27 @@ impl Board {
         *held(&self.snapshot) = Arc::new(snapshot);
     }
 
-    /// The loop cannot tell how things stand, but for what waits: nothing is ready until it can again.
+    /// Reports that the loop cannot determine its state, except for `waiting`: nothing is ready until the next
+    /// snapshot.
     pub fn unknown(&self, why: &str, waiting: BTreeMap<String, Timestamp>) {
         let mut snapshot = Snapshot::clone(&self.snapshot());
         (snapshot.status.ready, snapshot.status.not_ready) = (false, vec![why.to_owned()]);
         self.post(Snapshot { waiting, settled: false, ..snapshot });
     }
 
-    /// A revision that is new to this host is in force: milliseconds from its file being visible, and from its
+    /// Records that a revision new to this host is in force: milliseconds since its file became visible, and since its
     /// `generated_at`.
     pub fn in_force(&self, apply_ms: u64, propagation_ms: i64) {
         self.timings.observe(apply_ms, propagation_ms);
     }
 
-    /// Configured listeners that are not bound, each with the reason.
+    /// Configured listeners that are not bound, with the reason.
     #[must_use]
     pub fn unbound(&self) -> BTreeMap<String, String> {
         held(&self.unbound).clone()
     }
 
-    /// A listener is bound, or not and why.
+    /// Records a listener as bound, or as not bound with the reason.
     pub(super) fn bound(&self, listener: &str, trouble: Option<String>) {
         let mut unbound = held(&self.unbound);
         match trouble {
@@ -92,14 +93,14 @@ impl Board {
         self.made.elapsed().saturating_sub(Duration::from_millis(self.tick.load(Ordering::Relaxed)))
     }
 
-    /// Why the loop is not alive.
+    /// The reason if the loop is not alive.
     pub(super) fn dead(&self) -> Option<String> {
         let silence = self.silence();
         (silence > ALIVE)
             .then(|| format!("the agent's loop has not ticked for {} seconds", silence.as_secs()))
     }
 
-    /// When everything taken was last known to be in force, in seconds of Unix time.
+    /// Time at which all accepted files were last known to be in force, in seconds of Unix time.
     pub(super) fn settled(&self) -> f64 {
         Duration::from_millis(u64::try_from(self.settled.load(Ordering::Relaxed)).unwrap_or(0)).as_secs_f64()
     }
@@ -114,7 +115,7 @@ impl Board {
     }
 }
 
-/// What is held for a moment cannot be left half-changed by a panic.
+/// Locks, ignoring poisoning: no critical section can panic halfway through a change.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

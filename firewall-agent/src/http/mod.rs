@@ -1,7 +1,7 @@
-//! What the agent shows over HTTP: `/metrics`, `/healthz`, `/readyz` and `/status`.
+//! HTTP server: `/metrics`, `/healthz`, `/readyz` and `/status`.
 //!
-//! Everything runs on a thread of its own, so that no answer waits for a publish: the agent's loop leaves what it has to
-//! say on a [`Board`], and the kernel's counters are read when somebody asks for them.
+//! It runs on its own thread: no answer waits for a publish. The event loop posts its snapshots on a [`Board`]; each
+//! request reads the kernel's counters.
 
 mod answer;
 mod board;
@@ -18,21 +18,21 @@ pub use self::snapshot::{Lines, Snapshot, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::RuleSlot;
 
-/// The kernel's counters.
+/// Source of the kernel's counters.
 pub trait Counters: Send {
-    /// Packets and bytes by reason, in the order of the reasons' numbers.
+    /// Packets and bytes by reason, in the numeric order of the reasons.
     ///
     /// # Errors
     /// When a counter cannot be read.
     fn reasons(&self) -> Result<Vec<ReasonCounter>>;
 
-    /// Refused packets that were never written down, so that `denied` does not show them.
+    /// Unrecorded denied packets, missing in the output of `denied`.
     ///
     /// # Errors
     /// When a counter cannot be read.
     fn unrecorded(&self) -> Result<u64>;
 
-    /// What was counted on a line.
+    /// Value of a rule counter.
     ///
     /// # Errors
     /// When the counter cannot be read.

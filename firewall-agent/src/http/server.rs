@@ -1,4 +1,4 @@
-//! The listeners: one thread, one runtime, a bound on everything that a client may take.
+//! HTTP listeners: one thread, one runtime, bounds on everything that a client can use.
 
 use std::io;
 use std::os::unix::net::UnixListener as BlockingListener;
@@ -20,34 +20,34 @@ use super::answer::Desk;
 use super::{Board, Counters};
 use crate::config::Listen;
 
-/// Most connections of one listener at a time; further ones wait in the kernel's queue. Each listener has its own, so
-/// that whoever floods one keeps nobody off another.
+/// Most connections of one listener at a time; further ones wait in the kernel's queue. The bound is per listener: a
+/// flood on one leaves the others reachable.
 const CONNECTIONS: usize = 32;
-/// A request must be whole within this.
+/// Time limit for receiving a whole request.
 const REQUEST: Duration = Duration::from_secs(5);
-/// A connection ends within this, whatever its client does.
+/// Time limit of a connection, whatever its client does.
 const CONNECTION: Duration = Duration::from_secs(10);
-/// Most bytes of a request's head: the least that hyper takes.
+/// Most bytes of a request's head: the minimum that hyper accepts.
 const HEAD: usize = 8192;
 /// Most headers of a request.
 const HEADERS: usize = 64;
 /// Time between two attempts to bind.
 const RETRY: Duration = Duration::from_secs(2);
-/// Time between two looks at a socket's name on disk.
+/// Time between two checks of a socket's path.
 const NAMED: Duration = Duration::from_secs(1);
 const STACK: usize = 512 << 10;
 
-/// True when a unix socket's name on disk is gone, or leads to something else: nobody can connect any more.
+/// Returns `true` if a unix socket's path is gone or leads to another file: no client can connect any more.
 pub type IsLost = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// Binds a unix socket, in the place of one that an earlier agent left.
+/// Binds a unix socket, in place of one that an earlier agent left.
 pub type Bind = fn(&Path) -> Result<(BlockingListener, IsLost)>;
 
-/// Serves on every listener until the process ends. One that cannot be bound is tried again, and is in the log and on
-/// the board until then. A unix socket whose name on disk is removed, as by a clean-up of /run, is bound again.
+/// Serves on every listener until the process ends. Retries a listener that cannot be bound; until then the log and the
+/// board report it. Binds a unix socket again after its path was removed, as by a clean-up of /run.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// When no thread can be started.
 pub fn serve(
     listen: Vec<Listen>,
     bind: Bind,
@@ -70,7 +70,7 @@ async fn every(listen: Vec<Listen>, bind: Bind, desk: Arc<Desk>) {
     let listeners: Vec<_> =
         listen.into_iter().map(|at| tokio::spawn(attend(at, bind, Arc::clone(&desk)))).collect();
     for listener in listeners {
-        // Each goes on until the process ends.
+        // Each runs until the process ends.
         let _ = listener.await;
     }
 }
@@ -88,7 +88,7 @@ async fn attend(at: Listen, bind: Bind, desk: Arc<Desk>) {
     }
 }
 
-/// Binds, as often as it takes.
+/// Retries to bind until it succeeds.
 async fn bound(at: &Listen, name: &str, bind: Bind, desk: &Desk) -> Socket {
     loop {
         match Socket::bind(at, bind).await {
@@ -123,10 +123,10 @@ async fn accept(socket: &Socket, name: &str, places: &Arc<Semaphore>, desk: &Arc
     }
 }
 
-/// One request, one answer.
+/// Serves one request on a connection.
 ///
 /// # Panics
-/// Outside a tokio runtime with time.
+/// Outside a tokio runtime with a timer.
 pub async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin, desk: Arc<Desk>) {
     let answer = service_fn(move |request| {
         let answer = desk.answer(&request);
@@ -167,7 +167,7 @@ impl Socket {
         })
     }
 
-    /// Waits until nobody can connect any more.
+    /// Waits until no client can connect any more.
     async fn lost(&self) {
         match self {
             Self::Unix(_, is_lost) => {

@@ -1,4 +1,4 @@
-//! What the agent's loop last had to say, and never changes again.
+//! Immutable report of the event loop for the HTTP thread.
 
 use std::collections::BTreeMap;
 
@@ -21,34 +21,34 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// The agent at one moment.
+/// State of the agent at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Without counters.
     pub status: Status,
-    /// By database id.
+    /// Rule counters by database id.
     pub lines: BTreeMap<String, Lines>,
-    /// Databases whose file is taken and not in force yet, and since when.
+    /// Databases whose accepted file is not in force yet, and since when.
     pub waiting: BTreeMap<String, Timestamp>,
-    /// Whether everything that was taken is in force.
+    /// True if every accepted file is in force.
     pub settled: bool,
 }
 
-/// The lines that a database's packets are counted on.
+/// Rule counters of one database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// Counts what no rule allows.
+    /// Counter of packets that no rule allows.
     pub default: RuleSlot,
-    /// Rules and internal ranges.
+    /// Counters of rules and internal ranges.
     pub allowing: Vec<RuleSlot>,
-    /// What rules and internal ranges that left had counted.
+    /// Sum of the counters of removed rules and internal ranges.
     pub retired: Tally,
-    /// How many of `allowing` are the customer's.
+    /// Number of customer rules in `allowing`.
     pub rules: usize,
 }
 
 impl Lines {
-    /// The lines of every live database, by its id.
+    /// Rule counters of every live database, by its id.
     #[must_use]
     pub fn of(live: &Live) -> BTreeMap<String, Self> {
         let mut slots: BTreeMap<_, Self> = live
@@ -61,7 +61,7 @@ impl Lines {
             match named.kind {
                 LineKind::Default => continue,
                 LineKind::Custom | LineKind::Managed(_) => lines.rules += 1,
-                // A prefix of a rule that counts by itself is no rule.
+                // A prefix with a counter of its own is part of a rule, not a rule.
                 LineKind::Prefix(_) | LineKind::Internal => {}
             }
             lines.allowing.push(*line);

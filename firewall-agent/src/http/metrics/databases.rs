@@ -1,4 +1,4 @@
-//! How each database stands.
+//! Metrics of each database.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ pub(super) fn write(snapshot: &Snapshot, sheet: &mut Sheet) {
     waiting(snapshot, sheet);
 }
 
-/// Databases whose file is taken and not in force: those that are in the kernel, and those that are not there yet.
+/// Databases whose accepted file is not in force, live in the kernel or not.
 fn waiting(snapshot: &Snapshot, sheet: &mut Sheet) {
     let live = snapshot.status.databases.iter().map(|one| &one.database_id);
     let ids: BTreeSet<&String> = live.chain(snapshot.waiting.keys()).collect();

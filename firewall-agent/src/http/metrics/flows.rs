@@ -1,4 +1,4 @@
-//! Packets by database and verdict: what its rules allowed, and what none did.
+//! Packets by database and verdict: allowed by its rules, or denied by default.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use anyhow::Result;
 use crate::http::Counters;
 use crate::http::snapshot::{Snapshot, Tally};
 
-/// What was shown of every live database. It never goes back while the database is there: a falling counter would be
-/// taken for one that began anew, and all of it for new packets.
+/// Last exported values of every live database. They never decrease while the database is live: a scraper would take a
+/// lower counter for a reset, and count all of it as new packets.
 #[derive(Debug, Default)]
 pub(super) struct Flows(pub BTreeMap<String, Flow>);
 
@@ -19,7 +19,7 @@ pub(super) struct Flow {
 }
 
 impl Flows {
-    /// Reads the lines of every database.
+    /// Reads the rule counters of every database.
     pub fn read(&mut self, snapshot: &Snapshot, counters: &dyn Counters) -> Result<()> {
         let mut flows = BTreeMap::new();
         for (database, lines) in &snapshot.lines {

@@ -1,4 +1,4 @@
-//! How the agent and its host stand.
+//! Metrics of the agent and its host.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(super) fn write(snapshot: &Snapshot, board: &Board, sheet: &mut Sheet) {
     );
 }
 
-/// A file counts once, by its first error. Every cause has a row, so that none appears out of nothing.
+/// Counts a file once, by its first error. Every cause has a row, also with a count of 0.
 fn rejected(status: &Status, sheet: &mut Sheet) {
     let rows = Cause::ALL.map(|cause| {
         let files = status.rejected_files.iter().filter(|file| file.causes.first() == Some(&cause));

@@ -1,5 +1,5 @@
-//! `/metrics`: everything in the Prometheus text format. Names start with `firewall_`; no label holds what a tenant
-//! wrote, nor a source address.
+//! `/metrics` in the Prometheus text format. Names start with `firewall_`; no label contains tenant text or a source
+//! address.
 
 mod databases;
 mod flows;
@@ -22,17 +22,17 @@ use crate::status::ReasonCounter;
 
 pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// Counters are read at most this often: nobody can keep the machine busy by asking.
+/// Least time between two reads of the counters: bounds the load that scrapes cause.
 const FRESH: Duration = Duration::from_millis(250);
 
-/// Writes the metrics.
+/// Writer of the metrics.
 pub(super) struct Exporter {
     counters: Box<dyn Counters>,
     board: Arc<Board>,
     flows: Flows,
-    /// The last answer, and when it was written.
+    /// Last answer, and the time it was written.
     last: Option<(Instant, String)>,
-    /// Why counters cannot be read.
+    /// Error of the last read of the counters.
     trouble: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl Exporter {
         self.counters.reasons()
     }
 
-    /// The metrics as they are now, or were a moment ago.
+    /// Current metrics, at most [`FRESH`] old.
     pub fn metrics(&mut self) -> String {
         match &self.last {
             Some((at, text)) if at.elapsed() < FRESH => text.clone(),

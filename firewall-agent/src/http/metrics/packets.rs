@@ -1,4 +1,4 @@
-//! What the kernel has counted.
+//! Metrics from the kernel's packet counters.
 
 use super::flows::Flows;
 use super::sheet::{Labels, Sheet};

@@ -1,4 +1,4 @@
-//! One scrape: names, helps and rows.
+//! Metrics of one scrape: names, help texts and rows.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
-/// Names and values of a row's labels.
+/// Label names and values of a row.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
-/// Made anew for each scrape, so that what has left is not shown.
+/// Registry of one scrape; a new one each time drops the rows of removed objects.
 pub(super) struct Sheet(Registry);
 
 impl Default for Sheet {
@@ -21,7 +21,7 @@ impl Default for Sheet {
     }
 }
 
-/// What a gauge can show.
+/// Value of a gauge.
 pub(super) trait Value {
     fn shown(self) -> f64;
 }
@@ -55,7 +55,7 @@ impl Value for u64 {
 }
 
 impl Sheet {
-    /// Rows that only rise, as long as their process lives at least; `_total` is added to the name.
+    /// Adds counters that rise at least for the life of their process; `_total` is added to the name.
     pub fn counters(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, u64)>) {
         let family = Family::<Labels, Counter>::default();
         for (labels, value) in rows {
@@ -64,7 +64,7 @@ impl Sheet {
         self.0.register(name, help, family);
     }
 
-    /// Spans of time that only grow.
+    /// Adds counters of seconds.
     pub fn spans(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, Duration)>) {
         let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
         for (labels, span) in rows {
@@ -81,12 +81,12 @@ impl Sheet {
         self.0.register(name, help, family);
     }
 
-    /// A gauge of one row.
+    /// Adds a gauge of one row.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Value) {
         self.gauges(name, help, [(Labels::new(), value)]);
     }
 
-    /// A gauge for each of `states`, 1 for the one that is so.
+    /// Adds a gauge for each of `states`, 1 for the current one.
     pub fn states<'a>(
         &mut self,
         name: &str,
@@ -105,7 +105,7 @@ impl Sheet {
         self.gauges(name, help, rows.collect::<Vec<_>>());
     }
 
-    /// What is kept from scrape to scrape.
+    /// Adds a metric that lives from scrape to scrape.
     pub fn lasting(&mut self, name: &str, help: &str, metric: impl Metric) {
         self.0.register(name, help, metric);
     }

@@ -1,4 +1,4 @@
-//! How long changes took, observed once for each revision that is new to this host.
+//! Histograms of the time that changes took, observed once for each revision new to this host.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::sheet::Sheet;
 
-/// Upper bounds, in seconds.
+/// Upper bounds of the buckets, in seconds.
 const APPLY: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 const PROPAGATION: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 3600.0];
 
@@ -29,7 +29,8 @@ impl Timings {
         }
     }
 
-    /// A negative propagation is no time: the clocks of this host and of the control plane disagree.
+    /// Observes one revision. A negative propagation time counts as skewed: the clocks of this host and of the control
+    /// plane disagree.
     pub fn observe(&self, apply_ms: u64, propagation_ms: i64) {
         self.apply.observe(Duration::from_millis(apply_ms).as_secs_f64());
         match u64::try_from(propagation_ms) {
