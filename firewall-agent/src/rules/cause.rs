@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The cause of one refusal of a file. The names are an interface.
+/// Cause of one refusal of a file. The names are an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A revision lower than one that was accepted before.
     StaleRevision,
-    /// A revision that was accepted before, or stands in a second file, with other contents.
+    /// A revision that was accepted before, or is in a second file, with other contents.
     RevisionConflict,
-    /// An endpoint that another database holds.
+    /// An endpoint that another database claims.
     EndpointClaimed,
     /// A managed range that lost more than the shrink guard admits: its last good list stays in force.
     RangeKept,
@@ -66,7 +66,7 @@ impl Cause {
         Self::NotUtf8,
     ];
 
-    /// The name in JSON, in the label of a metric and in the runbook.
+    /// Name in JSON, in the label of a metric and in the runbook.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -91,14 +91,14 @@ impl Cause {
     }
 }
 
-/// The cause's name.
+/// Formats as the cause's name.
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// One reason why a file, or a part of it, does not count.
+/// One reason why a file, or a part of it, is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     pub cause: Cause,
@@ -112,14 +112,14 @@ impl Rejection {
         Self { cause, message: message.into() }
     }
 
-    /// A message that starts with the cause's name, as in `stale_revision: revision 4 is lower than 5`.
+    /// Creates a message that starts with the cause's name, as in `stale_revision: revision 4 is lower than 5`.
     #[must_use]
     pub fn named(cause: Cause, message: impl fmt::Display) -> Self {
         Self { cause, message: format!("{cause}: {message}") }
     }
 }
 
-/// The message.
+/// Formats as the message.
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -1,4 +1,4 @@
-//! Typed rules and managed ranges → the prefixes that the kernel's tries hold.
+//! Compilation of typed rules and managed ranges to the prefixes of the kernel's tries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{DatabaseRules, ManagedRanges, RangeId, RuleId, Source};
 
-/// What a hit is counted on.
+/// Owner of a rule counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LineKey {
     Rule(RuleId),
@@ -25,17 +25,17 @@ impl fmt::Display for LineKey {
     }
 }
 
-/// The allowed sources of one database, every prefix canonical and on exactly one line.
+/// Allowed sources of one database: canonical prefixes, each with exactly one rule counter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
     pub v4: BTreeMap<Ipv4Net, LineKey>,
     pub v6: BTreeMap<Ipv6Net, LineKey>,
-    /// Ranges that unexpired rules name and the managed ranges do not hold.
+    /// Ranges that unexpired rules name and that the managed ranges lack.
     pub unresolved: BTreeSet<RangeId>,
 }
 
 impl RuleSet {
-    /// Prefixes of both families.
+    /// Number of prefixes of both families.
     #[must_use]
     pub fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
@@ -46,13 +46,13 @@ impl RuleSet {
         self.len() == 0
     }
 
-    /// Every prefix and its line, IPv4 first.
+    /// Every prefix and its counter, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = (IpNet, &LineKey)> {
         let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), line));
         v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), line)))
     }
 
-    /// The line of a prefix.
+    /// Counter of a prefix.
     #[must_use]
     pub fn get(&self, net: &IpNet) -> Option<&LineKey> {
         match net {
@@ -61,7 +61,7 @@ impl RuleSet {
         }
     }
 
-    /// The first line to claim a prefix keeps it.
+    /// Adds a prefix, unless an earlier entry claims it.
     pub fn allow(&mut self, cidr: IpNet, line: &LineKey) {
         match cidr.trunc() {
             IpNet::V4(net) => self.v4.entry(net).or_insert_with(|| line.clone()),
@@ -72,7 +72,7 @@ impl RuleSet {
 
 /// Resolves the rules that are in force at `now`: a rule whose `expires_at` is `now` or earlier is left out.
 ///
-/// An equal prefix counts on the first rule in file order, rules before internal ranges.
+/// Equal prefixes count on the first rule in file order, rules before internal ranges.
 #[must_use]
 pub fn compile(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> RuleSet {
     let mut set = RuleSet::default();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Most characters of an identifier.
 pub(super) const MAX_CHARS: usize = 64;
 
-/// Why a text is no identifier. Quotes the text.
+/// Reason why a text is not an identifier. Quotes the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidIdent {
     pub text: String,
@@ -27,7 +27,7 @@ impl std::error::Error for InvalidIdent {}
 macro_rules! ident {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        /// Copies share the text.
+        /// Clones share the text.
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String")]
         pub struct $name(Arc<str>);
@@ -67,15 +67,15 @@ macro_rules! ident {
 }
 
 ident! {
-    /// One database of the fleet.
+    /// Id of a database, unique in the fleet.
     DatabaseId
 }
 ident! {
-    /// One rule within its database.
+    /// Id of a rule, unique within its database.
     RuleId
 }
 ident! {
-    /// One named list of prefixes that the provider maintains.
+    /// Id of a managed range: a named list of prefixes that the provider maintains.
     RangeId
 }
 

@@ -1,6 +1,6 @@
-//! The domain: bytes of a file → typed rules → a compiled rule set. No I/O.
+//! Domain of the agent: bytes of a file to typed rules to a compiled rule set. No I/O.
 //!
-//! The shape of a file never leaves this module: what it returns cannot be wrong in itself.
+//! Raw file contents stay inside this module: it returns only validated types.
 
 mod cause;
 mod compile;

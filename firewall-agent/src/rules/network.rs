@@ -1,4 +1,4 @@
-//! Text → networks and addresses. The errors say why without repeating the text.
+//! Parsers of networks and addresses. Errors give the reason without repeating the text.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::shape::{Item, Report};
 
-/// Reads a source network and clears its host bits, with a warning of those and of a network that is everything.
+/// Parses a source network and clears its host bits. Warns of these, and of a network that covers every address.
 pub(super) fn read_cidr(item: &Item<'_, '_>, report: &mut Report) -> Option<IpNet> {
     let typed = item.text(report, cidr)?;
     let net = typed.trunc();
@@ -19,7 +19,7 @@ pub(super) fn read_cidr(item: &Item<'_, '_>, report: &mut Report) -> Option<IpNe
     Some(net)
 }
 
-/// A source network as typed, host bits and all.
+/// Parses a source network, host bits included.
 fn cidr(text: &str) -> Result<IpNet, String> {
     let Some((address, length)) = text.split_once('/') else {
         return Err(match address(text) {
@@ -36,7 +36,7 @@ fn cidr(text: &str) -> Result<IpNet, String> {
         .ok_or_else(|| format!("prefix length must be a number from 0 to {longest} in plain decimal digits"))
 }
 
-/// A destination that one host can have.
+/// Parses the address of an endpoint: one that a single host can have.
 pub(super) fn endpoint_address(text: &str) -> Result<IpAddr, String> {
     if text.contains('/') {
         return Err("must be a single address, without a prefix length".to_owned());

@@ -1,10 +1,10 @@
-//! Errors and warnings at one place of a file.
+//! Errors and warnings at a position of a file.
 
 use std::fmt;
 
 use super::{Cause, Rejection};
 
-/// A message about one place of a file; by itself a warning.
+/// Message about one position of a file; by itself a warning.
 ///
 /// The message quotes the user's own text as typed, cut to about 80 characters and with control characters escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub struct Note {
     pub line: u64,
     /// From 1, in characters.
     pub column: u64,
-    /// Place in the document, as in `rules[0].cidr`; empty when the whole file is meant.
+    /// Position in the document, as in `rules[0].cidr`; empty for the whole file.
     pub path: String,
     pub message: String,
 }

@@ -12,7 +12,7 @@ use super::shape::{
 };
 use super::{Checked, Problem, RangeId};
 
-/// The default holds no range, at revision 0, which no file can have.
+/// Managed ranges. The default is empty, at revision 0, which no file can have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManagedRanges {
     /// From 1, strictly increasing.
@@ -32,8 +32,8 @@ pub struct ManagedRange {
 }
 
 impl ManagedRanges {
-    /// The text that [`read_ranges`] reads as these ranges, given that they were read from a file or are
-    /// [`succeed`](super::succeed)'s, and that the text is not larger than a file may be. A line for each range.
+    /// Formats the ranges, one per line, as text that [`read_ranges`] parses back. Requires ranges from a file or from
+    /// [`succeed`](super::succeed), and a text within the limit for files.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         let Self { revision, generated_at, ranges } = self;
@@ -49,8 +49,8 @@ impl ManagedRanges {
 impl ManagedRange {
     fn to_line(&self, id: &RangeId) -> String {
         let cidrs = self.cidrs.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",");
-        // An id may look like a number or null, and a name like anything: in quotes both are text. YAML takes JSON's
-        // strings but for two characters, which it wants escaped.
+        // An id may look like a number or null, a name like anything: in quotes both are text. JSON strings are valid
+        // YAML, except for two characters that YAML wants escaped.
         let name = Value::from(self.name.as_str()).to_string();
         let name = name.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
         let accept_shrink = if self.accept_shrink { ", accept_shrink: true" } else { "" };
@@ -58,7 +58,7 @@ impl ManagedRange {
     }
 }
 
-/// The top of the file.
+/// Fields of the top level.
 pub(super) static FILE: Shape = Shape {
     fields: &[
         Field::new("schema_version", Due::Always, Kind::Number(1..=1), ""),
@@ -82,16 +82,15 @@ static RANGE: Shape = Shape {
     ],
 };
 
-/// Reads the managed-ranges file.
+/// Parses the managed-ranges file.
 ///
 /// # Errors
-/// Every problem of the file, in file order; or the first that makes it no complete document at all.
+/// Every problem of the file, in file order; or only the first one that prevents parsing a complete document.
 pub fn read_ranges(bytes: &[u8]) -> Result<Checked<ManagedRanges>, Vec<Problem>> {
     Document::read(bytes, Ending::Marked, |top, report| managed_ranges(&top, report))
 }
 
-/// Whether the document has a top-level `ranges` field, which no other file has.
-/// False for what is no complete document.
+/// Returns `true` for a complete document with a top-level `ranges` field, which no other file has.
 #[must_use]
 pub fn is_ranges_file(bytes: &[u8]) -> bool {
     Document::parse(bytes, Ending::Marked).is_ok_and(|document| document.has_field("ranges"))

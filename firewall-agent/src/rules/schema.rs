@@ -1,4 +1,4 @@
-//! The JSON Schemas (2020-12) of both files, made of what the parser goes by.
+//! JSON Schemas (2020-12) of both files, generated from the descriptions that the parser uses.
 
 use serde_json::{Map, Value, json};
 
@@ -9,10 +9,10 @@ use super::shape::{Due, Field, Kind, MAX_LABEL_CHARS as LABEL, Shape};
 
 const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
 const MAPPED: &str = "^(::|0*:0*:0*:0*:0*:)[fF]{4}:";
-/// No control and no direction mark.
+/// Pattern of text without controls and direction marks.
 const HONEST: &str = r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]*$";
 
-/// The schema of a rule file.
+/// Schema of a rule file.
 #[must_use]
 pub fn database_schema() -> Value {
     schema(
@@ -24,7 +24,7 @@ pub fn database_schema() -> Value {
     )
 }
 
-/// The schema of the managed ranges.
+/// Schema of the managed ranges.
 #[must_use]
 pub fn ranges_schema() -> Value {
     schema(
@@ -144,7 +144,7 @@ fn value(field: &Field) -> Value {
     value
 }
 
-/// Every way of writing an IPv6 address without dots, longest first.
+/// Pattern of every spelling of an IPv6 address without dots, longest first.
 fn ipv6() -> String {
     let group = "[0-9A-Fa-f]{1,4}";
     let mut ways = vec![format!("({group}:){{7}}{group}"), format!("({group}:){{1,7}}:")];

@@ -1,4 +1,4 @@
-//! Who signed a file: minisign signatures (Ed25519) over its exact bytes.
+//! Verification of minisign signatures (Ed25519) over the exact bytes of a file.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use minisign_verify::{Error, PublicKey, Signature};
 
 use super::{Cause, Rejection};
 
-/// A public key whose signatures are taken.
+/// Public key whose signatures are accepted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustedKey {
     text: String,
     key: PublicKey,
 }
 
-/// The last line of a minisign public key file.
+/// Parses the last line of a minisign public key file.
 impl FromStr for TrustedKey {
     type Err = String;
 
@@ -38,7 +38,7 @@ impl fmt::Debug for TrustedKey {
     }
 }
 
-/// Checks that one of `keys` signed exactly these bytes. Without any key, nothing needs a signature.
+/// Checks that one of `keys` signed exactly these bytes. Without keys, no file needs a signature.
 ///
 /// # Errors
 /// [`Cause::Unsigned`] or [`Cause::BadSignature`].
@@ -109,7 +109,7 @@ dhv/1mlWz8E6V9PAqpWtWVM4SUuhLJ2oOsRFYBWhKzkVIrDseXYPOkdjGlcxt1E2CObTwnrYoumBhbze
     #[test]
     fn a_signature_that_was_touched_is_refused() {
         let keys = keys(&[KEY]);
-        // The first line is a comment that nobody signed.
+        // The first line is an unsigned comment.
         let signed = SIGNATURE.find('\n').unwrap() + 1;
         for at in signed..SIGNATURE.len() {
             let mut touched = SIGNATURE.as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! New managed ranges after old ones: a list in use does not vanish by mistake.
+//! Shrink guard: a list in use does not vanish by mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,24 +7,24 @@ use super::{Cause, ManagedRange, ManagedRanges, RangeId, Rejection};
 /// A list shorter than this may lose any of its prefixes but the last.
 const FEWEST_GUARDED: usize = 4;
 
-/// What is in force after new managed ranges came.
+/// Result of applying new managed ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Succession {
-    /// The new ranges, with the old list where it was kept.
+    /// The new ranges, with the old list of each guarded range.
     pub ranges: ManagedRanges,
-    /// The ranges whose old list was kept, and why, with figures. The texts start with the revision.
+    /// Guarded ranges whose old list stays in force, with the reason and figures. The texts start with the revision.
     pub kept: BTreeMap<RangeId, String>,
 }
 
 impl Succession {
-    /// A rejection for each range whose old list was kept.
+    /// Rejections, one for each range whose old list stays in force.
     pub fn rejections(&self) -> impl Iterator<Item = Rejection> {
         self.kept.iter().map(|(id, reason)| Rejection::new(Cause::RangeKept, format!("range {id}: {reason}")))
     }
 }
 
-/// Lets `new` follow `old`. A range of `used` that is missing in `new`, has become empty, or has lost more than half
-/// of at least 4 prefixes keeps its old list, unless it says `accept_shrink`; a prefix that was replaced is lost.
+/// Replaces `old` by `new`. A range of `used` that is missing in `new`, has become empty, or has lost more than half of
+/// at least 4 prefixes retains its old list, unless it sets `accept_shrink`; a replaced prefix counts as lost.
 #[must_use]
 pub fn succeed(old: &ManagedRanges, new: ManagedRanges, used: &BTreeSet<RangeId>) -> Succession {
     let mut succession = Succession { ranges: new, kept: BTreeMap::new() };
@@ -39,7 +39,7 @@ pub fn succeed(old: &ManagedRanges, new: ManagedRanges, used: &BTreeSet<RangeId>
     succession
 }
 
-/// What makes the new list implausible, with figures.
+/// The reason why the new list is implausible, with figures.
 fn loss(old: &ManagedRange, new: Option<&ManagedRange>) -> Option<String> {
     let count = old.cidrs.len();
     let Some(new) = new else {
@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// One range `a` of the prefixes whose last octets are given; `None` is a file without it.
+    /// One range `a` of the prefixes with these last octets; `None` is a file without it.
     fn ranges(revision: u64, a: Option<&[u8]>) -> ManagedRanges {
         let list =
             |octets: &[u8]| octets.iter().map(|n| format!("192.0.2.{n}/32").parse().unwrap()).collect();

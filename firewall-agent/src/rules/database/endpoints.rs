@@ -1,4 +1,4 @@
-//! The `endpoints` of a rule file.
+//! Parser of `endpoints` of a rule file.
 
 use std::num::NonZeroU16;
 

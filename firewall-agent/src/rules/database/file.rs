@@ -1,4 +1,4 @@
-//! The top of a rule file.
+//! Top level of a rule file.
 
 use super::endpoints::{ENDPOINT, read_endpoints};
 use super::sources::{INTERNAL_RANGE, RULE, read_internal_ranges, read_rules};
@@ -12,7 +12,7 @@ const STATES: [(&str, State); 2] = [("active", State::Active), ("removed", State
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
 const ACTIVE: Due = Due::When("state", STATES[0].0);
 
-/// The top of the file.
+/// Fields of the top level.
 pub(crate) static FILE: Shape = Shape {
     fields: &[
         Field::new("schema_version", Due::Always, Kind::Number(1..=1), ""),
@@ -54,13 +54,13 @@ pub(crate) static FILE: Shape = Shape {
     ],
 };
 
-/// Most rules of a database where the configuration does not say otherwise.
+/// Default of `max_rules_per_database`.
 const MAX_RULES: usize = 30;
 
-/// Reads a rule file.
+/// Parses a rule file.
 ///
 /// # Errors
-/// Every problem of the file, in file order; or the first that makes it no complete document at all.
+/// Every problem of the file, in file order; or only the first one that prevents parsing a complete document.
 pub fn read_database(bytes: &[u8], limits: &Limits) -> Result<Checked<DatabaseRules>, Vec<Problem>> {
     Document::read(bytes, Ending::Marked, |top, report| database(&top, limits, report))
 }

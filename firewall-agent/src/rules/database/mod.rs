@@ -1,4 +1,4 @@
-//! One database's rule file.
+//! Rule file of one database.
 
 mod endpoints;
 mod file;
@@ -16,7 +16,7 @@ pub use file::read_database;
 
 use super::{DatabaseId, RangeId, RuleId};
 
-/// What one rule file says, every value checked and every CIDR without host bits.
+/// Content of a rule file, every value validated, no CIDR with host bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseRules {
     pub id: DatabaseId,
@@ -25,37 +25,37 @@ pub struct DatabaseRules {
     pub revision: u64,
     pub generated_at: Timestamp,
     pub state: State,
-    /// The only host that may take the file, when it names one.
+    /// The only host that may apply the file, if it names one.
     pub host: Option<String>,
     pub mode: Mode,
-    /// At least one when active; no two claim the same (address, port, protocol).
+    /// At least one if active; no two claim the same (address, port, protocol).
     pub endpoints: Vec<Endpoint>,
     /// In file order; ids are unique.
     pub rules: Vec<Rule>,
     pub internal_ranges: Vec<InternalRange>,
 }
 
-/// Whether a database is on this host.
+/// Presence of a database on this host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum State {
     /// Its endpoints are open to the sources that its rules allow.
     #[default]
     Active,
-    /// The database leaves this host, and its endpoints are closed.
+    /// The database leaves this host; its endpoints are closed.
     Removed,
 }
 
-/// What becomes of a packet whose source no rule allows.
+/// Handling of a packet whose source no rule allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// It is counted and dropped.
+    /// Counted and dropped.
     #[default]
     Enforce,
-    /// It is counted and passes.
+    /// Counted and passed.
     Monitor,
 }
 
-/// The transport protocol of an endpoint.
+/// Transport protocol of an endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     #[default]
@@ -63,7 +63,7 @@ pub enum Protocol {
     Udp,
 }
 
-/// A destination that a database claims.
+/// Destination that a database claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The file's `type`: free text for people.
@@ -84,7 +84,7 @@ pub struct Rule {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Whom a rule allows.
+/// Sources that a rule allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// No host bits.
@@ -92,7 +92,7 @@ pub enum Source {
     Managed(RangeId),
 }
 
-/// Allowed, and never counted among the customer's rules.
+/// Sources that are allowed and not counted among the customer's rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InternalRange {
     /// No host bits.
@@ -100,19 +100,19 @@ pub struct InternalRange {
     pub label: Option<String>,
 }
 
-/// What this host's configuration says about rule files.
+/// Limits from the configuration of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Most rules of one database.
     pub max_rules: usize,
-    /// Whether `mode: monitor` is taken.
+    /// Admits `mode: monitor`.
     pub allow_monitor: bool,
-    /// A file with another `host` is refused; `None` when it was looked at already.
+    /// A file with another `host` is refused; `None` if the host was checked before.
     pub node_name: Option<String>,
 }
 
 impl Endpoint {
-    /// Whether some packet goes to both: no address covers every address.
+    /// Returns `true` if some packet matches both: an endpoint without address covers every address.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let one_address = match (self.address, other.address) {
@@ -123,7 +123,7 @@ impl Endpoint {
     }
 }
 
-/// `192.0.2.10:30092/tcp`, `[2001:db8::1]:30092/tcp`, `*:30092/tcp`.
+/// Formats as `192.0.2.10:30092/tcp`, `[2001:db8::1]:30092/tcp`, `*:30092/tcp`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
@@ -135,7 +135,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The CIDR, or the id of the range.
+/// Formats as the CIDR, or the id of the range.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! The `rules` and `internal_ranges` of a rule file.
+//! Parser of `rules` and `internal_ranges` of a rule file.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(super) static INTERNAL_RANGE: Shape = Shape {
     ],
 };
 
-/// Reads all rules, also those beyond `most`, of which the first is reported.
+/// Parses all rules, also those beyond `most`, and reports the first of these.
 pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) -> Vec<Rule> {
     let items: Vec<Item<'_, '_>> = list.list(report).collect();
     if let Some(item) = items.get(most) {
@@ -87,7 +87,7 @@ fn rule_id(
     Some(id)
 }
 
-/// The source, and the field that names it.
+/// The source, and the field that defines it.
 fn source<'n, 't>(fields: &Fields<'n, 't>, report: &mut Report) -> Option<(Source, Item<'n, 't>)> {
     match fields.required("type", report).and_then(|item| item.text(report, choice(&TYPES)))? {
         Type::Custom => {
@@ -103,7 +103,7 @@ fn source<'n, 't>(fields: &Fields<'n, 't>, report: &mut Report) -> Option<(Sourc
     }
 }
 
-/// Of two equal sources the later is covered, of others the smaller. The widest cover is named.
+/// Warns of covered rules: the later of two equal sources, else the smaller one. Names the widest cover.
 fn warn_of_covered(rules: &[(Rule, Item<'_, '_>)], report: &mut Report) {
     for (i, (rule, item)) in rules.iter().enumerate() {
         let covering = rules.iter().enumerate().filter(|(j, (other, _))| {

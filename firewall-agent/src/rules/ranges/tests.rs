@@ -1,6 +1,6 @@
 use super::*;
 
-/// Id, name, prefixes, and whether a shrink is accepted.
+/// Id, name, prefixes, `accept_shrink`.
 type Range<'a> = (&'a str, &'a str, &'a [&'a str], bool);
 
 fn ranges(list: &[Range<'_>]) -> ManagedRanges {
@@ -122,6 +122,6 @@ fn every_character_that_a_file_may_give_a_name_survives() {
             survived += ranges.ranges[&"a".parse().unwrap()].name.chars().count();
         }
     }
-    // Two groups of controls, one mark of byte order, and a dozen that direct text are refused.
+    // Refused: two groups of controls, one byte order mark, and a dozen direction marks.
     assert_eq!(survived, characters.len() - 65 - 1 - 14);
 }

@@ -1,18 +1,18 @@
-//! Characters that are refused, and how the user's own text is shown.
+//! Refused characters, and quoting of the user's text in messages.
 
 use std::fmt::Write as _;
 
 /// Most characters of the user's text in a message.
 const SHOWN: usize = 80;
 
-/// Whether a character can hide or reorder text on a terminal: controls and direction marks.
+/// Returns `true` for characters that can hide or reorder text on a terminal: controls and direction marks.
 pub(super) fn is_deceptive(c: char) -> bool {
     let directs =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || directs || c == '\u{feff}'
 }
 
-/// The text as typed between double quotes, unless it brings its own, and cut and escaped as by [`show`].
+/// The text by [`show`], in double quotes unless it starts with a quote.
 pub(super) fn quote(raw: &str) -> String {
     let shown = show(raw);
     if raw.starts_with(['"', '\'']) { shown } else { format!("\"{shown}\"") }

@@ -1,8 +1,8 @@
-//! What a file may hold, said once: its maps are opened by it, and the JSON Schemas are made of it.
+//! Descriptions of the file formats: the parser and the JSON Schemas both use them.
 
 use std::ops::RangeInclusive;
 
-/// A map: every field that it may have, in the order in which they are named to people.
+/// A map: all its fields, in the order in which messages list them.
 #[derive(Debug)]
 pub(crate) struct Shape {
     pub fields: &'static [Field],
@@ -13,40 +13,40 @@ pub(crate) struct Field {
     pub name: &'static str,
     pub due: Due,
     pub value: Kind,
-    /// For who reads the schema; may be empty.
+    /// For readers of the schema; may be empty.
     pub note: &'static str,
 }
 
-/// When a field must be there.
+/// Condition under which a field is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Always,
     Never,
-    /// While another field is this word, or is left out and that word is its default.
+    /// If another field is this word, or is absent and the word is its default.
     When(&'static str, &'static str),
-    /// So, and else it must not be there.
+    /// As [`Self::When`], and forbidden otherwise.
     OnlyWhen(&'static str, &'static str),
 }
 
-/// What a field holds.
+/// Type of a field's value.
 #[derive(Debug)]
 pub(crate) enum Kind {
     Number(RangeInclusive<u64>),
     Flag,
     Ident,
-    /// Text for people.
+    /// Free text for people.
     Label,
-    /// The name of a host, of at least one character.
+    /// Host name of at least one character.
     Host,
     Time,
     Cidr,
     Address,
-    /// One of these; the first is the default where the field may be left out.
+    /// One of these; the first is the default if the field is optional.
     Words(&'static [&'static str]),
     Cidrs,
     Maps {
         of: &'static Shape,
-        /// At least, where the field is due.
+        /// Minimum length if the field is required.
         least: usize,
         most: Option<usize>,
     },
@@ -64,7 +64,7 @@ impl Field {
     }
 }
 
-/// The words of a list that gives each its meaning.
+/// The words of a list that maps each to its meaning.
 pub(crate) const fn words<T, const N: usize>(meanings: &[(&'static str, T); N]) -> [&'static str; N] {
     let mut words = [""; N];
     let mut at = 0;

@@ -1,20 +1,20 @@
-//! Bytes → one complete document.
+//! Parser from bytes to one complete document.
 
 use super::character::is_deceptive;
 use super::tree::{Node, Place, parse};
 use super::{Fields, Item, Report};
 use crate::rules::{Cause, Checked, MAX_FILE_BYTES, Note, Problem};
 
-/// Whether a file must end with the `...` line.
+/// Requirement of the closing `...` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// A file that is pushed: without the line it is taken for cut short.
+    /// For pushed files: without the line, the file counts as truncated.
     Marked,
-    /// A file that is written by hand.
+    /// For files written by hand: the line is optional.
     Free,
 }
 
-/// A file's only document, well-formed and complete.
+/// The only document of a file, well-formed and complete.
 #[derive(Debug)]
 pub(crate) struct Document<'t> {
     root: Node<'t>,
@@ -22,7 +22,7 @@ pub(crate) struct Document<'t> {
 
 impl<'t> Document<'t> {
     /// # Errors
-    /// The first reason why the bytes are no complete document of the taken shape.
+    /// The first reason why the bytes are not a complete document of the accepted YAML subset.
     pub(crate) fn parse(bytes: &'t [u8], ending: Ending) -> Result<Self, Problem> {
         if bytes.len() > MAX_FILE_BYTES {
             let message = format!("file of {} bytes: at most {MAX_FILE_BYTES} are read", bytes.len());
@@ -48,7 +48,7 @@ impl<'t> Document<'t> {
         parse(text).map(|root| Self { root })
     }
 
-    /// Parses, then lets `read` walk from the top, and gives its value when nothing was refused.
+    /// Parses, calls `read` on the top level, and returns its value if no error was reported.
     pub(crate) fn read<T>(
         bytes: &[u8],
         ending: Ending,
@@ -60,7 +60,7 @@ impl<'t> Document<'t> {
         report.finish(value)
     }
 
-    /// Whether the top is a map with a field of this name.
+    /// Returns `true` if the top level is a map with a field of this name.
     pub(crate) fn has_field(&self, name: &str) -> bool {
         Fields::named(&self.top(), &[name], &mut Report::default())
             .is_some_and(|top| top.optional(name).is_some())
@@ -71,9 +71,9 @@ impl<'t> Document<'t> {
     }
 }
 
-/// Whether the last line that is not blank is the end-of-document marker.
+/// Returns `true` if the last non-blank line is the end-of-document marker.
 ///
-/// At the margin `...` ends a document even inside a quoted scalar, so no part of a valid file ends like this.
+/// At column 1 `...` ends a document even inside a quoted scalar: no part of a valid file ends with it.
 fn is_complete(text: &str) -> bool {
     let text = text.trim_end_matches([' ', '\t', '\r', '\n']);
     text == "..." || text.ends_with("\n...")
@@ -83,7 +83,7 @@ fn problem(cause: Cause, place: Place, message: String) -> Problem {
     Problem { cause, note: Note { line: place.line, column: place.column, path: String::new(), message } }
 }
 
-/// The place just behind `text`.
+/// Position just after `text`.
 fn end_of(text: &str) -> Place {
     let line = text.bytes().filter(|b| *b == b'\n').count() + 1;
     let column = text.chars().rev().take_while(|c| *c != '\n').count() + 1;

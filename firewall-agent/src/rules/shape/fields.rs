@@ -1,4 +1,4 @@
-//! A map of which every field is known.
+//! Access to the fields of a map, all of them known.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{Item, Report};
 
 #[derive(Debug)]
 pub(crate) struct Fields<'n, 't> {
-    /// What its fields are, where that is written down.
+    /// Description of the fields, if there is one.
     shape: Option<&'static Shape>,
     path: String,
     place: Place,
@@ -18,14 +18,13 @@ pub(crate) struct Fields<'n, 't> {
 }
 
 impl<'n, 't> Fields<'n, 't> {
-    /// Reports every field that is not of `shape`, and every second one of a name.
-    /// `None`, and an error, for what is no map.
+    /// Reports every field outside `shape`, and every duplicate. `None`, and an error, if the item is not a map.
     pub(crate) fn open(item: &Item<'n, 't>, shape: &'static Shape, report: &mut Report) -> Option<Self> {
         let known: Vec<&str> = shape.fields.iter().map(|field| field.name).collect();
         Some(Self { shape: Some(shape), ..Self::named(item, &known, report)? })
     }
 
-    /// The same for a map of which only the names are known.
+    /// As [`Self::open`], for a map of which only the names are known.
     pub(crate) fn named(item: &Item<'n, 't>, known: &[&str], report: &mut Report) -> Option<Self> {
         let Value::Map(fields) = &item.node.value else {
             report.refuse(item.place(), item.path(), item.unlike("a map of fields"));
@@ -57,7 +56,7 @@ impl<'n, 't> Fields<'n, 't> {
         Some(opened)
     }
 
-    /// The field's value; `None`, and an error at the map, when it is missing.
+    /// The field's value; `None`, and an error at the map, if it is missing.
     pub(crate) fn required(&self, name: &str, report: &mut Report) -> Option<Item<'n, 't>> {
         debug_assert!(self.due(name) != Some(Due::Never), "{name} may be left out");
         let item = self.get(name);
@@ -86,7 +85,7 @@ impl<'n, 't> Fields<'n, 't> {
         self.by_name.get(name).map(|node| Item::new(self.path_of(name), node))
     }
 
-    /// Reports a field that must not be there, with the reason.
+    /// Reports a forbidden field, with the reason.
     pub(crate) fn forbidden(&self, name: &str, reason: &str, report: &mut Report) {
         debug_assert!(matches!(self.due(name), Some(Due::OnlyWhen(..))), "{name} may be there");
         if let Some(item) = self.get(name) {

@@ -24,7 +24,7 @@ impl<'n, 't> Item<'n, 't> {
         self.node.place
     }
 
-    /// The scalar's value by `parse`, whose error says why it is wrong without repeating it.
+    /// Parses the scalar; the error of `parse` gives the reason without repeating the value.
     pub(crate) fn text<T>(
         &self,
         report: &mut Report,
@@ -34,7 +34,7 @@ impl<'n, 't> Item<'n, 't> {
         parse(text).map_err(|reason| self.refuse(report, &reason)).ok()
     }
 
-    /// As [`Self::text`], for numbers and truth values: quotes are refused.
+    /// As [`Self::text`], for numbers and booleans: quotes are refused.
     pub(crate) fn plain<T>(
         &self,
         report: &mut Report,
@@ -48,7 +48,7 @@ impl<'n, 't> Item<'n, 't> {
         parse(text).map_err(|reason| self.refuse(report, &reason)).ok()
     }
 
-    /// The items of a list; nothing, and an error, for anything else.
+    /// The items of a list; empty, and an error, for anything else.
     pub(crate) fn list(&self, report: &mut Report) -> impl Iterator<Item = Item<'n, 't>> + use<'n, 't> {
         let nodes: &'n [Node<'t>] = match &self.node.value {
             Value::List(nodes) => nodes,
@@ -65,17 +65,17 @@ impl<'n, 't> Item<'n, 't> {
         matches!(&self.node.value, Value::List(nodes) if nodes.is_empty())
     }
 
-    /// Reports the value as wrong, quoted as typed. Of lists and maps, only empty ones.
+    /// Reports the value as wrong, quoted as typed. Lists and maps must be empty.
     pub(crate) fn refuse(&self, report: &mut Report, reason: &str) {
         self.refuse_as(Cause::Invalid, report, reason);
     }
 
-    /// As [`Self::refuse`], for another cause than a wrong value.
+    /// As [`Self::refuse`], with another cause than a wrong value.
     pub(crate) fn refuse_as(&self, cause: Cause, report: &mut Report, reason: &str) {
         report.refuse_as(cause, self.place(), self.path(), format!("{}: {reason}", self.typed()));
     }
 
-    /// Warns of the value, quoted as typed. Of lists and maps, only empty ones.
+    /// Warns of the value, quoted as typed. Lists and maps must be empty.
     pub(crate) fn warn(&self, report: &mut Report, reason: &str) {
         report.warn(self.place(), self.path(), format!("{}: {reason}", self.typed()));
     }
@@ -96,7 +96,7 @@ impl<'n, 't> Item<'n, 't> {
         }
     }
 
-    /// Why the value is not `wanted`.
+    /// Message that the value is not `wanted`.
     pub(super) fn unlike(&self, wanted: &str) -> String {
         match &self.node.value {
             Value::Null => format!("has no value, needs {wanted}"),

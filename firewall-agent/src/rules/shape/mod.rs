@@ -1,8 +1,8 @@
-//! The shape of a file: its bytes → a tree of fields with their places → typed values.
-//! Every problem is collected.
+//! Parser of the file formats, from bytes by a tree of fields with positions to typed values. It collects every
+//! problem.
 //!
-//! The YAML taken is the plain part that operators write: one document, without anchors, aliases, merge keys,
-//! tags or directives.
+//! The accepted YAML is the plain subset that operators write: one document, without anchors, aliases, merge keys, tags
+//! or directives.
 
 mod character;
 mod describe;

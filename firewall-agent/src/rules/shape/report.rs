@@ -1,9 +1,9 @@
-//! Collects what is wrong with a file.
+//! Collector of the problems of a file.
 
 use super::tree::Place;
 use crate::rules::{Cause, Checked, Note, Problem};
 
-/// Most errors, and most warnings, that one file is told; beyond it they are only counted.
+/// Most errors, and most warnings, reported per file; further ones are only counted.
 const MOST: usize = 1000;
 
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ fn note(place: Place, path: impl Into<String>, message: impl Into<String>) -> No
     Note { line: place.line, column: place.column, path: path.into(), message: message.into() }
 }
 
-/// Up to [`MOST`] entries, and the number of those beyond.
+/// Up to [`MOST`] entries, and the number of further ones.
 #[derive(Debug)]
 struct Bounded<T> {
     kept: Vec<T>,

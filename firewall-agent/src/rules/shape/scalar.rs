@@ -1,4 +1,4 @@
-//! Text of one scalar → its value. The errors say why without repeating the text.
+//! Parsers of single scalars. Errors give the reason without repeating the text.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::rules::InvalidIdent;
 /// Most characters of a label or name.
 pub(crate) const MAX_LABEL_CHARS: usize = 256;
 
-/// A number within `range` in plain decimal digits.
+/// Parses a number within `range` in plain decimal digits.
 pub(crate) fn decimal<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result<T, String> {
     move |text| {
         let digits = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
@@ -27,7 +27,7 @@ pub(crate) fn decimal<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnc
     }
 }
 
-/// One of these words, of which each has its meaning.
+/// Parses one of these words to its meaning.
 pub(crate) fn choice<T: Copy>(meanings: &[(&'static str, T)]) -> impl FnOnce(&str) -> Result<T, String> {
     move |text| {
         let found = meanings.iter().find(|(word, _)| *word == text);
@@ -38,7 +38,7 @@ pub(crate) fn choice<T: Copy>(meanings: &[(&'static str, T)]) -> impl FnOnce(&st
     }
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(crate) fn flag(text: &str) -> Result<bool, String> {
     match text {
         "true" => Ok(true),
@@ -51,7 +51,7 @@ pub(crate) fn ident<T: FromStr<Err = InvalidIdent>>(text: &str) -> Result<T, Str
     text.parse().map_err(|error: InvalidIdent| error.reason.to_owned())
 }
 
-/// Text for people.
+/// Parses free text for people.
 pub(crate) fn label(text: &str) -> Result<String, String> {
     if text.chars().any(is_deceptive) {
         Err("control and direction characters are not allowed".to_owned())
@@ -62,7 +62,7 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
     }
 }
 
-/// The end of a rule: RFC 3339, with its offset from UTC.
+/// Parses the expiry time of a rule: RFC 3339, with its offset from UTC.
 pub(crate) fn expiry(text: &str) -> Result<Timestamp, String> {
     let at = timestamp(text)?;
     if is_zero_of_go(at) {
@@ -71,7 +71,7 @@ pub(crate) fn expiry(text: &str) -> Result<Timestamp, String> {
     Ok(at)
 }
 
-/// The time at which a file was made: RFC 3339, with its offset from UTC.
+/// Parses the creation time of a file: RFC 3339, with its offset from UTC.
 pub(crate) fn generated(text: &str) -> Result<Timestamp, String> {
     let at = timestamp(text)?;
     if is_zero_of_go(at) {
@@ -80,14 +80,14 @@ pub(crate) fn generated(text: &str) -> Result<Timestamp, String> {
     Ok(at)
 }
 
-/// A `time.Time` that nobody set is written as `0001-01-01T00:00:00Z`.
+/// Returns `true` for `0001-01-01T00:00:00Z`, which Go writes for an unset `time.Time`.
 fn is_zero_of_go(at: Timestamp) -> bool {
     /// Seconds since 1970.
     const ZERO: i64 = -62_135_596_800;
     at.as_second() == ZERO && at.subsec_nanosecond() == 0
 }
 
-/// RFC 3339, with its offset from UTC. The last day of year 9999 lies beyond [`Timestamp::MAX`] and is taken for it.
+/// Parses RFC 3339 with an offset from UTC. The last day of year 9999 is beyond [`Timestamp::MAX`] and becomes it.
 fn timestamp(text: &str) -> Result<Timestamp, String> {
     let shape = "dddd-dd-ddTdd:dd:dd";
     let fits = |(c, want): (u8, u8)| if want == b'd' { c.is_ascii_digit() } else { c == want };
@@ -97,7 +97,7 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
     parsed.ok_or_else(|| "must be a time with its zone, as in 2026-08-21T15:27:32Z".to_owned())
 }
 
-/// [`Timestamp::MAX`] for a time of year 9999 that is correct in itself.
+/// [`Timestamp::MAX`] for a valid time of year 9999.
 fn latest(text: &str) -> Option<Timestamp> {
     let pieces = Pieces::parse(text).ok()?;
     pieces.time()?;

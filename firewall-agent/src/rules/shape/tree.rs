@@ -1,4 +1,4 @@
-//! Parser events → a tree, within bounds of depth and size.
+//! Parser events to a tree, within bounds of depth and size.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,11 @@ use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Str
 
 use crate::rules::{Cause, Note, Problem};
 
-/// Lists and maps within each other. The deepest file that means something has 4.
+/// Most nested lists and maps. The deepest meaningful file has 4.
 const MAX_DEPTH: usize = 8;
-/// The parser reads ahead: its own bound lies beyond ours, so that ours is what a file is told.
+/// The parser reads ahead: its own bound is beyond ours, for our error to come first.
 const PARSER_DEPTH: usize = 4 * MAX_DEPTH;
-/// Scalars, lists and maps of one document.
+/// Most scalars, lists and maps of one document.
 const MAX_NODES: usize = 300_000;
 
 /// Line and column, both from 1, the column in characters.
@@ -27,7 +27,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Node<'t> {
     pub(super) place: Place,
-    /// The source as typed; of lists and maps only the start.
+    /// Source as typed; only the start of lists and maps.
     pub(super) raw: &'t str,
     pub(super) value: Value<'t>,
 }
@@ -45,7 +45,7 @@ pub(super) enum Value<'t> {
 }
 
 /// # Errors
-/// The first thing that is no YAML, is not of the taken shape, or is beyond the bounds.
+/// The first construct that is not YAML, not of the accepted subset, or beyond the bounds.
 pub(super) fn parse(text: &str) -> Result<Node<'_>, Problem> {
     let options = options! {
         disallow_directives: true,
