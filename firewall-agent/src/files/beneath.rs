@@ -1,4 +1,4 @@
-//! Opens a file below a directory: the kernel keeps every link on the way in it.
+//! Opens files below a directory; the kernel confines every link on the path to it.
 
 use std::fs::File;
 use std::io;
@@ -8,11 +8,11 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
-/// A path with `..` in it may have to be resolved anew when something is renamed meanwhile.
+/// A path with `..` may need another resolution after a concurrent rename (EAGAIN).
 const ATTEMPTS: usize = 128;
 
-/// Opens the file at `path`, relative to `dir`, for reading, without waiting for the other end of a FIFO. Links are followed as long
-/// as they are relative and stay below `dir`; `dir` itself may be a link. An empty `dir` is the working directory.
+/// Opens the file at `path`, relative to `dir`, for reading, without blocking on a FIFO. Follows links that are
+/// relative and stay below `dir`; `dir` itself may be a link. An empty `dir` is the working directory.
 ///
 /// # Errors
 /// The file cannot be opened; a link leaves the directory ([`is_escape`]); or the kernel, or a filter of system calls,
@@ -43,7 +43,7 @@ pub fn open_beneath(dir: &Path, path: &Path) -> io::Result<File> {
     }
 }
 
-/// True for the error of a link that leaves the directory, or is absolute.
+/// Returns `true` for the error of a link that leaves the directory, or is absolute.
 #[must_use]
 pub fn is_escape(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EXDEV)

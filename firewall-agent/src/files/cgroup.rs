@@ -1,12 +1,12 @@
-//! How much memory the agent's control group still has: the kernel ends a process that goes beyond it.
+//! Memory left in the agent's control group: the kernel kills a process that exceeds it.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Bytes below the tightest limit of the agent's group and the groups above it (cgroup v2); `None` without a limit,
-/// or when that cannot be known.
+/// Bytes below the tightest limit of the agent's group and its ancestors (cgroup v2); `None` without a limit, or if it
+/// is unknown.
 #[must_use]
 pub fn memory_left() -> Option<u64> {
     left_in(Path::new(ROOT), &read_to_string("/proc/self/cgroup").ok()?)

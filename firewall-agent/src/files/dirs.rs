@@ -1,4 +1,4 @@
-//! Makes directories with exact permissions.
+//! Creates directories with exact permissions.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 /// For the agent's own user only.
 pub const PRIVATE: u32 = 0o700;
-/// Open to the directory's group, so that it reaches a socket there.
+/// Open to the directory's group, which needs to reach a socket there.
 pub const GROUP: u32 = 0o750;
 
-/// Makes a directory and those above it. Each that is made has the permissions `mode`, whatever the umask; one that is
-/// there keeps its own.
+/// Creates a directory and its ancestors. Each new one gets the permissions `mode`, whatever the umask; an existing one
+/// retains its own.
 ///
 /// # Errors
-/// A directory cannot be made, or something else is in its place.
+/// A directory cannot be created, or the path is not a directory.
 pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());
@@ -22,10 +22,10 @@ pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     if let Some(above) = dir.parent() {
         make_dir(above, mode)?;
     }
-    // The umask only takes, so nobody gets in before the permissions are set.
+    // The umask only removes permissions: no other user gets access before they are set.
     match fs::DirBuilder::new().mode(mode).create(dir) {
         Ok(()) => fs::set_permissions(dir, Permissions::from_mode(mode)),
-        // Another process may have made it meanwhile.
+        // Another process may have created it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,4 +1,5 @@
-//! A thread that watches the directories of the pushed files: also to watch a directory that hangs would hold up the loop.
+//! Thread that watches the directories of the pushed files: setting up a watch on a hanging directory would block the
+//! event loop.
 
 use std::fmt::{self, Debug, Formatter};
 use std::path::PathBuf;
@@ -13,10 +14,10 @@ use tokio::time::timeout;
 
 use super::watch::{Change, Watcher};
 
-/// Longest time that a new problem is not told.
+/// Longest delay of the report of a new problem.
 const TELL: Duration = Duration::from_secs(1);
 
-/// Changes in the watched directories.
+/// Stream of changes in the watched directories.
 pub struct FileEvents {
     changes: UnboundedReceiver<Change>,
     problem: Arc<Mutex<Option<String>>>,
@@ -26,7 +27,7 @@ impl FileEvents {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// The thread cannot be started.
     pub fn start(dirs: Vec<PathBuf>) -> Result<Self> {
         let (sender, changes) = unbounded_channel();
         let problem = Arc::<Mutex<Option<String>>>::default();
@@ -44,7 +45,7 @@ impl FileEvents {
         Ok(Self { changes, problem })
     }
 
-    /// Waits for the next change; of those that wait already the most urgent counts.
+    /// Waits for the next change; returns the most urgent of those already queued.
     pub async fn changed(&mut self) -> Change {
         let Some(mut change) = self.changes.recv().await else { return std::future::pending().await };
         while let Ok(next) = self.changes.try_recv() {
@@ -53,7 +54,7 @@ impl FileEvents {
         change
     }
 
-    /// Reason why changes are found by the rescan alone; `None` while every change is an event.
+    /// Reason why only the rescan finds changes; `None` while every change is an event.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -66,12 +67,12 @@ impl Debug for FileEvents {
     }
 }
 
-/// Watches until nobody listens any more.
+/// Watches until the receiver is dropped.
 fn watch(dirs: &[PathBuf], changes: &UnboundedSender<Change>, tell: &impl Fn(Option<String>)) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut watcher = Watcher::new(dirs)?;
-        // What changed before anything was watched.
+        // For changes before the first watch.
         let _ = changes.send(Change::Now);
         while !changes.is_closed() {
             if let Ok(change) = timeout(TELL, watcher.changed()).await {

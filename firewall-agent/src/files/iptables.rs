@@ -1,4 +1,4 @@
-//! Whether iptables of the old kind, whose rules nftables does not show, has rules that rewrite destinations.
+//! Detection of destination rewrites by legacy iptables, whose rules nftables does not show.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ const TABLES: [(&str, &str); 2] = [
     ("/proc/self/net/ip6_tables_names", "ip6tables-legacy"),
 ];
 
-/// Nothing, when there is no table `nat`; a table that is there is not read, and that is said.
+/// Returns no entry without a table `nat`, and an error for one that exists: its rules are not read.
 pub fn legacy_translations() -> Vec<Look<Vec<Translation>>> {
     TABLES.into_iter().map(|(names, program)| look(Path::new(names), program)).collect()
 }

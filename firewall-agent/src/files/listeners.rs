@@ -1,4 +1,4 @@
-//! Who listens in this network namespace, from /proc/net.
+//! Listeners of this network namespace, from /proc/net.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::audit::Listener;
 use crate::rules::Protocol;
 
-/// File, protocol, and the state of a socket that takes packets from anyone (TCP_LISTEN, TCP_CLOSE).
+/// File, protocol, and the state of a socket that accepts packets from any peer (TCP_LISTEN, TCP_CLOSE).
 const TABLES: [(&str, Protocol, &str); 4] = [
     ("/proc/self/net/tcp", Protocol::Tcp, "0A"),
     ("/proc/self/net/tcp6", Protocol::Tcp, "0A"),
@@ -15,10 +15,10 @@ const TABLES: [(&str, Protocol, &str); 4] = [
     ("/proc/self/net/udp6", Protocol::Udp, "07"),
 ];
 
-/// Every listener, once.
+/// Reads every listener, once.
 ///
 /// # Errors
-/// When a table cannot be read, or has a line that is none. Without IPv6, its tables are not there.
+/// When a table cannot be read, or has a malformed line. Without IPv6, its tables are missing, which is accepted.
 pub fn listeners() -> io::Result<Vec<Listener>> {
     let mut found = Vec::new();
     for (path, protocol, state) in TABLES {
@@ -39,7 +39,7 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
     Ok(found)
 }
 
-/// `None` when a line is not as the kernel writes it.
+/// Parses a table; `None` if a line is malformed.
 fn listening(table: &str, protocol: Protocol, state: &str) -> Option<Vec<Listener>> {
     let mut found = Vec::new();
     for line in table.lines().skip(1) {
@@ -54,7 +54,7 @@ fn listening(table: &str, protocol: Protocol, state: &str) -> Option<Vec<Listene
     Some(found)
 }
 
-/// The kernel prints words of 32 bits, each as a number of this machine's byte order.
+/// Parses an address. The kernel prints words of 32 bits, each as a number in the byte order of this machine.
 fn address_of(hex: &str) -> Option<IpAddr> {
     if !hex.len().is_multiple_of(8) {
         return None;

@@ -1,4 +1,4 @@
-//! One agent for each state directory.
+//! Lock of a state directory: at most one agent each.
 
 use std::fs::{File, Permissions, read_to_string};
 use std::io::{self, Write as _};
@@ -12,19 +12,19 @@ use tracing::warn;
 
 use super::dirs::{PRIVATE, make_dir};
 
-/// A write lock of the open file `agent.lock` (`F_OFD_SETLK`), held as long as the value lives; the kernel frees it when
-/// the process ends, however it ends. Locks of other kinds do not make their holder an agent.
+/// Write lock of the open file `agent.lock` (`F_OFD_SETLK`) for the lifetime of the value; the kernel releases it when
+/// the process ends in any way. Locks of other kinds do not mark an agent.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Becomes the owner of `state_dir`, which is made, for the agent's own user only, when it is not there.
+    /// Becomes the owner of `state_dir`. Creates the directory if missing, for the agent's own user only.
     ///
     /// # Errors
-    /// Another agent is the owner (the error says which), a process that is no agent holds a lock of the file (the error
-    /// says which kind), or the directory cannot be written.
+    /// Another agent is the owner (the error gives its process id), a process other than an agent has a lock on the
+    /// file (the error gives its kind), or the directory cannot be written.
     pub fn take(state_dir: &Path) -> Result<Self> {
         make_dir(state_dir, PRIVATE).with_context(|| format!("{}: cannot be made", state_dir.display()))?;
         let path = path(state_dir);
@@ -35,7 +35,7 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("{}: cannot be opened", path.display()))?;
-        // Whoever may read the file may lock it against its owner.
+        // Any process that may read the file may lock it against its owner.
         let private = file.set_permissions(Permissions::from_mode(0o600));
         private.with_context(|| format!("{}: cannot be made private", path.display()))?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
@@ -43,15 +43,15 @@ impl Lock {
             Err(Errno::EAGAIN | Errno::EACCES) => bail!("{}: {}", path.display(), holder(&file, &path)),
             Err(error) => return Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
         }
-        // Always as long, so that a full disk has room for it; and what counts is the lock, not who is told to have it.
+        // Fixed length: the write fits even on a full disk. The lock decides, not the recorded process id.
         if let Err(error) = writeln!(file, "{:>10}", std::process::id()) {
             warn!(file = %path.display(), error = error.to_string(), "the owner's process id cannot be noted");
         }
         Ok(Self { _file: file })
     }
 
-    /// Process id of the owner of `state_dir`; `None` when there is none. Only looks: an agent that starts at this
-    /// very moment is not held up. A reader's lock, or one of a process that is no agent, makes no owner.
+    /// Process id of the owner of `state_dir`; `None` if there is none. Takes no lock: an agent that starts at this
+    /// moment is not delayed. A reader's lock, or one of a process other than an agent, makes no owner.
     #[must_use]
     pub fn owner(state_dir: &Path) -> Option<u32> {
         let file = File::open(path(state_dir)).ok()?;
@@ -62,21 +62,21 @@ impl Lock {
     }
 }
 
-/// A lock of another open file or process that forbids one's own.
+/// Conflicting lock of another open file or process.
 enum Conflict {
-    /// A write lock of an open file, as agents take it.
+    /// Write lock of an open file, the kind that agents take.
     Agent,
-    /// A read lock; of a process, if the kernel tells which.
+    /// Read lock; of a process, if the kernel reports which.
     Reader(Option<i32>),
-    /// A write lock of a process, as agents do not take it.
+    /// Write lock of a process, which agents do not take.
     Writer(i32),
 }
 
-/// The first lock of others that a lock of this kind would meet. Only write locks forbid a read lock.
+/// First lock of others that conflicts with a lock of this kind. Only write locks conflict with a read lock.
 fn against(file: &File, kind: i32) -> Option<Conflict> {
     let mut lock = whole(kind);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
-    // Locks of open files belong to no process: the kernel says -1.
+    // Locks of open files belong to no process: the kernel reports -1.
     let process = Some(lock.l_pid).filter(|process| *process > 0);
     match (i32::from(lock.l_type), process) {
         (libc::F_WRLCK, None) => Some(Conflict::Agent),
@@ -86,7 +86,7 @@ fn against(file: &File, kind: i32) -> Option<Conflict> {
     }
 }
 
-/// The reason why the file cannot be locked, for a message: an agent before others that are in the way.
+/// Reason why the file cannot be locked, for a message. An agent takes precedence over other holders.
 fn holder(file: &File, path: &Path) -> String {
     let foreign = |process: Option<i32>, kind: &str| {
         let process = process.map_or_else(String::new, |process| format!(" with process id {process}"));
@@ -97,7 +97,7 @@ fn holder(file: &File, path: &Path) -> String {
     match against(file, libc::F_RDLCK).or_else(|| against(file, libc::F_WRLCK)) {
         Some(Conflict::Reader(process)) => foreign(process, "read"),
         Some(Conflict::Writer(process)) => foreign(Some(process), "write"),
-        // Gone meanwhile: an agent that ended just now, most probably.
+        // Released meanwhile: most probably by an agent that ended just now.
         Some(Conflict::Agent) | None => {
             let owner = read_to_string(path).unwrap_or_default();
             format!("the agent with process id {} owns it", owner.trim())
@@ -105,7 +105,7 @@ fn holder(file: &File, path: &Path) -> String {
     }
 }
 
-/// A lock of a whole file.
+/// Lock of a whole file.
 fn whole(kind: i32) -> libc::flock {
     libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }
@@ -161,14 +161,14 @@ mod tests {
         let dir = root.path().join("a/state");
         drop(Lock::take(&dir).unwrap());
         assert_eq!([mode(&dir), mode(&path(&dir))], [0o700, 0o600]);
-        // One that was left open to others.
+        // A file that was left open to other users.
         fs::set_permissions(path(&dir), Permissions::from_mode(0o644)).unwrap();
         drop(Lock::take(&dir).unwrap());
         assert_eq!(mode(&path(&dir)), 0o600);
     }
 
-    /// The lock file, open, with a lock of `kind` on it: of the open file, or (as most programs do) of the process, which
-    /// loses it as soon as it closes any descriptor of the file.
+    /// The lock file, open, with a lock of `kind` on it: of the open file, or (as most programs do) of the process,
+    /// which loses it as soon as it closes any descriptor of the file.
     fn locked(dir: &Path, kind: i32, of_process: bool) -> File {
         let file = File::options().read(true).write(true).open(path(dir)).unwrap();
         let lock = whole(kind);
@@ -202,7 +202,7 @@ mod tests {
             let refused = Lock::take(dir.path()).unwrap_err().to_string();
             assert!(refused.contains(&said), "{refused}");
             drop(foreign);
-            // The control: without it the same process becomes the owner, and a reader hides it from nobody.
+            // The control: without the foreign lock the same process becomes the owner, and no reader hides it.
             let lock = Lock::take(dir.path()).unwrap();
             assert_eq!(Lock::owner(dir.path()), Some(own));
             drop(lock);

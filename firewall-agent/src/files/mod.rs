@@ -1,4 +1,4 @@
-//! The disk: reading, scanning, watching, replacing, locking, and the store.
+//! File system access: reading, scanning, watching, replacing, locking, and the last-good store.
 
 pub mod beneath;
 pub mod cgroup;

@@ -20,7 +20,7 @@ const MAX_SIGNATURE_BYTES: usize = 8 << 10;
 pub enum ReadError {
     Hidden,
     NotRegular,
-    /// The file's name, which is not UTF-8, escaped.
+    /// The escaped file name, which is not UTF-8.
     NotUtf8(String),
     /// A link to this file, outside the directory.
     Outside(PathBuf),
@@ -70,7 +70,7 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// The bytes of a file, at most [`MAX_FILE_BYTES`]. A link is followed.
+/// Reads a file of at most [`MAX_FILE_BYTES`]. Follows links.
 ///
 /// # Errors
 /// The file is hidden, is not regular, is too large, or cannot be read.
@@ -78,7 +78,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     if is_hidden(path) {
         return Err(ReadError::Hidden);
     }
-    // Opening a FIFO or a device must not wait.
+    // Opening a FIFO or a device must not block.
     read_open(File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?)
 }
 
@@ -92,13 +92,13 @@ fn read_open(file: File) -> Result<Vec<u8>, ReadError> {
         return Err(ReadError::TooLarge(metadata.len()));
     }
     let mut bytes = Vec::new();
-    // The file may grow while it is read.
+    // The file may grow during the read.
     let read = file.take(most + 1).read_to_end(&mut bytes)?;
     if read > MAX_FILE_BYTES { Err(ReadError::TooLarge(read as u64)) } else { Ok(bytes) }
 }
 
-/// As [`read_file`], for a file of a directory of rule files: a link must lead to a file in the directory, as a
-/// ConfigMap's do. The kernel holds to that while it opens the file, whatever is swapped meanwhile.
+/// As [`read_file`], for a file of a directory of rule files: a link must lead to a file in the directory, as those of
+/// a ConfigMap do. The kernel enforces that during the open, also against concurrent swaps.
 ///
 /// # Errors
 /// As [`read_file`]; or the file's name is not UTF-8, a link leaves the directory, or the kernel lacks `openat2`.
@@ -118,8 +118,8 @@ pub fn read_rule_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     }
 }
 
-/// Opens the target of a link that is absolute, or leaves the directory and comes back: by its path from the directory,
-/// and beneath it like every file.
+/// Opens the target of a link that is absolute, or leaves the directory and comes back: by its path relative to the
+/// directory, and beneath it like every file.
 fn open_target(dir: &Path, link: &Path) -> Result<File, ReadError> {
     let target = match fs::canonicalize(link) {
         Ok(target) => target,
@@ -131,14 +131,14 @@ fn open_target(dir: &Path, link: &Path) -> Result<File, ReadError> {
         Ok(inside) => open_beneath(&dir, inside),
         Err(_) => return Err(ReadError::Outside(target)),
     };
-    // Swapped since it was looked at.
+    // The link was swapped after its resolution.
     opened.map_err(|error| if beneath::is_escape(&error) { ReadError::Outside(target) } else { error.into() })
 }
 
-/// The signature that stands beside a file, under its name and `.minisig`; `None` when there is none.
+/// Reads the signature beside a file, under its name with the suffix `.minisig`; `None` if there is none.
 ///
 /// # Errors
-/// It is there and cannot be read, or is too large for one: [`Cause::BadSignature`].
+/// The signature exists and cannot be read, or is too large: [`Cause::BadSignature`].
 pub fn read_signature(path: &Path) -> Result<Option<Vec<u8>>, Rejection> {
     signature(&signature_path(path), read_file)
 }
@@ -146,7 +146,7 @@ pub fn read_signature(path: &Path) -> Result<Option<Vec<u8>>, Rejection> {
 /// As [`read_signature`], for a file of a directory of rule files, see [`read_rule_file`].
 ///
 /// # Errors
-/// As [`read_signature`]; or it is a link that leaves the directory.
+/// As [`read_signature`]; or the signature is a link that leaves the directory.
 pub fn read_rule_signature(path: &Path) -> Result<Option<Vec<u8>>, Rejection> {
     signature(&signature_path(path), read_rule_file)
 }
@@ -168,7 +168,7 @@ fn signature(
     }
 }
 
-/// Where the signature of a file stands.
+/// Path of the signature of a file.
 #[must_use]
 pub fn signature_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -176,8 +176,8 @@ pub fn signature_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Each file of a directory that is a rule file by its name (`*.yaml`), and each that only looks like one (`*.yml`), in
-/// no order. Hidden names, directories and devices are left out; a link is not followed here.
+/// Calls `take` with each rule file by its name (`*.yaml`), and each similar name (`*.yml`), in no order. Skips hidden
+/// names, directories and devices; does not follow links.
 pub(super) fn each_file(dir: &Path, mut take: impl FnMut(PathBuf, bool)) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

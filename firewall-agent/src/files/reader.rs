@@ -1,4 +1,4 @@
-//! A thread that reads the pushed files, so that a directory that hangs (NFS, FUSE) holds up nothing else.
+//! Thread that reads the pushed files: a directory that hangs (NFS, FUSE) delays nothing else.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug, Formatter};
@@ -14,12 +14,12 @@ use super::scan::{Look, Snapshot};
 use super::verify::SignatureVerifier;
 use crate::config::Config;
 
-/// Places to read from, and bounds.
+/// Paths to read from, and bounds.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     pub rules_dir: PathBuf,
     pub managed_ranges: PathBuf,
-    /// Most rule files that are read.
+    /// Most rule files to read.
     pub most_files: usize,
 }
 
@@ -35,16 +35,16 @@ impl Inputs {
     }
 }
 
-/// One order to read: rule files that were accepted before come first.
+/// Request for one scan: rule files that were accepted before, read first.
 type Order = BTreeSet<PathBuf>;
 
-/// Reads the files when asked to, one scan at a time.
+/// Reads the files on request, one scan at a time.
 pub struct FileReader {
     orders: Sender<Order>,
     snapshots: UnboundedReceiver<Snapshot>,
-    /// When the scan under way was ordered.
+    /// Start of the scan under way.
     busy_since: Option<Instant>,
-    /// A scan is due once the one under way has ended: something changed after it began.
+    /// Next scan, after the one under way: something changed after that began.
     again: Option<Order>,
 }
 
@@ -52,7 +52,7 @@ impl FileReader {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// The thread cannot be started.
     pub fn start(inputs: Inputs, verifier: SignatureVerifier) -> Result<Self> {
         let (orders, received) = channel();
         let (sender, snapshots) = unbounded_channel();
@@ -63,7 +63,7 @@ impl FileReader {
         Ok(Self { orders, snapshots, busy_since: None, again: None })
     }
 
-    /// Orders a scan that sees everything that is visible now.
+    /// Requests a scan that sees everything that is visible now.
     pub fn request(&mut self, known: BTreeSet<PathBuf>) {
         if self.busy_since.is_some() {
             self.again = Some(known);
@@ -72,7 +72,7 @@ impl FileReader {
         }
     }
 
-    /// Waits for the next snapshot; for ever while none is ordered.
+    /// Waits for the next snapshot; forever if none was requested.
     pub async fn snapshot(&mut self) -> Snapshot {
         match self.snapshots.recv().await {
             Some(snapshot) => {
@@ -83,7 +83,7 @@ impl FileReader {
         }
     }
 
-    /// Waits for the snapshot that is ordered, but no longer than `timeout`.
+    /// Waits for the requested snapshot, but no longer than `timeout`.
     pub fn wait(&mut self, timeout: Duration) -> Option<Snapshot> {
         let started = Instant::now();
         loop {
@@ -105,7 +105,7 @@ impl FileReader {
         }
     }
 
-    /// Time since the scan under way was ordered; `None` when none is.
+    /// Time since the scan under way was requested; `None` if there is none.
     #[must_use]
     pub fn busy_for(&self) -> Option<Duration> {
         self.busy_since.map(|since| since.elapsed())

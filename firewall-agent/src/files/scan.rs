@@ -1,4 +1,4 @@
-//! One look at all files that the control plane pushes, bounded in what it reads and keeps.
+//! Scan of all files that the control plane pushes, bounded in the bytes it reads and retains.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,58 +17,58 @@ use super::read::{
 use crate::escape::{escaped, name_text};
 use crate::rules::{Cause, Rejection};
 
-/// Most bytes of rule files that one look reads.
+/// Most bytes of rule files that one scan reads.
 const MOST_BYTES: usize = 64 << 20;
 /// Most ignored files that are named.
 const MOST_NAMED: usize = 8;
 
-/// Where to look.
+/// Input of a scan.
 #[derive(Debug, Clone, Copy)]
 pub struct Look<'a> {
     pub rules_dir: &'a Path,
     pub managed_ranges: &'a Path,
     /// Rule files that were accepted before: they are read first.
     pub known: &'a BTreeSet<PathBuf>,
-    /// Most rule files that are read. As many more are refused by name, and others only counted.
+    /// Most rule files to read. As many more are refused by name, further ones only counted.
     pub most_files: usize,
 }
 
-/// The signature beside a file; `None` when there is none, or none is asked for.
+/// Signature beside a file; `None` if there is none, or none is required.
 pub type Signature = Result<Option<Vec<u8>>, Rejection>;
 
-/// Judges the bytes of a file by the signature beside it; rejected bytes are not kept.
+/// Checks the bytes of a file against its signature; rejected bytes are dropped.
 pub type Check<'a> = &'a mut dyn FnMut(&[u8], &Signature) -> Result<(), Rejection>;
 
-/// What a file held when it was looked at.
+/// Content of a file at the time of the scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// The bytes, or the reason that there are none.
+    /// The bytes, or the reason for their absence.
     pub content: Result<Vec<u8>, Rejection>,
     pub signature: Signature,
-    /// When the file, or the signature if that came later, took its place: the time of its inode's last change, by the
-    /// clock of the file system.
+    /// Time at which the file, or the signature if later, was put in place: the last change of its inode, by the clock
+    /// of the file system.
     pub visible_at: Timestamp,
 }
 
-/// All files of one look.
+/// All files of one scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The rule files, by path.
+    /// Rule files, by path.
     pub rules: BTreeMap<PathBuf, Seen>,
-    /// The managed ranges; `None` when there is no such file.
+    /// Managed ranges; `None` if there is no file.
     pub ranges: Option<Seen>,
-    /// Why the directory could not be listed, or not every file in it is here.
+    /// Reason why the directory could not be listed, or files of it are missing here.
     pub unlisted: Option<String>,
-    /// Files that only look like rule files.
+    /// Files with names similar to those of rule files.
     pub ignored: Ignored,
 }
 
-/// Files of the directory that their writer may take for rule files, and that are not read: `x.yml`, `x.YAML`.
+/// Files of the directory that their writer may think are rule files, and that are not read: `x.yml`, `x.YAML`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignored {
     /// The first 8 by name, harmful characters escaped.
     names: BTreeSet<String>,
-    /// Those that are not in `names`.
+    /// Number of those that are not in `names`.
     more: usize,
 }
 
@@ -86,7 +86,7 @@ impl Ignored {
         self.names.iter().map(String::as_str)
     }
 
-    /// The files by name, for a condition or a line of the log; `None` when there are none.
+    /// Message for a condition or the log; `None` if there are no such files.
     #[must_use]
     pub fn message(&self) -> Option<String> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
@@ -102,8 +102,8 @@ impl Ignored {
 }
 
 impl Snapshot {
-    /// A digest of everything that was seen: two looks with the same need not be read again. The bytes of the files need
-    /// not be kept for it.
+    /// Digest of the whole snapshot: an equal one needs no new reconcile. It does not require the bytes of the files to
+    /// be retained.
     #[must_use]
     pub fn mark(&self) -> [u8; 32] {
         let mut mark = Sha256::new();
@@ -119,7 +119,7 @@ impl Snapshot {
 }
 
 /// Reads the rule files of a directory and the file of managed ranges; with `check`, also the signatures beside them.
-/// What is beyond the bounds of one look is in the snapshot, too, and says so.
+/// Files beyond the bounds of one scan are in the snapshot, too, with that reason.
 #[must_use]
 pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
     let mut snapshot = Snapshot::default();
@@ -150,7 +150,7 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
             snapshot.unlisted = Some(format!("{}: cannot be listed: {error}", look.rules_dir.display()));
         }
     }
-    // What cannot be looked at is not absent: it is read, and the error reported.
+    // A file that cannot be examined is not absent: the read reports the error.
     let none = look.managed_ranges.as_os_str().is_empty();
     if !none && !matches!(look.managed_ranges.try_exists(), Ok(false)) {
         snapshot.ranges =
@@ -159,7 +159,7 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
     snapshot
 }
 
-/// Reads one file that is named itself; with `check`, also the signature beside it.
+/// Reads one file by its path; with `check`, also the signature beside it.
 #[must_use]
 pub fn read(path: &Path, mut check: Option<Check<'_>>) -> Seen {
     see(path, whole(path), &mut check, read_signature)
@@ -171,15 +171,15 @@ fn whole(path: &Path) -> Result<Vec<u8>, Rejection> {
 
 const BYTES: &str = "more than 64 MiB of rule files";
 
-/// A file that is beyond the bounds of one look.
+/// Entry for a file beyond the bounds of one scan.
 fn unread(bound: String) -> Seen {
     let why = format!("not read: {bound} in the directory; those that were taken before come first");
     let content = Err(Rejection::new(Cause::NotRead, why));
     Seen { content, signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH }
 }
 
-/// The rule files in the order in which they are read: those that are known, then the others by name; and how many
-/// there are beyond twice the most that are read.
+/// Rule files in the order of reading: known ones, then the others by name; and the number of files beyond twice the
+/// most that are read.
 fn list(look: &Look<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBuf>, usize)> {
     let (mut known, mut others, mut beyond) = (BTreeSet::new(), BTreeSet::new(), 0);
     each_file(look.rules_dir, |path, is_rule_file| {
@@ -200,7 +200,8 @@ fn list(look: &Look<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBuf>, usi
     Ok((known.into_iter().chain(others).collect(), beyond))
 }
 
-/// The signature is read after the file: who writes it first is never seen with the file new and the signature old.
+/// Reads the signature after the file: a writer that replaces the signature first never appears with a new file and an
+/// old signature.
 fn see(
     path: &Path,
     content: Result<Vec<u8>, Rejection>,

@@ -1,4 +1,4 @@
-//! A listening socket on disk.
+//! Listening unix socket on disk.
 
 use std::fs::{Permissions, remove_file, set_permissions, symlink_metadata};
 use std::io;
@@ -15,10 +15,10 @@ use super::dirs::{self, make_dir};
 
 /// For the agent's own user only.
 pub const PRIVATE: u32 = 0o600;
-/// For whoever is in the socket's group, too: the agent's, or that of a set-group-id directory.
+/// Also for the group of the socket: that of the agent, or of a set-group-id directory.
 pub const GROUP: u32 = 0o660;
 
-/// A socket's name on disk. The listener does not notice when the name is removed: nobody can connect any more.
+/// Path of a socket. The listener does not notice its removal, after which no client can connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
     path: PathBuf,
@@ -27,7 +27,7 @@ pub struct Name {
 }
 
 impl Name {
-    /// True when the path leads to nothing, or to something else than this socket.
+    /// Returns `true` if the path is gone, or leads to another file than this socket.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         !id_of(&self.path).is_ok_and(|id| id == self.id)
@@ -39,15 +39,15 @@ fn id_of(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Binds `path` with these permissions, in the place of a socket that an earlier agent left. Its directory is made, for
-/// the agent's user and group, when it is not there.
+/// Binds `path` with these permissions, in place of a socket that an earlier agent left. Creates a missing directory,
+/// for the agent's user and group.
 ///
 /// # Errors
-/// When the directory cannot be made or written, or something else than a socket is at `path`.
+/// When the directory cannot be created or written, or `path` is not a socket.
 pub fn bind_at(path: &Path, mode: u32) -> Result<(UnixListener, Name)> {
     let bound = || -> Result<(UnixListener, Name)> {
         if let Some(dir) = path.parent() {
-            // Sockets for the group and for the agent alone may share it: each has permissions of its own.
+            // Sockets for the group and for the agent alone may share it: each has its own permissions.
             make_dir(dir, dirs::GROUP)?;
         }
         match symlink_metadata(path) {
@@ -58,10 +58,11 @@ pub fn bind_at(path: &Path, mode: u32) -> Result<(UnixListener, Name)> {
         }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        // What is bound gets no more than the socket has: nobody may connect before the permissions are set.
+        // The bound path gets at most the permissions of the socket: no client may connect before the final ones are
+        // set.
         fchmod(&socket, Mode::from_bits_truncate(mode))?;
         bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-        // The umask took some.
+        // The umask removed some.
         set_permissions(path, Permissions::from_mode(mode))?;
         listen(&socket, Backlog::new(128)?)?;
         let name = Name { path: path.to_owned(), id: id_of(path)? };
@@ -106,7 +107,7 @@ mod tests {
         assert!(!name.is_lost(), "the control");
         remove_file(&path).unwrap();
         assert!(name.is_lost(), "removed");
-        // Kept, so that its inode is not given again.
+        // Stays open: its inode must not be reused.
         let (_second, other) = bind_at(&path, PRIVATE).unwrap();
         assert!(!other.is_lost());
         std::fs::rename(&path, dir.path().join("aside")).unwrap();

@@ -1,4 +1,4 @@
-//! A thread that writes `status.json`, so that a slow disk delays nothing else. Of several contents the newest is written.
+//! Thread that writes `status.json`: a slow disk delays nothing else. Of several contents only the newest is written.
 
 use std::fmt::{self, Debug, Formatter};
 use std::fs::{self, File};
@@ -17,10 +17,10 @@ use nix::fcntl::{FallocateFlags, fallocate};
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for the last content when the process ends.
 const LEAVE: Duration = Duration::from_secs(2);
-/// Disk space, in bytes, taken for the next content beyond the size of the last: a disk that others have filled still takes it.
+/// Disk space, in bytes, reserved for the next content beyond the size of the last: the write succeeds on a full disk.
 const RESERVE_BYTES: usize = 64 << 10;
 
-/// The file, written in the background.
+/// Status file, written in the background.
 pub struct StatusFile {
     shared: Arc<Shared>,
 }
@@ -44,7 +44,7 @@ impl StatusFile {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// The thread cannot be started.
     pub fn start(path: PathBuf) -> Result<Self> {
         let shared = Arc::<Shared>::default();
         let inner = Arc::clone(&shared);
@@ -53,13 +53,13 @@ impl StatusFile {
         Ok(Self { shared })
     }
 
-    /// Replaces the content; `None` removes the file, so that nobody takes an old status for a new one.
+    /// Replaces the content; `None` removes the file, lest a reader mistakes an old status for a new one.
     pub fn put(&self, content: Option<Vec<u8>>) {
         self.shared.lock().waiting = Some(content);
         self.shared.changed.notify_all();
     }
 
-    /// Error of the last write; `None` when it succeeded.
+    /// Error of the last write; `None` if it succeeded.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.shared.lock().error.clone()
@@ -95,7 +95,7 @@ impl Shared {
     fn work(&self, path: &Path) {
         while let Some(content) = self.next() {
             let written = match &content {
-                // Nobody may take the old status for the new one; and without it there may be room.
+                // A stale status must not stay; and its removal may free enough space.
                 Some(bytes) => {
                     replace(path, bytes).or_else(|_| remove(path).and_then(|()| replace(path, bytes)))
                 }
@@ -130,7 +130,7 @@ impl Shared {
     }
 }
 
-/// Replaces the content, whole and synced, by a spare file whose space was taken at the last time.
+/// Replaces the content, whole and synced, by a spare file whose space the previous call reserved.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let spare = path.with_extension("json.new");
     let open = || File::options().write(true).create(true).truncate(false).mode(0o600).open(&spare);
@@ -140,13 +140,13 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&spare, path)?;
     if let (Ok(next), Ok(bytes)) = (open(), i64::try_from(content.len() + RESERVE_BYTES)) {
-        // A file system that cannot, or has no room, is asked again at the next time.
+        // Without support or space, the next call tries again.
         let _ = fallocate(next.as_fd(), FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes);
     }
     Ok(())
 }
 
-/// Removes the file, if it is there.
+/// Removes the file, if it exists.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

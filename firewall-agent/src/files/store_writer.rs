@@ -1,4 +1,4 @@
-//! A thread that writes to the last-good store, so that no disk, slow or hanging, delays the loop.
+//! Thread that writes to the last-good store: a slow or hanging disk does not delay the event loop.
 
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,17 +12,17 @@ use tracing::debug;
 use super::store::{LastGoodStore, Medium};
 use crate::sync::{Changes, Key, StateStore};
 
-/// Time that a commit takes on a healthy disk.
+/// Time of a commit on a healthy disk.
 const HEALTHY: Duration = Duration::from_millis(200);
 /// Time after which a commit under way is reported.
 const LATE: Duration = Duration::from_secs(1);
 /// Pauses between attempts after a refused commit.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest wait for changes that are not durable when the process ends.
+/// Longest wait for pending changes when the process ends.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// Writes changes in the background; of several to one record the newest is written.
+/// Writes changes in the background; of several to one record only the newest.
 pub struct StoreWriter {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -38,13 +38,13 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Changes that no commit has begun on.
+    /// Changes of no commit yet.
     waiting: Changes,
     /// Changes of the commit under way.
     in_flight: Changes,
-    /// When the oldest change that is not durable was submitted.
+    /// Submission time of the oldest change that is not durable.
     since: Option<Instant>,
-    /// Error of the last commit; `None` when it succeeded.
+    /// Error of the last commit; `None` if it succeeded.
     error: Option<String>,
     leaving: bool,
 }
@@ -53,7 +53,7 @@ impl StoreWriter {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// The thread cannot be started.
     pub fn start<M: Medium>(store: LastGoodStore<M>) -> Result<Self> {
         let shared = Arc::new(Shared {
             place: store.to_string(),
@@ -108,7 +108,7 @@ impl StateStore for StoreWriter {
         let state = self.shared.lock();
         let late = || {
             let waited = state.since?.elapsed();
-            // Without the time itself: a status that says nothing new is not written.
+            // Without the time itself: an unchanged status is not written again.
             (waited >= LATE).then(|| format!("{}: the disk is slow", self.shared.place))
         };
         state.error.clone().or_else(late)
@@ -165,7 +165,7 @@ impl Shared {
                     let error = format!("{error:#}");
                     debug!(error, "commit refused");
                     state.error = Some(error);
-                    // What was submitted since counts more.
+                    // Changes submitted since take precedence.
                     unfinished.merge(std::mem::take(&mut state.waiting));
                     state.waiting = unfinished;
                 }
@@ -180,7 +180,7 @@ impl Shared {
         }
     }
 
-    /// Everything that waits, once something does; `None` when the process ends and nothing is to be done any more.
+    /// Waits for changes and takes all of them; `None` when the process ends and no work is left.
     fn next(&self) -> Option<Changes> {
         let mut state = self.lock();
         loop {

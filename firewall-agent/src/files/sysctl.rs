@@ -8,11 +8,11 @@ use crate::audit::{Ephemeral, Setting, SettingName};
 
 const IPV4: &str = "/proc/sys/net/ipv4";
 
-/// Every setting that admits packets which the programs take for others, of `all` and of these interfaces. What the
-/// kernel does not know admits nothing and is left out.
+/// Reads every setting that admits packets which the programs misjudge, of `all` and of these interfaces. Omits
+/// settings that the kernel lacks: they admit nothing.
 ///
 /// # Errors
-/// When a setting is there and cannot be read.
+/// When a setting exists and cannot be read.
 pub fn settings<'a>(interfaces: impl Iterator<Item = &'a str> + Clone) -> io::Result<Vec<Setting>> {
     let mut found = Vec::new();
     for name in SettingName::ALL {
@@ -32,7 +32,7 @@ pub fn settings<'a>(interfaces: impl Iterator<Item = &'a str> + Clone) -> io::Re
     Ok(found)
 }
 
-/// The ports that the host takes for its own connections, of both families.
+/// Reads the ports that the host uses for its own connections, of both families.
 ///
 /// # Errors
 /// When they cannot be read.
@@ -55,7 +55,7 @@ pub fn ephemeral() -> io::Result<Ephemeral> {
     })
 }
 
-/// `32768 60999`, `8080-8090`, `9090`.
+/// Parses `32768 60999`, `8080-8090`, `9090`.
 fn range_of(text: &str, between: fn(char) -> bool) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.trim().split_once(between).unwrap_or((text, text));
     Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)

@@ -1,4 +1,4 @@
-//! Signatures of pushed files: a file without the signature of a trusted key is refused before it is parsed.
+//! Signature check of pushed files: a file without the signature of a trusted key is refused before it is parsed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,23 +8,23 @@ use sha2::{Digest as _, Sha256};
 use super::scan::{Check, Look, Seen, Signature, Snapshot, read, scan};
 use crate::rules::{TrustedKey, check_signature};
 
-/// The trusted keys, and the files of the last scan that they had signed.
+/// Trusted keys, and the verified files of the last scan.
 #[derive(Debug)]
 pub struct SignatureVerifier {
     keys: Vec<TrustedKey>,
-    /// SHA-256 of each verified file: a writer that replaces the signature before the file takes away that of the file in
-    /// force.
+    /// SHA-256 of each verified file: a writer that replaces the signature before the file removes the signature of the
+    /// file in force.
     verified: BTreeSet<[u8; 32]>,
 }
 
 impl SignatureVerifier {
-    /// Without a key no file needs a signature.
+    /// Without keys, no file needs a signature.
     #[must_use]
     pub fn new(keys: Vec<TrustedKey>) -> Self {
         Self { keys, verified: BTreeSet::new() }
     }
 
-    /// Reads the files; keeps no byte of one that no trusted key signed.
+    /// Reads the files; retains no byte of a file that no trusted key signed.
     pub fn scan(&mut self, look: &Look<'_>) -> Snapshot {
         let mut verified = BTreeSet::new();
         let snapshot = self.checked(&mut verified, |check| scan(look, check));
@@ -32,7 +32,7 @@ impl SignatureVerifier {
         snapshot
     }
 
-    /// Reads one file that is named itself.
+    /// Reads one file by its path.
     pub fn read(&mut self, path: &Path) -> Seen {
         self.checked(&mut BTreeSet::new(), |check| read(path, check))
     }

@@ -1,6 +1,6 @@
-//! Directory events: says when it is worth looking at the files, not what has changed.
+//! Directory events: report that a scan is worthwhile, not which file changed.
 //!
-//! Directories are watched, not files: a ConfigMap's file is replaced with its inode, and a watch on it dies.
+//! It watches directories, not files: a ConfigMap's file is replaced with its inode, and a watch on it dies.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,43 +16,43 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
-/// Time between two attempts to watch what could not be watched.
+/// Time between two attempts to add a failed watch.
 const RETRY: Duration = Duration::from_secs(1);
-/// Bytes of events read at once.
+/// Bytes of events per read.
 const BUFFER_BYTES: usize = 16 << 10;
-/// Most reads before a report: together they hold the kernel's default queue of 16,384 events.
+/// Most reads before a report: together they cover the kernel's default queue of 16,384 events.
 const MAX_READS: usize = 256;
 
-/// The most urgent thing that happened since the last report.
+/// Most urgent event since the last report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// A file was made or written to: its writer is probably not done.
+    /// A file was created or written to: its writer is probably not done.
     Soon,
-    /// A file is whole (moved here, or closed by its writer) or gone; or events may have been lost.
+    /// A file is complete (moved here, or closed by its writer) or gone; or events may have been lost.
     Now,
 }
 
-/// Watches directories, also while they are not there.
+/// Watches directories, also while they do not exist.
 #[derive(Debug)]
 pub struct Watcher {
     /// Absolute.
     dirs: Vec<PathBuf>,
     /// `None` after an error, until `retry_at`.
     queue: Option<AsyncFd<Inotify>>,
-    /// Asks the kernel for a queue.
+    /// Creates the event queue.
     make: fn() -> io::Result<AsyncFd<Inotify>>,
     retry_at: Instant,
-    /// Each directory, and its parent or the nearest above that is there.
+    /// Each directory, and its parent or the closest existing ancestor.
     watched: BTreeMap<PathBuf, WatchDescriptor>,
     /// The last error, until it is over.
     problem: Option<String>,
 }
 
 impl Watcher {
-    /// Watches each of `dirs`. One that is not there, or cannot be watched, is tried again as long as
-    /// [`Self::changed`] is waited for. Names that start with one dot are not looked at; with two, as in a ConfigMap
-    /// volume, they are. Without an event queue, as when the user has all that `fs.inotify.max_user_instances` allows, a
-    /// new one is asked for every second; [`Self::problem`] names the error until then.
+    /// Watches each of `dirs`. Retries one that does not exist, or cannot be watched, during [`Self::changed`]. Ignores
+    /// names that start with one dot, but not with two, as in a ConfigMap volume. Without an event queue, as when the
+    /// user has reached `fs.inotify.max_user_instances`, it requests a new one every second; [`Self::problem`] names
+    /// the error until then.
     ///
     /// # Errors
     /// A path is relative and the working directory is gone.
@@ -82,15 +82,15 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// The reason why changes are seen late, by the rescan only: no event queue, or a directory that cannot be watched.
-    /// `None` as soon as every change is an event again. Never because a directory is not there.
+    /// Reason why only the rescan finds changes: no event queue, or a directory that cannot be watched. `None` as soon
+    /// as every change is an event again. A missing directory is not a reason.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
     }
 
-    /// Waits until something changed. What changes after this returns is reported by the next call, so a look at the
-    /// files in between misses nothing. May be dropped and called again at any time.
+    /// Waits for a change. The next call reports changes after the return: a scan in between misses nothing.
+    /// Cancel-safe.
     pub async fn changed(&mut self) -> Change {
         loop {
             if self.rewatch() {
@@ -107,7 +107,7 @@ impl Watcher {
         }
     }
 
-    /// Watches what can be watched now. Whether that is something new, where events may have been missed.
+    /// Watches every directory that can be watched. Returns `true` if that adds a watch: events may have been missed.
     fn rewatch(&mut self) -> bool {
         if self.queue.is_none() && self.retry_at <= Instant::now() {
             match (self.make)() {
@@ -133,14 +133,14 @@ impl Watcher {
             }
         };
         for dir in &self.dirs {
-            // From above, so that a directory made meanwhile is either watched or an event.
+            // Ancestors first: a directory created meanwhile is either watched or an event.
             dir.ancestors().skip(1).find(|above| watch(above));
             watch(dir);
         }
         for (path, descriptor) in &self.watched {
             if !watched.values().any(|kept| kept == descriptor) {
                 debug!(path = %path.display(), "no longer watched");
-                // The kernel has removed it already when the directory is gone.
+                // The kernel has already removed the watch if the directory is gone.
                 let _ = watches.remove(descriptor.clone());
             }
         }
@@ -150,7 +150,7 @@ impl Watcher {
         is_new
     }
 
-    /// The events until now that matter; `None` when there were none for a while.
+    /// Relevant events until now; `None` if there were none for [`RETRY`].
     async fn events(&mut self) -> io::Result<Option<Change>> {
         let Some(queue) = &mut self.queue else {
             sleep_until(self.retry_at).await;
@@ -173,7 +173,7 @@ impl Watcher {
     }
 }
 
-/// The limit that an error stems from, for a message; empty for other errors.
+/// Limit that caused the error, for a message; empty for other errors.
 fn limit_of(error: &io::Error, limit: &str) -> String {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENOSPC) => format!(": {limit} is reached"),
@@ -182,7 +182,7 @@ fn limit_of(error: &io::Error, limit: &str) -> String {
 }
 
 fn queue() -> io::Result<AsyncFd<Inotify>> {
-    // SAFETY: an `Inotify` keeps one file descriptor open from its making until it is dropped.
+    // SAFETY: an `Inotify` keeps one file descriptor open from its creation until it is dropped.
     Ok(unsafe { AsyncFd::register_with_interest(Inotify::init()?, Interest::READABLE) }?)
 }
 
@@ -192,10 +192,10 @@ fn mask() -> WatchMask {
     files | names | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR
 }
 
-/// Reads what has happened.
+/// Reads all queued events.
 ///
 /// # Errors
-/// Nothing has (`WouldBlock`), or the queue is broken.
+/// No event is queued (`WouldBlock`), or the queue is broken.
 fn drain(queue: &mut Inotify, concerns: impl Fn(&Event<&OsStr>) -> bool) -> io::Result<Option<Change>> {
     let mut buffer = [0; BUFFER_BYTES];
     let mut most = None;
@@ -209,7 +209,7 @@ fn drain(queue: &mut Inotify, concerns: impl Fn(&Event<&OsStr>) -> bool) -> io::
     Ok(most)
 }
 
-/// Whether an event can be about a watched directory or a file in it.
+/// Returns `true` if an event may be about a watched directory or a file in it.
 fn concerns(dirs: &[PathBuf], watched: &BTreeMap<PathBuf, WatchDescriptor>, event: &Event<&OsStr>) -> bool {
     let lost = event.mask.contains(EventMask::Q_OVERFLOW);
     let mut places = watched.iter().filter(|(_, descriptor)| **descriptor == event.wd).map(|(path, _)| path);

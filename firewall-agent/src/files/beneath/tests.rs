@@ -25,7 +25,7 @@ fn place() -> (TempDir, PathBuf) {
     (root, dir)
 }
 
-/// The bytes, or the error's text.
+/// The bytes, or the text of the error.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     read_rule_file(path).map_err(|error| error.to_string())
 }
@@ -66,7 +66,7 @@ fn a_link_that_leaves_the_directory_is_refused_and_its_target_named() {
         let way = open_beneath(&dir, Path::new(name)).unwrap_err();
         assert!(is_escape(&way), "{name}: {way}");
     }
-    // The control: without the bound the same links lead to the bytes outside.
+    // The control: without the confinement the same links lead to the bytes outside.
     assert_eq!(read_file(&dir.join("relative.yaml")).unwrap(), OUTSIDE);
 }
 
@@ -76,7 +76,7 @@ fn what_is_no_file_is_neither_waited_for_nor_read() {
     mkfifo(&dir.join("fifo.yaml"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     fs::create_dir(dir.join("dir.yaml")).unwrap();
     symlink("fifo.yaml", dir.join("link.yaml")).unwrap();
-    // Bytes are waiting in it: they stay there.
+    // Bytes are waiting in the FIFO: they stay there.
     let fifo = OpenOptions::new().read(true).write(true).open(dir.join("fifo.yaml")).unwrap();
     (&fifo).write_all(OUTSIDE).unwrap();
     for name in ["fifo.yaml", "dir.yaml", "link.yaml"] {
@@ -87,7 +87,7 @@ fn what_is_no_file_is_neither_waited_for_nor_read() {
     assert_eq!(waiting, OUTSIDE);
 }
 
-/// Reads as was done before: looks at where the link leads, then opens it.
+/// Earlier, racy way to read: resolves the link, then opens it.
 fn read_after_a_look(path: &Path) -> Option<Vec<u8>> {
     let target = fs::canonicalize(path).ok()?;
     target.starts_with(fs::canonicalize(path.parent()?).ok()?).then(|| fs::read(path).ok())?
@@ -109,12 +109,12 @@ fn a_link_that_is_swapped_while_it_is_opened_never_leads_outside() {
     let (mut inside, mut refused) = (0, 0);
     let leaked = thread::scope(|scope| {
         let swaps = scope.spawn(|| {
-            // At least so many, and more until the reader has met both targets.
+            // At least this many, and more until the reader has met both targets.
             let goes_on = |swaps: &usize| *swaps < SWAPS || !seen_both.load(Ordering::Relaxed);
             (0..100 * SWAPS).take_while(goes_on).for_each(swap);
             done.store(true, Ordering::Relaxed);
         });
-        // The look before the opening leaks, so the swaps do come in between.
+        // The racy read leaks, which proves that the swaps do interleave.
         let old = scope.spawn(|| {
             let mut leaked = 0;
             while !done.load(Ordering::Relaxed) {
@@ -140,7 +140,7 @@ fn a_link_that_is_swapped_while_it_is_opened_never_leads_outside() {
     assert!(leaked > 0 || leaks_when_swapped_in_between(&link, swap), "the control does not leak");
 }
 
-/// The control without luck: the swap comes exactly between the look and the opening.
+/// Deterministic control: the swap comes exactly between the check and the open.
 fn leaks_when_swapped_in_between(link: &Path, swap: impl Fn(usize)) -> bool {
     swap(0);
     let target = fs::canonicalize(link).unwrap();

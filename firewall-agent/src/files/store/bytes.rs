@@ -1,11 +1,11 @@
-//! A store in memory: the copy that a reader opens, and a new store before it has a file.
+//! In-memory store: the copy that a reader opens, and a new store before it has a file.
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::StorageBackend;
 
-/// Bytes that a database and its maker share.
+/// Bytes shared by a database and its creator.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bytes(Arc<RwLock<Vec<u8>>>);
 
@@ -14,7 +14,7 @@ impl Bytes {
         Self(Arc::new(RwLock::new(bytes)))
     }
 
-    /// The bytes as the database left them.
+    /// Takes the bytes as the database left them.
     pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut *self.write_lock())
     }
@@ -28,7 +28,7 @@ impl Bytes {
     }
 }
 
-/// Bytes of a range that lies within `length`.
+/// Index range of `bytes` at `offset`, if it lies within `length`.
 fn range(offset: u64, bytes: usize, length: usize) -> io::Result<std::ops::Range<usize>> {
     let start = usize::try_from(offset).map_err(io::Error::other)?;
     let end = start.checked_add(bytes).filter(|end| *end <= length);

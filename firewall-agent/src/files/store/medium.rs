@@ -1,4 +1,4 @@
-//! The file below the store, and the trait that lets a test put a failing one in its place.
+//! File of the store, and the trait for which tests substitute a failing one.
 
 use std::cell::Cell;
 use std::fmt::{Debug, Display};
@@ -17,48 +17,47 @@ use crate::files::dirs::{PRIVATE, make_dir};
 
 /// Name of the store in the state directory.
 const FILE: &str = "state.redb";
-/// Disk space held in reserve beyond the end of the file, in bytes: a disk that others have filled still takes commits.
+/// Disk space reserved beyond the end of the file, in bytes: commits succeed on a full disk.
 const RESERVE_BYTES: i64 = 8 << 20;
-/// The part of the file that every commit of redb changes: its header.
+/// Header of the file, which every commit of redb changes.
 const HEADER_BYTES: usize = 512;
 const PAGE_BYTES: usize = 4096;
-/// Copies tried while a writer commits all the time.
+/// Most attempts to copy while a writer commits continuously.
 const COPIES: usize = 100;
 
-/// A place for the bytes of the store.
+/// Storage for the bytes of the store.
 pub trait Medium: Debug + Display + Send + 'static {
     type Backend: StorageBackend;
 
-    /// Opens the place for writing.
+    /// Opens the medium for writing.
     ///
     /// # Errors
-    /// It is not there, or cannot be opened.
+    /// The medium does not exist, or cannot be opened.
     fn open(&self) -> Result<Self::Backend>;
 
-    /// Puts these bytes in the place of all others, durably: after a crash at any point either all or none of them are
-    /// there.
+    /// Replaces all bytes by these, durably: after a crash at any point either all or none of them are there.
     ///
     /// # Errors
-    /// They cannot be written, synced or put in place.
+    /// They cannot be written, synced or moved into place.
     fn replace(&self, bytes: &[u8]) -> Result<()>;
 
-    /// Every byte as of one commit; `None` when nothing was ever stored.
+    /// Reads every byte as of one commit; `None` if nothing was ever stored.
     ///
     /// # Errors
     /// It cannot be read.
     fn copy(&self) -> Result<Option<Vec<u8>>>;
 
-    /// Takes space for later commits, as far as there is any.
+    /// Reserves space for later commits, as far as available.
     fn reserve(&self) {}
 
-    /// Returns `true` while the place holds what was opened last: a file can be removed under its writer, whose commits no
-    /// boot finds then.
+    /// Returns `true` while the medium still is the one that was opened last: after the removal of a file under its
+    /// writer, no boot finds further commits.
     fn is_in_place(&self) -> bool {
         true
     }
 }
 
-/// The store of a state directory.
+/// Store file of a state directory.
 #[derive(Debug, Clone)]
 pub struct StateFile {
     path: PathBuf,
@@ -77,13 +76,13 @@ impl StateFile {
             make_dir(directory, PRIVATE)?;
         }
         if let Ok(old) = File::options().write(true).open(&self.path) {
-            // A disk that others have filled has room for a copy where the reserve was.
+            // On a full disk, the freed reserve gives room for the copy.
             old.metadata().and_then(|metadata| old.set_len(metadata.len()))?;
         }
         let aside = self.path.with_extension("new");
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         file.set_len(bytes.len() as u64)?;
-        // Pages of nothing take no room: a refused commit may have made the file long, and written none of it.
+        // Zero pages stay holes: a refused commit may have extended the file without writing to it.
         for (page, at) in bytes.chunks(PAGE_BYTES).zip((0..).step_by(PAGE_BYTES)) {
             if page.iter().any(|byte| *byte != 0) {
                 file.write_all_at(page, at)?;
@@ -132,7 +131,7 @@ impl Medium for StateFile {
             ensure!(length > 0, "damaged: the file is empty");
             let mut bytes = vec![0; length];
             match file.read_exact_at(&mut bytes, 0) {
-                // A commit has cut the file meanwhile.
+                // A commit has truncated the file meanwhile.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => continue,
                 read => read.context("cannot read")?,
             }
@@ -164,7 +163,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 /// Allocates blocks beyond the end of the file without changing its length.
 fn reserve(file: &File) {
     let length = file.metadata().ok().and_then(|metadata| i64::try_from(metadata.len()).ok());
-    // A file system that cannot, or has no room, leaves the store as it is: a commit then says what it lacks.
+    // Without support or space, the store stays as it is: a commit then reports the lack.
     let _ =
         fallocate(file.as_fd(), FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length.unwrap_or(0) + RESERVE_BYTES);
 }

@@ -1,10 +1,10 @@
-//! The last-good store: accepted files and persisted state in one transactional file, `<state_dir>/state.redb`.
+//! Last-good store: accepted files and persisted state in one transactional file, `<state_dir>/state.redb`.
 //!
-//! redb was chosen over SQLite (rusqlite): both survive kill and power cut at any point; redb is Rust alone, so the static
-//! musl program for both architectures needs no C compiler, and its storage is a trait, so that tests tear and refuse
-//! single writes of the real store. SQLite readers share the file through a `-shm` file that they must be able to write,
-//! which a read-only look beside a dead daemon cannot; here a reader copies the file (about as large as the accepted files) and opens the
-//! copy, beside a running daemon as beside a dead one, with no right but to read it.
+//! redb was chosen over SQLite (rusqlite): both survive kill and power cut at any point; redb is pure Rust, hence the
+//! static musl program for both architectures needs no C compiler, and its storage is a trait, which lets tests tear
+//! and refuse single writes of the real store. SQLite readers share the file through a `-shm` file that they must be
+//! able to write, which a read-only command beside a dead daemon cannot; here a reader copies the file (about as large
+//! as the accepted files) and opens the copy, beside a running or dead daemon, with no right but to read it.
 
 mod bytes;
 mod medium;
@@ -22,16 +22,16 @@ use self::bytes::Bytes;
 pub use self::medium::{Medium, StateFile};
 use crate::sync::{Changes, Destination, Record};
 
-/// Bytes that redb may keep of the file in memory.
+/// Bytes of the file that redb may cache in memory.
 const CACHE_BYTES: usize = 256 << 10;
 
-/// The store on one medium. The agent's lock keeps other writers out.
+/// Store on one medium. The agent's lock excludes other writers.
 #[derive(Debug)]
 pub struct LastGoodStore<M = StateFile> {
     medium: M,
     /// `None` before the first commit, and after an error: the next commit copies the file.
     database: Option<Database>,
-    /// Records of a file that was removed, until the one in its place has them.
+    /// Records of a removed file, until its replacement has them.
     rescued: Changes,
 }
 
@@ -42,12 +42,12 @@ impl<M: Display> Display for LastGoodStore<M> {
 }
 
 impl<M: Medium> LastGoodStore<M> {
-    /// A store that opens its file with the first commit.
+    /// Creates a store that opens its file with the first commit.
     pub fn new(medium: M) -> Self {
         Self { medium, database: None, rescued: Changes::default() }
     }
 
-    /// Every record. Opens a copy of the file, and changes nothing: a daemon may be writing to it.
+    /// Reads every record from a copy of the file. Changes nothing: a daemon may be writing to it.
     ///
     /// # Errors
     /// The file cannot be read, is damaged, or has a format version that this agent does not know.
@@ -61,7 +61,7 @@ impl<M: Medium> LastGoodStore<M> {
         guarded(read).with_context(|| self.medium.to_string())
     }
 
-    /// Every claimed destination of a store that cannot be used, of whatever format version: what must stay closed.
+    /// Reads every claimed destination of an unusable store of any format version: the agent keeps these closed.
     ///
     /// # Errors
     /// The file cannot be read, or is damaged.
@@ -73,8 +73,8 @@ impl<M: Medium> LastGoodStore<M> {
         guarded(read).with_context(|| self.medium.to_string())
     }
 
-    /// Carries out all changes in one transaction, or none. Where the file was removed or replaced meanwhile, every record is
-    /// written there first. When this returns without an error, they survive a power cut.
+    /// Applies all changes in one transaction, or none. If the file was removed or replaced meanwhile, first writes
+    /// every record there. On success the changes survive a power cut.
     ///
     /// # Errors
     /// The medium refuses; either nothing or everything is stored then.
@@ -92,7 +92,7 @@ impl<M: Medium> LastGoodStore<M> {
             records::read(removed)?.into_iter().for_each(|record| self.rescued.put(record));
             self.database = None;
         }
-        // A new copy of the file is written whole, and confirms what it holds.
+        // A new copy of the file is written whole, and confirms its content.
         let database = match self.database.take().filter(|_| !changes.confirms()) {
             Some(database) => database,
             None => self.open()?,
@@ -104,13 +104,14 @@ impl<M: Medium> LastGoodStore<M> {
         Ok(())
     }
 
-    /// Opens a new copy of the file. The old one may hold pages that every process sees and no disk has: of a commit whose
-    /// sync failed, which the kernel does not write again, or of a process that was killed before the sync.
+    /// Opens a new copy of the file. The old one may have pages that every process sees and that never reached the
+    /// disk: of a commit whose sync failed, which the kernel does not write again, or of a process that was killed
+    /// before the sync.
     fn open(&self) -> Result<Database> {
         let bytes = match self.medium.copy()? {
             Some(bytes) => bytes,
             None => {
-                // redb makes a new file in several steps, and none but the last leaves one that it reads again.
+                // redb creates a file in several steps; only after the last one can it read the file again.
                 let new = Bytes::default();
                 records::prepare(&builder().create_with_backend(new.clone())?)?;
                 new.take()
@@ -129,7 +130,7 @@ fn builder() -> Builder {
     builder
 }
 
-/// redb panics where a page of a damaged file makes no sense: an error like any other here.
+/// Turns panics into errors: redb panics on an invalid page of a damaged file.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done,

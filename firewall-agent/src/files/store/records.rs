@@ -29,11 +29,11 @@ const FORMAT_VERSION: &str = "version";
 
 /// Rule files by database id.
 const FILES: Table<&str, FileRow> = TableDefinition::new("files");
-/// Effective lists as YAML, by a constant key; and the file they come from.
+/// Effective lists as YAML, by a constant key; and their source file.
 const RANGES: Table<&str, &str> = TableDefinition::new("ranges");
 const RANGES_FILE: Table<&str, FileRow> = TableDefinition::new("ranges_file");
 const NEWEST: &str = "newest";
-/// Claimant by destination as `ADDRESS:PORT/PROTOCOL`; empty where it is unknown.
+/// Claimant by destination as `ADDRESS:PORT/PROTOCOL`; empty if unknown.
 const CLAIMS: Table<&str, &str> = TableDefinition::new("claims");
 /// Revision, presence (0 active, 1 removed, 2 forgotten), rebased, order; by database id.
 const FLOORS: Table<&str, (u64, u8, bool, u64)> = TableDefinition::new("floors");
@@ -74,7 +74,7 @@ fn ensure_version(transaction: &ReadTransaction) -> Result<()> {
     Ok(())
 }
 
-/// Carries out all changes in one transaction.
+/// Applies all changes in one transaction.
 pub(super) fn write(database: &Database, changes: &Changes) -> Result<()> {
     let transaction = database.begin_write()?;
     for (key, record) in changes.iter() {
@@ -163,10 +163,10 @@ fn delete<V: Value + 'static>(
     Ok(())
 }
 
-/// Every record of a store.
+/// Reads every record of a store.
 ///
 /// # Errors
-/// The store has another version, cannot be read, or a row holds what no agent writes.
+/// The store has another version, cannot be read, or has a row that no agent writes.
 pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
     let transaction = database.begin_read()?;
     ensure_version(&transaction)?;
@@ -225,7 +225,7 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// The claims of a store of whatever format version, as far as they can be read.
+/// Reads the claims of a store of any format version, as far as possible.
 pub(super) fn read_claims(database: &Database) -> Result<Vec<Destination>> {
     let mut claims = Vec::new();
     each(&database.begin_read()?, CLAIMS, |destination, _| {
@@ -235,7 +235,7 @@ pub(super) fn read_claims(database: &Database) -> Result<Vec<Destination>> {
     Ok(claims)
 }
 
-/// Calls `take` with every row of a table, if it is there.
+/// Calls `take` with every row of a table, if the table exists.
 fn each<K, V>(
     transaction: &ReadTransaction,
     table: Table<K, V>,

@@ -1,4 +1,4 @@
-//! The store on a real file, and on media that fail.
+//! Tests of the store on a real file, and on media that fail.
 
 use std::fs;
 
@@ -120,7 +120,7 @@ fn damage_is_an_error_and_never_an_empty_store() {
         damaged[at..].iter_mut().take(2048).for_each(|byte| *byte ^= 0x5a);
         fs::write(&path, damaged).unwrap();
         match LastGoodStore::new(StateFile::new(dir.path())).load() {
-            // Free pages may hold anything.
+            // Free pages may contain anything.
             Ok(read) => assert_eq!(sorted(read), sorted(records()), "damage at {at}"),
             Err(_) => refused += 1,
         }

@@ -10,10 +10,10 @@ use super::*;
 mod queue;
 
 const SOON_ENOUGH: Duration = Duration::from_secs(1);
-/// Longer than any event takes.
+/// Longer than the delivery of any event.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// The directory `rules` in one of its own, with `a.yaml` and the hidden `.b` in it, watched, all events read.
+/// Creates the directory `rules` in a temporary directory, with `a.yaml` and the hidden `.b`; watched, all events read.
 async fn watched() -> (TempDir, PathBuf, Watcher) {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("rules");
@@ -24,7 +24,7 @@ async fn watched() -> (TempDir, PathBuf, Watcher) {
     (root, dir, watcher)
 }
 
-/// The most urgent change within a second, all read until it is quiet.
+/// Waits one second for a change, reads until no event is left, and returns the most urgent change.
 async fn most(watcher: &mut Watcher) -> Option<Change> {
     let mut most = timeout(SOON_ENOUGH, watcher.changed()).await.ok();
     while most.is_some()
@@ -35,7 +35,7 @@ async fn most(watcher: &mut Watcher) -> Option<Change> {
     most
 }
 
-/// Whether nothing is reported within 50 ms.
+/// Returns `true` if nothing is reported within 50 ms.
 async fn is_quiet(watcher: &mut Watcher) -> bool {
     timeout(QUIET, watcher.changed()).await.is_err()
 }
@@ -60,7 +60,7 @@ async fn every_way_of_changing_a_file_is_seen_within_a_second() {
         ("write, and keep open", Change::Soon, |dir| {
             let mut file = OpenOptions::new().write(true).open(dir.join("a.yaml")).unwrap();
             file.write_all(b"y").unwrap();
-            // The descriptor outlives the step, as a slow writer's does.
+            // The descriptor outlives the step, as that of a slow writer.
             std::mem::forget(file);
         }),
         ("create, and keep open", Change::Soon, |dir| {
@@ -77,7 +77,7 @@ async fn every_way_of_changing_a_file_is_seen_within_a_second() {
         ("rename to another directory", Change::Now, |dir| {
             fs::rename(dir.join("a.yaml"), dir.with_file_name("aside")).unwrap();
         }),
-        // Not by a child process: until its exec it shares every lock that another test may hold.
+        // Not by a child process: until its exec it shares every lock of the other tests.
         ("copy", Change::Now, |dir| {
             fs::copy(dir.join("a.yaml"), dir.join("c.yaml")).unwrap();
         }),
@@ -209,7 +209,7 @@ async fn a_directory_that_is_also_a_parent_is_watched_as_both() {
     }
 }
 
-/// Puts a version of a file where a ConfigMap volume has it, the way that a kubelet does, and removes the last one.
+/// Writes a version of a file into a ConfigMap volume as a kubelet does, and removes the previous one.
 fn push(dir: &Path, version: u32) {
     let data = dir.join(format!("..v{version}"));
     fs::create_dir(&data).unwrap();

@@ -1,4 +1,4 @@
-//! Queues of events that run over, break, or cannot be had.
+//! Event queues that overflow, break, or cannot be created.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use super::*;
 async fn a_queue_that_ran_over_is_a_reason_to_look() {
     let most_queued: usize =
         fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
-    // Each link is one event, and by itself no reason to look at once.
+    // Each link is one event, and alone not urgent.
     for (links, change) in [(most_queued / 2, Change::Soon), (most_queued + 1, Change::Now)] {
         let (_root, dir, mut watcher) = watched().await;
         (0..links).for_each(|link| symlink("nowhere", dir.join(link.to_string())).unwrap());
@@ -28,7 +28,7 @@ async fn a_queue_that_broke_is_reported_once_and_made_anew() {
     watcher.queue = Some(unsafe { AsyncFd::register_with_interest(broken, Interest::READABLE) }.unwrap());
     assert_eq!(timeout(QUIET, watcher.changed()).await, Ok(Change::Now));
     assert!(watcher.problem().is_some());
-    // Not at once, so that one which is broken for good costs nothing; then because of what was missed.
+    // Not at once: a permanently broken queue must cost nothing. Then because of missed events.
     assert!(is_quiet(&mut watcher).await);
     assert_eq!(timeout(2 * RETRY, watcher.changed()).await, Ok(Change::Now));
     assert_eq!(watcher.problem(), None);
@@ -45,10 +45,10 @@ async fn without_a_queue_it_waits_for_one_and_names_the_limit() {
     let mut watcher = Watcher::with(std::slice::from_ref(&dir), refuse).unwrap();
     let problem = watcher.problem().unwrap();
     assert!(problem.contains("fs.inotify.max_user_instances"), "{problem}");
-    // Nothing is reported, and it is asked for again and again.
+    // Nothing is reported, and the watcher retries.
     assert!(timeout(2 * RETRY, watcher.changed()).await.is_err());
     assert!(watcher.problem().is_some());
-    // Whatever changed meanwhile.
+    // Reported because of missed events.
     watcher.make = queue;
     assert_eq!(timeout(2 * RETRY, watcher.changed()).await, Ok(Change::Now));
     assert_eq!(watcher.problem(), None);
