@@ -1,4 +1,4 @@
-//! `firewall-agent audit`: ways to a protected port that the attached programs do not see.
+//! `firewall-agent audit`: bypasses, which the attached programs do not see.
 
 mod look;
 mod report;
@@ -15,7 +15,7 @@ use super::json;
 use super::settings::Located;
 use crate::audit::{Kind, audit};
 
-/// `accepted` kinds are told and do not count for the exit code.
+/// Reports `accepted` kinds, but ignores them for the exit code.
 pub(super) fn run(places: &Located, accepted: &[Kind], format: Format, out: &mut impl Write) -> Result<Exit> {
     let facts = look(&places.bpffs_dir)?;
     let report = Report::new(audit(&facts), accepted, facts.protected.is_empty());

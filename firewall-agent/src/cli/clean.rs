@@ -1,4 +1,4 @@
-//! The way out to a terminal: whatever others wrote into names, labels and paths, no character acts on it.
+//! Output to a terminal: no character of untrusted names, labels and paths controls it.
 
 use std::fmt::Arguments;
 use std::io::{self, Write};
@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use super::colour::painted;
 use crate::escape::escaped;
 
-/// Passes whole lines on, escaped, and painted when it is told to.
+/// Writer of whole lines, escaped, and coloured if requested.
 ///
-/// A line break counts where a formatted text (`write!`, `writeln!`) begins or ends. Between its first and its last other
-/// character it came with a value, a file's name say, and is escaped: no value begins a line.
+/// A line break counts at the beginning or end of a formatted text (`write!`, `writeln!`). Between its first and its
+/// last other character it came with a value, such as a file name, and is escaped: no value begins a line.
 #[derive(Debug)]
 pub(super) struct Clean<W: Write> {
     out: W,
@@ -88,7 +88,7 @@ mod tests {
         let mut out = Vec::new();
         let mut clean = Clean::new(&mut out, false);
         let name = "a: ok\n1 file, 0 refused\n.yaml";
-        // As the commands have it: by a reference to a writer.
+        // As the commands do: through a reference to a writer.
         fn tell(out: &mut impl Write, name: &str) -> io::Result<()> {
             writeln!(out, "\n{name}: refused\n")?;
             write!(out, "! ")?;

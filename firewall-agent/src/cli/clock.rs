@@ -1,4 +1,4 @@
-//! `firewall-agent clock`: the time that expiry goes by, from the wall clock and the stored mark. Needs no daemon and
+//! `firewall-agent clock`: the time used for expiry, from the wall clock and the stored mark. Needs no daemon and
 //! changes nothing.
 
 use std::io::Write;
@@ -16,19 +16,19 @@ use crate::files::store::{LastGoodStore, StateFile};
 use crate::host::clock::{Moment, synchronised};
 use crate::sync::Live;
 
-/// Everything that the command says. Field names are an interface.
+/// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
 struct Report {
     wall_clock: Timestamp,
-    /// `None` when the kernel may not be asked.
+    /// `None` if the query is not permitted.
     synchronised: Option<bool>,
-    /// As the agent stored it last, at most a minute ago while it runs.
+    /// Mark as last stored, at most a minute ago while the agent runs.
     mark: Option<Timestamp>,
-    /// The time that expiry goes by.
+    /// Time used for expiry.
     time: Timestamp,
-    /// The wall clock, while it is not believed.
+    /// The wall clock, while the agent distrusts it.
     held: Option<Timestamp>,
-    /// Seconds by which the mark is ahead of the wall clock, where that is a condition.
+    /// Seconds by which the mark is ahead of the wall clock, if that is a condition.
     ahead_seconds: Option<i64>,
 }
 

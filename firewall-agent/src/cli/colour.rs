@@ -1,5 +1,5 @@
-//! Colour, for a terminal only. It is put on known words of lines that are clean already: no text that comes from
-//! outside decides where an escape sequence stands.
+//! Colour, for terminals only. It is applied to known words of escaped lines: no untrusted text decides the position of
+//! an escape sequence.
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
@@ -23,7 +23,7 @@ const WORDS: &[(&str, &str)] = &[
     ("would_deny", YELLOW),
 ];
 
-/// The line with the words in colour that say how something stands; the head of a table is bold, JSON stays as it is.
+/// Colours the words for states; the head of a table is bold, JSON stays unchanged.
 pub(super) fn painted(line: &str) -> String {
     let start = line.trim_start();
     if start.starts_with(['{', '}', '[', ']', '"']) {

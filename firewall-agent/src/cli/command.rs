@@ -1,4 +1,4 @@
-//! What can be typed, and what `--help` says about it.
+//! Definition of the command line, with its `--help` texts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     pub command: Command,
 }
 
-/// Reads the command line of this process, and ends the process when it is none.
+/// Parses the command line of this process, or ends the process with an error.
 pub(super) fn parse() -> Arguments {
     let mut command =
         Arguments::command().mut_subcommands(|command| command.mut_args(without_empty_variable));
@@ -37,7 +37,7 @@ pub(super) fn parse() -> Arguments {
     arguments.unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
-/// A variable of the environment that is empty counts as unset.
+/// Treats an empty environment variable as unset.
 fn without_empty_variable(argument: Arg) -> Arg {
     let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
     if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::Reset) } else { argument }

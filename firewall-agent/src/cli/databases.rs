@@ -18,12 +18,12 @@ use crate::files::store::{LastGoodStore, StateFile};
 use crate::http::Lines;
 use crate::sync::{Claim, Database, Desired, Destination, Live, OpenEndpoint};
 
-/// Everything that the command says. Field names are an interface.
+/// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
 struct Databases {
     /// In the order of their ids.
     databases: Vec<DatabaseRow>,
-    /// Destinations that stay closed: an endpoint that left was there.
+    /// Destinations of removed endpoints, which stay closed.
     tombstones: Vec<String>,
 }
 
@@ -31,20 +31,20 @@ struct Databases {
 #[derive(Debug, Serialize)]
 struct DatabaseRow {
     database_id: String,
-    /// Empty when its file gives none.
+    /// Empty if the file has none.
     name: String,
-    /// `enforce`, or `monitor` when an endpoint is only watched; `None` when none is open.
+    /// `enforce`, or `monitor` if at least one endpoint is in monitor mode; `None` if none is open.
     mode: Option<String>,
-    /// `None` when what is in force belongs to no revision: an apply was cut off.
+    /// `None` if the live state belongs to no revision: an apply was interrupted.
     revision: Option<u64>,
     generation: Option<u64>,
     applied_at: Option<Timestamp>,
     endpoints: Vec<String>,
     /// Prefixes in the allow list.
     prefixes: usize,
-    /// Counted on its rules and internal ranges.
+    /// Packets counted on its rules and internal ranges.
     packets_allowed: u64,
-    /// Counted on its default line; in monitor mode they passed.
+    /// Packets counted on its default counter; in monitor mode they passed.
     packets_denied: u64,
 }
 
@@ -70,8 +70,8 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
     Ok(Exit::Done)
 }
 
-/// Destinations that stay closed: those of the kernel's table and, where the store may be read, those at guarded ports, which
-/// need no row there.
+/// Destinations that stay closed: those of the kernel's table and, if the store is readable, those at guarded ports,
+/// which need no row there.
 fn closed(places: &Located, live: &Live) -> BTreeSet<Destination> {
     let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load().unwrap_or_default();
     let (_, persisted, _, _) = join(records, live);

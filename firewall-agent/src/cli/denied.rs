@@ -1,4 +1,4 @@
-//! `firewall-agent denied [DATABASE] [--follow] [--by N]`: who was refused, and the rule that would admit them.
+//! `firewall-agent denied [DATABASE] [--follow] [--by N]`: refused sources, and the rule that would admit them.
 
 mod follow;
 mod report;
@@ -34,7 +34,7 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// The lengths to which sources are cut, IPv4 and IPv6; whole addresses when nothing is added up.
+    /// Prefix lengths to which sources are cut, IPv4 and IPv6; whole addresses without `--by` and `--by6`.
     fn lengths(&self) -> (u8, u8) {
         match (self.by, self.by6) {
             (None, None) => (32, 128),

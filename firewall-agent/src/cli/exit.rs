@@ -1,4 +1,4 @@
-//! How a command ends.
+//! Exit codes and errors of the commands.
 
 use std::io;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ pub(super) enum Exit {
     WouldBeDenied,
     NotReady,
     WaysFound,
-    /// `restore`: every configured interface is filtered, and not all of what is stored is in force.
+    /// `restore`: every configured interface is filtered, but not all stored state is in force.
     NotAllInForce,
 }
 
@@ -32,7 +32,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What the user typed is wrong: exit code 2.
+/// Invalid input of the user: exit code 2.
 #[derive(Debug)]
 pub(super) struct BadInput(pub String);
 
@@ -44,7 +44,7 @@ impl std::fmt::Display for BadInput {
 
 impl std::error::Error for BadInput {}
 
-/// The host is filtered, and these things are not in force: exit code 6.
+/// Parts that are not in force on a filtered host: exit code 6.
 #[derive(Debug)]
 pub(super) struct NotAllInForce(pub String);
 
@@ -56,7 +56,7 @@ impl std::fmt::Display for NotAllInForce {
 
 impl std::error::Error for NotAllInForce {}
 
-/// Problems of a configuration file, each a line of its own: exit code 2.
+/// Problems of a configuration file, one per line: exit code 2.
 #[derive(Debug)]
 pub(super) struct BadConfiguration(pub Vec<String>);
 
@@ -88,12 +88,12 @@ pub(super) fn report(error: &anyhow::Error) -> (Vec<String>, Exit) {
     (lines, exit)
 }
 
-/// The reader of our output has seen enough.
+/// Returns `true` if the reader closed our output.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let kind = match cause.downcast_ref::<io::Error>() {
             Some(error) => Some(error.kind()),
-            // It does not name the error of its writer as its source.
+            // `serde_json::Error` does not return the error of its writer as its source.
             None => cause.downcast_ref().and_then(serde_json::Error::io_error_kind),
         };
         kind == Some(io::ErrorKind::BrokenPipe)

@@ -1,4 +1,4 @@
-//! `firewall-agent explain SRC DATABASE|ADDRESS:PORT[/udp]`: the verdict, asked of the kernel.
+//! `firewall-agent explain SRC DATABASE|ADDRESS:PORT[/udp]`: the verdict, from the probe program in the kernel.
 
 mod question;
 
@@ -16,11 +16,11 @@ use super::{BadInput, Exit};
 use crate::bpf::{Answer, Kernel, Probe};
 use crate::sync::{Line, LineKind, Live, Question, RuleSlot, Sources};
 
-/// The verdict for one packet. Field names are an interface.
+/// Verdict for one packet. Field names are an interface.
 #[derive(Debug, Serialize)]
 struct Explanation {
     source: String,
-    /// The endpoint that was asked about, as in the endpoint table.
+    /// Endpoint of the question, as in the endpoint table.
     endpoint: String,
     /// `pass` or `drop`.
     verdict: &'static str,
@@ -29,7 +29,7 @@ struct Explanation {
     rule: Option<Rule>,
 }
 
-/// The rule that decided.
+/// Rule that decided.
 #[derive(Debug, Serialize)]
 struct Rule {
     id: String,
@@ -53,7 +53,7 @@ pub(super) fn explain(
     let twin = Probe::twin(&places.bpffs_dir)?;
     let answers: Vec<Answer> =
         questions.iter().map(|question| twin.ask_about(question)).collect::<Result<_>>()?;
-    // The daemon may publish while we ask: a line that decided may be new, or gone.
+    // The daemon may publish meanwhile: the rule counter may be new, or gone.
     let after = kernel.live()?;
     let explanations: Vec<Explanation> = questions
         .iter()

@@ -1,4 +1,4 @@
-//! How a command prints what it found.
+//! Output format of a command.
 
 /// The value of `-o`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -1,4 +1,4 @@
-//! `firewall-agent health`: asks the running daemon, as a probe does.
+//! `firewall-agent health`: probes the running daemon.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::config::Listen;
 use crate::http::Readiness;
 
-/// The daemon's answers never wait for a publish.
+/// Time limit of a request. The daemon's answers never wait for a publish.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of an answer.
 const LONGEST: u64 = 1 << 20;
@@ -51,7 +51,7 @@ pub(super) fn health(
     }
 }
 
-/// Status code and body.
+/// Requests `path`; returns status code and body.
 fn ask(at: &Listen, path: &str) -> Result<(u16, String)> {
     let answer = match at {
         Listen::Unix(socket) => {

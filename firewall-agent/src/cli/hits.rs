@@ -1,4 +1,4 @@
-//! What was counted on a rule, and on its single prefixes.
+//! Hits of a rule, and of its single prefixes.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use crate::sync::{LineKind, Live, RuleSlot, Slot};
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct PrefixHits {
     pub cidr: String,
-    /// `None` when the prefix has no counter of its own, or shares its rule's with others.
+    /// `None` if the prefix has no counter of its own, or shares its rule's with others.
     pub packets: Option<u64>,
     pub bytes: Option<u64>,
     pub last_hit: Option<Timestamp>,
 }
 
-/// The lines of one rule: its own, and those of single prefixes.
+/// Counters of one rule: its own, and those of single prefixes.
 #[derive(Debug, Default)]
 pub(super) struct RuleLines {
-    /// In their order.
+    /// In ascending order.
     pub slots: Vec<RuleSlot>,
 }
 
-/// The rules of a database in the order of their own lines, the default line last.
+/// Rules of a database in the order of their own counters, the default counter last.
 pub(super) fn rule_lines(live: &Live, database: Slot) -> Vec<RuleLines> {
     let mut rules: BTreeMap<(bool, &str), RuleLines> = BTreeMap::new();
     for (slot, line) in live.lines.iter().filter(|(_, line)| line.database == database) {
@@ -39,7 +39,7 @@ pub(super) fn rule_lines(live: &Live, database: Slot) -> Vec<RuleLines> {
 }
 
 impl RuleLines {
-    /// Everything that was counted on the rule.
+    /// Sum of all counters of the rule.
     pub fn total(&self, kernel: &Kernel) -> Result<LineHits> {
         let mut total = LineHits::default();
         for slot in &self.slots {
@@ -48,7 +48,7 @@ impl RuleLines {
         Ok(total)
     }
 
-    /// The prefixes that count on these lines, those of IPv4 first.
+    /// Prefixes that count on these counters, IPv4 first.
     pub fn prefixes(&self, live: &Live, database: Slot) -> Vec<(IpNet, RuleSlot)> {
         let sources = live.databases.get(&database).map(|one| &one.sources);
         let all = sources.into_iter().flat_map(|sources| sources.iter());
@@ -60,7 +60,7 @@ impl RuleLines {
     }
 }
 
-/// The hits of each prefix; a line that several share says nothing about one of them.
+/// Hits of each prefix; none where several prefixes share a counter.
 pub(super) fn by_prefix(kernel: &Kernel, prefixes: &[(IpNet, RuleSlot)]) -> Result<Vec<PrefixHits>> {
     let mut users: BTreeMap<RuleSlot, u32> = BTreeMap::new();
     prefixes.iter().for_each(|(_, slot)| *users.entry(*slot).or_default() += 1);

@@ -1,4 +1,4 @@
-//! JSON for programs, in which no character acts on a terminal.
+//! JSON output in which no character controls a terminal.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter, 
 
 use crate::escape::escaped;
 
-/// Writes a value over as many lines as it takes, and ends the last one.
+/// Writes a value on as many lines as needed, and ends the last one.
 pub(super) fn write(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     value.serialize(&mut Serializer::with_formatter(&mut *out, Escaping(PrettyFormatter::new())))?;
     writeln!(out)
@@ -19,7 +19,7 @@ pub(super) fn write_line(value: &impl Serialize, out: &mut impl Write) -> io::Re
     writeln!(out)
 }
 
-/// Another formatter, but for the texts: beside what JSON demands, every harmful character is escaped.
+/// Wraps a formatter: in strings, escapes every harmful character besides those that JSON requires.
 struct Escaping<F>(F);
 
 impl<F: Formatter> Formatter for Escaping<F> {

@@ -1,4 +1,4 @@
-//! The command line: one file for each command. Nouns only read, and work with the agent stopped.
+//! Command line: one file for each command. Nouns only read, and work with the agent stopped.
 
 mod audit;
 mod clean;

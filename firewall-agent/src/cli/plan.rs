@@ -1,4 +1,4 @@
-//! `firewall-agent plan [PATH…]`: what applying these files would change. Needs no daemon and changes nothing.
+//! `firewall-agent plan [PATH…]`: the changes that these files would cause. Needs no daemon and changes nothing.
 
 mod report;
 
@@ -25,8 +25,7 @@ use crate::sync::{
     AcceptedFiles, Admission, Changes, Database, Desired, Live, Plan, Sizes, admit, plan as dry_run,
 };
 
-/// Compares what the kernel holds with what it would hold if the daemon found these files in place of those that it
-/// took last.
+/// Compares the live state with the state that the daemon would publish from these files in place of the accepted ones.
 pub(super) fn plan(
     settings: &Settings,
     places: &Located,
@@ -84,7 +83,7 @@ pub(super) fn plan(
     Ok(if report.rejected_files.is_empty() { Exit::Done } else { Exit::BadInput })
 }
 
-/// Reads the configured files, or the given ones.
+/// Reads the configured files, or those of `paths`.
 fn read(
     settings: &Settings,
     accepted: &AcceptedFiles,
@@ -107,8 +106,7 @@ fn read(
     }
 }
 
-/// Every database that is live, would be, or has no room. With all files at hand, one that none of them names is
-/// orphaned.
+/// Every database that is live, would be, or has no room. With `all_files`, a database without a file is orphaned.
 fn databases(
     desired: &Desired,
     admission: &Admission,

@@ -20,20 +20,20 @@ use crate::sync::{Live, Slot};
 #[derive(Debug, Serialize)]
 struct RangeRow {
     range_id: String,
-    /// What its rules are labelled: each rule's own label, or else the range's name.
+    /// Labels of its rules: each rule's own label, or else the range's name.
     labels: BTreeSet<String>,
-    /// The rules that it is in force for.
+    /// Rules that use it.
     rules: Vec<Rule>,
-    /// Of all these rules together; a prefix that counts on another rule of its database is not among them.
+    /// Prefixes of all these rules together, without those that count on another rule of their database.
     cidrs: Vec<String>,
     packets: u64,
     bytes: u64,
     last_hit: Option<jiff::Timestamp>,
-    /// Of each of `cidrs`, over all databases where it has a counter of its own.
+    /// Hits of each of `cidrs`, over all databases where it has a counter of its own.
     prefixes: Vec<PrefixHits>,
 }
 
-/// A rule that names the range.
+/// Rule that names the range.
 #[derive(Debug, Serialize)]
 struct Rule {
     database_id: String,
@@ -64,7 +64,7 @@ pub(super) fn ranges(
     Ok(Exit::Done)
 }
 
-/// The rules of each managed range.
+/// Rules of each managed range.
 fn rules(live: &Live) -> BTreeMap<String, Vec<(Slot, RuleLines)>> {
     let mut rules: BTreeMap<String, Vec<(Slot, RuleLines)>> = BTreeMap::new();
     for database in live.databases.keys() {

@@ -14,7 +14,7 @@ use crate::host::limits::raise_open_files;
 
 pub(super) fn restore(settings: Settings, wait: Duration, out: &mut impl Write) -> Result<Exit> {
     let _log = log::start(LogFormat::default())?;
-    // Not the reason to leave a host open.
+    // A failure must not leave the host open.
     let _ = raise_open_files();
     let restored = agent::restore(&settings.config(ConfigFile::default())?, wait)?;
     let undone = [restored.not_filtered.as_slice(), &restored.not_in_force].concat().join("; ");

@@ -1,4 +1,4 @@
-//! What a command lacks when the kernel turns it away.
+//! Hints about missing rights, for commands that the kernel refuses.
 
 use std::io;
 
@@ -8,13 +8,13 @@ use nix::unistd::{Uid, geteuid};
 const CAPABILITIES: [(u32, &str); 4] =
     [(1, "CAP_DAC_OVERRIDE"), (12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
 
-/// What to add to an error that says "not permitted": who would be permitted, and what this process has.
+/// Hint for a permission error: the required rights, and those of this process.
 pub(super) fn lacking(error: &anyhow::Error) -> Option<String> {
     let code = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())?;
     let needed = match code {
-        // The permissions of a file, a pin or a socket.
+        // Refused by the permissions of a file, a pin or a socket.
         libc::EACCES => "root, or the user that the agent runs as",
-        // The kernel's own rules for bpf(2).
+        // Refused by the kernel's rules for bpf(2).
         libc::EPERM => "root, or CAP_BPF (and the pins of the agent's user)",
         _ => return None,
     };
@@ -30,7 +30,7 @@ fn identity(user: Uid, capabilities: u64) -> String {
     format!("uid {user} without {}", missing.join(", "))
 }
 
-/// The effective capabilities as a bit mask; none when the kernel does not say.
+/// Effective capabilities as a bit mask; zero if unknown.
 fn effective() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

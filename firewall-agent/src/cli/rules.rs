@@ -21,7 +21,7 @@ use crate::sync::{LineKind, Live, Slot};
 #[derive(Debug, Serialize)]
 struct RuleRow {
     database_id: String,
-    /// Rule id; the CIDR of an internal range; empty for the default line.
+    /// Rule id; the CIDR of an internal range; empty for the default counter.
     rule: String,
     /// `custom_range`, `managed_range`, `internal_range` or `default`.
     #[serde(rename = "type")]
@@ -32,7 +32,7 @@ struct RuleRow {
     packets: u64,
     bytes: u64,
     last_hit: Option<jiff::Timestamp>,
-    /// Of each of `cidrs`.
+    /// Hits of each of `cidrs`.
     prefixes: Vec<PrefixHits>,
     #[serde(flatten)]
     mark: Mark,

@@ -34,8 +34,8 @@ pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> R
     Ok(Exit::Done)
 }
 
-/// Signals that end a process by default and that mean nothing to the daemon. SIGHUP gets its meaning, a rescan, once the
-/// loop runs, which begins with one.
+/// Ignores signals that end a process by default and that mean nothing to the daemon. SIGHUP gets its meaning, a
+/// rescan, once the loop runs, which begins with one.
 fn ignore_signals() -> Result<()> {
     for name in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
         // SAFETY: a signal that is ignored runs no code.

@@ -1,4 +1,4 @@
-//! The configuration file as a command finds it.
+//! Configuration file as the commands use it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use crate::sync::{Capacity, Ports};
 
 pub(super) const DEFAULT_PATH: &str = "/etc/firewall-agent/config.yaml";
 
-/// What the configuration file gives, and its warnings.
+/// Content of the configuration file, and its warnings.
 #[derive(Debug)]
 pub(super) struct Settings {
     file: ConfigFile,
     pub warnings: Vec<String>,
 }
 
-/// Where a noun looks.
+/// Directories that the reading commands use.
 #[derive(Debug)]
 pub(super) struct Located {
     pub bpffs_dir: PathBuf,
@@ -28,7 +28,7 @@ pub(super) struct Located {
 }
 
 impl Settings {
-    /// Reads the file. Only the default one may be missing: every key has then its default or comes from a flag.
+    /// Reads the file. Only the default one may be missing: every key then has its default or comes from a flag.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = match read_file(path) {
             Ok(bytes) => bytes,
@@ -49,18 +49,18 @@ impl Settings {
         Ok(Self { file: checked.value, warnings })
     }
 
-    /// The whole configuration of the daemon.
+    /// Complete configuration of the daemon.
     pub fn config(self, flags: ConfigFile) -> Result<Config> {
         let config = Config::resolve(self.file, flags, &host_name()?);
         config.map_err(|error| BadInput(format!("configuration: {error}")).into())
     }
 
-    /// What this host takes of a rule file.
+    /// Limits on a rule file of this host.
     pub fn limits(&self) -> Result<Limits> {
         Ok(self.file.limits(&host_name()?))
     }
 
-    /// How much fits on this host, but for memory.
+    /// Capacity of this host, except for memory.
     pub fn capacity(&self) -> Result<Capacity> {
         Ok(Capacity {
             endpoints: usize::try_from(self.file.max_endpoints())?,
@@ -69,28 +69,28 @@ impl Settings {
         })
     }
 
-    /// Ports that the file guards; `None` where it does not say.
+    /// Ports that the file guards; `None` if the key is missing.
     pub fn guarded_ports(&self) -> Option<Ports> {
         let guarded = self.file.guarded_ports.as_ref()?;
         Some(guarded.ranges().iter().cloned().flatten().collect())
     }
 
-    /// Whose signatures are taken.
+    /// Keys whose signatures are accepted.
     pub fn trusted_keys(&self) -> Vec<TrustedKey> {
         self.file.trusted_keys()
     }
 
-    /// Where the control plane puts rule files and managed ranges.
+    /// Paths of the rule files and the managed ranges of the control plane.
     pub fn inputs(&self) -> (PathBuf, PathBuf) {
         (self.file.rules_dir(), self.file.managed_ranges())
     }
 
-    /// Most rule files that the daemon reads of a directory.
+    /// Most rule files that the daemon reads from a directory.
     pub fn most_files(&self) -> usize {
         self.file.most_files()
     }
 
-    /// Where the daemon serves HTTP: its first unix socket, or what else there is.
+    /// Address of the daemon's HTTP server: the first unix socket, else the first listener.
     pub fn listener(&self) -> Result<Listen> {
         let listen = self.file.listen();
         let unix = listen.iter().position(|one| matches!(one, Listen::Unix(_))).unwrap_or(0);
@@ -98,7 +98,7 @@ impl Settings {
         Ok(listen.into_iter().nth(unix).ok_or_else(nowhere)?)
     }
 
-    /// Flags win over the file, the file over the default.
+    /// Resolves the directories. Flags win over the file, the file over the default.
     pub fn places(&self, flags: Places) -> Located {
         Located {
             bpffs_dir: flags.bpffs_dir.unwrap_or_else(|| self.file.bpffs_dir()),

@@ -1,4 +1,4 @@
-//! `firewall-agent completions SHELL` and `man DIR`: made from the command line's own description.
+//! `firewall-agent completions SHELL` and `man DIR`: generated from the definition of the command line.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ use clap_complete::Shell;
 
 use super::{Arguments, Exit};
 
-/// Straight to standard output: a script is not to be cleaned.
+/// Writes to standard output directly: a script must not be escaped.
 pub(super) fn completions(shell: Shell) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "firewall-agent", &mut script);
@@ -18,7 +18,7 @@ pub(super) fn completions(shell: Shell) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// One page for the program, one for each command.
+/// Writes one page for the program, one for each command.
 pub(super) fn man(dir: &Path, out: &mut impl Write) -> Result<Exit> {
     fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
     let mut whole = Arguments::command();

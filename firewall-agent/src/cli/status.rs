@@ -1,4 +1,4 @@
-//! `firewall-agent status`: what the kernel holds, and what the daemon last said.
+//! `firewall-agent status`: the live state of the kernel, and the last report of the daemon.
 
 use std::io::Write;
 
@@ -54,7 +54,7 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
     Ok(Exit::Done)
 }
 
-/// The daemon's `status.json`.
+/// Reads the daemon's `status.json`.
 fn said(places: &Located) -> Result<Status> {
     let path = places.state_dir.join("status.json");
     let bytes =

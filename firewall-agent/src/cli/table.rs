@@ -1,4 +1,4 @@
-//! Columns for people.
+//! Tables for people.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -10,15 +10,15 @@ use crate::escape::escaped;
 
 /// Spaces between columns.
 const GAP: usize = 2;
-/// No column is made narrower than this.
+/// Least width of a column.
 const NARROWEST: usize = 6;
-/// A word up to this long is not broken if that can be helped: the provider's ids are 24 long.
+/// Longest word to remain unbroken if possible: the provider's ids have 24 characters.
 const WHOLE: usize = 24;
-/// Behind these a cell is wrapped.
+/// Characters after which a cell is wrapped.
 const BREAKS: [char; 3] = [' ', ',', '/'];
 
-/// Writes rows of equal length under a head. On a terminal that is too narrow long cells are wrapped, widest columns
-/// first; anywhere else every row is one line.
+/// Writes rows of equal length under a head. On a terminal that is too narrow, wraps long cells, widest columns first;
+/// elsewhere every row is one line.
 pub(super) fn write_table<const N: usize>(
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -27,7 +27,7 @@ pub(super) fn write_table<const N: usize>(
     write_within(terminal_width(), head, rows, out)
 }
 
-/// Columns of the terminal that standard output is; `None` when it is none.
+/// Columns of the terminal on standard output; `None` if it is not a terminal.
 fn terminal_width() -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;
@@ -57,7 +57,7 @@ fn write_within<const N: usize>(
                 rows.iter().flat_map(|row| row[column].split(BREAKS)).map(|word| word.width().min(WHOLE));
             words.chain([head[column].width(), NARROWEST]).max().unwrap_or(0)
         };
-        // Words stay whole as long as that is possible at all, then heads.
+        // Words stay whole as long as possible, then heads.
         narrow(&mut widths, &std::array::from_fn::<usize, N, _>(floor), limit);
         narrow(&mut widths, &head.map(|name| name.width().max(NARROWEST)), limit);
         narrow(&mut widths, &[NARROWEST; N], limit);
@@ -74,7 +74,7 @@ fn write_within<const N: usize>(
     Ok(())
 }
 
-/// Takes from the widest column until all fit, as far as each may be narrowed.
+/// Narrows the widest column until all fit, down to the `floors`.
 fn narrow(widths: &mut [usize], floors: &[usize], limit: usize) {
     let gaps = GAP * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > limit {
@@ -90,7 +90,7 @@ fn narrow(widths: &mut [usize], floors: &[usize], limit: usize) {
     }
 }
 
-/// The cell in lines of at most `width`, cut behind a space, comma or slash where there is one in the second half.
+/// Splits a cell into lines of at most `width`, after a space, comma or slash if there is one in the second half.
 fn wrapped(cell: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest = cell;
@@ -114,12 +114,12 @@ fn padded(cell: &str, width: usize) -> String {
     format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
 }
 
-/// To the second; on a narrow screen the date stands above the time.
+/// Formats a time to the second; on a narrow screen the date wraps above the time.
 pub(super) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// A value that may not be there.
+/// Formats an optional value.
 pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }

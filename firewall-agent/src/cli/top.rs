@@ -14,10 +14,10 @@ use super::settings::Located;
 use super::{BadInput, Exit};
 use crate::bpf::Kernel;
 
-/// Time between two looks at the kernel.
+/// Time between two readings of the kernel.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows the kernel's counters until somebody presses q.
+/// Shows the kernel's counters until the user presses q.
 pub(super) fn top(places: &Located) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
     let mut scene = Scene::new(&kernel)?;

@@ -1,4 +1,4 @@
-//! `firewall-agent validate PATH…`: whether `run` would take these files.
+//! `firewall-agent validate PATH…`: checks if `run` would accept these files.
 
 mod conflicts;
 mod report;
@@ -13,7 +13,7 @@ use crate::files::scan::Look;
 use crate::files::verify::SignatureVerifier;
 use crate::rules::{Limits, TrustedKey};
 
-/// What came out for all files together.
+/// Result for all files together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Accepted,
@@ -21,9 +21,9 @@ pub enum Outcome {
     Refused,
 }
 
-/// Reads every file and writes every error and warning, also of files against each other.
+/// Reads every file and writes every error and warning, conflicts between files included.
 ///
-/// A directory stands for its rule files. A file with a top-level `ranges` field is read as managed ranges.
+/// A directory means its rule files. A file with a top-level `ranges` field is parsed as managed ranges.
 ///
 /// # Errors
 /// `out` cannot be written; a file that cannot be read is part of the report.

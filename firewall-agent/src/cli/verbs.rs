@@ -1,5 +1,5 @@
-//! `firewall-agent forget`, `rebase`, `detach`, `attach` and `packet-log`: through the daemon, or, but for the last, when
-//! none runs, in its place.
+//! `firewall-agent forget`, `rebase`, `detach`, `attach` and `packet-log`: by the daemon or, except for the last, in
+//! its place when none runs.
 
 use std::io::Write;
 use std::time::Duration;
@@ -81,7 +81,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
             if matches!(verb, Verb::Detach {})
                 && let Err(error) = opened
             {
-                // Whatever the maps are like: an operator wants the host open.
+                // Detaches in any state of the maps: the operator wants the host open.
                 let down = detach_all(&pins)?;
                 return Err(error.context(format!(
                     "down are {}; that could not be stored, so the next start attaches again",

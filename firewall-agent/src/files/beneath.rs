@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
-/// A path with `..` may need another resolution after a concurrent rename (EAGAIN).
+/// Most attempts: a concurrent rename can interrupt the resolution of a path with `..` (EAGAIN).
 const ATTEMPTS: usize = 128;
 
 /// Opens the file at `path`, relative to `dir`, for reading, without blocking on a FIFO. Follows links that are

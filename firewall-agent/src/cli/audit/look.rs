@@ -1,4 +1,4 @@
-//! Gathers the facts of this host.
+//! Collects the facts of this host.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,7 +12,8 @@ use crate::files::iptables::legacy_translations;
 use crate::files::listeners::listeners;
 use crate::files::sysctl::{ephemeral, settings};
 
-/// Fails only when it cannot be told what is protected or filtered: without that there is nothing to look for.
+/// Collects the facts. Fails only if the protected destinations or filtered interfaces are unknown, which the audit
+/// requires.
 pub(super) fn look(bpffs_dir: &Path) -> Result<Facts> {
     let protected = Protected::of(&Kernel::open(bpffs_dir)?.live()?);
     let links = links(&Pins::new(bpffs_dir))?;

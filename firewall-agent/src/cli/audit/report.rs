@@ -1,4 +1,4 @@
-//! What `audit` prints.
+//! Output of `audit`.
 
 use std::io::Write;
 
@@ -7,21 +7,21 @@ use serde::Serialize;
 
 use crate::audit::{Audit, Kind, Unlooked, Way};
 
-/// Field names are an interface.
+/// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub ways: Vec<Row>,
     pub not_looked_at: Vec<Unlooked>,
-    /// Neither an endpoint nor a guarded port is in force: there is nothing that a way could lead to.
+    /// Neither an endpoint nor a guarded port is in force: there is nothing to bypass.
     pub nothing_protected: bool,
 }
 
-/// Field names are an interface.
+/// Bypass in the output. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     #[serde(flatten)]
     way: Way,
-    /// Told, and not counted for the exit code.
+    /// Reported, but ignored for the exit code.
     pub accepted: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `denied --follow`: what is refused from now on.
+//! `denied --follow`: refusals from now on.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,12 +11,12 @@ use super::report::{DeniedRow, report};
 use super::{Exit, Format, Question, json, or_dash};
 use crate::bpf::Kernel;
 
-/// Time between two looks at the kernel's table.
+/// Time between two readings of the kernel's table.
 const EVERY: Duration = Duration::from_secs(1);
 
 type Key = (String, Option<String>, String, &'static str, &'static str);
 
-/// Writes a line for each source that was refused since the last look, until nobody reads any more.
+/// Writes a line for each source refused since the last reading, until the reader closes the output.
 pub(super) fn follow(
     kernel: &Kernel,
     question: &Question,
@@ -31,7 +31,7 @@ pub(super) fn follow(
         sleep(EVERY);
         let rows = look()?;
         let known = |row: &DeniedRow| before.get(&key(row)).copied().unwrap_or(0);
-        // An entry that made room and came back starts again.
+        // An evicted entry that came back counts from zero.
         let news = rows.iter().filter(|row| row.packets != known(row)).map(|row| {
             let packets = row.packets.checked_sub(known(row)).unwrap_or(row.packets);
             DeniedRow { packets, ..row.clone() }

@@ -1,4 +1,4 @@
-//! The kernel's table of refused sources in words, added up.
+//! Report of the kernel's table of refused sources, aggregated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,38 +12,38 @@ use serde::Serialize;
 use crate::bpf::{Denied, Kernel, Sighting};
 use crate::sync::{Destination, Live};
 
-/// Everything that the command says. Field names are an interface.
+/// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Of the whole host.
     pub totals: Totals,
-    /// Those with most packets first.
+    /// In descending order of packets.
     pub denied: Vec<DeniedRow>,
 }
 
-/// How much of what was refused the rows can stand for, since the maps were made.
+/// Coverage of the refused packets by the rows, since the creation of the maps.
 #[derive(Debug, Serialize)]
 pub struct Totals {
     /// Packets that were refused, or in monitor mode would have been.
     pub refused: u64,
-    /// Those that an entry of the table stood for when it was written.
+    /// Packets that entries of the table represented when recorded.
     pub recorded: u64,
-    /// Those that no entry ever stood for.
+    /// Packets that no entry ever represented.
     pub lost: u64,
-    /// Those whose entry has made room for another one since.
+    /// Packets whose entry has been evicted since.
     pub forgotten: u64,
 }
 
 /// One source, or several of one prefix, at one endpoint. Field names are an interface.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeniedRow {
-    /// An address, or a prefix when sources are added up; `-` when it could not be read.
+    /// An address, or a prefix if sources are aggregated; `-` if unreadable.
     pub source: String,
-    /// How many addresses are added up here.
+    /// Number of aggregated addresses.
     pub sources: usize,
-    /// `None` when no database decided: a closed port, a broken packet.
+    /// `None` if no database decided: a closed port, a malformed packet.
     pub database_id: Option<String>,
-    /// As in the endpoint table; without a port when it is not known, `-` without an address.
+    /// As in the endpoint table; without a port if unknown, `-` without an address.
     pub endpoint: String,
     pub reason: &'static str,
     /// `syn`, `tcp` (any other TCP packet), `udp` or `none`.
@@ -51,14 +51,14 @@ pub struct DeniedRow {
     pub packets: u64,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
-    /// The rule that would admit the source, as a rule file writes it; `None` when a rule would not help.
+    /// The rule that would admit the source, in the syntax of a rule file; `None` if a rule would not help.
     pub suggestion: Option<String>,
 }
 
-/// What the rows are told apart by.
+/// Key of a row.
 type Key = (Option<IpNet>, Sighting);
 
-/// Reads the table; sources are cut to prefixes of these lengths, IPv4 and IPv6.
+/// Reads the table; cuts sources to prefixes of these lengths, IPv4 and IPv6.
 ///
 /// # Errors
 /// When the kernel's table cannot be read.
@@ -112,7 +112,7 @@ fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live) -> DeniedR
     }
 }
 
-/// A single address without its length.
+/// Formats a network, single addresses without a length.
 fn shown(net: IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
@@ -127,11 +127,11 @@ fn endpoint(what: &Sighting) -> String {
     }
 }
 
-/// A line for `rules:`, with an id that no rule has by accident.
+/// Item for `rules:`, with an id that no rule has by accident.
 fn suggestion(net: IpNet) -> String {
     let id: String =
         net.to_string().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    // YAML takes a text that ends or starts with a colon for something else.
+    // YAML misparses a plain text that starts or ends with a colon.
     let cidr = if net.addr().is_ipv6() { format!("'{net}'") } else { net.to_string() };
     format!("{{id: allow-{id}, type: custom_range, cidr: {cidr}}}")
 }

@@ -1,13 +1,13 @@
-//! What `explain` is asked: one packet for each endpoint that is meant.
+//! Questions of `explain`: one packet for each matching endpoint.
 
 use std::net::IpAddr;
 
 use crate::sync::{Claim, Destination, Live, Question};
 
-/// Reads the arguments.
+/// Parses the arguments.
 ///
 /// # Errors
-/// What is wrong with them, quoting them.
+/// The problem with them, quoting them.
 pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Question>, String> {
     let source: IpAddr =
         source.parse().map_err(|_| format!("source {source:?}: not an IPv4 or IPv6 address"))?;
@@ -38,7 +38,8 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
     Ok(vec![question])
 }
 
-/// Sockets show an IPv4 peer as `::ffff:a.b.c.d`; packets never have it, so the answer would be another peer's.
+/// Refuses IPv4-mapped addresses. Sockets show an IPv4 peer as `::ffff:a.b.c.d`; packets never have it, and the answer
+/// would be about another peer.
 fn refuse_mapped(what: &str, address: IpAddr) -> Result<(), String> {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(Ok(()), |v4| {

@@ -1,10 +1,10 @@
-//! No character of outside text may act on a terminal, or begin a line of its own.
+//! Escaping of log lines: no character of untrusted text controls a terminal, or begins a line.
 
 use std::io::{self, Write};
 
 use crate::escape::escaped;
 
-/// Writes lines. Each write is one event, its line break included.
+/// Writer of escaped lines. Each write is one event, its line break included.
 pub(super) struct Line<W>(pub W);
 
 impl<W: Write> Write for Line<W> {

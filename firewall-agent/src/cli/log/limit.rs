@@ -1,5 +1,5 @@
-//! A bound on the log: each place in the code that logs has a bucket of lines, refilled at a rate. What is left out is
-//! counted, and the count is logged.
+//! Rate limit of the log: each call site has a bucket of lines, refilled at a rate. Suppressed lines are counted, and
+//! the count is logged.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -12,27 +12,27 @@ use tracing::{Event, Level, Subscriber, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Lines at once, and the time until there may be one more. Every database of a host may be put in force at once; a
-/// trouble that repeats itself faster than that is a flood.
+/// Lines at once, and the time to refill one. Every database of a host may come into force at once; a problem that
+/// repeats faster than that is a flood.
 const NEWS: (u32, Duration) = (512, Duration::from_millis(200));
 const TROUBLE: (u32, Duration) = (20, Duration::from_millis(500));
 
-/// Shared by all its clones.
+/// Rate limit, shared by all its clones.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Limit(Arc<Mutex<HashMap<Identifier, Bucket>>>);
 
 #[derive(Debug)]
 struct Bucket {
     lines: u32,
-    /// From when on the next line is saved up.
+    /// Start of the refill of the next line.
     since: Instant,
     left_out: u64,
-    /// The message that is left out.
+    /// Message of the suppressed lines.
     message: String,
 }
 
 impl Limit {
-    /// Logs how many lines were left out since the last call, by message.
+    /// Logs the number of suppressed lines since the last call, by message.
     pub fn report(&self) {
         let left_out: Vec<(u64, String)> = {
             let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,12 +44,12 @@ impl Limit {
         }
     }
 
-    /// Whether one more line fits.
+    /// Returns `true` if one more line fits.
     fn admits(&self, event: &Event<'_>, now: Instant) -> bool {
         let (most, refill) = match *event.metadata().level() {
             Level::ERROR | Level::WARN => TROUBLE,
             Level::INFO => NEWS,
-            // Asked for.
+            // The user asked for these levels.
             _ => return true,
         };
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +81,7 @@ impl<S: Subscriber> Layer<S> for Limit {
     }
 }
 
-/// Takes an event's message, which the code gives, not its fields.
+/// Collects the message of an event, a constant of the code, without its fields.
 struct Message<'a>(&'a mut String);
 
 impl Visit for Message<'_> {

@@ -1,5 +1,5 @@
-//! The daemon's log, on stderr: one line an event, in words or JSON, safe on a terminal, bounded in a flood. A reader
-//! that stops reading stops nothing but the log.
+//! Log of the daemon on stderr: one line per event, as text or JSON, safe on a terminal, rate-limited. A stalled reader
+//! stops only the log.
 
 mod escape;
 mod limit;
@@ -20,9 +20,9 @@ use self::escape::Line;
 use self::limit::Limit;
 use self::queue::Queue;
 
-/// Time between two reports of what was left out.
+/// Time between two reports of suppressed lines.
 const REPORT: Duration = Duration::from_secs(5);
-/// A process that ends waits so long for the reader of its last lines.
+/// Longest wait for the reader of the last lines when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(1);
 const STACK: usize = 256 << 10;
 
@@ -36,7 +36,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The log of this process. Dropped, it waits for its last lines.
+/// Log of this process. Its drop waits for the last lines.
 #[derive(Debug)]
 pub(super) struct Log(Queue);
 
@@ -46,10 +46,10 @@ impl Drop for Log {
     }
 }
 
-/// Starts the log of this process, at the level that `RUST_LOG` gives, else `info`. An empty variable gives none.
+/// Starts the log of this process, at the level in `RUST_LOG`, else `info`. An empty variable counts as unset.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// When no thread can be started.
 pub(super) fn start(format: LogFormat) -> Result<Log> {
     let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref());
     let (limit, queue) = (Limit::default(), Queue::default());
@@ -77,7 +77,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     thread.spawn(work).map(drop).context("no thread for the log")
 }
 
-/// Logs how many lines were left out since the last call, unless that would be left out, too.
+/// Logs the number of suppressed lines since the last call, unless that line would be dropped, too.
 fn report(limit: &Limit, queue: &Queue) {
     if !queue.has_room() {
         return;

@@ -1,14 +1,14 @@
-//! Lines on their way out: who logs never waits for who reads. A thread of its own writes them.
+//! Queue of log lines: logging never waits for the reader of stderr. A thread writes the lines.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Most bytes that wait. Every database of a host may say something at once.
+/// Most queued bytes. Every database of a host may log at once.
 const ROOM: usize = 1 << 20;
 
-/// Shared by all its clones. Each write is one line, which is taken whole or dropped and counted.
+/// Queue, shared by all its clones. Each write is one line, which is queued whole or dropped and counted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Queue(Arc<Shared>);
 
@@ -22,13 +22,13 @@ struct Shared {
 struct Waiting {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// A line was taken from here and is not written yet.
+    /// A line left the queue and is not written yet.
     writing: bool,
     dropped: u64,
 }
 
 impl Queue {
-    /// Writes lines for ever, in their order.
+    /// Writes lines forever, in their order.
     pub fn write_to(&self, mut out: impl Write) -> ! {
         loop {
             let line = self.next();
@@ -40,7 +40,7 @@ impl Queue {
         }
     }
 
-    /// How many lines were dropped since the last call. None as long as one that says so would have no room.
+    /// Number of dropped lines since the last call; 0 as long as a line that reports them would have no room.
     pub fn take_dropped(&self) -> u64 {
         if self.has_room() { std::mem::take(&mut self.lock().dropped) } else { 0 }
     }
@@ -52,7 +52,7 @@ impl Queue {
     /// Waits until everything is written, not longer than `patience`.
     pub fn drain(&self, patience: Duration) {
         let is_left = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
-        // Nothing can be done about lines that nobody reads.
+        // Lines without a reader are lost.
         let _ = self.0.changed.wait_timeout_while(self.lock(), patience, is_left);
     }
 

@@ -20,7 +20,7 @@ impl Write for Kept {
     }
 }
 
-/// What is logged meanwhile, line by line.
+/// Returns the lines logged during `log`.
 fn logged(format: LogFormat, limit: &Limit, log: impl FnOnce()) -> Vec<String> {
     let kept = Kept::default();
     let out = kept.clone();
@@ -43,7 +43,7 @@ fn an_empty_variable_gives_no_level() {
     }
 }
 
-/// Names full of what a terminal obeys.
+/// Names full of terminal control sequences.
 fn hostile() -> String {
     const PARTS: [&str; 14] = [
         "\u{1b}[2J",
@@ -115,7 +115,7 @@ fn every_database_of_a_host_may_be_in_force_at_once() {
     assert_eq!(lines.len(), 256);
 }
 
-/// Passes on what it is allowed to.
+/// Writer that blocks while the mutex is locked.
 struct Gate(Kept, Arc<Mutex<()>>);
 
 impl Write for Gate {

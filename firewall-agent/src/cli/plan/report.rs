@@ -1,4 +1,4 @@
-//! What is said of each database.
+//! Report of `plan`, database by database.
 
 use std::io::{self, Write};
 
@@ -8,31 +8,31 @@ use crate::rules::DatabaseId;
 use crate::status::{DatabaseState, RejectedFile};
 use crate::sync::{Change, CountedOn, Database, Plan, Turn};
 
-/// Everything that the command says. Field names are an interface.
+/// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     /// Every database that is live, would be, or has no room, in the order of their ids.
     pub databases: Vec<DatabasePlan>,
-    /// Tombstones that would come or go.
+    /// Tombstones that would be added or removed.
     pub tombstones: Vec<Tombstone>,
-    /// Files that would not be taken, and why.
+    /// Files that would be rejected, with the reasons.
     pub rejected_files: Vec<RejectedFile>,
-    /// What else is wrong: without it the plan may be another.
+    /// Other errors: without them the plan may differ.
     pub errors: Vec<String>,
 }
 
-/// What would become of one database. Field names are an interface.
+/// Changes of one database. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct DatabasePlan {
     database_id: String,
     name: String,
     outcome: Outcome,
-    /// How it would stand then, as in `status`.
+    /// State afterwards, as in `status`.
     state: DatabaseState,
-    /// Why it would not be `applied`.
+    /// The reason if it would not be `applied`.
     problem: Option<String>,
     revision: Sides<u64>,
-    /// Prefixes that would come, go, or count on another rule.
+    /// Prefixes that would be added, removed, or count on another rule.
     prefixes: Vec<Prefix>,
     /// Endpoints that would open, close, or change their mode.
     endpoints: Vec<Endpoint>,
@@ -47,7 +47,7 @@ enum Outcome {
     Unchanged,
 }
 
-/// Null where there is none.
+/// Value before and after; null if absent.
 #[derive(Debug, Serialize)]
 struct Sides<T> {
     before: Option<T>,
@@ -61,7 +61,7 @@ struct Prefix {
     rule: Sides<Rule>,
 }
 
-/// The line that a prefix counts on.
+/// Rule counter of a prefix.
 #[derive(Debug, Serialize)]
 struct Rule {
     /// As in `rules`.
@@ -77,11 +77,11 @@ struct Endpoint {
     /// `enforce` or `monitor`.
     #[serde(flatten)]
     mode: Sides<String>,
-    /// It is open before, and stays closed to everyone.
+    /// Open before, closed to everyone afterwards.
     closed: bool,
 }
 
-/// A destination with a tombstone on one side only. At a guarded port there is none. Field names are an interface.
+/// Destination with a tombstone on one side only. Guarded ports have none. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct Tombstone {
     endpoint: String,
@@ -89,7 +89,7 @@ pub(super) struct Tombstone {
     after: bool,
 }
 
-/// Tombstones that would come or go.
+/// Tombstones that would be added or removed.
 pub(super) fn tombstones(plan: &Plan) -> Vec<Tombstone> {
     let turns = plan.tombstones.iter();
     turns
@@ -102,7 +102,7 @@ pub(super) fn tombstones(plan: &Plan) -> Vec<Tombstone> {
 }
 
 impl DatabasePlan {
-    /// `live` is the database as it is; without a change it stays so.
+    /// Creates the plan of one database; `live` is its current state, which stays without a change.
     pub fn new(
         id: &DatabaseId,
         live: Option<&Database>,
@@ -160,7 +160,7 @@ impl From<CountedOn> for Rule {
     }
 }
 
-/// One line for each database, and under it what changes: `+` comes, `-` goes, `~` becomes another.
+/// Writes one line for each database, and below it the changes: `+` added, `-` removed, `~` modified.
 pub(super) fn write_people(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for one in &report.databases {
         write_database(one, out)?;
@@ -214,7 +214,7 @@ fn write_database(one: &DatabasePlan, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// How a change is marked, and its words; `None` when there is none.
+/// Mark and text of a change; `None` if there is none.
 fn marked<T>(sides: &Sides<T>, words: impl Fn(&T) -> String) -> Option<(char, String)> {
     match (sides.before.as_ref().map(&words), sides.after.as_ref().map(&words)) {
         (None, Some(after)) => Some(('+', after)),

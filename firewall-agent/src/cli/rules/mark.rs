@@ -1,4 +1,4 @@
-//! What is odd about a rule: nobody uses it, or it could go without anybody noticing.
+//! Marks of rules that are unused or redundant.
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -6,12 +6,12 @@ use serde::Serialize;
 use crate::cli::hits::RuleLines;
 use crate::sync::{Live, RuleSlot, Slot, Sources};
 
-/// Field names are an interface.
+/// Mark of a rule. Field names are an interface.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Mark {
-    /// `unused`, `covered` or `not_in_force`; `None` when there is nothing odd.
+    /// `unused`, `covered` or `not_in_force`; `None` if nothing is notable.
     mark: Option<&'static str>,
-    /// The rule whose prefixes hold those of this one, when it is `covered`.
+    /// Rule whose prefixes contain those of this one, if it is `covered`.
     covered_by: Option<String>,
 }
 
@@ -25,9 +25,9 @@ impl Mark {
     }
 }
 
-/// `not_in_force`: no prefix counts on it, since an equal one counts on a rule before it, or it has expired, or its
-/// range is missing or empty. `covered`: without it, other rules of the database would allow all the same. `unused`: no
-/// packet was ever counted on it.
+/// Marks a rule. `not_in_force`: no prefix counts on it, since an equal one counts on a rule before it, or it has
+/// expired, or its range is missing or empty. `covered`: without it, other rules of the database would still allow its
+/// sources. `unused`: no packet was ever counted on it.
 pub(super) fn mark(
     lines: &RuleLines,
     prefixes: &[(IpNet, RuleSlot)],
@@ -49,7 +49,7 @@ pub(super) fn mark(
     Mark { mark: (packets == 0).then_some("unused"), covered_by: None }
 }
 
-/// The line of the longest prefix of another rule that holds this one.
+/// Counter of the longest prefix of another rule that contains this one.
 fn covering(net: IpNet, lines: &RuleLines, sources: &Sources) -> Option<RuleSlot> {
     let wider = std::iter::successors(net.supernet(), IpNet::supernet);
     wider.filter_map(|wider| sources.get(&wider)).find(|slot| !lines.has(*slot))

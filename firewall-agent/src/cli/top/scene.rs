@@ -1,4 +1,4 @@
-//! What is shown, as numbers: counters and what they grew by since the last look.
+//! Numbers on the screen: counters and their growth since the last reading.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::bpf::Kernel;
 use crate::cli::denied::{DeniedRow, report};
 use crate::sync::{Live, Slot};
 
-/// Looks between two readings of everything that is published: names and slots seldom change.
+/// Counter readings between two readings of the live state: names and slots seldom change.
 const REREAD: u32 = 10;
 
-/// A counter and its growth.
+/// Counter and its growth.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Rate {
     pub total: u64,
     pub per_second: f64,
 }
 
-/// One database.
+/// Figures of one database.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Database {
     pub id: String,
@@ -37,19 +37,19 @@ pub(super) struct Scene {
     pub looks: u32,
     pub databases: BTreeMap<Slot, Database>,
     pub reasons: Vec<(&'static str, bool, Rate)>,
-    /// Those with most packets first.
+    /// In descending order of packets.
     pub denied: Vec<DeniedRow>,
 }
 
 impl Scene {
-    /// The counters as they are; nothing has grown yet.
+    /// Reads the counters for the first time, without growth.
     pub fn new(kernel: &Kernel) -> Result<Self> {
         let mut scene = Self::default();
         scene.look(kernel, Duration::ZERO)?;
         Ok(scene)
     }
 
-    /// Reads the counters; `since` is the time since they were read before.
+    /// Reads the counters; `since` is the time since the previous reading.
     pub fn look(&mut self, kernel: &Kernel, since: Duration) -> Result<()> {
         if self.looks.is_multiple_of(REREAD) {
             self.live = kernel.live()?;
@@ -88,7 +88,7 @@ impl Scene {
     }
 }
 
-/// A counter that went back belongs to something new.
+/// Growth of a counter; zero for one that went back, since it belongs to a new object.
 fn rate(before: Option<Rate>, total: u64, since: Duration) -> Rate {
     let grown = before.and_then(|before| total.checked_sub(before.total)).unwrap_or(0);
     let per_second = if since.is_zero() { 0.0 } else { grown as f64 / since.as_secs_f64() };

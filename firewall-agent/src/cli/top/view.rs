@@ -1,4 +1,4 @@
-//! The scene on a screen of at least 80 columns and 24 lines.
+//! Layout of the scene on a screen of at least 80 columns and 24 lines.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -9,7 +9,7 @@ use ratatui::widgets::{Block, Row, Table};
 use super::scene::{Rate, Scene};
 use crate::escape::escaped;
 
-/// Reasons that are shown in a column each, two columns.
+/// Rows of reasons in each of the two columns.
 const REASON_ROWS: u16 = 5;
 
 pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene) {
@@ -66,7 +66,7 @@ fn draw_databases(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
         })
     });
     let widths = [
-        // A whole id of the provider's.
+        // Length of the provider's ids.
         Constraint::Length(24),
         Constraint::Fill(1),
         Constraint::Length(6),
@@ -102,7 +102,7 @@ fn draw_denied(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
     frame.render_widget(Table::new(rows, widths).header(head).block(block), area);
 }
 
-/// At most seven characters.
+/// Formats a rate in at most seven characters.
 fn per_second(rate: Rate) -> String {
     match rate.per_second {
         few if few < 10_000.0 => format!("{few:.0}"),
@@ -169,7 +169,7 @@ mod tests {
             {
                 assert!(text.contains(words), "{words}:\n{text}");
             }
-            // The busiest is first, and so many of both lists fit.
+            // The busiest database is first, and at least five rows of both lists fit.
             assert!(text.find("cca099").unwrap() < text.find("cca098").unwrap(), "{text}");
             assert!(text.matches("6a316183d0f1f1").count() >= 5, "{text}");
             assert!(text.matches("2001:db8:1234").count() >= 5, "{text}");

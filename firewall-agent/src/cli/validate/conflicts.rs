@@ -1,4 +1,4 @@
-//! Files that are right by themselves and not beside each other.
+//! Conflicts between files that are valid by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use crate::agent::{Content, FileReport};
 use crate::rules::{DatabaseRules, RangeId, Source};
 use crate::sync::{Live, PersistedState, admit};
 
-/// Adds what each file is told because of the others: an error where `run`, with nothing in force yet, takes another
-/// file in its place, and a warning for a range that none of the files holds.
+/// Adds an error to each file in place of which `run`, with nothing in force yet, accepts another one, and a warning
+/// for each managed range that is in none of the files.
 pub(super) fn find(files: &mut [FileReport]) {
     let known = known_ranges(files);
     let candidates = files.iter().filter_map(FileReport::candidate).collect();
@@ -26,7 +26,7 @@ pub(super) fn find(files: &mut [FileReport]) {
     }
 }
 
-/// `None` when no managed-ranges file is among the files.
+/// `None` if there is no managed-ranges file.
 fn known_ranges(files: &[FileReport]) -> Option<BTreeSet<RangeId>> {
     let mut known = None;
     for file in files {

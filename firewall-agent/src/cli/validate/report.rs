@@ -1,4 +1,4 @@
-//! What is said of each file.
+//! Output of `validate`, file by file.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use crate::agent::{Content, FileError, FileReport, Note};
 use crate::cli::json;
 use crate::escape::{path_text, shown};
 
-/// One line per error and warning, or one that says what was taken.
+/// Writes one line per error and warning, or one for an accepted file.
 pub(super) fn write_lines(files: &[FileReport], out: &mut impl Write) -> io::Result<()> {
     for file in files {
         let path = shown(&file.path);
@@ -46,7 +46,7 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
     struct File<'a> {
         path: String,
         accepted: bool,
-        /// `database`, `ranges`, or null for what could not be read, or was not looked into.
+        /// `database`, `ranges`, or null for a file that was not read or not parsed.
         kind: Option<&'static str>,
         database_id: Option<&'a str>,
         revision: Option<u64>,

@@ -37,7 +37,7 @@ pub(super) fn write(snapshot: &Snapshot, sheet: &mut Sheet) {
     waiting(snapshot, sheet);
 }
 
-/// Databases whose accepted file is not in force, live in the kernel or not.
+/// Waiting times of accepted files that are not in force, for databases in the kernel and those not yet there.
 fn waiting(snapshot: &Snapshot, sheet: &mut Sheet) {
     let live = snapshot.status.databases.iter().map(|one| &one.database_id);
     let ids: BTreeSet<&String> = live.chain(snapshot.waiting.keys()).collect();
