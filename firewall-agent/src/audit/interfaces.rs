@@ -36,7 +36,7 @@ const TUNNELS: &[&str] = &[
 const CONTAINERS: &[&str] = &["bridge", "ipvlan", "ipvtap", "macvlan", "macvtap", "netkit", "veth"];
 /// Link kinds by which no packet arrives: they have addresses or routes, copy, queue, or carry no IP.
 const SILENT: &[&str] = &["can", "dummy", "ifb", "nlmon", "vcan", "vrf", "vxcan"];
-/// Link kinds whose packets arrived by their members before.
+/// Link kinds that receive their packets through their members.
 const JOINED: &[&str] = &["bond", "bridge", "hsr", "team"];
 
 pub(super) fn ways(interfaces: &[Interface]) -> Vec<Way> {

@@ -1,4 +1,4 @@
-//! Destinations whose bypasses the audit reports.
+//! Destinations that no packet may reach unseen.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

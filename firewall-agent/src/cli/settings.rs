@@ -75,7 +75,7 @@ impl Settings {
         Some(guarded.ranges().iter().cloned().flatten().collect())
     }
 
-    /// Keys whose signatures are accepted.
+    /// Trusted keys of file signatures.
     pub fn trusted_keys(&self) -> Vec<TrustedKey> {
         self.file.trusted_keys()
     }

@@ -88,7 +88,7 @@ impl ConfigFile {
         self.managed_ranges.clone().unwrap_or_else(|| "/etc/firewall-agent/managed-ranges.yaml".into())
     }
 
-    /// Keys whose signatures are accepted; empty if files need no signature.
+    /// Trusted keys; empty if files need no signature.
     #[must_use]
     pub fn trusted_keys(&self) -> Vec<TrustedKey> {
         self.trusted_keys.clone().unwrap_or_default()

@@ -24,7 +24,7 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     pub rules_dir: PathBuf,
     pub managed_ranges: PathBuf,
-    /// Keys whose signatures are accepted; empty if files need no signature.
+    /// Empty if files need no signature.
     pub trusted_keys: Vec<TrustedKey>,
     pub state_dir: PathBuf,
     pub bpffs_dir: PathBuf,

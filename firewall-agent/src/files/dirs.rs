@@ -14,7 +14,7 @@ pub const GROUP: u32 = 0o750;
 /// retains its own.
 ///
 /// # Errors
-/// A directory cannot be created, or the path is not a directory.
+/// A directory cannot be created, or a part of the path is not a directory.
 pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Detection of destination rewrites by legacy iptables, whose rules nftables does not show.
+//! Detection of destination rewrites by legacy iptables, which nftables does not show.
 
 use std::fs;
 use std::io;

@@ -102,8 +102,8 @@ impl Ignored {
 }
 
 impl Snapshot {
-    /// Digest of the whole snapshot: an equal one needs no new reconcile. It does not require the bytes of the files to
-    /// be retained.
+    /// Digest of the whole snapshot: an unchanged digest needs no reconcile. It does not require the bytes of the
+    /// files.
     #[must_use]
     pub fn mark(&self) -> [u8; 32] {
         let mut mark = Sha256::new();

@@ -43,7 +43,7 @@ fn id_of(path: &Path) -> io::Result<(u64, u64)> {
 /// for the agent's user and group.
 ///
 /// # Errors
-/// When the directory cannot be created or written, or `path` is not a socket.
+/// When the directory cannot be created or written, or `path` is a file other than a socket.
 pub fn bind_at(path: &Path, mode: u32) -> Result<(UnixListener, Name)> {
     let bound = || -> Result<(UnixListener, Name)> {
         if let Some(dir) = path.parent() {
@@ -58,8 +58,7 @@ pub fn bind_at(path: &Path, mode: u32) -> Result<(UnixListener, Name)> {
         }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-        // The bound path gets at most the permissions of the socket: no client may connect before the final ones are
-        // set.
+        // The bound path gets at most the socket's permissions: no client may connect before they are set.
         fchmod(&socket, Mode::from_bits_truncate(mode))?;
         bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         // The umask removed some.

@@ -53,7 +53,7 @@ impl StatusFile {
         Ok(Self { shared })
     }
 
-    /// Replaces the content; `None` removes the file, lest a reader mistakes an old status for a new one.
+    /// Replaces the content; `None` removes the file, and no reader uses an old status.
     pub fn put(&self, content: Option<Vec<u8>>) {
         self.shared.lock().waiting = Some(content);
         self.shared.changed.notify_all();
@@ -130,7 +130,7 @@ impl Shared {
     }
 }
 
-/// Replaces the content, whole and synced, by a spare file whose space the previous call reserved.
+/// Replaces the content, whole and synced, by a spare file with the space that the previous call reserved.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let spare = path.with_extension("json.new");
     let open = || File::options().write(true).create(true).truncate(false).mode(0o600).open(&spare);

@@ -150,7 +150,7 @@ impl Watcher {
         is_new
     }
 
-    /// Relevant events until now; `None` if there were none for [`RETRY`].
+    /// Waits up to [`RETRY`] for events and returns the most urgent change; `None` if no event is relevant.
     async fn events(&mut self) -> io::Result<Option<Change>> {
         let Some(queue) = &mut self.queue else {
             sleep_until(self.retry_at).await;
@@ -192,7 +192,7 @@ fn mask() -> WatchMask {
     files | names | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR
 }
 
-/// Reads all queued events.
+/// Reads the queued events and returns the most urgent change of those that pass `concerns`.
 ///
 /// # Errors
 /// No event is queued (`WouldBlock`), or the queue is broken.

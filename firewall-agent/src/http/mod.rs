@@ -1,7 +1,7 @@
 //! HTTP server: `/metrics`, `/healthz`, `/readyz` and `/status`.
 //!
-//! It runs on its own thread: no answer waits for a publish. The event loop posts its snapshots on a [`Board`]; each
-//! request reads the kernel's counters.
+//! It runs on its own thread: no answer waits for a publish. The event loop posts its snapshots on a [`Board`]; the
+//! kernel's counters are read on request.
 
 mod answer;
 mod board;

@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub status: Status,
     /// Rule counters by database id.
     pub lines: BTreeMap<String, Lines>,
-    /// Databases whose accepted file is not in force yet, and since when.
+    /// Databases with an accepted file that is not in force yet, and since when.
     pub waiting: BTreeMap<String, Timestamp>,
     /// True if every accepted file is in force.
     pub settled: bool,

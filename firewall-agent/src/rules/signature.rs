@@ -7,7 +7,7 @@ use minisign_verify::{Error, PublicKey, Signature};
 
 use super::{Cause, Rejection};
 
-/// Public key whose signatures are accepted.
+/// Public key of a trusted signer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustedKey {
     text: String,

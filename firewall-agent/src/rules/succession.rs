@@ -12,12 +12,12 @@ const FEWEST_GUARDED: usize = 4;
 pub struct Succession {
     /// The new ranges, with the old list of each guarded range.
     pub ranges: ManagedRanges,
-    /// Guarded ranges whose old list stays in force, with the reason and figures. The texts start with the revision.
+    /// Guarded ranges that retain their old list, with the reason and figures. The texts start with the revision.
     pub kept: BTreeMap<RangeId, String>,
 }
 
 impl Succession {
-    /// Rejections, one for each range whose old list stays in force.
+    /// Rejections, one for each range that retains its old list.
     pub fn rejections(&self) -> impl Iterator<Item = Rejection> {
         self.kept.iter().map(|(id, reason)| Rejection::new(Cause::RangeKept, format!("range {id}: {reason}")))
     }

@@ -30,7 +30,7 @@ pub struct Totals {
     pub recorded: u64,
     /// Packets that no entry ever represented.
     pub lost: u64,
-    /// Packets whose entry has been evicted since.
+    /// Packets of entries that have been evicted since.
     pub forgotten: u64,
 }
 

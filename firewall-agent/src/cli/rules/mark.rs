@@ -11,7 +11,7 @@ use crate::sync::{Live, RuleSlot, Slot, Sources};
 pub(super) struct Mark {
     /// `unused`, `covered` or `not_in_force`; `None` if nothing is notable.
     mark: Option<&'static str>,
-    /// Rule whose prefixes contain those of this one, if it is `covered`.
+    /// Rule with prefixes that contain those of this one, if it is `covered`.
     covered_by: Option<String>,
 }
 

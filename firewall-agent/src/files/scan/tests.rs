@@ -37,7 +37,7 @@ impl Place {
     }
 }
 
-/// Names of the files whose bytes are retained.
+/// Names of the files with retained bytes.
 fn kept(snapshot: &Snapshot) -> Vec<&str> {
     let kept = snapshot.rules.iter().filter(|(_, seen)| seen.content.is_ok());
     kept.map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect()

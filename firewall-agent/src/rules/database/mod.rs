@@ -45,7 +45,7 @@ pub enum State {
     Removed,
 }
 
-/// Handling of a packet whose source no rule allows.
+/// Handling of packets from sources that no rule allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// Counted and dropped.

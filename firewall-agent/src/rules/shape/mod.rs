@@ -1,5 +1,4 @@
-//! Parser of the file formats, from bytes by a tree of fields with positions to typed values. It collects every
-//! problem.
+//! Parser of the file formats: bytes to a tree of fields with positions to typed values. It collects every problem.
 //!
 //! The accepted YAML is the plain subset that operators write: one document, without anchors, aliases, merge keys, tags
 //! or directives.

@@ -8,7 +8,7 @@ use crate::rules::{Cause, Note, Problem};
 
 /// Most nested lists and maps. The deepest meaningful file has 4.
 const MAX_DEPTH: usize = 8;
-/// The parser reads ahead: its own bound is beyond ours, for our error to come first.
+/// The parser reads ahead: its own bound is beyond ours, which lets our error come first.
 const PARSER_DEPTH: usize = 4 * MAX_DEPTH;
 /// Most scalars, lists and maps of one document.
 const MAX_NODES: usize = 300_000;
