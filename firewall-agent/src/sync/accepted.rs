@@ -21,26 +21,26 @@ use crate::rules::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct AcceptedFiles {
     files: BTreeMap<DatabaseId, Candidate>,
-    /// The lists in force; until a file was ever accepted, those that the kernel holds.
+    /// The ranges in force; the kernel's until the first file is accepted.
     ranges: ManagedRanges,
-    /// The newest accepted file of managed ranges, without the lists that the shrink guard kept.
+    /// The newest accepted file of managed ranges, without the lists that the shrink guard retained.
     ranges_file: Option<(ManagedRanges, FileBytes)>,
 }
 
-/// Rule files are parsed once at admission: neither today's limits nor a host name that is not set yet matter later.
+/// Limits for stored files, which were checked at admission: current limits and an unset host name do not apply.
 fn stored_limits() -> Limits {
     Limits { max_rules: usize::MAX, allow_monitor: true, node_name: None }
 }
 
 impl AcceptedFiles {
-    /// Nothing accepted yet: the managed ranges are those of the kernel.
+    /// No accepted files; the managed ranges are those of the kernel.
     #[must_use]
     pub fn new(live: &Live) -> Self {
         Self { files: BTreeMap::new(), ranges: remembered_ranges(live), ranges_file: None }
     }
 
-    /// Takes a stored file or stored ranges. A file below the floor of its database is left out, and after a `rebase` one
-    /// below what is live: the kernel holds a newer revision, of a file that could not be stored.
+    /// Loads a stored rule file or stored ranges. Skips a file below the floor of its database, or, after a `rebase`,
+    /// below the live revision: the kernel then has a newer revision whose file could not be stored.
     ///
     /// # Errors
     /// The record cannot be read.
@@ -89,8 +89,8 @@ impl AcceptedFiles {
         Ok(())
     }
 
-    /// Returns `true` for the key of a rule file or of managed ranges that none is accepted of, though one should be: a
-    /// database that was removed or forgotten needs none.
+    /// Returns `true` if no accepted file or ranges match this key although they should: a removed or forgotten
+    /// database needs none.
     #[must_use]
     pub fn lacks(&self, key: &Key, persisted: &PersistedState) -> bool {
         match key {
@@ -109,7 +109,7 @@ impl AcceptedFiles {
         }
     }
 
-    /// Makes an admitted file the accepted one of its database, and notes in `persisted` what it says.
+    /// Makes an admitted file the accepted one of its database, and records it in `persisted`.
     pub fn accept(&mut self, candidate: Candidate, persisted: &mut PersistedState, changes: &mut Changes) {
         let id = candidate.rules.id.clone();
         let before = self.files.get(&id);
@@ -119,7 +119,7 @@ impl AcceptedFiles {
         if before.map_or(is_gone, |before| *before == candidate) {
             return;
         }
-        // Written anew, or under another name: nothing about its revision is new.
+        // Rewritten or renamed with the same rules: no new revision to record.
         if before.is_none_or(|before| before.rules != candidate.rules) {
             persisted.accept(&candidate.rules, before, changes);
         }
@@ -138,8 +138,8 @@ impl AcceptedFiles {
         self.files.remove(id);
     }
 
-    /// Accepts a new file of managed ranges, but for the ranges that the shrink guard keeps. Returns why the file, or a
-    /// range of it, does not count.
+    /// Accepts a new file of managed ranges, except the ranges that the shrink guard retains. Returns the reasons for
+    /// rejecting the file or single ranges.
     pub fn accept_ranges(
         &mut self,
         new: ManagedRanges,
@@ -170,7 +170,7 @@ impl AcceptedFiles {
         rejections
     }
 
-    /// State that these files ask for at a time.
+    /// The state that these files desire at `now`.
     #[must_use]
     pub fn desired(
         &self,

@@ -1,4 +1,4 @@
-//! Which files may change what is live: revisions never go back, and an endpoint has one holder.
+//! Admission of rule files: revisions never go back, and a destination belongs to one database.
 
 mod claimants;
 
@@ -45,7 +45,7 @@ impl From<&Candidate> for StoredFile {
     }
 }
 
-/// Why a file that is right in itself is not taken.
+/// A valid file that is refused, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub path: PathBuf,
@@ -53,14 +53,14 @@ pub struct Refusal {
     pub reason: Rejection,
 }
 
-/// The files that count, one for each database, and the others.
+/// Admitted files, one per database, and the refused ones.
 #[derive(Debug, Clone, Default)]
 pub struct Admission {
     pub admitted: BTreeMap<DatabaseId, Candidate>,
     pub refused: Vec<Refusal>,
 }
 
-/// Admits candidates against the files accepted before, the revision floors, and the endpoints that are live.
+/// Admits candidates against the accepted files, the revision floors and the live endpoints.
 #[must_use]
 pub fn admit(
     candidates: Vec<Candidate>,
@@ -89,7 +89,7 @@ impl Admission {
         self.refused.push(Refusal { path: candidate.path, database: candidate.rules.id, reason });
     }
 
-    /// Of several files with one database id the highest revision counts.
+    /// Selects the highest revision of several files with one database id.
     fn newest(&mut self, mut files: Vec<Candidate>) -> Option<Candidate> {
         files.sort_by(|a, b| (a.rules.revision, &a.path).cmp(&(b.rules.revision, &b.path)));
         let newest = files.pop()?;
@@ -117,7 +117,7 @@ impl Admission {
         None
     }
 
-    /// A revision below the floor is stale; at the floor, the file must say the same as the accepted one.
+    /// Refuses a revision below the floor as stale; at the floor, the file must equal the accepted one.
     fn not_older(
         &mut self,
         file: &Candidate,
@@ -169,8 +169,8 @@ fn wanted(rules: &DatabaseRules) -> BTreeSet<Destination> {
     if rules.state == State::Active { destinations(rules) } else { BTreeSet::new() }
 }
 
-/// What each database holds: its live endpoints, and those of the file that it was last admitted with, which may not
-/// be published yet. One that has left holds nothing, though a start after a crash may still find its endpoints.
+/// Destinations that each database owns: its live endpoints, and those of its accepted file, which may not be published
+/// yet. A database that has left owns none, though a start after a crash may still find its endpoints.
 fn held(before: &BTreeMap<DatabaseId, Candidate>, persisted: &PersistedState, live: &Live) -> Claims {
     let has_left = |id: &DatabaseId| {
         let presence = persisted.presence(id);

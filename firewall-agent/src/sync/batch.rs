@@ -1,4 +1,4 @@
-//! Databases whose allow lists are replaced together: the kernel waits for its packets once, not once for each.
+//! Allow lists that are replaced together, with one wait for running programs instead of one per database.
 
 use anyhow::Result;
 
@@ -7,11 +7,11 @@ use super::{
     plane::{DataPlane, Families, Replacement},
 };
 
-/// While a batch is published, old and new lists are both in memory: bounds of what is new.
+/// Bounds of the new lists in one batch: until it is published, old and new lists are both in memory.
 const MOST_DATABASES: usize = 64;
 const MOST_PREFIXES: usize = 32_768;
 
-/// What waits to be published. The databases are noted as live without a stamp, which says that their tries may hold
+/// Replacements that wait to be published. Their databases are live without a stamp meanwhile: their tries may contain
 /// anything.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -30,7 +30,7 @@ impl Batch {
         self.waiting.len() >= MOST_DATABASES || self.prefixes >= MOST_PREFIXES
     }
 
-    /// Publishes what waits; what became of each.
+    /// Publishes the waiting replacements and returns the result of each.
     pub fn publish(&mut self, live: &mut Live, plane: &mut impl DataPlane) -> Vec<(Slot, Result<()>)> {
         let waiting = std::mem::take(self).waiting;
         for (slot, _, stamp) in &waiting {
@@ -48,7 +48,7 @@ impl Batch {
         let results = if together.is_empty() { Vec::new() } else { plane.publish_sources(&together) };
         let results: Vec<_> = waiting.into_iter().map(|(slot, ..)| slot).zip(results).collect();
         for (slot, result) in &results {
-            // After a failure what is in force may be a mix of families: the next publish replaces both.
+            // After a failure the live list may mix old and new families: the next publish replaces both.
             if result.is_err()
                 && let Some(database) = live.databases.get_mut(slot)
             {

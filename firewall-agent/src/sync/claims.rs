@@ -1,5 +1,4 @@
-//! The endpoint table's way from what is live to what is desired: first what leaves is closed, in the end what is new is
-//! open.
+//! Endpoint tables of a publish: the first closes the endpoints that leave, the last opens the new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,23 +7,23 @@ use super::model::{Claim, Destination, Live, RuleSlot, Slot, Table};
 use super::room::Crowded;
 use crate::rules::{DatabaseId, Mode, Protocol};
 
-/// The rows of an endpoint table, both lists in the order of destinations, and no destination in both.
+/// The rows of an endpoint table: both lists ordered by destination, no destination in both.
 pub(super) struct Rows {
     pub open: Vec<(Destination, Claim)>,
     pub closed: Vec<Destination>,
 }
 
-/// A database whose endpoints are published: its slot and its default line.
+/// A published database: its slot and its default counter.
 pub(super) type Place = (Slot, RuleSlot);
 
-/// What a publish keeps of the live endpoints, and what it closes.
+/// The live endpoints that a publish retains, and those that it closes.
 pub(super) struct Claims<'a> {
     desired: &'a Desired,
     crowded: &'a BTreeMap<DatabaseId, Crowded>,
-    /// Live endpoints that their databases keep. Whoever is only watched from now on passes at once: a source that
-    /// leaves the allow list must not be cut in between.
+    /// Live endpoints that their databases retain. A change to monitor mode takes effect at once: a source that leaves
+    /// the allow list must not be cut off in between.
     held: BTreeMap<Slot, BTreeMap<Destination, Claim>>,
-    /// Live endpoints that no database keeps.
+    /// Live endpoints that leave.
     leaving: BTreeSet<Destination>,
 }
 
@@ -43,17 +42,17 @@ impl<'a> Claims<'a> {
         claims
     }
 
-    /// Parts the live endpoints of one slot into those that stay and those that leave.
+    /// Divides the live endpoints of one slot into those that stay and those that leave.
     fn hold(&mut self, slot: Slot, id: Option<&DatabaseId>, endpoints: BTreeMap<Destination, Claim>) {
         let desired = self.desired;
         let stays = id.filter(|id| !desired.removed.contains(*id));
         let Some(id) = stays else {
-            // Removed, or nobody's: left by a change of map layout that was cut off.
+            // Removed, or without a database: left by an interrupted migration of the map layout.
             self.leaving.extend(endpoints.into_keys());
             return;
         };
         let Some(wanted) = desired.databases.get(id) else {
-            // No file that may say so asks for monitor mode any more.
+            // Without a file, monitor mode stays only where this host permits it.
             let mode = |mode| if desired.monitor { mode } else { Mode::Enforce };
             self.held
                 .insert(slot, endpoints.into_iter().map(|(to, claim)| (to, claim.turned(mode))).collect());
@@ -79,7 +78,7 @@ impl<'a> Claims<'a> {
                 wildcards.insert(destination, claim);
             }
         }
-        // Of a wildcard that leaves, the addresses that are still wanted stay open.
+        // Of a wildcard that leaves, the addresses still desired stay open.
         let within = |to: &Destination| Some((*to, *wildcards.get(&to.everywhere())?));
         let parts: Vec<_> = wanted.targets.iter().filter_map(within).collect();
         for (to, claim) in parts {
@@ -88,14 +87,14 @@ impl<'a> Claims<'a> {
         self.held.insert(slot, held);
     }
 
-    /// The table that must be in force before any allow list changes: what leaves is closed, and what must be closed; what
-    /// is closed in `live` stays so. What is released stays closed until then, too: an endpoint above or below may be
-    /// wanted, and not be open yet.
+    /// The table that must be in force before any allow list changes: it closes the leaving endpoints and all that must
+    /// be closed, and retains the tombstones in `live`. Released destinations stay closed until then: an overlapping
+    /// endpoint may be desired and not open yet.
     pub fn closing(&self, live: &Table) -> Rows {
         let desired = self.desired;
         let to_open = desired.databases.iter().filter(|(id, _)| !self.crowded.contains_key(*id));
         let to_open: BTreeSet<&Destination> = to_open.flat_map(|(_, wanted)| self.opens(wanted)).collect();
-        // A destination that is about to be opened is not closed for a moment.
+        // A destination about to be opened is not closed in between.
         let waits = |to: &&Destination| !to_open.contains(to) && !to_open.contains(&to.everywhere());
         let closed = desired.closed.iter().filter(waits);
         let crowded = self.crowded.keys().filter_map(|id| desired.databases.get(id));
@@ -106,7 +105,7 @@ impl<'a> Claims<'a> {
         self.rows(open, closed.chain(live.endpoints.closed()).chain(crowded).chain(withheld))
     }
 
-    /// The table after a publish, where `published` tells the databases whose allow list is the desired one.
+    /// The table after a publish. `published` returns the databases whose allow list is the desired one.
     pub fn opening(&self, published: impl Fn(&DatabaseId) -> Option<Place>) -> Rows {
         let desired = self.desired;
         let (mut open, mut opened) = (Vec::new(), BTreeSet::new());
@@ -119,34 +118,35 @@ impl<'a> Claims<'a> {
         }
         let held = self.held.iter().filter(|(slot, _)| !opened.contains(slot));
         open.extend(held.flat_map(|(_, held)| held).map(|(to, claim)| (*to, *claim)));
-        // A file that was taken says that its destinations are protected: whatever is not open is closed.
+        // An accepted file protects its destinations: those not open are closed.
         let wanted = desired.databases.values().flat_map(|wanted| &wanted.targets);
         let mut rows = self.rows(open, desired.closed.iter().chain(wanted));
         rows.closed.retain(|to| !desired.opened.contains(to));
         rows
     }
 
-    /// The endpoints of a database whose allow list is the desired one.
+    /// Adds the endpoints of a database whose allow list is the desired one.
     fn open(&self, wanted: &DesiredDatabase, slot: Slot, claim: Claim, open: &mut Vec<(Destination, Claim)>) {
         let first = open.len();
         open.extend(self.opens(wanted).map(|to| (*to, claim)));
         if self.desired.withheld.is_empty() {
             return;
         }
-        // What is withheld and open already, by itself or below a wildcard, stays so.
+        // Withheld destinations that are open already, themselves or by a wildcard, stay open.
         let opened: BTreeSet<Destination> = open[first..].iter().map(|(to, _)| *to).collect();
         let held = self.held.get(&slot).into_iter().flatten().map(|(to, _)| to);
         let stays = held.filter(|to| !opened.contains(to) && !opened.contains(&to.everywhere()));
         open.extend(stays.map(|to| (*to, claim)));
     }
 
-    /// The destinations of a database that is published that are not withheld.
+    /// The destinations of a published database that are not withheld.
     fn opens<'b>(&'b self, wanted: &'b DesiredDatabase) -> impl Iterator<Item = &'b Destination> {
         wanted.targets.iter().filter(|to| !self.desired.withheld.contains(to))
     }
 
-    /// These open endpoints, and tombstones at these closed destinations and at those that leave: not below an endpoint
-    /// that is open, where one would cut what is allowed there, and not at a guarded port, which is closed without.
+    /// The given open endpoints, with tombstones at the given closed destinations and the leaving ones: not below an
+    /// open wildcard, where a tombstone would cut off allowed sources, and not at a guarded port, which is closed
+    /// anyway.
     fn rows<'b>(
         &'b self,
         mut open: Vec<(Destination, Claim)>,
@@ -162,10 +162,10 @@ impl<'a> Claims<'a> {
         let mut closed: Vec<Destination> = closed.copied().collect();
         open.sort_by_key(|(to, _)| *to);
         open.dedup_by_key(|(to, _)| *to);
-        // Runs in order, which a stable sort merges.
+        // The input is sorted in runs, which a stable sort merges.
         closed.sort();
         closed.dedup();
-        // Of one destination the open endpoint counts.
+        // An open endpoint takes precedence over a tombstone at the same destination.
         let mut ahead = open.iter().map(|(to, _)| to).peekable();
         closed.retain(|to| {
             while ahead.next_if(|open| *open < to).is_some() {}
@@ -176,7 +176,7 @@ impl<'a> Claims<'a> {
 }
 
 impl Claim {
-    /// The same in another mode.
+    /// The same claim in another mode.
     fn turned(self, turn: impl Fn(Mode) -> Mode) -> Self {
         match self {
             Self::Open { slot, mode, default_line } => Self::Open { slot, mode: turn(mode), default_line },
@@ -186,13 +186,13 @@ impl Claim {
 }
 
 impl DesiredDatabase {
-    /// Whether it names the destination, by itself or by a wildcard.
+    /// Returns `true` if the targets include the destination, itself or by a wildcard.
     pub(super) fn claims(&self, destination: &Destination) -> bool {
         self.targets.contains(destination) || self.targets.contains(&destination.everywhere())
     }
 }
 
-/// The databases with an endpoint that stands otherwise in a table than in the live one.
+/// The databases with an endpoint that differs between a table and the live one.
 pub(super) fn differing(table: Option<&Table>, live: &Live) -> BTreeSet<Slot> {
     let Some(Table { endpoints: rows, .. }) = table else { return BTreeSet::new() };
     let (rows, live) = (rows.open(), live.table.endpoints.open());

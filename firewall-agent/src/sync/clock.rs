@@ -1,43 +1,43 @@
-//! The time that expiry goes by.
+//! Time source for rule expiry.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A step forward beyond this is held until something confirms it.
+/// A larger step forward is held back until something confirms it.
 const LARGEST_STEP: SignedDuration = SignedDuration::from_hours(1);
 
-/// A synchronised clock catches up with a mark that is so little ahead of it by itself.
+/// A synchronised clock catches up with a smaller lead of the mark by itself.
 const SMALLEST_LEAD: SignedDuration = SignedDuration::from_mins(1);
 
-/// A clock that never goes back and does not believe every step forward.
+/// Monotonic clock that rejects implausible steps forward.
 ///
-/// Its time is the later of the wall clock and a **mark**, the latest time that was believed, which the caller stores.
-/// A rule whose end the mark has passed stays expired over restarts and reboots.
+/// Its time is the later of the wall clock and a **mark**, the latest accepted time, which the caller stores. A rule
+/// that expired before the mark stays expired over restarts and reboots.
 ///
-/// * A wall clock that the kernel calls **synchronised** is believed, however far forward it is. A mark that is ahead of
-///   it stays, and is reported by [`Self::ahead`]: time stands still until the wall clock reaches the mark, or an operator
-///   lowers it.
-/// * A wall clock that is **not synchronised** is believed up to one hour ahead of the expected time: the mark plus the
-///   time that really went by. A start is no exception. A wall clock further ahead is **held**: time goes on from where it
-///   was, at the pace of the uptime, until the wall clock is synchronised, or an accepted file confirms it.
+/// * A wall clock that the kernel reports as **synchronised** is accepted, however far forward it is. A mark ahead of
+///   it stays, and [`Self::ahead`] reports it: time stops until the wall clock reaches the mark, or an operator lowers
+///   it.
+/// * A wall clock that is **not synchronised** is accepted up to one hour ahead of the expected time: the mark plus the
+///   elapsed time. A start is no exception. A wall clock further ahead is **held**: time continues from its last value,
+///   at the pace of the uptime, until the wall clock is synchronised, or an accepted file confirms it.
 /// * A **file** generated at G confirms a wall clock of up to G plus one hour. An older file confirms the time up to G
 ///   alone: wall clock and file both say that G has passed.
 /// * A wall clock that is not synchronised and **behind** the mark, as after a boot without a real-time clock, changes
-///   nothing: time goes on from the mark.
-/// * **Without a mark**, as at the first start, the wall clock is all that is known. It counts for the moment, and nothing
-///   is stored of it until it is established: by synchronisation, or by a file that was generated within one hour of it.
-///   The wall clock then replaces the provisional time, also backwards (by a file, only from more than an hour ahead): a
-///   clock that was wrong at the first start ends no rule for good.
+///   nothing: time continues from the mark.
+/// * **Without a mark**, as at the first start, only the wall clock is known. It applies provisionally, and nothing of
+///   it is stored until it is established: by synchronisation, or by a file generated within one hour of it. The wall
+///   clock then replaces the provisional time, also backwards (by a file, only from more than an hour ahead): a clock
+///   that was wrong at the first start expires no rule permanently.
 ///
-/// The price of a held clock: a rule that ended while the host was down for more than an hour stays in force until the
+/// The cost of a held clock: a rule that ended while the host was down for more than an hour stays in force until the
 /// wall clock is synchronised or confirmed.
 #[derive(Debug, Clone)]
 pub struct Clock {
     now: Timestamp,
-    /// `now` rests on a mark, a synchronised clock or a file.
+    /// `now` is based on a mark, a synchronised clock or a file.
     established: bool,
     held: Option<Timestamp>,
     ahead: Option<SignedDuration>,
-    /// The latest time at which an accepted file was generated.
+    /// The latest generation time of an accepted file.
     confirmed: Timestamp,
 }
 
@@ -56,19 +56,19 @@ impl Clock {
         clock
     }
 
-    /// Takes note that an accepted file was generated at this time. It counts from the next tick on.
+    /// Records the generation time of an accepted file. It counts from the next tick on.
     pub fn confirm(&mut self, generated_at: Timestamp) {
         self.confirmed = self.confirmed.max(generated_at);
     }
 
-    /// Moves the clock to the time `elapsed` after the last call, measured by a clock that nobody sets, and returns it.
-    /// Time that is known to have gone by before a start (in the same boot) may be passed to the first tick.
+    /// Advances the clock by `elapsed`, the monotonic time since the last call, and returns it. The first tick may
+    /// include time known to have passed before a start (in the same boot).
     pub fn tick(&mut self, wall: Timestamp, elapsed: SignedDuration, synchronised: bool) -> Timestamp {
         let expected = later(self.now, elapsed.max(SignedDuration::ZERO));
         let confirmed = later(self.confirmed, LARGEST_STEP);
         let agrees = wall <= confirmed && self.confirmed <= later(wall, LARGEST_STEP);
         if !self.established && (synchronised || agrees) {
-            // A file tells the hour, and no more: within it a provisional time does not go back.
+            // A file confirms the time to the hour only: within it a provisional time does not go back.
             let is_wrong = synchronised || expected > later(wall, LARGEST_STEP);
             self.now = if is_wrong { wall } else { wall.max(expected) };
             self.established = true;
@@ -85,13 +85,13 @@ impl Clock {
         self.now
     }
 
-    /// The time now.
+    /// Current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The mark to store; `None` as long as the time is provisional.
+    /// The mark to store; `None` while the time is provisional.
     #[must_use]
     pub fn mark(&self) -> Option<Timestamp> {
         self.established.then_some(self.now)
@@ -103,15 +103,16 @@ impl Clock {
         self.held
     }
 
-    /// The lead of the mark over the wall clock: of more than a minute over a synchronised one, of more than an hour over
-    /// another.
+    /// Lead of the mark over the wall clock: more than one minute over a synchronised wall clock, more than one hour
+    /// over any other.
     #[must_use]
     pub fn ahead(&self) -> Option<SignedDuration> {
         self.ahead
     }
 
-    /// Decides how far an operator may lower the mark: to `to`, by default the synchronised wall clock, and no lower than
-    /// that. Under a wall clock that is not synchronised, no lower than the newest accepted file.
+    /// Lowest value to which an operator may lower the mark: `to`, by default the synchronised wall clock, and no lower
+    /// than that. Under a wall clock that is not synchronised, no lower than the generation time of the newest accepted
+    /// file.
     ///
     /// # Errors
     /// The reason not to lower it, with the times.
@@ -141,8 +142,8 @@ impl Clock {
         if lowest < mark { Ok(lowest) } else { Err(format!("the mark, {mark}, is not ahead of {lowest}")) }
     }
 
-    /// Sets a mark back that is ahead of the real time, at an operator's word. Never moves it forward. Rules whose end is
-    /// later than `to` count again.
+    /// Lowers a mark that is ahead of the real time, on an operator's command. Never moves it forward. Rules that end
+    /// after `to` count again.
     pub fn lower(&mut self, to: Timestamp) {
         self.now = self.now.min(to);
         self.established = true;

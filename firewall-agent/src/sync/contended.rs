@@ -1,5 +1,5 @@
-//! Destinations that the stored files of two databases claim. Admission keeps files apart; should a store say otherwise, such
-//! a destination is closed.
+//! Contended destinations, which the stored files of two databases claim. Admission prevents them; if the store
+//! contains one anyway, it is closed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::desired::Desired;
 use super::model::Destination;
 use crate::rules::{DatabaseId, Protocol};
 
-/// Takes every destination that overlaps one of another database out of `desired`, closes it, and notes it there.
+/// Removes each destination that overlaps another database's from `desired`, closes it, and records it there.
 pub(super) fn withdraw_contended(desired: &mut Desired) {
     let mut by_port: BTreeMap<(u16, Protocol), Vec<(Destination, &DatabaseId)>> = BTreeMap::new();
     for (id, database) in &desired.databases {

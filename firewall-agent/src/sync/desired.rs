@@ -1,4 +1,4 @@
-//! What the files ask for, ready to be compared with what is live.
+//! Desired state of the rule files, in a form comparable with the live state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::rules::{
     DatabaseId, DatabaseRules, LineKey, ManagedRanges, Mode, RangeId, RuleSet, Source, State, compile,
 };
 
-/// What one database's file asks for.
+/// Desired state of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredDatabase {
     pub name: String,
@@ -17,43 +17,44 @@ pub struct DesiredDatabase {
     pub mode: Mode,
     pub targets: BTreeSet<Destination>,
     pub set: RuleSet,
-    /// Kind and label of every line of the file, used by a prefix or not.
+    /// Kind and label of every rule of the file, used by a prefix or not.
     pub lines: BTreeMap<LineKey, (LineKind, String)>,
 }
 
-/// What all admitted files ask for. A database that is not named here stays as it is.
+/// Desired state of all admitted files. A database missing here stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     pub databases: BTreeMap<DatabaseId, DesiredDatabase>,
-    /// Databases whose file says that they leave this host.
+    /// Databases whose file removes them from this host.
     pub removed: BTreeSet<DatabaseId>,
     pub guarded: Ports,
-    /// Whether this host takes monitor mode at all; if not, no database stays in it.
+    /// This host permits monitor mode; otherwise no database stays in it.
     pub monitor: bool,
-    /// Every destination that must stay closed where no endpoint is open: tombstones are these and no others, beside
-    /// what this publish itself closes. A destination may be named here and in a database.
+    /// Every destination that must be closed unless an endpoint is open there: tombstones are exactly these and those
+    /// that this publish itself closes. A destination may be both here and in a database.
     pub closed: BTreeSet<Destination>,
-    /// Destinations that lose their tombstone, whatever else is said here of them.
+    /// Destinations that lose their tombstone, regardless of the other fields.
     pub opened: BTreeSet<Destination>,
-    /// Destinations of databases whose claim is not stored yet. They are closed, unless they are open already for the
-    /// same database: nothing may be open that a reboot would leave open to everyone.
+    /// Destinations of databases whose claim is not stored yet. They are closed, unless already open for the same
+    /// database: an endpoint without a stored claim would be open to everyone after a reboot.
     pub withheld: BTreeSet<Destination>,
-    /// Databases that were in force before a reboot: they get room before any newcomer.
+    /// Databases that were in force before a reboot: they get capacity before newcomers.
     pub first: BTreeSet<DatabaseId>,
-    /// What may be published at most.
+    /// Capacity available for a publish.
     pub limits: Capacity,
     /// Nothing is freed: programs of another map layout still count on it.
     pub keeps: bool,
-    /// Destinations that accepted files of several databases claim, with these. No database has them, and they are closed.
+    /// Destinations that accepted files of several databases claim, with these databases. They are removed from the
+    /// databases and closed.
     pub contended: BTreeMap<Destination, BTreeSet<DatabaseId>>,
 }
 
-/// How much fits on this host, all databases together.
+/// Capacity of this host, for all databases together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
     pub endpoints: usize,
     pub prefixes: usize,
-    /// Bytes that may still be used.
+    /// Bytes available.
     pub memory: u64,
 }
 
@@ -76,7 +77,7 @@ impl Desired {
         }
     }
 
-    /// Ranges that some rule names and the managed ranges do not hold, by database.
+    /// Ranges that rules reference and the managed ranges lack, by database.
     #[must_use]
     pub fn unresolved(&self) -> BTreeMap<&DatabaseId, &BTreeSet<RangeId>> {
         self.databases

@@ -1,4 +1,4 @@
-//! Places that packets go to.
+//! Packet destinations.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use crate::rules::Protocol;
 
-/// A destination: (address or any, port, protocol). Wildcards sort first, then addresses.
+/// Address (or any), port and protocol. Wildcards sort first, then addresses.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(test), derive(PartialEq, Eq, PartialOrd, Ord, Hash))]
 pub struct Destination {
-    /// `None` is every destination address of both families.
+    /// `None`: every destination address of both families.
     pub address: Option<IpAddr>,
     /// Host byte order.
     pub port: u16,
@@ -24,14 +24,14 @@ impl Destination {
         Self { address: None, ..self }
     }
 
-    /// Whether some packet goes to both.
+    /// Returns `true` if some packet matches both destinations.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.everywhere() == other.everywhere()
             && (self.address == other.address || self.address.is_none() || other.address.is_none())
     }
 
-    /// Whether every packet to `other` goes to this, too.
+    /// Returns `true` if every packet that matches `other` matches this destination.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.overlaps(other) && (self.address.is_none() || self.address == other.address)
@@ -53,7 +53,7 @@ impl fmt::Display for Destination {
     }
 }
 
-/// The reverse of [`Destination`]'s `Display`; without a protocol, TCP is meant.
+/// Parses [`Destination`]'s `Display` format; the protocol defaults to TCP.
 impl FromStr for Destination {
     type Err = String;
 

@@ -1,17 +1,17 @@
-//! One number for an allow list.
+//! Digests of an allow list.
 
 use sha2::{Digest as _, Sha256};
 
 use super::model::{RuleSlot, Sources};
 
-/// SHA-256 over the prefixes and their rule slots, in order: per prefix the family (4 or 6), the length, the address
-/// octets, and the slot in little-endian order. Slots are this host's own.
+/// SHA-256 over the prefixes and their rule counters, in order: per prefix the family (4 or 6), the length, the address
+/// octets, and the counter's index in little-endian order. Counter indices are local to this host.
 #[must_use]
 pub fn digest(sources: &Sources) -> [u8; 32] {
     over(sources, |hash, slot| hash.update(slot.to_le_bytes()))
 }
 
-/// As [`digest`], without the slots: the same on every host that allows the same prefixes.
+/// As [`digest`], without the counters: equal on every host that allows the same prefixes.
 #[must_use]
 pub fn common_digest(sources: &Sources) -> [u8; 32] {
     over(sources, |_, _| ())

@@ -9,8 +9,8 @@ use std::ops::Index;
 use super::claims::Rows;
 use super::model::{Claim, Destination};
 
-/// Claims by destination. Open endpoints and tombstones are kept apart: a host may have thousands of tombstones, and most
-/// questions are about the few endpoints that are open.
+/// Claims by destination. Open endpoints and tombstones are stored separately: a host may have thousands of tombstones,
+/// and most lookups concern the few open endpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
     open: BTreeMap<Destination, Claim>,
@@ -23,7 +23,7 @@ impl Endpoints {
         Self::default()
     }
 
-    /// Sets what stands at a destination.
+    /// Sets the claim of a destination.
     pub fn insert(&mut self, destination: Destination, claim: Claim) {
         match claim {
             Claim::Open { .. } => {
@@ -71,7 +71,7 @@ impl Endpoints {
         &self.closed
     }
 
-    /// Every destination with its claim, in the order of destinations.
+    /// Every destination with its claim, ordered by destination.
     pub fn iter(&self) -> Iter<'_> {
         Iter { open: self.open.iter().peekable(), closed: self.closed.iter().peekable() }
     }
@@ -86,7 +86,7 @@ impl Endpoints {
     }
 }
 
-/// Both kinds merged.
+/// Merged iterator over both kinds.
 #[derive(Debug)]
 pub struct Iter<'a> {
     open: Peekable<btree_map::Iter<'a, Destination, Claim>>,

@@ -1,4 +1,4 @@
-//! The data plane in memory: for dry runs and tests.
+//! Fake data plane, in memory: for dry runs and tests.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use super::plane::{DataPlane, Replacement};
 pub struct Sizes {
     /// Databases.
     pub databases: Slot,
-    /// Counters, the one that is never used included.
+    /// Counters, including index 0, which is never used.
     pub counters: RuleSlot,
-    /// Counters that may count single prefixes.
+    /// Counters reserved for single prefixes.
     pub prefix_counters: Range<RuleSlot>,
 }
 
@@ -26,34 +26,34 @@ impl Sizes {
     }
 }
 
-/// Payload with which a killed process unwinds.
+/// Panic payload that simulates a killed process.
 #[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct Killed;
 
-/// A data plane in memory. Takes every write; tests make it refuse some.
+/// A data plane in memory. Accepts every write; tests make it refuse some.
 #[derive(Debug, Clone)]
 pub struct FakeDataPlane {
-    /// What it holds.
+    /// Its contents.
     pub live: Live,
-    /// Writes that were asked for.
+    /// Number of attempted writes.
     pub writes: usize,
-    /// How often allow lists were replaced, some together.
+    /// Number of replacements of allow lists; one may replace several.
     pub waits: usize,
     pub sizes: Sizes,
-    /// The state after each write, unless an observer sees it.
+    /// The state after each write, unless an observer is set.
     #[cfg(test)]
     pub history: Vec<Live>,
-    /// Sees the state after each write.
+    /// Called with the state after each write.
     #[cfg(test)]
     pub observer: Option<fn(&Live)>,
-    /// The write that is refused.
+    /// Index of the write to refuse.
     #[cfg(test)]
     pub failing: Option<usize>,
-    /// Every write after it is refused, too.
+    /// Refuses every later write, too.
     #[cfg(test)]
     pub dead: bool,
-    /// The process ends at the `failing`th write, which is not done.
+    /// The process ends at the write `failing`, which is not done.
     #[cfg(test)]
     pub kills: bool,
 }
@@ -62,13 +62,13 @@ pub struct FakeDataPlane {
 #[cfg(test)]
 impl Default for FakeDataPlane {
     fn default() -> Self {
-        // The default counters and a few more are rules' alone.
+        // The default counters and a few more are for rules only.
         Self::new(Live::default(), Sizes { databases: 4, counters: 24, prefix_counters: 18..24 })
     }
 }
 
 impl FakeDataPlane {
-    /// A data plane that holds `live`.
+    /// A data plane with the contents `live`.
     #[must_use]
     pub fn new(live: Live, sizes: Sizes) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl FakeDataPlane {
         }
     }
 
-    /// What a restarted agent finds, or the next pass of this one.
+    /// The data plane as found by a restarted agent, or by the next pass of this one.
     #[cfg(test)]
     pub fn recovered(self) -> Self {
         Self::new(self.live, self.sizes)

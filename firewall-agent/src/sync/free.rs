@@ -1,4 +1,4 @@
-//! The last step of a publish: what nothing points at any more.
+//! Last step of a publish: frees unreferenced databases and counters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,7 @@ use super::{
 };
 use crate::rules::DatabaseId;
 
-/// Frees databases that left and lines that are no longer counted on. What cannot be freed now is tried again with
-/// the next publish.
+/// Frees databases that left and counters no longer in use. The next publish retries failures.
 pub(super) fn free(
     desired: &Desired,
     open: &BTreeMap<Slot, Option<Lines>>,
@@ -38,8 +37,8 @@ pub(super) fn free(
     }
 }
 
-/// Empties the allow lists, then frees the lines that counted for them, then the slots: cut off in between, a database
-/// is still there and is removed again.
+/// Empties the allow lists, then frees their counters, then the slots: after an interruption in between, the database
+/// still exists and is removed again.
 fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: &mut Published) {
     let mut batch = Batch::default();
     let leaving = live.databases.iter().filter(|(_, database)| desired.removed.contains(&database.id));

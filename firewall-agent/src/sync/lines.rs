@@ -1,4 +1,4 @@
-//! Which counter belongs to which line.
+//! Assignment of rule counters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::rules::{DatabaseId, LineKey};
 
-/// Prefixes of one rule that may have a line of their own.
+/// Maximum number of prefixes of one rule with a counter of their own.
 const PREFIXES_OF_A_RULE: usize = 256;
 
-/// Counters in use, looked through once for all databases of a publish.
+/// Counters in use, collected once for all databases of a publish.
 pub(super) struct Counters {
-    /// Those of rules, default counters included, by database slot.
+    /// Counters of rules, default counters included, by database slot.
     rules: BTreeMap<Slot, Vec<RuleSlot>>,
-    /// How many there are of a database slot, those of single prefixes included.
+    /// Number of counters per database slot, those of single prefixes included.
     held: BTreeMap<Slot, usize>,
-    /// Numbers that may be free: none below is.
+    /// Counters that may be free: none below the start is.
     free: Range<RuleSlot>,
     free_prefixes: Range<RuleSlot>,
 }
@@ -42,7 +42,7 @@ impl Counters {
         counters
     }
 
-    /// How many counters a database slot has.
+    /// Number of counters of a database slot.
     pub fn held(&self, slot: Slot) -> usize {
         self.held.get(&slot).copied().unwrap_or_default()
     }
@@ -53,19 +53,19 @@ impl Counters {
     }
 }
 
-/// The slots of a database's lines, each assigned and named.
+/// The counters of a database, each assigned and named.
 pub(super) struct Lines {
-    /// Counts what no rule allows. It has a place of its own for every database slot, so there is always one.
+    /// Counts packets that no rule allows. Its index is reserved for every database slot, therefore always available.
     pub default: RuleSlot,
     rules: BTreeMap<LineKey, RuleSlot>,
-    /// Prefixes of managed ranges that have a line of their own.
+    /// Prefixes of managed ranges with a counter of their own.
     prefixes: BTreeMap<IpNet, RuleSlot>,
-    /// Rules that found no free line and are counted on the default line: counting never holds up a publish.
+    /// Rules without a free counter, counted on the default counter: a lack of counters delays no publish.
     pub uncounted: usize,
 }
 
 impl Lines {
-    /// Keeps the slots that the database's lines have, and gives new lines free ones.
+    /// Retains the counters that the database's rules have, and assigns free ones to new rules.
     pub fn assign(
         database: Slot,
         desired: &DesiredDatabase,
@@ -73,8 +73,8 @@ impl Lines {
         live: &mut Live,
         plane: &mut impl DataPlane,
     ) -> Result<Self> {
-        // A line is never renamed to another range: while the old allow list stands, its prefixes would be taken for that
-        // range's.
+        // A counter is never renamed to another range: as long as the old allow list is in force, its prefixes would be
+        // attributed to that range.
         let range = |kind: &LineKind| kind.range().map(ToOwned::to_owned);
         let known: BTreeMap<(String, Option<String>), RuleSlot> = counters
             .of(database)
@@ -100,8 +100,8 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Lines of their own for the prefixes of managed ranges, as far as there are any. A prefix keeps what it counts on
-    /// for as long as it is in force: no other database's coming or going changes this one.
+    /// Assigns counters to the prefixes of managed ranges, as far as available. A prefix retains its counter as long as
+    /// it is in force: changes of other databases do not affect it.
     fn assign_prefixes(
         &mut self,
         database: Slot,
@@ -131,7 +131,7 @@ impl Lines {
         Ok(())
     }
 
-    /// The allow list with each prefix on its line's slot.
+    /// The allow list with the counter of each prefix.
     pub fn sources(&self, desired: &DesiredDatabase) -> Sources {
         let slot = |net: IpNet, key: &LineKey| {
             self.prefixes.get(&net).or_else(|| self.rules.get(key)).copied().unwrap_or(self.default)
@@ -142,13 +142,13 @@ impl Lines {
         }
     }
 
-    /// Every slot in use.
+    /// Every counter in use.
     pub fn slots(&self) -> BTreeSet<RuleSlot> {
         self.rules.values().chain(self.prefixes.values()).copied().chain([self.default]).collect()
     }
 }
 
-/// What a line is called within its database.
+/// Id of a rule within its database.
 pub(super) fn id(key: &LineKey) -> String {
     match key {
         LineKey::Rule(id) => id.to_string(),
@@ -160,12 +160,12 @@ fn line(database: Slot, kind: LineKind, id: String, label: &str) -> Line {
     Line { database, kind, id, label: label.to_owned() }
 }
 
-/// The next line that nobody has; those before it are not looked at again.
+/// The next free counter; those before it are not searched again.
 fn next_free(free: &mut Range<RuleSlot>, live: &Live) -> Option<RuleSlot> {
     free.find(|slot| !live.lines.contains_key(slot))
 }
 
-/// Brings a line's record up to date.
+/// Updates the record of a counter.
 fn name(slot: RuleSlot, line: Line, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
     if live.lines.get(&slot) != Some(&line) {
         plane.set_line(slot, &line)?;
@@ -174,7 +174,7 @@ fn name(slot: RuleSlot, line: Line, live: &mut Live, plane: &mut impl DataPlane)
     Ok(())
 }
 
-/// Frees the lines of which `unused` is so, and adds them to `freed` with their databases.
+/// Frees the counters for which `unused` returns `true`, and adds them to `freed` with their databases.
 pub(super) fn free_lines(
     unused: impl Fn(RuleSlot, &Line) -> bool,
     live: &mut Live,

@@ -1,4 +1,4 @@
-//! Databases that are asked about a packet whose port cannot be known.
+//! Address index: the databases that judge portless packets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use super::claims::Rows;
 use super::model::{Claim, Destination, Endpoints, Ports, RuleSlot, Slot, Table};
 use crate::rules::{Mode, Protocol};
 
-/// Databases and closed ports at one address, whatever the port.
+/// Databases and closed ports at one address, for any port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Members {
     /// A tombstone, or a guarded port that no database claims, applies at the address.
@@ -32,7 +32,7 @@ impl Table {
         Self { endpoints, members: members(&open, &closed, guarded) }
     }
 
-    /// The table of these rows, unless it is `live` already; compared before it is built.
+    /// The table of these rows; `None` if it equals `live`. Compares before building.
     pub(super) fn unless_live(rows: Rows, guarded: &Ports, live: &Self) -> Option<Self> {
         let members = members(&rows.open, &rows.closed, guarded);
         let (open, closed) = (live.endpoints.open(), live.endpoints.closed());
@@ -45,14 +45,14 @@ impl Table {
     }
 }
 
-/// Members by address, of rows in the order of their destinations. An address has members of its own only where they
-/// differ from those of every other address (`None`), which has an entry only where there are some.
+/// Address index of rows ordered by destination. An address has an entry only where its databases differ from those of
+/// every other address (`None`), which has an entry only where it is not empty.
 fn members(
     open: &[(Destination, Claim)],
     closed: &[Destination],
     guarded: &Ports,
 ) -> BTreeMap<Option<IpAddr>, Members> {
-    // The wildcards come first.
+    // Wildcards sort first.
     let (wildcards, open) = open.split_at(open.partition_point(|(to, _)| to.address.is_none()));
     let (closed_wildcards, closed) = closed.split_at(closed.partition_point(|to| to.address.is_none()));
     let everywhere = Everywhere::new(wildcards, closed_wildcards, guarded);
@@ -65,7 +65,7 @@ fn members(
             members.insert(*address, own);
         }
     }
-    // Where something is closed at every address, tombstones alone make no difference.
+    // Where a port is closed at every address, tombstones alone make no difference.
     if !everywhere.members.closed {
         for site in closed.chunk_by(|one, next| one.address == next.address) {
             let Some(Destination { address, .. }) = site.first() else { continue };
@@ -86,9 +86,9 @@ fn members(
 struct Everywhere {
     members: Members,
     open: BTreeSet<(u16, Protocol)>,
-    /// Tombstones: each gives way to an endpoint of an address's own on the same port and protocol.
+    /// Tombstones: an endpoint at a single address overrides the one at its port and protocol.
     closed: BTreeSet<(u16, Protocol)>,
-    /// Guarded ports, once for each protocol, without a wildcard endpoint.
+    /// Guarded ports, once per protocol, without a wildcard endpoint.
     unclaimed: usize,
 }
 
@@ -110,7 +110,7 @@ impl Everywhere {
         everywhere
     }
 
-    /// Members at an address with these open endpoints and so many tombstones of its own; `None` where they are those of
+    /// Entry of an address with these open endpoints and this number of tombstones; `None` where it equals that of
     /// every other address.
     fn with(&self, open: &[(Destination, Claim)], own_tombstones: usize, guarded: &Ports) -> Option<Members> {
         let (mut tombstones, mut unclaimed) = (self.closed.len() + own_tombstones, self.unclaimed);

@@ -1,4 +1,4 @@
-//! Desired against live → publish. No I/O: the kernel is behind [`DataPlane`].
+//! Desired against live state → publish. No I/O: the kernel is behind [`DataPlane`].
 
 mod accepted;
 mod admit;

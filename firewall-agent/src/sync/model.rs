@@ -1,4 +1,4 @@
-//! What the kernel holds, in the words of the domain. Converted to map keys and values in `bpf` only.
+//! Domain model of the kernel's state. Only `bpf` converts it to map keys and values.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,12 +12,12 @@ use super::members::Members;
 pub use super::ports::Ports;
 use crate::rules::{DatabaseId, Mode};
 
-/// Index of a database in the kernel's tables; kept as long as the database is on this host.
+/// Index of a database in the kernel's tables, assigned as long as the database is on this host.
 pub type Slot = u32;
-/// Index of a rule's counter; belongs to (database, rule) as long as the rule exists. 0 is never assigned.
+/// Index of a rule counter; belongs to (database, rule) as long as the rule exists. 0 is never assigned.
 pub type RuleSlot = u32;
 
-/// What stands at a destination.
+/// Entry of the endpoint table for one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// A database's endpoint.
@@ -27,12 +27,12 @@ pub enum Claim {
         /// Counts the sources outside the allow list.
         default_line: RuleSlot,
     },
-    /// A tombstone: an endpoint was here.
+    /// A tombstone of a former endpoint.
     Closed,
 }
 
 impl Claim {
-    /// The slot of the database whose endpoint it is.
+    /// The database slot of an open endpoint.
     #[must_use]
     pub fn slot(&self) -> Option<Slot> {
         match self {
@@ -42,22 +42,22 @@ impl Claim {
     }
 }
 
-/// An endpoint that is open, of a database that is known.
+/// An open endpoint of a known database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenEndpoint {
     pub destination: Destination,
     pub mode: Mode,
 }
 
-/// The endpoint table: replaced whole.
+/// The endpoint table, always replaced as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     pub endpoints: Endpoints,
-    /// Who is asked at each address, and (`None`) at every other address.
+    /// Address index: the databases per address, and (`None`) at every other address.
     pub members: BTreeMap<Option<IpAddr>, Members>,
 }
 
-/// The allow list of one database: prefix → the line that its hits are counted on.
+/// The allow list of one database: prefix → rule counter of its hits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     pub v4: BTreeMap<Ipv4Net, RuleSlot>,
@@ -76,7 +76,7 @@ impl Sources {
         self.len() == 0
     }
 
-    /// The line of a prefix.
+    /// The rule counter of a prefix.
     #[must_use]
     pub fn get(&self, net: &IpNet) -> Option<RuleSlot> {
         match net {
@@ -85,24 +85,24 @@ impl Sources {
         }
     }
 
-    /// Every prefix and its line, IPv4 first.
+    /// Every prefix and its rule counter, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = (IpNet, RuleSlot)> {
         let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
         v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line)))
     }
 }
 
-/// What kind of line a counter belongs to.
+/// Kind of a rule counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LineKind {
-    /// Everything that no rule allows.
+    /// Packets that no rule allows.
     Default,
     /// A `custom_range` rule.
     Custom,
     /// A `managed_range` rule, with the id of its range.
     Managed(String),
-    /// One prefix of a `managed_range` rule, with the id of the range. Which one, the allow list says: no other counts
-    /// here.
+    /// One prefix of a `managed_range` rule, with the id of the range. The allow list identifies the prefix: no other
+    /// counts here.
     Prefix(String),
     /// An internal range.
     Internal,
@@ -120,7 +120,7 @@ impl LineKind {
         }
     }
 
-    /// The kind of the rule that the line belongs to: its own, but for the line of a single prefix.
+    /// The kind of the rule that the counter belongs to: `Managed` for the counter of a single prefix.
     #[must_use]
     pub fn of_rule(&self) -> Self {
         match self {
@@ -139,19 +139,20 @@ impl LineKind {
     }
 }
 
-/// Whose a rule slot is.
+/// Record of a rule counter: the database and the rule that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     pub database: Slot,
     pub kind: LineKind,
-    /// Rule id; the CIDR of an internal range (no rule id has a slash); empty for the default line. With the database
-    /// it names the line for as long as it exists; the lines of a rule's single prefixes share the rule's id.
+    /// Rule id; the CIDR of an internal range (no rule id has a slash); empty for the default counter. With the
+    /// database it identifies the rule as long as it exists; the counters of a rule's single prefixes share the rule's
+    /// id.
     pub id: String,
     /// The rule's label, or the managed range's name; empty when there is none.
     pub label: String,
 }
 
-/// One published state of a database.
+/// Metadata of one published state of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     pub revision: u64,
@@ -170,14 +171,14 @@ pub struct Database {
     /// Empty when the file gives none.
     pub name: String,
     pub default_line: RuleSlot,
-    /// The highest revision that is known to have been published, or to have been about to.
+    /// The highest revision known to have been published, or to have been about to.
     pub floor: u64,
-    /// `None` when the live tries belong to no stamp: an apply was cut off between the families.
+    /// `None` when the live tries match no stamp: a publish was interrupted between the families.
     pub stamp: Option<Stamp>,
     pub sources: Sources,
 }
 
-/// Everything that is in force.
+/// The complete live state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Live {
     pub databases: BTreeMap<Slot, Database>,
@@ -186,12 +187,12 @@ pub struct Live {
     /// Ports marked as having a row in the endpoint table.
     pub claimed: Ports,
     pub guarded: Ports,
-    /// The highest generation ever given out, published or not.
+    /// The highest generation ever assigned, published or not.
     pub generation: u64,
 }
 
 impl Live {
-    /// The slot of every database: for callers that ask about many.
+    /// The slot of every database, for callers with many lookups.
     #[must_use]
     pub fn slots(&self) -> BTreeMap<DatabaseId, Slot> {
         self.databases.iter().map(|(slot, database)| (database.id.clone(), *slot)).collect()
@@ -203,8 +204,7 @@ impl Live {
         self.databases.values().map(|database| database.sources.len()).sum()
     }
 
-    /// The open endpoints of every slot, each in the order of its destinations; of a slot without one there is no
-    /// entry.
+    /// The open endpoints of every slot, ordered by destination; no entry for a slot without any.
     #[must_use]
     pub fn open_endpoints(&self) -> BTreeMap<Slot, Vec<OpenEndpoint>> {
         let mut open: BTreeMap<Slot, Vec<OpenEndpoint>> = BTreeMap::new();
@@ -216,7 +216,8 @@ impl Live {
         open
     }
 
-    /// Whether a destination is closed to everyone: by a tombstone, or as a guarded port where no endpoint is open.
+    /// Returns `true` if a destination is closed to everyone: by a tombstone, or as a guarded port without an open
+    /// endpoint.
     #[must_use]
     pub fn is_closed(&self, destination: &Destination) -> bool {
         let endpoints = &self.table.endpoints;
@@ -226,7 +227,7 @@ impl Live {
         }
     }
 
-    /// Whether a destination is open for the database in `slot`, by itself or below a wildcard.
+    /// Returns `true` if a destination is open for the database in `slot`, itself or by a wildcard.
     #[must_use]
     pub fn is_open(&self, destination: &Destination, slot: Slot) -> bool {
         let endpoints = &self.table.endpoints;
@@ -234,13 +235,13 @@ impl Live {
         claim.and_then(Claim::slot) == Some(slot)
     }
 
-    /// The slot of a database, searched for; see [`Live::slots`].
+    /// The slot of a database, by linear search; see [`Live::slots`].
     #[must_use]
     pub fn slot(&self, id: &DatabaseId) -> Option<Slot> {
         self.databases.iter().find(|(_, database)| database.id == *id).map(|(slot, _)| *slot)
     }
 
-    /// Every destination in the endpoint table with its database; `None` for one that is closed.
+    /// Every destination in the endpoint table with its database; `None` for a closed one.
     pub fn owners(&self) -> impl Iterator<Item = (Destination, Option<&DatabaseId>)> {
         self.table.endpoints.iter().map(|(destination, claim)| {
             let owner = match claim {

@@ -1,5 +1,5 @@
-//! Durable facts beside the accepted files: claims, revision floors, revisions in force, the clock mark, retired counters
-//! and the detached flag. Every change is added to the batch that the caller hands to the store.
+//! Persisted state beside the accepted files: claims, revision floors, revisions in force, the clock mark, retired
+//! counters and the detached flag. Every change is added to the batch that the caller submits to the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use super::model::{Destination, Live};
 use super::record::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile};
 use crate::rules::{DatabaseId, DatabaseRules, State};
 
-/// Floors kept for databases that are no longer on this host.
+/// Maximum number of floors stored for databases that have left this host.
 const MAX_DEPARTED: usize = 65_536;
 
-/// The facts of one host. The kernel loses everything at a reboot; these say what was claimed and must stay closed.
+/// Persisted state of one host. The kernel loses everything at a reboot; the claims stored here must stay closed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PersistedState {
     claims: BTreeMap<Destination, Option<DatabaseId>>,
@@ -24,18 +24,19 @@ pub struct PersistedState {
     retired: BTreeMap<DatabaseId, Retired>,
     clock_mark: Option<Timestamp>,
     detached: Option<Timestamp>,
-    /// The highest [`Floor::order`] given out.
+    /// The highest [`Floor::order`] assigned.
     order: u64,
     /// Number of floors whose database is not active.
     departed: usize,
 }
 
 impl PersistedState {
-    /// Takes a record from the store; returns those of accepted files, which are kept elsewhere.
+    /// Loads a record from the store; returns records of accepted files, which [`AcceptedFiles`](super::AcceptedFiles)
+    /// loads.
     pub fn load(&mut self, record: Record) -> Option<Record> {
         match record {
             Record::Claim(destination, owner) => {
-                // Shares the text of the id: most claims are those of databases that have left.
+                // Shares the text of the id: most claims belong to databases that have left.
                 let known = |id: DatabaseId| {
                     self.floors.get_key_value(&id).map_or(id.clone(), |(known, _)| known.clone())
                 };
@@ -55,14 +56,15 @@ impl PersistedState {
         None
     }
 
-    /// Packs what was loaded record by record: a map that grows leaves half of its nodes empty, one that is made at once none.
+    /// Rebuilds the maps after loading record by record: incremental inserts leave B-tree nodes half empty, a bulk
+    /// build none.
     pub fn pack(&mut self) {
         self.claims = std::mem::take(&mut self.claims).into_iter().collect();
         self.floors = std::mem::take(&mut self.floors).into_iter().collect();
     }
 
-    /// Adds what the kernel holds and the store does not know: destinations in the endpoint table, and newer revisions of
-    /// files that could not be stored.
+    /// Adds state of the kernel that the store lacks: destinations in the endpoint table, and newer revisions of files
+    /// that could not be stored.
     pub fn adopt(&mut self, live: &Live, changes: &mut Changes) {
         for (destination, owner) in live.owners() {
             if !self.claims.contains_key(&destination) {
@@ -78,7 +80,7 @@ impl PersistedState {
         }
     }
 
-    /// Adds what an accepted file says: its floor, its claims, and the file of the revision in force that it replaces.
+    /// Records an accepted file: its floor, its claims, and the file of the revision in force that it replaces.
     pub fn accept(&mut self, rules: &DatabaseRules, replaced: Option<&Candidate>, changes: &mut Changes) {
         let presence = match rules.state {
             State::Active => Presence::Active,
@@ -154,9 +156,9 @@ impl PersistedState {
         }
     }
 
-    /// Notes the revisions that `live` holds after a publish. The file of a revision in force is kept until the accepted
-    /// one, of `accepted`, is in force itself. After `refused_writes`, as at a boot, a database that is not live keeps its
-    /// place before newcomers: it is published again.
+    /// Records the revisions live after a publish. The file of a revision in force is stored until the accepted
+    /// revision (from `accepted`) is in force itself. After `refused_writes`, as at a boot, a database that is not live
+    /// is still published before newcomers.
     pub fn note_in_force(
         &mut self,
         live: &Live,
@@ -188,7 +190,7 @@ impl PersistedState {
         }
     }
 
-    /// Adds what freed counters had counted, and drops the sums of databases that left the kernel.
+    /// Adds the counts of freed counters, and drops the sums of databases that left the kernel.
     pub fn retire(
         &mut self,
         freed: impl IntoIterator<Item = (DatabaseId, Retired)>,
@@ -214,7 +216,7 @@ impl PersistedState {
         });
     }
 
-    /// Drops a database by an operator's will. Its floor and its claims stay.
+    /// Drops a database on an operator's command. Its floor and its claims stay.
     pub fn forget(&mut self, id: &DatabaseId, changes: &mut Changes) {
         let revision = self.floor(id);
         self.raise_floor(id, revision, Presence::Forgotten, changes);
@@ -223,7 +225,7 @@ impl PersistedState {
         }
     }
 
-    /// Releases destinations: they need not stay closed any longer.
+    /// Releases destinations, which then need no tombstone.
     pub fn release<'a>(
         &mut self,
         destinations: impl IntoIterator<Item = &'a Destination>,
@@ -260,8 +262,8 @@ impl PersistedState {
         }
     }
 
-    /// Destinations that stay closed beside what `desired` opens: every claim but those of its own databases, and those
-    /// at the ports that it guards, which are closed without.
+    /// Destinations that need a tombstone beside the endpoints that `desired` opens: every claim except the targets of
+    /// its databases and destinations at guarded ports, which are closed anyway.
     #[must_use]
     pub fn closed_set(&self, desired: &Desired) -> BTreeSet<Destination> {
         let claims = self.claims.keys().filter(|destination| !desired.guarded.contains(destination.port));
@@ -274,32 +276,32 @@ impl PersistedState {
         closed
     }
 
-    /// Claimed destinations that a database was the last to claim.
+    /// Claimed destinations whose last claimant is this database.
     #[must_use]
     pub fn claimed_by(&self, id: &DatabaseId) -> BTreeSet<Destination> {
         let owned = self.claims.iter().filter(|(_, owner)| owner.as_ref() == Some(id));
         owned.map(|(destination, _)| *destination).collect()
     }
 
-    /// Lowest revision that a file of a database may have; 0 for one that was never accepted, and after `rebase`.
+    /// Lowest revision that a file of a database may have; 0 for a database never accepted, and after `rebase`.
     #[must_use]
     pub fn floor(&self, id: &DatabaseId) -> u64 {
         self.floors.get(id).map_or(0, |floor| floor.revision)
     }
 
-    /// Presence of a database; `None` for one that was never accepted.
+    /// Presence of a database; `None` for a database never accepted.
     #[must_use]
     pub fn presence(&self, id: &DatabaseId) -> Option<Presence> {
         self.floors.get(id).map(|floor| floor.presence)
     }
 
-    /// Number of databases that have left this host and whose floor is kept.
+    /// Number of databases that have left this host and have a stored floor.
     #[must_use]
     pub fn departed(&self) -> usize {
         self.departed
     }
 
-    /// Revisions in force, by database, as last noted.
+    /// Revisions in force, by database, as last recorded.
     #[must_use]
     pub fn in_force(&self) -> &BTreeMap<DatabaseId, InForce> {
         &self.in_force

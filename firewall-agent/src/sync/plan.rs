@@ -1,4 +1,4 @@
-//! A publish as a dry run.
+//! Dry run of a publish.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,18 +13,18 @@ use super::{
 };
 use crate::rules::{DatabaseId, Mode};
 
-/// A value before and after a publish; `None` where there is none.
+/// A value before and after a publish; `None` if absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn<T> {
     pub before: Option<T>,
     pub after: Option<T>,
 }
 
-/// The line that a prefix is counted on.
+/// The counter of a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountedOn {
     pub kind: LineKind,
-    /// Rule id, or the CIDR of an internal range; empty for the default line.
+    /// Rule id, or the CIDR of an internal range; empty for the default counter.
     pub line: String,
 }
 
@@ -32,39 +32,39 @@ pub struct CountedOn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub database: DatabaseId,
-    /// Empty where its file gives none; without one before it is new to this host, without one after it leaves.
+    /// Empty where its file has no name; `before` is `None` for a new database, `after` for a leaving one.
     pub name: Turn<String>,
-    /// Before, `None` also when an apply was cut off: the database is published anew.
+    /// `before` is `None` also after an interrupted publish: the database is published again.
     pub revision: Turn<u64>,
-    /// The prefixes that are allowed, or counted on another line, on one side only.
+    /// Prefixes that are allowed on one side only, or counted on different counters.
     pub prefixes: BTreeMap<IpNet, Turn<CountedOn>>,
-    /// The endpoints that are open, or in another mode, on one side only.
+    /// Endpoints that are open on one side only, or in different modes.
     pub endpoints: BTreeMap<Destination, Turn<Mode>>,
-    /// Those of them that stay closed to everyone, by a tombstone or a guarded port.
+    /// Those of `endpoints` that become closed to everyone, by a tombstone or a guarded port.
     pub closed: BTreeSet<Destination>,
 }
 
 /// Result of a dry run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// By database; those that stay as they are are left out.
+    /// By database, without those that do not change.
     pub changes: Vec<Change>,
-    /// Tombstones that come or go. At a guarded port there is none, and the destination is closed without.
+    /// Tombstones added or removed. A guarded port has none: its destinations are closed anyway.
     pub tombstones: BTreeMap<Destination, Turn<()>>,
-    /// Databases that would not be brought to what is desired, and why.
+    /// Databases that would not reach the desired state, with the reason.
     pub failed: BTreeMap<DatabaseId, String>,
     /// Rules, by database, that would have no counter of their own.
     pub uncounted: BTreeMap<DatabaseId, usize>,
-    /// Failures beside them.
+    /// Failures not of a single database.
     pub errors: Vec<String>,
-    /// Live state afterwards: for a plan of what comes next, as at the next expiry.
+    /// Live state after the publish: input for a further plan, such as at the next expiry.
     pub after: Live,
 }
 
-/// Publishes `desired` into a data plane in memory that holds `live`, and compares. `now` is the time of the publish; the
+/// Publishes `desired` to a fake data plane that contains `live`, and compares. `now` is the time of the publish; the
 /// rules of `desired` were compiled for it.
 ///
-/// Only a write that the kernel refuses is not foreseen.
+/// A write that the kernel refuses is not foreseen.
 #[must_use]
 pub fn plan(desired: &Desired, live: &Live, sizes: Sizes, now: Timestamp) -> Plan {
     let mut after = live.clone();
@@ -98,7 +98,7 @@ impl<T: PartialEq> Turn<T> {
     }
 }
 
-/// What is in force for one database, slots left out.
+/// State in force for one database, without slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Standing {
     name: String,

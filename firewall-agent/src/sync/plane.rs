@@ -1,4 +1,4 @@
-//! What a publish needs of the kernel.
+//! Interface between a publish and the kernel.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use anyhow::Result;
 
 use super::model::{Database, Line, Ports, RuleSlot, Slot, Table};
 
-/// Which address families of a database have other prefixes than before.
+/// Address families in which a database's prefixes changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Families {
     pub v4: bool,
     pub v6: bool,
 }
 
-/// The new state of one database, of several that are replaced together.
+/// The new state of one of several databases that are replaced together.
 #[derive(Debug, Clone, Copy)]
 pub struct Replacement<'a> {
     pub slot: Slot,
@@ -21,55 +21,55 @@ pub struct Replacement<'a> {
     pub changed: Families,
 }
 
-/// The kernel, or its twin in memory. What decides about packets is replaced whole: the table, and each family of
-/// [`DataPlane::publish_sources`]. Where a call may stop half-way, its errors say so.
+/// The kernel, or the fake data plane. State that decides about packets is replaced as a whole: the table, and each
+/// family of [`DataPlane::publish_sources`]. The errors of a call that may stop half-way say so.
 pub trait DataPlane {
-    /// How many databases and how many lines fit: slots are below. Line 0 is never used; the line after a database's
-    /// slot is its default line.
+    /// Numbers of database slots and of rule counters; indices are below. Counter 0 is never used; the index after a
+    /// database's slot is its default counter.
     fn capacity(&self) -> (Slot, RuleSlot);
 
-    /// The lines that may count single prefixes of managed ranges; rules may have them too when all others are in use.
+    /// Counters reserved for single prefixes of managed ranges; rules may use them when all others are in use.
     fn prefix_lines(&self) -> Range<RuleSlot>;
 
-    /// Says which ports are claimed and which are guarded.
+    /// Marks the claimed and the guarded ports.
     ///
     /// # Errors
-    /// When the kernel refuses a write; some ports may then have changed and others not.
+    /// The kernel refused a write; some ports may then have changed and others not.
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()>;
 
-    /// Gives a line a name, before anything counts on it.
+    /// Names a counter, before any prefix refers to it.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// The kernel refused a write.
     fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()>;
 
-    /// Sets a line's counter to zero and forgets its name. Nothing published may count on it any more, and what was
-    /// under way must have settled.
+    /// Zeroes a counter and removes its record. No published list may refer to it, and [`DataPlane::settle`] must have
+    /// returned since.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// The kernel refused a write.
     fn free_line(&mut self, slot: RuleSlot) -> Result<()>;
 
-    /// Records each database and replaces its allow list in the families that changed; one result for each, in their
-    /// order. The failure of one holds up no other. When it returns, no packet that comes is judged by the old list of
-    /// a database that did not fail.
+    /// Records each database and replaces its allow list in the changed families. Returns one result per database, in
+    /// order; a failure of one affects no other. After the return, no new packet is judged by the old list of a
+    /// database that did not fail.
     fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>>;
 
-    /// Returns when every packet that was under way is through: nothing counts on what was replaced before any more.
+    /// Synchronizes: returns when no program run sees the replaced maps or counters.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// The kernel refused a call.
     fn settle(&mut self) -> Result<()>;
 
-    /// Forgets a database. Its allow list must be empty, and no endpoint may point at it any more.
+    /// Removes a database. Its allow list must be empty, and no endpoint may refer to it.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// The kernel refused a write.
     fn free_database(&mut self, slot: Slot) -> Result<()>;
 
-    /// Replaces the endpoint table. When it returns, no packet is judged by the old one any more.
+    /// Replaces the endpoint table. After the return, no packet is judged by the old one.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// The kernel refused a write.
     fn publish_table(&mut self, table: &Table) -> Result<()>;
 }

@@ -5,8 +5,8 @@ use std::fmt;
 const WORD: u32 = u64::BITS;
 const WORDS: usize = 1 << (u16::BITS - WORD.trailing_zeros());
 
-/// A set of ports in host byte order: a bit for each of the 65,536, since thousands of destinations are compared with it
-/// in every publish.
+/// A set of ports in host byte order: one bit for each of the 65,536, because every publish compares thousands of
+/// destinations with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ports(Box<[u64; WORDS]>);
 
@@ -16,7 +16,7 @@ impl Ports {
         Self(Box::new([0; WORDS]))
     }
 
-    /// Returns `true` when the port was not in the set.
+    /// Adds a port. Returns `true` when it was not in the set.
     pub fn insert(&mut self, port: u16) -> bool {
         let (word, bit) = place(port);
         let before = self.0[word];
@@ -63,7 +63,7 @@ impl Ports {
         &self.0
     }
 
-    /// Adds the 64 ports from `64 * number` on; bit `n` is port `64 * number + n`. A number above 1023 adds nothing.
+    /// Adds up to 64 ports: bit `n` is port `64 * number + n`. A number above 1023 adds nothing.
     pub fn insert_word(&mut self, number: usize, word: u64) {
         if let Some(known) = self.0.get_mut(number) {
             *known |= word;

@@ -1,12 +1,12 @@
-//! Makes live what is desired, in the one order that is safe at every step:
+//! Publishes the desired state, in the one order that is safe at every step:
 //!
-//! 1. what leaves is closed (tombstones), what is only watched from now on passes, and ports are marked before
-//!    anything stands there;
-//! 2. each database's allow list is replaced;
-//! 3. what is new is opened, and what was only watched is enforced;
-//! 4. what nothing points at any more is freed.
+//! 1. close the leaving endpoints (tombstones), let databases that change to monitor mode pass, and mark ports before
+//!    any endpoint exists there;
+//! 2. replace each database's allow list;
+//! 3. open the new endpoints, and enforce databases that leave monitor mode;
+//! 4. free unreferenced slots and counters.
 //!
-//! One database's failure holds up no other. What does not change is compared once and not written.
+//! A failure of one database delays no other. Unchanged state is compared once and not written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,27 +33,27 @@ use crate::rules::{DatabaseId, Mode};
 /// Result of a publish.
 #[derive(Debug, Default)]
 pub struct Published {
-    /// Databases that are now in force at a new generation.
+    /// Databases now in force at a new generation.
     pub applied: BTreeMap<DatabaseId, Stamp>,
     /// Databases that left.
     pub removed: BTreeSet<DatabaseId>,
-    /// Databases that could not be brought to what is desired, and why.
+    /// Databases that could not reach the desired state, with the reason.
     pub failed: BTreeMap<DatabaseId, Error>,
-    /// Those of them that have no room. Nothing was refused: asked again, they fail again until something changes.
+    /// Those of `failed` without capacity. The kernel refused nothing: a retry fails until something changes.
     pub crowded: BTreeSet<DatabaseId>,
-    /// Rules, by database, that have no counter of their own: all lines of the host are in use.
+    /// Rules, by database, without a counter of their own: all counters of the host are in use.
     pub uncounted: BTreeMap<DatabaseId, usize>,
-    /// Failures beside them.
+    /// Failures not of a single database.
     pub errors: Vec<Error>,
-    /// Rule slots that were freed, with their databases.
+    /// Freed rule counters, with their databases.
     pub freed: BTreeMap<RuleSlot, DatabaseId>,
-    /// The endpoint table was replaced, or was to be.
+    /// A replacement of the endpoint table was attempted.
     pub replaced_table: bool,
-    /// A write of the data plane was refused: it may hold something else than is known as live.
+    /// The data plane refused a write: its state may differ from the live state.
     pub refused_writes: bool,
 }
 
-/// Brings `plane` to `desired`; `live` is what the plane holds, and is kept so.
+/// Publishes `desired` to `plane`; `live` is the state of the plane, and is updated with it.
 ///
 /// When `desired` is in force already, nothing is written.
 pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
@@ -72,7 +72,7 @@ pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, n
 }
 
 impl Published {
-    /// The results of two publishes, the second of what is desired in the end.
+    /// Merges the results of two publishes; the second is of the final desired state.
     #[must_use]
     pub fn followed_by(self, second: Self) -> Self {
         let applied = self.applied.into_iter().chain(second.applied);
@@ -87,7 +87,7 @@ impl Published {
     }
 }
 
-/// Publishes everything but what does not fit.
+/// Publishes everything except databases that do not fit.
 fn pass(
     desired: &Desired,
     crowded: &BTreeMap<DatabaseId, Crowded>,
@@ -139,8 +139,8 @@ fn pass(
     done
 }
 
-/// Closes what leaves. Returns whether the endpoint table differs at all from the desired one, and, after a refusal, the
-/// databases with an endpoint that leaves and is still open: the allow list behind it may not change, others may.
+/// Closes leaving endpoints. Returns whether the endpoint table differs from the desired one, and, after a refusal, the
+/// databases whose leaving endpoints are still open: their allow lists may not change, others may.
 fn close(
     claims: &Claims<'_>,
     desired: &Desired,
@@ -155,7 +155,7 @@ fn close(
     if !is_new && Table::unless_live(claims.opening(place), &desired.guarded, &live.table).is_none() {
         return (false, BTreeSet::new(), None);
     }
-    // No port may lose its guard before what the files want there stands.
+    // No port may lose its guard before the desired endpoints exist there.
     let guarded = desired.guarded.union(&live.guarded);
     let table = Table::unless_live(claims.closing(&live.table), &guarded, &live.table);
     match publish_table(table.as_ref(), &guarded, live, plane) {
@@ -166,7 +166,7 @@ fn close(
     }
 }
 
-/// One way through all databases.
+/// One pass over all databases.
 struct Pass<'a, P> {
     live: &'a mut Live,
     plane: &'a mut P,
@@ -176,14 +176,14 @@ struct Pass<'a, P> {
     batch: Batch,
     /// No database slot below is free.
     free: Slot,
-    /// Databases whose allow list is the wanted one, and their lines; `None` where all that they have stay.
+    /// Databases whose allow list is the desired one, with their counters; `None` where all counters stay.
     open: BTreeMap<Slot, Option<Lines>>,
     done: Published,
 }
 
 impl<P: DataPlane> Pass<'_, P> {
-    /// Replaces the allow list of a database; of one that has no room, or whose leaving endpoints are still open, takes
-    /// out what it no longer allows.
+    /// Replaces the allow list of a database; where the database has no capacity or its leaving endpoints are still
+    /// open, only removes sources that are no longer allowed.
     fn replace(
         &mut self,
         id: &DatabaseId,
@@ -193,7 +193,7 @@ impl<P: DataPlane> Pass<'_, P> {
     ) {
         let slot = self.slots.get(id).copied();
         let waits = crowded.is_none() && slot.is_some_and(|slot| waiting.contains(&slot));
-        // One that is to be watched only lets everybody in: it takes nothing back.
+        // Monitor mode passes everyone: it revokes nothing.
         let revokes = slot.filter(|_| waits && wanted.mode == Mode::Enforce);
         let revoked = revokes.and_then(|slot| remainder(slot, wanted, usize::MAX, self.live));
         let remainder = crowded.and_then(|crowded| crowded.remainder.as_ref()).or(revoked.as_ref());
@@ -214,7 +214,7 @@ impl<P: DataPlane> Pass<'_, P> {
         }
     }
 
-    /// Gives a database its slots and adds it to the batch, unless it is in force as it stands.
+    /// Assigns a slot and counters to a database and adds it to the batch, unless it is in force unchanged.
     fn prepare(&mut self, id: &DatabaseId, desired: &DesiredDatabase) -> Result<()> {
         let slot = self.slot(id)?;
         if is_unchanged(slot, desired, &self.counters, self.live) {
@@ -231,7 +231,7 @@ impl<P: DataPlane> Pass<'_, P> {
         let nothing = Sources::default();
         let known = before.filter(|before| before.stamp.is_some());
         let held = known.map_or(&nothing, |before| &before.sources);
-        // Without a stamp in force the tries may be anything: both are replaced.
+        // Without a stamp in force the contents of the tries are unknown: both are replaced.
         let changed = Families {
             v4: known.is_none() || held.v4 != sources.v4,
             v6: known.is_none() || held.v6 != sources.v6,
@@ -263,7 +263,7 @@ impl<P: DataPlane> Pass<'_, P> {
         Ok(())
     }
 
-    /// Publishes the allow lists that wait; what failed is not to be opened.
+    /// Publishes the waiting allow lists; databases that fail are not opened.
     fn publish_batch(&mut self) {
         for (slot, result) in self.batch.publish(self.live, self.plane) {
             let Some(Database { id, stamp, .. }) = self.live.databases.get(&slot) else { continue };

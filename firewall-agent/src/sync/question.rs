@@ -1,22 +1,22 @@
-//! A packet that the kernel is asked about.
+//! A probe packet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::model::{Destination, Live};
 use crate::rules::Protocol;
 
-/// One packet.
+/// Source and destination of one probe packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
     pub source: IpAddr,
-    /// Where the packet goes, as asked or as in the endpoint table.
+    /// Destination as in the probe request or in the endpoint table.
     pub target: Destination,
-    /// The destination address in the packet: for a wildcard endpoint some address that no endpoint names.
+    /// Destination address in the packet: for a wildcard endpoint, an address that no endpoint names.
     pub destination: IpAddr,
 }
 
 impl Question {
-    /// `None` when source and destination are of different families.
+    /// Returns `None` when source and destination are of different families.
     #[must_use]
     pub fn new(source: IpAddr, target: Destination, live: &Live) -> Option<Self> {
         let destination = match target.address {

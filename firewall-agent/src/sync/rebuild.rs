@@ -1,4 +1,4 @@
-//! The endpoint table from the accepted files, where the kernel's own cannot be read.
+//! The endpoint table rebuilt from the accepted files, where the kernel's table cannot be read.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::claims::Claims;
 use super::desired::Desired;
 use super::model::{Live, Table};
 
-/// Fails unless every database that is live has an accepted file: without one, nobody knows its endpoints.
+/// Fails unless every live database has an accepted file: its endpoints are unknown otherwise.
 ///
 /// # Errors
 /// The databases without a file.
@@ -22,8 +22,8 @@ pub fn ensure_known(desired: &Desired, live: &Live) -> Result<()> {
     Ok(())
 }
 
-/// The table that a publish of `desired` would leave with the allow lists that are live: the files' endpoints open, and
-/// the tombstones. The endpoints of `live` are not looked at.
+/// The table that a publish of `desired` would leave with the live allow lists: the files' endpoints open, and the
+/// tombstones. The endpoints in `live` are ignored.
 #[must_use]
 pub fn rebuilt_table(desired: &Desired, live: &Live) -> Table {
     let (crowded, slots) = (BTreeMap::new(), live.slots());

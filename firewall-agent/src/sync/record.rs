@@ -1,4 +1,4 @@
-//! Durable records: the facts that outlive a reboot, each under its own key, and batches of changes to them.
+//! Durable records, which survive a reboot, each under its own key, and batches of changes to them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::IntoIter;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::model::Destination;
 use crate::rules::DatabaseId;
 
-/// Exact bytes of a file as it was accepted.
+/// Exact bytes of an accepted file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredFile {
     pub path: PathBuf,
@@ -22,13 +22,14 @@ pub struct StoredFile {
 /// The accepted managed ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRanges {
-    /// The newest accepted file; `None` while none was ever read.
+    /// The newest accepted file; `None` before the first.
     pub file: Option<StoredFile>,
-    /// YAML of the lists in force: those of the file, with the previous list of each range that the shrink guard kept.
+    /// YAML of the ranges in force: those of the file, with the previous list of each range that the shrink guard
+    /// retained.
     pub effective: String,
 }
 
-/// Presence of a database on this host, as its newest accepted file or an operator decided it.
+/// Presence of a database on this host, decided by its newest accepted file or an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// The newest accepted file is active.
@@ -45,28 +46,28 @@ pub struct Floor {
     /// Files below this revision are refused. 0 after `rebase`.
     pub revision: u64,
     pub presence: Presence,
-    /// The kernel's newest revision does not count as a floor: set by `rebase`, cleared when a later file is in force.
+    /// The kernel's newest revision is no floor: set by `rebase`, cleared when a later file is in force.
     pub rebased: bool,
-    /// Position in the order in which floors were last raised: the oldest is dropped first.
+    /// Position in the order of the last raise of each floor: the oldest is dropped first.
     pub order: u64,
 }
 
-/// The revision of a database that packets are judged by.
+/// The revision of a database that decides about packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InForce {
     pub revision: u64,
-    /// The file of that revision while it is not the accepted one: a newer revision waits, for room say.
+    /// The file of that revision while a newer accepted one waits, for example for capacity.
     pub file: Option<StoredFile>,
 }
 
-/// Packets, and bytes of whole frames, that retired rule counters had counted.
+/// Packets, and bytes of whole frames, counted by retired rule counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retired {
     pub packets: u64,
     pub bytes: u64,
 }
 
-/// Name of a record. The store keeps at most one record of each name.
+/// Name of a record. The store has at most one record per key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     File(DatabaseId),
@@ -85,8 +86,8 @@ pub enum Record {
     /// The accepted rule file of a database.
     File(DatabaseId, StoredFile),
     Ranges(StoredRanges),
-    /// A destination that an accepted file claimed and that no operator released, with the last claimant; `None` where
-    /// the kernel held the destination and the store did not know it.
+    /// A destination that an accepted file claimed and no operator released, with the last claimant; `None` where the
+    /// kernel had the destination and the store did not.
     Claim(Destination, Option<DatabaseId>),
     Floor(DatabaseId, Floor),
     InForce(DatabaseId, InForce),
@@ -113,7 +114,7 @@ impl Record {
     }
 }
 
-/// A batch of changes for one transaction; of several to one key the last counts.
+/// A batch of changes for one transaction; the last of several changes to one key wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     records: BTreeMap<Key, Option<Record>>,
@@ -129,8 +130,8 @@ impl Changes {
         self.records.insert(key, None);
     }
 
-    /// Has the store write everything that it holds once more: what was read may be what an earlier process of this boot
-    /// wrote and never synced. Until then no record counts as durable.
+    /// Makes the store write all its records once more: an earlier process of this boot may have written them without a
+    /// sync. Until then no record counts as durable.
     pub fn confirm(&mut self) {
         self.confirms = true;
     }
@@ -152,7 +153,7 @@ impl Changes {
         self.records.is_empty() && !self.confirms
     }
 
-    /// Returns `true` when the record of this key is not durable before these changes are.
+    /// Returns `true` when the record of this key is durable only after these changes are.
     #[must_use]
     pub fn contains(&self, key: &Key) -> bool {
         self.confirms || self.records.contains_key(key)

@@ -1,4 +1,4 @@
-//! A data plane that notes whether a write was refused, and whether the endpoint table was replaced.
+//! A data plane wrapper that records refused writes and replacements of the endpoint table.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::model::{Line, Ports, RuleSlot, Slot, Table};
 use super::plane::{DataPlane, Replacement};
 
-/// Passes every call on.
+/// Forwards every call.
 pub(super) struct Watched<'a, P> {
     plane: &'a mut P,
     refused: bool,
@@ -19,12 +19,12 @@ impl<'a, P> Watched<'a, P> {
         Self { plane, refused: false, replaced_table: false }
     }
 
-    /// Whether any call so far failed.
+    /// Returns `true` if any call has failed.
     pub fn has_refused(&self) -> bool {
         self.refused
     }
 
-    /// Returns `true` once the endpoint table was replaced, or was to be.
+    /// Returns `true` once a replacement of the endpoint table was attempted.
     pub fn has_replaced_table(&self) -> bool {
         self.replaced_table
     }

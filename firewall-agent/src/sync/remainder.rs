@@ -1,4 +1,4 @@
-//! Rules that stay in force of a database whose new revision cannot be in force now.
+//! Rules that stay in force while a database's new revision cannot be published.
 
 use std::collections::BTreeSet;
 use std::iter::successors;
@@ -9,12 +9,11 @@ use super::desired::DesiredDatabase;
 use super::model::{Destination, Live, Slot};
 use crate::rules::RuleSet;
 
-/// The revision that is in force in `slot`, without the sources that the new one no longer allows: what was revoked or has expired
-/// does not wait for room. `None` when nothing is there. It names no endpoints: those that stay are not its
-/// matter.
+/// The revision in force in `slot`, without the sources that the new one no longer allows: revocations and expiries do
+/// not wait for capacity. `None` when the slot is empty. The result has no targets: it does not decide about endpoints.
 ///
-/// It has at most `most` prefixes, or as many as are in force. Where the new revision names parts of a prefix that it no
-/// longer allows as a whole, as many parts stay as that leaves room for.
+/// It has at most `most` prefixes, or as many as are in force. Where the new revision allows only parts of a prefix, it
+/// includes as many parts as fit.
 pub(super) fn remainder(
     slot: Slot,
     wanted: &DesiredDatabase,
@@ -26,7 +25,7 @@ pub(super) fn remainder(
     let set = common(&held, wanted, most);
     Some(DesiredDatabase {
         name: database.name.clone(),
-        // After a publish that was cut off nobody knows which revision the list is of; it is none that is newer.
+        // After an interrupted publish the revision of the list is unknown, but no newer than the floor.
         revision: database.stamp.as_ref().map_or(database.floor, |stamp| stamp.revision),
         mode: wanted.mode,
         targets: BTreeSet::new(),
@@ -35,14 +34,14 @@ pub(super) fn remainder(
     })
 }
 
-/// The revision `held` of a database without the sources and endpoints that the newer one, `wanted`, no longer allows: for a
-/// host that holds nothing of the database, as after a reboot.
+/// The revision `held` of a database without the sources and endpoints that the newer revision `wanted` no longer
+/// allows: for a host without live state of the database, as after a reboot.
 #[must_use]
 pub fn fallback(held: &DesiredDatabase, wanted: &DesiredDatabase) -> DesiredDatabase {
     let nets = held.set.iter().map(|(net, _)| net).collect();
     let mut targets: BTreeSet<Destination> =
         held.targets.iter().filter(|to| wanted.claims(to)).copied().collect();
-    // Addresses in the place of a wildcard, as many as there is room for.
+    // Addresses that replace a wildcard, as many as fit.
     let parts = wanted.targets.iter().filter(|to| held.claims(to) && !held.targets.contains(*to));
     targets.extend(parts.take(held.targets.len() - targets.len()).copied());
     DesiredDatabase { revision: held.revision, targets, set: common(&nets, wanted, 0), ..wanted.clone() }
@@ -67,7 +66,7 @@ fn common(held: &BTreeSet<IpNet>, wanted: &DesiredDatabase, most: usize) -> Rule
     set
 }
 
-/// The network and every wider one around it.
+/// The network and every supernet of it.
 fn around(net: IpNet) -> impl Iterator<Item = IpNet> {
     successors(Some(net), IpNet::supernet)
 }

@@ -1,4 +1,4 @@
-//! Managed ranges without their file.
+//! Managed ranges recovered from the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::model::{Line, Live, RuleSlot};
 use crate::rules::{ManagedRange, ManagedRanges, RangeId};
 
-/// The managed ranges as far as the kernel holds them: what an agent goes by until it has read the file, so that a
-/// start without it cuts nobody. A prefix that counts on another rule of its database is not among them.
+/// The managed ranges in the kernel's allow lists: they apply until the agent has read the file, so that a start
+/// without it cuts off no source. A prefix that counts on another rule of its database is missing.
 #[must_use]
 pub fn remembered_ranges(live: &Live) -> ManagedRanges {
     let mut cidrs: BTreeMap<RangeId, BTreeSet<IpNet>> = BTreeMap::new();

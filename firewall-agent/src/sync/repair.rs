@@ -1,4 +1,4 @@
-//! The kernel as it was left, where somebody else has changed it.
+//! Repair of kernel objects that differ from the state the agent left.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,21 @@ use super::batch::Batch;
 use super::model::{Database, Live, Slot, Stamp};
 use super::plane::{DataPlane, Families};
 
-/// What the kernel holds other than was left there.
+/// Differences between the kernel and the state that the agent left there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Marks of claimed or guarded ports.
     pub ports: bool,
     /// The endpoint table.
     pub table: bool,
-    /// Allow lists, or their records, by slot.
+    /// Allow lists, or their records, by database slot.
     pub sources: BTreeSet<Slot>,
-    /// What stands in front of the allow lists: not published, but worked out of them.
+    /// Source prefilters: derived from the allow lists, not published.
     pub filters: bool,
 }
 
 impl Drift {
-    /// What is to be repaired, by the names that `status` counts repairs under.
+    /// Names of the drifted kinds, as `status` counts repairs.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         let sources = !self.sources.is_empty();
         let found = [
@@ -35,17 +35,17 @@ impl Drift {
     }
 }
 
-/// Publishes again what `live` says, where the kernel differs; filters are the kernel's own matter. Ports come first, so that nothing stands at a port
-/// without a mark, and the table last, when what it points at is right.
+/// Publishes `live` again where the kernel differs; the data plane repairs filters itself. Ports come first, so that no
+/// endpoint lacks its port mark; the table comes last, after the allow lists that it refers to.
 ///
 /// # Errors
-/// When the kernel refuses. What should be there is then known as before, so that the next look finds the difference
-/// again.
+/// The kernel refused a write. `live` is then unchanged except for the generation, so that the next drift check finds
+/// the difference again.
 pub fn repair(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
     let before = live.clone();
     let repaired = publish_again(drift, live, plane);
     if repaired.is_err() {
-        // Numbers that were given out are not given out again.
+        // Generations are never assigned twice.
         *live = Live { generation: live.generation, ..before };
     }
     repaired

@@ -1,4 +1,4 @@
-//! Room on this host: asked for all databases together, before anything is written.
+//! Capacity check for all databases together, before anything is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +10,15 @@ use super::plane::DataPlane;
 use super::remainder::remainder;
 use crate::rules::{DatabaseId, Mode};
 
-/// Bytes that a prefix takes in a trie of the kernel, measured on Linux 6.18.
+/// Bytes per prefix in an LPM trie of the kernel, measured on Linux 6.18.
 const BYTES_OF_A_PREFIX: u64 = 144;
 
-/// What fits, and what does not.
+/// Result of the capacity check.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     /// The databases that do not fit.
     pub crowded: BTreeMap<DatabaseId, Crowded>,
-    /// New databases that fit once those that leave have given up their slots.
+    /// New databases that fit once leaving ones have freed their slots.
     pub late: BTreeSet<DatabaseId>,
 }
 
@@ -27,18 +27,18 @@ pub(super) struct Room {
 pub(super) struct Crowded {
     /// The cause, with figures.
     pub error: Error,
-    /// Rules that stay in force; `None` where those that are live stay as they are.
+    /// Rules that stay in force; `None` where the live ones stay unchanged.
     pub remainder: Option<DesiredDatabase>,
 }
 
 impl Crowded {
-    /// A new database that waits for the slot of one that leaves.
+    /// A new database that waits for the slot of a leaving one.
     pub fn late() -> Self {
         Self { error: anyhow!("no room for it: all database slots are in use"), remainder: None }
     }
 }
 
-/// What a database takes, or all of them.
+/// Capacity used by one database, or by all.
 #[derive(Debug, Clone, Copy, Default)]
 struct Held {
     prefixes: usize,
@@ -46,7 +46,7 @@ struct Held {
 }
 
 impl Held {
-    /// The sum with another in the place of one of its parts.
+    /// The sum with one of its parts replaced.
     fn with(self, before: Self, after: Self) -> Self {
         Self {
             prefixes: self.prefixes - before.prefixes + after.prefixes,
@@ -55,18 +55,18 @@ impl Held {
     }
 }
 
-/// A database that asks for room.
+/// A database that needs capacity.
 struct Claimant<'a> {
     id: &'a DatabaseId,
     wanted: &'a DesiredDatabase,
-    /// Endpoints that would be open: one that is withheld takes no room yet.
+    /// Endpoints that would be open; a withheld one takes no capacity yet.
     endpoints: usize,
-    /// It would be open at a destination at which it is not.
+    /// A new destination would be opened.
     opens: bool,
-    /// `None` where nothing of it is live.
+    /// `None` for a database that is not live.
     slot: Option<Slot>,
     held: Held,
-    /// Open endpoints that the new revision leaves.
+    /// Open endpoints that the new revision retains.
     kept: usize,
 }
 
@@ -95,8 +95,8 @@ impl<'a> Claimant<'a> {
         }
     }
 
-    /// Room goes first to what is live and does not grow, which always fits: a revocation must. Then to what was in force
-    /// before a reboot, to what is live and grows, and to what is new.
+    /// Order of assignment: live databases that do not grow, which always fit because a revocation must; then databases
+    /// that were in force before a reboot; then live ones that grow; then new ones.
     fn rank(&self, desired: &Desired) -> u8 {
         match self.slot {
             Some(_) if !self.spreads() && self.wanted.set.len() <= self.held.prefixes => 0,
@@ -106,14 +106,15 @@ impl<'a> Claimant<'a> {
         }
     }
 
-    /// Whether it would have more endpoints, single addresses in the place of a wildcard apart.
+    /// Returns `true` if the database would have more endpoints, apart from single addresses that replace a wildcard.
     fn spreads(&self) -> bool {
         self.opens && self.endpoints > self.held.endpoints
     }
 
-    /// It does not fit, and keeps what its new revision leaves of the old one. Whether that is less.
+    /// Reduces a database that does not fit to the part of the old revision that its new one retains. Returns `true` if
+    /// that is less than before.
     fn shrink(&mut self, error: Error, live: &Live) -> (Crowded, bool) {
-        // One that is to be watched only lets everybody in: it takes nothing back.
+        // Monitor mode passes everyone: it revokes nothing.
         let revokes = self.slot.filter(|_| self.wanted.mode == Mode::Enforce);
         let remainder = revokes.and_then(|slot| remainder(slot, self.wanted, 0, live));
         let prefixes = remainder.as_ref().map_or(self.held.prefixes, |rest| rest.set.len());
@@ -123,8 +124,8 @@ impl<'a> Claimant<'a> {
     }
 }
 
-/// The databases that do not fit beside each other, of which `slots` fit at all. Tombstones take no room, nor do single
-/// addresses in the place of a wildcard.
+/// The databases that do not fit beside each other in `slots` database slots. Tombstones take no capacity, nor do
+/// single addresses that replace a wildcard.
 pub(super) fn room(desired: &Desired, live: &Live, slots: Slot) -> Room {
     let (mut claimants, mut taken) = ask(desired, live, slots);
     claimants.sort_by_key(|one| one.rank(desired));
@@ -146,18 +147,18 @@ pub(super) fn room(desired: &Desired, live: &Live, slots: Slot) -> Room {
         if refused.is_empty() || refused.len() == all && !shrunk {
             return room;
         }
-        // One may fit where another shrank.
+        // A database may fit where another shrank.
         claimants = refused;
     }
 }
 
-/// The databases that have no room now.
+/// The databases that do not fit now.
 #[must_use]
 pub fn crowded(desired: &Desired, live: &Live, plane: &impl DataPlane) -> BTreeSet<DatabaseId> {
     room(desired, live, plane.capacity().0).crowded.into_keys().collect()
 }
 
-/// The desired databases, and the room that is taken by those that are live and stay.
+/// The desired databases, and the capacity used by the live ones that stay.
 fn ask<'a>(desired: &'a Desired, live: &Live, slots: Slot) -> (Vec<Claimant<'a>>, Taken) {
     let mut open: BTreeMap<Slot, BTreeSet<Destination>> = BTreeMap::new();
     for (destination, claim) in live.table.endpoints.open() {
@@ -184,20 +185,20 @@ fn ask<'a>(desired: &'a Desired, live: &Live, slots: Slot) -> (Vec<Claimant<'a>>
     (claimants.collect(), taken)
 }
 
-/// Room that is taken, and what is left.
+/// Capacity in use and available.
 #[derive(Debug)]
 struct Taken {
     total: Held,
-    /// Bytes that are left.
+    /// Bytes available.
     memory: u64,
-    /// Database slots, those that are free, and those that become free.
+    /// Number of database slots; those free, and those that become free.
     slots: Slot,
     free: usize,
     late: usize,
 }
 
 impl Taken {
-    /// Takes room for a database, if there is.
+    /// Reserves capacity for a database, if available.
     fn take(&mut self, one: &Claimant<'_>, desired: &Desired, late: &mut BTreeSet<DatabaseId>) -> Result<()> {
         let is_new = one.slot.is_none();
         ensure!(
@@ -247,7 +248,7 @@ fn fits(one: &Claimant<'_>, others: Held, limits: &Capacity) -> Result<()> {
     Ok(())
 }
 
-/// Memory that a new trie of so many prefixes takes.
+/// Memory of a new trie with this number of prefixes, in bytes.
 fn bytes(prefixes: usize) -> u64 {
     u64::try_from(prefixes).unwrap_or(u64::MAX).saturating_mul(BYTES_OF_A_PREFIX)
 }

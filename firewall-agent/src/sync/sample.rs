@@ -1,4 +1,4 @@
-//! Packets that databases are probed with: from a source that must get in, and from one that must not.
+//! Probe packets for databases: from a source that must pass, and from one that must not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,16 +9,16 @@ use super::model::{Claim, Destination, Live, RuleSlot, Slot, Sources};
 use super::question::Question;
 use crate::rules::Mode;
 
-/// A packet and whether it must pass.
+/// A packet with its expected verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
     pub question: Question,
     pub passes: bool,
 }
 
-/// For each of these slots up to one packet that must pass and one that must not, for each address family that the
-/// database's endpoints take. A list of nothing lets nobody in, one of everything refuses nobody, and a database that is
-/// only watched neither.
+/// For each of these slots at most one packet that must pass and one that must not, per address family of the
+/// database's endpoints. An empty list passes no source, a list of all addresses denies none, and a database in monitor
+/// mode denies none.
 #[must_use]
 pub fn samples(slots: &BTreeSet<Slot>, live: &Live) -> BTreeMap<Slot, Vec<Sample>> {
     let mut places: BTreeMap<Slot, Places> = BTreeMap::new();
@@ -38,7 +38,7 @@ pub fn samples(slots: &BTreeSet<Slot>, live: &Live) -> BTreeMap<Slot, Vec<Sample
         .collect()
 }
 
-/// The first endpoint of a database for each address family.
+/// The first endpoint of a database per address family.
 #[derive(Debug, Clone, Copy, Default)]
 struct Places {
     v4: Option<(Destination, Mode)>,
@@ -74,7 +74,7 @@ impl Places {
     }
 }
 
-/// The lowest address from 1.0.0.0 on that no prefix holds.
+/// The lowest address from 1.0.0.0 on outside every prefix.
 fn outside_v4(list: &BTreeMap<Ipv4Net, RuleSlot>) -> Option<Ipv4Addr> {
     let taken =
         list.keys().map(|net| (u128::from(net.network().to_bits()), u128::from(net.broadcast().to_bits())));
@@ -82,13 +82,13 @@ fn outside_v4(list: &BTreeMap<Ipv4Net, RuleSlot>) -> Option<Ipv4Addr> {
     u32::try_from(free).ok().map(Ipv4Addr::from_bits)
 }
 
-/// The lowest address from 2000:: on that no prefix holds.
+/// The lowest address from 2000:: on outside every prefix.
 fn outside_v6(list: &BTreeMap<Ipv6Net, RuleSlot>) -> Option<Ipv6Addr> {
     let taken = list.keys().map(|net| (net.network().to_bits(), net.broadcast().to_bits()));
     outside(0x2000 << 112, taken).map(Ipv6Addr::from_bits)
 }
 
-/// The lowest number from `start` on in none of the closed intervals, which come in the order of their starts.
+/// The lowest number from `start` on outside every closed interval; intervals are ordered by start.
 fn outside(start: u128, taken: impl Iterator<Item = (u128, u128)>) -> Option<u128> {
     let mut free = start;
     for (first, last) in taken {

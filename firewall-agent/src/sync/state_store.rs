@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use super::record::{Changes, Key};
 
-/// Takes changes and makes them durable, in the order in which they were submitted.
+/// Makes changes durable, in the order of submission.
 pub trait StateStore {
-    /// Adds changes. Returns at once: a slow or broken disk delays nobody.
+    /// Adds changes and returns at once: a slow or broken disk delays no caller.
     fn submit(&mut self, changes: Changes);
 
-    /// Waits until everything submitted is durable, but no longer than `timeout`. Returns `true` when it is.
+    /// Waits up to `timeout` until every submitted change is durable. Returns `true` when it is.
     fn flush(&mut self, timeout: Duration) -> bool;
 
-    /// Returns `true` while some change waits for longer than a healthy disk takes: nobody should wait for it.
+    /// Returns `true` while some change waits for longer than a healthy disk takes: callers should not wait for it.
     fn is_behind(&self) -> bool;
 
     /// Returns `true` while the record of this key has a change that is not durable yet.
     fn is_pending(&self, key: &Key) -> bool;
 
-    /// Error or delay that keeps changes from being durable; `None` when nothing is wrong.
+    /// Error or delay that prevents changes from becoming durable; `None` without one.
     fn problem(&self) -> Option<String>;
 }

@@ -1,11 +1,11 @@
-//! The endpoint table and the port marks in front of it.
+//! Publishing of the endpoint table and the port marks checked before it.
 
 use anyhow::Result;
 
 use super::model::{Live, Ports, Table};
 use super::plane::DataPlane;
 
-/// Marks ports, replaces the table if there is another, and unmarks ports: a mark is never missing.
+/// Marks ports, replaces the table if it changed, then unmarks ports: no endpoint ever lacks a mark.
 pub(super) fn publish_table(
     table: Option<&Table>,
     guarded: &Ports,

@@ -1,4 +1,4 @@
-//! Databases that are in force exactly as desired, found without a write and without an allocation for each prefix.
+//! Detection of databases in force exactly as desired, without a write and without an allocation per prefix.
 
 use std::collections::{BTreeMap, btree_map};
 
@@ -9,8 +9,8 @@ use super::lines::{Counters, id};
 use super::model::{Line, LineKind, Live, RuleSlot, Slot};
 use crate::rules::LineKey;
 
-/// Whether the revision, the allow list and every counter of `slot` are those of `desired`, and none is left over.
-/// Endpoints are not compared.
+/// Returns `true` if the revision, the allow list and every counter of `slot` equal those of `desired`, and no other
+/// counter belongs to it. Endpoints are not compared.
 pub(super) fn is_unchanged(slot: Slot, desired: &DesiredDatabase, counters: &Counters, live: &Live) -> bool {
     let Some(database) = live.databases.get(&slot) else { return false };
     let Some(stamp) = &database.stamp else { return false };
@@ -28,14 +28,14 @@ pub(super) fn is_unchanged(slot: Slot, desired: &DesiredDatabase, counters: &Cou
     counters.held(slot) == 1 + rules.counters.len() + own
 }
 
-/// Counters that stand as the desired database has them.
+/// Counters that match the desired database.
 struct Rules<'a> {
     slot: Slot,
     counters: BTreeMap<&'a LineKey, (RuleSlot, &'a Line)>,
 }
 
 impl<'a> Rules<'a> {
-    /// `None` unless every rule of the database, and its default, has exactly one counter with its name.
+    /// Returns `None` unless every rule of the database, and its default, has exactly one counter with its name.
     fn find(slot: Slot, desired: &'a DesiredDatabase, counters: &Counters, live: &'a Live) -> Option<Self> {
         let by_id: BTreeMap<String, (&LineKey, &(LineKind, String))> =
             desired.lines.iter().map(|(key, line)| (id(key), (key, line))).collect();
@@ -60,8 +60,8 @@ impl<'a> Rules<'a> {
         complete.then_some(Self { slot, counters: found })
     }
 
-    /// How many prefixes have a counter of their own; `None` unless all prefixes are in force, each counted as it would
-    /// be after a publish.
+    /// Number of prefixes with a counter of their own; `None` unless all prefixes are in force, each on the counter
+    /// that a publish would assign.
     fn count_prefixes(&self, desired: &DesiredDatabase, live: &Live) -> Option<usize> {
         let sources = &live.databases.get(&self.slot)?.sources;
         let mut walk = Walk::new(&live.lines);
@@ -77,7 +77,7 @@ impl<'a> Rules<'a> {
         Some(own)
     }
 
-    /// Whether a prefix has a counter of its own; `None` when it is not in force, or counted elsewhere.
+    /// Returns `true` if a prefix has a counter of its own; `None` when it is not in force, or counted elsewhere.
     fn counts(
         &self,
         (net, rule): (IpNet, Option<(RuleSlot, &Line)>),
@@ -100,7 +100,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Lookups of counters whose numbers mostly follow each other.
+/// Lookups of counters in mostly consecutive order.
 struct Walk<'a> {
     lines: &'a BTreeMap<RuleSlot, Line>,
     ahead: btree_map::Range<'a, RuleSlot, Line>,

@@ -1,4 +1,4 @@
-//! Files that contend for a destination.
+//! Resolution of conflicting claims on destinations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use crate::sync::model::Destination;
 /// Destinations by the database that claims them.
 pub(super) type Claims = BTreeMap<DatabaseId, BTreeSet<Destination>>;
 
-/// A file that may not be admitted, and why.
+/// A refused file, with the reason.
 pub(super) type Loser = (DatabaseId, String);
 
-/// Claims on destinations, found by destination.
+/// Claims, indexed by destination.
 #[derive(Debug, Default)]
 struct Index {
     exact: BTreeMap<Destination, BTreeSet<DatabaseId>>,
@@ -57,11 +57,11 @@ impl Index {
     }
 }
 
-/// The files that are to be admitted, and what other databases hold.
+/// The files to admit, and the destinations that databases own.
 pub(super) struct Claimants {
     held: Claims,
     wanted: Claims,
-    /// Claims of the databases without a file that is to be admitted: what they hold.
+    /// Claims of owners without a file to admit.
     keepers: Index,
     /// Claims of the files.
     files: Index,
@@ -70,7 +70,7 @@ pub(super) struct Claimants {
 }
 
 impl Claimants {
-    /// Files that claim `wanted`, against databases that hold `held`.
+    /// Files that claim `wanted`, against databases that own `held`.
     pub fn new(wanted: Claims, held: Claims) -> Self {
         let (mut keepers, mut files) = (Index::default(), Index::default());
         for (id, claims) in held.iter().filter(|(id, _)| !wanted.contains_key(*id)) {
@@ -82,12 +82,11 @@ impl Claimants {
         Self { held, wanted, keepers, files, losers: Vec::new(), withdrawn: BTreeSet::new() }
     }
 
-    /// The files that must be refused so that no two databases claim one destination. The holder keeps it; between two
-    /// newcomers the one with the lower id gets it. A file that lost only to one that is refused itself is not among
-    /// them.
+    /// The files to refuse, so that no two databases claim one destination. The owner retains it; of two newcomers the
+    /// lower id gets it. A file that lost only to a refused file is not included.
     pub fn losers(mut self) -> Vec<Loser> {
         for (id, claims) in self.wanted.clone() {
-            // What was found free stays so: a claim that comes back withdraws every file that it overlaps.
+            // Claims found free stay free: a claim that returns withdraws every file that it overlaps.
             for mine in claims {
                 while !self.withdrawn.contains(&id)
                     && let Some((loser, message)) = self.conflict(&id, mine)
@@ -100,7 +99,7 @@ impl Claimants {
         losers.into_iter().filter(|(id, _)| !self.readmit(id)).collect()
     }
 
-    /// One file that may not be admitted for a claim of the file of `id`: that file or another.
+    /// A file to refuse because of a claim of the file of `id`: that file or another.
     fn conflict(&self, id: &DatabaseId, mine: Destination) -> Option<Loser> {
         if let Some((keeper, theirs)) = self.keepers.rival(id, &mine) {
             return Some((id.clone(), message(&mine, &keeper, &theirs)));
@@ -120,7 +119,7 @@ impl Claimants {
         self.held.get(id).is_some_and(|held| held.contains(&to) || held.contains(&to.everywhere()))
     }
 
-    /// Takes a file out of the contest, and every other that claims what its database then still holds.
+    /// Withdraws a file, and every other file that claims a destination its database then still owns.
     fn withdraw(&mut self, id: DatabaseId, text: String) {
         let mut leaving = vec![(id, text)];
         while let Some((id, text)) = leaving.pop() {
@@ -137,7 +136,7 @@ impl Claimants {
         }
     }
 
-    /// Admits a loser after all, if nothing that is left stands against it.
+    /// Admits a withdrawn file if no remaining claim conflicts with it.
     fn readmit(&mut self, id: &DatabaseId) -> bool {
         self.keepers.remove(id, self.held.get(id));
         let wanted = self.wanted.get(id);
