@@ -1,4 +1,4 @@
-//! Pauses between attempts at something that failed.
+//! Pauses between retries.
 
 use std::ops::Add;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Doubles the pause from one second to half a minute. Goes by any clock: [`Instant`], or the time since boot.
+/// Doubles the pause from 1 s to 30 s. Works with any clock: [`Instant`], or the time since boot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff<T = Instant> {
     wait: Duration,

@@ -1,4 +1,4 @@
-//! The clock of one host: from the stored mark and the accepted files, and lowered at an operator's word.
+//! The clock of one host: built from the stored mark and the accepted files, lowered on an operator's command.
 
 use anyhow::{Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
@@ -10,7 +10,7 @@ use crate::host::clock::Moment;
 use crate::status::{Condition, Conditions};
 use crate::sync::{AcceptedFiles, Changes, Clock, PersistedState, StateStore};
 
-/// The clock as an agent that starts at this moment has it.
+/// The clock of an agent that starts at this moment.
 #[must_use]
 pub fn clock_at(accepted: &AcceptedFiles, persisted: &PersistedState, moment: Moment) -> Clock {
     let mut clock = Clock::new(moment.wall, moment.synchronised, persisted.clock_mark());
@@ -19,8 +19,7 @@ pub fn clock_at(accepted: &AcceptedFiles, persisted: &PersistedState, moment: Mo
     clock
 }
 
-/// Brings the conditions of the clock up to date. Without the times themselves, so that a message changes only with its
-/// condition.
+/// Updates the clock conditions. Their messages omit the times, and therefore change only with the condition.
 pub(super) fn set_conditions(clock: &Clock, synchronised: bool, conditions: &mut Conditions) {
     let held = clock.held().map(|_| {
         "clock held: the wall clock is more than an hour ahead of the expected time, and not synchronised; expiry goes on \
@@ -41,10 +40,10 @@ pub(super) fn set_conditions(clock: &Clock, synchronised: bool, conditions: &mut
 }
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
-    /// Sets the mark back to `to`, or to the synchronised wall clock, and stores it.
+    /// Lowers the mark to `to`, or to the synchronised wall clock, and stores it.
     ///
     /// # Errors
-    /// The clock cannot be read, there is nothing to lower, the time is not a plausible one, or it cannot be stored.
+    /// The clock cannot be read, there is nothing to lower, the time is implausible, or the mark cannot be stored.
     pub fn lower_clock(&mut self, to: Option<Timestamp>) -> Result<String> {
         let moment = Moment::now()?;
         self.tick(moment);

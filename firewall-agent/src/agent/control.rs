@@ -1,4 +1,4 @@
-//! The control socket: verbs that reach the running daemon. One JSON line there, one back.
+//! The control socket: verbs for the running daemon. One JSON line per request and per reply.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream as BlockingStream;
@@ -20,16 +20,16 @@ use crate::rules::DatabaseId;
 
 /// Longest request, in bytes.
 const LONGEST: u64 = 4096;
-/// A client that says nothing for so long is not listened to.
+/// A client that sends nothing for this long is disconnected.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Time between two attempts to bind.
 const RETRY: Duration = Duration::from_secs(2);
-/// Time between two looks at the socket's name on disk.
+/// Time between two checks of the socket's name on disk.
 const NAMED: Duration = Duration::from_secs(1);
-/// A publish may take a while.
+/// Longest wait for a reply: a publish may take a while.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What can be asked of the daemon.
+/// Requests to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "verb", deny_unknown_fields)]
 pub enum Verb {
@@ -40,20 +40,20 @@ pub enum Verb {
     Rebase {
         database: DatabaseId,
     },
-    /// Set the mark of the clock back to this time, or to the synchronised wall clock.
+    /// Lowers the clock mark to this time, or to the synchronised wall clock.
     LowerClock {
         to: Option<Timestamp>,
     },
-    /// Take everything down, until `Attach`.
+    /// Detaches every interface, until `Attach`.
     Detach {},
     Attach {},
-    /// Messages about single packets for so many seconds; `None` ends them.
+    /// Starts the packet log for this number of seconds; `None` ends it.
     PacketLog {
         seconds: Option<u64>,
     },
 }
 
-/// What it answers.
+/// The daemon's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
@@ -61,7 +61,7 @@ pub enum Reply {
     Error(String),
 }
 
-/// A verb and who waits for the answer.
+/// A verb with the connection for its reply.
 #[derive(Debug)]
 pub(super) struct Request {
     pub verb: Verb,
@@ -83,10 +83,10 @@ impl Request {
     }
 }
 
-/// Asks the daemon; `None` when none listens.
+/// Sends a verb to the daemon; `None` when no daemon listens.
 ///
 /// # Errors
-/// When the socket may not be used, or the daemon goes away before it has answered.
+/// The socket may not be used, or the daemon disconnects before its reply.
 pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
     let asked = || format!("{}: the daemon cannot be asked", socket.display());
     let mut stream = match BlockingStream::connect(socket) {
@@ -109,22 +109,22 @@ pub(super) struct Control {
     problem: Arc<Mutex<Option<String>>>,
 }
 
-/// Listens, for the agent's own user only. Without a socket the daemon runs all the same, and tries again every two
-/// seconds: verbs meanwhile find it locked. A socket whose name on disk is removed is bound again.
+/// Listens, for the agent's own user only. Without a socket the daemon runs anyway, and retries every two seconds:
+/// verbs meanwhile find it locked. Binds again when the socket's name is removed from disk.
 ///
 /// # Panics
 /// Outside a tokio runtime with I/O and time.
 pub(super) fn listen(path: &Path) -> Control {
     let (sender, requests) = channel(1);
     let problem = Arc::default();
-    // The first time at once: whoever sees the daemon run may ask it.
+    // Binds at once the first time: a client that sees the daemon run may connect.
     let first = bind(path, &problem);
     tokio::spawn(attend(path.to_owned(), first, sender, Arc::clone(&problem)));
     Control { requests, problem }
 }
 
 impl Control {
-    /// The next verb. May be dropped and called again at any time.
+    /// The next verb. Cancel-safe.
     pub async fn next(&mut self) -> Request {
         match self.requests.recv().await {
             Some(request) => request,
@@ -132,13 +132,13 @@ impl Control {
         }
     }
 
-    /// The reason why no verb can be received; `None` while the socket is bound.
+    /// The reason that no verb can be received; `None` while the socket is bound.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// A task of its own, so that nothing else that happens makes a client be dropped.
+/// Runs as a task of its own, so that no other event drops a client.
 async fn attend(
     path: PathBuf,
     mut bound: Option<(UnixListener, Name)>,
@@ -158,7 +158,7 @@ async fn attend(
     }
 }
 
-/// Binds the socket, or notes why it cannot.
+/// Binds the socket, or stores the error.
 fn bind(path: &Path, problem: &Mutex<Option<String>>) -> Option<(UnixListener, Name)> {
     let bound =
         bind_at(path, PRIVATE).and_then(|(listener, name)| Ok((UnixListener::from_std(listener)?, name)));
@@ -170,14 +170,14 @@ fn bind(path: &Path, problem: &Mutex<Option<String>>) -> Option<(UnixListener, N
     bound
 }
 
-/// Waits until nobody can connect any more.
+/// Waits until clients can no longer connect.
 async fn lost(name: &Name) {
     while !name.is_lost() {
         sleep(NAMED).await;
     }
 }
 
-/// Hands on each request that makes sense; others are answered here.
+/// Forwards each valid request; answers the others itself.
 async fn serve(listener: &UnixListener, requests: &Sender<Request>) {
     loop {
         match listener.accept().await {
@@ -215,6 +215,6 @@ async fn receive(mut stream: UnixStream) -> Option<Request> {
 async fn send(stream: &mut UnixStream, reply: &Reply) {
     let Ok(mut line) = serde_json::to_vec(reply) else { return };
     line.push(b'\n');
-    // Who has gone away does not want to know.
+    // A client that has disconnected needs no reply.
     let _ = timeout(PATIENCE, stream.write_all(&line)).await;
 }

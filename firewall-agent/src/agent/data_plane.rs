@@ -8,15 +8,15 @@ use crate::bpf::Kernel;
 use crate::files::cgroup::memory_left;
 use crate::sync::{DataPlane, Live, Retired, RuleSlot};
 
-/// The kernel, or a fake one of a test.
+/// The kernel, or a test's fake.
 pub trait ReadBack: DataPlane {
-    /// Reads everything that is in force.
+    /// Reads the complete live state.
     ///
     /// # Errors
     /// The kernel cannot be read.
     fn live(&self) -> Result<Live>;
 
-    /// Bytes of memory that the agent may still use; `u64::MAX` without a limit.
+    /// Bytes of memory available to the agent; `u64::MAX` without a limit.
     fn memory_left(&self) -> u64;
 
     /// Counts of the rule counters freed since the last call.

@@ -1,4 +1,4 @@
-//! Fail closed: guarded ports and claimed destinations shut on a host that a failed start leaves without a filter.
+//! Fail closed: shuts guarded ports and claimed destinations when a start fails and no filter is attached.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::sync::{Claim, DataPlane as _, Destination, Endpoints, Ports, Record, 
 /// Longest wait for the rule files.
 const FILES: Duration = Duration::from_secs(2);
 
-/// Closes the guarded ports, and every stored claim, on each configured interface that no program of ours filters, since a
-/// start has failed with `error`; the returned error then says so. Leaves alone what filters, a host with another agent,
-/// and one that an operator has detached.
+/// Closes the guarded ports, and every stored claim, on each configured interface without one of our programs, after a
+/// start failed with `error`; the returned error says so. Does nothing where an interface is filtered, another agent
+/// runs, or an operator has detached the host.
 pub(super) fn fail_closed(config: &Config, error: Error) -> Error {
     match close_what_is_open(config) {
         Ok(done) if done.is_empty() => error,
@@ -29,15 +29,15 @@ pub(super) fn fail_closed(config: &Config, error: Error) -> Error {
     }
 }
 
-/// Returns `true` when an operator's `detach` is stored. A store that cannot be read says nothing: the host is filtered.
+/// Returns `true` when an operator's `detach` is stored. An unreadable store counts as attached: the host is filtered.
 pub(super) fn is_detached(config: &Config) -> bool {
-    // Beside a running daemon, too.
+    // Reads beside a running daemon, too.
     let records = LastGoodStore::new(StateFile::new(&config.state_dir)).load().unwrap_or_default();
     records.iter().any(|record| matches!(record, Record::Detached(_)))
 }
 
-/// Destinations that an agent would keep closed or filter: those of the store, of whatever format version, and those that the
-/// valid rule files name.
+/// Destinations that an agent would close or filter: those of the store, of any format version, and those of the valid
+/// rule files.
 fn claims(config: &Config) -> BTreeSet<Destination> {
     let stored = LastGoodStore::new(StateFile::new(&config.state_dir)).claims().unwrap_or_default();
     let mut claims: BTreeSet<Destination> = stored.into_iter().collect();
@@ -52,7 +52,7 @@ fn claims(config: &Config) -> BTreeSet<Destination> {
     claims
 }
 
-/// What became of each interface that was open.
+/// Closes the open interfaces and returns a message for each.
 fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
     if Lock::owner(&config.state_dir).is_some() {
         return Ok(Vec::new());
@@ -68,7 +68,7 @@ fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let claims = claims(config);
-    // The pinned maps may be what the start failed for. These maps live as long as the program that uses them.
+    // The start may have failed because of the pinned maps. These maps share the lifetime of the program.
     let aside = Pins::new(&config.bpffs_dir.join("closed"));
     aside.remove()?;
     let mut programs =
@@ -87,7 +87,7 @@ fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
     Ok(done.collect())
 }
 
-/// Programs that know no database, over maps of their own.
+/// Programs without databases, with maps of their own.
 fn closed_programs(aside: &Pins, config: &Config, claims: &BTreeSet<Destination>) -> Result<Programs> {
     aside.create()?;
     let programs = Programs::load(aside, Capacity::for_databases(1))?;

@@ -1,5 +1,5 @@
-//! One pushed file as it was read: its content, or everything that is wrong with it. `run`, `plan` and `validate` read files
-//! through here alone.
+//! Result of reading one pushed file: its content, or all its errors. `run`, `plan` and `validate` read files only
+//! through this module.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,11 +16,11 @@ use crate::rules::{
 };
 use crate::sync::{Candidate, FileBytes, StoredFile};
 
-/// A file, or a directory that holds none.
+/// A file, or a directory without rule files.
 #[derive(Debug)]
 pub struct FileReport {
     pub path: PathBuf,
-    /// Absent when the file could not be read as what it is.
+    /// `None` when the file is not readable as its kind.
     pub content: Option<Content>,
     pub bytes: FileBytes,
     pub errors: Vec<FileError>,
@@ -42,7 +42,7 @@ pub struct FileError {
     cause: Cause,
 }
 
-/// A message about one place of a file, or about the file as a whole. Field names are an interface.
+/// A message about one position in a file, or about the whole file. Field names are an interface.
 #[derive(Debug, Clone, Serialize)]
 pub struct Note {
     pub line: Option<u64>,
@@ -71,8 +71,8 @@ pub fn parse(snapshot: &Snapshot, managed_ranges: &Path, limits: &Limits) -> Vec
 
 /// Reads and parses the files of `paths`, each once, within the bounds of `look`.
 ///
-/// A directory stands for its rule files. A file that is named itself and has a top-level field `ranges` is read as
-/// managed ranges.
+/// A directory means its rule files. An explicitly named file with a top-level field `ranges` is read as managed
+/// ranges.
 #[must_use]
 pub fn read_paths(
     paths: &[PathBuf],
@@ -93,7 +93,7 @@ pub fn read_paths(
     files
 }
 
-/// Parses the files of one directory; reports the directory itself where it holds none or cannot be listed.
+/// Parses the files of one directory; reports the directory itself where it is empty or cannot be listed.
 #[must_use]
 pub fn read_directory(path: &Path, snapshot: &Snapshot, limits: &Limits) -> Vec<FileReport> {
     let mut reports = parse(snapshot, Path::new(""), limits);
@@ -156,7 +156,7 @@ impl FileReport {
         self.errors.push(FileError { note: Note::of_whole(message), cause });
     }
 
-    /// Reasons why the file does not count.
+    /// Reasons for rejecting the file.
     #[must_use]
     pub fn rejections(&self) -> Vec<Rejection> {
         self.errors.iter().map(|error| Rejection::new(error.cause, error.note.to_string())).collect()
@@ -180,14 +180,14 @@ impl FileReport {
         }
     }
 
-    /// The file as admission takes it; `None` unless it is a valid rule file.
+    /// The file in the form that admission expects; `None` unless it is a valid rule file.
     #[must_use]
     pub fn candidate(&self) -> Option<Candidate> {
         let rules = self.database().filter(|_| !self.is_refused())?.clone();
         Some(Candidate { path: self.path.clone(), rules, bytes: self.bytes.clone() })
     }
 
-    /// The managed ranges of a valid file, and the file as it is stored.
+    /// The managed ranges of a valid file, with the file in stored form.
     #[must_use]
     pub fn ranges(&self) -> Option<(ManagedRanges, StoredFile)> {
         match &self.content {

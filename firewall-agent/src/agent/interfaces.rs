@@ -1,6 +1,6 @@
-//! Configured interfaces: names and globs against the interfaces of the host, and the link on each.
+//! Configured interfaces: matches names and globs with the host's interfaces, and manages the link on each.
 //!
-//! One pass asks the kernel once for all interfaces and once for each link; only what differs costs more.
+//! One pass queries the kernel once for all interfaces and once per link; only differences cost more.
 
 mod patterns;
 
@@ -24,23 +24,23 @@ pub struct Interfaces {
     patterns: Patterns,
     mode: XdpMode,
     held: HeldLinks,
-    /// Index of each interface that this process attached to or took over, and the id of our program there.
+    /// Interface index and id of our program, for each interface that this process attached to or adopted.
     attached: BTreeMap<String, (u32, u32)>,
-    /// Why the others are not.
+    /// Errors of the others, by interface or pattern.
     failed: BTreeMap<String, String>,
-    /// When a failed attach is tried again, by interface.
+    /// Retry time of a failed attach, by interface.
     backoff: BTreeMap<String, Backoff>,
-    /// How long each interface has been seen without our program, before `exposed`.
+    /// Total time that each interface was seen without our program, before `exposed`.
     unprotected: BTreeMap<String, Duration>,
-    /// Since when an interface that is there has been without our program.
+    /// Start of the current time without our program, for each present interface.
     exposed: BTreeMap<String, Instant>,
-    /// The last look at all of them.
+    /// Time of the last pass over all interfaces.
     looked: Option<Instant>,
 }
 
 impl Interfaces {
     /// # Errors
-    /// When a glob is none; the error quotes it.
+    /// A pattern is not a glob; the error quotes it.
     pub fn new(patterns: &[String], mode: XdpMode) -> Result<Self> {
         Ok(Self {
             patterns: Patterns::new(patterns)?,
@@ -55,8 +55,8 @@ impl Interfaces {
         })
     }
 
-    /// Brings every configured interface that is there under the loaded program: attaches to what is new, and repairs
-    /// what somebody has changed. `woken` is when something made it look.
+    /// Attaches the loaded program to every configured interface that is present: to new ones, and again where another
+    /// program changed the link. `woken` is the time of the event that triggered the pass.
     pub fn attach(&mut self, programs: &mut Programs, pins: &Pins, repairs: &mut Repairs, woken: Instant) {
         let listed = InterfaceTable::list().and_then(|table| Ok((table, programs.id()?)));
         let (interfaces, ours) = match listed {
@@ -78,7 +78,7 @@ impl Interfaces {
         self.exposed.retain(|name, _| interfaces.get(name).is_some());
         let mut failed = self.patterns.missing();
         for (name, state) in interfaces.iter() {
-            // What was once filtered stays so, whatever the configuration says now, until `detach`.
+            // A filtered interface stays filtered regardless of the current configuration, until `detach`.
             if !self.patterns.matches(name) && !self.held.has(name) {
                 continue;
             }
@@ -101,9 +101,9 @@ impl Interfaces {
         self.looked = Some(woken);
     }
 
-    /// Takes note of an interface that could not be attached to.
+    /// Records an interface on which the attach failed.
     fn is_refused(&mut self, name: &str, woken: Instant) {
-        // An error alone does not say that it is open.
+        // An error alone does not mean that the interface is open.
         if !self.attached.get(name).is_some_and(|(_, program)| runs(name, *program)) {
             let since = self.attached.remove(name).and(self.looked).unwrap_or(woken);
             self.exposed.entry(name.to_owned()).or_insert(since);
@@ -111,7 +111,7 @@ impl Interfaces {
         self.backoff.entry(name.to_owned()).or_default().failed(woken);
     }
 
-    /// Takes note of an interface that our program runs on.
+    /// Records an interface on which our program runs.
     fn is_filtered(
         &mut self,
         name: &str,
@@ -138,8 +138,8 @@ impl Interfaces {
             }
             return;
         }
-        // An interface that we filtered was so at the last look; a new one is open since we were woken for it.
-        // How long one has been open that was there before this process nobody knows.
+        // An interface that we filtered was filtered at the last pass; a new one is open since the event that woke us.
+        // For one that was present before this process the open time is unknown.
         let since = exposed.or(if was_attached { self.looked } else { self.looked.map(|_| woken) });
         *self.unprotected.entry(name.to_owned()).or_default() +=
             since.map_or(Duration::ZERO, |since| since.elapsed());
@@ -151,15 +151,15 @@ impl Interfaces {
         info!(interface = name, mode, link = link.link, program = link.program, "attached");
     }
 
-    /// Every link of ours that is attached, with the names and modes of the last pass. One that cannot be asked is left out.
+    /// Every attached link of ours, with the names and modes of the last pass. Omits links that cannot be queried.
     pub fn links(&self) -> Vec<InterfaceLink> {
         self.held.links()
     }
 
-    /// Takes every link down that is held.
+    /// Detaches every link held open.
     ///
     /// # Errors
-    /// When one cannot be taken down; the others are.
+    /// A link cannot be detached; the others are.
     pub fn detach(&mut self) -> Result<()> {
         self.attached.clear();
         self.failed.clear();
@@ -167,31 +167,31 @@ impl Interfaces {
         self.held.detach()
     }
 
-    /// Why some configured interface is not filtered.
+    /// Errors of configured interfaces that are not filtered.
     pub fn errors(&self) -> impl Iterator<Item = &String> {
         self.failed.values()
     }
 
-    /// The same, by interface or pattern.
+    /// The same errors, by interface or pattern.
     pub fn failures(&self) -> impl Iterator<Item = (String, String)> {
         self.failed.iter().map(|(name, message)| (name.clone(), message.clone()))
     }
 
-    /// How long an interface has been known to be there without our program, all times together.
+    /// Total time that an interface was known to be present without our program.
     pub fn unprotected(&self, name: &str) -> Duration {
         let now = self.exposed.get(name).map(Instant::elapsed).unwrap_or_default();
         self.unprotected.get(name).copied().unwrap_or_default() + now
     }
 
-    /// Interfaces that are there, configured, and not filtered.
+    /// Configured interfaces that are present and not filtered.
     pub fn exposed(&self) -> impl Iterator<Item = &String> {
         self.exposed.keys()
     }
 
-    /// Configured interfaces that are there and run no program of ours, whoever attached it.
+    /// Configured interfaces that are present and run no program of ours, of this or another process.
     ///
     /// # Errors
-    /// When the interfaces, or our links, cannot be looked at.
+    /// The interfaces, or our links, cannot be read.
     pub fn unfiltered(&self, pins: &Pins) -> Result<Vec<String>> {
         let mut links = links(pins)?;
         links.retain(|link| link.mode.is_some());
@@ -202,7 +202,7 @@ impl Interfaces {
         Ok(open.map(str::to_owned).collect())
     }
 
-    /// Interfaces that our program runs on.
+    /// Interfaces on which our program runs.
     pub fn attached(&self) -> impl Iterator<Item = &String> {
         self.attached.keys()
     }
@@ -211,14 +211,14 @@ impl Interfaces {
         self.backoff.get(name).is_none_or(|backoff| backoff.may_try(now))
     }
 
-    /// Something about the interfaces has changed: what failed may succeed now.
+    /// Resets the backoff after a change of interfaces: failed attaches may succeed now.
     pub fn changed(&mut self) {
         self.backoff.clear();
     }
 }
 
 fn runs(interface: &str, program: u32) -> bool {
-    // Who cannot be asked is as it was.
+    // Assumes no change when the state cannot be read.
     xdp_state(interface).map_or(true, |state| {
         state.and_then(|state| state.program).is_some_and(|(_, running)| running == program)
     })

@@ -53,14 +53,14 @@ use crate::http::Board;
 use crate::status::{Condition, Status};
 use crate::sync::{DataPlane as _, StateStore as _};
 
-/// Longest wait of a start for the files: the store has what was accepted before.
+/// Longest wait of a start for the files: the store has the accepted ones.
 const FIRST_SCAN: Duration = Duration::from_secs(2);
-/// Longest wait for the store before another map layout is taken over, which is in force meanwhile.
+/// Longest wait for the store before migrating another map layout, which is in force meanwhile.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
-/// Time after which a scan that has not returned is reported.
+/// Time after which an unfinished scan is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(5);
 
-/// The right to change one host's state, on disk and in the kernel.
+/// The exclusive right to change one host's state, on disk and in the kernel.
 #[derive(Debug)]
 pub struct Ownership {
     _state: Lock,
@@ -99,18 +99,17 @@ pub struct Agent {
     repairs: Repairs,
     probes: Probes,
     looked_after: Instant,
-    /// When a rescan was last ordered.
+    /// Time of the last ordered rescan.
     scanned: Instant,
     board: Arc<Board>,
 }
 
 impl Agent {
-    /// Takes over what is pinned and what is stored, brings the kernel to the files, and then attaches: no packet meets an
-    /// empty map.
+    /// Adopts the pinned and the stored state, publishes the files, and then attaches: no packet meets an empty map.
     ///
     /// # Errors
-    /// Another agent runs, a directory, pin or the store is not usable, or the kernel refuses the programs. Unless another
-    /// agent runs, the guarded ports and the claimed destinations are then closed.
+    /// Another agent runs, a directory, pin or the store is not usable, or the kernel refuses the programs. Unless
+    /// another agent runs, the guarded ports and the claimed destinations are then closed.
     pub fn start(config: Config) -> Result<Self> {
         Self::take_over(config.clone()).map_err(|error| fail_closed::fail_closed(&config, error))
     }
@@ -157,11 +156,11 @@ impl Agent {
             board,
         };
         agent.reconciler.keeps = !others.is_empty();
-        // Files that hang do not hold up the boot: the store has what was accepted before.
+        // Unresponsive files do not delay the boot: the store has the accepted ones.
         let snapshot = agent.reader.wait(FIRST_SCAN);
         agent.reconcile(snapshot.as_ref());
         if !others.is_empty() && agent.reconciler.store.flush(TAKE_OVER_PATIENCE) {
-            // With the claims that the store has taken meanwhile.
+            // With the claims that became durable meanwhile.
             agent.reconcile(None);
         }
         agent.programs.pin(&agent.pins)?;
@@ -174,14 +173,14 @@ impl Agent {
         agent.attach_interfaces(Instant::now());
         if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {
             remove_other_layouts(&agent.pins)?;
-            // The next pass frees what nothing counts on any more.
+            // The next pass frees what is no longer counted on.
             agent.reconciler.keeps = false;
             agent.reconciler.force();
         }
-        // Verdicts that the programs before had cached were decided by those.
+        // Discards verdicts cached by the previous programs.
         agent.reconciler.data_plane.forget_kept();
         if agent.config.packet_log {
-            // It is for debugging: the firewall does not wait for it.
+            // A debugging aid: the firewall does not depend on it.
             let _ = agent.telling.start(None, &mut agent.programs, &agent.pins);
         }
         agent.probes.settle(&agent.reconciler.live, &agent.config.bpffs_dir);
@@ -189,7 +188,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Runs one reconcile pass; a snapshot that says nothing new, and time that is not due, change nothing.
+    /// Runs one reconcile pass; does nothing for an unchanged snapshot before anything is due.
     pub(super) fn reconcile(&mut self, snapshot: Option<&crate::files::scan::Snapshot>) {
         match Moment::now() {
             Ok(moment) => {
@@ -228,7 +227,7 @@ impl Agent {
         }
     }
 
-    /// Brings the conditions that are kept elsewhere up to date.
+    /// Updates the conditions whose state is stored elsewhere.
     fn set_conditions(&mut self) {
         let conditions = &mut self.reporter.conditions;
         let detached = self.reconciler.detached();

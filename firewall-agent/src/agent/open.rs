@@ -1,4 +1,4 @@
-//! Start of a reconciler: the kernel's state and the stored records joined.
+//! Start of a reconciler: joins the kernel's state with the stored records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +19,11 @@ use crate::sync::{
     rebuilt_table,
 };
 
-/// Stored records that are not used, each with the reason.
+/// Unused stored records, each with the reason.
 pub type Unused = BTreeMap<Key, String>;
 
-/// Joins stored records with what the kernel holds. Returns the state, the changes that make the store know all of it, and
-/// the records that are not used, with the reason.
+/// Joins stored records with the kernel's state. Returns the state, the changes that complete the store, and the unused
+/// records with the reason.
 #[must_use]
 pub fn join(records: Vec<Record>, live: &Live) -> (AcceptedFiles, PersistedState, Changes, Unused) {
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
@@ -40,10 +40,10 @@ pub fn join(records: Vec<Record>, live: &Live) -> (AcceptedFiles, PersistedState
 }
 
 impl Reconciler {
-    /// Reads what the kernel holds and what was stored.
+    /// Reads the kernel's state and the stored records.
     ///
     /// # Errors
-    /// The kernel's state or the store cannot be read: nobody may take either for empty.
+    /// The kernel's state or the store cannot be read: neither may be assumed empty.
     pub fn open(config: &Config, ownership: &Ownership) -> Result<Self> {
         let store = LastGoodStore::new(StateFile::new(&config.state_dir));
         let records = store.load()?;
@@ -70,7 +70,7 @@ impl Reconciler {
         Ok(reconciler)
     }
 
-    /// Makes the endpoint table anew from the accepted files, where its pin is gone.
+    /// Rebuilds the endpoint table, whose pin is gone, from the accepted files.
     fn rebuild_table(&mut self) -> Result<()> {
         let desired = self.resolve(self.clock.now());
         ensure_known(&desired, &self.live).context("the pin of the published endpoint table is gone")?;
@@ -86,7 +86,7 @@ impl Reconciler {
 }
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
-    /// Messages of the stored records that are not used and that no accepted file has replaced, by subject.
+    /// Messages of the unused stored records that no accepted file has replaced, by subject.
     pub(super) fn unused(&self) -> impl Iterator<Item = (String, String)> {
         let unused = self.unused.iter().filter(|(key, _)| self.accepted.lacks(key, &self.persisted));
         unused.map(|(key, error)| {
@@ -95,7 +95,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         })
     }
 
-    /// Has the store confirm what was read, see [`Changes::confirm`].
+    /// Makes the store confirm the records it loaded, see [`Changes::confirm`].
     pub(super) fn confirm_stored(&mut self) {
         let mut changes = Changes::default();
         changes.confirm();
@@ -103,12 +103,12 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.store.flush(self.store_patience);
     }
 
-    /// Fails unless a finished pass has put in force here what another map layout has in force. A database that was not in
-    /// force there, for want of room say, holds up nobody.
+    /// Fails unless a finished pass put in force here everything that another map layout has in force. A database that
+    /// was not in force there, for example for lack of capacity, is no obstacle.
     ///
     /// # Errors
     /// A write was refused, a claim is not durable, accepted rules that were in force are not, or more databases are in
-    /// force there than here, those that have left counted.
+    /// force there than here, including those that have left.
     pub fn ensure_replaces(&self, in_force_there: usize, conditions: &Conditions) -> Result<()> {
         ensure_known(&self.resolve(self.clock.now()), &self.live)?;
         let in_force = self.persisted.in_force().keys().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! Messages about single packets: on for a while, and off again.
+//! Packet log control: on for a limited time, and off.
 
 use std::time::{Duration, Instant};
 
@@ -7,40 +7,40 @@ use tracing::info;
 
 use crate::bpf::{Anchors, PacketLog, Pins, Programs};
 
-/// Time between two looks at what the kernel has told.
+/// Time between two reads of the kernel's packet messages.
 const EVERY: Duration = Duration::from_millis(100);
-/// The longest that it can be asked for at once, in seconds.
+/// Longest time for one request, in seconds.
 const LONGEST: u64 = 3600;
 
-/// Whether the agent lets the kernel tell of single packets.
+/// State of the packet log.
 #[derive(Debug, Default)]
 pub(super) struct Telling {
     log: Option<PacketLog>,
     /// `None`: until the agent ends.
     until: Option<Instant>,
-    /// Error of the last attempt to begin or to end.
+    /// Error of the last start or end.
     problem: Option<String>,
 }
 
 impl Telling {
-    /// The programs that interfaces are to run.
+    /// The programs to run on interfaces.
     pub fn attached<'a>(&'a mut self, normal: &'a mut Programs) -> &'a mut Programs {
         self.log.as_mut().map_or(normal, PacketLog::programs)
     }
 
-    /// Pins the programs of both builds again whose pins are gone; how many there were.
+    /// Restores missing pins of the programs of both builds; returns their number.
     pub fn pin_again(&mut self, normal: &mut Programs, pins: &Pins) -> Result<u64> {
         let Some(log) = &mut self.log else { return normal.pin_again(pins, None) };
         let again = log.programs().pin_again(pins, None)?;
         Ok(again + normal.pin_again(pins, Some(log.programs()))?)
     }
 
-    /// Puts the recorders of both builds back into their places; how many places held something else.
+    /// Restores the recorders of both builds in their map slots; returns the number of slots with other contents.
     pub fn repair_recorders(&mut self, normal: &mut Programs, anchors: &mut Anchors) -> Result<u64> {
         anchors.repair_recorders(normal, self.log.as_mut().map(PacketLog::programs))
     }
 
-    /// Begins, or goes on for another while.
+    /// Starts the packet log, or extends it.
     pub fn start(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<()> {
         let started = self.try_start(seconds, normal, pins);
         self.note(started, "no messages about packets")
@@ -61,7 +61,7 @@ impl Telling {
         Ok(())
     }
 
-    /// Ends; what was told before is still written.
+    /// Ends the packet log; earlier messages are still logged.
     pub fn end(&mut self, normal: &mut Programs, pins: &Pins) -> Result<()> {
         let ended = self.try_end(normal, pins);
         self.note(ended, "the normal program is not back in place")
@@ -79,7 +79,7 @@ impl Telling {
         Ok(())
     }
 
-    /// As the verb says: on for so many seconds, or off.
+    /// Executes the verb: on for a number of seconds, or off.
     pub fn turn(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<String> {
         let Some(seconds) = seconds else {
             self.end(normal, pins)?;
@@ -93,25 +93,25 @@ impl Telling {
         Ok(format!("packet log is on for {seconds} s: see the log of the daemon"))
     }
 
-    /// Ends when its time is over. What goes wrong is tried again at the next tick.
+    /// Ends the packet log when its time is over. The next tick retries failures.
     pub fn end_in_time(&mut self, normal: &mut Programs, pins: &Pins) {
         if self.until.is_some_and(|until| until <= Instant::now()) && self.end(normal, pins).is_ok() {
             self.until = None;
         }
     }
 
-    /// Keeps the error of an attempt for the condition.
+    /// Stores the error of an attempt for the condition.
     fn note(&mut self, done: Result<()>, wrong: &str) -> Result<()> {
         self.problem = done.as_ref().err().map(|error| format!("{wrong}: {error:#}"));
         done
     }
 
-    /// Error of the last attempt to begin or to end; `None` when it succeeded.
+    /// Error of the last start or end; `None` when it succeeded.
     pub fn problem(&self) -> Option<String> {
         self.problem.clone()
     }
 
-    /// Until there may be something to tell; for ever when nothing is told.
+    /// Waits until messages may be available; forever while the packet log is off.
     pub async fn pause(&self) {
         match self.log {
             Some(_) => tokio::time::sleep(EVERY).await,

@@ -1,4 +1,4 @@
-//! Asks the loaded program whether each database lets in and refuses whom it should.
+//! Probes: checks the verdicts of the loaded program for each database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,26 +8,26 @@ use anyhow::Result;
 use crate::bpf::Probe;
 use crate::sync::{Live, Sample, Slot, samples};
 
-/// Databases probed at a look: all of them are, round after round, without taking more of a core.
+/// Databases probed per drift check: rounds cover all of them and bound the CPU time.
 const AT_ONCE: usize = 8;
 
-/// What the last probe of each database said.
+/// Results of the last probe of each database.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     failures: BTreeMap<Slot, String>,
     /// Published since the last probe.
     due: BTreeSet<Slot>,
-    /// The slot from which the next look goes on.
+    /// The slot at which the next round continues.
     next: Slot,
 }
 
 impl Probes {
-    /// These databases were published.
+    /// Adds databases that were published.
     pub fn expect(&mut self, slots: impl IntoIterator<Item = Slot>) {
         self.due.extend(slots);
     }
 
-    /// Probes what was published.
+    /// Probes the published databases.
     pub fn settle(&mut self, live: &Live, bpffs_dir: &Path) {
         let due = std::mem::take(&mut self.due);
         if !due.is_empty() {
@@ -49,7 +49,7 @@ impl Probes {
         }
     }
 
-    /// Probes some more databases, and again those that failed.
+    /// Probes the next databases, and again those that failed.
     pub fn next(&mut self, live: &Live, bpffs_dir: &Path) {
         let from_next = live.databases.range(self.next..).chain(live.databases.range(..self.next));
         let mut slots: Vec<Slot> = from_next.map(|(slot, _)| *slot).take(AT_ONCE).collect();
@@ -67,7 +67,7 @@ impl Probes {
     }
 }
 
-/// What the program decides otherwise than `live` says.
+/// Difference between the program's verdict and `live`; `None` without one.
 fn probe(twin: &Probe, slot: Slot, samples: Vec<Sample>, live: &Live) -> Result<Option<String>> {
     let Some(database) = live.databases.get(&slot) else { return Ok(None) };
     for Sample { question, passes } in samples {

@@ -1,10 +1,10 @@
 //! One reconcile pass: from the pushed files to the kernel and the store.
 //!
-//! Order, and a crash after each step:
+//! Steps, and the state after a crash in each:
 //!
 //! 1. *Accept.* Files that pass admission replace the accepted ones, in memory.
 //! 2. *Commit what closes.* One transaction: the accepted files, the claims of every destination that they name, their
-//!    revision floors, the clock mark. A crash here leaves the kernel as it was; the next start publishes the files.
+//!    revision floors, the clock mark. A crash here leaves the kernel unchanged; the next start publishes the files.
 //! 3. *Publish.* The kernel closes before it opens. A destination whose claim is not durable stays closed; nothing else
 //!    waits for the disk. A crash here leaves each database at its old or its new rules, or closed.
 //! 4. *Commit what opens.* Destinations that an operator released, revisions that came into force, counts of retired
@@ -39,16 +39,16 @@ use crate::sync::{
 
 /// Longest wait of the daemon for the store before a publish.
 const STORE_PATIENCE: Duration = Duration::from_millis(100);
-/// The same for a verb without a daemon: nothing else is to be done meanwhile.
+/// Longest wait of a verb without a daemon, which has nothing else to do meanwhile.
 const VERB_PATIENCE: Duration = Duration::from_secs(20);
-/// The clock mark is stored at least this often.
+/// Longest age of the stored clock mark.
 const STORE_CLOCK: SignedDuration = SignedDuration::from_mins(1);
 
-/// The state of one host, and every change of it. The daemon and the verbs share it.
+/// The state of one host, and every change to it. Shared by the daemon and the verbs.
 #[derive(Debug)]
 pub struct Reconciler<D = Kernel, S = StoreWriter> {
     pub(super) data_plane: D,
-    /// Everything that the kernel holds.
+    /// The complete live state.
     pub(super) live: Live,
     pub(super) accepted: AcceptedFiles,
     pub(super) persisted: PersistedState,
@@ -59,17 +59,17 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     /// The wall clock was synchronised at the last tick.
     pub(super) synchronised: bool,
     pub(super) settings: Settings,
-    /// Programs of another map layout still count on everything: nothing is freed.
+    /// Programs of another map layout still use the counters: nothing is freed.
     pub(super) keeps: bool,
     /// Digest of the files of the last pass.
     seen: Option<[u8; 32]>,
-    /// Admission refused a file for what another database holds.
+    /// Admission refused a file because of another database's endpoint.
     has_refused: bool,
-    /// Endpoints have changed since: the files are to be read again.
+    /// Endpoints have changed since: the files must be read again.
     pub(super) wants_files: bool,
-    /// The next pass publishes whatever it sees.
+    /// The next pass publishes even without changes.
     is_forced: bool,
-    /// A write was refused: the kernel may hold something else than `live` says.
+    /// A write was refused: the kernel may differ from `live`.
     pub(super) is_uncertain: bool,
     retry: Backoff<Duration>,
     pub(super) store_patience: Duration,
@@ -78,11 +78,11 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     pub(super) next_expiry: Option<Timestamp>,
     /// Time of the last publish: the clock goes back when its first time was provisional, or an operator lowers it.
     published_at: Timestamp,
-    /// Time since boot when the clock last ticked.
+    /// Time since boot at the last clock tick.
     ticked: Duration,
 }
 
-/// The parts of the configuration that a pass goes by.
+/// Configuration of a reconcile pass.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub managed_ranges: PathBuf,
@@ -107,7 +107,7 @@ impl Settings {
 }
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
-    /// Starts from what the kernel and the store hold.
+    /// Starts from the state of the kernel and the store.
     pub(super) fn new(
         settings: Settings,
         data_plane: D,
@@ -142,9 +142,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
     }
 
-    /// Brings the kernel and the store to the accepted files. Without a snapshot, what was accepted before counts: time
-    /// has passed, the store has caught up, or a refused write is tried again. Returns the slots of the databases that
-    /// came into force anew.
+    /// Publishes and stores the accepted files. Without a snapshot, works on the files accepted before: time has
+    /// passed, the store has caught up, or a refused write is retried. Returns the slots of the databases now in force
+    /// at a new generation.
     pub(super) fn reconcile(
         &mut self,
         read: Option<&Snapshot>,
@@ -159,7 +159,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut changes = Changes::default();
         let now = match read {
             Some(snapshot) => {
-                // Signatures were verified by the thread that read the files.
+                // The thread that read the files has verified their signatures.
                 let files =
                     file_report::parse(snapshot, &self.settings.managed_ranges, &self.settings.limits);
                 let admission = self.admit(&files);
@@ -198,7 +198,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             (self.wants_files, self.seen) = (true, None);
         }
         self.finish(&desired, &published, moment, now);
-        // Memory that was given back, also by what has no room itself, may be enough now.
+        // Freed memory, also of a database that does not fit itself, may suffice now.
         self.is_forced = !published.crowded.is_empty() && self.live.prefixes() < prefixes;
         published.applied.keys().filter_map(|id| self.live.slot(id)).collect()
     }
@@ -209,7 +209,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         admit(candidates, self.accepted.files(), &self.persisted, &self.live)
     }
 
-    /// State that the accepted files ask for at a time.
+    /// The state that the accepted files desire at `now`.
     pub(super) fn resolve(&self, now: Timestamp) -> Desired {
         let Settings { guarded, limits, .. } = &self.settings;
         let desired =
@@ -217,17 +217,17 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         Desired { limits: self.limits(), keeps: self.keeps, ..desired }
     }
 
-    /// Limits of the next publish, with the memory that is left now.
+    /// Limits of the next publish, with the memory available now.
     fn limits(&self) -> Capacity {
         Capacity { memory: self.data_plane.memory_left(), ..self.settings.capacity }
     }
 
-    /// Waits for a slow disk from now on.
+    /// Waits longer for the disk from now on.
     pub fn wait_for_disk(&mut self) {
         self.store_patience = VERB_PATIENCE;
     }
 
-    /// Publishes what the accepted files ask for, and commits what opens. The tombstones at `opened` are taken away.
+    /// Publishes the accepted files, and commits what opens. Removes the tombstones at `opened`.
     pub(super) fn put_in_force(
         &mut self,
         opened: BTreeSet<Destination>,
@@ -242,7 +242,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if let Err(error) = self.read_back() {
             published.errors.push(error);
         } else {
-            // Memory that the first publish has taken is not there for the second.
+            // The first publish may have used memory.
             desired.limits = self.limits();
             let wanted = publish(&desired, &mut self.live, &mut self.data_plane, now);
             published = published.followed_by(wanted);
@@ -252,7 +252,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     }
 
     /// Commits the accepted files with their claims and floors, and the clock mark where a rule expires. Waits for the
-    /// disk only while it keeps up.
+    /// disk only while it is not behind.
     pub(super) fn commit_closes(&mut self, now: Timestamp, mut changes: Changes) {
         let stored = self.persisted.clock_mark().unwrap_or(Timestamp::MIN);
         if let Some(mark) = self.clock.mark()
@@ -266,8 +266,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
     }
 
-    /// What was in force before a reboot, for the databases with a newer revision: nothing that is new may take their room.
-    /// Also for one without room that a refused write has left closed in the middle of this. `None` where there is none.
+    /// State in force before a reboot, for the databases with a newer revision: newcomers must not take their capacity.
+    /// Also for a database without capacity that a refused write left closed in the middle of a publish. `None` where
+    /// there is none.
     fn held_before(&self, desired: &Desired, now: Timestamp) -> Option<Desired> {
         let crowded = LazyCell::new(|| crowded(desired, &self.live, &self.data_plane));
         let stamp = |slot| self.live.databases.get(&slot).and_then(|live| live.stamp.as_ref());
@@ -296,7 +297,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             return None;
         }
         let mut before = desired.clone();
-        // What is not open yet is closed meanwhile.
+        // Destinations that are not open yet are closed meanwhile.
         before.closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
         before.databases.retain(|id, _| desired.first.contains(id));
         before.databases.extend(fallbacks);
@@ -319,7 +320,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             self.persisted.release(&desired.opened, &mut changes);
         }
         if !self.keeps {
-            // Otherwise another map layout is in force, as noted before.
+            // Otherwise another map layout is in force, as recorded before.
             let (files, refused) = (self.accepted.files(), published.refused_writes);
             self.persisted.note_in_force(&self.live, files, refused, &mut changes);
         }
@@ -371,7 +372,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.seen != Some(snapshot.mark())
     }
 
-    /// Returns `true` when a pass without new files has something to do.
+    /// Returns `true` when a pass without new files has work to do.
     pub(super) fn is_due(&mut self, now: Timestamp, moment: Moment) -> bool {
         self.is_forced
             || self.next_expiry.is_some_and(|at| at <= now)
@@ -380,7 +381,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             || !self.withheld.is_empty() && self.store.flush(Duration::ZERO)
     }
 
-    /// Makes the next pass publish whatever it sees.
+    /// Makes the next pass publish even without changes.
     pub(super) fn force(&mut self) {
         self.is_forced = true;
         self.seen = None;
@@ -399,14 +400,14 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         Ok(())
     }
 
-    /// Advances the clock that expiry goes by.
+    /// Advances the clock for rule expiry.
     pub(super) fn tick(&mut self, moment: Moment) -> Timestamp {
         let elapsed = SignedDuration::try_from(moment.uptime.saturating_sub(self.ticked)).unwrap_or_default();
         (self.ticked, self.synchronised) = (moment.uptime, moment.synchronised);
         self.clock.tick(moment.wall, elapsed, moment.synchronised)
     }
 
-    /// Stores the clock mark, where it is older than a minute or the process ends.
+    /// Stores the clock mark when the stored one is at least a minute older or the process ends.
     pub(super) fn store_clock(&mut self, ends: bool) {
         let Some(mark) = self.clock.mark() else { return };
         let stored = self.persisted.clock_mark().unwrap_or(Timestamp::MIN);
@@ -417,7 +418,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
     }
 
-    /// Message about a host without a database; `None` where there is one.
+    /// Message about a host without a database; `None` where one exists.
     pub(super) fn no_database(&self) -> Option<String> {
         if !self.live.databases.is_empty() || !self.accepted.files().is_empty() {
             return None;
@@ -428,12 +429,12 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         })
     }
 
-    /// Rule files that were accepted before.
+    /// Paths of the accepted rule files.
     pub(super) fn known_files(&self) -> BTreeSet<PathBuf> {
         self.accepted.files().values().map(|candidate| candidate.path.clone()).collect()
     }
 
-    /// Returns `true` for a database that this host knows, active or not.
+    /// Returns `true` for a database known on this host, active or not.
     pub(super) fn knows(&self, id: &DatabaseId) -> bool {
         self.accepted.files().contains_key(id)
             || self.live.slot(id).is_some()

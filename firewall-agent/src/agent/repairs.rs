@@ -1,11 +1,11 @@
-//! What this daemon found other than it had left it, and put right.
+//! Counts and failures of this daemon's repairs.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use tracing::warn;
 
-/// Everything that can be repaired.
+/// Kinds of repairs.
 const KINDS: [&str; 10] = [
     "endpoints",
     "filters",
@@ -19,37 +19,37 @@ const KINDS: [&str; 10] = [
     "sources",
 ];
 
-/// Counts by kind, and what could not be repaired.
+/// Counts by kind, and failed repairs.
 #[derive(Debug)]
 pub(super) struct Repairs {
     counts: BTreeMap<&'static str, u64>,
-    /// By kind.
+    /// Failures by kind.
     troubles: BTreeMap<&'static str, String>,
-    /// Something was repaired since [`Self::begin`].
+    /// The agent has repaired something since [`Self::begin`].
     disturbed: bool,
 }
 
 impl Default for Repairs {
     fn default() -> Self {
-        // Zeros from the start: what scrapes them sees the first repair as a rise.
+        // Zeros from the start: a scraper sees the first repair as an increase.
         let counts = KINDS.into_iter().map(|kind| (kind, 0)).collect();
         Self { counts, troubles: BTreeMap::new(), disturbed: false }
     }
 }
 
 impl Repairs {
-    /// A look begins.
+    /// Starts a drift check.
     pub fn begin(&mut self) {
         self.disturbed = false;
     }
 
-    /// Takes note of one repair.
+    /// Counts one repair.
     pub fn count(&mut self, kind: &'static str) {
         *self.counts.entry(kind).or_default() += 1;
         self.disturbed = true;
     }
 
-    /// Takes note of how a repair went: how many things were put right.
+    /// Records the result of a repair: the number of repaired objects, or the error.
     pub fn done(&mut self, kind: &'static str, repaired: Result<u64>) {
         match repaired {
             Ok(number) => {
@@ -64,17 +64,17 @@ impl Repairs {
         }
     }
 
-    /// Nothing of this kind is wrong any more.
+    /// Clears the failure of this kind.
     pub fn settled(&mut self, kind: &'static str) {
         self.troubles.remove(kind);
     }
 
-    /// Takes note of what cannot be put right.
+    /// Records a failed repair.
     pub fn failed(&mut self, kind: &'static str, error: &anyhow::Error) {
         self.troubles.insert(kind, format!("{error:#}"));
     }
 
-    /// Whether the last look found anything to repair.
+    /// Returns `true` if the last drift check repaired anything.
     pub fn is_disturbed(&self) -> bool {
         self.disturbed
     }

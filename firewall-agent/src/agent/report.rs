@@ -1,4 +1,4 @@
-//! What the kernel says, as `status` reports it.
+//! The kernel's state in the form of `status`.
 
 use anyhow::Result;
 use firewall_common::Reason;
@@ -8,7 +8,7 @@ use crate::bpf::{Attached, InterfaceLink, Kernel};
 use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status, UNFILTERED};
 use crate::sync::{Live, common_digest};
 
-/// Interfaces and databases as the kernel holds them; the program's id and tag are those of ours.
+/// Status of interfaces and databases in the kernel; `id` and `tag` are those of our program.
 #[must_use]
 pub fn report(links: Vec<InterfaceLink>, live: &Live, (id, tag): (u32, &str)) -> Status {
     Status {
@@ -21,7 +21,7 @@ pub fn report(links: Vec<InterfaceLink>, live: &Live, (id, tag): (u32, &str)) ->
 /// Packets and bytes by reason, in the order of the reasons' numbers.
 ///
 /// # Errors
-/// When a counter cannot be read.
+/// A counter cannot be read.
 pub fn counters(kernel: &Kernel) -> Result<Vec<ReasonCounter>> {
     Reason::ALL.into_iter().map(|reason| counter(kernel, reason)).collect()
 }
@@ -37,7 +37,7 @@ fn interface(link: InterfaceLink, ours: u32, tag: &str) -> InterfaceStatus {
     }
 }
 
-/// An interface that is there, configured, and not filtered.
+/// Status of a configured interface that is present and not filtered.
 pub(super) fn unfiltered(name: &str) -> InterfaceStatus {
     InterfaceStatus {
         name: name.to_owned(),
@@ -74,7 +74,7 @@ fn databases(live: &Live) -> Vec<DatabaseStatus> {
     databases
 }
 
-/// As the kernel keeps it: who has just published says the same as who reads it back.
+/// Truncates to the kernel's precision: a publisher and a later reader report the same time.
 fn to_the_second(at: Timestamp) -> Option<Timestamp> {
     Timestamp::from_second(at.as_second()).ok()
 }

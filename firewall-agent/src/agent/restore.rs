@@ -1,4 +1,4 @@
-//! The last good state in force, without a daemon: for a unit that is ordered before the network.
+//! Restores the last good state without a daemon: for a unit ordered before the network.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::bpf::Pins;
 use crate::config::Config;
 use crate::files::lock::Lock;
 
-/// Time between two looks at interfaces that are not filtered yet.
+/// Time between two checks for interfaces that are not filtered yet.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Result of a restore.
@@ -21,7 +21,7 @@ pub struct Restored {
     pub summary: String,
     /// Configured interfaces that are not filtered, each with its reason.
     pub not_filtered: Vec<String>,
-    /// Databases without room, stored files that are not used, and the like; everything else is in force.
+    /// Databases without capacity, unused stored records and similar; everything else is in force.
     pub not_in_force: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl Restored {
         Self { summary, not_filtered: Vec::new(), not_in_force: Vec::new() }
     }
 
-    /// The summary of a restore that left nothing undone.
+    /// The summary of a complete restore.
     ///
     /// # Errors
     /// Everything that is not filtered or not in force.
@@ -41,11 +41,11 @@ impl Restored {
     }
 }
 
-/// Puts the last good state in force and attaches, waiting for interfaces for at most `patience`. Where an agent runs
-/// already, waits until that one filters every configured interface that is present.
+/// Publishes the last good state and attaches, waiting up to `patience` for interfaces. Where an agent already runs,
+/// waits until that agent filters every configured interface that is present.
 ///
 /// # Errors
-/// When no agent runs and a start fails, as [`Agent::start`] does.
+/// No agent runs and a start fails, as [`Agent::start`] does.
 pub fn restore(config: &Config, patience: Duration) -> Result<Restored> {
     let started = Instant::now();
     loop {
@@ -84,7 +84,7 @@ fn restored_by(owner: u32, config: &Config) -> Result<Restored> {
 }
 
 impl Agent {
-    /// Waits for at most `patience` until every configured interface is there and filtered, and ends.
+    /// Waits up to `patience` until every configured interface is present and filtered, and ends.
     fn restore(mut self, patience: Duration) -> Restored {
         let detached = self.reconciler.detached();
         let started = Instant::now();

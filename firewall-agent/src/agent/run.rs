@@ -1,4 +1,4 @@
-//! The event loop: everything that makes the agent act.
+//! The event loop: all triggers of the agent.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,18 +15,18 @@ use crate::files::watch::Change;
 use crate::host::Notifier;
 use crate::status::Condition;
 
-/// Longest time between two looks at expiry and unfinished work.
+/// Longest time between two checks of expiry and unfinished work.
 const TICK: Duration = Duration::from_secs(1);
-/// After an event that a writer causes in the middle of its work: the rest is awaited.
+/// Delay after an event that a writer causes in the middle of its work.
 const QUIET: Duration = Duration::from_millis(20);
 /// Longest wait for the last status when the process ends.
 const LEAVE: Duration = Duration::from_secs(1);
 
 impl Agent {
-    /// Runs until SIGTERM or SIGINT, and leaves everything filtering. SIGHUP rescans.
+    /// Runs until SIGTERM or SIGINT, and leaves all programs attached. SIGHUP rescans.
     ///
     /// # Errors
-    /// Signals, file events, interface events or verbs cannot be received, or no thread is to be had for HTTP.
+    /// Signals, file events, interface events or verbs cannot be received, or no thread can be started for HTTP.
     pub async fn run(mut self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot receive SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive SIGINT")?;
@@ -38,12 +38,12 @@ impl Agent {
         let mut notifier = Notifier::from_environment();
         let mut control = control::listen(&self.config.control_socket);
         let committed = self.reconciler.store.committed();
-        // Changes from before anything was watched.
+        // Changes from before the watches existed.
         self.look_after(Instant::now());
         self.rescan();
-        // A moment, not a pause: events that keep coming may not put it off.
+        // A deadline, not a pause: continuous events must not postpone it.
         let mut tick = tokio::time::Instant::now();
-        // A file that was made or written to is read once its writer is done, or after a moment.
+        // A new or written file is read once its writer is done, or after a short delay.
         let mut quiet: Option<tokio::time::Instant> = None;
         loop {
             self.probes.settle(&self.reconciler.live, &self.config.bpffs_dir);
@@ -119,7 +119,7 @@ impl Agent {
         let done = match &request.verb {
             Verb::Forget { database, open } => self.reconciler.forget(database, *open),
             Verb::Rebase { database } => self.reconciler.rebase(database),
-            // Over the maps that are in force: their pins may just have been removed.
+            // Works on the maps in force: their pins may just have been removed.
             Verb::PacketLog { seconds } => {
                 self.pin_again().and_then(|_| self.telling.turn(*seconds, &mut self.programs, &self.pins))
             }
@@ -132,14 +132,14 @@ impl Agent {
             Err(error) => warn!(error = format!("{error:#}"), "asked for on the control socket"),
         }
         request.reply(done.into()).await;
-        // Whatever became of it, the files count anew.
+        // Reads the files again in any case.
         self.reconciler.force();
         self.reconcile(None);
         self.rescan();
     }
 }
 
-/// Waits until a moment; for ever without one.
+/// Waits until a deadline; forever without one.
 async fn until(moment: Option<tokio::time::Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,

@@ -5,12 +5,12 @@ use std::time::Instant;
 use super::Agent;
 use crate::host::Notifier;
 
-/// Most interfaces, and most errors, in a line of status.
+/// Maximum number of interfaces, and of errors, in a status line.
 const SHOWN: usize = 8;
 
 impl Agent {
-    /// Tells the service manager that the loop runs, what is in force, and, once every configured interface that is
-    /// present is filtered, that the agent is ready. A host that an operator has detached counts as ready.
+    /// Sends watchdog, status and, once every configured interface that is present is filtered, readiness to the
+    /// service manager. A host that an operator has detached counts as ready.
     pub(super) fn notify(&self, notifier: &mut Notifier) {
         notifier.watchdog(Instant::now());
         notifier.status(&self.service_status());

@@ -1,4 +1,4 @@
-//! State of each database and of the agent: the conditions, `status.json`, the HTTP board and the log.
+//! Status of each database and of the agent: the conditions, `status.json`, the HTTP board and the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -45,19 +45,19 @@ pub struct StatusReporter {
     present: BTreeSet<PathBuf>,
     observed: BTreeMap<DatabaseId, Observed>,
     undurable: Undurable,
-    /// When each file of the last snapshot became visible.
+    /// Time at which each file of the last snapshot became visible.
     visible: BTreeMap<PathBuf, Timestamp>,
-    /// The promised time from seeing a file to its being in force.
+    /// The propagation window: promised time from a visible file to its rules in force.
     window: Duration,
     written: Option<Status>,
     board: Arc<Board>,
 }
 
 impl StatusReporter {
-    /// Starts from what was taken over: none of it is a new revision.
+    /// Starts from the live and accepted revisions: none of them counts as new.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// A thread cannot be started.
     pub fn new(config: &Config, accepted: &AcceptedFiles, live: &Live, board: Arc<Board>) -> Result<Self> {
         let in_force = live.databases.values().map(|database| (database.id.clone(), database.floor));
         let stored = accepted.files().iter().map(|(id, candidate)| (id.clone(), candidate.rules.revision));
@@ -85,7 +85,7 @@ impl StatusReporter {
         })
     }
 
-    /// Reports how the files of a snapshot were received.
+    /// Reports rejections and warnings for the files of a snapshot.
     pub fn files(&mut self, snapshot: &Snapshot, reports: &[FileReport], refusals: &[Refusal]) {
         let (mut rejected, mut warnings) = (Rejections::new(), Warnings::new());
         for report in reports {
@@ -119,7 +119,7 @@ impl StatusReporter {
         (self.rejected, self.warnings) = (rejected, warnings);
     }
 
-    /// Reports why the managed ranges, or some of them, do not count.
+    /// Reports rejections of the managed ranges, or of some of them.
     pub fn ranges_refused(&mut self, path: &Path, rejections: Vec<Rejection>) {
         if rejections.is_empty() {
             return;
@@ -149,7 +149,7 @@ impl StatusReporter {
         }
     }
 
-    /// Reports what a publish did, and drops what was known of databases that are neither accepted nor in force any more.
+    /// Reports the results of a publish, and drops the records of databases that are neither accepted nor in force.
     pub fn published(
         &mut self,
         published: &Published,
@@ -207,7 +207,7 @@ impl StatusReporter {
         self.conditions.set(Condition::Publish, (!errors.is_empty()).then(|| errors.join("; ")));
     }
 
-    /// Writes `status.json` when something in it is new, and posts it for HTTP.
+    /// Writes `status.json` when it has changed, and posts it for HTTP.
     pub fn write(
         &mut self,
         mut status: Status,
@@ -249,13 +249,13 @@ impl StatusReporter {
         let message = format!("the kernel's state cannot be read: {error:#}");
         self.conditions.set(Condition::Kernel, Some(message.clone()));
         if self.written.take().is_some() {
-            // Nobody may take the old status for a new one.
+            // The old status must not pass for a new one.
             self.file.put(None);
         }
         self.board.unknown(&message, self.waiting());
     }
 
-    /// Waits until `status.json` is written, but no longer than `timeout`.
+    /// Waits up to `timeout` until `status.json` is written.
     pub fn flush(&self, timeout: Duration) {
         self.file.flush(timeout);
     }
@@ -277,13 +277,13 @@ impl StatusReporter {
         });
     }
 
-    /// Databases whose accepted revision is not in force yet, and since when.
+    /// Databases whose accepted revision is not in force yet, with the time of detection.
     fn waiting(&self) -> BTreeMap<String, Timestamp> {
         let waiting = self.observed.iter().filter(|(_, observed)| observed.waiting);
         waiting.filter_map(|(id, observed)| Some((id.to_string(), observed.detected_at?))).collect()
     }
 
-    /// Reports the revisions that have waited for half of the propagation window.
+    /// Reports revisions that have waited for half of the propagation window.
     fn report_late(&mut self) {
         let (now, window) = (Timestamp::now(), self.window);
         let late = self.observed.iter().filter_map(|(id, observed)| {
@@ -297,7 +297,7 @@ impl StatusReporter {
         self.conditions.replace(Condition::Late, late);
     }
 
-    /// State of each live database, its file considered.
+    /// State of each live database, including the state of its file.
     fn states(&self, live: &Live, accepted: &AcceptedFiles) -> BTreeMap<String, Observed> {
         let mut refused: BTreeMap<&DatabaseId, &PathBuf> = BTreeMap::new();
         for (path, id) in &self.refused {
@@ -317,7 +317,7 @@ impl StatusReporter {
                 let paths = own.into_iter().chain(refused.get(&database.id).copied());
                 paths.filter_map(|path| self.rejected.get(path)).flatten().next()
             };
-            // A file beside the one in force may be refused without harm: an older revision, say.
+            // Another file for the database may be refused without harm, for example an older revision.
             if !own.is_some_and(is_valid) {
                 match errors() {
                     Some(error) => {
@@ -336,7 +336,7 @@ impl StatusReporter {
     }
 }
 
-/// Messages that are new, with their paths.
+/// New messages, with their paths.
 fn changed<'a, T: PartialEq>(
     now: &'a BTreeMap<PathBuf, Vec<T>>,
     before: &'a BTreeMap<PathBuf, Vec<T>>,

@@ -9,14 +9,14 @@ use super::Agent;
 use crate::sync::repair;
 
 impl Agent {
-    /// Looks at pins, links, programs, maps and interfaces. `woken` is when something made it look.
+    /// Checks pins, links, programs, maps and interfaces. `woken` is the time of the event that triggered the check.
     pub(super) fn look_after(&mut self, woken: Instant) {
         self.looked_after = woken;
         self.repairs.begin();
         let pins = self.pin_again();
         self.repairs.done("pin", pins);
         if !self.ownership.pins.is_current(&self.pins) {
-            // Links can neither be seen nor pinned; those that are attached go on filtering.
+            // Links can neither be seen nor pinned; attached ones continue to filter.
             return;
         }
         self.attach_interfaces(woken);
@@ -34,7 +34,7 @@ impl Agent {
         self.probes.next(&self.reconciler.live, &self.config.bpffs_dir);
     }
 
-    /// Attaches where it is due, unless an operator has taken everything down.
+    /// Attaches where necessary, unless an operator has detached the host.
     pub(super) fn attach_interfaces(&mut self, woken: Instant) {
         if self.reconciler.detached().is_none() {
             let programs = self.telling.attached(&mut self.programs);
@@ -42,14 +42,14 @@ impl Agent {
         }
     }
 
-    /// Takes everything down, until [`Self::attach`].
+    /// Detaches every interface, until [`Self::attach`].
     pub(super) fn detach(&mut self) -> Result<String> {
         let held = self.interfaces.detach();
         let done = self.reconciler.detach(&self.pins);
         held.and(done)
     }
 
-    /// Puts everything up again.
+    /// Attaches every configured interface again.
     pub(super) fn attach(&mut self) -> Result<String> {
         self.reconciler.set_detached(false)?;
         self.interfaces.changed();
@@ -60,7 +60,7 @@ impl Agent {
         }
     }
 
-    /// Pins again what somebody has unpinned; how many things there were.
+    /// Restores missing pins; returns their number.
     pub(super) fn pin_again(&mut self) -> Result<u64> {
         if !self.ownership.pins.is_current(&self.pins) {
             let anew = self.pins.create().and_then(|()| self.pins.own());
@@ -73,7 +73,7 @@ impl Agent {
         Ok(programs + self.anchors.pin_again(&self.pins)? + self.reconciler.data_plane.pin_again()?)
     }
 
-    /// Publishes again what somebody has changed; the kinds of drift that were found.
+    /// Publishes drifted maps again; returns the kinds of drift found.
     fn repair_maps(&mut self) -> Result<Vec<&'static str>> {
         self.anchors.ensure_used(self.telling.attached(&mut self.programs))?;
         self.anchors.ensure_written(&self.reconciler.data_plane)?;

@@ -1,4 +1,4 @@
-//! Verbs: changes that an operator asks for, with a daemon or without one.
+//! Verbs: changes on an operator's command, with or without a daemon.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,15 +17,15 @@ use crate::escape::path_text;
 use crate::rules::DatabaseId;
 use crate::sync::{Changes, Destination, Published, StateStore};
 
-/// Longest wait for a directory that hangs.
+/// Longest wait for an unresponsive directory.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Drops a database whose file is gone. Its endpoints stay closed, unless `open` releases them.
     ///
     /// # Errors
-    /// The database is not known, its file is still there, the kernel cannot be read back after a refused write, or the kernel
-    /// or the store refuses.
+    /// The database is unknown, its file still exists, the kernel cannot be read back after a refused write, or the
+    /// kernel or the store refuses.
     pub fn forget(&mut self, id: &DatabaseId, open: bool) -> Result<String> {
         let claims = self.persisted.claimed_by(id);
         ensure!(self.knows(id) || !claims.is_empty(), "database {id}: not known on this host");
@@ -65,7 +65,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Lets the next file of a database have any revision. Its rules stay in force.
     ///
     /// # Errors
-    /// The database is not known, or the store refuses.
+    /// The database is unknown, or the store refuses.
     pub fn rebase(&mut self, id: &DatabaseId) -> Result<String> {
         ensure!(self.knows(id), "database {id}: not known on this host");
         let mut changes = Changes::default();
@@ -82,7 +82,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.persisted.detached()
     }
 
-    /// Stores that the links are taken down, or to be put up, over restarts and reboots.
+    /// Stores that the links are detached, or attached again, across restarts and reboots.
     ///
     /// # Errors
     /// The store refuses.
@@ -101,10 +101,10 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         bail!("not stored yet: {}", self.store.problem().unwrap_or_else(|| "the disk is slow".to_owned()))
     }
 
-    /// Takes every link down until `attach`; returns what is open now.
+    /// Detaches every link until `attach`; returns the destinations that are open now.
     ///
     /// # Errors
-    /// A link cannot be taken down, or the store refuses.
+    /// A link cannot be detached, or the store refuses.
     pub fn detach(&mut self, pins: &Pins) -> Result<String> {
         // A full disk is no reason to stay closed when an operator wants the host open.
         let stored = self.set_detached(true);
@@ -113,7 +113,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         Ok(self.describe_open(&interfaces))
     }
 
-    /// Describes what anybody may reach while `interfaces` are not filtered.
+    /// Describes the destinations that anyone may reach while `interfaces` are not filtered.
     #[must_use]
     pub fn describe_open(&self, interfaces: &[String]) -> String {
         let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
@@ -127,7 +127,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     }
 }
 
-/// Returns whether a file is there; `None` when its directory hangs.
+/// Returns whether a file exists; `None` when its directory does not respond.
 fn exists(path: PathBuf) -> Option<bool> {
     let (sender, answer) = channel();
     thread::spawn(move || sender.send(path.exists()));

@@ -1,4 +1,4 @@
-//! What the HTTP side needs of the kernel and the disk.
+//! Connection of the HTTP server to the kernel and the disk.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::http::{self, Bind, Board, Counters, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::RuleSlot;
 
-/// Serves what is left on the board. The counters are read by a handle of its own.
+/// Serves the board. Reads counters through a kernel handle of its own.
 ///
 /// # Errors
-/// When the pins cannot be opened, or no thread is to be had.
+/// The pins cannot be opened, or a thread cannot be started.
 pub(super) fn serve(config: &Config, board: &Arc<Board>) -> Result<()> {
     let bind: Bind = |path| {
         let (listener, name) = bind_at(path, GROUP)?;

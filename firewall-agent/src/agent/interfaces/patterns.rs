@@ -1,21 +1,21 @@
-//! Configured names and globs. Each interface is compared with them once, when it first appears.
+//! Configured names and globs. Each interface is matched once, when it first appears.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use glob::Pattern;
 
-/// The configured patterns, and the interfaces that were there at the last pass.
+/// The configured patterns, and the interfaces present at the last pass.
 #[derive(Debug)]
 pub(super) struct Patterns {
     patterns: Vec<Pattern>,
-    /// Positions of the patterns that match, by interface.
+    /// Indices of the matching patterns, by interface.
     matches: BTreeMap<String, Vec<usize>>,
 }
 
 impl Patterns {
     /// # Errors
-    /// When a text is no glob; the error quotes it.
+    /// A text is not a glob; the error quotes it.
     pub fn new(texts: &[String]) -> Result<Self> {
         let patterns = texts
             .iter()
@@ -26,7 +26,7 @@ impl Patterns {
         Ok(Self { patterns, matches: BTreeMap::new() })
     }
 
-    /// Takes note of the interfaces that are there.
+    /// Records the present interfaces.
     pub fn see<'a>(&mut self, present: impl Iterator<Item = &'a str>) {
         let present: BTreeSet<&str> = present.collect();
         self.matches.retain(|name, _| present.contains(name.as_str()));
@@ -38,12 +38,12 @@ impl Patterns {
         }
     }
 
-    /// Whether an interface that is there is configured.
+    /// Returns `true` if an interface that is present is configured.
     pub fn matches(&self, interface: &str) -> bool {
         self.matches.get(interface).is_some_and(|matching| !matching.is_empty())
     }
 
-    /// The same for any name.
+    /// Returns `true` if an interface name is configured, present or not.
     pub fn is_configured(&self, interface: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(interface))
     }
