@@ -5,26 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use tracing::{error, info};
 
-/// Everything that can be wrong with the agent beside the files that it refuses.
+/// Everything that can be wrong with the agent, except rejected files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Condition {
-    /// An operator has taken the links down, until `attach`.
+    /// An operator has detached the links, until `attach`.
     Detached,
-    /// A configured interface is missing or not filtered; one for each.
+    /// A configured interface is missing or not filtered; one per interface.
     Interface,
     /// No rule file was ever accepted, or every database was removed or forgotten.
     NoDatabase,
-    /// A database is not in force as its file says: no room, a refused kernel write; one for each.
+    /// A database is not in force as in its file: no capacity, or a refused kernel write; one per database.
     Database,
-    /// Endpoints of a database are closed until their claims are durable; one for each database.
+    /// Endpoints of a database are closed until their claims are durable; one per database.
     Withheld,
-    /// A publish failed beside its databases.
+    /// A publish failed in a part that belongs to no single database.
     Publish,
     /// Kernel objects had drifted at the last drift check.
     Drift,
-    /// Kernel objects that cannot be repaired; one for each kind.
+    /// Kernel objects cannot be repaired; one per kind.
     Repair,
-    /// The probe program decides otherwise than the published rules; one for each database.
+    /// The probe program's verdict differs from the published rules; one per database.
     Probe,
     /// The kernel's state cannot be read for the status.
     Kernel,
@@ -34,23 +34,23 @@ pub enum Condition {
     Store,
     /// A stored record is not used.
     StoredRecord,
-    /// Stored files of two databases claim one destination, which is closed; one for each destination.
+    /// Stored files of two databases claim one destination, which is closed; one per destination.
     Claim,
-    /// The rules directory cannot be listed, or not every file of it is read.
+    /// The rules directory cannot be listed, or not every file in it is read.
     RulesDirectory,
-    /// Files in the rules directory that only look like rule files.
+    /// Files in the rules directory only resemble rule files.
     IgnoredFiles,
     /// Reading the files does not return.
     FilesHang,
-    /// No file events: changes are found by rescan alone.
+    /// File events are unavailable: only rescans find changes.
     FileEvents,
-    /// A step of the clock is not believed.
+    /// A step of the wall clock is not accepted.
     ClockHeld,
     /// The clock mark is ahead of a synchronised clock: rules expire early.
     ClockAhead,
-    /// A revision is not in force within half of the propagation window; one for each database.
+    /// A revision is not in force within half of the propagation window; one per database.
     Late,
-    /// A configured HTTP listener is not bound; one for each.
+    /// A configured HTTP listener is not bound; one per listener.
     Listener,
     /// The control socket is not bound: no verb can be received.
     ControlSocket,
@@ -89,7 +89,7 @@ impl Condition {
         Self::PacketLog,
     ];
 
-    /// The name, and whether the condition blocks readiness.
+    /// The name, and `true` if the condition blocks readiness.
     fn facts(self) -> (&'static str, bool) {
         match self {
             Self::Detached => ("detached", true),
@@ -132,7 +132,7 @@ impl Condition {
         self.facts().1
     }
 
-    /// Returns `true` when the message is written among the errors of `status`; the others show elsewhere there.
+    /// Returns `true` when the message is among the errors of `status`, which shows the others elsewhere.
     fn is_error(self) -> bool {
         !matches!(self, Self::Detached | Self::NoDatabase | Self::Drift)
     }
@@ -142,7 +142,7 @@ impl Condition {
         matches!(self, Self::Interface)
     }
 
-    /// Returns `true` when the condition means that not everything that was accepted is in force.
+    /// Returns `true` when the condition means that accepted rules are not completely in force.
     fn is_incomplete(self) -> bool {
         matches!(
             self,
@@ -161,11 +161,12 @@ impl Condition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub message: String,
-    /// When it became true.
+    /// Time of the transition to true.
     pub since: Timestamp,
 }
 
-/// The true conditions, each with its subject: an interface, a database; empty where there is one only.
+/// The true conditions, each with its subject: an interface or a database, for example; empty for a condition with only
+/// one.
 #[derive(Debug, Default)]
 pub struct Conditions {
     states: BTreeMap<(Condition, String), State>,
@@ -200,7 +201,7 @@ impl Conditions {
             return;
         }
         let since = before.map_or_else(Timestamp::now, |before| before.since);
-        // A message that changes every second, with a count of seconds say, is no transition.
+        // A message that only changes in its numbers, such as a count of seconds, is no transition.
         if before.is_none_or(|before| essence(&before.message) != essence(&message)) {
             error!(condition = condition.name(), subject = key.1, error = message, "condition");
         }
@@ -218,13 +219,13 @@ impl Conditions {
         self.states.keys().filter(|(kind, _)| *kind == condition).count()
     }
 
-    /// Messages of the conditions that block readiness; none when the agent is ready.
+    /// Messages of the conditions that block readiness; empty when the agent is ready.
     #[must_use]
     pub fn not_ready(&self) -> Vec<String> {
         self.messages(Condition::blocks_readiness)
     }
 
-    /// Messages of everything that is wrong.
+    /// Messages of the conditions that are errors.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
         self.messages(Condition::is_error)
@@ -242,7 +243,7 @@ impl Conditions {
         self.messages(Condition::is_incomplete)
     }
 
-    /// The same, without databases that are not among these.
+    /// Messages of accepted rules that are not in force, without databases outside this set.
     #[must_use]
     pub fn incomplete_of(&self, databases: &BTreeSet<String>) -> Vec<String> {
         let counts = |condition, subject| condition != Condition::Database || databases.contains(subject);
@@ -258,7 +259,7 @@ impl Conditions {
     }
 }
 
-/// The message without its numbers.
+/// The message without its digits.
 fn essence(message: &str) -> impl PartialEq {
     message.chars().filter(|c| !c.is_ascii_digit()).collect::<String>()
 }

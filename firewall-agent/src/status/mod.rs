@@ -1,5 +1,5 @@
-//! What the agent says of itself: the JSON of `status`, and, without counters, of `<state_dir>/status.json`. Field
-//! names are an interface.
+//! Status of the agent: the JSON of `status`, and, without counters, of `<state_dir>/status.json`. Field names are an
+//! interface.
 
 mod conditions;
 
@@ -13,35 +13,35 @@ use crate::escape::path_text;
 use crate::rules::{Cause, Rejection};
 pub use conditions::{Condition, Conditions};
 
-/// Everything, at one moment.
+/// The complete status at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub agent: Option<AgentStatus>,
-    /// Whether everything that is configured is in force and probed: the answer of `/readyz`.
+    /// Everything configured is in force and probed: the answer of `/readyz`.
     pub ready: bool,
-    /// Why it is not ready.
+    /// Reasons for not being ready.
     pub not_ready: Vec<String>,
     pub interfaces: Vec<InterfaceStatus>,
-    /// In the order of their ids.
+    /// Ordered by id.
     pub databases: Vec<DatabaseStatus>,
-    /// Files that are not in force, and why.
+    /// Files that are not in force, with the reasons.
     pub rejected_files: Vec<RejectedFile>,
     /// Messages of the conditions that are errors.
     pub errors: Vec<String>,
-    /// Every condition that is true, errors or not.
+    /// Every true condition, errors or not.
     #[serde(default)]
     pub conditions: Vec<ConditionStatus>,
-    /// How often this daemon found the kernel other than it had left it, and put it right; by what was wrong.
+    /// Number of drift repairs by this daemon, by kind.
     pub repairs: BTreeMap<String, u64>,
     /// Packets by reason, in the order of the reasons' numbers; empty in `status.json`.
     pub counters: Vec<ReasonCounter>,
 }
 
-/// One condition that is true.
+/// One true condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConditionStatus {
     pub name: String,
-    /// Interface, database or listener; empty where there is one only.
+    /// Interface, database or listener, for example; empty for a condition with only one.
     pub subject: String,
     pub message: String,
     pub since: Timestamp,
@@ -54,41 +54,42 @@ pub struct AgentStatus {
     pub running: bool,
     pub pid: u32,
     pub version: String,
-    /// SHA-256 of the object that its programs come from, in hex; empty when an older agent wrote this.
+    /// SHA-256 of the BPF object with its programs, in hex; empty when an older agent wrote this.
     #[serde(default)]
     pub object: String,
     pub started_at: Timestamp,
 }
 
-/// [`InterfaceStatus::mode`] of an interface that is there, configured, and not filtered.
+/// [`InterfaceStatus::mode`] of a configured interface that is present and not filtered.
 pub const UNFILTERED: &str = "none";
 
-/// One interface with our link, or that should have one.
+/// One interface that has, or should have, our link.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InterfaceStatus {
     pub name: String,
-    /// `native`, `generic` or `other`; [`UNFILTERED`]; `gone` when the interface of this name does not run the link's program (any more).
+    /// `native`, `generic` or `other`; [`UNFILTERED`]; `gone` when the interface of this name does not run the link's
+    /// program (any more).
     pub mode: String,
     pub link_id: u32,
     pub program_id: u32,
-    /// The kernel's digest of the pinned program; empty when another one is attached.
+    /// The kernel's digest of the pinned program; empty when another program is attached.
     pub program_tag: String,
-    /// Milliseconds that this daemon has known the interface to be there without our program, all times together.
+    /// Total milliseconds that this daemon knew the interface to be present without our program.
     pub unprotected_ms: u64,
 }
 
-/// How a database stands.
+/// State of a database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DatabaseState {
-    /// In force as its file says.
+    /// In force as in its file.
     #[default]
     Applied,
-    /// In force, but for what `problem` names.
+    /// In force, except for `problem`.
     Degraded,
-    /// Its file is not taken; what was in force before stays.
+    /// Its file is rejected; the previous state stays in force.
     Rejected,
-    /// Its file is gone; what was in force stays.
+    /// Its file is gone; its rules stay in force.
     Orphaned,
 }
 
@@ -111,23 +112,23 @@ pub struct DatabaseStatus {
     pub database_id: String,
     pub name: String,
     pub state: DatabaseState,
-    /// `None` when what is in force belongs to no revision: an apply was cut off.
+    /// `None` when the live rules belong to no revision: a publish was interrupted.
     pub revision: Option<u64>,
     pub generation: Option<u64>,
     pub applied_at: Option<Timestamp>,
-    /// When the daemon saw the file of this revision.
+    /// Time at which the daemon saw the file of this revision.
     pub detected_at: Option<Timestamp>,
-    /// Milliseconds from the file being visible to it being in force; only for what this daemon applied anew.
+    /// Milliseconds from a visible file to its rules in force; only for revisions that this daemon newly applied.
     pub apply_ms: Option<u64>,
-    /// Milliseconds from `generated_at` to in force; negative when the clocks disagree.
+    /// Milliseconds from `generated_at` to rules in force; negative when the clocks disagree.
     pub propagation_ms: Option<i64>,
-    /// SHA-256 of the prefixes that the kernel holds, in hex: the same on every host that allows the same.
+    /// SHA-256 of the prefixes in the kernel, in hex: equal on every host that allows the same prefixes.
     pub digest: String,
     /// The destinations in the endpoint table.
     pub endpoints: Vec<String>,
     /// Prefixes in the allow list.
     pub prefixes: usize,
-    /// Why it is not `applied`.
+    /// The reason that it is not `applied`.
     pub problem: Option<String>,
 }
 
@@ -136,7 +137,7 @@ pub struct DatabaseStatus {
 pub struct RejectedFile {
     pub path: String,
     pub errors: Vec<String>,
-    /// The cause of each error, in their order.
+    /// The cause of each error, in order.
     #[serde(default)]
     pub causes: Vec<Cause>,
 }
@@ -161,7 +162,7 @@ pub struct ReasonCounter {
     pub bytes: u64,
 }
 
-/// What only the daemon knows of a database.
+/// State of a database known only to the daemon.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
     pub state: DatabaseState,
@@ -169,14 +170,14 @@ pub struct Observed {
     pub apply_ms: Option<u64>,
     pub propagation_ms: Option<i64>,
     pub detected_at: Option<Timestamp>,
-    /// The revision that is in force, or was when the daemon started.
+    /// The revision in force, now or when the daemon started.
     pub revision: u64,
-    /// The file is taken and not in force yet.
+    /// The file is accepted and not in force yet.
     pub waiting: bool,
 }
 
 impl Status {
-    /// Adds what the daemon knows to what the kernel says.
+    /// Adds the daemon's state to the kernel's.
     pub fn observe(&mut self, observed: &BTreeMap<String, Observed>) {
         for database in &mut self.databases {
             if let Some(seen) = observed.get(&database.database_id) {
@@ -189,7 +190,7 @@ impl Status {
         }
     }
 
-    /// Takes over the conditions.
+    /// Sets the fields derived from the conditions.
     pub fn describe(&mut self, conditions: &Conditions) {
         self.not_ready = conditions.not_ready();
         self.ready = self.not_ready.is_empty();
@@ -204,7 +205,7 @@ impl Status {
         self.conditions = true_ones.collect();
     }
 
-    /// What the daemon knew when it wrote this.
+    /// The daemon's state when it wrote this.
     #[must_use]
     pub fn observed(&self) -> BTreeMap<String, Observed> {
         self.databases
