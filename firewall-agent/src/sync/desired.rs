@@ -42,7 +42,7 @@ pub struct Desired {
     pub first: BTreeSet<DatabaseId>,
     /// Capacity available for a publish.
     pub limits: Capacity,
-    /// Nothing is freed: programs of another map layout still count on it.
+    /// Nothing is freed: programs of another map layout still use it.
     pub keeps: bool,
     /// Destinations that accepted files of several databases claim, with these databases. They are removed from the
     /// databases and closed.

@@ -1,4 +1,5 @@
-//! Publishing, write by write: random changes, cut off at every write, with one write refused or all from there on.
+//! Publishes with a failure at every write: random changes, interrupted at each write, with one write refused or all
+//! later ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,14 +27,14 @@ const SOURCES: [&str; 4] = ["192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db
 const ADDRESSES: [Option<&str>; 3] = [Some("203.0.113.1"), Some("203.0.113.2"), None];
 const PORTS: [u16; 3] = [5432, 6432, 7432];
 const DATABASES: [&str; 3] = ["a", "b", "c"];
-/// The one that `PORTS[2]` belongs to, now at every address and now at single ones.
+/// The database of `PORTS[2]`, at every address in some files and at single ones in others.
 const EVERYWHERE: &str = "c";
 
 fn target(address: Option<&str>, port: u16) -> Destination {
     Destination { address: address.map(|text| text.parse().unwrap()), port, protocol: Protocol::Tcp }
 }
 
-/// Random wishes of up to three databases that do not contend for an endpoint.
+/// Random files of up to three databases without common endpoints.
 pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
     let mut desired =
         Desired { guarded: Ports::from([PORTS[0]]), monitor: rng.u8(0..6) > 0, ..Desired::default() };
@@ -50,7 +51,7 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
             0 => {
                 desired.removed.insert(id.parse().unwrap());
             }
-            // Not named: its file is missing or refused.
+            // Missing: its file is gone or refused.
             1 => {}
             _ => {
                 let mut targets = free.split_off(free.len() - rng.usize(0..=2).min(free.len()));
@@ -101,7 +102,7 @@ fn packets() -> Vec<(IpAddr, Destination)> {
     targets.flat_map(|target| SOURCES.map(|source| (source.parse().unwrap(), target))).collect()
 }
 
-/// Every state between two must agree with both where they agree.
+/// Every state in between must agree with both states where they agree.
 fn assert_safe(before: &Live, between: &[Live], after: &Live, what: &str) {
     for (source, target) in packets() {
         let (old, new) = (passes(before, source, &target), passes(after, source, &target));
@@ -191,7 +192,7 @@ fn opening_before_the_allow_list_would_be_noticed() {
     let desired =
         Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), removed: rest, ..closed };
     assert!(run(&desired, &mut after));
-    // The table of the end before the allow list of the end, and with a monitor: the wrong order.
+    // The final table before the final allow list, and with a monitor: the wrong order.
     let mut wrong = before.live.clone();
     wrong.table = after.live.table.clone();
     wrong.claimed = after.live.claimed.clone();
@@ -221,7 +222,7 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
     };
     assert!(run(&both(1, wish.clone(), other.targets.clone()), &mut memory));
     assert!(passes(&memory.live, source.into(), &stays));
-    // Now b's endpoint leaves, which the kernel refuses, and a allows nobody.
+    // Next b's endpoint leaves, which the kernel refuses, and a allows no source.
     let mut memory = FakeDataPlane { failing: Some(0), ..memory.recovered() };
     wish.set = RuleSet::default();
     assert!(!run(&both(2, wish, BTreeSet::new()), &mut memory));
@@ -240,7 +241,7 @@ fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
     assert!(run(&Desired { databases, monitor: true, ..Desired::default() }, &mut memory));
     let stranger = "192.0.2.200".parse().unwrap();
     assert!(passes(&memory.live, stranger, &target(ADDRESSES[0], PORTS[0])));
-    // The file is refused now, so nothing names the database.
+    // The file is refused next: no file is left for the database.
     assert!(run(&Desired::default(), &mut memory));
     assert!(!passes(&memory.live, stranger, &target(ADDRESSES[0], PORTS[0])));
 }
@@ -262,7 +263,7 @@ fn the_kernel_remembers_managed_ranges_for_a_start_without_their_file() {
     assert_eq!(remembered.ranges.keys().map(ToString::to_string).collect::<Vec<_>>(), ["egress"]);
 }
 
-/// The allow list and the endpoints of every desired database are live, of a removed one nothing is open.
+/// The allow list and the endpoints of every desired database are live; a removed one has no open endpoint.
 fn assert_desired(desired: &Desired, live: &Live, what: &str) {
     for (id, wish) in &desired.databases {
         let slot = live.slot(id).unwrap_or_else(|| panic!("{what}: {id} is not live"));

@@ -1,4 +1,4 @@
-//! Contending files, as rows of a table.
+//! Contending files as table rows.
 
 use fastrand::Rng;
 
@@ -17,7 +17,7 @@ fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
     Candidate { path: format!("{id}-{revision}.yaml").into(), rules, bytes: FileBytes::default() }
 }
 
-/// Databases that are live at revision 5, each with one endpoint.
+/// Databases live at revision 5, each with one endpoint.
 fn live(databases: &[(&str, Option<&str>)]) -> Live {
     let mut live = Live::default();
     for (slot, (id, address)) in (0..).zip(databases) {
@@ -37,7 +37,7 @@ fn live(databases: &[(&str, Option<&str>)]) -> Live {
     live
 }
 
-/// The ids that are admitted, and the causes of the others.
+/// The admitted ids, and the causes of the refusals.
 fn outcome(candidates: Vec<Candidate>, before: &[Candidate], live: &Live) -> String {
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
     persisted.adopt(live, &mut changes);
@@ -128,7 +128,7 @@ fn revisions_never_go_back() {
     }
 }
 
-/// Floors outlive the files: a signed file of the past stays refused.
+/// Floors outlive the files: a signed old file stays refused.
 #[test]
 fn a_database_that_left_comes_back_with_a_new_revision_only() {
     let removed = DatabaseRules { state: State::Removed, ..file("a", 9, ONE).rules };
@@ -152,7 +152,7 @@ fn a_database_that_left_comes_back_with_a_new_revision_only() {
     assert_eq!(outcome(&persisted, file("a", 1, ONE)), "");
 }
 
-/// Files and holders at random, and what they contend for.
+/// Random files and owners, with their destinations.
 fn contest(rng: &mut Rng) -> (Claims, Claims) {
     let place = |rng: &mut Rng| {
         let address = [None, Some("192.0.2.1"), Some("192.0.2.2"), Some("2001:db8::1")][rng.usize(..4)];
@@ -163,7 +163,7 @@ fn contest(rng: &mut Rng) -> (Claims, Claims) {
     for id in ["a", "b", "c", "d", "e", "f"] {
         let id: DatabaseId = id.parse().unwrap();
         if rng.bool() {
-            // Holders do not contend.
+            // Owners do not contend.
             let holds = (0..rng.usize(..3)).map(|_| place(rng));
             let free = |to: &Destination| !held.values().flatten().any(|other| to.overlaps(other));
             let holds: BTreeSet<_> = holds.filter(free).collect();
@@ -179,7 +179,7 @@ fn contest(rng: &mut Rng) -> (Claims, Claims) {
     (wanted, held)
 }
 
-/// A pair of claims of two databases on one destination.
+/// Two databases with claims on one destination.
 fn contention(claims: &Claims) -> Option<(&DatabaseId, &DatabaseId)> {
     claims.iter().find_map(|(id, mine)| {
         let others = claims.range((std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded));
@@ -204,12 +204,12 @@ fn no_destination_has_two_claimants_and_nobody_is_refused_without_a_cause() {
         let what = format!("seed {seed}, round {round}: {wanted:?} against {held:?}: {losers:?}");
         assert_eq!(contention(&claims), None, "{what}");
         for (id, message) in &losers {
-            // The control: admitted all the same, it would contend, unless it lost to one that left room later.
+            // The control: if admitted, it would contend, unless its rival withdrew later.
             let with = [(id.clone(), wanted[id].clone())];
             let with: Claims = claims.clone().into_iter().chain(with).collect();
             after_all += usize::from(contention(&with).is_none());
             assert!(message.contains(" is claimed by database "), "{what}");
-            // Whoever only keeps what it holds is never refused.
+            // A file that claims only destinations its database owns is never refused.
             assert!(!held.get(id).is_some_and(|held| wanted[id].is_subset(held)), "{what}");
         }
         let mut all = held;

@@ -60,7 +60,7 @@ fn a_clock_that_is_ahead_at_one_start_ends_nothing_for_good() {
     assert_eq!(wrong.tick(ahead, SECOND, false), at("12:00:01"));
     let right = Clock::new(at("12:20:00"), false, wrong.mark());
     assert_eq!((right.now(), right.held()), (at("12:20:00"), None));
-    // The same at the first start of all.
+    // The same at the first start ever.
     let mut wrong = Clock::new(ahead, false, None);
     assert_eq!((wrong.now(), wrong.mark(), wrong.held()), (ahead, None, None));
     assert_eq!(wrong.tick(at("12:20:00"), SECOND, true), at("12:20:00"), "synchronised");
@@ -82,11 +82,11 @@ fn without_a_mark_a_file_of_the_same_hour_establishes_the_time_and_no_other_file
         clock.tick(at(wall), SignedDuration::ZERO, false);
         assert_eq!(clock.mark(), mark.map(at), "{generated} {wall}");
     }
-    // Time that only seemed to have passed comes back.
+    // Time that only seemed to pass is taken back.
     let mut clock = Clock::new(at("2046-09-01 12:00:00"), false, None);
     clock.confirm(at("12:00:00"));
     assert_eq!(clock.tick(at("12:00:05"), SECOND, false), at("12:00:05"));
-    // Within an hour only a synchronised clock knows better.
+    // Within an hour, only a synchronised clock corrects the time.
     for (synchronised, expected) in [(false, "12:50:01"), (true, "12:10:00")] {
         let mut clock = Clock::new(at("12:50:00"), false, None);
         clock.confirm(at("12:00:00"));
@@ -102,7 +102,7 @@ fn a_boot_with_the_clock_in_the_past_goes_on_from_the_mark_until_it_is_synchroni
     let mut clock = Clock::new(past(3), false, Some(mark));
     assert!(clock.ahead().is_some(), "it is told");
     assert_eq!(clock.tick(past(63), SignedDuration::from_mins(1), false), at("12:01:00"));
-    // Down for two days: what fell due meanwhile expires at once.
+    // Down for two days: rules that ended meanwhile expire at once.
     assert_eq!(clock.tick(at("2026-09-03 12:00:00"), SECOND, true), at("2026-09-03 12:00:00"));
     assert_eq!((clock.held(), clock.ahead()), (None, None));
 }
@@ -118,7 +118,7 @@ fn a_mark_ahead_of_a_synchronised_clock_stands_still_and_is_told_and_lowered() {
     assert_eq!(clock.tick(at("13:00:01"), SECOND, true), at("13:00:01"));
     clock.lower(at("23:00:00"));
     assert_eq!(clock.now(), at("13:00:01"), "lowering never moves it forward");
-    // A lead that passes by itself is not worth a word.
+    // A lead that disappears by itself is not reported.
     let clock = Clock::new(at("12:00:00"), true, Some(at("12:00:30")));
     assert_eq!((clock.now(), clock.ahead()), (at("12:00:30"), None));
 }

@@ -1,4 +1,4 @@
-//! Plans as rows of a table, and against what a publish does.
+//! Plans as table rows, and compared with the results of a publish.
 
 use fastrand::Rng;
 
@@ -22,7 +22,7 @@ fn ranges(cidrs: &str) -> ManagedRanges {
     read_ranges(text.as_bytes()).unwrap().value
 }
 
-/// The files of some databases: of each its id and what follows the head.
+/// Files of some databases: the id of each and the text after the head.
 type Files = Vec<(&'static str, String)>;
 
 fn desired(files: &[(&str, String)], ranges: &ManagedRanges) -> Desired {
@@ -44,7 +44,7 @@ fn file(revision: u64, endpoints: &str, rules: &str) -> String {
     format!("revision: {revision}\nendpoints: [{endpoints}]\nrules: [{rules}]")
 }
 
-/// The databases `a`, which allows an office and a region at one endpoint, and `b`, which only watches another.
+/// The databases `a`, which allows an office and a region at one endpoint, and `b`, in monitor mode at another.
 fn memory() -> FakeDataPlane {
     let watched = format!("mode: monitor\n{}", file(1, TWO, ""));
     let files = [("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}")))), ("b", watched)];
@@ -189,7 +189,7 @@ fn a_database_whose_apply_was_cut_off_is_published_anew() {
     assert_eq!(words(&dry(&desired(&same, &ranges("10.1.0.0/16")), &live).changes), ["a revision - > 1"]);
 }
 
-/// What would stand if every change, and nothing else, came about.
+/// The state after exactly these changes.
 fn applied(
     changes: &[Change],
     mut standing: BTreeMap<DatabaseId, Standing>,
@@ -231,7 +231,7 @@ fn a_publish_does_what_the_plan_says_and_then_nothing_is_left_to_do() {
         assert_eq!(applied(&changes, before.clone()), after, "round {round}: {changes:?}");
         assert_eq!(plan.after.table, memory.live.table, "round {round}");
         assert_eq!(dry(&desired, &memory.live).changes, [], "round {round}");
-        // The control: with one change less it is another state.
+        // The control: one change fewer gives another state.
         if let Some((_, rest)) = changes.split_first() {
             assert_ne!(applied(rest, before), after, "round {round}");
             planned += 1;

@@ -1,5 +1,5 @@
-//! Histories of a host: whatever comes and goes, fits or does not, and whichever write is refused, a destination that was
-//! ever claimed lets in nobody whom no file allows, nobody is cut who may stay, and what stands in the end is as
+//! Histories of a host with files that change, fit or do not fit, and with any write refused: a destination that was
+//! ever claimed admits no source without an allowing file, no permitted source is cut off, and the final state is as
 //! specified.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use crate::rules::{DatabaseId, LineKey, Mode, Protocol, RuleSet};
 use crate::sync::model::{Claim, Destination, Live, Slot};
 use crate::sync::{Capacity, Desired, DesiredDatabase, FakeDataPlane, Ports, Published, publish};
 
-/// Every address of a port that nothing guards.
+/// Every address of an unguarded port.
 const PLACE: Destination = Destination { address: None, port: PORTS[2], protocol: Protocol::Tcp };
 
 /// Destinations that were ever claimed, and not released.
@@ -29,10 +29,10 @@ struct Host {
 }
 
 impl Host {
-    /// Random files, and what the store makes of them.
+    /// Random files, with the resulting state of the store.
     fn desired(&mut self, rng: &mut Rng, revision: u64) -> Desired {
         let mut desired = random(rng, revision);
-        // A file that claims what a database holds that no file names is not admitted.
+        // A file that claims a destination of a database without a file is not admitted.
         let unnamed = self.live.databases.iter().filter(|(_, database)| {
             !desired.databases.contains_key(&database.id) && !desired.removed.contains(&database.id)
         });
@@ -54,7 +54,7 @@ impl Host {
         let wanted: BTreeSet<Destination> =
             desired.databases.values().flat_map(|wanted| &wanted.targets).copied().collect();
         if rng.u8(..3) == 0 {
-            // The store does not take what is new.
+            // The store has not made new claims durable.
             let stored =
                 |to: &&Destination| self.claims.contains(*to) || self.claims.contains(&to.everywhere());
             desired.withheld = wanted.iter().filter(|to| !stored(to) || rng.u8(..4) == 0).copied().collect();
@@ -64,7 +64,7 @@ impl Host {
         if rng.u8(..4) == 0 {
             let release = |to: &&Destination| !wanted.iter().any(|one| one.overlaps(to));
             desired.opened = self.claims.iter().filter(release).filter(|_| rng.bool()).copied().collect();
-            // Those of a database that is in force leave with it.
+            // Those of a live database leave with it.
             let removed = |slot| desired.removed.contains(&self.live.databases[&slot].id);
             let open = self.live.table.endpoints.iter();
             let open = open.filter(|(_, claim)| claim.slot().is_some_and(|slot| !removed(slot)));
@@ -72,7 +72,7 @@ impl Host {
             desired.opened.retain(|to| !open.iter().any(|open| open.overlaps(to)));
             self.claims.retain(|to| !desired.opened.contains(to));
         }
-        // What is open below a stored wildcard is known to the process that opened it.
+        // Open endpoints below a stored wildcard are known to the process that opened them.
         let open = self.live.table.endpoints.iter().filter(|(_, claim)| claim.slot().is_some());
         self.claims.extend(open.map(|(to, _)| *to).filter(|to| !desired.opened.contains(to)));
         desired.closed = self.claims.clone();
@@ -81,7 +81,7 @@ impl Host {
     }
 }
 
-/// Whether a file of `desired` allows the packet; and of which database it is.
+/// Returns the database in `desired` with the packet's destination, and `true` if its file allows the packet.
 fn allowing<'a>(desired: &'a Desired, source: IpAddr, to: &'a Destination) -> Option<(&'a DatabaseId, bool)> {
     let mut databases = desired.databases.iter();
     let (id, wanted) = databases.find(|(_, wanted)| wanted.targets.iter().any(|one| one.covers(to)))?;
@@ -98,7 +98,7 @@ fn slot_at(live: &Live, to: &Destination) -> Option<Slot> {
     claim_at(live, to)?.slot()
 }
 
-/// Every state between `before`, of which `known` was known, and the end of a publish.
+/// Checks every state between `before`, of which `known` was known, and the end of a publish.
 fn assert_safe(
     desired: &Desired,
     (before, known): (&Live, &Live),
@@ -110,23 +110,23 @@ fn assert_safe(
         let claimed = desired.closed.iter().any(|one| one.covers(&to));
         let old = passes(before, source, &to);
         let allowing = allowing(desired, source, &to);
-        // After an apply that was cut off it is unknown what a database allows: what its file allows, at the most.
+        // After an interrupted publish the allow list of a database is unknown: at most that of its file.
         let unknown = |id: &DatabaseId| {
             let mut databases = known.databases.values();
             databases.any(|database| database.id == *id && database.stamp.is_none())
         };
         let new = allowing.is_some_and(|(id, allows)| allows && (!done.crowded.contains(id) || unknown(id)));
         let both = allowing.is_some_and(|(_, allows)| allows) && old;
-        // Held by the same database before and after: nothing that both lists allow is cut. One that has no room is
-        // excepted where it was only watched, or where an apply was cut off.
+        // Owned by the same database before and after: sources that both lists allow are not cut off. Excepted are
+        // databases without capacity that were in monitor mode or whose publish was interrupted.
         let stays = allowing.is_some_and(|(id, _)| {
             let held = before.databases.iter().find(|(_, one)| one.id == *id).map(|(slot, _)| *slot);
             let enforced = matches!(claim_at(before, &to), Some(Claim::Open { mode: Mode::Enforce, .. }));
             let fits = !done.crowded.contains(id);
             held.is_some() && held == slot_at(before, &to) && (fits || enforced && !unknown(id))
         });
-        // Nobody's before, and not closed for a moment before it is opened, but by a new guard or with everything else at
-        // its port.
+        // Without an owner before, and not closed before it is opened, except by a new guard or together with
+        // everything else at its port.
         let opens = claim_at(before, &to).is_none()
             && old
             && !done.refused_writes
@@ -148,7 +148,7 @@ fn assert_safe(
     }
 }
 
-/// The end of a publish, whatever was before.
+/// Checks the end of a publish, regardless of the state before.
 fn assert_closed(desired: &Desired, before: &Live, after: &Live, done: &Published, what: &str) {
     for (source, to) in packets() {
         if !passes(after, source, &to) || !desired.closed.iter().any(|one| one.covers(&to)) {
@@ -159,7 +159,7 @@ fn assert_closed(desired: &Desired, before: &Live, after: &Live, done: &Publishe
             Some((id, allows)) => {
                 allows || done.refused_writes && done.failed.contains_key(id) && passes(before, source, &to)
             }
-            // No file that is in order names it.
+            // No valid file for this database.
             None => {
                 let id = slot_at(after, &to).map(|slot| &after.databases[&slot].id);
                 id.is_some_and(|id| !desired.removed.contains(id) && !desired.databases.contains_key(id))
@@ -170,7 +170,7 @@ fn assert_closed(desired: &Desired, before: &Live, after: &Live, done: &Publishe
     }
 }
 
-/// How often something happened that a history must show.
+/// Counts of events that a history must show.
 #[derive(Debug, Default)]
 struct Tally {
     crowded: usize,
@@ -200,7 +200,7 @@ fn step(host: &mut Host, desired: &Desired, failing: Option<usize>, dead: bool, 
         for (slot, database) in host.live.databases.iter().filter(|(_, database)| database.stamp.is_some()) {
             assert_eq!(Some(database), after.databases.get(slot), "{what}");
         }
-        // Asked again, nothing is written, and the same do not fit.
+        // A repeated publish writes nothing, and the same databases do not fit.
         let writes = memory.writes;
         let asked = Desired { limits: Capacity { memory: 0, ..desired.limits }, ..desired.clone() };
         let again = publish(&asked, &mut host.live, &mut memory, Timestamp::UNIX_EPOCH);
@@ -228,7 +228,7 @@ fn what_was_ever_claimed_stays_closed_over_every_history() {
             tally.refused += usize::from(done.refused_writes);
             if done.refused_writes {
                 if rng.bool() {
-                    // Another process reads back what is there.
+                    // Another process reads back the live state.
                     host.live = Live { generation: host.live.generation, ..host.memory.live.clone() };
                 }
                 step(&mut host, &desired, None, false, &format!("{what}, then finished"));
@@ -249,8 +249,8 @@ fn what_was_ever_claimed_stays_closed_over_every_history() {
     assert!(shown > Some(500), "{tally:?}");
 }
 
-/// An operator releases a tombstone below a wildcard, or above an address, that another database's file claims and that is not
-/// open yet.
+/// An operator releases a tombstone below a wildcard, or above an address, that another database's file claims and that
+/// is not open yet.
 #[test]
 fn what_is_released_is_closed_until_what_overlaps_it_is_in_force() {
     let [source, stranger] = ["192.0.2.1", "198.51.100.1"].map(|text| text.parse::<IpAddr>().unwrap());

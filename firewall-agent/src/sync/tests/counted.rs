@@ -1,4 +1,4 @@
-//! Comparisons of destinations, counted: what a publish costs, whatever the machine.
+//! Counted comparisons of destinations: the cost of a publish on any machine.
 
 use std::cell::Cell;
 use std::cmp::Ordering;

@@ -1,4 +1,4 @@
-//! Lines for the single prefixes of managed ranges.
+//! Counters for the single prefixes of managed ranges.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn wish(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
     Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), ..Desired::default() }
 }
 
-/// What each prefix counts on.
+/// The counter of each prefix.
 fn counted_on(memory: &FakeDataPlane) -> BTreeMap<Ipv4Net, RuleSlot> {
     memory.live.databases[&0].sources.v4.clone()
 }
@@ -59,7 +59,7 @@ fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
     let own = memory.live.lines.iter().find(|(_, line)| line.kind == LineKind::Managed("egress".to_owned()));
     let own = *own.unwrap().0;
     assert_eq!(first.values().filter(|slot| **slot == own).count(), 4);
-    // One leaves and makes room: those that count on the rule stay there, one that comes has its own line.
+    // One leaves and frees a counter: prefixes counted on the rule stay there, a new one has its own counter.
     assert!(run(&wish(2, 1..room + 4), &mut memory));
     assert!(run(&wish(3, 1..room + 5), &mut memory));
     let third = counted_on(&memory);

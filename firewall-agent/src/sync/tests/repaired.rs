@@ -1,4 +1,4 @@
-//! Whatever somebody has changed in the kernel, a repair makes it decide as before, and the files' table can be told anew.
+//! Repairs restore the verdicts after any change in the kernel, and the files' table can be rebuilt.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn what_was_changed_decides_as_before_once_it_is_repaired() {
             plane.live.databases.get_mut(slot).unwrap().sources = Sources::default();
         }
         changed += usize::from(verdicts(&plane.live) != before);
-        // Refused at any write, it is known what should be there, and the next attempt puts it there.
+        // After a refusal at any write the desired state is still known, and the next attempt restores it.
         let known = live.clone();
         plane.failing = Some(plane.writes + rng.usize(0..4));
         if repair(&drift, &mut live, &mut plane).is_err() {
@@ -79,7 +79,7 @@ fn the_table_is_told_anew_from_the_files_and_not_without_them() {
     let mut rng = Rng::with_seed(seed);
     for _ in 0..ROUNDS {
         let (mut desired, live, _) = published(&mut rng);
-        // Tombstones are kept with the files.
+        // Tombstones are stored with the files.
         desired.closed = closed(&live);
         if ensure_known(&desired, &live).is_err() {
             continue;

@@ -1,4 +1,4 @@
-//! What does not fit.
+//! Databases that do not fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -29,7 +29,7 @@ fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
     let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert!(done.failed.is_empty() && done.uncounted.values().sum::<usize>() > 0, "{done:?}");
     assert_desired(&desired, &memory.live, "too many rules");
-    // Every allowed source is allowed, counted on the default line where no other is free.
+    // Every allowed source is allowed, counted on the default counter where no other is free.
     let default = memory.live.databases[&0].default_line;
     assert!(memory.live.databases[&0].sources.v4.values().any(|line| *line == default));
 }
@@ -59,7 +59,7 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
         let done = publish(&desired(&wish, limits), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         let message = format!("{:#}", done.failed.values().next().unwrap());
         assert!(message.contains(figures), "{message}");
-        // Nothing of it is written, but that its endpoint is closed: a file says that it is protected.
+        // Nothing of it is written except its closed endpoint: a file protects its destinations.
         assert!(memory.live.databases.is_empty() && memory.live.lines.is_empty(), "{message}");
         let claims: Vec<_> = memory.live.table.endpoints.values().collect();
         assert_eq!(claims, [&Claim::Closed], "{message}");
@@ -85,7 +85,7 @@ fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing
     let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
     let before = memory.live.clone();
-    // Watched only, at one place more, and with more prefixes than fit.
+    // In monitor mode, with one more destination, and with more prefixes than fit.
     wish.revision += 1;
     wish.mode = Mode::Monitor;
     wish.targets.insert(target(ADDRESSES[1], PORTS[0]));
@@ -99,7 +99,7 @@ fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing
     assert_eq!(memory.live.table.endpoints[&there], *held, "neither closed nor only watched");
     assert_eq!(memory.live.table.endpoints[&target(ADDRESSES[1], PORTS[0])], Claim::Closed);
     assert_eq!(memory.live.databases, before.databases);
-    // Now it drops the place that is open.
+    // Next it drops the open destination.
     wish.revision += 1;
     wish.targets.remove(&there);
     desired.databases = named(&wish);
@@ -148,7 +148,7 @@ fn what_expires_or_is_revoked_does_not_wait_for_room() {
     allow(&mut wish, &["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
     let mut desired = Desired { databases: named(&wish), limits, ..Desired::default() };
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
-    // The first is there in parts only, the second is revoked, the third stays; and more than fits is new.
+    // The first remains only in parts, the second is revoked, the third stays; and more than fits is new.
     wish.revision = 2;
     allow(&mut wish, &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "2001:db8::/32", "198.51.100.0/24"]);
     desired.databases = named(&wish);
@@ -193,14 +193,14 @@ fn tombstones_take_no_room() {
         left += 2;
         assert_eq!(turn("", &[], &[id]), (None, left));
     }
-    // The control: endpoints that are open do.
+    // The control: open endpoints do take capacity.
     assert_eq!(turn("d", &[target(ADDRESSES[0], PORTS[0]), target(ADDRESSES[1], PORTS[0])], &[]), (None, 4));
     let (refusal, tombstones) = turn("e", &[target(ADDRESSES[0], PORTS[1])], &[]);
     assert!(refusal.is_some_and(|error| error.contains("hold 2, and at most 2 fit")));
     assert_eq!(tombstones, 4);
 }
 
-/// A database with so many prefixes, at one place.
+/// A database with this number of prefixes, at one destination.
 fn sized(number: u8, prefixes: u8) -> DesiredDatabase {
     let place = target(Some(&format!("203.0.113.{number}")), PORTS[0]);
     let mut wish = database(&mut Rng::with_seed(5), 1, vec![place]);
@@ -224,7 +224,7 @@ fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
         let before: BTreeMap<_, _> =
             wishes.iter().filter(|_| rng.bool()).map(|(id, wish)| (id.clone(), wish.clone())).collect();
         let prefixes: usize = before.values().map(|wish| wish.set.len()).sum();
-        // What was in force did fit, in every way.
+        // The state in force did fit, in every respect.
         let limits = Capacity {
             prefixes: prefixes + rng.usize(0..4),
             endpoints: before.len() + rng.usize(0..2),

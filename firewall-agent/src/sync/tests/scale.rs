@@ -13,7 +13,7 @@ use crate::rules::{DatabaseId, LineKey, Mode, Protocol, RuleSet};
 use crate::sync::model::{Destination, Line, LineKind, Live, Ports, RuleSlot, Slot, Table};
 use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, publish};
 
-/// A data plane that takes every write and keeps nothing.
+/// A data plane that accepts every write and stores nothing.
 #[derive(Debug, Default)]
 struct Sink {
     writes: usize,
@@ -164,7 +164,7 @@ fn a_publish_in_figures() {
     }
 }
 
-/// Comparisons of destinations by the first publish, the same again, a rule change and an endpoint that moves.
+/// Comparisons of destinations in the first publish, a repetition, a rule change and an endpoint move.
 fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
     let size = Size { databases, prefixes: 0, tombstones, removed: databases };
     let (mut live, mut plane) = (Live::default(), Sink::default());
@@ -191,14 +191,14 @@ fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
 
 #[test]
 fn the_cost_of_a_publish_is_linear_in_databases_and_tombstones() {
-    // Eight times as much of one thing: n log n stays below twelve times, a square is sixty-four times.
+    // Eight times as much of one quantity: n log n stays below twelve times, a square is sixty-four times.
     for [small, large] in [[(32, 0), (256, 0)], [(8, 1_250), (8, 10_000)]] {
         let cost = |(databases, tombstones)| costs(databases, tombstones, Ports::new());
         for (less, more) in cost(small).into_iter().zip(cost(large)) {
             assert!(more < less * 12, "{small:?}: {less} comparisons, {large:?}: {more}");
         }
     }
-    // The control: a search of all for each is seen.
+    // The control: a linear search per destination is detected.
     let all: Vec<_> =
         desired(Size { databases: 0, prefixes: 0, tombstones: 1_000, removed: 0 }, Ports::new())
             .closed
@@ -206,7 +206,7 @@ fn the_cost_of_a_publish_is_linear_in_databases_and_tombstones() {
             .collect();
     let search = comparisons(|| assert!(all.iter().all(|to| all.iter().any(|other| other.covers(to)))));
     assert!(search > 1_000 * 1_000 / 2, "{search} comparisons");
-    // What does not change is gone through once: a few comparisons for each tombstone, however many there are.
+    // Unchanged state is traversed once: a few comparisons per tombstone, for any number of them.
     let [_, again, rule, _] = costs(1, 10_000, Ports::new());
     assert!(
         again < 10_000 * 12 && rule < 10_000 * 12,
@@ -220,7 +220,7 @@ fn tombstones_at_a_guarded_port_cost_no_row_and_no_members() {
     let (mut live, mut plane) = (Live::default(), Sink::default());
     publish(&desired(size, Ports::from([5432])), &mut live, &mut plane, Timestamp::UNIX_EPOCH);
     assert_eq!((live.table.endpoints.len(), live.table.members.len()), (1, 2));
-    // Not guarded, each has its row; members of its own it needs only where nothing else is closed everywhere.
+    // Unguarded, each has its row; it needs an address index entry only where no other port is closed everywhere.
     publish(&desired(size, Ports::from([1])), &mut live, &mut plane, Timestamp::UNIX_EPOCH);
     assert_eq!((live.table.endpoints.len(), live.table.members.len()), (10_001, 2));
 }

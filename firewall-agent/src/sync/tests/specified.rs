@@ -1,4 +1,4 @@
-//! The end of a publish as specified, worked out the long way.
+//! Specified result of a publish, computed by a simple slow method.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use crate::rules::{Mode, Protocol};
 use crate::sync::model::{Claim, Destination, Endpoints, Live, Slot};
 use crate::sync::{Desired, Members, Ports, Published};
 
-/// The endpoint table as specified, worked out the long way.
+/// The endpoint table as specified, computed by a simple slow method.
 fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -> Endpoints {
     let mut open = Endpoints::new();
     let mut closed: BTreeSet<Destination> = desired.closed.clone();
@@ -79,7 +79,7 @@ fn turned(claim: Claim, turn: impl Fn(Mode) -> Mode) -> Claim {
     }
 }
 
-/// Members at an address, worked out the long way.
+/// Address index entry of an address, computed by a simple slow method.
 fn members(address: Option<IpAddr>, live: &Live) -> Members {
     let endpoints = &live.table.endpoints;
     let mut members = Members::default();
@@ -102,7 +102,7 @@ fn members(address: Option<IpAddr>, live: &Live) -> Members {
     members
 }
 
-/// Table, members and ports are as specified.
+/// Checks that table, address index and ports are as specified.
 pub fn assert_specified(desired: &Desired, before: &Live, after: &Live, done: &Published, what: &str) {
     let expected = specified(desired, before, after, done);
     assert_eq!(after.table.endpoints, expected, "{what}: {done:?}: {desired:?}");

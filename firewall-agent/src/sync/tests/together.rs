@@ -1,4 +1,4 @@
-//! Databases that are published at once.
+//! Databases that are published together.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -10,7 +10,7 @@ use crate::rules::{LineKey, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
 use crate::sync::{Desired, DesiredDatabase, LineKind, publish};
 
-/// Every database with one prefix of its own and, past the first revision, another.
+/// Every database with one prefix of its own and, after the first revision, another.
 fn desired(revision: u64) -> Desired {
     let wish = |number: u8| {
         let key = LineKey::Rule("r".parse().unwrap());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::rules::Mode;
 use crate::sync::{Claim, Destination, Live};
 
-/// Whether a TCP packet from `source` to `target` passes, as the XDP program decides it.
+/// Returns `true` if a TCP packet from `source` to `target` passes, as the XDP program decides.
 pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
     let endpoints = &live.table.endpoints;
     let claim = live
@@ -23,7 +23,7 @@ pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
     }
 }
 
-/// Whom each destination belongs to: a move between databases closes it for a moment, on purpose.
+/// The owner of a destination: a move between databases closes it for a moment, intentionally.
 pub fn holder(live: &Live, target: &Destination) -> Option<u32> {
     let endpoints = &live.table.endpoints;
     match endpoints.get(target).or_else(|| endpoints.get(&Destination { address: None, ..*target })) {

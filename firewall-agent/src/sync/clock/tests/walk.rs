@@ -1,4 +1,4 @@
-//! Random histories of hosts with wrong clocks, against an oracle that knows the real time.
+//! Random histories of hosts with wrong clocks, checked by an oracle that knows the real time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +11,7 @@ const HISTORIES: u64 = 4000;
 const STEPS: usize = 60;
 const HOUR: i64 = 3600;
 
-/// A clock, right or with a planted fault.
+/// A clock, correct or with a planted fault.
 trait Timekeeper {
     fn start(wall: Timestamp, synchronised: bool, mark: Option<Timestamp>) -> Self;
     fn clock(&mut self) -> &mut Clock;
@@ -109,17 +109,17 @@ faulty! { IgnoresFiles,
     fn confirm(&mut self, _: Timestamp) {}
 }
 
-/// A host, and what is really so.
+/// A host and its real state.
 struct World<'r> {
     rng: &'r mut Rng,
     /// The real time.
     real: Timestamp,
-    /// Seconds by which the wall clock is off: none, or ahead by more than an hour, or behind.
+    /// Error of the wall clock in seconds: none, ahead by more than an hour, or behind.
     error: i64,
     synchronised: bool,
-    /// As the agent stored it last.
+    /// The mark that the agent stored last.
     stored: Option<Timestamp>,
-    /// When the last file was generated that the running agent was told of.
+    /// Generation time of the newest file that the running agent has accepted.
     newest: Option<Timestamp>,
     /// The latest mark since the state was last lost.
     reached: Option<Timestamp>,
@@ -139,11 +139,11 @@ impl World<'_> {
             3 => Timestamp::UNIX_EPOCH.duration_since(self.real).as_secs(),
             _ => 0,
         };
-        // The kernel forgets that it was synchronised when the clock is set, and is told so only of the real time.
+        // Setting the clock clears the kernel's synchronised flag; only the real time sets it again.
         self.synchronised = self.error == 0 && self.rng.bool();
     }
 
-    /// What must be so after every tick.
+    /// Checks the invariants after every tick.
     fn judge<T: Timekeeper>(&mut self, keeper: &mut T, before: Option<Timestamp>) -> Result<()> {
         let (wall, mark) = (self.wall(), keeper.mark());
         let (now, held, ahead) = (keeper.clock().now(), keeper.clock().held(), keeper.clock().ahead());
@@ -192,7 +192,7 @@ fn history<T: Timekeeper>(rng: &mut Rng) -> Result<()> {
                 world.newest = world.newest.max(Some(generated));
             }
             10 => {
-                // A clean stop stores the mark, a kill what was stored before; the host may be down for long.
+                // A clean stop stores the mark, a kill leaves the stored one; the host may be down for a long time.
                 if world.rng.bool() {
                     world.stored = keeper.mark();
                 }
@@ -219,7 +219,7 @@ fn history<T: Timekeeper>(rng: &mut Rng) -> Result<()> {
     Ok(())
 }
 
-/// The first history that goes wrong, and how.
+/// The first history with a failure, with the failure.
 fn first_fault<T: Timekeeper>(histories: u64) -> Option<String> {
     (0..histories).find_map(|seed| {
         let walked = catch_unwind(AssertUnwindSafe(|| history::<T>(&mut Rng::with_seed(seed))));

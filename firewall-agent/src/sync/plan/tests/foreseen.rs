@@ -1,4 +1,4 @@
-//! Facts that only a dry run knows.
+//! Facts known only to a dry run.
 
 use super::*;
 use crate::sync::Capacity;
@@ -42,7 +42,7 @@ fn what_has_no_room_and_what_is_closed_is_foreseen() {
         plan.tombstones.keys().map(ToString::to_string).collect()
     };
     assert_eq!(tombstones(&plan), ["*:7432/tcp", "192.0.2.1:5432/tcp", "192.0.2.2:5432/tcp"]);
-    // The control: with room for everything, only what leaves is closed.
+    // The control: with sufficient capacity, only the leaving endpoint is closed.
     let roomy = dry(&Desired { limits: Capacity::default(), ..desired }, &live);
     assert_eq!((roomy.failed.len(), tombstones(&roomy)), (0, vec!["192.0.2.1:5432/tcp".to_owned()]));
     let closed: Vec<_> = roomy.changes.iter().flat_map(|change| &change.closed).collect();
