@@ -59,7 +59,7 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     /// The wall clock was synchronised at the last tick.
     pub(super) synchronised: bool,
     pub(super) settings: Settings,
-    /// Programs of another map layout still use the counters: nothing is freed.
+    /// Programs of another map layout still use everything: nothing is freed.
     pub(super) keeps: bool,
     /// Digest of the files of the last pass.
     seen: Option<[u8; 32]>,

@@ -1,4 +1,4 @@
-//! The way from the control plane to one host's directory: everything that may become of a push.
+//! Transport of files from the control plane to one host's directory, with every possible fault.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,28 @@ use super::control_plane::{ControlPlane, Issue};
 use crate::files::scan::{Seen, Snapshot};
 use crate::rules::DatabaseId;
 
-/// No such directory: the files are in memory.
+/// Nonexistent directory: the files are in memory.
 const RULES_DIR: &str = "/nonexistent/rules.d";
 pub const RANGES: &str = "/nonexistent/managed-ranges.yaml";
 
-/// A file by its content; `None` for one that no host may take.
+/// Identity of a file's content; `None` for one that no host may accept.
 type Whole = Option<(DatabaseId, u64)>;
 
 /// One host's files.
 #[derive(Debug, Default)]
 pub struct Channel {
     files: BTreeMap<String, (Seen, Whole)>,
-    /// The managed ranges, and their revision where the file is whole.
+    /// The managed ranges, and their revision where the file is complete.
     ranges: Option<(Seen, Option<u64>)>,
-    /// Files that are written in place, and what is still to be written.
+    /// Files that are written in place, with the bytes still to be written.
     halves: Vec<(String, Vec<u8>, Whole)>,
     away: bool,
-    /// Number of the last write: every write is a new file to who looks.
+    /// Number of the last write: a scan sees every write as a new file.
     writes: i64,
 }
 
 impl Channel {
-    /// The files as one scan sees them.
+    /// The files as seen by one scan.
     pub fn snapshot(&self) -> Snapshot {
         let rules = self.files.iter().map(|(name, (seen, _))| (path(name), seen.clone()));
         let unlisted = self.away.then(|| format!("{RULES_DIR}: cannot be listed"));
@@ -43,13 +43,13 @@ impl Channel {
         }
     }
 
-    /// The newest revision of a database that a host may take, of those that are `valid` there.
+    /// The newest revision of a database that a host may accept, of those that are `valid` there.
     pub fn visible(&self, id: &DatabaseId, valid: impl Fn(u64) -> bool) -> Option<u64> {
         let whole = self.files.values().filter_map(|(_, whole)| whole.as_ref()).filter(|_| !self.away);
         whole.filter(|(of, revision)| of == id && valid(*revision)).map(|(_, revision)| *revision).max()
     }
 
-    /// Brings a revision into place as a control plane should.
+    /// Pushes a revision as a control plane should.
     pub fn push(&mut self, plane: &ControlPlane, id: &DatabaseId, revision: u64) {
         if let Some(Issue { text, .. }) = plane.issue(id, revision) {
             self.put(&format!("{id}.yaml"), text.clone(), Some((id.clone(), revision)));
@@ -64,23 +64,23 @@ impl Channel {
         }
     }
 
-    /// Every file of a database is taken away.
+    /// Removes every file of a database.
     pub fn withdraw(&mut self, id: &DatabaseId) {
         self.files.retain(|name, _| !name.ends_with(&format!("{id}.yaml")));
         self.halves.clear();
     }
 
-    /// Nothing is there.
+    /// Removes everything.
     pub fn clear(&mut self) {
         *self = Self { writes: self.writes, ..Self::default() };
     }
 
-    /// Something happens to some revision, new or old, on its way; says what.
+    /// Applies a fault to some revision, new or old, in transit; returns its description.
     pub fn mishap(&mut self, plane: &ControlPlane, rng: &mut Rng) -> String {
         let ids = plane.ids();
         let id = ids[rng.usize(..ids.len())].clone();
         let newest = plane.newest(&id);
-        // Half of what comes is not the newest: late, reordered or doubled.
+        // Half of the arrivals are not the newest: late, reordered or duplicated.
         let revision = if newest > 0 && rng.bool() { rng.u64(1..=newest) } else { newest };
         let names = [format!("{id}.yaml"), format!("copy-{id}.yaml"), format!("0{id}.yaml")];
         let name = names[rng.usize(..8).saturating_sub(5)].clone();
@@ -133,7 +133,7 @@ impl Channel {
         format!("{name} comes as {id} {revision}")
     }
 
-    /// Nothing stands in the way any more.
+    /// Removes every obstacle.
     pub fn mend(&mut self) {
         self.away = false;
     }
@@ -156,7 +156,7 @@ fn path(name: &str) -> PathBuf {
     Path::new(RULES_DIR).join(name)
 }
 
-/// Files that no host may take, each with a revision above all that were issued.
+/// Files that no host may accept, each with a revision above all issued ones.
 fn garbage(id: &DatabaseId, newest: u64) -> [(&'static str, String); 4] {
     let file = |host: &str, rules: &str, end: &str| {
         format!(

@@ -1,4 +1,4 @@
-//! A store in which two databases claim one destination: whatever has brought it about, that destination is closed.
+//! A store in which two databases claim one destination: that destination is closed, for any cause.
 
 use std::path::PathBuf;
 use std::time::Duration;

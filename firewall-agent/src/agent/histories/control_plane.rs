@@ -1,5 +1,5 @@
-//! A control plane: rule files and managed ranges as it issues them, and the packets that each allows, worked out without
-//! the agent's parser and compiler.
+//! A control plane: the rule files and managed ranges that it issues, and the packets that each allows, computed
+//! without the agent's parser and compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use crate::sync::Destination;
 
 const IDS: [&str; 3] = ["a", "b", "c"];
 const RANGES: [&str; 2] = ["man-a", "man-b"];
-/// Most rules of one database.
+/// Maximum number of rules of one database.
 const MAX_RULES: usize = 3;
 
 /// A source that a rule allows.
@@ -42,7 +42,7 @@ pub struct RangesIssue {
     ranges: BTreeMap<&'static str, BTreeSet<IpNet>>,
 }
 
-/// Everything that was ever issued; a revision is one more than its index.
+/// Everything ever issued; a revision is its index plus one.
 #[derive(Debug)]
 pub struct ControlPlane {
     databases: BTreeMap<DatabaseId, Vec<Issue>>,
@@ -71,7 +71,8 @@ impl ControlPlane {
         self.databases.get(id)?.get(usize::try_from(revision).ok()?.checked_sub(1)?)
     }
 
-    /// Issues one more revision of a database. `apart`: no destination overlaps one of another database's newest revision.
+    /// Issues the next revision of a database. `apart`: no destination overlaps one of another database's newest
+    /// revision.
     pub fn change(&mut self, id: &DatabaseId, now: Timestamp, apart: bool, rng: &mut Rng) {
         let before = self.issue(id, self.newest(id)).cloned();
         let mut destinations = before.map(|issue| issue.destinations).unwrap_or_default();
@@ -80,7 +81,7 @@ impl ControlPlane {
             3 => {
                 destinations.pop_last();
             }
-            // A wildcard in place of an address of its port, or the other way round.
+            // A wildcard replaces an address of its port, or the reverse.
             4 => {
                 if let Some(destination) = destinations.pop_first() {
                     let address =
@@ -91,7 +92,7 @@ impl ControlPlane {
             5 | 6 => {
                 destinations.insert(destination(rng));
             }
-            // Back to those of an earlier revision.
+            // Back to the destinations of an earlier revision.
             7 if self.newest(id) > 0 => {
                 let earlier = self.issue(id, rng.u64(1..=self.newest(id)));
                 destinations = earlier.map(|issue| issue.destinations.clone()).unwrap_or_default();
@@ -157,8 +158,8 @@ impl ControlPlane {
         text
     }
 
-    /// Issues one more revision of the managed ranges; none is so long that a host would keep the list before, or what its
-    /// kernel remembers of two lists.
+    /// Issues the next revision of the managed ranges; none is long enough for a host to retain the previous list, or
+    /// the combination of two lists in its kernel.
     pub fn change_ranges(&mut self, now: Timestamp, rng: &mut Rng) {
         let mut text = format!(
             "schema_version: 1\nrevision: {}\ngenerated_at: {}\nranges:\n",
@@ -195,19 +196,19 @@ impl ControlPlane {
         allowed
     }
 
-    /// Packets that a revision allows at a time, where monitor mode is taken or not.
+    /// Packets that a revision allows at a time, with or without permission for monitor mode.
     pub fn allowed(&self, issue: &Issue, ranges: u64, now: Timestamp, allow_monitor: bool) -> Packets {
         packets::from(&self.nets(issue, ranges, now), issue.monitor && allow_monitor, &issue.destinations)
     }
 
-    /// Prefixes that a revision asks for.
+    /// Number of prefixes in a revision.
     pub fn prefixes(&self, issue: &Issue, ranges: u64, now: Timestamp) -> usize {
         self.nets(issue, ranges, now).len()
     }
 }
 
 impl Issue {
-    /// Times at which its rules expire.
+    /// Expiry times of its rules.
     pub fn expiries(&self) -> impl Iterator<Item = Timestamp> + '_ {
         self.rules.iter().filter_map(|rule| match rule {
             Allowed::Net(_, at) => *at,

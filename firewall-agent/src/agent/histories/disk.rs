@@ -1,4 +1,4 @@
-//! A disk in memory that a test fills, breaks, slows down, and cuts off from power.
+//! A disk in memory that a test can fill, break, slow down and cut off from power.
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
@@ -12,26 +12,26 @@ use crate::files::store::Medium;
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
-/// Bytes that a disk writes whole.
+/// Bytes that a disk writes atomically.
 const SECTOR: usize = 512;
-/// Bytes that a file gets beyond its end while the disk has room.
+/// Bytes that a file reserves beyond its end while the disk has space.
 const RESERVE: usize = 256 << 10;
 
 /// Behaviour of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     None,
-    /// No block is free: what has blocks can be overwritten.
+    /// No block is free: allocated blocks can be overwritten.
     Full,
-    /// Every write is refused, also one to blocks that are there.
+    /// Every write is refused, even to allocated blocks.
     NoWrites,
     /// The file cannot be opened for writing.
     ReadOnly,
-    /// Bytes are taken, and not brought to the disk.
+    /// Accepts bytes, but does not write them to the disk.
     NoSyncs,
-    /// The same, and what was to be brought there is given up: only a power cut shows it.
+    /// The same, and drops the unwritten bytes: only a power cut shows it.
     LosesSyncs,
-    /// One operation in so many is refused.
+    /// Refuses one of this number of operations.
     Flaky(u8),
 }
 
@@ -52,17 +52,17 @@ struct Platter {
     rng: Rng,
     /// Bytes as every process sees them.
     seen: Vec<u8>,
-    /// Bytes that a power cut leaves.
+    /// Bytes that survive a power cut.
     durable: Vec<u8>,
     /// Operations that a power cut may lose, whole or in part.
     unsynced: Vec<Operation>,
-    /// Bytes from the beginning of the file that have blocks.
+    /// Allocated bytes from the beginning of the file.
     allocated: usize,
     trouble: Trouble,
     reserves: bool,
     /// Operations until the process dies.
     fuse: Option<usize>,
-    /// The process is dead: nothing it does reaches the disk.
+    /// The process is dead: none of its operations reaches the disk.
     dead: bool,
 }
 
@@ -70,7 +70,7 @@ struct Platter {
 #[derive(Debug, Clone)]
 pub struct Disk(Arc<Mutex<Platter>>);
 
-/// The file as one process holds it open.
+/// The file as opened by one process.
 #[derive(Debug)]
 pub struct OpenFile(Disk);
 
@@ -98,7 +98,7 @@ impl Disk {
         (platter.trouble, platter.reserves) = (trouble, reserves);
     }
 
-    /// The process dies at the operation of this number from now.
+    /// Kills the process at the operation of this number from now.
     pub fn kill_at(&self, operation: usize) {
         self.lock().fuse = Some(operation);
     }
@@ -117,7 +117,7 @@ impl Disk {
         (platter.dead, platter.fuse) = (false, None);
     }
 
-    /// Loses of everything that was not synced whatever it pleases.
+    /// Loses an arbitrary part of the unsynced operations.
     pub fn cut_power(&self) {
         self.lock().cut_power();
     }
@@ -205,7 +205,7 @@ impl Platter {
     }
 }
 
-/// Bytes beyond the end are lost, as without their file's new length.
+/// Bytes beyond the end are lost, as without the file's new length.
 fn overwrite(bytes: &mut [u8], at: usize, new: &[u8]) {
     let end = bytes.len().min(at + new.len());
     if at < end {
@@ -234,11 +234,11 @@ impl Medium for Disk {
 
     fn replace(&self, bytes: &[u8]) -> Result<()> {
         let mut platter = self.lock();
-        // The copy is written beside, synced, and put in place; each may be refused, and may be the last that is done.
+        // Writes, syncs and renames a copy; each step may be refused, and may be the last one done.
         platter.change()?;
         platter.operate()?;
         ensure!(platter.trouble != Trouble::ReadOnly, "read-only file system");
-        // On a full disk there is the room of the reserve, and who knows what becomes of it afterwards.
+        // A full disk still has the reserved space; its later state is unknown.
         let has_room = platter.allocated.saturating_sub(platter.seen.len()) >= bytes.len();
         ensure!(platter.trouble != Trouble::Full || has_room, "no space left on device");
         ensure!(!matches!(platter.trouble, Trouble::NoSyncs | Trouble::LosesSyncs), "input/output error");
@@ -250,7 +250,7 @@ impl Medium for Disk {
         platter.unsynced.clear();
         let (old, is_renamed) = (std::mem::replace(&mut platter.durable, bytes.to_vec()), platter.operate());
         if is_renamed.is_err() && platter.rng.bool() {
-            // The directory was not synced: a power cut brings the old file back.
+            // The directory was not synced: a power cut restores the old file.
             platter.durable = old;
             platter.unsynced.push(Operation::Replace(bytes.to_vec()));
         }

@@ -1,5 +1,5 @@
-//! Faults below the reconciler that the histories must find: the controls of the property. Faults of the reconciler itself
-//! are planted in its source by `cargo xtask mutants`.
+//! Faults below the reconciler that the histories must find: the controls of the property. `cargo xtask mutants` plants
+//! faults of the reconciler itself in its source.
 
 use crate::sync::{Changes, Presence, Record};
 
@@ -30,7 +30,7 @@ impl Fault {
         Self::NoClockMark,
     ];
 
-    /// Changes as the store gets them.
+    /// Changes as submitted to the store.
     pub fn submitted(self, changes: Changes) -> Changes {
         let mut kept = Changes::default();
         if changes.confirms() {
@@ -54,7 +54,7 @@ impl Fault {
         kept
     }
 
-    /// Transactions for changes.
+    /// Transactions for the changes.
     pub fn batches(self, changes: &Changes) -> Vec<Changes> {
         if self != Self::ClaimsApart {
             return vec![changes.clone()];

@@ -1,4 +1,4 @@
-//! One simulated host: kernel, disk, files, clock, and an agent that comes and goes.
+//! One simulated host: kernel, disk, files, clock, and agents that start and end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -37,7 +37,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts from what the disk and the kernel hold.
+    /// Starts from the state of the disk and the kernel.
     pub fn start(
         disk: &Disk,
         kernel: HeldKernel,
@@ -59,7 +59,7 @@ impl Agent {
     }
 }
 
-/// The kernel of another map layout that is in force until a pass of the new agent is complete.
+/// The kernel of another map layout, in force until a pass of the new agent is complete.
 #[derive(Debug)]
 struct OldLayout {
     judgement: Judgement,
@@ -83,9 +83,9 @@ pub struct Host {
     databases: Slot,
     /// Prefixes for which the kernel has memory.
     memory: usize,
-    /// Prefixes that the kernel held before the pass: memory that one database gives back is there for another in the next.
+    /// Prefixes in the kernel before the pass: the next pass can use memory that a database frees in this one.
     held: usize,
-    /// Revisions that the agent remembers as in force, with a newer one accepted, before the pass: they may be put back first.
+    /// Revisions recorded as in force, with a newer one accepted, before the pass: they may be restored first.
     remembered: BTreeMap<DatabaseId, u64>,
     /// Error of the clock.
     skew: SignedDuration,
@@ -96,18 +96,18 @@ pub struct Host {
     is_attached: bool,
     /// The agent has just died at a write.
     is_killed: bool,
-    /// How the last pass ended, where the host tells it.
+    /// Result of the last pass, where the host records it.
     pub told: String,
     pub tells: bool,
-    /// Answers that the store may hold to whether an operator has detached the host.
+    /// Possible stored values of the detached flag.
     detached: BTreeSet<bool>,
-    /// Revisions in force after the last pass of the running agent that ended.
+    /// Revisions in force after the last finished pass of the running agent.
     published: BTreeMap<DatabaseId, u64>,
-    /// Revisions that were in force, and known to be stored so.
+    /// Revisions that were in force, and known to be stored as such.
     noted: BTreeMap<DatabaseId, u64>,
     /// Those of them that a reboot has ended.
     ended: BTreeMap<DatabaseId, u64>,
-    /// Why the last start failed.
+    /// The reason that the last start failed.
     not_running: String,
     fault: Fault,
     rng: Rng,
@@ -154,7 +154,7 @@ impl Host {
         }
     }
 
-    /// Something happens to the host itself; says what.
+    /// Applies an event to the host itself; returns its description.
     pub fn mishap(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
         let told = match self.rng.u8(0..24) {
             0 => {
@@ -230,7 +230,7 @@ impl Host {
         Ok(told)
     }
 
-    /// One of so many next writes of the kernel is refused, or `kills` the agent; says so.
+    /// Refuses one of the next `within` kernel writes, or `kills` the agent there; returns a description.
     pub fn fail_writes(&mut self, within: usize, kills: bool) -> String {
         self.tally.add(Count::Kernel);
         let (write, dead) = (self.rng.usize(..within), self.rng.bool());
@@ -253,7 +253,7 @@ impl Host {
         self.kernel.set_memory(self.memory);
     }
 
-    /// Restarts with room for what is in force, and for little more; says so.
+    /// Restarts with capacity for the state in force, and for little more; returns a description.
     pub fn tighten(&mut self) -> String {
         self.tally.add(Count::Restart);
         self.terminate();
@@ -291,7 +291,7 @@ impl Host {
         }
     }
 
-    /// A verb of an operator; says what.
+    /// Executes a random operator's verb; returns its description.
     pub fn ask(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
         let ids = plane.ids();
         let id = ids[self.rng.usize(..ids.len())].clone();
@@ -382,7 +382,7 @@ impl Host {
         Ok(format!("forget {id}, open {open}: {}", told(&done)))
     }
 
-    /// Runs something of the agent; `None` when that killed it.
+    /// Runs code of the agent; `None` when that killed it.
     fn guard<T>(&mut self, work: impl FnOnce(&mut Agent) -> T) -> Result<Option<T>> {
         let agent = self.agent.as_mut().context("no agent runs")?;
         match catch_unwind(AssertUnwindSafe(|| work(agent))) {
@@ -396,7 +396,7 @@ impl Host {
         }
     }
 
-    /// Whatever was accepted is known to the oracle; what is stored is firm.
+    /// Reports accepted files to the oracle; durable facts become firm.
     fn look_after(&mut self, plane: &ControlPlane) -> Result<()> {
         let Some(agent) = &self.agent else { return Ok(()) };
         let is_durable = agent.reconciler.store.is_durable();
@@ -418,12 +418,12 @@ impl Host {
         Ok(())
     }
 
-    /// Everything that the agent goes by is on the disk.
+    /// Records that all of the agent's state is on the disk.
     fn is_stored(&mut self, view: &View) {
         self.oracle.durable(view);
         let Some(agent) = &self.agent else { return };
         self.detached = BTreeSet::from([agent.reconciler.detached().is_some()]);
-        // Of a revision that came into force as the accepted one, until another is in force.
+        // A revision that came into force as the accepted one counts until another is in force.
         let revisions = self.kernel.revisions();
         for (id, revision) in revisions {
             let word = view.words.get(&id).map(|(word, _)| *word);
@@ -433,7 +433,7 @@ impl Host {
         }
     }
 
-    /// Nothing stands in the way any more.
+    /// Removes every obstacle.
     pub fn mend(&mut self) {
         self.channel.mend();
         self.disk.set_trouble(Trouble::None, true);
@@ -447,7 +447,7 @@ impl Host {
         self.kernel.set_memory(self.memory);
     }
 
-    /// The process ends at once.
+    /// Kills the process.
     fn end_agent(&mut self) {
         let Some(mut agent) = self.agent.take() else { return };
         let store = &mut agent.reconciler.store;
@@ -463,7 +463,7 @@ impl Host {
         self.kernel.mend_writes();
     }
 
-    /// SIGTERM: the agent stores what it can.
+    /// SIGTERM: the agent stores as much as it can.
     pub fn terminate(&mut self) {
         if let Some(agent) = &mut self.agent {
             agent.reconciler.store_clock(true);
@@ -514,7 +514,7 @@ impl Host {
         self.is_booting = true;
     }
 
-    /// The store's thread gets on, and the agent hears of it.
+    /// Advances the store's thread, and notifies the agent.
     pub fn get_on(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<()> {
         if self.agent.is_some() {
             self.guard(|agent| agent.reconciler.store.retry())?;
@@ -531,7 +531,7 @@ impl Host {
         }
     }
 
-    /// One pass of the agent, which starts where none runs. `reads`: with the files as they are now.
+    /// Runs one pass of the agent, and starts one if none runs. `reads`: with the current files.
     pub fn pass(&mut self, now: Timestamp, plane: &ControlPlane, reads: bool) -> Result<()> {
         let moment = self.moment(now);
         self.kernel.take_judgements();
@@ -565,7 +565,7 @@ impl Host {
         let view = view(agent);
         self.oracle.accepted(&view, plane)?;
         if self.old.is_none() {
-            // Of a wide prefix whose parts have no room, only some parts stay.
+            // Of a wide prefix whose parts do not fit, only some parts stay.
             let is_kept = self.is_attached && self.has_room(&view, plane);
             let kept = if is_kept { self.oracle.kept(&before, &words, &view, plane) } else { 0 };
             for judgement in &judgements {
@@ -589,13 +589,13 @@ impl Host {
             self.finish(&before, &words, &view, plane, reads)?;
         } else if done.is_some() {
             self.tally.add(Count::Refused);
-            // Also where a write was refused: a host that is filtered in part is better than one that is not.
+            // Also where a write was refused: a partly filtered host is better than an unfiltered one.
             self.is_attached = true;
         }
         self.look_after(plane)
     }
 
-    /// Checks a host whose kernel took every write of a pass.
+    /// Checks a host whose kernel accepted every write of a pass.
     fn finish(
         &mut self,
         before: &Judgement,
@@ -635,7 +635,8 @@ impl Host {
             && (&known.claimed, &known.guarded) == (&live.claimed, &live.guarded);
         ensure!(is_known, "the kernel holds something else than is known");
         for database in live.databases.values() {
-            // Without a stamp only where an agent was killed that forgot the database, and its successor knows nothing of it.
+            // No stamp: only where an agent that forgot the database was killed, and its successor does not know the
+            // database.
             let Some(stamp) = &database.stamp else { continue };
             let stamped = Some(stamp.digest);
             ensure!(
@@ -701,7 +702,7 @@ impl Host {
         if reads { self.check_visible(view, plane) } else { Ok(()) }
     }
 
-    /// Whether all accepted files fit, together with what the kernel holds.
+    /// Returns `true` if all accepted files fit, together with the live state.
     fn has_room(&self, view: &View, plane: &ControlPlane) -> bool {
         self.has_room_with(None, view, plane)
     }
@@ -720,21 +721,21 @@ impl Host {
             let Word::Revision(revision) = *word else { continue };
             let revision = other.filter(|(other, _)| *other == id).map_or(revision, |(_, revision)| revision);
             room.add(id, revision, view, plane);
-            // It is put back first.
+            // The earlier revision is restored first.
             let before = self.remembered.get(id).filter(|before| **before != revision);
             room.memory += before.map_or(0, |before| prefixes(id, *before, view, plane));
         }
         room.is_within(self)
     }
 
-    /// Whether everything fits that the agent remembers as in force, on a kernel that holds nothing.
+    /// Returns `true` if all revisions recorded as in force fit on an empty kernel.
     fn has_room_again(&self, view: &View, plane: &ControlPlane) -> bool {
         let mut room = Room::default();
         self.remembered.iter().for_each(|(id, revision)| room.add(id, *revision, view, plane));
         room.is_within(self)
     }
 
-    /// A file that is there, newer than everything before, and contends with nobody is accepted.
+    /// Checks that a visible file, newer than everything before and without contention, is accepted.
     fn check_visible(&self, view: &View, plane: &ControlPlane) -> Result<()> {
         let valid = |id: &DatabaseId| {
             let id = id.clone();
@@ -801,7 +802,7 @@ impl Host {
         Ok(Some(()))
     }
 
-    /// A host that nothing stands in the way of any more has the newest revisions in force, and nothing else closed.
+    /// A host without obstacles has the newest revisions in force, and nothing else closed.
     pub fn check_caught_up(&mut self, plane: &ControlPlane) -> Result<()> {
         if self.agent.is_some() {
             self.guard(|agent| agent.reconciler.store.retry())?;
@@ -813,8 +814,8 @@ impl Host {
         let mut placed: BTreeSet<&DatabaseId> = held.databases.values().map(|one| &one.id).collect();
         placed.extend(ids.iter().filter(|id| active(id)));
         if self.old.is_some() && placed.len() > usize::try_from(self.databases)? {
-            // Of the databases in force in the other layout one may have lost its place to a newcomer, which keeps it until
-            // the other layout is gone, although it may have left meanwhile.
+            // A database in force in the other layout may have lost its slot to a newcomer, which retains it until the
+            // other layout is gone, even if it has left meanwhile.
             return Ok(());
         }
         drop(held);
@@ -846,7 +847,7 @@ impl Host {
         Ok(())
     }
 
-    /// Whether another map layout is in force.
+    /// Returns `true` if another map layout is in force.
     pub fn is_upgrading(&self) -> bool {
         self.old.is_some()
     }
@@ -856,13 +857,13 @@ impl Host {
     }
 }
 
-/// What databases take.
+/// Capacity used by databases.
 #[derive(Debug, Default)]
 struct Room {
     databases: BTreeSet<DatabaseId>,
     prefixes: usize,
     endpoints: usize,
-    /// Prefixes for which there must be memory.
+    /// Prefixes that need memory.
     memory: usize,
 }
 
@@ -885,10 +886,10 @@ impl Room {
     }
 }
 
-/// Prefixes of a revision, at most.
+/// Maximum number of prefixes of a revision.
 fn prefixes(id: &DatabaseId, revision: u64, view: &View, plane: &ControlPlane) -> usize {
     let Some(issue) = plane.issue(id, revision) else { return 0 };
-    // Without their file, the kernel remembers some list or other.
+    // Without the file, the kernel may have any of the lists.
     let lists = if view.ranges == 0 { 0..=plane.ranges.len() as u64 } else { view.ranges..=view.ranges };
     lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0)
 }
@@ -903,7 +904,7 @@ pub fn config(host: usize) -> Config {
     Config::resolve(given, ConfigFile::default(), &format!("host-{host}")).unwrap()
 }
 
-/// Settings of a host before anybody has changed them.
+/// Settings of a host before any change.
 pub fn settings() -> Settings {
     Settings {
         managed_ranges: PathBuf::from(RANGES),
@@ -913,7 +914,7 @@ pub fn settings() -> Settings {
     }
 }
 
-/// The answer of a verb; `None` when the agent was killed. Without the backtrace of an error, which takes long to resolve.
+/// The answer of a verb; `None` when the agent was killed. Without the backtrace of an error, which is slow to resolve.
 fn told(answer: &Option<Result<String>>) -> String {
     match answer {
         Some(Ok(answer)) => answer.clone(),
@@ -922,7 +923,7 @@ fn told(answer: &Option<Result<String>>) -> String {
     }
 }
 
-/// What an agent goes by.
+/// State on which an agent acts.
 fn view(agent: &Agent) -> View {
     let Reconciler { accepted, persisted, settings, clock, .. } = &agent.reconciler;
     let mut words = BTreeMap::new();

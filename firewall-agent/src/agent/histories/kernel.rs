@@ -1,4 +1,4 @@
-//! A kernel in memory that outlives its agents, refuses writes, ends the process at one, and remembers how it judged
+//! A kernel in memory that outlives its agents, refuses writes, ends the process at one, and records its judgement of
 //! packets after each.
 
 use std::cell::{Cell, Ref, RefCell};
@@ -18,9 +18,9 @@ use crate::sync::{
     Slot, Table,
 };
 
-/// Databases; a history may have more.
+/// Database slots; a history may have more databases.
 const DATABASES: Slot = 4;
-/// As the agent reckons.
+/// The agent's estimate.
 const BYTES_OF_A_PREFIX: u64 = 144;
 /// Enough counters for every rule to have its own, before and after a change.
 const COUNTERS: RuleSlot = 48;
@@ -37,9 +37,9 @@ pub struct Judgement {
 }
 
 thread_local! {
-    /// Judgements after each write of the host that this thread plays.
+    /// Judgements after each write of the host that this thread simulates.
     static JUDGEMENTS: RefCell<Vec<Judgement>> = const { RefCell::new(Vec::new()) };
-    /// A write under way changes no judgement.
+    /// The current write changes no judgement.
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -61,9 +61,9 @@ pub struct HeldKernel {
     refused: Rc<Cell<bool>>,
     unreadable: Rc<Cell<bool>>,
     freed: Rc<RefCell<BTreeMap<RuleSlot, Retired>>>,
-    /// Prefixes for which there is memory.
+    /// Prefixes for which memory is available.
     memory: Rc<Cell<usize>>,
-    /// More memory was asked for than there is.
+    /// More memory was requested than available.
     exceeded: Rc<Cell<bool>>,
     rng: Rng,
 }
@@ -85,12 +85,12 @@ impl HeldKernel {
         }
     }
 
-    /// Everything that is in force.
+    /// The complete live state.
     pub fn live(&self) -> Ref<'_, Live> {
         Ref::map(self.plane.borrow(), |plane| &plane.live)
     }
 
-    /// The same, as it is read back.
+    /// The live state as read back.
     fn read_back(&self) -> Live {
         let live = self.live().clone();
         let stamps = live.databases.values().filter_map(|database| database.stamp.as_ref());
@@ -111,7 +111,7 @@ impl HeldKernel {
         JUDGEMENTS.take()
     }
 
-    /// Whether a write was refused since the last call.
+    /// Returns `true` if a write was refused since the last call.
     pub fn take_refused(&self) -> bool {
         self.refused.replace(false)
     }
@@ -124,14 +124,14 @@ impl HeldKernel {
         self.unreadable.get()
     }
 
-    /// Refuses the write of this number from now, and all after it where it is `dead`; `kills`: the process ends instead.
+    /// Refuses the write of this number from now, and all later ones if `dead`; `kills`: the process ends instead.
     pub fn fail_at(&self, write: usize, dead: bool, kills: bool) {
         let mut plane = self.plane.borrow_mut();
         plane.failing = Some(plane.writes + write);
         (plane.dead, plane.kills) = (dead, kills);
     }
 
-    /// Sets the number of prefixes for which there is memory.
+    /// Sets the number of prefixes for which memory is available.
     pub fn set_memory(&self, prefixes: usize) {
         self.memory.set(prefixes);
     }

@@ -1,8 +1,8 @@
-//! Random histories of hosts: the real reconciler over the real store, on kernels and disks in memory that fail in every way,
-//! with one control plane and everything that may become of its files on their way. An oracle of its own judges every state
-//! of every kernel.
+//! Random histories of hosts: the real reconciler and the real store, on kernels and disks in memory with every kind of
+//! failure, and one control plane whose files meet every kind of fault in transit. An independent oracle judges every
+//! state of every kernel.
 //!
-//! `HISTORY_SEED=N` runs the history of one seed, `HISTORIES=N` so many, from that seed on where there is one.
+//! `HISTORY_SEED=N` runs the history of one seed. `HISTORIES=N` runs N histories, from that seed on if given.
 
 mod channel;
 mod contended;
@@ -35,7 +35,7 @@ use crate::rules::DatabaseId;
 /// Events of one history.
 const EVENTS: usize = 21;
 const HISTORIES: u64 = 10_000;
-/// Passes within which a host catches up once nothing stands in its way.
+/// Passes within which a host catches up once every obstacle is removed.
 const PASSES: usize = 3;
 
 struct History {
@@ -44,7 +44,7 @@ struct History {
     plane: ControlPlane,
     hosts: Vec<Host>,
     tally: Tally,
-    /// Everything that happened; kept in a second run, once it is known that something goes wrong.
+    /// Log of all events; recorded in a second run, after the first has failed.
     told: Vec<String>,
     tells: bool,
 }
@@ -123,7 +123,8 @@ impl History {
         Ok(())
     }
 
-    /// A verb right after a change, and another change right after it; the kernel may refuse writes of each. Says what.
+    /// Runs a verb right after a change, and another change right after it; the kernel may refuse writes of each.
+    /// Returns a description.
     fn verb_amid_changes(&mut self, at: usize) -> Result<String> {
         let mut told = Vec::new();
         for is_before in [true, false] {
@@ -153,7 +154,8 @@ impl History {
         Ok(told.join("\n"))
     }
 
-    /// A database changes on a host that has room for little more than what is in force, and the host goes down. Says what.
+    /// Changes a database on a host with capacity for little more than the state in force, then stops the host. Returns
+    /// a description.
     fn outgrows(&mut self, at: usize) -> Result<String> {
         let mut told = vec![self.hosts[at].tighten()];
         self.hosts[at].pass(self.now, &self.plane, true).with_context(|| told.join("\n"))?;
@@ -180,8 +182,8 @@ impl History {
         Ok(told.join("\n"))
     }
 
-    /// Nothing stands in the way any more: every host has the newest revisions in force, keeps closed what was claimed, and
-    /// has it all again after a power cut without a single file.
+    /// Removes every obstacle: every host has the newest revisions in force, closes the claimed destinations, and
+    /// restores all of it after a power cut without a single file.
     fn catch_up(&mut self) -> Result<()> {
         for id in self.plane.ids() {
             self.plane.change(&id, self.now, true, &mut self.rng);
@@ -241,7 +243,7 @@ impl History {
     }
 }
 
-/// Counts of a seed's history; or what went wrong, and how it came to that.
+/// Counts of a seed's history, or the failure and the events before it.
 fn run(seed: u64, fault: Fault) -> Result<Tally, String> {
     let history = |tells| {
         let mut history = History::new(seed, fault, tells);
@@ -272,7 +274,7 @@ fn from_environment(name: &str) -> Option<u64> {
 #[test]
 fn nothing_once_claimed_is_open_nothing_allowed_is_cut_and_every_host_catches_up() {
     let seed = from_environment("HISTORY_SEED");
-    // The same in every ordinary run, so that a change is to blame for what is found; new ones in a full run.
+    // Fixed seeds in ordinary runs, so that a failure points to the change; random seeds in a full run.
     let is_full = std::env::var("FIREWALL_TESTS").is_ok_and(|tests| tests == "full");
     let first = seed.unwrap_or(if is_full { fastrand::u64(..1 << 60) } else { 1 << 20 });
     let histories = from_environment("HISTORIES").unwrap_or(if seed.is_some() { 1 } else { HISTORIES });
@@ -287,7 +289,7 @@ fn nothing_once_claimed_is_open_nothing_allowed_is_cut_and_every_host_catches_up
             match run(first + number, Fault::None) {
                 Ok(tally) => sum = sum + tally,
                 Err(wrong) => {
-                    // The other threads end with the history that they are at.
+                    // The other threads stop after their current history.
                     next.store(histories, Ordering::Relaxed);
                     return Err(format!("{wrong} (history {} of {histories})", number + 1));
                 }

@@ -1,5 +1,5 @@
-//! What must be so on one host, in every state of its kernel, and what must be known there over restarts and reboots: kept
-//! from what was pushed and from what the agent accepted, without the agent's own state.
+//! Invariants of one host, in every state of its kernel, and facts that must survive restarts and reboots: derived from
+//! pushed and accepted files, without the agent's own state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use super::packets::{Packets, describe, to_claimed, to_ports};
 use crate::rules::DatabaseId;
 use crate::sync::{Destination, Live, Ports};
 
-/// Newest word on one database.
+/// Newest decision about one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Word {
     /// Nothing was accepted, or the agent has no file: the kernel's rules stay.
@@ -23,10 +23,10 @@ pub enum Word {
     Forgotten,
 }
 
-/// One look at an agent after a pass.
+/// State of an agent after a pass.
 #[derive(Debug)]
 pub struct View {
-    /// What the agent goes by, by database, and the bytes of accepted files.
+    /// The decision in force by database, and the bytes of accepted files.
     pub words: BTreeMap<DatabaseId, (Word, Option<Vec<u8>>)>,
     /// Revision of the managed ranges; 0 when none was read.
     pub ranges: u64,
@@ -39,12 +39,12 @@ pub struct View {
 #[derive(Debug, Clone, Default)]
 struct Facts {
     words: BTreeMap<DatabaseId, Word>,
-    /// Revisions below are never accepted again; kept over `forget`.
+    /// Revisions below are never accepted again; they survive `forget`.
     floors: BTreeMap<DatabaseId, u64>,
     /// Every destination that was claimed and not released, with the last claimant.
     claims: BTreeMap<Destination, DatabaseId>,
     ranges: u64,
-    /// Rules of a database that expired until then are gone.
+    /// Rules of a database that expired up to this time are gone.
     reached: BTreeMap<DatabaseId, Timestamp>,
 }
 
@@ -54,24 +54,24 @@ pub struct Oracle {
     known: Facts,
     /// Facts that neither a kill nor a reboot may undo.
     firm: Facts,
-    /// Words accepted since, any of which may have become durable.
+    /// Decisions accepted since, any of which may have become durable.
     since: BTreeMap<DatabaseId, Vec<Word>>,
     ranges_since: BTreeSet<u64>,
-    /// Revisions that packets may be judged by: the newest accepted one, and until a pass is finished those before.
+    /// Revisions that may judge packets: the newest accepted one, and until a pass is finished the earlier ones.
     judging: BTreeMap<DatabaseId, BTreeSet<u64>>,
     judging_ranges: BTreeSet<u64>,
-    /// Ports guarded both by the configuration before a restart and by that after it.
+    /// Ports guarded by the configurations both before and after a restart.
     guarded: Ports,
     allow_monitor: bool,
     /// Packets to destinations that were protected in some state since the boot.
     secured: Packets,
-    /// The highest revision that may have been accepted, whether that is known now or not.
+    /// The highest revision that may have been accepted, known now or not.
     highest: BTreeMap<DatabaseId, u64>,
-    /// Databases that were rebased, until a later revision in force is known to be stored: the kernel's counts for nothing.
+    /// Rebased databases, until a later revision in force is known to be stored: the kernel's revision is no floor.
     rebasing: BTreeSet<DatabaseId>,
-    /// Destinations that may be claimed or not: a release, or an accepted file, of which nobody knows whether it was stored.
+    /// Destinations with an uncertain claim: it is unknown whether a release, or an accepted file, was stored.
     doubtful: BTreeSet<Destination>,
-    /// Revisions that were in force since the boot.
+    /// Revisions in force since the boot.
     in_force: BTreeMap<DatabaseId, u64>,
 }
 
@@ -80,7 +80,7 @@ impl Oracle {
         self.judging.get(id).into_iter().flatten().filter_map(|revision| plane.issue(id, *revision))
     }
 
-    /// Packets that some file that may judge them allows.
+    /// Packets that any file which may judge them allows.
     fn allowed(&self, plane: &ControlPlane) -> Packets {
         let mut allowed = 0;
         for id in self.judging.keys() {
@@ -94,7 +94,7 @@ impl Oracle {
         allowed
     }
 
-    /// Packets to destinations that were claimed, or are guarded.
+    /// Packets to claimed or guarded destinations.
     fn claimed(&self) -> Packets {
         to_claimed(&self.known.claims.keys().copied().collect()) | to_ports(&self.guarded)
     }
@@ -106,7 +106,7 @@ impl Oracle {
         let wrong = judgement.passed & claimed & self.secured & !self.allowed(plane);
         ensure!(wrong == 0, "no accepted file allows {}", describe(wrong));
         for destination in &judgement.open {
-            // An open destination is one whose claim survives a reboot.
+            // The claim of an open destination survives a reboot.
             if let Some(owner) = self.known.claims.get(destination) {
                 self.firm.claims.insert(*destination, owner.clone());
             }
@@ -122,8 +122,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Takes note of what the agent accepted in a pass or verb. Every file must be one that was issued, and none older than
-    /// what was accepted before.
+    /// Records the files accepted in a pass or verb. Every file must have been issued, and none may be older than those
+    /// accepted before.
     pub fn accepted(&mut self, view: &View, plane: &ControlPlane) -> Result<()> {
         let mut claimed: Vec<(&DatabaseId, &Issue)> = Vec::new();
         for (id, (word, content)) in &view.words {
@@ -144,7 +144,7 @@ impl Oracle {
                 self.judging.entry(id.clone()).or_default().insert(revision);
                 let since = self.since.entry(id.clone()).or_default();
                 if self.firm.words.get(id) != Some(word) && !since.contains(word) {
-                    // Its file was lost before it was stored, and is taken again.
+                    // Its file was lost before it was stored, and is accepted again.
                     since.push(*word);
                 }
                 continue;
@@ -175,7 +175,7 @@ impl Oracle {
         self.claim(&issue.destinations, id);
     }
 
-    /// Destinations become claimed; those that were not must be protected from the next state on that does so.
+    /// Adds claims; destinations without one before must be protected from the next protecting state on.
     fn claim(&mut self, destinations: &BTreeSet<Destination>, id: &DatabaseId) {
         let before = self.claimed();
         for destination in destinations {
@@ -184,7 +184,7 @@ impl Oracle {
         self.secured &= before | !self.claimed();
     }
 
-    /// The kernel took every write of a pass: only the newest revisions judge from now on, whatever the store does.
+    /// The kernel accepted every write of a pass: only the newest revisions judge from now on, regardless of the store.
     pub fn finished(&mut self, view: &View, plane: &ControlPlane) {
         let mut all_known = true;
         for (id, revisions) in &mut self.judging {
@@ -209,7 +209,7 @@ impl Oracle {
         self.secured = Packets::MAX;
     }
 
-    /// Packets that passed before a pass and that the revisions before and after it both allow: nothing may cut them.
+    /// Packets that passed before a pass and that the revisions before and after it both allow: none may be cut off.
     pub fn kept(
         &self,
         before: &Judgement,
@@ -223,7 +223,7 @@ impl Oracle {
             let (Word::Revision(one), Word::Revision(other)) = (*word, after) else { continue };
             let is_refused = plane.issue(id, other).is_some_and(|issue| issue.monitor && !view.allow_monitor);
             if is_refused && view.words.get(id).is_none_or(|(word, _)| *word == Word::None) {
-                // Its file was lost before it was stored, and is not taken again here.
+                // Its file was lost before it was stored, and is not accepted again here.
                 continue;
             }
             let mut packets = before.passed & before.protected;
@@ -250,18 +250,18 @@ impl Oracle {
         self.highest.get(id).copied().unwrap_or(0)
     }
 
-    /// `rebase` was answered: nothing remembers a revision.
+    /// `rebase` was answered: no floor remains.
     pub fn has_rebased(&mut self, id: &DatabaseId) {
         self.highest.remove(id);
     }
 
-    /// Everything that is known is on the disk.
+    /// Marks all known facts as durable.
     pub fn durable(&mut self, view: &View) {
         self.firm.clone_from(&self.known);
         let Self { rebasing, known, in_force, .. } = self;
         rebasing.retain(|id| in_force.get(id).is_none_or(|revision| known.floors.get(id) != Some(revision)));
         for (id, (word, _)) in &view.words {
-            // The kernel holds a revision whose file was never stored.
+            // The kernel has a revision whose file was never stored.
             if *word == Word::None {
                 self.firm.words.remove(id);
             }
@@ -270,7 +270,7 @@ impl Oracle {
         self.ranges_since.clear();
     }
 
-    /// `forget` was asked for; the agent may have stored it, or not.
+    /// `forget` was requested; the agent may have stored it or not.
     pub fn forgets(&mut self, id: &DatabaseId) {
         self.known.words.insert(id.clone(), Word::Forgotten);
         self.since.entry(id.clone()).or_default().push(Word::Forgotten);
@@ -310,19 +310,19 @@ impl Oracle {
         self.doubtful.retain(|destination| !released.contains(destination));
     }
 
-    /// Destinations that stayed closed although `forget --open` was asked for: an error was returned.
+    /// Destinations that stayed closed although `forget --open` was requested: an error was returned.
     pub fn keeps_closed(&mut self, id: &DatabaseId, closed: &BTreeSet<Destination>) {
         for destination in closed {
             self.known.claims.insert(*destination, id.clone());
         }
     }
 
-    /// Packets to destinations that are neither claimed nor guarded, or `surely` so.
+    /// Packets to destinations that are neither claimed nor guarded; with `surely`, only where that is certain.
     pub fn unclaimed(&self, surely: bool) -> Packets {
         !self.claimed() & if surely { !to_claimed(&self.doubtful) } else { Packets::MAX }
     }
 
-    /// `rebase` was asked for; any revision may follow.
+    /// `rebase` was requested; any revision may follow.
     pub fn rebased(&mut self, id: &DatabaseId, plane: &ControlPlane) {
         let word = self.known.words.get(id).copied().unwrap_or_default();
         if let Word::Revision(revision) = word
@@ -336,7 +336,7 @@ impl Oracle {
         self.in_force.remove(id);
     }
 
-    /// An agent has started, over the kernel that the one before left.
+    /// An agent has started, with the kernel of the previous one.
     pub fn restarted(&mut self, view: &View, live: &Live, plane: &ControlPlane) -> Result<()> {
         let lost = std::mem::replace(&mut self.known, self.firm.clone());
         for destination in live.table.endpoints.keys() {
@@ -352,7 +352,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// An agent has started over an empty kernel.
+    /// An agent has started with an empty kernel.
     pub fn booted(&mut self, view: &View, plane: &ControlPlane) -> Result<()> {
         let lost = std::mem::replace(&mut self.known, self.firm.clone());
         self.judging.clear();
@@ -365,7 +365,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// The agent goes by what is durable, or by something that was accepted since and became durable unseen.
+    /// The agent acts on durable decisions, or on one accepted since that became durable unseen.
     fn started(
         &mut self,
         view: &View,
@@ -380,12 +380,12 @@ impl Oracle {
             let since = self.since.get(&id).map(Vec::as_slice).unwrap_or_default();
             let held = floors.get(&id).copied().unwrap_or(0);
             if held == 0 {
-                // Neither the kernel nor, where it was broken, the store remembers what was in force.
+                // Neither the kernel nor, where it was broken, the store records the revision in force.
                 self.in_force.remove(&id);
             }
             let is_stored = word == firm || since.contains(&word);
             let stored = if let Word::Revision(revision) = firm { revision } else { 0 };
-            // A newer revision was accepted, and its file could not be stored: the one before is not to come back.
+            // A newer revision was accepted, and its file could not be stored: the earlier one must not return.
             let newest = held.max(self.highest(&id));
             let is_newer_held = word == Word::None && newest > stored;
             ensure!(
@@ -409,7 +409,7 @@ impl Oracle {
                 if let Word::Revision(revision) = word
                     && plane.issue(&id, revision).is_some_and(|issue| issue.monitor && !view.allow_monitor)
                 {
-                    // Watched only, it took nothing back while it had no room, and is not taken again here.
+                    // In monitor mode it revoked nothing while it did not fit, and is not accepted again here.
                     self.judging.entry(id.clone()).or_default().insert(held);
                 }
                 self.known.words.insert(id.clone(), word);

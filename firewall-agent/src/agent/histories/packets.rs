@@ -1,4 +1,4 @@
-//! A small universe of packets, and which of them a kernel lets pass: worked out without the agent's own code.
+//! A small universe of packets, and the verdict of a kernel on each: computed without the agent's own code.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::rules::{Mode, Protocol};
 use crate::sync::{Claim, Destination, Live, Ports};
 
-/// Addresses of the host. Rule files name the first three; the others lie below wildcards alone.
+/// Addresses of the host. Rule files name the first three; wildcards alone cover the others.
 pub const ADDRESSES: [&str; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8::1"];
 const UNNAMED: [&str; 2] = ["192.0.2.9", "2001:db8::9"];
 pub const PORTS: [u16; 3] = [5001, 5004, 5009];
@@ -38,7 +38,7 @@ const SOURCES: [&str; 8] = [
     "fd00::1",
 ];
 
-/// A set of packets: one bit for each source of each destination.
+/// A set of packets: one bit per source and destination.
 pub type Packets = u128;
 /// A set of sources.
 type Sources = u8;
@@ -77,7 +77,7 @@ static UNIVERSE: LazyLock<Universe> = LazyLock::new(|| {
     Universe { destinations, sources: sources.clone(), nets, families }
 });
 
-/// Sources within a network that [`NETS`] names.
+/// Sources within a network of [`NETS`].
 fn within(net: &IpNet) -> Sources {
     UNIVERSE.nets.iter().find(|(known, _)| known == net).map_or(0, |(_, sources)| *sources)
 }
@@ -86,7 +86,7 @@ fn packets(destination: usize, sources: Sources) -> Packets {
     Packets::from(sources & UNIVERSE.families[destination]) << (destination * 8)
 }
 
-/// Every packet to a destination that `is_chosen`.
+/// Every packet to a destination for which `is_chosen` is `true`.
 pub fn to(is_chosen: impl Fn(&Destination) -> bool) -> Packets {
     let chosen = UNIVERSE.destinations.iter().enumerate().filter(|(_, destination)| is_chosen(destination));
     chosen.fold(0, |sum, (number, _)| sum | packets(number, Sources::MAX))
@@ -113,7 +113,7 @@ pub fn from<'a>(
     every & to_claimed(claims)
 }
 
-/// The packets that a kernel lets pass, and those to destinations that it protects.
+/// The packets that a kernel passes, and those to destinations that it protects.
 pub fn judge(live: &Live) -> (Packets, Packets) {
     let (mut passed, mut protected) = (0, 0);
     let allowed = |slot| {
@@ -144,7 +144,7 @@ pub fn judge(live: &Live) -> (Packets, Packets) {
     (passed, protected)
 }
 
-/// Some of these packets, for people.
+/// Readable sample of these packets.
 pub fn describe(packets: Packets) -> String {
     let bits = (0..128).filter(|bit| packets >> bit & 1 == 1);
     let one = |bit: usize| format!("{} → {}", UNIVERSE.sources[bit % 8], UNIVERSE.destinations[bit / 8]);

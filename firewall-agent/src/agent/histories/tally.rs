@@ -1,21 +1,21 @@
-//! Counts of events, faults and passes, so that a change of the histories cannot make them tamer unseen.
+//! Counts of events, faults and passes: a change of the histories cannot weaken them unnoticed.
 
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Add;
 
-/// Something that happens in a history.
+/// An event of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
     /// Any event.
     Event,
-    /// A file that comes late, cut, doubled, as garbage or not at all.
+    /// A file that is late, truncated, duplicated, invalid or missing.
     File,
     Clock,
-    /// A disk that is full, read-only, flaky or slow, or hangs.
+    /// A full, read-only, flaky, slow or hanging disk.
     Disk,
-    /// An operation of the disk at which the agent is killed.
+    /// A disk operation at which the agent is killed.
     DiskKill,
-    /// A kernel write that is refused, or at which the agent is killed, or a kernel that cannot be read.
+    /// A refused kernel write, a kill at one, or an unreadable kernel.
     Kernel,
     /// A kill between two passes.
     Kill,
@@ -24,13 +24,13 @@ pub enum Count {
     Upgrade,
     /// A verb of an operator.
     Verb,
-    /// A pass that ended with every write taken.
+    /// A pass in which every write was accepted.
     Finished,
     /// A pass that ended with a refused write, or without an agent.
     Refused,
-    /// A pass or verb that a kill ended in the middle.
+    /// A pass or verb that was killed in the middle.
     Killed,
-    /// A boot with the revision in force before it in place of one that has no room.
+    /// A boot that restored the earlier revision in force because the newer one did not fit.
     Restored,
 }
 
@@ -60,7 +60,7 @@ impl Tally {
         self.0[count as usize] += 1;
     }
 
-    /// Returns `true` when everything happens in one history of eight, and a restored revision in one of 200.
+    /// Returns `true` when every event happens in one history of eight, and a restored revision in one of 200.
     pub fn is_enough(&self, histories: u64) -> bool {
         COUNTS.into_iter().zip(self.0).all(|(count, number)| {
             let one_in = if count == Count::Restored { 200 } else { 8 };

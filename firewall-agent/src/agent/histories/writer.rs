@@ -1,5 +1,5 @@
-//! The store writer as the reconciler sees it, over the real store on a disk in memory. The background thread is played:
-//! it gets on when the history says so, so that a seed always gives the same history.
+//! The store writer as the reconciler sees it, with the real store on a disk in memory. The background thread is
+//! simulated: the history advances it, so that a seed always gives the same history.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -18,14 +18,14 @@ pub type Records = BTreeMap<Key, Record>;
 /// Records that commits promised; outlives every process.
 #[derive(Debug, Clone, Default)]
 pub struct Promises {
-    /// Records as of the last commit that returned without an error.
+    /// Records as of the last successful commit.
     kept: Records,
-    /// Records as of each refused or cut-off commit since: any of them may be on the disk as well.
+    /// Records as of each refused or interrupted commit since: any of them may be on the disk as well.
     attempted: Vec<Records>,
 }
 
 impl Promises {
-    /// Compares records that a start has read with what was promised.
+    /// Compares the records read by a start with the promised ones.
     fn check(&self, found: &Records) -> Result<()> {
         let is_known = *found == self.kept || self.attempted.contains(found);
         ensure!(is_known, "the store holds {found:?}, and no commit left that: {:?}", self.kept);
@@ -33,19 +33,19 @@ impl Promises {
     }
 }
 
-/// Plays the store writer of one process.
+/// Simulates the store writer of one process.
 #[derive(Debug)]
 pub struct Writer {
     store: LastGoodStore<Disk>,
     pub disk: Disk,
     pub promises: Promises,
-    /// Records as this process knows them to be on the disk.
+    /// Records that this process knows to be on the disk.
     stored: Records,
     waiting: Changes,
     error: Option<String>,
-    /// The thread hangs in the disk: nothing gets on.
+    /// The thread hangs in the disk: nothing progresses.
     pub hangs: bool,
-    /// The disk takes longer than anybody waits.
+    /// The disk takes longer than any caller waits.
     pub is_slow: bool,
     rng: Rng,
     fault: Fault,
@@ -58,12 +58,12 @@ impl Writer {
         Self { store, disk, promises, stored, waiting, error, hangs: false, is_slow: false, rng, fault }
     }
 
-    /// Compares the records that the start has read with what was promised.
+    /// Compares the records read by the start with the promised ones.
     pub fn check(&self) -> Result<()> {
         self.promises.check(&self.stored)
     }
 
-    /// The thread tries one commit of everything that waits.
+    /// Tries one commit of all waiting changes.
     pub fn work(&mut self) {
         if self.hangs || self.waiting.is_empty() {
             return;
@@ -94,13 +94,13 @@ impl Writer {
         self.waiting = Changes::default();
     }
 
-    /// The pause after a refused commit is over.
+    /// Ends the pause after a refused commit.
     pub fn retry(&mut self) {
         self.error = None;
         self.work();
     }
 
-    /// Whether every change is durable.
+    /// Returns `true` if every change is durable.
     pub fn is_durable(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -116,7 +116,7 @@ impl StateStore for Writer {
         if self.fault == Fault::CommitAfterPublish {
             return true;
         }
-        // Between two moments the thread may or may not have got on.
+        // Between two calls the thread may have progressed or not.
         let gets_on = if timeout.is_zero() || self.is_slow { self.rng.bool() } else { true };
         if gets_on && self.error.is_none() {
             self.work();
