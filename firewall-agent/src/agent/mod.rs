@@ -173,7 +173,7 @@ impl Agent {
         agent.attach_interfaces(Instant::now());
         if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {
             remove_other_layouts(&agent.pins)?;
-            // The next pass frees what is no longer counted on.
+            // The next pass frees unused counters and slots.
             agent.reconciler.keeps = false;
             agent.reconciler.force();
         }
@@ -227,7 +227,7 @@ impl Agent {
         }
     }
 
-    /// Updates the conditions whose state is stored elsewhere.
+    /// Updates the conditions with state outside the reporter.
     fn set_conditions(&mut self) {
         let conditions = &mut self.reporter.conditions;
         let detached = self.reconciler.detached();

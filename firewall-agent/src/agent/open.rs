@@ -70,7 +70,7 @@ impl Reconciler {
         Ok(reconciler)
     }
 
-    /// Rebuilds the endpoint table, whose pin is gone, from the accepted files.
+    /// Rebuilds the endpoint table from the accepted files after the loss of its pin.
     fn rebuild_table(&mut self) -> Result<()> {
         let desired = self.resolve(self.clock.now());
         ensure_known(&desired, &self.live).context("the pin of the published endpoint table is gone")?;

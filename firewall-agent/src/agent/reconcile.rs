@@ -304,7 +304,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         Some(before)
     }
 
-    /// Destinations of the desired state whose claim a reboot would lose.
+    /// Destinations of the desired state with a claim that a reboot would lose.
     fn undurable_claims(&mut self, desired: &Desired) -> BTreeSet<Destination> {
         if self.store.flush(Duration::ZERO) {
             return BTreeSet::new();

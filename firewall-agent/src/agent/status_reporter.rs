@@ -277,7 +277,7 @@ impl StatusReporter {
         });
     }
 
-    /// Databases whose accepted revision is not in force yet, with the time of detection.
+    /// Databases with an accepted revision not in force yet, and the time of detection of each.
     fn waiting(&self) -> BTreeMap<String, Timestamp> {
         let waiting = self.observed.iter().filter(|(_, observed)| observed.waiting);
         waiting.filter_map(|(id, observed)| Some((id.to_string(), observed.detected_at?))).collect()

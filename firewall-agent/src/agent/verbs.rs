@@ -21,7 +21,7 @@ use crate::sync::{Changes, Destination, Published, StateStore};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
-    /// Drops a database whose file is gone. Its endpoints stay closed, unless `open` releases them.
+    /// Drops a database without a file. Its endpoints stay closed, unless `open` releases them.
     ///
     /// # Errors
     /// The database is unknown, its file still exists, the kernel cannot be read back after a refused write, or the

@@ -40,7 +40,7 @@ impl AcceptedFiles {
     }
 
     /// Loads a stored rule file or stored ranges. Skips a file below the floor of its database, or, after a `rebase`,
-    /// below the live revision: the kernel then has a newer revision whose file could not be stored.
+    /// below the live revision: the kernel then has a newer revision with a file that could not be stored.
     ///
     /// # Errors
     /// The record cannot be read.

@@ -105,7 +105,7 @@ impl<'a> Claims<'a> {
         self.rows(open, closed.chain(live.endpoints.closed()).chain(crowded).chain(withheld))
     }
 
-    /// The table after a publish. `published` returns the databases whose allow list is the desired one.
+    /// The table after a publish. `published` returns the databases with the desired allow list in force.
     pub fn opening(&self, published: impl Fn(&DatabaseId) -> Option<Place>) -> Rows {
         let desired = self.desired;
         let (mut open, mut opened) = (Vec::new(), BTreeSet::new());
@@ -125,7 +125,7 @@ impl<'a> Claims<'a> {
         rows
     }
 
-    /// Adds the endpoints of a database whose allow list is the desired one.
+    /// Adds the endpoints of a database with the desired allow list in force.
     fn open(&self, wanted: &DesiredDatabase, slot: Slot, claim: Claim, open: &mut Vec<(Destination, Claim)>) {
         let first = open.len();
         open.extend(self.opens(wanted).map(|to| (*to, claim)));

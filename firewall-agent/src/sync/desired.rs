@@ -25,7 +25,7 @@ pub struct DesiredDatabase {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     pub databases: BTreeMap<DatabaseId, DesiredDatabase>,
-    /// Databases whose file removes them from this host.
+    /// Databases that leave this host: removed by their file, or forgotten.
     pub removed: BTreeSet<DatabaseId>,
     pub guarded: Ports,
     /// This host permits monitor mode; otherwise no database stays in it.

@@ -26,7 +26,7 @@ pub struct PersistedState {
     detached: Option<Timestamp>,
     /// The highest [`Floor::order`] assigned.
     order: u64,
-    /// Number of floors whose database is not active.
+    /// Number of floors of inactive databases.
     departed: usize,
 }
 
@@ -276,7 +276,7 @@ impl PersistedState {
         closed
     }
 
-    /// Claimed destinations whose last claimant is this database.
+    /// Destinations with this database as their last claimant.
     #[must_use]
     pub fn claimed_by(&self, id: &DatabaseId) -> BTreeSet<Destination> {
         let owned = self.claims.iter().filter(|(_, owner)| owner.as_ref() == Some(id));

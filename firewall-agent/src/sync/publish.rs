@@ -140,7 +140,7 @@ fn pass(
 }
 
 /// Closes leaving endpoints. Returns whether the endpoint table differs from the desired one, and, after a refusal, the
-/// databases whose leaving endpoints are still open: their allow lists may not change, others may.
+/// databases with leaving endpoints that are still open: their allow lists may not change, others may.
 fn close(
     claims: &Claims<'_>,
     desired: &Desired,
@@ -176,7 +176,7 @@ struct Pass<'a, P> {
     batch: Batch,
     /// No database slot below is free.
     free: Slot,
-    /// Databases whose allow list is the desired one, with their counters; `None` where all counters stay.
+    /// Databases with the desired allow list, and their counters; `None` where all counters stay.
     open: BTreeMap<Slot, Option<Lines>>,
     done: Published,
 }

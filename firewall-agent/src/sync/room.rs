@@ -22,7 +22,7 @@ pub(super) struct Room {
     pub late: BTreeSet<DatabaseId>,
 }
 
-/// A database whose revision does not fit.
+/// A database that does not fit at its new revision.
 #[derive(Debug)]
 pub(super) struct Crowded {
     /// The cause, with figures.

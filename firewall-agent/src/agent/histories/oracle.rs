@@ -261,7 +261,7 @@ impl Oracle {
         let Self { rebasing, known, in_force, .. } = self;
         rebasing.retain(|id| in_force.get(id).is_none_or(|revision| known.floors.get(id) != Some(revision)));
         for (id, (word, _)) in &view.words {
-            // The kernel has a revision whose file was never stored.
+            // The kernel has a revision, but its file was never stored.
             if *word == Word::None {
                 self.firm.words.remove(id);
             }

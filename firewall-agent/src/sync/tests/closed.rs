@@ -118,7 +118,7 @@ fn assert_safe(
         let new = allowing.is_some_and(|(id, allows)| allows && (!done.crowded.contains(id) || unknown(id)));
         let both = allowing.is_some_and(|(_, allows)| allows) && old;
         // Owned by the same database before and after: sources that both lists allow are not cut off. Excepted are
-        // databases without capacity that were in monitor mode or whose publish was interrupted.
+        // databases without capacity that were in monitor mode, or had an interrupted publish.
         let stays = allowing.is_some_and(|(id, _)| {
             let held = before.databases.iter().find(|(_, one)| one.id == *id).map(|(slot, _)| *slot);
             let enforced = matches!(claim_at(before, &to), Some(Claim::Open { mode: Mode::Enforce, .. }));

@@ -16,7 +16,7 @@ fn net(number: u8) -> Ipv4Net {
     Ipv4Net::new_assert([100, 64, number, 0].into(), 24)
 }
 
-/// A database whose only rule names a range of these prefixes.
+/// A database with one rule, which names a range of these prefixes.
 fn wish(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
     let key = LineKey::Rule("region".parse().unwrap());
     let empty = database(&mut Rng::with_seed(1), revision, vec![target(ADDRESSES[0], PORTS[0])]);

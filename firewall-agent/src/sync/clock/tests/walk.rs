@@ -119,7 +119,7 @@ struct World<'r> {
     synchronised: bool,
     /// The mark that the agent stored last.
     stored: Option<Timestamp>,
-    /// Generation time of the newest file that the running agent has accepted.
+    /// Generation time of the last file passed to the running agent.
     newest: Option<Timestamp>,
     /// The latest mark since the state was last lost.
     reached: Option<Timestamp>,
