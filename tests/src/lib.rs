@@ -1,4 +1,4 @@
-//! What tests, demo and benchmarks share: packets, and throw-away hosts to send them to.
+//! Code shared by tests, demo and benchmarks: packets, and throw-away hosts to send them to.
 
 pub mod bench;
 pub mod demo;

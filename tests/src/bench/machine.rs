@@ -1,4 +1,4 @@
-//! What figures were measured on.
+//! The machine that a benchmark ran on.
 
 use std::fs;
 use std::thread::available_parallelism;
@@ -12,7 +12,7 @@ pub struct Machine {
     cores: usize,
     memory_gib: u64,
     kernel: String,
-    /// Processes that wanted to run, on average over the last minute before the measurement.
+    /// Average number of runnable processes over the last minute before the measurement.
     load_before: String,
 }
 

@@ -1,4 +1,4 @@
-//! Numbers that the agent must reach, measured on throw-away hosts: run by `cargo xtask bench`, never by a test.
+//! Benchmarks against the agent's target figures, on throw-away hosts; run by `cargo xtask bench`, never by a test.
 
 pub mod propagation;
 

@@ -1,4 +1,5 @@
-//! How long a pushed file takes to the wire: with file events, without them, and for a whole host at once.
+//! Time from a pushed file to the first packet with the new verdict: with file events, without them, and on a cold
+//! start.
 
 mod cold_start;
 pub mod files;
@@ -20,13 +21,13 @@ pub use report::Report;
 
 /// The agent's default `rescan_interval`.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
-/// Pushes that wait for a rescan take so much longer that there are fewer of them.
+/// Pushes that wait for a rescan take much longer, which is why there are fewer of them.
 const PUSHES_FOR_EACH_WITHOUT_EVENTS: usize = 50;
 const FEWEST_WITHOUT_EVENTS: usize = 6;
 const COLD_STARTS: usize = 3;
 
-/// Measures the agent at this path with that many pushes, half of them additions and half removals, and tells
-/// `watch` what begins. Needs root; nothing is left behind.
+/// Measures the agent at this path with `pushes` pushes, half of them additions and half removals, and reports each
+/// phase to `watch`. Needs root; leaves nothing behind.
 pub fn measure(agent: &Path, pushes: usize, watch: &mut dyn FnMut(&str)) -> Result<Report> {
     let machine = Machine::look()?;
     watch(&format!("{pushes} pushes with file events"));
@@ -39,7 +40,7 @@ pub fn measure(agent: &Path, pushes: usize, watch: &mut dyn FnMut(&str)) -> Resu
     Ok(Report { machine, with_events, without_events, cold_starts })
 }
 
-/// A thread's filter of system calls cannot be taken off: this one ends with its series.
+/// Runs in its own thread: a thread cannot remove its seccomp filter, which therefore ends with the series.
 fn without_events(agent: &Path, pushes: usize) -> Result<pushes::Series> {
     thread::scope(|scope| {
         let series = scope.spawn(|| {

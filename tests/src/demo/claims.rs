@@ -1,4 +1,4 @@
-//! What steps claim, asked of the clients and of the agent's commands.
+//! Checks of the demo's claims, against the clients and the agent's commands.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::stage::Family::{self, V4, V6};
 use super::stage::{Stage, server};
 use crate::lab::{Host, psql};
 
-/// How long a client that is refused waits before it gives up: far longer than any way through the router takes.
+/// Time after which a denied client gives up: far longer than any round trip through the router.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 impl Stage {
@@ -19,7 +19,7 @@ impl Stage {
         agent.wait_for_revision(home, DATABASE, revision)
     }
 
-    /// A PostgreSQL client on this host is answered; its answer, which says how the connection is encrypted.
+    /// Requires that a PostgreSQL client on this host gets an answer over TLS; returns version and cipher.
     pub fn is_answered(&self, client: &Host, family: Family) -> Result<String> {
         let question = "select version || ' ' || cipher from pg_stat_ssl where pid = pg_backend_pid()";
         let answer = psql(client, server(family), "require", question)
@@ -28,7 +28,7 @@ impl Stage {
         Ok(format!("{} connects to {}: {answer}", client.name(), server(family)))
     }
 
-    /// Packets of this host are lost without a trace: neither an answer nor a refusal comes back.
+    /// Requires that packets of this host are dropped silently: neither an answer nor a refusal comes back.
     pub fn gets_nothing(&self, client: &Host, family: Family) -> Result<String> {
         let (name, server) = (client.name(), server(family));
         let Err(error) = client.connect(server, PATIENCE) else { bail!("{name}: connects to {server}") };
@@ -37,7 +37,7 @@ impl Stage {
         Ok(format!("{name} to {server}: nothing came back within {} ms", PATIENCE.as_millis()))
     }
 
-    /// The session that the office opened before anything went wrong is still answered.
+    /// Requires that the session that the office opened at the beginning still answers.
     pub fn office_session_answers(&mut self) -> Result<String> {
         let session = self.office_session.as_mut().context("the office has no session")?;
         let answer = session.ask("select 'still here';", Duration::from_secs(2));
@@ -45,7 +45,7 @@ impl Stage {
         Ok("office asks in its running session: still here".to_owned())
     }
 
-    /// Office and application pass, the stranger does not, and no session was cut.
+    /// Requires that office and application pass, the stranger does not, and no session was cut.
     pub fn is_unchanged(&mut self) -> Result<Vec<String>> {
         Ok(vec![
             self.is_answered(&self.office, V4)?,
@@ -57,12 +57,12 @@ impl Stage {
         ])
     }
 
-    /// `explain` for a source; exit code 0 says that it passes, 3 that it is denied.
+    /// Runs `explain` for a source; exit code 0 means that it passes, 3 that it is denied.
     pub fn explained(&self, source: &str, code: i32, says: &[&str]) -> Result<Vec<String>> {
         self.shown(&["explain", source, DATABASE], code, says)
     }
 
-    /// A command as an operator sees it; it must end with this code and say all of these.
+    /// Runs a command as an operator would; it must exit with `code` and print every one of `says`.
     pub fn shown(&self, arguments: &[&str], code: i32, says: &[&str]) -> Result<Vec<String>> {
         let answer = self.home.ask(arguments)?;
         let command = format!("firewall-agent {}", arguments.join(" "));

@@ -2,14 +2,14 @@
 
 /// The database of the demo.
 pub const DATABASE: &str = "6a316183d0f1f10ecbcca123";
-/// The file that holds its rules.
+/// Name of the database's rule file.
 pub const RULE_FILE: &str = "orders-db.yaml";
 
 /// Allows the office network.
 pub const OFFICE: &str = "{id: fr-1, type: custom_range, cidr: 203.0.113.0/24, label: Office network}";
-/// Allows the addresses of the applications, kept in a list of the provider's.
+/// Allows the addresses of the applications, from a managed range of the provider.
 pub const APPS: &str = "{id: fr-2, type: managed_range, range_id: man-example-egress}";
-/// Allows the stranger, for as long as somebody wants that.
+/// Allows the stranger, until a later step removes the rule.
 pub const STRANGER: &str = "{id: fr-3, type: custom_range, cidr: 198.51.100.200/32, label: Consultant}";
 /// Two mistakes: an octet beyond 255, and an address without a prefix length.
 pub const BROKEN: [&str; 2] = [

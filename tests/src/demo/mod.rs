@@ -1,5 +1,5 @@
-//! The agent at work, step by step: shown by `cargo xtask demo`, asserted by a test. A step says what it claims and
-//! fails when that is not what came out.
+//! The agent demonstrated step by step: shown by `cargo xtask demo`, asserted by a test. Each step states a claim and
+//! fails if the claim does not hold.
 
 mod claims;
 mod files;
@@ -22,24 +22,24 @@ use steps::STEPS;
 #[derive(Debug)]
 pub struct Step {
     pub title: &'static str,
-    /// What must come out.
+    /// The claim that the step verifies.
     pub claim: &'static str,
-    /// Plays the step; the lines that came out, or the error that the claim did not hold.
+    /// Runs the step; returns the lines to show, or an error if the claim does not hold.
     play: fn(&mut Stage) -> Result<Vec<String>>,
 }
 
-/// What whoever watches the demo gets to know, in order.
+/// Events of the demo, in order, for its observer.
 #[derive(Debug)]
 pub enum Moment<'a> {
-    /// The stage stands: hosts, routes, a server.
+    /// The stage is ready: hosts, routes, a server.
     Ready(&'a str, Duration),
     Begins(&'a Step),
     CameOut(&'a [String], Duration),
     Failed(&'a Error),
 }
 
-/// Plays every step with the agent at this path, up to the first that does not come out as claimed; that is the
-/// error. Needs root; nothing is left behind.
+/// Runs the steps with the agent at this path and returns the error of the first step that fails. Needs root; leaves
+/// nothing behind.
 pub fn play(agent: &Path, watch: &mut dyn FnMut(Moment<'_>)) -> Result<()> {
     let started = Instant::now();
     let mut stage = Stage::build(agent).context("the stage does not stand")?;

@@ -1,4 +1,4 @@
-//! The demo for people at a terminal.
+//! The demo for a terminal.
 
 use std::io::{IsTerminal as _, Stdout, Write as _, stdout};
 use std::path::Path;
@@ -8,13 +8,13 @@ use anyhow::{Result, bail};
 
 use super::{Moment, play};
 
-/// Plays the demo and tells it on standard output, in colour where that is a terminal and `NO_COLOR` is not set.
+/// Runs the demo and prints it on standard output, in colour if that is a terminal and `NO_COLOR` is not set.
 pub fn narrate(agent: &Path) -> Result<()> {
     let mut teller =
         Teller { out: stdout(), colours: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
     let started = Instant::now();
     let mut steps = 0;
-    // A closed terminal is no reason to stop: the exit code still says how it came out.
+    // A closed terminal does not stop the demo: the exit code still reports the result.
     let result = play(agent, &mut |moment| {
         steps += u32::from(matches!(moment, Moment::Begins(_)));
         let _ = teller.tell(steps, &moment);

@@ -1,4 +1,4 @@
-//! What the commands show on the stage of the demo, drawn.
+//! Screenshots of the commands on the stage of the demo.
 
 use std::fs;
 use std::path::Path;
@@ -17,10 +17,10 @@ const SMALL: (u16, u16) = (80, 24);
 /// Ends the alternate screen that `top` draws on.
 const LEAVES: &[u8] = b"\x1b[?1049l";
 
-/// Plays as much of the demo as there is to see, and draws `status`, `rules`, `explain`, `denied` and `top` into `dir`.
+/// Plays the first steps of the demo and draws `status`, `rules`, `explain`, `denied` and `top` into `dir`.
 ///
 /// # Errors
-/// When the stage does not stand, or a command shows nothing.
+/// When the stage cannot be built, or a command shows nothing.
 pub fn pictures(agent: &Path, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let mut stage = Stage::build(agent).context("the stage does not stand")?;
@@ -30,7 +30,7 @@ pub fn pictures(agent: &Path, dir: &Path) -> Result<()> {
     for _ in 0..5 {
         stage.is_answered(&stage.office, V4)?;
         stage.is_answered(&stage.app, V4)?;
-        // It gets nothing; that is what is to be seen.
+        // The stranger is denied, as the picture of `denied` must show.
         let _ = stage.stranger.connect(server(V4), Duration::from_millis(100));
     }
     for (name, arguments, size) in [

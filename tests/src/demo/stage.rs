@@ -1,4 +1,4 @@
-//! The hosts of the demo and what stands on them.
+//! The hosts of the demo and the processes on them.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub enum Family {
     V6,
 }
 
-/// Children first: the lab's namespaces are left when nothing runs in them any more.
+/// The fields drop in order: the processes end before the lab leaves its namespaces.
 #[derive(Debug)]
 pub struct Stage {
     pub agent: Option<Agent>,
@@ -38,7 +38,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Hosts, routes, the server, and the agent's files; no agent yet.
+    /// Builds hosts, routes, the server, and the agent's files; starts no agent.
     pub fn build(agent: &Path) -> Result<Self> {
         let lab = Lab::new()?;
         let router = lab.host("router")?;
@@ -85,7 +85,7 @@ impl Stage {
         })
     }
 
-    /// Puts a new revision of the rule file in place; the moment at which it became visible.
+    /// Publishes a new revision of the rule file; returns the time at which it became visible.
     pub fn push(&self, revision: u64, rules: &[&str]) -> Result<Instant> {
         self.home.write_rules(RULE_FILE, &rule_file(revision, &now(self.home.host())?, rules))
     }
@@ -102,7 +102,7 @@ pub fn server(family: Family) -> SocketAddr {
     }
 }
 
-/// The present in RFC 3339, so that the agent's propagation times mean something.
+/// Returns the current time in RFC 3339, from which the agent computes meaningful propagation times.
 fn now(host: &Host) -> Result<String> {
     Ok(host.run("date -u +%Y-%m-%dT%H:%M:%SZ")?.trim().to_owned())
 }

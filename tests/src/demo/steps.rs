@@ -1,4 +1,4 @@
-//! The scenario, in order.
+//! The steps of the demo, in order.
 
 use std::time::Duration;
 

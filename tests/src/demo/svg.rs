@@ -1,20 +1,20 @@
-//! A terminal's screen as a picture.
+//! A terminal's screen as an SVG picture.
 
 use std::fmt::Write as _;
 
 use vt100::{Cell, Color, Screen};
 
-/// Size of a character cell, in units of the picture.
+/// Size of a character cell, in SVG user units.
 const WIDTH: usize = 8;
 const HEIGHT: usize = 17;
 const MARGIN: usize = 12;
 const PAPER: &str = "#14161b";
 const INK: &str = "#d8dee9";
-/// The eight colours of a terminal.
+/// The eight ANSI colours.
 const COLOURS: [&str; 8] =
     ["#3b4252", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#d8dee9"];
 
-/// The screen down to its last line with something on it, below the command that made it.
+/// Draws the screen down to its last non-empty line, below the command that produced it.
 pub fn svg(title: &str, screen: &Screen) -> String {
     let (rows, columns) = screen.size();
     let used =
@@ -37,7 +37,7 @@ pub fn svg(title: &str, screen: &Screen) -> String {
                 run.push_str(if cell.has_contents() { cell.contents() } else { " " });
                 column += 1;
             }
-            // Spaces are places, not ink: each run starts where its first character stands.
+            // Leading spaces are skipped: each run starts at its first visible character.
             let shown = run.trim_start_matches(' ');
             let skipped = u16::try_from(run.len() - shown.len()).unwrap_or(0);
             text(&mut picture, (start + skipped, row + 1), shown.trim_end(), ink(first), first.bold());
@@ -62,7 +62,7 @@ fn ink(cell: &Cell) -> &'static str {
     }
 }
 
-/// A run of characters of one look; the picture's text keeps its length, whatever font there is.
+/// Draws a run of characters of one style; `textLength` fixes its width for every font.
 fn text(picture: &mut String, (column, row): (u16, u16), run: &str, ink: &str, bold: bool) {
     let count = run.chars().count();
     if run.trim().is_empty() {
@@ -71,7 +71,7 @@ fn text(picture: &mut String, (column, row): (u16, u16), run: &str, ink: &str, b
     let (x, y) = (MARGIN + usize::from(column) * WIDTH, MARGIN + (usize::from(row) + 1) * HEIGHT - 4);
     let weight = if bold { " font-weight=\"bold\"" } else { "" };
     let run = run.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    // A String takes whatever is written.
+    // Writing to a `String` cannot fail.
     let _ = writeln!(
         picture,
         "<text x=\"{x}\" y=\"{y}\" fill=\"{ink}\"{weight} textLength=\"{}\" xml:space=\"preserve\">{run}</text>",

@@ -1,4 +1,4 @@
-//! A running agent: who it runs as, and how it ends.
+//! A running agent: its user, log, signals and end.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use nix::unistd::Pid;
 
 use super::{AgentHome, Host, eventually};
 
-/// Who the agent runs as.
+/// The user that the agent runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
     Root,
-    /// Uid 65534 that can gain nothing, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and no other capability.
+    /// Uid 65534, which cannot gain privileges, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON and no other capability.
     Unprivileged,
-    /// As `Unprivileged`, with a uid that nothing else has: what the kernel counts by user is this agent's alone.
+    /// As `Unprivileged`, with a uid that no other process has: the kernel's per-user counts are this agent's alone.
     Alone,
 }
 
-/// The capabilities that the agent is promised to do with, as setpriv writes them.
+/// The capabilities that the agent is documented to need, in setpriv's syntax.
 const CAPABILITIES: &str = "-all,+bpf,+net_admin,+perfmon";
-/// The same as the kernel's mask: bits 12, 38 and 39.
+/// The same as a kernel mask: bits 12, 38 and 39.
 pub const CAPABILITY_MASK: u64 = (1 << 12) | (1 << 38) | (1 << 39);
 
 impl User {
-    /// Uid, and gid likewise.
+    /// Returns the uid, which is also the gid.
     pub fn id(self) -> u32 {
         match self {
             Self::Root => 0,
@@ -36,7 +36,7 @@ impl User {
         }
     }
 
-    /// A command of this user on a host.
+    /// Returns a command of this user on a host.
     pub fn command(self, host: &Host, program: &Path) -> Command {
         match self {
             Self::Root => host.command(program),
@@ -47,7 +47,7 @@ impl User {
                 for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
                     command.args([set, CAPABILITIES]);
                 }
-                // A change of user clears the signal that ends the child together with the thread that started it.
+                // A change of user clears the parent-death signal, which is therefore set again.
                 command.args(["--pdeathsig", "KILL", "--"]).arg(program);
                 command
             }
@@ -70,7 +70,7 @@ impl Agent {
         Ok(Self { child, log })
     }
 
-    /// Everything that agents of this home have written so far.
+    /// Returns everything that agents of this home have written.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -79,7 +79,7 @@ impl Agent {
         self.child.id()
     }
 
-    /// Uid and effective capabilities, as a bit mask, of the running process.
+    /// Returns the uid and the effective capabilities, as a bit mask, of the running process.
     pub fn rights(&self) -> Result<(u32, u64)> {
         let path = format!("/proc/{}/status", self.child.id());
         let text = fs::read_to_string(&path).with_context(|| path.clone())?;
@@ -91,14 +91,14 @@ impl Agent {
         uid.zip(capabilities).with_context(|| format!("{path}: no uid or no capabilities: {text:?}"))
     }
 
-    /// Waits until `status` says that this revision of the database is in force.
+    /// Waits until `status` reports that this revision of the database is in force.
     pub fn wait_for_revision(&mut self, home: &AgentHome, database: &str, revision: u64) -> Result<()> {
         self.wait_until(&format!("{database}: revision {revision} in force"), || {
             home.status().is_ok_and(|status| status.revision(database) == Some(revision))
         })
     }
 
-    /// Waits until `what` is so; an error with the log when the agent ends before, or it takes more than 10 seconds.
+    /// Waits until `is_so` returns `true`; fails with the log if the agent ends first, or after 10 seconds.
     pub fn wait_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
         let child = &mut self.child;
         let ended = eventually(Duration::from_secs(10), what, || {
@@ -118,7 +118,7 @@ impl Agent {
         Ok(())
     }
 
-    /// SIGTERM; how it ended, which takes at most 10 seconds, and how long that took.
+    /// Sends SIGTERM; returns the exit status and the time until the end, at most 10 seconds.
     pub fn terminate(mut self) -> Result<(ExitStatus, Duration)> {
         let started = Instant::now();
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;

@@ -1,4 +1,4 @@
-//! The agent's program, never older than its sources.
+//! The agent's binary, always up to date with its sources.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-/// Path of `firewall-agent`, built in the profile of the running test when it is not up to date. Cargo builds no
-/// program of another package for a test, and one that happens to be there may be an old one.
+/// Builds `firewall-agent` in the profile of the running test, if it is out of date, and returns its path. Cargo builds
+/// no binary of another package for a test, and one that exists may be old.
 pub fn agent_binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT
@@ -16,14 +16,14 @@ pub fn agent_binary() -> Result<PathBuf> {
         .map_err(|error| anyhow!(error))
 }
 
-/// Where cargo puts the programs of the profile that the running test was built in.
+/// Returns cargo's output directory of the profile that the running test was built in.
 pub(super) fn profile_dir() -> Result<PathBuf> {
     let test = std::env::current_exe().context("no path of the running test")?;
     let dir = test.parent().and_then(|deps| deps.parent()).context("the test is in no target directory")?;
     Ok(dir.to_owned())
 }
 
-/// The same, built in the profile whose directory this is.
+/// Builds `firewall-agent` in the profile of this directory and returns its path.
 pub fn agent_of(profile_dir: &Path) -> Result<PathBuf> {
     let target = profile_dir.parent().context("the test is in no target directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -1,5 +1,5 @@
-//! What systemd or a container runtime does between the fork and the program: a root directory, a user, what is left of
-//! the capabilities, a filter of system calls.
+//! The confinement that systemd or a container runtime sets up between fork and exec: root directory, user, reduced
+//! capabilities, seccomp filter.
 
 use std::fs::File;
 use std::io;
@@ -15,24 +15,24 @@ use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 
 use super::{Agent, CAPABILITY_MASK, Host};
 
-/// Highest number that a capability may come to have.
+/// Exclusive upper bound of capability numbers.
 const CAPABILITIES: c_ulong = 64;
 
-/// How a process is confined. The bounding set is always the agent's three capabilities.
+/// Confinement of a process. The bounding set is always the agent's three capabilities.
 #[derive(Clone, Debug)]
 pub struct Confinement {
     pub root: PathBuf,
-    /// Uid, and gid likewise; no other group.
+    /// Uid, and gid; no supplementary group.
     pub id: u32,
-    /// systemd's way: the three capabilities stay with the user, without any on the program, and nothing can be gained.
-    /// Otherwise a runtime's way: the process has none, and gains what its program has.
+    /// `true`, as systemd: the three capabilities are ambient, the file has none, and `no_new_privs` is set. `false`,
+    /// as a container runtime: the process has none and gains those of its file.
     pub ambient: bool,
-    /// The filter of system calls, as the kernel takes it.
+    /// The seccomp filter, as BPF instructions.
     pub filter: Vec<sock_filter>,
 }
 
 impl Confinement {
-    /// Starts a program, whose path is one below the root, as a daemon; its output goes to `log`.
+    /// Starts a program, whose path is relative to the new root, as a daemon; its output goes to `log`.
     pub fn start(&self, host: &Host, program: &str, arguments: &[&str], log: &Path) -> Result<Agent> {
         let out = File::options().create(true).append(true).open(log).context("log")?;
         Agent::start(self.command(host, program).args(arguments), out, log.to_owned())
@@ -50,7 +50,7 @@ impl Confinement {
         chroot(&self.root)?;
         chdir("/")?;
         for capability in (0..CAPABILITIES).filter(|one| CAPABILITY_MASK & (1 << one) == 0) {
-            // Those that this kernel does not know cannot be dropped.
+            // The kernel rejects capabilities that it does not know.
             let _ = prctl(libc::PR_CAPBSET_DROP, capability);
         }
         setgroups(&[])?;
@@ -63,11 +63,11 @@ impl Confinement {
             set_no_new_privs()?;
             self.install()?;
         } else {
-            // Without no_new_privs only root may install a filter.
+            // Without `no_new_privs` only root may install a filter.
             self.install()?;
             setresuid(uid, uid, uid)?;
         }
-        // The change of user has cleared it.
+        // The change of user has cleared the parent-death signal.
         Ok(set_pdeathsig(Signal::SIGKILL)?)
     }
 
@@ -83,18 +83,18 @@ impl Confinement {
     }
 }
 
-/// Permitted, effective, inheritable and ambient become `mask`.
+/// Sets the permitted, effective, inheritable and ambient sets to `mask`.
 fn keep(mask: u64) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];
     let (low, high) = (mask as u32, (mask >> 32) as u32);
     let sets = [low, low, low, high, high, high];
-    // SAFETY: two words of header and six of sets are what version 3 reads.
+    // SAFETY: version 3 reads two words of header and six words of sets.
     if unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
     for capability in (0..CAPABILITIES).filter(|one| mask & (1 << one) != 0) {
-        // SAFETY: numbers only.
+        // SAFETY: the call passes numbers only.
         let raised = unsafe {
             libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as c_ulong, capability, 0, 0)
         };
@@ -106,7 +106,7 @@ fn keep(mask: u64) -> io::Result<()> {
 }
 
 fn prctl(option: c_int, argument: c_ulong) -> io::Result<()> {
-    // SAFETY: numbers only.
+    // SAFETY: the call passes numbers only.
     if unsafe { libc::prctl(option, argument, 0, 0, 0) } == 0 {
         Ok(())
     } else {

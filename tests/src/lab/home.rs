@@ -1,4 +1,4 @@
-//! What an agent on a host lives in: its config, rule files, state, pins; and the commands an operator gives there.
+//! An agent's installation on a host: config, rule files, state, pins; and the commands that an operator runs there.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,19 +12,19 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Agent, Host, Lab, User};
 
-/// What differs from one agent to another in its config.
+/// The part of the config in which agents differ.
 #[derive(Clone, Debug)]
 pub struct Settings<'a> {
     pub interfaces: &'a [&'a str],
     /// `native`, `generic` or `auto`.
     pub xdp_mode: &'a str,
-    /// Ports and ranges as the config writes them: `5432`, `30000-32767`.
+    /// Ports and ranges in the syntax of the config: `5432`, `30000-32767`.
     pub guarded_ports: &'a [&'a str],
     /// Further lines of the config.
     pub more: &'a str,
 }
 
-/// What a command printed and how it ended.
+/// Output and exit code of a command.
 #[derive(Debug)]
 pub struct Answer {
     /// Exit code; `None` when a signal ended it.
@@ -43,7 +43,7 @@ pub struct AgentHome {
 }
 
 impl AgentHome {
-    /// A home on `host` for the agent at `program`, whose files and pins belong to `user`; nothing runs yet.
+    /// Creates a home on `host` for the agent at `program`; `user` owns files and pins. Starts nothing.
     pub fn new(lab: &Lab, host: &Host, program: &Path, user: User, settings: &Settings<'_>) -> Result<Self> {
         let dir = lab.dir().join(format!("agent-{}", host.name()));
         let pins = PathBuf::from(format!("/sys/fs/bpf/firewall-agent-{}", host.name()));
@@ -57,7 +57,7 @@ impl AgentHome {
         Ok(home)
     }
 
-    /// Makes the agent's directory on bpffs, as the step does that runs as root before it.
+    /// Creates the agent's directory on bpffs, as the privileged setup step does before the agent starts.
     pub fn give_pins(&self) -> Result<()> {
         self.give(&self.pins)
     }
@@ -76,7 +76,7 @@ impl AgentHome {
         self.dir.join("config.yaml")
     }
 
-    /// Where the agent pins its maps, programs and links.
+    /// Returns the directory in which the agent pins its maps, programs and links.
     pub fn pins(&self) -> &Path {
         &self.pins
     }
@@ -85,7 +85,7 @@ impl AgentHome {
         self.dir.join("rules.d").join(name)
     }
 
-    /// Puts a rule file in place at once, as the control plane does; the moment at which it became visible.
+    /// Publishes a rule file atomically, as the control plane does; returns the time at which it became visible.
     pub fn write_rules(&self, name: &str, text: &str) -> Result<Instant> {
         self.replace(&self.rule_file(name), text)
     }
@@ -111,14 +111,14 @@ impl AgentHome {
         self.start_into(out, flags)
     }
 
-    /// As `start`, with further variables of the environment.
+    /// As `start`, with further environment variables.
     pub fn start_in(&self, environment: &[(&str, &str)]) -> Result<Agent> {
         let out = File::options().create(true).append(true).open(self.log()).context("log")?;
         let mut command = self.run_command();
         Agent::start(command.envs(environment.iter().copied()), out, self.log())
     }
 
-    /// As `start_with`, with its output to somewhere else.
+    /// As `start_with`, with its output to `out`.
     pub fn start_into(&self, out: File, flags: &[&str]) -> Result<Agent> {
         Agent::start(self.run_command().args(flags), out, self.log())
     }
@@ -129,7 +129,7 @@ impl AgentHome {
         command
     }
 
-    /// As `start`, by a command in front of the program that becomes the program, or stays its parent no longer.
+    /// As `start`, through a wrapper command that execs the program or detaches from it.
     pub fn start_by(&self, front: &[String]) -> Result<Agent> {
         let out = File::options().create(true).append(true).open(self.log()).context("log")?;
         let mut command = self.by(front);
@@ -148,19 +148,19 @@ impl AgentHome {
         self.dir.join("log")
     }
 
-    /// Puts another program in the place of the agent's: an upgrade, or a downgrade.
+    /// Replaces the agent's binary: an upgrade, or a downgrade.
     pub fn install(&self, program: &Path) -> Result<()> {
         umount2(&self.program, MntFlags::MNT_DETACH).with_context(|| self.program.display().to_string())?;
         fs::remove_file(&self.program).with_context(|| self.program.display().to_string())?;
         self.bind_program(program)
     }
 
-    /// Runs a command of the agent's, as the agent's own user, to its end.
+    /// Runs a command of the agent to its end, as the agent's own user.
     pub fn ask(&self, arguments: &[&str]) -> Result<Answer> {
         self.ask_by(&[], arguments)
     }
 
-    /// As `ask`, by a command in front of the program.
+    /// As `ask`, through a wrapper command.
     pub fn ask_by(&self, front: &[String], arguments: &[&str]) -> Result<Answer> {
         let mut command = self.by(front);
         let out = command.args(arguments).arg("--config").arg(self.config()).output();
@@ -172,8 +172,8 @@ impl AgentHome {
         })
     }
 
-    /// What a command of the agent's, as the agent's own user, writes to a terminal of this size, with `NO_COLOR` set
-    /// unless colour is wanted; ended after three seconds when it has not ended by itself.
+    /// Returns the bytes that a command of the agent, run as the agent's own user, writes to a terminal of this size;
+    /// `NO_COLOR` is set unless `colour`. A command that runs longer than three seconds is killed.
     pub fn show(&self, arguments: &[&str], (columns, lines): (u16, u16), colour: bool) -> Result<Vec<u8>> {
         let program = format!("{} {}", self.program.display(), arguments.join(" "));
         let config = self.config();
@@ -188,7 +188,7 @@ impl AgentHome {
         Ok(out.with_context(|| format!("{line}: not started"))?.stdout)
     }
 
-    /// The program under a path that every user can reach, wherever it was built.
+    /// Bind-mounts the program at a path that every user can reach.
     fn bind_program(&self, program: &Path) -> Result<()> {
         File::create_new(&self.program).with_context(|| self.program.display().to_string())?;
         mount(Some(program), &self.program, None::<&str>, MsFlags::MS_BIND, None::<&str>)

@@ -1,4 +1,4 @@
-//! One host of a lab: a network namespace with a name.
+//! A host of a lab: a named network namespace.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use nix::sys::signal::Signal;
 
 use super::namespace;
 
-/// Ready at once: no waiting for duplicate address detection on any interface that comes later.
+/// Interfaces are ready at once: duplicate address detection is off, also for later ones.
 const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv6/conf/all/accept_dad", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
@@ -36,7 +36,7 @@ pub struct Host {
 
 impl Host {
     pub(super) fn new(name: &str) -> Result<Self> {
-        // A thread of its own makes the namespace, since a thread that unshares cannot come back by itself.
+        // A separate thread creates the namespace, since a thread cannot undo its own unshare.
         let made = thread::spawn(|| -> Result<OwnedFd> {
             unshare(CloneFlags::CLONE_NEWNET).context("no network namespace")?;
             namespace("net")
@@ -55,7 +55,7 @@ impl Host {
         &self.name
     }
 
-    /// A command that runs on this host and is killed when the thread that started it ends.
+    /// Returns a command that runs on this host and is killed when the thread that started it ends.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let net = Arc::clone(&self.net);
         let mut command = Command::new(program);
@@ -81,7 +81,7 @@ impl Host {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// Puts the current thread on this host until the guard is dropped: sockets opened meanwhile stay there.
+    /// Moves the current thread to this host until the guard is dropped; sockets opened meanwhile stay on this host.
     pub fn enter(&self) -> Result<Inside> {
         let before = namespace("net")?;
         setns(self.net.as_fd(), CloneFlags::CLONE_NEWNET)
@@ -102,7 +102,7 @@ impl Host {
         self.set("net/ipv6/conf/all/forwarding", "1")
     }
 
-    /// Default routes of both families, or of one, by these gateways.
+    /// Adds default routes through these gateways, for one family or both.
     pub fn route_by(&self, gateways: &[&str]) -> Result<()> {
         for gateway in gateways {
             let family = if gateway.contains(':') { "-6" } else { "-4" };
@@ -111,7 +111,7 @@ impl Host {
         Ok(())
     }
 
-    /// The MAC address of an interface, as on the wire.
+    /// Returns the MAC address of an interface, in wire order.
     pub fn mac(&self, interface: &str) -> Result<[u8; 6]> {
         let _inside = self.enter()?;
         getifaddrs()?
@@ -122,13 +122,13 @@ impl Host {
             })
     }
 
-    /// A TCP connection from this host, or the error after `wait` at the latest.
+    /// Opens a TCP connection from this host; fails after `wait`.
     pub fn connect(&self, to: SocketAddr, wait: Duration) -> Result<TcpStream> {
         let _inside = self.enter()?;
         TcpStream::connect_timeout(&to, wait).with_context(|| format!("{} → {to}", self.name))
     }
 
-    /// Lets `ip -n NAME` and `ip link … netns NAME` find this host.
+    /// Makes this host known to `ip -n NAME` and `ip link … netns NAME`.
     fn publish_name(&self) -> Result<()> {
         let _inside = self.enter()?;
         let path = format!("/run/netns/{}", self.name);
@@ -144,7 +144,7 @@ impl fmt::Debug for Host {
     }
 }
 
-/// The current thread is on a host; dropping this takes it back.
+/// Guard of a thread on a host; dropping it moves the thread back.
 #[derive(Debug)]
 pub struct Inside {
     before: OwnedFd,
@@ -153,7 +153,7 @@ pub struct Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        // Going back to a namespace that is held open fails only without root, and then there was no way in.
+        // Returning to an open namespace fails only without root, and without root `enter` would have failed.
         let _ = setns(self.before.as_fd(), CloneFlags::CLONE_NEWNET);
     }
 }

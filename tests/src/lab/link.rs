@@ -26,7 +26,7 @@ pub(super) fn join(one: End<'_>, other: End<'_>) -> Result<()> {
     }
     for end in [one, other] {
         for address in end.addresses {
-            // Usable at once: nobody else can have the address.
+            // Usable at once: the address is unique on the link.
             let nodad = if address.contains(':') { "nodad" } else { "" };
             end.host.run(&format!("ip address add {address} dev {} {nodad}", end.interface))?;
         }

@@ -1,7 +1,7 @@
 //! Throw-away hosts for tests and the demo: network namespaces joined by veth pairs, a PostgreSQL server, an agent.
 //!
-//! Everything is held by namespaces of one thread, so nothing is left when it ends, however it ends: mounts,
-//! pins, namespaces and files go with the last process, and every child dies with the thread that started it.
+//! All resources belong to the namespaces of one thread. When it ends for any reason, nothing is left: mounts, pins,
+//! namespaces and files go with the last process, and every child dies with the thread that started it.
 
 mod agent;
 mod artefact;
@@ -47,11 +47,11 @@ pub use status::Status;
 pub use traced::{count_from_here, killed_after};
 pub use wait::eventually;
 
-/// The namespaces that a lab owns; what else runs on the machine sees nothing of them.
+/// The namespaces that a lab owns; they are invisible to other processes of the machine.
 const OWN: CloneFlags =
     CloneFlags::CLONE_NEWNS.union(CloneFlags::CLONE_NEWNET).union(CloneFlags::CLONE_NEWIPC);
 
-/// What is mounted afresh: kind, place, options. `/proc` is among them for a lab in a PID namespace of its own.
+/// Fresh mounts: file system, path, options. `/proc` is included for a lab in its own PID namespace.
 const MOUNTS: &[(&str, &str, Option<&str>)] = &[
     ("proc", "/proc", None),
     ("tmpfs", "/run", Some("mode=0755")),
@@ -59,9 +59,9 @@ const MOUNTS: &[(&str, &str, Option<&str>)] = &[
     ("bpf", "/sys/fs/bpf", Some("mode=0755")),
 ];
 
-/// A set of namespaces around the current thread, with `/run`, `/dev/shm` and `/sys/fs/bpf` of their own. Outside
-/// its hosts the thread has a network of nothing but a loopback that is down. Threads that it starts are inside
-/// too. Dropping it brings the thread back to where it was.
+/// A set of namespaces around the current thread, with private `/run`, `/dev/shm` and `/sys/fs/bpf`. Outside its hosts
+/// the thread has no network but a loopback that is down. Threads that it starts are inside too. Dropping it moves the
+/// thread back.
 #[derive(Debug)]
 pub struct Lab {
     before: Before,
@@ -69,7 +69,7 @@ pub struct Lab {
     not_send: PhantomData<*const ()>,
 }
 
-/// Where the thread was: joining a mount namespace also moves it to the root directory there.
+/// The thread's previous state: joining a mount namespace also moves the thread to the root directory there.
 #[derive(Debug)]
 struct Before {
     namespaces: [OwnedFd; 3],
@@ -99,17 +99,17 @@ impl Lab {
         Ok(lab)
     }
 
-    /// A directory that vanishes with the lab; every user may look into it.
+    /// Returns a directory that vanishes with the lab and that every user may read.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// A new host of this name, its loopback up, joined to nothing.
+    /// Creates a host of this name with its loopback up and no link.
     pub fn host(&self, name: &str) -> Result<Host> {
         Host::new(name).with_context(|| format!("host {name}: not made"))
     }
 
-    /// Joins two hosts by a veth pair, both ends up with their addresses ready for use.
+    /// Joins two hosts by a veth pair; both ends are up and their addresses usable.
     pub fn link(&self, one: End<'_>, other: End<'_>) -> Result<()> {
         link::join(one, other)
     }
@@ -118,14 +118,15 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for namespace in &self.before.namespaces {
-            // Refused while a thread that was started inside still runs; this one then stays inside until it ends.
+            // The kernel refuses while a thread that was started inside still runs; this thread then stays inside until
+            // it ends.
             let _ = setns(namespace, CloneFlags::empty());
         }
         let _ = std::env::set_current_dir(&self.before.directory);
     }
 }
 
-/// Makes `/sys/fs/bpf` a directory of a bpffs, as a container gets a directory of its host's.
+/// Makes `/sys/fs/bpf` a subdirectory of a bpffs, as a container gets one from its host.
 pub fn give_bpffs() -> Result<()> {
     let (nothing, given) = (None::<&str>, "/sys/fs/bpf/host");
     fs::create_dir(given).context(given)?;

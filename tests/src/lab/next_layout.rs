@@ -1,4 +1,5 @@
-//! An agent of another map layout: this tree with its layout version and one shared type changed, built beside it.
+//! An agent with another map layout: this tree with a changed layout version and one changed shared type, built from a
+//! copy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,9 @@ const COPIED: &[&str] = &[
     "firewall-agent",
 ];
 
-/// File, text that must stand there exactly once, and what takes its place.
+/// File, text that must occur in it exactly once, and its replacement.
 const CHANGES: &[(&str, &str, &str)] = &[
-    // Cargo tells packages in one target directory apart by their versions, not by where they are.
+    // Cargo distinguishes packages in one target directory by version, not by path.
     ("Cargo.toml", "version = \"0.1.0\"", "version = \"0.2.0\""),
     ("Cargo.toml", ", \"tests\", \"xtask\"]", "]"),
     ("Cargo.toml", "firewall-tests = { path = \"tests\" }\n", ""),
@@ -40,7 +41,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("firewall-agent/src/bpf/ports.rs", "guarded: *guarded }", "guarded: *guarded, spare: 0 }"),
 ];
 
-/// Path of the agent of layout `v2`, built in the profile of the running test.
+/// Returns the path of the agent of layout `v2`, built in the profile of the running test.
 pub fn next_layout_binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT
@@ -51,7 +52,7 @@ pub fn next_layout_binary() -> Result<PathBuf> {
         .map_err(|error| anyhow!(error))
 }
 
-/// The same, built in the profile whose directory this is.
+/// Builds the agent of layout `v2` in the profile of this directory and returns its path.
 pub fn next_layout_of(profile: &Path) -> Result<PathBuf> {
     let target = profile.parent().context("the test is in no target directory")?;
     let copy = target.join("next-layout");
@@ -83,13 +84,14 @@ pub fn next_layout_of(profile: &Path) -> Result<PathBuf> {
     Ok(profile.join(NAME))
 }
 
-/// A file's text with all of its changes.
+/// Returns a file's text with all of its changes.
 fn changed(file: &str, text: String) -> String {
     let changes = CHANGES.iter().filter(|(of, ..)| *of == file);
     changes.fold(text, |text, (_, before, after)| text.replace(before, after))
 }
 
-/// Removes from a copied directory what is no longer in its origin, or has become a directory or a file.
+/// Removes from a copied directory every entry that its origin no longer has, or that changed between file and
+/// directory.
 fn remove_gone(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(to).with_context(|| to.display().to_string())? {
         let (path, origin) = entry.map(|entry| (entry.path(), from.join(entry.file_name())))?;
@@ -102,7 +104,7 @@ fn remove_gone(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies what differs, so that an unchanged tree is not built again; files with changes are left to the caller.
+/// Copies only files that differ, which avoids a rebuild of an unchanged tree; leaves files with changes to the caller.
 fn copy_changed(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
         fs::create_dir_all(to).with_context(|| to.display().to_string())?;

@@ -1,4 +1,4 @@
-//! A PostgreSQL server that takes connections over TLS only.
+//! A PostgreSQL server that accepts connections over TLS only.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -11,7 +11,7 @@ use nix::unistd;
 
 use super::{Host, Lab, eventually};
 
-/// Everyone may be who they say, but only over TLS: who may come at all is the firewall's to say.
+/// The server trusts every client over TLS: access control is left to the firewall.
 const ACCESS: &str = "hostssl all all all trust\nhostnossl all all all reject\n";
 
 /// A running server, killed when dropped.
@@ -21,7 +21,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a new server on a host; it listens on every address there, on `port`.
+    /// Starts a new server on a host; it listens on every address, on `port`.
     pub fn start(lab: &Lab, host: &Host, port: u16) -> Result<Self> {
         let owner =
             unistd::User::from_name("postgres")?.context("postgres: no such user; is it installed?")?;
@@ -42,7 +42,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Where the newest installed PostgreSQL has its programs.
+/// Returns the directory of the programs of the newest installed PostgreSQL.
 pub(super) fn programs() -> Result<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let installed =

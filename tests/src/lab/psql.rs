@@ -1,4 +1,4 @@
-//! Clients of a PostgreSQL server: one question, or a session that stays open.
+//! Clients of a PostgreSQL server: single queries, and sessions that stay open.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::Host;
 use super::postgres::programs;
 
-/// Asks one question over TLS from a host. The error is psql's own text; without any answer it comes after two
-/// seconds, the shortest time that psql can be told to wait.
+/// Runs one query over TLS from a host. The error is psql's own text; without any answer it comes after two seconds,
+/// psql's shortest timeout.
 pub fn psql(from: &Host, server: SocketAddr, sslmode: &str, question: &str) -> Result<String> {
     let out = client(from, server, sslmode)?.args(["-c", question]).stdin(Stdio::null()).output()?;
     let complaint = String::from_utf8_lossy(&out.stderr);
@@ -30,7 +30,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects over TLS; the session exists once the first question was answered.
+    /// Connects over TLS; the session is established once it has answered the first query.
     pub fn open(from: &Host, server: SocketAddr) -> Result<Self> {
         let mut command = client(from, server, "require")?;
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
@@ -41,7 +41,7 @@ impl Session {
         Ok(Self { child, questions, answers })
     }
 
-    /// The first line of the answer; `None` when there was none within that time, or the session is over.
+    /// Returns the first line of the answer; `None` if none comes within `within`, or the session has ended.
     pub fn ask(&mut self, question: &str, within: Duration) -> Option<String> {
         writeln!(self.questions, "{question}").ok()?;
         self.answers.recv_timeout(within).ok()
@@ -58,7 +58,7 @@ impl Drop for Session {
 fn client(from: &Host, server: SocketAddr, sslmode: &str) -> Result<Command> {
     let mut command = from.command(programs()?.join("psql"));
     let (address, port) = (server.ip(), server.port());
-    // Lost packets end the connection within seconds: a client that is cut off must not wait for long.
+    // Lost packets end the connection within seconds, which bounds the wait of a client that is cut off.
     let bounds =
         "connect_timeout=2 tcp_user_timeout=4000 keepalives_idle=1 keepalives_interval=1 keepalives_count=3";
     let target =

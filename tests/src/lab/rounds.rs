@@ -1,9 +1,9 @@
-//! How often a test repeats what it does.
+//! Number of repetitions of a test.
 
 const VARIABLE: &str = "FIREWALL_TESTS";
 
-/// `short` times; `full` times when `FIREWALL_TESTS` is `full`, as `cargo xtask test --full` sets it; a tenth of `short`
-/// when it is `brief`.
+/// Returns `full` if `FIREWALL_TESTS` is `full`, as `cargo xtask test --full` sets it; a tenth of `short` if it is
+/// `brief`; `short` otherwise.
 pub fn rounds(short: usize, full: usize) -> usize {
     match std::env::var(VARIABLE).as_deref() {
         Ok("full") => full,
@@ -12,7 +12,7 @@ pub fn rounds(short: usize, full: usize) -> usize {
     }
 }
 
-/// Whether `FIREWALL_TESTS` is `brief`, as `cargo xtask kernels` sets it where every instruction is emulated.
+/// Returns whether `FIREWALL_TESTS` is `brief`, as `cargo xtask kernels` sets it where every instruction is emulated.
 pub fn is_brief() -> bool {
     std::env::var(VARIABLE).is_ok_and(|which| which == "brief")
 }

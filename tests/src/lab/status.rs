@@ -1,11 +1,11 @@
-//! What `status -o json` says, as far as the lab asks.
+//! The output of `status -o json`, as far as the lab reads it.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::AgentHome;
 
-/// The answer of `status -o json`.
+/// The output of `status -o json`.
 #[derive(Clone, Debug)]
 pub struct Status(pub Value);
 
@@ -18,12 +18,12 @@ impl AgentHome {
 }
 
 impl Status {
-    /// The revision of this database that the kernel holds.
+    /// Returns the revision of this database that is in force in the kernel.
     pub fn revision(&self, database: &str) -> Option<u64> {
         self.database(database)?.get("revision")?.as_u64()
     }
 
-    /// `applied`, `degraded`, `rejected` or `orphaned`.
+    /// Returns `applied`, `degraded`, `rejected` or `orphaned`.
     pub fn state(&self, database: &str) -> Option<&str> {
         self.database(database)?.get("state")?.as_str()
     }

@@ -1,4 +1,4 @@
-//! A process that is killed at an exact place: when it has written to a map, before it does anything else.
+//! A process killed at an exact point: after a given number of map writes, before any other action.
 
 use std::collections::HashSet;
 use std::os::unix::process::CommandExt as _;
@@ -10,25 +10,26 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Commands of bpf(2) that change a map, by `linux/bpf.h`: `BPF_MAP_UPDATE_ELEM`, `_DELETE_ELEM`, `_UPDATE_BATCH`.
+/// Commands of bpf(2) that change a map, from `linux/bpf.h`: `BPF_MAP_UPDATE_ELEM`, `_DELETE_ELEM`, `_UPDATE_BATCH`.
 const WRITES: [u64; 3] = [2, 3, 26];
 
-/// From here on [`killed_after`] counts; called by the traced process.
+/// Starts the count of [`killed_after`]; called by the traced process.
 pub fn count_from_here() {
     let _ = raise(Signal::SIGUSR1);
 }
 
-/// Runs the command, and kills it as soon as it has written to maps this many times since [`count_from_here`]: `true`.
-/// When it ends with success before: `false`. After each write before the last, while it is stopped, does something else.
+/// Runs the command and kills it as soon as it has made `writes` map writes since [`count_from_here`]: returns `true`.
+/// Returns `false` if it ends with success before. Calls `between` while the command is stopped after each write but
+/// the last.
 ///
 /// # Errors
-/// When it cannot be started or traced, or ends in any other way.
+/// When the command cannot be started or traced, or ends in any other way.
 pub fn killed_after(command: &mut Command, writes: usize, mut between: impl FnMut()) -> Result<bool> {
     // SAFETY: the closure makes one system call; it neither allocates nor takes a lock after the fork.
     unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
     let child = command.process_group(0).spawn().context("traced: not started")?;
     let leader = Pid::from_raw(child.id().cast_signed());
-    // It stops by itself when the program is in place.
+    // The kernel stops the child once the program is loaded.
     waitpid(leader, Some(WaitPidFlag::__WALL)).context("traced: not stopped")?;
     let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
     ptrace::setoptions(leader, options).context("traced: no options")?;
@@ -59,14 +60,14 @@ pub fn killed_after(command: &mut Command, writes: usize, mut between: impl FnMu
     }
 }
 
-/// All threads of the process, whoever else's children there are.
+/// Returns the wait target for all threads of the process, which excludes other children.
 fn group(leader: Pid) -> Pid {
     Pid::from_raw(-leader.as_raw())
 }
 
-/// Lets a thread that stopped go on; one that has ended meanwhile needs nothing.
+/// Resumes a stopped thread; one that has ended meanwhile is ignored.
 fn go_on(stopped: WaitStatus) {
-    // What the process sends itself for the tracer, and how a new thread begins, is not delivered.
+    // The tracer suppresses the process's signal to it (SIGUSR1) and the initial stop of a new thread (SIGSTOP).
     let delivered = match stopped {
         WaitStatus::Stopped(_, signal) if !matches!(signal, Signal::SIGUSR1 | Signal::SIGSTOP) => {
             Some(signal)
@@ -86,12 +87,12 @@ fn go_on(stopped: WaitStatus) {
 
 struct Tracer {
     counts: bool,
-    /// Threads in a call that writes.
+    /// Threads inside a map-writing call.
     writing: HashSet<Pid>,
 }
 
 impl Tracer {
-    /// Whether the thread stopped at the end of a write that counts.
+    /// Returns whether the thread stopped at the end of a counted write.
     fn has_written(&mut self, status: WaitStatus) -> Result<bool> {
         if matches!(status, WaitStatus::Stopped(_, Signal::SIGUSR1)) {
             self.counts = true;
@@ -101,7 +102,7 @@ impl Tracer {
         if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
             return Ok(self.writing.remove(&pid) && self.counts);
         }
-        // SAFETY: `op` says which part of the union is written.
+        // SAFETY: `op` states which member of the union is valid.
         let entry = unsafe { info.u.entry };
         if entry.nr == libc::SYS_bpf.cast_unsigned() && WRITES.contains(&entry.args[0]) {
             self.writing.insert(pid);

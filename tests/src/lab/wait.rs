@@ -1,4 +1,4 @@
-//! Waiting for what other processes do, never longer than said.
+//! Bounded waits for conditions in other processes.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use anyhow::{Result, bail};
 use super::rounds::is_brief;
 
 const PAUSE: Duration = Duration::from_millis(5);
-/// How many times longer everything may take where every instruction is emulated.
+/// Factor for every timeout where every instruction is emulated.
 const EMULATED: u32 = 6;
 
-/// The first value that `look` finds, asked every few milliseconds; an error naming `what` when there is none `within`
-/// that time, or six times that time where every instruction is emulated.
+/// Polls `look` every few milliseconds and returns its first value; fails, naming `what`, after `within`, or six times
+/// that where every instruction is emulated.
 pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
     let within = if is_brief() { within * EMULATED } else { within };
     let started = Instant::now();

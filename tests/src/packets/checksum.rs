@@ -1,6 +1,6 @@
 //! The Internet checksum of RFC 1071.
 
-/// The ones' complement checksum over `parts`, read as one run of bytes; every part but the last has an even length.
+/// Returns the ones' complement checksum of the concatenated `parts`; every part but the last has an even length.
 pub(super) fn internet_checksum(parts: &[&[u8]]) -> u16 {
     let sum: u32 = parts
         .iter()

@@ -1,4 +1,4 @@
-//! A whole IP packet: checksums, lengths and fragments come together here.
+//! A whole IP packet: computes checksums, lengths and fragments.
 
 use super::checksum::internet_checksum;
 use super::extension::join;
@@ -22,7 +22,7 @@ impl Datagram {
         Self { network, segment }
     }
 
-    /// The packet as one frame.
+    /// Builds the packet as one frame.
     pub fn build(&self) -> Vec<u8> {
         let segment = self.sealed_segment();
         match &self.network {
@@ -31,7 +31,7 @@ impl Datagram {
         }
     }
 
-    /// The packet as fragments, in order, split at `cuts`: offsets in bytes into what can be split, ascending and
+    /// Builds the packet as fragments, in order, split at `cuts`: byte offsets into the fragmentable part, ascending,
     /// multiples of 8.
     pub fn fragments(&self, cuts: &[usize]) -> Vec<Vec<u8>> {
         match &self.network {
@@ -54,26 +54,26 @@ impl Datagram {
         }
     }
 
-    /// The fragments of [`Datagram::fragments`], by their places, in any order and number.
+    /// Returns the fragments of [`Datagram::fragments`] at these indexes, in any order and number.
     pub fn fragments_sent(&self, cuts: &[usize], order: &[usize]) -> Vec<Vec<u8>> {
         let pieces = self.fragments(cuts);
         order.iter().map(|at| pieces[*at].clone()).collect()
     }
 
-    /// The extension headers `chain` and the segment, as bytes, and the type that announces them.
+    /// Returns the extension headers `chain` and the segment, as bytes, and the type that announces them.
     fn joined(&self, chain: &[Extension]) -> (u8, Vec<u8>) {
         let (kind, mut content) = join(chain, self.segment.protocol);
         content.extend(self.sealed_segment());
         (kind, content)
     }
 
-    /// The segment's bytes with its checksum set.
+    /// Returns the segment's bytes with its checksum set.
     fn sealed_segment(&self) -> Vec<u8> {
         let mut bytes = self.segment.bytes.clone();
         if let Some(field) = self.segment.checksum {
             let pseudo = if field.pseudo_header { self.pseudo_header() } else { Vec::new() };
             let sum = match internet_checksum(&[&pseudo, &bytes]) {
-                // A UDP checksum of zero would say that there is none; elsewhere both forms are equal.
+                // A UDP checksum of zero means "no checksum"; elsewhere 0 and 0xffff are equivalent.
                 0 => 0xffff,
                 sum => sum,
             };
@@ -94,7 +94,7 @@ impl Datagram {
                 pseudo.extend(header.destination.octets());
             }
         }
-        // The forms of the two families differ, their sums do not.
+        // The pseudo-headers of the two families differ in form, but not in their sum.
         pseudo.extend((self.segment.bytes.len() as u32).to_be_bytes());
         pseudo.extend([0, 0, 0, self.segment.protocol]);
         pseudo

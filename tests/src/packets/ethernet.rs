@@ -1,13 +1,13 @@
-//! Ethernet and VLAN tags: the outermost layer, where every frame starts.
+//! Ethernet header and VLAN tags: the outermost layer of every frame.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{Ipv4, Ipv6};
 
-/// A MAC address, in the order of the wire.
+/// A MAC address, in wire order.
 pub type Mac = [u8; 6];
 
-/// Values of the type field that the tests use.
+/// EtherType values that the tests use.
 pub mod ethertype {
     pub const IPV4: u16 = 0x0800;
     pub const ARP: u16 = 0x0806;
@@ -17,7 +17,7 @@ pub mod ethertype {
     pub const LLDP: u16 = 0x88cc;
 }
 
-/// An Ethernet header with its tags, around whatever it will carry.
+/// An Ethernet header with its tags, before its content is added.
 #[derive(Clone, Debug)]
 pub struct Ethernet {
     destination: Mac,
@@ -27,7 +27,7 @@ pub struct Ethernet {
     trailer: Vec<u8>,
 }
 
-/// A frame between two made-up, locally administered addresses.
+/// Returns a frame between two made-up, locally administered addresses.
 pub fn frame() -> Ethernet {
     Ethernet {
         destination: [0x02, 0, 0, 0, 0, 0x01],
@@ -49,29 +49,29 @@ impl Ethernet {
         self
     }
 
-    /// One more 802.1Q tag, inside those already there; `control` holds priority, drop bit and VLAN number.
+    /// Adds an 802.1Q tag inside the existing ones; `control` contains priority, drop bit and VLAN number.
     pub fn vlan(self, control: u16) -> Self {
         self.tag(ethertype::VLAN, control)
     }
 
-    /// One more 802.1ad tag, inside those already there.
+    /// Adds an 802.1ad tag inside the existing ones.
     pub fn service_vlan(self, control: u16) -> Self {
         self.tag(ethertype::SERVICE_VLAN, control)
     }
 
-    /// One more tag of any type, inside those already there.
+    /// Adds a tag of any type inside the existing ones.
     pub fn tag(mut self, tag_type: u16, control: u16) -> Self {
         self.tags.push((tag_type, control));
         self
     }
 
-    /// The innermost type field, whatever the frame really carries.
+    /// Overrides the innermost type field.
     pub fn ethertype(mut self, ethertype: u16) -> Self {
         self.ethertype = Some(ethertype);
         self
     }
 
-    /// Bytes after the end of the packet, as padding or garbage.
+    /// Appends bytes after the end of the packet, as padding or garbage.
     pub fn trailer(mut self, bytes: &[u8]) -> Self {
         self.trailer = bytes.to_vec();
         self
@@ -85,7 +85,7 @@ impl Ethernet {
         Ipv6::new(self, source, destination)
     }
 
-    /// "Who has `target`? Tell `sender`", as a whole frame.
+    /// Builds an ARP request for `target` from `sender`, as a whole frame.
     pub fn arp_request(self, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
         let mut body = vec![0, 1, 8, 0, 6, 4, 0, 1];
         body.extend(self.source);
@@ -95,7 +95,7 @@ impl Ethernet {
         self.carrying(ethertype::ARP, &body)
     }
 
-    /// The smallest LLDP announcement, as a whole frame.
+    /// Builds the smallest LLDP announcement, as a whole frame.
     pub fn lldp(self) -> Vec<u8> {
         let port = *b"\x04\x03\x07p1";
         let lifetime = [0x06, 0x02, 0, 120];
@@ -107,7 +107,7 @@ impl Ethernet {
         self.carrying(ethertype::LLDP, &body)
     }
 
-    /// The whole frame around `content`, which is of type `content_type`.
+    /// Builds the whole frame around `content` of type `content_type`.
     pub fn carrying(&self, content_type: u16, content: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(14 + 4 * self.tags.len() + content.len() + self.trailer.len());
         bytes.extend(self.destination);

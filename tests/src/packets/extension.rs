@@ -2,7 +2,7 @@
 
 use super::protocol;
 
-/// One header of a chain. Its first byte, the type of what follows, is filled in when the chain is joined.
+/// One header of a chain. Its first byte, the type of the next header, is filled in when the chain is joined.
 #[derive(Clone, Debug)]
 pub struct Extension {
     kind: u8,
@@ -10,12 +10,13 @@ pub struct Extension {
 }
 
 impl Extension {
-    /// Any header: `kind` announces it in the header before; `bytes` is all of it, first byte included.
+    /// Returns an arbitrary header: `kind` announces it in the header before; `bytes` is all of it, first byte
+    /// included.
     pub fn raw(kind: u8, bytes: &[u8]) -> Self {
         Self { kind, bytes: bytes.to_vec() }
     }
 
-    /// Hop-by-hop or destination options, padded to a multiple of 8 bytes.
+    /// Returns hop-by-hop or destination options, padded to a multiple of 8 bytes.
     pub fn options(kind: u8, options: &[u8]) -> Self {
         let mut bytes = vec![0, 0];
         bytes.extend(options);
@@ -31,14 +32,14 @@ impl Extension {
         Self { kind, bytes }
     }
 
-    /// A routing header; `body` has a length of 4 plus a multiple of 8.
+    /// Returns a routing header; `body` has a length of 4 plus a multiple of 8.
     pub fn routing(routing_type: u8, segments_left: u8, body: &[u8]) -> Self {
         let mut bytes = vec![0, (body.len() / 8) as u8, routing_type, segments_left];
         bytes.extend(body);
         Self { kind: protocol::ROUTING, bytes }
     }
 
-    /// A fragment header; `offset` is in bytes and a multiple of 8.
+    /// Returns a fragment header; `offset` is in bytes and a multiple of 8.
     pub fn fragment(offset: usize, more: bool, id: u32) -> Self {
         let mut bytes = vec![0, 0];
         bytes.extend((offset as u16 | u16::from(more)).to_be_bytes());
@@ -46,7 +47,7 @@ impl Extension {
         Self { kind: protocol::FRAGMENT, bytes }
     }
 
-    /// An authentication header with an integrity value of `icv` bytes, a multiple of 4.
+    /// Returns an authentication header with an integrity value of `icv` bytes, a multiple of 4.
     pub fn authentication(icv: usize) -> Self {
         let mut bytes = vec![0; 12 + icv];
         bytes[1] = (bytes.len() / 4 - 2) as u8;
@@ -55,14 +56,14 @@ impl Extension {
         Self { kind: protocol::AUTHENTICATION, bytes }
     }
 
-    /// The same header, stating `length` in its second byte whatever its size.
+    /// Overrides the length in the second byte.
     pub fn stating(mut self, length: u8) -> Self {
         self.bytes[1] = length;
         self
     }
 }
 
-/// The bytes of `chain` in front of something of type `last`, and the type that announces them.
+/// Returns the bytes of `chain` in front of content of type `last`, and the type that announces them.
 pub(super) fn join(chain: &[Extension], last: u8) -> (u8, Vec<u8>) {
     let mut bytes = Vec::new();
     for (at, extension) in chain.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The IPv4 header, every field of it.
+//! The IPv4 header with every field settable.
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ const RESERVED: u16 = 0x8000;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 
-/// An IPv4 header, waiting for what it carries.
+/// An IPv4 header, before its payload is added.
 #[derive(Clone, Debug)]
 pub struct Ipv4 {
     ethernet: Ethernet,
@@ -49,7 +49,7 @@ impl Ipv4 {
         }
     }
 
-    /// The same packet in another frame, made from the one that it was in.
+    /// Rebuilds the enclosing frame; the packet stays the same.
     pub fn reframed(mut self, reframe: impl FnOnce(Ethernet) -> Ethernet) -> Self {
         self.ethernet = reframe(self.ethernet);
         self
@@ -60,7 +60,7 @@ impl Ipv4 {
         self
     }
 
-    /// The header length in words of 4 bytes, 0 to 15, whatever it really is.
+    /// Overrides the header length, in words of 4 bytes, 0 to 15.
     pub fn header_words(mut self, words: u8) -> Self {
         self.header_words = Some(words);
         self
@@ -71,7 +71,7 @@ impl Ipv4 {
         self
     }
 
-    /// The total length in bytes, whatever the packet's length is.
+    /// Overrides the total length, in bytes.
     pub fn total_length(mut self, length: u16) -> Self {
         self.total_length = Some(length);
         self
@@ -92,7 +92,7 @@ impl Ipv4 {
         self
     }
 
-    /// The fragment fields; `offset` is in bytes and a multiple of 8.
+    /// Sets the fragment fields; `offset` is in bytes and a multiple of 8.
     pub fn fragment(mut self, offset: usize, more: bool) -> Self {
         let flags = self.fragment & (RESERVED | DONT_FRAGMENT);
         self.fragment = flags | (offset / 8) as u16 | if more { MORE_FRAGMENTS } else { 0 };
@@ -104,26 +104,26 @@ impl Ipv4 {
         self
     }
 
-    /// The protocol field, whatever the packet carries.
+    /// Overrides the protocol field.
     pub fn protocol(mut self, protocol: u8) -> Self {
         self.protocol = Some(protocol);
         self
     }
 
-    /// The header checksum as given, right or wrong.
+    /// Overrides the header checksum.
     pub fn checksum(mut self, checksum: u16) -> Self {
         self.checksum = Some(checksum);
         self
     }
 
-    /// IPv4 options, filled up with end-of-list bytes to a multiple of 4.
+    /// Sets the IPv4 options, padded with end-of-list bytes to a multiple of 4.
     pub fn options(mut self, options: &[u8]) -> Self {
         self.options = options.to_vec();
         self.options.resize(options.len().next_multiple_of(4), 0);
         self
     }
 
-    /// One more header between this one and the transport.
+    /// Adds a header between this one and the transport.
     pub fn extension(mut self, extension: Extension) -> Self {
         self.extensions.push(extension);
         self
@@ -141,7 +141,7 @@ impl Ipv4 {
         Datagram::new(Network::V4(self), segment.into())
     }
 
-    /// The frame with this header before `content`, which is of type `content_type`.
+    /// Builds the frame with this header before `content` of type `content_type`.
     pub(super) fn frame(&self, content_type: u8, content: &[u8]) -> Vec<u8> {
         let length = 20 + self.options.len();
         let words = self.header_words.unwrap_or((length / 4) as u8);

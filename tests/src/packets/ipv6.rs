@@ -1,11 +1,11 @@
-//! The IPv6 header and the chain of headers behind it.
+//! The IPv6 header and its chain of extension headers.
 
 use std::net::Ipv6Addr;
 
 use super::datagram::Network;
 use super::{Datagram, Ethernet, Extension, Segment, Tcp, Udp, ethertype, protocol};
 
-/// An IPv6 header with its extension headers, waiting for what they carry.
+/// An IPv6 header with its extension headers, before their payload is added.
 #[derive(Clone, Debug)]
 pub struct Ipv6 {
     ethernet: Ethernet,
@@ -40,7 +40,7 @@ impl Ipv6 {
         }
     }
 
-    /// The same packet in another frame, made from the one that it was in.
+    /// Rebuilds the enclosing frame; the packet stays the same.
     pub fn reframed(mut self, reframe: impl FnOnce(Ethernet) -> Ethernet) -> Self {
         self.ethernet = reframe(self.ethernet);
         self
@@ -56,19 +56,19 @@ impl Ipv6 {
         self
     }
 
-    /// The flow label, 20 bits.
+    /// Sets the flow label, 20 bits.
     pub fn flow_label(mut self, label: u32) -> Self {
         self.flow_label = label;
         self
     }
 
-    /// The payload length in bytes, whatever the packet's length is.
+    /// Overrides the payload length, in bytes.
     pub fn payload_length(mut self, length: u16) -> Self {
         self.payload_length = Some(length);
         self
     }
 
-    /// The next-header field of the fixed header, whatever follows it.
+    /// Overrides the next-header field of the fixed header.
     pub fn next_header(mut self, next: u8) -> Self {
         self.next_header = Some(next);
         self
@@ -79,28 +79,28 @@ impl Ipv6 {
         self
     }
 
-    /// The identification that fragments of this packet carry.
+    /// Sets the identification that fragments of this packet carry.
     pub fn id(mut self, id: u32) -> Self {
         self.id = id;
         self
     }
 
-    /// Hop-by-hop options, padded to a multiple of 8 bytes.
+    /// Adds hop-by-hop options, padded to a multiple of 8 bytes.
     pub fn hop_by_hop(self, options: &[u8]) -> Self {
         self.extension(Extension::options(protocol::HOP_BY_HOP, options))
     }
 
-    /// Destination options, padded to a multiple of 8 bytes.
+    /// Adds destination options, padded to a multiple of 8 bytes.
     pub fn destination_options(self, options: &[u8]) -> Self {
         self.extension(Extension::options(protocol::DESTINATION_OPTIONS, options))
     }
 
-    /// A routing header with 16 bytes of addresses or the like.
+    /// Adds a routing header with a body of 20 zero bytes.
     pub fn routing(self, routing_type: u8, segments_left: u8) -> Self {
         self.extension(Extension::routing(routing_type, segments_left, &[0; 20]))
     }
 
-    /// A fragment header; `offset` is in bytes and a multiple of 8.
+    /// Adds a fragment header; `offset` is in bytes and a multiple of 8.
     pub fn fragment(self, offset: usize, more: bool) -> Self {
         let id = self.id;
         self.extension(Extension::fragment(offset, more, id))
@@ -111,7 +111,8 @@ impl Ipv6 {
         self
     }
 
-    /// From here on headers belong to what [`Datagram::fragments`] splits; those before are in every fragment.
+    /// Marks the headers added from now on as fragmentable by [`Datagram::fragments`]; those before are in every
+    /// fragment.
     pub fn fragmentable(mut self) -> Self {
         self.unfragmentable = self.extensions.len();
         self
@@ -129,7 +130,7 @@ impl Ipv6 {
         Datagram::new(Network::V6(self), segment.into())
     }
 
-    /// The frame with the fixed header before `content`, which is of type `content_type`.
+    /// Builds the frame with the fixed header before `content` of type `content_type`.
     pub(super) fn frame(&self, content_type: u8, content: &[u8]) -> Vec<u8> {
         let first =
             u32::from(self.version) << 28 | u32::from(self.traffic_class) << 20 | self.flow_label & 0xf_ffff;

@@ -1,7 +1,7 @@
-//! Raw Ethernet frames, whole or broken on purpose.
+//! Raw Ethernet frames, valid or malformed on purpose.
 //!
-//! Libraries refuse to build what an attacker sends, so this builder lets every length, type and checksum be
-//! overridden. What nobody overrides is correct: a frame built without tricks is accepted by a real stack.
+//! Libraries refuse to build malformed packets; this builder can override every length, type and checksum. Fields that
+//! are not overridden are correct: a real stack accepts a frame built without tricks.
 //!
 //! ```
 //! use firewall_tests::packets::frame;

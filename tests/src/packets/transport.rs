@@ -1,4 +1,4 @@
-//! What an IP packet carries: TCP, UDP, ICMP or anything else.
+//! The payload of an IP packet: TCP, UDP, ICMP or any other protocol.
 
 /// Numbers of the protocol and next-header fields.
 pub mod protocol {
@@ -29,7 +29,7 @@ pub mod flag {
     pub const CWR: u8 = 0x80;
 }
 
-/// The bytes above the IP header, with what is needed to set their checksum.
+/// The bytes above the IP header, with the parameters of their checksum.
 #[derive(Clone, Debug)]
 pub struct Segment {
     pub(super) protocol: u8,
@@ -37,7 +37,7 @@ pub struct Segment {
     pub(super) checksum: Option<Checksum>,
 }
 
-/// Where a checksum goes (bytes from the start of the segment), and whether addresses count in it.
+/// Offset of a checksum, in bytes from the start of the segment, and whether it covers the pseudo-header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Checksum {
     pub at: usize,
@@ -45,12 +45,12 @@ pub(super) struct Checksum {
 }
 
 impl Segment {
-    /// Bytes of any protocol, as they are.
+    /// Returns a segment of any protocol with these bytes unchanged.
     pub fn raw(protocol: u8, bytes: &[u8]) -> Self {
         Self { protocol, bytes: bytes.to_vec(), checksum: None }
     }
 
-    /// An ICMP (`protocol::ICMP`) or ICMPv6 message; `body` is what follows the checksum.
+    /// Returns an ICMP (`protocol::ICMP`) or ICMPv6 message; `body` follows the checksum.
     pub fn icmp(protocol: u8, message: u8, code: u8, body: &[u8]) -> Self {
         let mut bytes = vec![message, code, 0, 0];
         bytes.extend(body);
@@ -102,13 +102,13 @@ impl Tcp {
         self
     }
 
-    /// The header length in words of 4 bytes, 0 to 15, whatever it really is.
+    /// Overrides the header length, in words of 4 bytes, 0 to 15.
     pub fn data_offset(mut self, words: u8) -> Self {
         self.data_offset = Some(words);
         self
     }
 
-    /// The four reserved bits after the header length.
+    /// Sets the four reserved bits after the header length.
     pub fn reserved(mut self, bits: u8) -> Self {
         self.reserved = bits;
         self
@@ -124,7 +124,7 @@ impl Tcp {
         self
     }
 
-    /// The checksum as given, right or wrong.
+    /// Overrides the checksum.
     pub fn checksum(mut self, checksum: u16) -> Self {
         self.checksum = Some(checksum);
         self
@@ -135,7 +135,7 @@ impl Tcp {
         self
     }
 
-    /// TCP options, filled up with end-of-list bytes to a multiple of 4.
+    /// Sets the TCP options, padded with end-of-list bytes to a multiple of 4.
     pub fn options(mut self, options: &[u8]) -> Self {
         self.options = options.to_vec();
         self.options.resize(options.len().next_multiple_of(4), 0);
@@ -181,13 +181,13 @@ impl Udp {
         Self { ports: (source, destination), length: None, checksum: None, payload: Vec::new() }
     }
 
-    /// The length field in bytes, whatever the datagram's length is.
+    /// Overrides the length field, in bytes.
     pub fn length(mut self, length: u16) -> Self {
         self.length = Some(length);
         self
     }
 
-    /// The checksum as given, right or wrong; 0 means that there is none.
+    /// Overrides the checksum; 0 means "no checksum".
     pub fn checksum(mut self, checksum: u16) -> Self {
         self.checksum = Some(checksum);
         self

@@ -1,4 +1,4 @@
-//! Raw frames on and off an interface of the network namespace that the thread is in.
+//! Raw frames to and from an interface of the thread's network namespace.
 
 use std::io;
 use std::mem::size_of;
@@ -15,14 +15,14 @@ use nix::sys::time::{TimeVal, TimeValLike};
 const EVERY_PROTOCOL: u16 = (libc::ETH_P_ALL as u16).to_be();
 const RECEIVE_BUFFER: usize = 16 << 20;
 
-/// A packet socket on one interface. It stays with the namespace in which it was opened.
+/// A packet socket on one interface. It stays in the namespace in which it was opened.
 #[derive(Debug)]
 pub struct Wire {
     socket: OwnedFd,
 }
 
 impl Wire {
-    /// Opens the interface named `interface`; from then on it sees every frame that arrives there, and none that leaves.
+    /// Opens the interface named `interface`; the socket then receives every incoming frame and no outgoing one.
     ///
     /// # Errors
     /// Without CAP_NET_RAW and CAP_NET_ADMIN, or when there is no such interface in this network namespace.
@@ -36,19 +36,19 @@ impl Wire {
         Ok(Self { socket })
     }
 
-    /// Puts one frame, Ethernet header included, on the wire.
+    /// Sends one frame, Ethernet header included.
     ///
     /// # Errors
-    /// What `send(2)` says: a frame longer than the MTU allows is EMSGSIZE.
+    /// Those of `send(2)`; EMSGSIZE for a frame longer than the MTU allows.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         send(self.socket.as_raw_fd(), frame, MsgFlags::empty())?;
         Ok(())
     }
 
-    /// The next frame that arrives before `deadline`, cut at 64 KiB; `None` when none does.
+    /// Returns the next frame that arrives before `deadline`, truncated to 64 KiB; `None` if none does.
     ///
     /// # Errors
-    /// What `recv(2)` says.
+    /// Those of `recv(2)`.
     pub fn receive(&self, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let timeout = TimeVal::microseconds(left.as_micros() as i64);
@@ -75,7 +75,7 @@ fn ignore_outgoing(socket: &OwnedFd) -> io::Result<()> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Every protocol on the interface numbered `index`.
+/// Returns the address of every protocol on the interface numbered `index`.
 fn link_address(index: u32) -> LinkAddr {
     let raw = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,

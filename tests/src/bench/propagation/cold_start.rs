@@ -1,4 +1,4 @@
-//! A host that starts with nothing but its files: kernel and state directory are empty.
+//! Cold start of a host: rule files exist, kernel and state directory are empty.
 
 use std::fs;
 use std::path::Path;
@@ -11,13 +11,13 @@ use super::pushes::{Wire, stage};
 use crate::lab::{Lab, Status, eventually};
 
 pub const DATABASES: usize = 100;
-/// Prefixes of managed ranges in each database; no two have one in common.
+/// Prefixes in the managed range of each database; the ranges are disjoint.
 pub const MANAGED_PREFIXES: usize = 1000;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The time from starting the agent until it has written that every database is in force and the link is attached,
-/// which `status` must then confirm from the kernel.
+/// Measures the time from the start of the agent until it has written that every database is in force and the link is
+/// attached; `status` must then confirm this from the kernel.
 pub fn cold_start(agent: &Path) -> Result<Duration> {
     let lab = Lab::new()?;
     let (_clients, home) = stage(&lab, agent, &Wire::default())?;
@@ -29,7 +29,7 @@ pub fn cold_start(agent: &Path) -> Result<Duration> {
             &rule_file(database, 1, &[range], false),
         )?;
     }
-    // The file costs nothing to look at: asking the kernel for every prefix meanwhile would take the agent's time.
+    // Reading the file is cheap; querying the kernel for every prefix would take time from the agent.
     let written = home.config().with_file_name("state").join("status.json");
     let started = Instant::now();
     let agent = home.start()?;

@@ -1,18 +1,18 @@
-//! Files as large as the promise is for, with documentation and benchmark addresses only.
+//! Files of the size that the propagation target covers; all addresses are reserved for documentation or benchmarks.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-/// The source whose verdict is watched.
+/// The source that the probes come from.
 pub const PROBE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
-/// Allowed in its place, so that every revision has as many rules.
+/// Allowed while [`PROBE`] is not, so that every revision has the same number of rules.
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 67);
 /// The port of the first database; each further one has the next.
 pub const PORT: u16 = 30_001;
 
-/// All of one database's rules, those that name managed ranges included.
+/// Rules per database, including those that name managed ranges.
 pub const RULES: usize = 30;
-/// Managed ranges of the database that is pushed, and prefixes in each.
+/// Managed ranges of the pushed database, and prefixes in each.
 pub const RANGES: usize = 2;
 pub const PREFIXES_OF_RANGE: usize = 10;
 
@@ -48,7 +48,7 @@ pub fn rule_file(database: usize, revision: u64, ranges: &[String], probe_is_all
     )
 }
 
-/// Ranges of that many prefixes each, no prefix in two of them, and the names of the ranges.
+/// Returns `ranges` disjoint ranges of `prefixes` prefixes each: their names and the file.
 pub fn managed_ranges(ranges: usize, prefixes: usize) -> (Vec<String>, String) {
     let names: Vec<String> = (0..ranges).map(|range| format!("man-bench-{range}")).collect();
     let entries = names.iter().enumerate().map(|(range, name)| {
@@ -61,7 +61,7 @@ pub fn managed_ranges(ranges: usize, prefixes: usize) -> (Vec<String>, String) {
     (names, text)
 }
 
-/// One address of the networks kept for benchmarks, of either family in turn.
+/// Returns an address of the benchmarking networks, IPv4 and IPv6 in turn.
 fn prefix(index: usize) -> String {
     let offset = index / 2;
     if index.is_multiple_of(2) {

@@ -1,4 +1,4 @@
-//! Numbered datagrams from one source, sent without a break, and which of them came to the socket.
+//! A steady stream of numbered datagrams from one source, matched with those that reach the socket.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use super::files::{PORT, PROBE, SERVER};
 use crate::lab::Host;
 
-/// Between two datagrams: what a measured time can be wrong by, as long as the sender gets its turn.
+/// Pause between two datagrams: the resolution of a measured time, as long as the sender is scheduled.
 const PAUSE: Duration = Duration::from_micros(200);
-/// A verdict that stays for this long is the new one.
+/// A verdict is final once it has not changed for this long.
 pub const STEADY: Duration = Duration::from_millis(40);
 /// Longer than any push may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,8 +39,8 @@ impl Prober {
         Ok(Self { source, target, next: 0 })
     }
 
-    /// Sends until the verdict has become this one and stays; the time from `since` to the sending of the first
-    /// datagram from which on it is so.
+    /// Sends until the verdict is `is_allowed` and final; returns the time from `since` to the sending of the first
+    /// datagram with that verdict.
     pub fn until(&mut self, is_allowed: bool, since: Instant) -> Result<Duration> {
         let begin = self.next;
         let mut sent: Vec<Duration> = Vec::new();
@@ -51,7 +51,7 @@ impl Prober {
             self.next += 1;
             sleep(PAUSE);
             while let Some(number) = self.arrival()? {
-                // What an earlier push let pass may come late.
+                // Datagrams that an earlier push let pass may arrive late.
                 let Some(index) = number.checked_sub(begin) else { continue };
                 arrived += 1;
                 first.get_or_insert(index);

@@ -1,4 +1,4 @@
-//! Pushes that in turn allow and deny a source, each followed by the wire.
+//! Pushes that alternately allow and deny a source, each measured on the wire.
 
 use std::path::Path;
 use std::thread::sleep;
@@ -11,20 +11,20 @@ use super::prober::Prober;
 use crate::lab::{AgentHome, Host, Lab, Settings, User};
 
 const RULE_FILE: &str = "bench.yaml";
-/// At most this long after a push is settled comes the next: all phases of the agent's periodic work are met.
+/// Longest pause between two pushes; the pauses cover all phases of the agent's periodic work.
 const LONGEST_PAUSE: Duration = Duration::from_millis(60);
 const PHASES: u32 = 16;
-/// Phases from one push to the next, so that a few pushes are spread as widely as many.
+/// Phases from one push to the next: even a few pushes are spread over all phases.
 const STRIDE: u32 = 5;
 
-/// From the moment before the file is written and renamed to the first datagram with the new verdict.
+/// Times from just before the file is written and renamed to the first datagram with the new verdict.
 #[derive(Debug, Default)]
 pub struct Series {
     pub added: Vec<Duration>,
     pub removed: Vec<Duration>,
 }
 
-/// One host, one agent, and that many pushes, spread over `period` beyond what settling takes.
+/// Measures `pushes` pushes on one host with one agent, after pauses of up to `period` or 60 ms, whichever is longer.
 pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     let lab = Lab::new()?;
     let (clients, home) = stage(&lab, agent, &Wire::default())?;
@@ -52,13 +52,13 @@ pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     Ok(series)
 }
 
-/// A host of databases, a host of clients, and the wire between them.
+/// A database host, a client host, and the wire between them.
 #[derive(Clone, Copy, Debug)]
 pub struct Wire<'a> {
     /// Names of the two hosts.
     pub db: &'a str,
     pub clients: &'a str,
-    /// Patterns of the interfaces that are filtered; the wire is `eth0`.
+    /// Patterns of the filtered interfaces; the wire is `eth0`.
     pub interfaces: &'a [&'a str],
     /// Further lines of the agent's config.
     pub more: &'a str,
@@ -70,7 +70,7 @@ impl Default for Wire<'_> {
     }
 }
 
-/// The clients' host and the home of an agent on the host of the databases; native XDP on the wire between them.
+/// Returns the client host and the home of an agent on the database host; XDP on the wire is native.
 pub fn stage(lab: &Lab, agent: &Path, wire: &Wire<'_>) -> Result<(Host, AgentHome)> {
     let (db, clients) = (lab.host(wire.db)?, lab.host(wire.clients)?);
     let (server, source) = (format!("{SERVER}/24"), format!("{PROBE}/24"));

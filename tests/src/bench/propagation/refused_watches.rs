@@ -1,11 +1,12 @@
-//! A system without file events: no watch is granted, as when `fs.inotify.max_user_watches` is used up.
+//! A system without file events: the kernel refuses every inotify watch, as when `fs.inotify.max_user_watches` is used
+//! up.
 
 use std::io::Error;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::prctl::set_no_new_privs;
 
-/// From now on the kernel refuses every watch to this thread and to what it starts, with ENOSPC.
+/// Makes the kernel refuse every watch of this thread and its children with ENOSPC, from now on.
 pub fn refuse() -> Result<()> {
     set_no_new_privs().context("system calls: not filtered")?;
     let statement = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
@@ -15,7 +16,7 @@ pub fn refuse() -> Result<()> {
         (libc::BPF_RET | libc::BPF_K) as u16,
     );
     let mut filter = [
-        // The number of the system call comes first in what a filter sees.
+        // The system call number is the first field of `seccomp_data`.
         statement(load, 0),
         libc::sock_filter { code: is_equal, jt: 0, jf: 1, k: libc::SYS_inotify_add_watch as u32 },
         statement(end, libc::SECCOMP_RET_ERRNO | libc::ENOSPC as u32),

@@ -1,4 +1,4 @@
-//! The figures for people and for programs, against the bars of the design.
+//! The report for humans (Markdown) and for programs (JSON), against the target figures.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const P50: f64 = 0.5;
 const P99: f64 = 0.99;
 const MAX: f64 = 1.0;
 
-/// What each of the measured times may be at most, as (share of the values, time).
+/// Upper bounds of the measured times, as (quantile, time).
 const WITH_EVENTS: &[(f64, Duration)] =
     &[(P50, Duration::from_millis(25)), (P99, Duration::from_millis(100))];
 const WITHOUT_EVENTS: &[(f64, Duration)] = &[(MAX, RESCAN_INTERVAL)];
@@ -71,7 +71,7 @@ impl Report {
         text
     }
 
-    /// Every measured time in microseconds, in the order of measurement.
+    /// Returns every measured time in microseconds, in order of measurement.
     pub fn json(&self) -> Value {
         let microseconds =
             |times: &[Duration]| -> Vec<u128> { times.iter().map(Duration::as_micros).collect() };
@@ -101,7 +101,7 @@ impl Row<'_> {
     }
 }
 
-/// The smallest of the values that this share of them do not exceed; `None` of no values.
+/// Returns the smallest value that at least this share of the values does not exceed; `None` without values.
 fn quantile(values: &[Duration], share: f64) -> Option<Duration> {
     let mut sorted = values.to_vec();
     sorted.sort();

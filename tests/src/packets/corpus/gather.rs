@@ -1,4 +1,4 @@
-//! Turns one trick into a shape for each family and protocol that it applies to.
+//! Builder that applies one trick to each family and protocol that it fits.
 
 use super::{Promise, Route, Shape};
 use crate::packets::{Datagram, Ethernet, Ipv4, Ipv6, Segment, Tcp, Udp, frame, protocol};
@@ -19,14 +19,14 @@ impl<'a> Gatherer<'a> {
         Self { route, first_tag, shapes: Vec::new() }
     }
 
-    /// A trick of the link layer, with either family and protocol inside.
+    /// Adds a link-layer trick, with both families and both protocols inside.
     pub fn link(&mut self, promise: Promise, name: &str, trick: impl Fn(Ethernet) -> Ethernet) {
         for protocol in BOTH {
             self.link_with(promise, name, protocol, &trick);
         }
     }
 
-    /// A trick of the link layer, with either family and one protocol inside.
+    /// Adds a link-layer trick, with both families and one protocol inside.
     pub fn link_with(
         &mut self,
         promise: Promise,
@@ -40,17 +40,17 @@ impl<'a> Gatherer<'a> {
         self.push(promise, 6, protocol, name, frames);
     }
 
-    /// A trick of the IPv4 header, with either protocol inside.
+    /// Adds an IPv4 header trick, with both protocols inside.
     pub fn ipv4(&mut self, promise: Promise, name: &str, trick: impl Fn(Ipv4) -> Ipv4) {
         self.ipv4_frames(promise, name, trick, |datagram| vec![datagram.build()]);
     }
 
-    /// A trick of the IPv6 header or its chain, with either protocol inside.
+    /// Adds a trick of the IPv6 header or its chain, with both protocols inside.
     pub fn ipv6(&mut self, promise: Promise, name: &str, trick: impl Fn(Ipv6) -> Ipv6) {
         self.ipv6_frames(promise, name, trick, |datagram| vec![datagram.build()]);
     }
 
-    /// A trick of several IPv4 frames, with either protocol inside.
+    /// Adds a trick of several IPv4 frames, with both protocols inside.
     pub fn ipv4_frames(
         &mut self,
         promise: Promise,
@@ -65,7 +65,7 @@ impl<'a> Gatherer<'a> {
         }
     }
 
-    /// A trick of several IPv6 frames, with either protocol inside.
+    /// Adds a trick of several IPv6 frames, with both protocols inside.
     pub fn ipv6_frames(
         &mut self,
         promise: Promise,
@@ -80,12 +80,12 @@ impl<'a> Gatherer<'a> {
         }
     }
 
-    /// A trick of the TCP header, over either family.
+    /// Adds a TCP header trick, over both families.
     pub fn tcp(&mut self, promise: Promise, name: &str, trick: impl Fn(Tcp) -> Tcp) {
         self.tcp_from(promise, name, None, trick);
     }
 
-    /// A trick of the TCP header, over either family and from a given port.
+    /// Adds a TCP header trick, over both families and from a given source port.
     pub fn tcp_from(&mut self, promise: Promise, name: &str, port: Option<u16>, trick: impl Fn(Tcp) -> Tcp) {
         let frames = vec![self.ipv4_over(self.ethernet()).carrying(trick(self.syn(port))).build()];
         self.push(promise, 4, protocol::TCP, name, frames);
@@ -93,7 +93,7 @@ impl<'a> Gatherer<'a> {
         self.push(promise, 6, protocol::TCP, name, frames);
     }
 
-    /// A trick of the UDP header, over either family and from a given port.
+    /// Adds a UDP header trick, over both families and from a given source port.
     pub fn udp(&mut self, promise: Promise, name: &str, port: Option<u16>, trick: impl Fn(Udp) -> Udp) {
         self.udp4(promise, name, port, &trick);
         self.udp6(promise, name, port, &trick);
@@ -109,7 +109,7 @@ impl<'a> Gatherer<'a> {
         self.push(promise, 6, protocol::UDP, name, frames);
     }
 
-    /// The payload of the next UDP shape, `length` bytes long, of which the first four are its tag.
+    /// Returns the payload of the next UDP shape: its tag in the first four bytes, padded to `length` bytes.
     pub fn payload(&self, length: usize) -> Vec<u8> {
         let mut payload = self.tag().to_be_bytes().to_vec();
         payload.resize(length, b'.');

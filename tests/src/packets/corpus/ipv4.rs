@@ -1,4 +1,4 @@
-//! Tricks of IPv4: options, odd but accepted fields, fragments.
+//! IPv4 tricks: options, odd but accepted fields, fragments.
 
 use super::Promise::MustPass;
 use super::gather::Gatherer;
@@ -16,7 +16,7 @@ pub(super) fn add(gatherer: &mut Gatherer<'_>) {
         gatherer.ipv4(MustPass, name, |ip| ip.options(options));
     }
     for (name, kind) in [("loose", 131), ("strict", 137)] {
-        // The answer retraces the route, so the one hop on it is the source itself.
+        // The reply retraces the route; its one hop is therefore the source itself.
         let name = format!("{name} source route, used up");
         gatherer.ipv4(MustPass, &name, |ip| {
             let hop = ip.source.octets();
@@ -85,7 +85,7 @@ pub(super) fn add_fragments(gatherer: &mut Gatherer<'_>) {
     gatherer.ipv4_frames(MustPass, "fragments padded to 60 bytes", |ip| ip, padded);
 }
 
-/// Name, where to cut, and the order in which the pieces are sent.
+/// Name, cut offsets, and the order in which the fragments are sent.
 type Cutting = (&'static str, &'static [usize], &'static [usize]);
 
 const FRAGMENTS: &[Cutting] = &[

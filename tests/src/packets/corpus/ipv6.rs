@@ -1,10 +1,10 @@
-//! Tricks of IPv6: odd but accepted fields, extension headers, long chains, fragments.
+//! IPv6 tricks: odd but accepted fields, extension headers, long chains, fragments.
 
 use super::Promise::{MayDrop, MustPass};
 use super::gather::Gatherer;
 use crate::packets::{Datagram, Extension, Ipv6, protocol};
 
-/// Where the next-header field of a fragment header is, when it follows the fixed header of an untagged frame.
+/// Offset of the next-header field of a fragment header that follows the fixed header of an untagged frame.
 const NEXT_HEADER_OF_FRAGMENT: usize = 14 + 40;
 const SKIPPED_WHEN_UNKNOWN: [u8; 4] = [0x1e, 2, 0, 0];
 const ROUTER_ALERT: [u8; 4] = [5, 2, 0, 0];
@@ -34,8 +34,8 @@ pub(super) fn add(gatherer: &mut Gatherer<'_>) {
     gatherer.ipv6(MustPass, "atomic fragment", |ip| ip.fragment(0, false));
 }
 
-/// A kernel that was built for Mobile IPv6, as Debian's are, refuses its routing header unless it leads to this host.
-/// Linux 7.2 refuses longer chains, which 6.18 walks to their end.
+/// A kernel built with Mobile IPv6, as Debian's are, refuses its routing header unless it leads to this host. Linux 7.2
+/// refuses longer chains, which 6.18 walks to their end.
 pub(super) fn add_disputed(gatherer: &mut Gatherer<'_>) {
     gatherer.ipv6(MustPass, "routing header of type 2, used up", |ip| ip.routing(2, 0));
     for count in [16, 24, 32, 48, 60] {
@@ -156,8 +156,8 @@ fn destination_options(ip: Ipv6, count: usize) -> Ipv6 {
     (0..count).fold(ip, |ip, _| ip.extension(Extension::options(protocol::DESTINATION_OPTIONS, &[])))
 }
 
-/// Options that fill a header of 2048 bytes: eight that nobody knows and everybody skips, since the kernel counts
-/// options and distrusts padding.
+/// Options that fill a header of 2048 bytes: eight unknown ones that every stack skips, since the kernel counts options
+/// and distrusts padding.
 fn long_options() -> Vec<u8> {
     let lengths = [255, 255, 255, 255, 255, 255, 255, 245];
     lengths.iter().flat_map(|length| [vec![0x1e, *length], vec![0; usize::from(*length)]].concat()).collect()

@@ -1,4 +1,4 @@
-//! Tricks of the link layer: VLAN tags, padding, unusual addresses.
+//! Link-layer tricks: VLAN tags, padding, unusual addresses.
 
 use super::Promise::{MayDrop, MustPass};
 use super::gather::Gatherer;

@@ -1,4 +1,4 @@
-//! Tricks of several layers at once.
+//! Tricks that combine several layers.
 
 use super::Promise::{MayDrop, MustPass};
 use super::gather::Gatherer;

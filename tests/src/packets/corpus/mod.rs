@@ -1,9 +1,9 @@
-//! Packet shapes that try to get past a filter, each a list of frames to send in order.
+//! Packet shapes that try to evade a filter, each a list of frames to send in order.
 //!
-//! [`reaching`] holds what a stock kernel delivers to a listening socket: from a denied source none of it may arrive,
-//! and from an allowed one all that is marked [`Promise::MustPass`] has to. [`never_reaching`] holds what the kernel
-//! itself refuses (seen on 6.18); a filter may pass or drop it, a verdict test wants it all the same. [`reaching_some`] is
-//! what kernels differ about.
+//! [`reaching`] are the shapes that a stock kernel delivers to a listening socket: a denied source must get none of
+//! them through, an allowed one all that are marked [`Promise::MustPass`]. [`never_reaching`] are those that the kernel
+//! itself refuses (observed on 6.18); a filter may pass or drop them, but a verdict test still requires a verdict.
+//! [`reaching_some`] are those on which kernels differ.
 
 mod gather;
 mod ipv4;
@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::Mac;
 use gather::Gatherer;
 
-/// Where the frames go and whom they claim to come from.
+/// Destination of the frames, and the source addresses that they claim.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub to: Mac,
@@ -27,30 +27,30 @@ pub struct Route {
     pub destination4: Ipv4Addr,
     pub source6: Ipv6Addr,
     pub destination6: Ipv6Addr,
-    /// The port aimed at, by TCP and by UDP.
+    /// Destination port, TCP and UDP.
     pub port: u16,
 }
 
-/// What an allowed source is promised.
+/// The guarantee for an allowed source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
     MustPass,
     MayDrop,
 }
 
-/// One way to write a packet to the port aimed at.
+/// One form of a packet to the destination port.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// What it is, with family and protocol: "ipv4 tcp: router alert".
+    /// Family, protocol and trick: "ipv4 tcp: router alert".
     pub name: String,
     pub promise: Promise,
-    /// Tells this shape's traffic from all other: TCP sequence and acknowledgement number, first four bytes of a UDP
-    /// payload, and the identification of fragments (IPv4: the lower half).
+    /// Identifies this shape's traffic: TCP sequence and acknowledgement number, first four bytes of a UDP payload, and
+    /// the identification of fragments (IPv4: the lower half).
     pub tag: u32,
     pub frames: Vec<Vec<u8>>,
 }
 
-/// Every shape that a stock kernel delivers to a listening socket.
+/// Returns every shape that a stock kernel delivers to a listening socket.
 pub fn reaching(route: &Route) -> Vec<Shape> {
     let mut gatherer = Gatherer::new(route, 0x5a00_0001);
     link::add(&mut gatherer);
@@ -65,12 +65,12 @@ pub fn reaching(route: &Route) -> Vec<Shape> {
     gatherer.shapes
 }
 
-/// The shapes of [`reaching`] that an allowed source is promised.
+/// Returns the shapes of [`reaching`] that must pass from an allowed source.
 pub fn must_pass(route: &Route) -> Vec<Shape> {
     reaching(route).into_iter().filter(|shape| shape.promise == Promise::MustPass).collect()
 }
 
-/// Shapes aimed at the same port that a stock kernel refuses by itself.
+/// Returns shapes aimed at the same port that a stock kernel refuses by itself.
 pub fn never_reaching(route: &Route) -> Vec<Shape> {
     let mut gatherer = Gatherer::new(route, 0x5b00_2001);
     refused::add_link(&mut gatherer);
@@ -80,15 +80,15 @@ pub fn never_reaching(route: &Route) -> Vec<Shape> {
     gatherer.shapes
 }
 
-/// Shapes aimed at the same port that one kernel delivers and another refuses by itself, by its version or as it was
-/// built. Where they are delivered, they are as those of [`reaching`].
+/// Returns shapes aimed at the same port that some kernels deliver and others refuse, depending on version or build.
+/// Where delivered, they behave as those of [`reaching`].
 pub fn reaching_some(route: &Route) -> Vec<Shape> {
     let mut gatherer = Gatherer::new(route, 0x5c00_4001);
     ipv6::add_disputed(&mut gatherer);
     gatherer.shapes
 }
 
-/// A SYN without any trick, tagged `tag`, over each family: what the other shapes are compared with.
+/// Returns a plain SYN, tagged `tag`, over each family: the baseline for the other shapes.
 pub fn plain(route: &Route, tag: u32) -> Vec<Shape> {
     let mut gatherer = Gatherer::new(route, tag);
     gatherer.tcp(Promise::MustPass, "plain", |tcp| tcp);

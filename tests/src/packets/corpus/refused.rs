@@ -1,4 +1,4 @@
-//! Shapes that the kernel refuses by itself: nothing arrives, filter or not.
+//! Shapes that the kernel refuses by itself: nothing arrives, with or without a filter.
 
 use super::Promise::MayDrop;
 use super::gather::Gatherer;
@@ -83,7 +83,7 @@ fn too_long() -> Extension {
     Extension::options(protocol::DESTINATION_OPTIONS, &[]).stating(200)
 }
 
-/// Two fragments of which the second starts before the first ends.
+/// Returns two fragments; the second starts before the first ends.
 fn overlapping(datagram: Datagram) -> Vec<Vec<u8>> {
     let (first, second) = (datagram.fragments(&[24]), datagram.fragments(&[8]));
     vec![first[0].clone(), second[1].clone()]

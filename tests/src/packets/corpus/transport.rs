@@ -1,10 +1,10 @@
-//! Tricks of TCP and UDP: flags, options, sizes, odd but accepted fields.
+//! TCP and UDP tricks: flags, options, sizes, odd but accepted fields.
 
 use super::Promise::MustPass;
 use super::gather::Gatherer;
 use crate::packets::flag::{ACK, CWR, ECE, FIN, PSH, SYN, URG};
 
-/// What fills a packet of 1,500 bytes, and of 9,000, after 40 bytes of IPv6 and 20 of options.
+/// Payload that fills a packet of 1,500 bytes, and of 9,000, after 40 bytes of IPv6 and 20 of options.
 const FULL: usize = 1_500 - 40 - 40;
 const JUMBO: usize = 9_000 - 40 - 40;
 
@@ -27,7 +27,7 @@ pub(super) fn add_tcp(gatherer: &mut Gatherer<'_>) {
     }
 }
 
-/// A listening socket answers all of these, the ones with ACK by a reset.
+/// Flag sets that a listening socket answers, those with ACK by a reset.
 const FLAGS: &[(&str, u8)] = &[
     ("SYN asking for congestion notification", SYN | ECE | CWR),
     ("SYN with push", SYN | PSH),
