@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the agent as it ships, measures it, and keeps the figures in `bench/`.
+//! `cargo xtask bench`: builds the agent's release, measures it, and stores the figures in `bench/`.
 
 use std::fs;
 use std::io::{Write as _, stdout};
@@ -38,7 +38,7 @@ enum Bench {
     Burden,
 }
 
-/// What the others are measured with, besides what tests need.
+/// Packages and programs that the other benchmarks need besides those of the tests.
 const OPPONENTS: &[&str] = &["ipset", "iptables", "nftables"];
 const OPPONENTS_PROGRAMS: &[&str] = &["ipset", "iptables-legacy", "nft", "pgbench"];
 
@@ -54,7 +54,7 @@ struct Propagation {
 
 const NEEDS_ROOT: &str = "bench: needs root: it makes network namespaces and loads programs; nothing was run";
 
-/// Bars that are missed are said; they are no error.
+/// Runs a benchmark. Missed targets are reported; they are no error.
 pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
         Bench::Propagation(arguments) => propagation(workspace, arguments),
@@ -66,7 +66,7 @@ pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// One part of the bench target of `firewall-tests` that asks the kernel itself.
+/// Runs one part of the bench target of `firewall-tests` that queries the kernel directly.
 fn speed(workspace: &Workspace, part: &str) -> Result<()> {
     ensure!(is_root(), "{NEEDS_ROOT}");
     ensure_packages(&[PACKAGES, OPPONENTS].concat(), &[PROGRAMS, OPPONENTS_PROGRAMS].concat())?;
@@ -100,7 +100,7 @@ fn propagation(workspace: &Workspace, propagation: &Propagation) -> Result<()> {
 
 fn keep(workspace: &Workspace, name: &str, report: &Report) -> Result<()> {
     let (table, raw) = (report.markdown(), format!("{:#}\n", report.json()));
-    // A closed terminal is no reason to lose the figures.
+    // A closed terminal must not lose the figures.
     let _ = write!(stdout(), "{table}");
     let dir = workspace.root.join("bench");
     fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;

@@ -1,4 +1,4 @@
-//! A copy of the tree, to plant faults in or to build from.
+//! A copy of the source tree, for mutants and for builds.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
 
-/// Makes `to` equal to the source tree. Files that are equal already are left alone, so that cargo sees no change
-/// in them.
+/// Makes `to` equal to the source tree. Equal files are left untouched, which avoids rebuilds by cargo.
 pub fn copy(workspace: &Workspace, to: &Path) -> Result<()> {
     let files: BTreeSet<PathBuf> = workspace.files()?.into_iter().collect();
     for file in present(to)? {
@@ -30,7 +29,7 @@ pub fn copy(workspace: &Workspace, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Every file below `dir`, relative to it.
+/// Returns every file below `dir`, relative to it.
 fn present(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut open = vec![PathBuf::new()];

@@ -1,4 +1,4 @@
-//! Debian packages that a command needs: installed when root, named otherwise.
+//! Debian packages that a command needs: installed as root, reported otherwise.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 
 use crate::run::{output, run};
 
-/// Makes sure that the packages are there. As root on Debian the missing ones are installed; anywhere else
-/// the error says what to install. `otherwise` are the programs that show, off Debian, that nothing is missing.
+/// Ensures that the packages are installed. As root on Debian it installs missing ones; otherwise the error lists them.
+/// Off Debian the programs `otherwise` show that nothing is missing.
 pub fn ensure_packages(packages: &[&str], otherwise: &[&str]) -> Result<()> {
     if !is_debian() {
         let missing: Vec<&str> =
@@ -50,7 +50,7 @@ fn is_installed(package: &str) -> bool {
         .is_ok_and(|status| status == "installed")
 }
 
-/// First file of this name in the directories of `PATH`.
+/// Returns the first file of this name in the directories of `PATH`.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut files = std::env::split_paths(&path).map(|dir| dir.join(program));

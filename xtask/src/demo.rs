@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: builds the agent and lets the scenario show what it does.
+//! `cargo xtask demo`: builds the agent and runs the demo.
 
 use std::path::PathBuf;
 use std::process::Command;

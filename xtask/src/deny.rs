@@ -10,8 +10,8 @@ use crate::workspace::Workspace;
 
 const VERSION: &str = "0.20.2";
 
-/// Builds cargo-deny into the tools when it is not there, which takes minutes, and checks `deny.toml`. Advisories are
-/// not checked: their database is no part of this tree.
+/// Builds cargo-deny into the tools if it is missing, which takes minutes, and checks `deny.toml`. Advisories are not
+/// checked: their database is not part of this tree.
 pub fn deny(workspace: &Workspace) -> Result<()> {
     let tools = workspace.tools();
     let record = fs::read_to_string(tools.join(".crates2.json")).unwrap_or_default();

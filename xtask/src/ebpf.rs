@@ -1,4 +1,4 @@
-//! `cargo xtask ebpf`: what compiling the XDP program needs, put in place once.
+//! `cargo xtask ebpf`: installs the tools that compile the XDP program.
 
 use std::fs;
 use std::path::Path;
@@ -12,15 +12,15 @@ use crate::workspace::Workspace;
 
 const LINKER_VERSION: &str = "0.13.0";
 
-/// Components of the pinned toolchain and the path, under its root, that shows each is there.
+/// Components of the pinned toolchain, each with a path below its root that exists if the component is installed.
 const COMPONENTS: &[(&str, &str)] = &[
     ("rust-src", "lib/rustlib/src/rust/library/core"),
     ("clippy", "bin/cargo-clippy"),
     ("rustfmt", "bin/cargo-fmt"),
 ];
 
-/// Makes sure that the toolchain has its components and that `<target>/tools/bin` holds a bpf-linker whose LLVM
-/// is rustc's: another LLVM cannot read the bitcode that rustc writes.
+/// Ensures that the toolchain has its components and that `<target>/tools/bin` contains a bpf-linker with rustc's LLVM:
+/// another LLVM cannot read rustc's bitcode.
 pub fn ebpf(workspace: &Workspace) -> Result<()> {
     ensure_components(workspace)?;
     let llvm = llvm_of_rustc(workspace)?;
@@ -60,7 +60,8 @@ fn major_llvm(version: &str) -> Option<u32> {
     line.split('.').next()?.parse().ok()
 }
 
-/// Cargo's own record says which LLVM the linker was built for, running it that the LLVM library is still there.
+/// Returns whether cargo's record names the right version and LLVM, and the linker runs, which shows that the LLVM
+/// library still exists.
 fn fits(tools: &Path, llvm: u32) -> bool {
     let record = fs::read_to_string(tools.join(".crates2.json")).unwrap_or_default();
     is_recorded(&record, llvm) && succeeds(Command::new(tools.join("bin/bpf-linker")).arg("--version"))

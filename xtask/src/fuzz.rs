@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the parsers against bytes of any kind, with libFuzzer.
+//! `cargo xtask fuzz`: fuzzes the parsers with libFuzzer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::debian::ensure_packages;
 use crate::run::{output, run, say, shown};
 use crate::workspace::Workspace;
 
-/// Programs of `fuzz/`, and further directories that hold seeds for each.
+/// Programs of `fuzz/`, each with further seed directories.
 const TARGETS: &[(&str, &[&str])] = &[
     ("rule_file", &["tests/fixtures/valid/databases", "tests/fixtures/invalid/databases"]),
     ("managed_ranges", &["tests/fixtures/valid/ranges", "tests/fixtures/invalid/ranges"]),
@@ -22,7 +22,7 @@ const TARGETS: &[(&str, &[&str])] = &[
     ("http", &[]),
 ];
 
-/// Coverage counters, as libFuzzer reads them; all of it is in stable rustc.
+/// Coverage counters in libFuzzer's format; stable rustc supports all of these flags.
 const FLAGS: &[&str] = &[
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -32,13 +32,14 @@ const FLAGS: &[&str] = &[
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
 
-/// Profile of programs that are built in a third of the time.
+/// Profile that builds in a third of the time.
 const QUICK: &str = "quick";
 
-/// Targets that run side by side, each on one core.
+/// Number of targets that run in parallel, each on one core.
 const SIDE_BY_SIDE: usize = 2;
 
-/// How long one input may take, in seconds, and how much memory, in MiB: many times what the slowest takes.
+/// Limits per input: time in seconds, memory in MiB, length in bytes. Time and memory are many times those of the
+/// slowest input.
 const BOUNDS: [&str; 3] = ["-timeout=30", "-rss_limit_mb=1024", "-max_len=8192"];
 
 #[derive(Debug, clap::Args)]
@@ -82,12 +83,12 @@ pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     })
 }
 
-/// Every target for this long; a finding is an error that names the input.
+/// Fuzzes every target for `seconds`; a finding is an error that names the input.
 pub fn fuzz_all(workspace: &Workspace, seconds: u32, quick: bool) -> Result<()> {
     fuzz(workspace, &Arguments { target: None, seconds, keep: false, quick })
 }
 
-/// Starts to build the quick programs at the lowest priority, for [`fuzz_all`], which says what is wrong with them.
+/// Starts to build the quick programs at the lowest priority, for [`fuzz_all`], which reports build errors.
 pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
     ensure_packages(&["g++"], &["c++"])?;
     let build = build_command(workspace, QUICK, &host(workspace)?);
@@ -98,7 +99,7 @@ pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
     ahead.spawn().with_context(|| format!("{}: cannot be started", shown(&ahead)))
 }
 
-/// Builds the programs; the directory that holds them.
+/// Builds the programs; returns their directory.
 fn build(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     ensure_packages(&["g++"], &["c++"])?;
     let host = host(workspace)?;
@@ -113,7 +114,7 @@ fn host(workspace: &Workspace) -> Result<String> {
 
 fn build_command(workspace: &Workspace, profile: &str, host: &str) -> Command {
     let flags = FLAGS.iter().map(|flag| format!("{flag:?}")).collect::<Vec<_>>().join(", ");
-    // Named for the target, the flags reach no build script.
+    // Flags set for an explicit target do not apply to build scripts.
     let mut build = workspace.cargo();
     build
         .env("CARGO_TARGET_DIR", scratch(workspace))
@@ -139,7 +140,7 @@ fn run_target(
     fuzzer.args(["-verbosity=0", "-print_final_stats=1"]);
     fuzzer.arg(format!("-artifact_prefix={}/", findings.display()));
     fuzzer.arg(found).arg(format!("fuzz/corpus/{name}")).args(seeds);
-    // Told when it is over: two of them speak at once.
+    // Reported at the end: two fuzzers run in parallel.
     let out = fuzzer.output().with_context(|| format!("{}: cannot be started", shown(&fuzzer)))?;
     let told = String::from_utf8_lossy(&out.stderr);
     ensure!(out.status.success(), "fuzz {name}: the input is in {}\n{told}", findings.display());
@@ -149,7 +150,7 @@ fn run_target(
     Ok(())
 }
 
-/// Adds what is new in what was found to the kept corpus, as few inputs as possible.
+/// Merges the new inputs into the stored corpus, as few as possible.
 fn keep(workspace: &Workspace, programs: &Path, name: &str) -> Result<()> {
     let found = scratch(workspace).join("corpus").join(name);
     let mut merge = Command::new(programs.join(name));

@@ -1,4 +1,4 @@
-//! kubectl, unpacked from Debian's package into the tools: nothing is installed, so a kubectl of another source stays.
+//! kubectl, unpacked from Debian's package into the tools: it is not installed and does not replace another kubectl.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 const PACKAGE: &str = "kubernetes-client";
 const PROGRAM: &str = "usr/bin/kubectl";
 
-/// Makes sure that `kubectl/usr/bin/kubectl` is among the tools. Off Debian it becomes a link to the one on `PATH`.
+/// Ensures that the tools contain `kubectl/usr/bin/kubectl`. Off Debian this is a link to the one on `PATH`.
 pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
     let place = workspace.tools().join("kubectl");
     let program = place.join(PROGRAM);

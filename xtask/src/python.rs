@@ -1,4 +1,4 @@
-//! What judges files against schemas that it brings along, written in Python: the Kubernetes API's, and CycloneDX's.
+//! Validators in Python that bring their schemas: the Kubernetes API's and CycloneDX's.
 
 use std::process::Command;
 
@@ -8,11 +8,11 @@ use crate::debian::ensure_packages;
 use crate::run::{output, run};
 use crate::workspace::Workspace;
 
-/// Package, version, and what to install with it.
+/// Package, version, and extras.
 const VALIDATORS: [(&str, &str, &str); 2] =
     [("kubernetes-validate", "1.37.0", ""), ("cyclonedx-python-lib", "11.12.0", "[json-validation]")];
 
-/// Makes sure that the tools hold them, each in a Python environment of its own.
+/// Ensures that the tools contain the validators, each in its own Python environment.
 pub fn ensure_validators(workspace: &Workspace) -> Result<()> {
     for (package, version, extras) in VALIDATORS {
         let place = workspace.tools().join(package);

@@ -1,4 +1,4 @@
-//! Running other programs, and saying what is done.
+//! Child processes and messages to the terminal.
 
 use std::fmt;
 use std::io::Write as _;
@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// One line to the person at the terminal. A closed terminal is no reason to stop.
+/// Prints one line on standard error. A closed terminal is no error.
 pub fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Runs a command that writes to the terminal; anything but success is an error that shows the command.
+/// Runs a command that writes to the terminal; on failure the error shows the command.
 pub fn run(command: &mut Command) -> Result<()> {
     say(format_args!("$ {}", shown(command)));
     let status = command.status().with_context(|| format!("{}: cannot be started", shown(command)))?;
@@ -29,7 +29,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(out.stdout).with_context(|| format!("{}: output is not UTF-8", shown(command)))
 }
 
-/// Whether the command can be started and succeeds; its output is thrown away.
+/// Returns whether the command starts and succeeds; discards its output.
 pub fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|out| out.status.success())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold before a change lands.
+//! `cargo xtask test`: all checks that must pass before a change lands.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -10,9 +10,9 @@ use crate::run::run;
 use crate::workspace::Workspace;
 use crate::{artefacts, ebpf, fuzz, kernels, kubectl, python, tidy};
 
-/// What the tests start: network namespaces, rules of nftables and iptables in them, signatures, a PostgreSQL server
-/// with a certificate, an agent of few rights, one whose system calls are traced and whose clock is wrong, a Prometheus that scrapes it; what
-/// signs, and what judges schemas and units.
+/// Packages that the tests use: network namespaces with nftables and iptables rules, signatures, a PostgreSQL server
+/// with a certificate, an agent with reduced capabilities, one with traced system calls and a wrong clock, a Prometheus
+/// that scrapes it; tools for signing, and validators of schemas and units.
 pub const PACKAGES: &[&str] = &[
     "faketime",
     "iproute2",
@@ -28,7 +28,7 @@ pub const PACKAGES: &[&str] = &[
     "systemd",
     "util-linux",
 ];
-/// Programs of those packages, looked for where packages have other names.
+/// Programs of those packages, checked where packages have other names.
 pub const PROGRAMS: &[&str] = &[
     "faketime",
     "ip",
@@ -46,10 +46,10 @@ pub const PROGRAMS: &[&str] = &[
     "systemd-analyze",
 ];
 
-/// Tests that run at a time, at least: most of them wait, for agents and for silence.
+/// Minimum number of parallel tests: most of them wait, for agents and for silence.
 const THREADS: usize = 6;
 
-/// Seconds of fuzzing for each target, and with `--full`.
+/// Seconds of fuzzing for each target, by default and with `--full`.
 const FUZZ: u32 = 10;
 const FUZZ_FULL: u32 = 600;
 
@@ -80,7 +80,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if arguments.full {
         tests.env("FIREWALL_TESTS", "full");
     }
-    // Much of the time the tests wait, and the processor with them.
+    // The tests often wait and leave the CPU idle.
     let mut ahead = if arguments.full { None } else { Some(fuzz::build_ahead(workspace)?) };
     let tests = run(&mut tests);
     if let Some(ahead) = &mut ahead {

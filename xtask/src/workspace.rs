@@ -1,4 +1,4 @@
-//! Where things are: the root of the workspace, the target directory, the tools built into it.
+//! Directories of the workspace: root, target directory, and the tools installed into it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// The workspace that this xtask was built in; its target directory is `CARGO_TARGET_DIR`, else `target`.
+    /// Returns the workspace that this xtask was built in; its target directory is `CARGO_TARGET_DIR`, else `target`.
     pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"))
             .parent()
@@ -28,19 +28,19 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// Root of what `cargo install` puts into the target directory; the programs are in its `bin`.
+    /// Returns the root directory of `cargo install`; the programs are in its `bin`.
     pub fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
 
-    /// The cargo that runs this xtask, started in the root of the workspace.
+    /// Returns the cargo that runs this xtask, to be run in the root of the workspace.
     pub fn cargo(&self) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         cargo
     }
 
-    /// Files under version control and new ones that no ignore rule covers, relative to the root, sorted.
+    /// Returns the files under version control and new ones that no ignore rule covers, relative to the root, sorted.
     pub fn files(&self) -> Result<Vec<PathBuf>> {
         let mut git = Command::new("git");
         git.current_dir(&self.root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);

@@ -1,4 +1,4 @@
-//! cargo-deb, built once into the tools.
+//! Installation of cargo-deb into the tools.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 
 const VERSION: &str = "3.8.0";
 
-/// Makes sure that it is there; it takes half a minute, without the optimisation that it does not need.
+/// Builds cargo-deb if it is missing; unoptimised, this takes half a minute.
 pub(super) fn ensure_cargo_deb(workspace: &Workspace) -> Result<PathBuf> {
     let tools = workspace.tools();
     let record = fs::read_to_string(tools.join(".crates2.json")).unwrap_or_default();
@@ -25,7 +25,7 @@ pub(super) fn ensure_cargo_deb(workspace: &Workspace) -> Result<PathBuf> {
             .env("CARGO_TARGET_DIR", &scratch)
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .args(["install", "cargo-deb", "--version", VERSION, "--locked", "--force", "--debug"])
-            // Packages are compressed by the machine's own xz.
+            // Default features off: the machine's own xz compresses packages.
             .args(["--no-default-features", "--root"])
             .arg(&tools))?;
         fs::remove_dir_all(&scratch).context("cargo-deb: its build directory stays")?;

@@ -1,4 +1,4 @@
-//! What is in the image, and whether it runs as a container runtime would run it.
+//! Check of the image: its contents, and a run under a container runtime's restrictions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, ensure};
 use super::image::CAPABILITIES;
 use crate::run::{output, run};
 
-/// What a runtime leaves a container: the capabilities of the manifest as bounding set, none of them ambient; and
-/// those that are needed to get there. A program whose own capabilities are not among them is not started.
+/// Bounding set of a container: the capabilities of the manifest, and those that setting up the container needs; none
+/// is ambient. The kernel does not start a program whose file capabilities exceed this set.
 const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon,+setgid,+setuid,+sys_chroot";
 
-/// Unpacks the only layer below `dir` and runs its program with no root of the host's in sight.
+/// Unpacks the only layer below `dir` and runs its program confined to it.
 pub(super) fn check(dir: &Path, archive: &Path) -> Result<()> {
     let (image, root) = (dir.join("image"), dir.join("root"));
     for made in [&image, &root] {
@@ -33,7 +33,7 @@ pub(super) fn check(dir: &Path, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `a,b=ep` in an order of its own, since the kernel keeps none.
+/// Splits `a,b=ep` and sorts the names, since the kernel does not preserve their order.
 fn sorted(capabilities: &str) -> (Vec<&str>, &str) {
     let (names, sets) = capabilities.split_once('=').unwrap_or((capabilities, ""));
     let mut names: Vec<&str> = names.split(',').collect();
@@ -41,7 +41,7 @@ fn sorted(capabilities: &str) -> (Vec<&str>, &str) {
     (names, sets)
 }
 
-/// A command with the image's root, its user, and the rights of the manifest.
+/// Returns a command with the image's root, its user, and the capabilities of the manifest.
 fn contained(root: &Path, command: &[&str]) -> Command {
     let mut contained = Command::new("setpriv");
     contained.args([
@@ -57,7 +57,7 @@ fn contained(root: &Path, command: &[&str]) -> Command {
     contained
 }
 
-/// The largest blob: beside it there are only a manifest and a configuration.
+/// Returns the largest blob: the others are a manifest and a configuration.
 fn layer(blobs: &Path) -> Result<PathBuf> {
     let sizes = fs::read_dir(blobs)?.map(|entry| {
         let entry = entry?;

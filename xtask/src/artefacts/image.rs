@@ -1,4 +1,4 @@
-//! An image of nothing but the program.
+//! The OCI image, which contains only the program.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,13 +12,13 @@ use crate::run::{output, run};
 
 pub(super) const PACKAGES: &[&str] = &["buildah", "libcap2-bin", "util-linux"];
 pub(super) const PROGRAMS: &[&str] = &["buildah", "setcap", "setpriv"];
-/// No name in an image without `/etc/passwd`; the manifests know the number.
+/// Numeric, since the image has no `/etc/passwd`; the manifests use the same number.
 const USER: &str = "65532:65532";
-/// A runtime gives a user other than root no ambient capabilities: the program brings its own.
+/// A runtime gives a user other than root no ambient capabilities: the program has file capabilities.
 pub(super) const CAPABILITIES: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
 
 impl Artefacts<'_> {
-    /// Puts the program into an image of its own, and checks what is in there; the archive.
+    /// Builds an image of the program and checks its contents; returns the archive.
     pub(super) fn image(&self, program: &Path) -> Result<PathBuf> {
         let archive = self.dir.join("firewall-agent.oci.tar");
         let scratch = self.dir.join("image");
@@ -28,7 +28,7 @@ impl Artefacts<'_> {
         fs::create_dir_all(&scratch).with_context(|| scratch.display().to_string())?;
         let buildah = |arguments: &[&str]| {
             let mut buildah = Command::new("buildah");
-            // Storage that is no user's, and needs no overlay.
+            // Private storage, without overlay.
             buildah.args(["--storage-driver", "vfs", "--root"]).arg(scratch.join("storage"));
             buildah.arg("--runroot").arg(scratch.join("run")).args(arguments);
             buildah
@@ -56,7 +56,7 @@ impl Artefacts<'_> {
     }
 }
 
-/// A file, or a directory with everything in it.
+/// Removes a file, or a directory with its contents.
 pub(super) fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {

@@ -1,5 +1,4 @@
-//! What is given to those who run the agent: the static program, the image, the Debian package, and the list of what
-//! is in them.
+//! Release artefacts: the static program, the image, the Debian package, and the bill of materials.
 
 mod cargo_deb;
 mod check;
@@ -30,10 +29,10 @@ pub struct Arguments {
     arch: String,
 }
 
-/// One set of artefacts: where it is made from, and where it is put.
+/// One set of artefacts, with its sources and output directory.
 #[derive(Debug)]
 struct Artefacts<'a> {
-    /// The tree that is compiled, and where cargo compiles it.
+    /// The tree to compile, and cargo's target directory for it.
     sources: Workspace,
     /// The tree under version control, and its revision.
     workspace: &'a Workspace,
@@ -44,7 +43,7 @@ struct Artefacts<'a> {
 }
 
 impl<'a> Artefacts<'a> {
-    /// Those to give away, in `<target>/artefacts`.
+    /// Returns the release set, in `<target>/artefacts`.
     fn release(workspace: &'a Workspace, arch: &str) -> Result<Self> {
         let sources = Workspace { root: workspace.root.clone(), target: workspace.target.clone() };
         Self::new(workspace, sources, workspace.target.join("artefacts"), arch, Profile::Release)
@@ -94,8 +93,8 @@ pub fn package(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// All of them for the tests, in `<target>/test-artefacts`: compiled without optimisation, from a copy of the sources
-/// elsewhere and into a directory of its own, so that the embedded object is one that was built twice.
+/// Builds all artefacts for the tests, in `<target>/test-artefacts`: without optimisation, from a copy of the sources
+/// in another directory and into a separate target directory, so that the embedded object is one that was built twice.
 pub fn for_tests(workspace: &Workspace) -> Result<()> {
     ensure_packages(image::PACKAGES, image::PROGRAMS)?;
     let dir = workspace.target.join("test-artefacts");

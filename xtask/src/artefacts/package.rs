@@ -1,4 +1,4 @@
-//! The Debian package, by cargo-deb; what is in it is listed in the agent's `Cargo.toml`.
+//! The Debian package, by cargo-deb; the agent's `Cargo.toml` lists its contents.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::debian::ensure_packages;
 use crate::run::{output, run};
 
 impl Artefacts<'_> {
-    /// Packs the program, which must be built and be one that runs here: it writes its own manual pages.
+    /// Packages the built program, which must run on this machine: it writes its own manual pages.
     pub(super) fn package(&self, list: &Path) -> Result<PathBuf> {
         let here = std::env::consts::ARCH;
         ensure!(
@@ -41,12 +41,12 @@ impl Artefacts<'_> {
         if self.profile == Profile::Test {
             deb.arg("--fast");
         }
-        // Whatever goes into it has the time of the commit.
+        // Every file in the package gets the time of the commit.
         run(deb.env("SOURCE_DATE_EPOCH", self.committed("%ct")?))?;
         Ok(package)
     }
 
-    /// Writes what is made for each package.
+    /// Writes the files that are generated for each package.
     fn generate(&self, list: &Path) -> Result<()> {
         let dir = self.sources.root.join("target/deb");
         image::remove(&dir)?;
@@ -70,7 +70,7 @@ impl Artefacts<'_> {
         fs::write(&path, changelog).with_context(|| path.display().to_string())
     }
 
-    /// When the last commit was made, in one of git's formats.
+    /// Returns the time of the last commit, in one of git's formats.
     fn committed(&self, format: &str) -> Result<String> {
         let mut git = Command::new("git");
         git.current_dir(&self.workspace.root).args(["log", "-1", &format!("--format={format}")]);

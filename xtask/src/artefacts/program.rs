@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Profile {
     Release,
-    /// Compiled without optimisation, for tests: in less time, the same code.
+    /// Compiled without optimisation, for tests: a faster build of the same code.
     Test,
 }
 
@@ -27,7 +27,7 @@ impl Profile {
 }
 
 impl Artefacts<'_> {
-    /// Builds the agent for musl; the revision of the sources is in its `--version`. What cargo compiled is written to
+    /// Builds the agent for musl, with the revision of the sources in its `--version`. Writes cargo's messages to
     /// `compiled.json` beside the artefacts.
     pub(super) fn program(&self) -> Result<PathBuf> {
         let target = self.target();
@@ -35,7 +35,7 @@ impl Artefacts<'_> {
         let mut build = self.sources.cargo();
         build.args(["build", "--locked", "--package", "firewall-agent", "--target", &target]);
         build.args(["--profile", self.profile.name(), "--message-format", "json-render-diagnostics"]);
-        // The linker that comes with rustc, which knows every architecture.
+        // The linker that comes with rustc supports every architecture.
         build.args(["--config", &format!("target.{target}.linker = \"rust-lld\"")]);
         build.env("FIREWALL_REVISION", &self.revision);
         let compiled = self.dir.join("compiled.json");
@@ -47,7 +47,7 @@ impl Artefacts<'_> {
         Ok(program)
     }
 
-    /// Where cargo leaves what it has built.
+    /// Returns cargo's output directory.
     pub(super) fn built(&self) -> PathBuf {
         self.sources.target.join(self.target()).join(self.profile.name())
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask reproducible`: two clean builds, in two places.
+//! `cargo xtask reproducible`: two clean builds, in two directories.
 
 use std::fs;
 
@@ -11,8 +11,8 @@ use crate::copy::copy;
 use crate::run::say;
 use crate::workspace::Workspace;
 
-/// Builds the program twice, from copies of the sources at paths of different length and depth, each into an empty target
-/// directory, and demands that the embedded objects of the XDP program, and the programs, are the same to the byte.
+/// Builds the program twice, from copies of the sources at paths of different length and depth, each into an empty
+/// target directory; requires that the embedded XDP objects, and the programs, are identical.
 pub fn reproducible(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let dir = workspace.target.join("reproducible");
     if dir.exists() {

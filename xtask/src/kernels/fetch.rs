@@ -1,4 +1,4 @@
-//! Kernels out of Debian's packages, taken from the mirror that this machine's apt uses, and kept.
+//! Kernels from Debian packages, downloaded from this machine's apt mirror and cached.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use anyhow::{Context as _, Result, ensure};
 use super::suite::Suite;
 use crate::run::{output, run, say, shown};
 
-/// The dummy package that depends on a release's kernel; not the one for clouds, which lacks the 9p file system.
+/// The metapackage of a release's kernel; not the cloud kernel, which lacks the 9p file system.
 const LATEST: &str = "linux-image-amd64";
 const ARCHITECTURE: &str = "-amd64";
-/// Packages that a kernel is made of, by the starts of their names; the version follows.
+/// Name prefixes of the packages that make up a kernel; the version follows.
 const PARTS: &[&str] = &["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Of a package's files those that a guest may need: no drivers of hardware that it does not have.
+/// Files of a package that a guest may need, without drivers for hardware that it lacks.
 const WANTED: &[&str] = &[
     "./boot/vmlinuz-*",
     "*/lib/modules/*/vmlinuz",
@@ -34,14 +34,14 @@ const WANTED: &[&str] = &[
 /// An unpacked kernel.
 #[derive(Debug)]
 pub struct Kernel {
-    /// As `uname -r` says it.
+    /// As `uname -r` prints it.
     pub release: String,
     pub image: PathBuf,
-    /// Has `lib/modules/<release>` below it.
+    /// Contains `lib/modules/<release>`.
     pub root: PathBuf,
 }
 
-/// The newest kernel of a release: downloaded and unpacked below `dir`, unless that one is there already.
+/// Returns the newest kernel of a release; downloads and unpacks it below `dir` unless it is cached.
 pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
     let apt = Apt::new(suite, &dir.join("apt").join(suite.name))?;
     let packages = apt.packages()?;
@@ -49,7 +49,7 @@ pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
     let release = release(first).with_context(|| format!("{first}: not named after a kernel"))?.to_owned();
     let root = dir.join("unpacked").join(apt.versions(&packages)?);
     if !root.exists() {
-        // Whole or not at all, whenever this is interrupted.
+        // The rename makes the directory complete or absent, even after an interruption.
         let next = root.with_added_extension("next");
         start_anew(&next)?;
         for package in apt.download(&packages)? {
@@ -68,13 +68,13 @@ pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
     Ok(Kernel { release, image, root })
 }
 
-/// `6.1.0-50-amd64` of `linux-image-6.1.0-50-amd64`.
+/// Returns `6.1.0-50-amd64` for `linux-image-6.1.0-50-amd64`.
 fn release(package: &str) -> Option<&str> {
     let release = PARTS.iter().find_map(|part| package.strip_prefix(part))?;
     (release.starts_with(|c: char| c.is_ascii_digit()) && release.ends_with(ARCHITECTURE)).then_some(release)
 }
 
-/// An apt that knows one release and has nothing installed; this machine's own is not touched.
+/// A separate apt state for one release, with nothing installed; this machine's apt state stays unchanged.
 struct Apt<'a> {
     suite: &'a Suite,
     dir: PathBuf,
@@ -91,7 +91,7 @@ impl<'a> Apt<'a> {
         for (name, text) in [("sources.list", source.as_str()), ("status", "")] {
             fs::write(dir.join(name), text).with_context(|| dir.join(name).display().to_string())?;
         }
-        // Only what tells packages apart: no translations, no descriptions of programs.
+        // Only the package indexes: no translations, no program descriptions.
         let targets =
             ["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=0"];
         run(apt.command("apt-get").args(targets).args(["-q", "update"]))?;
@@ -111,12 +111,12 @@ impl<'a> Apt<'a> {
         ] {
             command.arg("-o").arg(format!("{option}={}", self.dir.join(place).display()));
         }
-        // The user that apt downloads as may not reach the directory.
+        // The user that apt downloads as may lack access to the directory.
         command.args(["-o", "APT::Sandbox::User=root"]);
         command
     }
 
-    /// The packages of the release's kernel, sorted.
+    /// Returns the packages of the release's kernel, sorted.
     fn packages(&self) -> Result<Vec<String>> {
         let mut depends = self.command("apt-cache");
         let listed = output(depends.args(["depends", "--recurse", "--important", LATEST]))?;
@@ -127,7 +127,7 @@ impl<'a> Apt<'a> {
         Ok(packages)
     }
 
-    /// A name for exactly these packages in these versions.
+    /// Returns a name that identifies these packages in these versions.
     fn versions(&self, packages: &[String]) -> Result<String> {
         let shown = output(self.command("apt-cache").arg("show").args(packages))?;
         let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
@@ -148,7 +148,7 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// Where this machine gets Debian itself from.
+/// Returns the Debian mirror of this machine.
 fn mirror() -> Result<String> {
     let format = ["indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"];
     let targets = output(Command::new("apt-get").args(format))?;
@@ -156,7 +156,7 @@ fn mirror() -> Result<String> {
     Ok(mirror.context("apt: knows no mirror of Debian; run apt-get update first")?.to_owned())
 }
 
-/// Unpacks what is wanted of a package, and removes the package.
+/// Unpacks the wanted files of a package and removes the package.
 fn unpack(package: &Path, root: &Path) -> Result<()> {
     say(format_args!("unpacking {}", package.display()));
     let mut archive = Command::new("dpkg-deb")
@@ -167,7 +167,7 @@ fn unpack(package: &Path, root: &Path) -> Result<()> {
         .context("dpkg-deb: not started")?;
     let mut tar = Command::new("tar");
     tar.args(["-x", "--wildcards", "-C"]).arg(root).args(WANTED);
-    // A package has not all of these: tar complains, and what counts is looked for afterwards.
+    // tar fails on patterns that match nothing, as some do in every package; the caller checks for the needed files.
     let stream = archive.stdout.take().context("dpkg-deb: no output")?;
     tar.stdin(stream).stderr(Stdio::null()).status().with_context(|| shown(&tar))?;
     ensure!(archive.wait()?.success(), "{}: cannot be read", package.display());

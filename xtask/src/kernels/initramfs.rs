@@ -1,4 +1,4 @@
-//! What the guest's kernel starts with: busybox, the modules that it takes to reach the host's files, and a script.
+//! The guest's initramfs: busybox, the modules needed to mount the host's files, and an init script.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
@@ -14,10 +14,10 @@ use crate::run::{output, shown};
 const BUSYBOX: &str = "/bin/busybox";
 const INIT: &str = include_str!("guest/init.sh");
 const MODULES: &[&str] = &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
-/// Where the script mounts things, and looks for programs.
+/// Mount points and the program directory of the script.
 const PLACES: &[&str] = &["bin", "dev", "host", "modules", "new", "own", "proc", "sys"];
 
-/// Makes the archive in `dir`; its path.
+/// Builds the archive in `dir`; returns its path.
 pub fn initramfs(kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
     let tree = dir.join("initramfs");
     for place in PLACES {
@@ -40,7 +40,7 @@ pub fn initramfs(kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
     pack(&tree, &dir.join("initramfs.cpio"))
 }
 
-/// Files of the modules, each after those that it needs; none for what is built in.
+/// Returns the files of the modules, each after its dependencies; none for built-in ones.
 fn modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for module in MODULES {
@@ -54,7 +54,7 @@ fn modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Puts a module into `dir`, unpacked: not every busybox can; its name there.
+/// Copies a module into `dir`, uncompressed, since not every busybox can decompress it; returns its file name.
 fn put_module(module: &Path, dir: &Path) -> Result<String> {
     let name = module.file_name().and_then(|name| name.to_str()).context("a module without a name")?;
     let plain = name.strip_suffix(".xz").unwrap_or(name);

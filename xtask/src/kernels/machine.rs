@@ -1,4 +1,4 @@
-//! A guest: QEMU with the host's files, a console that is kept, and a port that results come out of.
+//! A guest: QEMU with the host's files, a logged console, and a serial port for results.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use super::fetch::Kernel;
 use super::initramfs::initramfs;
 use crate::run::{say, shown};
 
-/// Megabytes; a gigabyte of it may be taken by what tests write.
+/// Megabytes; tests may write up to a gigabyte of it.
 const MEMORY: &str = "3072";
 const CPUS: &str = "2";
-/// A guest of which nothing is heard for so long is taken for hung.
+/// A guest without output for this long counts as hung.
 const SILENCE: Duration = Duration::from_secs(600);
-/// A guest that has not said for so long that it is up never will: emulated, it takes 10 seconds.
+/// Limit for the first output of a guest; emulated, it boots in 10 seconds.
 const UP: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Who runs the guest's instructions.
+/// Executor of the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Accelerator {
     /// The processor.
@@ -46,25 +46,25 @@ impl Accelerator {
     }
 }
 
-/// A kernel with the directory for what belongs to its guest.
+/// A kernel, and the directory for its guest's files.
 #[derive(Debug)]
 pub struct Machine<'a> {
     pub kernel: &'a Kernel,
     pub dir: PathBuf,
 }
 
-/// What came of a guest.
+/// The result of a guest.
 #[derive(Debug)]
 pub struct Ran {
-    /// All that came out of the port.
+    /// Everything that the guest wrote to the port.
     pub results: String,
-    /// Why it was ended; `None` when it ended by itself.
+    /// Reason for which the guest was killed; `None` if it ended by itself.
     pub killed: Option<String>,
     pub took: Duration,
 }
 
 impl Machine<'_> {
-    /// Boots the kernel and lets it run the script at `plan`, until the guest ends or is hung.
+    /// Boots the kernel, which runs the script at `plan`, until the guest ends or hangs.
     pub fn run(&self, accelerator: Accelerator, plan: &Path) -> Result<Ran> {
         let results = self.dir.join("results");
         File::create(&results).with_context(|| results.display().to_string())?;
@@ -76,7 +76,7 @@ impl Machine<'_> {
         Ok(Ran { results: String::from_utf8_lossy(&text).into_owned(), killed, took: began.elapsed() })
     }
 
-    /// The last lines of the console.
+    /// Returns the last lines of the console.
     pub fn last_words(&self) -> String {
         let text = fs::read(self.console()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -91,16 +91,16 @@ impl Machine<'_> {
     fn qemu(&self, accelerator: Accelerator, plan: &Path, results: &Path) -> Result<Command> {
         let archive = initramfs(self.kernel, &self.dir)?;
         let errors = File::create(self.dir.join("qemu")).context("qemu")?;
-        // It ends with this process, however that ends.
+        // QEMU ends with this process, for any reason.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         qemu.args(accelerator.arguments()).args(["-m", MEMORY, "-smp", CPUS]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(archive);
-        // Whatever goes wrong in the kernel ends the guest.
+        // Every kernel error ends the guest.
         let line = format!("console=ttyS0 quiet oops=panic panic=-1 plan={} ", plan.display());
         qemu.args(["-append", &line]).arg("-serial").arg(format!("file:{}", self.console().display()));
-        // The whole of it, for programs and their libraries; the host's own kernel lets nothing be written.
+        // The whole root file system, for programs and their libraries; the host exports it read-only.
         qemu.args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]);
         qemu.args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results"]);
         qemu.arg("-chardev").arg(format!("file,id=results,path={}", results.display()));
@@ -113,7 +113,7 @@ impl Machine<'_> {
 struct Guest(Child);
 
 impl Guest {
-    /// Waits for its end; why it was ended, when it was.
+    /// Waits for the end of the guest; returns the reason if it was killed.
     fn watch(&mut self, results: &Path) -> Result<Option<String>> {
         let (mut heard, mut length) = (Instant::now(), 0);
         loop {
@@ -144,7 +144,7 @@ impl Drop for Guest {
     }
 }
 
-/// What the guests are run by: the processor, if a kernel really comes up on it, which a device alone does not tell.
+/// Returns KVM if a kernel boots on it, which the existence of the device does not show; TCG otherwise.
 pub fn accelerator(machine: &Machine<'_>) -> Result<Accelerator> {
     if !Path::new("/dev/kvm").exists() {
         say(format_args!("kernels: no /dev/kvm: emulating"));

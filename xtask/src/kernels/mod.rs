@@ -1,4 +1,4 @@
-//! `cargo xtask kernels`: the tests in other kernels than this machine's own.
+//! `cargo xtask kernels`: runs the tests on other kernels than this machine's.
 
 mod fetch;
 mod initramfs;
@@ -25,7 +25,7 @@ use crate::run::say;
 use crate::test::{PACKAGES, PROGRAMS};
 use crate::workspace::Workspace;
 
-/// What fetches, unpacks and boots a kernel.
+/// Packages and programs that fetch, unpack and boot a kernel.
 const TOOLS: &[&str] = &["busybox-static", "cpio", "kmod", "qemu-system-x86", "xz-utils"];
 const TOOLS_PROGRAMS: &[&str] =
     &["apt-get", "busybox", "cpio", "depmod", "dpkg-deb", "qemu-system-x86_64", "xzcat"];
@@ -40,7 +40,7 @@ pub struct Arguments {
     accel: Option<Accelerator>,
 }
 
-/// Fails unless every kernel is as expected; the table is kept either way.
+/// Fails unless every kernel behaves as expected; stores the table in either case.
 pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let rows = rows(workspace, arguments)?;
     if arguments.suites.is_empty() {
@@ -49,7 +49,7 @@ pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     judged(&rows)
 }
 
-/// The same for all kernels, without keeping the table.
+/// As [`kernels`] for all kernels, without storing the table.
 pub fn check(workspace: &Workspace) -> Result<()> {
     judged(&rows(workspace, &Arguments::default())?)
 }
@@ -85,7 +85,7 @@ fn rows(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Boots a kernel, and judges what it did.
+/// Boots a kernel and evaluates its results.
 fn row(suite: &Suite, machine: &Machine<'_>, built: &Built, accel: Accelerator) -> Result<Row> {
     let Kernel { release, root, .. } = machine.kernel;
     let script = match suite.expected {

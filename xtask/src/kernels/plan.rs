@@ -1,4 +1,4 @@
-//! What a guest does, as a script, and what must come of it.
+//! The script that a guest runs, and its expected results.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,17 @@ use crate::run::{output, shown};
 use crate::workspace::Workspace;
 
 const PREPARE: &str = include_str!("guest/prepare.sh");
-/// What a guest tells first.
+/// First output of a guest.
 pub const UP: &str = "== begin up";
-/// The command of a kernel that is too old.
+/// Name of the command that a kernel too old for the agent runs.
 pub const REFUSAL: &str = "refusal";
-/// Test programs: the verdict table and loading, the evasion corpus, publishing, and the agent's life.
+/// Test programs: verdict table and loading, evasion corpus, publication, and the agent's lifecycle.
 pub const TESTS: &[&str] = &["verdicts", "evasion", "publication", "lifecycle"];
-/// Of the agent's life what loads, adopts, restarts and takes over; the rest takes too long where it is emulated.
+/// Lifecycle tests to run where every instruction is emulated: load, adoption, restarts, layout migration; the others
+/// take too long there.
 const RESTARTS: (&str, &[&str]) =
     ("lifecycle", &["abi::", "adoption::", "detached::", "layouts::", "restarts::", "rights::"]);
-/// Seconds for one of them, however slow the machine.
+/// Timeout of a test program, in seconds, however slow the machine.
 const LIMIT: u32 = 1800;
 
 /// A test program and the names of its tests.
@@ -33,13 +34,13 @@ pub struct TestProgram {
 }
 
 impl TestProgram {
-    /// Starts of the names of what is run; all when there is none.
+    /// Returns prefixes of the names of the tests to run; empty for all.
     fn filters(&self, accel: Accelerator) -> &'static [&'static str] {
         let (name, restarts) = RESTARTS;
         if accel == Accelerator::Tcg && self.name == name { restarts } else { &[] }
     }
 
-    /// The tests that are run, and how many are left out.
+    /// Returns the tests to run, and the number of those left out.
     pub fn tests(&self, accel: Accelerator) -> (BTreeSet<String>, usize) {
         let filters = self.filters(accel);
         let is_run =
@@ -50,19 +51,19 @@ impl TestProgram {
     }
 }
 
-/// What is built for the guests, which share this machine's files.
+/// The programs built for the guests, which share this machine's files.
 #[derive(Debug)]
 pub struct Built {
     pub programs: Vec<TestProgram>,
     agent: PathBuf,
-    /// Where test programs expect to be started.
+    /// Working directory that the test programs expect.
     directory: PathBuf,
 }
 
-/// Builds the test programs and what they would build themselves.
+/// Builds the test programs and the agents that they would build themselves.
 pub fn build(workspace: &Workspace) -> Result<Built> {
     let mut cargo = workspace.cargo();
-    // Optimised: emulated, what is not would take too long for the tests' patience.
+    // Optimised: emulated, an unoptimised build would exceed the tests' timeouts.
     cargo.args(["test", "--release", "-p", "firewall-tests", "--no-run"]);
     cargo.arg("--message-format=json-render-diagnostics");
     cargo.args(TESTS.iter().flat_map(|name| ["--test", name]));
@@ -84,7 +85,7 @@ pub fn build(workspace: &Workspace) -> Result<Built> {
     Ok(Built { agent, programs, directory: workspace.root.join("tests") })
 }
 
-/// Where cargo says that it built a test program.
+/// Returns the path of a test program from cargo's messages.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let built = |message: Value| {
@@ -94,14 +95,14 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages.filter_map(built).next()
 }
 
-/// A script that tells that the kernel is up, and ends.
+/// Returns a script that reports that the kernel is up, and ends.
 pub fn only_up(root: &Path) -> String {
     script(root, "")
 }
 
-/// A script that runs every test.
+/// Returns a script that runs every test.
 ///
-/// Where every instruction is emulated, what a test repeats is repeated a tenth as often.
+/// Where every instruction is emulated, tests run a tenth of their repetitions.
 pub fn tests(root: &Path, built: &Built, accel: Accelerator) -> Result<String> {
     let rounds = if accel == Accelerator::Tcg { "export FIREWALL_TESTS=brief\n" } else { "" };
     let mut lines = format!("{rounds}cd {}\n", quoted(&built.directory)?);
@@ -113,7 +114,7 @@ pub fn tests(root: &Path, built: &Built, accel: Accelerator) -> Result<String> {
     Ok(script(root, &lines))
 }
 
-/// A script that starts the agent as an operator would, on a kernel that cannot run it.
+/// Returns a script that starts the agent as an operator would, on a kernel that cannot run it.
 pub fn refusal(root: &Path, built: &Built) -> Result<String> {
     let agent = quoted(&built.agent)?;
     let dirs = "--rules-dir /run/rules --state-dir /run/state --bpffs-dir /sys/fs/bpf/agent";
@@ -130,7 +131,7 @@ fn script(root: &Path, lines: &str) -> String {
     format!("MODULES='{}'\n{PREPARE}\nrun up 60 uname -r\n{lines}off\n", modules.display())
 }
 
-/// A path for the shell.
+/// Quotes a path for the shell.
 fn quoted(path: &Path) -> Result<String> {
     let text = path.display().to_string();
     ensure!(!text.contains('\''), "{text}: a path with a quote");

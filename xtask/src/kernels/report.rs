@@ -13,19 +13,19 @@ use super::plan::TESTS;
 use super::results::{End, Outcome, Section};
 use crate::run::say;
 
-/// What came of one kernel.
+/// The result of one kernel.
 #[derive(Debug)]
 pub struct Row {
     pub release: String,
     pub suite: &'static str,
     pub accel: Accelerator,
-    /// What was run, and what came of it.
+    /// Test programs with their outcomes.
     pub outcomes: Vec<(String, Outcome)>,
-    /// Instructions of the attached program that the verifier went through.
+    /// Instructions of the attached program that the verifier processed.
     pub verified: Option<u64>,
-    /// What the agent said where it refused to run.
+    /// The agent's message where it refused to run.
     pub refusal: Option<String>,
-    /// Why the guest was ended, unless it ended by itself.
+    /// Reason for which the guest was killed, unless it ended by itself.
     pub killed: Option<String>,
     pub took: Duration,
     pub is_up: bool,
@@ -41,10 +41,10 @@ long there, is left out.
 
 ";
 
-/// What a kernel that is too old lacks, as the error must say it, with the first version that has it.
+/// Parts of the error on a kernel that is too old: its version, the missing features, the first version that has them.
 const LACKS: &[&str] = &["5.10", "bpf_xdp_load_bytes", "bpf_loop", "5.18"];
 
-/// Whether the agent ended with one line that names what is missing, and no verifier's log.
+/// Judges whether the agent exited with 1 and one line that names the missing features, without the verifier's log.
 pub fn judge_refusal(section: Option<&Section>) -> Outcome {
     let said = section.map(|section| section.text.trim()).unwrap_or_default();
     let code = section.and_then(|section| section.end).map(|End { code, .. }| code);
@@ -77,7 +77,7 @@ impl Row {
         self.outcomes.iter().flat_map(told)
     }
 
-    /// Says what failed, and where more can be read.
+    /// Reports the failures, and the path of the full output.
     pub fn tell(&self, machine: &Machine<'_>) {
         let took = self.took.as_secs();
         let (passed, failed) = (self.passed(), self.failures().count());
@@ -121,10 +121,10 @@ impl Row {
     }
 }
 
-/// Shows the table.
+/// Prints the table.
 pub fn show(rows: &[Row]) -> Result<()> {
     let text = markdown(rows)?;
-    // A closed terminal is no reason to stop.
+    // A closed terminal is no error.
     let _ = write!(stdout(), "{text}");
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! What came out of a guest, and what it means. Silence is no success: what is not told to have passed has not.
+//! Evaluation of a guest's output. A test that does not report success has failed.
 
 use std::collections::BTreeSet;
 
-/// What one command of the plan wrote, and how it ended.
+/// Output and end of one command of the plan.
 #[derive(Debug, PartialEq)]
 pub struct Section {
     pub name: String,
     pub text: String,
-    /// `None` when the guest ended before the command did.
+    /// `None` if the guest ended before the command did.
     pub end: Option<End>,
 }
 
@@ -21,14 +21,14 @@ pub struct End {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub passed: usize,
-    /// Tests that failed, and what else went wrong.
+    /// Failed tests and other errors.
     pub failed: Vec<String>,
-    /// Tests that were not to be run here.
+    /// Number of tests that were not to be run here.
     pub left_out: usize,
 }
 
-/// Takes the results apart. `== begin NAME` and `== end NAME CODE FROM TO` stand around each command's output; times
-/// are seconds since the kernel came up.
+/// Splits the results into sections. `== begin NAME` and `== end NAME CODE FROM TO` enclose each command's output;
+/// times are seconds since boot.
 pub fn sections(results: &str) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     for line in results.lines() {
@@ -58,7 +58,7 @@ fn end<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<End> {
     Some(End { code, seconds: to - from })
 }
 
-/// Holds what a test program wrote against the tests that it has.
+/// Compares the output of a test program with its list of tests.
 pub fn judge(section: Option<&Section>, tests: &BTreeSet<String>) -> Outcome {
     let Some(section) = section else { return failed("was not run") };
     let told = |how: &str| -> BTreeSet<&str> {
@@ -88,7 +88,7 @@ fn failed(why: &str) -> Outcome {
     Outcome { failed: vec![why.to_owned()], ..Outcome::default() }
 }
 
-/// What the tests told of a program's size: instructions that the verifier went through.
+/// Returns the number of instructions of a program that the verifier processed, as the tests printed it.
 pub fn verified(sections: &[Section], program: &str) -> Option<u64> {
     let start = format!("{program}: ");
     let told = sections.iter().flat_map(|section| section.text.lines());

@@ -1,22 +1,22 @@
-//! Which kernels: one of each Debian release, by the release's name.
+//! The kernels to test: one of each Debian release, by the release's name.
 
-/// A Debian release, for the sake of its kernel.
+/// A Debian release and the expectation for its kernel.
 #[derive(Debug)]
 pub struct Suite {
     pub name: &'static str,
     pub expected: Expected,
 }
 
-/// What a kernel is booted for.
+/// The expected result of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// Every test passes.
     Supported,
-    /// The agent refuses to run, and names what is missing.
+    /// The agent refuses to run and names the missing features.
     Refused,
 }
 
-/// From the oldest: 5.10, 6.1, 6.12, and the newest that there is.
+/// From the oldest: 5.10, 6.1, 6.12, and the newest available.
 pub const SUITES: &[Suite] = &[
     Suite { name: "bullseye", expected: Expected::Refused },
     Suite { name: "bookworm", expected: Expected::Supported },
@@ -25,7 +25,7 @@ pub const SUITES: &[Suite] = &[
 ];
 
 impl Suite {
-    /// The suites of these names, in the order of the kernels' age; all when none is named.
+    /// Returns the suites of these names, from the oldest kernel to the newest; all if `names` is empty.
     pub fn chosen(names: &[String]) -> Vec<&'static Self> {
         SUITES
             .iter()
@@ -34,7 +34,7 @@ impl Suite {
     }
 }
 
-/// For the command line.
+/// Returns the names for the command line.
 pub fn names() -> Vec<&'static str> {
     SUITES.iter().map(|suite| suite.name).collect()
 }

@@ -1,4 +1,4 @@
-//! The faults of `sync` that the agent's own tests must find.
+//! Mutants of `sync` that the agent's own tests must kill.
 
 use super::Mutant;
 use super::table::following;

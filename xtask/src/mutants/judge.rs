@@ -1,5 +1,5 @@
-//! Whether the tests find a fault. What does not compile, or is refused by the kernel, was never tested, so it counts
-//! as no kill.
+//! Runs the tests on a mutant. A mutant that does not compile, or that the kernel refuses, was never tested and counts
+//! as not killed.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -17,10 +17,10 @@ use crate::mutants::{HISTORIES, OWN};
 use crate::run::run;
 use crate::workspace::Workspace;
 
-/// Far beyond what the slowest target takes: a fault that makes a test hang is found by it.
+/// Far longer than the slowest target takes: a mutant that makes a test hang counts as killed.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// What the agent says of a program that the kernel does not load: no test has asked it anything then.
+/// The agent's error for a program that the kernel does not load: no test has exercised it.
 const REFUSAL: &str = "refused by the kernel";
 
 pub enum Judgement {
@@ -28,9 +28,9 @@ pub enum Judgement {
     Survived,
     /// A test failed; its name.
     Killed(String),
-    /// A target did not end in time.
+    /// A target exceeded [`LONGEST`].
     Hung,
-    /// There was no program to test; why.
+    /// No program to test; the reason.
     Broken(String),
 }
 
@@ -67,7 +67,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge of the tree at `source`, built into `target` with the tools of the workspace.
+    /// Judges the tree at `source`, built into `target` with the tools of the workspace.
     pub fn new(workspace: &Workspace, source: &Path, target: &Path) -> Result<Self> {
         fs::create_dir_all(target).with_context(|| target.display().to_string())?;
         match symlink(workspace.tools(), target.join("tools")) {
@@ -80,7 +80,7 @@ impl Judge {
         Ok(Self { cargo, source: source.to_path_buf(), target: target.to_path_buf() })
     }
 
-    /// The judgement of these test targets and the seconds that it took.
+    /// Returns the judgement of these test targets and its duration in seconds.
     pub fn judge(&self, targets: &[&str]) -> Result<(Judgement, u64)> {
         let started = Instant::now();
         let log = self.target.join("judge.log");
@@ -116,11 +116,11 @@ impl Judge {
         cargo
     }
 
-    /// How the command ended, its output in `log`; `None` when it was killed for taking too long.
+    /// Returns the exit status, with the output in `log`; `None` if the command exceeded [`LONGEST`] and was killed.
     fn wait(&self, command: &mut Command, log: &Path) -> Result<Option<ExitStatus>> {
         let file = File::create(log).with_context(|| log.display().to_string())?;
         let (out, err) = (file.try_clone()?, file);
-        // A process group of its own, so that what a hanging cargo started ends with it.
+        // In a separate process group, so that the kill includes the children of a hanging cargo.
         let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn()?;
         let started = Instant::now();
         loop {
@@ -137,7 +137,7 @@ impl Judge {
     }
 }
 
-/// What a test run that failed says of the fault.
+/// Returns the judgement of a failed test run.
 fn failure(log: &str) -> Judgement {
     if log.contains(REFUSAL) {
         Judgement::Broken(format!("the program is {REFUSAL}"))

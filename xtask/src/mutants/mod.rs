@@ -1,5 +1,5 @@
-//! `cargo xtask mutants`: known faults planted one by one in a copy of the tree. A test suite that passes with a
-//! fault in the program proves nothing about it, so every fault must make a test fail.
+//! `cargo xtask mutants`: plants known faults one by one in a copy of the tree. A test suite that passes with a fault
+//! in the program does not cover it; every fault must make a test fail.
 
 mod domain;
 mod judge;
@@ -21,7 +21,7 @@ use crate::run::say;
 use crate::test::{PACKAGES, PROGRAMS};
 use crate::workspace::Workspace;
 
-/// A fault to plant: the one place in `file` that reads `find` becomes `replace`.
+/// A fault to plant: replaces the only occurrence of `find` in `file` by `replace`.
 #[derive(Debug, Clone, Copy)]
 pub struct Mutant {
     pub name: &'static str,
@@ -33,13 +33,13 @@ pub struct Mutant {
     pub targets: &'static [&'static str],
 }
 
-/// The agent's own tests, the histories of a fleet among them.
+/// The agent's own tests, including the fleet histories.
 const OWN: &str = "lib";
 
-/// The histories alone.
+/// The fleet histories alone.
 const HISTORIES: &str = "histories";
 
-/// Every fault.
+/// Returns every mutant.
 fn all() -> impl Iterator<Item = &'static Mutant> {
     table::MUTANTS.iter().chain(domain::MUTANTS).chain(state::MUTANTS)
 }
@@ -90,7 +90,7 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Without a fault every target of these mutants must pass, or its failures would say nothing.
+/// Control: without a fault every target of these mutants must pass, or its failures would prove nothing.
 fn control(judge: &Judge, chosen: &[&Mutant]) -> Result<()> {
     for targets in controls(chosen) {
         let (judgement, seconds) = judge.judge(&targets)?;
@@ -101,7 +101,7 @@ fn control(judge: &Judge, chosen: &[&Mutant]) -> Result<()> {
     Ok(())
 }
 
-/// The targets of these mutants, those of one package together.
+/// Returns the targets of these mutants, grouped by package.
 fn controls(chosen: &[&Mutant]) -> Vec<Vec<&'static str>> {
     let all: BTreeSet<&str> = chosen.iter().flat_map(|mutant| mutant.targets).copied().collect();
     let (own, others): (Vec<&str>, Vec<&str>) =

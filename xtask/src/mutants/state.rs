@@ -1,4 +1,4 @@
-//! The faults of the durable state that the histories of hosts, or a stranger's real connections, must find.
+//! Mutants of the durable state that the fleet histories, or a denied client's real connections, must kill.
 
 use super::{HISTORIES, Mutant};
 
@@ -159,7 +159,7 @@ pub const MUTANTS: &[Mutant] = &[
     ),
 ];
 
-/// The steps of a pass from the commit of what closes to the publish.
+/// The steps of a pass from the commit of closing claims to the publish.
 macro_rules! publishing {
     () => {
         "        if let Err(error) = self.read_back() {
@@ -177,7 +177,7 @@ macro_rules! publishing {
 const COMMITTED_FIRST: &str = concat!("        self.commit_closes(now, changes);\n\n", publishing!());
 const COMMITTED_LAST: &str = concat!(publishing!(), "        self.commit_closes(now, changes);\n");
 
-/// A fault of a running agent over restarts, reboots and refused writes.
+/// A mutant of a running agent over restarts, reboots and refused writes.
 const fn keeping(
     name: &'static str,
     file: &'static str,
@@ -187,7 +187,7 @@ const fn keeping(
     Mutant { name, file, find, replace, targets: &[HISTORIES] }
 }
 
-/// A fault of a start that fails.
+/// A mutant of a failed start.
 const fn starting(
     name: &'static str,
     file: &'static str,

@@ -1,4 +1,4 @@
-//! The faults that the tests must find.
+//! Mutants of the data plane and the agent that the tests must kill.
 
 use super::{Mutant, OWN};
 
@@ -230,7 +230,7 @@ const fn mutant(name: &'static str, file: &'static str, find: &'static str, repl
     Mutant { name, file, find, replace, targets: &["verdicts", "model"] }
 }
 
-/// A fault of what is written down of refused packets.
+/// A mutant of the recording of denied packets.
 const fn recording(
     name: &'static str,
     file: &'static str,
@@ -240,7 +240,7 @@ const fn recording(
     Mutant { name, file, find, replace, targets: &["verdicts", "denied"] }
 }
 
-/// A fault of the loop.
+/// A mutant of the event loop.
 pub(super) const fn following(
     name: &'static str,
     file: &'static str,
@@ -250,7 +250,7 @@ pub(super) const fn following(
     Mutant { name, file, find, replace, targets: &[OWN] }
 }
 
-/// A fault that only shows while something is published.
+/// A mutant that has an effect only during a publish.
 const fn publishing(
     name: &'static str,
     file: &'static str,

@@ -1,7 +1,7 @@
-//! Rust text taken apart into code and comments, as far as the rules need it: no words inside strings are code.
+//! Splits Rust text into code and comments, as far as the rules need it: text inside strings is not code.
 
-/// One line of a file. `code` has string contents and comments blanked, `comment` is the text of a plain `//`
-/// comment (docs and block comments are left out).
+/// One line of a file. `code` has string contents and comments blanked, `comment` is the text of a plain `//` comment
+/// (without docs and block comments).
 #[derive(Debug, Default, PartialEq)]
 pub struct Line {
     pub code: String,
@@ -10,9 +10,9 @@ pub struct Line {
 
 enum State {
     Code,
-    /// Nested depth.
+    /// Nesting depth.
     Block(usize),
-    /// Number of `#` that close it; `None` for an ordinary string with escapes.
+    /// Number of `#` in the closing delimiter; `None` for an ordinary string with escapes.
     Text(Option<usize>),
 }
 
@@ -21,7 +21,7 @@ pub fn lines(text: &str) -> Vec<Line> {
     text.lines().map(|line| take_apart(line, &mut state)).collect()
 }
 
-/// The identifiers of a line of code, in order.
+/// Returns the identifiers of a line of code, in order.
 pub fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
@@ -89,7 +89,7 @@ fn opening(rest: &str, after_word: bool) -> Option<(usize, State)> {
     is_raw.then(|| (rest.len() - raw.len() + hashes + 1, State::Text(Some(hashes))))
 }
 
-/// Length of a char literal at the start of `rest`; a lifetime is none.
+/// Returns the length of a char literal at the start of `rest`; `None` for a lifetime.
 fn char_literal(rest: &str) -> Option<usize> {
     let body = rest.strip_prefix('\'')?;
     let first = body.chars().next()?.len_utf8();

@@ -1,13 +1,13 @@
-//! No code kept as a comment: version control keeps it better.
+//! Rule: no commented-out code; version control preserves old code.
 
 use super::code::lines;
 use super::{Finding, Source};
 
-/// Starts of lines that only code has.
+/// Line starts that only code has.
 const STARTS: &[&str] = &[
     "let ", "use ", "fn ", "pub ", "mod ", "impl ", "struct ", "enum ", "match ", "return ", "#[", "} else",
 ];
-/// Ends of lines that only code has.
+/// Line ends that only code has.
 const ENDS: &[&str] = &[";", "{", "}", "},", "});", ")?", "=>"];
 
 pub fn check(source: &Source) -> Vec<Finding> {

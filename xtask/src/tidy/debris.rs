@@ -1,13 +1,13 @@
-//! Nothing unfinished, nothing of one machine, no stray whitespace.
+//! Rule: no unfinished work, no machine-specific paths, no stray whitespace.
 
 use super::{Finding, Source};
 
-/// Words that mark unfinished work, written so that this file does not hold them.
+/// Markers of unfinished work, split so that this file does not contain them.
 const UNFINISHED: &[&str] =
     &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), concat!("dbg", "!(")];
-/// Starts of paths that exist on one machine only.
+/// Prefixes of machine-specific paths.
 const MACHINE_PATHS: &[&str] = &[concat!("/ro", "ot/"), concat!("/ho", "me/")];
-/// The only place that locked packages come from.
+/// The only registry that locked packages may come from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 pub fn check(source: &Source) -> Vec<Finding> {

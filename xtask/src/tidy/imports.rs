@@ -1,11 +1,11 @@
-//! Who may import whom: each module of the agent names only the modules below it.
+//! Rule: each module of the agent may import only the modules below it.
 
 use std::path::{Component, Path};
 
 use super::code::{lines, words};
 use super::{Finding, Source};
 
-/// A module of the agent and the modules it may name. `lib.rs` and `main.rs` join them and may name all.
+/// The modules of the agent and the modules that each may import. `lib.rs` and `main.rs` may import all.
 const MODULES: &[(&str, &[&str])] = &[
     ("rules", &[]),
     ("status", &["rules", "escape"]),
@@ -24,7 +24,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A package and the packages of the workspace that its sources may name.
+/// The packages and the packages of the workspace that each may import.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("firewall-common", &[]),
     ("firewall-ebpf", &["firewall_common"]),
@@ -71,13 +71,13 @@ pub fn check(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// Whether `super` is the crate's root in this file.
+/// Returns whether `super` is the crate's root in this file.
 fn is_root_of_module(path: &Path) -> bool {
     let Ok(inside) = path.strip_prefix("firewall-agent/src") else { return false };
     inside.components().count() == 1 || inside.components().count() == 2 && inside.ends_with("mod.rs")
 }
 
-/// Whether a path goes up by more than one `super`, which may lead to any module.
+/// Returns whether a path contains more than one `super`, which may lead to any module.
 fn climbs(code: &str) -> bool {
     let code: String = code.split_whitespace().collect();
     code.contains("super::super") || code.contains("super::{super")
@@ -95,8 +95,8 @@ fn is_module(name: &str) -> bool {
     MODULES.iter().any(|(module, _)| *module == name)
 }
 
-/// Modules named on this line as `crate::name` or inside a `crate::{…}` group that may span lines: `group` is
-/// the depth of braces inside it, carried from line to line.
+/// Returns the modules named on this line as `crate::name` or inside a `crate::{…}` group that may span lines: `group`
+/// is the depth of braces inside it, carried from line to line.
 fn agent_modules(code: &str, group: &mut Option<usize>) -> Vec<String> {
     let mut named = Vec::new();
     let mut rest = code;

@@ -1,5 +1,5 @@
-//! A review question for long Rust files: do they hold one responsibility? It fails nothing: a type and its impls stand in one
-//! file, however long.
+//! Review question for long Rust files: do they have one responsibility? It never fails: a type and its impls share one
+//! file of any length.
 
 use super::{Finding, Source};
 

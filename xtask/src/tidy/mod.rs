@@ -20,11 +20,11 @@ use crate::workspace::Workspace;
 const RULES: &[fn(&Source) -> Vec<Finding>] =
     &[imports::check, places::check, debris::check, commented_out::check];
 
-/// Runs every check, also after one that failed, so that one run shows all there is to do.
+/// Runs every check, even after a failure, so that one run reports all findings.
 pub fn tidy(workspace: &Workspace) -> Result<()> {
     ebpf::ebpf(workspace)?;
     let format = run(workspace.cargo().args(["fmt", "--all", "--check"]));
-    // A workspace of its own.
+    // fuzz/ is a separate workspace.
     let fuzz = run(workspace.cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]));
     let lints =
         run(workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
@@ -37,7 +37,7 @@ fn source_rules(workspace: &Workspace) -> Result<()> {
     let files = workspace.files()?;
     for path in &files {
         let bytes = fs::read(workspace.root.join(path)).with_context(|| path.display().to_string())?;
-        // Fixtures may be bytes that no editor would write; they are data, not text to keep tidy.
+        // Fixtures may be invalid UTF-8; they are data, not text to check.
         let Ok(text) = String::from_utf8(bytes) else { continue };
         let source = Source { path: path.clone(), text };
         if let Some(question) = length::question(&source) {
@@ -88,7 +88,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What `rule` says about a file of this path and text, without the places.
+/// Returns the findings of `rule` for a file with this path and text, without their positions.
 #[cfg(test)]
 fn found(rule: fn(&Source) -> Vec<Finding>, path: &str, text: &str) -> Vec<String> {
     let source = Source { path: path.into(), text: text.to_owned() };

@@ -1,14 +1,14 @@
-//! Names that belong to one place: only there may they be written.
+//! Rule: certain names may occur only in certain directories.
 
 use super::code::lines;
 use super::{Finding, Source};
 
 struct Place {
-    /// Paths of code, matched at word borders.
+    /// Code paths, matched at word boundaries.
     names: &'static [&'static str],
-    /// Where the rule holds.
+    /// Directories that the rule applies to.
     within: &'static [&'static str],
-    /// Where the names may stand all the same.
+    /// Directories in which the names are allowed.
     except: &'static [&'static str],
     why: &'static str,
 }
@@ -54,7 +54,7 @@ pub fn check(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// Whether `name` stands in the code as a path of its own: `fs` does in `fs::read` and inside an import, not in
+/// Returns whether `name` occurs in the code as a whole path: `fs` does in `fs::read` and inside an import, not in
 /// `offs` or `self.fs`.
 fn names_path(code: &str, name: &str, imports: bool) -> bool {
     code.match_indices(name).any(|(at, _)| {

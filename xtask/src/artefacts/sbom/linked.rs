@@ -1,4 +1,4 @@
-//! What cargo links into a program, by its own account.
+//! The packages that cargo links into a program, from `cargo tree`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,18 +27,18 @@ pub(super) struct Package {
     needs: BTreeSet<Key>,
 }
 
-/// Every package, once, whichever parts it is in.
+/// Every package once, with the parts that contain it.
 #[derive(Debug, Default)]
 pub(super) struct Linked {
     pub packages: BTreeMap<Key, Package>,
 }
 
 impl Linked {
-    /// Adds what is linked into a part with these features.
+    /// Adds the packages linked into a part with these features.
     pub fn add(&mut self, workspace: &Workspace, part: Part<'_>, features: &[&str]) -> Result<()> {
         let mut tree = workspace.cargo();
         tree.args(["tree", "--locked", "--package", part.package, "--target", part.target]);
-        // Procedural macros, and what only they need, run in the compiler.
+        // Procedural macros and their own dependencies run in the compiler only.
         tree.args(["--edges", "normal,no-proc-macro", "--prefix", "depth", "--no-dedupe"]);
         tree.args(["--features", &features.join(","), "--format", "|{p}|{l}|{r}"]);
         self.read(part.name, &output(&mut tree)?)
@@ -72,7 +72,7 @@ impl Linked {
 }
 
 impl Package {
-    /// As CycloneDX has it.
+    /// Returns the CycloneDX component.
     pub fn component(&self, key: &Key, checksum: Option<&String>) -> Value {
         let (name, version) = key;
         let parts = self.parts.iter().map(|part| json!({"name": "firewall:part", "value": part}));
@@ -95,7 +95,7 @@ impl Package {
     }
 }
 
-/// Ours have one version each.
+/// Packages of the workspace are referenced without a version: each has only one.
 pub(super) fn reference(name: &str) -> String {
     format!("firewall:{name}")
 }
@@ -104,7 +104,7 @@ fn name_of((name, version): &Key) -> String {
     if name.starts_with("firewall-") { reference(name) } else { format!("pkg:cargo/{name}@{version}") }
 }
 
-/// `2|aya-obj v0.3.0|MIT|https://…`: depth, package, licence, repository.
+/// Parses `2|aya-obj v0.3.0|MIT|https://…`: depth, package, licence, repository.
 fn parse(line: &str) -> Option<(usize, Key, &str, &str)> {
     let mut fields = line.splitn(4, '|');
     let depth = fields.next()?.parse().ok()?;

@@ -1,10 +1,10 @@
-//! What `Cargo.lock` says that `cargo tree` does not.
+//! Checksums from `Cargo.lock`, which `cargo tree` does not print.
 
 use std::collections::BTreeMap;
 
 use super::linked::Key;
 
-/// SHA-256 of the packages that come from a registry.
+/// Returns the SHA-256 of the packages that come from a registry.
 pub(super) fn checksums(lock: &str) -> BTreeMap<Key, String> {
     let of = |block: &str, field: &str| {
         let line =

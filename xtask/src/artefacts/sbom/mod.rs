@@ -1,6 +1,6 @@
-//! The software bill of materials, CycloneDX as JSON: everything that is linked into the program and into the XDP
-//! program inside of it. What only ran during the build (procedural macros, build scripts, tests) is not in it. It says
-//! nothing that differs between two builds of the same sources.
+//! The software bill of materials, CycloneDX as JSON: every package linked into the program and into the embedded XDP
+//! program, without build-time packages (procedural macros, build scripts, tests). It is identical for every build of
+//! the same sources.
 
 mod linked;
 mod lock;
@@ -20,7 +20,7 @@ use crate::run::output;
 const BPF_TARGET: &str = "bpfel-unknown-none";
 
 impl Artefacts<'_> {
-    /// Writes the list of what is in the program.
+    /// Writes the bill of materials of the program.
     pub(super) fn sbom(&self, program: &Path) -> Result<PathBuf> {
         let path = self.dir.join("firewall-agent.cdx.json");
         let text = serde_json::to_string_pretty(&self.bom(program)?)? + "\n";
@@ -35,7 +35,7 @@ impl Artefacts<'_> {
             Part { name: "agent", package: "firewall-agent", target: &self.target() },
             &[],
         )?;
-        // Both builds of the object are embedded; that with messages about packets needs what the other needs, too.
+        // Both builds of the object are embedded; the packages of the one with `packet-log` include those of the other.
         let xdp = Part { name: "xdp", package: "firewall-ebpf", target: BPF_TARGET };
         linked.add(&self.sources, xdp, &["packet-log"])?;
         let lock_path = self.sources.root.join("Cargo.lock");
@@ -76,7 +76,7 @@ impl Artefacts<'_> {
         }))
     }
 
-    /// What comes with rustc.
+    /// Returns the components that come with rustc.
     fn toolchain(&self) -> Result<[Value; 2]> {
         let verbose = output(Command::new("rustc").current_dir(&self.sources.root).arg("-vV"))?;
         let release = verbose.lines().find_map(|line| line.strip_prefix("release: "));
@@ -102,7 +102,7 @@ impl Artefacts<'_> {
         ])
     }
 
-    /// SHA-256 of the embedded object, as the build script told cargo.
+    /// Returns the SHA-256 of the embedded object, from the build script's message to cargo.
     pub(super) fn object_digest(&self) -> Result<String> {
         let path = self.dir.join("compiled.json");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
