@@ -1,5 +1,5 @@
-//! What is contained dies with the process that contains it, however that ends. This file's only test is its own
-//! container: it starts itself again to have a process that it may kill.
+//! Contained processes die with the process that contains them, however it ends. The only test of this file is its own
+//! container: it starts itself again to get a process that it may kill.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 const NAME: &str = "nothing_contained_outlives_its_container_be_it_killed_or_interrupted";
 const ROLE: &str = "FIREWALL_TESTS_CONTAINER";
 
-/// Says that it runs, and leaves behind a process of another session, which no signal of a terminal reaches.
+/// Reports that it runs, and leaves a process in another session, beyond the reach of terminal signals.
 const PROGENY: &str = "setsid sleep 60 & echo running $!; wait";
 
 #[test]
@@ -31,16 +31,16 @@ fn nothing_contained_outlives_its_container_be_it_killed_or_interrupted() {
             for signal in [Signal::SIGKILL, Signal::SIGINT] {
                 assert_eq!(survivor("contains", signal), None, "{signal}");
             }
-            // The control: without a container the same program leaves a process behind.
+            // Control: without containment the same program leaves a process behind.
             let left = survivor("does not contain", Signal::SIGKILL).unwrap();
             kill(left, Signal::SIGKILL).unwrap();
         }
     }
 }
 
-/// Kills a process of this role once its progeny runs; the pid of the progeny's that lives on a second later.
+/// Kills a process with this role once its child runs; returns the pid of a child that is alive a second later.
 fn survivor(role: &str, signal: Signal) -> Option<Pid> {
-    // A shell that starts a job in the background leaves it deaf to SIGINT, and whatever that starts.
+    // A shell makes background jobs, and their children, ignore SIGINT.
     let mut itself = Command::new("env");
     itself.arg("--default-signal=INT").arg(std::env::current_exe().unwrap());
     itself.args(["--exact", NAME, "--nocapture"]).env(ROLE, role).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -51,7 +51,7 @@ fn survivor(role: &str, signal: Signal) -> Option<Pid> {
     let pid = Pid::from_raw(running.unwrap());
     kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
     child.wait().unwrap();
-    // The output ends when the last process that holds it is gone.
+    // The pipe reaches its end when the last process with it open ends.
     let (gone, is_gone) = channel();
     thread::spawn(move || {
         lines.for_each(drop);

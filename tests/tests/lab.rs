@@ -1,4 +1,4 @@
-//! The lab itself: its hosts are separate, nothing of it is seen outside, nothing of it outlives its thread.
+//! The lab itself: its hosts are isolated, invisible from outside, and leave nothing behind when their thread ends.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -1,4 +1,4 @@
-//! PostgreSQL end to end: the scenario of the demo, asserted.
+//! PostgreSQL end to end: asserts the steps of the demo.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,7 +16,7 @@ fn every_step_of_the_demo_comes_out_as_stated() {
     assert_eq!(steps.len(), 11, "a step is missing");
 }
 
-/// The control: the stage works without an agent, and what must come of an agent does not.
+/// Control: the stage works without an agent, and the steps that need one fail.
 #[test]
 fn the_demo_fails_at_the_start_of_an_agent_that_does_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -28,7 +28,7 @@ fn the_demo_fails_at_the_start_of_an_agent_that_does_nothing() {
     assert_eq!(played.unwrap_err().to_string(), "The agent starts");
 }
 
-/// Plays the demo with this agent; what came of each step that came out as claimed.
+/// Plays the demo with this agent; returns the successful steps and the result.
 fn came_out(agent: &Path) -> (Vec<String>, Result<()>) {
     let mut steps = Vec::new();
     let played = play(agent, &mut |moment| {

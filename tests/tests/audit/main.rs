@@ -1,4 +1,4 @@
-//! `audit` on a host where ways to its protected ports are planted, one at a time.
+//! `audit` on a host where the tests plant bypasses of its protected ports, one at a time.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -1,4 +1,4 @@
-//! Every way that can be planted here is found, and is not found before it is there or after it has gone.
+//! `audit` finds every planted bypass, and neither before it is planted nor after it is removed.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::stage::Stage;
 
 struct Plant {
     kind: &'static str,
-    /// What the object contains.
+    /// Text that the finding's object contains.
     object: &'static str,
     /// Command lines, or settings as `path=value`.
     plant: &'static [&'static str],
@@ -58,7 +58,7 @@ const PLANTS: &[Plant] = &[
         ],
         uproot: &["nft delete table ip6 planted"],
     },
-    // The port is in a map.
+    // The port is in an nftables map.
     Plant {
         kind: "dnat",
         object: "nftables: inet planted pre, handle",
@@ -126,7 +126,7 @@ fn each_planted_way_is_found_and_nothing_is_found_without_it() {
     }
 }
 
-/// The control: rules that lead elsewhere, or take only packets that were judged.
+/// Control: rules that lead elsewhere, or that match only packets already judged.
 #[test]
 fn a_rule_that_is_no_way_is_not_found() {
     let stage = Stage::new(User::Root);
@@ -179,14 +179,14 @@ fn listeners_are_found_by_loopback_and_at_addresses_that_no_endpoint_names() {
     becomes_quiet(&stage);
 }
 
-/// A listener that was dropped lives on for a moment in what another thread forks.
+/// A closed listener may survive briefly in a process that another thread forks.
 fn becomes_quiet(stage: &Stage) {
     let quiet = || stage.audit(&[]).ways.is_empty().then_some(());
     eventually(Duration::from_secs(10), "nobody listens any more", quiet).unwrap();
     is_quiet(stage, "nobody listens any more");
 }
 
-/// Root was promised to see everything: nothing is left out, and nothing found.
+/// Root sees everything: the audit is complete and without findings.
 fn is_quiet(stage: &Stage, when: &str) {
     let seen = stage.audit(&[]);
     assert!(seen.ways.is_empty(), "{when}: {seen:?}");

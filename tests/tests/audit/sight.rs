@@ -1,4 +1,4 @@
-//! What an audit may not see, it says; that never reads as nothing found.
+//! An audit reports the facts that it cannot read; this never reads as "nothing found".
 
 use firewall_tests::lab::{Answer, User};
 
@@ -12,7 +12,7 @@ fn the_agents_own_rights_show_the_rules_of_nftables() {
     let before = stage.audit(&[]);
     assert_eq!(before.ways.len(), 0, "{before:?}");
     assert!(before.unseen.iter().all(|what| what.contains("-legacy")), "{before:?}");
-    // Whether there is anything of iptables-legacy to be read by root alone is the kernel's.
+    // The kernel decides whether there are iptables-legacy rules that only root may read.
     assert_eq!(before.code, Some(if before.unseen.is_empty() { 0 } else { 1 }), "{before:?}");
     stage.db.run("nft add table ip planted").unwrap();
     stage.db.run("nft add chain ip planted pre { type nat hook prerouting priority -100 ; }").unwrap();
@@ -36,7 +36,7 @@ fn without_the_right_to_look_the_answer_is_1_and_not_nothing_found() {
         assert!(table.out.contains(said), "{said}: {table:?}");
     }
     assert!(!table.out.contains("no way found"), "{table:?}");
-    // What was found all the same is told.
+    // The audit still reports its other findings.
     stage.db.run("ip link add br0 type bridge").unwrap();
     stage.db.run("ip link set br0 up").unwrap();
     let table = without_capabilities(&stage, &[]);

@@ -1,4 +1,4 @@
-//! A host with one endpoint, guarded ports, a filtered interface, and no way around them.
+//! A host with one endpoint, guarded ports, a filtered interface, and no bypass.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +11,18 @@ pub struct Stage {
     _lab: Lab,
 }
 
-/// What one audit came to.
+/// The result of one audit.
 #[derive(Debug)]
 pub struct Seen {
     pub code: Option<i32>,
     /// Kind and object.
     pub ways: BTreeSet<(String, String)>,
-    /// What could not be looked at.
+    /// Facts that the audit could not read.
     pub unseen: Vec<String>,
 }
 
 impl Stage {
-    /// The endpoint is in force, and the agent has stopped.
+    /// Returns a host on which the endpoint is in force and the agent has stopped.
     pub fn new(user: User) -> Self {
         let program = agent_binary().unwrap();
         let lab = Lab::new().unwrap();

@@ -1,4 +1,4 @@
-//! Packets on the wire appear in `rules`, `databases`, `ranges` and `status`, exactly once, on the right line.
+//! `rules`, `databases`, `ranges` and `status` count each packet on the wire exactly once, on the right rule counter.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -20,12 +20,12 @@ const NODE: Ipv4Addr = Ipv4Addr::new(10, 231, 23, 5);
 /// Packets and bytes.
 type Tally = (u64, u64);
 
-/// Frames that are the same, and where they must be counted.
+/// Identical frames and their expected counters.
 struct Batch {
     count: u64,
     frame: Vec<u8>,
     reason: &'static str,
-    /// Database and rule; the default line's rule is empty.
+    /// Database and rule; the rule of the default counter is empty.
     line: Option<(&'static str, &'static str)>,
 }
 
@@ -48,7 +48,7 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
     }
     let counted = || {
         let mut counted = tallies(&stage.json(&["status"])["counters"], |row| text(row, "reason"));
-        // What the hosts say to each other by themselves.
+        // The hosts' own traffic.
         counted.retain(|reason, _| !["not_ip", "not_protected"].contains(&reason.as_str()));
         counted
     };
@@ -117,7 +117,7 @@ fn batches(stage: &Stage) -> Vec<Batch> {
     ]
 }
 
-/// Too little of a TCP header to hold its ports.
+/// A TCP header too short to contain ports.
 fn short() -> Segment {
     Segment::raw(protocol::TCP, &[0; 2])
 }
@@ -126,7 +126,7 @@ fn add(tally: &mut Tally, (packets, bytes): Tally) {
     *tally = (tally.0 + packets, tally.1 + bytes);
 }
 
-/// The rows that counted anything.
+/// Returns the rows with nonzero counters.
 fn tallies<K: Ord>(rows: &Value, key: impl Fn(&Value) -> K) -> BTreeMap<K, Tally> {
     let number = |row: &Value, field| row[field].as_u64().unwrap();
     let rows = rows.as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! `denied`: who was refused, with the agent running and dead.
+//! `denied`: denied sources, with a running and a dead agent.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
@@ -18,7 +18,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const STRANGERS: [Ipv4Addr; 3] =
     [Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(198, 51, 100, 10), Ipv4Addr::new(198, 18, 0, 1)];
 
-/// Sends so many SYNs of each stranger to each port, slowly enough for each to be written down.
+/// Sends the given number of SYNs from each stranger to each port, slowly enough for the kernel to record each.
 fn knock(stage: &Stage, ports: &[u16], counts: [usize; 3]) {
     let wire = {
         let _inside = stage.outside.enter().unwrap();
@@ -33,7 +33,7 @@ fn knock(stage: &Stage, ports: &[u16], counts: [usize; 3]) {
     }
 }
 
-/// The rows of the strangers, once all of this have arrived.
+/// Returns the rows of the strangers, once all of these packets have arrived.
 fn rows(stage: &Stage, arguments: &[&str], packets: u64) -> Vec<Value> {
     let found = || {
         let mut rows = stage.json(arguments)["denied"].as_array().unwrap().clone();
@@ -136,10 +136,10 @@ fn follow_says_what_is_refused_from_now_on() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (said, heard) = channel();
-    // Ends with the child.
+    // The thread ends with the child.
     let listener =
         spawn(move || lines.map_while(Result::ok).for_each(|line| said.send(line).unwrap_or_default()));
-    // Once it has taken its first look, it says everything that comes.
+    // After its first poll, the command prints every new denial.
     let told = eventually(Duration::from_secs(20), "what is refused now is told", || {
         knock(&stage, &[30_092], [0, 6, 0]);
         heard.recv_timeout(Duration::from_secs(2)).ok()

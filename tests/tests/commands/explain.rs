@@ -1,10 +1,10 @@
-//! `explain`: the verdict of the kernel in words.
+//! `explain`: the kernel's verdict in words.
 
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
 
-/// Source, target, exit code; then of each packet: endpoint, reason, database, rule.
+/// Source, destination, exit code; then for each packet: endpoint, reason, database, rule.
 type Case = (&'static str, &'static str, i32, &'static [(&'static str, &'static str, Option<Rule>)]);
 type Rule = (&'static str, &'static str);
 

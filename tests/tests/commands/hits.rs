@@ -1,4 +1,4 @@
-//! Hits of rules and of single prefixes: the sums close, and everything survives updates and restarts.
+//! Hits of rules and of single prefixes: the sums agree, and all hits survive updates and restarts.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::stage::{INTERFACE, ORDERS, RANGES, Stage, rule_file};
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const STRANGER: &str = "198.51.100.99";
 
-/// `fr-3` is covered by `fr-1`, `fr-4` is `fr-1` again, `fr-5` nobody uses.
+/// `fr-3` is covered by `fr-1`, `fr-4` repeats `fr-1`, `fr-5` gets no hits.
 const FILE: &str = "\
 name: Orders
 endpoints:
@@ -35,7 +35,7 @@ fn send(stage: &Stage, source: &str, count: usize) {
     (0..count).for_each(|_| wire.send(&syn).unwrap());
 }
 
-/// The ranges with these IPv4 prefixes.
+/// Returns the managed ranges with these CIDRs.
 fn ranges(revision: u32, cidrs: &str) -> String {
     let list = "198.51.100.7/32, '2001:db8:4::7/128'";
     RANGES.replace("revision: 1", &format!("revision: {revision}")).replace(list, cidrs)
@@ -46,7 +46,7 @@ fn rule<'a>(rows: &'a Value, id: &str) -> &'a Value {
     rows.find(|row| row["rule"] == id).unwrap_or_else(|| panic!("{id}"))
 }
 
-/// Prefixes and packets of a rule.
+/// Returns prefixes and packets of a rule.
 fn prefixes(row: &Value) -> Vec<Value> {
     let prefixes = row["prefixes"].as_array().unwrap().iter();
     prefixes.map(|one| json!([one["cidr"], one["packets"]])).collect()
@@ -121,7 +121,7 @@ fn hits_of_prefixes_are_kept_the_sums_close_and_odd_rules_are_marked() {
     }
     assert!(stage.ask(&["ranges", "man-example"]).out.contains("198.51.100.16/28  4"));
 
-    // One prefix goes, one comes; the agent is killed and starts again.
+    // One prefix leaves, one is added; the agent is killed and starts again.
     stage.home.write_ranges(&ranges(3, "198.51.100.7/32, 198.51.100.16/28, 198.51.100.32/28")).unwrap();
     let changed = |stage: &Stage| {
         prefixes(rule(&stage.json(&["rules", ORDERS]), "fr-2"))

@@ -1,4 +1,4 @@
-//! Names, labels and paths made to act on a terminal: no control character comes out of any noun.
+//! Hostile names, labels and paths: no command prints a control character.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,11 +17,11 @@ use crate::stage::alone;
 
 const BPFFS: &str = "/sys/fs/bpf/hostile";
 const DATABASES: u8 = 25;
-/// With its name, 40 hostile texts a database: 1,000 in all.
+/// 40 hostile texts per database including its name: 1,000 in all.
 const LABELS: u8 = 39;
-/// A line of `validate` that a name claims to be.
+/// A line of `validate` that a name imitates.
 const FORGED: &str = "1 file, 0 refused";
-/// Bytes of a label that the kernel keeps.
+/// Bytes of a label that the kernel stores.
 const KEPT: usize = 256;
 
 const PIECES: &[&str] = &[
@@ -63,7 +63,8 @@ fn hostile(rng: &mut Rng) -> String {
     text
 }
 
-/// The part of a label that the kernel keeps: up to its first NUL, whole characters only, with a mark where it is cut.
+/// Returns the part of a label that the kernel stores: up to its first NUL, whole characters only, with a mark where it
+/// is truncated.
 fn kept(label: &str) -> String {
     let mark = "…";
     let cut = if label.len() > KEPT {

@@ -1,4 +1,4 @@
-//! Every command on real state: output, exit code, errors.
+//! Every command against a real kernel: output, exit code, errors.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

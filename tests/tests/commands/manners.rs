@@ -1,4 +1,4 @@
-//! What every command has in common: exit codes, errors, help, pipes.
+//! Behaviour common to all commands: exit codes, errors, help, pipes.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -168,7 +168,7 @@ fn an_output_that_nobody_reads_is_no_error() {
     assert_eq!(into_closed_pipe(help).err, "");
 }
 
-/// One line on stderr, nothing on stdout, and each of these texts once.
+/// Requires one line on stderr that contains each of these texts once, and an empty stdout.
 fn is_one_error(answer: &Answer, code: i32, said: &[&str], what: &str) {
     assert_eq!((answer.code, answer.out.as_str()), (Some(code), ""), "{what}: {answer:?}");
     assert!(answer.err.starts_with("error: ") && answer.err.lines().count() == 1, "{what}: {answer:?}");

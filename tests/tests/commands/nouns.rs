@@ -1,4 +1,4 @@
-//! `status`, `databases`, `ranges` and `rules`: the fields that others read, with the agent running and dead.
+//! `status`, `databases`, `ranges` and `rules`: the documented fields, with a running and a dead agent.
 
 use serde_json::{Value, json};
 
@@ -166,7 +166,7 @@ fn rules_lists_every_line_with_its_prefixes_with_the_agent_running_and_dead() {
     }
 }
 
-/// The rows without their counters.
+/// Returns the rows without their counters.
 fn shown(rows: &Value) -> Value {
     let fields = ["database_id", "rule", "type", "range_id", "label", "cidrs"];
     rows.as_array().unwrap().iter().map(|row| json!(fields.map(|field| &row[field]))).collect()

@@ -1,4 +1,4 @@
-//! `plan`: what files would change, told beforehand, and done so by the agent.
+//! `plan`: predicts the changes that the agent then makes.
 
 use std::fs;
 use std::path::PathBuf;
@@ -75,7 +75,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
     home.write_rules("orders.yaml", &rule_file(ORDERS, 2, ORDERS_NEXT)).unwrap();
     home.write_rules("watched.yaml", &rule_file(WATCHED, 2, WATCHED_NEXT)).unwrap();
     home.write_rules("fresh.yaml", &rule_file("fresh", 7, FRESH)).unwrap();
-    // It claims what another database holds.
+    // This file claims an endpoint of another database.
     let claims = FRESH.replace("30500", "30100");
     home.write_rules("claims.yaml", &rule_file("claims", 1, &claims)).unwrap();
 
@@ -214,7 +214,7 @@ fn given_files_are_compared_with_what_was_taken_last() {
     }
 }
 
-/// Id, outcome, state and problem of each database.
+/// Returns id, outcome, state and problem of each database.
 fn standings(plan: &Value) -> Value {
     let fields = ["database_id", "outcome", "state", "problem"];
     plan["databases"].as_array().unwrap().iter().map(|one| json!(fields.map(|field| &one[field]))).collect()
@@ -244,7 +244,7 @@ fn tombstones_and_what_has_no_room_are_foreseen() {
     let dropped = json!([{"endpoint": place, "before": false, "after": true}]);
     let plan = stage.json(&["plan"]);
     assert_eq!((&plan["tombstones"], &plan["databases"][0]["problem"]), (&dropped, &Value::Null), "{plan}");
-    // The same where one more prefix does not fit: what is dropped is closed all the same, and nothing is opened.
+    // The same when one more prefix does not fit: the dropped endpoint is still closed, and none is opened.
     let config = fs::read_to_string(stage.home.config()).unwrap();
     fs::write(stage.home.config(), format!("{config}max_prefixes: 1\n")).unwrap();
     let plan = stage.json(&["plan"]);

@@ -1,4 +1,4 @@
-//! Every field that a noun prints as JSON is in `docs/json.md`, under the noun's own heading.
+//! `docs/json.md` documents every field that a command prints as JSON, under the command's own heading.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::stage::{INTERFACE, ORDERS, Stage};
 
-/// The names in the value, at any depth; not those whose keys are data.
+/// Collects the field names in the value, at any depth, except where keys are data.
 fn fields(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(object) => {
@@ -36,7 +36,7 @@ fn the_documented_shapes_are_what_the_nouns_print() {
     let (stranger, server) = (Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(192, 0, 2, 10));
     wire.send(&frame().to(to).from(from).ipv4(stranger, server).tcp(40_000, 30_092).build()).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
-    // A finding of `audit`.
+    // Produces a finding of `audit`.
     stage.db.run("ip link add br0 type bridge").unwrap();
     stage.db.run("ip link set br0 up").unwrap();
     let rules = stage.home.rule_file("broken.yaml");

@@ -1,4 +1,4 @@
-//! What a shell and `man` are given, and what a user is told who may not look.
+//! Shell completions, manual pages, and the errors for a user without permission.
 
 use std::fs;
 
@@ -96,7 +96,7 @@ fn a_terminal_gets_tables_that_fit_it_in_colour_unless_no_color_is_set() {
                 .iter()
                 .fold(shown.replace('\r', ""), |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
             assert!(!plain.contains('\u{1b}'), "{noun:?}: {plain:?}");
-            // Tables only: a path in an error is as long as it is.
+            // Tables only: errors contain paths of any length.
             let rows = plain.lines().filter(|line| !line.starts_with(['!', 'a', 'r', 'w', 'c']));
             for row in rows {
                 assert!(row.chars().count() <= columns.into(), "{noun:?}: {columns}: {row}");

@@ -1,4 +1,4 @@
-//! A host with one database of each kind in its kernel.
+//! A host with one database of each kind in force.
 
 use std::io::pipe;
 use std::process::Command;
@@ -21,7 +21,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The agent runs, every database is in force, `gone` has left, and a broken file was refused.
+    /// Starts the agent: every database was in force, `gone` has left, and a broken file is rejected.
     pub fn new() -> Self {
         let program = agent_binary().unwrap();
         let lab = Lab::new().unwrap();
@@ -61,7 +61,7 @@ impl Stage {
         self.home.ask(arguments).unwrap()
     }
 
-    /// The JSON that a command prints.
+    /// Returns the JSON that a command prints.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.ask(&[arguments, &["-o", "json"]].concat());
         serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
@@ -72,12 +72,12 @@ impl Stage {
     }
 }
 
-/// Runs the program where there is no agent.
+/// Runs the program on a machine without an agent.
 pub fn alone(arguments: &[&str]) -> Answer {
     answer(Command::new(agent_binary().unwrap()).args(arguments))
 }
 
-/// What a command printed and how it ended.
+/// Returns output and exit code of a command.
 pub fn answer(command: &mut Command) -> Answer {
     let out = command.output().unwrap();
     Answer {
@@ -87,7 +87,7 @@ pub fn answer(command: &mut Command) -> Answer {
     }
 }
 
-/// Runs the command with an output that nobody reads.
+/// Runs the command with a stdout that has no reader.
 pub fn into_closed_pipe(mut command: Command) -> Answer {
     let (reader, writer) = pipe().unwrap();
     drop(reader);

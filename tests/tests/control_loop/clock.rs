@@ -34,7 +34,7 @@ fn a_clock_that_is_ahead_at_one_start_ends_no_rule() {
 fn a_clock_that_is_ahead_at_the_first_start_ends_no_rule_for_good() {
     let mut host = Faked::new();
     host.start(HOURS(10 * YEAR), false);
-    // Nothing says that this clock is wrong.
+    // No evidence contradicts this clock.
     host.push(1, NOW, HOURS(30 * DAY));
     host.until_office_is("no_match");
     assert_eq!(host.clock(false)["mark"], Value::Null);
@@ -42,7 +42,7 @@ fn a_clock_that_is_ahead_at_the_first_start_ends_no_rule_for_good() {
     host.until_office_is("allowed");
 }
 
-/// The control of the first test, and how it is mended: a clock that the kernel calls synchronised is believed.
+/// Control of the first test, and its repair: the agent trusts a clock that the kernel reports as synchronised.
 #[test]
 fn a_mark_that_a_wrong_clock_moved_ahead_is_told_and_lowered() {
     let mut host = Faked::new();
@@ -80,7 +80,7 @@ fn a_mark_that_a_wrong_clock_moved_ahead_is_told_and_lowered() {
         assert_eq!(again.code, Some(1), "{again:?}");
         assert!(again.err.contains("is not ahead of"), "{again:?}");
         host.stop();
-        // For the second turn.
+        // For the second iteration.
         host.start(HOURS(10 * YEAR), true);
         host.until_office_is("no_match");
         host.stop();
@@ -146,7 +146,7 @@ fn a_step_is_held_until_a_file_confirms_it() {
     host.push(1, NOW, HOURS(1));
     host.set(HOURS(3));
     host.until_told(Some("clock held"));
-    // An old file says nothing.
+    // An old file confirms nothing.
     host.write("b", 1, "192.0.2.2", HOURS(1), &[SHOP]);
     host.until_told(Some("clock held"));
     host.until_office_is("allowed");

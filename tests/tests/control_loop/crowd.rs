@@ -1,4 +1,4 @@
-//! More in the directory than any host needs: it is bounded what it costs, and what was taken goes on.
+//! An overfull directory: memory stays bounded, and accepted databases keep their updates.
 
 use std::fs::{self, File};
 
@@ -6,7 +6,7 @@ use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
 
 const PLACE: &str = "192.0.2.1:30092";
 const FILES: usize = 200;
-/// A file is read up to this size.
+/// Size limit of a file.
 const FILE_BYTES: u64 = 4 << 20;
 /// All files together would take 800 MiB.
 const MOST_KIB: u64 = 256 << 10;
@@ -21,7 +21,7 @@ fn a_directory_full_of_large_files_costs_bounded_memory_and_stops_no_known_datab
         let path = stage.home.rule_file(&format!("x{number}.yaml"));
         File::create(path).unwrap().set_len(FILE_BYTES).unwrap();
     }
-    // With bpffs as it was, and as after a boot.
+    // With bpffs unchanged, and as after a boot.
     for revision in [2, 4] {
         stage.start();
         stage.until_refused("not read: more than 64 MiB of rule files in the directory");
@@ -39,7 +39,7 @@ fn a_directory_full_of_large_files_costs_bounded_memory_and_stops_no_known_datab
     }
 }
 
-/// The largest resident set of a process so far, in KiB.
+/// Returns the peak resident set of a process, in KiB.
 fn most_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();

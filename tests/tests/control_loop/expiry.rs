@@ -1,4 +1,4 @@
-//! Rules that end by themselves.
+//! Rules that expire.
 
 use std::fs;
 use std::thread::sleep;

@@ -1,5 +1,4 @@
-//! An agent that lives by another clock than the machine: libfaketime fakes its wall clock, and strace the kernel's word on
-//! whether it is synchronised.
+//! An agent with a faked clock: libfaketime fakes its wall clock, and strace the kernel's synchronisation state.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,17 +13,17 @@ use serde_json::Value;
 use crate::stage::{IN_OFFICE, IN_SHOP, SHOP, Stage, file};
 use crate::strace::Injected;
 
-/// A stage whose agent lives by another clock.
+/// A stage with an agent under a faked clock.
 pub struct Faked {
     pub stage: Stage,
-    /// Holds the offset of the wall clock; read at every look at the clock.
+    /// File with the offset of the wall clock; libfaketime reads it at every call.
     offset: PathBuf,
-    /// Of a tracer that is attached to the running agent.
+    /// A tracer attached to the running agent.
     synchronised: Option<Injected>,
 }
 
 impl Faked {
-    /// A host without a stored mark: no agent runs.
+    /// Returns a host without a stored clock mark and without a running agent.
     pub fn new() -> Self {
         let stage = Stage::stopped();
         let offset = stage.home.config().with_file_name("offset");
@@ -35,12 +34,12 @@ impl Faked {
         fs::write(&self.offset, format!("{:+}\n", ahead.as_secs())).unwrap();
     }
 
-    /// A command in front of the agent's.
+    /// Returns the wrapper command for the agent.
     fn front(&self, synchronised: bool) -> Vec<String> {
-        // adjtimex(2) answers TIME_ERROR where the clock is not synchronised; the state of an answer that is made up is 0.
+        // adjtimex(2) returns TIME_ERROR where the clock is not synchronised; an injected result leaves `status` at 0.
         let answer = if synchronised { libc::TIME_OK } else { libc::TIME_ERROR };
         let inject = format!("inject=adjtimex:retval={answer}");
-        // The tracer is no parent: the process that is started is the agent's.
+        // With `-D` the tracer is a grandchild: the started process becomes the agent.
         let mut front = vec![
             "strace",
             "-D",
@@ -82,7 +81,7 @@ impl Faked {
         self.stage.stop();
     }
 
-    /// From now on the kernel calls the clock of the running agent synchronised.
+    /// Makes the kernel report the clock of the running agent as synchronised, from now on.
     pub fn synchronise(&mut self) {
         let pid = self.stage.pid();
         let tracer = || {
@@ -95,7 +94,7 @@ impl Faked {
         self.synchronised = Some(Injected::into(pid, "adjtimex", "retval=0"));
     }
 
-    /// A command of the agent's under the same clock.
+    /// Runs a command of the agent under the same clock.
     pub fn ask(&self, synchronised: bool, arguments: &[&str]) -> Answer {
         self.stage.home.ask_by(&self.front(synchronised), arguments).unwrap()
     }
@@ -106,7 +105,7 @@ impl Faked {
         serde_json::from_str(&answer.out).unwrap()
     }
 
-    /// Pushes a revision that was generated `age` ago by the real clock, and lets the office in for this long.
+    /// Pushes a revision generated `age` ago by the real clock, which allows the office for `lasts`.
     pub fn push(&self, revision: u64, age: SignedDuration, lasts: SignedDuration) {
         let until = Timestamp::now() + lasts;
         let office = format!("id: fr-1, type: custom_range, cidr: 203.0.113.0/24, expires_at: '{until}'");
@@ -120,14 +119,14 @@ impl Faked {
         self.stage.until_revision(database, revision);
     }
 
-    /// Waits until the office gets this verdict; the shop is always let in.
+    /// Waits until the office gets this verdict; the shop is always allowed.
     pub fn until_office_is(&self, reason: &str) {
         let what = format!("the office is {reason}");
         self.stage.until(&what, |_| self.stage.reason(IN_OFFICE, "a") == reason);
         assert_eq!(self.stage.reason(IN_SHOP, "a"), "allowed");
     }
 
-    /// Waits until the condition of the clock is told, or none is.
+    /// Waits until the status reports this clock condition, or none.
     pub fn until_told(&self, condition: Option<&str>) {
         self.stage.until(&format!("{condition:?} is told"), |status| {
             let errors = status["errors"].to_string();

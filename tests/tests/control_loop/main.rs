@@ -1,4 +1,4 @@
-//! The control loop: what each input of the control plane means, asked of the kernel by `explain`.
+//! The event loop: the effect of each input of the control plane, verified in the kernel with `explain`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

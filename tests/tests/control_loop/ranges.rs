@@ -1,4 +1,4 @@
-//! Managed ranges: arriving late, changing, shrinking.
+//! Managed ranges: late arrival, change, shrinking.
 
 use std::fs;
 

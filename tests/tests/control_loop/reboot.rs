@@ -1,4 +1,4 @@
-//! A kernel that knows nothing any more, and what was stored.
+//! Reboots: an empty kernel and the stored state.
 
 use std::fs;
 
@@ -30,7 +30,7 @@ fn a_reboot_without_any_file_brings_back_what_was_in_force() {
     assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed");
 }
 
-/// A damaged store is never taken for an empty one: the agent does not start, and what the kernel holds stays in force.
+/// The agent never treats a damaged store as empty: it does not start, and the kernel's state stays in force.
 #[test]
 fn a_damaged_store_allows_nobody_more() {
     let mut stage = Stage::new();
@@ -55,7 +55,7 @@ fn a_damaged_store_allows_nobody_more() {
     assert!(refused.contains("state.redb: "), "{refused}");
     assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed", "the kernel still has it");
     assert_eq!(stage.reason(IN_SHOP, PLACE), "no_match");
-    // The control: the store as it was is taken over.
+    // Control: the agent accepts the undamaged store.
     fs::write(&path, whole).unwrap();
     stage.forget_kernel();
     stage.start();
@@ -63,8 +63,7 @@ fn a_damaged_store_allows_nobody_more() {
     assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed");
 }
 
-/// A file that was taken says that the endpoint is protected: without room for its rules nobody gets in, rather than
-/// everybody.
+/// An accepted file protects its endpoint: without room for its rules every source is denied, rather than allowed.
 #[test]
 fn a_database_without_room_is_closed_after_a_reboot_where_no_port_is_guarded() {
     let mut stage = Stage::new();

@@ -1,4 +1,4 @@
-//! Revisions, files that leave, and the verbs about them.
+//! Revisions, removed files, and the commands for them.
 
 use std::fs;
 use std::thread::sleep;
@@ -23,7 +23,7 @@ fn a_lower_revision_and_one_with_other_contents_are_refused_also_after_a_restart
         stage.write("a.yaml", &file("a", 5, "192.0.2.1", &[SHOP]));
         stage.until_refused("revision_conflict");
         assert_eq!(stage.reason(IN_SHOP, "a"), "no_match");
-        // The same again is nothing new.
+        // The same file again changes nothing.
         stage.write("a.yaml", &file("a", 5, "192.0.2.1", &[OFFICE]));
         let status = stage.until_state("a", "applied");
         assert_eq!(one(&status, "a")["generation"], generation);
@@ -47,7 +47,7 @@ fn rebase_admits_a_lower_revision_once_and_leaves_the_rules_alone() {
     assert_eq!(stage.ask(&["rebase", "not an id"]).code, Some(2));
 }
 
-/// What was in force before the rebase is no floor any more, also not for the next agent.
+/// The revision in force before the rebase is no floor any more, even after a restart.
 #[test]
 fn after_a_rebase_a_restart_takes_the_next_revision_and_not_only_one_beyond_the_old() {
     let mut stage = Stage::new();
@@ -98,7 +98,7 @@ fn absence_is_never_an_instruction_and_forget_is() {
     let place = format!("192.0.2.1:{PORT}");
     assert_eq!(stage.reason(IN_OFFICE, &place), "closed");
     stage.stop();
-    // Without a daemon the verb takes the lock itself.
+    // Without a daemon the command takes the lock itself.
     let opened = stage.ask(&["forget", "a", "--open"]);
     assert_eq!(opened.code, Some(0), "{opened:?}");
     assert!(opened.out.contains(&place), "{opened:?}");
@@ -115,7 +115,7 @@ fn what_leaves_stays_closed_until_it_is_claimed_again_also_after_a_reboot() {
     stage.write("a.yaml", &removed("a", 2));
     stage.until("a has left", |status| one(status, "a").is_null());
     assert_eq!(stage.reason(IN_OFFICE, "192.0.2.1:8080"), "closed");
-    // What has left is not late.
+    // A removed database is never late.
     sleep(Duration::from_secs(3));
     assert!(!stage.log().contains("not in force within half"), "{}", stage.log());
     stage.stop();

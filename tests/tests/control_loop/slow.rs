@@ -1,4 +1,4 @@
-//! What is slow beside the daemon, or does not answer at all: it delays no change.
+//! A slow or hanging log reader or disk delays no change.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -10,7 +10,7 @@ use firewall_tests::lab::eventually;
 use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
 use crate::strace::Injected;
 
-/// What a pipe holds.
+/// Capacity of a pipe, in bytes.
 const PIPE: usize = 64 << 10;
 const DATABASES: usize = 20;
 
@@ -27,7 +27,7 @@ fn a_log_that_nobody_reads_delays_no_revocation() {
     stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[SHOP]));
     stage.until("the rule is revoked", |_| stage.reason(IN_OFFICE, "a") == "no_match");
     drop(full);
-    // Who reads again gets what waited, to the last line: a process that ends waits for that.
+    // A resumed reader gets the whole backlog: a process that ends waits for that.
     let read = std::thread::spawn(move || {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -63,7 +63,7 @@ fn a_slow_disk_delays_no_revocation_and_keeps_the_newest() {
     let started = Instant::now();
     let last = target(DATABASES);
     stage.until("the last rule is revoked", |_| stage.reason(IN_OFFICE, &last) == "no_match");
-    // Two looks at the most, of which neither waits for 20 times two seconds. In a quiet moment it takes 0.2 s.
+    // At most two passes, neither of which waits for 20 times two seconds. In a quiet moment it takes 0.2 s.
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(all(&stage, IN_SHOP, "allowed") && all(&stage, IN_OFFICE, "no_match"));
     let said = || stage.log().contains("state.redb: the disk is slow").then_some(());

@@ -1,4 +1,4 @@
-//! A database host with a running agent; no packets are needed: the kernel is asked.
+//! A database host with a running agent. It needs no packets: the tests query the kernel.
 
 use std::fs;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use firewall_tests::lab::{Agent, AgentHome, Answer, Host, Lab, Settings, User, a
 use serde_json::Value;
 
 pub const PORT: u16 = 30_092;
-/// Long enough that only file events bring a change about in time; and a promise that is soon broken.
+/// A rescan interval so long that only file events bring a change in time, and a propagation window that soon ends.
 const NO_RESCAN: &str = "rescan_interval: 1h\npropagation_window: 2s\n";
 
 pub struct Stage {
@@ -24,7 +24,7 @@ impl Stage {
         stage
     }
 
-    /// No agent ever ran.
+    /// Returns a host on which no agent has run.
     pub fn stopped() -> Self {
         Self::without_agent(User::Unprivileged)
     }
@@ -51,19 +51,19 @@ impl Stage {
         self.take(agent);
     }
 
-    /// As `start`, with further variables of the environment.
+    /// As `start`, with further environment variables.
     pub fn start_in(&mut self, environment: &[(&str, &str)]) {
         let agent = self.home.start_in(environment).unwrap();
         self.take(agent);
     }
 
-    /// As `start`, by a command in front of the program.
+    /// As `start`, through a wrapper command.
     pub fn start_by(&mut self, front: &[String]) {
         let agent = self.home.start_by(front).unwrap();
         self.take(agent);
     }
 
-    /// As `start`, with the log to somewhere else.
+    /// As `start`, with the log to `log`.
     pub fn start_into(&mut self, log: fs::File) {
         let agent = self.home.start_into(log, &[]).unwrap();
         self.take(agent);
@@ -84,7 +84,7 @@ impl Stage {
         self.agent.as_ref().unwrap().pid()
     }
 
-    /// Everything that the agents of this stage have logged.
+    /// Returns everything that the agents of this stage have logged.
     pub fn log(&self) -> String {
         self.agent.as_ref().unwrap().log()
     }
@@ -104,7 +104,7 @@ impl Stage {
         self.home.write_rules(name, text).unwrap();
     }
 
-    /// Waits until `is_so`, at most ten seconds.
+    /// Waits until `is_so` returns `true`, at most ten seconds.
     pub fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let status = eventually(Duration::from_secs(10), what, || {
             let status = self.home.status().ok()?.0;
@@ -127,19 +127,19 @@ impl Stage {
         self.until(&format!("{database} is {state}"), |status| one(status, database)["state"] == state)
     }
 
-    /// Waits until some file is refused with these words.
+    /// Waits until a file is rejected with these words.
     pub fn until_refused(&self, words: &str) -> Value {
         self.until(&format!("a refusal: {words}"), |status| {
             status["rejected_files"].to_string().contains(words)
         })
     }
 
-    /// The reason that the kernel gives for a packet.
+    /// Returns the kernel's reason for a packet.
     pub fn reason(&self, source: &str, target: &str) -> String {
         self.json(&["explain", source, target])[0]["reason"].as_str().unwrap().to_owned()
     }
 
-    /// The JSON that a command prints.
+    /// Returns the JSON that a command prints.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.ask(&[arguments, &["-o", "json"]].concat());
         serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
@@ -150,13 +150,13 @@ impl Stage {
     }
 }
 
-/// The database's part of a status.
+/// Returns the database's part of a status.
 pub fn one<'a>(status: &'a Value, database: &str) -> &'a Value {
     let databases = status["databases"].as_array().map(Vec::as_slice).unwrap_or_default();
     databases.iter().find(|one| one["database_id"] == database).unwrap_or(&Value::Null)
 }
 
-/// A rule file with one TCP endpoint at `address`, or without any when it is empty, and these rules.
+/// Returns a rule file with one TCP endpoint at `address`, or at any address if it is empty, and these rules.
 pub fn file(database: &str, revision: u64, address: &str, rules: &[&str]) -> String {
     let rules: Vec<String> = rules.iter().map(|rule| format!("  - {{{rule}}}\n")).collect();
     format!(

@@ -1,4 +1,4 @@
-//! Every way of writing a file is seen, by its events alone.
+//! File events alone detect every style of writing a file.
 
 use std::fs;
 use std::io::Write as _;
@@ -59,7 +59,7 @@ fn each_style_of_writing_is_seen() {
     }
 }
 
-/// As Kubernetes swaps a ConfigMap: files are links into `..data`, itself a link to a directory.
+/// The swap of a ConfigMap by Kubernetes: files are links into `..data`, itself a link to a directory.
 #[test]
 fn fifty_rapid_swaps_of_a_config_map_end_at_the_last() {
     let stage = Stage::new();
@@ -86,7 +86,7 @@ fn a_link_that_leaves_the_directory_is_refused() {
     symlink(&outside, stage.home.rule_file("a.yaml")).unwrap();
     stage.until_refused("outside the directory");
     assert_eq!(stage.reason(IN_OFFICE, "192.0.2.1:30092"), "closed");
-    // The control: the same file, inside.
+    // Control: the same file inside the directory.
     fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
     fs::rename(outside, stage.home.rule_file("a.yaml")).unwrap();
     stage.until_revision("a", 1);

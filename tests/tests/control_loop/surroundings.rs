@@ -1,4 +1,4 @@
-//! A host that lacks something, or takes it away under the running daemon.
+//! A host that lacks a resource, or withdraws it from the running daemon.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,12 +16,12 @@ use nix::unistd::{Gid, Pid, Uid, setgid, setuid};
 
 use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file, one};
 
-/// Instances of one process: fewer than it may have open files.
+/// inotify instances per process: fewer than its limit of open files.
 const INSTANCES: usize = 900;
-/// Longer than a look at the sockets' names, and shorter than the interval of the rescans.
+/// Longer than the check of the socket paths takes, and shorter than the rescan interval.
 const A_WHILE: Duration = Duration::from_millis(2_500);
 
-/// Processes that hold every inotify instance that their user may have, until they are dropped.
+/// Processes that use up the inotify instances of their user until they are dropped.
 struct Hog(Vec<Child>);
 
 impl Hog {
@@ -41,7 +41,7 @@ impl Drop for Hog {
     }
 }
 
-/// A process that holds as many instances as are left, or as it may have open files.
+/// Starts a process that opens as many instances as are left, or up to [`INSTANCES`].
 fn hold_instances(user: User) -> Child {
     let mut command = Command::new("sleep");
     command.arg("600").stdin(Stdio::null()).stdout(Stdio::null());
@@ -51,7 +51,7 @@ fn hold_instances(user: User) -> Child {
             setgid(Gid::from_raw(user.id()))?;
             setuid(Uid::from_raw(user.id()))?;
             set_pdeathsig(Signal::SIGKILL)?;
-            // Without a flag, so that the program that is executed has them.
+            // Without IN_CLOEXEC, so that the executed program inherits them.
             let mut held = 0;
             while held < INSTANCES && libc::inotify_init1(0) >= 0 {
                 held += 1;
@@ -83,7 +83,8 @@ fn without_an_inotify_instance_the_daemon_goes_by_rescans_and_signals_until_ther
     let log = stage.log();
     stage.stop();
 
-    // Without rescans nothing is seen: the control. The first scan is over once the loop tells of the lost events.
+    // Control: without rescans the agent misses the change. The first scan is over once the loop reports the lost
+    // events.
     let before = log.matches("condition=\"file_events\"").count();
     stage.start();
     let told = || (stage.log().matches("condition=\"file_events\"").count() > before).then_some(());
@@ -121,7 +122,7 @@ fn sockets_that_are_removed_are_bound_again_and_those_that_are_there_are_not() {
     sockets.iter().for_each(|socket| fs::remove_file(socket).unwrap());
     assert_eq!([stage.ask(&["health"]).code, stage.ask(&["rebase", "a"]).code], [Some(1); 2], "the control");
     stage.until("both answer again", |_| answers());
-    // Something else in their place.
+    // Other sockets at the same paths.
     for socket in &sockets {
         fs::remove_file(socket).unwrap();
         std::os::unix::net::UnixListener::bind(socket).unwrap();
@@ -163,7 +164,7 @@ fn a_reader_of_the_lock_file_is_no_agent() {
     let refused = stage.ask(&["detach", "--yes"]).err;
     assert!(refused.contains("no agent holds a read lock"), "{refused}");
     drop(file);
-    // The control: nothing else was in the way.
+    // Control: nothing else interfered.
     assert_eq!(stage.ask(&["rebase", "a"]).err.matches("lock").count(), 0);
     stage.start();
     assert_eq!(stage.json(&["status"])["agent"]["running"], true);
@@ -191,7 +192,7 @@ fn an_empty_variable_counts_as_unset() {
     let human = eventually(Duration::from_secs(10), "the log tells of it", told).unwrap();
     assert!(human.contains(" INFO "), "{human}");
     stage.stop();
-    // The controls: what is set counts.
+    // Controls: nonempty values take effect.
     stage.start_in(&[("RUST_LOG", "error"), ("FIREWALL_AGENT_LOG_FORMAT", "json")]);
     stage.write("broken.yaml", "junk\n...\n");
     stage.until_refused("junk");

@@ -1,4 +1,4 @@
-//! A kernel that refuses the running daemon's calls.
+//! A kernel that refuses the running daemon's bpf(2) calls.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -22,12 +22,12 @@ fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
         stage.write("a.yaml", &file("a", revision, "192.0.2.1", &[rule]));
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(2) {
-            // The old rules or the new ones, whole. They may change between the two questions, once.
+            // The old rules or the new ones, complete. They may change between the two queries, once.
             let verdicts = [stage.reason(old, "192.0.2.1:30092"), stage.reason(new, "192.0.2.1:30092")];
             assert_ne!(verdicts, ["no_match", "no_match"], "from call {first}: nobody is allowed");
             sleep(Duration::from_millis(50));
         }
-        // Either it was done before the refusals began, or it is said that it was not.
+        // Either the publish completed before the refusals began, or the agent reports that it failed.
         let log = stage.log();
         let done = stage.reason(old, "192.0.2.1:30092") == "no_match";
         held_up += u32::from(!done);

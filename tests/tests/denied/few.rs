@@ -1,4 +1,4 @@
-//! While few packets are refused, each is written down: where, why, what it was.
+//! At low rates the kernel records every denied packet: address, reason, class.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread::sleep;
@@ -18,7 +18,8 @@ const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
 const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
 const WATCHED_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
 
-/// What one kind of packet must become: the frame, how many, reason, class, source, port, and the database whose line.
+/// One kind of packet and its expected record: frame, count, reason, class, source, port, and the database of the
+/// counter.
 struct Kind {
     frame: Vec<u8>,
     count: u64,
@@ -95,7 +96,7 @@ fn kinds() -> Vec<Kind> {
     kinds
 }
 
-/// The same TCP segment with ACK set and SYN not. Nobody looks at the checksum here.
+/// Returns the same TCP segment with ACK set and SYN cleared. The program ignores the checksum.
 fn not_syn(mut frame: Vec<u8>) -> Vec<u8> {
     frame[14 + 20 + 13] = 0x10;
     frame
@@ -109,7 +110,7 @@ fn each_refused_packet_is_written_down_with_source_destination_reason_and_class(
     for kind in &kinds {
         for _ in 0..kind.count {
             stand.firewall.run(&kind.frame, None).unwrap();
-            // A flood is what comes faster than a few in a tick of the clock.
+            // The sampler counts as a flood more than a few packets in a clock tick.
             sleep(Duration::from_millis(2));
         }
     }

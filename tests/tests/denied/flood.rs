@@ -1,4 +1,4 @@
-//! A flood: bounded memory, bounded work, and right about who sends most of it.
+//! A flood: bounded memory, bounded work, and correct shares of the heaviest sources.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,8 +15,8 @@ const LONG: Duration = Duration::from_secs(3);
 /// Offset of the source address in an Ethernet frame with an IPv4 header.
 const SOURCE: usize = 14 + 12;
 
-/// Of eight packets four are the heavy source's, two the other's, and two come from sources never seen before. They
-/// take turns, so a fixed stride would fall in step with them.
+/// Of eight packets four are the heavy source's, two the other's, and two come from new sources. They take turns, and a
+/// sampler with a fixed stride would lock onto them.
 #[test]
 fn a_flood_of_new_sources_leaves_the_heavy_ones_with_their_shares() {
     let stand = Stand::new();
@@ -69,7 +69,7 @@ fn a_flood_of_new_sources_leaves_the_heavy_ones_with_their_shares() {
     assert!(most < sent / 20, "a source of one packet is said to have sent {most} of {sent}");
 }
 
-/// What follows a flood is not charged with what was left of it.
+/// A packet after a flood does not carry the flood's unrecorded remainder.
 #[test]
 fn a_lone_packet_after_a_flood_is_one_packet() {
     let stand = Stand::new();
@@ -85,6 +85,6 @@ fn a_lone_packet_after_a_flood_is_one_packet() {
     assert_eq!(of(HALF_AS_HEAVY).packets, 1, "{denied:?}");
     let totals = stand.totals();
     assert_eq!((totals.seen, of(HEAVY).packets + 1), (200_001, totals.booked), "{totals:?}");
-    // On each CPU that it ran on, something may have been left of it; the last one is settled.
+    // Each CPU that ran the flood may retain a remainder; that of the last one is recorded.
     assert!(totals.booked + totals.lost <= totals.seen, "{totals:?}");
 }

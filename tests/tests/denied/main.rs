@@ -1,4 +1,4 @@
-//! Who was refused, as the loaded program writes it down: every packet while there are few, right shares of a flood.
+//! Denied packets as the loaded program records them: every packet at low rates, correct shares of a flood.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -1,4 +1,4 @@
-//! The loaded program with two databases in force, one of them only watched.
+//! The loaded program with two databases in force, one of them in monitor mode.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -67,7 +67,7 @@ impl Stand {
         self.kernel.denied_totals().unwrap()
     }
 
-    /// The default line of a database.
+    /// Returns the default counter of a database.
     pub fn line(&self, database: &str) -> u32 {
         let one = self.live.databases.values().find(|one| one.id.as_str() == database);
         one.unwrap().default_line

@@ -1,4 +1,4 @@
-//! The list of what is in the artefacts.
+//! The bill of materials of the artefacts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,7 +27,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
 }
 
-/// Crates of one part of the program.
+/// Returns the crates of one part of the program.
 fn crates(bill: &Value, part: &str) -> Named {
     let is_crate = |one: &&Value| one["purl"].as_str().is_some_and(|purl| purl.starts_with("pkg:cargo/"));
     let part = json!({"name": "firewall:part", "value": part});
@@ -36,7 +36,7 @@ fn crates(bill: &Value, part: &str) -> Named {
     components.map(|one| (text(&one["name"]), text(&one["version"]))).collect()
 }
 
-/// What cargo compiled for the target, by its own messages.
+/// Returns the crates that cargo compiled for the target, from its messages.
 fn compiled() -> Named {
     let messages = fs::read_to_string(artefact("compiled.json").unwrap()).unwrap();
     let messages = messages.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -63,7 +63,7 @@ fn the_list_is_one_that_its_readers_take() {
     let validate = |path: &Path| Command::new(&python).args(["-c", VALIDATE]).arg(path).output().unwrap();
     let validated = validate(&path);
     assert!(validated.status.success(), "{validated:?}");
-    // The control.
+    // Control: an invalid document is refused.
     let dir = tempfile::tempdir().unwrap();
     let wrong = dir.path().join("wrong.cdx.json");
     fs::write(&wrong, fs::read_to_string(&path).unwrap().replace("\"SHA-256\"", "\"SHA256\"")).unwrap();
@@ -78,7 +78,7 @@ fn every_crate_that_is_linked_is_listed_with_version_licence_and_checksum() {
     let missing = |listed: &Named| compiled.difference(listed).cloned().collect::<Vec<_>>();
     assert_eq!(missing(&listed), []);
     assert_eq!(listed.difference(&compiled).collect::<Vec<_>>(), Vec::<&(String, String)>::new());
-    // The control: a crate that is left out is missed.
+    // Control: a missing crate is detected.
     let fewer: Named = listed.iter().filter(|(name, _)| name != "tokio").cloned().collect();
     assert_eq!(missing(&fewer).len(), 1);
 

@@ -1,4 +1,4 @@
-//! The image, run as a container runtime would run it by the manifest.
+//! The image, run as a container runtime would run it with the manifest.
 
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
@@ -38,7 +38,7 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
 
     let pins = PathBuf::from("/sys/fs/bpf/firewall-agent");
     let rules = mount_volumes(&stand, &root, &pins);
-    // The control: a copy of the program without its capabilities, which a copy does not take along.
+    // Control: a copy of the program without its file capabilities, which copying drops.
     fs::copy(&program, root.join("copy")).unwrap();
     read_only(&root);
     let calls = allowed_by(&unit());
@@ -50,10 +50,10 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
         succeeds(command)
     };
     assert!(!run(&confined, "/copy") && stand.is_open());
-    // Another: what systemd does, no_new_privs, takes the program's capabilities away.
+    // Control: `no_new_privs`, as systemd sets it, disables the program's file capabilities.
     let nothing_gained = Confinement { id: USER + 1, ambient: true, ..confined.clone() };
     assert!(!run(&nothing_gained, "/firewall-agent") && stand.is_open());
-    // And a filter without the agent's own call.
+    // Control: a filter without the agent's bpf(2) call.
     let without =
         Confinement { filter: filter(calls.iter().filter(|name| *name != "bpf")), ..confined.clone() };
     assert!(!run(&without, "/firewall-agent") && stand.is_open());
@@ -63,7 +63,7 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
     stand.is_filtered_by(&mut agent, &rules);
     has_few_rights(&agent, USER, false);
 
-    // What the program says of itself is what the kernel says of it.
+    // The kernel confirms the data that the program reports about itself.
     let asked =
         confined.command(&stand.db, "/firewall-agent").args(["status", "-o", "json"]).output().unwrap();
     let status: Value =
@@ -72,13 +72,13 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
     assert_eq!(status["interfaces"][0]["program_tag"], told.tag.as_str(), "{told:?}");
     assert_eq!(status["agent"]["object"], told.object.as_str());
     assert!(status["agent"]["version"].as_str().unwrap().contains(&told.revision));
-    // A container that ends opens nothing.
+    // The end of a container opens nothing.
     agent.kill().unwrap();
     assert!(!stand.is_open());
     assert!(!in_root(&root, &["/firewall-agent", "health"]).status.success());
 }
 
-/// Unpacks the archive, and its only layer into `root`; the image's configuration.
+/// Unpacks the archive, and its only layer into `root`; returns the image's configuration.
 fn unpack(dir: &Path, root: &Path) -> Value {
     let tar = |from: &Path, into: &Path| {
         fs::create_dir_all(into).unwrap();
@@ -97,8 +97,8 @@ fn unpack(dir: &Path, root: &Path) -> Value {
     json(&blob(&manifest["config"]["digest"]))
 }
 
-/// Mounts what a runtime mounts, and the volumes of the manifest where it says, the directories given to the agent's
-/// user as its init step does; the directory of the rule files.
+/// Mounts the file systems of a runtime and the volumes of the manifest, with the directories that the init step gives
+/// to the agent's user; returns the directory of the rule files.
 fn mount_volumes(stand: &Stand, root: &Path, pins: &Path) -> PathBuf {
     bind(root, root);
     for (kind, at) in [("proc", "proc"), ("sysfs", "sys")] {

@@ -1,5 +1,5 @@
-//! What is in `deploy/`, and what is given away: units and manifests that systemd and Kubernetes take, and that leave the
-//! agent what it needs and little more; image and package, run as they would be; the list of what is in them.
+//! The contents of `deploy/` and the release artefacts: units and manifests that systemd and Kubernetes accept and that
+//! grant the agent the rights it needs and little more; image and package, run as in production; the bill of materials.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -1,4 +1,4 @@
-//! The manifests as kustomize renders them, strictly decoded; and the configuration in them against the agent.
+//! The manifests as kustomize renders them, strictly decoded, and their configuration as the agent validates it.
 
 use std::fs;
 use std::path::Path;
@@ -12,9 +12,9 @@ use crate::units::deploy;
 const FILES: [&str; 4] = ["kustomization.yaml", "namespace.yaml", "config.yaml", "daemonset.yaml"];
 const KINDS: [&str; 3] = ["Namespace", "ConfigMap", "DaemonSet"];
 
-/// Faults, each as a text of the DaemonSet, its replacement, and the complaint.
+/// Faults, each as a text of the DaemonSet, its replacement, and the expected problem.
 const FAULTS: [(&str, &str, &str); 6] = [
-    // The dash alone is an item, and a null.
+    // A dash without a value is a null item.
     (
         "            # Not below /sys: a runtime cannot make",
         "            - # Not below /sys: a runtime cannot make",
@@ -26,7 +26,7 @@ const FAULTS: [(&str, &str, &str); 6] = [
     ("- {name: bpf, mountPath: /bpf}", "- {name: bpf}", ".volumeMounts[0].mountPath: missing"),
     ("apiVersion: apps/v1", "apiVersion: apps/v2", "no such kind"),
 ];
-/// As `FAULTS`; kustomize keeps the last of the two without a word.
+/// As `FAULTS`; kustomize silently uses the last of the two.
 const DUPLICATE: (&str, &str) = ("hostNetwork: true", "hostNetwork: false\n      hostNetwork: true");
 
 #[test]
@@ -77,7 +77,7 @@ fn the_configuration_in_the_manifest_is_one_of_the_agents() {
         let mut agent = Command::new(agent_binary().unwrap());
         agent.arg("validate").arg(dir.path().join("none.yaml")).arg("--config").arg(path).output().unwrap()
     };
-    // The file that is to be judged is not there; a configuration that is wrong is said first.
+    // The rule file does not exist; the agent reports a wrong configuration first.
     let good = validate(&config);
     assert!(String::from_utf8_lossy(&good.stdout).contains("1 refused"), "{good:?}");
     assert!(validate(&config.replace("guarded_ports", "guarded")).stdout.is_empty());
@@ -98,7 +98,7 @@ fn the_container_has_the_agents_rights_and_no_more() {
     assert!(!text.contains("privileged: true"));
 }
 
-/// The agent's configuration in the manifest.
+/// Returns the agent's configuration in the manifest.
 pub fn config() -> String {
     let manifest = fs::read_to_string(deploy("kubernetes/config.yaml")).unwrap();
     let (_, inside) = manifest.split_once("config.yaml: |\n").unwrap();
@@ -109,7 +109,7 @@ pub fn daemonset() -> String {
     fs::read_to_string(deploy("kubernetes/daemonset.yaml")).unwrap()
 }
 
-/// The manifests of a directory as `kubectl apply -k` sends them, in its order.
+/// Returns the manifests of a directory as `kubectl apply -k` sends them, in its order.
 fn rendered(dir: &Path) -> Vec<String> {
     let mut kubectl = Command::new(tool("kubectl/usr/bin/kubectl").unwrap());
     let out: Output = kubectl.arg("kustomize").arg(dir).output().unwrap();

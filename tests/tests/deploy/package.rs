@@ -14,7 +14,7 @@ use crate::syscalls::allowed_by;
 use crate::units::values;
 
 const UNIT: &str = "usr/lib/systemd/system/firewall-agent.service";
-/// What stands in for systemctl and deb-systemd-invoke: writes down what it is told to do.
+/// Stub for systemctl and deb-systemd-invoke that records its arguments.
 const STAND_IN: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >>/run/told\n";
 
 #[test]
@@ -35,7 +35,7 @@ fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_with
             bind(&root.join(writable), &confined.join(writable));
         }
     };
-    // As `ProtectSystem=strict` and `ReadWritePaths` make it; dpkg goes on working in the other.
+    // Read-only as `ProtectSystem=strict` and `ReadWritePaths` make it; dpkg continues in the writable one.
     let sealed = stand.lab.dir().join("sealed");
     bind(&root, &sealed);
     for at in ["proc", "dev", "sys", "sys/fs/bpf", "run"] {
@@ -48,7 +48,7 @@ fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_with
     let calls = allowed_by(&unit);
     let confined = Confinement { root: sealed, id, ambient: true, filter: filter(&calls) };
     let line: Vec<&str> = values(&unit, "ExecStart")[0].split(' ').collect();
-    // The control: the same without a capability that stays.
+    // Control: the same without ambient capabilities.
     let without = Confinement { ambient: false, ..confined.clone() };
     let mut command = without.command(&stand.db, line[0]);
     command.args(&line[1..]).stderr(File::create(stand.lab.dir().join("control")).unwrap());
@@ -59,14 +59,14 @@ fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_with
     stand.is_filtered_by(&mut agent, &rules);
     has_few_rights(&agent, id, true);
 
-    // An upgrade restarts the agent, and takes nothing down.
+    // An upgrade restarts the agent and detaches nothing.
     done(in_root(&root, &["dpkg", "-i", "/firewall-agent.deb"]));
     let told = fs::read_to_string(root.join("run/told")).unwrap();
     assert!(told.contains("deb-systemd-invoke restart firewall-agent.service"), "{told}");
     assert!(!told.contains("stop") && !stand.is_open(), "{told}");
     agent.kill().unwrap();
 
-    // So does a removal, which says what stays; a purge forgets what was stored.
+    // A removal detaches nothing and prints what remains; a purge deletes the stored state.
     let removed = done(in_root(&root, &["dpkg", "-r", "firewall-agent"]));
     assert!(removed.contains("stays in force") && removed.contains("detach --yes"), "{removed}");
     assert!(removed.contains("eth0") && !root.join(program).exists() && !stand.is_open(), "{removed}");
@@ -75,7 +75,7 @@ fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_with
     let left = fs::read_dir(root.join("var/lib/firewall-agent")).map_or(0, Iterator::count);
     assert!(left == 0 && !stand.is_open());
     assert!(rules.join("orders.yaml").exists());
-    // As it says; the kernel takes a moment to let go of a link.
+    // As the removal's message instructs; the kernel releases a link with a delay.
     for link in fs::read_dir(root.join("sys/fs/bpf/firewall-agent/links")).unwrap() {
         fs::remove_file(link.unwrap().path()).unwrap();
     }
@@ -83,7 +83,7 @@ fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_with
     eventually(Duration::from_secs(10), "the host is open without the links", opened).unwrap();
 }
 
-/// A system of its own over this machine's: what is written stays in the lab.
+/// Mounts an overlay over this machine's root: changes stay in the lab. Returns its root.
 fn system(stand: &Stand) -> PathBuf {
     let dir = stand.lab.dir();
     let root = dir.join("system");
@@ -97,7 +97,7 @@ fn system(stand: &Stand) -> PathBuf {
     bind(Path::new("/sys"), &root.join("sys"));
     bind(Path::new("/sys/fs/bpf"), &root.join("sys/fs/bpf"));
     mount(Some("tmpfs"), &root.join("run"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-    // As if systemd ran: its programs are stood in for.
+    // Simulates a running systemd, with stubs of its programs.
     fs::create_dir_all(root.join("run/systemd/system")).unwrap();
     for name in ["systemctl", "deb-systemd-invoke"] {
         let path = root.join("usr/local/sbin").join(name);
@@ -109,8 +109,8 @@ fn system(stand: &Stand) -> PathBuf {
     root
 }
 
-/// What the operator does, and then systemd: the configuration of the example, the unit's directories, its steps as
-/// root; the user, and the directory of the rule files.
+/// Performs the steps of the operator and of systemd: the example configuration, the unit's directories, its steps as
+/// root. Returns the user, and the directory of the rule files.
 fn prepare(root: &Path, unit: &str) -> (u32, PathBuf) {
     let example = root.join("usr/share/doc/firewall-agent/examples/config.yaml");
     fs::copy(example, root.join("etc/firewall-agent/config.yaml")).unwrap();
@@ -131,7 +131,7 @@ fn prepare(root: &Path, unit: &str) -> (u32, PathBuf) {
     (id, root.join("etc/firewall-agent/rules.d"))
 }
 
-/// The drop-in for databases is there, and no unit has it.
+/// Requires that the package ships the drop-in for databases and that no unit uses it.
 fn is_inert(root: &Path) {
     let shipped = root.join("usr/share/doc/firewall-agent/examples/database.conf");
     assert_eq!(fs::read(shipped).unwrap(), fs::read(crate::units::deploy("systemd/database.conf")).unwrap(),);
@@ -140,7 +140,7 @@ fn is_inert(root: &Path) {
     assert_eq!(enabled, None);
 }
 
-/// What a command that succeeded wrote.
+/// Returns the output of a command that must succeed.
 fn done(out: Output) -> String {
     assert!(out.status.success(), "{out:?}");
     String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()

@@ -1,4 +1,4 @@
-//! The way that the container's manifest gives rights: by the program's own capabilities, to a user who has none.
+//! Privileges under the container manifest: file capabilities of the program, for a user without any.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use firewall_tests::lab::{AgentHome, CAPABILITY_MASK, Host, Lab, Settings, User, agent_binary, eventually};
 
-/// What a runtime makes of `add: [BPF, NET_ADMIN, PERFMON]` for a user other than root: a bounding set, and nothing
+/// The bounding set that a runtime derives from `add: [BPF, NET_ADMIN, PERFMON]` for a user other than root; nothing is
 /// ambient.
 const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon";
 const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
@@ -22,7 +22,7 @@ fn a_user_without_rights_runs_the_agent_with_those_of_its_program_and_no_others(
     let program = home.config().with_file_name("capable");
     fs::copy(agent_binary().unwrap(), &program).unwrap();
 
-    // The controls: a program without capabilities, and a user who may gain none.
+    // Controls: a program without capabilities, and a user with `no_new_privs`.
     let ends_by_itself = |mut child: Child| {
         let ended = eventually(Duration::from_secs(10), "it ends", || child.try_wait().unwrap());
         child.kill().unwrap();
@@ -51,7 +51,7 @@ fn a_user_without_rights_runs_the_agent_with_those_of_its_program_and_no_others(
     assert_eq!(rights, [CAPABILITY_MASK; 3]);
 }
 
-/// `through` is a command line that ends in the program's.
+/// `through` is a wrapper command line for the program.
 fn start(host: &Host, program: &Path, home: &AgentHome, through: &[&str]) -> Child {
     let id = User::Unprivileged.id().to_string();
     let mut setpriv = host.command("setpriv");
@@ -61,7 +61,7 @@ fn start(host: &Host, program: &Path, home: &AgentHome, through: &[&str]) -> Chi
     setpriv.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Permitted, effective and bounding capabilities of a process.
+/// Returns permitted, effective and bounding capabilities of a process.
 fn rights(process: u32) -> [u64; 3] {
     let path = PathBuf::from(format!("/proc/{process}/status"));
     let text = fs::read_to_string(path).unwrap();

@@ -1,4 +1,4 @@
-//! A host with a server on a guarded port, a client, and what the kernel says of a confined agent between them.
+//! A host with a server on a guarded port, a client, and checks of a confined agent between them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +31,7 @@ impl Stand {
         server.set_nonblocking(true).unwrap();
         drop(inside);
         let stand = Self { lab, db, outside, server };
-        // The control: without the agent it is open.
+        // Control: without the agent the port is open.
         assert!(stand.is_open());
         stand
     }
@@ -39,12 +39,12 @@ impl Stand {
     pub fn is_open(&self) -> bool {
         let server: SocketAddr = SERVER.parse().unwrap();
         let connected = self.outside.connect(server, Duration::from_millis(300)).is_ok();
-        // What waits to be accepted must not fill the queue: then nobody could connect.
+        // Unaccepted connections would fill the backlog and block further ones.
         while self.server.accept().is_ok() {}
         connected
     }
 
-    /// The agent drops what no rule allows, and lets pass what one does, once `rules` has it.
+    /// Requires that the agent drops packets that no rule allows, and passes those that `rules` allows.
     pub fn is_filtered_by(&self, agent: &mut Agent, rules: &Path) {
         agent.wait_until("the guarded port is closed", || !self.is_open()).unwrap();
         let text = "schema_version: 1\ndatabase_id: orders\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\n\
@@ -60,7 +60,7 @@ impl Stand {
     }
 }
 
-/// Mounts a directory in another place, too.
+/// Bind-mounts a directory at a second path.
 pub fn bind(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
     mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
@@ -77,7 +77,7 @@ pub fn in_root(root: &Path, command: &[&str]) -> Output {
     chroot.env("DEBIAN_FRONTEND", "noninteractive").arg(root).args(command).output().unwrap()
 }
 
-/// Waits for a process that is to end by itself; whether it succeeded.
+/// Waits for a process that must end by itself; returns whether it succeeded.
 pub fn succeeds(mut command: Command) -> bool {
     let Ok(mut child) = command.spawn() else { return false };
     let ended = eventually(Duration::from_secs(10), "it ends", || child.try_wait().unwrap());
@@ -86,7 +86,7 @@ pub fn succeeds(mut command: Command) -> bool {
     ended.is_ok_and(|status| status.success())
 }
 
-/// The fields of `/proc/PID/status`.
+/// Returns the fields of `/proc/PID/status`.
 pub fn status(process: u32) -> BTreeMap<String, String> {
     let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let field = |line: &str| {
@@ -96,8 +96,8 @@ pub fn status(process: u32) -> BTreeMap<String, String> {
     text.lines().filter_map(field).collect()
 }
 
-/// The running process is this user's, has exactly the three capabilities and can get no other, and runs behind a filter
-/// and on a root directory that is read-only.
+/// Requires that the running process has this user, exactly the three capabilities and no way to gain others, a seccomp
+/// filter, and a read-only root directory.
 pub fn has_few_rights(agent: &Agent, id: u32, ambient: bool) {
     let fields = status(agent.pid());
     let mask = format!("{CAPABILITY_MASK:016x}");
@@ -126,7 +126,7 @@ pub fn has_few_rights(agent: &Agent, id: u32, ambient: bool) {
     assert!(root.as_ref().is_some_and(|options| options.split(',').any(|one| one == "ro")), "{mounts}");
 }
 
-/// A filter that lets these calls through and answers EPERM to all others.
+/// Returns a filter that allows these calls and fails all others with EPERM.
 pub fn filter<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<sock_filter> {
     let compiled = |names: &[&String]| -> Option<BpfProgram> {
         let calls: Vec<_> = names.iter().map(|name| serde_json::json!({"syscall": name})).collect();
@@ -136,7 +136,7 @@ pub fn filter<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<sock_filte
         let arch: TargetArch = std::env::consts::ARCH.try_into().unwrap();
         compile_from_json(json.to_string().as_bytes(), arch).ok()?.remove("agent")
     };
-    // systemd knows the calls of other machines, too.
+    // systemd's sets include calls of other architectures.
     let known: Vec<&String> = names.into_iter().filter(|name| compiled(&[name]).is_some()).collect();
     assert!(known.len() > 100, "{known:?}");
     let program = compiled(&known).unwrap();

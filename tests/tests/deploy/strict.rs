@@ -1,20 +1,20 @@
 //! Strict decoding of manifests against the field definitions of the Kubernetes API: unknown fields, duplicate keys,
-//! missing fields, values of another type and nulls are errors. The API server refuses a null in a list, and drops one in a
-//! field without a word.
+//! missing fields, values of another type and nulls are errors. The API server refuses a null in a list and silently
+//! drops one in a field.
 
 use std::fs;
 
 use firewall_tests::lab::tool;
 use serde_json::{Map, Value};
 
-/// Version of the API whose definitions count.
+/// Path of the definitions of the checked API version.
 const DEFINITIONS: &str = "v1.37.0-local-strict/_definitions.json";
 
 /// Fields of every kind of the API, with their types.
 pub struct Definitions(Map<String, Value>);
 
 impl Definitions {
-    /// Those that `kubernetes-validate` brings along.
+    /// Loads the definitions that `kubernetes-validate` ships.
     pub fn load() -> Self {
         let python = fs::read_dir(tool("kubernetes-validate/lib").unwrap()).unwrap();
         let places = python.map(|dir| {
@@ -29,7 +29,7 @@ impl Definitions {
         Self(all)
     }
 
-    /// Every reason to refuse the manifest, each with the path of its field; none for a good one.
+    /// Returns every problem of the manifest, each with the path of its field; none for a valid one.
     pub fn problems(&self, manifest: &str) -> Vec<String> {
         let value: Value = match serde_yaml::from_str(manifest) {
             Ok(value) => value,
@@ -43,7 +43,7 @@ impl Definitions {
         problems
     }
 
-    /// The definition of the kind that the value says it is.
+    /// Returns the definition of the kind that the value states.
     fn kind(&self, value: &Value) -> Option<&Value> {
         let (version, kind) = (value["apiVersion"].as_str()?, value["kind"].as_str()?);
         let (group, version) = version.split_once('/').unwrap_or(("", version));

@@ -1,4 +1,4 @@
-//! Every system call that the agent makes is one that the unit's filter lets it make.
+//! The unit's seccomp filter allows every system call that the agent makes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,7 +27,7 @@ fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
     let trace = home.config().with_file_name("trace");
     let mut strace = User::Unprivileged.command(&db, Path::new("strace"));
     strace.args(["-f", "-qq", "-o"]).arg(&trace);
-    // strace is killed with this thread, and then the agent with strace.
+    // strace is killed with this thread, and the agent with strace.
     strace.args(["setpriv", "--pdeathsig", "KILL", "--"]);
     strace.arg(home.config().with_file_name("firewall-agent")).arg("run").arg("--config").arg(home.config());
     let mut child = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -52,14 +52,14 @@ fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
     let allowed = allowed_by(&unit());
     let refused: BTreeSet<_> = made.difference(&allowed).collect();
     assert!(refused.is_empty(), "{refused:?}");
-    // The control: without its own addition the filter would stop the agent.
+    // Control: without its additions the filter would stop the agent.
     let service = "SystemCallFilter=@system-service\n";
     assert!(["bpf", "adjtimex"].iter().all(|call| !allowed_by(service).contains(*call)));
     assert!(!allowed_by(&format!("{}ProtectClock=yes\n", unit())).contains("adjtimex"));
     assert!(!allowed_by(&format!("{}RestrictSUIDSGID=yes\n", unit())).contains("openat2"));
 }
 
-/// Rule files are opened by a call that old filters refuse: then the agent says which.
+/// The agent opens rule files with openat2(2), which old filters refuse; it then names the call.
 #[test]
 fn a_filter_without_openat2_is_named_and_no_rule_file_is_read_in_another_way() {
     let dir = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ fn a_filter_without_openat2_is_named_and_no_rule_file_is_read_in_another_way() {
     assert_eq!(read_rule_file(&path).unwrap(), rules(1).into_bytes(), "the control");
     for (errno, name) in [(libc::EPERM, "EPERM"), (libc::ENOSYS, "ENOSYS")] {
         let refused = thread::scope(|scope| {
-            // A filter is one thread's, and ends with it.
+            // A filter belongs to one thread and ends with it.
             let read = scope.spawn(|| {
                 let calls = BTreeMap::from([(libc::SYS_openat2, Vec::new())]);
                 let refuse = SeccompAction::Errno(errno.cast_unsigned());
@@ -83,7 +83,7 @@ fn a_filter_without_openat2_is_named_and_no_rule_file_is_read_in_another_way() {
     }
 }
 
-/// The names of the calls in what strace wrote.
+/// Returns the names of the calls in strace's output.
 fn calls(trace: &str) -> BTreeSet<String> {
     let name = |line: &str| {
         let rest = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
@@ -95,7 +95,7 @@ fn calls(trace: &str) -> BTreeSet<String> {
     trace.lines().filter_map(name).collect()
 }
 
-/// What the lines of the filter come to, as this machine's systemd knows its sets.
+/// Returns the calls that the unit's filter allows, with the sets of this machine's systemd.
 pub fn allowed_by(unit: &str) -> BTreeSet<String> {
     let mut allowed = BTreeSet::from(["rt_sigreturn", "exit", "exit_group", "execve"].map(str::to_owned));
     for line in values(unit, "SystemCallFilter") {
@@ -109,11 +109,11 @@ pub fn allowed_by(unit: &str) -> BTreeSet<String> {
         }
     }
     allowed.extend(expand("@default"));
-    // A filter of its own, and of two filters the stricter counts.
+    // A separate filter; of two filters the stricter one applies.
     if values(unit, "ProtectClock") == ["yes"] {
         expand("@clock").iter().for_each(|name| _ = allowed.remove(name));
     }
-    // It refuses the call whatever it asks for.
+    // It refuses the call with any arguments.
     if values(unit, "RestrictSUIDSGID") == ["yes"] {
         allowed.remove("openat2");
     }

@@ -1,17 +1,17 @@
-//! What the program says of itself: version, revision, the embedded object, the tag that the kernel will give it.
+//! The program's own data: version, revision, the embedded object, the tag that the kernel will compute.
 
 use std::path::Path;
 use std::process::Command;
 
 use firewall_tests::lab::{agent_binary, artefact};
 
-/// What `--version` says.
+/// The output of `--version`.
 #[derive(Debug)]
 pub struct Told {
-    /// Empty in a build that was told none.
+    /// Empty in a build without a revision.
     pub revision: String,
     pub object: String,
-    /// That of the running kernel.
+    /// The tag for the running kernel.
     pub tag: String,
 }
 
@@ -36,7 +36,7 @@ impl Told {
     }
 }
 
-/// Whether the kernel hashes with SHA-256.
+/// Returns whether the kernel computes program tags with SHA-256.
 fn is_newer() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));

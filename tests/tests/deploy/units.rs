@@ -1,4 +1,4 @@
-//! systemd's own judgement of the unit.
+//! systemd's own verification of the units.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::process::{Command, Output};
 
 use firewall_tests::lab::{CAPABILITY_MASK, agent_binary};
 
-/// Most exposure that `systemd-analyze security` may count, in tenths: what is left is network and BPF, which is the
-/// agent's work.
+/// Highest exposure that `systemd-analyze security` may report, in tenths: the rest is network and BPF, which the agent
+/// needs.
 const EXPOSURE: &str = "25";
 
 pub fn unit() -> String {
     fs::read_to_string(deploy("systemd/firewall-agent.service")).unwrap()
 }
 
-/// The agent, and what puts the last good state in force before the network.
+/// The agent, and the unit that restores the last good state before the network starts.
 const UNITS: [&str; 2] = ["firewall-agent.service", "firewall-agent-restore.service"];
 
-/// Every value of a setting, in order.
+/// Returns every value of a setting, in order.
 pub fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
     let line = |line: &'a str| line.strip_prefix(setting)?.strip_prefix('=');
     unit.lines().filter_map(line).collect()
@@ -27,7 +27,7 @@ pub fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
 fn the_units_are_right_and_little_exposed() {
     let dir = tempfile::tempdir().unwrap();
     let verify_as = |name: &str, text: &str| {
-        // The program is where it was built, not installed.
+        // The program is in its build directory, not installed.
         let built = agent_binary().unwrap();
         let text = text.replace("/usr/bin/firewall-agent", built.to_str().unwrap());
         let path = dir.path().join(name);
@@ -44,7 +44,7 @@ fn the_units_are_right_and_little_exposed() {
         assert!(secure.status.success(), "{name}: {}", String::from_utf8_lossy(&secure.stdout));
     }
     let verify = |text: &str| verify_as(UNITS[0], text);
-    // The controls: a misspelt setting, and a unit with every right.
+    // Controls: a misspelt setting, and a unit with every privilege.
     let (misspelt, _) = verify(&unit().replace("ProtectHostname=", "ProtectHostnames="));
     assert!(!misspelt.status.success() || !misspelt.stderr.is_empty(), "{misspelt:?}");
     let (_, exposed) = verify("[Service]\nExecStart=/usr/bin/firewall-agent run\n");

@@ -1,12 +1,12 @@
-//! What shows that a packet came through: the answer of the socket that it was aimed at.
+//! Evidence that a packet arrived: the answer of the destination socket.
 
 use firewall_tests::packets::{ethertype, flag, protocol};
 
 const ETHERNET: usize = 14;
 const IPV6: usize = 40;
 
-/// The tag of the segment that `frame` answers: a listening socket answers a SYN by acknowledging it, and whatever
-/// claims to acknowledge something by a reset with that number.
+/// Returns the tag of the segment that `frame` answers: a listening socket acknowledges a SYN, and answers any other
+/// segment with ACK by a reset with that number.
 pub fn answered_tag(frame: &[u8]) -> Option<u32> {
     let tcp = tcp_of(frame)?;
     let (sequence, acknowledgement) = (word(tcp, 4)?, word(tcp, 8)?);
@@ -20,7 +20,7 @@ pub fn answered_tag(frame: &[u8]) -> Option<u32> {
     }
 }
 
-/// The tag of a datagram with this payload.
+/// Returns the tag of a datagram with this payload.
 pub fn datagram_tag(payload: &[u8]) -> Option<u32> {
     word(payload, 0)
 }

@@ -1,5 +1,5 @@
-//! Strange packets against a real listening socket: whatever the kernel would deliver, the filter refuses it from a
-//! denied source, and passes what an allowed source is promised.
+//! Malformed and unusual packets against a real listening socket: the filter refuses every packet from a denied source
+//! that the kernel would deliver, and passes the guaranteed ones from an allowed source.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -15,7 +15,7 @@ use firewall_agent::config::XdpMode;
 use firewall_tests::packets::corpus::{self, Promise, Shape};
 use stand::{Source, Stand};
 
-/// As many as the corpus has at the least, on each side of the comparison.
+/// Minimum size of the corpus, on each side of the comparison.
 const SHAPES: usize = 60;
 
 #[test]
@@ -72,7 +72,7 @@ fn every_promised_shape_from_an_allowed_source_passes_the_filter() {
     }
 }
 
-/// Tags of the shapes that kernels differ about and this one delivers.
+/// Returns the tags of the disputed shapes that this kernel delivers.
 fn delivered_here() -> BTreeSet<u32> {
     let stand = Stand::new();
     stand.arrived(&corpus::reaching_some(&stand.route(Source::Allowed)))

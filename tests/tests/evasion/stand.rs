@@ -1,4 +1,4 @@
-//! Two hosts and a wire: raw frames go in at one end, a real socket listens at the other.
+//! Two hosts and a wire: raw frames enter at one end, a real socket listens at the other.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -21,18 +21,18 @@ const INTERFACE: &str = "eth0";
 const PORT: u16 = 30_092;
 const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
-/// Long enough for a frame of 9,000 bytes, which arrives in several pieces of memory.
+/// Fits a frame of 9,000 bytes, which arrives in several memory fragments.
 const MTU: u32 = 9_000;
-/// For what the last packet of a batch may still set off.
+/// Time for late effects of the last packet of a batch.
 const GRACE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(5);
 const SENTINEL_TAG: u32 = 0x5e00_8001;
-/// More than the half-open connections of a whole corpus.
+/// Exceeds the half-open connections of a whole corpus.
 const BACKLOG: i32 = 4_096;
-/// Shapes sent in one go, of at most five frames each: the queue between two ends of a veth pair holds 256.
+/// Shapes per burst, of at most five frames each: the queue of a veth pair holds 256 frames.
 const BURST: usize = 32;
 
-/// Who a packet claims to come from.
+/// The source address of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Allowed,
@@ -75,7 +75,7 @@ impl Stand {
         for host in [&database, &outside] {
             host.run(&format!("ip link set {INTERFACE} mtu {MTU}")).unwrap();
         }
-        // The wire's other end owns none of the sources, so that no kernel there answers the answers.
+        // The outer host owns none of the sources, so that its kernel does not answer the answers.
         for source in [Source::Allowed, Source::Denied] {
             make_neighbour(&database, source.ipv4().into(), macs.1);
             make_neighbour(&database, source.ipv6().into(), macs.1);
@@ -95,8 +95,8 @@ impl Stand {
         Self { wire, _tcp: tcp, udp, macs, database, _lab: lab }
     }
 
-    /// Attaches the program to the database host's interface, with a rule set that knows the allowed source. The
-    /// program is loaded for as long as what this returns exists, and attached until the stand is gone.
+    /// Attaches the program to the database host's interface, with a rule set that allows the allowed source. The
+    /// program is loaded until the returned value is dropped, and attached until the stand is dropped.
     pub fn filter(&self, mode: XdpMode) -> Programs {
         let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent");
         let (mut programs, pins) = load(bpffs_dir, stages::ALL);
@@ -120,7 +120,7 @@ impl Stand {
     }
 
     /// Sends every frame of every shape and returns the tags of those that reached a socket. Ends with plain packets
-    /// from the allowed source, which must arrive: silence proves nothing about sockets that are deaf.
+    /// from the allowed source, which must arrive: silence of broken sockets would prove nothing.
     pub fn arrived(&self, shapes: &[Shape]) -> BTreeSet<u32> {
         let mut arrived = BTreeSet::new();
         for burst in shapes.chunks(BURST) {
@@ -142,7 +142,7 @@ impl Stand {
         arrived
     }
 
-    /// Adds the tags of all that arrives until `deadline`.
+    /// Adds the tags of all packets that arrive until `deadline`.
     fn collect(&self, arrived: &mut BTreeSet<u32>, deadline: Instant) {
         while let Some(frame) = self.wire.receive(deadline).unwrap() {
             arrived.extend(answered_tag(&frame));

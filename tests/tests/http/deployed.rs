@@ -1,4 +1,4 @@
-//! What `deploy/` holds for those who watch: alert rules and a dashboard.
+//! The monitoring files of `deploy/`: alert rules and a dashboard.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use firewall_agent::status::Condition;
 
 use crate::stage::{OFFICE_RULE, Stage};
 
-/// Comes with the first repair.
+/// Exists from the first repair on.
 const REPAIRS: &str = "firewall_drift_repairs_total";
 
 pub fn deployed(name: &str) -> PathBuf {
@@ -22,7 +22,7 @@ pub fn dashboard() -> Value {
     serde_json::from_str(&fs::read_to_string(deployed("grafana/dashboard.json")).unwrap()).unwrap()
 }
 
-/// The queries of every panel, of the annotations included.
+/// Returns the queries of every panel and annotation.
 pub fn queries(dashboard: &Value) -> Vec<String> {
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
@@ -36,7 +36,7 @@ fn promtool(dir: &Path, arguments: &[&str]) -> (bool, String) {
     (out.status.success(), said)
 }
 
-/// The metrics that a text names.
+/// Returns the metrics that a text names.
 fn named(text: &str) -> BTreeSet<&str> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| word.starts_with("firewall_"))
@@ -50,7 +50,7 @@ fn the_alert_rules_pass_their_tests_which_miss_no_alert() {
     assert!(fine, "{said}");
     let (passed, said) = promtool(&dir, &["test", "rules", "rules.test.yaml"]);
     assert!(passed, "{said}");
-    // The controls: each alert is missed when it is gone, and each must be silent on a quiet host.
+    // Controls: the tests miss each removed alert, and require each alert to be silent on a quiet host.
     let rules = fs::read_to_string(dir.join("rules.yaml")).unwrap();
     let tests = fs::read_to_string(dir.join("rules.test.yaml")).unwrap();
     let names: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
@@ -105,7 +105,7 @@ fn every_metric_of_dashboard_and_rules_is_in_a_real_scrape() {
             assert!(has_series || name == REPAIRS, "{name} has no series in\n{}", scrape.text);
         }
     }
-    // What people are told of is there, too; and what is there, people are told of.
+    // The README documents every metric of the scrape, and no other.
     let base = |name: &str| {
         ["_bucket", "_sum", "_count"]
             .iter()

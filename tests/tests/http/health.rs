@@ -39,7 +39,7 @@ fn health_tells_alive_from_ready_from_gone() {
     fs::write(stage.home.config(), format!("{before}listen: []\n{after}")).unwrap();
     let (code, _, err) = ask(&stage, &[]);
     assert!(code == 2 && err.contains("listen: empty"), "{code} {err:?}");
-    // Without any listener the firewall runs all the same.
+    // The firewall runs even without a listener.
     let mut agent = stage.home.start().unwrap();
     let pid = u64::from(agent.pid());
     agent

@@ -1,4 +1,4 @@
-//! Clients that mean no good take nothing from the others.
+//! Hostile clients take nothing from the others.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ fn requests_that_are_none_or_too_large_are_refused_and_cost_nothing() {
     ] {
         let stream = UnixStream::connect(stage.socket()).unwrap();
         let reply = exchange(stream, &text);
-        // The connection may be cut while we still write.
+        // The server may cut the connection during the write.
         assert!(reply.as_ref().is_none_or(|reply| refused.contains(&reply.code)), "{what}: {reply:?}");
         assert_eq!(stage.get("/healthz").code, 200, "after {what}");
     }

@@ -33,7 +33,7 @@ fn a_hostile_file_name_is_one_harmless_line_in_both_forms() {
     }
 }
 
-/// A file that flaps between two bad contents every few milliseconds: each is new, and each is an error.
+/// A file that alternates between two invalid contents every few milliseconds: each is new, and each is an error.
 #[test]
 fn a_flapping_file_logs_at_most_ten_lines_a_second_and_says_how_many_it_did_not() {
     let stage = Stage::new();
@@ -50,7 +50,7 @@ fn a_flapping_file_logs_at_most_ten_lines_a_second_and_says_how_many_it_did_not(
         }
         started.elapsed()
     };
-    // What may be said at once is said.
+    // Uses up the burst that the log limit allows.
     flap(Duration::from_secs(3));
     let lines = || stage.log().lines().count();
     let before = lines();
@@ -58,7 +58,7 @@ fn a_flapping_file_logs_at_most_ten_lines_a_second_and_says_how_many_it_did_not(
     let rate = (lines() - before) as f64 / time.as_secs_f64();
     assert!(rate <= 10.0, "{rate} lines a second\n{}", stage.log());
     stage.until("it says how many were left out", || stage.log().contains("too much to log"));
-    // The control: the agent saw many more of them.
+    // Control: the agent suppressed many more lines.
     let log = stage.log();
     let left_out = log.lines().filter(|line| line.contains("too much to log"));
     let left_out: u64 = left_out

@@ -1,4 +1,4 @@
-//! What the agent serves over HTTP, and what watches it: metrics, probes, alert rules, logs.
+//! The agent's HTTP server and its monitoring: metrics, probes, alert rules, logs.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -1,4 +1,4 @@
-//! What `/metrics` says, against what happened.
+//! `/metrics` agrees with the packets sent and the files pushed.
 
 use firewall_agent::rules::Cause;
 
@@ -20,7 +20,7 @@ fn promtool_finds_nothing_and_no_label_tells_of_tenants_or_sources() {
         assert!(!scrape.text.contains(secret), "{secret}:\n{}", scrape.text);
     }
     assert!(scrape.series.keys().all(|series| series.starts_with("firewall_")), "{}", scrape.text);
-    // The control: promtool has something against a metric without help, and a label's text is found.
+    // Control: promtool rejects a metric without help, and the search finds a label's text.
     let mut bad = scrape;
     bad.text = bad.text.replace("# HELP firewall_ready", "# HELP firewall_other");
     assert!(bad.check().is_err());
@@ -67,7 +67,7 @@ fn packets_are_counted_by_reason_and_by_database() {
     assert!(scrape.value("firewall_last_success_timestamp_seconds").unwrap() > 1.7e9);
 }
 
-/// A counter that falls is one that began anew to Prometheus: all of it would be taken for new packets.
+/// Prometheus takes a counter that falls for a reset and would count all of it as new packets.
 #[test]
 fn counters_never_fall_when_rules_leave_or_the_agent_restarts() {
     let mut stage = Stage::new();

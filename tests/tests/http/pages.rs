@@ -46,7 +46,7 @@ fn the_status_page_is_what_the_command_says() {
     stage.home.write_rules("broken.yaml", "database_id: x\n").unwrap();
     let same = |mut status: Value| {
         for counter in status["counters"].as_array_mut().unwrap() {
-            // What the hosts say to each other by themselves goes on.
+            // The hosts' own traffic changes these counters.
             counter["packets"].take();
             counter["bytes"].take();
         }
@@ -119,7 +119,7 @@ fn no_answer_waits_for_a_publish() {
         assert!(asked.elapsed() < Duration::from_secs(5), "an answer took {:?}", asked.elapsed());
         answers += 1;
     }
-    // The control: the publish was held up all the time.
+    // Control: the publish was delayed the whole time.
     assert_eq!(stage.home.status().unwrap().revision("orders"), Some(1), "after {answers} answers");
     drop(delayed);
     stage.until("the revision is in force", || {

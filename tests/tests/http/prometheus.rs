@@ -1,4 +1,4 @@
-//! A real Prometheus scrapes a real agent by what `deploy/` says, and real faults fire its alerts.
+//! A real Prometheus scrapes a real agent with the files of `deploy/`, and real faults fire its alerts.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,7 +19,8 @@ struct Prometheus<'a> {
 }
 
 impl<'a> Prometheus<'a> {
-    /// Runs on the database host, and looks every half second. Alerts wait for seconds where they wait for minutes.
+    /// Starts Prometheus on the database host with a scrape interval of half a second. Alerts wait for seconds instead
+    /// of minutes.
     fn start(stage: &'a Stage) -> Self {
         let dir = stage.home.config().with_file_name("prometheus");
         fs::create_dir(&dir).unwrap();
@@ -62,7 +63,7 @@ impl<'a> Prometheus<'a> {
         self.get(&format!("/api/v1/query?query={escaped}"))
     }
 
-    /// Names of the alerts that fire.
+    /// Returns the names of the firing alerts.
     fn firing(&self) -> Vec<String> {
         let answer = self.get("/api/v1/alerts").unwrap();
         let alerts = answer["data"]["alerts"].as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! A scrape in the Prometheus text format, read without any library of the agent's.
+//! A scrape in the Prometheus text format, parsed without any library of the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 #[derive(Debug, Clone)]
 pub struct Scrape {
     pub text: String,
-    /// Series as they are written → value.
+    /// Series in text form → value.
     pub series: BTreeMap<String, f64>,
 }
 
@@ -25,7 +25,7 @@ impl Scrape {
         self.series.get(series).copied()
     }
 
-    /// Every metric that this scrape declares, also those that have no series at present.
+    /// Returns every metric that this scrape declares, including those without series.
     pub fn names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for line in self.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
@@ -38,7 +38,7 @@ impl Scrape {
         names
     }
 
-    /// What `promtool check metrics` has against it.
+    /// Returns the complaints of `promtool check metrics` as an error.
     pub fn check(&self) -> Result<(), String> {
         let mut promtool = Command::new("promtool")
             .args(["check", "metrics"])

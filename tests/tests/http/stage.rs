@@ -1,4 +1,4 @@
-//! A database host with an agent that serves on a unix socket and on TCP, and a host outside that sends packets.
+//! A database host with an agent that listens on a unix socket and on TCP, and an outside host that sends packets.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ pub const PORT: u16 = 30_092;
 pub const OFFICE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 pub const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-/// More than a busy machine needs for anything here.
+/// Generous bound for every wait here, even on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
 pub struct Stage {
@@ -31,7 +31,7 @@ pub struct Stage {
     _lab: Lab,
 }
 
-/// What an HTTP server answered.
+/// Response of an HTTP server.
 #[derive(Debug)]
 pub struct Reply {
     pub code: u16,
@@ -40,7 +40,7 @@ pub struct Reply {
 }
 
 impl Stage {
-    /// The agent runs, with no rule file.
+    /// Starts an agent without rule files.
     pub fn new() -> Self {
         let mut stage = Self::without_agent("");
         stage.start();
@@ -89,11 +89,11 @@ impl Stage {
         self.home.config().with_file_name("http.sock")
     }
 
-    /// Puts a file in place, and waits for its revision.
+    /// Publishes a file and waits for its revision.
     pub fn apply(&self, name: &str, revision: u64, rules: &[&str]) {
         self.home.write_rules(&format!("{name}.yaml"), &file(name, revision, rules)).unwrap();
         self.until(&format!("{name}: revision {revision} in force"), || {
-            // The endpoint comes after the allow list.
+            // The endpoint follows the allow list.
             self.home.status().is_ok_and(|status| {
                 status.revision(name) == Some(revision)
                     && status.0["databases"]
@@ -103,7 +103,7 @@ impl Stage {
                         .all(|one| one["endpoints"] != json!([]))
             })
         });
-        // The daemon tells of it a moment later.
+        // The daemon reports it a moment later.
         self.until(&format!("{name}: revision {revision} is told"), || {
             self.try_get("/status").is_some_and(|reply| {
                 let told: Value = serde_json::from_str(&reply.body).unwrap_or_default();
@@ -113,13 +113,13 @@ impl Stage {
         });
     }
 
-    /// Waits until it is so; a panic with the log when it does not become so.
+    /// Waits until `is_so` returns `true`; panics with the log after [`SOON`].
     pub fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let waited = eventually(SOON, what, || is_so().then_some(()));
         waited.unwrap_or_else(|error| panic!("{error:#}\n{}", self.log()));
     }
 
-    /// Waits until a metric is so.
+    /// Waits until `is_so` returns `true` for a metric.
     pub fn until_metric(&self, series: &str, is_so: impl Fn(f64) -> bool) -> Scrape {
         let mut last = None;
         let waited = eventually(SOON, series, || {
@@ -136,7 +136,7 @@ impl Stage {
         Scrape::read(&reply.body)
     }
 
-    /// Asks on the unix socket.
+    /// Sends a GET to the unix socket.
     pub fn get(&self, path: &str) -> Reply {
         self.try_get(path).unwrap()
     }
@@ -145,7 +145,7 @@ impl Stage {
         exchange(UnixStream::connect(self.socket()).ok()?, &request("GET", path))
     }
 
-    /// Asks on the TCP listener.
+    /// Sends a GET to the TCP listener.
     pub fn get_by_tcp(&self, path: &str) -> Option<Reply> {
         let stream = self.db.connect(TCP.parse::<SocketAddr>().unwrap(), Duration::from_secs(5)).ok()?;
         exchange(stream, &request("GET", path))
@@ -160,7 +160,7 @@ impl Stage {
         (0..count).for_each(|_| wire.send(&frame).unwrap());
     }
 
-    /// Tampers with the `bpf` calls of the agent's loop, and of no other thread, until it is dropped.
+    /// Injects faults into the bpf(2) calls of the agent's event loop, and of no other thread, until dropped.
     pub fn tamper(&self, how: &str) -> Tampering {
         let pid = self.agent.as_ref().unwrap().pid();
         let child = Command::new("strace")
@@ -182,7 +182,7 @@ pub struct Tampering(Child);
 
 impl Drop for Tampering {
     fn drop(&mut self) {
-        // SIGTERM: strace lets go of the agent; SIGKILL would take it along.
+        // On SIGTERM strace detaches from the agent; SIGKILL would kill the agent too.
         let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.0.wait();
@@ -193,7 +193,7 @@ pub fn request(method: &str, path: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n")
 }
 
-/// Sends, and reads to the end; `None` when there is no whole answer within a while.
+/// Sends the request and reads to the end; `None` if no whole response arrives in time.
 pub fn exchange(mut stream: impl Read + Write, request: &str) -> Option<Reply> {
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
@@ -203,7 +203,7 @@ pub fn exchange(mut stream: impl Read + Write, request: &str) -> Option<Reply> {
     Some(Reply { code, head: head.to_lowercase(), body: body.to_owned() })
 }
 
-/// A rule file with one endpoint.
+/// Returns a rule file with one endpoint.
 pub fn file(database: &str, revision: u64, rules: &[&str]) -> String {
     let rules: Vec<String> = rules.iter().map(|rule| format!("  - {{{rule}}}\n")).collect();
     format!(

@@ -1,4 +1,5 @@
-//! What the first release fixed for every later one: the shape of layout `v1`, and how its links are made.
+//! The ABI that the first release fixed for every later one: the map shapes of layout `v1`, and the attach type of its
+//! links.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,10 +10,10 @@ use firewall_tests::lab::eventually;
 use crate::raw::{BPF_XDP, Map};
 use crate::stage::{INTERFACE, Stage};
 
-/// Name, type, key and value size, flags, in the order of the names.
+/// Name, type, key and value size, flags, sorted by name.
 const RECORDED: &str = include_str!("../../fixtures/abi/v1.txt");
 
-/// A change of any of these lines is a new layout: raise `names::LAYOUT` and record it in a file of its own.
+/// A change of any of these lines is a new layout: raise `names::LAYOUT` and record it in a new file.
 #[test]
 fn the_maps_are_shaped_as_recorded() {
     let stage = Stage::new();
@@ -33,7 +34,7 @@ fn the_maps_are_shaped_as_recorded() {
     assert_eq!(found, RECORDED, "the layout of a release is fixed");
 }
 
-/// The kernel gives a link only programs of the attach type that it was made with.
+/// The kernel accepts only programs of the attach type that the link was created with.
 #[test]
 fn the_link_takes_programs_of_the_recorded_attach_type_and_no_others() {
     let stage = Stage::new();

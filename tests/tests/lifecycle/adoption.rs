@@ -1,4 +1,4 @@
-//! A pinned map is adopted only when it looks as this agent needs it.
+//! The agent adopts a pinned map only if its shape matches.
 
 use std::ffi::CString;
 use std::fs;
@@ -30,7 +30,7 @@ fn a_pinned_map_of_another_value_size_is_refused_with_its_path_and_both_values()
     assert!(pin.exists(), "it is left for somebody to look at");
 }
 
-/// The control: of the right size the same map is adopted.
+/// Control: with the right value size the agent adopts the same map.
 #[test]
 fn a_pinned_map_of_the_right_shape_is_adopted() {
     let stage = Stage::new();
@@ -39,7 +39,7 @@ fn a_pinned_map_of_the_right_shape_is_adopted() {
     agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
 }
 
-/// Pins a map of rule records with values of this many bytes where the agent would pin its own.
+/// Pins a map of rule records with values of `value` bytes at the path of the agent's own map.
 fn pin_rules(stage: &Stage, value: u32) -> PathBuf {
     let layout = stage.home.pins().join(names::LAYOUT);
     fs::create_dir(&layout).unwrap();

@@ -1,4 +1,4 @@
-//! Very many applies: killed in the middle of them, and left to run.
+//! Very many applies: interrupted by kills, and uninterrupted.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +10,9 @@ use firewall_tests::lab::{Agent, rounds};
 use crate::stage::{DATABASE, RULE_FILE, Stage, rule_file};
 use crate::traffic::Traffic;
 
-/// Time from the start of an agent until it is killed, at the most: it starts, applies, and applies.
+/// Longest time from the start of an agent until it is killed: it starts and applies repeatedly.
 const LONGEST_LIFE: Duration = Duration::from_millis(600);
-/// Time between two pushes.
+/// Pause between two pushes.
 const PAUSE: Duration = Duration::from_millis(15);
 const FLOW: Duration = Duration::from_millis(500);
 
@@ -63,7 +63,7 @@ fn applies_leave_nothing_behind() {
             stage.home.write_rules(RULE_FILE, &changing(revision)).unwrap();
             agent.wait_until("it is in force", || said(&stage) == Some(revision)).unwrap();
         }
-        // What is open for a moment only is not held.
+        // The minimum over several samples excludes descriptors that are open only briefly.
         (0..10)
             .map(|_| {
                 thread::sleep(PAUSE);
@@ -72,7 +72,7 @@ fn applies_leave_nothing_behind() {
             .min_by_key(|held| held.descriptors)
             .unwrap()
     };
-    // What is made once has been made.
+    // By now every one-time allocation has happened.
     let before = apply(50);
     let after = apply(rounds(250, 10_000));
     println!("{before:?} → {after:?}");
@@ -80,7 +80,7 @@ fn applies_leave_nothing_behind() {
     assert!(after.memory_kib < before.memory_kib + 2048, "{before:?} → {after:?}");
 }
 
-/// What the agent's process holds.
+/// Resources of the agent's process.
 #[derive(Debug)]
 struct Held {
     descriptors: usize,
@@ -107,14 +107,14 @@ impl Held {
     }
 }
 
-/// The stage's rule file with one more source in every second revision.
+/// Returns the stage's rule file with one more source in every second revision.
 fn changing(revision: u64) -> String {
     let more = "  - {id: fr-9, type: custom_range, cidr: 198.51.100.0/24}\n...\n";
     let file = rule_file(revision);
     if revision.is_multiple_of(2) { file.replace("...\n", more) } else { file }
 }
 
-/// The revision in force, as the daemon last wrote it down.
+/// Returns the revision in force from the daemon's last status.
 fn said(stage: &Stage) -> Option<u64> {
     let text = fs::read_to_string(stage.dir().join("state/status.json")).ok()?;
     let status: serde_json::Value = serde_json::from_str(&text).ok()?;

@@ -1,4 +1,4 @@
-//! The first minutes of a host that was booted: bpffs is empty, and not everything is as it was.
+//! The first minutes after a boot: bpffs is empty, and other conditions have changed.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -29,7 +29,7 @@ fn what_was_stored_counts_whatever_the_host_is_called_at_boot() {
     let count = Traffic::start(&stage).end_after(FLOW);
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
     assert!(count.rounds > 0, "{count:?}");
-    // The control: what is pushed under that name is not for this host.
+    // Control: files pushed under that name are not for this host.
     assert!(restored.err.contains("file is for another host, this is"), "{restored:?}");
 }
 
@@ -142,10 +142,10 @@ fn damage_store(stage: &Stage) -> Mend {
     }
 }
 
-/// The store can be read, and no agent can become its owner.
+/// Makes the lock unavailable: the store is readable, but no agent can own it.
 fn take_lock(stage: &Stage) -> Mend {
     let lock = stage.dir().join("state/agent.lock");
-    // Made anew by the next owner.
+    // The next owner creates it again.
     let _ = fs::remove_file(&lock);
     fs::create_dir(lock).unwrap();
     |stage| fs::remove_dir(stage.dir().join("state/agent.lock")).unwrap()
@@ -157,7 +157,7 @@ fn leaks(stage: &Stage) -> bool {
     count.leaked > 0
 }
 
-/// Empties bpffs, and waits until the kernel has taken the links down; the agent must not run.
+/// Empties bpffs and waits until the kernel has removed the links; the agent must not run.
 pub fn reboot(stage: &Stage) {
     for pins in fs::read_dir(stage.home.pins()).unwrap() {
         fs::remove_dir_all(pins.unwrap().path()).unwrap();

@@ -1,4 +1,4 @@
-//! Every kernel object is opened by its pin: opening by id takes a capability that the agent does not have.
+//! The agent opens every kernel object by its pin: opening by id requires a capability that the agent lacks.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::stage::{ALLOWED, DATABASE, Stage};
 
-/// `BPF_PROG_GET_FD_BY_ID` and its likes, as strace writes them.
+/// `BPF_PROG_GET_FD_BY_ID` and similar commands, as strace prints them.
 const BY_ID: &str = "_GET_FD_BY_ID";
 
 #[test]
@@ -52,7 +52,7 @@ fn neither_the_daemon_nor_a_command_opens_anything_by_id() {
     }
 }
 
-/// The control: what would be seen of one who does.
+/// Control: strace shows an opening by id.
 #[test]
 fn an_opening_by_id_is_seen_by_strace() {
     let stage = Stage::new();
@@ -67,14 +67,14 @@ fn an_opening_by_id_is_seen_by_strace() {
     }
 }
 
-/// A command of the unprivileged agent under strace.
+/// Returns a command of the unprivileged agent under strace.
 fn traced(stage: &Stage, name: &str, arguments: &[&str]) -> Command {
     let mut agent = User::Unprivileged.command(&stage.db, &stage.dir().join("firewall-agent"));
     agent.args(arguments).arg("--config").arg(stage.home.config());
     under_strace(stage, name, &agent)
 }
 
-/// The same command under strace, which must be installed.
+/// Wraps the command in strace, which must be installed.
 fn under_strace(stage: &Stage, name: &str, command: &Command) -> Command {
     let mut strace = stage.db.command("strace");
     strace.args(["-f", "-e", "trace=bpf", "-o"]).arg(trace_file(stage, name));

@@ -1,5 +1,5 @@
-//! Everything that decides about a packet, changed by somebody else: the running agent repairs it, and what was decided
-//! before it stopped decides nothing after it has started again.
+//! Every object that affects verdicts, changed by another process: the running agent repairs it, and entries from
+//! before a stop have no effect after the next start.
 
 mod planted;
 
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const TELLER: u32 = names::TELLER_PLACE;
 const RECORDER: u32 = names::RECORDER_PLACE;
 
-/// The change, the kind that its repair is counted as, and what makes it.
+/// The change, the kind of its repair, and the function that makes it.
 type Change = (&'static str, &'static str, fn(&Stage));
 
 const CHANGES: [Change; 10] = [
@@ -76,7 +76,7 @@ fn a_pin_that_names_another_map_is_put_right() {
     let mut agent = stage.start();
     for name in names::MAPS {
         let before = map(&stage, name).shape().unwrap();
-        // An array of maps cannot be made without a map to put into it.
+        // Creating an array of maps requires an inner map.
         let other = || if before.kind == ARRAY_OF_MAPS { Map::trie(1) } else { Map::shaped_as(&before) };
         let swap = |stage: &Stage| replace_pin(&other(), &pin(stage, name));
         expect_repair(&stage, &mut agent, (name, "pin"), swap);
@@ -84,7 +84,7 @@ fn a_pin_that_names_another_map_is_put_right() {
     }
 }
 
-/// Nobody can edit in place what is published: it is enough to look at what the slots point at.
+/// Published maps cannot be edited in place: checking the slots' current maps is enough.
 #[test]
 fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
     let stage = Stage::new();
@@ -95,7 +95,7 @@ fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "{dir}/{name}");
     }
     agent.terminate().unwrap();
-    // The same table, not frozen, in the place of the agent's.
+    // The same table, not frozen, in place of the agent's.
     let (path, ours) = inner_at(&stage, "endpoints", "table-");
     let table = Map::shaped_as(&ours.shape().unwrap());
     let mut keys = Vec::new();
@@ -131,7 +131,7 @@ fn what_is_written_into_the_caches_decides_no_longer_than_until_the_next_check()
     }
 }
 
-/// A foreign recorder really decides; the control of its repair.
+/// Control of the repair: a foreign recorder affects verdicts.
 #[test]
 fn a_foreign_recorder_lets_the_denied_in_while_no_agent_looks() {
     let stage = Stage::new();
@@ -146,7 +146,7 @@ fn a_foreign_recorder_lets_the_denied_in_while_no_agent_looks() {
     eventually(PATIENCE, "the denied is refused again", || (!line.passes(DENIED[0])).then_some(())).unwrap();
 }
 
-/// A verdict that was cached under a number comes back with the number: so no number does.
+/// A verdict cached under a generation would become valid again with it: no generation is reused.
 #[test]
 fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
     let stage = Stage::new();
@@ -155,12 +155,12 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
     let line = Line::new(&stage);
     let cached = eventually(PATIENCE, "a verdict is cached under a known number", || {
         let before = generation(&stage);
-        // An odd number means that nothing is cached.
+        // An odd generation suspends the caches.
         (before.is_multiple_of(2) && line.passes(ALLOWED[0]) && generation(&stage) == before)
             .then_some(before)
     })
     .unwrap();
-    // Revoked; not a packet comes until it is asked again, so that the entry stays.
+    // Revoked; no packet arrives until the next query, and the entry therefore stays cached.
     let revoked = rule_file(2).replace("192.0.2.16/28", "198.51.100.0/24");
     stage.home.write_rules(RULE_FILE, &revoked).unwrap();
     agent.wait_for_revision(&stage.home, DATABASE, 2).unwrap();
@@ -186,7 +186,7 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
     }
 }
 
-/// Also what is not a cache may lose its pin while no agent runs.
+/// Objects other than caches may also lose their pins while no agent runs.
 #[test]
 fn a_start_over_a_lost_pin_leaks_nothing() {
     for lost in [names::RECORDERS, names::DENIAL_GATE, names::NEAR_SOURCES_V4, names::PORTS] {
@@ -204,7 +204,7 @@ fn a_start_over_a_lost_pin_leaks_nothing() {
     }
 }
 
-/// Makes a change and waits for its repair; the time that this took.
+/// Makes a change and waits for its repair; returns the time that the repair took.
 fn expect_repair(
     stage: &Stage,
     agent: &mut Agent,
@@ -232,7 +232,7 @@ fn repairs(stage: &Stage, kind: &str) -> u64 {
     said(stage)["repairs"][kind].as_u64().unwrap_or(0)
 }
 
-/// The status that the daemon wrote last.
+/// Returns the daemon's last status.
 fn said(stage: &Stage) -> Value {
     let path = stage.dir().join("state/status.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()

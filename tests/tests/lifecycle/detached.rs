@@ -1,4 +1,4 @@
-//! Down by an operator's will, up again, and the last good state before there is a daemon.
+//! `detach` and `attach` by an operator, and `restore` before the daemon runs.
 
 use std::fs;
 use std::net::TcpListener;
@@ -94,7 +94,7 @@ fn restore_without_anything_closes_the_guarded_ports_and_says_what_interface_is_
     drop(listener);
 }
 
-/// A bpffs of the container's own ends with it, and with it the firewall.
+/// A container's own bpffs ends with the container, and so does the firewall.
 #[test]
 fn a_bpffs_of_a_containers_own_is_refused_and_a_directory_of_the_hosts_is_not() {
     let stage = Stage::new();

@@ -1,4 +1,5 @@
-//! Somebody changes the kernel's objects under the running agent: it is seen, said, put right, and counted.
+//! Another process changes kernel objects under the running agent: the agent detects, reports, repairs and counts the
+//! drift.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::traffic::Traffic;
 const FLOW: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What is changed, how `status` counts its repair, and what does it.
+/// The change, the kind that `status` counts its repair as, and the function that makes it.
 type Change = (&'static str, &'static str, fn(&Stage));
 
 const CHANGES: [Change; 10] = [
@@ -80,7 +81,7 @@ fn what_somebody_changes_is_seen_and_put_right() {
     }
 }
 
-/// The control: without a running agent the same changes stay.
+/// Control: without a running agent the same changes stay.
 #[test]
 fn without_an_agent_nothing_is_put_right() {
     let stage = Stage::new();
@@ -92,7 +93,7 @@ fn without_an_agent_nothing_is_put_right() {
     trie.publish(&map(&stage, names::SOURCES_V4), 0).unwrap();
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(verdicts(&stage), [Some(0), Some(0)]);
-    // The next start finds it, too.
+    // The next start detects it, too.
     let mut agent = stage.start();
     wait_for_ready(&stage, &mut agent, true);
     assert_eq!(verdicts(&stage), VERDICTS);
@@ -159,7 +160,7 @@ fn repairs(stage: &Stage, kind: &str) -> u64 {
     said(stage)["repairs"][kind].as_u64().unwrap_or(0)
 }
 
-/// What the daemon wrote last: it can be read whatever became of the pins.
+/// Returns the daemon's last status, which is readable whatever happened to the pins.
 fn said(stage: &Stage) -> Value {
     let path = stage.dir().join("state/status.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! Starts with files that are missing, broken or cut.
+//! Starts with missing, broken or truncated files.
 
 use std::fs;
 use std::net::TcpListener;
@@ -78,7 +78,7 @@ fn write(stage: &Stage, bytes: &[u8]) {
     fs::write(stage.home.rule_file(RULE_FILE), bytes).unwrap();
 }
 
-/// What the kernel holds of the database, and the verdicts for allowed and denied sources.
+/// Returns the kernel's state of the database, and the verdicts for allowed and denied sources.
 fn held(stage: &Stage) -> ((serde_json::Value, serde_json::Value), [Option<i32>; 4]) {
     let status = stage.status();
     let database = &status["databases"][0];

@@ -1,4 +1,5 @@
-//! A flood of denied packets at the sender's maximum: whoever is allowed does not notice, and `denied` says who it was.
+//! A flood of denied packets at the sender's maximum rate: allowed sources are unaffected, and `denied` names the
+//! flooding ones.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,16 +13,17 @@ use firewall_tests::packets::{Wire, frame};
 use crate::stage::{PORT, SERVERS, Stage};
 use crate::traffic::Traffic;
 
-/// A wire of its own: on the other one a full queue would drop what no program has seen.
+/// A separate wire: on the other one a full queue would drop packets before the program sees them.
 const SECOND: &str = "eth1";
 const HEAVY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 const HALF_AS_HEAVY: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
 const LONG: Duration = Duration::from_secs(5);
 const SOURCE: usize = 14 + 12;
-/// Entries of the kernel's table.
+/// Number of entries in the kernel's table.
 const TABLE: usize = 8192;
 
-/// Sends until `stop`: half of it from one source, a quarter from another, the rest from new ones. How many.
+/// Sends until `stop`: half from one source, a quarter from another, the rest from new ones; returns the number of
+/// packets.
 fn flood(wire: &Wire, mut frame: Vec<u8>, stop: &AtomicBool) -> u64 {
     let (mut sent, mut fresh) = (0u64, 0x6500_0000_u32);
     while !stop.load(Ordering::Relaxed) {
@@ -34,13 +36,13 @@ fn flood(wire: &Wire, mut frame: Vec<u8>, stop: &AtomicBool) -> u64 {
             }
         };
         frame[SOURCE..SOURCE + 4].copy_from_slice(&source);
-        // A full queue is no error of the sender's.
+        // A full queue is no error.
         sent += u64::from(wire.send(&frame).is_ok());
     }
     sent
 }
 
-/// User and system time of a process in ticks of 10 ms.
+/// Returns user and system time of a process in ticks of 10 ms.
 fn ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -103,7 +105,7 @@ fn a_flood_changes_no_verdict_costs_the_agent_nothing_and_is_told_by_its_sources
 
     let rows = report["denied"].as_array().unwrap();
     assert!(rows.len() <= TABLE, "{} rows", rows.len());
-    // What the traffic beside it was refused is far less; sources that the flood made up start with 101.
+    // The denied part of the other traffic is far smaller; the flood's new sources start with 101.
     let mut packets: BTreeMap<&str, u64> = BTreeMap::new();
     for row in rows {
         *packets.entry(row["source"].as_str().unwrap()).or_default() += row["packets"].as_u64().unwrap();

@@ -1,4 +1,4 @@
-//! Somebody else's XDP program on the database host's interface.
+//! A foreign XDP program on the database host's interface.
 
 use std::fs;
 use std::path::Path;
@@ -8,9 +8,9 @@ use firewall_agent::config::XdpMode;
 
 use crate::stage::{INTERFACE, Stage};
 
-/// It runs until [`Self::detach`].
+/// Attached until [`Self::detach`].
 pub struct Foreign {
-    /// Kernel id.
+    /// Kernel program id.
     pub program: u32,
     pins: Pins,
     programs: Programs,

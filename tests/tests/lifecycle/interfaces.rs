@@ -1,4 +1,4 @@
-//! Which interfaces are filtered, how, and by whom.
+//! Selection of interfaces, attach modes, and foreign programs on them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Upgrade and downgrade between two builds with different map layouts, each taking the links over from the other.
+//! Upgrade and downgrade between two builds with different map layouts; each takes over the other's links.
 
 use std::fs;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn upgrades_and_downgrades_lose_nothing_leak_nothing_and_count_on() {
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
 }
 
-/// What cannot be known is not taken over: the other layout stays in force.
+/// The agent does not migrate unknown data: the other layout stays in force.
 #[test]
 fn a_layout_of_which_nothing_is_stored_is_left_in_force() {
     let next = next_layout_binary().unwrap();

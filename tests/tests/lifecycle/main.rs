@@ -1,4 +1,4 @@
-//! The agent's life: it starts, ends, is killed, comes back, and the kernel filters on.
+//! The agent's lifecycle: starts, ends, kills, restarts, and a kernel that filters throughout.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

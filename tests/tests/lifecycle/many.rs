@@ -1,4 +1,4 @@
-//! Many interfaces: what a look costs grows with their number, not with its square; and each keeps its own link.
+//! Many interfaces: the cost of a pass is linear in their number, and each retains its own link.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::stage::Stage;
 
-/// System calls for one more interface at one look: its link is asked once by the look, and once by the status. The
-/// square would take one for each interface.
+/// System calls per additional interface and pass: the pass queries its link once, and the status once. Quadratic cost
+/// would add one call for each interface.
 const CALLS: usize = 6;
 const LOOKS: usize = 5;
 const FEW: usize = 10;
@@ -33,7 +33,7 @@ fn a_look_takes_a_few_calls_for_each_interface_and_not_for_each_pair() {
     assert!(many > few, "the control: the calls of more interfaces are seen");
     assert!(many - few <= CALLS * (MANY - FEW), "{few} → {many} calls a look");
 
-    // All go, and one comes back.
+    // All are deleted, and one is added again.
     let gone: String = (0..MANY).fold(String::new(), |mut lines, number| {
         writeln!(lines, "link delete many{number}").unwrap();
         lines
@@ -70,7 +70,7 @@ fn interfaces_that_exchange_their_names_keep_their_links() {
         .collect();
     assert_eq!(pins.len(), 3, "{pins:?}");
     assert!(pins.iter().all(|pin| !pin.starts_with(':')), "{pins:?}");
-    // A second process finds them by their pins.
+    // Another process finds them by their pins.
     agent.kill().unwrap();
     assert_eq!([link(&stage, "many1"), link(&stage, "many0")], before);
 }
@@ -90,7 +90,7 @@ fn batch(stage: &Stage, lines: &str) {
     stage.db.run(&format!("ip -batch {}", file.display())).unwrap();
 }
 
-/// Waits until so many interfaces are filtered, and every pattern but the absent one has one.
+/// Waits until this many interfaces are filtered.
 fn wait_for(stage: &Stage, agent: &mut Agent, filtered: usize) {
     let waited = agent.wait_until("all are filtered", || {
         let status = stage.status();
@@ -110,9 +110,9 @@ fn link(stage: &Stage, interface: &str) -> Value {
     interfaces.iter().find(|one| one["name"] == interface).map_or(Value::Null, |one| one["link_id"].clone())
 }
 
-/// System calls of the agent in one look, on average over some. Each look lists the interfaces once.
+/// Returns the agent's system calls per pass, averaged over several. Each pass lists the interfaces once.
 fn calls(agent: &Agent) -> usize {
-    // Not below the lab's directory, which the agent watches: each call would make another.
+    // Outside the lab's directory, which the agent watches: each traced call would trigger another.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("calls.strace");
     let mut strace = Command::new("strace")
@@ -127,7 +127,7 @@ fn calls(agent: &Agent) -> usize {
         let looks = trace.lines().filter(|line| line.contains("sendto(")).count();
         (looks >= LOOKS).then(|| trace.lines().count() / looks)
     });
-    // SIGTERM: strace lets go of the agent.
+    // On SIGTERM strace detaches from the agent.
     kill(Pid::from_raw(strace.id().cast_signed()), Signal::SIGTERM).unwrap();
     strace.wait().unwrap();
     seen.unwrap()

@@ -1,4 +1,4 @@
-//! Interfaces that are renamed, moved, taken down, made larger; several at once.
+//! Interfaces renamed, moved, taken down, or given a larger MTU; several at once.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn an_interface_that_was_moved_away_stays_filtered_and_its_name_is_free_for_anot
     let xdp = elsewhere.run("ip -o link show eth0").unwrap();
     assert!(xdp.contains("xdp"), "it carries our program with it: {xdp}");
 
-    // The clients' end of the old wire makes room.
+    // Frees the interface name on the client host.
     for line in ["ip address flush dev eth0", "ip link set eth0 down", "ip link set eth0 name old0"] {
         stage.clients.run(line).unwrap();
     }
@@ -64,7 +64,7 @@ fn an_interface_that_was_moved_away_stays_filtered_and_its_name_is_free_for_anot
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
     let xdp = elsewhere.run("ip -o link show eth0").unwrap();
     assert!(xdp.contains("xdp"), "{xdp}");
-    // A restart takes both over.
+    // A restart adopts both.
     agent.terminate().unwrap();
     let mut agent = stage.start();
     wait_for_ready(&stage, &mut agent);
@@ -89,11 +89,11 @@ fn an_interface_made_anew_is_filtered_at_once_and_the_time_it_stood_open_is_told
             .unwrap();
         let count = Traffic::start(&stage).end_after(FLOW);
         assert_eq!(count.leaked, 0, "{count:?}");
-        // The control below shows that time is counted at all.
+        // The control below shows that the agent counts time at all.
         assert!(unprotected() - open < 10_000, "{} ms", unprotected() - open);
         println!("made anew: unprotected for {} ms", unprotected() - open);
     }
-    // The control: what nobody can attach to counts until somebody can.
+    // Control: while a foreign program blocks the attach, the time counts.
     let open = unprotected();
     let signal = |signal| kill(Pid::from_raw(agent.pid().cast_signed()), signal).unwrap();
     signal(Signal::SIGSTOP);

@@ -1,4 +1,4 @@
-//! The build that tells of single packets: swapped in and out without a packet wrongly passed or dropped.
+//! The packet-log build: swapping it in and out neither passes nor drops a packet wrongly.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::stage::{ALLOWED, DENIED, Stage};
 use crate::traffic::Traffic;
 
 const HALF: Duration = Duration::from_millis(500);
-/// Messages that the daemon lets through in a second, and some for the seconds that have begun.
+/// The daemon's limit of messages per second, with a margin for partial seconds.
 const PER_SECOND: usize = 50;
 
 fn tag(stage: &Stage) -> String {
@@ -44,7 +44,7 @@ fn packets_are_told_of_for_a_while_and_none_is_lost_or_leaked_by_the_swap() {
     std::thread::sleep(HALF);
     assert_eq!(messages(&agent), told, "none comes once it is off");
 
-    // On and off again, by the verbs, again and again.
+    // On and off again with the commands, repeatedly.
     for _ in 0..3 {
         assert_eq!(stage.home.ask(&["packet-log", "on"]).unwrap().code, Some(0));
         assert_eq!(tag(&stage), telling);

@@ -1,4 +1,4 @@
-//! The agent ends and comes back while packets flow: nothing leaks, nothing is lost.
+//! The agent ends and restarts while packets flow: no leak, no loss.
 
 use std::fs;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use crate::stage::{DATABASE, INTERFACE, RULE_FILE, Stage};
 use crate::traffic::Traffic;
 
 const ROUNDS: usize = 5;
-/// Time with and without the agent, each round.
+/// Time with and without the agent in each round.
 const HALF: Duration = Duration::from_millis(300);
-/// Fewer datagrams from each source prove little.
+/// Minimum number of datagrams from each source for a meaningful result.
 const STREAM: u64 = 2_000;
-/// Rounds before and after a first start.
+/// Minimum number of rounds before and after a first start.
 const SOME: u64 = 20;
 
 #[test]
@@ -53,7 +53,7 @@ fn nothing_leaks_and_nothing_is_lost_while_the_agent_is_ended_killed_and_started
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
 }
 
-/// The maps are complete before the program is attached: not even the first packet that it sees is judged wrongly.
+/// The maps are complete before the program is attached: even its first verdict is correct.
 #[test]
 fn nothing_allowed_is_lost_across_the_first_start_and_nothing_denied_passes_once_it_is_in_force() {
     for _ in 0..ROUNDS {
@@ -75,7 +75,7 @@ fn nothing_allowed_is_lost_across_the_first_start_and_nothing_denied_passes_once
     }
 }
 
-/// The control: what keeps the filter alive is the pin of its link.
+/// Control: the pin of the link preserves the filter.
 #[test]
 fn an_unpinned_link_ends_with_the_agent_and_everyone_is_heard_until_the_next_start() {
     let stage = Stage::new();
@@ -93,7 +93,7 @@ fn an_unpinned_link_ends_with_the_agent_and_everyone_is_heard_until_the_next_sta
     assert_eq!((closed.leaked, closed.lost), (0, 0), "{closed:?}");
 }
 
-/// The control: a loss is counted.
+/// Control: losses are counted.
 #[test]
 fn without_a_rule_file_the_whole_stream_is_lost() {
     let stage = Stage::new();

@@ -20,7 +20,7 @@ fn restore_beside_a_running_agent_says_whether_that_one_filters() {
     assert_eq!(filtered.code, Some(0), "an interface that is not there needs no filter: {filtered:?}");
     assert!(filtered.out.contains(&format!("agent {} runs", agent.pid())), "{filtered:?}");
 
-    // An agent that hangs attaches nothing.
+    // A hanging agent attaches nothing.
     let pid = Pid::from_raw(agent.pid().cast_signed());
     kill(pid, Signal::SIGSTOP).unwrap();
     stage.db.run("ip link add late0 type veth peer name late1").unwrap();
@@ -56,14 +56,14 @@ fn restore_tells_a_filtered_host_without_room_from_one_that_is_open() {
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
     assert!(count.rounds > 0, "{count:?}");
 
-    // Not filtered weighs more.
+    // An unfiltered interface outweighs a missing database.
     reboot(&stage);
     change_config(&stage, INTERFACE, &format!("{INTERFACE}, late0"));
     let open = stage.home.ask(&["restore", "--wait", "100ms"]).unwrap();
     assert_eq!((open.code, open.out.as_str()), (Some(1), ""), "{open:?}");
     assert!(open.err.contains("interface late0: not there") && open.err.contains("zz-crowd"), "{open:?}");
 
-    // The control: with room, and the interface, there is nothing to tell.
+    // Control: with room and the interface there is nothing to report.
     reboot(&stage);
     change_config(&stage, "max_prefixes: 10\n", "");
     change_config(&stage, ", late0", "");

@@ -1,4 +1,4 @@
-//! What a command may need: the agent's own user, and to read not even its capabilities.
+//! Privileges of commands: reads require the agent's own user, but no capabilities.
 
 use std::process::Output;
 
@@ -31,7 +31,7 @@ fn a_question_is_answered_for_the_agents_own_user_without_any_capability() {
     }
 }
 
-/// The control: there is no capability left to load a program with, and somebody else may not open the pins.
+/// Control: the capabilities needed to load a program are gone, and another user may not open the pins.
 #[test]
 fn without_capabilities_nothing_is_loaded_and_without_the_pins_nothing_is_explained() {
     let stage = Stage::new();
@@ -45,7 +45,7 @@ fn without_capabilities_nothing_is_loaded_and_without_the_pins_nothing_is_explai
     assert!(said.contains(&*stage.home.pins().to_string_lossy()), "{said}");
 }
 
-/// What a command answers a user without any capability.
+/// Runs a command as a user without any capability.
 fn answer(stage: &Stage, user: u32, arguments: &[&str]) -> Output {
     let mut setpriv = stage.db.command("setpriv");
     let id = user.to_string();

@@ -1,4 +1,4 @@
-//! A database host with the agent's home, and a host of clients, some allowed and some not.
+//! A database host with the agent's home, and a client host with allowed and denied addresses.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Two hosts on one wire; the rule file is there, and no agent runs.
+    /// Creates two hosts on one wire and the rule file; no agent runs.
     pub fn new() -> Self {
         Self::with(&[INTERFACE], "native")
     }
@@ -54,7 +54,7 @@ impl Stage {
         self.wait_for_way();
     }
 
-    /// Gives the database host's IPv6 address back, which the kernel takes from an interface that goes down.
+    /// Restores the database host's IPv6 address, which the kernel removes from an interface that goes down.
     pub fn restore_addresses(&self) {
         let interfaces = self.db.run("ip -o link show type veth").unwrap();
         let interface = interfaces.split([':', '@']).nth(1).unwrap().trim();
@@ -64,7 +64,7 @@ impl Stage {
         self.wait_for_way();
     }
 
-    /// Waits until the datagrams of every source arrive: an address of a new link is not always ready at once.
+    /// Waits until the datagrams of every source arrive: an address of a new link is not always usable at once.
     fn wait_for_way(&self) {
         let target = {
             let _inside = self.db.enter().unwrap();
@@ -87,7 +87,7 @@ impl Stage {
         }
     }
 
-    /// Starts the agent and waits until it has written down that it runs.
+    /// Starts the agent and waits until its status reports that it runs.
     pub fn start(&self) -> Agent {
         let mut agent = self.home.start().unwrap();
         let pid = u64::from(agent.pid());
@@ -103,7 +103,7 @@ impl Stage {
         self.home.status().unwrap().0
     }
 
-    /// The answer of a command that must succeed.
+    /// Returns the JSON of a command that must succeed.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.home.ask(&[arguments, &["-o", "json"]].concat()).unwrap();
         serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
@@ -113,14 +113,14 @@ impl Stage {
         self.home.ask(&["explain", source, DATABASE]).unwrap()
     }
 
-    /// Packets counted on the rule, by all agents so far.
+    /// Returns the packets counted on the rule, over all agents.
     pub fn hits(&self, rule: &str) -> u64 {
         let rows = self.json(&["rules", DATABASE]);
         let row = rows.as_array().unwrap().iter().find(|row| row["rule"] == rule);
         row.unwrap_or_else(|| panic!("{rule}: not in {rows}"))["packets"].as_u64().unwrap()
     }
 
-    /// The agent's own directory of files and state.
+    /// Returns the agent's directory of files and state.
     pub fn dir(&self) -> PathBuf {
         self.home.config().parent().unwrap().to_owned()
     }
@@ -130,7 +130,7 @@ fn with_lengths(addresses: &[&str]) -> Vec<String> {
     addresses.iter().map(|one| format!("{one}/{}", if one.contains(':') { 64 } else { 24 })).collect()
 }
 
-/// The database's file, with UDP endpoints for the traffic and TCP endpoints beside them.
+/// Returns the database's file, with UDP endpoints for the traffic and TCP endpoints beside them.
 pub fn rule_file(revision: u64) -> String {
     let endpoints = SERVERS.iter().flat_map(|server| {
         ["udp", "tcp"]

@@ -13,14 +13,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::stage::{ALLOWED, DENIED, PORT, SERVERS, Stage, at};
 
-/// Four datagrams, one from each source, come every `PAUSE`: about 20,000 a second on a machine with nothing else to do.
+/// Interval of the rounds of four datagrams, one from each source: about 20,000 datagrams a second on an idle machine.
 const PAUSE: Duration = Duration::from_micros(130);
-/// Allowed datagrams that may be on their way: far fewer than a veth's queue of 256 holds, so that what is lost was
-/// refused and not crowded out.
+/// Maximum number of allowed datagrams in flight: far fewer than a veth's queue of 256, so that a lost one was denied
+/// and did not overflow the queue.
 const WINDOW: u64 = 64;
-/// How long the sender waits for room before it takes what is missing for lost.
+/// Time that the sender waits for room before it counts missing datagrams as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Silence after which nothing more is on its way.
+/// Silence after which no datagram is in flight.
 const GRACE: Duration = Duration::from_millis(300);
 const RECEIVE_BUFFER: usize = 64 << 20;
 
@@ -31,16 +31,16 @@ pub struct Traffic {
     receiver: JoinHandle<Arrived>,
 }
 
-/// What came of a stream.
+/// The result of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
     /// Datagrams from each of the four sources.
     pub rounds: u64,
-    /// From an allowed source, and not at the socket.
+    /// Datagrams from an allowed source that did not reach the socket.
     pub lost: u64,
-    /// From a denied source, and at the socket.
+    /// Datagrams from a denied source that reached the socket.
     pub leaked: u64,
-    /// The last round with a datagram that leaked.
+    /// The last round with a leaked datagram.
     pub last_leak: Option<u64>,
 }
 
@@ -76,12 +76,12 @@ impl Traffic {
         Self { stop, sent, sender, receiver }
     }
 
-    /// A round of which nothing is sent yet.
+    /// Returns a round that has not started yet.
     pub fn next_round(&self) -> u64 {
         self.sent.load(Ordering::SeqCst) + 1
     }
 
-    /// Lets the stream flow for this long, and until this many more rounds are sent, however slow the machine.
+    /// Waits for `time`, and until `rounds` more rounds are sent, however slow the machine.
     pub fn flow(&self, time: Duration, rounds: u64) {
         let enough = self.next_round() + rounds;
         thread::sleep(time);
@@ -91,7 +91,7 @@ impl Traffic {
         .unwrap();
     }
 
-    /// Lets the stream flow for this long and ends it.
+    /// Waits for `time` and ends the stream.
     pub fn end_after(self, time: Duration) -> Count {
         thread::sleep(time);
         self.stop.store(true, Ordering::Relaxed);
@@ -138,7 +138,7 @@ fn send(sources: &[UdpSocket], stop: &AtomicBool, sent: &AtomicU64, arrived: &At
     }
 }
 
-/// Collects what arrives, until it is quiet after `stop`.
+/// Collects datagrams until the first silence after `stop`.
 fn receive(target: &UdpSocket, stop: &AtomicBool, count: &AtomicU64) -> Arrived {
     let mut arrived = Arrived::default();
     let mut datagram = [0; 9];

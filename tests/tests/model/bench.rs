@@ -1,4 +1,4 @@
-//! The loaded programs and the model, side by side under one policy.
+//! The loaded programs and the model, compared under one policy.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,15 +22,15 @@ pub struct Bench<'a> {
     firewall: Probe,
     twin: Probe,
     kernel: Kernel,
-    /// What must have been counted, by reason and by line.
+    /// Expected counts, by reason and by counter.
     due: RefCell<BTreeMap<(Reason, u32), Due>>,
-    /// Number of the policy's rule behind each line of the kernel that stands for one.
+    /// Number of the policy's rule for each rule counter of the kernel.
     rules: BTreeMap<u32, u32>,
     _programs: Programs,
     _lab: Lab,
 }
 
-/// Packets, and bounds of their bytes: padding that is not in the frame's first piece of memory may be left out.
+/// Packets, and bounds of their bytes: padding outside the frame's linear memory may be left out.
 #[derive(Clone, Copy, Default)]
 struct Due {
     packets: u64,
@@ -53,7 +53,7 @@ impl Due {
 }
 
 impl<'a> Bench<'a> {
-    /// With these stages in front of the tries.
+    /// Loads the programs with these fast-path stages.
     pub fn new(policy: &'a Policy, stages: u32) -> Self {
         let lab = Lab::new().unwrap();
         let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent");
@@ -73,7 +73,7 @@ impl<'a> Bench<'a> {
         bench
     }
 
-    /// Another policy takes the place of the one in force.
+    /// Replaces the policy in force.
     pub fn put_in_force(&mut self, policy: &'a Policy) {
         let live = put_policy_in_force(Path::new("/sys/fs/bpf/firewall-agent"), policy);
         self.rules =
@@ -81,7 +81,8 @@ impl<'a> Bench<'a> {
         self.policy = policy;
     }
 
-    /// What the twin says, in the model's words; with `linear`, only so many bytes are in one piece of memory.
+    /// Returns the probe program's verdict in the model's terms; with `linear`, only that many bytes are in linear
+    /// memory.
     pub fn answer(&self, frame: &[u8], linear: Option<usize>) -> Decision {
         self.decision(self.twin.ask(frame, linear).unwrap())
     }
@@ -92,12 +93,12 @@ impl<'a> Bench<'a> {
         Decision { reason: answer.reason.name(), rule }
     }
 
-    /// Holds twin, program and model together on one frame, and returns the reason. The program sees it twice, the
-    /// second time with everything that it kept of the first.
+    /// Compares probe program, firewall and model on one frame and returns the reason. The firewall runs twice, the
+    /// second time with everything that it cached in the first.
     pub fn compare(&self, frame: &[u8], linear: Option<usize>, what: &str) -> &'static str {
         let (expected, told) = (decide(self.policy, frame), self.twin.ask(frame, linear).unwrap());
         let answer = self.decision(told);
-        // The model names a rule only where the verdict rests on one: at a port.
+        // The model names a rule only where the verdict depends on one: at a port.
         let same =
             answer.reason == expected.reason && (expected.rule.is_none() || answer.rule == expected.rule);
         assert!(same, "{what}: the model says {expected:?}, the program {answer:?}: {}", hex(frame));
@@ -115,7 +116,7 @@ impl<'a> Bench<'a> {
         expected.reason
     }
 
-    /// Every packet was counted on its reason and on its line, kept verdict or not.
+    /// Requires that every packet was counted once on its reason and on its counter, cached verdict or not.
     pub fn compare_counters(&self, what: &str) {
         let due = self.due.borrow();
         let sum = |wanted: &dyn Fn(&(Reason, u32)) -> bool| {

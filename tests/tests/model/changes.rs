@@ -1,4 +1,4 @@
-//! Policies that follow one another on the same maps: what was kept under one says nothing under the next.
+//! Successive policies on the same maps: an entry cached under one policy has no effect under the next.
 
 use firewall_common::stages;
 
@@ -23,7 +23,7 @@ fn a_verdict_that_was_kept_is_forgotten_when_the_policy_changes() {
         let mut bench = Bench::new(&policy, stages::ALL);
         for (turn, policy) in changed.iter().cycle().take(CHANGES).enumerate() {
             bench.put_in_force(policy);
-            // The same frames each time.
+            // The same frames in each turn.
             for frame in Frames::new(1, &changed[0]).take(FRAMES) {
                 bench.compare(&frame, None, &format!("policy {turn}"));
             }
@@ -37,7 +37,7 @@ fn exchanged(policy: &Policy, exchange: impl Fn(&mut Vec<Database>)) -> Policy {
     policy
 }
 
-/// Each endpoint of the first two databases belongs to the other.
+/// Exchanges the endpoints of the first two databases.
 fn moved(policy: &Policy) -> Policy {
     let exchange = |endpoint: &Endpoint| Endpoint {
         holder: match endpoint.holder {

@@ -1,4 +1,4 @@
-//! The reference decision: what a frame deserves under a policy.
+//! The reference decision: the expected verdict on a frame under a policy.
 
 use std::net::IpAddr;
 
@@ -7,13 +7,13 @@ use crate::sighting::{Aim, Sighting, look};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// By the name that users see.
+    /// The reason's public name.
     pub reason: &'static str,
-    /// The rule that allowed a packet whose port is known.
+    /// The rule that allowed a packet with a known port.
     pub rule: Option<u32>,
 }
 
-/// Decides about a whole frame, Ethernet header first.
+/// Decides on a whole frame, Ethernet header first.
 pub fn decide(policy: &Policy, frame: &[u8]) -> Decision {
     match look(frame) {
         Sighting::NotIp => because("not_ip"),

@@ -1,4 +1,4 @@
-//! Random frames: well-formed ones, and half of them then damaged.
+//! Random frames: well-formed ones, half of them then damaged.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ const WALKED: [u8; 5] = [
     protocol::DESTINATION_OPTIONS,
 ];
 
-/// An endless run of frames, of at least 14 bytes each; the same seed and policy give the same run.
+/// An endless sequence of frames of at least 14 bytes each; the same seed and policy give the same sequence.
 pub struct Frames {
     rng: Rng,
     targets: Targets,
@@ -130,7 +130,7 @@ impl Frames {
         }
     }
 
-    /// Fewer than `limit` random bytes.
+    /// Returns fewer than `limit` random bytes.
     fn bytes(&mut self, limit: usize) -> Vec<u8> {
         let mut bytes = vec![0; self.rng.usize(..limit)];
         self.rng.fill(&mut bytes);

@@ -1,4 +1,4 @@
-//! A policy as the rule files that bring it about.
+//! Conversion of a policy into rule files.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use firewall_tests::packets::protocol;
 use crate::kernel::put_in_force;
 use crate::policy::{Database, Endpoint, Holder, Policy};
 
-/// Makes `policy` live below `bpffs_dir`, tombstones by a database that comes and leaves.
+/// Puts `policy` in force below `bpffs_dir`; a database that is added and removed leaves the tombstones.
 pub fn put_policy_in_force(bpffs_dir: &Path, policy: &Policy) -> Live {
     let closed: Vec<Endpoint> = held_by(policy, Holder::Closed);
     let mut files: Vec<String> =

@@ -1,5 +1,5 @@
-//! The filter compared with a second opinion: a decision written from the verdict table alone, on another parser,
-//! and held against the loaded programs on the corpus and on random and damaged frames.
+//! The filter compared with an independent model: a decision written from the verdict table alone, on another parser,
+//! is checked against the loaded programs on the corpus and on random and damaged frames.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -32,11 +32,11 @@ use frames::Frames;
 use policies::policies;
 
 const FRAMES: usize = 1_000_000;
-/// Repeats a run: the seed that it printed.
+/// Environment variable with the printed seed of a run to repeat.
 const SEED_VARIABLE: &str = "MODEL_SEED";
-/// Frames up to this length are split at every place, longer ones at some.
+/// Frames up to this length are split at every offset, longer ones at some.
 const SHORT: usize = 160;
-/// What stands in front of the tries, on and off.
+/// The fast-path stages, in every combination.
 const EVERY_COMBINATION: RangeInclusive<u32> = 0..=stages::ALL;
 const REASONS: [&str; 10] = [
     "not_ip",
@@ -75,7 +75,7 @@ fn program_and_twin_agree_with_the_model_on_a_million_frames() {
         }
     }
     let total: usize = reasons.values().sum();
-    // Past the capture of the test harness: the seed belongs in the log of a run that succeeds, too.
+    // Written past the test harness's capture: the log of a successful run contains the seed, too.
     let line = format!(
         "model: {total} frames, seed {seed}, 0 disagreements, {:?}: {reasons:?}\n",
         started.elapsed()

@@ -1,15 +1,15 @@
-//! Small damage to frames.
+//! Small random damage to frames.
 
 use fastrand::Rng;
 use firewall_tests::packets::protocol;
 
-/// A frame never gets shorter than its Ethernet header; a test run in the kernel takes no less.
+/// A frame retains its Ethernet header; a test run in the kernel requires it.
 const SHORTEST: usize = 14;
-/// A frame that a test run takes in one piece of memory stays shorter than this.
+/// A frame for a linear test run stays shorter than this.
 const LONGEST: usize = 2_000;
 /// Headers are at the start; damage further on changes nothing.
 const HEADERS: usize = 128;
-/// Where fields that matter are in an untagged frame: IPv4 version and length, total length, fragment and protocol;
+/// Offsets of significant fields in an untagged frame: IPv4 version and length, total length, fragment and protocol;
 /// IPv6 payload length and next header; the first bytes after an IPv4 header, and after an IPv6 one.
 const FIELDS: [usize; 18] = [12, 13, 14, 16, 17, 18, 19, 20, 21, 23, 34, 35, 36, 37, 54, 55, 56, 57];
 const TELLING: [u8; 20] = [
@@ -55,7 +55,7 @@ pub fn mutate(rng: &mut Rng, frame: &mut Vec<u8>) {
     }
 }
 
-/// Repeats a run of bytes, such as a whole header, where it stands.
+/// Duplicates a range of bytes in place, such as a whole header.
 fn duplicate(rng: &mut Rng, frame: &mut Vec<u8>) {
     let lengths = [4, 8, 20, 40];
     let length = lengths[rng.usize(..lengths.len())];
@@ -66,7 +66,8 @@ fn duplicate(rng: &mut Rng, frame: &mut Vec<u8>) {
     }
 }
 
-/// Puts an empty extension header after the fixed header of an untagged IPv6 frame, announced or not.
+/// Inserts an empty extension header after the fixed header of an untagged IPv6 frame, with or without an adjusted
+/// payload length.
 fn insert_header(rng: &mut Rng, frame: &mut Vec<u8>) {
     let (next, after) = (14 + 6, 14 + 40);
     if frame.len() < after || frame.len() + 8 > LONGEST {

@@ -1,4 +1,4 @@
-//! Policies that between them reach every row of the verdict table.
+//! Policies that together reach every row of the verdict table.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use firewall_tests::packets::protocol::{TCP, UDP};
 
 use crate::policy::{Database, Endpoint, Holder, Policy};
 
-/// Name and policy; no endpoint of one database covers one of another.
+/// Returns names and policies; no endpoint of one database covers one of another.
 pub fn policies() -> Vec<(&'static str, Policy)> {
     vec![
         ("two databases on one address, nothing guarded", two_on_one_address()),
@@ -105,7 +105,7 @@ fn open_to_all() -> Policy {
     }
 }
 
-/// Each database allows a network of its own, and all allow one source.
+/// Each database allows its own network, and all allow one common source.
 fn ten_on_one_address() -> Policy {
     let endpoints = (0..10).flat_map(|number: u16| {
         let (port, database) = (30_000 + number, usize::from(number));

@@ -1,4 +1,4 @@
-//! What the reference decision is asked about: a rule set as plain data.
+//! Input of the reference decision: a rule set as plain data.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -10,25 +10,25 @@ pub struct Policy {
     /// At most one per address (or none), port and protocol.
     pub endpoints: Vec<Endpoint>,
     pub databases: Vec<Database>,
-    /// Ports that are closed, for TCP and UDP, until an endpoint claims them; the ranges do not overlap.
+    /// Ports that are closed, for TCP and UDP, unless an endpoint claims them; the ranges do not overlap.
     pub guarded: Vec<RangeInclusive<u16>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoint {
-    /// Left out: every destination address, of either family.
+    /// `None`: every destination address, of either family.
     pub address: Option<IpAddr>,
     pub port: u16,
     pub protocol: u8,
     pub holder: Holder,
 }
 
-/// Who answers for an endpoint.
+/// Owner of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// By its place in [`Policy::databases`].
+    /// Index in [`Policy::databases`].
     Database(usize),
-    /// Nobody any more: a tombstone.
+    /// No owner: a tombstone.
     Closed,
 }
 
@@ -40,7 +40,7 @@ pub struct Database {
 }
 
 impl Policy {
-    /// Who answers for this destination: an endpoint with the address goes before one without.
+    /// Returns the owner of this destination: an endpoint with the address takes precedence over one without.
     pub fn holder(&self, address: IpAddr, port: u16, protocol: u8) -> Option<Holder> {
         let matching = |at: Option<IpAddr>| {
             let found =
@@ -54,14 +54,14 @@ impl Policy {
         self.guarded.iter().any(|range| range.contains(&port))
     }
 
-    /// The databases with an endpoint at this address or at every address.
+    /// Returns the databases with an endpoint at this address or at every address.
     pub fn members(&self, address: IpAddr) -> impl Iterator<Item = &Database> {
         self.databases.iter().enumerate().filter_map(move |(at, database)| {
             self.endpoints_at(address).any(|e| e.holder == Holder::Database(at)).then_some(database)
         })
     }
 
-    /// Whether some port at this address is closed: by a tombstone, or guarded and claimed by no database.
+    /// Returns whether some port at this address is closed: by a tombstone, or guarded and claimed by no database.
     pub fn closes_some_port(&self, address: IpAddr) -> bool {
         if self.endpoints_at(address).any(|endpoint| endpoint.holder == Holder::Closed) {
             return true;
@@ -84,7 +84,7 @@ impl Policy {
 }
 
 impl Database {
-    /// The rule of the longest network that holds `source`; the first of equals.
+    /// Returns the rule of the longest network that contains `source`; the first of equals.
     pub fn rule_for(&self, source: IpAddr) -> Option<u32> {
         let holding = self.allow.iter().filter(|(network, _)| network.contains(&source));
         let longest =

@@ -1,4 +1,4 @@
-//! The reference decision itself, held against rows written by hand.
+//! The reference decision itself, checked against handwritten rows.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -123,7 +123,7 @@ fn monitored_databases_let_pass() {
 struct Expect(Policy);
 
 impl Expect {
-    /// `decision` is a reason, with the rule's number where one is named.
+    /// Compares with `decision`: a reason, followed by the rule's number where one is named.
     fn row(&self, decision: &str, name: &str, frame: impl Into<Vec<u8>>) {
         let decided = decide(&self.0, &frame.into());
         let words =
@@ -157,12 +157,12 @@ fn tagged(count: usize) -> Vec<u8> {
     tagged.ipv4(address(NONE), address("192.0.2.10")).tcp(1, 30_092).build()
 }
 
-/// A header that says it is longer than the packet.
+/// Returns a header with a stated length beyond the packet.
 fn long() -> Extension {
     Extension::options(DESTINATION_OPTIONS, &[]).stating(200)
 }
 
-/// The first `length` bytes of a fragment header.
+/// Returns the first `length` bytes of a fragment header.
 fn header(length: usize) -> Segment {
     Segment::raw(FRAGMENT, &vec![0; length])
 }
@@ -171,7 +171,7 @@ fn ports() -> Segment {
     Segment::raw(TCP, &[0, 1, 0x75, 0x8c, 0, 0, 0])
 }
 
-/// A frame without its last bytes; the lengths inside still count them.
+/// Truncates a frame; its length fields still count the removed bytes.
 fn cut(bytes: usize, frame: impl Into<Vec<u8>>) -> Vec<u8> {
     let mut frame = frame.into();
     frame.truncate(frame.len() - bytes);

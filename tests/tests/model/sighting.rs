@@ -1,4 +1,4 @@
-//! What can be told about a frame without any policy. Fixed headers are sliced by etherparse.
+//! Policy-independent facts about a frame. etherparse slices the fixed headers.
 
 use std::net::IpAddr;
 
@@ -35,7 +35,7 @@ pub enum Sighting {
     },
 }
 
-/// What is known of the port of a packet that is TCP or UDP, or may be.
+/// The known facts about the port of a packet that is TCP or UDP, or may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aim {
     Port {
@@ -51,7 +51,7 @@ pub enum Aim {
     Unreadable,
 }
 
-/// Looks at a whole frame, Ethernet header first.
+/// Parses a whole frame, Ethernet header first.
 pub fn look(frame: &[u8]) -> Sighting {
     let Ok(ethernet) = Ethernet2HeaderSlice::from_slice(frame) else { return Sighting::Malformed };
     let mut kind = ethernet.ether_type();
@@ -107,9 +107,9 @@ fn sighting(source: IpAddr, destination: IpAddr, at: Option<Aim>) -> Sighting {
     at.map_or(Sighting::OtherProtocol, |at| Sighting::Aimed { source, destination, at })
 }
 
-/// The way from the IP header to the transport.
+/// The walk from the IP header to the transport header.
 struct Walk {
-    /// The kinds of header that are looked behind.
+    /// The kinds of header that are skipped.
     walked: &'static [IpNumber],
     first_fragment: bool,
     fragment_seen: bool,
@@ -160,16 +160,17 @@ impl Walk {
         })
     }
 
-    /// A header runs past the end: the rest of a first fragment is in a later one, of a whole packet nowhere.
+    /// Classifies a header that exceeds the packet: the rest of a first fragment is in a later one, that of a whole
+    /// packet is missing.
     fn cut_short(&self) -> Aim {
         if self.first_fragment { Aim::NoPort } else { Aim::Unreadable }
     }
 }
 
-/// The length in bytes of the extension header at the start of `bytes`, when all of it is there.
+/// Returns the length in bytes of the extension header at the start of `bytes`, if all of it is present.
 fn header_length(kind: IpNumber, bytes: &[u8]) -> Option<usize> {
     let length = match kind {
-        // The library wants 12 bytes and refuses a stated length of 0, which means 8.
+        // The library requires 12 bytes and rejects a stated length of 0, which means 8.
         IpNumber::AUTHENTICATION_HEADER => (usize::from(*bytes.get(1)?) + 2) * 4,
         IpNumber::IPV6_FRAGMENTATION_HEADER => Ipv6FragmentHeaderSlice::from_slice(bytes).ok()?.slice().len(),
         _ => Ipv6RawExtHeaderSlice::from_slice(bytes).ok()?.slice().len(),

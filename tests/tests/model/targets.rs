@@ -1,4 +1,4 @@
-//! Random addresses and ports that lean towards a policy's own.
+//! Random addresses and ports, biased towards a policy's own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::policy::{Endpoint, Policy};
 
-/// What a policy knows, by family.
+/// Sources, endpoints and guarded ports of a policy.
 pub struct Targets {
     sources4: Vec<Ipv4Net>,
     sources6: Vec<Ipv6Net>,
@@ -16,7 +16,7 @@ pub struct Targets {
     guard_edges: Vec<u16>,
 }
 
-/// The far end of a packet.
+/// The destination of a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     pub address: IpAddr,
@@ -45,8 +45,8 @@ impl Targets {
         }
     }
 
-    /// An allowed IPv4 source, most of the time; else any, or the first bytes of an allowed IPv6 source, which a
-    /// filter that mixes the families up would take for it.
+    /// Returns mostly an allowed IPv4 source; else any, or the first bytes of an allowed IPv6 source, which a filter
+    /// that confuses the families would accept.
     pub fn ipv4_source(&self, rng: &mut Rng) -> Ipv4Addr {
         match rng.u8(..8) {
             0..5 if !self.sources4.is_empty() => {
@@ -60,7 +60,7 @@ impl Targets {
         }
     }
 
-    /// An allowed IPv6 source, most of the time; else any, or an IPv4 source in its mapped form.
+    /// Returns mostly an allowed IPv6 source; else any, or an IPv4 source in its mapped form.
     pub fn ipv6_source(&self, rng: &mut Rng) -> Ipv6Addr {
         match rng.u8(..8) {
             0..5 if !self.sources6.is_empty() => {
@@ -74,7 +74,7 @@ impl Targets {
         }
     }
 
-    /// An IPv4 destination, most of the time an endpoint's, then mostly with its port and protocol.
+    /// Returns an IPv4 destination, mostly that of an endpoint, then mostly with its port and protocol.
     pub fn ipv4_target(&self, rng: &mut Rng) -> Target {
         let any = IpAddr::V4(Ipv4Addr::from_bits(rng.u32(..)));
         self.target(rng, any, |address| match address {
@@ -83,7 +83,7 @@ impl Targets {
         })
     }
 
-    /// An IPv6 destination, most of the time an endpoint's, then mostly with its port and protocol.
+    /// Returns an IPv6 destination, mostly that of an endpoint, then mostly with its port and protocol.
     pub fn ipv6_target(&self, rng: &mut Rng) -> Target {
         let any = IpAddr::V6(Ipv6Addr::from_bits(rng.u128(..)));
         let mapped = rng.u8(..16) == 0;

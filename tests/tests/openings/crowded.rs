@@ -1,4 +1,4 @@
-//! A revision that drops a destination and has no room for its rules.
+//! A revision that drops a destination and whose rules do not fit.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use firewall_tests::lab::eventually;
 
 use crate::stage::{ALLOWED, E1, E2, Stage, rules};
 
-/// Allowed by the revision before alone, and by the one after alone.
+/// Allowed by the previous revision alone, and by the new one alone.
 const BEFORE: &str = "10.77.0.4";
 const AFTER: &str = "10.77.0.5";
 
@@ -65,7 +65,8 @@ fn boots(stage: &Stage, most: u32) {
     }
 }
 
-/// The control: the same revision where it fits is in force whole. Where it does not, those are let in whom both allow.
+/// Control: where the same revision fits, it is in force in full. Otherwise only sources that both revisions allow
+/// pass.
 fn until_it_is(stage: &Stage, most: u32) {
     let has_room = most == 100;
     let is_so = || {

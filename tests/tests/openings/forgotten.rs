@@ -1,4 +1,4 @@
-//! An operator's `forget`, and an old file that comes back after it.
+//! An operator's `forget`, and an old file that reappears after it.
 
 use std::fs;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn replayed(sign: fn(&Stage) -> Option<Sign>) {
     stage.kill();
     stage.boot(0, &[], &[E1, E2]);
     is_stale(&stage);
-    // The control: a newer file is taken.
+    // Control: the agent accepts a newer file.
     push(&rules(10, &[E1], &[ALLOWED]));
     stage.until_applied("a", 10);
     stage.sees(&[E1], &[E2]);

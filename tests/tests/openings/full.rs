@@ -1,4 +1,4 @@
-//! A state partition that is full, and a store that refuses writes.
+//! A full state partition, and a store that refuses writes.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -16,7 +16,7 @@ const OTHER: &str = "b.yaml";
 const REVOKED: &str = "10.77.0.4";
 const WITHHELD: &str = "database b: closed until its claim is stored";
 
-/// The store holds its reserve: everything goes on.
+/// With its reserve, the store accepts every change.
 #[test]
 fn a_full_partition_with_the_reserve_of_the_store_holds_nothing_up() {
     let stage = on_partition("16m");
@@ -35,7 +35,7 @@ fn a_full_partition_with_the_reserve_of_the_store_holds_nothing_up() {
     stage.refuses(REVOKED, E1);
 }
 
-/// Its space was taken before the partition was full.
+/// The status file's space was allocated before the partition was full.
 #[test]
 fn a_full_partition_never_loses_the_status() {
     let stage = on_partition("16m");
@@ -55,7 +55,7 @@ fn a_full_partition_never_loses_the_status() {
 fn a_full_partition_without_room_delays_no_revocation_and_opens_nothing() {
     let stage = on_partition("5m");
     fill(&stage);
-    // No page that happens to be free in the store takes this one.
+    // Too large for any free page of the store.
     let large = format!("# {}\n", "x".repeat(3 << 20));
     let large = |text: String| text.replace("schema_version", &format!("{large}schema_version"));
     stage.push(&large(rules(2, &[E1], &[ALLOWED])));
@@ -63,19 +63,19 @@ fn a_full_partition_without_room_delays_no_revocation_and_opens_nothing() {
     until_logged(&stage);
     stage.sees(&[E1], &[E2]);
     stage.refuses(REVOKED, E1);
-    // A boot with the partition as full as before, twice.
+    // Two boots with the partition still full.
     for _ in 0..2 {
         stage.kill();
         stage.boot(6, &[E1], &[E2]);
         stage.refuses(REVOKED, E1);
     }
-    // A claimed destination leaves, and cannot be forgotten by a boot.
+    // A claimed destination leaves, and must stay closed over a boot.
     stage.push(&removed(3));
     stage.until_sees(&[], &[E1, E2]);
     stage.kill();
     stage.boot(6, &[], &[E1, E2]);
     fs::remove_file(stage.state_dir().join("fill")).unwrap();
-    // What is smaller than the partition can be stored now.
+    // A file smaller than the partition can be stored now.
     stage.home.write_rules(OTHER, &rules_of("b", 2, &[E2], &[ALLOWED])).unwrap();
     stage.until_applied("b", 2);
     stage.until_sees(&[E2], &[E1]);
@@ -101,7 +101,7 @@ fn a_store_that_refuses_writes_delays_no_revocation_and_opens_nothing() {
         stage.until_applied("b", 1);
         stage.until_sees(&[E1, E2], &[]);
 
-        // Destinations leave, and one goes to another database, while nothing can be stored; then the host goes down.
+        // Destinations leave, and one moves to another database, while no write succeeds; then the host goes down.
         let broken = Injected::into(stage.pid(), call, "error=EIO");
         stage.push(&removed(3));
         stage.home.write_rules(OTHER, &rules_of("b", 2, &[E1], &[ALLOWED])).unwrap();
@@ -112,7 +112,7 @@ fn a_store_that_refuses_writes_delays_no_revocation_and_opens_nothing() {
     }
 }
 
-/// A stage whose state directory is a file system of its own.
+/// Returns a stage with its state directory on a separate file system.
 fn on_partition(size: &str) -> Stage {
     let stage = Stage::new("");
     let options = format!("size={size},mode=0700,uid=65534,gid=65534");
@@ -131,7 +131,7 @@ fn begin(stage: &Stage) {
     assert!(stage.gets_in(crate::stage::STRANGER, E2), "the control: nothing was ever claimed there");
 }
 
-/// Writes until nothing more fits.
+/// Fills the partition.
 fn fill(stage: &Stage) {
     let mut file = File::create(stage.state_dir().join("fill")).unwrap();
     for size in [64 << 10, 4 << 10, 1] {
@@ -139,7 +139,7 @@ fn fill(stage: &Stage) {
     }
 }
 
-/// Waits until the status tells that the endpoint of database `b` is closed for want of a durable claim.
+/// Waits until the status reports that the endpoint of database `b` is closed until its claim is durable.
 fn until_withheld(stage: &Stage) {
     let status = stage.until("withheld", |status| {
         let conditions = status["conditions"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! A guarded port that is guarded no longer: what was claimed there stays closed.
+//! A port that is no longer guarded: claimed destinations on it stay closed.
 
 use crate::stage::{ALLOWED, E1, E2, Stage, removed, rules};
 
@@ -27,7 +27,7 @@ fn what_left_below_a_guard_is_closed_without_it() {
     }
 }
 
-/// The guard and the endpoint go at once, while the agent is stopped.
+/// Guard and endpoint are removed together while the agent is stopped.
 #[test]
 fn what_leaves_together_with_its_guard_is_closed() {
     for boots in [false, true] {
@@ -44,7 +44,7 @@ fn what_leaves_together_with_its_guard_is_closed() {
     }
 }
 
-/// The control: below the guard, what nobody ever claimed is closed, and is open without it.
+/// Control: a destination that was never claimed is closed under the guard, and open without it.
 #[test]
 fn what_nobody_claimed_is_open_without_its_guard() {
     let stage = Stage::new("");

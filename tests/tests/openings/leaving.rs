@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::stage::{ALLOWED, E1, E2, RULE_FILE, STRANGER, Stage, removed, rules};
 
-/// The revision before, the one with which a destination leaves, what is open after it, what is closed.
+/// The previous revision, the revision that drops a destination, and the destinations then open and closed.
 type Case = (fn(u64) -> String, fn(u64) -> String, &'static [&'static str], &'static [&'static str]);
 
 const CASES: [Case; 3] = [
@@ -34,7 +34,7 @@ fn a_destination_that_leaves_while_the_agent_is_stopped_is_closed_after_a_boot()
         stage.stop();
         stage.push(&after(2));
         stage.boot(0, open, closed);
-        // And without anything new, once more.
+        // A second boot without changes.
         stage.stop();
         stage.boot(0, open, closed);
     }
@@ -75,7 +75,7 @@ fn a_destination_that_leaves_as_the_agent_is_killed_is_closed_after_a_boot() {
     }
 }
 
-/// The files are gone as well: the revision before or the one after is in force, from the store.
+/// The files are gone as well: the previous revision or the new one is in force, from the store.
 #[test]
 fn a_boot_without_the_rule_files_lets_no_stranger_in() {
     for (before, after, ..) in CASES {

@@ -1,5 +1,4 @@
-//! Destinations that a database once had, over a boot: a stranger's TCP connection never succeeds, whatever happened
-//! before it.
+//! Previously claimed destinations over a boot: a stranger's TCP connection never succeeds, whatever happened before.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -1,4 +1,4 @@
-//! A kernel that refuses the tables with which a destination would be closed.
+//! A kernel that refuses the maps that would close a destination.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A database host with listeners at ports that nothing guards, an allowed source and strangers that really connect, and
-//! a simulated boot.
+//! A database host with listeners on unguarded ports, real connections from an allowed source and from strangers, and a
+//! simulated boot.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,21 +20,21 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use serde_json::Value;
 
-/// Unguarded, and listened at.
+/// Unguarded, with a listener.
 pub const E1: &str = "10.77.0.1:8080";
 pub const E2: &str = "10.77.0.11:8080";
-/// Guarded, and listened at.
+/// Guarded, with a listener.
 pub const GUARDED: &str = "10.77.0.1:5432";
 pub const ALLOWED: &str = "10.77.0.3";
 pub const STRANGER: &str = "10.77.0.2";
 pub const RULE_FILE: &str = "a.yaml";
 pub const DATABASE: &str = "a";
 
-/// The way of a packet over a veth takes microseconds: a connection that is not there by then was refused.
+/// A packet crosses a veth within microseconds: a connection that is not established after this time was denied.
 const PATIENCE_MS: i64 = 80;
 const BOUND: Duration = Duration::from_secs(10);
 
-/// Connects that a stranger tried while it had to be refused, in all tests of this process.
+/// Connection attempts by a stranger that had to fail, in all tests of this process.
 static TRIED: AtomicU64 = AtomicU64::new(0);
 
 pub struct Stage {
@@ -47,7 +47,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// No agent runs; `more` are further lines of its configuration. A stranger gets in everywhere.
+    /// Creates the hosts without an agent; `more` are further lines of its configuration. A stranger gets in
+    /// everywhere.
     pub fn new(more: &str) -> Self {
         let lab = Lab::new().unwrap();
         let (db, peer) = (lab.host("db").unwrap(), lab.host("peer").unwrap());
@@ -69,7 +70,7 @@ impl Stage {
         stage
     }
 
-    /// Starts the agent and waits until its status is written, or it answers where there is no room for a status.
+    /// Starts the agent and waits until it has written its status, or answers where there is no room for a status.
     pub fn run(&self) {
         let mut agent = self.home.start().unwrap();
         let pid = u64::from(agent.pid());
@@ -99,7 +100,7 @@ impl Stage {
         self.home.write_rules(RULE_FILE, text).unwrap();
     }
 
-    /// Waits until the status says so, at most ten seconds.
+    /// Waits until `is_so` returns `true` for the status, at most ten seconds.
     pub fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let status =
             eventually(BOUND, what, || self.home.status().ok().map(|status| status.0).filter(&is_so));
@@ -118,7 +119,7 @@ impl Stage {
         self.home.status().unwrap().0
     }
 
-    /// The state directory.
+    /// Returns the state directory.
     pub fn state_dir(&self) -> PathBuf {
         self.home.config().with_file_name("state")
     }
@@ -129,8 +130,8 @@ impl Stage {
         fs::write(self.home.config(), text.replace(from, to)).unwrap();
     }
 
-    /// At each of `open` the allowed source gets in and no stranger; at each of `closed` nobody. At the guarded port
-    /// nobody either.
+    /// Requires that the allowed source, and no stranger, gets in at each of `open`, and neither at each of `closed` or
+    /// at the guarded port.
     pub fn sees(&self, open: &[&str], closed: &[&str]) {
         for to in open {
             self.lets_in(ALLOWED, to);
@@ -142,7 +143,7 @@ impl Stage {
         }
     }
 
-    /// Waits until the destinations are so; the strangers' tries before do not count.
+    /// Waits until the destinations are as stated; earlier attempts by strangers do not count.
     pub fn until_sees(&self, open: &[&str], closed: &[&str]) {
         let is_so = || {
             let refused = closed.iter().all(|to| !self.gets_in(ALLOWED, to));
@@ -166,7 +167,7 @@ impl Stage {
         assert!(!self.gets_in(source, to), "{source} gets in at {to}: {:?}", explained());
     }
 
-    /// A TCP connection succeeds.
+    /// Returns whether a TCP connection succeeds.
     pub fn gets_in(&self, source: &str, to: &str) -> bool {
         for listener in &self.listeners {
             while listener.accept().is_ok() {}
@@ -174,7 +175,7 @@ impl Stage {
         connects(&self.peer, source, to)
     }
 
-    /// The control: without a filter a stranger gets in at every listener.
+    /// Control: without a filter a stranger gets in at every listener.
     pub fn is_open_to_strangers(&self) {
         for to in [E1, E2, GUARDED] {
             let connects = || self.gets_in(STRANGER, to).then_some(());
@@ -183,7 +184,7 @@ impl Stage {
         }
     }
 
-    /// The host goes down and comes up: no agent, nothing pinned. A stranger gets in everywhere.
+    /// Simulates a reboot: no agent, nothing pinned. A stranger gets in everywhere.
     pub fn reboot(&self) {
         assert!(self.agent.borrow().is_none(), "an agent runs");
         for pins in fs::read_dir(self.home.pins()).unwrap() {
@@ -192,8 +193,8 @@ impl Stage {
         self.is_open_to_strangers();
     }
 
-    /// A boot: `restore`, which ends with `code`, then the daemon. From the end of `restore` on the destinations are as
-    /// told, and strangers try all the time.
+    /// Simulates a boot: `restore`, which exits with `code`, then the daemon. From the end of `restore` on, the
+    /// destinations must be as stated while strangers try continuously.
     pub fn boot(&self, code: i32, open: &[&str], closed: &[&str]) -> Answer {
         self.reboot();
         let restored = self.home.ask(&["restore", "--wait", "2s"]).unwrap();
@@ -204,7 +205,7 @@ impl Stage {
         restored
     }
 
-    /// Does something while a stranger tries every listener all the time, and must be refused.
+    /// Runs `work` while a stranger continuously tries every listener and must be denied.
     pub fn beside_strangers(&self, work: impl FnOnce()) {
         let (peer, ends) = (self.peer.clone(), AtomicBool::new(false));
         thread::scope(|scope| {
@@ -221,7 +222,7 @@ impl Stage {
                 in_at
             });
             let worked = catch_unwind(AssertUnwindSafe(work));
-            // At least one round is made.
+            // Ensures at least one round.
             thread::sleep(Duration::from_millis(100));
             ends.store(true, Ordering::Relaxed);
             worked.unwrap_or_else(|panic| resume_unwind(panic));
@@ -229,7 +230,7 @@ impl Stage {
         });
     }
 
-    /// Number of times that the agents of this stage have logged this.
+    /// Returns how many times the agents of this stage have logged `words`.
     pub fn logged(&self, words: &str) -> usize {
         self.agent.borrow().as_ref().map_or(0, |agent| agent.log().matches(words).count())
     }
@@ -251,7 +252,7 @@ fn connects(from: &Host, source: &str, to: &str) -> bool {
     };
     let address = |text: &str| SockaddrIn::from(text.parse::<std::net::SocketAddrV4>().unwrap());
     bind(client.as_raw_fd(), &address(&format!("{source}:0"))).unwrap();
-    // The longest time that connect(2) waits, too.
+    // This option also limits connect(2).
     setsockopt(&client, sockopt::SendTimeout, &TimeVal::new(0, PATIENCE_MS * 1_000)).unwrap();
     match connect(client.as_raw_fd(), &address(to)) {
         Ok(()) => true,
@@ -260,8 +261,8 @@ fn connects(from: &Host, source: &str, to: &str) -> bool {
     }
 }
 
-/// A rule file of `DATABASE` with these endpoints (`ADDRESS:PORT`, or a port alone for every address), which lets these
-/// sources in.
+/// Returns a rule file of `DATABASE` with these endpoints (`ADDRESS:PORT`, or a port alone for every address) that
+/// allows these sources.
 pub fn rules(revision: u64, endpoints: &[&str], sources: &[&str]) -> String {
     rules_of(DATABASE, revision, endpoints, sources)
 }
@@ -282,7 +283,7 @@ pub fn rules_of(database: &str, revision: u64, endpoints: &[&str], sources: &[&s
     format!("{head}endpoints:\n{}rules:{rules}...\n", endpoints.concat())
 }
 
-/// A rule file with which the database leaves.
+/// Returns a rule file that removes the database.
 pub fn removed(revision: u64) -> String {
     format!("{}state: removed\n...\n", head(DATABASE, revision))
 }

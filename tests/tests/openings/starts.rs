@@ -1,4 +1,4 @@
-//! A start that fails after a boot.
+//! A failed start after a boot.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn a_store_of_an_unknown_format_closes_guarded_ports() {
         for source in [ALLOWED, STRANGER] {
             stage.refuses(source, GUARDED);
         }
-        // The store is left as it is, and an agent that knows it takes over.
+        // The store is unchanged, and an agent that supports its format starts from it.
         fs::write(&store, kept).unwrap();
         stage.run();
         stage.until_applied("a", 2);
@@ -56,7 +56,7 @@ fn a_start_that_fails_with_a_readable_store_closes_what_was_claimed() {
     }
 }
 
-/// Dropped by the second revision: E1.
+/// Returns a stage on which the second revision has dropped E1.
 fn with_tombstone() -> Stage {
     let stage = Stage::new("");
     stage.push(&rules(1, &[E1, E2], &[ALLOWED]));

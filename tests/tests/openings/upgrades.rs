@@ -1,4 +1,4 @@
-//! An upgrade to another map layout, and back, of a host where destinations must stay closed.
+//! Upgrade to another map layout, and back, on a host with destinations that must stay closed.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use firewall_tests::lab::{agent_binary, next_layout_binary};
 
 use crate::stage::{ALLOWED, E1, E2, Stage, removed, rules};
 
-/// A revision with which destinations leave, what is open after it, what is closed.
+/// A revision that drops destinations, and the destinations then open and closed.
 type Case = (fn(u64) -> String, &'static [&'static str], &'static [&'static str]);
 
 const CASES: [Case; 2] =
@@ -44,12 +44,12 @@ fn a_destination_that_leaves_while_the_agent_is_stopped_for_an_upgrade_is_closed
                     stage.until_sees(open, closed);
                 }
                 stage.stop();
-                // Once more, by the same build.
+                // A second boot with the same build.
                 stage.boot(0, open, closed);
                 stage.push(&rules(revision + 1, &[E1, E2], &[ALLOWED]));
                 stage.until_applied("a", revision + 1);
                 stage.sees(&[E1, E2], &[]);
-                // The next round begins with the other layout in the kernel.
+                // The next round starts with the other layout in the kernel.
                 upgrade(&stage, if *program == programs[0] { &programs[1] } else { &programs[0] });
                 stage.run();
                 stage.until_applied("a", revision + 1);
@@ -59,7 +59,7 @@ fn a_destination_that_leaves_while_the_agent_is_stopped_for_an_upgrade_is_closed
     }
 }
 
-/// Stops the agent, and puts another program in its place.
+/// Stops the agent and replaces its binary.
 fn upgrade(stage: &Stage, program: &Path) {
     stage.stop();
     stage.home.install(program).unwrap();

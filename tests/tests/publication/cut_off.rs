@@ -1,4 +1,4 @@
-//! Publishes that fail, or end with their process, somewhere in the middle.
+//! Publishes that fail, or end with their process, at any point.
 
 use std::fs;
 use std::ops::Range;
@@ -49,7 +49,7 @@ fn a_failed_publish_leaves_the_old_set_live_and_a_restart_sweeps_what_it_built()
     let before = bench.pins("sources");
     let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
-    // A directory where the IPv6 trie would be pinned: the IPv4 trie is built by then.
+    // A directory at the pin path of the IPv6 trie makes its pin fail; the IPv4 trie is built by then.
     let generation = live.generation + 1;
     let obstacle = bench.bpffs_dir.join(format!("v1/sources/v6-0-{generation}"));
     fs::create_dir(&obstacle).unwrap();
@@ -67,7 +67,7 @@ fn a_failed_publish_leaves_the_old_set_live_and_a_restart_sweeps_what_it_built()
 }
 
 impl Bench {
-    /// What an agent does before it looks at any file.
+    /// Performs the steps of an agent before it reads any file.
     pub fn restart(&self) {
         let mut kernel = Kernel::open(&self.bpffs_dir).unwrap();
         kernel.sweep();
@@ -94,7 +94,7 @@ impl Bench {
     }
 }
 
-/// The kernel as a process sees it that dies after some writes.
+/// The kernel, for a process that dies after `writes` writes.
 struct Mortal {
     kernel: Kernel,
     writes: u32,
@@ -130,7 +130,7 @@ impl DataPlane for Mortal {
     }
 
     fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
-        // One by one, so that it may die between any two.
+        // One by one, so that it can die between any two.
         let mut one = |one| self.alive()?.publish_sources(&[one]).remove(0);
         together.iter().map(|replacement| one(*replacement)).collect()
     }

@@ -1,4 +1,4 @@
-//! What is published can be edited by nobody, the agent included.
+//! Published maps are immutable, even for the agent.
 
 use std::io;
 
@@ -25,7 +25,7 @@ fn a_published_map_cannot_be_edited() {
     }
 }
 
-/// The control: of a map that is not frozen the same edits are accepted.
+/// Control: the kernel accepts the same edits of a map that is not frozen.
 #[test]
 fn a_map_that_was_never_published_can_be_edited() {
     let trie = Map::trie(16);
@@ -35,7 +35,7 @@ fn a_map_that_was_never_published_can_be_edited() {
     }
 }
 
-/// Every way to edit a map that holds something.
+/// Returns every kind of edit of a non-empty map.
 fn edits(map: &Map) -> [(&'static str, io::Result<()>); 3] {
     let there = map.first_key().unwrap();
     let value = map.look_up(&there).unwrap();

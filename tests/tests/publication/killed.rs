@@ -1,5 +1,5 @@
-//! A process that publishes is killed as soon as it has written to a map, after each of its writes in turn: what packets
-//! are told from then on, nobody coming back, is what the maps say, whatever was kept of packets between any two writes.
+//! A publishing process is killed right after a map write, at each of its writes in turn: from then on, without a
+//! restart, verdicts follow the maps, whatever was cached between any two writes.
 
 use std::env;
 use std::path::Path;
@@ -15,9 +15,9 @@ use crate::questions::{XDP_DROP, XDP_PASS, of_first_set, questions};
 use crate::rule_sets::{Set, desired, prefixes};
 
 const NAME: &str = "killed::no_kept_verdict_outlives_a_process_that_dies_after_any_write_of_a_publish";
-/// Where the process that is to be killed finds its maps.
+/// Environment variable with the bpffs directory of the process to kill.
 const ROLE: &str = "FIREWALL_TESTS_PUBLISHES";
-/// Rounds of packets: enough for every CPU that this thread may be moved to.
+/// Rounds of packets: enough for every CPU that this thread may move to.
 const ROUNDS: u32 = 32;
 
 #[test]
@@ -51,7 +51,7 @@ fn no_kept_verdict_outlives_a_process_that_dies_after_any_write_of_a_publish() {
 }
 
 impl Bench {
-    /// The attached program and the twin, which keeps nothing, judge alike.
+    /// Requires the same verdicts of the attached program and the probe program, which caches nothing.
     fn tells_what_the_maps_say(&self, frames: &[Vec<u8>], when: &str) {
         let firewall = Probe::firewall(&self.bpffs_dir).unwrap();
         let twin = Probe::twin(&self.bpffs_dir).unwrap();
@@ -65,7 +65,7 @@ impl Bench {
     }
 }
 
-/// This program again, in the role of the process that publishes.
+/// Returns a command that runs this program in the role of the publishing process.
 fn publisher(bpffs_dir: &Path) -> Command {
     let mut itself = Command::new(env::current_exe().unwrap());
     itself.args(["--exact", NAME]).env(ROLE, bpffs_dir).stdout(Stdio::null()).stderr(Stdio::null());

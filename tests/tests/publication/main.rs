@@ -1,4 +1,4 @@
-//! Publishing on the real kernel, without a daemon: no packet is judged by anything but one whole rule set.
+//! Publishing on the real kernel, without a daemon: every verdict follows exactly one complete rule set.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -34,7 +34,7 @@ use crate::raw::{Map, ROOM, trie_key};
 use crate::rule_sets::{ALWAYS4, GUARDED, Set, desired, files, prefixes};
 
 const PUBLISHES: usize = 1_000;
-/// The fewest verdicts taken meanwhile that prove anything.
+/// Minimum number of concurrent verdicts for a meaningful result.
 const VERDICTS: usize = 100_000;
 const DUMPED_PUBLISHES: usize = 200;
 const EDITS: u32 = 20_000;
@@ -71,7 +71,7 @@ fn a_thousand_publishes_give_no_packet_a_wrong_verdict() {
     });
 }
 
-/// The control: what a publish spares the packets.
+/// Control: edits in place make lookups miss, which a publish avoids.
 #[test]
 fn lookups_in_a_bare_trie_miss_a_prefix_that_is_deleted_and_added_again() {
     let trie = Map::trie(16);
@@ -124,7 +124,8 @@ fn a_dump_taken_during_publishes_equals_one_rule_set_in_each_family() {
     assert!(dumps > publishes / 10, "only {dumps} dumps");
 }
 
-/// Also that the stamp, when there is one, is that of the set; between the two families' updates there is none.
+/// Requires one rule set in each family, and that the stamp, if present, is that of the set; between the updates of the
+/// two families there is no stamp.
 fn is_one_set_in_each_family(live: &Live) {
     let (v4, v6) = prefixes(live);
     let sets = [Set::First, Set::Second];
@@ -137,12 +138,12 @@ fn is_one_set_in_each_family(live: &Live) {
     }
 }
 
-/// The usual number, or fewer where a tenth must do.
+/// Returns `usual`, or a tenth of it for a brief run.
 fn often(usual: usize) -> u64 {
     rounds(usual, usual) as u64
 }
 
-/// Loaded programs over maps in a bpffs of their own.
+/// Loaded programs with maps in a private bpffs.
 struct Bench {
     bpffs_dir: PathBuf,
     _programs: Programs,
@@ -161,12 +162,12 @@ impl Bench {
         Self { bpffs_dir, _programs: programs, _lab: lab }
     }
 
-    /// Publishes as an agent that was just started does.
+    /// Publishes as a newly started agent does.
     fn publish(&self, set: Set, neighbour: bool, revision: u64) {
         kernel::put_in_force(&self.bpffs_dir, &files(set, neighbour, revision), &[GUARDED]);
     }
 
-    /// The pins in a directory of the layout.
+    /// Returns the pins in a directory of the layout, sorted.
     fn pins(&self, dir: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.bpffs_dir.join("v1").join(dir)).unwrap();
         let mut pins: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();

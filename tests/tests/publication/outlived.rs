@@ -1,5 +1,5 @@
-//! What stands in front of the tries, while they are replaced as fast as it goes: what it knows of the old list does not
-//! outlive the publish, and it knows of the new one in time.
+//! The fast path under continuous replacement of the tries: no cached entry of the old list outlives the publish, and
+//! every one of the new list is in time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -15,12 +15,12 @@ use crate::rule_sets::{Set, desired};
 use crate::{Bench, often};
 
 const PUBLISHES: usize = 150;
-/// Of the clock: a publish is under way.
+/// Bit of the clock: a publish is in progress.
 const UNDER_WAY: u64 = 1;
 const DONE: u64 = u64::MAX;
 
-/// Each CPU keeps verdicts of its own: a thread on each asks all the time, and whatever it asks between two publishes
-/// must be judged by the newer.
+/// Verdict caches are per CPU: a thread on each sends packets continuously, and every verdict between two publishes
+/// must follow the newer one.
 #[test]
 fn no_verdict_outlives_the_publish_that_changes_it() {
     let bench = Bench::new();
@@ -37,8 +37,8 @@ fn no_verdict_outlives_the_publish_that_changes_it() {
     });
 }
 
-/// Without kept verdicts a packet that is judged by the new list tells that all later ones are, too: once a source that
-/// leaves is refused, the one that comes is admitted. A filter that is narrowed before, or widened after, breaks it.
+/// Without the verdict cache, a verdict by the new list means that all later ones follow it: once a leaving source is
+/// denied, the arriving one is allowed. A filter narrowed before, or widened after, breaks this.
 #[test]
 fn a_source_filter_is_wide_enough_for_both_lists_while_one_replaces_the_other() {
     let bench = Bench::with(stages::SOURCES);
@@ -46,7 +46,7 @@ fn a_source_filter_is_wide_enough_for_both_lists_while_one_replaces_the_other() 
         let mut settled = false;
         for frames in apart() {
             let before = clock();
-            // To the second set with odd turns: `before / 2` is the last that ended, or the one under way.
+            // Odd turns lead to the second set: `before / 2` is the last finished publish, or the one in progress.
             let [leaving, coming] = if Set::of_turn(before / 2) == Set::First { [1, 0] } else { [0, 1] };
             let left = firewall.run(&frames[leaving], None).unwrap() == XDP_DROP;
             let came = firewall.run(&frames[coming], None).unwrap() == XDP_PASS;
@@ -60,8 +60,8 @@ fn a_source_filter_is_wide_enough_for_both_lists_while_one_replaces_the_other() 
     });
 }
 
-/// Publishes one set after the other while a thread on each CPU calls `ask`, which says whether it saw the last one
-/// settled; the next publish waits for that.
+/// Publishes the sets alternately while a thread on each CPU calls `ask`, which returns whether it observed the last
+/// publish as finished; the next publish waits for that.
 fn race(bench: &Bench, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool + Sync) {
     bench.publish(Set::First, false, 1);
     let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
@@ -98,7 +98,7 @@ fn race(bench: &Bench, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool + Sync) {
     });
 }
 
-/// A thread that ends, by a panic, is waited for no longer.
+/// Ends the wait for a thread that panicked.
 struct End<'a>(&'a AtomicU64);
 
 impl Drop for End<'_> {

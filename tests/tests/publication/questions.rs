@@ -1,4 +1,4 @@
-//! Packets whose verdict no publish may change, asked again and again.
+//! Packets with verdicts that no publish may change, sent repeatedly.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,18 +21,18 @@ pub const XDP_PASS: u32 = 2;
 pub struct Question {
     pub name: &'static str,
     pub frame: Vec<u8>,
-    /// Every reason that is right while the rule sets take turns.
+    /// Every correct reason while the rule sets alternate.
     pub right: &'static [Reason],
 }
 
-/// What was asked, and the answers that were wrong.
+/// Number of verdicts, and the wrong ones.
 #[derive(Debug, Default)]
 pub struct Heard {
     pub verdicts: u64,
     pub wrong: Vec<String>,
 }
 
-/// The questions of both families.
+/// Returns the packets of both families with their correct reasons.
 pub fn questions() -> Vec<Question> {
     use Reason::{Allowed, Closed, Fragment, NoMatch, NotProtected};
     let to = |name, right, [v4, v6]: [Vec<u8>; 2]| {
@@ -54,19 +54,19 @@ pub fn questions() -> Vec<Question> {
     .collect()
 }
 
-/// A packet of each family from a source that only the first set allows.
+/// Returns a packet of each family from a source that only the first set allows.
 pub fn of_first_set() -> [Vec<u8>; 2] {
     syn((FIRST4, FIRST6), PORT)
 }
 
-/// Packets of each family from a source of the first set alone, and from one of the second alone.
+/// Returns packets of each family from a source of the first set alone, and from one of the second alone.
 pub fn apart() -> [[Vec<u8>; 2]; 2] {
     let [first, second] = [0, 1].map(|at| syn((APART4[at], APART6[at]), PORT));
     let ([first4, first6], [second4, second6]) = (first, second);
     [[first4, second4], [first6, second6]]
 }
 
-/// Asks the twin until `stop`.
+/// Runs the probe program until `stop`.
 pub fn ask_twin(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
     let twin = Probe::twin(bpffs_dir).unwrap();
     ask(stop, |question| {
@@ -75,7 +75,7 @@ pub fn ask_twin(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
     })
 }
 
-/// Runs the program that would be attached until `stop`.
+/// Runs the firewall program until `stop`.
 pub fn run_firewall(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
     let firewall = Probe::firewall(bpffs_dir).unwrap();
     ask(stop, |question| {

@@ -1,4 +1,4 @@
-//! Two rule sets that take turns, and a second database that comes and goes.
+//! Two alternating rule sets, and a second database that is added and removed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 pub const DATABASE: &str = "orders";
-/// Shares the first database's address, on a port of its own.
+/// Shares the first database's address, on another port.
 pub const NEIGHBOUR: &str = "reports";
 pub const PORT: u16 = 30_092;
 pub const NEIGHBOUR_PORT: u16 = 30_093;
@@ -19,16 +19,16 @@ pub const GUARDED: RangeInclusive<u16> = 30_000..=32_767;
 pub const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 pub const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
 
-/// In both sets, by another prefix in each.
+/// In both sets, through a different prefix in each.
 pub const ALWAYS4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
 pub const ALWAYS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 5);
-/// In neither set, between networks that are.
+/// In neither set, between networks of both.
 pub const NEVER4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 66);
 pub const NEVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 0x66);
 /// In the first set only.
 pub const FIRST4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 pub const FIRST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 7);
-/// In the one set only and in the other only, in networks that have nothing else: no filter takes one for the other.
+/// In the first set only and in the second only, in networks with no other prefix: no filter confuses them.
 pub const APART4: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 2, 0, 1)];
 pub const APART6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0x2a00, 1, 0xd, 0, 0, 0, 0, 1), Ipv6Addr::new(0x2a00, 2, 0xe, 0, 0, 0, 0, 1)];
@@ -57,7 +57,7 @@ pub enum Set {
 }
 
 impl Set {
-    /// The set of the publish with this number.
+    /// Returns the set of the publish with this number.
     pub fn of_turn(turn: u64) -> Self {
         if turn.is_multiple_of(2) { Self::First } else { Self::Second }
     }
@@ -78,7 +78,7 @@ impl Set {
     }
 }
 
-/// The rule files: the database with this set, its neighbour on this host or removed from it.
+/// Returns the rule files: the database with this set, and its neighbour, active or removed.
 pub fn files(set: Set, neighbour: bool, revision: u64) -> [String; 2] {
     let state = if neighbour { "active" } else { "removed" };
     [
@@ -87,7 +87,7 @@ pub fn files(set: Set, neighbour: bool, revision: u64) -> [String; 2] {
     ]
 }
 
-/// What those files ask for.
+/// Returns the desired state of those files.
 pub fn desired(set: Set, neighbour: bool, revision: u64) -> Desired {
     let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some("db-host-1".into()) };
     let mut desired = Desired { guarded: GUARDED.collect(), ..Desired::default() };
@@ -98,7 +98,7 @@ pub fn desired(set: Set, neighbour: bool, revision: u64) -> Desired {
     desired
 }
 
-/// The prefixes that the kernel holds for the database, by family.
+/// Returns the database's prefixes in the kernel, by family.
 pub fn prefixes(live: &Live) -> (BTreeSet<Ipv4Net>, BTreeSet<Ipv6Net>) {
     let held = live.databases.values().find(|database| database.id.as_str() == DATABASE).unwrap();
     (held.sources.v4.keys().copied().collect(), held.sources.v6.keys().copied().collect())

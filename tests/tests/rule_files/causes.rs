@@ -1,4 +1,4 @@
-//! The cause of every refusal: what each input is refused for, by the functions that read it and on the command line.
+//! The cause of every rejection: each input against the functions that read it, and on the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -19,7 +19,7 @@ use firewall_tests::lab::agent_binary;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Made by minisign 0.11, and its signature of other bytes than those of any file here.
+/// A public key of minisign 0.11, and its signature of bytes that occur in no file here.
 const KEY: &str = "RWQBqKAi8U8ZaxTexoaD/19mLQtg4AOqAF0qZpGAtkYXrLqiZuOube1U";
 const SIGNATURE: &str = "\
 untrusted comment: signature from minisign secret key\n\
@@ -36,7 +36,7 @@ fn good(id: &str, revision: u64, port: u16) -> String {
     )
 }
 
-/// A directory of rule files, with a file outside of it.
+/// A directory of rule files, and a file outside it.
 struct Place(TempDir);
 
 impl Place {
@@ -61,10 +61,10 @@ impl Place {
     }
 }
 
-/// One input: what it puts in place, whether the host trusts a key, and the file of which the cause is told.
+/// One input: expected cause, whether the host trusts a key, the function that writes the files, and the rejected file.
 type Case = (Cause, bool, fn(&Place), &'static [u8]);
 
-/// Of every cause that `validate` of a directory can see, one input.
+/// One input for every cause that `validate` of a directory can report.
 const CASES: [Case; 15] = [
     (Cause::StaleRevision, false, |at| at.write("b.yaml", &good("a", 1, 1)), b"b.yaml"),
     (Cause::RevisionConflict, false, |at| at.write("b.yaml", &good("a", 2, 2)), b"b.yaml"),
@@ -131,7 +131,7 @@ const CASES: [Case; 15] = [
     ),
 ];
 
-/// Of the others, those of a file that is named itself.
+/// Inputs for further causes that `validate` of a single file reports.
 const NAMED: [Case; 2] = [
     (Cause::Hidden, false, |at| at.write(".b.yaml", &good("b", 1, 2)), b".b.yaml"),
     (
@@ -142,7 +142,7 @@ const NAMED: [Case; 2] = [
     ),
 ];
 
-/// Seen only beside what is in force, or by a bounded pass: the tests below have one input of each.
+/// Causes that depend on the state in force, or on a bounded pass: the tests below have one input for each.
 const ELSEWHERE: [Cause; 2] = [Cause::RangeKept, Cause::NotRead];
 
 #[test]
@@ -152,7 +152,7 @@ fn each_cause_has_an_input() {
     assert_eq!(seen, Cause::ALL.into());
 }
 
-/// What the functions of the agent make of the files of a directory, read in one pass.
+/// Returns the causes per file when the agent's functions read a directory in one pass.
 fn read(place: &Place, keys: &[TrustedKey], most_files: usize) -> BTreeMap<PathBuf, Vec<Cause>> {
     let (known, ranges) = (BTreeSet::new(), place.0.path().join("none"));
     let look = Look { rules_dir: &place.rules(), managed_ranges: &ranges, known: &known, most_files };
@@ -192,7 +192,7 @@ fn each_input_is_refused_for_its_cause() {
             assert_eq!(read(&path).unwrap_err().cause(), cause);
         }
     }
-    // The control: nothing is refused of a file that is in order.
+    // Control: a valid file is accepted.
     let place = Place::new();
     place.write("a.yaml", &good("a", 2, 1));
     assert_eq!(read(&place, &[], 100), BTreeMap::new());
@@ -238,7 +238,7 @@ fn a_range_that_shrinks_too_far_is_kept() {
     assert_eq!(causes("10.0.0.1/32, 10.0.0.2/32"), [], "the control");
 }
 
-/// The causes that `validate -o json` tells of each file, by its name.
+/// Returns the causes that `validate -o json` reports, by file name.
 fn validated(signed: bool, paths: &[PathBuf]) -> BTreeMap<String, Vec<String>> {
     let elsewhere = TempDir::new().unwrap();
     let config = elsewhere.path().join("config.yaml");

@@ -1,10 +1,10 @@
-//! Rule sets: which line each prefix of a file counts on.
+//! Rule sets: the rule counter of each prefix of a file.
 
 use firewall_agent::rules::{DatabaseRules, ManagedRanges, compile, read_database, read_ranges};
 
 use crate::fixtures::limits;
 
-/// One line per prefix, as `203.0.113.0/24 fr-1`, then one per range that is not there.
+/// Returns one line per prefix, as `203.0.113.0/24 fr-1`, then one per missing range.
 fn compiled(rules: &str, at: &str) -> Vec<String> {
     let top = "schema_version: 1\ndatabase_id: db\nrevision: 1\nendpoints: [{port: 30092}]\n";
     let read = |rules: &str, at: &str| -> DatabaseRules {

@@ -1,4 +1,4 @@
-//! The fixture files, each read as its kind and compared with what is recorded beside it.
+//! The fixture files, each read as its kind and compared with its `.expected` file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,12 +21,12 @@ pub struct Fixture {
     pub bytes: Vec<u8>,
 }
 
-/// The host that fixtures are read on.
+/// Returns the limits of the host that the fixtures are read on.
 pub fn limits() -> Limits {
     Limits { max_rules: 30, allow_monitor: false, node_name: Some("db-host-17".to_owned()) }
 }
 
-/// Every `*.yaml` of one kind below `tests/fixtures/valid` or `tests/fixtures/invalid`, by name.
+/// Returns every `*.yaml` of one kind below `tests/fixtures/valid` or `tests/fixtures/invalid`, by name.
 pub fn fixtures(validity: &str, kind: Kind) -> Vec<Fixture> {
     let name = match kind {
         Kind::Databases => "databases",
@@ -42,7 +42,7 @@ pub fn fixtures(validity: &str, kind: Kind) -> Vec<Fixture> {
     paths.into_iter().map(|path| Fixture { kind, bytes: fs::read(&path).unwrap(), path }).collect()
 }
 
-/// Reads bytes as one kind of file; what was taken comes back as its summary.
+/// Reads bytes as one kind of file; returns the summary of an accepted one.
 pub fn read(kind: Kind, bytes: &[u8]) -> Result<String, Vec<Problem>> {
     fn with_warnings<T>(checked: &Checked<T>, summary: impl FnOnce(&T) -> String) -> String {
         let warnings: String =
@@ -59,7 +59,7 @@ pub fn read(kind: Kind, bytes: &[u8]) -> Result<String, Vec<Problem>> {
 }
 
 impl Fixture {
-    /// Compares with the sibling `.expected` file; gives the difference.
+    /// Compares with the sibling `.expected` file; returns the difference.
     pub fn check(&self, actual: &str) -> Option<String> {
         let recorded = self.path.with_extension("expected");
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
@@ -71,7 +71,7 @@ impl Fixture {
     }
 }
 
-/// Fails with every difference at once.
+/// Fails with all differences at once.
 pub fn none(differences: Vec<String>) {
     assert!(differences.is_empty(), "{} of them:\n{}", differences.len(), differences.join("\n"));
 }

@@ -1,4 +1,4 @@
-//! Files made to exhaust a reader.
+//! Files that try to exhaust the reader.
 
 use std::env::current_exe;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn a_hostile_file_of_up_to_4_mib_is_refused_soon_and_without_a_panic() {
     none(failures);
 }
 
-/// In a process of its own: the other tests use memory, too.
+/// Runs in a separate process: the other tests use memory, too.
 #[test]
 fn no_hostile_file_takes_more_than_64_mib() {
     let test = "hostile::a_hostile_file_of_up_to_4_mib_is_refused_soon_and_without_a_panic";
@@ -52,7 +52,7 @@ fn no_hostile_file_takes_more_than_64_mib() {
 
 const MEMORY: &str = "memory beside the files themselves, in KiB: ";
 
-/// A field of this process's status.
+/// Returns a field of this process's status.
 fn kib(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let value = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
@@ -107,7 +107,7 @@ fn files() -> Vec<(&'static str, String)> {
     files
 }
 
-/// As many of `unit` as fit before the marker.
+/// Returns as many copies of `unit` as fit before the marker.
 fn filled(unit: &str) -> String {
     unit.repeat((MAX_FILE_BYTES - MARKER.len()) / unit.len()) + MARKER
 }

@@ -1,4 +1,4 @@
-//! What is refused, and in which words.
+//! Rejected files and their messages.
 
 use crate::fixtures::{Kind, fixtures, none, read};
 

@@ -1,6 +1,6 @@
-//! Rule files, managed ranges and configuration: what is taken, what is refused, and in which words.
+//! Rule files, managed ranges and configuration: accepted files, rejected files, and the messages.
 //!
-//! `UPDATE_EXPECTED=1` writes the `.expected` files anew; read the difference before keeping it.
+//! `UPDATE_EXPECTED=1` rewrites the `.expected` files; review the difference before committing it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -1,4 +1,4 @@
-//! Files cut off at every byte.
+//! Files truncated at every byte.
 
 use firewall_agent::rules::{DatabaseRules, ManagedRanges, RuleSet, compile, read_database};
 
@@ -25,7 +25,7 @@ fn every_byte_prefix_up_to_the_marker_is_refused() {
     assert!(tried > 2_000, "only {tried} prefixes");
 }
 
-/// The control: with the marker supplied, a cut file is often well-formed, and some then allow more than the whole.
+/// Control: with the marker appended, a truncated file is often well-formed, and some allow more than the whole.
 #[test]
 fn without_the_marker_cut_files_would_be_taken_and_some_would_allow_more() {
     let (mut taken, mut wider) = (0, 0);
@@ -48,7 +48,7 @@ fn pushed() -> impl Iterator<Item = Fixture> {
     [Kind::Databases, Kind::Ranges].into_iter().flat_map(|kind| fixtures("valid", kind))
 }
 
-/// Length of the file up to its last `...`.
+/// Returns the length of the file up to its last `...`.
 fn marker_end(fixture: &Fixture) -> usize {
     let at = fixture.bytes.windows(3).rposition(|window| window == b"...");
     at.unwrap_or_else(|| panic!("{}: no marker", fixture.path.display())) + 3

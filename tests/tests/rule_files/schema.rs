@@ -1,4 +1,4 @@
-//! The JSON Schemas that control planes check their files with say what the parser says, as far as a schema can.
+//! The JSON Schemas for control planes agree with the parser, as far as a schema can.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::fixtures::{Kind, fixtures};
 
-/// Invalid fixtures that are right by the schema: YAML hides what is wrong from it, or it is about two places at once,
-/// the calendar, or this host.
+/// Invalid fixtures that the schema accepts: YAML hides the error from it, or the error involves two fields, the
+/// calendar, or this host.
 const BEYOND: &[&str] = &[
     "anchor",
     "bidi-override-in-comment",
@@ -39,7 +39,7 @@ const BEYOND: &[&str] = &[
     "accept-shrink-in-words",
     "duplicate-range-id",
 ];
-/// Valid fixtures that are wrong by the schema: the parser takes any plain scalar for text.
+/// Valid fixtures that the schema rejects: the parser accepts any plain scalar as text.
 const LAX: &[&str] = &["names-of-digits-and-words"];
 
 const VALIDATOR: &str = "
@@ -51,7 +51,7 @@ validator = Draft202012Validator(given['schema'])
 json.dump([validator.is_valid(document) for document in given['documents']], sys.stdout)
 ";
 
-/// Which of the documents the schema takes.
+/// Returns for each document whether the schema accepts it.
 fn taken(kind: Kind, documents: &[Value]) -> Vec<bool> {
     let name = if kind == Kind::Ranges { "managed-ranges" } else { "database" };
     let path = format!("{}/../deploy/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
@@ -66,12 +66,12 @@ fn taken(kind: Kind, documents: &[Value]) -> Vec<bool> {
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
-/// As a control plane in any language holds the file; `None` when it is no YAML.
+/// Returns the file as a control plane in any language parses it; `None` if it is not YAML.
 fn document(bytes: &[u8]) -> Option<Value> {
     serde_yaml::from_str(str::from_utf8(bytes).ok()?).ok()
 }
 
-/// `UPDATE_EXPECTED=1` writes the files anew.
+/// `UPDATE_EXPECTED=1` rewrites the files.
 #[test]
 fn the_schemas_are_made_of_what_the_parser_goes_by() {
     for (name, schema) in [("database", database_schema()), ("managed-ranges", ranges_schema())] {
@@ -107,7 +107,7 @@ fn valid_fixtures_are_right_by_the_schema_and_invalid_ones_are_not() {
     }
 }
 
-/// Every change of one place of every valid file: what the schema takes, the parser takes.
+/// Every change of one value of every valid file: the parser accepts each file that the schema accepts.
 #[test]
 fn what_the_schema_takes_the_parser_takes() {
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-17".to_owned()) };
@@ -126,7 +126,7 @@ fn what_the_schema_takes_the_parser_takes() {
                 Kind::Databases | Kind::Config => read_database(text.as_bytes(), &limits).err(),
             };
             let said: Vec<String> = problems.unwrap_or_default().iter().map(ToString::to_string).collect();
-            // About two places at once, or this host.
+            // Errors that involve two fields, or this host.
             let beyond = ["duplicate", "already claimed", "overlaps", "another host"];
             assert!(
                 said.iter().all(|problem| beyond.iter().any(|words| problem.contains(words))),
@@ -138,11 +138,11 @@ fn what_the_schema_takes_the_parser_takes() {
     }
 }
 
-/// The document with one value removed, replaced, or put beside another.
+/// Returns the document with one value removed, replaced, or added.
 fn changes(document: &Value, into: &mut Vec<Value>) {
     let mut pointers = vec![String::new()];
     gather(document, "", &mut pointers);
-    // Long lists repeat themselves.
+    // Long lists are repetitive.
     for pointer in pointers.iter().take(25) {
         let mut change = |with: &dyn Fn(&mut Value)| {
             let mut changed = document.clone();

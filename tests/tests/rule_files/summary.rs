@@ -1,4 +1,4 @@
-//! Typed values as a few lines of text, one fact each.
+//! Typed values as text, one fact per line.
 
 use std::fmt::{Debug, Write as _};
 

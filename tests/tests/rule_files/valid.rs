@@ -1,4 +1,4 @@
-//! What is taken, and as what.
+//! Accepted files and their parsed values.
 
 use firewall_agent::config::Config;
 

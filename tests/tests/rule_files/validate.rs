@@ -1,4 +1,4 @@
-//! `firewall-agent validate`, as typed.
+//! `firewall-agent validate` on the command line.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,10 +11,10 @@ use firewall_agent::rules::MAX_FILE_BYTES;
 use firewall_tests::lab::agent_binary;
 use tempfile::TempDir;
 
-/// Names and texts.
+/// File names and contents.
 type Files = Vec<(&'static str, String)>;
 
-/// No name of a rule file.
+/// A name that no rule file has.
 const RANGES: &str = "ranges";
 
 const ACCEPTED: i32 = 0;
@@ -32,8 +32,8 @@ fn ranges() -> String {
     format!("schema_version: 1\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\nranges: {ranges}\n...\n")
 }
 
-/// Exit code, and what is printed of a directory of files and of its file [`RANGES`], if it is one of them, with the
-/// directory left out of each path.
+/// Returns exit code and output for a directory of files and, if present, its file [`RANGES`], with the directory
+/// removed from each path.
 fn printed(files: &[(&str, String)], format: &str) -> (i32, String) {
     let dir = TempDir::new().unwrap();
     for (name, text) in files {

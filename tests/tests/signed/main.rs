@@ -1,4 +1,4 @@
-//! Signed pushes: an agent with trusted keys takes what one of them signed, and nothing else.
+//! Signed pushes: an agent with trusted keys accepts only files that one of them signed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -1,4 +1,4 @@
-//! Forged and replayed pushes, each refused with the last good rules in force.
+//! Forged and replayed pushes: each is rejected, and the last good rules stay in force.
 
 use std::fs;
 
@@ -37,18 +37,18 @@ fn forged_and_replayed_pushes_are_refused_and_what_was_in_force_stays() {
         ("another file's signature", &next, Some(key.sign(&rules(5))), "bad_signature: "),
     ];
     for (what, text, signature, reason) in forged {
-        // No signature may belong to the file of the case before for a moment.
+        // Prevents a match, even briefly, of a new signature with the file of the previous case.
         stage.push("no rule file\n", None);
         stage.push(text, signature.as_deref());
         stage.wait_until_seen(&mut agent, what);
         stage.wait_for_refusal(&mut agent, reason);
         stage.is_in_force(2);
         let validated = stage.home.ask(&["validate", stage.home.rule_file(FILE).to_str().unwrap()]).unwrap();
-        // Alone, an older revision is as good as any.
+        // Without the accepted files, an older revision is valid.
         let expected = if what == "replay" { 0 } else { 2 };
         assert_eq!(validated.code, Some(expected), "{what}: {validated:?}");
     }
-    // The control: what was refused before, signed by the right key.
+    // Control: the file rejected before, signed by the right key.
     stage.push(&next, Some(&good));
     agent.wait_for_revision(&stage.home, DATABASE, 3).unwrap();
     stage.is_in_force(3);
@@ -62,12 +62,12 @@ fn a_signature_that_comes_late_is_noticed_and_one_that_comes_early_disturbs_noth
     let mut agent = stage.trusting(&[&key]);
     stage.push(&rules(1), Some(&key.sign(&rules(1))));
     agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
-    // Late: without any other change of a file.
+    // Late: no other file changes.
     stage.push(&rules(2), None);
     stage.wait_for_refusal(&mut agent, "unsigned: ");
     stage.sign_only(Some(&key.sign(&rules(2))));
     agent.wait_for_revision(&stage.home, DATABASE, 2).unwrap();
-    // Early: the file in force has lost its own signature, and was seen with it.
+    // Early: the file in force has lost its own signature, and the agent has seen it without.
     stage.sign_only(Some(&key.sign(&rules(3))));
     stage.home.write_rules("other.yaml", "no rule file\n").unwrap();
     let seen = || stage.home.status().is_ok_and(|status| status.0.to_string().contains("other.yaml"));

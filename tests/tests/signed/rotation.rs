@@ -1,4 +1,4 @@
-//! Two keys at a time, and keys that come and go.
+//! Two keys at a time, and key rotation.
 
 use crate::stage::{DATABASE, FILE, Stage, rules};
 
@@ -31,7 +31,7 @@ fn a_key_is_rotated_without_a_moment_in_which_nothing_is_taken() {
     agent.wait_for_revision(&stage.home, DATABASE, 4).unwrap();
 }
 
-/// Keys that are trusted for the first time cut nobody off: what was taken unsigned stays in force.
+/// Newly trusted keys deny no client: the accepted unsigned file stays in force.
 #[test]
 fn what_was_in_force_before_keys_were_trusted_stays_until_a_signed_file_comes() {
     let stage = Stage::new();

@@ -1,4 +1,4 @@
-//! A host whose agent trusts keys, and the minisign program that signs.
+//! A host with an agent that trusts keys, and minisign to sign.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ pub struct Stage {
     db: Host,
 }
 
-/// A pair of keys.
+/// A key pair.
 pub struct Key {
     dir: PathBuf,
     name: &'static str,
-    /// What a configuration trusts.
+    /// The public key, as in a configuration.
     pub public: String,
 }
 
 impl Stage {
-    /// No agent runs; `trusting` makes its configuration.
+    /// Creates the host without an agent; `trusting` configures one.
     pub fn new() -> Self {
         let lab = Lab::new().unwrap();
         let (db, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
@@ -55,7 +55,7 @@ impl Stage {
         self.home.start().unwrap()
     }
 
-    /// Puts a signature and then its file in place.
+    /// Publishes a signature and then its file.
     pub fn push(&self, text: &str, signature: Option<&str>) {
         self.sign_only(signature);
         self.home.write_rules(FILE, text).unwrap();
@@ -70,7 +70,7 @@ impl Stage {
         }
     }
 
-    /// Waits until the agent has seen the files as they are now; `mark` is another one every time.
+    /// Waits until the agent has seen the current files; `mark` must be new in each call.
     pub fn wait_until_seen(&self, agent: &mut Agent, mark: &str) {
         let name = format!("{}.yaml", mark.replace([' ', '\''], "-"));
         self.home.write_rules(&name, "no rule file\n").unwrap();
@@ -79,7 +79,7 @@ impl Stage {
         self.home.remove_rules(&name).unwrap();
     }
 
-    /// Waits until the file is refused, for a reason that contains this.
+    /// Waits until the file is rejected for a reason that contains `reason`.
     pub fn wait_for_refusal(&self, agent: &mut Agent, reason: &str) {
         let refused = || {
             self.home.status().is_ok_and(|status| {
@@ -90,7 +90,7 @@ impl Stage {
         agent.wait_until(&format!("refused: {reason}"), refused).unwrap();
     }
 
-    /// This revision is in force, as the status says and as packets are judged.
+    /// Requires that this revision is in force, by the status and by the verdicts.
     pub fn is_in_force(&self, revision: u64) {
         let status = self.home.status().unwrap();
         assert_eq!(status.revision(DATABASE), Some(revision), "{status:?}");
@@ -107,7 +107,7 @@ impl Stage {
 }
 
 impl Key {
-    /// The signature of these bytes.
+    /// Signs these bytes.
     pub fn sign(&self, text: &str) -> String {
         fs::write(self.dir.join("message"), text).unwrap();
         minisign(&self.dir, &["-S", "-W", "-s", &format!("{}.sec", self.name), "-m", "message"]);
@@ -120,7 +120,7 @@ fn minisign(dir: &Path, arguments: &[&str]) {
     assert!(out.status.success(), "minisign {arguments:?}: {out:?}");
 }
 
-/// A rule file that allows another source in odd revisions than in even ones.
+/// Returns a rule file that allows another source in odd revisions than in even ones.
 pub fn rules(revision: u64) -> String {
     rules_for(revision, "")
 }

@@ -1,8 +1,8 @@
-//! The bpf(2) system call, for what only a test does.
+//! The bpf(2) system call, for commands that only tests use.
 
 use std::io;
 
-/// Makes the call with these attributes; what it returns.
+/// Makes the call with these attributes; returns its result.
 pub fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<i32> {
     // SAFETY: the attributes live across the call and their size is passed; every address in them is live too.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes as *mut A, size_of::<A>()) };

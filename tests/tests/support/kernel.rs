@@ -8,7 +8,7 @@ use firewall_agent::rules::{Limits, ManagedRanges, read_database};
 use firewall_agent::sync::{Desired, Live, publish};
 use jiff::Timestamp;
 
-/// Loads and pins the programs and empty maps below `bpffs_dir`, with these stages in front of the tries.
+/// Loads and pins the programs and empty maps below `bpffs_dir`, with these fast-path stages.
 pub fn load(bpffs_dir: &Path, stages: u32) -> (Programs, Pins) {
     let pins = Pins::new(bpffs_dir);
     pins.create().unwrap();
@@ -17,7 +17,7 @@ pub fn load(bpffs_dir: &Path, stages: u32) -> (Programs, Pins) {
     (programs, pins)
 }
 
-/// Puts rule files and guarded ports in force, and returns what then is.
+/// Puts rule files and guarded ports in force; returns the live state.
 pub fn put_in_force(bpffs_dir: &Path, files: &[String], guarded: &[RangeInclusive<u16>]) -> Live {
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-1".into()) };
     let mut desired = Desired { guarded: guarded.iter().cloned().flatten().collect(), ..Desired::default() };

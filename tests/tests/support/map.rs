@@ -7,7 +7,7 @@ use crate::bpf::bpf;
 
 const MAP_CREATE: libc::c_long = 0;
 
-/// The part of `union bpf_attr` that makes a map: type, sizes in bytes, number of entries, flags.
+/// The part of `union bpf_attr` that creates a map: type, sizes in bytes, number of entries, flags.
 #[repr(C)]
 pub struct Blueprint {
     pub kind: u32,
@@ -19,6 +19,6 @@ pub struct Blueprint {
 
 pub fn create_map(mut blueprint: Blueprint) -> io::Result<OwnedFd> {
     let map = bpf(MAP_CREATE, &mut blueprint)?;
-    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and no other code owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(map) })
 }

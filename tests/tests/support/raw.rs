@@ -1,4 +1,4 @@
-//! Maps by bpf(2): a trie that anybody may edit, for the control, and the agent's own maps, seen from outside.
+//! Maps through bpf(2): an unfrozen trie for controls, and outside access to the agent's own maps.
 
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 use crate::bpf::bpf;
 use crate::map::{Blueprint, create_map};
 
-/// The attach type that programs and links have.
+/// Attach type of programs and links.
 pub const BPF_XDP: u32 = 37;
 const XDP: u32 = 6;
 const XDP_DROP: u32 = 1;
@@ -33,7 +33,7 @@ const LPM_TRIE: u32 = 11;
 const NO_PREALLOC: u32 = 1;
 const RDONLY_PROG: u32 = 1 << 7;
 
-/// More bytes than a key or a value of any map here has.
+/// Exceeds the bytes of every key and value here.
 pub const ROOM: usize = 64;
 
 /// The part of `union bpf_attr` that element commands read.
@@ -64,13 +64,14 @@ pub struct Map {
 }
 
 impl Map {
-    /// An empty trie of IPv4 prefixes that is frozen by nobody.
+    /// Returns an empty, unfrozen trie of IPv4 prefixes.
     pub fn trie(entries: u32) -> Self {
         let blueprint = Blueprint { kind: LPM_TRIE, key: 8, value: 4, entries, flags: NO_PREALLOC };
         Self { map: create_map(blueprint).unwrap() }
     }
 
-    /// A trie of IPv4 prefixes that fits into the agent's outer maps: `BPF_F_NO_PREALLOC`, and read-only for programs.
+    /// Returns a trie of IPv4 prefixes that fits into the agent's outer maps: `BPF_F_NO_PREALLOC`, and read-only for
+    /// programs.
     pub fn publishable_trie(entries: u32) -> Self {
         let flags = NO_PREALLOC | RDONLY_PROG;
         Self { map: create_map(Blueprint { kind: LPM_TRIE, key: 8, value: 4, entries, flags }).unwrap() }
@@ -82,12 +83,12 @@ impl Map {
         Self::opened(bpf(OBJ_GET, &mut attributes).unwrap())
     }
 
-    /// A program that drops everything, loaded for this attach type.
+    /// Returns a program that drops everything, loaded for this attach type.
     pub fn drop_all(attach_type: u32) -> Self {
         Self::program(XDP_DROP, attach_type, 0)
     }
 
-    /// A program that passes everything, as the agent's own are loaded.
+    /// Returns a program that passes everything, loaded as the agent's own are.
     pub fn pass_all() -> Self {
         Self::program(XDP_PASS, BPF_XDP, XDP_HAS_FRAGS)
     }
@@ -107,26 +108,26 @@ impl Map {
         Self::opened(bpf(PROG_LOAD, &mut attributes).unwrap())
     }
 
-    /// Whatever object a call has just returned.
+    /// Wraps the descriptor of an object that a call has just returned.
     pub fn opened(descriptor: i32) -> Self {
-        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+        // SAFETY: the kernel has just created this descriptor, and no other code owns it.
         Self { map: unsafe { OwnedFd::from_raw_fd(descriptor) } }
     }
 
-    /// An empty map of this shape.
+    /// Returns an empty map of this shape.
     pub fn shaped_as(shape: &Shape) -> Self {
         let Shape { kind, key, value, entries, flags, .. } = *shape;
         Self { map: create_map(Blueprint { kind, key, value, entries, flags }).unwrap() }
     }
 
-    /// Pins what was opened at a path where nothing is.
+    /// Pins the object at a free path.
     pub fn pin(&self, path: &Path) -> io::Result<()> {
         let path = CString::new(path.as_os_str().as_bytes())?;
         let map = u64::from(self.map.as_raw_fd().cast_unsigned());
         bpf(OBJ_PIN, &mut [path.as_ptr() as u64, map]).map(drop)
     }
 
-    /// Type, sizes and flags.
+    /// Returns type, id, sizes and flags.
     pub fn shape(&self) -> io::Result<Shape> {
         let mut shape = Shape::default();
         let head = u64::from(self.map.as_raw_fd().cast_unsigned()) | (size_of::<Shape>() as u64) << 32;
@@ -134,7 +135,7 @@ impl Map {
         Ok(shape)
     }
 
-    /// Gives what was opened, if that is a link, another program.
+    /// Replaces the program of this link.
     pub fn update_link(&self, program: &Self) -> io::Result<()> {
         let [link, program] = [self, program].map(|one| one.map.as_raw_fd().cast_unsigned());
         bpf(LINK_UPDATE, &mut [link, program, 0, 0]).map(drop)
@@ -144,7 +145,7 @@ impl Map {
         self.element(UPDATE, key.as_ptr() as u64, value.as_ptr() as u64)
     }
 
-    /// As `insert`, for values that are larger than others; `value` must have the map's size.
+    /// As `insert`, for values beyond [`ROOM`]; `value` must have the map's size.
     pub fn insert_large(&self, key: &[u8; ROOM], value: &[u8]) -> io::Result<()> {
         self.element(UPDATE, key.as_ptr() as u64, value.as_ptr() as u64)
     }
@@ -153,7 +154,7 @@ impl Map {
         self.element(DELETE, key.as_ptr() as u64, 0)
     }
 
-    /// Makes this map the one that a slot of an outer map points at.
+    /// Sets this map as the inner map in a slot of an outer map.
     pub fn publish(&self, outer: &Self, slot: u32) -> io::Result<()> {
         let (mut key, mut value) = ([0; ROOM], [0; ROOM]);
         key[..4].copy_from_slice(&slot.to_ne_bytes());
@@ -161,40 +162,40 @@ impl Map {
         outer.insert(&key, &value)
     }
 
-    /// Detaches what was opened, if that is a link.
+    /// Detaches this link.
     pub fn detach(&self) -> io::Result<()> {
         bpf(LINK_DETACH, &mut [self.map.as_raw_fd().cast_unsigned(), 0]).map(drop)
     }
 
-    /// The value of this key, filled up with zeros.
+    /// Returns the value of this key, padded with zeros.
     pub fn look_up(&self, key: &[u8; ROOM]) -> io::Result<[u8; ROOM]> {
         let mut value = [0; ROOM];
         self.element(LOOKUP, key.as_ptr() as u64, value.as_mut_ptr() as u64)?;
         Ok(value)
     }
 
-    /// One of the keys, filled up with zeros; an error when there is none.
+    /// Returns one of the keys, padded with zeros; fails if there is none.
     pub fn first_key(&self) -> io::Result<[u8; ROOM]> {
         let mut key = [0; ROOM];
         self.element(NEXT_KEY, 0, key.as_mut_ptr() as u64)?;
         Ok(key)
     }
 
-    /// The key after this one, filled up with zeros; an error when it is the last.
+    /// Returns the key after this one, padded with zeros; fails if it is the last.
     pub fn next_key(&self, key: &[u8; ROOM]) -> io::Result<[u8; ROOM]> {
         let mut next = [0; ROOM];
         self.element(NEXT_KEY, key.as_ptr() as u64, next.as_mut_ptr() as u64)?;
         Ok(next)
     }
 
-    /// Both are addresses of `ROOM` bytes that live across the call, or 0.
+    /// `key` and `value` are addresses of `ROOM` bytes that live across the call, or 0.
     fn element(&self, command: libc::c_long, key: u64, value: u64) -> io::Result<()> {
         let map = self.map.as_raw_fd().cast_unsigned();
         bpf(command, &mut Element { map, key, value, ..Element::default() }).map(drop)
     }
 }
 
-/// The kernel's `struct bpf_lpm_trie_key` of an IPv4 prefix: length in host order, address as on the wire.
+/// Returns the kernel's `struct bpf_lpm_trie_key` of an IPv4 prefix: length in host order, address in network order.
 pub fn trie_key(prefix: Ipv4Net) -> [u8; ROOM] {
     let mut key = [0; ROOM];
     key[..4].copy_from_slice(&u32::from(prefix.prefix_len()).to_ne_bytes());

@@ -1,15 +1,15 @@
-//! System calls of the running daemon that end otherwise than the kernel would have it.
+//! Faults injected into system calls of the running daemon.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use firewall_tests::lab::eventually;
 
-/// Faults in the daemon's calls, until it is dropped.
+/// Faults in the daemon's calls, until dropped.
 pub struct Injected(Child);
 
 impl Injected {
-    /// As `strace -e inject=CALLS:FAULT` has it.
+    /// Injects as `strace -e inject=CALLS:FAULT`.
     pub fn into(pid: u32, calls: &str, fault: &str) -> Self {
         let child = Command::new("strace")
             .args(["-f", "-qq", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")])
@@ -28,7 +28,7 @@ impl Injected {
 
 impl Drop for Injected {
     fn drop(&mut self) {
-        // SIGTERM: strace lets go of the daemon; SIGKILL would take it along.
+        // On SIGTERM strace detaches from the daemon; SIGKILL would kill the daemon too.
         let _ = nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(self.0.id().cast_signed()),
             nix::sys::signal::Signal::SIGTERM,

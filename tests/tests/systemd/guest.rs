@@ -15,11 +15,11 @@ use nix::unistd::Pid;
 /// Longest time that one step of systemd may take.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Joins the control group, and becomes the first process of new namespaces, which end with this process.
+/// Joins the cgroup and becomes the first process of new namespaces, which end with this process.
 const JOIN: &str = "echo $$ >\"$1/cgroup.procs\" && \
                     exec unshare --cgroup --mount --uts --ipc --pid --fork --kill-child sh -ec \"$3\" sh \"$2\"";
-/// Mounts what systemd needs below the root `$1`, and becomes it. The machine's sysctls stay
-/// read-only, and its console and kernel log out of reach.
+/// Mounts the file systems that systemd needs below the root `$1`, and becomes systemd. The machine's sysctls stay
+/// read-only, its console and kernel log out of reach.
 const BOOT: &str = "mount -t proc proc \"$1/proc\"
 mount --bind \"$1/proc/sys\" \"$1/proc/sys\"
 mount -o remount,bind,ro \"$1/proc/sys\"
@@ -35,7 +35,7 @@ exec env -i container=firewall-tests PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot \
 
 static BOOTS: AtomicU32 = AtomicU32::new(0);
 
-/// Process 1 of its own namespaces; a power cut when dropped.
+/// Process 1 of its own namespaces; dropping it is a power cut.
 pub struct Guest {
     unshare: Child,
     systemd: Pid,
@@ -44,7 +44,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Boots the system below `root` in the host's network; `tests.target` is its goal.
+    /// Boots the system below `root` in the host's network, up to `tests.target`.
     pub fn boot(lab: &Lab, host: &Host, root: &Path) -> Self {
         let groups = lab.dir().join("cgroup");
         if !groups.exists() {
@@ -90,13 +90,13 @@ impl Guest {
         assert!(done.status.success(), "{arguments:?}: {done:?}: {}", self.log());
     }
 
-    /// Value of one of a unit's properties; empty while systemd does not answer.
+    /// Returns a property of a unit; empty while systemd does not answer.
     pub fn property(&self, unit: &str, name: &str) -> String {
         let shown = self.systemctl(&["show", "--value", "--property", name, unit]);
         String::from_utf8_lossy(&shown.stdout).trim().to_owned()
     }
 
-    /// The machine's number of a service's main process; `None` when it has none.
+    /// Returns the pid of a service's main process, in the machine's PID namespace; `None` if it has none.
     pub fn main_process(&self, unit: &str) -> Option<Pid> {
         let group = self.property(unit, "ControlGroup");
         let processes =
@@ -109,13 +109,13 @@ impl Guest {
         waited.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
     }
 
-    /// Everything that systemd and its services have written.
+    /// Returns everything that systemd and its services have logged.
     pub fn log(&self) -> String {
         let early = fs::read(&self.log).unwrap_or_default();
         format!("{}{}", String::from_utf8_lossy(&early), self.journal(&["--output", "short-monotonic"]))
     }
 
-    /// What journalctl shows.
+    /// Returns the output of journalctl.
     pub fn journal(&self, arguments: &[&str]) -> String {
         let shown = self.inside("journalctl").arg("--no-pager").args(arguments).output().unwrap();
         String::from_utf8_lossy(&shown.stdout).into_owned()
@@ -134,7 +134,7 @@ impl Drop for Guest {
     }
 }
 
-/// Removes a control group and those in it.
+/// Removes a cgroup and its children.
 fn remove(group: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(group)? {
         let path = entry?.path();

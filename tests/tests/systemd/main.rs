@@ -1,5 +1,5 @@
-//! The shipped units under a real systemd, process 1 of namespaces of its own: what the database's start waits for, and
-//! what happens to both when one of them crashes, hangs or is restarted.
+//! The shipped units under a real systemd, process 1 of its own namespaces: the start conditions of the database, and
+//! the effect on both when one of them crashes, hangs or is restarted.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 

@@ -29,7 +29,7 @@ fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted()
     assert!(String::from_utf8_lossy(&shown.stdout).contains(&format!("Status: \"{status}\"")), "{shown:?}");
     live_through(&stage, &guest, &watch, "0").unwrap();
 
-    // A hang: systemd kills the agent, and starts it again.
+    // A hang: systemd kills the agent and restarts it.
     assert!(!guest.log().contains("Watchdog timeout"), "a living agent says so: {}", guest.log());
     let hung = guest.main_process(AGENT).unwrap();
     kill(hung, Signal::SIGSTOP).unwrap();
@@ -39,7 +39,7 @@ fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted()
     assert!(guest.log().contains("firewall-agent.service: Watchdog timeout (limit 15s)"), "{}", guest.log());
     runs(&stage, &guest, &watch, "0");
 
-    // SIGTERM: the agent says that it ends, and everything stays in force.
+    // SIGTERM: the agent reports its end, and everything stays in force.
     guest.order(&["stop", AGENT]);
     assert_eq!(guest.property(AGENT, "Result"), "success");
     runs(&stage, &guest, &watch, "0");
@@ -69,13 +69,13 @@ fn a_database_that_requires_a_missing_unit_does_not_start() {
     watch.assert_nobody_entered();
     drop(guest);
     stage.cut_power();
-    // The control: that it requires the unit is not enough.
+    // Control: requiring the unit is not enough.
     stage.without_assertions();
     let guest = stage.boot();
     guest.wait_until("the database runs", || is_active(&guest, DATABASE));
 }
 
-/// The controls of the two tests above.
+/// Controls of the two tests above.
 #[test]
 fn without_its_settings_the_restore_unit_fails_the_same_scenarios() {
     let stage = Stage::new();
@@ -101,7 +101,7 @@ fn the_database_stays_down_until_every_interface_is_filtered() {
     let watch = stage.watch();
     let guest = stage.boot();
     stays_down(&guest, "1");
-    // The agent attaches what is there; the interface may come.
+    // The agent attaches to the present interfaces; the missing one may come later.
     guest.wait_until("the agent is ready", || is_active(&guest, AGENT));
     stage.db.run("ip link add late0 type veth peer name late1").unwrap();
     guest.wait_until("it filters the interface", || {
@@ -129,7 +129,7 @@ fn an_interface_that_cannot_be_filtered_holds_up_the_database_and_not_the_boot()
     runs(&stage, &guest, &watch, "0");
 }
 
-/// The control of the two tests above.
+/// Control of the two tests above.
 #[test]
 fn without_the_drop_in_the_database_runs_on_an_open_host() {
     let stage = Stage::new();
@@ -142,7 +142,7 @@ fn without_the_drop_in_the_database_runs_on_an_open_host() {
     assert_eq!(guest.property(RESTORE, "ActiveState"), "failed");
 }
 
-/// Crashes and restarts, with the host filtered and the database running after each.
+/// Crashes and restarts; after each the host is filtered and the database runs.
 ///
 /// # Errors
 /// When the restore unit ran again.
@@ -177,7 +177,7 @@ fn live_through(stage: &Stage, guest: &Guest, watch: &Watch, restored: &str) -> 
     Ok(())
 }
 
-/// Kills a service's main process, and waits until it has another one.
+/// Kills a service's main process and waits until it has another one.
 fn crash(guest: &Guest, unit: &str) {
     let before = guest.main_process(unit).unwrap();
     kill(before, Signal::SIGKILL).unwrap();
@@ -186,7 +186,7 @@ fn crash(guest: &Guest, unit: &str) {
     });
 }
 
-/// The database runs, the friend gets in and the stranger does not.
+/// Requires that the database runs, and that the friend gets in and the stranger does not.
 fn runs(stage: &Stage, guest: &Guest, watch: &Watch, restored: &str) {
     guest.wait_until("the database runs", || is_active(guest, DATABASE));
     guest.wait_until("the friend gets in", || stage.friend_connects());
@@ -194,7 +194,7 @@ fn runs(stage: &Stage, guest: &Guest, watch: &Watch, restored: &str) {
     assert_eq!(guest.property(RESTORE, "ExecMainStatus"), restored, "{}", guest.log());
 }
 
-/// The boot is over, and the database was not started.
+/// Requires that the boot is complete and the database was not started.
 fn stays_down(guest: &Guest, restored: &str) {
     assert_eq!(guest.property(DATABASE, "ActiveState"), "inactive", "{}", guest.log());
     assert_eq!(guest.property(RESTORE, "ExecMainStatus"), restored, "{}", guest.log());
@@ -206,14 +206,14 @@ fn is_active(guest: &Guest, unit: &str) -> bool {
     guest.property(unit, "ActiveState") == "active"
 }
 
-/// Adds a database that has no room beside the first.
+/// Adds a database that does not fit beside the first.
 fn crowd(stage: &Stage) {
     let rules = |n| format!("  - {{id: c{n}, type: custom_range, cidr: 10.9.{n}.0/24}}\n");
     stage.write_rules("zz-crowd", &(0..20).map(rules).collect::<String>(), 30092);
     stage.configure(INTERFACES, CROWDED);
 }
 
-/// Somebody else's XDP program.
+/// A foreign XDP program.
 struct Foreign {
     pins: Pins,
     programs: Programs,

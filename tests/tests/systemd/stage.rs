@@ -1,4 +1,4 @@
-//! A database host with the units installed as deploy/README.md says, a friend that a rule allows, and a stranger.
+//! A database host with the units installed as in deploy/README.md, a friend that a rule allows, and a stranger.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::guest::{Guest, PATIENCE};
 use crate::units::{AGENT, LISTENER, RESTORE, TARGET, impossible, strip};
 
 pub const INTERFACES: &str = "eth0, eth1";
-/// The host's addresses as friend and stranger see it.
+/// The host's addresses for friend and stranger.
 const FRIENDLY: &str = "192.0.2.10:5432";
 const STRANGE: &str = "198.51.100.10:5432";
 const WAIT: Duration = Duration::from_millis(300);
@@ -39,7 +39,7 @@ impl Stage {
         let root = system(&lab);
         let stage = Self { root, db, friend, stranger, lab };
         stage.install();
-        // The control: without a filter the stranger gets in.
+        // Control: without a filter the stranger gets in.
         let inside = stage.db.enter().unwrap();
         let listener = TcpListener::bind("0.0.0.0:5432").unwrap();
         drop(inside);
@@ -49,7 +49,8 @@ impl Stage {
         stage
     }
 
-    /// Runs the commands of deploy/README.md, configures the agent, and takes out of the units what cannot work here.
+    /// Runs the commands of deploy/README.md, configures the agent, and removes settings from the units that cannot
+    /// work here.
     fn install(&self) {
         self.run(&commands("Without the package:"));
         self.run(&commands("only groups them"));
@@ -62,7 +63,7 @@ impl Stage {
         self.write_unit("tests.target", TARGET);
     }
 
-    /// Runs a script in the system, from a directory that is like a checkout after `cargo xtask image`.
+    /// Runs a script in the system, from a directory that resembles a checkout after `cargo xtask image`.
     fn run(&self, script: &str) {
         let checkout = self.root.join("checkout");
         if !checkout.exists() {
@@ -72,7 +73,7 @@ impl Stage {
             let copied = Command::new("cp").arg("-r").arg(deploy).arg(&checkout).status().unwrap();
             assert!(copied.success());
         }
-        // systemd does not run yet: systemctl enables units, and starts and reloads nothing.
+        // systemd does not run yet: systemctl enables units, but starts and reloads nothing.
         let script = format!("cd /checkout\n{}", script.replace(" --now", ""));
         let mut chroot = Command::new("chroot");
         chroot.env("SYSTEMD_OFFLINE", "1").arg(&self.root).args(["sh", "-exc", &script]);
@@ -110,12 +111,12 @@ impl Stage {
         Guest::boot(&self.lab, &self.db, &self.root)
     }
 
-    /// Empties bpffs, as the end of the machine does; no guest may run.
+    /// Empties bpffs, as a power cut does; no guest may run.
     pub fn cut_power(&self) {
         for pins in fs::read_dir("/sys/fs/bpf").unwrap() {
             fs::remove_dir_all(pins.unwrap().path()).unwrap();
         }
-        // The kernel takes a moment to let go of a link.
+        // The kernel releases a link with a delay.
         eventually(PATIENCE, "no program is attached", || {
             let links = self.db.run("ip -details link show").ok()?;
             (!links.contains("prog/xdp")).then_some(())
@@ -123,7 +124,7 @@ impl Stage {
         .unwrap();
     }
 
-    /// Removes a unit of ours.
+    /// Removes one of the shipped units.
     pub fn remove_unit(&self, name: &str) {
         fs::remove_file(self.root.join("etc/systemd/system").join(name)).unwrap();
     }
@@ -140,7 +141,7 @@ impl Stage {
         connects(&self.friend, FRIENDLY)
     }
 
-    /// Lets the stranger try to connect all the time.
+    /// Lets the stranger try to connect continuously.
     pub fn watch(&self) -> Watch {
         let (stop, tries, entries) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
         let (stranger, given) = (self.stranger.clone(), (stop.clone(), tries.clone(), entries.clone()));
@@ -157,7 +158,7 @@ impl Stage {
     }
 }
 
-/// A stranger who tries to get in, until dropped.
+/// A stranger that tries to connect, until dropped.
 pub struct Watch {
     stop: Arc<AtomicBool>,
     tries: Arc<AtomicU64>,
@@ -166,12 +167,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Connects of the stranger's that succeeded.
+    /// Returns the number of the stranger's successful connections.
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// Nobody has got in so far, and a connect that began after this call failed, too.
+    /// Requires that no connection has succeeded, and that one attempt begun after this call failed, too.
     pub fn assert_nobody_entered(&self) {
         let before = self.tries.load(Ordering::Relaxed);
         eventually(PATIENCE, "the stranger tries", || {
@@ -195,7 +196,7 @@ fn connects(from: &Host, to: &str) -> bool {
     from.connect(to.parse::<SocketAddr>().unwrap(), WAIT).is_ok()
 }
 
-/// A root directory over this machine's: what is written stays in the lab. Only what the tests enable is started.
+/// Creates an overlay over this machine's root: changes stay in the lab. Only units that the tests enable start.
 fn system(lab: &Lab) -> PathBuf {
     let dir = lab.dir().join("system");
     let [upper, work, root] = ["upper", "work", "root"].map(|name| dir.join(name));
@@ -208,7 +209,7 @@ fn system(lab: &Lab) -> PathBuf {
         "etc/systemd/system",
         "etc/firewall-agent",
         "var/lib/firewall-agent",
-        // The machine's own services, and those of systemd that need more of a machine.
+        // The machine's own services, and systemd units that need more of a machine.
         "usr/lib/systemd/system/sysinit.target.wants",
         "usr/lib/systemd/system/local-fs.target.wants",
         "usr/lib/systemd/system-generators",
@@ -222,7 +223,7 @@ fn system(lab: &Lab) -> PathBuf {
     root
 }
 
-/// The commands that follow a text in deploy/README.md.
+/// Returns the commands after a text in deploy/README.md.
 fn commands(after: &str) -> String {
     let readme = include_str!("../../../deploy/README.md");
     let (_, rest) = readme.split_once(after).unwrap_or_else(|| panic!("{after}: not in the README"));

@@ -1,5 +1,5 @@
 //! Two databases at one address: a source that one of them allows gains nothing at the other, at a tombstone or at a
-//! guarded port, whatever is done to the packet.
+//! guarded port, in any form of packet.
 
 use firewall_common::Reason;
 
@@ -10,7 +10,7 @@ use crate::stand::Stand;
 
 /// The database that the office may reach.
 const ORDERS_PORT: u16 = 30_092;
-/// The database beside it.
+/// The other database at the address.
 const BILLING_PORT: u16 = 30_093;
 const TOMBSTONE_PORT: u16 = 7432;
 
@@ -41,7 +41,7 @@ fn a_source_allowed_by_nobody_passes_nowhere_and_one_allowed_by_all_only_where_e
         for (name, frame) in disguises(STRANGER, BILLING_PORT) {
             assert!(!stand.judge(&frame, None).reason.passes(), "{name}");
         }
-        // What hides its port may mean one that is closed to everyone.
+        // A packet without a readable port may be for a port that is closed to everyone.
         let reason = if every_port_is_open { Reason::Allowed } else { Reason::NoPort };
         for (name, frame) in unreadable(BOTH, BILLING_PORT) {
             assert_eq!(stand.judge(&frame, None).reason, reason, "{name}");
@@ -75,6 +75,6 @@ fn the_disguises_do_pass_for_a_source_that_the_port_allows() {
         .into_iter()
         .filter(|(_, frame)| stand.judge(frame, None).reason.passes())
         .count();
-    // Plain, options, tags, up to eight headers, fragments: what is dropped is dropped for its shape, not by chance.
+    // Plain, options, tags, up to eight headers, fragments: the others are dropped for their shape, not by chance.
     assert!(passed >= 35, "only {passed} passed");
 }

@@ -1,4 +1,4 @@
-//! Packets to the shared address that mean a port, or hide it, in some disguise.
+//! Packets to the shared address, for a port, in forms that disguise or hide it.
 
 use firewall_tests::packets::{Extension, Segment, frame, protocol};
 
@@ -6,10 +6,10 @@ use crate::frames::{
     Host, ORDERS, chain, ip4, ip6, past_the_end, portless, tcp, two_fragment_headers, udp, v4,
 };
 
-/// A name, and a frame.
+/// Name and frame.
 pub type Disguise = (String, Vec<u8>);
 
-/// Frames that mean the port.
+/// Returns frames for the port.
 pub fn disguises(source: Host, port: u16) -> Vec<Disguise> {
     let mut frames = unreadable(source, port);
     let mut add = |name: &str, frame: Vec<u8>| frames.push((format!("{name} to port {port}"), frame));
@@ -44,7 +44,7 @@ pub fn disguises(source: Host, port: u16) -> Vec<Disguise> {
     frames
 }
 
-/// Frames whose port cannot be found.
+/// Returns frames without a readable port.
 pub fn unreadable(source: Host, port: u16) -> Vec<Disguise> {
     let chains = (9..=60).flat_map(|headers| {
         let named = move |frame| (format!("{headers} headers to port {port}"), frame);
@@ -56,7 +56,7 @@ pub fn unreadable(source: Host, port: u16) -> Vec<Disguise> {
     chains.chain(ends).chain([(format!("two fragment headers to port {port}"), twice)]).collect()
 }
 
-/// Fragments without the start of their datagram: whatever port their bytes spell, no socket will see it.
+/// Returns later fragments: no socket interprets the port that their bytes resemble.
 pub fn later_fragments(source: Host, port: u16) -> Vec<Disguise> {
     let mut frames = Vec::new();
     let (four, six) = (|| ip4(source, ORDERS), || ip6(source, ORDERS));

@@ -1,10 +1,10 @@
-//! Who sends what to whom: frames of both families, IPv4 first.
+//! Hosts, and frames between them in both families, IPv4 first.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use firewall_tests::packets::{Ethernet, Extension, Ipv4, Ipv6, Segment, Tcp, flag, frame, protocol};
 
-/// An address of each family.
+/// An IPv4 and an IPv6 address.
 pub type Host = (&'static str, &'static str);
 
 pub const ORDERS: Host = ("192.0.2.10", "2001:db8:2::10");
@@ -18,7 +18,7 @@ pub const BOTH: Host = ("203.0.113.129", "2001:db8:a:1::9");
 pub const BRANCH: Host = ("198.18.0.9", "2001:db8:c::9");
 pub const STRANGER: Host = ("100.64.0.1", "2001:db8:bad::1");
 
-/// The length byte of a header that ends far beyond any frame.
+/// Length byte of a header that ends far beyond any frame.
 const FAR: u8 = 200;
 
 pub fn v4(text: &str) -> Ipv4Addr {
@@ -48,13 +48,13 @@ pub fn udp(source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {
     ]
 }
 
-/// In the middle of a session.
+/// Returns segments from the middle of a session.
 pub fn acked(source: Host) -> Vec<Vec<u8>> {
     let segment = || Tcp::syn(40_000, 30_092).flags(flag::ACK).payload(b"query");
     vec![ip4(source, ORDERS).carrying(segment()).build(), ip6(source, ORDERS).carrying(segment()).build()]
 }
 
-/// ICMP messages of these types, one of each family.
+/// Returns ICMP messages of these types, one of each family.
 pub fn icmp(source: Host, messages: (u8, u8)) -> Vec<Vec<u8>> {
     let segment = |protocol, message| Segment::icmp(protocol, message, 0, &[0; 32]);
     vec![
@@ -81,7 +81,7 @@ pub fn broken_version() -> Vec<Vec<u8>> {
     ]
 }
 
-/// The frames, cut to these lengths in bytes.
+/// Truncates the frames to these lengths in bytes.
 pub fn cut(mut frames: Vec<Vec<u8>>, lengths: &[usize]) -> Vec<Vec<u8>> {
     frames.iter_mut().zip(lengths).for_each(|(frame, length)| frame.truncate(*length));
     frames
@@ -98,7 +98,7 @@ pub fn chain(headers: usize, source: Host, to: Host, port: u16) -> Vec<Vec<u8>> 
     vec![four.tcp(1, port).build(), six.tcp(1, port).build()]
 }
 
-/// A header that says that it ends far behind the packet.
+/// Returns packets with a header whose stated end is far beyond the packet.
 pub fn past_the_end(source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {
     let long = Extension::authentication(0).stating(FAR);
     let options = Extension::options(protocol::DESTINATION_OPTIONS, &[]).stating(FAR);
@@ -108,12 +108,12 @@ pub fn past_the_end(source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {
     ]
 }
 
-/// Fragmented twice; IPv4 has no such thing.
+/// Returns a packet fragmented twice, which only IPv6 can express.
 pub fn two_fragment_headers(source: Host, to: Host, port: u16) -> Vec<u8> {
     ip6(source, to).fragment(0, false).fragment(0, false).tcp(1, port).build()
 }
 
-/// One of the two fragments of a segment whose first 8 bytes, ports included, are in the first.
+/// Returns one of the two fragments of a segment; the first has its first 8 bytes, ports included.
 pub fn fragment(which: usize, source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {
     vec![
         ip4(source, to).tcp(1, port).fragments(&[8]).swap_remove(which),
@@ -121,7 +121,7 @@ pub fn fragment(which: usize, source: Host, to: Host, port: u16) -> Vec<Vec<u8>>
     ]
 }
 
-/// A first fragment that ends before the ports.
+/// Returns a first fragment that ends before the ports.
 pub fn portless(source: Host) -> Vec<Vec<u8>> {
     let four = ip4(source, ORDERS).fragment(0, true).carrying(Segment::raw(protocol::TCP, &[0x75]));
     let six = ip6(source, ORDERS).fragment(0, true).destination_options(&[]);

@@ -1,4 +1,4 @@
-//! The verdict table, row by row, asked of the loaded program: the action it returns **and** the counter that moved.
+//! The verdict table, row by row, against the loaded program: the returned action **and** the incremented counter.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
@@ -20,7 +20,7 @@ use frames::{OFFICE, ORDERS, tcp};
 use policy::GUARDED;
 use stand::Stand;
 
-/// Instructions that the verifier may go through for one program: a twentieth of what it accepts.
+/// Limit of instructions that the verifier processes for one program: a twentieth of its own limit.
 const VERIFIED: u32 = 50_000;
 
 #[test]
@@ -45,7 +45,7 @@ fn every_row_of_the_verdict_table_holds_for_both_families_and_moves_its_counter(
     }
 }
 
-/// The control: the twin gives the same answers and counts nothing.
+/// Control: the probe program returns the same verdicts and counts nothing.
 #[test]
 fn a_program_whose_counters_do_not_move_fails_the_table() {
     let stand = Stand::new(&GUARDED).without_counters();

@@ -1,11 +1,11 @@
-//! The rule files and guards that packets are judged under.
+//! The rule files and guarded ports of the verdict tests.
 
 use std::ops::RangeInclusive;
 
-/// What a stand puts in force. Files are given without their common head and their closing line.
+/// Rule files and guarded ports that a stand puts in force. Files lack their common head and closing line.
 #[derive(Clone, Copy)]
 pub struct Policy {
-    /// In force first, and replaced by `files`.
+    /// In force first, then replaced by `files`.
     pub before: &'static [&'static str],
     pub files: &'static [&'static str],
     pub guarded: &'static [RangeInclusive<u16>],
@@ -14,14 +14,14 @@ pub struct Policy {
 /// Two databases at one address, a monitored one at another, and nothing closed.
 pub const OPEN: Policy = Policy { before: &[], files: &[ORDERS, BILLING, LAB], guarded: &[] };
 
-/// The same, with the tombstones of a database that has left: one at the shared address, one at its own.
+/// As [`OPEN`], with the tombstones of a removed database: one at the shared address, one at its own.
 pub const LEFT_BEHIND: Policy =
     Policy { before: &[LEAVER], files: &[ORDERS, BILLING, LAB, LEAVER_REMOVED], ..OPEN };
 
-/// The same, with guarded ports.
+/// As [`LEFT_BEHIND`], with guarded ports.
 pub const GUARDED: Policy = Policy { guarded: &[5432..=5432, 30_000..=32_767], ..LEFT_BEHIND };
 
-/// A database at an address of its own, one at every address, and nothing closed.
+/// A database at its own address, one at every address, and nothing closed.
 pub const ANYWHERE: Policy = Policy { before: &[], files: &[ORDERS, ANYWHERE_FILE], guarded: &[] };
 
 const ORDERS: &str = "database_id: orders

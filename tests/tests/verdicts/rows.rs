@@ -1,4 +1,4 @@
-//! The verdict table: a name, a frame, and what must become of it, under each policy.
+//! The verdict table: name, frame and expected outcome, under each policy.
 
 use firewall_common::Reason;
 use firewall_tests::packets::frame;
@@ -77,7 +77,7 @@ fn guarded() -> Vec<Row> {
     table.rows
 }
 
-/// Where nothing is closed, what hides its port passes if every database at the address allows its source.
+/// Where nothing is closed, a packet without a readable port passes if every database at the address allows its source.
 fn open() -> Vec<Row> {
     let mut table = Table::default();
     let hidden = |source, to| {
@@ -106,7 +106,7 @@ fn open() -> Vec<Row> {
     table.rows
 }
 
-/// A database whose endpoint is at every address is a neighbour of each.
+/// A database with an endpoint at every address is a neighbour of each.
 fn anywhere() -> Vec<Row> {
     let mut table = Table::default();
     for (place, to) in [("alone", ELSEWHERE), ("beside another", ORDERS)] {
@@ -134,7 +134,8 @@ struct Table {
 }
 
 impl Table {
-    /// A frame of IPv4, or of no family, and one of IPv6. A line names its rule for IPv4, and `""` is a default line.
+    /// Adds a frame of IPv4, or of no family, and one of IPv6. `line` names its rule for IPv4; `""` is a default
+    /// counter.
     fn row(&mut self, name: &str, frames: Vec<Vec<u8>>, reason: Reason, line: Option<&str>) {
         let mut frames = frames.into_iter();
         if let Some(frame) = frames.next() {

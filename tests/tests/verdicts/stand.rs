@@ -1,4 +1,4 @@
-//! The loaded programs under one policy, and what a packet does to them.
+//! The loaded programs under one policy, and the outcome of a packet.
 
 use std::path::Path;
 
@@ -14,11 +14,11 @@ const BPFFS: &str = "/sys/fs/bpf/firewall-agent";
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 
-/// What became of one packet.
+/// The outcome of one packet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub reason: Reason,
-    /// The id of the rule whose counter moved; empty for a default line.
+    /// Id of the rule whose counter was incremented; empty for a default counter.
     pub line: Option<String>,
 }
 
@@ -32,7 +32,7 @@ pub struct Stand {
 }
 
 impl Stand {
-    /// The programs, with the policy's files and guards in force.
+    /// Loads the programs and puts the policy's files and guarded ports in force.
     pub fn new(policy: &Policy) -> Self {
         let lab = Lab::new().unwrap();
         let bpffs = Path::new(BPFFS);
@@ -51,13 +51,13 @@ impl Stand {
         }
     }
 
-    /// The twin, which counts nothing, in the place of the program.
+    /// Replaces the firewall by the probe program, which counts nothing.
     pub fn without_counters(self) -> Self {
         Self { firewall: Probe::twin(Path::new(BPFFS)).unwrap(), ..self }
     }
 
-    /// Runs the program on a frame; panics unless exactly one reason's counter moved, by this packet, and the action
-    /// and the twin's answer fit it.
+    /// Runs the program on a frame; panics unless this packet increments exactly one reason's counter, and the action
+    /// and the probe program's verdict agree with it.
     pub fn judge(&self, frame: &[u8], linear: Option<usize>) -> Outcome {
         let (tallies, hits) = (self.tallies(), self.hits());
         let action = self.firewall.run(frame, linear).unwrap();
@@ -82,7 +82,7 @@ impl Stand {
         Outcome { reason, line: lines.first().map(|slot| self.live.lines[slot].id.clone()) }
     }
 
-    /// Each program's name and the instructions that the verifier went through for it.
+    /// Returns each program's name and the number of instructions that the verifier processed for it.
     pub fn verified_instructions(&self) -> [(&'static str, u32); 2] {
         [("firewall", &self.firewall), ("twin", &self.twin)]
             .map(|(name, program)| (name, program.verified_instructions().unwrap()))
@@ -97,7 +97,7 @@ impl Stand {
     }
 }
 
-/// Whole files of this revision.
+/// Returns complete files of this revision.
 fn files(revision: u32, texts: &[&str]) -> Vec<String> {
     let head = format!("schema_version: 1\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n");
     texts.iter().map(|text| format!("{head}{text}...\n")).collect()

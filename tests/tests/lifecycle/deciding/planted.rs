@@ -1,4 +1,4 @@
-//! Changes of what decides about a packet, and a line on which packets show them.
+//! Changes to the objects that affect verdicts, and a packet path that shows their effect.
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -20,7 +20,7 @@ const UDP: u8 = 17;
 /// Time for a datagram on a veth to arrive.
 const ARRIVAL: Duration = Duration::from_millis(200);
 
-/// One datagram at a time from any source to the database, all through the caches of one processor.
+/// Sends one datagram at a time from any source to the database, always through the caches of one CPU.
 pub struct Line<'a> {
     stage: &'a Stage,
     cpu: usize,
@@ -40,7 +40,7 @@ impl<'a> Line<'a> {
             let _inside = self.stage.clients.enter().unwrap();
             UdpSocket::bind(at(source, 0)).unwrap()
         };
-        // A veth hands a packet over on the processor that sends it.
+        // A veth delivers a packet on the sender's CPU.
         thread::scope(|scope| {
             let (client, cpu) = (&client, self.cpu);
             let send = move || {
@@ -57,7 +57,7 @@ pub fn seat_pass_all(stage: &Stage, place: u32) {
     Map::pass_all().publish(&map(stage, names::RECORDERS), place).unwrap();
 }
 
-/// Every entry of the cache says that the denied source is allowed.
+/// Fills the verdict cache with entries that allow the denied source.
 pub fn forge_verdicts(stage: &Stage) {
     let word = |address: &str| u32::from_ne_bytes(address.parse::<Ipv4Addr>().unwrap().octets());
     let flow = Flow {
@@ -75,9 +75,9 @@ pub fn forge_verdicts(stage: &Stage) {
     fill(&map(stage, names::VERDICTS), CACHED_VERDICTS, &value);
 }
 
-/// Every entry of the cache says that the database only watches.
+/// Fills the endpoint cache with entries that put the database in monitor mode.
 pub fn forge_endpoints(stage: &Stage) {
-    // What is known of the flow itself would be asked first.
+    // The program would consult the verdict cache first.
     fill(&map(stage, names::VERDICTS), CACHED_VERDICTS, &[0; size_of::<CachedVerdict>()]);
     let address: Ipv4Addr = SERVERS[0].parse().unwrap();
     let mut value = address.octets().to_vec();
@@ -119,14 +119,14 @@ pub fn set_generation(stage: &Stage, number_now: u64) {
     map(stage, names::GENERATION).insert(&number(0), &value).unwrap();
 }
 
-/// Puts an object in the place of what is pinned, and lets the agent open it.
+/// Pins an object at the path of another and makes it accessible to the agent.
 pub fn replace_pin(object: &Map, path: &Path) {
     fs::remove_file(path).unwrap();
     object.pin(path).unwrap();
     chown(path, Some(User::Unprivileged.id()), None).unwrap();
 }
 
-/// The published map whose pin starts with `name`.
+/// Returns the published map with a pin name that starts with `name`.
 pub fn inner(stage: &Stage, dir: &str, name: &str) -> Map {
     inner_at(stage, dir, name).1
 }
