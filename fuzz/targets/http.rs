@@ -1,4 +1,4 @@
-//! Whatever a client sends, it gets one answer of a documented kind, or none; and the connection ends.
+//! Any input from a client yields one documented response or none, and the connection ends.
 
 #![no_main]
 
@@ -12,11 +12,11 @@ use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 
-/// Done; not understood; no such path; another method; path too long; head too large; not ready, or not alive.
+/// Success; bad request; no such path; other method; path too long; head too large; not ready, or not alive.
 const CODES: [&str; 7] = ["200", "400", "404", "405", "414", "431", "503"];
-/// Far more than the longest answer.
+/// Far more than the longest response.
 const MOST_BYTES: usize = 64 << 10;
-/// Less than a request is waited for: a connection whose client has said everything never gets there.
+/// Shorter than the server's request timeout: a connection with a complete request never reaches it.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 struct Nothing;
@@ -42,11 +42,11 @@ static RUNTIME: LazyLock<Runtime> =
 
 fuzz_target!(|bytes: &[u8]| {
     let answer = RUNTIME.block_on(async {
-        // Small, so that requests and answers come in pieces.
+        // Small, to split requests and responses into pieces.
         let (ours, theirs) = tokio::io::duplex(61);
         let (mut from, mut to) = tokio::io::split(ours);
         let send = async {
-            // The server may hang up in the middle.
+            // The server may close the connection in between.
             let _ = to.write_all(bytes).await;
             let _ = to.shutdown().await;
         };
@@ -62,7 +62,7 @@ fuzz_target!(|bytes: &[u8]| {
     if answer.is_empty() {
         return;
     }
-    // Whose body is broken is hung up on, in the middle of the answer if need be.
+    // On a malformed body the server closes the connection, even within the response.
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return };
     let (head, body) = (std::str::from_utf8(&answer[..end]).expect("a head of text"), &answer[end + 4..]);
     let code = head.split(' ').nth(1).expect("a status code");

@@ -1,4 +1,4 @@
-//! Managed ranges of any bytes are refused or taken, and what was taken is written so that it is read as the same.
+//! Arbitrary bytes as managed ranges: rejected, or accepted with a round trip through YAML.
 
 #![no_main]
 

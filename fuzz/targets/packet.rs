@@ -1,4 +1,4 @@
-//! A frame of any bytes has a shape, and what it says stands in the frame.
+//! Arbitrary bytes as a frame: parsing yields a shape, and the flow's values occur in the frame.
 
 #![no_main]
 

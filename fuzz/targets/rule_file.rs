@@ -1,4 +1,4 @@
-//! A rule file of any bytes is refused or taken, and none that was cut is taken.
+//! Arbitrary bytes as a rule file: rejected or accepted, and no truncated file is accepted.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let set = compile(&rules, &ManagedRanges::default(), rules.generated_at);
     assert!(set.len() <= rules.rules.len() + rules.internal_ranges.len());
-    // The marker ends the file: without its last dot nothing is whole.
+    // The marker ends the file: without its last dot the file is incomplete.
     let end = bytes.iter().rposition(|byte| *byte == b'.').unwrap_or_default();
     for cut in [end, end.saturating_sub(1), end / 2] {
         assert!(read_database(&bytes[..cut], &limits).is_err(), "cut after {cut} bytes");

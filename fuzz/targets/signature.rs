@@ -1,4 +1,4 @@
-//! Keys and signatures of any bytes are refused: nobody here has the secret key.
+//! Arbitrary keys and signatures are rejected: the secret key is not available here.
 
 #![no_main]
 
@@ -6,7 +6,7 @@ use firewall_agent::rules::{TrustedKey, check_signature};
 use libfuzzer_sys::fuzz_target;
 
 const KEY: &str = "RWQBqKAi8U8ZaxTexoaD/19mLQtg4AOqAF0qZpGAtkYXrLqiZuOube1U";
-/// What that key did sign.
+/// Bytes that the key has signed.
 const SIGNED: &[u8] = b"schema_version: 1\n...\n";
 
 fuzz_target!(|input: (&[u8], &[u8])| {

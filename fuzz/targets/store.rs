@@ -1,4 +1,4 @@
-//! Stored records come back as they were, or not at all, whatever becomes of the bytes on the disk.
+//! Stored records load unchanged or not at all, for any damage to the bytes on disk.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ static DIR: LazyLock<TempDir> = LazyLock::new(|| {
     made.expect("a directory for the store")
 });
 
-// Input: page and byte to damage, with what, how many pages to cut; then the content.
+// Input: page and byte to damage, XOR mask, number of pages to cut; then the content.
 fuzz_target!(|input: (u8, u16, u8, u8, &[u8])| {
     let (page, at, flip, cut, content) = input;
     let path = DIR.path().join("state.redb");
@@ -38,7 +38,7 @@ fuzz_target!(|input: (u8, u16, u8, u8, &[u8])| {
     damaged.truncate(damaged.len() - (usize::from(cut) * 4096).min(damaged.len()));
     fs::write(&path, &damaged).expect("damaged");
     match load() {
-        // A damaged header leads back to the commit before, which held nothing.
+        // A damaged header leads back to the previous commit, which was empty.
         Ok(records) => assert!(records == [record] || records.is_empty(), "{records:?}"),
         Err(_) => assert!(flip != 0 || cut != 0, "nothing was damaged"),
     }

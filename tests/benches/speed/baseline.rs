@@ -1,5 +1,5 @@
-//! What an allowed client feels: pgbench against PostgreSQL on a host of its own, through nothing, through the firewall,
-//! and while strangers flood the same endpoint.
+//! Performance for an allowed client: pgbench against PostgreSQL on a separate host, without a firewall, through the
+//! firewall, and while strangers flood the same endpoint.
 
 mod flood;
 mod pgbench;
@@ -19,16 +19,16 @@ use pgbench::{Felt, pgbench};
 
 pub const ROUNDS: usize = 12;
 pub const SECONDS: u32 = 2;
-/// Packets a second.
+/// Packets per second.
 pub const FLOOD: u32 = 300_000;
 
-/// What is between the client and the server.
+/// The filter between client and server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Between {
-    /// An XDP program that passes everything: veth takes another way without one.
+    /// An XDP program that passes everything: without one, veth uses another code path.
     Nothing,
     Firewall,
-    /// The same rule, at its earliest place.
+    /// The same rule, at its earliest hook.
     Nftables,
 }
 
@@ -83,7 +83,7 @@ pub fn measure(directory: &Path) -> Result<()> {
 }
 
 impl Between {
-    /// In place until the guard is dropped.
+    /// Sets the filter up, until the guard is dropped.
     fn set_up<'a>(self, bench: &Bench, server: &'a Host) -> Result<SetUp<'a>> {
         let program = if self == Self::Firewall { firewall_common::names::FIREWALL } else { "empty_pass" };
         let pin = bench.pins.program(program);

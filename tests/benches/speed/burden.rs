@@ -1,4 +1,4 @@
-//! Cost of a burden: two hosts with the same databases, one of them burdened, pushes to both in turn.
+//! Cost of a burden: two hosts with the same databases, one of them burdened; pushes alternate between them.
 
 mod past;
 mod twin;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use self::twin::{Figures, Twin};
 use crate::keep::{keep, say, verdict};
 
-/// A burden that one host has and the other has not, with the figures of both.
+/// A burden on one of the hosts, with the figures of both.
 struct Burden {
     name: &'static str,
     text: String,
@@ -24,7 +24,7 @@ struct Burden {
     bars: Bars,
 }
 
-/// Bars of the burdened host.
+/// Target figures of the burdened host.
 struct Bars {
     /// Time to the wire at the 99th percentile, as a multiple of the plain host's.
     slower: Option<f64>,
@@ -47,7 +47,7 @@ pub fn measure(directory: &Path) -> Result<()> {
     keep(directory, "burden", &report(&machine, &burdens), &figures(&machine, &burdens))
 }
 
-/// The plain twin and the burdened one, with these databases in force.
+/// Returns the plain host and the one to burden, with these databases in force.
 fn twins<'a>(lab: &Lab, databases: usize, more: &'a str, interfaces: &'a [&'a str]) -> Result<[Twin; 2]> {
     let wire = Wire { more, interfaces, ..Wire::default() };
     let plain = Twin::new(lab, &Wire { db: "db-plain", clients: "clients-plain", ..wire }, databases)?;
@@ -62,7 +62,7 @@ fn with_a_past() -> Result<Burden> {
     let lab = Lab::new()?;
     let [mut plain, mut burdened] = twins(&lab, 10, "", &["eth0"])?;
     past::live_through(&mut burdened)?;
-    // As after the next upgrade: what it holds, not what it held.
+    // As after the next upgrade: measures the present state, not past allocations.
     plain.restart()?;
     burdened.restart()?;
     let [plain, burdened] = twin::compare(&mut plain, &mut burdened)?;
@@ -76,7 +76,7 @@ fn with_a_past() -> Result<Burden> {
     Ok(Burden { name: "A past", text, burdened, plain, bars })
 }
 
-/// Two databases for which there is no room, beside a hundred that fit.
+/// Two databases that do not fit, beside a hundred that do.
 fn without_room() -> Result<Burden> {
     say("two databases without room beside a hundred");
     let lab = Lab::new()?;
@@ -90,7 +90,7 @@ fn without_room() -> Result<Burden> {
     Ok(Burden { name: "No room", text, burdened, plain, bars })
 }
 
-/// Three hundred further interfaces that the patterns match.
+/// Three hundred further interfaces that match the patterns.
 fn with_many_interfaces() -> Result<Burden> {
     say("three hundred interfaces");
     let lab = Lab::new()?;

@@ -1,23 +1,23 @@
-//! Comparing programs side by side on a machine that does other things too.
+//! Comparison of programs side by side on a machine with other load.
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::run::Pinned;
 
-/// Packets in one slice; short, so that what else the machine does disturbs few of them.
+/// Packets in one slice; a short slice limits the disturbance by other load.
 pub const SLICE: u32 = 200_000;
 pub const SLICES: u32 = 3;
 pub const ROUNDS: usize = 7;
 
-/// A program on a frame.
+/// A program and its frame.
 pub struct Contender<'a> {
     pub name: &'static str,
     pub program: &'a Pinned,
     pub frame: &'a [u8],
 }
 
-/// Keeps this thread on one core, and says which.
+/// Pins this thread to one core; returns the core.
 pub fn pin_to_a_core() -> usize {
     let core = std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
     let mut set = CpuSet::new();
@@ -26,8 +26,8 @@ pub fn pin_to_a_core() -> usize {
     core
 }
 
-/// Nanoseconds a packet for each contender, round by round: the least of a few slices, all contenders taking turns in
-/// every round.
+/// Returns nanoseconds per packet for each contender and round: the minimum of a few slices; the contenders alternate
+/// in every round.
 pub fn rounds(contenders: &[Contender<'_>]) -> Vec<Vec<f64>> {
     let mut costs = vec![Vec::new(); contenders.len()];
     for _ in 0..ROUNDS {

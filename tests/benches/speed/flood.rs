@@ -1,4 +1,4 @@
-//! A flood of denied packets, against everything that could drop it: how many one core gets rid of.
+//! Drop rate of one core under a flood of denied packets, against other ways to drop them.
 
 mod opponents;
 mod report;
@@ -27,7 +27,7 @@ const CIDRS: [usize; 2] = [30, 10_000];
 pub const EMPTY: &str = "empty XDP program that drops";
 pub const OURS: &str = "this firewall";
 
-/// Where the flood arrives, and the programs that it meets: with one source, and with a new one every packet.
+/// The target of a flood, with its programs: for one source, and for a new one in every packet.
 struct Place {
     name: &'static str,
     host: Host,
@@ -37,17 +37,17 @@ struct Place {
     opponent: Option<&'static Opponent>,
 }
 
-/// What dropping costs in one place.
+/// The cost of dropping at one target.
 pub struct Cost {
     pub name: &'static str,
     pub cidrs: usize,
     pub new_sources: bool,
-    /// Nanoseconds of the core a packet, round by round.
+    /// Nanoseconds of CPU time per packet, round by round.
     pub rounds: Vec<f64>,
 }
 
 impl Cost {
-    /// Millions of packets a second.
+    /// Returns millions of packets per second.
     pub fn rate(&self) -> f64 {
         1e3 / median(self.rounds.iter().copied())
     }
@@ -76,7 +76,7 @@ fn flood(cidrs: usize, new_sources: bool) -> Result<Vec<Cost>> {
     for round in 0..=ROUNDS {
         for (place, rounds) in places.iter().zip(&mut rounds) {
             let cost = place.drop_some(new_sources)?;
-            // The first is there to warm up.
+            // The first round is a warm-up.
             if round > 0 {
                 rounds.push(cost);
             }
@@ -115,7 +115,7 @@ fn places(bench: &Bench, cidrs: usize) -> Result<Vec<Place>> {
     Ok(places)
 }
 
-/// A host of its own with one interface.
+/// Creates a separate host with one interface.
 fn place(
     bench: &Bench,
     host: &str,
@@ -136,7 +136,7 @@ fn place(
 }
 
 impl Place {
-    /// Nanoseconds of this core a packet.
+    /// Returns nanoseconds of CPU time per packet.
     fn drop_some(&self, new_sources: bool) -> Result<f64> {
         let _inside = self.host.enter()?;
         let program = &self.programs[usize::from(new_sources)];

@@ -1,4 +1,4 @@
-//! Where figures go.
+//! Output of the figures.
 
 use std::fs;
 use std::io::{Write as _, stdout};
@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-/// Shows the report, and keeps it beside the raw figures.
+/// Prints the report and writes it beside the raw figures.
 pub fn keep(directory: &Path, part: &str, report: &str, figures: &Value) -> Result<()> {
-    // A closed terminal is no reason to lose the figures.
+    // A closed terminal must not lose the figures.
     let _ = write!(stdout(), "{report}");
     fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     for (extension, text) in [("md", report.to_owned()), ("json", format!("{figures:#}\n"))] {
@@ -23,7 +23,7 @@ pub fn say(what: &str) {
     let _ = writeln!(stdout(), "{what}");
 }
 
-/// Whether a bar is met, in words.
+/// Returns in words whether a target is met.
 pub fn verdict(is_met: bool) -> &'static str {
     if is_met { "met" } else { "**missed**" }
 }

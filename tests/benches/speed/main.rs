@@ -1,5 +1,5 @@
-//! What a packet costs, a flood, a publish, on the real kernel: run by `cargo xtask bench`, never by a test.
-//! `speed PART DIRECTORY`: measures, and keeps the figures in the directory.
+//! Benchmarks of packets, floods and publishes on the real kernel: run by `cargo xtask bench`, never by a test. `speed
+//! PART DIRECTORY` measures and writes the figures to the directory.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends with a panic")]
 

@@ -1,4 +1,4 @@
-//! What one packet costs: the programs on frames, many times in one test run each.
+//! Cost of one packet: each program runs many times on a frame in one test run.
 
 mod report;
 
@@ -20,7 +20,7 @@ use crate::rules::{
 const CIDRS: [usize; 6] = [1, 30, 300, 3_000, 10_000, 100_000];
 /// Databases with an endpoint in each family and 30 prefixes.
 const ENDPOINTS: [u16; 3] = [1, 8, 256];
-/// What to leave out of the stages to show what it brings.
+/// Fast-path stages, and subsets of them that show the effect of each.
 const PARTS: [(&str, u32); 5] = [
     ("all stages", stages::ALL),
     ("without kept verdicts", stages::ALL & !stages::VERDICTS),
@@ -39,16 +39,16 @@ pub const UNPROTECTED: &str = "unprotected port";
 const CHANGING: &str = "changing the source";
 const CHANGING6: &str = "IPv6, changing the source";
 
-/// One program on one kind of packet.
+/// The cost of one program on one kind of packet.
 pub struct Cost {
     pub name: &'static str,
-    /// Nanoseconds a packet, round by round.
+    /// Nanoseconds per packet, round by round.
     pub rounds: Vec<f64>,
-    /// Against the empty program in the same round, the median.
+    /// Median ratio to the empty program in the same round.
     pub ratio: f64,
 }
 
-/// All of them under one rule set.
+/// All costs under one rule set.
 pub struct Table {
     pub stages: &'static str,
     pub cidrs: usize,
@@ -132,7 +132,7 @@ fn table(bench: &Bench, stages: &'static str, cidrs: usize, endpoints: u16) -> T
     let empty = of(EMPTY);
     let cost = |contender: &Contender<'_>| {
         let mut rounds = of(contender.name).clone();
-        // What the change of the source takes beside the empty program is not the firewall's.
+        // Subtracts the cost of changing the source beyond the empty program, which is not the firewall's.
         for (new, change) in [(NEVER_SEEN, CHANGING), (NEVER_SEEN6, CHANGING6)] {
             if contender.name == new {
                 rounds.iter_mut().zip(of(change).iter().zip(empty)).for_each(|(cost, (change, empty))| {

@@ -12,7 +12,7 @@ pub struct Line {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Lines over a logarithmic axis.
+/// Draws lines over a logarithmic axis.
 pub fn lines(path: &Path, title: &str, axes: (&str, &str), lines: &[Line]) -> Result<()> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let right = points().map(|point| point.0).fold(1.0, f64::max);
@@ -44,7 +44,7 @@ pub fn lines(path: &Path, title: &str, axes: (&str, &str), lines: &[Line]) -> Re
     draw().map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
-/// Bars from the left, named.
+/// Draws labelled horizontal bars.
 pub fn bars(path: &Path, title: &str, unit: &str, bars: &[(String, f64)]) -> Result<()> {
     let right = bars.iter().map(|bar| bar.1).fold(0.0, f64::max) * 1.12;
     let count = i32::try_from(bars.len())?;

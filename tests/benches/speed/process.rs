@@ -1,20 +1,20 @@
-//! What a process takes of the machine, as `/proc` tells it.
+//! Resource usage of a process, from `/proc`.
 
 use std::fs;
 
 use anyhow::{Context as _, Result};
 
-/// Processor time that it has used, user and system, in seconds.
+/// Returns the CPU time used, user and system, in seconds.
 pub fn cpu_time(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').context("no name")?.1.split_whitespace();
     let ticks: Vec<f64> = fields.skip(11).take(2).map_while(|field| field.parse().ok()).collect();
-    // SAFETY: asks for a number.
+    // SAFETY: the call takes and returns a number.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
     Ok(ticks.iter().sum::<f64>() / per_second)
 }
 
-/// Memory that is resident, in bytes.
+/// Returns the resident memory in bytes.
 pub fn resident(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;

@@ -1,4 +1,4 @@
-//! The rights that the agent has, and no others.
+//! A thread with exactly the agent's capabilities.
 
 use std::io;
 
@@ -12,10 +12,10 @@ struct Header {
     pid: i32,
 }
 
-/// Effective, permitted and inheritable, the lower 32 of each and then the upper.
+/// Effective, permitted and inheritable; the lower 32 bits of each, then the upper.
 type Sets = [[u32; 3]; 2];
 
-/// Does something as a thread of three capabilities. What the verifier asks of a program depends on them.
+/// Runs `act` with the three capabilities only, which determine the verifier's checks.
 pub fn with_three_capabilities<T>(act: impl FnOnce() -> T) -> T {
     let before = sets().unwrap();
     let mut few = before;
@@ -30,7 +30,7 @@ pub fn with_three_capabilities<T>(act: impl FnOnce() -> T) -> T {
 fn sets() -> io::Result<Sets> {
     let mut sets = Sets::default();
     let mut header = Header { version: VERSION_3, pid: 0 };
-    // SAFETY: both live across the call and have the kernel's layout of this version.
+    // SAFETY: both arguments live across the call and have the kernel's layout of this version.
     let done = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, &raw mut sets) };
     if done == 0 { Ok(sets) } else { Err(io::Error::last_os_error()) }
 }

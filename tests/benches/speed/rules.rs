@@ -1,4 +1,4 @@
-//! The programs, and rule sets of any size in force.
+//! The programs, with rule sets of any size in force.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,20 +18,20 @@ use crate::run::Pinned;
 
 pub const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 pub const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
-/// Of the first database; the next has the next port.
+/// First port of the first database; the following ports belong to the next databases.
 pub const PORT: u16 = 30_000;
-/// Always allowed, by a prefix of its own.
+/// Always allowed, by its own prefix.
 pub const FRIEND4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 pub const FRIEND6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 7);
 /// Never allowed.
 pub const STRANGER4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 66);
 pub const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xbad, 0xb, 0, 0, 0, 0, 0x66);
-/// Not allowed either, but next to a prefix that is: no filter of whole networks tells it from a friend.
+/// Not allowed, but next to an allowed prefix: the source prefilter does not tell it from a friend.
 pub const NEIGHBOUR4: Ipv4Addr = Ipv4Addr::new(203, 0, 114, 7);
 
 pub const BPFFS: &str = "/sys/fs/bpf/firewall-agent";
 
-/// Programs and maps in namespaces of their own.
+/// Programs and maps in their own namespaces.
 pub struct Bench {
     pub pins: Pins,
     pub kernel: Kernel,
@@ -65,13 +65,13 @@ impl Bench {
         self.program(names::FIREWALL)
     }
 
-    /// So many databases on ports in a row, each with so many prefixes of its own in each family.
+    /// Publishes this number of databases on consecutive ports, each with `cidrs` prefixes in each family.
     pub fn publish(&mut self, databases: u16, cidrs: usize) {
         let wish = self.next(databases, cidrs);
         self.put_in_force(&wish);
     }
 
-    /// The next revision of them.
+    /// Returns the next revision of them.
     pub fn next(&mut self, databases: u16, cidrs: usize) -> Desired {
         self.revision += 1;
         desired(databases, cidrs, self.ports, self.revision)
@@ -93,7 +93,7 @@ fn desired(databases: u16, cidrs: usize, ports: u16, revision: u64) -> Desired {
 }
 
 fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredDatabase {
-    // A revision changes one prefix.
+    // The fixed seed limits a revision's change to one prefix.
     let mut rng = Rng::with_seed(u64::from(number));
     let line = LineKey::Rule("fr-1".parse().unwrap());
     let mut set = RuleSet::default();
@@ -125,7 +125,7 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
     }
 }
 
-/// The IPv4 networks that the first database allows.
+/// Returns the IPv4 networks that the first database allows.
 pub fn networks(cidrs: usize) -> Vec<Ipv4Net> {
     desired(1, cidrs, 1, 1).databases.into_values().flat_map(|database| database.set.v4.into_keys()).collect()
 }

@@ -1,4 +1,4 @@
-//! Running a pinned program on a frame, many times in one system call.
+//! Runs of a pinned program on a frame, many times in one system call.
 
 use std::ffi::CString;
 use std::io;
@@ -44,11 +44,11 @@ impl Pinned {
         let text = CString::new(path.as_os_str().as_bytes()).unwrap();
         let mut attributes = [text.as_ptr() as u64, 0];
         let fd = bpf(OBJ_GET, &mut attributes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+        // SAFETY: the kernel has just created this descriptor, and no other code owns it.
         Self(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// Bytes of memory that the kernel counts for it.
+    /// Returns the memory that the kernel accounts to it, in bytes.
     pub fn locked(&self) -> u64 {
         let path = format!("/proc/thread-self/fdinfo/{}", self.0.as_raw_fd());
         let info = std::fs::read_to_string(&path).unwrap();
@@ -57,7 +57,8 @@ impl Pinned {
         field.trim().parse().unwrap()
     }
 
-    /// Nanoseconds of this thread a packet, of so many in a row. The call also waits, which takes no time of the thread.
+    /// Returns nanoseconds of CPU time of this thread per packet, over `times` packets. The call also waits, which uses
+    /// no CPU time.
     pub fn time(&self, frame: &[u8], times: u32) -> f64 {
         let spent = |repeat| {
             let mut attributes = Attributes {
@@ -75,8 +76,8 @@ impl Pinned {
         (spent(times) - call) * 1e9 / f64::from(times - 1)
     }
 
-    /// Lets so many packets arrive at an interface of this network namespace, as if received from its wire, and run
-    /// into this program; those that it passes go on up the stack.
+    /// Injects `times` packets at an interface of this network namespace, as if received from its wire, into this
+    /// program; those that it passes continue up the stack.
     pub fn receive(&self, frame: &[u8], times: u32, interface: u32) -> io::Result<()> {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, u32::try_from(frame.len()).unwrap(), 0, interface, 0, 0];
@@ -95,7 +96,7 @@ impl Pinned {
     }
 }
 
-/// Seconds that this thread has run.
+/// Returns the CPU time of this thread in seconds.
 pub fn thread_time() -> f64 {
     std::time::Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap()).as_secs_f64()
 }

@@ -1,4 +1,4 @@
-//! What publishing takes, from few prefixes and databases to many, and what the agent takes when nothing happens.
+//! Cost of publishing, from few prefixes and databases to many, and of the agent at rest.
 
 mod rest;
 
@@ -36,13 +36,13 @@ struct Figures {
     databases: u16,
     ports: u16,
     cidrs: usize,
-    /// Seconds for all at once, onto empty maps.
+    /// Seconds for a publish of everything onto empty maps.
     first: f64,
-    /// Seconds for one prefix more and one less in every database at once.
+    /// Seconds for adding one prefix and removing one in every database at once.
     changes: Vec<f64>,
-    /// Bytes of what is published: tries and endpoint table.
+    /// Bytes of the published maps: tries and endpoint table.
     published: u64,
-    /// Bytes of the maps that are there anyway, for so many databases.
+    /// Bytes of the fixed maps, for this number of databases.
     standing: u64,
 }
 
@@ -74,7 +74,7 @@ fn publishes(databases: u16, ports: u16, cidrs: usize) -> Result<Figures> {
     Ok(Figures { databases, ports, cidrs, first, changes, published, standing })
 }
 
-/// As the kernel counts it.
+/// Returns both as the kernel accounts them.
 fn memory(bench: &Bench) -> Result<(u64, u64)> {
     let mut published = 0;
     for directory in [bench.pins.sources(), bench.pins.endpoints()] {

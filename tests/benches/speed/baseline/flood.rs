@@ -1,4 +1,4 @@
-//! Strangers at the same endpoint, from the clients' side of the wire.
+//! A flood from strangers to the same endpoint, from the clients' side of the wire.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
@@ -13,7 +13,7 @@ use super::{FLOOD, SECONDS};
 use crate::rules::{ADDRESS4, Bench, PORT, STRANGER4};
 use crate::run::Pinned;
 
-/// Packets at a time; the kernel takes some milliseconds to begin with them.
+/// Packets per system call; the kernel needs some milliseconds to start each.
 const BURST: u32 = 15_000;
 
 pub struct Flood {
@@ -32,7 +32,7 @@ impl Flood {
         Ok(Self { program: bench.program("new_source_send"), frame, host: host.clone(), interface })
     }
 
-    /// Floods while something is done.
+    /// Floods while `act` runs.
     pub fn during<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let done = scope(|threads| -> Result<T> {

@@ -1,4 +1,4 @@
-//! One pgbench client that asks for nothing, over TLS.
+//! One pgbench client with an empty query, over TLS.
 
 use std::fs;
 
@@ -8,11 +8,11 @@ use firewall_tests::lab::{Host, Lab};
 use super::SECONDS;
 use crate::rules::{ADDRESS4, PORT};
 
-/// What the client felt.
+/// The client's performance.
 pub struct Felt {
-    /// Transactions a second.
+    /// Transactions per second.
     pub rate: f64,
-    /// Milliseconds that 99 of 100 transactions took at most.
+    /// 99th percentile of the transaction time, in milliseconds.
     pub p99: f64,
 }
 

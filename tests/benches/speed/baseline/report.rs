@@ -1,4 +1,4 @@
-//! The figures of the clients.
+//! Report of the clients' figures.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Databases that came and went.
+//! Databases that were added and removed.
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use super::twin::{PATIENCE, Twin};
 use crate::keep::say;
 
 pub const REMOVED: u32 = 20_000;
-/// Of those, with a destination at a port that no guard closes.
+/// Number of those with a destination at an unguarded port.
 pub const TOMBSTONES: u32 = 10_000;
-/// Databases at a time.
+/// Databases per batch.
 const AT_ONCE: u32 = 200;
 const UNGUARDED: u16 = 6432;
 const GUARDED: u16 = 5432;
 
-/// Pushes each database, then `state: removed`, and takes the file away.
+/// Pushes each database, then `state: removed`, and deletes its file.
 pub fn live_through(twin: &mut Twin) -> Result<()> {
     for first in (0..REMOVED).step_by(AT_ONCE as usize) {
         let batch = first..(first + AT_ONCE).min(REMOVED);

@@ -1,4 +1,4 @@
-//! One of two hosts that differ in nothing but the burden of one.
+//! One of two hosts that differ only in the burden of one.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::process::{cpu_time, resident};
 
 /// Pushes to each of the two.
 pub const PUSHES: u64 = 300;
-/// Time for which both are watched at rest.
+/// Time for which both are observed at rest.
 pub const WATCHED: Duration = Duration::from_secs(30);
 const SETTLING: Duration = Duration::from_secs(5);
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,22 +30,22 @@ pub struct Twin {
 
 /// Figures of one of the two.
 pub struct Figures {
-    /// Seconds from a file to the wire, of each push, least first.
+    /// Seconds from the file to the wire for each push, ascending.
     pub to_the_wire: Vec<f64>,
-    /// Bytes.
+    /// Resident memory in bytes.
     pub resident: f64,
-    /// Of one core, at rest.
+    /// Share of one core at rest.
     pub share: f64,
 }
 
 impl Figures {
-    /// Seconds to the wire that so many of a hundred pushes did not exceed.
+    /// Returns this percentile of the time to the wire, in seconds.
     pub fn percentile(&self, percent: usize) -> f64 {
         self.to_the_wire[(self.to_the_wire.len() * percent / 100).min(self.to_the_wire.len() - 1)]
     }
 }
 
-/// Prefixes that so many databases take.
+/// Returns the number of prefixes that these databases use.
 pub fn prefixes(databases: usize) -> usize {
     databases * (RULES - RANGES + RANGES * PREFIXES_OF_RANGE)
 }
@@ -85,7 +85,7 @@ impl Twin {
         self.start()
     }
 
-    /// Further databases, for which there is no room.
+    /// Adds databases that do not fit.
     pub fn crowd(&self, further: usize) -> Result<()> {
         for database in self.databases..self.databases + further {
             self.write(database, false)?;
@@ -121,7 +121,7 @@ impl Twin {
     }
 }
 
-/// Figures of both, in the same order; they are pushed to in turn, and rest together.
+/// Measures both and returns their figures in the same order; pushes alternate, the rest period is shared.
 pub fn compare(one: &mut Twin, other: &mut Twin) -> Result<[Figures; 2]> {
     let mut twins = [one, other];
     let mut probers = Vec::new();

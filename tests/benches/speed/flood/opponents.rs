@@ -1,4 +1,5 @@
-//! The same rule in the kernel's packet filters: to the endpoint, and not from the allowed networks: count and drop.
+//! The same rule in the kernel's packet filters: count and drop packets to the endpoint that are not from the allowed
+//! networks.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,7 @@ pub struct Opponent {
 }
 
 enum Kind {
-    /// An nftables table of this family with one chain, hooked so.
+    /// An nftables table of this family with one chain at this hook.
     Nftables {
         family: &'static str,
         hook: &'static str,
@@ -44,7 +45,7 @@ pub static OPPONENTS: [Opponent; 4] = [
     Opponent { name: "iptables raw + ipset", host: "ipset", kind: Kind::IptablesIpset },
 ];
 
-/// The earliest.
+/// Returns the one with the earliest hook.
 pub fn ingress() -> &'static Opponent {
     &OPPONENTS[0]
 }
@@ -80,7 +81,7 @@ impl Opponent {
         Ok(())
     }
 
-    /// Packets that its rule has counted.
+    /// Returns the number of packets that its rule has counted.
     pub fn counted(&self, host: &Host) -> Result<u64> {
         let list = match self.kind {
             Kind::Nftables { .. } => {

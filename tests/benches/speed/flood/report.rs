@@ -1,4 +1,4 @@
-//! The figures of the floods.
+//! Report of the floods.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub struct Run {
     pub costs: Vec<Cost>,
 }
 
-/// How many times the rate of nftables in its best placement, and of an empty drop.
+/// Target ratios: to the rate of nftables at its best hook, and of an empty drop.
 const OVER_NFTABLES: f64 = 8.0;
 const OVER_EMPTY: f64 = 0.8;
 
@@ -87,7 +87,7 @@ fn markdown(run: &Run) -> String {
     text
 }
 
-/// How many times as many packets the one drops, the median of the rounds.
+/// Returns the median ratio of the drop rates over the rounds.
 fn over(one: &Cost, other: &Cost) -> f64 {
     median(one.rounds.iter().zip(&other.rounds).map(|(one, other)| other / one))
 }

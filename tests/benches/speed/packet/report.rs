@@ -1,4 +1,4 @@
-//! The figures of the packets.
+//! Report of the packet costs.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,11 +17,11 @@ pub struct Run {
     pub core: usize,
     pub by_size: Vec<Table>,
     pub by_part: Vec<Table>,
-    /// Of the program and of its twin.
+    /// Instructions of the program and of the probe program.
     pub verified: Vec<u32>,
 }
 
-/// The bound that the tests hold.
+/// The limit that the tests enforce.
 const VERIFIED: u32 = 50_000;
 
 pub fn keep(directory: &Path, run: &Run) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The agent when nothing happens.
+//! The agent at rest.
 
 use std::fmt::Write as _;
 use std::thread::sleep;
@@ -12,18 +12,18 @@ use crate::process::{cpu_time, resident};
 pub struct Rest {
     pub databases: usize,
     pub cidrs: usize,
-    /// How long it was watched.
+    /// Observation time.
     pub seconds: f64,
-    /// Millions of bytes.
+    /// Resident memory in millions of bytes.
     pub resident: f64,
-    /// Of one core.
+    /// Share of one core.
     pub share: f64,
 }
 
 const DATABASES: usize = 100;
 const CUSTOM: usize = 29;
 const MANAGED: usize = 1_000;
-/// After its start.
+/// Pause after the start.
 const SETTLING: Duration = Duration::from_secs(5);
 const WATCHED: Duration = Duration::from_secs(30);
 
