@@ -35,7 +35,7 @@ impl Machine {
         })
     }
 
-    /// One sentence.
+    /// Returns one sentence for reports.
     pub fn sentence(&self) -> String {
         let Self { processor, cores, memory_gib, kernel, load_before } = self;
         format!(

@@ -1,5 +1,4 @@
-//! Time from a pushed file to the first packet with the new verdict: with file events, without them, and on a cold
-//! start.
+//! Time from a pushed file to the first packet with the new verdict: with and without file events, and on a cold start.
 
 mod cold_start;
 pub mod files;

@@ -17,7 +17,7 @@ pub const BROKEN: [&str; 2] = [
     "{id: fr-5, type: custom_range, cidr: 203.0.113.7}",
 ];
 
-/// The database's rule file; `generated_at` as in RFC 3339.
+/// Returns the database's rule file; `generated_at` as in RFC 3339.
 pub fn rule_file(revision: u64, generated_at: &str, rules: &[&str]) -> String {
     let rules: String = rules.iter().map(|rule| format!("  - {rule}\n")).collect();
     format!(

@@ -23,7 +23,8 @@ pub enum Family {
     V6,
 }
 
-/// The fields drop in order: the processes end before the lab leaves its namespaces.
+/// The hosts and processes of the demo. The fields drop in order: the processes end before the lab leaves its
+/// namespaces.
 #[derive(Debug)]
 pub struct Stage {
     pub agent: Option<Agent>,

@@ -1,5 +1,4 @@
-//! An agent with another map layout: this tree with a changed layout version and one changed shared type, built from a
-//! copy.
+//! An agent with another map layout: a copy of this tree with a changed layout version and one changed shared type.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -110,7 +110,7 @@ impl Server<'_> {
         self.dir.join("data")
     }
 
-    /// PostgreSQL refuses to run as root.
+    /// Returns a command of the user `postgres`: PostgreSQL refuses to run as root.
     fn as_owner(&self, program: &Path) -> Command {
         let mut command = self.host.command("setpriv");
         command.args([

@@ -10,8 +10,7 @@ pub struct Extension {
 }
 
 impl Extension {
-    /// Returns an arbitrary header: `kind` announces it in the header before; `bytes` is all of it, first byte
-    /// included.
+    /// Returns an arbitrary header: `kind` announces it in the header before; `bytes` includes its first byte.
     pub fn raw(kind: u8, bytes: &[u8]) -> Self {
         Self { kind, bytes: bytes.to_vec() }
     }

@@ -111,8 +111,7 @@ impl Ipv6 {
         self
     }
 
-    /// Marks the headers added from now on as fragmentable by [`Datagram::fragments`]; those before are in every
-    /// fragment.
+    /// Makes headers added from now on fragmentable by [`Datagram::fragments`]; those before are in every fragment.
     pub fn fragmentable(mut self) -> Self {
         self.unfragmentable = self.extensions.len();
         self

@@ -22,7 +22,7 @@ fn the_agents_own_rights_show_the_rules_of_nftables() {
     assert_eq!(after.unseen, before.unseen);
 }
 
-/// The control is the test above: only the capability is missing here.
+/// Its control is the test above: only the capability is missing here.
 #[test]
 fn without_the_right_to_look_the_answer_is_1_and_not_nothing_found() {
     let stage = Stage::new(User::Unprivileged);

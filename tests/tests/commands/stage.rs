@@ -21,7 +21,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the agent: every database was in force, `gone` has left, and a broken file is rejected.
+    /// Returns a host with a running agent: all databases but the removed `gone` are in force, a broken file is
+    /// rejected.
     pub fn new() -> Self {
         let program = agent_binary().unwrap();
         let lab = Lab::new().unwrap();

@@ -83,8 +83,7 @@ fn without_an_inotify_instance_the_daemon_goes_by_rescans_and_signals_until_ther
     let log = stage.log();
     stage.stop();
 
-    // Control: without rescans the agent misses the change. The first scan is over once the loop reports the lost
-    // events.
+    // Control: without rescans the agent misses the change. The first scan is over once the loop reports lost events.
     let before = log.matches("condition=\"file_events\"").count();
     stage.start();
     let told = || (stage.log().matches("condition=\"file_events\"").count() > before).then_some(());

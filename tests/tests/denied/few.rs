@@ -18,8 +18,7 @@ const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
 const STRANGER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9);
 const WATCHED_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
 
-/// One kind of packet and its expected record: frame, count, reason, class, source, port, and the database of the
-/// counter.
+/// One kind of packet and its expected record: frame, count, reason, class, source, port, the counter's database.
 struct Kind {
     frame: Vec<u8>,
     count: u64,

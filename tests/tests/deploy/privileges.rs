@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use firewall_tests::lab::{AgentHome, CAPABILITY_MASK, Host, Lab, Settings, User, agent_binary, eventually};
 
-/// The bounding set that a runtime derives from `add: [BPF, NET_ADMIN, PERFMON]` for a user other than root; nothing is
-/// ambient.
+/// The bounding set that a runtime derives from `add: [BPF, NET_ADMIN, PERFMON]` for a user other than root; the
+/// ambient set is empty.
 const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon";
 const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
 

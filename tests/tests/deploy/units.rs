@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use firewall_tests::lab::{CAPABILITY_MASK, agent_binary};
 
-/// Highest exposure that `systemd-analyze security` may report, in tenths: the rest is network and BPF, which the agent
-/// needs.
+/// Highest exposure that `systemd-analyze security` may report, in tenths: the rest is network and BPF, the agent's
+/// work.
 const EXPOSURE: &str = "25";
 
 pub fn unit() -> String {

@@ -1,5 +1,4 @@
-//! The ABI that the first release fixed for every later one: the map shapes of layout `v1`, and the attach type of its
-//! links.
+//! The ABI that the first release fixed for every later one: map shapes of layout `v1`, and the links' attach type.
 
 use std::collections::BTreeMap;
 use std::fs;

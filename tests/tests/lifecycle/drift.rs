@@ -1,4 +1,4 @@
-//! Another process changes kernel objects under the running agent: the agent detects, reports, repairs and counts the
+//! Another process changes kernel objects under the running agent, which detects, reports, repairs and counts the
 //! drift.
 
 use std::fs;

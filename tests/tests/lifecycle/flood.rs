@@ -22,8 +22,7 @@ const SOURCE: usize = 14 + 12;
 /// Number of entries in the kernel's table.
 const TABLE: usize = 8192;
 
-/// Sends until `stop`: half from one source, a quarter from another, the rest from new ones; returns the number of
-/// packets.
+/// Sends until `stop`: half from one source, a quarter from another, the rest from new ones; returns the packet count.
 fn flood(wire: &Wire, mut frame: Vec<u8>, stop: &AtomicBool) -> u64 {
     let (mut sent, mut fresh) = (0u64, 0x6500_0000_u32);
     while !stop.load(Ordering::Relaxed) {

@@ -81,8 +81,7 @@ impl<'a> Bench<'a> {
         self.policy = policy;
     }
 
-    /// Returns the probe program's verdict in the model's terms; with `linear`, only that many bytes are in linear
-    /// memory.
+    /// Returns the probe program's verdict in the model's terms; `linear` is the length of the linear memory, in bytes.
     pub fn answer(&self, frame: &[u8], linear: Option<usize>) -> Decision {
         self.decision(self.twin.ask(frame, linear).unwrap())
     }

@@ -70,8 +70,7 @@ impl Map {
         Self { map: create_map(blueprint).unwrap() }
     }
 
-    /// Returns a trie of IPv4 prefixes that fits into the agent's outer maps: `BPF_F_NO_PREALLOC`, and read-only for
-    /// programs.
+    /// Returns a trie of IPv4 prefixes for the agent's outer maps: `BPF_F_NO_PREALLOC`, and read-only for programs.
     pub fn publishable_trie(entries: u32) -> Self {
         let flags = NO_PREALLOC | RDONLY_PROG;
         Self { map: create_map(Blueprint { kind: LPM_TRIE, key: 8, value: 4, entries, flags }).unwrap() }

@@ -134,8 +134,7 @@ struct Table {
 }
 
 impl Table {
-    /// Adds a frame of IPv4, or of no family, and one of IPv6. `line` names its rule for IPv4; `""` is a default
-    /// counter.
+    /// Adds a frame of IPv4, or of no family, and one of IPv6. `line` names its IPv4 rule; `""` is a default counter.
     fn row(&mut self, name: &str, frames: Vec<Vec<u8>>, reason: Reason, line: Option<&str>) {
         let mut frames = frames.into_iter();
         if let Some(frame) = frames.next() {

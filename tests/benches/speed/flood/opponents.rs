@@ -1,4 +1,4 @@
-//! The same rule in the kernel's packet filters: count and drop packets to the endpoint that are not from the allowed
+//! The same rule in the kernel's packet filters: count and drop packets to the endpoint from other than allowed
 //! networks.
 
 use std::fs;

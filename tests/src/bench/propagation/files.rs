@@ -22,7 +22,7 @@ pub fn database_id(database: usize) -> String {
     format!("bench-{database}")
 }
 
-/// The rule file of a database that uses these managed ranges.
+/// Returns the rule file of a database that uses these managed ranges.
 pub fn rule_file(database: usize, revision: u64, ranges: &[String], probe_is_allowed: bool) -> String {
     let watched = if probe_is_allowed { PROBE } else { OTHER };
     let custom = (0..RULES - ranges.len() - 1).map(|rule| match rule % 2 {

@@ -1,5 +1,4 @@
-//! A system without file events: the kernel refuses every inotify watch, as when `fs.inotify.max_user_watches` is used
-//! up.
+//! A system without file events: the kernel refuses every inotify watch, as with `fs.inotify.max_user_watches` used up.
 
 use std::io::Error;
 

@@ -20,7 +20,7 @@ const UDP: u8 = 17;
 /// Time for a datagram on a veth to arrive.
 const ARRIVAL: Duration = Duration::from_millis(200);
 
-/// Sends one datagram at a time from any source to the database, always through the caches of one CPU.
+/// Path for one datagram at a time from any source to the database, always through the caches of one CPU.
 pub struct Line<'a> {
     stage: &'a Stage,
     cpu: usize,
