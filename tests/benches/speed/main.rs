@@ -1,5 +1,6 @@
-//! Benchmarks of packets, floods and publishes on the real kernel: run by `cargo xtask bench`, never by a test. `speed
-//! PART DIRECTORY` measures and writes the figures to the directory.
+//! Benchmarks of packets, floods and publishes on the real kernel: run by `cargo xtask bench`, never by a test.
+//!
+//! `speed PART DIRECTORY` measures and writes the figures to the directory.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends with a panic")]
 

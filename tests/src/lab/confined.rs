@@ -22,7 +22,7 @@ const CAPABILITIES: c_ulong = 64;
 #[derive(Clone, Debug)]
 pub struct Confinement {
     pub root: PathBuf,
-    /// Uid, and gid; no supplementary group.
+    /// Uid and gid; no supplementary group.
     pub id: u32,
     /// `true`, as systemd: the three capabilities are ambient, the file has none, and `no_new_privs` is set. `false`,
     /// as a container runtime: the process has none and gains those of its file.

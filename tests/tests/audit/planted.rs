@@ -1,4 +1,4 @@
-//! `audit` finds every planted bypass, and neither before it is planted nor after it is removed.
+//! `audit` finds every bypass while it is planted, and not before or after.
 
 use std::net::TcpListener;
 use std::time::Duration;

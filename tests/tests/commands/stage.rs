@@ -21,8 +21,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Returns a host with a running agent: all databases but the removed `gone` are in force, a broken file is
-    /// rejected.
+    /// Returns a host with a running agent: all databases but the removed `gone` in force, a broken file rejected.
     pub fn new() -> Self {
         let program = agent_binary().unwrap();
         let lab = Lab::new().unwrap();

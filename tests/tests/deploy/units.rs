@@ -6,8 +6,7 @@ use std::process::{Command, Output};
 
 use firewall_tests::lab::{CAPABILITY_MASK, agent_binary};
 
-/// Highest exposure that `systemd-analyze security` may report, in tenths: the rest is network and BPF, the agent's
-/// work.
+/// Highest exposure for `systemd-analyze security`, in tenths: the rest is network and BPF, the agent's work.
 const EXPOSURE: &str = "25";
 
 pub fn unit() -> String {

@@ -1,5 +1,4 @@
-//! Another process changes kernel objects under the running agent, which detects, reports, repairs and counts the
-//! drift.
+//! Drift: another process changes kernel objects, and the running agent detects, reports, repairs and counts it.
 
 use std::fs;
 use std::path::Path;

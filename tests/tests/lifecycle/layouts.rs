@@ -50,7 +50,7 @@ fn upgrades_and_downgrades_lose_nothing_leak_nothing_and_count_on() {
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
 }
 
-/// The agent does not migrate unknown data: the other layout stays in force.
+/// Without stored files the agent does not migrate a layout: it stays in force.
 #[test]
 fn a_layout_of_which_nothing_is_stored_is_left_in_force() {
     let next = next_layout_binary().unwrap();

@@ -65,8 +65,7 @@ fn boots(stage: &Stage, most: u32) {
     }
 }
 
-/// Control: where the same revision fits, it is in force in full. Otherwise only sources that both revisions allow get
-/// in.
+/// Control: a revision that fits is in force in full. Otherwise only sources that both revisions allow get in.
 fn until_it_is(stage: &Stage, most: u32) {
     let has_room = most == 100;
     let is_so = || {

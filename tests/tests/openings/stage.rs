@@ -47,8 +47,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Creates the hosts without an agent; `more` are further lines of its configuration. A stranger gets in
-    /// everywhere.
+    /// Creates the hosts, without an agent; `more` are further config lines. A stranger gets in everywhere.
     pub fn new(more: &str) -> Self {
         let lab = Lab::new().unwrap();
         let (db, peer) = (lab.host("db").unwrap(), lab.host("peer").unwrap());
@@ -130,8 +129,8 @@ impl Stage {
         fs::write(self.home.config(), text.replace(from, to)).unwrap();
     }
 
-    /// Requires that the allowed source, and no stranger, gets in at each of `open`, and neither at each of `closed` or
-    /// at the guarded port.
+    /// Requires that at each of `open` the allowed source gets in and the stranger does not, and that neither gets in
+    /// at each of `closed` and at the guarded port.
     pub fn sees(&self, open: &[&str], closed: &[&str]) {
         for to in open {
             self.lets_in(ALLOWED, to);

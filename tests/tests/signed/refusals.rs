@@ -67,7 +67,7 @@ fn a_signature_that_comes_late_is_noticed_and_one_that_comes_early_disturbs_noth
     stage.wait_for_refusal(&mut agent, "unsigned: ");
     stage.sign_only(Some(&key.sign(&rules(2))));
     agent.wait_for_revision(&stage.home, DATABASE, 2).unwrap();
-    // Early: the file in force has lost its own signature, and the agent has seen it without.
+    // Early: the file in force has lost the signature with which the agent accepted it.
     stage.sign_only(Some(&key.sign(&rules(3))));
     stage.home.write_rules("other.yaml", "no rule file\n").unwrap();
     let seen = || stage.home.status().is_ok_and(|status| status.0.to_string().contains("other.yaml"));

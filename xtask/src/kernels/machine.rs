@@ -91,13 +91,13 @@ impl Machine<'_> {
     fn qemu(&self, accelerator: Accelerator, plan: &Path, results: &Path) -> Result<Command> {
         let archive = initramfs(self.kernel, &self.dir)?;
         let errors = File::create(self.dir.join("qemu")).context("qemu")?;
-        // QEMU ends with this process, for any reason.
+        // QEMU ends with this process in every case.
         let mut qemu = Command::new("setpriv");
         qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         qemu.args(accelerator.arguments()).args(["-m", MEMORY, "-smp", CPUS]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(archive);
-        // Every kernel error ends the guest.
+        // Every oops or panic of the kernel ends the guest.
         let line = format!("console=ttyS0 quiet oops=panic panic=-1 plan={} ", plan.display());
         qemu.args(["-append", &line]).arg("-serial").arg(format!("file:{}", self.console().display()));
         // The whole root file system, for programs and their libraries; the host exports it read-only.

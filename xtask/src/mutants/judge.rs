@@ -67,7 +67,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Judges the tree at `source`, built into `target` with the tools of the workspace.
+    /// Creates a judge of the tree at `source`, built into `target` with the tools of the workspace.
     pub fn new(workspace: &Workspace, source: &Path, target: &Path) -> Result<Self> {
         fs::create_dir_all(target).with_context(|| target.display().to_string())?;
         match symlink(workspace.tools(), target.join("tools")) {

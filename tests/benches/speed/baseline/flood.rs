@@ -13,7 +13,7 @@ use super::{FLOOD, SECONDS};
 use crate::rules::{ADDRESS4, Bench, PORT, STRANGER4};
 use crate::run::Pinned;
 
-/// Packets per system call; the kernel needs some milliseconds to start each.
+/// Packets per system call; the kernel needs some milliseconds to start each call.
 const BURST: u32 = 15_000;
 
 pub struct Flood {

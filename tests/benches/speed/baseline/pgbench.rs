@@ -1,4 +1,4 @@
-//! One pgbench client with an empty query, over TLS.
+//! One pgbench client with a trivial query, over TLS.
 
 use std::fs;
 

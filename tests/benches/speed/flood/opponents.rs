@@ -1,5 +1,4 @@
-//! The same rule in the kernel's packet filters: count and drop packets to the endpoint from other than allowed
-//! networks.
+//! The same rule in the kernel's packet filters: count and drop packets to the endpoint from sources not allowed.
 
 use std::fs;
 use std::path::Path;
