@@ -75,7 +75,7 @@ fn the_agent_gets_the_three_capabilities_that_the_tests_give_it() {
 fn the_units_tell_systemd_when_they_are_done_and_what_is_a_failure() {
     let restore = fs::read_to_string(deploy("systemd/firewall-agent-restore.service")).unwrap();
     let drop_in = fs::read_to_string(deploy("systemd/database.conf")).unwrap();
-    let readme = include_str!("../../../deploy/README.md");
+    let manual = include_str!("../../../docs/operations.md");
     for (unit, setting, expected) in [
         (unit(), "Type", "notify"),
         (unit(), "NotifyAccess", "main"),
@@ -86,8 +86,8 @@ fn the_units_tell_systemd_when_they_are_done_and_what_is_a_failure() {
         (restore.clone(), "RemainAfterExit", "yes"),
         (restore.clone(), "SuccessExitStatus", "6"),
         (restore, "RefuseManualStop", "yes"),
-        (readme.to_owned(), "Requires", UNITS[1]),
-        (readme.to_owned(), "After", UNITS[1]),
+        (manual.to_owned(), "Requires", UNITS[1]),
+        (manual.to_owned(), "After", UNITS[1]),
         (drop_in.clone(), "Requires", UNITS[1]),
         (drop_in, "After", UNITS[1]),
     ] {

@@ -71,7 +71,7 @@ fn the_guide_says_what_to_do_for_each_alert_and_for_no_other() {
     let rules = fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap();
     let alerts: BTreeSet<&str> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    let guide = fs::read_to_string(deployed("README.md")).unwrap();
+    let guide = fs::read_to_string(deployed("../docs/operations.md")).unwrap();
     let rows = guide.lines().filter_map(|line| line.strip_prefix("| `Firewall")?.split_once('`'));
     let rows: BTreeSet<String> = rows.map(|(name, _)| format!("Firewall{name}")).collect();
     assert_eq!(rows, alerts.into_iter().map(str::to_owned).collect());
@@ -79,8 +79,8 @@ fn the_guide_says_what_to_do_for_each_alert_and_for_no_other() {
 
 #[test]
 fn the_guide_has_a_row_for_each_condition() {
-    let guide = fs::read_to_string(deployed("README.md")).unwrap();
-    let section = guide.split("## Conditions\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let guide = fs::read_to_string(deployed("../docs/operations.md")).unwrap();
+    let section = guide.split("## Runbook of conditions\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let rows: Vec<(&str, bool)> = rows.map(|(name, rest)| (name, rest.starts_with(" †"))).collect();
     let all = Condition::ALL.map(|condition| (condition.name(), condition.blocks_readiness()));
@@ -94,8 +94,7 @@ fn every_metric_of_dashboard_and_rules_is_in_a_real_scrape() {
     let scrape = stage.scrape();
     let rules = fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap();
     let queries = queries(&dashboard()).join("\n");
-    let readme = fs::read_to_string(deployed("../README.md")).unwrap();
-    let readme = readme.split("## ").find(|section| section.starts_with("Watching it")).unwrap();
+    let manual = fs::read_to_string(deployed("../docs/monitoring.md")).unwrap();
     let names = scrape.names();
     for (text, least) in [(&rules, 10), (&queries, 20)] {
         let named = named(text);
@@ -113,10 +112,10 @@ fn every_metric_of_dashboard_and_rules_is_in_a_real_scrape() {
     };
     for name in names.iter().map(|name| base(name)) {
         let short = name.strip_prefix("firewall_database").unwrap_or(&name);
-        assert!(readme.contains(short), "{name} is not in the README");
+        assert!(manual.contains(short), "{name} is not in docs/monitoring.md");
     }
-    for name in named(readme).into_iter().filter(|name| *name != "firewall_" && *name != REPAIRS) {
-        assert!(names.contains(name), "{name} is in the README only");
+    for name in named(&manual).into_iter().filter(|name| *name != "firewall_" && *name != REPAIRS) {
+        assert!(names.contains(name), "{name} is in docs/monitoring.md only");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A database host with the units installed as in deploy/README.md, a friend that a rule allows, and a stranger.
+//! A database host with the units installed as in docs/operations.md, a friend that a rule allows, and a stranger.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ impl Stage {
         stage
     }
 
-    /// Runs the commands of deploy/README.md, configures the agent, and removes settings from the units that cannot
+    /// Runs the commands of docs/operations.md, configures the agent, and removes settings from the units that cannot
     /// work here.
     fn install(&self) {
         self.run(&commands("Without the package:"));
@@ -223,10 +223,10 @@ fn system(lab: &Lab) -> PathBuf {
     root
 }
 
-/// Returns the commands after a text in deploy/README.md.
+/// Returns the commands after a text in docs/operations.md.
 fn commands(after: &str) -> String {
-    let readme = include_str!("../../../deploy/README.md");
-    let (_, rest) = readme.split_once(after).unwrap_or_else(|| panic!("{after}: not in the README"));
+    let manual = include_str!("../../../docs/operations.md");
+    let (_, rest) = manual.split_once(after).unwrap_or_else(|| panic!("{after}: not in docs/operations.md"));
     let (_, block) = rest.split_once("```sh\n").unwrap();
     block.split_once("```").unwrap().0.to_owned()
 }
