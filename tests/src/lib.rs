@@ -2,5 +2,6 @@
 
 pub mod bench;
 pub mod demo;
+pub mod documents;
 pub mod lab;
 pub mod packets;

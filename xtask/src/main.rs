@@ -91,3 +91,25 @@ fn perform(command: Command) -> Result<()> {
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use firewall_tests::documents;
+
+    use super::*;
+
+    #[test]
+    fn documented_commands_parse() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let commands = documents::commands(root, &["cargo", "xtask"]).unwrap();
+        assert!(commands.len() >= 10, "{commands:?}");
+        for command in commands {
+            let parsed = Cli::try_parse_from(command.words.iter().skip(1));
+            assert!(parsed.is_ok(), "{command}: {}", parsed.unwrap_err());
+        }
+        // The control.
+        assert!(Cli::try_parse_from(["xtask", "tests"]).is_err());
+    }
+}

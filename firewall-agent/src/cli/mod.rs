@@ -36,6 +36,12 @@ use self::command::{Arguments, Command, Places};
 use self::exit::{BadConfiguration, BadInput, Exit, is_broken_pipe};
 use self::settings::Settings;
 
+/// The definition of the command line.
+#[must_use]
+pub fn definition() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {

@@ -4,6 +4,7 @@
 
 mod counters;
 mod denied;
+mod documented;
 mod explain;
 mod hits;
 mod hostile;

@@ -276,7 +276,8 @@ fn validate_tells_each_cause_that_it_can_see() {
 
 #[test]
 fn the_runbook_has_a_row_for_each_cause() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
     let section = text.split("## Causes of a refused file\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<Vec<&str>> = section
         .lines()

@@ -5,6 +5,7 @@ mod commented_out;
 mod debris;
 mod imports;
 mod length;
+mod links;
 mod places;
 
 use std::fmt;
@@ -34,6 +35,7 @@ pub fn tidy(workspace: &Workspace) -> Result<()> {
 
 fn source_rules(workspace: &Workspace) -> Result<()> {
     let mut findings = Vec::new();
+    let mut sources = Vec::new();
     let files = workspace.files()?;
     for path in &files {
         let bytes = fs::read(workspace.root.join(path)).with_context(|| path.display().to_string())?;
@@ -44,7 +46,9 @@ fn source_rules(workspace: &Workspace) -> Result<()> {
             say(format_args!("{question}"));
         }
         findings.extend(RULES.iter().flat_map(|rule| rule(&source)));
+        sources.push(source);
     }
+    findings.extend(links::check(&sources, &files));
     for finding in &findings {
         say(format_args!("{finding}"));
     }

@@ -1,0 +1,93 @@
+//! Commands that the documents show: lines of their `sh` blocks.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// Folders of documents, relative to the root of the tree.
+const FOLDERS: [&str; 4] = ["", "docs", "bench", "deploy"];
+
+/// A command in a document.
+#[derive(Debug)]
+pub struct Documented {
+    /// Path of the document, and line of the end of the command, from 1.
+    pub place: String,
+    /// Program and arguments.
+    pub words: Vec<String>,
+}
+
+impl fmt::Display for Documented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.words.join(" "))
+    }
+}
+
+/// Returns every command in the documents of the tree that starts with these words.
+///
+/// # Errors
+/// A folder or a document cannot be read.
+pub fn commands(root: &Path, program: &[&str]) -> Result<Vec<Documented>> {
+    let mut found = Vec::new();
+    for folder in FOLDERS {
+        let dir = root.join(folder);
+        let entries = fs::read_dir(&dir).with_context(|| dir.display().to_string())?;
+        let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+        paths.sort();
+        for path in paths {
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            for (number, words) in commands_in(&text) {
+                let is_of_program = words.iter().zip(program).filter(|(word, name)| word == name).count();
+                if is_of_program == program.len() {
+                    found.push(Documented { place: format!("{}:{number}", path.display()), words });
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The simple commands in the `sh` blocks of a document, with the lines on which they end.
+fn commands_in(text: &str) -> Vec<(usize, Vec<String>)> {
+    let mut found = Vec::new();
+    let mut is_script = false;
+    let mut whole = String::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.starts_with("```") {
+            is_script = line == "```sh";
+        } else if let Some(start) = line.strip_suffix('\\').filter(|_| is_script) {
+            whole.push_str(start);
+        } else if is_script {
+            whole.push_str(line);
+            found.extend(simple_commands(&whole).map(|words| (index + 1, words)));
+            whole.clear();
+        }
+    }
+    found
+}
+
+/// The words of each simple command of a line, without variables, redirections and comments.
+fn simple_commands(line: &str) -> impl Iterator<Item = Vec<String>> {
+    let script = if line.starts_with('#') { "" } else { line.split(" #").next().unwrap_or_default() };
+    script.split(['&', '|', ';']).filter_map(|command| {
+        let words = command.split('>').next().unwrap_or_default().split_whitespace();
+        let words: Vec<String> = words.skip_while(|word| word.contains('=')).map(str::to_owned).collect();
+        (!words.is_empty()).then_some(words)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_those_of_sh_blocks() {
+        let text = "a b\n```sh\n# c\nA=1 d e   # f\ng \\\n  h && i >j\n```\n```yaml\nk: l\n```\n```sh\nm --n=o | p; q\n```\n";
+        let found: Vec<(usize, String)> =
+            commands_in(text).into_iter().map(|(line, words)| (line, words.join(" "))).collect();
+        let expected = [(4, "d e"), (6, "g h"), (6, "i"), (12, "m --n=o"), (12, "p"), (12, "q")];
+        assert_eq!(found, expected.map(|(line, command)| (line, command.to_owned())));
+    }
+}
