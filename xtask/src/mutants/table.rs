@@ -149,8 +149,8 @@ pub const MUTANTS: &[Mutant] = &[
     publishing(
         "the generation does not move with allow lists",
         REPLACE,
-        "failed: the rest is in force.\n        self.generation.advance();",
-        "failed.",
+        "failure: the other databases are in force.\n        self.generation.advance();",
+        "failure.",
     ),
     publishing(
         "a source filter is narrowed before its trie is replaced",
