@@ -57,7 +57,7 @@ pub struct Denials {
 /// `left` packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct DenialGate {
+pub struct Sampler {
     /// Packets represented by records.
     pub booked: u64,
     /// Packets without a record: the table refused the entry, or a flood ended before the next record.
@@ -101,18 +101,18 @@ const _: () = {
     assert!(offset_of!(Denials, packets) == 0);
     assert!(offset_of!(Denials, first_seen) == 8);
     assert!(offset_of!(Denials, last_seen) == 16);
-    assert!(size_of::<DenialGate>() == 80);
-    assert!(offset_of!(DenialGate, booked) == 0);
-    assert!(offset_of!(DenialGate, lost) == 8);
-    assert!(offset_of!(DenialGate, pending) == 16);
-    assert!(offset_of!(DenialGate, records) == 24);
-    assert!(offset_of!(DenialGate, tick) == 32);
-    assert!(offset_of!(DenialGate, window) == 40);
-    assert!(offset_of!(DenialGate, spent) == 48);
-    assert!(offset_of!(DenialGate, stride) == 52);
-    assert!(offset_of!(DenialGate, drawn) == 56);
-    assert!(offset_of!(DenialGate, left) == 60);
-    assert!(offset_of!(DenialGate, answer) == 64);
-    assert!(offset_of!(DenialGate, action) == 68);
-    assert!(offset_of!(DenialGate, stands_for) == 72);
+    assert!(size_of::<Sampler>() == 80);
+    assert!(offset_of!(Sampler, booked) == 0);
+    assert!(offset_of!(Sampler, lost) == 8);
+    assert!(offset_of!(Sampler, pending) == 16);
+    assert!(offset_of!(Sampler, records) == 24);
+    assert!(offset_of!(Sampler, tick) == 32);
+    assert!(offset_of!(Sampler, window) == 40);
+    assert!(offset_of!(Sampler, spent) == 48);
+    assert!(offset_of!(Sampler, stride) == 52);
+    assert!(offset_of!(Sampler, drawn) == 56);
+    assert!(offset_of!(Sampler, left) == 60);
+    assert!(offset_of!(Sampler, answer) == 64);
+    assert!(offset_of!(Sampler, action) == 68);
+    assert!(offset_of!(Sampler, stands_for) == 72);
 };

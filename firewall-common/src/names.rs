@@ -11,7 +11,7 @@ pub const SOURCES_DIR: &str = "sources";
 /// The attached program.
 pub const FIREWALL: &str = "firewall";
 /// The probe program, never attached: answers with a reason and a rule counter, and counts nothing.
-pub const TWIN: &str = "twin";
+pub const PROBE: &str = "probe";
 /// Programs used by `cargo xtask bench` as a baseline; no agent loads them.
 pub const MEASURED: [&str; 7] = [
     "empty_drop",
@@ -26,11 +26,11 @@ pub const MEASURED: [&str; 7] = [
 /// Target of `firewall`'s tail call for a refused packet to be recorded. Never attached.
 pub const RECORDER: &str = "recorder";
 /// The recorder of the packet log build.
-pub const TELLER: &str = "teller";
+pub const PACKET_LOGGER: &str = "packet_logger";
 /// Index of [`RECORDER`] in [`RECORDERS`].
-pub const RECORDER_PLACE: u32 = 0;
-/// Index of [`TELLER`] in [`RECORDERS`].
-pub const TELLER_PLACE: u32 = 1;
+pub const RECORDER_INDEX: u32 = 0;
+/// Index of [`PACKET_LOGGER`] in [`RECORDERS`].
+pub const PACKET_LOGGER_INDEX: u32 = 1;
 
 /// `Array<PortWord, 1024>`: claimed and guarded ports; packets to all other ports pass.
 pub const PORTS: &str = "PORTS";
@@ -51,9 +51,9 @@ pub const DATABASES: &str = "DATABASES";
 
 /// `LruHash<Denial, Denials, 8192>`: refused sources.
 pub const DENIALS: &str = "DENIALS";
-/// `PerCpuArray<DenialGate, 1>`: the samplers of refused packets.
-pub const DENIAL_GATE: &str = "DENIAL_GATE";
-/// `ProgramArray`, 2 entries: [`RECORDER`] and [`TELLER`].
+/// `PerCpuArray<Sampler, 1>`: the samplers of refused packets.
+pub const SAMPLER: &str = "SAMPLER";
+/// `ProgramArray`, 2 entries: [`RECORDER`] and [`PACKET_LOGGER`].
 pub const RECORDERS: &str = "RECORDERS";
 
 /// `Array<u64, 1>`: the generation, changed by the agent after every publish; see [`crate::CachedVerdict`].
@@ -61,11 +61,11 @@ pub const GENERATION: &str = "GENERATION";
 /// `PerCpuArray<CachedVerdict>`: the verdict cache.
 pub const VERDICTS: &str = "VERDICTS";
 /// `PerCpuArray<CachedEndpoint>`: the endpoint cache.
-pub const NEAR_ENDPOINTS: &str = "NEAR_ENDPOINTS";
+pub const ENDPOINT_CACHE: &str = "ENDPOINT_CACHE";
 /// `Array<SourceFilter, max_databases>`: IPv4 source prefilters by database slot.
-pub const NEAR_SOURCES_V4: &str = "NEAR_SOURCES_V4";
+pub const PREFILTER_V4: &str = "PREFILTER_V4";
 /// `Array<SourceFilter, max_databases>`: IPv6 source prefilters by database slot.
-pub const NEAR_SOURCES_V6: &str = "NEAR_SOURCES_V6";
+pub const PREFILTER_V6: &str = "PREFILTER_V6";
 
 /// Every map pinned under its own name.
 pub const MAPS: [&str; 16] = [
@@ -78,13 +78,13 @@ pub const MAPS: [&str; 16] = [
     RULES,
     DATABASES,
     DENIALS,
-    DENIAL_GATE,
+    SAMPLER,
     RECORDERS,
     GENERATION,
     VERDICTS,
-    NEAR_ENDPOINTS,
-    NEAR_SOURCES_V4,
-    NEAR_SOURCES_V6,
+    ENDPOINT_CACHE,
+    PREFILTER_V4,
+    PREFILTER_V6,
 ];
 
 /// The maps that determine verdicts. The last two do through the action that a recorder returns.
@@ -95,11 +95,11 @@ pub const DECIDING: [&str; 11] = [
     SOURCES_V6,
     GENERATION,
     VERDICTS,
-    NEAR_ENDPOINTS,
-    NEAR_SOURCES_V4,
-    NEAR_SOURCES_V6,
+    ENDPOINT_CACHE,
+    PREFILTER_V4,
+    PREFILTER_V6,
     RECORDERS,
-    DENIAL_GATE,
+    SAMPLER,
 ];
 
 /// Constant of the programs: the enabled [`crate::stages`].

@@ -7,7 +7,7 @@ use firewall_common::{
 
 use crate::{
     decide::Decision,
-    maps::{GENERATION, NEAR_ENDPOINTS, VERDICTS},
+    maps::{ENDPOINT_CACHE, GENERATION, VERDICTS},
     stages::is_on,
 };
 
@@ -97,7 +97,7 @@ pub fn endpoint(flow: &Flow, generation: u64) -> Option<*mut CachedEndpoint> {
         return None;
     }
     let hash = destination_hash(&flow.destination, flow).wrapping_mul(0x9e37_79b1);
-    NEAR_ENDPOINTS.get_ptr_mut(hash >> (32 - CACHED_ENDPOINTS.trailing_zeros()))
+    ENDPOINT_CACHE.get_ptr_mut(hash >> (32 - CACHED_ENDPOINTS.trailing_zeros()))
 }
 
 #[inline(always)]

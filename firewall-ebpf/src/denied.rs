@@ -6,9 +6,9 @@
 //! CPU's own sampler. The verdict is final before sampling.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use firewall_common::{DenialGate, Reason};
+use firewall_common::{Reason, Sampler};
 
-use crate::{clock::coarse_time, decide::Decision, maps::DENIAL_GATE};
+use crate::{clock::coarse_time, decide::Decision, maps::SAMPLER};
 
 /// Records written by one CPU in one tick of the kernel's clock (1 to 10 ms); a few times that while a flood sets in.
 const BUDGET: u32 = 16;
@@ -43,14 +43,14 @@ fn is_refused(reason: Reason) -> bool {
 
 /// This CPU's sampler.
 #[inline(always)]
-pub fn gate() -> Option<&'static mut DenialGate> {
+pub fn gate() -> Option<&'static mut Sampler> {
     // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
-    DENIAL_GATE.get_ptr_mut(0).map(|gate| unsafe { &mut *gate })
+    SAMPLER.get_ptr_mut(0).map(|gate| unsafe { &mut *gate })
 }
 
 /// Stores the decision for the target of the tail call.
 #[inline(always)]
-pub fn leave(gate: &mut DenialGate, decision: &Decision, action: u32) {
+pub fn leave(gate: &mut Sampler, decision: &Decision, action: u32) {
     gate.answer = decision.reason.answer(decision.rule);
     gate.action = action;
 }
@@ -63,7 +63,7 @@ pub fn time(now: u64) -> u64 {
 
 /// The weight of this packet's record; 0 when it is not recorded.
 #[inline(always)]
-pub fn due(reason: Reason, gate: &mut DenialGate, now: u64) -> u64 {
+pub fn due(reason: Reason, gate: &mut Sampler, now: u64) -> u64 {
     if !is_refused(reason) {
         return 0;
     }
@@ -88,7 +88,7 @@ pub fn due(reason: Reason, gate: &mut DenialGate, now: u64) -> u64 {
 
 /// Starts a new tick: derives the next stride from the packets of the last one.
 #[inline(always)]
-fn ticked(gate: &mut DenialGate, now: u64) {
+fn ticked(gate: &mut Sampler, now: u64) {
     // Packets since the last record; the rest of the draw is void.
     let passed = u64::from(gate.drawn - gate.left);
     gate.window += passed;

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE, DatabaseRecord, Denial,
-    DenialGate, Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, SourceFilter,
+    Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Sampler, SourceFilter,
     Tally,
 };
 
@@ -59,13 +59,13 @@ pub static GENERATION: Array<u64, 1, { BPF_F_MMAPABLE as usize }> = Array::new()
 pub static VERDICTS: PerCpuArray<CachedVerdict, { CACHED_VERDICTS as usize }> = PerCpuArray::new();
 
 #[btf_map]
-pub static NEAR_ENDPOINTS: PerCpuArray<CachedEndpoint, { CACHED_ENDPOINTS as usize }> = PerCpuArray::new();
+pub static ENDPOINT_CACHE: PerCpuArray<CachedEndpoint, { CACHED_ENDPOINTS as usize }> = PerCpuArray::new();
 
 #[btf_map]
-pub static NEAR_SOURCES_V4: Array<SourceFilter, 1, FROZEN> = Array::new();
+pub static PREFILTER_V4: Array<SourceFilter, 1, FROZEN> = Array::new();
 
 #[btf_map]
-pub static NEAR_SOURCES_V6: Array<SourceFilter, 1, FROZEN> = Array::new();
+pub static PREFILTER_V6: Array<SourceFilter, 1, FROZEN> = Array::new();
 
 /// Private to the program; not pinned.
 #[btf_map]
@@ -75,13 +75,13 @@ pub static TICK: PerCpuArray<Tick, 1> = PerCpuArray::new();
 pub static DENIALS: LruHashMap<Denial, Denials, { DENIALS_SIZE as usize }> = LruHashMap::new();
 
 #[btf_map]
-pub static DENIAL_GATE: PerCpuArray<DenialGate, 1> = PerCpuArray::new();
+pub static SAMPLER: PerCpuArray<Sampler, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static RECORDERS: ProgramArray<2> = ProgramArray::new();
 
 /// Index in [`RECORDERS`].
 #[cfg(not(feature = "packet-log"))]
-pub const RECORDER: u32 = firewall_common::names::RECORDER_PLACE;
+pub const RECORDER: u32 = firewall_common::names::RECORDER_INDEX;
 #[cfg(feature = "packet-log")]
-pub const TELLER: u32 = firewall_common::names::TELLER_PLACE;
+pub const PACKET_LOGGER: u32 = firewall_common::names::PACKET_LOGGER_INDEX;

@@ -14,7 +14,7 @@ use crate::{
     decide::Decision,
     denied,
     look::look,
-    maps::{RECORDERS, TELLER},
+    maps::{PACKET_LOGGER, RECORDERS},
     recorder::write_down,
 };
 
@@ -32,7 +32,7 @@ pub struct Pace {
 #[btf_map]
 static PACE: PerCpuArray<Pace, 1> = PerCpuArray::new();
 
-/// Replaces [`denied::note`]: its tail call to [`teller`] includes packets that are logged and not recorded.
+/// Replaces [`denied::note`]: its tail call to [`packet_logger`] includes packets that are logged and not recorded.
 #[inline(always)]
 pub fn note(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
     if matches!(decision.reason, Reason::NotIp | Reason::NotProtected) {
@@ -56,13 +56,13 @@ pub fn note(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
     }
     gate.stands_for = stands_for;
     // SAFETY: the target program takes the same context. A successful tail call does not return.
-    unsafe { RECORDERS.tail_call(ctx, TELLER) };
+    unsafe { RECORDERS.tail_call(ctx, PACKET_LOGGER) };
     gate.lost += stands_for;
 }
 
 /// Logs the packet, and records it when it is due; returns the action stored in the sampler.
 #[xdp(frags)]
-pub fn teller(ctx: XdpContext) -> u32 {
+pub fn packet_logger(ctx: XdpContext) -> u32 {
     let action = write_down(&ctx);
     let Some(pace) = PACE.get_ptr_mut(0) else { return action };
     // SAFETY: as above.

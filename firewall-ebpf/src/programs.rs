@@ -41,7 +41,7 @@ pub fn filter(ctx: &XdpContext) -> u32 {
 
 /// The probe program: answers with [`Reason::answer`] and has no side effect.
 #[xdp(frags)]
-pub fn twin(ctx: XdpContext) -> u32 {
+pub fn probe(ctx: XdpContext) -> u32 {
     let decision = decide::<false>(&mut Frame::new(&ctx));
     decision.reason.answer(decision.rule)
 }

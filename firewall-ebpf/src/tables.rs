@@ -7,7 +7,7 @@ use firewall_common::{
 };
 
 use crate::{
-    maps::{ENDPOINTS, EndpointTable, NEAR_SOURCES_V4, NEAR_SOURCES_V6, SOURCES_V4, SOURCES_V6},
+    maps::{ENDPOINTS, EndpointTable, PREFILTER_V4, PREFILTER_V6, SOURCES_V4, SOURCES_V6},
     stages::is_on,
 };
 
@@ -59,9 +59,9 @@ pub fn is_near(flow: &Flow, slot: u32) -> bool {
         return true;
     }
     let (filter, bit) = if flow.family == IPV4 {
-        (NEAR_SOURCES_V4.get(slot), filter_bit_v4(flow.source[0]))
+        (PREFILTER_V4.get(slot), filter_bit_v4(flow.source[0]))
     } else {
-        (NEAR_SOURCES_V6.get(slot), filter_bit_v6(flow.source[0]))
+        (PREFILTER_V6.get(slot), filter_bit_v6(flow.source[0]))
     };
     match filter {
         Some(filter) => filter.words[bit as usize / 64 % FILTER_WORDS] >> (bit % 64) & 1 != 0,

@@ -37,11 +37,12 @@ impl Probes {
 
     fn probe(&mut self, slots: impl IntoIterator<Item = Slot>, live: &Live, bpffs_dir: &Path) {
         self.failures.retain(|slot, _| live.databases.contains_key(slot));
-        let twin = Probe::twin(bpffs_dir);
+        let program = Probe::pinned(bpffs_dir);
         for (slot, samples) in samples(&slots.into_iter().collect(), live) {
-            let asked = twin.as_ref().map_err(|error| format!("{error:#}"));
-            let failure =
-                asked.and_then(|twin| probe(twin, slot, samples, live).map_err(|error| format!("{error:#}")));
+            let asked = program.as_ref().map_err(|error| format!("{error:#}"));
+            let failure = asked.and_then(|program| {
+                probe(program, slot, samples, live).map_err(|error| format!("{error:#}"))
+            });
             match failure {
                 Ok(None) => _ = self.failures.remove(&slot),
                 Ok(Some(message)) | Err(message) => _ = self.failures.insert(slot, message),
@@ -68,10 +69,10 @@ impl Probes {
 }
 
 /// Difference between the program's verdict and `live`; `None` without one.
-fn probe(twin: &Probe, slot: Slot, samples: Vec<Sample>, live: &Live) -> Result<Option<String>> {
+fn probe(program: &Probe, slot: Slot, samples: Vec<Sample>, live: &Live) -> Result<Option<String>> {
     let Some(database) = live.databases.get(&slot) else { return Ok(None) };
     for Sample { question, passes } in samples {
-        let reason = twin.ask_about(&question)?.reason;
+        let reason = program.ask_about(&question)?.reason;
         if reason.passes() != passes {
             return Ok(Some(format!(
                 "database {}: a packet from {} to {} should {}, but the program says {}",

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
-use firewall_common::{DENIALS_SIZE, Denial, DenialGate, Denials, Reason, names};
+use firewall_common::{DENIALS_SIZE, Denial, Denials, Reason, Sampler, names};
 use jiff::Timestamp;
 
 use super::{
@@ -80,7 +80,7 @@ impl Class {
 pub(super) struct DenialTable {
     table: MapData,
     entries: HashMap<MapData, Plain<Denial>, Plain<Denials>>,
-    gates: PerCpuArray<MapData, Plain<DenialGate>>,
+    gates: PerCpuArray<MapData, Plain<Sampler>>,
 }
 
 impl DenialTable {
@@ -88,7 +88,7 @@ impl DenialTable {
         Ok(Self {
             table: shape::open(pins, names::DENIALS)?,
             entries: HashMap::try_from(Map::LruHashMap(shape::open(pins, names::DENIALS)?))?,
-            gates: PerCpuArray::try_from(Map::PerCpuArray(shape::open(pins, names::DENIAL_GATE)?))?,
+            gates: PerCpuArray::try_from(Map::PerCpuArray(shape::open(pins, names::SAMPLER)?))?,
         })
     }
 

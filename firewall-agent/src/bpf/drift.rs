@@ -12,11 +12,11 @@
 //! | the published table: endpoints, tombstones, the address index | frozen for userspace, read-only for programs | – |
 //! | `SOURCES_V4`, `SOURCES_V6` | id of the published trie, and the record of the database | `sources` |
 //! | the published tries | frozen for userspace, read-only for programs | – |
-//! | `NEAR_SOURCES_V4`, `NEAR_SOURCES_V6`: source prefilters | digest of each | `filters` |
+//! | `PREFILTER_V4`, `PREFILTER_V6`: source prefilters | digest of each | `filters` |
 //! | `GENERATION` | the number last written by this process | `generation` |
-//! | `VERDICTS`, `NEAR_ENDPOINTS`: caches | not compared: each check changes the generation, so no entry is valid for longer than one `drift_interval` | – |
+//! | `VERDICTS`, `ENDPOINT_CACHE`: caches | not compared: each check changes the generation, so no entry is valid for longer than one `drift_interval` | – |
 //! | `RECORDERS`: programs that end the run of a refused packet | their kernel ids | `recorders` |
-//! | `DENIAL_GATE`: the recorder's return value | written for each packet right before it is read | – |
+//! | `SAMPLER`: the recorder's return value | written for each packet right before it is read | – |
 //! | identity of all these maps | kernel ids: the loaded program uses, this process writes, and the pins name the same maps | `pin` |
 //!
 //! `REASONS`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS` and the private map of the clock's tick influence no verdict.
@@ -59,7 +59,7 @@ impl Kernel {
             ..Drift::default()
         };
         for slot in live.databases.keys().copied() {
-            drift.filters |= self.near_v4.strayed(slot)? || self.near_v6.strayed(slot)?;
+            drift.filters |= self.prefilter_v4.strayed(slot)? || self.prefilter_v6.strayed(slot)?;
         }
         for (slot, database) in live.databases.iter().filter(|(_, database)| database.stamp.is_some()) {
             if self.v4.strayed(*slot)? || self.v6.strayed(*slot)? || !self.is_recorded(*slot, database)? {
@@ -140,7 +140,7 @@ impl Anchors {
         packet_log: Option<&mut Programs>,
     ) -> Result<u64> {
         let mut repaired = 0;
-        let idle = packet_log.is_none().then_some(names::TELLER_PLACE);
+        let idle = packet_log.is_none().then_some(names::PACKET_LOGGER_INDEX);
         for build in [Some(programs), packet_log].into_iter().flatten() {
             let (place, ours, program) = build.recorder()?;
             if self.recorders.id(place)? != Some(ours) {

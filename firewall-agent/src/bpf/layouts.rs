@@ -23,7 +23,7 @@ const CARRIED: [&str; 4] = [names::REASONS, names::RULE_HITS, names::RULES, name
 /// Maps that must be of the same age: the generation makes a cached verdict valid, and a recorder ends the run of a
 /// packet with the action stored in the sampler.
 const TOGETHER: [&[&str]; 2] =
-    [&[names::GENERATION, names::VERDICTS, names::NEAR_ENDPOINTS], &[names::RECORDERS, names::DENIAL_GATE]];
+    [&[names::GENERATION, names::VERDICTS, names::ENDPOINT_CACHE], &[names::RECORDERS, names::SAMPLER]];
 
 /// Directories of other layouts, `v<number>`.
 ///

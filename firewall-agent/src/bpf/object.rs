@@ -57,8 +57,8 @@ impl Capacity {
             names::SOURCES_V4
             | names::SOURCES_V6
             | names::DATABASES
-            | names::NEAR_SOURCES_V4
-            | names::NEAR_SOURCES_V6 => Some(self.databases),
+            | names::PREFILTER_V4
+            | names::PREFILTER_V6 => Some(self.databases),
             names::RULE_HITS | names::RULES => Some(self.lines),
             _ => None,
         }
@@ -84,15 +84,15 @@ impl Build {
     /// The target program of the tail call for refused packets, and its index.
     fn recorder(self) -> (&'static str, u32) {
         match self {
-            Self::Normal => (names::RECORDER, names::RECORDER_PLACE),
-            Self::PacketLog => (names::TELLER, names::TELLER_PLACE),
+            Self::Normal => (names::RECORDER, names::RECORDER_INDEX),
+            Self::PacketLog => (names::PACKET_LOGGER, names::PACKET_LOGGER_INDEX),
         }
     }
 
     /// Programs to pin.
     fn pinned(self) -> &'static [&'static str] {
         match self {
-            Self::Normal => &[names::FIREWALL, names::TWIN],
+            Self::Normal => &[names::FIREWALL, names::PROBE],
             Self::PacketLog => &[names::FIREWALL],
         }
     }
@@ -158,7 +158,7 @@ impl Programs {
         recorders.set(place, recorder)?;
         if build == Build::Normal {
             // Left by an agent that ended with the packet log on.
-            recorders.clear(names::TELLER_PLACE)?;
+            recorders.clear(names::PACKET_LOGGER_INDEX)?;
         }
         Ok(programs)
     }

@@ -1,7 +1,7 @@
 //! The shared types as plain bytes, the form in which aya copies them.
 
 use firewall_common::{
-    DatabaseRecord, Denial, DenialGate, Denials, Endpoint, EndpointKey, Hits, PortWord, RuleRecord,
+    DatabaseRecord, Denial, Denials, Endpoint, EndpointKey, Hits, PortWord, RuleRecord, Sampler,
     SourceFilter, Tally,
 };
 
@@ -23,7 +23,7 @@ macro_rules! plain {
 plain!(
     DatabaseRecord,
     Denial,
-    DenialGate,
+    Sampler,
     Denials,
     Endpoint,
     EndpointKey,

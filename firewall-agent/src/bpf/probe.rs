@@ -33,8 +33,8 @@ impl Probe {
     ///
     /// # Errors
     /// When it is not pinned below `bpffs_dir` or may not be opened.
-    pub fn twin(bpffs_dir: &Path) -> Result<Self> {
-        Self::open(bpffs_dir, names::TWIN)
+    pub fn pinned(bpffs_dir: &Path) -> Result<Self> {
+        Self::open(bpffs_dir, names::PROBE)
     }
 
     /// The attached program itself: running it increments its counters.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, MapType};
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE, DatabaseRecord, Denial,
-    DenialGate, Denials, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, SourceFilter, Tally, names,
+    Denials, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Sampler, SourceFilter, Tally, names,
 };
 
 use super::pins::Pins;
@@ -81,8 +81,8 @@ fn shape(name: &str) -> Result<Shape> {
             flags: 0,
             entries: Some(DENIALS_SIZE),
         },
-        names::DENIAL_GATE => {
-            Shape { kind: MapType::PerCpuArray, value: size_of::<DenialGate>(), entries: Some(1), ..outer }
+        names::SAMPLER => {
+            Shape { kind: MapType::PerCpuArray, value: size_of::<Sampler>(), entries: Some(1), ..outer }
         }
         names::RECORDERS => Shape { kind: MapType::ProgramArray, entries: Some(2), ..outer },
         names::GENERATION => Shape {
@@ -98,13 +98,13 @@ fn shape(name: &str) -> Result<Shape> {
             entries: Some(CACHED_VERDICTS),
             ..outer
         },
-        names::NEAR_ENDPOINTS => Shape {
+        names::ENDPOINT_CACHE => Shape {
             kind: MapType::PerCpuArray,
             value: size_of::<CachedEndpoint>(),
             entries: Some(CACHED_ENDPOINTS),
             ..outer
         },
-        names::NEAR_SOURCES_V4 | names::NEAR_SOURCES_V6 => Shape {
+        names::PREFILTER_V4 | names::PREFILTER_V6 => Shape {
             kind: MapType::Array,
             value: size_of::<SourceFilter>(),
             flags: BPF_F_RDONLY_PROG,

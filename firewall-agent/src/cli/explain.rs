@@ -50,9 +50,9 @@ pub(super) fn explain(
     let kernel = Kernel::open(&places.bpffs_dir)?;
     let before = kernel.live()?;
     let questions = question::read(source, target, &before).map_err(BadInput)?;
-    let twin = Probe::twin(&places.bpffs_dir)?;
+    let program = Probe::pinned(&places.bpffs_dir)?;
     let answers: Vec<Answer> =
-        questions.iter().map(|question| twin.ask_about(question)).collect::<Result<_>>()?;
+        questions.iter().map(|question| program.ask_about(question)).collect::<Result<_>>()?;
     // The daemon may publish meanwhile: the rule counter may be new, or gone.
     let after = kernel.live()?;
     let explanations: Vec<Explanation> = questions

@@ -71,7 +71,7 @@ pub fn measure(directory: &Path) -> Result<()> {
         bench.publish(1, cidrs);
         by_size.push(table(&bench, PARTS[0].0, cidrs, 1));
         if verified.is_empty() {
-            for program in [Probe::firewall(Path::new(BPFFS))?, Probe::twin(Path::new(BPFFS))?] {
+            for program in [Probe::firewall(Path::new(BPFFS))?, Probe::pinned(Path::new(BPFFS))?] {
                 verified.push(program.verified_instructions()?);
             }
         }

@@ -158,7 +158,7 @@ fn a_program_that_writes_nothing_down_decides_alike() {
 fn a_question_is_not_written_down() {
     let stand = Stand::new();
     for kind in kinds() {
-        stand.twin.ask(&kind.frame, None).unwrap();
+        stand.probe.ask(&kind.frame, None).unwrap();
     }
     assert_eq!((stand.denied().len(), stand.totals().seen), (0, 0));
 }

@@ -32,7 +32,7 @@ pub struct Stand {
     pub kernel: Kernel,
     pub live: Live,
     pub firewall: Probe,
-    pub twin: Probe,
+    pub probe: Probe,
     _programs: Programs,
     _lab: Lab,
 }
@@ -53,7 +53,7 @@ impl Stand {
             kernel: Kernel::open(bpffs).unwrap(),
             live,
             firewall: Probe::firewall(bpffs).unwrap(),
-            twin: Probe::twin(bpffs).unwrap(),
+            probe: Probe::pinned(bpffs).unwrap(),
             _programs: programs,
             _lab: lab,
         }

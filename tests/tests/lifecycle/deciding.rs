@@ -21,15 +21,17 @@ use crate::stage::{ALLOWED, DATABASE, DENIED, INTERFACE, RULE_FILE, Stage, rule_
 
 const ARRAY_OF_MAPS: u32 = 12;
 const PATIENCE: Duration = Duration::from_secs(15);
-const TELLER: u32 = names::TELLER_PLACE;
-const RECORDER: u32 = names::RECORDER_PLACE;
+const PACKET_LOGGER: u32 = names::PACKET_LOGGER_INDEX;
+const RECORDER: u32 = names::RECORDER_INDEX;
 
 /// The change, the kind of its repair, and the function that makes it.
 type Change = (&'static str, &'static str, fn(&Stage));
 
 const CHANGES: [Change; 10] = [
     ("a recorder passes everything", "recorders", |stage| seat_pass_all(stage, RECORDER)),
-    ("a recorder of the packet log passes everything", "recorders", |stage| seat_pass_all(stage, TELLER)),
+    ("a recorder of the packet log passes everything", "recorders", |stage| {
+        seat_pass_all(stage, PACKET_LOGGER)
+    }),
     ("the recorder is removed", "recorders", |stage| {
         map(stage, names::RECORDERS).remove(&number(RECORDER)).unwrap();
     }),
@@ -47,7 +49,7 @@ const CHANGES: [Change; 10] = [
     }),
     ("an IPv6 source filter is cleared", "filters", |stage| {
         let nothing = [0; size_of::<SourceFilter>()];
-        map(stage, names::NEAR_SOURCES_V6).insert_large(&number(0), &nothing).unwrap();
+        map(stage, names::PREFILTER_V6).insert_large(&number(0), &nothing).unwrap();
     }),
     ("the link's pin names another object", "link_pin", |stage| {
         replace_pin(&Map::drop_all(BPF_XDP), &stage.home.pins().join("links").join(INTERFACE));
@@ -171,7 +173,7 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
     assert!(line.passes(ALLOWED[0]), "the control: the old number brings the old verdict back");
 
     let mut seen = vec![0, cached, number];
-    for lost in [names::GENERATION, names::VERDICTS, names::NEAR_ENDPOINTS, names::GENERATION] {
+    for lost in [names::GENERATION, names::VERDICTS, names::ENDPOINT_CACHE, names::GENERATION] {
         fs::remove_file(pin(&stage, lost)).unwrap();
         let mut agent = stage.start();
         wait_for_ready(&stage, &mut agent);
@@ -189,7 +191,7 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
 /// Objects other than caches may also lose their pins while no agent runs.
 #[test]
 fn a_start_over_a_lost_pin_leaks_nothing() {
-    for lost in [names::RECORDERS, names::DENIAL_GATE, names::NEAR_SOURCES_V4, names::PORTS] {
+    for lost in [names::RECORDERS, names::SAMPLER, names::PREFILTER_V4, names::PORTS] {
         let stage = Stage::new();
         let mut agent = stage.start();
         wait_for_ready(&stage, &mut agent);

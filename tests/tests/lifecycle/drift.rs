@@ -29,7 +29,7 @@ const CHANGES: [Change; 10] = [
     }),
     ("a source filter is cleared", "filters", |stage| {
         let nothing = [0; size_of::<SourceFilter>()];
-        map(stage, names::NEAR_SOURCES_V4).insert_large(&number(0), &nothing).unwrap();
+        map(stage, names::PREFILTER_V4).insert_large(&number(0), &nothing).unwrap();
     }),
     ("the link's pin is removed", "link_pin", |stage| {
         fs::remove_file(stage.home.pins().join("links").join(INTERFACE)).unwrap();

@@ -20,7 +20,7 @@ const XDP_PASS: u32 = 2;
 pub struct Bench<'a> {
     policy: &'a Policy,
     firewall: Probe,
-    twin: Probe,
+    probe: Probe,
     kernel: Kernel,
     /// Expected counts, by reason and by counter.
     due: RefCell<BTreeMap<(Reason, u32), Due>>,
@@ -58,11 +58,11 @@ impl<'a> Bench<'a> {
         let lab = Lab::new().unwrap();
         let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent");
         let (programs, _) = load(bpffs_dir, stages);
-        let (firewall, twin) = (Probe::firewall(bpffs_dir).unwrap(), Probe::twin(bpffs_dir).unwrap());
+        let (firewall, probe) = (Probe::firewall(bpffs_dir).unwrap(), Probe::pinned(bpffs_dir).unwrap());
         let mut bench = Self {
             policy,
             firewall,
-            twin,
+            probe,
             rules: BTreeMap::new(),
             due: RefCell::default(),
             kernel: Kernel::open(bpffs_dir).unwrap(),
@@ -83,7 +83,7 @@ impl<'a> Bench<'a> {
 
     /// Returns the probe program's verdict in the model's terms; `linear` is the length of the linear memory, in bytes.
     pub fn answer(&self, frame: &[u8], linear: Option<usize>) -> Decision {
-        self.decision(self.twin.ask(frame, linear).unwrap())
+        self.decision(self.probe.ask(frame, linear).unwrap())
     }
 
     fn decision(&self, answer: Answer) -> Decision {
@@ -95,7 +95,7 @@ impl<'a> Bench<'a> {
     /// Compares probe program, firewall and model on one frame and returns the reason. The firewall runs twice, the
     /// second time with everything that it cached in the first.
     pub fn compare(&self, frame: &[u8], linear: Option<usize>, what: &str) -> &'static str {
-        let (expected, told) = (decide(self.policy, frame), self.twin.ask(frame, linear).unwrap());
+        let (expected, told) = (decide(self.policy, frame), self.probe.ask(frame, linear).unwrap());
         let answer = self.decision(told);
         // The model names a rule only where the verdict depends on one: at a port.
         let same =

@@ -76,9 +76,9 @@ impl Bench {
     }
 
     pub fn answers_rightly(&self, when: &str) {
-        let twin = Probe::twin(&self.bpffs_dir).unwrap();
+        let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for question in questions() {
-            let reason = twin.ask(&question.frame, None).unwrap().reason;
+            let reason = probe.ask(&question.frame, None).unwrap().reason;
             assert!(question.right.contains(&reason), "{when}: {}: {}", question.name, reason.name());
         }
     }
@@ -86,9 +86,9 @@ impl Bench {
     fn holds_first_set(&self) {
         let live = Kernel::open(&self.bpffs_dir).unwrap().live().unwrap();
         assert_eq!(prefixes(&live), (Set::First.v4(), Set::First.v6()));
-        let twin = Probe::twin(&self.bpffs_dir).unwrap();
+        let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for frame in of_first_set() {
-            assert_eq!(twin.ask(&frame, None).unwrap().reason, Reason::Allowed);
+            assert_eq!(probe.ask(&frame, None).unwrap().reason, Reason::Allowed);
         }
         self.answers_rightly("after a failed publish");
     }

@@ -54,9 +54,9 @@ impl Bench {
     /// Requires the same verdicts of the attached program and the probe program, which caches nothing.
     fn tells_what_the_maps_say(&self, frames: &[Vec<u8>], when: &str) {
         let firewall = Probe::firewall(&self.bpffs_dir).unwrap();
-        let twin = Probe::twin(&self.bpffs_dir).unwrap();
+        let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for frame in frames {
-            let reason = twin.ask(frame, None).unwrap().reason;
+            let reason = probe.ask(frame, None).unwrap().reason;
             let right = if reason.passes() { XDP_PASS } else { XDP_DROP };
             for _ in 0..ROUNDS {
                 assert_eq!(firewall.run(frame, None).unwrap(), right, "{when}: {reason:?}: {frame:02x?}");

@@ -29,7 +29,7 @@ use firewall_common::{Reason, stages};
 use firewall_tests::lab::{Lab, rounds};
 use jiff::Timestamp;
 
-use crate::questions::{ask_twin, of_first_set, run_firewall};
+use crate::questions::{ask_probe, of_first_set, run_firewall};
 use crate::raw::{Map, ROOM, trie_key};
 use crate::rule_sets::{ALWAYS4, GUARDED, Set, desired, files, prefixes};
 
@@ -44,13 +44,13 @@ fn a_thousand_publishes_give_no_packet_a_wrong_verdict() {
     let publishes = often(PUBLISHES);
     let bench = Bench::new();
     bench.publish(Set::First, true, 1);
-    let twin = Probe::twin(&bench.bpffs_dir).unwrap();
+    let probe = Probe::pinned(&bench.bpffs_dir).unwrap();
     let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let askers = [
-            scope.spawn(|| ask_twin(&bench.bpffs_dir, &stop)),
+            scope.spawn(|| ask_probe(&bench.bpffs_dir, &stop)),
             scope.spawn(|| run_firewall(&bench.bpffs_dir, &stop)),
         ];
         for turn in 1..=publishes {
@@ -59,7 +59,7 @@ fn a_thousand_publishes_give_no_packet_a_wrong_verdict() {
             assert!(done.failed.is_empty() && done.errors.is_empty(), "turn {turn}: {done:?}");
             let expected = if set == Set::First { Reason::Allowed } else { Reason::NoMatch };
             for frame in of_first_set() {
-                assert_eq!(twin.ask(&frame, None).unwrap().reason, expected, "in force after turn {turn}");
+                assert_eq!(probe.ask(&frame, None).unwrap().reason, expected, "in force after turn {turn}");
             }
         }
         stop.store(true, Ordering::Relaxed);

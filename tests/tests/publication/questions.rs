@@ -67,10 +67,10 @@ pub fn apart() -> [[Vec<u8>; 2]; 2] {
 }
 
 /// Runs the probe program until `stop`.
-pub fn ask_twin(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
-    let twin = Probe::twin(bpffs_dir).unwrap();
+pub fn ask_probe(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
+    let probe = Probe::pinned(bpffs_dir).unwrap();
     ask(stop, |question| {
-        let answer = twin.ask(&question.frame, None).unwrap();
+        let answer = probe.ask(&question.frame, None).unwrap();
         question.right.contains(&answer.reason).then_some(()).ok_or(answer.reason.name().to_owned())
     })
 }

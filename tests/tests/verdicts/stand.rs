@@ -26,7 +26,7 @@ pub struct Stand {
     kernel: Kernel,
     live: Live,
     firewall: Probe,
-    twin: Probe,
+    probe: Probe,
     _programs: Programs,
     _lab: Lab,
 }
@@ -45,7 +45,7 @@ impl Stand {
             kernel: Kernel::open(bpffs).unwrap(),
             live,
             firewall: Probe::firewall(bpffs).unwrap(),
-            twin: Probe::twin(bpffs).unwrap(),
+            probe: Probe::pinned(bpffs).unwrap(),
             _programs: programs,
             _lab: lab,
         }
@@ -53,7 +53,7 @@ impl Stand {
 
     /// Replaces the firewall by the probe program, which counts nothing.
     pub fn without_counters(self) -> Self {
-        Self { firewall: Probe::twin(Path::new(BPFFS)).unwrap(), ..self }
+        Self { firewall: Probe::pinned(Path::new(BPFFS)).unwrap(), ..self }
     }
 
     /// Runs the program on a frame; panics unless this packet increments exactly one reason's counter, and the action
@@ -76,15 +76,15 @@ impl Stand {
         let lines: Vec<u32> =
             hits.iter().zip(self.hits()).filter(|(a, b)| **a != *b).map(|(a, _)| a.0).collect();
         assert!(lines.len() <= 1, "more than one line counted: {lines:?}");
-        let answer = self.twin.ask(frame, linear).unwrap();
+        let answer = self.probe.ask(frame, linear).unwrap();
         let expected = Answer { reason, line: lines.first().copied().unwrap_or(0) };
-        assert_eq!(answer, expected, "the twin and the program differ");
+        assert_eq!(answer, expected, "the probe and the program differ");
         Outcome { reason, line: lines.first().map(|slot| self.live.lines[slot].id.clone()) }
     }
 
     /// Returns each program's name and the number of instructions that the verifier processed for it.
     pub fn verified_instructions(&self) -> [(&'static str, u32); 2] {
-        [("firewall", &self.firewall), ("twin", &self.twin)]
+        [("firewall", &self.firewall), ("probe", &self.probe)]
             .map(|(name, program)| (name, program.verified_instructions().unwrap()))
     }
 

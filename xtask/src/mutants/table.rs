@@ -155,13 +155,13 @@ pub const MUTANTS: &[Mutant] = &[
     publishing(
         "a source filter is narrowed before its trie is replaced",
         REPLACE,
-        "self.near_v4.widen(slot, v4.keys())?",
-        "self.near_v4.narrow(slot, v4.keys())?",
+        "self.prefilter_v4.widen(slot, v4.keys())?",
+        "self.prefilter_v4.narrow(slot, v4.keys())?",
     ),
     publishing(
         "a source filter is widened after its trie is replaced",
         REPLACE,
-        "self.near_v6.widen(slot, v6.keys())?",
+        "self.prefilter_v6.widen(slot, v6.keys())?",
         "()",
     ),
     publishing(

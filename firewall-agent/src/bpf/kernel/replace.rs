@@ -55,10 +55,10 @@ impl Kernel {
         let before = self.records.database(slot)?;
         self.records.set_database(slot, stamps::record(database, ids, before.as_ref(), live))?;
         if changed.v4 {
-            self.near_v4.widen(slot, v4.keys())?;
+            self.prefilter_v4.widen(slot, v4.keys())?;
         }
         if changed.v6 {
-            self.near_v6.widen(slot, v6.keys())?;
+            self.prefilter_v6.widen(slot, v6.keys())?;
         }
         Ok(ready)
     }
@@ -73,10 +73,10 @@ impl Kernel {
             self.v6.keep(one.slot, built);
         }
         if one.changed.v4 {
-            self.near_v4.narrow(one.slot, v4.keys())?;
+            self.prefilter_v4.narrow(one.slot, v4.keys())?;
         }
         if one.changed.v6 {
-            self.near_v6.narrow(one.slot, v6.keys())?;
+            self.prefilter_v6.narrow(one.slot, v6.keys())?;
         }
         Ok(())
     }
@@ -91,8 +91,18 @@ impl Kernel {
             let known = live.databases.get(&slot).filter(|database| database.stamp.is_some());
             let sources = known.map(|database| &database.sources);
             let [v4, v6] = self.trie_ids(slot)?;
-            adopt_filter::<Ipv4Net>(&mut self.near_v4, slot, v4 == 0, sources.map(|known| known.v4.keys()))?;
-            adopt_filter::<Ipv6Net>(&mut self.near_v6, slot, v6 == 0, sources.map(|known| known.v6.keys()))?;
+            adopt_filter::<Ipv4Net>(
+                &mut self.prefilter_v4,
+                slot,
+                v4 == 0,
+                sources.map(|known| known.v4.keys()),
+            )?;
+            adopt_filter::<Ipv6Net>(
+                &mut self.prefilter_v6,
+                slot,
+                v6 == 0,
+                sources.map(|known| known.v6.keys()),
+            )?;
         }
         self.generation.advance();
         Ok(())

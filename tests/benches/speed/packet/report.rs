@@ -71,7 +71,7 @@ fn markdown(run: &Run) -> String {
             (change - 1.0) * 100.0
         );
     }
-    for (name, count) in ["firewall", "twin"].iter().zip(&run.verified) {
+    for (name, count) in ["firewall", "probe"].iter().zip(&run.verified) {
         let met = verdict(*count <= VERIFIED);
         let _ = writeln!(text, "| instructions verified, {name} | ≤ {VERIFIED} | {count} | {met} |");
     }
@@ -119,7 +119,7 @@ fn figures(run: &Run) -> Value {
     json!({
         "machine": run.machine.json(),
         "core": run.core,
-        "verified_instructions": { "firewall": run.verified[0], "twin": run.verified[1] },
+        "verified_instructions": { "firewall": run.verified[0], "probe": run.verified[1] },
         "by_size": tables(&run.by_size),
         "by_stage": tables(&run.by_part),
     })

@@ -87,7 +87,7 @@ pub fn forge_endpoints(stage: &Stage) {
     value.extend([0, MONITOR, NO_RULE].map(u32::to_ne_bytes).concat());
     value.extend(generation(stage).to_ne_bytes());
     assert_eq!(value.len(), size_of::<CachedEndpoint>());
-    fill(&map(stage, names::NEAR_ENDPOINTS), CACHED_ENDPOINTS, &value);
+    fill(&map(stage, names::ENDPOINT_CACHE), CACHED_ENDPOINTS, &value);
 }
 
 fn flow_bytes(flow: &Flow) -> Vec<u8> {
