@@ -54,7 +54,7 @@ pub struct Endpoint {
     /// [`ENFORCE`], [`MONITOR`] or [`TOMBSTONE`].
     pub mode: u32,
     /// The rule counter of a source outside the allow list; [`NO_RULE`] in a tombstone.
-    pub default_line: u32,
+    pub default_counter: u32,
 }
 
 /// Number of [`PortWord`]s: one for each 64 ports.
@@ -150,7 +150,7 @@ pub struct DatabaseRecord {
     /// Display name, uncut: 256 characters have at most 1,024 bytes of UTF-8. Padded with zeros.
     pub name: [u8; 1024],
     /// The database's default counter, for refused sources.
-    pub default_line: u32,
+    pub default_counter: u32,
     /// Zero.
     pub reserved: u32,
     /// The newest stamp.
@@ -168,7 +168,7 @@ const _: () = {
     assert!(size_of::<Endpoint>() == 12);
     assert!(offset_of!(Endpoint, slot) == 0);
     assert!(offset_of!(Endpoint, mode) == 4);
-    assert!(offset_of!(Endpoint, default_line) == 8);
+    assert!(offset_of!(Endpoint, default_counter) == 8);
     assert!(size_of::<PortWord>() == 16);
     assert!(offset_of!(PortWord, claimed) == 0);
     assert!(offset_of!(PortWord, guarded) == 8);
@@ -194,7 +194,7 @@ const _: () = {
     assert!(size_of::<DatabaseRecord>() == 1224);
     assert!(offset_of!(DatabaseRecord, id) == 0);
     assert!(offset_of!(DatabaseRecord, name) == 64);
-    assert!(offset_of!(DatabaseRecord, default_line) == 1088);
+    assert!(offset_of!(DatabaseRecord, default_counter) == 1088);
     assert!(offset_of!(DatabaseRecord, reserved) == 1092);
     assert!(offset_of!(DatabaseRecord, newest) == 1096);
     assert!(offset_of!(DatabaseRecord, previous) == 1160);

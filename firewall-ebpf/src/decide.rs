@@ -9,7 +9,7 @@ use crate::{
     cache,
     frame::Frame,
     maps::PORTS,
-    members::{Quorum, survey},
+    members::{PortlessRule, decide_portless},
     tables::{Table, is_near, source_rule},
 };
 
@@ -39,10 +39,10 @@ pub fn decide<const REMEMBERS: bool>(frame: &mut Frame) -> Decision {
         Shape::Port => return by_port::<REMEMBERS>(&flow),
         Shape::Truncated => return unless_unprotected(&flow, Reason::Malformed),
         Shape::NoPort => return unless_unprotected(&flow, Reason::NoPort),
-        Shape::LaterFragment => Quorum::Any,
-        Shape::Unreadable => Quorum::Every,
+        Shape::LaterFragment => PortlessRule::Any,
+        Shape::Unreadable => PortlessRule::Every,
     };
-    survey(&flow, quorum)
+    decide_portless(&flow, quorum)
 }
 
 /// Judges a packet with a known port: the endpoint's database decides, then the guard.
@@ -125,9 +125,9 @@ fn by_source(flow: &Flow, endpoint: &Endpoint) -> (Decision, bool) {
     let decision = match rule {
         Some(rule) => Decision { reason: Reason::Allowed, rule },
         None if endpoint.mode == MONITOR => {
-            Decision { reason: Reason::WouldDeny, rule: endpoint.default_line }
+            Decision { reason: Reason::WouldDeny, rule: endpoint.default_counter }
         }
-        None => Decision { reason: Reason::NoMatch, rule: endpoint.default_line },
+        None => Decision { reason: Reason::NoMatch, rule: endpoint.default_counter },
     };
     (decision, walked)
 }

@@ -1,6 +1,6 @@
 //! The XDP program of the database firewall: parse → decide → count → act.
 //!
-//! Two programs share [`decide`](decide::decide). `firewall` is attached: it counts and returns an action. `twin`, the
+//! Two programs share [`decide`](decide::decide). `firewall` is attached: it counts and returns an action. `probe`, the
 //! probe program, is never attached: it counts nothing and returns the reason. `recorder` is the target of a tail call
 //! of `firewall`, after the verdict, with the few refused packets to be recorded.
 //!

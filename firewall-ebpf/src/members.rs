@@ -13,7 +13,7 @@ use crate::{
 /// The number of databases at an address that must allow the source.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Quorum {
+pub enum PortlessRule {
     /// A later fragment: the first fragment was judged by its port, and without it there is no reassembly.
     Any,
     /// An unreadable chain: the packet may be for any of them.
@@ -22,11 +22,11 @@ pub enum Quorum {
 
 /// Input and result of the walk over the member rows.
 #[repr(C)]
-struct Survey {
+struct PortlessWalk {
     table: Table,
     flow: Flow,
     key: EndpointKey,
-    /// A [`Quorum`] as a plain number: with an enum, the compiler turns a comparison into arithmetic with bounds that
+    /// A [`PortlessRule`] as a plain number: with an enum, the compiler turns a comparison into arithmetic with bounds that
     /// the verifier does not follow.
     quorum: u32,
     /// 1 once a database was evaluated.
@@ -45,10 +45,10 @@ const GO_ON: i64 = 0;
 const STOP: i64 = 1;
 
 #[inline(always)]
-pub fn survey(flow: &Flow, quorum: Quorum) -> Decision {
+pub fn decide_portless(flow: &Flow, quorum: PortlessRule) -> Decision {
     let Some(table) = Table::live() else { return Decision::without_rule(Reason::NotProtected) };
     let Some(key) = table.members(flow) else { return Decision::without_rule(Reason::NotProtected) };
-    let mut survey = Survey {
+    let mut walk = PortlessWalk {
         table,
         flow: *flow,
         key,
@@ -61,59 +61,59 @@ pub fn survey(flow: &Flow, quorum: Quorum) -> Decision {
     };
     // A loop in the kernel (5.17): the verifier follows one iteration, not each of a few hundred. The bound is one more
     // than the members, for the tombstone.
-    // SAFETY: `ask` has the signature that the kernel calls, and `survey` outlives the call.
-    unsafe { bpf_loop(MAX_MEMBERS + 1, ask as *mut c_void, (&raw mut survey).cast(), 0) };
-    survey.decision(quorum)
+    // SAFETY: `ask` has the signature that the kernel calls, and `walk` outlives the call.
+    unsafe { bpf_loop(MAX_MEMBERS + 1, ask as *mut c_void, (&raw mut walk).cast(), 0) };
+    walk.decision(quorum)
 }
 
 /// Evaluates one member row.
-extern "C" fn ask(row: u32, survey: *mut Survey) -> i64 {
-    // SAFETY: the kernel passes the pointer that `survey` gave it.
-    let survey = unsafe { &mut *survey };
-    survey.key.port = row as u16;
-    let Some(member) = survey.table.row(&survey.key) else { return STOP };
+extern "C" fn ask(row: u32, walk: *mut PortlessWalk) -> i64 {
+    // SAFETY: the kernel passes the pointer that `walk` gave it.
+    let walk = unsafe { &mut *walk };
+    walk.key.port = row as u16;
+    let Some(member) = walk.table.row(&walk.key) else { return STOP };
     if member.mode == TOMBSTONE {
-        survey.closed = 1;
+        walk.closed = 1;
         return GO_ON;
     }
-    survey.asked = 1;
-    match source_rule(&survey.flow, member.slot) {
+    walk.asked = 1;
+    match source_rule(&walk.flow, member.slot) {
         Some(rule) => {
-            survey.allowing = rule;
-            if survey.quorum == Quorum::Any as u32 { STOP } else { GO_ON }
+            walk.allowing = rule;
+            if walk.quorum == PortlessRule::Any as u32 { STOP } else { GO_ON }
         }
         None if member.mode == MONITOR => {
-            survey.monitoring = member.default_line;
+            walk.monitoring = member.default_counter;
             GO_ON
         }
         None => {
-            survey.refusing = member.default_line;
-            if survey.quorum == Quorum::Every as u32 { STOP } else { GO_ON }
+            walk.refusing = member.default_counter;
+            if walk.quorum == PortlessRule::Every as u32 { STOP } else { GO_ON }
         }
     }
 }
 
-impl Survey {
+impl PortlessWalk {
     #[inline(always)]
-    fn decision(&self, quorum: Quorum) -> Decision {
+    fn decision(&self, quorum: PortlessRule) -> Decision {
         match quorum {
-            Quorum::Any if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
-            Quorum::Any if self.allowing != NO_RULE => {
+            PortlessRule::Any if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
+            PortlessRule::Any if self.allowing != NO_RULE => {
                 Decision { reason: Reason::Allowed, rule: self.allowing }
             }
-            Quorum::Any if self.monitoring != NO_RULE => {
+            PortlessRule::Any if self.monitoring != NO_RULE => {
                 Decision { reason: Reason::WouldDeny, rule: self.monitoring }
             }
-            Quorum::Any => Decision { reason: Reason::Fragment, rule: self.refusing },
-            Quorum::Every if self.closed != 0 => Decision::without_rule(Reason::NoPort),
-            Quorum::Every if self.refusing != NO_RULE => {
+            PortlessRule::Any => Decision { reason: Reason::Fragment, rule: self.refusing },
+            PortlessRule::Every if self.closed != 0 => Decision::without_rule(Reason::NoPort),
+            PortlessRule::Every if self.refusing != NO_RULE => {
                 Decision { reason: Reason::NoPort, rule: self.refusing }
             }
-            Quorum::Every if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
-            Quorum::Every if self.monitoring != NO_RULE => {
+            PortlessRule::Every if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
+            PortlessRule::Every if self.monitoring != NO_RULE => {
                 Decision { reason: Reason::WouldDeny, rule: self.monitoring }
             }
-            Quorum::Every => Decision { reason: Reason::Allowed, rule: self.allowing },
+            PortlessRule::Every => Decision { reason: Reason::Allowed, rule: self.allowing },
         }
     }
 }

@@ -5,9 +5,9 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use firewall_agent::http::{Board, Counters, Desk, Tally, converse};
+use firewall_agent::http::{Counters, RequestHandler, SharedState, Tally, converse};
 use firewall_agent::status::ReasonCounter;
-use firewall_agent::sync::RuleSlot;
+use firewall_agent::sync::CounterId;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
@@ -30,13 +30,14 @@ impl Counters for Nothing {
         Ok(0)
     }
 
-    fn line(&self, _: RuleSlot) -> anyhow::Result<Tally> {
+    fn line(&self, _: CounterId) -> anyhow::Result<Tally> {
         Ok(Tally::default())
     }
 }
 
-static DESK: LazyLock<Arc<Desk>> =
-    LazyLock::new(|| Arc::new(Desk::new(Nothing, Arc::new(Board::new(Duration::from_secs(120))))));
+static DESK: LazyLock<Arc<RequestHandler>> = LazyLock::new(|| {
+    Arc::new(RequestHandler::new(Nothing, Arc::new(SharedState::new(Duration::from_secs(120)))))
+});
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"));
 

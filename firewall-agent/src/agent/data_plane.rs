@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::bpf::Kernel;
 use crate::files::cgroup::memory_left;
-use crate::sync::{DataPlane, Live, Retired, RuleSlot};
+use crate::sync::{CounterId, DataPlane, Live, Retired};
 
 /// The kernel, or a test's fake.
 pub trait ReadBack: DataPlane {
@@ -20,7 +20,7 @@ pub trait ReadBack: DataPlane {
     fn memory_left(&self) -> u64;
 
     /// Counts of the rule counters freed since the last call.
-    fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired>;
+    fn take_freed(&mut self) -> BTreeMap<CounterId, Retired>;
 }
 
 impl ReadBack for Kernel {
@@ -32,7 +32,7 @@ impl ReadBack for Kernel {
         memory_left().unwrap_or(u64::MAX)
     }
 
-    fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired> {
+    fn take_freed(&mut self) -> BTreeMap<CounterId, Retired> {
         let freed = Self::take_freed(self).into_iter();
         freed.map(|(slot, hits)| (slot, Retired { packets: hits.packets, bytes: hits.bytes })).collect()
     }

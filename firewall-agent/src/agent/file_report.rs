@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::files::scan::{Look, Seen, Snapshot};
+use crate::files::scan::{ScanRequest, ScannedFile, Snapshot};
 use crate::files::verify::SignatureVerifier;
 use crate::rules::{
     self, Cause, Checked, DatabaseRules, Limits, ManagedRanges, Problem, Rejection, is_ranges_file,
@@ -76,14 +76,15 @@ pub fn parse(snapshot: &Snapshot, managed_ranges: &Path, limits: &Limits) -> Vec
 #[must_use]
 pub fn read_paths(
     paths: &[PathBuf],
-    look: &Look<'_>,
+    look: &ScanRequest<'_>,
     limits: &Limits,
     verifier: &mut SignatureVerifier,
 ) -> Vec<FileReport> {
     let (mut files, mut known) = (Vec::new(), BTreeSet::new());
     for path in paths {
         let reports = if path.is_dir() {
-            let snapshot = verifier.scan(&Look { rules_dir: path, managed_ranges: Path::new(""), ..*look });
+            let snapshot =
+                verifier.scan(&ScanRequest { rules_dir: path, managed_ranges: Path::new(""), ..*look });
             read_directory(path, &snapshot, limits)
         } else {
             vec![FileReport::parse(path, &verifier.read(path), Kind::Either, limits)]
@@ -124,7 +125,7 @@ impl FileReport {
         }
     }
 
-    fn parse(path: &Path, seen: &Seen, kind: Kind, limits: &Limits) -> Self {
+    fn parse(path: &Path, seen: &ScannedFile, kind: Kind, limits: &Limits) -> Self {
         let mut report = Self::new(path);
         match &seen.content {
             Err(problem) => report.refuse(problem.clone()),

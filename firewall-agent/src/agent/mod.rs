@@ -34,7 +34,7 @@ pub use self::control::{Reply, Verb, ask};
 pub use self::file_report::{Content, FileError, FileReport, Note, parse, read_directory, read_paths};
 use self::interfaces::Interfaces;
 pub use self::open::join;
-use self::packet_log::Telling;
+use self::packet_log::PacketLogControl;
 use self::probes::Probes;
 pub use self::reconcile::Reconciler;
 use self::repairs::Repairs;
@@ -42,14 +42,14 @@ pub use self::report::{counters, report};
 pub use self::restore::{Restored, restore};
 use self::status_reporter::StatusReporter;
 use crate::bpf::{
-    Anchors, Capacity, Owned, Pins, Programs, all_run, databases_in, other_layouts, remove_other_layouts,
+    Capacity, NamedMaps, Owned, Pins, Programs, all_run, databases_in, other_layouts, remove_other_layouts,
 };
 use crate::config::Config;
 use crate::files::lock::Lock;
 use crate::files::reader::{FileReader, Inputs};
 use crate::files::verify::SignatureVerifier;
 use crate::host::clock::Moment;
-use crate::http::Board;
+use crate::http::SharedState;
 use crate::status::{Condition, Status};
 use crate::sync::{DataPlane as _, StateStore as _};
 
@@ -89,19 +89,19 @@ pub struct Agent {
     config: Config,
     pins: Pins,
     programs: Programs,
-    telling: Telling,
+    telling: PacketLogControl,
     interfaces: Interfaces,
     reader: FileReader,
     reconciler: Reconciler,
     reporter: StatusReporter,
     ownership: Ownership,
-    anchors: Anchors,
+    anchors: NamedMaps,
     repairs: Repairs,
     probes: Probes,
     looked_after: Instant,
     /// Time of the last ordered rescan.
     scanned: Instant,
-    board: Arc<Board>,
+    board: Arc<SharedState>,
 }
 
 impl Agent {
@@ -133,9 +133,9 @@ impl Agent {
             stored = reconciler.accepted.files().len(),
             "programs loaded, state taken over"
         );
-        let anchors = Anchors::new(&pins, &mut programs)?;
+        let anchors = NamedMaps::new(&pins, &mut programs)?;
         let others = other_layouts(&pins)?;
-        let board = Arc::new(Board::new(config.propagation_window));
+        let board = Arc::new(SharedState::new(config.propagation_window));
         let reporter =
             StatusReporter::new(&config, &reconciler.accepted, &reconciler.live, Arc::clone(&board))?;
         let mut agent = Self {
@@ -143,7 +143,7 @@ impl Agent {
             config,
             pins,
             programs,
-            telling: Telling::default(),
+            telling: PacketLogControl::default(),
             reader,
             reconciler,
             reporter,
@@ -183,7 +183,7 @@ impl Agent {
             // A debugging aid: the firewall does not depend on it.
             let _ = agent.telling.start(None, &mut agent.programs, &agent.pins);
         }
-        agent.probes.settle(&agent.reconciler.live, &agent.config.bpffs_dir);
+        agent.probes.probe_published(&agent.reconciler.live, &agent.config.bpffs_dir);
         agent.write_status();
         Ok(agent)
     }

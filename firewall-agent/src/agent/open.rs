@@ -48,7 +48,7 @@ impl Reconciler {
         let store = LastGoodStore::new(StateFile::new(&config.state_dir));
         let records = store.load()?;
         let mut kernel = Kernel::open(&config.bpffs_dir)?;
-        kernel.sweep();
+        kernel.remove_stale();
         // A killed agent may have left a publish unfinished.
         kernel.forget_kept();
         kernel.hold()?;

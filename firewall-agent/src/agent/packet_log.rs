@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use tracing::info;
 
-use crate::bpf::{Anchors, PacketLog, Pins, Programs};
+use crate::bpf::{NamedMaps, PacketLog, Pins, Programs};
 
 /// Time between two reads of the kernel's packet messages.
 const EVERY: Duration = Duration::from_millis(100);
@@ -14,7 +14,7 @@ const LONGEST: u64 = 3600;
 
 /// State of the packet log.
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub(super) struct PacketLogControl {
     log: Option<PacketLog>,
     /// `None`: until the agent ends.
     until: Option<Instant>,
@@ -22,7 +22,7 @@ pub(super) struct Telling {
     problem: Option<String>,
 }
 
-impl Telling {
+impl PacketLogControl {
     /// The programs to run on interfaces.
     pub fn attached<'a>(&'a mut self, normal: &'a mut Programs) -> &'a mut Programs {
         self.log.as_mut().map_or(normal, PacketLog::programs)
@@ -36,7 +36,7 @@ impl Telling {
     }
 
     /// Restores the recorders of both builds in their map slots; returns the number of slots with other contents.
-    pub fn repair_recorders(&mut self, normal: &mut Programs, anchors: &mut Anchors) -> Result<u64> {
+    pub fn repair_recorders(&mut self, normal: &mut Programs, anchors: &mut NamedMaps) -> Result<u64> {
         anchors.repair_recorders(normal, self.log.as_mut().map(PacketLog::programs))
     }
 
@@ -49,8 +49,8 @@ impl Telling {
     fn try_start(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<()> {
         if self.log.is_none() {
             let mut log = PacketLog::load(pins)?;
-            if let Err(error) = log.programs().take_the_place(pins) {
-                normal.take_the_place(pins)?;
+            if let Err(error) = log.programs().swap_in(pins) {
+                normal.swap_in(pins)?;
                 log.end(pins);
                 return Err(error);
             }
@@ -70,7 +70,7 @@ impl Telling {
     fn try_end(&mut self, normal: &mut Programs, pins: &Pins) -> Result<()> {
         self.tell();
         if self.log.is_some() {
-            normal.take_the_place(pins)?;
+            normal.swap_in(pins)?;
             if let Some(log) = self.log.take() {
                 log.end(pins);
             }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::bpf::Probe;
-use crate::sync::{Live, Sample, Slot, samples};
+use crate::sync::{DatabaseSlot, Live, Sample, samples};
 
 /// Databases probed per drift check: rounds cover all of them and bound the CPU time.
 const AT_ONCE: usize = 8;
@@ -14,28 +14,28 @@ const AT_ONCE: usize = 8;
 /// Results of the last probe of each database.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
-    failures: BTreeMap<Slot, String>,
+    failures: BTreeMap<DatabaseSlot, String>,
     /// Published since the last probe.
-    due: BTreeSet<Slot>,
+    due: BTreeSet<DatabaseSlot>,
     /// The slot at which the next round continues.
-    next: Slot,
+    next: DatabaseSlot,
 }
 
 impl Probes {
     /// Adds databases that were published.
-    pub fn expect(&mut self, slots: impl IntoIterator<Item = Slot>) {
+    pub fn expect(&mut self, slots: impl IntoIterator<Item = DatabaseSlot>) {
         self.due.extend(slots);
     }
 
     /// Probes the published databases.
-    pub fn settle(&mut self, live: &Live, bpffs_dir: &Path) {
+    pub fn probe_published(&mut self, live: &Live, bpffs_dir: &Path) {
         let due = std::mem::take(&mut self.due);
         if !due.is_empty() {
             self.probe(due, live, bpffs_dir);
         }
     }
 
-    fn probe(&mut self, slots: impl IntoIterator<Item = Slot>, live: &Live, bpffs_dir: &Path) {
+    fn probe(&mut self, slots: impl IntoIterator<Item = DatabaseSlot>, live: &Live, bpffs_dir: &Path) {
         self.failures.retain(|slot, _| live.databases.contains_key(slot));
         let program = Probe::pinned(bpffs_dir);
         for (slot, samples) in samples(&slots.into_iter().collect(), live) {
@@ -53,7 +53,7 @@ impl Probes {
     /// Probes the next databases, and again those that failed.
     pub fn next(&mut self, live: &Live, bpffs_dir: &Path) {
         let from_next = live.databases.range(self.next..).chain(live.databases.range(..self.next));
-        let mut slots: Vec<Slot> = from_next.map(|(slot, _)| *slot).take(AT_ONCE).collect();
+        let mut slots: Vec<DatabaseSlot> = from_next.map(|(slot, _)| *slot).take(AT_ONCE).collect();
         self.next = slots.last().map_or(0, |last| last + 1);
         slots.extend(self.failures.keys().filter(|slot| !slots.contains(slot)).copied().collect::<Vec<_>>());
         self.probe(slots, live, bpffs_dir);
@@ -69,7 +69,7 @@ impl Probes {
 }
 
 /// Difference between the program's verdict and `live`; `None` without one.
-fn probe(program: &Probe, slot: Slot, samples: Vec<Sample>, live: &Live) -> Result<Option<String>> {
+fn probe(program: &Probe, slot: DatabaseSlot, samples: Vec<Sample>, live: &Live) -> Result<Option<String>> {
     let Some(database) = live.databases.get(&slot) else { return Ok(None) };
     for Sample { question, passes } in samples {
         let reason = program.ask_about(&question)?.reason;

@@ -32,8 +32,8 @@ use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, Limits};
 use crate::status::Condition;
 use crate::sync::{
-    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, Desired, DesiredDatabase, Destination,
-    InForce, Key, Live, PersistedState, Ports, Presence, Published, Slot, StateStore, admit, crowded,
+    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, DatabaseSlot, Desired, DesiredDatabase,
+    Destination, InForce, Key, Live, PersistedState, Ports, Presence, Published, StateStore, admit, crowded,
     destinations, fallback, parse, publish,
 };
 
@@ -150,7 +150,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         read: Option<&Snapshot>,
         moment: Moment,
         reporter: &mut StatusReporter,
-    ) -> Vec<Slot> {
+    ) -> Vec<DatabaseSlot> {
         let now = self.tick(moment);
         let read = read.filter(|snapshot| self.is_new(snapshot));
         if read.is_none() && !self.is_due(now, moment) {

@@ -58,14 +58,14 @@ impl Repairs {
                     *self.counts.entry(kind).or_default() += number;
                     self.disturbed = true;
                 }
-                self.settled(kind);
+                self.succeeded(kind);
             }
             Err(error) => self.failed(kind, &error),
         }
     }
 
     /// Clears the failure of this kind.
-    pub fn settled(&mut self, kind: &'static str) {
+    pub fn succeeded(&mut self, kind: &'static str) {
         self.troubles.remove(kind);
     }
 

@@ -46,7 +46,7 @@ impl Agent {
         // A new or written file is read once its writer is done, or after a short delay.
         let mut quiet: Option<tokio::time::Instant> = None;
         loop {
-            self.probes.settle(&self.reconciler.live, &self.config.bpffs_dir);
+            self.probes.probe_published(&self.reconciler.live, &self.config.bpffs_dir);
             let conditions = &mut self.reporter.conditions;
             conditions.set(Condition::FileEvents, events.problem());
             conditions.set(Condition::ControlSocket, control.problem());

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::escape::path_text;
 use crate::files::scan::Snapshot;
 use crate::files::status_file::StatusFile;
-use crate::http::{Board, Lines, Snapshot as Posted, Tally};
+use crate::http::{DatabaseCounters, SharedState, Snapshot as Posted, Tally};
 use crate::rules::{DatabaseId, RangeId, Rejection, State};
 use crate::status::{AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{AcceptedFiles, Candidate, Desired, Live, PersistedState, Published, Refusal};
@@ -50,7 +50,7 @@ pub struct StatusReporter {
     /// The propagation window: promised time from a visible file to its rules in force.
     window: Duration,
     written: Option<Status>,
-    board: Arc<Board>,
+    board: Arc<SharedState>,
 }
 
 impl StatusReporter {
@@ -58,7 +58,12 @@ impl StatusReporter {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn new(config: &Config, accepted: &AcceptedFiles, live: &Live, board: Arc<Board>) -> Result<Self> {
+    pub fn new(
+        config: &Config,
+        accepted: &AcceptedFiles,
+        live: &Live,
+        board: Arc<SharedState>,
+    ) -> Result<Self> {
         let in_force = live.databases.values().map(|database| (database.id.clone(), database.floor));
         let stored = accepted.files().iter().map(|(id, candidate)| (id.clone(), candidate.rules.revision));
         let known = |(id, revision)| (id, Observed { revision, ..Observed::default() });
@@ -262,17 +267,17 @@ impl StatusReporter {
 
     fn post(&self, status: &Status, live: &Live, persisted: &PersistedState) {
         let waiting = self.waiting();
-        let mut lines = Lines::of(live);
+        let mut counters = DatabaseCounters::of(live);
         for (database, retired) in persisted.retired() {
-            if let Some(lines) = lines.get_mut(database.as_str()) {
-                lines.retired = Tally { packets: retired.packets, bytes: retired.bytes };
+            if let Some(counters) = counters.get_mut(database.as_str()) {
+                counters.retired = Tally { packets: retired.packets, bytes: retired.bytes };
             }
         }
         let is_complete = self.conditions.incomplete().is_empty();
         self.board.post(Posted {
-            settled: waiting.is_empty() && is_complete,
+            all_in_force: waiting.is_empty() && is_complete,
             status: status.clone(),
-            lines,
+            counters,
             waiting,
         });
     }
@@ -375,7 +380,7 @@ mod tests {
         };
         let config = Config::resolve(given, ConfigFile::default(), "host").unwrap();
         let (live, now) = (Live::default(), Timestamp::now());
-        let board = Arc::new(Board::new(config.propagation_window));
+        let board = Arc::new(SharedState::new(config.propagation_window));
         let mut reporter = StatusReporter::new(&config, &AcceptedFiles::new(&live), &live, board).unwrap();
         reporter.window = Duration::ZERO;
         let (candidate, mut accepted) = (candidate(), AcceptedFiles::new(&live));

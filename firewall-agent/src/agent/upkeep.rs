@@ -27,7 +27,7 @@ impl Agent {
         match self.repair_maps() {
             Ok(kinds) => {
                 kinds.into_iter().for_each(|kind| self.repairs.count(kind));
-                self.repairs.settled("maps");
+                self.repairs.succeeded("maps");
             }
             Err(error) => self.repairs.failed("maps", &error),
         }

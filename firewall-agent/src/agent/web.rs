@@ -8,15 +8,15 @@ use super::counters;
 use crate::bpf::Kernel;
 use crate::config::Config;
 use crate::files::socket::{GROUP, bind_at};
-use crate::http::{self, Bind, Board, Counters, Tally};
+use crate::http::{self, Bind, Counters, SharedState, Tally};
 use crate::status::ReasonCounter;
-use crate::sync::RuleSlot;
+use crate::sync::CounterId;
 
 /// Serves the board. Reads counters through a kernel handle of its own.
 ///
 /// # Errors
 /// The pins cannot be opened, or a thread cannot be started.
-pub(super) fn serve(config: &Config, board: &Arc<Board>) -> Result<()> {
+pub(super) fn serve(config: &Config, board: &Arc<SharedState>) -> Result<()> {
     let bind: Bind = |path| {
         let (listener, name) = bind_at(path, GROUP)?;
         Ok((listener, Box::new(move || name.is_lost())))
@@ -33,7 +33,7 @@ impl Counters for Kernel {
         counters(self)
     }
 
-    fn line(&self, line: RuleSlot) -> Result<Tally> {
+    fn line(&self, line: CounterId) -> Result<Tally> {
         let hits = self.hits(line)?;
         Ok(Tally { packets: hits.packets, bytes: hits.bytes })
     }

@@ -12,20 +12,20 @@ use crate::rules::Protocol;
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub protected: Protected,
-    pub interfaces: Look<Vec<Interface>>,
-    pub listeners: Look<Vec<Listener>>,
+    pub interfaces: Gathered<Vec<Interface>>,
+    pub listeners: Gathered<Vec<Listener>>,
     /// One result for each source of translation rules.
-    pub translations: Vec<Look<Vec<Translation>>>,
-    pub ephemeral: Look<Ephemeral>,
-    pub settings: Look<Vec<Setting>>,
+    pub translations: Vec<Gathered<Vec<Translation>>>,
+    pub ephemeral: Gathered<Ephemeral>,
+    pub settings: Gathered<Vec<Setting>>,
 }
 
 /// A fact, or the reason why it could not be read.
-pub type Look<T> = Result<T, Unlooked>;
+pub type Gathered<T> = Result<T, Unchecked>;
 
 /// Fact that could not be read. Field names are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unlooked {
+pub struct Unchecked {
     pub what: String,
     pub why: String,
 }

@@ -1,6 +1,6 @@
 //! Interfaces without our link.
 
-use super::{Interface, Kind, Way};
+use super::{Finding, Interface, Kind};
 
 /// Tunnels by link kind: no filtered interface saw the inner packets. A `tun` is one too: a program feeds it.
 const TUNNELS: &[&str] = &[
@@ -39,7 +39,7 @@ const SILENT: &[&str] = &["can", "dummy", "ifb", "nlmon", "vcan", "vrf", "vxcan"
 /// Link kinds that receive their packets through their members.
 const JOINED: &[&str] = &["bond", "bridge", "hsr", "team"];
 
-pub(super) fn ways(interfaces: &[Interface]) -> Vec<Way> {
+pub(super) fn ways(interfaces: &[Interface]) -> Vec<Finding> {
     let unseen = interfaces.iter().filter(|one| one.up && !one.loopback && !one.filtered);
     unseen.filter(|one| !is_covered(one, interfaces)).map(|one| way(one, interfaces)).collect()
 }
@@ -62,9 +62,9 @@ fn is_covered(one: &Interface, all: &[Interface]) -> bool {
     one.kind.as_deref() == Some("vlan") && find(one.lower).is_some()
 }
 
-fn way(one: &Interface, all: &[Interface]) -> Way {
+fn way(one: &Interface, all: &[Interface]) -> Finding {
     let kind = one.kind.as_deref().unwrap_or("hardware");
-    let with = |found: Kind, meaning: String, advice: &str| Way {
+    let with = |found: Kind, meaning: String, advice: &str| Finding {
         kind: found,
         object: one.name.clone(),
         meaning,

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Interface, Kind, Listener, Protected, Way};
+use super::{Finding, Interface, Kind, Listener, Protected};
 
-pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &[Listener]) -> Vec<Way> {
+pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &[Listener]) -> Vec<Finding> {
     let mut ways = Vec::new();
     let mut unclaimed = BTreeSet::new();
     for listener in listeners.iter().filter(|one| protected.has_port(one.port, one.protocol)) {
@@ -20,7 +20,7 @@ pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &
                 .map(|address| (SocketAddr::new(*address, listener.port), listener.protocol)),
         );
     }
-    ways.extend(unclaimed.into_iter().map(|(place, protocol)| Way {
+    ways.extend(unclaimed.into_iter().map(|(place, protocol)| Finding {
         kind: Kind::UnclaimedAddress,
         object: format!("{place}/{protocol}"),
         meaning: "something listens there, and no endpoint or guarded port names this address: open to everyone"
@@ -32,9 +32,9 @@ pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &
     ways
 }
 
-fn by_loopback(lo: &Interface, listener: &Listener) -> Way {
+fn by_loopback(lo: &Interface, listener: &Listener) -> Finding {
     let place = SocketAddr::new(listener.address, listener.port);
-    Way {
+    Finding {
         kind: Kind::Loopback,
         object: format!("{}: {place}/{}", lo.name, listener.protocol),
         meaning: "processes of this host reach this listener at any of its addresses, unseen".to_owned(),

@@ -15,7 +15,7 @@ mod tests;
 
 use serde::Serialize;
 
-pub use facts::{Ephemeral, Facts, Interface, Listener, Look, Setting, SettingName, Unlooked};
+pub use facts::{Ephemeral, Facts, Gathered, Interface, Listener, Setting, SettingName, Unchecked};
 pub use kind::Kind;
 pub use protected::Protected;
 pub use translation::{NewPorts, Translation};
@@ -23,14 +23,14 @@ pub use translation::{NewPorts, Translation};
 /// Result of the audit. Field names are an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    pub ways: Vec<Way>,
+    pub ways: Vec<Finding>,
     /// Facts that could not be read; their bypasses are unknown.
-    pub not_looked_at: Vec<Unlooked>,
+    pub not_looked_at: Vec<Unchecked>,
 }
 
 /// Bypass: an unfiltered way to a protected port, or a setting that opens one. Field names are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Way {
+pub struct Finding {
     pub kind: Kind,
     /// The interface, listener, rule or setting.
     pub object: String,
@@ -71,7 +71,7 @@ pub fn audit(facts: &Facts) -> Audit {
 }
 
 impl Audit {
-    fn keep<'a, T>(&mut self, look: &'a Look<T>) -> Option<&'a T> {
+    fn keep<'a, T>(&mut self, look: &'a Gathered<T>) -> Option<&'a T> {
         look.as_ref().map_err(|unlooked| self.not_looked_at.push(unlooked.clone())).ok()
     }
 }

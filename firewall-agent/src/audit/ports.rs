@@ -2,9 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Ephemeral, Kind, Protected, Way};
+use super::{Ephemeral, Finding, Kind, Protected};
 
-pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Way> {
+pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Finding> {
     let is_taken = |port: &u16| {
         ephemeral.range.contains(port) && !ephemeral.reserved.iter().any(|range| range.contains(port))
     };
@@ -16,7 +16,7 @@ pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Way> {
         }
     }
     let (first, last) = ephemeral.range.clone().into_inner();
-    let way = |run: RangeInclusive<u16>| Way {
+    let way = |run: RangeInclusive<u16>| Finding {
         kind: Kind::Ephemeral,
         object: shown(&run),
         meaning: format!(

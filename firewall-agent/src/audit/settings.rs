@@ -1,8 +1,8 @@
 //! Settings that admit packets which the programs misjudge.
 
-use super::{Interface, Kind, Setting, SettingName, Way};
+use super::{Finding, Interface, Kind, Setting, SettingName};
 
-pub(super) fn ways(interfaces: &[Interface], settings: &[Setting]) -> Vec<Way> {
+pub(super) fn ways(interfaces: &[Interface], settings: &[Setting]) -> Vec<Finding> {
     let mut ways = Vec::new();
     for name in SettingName::ALL {
         let value = |interface: &str| {
@@ -23,7 +23,7 @@ pub(super) fn ways(interfaces: &[Interface], settings: &[Setting]) -> Vec<Way> {
     ways
 }
 
-fn way(name: SettingName, interface: &str, blamed: &str) -> Way {
+fn way(name: SettingName, interface: &str, blamed: &str) -> Finding {
     let setting = name.of(blamed);
     let (kind, meaning) = match name {
         SettingName::SourceRouteV4 | SettingName::SourceRouteV6 => (
@@ -39,7 +39,7 @@ fn way(name: SettingName, interface: &str, blamed: &str) -> Way {
             "packets from outside reach listeners at 127.0.0.0/8, which no endpoint names",
         ),
     };
-    Way {
+    Finding {
         kind,
         object: format!("{interface}: {setting}"),
         meaning: meaning.to_owned(),

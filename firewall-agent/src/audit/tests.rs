@@ -206,7 +206,7 @@ fn a_setting_counts_as_the_kernel_takes_it() {
 
 #[test]
 fn what_could_not_be_looked_at_is_said_and_hides_nothing_else() {
-    let blind = || Unlooked { what: "it".to_owned(), why: "refused".to_owned() };
+    let blind = || Unchecked { what: "it".to_owned(), why: "refused".to_owned() };
     let facts = || with([interface(3, "veth")]);
     let cases: [(Facts, usize); 5] = [
         (Facts { interfaces: Err(blind()), ..facts() }, 0),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::protected::PROTOCOLS;
-use super::{Kind, Protected, Way};
+use super::{Finding, Kind, Protected};
 use crate::rules::Protocol;
 
 /// One rule. Unknown parts of its condition count as no condition.
@@ -30,11 +30,11 @@ pub enum NewPorts {
     Unknown,
 }
 
-pub(super) fn ways(protected: &Protected, translations: &[Translation]) -> Vec<Way> {
+pub(super) fn ways(protected: &Protected, translations: &[Translation]) -> Vec<Finding> {
     translations.iter().filter_map(|one| way(protected, one)).collect()
 }
 
-fn way(protected: &Protected, one: &Translation) -> Option<Way> {
+fn way(protected: &Protected, one: &Translation) -> Option<Finding> {
     let after = match (&one.new_ports, one.port) {
         (NewPorts::To(ports), _) => Some(ports.clone()),
         (NewPorts::Unchanged, Some(port)) => Some(port..=port),
@@ -50,7 +50,7 @@ fn way(protected: &Protected, one: &Translation) -> Option<Way> {
     });
     let at = one.new_address.map_or(String::new(), |address| format!(" of {address}"));
     let from = one.port.map_or("any port".to_owned(), |port| format!("port {port}"));
-    Some(Way {
+    Some(Finding {
         kind: Kind::Dnat,
         object: one.rule.clone(),
         meaning: format!("sends packets to {from} on to {ports}{at}: the programs see only where they went first"),

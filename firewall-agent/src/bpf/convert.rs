@@ -12,12 +12,12 @@ use firewall_common::{
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{
-    denials::{Class, Sighting},
+    denials::{Class, DeniedFlow},
     filters::bits_touched,
 };
 use crate::{
     rules::{Mode, Protocol},
-    sync::{Claim, Destination, Line, LineKind},
+    sync::{Claim, CounterKind, Destination, RuleCounter},
 };
 
 const TCP: u8 = 6;
@@ -114,10 +114,10 @@ pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
 
 pub(super) fn claim_to_value(claim: &Claim) -> Endpoint {
     match *claim {
-        Claim::Open { slot, mode, default_line } => {
-            Endpoint { slot, mode: mode_to_value(mode), default_line }
+        Claim::Open { slot, mode, default_counter } => {
+            Endpoint { slot, mode: mode_to_value(mode), default_counter }
         }
-        Claim::Closed => Endpoint { slot: 0, mode: TOMBSTONE, default_line: NO_RULE },
+        Claim::Closed => Endpoint { slot: 0, mode: TOMBSTONE, default_counter: NO_RULE },
     }
 }
 
@@ -128,16 +128,16 @@ pub(super) fn claim_from_value(value: &Endpoint) -> Result<Claim> {
         TOMBSTONE => return Ok(Claim::Closed),
         other => bail!("mode {other} is none of 0, 1, 2"),
     };
-    Ok(Claim::Open { slot: value.slot, mode, default_line: value.default_line })
+    Ok(Claim::Open { slot: value.slot, mode, default_counter: value.default_counter })
 }
 
-pub(super) fn line_to_record(line: &Line) -> RuleRecord {
+pub(super) fn counter_to_record(line: &RuleCounter) -> RuleRecord {
     let kind = match &line.kind {
-        LineKind::Default => LINE_DEFAULT,
-        LineKind::Custom => LINE_CUSTOM,
-        LineKind::Managed(_) => LINE_MANAGED,
-        LineKind::Internal => LINE_INTERNAL,
-        LineKind::Prefix(_) => LINE_PREFIX,
+        CounterKind::Default => LINE_DEFAULT,
+        CounterKind::Custom => LINE_CUSTOM,
+        CounterKind::Managed(_) => LINE_MANAGED,
+        CounterKind::Internal => LINE_INTERNAL,
+        CounterKind::Prefix(_) => LINE_PREFIX,
     };
     RuleRecord {
         database: line.database,
@@ -148,16 +148,16 @@ pub(super) fn line_to_record(line: &Line) -> RuleRecord {
     }
 }
 
-pub(super) fn line_from_record(record: &RuleRecord) -> Result<Line> {
+pub(super) fn counter_from_record(record: &RuleRecord) -> Result<RuleCounter> {
     let kind = match record.kind {
-        LINE_DEFAULT => LineKind::Default,
-        LINE_CUSTOM => LineKind::Custom,
-        LINE_MANAGED => LineKind::Managed(text_from_bytes(&record.range).context("range")?),
-        LINE_PREFIX => LineKind::Prefix(text_from_bytes(&record.range).context("range")?),
-        LINE_INTERNAL => LineKind::Internal,
+        LINE_DEFAULT => CounterKind::Default,
+        LINE_CUSTOM => CounterKind::Custom,
+        LINE_MANAGED => CounterKind::Managed(text_from_bytes(&record.range).context("range")?),
+        LINE_PREFIX => CounterKind::Prefix(text_from_bytes(&record.range).context("range")?),
+        LINE_INTERNAL => CounterKind::Internal,
         other => bail!("kind {other} is none of 0, 1, 2, 3, 4"),
     };
-    Ok(Line {
+    Ok(RuleCounter {
         database: record.database,
         kind,
         id: text_from_bytes(&record.id).context("id")?,
@@ -165,7 +165,7 @@ pub(super) fn line_from_record(record: &RuleRecord) -> Result<Line> {
     })
 }
 
-pub(super) fn sighting_from_key(key: &Denial) -> Result<Sighting> {
+pub(super) fn sighting_from_key(key: &Denial) -> Result<DeniedFlow> {
     let protocol = match key.protocol {
         0 => None,
         TCP => Some(Protocol::Tcp),
@@ -180,7 +180,7 @@ pub(super) fn sighting_from_key(key: &Denial) -> Result<Sighting> {
         other => bail!("class {other} is none of 0, 1, 2, 3"),
     };
     let reason = Reason::ALL.get(usize::from(key.reason));
-    Ok(Sighting {
+    Ok(DeniedFlow {
         source: address_from_key(key.source, key.family)?,
         destination: address_from_key(key.destination, key.family)?,
         port: u16::from_be(key.port),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
 use super::{pins::Pins, plain::Plain, shape};
-use crate::sync::RuleSlot;
+use crate::sync::CounterId;
 
 pub(super) struct Counters {
     reasons: PerCpuArray<MapData, Plain<Tally>>,
@@ -18,7 +18,7 @@ pub(super) struct Counters {
 
 /// Hits of one rule counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LineHits {
+pub struct CounterHits {
     pub packets: u64,
     /// Bytes of whole frames.
     pub bytes: u64,
@@ -50,7 +50,7 @@ impl Counters {
         }))
     }
 
-    pub fn line(&self, slot: RuleSlot) -> Result<LineHits> {
+    pub fn line(&self, slot: CounterId) -> Result<CounterHits> {
         let values =
             self.hits.get(&slot, 0).with_context(|| format!("counter of line {slot}: cannot be read"))?;
         let sum = values.iter().fold(Hits::default(), |sum, Plain(one)| Hits {
@@ -59,11 +59,11 @@ impl Counters {
             last_seen: sum.last_seen.max(one.last_seen),
         });
         let last = if sum.last_seen == 0 { None } else { Some(wall_clock(sum.last_seen)?) };
-        Ok(LineHits { packets: sum.packets, bytes: sum.bytes, last })
+        Ok(CounterHits { packets: sum.packets, bytes: sum.bytes, last })
     }
 
     /// Sets a rule counter to zero, on every CPU.
-    pub fn reset(&mut self, slot: RuleSlot) -> Result<()> {
+    pub fn reset(&mut self, slot: CounterId) -> Result<()> {
         let cpus = aya::util::nr_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))?;
         let zeros = PerCpuValues::try_from(vec![Plain(Hits::default()); cpus])?;
         self.hits.set(slot, zeros, 0).with_context(|| format!("counter of line {slot}: cannot be reset"))

@@ -11,7 +11,7 @@ use super::{
     convert::sighting_from_key, counters::wall_clock, patience::patiently, pins::Pins, plain::Plain,
     records::absent_is_fine, shape, syscall,
 };
-use crate::{rules::Protocol, sync::RuleSlot};
+use crate::{rules::Protocol, sync::CounterId};
 /// Kind of a refused packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -26,7 +26,7 @@ pub enum Class {
 
 /// One source refused at one destination for one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sighting {
+pub struct DeniedFlow {
     /// `None` when the packet's addresses could not be read.
     pub source: Option<IpAddr>,
     /// `None` when the packet's addresses could not be read.
@@ -36,7 +36,7 @@ pub struct Sighting {
     /// `None` when unknown.
     pub protocol: Option<Protocol>,
     /// The rule counter of the packets; 0 when no database decided.
-    pub line: RuleSlot,
+    pub line: CounterId,
     pub reason: Reason,
     pub class: Class,
 }
@@ -44,7 +44,7 @@ pub struct Sighting {
 /// Packet count and times of a refused source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Denied {
-    pub what: Sighting,
+    pub what: DeniedFlow,
     /// Packets: all of them at a low rate, sampled under a flood.
     pub packets: u64,
     pub first_seen: Timestamp,
@@ -94,7 +94,7 @@ impl DenialTable {
 
     /// Every entry, summed over the CPUs, in no order.
     pub fn read(&self) -> Result<Vec<Denied>> {
-        let mut merged: BTreeMap<Sighting, Denials> = BTreeMap::new();
+        let mut merged: BTreeMap<DeniedFlow, Denials> = BTreeMap::new();
         for (key, value) in self.rows()? {
             let what = sighting_from_key(&key).with_context(|| format!("refused source {key:?}"))?;
             let sum = merged.entry(what).or_insert(Denials { packets: 0, ..value });
@@ -124,7 +124,7 @@ impl DenialTable {
     }
 
     /// Removes the entries of a rule counter, before another database reuses it.
-    pub fn forget(&mut self, line: RuleSlot) -> Result<()> {
+    pub fn forget(&mut self, line: CounterId) -> Result<()> {
         for (key, _) in self.rows()?.into_iter().filter(|(key, _)| key.line == line) {
             // The entry may have been evicted since it was read.
             patiently(|| {

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | link on an interface | its interface and program, by the link held open; XDP on every interface, in one list | `link`, `link_program` |
 //! | `firewall`, the attached program | its kernel id, on every link; its instructions, maps and constants (`STAGES`) cannot change | `link_program` |
-//! | the probe program (`twin`) and the pin of `firewall` | kernel id of the pinned program | `pin` |
+//! | the probe program (`probe`) and the pin of `firewall` | kernel id of the pinned program | `pin` |
 //! | `PORTS`: claimed and guarded ports | its whole content | `ports` |
 //! | `ENDPOINTS` | id of the published table | `endpoints` |
 //! | the published table: endpoints, tombstones, the address index | frozen for userspace, read-only for programs | – |
@@ -55,14 +55,17 @@ impl Kernel {
     pub fn drift(&self, live: &Live) -> Result<Drift> {
         let mut drift = Drift {
             ports: self.ports.read()? != (live.claimed.clone(), live.guarded.clone()),
-            table: self.endpoints.strayed()?,
+            table: self.endpoints.has_drifted()?,
             ..Drift::default()
         };
         for slot in live.databases.keys().copied() {
-            drift.filters |= self.prefilter_v4.strayed(slot)? || self.prefilter_v6.strayed(slot)?;
+            drift.filters |= self.prefilter_v4.has_drifted(slot)? || self.prefilter_v6.has_drifted(slot)?;
         }
         for (slot, database) in live.databases.iter().filter(|(_, database)| database.stamp.is_some()) {
-            if self.v4.strayed(*slot)? || self.v6.strayed(*slot)? || !self.is_recorded(*slot, database)? {
+            if self.v4.has_drifted(*slot)?
+                || self.v6.has_drifted(*slot)?
+                || !self.is_recorded(*slot, database)?
+            {
                 drift.sources.insert(*slot);
             }
         }
@@ -80,12 +83,12 @@ impl Kernel {
 
 /// The named pinned maps, held open.
 #[derive(Debug)]
-pub struct Anchors {
+pub struct NamedMaps {
     maps: Vec<(&'static str, u32, MapData)>,
     recorders: Recorders,
 }
 
-impl Anchors {
+impl NamedMaps {
     /// Opens the named maps, and verifies that the loaded program decides by them.
     ///
     /// # Errors

@@ -73,8 +73,8 @@ impl EndpointTable {
     }
 
     /// Returns whether the live table is another than the one published here.
-    pub fn strayed(&self) -> Result<bool> {
-        self.outer.strayed(SLOT)
+    pub fn has_drifted(&self) -> Result<bool> {
+        self.outer.has_drifted(SLOT)
     }
 
     /// Holds the published table open.
@@ -88,12 +88,12 @@ impl EndpointTable {
     }
 
     /// Waits until no packet that was in flight at the call is still being processed.
-    pub fn settle(&mut self) -> Result<()> {
-        self.outer.settle(SLOT, PINNED_AS)
+    pub fn synchronize(&mut self) -> Result<()> {
+        self.outer.synchronize(SLOT, PINNED_AS)
     }
 
-    pub fn sweep(&self) {
-        self.outer.sweep(&[(SLOT, PINNED_AS.to_owned())]);
+    pub fn remove_stale(&self) {
+        self.outer.remove_stale(&[(SLOT, PINNED_AS.to_owned())]);
     }
 
     fn lost(&self) -> String {
@@ -114,8 +114,8 @@ fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
             let members = table.members.entry(address).or_default();
             match claim {
                 Claim::Closed => members.closed = true,
-                Claim::Open { slot, mode, default_line } => {
-                    members.databases.insert((mode, slot, default_line));
+                Claim::Open { slot, mode, default_counter } => {
+                    members.databases.insert((mode, slot, default_counter));
                 }
             }
         }
@@ -138,10 +138,10 @@ fn rows(table: &Table) -> Result<Rows> {
             address.map_or_else(|| "every address".to_owned(), |address| address.to_string()),
         );
         let tombstone = members.closed.then_some(Claim::Closed);
-        let open = members.databases.iter().map(|&(mode, slot, default_line)| Claim::Open {
+        let open = members.databases.iter().map(|&(mode, slot, default_counter)| Claim::Open {
             slot,
             mode,
-            default_line,
+            default_counter,
         });
         for (row, claim) in (0..).zip(tombstone.into_iter().chain(open)) {
             rows.insert(member_to_key(*address, row), claim_to_value(&claim));

@@ -8,14 +8,14 @@ use aya::maps::{Array, IterableMap as _, Map, MapData};
 use firewall_common::{FILTER_BITS, FILTER_WORDS, SourceFilter};
 
 use super::{convert::Prefix, patience::patiently, pins::Pins, plain::Plain, shape};
-use crate::sync::Slot;
+use crate::sync::DatabaseSlot;
 
 /// The filters of one address family.
 pub(super) struct Filters {
     filters: Array<MapData, Plain<SourceFilter>>,
     name: &'static str,
     /// Digest of the last write to each slot.
-    written: BTreeMap<Slot, u64>,
+    written: BTreeMap<DatabaseSlot, u64>,
 }
 
 const CLEAR: SourceFilter = SourceFilter { words: [0; FILTER_WORDS] };
@@ -39,7 +39,7 @@ impl Filters {
     /// Adds the bits of `sources` to those that are set.
     pub fn widen<'a, P: Prefix + 'a>(
         &mut self,
-        slot: Slot,
+        slot: DatabaseSlot,
         sources: impl Iterator<Item = &'a P>,
     ) -> Result<()> {
         let Plain(mut filter) = self.get(slot)?;
@@ -53,28 +53,28 @@ impl Filters {
     /// bytes of either version; the bits of `sources` are set in both.
     pub fn narrow<'a, P: Prefix + 'a>(
         &mut self,
-        slot: Slot,
+        slot: DatabaseSlot,
         sources: impl Iterator<Item = &'a P>,
     ) -> Result<()> {
         self.set(slot, filter_of(sources))
     }
 
     /// Sends every source to the trie.
-    pub fn open_wide(&mut self, slot: Slot) -> Result<()> {
+    pub fn open_wide(&mut self, slot: DatabaseSlot) -> Result<()> {
         self.set(slot, FULL)
     }
 
     /// Returns whether the content of a slot differs from the last write to it.
-    pub fn strayed(&self, slot: Slot) -> Result<bool> {
+    pub fn has_drifted(&self, slot: DatabaseSlot) -> Result<bool> {
         let Some(written) = self.written.get(&slot) else { return Ok(false) };
         Ok(digest(&self.get(slot)?.0) != *written)
     }
 
-    fn get(&self, slot: Slot) -> Result<Plain<SourceFilter>> {
+    fn get(&self, slot: DatabaseSlot) -> Result<Plain<SourceFilter>> {
         self.filters.get(&slot, 0).with_context(|| format!("slot {slot} of {}: cannot be read", self.name))
     }
 
-    fn set(&mut self, slot: Slot, filter: SourceFilter) -> Result<()> {
+    fn set(&mut self, slot: DatabaseSlot, filter: SourceFilter) -> Result<()> {
         self.written.insert(slot, digest(&filter));
         if self.get(slot)?.0 == filter {
             return Ok(());

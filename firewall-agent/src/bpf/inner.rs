@@ -117,7 +117,7 @@ impl Outer {
     }
 
     /// Returns whether a slot points at another map than the one published or adopted by this process.
-    pub fn strayed(&self, slot: u32) -> Result<bool> {
+    pub fn has_drifted(&self, slot: u32) -> Result<bool> {
         Ok(self.live_id(slot)? != self.held.get(&slot).map(|held| held.id))
     }
 
@@ -139,7 +139,7 @@ impl Outer {
     pub fn publish(&mut self, slot: u32, pinned_as: &str, built: Built) -> Result<()> {
         self.set(slot, &built.map)?;
         self.keep(slot, built);
-        self.sweep(&[(slot, pinned_as.to_owned())]);
+        self.remove_stale(&[(slot, pinned_as.to_owned())]);
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl Outer {
     }
 
     /// Waits until no packet that was in flight at the call is still being processed.
-    pub fn settle(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
+    pub fn synchronize(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
         match self.live(slot, pinned_as)? {
             // The kernel waits for those packets whenever a slot is written.
             Some(live) => self.set(slot, &live),
@@ -182,8 +182,8 @@ impl Outer {
 
     /// Removes the pins of unpublished maps of these slots. A failure is only logged: a remaining pin changes nothing
     /// that is live, and the next publish retries.
-    pub fn sweep(&self, slots: &[(u32, String)]) {
-        let sweep = || -> Result<()> {
+    pub fn remove_stale(&self, slots: &[(u32, String)]) {
+        let remove_stale = || -> Result<()> {
             for path in entries(&self.dir)? {
                 let Some((slot, _)) = slots.iter().find(|(_, pinned_as)| is_pinned_as(&path, pinned_as))
                 else {
@@ -197,7 +197,7 @@ impl Outer {
             }
             Ok(())
         };
-        if let Err(error) = sweep() {
+        if let Err(error) = remove_stale() {
             warn!(error = format!("{error:#}"), "a map that is not in force stays pinned");
         }
     }

@@ -9,7 +9,7 @@ use firewall_common::{Reason, Tally, names};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{
-    counters::{Counters, LineHits},
+    counters::{CounterHits, Counters},
     denials::{DenialTable, Denied, DeniedTotals},
     endpoints::EndpointTable,
     filters::Filters,
@@ -21,7 +21,9 @@ use super::{
     sources::SourceTries,
     stamps::{self, TrieIds},
 };
-use crate::sync::{DataPlane, Database, Line, Live, Ports, Replacement, RuleSlot, Slot, Sources, Table};
+use crate::sync::{
+    CounterId, DataPlane, Database, DatabaseSlot, Live, Ports, Replacement, RuleCounter, Sources, Table,
+};
 
 /// The maps of this layout, opened by their pins and checked. Contains no program and no link.
 pub struct Kernel {
@@ -35,7 +37,7 @@ pub struct Kernel {
     counters: Counters,
     records: Records,
     /// Hits of rule counters when they were freed.
-    freed: BTreeMap<RuleSlot, LineHits>,
+    freed: BTreeMap<CounterId, CounterHits>,
     denials: DenialTable,
 }
 
@@ -90,7 +92,7 @@ impl Kernel {
     /// # Errors
     /// When a map cannot be read, or contains a value that no agent writes.
     pub fn live_but_endpoints(&self) -> Result<Live> {
-        let mut live = Live { lines: self.records.lines()?, ..Live::default() };
+        let mut live = Live { counters: self.records.lines()?, ..Live::default() };
         (live.claimed, live.guarded) = self.ports.read()?;
         live.generation = self.v4.highest_number()?.max(self.v6.highest_number()?);
         for slot in self.records.slots()? {
@@ -103,7 +105,7 @@ impl Kernel {
     }
 
     /// A database and the highest generation in its record; `None` when the slot is free.
-    fn database(&self, slot: Slot) -> Result<Option<(u64, Database)>> {
+    fn database(&self, slot: DatabaseSlot) -> Result<Option<(u64, Database)>> {
         loop {
             let ids = self.trie_ids(slot)?;
             let Some(record) = self.records.database(slot)? else { return Ok(None) };
@@ -122,11 +124,11 @@ impl Kernel {
     }
 
     /// Removes the pins of maps that were built and never published, as far as they can be opened.
-    pub fn sweep(&self) {
-        self.endpoints.sweep();
-        let slots: Vec<Slot> = (0..self.v4.capacity()).collect();
-        self.v4.sweep(&slots);
-        self.v6.sweep(&slots);
+    pub fn remove_stale(&self) {
+        self.endpoints.remove_stale();
+        let slots: Vec<DatabaseSlot> = (0..self.v4.capacity()).collect();
+        self.v4.remove_stale(&slots);
+        self.v6.remove_stale(&slots);
     }
 
     /// Invalidates the caches with a random generation: the entries may come from a replaced program.
@@ -170,12 +172,12 @@ impl Kernel {
     ///
     /// # Errors
     /// When the counter cannot be read.
-    pub fn hits(&self, line: RuleSlot) -> Result<LineHits> {
+    pub fn hits(&self, line: CounterId) -> Result<CounterHits> {
         self.counters.line(line)
     }
 
     /// Returns whether the record of a slot matches this database and its stamp.
-    pub(super) fn is_recorded(&self, slot: Slot, database: &Database) -> Result<bool> {
+    pub(super) fn is_recorded(&self, slot: DatabaseSlot, database: &Database) -> Result<bool> {
         let ids = self.trie_ids(slot)?;
         let Some(record) = self.records.database(slot)? else { return Ok(false) };
         let found = stamps::database(&record, ids, Sources::default());
@@ -183,7 +185,7 @@ impl Kernel {
     }
 
     /// Takes the hits of the rule counters freed since the last call.
-    pub fn take_freed(&mut self) -> BTreeMap<RuleSlot, LineHits> {
+    pub fn take_freed(&mut self) -> BTreeMap<CounterId, CounterHits> {
         std::mem::take(&mut self.freed)
     }
 
@@ -203,7 +205,7 @@ impl Kernel {
         self.denials.totals()
     }
 
-    fn trie_ids(&self, slot: Slot) -> Result<TrieIds> {
+    fn trie_ids(&self, slot: DatabaseSlot) -> Result<TrieIds> {
         Ok([self.v4.live_id(slot)?.unwrap_or(0), self.v6.live_id(slot)?.unwrap_or(0)])
     }
 }
@@ -217,23 +219,23 @@ fn same_stamp(one: &Database, other: &Database) -> bool {
 }
 
 impl DataPlane for Kernel {
-    fn capacity(&self) -> (Slot, RuleSlot) {
+    fn capacity(&self) -> (DatabaseSlot, CounterId) {
         (self.v4.capacity(), self.counters.lines())
     }
 
-    fn prefix_lines(&self) -> Range<RuleSlot> {
-        Capacity::rule_lines(self.v4.capacity())..self.counters.lines()
+    fn prefix_counters(&self) -> Range<CounterId> {
+        Capacity::rule_counters(self.v4.capacity())..self.counters.lines()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
         self.ports.write(claimed, guarded)
     }
 
-    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
-        self.records.set_line(slot, line)
+    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
+        self.records.set_counter(slot, line)
     }
 
-    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+    fn free_counter(&mut self, slot: CounterId) -> Result<()> {
         // Refused sources are recorded on default counters only, one for each database slot.
         if slot <= self.v4.capacity() {
             self.denials.forget(slot)?;
@@ -249,11 +251,11 @@ impl DataPlane for Kernel {
         self.replace(together)
     }
 
-    fn settle(&mut self) -> Result<()> {
-        self.endpoints.settle()
+    fn synchronize(&mut self) -> Result<()> {
+        self.endpoints.synchronize()
     }
 
-    fn free_database(&mut self, slot: Slot) -> Result<()> {
+    fn free_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         self.records.remove_database(slot)
     }
 

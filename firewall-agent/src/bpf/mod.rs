@@ -34,9 +34,9 @@ mod stages;
 mod stamps;
 mod syscall;
 
-pub use counters::LineHits;
-pub use denials::{Class, Denied, DeniedTotals, Sighting};
-pub use drift::Anchors;
+pub use counters::CounterHits;
+pub use denials::{Class, Denied, DeniedFlow, DeniedTotals};
+pub use drift::NamedMaps;
 pub use interface::{Attached, InterfaceTable, XdpState, xdp_state};
 pub use kernel::Kernel;
 pub use layouts::{databases_in, other_layouts, remove_other_layouts};

@@ -31,24 +31,24 @@ pub struct Capacity {
     pub databases: u32,
     /// Rule counters of all databases together: customer rules, internal ranges, one default counter each, and single
     /// prefixes of managed ranges. Each takes 24 bytes on every CPU, and its record about 450 while in use.
-    pub lines: u32,
+    pub counters: u32,
 }
 
 /// Rule counters for a database: 30 rules, the default, and internal ranges.
 const LINES_OF_A_DATABASE: u32 = 64;
 /// Rule counters for single prefixes of managed ranges, all databases together. A prefix without a free one counts on
 /// its rule's counter.
-const PREFIX_LINES: u32 = 8192;
+const PREFIX_COUNTERS: u32 = 8192;
 
 impl Capacity {
     /// 64 rule counters for each database, and 8192 for single prefixes.
     #[must_use]
     pub fn for_databases(databases: u32) -> Self {
-        Self { databases, lines: Self::rule_lines(databases).saturating_add(PREFIX_LINES) }
+        Self { databases, counters: Self::rule_counters(databases).saturating_add(PREFIX_COUNTERS) }
     }
 
     /// Rule counters reserved for rules; number 0 is never used.
-    pub(super) fn rule_lines(databases: u32) -> u32 {
+    pub(super) fn rule_counters(databases: u32) -> u32 {
         databases.saturating_mul(LINES_OF_A_DATABASE).saturating_add(1)
     }
 
@@ -59,7 +59,7 @@ impl Capacity {
             | names::DATABASES
             | names::PREFILTER_V4
             | names::PREFILTER_V6 => Some(self.databases),
-            names::RULE_HITS | names::RULES => Some(self.lines),
+            names::RULE_HITS | names::RULES => Some(self.counters),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ const PER_SECOND: u32 = 50;
 /// The loaded build and its messages.
 pub struct PacketLog {
     programs: Programs,
-    messages: EbpfLogger<Voice>,
+    messages: EbpfLogger<MessageLog>,
 }
 
 impl std::fmt::Debug for PacketLog {
@@ -36,7 +36,7 @@ impl PacketLog {
     /// When the kernel refuses a call.
     pub fn load(pins: &Pins) -> Result<Self> {
         let mut programs = Programs::load_packet_log(pins)?;
-        let messages = EbpfLogger::init_with_logger(programs.object(), Voice::default())
+        let messages = EbpfLogger::init_with_logger(programs.object(), MessageLog::default())
             .context("messages about packets cannot be read")?;
         Ok(Self { programs, messages })
     }
@@ -62,7 +62,7 @@ impl Programs {
     ///
     /// # Errors
     /// When the kernel refuses; links updated before stay updated.
-    pub fn take_the_place(&mut self, pins: &Pins) -> Result<()> {
+    pub fn swap_in(&mut self, pins: &Pins) -> Result<()> {
         swap(self, pins)?;
         self.pin(pins)
     }
@@ -70,16 +70,16 @@ impl Programs {
 
 /// Receiver of the messages; limits their rate.
 #[derive(Debug, Default)]
-struct Voice(Mutex<Second>);
+struct MessageLog(Mutex<LogWindow>);
 
 #[derive(Debug, Default)]
-struct Second {
+struct LogWindow {
     started: Option<Instant>,
     said: u32,
     unsaid: u64,
 }
 
-impl Log for Voice {
+impl Log for MessageLog {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -87,7 +87,7 @@ impl Log for Voice {
     fn log(&self, record: &Record<'_>) {
         let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if second.started.is_none_or(|started| started.elapsed() >= Duration::from_secs(1)) {
-            *second = Second { started: Some(Instant::now()), said: 0, unsaid: second.unsaid };
+            *second = LogWindow { started: Some(Instant::now()), said: 0, unsaid: second.unsaid };
         }
         if second.said == PER_SECOND {
             second.unsaid += 1;

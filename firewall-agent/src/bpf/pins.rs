@@ -16,7 +16,7 @@ use super::mount;
 ///
 /// ```text
 /// <bpffs_dir>/v1/<MAP>                              maps of this layout
-/// <bpffs_dir>/v1/{firewall,twin}                    programs
+/// <bpffs_dir>/v1/{firewall,probe}                    programs
 /// <bpffs_dir>/v1/sources/v4-<slot>-<generation>     published source tries
 /// <bpffs_dir>/v1/endpoints/table-<number>           the published endpoint table
 /// <bpffs_dir>/links/<interface>                     attached links, of every layout

@@ -11,7 +11,7 @@ use aya_obj::programs::XdpAttachType;
 use firewall_common::{Reason, names};
 
 use super::{packet, pins::Pins};
-use crate::sync::{Question, RuleSlot};
+use crate::sync::{CounterId, Question};
 
 /// A pinned program of this host. Needs no capability, only the right to open the pin.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Probe {
 pub struct Answer {
     pub reason: Reason,
     /// The rule counter that decided; 0 when none did.
-    pub line: RuleSlot,
+    pub line: CounterId,
 }
 
 impl Probe {

@@ -1,4 +1,4 @@
-//! Slot metadata, stored in pinned maps so that it shares the lifetime of the slots.
+//! DatabaseSlot metadata, stored in pinned maps so that it shares the lifetime of the slots.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use aya::maps::{HashMap, Map, MapData, MapError};
 use firewall_common::{DatabaseRecord, RuleRecord, names};
 
 use super::{
-    convert::{line_from_record, line_to_record},
+    convert::{counter_from_record, counter_to_record},
     patience::patiently,
     pins::Pins,
     plain::Plain,
     shape,
 };
-use crate::sync::{Line, RuleSlot, Slot};
+use crate::sync::{CounterId, DatabaseSlot, RuleCounter};
 
 pub(super) struct Records {
     rules: HashMap<MapData, u32, Plain<RuleRecord>>,
@@ -29,27 +29,27 @@ impl Records {
         })
     }
 
-    pub fn lines(&self) -> Result<BTreeMap<RuleSlot, Line>> {
+    pub fn lines(&self) -> Result<BTreeMap<CounterId, RuleCounter>> {
         self.rules
             .iter()
             .map(|row| {
                 let (slot, Plain(record)) = row.context("rule records: cannot be read")?;
-                let line = line_from_record(&record).with_context(|| format!("rule record {slot}"))?;
+                let line = counter_from_record(&record).with_context(|| format!("rule record {slot}"))?;
                 Ok((slot, line))
             })
             .collect()
     }
 
-    pub fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
+    pub fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
         patiently(|| {
-            let record = Plain(line_to_record(line));
+            let record = Plain(counter_to_record(line));
             self.rules
                 .insert(slot, record, 0)
                 .with_context(|| format!("rule record {slot}: cannot be written"))
         })
     }
 
-    pub fn remove_line(&mut self, slot: RuleSlot) -> Result<()> {
+    pub fn remove_line(&mut self, slot: CounterId) -> Result<()> {
         patiently(|| {
             absent_is_fine(self.rules.remove(&slot))
                 .with_context(|| format!("rule record {slot}: cannot be removed"))
@@ -57,11 +57,11 @@ impl Records {
     }
 
     /// Slots in use by a database.
-    pub fn slots(&self) -> Result<Vec<Slot>> {
+    pub fn slots(&self) -> Result<Vec<DatabaseSlot>> {
         self.databases.keys().map(|slot| slot.context("database records: cannot be read")).collect()
     }
 
-    pub fn database(&self, slot: Slot) -> Result<Option<DatabaseRecord>> {
+    pub fn database(&self, slot: DatabaseSlot) -> Result<Option<DatabaseRecord>> {
         match self.databases.get(&slot, 0) {
             Ok(Plain(record)) => Ok(Some(record)),
             Err(MapError::KeyNotFound) => Ok(None),
@@ -69,14 +69,14 @@ impl Records {
         }
     }
 
-    pub fn set_database(&mut self, slot: Slot, record: DatabaseRecord) -> Result<()> {
+    pub fn set_database(&mut self, slot: DatabaseSlot, record: DatabaseRecord) -> Result<()> {
         patiently(|| {
             let written = self.databases.insert(slot, Plain(record), 0);
             written.with_context(|| format!("database record {slot}: cannot be written"))
         })
     }
 
-    pub fn remove_database(&mut self, slot: Slot) -> Result<()> {
+    pub fn remove_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         patiently(|| {
             absent_is_fine(self.databases.remove(&slot))
                 .with_context(|| format!("database record {slot}: cannot be removed"))

@@ -11,9 +11,9 @@ use super::{
     inner::{Blueprint, Built, Outer},
     pins::Pins,
 };
-use crate::sync::{RuleSlot, Slot};
+use crate::sync::{CounterId, DatabaseSlot};
 
-type Trie<P> = LpmTrie<MapData, <P as Prefix>::Words, RuleSlot>;
+type Trie<P> = LpmTrie<MapData, <P as Prefix>::Words, CounterId>;
 
 /// The tries of one address family.
 pub(super) struct SourceTries {
@@ -37,38 +37,38 @@ impl SourceTries {
     }
 
     /// Id of the live trie.
-    pub fn live_id(&self, slot: Slot) -> Result<Option<u32>> {
+    pub fn live_id(&self, slot: DatabaseSlot) -> Result<Option<u32>> {
         self.outer.live_id(slot)
     }
 
     /// The live trie's content; `None` when there is none, or its pin is gone.
-    pub fn read<P: Prefix>(&self, slot: Slot) -> Result<Option<BTreeMap<P, RuleSlot>>> {
+    pub fn read<P: Prefix>(&self, slot: DatabaseSlot) -> Result<Option<BTreeMap<P, CounterId>>> {
         self.outer.live(slot, &self.pinned_as(slot))?.map(read::<P>).transpose()
     }
 
     pub fn build<P: Prefix + std::fmt::Debug>(
         &self,
-        slot: Slot,
+        slot: DatabaseSlot,
         generation: u64,
-        sources: &BTreeMap<P, RuleSlot>,
+        sources: &BTreeMap<P, CounterId>,
     ) -> Result<Built> {
         let blueprint = Blueprint {
             kind: BPF_MAP_TYPE_LPM_TRIE,
             key: size_of::<Key<P::Words>>(),
-            value: size_of::<RuleSlot>(),
+            value: size_of::<CounterId>(),
             flags: BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG,
         };
         self.outer.build((&self.pinned_as(slot), generation), &blueprint, sources, fill::<P>, read::<P>)
     }
 
     /// Publishes tries; returns one result for each, in the same order.
-    pub fn publish_all(&mut self, built: &[(Slot, &Built)]) -> Vec<Result<()>> {
+    pub fn publish_all(&mut self, built: &[(DatabaseSlot, &Built)]) -> Vec<Result<()>> {
         self.outer.publish_all(built)
     }
 
     /// Returns whether the live trie of a slot is another than the one published here.
-    pub fn strayed(&self, slot: Slot) -> Result<bool> {
-        self.outer.strayed(slot)
+    pub fn has_drifted(&self, slot: DatabaseSlot) -> Result<bool> {
+        self.outer.has_drifted(slot)
     }
 
     /// Holds every published trie open.
@@ -82,15 +82,15 @@ impl SourceTries {
     }
 
     /// Holds a published trie open.
-    pub fn keep(&mut self, slot: Slot, built: Built) {
+    pub fn keep(&mut self, slot: DatabaseSlot, built: Built) {
         self.outer.keep(slot, built);
     }
 
     /// Removes the pins of unpublished tries of these slots.
-    pub fn sweep(&self, slots: &[Slot]) {
-        let pinned_as: Vec<(Slot, String)> =
+    pub fn remove_stale(&self, slots: &[DatabaseSlot]) {
+        let pinned_as: Vec<(DatabaseSlot, String)> =
             slots.iter().map(|slot| (*slot, self.pinned_as(*slot))).collect();
-        self.outer.sweep(&pinned_as);
+        self.outer.remove_stale(&pinned_as);
     }
 
     /// The highest pinned generation, over all slots and families.
@@ -98,12 +98,12 @@ impl SourceTries {
         self.outer.highest_number()
     }
 
-    fn pinned_as(&self, slot: Slot) -> String {
+    fn pinned_as(&self, slot: DatabaseSlot) -> String {
         format!("{}-{slot}-", self.family)
     }
 }
 
-fn fill<P: Prefix>(map: MapData, sources: &BTreeMap<P, RuleSlot>) -> Result<()> {
+fn fill<P: Prefix>(map: MapData, sources: &BTreeMap<P, CounterId>) -> Result<()> {
     let mut trie = Trie::<P>::try_from(Map::from_map_data(map)?)?;
     for (prefix, rule) in sources {
         trie.insert(&prefix.to_key(), rule, 0)?;
@@ -111,7 +111,7 @@ fn fill<P: Prefix>(map: MapData, sources: &BTreeMap<P, RuleSlot>) -> Result<()> 
     Ok(())
 }
 
-fn read<P: Prefix>(map: MapData) -> Result<BTreeMap<P, RuleSlot>> {
+fn read<P: Prefix>(map: MapData) -> Result<BTreeMap<P, CounterId>> {
     let trie = Trie::<P>::try_from(Map::from_map_data(map)?)?;
     trie.iter()
         .map(|row| {

@@ -27,7 +27,7 @@ pub(super) fn record(
     DatabaseRecord {
         id: text_to_bytes(&database.id.to_string()),
         name: text_to_bytes(&database.name),
-        default_line: database.default_line,
+        default_counter: database.default_counter,
         reserved: 0,
         newest,
         previous: before.and_then(|before| in_force(before, live)).copied().unwrap_or_default(),
@@ -45,7 +45,7 @@ pub(super) fn database(record: &DatabaseRecord, live: TrieIds, sources: Sources)
     Ok(Database {
         id: id.parse().with_context(|| of_record("id"))?,
         name: text_from_bytes(&record.name).with_context(|| of_record("name"))?,
-        default_line: record.default_line,
+        default_counter: record.default_counter,
         floor: floor(record),
         stamp,
         sources,

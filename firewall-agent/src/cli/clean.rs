@@ -11,13 +11,13 @@ use crate::escape::escaped;
 /// A line break counts at the beginning or end of a formatted text (`write!`, `writeln!`). Between its first and its
 /// last other character it came with a value, such as a file name, and is escaped: no value begins a line.
 #[derive(Debug)]
-pub(super) struct Clean<W: Write> {
+pub(super) struct Sanitizer<W: Write> {
     out: W,
     colour: bool,
     line: Vec<u8>,
 }
 
-impl<W: Write> Clean<W> {
+impl<W: Write> Sanitizer<W> {
     pub fn new(out: W, colour: bool) -> Self {
         Self { out, colour, line: Vec::new() }
     }
@@ -35,7 +35,7 @@ impl<W: Write> Clean<W> {
     }
 }
 
-impl<W: Write> Write for Clean<W> {
+impl<W: Write> Write for Sanitizer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend_from_slice(piece);
@@ -73,7 +73,7 @@ mod tests {
         let hostile = "a\u{1b}[31mb\r\u{7f}c\u{9b}0m\u{202e}d\0\te";
         for colour in [false, true] {
             let mut out = Vec::new();
-            let mut clean = Clean::new(&mut out, colour);
+            let mut clean = Sanitizer::new(&mut out, colour);
             for byte in hostile.as_bytes() {
                 clean.write_all(&[*byte]).unwrap();
             }
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn no_value_begins_a_line() {
         let mut out = Vec::new();
-        let mut clean = Clean::new(&mut out, false);
+        let mut clean = Sanitizer::new(&mut out, false);
         let name = "a: ok\n1 file, 0 refused\n.yaml";
         // As the commands do: through a reference to a writer.
         fn tell(out: &mut impl Write, name: &str) -> io::Result<()> {

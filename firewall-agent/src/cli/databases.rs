@@ -15,7 +15,7 @@ use super::table::{or_dash, time, write_table};
 use crate::agent::join;
 use crate::bpf::Kernel;
 use crate::files::store::{LastGoodStore, StateFile};
-use crate::http::Lines;
+use crate::http::DatabaseCounters;
 use crate::sync::{Claim, Database, Desired, Destination, Live, OpenEndpoint};
 
 /// Complete output. Field names are an interface.
@@ -51,8 +51,8 @@ struct DatabaseRow {
 pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
     let live = kernel.live()?;
-    let (open, lines) = (live.open_endpoints(), Lines::of(&live));
-    let nothing = Lines::default();
+    let (open, lines) = (live.open_endpoints(), DatabaseCounters::of(&live));
+    let nothing = DatabaseCounters::default();
     let rows = live.databases.iter().map(|(slot, database)| {
         let lines = lines.get(database.id.as_str()).unwrap_or(&nothing);
         row(database, open.get(slot).map_or(&[], Vec::as_slice), lines, &kernel)
@@ -81,7 +81,12 @@ fn closed(places: &Located, live: &Live) -> BTreeSet<Destination> {
     closed
 }
 
-fn row(database: &Database, open: &[OpenEndpoint], lines: &Lines, kernel: &Kernel) -> Result<DatabaseRow> {
+fn row(
+    database: &Database,
+    open: &[OpenEndpoint],
+    lines: &DatabaseCounters,
+    kernel: &Kernel,
+) -> Result<DatabaseRow> {
     let mut allowed = 0;
     for line in &lines.allowing {
         allowed += kernel.hits(*line)?.packets;
@@ -97,7 +102,7 @@ fn row(database: &Database, open: &[OpenEndpoint], lines: &Lines, kernel: &Kerne
         endpoints: open.iter().map(|one| one.destination.to_string()).collect(),
         prefixes: database.sources.len(),
         packets_allowed: allowed,
-        packets_denied: kernel.hits(database.default_line)?.packets,
+        packets_denied: kernel.hits(database.default_counter)?.packets,
     })
 }
 

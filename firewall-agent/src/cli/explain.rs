@@ -14,7 +14,7 @@ use super::settings::Located;
 use super::table::or_dash;
 use super::{BadInput, Exit};
 use crate::bpf::{Answer, Kernel, Probe};
-use crate::sync::{Line, LineKind, Live, Question, RuleSlot, Sources};
+use crate::sync::{CounterId, CounterKind, Live, Question, RuleCounter, Sources};
 
 /// Verdict for one packet. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -59,7 +59,7 @@ pub(super) fn explain(
         .iter()
         .zip(answers)
         .map(|(question, answer)| {
-            let live = if after.lines.contains_key(&answer.line) { &after } else { &before };
+            let live = if after.counters.contains_key(&answer.line) { &after } else { &before };
             explanation(question, answer, live)
         })
         .collect::<Result<_>>()?;
@@ -74,7 +74,7 @@ pub(super) fn explain(
 }
 
 fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Explanation> {
-    let line = live.lines.get(&answer.line);
+    let line = live.counters.get(&answer.line);
     let database = line.and_then(|line| live.databases.get(&line.database));
     if answer.line != 0 {
         line.with_context(|| format!("rule slot {}: the kernel holds no record of it", answer.line))?;
@@ -89,7 +89,7 @@ fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Expla
     })
 }
 
-fn rule(question: &Question, slot: RuleSlot, line: &Line, sources: &Sources) -> Rule {
+fn rule(question: &Question, slot: CounterId, line: &RuleCounter, sources: &Sources) -> Rule {
     let v4 = sources.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
     let v6 = sources.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line));
     let cidr = v4
@@ -111,7 +111,7 @@ fn write_people(one: &Explanation, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  database  {database}")?;
     }
     match &one.rule {
-        Some(rule) if rule.kind == LineKind::Default.name() => {
+        Some(rule) if rule.kind == CounterKind::Default.name() => {
             writeln!(out, "  rule      none of its rules allows the source")?;
         }
         Some(rule) => {

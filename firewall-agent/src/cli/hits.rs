@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::bpf::{Kernel, LineHits};
-use crate::sync::{LineKind, Live, RuleSlot, Slot};
+use crate::bpf::{CounterHits, Kernel};
+use crate::sync::{CounterId, CounterKind, DatabaseSlot, Live};
 
 /// One prefix and its hits. Field names are an interface.
 #[derive(Debug, Clone, Serialize)]
@@ -22,26 +22,26 @@ pub(super) struct PrefixHits {
 
 /// Counters of one rule: its own, and those of single prefixes.
 #[derive(Debug, Default)]
-pub(super) struct RuleLines {
+pub(super) struct RuleCounters {
     /// In ascending order.
-    pub slots: Vec<RuleSlot>,
+    pub slots: Vec<CounterId>,
 }
 
 /// Rules of a database in the order of their own counters, the default counter last.
-pub(super) fn rule_lines(live: &Live, database: Slot) -> Vec<RuleLines> {
-    let mut rules: BTreeMap<(bool, &str), RuleLines> = BTreeMap::new();
-    for (slot, line) in live.lines.iter().filter(|(_, line)| line.database == database) {
-        rules.entry((line.kind == LineKind::Default, &line.id)).or_default().slots.push(*slot);
+pub(super) fn rule_counters(live: &Live, database: DatabaseSlot) -> Vec<RuleCounters> {
+    let mut rules: BTreeMap<(bool, &str), RuleCounters> = BTreeMap::new();
+    for (slot, line) in live.counters.iter().filter(|(_, line)| line.database == database) {
+        rules.entry((line.kind == CounterKind::Default, &line.id)).or_default().slots.push(*slot);
     }
-    let mut rules: Vec<((bool, &str), RuleLines)> = rules.into_iter().collect();
+    let mut rules: Vec<((bool, &str), RuleCounters)> = rules.into_iter().collect();
     rules.sort_by_key(|((is_default, _), lines)| (*is_default, lines.slots[0]));
     rules.into_iter().map(|(_, lines)| lines).collect()
 }
 
-impl RuleLines {
+impl RuleCounters {
     /// Sum of all counters of the rule.
-    pub fn total(&self, kernel: &Kernel) -> Result<LineHits> {
-        let mut total = LineHits::default();
+    pub fn total(&self, kernel: &Kernel) -> Result<CounterHits> {
+        let mut total = CounterHits::default();
         for slot in &self.slots {
             add(&mut total, kernel.hits(*slot)?);
         }
@@ -49,20 +49,20 @@ impl RuleLines {
     }
 
     /// Prefixes that count on these counters, IPv4 first.
-    pub fn prefixes(&self, live: &Live, database: Slot) -> Vec<(IpNet, RuleSlot)> {
+    pub fn prefixes(&self, live: &Live, database: DatabaseSlot) -> Vec<(IpNet, CounterId)> {
         let sources = live.databases.get(&database).map(|one| &one.sources);
         let all = sources.into_iter().flat_map(|sources| sources.iter());
         all.filter(|(_, slot)| self.has(*slot)).collect()
     }
 
-    pub fn has(&self, slot: RuleSlot) -> bool {
+    pub fn has(&self, slot: CounterId) -> bool {
         self.slots.binary_search(&slot).is_ok()
     }
 }
 
 /// Hits of each prefix; none where several prefixes share a counter.
-pub(super) fn by_prefix(kernel: &Kernel, prefixes: &[(IpNet, RuleSlot)]) -> Result<Vec<PrefixHits>> {
-    let mut users: BTreeMap<RuleSlot, u32> = BTreeMap::new();
+pub(super) fn by_prefix(kernel: &Kernel, prefixes: &[(IpNet, CounterId)]) -> Result<Vec<PrefixHits>> {
+    let mut users: BTreeMap<CounterId, u32> = BTreeMap::new();
     prefixes.iter().for_each(|(_, slot)| *users.entry(*slot).or_default() += 1);
     prefixes
         .iter()
@@ -78,7 +78,7 @@ pub(super) fn by_prefix(kernel: &Kernel, prefixes: &[(IpNet, RuleSlot)]) -> Resu
         .collect()
 }
 
-pub(super) fn add(total: &mut LineHits, more: LineHits) {
+pub(super) fn add(total: &mut CounterHits, more: CounterHits) {
     total.packets += more.packets;
     total.bytes += more.bytes;
     total.last = total.last.max(more.last);

@@ -31,7 +31,7 @@ mod verbs;
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use self::clean::Clean;
+use self::clean::Sanitizer;
 use self::command::{Arguments, Command, Places};
 use self::exit::{BadConfiguration, BadInput, Exit, is_broken_pipe};
 use self::settings::Settings;
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
     let arguments = command::parse();
     let stdout = io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut out = Clean::new(stdout, colour);
+    let mut out = Sanitizer::new(stdout, colour);
     let result = dispatch(arguments, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)

@@ -15,7 +15,7 @@ use super::json;
 use super::settings::{Located, Settings};
 use crate::agent::{FileReport, clock_at, join, parse, read_paths};
 use crate::bpf::Kernel;
-use crate::files::scan::Look;
+use crate::files::scan::ScanRequest;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::verify::SignatureVerifier;
 use crate::host::clock::Moment;
@@ -92,7 +92,7 @@ fn read(
 ) -> Vec<FileReport> {
     let (rules_dir, managed_ranges) = settings.inputs();
     let known = accepted.files().values().map(|candidate| candidate.path.clone()).collect();
-    let look = Look {
+    let look = ScanRequest {
         rules_dir: &rules_dir,
         managed_ranges: &managed_ranges,
         known: &known,

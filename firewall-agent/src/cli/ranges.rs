@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::format::Format;
-use super::hits::{PrefixHits, RuleLines, add, by_prefix, rule_lines};
+use super::hits::{PrefixHits, RuleCounters, add, by_prefix, rule_counters};
 use super::json;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
 use super::{BadInput, Exit};
-use crate::bpf::{Kernel, LineHits};
-use crate::sync::{Live, Slot};
+use crate::bpf::{CounterHits, Kernel};
+use crate::sync::{DatabaseSlot, Live};
 
 /// One managed range. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -65,11 +65,11 @@ pub(super) fn ranges(
 }
 
 /// Rules of each managed range.
-fn rules(live: &Live) -> BTreeMap<String, Vec<(Slot, RuleLines)>> {
-    let mut rules: BTreeMap<String, Vec<(Slot, RuleLines)>> = BTreeMap::new();
+fn rules(live: &Live) -> BTreeMap<String, Vec<(DatabaseSlot, RuleCounters)>> {
+    let mut rules: BTreeMap<String, Vec<(DatabaseSlot, RuleCounters)>> = BTreeMap::new();
     for database in live.databases.keys() {
-        for lines in rule_lines(live, *database) {
-            if let Some(range) = live.lines[&lines.slots[0]].kind.range() {
+        for lines in rule_counters(live, *database) {
+            if let Some(range) = live.counters[&lines.slots[0]].kind.range() {
                 rules.entry(range.to_owned()).or_default().push((*database, lines));
             }
         }
@@ -77,11 +77,16 @@ fn rules(live: &Live) -> BTreeMap<String, Vec<(Slot, RuleLines)>> {
     rules
 }
 
-fn row(range: String, rules: &[(Slot, RuleLines)], live: &Live, kernel: &Kernel) -> Result<RangeRow> {
-    let (mut labels, mut named, mut total) = (BTreeSet::new(), Vec::new(), LineHits::default());
+fn row(
+    range: String,
+    rules: &[(DatabaseSlot, RuleCounters)],
+    live: &Live,
+    kernel: &Kernel,
+) -> Result<RangeRow> {
+    let (mut labels, mut named, mut total) = (BTreeSet::new(), Vec::new(), CounterHits::default());
     let mut prefixes: BTreeMap<IpNet, PrefixHits> = BTreeMap::new();
     for (database, lines) in rules {
-        let line = &live.lines[&lines.slots[0]];
+        let line = &live.counters[&lines.slots[0]];
         if !line.label.is_empty() {
             labels.insert(line.label.clone());
         }

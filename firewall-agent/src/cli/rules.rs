@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use self::mark::{Mark, mark};
 use super::format::Format;
-use super::hits::{PrefixHits, RuleLines, by_prefix, rule_lines};
+use super::hits::{PrefixHits, RuleCounters, by_prefix, rule_counters};
 use super::json;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
 use super::{BadInput, Exit};
 use crate::bpf::Kernel;
-use crate::sync::{LineKind, Live, Slot};
+use crate::sync::{CounterKind, DatabaseSlot, Live};
 
 /// One rule of one database. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -54,7 +54,7 @@ pub(super) fn rules(
     let mut rows = Vec::new();
     for (slot, _) in live.databases.iter().filter(|(_, one)| database.is_none_or(|id| one.id.as_str() == id))
     {
-        for lines in rule_lines(&live, *slot) {
+        for lines in rule_counters(&live, *slot) {
             rows.push(row(&lines, *slot, &live, &kernel)?);
         }
     }
@@ -65,11 +65,11 @@ pub(super) fn rules(
     Ok(Exit::Done)
 }
 
-fn row(lines: &RuleLines, database: Slot, live: &Live, kernel: &Kernel) -> Result<RuleRow> {
-    let line = &live.lines[&lines.slots[0]];
+fn row(lines: &RuleCounters, database: DatabaseSlot, live: &Live, kernel: &Kernel) -> Result<RuleRow> {
+    let line = &live.counters[&lines.slots[0]];
     let total = lines.total(kernel)?;
     let prefixes = lines.prefixes(live, database);
-    let is_default = line.kind == LineKind::Default;
+    let is_default = line.kind == CounterKind::Default;
     Ok(RuleRow {
         database_id: live.databases[&database].id.to_string(),
         rule: line.id.clone(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
-use self::scene::Scene;
+use self::scene::TopState;
 use super::settings::Located;
 use super::{BadInput, Exit};
 use crate::bpf::Kernel;
@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Shows the kernel's counters until the user presses q.
 pub(super) fn top(places: &Located) -> Result<Exit> {
     let kernel = Kernel::open(&places.bpffs_dir)?;
-    let mut scene = Scene::new(&kernel)?;
+    let mut scene = TopState::new(&kernel)?;
     if !io::stdout().is_terminal() {
         return Err(BadInput(
             "top: standard output is no terminal; `status -o json` is for programs".to_owned(),
@@ -33,7 +33,7 @@ pub(super) fn top(places: &Located) -> Result<Exit> {
     ended.map(|()| Exit::Done)
 }
 
-fn watch(terminal: &mut ratatui::DefaultTerminal, kernel: &Kernel, scene: &mut Scene) -> Result<()> {
+fn watch(terminal: &mut ratatui::DefaultTerminal, kernel: &Kernel, scene: &mut TopState) -> Result<()> {
     let mut looked = Instant::now();
     loop {
         terminal.draw(|frame| view::draw(frame, scene))?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::format::Format;
 use crate::agent::{FileReport, read_paths};
-use crate::files::scan::Look;
+use crate::files::scan::ScanRequest;
 use crate::files::verify::SignatureVerifier;
 use crate::rules::{Limits, TrustedKey};
 
@@ -36,7 +36,8 @@ pub fn validate(
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
     let nothing = BTreeSet::new();
-    let look = Look { rules_dir: Path::new(""), managed_ranges: Path::new(""), known: &nothing, most_files };
+    let look =
+        ScanRequest { rules_dir: Path::new(""), managed_ranges: Path::new(""), known: &nothing, most_files };
     let mut files = read_paths(paths, &look, limits, &mut SignatureVerifier::new(keys));
     conflicts::find(&mut files);
     match format {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::audit::{Look, Translation, Unlooked};
+use crate::audit::{Gathered, Translation, Unchecked};
 
 const TABLES: [(&str, &str); 2] = [
     ("/proc/self/net/ip_tables_names", "iptables-legacy"),
@@ -12,12 +12,12 @@ const TABLES: [(&str, &str); 2] = [
 ];
 
 /// Returns no entry without a table `nat`, and an error for one that exists: its rules are not read.
-pub fn legacy_translations() -> Vec<Look<Vec<Translation>>> {
+pub fn legacy_translations() -> Vec<Gathered<Vec<Translation>>> {
     TABLES.into_iter().map(|(names, program)| look(Path::new(names), program)).collect()
 }
 
-fn look(names: &Path, program: &str) -> Look<Vec<Translation>> {
-    let unlooked = |why: String| Unlooked { what: format!("rules of {program}"), why };
+fn look(names: &Path, program: &str) -> Gathered<Vec<Translation>> {
+    let unlooked = |why: String| Unchecked { what: format!("rules of {program}"), why };
     match fs::read_to_string(names) {
         Ok(text) if text.lines().any(|table| table == "nat") => Err(unlooked(format!(
             "there is a table nat of the old kind, which only its own program reads: look with `{program}-save -t nat`"

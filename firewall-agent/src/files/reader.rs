@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::scan::{Look, Snapshot};
+use super::scan::{ScanRequest, Snapshot};
 use super::verify::SignatureVerifier;
 use crate::config::Config;
 
@@ -125,7 +125,7 @@ fn read(
     snapshots: &UnboundedSender<Snapshot>,
 ) {
     while let Ok(known) = orders.recv() {
-        let look = Look {
+        let look = ScanRequest {
             rules_dir: &inputs.rules_dir,
             managed_ranges: &inputs.managed_ranges,
             known: &known,

@@ -24,7 +24,7 @@ const MOST_NAMED: usize = 8;
 
 /// Input of a scan.
 #[derive(Debug, Clone, Copy)]
-pub struct Look<'a> {
+pub struct ScanRequest<'a> {
     pub rules_dir: &'a Path,
     pub managed_ranges: &'a Path,
     /// Rule files that were accepted before: they are read first.
@@ -41,7 +41,7 @@ pub type Check<'a> = &'a mut dyn FnMut(&[u8], &Signature) -> Result<(), Rejectio
 
 /// Content of a file at the time of the scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct ScannedFile {
     /// The bytes, or the reason for their absence.
     pub content: Result<Vec<u8>, Rejection>,
     pub signature: Signature,
@@ -54,9 +54,9 @@ pub struct Seen {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Rule files, by path.
-    pub rules: BTreeMap<PathBuf, Seen>,
+    pub rules: BTreeMap<PathBuf, ScannedFile>,
     /// Managed ranges; `None` if there is no file.
-    pub ranges: Option<Seen>,
+    pub ranges: Option<ScannedFile>,
     /// Reason why the directory could not be listed, or files of it are missing here.
     pub unlisted: Option<String>,
     /// Files with names similar to those of rule files.
@@ -121,7 +121,7 @@ impl Snapshot {
 /// Reads the rule files of a directory and the file of managed ranges; with `check`, also the signatures beside them.
 /// Files beyond the bounds of one scan are in the snapshot, too, with that reason.
 #[must_use]
-pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
+pub fn scan(look: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> Snapshot {
     let mut snapshot = Snapshot::default();
     match list(look, &mut snapshot.ignored) {
         Ok((paths, beyond)) => {
@@ -161,7 +161,7 @@ pub fn scan(look: &Look<'_>, mut check: Option<Check<'_>>) -> Snapshot {
 
 /// Reads one file by its path; with `check`, also the signature beside it.
 #[must_use]
-pub fn read(path: &Path, mut check: Option<Check<'_>>) -> Seen {
+pub fn read(path: &Path, mut check: Option<Check<'_>>) -> ScannedFile {
     see(path, whole(path), &mut check, read_signature)
 }
 
@@ -172,15 +172,15 @@ fn whole(path: &Path) -> Result<Vec<u8>, Rejection> {
 const BYTES: &str = "more than 64 MiB of rule files";
 
 /// Entry for a file beyond the bounds of one scan.
-fn unread(bound: String) -> Seen {
+fn unread(bound: String) -> ScannedFile {
     let why = format!("not read: {bound} in the directory; those that were taken before come first");
     let content = Err(Rejection::new(Cause::NotRead, why));
-    Seen { content, signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH }
+    ScannedFile { content, signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH }
 }
 
 /// Rule files in the order of reading: known ones, then the others by name; and the number of files beyond twice the
 /// most that are read.
-fn list(look: &Look<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBuf>, usize)> {
+fn list(look: &ScanRequest<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBuf>, usize)> {
     let (mut known, mut others, mut beyond) = (BTreeSet::new(), BTreeSet::new(), 0);
     each_file(look.rules_dir, |path, is_rule_file| {
         if !is_rule_file {
@@ -207,7 +207,7 @@ fn see(
     content: Result<Vec<u8>, Rejection>,
     check: &mut Option<Check<'_>>,
     read_signature: fn(&Path) -> Signature,
-) -> Seen {
+) -> ScannedFile {
     let changed = |path: &Path| {
         let metadata = fs::metadata(path).ok()?;
         Timestamp::new(metadata.ctime(), i32::try_from(metadata.ctime_nsec()).ok()?).ok()
@@ -219,7 +219,7 @@ fn see(
         Some(check) => check(&bytes, &signature).map(|()| bytes),
         None => Ok(bytes),
     });
-    Seen { content, signature, visible_at: changed.map_or(now, |changed| changed.min(now)) }
+    ScannedFile { content, signature, visible_at: changed.map_or(now, |changed| changed.min(now)) }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::scan::{Check, Look, Seen, Signature, Snapshot, read, scan};
+use super::scan::{Check, ScanRequest, ScannedFile, Signature, Snapshot, read, scan};
 use crate::rules::{TrustedKey, check_signature};
 
 /// Trusted keys, and the verified files of the last scan.
@@ -25,7 +25,7 @@ impl SignatureVerifier {
     }
 
     /// Reads the files; retains no byte of a file that no trusted key signed.
-    pub fn scan(&mut self, look: &Look<'_>) -> Snapshot {
+    pub fn scan(&mut self, look: &ScanRequest<'_>) -> Snapshot {
         let mut verified = BTreeSet::new();
         let snapshot = self.checked(&mut verified, |check| scan(look, check));
         self.verified = verified;
@@ -33,7 +33,7 @@ impl SignatureVerifier {
     }
 
     /// Reads one file by its path.
-    pub fn read(&mut self, path: &Path) -> Seen {
+    pub fn read(&mut self, path: &Path) -> ScannedFile {
         self.checked(&mut BTreeSet::new(), |check| read(path, check))
     }
 

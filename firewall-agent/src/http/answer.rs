@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use super::metrics::{CONTENT_TYPE as METRICS, Exporter};
-use super::{Board, Counters};
+use super::{Counters, SharedState};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const PATHS: &str = "there are /metrics, /healthz, /readyz and /status\n";
 
 /// Handler of all requests.
-pub struct Desk {
-    board: Arc<Board>,
+pub struct RequestHandler {
+    board: Arc<SharedState>,
     exporter: Mutex<Exporter>,
 }
 
@@ -30,19 +30,19 @@ pub struct Readiness {
     pub not_ready: Vec<String>,
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for RequestHandler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").field("board", &self.board).finish_non_exhaustive()
+        f.debug_struct("RequestHandler").field("board", &self.board).finish_non_exhaustive()
     }
 }
 
-impl Desk {
+impl RequestHandler {
     /// Creates a handler that answers from the board and the counters.
-    pub fn new(counters: impl Counters + 'static, board: Arc<Board>) -> Self {
+    pub fn new(counters: impl Counters + 'static, board: Arc<SharedState>) -> Self {
         Self { exporter: Mutex::new(Exporter::new(Box::new(counters), Arc::clone(&board))), board }
     }
 
-    pub(super) fn board(&self) -> &Board {
+    pub(super) fn board(&self) -> &SharedState {
         &self.board
     }
 
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::http::{Snapshot, Tally};
     use crate::status::{ReasonCounter, Status};
-    use crate::sync::RuleSlot;
+    use crate::sync::CounterId;
 
     struct Unreadable;
 
@@ -129,13 +129,13 @@ mod tests {
             bail!("no counters here")
         }
 
-        fn line(&self, _: RuleSlot) -> anyhow::Result<Tally> {
+        fn line(&self, _: CounterId) -> anyhow::Result<Tally> {
             bail!("no lines here")
         }
     }
 
-    fn board(ready: bool) -> Board {
-        let board = Board::new(Duration::from_secs(120));
+    fn board(ready: bool) -> SharedState {
+        let board = SharedState::new(Duration::from_secs(120));
         let not_ready = if ready { Vec::new() } else { vec!["eth0: not there".to_owned()] };
         board.post(Snapshot {
             status: Status { ready, not_ready, ..Status::default() },
@@ -144,8 +144,8 @@ mod tests {
         board
     }
 
-    fn ask(board: Board, path: &str) -> (u16, String) {
-        let desk = Desk::new(Unreadable, Arc::new(board));
+    fn ask(board: SharedState, path: &str) -> (u16, String) {
+        let desk = RequestHandler::new(Unreadable, Arc::new(board));
         let answer = desk.answer(&Request::get(path).body(()).unwrap());
         let code = answer.status().as_u16();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -15,19 +15,19 @@ const ALIVE: Duration = Duration::from_secs(30);
 
 /// Latest snapshot, heartbeat of the loop, and timings.
 #[derive(Debug)]
-pub struct Board {
+pub struct SharedState {
     snapshot: Mutex<Arc<Snapshot>>,
     made: Instant,
     /// Milliseconds from `made` to the loop's last tick.
     tick: AtomicU64,
     /// Unix time, in milliseconds, at which all accepted files were last known to be in force; 0 before the first time.
-    settled: AtomicI64,
+    all_in_force: AtomicI64,
     /// Listeners that are not bound, with the reason.
     unbound: Mutex<BTreeMap<String, String>>,
     timings: Timings,
 }
 
-impl Board {
+impl SharedState {
     /// Creates the board of an agent that starts now; `window` is the propagation window.
     #[must_use]
     pub fn new(window: Duration) -> Self {
@@ -35,7 +35,7 @@ impl Board {
             snapshot: Mutex::default(),
             made: Instant::now(),
             tick: AtomicU64::new(0),
-            settled: AtomicI64::new(0),
+            all_in_force: AtomicI64::new(0),
             unbound: Mutex::default(),
             timings: Timings::new(window),
         }
@@ -49,8 +49,8 @@ impl Board {
 
     /// Publishes the loop's next snapshot.
     pub fn post(&self, snapshot: Snapshot) {
-        if snapshot.settled {
-            self.settled.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
+        if snapshot.all_in_force {
+            self.all_in_force.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
         }
         *held(&self.snapshot) = Arc::new(snapshot);
     }
@@ -60,7 +60,7 @@ impl Board {
     pub fn unknown(&self, why: &str, waiting: BTreeMap<String, Timestamp>) {
         let mut snapshot = Snapshot::clone(&self.snapshot());
         (snapshot.status.ready, snapshot.status.not_ready) = (false, vec![why.to_owned()]);
-        self.post(Snapshot { waiting, settled: false, ..snapshot });
+        self.post(Snapshot { waiting, all_in_force: false, ..snapshot });
     }
 
     /// Records that a revision new to this host is in force: milliseconds since its file became visible, and since its
@@ -101,8 +101,9 @@ impl Board {
     }
 
     /// Time at which all accepted files were last known to be in force, in seconds of Unix time.
-    pub(super) fn settled(&self) -> f64 {
-        Duration::from_millis(u64::try_from(self.settled.load(Ordering::Relaxed)).unwrap_or(0)).as_secs_f64()
+    pub(super) fn all_in_force(&self) -> f64 {
+        Duration::from_millis(u64::try_from(self.all_in_force.load(Ordering::Relaxed)).unwrap_or(0))
+            .as_secs_f64()
     }
 
     pub(super) fn timings(&self) -> &Timings {

@@ -1,6 +1,6 @@
 //! HTTP server: `/metrics`, `/healthz`, `/readyz` and `/status`.
 //!
-//! It runs on its own thread: no answer waits for a publish. The event loop posts its snapshots on a [`Board`]; the
+//! It runs on its own thread: no answer waits for a publish. The event loop posts its snapshots on a [`SharedState`]; the
 //! kernel's counters are read on request.
 
 mod answer;
@@ -11,12 +11,12 @@ mod snapshot;
 
 use anyhow::Result;
 
-pub use self::answer::{Desk, Readiness};
-pub use self::board::Board;
-pub use self::server::{Bind, IsLost, converse, serve};
-pub use self::snapshot::{Lines, Snapshot, Tally};
+pub use self::answer::{Readiness, RequestHandler};
+pub use self::board::SharedState;
+pub use self::server::{Bind, SocketLost, converse, serve};
+pub use self::snapshot::{DatabaseCounters, Snapshot, Tally};
 use crate::status::ReasonCounter;
-use crate::sync::RuleSlot;
+use crate::sync::CounterId;
 
 /// Source of the kernel's counters.
 pub trait Counters: Send {
@@ -36,5 +36,5 @@ pub trait Counters: Send {
     ///
     /// # Errors
     /// When the counter cannot be read.
-    fn line(&self, line: RuleSlot) -> Result<Tally>;
+    fn line(&self, line: CounterId) -> Result<Tally>;
 }

@@ -16,8 +16,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::answer::Desk;
-use super::{Board, Counters};
+use super::answer::RequestHandler;
+use super::{Counters, SharedState};
 use crate::config::Listen;
 
 /// Most connections of one listener at a time; further ones wait in the kernel's queue. The bound is per listener: a
@@ -38,10 +38,10 @@ const NAMED: Duration = Duration::from_secs(1);
 const STACK: usize = 512 << 10;
 
 /// Returns `true` if a unix socket's path is gone or leads to another file: no client can connect any more.
-pub type IsLost = Box<dyn Fn() -> bool + Send + Sync>;
+pub type SocketLost = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Binds a unix socket, in place of one that an earlier agent left.
-pub type Bind = fn(&Path) -> Result<(BlockingListener, IsLost)>;
+pub type Bind = fn(&Path) -> Result<(BlockingListener, SocketLost)>;
 
 /// Serves on every listener until the process ends. Retries a listener that cannot be bound; until then the log and the
 /// board report it. Binds a unix socket again after its path was removed, as by a clean-up of /run.
@@ -52,12 +52,14 @@ pub fn serve(
     listen: Vec<Listen>,
     bind: Bind,
     counters: impl Counters + 'static,
-    board: Arc<Board>,
+    board: Arc<SharedState>,
 ) -> Result<()> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(every(listen, bind, Arc::new(Desk::new(counters, board)))),
+            Ok(runtime) => {
+                runtime.block_on(every(listen, bind, Arc::new(RequestHandler::new(counters, board))))
+            }
             Err(error) => error!(error = error.to_string(), "nothing can be served over HTTP"),
         }
     };
@@ -66,7 +68,7 @@ pub fn serve(
     Ok(())
 }
 
-async fn every(listen: Vec<Listen>, bind: Bind, desk: Arc<Desk>) {
+async fn every(listen: Vec<Listen>, bind: Bind, desk: Arc<RequestHandler>) {
     let listeners: Vec<_> =
         listen.into_iter().map(|at| tokio::spawn(attend(at, bind, Arc::clone(&desk)))).collect();
     for listener in listeners {
@@ -75,7 +77,7 @@ async fn every(listen: Vec<Listen>, bind: Bind, desk: Arc<Desk>) {
     }
 }
 
-async fn attend(at: Listen, bind: Bind, desk: Arc<Desk>) {
+async fn attend(at: Listen, bind: Bind, desk: Arc<RequestHandler>) {
     let name = at.to_string();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -89,7 +91,7 @@ async fn attend(at: Listen, bind: Bind, desk: Arc<Desk>) {
 }
 
 /// Retries to bind until it succeeds.
-async fn bound(at: &Listen, name: &str, bind: Bind, desk: &Desk) -> Socket {
+async fn bound(at: &Listen, name: &str, bind: Bind, desk: &RequestHandler) -> Socket {
     loop {
         match Socket::bind(at, bind).await {
             Ok(socket) => {
@@ -104,7 +106,7 @@ async fn bound(at: &Listen, name: &str, bind: Bind, desk: &Desk) -> Socket {
     }
 }
 
-async fn accept(socket: &Socket, name: &str, places: &Arc<Semaphore>, desk: &Arc<Desk>) {
+async fn accept(socket: &Socket, name: &str, places: &Arc<Semaphore>, desk: &Arc<RequestHandler>) {
     loop {
         let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
         match socket.accept().await {
@@ -127,7 +129,7 @@ async fn accept(socket: &Socket, name: &str, places: &Arc<Semaphore>, desk: &Arc
 ///
 /// # Panics
 /// Outside a tokio runtime with a timer.
-pub async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin, desk: Arc<Desk>) {
+pub async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin, desk: Arc<RequestHandler>) {
     let answer = service_fn(move |request| {
         let answer = desk.answer(&request);
         async move { Ok::<_, std::convert::Infallible>(answer) }
@@ -150,7 +152,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 enum Socket {
-    Unix(UnixListener, IsLost),
+    Unix(UnixListener, SocketLost),
     Tcp(TcpListener),
 }
 

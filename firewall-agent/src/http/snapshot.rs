@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::status::Status;
-use crate::sync::{LineKind, Live, RuleSlot};
+use crate::sync::{CounterId, CounterKind, Live};
 
 /// Packets, and bytes of whole frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,42 +27,42 @@ pub struct Snapshot {
     /// Without counters.
     pub status: Status,
     /// Rule counters by database id.
-    pub lines: BTreeMap<String, Lines>,
+    pub counters: BTreeMap<String, DatabaseCounters>,
     /// Databases with an accepted file that is not in force yet, and since when.
     pub waiting: BTreeMap<String, Timestamp>,
     /// True if every accepted file is in force.
-    pub settled: bool,
+    pub all_in_force: bool,
 }
 
 /// Rule counters of one database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lines {
+pub struct DatabaseCounters {
     /// Counter of packets that no rule allows.
-    pub default: RuleSlot,
+    pub default: CounterId,
     /// Counters of rules and internal ranges.
-    pub allowing: Vec<RuleSlot>,
+    pub allowing: Vec<CounterId>,
     /// Sum of the counters of removed rules and internal ranges.
     pub retired: Tally,
     /// Number of customer rules in `allowing`.
     pub rules: usize,
 }
 
-impl Lines {
+impl DatabaseCounters {
     /// Rule counters of every live database, by its id.
     #[must_use]
     pub fn of(live: &Live) -> BTreeMap<String, Self> {
         let mut slots: BTreeMap<_, Self> = live
             .databases
             .iter()
-            .map(|(slot, database)| (*slot, Self { default: database.default_line, ..Self::default() }))
+            .map(|(slot, database)| (*slot, Self { default: database.default_counter, ..Self::default() }))
             .collect();
-        for (line, named) in &live.lines {
+        for (line, named) in &live.counters {
             let Some(lines) = slots.get_mut(&named.database) else { continue };
             match named.kind {
-                LineKind::Default => continue,
-                LineKind::Custom | LineKind::Managed(_) => lines.rules += 1,
+                CounterKind::Default => continue,
+                CounterKind::Custom | CounterKind::Managed(_) => lines.rules += 1,
                 // A prefix with a counter of its own is part of a rule, not a rule.
-                LineKind::Prefix(_) | LineKind::Internal => {}
+                CounterKind::Prefix(_) | CounterKind::Internal => {}
             }
             lines.allowing.push(*line);
         }

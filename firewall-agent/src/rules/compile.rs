@@ -10,13 +10,13 @@ use super::{DatabaseRules, ManagedRanges, RangeId, RuleId, Source};
 
 /// Owner of a rule counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LineKey {
+pub enum CounterKey {
     Rule(RuleId),
     /// Canonical: no host bits.
     Internal(IpNet),
 }
 
-impl fmt::Display for LineKey {
+impl fmt::Display for CounterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rule(id) => write!(f, "{id}"),
@@ -28,8 +28,8 @@ impl fmt::Display for LineKey {
 /// Allowed sources of one database: canonical prefixes, each with exactly one rule counter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
-    pub v4: BTreeMap<Ipv4Net, LineKey>,
-    pub v6: BTreeMap<Ipv6Net, LineKey>,
+    pub v4: BTreeMap<Ipv4Net, CounterKey>,
+    pub v6: BTreeMap<Ipv6Net, CounterKey>,
     /// Ranges that unexpired rules name and that the managed ranges lack.
     pub unresolved: BTreeSet<RangeId>,
 }
@@ -47,14 +47,14 @@ impl RuleSet {
     }
 
     /// Every prefix and its counter, IPv4 first.
-    pub fn iter(&self) -> impl Iterator<Item = (IpNet, &LineKey)> {
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, &CounterKey)> {
         let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), line));
         v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), line)))
     }
 
     /// Counter of a prefix.
     #[must_use]
-    pub fn get(&self, net: &IpNet) -> Option<&LineKey> {
+    pub fn get(&self, net: &IpNet) -> Option<&CounterKey> {
         match net {
             IpNet::V4(net) => self.v4.get(net),
             IpNet::V6(net) => self.v6.get(net),
@@ -62,7 +62,7 @@ impl RuleSet {
     }
 
     /// Adds a prefix, unless an earlier entry claims it.
-    pub fn allow(&mut self, cidr: IpNet, line: &LineKey) {
+    pub fn allow(&mut self, cidr: IpNet, line: &CounterKey) {
         match cidr.trunc() {
             IpNet::V4(net) => self.v4.entry(net).or_insert_with(|| line.clone()),
             IpNet::V6(net) => self.v6.entry(net).or_insert_with(|| line.clone()),
@@ -77,7 +77,7 @@ impl RuleSet {
 pub fn compile(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> RuleSet {
     let mut set = RuleSet::default();
     for rule in rules.rules.iter().filter(|rule| rule.expires_at.is_none_or(|at| at > now)) {
-        let line = LineKey::Rule(rule.id.clone());
+        let line = CounterKey::Rule(rule.id.clone());
         match &rule.source {
             Source::Custom(cidr) => set.allow(*cidr, &line),
             Source::Managed(id) => match ranges.ranges.get(id) {
@@ -90,7 +90,7 @@ pub fn compile(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) ->
     }
     for internal in &rules.internal_ranges {
         let cidr = internal.cidr.trunc();
-        set.allow(cidr, &LineKey::Internal(cidr));
+        set.allow(cidr, &CounterKey::Internal(cidr));
     }
     set
 }

@@ -15,7 +15,7 @@ mod signature;
 mod succession;
 
 pub use cause::{Cause, Rejection};
-pub use compile::{LineKey, RuleSet, compile};
+pub use compile::{CounterKey, RuleSet, compile};
 pub use database::{
     DatabaseRules, Endpoint, InternalRange, Limits, Mode, Protocol, Rule, Source, State, read_database,
 };
@@ -24,7 +24,7 @@ pub use problem::{Checked, Note, Problem};
 pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
 pub use schema::{database_schema, ranges_schema};
 pub use signature::{TrustedKey, check_signature};
-pub use succession::{Succession, succeed};
+pub use succession::{GuardedRanges, succeed};
 
 /// Largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: usize = 4 << 20;

@@ -9,14 +9,14 @@ const FEWEST_GUARDED: usize = 4;
 
 /// Result of applying new managed ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Succession {
+pub struct GuardedRanges {
     /// The new ranges, with the old list of each guarded range.
     pub ranges: ManagedRanges,
     /// Guarded ranges that retain their old list, with the reason and figures. The texts start with the revision.
     pub kept: BTreeMap<RangeId, String>,
 }
 
-impl Succession {
+impl GuardedRanges {
     /// Rejections, one for each range that retains its old list.
     pub fn rejections(&self) -> impl Iterator<Item = Rejection> {
         self.kept.iter().map(|(id, reason)| Rejection::new(Cause::RangeKept, format!("range {id}: {reason}")))
@@ -26,8 +26,8 @@ impl Succession {
 /// Replaces `old` by `new`. A range of `used` that is missing in `new`, has become empty, or has lost more than half of
 /// at least 4 prefixes retains its old list, unless it sets `accept_shrink`; a replaced prefix counts as lost.
 #[must_use]
-pub fn succeed(old: &ManagedRanges, new: ManagedRanges, used: &BTreeSet<RangeId>) -> Succession {
-    let mut succession = Succession { ranges: new, kept: BTreeMap::new() };
+pub fn succeed(old: &ManagedRanges, new: ManagedRanges, used: &BTreeSet<RangeId>) -> GuardedRanges {
+    let mut succession = GuardedRanges { ranges: new, kept: BTreeMap::new() };
     let ManagedRanges { revision, ranges, .. } = &mut succession.ranges;
     for (id, old) in old.ranges.iter().filter(|(id, _)| used.contains(id)) {
         let Some(loss) = loss(old, ranges.get(id)) else { continue };
@@ -120,7 +120,7 @@ mod tests {
             assert_eq!(used.ranges, ranges(8, in_force), "{old:?} → {new:?}");
 
             let unused = succeed(&before, after.clone(), &BTreeSet::from([id("b")]));
-            assert_eq!(unused, Succession { ranges: after, kept: BTreeMap::new() }, "{old:?} → {new:?}");
+            assert_eq!(unused, GuardedRanges { ranges: after, kept: BTreeMap::new() }, "{old:?} → {new:?}");
         }
     }
 
@@ -132,7 +132,7 @@ mod tests {
             let mut new = ranges(8, Some(list));
             new.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
             let taken = succeed(&old, new.clone(), &used);
-            assert_eq!(taken, Succession { ranges: new, kept: BTreeMap::new() });
+            assert_eq!(taken, GuardedRanges { ranges: new, kept: BTreeMap::new() });
         }
         let mut old = old;
         old.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;

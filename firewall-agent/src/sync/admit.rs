@@ -80,7 +80,7 @@ pub fn admit(
             admission.admitted.insert(id, newest);
         }
     }
-    admission.settle(held(before, persisted, live));
+    admission.synchronize(held(before, persisted, live));
     admission
 }
 
@@ -155,7 +155,7 @@ impl Admission {
     }
 
     /// Refuses files until no two databases claim one destination.
-    fn settle(&mut self, held: Claims) {
+    fn synchronize(&mut self, held: Claims) {
         let wanted = self.admitted.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules)));
         for (id, message) in Claimants::new(wanted.collect(), held).losers() {
             if let Some(candidate) = self.admitted.remove(&id) {

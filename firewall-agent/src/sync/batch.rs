@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{
-    model::{Database, Live, Slot, Stamp},
+    model::{Database, DatabaseSlot, Live, Stamp},
     plane::{DataPlane, Families, Replacement},
 };
 
@@ -15,12 +15,12 @@ const MOST_PREFIXES: usize = 32_768;
 /// anything.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    waiting: Vec<(Slot, Families, Option<Stamp>)>,
+    waiting: Vec<(DatabaseSlot, Families, Option<Stamp>)>,
     prefixes: usize,
 }
 
 impl Batch {
-    pub fn add(&mut self, slot: Slot, database: Database, changed: Families, live: &mut Live) {
+    pub fn add(&mut self, slot: DatabaseSlot, database: Database, changed: Families, live: &mut Live) {
         self.prefixes += database.sources.len();
         self.waiting.push((slot, changed, database.stamp.clone()));
         live.databases.insert(slot, Database { stamp: None, ..database });
@@ -31,7 +31,11 @@ impl Batch {
     }
 
     /// Publishes the waiting replacements and returns the result of each.
-    pub fn publish(&mut self, live: &mut Live, plane: &mut impl DataPlane) -> Vec<(Slot, Result<()>)> {
+    pub fn publish(
+        &mut self,
+        live: &mut Live,
+        plane: &mut impl DataPlane,
+    ) -> Vec<(DatabaseSlot, Result<()>)> {
         let waiting = std::mem::take(self).waiting;
         for (slot, _, stamp) in &waiting {
             if let Some(database) = live.databases.get_mut(slot) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::{Desired, DesiredDatabase};
-use super::model::{Claim, Destination, Live, RuleSlot, Slot, Table};
+use super::model::{Claim, CounterId, DatabaseSlot, Destination, Live, Table};
 use super::room::Crowded;
 use crate::rules::{DatabaseId, Mode, Protocol};
 
@@ -14,7 +14,7 @@ pub(super) struct Rows {
 }
 
 /// A published database: its slot and its default counter.
-pub(super) type Place = (Slot, RuleSlot);
+pub(super) type Place = (DatabaseSlot, CounterId);
 
 /// The live endpoints that a publish retains, and those that it closes.
 pub(super) struct Claims<'a> {
@@ -22,14 +22,14 @@ pub(super) struct Claims<'a> {
     crowded: &'a BTreeMap<DatabaseId, Crowded>,
     /// Live endpoints that their databases retain. A change to monitor mode takes effect at once: a source that leaves
     /// the allow list must not be cut off in between.
-    held: BTreeMap<Slot, BTreeMap<Destination, Claim>>,
+    held: BTreeMap<DatabaseSlot, BTreeMap<Destination, Claim>>,
     /// Live endpoints that leave.
     leaving: BTreeSet<Destination>,
 }
 
 impl<'a> Claims<'a> {
     pub fn new(desired: &'a Desired, crowded: &'a BTreeMap<DatabaseId, Crowded>, live: &Live) -> Self {
-        let mut open: BTreeMap<Slot, BTreeMap<Destination, Claim>> = BTreeMap::new();
+        let mut open: BTreeMap<DatabaseSlot, BTreeMap<Destination, Claim>> = BTreeMap::new();
         let mut claims = Self { desired, crowded, held: BTreeMap::new(), leaving: BTreeSet::new() };
         for (destination, claim) in live.table.endpoints.open() {
             if let Some(slot) = claim.slot() {
@@ -43,7 +43,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Divides the live endpoints of one slot into those that stay and those that leave.
-    fn hold(&mut self, slot: Slot, id: Option<&DatabaseId>, endpoints: BTreeMap<Destination, Claim>) {
+    fn hold(&mut self, slot: DatabaseSlot, id: Option<&DatabaseId>, endpoints: BTreeMap<Destination, Claim>) {
         let desired = self.desired;
         let stays = id.filter(|id| !desired.removed.contains(*id));
         let Some(id) = stays else {
@@ -110,9 +110,9 @@ impl<'a> Claims<'a> {
         let desired = self.desired;
         let (mut open, mut opened) = (Vec::new(), BTreeSet::new());
         for (id, wanted) in &desired.databases {
-            if let Some((slot, default_line)) = published(id) {
+            if let Some((slot, default_counter)) = published(id) {
                 opened.insert(slot);
-                let claim = Claim::Open { slot, mode: wanted.mode, default_line };
+                let claim = Claim::Open { slot, mode: wanted.mode, default_counter };
                 self.open(wanted, slot, claim, &mut open);
             }
         }
@@ -126,7 +126,13 @@ impl<'a> Claims<'a> {
     }
 
     /// Adds the endpoints of a database with the desired allow list in force.
-    fn open(&self, wanted: &DesiredDatabase, slot: Slot, claim: Claim, open: &mut Vec<(Destination, Claim)>) {
+    fn open(
+        &self,
+        wanted: &DesiredDatabase,
+        slot: DatabaseSlot,
+        claim: Claim,
+        open: &mut Vec<(Destination, Claim)>,
+    ) {
         let first = open.len();
         open.extend(self.opens(wanted).map(|to| (*to, claim)));
         if self.desired.withheld.is_empty() {
@@ -179,7 +185,9 @@ impl Claim {
     /// The same claim in another mode.
     fn turned(self, turn: impl Fn(Mode) -> Mode) -> Self {
         match self {
-            Self::Open { slot, mode, default_line } => Self::Open { slot, mode: turn(mode), default_line },
+            Self::Open { slot, mode, default_counter } => {
+                Self::Open { slot, mode: turn(mode), default_counter }
+            }
             Self::Closed => Self::Closed,
         }
     }
@@ -193,7 +201,7 @@ impl DesiredDatabase {
 }
 
 /// The databases with an endpoint that differs between a table and the live one.
-pub(super) fn differing(table: Option<&Table>, live: &Live) -> BTreeSet<Slot> {
+pub(super) fn differing(table: Option<&Table>, live: &Live) -> BTreeSet<DatabaseSlot> {
     let Some(Table { endpoints: rows, .. }) = table else { return BTreeSet::new() };
     let (rows, live) = (rows.open(), live.table.endpoints.open());
     let changed = live.iter().filter(|(to, claim)| rows.get(*to) != Some(*claim));

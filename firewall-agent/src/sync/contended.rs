@@ -75,7 +75,7 @@ mod tests {
                 mode: Mode::Enforce,
                 targets,
                 set: RuleSet::default(),
-                lines: BTreeMap::new(),
+                counters: BTreeMap::new(),
             };
             desired.databases.insert(id.parse().unwrap(), database);
         }

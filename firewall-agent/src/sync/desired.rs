@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::model::{Destination, LineKind, Ports};
+use super::model::{CounterKind, Destination, Ports};
 use crate::rules::{
-    DatabaseId, DatabaseRules, LineKey, ManagedRanges, Mode, RangeId, RuleSet, Source, State, compile,
+    CounterKey, DatabaseId, DatabaseRules, ManagedRanges, Mode, RangeId, RuleSet, Source, State, compile,
 };
 
 /// Desired state of one database.
@@ -18,7 +18,7 @@ pub struct DesiredDatabase {
     pub targets: BTreeSet<Destination>,
     pub set: RuleSet,
     /// Kind and label of every rule of the file, used by a prefix or not.
-    pub lines: BTreeMap<LineKey, (LineKind, String)>,
+    pub counters: BTreeMap<CounterKey, (CounterKind, String)>,
 }
 
 /// Desired state of all admitted files. A database missing here stays as it is.
@@ -105,16 +105,19 @@ pub fn destinations(rules: &DatabaseRules) -> BTreeSet<Destination> {
 fn desired(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> DesiredDatabase {
     let customer = rules.rules.iter().map(|rule| {
         let (kind, name) = match &rule.source {
-            Source::Custom(_) => (LineKind::Custom, None),
+            Source::Custom(_) => (CounterKind::Custom, None),
             Source::Managed(range) => (
-                LineKind::Managed(range.to_string()),
+                CounterKind::Managed(range.to_string()),
                 ranges.ranges.get(range).map(|range| range.name.clone()),
             ),
         };
-        (LineKey::Rule(rule.id.clone()), (kind, rule.label.clone().or(name).unwrap_or_default()))
+        (CounterKey::Rule(rule.id.clone()), (kind, rule.label.clone().or(name).unwrap_or_default()))
     });
     let internal = rules.internal_ranges.iter().map(|range| {
-        (LineKey::Internal(range.cidr.trunc()), (LineKind::Internal, range.label.clone().unwrap_or_default()))
+        (
+            CounterKey::Internal(range.cidr.trunc()),
+            (CounterKind::Internal, range.label.clone().unwrap_or_default()),
+        )
     });
     DesiredDatabase {
         name: rules.name.clone().unwrap_or_default(),
@@ -122,6 +125,6 @@ fn desired(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> Des
         mode: rules.mode,
         targets: destinations(rules),
         set: compile(rules, ranges, now),
-        lines: customer.chain(internal).collect(),
+        counters: customer.chain(internal).collect(),
     }
 }

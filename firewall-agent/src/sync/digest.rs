@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::model::{RuleSlot, Sources};
+use super::model::{CounterId, Sources};
 
 /// SHA-256 over the prefixes and their rule counters, in order: per prefix the family (4 or 6), the length, the address
 /// octets, and the counter's index in little-endian order. Counter indices are local to this host.
@@ -17,7 +17,7 @@ pub fn common_digest(sources: &Sources) -> [u8; 32] {
     over(sources, |_, _| ())
 }
 
-fn over(sources: &Sources, slot: impl Fn(&mut Sha256, RuleSlot)) -> [u8; 32] {
+fn over(sources: &Sources, slot: impl Fn(&mut Sha256, CounterId)) -> [u8; 32] {
     let mut hash = Sha256::new();
     for (net, line) in &sources.v4 {
         hash.update([4, net.prefix_len()]);

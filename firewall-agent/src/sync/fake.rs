@@ -4,25 +4,25 @@ use std::ops::Range;
 
 use anyhow::Result;
 
-use super::model::{Database, Line, Live, Ports, RuleSlot, Slot, Table};
+use super::model::{CounterId, Database, DatabaseSlot, Live, Ports, RuleCounter, Table};
 use super::plane::{DataPlane, Replacement};
 
 /// Sizes of a data plane's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sizes {
     /// Databases.
-    pub databases: Slot,
+    pub databases: DatabaseSlot,
     /// Counters, including index 0, which is never used.
-    pub counters: RuleSlot,
+    pub counters: CounterId,
     /// Counters reserved for single prefixes.
-    pub prefix_counters: Range<RuleSlot>,
+    pub prefix_counters: Range<CounterId>,
 }
 
 impl Sizes {
     /// The sizes of another data plane.
     pub fn of(plane: &impl DataPlane) -> Self {
         let (databases, counters) = plane.capacity();
-        Self { databases, counters, prefix_counters: plane.prefix_lines() }
+        Self { databases, counters, prefix_counters: plane.prefix_counters() }
     }
 }
 
@@ -144,11 +144,11 @@ impl FakeDataPlane {
 }
 
 impl DataPlane for FakeDataPlane {
-    fn capacity(&self) -> (Slot, RuleSlot) {
+    fn capacity(&self) -> (DatabaseSlot, CounterId) {
         (self.sizes.databases, self.sizes.counters)
     }
 
-    fn prefix_lines(&self) -> Range<RuleSlot> {
+    fn prefix_counters(&self) -> Range<CounterId> {
         self.sizes.prefix_counters.clone()
     }
 
@@ -159,15 +159,15 @@ impl DataPlane for FakeDataPlane {
         })
     }
 
-    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
+    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
         self.write(|live| {
-            live.lines.insert(slot, line.clone());
+            live.counters.insert(slot, line.clone());
         })
     }
 
-    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
+    fn free_counter(&mut self, slot: CounterId) -> Result<()> {
         self.write(|live| {
-            live.lines.remove(&slot);
+            live.counters.remove(&slot);
         })
     }
 
@@ -191,11 +191,11 @@ impl DataPlane for FakeDataPlane {
         results
     }
 
-    fn settle(&mut self) -> Result<()> {
+    fn synchronize(&mut self) -> Result<()> {
         self.write(|_| ())
     }
 
-    fn free_database(&mut self, slot: Slot) -> Result<()> {
+    fn free_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         self.write(|live| {
             live.databases.remove(&slot);
         })

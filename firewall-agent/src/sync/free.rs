@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::{
     batch::Batch,
+    counters::{AssignedCounters, free_counters},
     desired::Desired,
     digest::digest,
-    lines::{Lines, free_lines},
-    model::{Database, Line, Live, Slot, Sources, Stamp},
+    model::{Database, DatabaseSlot, Live, RuleCounter, Sources, Stamp},
     plane::{DataPlane, Families},
     publish::Published,
 };
@@ -19,20 +19,20 @@ use crate::rules::DatabaseId;
 /// Frees databases that left and counters no longer in use. The next publish retries failures.
 pub(super) fn free(
     desired: &Desired,
-    open: &BTreeMap<Slot, Option<Lines>>,
+    open: &BTreeMap<DatabaseSlot, Option<AssignedCounters>>,
     live: &mut Live,
     plane: &mut impl DataPlane,
     done: &mut Published,
 ) {
     remove(desired, live, plane, done);
-    let kept: BTreeMap<Slot, BTreeSet<_>> =
+    let kept: BTreeMap<DatabaseSlot, BTreeSet<_>> =
         open.iter().filter_map(|(slot, lines)| Some((*slot, lines.as_ref()?.slots()))).collect();
-    let known: BTreeSet<Slot> = live.databases.keys().copied().collect();
-    let unused = |slot, line: &Line| match kept.get(&line.database) {
+    let known: BTreeSet<DatabaseSlot> = live.databases.keys().copied().collect();
+    let unused = |slot, line: &RuleCounter| match kept.get(&line.database) {
         Some(kept) => !kept.contains(&slot),
         None => !known.contains(&line.database),
     };
-    if let Err(error) = free_lines(unused, live, plane, &mut done.freed) {
+    if let Err(error) = free_counters(unused, live, plane, &mut done.freed) {
         done.errors.push(error);
     }
 }
@@ -42,7 +42,7 @@ pub(super) fn free(
 fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: &mut Published) {
     let mut batch = Batch::default();
     let leaving = live.databases.iter().filter(|(_, database)| desired.removed.contains(&database.id));
-    let leaving: Vec<(Slot, DatabaseId)> =
+    let leaving: Vec<(DatabaseSlot, DatabaseId)> =
         leaving.map(|(slot, database)| (*slot, database.id.clone())).collect();
     if leaving.is_empty() {
         return;
@@ -61,7 +61,7 @@ fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: 
     remove_emptied(&mut batch, live, plane, done);
 }
 
-fn empty(slot: Slot, live: &mut Live, batch: &mut Batch) {
+fn empty(slot: DatabaseSlot, live: &mut Live, batch: &mut Batch) {
     let Some(database) = live.databases.get(&slot).cloned() else { return };
     live.generation += 1;
     let stamp = database.stamp.as_ref().map_or_else(
@@ -85,9 +85,9 @@ fn empty(slot: Slot, live: &mut Live, batch: &mut Batch) {
 
 fn remove_emptied(batch: &mut Batch, live: &mut Live, plane: &mut impl DataPlane, done: &mut Published) {
     let emptied = batch.publish(live, plane);
-    let gone: BTreeSet<Slot> =
+    let gone: BTreeSet<DatabaseSlot> =
         emptied.iter().filter(|(_, result)| result.is_ok()).map(|(slot, _)| *slot).collect();
-    let freed = free_lines(|_, line| gone.contains(&line.database), live, plane, &mut done.freed);
+    let freed = free_counters(|_, line| gone.contains(&line.database), live, plane, &mut done.freed);
     let freed = freed.map_err(|error| format!("{error:#}"));
     for (slot, result) in emptied {
         let Some(id) = live.databases.get(&slot).map(|database| database.id.clone()) else { continue };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::claims::Rows;
-use super::model::{Claim, Destination, Endpoints, Ports, RuleSlot, Slot, Table};
+use super::model::{Claim, CounterId, DatabaseSlot, Destination, Endpoints, Ports, Table};
 use crate::rules::{Mode, Protocol};
 
 /// Databases and closed ports at one address, for any port.
@@ -13,7 +13,7 @@ pub struct Members {
     /// A tombstone, or a guarded port that no database claims, applies at the address.
     pub closed: bool,
     /// The databases with an endpoint there, wildcards included; enforcing ones first.
-    pub databases: BTreeSet<(Mode, Slot, RuleSlot)>,
+    pub databases: BTreeSet<(Mode, DatabaseSlot, CounterId)>,
 }
 
 impl Members {
@@ -101,8 +101,8 @@ impl Everywhere {
             unclaimed: 2 * guarded.len(),
         };
         for (Destination { port, protocol, .. }, claim) in open {
-            let Claim::Open { slot, mode, default_line } = claim else { continue };
-            everywhere.members.databases.insert((*mode, *slot, *default_line));
+            let Claim::Open { slot, mode, default_counter } = claim else { continue };
+            everywhere.members.databases.insert((*mode, *slot, *default_counter));
             everywhere.open.insert((*port, *protocol));
             everywhere.unclaimed -= usize::from(guarded.contains(*port));
         }
@@ -116,9 +116,9 @@ impl Everywhere {
         let (mut tombstones, mut unclaimed) = (self.closed.len() + own_tombstones, self.unclaimed);
         let mut own = Vec::new();
         for (Destination { port, protocol, .. }, claim) in open {
-            let Claim::Open { slot, mode, default_line } = claim else { continue };
+            let Claim::Open { slot, mode, default_counter } = claim else { continue };
             let place = (*port, *protocol);
-            own.push((*mode, *slot, *default_line));
+            own.push((*mode, *slot, *default_counter));
             tombstones -= usize::from(self.closed.contains(&place));
             unclaimed -= usize::from(guarded.contains(*port) && !self.open.contains(&place));
         }

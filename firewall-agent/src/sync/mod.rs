@@ -6,13 +6,13 @@ mod batch;
 mod claims;
 mod clock;
 mod contended;
+mod counters;
 mod desired;
 mod destination;
 mod digest;
 mod endpoints;
 mod fake;
 mod free;
-mod lines;
 mod members;
 mod model;
 mod persisted;
@@ -45,11 +45,11 @@ pub(crate) use fake::Killed;
 pub use fake::{FakeDataPlane, Sizes};
 pub use members::Members;
 pub use model::{
-    Claim, Database, Destination, Endpoints, Line, LineKind, Live, OpenEndpoint, Ports, RuleSlot, Slot,
-    Sources, Stamp, Table,
+    Claim, CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Live, OpenEndpoint, Ports,
+    RuleCounter, Sources, Stamp, Table,
 };
 pub use persisted::PersistedState;
-pub use plan::{Change, CountedOn, Plan, Turn, plan};
+pub use plan::{Change, CountedOn, Plan, Transition, plan};
 pub use plane::{DataPlane, Families, Replacement};
 pub use publish::{Published, publish};
 pub use question::Question;

@@ -13,19 +13,19 @@ pub use super::ports::Ports;
 use crate::rules::{DatabaseId, Mode};
 
 /// Index of a database in the kernel's tables, assigned as long as the database is on this host.
-pub type Slot = u32;
+pub type DatabaseSlot = u32;
 /// Index of a rule counter; belongs to (database, rule) as long as the rule exists. 0 is never assigned.
-pub type RuleSlot = u32;
+pub type CounterId = u32;
 
 /// Entry of the endpoint table for one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// A database's endpoint.
     Open {
-        slot: Slot,
+        slot: DatabaseSlot,
         mode: Mode,
         /// Counts the sources outside the allow list.
-        default_line: RuleSlot,
+        default_counter: CounterId,
     },
     /// A tombstone of a former endpoint.
     Closed,
@@ -34,7 +34,7 @@ pub enum Claim {
 impl Claim {
     /// The database slot of an open endpoint.
     #[must_use]
-    pub fn slot(&self) -> Option<Slot> {
+    pub fn slot(&self) -> Option<DatabaseSlot> {
         match self {
             Self::Open { slot, .. } => Some(*slot),
             Self::Closed => None,
@@ -60,8 +60,8 @@ pub struct Table {
 /// The allow list of one database: prefix → rule counter of its hits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    pub v4: BTreeMap<Ipv4Net, RuleSlot>,
-    pub v6: BTreeMap<Ipv6Net, RuleSlot>,
+    pub v4: BTreeMap<Ipv4Net, CounterId>,
+    pub v6: BTreeMap<Ipv6Net, CounterId>,
 }
 
 impl Sources {
@@ -78,7 +78,7 @@ impl Sources {
 
     /// The rule counter of a prefix.
     #[must_use]
-    pub fn get(&self, net: &IpNet) -> Option<RuleSlot> {
+    pub fn get(&self, net: &IpNet) -> Option<CounterId> {
         match net {
             IpNet::V4(net) => self.v4.get(net).copied(),
             IpNet::V6(net) => self.v6.get(net).copied(),
@@ -86,7 +86,7 @@ impl Sources {
     }
 
     /// Every prefix and its rule counter, IPv4 first.
-    pub fn iter(&self) -> impl Iterator<Item = (IpNet, RuleSlot)> {
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, CounterId)> {
         let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
         v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line)))
     }
@@ -94,7 +94,7 @@ impl Sources {
 
 /// Kind of a rule counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LineKind {
+pub enum CounterKind {
     /// Packets that no rule allows.
     Default,
     /// A `custom_range` rule.
@@ -108,7 +108,7 @@ pub enum LineKind {
     Internal,
 }
 
-impl LineKind {
+impl CounterKind {
     /// The name in commands.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -141,9 +141,9 @@ impl LineKind {
 
 /// Record of a rule counter: the database and the rule that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    pub database: Slot,
-    pub kind: LineKind,
+pub struct RuleCounter {
+    pub database: DatabaseSlot,
+    pub kind: CounterKind,
     /// Rule id; the CIDR of an internal range (no rule id has a slash); empty for the default counter. With the
     /// database it identifies the rule as long as it exists; the counters of a rule's single prefixes share the rule's
     /// id.
@@ -170,7 +170,7 @@ pub struct Database {
     pub id: DatabaseId,
     /// Empty when the file gives none.
     pub name: String,
-    pub default_line: RuleSlot,
+    pub default_counter: CounterId,
     /// The highest revision known to have been published, or to have been about to.
     pub floor: u64,
     /// `None` when the live tries match no stamp: a publish was interrupted between the families.
@@ -181,9 +181,9 @@ pub struct Database {
 /// The complete live state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Live {
-    pub databases: BTreeMap<Slot, Database>,
+    pub databases: BTreeMap<DatabaseSlot, Database>,
     pub table: Table,
-    pub lines: BTreeMap<RuleSlot, Line>,
+    pub counters: BTreeMap<CounterId, RuleCounter>,
     /// Ports marked as having a row in the endpoint table.
     pub claimed: Ports,
     pub guarded: Ports,
@@ -194,7 +194,7 @@ pub struct Live {
 impl Live {
     /// The slot of every database, for callers with many lookups.
     #[must_use]
-    pub fn slots(&self) -> BTreeMap<DatabaseId, Slot> {
+    pub fn slots(&self) -> BTreeMap<DatabaseId, DatabaseSlot> {
         self.databases.iter().map(|(slot, database)| (database.id.clone(), *slot)).collect()
     }
 
@@ -206,8 +206,8 @@ impl Live {
 
     /// The open endpoints of every slot, ordered by destination; no entry for a slot without any.
     #[must_use]
-    pub fn open_endpoints(&self) -> BTreeMap<Slot, Vec<OpenEndpoint>> {
-        let mut open: BTreeMap<Slot, Vec<OpenEndpoint>> = BTreeMap::new();
+    pub fn open_endpoints(&self) -> BTreeMap<DatabaseSlot, Vec<OpenEndpoint>> {
+        let mut open: BTreeMap<DatabaseSlot, Vec<OpenEndpoint>> = BTreeMap::new();
         for (destination, claim) in self.table.endpoints.open() {
             if let Claim::Open { slot, mode, .. } = claim {
                 open.entry(*slot).or_default().push(OpenEndpoint { destination: *destination, mode: *mode });
@@ -229,7 +229,7 @@ impl Live {
 
     /// Returns `true` if a destination is open for the database in `slot`, itself or by a wildcard.
     #[must_use]
-    pub fn is_open(&self, destination: &Destination, slot: Slot) -> bool {
+    pub fn is_open(&self, destination: &Destination, slot: DatabaseSlot) -> bool {
         let endpoints = &self.table.endpoints;
         let claim = endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere()));
         claim.and_then(Claim::slot) == Some(slot)
@@ -237,7 +237,7 @@ impl Live {
 
     /// The slot of a database, by linear search; see [`Live::slots`].
     #[must_use]
-    pub fn slot(&self, id: &DatabaseId) -> Option<Slot> {
+    pub fn slot(&self, id: &DatabaseId) -> Option<DatabaseSlot> {
         self.databases.iter().find(|(_, database)| database.id == *id).map(|(slot, _)| *slot)
     }
 

@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use super::{
     desired::Desired,
     fake::{FakeDataPlane, Sizes},
-    model::{Claim, Database, Destination, LineKind, Live},
+    model::{Claim, CounterKind, Database, Destination, Live},
     publish::publish,
 };
 use crate::rules::{DatabaseId, Mode};
 
 /// A value before and after a publish; `None` if absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn<T> {
+pub struct Transition<T> {
     pub before: Option<T>,
     pub after: Option<T>,
 }
@@ -23,7 +23,7 @@ pub struct Turn<T> {
 /// The counter of a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountedOn {
-    pub kind: LineKind,
+    pub kind: CounterKind,
     /// Rule id, or the CIDR of an internal range; empty for the default counter.
     pub line: String,
 }
@@ -33,13 +33,13 @@ pub struct CountedOn {
 pub struct Change {
     pub database: DatabaseId,
     /// Empty where its file has no name; `before` is `None` for a new database, `after` for a leaving one.
-    pub name: Turn<String>,
+    pub name: Transition<String>,
     /// `before` is `None` also after an interrupted publish: the database is published again.
-    pub revision: Turn<u64>,
+    pub revision: Transition<u64>,
     /// Prefixes that are allowed on one side only, or counted on different counters.
-    pub prefixes: BTreeMap<IpNet, Turn<CountedOn>>,
+    pub prefixes: BTreeMap<IpNet, Transition<CountedOn>>,
     /// Endpoints that are open on one side only, or in different modes.
-    pub endpoints: BTreeMap<Destination, Turn<Mode>>,
+    pub endpoints: BTreeMap<Destination, Transition<Mode>>,
     /// Those of `endpoints` that become closed to everyone, by a tombstone or a guarded port.
     pub closed: BTreeSet<Destination>,
 }
@@ -50,7 +50,7 @@ pub struct Plan {
     /// By database, without those that do not change.
     pub changes: Vec<Change>,
     /// Tombstones added or removed. A guarded port has none: its destinations are closed anyway.
-    pub tombstones: BTreeMap<Destination, Turn<()>>,
+    pub tombstones: BTreeMap<Destination, Transition<()>>,
     /// Databases that would not reach the desired state, with the reason.
     pub failed: BTreeMap<DatabaseId, String>,
     /// Rules, by database, that would have no counter of their own.
@@ -92,7 +92,7 @@ impl Change {
     }
 }
 
-impl<T: PartialEq> Turn<T> {
+impl<T: PartialEq> Transition<T> {
     fn differs(&self) -> bool {
         self.before != self.after
     }
@@ -125,9 +125,9 @@ fn published(database: &Database, live: &Live) -> Standing {
     let sources = &database.sources;
     let v4 = sources.v4.iter().map(|(net, slot)| (IpNet::V4(*net), slot));
     let v6 = sources.v6.iter().map(|(net, slot)| (IpNet::V6(*net), slot));
-    let counted_on = |slot| match live.lines.get(slot) {
+    let counted_on = |slot| match live.counters.get(slot) {
         Some(line) => CountedOn { kind: line.kind.of_rule(), line: line.id.clone() },
-        None => CountedOn { kind: LineKind::Default, line: String::new() },
+        None => CountedOn { kind: CounterKind::Default, line: String::new() },
     };
     Standing {
         name: database.name.clone(),
@@ -149,8 +149,8 @@ fn change(id: &DatabaseId, before: Option<&Standing>, then: Option<&Standing>, a
     let leaving = endpoints.iter().filter(|(_, turn)| turn.after.is_none()).map(|(to, _)| *to);
     Change {
         database: id.clone(),
-        name: Turn { before: before.map(name), after: then.map(name) },
-        revision: Turn { before: old.revision, after: new.revision },
+        name: Transition { before: before.map(name), after: then.map(name) },
+        revision: Transition { before: old.revision, after: new.revision },
         prefixes: turns(&old.prefixes, &new.prefixes),
         closed: leaving.filter(|to| after.is_closed(to)).collect(),
         endpoints,
@@ -161,10 +161,10 @@ fn change(id: &DatabaseId, before: Option<&Standing>, then: Option<&Standing>, a
 fn turns<K: Copy + Ord, V: Clone + PartialEq>(
     before: &BTreeMap<K, V>,
     after: &BTreeMap<K, V>,
-) -> BTreeMap<K, Turn<V>> {
+) -> BTreeMap<K, Transition<V>> {
     let keys: BTreeSet<&K> = before.keys().chain(after.keys()).collect();
     keys.into_iter()
-        .map(|key| (*key, Turn { before: before.get(key).cloned(), after: after.get(key).cloned() }))
+        .map(|key| (*key, Transition { before: before.get(key).cloned(), after: after.get(key).cloned() }))
         .filter(|(_, turn)| turn.differs())
         .collect()
 }

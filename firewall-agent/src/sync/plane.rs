@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 
-use super::model::{Database, Line, Ports, RuleSlot, Slot, Table};
+use super::model::{CounterId, Database, DatabaseSlot, Ports, RuleCounter, Table};
 
 /// Address families in which a database's prefixes changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Families {
 /// The new state of one of several databases that are replaced together.
 #[derive(Debug, Clone, Copy)]
 pub struct Replacement<'a> {
-    pub slot: Slot,
+    pub slot: DatabaseSlot,
     pub database: &'a Database,
     pub changed: Families,
 }
@@ -26,10 +26,10 @@ pub struct Replacement<'a> {
 pub trait DataPlane {
     /// Numbers of database slots and of rule counters; indices are below. Counter 0 is never used; the index after a
     /// database's slot is its default counter.
-    fn capacity(&self) -> (Slot, RuleSlot);
+    fn capacity(&self) -> (DatabaseSlot, CounterId);
 
     /// Counters reserved for single prefixes of managed ranges; rules may use them when all others are in use.
-    fn prefix_lines(&self) -> Range<RuleSlot>;
+    fn prefix_counters(&self) -> Range<CounterId>;
 
     /// Marks the claimed and the guarded ports.
     ///
@@ -41,14 +41,14 @@ pub trait DataPlane {
     ///
     /// # Errors
     /// The kernel refused a write.
-    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()>;
+    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()>;
 
-    /// Zeroes a counter and removes its record. No published list may refer to it, and [`DataPlane::settle`] must have
+    /// Zeroes a counter and removes its record. No published list may refer to it, and [`DataPlane::synchronize`] must have
     /// returned since.
     ///
     /// # Errors
     /// The kernel refused a write.
-    fn free_line(&mut self, slot: RuleSlot) -> Result<()>;
+    fn free_counter(&mut self, slot: CounterId) -> Result<()>;
 
     /// Records each database and replaces its allow list in the changed families. Returns one result per database, in
     /// order; a failure of one affects no other. After the return, no new packet is judged by the old list of a
@@ -59,13 +59,13 @@ pub trait DataPlane {
     ///
     /// # Errors
     /// The kernel refused a call.
-    fn settle(&mut self) -> Result<()>;
+    fn synchronize(&mut self) -> Result<()>;
 
     /// Removes a database. Its allow list must be empty, and no endpoint may refer to it.
     ///
     /// # Errors
     /// The kernel refused a write.
-    fn free_database(&mut self, slot: Slot) -> Result<()>;
+    fn free_database(&mut self, slot: DatabaseSlot) -> Result<()>;
 
     /// Replaces the endpoint table. After the return, no packet is judged by the old one.
     ///

@@ -16,13 +16,13 @@ use jiff::Timestamp;
 use super::{
     batch::Batch,
     claims::{Claims, differing},
+    counters::{AssignedCounters, Counters},
     desired::{Desired, DesiredDatabase},
     digest::digest,
     free::free,
-    lines::{Counters, Lines},
-    model::{Database, Live, RuleSlot, Slot, Sources, Stamp, Table},
+    model::{CounterId, Database, DatabaseSlot, Live, Sources, Stamp, Table},
     plane::{DataPlane, Families},
-    refusals::Watched,
+    refusals::RefusalTracker,
     remainder::remainder,
     room::{Crowded, Room, room},
     table::publish_table,
@@ -46,7 +46,7 @@ pub struct Published {
     /// Failures not of a single database.
     pub errors: Vec<Error>,
     /// Freed rule counters, with their databases.
-    pub freed: BTreeMap<RuleSlot, DatabaseId>,
+    pub freed: BTreeMap<CounterId, DatabaseId>,
     /// A replacement of the endpoint table was attempted.
     pub replaced_table: bool,
     /// The data plane refused a write: its state may differ from the live state.
@@ -57,7 +57,7 @@ pub struct Published {
 ///
 /// When `desired` is in force already, nothing is written.
 pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
-    let mut plane = Watched::new(plane);
+    let mut plane = RefusalTracker::new(plane);
     let Room { mut crowded, late } = room(desired, live, plane.capacity().0);
     let waits = |id: &DatabaseId| (id.clone(), Crowded::late());
     crowded.extend(late.iter().map(waits));
@@ -145,10 +145,10 @@ fn close(
     claims: &Claims<'_>,
     desired: &Desired,
     crowded: &BTreeMap<DatabaseId, Crowded>,
-    slots: &BTreeMap<DatabaseId, Slot>,
+    slots: &BTreeMap<DatabaseId, DatabaseSlot>,
     live: &mut Live,
     plane: &mut impl DataPlane,
-) -> (bool, BTreeSet<Slot>, Option<Error>) {
+) -> (bool, BTreeSet<DatabaseSlot>, Option<Error>) {
     let fits = |id: &DatabaseId| !crowded.contains_key(id);
     let is_new = desired.databases.keys().any(|id| fits(id) && !slots.contains_key(id));
     let place = |id: &DatabaseId| slots.get(id).filter(|_| fits(id)).map(|slot| (*slot, slot + 1));
@@ -171,13 +171,13 @@ struct Pass<'a, P> {
     live: &'a mut Live,
     plane: &'a mut P,
     now: Timestamp,
-    slots: BTreeMap<DatabaseId, Slot>,
+    slots: BTreeMap<DatabaseId, DatabaseSlot>,
     counters: Counters,
     batch: Batch,
     /// No database slot below is free.
-    free: Slot,
+    free: DatabaseSlot,
     /// Databases with the desired allow list, and their counters; `None` where all counters stay.
-    open: BTreeMap<Slot, Option<Lines>>,
+    open: BTreeMap<DatabaseSlot, Option<AssignedCounters>>,
     done: Published,
 }
 
@@ -189,7 +189,7 @@ impl<P: DataPlane> Pass<'_, P> {
         id: &DatabaseId,
         wanted: &DesiredDatabase,
         crowded: Option<&Crowded>,
-        waiting: &BTreeSet<Slot>,
+        waiting: &BTreeSet<DatabaseSlot>,
     ) {
         let slot = self.slots.get(id).copied();
         let waits = crowded.is_none() && slot.is_some_and(|slot| waiting.contains(&slot));
@@ -221,12 +221,12 @@ impl<P: DataPlane> Pass<'_, P> {
             self.open.insert(slot, None);
             return Ok(());
         }
-        let lines = Lines::assign(slot, desired, &mut self.counters, self.live, self.plane)?;
-        if lines.uncounted > 0 {
-            self.done.uncounted.insert(id.clone(), lines.uncounted);
+        let assigned = AssignedCounters::assign(slot, desired, &mut self.counters, self.live, self.plane)?;
+        if assigned.uncounted > 0 {
+            self.done.uncounted.insert(id.clone(), assigned.uncounted);
         }
-        let (default_line, sources) = (lines.default, lines.sources(desired));
-        self.open.insert(slot, Some(lines));
+        let (default_counter, sources) = (assigned.default, assigned.sources(desired));
+        self.open.insert(slot, Some(assigned));
         let before = self.live.databases.get(&slot);
         let nothing = Sources::default();
         let known = before.filter(|before| before.stamp.is_some());
@@ -253,7 +253,7 @@ impl<P: DataPlane> Pass<'_, P> {
         let database = Database {
             id: id.clone(),
             name: desired.name.clone(),
-            default_line,
+            default_counter,
             floor: desired.revision,
             stamp: Some(stamp),
             sources,
@@ -278,7 +278,7 @@ impl<P: DataPlane> Pass<'_, P> {
         }
     }
 
-    fn slot(&mut self, id: &DatabaseId) -> Result<Slot> {
+    fn slot(&mut self, id: &DatabaseId) -> Result<DatabaseSlot> {
         if let Some(slot) = self.slots.get(id) {
             return Ok(*slot);
         }

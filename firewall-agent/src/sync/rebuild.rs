@@ -29,6 +29,6 @@ pub fn rebuilt_table(desired: &Desired, live: &Live) -> Table {
     let (crowded, slots) = (BTreeMap::new(), live.slots());
     let nothing = Live { databases: live.databases.clone(), ..Live::default() };
     let rows = Claims::new(desired, &crowded, &nothing)
-        .opening(|id| slots.get(id).map(|slot| (*slot, live.databases[slot].default_line)));
+        .opening(|id| slots.get(id).map(|slot| (*slot, live.databases[slot].default_counter)));
     Table::new(rows.into(), &live.guarded)
 }

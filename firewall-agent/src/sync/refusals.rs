@@ -4,17 +4,17 @@ use std::ops::Range;
 
 use anyhow::Result;
 
-use super::model::{Line, Ports, RuleSlot, Slot, Table};
+use super::model::{CounterId, DatabaseSlot, Ports, RuleCounter, Table};
 use super::plane::{DataPlane, Replacement};
 
 /// Forwards every call.
-pub(super) struct Watched<'a, P> {
+pub(super) struct RefusalTracker<'a, P> {
     plane: &'a mut P,
     refused: bool,
     replaced_table: bool,
 }
 
-impl<'a, P> Watched<'a, P> {
+impl<'a, P> RefusalTracker<'a, P> {
     pub fn new(plane: &'a mut P) -> Self {
         Self { plane, refused: false, replaced_table: false }
     }
@@ -35,13 +35,13 @@ impl<'a, P> Watched<'a, P> {
     }
 }
 
-impl<P: DataPlane> DataPlane for Watched<'_, P> {
-    fn capacity(&self) -> (Slot, RuleSlot) {
+impl<P: DataPlane> DataPlane for RefusalTracker<'_, P> {
+    fn capacity(&self) -> (DatabaseSlot, CounterId) {
         self.plane.capacity()
     }
 
-    fn prefix_lines(&self) -> Range<RuleSlot> {
-        self.plane.prefix_lines()
+    fn prefix_counters(&self) -> Range<CounterId> {
+        self.plane.prefix_counters()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
@@ -49,13 +49,13 @@ impl<P: DataPlane> DataPlane for Watched<'_, P> {
         self.note(result)
     }
 
-    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
-        let result = self.plane.set_line(slot, line);
+    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
+        let result = self.plane.set_counter(slot, line);
         self.note(result)
     }
 
-    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
-        let result = self.plane.free_line(slot);
+    fn free_counter(&mut self, slot: CounterId) -> Result<()> {
+        let result = self.plane.free_counter(slot);
         self.note(result)
     }
 
@@ -65,12 +65,12 @@ impl<P: DataPlane> DataPlane for Watched<'_, P> {
         results
     }
 
-    fn settle(&mut self) -> Result<()> {
-        let result = self.plane.settle();
+    fn synchronize(&mut self) -> Result<()> {
+        let result = self.plane.synchronize();
         self.note(result)
     }
 
-    fn free_database(&mut self, slot: Slot) -> Result<()> {
+    fn free_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         let result = self.plane.free_database(slot);
         self.note(result)
     }

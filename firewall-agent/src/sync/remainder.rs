@@ -6,7 +6,7 @@ use std::iter::successors;
 use ipnet::IpNet;
 
 use super::desired::DesiredDatabase;
-use super::model::{Destination, Live, Slot};
+use super::model::{DatabaseSlot, Destination, Live};
 use crate::rules::RuleSet;
 
 /// The revision in force in `slot`, without the sources that the new one no longer allows: revocations and expiries do
@@ -15,7 +15,7 @@ use crate::rules::RuleSet;
 /// It has at most `most` prefixes, or as many as are in force. Where the new revision allows only parts of a prefix, it
 /// includes as many parts as fit.
 pub(super) fn remainder(
-    slot: Slot,
+    slot: DatabaseSlot,
     wanted: &DesiredDatabase,
     most: usize,
     live: &Live,
@@ -30,7 +30,7 @@ pub(super) fn remainder(
         mode: wanted.mode,
         targets: BTreeSet::new(),
         set,
-        lines: wanted.lines.clone(),
+        counters: wanted.counters.clone(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::model::{Line, Live, RuleSlot};
+use super::model::{CounterId, Live, RuleCounter};
 use crate::rules::{ManagedRange, ManagedRanges, RangeId};
 
 /// The managed ranges in the kernel's allow lists: they apply until the agent has read the file, so that a start
@@ -33,10 +33,10 @@ pub fn remembered_ranges(live: &Live) -> ManagedRanges {
 }
 
 fn label(live: &Live, range: &RangeId) -> Option<String> {
-    let of_range = |line: &&Line| line.kind.range() == Some(range.as_str());
-    live.lines.values().find(of_range).map(|line| line.label.clone())
+    let of_range = |line: &&RuleCounter| line.kind.range() == Some(range.as_str());
+    live.counters.values().find(of_range).map(|line| line.label.clone())
 }
 
-fn range(live: &Live, line: RuleSlot) -> Option<RangeId> {
-    live.lines.get(&line)?.kind.range()?.parse().ok()
+fn range(live: &Live, line: CounterId) -> Option<RangeId> {
+    live.counters.get(&line)?.kind.range()?.parse().ok()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::batch::Batch;
-use super::model::{Database, Live, Slot, Stamp};
+use super::model::{Database, DatabaseSlot, Live, Stamp};
 use super::plane::{DataPlane, Families};
 
 /// Differences between the kernel and the state that the agent left there.
@@ -16,7 +16,7 @@ pub struct Drift {
     /// The endpoint table.
     pub table: bool,
     /// Allow lists, or their records, by database slot.
-    pub sources: BTreeSet<Slot>,
+    pub sources: BTreeSet<DatabaseSlot>,
     /// Source prefilters: derived from the allow lists, not published.
     pub filters: bool,
 }

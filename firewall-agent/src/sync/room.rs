@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Error, Result, anyhow, ensure};
 
 use super::desired::{Capacity, Desired, DesiredDatabase};
-use super::model::{Database, Destination, Live, Slot};
+use super::model::{Database, DatabaseSlot, Destination, Live};
 use super::plane::DataPlane;
 use super::remainder::remainder;
 use crate::rules::{DatabaseId, Mode};
@@ -64,7 +64,7 @@ struct Claimant<'a> {
     /// A new destination would be opened.
     opens: bool,
     /// `None` for a database that is not live.
-    slot: Option<Slot>,
+    slot: Option<DatabaseSlot>,
     held: Held,
     /// Open endpoints that the new revision retains.
     kept: usize,
@@ -74,7 +74,7 @@ impl<'a> Claimant<'a> {
     fn new(
         id: &'a DatabaseId,
         wanted: &'a DesiredDatabase,
-        live: Option<(Slot, &Database, &BTreeSet<Destination>)>,
+        live: Option<(DatabaseSlot, &Database, &BTreeSet<Destination>)>,
         desired: &Desired,
     ) -> Self {
         let nothing = BTreeSet::new();
@@ -126,7 +126,7 @@ impl<'a> Claimant<'a> {
 
 /// The databases that do not fit beside each other in `slots` database slots. Tombstones take no capacity, nor do
 /// single addresses that replace a wildcard.
-pub(super) fn room(desired: &Desired, live: &Live, slots: Slot) -> Room {
+pub(super) fn room(desired: &Desired, live: &Live, slots: DatabaseSlot) -> Room {
     let (mut claimants, mut taken) = ask(desired, live, slots);
     claimants.sort_by_key(|one| one.rank(desired));
     let mut room = Room::default();
@@ -159,16 +159,16 @@ pub fn crowded(desired: &Desired, live: &Live, plane: &impl DataPlane) -> BTreeS
 }
 
 /// The desired databases, and the capacity used by the live ones that stay.
-fn ask<'a>(desired: &'a Desired, live: &Live, slots: Slot) -> (Vec<Claimant<'a>>, Taken) {
-    let mut open: BTreeMap<Slot, BTreeSet<Destination>> = BTreeMap::new();
+fn ask<'a>(desired: &'a Desired, live: &Live, slots: DatabaseSlot) -> (Vec<Claimant<'a>>, Taken) {
+    let mut open: BTreeMap<DatabaseSlot, BTreeSet<Destination>> = BTreeMap::new();
     for (destination, claim) in live.table.endpoints.open() {
         if let Some(slot) = claim.slot() {
             open.entry(slot).or_default().insert(*destination);
         }
     }
     let nothing = BTreeSet::new();
-    let known = |slot: Slot, database| (slot, database, open.get(&slot).unwrap_or(&nothing));
-    let known: BTreeMap<&DatabaseId, (Slot, &Database, &BTreeSet<Destination>)> =
+    let known = |slot: DatabaseSlot, database| (slot, database, open.get(&slot).unwrap_or(&nothing));
+    let known: BTreeMap<&DatabaseId, (DatabaseSlot, &Database, &BTreeSet<Destination>)> =
         live.databases.iter().map(|(slot, database)| (&database.id, known(*slot, database))).collect();
     let free = usize::try_from(slots).unwrap_or(usize::MAX).saturating_sub(known.len());
     let mut taken = Taken { total: Held::default(), memory: desired.limits.memory, slots, free, late: 0 };
@@ -192,7 +192,7 @@ struct Taken {
     /// Bytes available.
     memory: u64,
     /// Number of database slots; those free, and those that become free.
-    slots: Slot,
+    slots: DatabaseSlot,
     free: usize,
     late: usize,
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::model::{Claim, Destination, Live, RuleSlot, Slot, Sources};
+use super::model::{Claim, CounterId, DatabaseSlot, Destination, Live, Sources};
 use super::question::Question;
 use crate::rules::Mode;
 
@@ -20,8 +20,8 @@ pub struct Sample {
 /// database's endpoints. An empty list passes no source, a list of all addresses denies none, and a database in monitor
 /// mode denies none.
 #[must_use]
-pub fn samples(slots: &BTreeSet<Slot>, live: &Live) -> BTreeMap<Slot, Vec<Sample>> {
-    let mut places: BTreeMap<Slot, Places> = BTreeMap::new();
+pub fn samples(slots: &BTreeSet<DatabaseSlot>, live: &Live) -> BTreeMap<DatabaseSlot, Vec<Sample>> {
+    let mut places: BTreeMap<DatabaseSlot, Places> = BTreeMap::new();
     for (destination, claim) in live.table.endpoints.open() {
         if let Claim::Open { slot, mode, .. } = claim
             && slots.contains(slot)
@@ -75,7 +75,7 @@ impl Places {
 }
 
 /// The lowest address from 1.0.0.0 on outside every prefix.
-fn outside_v4(list: &BTreeMap<Ipv4Net, RuleSlot>) -> Option<Ipv4Addr> {
+fn outside_v4(list: &BTreeMap<Ipv4Net, CounterId>) -> Option<Ipv4Addr> {
     let taken =
         list.keys().map(|net| (u128::from(net.network().to_bits()), u128::from(net.broadcast().to_bits())));
     let free = outside(0x0100_0000, taken)?;
@@ -83,7 +83,7 @@ fn outside_v4(list: &BTreeMap<Ipv4Net, RuleSlot>) -> Option<Ipv4Addr> {
 }
 
 /// The lowest address from 2000:: on outside every prefix.
-fn outside_v6(list: &BTreeMap<Ipv6Net, RuleSlot>) -> Option<Ipv6Addr> {
+fn outside_v6(list: &BTreeMap<Ipv6Net, CounterId>) -> Option<Ipv6Addr> {
     let taken = list.keys().map(|net| (net.network().to_bits(), net.broadcast().to_bits()));
     outside(0x2000 << 112, taken).map(Ipv6Addr::from_bits)
 }

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use self::verdict::{holder, passes};
 use super::FakeDataPlane;
-use super::model::{Claim, Destination, LineKind, Live, Ports};
+use super::model::{Claim, CounterKind, Destination, Live, Ports};
 use super::{Desired, DesiredDatabase, publish};
-use crate::rules::{LineKey, Mode, Protocol, RuleSet};
+use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
 mod closed;
 pub(super) mod counted;
@@ -63,11 +63,11 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
                         _ => targets.extend(some.filter(|_| rng.bool())),
                     }
                 }
-                let mut wish = database(rng, revision, targets);
+                let mut wanted = database(rng, revision, targets);
                 if !desired.monitor {
-                    wish.mode = Mode::Enforce;
+                    wanted.mode = Mode::Enforce;
                 }
-                desired.databases.insert(id.parse().unwrap(), wish);
+                desired.databases.insert(id.parse().unwrap(), wanted);
             }
         }
     }
@@ -76,15 +76,15 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
 
 fn database(rng: &mut Rng, revision: u64, targets: Vec<Destination>) -> DesiredDatabase {
     let mut set = RuleSet::default();
-    let mut lines = BTreeMap::new();
+    let mut counters = BTreeMap::new();
     for (at, source) in SOURCES.iter().enumerate().filter(|_| rng.bool()) {
-        let key = LineKey::Rule(format!("r{at}").parse().unwrap());
+        let key = CounterKey::Rule(format!("r{at}").parse().unwrap());
         match source.parse().unwrap() {
             IpAddr::V4(address) => set.v4.insert(address.into(), key.clone()),
             IpAddr::V6(address) => set.v6.insert(address.into(), key.clone()),
         };
-        let kind = if at % 2 == 0 { LineKind::Custom } else { LineKind::Managed("egress".to_owned()) };
-        lines.insert(key, (kind, String::new()));
+        let kind = if at % 2 == 0 { CounterKind::Custom } else { CounterKind::Managed("egress".to_owned()) };
+        counters.insert(key, (kind, String::new()));
     }
     let mode = if rng.u8(0..5) == 0 { Mode::Monitor } else { Mode::Enforce };
     DesiredDatabase {
@@ -93,7 +93,7 @@ fn database(rng: &mut Rng, revision: u64, targets: Vec<Destination>) -> DesiredD
         mode,
         targets: targets.into_iter().collect(),
         set,
-        lines,
+        counters,
     }
 }
 
@@ -188,15 +188,15 @@ fn opening_before_the_allow_list_would_be_noticed() {
     assert!(run(&closed, &mut before));
     let (first, rest) = (target(ADDRESSES[0], PORTS[0]), BTreeSet::new());
     let mut after = before.clone().recovered();
-    let wish = DesiredDatabase { mode: Mode::Enforce, ..database(&mut rng, 1, vec![first]) };
+    let wanted = DesiredDatabase { mode: Mode::Enforce, ..database(&mut rng, 1, vec![first]) };
     let desired =
-        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), removed: rest, ..closed };
+        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted)]), removed: rest, ..closed };
     assert!(run(&desired, &mut after));
     // The final table before the final allow list, and with a monitor: the wrong order.
     let mut wrong = before.live.clone();
     wrong.table = after.live.table.clone();
     wrong.claimed = after.live.claimed.clone();
-    let watched = |to: &Destination| (*to, Claim::Open { slot: 0, mode: Mode::Monitor, default_line: 1 });
+    let watched = |to: &Destination| (*to, Claim::Open { slot: 0, mode: Mode::Monitor, default_counter: 1 });
     wrong.table.endpoints = wrong.table.endpoints.keys().map(watched).collect();
     let noticed = std::panic::catch_unwind(|| assert_safe(&before.live, &[wrong], &after.live, "control"));
     assert!(noticed.is_err());
@@ -206,26 +206,26 @@ fn opening_before_the_allow_list_would_be_noticed() {
 fn a_revocation_does_not_wait_for_another_databases_endpoints() {
     let mut memory = FakeDataPlane::default();
     let stays = target(ADDRESSES[0], PORTS[0]);
-    let mut wish =
+    let mut wanted =
         DesiredDatabase { mode: Mode::Enforce, ..database(&mut Rng::with_seed(5), 1, vec![stays]) };
-    let (key, source) = (LineKey::Rule("r".parse().unwrap()), SOURCES[0].parse::<Ipv4Addr>().unwrap());
-    wish.set.v4.insert(source.into(), key.clone());
-    wish.lines.insert(key, (LineKind::Custom, String::new()));
+    let (key, source) = (CounterKey::Rule("r".parse().unwrap()), SOURCES[0].parse::<Ipv4Addr>().unwrap());
+    wanted.set.v4.insert(source.into(), key.clone());
+    wanted.counters.insert(key, (CounterKind::Custom, String::new()));
     let other = database(&mut Rng::with_seed(6), 1, vec![target(ADDRESSES[1], PORTS[0])]);
-    let both = |revision, wish: DesiredDatabase, targets: BTreeSet<Destination>| Desired {
+    let both = |revision, wanted: DesiredDatabase, targets: BTreeSet<Destination>| Desired {
         databases: BTreeMap::from([
-            ("a".parse().unwrap(), DesiredDatabase { revision, ..wish }),
+            ("a".parse().unwrap(), DesiredDatabase { revision, ..wanted }),
             ("b".parse().unwrap(), DesiredDatabase { revision, targets, ..other.clone() }),
         ]),
         monitor: true,
         ..Desired::default()
     };
-    assert!(run(&both(1, wish.clone(), other.targets.clone()), &mut memory));
+    assert!(run(&both(1, wanted.clone(), other.targets.clone()), &mut memory));
     assert!(passes(&memory.live, source.into(), &stays));
     // Next b's endpoint leaves, which the kernel refuses, and a allows no source.
     let mut memory = FakeDataPlane { failing: Some(0), ..memory.recovered() };
-    wish.set = RuleSet::default();
-    assert!(!run(&both(2, wish, BTreeSet::new()), &mut memory));
+    wanted.set = RuleSet::default();
+    assert!(!run(&both(2, wanted, BTreeSet::new()), &mut memory));
     assert!(!passes(&memory.live, source.into(), &stays));
 }
 
@@ -233,11 +233,11 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
 fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
     let mut rng = Rng::with_seed(5);
     let mut memory = FakeDataPlane::default();
-    let wish = DesiredDatabase {
+    let wanted = DesiredDatabase {
         mode: Mode::Monitor,
         ..database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])])
     };
-    let databases = BTreeMap::from([("a".parse().unwrap(), wish)]);
+    let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
     assert!(run(&Desired { databases, monitor: true, ..Desired::default() }, &mut memory));
     let stranger = "192.0.2.200".parse().unwrap();
     assert!(passes(&memory.live, stranger, &target(ADDRESSES[0], PORTS[0])));
@@ -249,12 +249,12 @@ fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
 #[test]
 fn the_kernel_remembers_managed_ranges_for_a_start_without_their_file() {
     let mut memory = FakeDataPlane::default();
-    let (key, net) = (LineKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
-    let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
-    (wish.set, wish.lines) = (RuleSet::default(), BTreeMap::new());
-    wish.set.v4.insert(net, key.clone());
-    wish.lines.insert(key, (LineKind::Managed("egress".to_owned()), String::new()));
-    let databases = BTreeMap::from([("a".parse().unwrap(), wish)]);
+    let (key, net) = (CounterKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
+    wanted.set.v4.insert(net, key.clone());
+    wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
+    let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
     assert!(run(&Desired { databases, ..Desired::default() }, &mut memory));
     let remembered = super::remembered_ranges(&memory.live);
     let cidrs: Vec<String> =
@@ -265,12 +265,16 @@ fn the_kernel_remembers_managed_ranges_for_a_start_without_their_file() {
 
 /// The allow list and the endpoints of every desired database are live; a removed one has no open endpoint.
 fn assert_desired(desired: &Desired, live: &Live, what: &str) {
-    for (id, wish) in &desired.databases {
+    for (id, wanted) in &desired.databases {
         let slot = live.slot(id).unwrap_or_else(|| panic!("{what}: {id} is not live"));
         let database = &live.databases[&slot];
-        assert_eq!(database.stamp.as_ref().map(|stamp| stamp.revision), Some(wish.revision), "{what}: {id}");
-        assert!(database.sources.v4.keys().eq(wish.set.v4.keys()), "{what}: {id}");
-        assert!(database.sources.v6.keys().eq(wish.set.v6.keys()), "{what}: {id}");
+        assert_eq!(
+            database.stamp.as_ref().map(|stamp| stamp.revision),
+            Some(wanted.revision),
+            "{what}: {id}"
+        );
+        assert!(database.sources.v4.keys().eq(wanted.set.v4.keys()), "{what}: {id}");
+        assert!(database.sources.v6.keys().eq(wanted.set.v6.keys()), "{what}: {id}");
         let open: BTreeSet<Destination> = live
             .table
             .endpoints
@@ -278,7 +282,7 @@ fn assert_desired(desired: &Desired, live: &Live, what: &str) {
             .filter(|target| holder(live, target) == Some(slot))
             .copied()
             .collect();
-        assert_eq!(open, wish.targets, "{what}: {id}");
+        assert_eq!(open, wanted.targets, "{what}: {id}");
     }
     for id in &desired.removed {
         assert!(live.slot(id).is_none(), "{what}: {id} is still there");

@@ -4,20 +4,25 @@ use std::collections::{BTreeMap, btree_map};
 
 use ipnet::IpNet;
 
+use super::counters::{Counters, id};
 use super::desired::DesiredDatabase;
-use super::lines::{Counters, id};
-use super::model::{Line, LineKind, Live, RuleSlot, Slot};
-use crate::rules::LineKey;
+use super::model::{CounterId, CounterKind, DatabaseSlot, Live, RuleCounter};
+use crate::rules::CounterKey;
 
 /// Returns `true` if the revision, the allow list and every counter of `slot` equal those of `desired`, and no other
 /// counter belongs to it. Endpoints are not compared.
-pub(super) fn is_unchanged(slot: Slot, desired: &DesiredDatabase, counters: &Counters, live: &Live) -> bool {
+pub(super) fn is_unchanged(
+    slot: DatabaseSlot,
+    desired: &DesiredDatabase,
+    counters: &Counters,
+    live: &Live,
+) -> bool {
     let Some(database) = live.databases.get(&slot) else { return false };
     let Some(stamp) = &database.stamp else { return false };
     let default = slot + 1;
     let same = stamp.revision == desired.revision
         && database.name == desired.name
-        && database.default_line == default
+        && database.default_counter == default
         && database.sources.v4.len() == desired.set.v4.len()
         && database.sources.v6.len() == desired.set.v6.len();
     if !same {
@@ -30,21 +35,26 @@ pub(super) fn is_unchanged(slot: Slot, desired: &DesiredDatabase, counters: &Cou
 
 /// Counters that match the desired database.
 struct Rules<'a> {
-    slot: Slot,
-    counters: BTreeMap<&'a LineKey, (RuleSlot, &'a Line)>,
+    slot: DatabaseSlot,
+    counters: BTreeMap<&'a CounterKey, (CounterId, &'a RuleCounter)>,
 }
 
 impl<'a> Rules<'a> {
     /// Returns `None` unless every rule of the database, and its default, has exactly one counter with its name.
-    fn find(slot: Slot, desired: &'a DesiredDatabase, counters: &Counters, live: &'a Live) -> Option<Self> {
-        let by_id: BTreeMap<String, (&LineKey, &(LineKind, String))> =
-            desired.lines.iter().map(|(key, line)| (id(key), (key, line))).collect();
+    fn find(
+        slot: DatabaseSlot,
+        desired: &'a DesiredDatabase,
+        counters: &Counters,
+        live: &'a Live,
+    ) -> Option<Self> {
+        let by_id: BTreeMap<String, (&CounterKey, &(CounterKind, String))> =
+            desired.counters.iter().map(|(key, line)| (id(key), (key, line))).collect();
         let mut found = BTreeMap::new();
         let of_rules = counters.of(slot);
         for number in of_rules {
-            let line = live.lines.get(number)?;
+            let line = live.counters.get(number)?;
             if *number == slot + 1 {
-                let named = line.kind == LineKind::Default && line.id.is_empty() && line.label.is_empty();
+                let named = line.kind == CounterKind::Default && line.id.is_empty() && line.label.is_empty();
                 if !named {
                     return None;
                 }
@@ -56,7 +66,7 @@ impl<'a> Rules<'a> {
             }
             found.insert(*key, (*number, line));
         }
-        let complete = found.len() == desired.lines.len() && of_rules.len() == found.len() + 1;
+        let complete = found.len() == desired.counters.len() && of_rules.len() == found.len() + 1;
         complete.then_some(Self { slot, counters: found })
     }
 
@@ -64,7 +74,7 @@ impl<'a> Rules<'a> {
     /// that a publish would assign.
     fn count_prefixes(&self, desired: &DesiredDatabase, live: &Live) -> Option<usize> {
         let sources = &live.databases.get(&self.slot)?.sources;
-        let mut walk = Walk::new(&live.lines);
+        let mut walk = Walk::new(&live.counters);
         let (mut own, mut last) = (0, None);
         for ((net, key), (held, counter)) in desired.set.iter().zip(sources.iter()) {
             let rule = match last {
@@ -80,8 +90,8 @@ impl<'a> Rules<'a> {
     /// Returns `true` if a prefix has a counter of its own; `None` when it is not in force, or counted elsewhere.
     fn counts(
         &self,
-        (net, rule): (IpNet, Option<(RuleSlot, &Line)>),
-        (held, counter): (IpNet, RuleSlot),
+        (net, rule): (IpNet, Option<(CounterId, &RuleCounter)>),
+        (held, counter): (IpNet, CounterId),
         walk: &mut Walk<'_>,
     ) -> Option<bool> {
         if net != held {
@@ -94,7 +104,7 @@ impl<'a> Rules<'a> {
         let line = walk.get(counter)?;
         let is_own = line.database == self.slot && line.id == rule.id && line.label == rule.label;
         match (&line.kind, &rule.kind) {
-            (LineKind::Prefix(one), LineKind::Managed(range)) if is_own && one == range => Some(true),
+            (CounterKind::Prefix(one), CounterKind::Managed(range)) if is_own && one == range => Some(true),
             _ => None,
         }
     }
@@ -102,21 +112,21 @@ impl<'a> Rules<'a> {
 
 /// Lookups of counters in mostly consecutive order.
 struct Walk<'a> {
-    lines: &'a BTreeMap<RuleSlot, Line>,
-    ahead: btree_map::Range<'a, RuleSlot, Line>,
+    counters: &'a BTreeMap<CounterId, RuleCounter>,
+    ahead: btree_map::Range<'a, CounterId, RuleCounter>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(lines: &'a BTreeMap<RuleSlot, Line>) -> Self {
-        Self { lines, ahead: lines.range(..) }
+    fn new(counters: &'a BTreeMap<CounterId, RuleCounter>) -> Self {
+        Self { counters, ahead: counters.range(..) }
     }
 
-    fn get(&mut self, number: RuleSlot) -> Option<&'a Line> {
+    fn get(&mut self, number: CounterId) -> Option<&'a RuleCounter> {
         match self.ahead.next() {
             Some((next, line)) if *next == number => return Some(line),
             Some(_) | None => {}
         }
-        self.ahead = self.lines.range(number..);
+        self.ahead = self.counters.range(number..);
         self.ahead.next().filter(|(next, _)| **next == number).map(|(_, line)| line)
     }
 }

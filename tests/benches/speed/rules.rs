@@ -6,8 +6,8 @@ use std::path::Path;
 
 use fastrand::Rng;
 use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
-use firewall_agent::rules::{LineKey, Mode, Protocol, RuleSet};
-use firewall_agent::sync::{Desired, DesiredDatabase, Destination, LineKind, Live, Ports, publish};
+use firewall_agent::rules::{CounterKey, Mode, Protocol, RuleSet};
+use firewall_agent::sync::{CounterKind, Desired, DesiredDatabase, Destination, Live, Ports, publish};
 use firewall_common::names;
 use firewall_tests::lab::Lab;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -95,7 +95,7 @@ fn desired(databases: u16, cidrs: usize, ports: u16, revision: u64) -> Desired {
 fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredDatabase {
     // The fixed seed limits a revision's change to one prefix.
     let mut rng = Rng::with_seed(u64::from(number));
-    let line = LineKey::Rule("fr-1".parse().unwrap());
+    let line = CounterKey::Rule("fr-1".parse().unwrap());
     let mut set = RuleSet::default();
     set.v4.insert(Ipv4Net::new(FRIEND4, 24).unwrap().trunc(), line.clone());
     set.v6.insert(Ipv6Net::new(FRIEND6, 48).unwrap().trunc(), line.clone());
@@ -121,7 +121,7 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
         mode: Mode::Enforce,
         targets: targets.collect(),
         set,
-        lines: BTreeMap::from([(line, (LineKind::Custom, String::new()))]),
+        counters: BTreeMap::from([(line, (CounterKind::Custom, String::new()))]),
     }
 }
 

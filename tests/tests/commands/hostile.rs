@@ -6,8 +6,8 @@ use std::path::Path;
 
 use fastrand::Rng;
 use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
-use firewall_agent::rules::{LineKey, Mode, Protocol, RuleSet};
-use firewall_agent::sync::{Desired, DesiredDatabase, Destination, LineKind, publish};
+use firewall_agent::rules::{CounterKey, Mode, Protocol, RuleSet};
+use firewall_agent::sync::{CounterKind, Desired, DesiredDatabase, Destination, publish};
 use firewall_tests::lab::Lab;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
@@ -79,16 +79,16 @@ fn database(rng: &mut Rng, number: u8) -> DesiredDatabase {
     let (mut set, mut lines) = (RuleSet::default(), BTreeMap::new());
     for at in 0..LABELS {
         let net = Ipv4Net::new([100, 64, at, 0].into(), 24).unwrap();
-        let key = LineKey::Rule(format!("r{at}").parse().unwrap());
+        let key = CounterKey::Rule(format!("r{at}").parse().unwrap());
         set.v4.insert(net, key.clone());
         let kind =
-            if at % 2 == 0 { LineKind::Custom } else { LineKind::Managed(format!("range-{}", at % 5)) };
+            if at % 2 == 0 { CounterKind::Custom } else { CounterKind::Managed(format!("range-{}", at % 5)) };
         lines.insert(key, (kind, hostile(rng)));
     }
     let address = Some([192, 0, 2, number].into());
     let target = Destination { address, port: 5432, protocol: Protocol::Tcp };
     let (name, targets) = (hostile(rng), [target].into());
-    DesiredDatabase { name, revision: 1, mode: Mode::Enforce, targets, set, lines }
+    DesiredDatabase { name, revision: 1, mode: Mode::Enforce, targets, set, counters: lines }
 }
 
 #[test]
@@ -169,8 +169,8 @@ fn a_thousand_hostile_names_and_labels_come_out_of_every_noun_harmless_and_whole
     let mut compared = 0;
     for row in rows.as_array().unwrap().iter().filter(|row| row["type"] != "default") {
         let wish = &desired.databases[&row["database_id"].as_str().unwrap().parse().unwrap()];
-        let key = LineKey::Rule(row["rule"].as_str().unwrap().parse().unwrap());
-        assert_eq!(row["label"], kept(&wish.lines[&key].1), "{row}");
+        let key = CounterKey::Rule(row["rule"].as_str().unwrap().parse().unwrap());
+        assert_eq!(row["label"], kept(&wish.counters[&key].1), "{row}");
         compared += 1;
     }
     assert_eq!(compared, u32::from(DATABASES) * u32::from(LABELS));

@@ -70,6 +70,6 @@ impl Stand {
     /// Returns the default counter of a database.
     pub fn line(&self, database: &str) -> u32 {
         let one = self.live.databases.values().find(|one| one.id.as_str() == database);
-        one.unwrap().default_line
+        one.unwrap().default_counter
     }
 }

@@ -77,7 +77,7 @@ impl<'a> Bench<'a> {
     pub fn put_in_force(&mut self, policy: &'a Policy) {
         let live = put_policy_in_force(Path::new("/sys/fs/bpf/firewall-agent"), policy);
         self.rules =
-            live.lines.iter().filter_map(|(slot, line)| Some((*slot, line.id.parse().ok()?))).collect();
+            live.counters.iter().filter_map(|(slot, line)| Some((*slot, line.id.parse().ok()?))).collect();
         self.policy = policy;
     }
 

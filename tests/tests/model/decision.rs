@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::policy::{Holder, Policy};
-use crate::sighting::{Aim, Sighting, look};
+use crate::sighting::{Aim, DeniedFlow, look};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -16,14 +16,16 @@ pub struct Decision {
 /// Decides on a whole frame, Ethernet header first.
 pub fn decide(policy: &Policy, frame: &[u8]) -> Decision {
     match look(frame) {
-        Sighting::NotIp => because("not_ip"),
-        Sighting::VlanDepth => because("vlan_depth"),
-        Sighting::Malformed => because("malformed"),
-        Sighting::OtherProtocol => because("not_protected"),
-        Sighting::Aimed { source, destination, at: Aim::Port { protocol, port } } => {
+        DeniedFlow::NotIp => because("not_ip"),
+        DeniedFlow::VlanDepth => because("vlan_depth"),
+        DeniedFlow::Malformed => because("malformed"),
+        DeniedFlow::OtherProtocol => because("not_protected"),
+        DeniedFlow::Aimed { source, destination, at: Aim::Port { protocol, port } } => {
             at_port(policy, source, destination, protocol, port)
         }
-        Sighting::Aimed { source, destination, at } => because(without_port(policy, source, destination, at)),
+        DeniedFlow::Aimed { source, destination, at } => {
+            because(without_port(policy, source, destination, at))
+        }
     }
 }
 

@@ -22,7 +22,7 @@ const WALKED_V6: [IpNumber; 5] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub enum DeniedFlow {
     NotIp,
     VlanDepth,
     Malformed,
@@ -52,30 +52,30 @@ pub enum Aim {
 }
 
 /// Parses a whole frame, Ethernet header first.
-pub fn look(frame: &[u8]) -> Sighting {
-    let Ok(ethernet) = Ethernet2HeaderSlice::from_slice(frame) else { return Sighting::Malformed };
+pub fn look(frame: &[u8]) -> DeniedFlow {
+    let Ok(ethernet) = Ethernet2HeaderSlice::from_slice(frame) else { return DeniedFlow::Malformed };
     let mut kind = ethernet.ether_type();
     let mut rest = &frame[ethernet.slice().len()..];
     for _ in 0..MAX_TAGS {
         if !TAGS.contains(&kind) {
             break;
         }
-        let Ok(tag) = SingleVlanHeaderSlice::from_slice(rest) else { return Sighting::Malformed };
+        let Ok(tag) = SingleVlanHeaderSlice::from_slice(rest) else { return DeniedFlow::Malformed };
         (kind, rest) = (tag.ether_type(), &rest[tag.slice().len()..]);
     }
     match kind {
         EtherType::IPV4 => look_at_v4(rest),
         EtherType::IPV6 => look_at_v6(rest),
-        other if TAGS.contains(&other) => Sighting::VlanDepth,
-        _ => Sighting::NotIp,
+        other if TAGS.contains(&other) => DeniedFlow::VlanDepth,
+        _ => DeniedFlow::NotIp,
     }
 }
 
-fn look_at_v4(packet: &[u8]) -> Sighting {
-    let Ok(header) = Ipv4HeaderSlice::from_slice(packet) else { return Sighting::Malformed };
+fn look_at_v4(packet: &[u8]) -> DeniedFlow {
+    let Ok(header) = Ipv4HeaderSlice::from_slice(packet) else { return DeniedFlow::Malformed };
     let (length, total) = (header.slice().len(), usize::from(header.total_len()));
     if total < length {
-        return Sighting::Malformed;
+        return DeniedFlow::Malformed;
     }
     let content = &packet[length..total.min(packet.len())];
     let offset = header.fragments_offset().value();
@@ -89,8 +89,8 @@ fn look_at_v4(packet: &[u8]) -> Sighting {
     sighting(header.source_addr().into(), header.destination_addr().into(), at)
 }
 
-fn look_at_v6(packet: &[u8]) -> Sighting {
-    let Ok(header) = Ipv6HeaderSlice::from_slice(packet) else { return Sighting::Malformed };
+fn look_at_v6(packet: &[u8]) -> DeniedFlow {
+    let Ok(header) = Ipv6HeaderSlice::from_slice(packet) else { return DeniedFlow::Malformed };
     let behind = &packet[header.slice().len()..];
     let stated = usize::from(header.payload_length());
     let unstated = stated == 0 && header.next_header() == IpNumber::IPV6_HEADER_HOP_BY_HOP;
@@ -103,8 +103,8 @@ fn look_at_v6(packet: &[u8]) -> Sighting {
     )
 }
 
-fn sighting(source: IpAddr, destination: IpAddr, at: Option<Aim>) -> Sighting {
-    at.map_or(Sighting::OtherProtocol, |at| Sighting::Aimed { source, destination, at })
+fn sighting(source: IpAddr, destination: IpAddr, at: Option<Aim>) -> DeniedFlow {
+    at.map_or(DeniedFlow::OtherProtocol, |at| DeniedFlow::Aimed { source, destination, at })
 }
 
 /// The walk from the IP header to the transport header.

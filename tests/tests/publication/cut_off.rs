@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use firewall_agent::bpf::{Kernel, Probe};
-use firewall_agent::sync::{DataPlane, Line, Ports, Replacement, RuleSlot, Slot, Table, publish};
+use firewall_agent::sync::{
+    CounterId, DataPlane, DatabaseSlot, Ports, Replacement, RuleCounter, Table, publish,
+};
 use firewall_common::Reason;
 use jiff::Timestamp;
 
@@ -70,7 +72,7 @@ impl Bench {
     /// Performs the steps of an agent before it reads any file.
     pub fn restart(&self) {
         let mut kernel = Kernel::open(&self.bpffs_dir).unwrap();
-        kernel.sweep();
+        kernel.remove_stale();
         let live = kernel.live().unwrap();
         kernel.adopt(&live).unwrap();
     }
@@ -109,24 +111,24 @@ impl Mortal {
 }
 
 impl DataPlane for Mortal {
-    fn capacity(&self) -> (Slot, RuleSlot) {
+    fn capacity(&self) -> (DatabaseSlot, CounterId) {
         self.kernel.capacity()
     }
 
-    fn prefix_lines(&self) -> Range<RuleSlot> {
-        self.kernel.prefix_lines()
+    fn prefix_counters(&self) -> Range<CounterId> {
+        self.kernel.prefix_counters()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
         self.alive()?.set_ports(claimed, guarded)
     }
 
-    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
-        self.alive()?.set_line(slot, line)
+    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
+        self.alive()?.set_counter(slot, line)
     }
 
-    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
-        self.alive()?.free_line(slot)
+    fn free_counter(&mut self, slot: CounterId) -> Result<()> {
+        self.alive()?.free_counter(slot)
     }
 
     fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
@@ -135,11 +137,11 @@ impl DataPlane for Mortal {
         together.iter().map(|replacement| one(*replacement)).collect()
     }
 
-    fn settle(&mut self) -> Result<()> {
-        self.alive()?.settle()
+    fn synchronize(&mut self) -> Result<()> {
+        self.alive()?.synchronize()
     }
 
-    fn free_database(&mut self, slot: Slot) -> Result<()> {
+    fn free_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         self.alive()?.free_database(slot)
     }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 use firewall_agent::agent::{FileReport, parse};
 use firewall_agent::escape::name_text;
 use firewall_agent::files::read::{read_file, read_rule_file, read_signature};
-use firewall_agent::files::scan::Look;
+use firewall_agent::files::scan::ScanRequest;
 use firewall_agent::files::verify::SignatureVerifier;
 use firewall_agent::rules::{Cause, Limits, MAX_FILE_BYTES, TrustedKey, read_ranges, succeed};
 use firewall_agent::sync::{Live, PersistedState, admit};
@@ -155,7 +155,7 @@ fn each_cause_has_an_input() {
 /// Returns the causes per file when the agent's functions read a directory in one pass.
 fn read(place: &Place, keys: &[TrustedKey], most_files: usize) -> BTreeMap<PathBuf, Vec<Cause>> {
     let (known, ranges) = (BTreeSet::new(), place.0.path().join("none"));
-    let look = Look { rules_dir: &place.rules(), managed_ranges: &ranges, known: &known, most_files };
+    let look = ScanRequest { rules_dir: &place.rules(), managed_ranges: &ranges, known: &known, most_files };
     let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some(NODE.to_owned()) };
     let reports = parse(&SignatureVerifier::new(keys.to_vec()).scan(&look), &ranges, &limits);
     let mut causes: BTreeMap<PathBuf, Vec<Cause>> = BTreeMap::new();

@@ -79,7 +79,7 @@ impl Stand {
         let answer = self.probe.ask(frame, linear).unwrap();
         let expected = Answer { reason, line: lines.first().copied().unwrap_or(0) };
         assert_eq!(answer, expected, "the probe and the program differ");
-        Outcome { reason, line: lines.first().map(|slot| self.live.lines[slot].id.clone()) }
+        Outcome { reason, line: lines.first().map(|slot| self.live.counters[slot].id.clone()) }
     }
 
     /// Returns each program's name and the number of instructions that the verifier processed for it.
@@ -93,7 +93,7 @@ impl Stand {
     }
 
     fn hits(&self) -> Vec<(u32, u64)> {
-        self.live.lines.keys().map(|slot| (*slot, self.kernel.hits(*slot).unwrap().packets)).collect()
+        self.live.counters.keys().map(|slot| (*slot, self.kernel.hits(*slot).unwrap().packets)).collect()
     }
 }
 

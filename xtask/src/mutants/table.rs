@@ -18,7 +18,7 @@ const CONVERT: &str = "firewall-agent/src/bpf/convert.rs";
 const DENIED: &str = "firewall-ebpf/src/denied.rs";
 const CLOCK: &str = "firewall-agent/src/sync/clock.rs";
 const ADMIT: &str = "firewall-agent/src/sync/admit.rs";
-const LINES: &str = "firewall-agent/src/sync/lines.rs";
+const LINES: &str = "firewall-agent/src/sync/counters.rs";
 const ACCEPTED: &str = "firewall-agent/src/sync/accepted.rs";
 const RECONCILE: &str = "firewall-agent/src/agent/reconcile.rs";
 const RECORDER: &str = "firewall-ebpf/src/recorder.rs";
@@ -72,10 +72,15 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "later fragments pass",
         DECIDE,
-        "Shape::LaterFragment => Quorum::Any",
+        "Shape::LaterFragment => PortlessRule::Any",
         "Shape::LaterFragment => return Decision::without_rule(Reason::NotProtected)",
     ),
-    mutant("any database may admit an unreadable chain", DECIDE, "Quorum::Every,", "Quorum::Any,"),
+    mutant(
+        "any database may admit an unreadable chain",
+        DECIDE,
+        "PortlessRule::Every,",
+        "PortlessRule::Any,",
+    ),
     mutant(
         "one trie for both families",
         TABLES,
@@ -88,7 +93,7 @@ pub const MUTANTS: &[Mutant] = &[
         "Key::new(32, [flow.source[0]])",
         "Key::new(24, [flow.source[0]])",
     ),
-    mutant("what is closed at an address is forgotten", MEMBERS, "survey.closed = 1;", "survey.closed = 0;"),
+    mutant("what is closed at an address is forgotten", MEMBERS, "walk.closed = 1;", "walk.closed = 0;"),
     mutant(
         "monitored databases refuse",
         MEMBERS,

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 use super::control_plane::{ControlPlane, Issue};
-use crate::files::scan::{Seen, Snapshot};
+use crate::files::scan::{ScannedFile, Snapshot};
 use crate::rules::DatabaseId;
 
 /// Nonexistent directory: the files are in memory.
@@ -20,9 +20,9 @@ type Whole = Option<(DatabaseId, u64)>;
 /// One host's files.
 #[derive(Debug, Default)]
 pub struct Channel {
-    files: BTreeMap<String, (Seen, Whole)>,
+    files: BTreeMap<String, (ScannedFile, Whole)>,
     /// The managed ranges, and their revision where the file is complete.
-    ranges: Option<(Seen, Option<u64>)>,
+    ranges: Option<(ScannedFile, Option<u64>)>,
     /// Files that are written in place, with the bytes still to be written.
     halves: Vec<(String, Vec<u8>, Whole)>,
     away: bool,
@@ -145,10 +145,10 @@ impl Channel {
         }
     }
 
-    fn seen(&mut self, text: Vec<u8>) -> Seen {
+    fn seen(&mut self, text: Vec<u8>) -> ScannedFile {
         self.writes += 1;
         let visible_at = Timestamp::from_second(self.writes).unwrap();
-        Seen { content: Ok(text), signature: Ok(None), visible_at }
+        ScannedFile { content: Ok(text), signature: Ok(None), visible_at }
     }
 }
 

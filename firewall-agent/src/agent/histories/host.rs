@@ -26,9 +26,11 @@ use crate::agent::status_reporter::StatusReporter;
 use crate::config::{Config, ConfigFile};
 use crate::files::store::LastGoodStore;
 use crate::host::clock::Moment;
-use crate::http::Board;
+use crate::http::SharedState;
 use crate::rules::{DatabaseId, Limits};
-use crate::sync::{Capacity, Destination, Killed, Ports, Presence, Record, Slot, StateStore as _, digest};
+use crate::sync::{
+    Capacity, DatabaseSlot, Destination, Killed, Ports, Presence, Record, StateStore as _, digest,
+};
 
 #[derive(Debug)]
 pub struct Agent {
@@ -52,7 +54,7 @@ impl Agent {
         let (accepted, persisted, changes, unused) = join(records, &live);
         ensure!(unused.is_empty(), "stored records are not used: {unused:?}");
         store.submit(changes);
-        let board = Arc::new(Board::new(config.propagation_window));
+        let board = Arc::new(SharedState::new(config.propagation_window));
         let reporter = StatusReporter::new(config, &accepted, &live, board)?;
         let reconciler = Reconciler::new(settings, kernel, live, (accepted, persisted), store, moment);
         Ok(Self { reconciler, reporter })
@@ -80,7 +82,7 @@ pub struct Host {
     old: Option<OldLayout>,
     is_slow: bool,
     hangs: bool,
-    databases: Slot,
+    databases: DatabaseSlot,
     /// Prefixes for which the kernel has memory.
     memory: usize,
     /// Prefixes in the kernel before the pass: the next pass can use memory that a database frees in this one.
@@ -631,7 +633,7 @@ impl Host {
         let known = &agent.reconciler.live;
         let is_known = known.table == live.table
             && known.databases == live.databases
-            && known.lines == live.lines
+            && known.counters == live.counters
             && (&known.claimed, &known.guarded) == (&live.claimed, &live.guarded);
         ensure!(is_known, "the kernel holds something else than is known");
         for database in live.databases.values() {

@@ -14,16 +14,16 @@ use super::packets::{Packets, judge};
 use crate::agent::data_plane::ReadBack;
 use crate::rules::DatabaseId;
 use crate::sync::{
-    Claim, DataPlane, Destination, FakeDataPlane, Line, Live, Ports, Replacement, Retired, RuleSlot, Sizes,
-    Slot, Table,
+    Claim, CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Live, Ports, Replacement, Retired,
+    RuleCounter, Sizes, Table,
 };
 
 /// Database slots; a history may have more databases.
-const DATABASES: Slot = 4;
+const DATABASES: DatabaseSlot = 4;
 /// The agent's estimate.
 const BYTES_OF_A_PREFIX: u64 = 144;
 /// Enough counters for every rule to have its own, before and after a change.
-const COUNTERS: RuleSlot = 48;
+const COUNTERS: CounterId = 48;
 
 /// Judgement of a kernel in one state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct HeldKernel {
     plane: Rc<RefCell<FakeDataPlane>>,
     refused: Rc<Cell<bool>>,
     unreadable: Rc<Cell<bool>>,
-    freed: Rc<RefCell<BTreeMap<RuleSlot, Retired>>>,
+    freed: Rc<RefCell<BTreeMap<CounterId, Retired>>>,
     /// Prefixes for which memory is available.
     memory: Rc<Cell<usize>>,
     /// More memory was requested than available.
@@ -69,7 +69,7 @@ pub struct HeldKernel {
 }
 
 impl HeldKernel {
-    pub fn new(databases: Slot, rng: Rng) -> Self {
+    pub fn new(databases: DatabaseSlot, rng: Rng) -> Self {
         let databases = databases.min(DATABASES);
         let sizes = Sizes { databases, counters: COUNTERS, prefix_counters: COUNTERS - 12..COUNTERS };
         let mut plane = FakeDataPlane::new(Live::default(), sizes);
@@ -218,18 +218,18 @@ impl ReadBack for HeldKernel {
         u64::try_from(left).unwrap_or(u64::MAX).saturating_mul(BYTES_OF_A_PREFIX)
     }
 
-    fn take_freed(&mut self) -> BTreeMap<RuleSlot, Retired> {
+    fn take_freed(&mut self) -> BTreeMap<CounterId, Retired> {
         std::mem::take(&mut self.freed.borrow_mut())
     }
 }
 
 impl DataPlane for HeldKernel {
-    fn capacity(&self) -> (Slot, RuleSlot) {
+    fn capacity(&self) -> (DatabaseSlot, CounterId) {
         self.plane.borrow().capacity()
     }
 
-    fn prefix_lines(&self) -> Range<RuleSlot> {
-        self.plane.borrow().prefix_lines()
+    fn prefix_counters(&self) -> Range<CounterId> {
+        self.plane.borrow().prefix_counters()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
@@ -238,13 +238,13 @@ impl DataPlane for HeldKernel {
         self.noted(result)
     }
 
-    fn set_line(&mut self, slot: RuleSlot, line: &Line) -> Result<()> {
-        let result = self.write_quietly(|plane| plane.set_line(slot, line));
+    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
+        let result = self.write_quietly(|plane| plane.set_counter(slot, line));
         self.noted(result)
     }
 
-    fn free_line(&mut self, slot: RuleSlot) -> Result<()> {
-        let result = self.write_quietly(|plane| plane.free_line(slot));
+    fn free_counter(&mut self, slot: CounterId) -> Result<()> {
+        let result = self.write_quietly(|plane| plane.free_counter(slot));
         if result.is_ok() {
             self.freed.borrow_mut().insert(slot, Retired { packets: 1, bytes: 60 });
         }
@@ -262,12 +262,12 @@ impl DataPlane for HeldKernel {
         results
     }
 
-    fn settle(&mut self) -> Result<()> {
-        let result = self.write_quietly(DataPlane::settle);
+    fn synchronize(&mut self) -> Result<()> {
+        let result = self.write_quietly(DataPlane::synchronize);
         self.noted(result)
     }
 
-    fn free_database(&mut self, slot: Slot) -> Result<()> {
+    fn free_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         let result = self.write(|plane| plane.free_database(slot));
         self.noted(result)
     }

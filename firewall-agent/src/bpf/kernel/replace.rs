@@ -7,7 +7,7 @@ use tracing::warn;
 use super::Kernel;
 use crate::{
     bpf::{convert::Prefix, filters::Filters, inner::Built, sources::SourceTries, stamps},
-    sync::{Live, Replacement, Slot, Sources},
+    sync::{DatabaseSlot, Live, Replacement, Sources},
 };
 
 /// The new tries of one database, built and unpublished; a family without a change has none.
@@ -35,8 +35,8 @@ impl Kernel {
             Ok(())
         });
         let done = done.collect();
-        self.v4.sweep(&slots);
-        self.v6.sweep(&slots);
+        self.v4.remove_stale(&slots);
+        self.v6.remove_stale(&slots);
         done
     }
 
@@ -112,7 +112,7 @@ impl Kernel {
 /// Narrows one source prefilter to its trie. An unknown trie may contain anything: then every bit is set.
 fn adopt_filter<'a, P: Prefix + 'a>(
     filters: &mut Filters,
-    slot: Slot,
+    slot: DatabaseSlot,
     empty: bool,
     sources: Option<impl Iterator<Item = &'a P>>,
 ) -> Result<()> {
@@ -130,13 +130,13 @@ fn publish_family(
     ready: &mut [Result<Ready>],
     family: impl Fn(&Ready) -> Option<&Built>,
 ) {
-    let due: Vec<(usize, Slot, &Built)> = ready
+    let due: Vec<(usize, DatabaseSlot, &Built)> = ready
         .iter()
         .zip(together)
         .enumerate()
         .filter_map(|(at, (ready, one))| Some((at, one.slot, family(ready.as_ref().ok()?)?)))
         .collect();
-    let built: Vec<(Slot, &Built)> = due.iter().map(|(_, slot, built)| (*slot, *built)).collect();
+    let built: Vec<(DatabaseSlot, &Built)> = due.iter().map(|(_, slot, built)| (*slot, *built)).collect();
     let places: Vec<usize> = due.iter().map(|(at, _, _)| *at).collect();
     let failures: Vec<(usize, Error)> = places
         .into_iter()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::audit::{Facts, Look, Protected, Unlooked};
+use crate::audit::{Facts, Gathered, Protected, Unchecked};
 use crate::bpf::{Kernel, Pins, interfaces, links, translations};
 use crate::files::iptables::legacy_translations;
 use crate::files::listeners::listeners;
@@ -34,8 +34,8 @@ pub(super) fn look(bpffs_dir: &Path) -> Result<Facts> {
     })
 }
 
-fn seen<T, E: fmt::Display>(what: &str, result: Result<T, E>) -> Look<T> {
-    result.map_err(|error| Unlooked { what: what.to_owned(), why: error.to_string() })
+fn seen<T, E: fmt::Display>(what: &str, result: Result<T, E>) -> Gathered<T> {
+    result.map_err(|error| Unchecked { what: what.to_owned(), why: error.to_string() })
 }
 
 fn chain(error: anyhow::Error) -> String {

@@ -5,13 +5,13 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::audit::{Audit, Kind, Unlooked, Way};
+use crate::audit::{Audit, Finding, Kind, Unchecked};
 
 /// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub ways: Vec<Row>,
-    pub not_looked_at: Vec<Unlooked>,
+    pub not_looked_at: Vec<Unchecked>,
     /// Neither an endpoint nor a guarded port is in force: there is nothing to bypass.
     pub nothing_protected: bool,
 }
@@ -20,14 +20,14 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     #[serde(flatten)]
-    way: Way,
+    way: Finding,
     /// Reported, but ignored for the exit code.
     pub accepted: bool,
 }
 
 impl Report {
     pub fn new(audit: Audit, accepted: &[Kind], nothing_protected: bool) -> Self {
-        let row = |way: Way| Row { accepted: accepted.contains(&way.kind), way };
+        let row = |way: Finding| Row { accepted: accepted.contains(&way.kind), way };
         Self {
             ways: audit.ways.into_iter().map(row).collect(),
             not_looked_at: audit.not_looked_at,
@@ -43,7 +43,7 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> 
         writeln!(out, "    {}", way.meaning)?;
         writeln!(out, "    to do: {}\n", way.advice)?;
     }
-    for Unlooked { what, why } in &report.not_looked_at {
+    for Unchecked { what, why } in &report.not_looked_at {
         writeln!(out, "! not looked at: {what}: {why}")?;
     }
     let accepted = report.ways.iter().filter(|way| way.accepted).count();

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::bpf::{Denied, Kernel, Sighting};
+use crate::bpf::{Denied, DeniedFlow, Kernel};
 use crate::sync::{Destination, Live};
 
 /// Complete output. Field names are an interface.
@@ -56,7 +56,7 @@ pub struct DeniedRow {
 }
 
 /// Key of a row.
-type Key = (Option<IpNet>, Sighting);
+type Key = (Option<IpNet>, DeniedFlow);
 
 /// Reads the table; cuts sources to prefixes of these lengths, IPv4 and IPv6.
 ///
@@ -68,7 +68,7 @@ pub fn report(kernel: &Kernel, live: &Live, database: Option<&str>, lengths: (u8
     let mut groups: BTreeMap<Key, (Denied, BTreeSet<Option<IpAddr>>)> = BTreeMap::new();
     for one in table {
         let source = one.what.source.map(|source| cut(source, lengths));
-        let what = Sighting { source: None, ..one.what };
+        let what = DeniedFlow { source: None, ..one.what };
         let (sum, sources) =
             groups.entry((source, what)).or_insert_with(|| (Denied { packets: 0, ..one }, BTreeSet::new()));
         sum.packets += one.packets;
@@ -95,7 +95,7 @@ fn cut(source: IpAddr, (v4, v6): (u8, u8)) -> IpNet {
 }
 
 fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live) -> DeniedRow {
-    let line = live.lines.get(&sum.what.line);
+    let line = live.counters.get(&sum.what.line);
     let database = line.and_then(|line| live.databases.get(&line.database));
     let by_rule = matches!(sum.what.reason, Reason::NoMatch | Reason::WouldDeny | Reason::Fragment);
     DeniedRow {
@@ -117,7 +117,7 @@ fn shown(net: IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
-fn endpoint(what: &Sighting) -> String {
+fn endpoint(what: &DeniedFlow) -> String {
     match (what.destination, what.protocol) {
         (None, _) => "-".to_owned(),
         (Some(address), Some(protocol)) => {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::rules::DatabaseId;
 use crate::status::{DatabaseState, RejectedFile};
-use crate::sync::{Change, CountedOn, Database, Plan, Turn};
+use crate::sync::{Change, CountedOn, Database, Plan, Transition};
 
 /// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -148,7 +148,7 @@ impl DatabasePlan {
     }
 }
 
-fn sides<T, S>(turn: Turn<T>, shown: impl Fn(T) -> S) -> Sides<S> {
+fn sides<T, S>(turn: Transition<T>, shown: impl Fn(T) -> S) -> Sides<S> {
     Sides { before: turn.before.map(&shown), after: turn.after.map(&shown) }
 }
 

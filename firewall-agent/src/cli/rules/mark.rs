@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::cli::hits::RuleLines;
-use crate::sync::{Live, RuleSlot, Slot, Sources};
+use crate::cli::hits::RuleCounters;
+use crate::sync::{CounterId, DatabaseSlot, Live, Sources};
 
 /// Mark of a rule. Field names are an interface.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -29,28 +29,28 @@ impl Mark {
 /// expired, or its range is missing or empty. `covered`: without it, other rules of the database would still allow its
 /// sources. `unused`: no packet was ever counted on it.
 pub(super) fn mark(
-    lines: &RuleLines,
-    prefixes: &[(IpNet, RuleSlot)],
+    lines: &RuleCounters,
+    prefixes: &[(IpNet, CounterId)],
     packets: u64,
-    database: Slot,
+    database: DatabaseSlot,
     live: &Live,
 ) -> Mark {
     if prefixes.is_empty() {
         return Mark { mark: Some("not_in_force"), covered_by: None };
     }
-    let by: Option<Vec<RuleSlot>> = prefixes
+    let by: Option<Vec<CounterId>> = prefixes
         .iter()
         .map(|(net, _)| covering(*net, lines, &live.databases.get(&database)?.sources))
         .collect();
     if let Some(by) = by {
-        let covered_by = by.first().and_then(|slot| live.lines.get(slot)).map(|line| line.id.clone());
+        let covered_by = by.first().and_then(|slot| live.counters.get(slot)).map(|line| line.id.clone());
         return Mark { mark: Some("covered"), covered_by };
     }
     Mark { mark: (packets == 0).then_some("unused"), covered_by: None }
 }
 
 /// Counter of the longest prefix of another rule that contains this one.
-fn covering(net: IpNet, lines: &RuleLines, sources: &Sources) -> Option<RuleSlot> {
+fn covering(net: IpNet, lines: &RuleCounters, sources: &Sources) -> Option<CounterId> {
     let wider = std::iter::successors(net.supernet(), IpNet::supernet);
     wider.filter_map(|wider| sources.get(&wider)).find(|slot| !lines.has(*slot))
 }

@@ -8,7 +8,7 @@ use firewall_common::Reason;
 
 use crate::bpf::Kernel;
 use crate::cli::denied::{DeniedRow, report};
-use crate::sync::{Live, Slot};
+use crate::sync::{DatabaseSlot, Live};
 
 /// Counter readings between two readings of the live state: names and slots seldom change.
 const REREAD: u32 = 10;
@@ -32,16 +32,16 @@ pub(super) struct Database {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Scene {
+pub(super) struct TopState {
     pub live: Live,
     pub looks: u32,
-    pub databases: BTreeMap<Slot, Database>,
+    pub databases: BTreeMap<DatabaseSlot, Database>,
     pub reasons: Vec<(&'static str, bool, Rate)>,
     /// In descending order of packets.
     pub denied: Vec<DeniedRow>,
 }
 
-impl Scene {
+impl TopState {
     /// Reads the counters for the first time, without growth.
     pub fn new(kernel: &Kernel) -> Result<Self> {
         let mut scene = Self::default();
@@ -59,9 +59,9 @@ impl Scene {
         for (slot, one) in &self.live.databases {
             let (mut allowed, mut denied) = (0, 0);
             for line in
-                self.live.lines.iter().filter(|(_, line)| line.database == *slot).map(|(line, _)| *line)
+                self.live.counters.iter().filter(|(_, line)| line.database == *slot).map(|(line, _)| *line)
             {
-                let side = if line == one.default_line { &mut denied } else { &mut allowed };
+                let side = if line == one.default_counter { &mut denied } else { &mut allowed };
                 *side += kernel.hits(line)?.packets;
             }
             let before = self.databases.get(slot).filter(|before| before.id == one.id.as_str());

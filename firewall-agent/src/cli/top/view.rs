@@ -6,13 +6,13 @@ use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Row, Table};
 
-use super::scene::{Rate, Scene};
+use super::scene::{Rate, TopState};
 use crate::escape::escaped;
 
 /// Rows of reasons in each of the two columns.
 const REASON_ROWS: u16 = 5;
 
-pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene) {
+pub(super) fn draw(frame: &mut Frame<'_>, scene: &TopState) {
     let [head, reasons, databases, denied] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(REASON_ROWS + 2),
@@ -26,7 +26,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene) {
     draw_denied(frame, scene, denied);
 }
 
-fn draw_reasons(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
+fn draw_reasons(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
     let cell = |at: usize| match scene.reasons.get(at) {
         Some((name, passes, rate)) => {
             let verdict = if *passes { "pass" } else { "drop" };
@@ -43,7 +43,7 @@ fn draw_reasons(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
     frame.render_widget(Table::new(rows, widths).block(Block::bordered().title("verdicts: /s, total")), area);
 }
 
-fn draw_databases(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
+fn draw_databases(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
     let mut databases: Vec<_> = scene.databases.values().collect();
     databases.sort_by(|a, b| {
         let busy = |one: &super::scene::Database| one.allowed.per_second + one.denied.per_second;
@@ -80,7 +80,7 @@ fn draw_databases(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
     frame.render_widget(Table::new(rows, widths).header(head).block(Block::bordered().title(title)), area);
 }
 
-fn draw_denied(frame: &mut Frame<'_>, scene: &Scene, area: Rect) {
+fn draw_denied(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
     let rows = scene.denied.iter().take(usize::from(area.height)).map(|one| {
         Row::new([
             one.source.clone(),
@@ -121,7 +121,7 @@ mod tests {
     use crate::cli::denied::DeniedRow;
     use crate::cli::top::scene::Database;
 
-    fn scene() -> Scene {
+    fn scene() -> TopState {
         let rate = |total, per_second| Rate { total, per_second };
         let database = |number: u32| Database {
             id: format!("6a316183d0f1f10ecbcca{number:03}"),
@@ -143,13 +143,13 @@ mod tests {
             last_seen: Timestamp::UNIX_EPOCH,
             suggestion: None,
         };
-        Scene {
+        TopState {
             databases: (0..100).map(|number| (number, database(number))).collect(),
             reasons: firewall_common::Reason::ALL
                 .map(|reason| (reason.name(), reason.passes(), rate(1_234_567_890, 1_234_567.8)))
                 .into(),
             denied: vec![denied; 100],
-            ..Scene::default()
+            ..TopState::default()
         }
     }
 

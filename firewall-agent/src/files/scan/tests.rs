@@ -33,7 +33,7 @@ impl Place {
 
     fn scan(&self, most_files: usize, check: Option<Check<'_>>) -> Snapshot {
         let (rules_dir, ranges) = (self.dir.path(), self.dir.path().join("none"));
-        scan(&Look { rules_dir, managed_ranges: &ranges, known: &self.known, most_files }, check)
+        scan(&ScanRequest { rules_dir, managed_ranges: &ranges, known: &self.known, most_files }, check)
     }
 }
 
@@ -94,8 +94,9 @@ fn no_byte_is_kept_of_a_file_that_does_not_pass_the_check() {
 
 #[test]
 fn whatever_differs_between_two_looks_differs_in_their_marks() {
-    let seen = Seen { content: Ok(b"a".to_vec()), signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH };
-    let with = |path: &str, seen: Seen| Snapshot {
+    let seen =
+        ScannedFile { content: Ok(b"a".to_vec()), signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH };
+    let with = |path: &str, seen: ScannedFile| Snapshot {
         rules: BTreeMap::from([(path.into(), seen)]),
         ..Snapshot::default()
     };
@@ -108,11 +109,11 @@ fn whatever_differs_between_two_looks_differs_in_their_marks() {
         Snapshot { ignored: ignored(&["b.yml"]), ..Snapshot::default() },
         with("a", seen.clone()),
         with("b", seen.clone()),
-        with("a", Seen { content: Ok(b"b".to_vec()), ..seen.clone() }),
-        with("a", Seen { content: Err(Rejection::new(Cause::Unreadable, "b")), ..seen.clone() }),
-        with("a", Seen { signature: Ok(Some(Vec::new())), ..seen.clone() }),
-        with("a", Seen { signature: Err(Rejection::new(Cause::Unreadable, "a")), ..seen.clone() }),
-        with("a", Seen { visible_at: later, ..seen }),
+        with("a", ScannedFile { content: Ok(b"b".to_vec()), ..seen.clone() }),
+        with("a", ScannedFile { content: Err(Rejection::new(Cause::Unreadable, "b")), ..seen.clone() }),
+        with("a", ScannedFile { signature: Ok(Some(Vec::new())), ..seen.clone() }),
+        with("a", ScannedFile { signature: Err(Rejection::new(Cause::Unreadable, "a")), ..seen.clone() }),
+        with("a", ScannedFile { visible_at: later, ..seen }),
     ];
     let marks: BTreeSet<[u8; 32]> = all.iter().map(Snapshot::mark).collect();
     assert_eq!(marks.len(), all.len());

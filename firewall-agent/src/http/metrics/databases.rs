@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::sheet::{Labels, Sheet, Value};
+use super::sheet::{Labels, MetricsPage, Value};
 use crate::http::snapshot::Snapshot;
 use crate::status::DatabaseStatus;
 
 const STATES: [&str; 4] = ["applied", "degraded", "rejected", "orphaned"];
 
-pub(super) fn write(snapshot: &Snapshot, sheet: &mut Sheet) {
+pub(super) fn write(snapshot: &Snapshot, sheet: &mut MetricsPage) {
     let databases = &snapshot.status.databases;
     sheet.gauge("databases", "Databases in the kernel", databases.len());
     sheet.states(
@@ -23,7 +23,7 @@ pub(super) fn write(snapshot: &Snapshot, sheet: &mut Sheet) {
     sheet.gauges(
         "database_rules",
         "Rules of the customer, custom and managed ranges",
-        snapshot.lines.iter().map(|(id, lines)| (labels(id), lines.rules)),
+        snapshot.counters.iter().map(|(id, lines)| (labels(id), lines.rules)),
     );
     each(sheet, databases, "prefixes", "Prefixes in the allow list", |one| Some(one.prefixes));
     each(sheet, databases, "endpoints", "Open endpoints", |one| Some(one.endpoints.len()));
@@ -38,7 +38,7 @@ pub(super) fn write(snapshot: &Snapshot, sheet: &mut Sheet) {
 }
 
 /// Waiting times of accepted files that are not in force, for databases in the kernel and those not yet there.
-fn waiting(snapshot: &Snapshot, sheet: &mut Sheet) {
+fn waiting(snapshot: &Snapshot, sheet: &mut MetricsPage) {
     let live = snapshot.status.databases.iter().map(|one| &one.database_id);
     let ids: BTreeSet<&String> = live.chain(snapshot.waiting.keys()).collect();
     let now = Timestamp::now();
@@ -54,7 +54,7 @@ fn waiting(snapshot: &Snapshot, sheet: &mut Sheet) {
 }
 
 fn each<V: Value>(
-    sheet: &mut Sheet,
+    sheet: &mut MetricsPage,
     databases: &[DatabaseStatus],
     name: &str,
     help: &str,

@@ -22,7 +22,7 @@ impl Flows {
     /// Reads the rule counters of every database.
     pub fn read(&mut self, snapshot: &Snapshot, counters: &dyn Counters) -> Result<()> {
         let mut flows = BTreeMap::new();
-        for (database, lines) in &snapshot.lines {
+        for (database, lines) in &snapshot.counters {
             let mut allowed = lines.retired;
             for line in &lines.allowing {
                 allowed += counters.line(*line)?;

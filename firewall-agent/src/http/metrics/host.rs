@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::databases::seconds;
-use super::sheet::{Labels, Sheet};
-use crate::http::Board;
+use super::sheet::{Labels, MetricsPage};
+use crate::http::SharedState;
 use crate::http::snapshot::Snapshot;
 use crate::rules::Cause;
 use crate::status::{Condition, InterfaceStatus, Status};
 
 const MODES: [&str; 3] = ["native", "generic", "none"];
 
-pub(super) fn write(snapshot: &Snapshot, board: &Board, sheet: &mut Sheet) {
+pub(super) fn write(snapshot: &Snapshot, board: &SharedState, sheet: &mut MetricsPage) {
     let status = &snapshot.status;
     if let Some(agent) = &status.agent {
         let labels = vec![("version", agent.version.clone()), ("object", agent.object.clone())];
@@ -33,7 +33,7 @@ pub(super) fn write(snapshot: &Snapshot, board: &Board, sheet: &mut Sheet) {
     sheet.gauge(
         "last_success_timestamp_seconds",
         "When everything that was taken was last known to be in force; 0 before the first time",
-        board.settled(),
+        board.all_in_force(),
     );
     let conditions = Condition::ALL.map(|condition| {
         let count = status.conditions.iter().filter(|one| one.name == condition.name()).count();
@@ -54,7 +54,7 @@ pub(super) fn write(snapshot: &Snapshot, board: &Board, sheet: &mut Sheet) {
 }
 
 /// Counts a file once, by its first error. Every cause has a row, also with a count of 0.
-fn rejected(status: &Status, sheet: &mut Sheet) {
+fn rejected(status: &Status, sheet: &mut MetricsPage) {
     let rows = Cause::ALL.map(|cause| {
         let files = status.rejected_files.iter().filter(|file| file.causes.first() == Some(&cause));
         (vec![("cause", cause.name().to_owned())], files.count())
@@ -62,7 +62,7 @@ fn rejected(status: &Status, sheet: &mut Sheet) {
     sheet.gauges("rejected_files", "Files that are not in force, by cause", rows);
 }
 
-fn interfaces(interfaces: &[InterfaceStatus], sheet: &mut Sheet) {
+fn interfaces(interfaces: &[InterfaceStatus], sheet: &mut MetricsPage) {
     let labels = |one: &InterfaceStatus| -> Labels { vec![("interface", one.name.clone())] };
     let mode = |one: &InterfaceStatus| *MODES.iter().find(|mode| **mode == one.mode).unwrap_or(&"none");
     sheet.states(

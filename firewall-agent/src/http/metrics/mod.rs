@@ -15,9 +15,9 @@ use anyhow::Result;
 use tracing::error;
 
 use self::flows::Flows;
-use self::sheet::Sheet;
+use self::sheet::MetricsPage;
 pub(super) use self::timings::Timings;
-use super::{Board, Counters};
+use super::{Counters, SharedState};
 use crate::status::ReasonCounter;
 
 pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
@@ -28,7 +28,7 @@ const FRESH: Duration = Duration::from_millis(250);
 /// Writer of the metrics.
 pub(super) struct Exporter {
     counters: Box<dyn Counters>,
-    board: Arc<Board>,
+    board: Arc<SharedState>,
     flows: Flows,
     /// Last answer, and the time it was written.
     last: Option<(Instant, String)>,
@@ -37,7 +37,7 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    pub fn new(counters: Box<dyn Counters>, board: Arc<Board>) -> Self {
+    pub fn new(counters: Box<dyn Counters>, board: Arc<SharedState>) -> Self {
         Self { counters, board, flows: Flows::default(), last: None, trouble: None }
     }
 
@@ -59,7 +59,7 @@ impl Exporter {
 
     fn write(&mut self) -> String {
         let snapshot = self.board.snapshot();
-        let mut sheet = Sheet::default();
+        let mut sheet = MetricsPage::default();
         let read = self.counters.reasons().and_then(|reasons| {
             self.flows.read(&snapshot, self.counters.as_ref())?;
             Ok((reasons, self.counters.unrecorded()?))
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::http::{Snapshot, Tally};
     use crate::status::{InterfaceStatus, Status};
-    use crate::sync::RuleSlot;
+    use crate::sync::CounterId;
 
     struct Silent;
 
@@ -103,7 +103,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn line(&self, _: RuleSlot) -> Result<Tally> {
+        fn line(&self, _: CounterId) -> Result<Tally> {
             Ok(Tally::default())
         }
     }
@@ -123,7 +123,7 @@ mod tests {
             repairs: [("link".to_owned(), 3)].into(),
             ..Status::default()
         };
-        let board = Arc::new(Board::new(Duration::from_secs(120)));
+        let board = Arc::new(SharedState::new(Duration::from_secs(120)));
         board.post(Snapshot { status, ..Snapshot::default() });
         board.in_force(20, 3000);
         board.in_force(40, -3000);

@@ -1,11 +1,11 @@
 //! Metrics from the kernel's packet counters.
 
 use super::flows::Flows;
-use super::sheet::{Labels, Sheet};
+use super::sheet::{Labels, MetricsPage};
 use crate::http::snapshot::Tally;
 use crate::status::ReasonCounter;
 
-pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, sheet: &mut Sheet) {
+pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, sheet: &mut MetricsPage) {
     let by_reason = |count: fn(&ReasonCounter) -> u64| {
         reasons.iter().map(move |one| {
             let labels = vec![("reason", one.reason.clone()), ("verdict", one.verdict.clone())];

@@ -13,9 +13,9 @@ use prometheus_client::registry::{Metric, Registry};
 pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// Registry of one scrape; a new one each time drops the rows of removed objects.
-pub(super) struct Sheet(Registry);
+pub(super) struct MetricsPage(Registry);
 
-impl Default for Sheet {
+impl Default for MetricsPage {
     fn default() -> Self {
         Self(Registry::with_prefix("firewall"))
     }
@@ -54,7 +54,7 @@ impl Value for u64 {
     }
 }
 
-impl Sheet {
+impl MetricsPage {
     /// Adds counters that rise at least for the life of their process; `_total` is added to the name.
     pub fn counters(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, u64)>) {
         let family = Family::<Labels, Counter>::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::sheet::Sheet;
+use super::sheet::MetricsPage;
 
 /// Upper bounds of the buckets, in seconds.
 const APPLY: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
@@ -39,7 +39,7 @@ impl Timings {
         }
     }
 
-    pub(super) fn write(&self, sheet: &mut Sheet) {
+    pub(super) fn write(&self, sheet: &mut MetricsPage) {
         sheet.lasting(
             "apply_seconds",
             "Time from a rule file's being visible to its being in force, for revisions new to this host",

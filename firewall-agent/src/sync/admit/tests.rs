@@ -24,14 +24,14 @@ fn live(databases: &[(&str, Option<&str>)]) -> Live {
         let database = Database {
             id: id.parse().unwrap(),
             name: String::new(),
-            default_line: slot + 1,
+            default_counter: slot + 1,
             floor: 5,
             stamp: None,
             sources: Sources::default(),
         };
         live.databases.insert(slot, database);
         let address = address.map(|text| text.parse().unwrap());
-        let claim = Claim::Open { slot, mode: Mode::Enforce, default_line: slot + 1 };
+        let claim = Claim::Open { slot, mode: Mode::Enforce, default_counter: slot + 1 };
         live.table.endpoints.insert(Destination { address, port: 5432, protocol: Protocol::Tcp }, claim);
     }
     live

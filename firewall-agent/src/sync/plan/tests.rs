@@ -67,7 +67,7 @@ fn words(changes: &[Change]) -> Vec<String> {
     fn side<T>(value: Option<&T>, text: impl Fn(&T) -> String) -> String {
         value.map_or_else(|| "-".to_owned(), text)
     }
-    fn turn<T>(turn: &Turn<T>, text: impl Fn(&T) -> String + Copy) -> String {
+    fn turn<T>(turn: &Transition<T>, text: impl Fn(&T) -> String + Copy) -> String {
         format!("{} > {}", side(turn.before.as_ref(), text), side(turn.after.as_ref(), text))
     }
     let mut words = Vec::new();
@@ -194,7 +194,7 @@ fn applied(
     changes: &[Change],
     mut standing: BTreeMap<DatabaseId, Standing>,
 ) -> BTreeMap<DatabaseId, Standing> {
-    fn set<K: Ord + Copy, V: Clone>(map: &mut BTreeMap<K, V>, turns: &BTreeMap<K, Turn<V>>) {
+    fn set<K: Ord + Copy, V: Clone>(map: &mut BTreeMap<K, V>, turns: &BTreeMap<K, Transition<V>>) {
         for (key, turn) in turns {
             match &turn.after {
                 Some(value) => drop(map.insert(*key, value.clone())),

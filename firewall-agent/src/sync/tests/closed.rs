@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::specified::assert_specified;
 use super::verdict::passes;
 use super::{PORTS, packets, random};
-use crate::rules::{DatabaseId, LineKey, Mode, Protocol, RuleSet};
-use crate::sync::model::{Claim, Destination, Live, Slot};
+use crate::rules::{CounterKey, DatabaseId, Mode, Protocol, RuleSet};
+use crate::sync::model::{Claim, DatabaseSlot, Destination, Live};
 use crate::sync::{Capacity, Desired, DesiredDatabase, FakeDataPlane, Ports, Published, publish};
 
 /// Every address of an unguarded port.
@@ -36,7 +36,7 @@ impl Host {
         let unnamed = self.live.databases.iter().filter(|(_, database)| {
             !desired.databases.contains_key(&database.id) && !desired.removed.contains(&database.id)
         });
-        let unnamed: BTreeSet<Slot> = unnamed.map(|(slot, _)| *slot).collect();
+        let unnamed: BTreeSet<DatabaseSlot> = unnamed.map(|(slot, _)| *slot).collect();
         let held = self.live.table.endpoints.iter();
         let held = held.filter(|(_, claim)| claim.slot().is_some_and(|slot| unnamed.contains(&slot)));
         let held: Vec<&Destination> = held.map(|(to, _)| to).collect();
@@ -94,7 +94,7 @@ fn claim_at(live: &Live, to: &Destination) -> Option<Claim> {
     endpoints.get(to).or_else(|| endpoints.get(&to.everywhere())).copied()
 }
 
-fn slot_at(live: &Live, to: &Destination) -> Option<Slot> {
+fn slot_at(live: &Live, to: &Destination) -> Option<DatabaseSlot> {
     claim_at(live, to)?.slot()
 }
 
@@ -261,14 +261,14 @@ fn what_is_released_is_closed_until_what_overlaps_it_is_in_force() {
         publish(&closed, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         assert!(!passes(&live, source, &address));
         let mut set = RuleSet::default();
-        set.allow(source.into(), &LineKey::Rule("r".parse().unwrap()));
+        set.allow(source.into(), &CounterKey::Rule("r".parse().unwrap()));
         let database = DesiredDatabase {
             name: String::new(),
             revision: 1,
             mode: Mode::Enforce,
             targets: BTreeSet::from([wanted]),
             set,
-            lines: BTreeMap::new(),
+            counters: BTreeMap::new(),
         };
         let desired = Desired {
             databases: BTreeMap::from([("b".parse().unwrap(), database)]),

@@ -6,62 +6,63 @@ use fastrand::Rng;
 use ipnet::Ipv4Net;
 
 use super::{ADDRESSES, PORTS, database, run, target};
-use crate::rules::{LineKey, RuleSet};
+use crate::rules::{CounterKey, RuleSet};
 use crate::sync::FakeDataPlane;
-use crate::sync::model::LineKind;
+use crate::sync::model::CounterKind;
 use crate::sync::plane::DataPlane as _;
-use crate::sync::{Desired, DesiredDatabase, RuleSlot, remembered_ranges};
+use crate::sync::{CounterId, Desired, DesiredDatabase, remembered_ranges};
 
 fn net(number: u8) -> Ipv4Net {
     Ipv4Net::new_assert([100, 64, number, 0].into(), 24)
 }
 
 /// A database with one rule, which names a range of these prefixes.
-fn wish(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
-    let key = LineKey::Rule("region".parse().unwrap());
+fn wanted(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
+    let key = CounterKey::Rule("region".parse().unwrap());
     let empty = database(&mut Rng::with_seed(1), revision, vec![target(ADDRESSES[0], PORTS[0])]);
-    let mut wish = DesiredDatabase { set: Default::default(), lines: BTreeMap::new(), ..empty };
-    wish.set.v4.extend(numbers.into_iter().map(|number| (net(number), key.clone())));
-    wish.lines.insert(key, (LineKind::Managed("egress".to_owned()), String::new()));
-    Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), ..Desired::default() }
+    let mut wanted = DesiredDatabase { set: Default::default(), counters: BTreeMap::new(), ..empty };
+    wanted.set.v4.extend(numbers.into_iter().map(|number| (net(number), key.clone())));
+    wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
+    Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted)]), ..Desired::default() }
 }
 
 /// The counter of each prefix.
-fn counted_on(memory: &FakeDataPlane) -> BTreeMap<Ipv4Net, RuleSlot> {
+fn counted_on(memory: &FakeDataPlane) -> BTreeMap<Ipv4Net, CounterId> {
     memory.live.databases[&0].sources.v4.clone()
 }
 
 #[test]
 fn each_prefix_has_its_line_and_keeps_it_over_updates() {
     let mut memory = FakeDataPlane::default();
-    assert!(run(&wish(1, [1, 2, 3]), &mut memory));
+    assert!(run(&wanted(1, [1, 2, 3]), &mut memory));
     let first = counted_on(&memory);
     for slot in first.values() {
-        assert!(memory.prefix_lines().contains(slot), "{first:?}");
-        assert_eq!(memory.live.lines[slot].kind, LineKind::Prefix("egress".to_owned()));
+        assert!(memory.prefix_counters().contains(slot), "{first:?}");
+        assert_eq!(memory.live.counters[slot].kind, CounterKind::Prefix("egress".to_owned()));
         assert_eq!(first.values().filter(|other| *other == slot).count(), 1, "{first:?}");
     }
-    assert!(run(&wish(2, [2, 3, 4]), &mut memory));
+    assert!(run(&wanted(2, [2, 3, 4]), &mut memory));
     let second = counted_on(&memory);
     assert_eq!((second[&net(2)], second[&net(3)]), (first[&net(2)], first[&net(3)]));
     assert_ne!(second[&net(4)], first[&net(1)], "a line that somebody still counts on serves nobody else");
-    assert!(!memory.live.lines.contains_key(&first[&net(1)]), "freed once nothing counts on it");
-    assert!(run(&wish(3, [2, 3, 4]), &mut memory));
+    assert!(!memory.live.counters.contains_key(&first[&net(1)]), "freed once nothing counts on it");
+    assert!(run(&wanted(3, [2, 3, 4]), &mut memory));
     assert_eq!(counted_on(&memory), second);
 }
 
 #[test]
 fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
     let mut memory = FakeDataPlane::default();
-    let room = u8::try_from(memory.prefix_lines().len()).unwrap();
-    assert!(run(&wish(1, 0..room + 4), &mut memory), "never refused for want of a line");
+    let room = u8::try_from(memory.prefix_counters().len()).unwrap();
+    assert!(run(&wanted(1, 0..room + 4), &mut memory), "never refused for want of a line");
     let first = counted_on(&memory);
-    let own = memory.live.lines.iter().find(|(_, line)| line.kind == LineKind::Managed("egress".to_owned()));
+    let own =
+        memory.live.counters.iter().find(|(_, line)| line.kind == CounterKind::Managed("egress".to_owned()));
     let own = *own.unwrap().0;
     assert_eq!(first.values().filter(|slot| **slot == own).count(), 4);
     // One leaves and frees a counter: prefixes counted on the rule stay there, a new one has its own counter.
-    assert!(run(&wish(2, 1..room + 4), &mut memory));
-    assert!(run(&wish(3, 1..room + 5), &mut memory));
+    assert!(run(&wanted(2, 1..room + 4), &mut memory));
+    assert!(run(&wanted(3, 1..room + 5), &mut memory));
     let third = counted_on(&memory);
     assert!((1..room + 4).all(|number| third[&net(number)] == first[&net(number)]), "{third:?}");
     assert_ne!(third[&net(room + 4)], own);
@@ -69,18 +70,18 @@ fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
 
 #[test]
 fn a_rule_that_becomes_a_managed_range_lends_it_none_of_its_prefixes_however_the_publish_ends() {
-    let wish = |revision, kind, net: &str| {
-        let mut wish = database(&mut Rng::with_seed(5), revision, vec![target(ADDRESSES[0], PORTS[0])]);
-        let key = LineKey::Rule("r".parse().unwrap());
-        (wish.set, wish.lines) = (RuleSet::default(), BTreeMap::new());
-        wish.set.v4.insert(net.parse().unwrap(), key.clone());
-        wish.lines.insert(key, (kind, String::new()));
-        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wish)]), ..Desired::default() }
+    let wanted = |revision, kind, net: &str| {
+        let mut wanted = database(&mut Rng::with_seed(5), revision, vec![target(ADDRESSES[0], PORTS[0])]);
+        let key = CounterKey::Rule("r".parse().unwrap());
+        (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
+        wanted.set.v4.insert(net.parse().unwrap(), key.clone());
+        wanted.counters.insert(key, (kind, String::new()));
+        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted)]), ..Desired::default() }
     };
     let mut before = FakeDataPlane::default();
-    assert!(run(&wish(1, LineKind::Custom, "198.51.100.0/24"), &mut before));
+    assert!(run(&wanted(1, CounterKind::Custom, "198.51.100.0/24"), &mut before));
     for range in ["egress", "other"] {
-        let after = wish(2, LineKind::Managed(range.to_owned()), "203.0.113.0/24");
+        let after = wanted(2, CounterKind::Managed(range.to_owned()), "203.0.113.0/24");
         for failing in 0.. {
             let mut memory =
                 FakeDataPlane { failing: Some(failing), dead: true, ..before.clone().recovered() };

@@ -8,9 +8,9 @@ use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 
 use super::{ADDRESSES, PORTS, assert_desired, database, run, target};
-use crate::rules::{DatabaseId, LineKey, Mode, RuleSet};
+use crate::rules::{CounterKey, DatabaseId, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
-use crate::sync::{Capacity, Claim, Desired, DesiredDatabase, LineKind, Live, Sizes, publish};
+use crate::sync::{Capacity, Claim, CounterKind, Desired, DesiredDatabase, Live, Sizes, publish};
 
 #[test]
 fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
@@ -18,9 +18,9 @@ fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
     let mut memory = FakeDataPlane::default();
     let mut many = database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])]);
     for number in 0..40u8 {
-        let key = LineKey::Rule(format!("many-{number}").parse().unwrap());
+        let key = CounterKey::Rule(format!("many-{number}").parse().unwrap());
         many.set.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
-        many.lines.insert(key, (LineKind::Custom, String::new()));
+        many.counters.insert(key, (CounterKind::Custom, String::new()));
     }
     let other = database(&mut rng, 1, vec![target(ADDRESSES[1], PORTS[0])]);
     let wishes = [("a".parse().unwrap(), many.clone()), ("b".parse().unwrap(), other)];
@@ -30,21 +30,21 @@ fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
     assert!(done.failed.is_empty() && done.uncounted.values().sum::<usize>() > 0, "{done:?}");
     assert_desired(&desired, &memory.live, "too many rules");
     // Every allowed source is allowed, counted on the default counter where no other is free.
-    let default = memory.live.databases[&0].default_line;
+    let default = memory.live.databases[&0].default_counter;
     assert!(memory.live.databases[&0].sources.v4.values().any(|line| *line == default));
 }
 
 #[test]
 fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revocation_always_fits() {
-    let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
-    wish.set = RuleSet::default();
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    wanted.set = RuleSet::default();
     for number in 0..10u8 {
-        let key = LineKey::Rule(format!("r{number}").parse().unwrap());
-        wish.set.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
-        wish.lines.insert(key, (LineKind::Custom, String::new()));
+        let key = CounterKey::Rule(format!("r{number}").parse().unwrap());
+        wanted.set.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
+        wanted.counters.insert(key, (CounterKind::Custom, String::new()));
     }
-    let desired = |wish: &DesiredDatabase, limits| Desired {
-        databases: BTreeMap::from([("a".parse().unwrap(), wish.clone())]),
+    let desired = |wanted: &DesiredDatabase, limits| Desired {
+        databases: BTreeMap::from([("a".parse().unwrap(), wanted.clone())]),
         limits,
         ..Desired::default()
     };
@@ -56,41 +56,41 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
     for (limits, figures) in tight {
         let mut memory = FakeDataPlane::default();
         let mut live = Live::default();
-        let done = publish(&desired(&wish, limits), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        let done = publish(&desired(&wanted, limits), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         let message = format!("{:#}", done.failed.values().next().unwrap());
         assert!(message.contains(figures), "{message}");
         // Nothing of it is written except its closed endpoint: a file protects its destinations.
-        assert!(memory.live.databases.is_empty() && memory.live.lines.is_empty(), "{message}");
+        assert!(memory.live.databases.is_empty() && memory.live.counters.is_empty(), "{message}");
         let claims: Vec<_> = memory.live.table.endpoints.values().collect();
         assert_eq!(claims, [&Claim::Closed], "{message}");
     }
     let mut memory = FakeDataPlane::default();
-    assert!(run(&desired(&wish, Capacity::default()), &mut memory));
+    assert!(run(&desired(&wanted, Capacity::default()), &mut memory));
     for (limits, _) in tight {
-        wish.set.v4.pop_first();
-        wish.revision += 1;
-        assert!(run(&desired(&wish, limits), &mut memory), "{limits:?}");
-        assert_eq!(memory.live.databases[&0].sources.v4.len(), wish.set.v4.len());
+        wanted.set.v4.pop_first();
+        wanted.revision += 1;
+        assert!(run(&desired(&wanted, limits), &mut memory), "{limits:?}");
+        assert_eq!(memory.live.databases[&0].sources.v4.len(), wanted.set.v4.len());
     }
 }
 
 #[test]
 fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing_else() {
-    let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
-    wish.mode = Mode::Enforce;
-    wish.set.v4 = [(Ipv4Addr::new(10, 0, 0, 0).into(), LineKey::Rule("r".parse().unwrap()))].into();
-    wish.set.v6.clear();
-    let named = |wish: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wish.clone())]);
-    let mut desired = Desired { databases: named(&wish), monitor: true, ..Desired::default() };
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    wanted.mode = Mode::Enforce;
+    wanted.set.v4 = [(Ipv4Addr::new(10, 0, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()))].into();
+    wanted.set.v6.clear();
+    let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wanted.clone())]);
+    let mut desired = Desired { databases: named(&wanted), monitor: true, ..Desired::default() };
     let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
     let before = memory.live.clone();
     // In monitor mode, with one more destination, and with more prefixes than fit.
-    wish.revision += 1;
-    wish.mode = Mode::Monitor;
-    wish.targets.insert(target(ADDRESSES[1], PORTS[0]));
-    wish.set.v4.insert(Ipv4Addr::new(10, 1, 0, 0).into(), LineKey::Rule("r".parse().unwrap()));
-    desired.databases = named(&wish);
+    wanted.revision += 1;
+    wanted.mode = Mode::Monitor;
+    wanted.targets.insert(target(ADDRESSES[1], PORTS[0]));
+    wanted.set.v4.insert(Ipv4Addr::new(10, 1, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()));
+    desired.databases = named(&wanted);
     desired.limits = Capacity { prefixes: 1, ..Capacity::default() };
     let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert_eq!(done.failed.len(), 1, "{done:?}");
@@ -100,15 +100,15 @@ fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing
     assert_eq!(memory.live.table.endpoints[&target(ADDRESSES[1], PORTS[0])], Claim::Closed);
     assert_eq!(memory.live.databases, before.databases);
     // Next it drops the open destination.
-    wish.revision += 1;
-    wish.targets.remove(&there);
-    desired.databases = named(&wish);
+    wanted.revision += 1;
+    wanted.targets.remove(&there);
+    desired.databases = named(&wanted);
     let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert!(done.crowded.len() == 1 && !done.refused_writes, "{done:?}");
     assert_eq!(memory.live.table.endpoints[&there], Claim::Closed);
     assert_eq!(memory.live.databases, before.databases);
-    wish.targets.insert(there);
-    desired.databases = named(&wish);
+    wanted.targets.insert(there);
+    desired.databases = named(&wanted);
     desired.limits = Capacity::default();
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
     assert_ne!(memory.live.table.endpoints[&there], *held, "once it fits it counts");
@@ -116,15 +116,15 @@ fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing
 
 #[test]
 fn memory_that_one_database_is_given_is_not_there_for_the_next() {
-    let mut wish = database(&mut Rng::with_seed(5), 1, Vec::new());
-    wish.set = RuleSet::default();
+    let mut wanted = database(&mut Rng::with_seed(5), 1, Vec::new());
+    wanted.set = RuleSet::default();
     for number in 0..10 {
         let net = IpNet::from(Ipv4Net::from(Ipv4Addr::new(10, number, 0, 0)));
-        wish.set.allow(net, &LineKey::Rule("r".parse().unwrap()));
+        wanted.set.allow(net, &CounterKey::Rule("r".parse().unwrap()));
     }
     // Each alone fits, and so do two.
     let limits = Capacity { memory: 2 * 10 * 144 + 144, ..Capacity::default() };
-    let databases = ["a", "b", "c"].map(|id| (id.parse().unwrap(), wish.clone())).into();
+    let databases = ["a", "b", "c"].map(|id| (id.parse().unwrap(), wanted.clone())).into();
     let desired = Desired { databases, limits, ..Desired::default() };
     let done = publish(&desired, &mut Live::default(), &mut FakeDataPlane::default(), Timestamp::UNIX_EPOCH);
     assert_eq!((done.applied.len(), done.failed.len()), (2, 1), "{done:?}");
@@ -133,25 +133,26 @@ fn memory_that_one_database_is_given_is_not_there_for_the_next() {
 #[test]
 fn what_expires_or_is_revoked_does_not_wait_for_room() {
     let net = |text: &str| text.parse().unwrap();
-    let mut wish = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
-    wish.mode = Mode::Enforce;
-    let allow = |wish: &mut DesiredDatabase, nets: &[&str]| {
-        wish.set = RuleSet::default();
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    wanted.mode = Mode::Enforce;
+    let allow = |wanted: &mut DesiredDatabase, nets: &[&str]| {
+        wanted.set = RuleSet::default();
         for text in nets {
-            wish.set.allow(net(text), &LineKey::Rule("r".parse().unwrap()));
+            wanted.set.allow(net(text), &CounterKey::Rule("r".parse().unwrap()));
         }
-        wish.lines = [(LineKey::Rule("r".parse().unwrap()), (LineKind::Custom, String::new()))].into();
+        wanted.counters =
+            [(CounterKey::Rule("r".parse().unwrap()), (CounterKind::Custom, String::new()))].into();
     };
     let limits = Capacity { prefixes: 3, ..Capacity::default() };
-    let named = |wish: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wish.clone())]);
+    let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wanted.clone())]);
     let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
-    allow(&mut wish, &["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
-    let mut desired = Desired { databases: named(&wish), limits, ..Desired::default() };
+    allow(&mut wanted, &["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+    let mut desired = Desired { databases: named(&wanted), limits, ..Desired::default() };
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
     // The first remains only in parts, the second is revoked, the third stays; and more than fits is new.
-    wish.revision = 2;
-    allow(&mut wish, &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "2001:db8::/32", "198.51.100.0/24"]);
-    desired.databases = named(&wish);
+    wanted.revision = 2;
+    allow(&mut wanted, &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "2001:db8::/32", "198.51.100.0/24"]);
+    desired.databases = named(&wanted);
     let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert!(format!("{done:?}").contains("no room") && done.applied.is_empty(), "{done:?}");
     let held: Vec<String> =
@@ -174,9 +175,9 @@ fn tombstones_take_no_room() {
     let mut closed = BTreeSet::new();
     let mut turn = |id: &str, here: &[_], removed: &[&str]| {
         closed.extend(here.iter().copied());
-        let wish = database(&mut Rng::with_seed(5), 1, here.to_vec());
+        let wanted = database(&mut Rng::with_seed(5), 1, here.to_vec());
         let desired = Desired {
-            databases: if here.is_empty() { BTreeMap::new() } else { [(id.parse().unwrap(), wish)].into() },
+            databases: if here.is_empty() { BTreeMap::new() } else { [(id.parse().unwrap(), wanted)].into() },
             removed: removed.iter().map(|id| id.parse().unwrap()).collect(),
             closed: closed.clone(),
             limits,
@@ -203,14 +204,14 @@ fn tombstones_take_no_room() {
 /// A database with this number of prefixes, at one destination.
 fn sized(number: u8, prefixes: u8) -> DesiredDatabase {
     let place = target(Some(&format!("203.0.113.{number}")), PORTS[0]);
-    let mut wish = database(&mut Rng::with_seed(5), 1, vec![place]);
-    (wish.set, wish.mode) = (RuleSet::default(), Mode::Enforce);
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![place]);
+    (wanted.set, wanted.mode) = (RuleSet::default(), Mode::Enforce);
     for prefix in 0..prefixes {
         let net = IpNet::from(Ipv4Net::from(Ipv4Addr::new(10, number, prefix, 0)));
-        wish.set.allow(net, &LineKey::Rule("r".parse().unwrap()));
+        wanted.set.allow(net, &CounterKey::Rule("r".parse().unwrap()));
     }
-    wish.lines = [(LineKey::Rule("r".parse().unwrap()), (LineKind::Custom, String::new()))].into();
-    wish
+    wanted.counters = [(CounterKey::Rule("r".parse().unwrap()), (CounterKind::Custom, String::new()))].into();
+    wanted
 }
 
 #[test]
@@ -222,8 +223,8 @@ fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
         let mut wishes: BTreeMap<_, _> =
             ids.iter().zip(1..).map(|(id, number)| (id.clone(), sized(number, rng.u8(0..6)))).collect();
         let before: BTreeMap<_, _> =
-            wishes.iter().filter(|_| rng.bool()).map(|(id, wish)| (id.clone(), wish.clone())).collect();
-        let prefixes: usize = before.values().map(|wish| wish.set.len()).sum();
+            wishes.iter().filter(|_| rng.bool()).map(|(id, wanted)| (id.clone(), wanted.clone())).collect();
+        let prefixes: usize = before.values().map(|wanted| wanted.set.len()).sum();
         // The state in force did fit, in every respect.
         let limits = Capacity {
             prefixes: prefixes + rng.usize(0..4),
@@ -242,10 +243,10 @@ fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
             let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
             assert!(done.failed.is_empty(), "round {round}: {done:?}");
             // Some grow: they may be refused, and lose nothing.
-            for (id, wish) in wishes.iter_mut().filter(|(id, _)| before.contains_key(*id)) {
+            for (id, wanted) in wishes.iter_mut().filter(|(id, _)| before.contains_key(*id)) {
                 if rng.bool() {
                     let number = id.as_str().as_bytes()[0] - b'a' + 1;
-                    *wish = DesiredDatabase { revision: 2, ..sized(number, 6) };
+                    *wanted = DesiredDatabase { revision: 2, ..sized(number, 6) };
                 }
             }
         }
@@ -254,12 +255,12 @@ fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
         let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         assert_eq!(done.failed.keys().collect::<Vec<_>>(), done.crowded.iter().collect::<Vec<_>>());
         crowded += done.crowded.len();
-        for (id, wish) in &before {
-            let same = wishes[id] == *wish;
+        for (id, wanted) in &before {
+            let same = wishes[id] == *wanted;
             assert!(!same || !done.failed.contains_key(id), "round {round}: {id}: {done:?}");
             protected += usize::from(same && !done.failed.is_empty());
             let slot = live.slot(id).unwrap_or_else(|| panic!("round {round}: {id} is not there"));
-            assert!(live.databases[&slot].sources.len() >= wish.set.len(), "round {round}: {id}");
+            assert!(live.databases[&slot].sources.len() >= wanted.set.len(), "round {round}: {id}");
             assert!(live.table.endpoints.values().any(|claim| claim.slot() == Some(slot)), "round {round}");
         }
         let sum: usize = live.databases.values().map(|database| database.sources.len()).sum();

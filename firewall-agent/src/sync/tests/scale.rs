@@ -9,8 +9,10 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
 use super::counted::comparisons;
-use crate::rules::{DatabaseId, LineKey, Mode, Protocol, RuleSet};
-use crate::sync::model::{Destination, Line, LineKind, Live, Ports, RuleSlot, Slot, Table};
+use crate::rules::{CounterKey, DatabaseId, Mode, Protocol, RuleSet};
+use crate::sync::model::{
+    CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports, RuleCounter, Table,
+};
 use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, publish};
 
 /// A data plane that accepts every write and stores nothing.
@@ -28,11 +30,11 @@ impl Sink {
 }
 
 impl DataPlane for Sink {
-    fn capacity(&self) -> (Slot, RuleSlot) {
+    fn capacity(&self) -> (DatabaseSlot, CounterId) {
         (256, 400_000)
     }
 
-    fn prefix_lines(&self) -> Range<RuleSlot> {
+    fn prefix_counters(&self) -> Range<CounterId> {
         200_000..400_000
     }
 
@@ -40,11 +42,11 @@ impl DataPlane for Sink {
         self.write()
     }
 
-    fn set_line(&mut self, _: RuleSlot, _: &Line) -> Result<()> {
+    fn set_counter(&mut self, _: CounterId, _: &RuleCounter) -> Result<()> {
         self.write()
     }
 
-    fn free_line(&mut self, _: RuleSlot) -> Result<()> {
+    fn free_counter(&mut self, _: CounterId) -> Result<()> {
         self.write()
     }
 
@@ -52,11 +54,11 @@ impl DataPlane for Sink {
         together.iter().map(|_| self.write()).collect()
     }
 
-    fn settle(&mut self) -> Result<()> {
+    fn synchronize(&mut self) -> Result<()> {
         self.write()
     }
 
-    fn free_database(&mut self, _: Slot) -> Result<()> {
+    fn free_database(&mut self, _: DatabaseSlot) -> Result<()> {
         self.write()
     }
 
@@ -85,19 +87,20 @@ fn id(number: u32) -> DatabaseId {
 
 fn database(number: u32, revision: u64, prefixes: u32) -> DesiredDatabase {
     let mut set = RuleSet::default();
-    let (rule, range) = (LineKey::Rule("own".parse().unwrap()), LineKey::Rule("range".parse().unwrap()));
+    let (rule, range) =
+        (CounterKey::Rule("own".parse().unwrap()), CounterKey::Rule("range".parse().unwrap()));
     set.allow(Ipv4Net::from(Ipv4Addr::new(10, 0, 0, revision.to_le_bytes()[0])).into(), &rule);
     for prefix in 0..prefixes {
         set.allow(Ipv4Net::from(Ipv4Addr::from_bits(11 << 24 | prefix << 4)).into(), &range);
     }
-    let lines = [(rule, LineKind::Custom), (range, LineKind::Managed("region".to_owned()))];
+    let counters = [(rule, CounterKind::Custom), (range, CounterKind::Managed("region".to_owned()))];
     DesiredDatabase {
         name: String::new(),
         revision,
         mode: Mode::Enforce,
         targets: [Destination { address: address(20, number), port: 8000, protocol: Protocol::Tcp }].into(),
         set,
-        lines: lines.map(|(key, kind)| (key, (kind, String::new()))).into(),
+        counters: counters.map(|(key, kind)| (key, (kind, String::new()))).into(),
     }
 }
 
@@ -137,16 +140,16 @@ fn a_publish_in_figures() {
     ];
     for (what, size) in sizes {
         let (mut live, mut plane) = (Live::default(), Sink::default());
-        let mut wish = desired(size, Ports::new());
-        let mut run = |wish: &Desired, live: &mut Live| {
-            let done = publish(wish, live, &mut plane, Timestamp::UNIX_EPOCH);
+        let mut wanted = desired(size, Ports::new());
+        let mut run = |wanted: &Desired, live: &mut Live| {
+            let done = publish(wanted, live, &mut plane, Timestamp::UNIX_EPOCH);
             assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
         };
-        let first = fastest(1, |_| run(&wish, &mut live));
-        let again = fastest(3, |_| run(&wish, &mut live));
+        let first = fastest(1, |_| run(&wanted, &mut live));
+        let again = fastest(3, |_| run(&wanted, &mut live));
         let rule = fastest(3, |time| {
-            wish.databases.insert(id(0), database(0, 2 + time, size.prefixes));
-            run(&wish, &mut live);
+            wanted.databases.insert(id(0), database(0, 2 + time, size.prefixes));
+            run(&wanted, &mut live);
         });
         let endpoint = fastest(3, |time| {
             let moved = address(21, u32::try_from(time).unwrap());
@@ -154,8 +157,8 @@ fn a_publish_in_figures() {
                 targets: [Destination { address: moved, port: 8000, protocol: Protocol::Tcp }].into(),
                 ..database(0, 10 + time, size.prefixes)
             };
-            wish.databases.insert(id(0), one);
-            run(&wish, &mut live);
+            wanted.databases.insert(id(0), one);
+            run(&wanted, &mut live);
         });
         println!(
             "{what:<32} first {first:8.2} ms, again {again:8.2} ms, a rule {rule:8.2} ms, \
@@ -168,24 +171,24 @@ fn a_publish_in_figures() {
 fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
     let size = Size { databases, prefixes: 0, tombstones, removed: databases };
     let (mut live, mut plane) = (Live::default(), Sink::default());
-    let mut wish = desired(size, guarded);
-    let mut run = |wish: &Desired, tables: usize| {
+    let mut wanted = desired(size, guarded);
+    let mut run = |wanted: &Desired, tables: usize| {
         let before = plane.tables;
         let cost = comparisons(|| {
-            let done = publish(wish, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+            let done = publish(wanted, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
             assert!(done.failed.is_empty() && !done.refused_writes, "{done:?}");
         });
         assert_eq!(plane.tables - before, tables, "tables written");
         cost
     };
-    let first = run(&wish, if tombstones == 0 { 1 } else { 2 });
-    let again = run(&wish, 0);
-    wish.databases.insert(id(0), database(0, 2, 0));
-    let rule = run(&wish, 0);
+    let first = run(&wanted, if tombstones == 0 { 1 } else { 2 });
+    let again = run(&wanted, 0);
+    wanted.databases.insert(id(0), database(0, 2, 0));
+    let rule = run(&wanted, 0);
     let targets = [Destination { address: address(21, 0), port: 8000, protocol: Protocol::Tcp }].into();
-    wish.closed.extend(&wish.databases[&id(0)].targets);
-    wish.databases.insert(id(0), DesiredDatabase { targets, ..database(0, 3, 0) });
-    let endpoint = run(&wish, 2);
+    wanted.closed.extend(&wanted.databases[&id(0)].targets);
+    wanted.databases.insert(id(0), DesiredDatabase { targets, ..database(0, 3, 0) });
+    let endpoint = run(&wanted, 2);
     [first, again, rule, endpoint]
 }
 

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 
 use super::ADDRESSES;
 use crate::rules::{Mode, Protocol};
-use crate::sync::model::{Claim, Destination, Endpoints, Live, Slot};
+use crate::sync::model::{Claim, DatabaseSlot, Destination, Endpoints, Live};
 use crate::sync::{Desired, Members, Ports, Published};
 
 /// The endpoint table as specified, computed by a simple slow method.
 fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -> Endpoints {
     let mut open = Endpoints::new();
     let mut closed: BTreeSet<Destination> = desired.closed.clone();
-    let held = |slot: Slot| {
+    let held = |slot: DatabaseSlot| {
         let endpoints = before.table.endpoints.iter();
         endpoints.filter(move |(_, claim)| claim.slot() == Some(slot)).map(|(to, claim)| (*to, *claim))
     };
@@ -56,7 +56,7 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
             continue;
         }
         let slot = after.slot(id).unwrap();
-        let claim = Claim::Open { slot, mode: wanted.mode, default_line: slot + 1 };
+        let claim = Claim::Open { slot, mode: wanted.mode, default_counter: slot + 1 };
         let held: BTreeSet<_> =
             held(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
         let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&held, to);
@@ -74,7 +74,9 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
 
 fn turned(claim: Claim, turn: impl Fn(Mode) -> Mode) -> Claim {
     match claim {
-        Claim::Open { slot, mode, default_line } => Claim::Open { slot, mode: turn(mode), default_line },
+        Claim::Open { slot, mode, default_counter } => {
+            Claim::Open { slot, mode: turn(mode), default_counter }
+        }
         Claim::Closed => Claim::Closed,
     }
 }
@@ -91,8 +93,8 @@ fn members(address: Option<IpAddr>, live: &Live) -> Members {
                 let reopened = to.address.is_none() && own.is_some_and(|own| own.slot().is_some());
                 members.closed |= !reopened;
             }
-            Claim::Open { slot, mode, default_line } => {
-                members.databases.insert((*mode, *slot, *default_line));
+            Claim::Open { slot, mode, default_counter } => {
+                members.databases.insert((*mode, *slot, *default_counter));
                 claimed.insert((to.port, to.protocol));
             }
         }

@@ -6,14 +6,14 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 
 use super::{ADDRESSES, DATABASES, PORTS, assert_desired, target};
-use crate::rules::{LineKey, Mode, RuleSet};
+use crate::rules::{CounterKey, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
-use crate::sync::{Desired, DesiredDatabase, LineKind, publish};
+use crate::sync::{CounterKind, Desired, DesiredDatabase, publish};
 
 /// Every database with one prefix of its own and, after the first revision, another.
 fn desired(revision: u64) -> Desired {
-    let wish = |number: u8| {
-        let key = LineKey::Rule("r".parse().unwrap());
+    let wanted = |number: u8| {
+        let key = CounterKey::Rule("r".parse().unwrap());
         let net = Ipv4Addr::new(10, number, u8::try_from(revision).unwrap(), 0).into();
         let mut set = RuleSet::default();
         set.v4.insert(net, key.clone());
@@ -23,10 +23,10 @@ fn desired(revision: u64) -> Desired {
             mode: Mode::Enforce,
             targets: [target(ADDRESSES[0], PORTS[usize::from(number)])].into(),
             set,
-            lines: BTreeMap::from([(key, (LineKind::Custom, String::new()))]),
+            counters: BTreeMap::from([(key, (CounterKind::Custom, String::new()))]),
         }
     };
-    let databases = DATABASES.iter().zip(0..).map(|(id, number)| (id.parse().unwrap(), wish(number)));
+    let databases = DATABASES.iter().zip(0..).map(|(id, number)| (id.parse().unwrap(), wanted(number)));
     Desired { databases: databases.collect(), ..Desired::default() }
 }
 
@@ -39,10 +39,10 @@ fn all_that_change_are_replaced_at_once_and_what_did_not_change_not_at_all() {
         assert_eq!((done.applied.len(), memory.waits), (3, 1), "revision {revision}: {done:?}");
         memory = memory.recovered();
     }
-    let mut wish = desired(2);
+    let mut wanted = desired(2);
     let id = DATABASES[1].parse().unwrap();
-    wish.databases.insert(id, desired(3).databases[&DATABASES[1].parse().unwrap()].clone());
-    let done = publish(&wish, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    wanted.databases.insert(id, desired(3).databases[&DATABASES[1].parse().unwrap()].clone());
+    let done = publish(&wanted, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert_eq!((done.applied.len(), memory.waits), (1, 1), "{done:?}");
     memory = memory.recovered();
     let removed = DATABASES.iter().map(|id| id.parse().unwrap()).collect();
@@ -65,9 +65,9 @@ fn the_failure_of_one_holds_up_no_other() {
         if memory.writes <= failing {
             break;
         }
-        let mut wish = desired(2);
-        wish.databases.retain(|id, _| done.applied.contains_key(id));
-        assert_desired(&wish, &memory.live, &format!("write {failing} refused"));
+        let mut wanted = desired(2);
+        wanted.databases.retain(|id, _| done.applied.contains_key(id));
+        assert_desired(&wanted, &memory.live, &format!("write {failing} refused"));
         assert_eq!(done.applied.len() + done.failed.len(), 3, "write {failing} refused: {done:?}");
         alone += usize::from(done.failed.len() == 1);
         let done = publish(&desired(2), &mut live, &mut memory.recovered(), Timestamp::UNIX_EPOCH);

@@ -36,7 +36,7 @@ fn what_has_no_room_and_what_is_closed_is_foreseen() {
     let closed: Vec<String> =
         plan.changes.iter().flat_map(|change| &change.closed).map(ToString::to_string).collect();
     assert_eq!(closed, ["192.0.2.1:5432/tcp", "192.0.2.2:5432/tcp"]);
-    let come = |turn: &Turn<()>| turn.before.is_none() && turn.after.is_some();
+    let come = |turn: &Transition<()>| turn.before.is_none() && turn.after.is_some();
     let tombstones = |plan: &Plan| -> Vec<String> {
         assert!(plan.tombstones.values().all(come), "{:?}", plan.tombstones);
         plan.tombstones.keys().map(ToString::to_string).collect()

@@ -8,10 +8,10 @@ use ipnet::IpNet;
 
 use super::{
     desired::DesiredDatabase,
-    model::{Line, LineKind, Live, RuleSlot, Slot, Sources},
+    model::{CounterId, CounterKind, DatabaseSlot, Live, RuleCounter, Sources},
     plane::DataPlane,
 };
-use crate::rules::{DatabaseId, LineKey};
+use crate::rules::{CounterKey, DatabaseId};
 
 /// Maximum number of prefixes of one rule with a counter of their own.
 const PREFIXES_OF_A_RULE: usize = 256;
@@ -19,12 +19,12 @@ const PREFIXES_OF_A_RULE: usize = 256;
 /// Counters in use, collected once for all databases of a publish.
 pub(super) struct Counters {
     /// Counters of rules, default counters included, by database slot.
-    rules: BTreeMap<Slot, Vec<RuleSlot>>,
+    rules: BTreeMap<DatabaseSlot, Vec<CounterId>>,
     /// Number of counters per database slot, those of single prefixes included.
-    held: BTreeMap<Slot, usize>,
+    held: BTreeMap<DatabaseSlot, usize>,
     /// Counters that may be free: none below the start is.
-    free: Range<RuleSlot>,
-    free_prefixes: Range<RuleSlot>,
+    free: Range<CounterId>,
+    free_prefixes: Range<CounterId>,
 }
 
 impl Counters {
@@ -32,10 +32,10 @@ impl Counters {
         let (databases, capacity) = plane.capacity();
         let (rules, held) = (BTreeMap::new(), BTreeMap::new());
         let mut counters =
-            Self { rules, held, free: databases + 1..capacity, free_prefixes: plane.prefix_lines() };
-        for (counter, line) in &live.lines {
+            Self { rules, held, free: databases + 1..capacity, free_prefixes: plane.prefix_counters() };
+        for (counter, line) in &live.counters {
             *counters.held.entry(line.database).or_default() += 1;
-            if !matches!(line.kind, LineKind::Prefix(_)) {
+            if !matches!(line.kind, CounterKind::Prefix(_)) {
                 counters.rules.entry(line.database).or_default().push(*counter);
             }
         }
@@ -43,31 +43,31 @@ impl Counters {
     }
 
     /// Number of counters of a database slot.
-    pub fn held(&self, slot: Slot) -> usize {
+    pub fn held(&self, slot: DatabaseSlot) -> usize {
         self.held.get(&slot).copied().unwrap_or_default()
     }
 
     /// The counters of rules of a database slot, its default counter included.
-    pub fn of(&self, slot: Slot) -> &[RuleSlot] {
+    pub fn of(&self, slot: DatabaseSlot) -> &[CounterId] {
         self.rules.get(&slot).map_or(&[], Vec::as_slice)
     }
 }
 
 /// The counters of a database, each assigned and named.
-pub(super) struct Lines {
+pub(super) struct AssignedCounters {
     /// Counts packets that no rule allows. Its index is reserved for every database slot, therefore always available.
-    pub default: RuleSlot,
-    rules: BTreeMap<LineKey, RuleSlot>,
+    pub default: CounterId,
+    rules: BTreeMap<CounterKey, CounterId>,
     /// Prefixes of managed ranges with a counter of their own.
-    prefixes: BTreeMap<IpNet, RuleSlot>,
+    prefixes: BTreeMap<IpNet, CounterId>,
     /// Rules without a free counter, counted on the default counter: a lack of counters delays no publish.
     pub uncounted: usize,
 }
 
-impl Lines {
+impl AssignedCounters {
     /// Retains the counters that the database's rules have, and assigns free ones to new rules.
     pub fn assign(
-        database: Slot,
+        database: DatabaseSlot,
         desired: &DesiredDatabase,
         counters: &mut Counters,
         live: &mut Live,
@@ -75,47 +75,47 @@ impl Lines {
     ) -> Result<Self> {
         // A counter is never renamed to another range: as long as the old allow list is in force, its prefixes would be
         // attributed to that range.
-        let range = |kind: &LineKind| kind.range().map(ToOwned::to_owned);
-        let known: BTreeMap<(String, Option<String>), RuleSlot> = counters
+        let range = |kind: &CounterKind| kind.range().map(ToOwned::to_owned);
+        let known: BTreeMap<(String, Option<String>), CounterId> = counters
             .of(database)
             .iter()
-            .filter_map(|slot| Some((live.lines.get(slot)?, *slot)))
-            .filter(|(line, _)| line.database == database && !matches!(line.kind, LineKind::Prefix(_)))
+            .filter_map(|slot| Some((live.counters.get(slot)?, *slot)))
+            .filter(|(line, _)| line.database == database && !matches!(line.kind, CounterKind::Prefix(_)))
             .map(|(line, slot)| ((line.id.clone(), range(&line.kind)), slot))
             .collect();
         let (rules, prefixes) = (BTreeMap::new(), BTreeMap::new());
-        let mut lines = Self { default: database + 1, rules, prefixes, uncounted: 0 };
-        name(lines.default, line(database, LineKind::Default, String::new(), ""), live, plane)?;
-        for (key, (kind, label)) in &desired.lines {
+        let mut assigned = Self { default: database + 1, rules, prefixes, uncounted: 0 };
+        name(assigned.default, line(database, CounterKind::Default, String::new(), ""), live, plane)?;
+        for (key, (kind, label)) in &desired.counters {
             let line = line(database, kind.clone(), id(key), label);
             let known = known.get(&(line.id.clone(), range(kind))).copied();
             let Some(slot) = known.or_else(|| next_free(&mut counters.free, live)) else {
-                lines.uncounted += 1;
+                assigned.uncounted += 1;
                 continue;
             };
             name(slot, line, live, plane)?;
-            lines.rules.insert(key.clone(), slot);
+            assigned.rules.insert(key.clone(), slot);
         }
-        lines.assign_prefixes(database, desired, counters, live, plane)?;
-        Ok(lines)
+        assigned.assign_prefixes(database, desired, counters, live, plane)?;
+        Ok(assigned)
     }
 
     /// Assigns counters to the prefixes of managed ranges, as far as available. A prefix retains its counter as long as
     /// it is in force: changes of other databases do not affect it.
     fn assign_prefixes(
         &mut self,
-        database: Slot,
+        database: DatabaseSlot,
         desired: &DesiredDatabase,
         counters: &mut Counters,
         live: &mut Live,
         plane: &mut impl DataPlane,
     ) -> Result<()> {
-        let mut taken: BTreeMap<&LineKey, usize> = BTreeMap::new();
+        let mut taken: BTreeMap<&CounterKey, usize> = BTreeMap::new();
         for (net, key) in desired.set.iter() {
-            let Some((LineKind::Managed(range), label)) = desired.lines.get(key) else { continue };
+            let Some((CounterKind::Managed(range), label)) = desired.counters.get(key) else { continue };
             let (id, taken) = (id(key), taken.entry(key).or_default());
             let held = live.databases.get(&database).and_then(|one| one.sources.get(&net));
-            let held = held.filter(|slot| live.lines.get(slot).is_some_and(|held| held.id == id));
+            let held = held.filter(|slot| live.counters.get(slot).is_some_and(|held| held.id == id));
             let slot = match held {
                 Some(slot) if self.rules.get(key) == Some(&slot) => None,
                 Some(slot) => Some(slot),
@@ -123,7 +123,7 @@ impl Lines {
                 None => None,
             };
             if let Some(slot) = slot {
-                name(slot, line(database, LineKind::Prefix(range.clone()), id, label), live, plane)?;
+                name(slot, line(database, CounterKind::Prefix(range.clone()), id, label), live, plane)?;
                 self.prefixes.insert(net, slot);
                 *taken += 1;
             }
@@ -133,7 +133,7 @@ impl Lines {
 
     /// The allow list with the counter of each prefix.
     pub fn sources(&self, desired: &DesiredDatabase) -> Sources {
-        let slot = |net: IpNet, key: &LineKey| {
+        let slot = |net: IpNet, key: &CounterKey| {
             self.prefixes.get(&net).or_else(|| self.rules.get(key)).copied().unwrap_or(self.default)
         };
         Sources {
@@ -143,52 +143,52 @@ impl Lines {
     }
 
     /// Every counter in use.
-    pub fn slots(&self) -> BTreeSet<RuleSlot> {
+    pub fn slots(&self) -> BTreeSet<CounterId> {
         self.rules.values().chain(self.prefixes.values()).copied().chain([self.default]).collect()
     }
 }
 
 /// Id of a rule within its database.
-pub(super) fn id(key: &LineKey) -> String {
+pub(super) fn id(key: &CounterKey) -> String {
     match key {
-        LineKey::Rule(id) => id.to_string(),
-        LineKey::Internal(cidr) => cidr.to_string(),
+        CounterKey::Rule(id) => id.to_string(),
+        CounterKey::Internal(cidr) => cidr.to_string(),
     }
 }
 
-fn line(database: Slot, kind: LineKind, id: String, label: &str) -> Line {
-    Line { database, kind, id, label: label.to_owned() }
+fn line(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> RuleCounter {
+    RuleCounter { database, kind, id, label: label.to_owned() }
 }
 
 /// The next free counter; those before it are not searched again.
-fn next_free(free: &mut Range<RuleSlot>, live: &Live) -> Option<RuleSlot> {
-    free.find(|slot| !live.lines.contains_key(slot))
+fn next_free(free: &mut Range<CounterId>, live: &Live) -> Option<CounterId> {
+    free.find(|slot| !live.counters.contains_key(slot))
 }
 
 /// Updates the record of a counter.
-fn name(slot: RuleSlot, line: Line, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
-    if live.lines.get(&slot) != Some(&line) {
-        plane.set_line(slot, &line)?;
-        live.lines.insert(slot, line);
+fn name(slot: CounterId, line: RuleCounter, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    if live.counters.get(&slot) != Some(&line) {
+        plane.set_counter(slot, &line)?;
+        live.counters.insert(slot, line);
     }
     Ok(())
 }
 
 /// Frees the counters for which `unused` returns `true`, and adds them to `freed` with their databases.
-pub(super) fn free_lines(
-    unused: impl Fn(RuleSlot, &Line) -> bool,
+pub(super) fn free_counters(
+    unused: impl Fn(CounterId, &RuleCounter) -> bool,
     live: &mut Live,
     plane: &mut impl DataPlane,
-    freed: &mut BTreeMap<RuleSlot, DatabaseId>,
+    freed: &mut BTreeMap<CounterId, DatabaseId>,
 ) -> Result<()> {
-    let slots: Vec<RuleSlot> =
-        live.lines.iter().filter(|(slot, line)| unused(**slot, line)).map(|(slot, _)| *slot).collect();
+    let slots: Vec<CounterId> =
+        live.counters.iter().filter(|(slot, line)| unused(**slot, line)).map(|(slot, _)| *slot).collect();
     if !slots.is_empty() {
-        plane.settle()?;
+        plane.synchronize()?;
     }
     for slot in slots {
-        plane.free_line(slot)?;
-        let database = live.lines.remove(&slot).and_then(|line| live.databases.get(&line.database));
+        plane.free_counter(slot)?;
+        let database = live.counters.remove(&slot).and_then(|line| live.databases.get(&line.database));
         if let Some(database) = database {
             freed.insert(slot, database.id.clone());
         }
