@@ -24,17 +24,17 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// From a file's rename to the first packet with the new verdict; with and without file events, and at a cold start
+    /// Measure the time from a file's rename to the first packet with the new verdict, with and without file events, and at a cold start
     Propagation(Propagation),
-    /// What one packet costs, from 1 to 100,000 CIDRs and 1 to 256 endpoints, and what each stage brings
+    /// Measure the cost of one packet, from 1 to 100,000 CIDRs and 1 to 256 endpoints, and the gain of each stage
     Packet,
-    /// A flood of denied packets, against nftables, iptables and an empty XDP program
+    /// Compare a flood of denied packets with nftables, iptables and an empty XDP program
     Flood,
-    /// What an allowed client feels: pgbench with the firewall and without, also during a flood
+    /// Run pgbench with the firewall and without, also during a flood
     Baseline,
-    /// What publishing takes, from 30 to 100,000 CIDRs and 1 to 1,000 databases; the agent at rest
+    /// Measure a publish, from 30 to 100,000 CIDRs and 1 to 1,000 databases, and the agent at rest
     Scale,
-    /// What a host with a past, databases without room or many interfaces costs, against one without, pair by pair
+    /// Compare a host with a past, with databases without room or with many interfaces, with one without, pair by pair
     Burden,
 }
 

@@ -53,7 +53,7 @@ pub(super) enum Command {
     Run {
         #[command(flatten)]
         flags: Box<ConfigFile>,
-        /// How the log on stderr is written; its level is that of RUST_LOG [default: human]
+        /// Format of the log on stderr; RUST_LOG sets its level [default: human]
         #[arg(
             long,
             value_enum,
@@ -64,7 +64,7 @@ pub(super) enum Command {
         log_format: Option<LogFormat>,
     },
     /// Check rule files and managed ranges as `run` would; needs no privileges
-    #[command(after_help = "Exit codes: 0 every file would be taken, 2 at least one refused.\n\n\
+    #[command(after_help = "Exit codes: 0 every file would be accepted, 2 at least one rejected.\n\n\
                             Example: firewall-agent validate /etc/firewall-agent/rules.d")]
     Validate {
         /// Files, or directories of rule files
@@ -73,8 +73,8 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// What applying these files would change in the kernel, database by database; changes nothing
-    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 at least one file would be refused.\n\n\
+    /// Show what these files would change in the kernel, by database, without changing anything
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 at least one file would be rejected.\n\n\
                             Examples:\n  firewall-agent plan\n  firewall-agent plan new/orders.yaml -o json")]
     Plan {
         /// Files, or directories of rule files [default: the configured rules_dir and managed_ranges]
@@ -84,7 +84,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Interfaces, databases, refused files and counters
+    /// Show interfaces, databases, rejected files and counters
     #[command(after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here.\n\n\
                             Example: firewall-agent status -o json")]
     Status {
@@ -93,7 +93,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// The databases that are live in the kernel, and the endpoints that stay closed
+    /// List the databases in force, and the closed endpoints
     #[command(after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here.\n\n\
                             Example: firewall-agent databases")]
     Databases {
@@ -102,7 +102,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// The managed ranges that are live in the kernel, with their hits
+    /// List the managed ranges in force, with hits
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no database uses the range.\n\n\
                             Example: firewall-agent ranges man-osc-fr1-egress")]
     Ranges {
@@ -113,7 +113,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// The rules that are live in the kernel, with their hits
+    /// List the rules in force, with hits
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no such database.\n\n\
                             Example: firewall-agent rules 6a316183d0f1f10ecbcca123")]
     Rules {
@@ -124,7 +124,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// The verdict for a packet, asked of the kernel: reason, rule, managed range
+    /// Ask the kernel for the verdict on a packet: reason, rule, managed range
     #[command(after_help = "Exit codes: 0 would pass, 1 failed, 2 bad input, 3 would be denied.\n\n\
                             Examples:\n  firewall-agent explain 203.0.113.7 6a316183d0f1f10ecbcca123\n  \
                             firewall-agent explain 203.0.113.7 192.0.2.10:30092\n  \
@@ -139,50 +139,50 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Put the last good state in force and attach, then exit: for a unit ordered before the network
+    /// Restore the last good state, attach and exit: for a unit ordered before the network
     #[command(
-        after_help = "Where an agent runs already, checks that it filters every configured interface that is present.\n\n\
+        after_help = "Beside a running agent: checks that it filters every configured interface that is present.\n\n\
                             Exit codes: 0 every interface is filtered and everything is in force, or an operator has \
                             detached the host; 1 not filtered; 2 bad input; 6 filtered, but not everything is in force.\n\n\
                             Example: firewall-agent restore --wait 20s"
     )]
     Restore {
-        /// How long to wait for configured interfaces that are not there yet
+        /// Time to wait for configured interfaces that are absent
         #[arg(long, value_name = "SPAN", value_parser = duration, default_value = "10s")]
         wait: Duration,
     },
-    /// Take everything down, and stay down, daemon or not, until `attach`: opens every database to everyone
+    /// Stop filtering until `attach`, also after restarts and reboots: every database becomes reachable
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 without --yes.\n\n\
                             Example: firewall-agent detach --yes")]
     Detach {
-        /// Yes, everything is to be open
+        /// Confirm that every database becomes reachable
         #[arg(long)]
         yes: bool,
     },
-    /// Put everything up again after `detach`
+    /// Filter again after `detach`
     #[command(after_help = "Exit codes: 0 every configured interface is filtered, 1 failed.\n\n\
                             Example: firewall-agent attach")]
     Attach,
-    /// Whether the daemon is alive, or ready with `--ready`: for exec probes
+    /// Check that the daemon is alive, or ready with `--ready`: for exec probes
     #[command(
-        after_help = "Alive: the daemon's loop runs. Ready: everything configured is in force and probed. A probe of \
-                            liveness must not ask for readiness: a restart cures no rule file.\n\n\
-                            Exit codes: 0 alive, or ready; 1 failed, as when no daemon answers or its loop stands still; \
+        after_help = "Alive: the daemon's loop runs. Ready: everything configured is in force and probed. A liveness \
+                            probe must not ask for readiness: a restart repairs no rule file.\n\n\
+                            Exit codes: 0 alive, or ready; 1 failed, as when no daemon answers or its loop is blocked; \
                             2 bad input; 4 alive and not ready.\n\n\
                             Example: firewall-agent health --ready"
     )]
     Health {
-        /// Ask for readiness instead of liveness; says what is missing
+        /// Ask for readiness instead of liveness, and print the reasons
         #[arg(long)]
         ready: bool,
-        /// Where the daemon serves HTTP [default: the first unix socket of the configured `listen`]
+        /// Address of the daemon's HTTP server [default: the first unix socket of the configured `listen`]
         #[arg(long, value_name = "unix:PATH|ADDR:PORT")]
         listen: Option<Listen>,
     },
-    /// Ways to a protected port that the attached programs do not see
+    /// Find ways to a protected port that bypass the attached programs
     #[command(after_help = AUDIT_HELP)]
     Audit {
-        /// Kinds of ways that are known and meant to be: told, and without effect on the exit code
+        /// Kinds that are intended: listed, without effect on the exit code
         #[arg(long, value_name = "KIND", value_delimiter = ',')]
         accept: Vec<Kind>,
         #[command(flatten)]
@@ -190,7 +190,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Who was refused, how often, and the rule that would admit them
+    /// Show denied sources with packet counts, and the rule that would admit each
     #[command(
         after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here, 2 no such database.\n\n\
                             Examples:\n  firewall-agent denied\n  firewall-agent denied orders --by 24\n  \
@@ -204,7 +204,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Databases, rates of verdicts and the most refused sources, live; q quits
+    /// Watch databases, verdict rates and the most denied sources; q quits
     #[command(
         after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here, 2 no terminal.\n\n\
                             Example: firewall-agent top"
@@ -213,26 +213,26 @@ pub(super) enum Command {
         #[command(flatten)]
         places: Places,
     },
-    /// Drop a database whose file is gone; its endpoints stay closed
+    /// Drop a database that has no file any more; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
     Forget {
         /// Database id
         database: String,
-        /// Open what it leaves behind: everyone may connect there
+        /// Open its former endpoints: everyone may connect there
         #[arg(long)]
         open: bool,
     },
-    /// Let the next file of a database have any revision; its rules stay in force
+    /// Accept any revision in the next file of a database; its rules stay in force
     #[command(after_help = "Example: firewall-agent rebase 6a316183d0f1f10ecbcca123\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
     Rebase {
         /// Database id
         database: String,
     },
-    /// Show the time that expiry goes by, and lower its mark with `--lower`
+    /// Show the time used for expiry, and lower its mark with `--lower`
     #[command(
-        after_help = "The mark is the latest time that was believed; it is stored, so that no expired rule comes back. A \
+        after_help = "The mark is the latest accepted time; it is stored, so that no expired rule comes back. A \
                             mark that a wrong clock moved ahead keeps rules expired until the time reaches it. Lowered \
                             under a synchronised clock, it goes no further back than that; else no further than the \
                             newest accepted file.\n\n\
@@ -244,7 +244,7 @@ pub(super) enum Command {
         /// Set the mark back to the synchronised clock: rules that end after it count again
         #[arg(long, conflicts_with_all = ["output", "bpffs_dir", "state_dir"])]
         lower: bool,
-        /// Set it back to this time instead
+        /// Set the mark back to this time instead
         #[arg(long, value_name = "TIME", requires = "lower")]
         to: Option<Timestamp>,
         #[command(flatten)]
@@ -252,7 +252,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Let the daemon log single packets for a while: another build of the program, swapped in without a gap
+    /// Log single packets for a while: swaps in another build of the program without a gap
     #[command(
         after_help = "Messages are sampled: at most 50 a second, with the number of those left out.\n\n\
                             Examples:\n  firewall-agent packet-log on --for 60s\n  firewall-agent packet-log off\n\n\
@@ -272,7 +272,7 @@ pub(super) enum Command {
     #[command(after_help = "Example: firewall-agent man /usr/local/share/man/man1\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
     Man {
-        /// Made when it is not there
+        /// Created if absent
         dir: PathBuf,
     },
 }
@@ -281,14 +281,14 @@ const AUDIT_HELP: &str = "\
 Kinds: loopback, container (bridge, veth, macvlan, …), interface (up, without our link), tunnel, unclaimed_address \
 (something listens there, and no endpoint names it), dnat, ephemeral (a protected port among those of the host's own \
 connections), source_routing, segment_routing, route_localnet.\n\n\
-Looks at this network namespace only, and not at tc and other eBPF programs, IPVS, or rules inside of containers. \
-Rules of nftables are shown to CAP_NET_ADMIN, those of iptables-legacy not at all: what could not be looked at is \
-named.\n\n\
-Exit codes: 0 nothing found, or only what is accepted; 1 failed, or something could not be looked at, whatever else \
-was found; 2 bad input; 5 ways found.\n\n\
+Reads this network namespace only, without tc and other eBPF programs, IPVS, or rules inside of containers. The \
+kernel shows rules of nftables to CAP_NET_ADMIN only, and those of iptables-legacy to nobody: unchecked objects are \
+listed.\n\n\
+Exit codes: 0 nothing found, or only what is accepted; 1 failed, or something could not be checked, whatever else was \
+found; 2 bad input; 5 bypasses found.\n\n\
 Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,container -o json";
 
-/// Where the agent of this host keeps its things, when that is not what the configuration says.
+/// Directories of the agent that differ from the configuration.
 #[derive(Debug, clap::Args)]
 pub(super) struct Places {
     /// Directory of the pins, on a bpffs
@@ -301,7 +301,7 @@ pub(super) struct Places {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Output {
-    /// How to print
+    /// Output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: Format,
 }

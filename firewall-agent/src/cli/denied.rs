@@ -14,21 +14,21 @@ use super::table::{or_dash, time, write_table};
 use super::{BadInput, Exit, json};
 use crate::bpf::Kernel;
 
-/// What is asked for.
+/// Selection and aggregation of denied packets.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Question {
-    /// Only what this database refused
+    /// Only packets that this database denied
     pub database: Option<String>,
-    /// Go on: one line for each source and second in which it was refused
+    /// Follow: print one line per source and second with denied packets
     #[arg(short, long, conflicts_with_all = ["by", "by6"])]
     pub follow: bool,
-    /// Add IPv4 sources up by prefixes of this length, IPv6 sources by /64 unless told otherwise
+    /// Aggregate IPv4 sources by prefixes of this length, and IPv6 sources by /64 without --by6
     #[arg(long, value_name = "LENGTH", value_parser = clap::value_parser!(u8).range(0..=32))]
     pub by: Option<u8>,
-    /// Add IPv6 sources up by prefixes of this length
+    /// Aggregate IPv6 sources by prefixes of this length
     #[arg(long, value_name = "LENGTH", value_parser = clap::value_parser!(u8).range(0..=128))]
     pub by6: Option<u8>,
-    /// At most so many rows, those with most packets
+    /// Print at most this many rows, most packets first
     #[arg(long, value_name = "ROWS", default_value_t = 50)]
     pub top: usize,
 }

@@ -40,16 +40,16 @@ pub(super) fn attach(settings: Settings, out: &mut impl Write) -> Result<Exit> {
     carry_out(settings, Verb::Attach {}, out)
 }
 
-/// What to do about messages about single packets.
+/// Switch of the packet log.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(super) enum PacketLog {
-    /// Begin, for a while
+    /// Start the packet log
     On {
-        /// How long: 60s, 5m; at most 1h
+        /// Duration: 60s, 5m; at most 1h
         #[arg(long = "for", value_name = "TIME", default_value = "60s")]
         time: SignedDuration,
     },
-    /// End
+    /// Stop the packet log
     Off,
 }
 

@@ -13,7 +13,7 @@ pub struct ConfigFile {
     /// Interfaces to filter on: names or globs
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = interface)]
     pub interfaces: Option<Vec<String>>,
-    /// How the program is attached [default: native]
+    /// XDP mode of the attached program [default: native]
     #[arg(long, value_name = "MODE")]
     pub xdp_mode: Option<XdpMode>,
     /// Directory of the rule files [default: /etc/firewall-agent/rules.d]
@@ -22,7 +22,7 @@ pub struct ConfigFile {
     /// File of the managed ranges [default: /etc/firewall-agent/managed-ranges.yaml]
     #[arg(long, value_name = "FILE")]
     pub managed_ranges: Option<PathBuf>,
-    /// Public keys of minisign: with any, files without a signature by one of them are refused
+    /// Public keys of minisign: with any, files without a signature by one of them are rejected
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub trusted_keys: Option<Vec<TrustedKey>>,
     /// Directory of the store and of status.json [default: /var/lib/firewall-agent]
@@ -34,40 +34,40 @@ pub struct ConfigFile {
     /// Name of this host in rule files [default: the host name]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub node_name: Option<String>,
-    /// Where /metrics, /healthz, /readyz and /status are served [default: unix:/run/firewall-agent/http.sock]
+    /// Addresses that serve /metrics, /healthz, /readyz and /status [default: unix:/run/firewall-agent/http.sock]
     #[arg(long, value_name = "unix:PATH|ADDR:PORT", value_delimiter = ',')]
     pub listen: Option<Vec<Listen>>,
-    /// Socket that verbs talk to [default: /run/firewall-agent/control.sock]
+    /// Socket for commands to the daemon [default: /run/firewall-agent/control.sock]
     #[arg(long, value_name = "PATH")]
     pub control_socket: Option<PathBuf>,
     /// Ports closed until a rule file opens an endpoint there, as in 5432,30000-32767; [] for none
     #[arg(long, value_name = "PORTS")]
     pub guarded_ports: Option<GuardedPorts>,
-    /// Take rule files with `mode: monitor` [default: false]
+    /// Accept rule files with `mode: monitor` [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_monitor: Option<bool>,
-    /// Most rules of one database [default: 30]
+    /// Maximum number of rules of one database [default: 30]
     #[arg(long, value_name = "N", value_parser = rules_bound)]
     pub max_rules_per_database: Option<usize>,
-    /// Most databases on this host, 256 at the most [default: 256]
+    /// Maximum number of databases on this host, up to 256 [default: 256]
     #[arg(long, value_name = "N", value_parser = databases_bound)]
     pub max_databases: Option<u32>,
-    /// Most endpoints of all databases together [default: 1024]
+    /// Maximum number of endpoints of all databases together [default: 1024]
     #[arg(long, value_name = "N", value_parser = bound)]
     pub max_endpoints: Option<u32>,
-    /// Most prefixes of all databases together [default: 131072]
+    /// Maximum number of prefixes of all databases together [default: 131072]
     #[arg(long, value_name = "N", value_parser = bound)]
     pub max_prefixes: Option<u32>,
-    /// Attach the build of the program that tells of single packets, for debugging [default: false]
+    /// Attach the build of the program that logs single packets, for debugging [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub packet_log: Option<bool>,
     /// Time between full rescans of the files [default: 10s]
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     pub rescan_interval: Option<Duration>,
-    /// Time between two comparisons of what the kernel holds with what was left there [default: 1s]
+    /// Time between drift checks of the kernel's objects [default: 1s]
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     pub drift_interval: Option<Duration>,
-    /// Time within which a change is promised to be in force [default: 120s]
+    /// Promised time until a change is in force [default: 120s]
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     pub propagation_window: Option<Duration>,
 }

@@ -35,7 +35,7 @@ pub struct Arguments {
     /// Only the kernels of these releases of Debian; the table is kept only when all are booted
     #[arg(value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(names()))]
     suites: Vec<String>,
-    /// What runs the guests, instead of KVM where a kernel comes up on it and TCG elsewhere
+    /// Accelerator of the guests, instead of KVM where a kernel boots on it and TCG elsewhere
     #[arg(long, value_name = "ACCELERATOR")]
     accel: Option<Accelerator>,
 }
