@@ -44,11 +44,12 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let now = self.clock.now();
         self.commit_closes(now, changes);
         let opened = if open { claims.clone() } else { BTreeSet::new() };
-        let (_, Published { failed, errors, refused_writes, .. }) = self.put_in_force(opened, now);
+        let (_, Published { mut failed, errors, refused_writes, .. }) = self.put_in_force(opened, now);
         self.is_uncertain = refused_writes;
         self.force();
         let durable = self.flush();
-        if let Some(error) = errors.into_iter().chain(failed.into_values()).next() {
+        // Another database without room is no failure of this one's.
+        if let Some(error) = errors.into_iter().chain(failed.remove(id)).next() {
             return Err(error);
         }
         durable?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::stage::{ALLOWED, E1, E2, GUARDED, RULE_FILE, STRANGER, Stage, removed, rules};
+use crate::stage::{ALLOWED, E1, E2, GUARDED, RULE_FILE, STRANGER, Stage, removed, rules, rules_of};
 
 const SIGNATURE: &str = "a.yaml.minisig";
 
@@ -72,6 +72,21 @@ fn replayed(sign: fn(&Stage) -> Option<Sign>) {
 fn is_stale(stage: &Stage) {
     stage.until("it is stale", |status| status["rejected_files"].to_string().contains("stale_revision"));
     stage.sees(&[], &[E1, E2]);
+}
+
+#[test]
+fn a_database_is_forgotten_beside_another_that_has_no_room() {
+    let stage = Stage::new("max_prefixes: 1\n");
+    stage.push(&rules(1, &[E1], &[ALLOWED]));
+    stage.run();
+    stage.until_applied("a", 1);
+    stage.home.write_rules("b.yaml", &rules_of("b", 1, &[E2], &[ALLOWED, STRANGER])).unwrap();
+    stage.until("no room", |status| status["errors"].to_string().contains("database b: no room"));
+    stage.home.remove_rules(RULE_FILE).unwrap();
+    let forgotten = stage.home.ask(&["forget", "a", "--open"]).unwrap();
+    assert_eq!(forgotten.code, Some(0), "{forgotten:?}");
+    stage.lets_in(STRANGER, E1);
+    stage.refuses(STRANGER, E2);
 }
 
 #[test]
