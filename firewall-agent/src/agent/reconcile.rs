@@ -349,10 +349,13 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if self.store.flush(Duration::ZERO) {
             return undurable;
         }
-        let problem = self.store.problem();
+        let (problem, slots) = (self.store.problem(), self.live.slots());
         for (id, candidate) in self.accepted.files() {
             let claims = destinations(&candidate.rules);
-            let waiting: Vec<String> = claims.intersection(&self.withheld).map(ToString::to_string).collect();
+            // What was open before, as at a restart, stays open.
+            let is_open = |to: &Destination| slots.get(id).is_some_and(|slot| self.live.is_open(to, *slot));
+            let waiting = claims.intersection(&self.withheld).filter(|to| !is_open(to));
+            let waiting: Vec<String> = waiting.map(ToString::to_string).collect();
             if !waiting.is_empty() {
                 let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
                 let message = format!("closed until its claim is stored: {}{problem}", waiting.join(", "));

@@ -5,10 +5,9 @@ use std::io::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firewall_tests::lab::eventually;
 use nix::mount::{MsFlags, mount};
 
-use crate::stage::{ALLOWED, E1, E2, Stage, removed, rules, rules_of};
+use crate::stage::{ALLOWED, E1, E2, STRANGER, Stage, removed, rules, rules_of};
 use crate::strace::Injected;
 
 const OTHER: &str = "b.yaml";
@@ -84,6 +83,21 @@ fn a_full_partition_without_room_delays_no_revocation_and_opens_nothing() {
 }
 
 #[test]
+fn an_endpoint_that_is_open_over_a_restart_with_a_full_partition_is_not_called_closed() {
+    let stage = on_partition("5m");
+    stage.stop();
+    fill(&stage);
+    stage.run();
+    stage.until_logs("state.redb: cannot write a copy beside it");
+    stage.sees(&[E1], &[]);
+    assert_eq!(stage.logged("closed until its claim is stored"), 0);
+    // The control: a new endpoint is.
+    stage.home.write_rules(OTHER, &rules_of("b", 1, &[E2], &[ALLOWED])).unwrap();
+    until_logged(&stage);
+    stage.sees(&[E1], &[E2]);
+}
+
+#[test]
 fn a_store_that_refuses_writes_delays_no_revocation_and_opens_nothing() {
     for call in ["pwrite64", "fsync,fdatasync"] {
         let stage = Stage::new("");
@@ -128,7 +142,7 @@ fn begin(stage: &Stage) {
     stage.until_applied("a", 1);
     stage.sees(&[E1], &[]);
     stage.lets_in(REVOKED, E1);
-    assert!(stage.gets_in(crate::stage::STRANGER, E2), "the control: nothing was ever claimed there");
+    assert!(stage.gets_in(STRANGER, E2), "the control: nothing was ever claimed there");
 }
 
 /// Fills the partition.
@@ -150,6 +164,5 @@ fn until_withheld(stage: &Stage) {
 
 /// As `until_withheld`, where the status cannot be written either.
 fn until_logged(stage: &Stage) {
-    let logged = || (stage.logged(WITHHELD) > 0).then_some(());
-    eventually(Duration::from_secs(10), "withheld", logged).unwrap();
+    stage.until_logs(WITHHELD);
 }

@@ -229,6 +229,11 @@ impl Stage {
         });
     }
 
+    /// Waits until an agent of this stage has logged `words`.
+    pub fn until_logs(&self, words: &str) {
+        eventually(BOUND, words, || (self.logged(words) > 0).then_some(())).unwrap();
+    }
+
     /// Returns how many times the agents of this stage have logged `words`.
     pub fn logged(&self, words: &str) -> usize {
         self.agent.borrow().as_ref().map_or(0, |agent| agent.log().matches(words).count())
