@@ -304,16 +304,19 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         Some(before)
     }
 
-    /// Destinations of the desired state with a claim that a reboot would lose.
+    /// Destinations of the desired state with a claim that a reboot would lose. A durable claim of every address keeps each
+    /// of them closed over a reboot.
     fn undurable_claims(&mut self, desired: &Desired) -> BTreeSet<Destination> {
         if self.store.flush(Duration::ZERO) {
             return BTreeSet::new();
         }
         let destinations = desired.databases.values().flat_map(|database| &database.targets).copied();
-        destinations.filter(|destination| self.store.is_pending(&Key::Claim(*destination))).collect()
+        destinations.filter(|to| is_pending(*to) && !is_kept(to.everywhere())).collect()
     }
 
     /// Commits released destinations, revisions that came into force, and counts of retired counters.
+        let is_pending = |to: Destination| self.store.is_pending(&Key::Claim(to));
+        let is_kept = |to: Destination| self.persisted.is_claimed(&to) && !is_pending(to);
     fn commit_opens(&mut self, desired: &Desired, published: &Published) {
         let mut changes = Changes::default();
         if published.errors.is_empty() {

@@ -283,6 +283,12 @@ impl PersistedState {
         owned.map(|(destination, _)| *destination).collect()
     }
 
+    /// Returns `true` for a destination that a file has claimed and that no operator has released.
+    #[must_use]
+    pub fn is_claimed(&self, destination: &Destination) -> bool {
+        self.claims.contains_key(destination)
+    }
+
     /// Lowest revision that a file of a database may have; 0 for a database never accepted, and after `rebase`.
     #[must_use]
     pub fn floor(&self, id: &DatabaseId) -> u64 {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 
-use crate::stage::{ALLOWED, E1, E2, STRANGER, Stage, removed, rules, rules_of};
+use crate::stage::{ALLOWED, E1, E2, RULE_FILE, STRANGER, Stage, removed, rules, rules_of};
 use crate::strace::Injected;
 
 const OTHER: &str = "b.yaml";
@@ -80,6 +80,24 @@ fn a_full_partition_without_room_delays_no_revocation_and_opens_nothing() {
     stage.until_sees(&[E2], &[E1]);
     stage.kill();
     stage.boot(0, &[E2], &[E1]);
+}
+
+#[test]
+fn a_wildcard_narrowed_before_a_boot_with_a_full_partition_stays_open_where_it_is_claimed() {
+    let stage = on_partition("5m");
+    let port = E1.split_once(':').unwrap().1;
+    stage.push(&rules(2, &[port], &[ALLOWED]));
+    stage.until_applied("a", 2);
+    stage.sees(&[E1, E2], &[]);
+    stage.stop();
+    fill(&stage);
+    stage.push(&rules(3, &[E1], &[ALLOWED]));
+    stage.boot(0, &[E1], &[E2]);
+    stage.kill();
+    // The claim of every address is durable: without the file, too, nobody else gets in.
+    stage.home.remove_rules(RULE_FILE).unwrap();
+    stage.boot(0, &[E1], &[]);
+    assert!(!stage.gets_in(STRANGER, E2));
 }
 
 #[test]
