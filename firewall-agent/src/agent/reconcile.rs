@@ -324,8 +324,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
         if !self.keeps {
             // Otherwise another map layout is in force, as recorded before.
-            let (files, refused) = (self.accepted.files(), published.refused_writes);
-            self.persisted.note_in_force(&self.live, files, refused, &mut changes);
+            self.persisted.note_in_force(&self.live, self.accepted.files(), published, &mut changes);
         }
         let freed = self.data_plane.take_freed().into_iter().filter(|(_, counted)| counted.packets > 0);
         let freed =

@@ -9,6 +9,7 @@ use tracing::warn;
 use super::admit::Candidate;
 use super::desired::{Desired, destinations};
 use super::model::{Destination, Live};
+use super::publish::Published;
 use super::record::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile};
 use crate::rules::{DatabaseId, DatabaseRules, State};
 
@@ -157,22 +158,22 @@ impl PersistedState {
     }
 
     /// Records the revisions live after a publish. The file of a revision in force is stored until the accepted
-    /// revision (from `accepted`) is in force itself. After `refused_writes`, as at a boot, a database that is not live
-    /// is still published before newcomers.
+    /// revision (from `accepted`) is in force itself; after a `rebase` both may have one number. After refused writes, as
+    /// at a boot, a database that is not live is still published before newcomers.
     pub fn note_in_force(
         &mut self,
         live: &Live,
         accepted: &BTreeMap<DatabaseId, Candidate>,
-        refused_writes: bool,
+        published: &Published,
         changes: &mut Changes,
     ) {
         let mut gone: BTreeSet<DatabaseId> = self.in_force.keys().cloned().collect();
-        gone.retain(|id| !refused_writes || !accepted.contains_key(id));
+        gone.retain(|id| !published.refused_writes || !accepted.contains_key(id));
         for database in live.databases.values() {
             gone.remove(&database.id);
             let Some(stamp) = &database.stamp else { continue };
             let accepted = accepted.get(&database.id).map(|candidate| candidate.rules.revision);
-            let is_newest = accepted == Some(stamp.revision);
+            let is_newest = accepted == Some(stamp.revision) && !published.failed.contains_key(&database.id);
             if is_newest
                 || self.in_force.get(&database.id).is_none_or(|known| known.revision != stamp.revision)
             {
@@ -354,7 +355,8 @@ mod tests {
                 persisted.load(Record::InForce(id.parse().unwrap(), InForce { revision: 7, file: None }));
             }
             let accepted = BTreeMap::from([("accepted".parse().unwrap(), candidate("accepted"))]);
-            persisted.note_in_force(&Live::default(), &accepted, refused_writes, &mut changes);
+            let published = Published { refused_writes, ..Published::default() };
+            persisted.note_in_force(&Live::default(), &accepted, &published, &mut changes);
             assert_eq!(persisted.in_force().keys().map(DatabaseId::as_str).collect::<Vec<_>>(), kept);
             assert_eq!(changes.iter().count(), 2 - kept.len());
         }

@@ -45,6 +45,20 @@ fn a_revision_without_room_that_came_while_the_agent_was_stopped_closes_what_it_
     }
 }
 
+#[test]
+fn a_revision_without_room_that_has_the_number_of_the_one_before_leaves_it_for_a_boot() {
+    let stage = with_room(10);
+    stage.run();
+    stage.until_applied("a", 1);
+    let rebased = stage.home.ask(&["rebase", "a"]).unwrap();
+    assert_eq!(rebased.code, Some(0), "{rebased:?}");
+    stage.push(&without_e1().replace("revision: 2", "revision: 1"));
+    stage.until_sees(&[E2], &[E1]);
+    until_it_is(&stage, 10);
+    stage.stop();
+    boots(&stage, 10);
+}
+
 fn with_room(prefixes: u32) -> Stage {
     let stage = Stage::new(&format!("max_prefixes: {prefixes}\n"));
     stage.push(&rules(1, &[E1, E2], &[ALLOWED, BEFORE]));
@@ -52,9 +66,24 @@ fn with_room(prefixes: u32) -> Stage {
 }
 
 fn without_e1() -> String {
-    let many: Vec<String> = (0..20).map(|number| format!("10.99.{number}.1")).collect();
-    let sources: Vec<&str> = [ALLOWED, AFTER].into_iter().chain(many.iter().map(String::as_str)).collect();
-    rules(2, &[E2], &sources)
+    rules(2, &[E2], &sources())
+}
+
+/// More than there is room for.
+fn sources() -> Vec<&'static str> {
+    const MANY: [&str; 10] = [
+        "10.99.0.1",
+        "10.99.1.1",
+        "10.99.2.1",
+        "10.99.3.1",
+        "10.99.4.1",
+        "10.99.5.1",
+        "10.99.6.1",
+        "10.99.7.1",
+        "10.99.8.1",
+        "10.99.9.1",
+    ];
+    [ALLOWED, AFTER].into_iter().chain(MANY).collect()
 }
 
 fn boots(stage: &Stage, most: u32) {
