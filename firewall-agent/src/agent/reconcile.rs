@@ -267,19 +267,19 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     }
 
     /// State in force before a reboot, for the databases with a newer revision: newcomers must not take their capacity.
-    /// Also for a database without capacity that a refused write left closed in the middle of a publish. `None` where
-    /// there is none.
+    /// Also for a database without capacity that a refused write left closed in the middle of a publish; a database with
+    /// any open endpoint keeps its state. `None` where there is none.
     fn held_before(&self, desired: &Desired, now: Timestamp) -> Option<Desired> {
         let crowded = LazyCell::new(|| crowded(desired, &self.live, &self.data_plane));
         let stamp = |slot| self.live.databases.get(&slot).and_then(|live| live.stamp.as_ref());
         let is_closed = |id: &DatabaseId, revision: u64, wanted: &DesiredDatabase| {
             let Some(slot) = self.live.slot(id) else { return true };
-            let is_open = |to: &Destination| desired.withheld.contains(to) || self.live.is_open(to, slot);
-            !wanted.targets.iter().all(is_open)
+            !wanted.targets.iter().any(|to| self.live.is_open(to, slot))
+                && wanted.targets.iter().any(|to| !desired.withheld.contains(to))
                 && stamp(slot).is_none_or(|stamp| stamp.revision <= revision)
                 && crowded.contains(id)
         };
-        let mut fallbacks = BTreeMap::new();
+        let (mut fallbacks, mut parts) = (BTreeMap::new(), 0);
         for (id, InForce { revision, file }) in self.persisted.in_force() {
             if let (Some(file), Some(wanted)) = (file, desired.databases.get(id))
                 && is_closed(id, *revision, wanted)
@@ -287,10 +287,12 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             {
                 let mut held = Desired::default();
                 held.add(&candidate.rules, self.accepted.ranges(), now);
-                let fallback = held.databases.get(id).map(|held| fallback(held, wanted));
-                fallbacks.extend(
-                    fallback.filter(|held| is_closed(id, *revision, held)).map(|held| (id.clone(), held)),
-                );
+                let Some(held) = held.databases.get(id) else { continue };
+                let fallback = fallback(held, wanted);
+                if is_closed(id, *revision, &fallback) {
+                    parts += fallback.targets.len().saturating_sub(held.targets.len());
+                    fallbacks.insert(id.clone(), fallback);
+                }
             }
         }
         if fallbacks.is_empty() {
@@ -301,6 +303,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         before.closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
         before.databases.retain(|id, _| desired.first.contains(id));
         before.databases.extend(fallbacks);
+        // Addresses in the place of a wildcard took no room.
+        before.limits.endpoints = before.limits.endpoints.saturating_add(parts);
         Some(before)
     }
 
@@ -310,13 +314,13 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if self.store.flush(Duration::ZERO) {
             return BTreeSet::new();
         }
+        let is_pending = |to: Destination| self.store.is_pending(&Key::Claim(to));
+        let is_kept = |to: Destination| self.persisted.is_claimed(&to) && !is_pending(to);
         let destinations = desired.databases.values().flat_map(|database| &database.targets).copied();
         destinations.filter(|to| is_pending(*to) && !is_kept(to.everywhere())).collect()
     }
 
     /// Commits released destinations, revisions that came into force, and counts of retired counters.
-        let is_pending = |to: Destination| self.store.is_pending(&Key::Claim(to));
-        let is_kept = |to: Destination| self.persisted.is_claimed(&to) && !is_pending(to);
     fn commit_opens(&mut self, desired: &Desired, published: &Published) {
         let mut changes = Changes::default();
         if published.errors.is_empty() {

@@ -41,9 +41,8 @@ pub fn fallback(held: &DesiredDatabase, wanted: &DesiredDatabase) -> DesiredData
     let nets = held.set.iter().map(|(net, _)| net).collect();
     let mut targets: BTreeSet<Destination> =
         held.targets.iter().filter(|to| wanted.claims(to)).copied().collect();
-    // Addresses that replace a wildcard, as many as fit.
-    let parts = wanted.targets.iter().filter(|to| held.claims(to) && !held.targets.contains(*to));
-    targets.extend(parts.take(held.targets.len() - targets.len()).copied());
+    // Addresses that replace a wildcard.
+    targets.extend(wanted.targets.iter().filter(|to| held.claims(to)));
     DesiredDatabase { revision: held.revision, targets, set: common(&nets, wanted, 0), ..wanted.clone() }
 }
 

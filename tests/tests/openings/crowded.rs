@@ -45,6 +45,43 @@ fn a_revision_without_room_that_came_while_the_agent_was_stopped_closes_what_it_
     }
 }
 
+/// Addresses in the place of a wildcard take no room.
+#[test]
+fn a_revision_without_room_keeps_every_address_of_a_wildcard_that_it_names() {
+    let port = E1.split_once(':').unwrap().1;
+    for endpoints in [1, 100] {
+        let stage = Stage::new(&format!("max_prefixes: 10\nmax_endpoints: {endpoints}\n"));
+        stage.push(&rules(1, &[port], &[ALLOWED]));
+        stage.run();
+        stage.until_applied("a", 1);
+        stage.push(&rules(2, &[E1, E2], &sources()));
+        stage.until("no room", |status| status["errors"].to_string().contains("no room"));
+        stage.sees(&[E1, E2], &[]);
+        stage.stop();
+        for _ in 0..2 {
+            stage.boot(6, &[E1, E2], &[]);
+            stage.stop();
+        }
+    }
+}
+
+#[test]
+fn a_revision_without_room_that_claims_again_what_the_one_before_dropped_cuts_nothing() {
+    let stage = Stage::new("max_prefixes: 10\n");
+    let port = E1.split_once(':').unwrap().1;
+    stage.push(&rules(1, &[port], &[ALLOWED]));
+    stage.run();
+    stage.until_applied("a", 1);
+    stage.push(&without_e1());
+    stage.until_sees(&[E2], &[E1]);
+    let mut more = sources();
+    more.push("10.98.0.1");
+    stage.push(&rules(3, &[E1, E2], &more));
+    let said = format!("no room for its {} prefixes", more.len());
+    stage.until("revision 3", |status| status["errors"].to_string().contains(&said));
+    stage.sees(&[E2], &[]);
+}
+
 #[test]
 fn a_revision_without_room_that_has_the_number_of_the_one_before_leaves_it_for_a_boot() {
     let stage = with_room(10);
