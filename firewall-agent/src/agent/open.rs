@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
+use crate::rules::DatabaseId;
 use crate::status::{Condition, Conditions};
 use crate::sync::{
     AcceptedFiles, Changes, DataPlane as _, Key, Live, PersistedState, Record, StateStore, ensure_known,
@@ -104,15 +105,22 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     }
 
     /// Fails unless a finished pass put in force here everything that another map layout has in force. A database that
-    /// was not in force there, for example for lack of capacity, is no obstacle.
+    /// was not in force there, for example for lack of capacity, is no obstacle, and neither is a database without
+    /// capacity for its newer revision here.
     ///
     /// # Errors
     /// A write was refused, a claim is not durable, accepted rules that were in force are not, or more databases are in
     /// force there than here, including those that have left.
     pub fn ensure_replaces(&self, in_force_there: usize, conditions: &Conditions) -> Result<()> {
         ensure_known(&self.resolve(self.clock.now()), &self.live)?;
-        let in_force = self.persisted.in_force().keys().map(ToString::to_string).collect();
-        let incomplete = conditions.incomplete_of(&in_force);
+        let in_force = self.persisted.in_force();
+        let has_own = |id: &DatabaseId| {
+            let live = self.live.slot(id).and_then(|slot| self.live.databases.get(&slot));
+            let revision = live.and_then(|live| live.stamp.as_ref()).map(|stamp| stamp.revision);
+            in_force.get(id).is_some_and(|there| Some(there.revision) == revision)
+        };
+        let missing = in_force.keys().filter(|id| !has_own(id)).map(ToString::to_string).collect();
+        let incomplete = conditions.incomplete_of(&missing);
         ensure!(
             incomplete.is_empty() && !self.is_uncertain,
             "not everything is in force: {}",
@@ -124,7 +132,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             .iter()
             .filter_map(|(condition, subject, _)| (condition == Condition::Database).then_some(subject))
             .collect();
-        let complete = self.live.databases.values().filter(|one| !failed.contains(one.id.as_str())).count();
+        let complete = self.live.databases.values().map(|one| &one.id);
+        let complete = complete.filter(|id| has_own(id) || !failed.contains(id.as_str())).count();
         let here = complete + self.persisted.departed();
         ensure!(in_force_there <= here, "{in_force_there} databases are in force there, and {here} here");
         Ok(())

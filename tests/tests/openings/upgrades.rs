@@ -59,6 +59,25 @@ fn a_destination_that_leaves_while_the_agent_is_stopped_for_an_upgrade_is_closed
     }
 }
 
+#[test]
+fn a_revision_without_room_holds_up_no_upgrade() {
+    let stage = Stage::new("max_prefixes: 2\n");
+    stage.push(&rules(1, &[E1, E2], &[ALLOWED]));
+    stage.run();
+    stage.until_applied("a", 1);
+    stage.push(&rules(2, &[E2], &[ALLOWED, "10.77.0.4", "10.77.0.5"]));
+    stage.until_sees(&[E2], &[E1]);
+    for program in [next_layout_binary().unwrap(), agent_binary().unwrap()] {
+        upgrade(&stage, &program);
+        stage.beside_strangers(|| stage.run());
+        stage.sees(&[E2], &[E1]);
+        let errors = stage.status()["errors"].to_string();
+        assert!(errors.contains("database a: no room for its 3 prefixes"), "{errors}");
+        stage.stop();
+        stage.boot(6, &[E2], &[E1]);
+    }
+}
+
 /// Stops the agent and replaces its binary.
 fn upgrade(stage: &Stage, program: &Path) {
     stage.stop();
