@@ -50,8 +50,8 @@ pub trait Medium: Debug + Display + Send + 'static {
     /// Reserves space for later commits, as far as available.
     fn reserve(&self) {}
 
-    /// Returns `true` while the medium still is the one that was opened last: after the removal of a file under its
-    /// writer, no boot finds further commits.
+    /// Returns `true` while the medium still is the one that was opened last, whole: after the removal or truncation of a
+    /// file under its writer, no boot finds further commits.
     fn is_in_place(&self) -> bool {
         true
     }
@@ -61,8 +61,8 @@ pub trait Medium: Debug + Display + Send + 'static {
 #[derive(Debug, Clone)]
 pub struct StateFile {
     path: PathBuf,
-    /// Device and inode of the file that was opened last.
-    opened: Cell<Option<(u64, u64)>>,
+    /// Device, inode and length of the file that was opened last, after its last commit.
+    opened: Cell<Option<(u64, u64, u64)>>,
 }
 
 impl StateFile {
@@ -148,6 +148,9 @@ impl Medium for StateFile {
     fn reserve(&self) {
         if let Ok(file) = File::options().write(true).open(&self.path) {
             reserve(&file);
+            if let (Ok(there), Some((device, inode, _))) = (file.metadata(), self.opened.get()) {
+                self.opened.set(Some((device, inode, there.len())));
+            }
         }
     }
 
@@ -156,8 +159,8 @@ impl Medium for StateFile {
     }
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
+fn identity(metadata: &Metadata) -> (u64, u64, u64) {
+    (metadata.dev(), metadata.ino(), metadata.len())
 }
 
 /// Allocates blocks beyond the end of the file without changing its length.

@@ -144,6 +144,23 @@ fn only_the_agent_may_read_the_store() {
 }
 
 #[test]
+fn a_store_that_is_cut_under_its_writer_is_never_taken_for_durable() {
+    for is_cut in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = LastGoodStore::new(StateFile::new(dir.path()));
+        store.commit(&changes(records())).unwrap();
+        if is_cut {
+            fs::File::options().write(true).open(dir.path().join("state.redb")).unwrap().set_len(0).unwrap();
+        }
+        let mark = || changes(vec![Record::ClockMark(Timestamp::UNIX_EPOCH)]);
+        for _ in 0..2 {
+            assert_eq!(store.commit(&mark()).is_err(), is_cut);
+        }
+        assert_eq!(store.load().is_err(), is_cut);
+    }
+}
+
+#[test]
 fn of_two_changes_to_one_record_the_last_counts() {
     let mut first = changes(vec![Record::Detached(Timestamp::UNIX_EPOCH)]);
     let mut later = Changes::default();
