@@ -272,8 +272,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     fn held_before(&self, desired: &Desired, now: Timestamp) -> Option<Desired> {
         let crowded = LazyCell::new(|| crowded(desired, &self.live, &self.data_plane));
         let stamp = |slot| self.live.databases.get(&slot).and_then(|live| live.stamp.as_ref());
-        let is_closed = |id: &DatabaseId, revision: u64, wanted: &DesiredDatabase| {
+        let is_absent = |id: &DatabaseId, revision: u64, wanted: &DesiredDatabase| {
             let Some(slot) = self.live.slot(id) else { return true };
+            // Half published.
             !wanted.targets.iter().any(|to| self.live.is_open(to, slot))
                 && wanted.targets.iter().any(|to| !desired.withheld.contains(to))
                 && stamp(slot).is_none_or(|stamp| stamp.revision <= revision)
@@ -282,14 +283,14 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let (mut fallbacks, mut parts) = (BTreeMap::new(), 0);
         for (id, InForce { revision, file }) in self.persisted.in_force() {
             if let (Some(file), Some(wanted)) = (file, desired.databases.get(id))
-                && is_closed(id, *revision, wanted)
+                && is_absent(id, *revision, wanted)
                 && let Ok(candidate) = parse(file)
             {
                 let mut held = Desired::default();
                 held.add(&candidate.rules, self.accepted.ranges(), now);
                 let Some(held) = held.databases.get(id) else { continue };
                 let fallback = fallback(held, wanted);
-                if is_closed(id, *revision, &fallback) {
+                if is_absent(id, *revision, &fallback) {
                     parts += fallback.targets.len().saturating_sub(held.targets.len());
                     fallbacks.insert(id.clone(), fallback);
                 }
@@ -301,9 +302,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut before = desired.clone();
         // Destinations that are not open yet are closed meanwhile.
         before.closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
-        before.databases.retain(|id, _| desired.first.contains(id));
+        before.databases.retain(|id, _| self.persisted.in_force().contains_key(id));
         before.databases.extend(fallbacks);
-        // Addresses in the place of a wildcard took no room.
+        // Addresses that replace a wildcard took no capacity.
         before.limits.endpoints = before.limits.endpoints.saturating_add(parts);
         Some(before)
     }
@@ -315,9 +316,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             return BTreeSet::new();
         }
         let is_pending = |to: Destination| self.store.is_pending(&Key::Claim(to));
-        let is_kept = |to: Destination| self.persisted.is_claimed(&to) && !is_pending(to);
+        let is_durable = |to: Destination| self.persisted.is_claimed(&to) && !is_pending(to);
         let destinations = desired.databases.values().flat_map(|database| &database.targets).copied();
-        destinations.filter(|to| is_pending(*to) && !is_kept(to.everywhere())).collect()
+        destinations.filter(|to| is_pending(*to) && !is_durable(to.everywhere())).collect()
     }
 
     /// Commits released destinations, revisions that came into force, and counts of retired counters.

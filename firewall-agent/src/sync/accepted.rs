@@ -190,7 +190,8 @@ impl AcceptedFiles {
         let leaving = live.databases.values().map(|database| &database.id);
         desired.removed = leaving.filter(|id| self.is_gone(id, persisted)).cloned().collect();
         desired.closed = persisted.closed_set(&desired);
-        desired.first = persisted.in_force().keys().cloned().collect();
+        let in_force = persisted.in_force().iter().filter(|(_, in_force)| in_force.file.is_none());
+        desired.first = in_force.map(|(id, _)| id.clone()).collect();
         withdraw_contended(&mut desired);
         desired
     }

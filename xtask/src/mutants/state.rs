@@ -45,8 +45,8 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "an endpoint is opened before its claim is stored",
         RECONCILE,
-        "destinations.filter(|destination| self.store.is_pending(&Key::Claim(*destination))).collect()",
-        "destinations.filter(|_| false).collect()",
+        "destinations.filter(|to| is_pending(*to) && !is_durable(to.everywhere())).collect()",
+        "destinations.filter(|to| is_pending(*to) && is_durable(*to)).collect()",
     ),
     keeping("what closes is stored after the publish", RECONCILE, COMMITTED_FIRST, COMMITTED_LAST),
     keeping("a start trusts claims that no disk has", OPEN, "changes.confirm();", ""),
@@ -99,13 +99,13 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "a revision in force is not noted",
         RECONCILE,
-        "self.persisted.note_in_force(&self.live, files, refused, &mut changes);",
+        "self.persisted.note_in_force(&self.live, self.accepted.files(), published, &mut changes);",
         "",
     ),
     keeping(
         "a refused pass forgets what was in force",
         PERSISTED,
-        "gone.retain(|id| !refused_writes || !accepted.contains_key(id));",
+        "gone.retain(|id| !published.refused_writes || !accepted.contains_key(id));",
         "",
     ),
     keeping(
