@@ -110,7 +110,7 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
     writeln!(out, "\nrefused on this host: {} packets", totals.refused)?;
     writeln!(
         out,
-        "written down: {} (under a flood by samples), lost {}, forgotten since {}",
+        "recorded: {} (sampled under a flood), lost {}, evicted {}",
         totals.recorded, totals.lost, totals.forgotten
     )?;
     Ok(())

@@ -38,8 +38,8 @@ pub struct Desired {
     /// Destinations of databases whose claim is not stored yet. They are closed, unless already open for the same
     /// database: an endpoint without a stored claim would be open to everyone after a reboot.
     pub withheld: BTreeSet<Destination>,
-    /// Databases that were in force before a reboot at the accepted revision: their capacity comes first, before that of a
-    /// revision that replaces a newer one, and of newcomers.
+    /// Databases that were in force before a reboot at the accepted revision: they get capacity before a
+    /// fallback to an older revision, and before newcomers.
     pub first: BTreeSet<DatabaseId>,
     /// Capacity available for a publish.
     pub limits: Capacity,

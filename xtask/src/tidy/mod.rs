@@ -7,6 +7,7 @@ mod imports;
 mod length;
 mod links;
 mod places;
+mod prose;
 
 use std::fmt;
 use std::fs;
@@ -19,7 +20,7 @@ use crate::run::{run, say};
 use crate::workspace::Workspace;
 
 const RULES: &[fn(&Source) -> Vec<Finding>] =
-    &[imports::check, places::check, debris::check, commented_out::check];
+    &[imports::check, places::check, debris::check, commented_out::check, prose::check];
 
 /// Runs every check, even after a failure, so that one run reports all findings.
 pub fn tidy(workspace: &Workspace) -> Result<()> {
@@ -49,9 +50,12 @@ fn source_rules(workspace: &Workspace) -> Result<()> {
         sources.push(source);
     }
     findings.extend(links::check(&sources, &files));
+    prose::report(&sources);
     for finding in &findings {
         say(format_args!("{finding}"));
     }
+    let subjects = prose::long_subjects(workspace)?;
+    ensure!(subjects.is_empty(), "commit subjects over 72 characters: {}", subjects.join("; "));
     ensure!(findings.is_empty(), "source rules: {} findings in {} files", findings.len(), files.len());
     say(format_args!("source rules: {} files are tidy", files.len()));
     Ok(())

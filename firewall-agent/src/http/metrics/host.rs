@@ -48,7 +48,7 @@ pub(super) fn write(snapshot: &Snapshot, board: &SharedState, sheet: &mut Metric
     interfaces(&status.interfaces, sheet);
     sheet.counters(
         "drift_repairs",
-        "Times that the kernel was found other than it had been left, and put right, since the agent started",
+        "Drift of kernel objects that the agent has repaired since it started",
         status.repairs.iter().map(|(kind, count)| (vec![("kind", kind.clone())], *count)),
     );
 }

@@ -31,7 +31,7 @@ pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, s
     );
     sheet.counters(
         "denied_unrecorded",
-        "Refused packets that were never written down: `denied` does not show them",
+        "Denied packets without a record: `denied` does not show them",
         [(Labels::new(), unrecorded)],
     );
 }

@@ -1,0 +1,108 @@
+//! Plain prose: doc comments that start with a noun or a verb, none of the retired words, short commit subjects.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Finding, Source};
+use crate::run::{output, say};
+use crate::workspace::Workspace;
+
+/// Openings of doc comments that describe a question in place of the object.
+const OPENINGS: &[&str] = &["What", "Who", "Whose", "Whom", "Whether", "How"];
+/// Words that the terms of the documents have replaced.
+const RETIRED: &[&str] = &["somebody", "whoever", "strayed", "written down", "put right", "looked after"];
+/// Pronouns counted in doc comments.
+const PRONOUNS: &[&str] = &["what", "who", "whose", "whom"];
+/// Last commit before the check of subjects.
+const SINCE: &str = "1ab53198f64840c603b53d2d9a0fa64a2cb69e71";
+/// Most characters of a commit's subject.
+const SUBJECT: usize = 72;
+
+pub fn check(source: &Source) -> Vec<Finding> {
+    let is_markdown = source.path.extension().is_some_and(|extension| extension == "md");
+    let mut findings = Vec::new();
+    for (index, line) in source.text.lines().enumerate() {
+        let prose = if source.is_rust() { comment(line) } else { is_markdown.then_some(line) };
+        let Some(prose) = prose else { continue };
+        if let Some(opening) = doc(line).filter(|_| source.is_rust()).and_then(opening) {
+            let what =
+                format!("doc comment opens with `{opening}`: start with a noun or a third-person verb");
+            findings.push(source.finding(index + 1, what));
+        }
+        let prose = prose.to_lowercase();
+        for word in RETIRED.iter().filter(|word| prose.contains(*word)) {
+            findings.push(source.finding(index + 1, format!("`{word}`: a retired word")));
+        }
+    }
+    findings
+}
+
+/// Prints the rate of pronouns in doc comments, per 1,000 words.
+pub fn report(sources: &[Source]) {
+    let docs = sources.iter().filter(|source| source.is_rust()).flat_map(|source| source.text.lines());
+    let (mut words, mut pronouns) = (0, 0);
+    for word in docs.filter_map(doc).flat_map(str::split_whitespace) {
+        words += 1;
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        pronouns += usize::from(PRONOUNS.contains(&word.as_str()));
+    }
+    let rate = pronouns as f64 * 1000.0 / f64::max(words as f64, 1.0);
+    say(format_args!("doc comments: {rate:.1} of what, who, whose and whom in 1,000 of {words} words"));
+}
+
+/// Returns the subjects of new commits that are too long.
+pub fn long_subjects(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut git = Command::new("git");
+    let log = git.current_dir(&workspace.root).args(["log", "--format=%s", &format!("{SINCE}..HEAD")]);
+    let Ok(subjects) = output(log) else {
+        say(format_args!("commit subjects: not checked, {SINCE} is not in this clone"));
+        return Ok(Vec::new());
+    };
+    Ok(subjects.lines().filter(|subject| subject.chars().count() > SUBJECT).map(ToOwned::to_owned).collect())
+}
+
+fn comment(line: &str) -> Option<&str> {
+    line.trim_start().strip_prefix("//")
+}
+
+fn doc(line: &str) -> Option<&str> {
+    let comment = comment(line)?;
+    Some(comment.strip_prefix('/').or_else(|| comment.strip_prefix('!'))?.trim_start())
+}
+
+fn opening(doc: &str) -> Option<&'static str> {
+    let first = doc.split(|c: char| !c.is_alphanumeric()).next()?;
+    OPENINGS.iter().find(|opening| **opening == first).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::found;
+
+    #[test]
+    fn openings_and_retired_words_are_found() {
+        for text in
+            ["/// What is live.", "    //! Whose slot it is.", "// put right by hand", "/// Written down."]
+        {
+            assert_eq!(found(check, "a.rs", text).len(), 1, "{text}");
+        }
+        assert_eq!(found(check, "a.md", "Whoever asks").len(), 1);
+    }
+
+    #[test]
+    fn plain_prose_code_and_data_are_not_found() {
+        let cases = [
+            ("a.rs", "/// Returns whether it is live."),
+            ("a.rs", "// What follows is safe."),
+            ("a.rs", "/// Whatever"),
+            ("a.rs", "let what = \"put right\";"),
+            ("a.md", "What it is not"),
+            ("a.json", "put right"),
+        ];
+        for (path, text) in cases {
+            assert_eq!(found(check, path, text), [""; 0], "{text}");
+        }
+    }
+}
