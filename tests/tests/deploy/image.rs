@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
 use crate::manifests::{config, daemonset};
-use crate::stand::{Stand, bind, filter, has_few_rights, in_root, read_only, succeeds};
+use crate::stand::{Stand, bind, copy_program, filter, has_few_rights, in_root, read_only, succeeds};
 use crate::syscalls::allowed_by;
 use crate::told::Told;
 use crate::units::unit;
@@ -39,7 +39,7 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
     let pins = PathBuf::from("/sys/fs/bpf/firewall-agent");
     let rules = mount_volumes(&stand, &root, &pins);
     // Control: a copy of the program without its file capabilities, which copying drops.
-    fs::copy(&program, root.join("copy")).unwrap();
+    copy_program(&program, &root.join("copy"));
     read_only(&root);
     let calls = allowed_by(&unit());
     let confined = Confinement { root: root.clone(), id: USER, ambient: false, filter: filter(&calls) };

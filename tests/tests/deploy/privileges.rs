@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use firewall_tests::lab::{AgentHome, CAPABILITY_MASK, Host, Lab, Settings, User, agent_binary, eventually};
 
+use crate::stand::copy_program;
+
 /// The bounding set that a runtime derives from `add: [BPF, NET_ADMIN, PERFMON]` for a user other than root; the
 /// ambient set is empty.
 const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon";
@@ -20,7 +22,7 @@ fn a_user_without_rights_runs_the_agent_with_those_of_its_program_and_no_others(
     let settings = Settings { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432"], more: "" };
     let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), User::Unprivileged, &settings).unwrap();
     let program = home.config().with_file_name("capable");
-    fs::copy(agent_binary().unwrap(), &program).unwrap();
+    copy_program(&agent_binary().unwrap(), &program);
 
     // Controls: a program without capabilities, and a user with `no_new_privs`.
     let ends_by_itself = |mut child: Child| {

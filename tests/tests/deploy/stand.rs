@@ -68,7 +68,15 @@ pub fn bind(from: &Path, to: &Path) {
 
 pub fn read_only(at: &Path) {
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    mount(None::<&str>, at, None::<&str>, flags, None::<&str>).unwrap();
+    // EBUSY: a process that another test has just forked holds a file open for writing, until it executes its program.
+    let remounted = || mount(None::<&str>, at, None::<&str>, flags, None::<&str>).ok();
+    eventually(Duration::from_secs(10), "mounted read-only", remounted).unwrap();
+}
+
+/// Copies a program in a process of its own: no process that another test forks meanwhile holds the copy open for
+/// writing, which would refuse its execution (ETXTBSY).
+pub fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 /// Runs a command with another root directory.
