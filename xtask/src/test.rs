@@ -50,7 +50,7 @@ pub const PROGRAMS: &[&str] = &[
 const THREADS: usize = 6;
 
 /// Seconds of fuzzing for each target, by default and with `--full`.
-const FUZZ: u32 = 10;
+const FUZZ: u32 = 5;
 const FUZZ_FULL: u32 = 600;
 
 #[derive(Debug, clap::Args)]
