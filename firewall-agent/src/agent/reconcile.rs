@@ -235,15 +235,16 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     ) -> (Desired, Published) {
         let mut desired = Desired { opened, ..self.resolve(now) };
         desired.withheld = self.undurable_claims(&desired);
-        let before = self.held_before(&desired, now);
-        let before = before.map(|before| publish(&before, &mut self.live, &mut self.data_plane, now));
-        let mut published = before.unwrap_or_default();
-        self.is_uncertain |= published.refused_writes;
+        let mut published = Published::default();
+        if let Some(before) = self.held_before(&desired, now) {
+            published = publish(&before, &mut self.live, &mut self.data_plane, now);
+            self.is_uncertain |= published.refused_writes;
+            // The first publish may have used memory.
+            desired.limits = self.limits();
+        }
         if let Err(error) = self.read_back() {
             published.errors.push(error);
         } else {
-            // The first publish may have used memory.
-            desired.limits = self.limits();
             let wanted = publish(&desired, &mut self.live, &mut self.data_plane, now);
             published = published.followed_by(wanted);
         }
