@@ -139,13 +139,21 @@ impl Outer {
     pub fn publish(&mut self, slot: u32, pinned_as: &str, built: Built) -> Result<()> {
         self.set(slot, &built.map)?;
         self.keep(slot, built);
+        // Also those of refused attempts.
         self.remove_stale(&[(slot, pinned_as.to_owned())]);
         Ok(())
     }
 
-    /// Holds a published map open.
+    /// Holds a published map open, and removes the pin of the one that it replaces. A failure is only logged: a
+    /// remaining pin changes nothing that is live, and the next start removes it.
     pub fn keep(&mut self, slot: u32, built: Built) {
-        self.held.insert(slot, built);
+        let id = built.id;
+        if let Some(replaced) = self.held.insert(slot, built)
+            && replaced.id != id
+            && let Err(error) = unpin(&replaced.path)
+        {
+            warn!(error = format!("{error:#}"), "replaced map not unpinned");
+        }
     }
 
     /// Makes each map the live one of its slot; returns one result for each, in the same order. On return, no packet

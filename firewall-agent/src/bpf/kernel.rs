@@ -2,7 +2,11 @@
 
 mod replace;
 
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    path::Path,
+};
 
 use anyhow::Result;
 use firewall_common::{Reason, Tally, names};
@@ -39,6 +43,8 @@ pub struct Kernel {
     /// Hits of rule counters when they were freed.
     freed: BTreeMap<CounterId, CounterHits>,
     denials: DenialTable,
+    /// Slots with a refused publish, which may have left pins.
+    leftovers: BTreeSet<DatabaseSlot>,
 }
 
 impl std::fmt::Debug for Kernel {
@@ -67,6 +73,7 @@ impl Kernel {
             records: Records::open(&pins)?,
             freed: BTreeMap::new(),
             denials: DenialTable::open(&pins)?,
+            leftovers: BTreeSet::new(),
         })
     }
 

@@ -25,19 +25,19 @@ impl Kernel {
         publish_family(&mut self.v6, together, &mut ready, |ready| ready.v6.as_ref());
         // Also after a failure: the other databases are in force.
         self.generation.advance();
-        let mut slots = Vec::new();
         let done = together.iter().zip(ready).map(|(one, ready)| {
-            if let Err(error) = self.settle_down(one, ready?) {
+            let ready = ready.inspect_err(|_| _ = self.leftovers.insert(one.slot))?;
+            if let Err(error) = self.settle_down(one, ready) {
                 // Costs time and changes no verdict; the next publish of the database retries.
                 warn!(slot = one.slot, error = format!("{error:#}"), "a source filter stays too wide");
             }
-            slots.push(one.slot);
+            if self.leftovers.remove(&one.slot) {
+                self.v4.remove_stale(&[one.slot]);
+                self.v6.remove_stale(&[one.slot]);
+            }
             Ok(())
         });
-        let done = done.collect();
-        self.v4.remove_stale(&slots);
-        self.v6.remove_stale(&slots);
-        done
+        done.collect()
     }
 
     /// Does everything that must precede the first packet judged by the new list.
