@@ -119,7 +119,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             let revision = live.and_then(|live| live.stamp.as_ref()).map(|stamp| stamp.revision);
             in_force.get(id).is_some_and(|there| Some(there.revision) == revision)
         };
-        let missing = in_force.keys().filter(|id| !has_own(id)).map(ToString::to_string).collect();
+        let there = in_force.iter().filter(|(_, in_force)| !in_force.is_lost).map(|(id, _)| id);
+        let missing = there.filter(|id| !has_own(id)).map(ToString::to_string).collect();
         let incomplete = conditions.incomplete_of(&missing);
         ensure!(
             incomplete.is_empty() && !self.is_uncertain,

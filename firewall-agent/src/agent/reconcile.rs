@@ -10,8 +10,7 @@
 //! 4. *Commit what opens.* Destinations that an operator released, revisions that came into force, counts of retired
 //!    counters. A crash before it leaves a later boot more closed, never more open.
 
-use std::cell::LazyCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,9 +31,8 @@ use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, Limits};
 use crate::status::Condition;
 use crate::sync::{
-    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, DatabaseSlot, Desired, DesiredDatabase,
-    Destination, InForce, Key, Live, PersistedState, Ports, Presence, Published, StateStore, admit, crowded,
-    destinations, fallback, parse, publish,
+    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, DatabaseSlot, Desired, Destination, Key,
+    Live, PersistedState, Ports, Presence, Published, StateStore, admit, destinations, publish, restored,
 };
 
 /// Longest wait of the daemon for the store before a publish.
@@ -166,10 +164,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                 self.has_refused = !admission.refused.is_empty();
                 reporter.files(snapshot, &files, &admission.refused);
                 for file in admission.admitted.into_values() {
-                    self.accepted.accept(file, &mut self.persisted, &mut changes);
+                    self.accepted.accept(file, &mut self.persisted, now, &mut changes);
                 }
                 for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
-                    let refused = self.accepted.accept_ranges(ranges, file, &mut changes);
+                    let refused =
+                        self.accepted.accept_ranges(ranges, file, &mut self.persisted, now, &mut changes);
                     reporter.ranges_refused(&self.settings.managed_ranges, refused);
                 }
                 reporter.detected(self.accepted.files(), moment.wall);
@@ -197,7 +196,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if self.has_refused && published.replaced_table {
             (self.wants_files, self.seen) = (true, None);
         }
-        self.finish(&desired, &published, moment, now);
+        self.finish(&desired, moment, now);
         // Freed memory, also of a database that does not fit itself, may suffice now.
         self.is_forced = !published.crowded.is_empty() && self.live.prefixes() < prefixes;
         published.applied.keys().filter_map(|id| self.live.slot(id)).collect()
@@ -236,7 +235,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut desired = Desired { opened, ..self.resolve(now) };
         desired.withheld = self.undurable_claims(&desired);
         let mut published = Published::default();
-        if let Some(before) = self.held_before(&desired, now) {
+        if let Some(before) = restored(&desired, &self.persisted, &self.live, &self.data_plane) {
             published = publish(&before, &mut self.live, &mut self.data_plane, now);
             self.is_uncertain |= published.refused_writes;
             // The first publish may have used memory.
@@ -248,6 +247,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             let wanted = publish(&desired, &mut self.live, &mut self.data_plane, now);
             published = published.followed_by(wanted);
         }
+        self.is_uncertain = published.refused_writes;
         self.commit_opens(&desired, &published);
         (desired, published)
     }
@@ -265,49 +265,6 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if !self.store.is_behind() {
             self.store.flush(self.store_patience);
         }
-    }
-
-    /// State in force before a reboot, for the databases with a newer revision: newcomers must not take their capacity.
-    /// Also for a database without capacity that a refused write left closed in the middle of a publish; a database with
-    /// any open endpoint keeps its state. `None` where there is none.
-    fn held_before(&self, desired: &Desired, now: Timestamp) -> Option<Desired> {
-        let crowded = LazyCell::new(|| crowded(desired, &self.live, &self.data_plane));
-        let stamp = |slot| self.live.databases.get(&slot).and_then(|live| live.stamp.as_ref());
-        let is_absent = |id: &DatabaseId, revision: u64, wanted: &DesiredDatabase| {
-            let Some(slot) = self.live.slot(id) else { return true };
-            // Half published.
-            !wanted.targets.iter().any(|to| self.live.is_open(to, slot))
-                && wanted.targets.iter().any(|to| !desired.withheld.contains(to))
-                && stamp(slot).is_none_or(|stamp| stamp.revision <= revision)
-                && crowded.contains(id)
-        };
-        let (mut fallbacks, mut parts) = (BTreeMap::new(), 0);
-        for (id, InForce { revision, file }) in self.persisted.in_force() {
-            if let (Some(file), Some(wanted)) = (file, desired.databases.get(id))
-                && is_absent(id, *revision, wanted)
-                && let Ok(candidate) = parse(file)
-            {
-                let mut held = Desired::default();
-                held.add(&candidate.rules, self.accepted.ranges(), now);
-                let Some(held) = held.databases.get(id) else { continue };
-                let fallback = fallback(held, wanted);
-                if is_absent(id, *revision, &fallback) {
-                    parts += fallback.targets.len().saturating_sub(held.targets.len());
-                    fallbacks.insert(id.clone(), fallback);
-                }
-            }
-        }
-        if fallbacks.is_empty() {
-            return None;
-        }
-        let mut before = desired.clone();
-        // Destinations that are not open yet are closed meanwhile.
-        before.closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
-        before.databases.retain(|id, _| self.persisted.in_force().contains_key(id));
-        before.databases.extend(fallbacks);
-        // Addresses that replace a wildcard took no capacity.
-        before.limits.endpoints = before.limits.endpoints.saturating_add(parts);
-        Some(before)
     }
 
     /// Destinations of the desired state with a claim that a reboot would lose. A durable claim of every address keeps each
@@ -339,9 +296,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.store.submit(changes);
     }
 
-    fn finish(&mut self, desired: &Desired, published: &Published, moment: Moment, now: Timestamp) {
+    fn finish(&mut self, desired: &Desired, moment: Moment, now: Timestamp) {
         self.is_forced = false;
-        self.is_uncertain = published.refused_writes;
         if self.is_uncertain {
             self.retry.failed(moment.uptime);
         } else {

@@ -386,7 +386,8 @@ mod tests {
         let (candidate, mut accepted) = (candidate(), AcceptedFiles::new(&live));
         let mut desired = Desired::default();
         desired.add(&candidate.rules, accepted.ranges(), now);
-        accepted.accept(candidate, &mut PersistedState::default(), &mut crate::sync::Changes::default());
+        let (mut persisted, mut changes) = (PersistedState::default(), crate::sync::Changes::default());
+        accepted.accept(candidate, &mut persisted, Timestamp::UNIX_EPOCH, &mut changes);
         reporter.detected(accepted.files(), now);
         reporter.published(&Published::default(), &desired, &accepted, &live);
         reporter.report_late();

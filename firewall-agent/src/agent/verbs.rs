@@ -44,8 +44,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let now = self.clock.now();
         self.commit_closes(now, changes);
         let opened = if open { claims.clone() } else { BTreeSet::new() };
-        let (_, Published { mut failed, errors, refused_writes, .. }) = self.put_in_force(opened, now);
-        self.is_uncertain = refused_writes;
+        let (_, Published { mut failed, errors, .. }) = self.put_in_force(opened, now);
         self.force();
         let durable = self.flush();
         // Another database without room is no failure of this one's.

@@ -48,13 +48,14 @@ pub(super) fn plan(
     for refusal in &admission.refused {
         rejected.entry(refusal.path.clone()).or_default().push(refusal.reason.clone());
     }
+    let now = clock_at(&accepted, &persisted, Moment::now()?).now();
     let mut changes = Changes::default();
     for candidate in admission.admitted.values() {
-        accepted.accept(candidate.clone(), &mut persisted, &mut changes);
+        accepted.accept(candidate.clone(), &mut persisted, now, &mut changes);
     }
     for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
         let path = file.path.clone();
-        let refused = accepted.accept_ranges(ranges, file, &mut changes);
+        let refused = accepted.accept_ranges(ranges, file, &mut persisted, now, &mut changes);
         if !refused.is_empty() {
             rejected.entry(path).or_default().extend(refused);
         }
@@ -63,7 +64,7 @@ pub(super) fn plan(
     let guarded = settings.guarded_ports().unwrap_or_else(|| live.guarded.clone());
     let desired = accepted.desired(&persisted, &live, guarded, limits.allow_monitor, now);
     let desired = Desired { limits: settings.capacity()?, ..desired };
-    let plan = dry_run(&desired, &live, Sizes::of(&kernel), now);
+    let plan = dry_run(&desired, &persisted, &live, Sizes::of(&kernel), now);
     let rejected_files: Vec<RejectedFile> =
         rejected.iter().map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();
     let tombstones = report::tombstones(&plan);

@@ -8,13 +8,14 @@ use tracing::info;
 use super::admit::{Candidate, FileBytes};
 use super::contended::withdraw_contended;
 use super::desired::Desired;
+use super::in_force::RulesInForce;
 use super::model::{Live, Ports};
 use super::persisted::PersistedState;
 use super::record::{Changes, Key, Presence, Record, StoredFile, StoredRanges};
 use super::remembered::remembered_ranges;
 use crate::rules::{
-    Cause, DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Rejection, Source, State,
-    read_database, read_ranges, succeed,
+    Cause, DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Rejection, State, read_database,
+    read_ranges, succeed,
 };
 
 /// The accepted files of one host.
@@ -110,7 +111,13 @@ impl AcceptedFiles {
     }
 
     /// Makes an admitted file the accepted one of its database, and records it in `persisted`.
-    pub fn accept(&mut self, candidate: Candidate, persisted: &mut PersistedState, changes: &mut Changes) {
+    pub fn accept(
+        &mut self,
+        candidate: Candidate,
+        persisted: &mut PersistedState,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) {
         let id = candidate.rules.id.clone();
         let before = self.files.get(&id);
         let is_gone = candidate.rules.state == State::Removed
@@ -121,7 +128,10 @@ impl AcceptedFiles {
         }
         // Rewritten or renamed with the same rules: no new revision to record.
         if before.is_none_or(|before| before.rules != candidate.rules) {
-            persisted.accept(&candidate.rules, before, changes);
+            if let Some(before) = before {
+                self.store_rules(before, persisted, now, changes);
+            }
+            persisted.accept(&candidate.rules, changes);
         }
         match candidate.rules.state {
             State::Active => {
@@ -138,12 +148,26 @@ impl AcceptedFiles {
         self.files.remove(id);
     }
 
+    /// Stores the rules that a file has in force: the file, or the ranges that it uses, are about to be replaced.
+    fn store_rules(
+        &self,
+        candidate: &Candidate,
+        persisted: &mut PersistedState,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) {
+        let rules = || RulesInForce::of_file(&candidate.rules, &self.ranges, now);
+        persisted.replace(&candidate.rules.id, candidate.rules.revision, rules, changes);
+    }
+
     /// Accepts a new file of managed ranges, except the ranges that the shrink guard retains. Returns the reasons for
     /// rejecting the file or single ranges.
     pub fn accept_ranges(
         &mut self,
         new: ManagedRanges,
         file: StoredFile,
+        persisted: &mut PersistedState,
+        now: Timestamp,
         changes: &mut Changes,
     ) -> Vec<Rejection> {
         let (revision, before) = (new.revision, self.ranges.revision);
@@ -162,6 +186,12 @@ impl AcceptedFiles {
         let rejections = succession.rejections().collect();
         let is_new = self.ranges_file.as_ref().is_none_or(|(accepted, _)| *accepted != new);
         if is_new || succession.ranges != self.ranges {
+            let is_replaced = |id| self.ranges.ranges.get(id) != succession.ranges.ranges.get(id);
+            for candidate in self.files.values() {
+                if candidate.rules.ranges().any(is_replaced) {
+                    self.store_rules(candidate, persisted, now, changes);
+                }
+            }
             self.ranges = succession.ranges;
             self.ranges_file = Some((new, FileBytes::from(&file)));
             let effective = self.ranges.to_yaml();
@@ -190,7 +220,7 @@ impl AcceptedFiles {
         let leaving = live.databases.values().map(|database| &database.id);
         desired.removed = leaving.filter(|id| self.is_gone(id, persisted)).cloned().collect();
         desired.closed = persisted.closed_set(&desired);
-        let in_force = persisted.in_force().iter().filter(|(_, in_force)| in_force.file.is_none());
+        let in_force = persisted.in_force().iter().filter(|(_, in_force)| in_force.rules.is_none());
         desired.first = in_force.map(|(id, _)| id.clone()).collect();
         withdraw_contended(&mut desired);
         desired
@@ -226,13 +256,7 @@ impl AcceptedFiles {
     }
 
     fn used_ranges(&self) -> BTreeSet<RangeId> {
-        let rules = self.files.values().flat_map(|candidate| &candidate.rules.rules);
-        rules
-            .filter_map(|rule| match &rule.source {
-                Source::Managed(range) => Some(range.clone()),
-                Source::Custom(_) => None,
-            })
-            .collect()
+        self.files.values().flat_map(|candidate| candidate.rules.ranges()).cloned().collect()
     }
 }
 
@@ -270,7 +294,7 @@ mod tests {
         assert!(accepted.lacks(&key, &persisted));
         let text = "schema_version: 1\ndatabase_id: a\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\n\
                     endpoints: [{port: 5432, address: 192.0.2.1}]\nrules: []\n...\n";
-        accepted.accept(parse(&file(text)).unwrap(), &mut persisted, &mut changes);
+        accepted.accept(parse(&file(text)).unwrap(), &mut persisted, Timestamp::UNIX_EPOCH, &mut changes);
         assert!(!accepted.lacks(&key, &persisted));
         accepted.forget(&id, &mut changes);
         assert!(accepted.lacks(&key, &persisted), "the control: it is active, and has no file");

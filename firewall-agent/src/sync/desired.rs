@@ -103,7 +103,8 @@ pub fn destinations(rules: &DatabaseRules) -> BTreeSet<Destination> {
         .collect()
 }
 
-fn desired(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> DesiredDatabase {
+/// Desired state of one file.
+pub(super) fn desired(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> DesiredDatabase {
     let customer = rules.rules.iter().map(|rule| {
         let (kind, name) = match &rule.source {
             Source::Custom(_) => (CounterKind::Custom, None),

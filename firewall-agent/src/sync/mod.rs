@@ -13,6 +13,7 @@ mod digest;
 mod endpoints;
 mod fake;
 mod free;
+mod in_force;
 mod members;
 mod model;
 mod persisted;
@@ -27,6 +28,7 @@ mod refusals;
 mod remainder;
 mod remembered;
 mod repair;
+mod restoration;
 mod room;
 mod sample;
 mod state_store;
@@ -43,6 +45,7 @@ pub use digest::{common_digest, digest};
 #[cfg(test)]
 pub(crate) use fake::Killed;
 pub use fake::{FakeDataPlane, Sizes};
+pub use in_force::{InForce, RulesInForce};
 pub use members::Members;
 pub use model::{
     Claim, CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Live, OpenEndpoint, Ports,
@@ -54,10 +57,9 @@ pub use plane::{DataPlane, Families, Replacement};
 pub use publish::{Published, publish};
 pub use question::Question;
 pub use rebuild::{ensure_known, rebuilt_table};
-pub use record::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile, StoredRanges};
-pub use remainder::fallback;
+pub use record::{Changes, Floor, Key, Presence, Record, Retired, StoredFile, StoredRanges};
 pub use remembered::remembered_ranges;
 pub use repair::{Drift, repair};
-pub use room::crowded;
+pub use restoration::restored;
 pub use sample::{Sample, samples};
 pub use state_store::StateStore;

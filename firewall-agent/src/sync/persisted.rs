@@ -8,9 +8,10 @@ use tracing::warn;
 
 use super::admit::Candidate;
 use super::desired::{Desired, destinations};
+use super::in_force::{InForce, RulesInForce};
 use super::model::{Destination, Live};
 use super::publish::Published;
-use super::record::{Changes, Floor, InForce, Key, Presence, Record, Retired, StoredFile};
+use super::record::{Changes, Floor, Key, Presence, Record, Retired};
 use crate::rules::{DatabaseId, DatabaseRules, State};
 
 /// Maximum number of floors stored for databases that have left this host.
@@ -81,8 +82,8 @@ impl PersistedState {
         }
     }
 
-    /// Records an accepted file: its floor, its claims, and the file of the revision in force that it replaces.
-    pub fn accept(&mut self, rules: &DatabaseRules, replaced: Option<&Candidate>, changes: &mut Changes) {
+    /// Records an accepted file: its floor and its claims.
+    pub fn accept(&mut self, rules: &DatabaseRules, changes: &mut Changes) {
         let presence = match rules.state {
             State::Active => Presence::Active,
             State::Removed => Presence::Removed,
@@ -96,12 +97,19 @@ impl PersistedState {
         if presence == Presence::Removed && self.in_force.remove(&rules.id).is_some() {
             changes.remove(Key::InForce(rules.id.clone()));
         }
-        let in_force = self.in_force.get(&rules.id).filter(|in_force| in_force.file.is_none());
-        let replaced = replaced
-            .filter(|replaced| in_force.is_some_and(|in_force| in_force.revision == replaced.rules.revision));
-        if let Some(replaced) = replaced {
-            let file = Some(StoredFile::from(replaced));
-            self.set_in_force(&rules.id, InForce { revision: replaced.rules.revision, file }, changes);
+    }
+
+    /// Records the rules of a revision before its file, or the ranges that it uses, are replaced. Changes nothing unless
+    /// they are in force as a whole.
+    pub fn replace(
+        &mut self,
+        id: &DatabaseId,
+        revision: u64,
+        rules: impl FnOnce() -> RulesInForce,
+        changes: &mut Changes,
+    ) {
+        if self.in_force.get(id) == Some(&InForce::complete(revision)) {
+            self.set_in_force(id, InForce::with(revision, rules()), changes);
         }
     }
 
@@ -157,9 +165,9 @@ impl PersistedState {
         }
     }
 
-    /// Records the revisions live after a publish. The file of a revision in force is stored until the accepted
-    /// revision (from `accepted`) is in force itself; after a `rebase` both may have one number. After refused writes, as
-    /// at a boot, a database that is not live is still published before newcomers.
+    /// Records the revisions live after a publish. The rules in force are stored unless they are those of the accepted
+    /// file (from `accepted`). After refused writes, as at a boot, a database that is not live is still published before
+    /// newcomers.
     pub fn note_in_force(
         &mut self,
         live: &Live,
@@ -167,17 +175,21 @@ impl PersistedState {
         published: &Published,
         changes: &mut Changes,
     ) {
-        let mut gone: BTreeSet<DatabaseId> = self.in_force.keys().cloned().collect();
-        gone.retain(|id| !published.refused_writes || !accepted.contains_key(id));
-        for database in live.databases.values() {
-            gone.remove(&database.id);
+        let mut absent: BTreeSet<DatabaseId> = self.in_force.keys().cloned().collect();
+        absent.retain(|id| !published.refused_writes || !accepted.contains_key(id));
+        for (slot, database) in &live.databases {
+            absent.remove(&database.id);
             let Some(stamp) = &database.stamp else { continue };
             let accepted = accepted.get(&database.id).map(|candidate| candidate.rules.revision);
             let is_newest = accepted == Some(stamp.revision) && !published.failed.contains_key(&database.id);
-            if is_newest
-                || self.in_force.get(&database.id).is_none_or(|known| known.revision != stamp.revision)
-            {
-                self.set_in_force(&database.id, InForce { revision: stamp.revision, file: None }, changes);
+            if is_newest || accepted.is_none() {
+                self.set_in_force(&database.id, InForce::complete(stamp.revision), changes);
+            } else {
+                let rules = RulesInForce::of_live(*slot, database, live);
+                // Half published after a boot: the rules from before it are still to be restored.
+                if !rules.destinations.is_empty() || !self.in_force.contains_key(&database.id) {
+                    self.set_in_force(&database.id, InForce::with(stamp.revision, rules), changes);
+                }
             }
             let floor = self.floors.get(&database.id).copied();
             let is_met = |floor: &Floor| is_newest && floor.rebased && floor.revision == stamp.revision;
@@ -185,9 +197,14 @@ impl PersistedState {
                 self.set_floor(&database.id, Floor { rebased: false, ..floor }, changes);
             }
         }
-        for id in gone {
-            self.in_force.remove(&id);
-            changes.remove(Key::InForce(id));
+        for id in absent {
+            let rules =
+                self.in_force.remove(&id).and_then(|in_force| Some((in_force.revision, in_force.rules?)));
+            if let Some((revision, rules)) = rules.filter(|_| accepted.contains_key(&id)) {
+                self.set_in_force(&id, InForce { revision, rules: Some(rules), is_lost: true }, changes);
+            } else {
+                changes.remove(Key::InForce(id));
+            }
         }
     }
 
@@ -308,7 +325,7 @@ impl PersistedState {
         self.departed
     }
 
-    /// Revisions in force, by database, as last recorded.
+    /// Revisions in force, by database, as last recorded, and lost ones.
     #[must_use]
     pub fn in_force(&self) -> &BTreeMap<DatabaseId, InForce> {
         &self.in_force
@@ -352,7 +369,7 @@ mod tests {
         for (refused_writes, kept) in [(true, vec!["accepted"]), (false, vec![])] {
             let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
             for id in ["accepted", "other"] {
-                persisted.load(Record::InForce(id.parse().unwrap(), InForce { revision: 7, file: None }));
+                persisted.load(Record::InForce(id.parse().unwrap(), InForce::complete(7)));
             }
             let accepted = BTreeMap::from([("accepted".parse().unwrap(), candidate("accepted"))]);
             let published = Published { refused_writes, ..Published::default() };

@@ -9,7 +9,9 @@ use super::{
     desired::Desired,
     fake::{FakeDataPlane, Sizes},
     model::{Claim, CounterKind, Database, Destination, Live},
+    persisted::PersistedState,
     publish::publish,
+    restoration::restored,
 };
 use crate::rules::{DatabaseId, Mode};
 
@@ -61,15 +63,23 @@ pub struct Plan {
     pub after: Live,
 }
 
-/// Publishes `desired` to a fake data plane that contains `live`, and compares. `now` is the time of the publish; the
-/// rules of `desired` were compiled for it.
+/// Publishes `desired` to a fake data plane that contains `live`, after the rules that a boot restores, and compares.
+/// `now` is the time of the publish; the rules of `desired` were compiled for it.
 ///
 /// A write that the kernel refuses is not foreseen.
 #[must_use]
-pub fn plan(desired: &Desired, live: &Live, sizes: Sizes, now: Timestamp) -> Plan {
+pub fn plan(
+    desired: &Desired,
+    persisted: &PersistedState,
+    live: &Live,
+    sizes: Sizes,
+    now: Timestamp,
+) -> Plan {
     let mut after = live.clone();
     let mut plane = FakeDataPlane::new(live.clone(), sizes);
-    let done = publish(desired, &mut after, &mut plane, now);
+    let before = restored(desired, persisted, live, &plane);
+    let before = before.map(|before| publish(&before, &mut after, &mut plane, now));
+    let done = before.unwrap_or_default().followed_by(publish(desired, &mut after, &mut plane, now));
     let (before, then) = (standing(live), standing(&after));
     let ids: BTreeSet<&DatabaseId> = before.keys().chain(then.keys()).collect();
     let changes = ids.into_iter().map(|id| change(id, before.get(id), then.get(id), &after));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::in_force::InForce;
 use super::model::Destination;
 use crate::rules::DatabaseId;
 
@@ -50,14 +51,6 @@ pub struct Floor {
     pub rebased: bool,
     /// Position in the order of the last raise of each floor: the oldest is dropped first.
     pub order: u64,
-}
-
-/// The revision of a database that decides about packets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InForce {
-    pub revision: u64,
-    /// The file of that revision while a newer accepted one waits, for example for capacity.
-    pub file: Option<StoredFile>,
 }
 
 /// Packets, and bytes of whole frames, counted by retired rule counters.

@@ -6,7 +6,7 @@ use std::iter::successors;
 use ipnet::IpNet;
 
 use super::desired::DesiredDatabase;
-use super::model::{DatabaseSlot, Destination, Live};
+use super::model::{DatabaseSlot, Live};
 use crate::rules::RuleSet;
 
 /// The revision in force in `slot`, without the sources that the new one no longer allows: revocations and expiries do
@@ -34,20 +34,8 @@ pub(super) fn remainder(
     })
 }
 
-/// The revision `held` of a database without the sources and endpoints that the newer revision `wanted` no longer
-/// allows: for a host without live state of the database, as after a reboot.
-#[must_use]
-pub fn fallback(held: &DesiredDatabase, wanted: &DesiredDatabase) -> DesiredDatabase {
-    let nets = held.set.iter().map(|(net, _)| net).collect();
-    let mut targets: BTreeSet<Destination> =
-        held.targets.iter().filter(|to| wanted.claims(to)).copied().collect();
-    // Addresses that replace a wildcard.
-    targets.extend(wanted.targets.iter().filter(|to| held.claims(to)));
-    DesiredDatabase { revision: held.revision, targets, set: common(&nets, wanted, 0), ..wanted.clone() }
-}
-
 /// Prefixes that both lists allow: at most `most`, or as many as `held` has.
-fn common(held: &BTreeSet<IpNet>, wanted: &DesiredDatabase, most: usize) -> RuleSet {
+pub(super) fn common(held: &BTreeSet<IpNet>, wanted: &DesiredDatabase, most: usize) -> RuleSet {
     let mut set = RuleSet::default();
     for net in held {
         if let Some(key) = around(*net).find_map(|wider| wanted.set.get(&wider)) {

@@ -153,8 +153,7 @@ pub(super) fn room(desired: &Desired, live: &Live, slots: DatabaseSlot) -> Room 
 }
 
 /// The databases that do not fit now.
-#[must_use]
-pub fn crowded(desired: &Desired, live: &Live, plane: &impl DataPlane) -> BTreeSet<DatabaseId> {
+pub(super) fn crowded(desired: &Desired, live: &Live, plane: &impl DataPlane) -> BTreeSet<DatabaseId> {
     room(desired, live, plane.capacity().0).crowded.into_keys().collect()
 }
 

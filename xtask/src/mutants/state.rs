@@ -6,6 +6,7 @@ const ACCEPTED: &str = "firewall-agent/src/sync/accepted.rs";
 const CLAIMS: &str = "firewall-agent/src/sync/claims.rs";
 const PERSISTED: &str = "firewall-agent/src/sync/persisted.rs";
 const RECONCILE: &str = "firewall-agent/src/agent/reconcile.rs";
+const RESTORATION: &str = "firewall-agent/src/sync/restoration.rs";
 const VERBS: &str = "firewall-agent/src/agent/verbs.rs";
 const OPEN: &str = "firewall-agent/src/agent/open.rs";
 const FAIL_CLOSED: &str = "firewall-agent/src/agent/fail_closed.rs";
@@ -57,12 +58,11 @@ pub const MUTANTS: &[Mutant] = &[
         "if false {",
     ),
     keeping(
-        "a refused write of a pass is forgotten",
+        "a refused write is forgotten",
         RECONCILE,
         "self.is_uncertain = published.refused_writes;",
         "self.is_uncertain = false;",
     ),
-    keeping("a refused write of a verb is forgotten", VERBS, "self.is_uncertain = refused_writes;", ""),
     keeping("a verb does not read the kernel back", VERBS, "self.read_back()?;", ""),
     keeping(
         "a release counts although a write was refused",
@@ -91,10 +91,28 @@ pub const MUTANTS: &[Mutant] = &[
     keeping("the kernel's revision floor is not stored", PERSISTED, "if !is_known {", "if false {"),
     keeping("the clock mark is not stored", PERSISTED, "changes.put(Record::ClockMark(mark));", ""),
     keeping(
-        "the superseded file of a revision in force is dropped",
+        "the rules in force are not stored before their file is replaced",
+        ACCEPTED,
+        "self.store_rules(before, persisted, now, changes);",
+        "",
+    ),
+    keeping(
+        "the rules in force are not stored before their ranges are replaced",
+        ACCEPTED,
+        "self.store_rules(candidate, persisted, now, changes);",
+        "",
+    ),
+    keeping(
+        "the rest of a refused revision counts as the whole one",
         PERSISTED,
-        "let file = Some(StoredFile::from(replaced));",
-        "let file = None;",
+        "InForce::with(stamp.revision, rules), changes);",
+        "InForce::complete(stamp.revision), changes);",
+    ),
+    keeping(
+        "a boot without capacity forgets the rules in force",
+        PERSISTED,
+        "rules.filter(|_| accepted.contains_key(&id))",
+        "rules.filter(|_| false)",
     ),
     keeping(
         "a revision in force is not noted",
@@ -105,20 +123,20 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "a refused pass forgets what was in force",
         PERSISTED,
-        "gone.retain(|id| !published.refused_writes || !accepted.contains_key(id));",
+        "absent.retain(|id| !published.refused_writes || !accepted.contains_key(id));",
         "",
     ),
     keeping(
         "what is new takes the room of what was in force",
-        RECONCILE,
+        RESTORATION,
         "if fallbacks.is_empty() {",
         "if !fallbacks.is_empty() || fallbacks.is_empty() {",
     ),
     keeping(
         "a boot whose writes are refused does not put back again what was in force",
-        RECONCILE,
-        "&& crowded.contains(id)",
-        "&& crowded.len() > 1_000",
+        RESTORATION,
+        "&& no_room.contains(id)",
+        "&& no_room.len() > 1_000",
     ),
     keeping(
         "a second publish takes the memory of the first",

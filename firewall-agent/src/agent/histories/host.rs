@@ -29,7 +29,8 @@ use crate::host::clock::Moment;
 use crate::http::SharedState;
 use crate::rules::{DatabaseId, Limits};
 use crate::sync::{
-    Capacity, DatabaseSlot, Destination, Killed, Ports, Presence, Record, StateStore as _, digest,
+    Capacity, DatabaseSlot, Destination, InForce, Killed, Ports, Presence, Record, RulesInForce,
+    StateStore as _, digest,
 };
 
 #[derive(Debug)]
@@ -87,8 +88,11 @@ pub struct Host {
     memory: usize,
     /// Prefixes in the kernel before the pass: the next pass can use memory that a database frees in this one.
     held: usize,
-    /// Revisions recorded as in force, with a newer one accepted, before the pass: they may be restored first.
-    remembered: BTreeMap<DatabaseId, u64>,
+    /// Rules recorded as in force before the pass: those of a revision unless recorded themselves. They may be restored
+    /// first.
+    remembered: BTreeMap<DatabaseId, InForce>,
+    /// Revision of the ranges accepted before the pass.
+    ranges: u64,
     /// Error of the clock.
     skew: SignedDuration,
     booted: Timestamp,
@@ -103,12 +107,14 @@ pub struct Host {
     pub tells: bool,
     /// Possible stored values of the detached flag.
     detached: BTreeSet<bool>,
-    /// Revisions in force after the last finished pass of the running agent.
-    published: BTreeMap<DatabaseId, u64>,
-    /// Revisions that were in force, and known to be stored as such.
-    noted: BTreeMap<DatabaseId, u64>,
-    /// Those of them that a reboot has ended.
-    ended: BTreeMap<DatabaseId, u64>,
+    /// Revisions in force after the last finished pass of the running agent, each with the packets that it passes.
+    published: BTreeMap<DatabaseId, (u64, Packets)>,
+    /// Those known to be stored as in force.
+    noted: BTreeMap<DatabaseId, (u64, Packets)>,
+    /// Those of them that a reboot has ended, with the packets that passed until then.
+    ended: BTreeMap<DatabaseId, (u64, Packets)>,
+    /// Those of them for which the boot had no capacity, with a newer revision accepted before.
+    lost: BTreeMap<DatabaseId, (u64, Packets)>,
     /// The reason that the last start failed.
     not_running: String,
     fault: Fault,
@@ -139,6 +145,7 @@ impl Host {
             memory: usize::MAX,
             held: 0,
             remembered: BTreeMap::new(),
+            ranges: 0,
             skew: SignedDuration::ZERO,
             booted: now - SignedDuration::from_hours(1),
             is_booting: true,
@@ -150,6 +157,7 @@ impl Host {
             published: BTreeMap::new(),
             noted: BTreeMap::new(),
             ended: BTreeMap::new(),
+            lost: BTreeMap::new(),
             not_running: String::new(),
             fault,
             rng: rng.fork(),
@@ -351,8 +359,7 @@ impl Host {
             ensure!(is_refused, "forget {id} changes what cannot be read back: {}", told(&done));
             return Ok(format!("forget {id}, open {open}: {}", told(&done)));
         }
-        self.noted.remove(id);
-        self.ended.remove(id);
+        [&mut self.noted, &mut self.ended, &mut self.lost].into_iter().for_each(|ended| _ = ended.remove(id));
         self.oracle.forgets(id);
         let judgements = self.kernel.take_judgements();
         let released = if open { claims.clone() } else { BTreeSet::new() };
@@ -409,8 +416,8 @@ impl Host {
             Some(Word::None | Word::Forgotten) | None => true,
         };
         let revisions = self.kernel.revisions();
-        self.noted.retain(|id, revision| !leaves(id) && revisions.get(id) == Some(revision));
-        self.ended.retain(|id, _| !leaves(id));
+        self.noted.retain(|id, (revision, _)| !leaves(id) && revisions.get(id) == Some(revision));
+        [&mut self.ended, &mut self.lost].into_iter().for_each(|ended| ended.retain(|id, _| !leaves(id)));
         if is_durable {
             self.is_stored(&view);
         }
@@ -425,12 +432,12 @@ impl Host {
         self.oracle.durable(view);
         let Some(agent) = &self.agent else { return };
         self.detached = BTreeSet::from([agent.reconciler.detached().is_some()]);
-        // A revision that came into force as the accepted one counts until another is in force.
-        let revisions = self.kernel.revisions();
-        for (id, revision) in revisions {
-            let word = view.words.get(&id).map(|(word, _)| *word);
-            if word == Some(Word::Revision(revision)) && self.published.get(&id) == Some(&revision) {
-                self.noted.insert(id, revision);
+        // A revision that came into force counts until another is in force.
+        for (id, revision) in self.kernel.revisions() {
+            let is_accepted = matches!(view.words.get(&id), Some((Word::Revision(_), _)));
+            let published = self.published.get(&id).filter(|(published, _)| *published == revision);
+            if let Some(published) = published.filter(|_| is_accepted) {
+                self.noted.insert(id, *published);
             }
         }
     }
@@ -492,9 +499,12 @@ impl Host {
             self.terminate();
         }
         self.end_agent();
-        let in_force = self.kernel.revisions();
+        let in_force = self.kernel.judgement();
         self.ended = std::mem::take(&mut self.noted);
-        self.ended.retain(|id, revision| self.old.is_none() && in_force.get(id) == Some(revision));
+        self.ended
+            .retain(|id, (revision, _)| self.old.is_none() && in_force.revisions.get(id) == Some(revision));
+        self.ended.values_mut().for_each(|(_, passed)| *passed &= in_force.passed);
+        self.lost.clear();
         self.disk.cut_power();
         self.kernel = HeldKernel::new(self.databases, self.rng.fork());
         self.kernel.set_memory(self.memory);
@@ -507,8 +517,7 @@ impl Host {
         if !self.is_attached || self.old.is_some() {
             return;
         }
-        self.ended.clear();
-        self.noted.clear();
+        [&mut self.noted, &mut self.ended, &mut self.lost].into_iter().for_each(BTreeMap::clear);
         let databases = self.kernel.live().databases.len();
         self.old = Some(OldLayout { judgement: self.kernel.judgement(), databases });
         self.kernel = HeldKernel::new(self.databases, self.rng.fork());
@@ -547,7 +556,8 @@ impl Host {
         }
         let reads = reads || is_first;
         let in_force = self.agent.iter().flat_map(|agent| agent.reconciler.persisted.in_force());
-        self.remembered = in_force.map(|(id, in_force)| (id.clone(), in_force.revision)).collect();
+        self.remembered = in_force.map(|(id, in_force)| (id.clone(), in_force.clone())).collect();
+        self.ranges = self.agent.as_ref().map_or(0, |agent| agent.reconciler.accepted.ranges().revision);
         let before = match &self.old {
             Some(old) => old.judgement.clone(),
             None => self.kernel.judgement(),
@@ -649,7 +659,15 @@ impl Host {
         }
         let judgement = self.kernel.judgement();
         if !keeps {
-            self.published.clone_from(&judgement.revisions);
+            let open = live.open_endpoints();
+            let passed = |id: &DatabaseId| {
+                let slot = live.slot(id)?;
+                let destinations = open.get(&slot)?.iter().map(|open| open.destination).collect();
+                Some(judgement.passed & super::packets::to_claimed(&destinations))
+            };
+            let in_force = judgement.revisions.iter();
+            let in_force = in_force.map(|(id, revision)| (id.clone(), (*revision, passed(id).unwrap_or(0))));
+            self.published = in_force.collect();
         }
         self.oracle.state(&judgement, plane).context("after a pass")?;
         let withheld: BTreeSet<Destination> = agent.reconciler.withheld.clone();
@@ -666,26 +684,42 @@ impl Host {
                 continue;
             }
             if !has_room {
-                let ended = ended.get(id).copied();
-                if let Some(ended) = ended.filter(|ended| *ended < revision)
-                    && plane.issue(id, ended).is_some_and(|ended| {
-                        ended
-                            .destinations
-                            .iter()
-                            .any(|to| issue.destinations.iter().any(|other| to.overlaps(other)))
-                    })
-                    && (self.held == 0 && self.has_room_again(view, plane)
+                // Monitor mode passed everyone, without a source that could be restored; other sources may have expired.
+                let listed = |revision| {
+                    let issue = plane.issue(id, revision)?;
+                    let lists = 0..=plane.ranges.len() as u64;
+                    Some(lists.fold(0, |all, list| all | plane.allowed(issue, list, view.now, false)))
+                };
+                let before = ended.get(id).or_else(|| self.lost.get(id)).copied();
+                let ended_now = ended.contains_key(id);
+                if let Some((ended, passed)) = before
+                    && let Some(listed) = listed(ended)
+                    && (ended_now && self.held == 0 && self.has_room_again(view, plane)
                         || self.has_room_with(Some((id, ended)), view, plane))
                 {
-                    let is_there = in_force == Some(ended) || in_force == Some(revision);
+                    let allowed = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
+                    let cut = passed
+                        & listed
+                        & allowed
+                        & !judgement.passed
+                        & !super::packets::to_claimed(&withheld);
                     ensure!(
-                        is_there,
-                        "{id} {ended} was in force before the boot, and is not: {incomplete:?}"
+                        cut == 0,
+                        "{id} {ended} passed before the boot, and {in_force:?} does not: {}, {incomplete:?}",
+                        describe(cut)
                     );
                     self.tally.add(Count::Restored);
+                } else if let Some(before) = ended.get(id).filter(|(ended, _)| *ended < revision)
+                    && in_force.is_none()
+                {
+                    self.lost.insert(id.clone(), *before);
+                }
+                if in_force.is_some() {
+                    self.lost.remove(id);
                 }
                 continue;
             }
+            self.lost.remove(id);
             if in_force == Some(revision) {
                 let expected = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
                 let waits = super::packets::to_claimed(&withheld);
@@ -723,9 +757,11 @@ impl Host {
             let Word::Revision(revision) = *word else { continue };
             let revision = other.filter(|(other, _)| *other == id).map_or(revision, |(_, revision)| revision);
             room.add(id, revision, view, plane);
-            // The earlier revision is restored first.
-            let before = self.remembered.get(id).filter(|before| **before != revision);
-            room.memory += before.map_or(0, |before| prefixes(id, *before, view, plane));
+            // The earlier rules are restored first.
+            let is_replaced =
+                |before: &&InForce| self.ranges != view.ranges || **before != InForce::complete(revision);
+            let before = self.remembered.get(id).filter(is_replaced);
+            room.memory += before.map_or(0, |before| prefixes_of(id, before, view, plane));
         }
         room.is_within(self)
     }
@@ -733,7 +769,12 @@ impl Host {
     /// Returns `true` if all revisions recorded as in force fit on an empty kernel.
     fn has_room_again(&self, view: &View, plane: &ControlPlane) -> bool {
         let mut room = Room::default();
-        self.remembered.iter().for_each(|(id, revision)| room.add(id, *revision, view, plane));
+        for (id, in_force) in self.remembered.iter().filter(|(_, in_force)| !in_force.is_lost) {
+            match &in_force.rules {
+                None => room.add(id, in_force.revision, view, plane),
+                Some(rules) => room.add_rules(id, rules),
+            }
+        }
         room.is_within(self)
     }
 
@@ -879,12 +920,32 @@ impl Room {
         self.endpoints += issue.destinations.len();
     }
 
+    fn add_rules(&mut self, id: &DatabaseId, rules: &RulesInForce) {
+        self.databases.insert(id.clone());
+        let prefixes = rules.networks.len();
+        (self.prefixes, self.memory) = (self.prefixes + prefixes, self.memory + prefixes);
+        self.endpoints += rules.destinations.len();
+    }
+
     fn is_within(&self, host: &Host) -> bool {
         let Capacity { endpoints, prefixes, .. } = host.settings.capacity;
         self.databases.len() <= usize::try_from(host.databases).unwrap_or(0)
             && self.prefixes <= prefixes
             && self.memory <= host.memory
             && self.endpoints <= endpoints
+    }
+}
+
+/// Maximum number of prefixes in force.
+fn prefixes_of(id: &DatabaseId, in_force: &InForce, view: &View, plane: &ControlPlane) -> usize {
+    match (&in_force.rules, plane.issue(id, in_force.revision)) {
+        (Some(rules), _) => rules.networks.len(),
+        // Of any list that was in force before.
+        (None, Some(issue)) => {
+            let lists = 0..=plane.ranges.len() as u64;
+            lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0)
+        }
+        (None, None) => 0,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Records in tables: one table for each kind of record, and the format version.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use redb::{
     Database, Key as TableKey, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition,
@@ -14,7 +16,8 @@ use redb::{
 
 use crate::rules::DatabaseId;
 use crate::sync::{
-    Changes, Destination, Floor, InForce, Key, Presence, Record, Retired, StoredFile, StoredRanges,
+    Changes, Destination, Floor, InForce, Key, Presence, Record, Retired, RulesInForce, StoredFile,
+    StoredRanges,
 };
 
 /// Version of everything below. A store of another version is refused.
@@ -22,6 +25,8 @@ const VERSION: u64 = 1;
 
 /// Path, signature, content; bytes as they are on disk.
 type FileRow = (&'static [u8], Option<&'static [u8]>, &'static [u8]);
+/// Lost; IPv4 and IPv6 networks as address and prefix length; destinations as `ADDRESS:PORT/PROTOCOL`.
+type RulesRow = (bool, Vec<(u32, u8)>, Vec<(u128, u8)>, Vec<String>);
 type Table<K, V> = TableDefinition<'static, K, V>;
 
 const FORMAT: Table<&str, u64> = TableDefinition::new("format");
@@ -37,9 +42,9 @@ const NEWEST: &str = "newest";
 const CLAIMS: Table<&str, &str> = TableDefinition::new("claims");
 /// Revision, presence (0 active, 1 removed, 2 forgotten), rebased, order; by database id.
 const FLOORS: Table<&str, (u64, u8, bool, u64)> = TableDefinition::new("floors");
-/// Revision by database id, and its file while another one is accepted.
+/// Revision by database id; and the rules in force while those of the accepted file wait.
 const IN_FORCE: Table<&str, u64> = TableDefinition::new("in_force");
-const IN_FORCE_FILES: Table<&str, FileRow> = TableDefinition::new("in_force_files");
+const RULES_IN_FORCE: Table<&str, RulesRow> = TableDefinition::new("rules_in_force");
 /// Packets and bytes by database id.
 const RETIRED: Table<&str, (u64, u64)> = TableDefinition::new("retired");
 /// Nanoseconds since 1970 in UTC, by name.
@@ -109,11 +114,11 @@ fn put(transaction: &WriteTransaction, record: &Record) -> Result<()> {
             let value = (floor.revision, presence, floor.rebased, floor.order);
             insert(transaction, FLOORS, id.as_str(), value)?;
         }
-        Record::InForce(id, InForce { revision, file }) => {
+        Record::InForce(id, InForce { revision, rules, is_lost }) => {
             insert(transaction, IN_FORCE, id.as_str(), *revision)?;
-            match file {
-                Some(file) => insert(transaction, IN_FORCE_FILES, id.as_str(), row(file))?,
-                None => delete(transaction, IN_FORCE_FILES, id.as_str())?,
+            match rules {
+                Some(rules) => insert(transaction, RULES_IN_FORCE, id.as_str(), rules_row(rules, *is_lost))?,
+                None => delete(transaction, RULES_IN_FORCE, id.as_str())?,
             }
         }
         Record::Retired(id, retired) => {
@@ -136,7 +141,7 @@ fn remove(transaction: &WriteTransaction, key: &Key) -> Result<()> {
         Key::Floor(id) => delete(transaction, FLOORS, id.as_str()),
         Key::InForce(id) => {
             delete(transaction, IN_FORCE, id.as_str())?;
-            delete(transaction, IN_FORCE_FILES, id.as_str())
+            delete(transaction, RULES_IN_FORCE, id.as_str())
         }
         Key::Retired(id) => delete(transaction, RETIRED, id.as_str()),
         Key::ClockMark => delete(transaction, TIMES, CLOCK_MARK),
@@ -200,13 +205,17 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
         records.push(Record::Claim(destination.parse().map_err(anyhow::Error::msg)?, owner));
         Ok(())
     })?;
-    let mut files = std::collections::BTreeMap::new();
-    each(&transaction, IN_FORCE_FILES, |id, file| {
-        files.insert(id.to_owned(), stored(file));
+    let mut rules = BTreeMap::new();
+    each(&transaction, RULES_IN_FORCE, |id, row| {
+        rules.insert(id.to_owned(), stored_rules(row)?);
         Ok(())
     })?;
     each(&transaction, IN_FORCE, |id, revision| {
-        records.push(Record::InForce(id.parse()?, InForce { revision, file: files.remove(id) }));
+        let in_force = match rules.remove(id) {
+            Some((rules, is_lost)) => InForce { revision, rules: Some(rules), is_lost },
+            None => InForce::complete(revision),
+        };
+        records.push(Record::InForce(id.parse()?, in_force));
         Ok(())
     })?;
     each(&transaction, RETIRED, |id, (packets, bytes)| {
@@ -262,6 +271,31 @@ where
 
 fn row(file: &StoredFile) -> (&[u8], Option<&[u8]>, &[u8]) {
     (file.path.as_os_str().as_bytes(), file.signature.as_deref(), &file.content)
+}
+
+fn rules_row(rules: &RulesInForce, is_lost: bool) -> RulesRow {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for network in &rules.networks {
+        match network {
+            IpNet::V4(network) => v4.push((network.addr().to_bits(), network.prefix_len())),
+            IpNet::V6(network) => v6.push((network.addr().to_bits(), network.prefix_len())),
+        }
+    }
+    (is_lost, v4, v6, rules.destinations.iter().map(ToString::to_string).collect())
+}
+
+fn stored_rules((is_lost, v4, v6, destinations): RulesRow) -> Result<(RulesInForce, bool)> {
+    let mut rules = RulesInForce::default();
+    for (address, length) in v4 {
+        rules.networks.insert(Ipv4Net::new(address.into(), length)?.into());
+    }
+    for (address, length) in v6 {
+        rules.networks.insert(Ipv6Net::new(address.into(), length)?.into());
+    }
+    for destination in destinations {
+        rules.destinations.insert(destination.parse().map_err(anyhow::Error::msg)?);
+    }
+    Ok((rules, is_lost))
 }
 
 fn stored((path, signature, content): (&[u8], Option<&[u8]>, &[u8])) -> StoredFile {

@@ -7,7 +7,7 @@ use redb::TableDefinition;
 
 use super::*;
 use crate::rules::DatabaseId;
-use crate::sync::{Floor, InForce, Key, Presence, Retired, StoredFile, StoredRanges};
+use crate::sync::{Floor, InForce, Key, Presence, Retired, RulesInForce, StoredFile, StoredRanges};
 
 fn id(id: &str) -> DatabaseId {
     id.parse().unwrap()
@@ -21,6 +21,15 @@ fn file(path: &str) -> StoredFile {
     }
 }
 
+fn rules() -> RulesInForce {
+    let networks = ["0.0.0.0/0", "192.0.2.0/24", "198.51.100.7/32", "::/0", "2001:db8::/32"];
+    let destinations = ["192.0.2.1:5432/tcp", "[2001:db8::1]:5432/udp"];
+    RulesInForce {
+        networks: networks.map(|network| network.parse().unwrap()).into(),
+        destinations: destinations.map(|destination| destination.parse().unwrap()).into(),
+    }
+}
+
 /// One record of each kind.
 fn records() -> Vec<Record> {
     let floor = Floor { revision: 7, presence: Presence::Removed, rebased: true, order: 3 };
@@ -30,8 +39,8 @@ fn records() -> Vec<Record> {
         Record::Ranges(StoredRanges { file: Some(file("/ranges.yaml")), effective: "ranges: []".to_owned() }),
         Record::Claim("192.0.2.1:5432/tcp".parse().unwrap(), Some(id("a"))),
         Record::Claim("[2001:db8::1]:5432/udp".parse().unwrap(), None),
-        Record::InForce(id("a"), InForce { revision: 6, file: Some(file("/rules.d/a.yaml")) }),
-        Record::InForce(id("b"), InForce { revision: 9, file: None }),
+        Record::InForce(id("a"), InForce { is_lost: true, ..InForce::with(6, rules()) }),
+        Record::InForce(id("b"), InForce::complete(9)),
         Record::Retired(id("a"), Retired { packets: 1, bytes: 60 }),
         Record::ClockMark("2026-09-01T12:00:00.5Z".parse::<Timestamp>().unwrap()),
         Record::Detached(Timestamp::UNIX_EPOCH),

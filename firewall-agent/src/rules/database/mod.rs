@@ -35,6 +35,16 @@ pub struct DatabaseRules {
     pub internal_ranges: Vec<InternalRange>,
 }
 
+impl DatabaseRules {
+    /// The managed ranges that the rules name.
+    pub fn ranges(&self) -> impl Iterator<Item = &RangeId> {
+        self.rules.iter().filter_map(|rule| match &rule.source {
+            Source::Managed(range) => Some(range),
+            Source::Custom(_) => None,
+        })
+    }
+}
+
 /// Presence of a database on this host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum State {

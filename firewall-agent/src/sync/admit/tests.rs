@@ -41,7 +41,7 @@ fn live(databases: &[(&str, Option<&str>)]) -> Live {
 fn outcome(candidates: Vec<Candidate>, before: &[Candidate], live: &Live) -> String {
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
     persisted.adopt(live, &mut changes);
-    before.iter().for_each(|file| persisted.accept(&file.rules, None, &mut changes));
+    before.iter().for_each(|file| persisted.accept(&file.rules, &mut changes));
     let before = before.iter().map(|file| (file.rules.id.clone(), file.clone())).collect();
     let admission = admit(candidates, &before, &persisted, live);
     let admitted: Vec<String> = admission.admitted.keys().map(ToString::to_string).collect();
@@ -133,7 +133,7 @@ fn revisions_never_go_back() {
 fn a_database_that_left_comes_back_with_a_new_revision_only() {
     let removed = DatabaseRules { state: State::Removed, ..file("a", 9, ONE).rules };
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
-    persisted.accept(&removed, None, &mut changes);
+    persisted.accept(&removed, &mut changes);
     let outcome = |persisted: &PersistedState, file: Candidate| {
         let admission = admit(vec![file], &BTreeMap::new(), persisted, &Live::default());
         let refused =

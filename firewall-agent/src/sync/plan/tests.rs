@@ -54,7 +54,7 @@ fn memory() -> FakeDataPlane {
 }
 
 fn dry(desired: &Desired, live: &Live) -> Plan {
-    plan(desired, live, FakeDataPlane::default().sizes, Timestamp::UNIX_EPOCH)
+    plan(desired, &PersistedState::default(), live, FakeDataPlane::default().sizes, Timestamp::UNIX_EPOCH)
 }
 
 fn run(desired: &Desired, memory: &mut FakeDataPlane) {

@@ -1,0 +1,61 @@
+//! Stored facts about the revisions in force, from which a boot restores them.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::desired::desired;
+use super::model::{Database, DatabaseSlot, Destination, Live};
+use crate::rules::{DatabaseRules, ManagedRanges};
+
+/// The revision of a database that decides about packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    pub revision: u64,
+    /// The rules in force while those of the accepted file and ranges wait, for example for capacity.
+    pub rules: Option<RulesInForce>,
+    /// A boot had no capacity for these rules. They return when there is some, after those of the databases in force.
+    pub is_lost: bool,
+}
+
+impl InForce {
+    /// A revision in force as its accepted file says.
+    #[must_use]
+    pub fn complete(revision: u64) -> Self {
+        Self { revision, rules: None, is_lost: false }
+    }
+
+    /// A revision of which exactly these rules are in force.
+    #[must_use]
+    pub fn with(revision: u64, rules: RulesInForce) -> Self {
+        Self { revision, rules: Some(rules), is_lost: false }
+    }
+}
+
+/// Sources and destinations that decide about packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RulesInForce {
+    /// Canonical networks.
+    pub networks: BTreeSet<IpNet>,
+    pub destinations: BTreeSet<Destination>,
+}
+
+impl RulesInForce {
+    /// The rules of a file, resolved against `ranges` at `now`.
+    #[must_use]
+    pub fn of_file(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> Self {
+        let desired = desired(rules, ranges, now);
+        Self { networks: desired.set.iter().map(|(net, _)| net).collect(), destinations: desired.targets }
+    }
+
+    /// The rules of a live database.
+    #[must_use]
+    pub fn of_live(slot: DatabaseSlot, database: &Database, live: &Live) -> Self {
+        let open = live.table.endpoints.open().iter().filter(|(_, claim)| claim.slot() == Some(slot));
+        Self {
+            networks: database.sources.iter().map(|(net, _)| net).collect(),
+            destinations: open.map(|(destination, _)| *destination).collect(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Restoration of the rules that were in force before a boot.
+
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::desired::{Desired, DesiredDatabase};
+use super::in_force::{InForce, RulesInForce};
+use super::model::{Destination, Live};
+use super::persisted::PersistedState;
+use super::plane::DataPlane;
+use super::remainder::common;
+use super::room::crowded;
+use crate::rules::DatabaseId;
+
+/// State to publish before `desired`: the rules that were in force before a boot, for the databases with newer accepted
+/// rules. Newcomers must not take their capacity. Also for a database without capacity that a refused write left closed
+/// in the middle of a publish; a database with any open endpoint keeps its state. `None` where nothing is to restore.
+#[must_use]
+pub fn restored(
+    desired: &Desired,
+    persisted: &PersistedState,
+    live: &Live,
+    plane: &impl DataPlane,
+) -> Option<Desired> {
+    let no_room = LazyCell::new(|| crowded(desired, live, plane));
+    let stamp = |slot| live.databases.get(&slot).and_then(|live| live.stamp.as_ref());
+    let is_absent = |id: &DatabaseId, revision: u64, wanted: &DesiredDatabase| {
+        let Some(slot) = live.slot(id) else { return true };
+        // Half published.
+        !wanted.targets.iter().any(|to| live.is_open(to, slot))
+            && wanted.targets.iter().any(|to| !desired.withheld.contains(to))
+            && stamp(slot).is_none_or(|stamp| stamp.revision <= revision)
+            && no_room.contains(id)
+    };
+    let (mut fallbacks, mut lost) = (BTreeMap::new(), BTreeSet::new());
+    for (id, InForce { revision, rules, is_lost }) in persisted.in_force() {
+        if let (Some(rules), Some(wanted)) = (rules, desired.databases.get(id))
+            && is_absent(id, *revision, wanted)
+        {
+            let fallback = fallback(*revision, rules, wanted);
+            if is_absent(id, *revision, &fallback) {
+                // Addresses that replace a wildcard took no capacity.
+                let parts = fallback.targets.len().saturating_sub(rules.destinations.len());
+                fallbacks.insert(id.clone(), (fallback, parts));
+                lost.extend(is_lost.then_some(id));
+            }
+        }
+    }
+    let before = with_fallbacks(desired, persisted, &fallbacks)?;
+    if lost.is_empty() {
+        return Some(before);
+    }
+    let no_room = crowded(&before, live, plane);
+    fallbacks.retain(|id, _| !lost.contains(id) || !no_room.contains(id));
+    with_fallbacks(desired, persisted, &fallbacks)
+}
+
+/// `desired` without newcomers, with the given databases at their fallback, each with the number of its endpoints that
+/// take no capacity.
+fn with_fallbacks(
+    desired: &Desired,
+    persisted: &PersistedState,
+    fallbacks: &BTreeMap<DatabaseId, (DesiredDatabase, usize)>,
+) -> Option<Desired> {
+    if fallbacks.is_empty() {
+        return None;
+    }
+    let mut before = desired.clone();
+    // Destinations that are not open yet are closed meanwhile.
+    before.closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
+    before.databases.retain(|id, _| persisted.in_force().contains_key(id));
+    for (id, (fallback, parts)) in fallbacks {
+        before.databases.insert(id.clone(), fallback.clone());
+        before.limits.endpoints = before.limits.endpoints.saturating_add(*parts);
+    }
+    Some(before)
+}
+
+/// The rules in force at `revision` without the sources and endpoints that the newer ones, `wanted`, no longer allow.
+fn fallback(revision: u64, rules: &RulesInForce, wanted: &DesiredDatabase) -> DesiredDatabase {
+    let RulesInForce { networks, destinations } = rules;
+    let mut targets: BTreeSet<Destination> =
+        destinations.iter().filter(|to| wanted.claims(to)).copied().collect();
+    // Addresses that replace a wildcard.
+    let is_below = |to: &&Destination| destinations.contains(to) || destinations.contains(&to.everywhere());
+    targets.extend(wanted.targets.iter().filter(is_below));
+    DesiredDatabase { revision, targets, set: common(networks, wanted, 0), ..wanted.clone() }
+}
