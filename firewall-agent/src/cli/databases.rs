@@ -16,7 +16,7 @@ use crate::agent::join;
 use crate::bpf::Kernel;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::http::DatabaseCounters;
-use crate::sync::{Claim, Database, Desired, Destination, Live, OpenEndpoint};
+use crate::sync::{Claim, Database, Destination, Live, OpenEndpoint};
 
 /// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -75,7 +75,7 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
 fn closed(places: &Located, live: &Live) -> BTreeSet<Destination> {
     let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load().unwrap_or_default();
     let (_, persisted, _, _) = join(records, live);
-    let mut closed = persisted.closed_set(&Desired::default());
+    let mut closed = BTreeSet::clone(persisted.closed_set());
     let is_open = |to: &Destination| matches!(live.table.endpoints.get(to), Some(Claim::Open { .. }));
     closed.retain(|claim| !is_open(claim) && !is_open(&claim.everywhere()));
     closed

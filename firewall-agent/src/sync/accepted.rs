@@ -219,7 +219,7 @@ impl AcceptedFiles {
         }
         let leaving = live.databases.values().map(|database| &database.id);
         desired.removed = leaving.filter(|id| self.is_gone(id, persisted)).cloned().collect();
-        desired.closed = persisted.closed_set(&desired);
+        desired.closed.clone_from(persisted.closed_set());
         let in_force = persisted.in_force().iter().filter(|(_, in_force)| in_force.rules.is_none());
         desired.first = in_force.map(|(id, _)| id.clone()).collect();
         withdraw_contended(&mut desired);

@@ -95,14 +95,13 @@ impl<'a> Claims<'a> {
         let to_open = desired.databases.iter().filter(|(id, _)| !self.crowded.contains_key(*id));
         let to_open: BTreeSet<&Destination> = to_open.flat_map(|(_, wanted)| self.opens(wanted)).collect();
         // A destination about to be opened is not closed in between.
-        let waits = |to: &&Destination| !to_open.contains(to) && !to_open.contains(&to.everywhere());
-        let closed = desired.closed.iter().filter(waits);
+        let is_closed = |to: &Destination| !to_open.contains(to) && !to_open.contains(&to.everywhere());
         let crowded = self.crowded.keys().filter_map(|id| desired.databases.get(id));
         let crowded = crowded.flat_map(|wanted| &wanted.targets);
         let withheld = desired.databases.values().flat_map(|wanted| &wanted.targets);
         let withheld = withheld.filter(|to| desired.withheld.contains(to));
         let open = self.held.values().flatten().map(|(to, claim)| (*to, *claim)).collect();
-        self.rows(open, closed.chain(live.endpoints.closed()).chain(crowded).chain(withheld))
+        self.rows(open, is_closed, live.endpoints.closed().iter().chain(crowded).chain(withheld))
     }
 
     /// The table after a publish. `published` returns the databases with the desired allow list in force.
@@ -120,8 +119,10 @@ impl<'a> Claims<'a> {
         open.extend(held.flat_map(|(_, held)| held).map(|(to, claim)| (*to, *claim)));
         // An accepted file protects its destinations: those not open are closed.
         let wanted = desired.databases.values().flat_map(|wanted| &wanted.targets);
-        let mut rows = self.rows(open, desired.closed.iter().chain(wanted));
-        rows.closed.retain(|to| !desired.opened.contains(to));
+        let mut rows = self.rows(open, |_| true, wanted);
+        if !desired.opened.is_empty() {
+            rows.closed.retain(|to| !desired.opened.contains(to));
+        }
         rows
     }
 
@@ -150,27 +151,33 @@ impl<'a> Claims<'a> {
         wanted.targets.iter().filter(|to| !self.desired.withheld.contains(to))
     }
 
-    /// The given open endpoints, with tombstones at the given closed destinations and the leaving ones: not below an
-    /// open wildcard, where a tombstone would cut off allowed sources, and not at a guarded port, which is closed
-    /// anyway.
+    /// The given open endpoints, with tombstones at the desired closed destinations as far as `is_closed`, the leaving
+    /// and the given ones: not below an open wildcard, where a tombstone would cut off allowed sources, and not at a
+    /// guarded port, which is closed anyway.
     fn rows<'b>(
         &'b self,
         mut open: Vec<(Destination, Claim)>,
-        closed: impl Iterator<Item = &'b Destination>,
+        is_closed: impl Fn(&Destination) -> bool,
+        others: impl Iterator<Item = &'b Destination>,
     ) -> Rows {
         let desired = self.desired;
         let wildcards = open.iter().filter(|(to, _)| to.address.is_none());
         let wildcards: BTreeSet<(u16, Protocol)> = wildcards.map(|(to, _)| (to.port, to.protocol)).collect();
-        let closed = closed.chain(&self.leaving).filter(|to| {
-            let covered = wildcards.contains(&(to.port, to.protocol));
-            !covered && !desired.guarded.contains(to.port)
-        });
-        let mut closed: Vec<Destination> = closed.copied().collect();
+        let needs_row = |to: &Destination| {
+            !desired.guarded.contains(to.port)
+                && (wildcards.is_empty() || !wildcards.contains(&(to.port, to.protocol)))
+        };
+        let mut closed: Vec<Destination> =
+            desired.closed.iter().filter(|to| needs_row(to) && is_closed(to)).copied().collect();
+        let is_there = |to: &Destination| desired.closed.contains(to) && is_closed(to);
+        let sorted = closed.len();
+        closed.extend(others.chain(&self.leaving).filter(|to| needs_row(to) && !is_there(to)));
+        if closed.len() > sorted {
+            closed.sort();
+            closed.dedup();
+        }
         open.sort_by_key(|(to, _)| *to);
         open.dedup_by_key(|(to, _)| *to);
-        // The input is sorted in runs, which a stable sort merges.
-        closed.sort();
-        closed.dedup();
         // An open endpoint takes precedence over a tombstone at the same destination.
         let mut ahead = open.iter().map(|(to, _)| to).peekable();
         closed.retain(|to| {

@@ -2,6 +2,7 @@
 //! contains one anyway, it is closed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::desired::Desired;
 use super::model::Destination;
@@ -39,7 +40,9 @@ pub(super) fn withdraw_contended(desired: &mut Desired) {
                 database.targets.remove(destination);
             }
         }
-        desired.closed.insert(*destination);
+        if !desired.closed.contains(destination) {
+            Arc::make_mut(&mut desired.closed).insert(*destination);
+        }
     }
     desired.contended = contended;
 }

@@ -1,6 +1,7 @@
 //! Desired state of the rule files, in a form comparable with the live state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -32,7 +33,7 @@ pub struct Desired {
     pub monitor: bool,
     /// Every destination that must be closed unless an endpoint is open there: tombstones are exactly these and those
     /// that this publish itself closes. A destination may be both here and in a database.
-    pub closed: BTreeSet<Destination>,
+    pub closed: Arc<BTreeSet<Destination>>,
     /// Destinations that lose their tombstone, regardless of the other fields.
     pub opened: BTreeSet<Destination>,
     /// Destinations of databases whose claim is not stored yet. They are closed, unless already open for the same

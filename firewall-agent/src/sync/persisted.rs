@@ -2,12 +2,13 @@
 //! counters and the detached flag. Every change is added to the batch that the caller submits to the store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::warn;
 
 use super::admit::Candidate;
-use super::desired::{Desired, destinations};
+use super::desired::destinations;
 use super::in_force::{InForce, RulesInForce};
 use super::model::{Destination, Live};
 use super::publish::Published;
@@ -20,7 +21,10 @@ const MAX_DEPARTED: usize = 65_536;
 /// Persisted state of one host. The kernel loses everything at a reboot; the claims stored here must stay closed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PersistedState {
-    claims: BTreeMap<Destination, Option<DatabaseId>>,
+    /// Destinations that an accepted file claimed and no operator released.
+    claims: Arc<BTreeSet<Destination>>,
+    /// Their last claimants, where the store has them.
+    claimants: BTreeMap<Destination, DatabaseId>,
     floors: BTreeMap<DatabaseId, Floor>,
     in_force: BTreeMap<DatabaseId, InForce>,
     retired: BTreeMap<DatabaseId, Retired>,
@@ -42,7 +46,8 @@ impl PersistedState {
                 let known = |id: DatabaseId| {
                     self.floors.get_key_value(&id).map_or(id.clone(), |(known, _)| known.clone())
                 };
-                self.claims.insert(destination, owner.map(known));
+                Arc::make_mut(&mut self.claims).insert(destination);
+                self.claimants.extend(owner.map(|id| (destination, known(id))));
             }
             Record::Floor(id, floor) => {
                 self.order = self.order.max(floor.order);
@@ -61,7 +66,8 @@ impl PersistedState {
     /// Rebuilds the maps after loading record by record: incremental inserts leave B-tree nodes half empty, a bulk
     /// build none.
     pub fn pack(&mut self) {
-        self.claims = std::mem::take(&mut self.claims).into_iter().collect();
+        self.claims = Arc::new(self.claims.iter().copied().collect());
+        self.claimants = std::mem::take(&mut self.claimants).into_iter().collect();
         self.floors = std::mem::take(&mut self.floors).into_iter().collect();
     }
 
@@ -69,7 +75,7 @@ impl PersistedState {
     /// that could not be stored.
     pub fn adopt(&mut self, live: &Live, changes: &mut Changes) {
         for (destination, owner) in live.owners() {
-            if !self.claims.contains_key(&destination) {
+            if !self.claims.contains(&destination) {
                 self.set_claim(destination, owner.cloned(), changes);
             }
         }
@@ -152,10 +158,15 @@ impl PersistedState {
     }
 
     fn set_claim(&mut self, destination: Destination, owner: Option<DatabaseId>, changes: &mut Changes) {
-        if self.claims.get(&destination) != Some(&owner) {
-            self.claims.insert(destination, owner.clone());
-            changes.put(Record::Claim(destination, owner));
+        if self.claims.contains(&destination) && self.claimants.get(&destination) == owner.as_ref() {
+            return;
         }
+        Arc::make_mut(&mut self.claims).insert(destination);
+        match &owner {
+            Some(id) => _ = self.claimants.insert(destination, id.clone()),
+            None => _ = self.claimants.remove(&destination),
+        }
+        changes.put(Record::Claim(destination, owner));
     }
 
     fn set_in_force(&mut self, id: &DatabaseId, in_force: InForce, changes: &mut Changes) {
@@ -250,7 +261,9 @@ impl PersistedState {
         changes: &mut Changes,
     ) {
         for destination in destinations {
-            if self.claims.remove(destination).is_some() {
+            if self.is_claimed(destination) {
+                Arc::make_mut(&mut self.claims).remove(destination);
+                self.claimants.remove(destination);
                 changes.remove(Key::Claim(*destination));
             }
         }
@@ -280,31 +293,23 @@ impl PersistedState {
         }
     }
 
-    /// Destinations that need a tombstone beside the endpoints that `desired` opens: every claim except the targets of
-    /// its databases and destinations at guarded ports, which are closed anyway.
+    /// Destinations that must be closed wherever no endpoint is open: every claim.
     #[must_use]
-    pub fn closed_set(&self, desired: &Desired) -> BTreeSet<Destination> {
-        let claims = self.claims.keys().filter(|destination| !desired.guarded.contains(destination.port));
-        let mut closed: BTreeSet<Destination> = claims.copied().collect();
-        for database in desired.databases.values() {
-            for destination in &database.targets {
-                closed.remove(destination);
-            }
-        }
-        closed
+    pub fn closed_set(&self) -> &Arc<BTreeSet<Destination>> {
+        &self.claims
     }
 
     /// Destinations with this database as their last claimant.
     #[must_use]
     pub fn claimed_by(&self, id: &DatabaseId) -> BTreeSet<Destination> {
-        let owned = self.claims.iter().filter(|(_, owner)| owner.as_ref() == Some(id));
+        let owned = self.claimants.iter().filter(|(_, owner)| *owner == id);
         owned.map(|(destination, _)| *destination).collect()
     }
 
     /// Returns `true` for a destination that a file has claimed and that no operator has released.
     #[must_use]
     pub fn is_claimed(&self, destination: &Destination) -> bool {
-        self.claims.contains_key(destination)
+        self.claims.contains(destination)
     }
 
     /// Lowest revision that a file of a database may have; 0 for a database never accepted, and after `rebase`.

@@ -2,6 +2,7 @@
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::desired::{Desired, DesiredDatabase};
 use super::in_force::{InForce, RulesInForce};
@@ -67,7 +68,8 @@ fn with_fallbacks(
     }
     let mut before = desired.clone();
     // Destinations that are not open yet are closed meanwhile.
-    before.closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
+    let closed = Arc::make_mut(&mut before.closed);
+    closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
     before.databases.retain(|id, _| persisted.in_force().contains_key(id));
     for (id, (fallback, parts)) in fallbacks {
         before.databases.insert(id.clone(), fallback.clone());

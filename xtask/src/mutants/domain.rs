@@ -12,16 +12,31 @@ const MEMBER_ROWS: &str = "firewall-agent/src/sync/members.rs";
 const UNCHANGED: &str = "firewall-agent/src/sync/unchanged.rs";
 
 pub const MUTANTS: &[Mutant] = &[
-    following("what leaves is not closed", CLAIMS, "closed.chain(&self.leaving).filter(", "closed.filter("),
-    following("what was ever claimed is not closed", CLAIMS, "desired.closed.iter().chain(wanted)", "wanted"),
+    following("what leaves is not closed", CLAIMS, "others.chain(&self.leaving)", "others"),
+    following(
+        "what was ever claimed is not closed",
+        CLAIMS,
+        "desired.closed.iter().filter(|to| needs_row(to) && is_closed(to)).copied().collect();",
+        "Vec::new();",
+    ),
     following(
         "what could not be opened is not closed",
         CLAIMS,
-        "desired.closed.iter().chain(wanted)",
-        "desired.closed.iter()",
+        "self.rows(open, |_| true, wanted);",
+        "self.rows(open, |_| true, std::iter::empty());",
     ),
-    following("a tombstone cuts below a wildcard", CLAIMS, "!covered && !desired", "!desired"),
-    following("guarded tombstones have rows", CLAIMS, " && !desired.guarded.contains(to.port)", ""),
+    following(
+        "a tombstone cuts below a wildcard",
+        CLAIMS,
+        "(wildcards.is_empty() || !wildcards.contains(&(to.port, to.protocol)))",
+        "(wildcards.is_empty() || wildcards.len() < usize::MAX)",
+    ),
+    following(
+        "guarded tombstones have rows",
+        CLAIMS,
+        "            !desired.guarded.contains(to.port)\n",
+        "            to.port < u16::MAX\n",
+    ),
     following(
         "what is released stays closed",
         CLAIMS,
@@ -31,8 +46,8 @@ pub const MUTANTS: &[Mutant] = &[
     following(
         "what is released is open before what overlaps it",
         CLAIMS,
-        "!covered && !desired.guarded.contains(to.port)",
-        "!covered && !desired.guarded.contains(to.port) && !desired.opened.contains(to)",
+        "            !desired.guarded.contains(to.port)\n",
+        "            !desired.guarded.contains(to.port) && !desired.opened.contains(to)\n",
     ),
     following(
         "a claim that is not stored is opened",
@@ -61,14 +76,14 @@ pub const MUTANTS: &[Mutant] = &[
     following(
         "a tombstone goes before what is in its place is ready",
         CLAIMS,
-        "closed.chain(live.endpoints.closed()).chain(crowded)",
-        "closed.chain(crowded)",
+        "live.endpoints.closed().iter().chain(crowded)",
+        "live.endpoints.closed().iter().take(0).chain(crowded)",
     ),
     following(
         "what is about to be opened is closed for a moment",
         CLAIMS,
-        "let closed = desired.closed.iter().filter(waits);",
-        "let closed = desired.closed.iter().filter(|to| waits(to) || true);",
+        "let is_closed = |to: &Destination| !to_open.contains(to)",
+        "let is_closed = |to: &Destination| to_open.len() < usize::MAX || !to_open.contains(to)",
     ),
     following(
         "of a wildcard that leaves nothing stays",

@@ -16,14 +16,14 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "nothing is closed but what the files name",
         ACCEPTED,
-        "desired.closed = persisted.closed_set(&desired);",
+        "desired.closed.clone_from(persisted.closed_set());",
         "",
     ),
     keeping(
         "the addresses of a narrowed wildcard are open",
-        PERSISTED,
-        "closed.remove(destination);",
-        "closed.retain(|to| !to.overlaps(destination));",
+        CLAIMS,
+        "self.rows(open, |_| true, wanted);",
+        "self.rows(open.clone(), |to| !open.iter().any(|(one, _)| one.overlaps(to)), wanted);",
     ),
     keeping(
         "a crowded database keeps open what it drops",
@@ -54,7 +54,7 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "claims that only the kernel knows are not stored",
         PERSISTED,
-        "if !self.claims.contains_key(&destination) {",
+        "if !self.claims.contains(&destination) {",
         "if false {",
     ),
     keeping(
@@ -79,8 +79,8 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "a release comes before what overlaps it",
         CLAIMS,
-        "!covered && !desired.guarded.contains(to.port)",
-        "!covered && !desired.opened.contains(to) && !desired.guarded.contains(to.port)",
+        "            !desired.guarded.contains(to.port)\n",
+        "            !desired.opened.contains(to) && !desired.guarded.contains(to.port)\n",
     ),
     keeping(
         "forget loses the revision floor",

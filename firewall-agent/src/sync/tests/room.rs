@@ -179,7 +179,7 @@ fn tombstones_take_no_room() {
         let desired = Desired {
             databases: if here.is_empty() { BTreeMap::new() } else { [(id.parse().unwrap(), wanted)].into() },
             removed: removed.iter().map(|id| id.parse().unwrap()).collect(),
-            closed: closed.clone(),
+            closed: closed.clone().into(),
             limits,
             ..Desired::default()
         };
