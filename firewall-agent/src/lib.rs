@@ -1,8 +1,8 @@
 //! Database firewall agent: reconciles the kernel with the rule files.
 //!
-//! Dependencies: `firewall-common ← rules ← sync ← {bpf, files, host, http} ← agent ← cli ← main`; `config` is on the
-//! level of `rules`, `audit` uses `sync`, and `status` defines the report of `agent`, `http` and `cli`. `escape` serves
-//! every module that writes untrusted text.
+//! Dependencies: `firewall-common ← rules ← sync ← {bpf, files, http} ← agent ← cli ← main`; `config` is on the level of
+//! `rules`, `audit` uses `sync`, `host` collects facts for `audit` and serves `bpf`, `agent` and `cli`, and `status`
+//! defines the report of `agent`, `http` and `cli`. `escape` serves every module that writes untrusted text.
 //!
 //! Without the feature `program`, only the parsers of untrusted bytes are built: the fuzz targets link these.
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::bpf::Kernel;
-use crate::files::cgroup::memory_left;
+use crate::host::cgroup::memory_left;
 use crate::sync::{CounterId, DataPlane, Live, Retired};
 
 /// The kernel, or a test's fake.

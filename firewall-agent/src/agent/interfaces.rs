@@ -13,10 +13,9 @@ use tracing::{info, warn};
 use self::patterns::Patterns;
 use super::backoff::Backoff;
 use super::repairs::Repairs;
-use crate::bpf::{
-    Attached, HeldLinks, InterfaceLink, InterfaceTable, Pins, Programs, Step, XdpState, links, xdp_state,
-};
+use crate::bpf::{HeldLinks, InterfaceLink, Pins, Programs, Step, links};
 use crate::config::XdpMode;
+use crate::host::netlink::{Attached, InterfaceTable, XdpState, xdp_state};
 
 /// The configured interfaces and the state of each.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use anyhow::Result;
 use firewall_common::Reason;
 use jiff::Timestamp;
 
-use crate::bpf::{Attached, InterfaceLink, Kernel};
+use crate::bpf::{InterfaceLink, Kernel};
+use crate::host::netlink::Attached;
 use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status, UNFILTERED};
 use crate::sync::{Live, common_digest};
 

@@ -9,10 +9,10 @@ use tracing::{info, warn};
 
 use super::control::{self, Request, Verb};
 use super::{Agent, web};
-use crate::bpf::LinkEvents;
 use crate::files::file_events::FileEvents;
 use crate::files::watch::Change;
 use crate::host::Notifier;
+use crate::host::netlink::LinkEvents;
 use crate::status::Condition;
 
 /// Longest time between two checks of expiry and unfinished work.

@@ -8,10 +8,10 @@ use firewall_common::{DENIALS_SIZE, Denial, Denials, Reason, Sampler, names};
 use jiff::Timestamp;
 
 use super::{
-    convert::sighting_from_key, counters::wall_clock, patience::patiently, pins::Pins, plain::Plain,
-    records::absent_is_fine, shape, syscall,
+    convert::sighting_from_key, counters::wall_clock, pins::Pins, plain::Plain, records::absent_is_fine,
+    shape, syscall,
 };
-use crate::{rules::Protocol, sync::CounterId};
+use crate::{host::retry::patiently, rules::Protocol, sync::CounterId};
 /// Kind of a refused packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, IterableMap as _, Map, MapData};
 use firewall_common::{FILTER_BITS, FILTER_WORDS, SourceFilter};
 
-use super::{convert::Prefix, patience::patiently, pins::Pins, plain::Plain, shape};
-use crate::sync::DatabaseSlot;
+use super::{convert::Prefix, pins::Pins, plain::Plain, shape};
+use crate::{host::retry::patiently, sync::DatabaseSlot};
 
 /// The filters of one address family.
 pub(super) struct Filters {

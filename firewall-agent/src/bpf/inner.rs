@@ -14,10 +14,10 @@ use aya_obj::generated::bpf_map_type;
 use tracing::warn;
 
 use super::{
-    patience::patiently,
     pins::{Pins, entries, unpin},
     shape, syscall,
 };
+use crate::host::retry::patiently;
 
 /// An outer array of maps, opened twice: for reading the ids of its inner maps, and for publishing.
 pub(super) struct Outer {

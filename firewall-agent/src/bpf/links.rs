@@ -16,12 +16,14 @@ use tracing::warn;
 pub use self::held::HeldLinks;
 use self::names::interface_name;
 use super::{
-    interface::{Attached, InterfaceTable},
     object::Programs,
     pins::{Pins, entries, unpin},
     syscall::{self, LinkInfo},
 };
-use crate::config::XdpMode;
+use crate::{
+    config::XdpMode,
+    host::netlink::{Attached, InterfaceTable},
+};
 
 /// An interface with a link of this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]

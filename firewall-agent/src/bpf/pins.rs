@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use firewall_common::names;
 
-use super::mount;
+use crate::host::mount;
 
 /// The agent's directory on bpffs:
 ///

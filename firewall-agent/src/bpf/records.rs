@@ -8,12 +8,14 @@ use firewall_common::{DatabaseRecord, RuleRecord, names};
 
 use super::{
     convert::{counter_from_record, counter_to_record},
-    patience::patiently,
     pins::Pins,
     plain::Plain,
     shape,
 };
-use crate::sync::{CounterId, DatabaseSlot, RuleCounter};
+use crate::{
+    host::retry::patiently,
+    sync::{CounterId, DatabaseSlot, RuleCounter},
+};
 
 pub(super) struct Records {
     rules: HashMap<MapData, u32, Plain<RuleRecord>>,

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use firewall_agent::bpf::{Attached, Programs, attach};
+use firewall_agent::bpf::{Programs, attach};
 use firewall_agent::config::XdpMode;
+use firewall_agent::host::netlink::Attached;
 use firewall_common::stages;
 use firewall_tests::lab::{Host, Lab};
 use firewall_tests::packets::Wire;

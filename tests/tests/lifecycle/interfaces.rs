@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use firewall_agent::bpf::xdp_state;
+use firewall_agent::host::netlink::xdp_state;
 use firewall_tests::lab::eventually;
 
 use crate::foreign::Foreign;

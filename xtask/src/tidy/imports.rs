@@ -13,9 +13,9 @@ const MODULES: &[(&str, &[&str])] = &[
     ("config", &["rules"]),
     ("sync", &["rules", "config"]),
     ("audit", &["rules", "sync"]),
-    ("bpf", &["rules", "config", "sync", "audit"]),
-    ("files", &["rules", "config", "sync", "audit", "escape"]),
-    ("host", &[]),
+    ("host", &["rules", "audit"]),
+    ("bpf", &["rules", "config", "sync", "host"]),
+    ("files", &["rules", "config", "sync", "escape"]),
     ("http", &["rules", "status", "config", "sync"]),
     ("agent", &["rules", "status", "escape", "config", "sync", "bpf", "files", "host", "http"]),
     (

@@ -20,12 +20,12 @@ use super::{
 };
 use crate::{
     bpf::{
-        interface::{Attached, InterfaceTable, XdpState, xdp_state},
         object::Programs,
         pins::Pins,
         syscall::{self, LinkInfo},
     },
     config::XdpMode,
+    host::netlink::{Attached, InterfaceTable, XdpState, xdp_state},
 };
 
 /// Every link that this process has seen pinned, by kernel id.

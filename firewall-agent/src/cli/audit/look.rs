@@ -7,10 +7,12 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::audit::{Facts, Gathered, Protected, Unchecked};
-use crate::bpf::{Kernel, Pins, interfaces, links, translations};
-use crate::files::iptables::legacy_translations;
-use crate::files::listeners::listeners;
-use crate::files::sysctl::{ephemeral, settings};
+use crate::bpf::{Kernel, Pins, links};
+use crate::host::iptables::legacy_translations;
+use crate::host::listeners::listeners;
+use crate::host::netlink::interfaces;
+use crate::host::nftables::translations;
+use crate::host::sysctl::{ephemeral, settings};
 
 /// Collects the facts. Fails only if the protected destinations or filtered interfaces are unknown, which the audit
 /// requires.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use self::expression::translation;
-use super::dump::{Attributes, Message, dump};
+use super::netlink::{Attributes, Message, dump};
 use crate::audit::Translation;
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;

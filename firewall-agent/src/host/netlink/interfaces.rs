@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::dump::{Attributes, Message, dump};
+use super::request::{Attributes, Message, dump};
 use crate::audit::Interface;
 
 const IFINFOMSG: usize = 16;
@@ -72,7 +72,7 @@ fn address(message: &Message) -> Result<(u32, Option<IpAddr>)> {
 }
 
 /// Parses an address in network byte order; `None` when the length is not 4 or 16 bytes.
-pub(super) fn ip(bytes: &[u8]) -> Option<IpAddr> {
+pub(in crate::host) fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }

@@ -9,7 +9,7 @@ const TRIES: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 
 /// Retries transient errors (ENOMEM, EBUSY, EAGAIN, EDEADLK, ETIMEDOUT); returns the last error.
-pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+pub(crate) fn patiently<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     for number in 0..TRIES - 1 {
         match attempt() {
             Err(error) if is_transient(&error) => sleep(FIRST_WAIT * 2_u32.pow(number)),

@@ -4,8 +4,7 @@ use anyhow::Result;
 
 use super::condition::protocol;
 use crate::audit::{NewPorts, Translation};
-use crate::bpf::dump::Attributes;
-use crate::bpf::network::ip;
+use crate::host::netlink::{Attributes, ip};
 
 const NFTA_TARGET_NAME: u16 = 1;
 const NFTA_TARGET_REV: u16 = 2;

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::audit::Translation;
-use crate::bpf::dump::Attributes;
-use crate::bpf::network::ip;
+use crate::host::netlink::{Attributes, ip};
 use crate::rules::Protocol;
 
 const NFTA_PAYLOAD_DREG: u16 = 1;

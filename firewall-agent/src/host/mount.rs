@@ -16,7 +16,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 ///
 /// # Errors
 /// When it is private, or that cannot be determined.
-pub(super) fn refuse_private(dir: &Path) -> Result<()> {
+pub(crate) fn refuse_private(dir: &Path) -> Result<()> {
     if read_link("/proc/self/ns/pid").context("/proc/self/ns/pid: cannot be read")?.as_os_str() == HOST_PIDS {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::dump::{Attributes, Message, ask, attribute, dump};
+use super::request::{Attributes, Message, ask, attribute, dump};
 
 /// Length of `struct ifinfomsg` in bytes, the start of every message about an interface.
 const IFINFOMSG: usize = 16;
@@ -58,7 +58,7 @@ pub struct XdpState {
 
 impl XdpState {
     /// The mode in which this program runs; `None` when another or none runs.
-    pub(super) fn mode_of(self, program: u32) -> Option<Attached> {
+    pub(crate) fn mode_of(self, program: u32) -> Option<Attached> {
         self.program.filter(|(_, running)| *running == program).map(|(mode, _)| mode)
     }
 }
@@ -100,7 +100,7 @@ impl InterfaceTable {
     }
 
     /// The name of the interface with this index.
-    pub(super) fn name(&self, index: u32) -> Option<&str> {
+    pub(crate) fn name(&self, index: u32) -> Option<&str> {
         self.names.get(&index).map(String::as_str)
     }
 }

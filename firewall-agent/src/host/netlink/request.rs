@@ -15,7 +15,7 @@ const TRIES: usize = 5;
 
 /// One message: its type, and the bytes after the netlink header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
+pub(in crate::host) struct Message {
     pub kind: u16,
     pub body: Vec<u8>,
 }
@@ -46,7 +46,7 @@ impl NetlinkDeserializable for Message {
 ///
 /// # Errors
 /// When the kernel refuses; the error of the system is in the chain.
-pub(super) fn dump(protocol: isize, question: &Message) -> Result<Vec<Message>> {
+pub(in crate::host) fn dump(protocol: isize, question: &Message) -> Result<Vec<Message>> {
     let socket = connect(protocol)?;
     for _ in 0..TRIES {
         socket.send(&bytes(question, NLM_F_REQUEST | NLM_F_DUMP), 0)?;
@@ -61,7 +61,7 @@ pub(super) fn dump(protocol: isize, question: &Message) -> Result<Vec<Message>> 
 ///
 /// # Errors
 /// When the kernel refuses for another reason; the error of the system is in the chain.
-pub(super) fn ask(protocol: isize, question: &Message, absent: i32) -> Result<Option<Message>> {
+pub(in crate::host) fn ask(protocol: isize, question: &Message, absent: i32) -> Result<Option<Message>> {
     let socket = connect(protocol)?;
     socket.send(&bytes(question, NLM_F_REQUEST), 0)?;
     let (datagram, _) = socket.recv_from_full()?;
@@ -117,7 +117,7 @@ fn bytes(question: &Message, flags: u16) -> Vec<u8> {
 }
 
 /// An encoded attribute: length and number of two bytes each, value, padding to four bytes.
-pub(super) fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
+pub(in crate::host) fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(NLA_HEADER_SIZE + value.len()).unwrap_or(u16::MAX);
     let mut bytes = [length.to_ne_bytes(), number.to_ne_bytes()].concat();
     bytes.extend(value);
@@ -127,7 +127,7 @@ pub(super) fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
 
 /// Attributes, by number.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attributes<'a>(&'a [u8]);
+pub(in crate::host) struct Attributes<'a>(&'a [u8]);
 
 impl<'a> Attributes<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {

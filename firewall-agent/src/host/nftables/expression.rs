@@ -7,8 +7,7 @@ use anyhow::Result;
 use super::condition::Registers;
 use super::xtables;
 use crate::audit::{NewPorts, Translation};
-use crate::bpf::dump::Attributes;
-use crate::bpf::network::ip;
+use crate::host::netlink::{Attributes, ip};
 
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
