@@ -1,4 +1,4 @@
-//! Compiles the XDP program from source and leaves it in `OUT_DIR`, where `bpf::object` embeds it; tells
+//! Compiles the XDP program from source and leaves it in `OUT_DIR`, where `bpf::programs` embeds it; tells
 //! `version` which it is.
 //!
 //! On the pinned stable toolchain that takes `RUSTC_BOOTSTRAP=1`, which must not reach any crate of the host: this

@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
-    ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, Denial, ENFORCE, Endpoint, EndpointKey,
-    FILTER_BITS, IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MEMBER_ROW,
-    MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
+    ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DatabaseRecord, Denial, Denials,
+    ENFORCE, Endpoint, EndpointKey, FILTER_BITS, Hits, IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL,
+    LINE_MANAGED, LINE_PREFIX, MEMBER_ROW, MONITOR, NO_RULE, PortWord, Reason, RuleRecord, Sampler,
+    SourceFilter, TOMBSTONE, Tally, filter_bit_v4, filter_bit_v6,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{
     denials::{Class, DeniedFlow},
-    filters::bits_touched,
+    source_prefilters::bits_touched,
 };
 use crate::{
     rules::{Mode, Protocol},
@@ -22,6 +23,35 @@ use crate::{
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+
+/// A map key or value of firewall-common as plain bytes, the form in which aya copies it.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Plain<T>(pub T);
+
+macro_rules! plain {
+    ($($shared:ty),+ $(,)?) => {
+        $(
+            // SAFETY: `#[repr(C)]` integers without padding (sizes asserted in firewall-common): every bit pattern
+            // is a value, and every byte is initialised.
+            unsafe impl aya::Pod for Plain<$shared> {}
+        )+
+    };
+}
+
+plain!(
+    DatabaseRecord,
+    Denial,
+    Sampler,
+    Denials,
+    Endpoint,
+    EndpointKey,
+    Hits,
+    PortWord,
+    RuleRecord,
+    SourceFilter,
+    Tally,
+);
 
 /// A prefix of one address family, convertible to and from a trie key.
 pub(super) trait Prefix: Copy + Ord {

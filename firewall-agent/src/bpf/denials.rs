@@ -8,10 +8,15 @@ use firewall_common::{DENIALS_SIZE, Denial, Denials, Reason, Sampler, names};
 use jiff::Timestamp;
 
 use super::{
-    convert::sighting_from_key, counters::wall_clock, pins::Pins, plain::Plain, records::absent_is_fine,
-    shape, syscall,
+    convert::{Plain, sighting_from_key},
+    counters::wall_clock,
+    layouts,
+    pins::Pins,
+    records::absent_is_fine,
+    syscall,
 };
 use crate::{host::retry::patiently, rules::Protocol, sync::CounterId};
+
 /// Kind of a refused packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -86,9 +91,9 @@ pub(super) struct DenialTable {
 impl DenialTable {
     pub fn open(pins: &Pins) -> Result<Self> {
         Ok(Self {
-            table: shape::open(pins, names::DENIALS)?,
-            entries: HashMap::try_from(Map::LruHashMap(shape::open(pins, names::DENIALS)?))?,
-            gates: PerCpuArray::try_from(Map::PerCpuArray(shape::open(pins, names::SAMPLER)?))?,
+            table: layouts::open_map(pins, names::DENIALS)?,
+            entries: HashMap::try_from(Map::LruHashMap(layouts::open_map(pins, names::DENIALS)?))?,
+            gates: PerCpuArray::try_from(Map::PerCpuArray(layouts::open_map(pins, names::SAMPLER)?))?,
         })
     }
 

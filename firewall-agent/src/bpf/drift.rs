@@ -30,10 +30,10 @@ use firewall_common::names;
 use super::{
     inner::{is_foreign, open},
     kernel::Kernel,
-    object::Programs,
+    layouts,
     pins::{Pins, rename, unpin},
-    recorders::Recorders,
-    shape, syscall,
+    programs::{Programs, Recorders},
+    syscall,
 };
 use crate::sync::{Drift, Live};
 
@@ -96,7 +96,7 @@ impl NamedMaps {
     pub fn new(pins: &Pins, programs: &mut Programs) -> Result<Self> {
         let mut maps = Vec::new();
         for name in names::MAPS {
-            let map = shape::open(pins, name)?;
+            let map = layouts::open_map(pins, name)?;
             maps.push((name, map.info()?.id(), map));
         }
         let recorders = maps.iter().find(|(name, ..)| *name == names::RECORDERS);

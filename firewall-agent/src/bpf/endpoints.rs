@@ -1,19 +1,20 @@
-//! The endpoint table: one hash map, replaced whole.
+//! Destinations: the endpoint table, one hash map that is replaced whole, and the port marks in front of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData};
 use aya_obj::generated::{BPF_F_RDONLY_PROG, bpf_map_type::BPF_MAP_TYPE_HASH};
-use firewall_common::{Endpoint, EndpointKey, MAX_MEMBERS, names};
+use firewall_common::{Endpoint, EndpointKey, MAX_MEMBERS, PORT_WORDS, PortWord, names};
 
 use super::{
-    convert::{Row, claim_from_value, claim_to_value, member_to_key, row_from_key, target_to_key},
+    convert::{Plain, Row, claim_from_value, claim_to_value, member_to_key, row_from_key, target_to_key},
     inner::{Blueprint, Outer},
+    layouts,
     pins::Pins,
-    plain::Plain,
+    syscall,
 };
-use crate::sync::{Claim, Table};
+use crate::sync::{Claim, Ports, Table};
 
 type TableMap = HashMap<MapData, Plain<EndpointKey>, Plain<Endpoint>>;
 type Rows = BTreeMap<EndpointKey, Endpoint>;
@@ -169,4 +170,46 @@ fn read(map: MapData) -> Result<Rows> {
             Ok((key, value))
         })
         .collect()
+}
+
+/// Claimed and guarded ports; packets to all other ports pass.
+pub(super) struct PortFilter {
+    words: Array<MapData, Plain<PortWord>>,
+}
+
+impl PortFilter {
+    pub fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self { words: Array::try_from(Map::Array(layouts::open_map(pins, names::PORTS)?))? })
+    }
+
+    /// Kernel id of the map.
+    pub fn map_id(&self) -> Result<u32> {
+        Ok(self.words.map().info()?.id())
+    }
+
+    /// The claimed and the guarded ports.
+    pub fn read(&self) -> Result<(Ports, Ports)> {
+        let (mut claimed, mut guarded) = (Ports::new(), Ports::new());
+        // In one call, since every drift check reads them.
+        let words = syscall::read_map::<u32, PortWord>(self.words.map().fd().as_fd(), PORT_WORDS as usize);
+        for (number, word) in words.context("ports: cannot be read")? {
+            let number = usize::try_from(number)?;
+            claimed.insert_word(number, word.claimed);
+            guarded.insert_word(number, word.guarded);
+        }
+        Ok((claimed, guarded))
+    }
+
+    /// Writes the words that differ. Each port has its own bit: a packet in between sees each port's old or new state.
+    pub fn write(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+        let words = claimed.words().iter().zip(guarded.words());
+        for (number, (claimed, guarded)) in (0..PORT_WORDS).zip(words) {
+            let word = PortWord { claimed: *claimed, guarded: *guarded };
+            let Plain(now) = self.words.get(&number, 0).context("ports: cannot be read")?;
+            if now != word {
+                self.words.set(number, Plain(word), 0).context("ports: cannot be written")?;
+            }
+        }
+        Ok(())
+    }
 }

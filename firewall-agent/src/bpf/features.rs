@@ -1,11 +1,17 @@
-//! Kernel features required by the programs, probed in the running kernel: distributions backport features, so a
-//! version says little. Features that cannot be probed, for example for lack of rights, are left to the real load.
+//! Kernel features: those that the programs require, and the accelerations that fit.
+//!
+//! Required features are probed in the running kernel: distributions backport features, so a version says little.
+//! Features that cannot be probed, for example for lack of rights, are left to the real load.
 
-use anyhow::{Result, ensure};
+use std::ffi::OsStr;
+
+use anyhow::{Context as _, Result, ensure};
 use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
+use firewall_common::stages;
+use nix::sys::utsname::uname;
 
 use super::syscall;
 
@@ -45,10 +51,27 @@ fn missing(helpers: &[(BpfHelper, &str, &str)]) -> Vec<String> {
 }
 
 fn release() -> String {
-    nix::sys::utsname::uname().map_or_else(
+    uname().map_or_else(
         |_| "of unknown release".to_owned(),
         |name| name.release().to_string_lossy().into_owned(),
     )
+}
+
+/// Every acceleration of the fast path that this kernel allows, as bits of [`firewall_common::stages`].
+pub(super) fn accelerations() -> Result<u32> {
+    let kernel = uname().context("the kernel does not say which it is")?;
+    Ok(accelerations_of(kernel.version()))
+}
+
+/// Per-CPU caches have no lock, since on one CPU one XDP program ends before the next begins. A kernel built with
+/// `PREEMPT_RT`, which its version shows (`uname -v`), may interrupt it by another: there, nothing is cached, and
+/// refused packets are not handed to the recorder.
+fn accelerations_of(version: &OsStr) -> u32 {
+    if version.to_string_lossy().contains("PREEMPT_RT") {
+        stages::SOURCES | stages::HEADERS | stages::UNRECORDED
+    } else {
+        stages::ALL
+    }
 }
 
 #[cfg(test)]
@@ -62,5 +85,15 @@ mod tests {
         let foreign = (BpfHelper::BPF_FUNC_setsockopt, "bpf_setsockopt", "4.13");
         assert_eq!(missing(&[HELPERS[0], foreign]), ["bpf_setsockopt (Linux 4.13)"]);
         ensure_there().unwrap();
+    }
+
+    #[test]
+    fn nothing_is_kept_where_one_program_may_interrupt_another() {
+        let of = |version: &str| accelerations_of(OsStr::new(version));
+        assert_eq!(of("#1 SMP PREEMPT_DYNAMIC Debian 6.12.107-1"), stages::ALL);
+        assert_eq!(
+            of("#1 SMP PREEMPT_RT Debian 6.12.107-1"),
+            stages::SOURCES | stages::HEADERS | stages::UNRECORDED
+        );
     }
 }

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use firewall_common::names;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-use super::{pins::Pins, shape};
+use super::{layouts, pins::Pins};
 
 /// Bit of the number: a publish is in progress, no entry is valid and none is cached.
 const SUSPENDED: u64 = 1;
@@ -40,7 +40,7 @@ unsafe impl Send for Generation {}
 
 impl Generation {
     pub fn open(pins: &Pins) -> Result<Self> {
-        let map = shape::open(pins, names::GENERATION)?;
+        let map = layouts::open_map(pins, names::GENERATION)?;
         // The kernel rounds up to whole pages; the map is one number.
         let length = NonZeroUsize::MIN.saturating_add(size_of::<u64>() - 1);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;

@@ -14,8 +14,9 @@ use aya_obj::generated::bpf_map_type;
 use tracing::warn;
 
 use super::{
+    layouts,
     pins::{Pins, entries, unpin},
-    shape, syscall,
+    syscall,
 };
 use crate::host::retry::patiently;
 
@@ -48,8 +49,8 @@ impl Outer {
     pub fn open(pins: &Pins, name: &str, dir: PathBuf) -> Result<Self> {
         // Opened as a plain array, a slot reads as the inner map's id; opening a map by its id would take
         // CAP_SYS_ADMIN.
-        let ids = Array::try_from(Map::Array(shape::open(pins, name)?))?;
-        let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(shape::open(pins, name)?))?;
+        let ids = Array::try_from(Map::Array(layouts::open_map(pins, name)?))?;
+        let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(layouts::open_map(pins, name)?))?;
         Ok(Self { ids, slots, dir, held: BTreeMap::new() })
     }
 

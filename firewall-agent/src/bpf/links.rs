@@ -1,7 +1,6 @@
 //! Attaches the program: one pinned `bpf_link` for each interface, which outlives the agent.
 
-mod held;
-mod names;
+mod held_links;
 
 use std::{os::fd::AsFd as _, path::Path};
 
@@ -13,17 +12,19 @@ use aya::programs::{
 };
 use tracing::warn;
 
-pub use self::held::HeldLinks;
-use self::names::interface_name;
+pub use self::held_links::HeldLinks;
 use super::{
-    object::Programs,
     pins::{Pins, entries, unpin},
+    programs::Programs,
     syscall::{self, LinkInfo},
 };
 use crate::{
     config::XdpMode,
     host::netlink::{Attached, InterfaceTable},
 };
+
+/// Prefix of the pin names of links on interfaces in other network namespaces. Interface names have no colon.
+const ELSEWHERE: &str = ":elsewhere-";
 
 /// An interface with a link of this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +136,21 @@ pub(super) fn swap(programs: &mut Programs, pins: &Pins) -> Result<()> {
         }
     }
     swapped
+}
+
+/// The pin name of a link while its interface is in another network namespace.
+fn elsewhere(link: u32) -> String {
+    format!("{ELSEWHERE}{link}")
+}
+
+/// The pin name of an interface's link: bpffs refuses dots, and interface names cannot have colons.
+fn pin_name(interface: &str) -> String {
+    interface.replace('.', ":")
+}
+
+/// The interface of a pin name.
+fn interface_name(pin: &str) -> String {
+    pin.replace(':', ".")
 }
 
 /// The interface in a pin's name.

@@ -12,7 +12,7 @@ use firewall_common::Reason;
 use log::{Log, Metadata, Record};
 use tracing::info;
 
-use super::{links::swap, object::Programs, pins::Pins};
+use super::{pins::Pins, programs::Programs};
 
 /// Messages logged per second; the rest is counted.
 const PER_SECOND: u32 = 50;
@@ -54,17 +54,6 @@ impl PacketLog {
     /// Logs the messages since the last call; the kernel bounds their number.
     pub fn tell(&mut self) {
         self.messages.flush();
-    }
-}
-
-impl Programs {
-    /// Updates every attached link to these programs, and pins them.
-    ///
-    /// # Errors
-    /// When the kernel refuses; links updated before stay updated.
-    pub fn swap_in(&mut self, pins: &Pins) -> Result<()> {
-        swap(self, pins)?;
-        self.pin(pins)
     }
 }
 

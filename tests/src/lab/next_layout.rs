@@ -37,7 +37,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "    pub guarded: u64,\n    pub spare: u64,\n",
     ),
     ("firewall-common/src/layout.rs", "size_of::<PortWord>() == 16", "size_of::<PortWord>() == 24"),
-    ("firewall-agent/src/bpf/ports.rs", "guarded: *guarded }", "guarded: *guarded, spare: 0 }"),
+    ("firewall-agent/src/bpf/endpoints.rs", "guarded: *guarded }", "guarded: *guarded, spare: 0 }"),
 ];
 
 /// Returns the path of the agent of layout `v2`, built in the profile of the running test.

@@ -13,7 +13,6 @@ const COUNT: &str = "firewall-ebpf/src/count.rs";
 const FRAME: &str = "firewall-ebpf/src/frame.rs";
 const CACHE: &str = "firewall-ebpf/src/cache.rs";
 const KERNEL: &str = "firewall-agent/src/bpf/kernel.rs";
-const REPLACE: &str = "firewall-agent/src/bpf/kernel/replace.rs";
 const CONVERT: &str = "firewall-agent/src/bpf/convert.rs";
 const DENIED: &str = "firewall-ebpf/src/denied.rs";
 const CLOCK: &str = "firewall-agent/src/sync/clock.rs";
@@ -153,33 +152,33 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     publishing(
         "the generation does not move with allow lists",
-        REPLACE,
+        KERNEL,
         "failure: the other databases are in force.\n        self.generation.advance();",
         "failure.",
     ),
     publishing(
         "a source filter is narrowed before its trie is replaced",
-        REPLACE,
+        KERNEL,
         "self.prefilter_v4.widen(slot, v4.keys())?",
         "self.prefilter_v4.narrow(slot, v4.keys())?",
     ),
     publishing(
         "a source filter is widened after its trie is replaced",
-        REPLACE,
+        KERNEL,
         "self.prefilter_v6.widen(slot, v6.keys())?",
         "()",
     ),
     publishing(
         "kept verdicts count while allow lists are replaced",
-        REPLACE,
-        "        self.generation.suspend();\n",
-        "",
+        KERNEL,
+        "        self.generation.suspend();\n        publish_family",
+        "        publish_family",
     ),
     publishing(
         "kept endpoints count while the table is replaced",
         KERNEL,
-        "        self.generation.suspend();\n",
-        "",
+        "        self.generation.suspend();\n        let published",
+        "        let published",
     ),
     publishing(
         "verdicts are kept while something is published",

@@ -1,10 +1,11 @@
-//! The compiled programs, loaded over the pinned maps.
+//! The compiled programs, loaded over the pinned maps, and the tail-call map of the recorders.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
+    maps::{Array, Map, MapData, MapError, ProgramArray},
     programs::{ProgramFd, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
@@ -13,11 +14,11 @@ use tracing::warn;
 
 use super::{
     features,
-    inner::is_foreign,
+    inner::{is_foreign, share},
     layouts,
+    links::swap,
     pins::{Pins, rename, unpin},
-    recorders::Recorders,
-    shape, stages,
+    records::absent_is_fine,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
@@ -111,7 +112,7 @@ impl Programs {
     /// # Errors
     /// When the kernel lacks a feature, a pinned map has another shape, or the kernel refuses a call.
     pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
-        Self::load_with(pins, capacity, stages::fitting()?)
+        Self::load_with(pins, capacity, features::accelerations()?)
     }
 
     /// The same with only some of [`firewall_common::stages`] on: they save time and change no verdict, which tests and
@@ -125,7 +126,7 @@ impl Programs {
 
     /// Loads the packet log build, over the maps of the normal one.
     pub(super) fn load_packet_log(pins: &Pins) -> Result<Self> {
-        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1), stages::fitting()?)
+        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1), features::accelerations()?)
     }
 
     fn load_build(build: Build, pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
@@ -139,7 +140,7 @@ impl Programs {
             let pinned =
                 path.try_exists().with_context(|| format!("{}: cannot be looked at", path.display()))?;
             if pinned {
-                loader.map_max_entries(name, shape::open(pins, name)?.info()?.max_entries());
+                loader.map_max_entries(name, layouts::open_map(pins, name)?.info()?.max_entries());
             } else if let Some(entries) = capacity.entries(name) {
                 loader.map_max_entries(name, entries);
             }
@@ -153,7 +154,7 @@ impl Programs {
                 .with_context(|| format!("program {name}: refused by the kernel"))?;
         }
         let mut programs = Self { object, build };
-        let mut recorders = Recorders::new(&shape::open(pins, names::RECORDERS)?)?;
+        let mut recorders = Recorders::new(&layouts::open_map(pins, names::RECORDERS)?)?;
         let (place, _, recorder) = programs.recorder()?;
         recorders.set(place, recorder)?;
         if build == Build::Normal {
@@ -177,7 +178,8 @@ impl Programs {
     /// Removes the recorder of this build from the tail-call map. The next drift check retries after a failure.
     pub(super) fn leave(&self, pins: &Pins) {
         let (_, place) = self.build.recorder();
-        let left = shape::open(pins, names::RECORDERS).and_then(|map| Recorders::new(&map)?.clear(place));
+        let left =
+            layouts::open_map(pins, names::RECORDERS).and_then(|map| Recorders::new(&map)?.clear(place));
         if let Err(error) = left {
             warn!(error = format!("{error:#}"), "the recorder of the packet log stays in its place");
         }
@@ -255,6 +257,15 @@ impl Programs {
         Ok(())
     }
 
+    /// Updates every attached link to these programs, and pins them.
+    ///
+    /// # Errors
+    /// When the kernel refuses; links updated before stay updated.
+    pub fn swap_in(&mut self, pins: &Pins) -> Result<()> {
+        swap(self, pins)?;
+        self.pin(pins)
+    }
+
     fn pin_one(&mut self, pins: &Pins, name: &str) -> Result<()> {
         let path = pins.program(name);
         let next = pins.program(&format!("{name}-next"));
@@ -263,6 +274,51 @@ impl Programs {
             .pin(&next)
             .with_context(|| format!("{}: cannot be pinned", next.display()))?;
         rename(&next, &path)
+    }
+}
+
+/// The tail-call map: the programs that record refused packets for `firewall`, at the indexes in
+/// [`firewall_common::names`]. Such a program ends the run with an action of its own, so a foreign one could change
+/// verdicts.
+pub(super) struct Recorders {
+    ids: Array<MapData, u32>,
+    programs: ProgramArray<MapData>,
+}
+
+impl std::fmt::Debug for Recorders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorders").finish_non_exhaustive()
+    }
+}
+
+impl Recorders {
+    /// Uses an open map.
+    pub fn new(map: &MapData) -> Result<Self> {
+        // Opened as a plain array, an entry reads as the program's id; opening a program by its id would take
+        // CAP_SYS_ADMIN.
+        let ids = Array::try_from(Map::Array(share(map)?))?;
+        let programs = ProgramArray::try_from(Map::ProgramArray(share(map)?))?;
+        Ok(Self { ids, programs })
+    }
+
+    /// Kernel id of the program at an index; `None` when the entry is empty.
+    pub fn id(&self, place: u32) -> Result<Option<u32>> {
+        match self.ids.get(&place, 0) {
+            Ok(id) => Ok(Some(id)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("recorder {place}: cannot be read")),
+        }
+    }
+
+    /// Sets the program at an index.
+    pub fn set(&mut self, place: u32, program: &ProgramFd) -> Result<()> {
+        self.programs.set(place, program, 0).with_context(|| format!("recorder {place}: cannot be written"))
+    }
+
+    /// Clears the entry at an index: its packets keep their verdict, and are not recorded.
+    pub fn clear(&mut self, place: u32) -> Result<()> {
+        absent_is_fine(self.programs.clear_index(&place))
+            .with_context(|| format!("recorder {place}: cannot be removed"))
     }
 }
 

@@ -7,11 +7,15 @@ use anyhow::{Context as _, Result};
 use aya::maps::{Array, IterableMap as _, Map, MapData};
 use firewall_common::{FILTER_BITS, FILTER_WORDS, SourceFilter};
 
-use super::{convert::Prefix, pins::Pins, plain::Plain, shape};
+use super::{
+    convert::{Plain, Prefix},
+    layouts,
+    pins::Pins,
+};
 use crate::{host::retry::patiently, sync::DatabaseSlot};
 
 /// The filters of one address family.
-pub(super) struct Filters {
+pub(super) struct SourcePrefilters {
     filters: Array<MapData, Plain<SourceFilter>>,
     name: &'static str,
     /// Digest of the last write to each slot.
@@ -22,10 +26,10 @@ const CLEAR: SourceFilter = SourceFilter { words: [0; FILTER_WORDS] };
 /// Looks every source up in the trie.
 const FULL: SourceFilter = SourceFilter { words: [u64::MAX; FILTER_WORDS] };
 
-impl Filters {
+impl SourcePrefilters {
     pub fn open(pins: &Pins, name: &'static str) -> Result<Self> {
         Ok(Self {
-            filters: Array::try_from(Map::Array(shape::open(pins, name)?))?,
+            filters: Array::try_from(Map::Array(layouts::open_map(pins, name)?))?,
             name,
             written: BTreeMap::new(),
         })
