@@ -6,8 +6,6 @@ mod control;
 mod data_plane;
 mod fail_closed;
 mod file_report;
-#[cfg(test)]
-mod histories;
 mod interfaces;
 mod open;
 mod packet_log;
@@ -19,6 +17,8 @@ mod restore;
 mod run;
 mod service;
 mod status_reporter;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod verbs;
 mod web;

@@ -106,7 +106,7 @@ impl Judge {
             return cargo;
         }
         if targets == [HISTORIES] {
-            cargo.args(["firewall-agent", "--lib", "agent::histories::"]);
+            cargo.args(["firewall-agent", "--lib", "agent::tests::histories::"]);
             return cargo;
         }
         cargo.arg("firewall-tests");
