@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::{
+    data_plane::{DataPlane, Families, Replacement},
     model::{Database, DatabaseSlot, Live, Stamp},
-    plane::{DataPlane, Families, Replacement},
 };
 
 /// Bounds of the new lists in one batch: until it is published, old and new lists are both in memory.

@@ -7,9 +7,9 @@ use anyhow::Result;
 use ipnet::IpNet;
 
 use super::{
+    data_plane::DataPlane,
     desired::DesiredDatabase,
     model::{CounterId, CounterKind, DatabaseSlot, Live, RuleCounter, Sources},
-    plane::DataPlane,
 };
 use crate::rules::{CounterKey, DatabaseId};
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use anyhow::Result;
 
+use super::data_plane::{DataPlane, Replacement};
 use super::model::{CounterId, Database, DatabaseSlot, Live, Ports, RuleCounter, Table};
-use super::plane::{DataPlane, Replacement};
 
 /// Sizes of a data plane's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]

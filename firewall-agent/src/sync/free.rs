@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use super::{
     batch::Batch,
     counters::{AssignedCounters, free_counters},
+    data_plane::{DataPlane, Families},
     desired::Desired,
     digest::digest,
     model::{Database, DatabaseSlot, Live, RuleCounter, Sources, Stamp},
-    plane::{DataPlane, Families},
     publish::Published,
 };
 use crate::rules::DatabaseId;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     desired::Desired,
-    fake::{FakeDataPlane, Sizes},
+    fake_data_plane::{FakeDataPlane, Sizes},
     model::{Claim, CounterKind, Database, Destination, Live},
     persisted::PersistedState,
     publish::publish,

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use anyhow::Result;
 
+use super::data_plane::{DataPlane, Replacement};
 use super::model::{CounterId, DatabaseSlot, Ports, RuleCounter, Table};
-use super::plane::{DataPlane, Replacement};
 
 /// Forwards every call.
 pub(super) struct RefusalTracker<'a, P> {

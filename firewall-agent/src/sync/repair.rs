@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::batch::Batch;
+use super::data_plane::{DataPlane, Families};
 use super::model::{Database, DatabaseSlot, Live, Stamp};
-use super::plane::{DataPlane, Families};
 
 /// Differences between the kernel and the state that the agent left there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

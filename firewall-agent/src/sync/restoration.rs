@@ -4,11 +4,11 @@ use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::data_plane::DataPlane;
 use super::desired::{Desired, DesiredDatabase};
 use super::in_force::{InForce, RulesInForce};
 use super::model::{Destination, Live};
 use super::persisted::PersistedState;
-use super::plane::DataPlane;
 use super::remainder::common;
 use super::room::crowded;
 use crate::rules::DatabaseId;

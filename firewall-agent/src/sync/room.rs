@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Error, Result, anyhow, ensure};
 
+use super::data_plane::DataPlane;
 use super::desired::{Capacity, Desired, DesiredDatabase};
 use super::model::{Database, DatabaseSlot, Destination, Live};
-use super::plane::DataPlane;
 use super::remainder::remainder;
 use crate::rules::{DatabaseId, Mode};
 

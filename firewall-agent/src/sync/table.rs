@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
+use super::data_plane::DataPlane;
 use super::model::{Live, Ports, Table};
-use super::plane::DataPlane;
 
 /// Marks ports, replaces the table if it changed, then unmarks ports: no endpoint ever lacks a mark.
 pub(super) fn publish_table(

@@ -8,8 +8,8 @@ use ipnet::Ipv4Net;
 use super::{ADDRESSES, PORTS, database, run, target};
 use crate::rules::{CounterKey, RuleSet};
 use crate::sync::FakeDataPlane;
+use crate::sync::data_plane::DataPlane as _;
 use crate::sync::model::CounterKind;
-use crate::sync::plane::DataPlane as _;
 use crate::sync::{CounterId, Desired, DesiredDatabase, remembered_ranges};
 
 fn net(number: u8) -> Ipv4Net {
