@@ -6,9 +6,9 @@ use firewall_common::{
 };
 
 use crate::{
+    accelerations::is_on,
     decide::Decision,
     maps::{ENDPOINT_CACHE, GENERATION, VERDICTS},
-    stages::is_on,
 };
 
 /// The current generation; odd during a publish, when the caches are neither read nor written. Must be read before any

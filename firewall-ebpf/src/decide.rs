@@ -9,7 +9,7 @@ use crate::{
     cache,
     frame::Frame,
     maps::PORTS,
-    members::{PortlessRule, decide_portless},
+    portless::{PortlessRule, decide_portless},
     tables::{Table, is_near, source_rule},
 };
 

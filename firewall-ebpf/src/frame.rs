@@ -14,7 +14,7 @@ use firewall_common::{
     stages,
 };
 
-use crate::stages::is_on;
+use crate::accelerations::is_on;
 
 /// The frame of one run of the program.
 pub struct Frame {

@@ -10,6 +10,10 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod accelerations;
+#[cfg(target_arch = "bpf")]
+mod baselines;
+#[cfg(target_arch = "bpf")]
 mod cache;
 #[cfg(target_arch = "bpf")]
 mod clock;
@@ -18,27 +22,76 @@ mod count;
 #[cfg(target_arch = "bpf")]
 mod decide;
 #[cfg(target_arch = "bpf")]
-mod denied;
+mod denied_flow;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
-mod look;
-#[cfg(target_arch = "bpf")]
 mod maps;
-#[cfg(target_arch = "bpf")]
-mod measured;
-#[cfg(target_arch = "bpf")]
-mod members;
 #[cfg(all(target_arch = "bpf", feature = "packet-log"))]
 mod packet_log;
 #[cfg(target_arch = "bpf")]
-mod programs;
+mod portless;
 #[cfg(target_arch = "bpf")]
 mod recorder;
 #[cfg(target_arch = "bpf")]
-mod stages;
+mod runtime;
+#[cfg(target_arch = "bpf")]
+mod sampler;
 #[cfg(target_arch = "bpf")]
 mod tables;
+
+#[cfg(target_arch = "bpf")]
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    macros::xdp,
+    programs::XdpContext,
+};
+#[cfg(target_arch = "bpf")]
+use firewall_common::{Reason, stages};
+
+#[cfg(all(target_arch = "bpf", feature = "packet-log"))]
+use crate::packet_log::note;
+#[cfg(all(target_arch = "bpf", not(feature = "packet-log")))]
+use crate::sampler::note;
+#[cfg(target_arch = "bpf")]
+use crate::{accelerations::is_on, count::count, decide::decide, frame::Frame};
+
+/// The attached program.
+#[cfg(target_arch = "bpf")]
+#[xdp(frags)]
+pub fn firewall(ctx: XdpContext) -> u32 {
+    filter(&ctx)
+}
+
+/// Decides about a packet, counts it, and returns its action.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn filter(ctx: &XdpContext) -> u32 {
+    let mut frame = Frame::new(ctx);
+    let decision = decide::<true>(&mut frame);
+    let now = count(&decision, frame.length());
+    let action = match decision.reason {
+        Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
+        Reason::VlanDepth
+        | Reason::Malformed
+        | Reason::NoMatch
+        | Reason::Closed
+        | Reason::NoPort
+        | Reason::Fragment => XDP_DROP,
+    };
+    if !is_on(stages::UNRECORDED) {
+        note(&decision, action, now, ctx);
+    }
+    action
+}
+
+/// The probe program: answers with [`Reason::answer`] and has no side effect.
+#[cfg(target_arch = "bpf")]
+#[xdp(frags)]
+pub fn probe(ctx: XdpContext) -> u32 {
+    let decision = decide::<false>(&mut Frame::new(&ctx));
+    decision.reason.answer(decision.rule)
+}
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -12,10 +12,10 @@ use firewall_common::{CLASS_SYN, IPV4, Reason, packet::Flow};
 
 use crate::{
     decide::Decision,
-    denied,
-    look::look,
+    denied_flow::denied_flow,
     maps::{PACKET_LOGGER, RECORDERS},
     recorder::write_down,
+    sampler,
 };
 
 /// Messages by one CPU in one tick of the kernel's clock (1 to 10 ms).
@@ -32,16 +32,16 @@ pub struct Pace {
 #[btf_map]
 static PACE: PerCpuArray<Pace, 1> = PerCpuArray::new();
 
-/// Replaces [`denied::note`]: its tail call to [`packet_logger`] includes packets that are logged and not recorded.
+/// Replaces [`sampler::note`]: its tail call to [`packet_logger`] includes packets that are logged and not recorded.
 #[inline(always)]
 pub fn note(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
     if matches!(decision.reason, Reason::NotIp | Reason::NotProtected) {
         return;
     }
-    let Some(gate) = denied::gate() else { return };
-    denied::leave(gate, decision, action);
-    let now = denied::time(now);
-    let stands_for = denied::due(decision.reason, gate, now);
+    let Some(gate) = sampler::gate() else { return };
+    sampler::leave(gate, decision, action);
+    let now = sampler::time(now);
+    let stands_for = sampler::due(decision.reason, gate, now);
     let Some(pace) = PACE.get_ptr_mut(0) else { return };
     // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
     let pace = unsafe { &mut *pace };
@@ -74,10 +74,10 @@ pub fn packet_logger(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn tell(ctx: &XdpContext, action: u32) {
-    let Some(gate) = denied::gate() else { return };
+    let Some(gate) = sampler::gate() else { return };
     let answer = gate.answer;
     let mut flow = Flow::default();
-    let class = look(ctx, &mut flow);
+    let class = denied_flow(ctx, &mut flow);
     let (reason, rule) = ((answer >> 24) as u8, answer & 0x00ff_ffff);
     let port = u16::from_be(flow.port);
     let syn = u8::from(class == CLASS_SYN);

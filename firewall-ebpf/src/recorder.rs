@@ -8,9 +8,9 @@ use aya_ebpf::{
 };
 use firewall_common::{Denial, Denials, packet::Flow};
 
-use crate::{denied::gate, look::look, maps::DENIALS};
+use crate::{denied_flow::denied_flow, maps::DENIALS, sampler::gate};
 
-/// Target of the tail call in [`note`](crate::denied), with its input in the sampler; returns the action stored there.
+/// Target of the tail call in [`note`](crate::sampler::note), with its input in the sampler; returns the action stored there.
 #[cfg(not(feature = "packet-log"))]
 #[aya_ebpf::macros::xdp(frags)]
 pub fn recorder(ctx: XdpContext) -> u32 {
@@ -26,7 +26,7 @@ pub fn write_down(ctx: &XdpContext) -> u32 {
         return gate.action;
     }
     let mut flow = Flow::default();
-    let class = look(ctx, &mut flow);
+    let class = denied_flow(ctx, &mut flow);
     let Flow { source, destination, port, protocol, family } = flow;
     let (reason, line) = ((gate.answer >> 24) as u8, gate.answer & 0x00ff_ffff);
     // SAFETY: a helper without arguments.

@@ -7,8 +7,8 @@ use firewall_common::{
 };
 
 use crate::{
+    accelerations::is_on,
     maps::{ENDPOINTS, EndpointTable, PREFILTER_V4, PREFILTER_V6, SOURCES_V4, SOURCES_V6},
-    stages::is_on,
 };
 
 /// The live endpoint table. Its pointer is read once per packet, so that a packet sees a single table.

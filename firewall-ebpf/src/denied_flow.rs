@@ -20,7 +20,7 @@ const SYN: u8 = 0x02;
 /// Parses the frame into `flow` and returns its class. Reads everything through the kernel's copy: slower than
 /// [`Frame::parse`], but less for the verifier to follow.
 #[inline(always)]
-pub fn look(ctx: &XdpContext, flow: &mut Flow) -> u8 {
+pub fn denied_flow(ctx: &XdpContext, flow: &mut Flow) -> u8 {
     let frame = Frame::measured(ctx);
     let traced = Traced { frame: &frame, last: Cell::new(0) };
     if parse(&traced, flow) != Shape::Port {

@@ -1,4 +1,4 @@
-//! Baseline programs to measure [`firewall`](crate::programs::firewall). Only `cargo xtask bench` loads them.
+//! Baseline programs to measure [`firewall`](crate::firewall). Only `cargo xtask bench` loads them.
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use firewall_common::packet::Flow;
 
-use crate::{frame::Frame, programs::filter};
+use crate::{filter, frame::Frame};
 
 /// Offsets in a frame without VLAN tags.
 const ETHERTYPE: usize = 12;
