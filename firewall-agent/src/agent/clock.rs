@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
-use super::data_plane::ReadBack;
+use super::read_back::ReadBack;
 use super::reconcile::Reconciler;
 use crate::host::clock::Moment;
 use crate::status::{Condition, Conditions};

@@ -9,10 +9,10 @@ use super::file_report::{FileReport, parse};
 use super::interfaces::Interfaces;
 use crate::bpf::{Capacity, Kernel, Pins, Programs, attach};
 use crate::config::Config;
+use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
-use crate::files::reader::{FileReader, Inputs};
+use crate::files::signature_verifier::SignatureVerifier;
 use crate::files::store::{LastGoodStore, StateFile};
-use crate::files::verify::SignatureVerifier;
 use crate::sync::{Claim, DataPlane as _, Destination, Endpoints, Ports, Record, Table, destinations};
 
 /// Longest wait for the rule files.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::files::scan::{ScanRequest, ScannedFile, Snapshot};
-use crate::files::verify::SignatureVerifier;
+use crate::files::signature_verifier::SignatureVerifier;
 use crate::rules::{
     self, Cause, Checked, DatabaseRules, Limits, ManagedRanges, Problem, Rejection, is_ranges_file,
     read_database, read_ranges,

@@ -3,13 +3,14 @@
 mod backoff;
 mod clock;
 mod control;
-mod data_plane;
+mod drift_check;
 mod fail_closed;
 mod file_report;
 mod interfaces;
 mod open;
 mod packet_log;
 mod probes;
+mod read_back;
 mod reconcile;
 mod repairs;
 mod report;
@@ -19,7 +20,6 @@ mod service;
 mod status_reporter;
 #[cfg(test)]
 mod tests;
-mod upkeep;
 mod verbs;
 mod web;
 
@@ -45,9 +45,9 @@ use crate::bpf::{
     Capacity, NamedMaps, Owned, Pins, Programs, all_run, databases_in, other_layouts, remove_other_layouts,
 };
 use crate::config::Config;
+use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
-use crate::files::reader::{FileReader, Inputs};
-use crate::files::verify::SignatureVerifier;
+use crate::files::signature_verifier::SignatureVerifier;
 use crate::host::clock::Moment;
 use crate::http::SharedState;
 use crate::status::{Condition, Status};

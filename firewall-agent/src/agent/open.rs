@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use tracing::warn;
 
 use super::Ownership;
-use super::data_plane::ReadBack;
+use super::read_back::ReadBack;
 use super::reconcile::{Reconciler, Settings};
 use crate::bpf::Kernel;
 use crate::config::Config;

@@ -19,9 +19,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::Backoff;
 use super::clock::clock_at;
-use super::data_plane::ReadBack;
 use super::file_report::{self, FileReport};
 use super::open::Unused;
+use super::read_back::ReadBack;
 use super::status_reporter::{StatusReporter, Undurable};
 use crate::bpf::Kernel;
 use crate::config::Config;

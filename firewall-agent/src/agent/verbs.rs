@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
 
-use super::data_plane::ReadBack;
+use super::read_back::ReadBack;
 use super::reconcile::Reconciler;
 use crate::bpf::{Pins, detach_all};
 use crate::config::GuardedPorts;

@@ -1,13 +1,13 @@
 //! `firewall-agent audit`: bypasses, which the attached programs do not see.
 
-mod look;
+mod facts;
 mod report;
 
 use std::io::Write;
 
 use anyhow::Result;
 
-use self::look::look;
+use self::facts::collect;
 use self::report::{Report, write_people};
 use super::Exit;
 use super::format::Format;
@@ -17,7 +17,7 @@ use crate::audit::{Kind, audit};
 
 /// Reports `accepted` kinds, but ignores them for the exit code.
 pub(super) fn run(places: &Located, accepted: &[Kind], format: Format, out: &mut impl Write) -> Result<Exit> {
-    let facts = look(&places.bpffs_dir)?;
+    let facts = collect(&places.bpffs_dir)?;
     let report = Report::new(audit(&facts), accepted, facts.protected.is_empty());
     match format {
         Format::Json => json::write(&report, out)?,

@@ -8,8 +8,8 @@ use super::log::{self, LogFormat};
 use super::{Exit, settings::Settings};
 use crate::agent::Agent;
 use crate::config::ConfigFile;
+use crate::host::allocator::return_freed_memory;
 use crate::host::limits::raise_open_files;
-use crate::host::memory::return_freed_memory;
 
 pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> Result<Exit> {
     let _log = log::start(format)?;

@@ -1,6 +1,6 @@
 //! `firewall-agent top`: databases, rates of verdicts and the most refused sources, live.
 
-mod scene;
+mod state;
 mod view;
 
 use std::io::{self, IsTerminal as _};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
-use self::scene::TopState;
+use self::state::TopState;
 use super::settings::Located;
 use super::{BadInput, Exit};
 use crate::bpf::Kernel;

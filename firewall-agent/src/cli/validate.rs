@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::format::Format;
 use crate::agent::{FileReport, read_paths};
 use crate::files::scan::ScanRequest;
-use crate::files::verify::SignatureVerifier;
+use crate::files::signature_verifier::SignatureVerifier;
 use crate::rules::{Limits, TrustedKey};
 
 /// Result for all files together.

@@ -8,7 +8,7 @@ use clap::ValueEnum as _;
 use super::ports::port_range;
 use super::values::{bound, databases_bound, interface, name, rules_bound};
 use super::{ConfigFile, GuardedPorts, NO_INTERFACES, XdpMode, duration};
-use crate::rules::shape::{Document, Ending, Fields, Item, Report, flag, label};
+use crate::rules::parser::{Document, Ending, Fields, Item, Report, flag, label};
 use crate::rules::{Checked, Problem, TrustedKey};
 
 const FIELDS: [&str; 20] = [

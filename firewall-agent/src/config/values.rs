@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use glob::Pattern;
 
-use crate::rules::shape::{decimal, label};
+use crate::rules::parser::{decimal, label};
 
 /// Upper limit of every bound: more entries than a host has memory for.
 const MOST: u64 = 1 << 24;

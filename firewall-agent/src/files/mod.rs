@@ -3,13 +3,13 @@
 pub mod beneath;
 pub mod dirs;
 pub mod file_events;
+pub mod file_reader;
 pub mod lock;
 pub mod read;
-pub mod reader;
 pub mod scan;
+pub mod signature_verifier;
 pub mod socket;
 pub mod status_file;
 pub mod store;
 pub mod store_writer;
-pub mod verify;
 pub mod watch;

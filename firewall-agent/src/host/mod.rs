@@ -1,12 +1,12 @@
-//! Facts and services of the host: clock, limits, memory, interfaces, listeners, mounts, packet rewriting by other
-//! rules, service manager.
+//! Facts and services of the host: interfaces, packet rewriting by other rules, listeners, settings, mounts, memory,
+//! clock, limits, service manager.
 
+pub mod allocator;
 pub mod cgroup;
 pub mod clock;
 pub mod iptables;
 pub mod limits;
 pub mod listeners;
-pub mod memory;
 #[cfg(feature = "program")]
 pub(crate) mod mount;
 #[cfg(feature = "program")]
@@ -14,10 +14,10 @@ pub mod netlink;
 #[cfg(feature = "program")]
 pub mod nftables;
 #[cfg(feature = "program")]
-mod notify;
+mod notifier;
 #[cfg(feature = "program")]
 pub(crate) mod retry;
 pub mod sysctl;
 
 #[cfg(feature = "program")]
-pub use self::notify::Notifier;
+pub use self::notifier::Notifier;

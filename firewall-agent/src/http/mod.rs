@@ -3,17 +3,17 @@
 //! It runs on its own thread: no answer waits for a publish. The event loop posts its snapshots on a [`SharedState`]; the
 //! kernel's counters are read on request.
 
-mod answer;
-mod board;
 mod metrics;
+mod request_handler;
 mod server;
+mod shared_state;
 mod snapshot;
 
 use anyhow::Result;
 
-pub use self::answer::{Readiness, RequestHandler};
-pub use self::board::SharedState;
+pub use self::request_handler::{Readiness, RequestHandler};
 pub use self::server::{Bind, SocketLost, converse, serve};
+pub use self::shared_state::SharedState;
 pub use self::snapshot::{DatabaseCounters, Snapshot, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::CounterId;

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::answer::RequestHandler;
+use super::request_handler::RequestHandler;
 use super::{Counters, SharedState};
 use crate::config::Listen;
 

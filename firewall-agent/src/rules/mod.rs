@@ -7,12 +7,12 @@ mod compile;
 mod database;
 mod ident;
 mod network;
+pub(crate) mod parser;
 mod problem;
 mod ranges;
 mod schema;
-pub(crate) mod shape;
+mod shrink_guard;
 mod signature;
-mod succession;
 
 pub use cause::{Cause, Rejection};
 pub use compile::{CounterKey, RuleSet, compile};
@@ -23,8 +23,8 @@ pub use ident::{DatabaseId, InvalidIdent, RangeId, RuleId};
 pub use problem::{Checked, Note, Problem};
 pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
 pub use schema::{database_schema, ranges_schema};
+pub use shrink_guard::{GuardedRanges, succeed};
 pub use signature::{TrustedKey, check_signature};
-pub use succession::{GuardedRanges, succeed};
 
 /// Largest file that is read, in bytes.
 pub const MAX_FILE_BYTES: usize = 4 << 20;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::shape::{Item, Report};
+use super::parser::{Item, Report};
 
 /// Parses a source network and clears its host bits. Warns of these, and of a network that covers every address.
 pub(super) fn read_cidr(item: &Item<'_, '_>, report: &mut Report) -> Option<IpNet> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::network::read_cidr;
-use super::shape::{
+use super::parser::{
     Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, flag, generated, ident, label,
 };
 use super::{Checked, Problem, RangeId};

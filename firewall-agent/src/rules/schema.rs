@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::database::FILE as DATABASE;
 use super::ident::MAX_CHARS as IDENT;
+use super::parser::{Due, Field, Kind, MAX_LABEL_CHARS as LABEL, Shape};
 use super::ranges::FILE as RANGES;
-use super::shape::{Due, Field, Kind, MAX_LABEL_CHARS as LABEL, Shape};
 
 const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
 const MAPPED: &str = "^(::|0*:0*:0*:0*:0*:)[fF]{4}:";

@@ -24,7 +24,7 @@ mod publish;
 mod question;
 mod rebuild;
 mod record;
-mod refusals;
+mod refusal_tracker;
 mod remainder;
 mod remembered;
 mod repair;

@@ -22,7 +22,7 @@ use super::{
     digest::digest,
     free::free,
     model::{CounterId, Database, DatabaseSlot, Live, Sources, Stamp, Table},
-    refusals::RefusalTracker,
+    refusal_tracker::RefusalTracker,
     remainder::remainder,
     room::{Crowded, Room, room},
     table::publish_table,

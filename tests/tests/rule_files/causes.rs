@@ -12,7 +12,7 @@ use firewall_agent::agent::{FileReport, parse};
 use firewall_agent::escape::name_text;
 use firewall_agent::files::read::{read_file, read_rule_file, read_signature};
 use firewall_agent::files::scan::ScanRequest;
-use firewall_agent::files::verify::SignatureVerifier;
+use firewall_agent::files::signature_verifier::SignatureVerifier;
 use firewall_agent::rules::{Cause, Limits, MAX_FILE_BYTES, TrustedKey, read_ranges, succeed};
 use firewall_agent::sync::{Live, PersistedState, admit};
 use firewall_tests::lab::agent_binary;

@@ -6,7 +6,7 @@ use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Row, Table};
 
-use super::scene::{Rate, TopState};
+use super::state::{Rate, TopState};
 use crate::escape::escaped;
 
 /// Rows of reasons in each of the two columns.
@@ -46,7 +46,7 @@ fn draw_reasons(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
 fn draw_databases(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
     let mut databases: Vec<_> = scene.databases.values().collect();
     databases.sort_by(|a, b| {
-        let busy = |one: &super::scene::Database| one.allowed.per_second + one.denied.per_second;
+        let busy = |one: &super::state::Database| one.allowed.per_second + one.denied.per_second;
         busy(b).total_cmp(&busy(a)).then_with(|| a.id.cmp(&b.id))
     });
     let rows = databases.iter().map(|one| {
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::cli::denied::DeniedRow;
-    use crate::cli::top::scene::Database;
+    use crate::cli::top::state::Database;
 
     fn scene() -> TopState {
         let rate = |total, per_second| Rate { total, per_second };

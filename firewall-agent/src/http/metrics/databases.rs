@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::sheet::{Labels, MetricsPage, Value};
+use super::metrics_page::{Labels, MetricsPage, Value};
 use crate::http::snapshot::Snapshot;
 use crate::status::DatabaseStatus;
 

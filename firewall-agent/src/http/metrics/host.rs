@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::databases::seconds;
-use super::sheet::{Labels, MetricsPage};
+use super::metrics_page::{Labels, MetricsPage};
 use crate::http::SharedState;
 use crate::http::snapshot::Snapshot;
 use crate::rules::Cause;

@@ -4,8 +4,8 @@
 mod databases;
 mod flows;
 mod host;
+mod metrics_page;
 mod packets;
-mod sheet;
 mod timings;
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use anyhow::Result;
 use tracing::error;
 
 use self::flows::Flows;
-use self::sheet::MetricsPage;
+use self::metrics_page::MetricsPage;
 pub(super) use self::timings::Timings;
 use super::{Counters, SharedState};
 use crate::status::ReasonCounter;

@@ -1,7 +1,7 @@
 //! Metrics from the kernel's packet counters.
 
 use super::flows::Flows;
-use super::sheet::{Labels, MetricsPage};
+use super::metrics_page::{Labels, MetricsPage};
 use crate::http::snapshot::Tally;
 use crate::status::ReasonCounter;
 

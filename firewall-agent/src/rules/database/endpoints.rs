@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use super::{Endpoint, Protocol};
 use crate::rules::network::endpoint_address;
-use crate::rules::shape::{Due, Field, Fields, Item, Kind, Report, Shape, choice, label, words};
+use crate::rules::parser::{Due, Field, Fields, Item, Kind, Report, Shape, choice, label, words};
 
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 

@@ -3,7 +3,7 @@
 use super::endpoints::{ENDPOINT, read_endpoints};
 use super::sources::{INTERNAL_RANGE, RULE, read_internal_ranges, read_rules};
 use super::{DatabaseRules, Limits, Mode, State};
-use crate::rules::shape::{
+use crate::rules::parser::{
     Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, choice, generated, ident, label, words,
 };
 use crate::rules::{Cause, Checked, Problem};

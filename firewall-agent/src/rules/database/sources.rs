@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{InternalRange, Rule, Source};
 use crate::rules::network::read_cidr;
-use crate::rules::shape::{
+use crate::rules::parser::{
     Due, Field, Fields, Item, Kind, Report, Shape, choice, expiry, ident, label, words,
 };
 use crate::rules::{Cause, RuleId};

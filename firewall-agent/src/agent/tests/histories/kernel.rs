@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use fastrand::Rng;
 
 use super::packets::{Packets, judge};
-use crate::agent::data_plane::ReadBack;
+use crate::agent::read_back::ReadBack;
 use crate::rules::DatabaseId;
 use crate::sync::{
     Claim, CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Live, Ports, Replacement, Retired,

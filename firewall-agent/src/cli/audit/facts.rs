@@ -16,7 +16,7 @@ use crate::host::sysctl::{ephemeral, settings};
 
 /// Collects the facts. Fails only if the protected destinations or filtered interfaces are unknown, which the audit
 /// requires.
-pub(super) fn look(bpffs_dir: &Path) -> Result<Facts> {
+pub(super) fn collect(bpffs_dir: &Path) -> Result<Facts> {
     let protected = Protected::of(&Kernel::open(bpffs_dir)?.live()?);
     let links = links(&Pins::new(bpffs_dir))?;
     let filtered: BTreeSet<String> =

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::scan::{ScanRequest, Snapshot};
-use super::verify::SignatureVerifier;
+use super::signature_verifier::SignatureVerifier;
 use crate::config::Config;
 
 /// Paths to read from, and bounds.
