@@ -76,7 +76,7 @@ fn speed(workspace: &Workspace, part: &str) -> Result<()> {
     run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
     let mut measured = workspace.cargo();
     measured.args(target).args(["--", part]).arg(workspace.root.join("bench"));
-    ensure!(contained(&mut measured)?.success(), "bench: not measured to the end");
+    ensure!(contained(&mut measured)?.success(), "bench: the measurement failed");
     Ok(())
 }
 
@@ -91,10 +91,10 @@ fn propagation(workspace: &Workspace, propagation: &Propagation) -> Result<()> {
     ebpf::ebpf(workspace)?;
     run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
     let agent = workspace.target.join("release/firewall-agent");
-    let itself = std::env::current_exe().context("bench: cannot find its own program")?;
+    let itself = std::env::current_exe().context("bench: cannot find the path of this program")?;
     let mut inner = Command::new(itself);
     inner.args(["bench", "propagation", "--pushes", &pushes.to_string(), "--play"]).arg(agent);
-    ensure!(contained(&mut inner)?.success(), "bench: not measured to the end");
+    ensure!(contained(&mut inner)?.success(), "bench: the measurement failed");
     Ok(())
 }
 

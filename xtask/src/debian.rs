@@ -18,7 +18,7 @@ pub fn ensure_packages(packages: &[&str], otherwise: &[&str]) -> Result<()> {
             return Ok(());
         }
         bail!(
-            "{}: not found; install what provides them (on Debian: apt-get install {})",
+            "{}: not found; install them (on Debian: apt-get install {})",
             missing.join(", "),
             packages.join(" ")
         );

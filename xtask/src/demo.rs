@@ -19,7 +19,7 @@ pub struct Arguments {
     /// Play the scenario with this program, in the processes that started for it
     #[arg(long, hide = true)]
     play: Option<PathBuf>,
-    /// Instead of playing it, draw what the commands show into this directory, as SVG
+    /// Draw the output of the commands into this directory, as SVG, instead of playing the scenario
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "docs/pictures")]
     pictures: Option<PathBuf>,
 }
@@ -36,13 +36,13 @@ pub fn demo(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ebpf::ebpf(workspace)?;
     run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
     let agent = workspace.target.join("release/firewall-agent");
-    let itself = std::env::current_exe().context("demo: cannot find its own program")?;
+    let itself = std::env::current_exe().context("demo: cannot find the path of this program")?;
     let mut play = Command::new(itself);
     play.args(["demo", "--play"]).arg(agent);
     if let Some(dir) = &arguments.pictures {
         play.arg("--pictures").arg(workspace.root.join(dir));
     }
     let status = contained(&mut play)?;
-    ensure!(status.success(), "demo: not every step came out as stated");
+    ensure!(status.success(), "demo: a step did not give the stated result");
     Ok(())
 }

@@ -25,7 +25,7 @@ pub fn deny(workspace: &Workspace) -> Result<()> {
             .env("CARGO_TARGET_DIR", &scratch)
             .args(["install", "cargo-deny", "--version", VERSION, "--locked", "--force", "--root"])
             .arg(&tools))?;
-        fs::remove_dir_all(&scratch).context("cargo-deny: its build directory stays")?;
+        fs::remove_dir_all(&scratch).context("cargo-deny: cannot remove its build directory")?;
         ensure!(fits(), "cargo-deny: built, but does not run");
     }
     for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {

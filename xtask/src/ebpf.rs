@@ -52,7 +52,7 @@ fn ensure_components(workspace: &Workspace) -> Result<()> {
 
 fn llvm_of_rustc(workspace: &Workspace) -> Result<u32> {
     let version = output(Command::new("rustc").current_dir(&workspace.root).arg("-vV"))?;
-    major_llvm(&version).with_context(|| format!("rustc -vV: names no LLVM version: {version:?}"))
+    major_llvm(&version).with_context(|| format!("rustc -vV: no LLVM version in {version:?}"))
 }
 
 fn major_llvm(version: &str) -> Option<u32> {
@@ -85,7 +85,8 @@ fn build(workspace: &Workspace, llvm: u32) -> Result<()> {
         .args(["--no-default-features", "--features", &format!("llvm-{llvm}")])
         .arg("--root")
         .arg(workspace.tools()))?;
-    fs::remove_dir_all(workspace.tools().join("build")).context("bpf-linker: its build directory stays")
+    fs::remove_dir_all(workspace.tools().join("build"))
+        .context("bpf-linker: cannot remove its build directory")
 }
 
 #[cfg(test)]

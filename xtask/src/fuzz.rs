@@ -44,15 +44,15 @@ const BOUNDS: [&str; 3] = ["-timeout=30", "-rss_limit_mb=1024", "-max_len=8192"]
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Only this target
+    /// Fuzz only this target
     target: Option<String>,
     /// Seconds for each target
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Keep in fuzz/corpus what reaches code that no kept input reaches
+    /// Add inputs that reach new code to fuzz/corpus
     #[arg(long)]
     keep: bool,
-    /// Programs that are built in a third of the time and run at a fraction of the speed
+    /// Build the programs in a third of the time; they run at a fraction of the speed
     #[arg(long)]
     quick: bool,
 }
@@ -61,7 +61,7 @@ pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let wanted = |name: &str| arguments.target.as_deref().is_none_or(|target| target == name);
     let targets: Vec<_> = TARGETS.iter().filter(|(name, _)| wanted(name)).collect();
     let names = TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    ensure!(!targets.is_empty(), "fuzz: no such target; there are {names}");
+    ensure!(!targets.is_empty(), "fuzz: unknown target; known are {names}");
     let programs = build(workspace, if arguments.quick { QUICK } else { "release" })?;
     let targets = Mutex::new(targets.into_iter());
     let next = || targets.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -77,7 +77,7 @@ pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(run_some)).collect();
         let ended = |run: ScopedJoinHandle<'_, Result<()>>| {
-            run.join().unwrap_or_else(|_| Err(anyhow!("fuzz: a thread has panicked")))
+            run.join().unwrap_or_else(|_| Err(anyhow!("fuzz: a thread panicked")))
         };
         runs.into_iter().map(ended).fold(Ok(()), Result::and)
     })
@@ -96,7 +96,7 @@ pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
     ahead.args(["-n", "19"]).arg(build.get_program()).args(build.get_args());
     ahead.current_dir(&workspace.root).env("CARGO_TARGET_DIR", scratch(workspace));
     ahead.stdout(Stdio::null()).stderr(Stdio::null());
-    ahead.spawn().with_context(|| format!("{}: cannot be started", shown(&ahead)))
+    ahead.spawn().with_context(|| format!("cannot start {}", shown(&ahead)))
 }
 
 /// Builds the programs; returns their directory.
@@ -141,9 +141,9 @@ fn run_target(
     fuzzer.arg(format!("-artifact_prefix={}/", findings.display()));
     fuzzer.arg(found).arg(format!("fuzz/corpus/{name}")).args(seeds);
     // Reported at the end: two fuzzers run in parallel.
-    let out = fuzzer.output().with_context(|| format!("{}: cannot be started", shown(&fuzzer)))?;
+    let out = fuzzer.output().with_context(|| format!("cannot start {}", shown(&fuzzer)))?;
     let told = String::from_utf8_lossy(&out.stderr);
-    ensure!(out.status.success(), "fuzz {name}: the input is in {}\n{told}", findings.display());
+    ensure!(out.status.success(), "fuzz {name}: failed, the input is in {}\n{told}", findings.display());
     let runs = told.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     let runs = runs.map_or("?", str::trim);
     say(format_args!("fuzz {name}: nothing found in {seconds} s and {runs} runs"));

@@ -24,7 +24,7 @@ pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
     if place.exists() {
         fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
     }
-    let bin = program.parent().context("kubectl: no directory")?;
+    let bin = program.parent().context("kubectl: no parent directory")?;
     fs::create_dir_all(bin).with_context(|| bin.display().to_string())?;
     if is_debian() {
         let mut download = Command::new("apt-get");
@@ -41,9 +41,9 @@ pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
             }
         }
     } else {
-        let found = on_path("kubectl").context("kubectl: not found; install what provides it")?;
+        let found = on_path("kubectl").context("kubectl: not found; install it")?;
         symlink(&found, &program).with_context(|| program.display().to_string())?;
     }
-    ensure!(fits(), "{}: does not run", program.display());
+    ensure!(fits(), "{}: cannot run it", program.display());
     Ok(())
 }

@@ -35,31 +35,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make the toolchain able to build the XDP program: rust-src and a bpf-linker that fits rustc
+    /// Prepare the toolchain for the XDP program: rust-src and a bpf-linker that matches rustc
     Ebpf,
     /// Run every test, then tidy; needs root, since the tests make network namespaces and load programs
     Test(test::Arguments),
     /// Show the agent at work between a PostgreSQL server and three clients; needs root
     Demo(demo::Arguments),
-    /// Measure the agent against its promises and keep the figures in bench/; needs root
+    /// Measure the agent against its targets and store the figures in bench/; needs root
     Bench(bench::Arguments),
-    /// Feed the parsers bytes of any kind and look for a panic, a broken promise, or much time or memory
+    /// Fuzz the parsers for panics, broken invariants, and excessive time or memory
     Fuzz(fuzz::Arguments),
     /// Check licences, sources and banned crates of the dependencies; builds cargo-deny once, which takes minutes
     Deny,
-    /// Build the static program and an image that holds nothing else, and check what is in it; needs root
+    /// Build the static program and an image that contains only it, and check the image; needs root
     Image(artefacts::Arguments),
     /// Build the static program and a Debian package of it, by cargo-deb
     Package(artefacts::Arguments),
-    /// Build image and package as the tests take them: from a copy of the sources, without optimisation; needs root
+    /// Build image and package for the tests: from a copy of the sources, without optimisation; needs root
     TestArtefacts,
-    /// Build the static program twice, in two places, and demand that it and the XDP program in it are the same
+    /// Build the static program twice, in two directories, and require identical programs and XDP objects
     Reproducible(artefacts::Arguments),
-    /// Boot Debian's kernels under QEMU and run the tests in each; keep the table in bench/; needs root
+    /// Boot Debian's kernels under QEMU and run the tests in each; store the table in bench/; needs root
     Kernels(kernels::Arguments),
     /// Check format, lints and the rules of the source tree
     Tidy,
-    /// Plant known faults in a copy of the tree and demand that the tests find each of them; needs root
+    /// Plant known faults in a copy of the tree and require that the tests find each of them; needs root
     Mutants(mutants::Arguments),
 }
 

@@ -14,14 +14,14 @@ pub fn say(line: fmt::Arguments<'_>) {
 /// Runs a command that writes to the terminal; on failure the error shows the command.
 pub fn run(command: &mut Command) -> Result<()> {
     say(format_args!("$ {}", shown(command)));
-    let status = command.status().with_context(|| format!("{}: cannot be started", shown(command)))?;
+    let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     ensure!(status.success(), "{}: {status}", shown(command));
     Ok(())
 }
 
 /// Runs a command quietly and returns its standard output, which must be UTF-8.
 pub fn output(command: &mut Command) -> Result<String> {
-    let out = command.output().with_context(|| format!("{}: cannot be started", shown(command)))?;
+    let out = command.output().with_context(|| format!("cannot start {}", shown(command)))?;
     if !out.status.success() {
         let complaint = String::from_utf8_lossy(&out.stderr);
         bail!("{}: {}: {}", shown(command), out.status, complaint.trim());

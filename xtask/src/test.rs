@@ -55,7 +55,7 @@ const FUZZ_FULL: u32 = 600;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Also what takes long: a thousand kills, a hundred upgrades, ten minutes of fuzzing for each target,
+    /// Also run the long tests: a thousand kills, a hundred upgrades, ten minutes of fuzzing for each target,
     /// the tests in other kernels
     #[arg(long)]
     full: bool,

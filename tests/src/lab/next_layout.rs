@@ -62,12 +62,9 @@ pub fn next_layout_of(profile: &Path) -> Result<PathBuf> {
     }
     for (file, before, _) in CHANGES {
         let path = copy.join(file);
-        let text = fs::read_to_string(tree.join(file)).with_context(|| format!("{file}: not read"))?;
+        let text = fs::read_to_string(tree.join(file)).with_context(|| format!("cannot read {file}"))?;
         let found = text.matches(before).count();
-        ensure!(
-            found == 1,
-            "{file}: {before:?} stands there {found} times, not once: the change does not fit"
-        );
+        ensure!(found == 1, "{file}: {before:?} occurs {found} times, must occur once");
         let changed = changed(file, text);
         if fs::read_to_string(&path).ok().as_ref() != Some(&changed) {
             fs::write(&path, changed).with_context(|| path.display().to_string())?;

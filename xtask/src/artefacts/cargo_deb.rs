@@ -28,7 +28,7 @@ pub(super) fn ensure_cargo_deb(workspace: &Workspace) -> Result<PathBuf> {
             // Default features off: the machine's own xz compresses packages.
             .args(["--no-default-features", "--root"])
             .arg(&tools))?;
-        fs::remove_dir_all(&scratch).context("cargo-deb: its build directory stays")?;
+        fs::remove_dir_all(&scratch).context("cargo-deb: cannot remove its build directory")?;
         ensure!(fits(), "cargo-deb: built, but does not run");
     }
     Ok(program)

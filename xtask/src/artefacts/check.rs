@@ -23,13 +23,19 @@ pub(super) fn check(dir: &Path, archive: &Path) -> Result<()> {
     let layer = layer(&image.join("blobs/sha256"))?;
     run(Command::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(layer).arg("-C").arg(&root))?;
     let names: Vec<_> = fs::read_dir(&root)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
-    ensure!(names == ["firewall-agent"], "image: holds {names:?}");
+    ensure!(names == ["firewall-agent"], "image: contains {names:?}, must contain only firewall-agent");
     let program = root.join("firewall-agent");
     let read = output(Command::new("getcap").arg(&program))?;
     let has = read.split_whitespace().last().unwrap_or_default();
-    ensure!(sorted(has) == sorted(CAPABILITIES), "image: its program has {has:?}, not {CAPABILITIES:?}");
+    ensure!(
+        sorted(has) == sorted(CAPABILITIES),
+        "image: program has capabilities {has:?}, must have {CAPABILITIES:?}"
+    );
     let said = output(&mut contained(&root, &["/firewall-agent", "--version"]))?;
-    ensure!(said.starts_with("firewall-agent "), "image: its program says {said:?}");
+    ensure!(
+        said.starts_with("firewall-agent "),
+        "image: program prints version {said:?}, must start with firewall-agent"
+    );
     Ok(())
 }
 
@@ -64,5 +70,5 @@ fn layer(blobs: &Path) -> Result<PathBuf> {
         Ok((entry.metadata()?.len(), entry.path()))
     });
     let largest = sizes.collect::<Result<Vec<_>>>()?.into_iter().max();
-    Ok(largest.context("image: holds no layer")?.1)
+    Ok(largest.context("image: contains no layer")?.1)
 }

@@ -24,7 +24,7 @@ pub use reproducible::reproducible;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// For this architecture; of the image, only x86_64 makes more than the program and its list
+    /// Build for this architecture; only x86_64 gives more than the program and its bill of materials
     #[arg(long, default_value = "x86_64")]
     arch: String,
 }

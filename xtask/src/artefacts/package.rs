@@ -18,7 +18,8 @@ impl Artefacts<'_> {
         let here = std::env::consts::ARCH;
         ensure!(
             self.arch == here,
-            "package: for {}: its manual pages are written on such a machine only",
+            "package: cannot build for {} here: the program writes its manual pages on that architecture \
+             only",
             self.arch
         );
         ensure_packages(&["xz-utils"], &["xz"])?;
@@ -61,8 +62,9 @@ impl Artefacts<'_> {
         let listed = dir.join("firewall-agent.cdx.json");
         fs::copy(list, &listed).with_context(|| listed.display().to_string())?;
         let changelog = format!(
-            "firewall-agent ({}-1) unstable; urgency=medium\n\n  * What changed for who runs it: CHANGELOG.md of the \
-             sources.\n\n -- Maintainers of the database firewall agent <maintainers@firewall-agent.example>  {}\n",
+            "firewall-agent ({}-1) unstable; urgency=medium\n\n  * See CHANGELOG.md in the sources for \
+             user-visible changes.\n\n -- Maintainers of the database firewall agent \
+             <maintainers@firewall-agent.example>  {}\n",
             env!("CARGO_PKG_VERSION"),
             self.committed("%aD")?
         );

@@ -45,8 +45,9 @@ pub struct Kernel {
 pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
     let apt = Apt::new(suite, &dir.join("apt").join(suite.name))?;
     let packages = apt.packages()?;
-    let first = packages.first().with_context(|| format!("{}: no kernel among its packages", suite.name))?;
-    let release = release(first).with_context(|| format!("{first}: not named after a kernel"))?.to_owned();
+    let first = packages.first().with_context(|| format!("{}: no kernel package", suite.name))?;
+    let release =
+        release(first).with_context(|| format!("{first}: no kernel release in the package name"))?.to_owned();
     let root = dir.join("unpacked").join(apt.versions(&packages)?);
     if !root.exists() {
         // The rename makes the directory complete or absent, even after an interruption.
@@ -131,7 +132,7 @@ impl<'a> Apt<'a> {
     fn versions(&self, packages: &[String]) -> Result<String> {
         let shown = output(self.command("apt-cache").arg("show").args(packages))?;
         let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
-        let version = version.with_context(|| format!("{}: without a version", packages.join(", ")))?;
+        let version = version.with_context(|| format!("{}: no version", packages.join(", ")))?;
         Ok(format!("{}-{version}", self.suite.name))
     }
 
@@ -153,7 +154,7 @@ fn mirror() -> Result<String> {
     let format = ["indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"];
     let targets = output(Command::new("apt-get").args(format))?;
     let mirror = targets.lines().find_map(|line| line.strip_suffix(" Debian"));
-    Ok(mirror.context("apt: knows no mirror of Debian; run apt-get update first")?.to_owned())
+    Ok(mirror.context("apt: no Debian mirror; run apt-get update first")?.to_owned())
 }
 
 /// Unpacks the wanted files of a package and removes the package.
@@ -164,13 +165,13 @@ fn unpack(package: &Path, root: &Path) -> Result<()> {
         .arg(package)
         .stdout(Stdio::piped())
         .spawn()
-        .context("dpkg-deb: not started")?;
+        .context("cannot start dpkg-deb")?;
     let mut tar = Command::new("tar");
     tar.args(["-x", "--wildcards", "-C"]).arg(root).args(WANTED);
     // tar fails on patterns that match nothing, as some do in every package; the caller checks for the needed files.
     let stream = archive.stdout.take().context("dpkg-deb: no output")?;
     tar.stdin(stream).stderr(Stdio::null()).status().with_context(|| shown(&tar))?;
-    ensure!(archive.wait()?.success(), "{}: cannot be read", package.display());
+    ensure!(archive.wait()?.success(), "cannot read {}", package.display());
     fs::remove_file(package).with_context(|| package.display().to_string())
 }
 

@@ -61,7 +61,7 @@ fn put_module(module: &Path, dir: &Path) -> Result<String> {
     let to = File::create(dir.join(plain)).with_context(|| plain.to_owned())?;
     let mut unpack = Command::new(if plain == name { "cat" } else { "xzcat" });
     let status = unpack.arg(module).stdout(to).status().with_context(|| shown(&unpack))?;
-    ensure!(status.success(), "{}: cannot be unpacked", module.display());
+    ensure!(status.success(), "cannot unpack {}", module.display());
     Ok(plain.to_owned())
 }
 
@@ -74,6 +74,6 @@ fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
     if let Some(mut input) = packing.stdin.take() {
         input.write_all(names.as_bytes()).with_context(|| shown(&cpio))?;
     }
-    ensure!(packing.wait()?.success(), "{}: cannot be packed", archive.display());
+    ensure!(packing.wait()?.success(), "cannot pack {}", archive.display());
     Ok(archive.to_owned())
 }

@@ -117,7 +117,7 @@ impl Guest {
     fn watch(&mut self, results: &Path) -> Result<Option<String>> {
         let (mut heard, mut length) = (Instant::now(), 0);
         loop {
-            if let Some(status) = self.0.try_wait().context("qemu: cannot be waited for")? {
+            if let Some(status) = self.0.try_wait().context("cannot wait for qemu")? {
                 return Ok(complaint(status));
             }
             let now = fs::metadata(results).with_context(|| results.display().to_string())?.len();
@@ -126,7 +126,7 @@ impl Guest {
             }
             let limit = if length == 0 { UP } else { SILENCE };
             if heard.elapsed() > limit {
-                return Ok(Some(format!("nothing was heard of it for {} s", limit.as_secs())));
+                return Ok(Some(format!("no output for {} s", limit.as_secs())));
             }
             sleep(LOOK);
         }
@@ -147,7 +147,7 @@ impl Drop for Guest {
 /// Returns KVM if a kernel boots on it, which the existence of the device does not show; TCG otherwise.
 pub fn accelerator(machine: &Machine<'_>) -> Result<Accelerator> {
     if !Path::new("/dev/kvm").exists() {
-        say(format_args!("kernels: no /dev/kvm: emulating"));
+        say(format_args!("kernels: no /dev/kvm, using emulation"));
         return Ok(Accelerator::Tcg);
     }
     let plan = machine.dir.join("up.sh");
@@ -160,7 +160,7 @@ pub fn accelerator(machine: &Machine<'_>) -> Result<Accelerator> {
     let errors = fs::read_to_string(machine.dir.join("qemu")).unwrap_or_default();
     let error = errors.lines().last().unwrap_or_default();
     say(format_args!(
-        "kernels: {} does not come up under KVM ({why}) {error}: emulating",
+        "kernels: {} does not boot under KVM ({why}) {error}, using emulation",
         machine.kernel.release
     ));
     Ok(Accelerator::Tcg)

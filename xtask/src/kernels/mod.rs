@@ -32,7 +32,7 @@ const TOOLS_PROGRAMS: &[&str] =
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Arguments {
-    /// Only the kernels of these releases of Debian; the table is kept only when all are booted
+    /// Boot only the kernels of these Debian releases; the table is stored only when all are booted
     #[arg(value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(names()))]
     suites: Vec<String>,
     /// Accelerator of the guests, instead of KVM where a kernel boots on it and TCG elsewhere
@@ -57,7 +57,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
 fn judged(rows: &[Row]) -> Result<()> {
     report::show(rows)?;
     let failed = rows.iter().filter(|row| row.has_failed()).count();
-    ensure!(failed == 0, "kernels: {failed} of {} are not as expected", rows.len());
+    ensure!(failed == 0, "kernels: {failed} of {} failed", rows.len());
     Ok(())
 }
 

@@ -79,7 +79,7 @@ pub fn build(workspace: &Workspace) -> Result<Built> {
         })
         .collect::<Result<Vec<_>>>()?;
     let profile = programs.first().and_then(|program| program.path.parent()?.parent());
-    let profile = profile.context("cargo: test programs in no directory of a profile")?;
+    let profile = profile.context("cargo: test programs outside a profile directory")?;
     let agent = agent_of(profile)?;
     next_layout_of(profile)?;
     Ok(Built { agent, programs, directory: workspace.root.join("tests") })
@@ -134,6 +134,6 @@ fn script(root: &Path, lines: &str) -> String {
 /// Quotes a path for the shell.
 fn quoted(path: &Path) -> Result<String> {
     let text = path.display().to_string();
-    ensure!(!text.contains('\''), "{text}: a path with a quote");
+    ensure!(!text.contains('\''), "{text}: path contains a quote");
     Ok(format!("'{text}'"))
 }

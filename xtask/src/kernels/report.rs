@@ -50,13 +50,17 @@ pub fn judge_refusal(section: Option<&Section>) -> Outcome {
     let code = section.and_then(|section| section.end).map(|End { code, .. }| code);
     let mut failed = Vec::new();
     if code != Some(1) {
-        failed.push(format!("the agent ended with {code:?}, not with 1"));
+        failed.push(format!("exit code of the agent is {code:?}, must be 1"));
     }
-    failed
-        .extend(LACKS.iter().filter(|name| !said.contains(*name)).map(|name| format!("{name} is not named")));
+    failed.extend(
+        LACKS
+            .iter()
+            .filter(|name| !said.contains(*name))
+            .map(|name| format!("the error does not name {name}")),
+    );
     let lines = said.lines().count();
     if lines != 1 {
-        failed.push(format!("{lines} lines, not one"));
+        failed.push(format!("the error has {lines} lines, must have one"));
     }
     Outcome { passed: usize::from(failed.is_empty()), failed, left_out: 0 }
 }
@@ -84,13 +88,13 @@ impl Row {
         say(format_args!("kernels: {}: {passed} passed, {failed} failed, {took} s", self.release));
         self.failures().for_each(|failure| say(format_args!("  {failure}")));
         if let Some(why) = &self.killed {
-            say(format_args!("  the guest was ended: {why}"));
+            say(format_args!("  the guest was killed: {why}"));
         }
         if !self.is_up || self.killed.is_some() {
             say(format_args!("{}", machine.last_words()));
         }
         if self.has_failed() {
-            say(format_args!("  all that was said is in {}", machine.dir.display()));
+            say(format_args!("  full output is in {}", machine.dir.display()));
         }
     }
 
@@ -168,7 +172,7 @@ mod tests {
         let line = "error: kernel 5.10.0: lacks bpf_xdp_load_bytes (Linux 5.18), bpf_loop (5.17)\n";
         assert_eq!(said(line, 1), Outcome { passed: 1, ..Outcome::default() });
         assert_eq!(said(line, 0).failed.len(), 1);
-        assert_eq!(said(&format!("{line}0: R1=ctx()\n"), 1).failed, ["2 lines, not one"]);
+        assert_eq!(said(&format!("{line}0: R1=ctx()\n"), 1).failed, ["the error has 2 lines, must have one"]);
         assert_eq!(said("error: invalid argument\n", 1).failed.len(), LACKS.len());
         assert_eq!(judge_refusal(None).passed, 0);
     }

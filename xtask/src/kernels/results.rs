@@ -75,7 +75,7 @@ pub fn judge(section: Option<&Section>, tests: &BTreeSet<String>) -> Outcome {
         None => outcome.failed.push("the guest ended before its tests did".to_owned()),
         Some(End { code: 0, .. }) if tests.is_empty() => outcome.failed.push("has no test".to_owned()),
         Some(End { code: 0, .. }) => {}
-        Some(End { code: 124, seconds }) => outcome.failed.push(format!("was ended after {seconds:.0} s")),
+        Some(End { code: 124, seconds }) => outcome.failed.push(format!("was killed after {seconds:.0} s")),
         Some(End { code, .. }) if outcome.failed.is_empty() => {
             outcome.failed.push(format!("ended with {code}"))
         }
@@ -128,7 +128,7 @@ mod tests {
             (RESULTS, &["a::b", "c", "d"], "d did not end"),
             (&RESULTS.replace("test c ... ok\n", "test c ... \n"), &["a::b", "c"], "c did not end"),
             (&RESULTS.replace("verdicts 0 ", "verdicts 139 "), &["a::b", "c"], "ended with 139"),
-            (&RESULTS.replace("verdicts 0 ", "verdicts 124 "), &["a::b", "c"], "was ended after 10 s"),
+            (&RESULTS.replace("verdicts 0 ", "verdicts 124 "), &["a::b", "c"], "was killed after 10 s"),
             (RESULTS, &[], "has no test"),
             ("", &["a::b", "c"], "was not run"),
         ];

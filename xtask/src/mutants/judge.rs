@@ -72,7 +72,7 @@ impl Judge {
         fs::create_dir_all(target).with_context(|| target.display().to_string())?;
         match symlink(workspace.tools(), target.join("tools")) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).context("tools: no link");
+                return Err(error).context("cannot link tools");
             }
             Ok(()) | Err(_) => {}
         }
@@ -148,11 +148,11 @@ fn failure(log: &str) -> Judgement {
 
 fn failed_test(log: &str) -> String {
     let failed = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
-    log.lines().find_map(failed).unwrap_or_else(|| "a test program that ended badly".to_owned())
+    log.lines().find_map(failed).unwrap_or_else(|| "a test program that failed".to_owned())
 }
 
 fn first_error(log: &str) -> String {
-    log.lines().find(|line| line.starts_with("error")).unwrap_or("no error was shown").to_owned()
+    log.lines().find(|line| line.starts_with("error")).unwrap_or("no error message").to_owned()
 }
 
 #[cfg(test)]

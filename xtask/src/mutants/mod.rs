@@ -46,9 +46,9 @@ fn all() -> impl Iterator<Item = &'static Mutant> {
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Only mutants whose name contains this text
+    /// Run only mutants whose name contains this text
     name: Option<String>,
-    /// Only mutants that tests of this target must find, such as histories, openings or lib
+    /// Run only mutants that tests of this target must find, such as histories, openings or lib
     #[arg(long)]
     target: Option<String>,
 }
@@ -63,7 +63,7 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let chosen: Vec<&Mutant> = all().filter(wanted).collect();
     ensure!(
         !chosen.is_empty(),
-        "mutants: none is named like {:?} and found by {:?}",
+        "mutants: none has {:?} in its name and {:?} as target",
         name.as_deref().unwrap_or(""),
         target.as_deref().unwrap_or("any target")
     );
@@ -123,7 +123,7 @@ fn replace_once(text: &str, mutant: &Mutant) -> Result<String> {
     let places = text.matches(mutant.find).count();
     ensure!(
         places == 1,
-        "{}: {}: {:?} stands there {places} times, not once",
+        "{}: {}: {:?} occurs {places} times, must occur once",
         mutant.name,
         mutant.file,
         mutant.find
@@ -142,7 +142,10 @@ mod tests {
     fn a_fault_is_planted_in_exactly_one_place() {
         assert_eq!(replace_once("if a == b {", &MUTANT).unwrap(), "if true {");
         for text in ["if b == a {", "a == b && a == b"] {
-            assert!(replace_once(text, &MUTANT).unwrap_err().to_string().contains("not once"), "{text}");
+            assert!(
+                replace_once(text, &MUTANT).unwrap_err().to_string().contains("must occur once"),
+                "{text}"
+            );
         }
     }
 

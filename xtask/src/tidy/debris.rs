@@ -15,7 +15,7 @@ pub fn check(source: &Source) -> Vec<Finding> {
     for (index, line) in source.text.lines().enumerate() {
         let mut find = |what: String| findings.push(source.finding(index + 1, what));
         for word in UNFINISHED.iter().filter(|word| stands_alone(line, word)) {
-            find(format!("{word}: unfinished work belongs into an issue"));
+            find(format!("{word}: unfinished work belongs in an issue"));
         }
         for path in MACHINE_PATHS.iter().filter(|path| line.contains(**path)) {
             find(format!("{path}: a path of one machine"));
@@ -24,7 +24,7 @@ pub fn check(source: &Source) -> Vec<Finding> {
             find(format!("{line}: locked to another registry than crates.io"));
         }
         if line.ends_with([' ', '\t']) && !source.is_fixture() {
-            find("white space at the end of the line".to_owned());
+            find("trailing whitespace".to_owned());
         }
     }
     if !source.text.is_empty() && !source.text.ends_with('\n') && !source.is_fixture() {

@@ -48,7 +48,7 @@ impl Linked {
         let mut above: Vec<Key> = Vec::new();
         for line in tree.lines() {
             let (depth, key, licence, repository) =
-                parse(line).with_context(|| format!("cargo tree: not understood: {line:?}"))?;
+                parse(line).with_context(|| format!("cargo tree: cannot parse {line:?}"))?;
             let package = self.packages.entry(key.clone()).or_default();
             package.licence = licence.replace('/', " OR ");
             package.repository = repository.to_owned();

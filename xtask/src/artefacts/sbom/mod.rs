@@ -80,7 +80,7 @@ impl Artefacts<'_> {
     fn toolchain(&self) -> Result<[Value; 2]> {
         let verbose = output(Command::new("rustc").current_dir(&self.sources.root).arg("-vV"))?;
         let release = verbose.lines().find_map(|line| line.strip_prefix("release: "));
-        let release = release.with_context(|| format!("rustc -vV: names no release: {verbose:?}"))?;
+        let release = release.with_context(|| format!("rustc -vV: no release in {verbose:?}"))?;
         Ok([
             json!({
                 "type": "library",
@@ -113,7 +113,7 @@ impl Artefacts<'_> {
                 pairs.filter(|pair| pair[0] == "FIREWALL_OBJECT_SHA256").find_map(|pair| pair[1].as_str());
             digest.map(str::to_owned)
         });
-        told.next_back().with_context(|| format!("{}: names no object", path.display()))
+        told.next_back().with_context(|| format!("{}: contains no object digest", path.display()))
     }
 }
 
