@@ -137,7 +137,7 @@ pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
         MEMBER_ROW => return Ok(Row::Member(address)),
         TCP => Protocol::Tcp,
         UDP => Protocol::Udp,
-        other => bail!("protocol {other} is none of 0, 6, 17"),
+        other => bail!("protocol {other}: must be 0, 6 or 17"),
     };
     Ok(Row::Endpoint(Destination { address, port: u16::from_be(key.port), protocol }))
 }
@@ -156,7 +156,7 @@ pub(super) fn claim_from_value(value: &Endpoint) -> Result<Claim> {
         ENFORCE => Mode::Enforce,
         MONITOR => Mode::Monitor,
         TOMBSTONE => return Ok(Claim::Closed),
-        other => bail!("mode {other} is none of 0, 1, 2"),
+        other => bail!("mode {other}: must be 0, 1 or 2"),
     };
     Ok(Claim::Open { slot: value.slot, mode, default_counter: value.default_counter })
 }
@@ -185,7 +185,7 @@ pub(super) fn counter_from_record(record: &RuleRecord) -> Result<RuleCounter> {
         LINE_MANAGED => CounterKind::Managed(text_from_bytes(&record.range).context("range")?),
         LINE_PREFIX => CounterKind::Prefix(text_from_bytes(&record.range).context("range")?),
         LINE_INTERNAL => CounterKind::Internal,
-        other => bail!("kind {other} is none of 0, 1, 2, 3, 4"),
+        other => bail!("kind {other}: must be 0, 1, 2, 3 or 4"),
     };
     Ok(RuleCounter {
         database: record.database,
@@ -200,14 +200,14 @@ pub(super) fn sighting_from_key(key: &Denial) -> Result<DeniedFlow> {
         0 => None,
         TCP => Some(Protocol::Tcp),
         UDP => Some(Protocol::Udp),
-        other => bail!("protocol {other} is none of 0, 6, 17"),
+        other => bail!("protocol {other}: must be 0, 6 or 17"),
     };
     let class = match key.class {
         CLASS_NONE => Class::None,
         CLASS_SYN => Class::Syn,
         CLASS_TCP => Class::Tcp,
         CLASS_UDP => Class::Udp,
-        other => bail!("class {other} is none of 0, 1, 2, 3"),
+        other => bail!("class {other}: must be 0, 1, 2 or 3"),
     };
     let reason = Reason::ALL.get(usize::from(key.reason));
     Ok(DeniedFlow {
@@ -216,7 +216,7 @@ pub(super) fn sighting_from_key(key: &Denial) -> Result<DeniedFlow> {
         port: u16::from_be(key.port),
         protocol,
         line: key.line,
-        reason: *reason.with_context(|| format!("reason {} has no name in this version", key.reason))?,
+        reason: *reason.with_context(|| format!("reason {}: unknown to this version", key.reason))?,
         class,
     })
 }
@@ -269,7 +269,7 @@ fn address_from_key(address: Address, family: u8) -> Result<Option<IpAddr>> {
         ANY_FAMILY => None,
         IPV4 => Some(IpAddr::V4(Ipv4Addr::from(address[0].to_ne_bytes()))),
         IPV6 => Some(IpAddr::V6(v6(address))),
-        other => bail!("address family {other} is none of 0, 4, 6"),
+        other => bail!("address family {other}: must be 0, 4 or 6"),
     })
 }
 

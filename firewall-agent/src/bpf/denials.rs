@@ -101,7 +101,7 @@ impl DenialTable {
     pub fn read(&self) -> Result<Vec<Denied>> {
         let mut merged: BTreeMap<DeniedFlow, Denials> = BTreeMap::new();
         for (key, value) in self.rows()? {
-            let what = sighting_from_key(&key).with_context(|| format!("refused source {key:?}"))?;
+            let what = sighting_from_key(&key).with_context(|| format!("denied source {key:?}"))?;
             let sum = merged.entry(what).or_insert(Denials { packets: 0, ..value });
             sum.packets += value.packets;
             sum.first_seen = sum.first_seen.min(value.first_seen);
@@ -115,7 +115,7 @@ impl DenialTable {
     }
 
     pub fn totals(&self) -> Result<DeniedTotals> {
-        let gates = self.gates.get(&0, 0).context("gates of refused sources: cannot be read")?;
+        let gates = self.gates.get(&0, 0).context("cannot read the totals of denied packets")?;
         Ok(gates.iter().fold(DeniedTotals::default(), |sum, Plain(one)| DeniedTotals {
             seen: sum.seen
                 + one.booked
@@ -134,7 +134,7 @@ impl DenialTable {
             // The entry may have been evicted since it was read.
             patiently(|| {
                 absent_is_fine(self.entries.remove(&Plain(key)))
-                    .with_context(|| format!("refused sources of line {line}: cannot be removed"))
+                    .with_context(|| format!("cannot remove the denied sources of rule counter {line}"))
             })?;
         }
         Ok(())
@@ -143,6 +143,6 @@ impl DenialTable {
     /// Reads in batches: one pass through the table, however fast it changes.
     fn rows(&self) -> Result<Vec<(Denial, Denials)>> {
         syscall::read_map(self.table.fd().as_fd(), DENIALS_SIZE as usize)
-            .context("refused sources: cannot be read")
+            .context("cannot read the denied sources")
     }
 }

@@ -100,7 +100,7 @@ impl NamedMaps {
             maps.push((name, map.info()?.id(), map));
         }
         let recorders = maps.iter().find(|(name, ..)| *name == names::RECORDERS);
-        let (_, _, recorders) = recorders.context("recorders: not among the pinned maps")?;
+        let (_, _, recorders) = recorders.context("map recorders: not pinned")?;
         let anchors = Self { recorders: Recorders::new(recorders)?, maps };
         anchors.ensure_used(programs)?;
         Ok(anchors)
@@ -113,7 +113,7 @@ impl NamedMaps {
     pub fn ensure_used(&self, programs: &mut Programs) -> Result<()> {
         let firewall = programs.firewall()?.fd().context("program firewall: not loaded")?;
         let used =
-            syscall::program_maps(firewall.as_fd()).context("program firewall: its maps are unknown")?;
+            syscall::program_maps(firewall.as_fd()).context("program firewall: cannot list its maps")?;
         for (name, id, _) in self.maps.iter().filter(|(name, ..)| names::DECIDING.contains(name)) {
             ensure!(used.contains(id), "program firewall: does not use the map that is pinned as {name}");
         }
@@ -127,7 +127,7 @@ impl NamedMaps {
     pub fn ensure_written(&self, kernel: &Kernel) -> Result<()> {
         for (name, id) in kernel.deciding()? {
             let held = self.maps.iter().any(|(held, held_id, _)| (*held, *held_id) == (name, id));
-            ensure!(held, "map {name}: the agent writes to map {id}, and the program reads another");
+            ensure!(held, "map {name}: the agent writes to map {id}, the program reads another one");
         }
         Ok(())
     }
@@ -176,7 +176,7 @@ impl NamedMaps {
                 // Pinned under a temporary name first: a pin is replaced, never removed.
                 let next = pins.map(&format!("{name}-next"));
                 unpin(&next)?;
-                map.pin(&next).with_context(|| format!("{}: cannot be pinned again", path.display()))?;
+                map.pin(&next).with_context(|| format!("cannot pin {} again", path.display()))?;
                 rename(&next, &path)?;
                 again += 1;
             }

@@ -99,7 +99,8 @@ impl EndpointTable {
 
     fn lost(&self) -> String {
         format!(
-            "{}: the pin of the published endpoint table is gone, so what it holds cannot be known; it stays in force",
+            "{}: the pin of the published endpoint table is missing: its contents are unknown and stay in \
+             force",
             self.pins.endpoints().display()
         )
     }
@@ -135,7 +136,7 @@ fn rows(table: &Table) -> Result<Rows> {
         let databases = members.databases.len();
         ensure!(
             databases <= MAX_MEMBERS as usize,
-            "{}: {databases} databases share the address, at most {MAX_MEMBERS} can",
+            "{}: {databases} databases share the address, at most {MAX_MEMBERS} may",
             address.map_or_else(|| "every address".to_owned(), |address| address.to_string()),
         );
         let tombstone = members.closed.then_some(Claim::Closed);
@@ -156,7 +157,7 @@ fn fill(map: MapData, rows: &Rows) -> Result<()> {
     for (key, value) in rows {
         table
             .insert(Plain(*key), Plain(*value), 0)
-            .with_context(|| format!("endpoint table: row {key:?}: cannot be written"))?;
+            .with_context(|| format!("cannot write row {key:?} of the endpoint table"))?;
     }
     Ok(())
 }
@@ -166,7 +167,7 @@ fn read(map: MapData) -> Result<Rows> {
     table
         .iter()
         .map(|row| {
-            let (Plain(key), Plain(value)) = row.context("endpoint table: cannot be read")?;
+            let (Plain(key), Plain(value)) = row.context("cannot read the endpoint table")?;
             Ok((key, value))
         })
         .collect()
@@ -192,7 +193,7 @@ impl PortFilter {
         let (mut claimed, mut guarded) = (Ports::new(), Ports::new());
         // In one call, since every drift check reads them.
         let words = syscall::read_map::<u32, PortWord>(self.words.map().fd().as_fd(), PORT_WORDS as usize);
-        for (number, word) in words.context("ports: cannot be read")? {
+        for (number, word) in words.context("cannot read map PORTS")? {
             let number = usize::try_from(number)?;
             claimed.insert_word(number, word.claimed);
             guarded.insert_word(number, word.guarded);
@@ -205,9 +206,9 @@ impl PortFilter {
         let words = claimed.words().iter().zip(guarded.words());
         for (number, (claimed, guarded)) in (0..PORT_WORDS).zip(words) {
             let word = PortWord { claimed: *claimed, guarded: *guarded };
-            let Plain(now) = self.words.get(&number, 0).context("ports: cannot be read")?;
+            let Plain(now) = self.words.get(&number, 0).context("cannot read map PORTS")?;
             if now != word {
-                self.words.set(number, Plain(word), 0).context("ports: cannot be written")?;
+                self.words.set(number, Plain(word), 0).context("cannot write map PORTS")?;
             }
         }
         Ok(())

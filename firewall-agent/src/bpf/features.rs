@@ -32,7 +32,7 @@ pub(super) fn ensure_there() -> Result<()> {
     let missing = missing(HELPERS);
     ensure!(
         missing.is_empty(),
-        "kernel {}: lacks what the XDP programs need: {}",
+        "kernel {}: lacks features that the XDP programs need: {}",
         release(),
         missing.join(", ")
     );
@@ -41,7 +41,7 @@ pub(super) fn ensure_there() -> Result<()> {
 
 fn missing(helpers: &[(BpfHelper, &str, &str)]) -> Vec<String> {
     let packets = syscall::takes_packets_in_pieces().is_ok_and(|takes| !takes);
-    let mut missing = Vec::from_iter(packets.then(|| "XDP for packets in pieces (Linux 5.18)".to_owned()));
+    let mut missing = Vec::from_iter(packets.then(|| "multi-buffer XDP (Linux 5.18)".to_owned()));
     for (helper, name, since) in helpers {
         if is_helper_supported(ProgramType::Xdp, *helper).is_ok_and(|is_there| !is_there) {
             missing.push(format!("{name} (Linux {since})"));
@@ -59,7 +59,7 @@ fn release() -> String {
 
 /// Every acceleration of the fast path that this kernel allows, as bits of [`firewall_common::stages`].
 pub(super) fn accelerations() -> Result<u32> {
-    let kernel = uname().context("the kernel does not say which it is")?;
+    let kernel = uname().context("cannot read the kernel's release")?;
     Ok(accelerations_of(kernel.version()))
 }
 

@@ -46,7 +46,7 @@ impl Generation {
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let memory = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map.fd().as_fd(), 0) }
-            .with_context(|| format!("{}: cannot be mapped", pins.map(names::GENERATION).display()))?;
+            .with_context(|| format!("cannot mmap {}", pins.map(names::GENERATION).display()))?;
         let mut generation = Self { memory, length, map: map.info()?.id(), left: 0, disturbed: false };
         generation.left = generation.number().load(Ordering::SeqCst);
         Ok(generation)

@@ -65,7 +65,7 @@ impl Outer {
             Ok(id) => Ok(Some(id)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => {
-                Err(error).with_context(|| format!("slot {slot} of {}: cannot be read", self.dir.display()))
+                Err(error).with_context(|| format!("cannot read slot {slot} of {}", self.dir.display()))
             }
         }
     }
@@ -106,7 +106,7 @@ impl Outer {
         if let Some(id) = self.live_id(slot)?
             && let Some((map, path)) = self.by_pin(pinned_as, id)?
         {
-            freeze_again(&map).with_context(|| format!("{}: cannot be frozen", path.display()))?;
+            freeze_again(&map).with_context(|| format!("cannot freeze {}", path.display()))?;
             self.held.insert(slot, Built { map, id, path });
         }
         Ok(())
@@ -126,7 +126,7 @@ impl Outer {
     pub fn pin_again(&self) -> Result<u64> {
         let mut again = 0;
         for held in self.held.values() {
-            let looked = || format!("{}: cannot be looked at", held.path.display());
+            let looked = || format!("cannot stat {}", held.path.display());
             if !held.path.try_exists().with_context(looked)? {
                 pin(&held.map, &held.path)?;
                 again += 1;
@@ -175,7 +175,7 @@ impl Outer {
             Some(live) => self.set(slot, &live),
             None => {
                 let lost = self.live_id(slot)?.is_some();
-                ensure!(!lost, "{}: the pin of the map in slot {slot} is gone", self.dir.display());
+                ensure!(!lost, "{}: the pin of the map in slot {slot} is missing", self.dir.display());
                 Ok(())
             }
         }
@@ -185,7 +185,7 @@ impl Outer {
         patiently(|| {
             self.slots
                 .set(slot, map, 0)
-                .with_context(|| format!("slot {slot} of {}: cannot be published", self.dir.display()))
+                .with_context(|| format!("cannot publish slot {slot} of {}", self.dir.display()))
         })
     }
 
@@ -207,7 +207,7 @@ impl Outer {
             Ok(())
         };
         if let Err(error) = remove_stale() {
-            warn!(error = format!("{error:#}"), "a map that is not in force stays pinned");
+            warn!(error = format!("{error:#}"), "pins of unpublished maps not removed");
         }
     }
 
@@ -256,11 +256,11 @@ fn build<K: Ord + Debug, V: PartialEq + Debug>(
         blueprint.flags,
     );
     let map = MapData::create(template, "firewall_inner", None)
-        .with_context(|| format!("{}: cannot be made with {size} entries", path.display()))?;
-    fill(share(&map)?, rows).with_context(|| format!("{}: cannot be filled", path.display()))?;
-    let found = read(share(&map)?).with_context(|| format!("{}: cannot be read back", path.display()))?;
-    ensure!(found == *rows, "{}: reads back other than it was written", path.display());
-    syscall::freeze(map.fd().as_fd()).with_context(|| format!("{}: cannot be frozen", path.display()))?;
+        .with_context(|| format!("cannot create {} with {size} entries", path.display()))?;
+    fill(share(&map)?, rows).with_context(|| format!("cannot fill {}", path.display()))?;
+    let found = read(share(&map)?).with_context(|| format!("cannot read back {}", path.display()))?;
+    ensure!(found == *rows, "{}: contents differ from what was written", path.display());
+    syscall::freeze(map.fd().as_fd()).with_context(|| format!("cannot freeze {}", path.display()))?;
     pin(&map, path)?;
     let id = map.info()?.id();
     Ok(Built { map, id, path: path.to_owned() })
@@ -277,7 +277,7 @@ pub(super) fn open(path: &Path) -> Result<Option<MapData>> {
     match MapData::from_pin(path) {
         Ok(map) => Ok(Some(map)),
         Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("{}: cannot be opened", path.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
     }
 }
 
@@ -305,5 +305,5 @@ pub(super) fn share(map: &MapData) -> Result<MapData> {
 fn pin(map: &MapData, path: &Path) -> Result<()> {
     // A pin left by an interrupted publish; a live map has another number, since numbers only grow.
     unpin(path)?;
-    map.pin(path).with_context(|| format!("{}: cannot be pinned", path.display()))
+    map.pin(path).with_context(|| format!("cannot pin {}", path.display()))
 }

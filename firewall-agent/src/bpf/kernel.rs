@@ -234,7 +234,7 @@ impl Kernel {
             let ready = ready.inspect_err(|_| _ = self.leftovers.insert(one.slot))?;
             if let Err(error) = self.settle_down(one, ready) {
                 // Costs time and changes no verdict; the next publish of the database retries.
-                warn!(slot = one.slot, error = format!("{error:#}"), "a source filter stays too wide");
+                warn!(slot = one.slot, error = format!("{error:#}"), "source prefilter not narrowed");
             }
             if self.leftovers.remove(&one.slot) {
                 self.v4.remove_stale(&[one.slot]);

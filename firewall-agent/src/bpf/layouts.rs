@@ -52,8 +52,8 @@ pub(super) fn open_map(pins: &Pins, name: &str) -> Result<MapData> {
 /// # Errors
 /// When it is missing, or has another shape.
 pub(super) fn open_map_at(path: &Path, name: &str) -> Result<MapData> {
-    let map = MapData::from_pin(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
-    let info = map.info().with_context(|| format!("{}: cannot be looked at", path.display()))?;
+    let map = MapData::from_pin(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let info = map.info().with_context(|| format!("cannot query {}", path.display()))?;
     let want = shape(name)?;
     let compared = [
         ("type", want.kind as u32, info.map_type()? as u32),
@@ -155,9 +155,7 @@ pub fn databases_in(layout: &Path) -> Result<usize> {
 /// Pins the counters of another layout in this one, unless this one has its maps already: all of them or none.
 pub(super) fn carry_over(pins: &Pins) -> Result<()> {
     let there = |name| {
-        pins.map(name)
-            .try_exists()
-            .with_context(|| format!("{}: cannot be looked at", pins.map(name).display()))
+        pins.map(name).try_exists().with_context(|| format!("cannot stat {}", pins.map(name).display()))
     };
     if there(names::ENDPOINTS)? {
         return Ok(());
@@ -171,13 +169,17 @@ pub(super) fn carry_over(pins: &Pins) -> Result<()> {
                     let path = pins.map(name);
                     // Left by an interrupted start.
                     unpin(&path)?;
-                    map.pin(&path).with_context(|| format!("{}: cannot be pinned", path.display()))?;
+                    map.pin(&path).with_context(|| format!("cannot pin {}", path.display()))?;
                 }
-                info!(from = %layout.display(), "counters go on from another map layout");
+                info!(from = %layout.display(), "counters taken over from another map layout");
                 return Ok(());
             }
             Err(error) => {
-                warn!(from = %layout.display(), error = format!("{error:#}"), "counters start at zero");
+                warn!(
+                    from = %layout.display(),
+                    error = format!("{error:#}"),
+                    "counters not taken over, they start at zero"
+                );
             }
         }
     }
@@ -195,10 +197,7 @@ pub(super) fn unpin_incomplete(pins: &Pins) -> Result<()> {
         };
         let there: Vec<bool> = maps.iter().map(there).collect::<Result<_>>()?;
         if there.contains(&false) && there.contains(&true) {
-            warn!(
-                maps = maps.join(", "),
-                "some of these maps have lost their pins: all of them are made anew"
-            );
+            warn!(maps = maps.join(", "), "maps recreated, some of their pins were missing");
             maps.iter().try_for_each(|name| unpin(&pins.map(name)))?;
         }
     }
@@ -211,8 +210,8 @@ pub(super) fn unpin_incomplete(pins: &Pins) -> Result<()> {
 /// When bpffs refuses.
 pub fn remove_other_layouts(pins: &Pins) -> Result<()> {
     for layout in other_layouts(pins)? {
-        fs::remove_dir_all(&layout).with_context(|| format!("{}: cannot be removed", layout.display()))?;
-        info!(layout = %layout.display(), "taken over from another map layout, which is gone now");
+        fs::remove_dir_all(&layout).with_context(|| format!("cannot remove {}", layout.display()))?;
+        info!(layout = %layout.display(), "map layout migrated, old layout removed");
     }
     Ok(())
 }

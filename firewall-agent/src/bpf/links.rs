@@ -64,7 +64,7 @@ pub fn attach(
     links.look(pins, &interfaces)?;
     let ours = programs.id()?;
     let mut attach = |name: &str| {
-        let state = interfaces.get(name).with_context(|| format!("interface {name}: not there"))?;
+        let state = interfaces.get(name).with_context(|| format!("interface {name}: not found"))?;
         links.attach((&mut *programs, ours), pins, (name, state), mode)
     };
     Ok(names.iter().map(|name| attach(name.as_ref())).collect())
@@ -98,7 +98,7 @@ pub fn detach_all(pins: &Pins) -> Result<Vec<String>> {
     let (mut interfaces, mut failed) = (Vec::new(), None);
     for path in entries(&pins.links())? {
         let detach = || -> Result<()> {
-            let cannot = || format!("{}: cannot be detached", path.display());
+            let cannot = || format!("cannot detach {}", path.display());
             syscall::detach(syscall::open_pin(&path).with_context(cannot)?.as_fd()).with_context(cannot)?;
             unpin(&path)
         };
@@ -108,18 +108,18 @@ pub fn detach_all(pins: &Pins) -> Result<Vec<String>> {
         }
     }
     match failed {
-        Some(error) => Err(error.context(format!("only these are down: {}", interfaces.join(", ")))),
+        Some(error) => Err(error.context(format!("detached only: {}", interfaces.join(", ")))),
         None => Ok(interfaces),
     }
 }
 
 fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
-    let there = pin.try_exists().with_context(|| format!("{}: cannot be looked at", pin.display()))?;
+    let there = pin.try_exists().with_context(|| format!("cannot stat {}", pin.display()))?;
     if !there {
         return Ok(None);
     }
     let look = syscall::open_link(pin).map(|(_, info)| info);
-    look.map(Some).with_context(|| format!("{}: cannot be looked at", pin.display()))
+    look.map(Some).with_context(|| format!("cannot query {}", pin.display()))
 }
 
 /// Updates every attached link to another loaded program. Every packet is filtered throughout, and a link that cannot
@@ -159,12 +159,12 @@ fn interface_of(pin: &Path) -> String {
 }
 
 fn take_over(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {
-    let link = PinnedLink::from_pin(pin).with_context(|| format!("{}: cannot be opened", pin.display()))?;
+    let link = PinnedLink::from_pin(pin).with_context(|| format!("cannot open {}", pin.display()))?;
     let link: XdpLink =
         FdLink::from(link).try_into().with_context(|| format!("{}: not an XDP link", pin.display()))?;
     let id = program
         .attach_to_link(link)
-        .with_context(|| format!("interface {interface}: its link cannot be given the new program"))?;
+        .with_context(|| format!("interface {interface}: cannot update its link to the new program"))?;
     // The pin and [`HeldLinks`] own the link: another handle here would only prevent it from ending.
     drop(program.take_link(id)?);
     Ok(())
@@ -175,30 +175,26 @@ fn make(program: &mut Xdp, pin: &Path, interface: &str, mode: XdpMode) -> Result
     let attached = match program.attach(interface, first) {
         Err(error) if mode == XdpMode::Auto && is_of_the_driver(&error) => {
             let error = anyhow::Error::from(error);
-            warn!(
-                interface,
-                error = format!("{error:#}"),
-                "refused in native mode: attaching in generic mode"
-            );
+            warn!(interface, error = format!("{error:#}"), "native mode refused, attaching in generic mode");
             program.attach(interface, AttachMode::Skb)
         }
         other => other,
     };
     let id = attached.map_err(|error| {
         let hint = if no_native(&error) {
-            ": the driver has no native XDP; `xdp_mode: auto` or `generic` would attach in the stack"
+            ": the driver has no native XDP; `xdp_mode: auto` or `generic` attaches in the network stack"
         } else {
             ""
         };
         anyhow::Error::from(error)
-            .context(format!("interface {interface}: cannot be attached in mode {mode}{hint}"))
+            .context(format!("interface {interface}: cannot attach in mode {mode}{hint}"))
     })?;
     let link: FdLink = program
         .take_link(id)?
         .try_into()
         // aya falls back to a netlink attach, which would end with this process; dropping it detaches.
-        .map_err(|_| anyhow::anyhow!("interface {interface}: the kernel made no bpf_link"))?;
-    link.pin(pin).with_context(|| format!("{}: cannot be pinned", pin.display()))?;
+        .map_err(|_| anyhow::anyhow!("interface {interface}: the kernel created no bpf_link"))?;
+    link.pin(pin).with_context(|| format!("cannot pin {}", pin.display()))?;
     Ok(())
 }
 

@@ -37,7 +37,7 @@ impl PacketLog {
     pub fn load(pins: &Pins) -> Result<Self> {
         let mut programs = Programs::load_packet_log(pins)?;
         let messages = EbpfLogger::init_with_logger(programs.object(), MessageLog::default())
-            .context("messages about packets cannot be read")?;
+            .context("cannot read packet messages")?;
         Ok(Self { programs, messages })
     }
 
@@ -94,7 +94,7 @@ impl Log for MessageLog {
 fn say(message: &str, unsaid: u64) {
     let words: Vec<&str> = message.split(' ').collect();
     let [source, destination, port, protocol, syn, reason, line, action] = words[..] else {
-        return info!(target: "packet", message, "not understood");
+        return info!(target: "packet", message, "packet message not parsed");
     };
     let reason = reason.parse().ok().and_then(|number: usize| Reason::ALL.get(number));
     let protocol = match protocol {

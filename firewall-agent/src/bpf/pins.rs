@@ -62,7 +62,7 @@ impl Pins {
     pub fn create(&self) -> Result<()> {
         make_dir(&self.root)?;
         let kind = nix::sys::statfs::statfs(&self.root)
-            .with_context(|| format!("{}: cannot be looked at", self.root.display()))?
+            .with_context(|| format!("cannot stat {}", self.root.display()))?
             .filesystem_type();
         if kind != nix::sys::statfs::BPF_FS_MAGIC {
             bail!(
@@ -81,7 +81,7 @@ impl Pins {
     pub fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.root) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("{}: cannot be removed", self.root.display()))
+                Err(error).with_context(|| format!("cannot remove {}", self.root.display()))
             }
             _ => Ok(()),
         }
@@ -103,17 +103,16 @@ impl Pins {
     /// # Errors
     /// When another agent owns it, or a process that is no agent has a shared lock on the directory.
     pub fn own(&self) -> Result<Owned> {
-        let dir =
-            File::open(&self.root).with_context(|| format!("{}: cannot be opened", self.root.display()))?;
+        let dir = File::open(&self.root).with_context(|| format!("cannot open {}", self.root.display()))?;
         match dir.try_lock() {
             Ok(()) => Ok(Owned { dir }),
             // Agents take exclusive locks only, which exclude shared ones.
             Err(TryLockError::WouldBlock) if dir.try_lock_shared().is_ok() => {
-                bail!("{}: a process that is no agent holds a shared lock of it", self.root.display())
+                bail!("{}: another process, not an agent, holds a shared lock on it", self.root.display())
             }
             Err(TryLockError::WouldBlock) => bail!("{}: another agent owns it", self.root.display()),
             Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("{}: cannot be locked", self.root.display()))
+                Err(error).with_context(|| format!("cannot lock {}", self.root.display()))
             }
         }
     }
@@ -126,12 +125,8 @@ impl Pins {
         let present = self
             .map(names::ENDPOINTS)
             .try_exists()
-            .with_context(|| format!("{}: cannot be looked at", self.layout().display()))?;
-        ensure!(
-            present,
-            "{}: nothing is pinned here: the agent has not run on this host",
-            self.layout().display()
-        );
+            .with_context(|| format!("cannot stat {}", self.layout().display()))?;
+        ensure!(present, "{}: no pinned maps: the agent has not run on this host", self.layout().display());
         Ok(())
     }
 
@@ -180,7 +175,7 @@ impl Pins {
 /// Paths in a directory, sorted by name.
 pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> io::Result<Vec<PathBuf>> { fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect() };
-    let mut paths = read().with_context(|| format!("{}: cannot be read", dir.display()))?;
+    let mut paths = read().with_context(|| format!("cannot read {}", dir.display()))?;
     paths.sort();
     Ok(paths)
 }
@@ -189,7 +184,7 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 pub(super) fn unpin(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{}: cannot be unpinned", path.display()))
+            Err(error).with_context(|| format!("cannot unpin {}", path.display()))
         }
         _ => Ok(()),
     }
@@ -197,14 +192,14 @@ pub(super) fn unpin(path: &Path) -> Result<()> {
 
 /// Renames a pin, replacing any pin with the new name.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).with_context(|| format!("{}: cannot be renamed to {}", from.display(), to.display()))
+    fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))
 }
 
 /// Creates a directory with mode 0700, unless it exists.
 fn make_dir(dir: &Path) -> Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("{}: cannot be made", dir.display()))
+            Err(error).with_context(|| format!("cannot create {}", dir.display()))
         }
         _ => Ok(()),
     }

@@ -56,7 +56,7 @@ impl Probe {
     fn open(bpffs_dir: &Path, name: &'static str) -> Result<Self> {
         let path = Pins::new(bpffs_dir).program(name);
         let program = Xdp::from_pin(&path, XdpAttachType::Interface)
-            .with_context(|| format!("{}: cannot be opened", path.display()))?;
+            .with_context(|| format!("cannot open {}", path.display()))?;
         Ok(Self { name, program })
     }
 
@@ -78,7 +78,7 @@ impl Probe {
             ..TestRunOptions::new()
         };
         let result = self.program.test_run(options).with_context(|| {
-            format!("program {}: cannot be run on a frame of {} bytes", self.name, frame.len())
+            format!("cannot run program {} on a frame of {} bytes", self.name, frame.len())
         })?;
         Ok(result.return_value)
     }
@@ -90,7 +90,7 @@ impl Probe {
     pub fn ask(&self, frame: &[u8], linear: Option<usize>) -> Result<Answer> {
         let answer = self.run(frame, linear)?;
         let (reason, line) = Reason::from_answer(answer)
-            .with_context(|| format!("program {}: answers {answer:#x}, which names no reason", self.name))?;
+            .with_context(|| format!("program {}: unknown reason in answer {answer:#x}", self.name))?;
         Ok(Answer { reason, line })
     }
 
@@ -129,7 +129,7 @@ impl Probe {
     }
 
     fn info(&self) -> Result<ProgramInfo> {
-        self.program.info().with_context(|| format!("program {}: cannot be looked at", self.name))
+        self.program.info().with_context(|| format!("cannot query program {}", self.name))
     }
 }
 

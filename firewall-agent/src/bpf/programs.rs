@@ -137,8 +137,7 @@ impl Programs {
         loader.override_global(names::STAGES, &stages, true);
         for name in names::MAPS {
             let path = pins.map(name);
-            let pinned =
-                path.try_exists().with_context(|| format!("{}: cannot be looked at", path.display()))?;
+            let pinned = path.try_exists().with_context(|| format!("cannot stat {}", path.display()))?;
             if pinned {
                 loader.map_max_entries(name, layouts::open_map(pins, name)?.info()?.max_entries());
             } else if let Some(entries) = capacity.entries(name) {
@@ -146,7 +145,7 @@ impl Programs {
             }
             loader.map_pin_path(name, path);
         }
-        let mut object = loader.load(build.object()).context("the XDP object cannot be loaded")?;
+        let mut object = loader.load(build.object()).context("cannot load the XDP object")?;
         let (recorder, _) = build.recorder();
         for name in [recorder].iter().chain(build.pinned()) {
             program(&mut object, name)?
@@ -171,7 +170,7 @@ impl Programs {
     pub(super) fn recorder(&mut self) -> Result<(u32, u32, &ProgramFd)> {
         let (name, place) = self.build.recorder();
         let program = program(&mut self.object, name)?;
-        let id = program.info().with_context(|| format!("program {name}: cannot be looked at"))?.id();
+        let id = program.info().with_context(|| format!("cannot query program {name}"))?.id();
         Ok((place, id, program.fd()?))
     }
 
@@ -181,7 +180,7 @@ impl Programs {
         let left =
             layouts::open_map(pins, names::RECORDERS).and_then(|map| Recorders::new(&map)?.clear(place));
         if let Err(error) = left {
-            warn!(error = format!("{error:#}"), "the recorder of the packet log stays in its place");
+            warn!(error = format!("{error:#}"), "recorder of the packet log not removed");
         }
     }
 
@@ -203,7 +202,7 @@ impl Programs {
     /// # Errors
     /// When the kernel returns none.
     pub fn tag(&mut self) -> Result<String> {
-        let info = self.firewall()?.info().context("program firewall: cannot be looked at")?;
+        let info = self.firewall()?.info().context("cannot query program firewall")?;
         Ok(format!("{:016x}", info.tag()))
     }
 
@@ -232,7 +231,7 @@ impl Programs {
     /// # Errors
     /// When the kernel returns none.
     pub fn id(&mut self) -> Result<u32> {
-        Ok(self.firewall()?.info().context("program firewall: cannot be looked at")?.id())
+        Ok(self.firewall()?.info().context("cannot query program firewall")?.id())
     }
 
     /// Pins the programs of this build, replacing the pins of an earlier run.
@@ -272,7 +271,7 @@ impl Programs {
         unpin(&next)?;
         program(&mut self.object, name)?
             .pin(&next)
-            .with_context(|| format!("{}: cannot be pinned", next.display()))?;
+            .with_context(|| format!("cannot pin {}", next.display()))?;
         rename(&next, &path)
     }
 }
@@ -306,25 +305,25 @@ impl Recorders {
         match self.ids.get(&place, 0) {
             Ok(id) => Ok(Some(id)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("recorder {place}: cannot be read")),
+            Err(error) => Err(error).with_context(|| format!("cannot read recorder {place}")),
         }
     }
 
     /// Sets the program at an index.
     pub fn set(&mut self, place: u32, program: &ProgramFd) -> Result<()> {
-        self.programs.set(place, program, 0).with_context(|| format!("recorder {place}: cannot be written"))
+        self.programs.set(place, program, 0).with_context(|| format!("cannot write recorder {place}"))
     }
 
     /// Clears the entry at an index: its packets keep their verdict, and are not recorded.
     pub fn clear(&mut self, place: u32) -> Result<()> {
         absent_is_fine(self.programs.clear_index(&place))
-            .with_context(|| format!("recorder {place}: cannot be removed"))
+            .with_context(|| format!("cannot remove recorder {place}"))
     }
 }
 
 /// Kernel id of the program pinned at `path`; `None` when there is none, or it is foreign.
 fn pinned(path: &Path) -> Result<Option<u32>> {
-    let looked = || format!("{}: cannot be looked at", path.display());
+    let looked = || format!("cannot stat {}", path.display());
     if !path.try_exists().with_context(looked)? {
         return Ok(None);
     }

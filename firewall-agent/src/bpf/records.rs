@@ -36,7 +36,7 @@ impl Records {
         self.rules
             .iter()
             .map(|row| {
-                let (slot, Plain(record)) = row.context("rule records: cannot be read")?;
+                let (slot, Plain(record)) = row.context("cannot read the rule records")?;
                 let line = counter_from_record(&record).with_context(|| format!("rule record {slot}"))?;
                 Ok((slot, line))
             })
@@ -46,43 +46,41 @@ impl Records {
     pub fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
         patiently(|| {
             let record = Plain(counter_to_record(line));
-            self.rules
-                .insert(slot, record, 0)
-                .with_context(|| format!("rule record {slot}: cannot be written"))
+            self.rules.insert(slot, record, 0).with_context(|| format!("cannot write rule record {slot}"))
         })
     }
 
     pub fn remove_line(&mut self, slot: CounterId) -> Result<()> {
         patiently(|| {
             absent_is_fine(self.rules.remove(&slot))
-                .with_context(|| format!("rule record {slot}: cannot be removed"))
+                .with_context(|| format!("cannot remove rule record {slot}"))
         })
     }
 
     /// Slots in use by a database.
     pub fn slots(&self) -> Result<Vec<DatabaseSlot>> {
-        self.databases.keys().map(|slot| slot.context("database records: cannot be read")).collect()
+        self.databases.keys().map(|slot| slot.context("cannot read the database records")).collect()
     }
 
     pub fn database(&self, slot: DatabaseSlot) -> Result<Option<DatabaseRecord>> {
         match self.databases.get(&slot, 0) {
             Ok(Plain(record)) => Ok(Some(record)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("database record {slot}: cannot be read")),
+            Err(error) => Err(error).with_context(|| format!("cannot read database record {slot}")),
         }
     }
 
     pub fn set_database(&mut self, slot: DatabaseSlot, record: DatabaseRecord) -> Result<()> {
         patiently(|| {
             let written = self.databases.insert(slot, Plain(record), 0);
-            written.with_context(|| format!("database record {slot}: cannot be written"))
+            written.with_context(|| format!("cannot write database record {slot}"))
         })
     }
 
     pub fn remove_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         patiently(|| {
             absent_is_fine(self.databases.remove(&slot))
-                .with_context(|| format!("database record {slot}: cannot be removed"))
+                .with_context(|| format!("cannot remove database record {slot}"))
         })
     }
 }
@@ -154,7 +152,7 @@ fn stamp(stamp: &StampRecord) -> Result<Stamp> {
         generation: stamp.generation,
         applied_at: seconds
             .and_then(|seconds| Timestamp::from_second(seconds).ok())
-            .with_context(|| format!("applied at {} s: beyond the calendar", stamp.applied_at))?,
+            .with_context(|| format!("applied at {} s: outside the calendar's range", stamp.applied_at))?,
         digest: stamp.digest,
     })
 }

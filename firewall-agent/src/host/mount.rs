@@ -17,17 +17,17 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// # Errors
 /// When it is private, or that cannot be determined.
 pub(crate) fn refuse_private(dir: &Path) -> Result<()> {
-    if read_link("/proc/self/ns/pid").context("/proc/self/ns/pid: cannot be read")?.as_os_str() == HOST_PIDS {
+    if read_link("/proc/self/ns/pid").context("cannot read /proc/self/ns/pid")?.as_os_str() == HOST_PIDS {
         return Ok(());
     }
-    let dir = fs::canonicalize(dir).with_context(|| format!("{}: cannot be looked at", dir.display()))?;
-    let mounts = fs::read_to_string(MOUNTS).with_context(|| format!("{MOUNTS}: cannot be read"))?;
+    let dir = fs::canonicalize(dir).with_context(|| format!("cannot resolve {}", dir.display()))?;
+    let mounts = fs::read_to_string(MOUNTS).with_context(|| format!("cannot read {MOUNTS}"))?;
     let root = mount_root(&mounts, &dir)
-        .with_context(|| format!("{}: {MOUNTS} names no bpffs there", dir.display()))?;
+        .with_context(|| format!("{}: no bpffs there in {MOUNTS}", dir.display()))?;
     ensure!(
         root != "/",
-        "{}: on a bpffs of this container's own, which ends with it: give the container a directory of the host's \
-         bpffs, as in a hostPath volume of {}",
+        "{}: on a bpffs of this container, which disappears with it: mount a directory of the host's bpffs, \
+         as in a hostPath volume of {}",
         dir.display(),
         dir.display()
     );

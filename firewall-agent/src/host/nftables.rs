@@ -34,7 +34,7 @@ pub fn translations() -> Result<Vec<Translation>> {
         Ok(rules) => rules,
         Err(error) if is(&error, libc::EPROTONOSUPPORT) => return Ok(Vec::new()),
         Err(error) if is(&error, libc::EPERM) => {
-            return Err(error.context("the kernel tells them only to CAP_NET_ADMIN"));
+            return Err(error.context("reading them requires CAP_NET_ADMIN"));
         }
         Err(error) => return Err(error),
     };

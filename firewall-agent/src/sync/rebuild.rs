@@ -18,7 +18,7 @@ pub fn ensure_known(desired: &Desired, live: &Live) -> Result<()> {
         .filter(|id| !desired.databases.contains_key(*id) && !desired.removed.contains(*id))
         .map(|id| id.as_str())
         .collect();
-    ensure!(unknown.is_empty(), "no accepted file is stored of {}", unknown.join(", "));
+    ensure!(unknown.is_empty(), "no accepted file is stored for {}", unknown.join(", "));
     Ok(())
 }
 

@@ -30,7 +30,7 @@ fn an_interface_that_comes_later_is_filtered_within_three_seconds() {
     let mut agent = stage.start();
     let status = stage.status();
     assert_eq!(names(&status), ["eth0"]);
-    assert!(status["errors"].to_string().contains("late*: not there"), "{status}");
+    assert!(status["errors"].to_string().contains("late*: not found"), "{status}");
     stage.connect("late0");
     eventually(Duration::from_secs(3), "late0 is filtered", || {
         (names(&stage.status()) == ["eth0", "late0"]).then_some(())

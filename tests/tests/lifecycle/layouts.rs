@@ -64,7 +64,7 @@ fn a_layout_of_which_nothing_is_stored_is_left_in_force() {
     stage.home.install(&next).unwrap();
     let refused = stage.home.ask(&["run"]).unwrap();
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.err.contains("no accepted file is stored of orders"), "{refused:?}");
+    assert!(refused.err.contains("no accepted file is stored for orders"), "{refused:?}");
     stage.home.install(&agent_binary().unwrap()).unwrap();
     assert_eq!(link_of(&stage), before, "the link runs the same program");
     let count = Traffic::start(&stage).end_after(HALF);

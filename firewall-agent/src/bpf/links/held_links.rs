@@ -94,7 +94,8 @@ impl HeldLinks {
     ) -> Result<(InterfaceLink, Step)> {
         ensure!(
             state.ethernet,
-            "interface {interface}: its packets have no Ethernet header, which the program needs: it cannot be filtered"
+            "interface {interface}: cannot be filtered: its packets have no Ethernet header, which the \
+             program needs"
         );
         let step = match self.on(interface) {
             Some(held) if held.info.program == ours => return Ok((held.describe(), Step::Kept)),
@@ -105,7 +106,8 @@ impl HeldLinks {
             None => {
                 if let Some((_, foreign)) = state.program {
                     anyhow::bail!(
-                        "interface {interface}: another XDP program (id {foreign}) is attached and is left alone"
+                        "interface {interface}: another XDP program (id {foreign}) is attached; the agent \
+                         does not replace it"
                     );
                 }
                 self.make(programs.firewall()?, pins, interface, mode)?;
@@ -113,8 +115,9 @@ impl HeldLinks {
             }
         };
         self.refresh_one(interface)?;
-        let held =
-            self.on(interface).with_context(|| format!("interface {interface}: its link is gone again"))?;
+        let held = self
+            .on(interface)
+            .with_context(|| format!("interface {interface}: its link was detached again"))?;
         Ok((held.describe(), step))
     }
 
@@ -154,7 +157,7 @@ impl HeldLinks {
     pub fn detach(&mut self) -> Result<()> {
         let Self { links, .. } = std::mem::take(self);
         let detached: Vec<_> = links.values().map(|held| syscall::detach(held.link.as_fd())).collect();
-        detached.into_iter().collect::<Result<(), _>>().context("link: cannot be detached")
+        detached.into_iter().collect::<Result<(), _>>().context("cannot detach a link")
     }
 
     /// Every link of the last pass, detached ones included.
@@ -207,7 +210,7 @@ impl HeldLinks {
 
     /// Queries one interface again, and the link created or changed there.
     fn refresh_one(&mut self, interface: &str) -> Result<()> {
-        let state = xdp_state(interface)?.with_context(|| format!("interface {interface}: not there"))?;
+        let state = xdp_state(interface)?.with_context(|| format!("interface {interface}: not found"))?;
         let pin = pin_name(interface);
         let pinned = |held: &&mut Held| held.pin.as_ref().is_some_and(|own| own.name == pin);
         let Some(held) = self.links.values_mut().find(pinned) else { return Ok(()) };
@@ -226,7 +229,7 @@ impl HeldLinks {
         let cannot = || format!("cannot stat {}", path.display());
         ensure!(
             !path.try_exists().with_context(cannot)?,
-            "{}: names something else than the link of interface {interface}",
+            "{}: not the link of interface {interface}",
             path.display()
         );
         make(program, &path, interface, mode)?;
@@ -275,7 +278,11 @@ impl HeldLinks {
                 if !is_foreign(&error) {
                     return Err(error);
                 }
-                warn!(pin = %path.display(), error = format!("{error:#}"), "not a link of this agent");
+                warn!(
+                    pin = %path.display(),
+                    error = format!("{error:#}"),
+                    "pin skipped, not a link of this agent"
+                );
                 self.foreign.insert(pin.inode);
                 Ok(())
             }
@@ -343,7 +350,7 @@ impl HeldLinks {
 impl Held {
     /// Updates the link to another program.
     fn give(&self, program: &mut Xdp, pins: &Pins) -> Result<()> {
-        let pin = self.pin.as_ref().with_context(|| format!("link {}: has no pin", self.info.id))?;
+        let pin = self.pin.as_ref().with_context(|| format!("link {}: not pinned", self.info.id))?;
         take_over(program, &pins.link(&pin.name), &self.interface())
     }
 
@@ -371,6 +378,6 @@ impl Held {
     }
 
     fn cannot_be_asked(&self) -> String {
-        format!("link {}: cannot be looked at", self.info.id)
+        format!("cannot query link {}", self.info.id)
     }
 }

@@ -118,7 +118,7 @@ pub fn xdp_state(interface: &str) -> Result<Option<XdpState>> {
         let answer = ask(NETLINK_ROUTE, &question(Some(interface)), libc::ENODEV)?;
         answer.map(|message| Ok(read(&message)?.1)).transpose()
     };
-    state().with_context(|| format!("interface {interface}: cannot be looked at"))
+    state().with_context(|| format!("cannot query interface {interface}"))
 }
 
 /// Request for one interface, or for all.

@@ -40,7 +40,7 @@ pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> 
         }
         Ok(interfaces)
     };
-    look().context("interfaces: cannot be looked at")
+    look().context("cannot query interfaces")
 }
 
 fn interface(message: &Message) -> Result<Interface> {

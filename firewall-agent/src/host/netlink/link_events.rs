@@ -33,7 +33,7 @@ impl LinkEvents {
             // SAFETY: the socket owns its descriptor, and nothing closes or replaces it while it is registered.
             Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
         };
-        Ok(Self { socket: subscribe().context("events of interfaces cannot be received")? })
+        Ok(Self { socket: subscribe().context("cannot receive interface events")? })
     }
 
     /// Waits until something changed. Later changes are reported by the next call. Cancel-safe.
@@ -42,9 +42,9 @@ impl LinkEvents {
     /// When the kernel delivers no more events.
     pub async fn changed(&mut self) -> Result<()> {
         loop {
-            let mut ready = self.socket.readable().await.context("events of interfaces are lost")?;
+            let mut ready = self.socket.readable().await.context("interface events lost")?;
             if let Ok(drained) = ready.try_io(|socket| drain(socket.get_ref())) {
-                return drained.context("events of interfaces are lost");
+                return drained.context("interface events lost");
             }
         }
     }

@@ -90,7 +90,7 @@ fn receive(socket: &Socket) -> Result<Option<Vec<Message>>> {
             let message = NetlinkMessage::<Message>::deserialize(rest)?;
             whole &= message.header.flags & NLM_F_DUMP_INTR == 0;
             let length = usize::try_from(message.header.length)?.next_multiple_of(4);
-            ensure!(length > 0, "a message without length");
+            ensure!(length > 0, "a message of length 0");
             rest = rest.get(length..).unwrap_or_default();
             match message.payload {
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
