@@ -22,17 +22,19 @@ pub fn clock_at(accepted: &AcceptedFiles, persisted: &PersistedState, moment: Mo
 /// Updates the clock conditions. Their messages omit the times, and therefore change only with the condition.
 pub(super) fn set_conditions(clock: &Clock, synchronised: bool, conditions: &mut Conditions) {
     let held = clock.held().map(|_| {
-        "clock held: the wall clock is more than an hour ahead of the expected time, and not synchronised; expiry goes on \
-         from the mark until it is synchronised, or a file generated then is accepted"
+        "clock held: the wall clock is more than an hour ahead of the expected time and not synchronised; \
+         expiry continues from the mark until the clock is synchronised or a file generated at that time is \
+         accepted"
     });
     let ahead = clock.ahead().map(|_| match synchronised {
         true => {
-            "clock ahead: the mark is ahead of the synchronised wall clock, and rules that end before it stay expired; \
-             `firewall-agent clock` shows it, and `clock --lower` sets it back"
+            "clock ahead: the mark is ahead of the synchronised wall clock; rules that expire before the \
+             mark stay expired; `firewall-agent clock` shows the mark, `clock --lower` sets it back"
         }
         false => {
-            "clock ahead: the wall clock is more than an hour behind the mark, and not synchronised; expiry goes on from \
-             the mark; if that is wrong, `firewall-agent clock --lower --to TIME` sets it back"
+            "clock ahead: the wall clock is more than an hour behind the mark and not synchronised; expiry \
+             continues from the mark; if the mark is wrong, `firewall-agent clock --lower --to TIME` sets it \
+             back"
         }
     });
     conditions.set(Condition::ClockHeld, held.map(ToOwned::to_owned));
@@ -55,7 +57,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.store.submit(changes);
         self.force();
         self.flush()?;
-        warn!(from = %before, %to, "clock mark lowered: rules that end after it count again");
-        Ok(format!("clock: mark lowered from {before} to {to}; rules that end after it count again"))
+        warn!(from = %before, %to, "clock mark lowered, rules that expire after it apply again");
+        Ok(format!("clock: mark lowered from {before} to {to}; rules that expire after it apply again"))
     }
 }

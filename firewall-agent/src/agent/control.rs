@@ -88,7 +88,7 @@ impl Request {
 /// # Errors
 /// The socket may not be used, or the daemon disconnects before its reply.
 pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
-    let asked = || format!("{}: the daemon cannot be asked", socket.display());
+    let asked = || format!("{}: cannot talk to the daemon", socket.display());
     let mut stream = match BlockingStream::connect(socket) {
         Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
             return Ok(None);
@@ -189,7 +189,7 @@ async fn serve(listener: &UnixListener, requests: &Sender<Request>) {
                 }
             }
             Err(error) => {
-                warn!(error = error.to_string(), "a connection to the control socket failed");
+                warn!(error = error.to_string(), "control connection failed");
                 sleep(PATIENCE).await;
             }
         }

@@ -64,9 +64,10 @@ impl Agent {
     pub(super) fn pin_again(&mut self) -> Result<u64> {
         if !self.ownership.pins.is_current(&self.pins) {
             let anew = self.pins.create().and_then(|()| self.pins.own());
-            self.ownership.pins =
-                anew.context("the bpffs with the pins is gone; all goes on filtering, and waits for one")?;
-            info!(directory = %self.pins.root().display(), "bpffs was mounted anew: everything is pinned again");
+            self.ownership.pins = anew.context(
+                "the bpffs with the pins is unmounted: filtering continues, pins are restored after a mount",
+            )?;
+            info!(directory = %self.pins.root().display(), "bpffs remounted, objects pinned again");
         }
         self.pins.create_layout()?;
         let programs = self.telling.pin_again(&mut self.programs, &self.pins)?;
@@ -80,7 +81,7 @@ impl Agent {
         let drift = self.reconciler.data_plane.drift(&self.reconciler.live)?;
         let kinds: Vec<&'static str> = drift.kinds().collect();
         if !kinds.is_empty() {
-            warn!(kinds = kinds.join(", "), "drift repaired: published again");
+            warn!(kinds = kinds.join(", "), "drift repaired, rules published again");
             repair(&drift, &mut self.reconciler.live, &mut self.reconciler.data_plane)?;
             self.reconciler.data_plane.adopt(&self.reconciler.live)?;
         }

@@ -71,8 +71,7 @@ fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
     // The start may have failed because of the pinned maps. These maps share the lifetime of the program.
     let aside = Pins::new(&config.bpffs_dir.join("closed"));
     aside.remove()?;
-    let mut programs =
-        closed_programs(&aside, config, &claims).context("the guarded ports cannot be closed")?;
+    let mut programs = closed_programs(&aside, config, &claims).context("cannot close the guarded ports")?;
     let claims = match claims.len() {
         0 => String::new(),
         number => format!(" and {number} claimed destinations"),
@@ -81,7 +80,7 @@ fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
     let attached = attach(&mut programs, &pins, &open, config.xdp_mode);
     aside.remove()?;
     let done = open.iter().zip(attached?).map(|(name, attached)| match attached {
-        Ok(_) => format!("closed: {name}: guarded ports {guarded}{claims}, until an agent has started"),
+        Ok(_) => format!("closed: {name}: guarded ports {guarded}{claims}, until an agent starts"),
         Err(why) => format!("not closed: {why:#}"),
     });
     Ok(done.collect())

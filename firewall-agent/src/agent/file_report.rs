@@ -103,12 +103,12 @@ pub fn read_directory(path: &Path, snapshot: &Snapshot, limits: &Limits) -> Vec<
         directory.refuse(Rejection::new(Cause::Unreadable, problem.clone()));
         reports.push(directory);
     } else if reports.is_empty() {
-        directory.warn("directory holds no rule file".to_owned());
+        directory.warn("no rule file in the directory".to_owned());
         reports.push(directory);
     }
     for name in snapshot.ignored.names() {
         let mut ignored = FileReport::new(&path.join(name));
-        ignored.warn("not read, since its name does not end in .yaml".to_owned());
+        ignored.warn("not read: the name does not end in .yaml".to_owned());
         reports.push(ignored);
     }
     reports

@@ -131,7 +131,7 @@ impl Interfaces {
         if step != Step::Made && exposed.is_none() {
             if step == Step::Updated && was_attached {
                 repairs.count("link_program");
-                warn!(interface = name, "its link ran another program, and was given ours again");
+                warn!(interface = name, "link repaired, it ran another program");
             } else if !was_attached {
                 info!(interface = name, link = link.link, program = link.program, "link taken over");
             }
@@ -144,10 +144,10 @@ impl Interfaces {
             since.map_or(Duration::ZERO, |since| since.elapsed());
         if was_attached {
             repairs.count("link");
-            warn!(interface = name, "its link was taken down, and is made again");
+            warn!(interface = name, "link recreated, it was detached");
         }
         let mode = link.mode.map_or("gone", Attached::name);
-        info!(interface = name, mode, link = link.link, program = link.program, "attached");
+        info!(interface = name, mode, link = link.link, program = link.program, "link attached");
     }
 
     /// Every attached link of ours, with the names and modes of the last pass. Omits links that cannot be queried.

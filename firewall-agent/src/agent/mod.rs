@@ -124,14 +124,18 @@ impl Agent {
         reader.request(reconciler.known_files());
         let slots = reconciler.data_plane.capacity().0;
         if slots != config.max_databases {
-            warn!(slots, config.max_databases, "the pinned maps keep their size until they are made anew");
+            warn!(
+                slots,
+                config.max_databases,
+                "max_databases not applied, pinned maps keep their size until the next reboot"
+            );
         }
         let (databases, generation) = (reconciler.live.databases.len(), reconciler.live.generation);
         info!(
             databases,
             generation,
             stored = reconciler.accepted.files().len(),
-            "programs loaded, state taken over"
+            "programs loaded, pinned state adopted"
         );
         let anchors = NamedMaps::new(&pins, &mut programs)?;
         let others = other_layouts(&pins)?;
@@ -168,7 +172,7 @@ impl Agent {
             let replaced =
                 agent.reconciler.ensure_replaces(databases_in(layout)?, &agent.reporter.conditions);
             replaced
-                .with_context(|| format!("{}: stays in force, and is not taken over", layout.display()))?;
+                .with_context(|| format!("{}: stays in force and is not taken over", layout.display()))?;
         }
         agent.attach_interfaces(Instant::now());
         if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {
@@ -247,7 +251,7 @@ impl Agent {
         let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);
         let message = hangs.then(|| {
             format!(
-                "reading {} has not returned for more than {} s: what was accepted stays in force",
+                "reading {} has not returned for more than {} s: accepted files stay in force",
                 self.config.rules_dir.display(),
                 SLOW_SCAN.as_secs()
             )

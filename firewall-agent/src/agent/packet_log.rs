@@ -43,7 +43,7 @@ impl PacketLogControl {
     /// Starts the packet log, or extends it.
     pub fn start(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<()> {
         let started = self.try_start(seconds, normal, pins);
-        self.note(started, "no messages about packets")
+        self.note(started, "cannot start the packet log")
     }
 
     fn try_start(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<()> {
@@ -55,7 +55,7 @@ impl PacketLogControl {
                 return Err(error);
             }
             self.log = Some(log);
-            info!(seconds, "the program that tells of single packets is in place");
+            info!(seconds, "packet log started");
         }
         self.until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         Ok(())
@@ -64,7 +64,7 @@ impl PacketLogControl {
     /// Ends the packet log; earlier messages are still logged.
     pub fn end(&mut self, normal: &mut Programs, pins: &Pins) -> Result<()> {
         let ended = self.try_end(normal, pins);
-        self.note(ended, "the normal program is not back in place")
+        self.note(ended, "cannot restore the normal program")
     }
 
     fn try_end(&mut self, normal: &mut Programs, pins: &Pins) -> Result<()> {
@@ -74,7 +74,7 @@ impl PacketLogControl {
             if let Some(log) = self.log.take() {
                 log.end(pins);
             }
-            info!("the normal program is back in place");
+            info!("packet log ended, normal program restored");
         }
         Ok(())
     }
@@ -85,12 +85,9 @@ impl PacketLogControl {
             self.end(normal, pins)?;
             return Ok("packet log is off".to_owned());
         };
-        ensure!(
-            (1..=LONGEST).contains(&seconds),
-            "packet log for {seconds} s: not between 1 s and {LONGEST} s"
-        );
+        ensure!((1..=LONGEST).contains(&seconds), "packet log for {seconds} s: must be 1 s to {LONGEST} s");
         self.start(Some(seconds), normal, pins)?;
-        Ok(format!("packet log is on for {seconds} s: see the log of the daemon"))
+        Ok(format!("packet log is on for {seconds} s: messages are in the daemon's log"))
     }
 
     /// Ends the packet log when its time is over. The next tick retries failures.

@@ -77,7 +77,7 @@ fn restored_by(owner: u32, config: &Config) -> Result<Restored> {
     let names = interfaces.unfiltered(&Pins::new(&config.bpffs_dir))?;
     let unfiltered = names.iter().map(|name| format!("interface {name}: not filtered by agent {owner}"));
     let mut restored = Restored::complete(format!(
-        "agent {owner} runs, and filters every configured interface that is present"
+        "agent {owner} runs and filters every configured interface that is present"
     ));
     restored.not_filtered = unfiltered.collect();
     Ok(restored)

@@ -128,8 +128,8 @@ impl Agent {
             Verb::Attach {} => self.attach(),
         };
         match &done {
-            Ok(done) => info!(done, "asked for on the control socket"),
-            Err(error) => warn!(error = format!("{error:#}"), "asked for on the control socket"),
+            Ok(done) => info!(done, "control request done"),
+            Err(error) => warn!(error = format!("{error:#}"), "control request failed"),
         }
         request.reply(done.into()).await;
         // Reads the files again in any case.

@@ -192,7 +192,7 @@ impl StatusReporter {
                 format!("managed range not found: {}", ranges.join(", "))
             });
             let uncounted = published.uncounted.get(id).map(|rules| {
-                format!("{rules} rules are counted on the default counter: no counter of this host is free")
+                format!("{rules} rules are counted on the default counter: this host has no free counter")
             });
             let failed = published.failed.get(id).map(|error| format!("{error:#}"));
             let problem = failed.or(unresolved).or(uncounted);
@@ -234,7 +234,7 @@ impl StatusReporter {
         if self.written.as_ref() != Some(&status) {
             match serde_json::to_vec_pretty(&status) {
                 Ok(text) => self.file.put(Some(text)),
-                Err(error) => error!(error = error.to_string(), "status cannot be written"),
+                Err(error) => error!(error = error.to_string(), "cannot serialise status.json"),
             }
             self.written = Some(status);
         }
@@ -251,7 +251,7 @@ impl StatusReporter {
     /// Reports that the kernel's state cannot be read.
     pub fn kernel_unreadable(&mut self, error: &anyhow::Error) {
         self.report_late();
-        let message = format!("the kernel's state cannot be read: {error:#}");
+        let message = format!("cannot read the kernel's state: {error:#}");
         self.conditions.set(Condition::Kernel, Some(message.clone()));
         if self.written.take().is_some() {
             // The old status must not pass for a new one.

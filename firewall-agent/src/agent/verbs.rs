@@ -28,13 +28,13 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// kernel or the store refuses.
     pub fn forget(&mut self, id: &DatabaseId, open: bool) -> Result<String> {
         let claims = self.persisted.claimed_by(id);
-        ensure!(self.knows(id) || !claims.is_empty(), "database {id}: not known on this host");
+        ensure!(self.knows(id) || !claims.is_empty(), "database {id}: unknown on this host");
         if let Some(candidate) = self.accepted.files().get(id) {
             let path = path_text(&candidate.path);
             match exists(candidate.path.clone()) {
                 Some(false) => {}
-                Some(true) => bail!("database {id}: its file is still there: remove {path} first"),
-                None => bail!("database {id}: cannot tell whether {path} is gone: its directory hangs"),
+                Some(true) => bail!("database {id}: its rule file exists: remove {path} first"),
+                None => bail!("database {id}: cannot stat {path}: its directory does not respond"),
             }
         }
         self.read_back()?;
@@ -67,13 +67,13 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// # Errors
     /// The database is unknown, or the store refuses.
     pub fn rebase(&mut self, id: &DatabaseId) -> Result<String> {
-        ensure!(self.knows(id), "database {id}: not known on this host");
+        ensure!(self.knows(id), "database {id}: unknown on this host");
         let mut changes = Changes::default();
         self.persisted.rebase(id, &mut changes);
         self.store.submit(changes);
         self.force();
         self.flush()?;
-        Ok(format!("database {id}: its next file may have any revision; its rules are untouched"))
+        Ok(format!("database {id}: its next file may have any revision; its rules stay in force"))
     }
 
     /// Time of `detach`; `None` while attached.
@@ -109,7 +109,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         // A full disk is no reason to stay closed when an operator wants the host open.
         let stored = self.set_detached(true);
         let interfaces = detach_all(pins)?;
-        stored.context("everything is down, but the next start will attach again")?;
+        stored.context("everything is detached, but this is not stored: the next start attaches again")?;
         Ok(self.describe_open(&interfaces))
     }
 

@@ -203,7 +203,7 @@ impl Conditions {
         let since = before.map_or_else(Timestamp::now, |before| before.since);
         // A message that only changes in its numbers, such as a count of seconds, is no transition.
         if before.is_none_or(|before| essence(&before.message) != essence(&message)) {
-            error!(condition = condition.name(), subject = key.1, error = message, "condition");
+            error!(condition = condition.name(), subject = key.1, error = message, "condition raised");
         }
         self.states.insert(key, State { message, since });
     }

@@ -89,7 +89,7 @@ fn absence_is_never_an_instruction_and_forget_is() {
     stage.until_revision("a", 1);
     let refused = stage.ask(&["forget", "a"]);
     assert_eq!(refused.code, Some(1));
-    assert!(refused.err.contains("still there"), "{refused:?}");
+    assert!(refused.err.contains("its rule file exists"), "{refused:?}");
     fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
     stage.until_state("a", "orphaned");
     assert_eq!(stage.reason(IN_OFFICE, "a"), "allowed");

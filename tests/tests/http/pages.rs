@@ -96,7 +96,7 @@ fn a_listener_that_cannot_be_bound_is_said_and_holds_nothing_up() {
     let said = |status: &Value| status["errors"].to_string().contains(&format!("listen {TCP}: "));
     stage.apply("orders", 1, &[OFFICE_RULE]);
     stage.until("it is in the status", || said(&stage.home.status().unwrap().0));
-    assert!(stage.log().contains(r#"condition condition="listener""#), "{}", stage.log());
+    assert!(stage.log().contains(r#"condition raised condition="listener""#), "{}", stage.log());
     assert_eq!(stage.get("/healthz").code, 200);
     drop(taken);
     stage.until("it is bound as soon as it can be", || {

@@ -61,7 +61,7 @@ fn restore_tells_a_filtered_host_without_room_from_one_that_is_open() {
     change_config(&stage, INTERFACE, &format!("{INTERFACE}, late0"));
     let open = stage.home.ask(&["restore", "--wait", "100ms"]).unwrap();
     assert_eq!((open.code, open.out.as_str()), (Some(1), ""), "{open:?}");
-    assert!(open.err.contains("interface late0: not there") && open.err.contains("zz-crowd"), "{open:?}");
+    assert!(open.err.contains("interface late0: not found") && open.err.contains("zz-crowd"), "{open:?}");
 
     // Control: with room and the interface there is nothing to report.
     reboot(&stage);

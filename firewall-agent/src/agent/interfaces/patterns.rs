@@ -52,7 +52,7 @@ impl Patterns {
     pub fn missing(&self) -> BTreeMap<String, String> {
         let found: BTreeSet<usize> = self.matches.values().flatten().copied().collect();
         let missing = self.patterns.iter().enumerate().filter(|(at, _)| !found.contains(at));
-        missing.map(|(_, pattern)| (pattern.to_string(), format!("interface {pattern}: not there"))).collect()
+        missing.map(|(_, pattern)| (pattern.to_string(), format!("interface {pattern}: not found"))).collect()
     }
 }
 
