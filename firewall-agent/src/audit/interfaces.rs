@@ -72,22 +72,22 @@ fn way(one: &Interface, all: &[Interface]) -> Finding {
     };
     if is_any(one, TUNNELS) {
         let meaning =
-            format!("a tunnel ({kind}) ends here: what comes out of it reaches the protected ports unseen");
+            format!("a tunnel ({kind}) ends here: decapsulated packets reach the protected ports unfiltered");
         return with(Kind::Tunnel, meaning, TUNNEL_ADVICE);
     }
     if is_any(one, CONTAINERS) {
         let joined: Vec<&str> = members(one, all).map(|member| member.name.as_str()).collect();
         let of = if joined.is_empty() { String::new() } else { format!(", with {}", joined.join(", ")) };
         let meaning = format!(
-            "a {kind}{of}: containers and virtual machines behind it reach the protected ports unseen"
+            "a {kind}{of}: containers and virtual machines behind it reach the protected ports unfiltered"
         );
         return with(Kind::Container, meaning, CONTAINER_ADVICE);
     }
     let addresses = match one.addresses.as_slice() {
-        [] => "without an address, but the host answers there for its other ones".to_owned(),
+        [] => "no address of its own, but the host answers there for its other addresses".to_owned(),
         some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
-    let meaning = format!("up ({kind}; {addresses}) and without our link: its packets are not filtered");
+    let meaning = format!("up ({kind}; {addresses}) without the agent's link: its packets are not filtered");
     with(Kind::Interface, meaning, INTERFACE_ADVICE)
 }
 
@@ -100,9 +100,9 @@ fn is_any(one: &Interface, kinds: &[&str]) -> bool {
     one.kind.as_deref().is_some_and(|kind| kinds.contains(&kind))
 }
 
-const TUNNEL_ADVICE: &str = "end tunnels elsewhere, or add the interface to `interfaces` if its packets carry Ethernet \
-                             headers (vxlan, gretap, geneve); else keep protected ports from it with nftables \
-                             (`iifname`)";
-const CONTAINER_ADVICE: &str = "add it to `interfaces`, or keep its packets from the protected ports with nftables \
-                                (`iifname`), or run no foreign containers on this host";
+const TUNNEL_ADVICE: &str = "end tunnels on another host, or add the interface to `interfaces` if its \
+    packets carry Ethernet headers (vxlan, gretap, geneve); otherwise block the protected ports on it with \
+    nftables (`iifname`)";
+const CONTAINER_ADVICE: &str = "add it to `interfaces`, block the protected ports on it with nftables \
+    (`iifname`), or run no untrusted containers on this host";
 const INTERFACE_ADVICE: &str = "add it to `interfaces`, or take it down";

@@ -23,7 +23,8 @@ pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &
     ways.extend(unclaimed.into_iter().map(|(place, protocol)| Finding {
         kind: Kind::UnclaimedAddress,
         object: format!("{place}/{protocol}"),
-        meaning: "something listens there, and no endpoint or guarded port names this address: open to everyone"
+        meaning: "a process listens there, and no endpoint or guarded port covers this address: open to \
+             everyone"
             .to_owned(),
         advice: "guard the port (`guarded_ports`), leave `address` out of the endpoint, or let the server listen at \
                  the endpoint's address only"
@@ -37,9 +38,9 @@ fn by_loopback(lo: &Interface, listener: &Listener) -> Finding {
     Finding {
         kind: Kind::Loopback,
         object: format!("{}: {place}/{}", lo.name, listener.protocol),
-        meaning: "processes of this host reach this listener at any of its addresses, unseen".to_owned(),
-        advice: "run nothing of other parties on this host, and let the server authenticate local connections, too \
-                 (pg_hba.conf)"
+        meaning: "local processes reach this listener at any of its addresses, unfiltered".to_owned(),
+        advice: "run no third-party processes on this host, and make the server authenticate local \
+             connections as well (pg_hba.conf)"
             .to_owned(),
     }
 }

@@ -20,11 +20,12 @@ pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Finding>
         kind: Kind::Ephemeral,
         object: shown(&run),
         meaning: format!(
-            "inside the range that the host takes for its own connections ({first}-{last}): their answers are judged \
-             like any packet, and what listens there by chance is behind this port's rules"
+            "inside the host's ephemeral port range ({first}-{last}): replies to its own connections are \
+             judged like any packet, and a socket that listens there by chance is subject to this port's \
+             rules"
         ),
         advice: format!(
-            "sysctl net.ipv4.ip_local_reserved_ports={}, or move net.ipv4.ip_local_port_range away",
+            "sysctl -w net.ipv4.ip_local_reserved_ports={}, or move net.ipv4.ip_local_port_range",
             shown(&run)
         ),
     };

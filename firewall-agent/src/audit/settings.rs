@@ -28,15 +28,17 @@ fn way(name: SettingName, interface: &str, blamed: &str) -> Finding {
     let (kind, meaning) = match name {
         SettingName::SourceRouteV4 | SettingName::SourceRouteV6 => (
             Kind::SourceRouting,
-            "the sender may name hops: the programs judge the address in the header, not the last hop",
+            "the sender may choose the route: the programs judge the address in the header, not the final \
+             destination",
         ),
         SettingName::Seg6 | SettingName::Rpl => (
             Kind::SegmentRouting,
-            "the sender may name segments: the programs judge the address in the header, and this host may be the next",
+            "the sender may choose the segments: the programs judge the address in the header, and this host \
+             may be the next segment",
         ),
         SettingName::RouteLocalnet => (
             Kind::RouteLocalnet,
-            "packets from outside reach listeners at 127.0.0.0/8, which no endpoint names",
+            "packets from outside reach listeners at 127.0.0.0/8, which no endpoint covers",
         ),
     };
     Finding {

@@ -44,7 +44,7 @@ fn way(protected: &Protected, one: &Translation) -> Option<Finding> {
     if !reaches || is_judged_before(protected, one) {
         return None;
     }
-    let ports = after.map_or("a port that the rule does not tell".to_owned(), |ports| {
+    let ports = after.map_or("a port that the rule does not state".to_owned(), |ports| {
         let (first, last) = ports.into_inner();
         if first == last { format!("port {first}") } else { format!("ports {first}-{last}") }
     });
@@ -53,9 +53,10 @@ fn way(protected: &Protected, one: &Translation) -> Option<Finding> {
     Some(Finding {
         kind: Kind::Dnat,
         object: one.rule.clone(),
-        meaning: format!("sends packets to {from} on to {ports}{at}: the programs see only where they went first"),
-        advice: "remove the rule, or guard the port that it takes packets from (`guarded_ports`), or claim it by an \
-                 endpoint"
+        meaning: format!(
+            "redirects packets for {from} to {ports}{at}: the programs see the original destination only"
+        ),
+        advice: "remove the rule, guard the original port (`guarded_ports`), or claim it with an endpoint"
             .to_owned(),
     })
 }

@@ -4,7 +4,7 @@ use firewall_tests::lab::{Answer, User};
 
 use crate::stage::{Stage, seen};
 
-const NFTABLES: &str = "rules of nftables";
+const NFTABLES: &str = "nftables rules";
 
 #[test]
 fn the_agents_own_rights_show_the_rules_of_nftables() {
@@ -32,10 +32,10 @@ fn without_the_right_to_look_the_answer_is_1_and_not_nothing_found() {
     assert!(seen.unseen.iter().any(|what| what == NFTABLES), "{json:?}");
     let table = without_capabilities(&stage, &[]);
     assert_eq!(table.code, Some(1), "{table:?}");
-    for said in ["! not looked at: rules of nftables: ", "CAP_NET_ADMIN", "this says nothing of the rest"] {
+    for said in ["! not checked: nftables rules: ", "CAP_NET_ADMIN", "the others are unknown"] {
         assert!(table.out.contains(said), "{said}: {table:?}");
     }
-    assert!(!table.out.contains("no way found"), "{table:?}");
+    assert!(!table.out.contains("no bypass found\n"), "{table:?}");
     // The audit still reports its other findings.
     stage.db.run("ip link add br0 type bridge").unwrap();
     stage.db.run("ip link set br0 up").unwrap();
@@ -48,17 +48,16 @@ fn without_the_right_to_look_the_answer_is_1_and_not_nothing_found() {
 fn the_table_says_what_each_way_means_and_what_to_do() {
     let stage = Stage::new(User::Root);
     let quiet = stage.ask(&[]);
-    assert_eq!(
-        (quiet.code, quiet.out.as_str()),
-        (Some(0), "no way found that the attached programs do not see\n")
-    );
+    assert_eq!((quiet.code, quiet.out.as_str()), (Some(0), "no bypass found\n"));
     stage.db.run("ip link add br0 type bridge").unwrap();
     stage.db.run("ip link set br0 up").unwrap();
     let found = stage.ask(&["--accept", "tunnel,container"]);
     assert_eq!((found.code, found.err.as_str()), (Some(0), ""), "{found:?}");
-    for said in
-        ["container  br0  (accepted)\n    a bridge", "\n    to do: ", "ways found: 1, of which accepted: 1"]
-    {
+    for said in [
+        "container  br0  (accepted)\n    a bridge",
+        "\n    to do: ",
+        "bypasses found: 1, of which accepted: 1",
+    ] {
         assert!(found.out.contains(said), "{said}: {found:?}");
     }
     let bad = stage.ask(&["--accept", "bridges"]);

@@ -23,15 +23,15 @@ pub(super) fn collect(bpffs_dir: &Path) -> Result<Facts> {
         links.into_iter().filter(|link| link.mode.is_some()).map(|link| link.interface).collect();
     let interfaces = seen("interfaces", interfaces(|name| filtered.contains(name)).map_err(chain));
     let names = interfaces.iter().flatten().map(|one| one.name.as_str());
-    let settings = seen("settings below /proc/sys/net", settings(names));
-    let mut all_translations = vec![seen("rules of nftables", translations().map_err(chain))];
+    let settings = seen("settings under /proc/sys/net", settings(names));
+    let mut all_translations = vec![seen("nftables rules", translations().map_err(chain))];
     all_translations.extend(legacy_translations());
     Ok(Facts {
         protected,
         interfaces,
         listeners: seen("listeners", listeners()),
         translations: all_translations,
-        ephemeral: seen("the ports of the host's own connections", ephemeral()),
+        ephemeral: seen("the ephemeral port range", ephemeral()),
         settings,
     })
 }

@@ -41,10 +41,10 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> 
         let accepted = if *accepted { "  (accepted)" } else { "" };
         writeln!(out, "{}  {}{accepted}", way.kind, way.object)?;
         writeln!(out, "    {}", way.meaning)?;
-        writeln!(out, "    to do: {}\n", way.advice)?;
+        writeln!(out, "    action: {}\n", way.advice)?;
     }
     for Unchecked { what, why } in &report.not_looked_at {
-        writeln!(out, "! not looked at: {what}: {why}")?;
+        writeln!(out, "! not checked: {what}: {why}")?;
     }
     let accepted = report.ways.iter().filter(|way| way.accepted).count();
     let found = report.ways.len();
@@ -52,9 +52,9 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> 
         _ if report.nothing_protected => {
             writeln!(out, "nothing is protected here: no endpoint and no guarded port is in force")?;
         }
-        (0, true) => writeln!(out, "no way found that the attached programs do not see")?,
-        (0, false) => writeln!(out, "nothing found where it could be looked: this says nothing of the rest")?,
-        (_, _) => writeln!(out, "ways found: {found}, of which accepted: {accepted}")?,
+        (0, true) => writeln!(out, "no bypass found")?,
+        (0, false) => writeln!(out, "no bypass found among the checked objects; the others are unknown")?,
+        (_, _) => writeln!(out, "bypasses found: {found}, of which accepted: {accepted}")?,
     }
     Ok(())
 }
