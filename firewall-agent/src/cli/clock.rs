@@ -34,7 +34,7 @@ struct Report {
 
 pub(super) fn clock(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
     let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load()?;
-    ensure!(!records.is_empty(), "{}: cannot find the stored state of an agent", places.state_dir.display());
+    ensure!(!records.is_empty(), "{}: no stored state of an agent", places.state_dir.display());
     let (accepted, persisted, _, problems) = join(records, &Live::default());
     let moment = Moment::now()?;
     let clock = clock_at(&accepted, &persisted, moment);
@@ -60,7 +60,7 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
     let synchronised = match report.synchronised {
         Some(true) => "synchronised",
         Some(false) => "not synchronised",
-        None => "the kernel may not be asked whether it is synchronised",
+        None => "synchronisation unknown, the kernel refuses the query",
     };
     writeln!(out, "wall clock: {:.0}, {synchronised}", report.wall_clock)?;
     match report.mark {
@@ -70,11 +70,12 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
             "mark: none; stored once the clock is synchronised or a file of this hour is accepted"
         )?,
     }
-    writeln!(out, "expiry goes by: {:.0}", report.time)?;
+    writeln!(out, "time for expiry: {:.0}", report.time)?;
     if report.held.is_some() {
         writeln!(
             out,
-            "! held: the wall clock is more than an hour ahead, and not synchronised; expiry goes on from the mark"
+            "! held: the wall clock is more than an hour ahead and not synchronised; expiry continues from \
+             the mark"
         )?;
     }
     if let Some(seconds) = report.ahead_seconds {

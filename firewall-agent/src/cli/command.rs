@@ -18,7 +18,7 @@ use crate::version::{LONG_VERSION, VERSION};
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`),
-/// 5 ways found (`audit`), 6 filtered but not all in force (`restore`).
+/// 5 bypasses found (`audit`), 6 filtered, but not everything in force (`restore`).
 #[derive(Debug, Parser)]
 #[command(name = "firewall-agent", version = VERSION.as_str(), long_version = LONG_VERSION.as_str())]
 pub(super) struct Arguments {
@@ -73,7 +73,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Show what these files would change in the kernel, by database, without changing anything
+    /// Show, by database, what these files would change in the kernel; changes nothing
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 at least one file would be rejected.\n\n\
                             Examples:\n  firewall-agent plan\n  firewall-agent plan new/orders.yaml -o json")]
     Plan {
@@ -85,8 +85,8 @@ pub(super) enum Command {
         output: Output,
     },
     /// Show interfaces, databases, rejected files and counters
-    #[command(after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here.\n\n\
-                            Example: firewall-agent status -o json")]
+    #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent ever ran here).\n\n\
+             Example: firewall-agent status -o json")]
     Status {
         #[command(flatten)]
         places: Places,
@@ -94,8 +94,8 @@ pub(super) enum Command {
         output: Output,
     },
     /// List the databases in force, and the closed endpoints
-    #[command(after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here.\n\n\
-                            Example: firewall-agent databases")]
+    #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent ever ran here).\n\n\
+             Example: firewall-agent databases")]
     Databases {
         #[command(flatten)]
         places: Places,
@@ -106,7 +106,7 @@ pub(super) enum Command {
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no database uses the range.\n\n\
                             Example: firewall-agent ranges man-osc-fr1-egress")]
     Ranges {
-        /// Only this range, with every prefix
+        /// Show only this range, with every prefix
         range: Option<String>,
         #[command(flatten)]
         places: Places,
@@ -117,7 +117,7 @@ pub(super) enum Command {
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no such database.\n\n\
                             Example: firewall-agent rules 6a316183d0f1f10ecbcca123")]
     Rules {
-        /// Only this database, with every prefix
+        /// Show only this database, with every prefix
         database: Option<String>,
         #[command(flatten)]
         places: Places,
@@ -141,10 +141,11 @@ pub(super) enum Command {
     },
     /// Restore the last good state, attach and exit: for a unit ordered before the network
     #[command(
-        after_help = "Beside a running agent: checks that it filters every configured interface that is present.\n\n\
-                            Exit codes: 0 every interface is filtered and everything is in force, or an operator has \
-                            detached the host; 1 not filtered; 2 bad input; 6 filtered, but not everything is in force.\n\n\
-                            Example: firewall-agent restore --wait 20s"
+        after_help = "If an agent is running, only check that it filters every configured interface that is \
+             present.\n\n\
+             Exit codes: 0 every interface is filtered and everything is in force, or an operator has \
+             detached the host; 1 not filtered; 2 bad input; 6 filtered, but not everything is in force.\n\n\
+             Example: firewall-agent restore --wait 20s"
     )]
     Restore {
         /// Time to wait for configured interfaces that are absent
@@ -165,11 +166,11 @@ pub(super) enum Command {
     Attach,
     /// Check that the daemon is alive, or ready with `--ready`: for exec probes
     #[command(
-        after_help = "Alive: the daemon's loop runs. Ready: everything configured is in force and probed. A liveness \
-                            probe must not ask for readiness: a restart repairs no rule file.\n\n\
-                            Exit codes: 0 alive, or ready; 1 failed, as when no daemon answers or its loop is blocked; \
-                            2 bad input; 4 alive and not ready.\n\n\
-                            Example: firewall-agent health --ready"
+        after_help = "Alive: the daemon's event loop runs. Ready: everything configured is in force and \
+             probed. Do not use readiness in a liveness probe: a restart repairs no rule file.\n\n\
+             Exit codes: 0 alive, or ready; 1 failed (also if no daemon answers or its event loop is \
+             blocked); 2 bad input; 4 alive and not ready.\n\n\
+             Example: firewall-agent health --ready"
     )]
     Health {
         /// Ask for readiness instead of liveness, and print the reasons
@@ -182,7 +183,7 @@ pub(super) enum Command {
     /// Find ways to a protected port that bypass the attached programs
     #[command(after_help = AUDIT_HELP)]
     Audit {
-        /// Kinds that are intended: listed, without effect on the exit code
+        /// Accept these kinds: list them without effect on the exit code
         #[arg(long, value_name = "KIND", value_delimiter = ',')]
         accept: Vec<Kind>,
         #[command(flatten)]
@@ -192,9 +193,9 @@ pub(super) enum Command {
     },
     /// Show denied sources with packet counts, and the rule that would admit each
     #[command(
-        after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here, 2 no such database.\n\n\
-                            Examples:\n  firewall-agent denied\n  firewall-agent denied orders --by 24\n  \
-                            firewall-agent denied --follow -o json"
+        after_help = "Exit codes: 0 done, 1 failed (also if no agent ever ran here), 2 no such database.\n\n\
+             Examples:\n  firewall-agent denied\n  firewall-agent denied orders --by 24\n  \
+             firewall-agent denied --follow -o json"
     )]
     Denied {
         #[command(flatten)]
@@ -206,14 +207,14 @@ pub(super) enum Command {
     },
     /// Watch databases, verdict rates and the most denied sources; q quits
     #[command(
-        after_help = "Exit codes: 0 done, 1 failed, as when no agent ever ran here, 2 no terminal.\n\n\
-                            Example: firewall-agent top"
+        after_help = "Exit codes: 0 done, 1 failed (also if no agent ever ran here), 2 no terminal.\n\n\
+             Example: firewall-agent top"
     )]
     Top {
         #[command(flatten)]
         places: Places,
     },
-    /// Drop a database that has no file any more; its endpoints stay closed
+    /// Drop a database whose rule file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
     Forget {
@@ -230,18 +231,18 @@ pub(super) enum Command {
         /// Database id
         database: String,
     },
-    /// Show the time used for expiry, and lower its mark with `--lower`
+    /// Show the clock mark used for expiry, or lower it with `--lower`
     #[command(
-        after_help = "The mark is the latest accepted time; it is stored, so that no expired rule comes back. A \
-                            mark that a wrong clock moved ahead keeps rules expired until the time reaches it. Lowered \
-                            under a synchronised clock, it goes no further back than that; else no further than the \
-                            newest accepted file.\n\n\
-                            Exit codes: 0 done, 1 failed, as when nothing is to be lowered; 2 bad input.\n\n\
-                            Examples:\n  firewall-agent clock\n  firewall-agent clock --lower\n  \
-                            firewall-agent clock --lower --to 2026-08-21T15:27:32Z"
+        after_help = "The mark is the latest accepted time. The agent stores it, so that no expired rule \
+             applies again. A mark that a wrong clock moved ahead keeps rules expired until that time. The \
+             lower limit of the mark is the wall clock if it is synchronised, and the time of the newest \
+             accepted file otherwise.\n\n\
+             Exit codes: 0 done, 1 failed (also if there is nothing to lower), 2 bad input.\n\n\
+             Examples:\n  firewall-agent clock\n  firewall-agent clock --lower\n  \
+             firewall-agent clock --lower --to 2026-08-21T15:27:32Z"
     )]
     Clock {
-        /// Set the mark back to the synchronised clock: rules that end after it count again
+        /// Set the mark back to the synchronised clock: rules that expire after it apply again
         #[arg(long, conflicts_with_all = ["output", "bpffs_dir", "state_dir"])]
         lower: bool,
         /// Set the mark back to this time instead
@@ -252,11 +253,11 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Log single packets for a while: swaps in another build of the program without a gap
+    /// Log single packets for a limited time with a debug build of the program; filtering continues
     #[command(
-        after_help = "Messages are sampled: at most 50 a second, with the number of those left out.\n\n\
-                            Examples:\n  firewall-agent packet-log on --for 60s\n  firewall-agent packet-log off\n\n\
-                            Exit codes: 0 done, 1 failed, as when no daemon runs, 2 bad input"
+        after_help = "Messages are sampled: at most 50 per second, with the number of omitted ones.\n\n\
+             Examples:\n  firewall-agent packet-log on --for 60s\n  firewall-agent packet-log off\n\n\
+             Exit codes: 0 done, 1 failed (also if no daemon runs), 2 bad input"
     )]
     PacketLog {
         #[command(subcommand)]
@@ -272,19 +273,19 @@ pub(super) enum Command {
     #[command(after_help = "Example: firewall-agent man /usr/local/share/man/man1\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
     Man {
-        /// Created if absent
+        /// Directory of the pages, created if absent
         dir: PathBuf,
     },
 }
 
 const AUDIT_HELP: &str = "\
-Kinds: loopback, container (bridge, veth, macvlan, …), interface (up, without our link), tunnel, unclaimed_address \
-(something listens there, and no endpoint names it), dnat, ephemeral (a protected port among those of the host's own \
-connections), source_routing, segment_routing, route_localnet.\n\n\
-Reads this network namespace only, without tc and other eBPF programs, IPVS, or rules inside of containers. The \
-kernel shows rules of nftables to CAP_NET_ADMIN only, and those of iptables-legacy to nobody: unchecked objects are \
-listed.\n\n\
-Exit codes: 0 nothing found, or only what is accepted; 1 failed, or something could not be checked, whatever else was \
+Kinds: loopback, container (bridge, veth, macvlan, …), interface (up, without the agent's link), tunnel, \
+unclaimed_address (a listener that no endpoint covers), dnat, ephemeral (a protected port in the host's ephemeral port \
+range), source_routing, segment_routing, route_localnet.\n\n\
+Checks this network namespace only. Does not check tc and other eBPF programs, IPVS, or rules inside containers. \
+Reading nftables rules requires CAP_NET_ADMIN; only iptables-legacy itself can read its rules. The report lists \
+unchecked objects.\n\n\
+Exit codes: 0 nothing found, or only accepted kinds; 1 failed, or an object was not checked, even if bypasses were \
 found; 2 bad input; 5 bypasses found.\n\n\
 Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,container -o json";
 

@@ -125,7 +125,7 @@ fn write_people(databases: &Databases, out: &mut impl Write) -> Result<()> {
         ["DATABASE", "NAME", "MODE", "REV", "GEN", "APPLIED", "PREFIXES", "ALLOWED", "DENIED", "ENDPOINTS"];
     write_table(head, rows, out)?;
     if !databases.tombstones.is_empty() {
-        writeln!(out, "\nclosed, left behind: {}", databases.tombstones.join(", "))?;
+        writeln!(out, "\nclosed (tombstones): {}", databases.tombstones.join(", "))?;
     }
     Ok(())
 }

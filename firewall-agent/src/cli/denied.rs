@@ -103,14 +103,14 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
         }
     }
     if !rules.is_empty() {
-        writeln!(out, "\nrules that would admit them, should they be let in:")?;
+        writeln!(out, "\nrules that would admit these sources:")?;
         rules.iter().try_for_each(|(database, rule)| writeln!(out, "  {database}  - {rule}"))?;
     }
     let totals = &report.totals;
-    writeln!(out, "\nrefused on this host: {} packets", totals.refused)?;
+    writeln!(out, "\ndenied on this host: {} packets", totals.refused)?;
     writeln!(
         out,
-        "recorded: {} (sampled under a flood), lost {}, evicted {}",
+        "recorded: {} (sampled during a flood), unrecorded: {}, evicted: {}",
         totals.recorded, totals.lost, totals.forgotten
     )?;
     Ok(())

@@ -77,7 +77,7 @@ fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Expla
     let line = live.counters.get(&answer.line);
     let database = line.and_then(|line| live.databases.get(&line.database));
     if answer.line != 0 {
-        line.with_context(|| format!("rule slot {}: the kernel holds no record of it", answer.line))?;
+        line.with_context(|| format!("rule counter {}: no record in the kernel", answer.line))?;
     }
     Ok(Explanation {
         source: question.source.to_string(),

@@ -28,7 +28,7 @@ pub(super) fn health(
         None => settings.listener()?,
     };
     let (code, body) = ask(&at, if ready { "/readyz" } else { "/healthz" })
-        .with_context(|| format!("{at}: the daemon gives no answer"))?;
+        .with_context(|| format!("{at}: no answer from the daemon"))?;
     let body = body.trim_end();
     match (code, ready) {
         (200, _) => {
@@ -37,7 +37,7 @@ pub(super) fn health(
         }
         (503, true) => {
             let answer: Readiness = serde_json::from_str(body)
-                .with_context(|| format!("{at}: no answer of readiness: {body:?}"))?;
+                .with_context(|| format!("{at}: not a readiness answer: {body:?}"))?;
             if answer.not_ready.is_empty() {
                 writeln!(out, "not ready")?;
             }
@@ -67,9 +67,9 @@ fn ask(at: &Listen, path: &str) -> Result<(u16, String)> {
             exchange(stream, path)?
         }
     };
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is cut short")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("truncated answer")?;
     let code = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-    Ok((code.with_context(|| format!("no answer of HTTP: {head:?}"))?, body.to_owned()))
+    Ok((code.with_context(|| format!("not an HTTP answer: {head:?}"))?, body.to_owned()))
 }
 
 fn exchange(mut stream: impl Read + Write, path: &str) -> Result<String> {

@@ -138,10 +138,11 @@ fn databases(
                 (DatabaseState::Orphaned, Some("no valid rule file for this database".to_owned()))
             } else if let Some(ranges) = unresolved.get(&id) {
                 let ranges: Vec<&str> = ranges.iter().map(RangeId::as_str).collect();
-                let problem = format!("managed range not there: {}", ranges.join(", "));
+                let problem = format!("managed range not found: {}", ranges.join(", "));
                 (DatabaseState::Degraded, Some(problem))
             } else if let Some(rules) = uncounted.get(&id) {
-                let problem = format!("{rules} rules would be counted on the default line: no line is free");
+                let problem =
+                    format!("{rules} rules would be counted on the default counter: no free counter");
                 (DatabaseState::Degraded, Some(problem))
             } else {
                 (DatabaseState::Applied, None)

@@ -15,10 +15,10 @@ pub(super) fn lacking(error: &anyhow::Error) -> Option<String> {
         // Refused by the permissions of a file, a pin or a socket.
         libc::EACCES => "root, or the user that the agent runs as",
         // Refused by the kernel's rules for bpf(2).
-        libc::EPERM => "root, or CAP_BPF (and the pins of the agent's user)",
+        libc::EPERM => "root, or CAP_BPF and access to the pins of the agent's user",
         _ => return None,
     };
-    Some(format!("this takes {needed}; this is {}", identity(geteuid(), effective())))
+    Some(format!("needs {needed}; running as {}", identity(geteuid(), effective())))
 }
 
 fn identity(user: Uid, capabilities: u64) -> String {

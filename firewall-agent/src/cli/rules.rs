@@ -117,7 +117,7 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> R
     if every_prefix {
         let sum = |of: fn(&RuleRow) -> u64| rows.iter().map(of).sum::<u64>().to_string();
         let mut total: [String; 9] = Default::default();
-        total[3] = "all together".to_owned();
+        total[3] = "total".to_owned();
         (total[4], total[5]) = (sum(|row| row.packets), sum(|row| row.bytes));
         table.push(total);
     }

@@ -16,10 +16,10 @@ pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> R
     ignore_signals()?;
     return_freed_memory();
     if let Err(error) = raise_open_files() {
-        warn!(error = format!("{error:#}"), "few interfaces and databases may be held open");
+        warn!(error = format!("{error:#}"), "limit of open files not raised");
     }
     for warning in &settings.warnings {
-        warn!(warning, "configuration");
+        warn!(warning, "configuration warning");
     }
     let config = settings.config(flags)?;
     if config.guarded_ports.is_empty() {
@@ -29,7 +29,7 @@ pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> R
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("the runtime cannot be started")?;
+        .context("cannot start the runtime")?;
     runtime.block_on(agent.run())?;
     Ok(Exit::Done)
 }
@@ -39,7 +39,7 @@ pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> R
 fn ignore_signals() -> Result<()> {
     for name in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
         // SAFETY: a signal that is ignored runs no code.
-        unsafe { signal(name, SigHandler::SigIgn) }.with_context(|| format!("{name} cannot be ignored"))?;
+        unsafe { signal(name, SigHandler::SigIgn) }.with_context(|| format!("cannot ignore {name}"))?;
     }
     Ok(())
 }

@@ -94,7 +94,7 @@ impl Settings {
     pub fn listener(&self) -> Result<Listen> {
         let listen = self.file.listen();
         let unix = listen.iter().position(|one| matches!(one, Listen::Unix(_))).unwrap_or(0);
-        let nowhere = || BadInput("listen: empty: the daemon serves no HTTP, and cannot be asked".to_owned());
+        let nowhere = || BadInput("listen: empty: the daemon has no HTTP listener to ask".to_owned());
         Ok(listen.into_iter().nth(unix).ok_or_else(nowhere)?)
     }
 
@@ -108,6 +108,6 @@ impl Settings {
 }
 
 fn host_name() -> Result<String> {
-    let name = nix::unistd::gethostname().context("the host name cannot be read")?;
+    let name = nix::unistd::gethostname().context("cannot read the host name")?;
     name.into_string().map_err(|name| anyhow::anyhow!("host name {name:?}: not UTF-8"))
 }

@@ -20,7 +20,7 @@ pub(super) fn completions(shell: Shell) -> Result<Exit> {
 
 /// Writes one page for the program, one for each command.
 pub(super) fn man(dir: &Path, out: &mut impl Write) -> Result<Exit> {
-    fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let mut whole = Arguments::command();
     whole.build();
     let commands = whole.get_subcommands().filter(|command| command.get_name() != "help");
@@ -29,7 +29,7 @@ pub(super) fn man(dir: &Path, out: &mut impl Write) -> Result<Exit> {
         let path = dir.join(format!("{name}.1"));
         let mut page = Vec::new();
         clap_mangen::Man::new(command.clone()).title(name).render(&mut page)?;
-        fs::write(&path, page).with_context(|| format!("{}: cannot be written", path.display()))?;
+        fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
         writeln!(out, "{}", path.display())?;
     }
     Ok(Exit::Done)

@@ -58,9 +58,9 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
 fn said(places: &Located) -> Result<Status> {
     let path = places.state_dir.join("status.json");
     let bytes =
-        read_file(&path).with_context(|| format!("{}: what the daemon knows is missing", path.display()))?;
+        read_file(&path).with_context(|| format!("cannot read the daemon's status in {}", path.display()))?;
     serde_json::from_slice(&bytes)
-        .with_context(|| format!("{}: not a status of this version", path.display()))
+        .with_context(|| format!("{}: not a status file of this version", path.display()))
 }
 
 fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
@@ -73,7 +73,7 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
             )?;
             writeln!(out, "object sha256:{}", agent.object)?;
         }
-        Some(_) => writeln!(out, "agent not running: what is in force stays in force")?,
+        Some(_) => writeln!(out, "agent not running: published rules stay in force")?,
         None => writeln!(out, "agent unknown: {}", status.errors.first().map_or("", String::as_str))?,
     }
     if status.ready {

@@ -23,7 +23,7 @@ pub(super) fn top(places: &Located) -> Result<Exit> {
     let mut scene = TopState::new(&kernel)?;
     if !io::stdout().is_terminal() {
         return Err(BadInput(
-            "top: standard output is no terminal; `status -o json` is for programs".to_owned(),
+            "top: standard output is not a terminal; use `status -o json` in programs".to_owned(),
         )
         .into());
     }

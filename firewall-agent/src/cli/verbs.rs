@@ -29,7 +29,7 @@ pub(super) fn lower_clock(settings: Settings, to: Option<Timestamp>, out: &mut i
 pub(super) fn detach(settings: Settings, yes: bool, out: &mut impl Write) -> Result<Exit> {
     if !yes {
         return Err(BadInput(
-            "detach opens every database of this host to everyone; say --yes if that is meant".to_owned(),
+            "detach opens every database of this host to everyone; confirm with --yes".to_owned(),
         )
         .into());
     }
@@ -56,7 +56,8 @@ pub(super) enum PacketLog {
 pub(super) fn packet_log(settings: Settings, turn: &PacketLog, out: &mut impl Write) -> Result<Exit> {
     let seconds = match turn {
         PacketLog::On { time } => Some(
-            u64::try_from(time.as_secs()).map_err(|_| BadInput(format!("--for {time}: lies in the past")))?,
+            u64::try_from(time.as_secs())
+                .map_err(|_| BadInput(format!("--for {time}: must not be negative")))?,
         ),
         PacketLog::Off => None,
     };
@@ -72,7 +73,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
     let reply = match ask(&config.control_socket, &verb)? {
         Some(reply) => reply,
         None if matches!(verb, Verb::PacketLog { .. }) => {
-            bail!("{}: no daemon listens: there is nobody to read messages", config.control_socket.display())
+            bail!("{}: no daemon listens: packet-log needs a running daemon", config.control_socket.display())
         }
         None => {
             let ownership = Ownership::take(&config)?;
@@ -84,7 +85,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                 // Detaches in any state of the maps: the operator wants the host open.
                 let down = detach_all(&pins)?;
                 return Err(error.context(format!(
-                    "down are {}; that could not be stored, so the next start attaches again",
+                    "detached {}, but this is not stored: the next start attaches again",
                     down.join(", ")
                 )));
             }
@@ -99,7 +100,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                     drop((reconciler, ownership));
                     restore(&config, Duration::ZERO)?.ensure_complete()
                 }),
-                Verb::PacketLog { .. } => bail!("packet-log: takes a running daemon"),
+                Verb::PacketLog { .. } => bail!("packet-log: needs a running daemon"),
             }
             .into()
         }

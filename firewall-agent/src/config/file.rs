@@ -22,7 +22,7 @@ pub struct ConfigFile {
     /// File of the managed ranges [default: /etc/firewall-agent/managed-ranges.yaml]
     #[arg(long, value_name = "FILE")]
     pub managed_ranges: Option<PathBuf>,
-    /// Public keys of minisign: with any, files without a signature by one of them are rejected
+    /// Trusted minisign public keys: if any, files without a signature by one of them are rejected
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub trusted_keys: Option<Vec<TrustedKey>>,
     /// Directory of the store and of status.json [default: /var/lib/firewall-agent]

@@ -113,7 +113,7 @@ fn hits_of_prefixes_are_kept_the_sums_close_and_odd_rules_are_marked() {
         "covered by fr-1",
         "not in force",
         "everything else 6",
-        "all together 20",
+        "total 20",
     ] {
         let squeezed: Vec<String> =
             table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();

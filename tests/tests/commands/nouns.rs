@@ -89,7 +89,7 @@ fn databases_lists_what_is_live_and_what_stays_closed_with_the_agent_running_and
         }
         let table = stage.ask(&["databases"]);
         assert_eq!((table.code, table.err.as_str()), (Some(0), ""));
-        assert!(table.out.ends_with("\nclosed, left behind: 192.0.2.10:20300/tcp\n"), "{}", table.out);
+        assert!(table.out.ends_with("\nclosed (tombstones): 192.0.2.10:20300/tcp\n"), "{}", table.out);
         assert!(table.out.contains("monitor") && table.out.contains("*:30100/tcp"), "{}", table.out);
     }
 }

@@ -82,7 +82,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
     let plan = stage.json(&["plan"]);
     let expected = json!([
         ["fresh", "new", "applied", null],
-        [ORDERS, "changed", "degraded", "managed range not there: man-nowhere"],
+        [ORDERS, "changed", "degraded", "managed range not found: man-nowhere"],
         [WATCHED, "changed", "applied", null],
         [WIDE, "unchanged", "orphaned", "no valid rule file for this database"],
     ]);
@@ -113,7 +113,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
     assert_eq!((table.code, table.err.as_str()), (Some(2), ""), "{table:?}");
     for line in [
         "fresh: new, revision 7",
-        "orders (Orders): changed, revision 1 → 2; degraded: managed range not there: man-nowhere",
+        "orders (Orders): changed, revision 1 → 2; degraded: managed range not found: man-nowhere",
         "  - 10.231.23.0/24  10.231.23.0/24 (internal_range)",
         "  ~ 203.0.113.0/24  fr-1 (custom_range) → fr-3 (custom_range)",
         "  + endpoint 192.0.2.10:30093/tcp  enforce",

@@ -75,7 +75,7 @@ impl Stage {
         let pid = u64::from(agent.pid());
         let runs = || {
             let Ok(status) = self.home.status() else { return false };
-            let is_missing = status.0["errors"].to_string().contains("what the daemon knows is missing");
+            let is_missing = status.0["errors"].to_string().contains("cannot read the daemon's status");
             status.0["agent"]["pid"].as_u64() == Some(pid)
                 || is_missing && self.home.ask(&["health"]).unwrap().code == Some(0)
         };

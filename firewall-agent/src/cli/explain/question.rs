@@ -23,14 +23,14 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
         let questions: Vec<Question> =
             targets.iter().filter_map(|target| Question::new(source, *target, live)).collect();
         return if questions.is_empty() {
-            Err(format!("database {}: has no endpoint that a packet from {source} could go to", database.id))
+            Err(format!("database {}: no endpoint in the address family of source {source}", database.id))
         } else {
             Ok(questions)
         };
     }
     let place = target.parse().ok().filter(|target: &Destination| target.address.is_some());
     let target = place.ok_or_else(|| {
-        format!("target {target:?}: neither a database in the kernel nor ADDRESS:PORT[/udp]")
+        format!("target {target:?}: must be the id of a database in the kernel, or ADDRESS:PORT[/udp]")
     })?;
     target.address.map_or(Ok(()), |address| refuse_mapped("target", address))?;
     let question = Question::new(source, target, live)
@@ -43,7 +43,7 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
 fn refuse_mapped(what: &str, address: IpAddr) -> Result<(), String> {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(Ok(()), |v4| {
-            Err(format!("{what} {v6}: an IPv4 address in IPv6 clothing, which no packet has: ask for {v4}"))
+            Err(format!("{what} {v6}: IPv4-mapped IPv6 address, which no packet has: use {v4}"))
         }),
         IpAddr::V4(_) => Ok(()),
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv4_address_in_ipv6_clothing_is_refused_and_the_ipv4_form_named() {
+    fn an_ipv4_mapped_address_is_refused_and_the_ipv4_form_named() {
         let live = Live::default();
         for (source, target, said) in [
             ("::ffff:10.77.0.3", "10.77.0.1:5432", "source ::ffff:10.77.0.3: "),
@@ -62,7 +62,7 @@ mod tests {
             ("2001:db8::3", "[::ffff:10.77.0.3]:5432", "target ::ffff:10.77.0.3: "),
         ] {
             let refused = read(source, target, &live).unwrap_err();
-            assert!(refused.starts_with(said) && refused.ends_with("ask for 10.77.0.3"), "{refused}");
+            assert!(refused.starts_with(said) && refused.ends_with("use 10.77.0.3"), "{refused}");
         }
         // The controls: the IPv4 form, and an IPv6 address.
         for (source, target) in [("10.77.0.3", "10.77.0.1:5432"), ("2001:db8::3", "[2001:db8::1]:5432")] {

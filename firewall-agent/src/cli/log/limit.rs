@@ -40,7 +40,7 @@ impl Limit {
             full.map(|bucket| (std::mem::take(&mut bucket.left_out), bucket.message.clone())).collect()
         };
         for (lines, message) in left_out {
-            warn!(lines, message_left_out = message, "too much to log");
+            warn!(lines, message_left_out = message, "log lines dropped");
         }
     }
 

@@ -74,7 +74,7 @@ fn filter(given: Option<&str>) -> EnvFilter {
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
-    thread.spawn(work).map(drop).context("no thread for the log")
+    thread.spawn(work).map(drop).context("cannot start the log thread")
 }
 
 /// Logs the number of suppressed lines since the last call, unless that line would be dropped, too.
@@ -85,7 +85,7 @@ fn report(limit: &Limit, queue: &Queue) {
     limit.report();
     let lines = queue.take_dropped();
     if lines > 0 {
-        warn!(lines, message_left_out = "any: stderr is read too slowly", "too much to log");
+        warn!(lines, message_left_out = "any: stderr is read too slowly", "log lines dropped");
     }
 }
 

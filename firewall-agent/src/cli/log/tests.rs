@@ -101,7 +101,7 @@ fn a_flood_is_cut_and_counted_and_holds_up_nothing_else() {
     let flood = lines.iter().filter(|line| line.contains("again and again number=")).count();
     assert!((20..=25).contains(&flood), "{flood} lines of 1000");
     assert!(lines.iter().any(|line| line.contains("something else")));
-    let reports: Vec<_> = lines.iter().filter(|line| line.contains("too much to log")).collect();
+    let reports: Vec<_> = lines.iter().filter(|line| line.contains("log lines dropped")).collect();
     assert_eq!(reports.len(), 1, "{reports:?}");
     assert!(reports[0].contains(&format!("lines={}", 1000 - flood)), "{reports:?}");
     assert!(reports[0].contains("again and again"), "{reports:?}");
@@ -161,6 +161,6 @@ fn a_reader_that_stops_holds_up_nobody_and_is_told_what_it_missed() {
     }
     let [again, told] = written[kept..] else { panic!("{:?}", &written[kept..]) };
     assert!(again.contains("read again"), "{again}");
-    let missed = format!("too much to log lines={} ", 3000 - kept);
+    let missed = format!("log lines dropped lines={} ", 3000 - kept);
     assert!(told.contains(&missed), "{told}");
 }

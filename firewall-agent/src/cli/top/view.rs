@@ -20,7 +20,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &TopState) {
         Constraint::Fill(1),
     ])
     .areas(frame.area());
-    frame.render_widget(Line::from("database firewall: packets a second    q quits").bold(), head);
+    frame.render_widget(Line::from("database firewall: packets per second    q quits").bold(), head);
     draw_reasons(frame, scene, reasons);
     draw_databases(frame, scene, databases);
     draw_denied(frame, scene, denied);
@@ -97,8 +97,8 @@ fn draw_denied(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
         Constraint::Length(14),
         Constraint::Length(8),
     ];
-    let head = Row::new(["REFUSED", "PACKETS", "ENDPOINT", "REASON", "LAST UTC"]).bold();
-    let block = Block::bordered().title("most refused sources");
+    let head = Row::new(["SOURCE", "PACKETS", "ENDPOINT", "REASON", "LAST UTC"]).bold();
+    let block = Block::bordered().title("most denied sources");
     frame.render_widget(Table::new(rows, widths).header(head).block(block), area);
 }
 
