@@ -33,9 +33,7 @@ pub fn open_beneath(dir: &Path, path: &Path) -> io::Result<File> {
             Err(error @ (Errno::ENOSYS | Errno::EPERM)) => {
                 return Err(io::Error::new(
                     io::Error::from(error).kind(),
-                    format!(
-                        "openat2: {error}: needs Linux 5.18, and a filter of system calls that lets it pass"
-                    ),
+                    format!("openat2: {error}: needs Linux 5.18 and a seccomp filter that allows it"),
                 ));
             }
             Err(error) => return Err(error.into()),

@@ -26,7 +26,7 @@ impl Lock {
     /// Another agent is the owner (the error gives its process id), a process other than an agent has a lock on the
     /// file (the error gives its kind), or the directory cannot be written.
     pub fn take(state_dir: &Path) -> Result<Self> {
-        make_dir(state_dir, PRIVATE).with_context(|| format!("{}: cannot be made", state_dir.display()))?;
+        make_dir(state_dir, PRIVATE).with_context(|| format!("cannot create {}", state_dir.display()))?;
         let path = path(state_dir);
         let mut file = File::options()
             .create(true)
@@ -34,18 +34,22 @@ impl Lock {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .with_context(|| format!("{}: cannot be opened", path.display()))?;
+            .with_context(|| format!("cannot open {}", path.display()))?;
         // Any process that may read the file may lock it against its owner.
         let private = file.set_permissions(Permissions::from_mode(0o600));
-        private.with_context(|| format!("{}: cannot be made private", path.display()))?;
+        private.with_context(|| format!("cannot chmod {}", path.display()))?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
             Ok(_) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => bail!("{}: {}", path.display(), holder(&file, &path)),
-            Err(error) => return Err(error).with_context(|| format!("{}: cannot be locked", path.display())),
+            Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
         // Fixed length: the write fits even on a full disk. The lock decides, not the recorded process id.
         if let Err(error) = writeln!(file, "{:>10}", std::process::id()) {
-            warn!(file = %path.display(), error = error.to_string(), "the owner's process id cannot be noted");
+            warn!(
+                file = %path.display(),
+                error = error.to_string(),
+                "process id not written to the lock file"
+            );
         }
         Ok(Self { _file: file })
     }
@@ -91,7 +95,8 @@ fn holder(file: &File, path: &Path) -> String {
     let foreign = |process: Option<i32>, kind: &str| {
         let process = process.map_or_else(String::new, |process| format!(" with process id {process}"));
         format!(
-            "a process{process} that is no agent holds a {kind} lock of the file: end it, or keep it from locking"
+            "another process{process}, not an agent, holds a {kind} lock on the file: end it, or stop it \
+             from locking"
         )
     };
     match against(file, libc::F_RDLCK).or_else(|| against(file, libc::F_WRLCK)) {
@@ -183,16 +188,16 @@ mod tests {
         let own = std::process::id();
         drop(Lock::take(dir.path()).unwrap());
         for (kind, of_process, said) in [
-            (libc::F_RDLCK, false, "a process that is no agent holds a read lock".to_owned()),
+            (libc::F_RDLCK, false, "another process, not an agent, holds a read lock".to_owned()),
             (
                 libc::F_RDLCK,
                 true,
-                format!("a process with process id {own} that is no agent holds a read lock"),
+                format!("another process with process id {own}, not an agent, holds a read lock"),
             ),
             (
                 libc::F_WRLCK,
                 true,
-                format!("a process with process id {own} that is no agent holds a write lock"),
+                format!("another process with process id {own}, not an agent, holds a write lock"),
             ),
         ] {
             let foreign = locked(dir.path(), kind, of_process);

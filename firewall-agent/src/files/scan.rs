@@ -93,10 +93,8 @@ impl Ignored {
         let names = names.join(", ");
         match (self.names.len(), self.more) {
             (0, _) => None,
-            (_, 0) => Some(format!("not read, since its name does not end in .yaml: {names}")),
-            (_, more) => {
-                Some(format!("not read, since its name does not end in .yaml: {names}, and {more} more"))
-            }
+            (_, 0) => Some(format!("not read, the name does not end in .yaml: {names}")),
+            (_, more) => Some(format!("not read, the name does not end in .yaml: {names}, and {more} more")),
         }
     }
 }
@@ -144,10 +142,10 @@ pub fn scan(look: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> Snapshot {
                 snapshot.rules.insert(path, seen);
             }
             snapshot.unlisted = (beyond > 0)
-                .then(|| format!("{}: {beyond} more files are not looked at", look.rules_dir.display()));
+                .then(|| format!("{}: {beyond} more files are not read", look.rules_dir.display()));
         }
         Err(error) => {
-            snapshot.unlisted = Some(format!("{}: cannot be listed: {error}", look.rules_dir.display()));
+            snapshot.unlisted = Some(format!("cannot list {}: {error}", look.rules_dir.display()));
         }
     }
     // A file that cannot be examined is not absent: the read reports the error.
@@ -173,7 +171,7 @@ const BYTES: &str = "more than 64 MiB of rule files";
 
 /// Entry for a file beyond the bounds of one scan.
 fn unread(bound: String) -> ScannedFile {
-    let why = format!("not read: {bound} in the directory; those that were taken before come first");
+    let why = format!("not read: {bound} in the directory; known files are read first");
     let content = Err(Rejection::new(Cause::NotRead, why));
     ScannedFile { content, signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH }
 }

@@ -52,7 +52,7 @@ pub fn bind_at(path: &Path, mode: u32) -> Result<(UnixListener, Name)> {
         }
         match symlink_metadata(path) {
             Ok(old) if old.file_type().is_socket() => remove_file(path)?,
-            Ok(_) => bail!("something else than a socket is there"),
+            Ok(_) => bail!("the path exists and is not a socket"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
@@ -67,7 +67,7 @@ pub fn bind_at(path: &Path, mode: u32) -> Result<(UnixListener, Name)> {
         let name = Name { path: path.to_owned(), id: id_of(path)? };
         Ok((UnixListener::from(socket), name))
     };
-    bound().with_context(|| format!("{}: cannot be listened on", path.display()))
+    bound().with_context(|| format!("cannot listen on {}", path.display()))
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(read_to_string(&file).unwrap(), "kept");
         let long = dir.path().join("a".repeat(200));
         let error = format!("{:#}", bind_at(&long, GROUP).unwrap_err());
-        assert!(error.contains("cannot be listened on"), "{error}");
+        assert!(error.contains("cannot listen on"), "{error}");
     }
 
     #[test]

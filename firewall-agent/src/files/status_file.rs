@@ -103,8 +103,7 @@ impl Shared {
             };
             let mut state = self.lock();
             state.is_writing = false;
-            state.error =
-                written.err().map(|error| format!("{}: cannot be written: {error}", path.display()));
+            state.error = written.err().map(|error| format!("cannot write {}: {error}", path.display()));
             if state.error.is_some() && state.waiting.is_none() {
                 state.waiting = Some(content);
             }

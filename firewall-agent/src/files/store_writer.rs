@@ -63,8 +63,9 @@ impl StoreWriter {
         });
         let inner = Arc::clone(&shared);
         let thread = thread::Builder::new().name("store".to_owned());
-        let thread =
-            thread.spawn(move || inner.work(store)).context("cannot start the thread of the store")?;
+        let thread = thread
+            .spawn(move || inner.work(store))
+            .context("cannot start the thread that writes the store")?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -163,7 +164,7 @@ impl Shared {
                 }
                 Err(error) => {
                     let error = format!("{error:#}");
-                    debug!(error, "commit refused");
+                    debug!(error, "commit failed");
                     state.error = Some(error);
                     // Changes submitted since take precedence.
                     unfinished.merge(std::mem::take(&mut state.waiting));

@@ -71,7 +71,7 @@ impl Watcher {
                 .iter()
                 .map(absolute)
                 .collect::<io::Result<_>>()
-                .context("working directory is unknown")?,
+                .context("cannot read the working directory")?,
             queue: None,
             make,
             retry_at: Instant::now(),
@@ -127,7 +127,7 @@ impl Watcher {
             Err(error) => {
                 if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
                     let limit = limit_of(&error, "fs.inotify.max_user_watches");
-                    problem = Some(format!("{}: cannot be watched: {error}{limit}", path.display()));
+                    problem = Some(format!("cannot watch {}: {error}{limit}", path.display()));
                 }
                 false
             }
@@ -139,7 +139,7 @@ impl Watcher {
         }
         for (path, descriptor) in &self.watched {
             if !watched.values().any(|kept| kept == descriptor) {
-                debug!(path = %path.display(), "no longer watched");
+                debug!(path = %path.display(), "directory no longer watched");
                 // The kernel has already removed the watch if the directory is gone.
                 let _ = watches.remove(descriptor.clone());
             }
@@ -166,7 +166,7 @@ impl Watcher {
 
     fn lose(&mut self, error: &io::Error) {
         let limit = limit_of(error, "fs.inotify.max_user_instances, or the limit of open files,");
-        self.problem = Some(format!("file events cannot be received: {error}{limit}"));
+        self.problem = Some(format!("cannot receive file events: {error}{limit}"));
         self.queue = None;
         self.watched.clear();
         self.retry_at = Instant::now() + RETRY;

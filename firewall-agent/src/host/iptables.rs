@@ -17,10 +17,11 @@ pub fn legacy_translations() -> Vec<Gathered<Vec<Translation>>> {
 }
 
 fn look(names: &Path, program: &str) -> Gathered<Vec<Translation>> {
-    let unlooked = |why: String| Unchecked { what: format!("rules of {program}"), why };
+    let unlooked = |why: String| Unchecked { what: format!("{program} rules"), why };
     match fs::read_to_string(names) {
         Ok(text) if text.lines().any(|table| table == "nat") => Err(unlooked(format!(
-            "there is a table nat of the old kind, which only its own program reads: look with `{program}-save -t nat`"
+            "a legacy nat table exists, which only its own program can read: check with `{program}-save -t \
+             nat`"
         ))),
         Ok(_) => Ok(Vec::new()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

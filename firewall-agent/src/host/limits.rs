@@ -9,9 +9,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// # Errors
 /// When the kernel refuses.
 pub fn raise_open_files() -> Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("limit of open files: cannot be read")?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit of open files")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-        .with_context(|| format!("limit of open files: cannot be raised to {hard}"))
+        .with_context(|| format!("cannot raise the limit of open files to {hard}"))
 }
 
 #[cfg(test)]

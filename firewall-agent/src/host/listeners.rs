@@ -28,8 +28,7 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
             Err(error) => return Err(io::Error::new(error.kind(), format!("{path}: {error}"))),
         };
         let listening = listening(&text, protocol, state);
-        let listening =
-            listening.ok_or_else(|| io::Error::other(format!("{path}: not a table of sockets")))?;
+        let listening = listening.ok_or_else(|| io::Error::other(format!("{path}: not a socket table")))?;
         for listener in listening {
             if !found.contains(&listener) {
                 found.push(listener);

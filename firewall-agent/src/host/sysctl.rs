@@ -41,7 +41,7 @@ pub fn ephemeral() -> io::Result<Ephemeral> {
         let path = format!("{IPV4}/{name}");
         fs::read_to_string(&path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
     };
-    let unexpected = |text: &str| io::Error::other(format!("{text:?}: no range of ports"));
+    let unexpected = |text: &str| io::Error::other(format!("{text:?}: not a port range"));
     let range = read("ip_local_port_range")?;
     let reserved = read("ip_local_reserved_ports")?;
     Ok(Ephemeral {

@@ -14,7 +14,7 @@ use super::{Counters, SharedState};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
-const PATHS: &str = "there are /metrics, /healthz, /readyz and /status\n";
+const PATHS: &str = "not found; paths: /metrics, /healthz, /readyz, /status\n";
 
 /// Handler of all requests.
 pub struct RequestHandler {
@@ -91,7 +91,7 @@ fn json(code: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     match serde_json::to_string_pretty(value) {
         Ok(text) => page(code, JSON, text + "\n"),
         Err(error) => {
-            error!(error = error.to_string(), "an answer cannot be written as JSON");
+            error!(error = error.to_string(), "cannot serialise an answer");
             page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n"))
         }
     }

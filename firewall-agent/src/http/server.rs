@@ -60,11 +60,11 @@ pub fn serve(
             Ok(runtime) => {
                 runtime.block_on(every(listen, bind, Arc::new(RequestHandler::new(counters, board))))
             }
-            Err(error) => error!(error = error.to_string(), "nothing can be served over HTTP"),
+            Err(error) => error!(error = error.to_string(), "HTTP server not started"),
         }
     };
     let thread = std::thread::Builder::new().name("http".to_owned()).stack_size(STACK);
-    thread.spawn(run).context("nothing can be served over HTTP: no thread")?;
+    thread.spawn(run).context("cannot start the HTTP thread")?;
     Ok(())
 }
 
@@ -82,7 +82,7 @@ async fn attend(at: Listen, bind: Bind, desk: Arc<RequestHandler>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let socket = bound(&at, &name, bind, &desk).await;
-        info!(listen = name, "served over HTTP");
+        info!(listen = name, "HTTP listener bound");
         tokio::select! {
             () = accept(&socket, &name, &places, &desk) => return,
             () = socket.lost() => warn!(listen = name, "socket removed from disk, bound again"),
@@ -118,7 +118,7 @@ async fn accept(socket: &Socket, name: &str, places: &Arc<Semaphore>, desk: &Arc
                 });
             }
             Err(error) => {
-                warn!(listen = name, error = error.to_string(), "a connection failed");
+                warn!(listen = name, error = error.to_string(), "HTTP connection failed");
                 sleep(Duration::from_secs(1)).await;
             }
         }
@@ -143,8 +143,8 @@ pub async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin, desk: 
         .serve_connection(TokioIo::new(stream), answer);
     match timeout(CONNECTION, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(error = error.to_string(), "a connection ended early"),
-        Err(_) => debug!("a connection took too long"),
+        Ok(Err(error)) => debug!(error = error.to_string(), "HTTP connection ended early"),
+        Err(_) => debug!("HTTP connection timed out"),
     }
 }
 
@@ -163,9 +163,7 @@ impl Socket {
                 let (listener, is_lost) = bind(path)?;
                 Self::Unix(UnixListener::from_std(listener)?, is_lost)
             }
-            Listen::Tcp(address) => {
-                Self::Tcp(TcpListener::bind(address).await.context("cannot be listened on")?)
-            }
+            Listen::Tcp(address) => Self::Tcp(TcpListener::bind(address).await.context("cannot bind")?),
         })
     }
 

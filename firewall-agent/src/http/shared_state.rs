@@ -96,8 +96,7 @@ impl SharedState {
     /// The reason if the loop is not alive.
     pub(super) fn dead(&self) -> Option<String> {
         let silence = self.silence();
-        (silence > ALIVE)
-            .then(|| format!("the agent's loop has not ticked for {} seconds", silence.as_secs()))
+        (silence > ALIVE).then(|| format!("the event loop has not ticked for {} seconds", silence.as_secs()))
     }
 
     /// Time at which all accepted files were last known to be in force, in seconds of Unix time.

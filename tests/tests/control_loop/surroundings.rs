@@ -66,7 +66,7 @@ fn signal(stage: &Stage, signal: Signal) {
     kill(Pid::from_raw(stage.pid().cast_signed()), signal).unwrap();
 }
 
-const SEEN_LATE: &str = r#"condition condition="file_events""#;
+const SEEN_LATE: &str = r#"condition raised condition="file_events""#;
 const SEEN_AT_ONCE: &str = r#"condition cleared condition="file_events""#;
 
 #[test]
@@ -161,7 +161,7 @@ fn a_reader_of_the_lock_file_is_no_agent() {
     fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
     assert_eq!(stage.json(&["status"])["agent"]["running"], false);
     let refused = stage.ask(&["detach", "--yes"]).err;
-    assert!(refused.contains("no agent holds a read lock"), "{refused}");
+    assert!(refused.contains("not an agent, holds a read lock"), "{refused}");
     drop(file);
     // Control: nothing else interfered.
     assert_eq!(stage.ask(&["rebase", "a"]).err.matches("lock").count(), 0);

@@ -79,7 +79,7 @@ fn files_are_judged_by_themselves_and_beside_each_other() {
             ],
             ACCEPTED,
             "a.yaml: ok, database a revision 3\n\
-             c.yml: warning: not read, since its name does not end in .yaml\n1 file, 0 refused\n",
+             c.yml: warning: not read: the name does not end in .yaml\n1 file, 0 refused\n",
         ),
         (
             "errors have their place",

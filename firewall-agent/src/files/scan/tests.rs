@@ -58,7 +58,7 @@ fn of_too_many_files_the_known_are_read_first_and_no_other_is_passed_over_in_sil
         refused.iter().all(|why| why.message.starts_with("not read: more than 2 rule files")),
         "{refused:?}"
     );
-    assert!(snapshot.unlisted.as_ref().unwrap().ends_with(": 2 more files are not looked at"));
+    assert!(snapshot.unlisted.as_ref().unwrap().ends_with(": 2 more files are not read"));
     let all = place.scan(7, None);
     assert_eq!((kept(&all).len(), all.unlisted), (7, None), "the control");
 }
@@ -140,7 +140,7 @@ fn files_that_only_look_like_rule_files_are_named_and_no_more_of_them_than_eight
     }
     fs::create_dir(place.dir.path().join("g.yml")).unwrap();
     let message = place.scan(1024, None).ignored.message();
-    assert_eq!(message.as_deref(), Some("not read, since its name does not end in .yaml: b.yml, c.YAML"));
+    assert_eq!(message.as_deref(), Some("not read, the name does not end in .yaml: b.yml, c.YAML"));
     for number in 10..30 {
         place.write(&format!("{number}.yml"), "");
     }

@@ -15,7 +15,7 @@ pub(super) fn write(snapshot: &Snapshot, sheet: &mut MetricsPage) {
     sheet.gauge("databases", "Databases in the kernel", databases.len());
     sheet.states(
         "database_state",
-        "How a database stands: 1 for its state, 0 for the others",
+        "State of a database: 1 for the current state, 0 for the others",
         "state",
         &STATES,
         databases.iter().map(|one| (labels(&one.database_id), one.state.name())),
@@ -29,9 +29,13 @@ pub(super) fn write(snapshot: &Snapshot, sheet: &mut MetricsPage) {
     each(sheet, databases, "endpoints", "Open endpoints", |one| Some(one.endpoints.len()));
     each(sheet, databases, "revision", "Revision of the file in force", |one| one.revision);
     each(sheet, databases, "generation", "Number of the rule set in force", |one| one.generation);
-    each(sheet, databases, "applied_timestamp_seconds", "When the rule set in force was published", |one| {
-        one.applied_at.map(seconds)
-    });
+    each(
+        sheet,
+        databases,
+        "applied_timestamp_seconds",
+        "Time at which the rule set in force was published",
+        |one| one.applied_at.map(seconds),
+    );
     let generation = databases.iter().filter_map(|one| one.generation).max().unwrap_or(0);
     sheet.gauge("generation", "Highest number of a rule set in force", generation);
     waiting(snapshot, sheet);
@@ -48,7 +52,7 @@ fn waiting(snapshot: &Snapshot, sheet: &mut MetricsPage) {
     });
     sheet.gauges(
         "database_waiting_seconds",
-        "Time since a file was taken that is not in force yet; 0 when none waits",
+        "Time since a file was accepted that is not in force yet; 0 when there is none",
         rows,
     );
 }

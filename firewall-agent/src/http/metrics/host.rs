@@ -16,23 +16,27 @@ pub(super) fn write(snapshot: &Snapshot, board: &SharedState, sheet: &mut Metric
     if let Some(agent) = &status.agent {
         let labels = vec![("version", agent.version.clone()), ("object", agent.object.clone())];
         sheet.gauges("agent_build_info", "The running agent: always 1", [(labels, true)]);
-        sheet.gauge("agent_started_timestamp_seconds", "When the agent started", seconds(agent.started_at));
+        sheet.gauge(
+            "agent_started_timestamp_seconds",
+            "Time at which the agent started",
+            seconds(agent.started_at),
+        );
     }
     sheet.gauge(
         "agent_loop_silence_seconds",
-        "Time since the agent's loop last ticked",
+        "Time since the last tick of the event loop",
         board.silence().as_secs_f64(),
     );
     let ready = status.ready && board.dead().is_none();
     sheet.gauge(
         "ready",
-        "Whether everything configured is in force and probed, as /readyz says: 1 or 0",
+        "Readiness as in /readyz (everything configured is in force and probed): 1 or 0",
         ready,
     );
-    sheet.gauge("errors", "What is wrong on this host: lines of errors in the status", status.errors.len());
+    sheet.gauge("errors", "Number of errors in the status of this host", status.errors.len());
     sheet.gauge(
         "last_success_timestamp_seconds",
-        "When everything that was taken was last known to be in force; 0 before the first time",
+        "Time at which all accepted files were last known to be in force; 0 before the first time",
         board.all_in_force(),
     );
     let conditions = Condition::ALL.map(|condition| {
@@ -67,14 +71,14 @@ fn interfaces(interfaces: &[InterfaceStatus], sheet: &mut MetricsPage) {
     let mode = |one: &InterfaceStatus| *MODES.iter().find(|mode| **mode == one.mode).unwrap_or(&"none");
     sheet.states(
         "interface_mode",
-        "How our program runs on an interface: 1 for the mode, 0 for the others",
+        "XDP mode on an interface: 1 for the current mode, 0 for the others",
         "mode",
         &MODES,
         interfaces.iter().map(|one| (labels(one), mode(one))),
     );
     sheet.spans(
         "interface_unprotected_seconds",
-        "Time that an interface was there without our program, since the agent started",
+        "Time that an interface was present without the agent's program, since the agent started",
         interfaces.iter().map(|one| (labels(one), Duration::from_millis(one.unprotected_ms))),
     );
 }

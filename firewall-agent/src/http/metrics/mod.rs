@@ -64,7 +64,7 @@ impl Exporter {
             self.flows.read(&snapshot, self.counters.as_ref())?;
             Ok((reasons, self.counters.unrecorded()?))
         });
-        sheet.gauge("counters_readable", "Whether the kernel's counters could be read: 1 or 0", read.is_ok());
+        sheet.gauge("counters_readable", "Kernel counters readable: 1 or 0", read.is_ok());
         match read {
             Ok((reasons, unrecorded)) => {
                 packets::write(&reasons, unrecorded, &self.flows, &mut sheet);
@@ -73,7 +73,7 @@ impl Exporter {
             Err(error) => {
                 let trouble = format!("{error:#}");
                 if self.trouble.as_ref() != Some(&trouble) {
-                    error!(error = trouble, "metrics are without counters");
+                    error!(error = trouble, "metrics served without kernel counters");
                     self.trouble = Some(trouble);
                 }
             }

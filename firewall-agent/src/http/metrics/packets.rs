@@ -20,8 +20,8 @@ pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, s
     );
     sheet.counters(
         "database_packets",
-        "Packets to a database: allowed by its rules and internal ranges, or denied since none allows the source \
-         (in monitor mode these pass)",
+        "Packets to a database: allowed by its rules and internal ranges, or denied because none allows the \
+         source (in monitor mode these pass)",
         by_database(flows, |tally| tally.packets),
     );
     sheet.counters(

@@ -42,12 +42,12 @@ impl Timings {
     pub(super) fn write(&self, sheet: &mut MetricsPage) {
         sheet.lasting(
             "apply_seconds",
-            "Time from a rule file's being visible to its being in force, for revisions new to this host",
+            "Time from a rule file becoming visible to being in force, for revisions new to this host",
             self.apply.clone(),
         );
         sheet.lasting(
             "propagation_seconds",
-            "Time from a rule file's generated_at to its being in force, for revisions new to this host",
+            "Time from generated_at of a rule file to being in force, for revisions new to this host",
             self.propagation.clone(),
         );
         sheet.lasting(
@@ -57,7 +57,7 @@ impl Timings {
         );
         sheet.gauge(
             "propagation_window_seconds",
-            "The promised time from seeing a rule file to its being in force",
+            "Promised time from a rule file becoming visible to being in force",
             self.window.as_secs_f64(),
         );
     }
