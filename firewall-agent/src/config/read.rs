@@ -96,7 +96,7 @@ fn guarded_ports(list: &Item<'_, '_>, report: &mut Report) -> GuardedPorts {
 
 fn trusted_keys(list: &Item<'_, '_>, report: &mut Report) -> Vec<TrustedKey> {
     if list.is_empty_list() {
-        list.refuse(report, "needs at least one key: leave it out to take files without a signature");
+        list.refuse(report, "needs at least one key; omit trusted_keys to accept unsigned files");
     }
     each(list, report, FromStr::from_str)
 }

@@ -11,7 +11,7 @@ pub(super) fn read_cidr(item: &Item<'_, '_>, report: &mut Report) -> Option<IpNe
     let typed = item.text(report, cidr)?;
     let net = typed.trunc();
     if net != typed {
-        item.warn(report, &format!("has host bits set, taken as {net}"));
+        item.warn(report, &format!("has host bits set, applied as {net}"));
     }
     if net.prefix_len() == 0 {
         item.warn(report, "allows every address, effectively disables filtering");
@@ -63,7 +63,7 @@ fn address(text: &str) -> Result<IpAddr, String> {
         Err(_) if has_leading_zero(text) => {
             Err("octet with a leading zero: could be meant as octal".to_owned())
         }
-        Err(_) => Err("is no IPv4 or IPv6 address".to_owned()),
+        Err(_) => Err("is not an IPv4 or IPv6 address".to_owned()),
     }
 }
 
@@ -91,13 +91,13 @@ mod tests {
             assert_eq!(cidr(text).map(|net| net.to_string()), Ok(text.to_owned()));
         }
         for (text, reason) in [
-            ("", "is no IPv4 or IPv6 address"),
+            ("", "is not an IPv4 or IPv6 address"),
             ("1.2.3.4", "needs a prefix length, as in 1.2.3.4/32"),
             ("2001:db8::1", "needs a prefix length, as in 2001:db8::1/128"),
-            ("1.2.3/24", "is no IPv4 or IPv6 address"),
-            ("1.2.3.256/32", "is no IPv4 or IPv6 address"),
-            (" 1.2.3.4/32", "is no IPv4 or IPv6 address"),
-            ("fe80::1%eth0/64", "is no IPv4 or IPv6 address"),
+            ("1.2.3/24", "is not an IPv4 or IPv6 address"),
+            ("1.2.3.256/32", "is not an IPv4 or IPv6 address"),
+            (" 1.2.3.4/32", "is not an IPv4 or IPv6 address"),
+            ("fe80::1%eth0/64", "is not an IPv4 or IPv6 address"),
             ("1.2.03.4/32", "octet with a leading zero: could be meant as octal"),
             ("1.2.03.4", "octet with a leading zero: could be meant as octal"),
             ("::ffff:1.2.3.4/128", "is an IPv4-mapped IPv6 address: write it as 1.2.3.4"),

@@ -121,7 +121,7 @@ fn managed_range(
     let id = fields.required("id", report).and_then(|item| {
         let id = item.text(report, ident)?;
         if let Some(path) = paths.get(&id) {
-            item.refuse(report, &format!("duplicate range id, {path} has it"));
+            item.refuse(report, &format!("duplicate range id, already used by {path}"));
         }
         Some(id)
     });

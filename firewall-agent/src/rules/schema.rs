@@ -18,9 +18,10 @@ pub fn database_schema() -> Value {
     schema(
         &DATABASE,
         "Rule file of one database",
-        "What a schema cannot say, the agent checks besides: the closing line `...`, duplicate ids and endpoints, an \
-         endpoint without address beside one with, `host`, and whether this host takes `mode: monitor`. The agent refuses \
-         anchors, aliases, tags, a second document, and numbers that are not in plain decimal digits.",
+        "The agent also checks rules that a schema cannot express: the closing line `...`, duplicate ids and \
+         endpoints, an endpoint without address beside one with, `host`, and whether this host accepts \
+         `mode: monitor`. The agent refuses anchors, aliases, tags, a second document, and numbers that are \
+         not in plain decimal digits.",
     )
 }
 
@@ -30,7 +31,8 @@ pub fn ranges_schema() -> Value {
     schema(
         &RANGES,
         "Managed ranges",
-        "What a schema cannot say, the agent checks besides: the closing line `...`, and duplicate ids.",
+        "The agent also checks rules that a schema cannot express: the closing line `...`, and duplicate \
+         ids.",
     )
 }
 

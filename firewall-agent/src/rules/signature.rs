@@ -21,7 +21,7 @@ impl FromStr for TrustedKey {
     fn from_str(text: &str) -> Result<Self, String> {
         match PublicKey::from_base64(text) {
             Ok(key) => Ok(Self { text: text.to_owned(), key }),
-            Err(_) => Err("must be a public key of minisign, the last line of its .pub file".to_owned()),
+            Err(_) => Err("must be a minisign public key, the last line of its .pub file".to_owned()),
         }
     }
 }
@@ -49,19 +49,19 @@ pub fn check_signature(keys: &[TrustedKey], bytes: &[u8], signature: Option<&[u8
     let Some(signature) = signature else {
         return Err(Rejection::named(
             Cause::Unsigned,
-            "needs a signature by a trusted key beside it, in the file of its name and .minisig",
+            "needs a signature by a trusted key, in a file beside it of the same name plus .minisig",
         ));
     };
     let text = str::from_utf8(signature).ok();
     let Some(signature) = text.and_then(|text| Signature::decode(text).ok()) else {
-        return Err(Rejection::named(Cause::BadSignature, "the .minisig file is no signature of minisign"));
+        return Err(Rejection::named(Cause::BadSignature, "the .minisig file is not a minisign signature"));
     };
-    let mut why = "made with a key that is not trusted";
+    let mut why = "the signature was made with a key that is not trusted";
     for key in keys {
         match key.key.verify(bytes, &signature, true) {
             Ok(()) => return Ok(()),
             Err(Error::UnexpectedKeyId) => {}
-            Err(_) => why = "it does not belong to these bytes",
+            Err(_) => why = "the signature does not match these bytes",
         }
     }
     Err(Rejection::named(Cause::BadSignature, why))

@@ -122,20 +122,21 @@ impl Clock {
         synchronised: bool,
         to: Option<Timestamp>,
     ) -> Result<Timestamp, String> {
-        let mark = self.mark().ok_or("no mark: nothing was stored yet, so there is nothing to lower")?;
+        let mark = self.mark().ok_or("no mark is stored: there is nothing to lower")?;
         let lowest = match to {
             Some(to) if synchronised => to.max(wall),
             Some(to) if to < self.confirmed => {
                 let newest = self.confirmed;
                 return Err(format!(
-                    "--to {to}: lies before {newest}, when the newest accepted file was generated"
+                    "--to {to}: must not be before {newest}, the time of the newest accepted file"
                 ));
             }
             Some(to) => to,
             None if synchronised => wall,
             None => {
                 return Err(format!(
-                    "the wall clock, {wall}, is not synchronised: synchronise it, or give the real time by --to TIME"
+                    "the wall clock, {wall}, is not synchronised: synchronise it, or give the real time with \
+                     --to TIME"
                 ));
             }
         };

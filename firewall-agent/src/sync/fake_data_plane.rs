@@ -101,7 +101,7 @@ impl FakeDataPlane {
             if self.kills {
                 std::panic::resume_unwind(Box::new(Killed));
             }
-            anyhow::bail!("write {number} is refused");
+            anyhow::bail!("write {number} refused");
         }
         Ok(())
     }

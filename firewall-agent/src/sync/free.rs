@@ -50,7 +50,7 @@ fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: 
     let open = live.open_endpoints();
     for (slot, id) in leaving {
         if open.contains_key(&slot) {
-            done.failed.insert(id, anyhow!("its endpoints could not be closed"));
+            done.failed.insert(id, anyhow!("cannot close its endpoints"));
             continue;
         }
         empty(slot, live, &mut batch);

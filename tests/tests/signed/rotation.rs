@@ -25,7 +25,8 @@ fn a_key_is_rotated_without_a_moment_in_which_nothing_is_taken() {
         })
         .unwrap();
     stage.push(&rules(4), Some(&old.sign(&rules(4))));
-    stage.wait_for_refusal(&mut agent, "bad_signature: made with a key that is not trusted");
+    stage
+        .wait_for_refusal(&mut agent, "bad_signature: the signature was made with a key that is not trusted");
     stage.is_in_force(3);
     stage.push(&rules(4), Some(&new.sign(&rules(4))));
     agent.wait_for_revision(&stage.home, DATABASE, 4).unwrap();

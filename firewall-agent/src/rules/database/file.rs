@@ -31,7 +31,7 @@ pub(crate) static FILE: Shape = Shape {
             Kind::Words(&words(&STATES)),
             "removed: the database leaves this host, and its endpoints are closed",
         ),
-        Field::new("host", Due::Never, Kind::Host, "The only host that may take the file: its `node_name`"),
+        Field::new("host", Due::Never, Kind::Host, "The only host that may accept the file: its `node_name`"),
         Field::new(
             "mode",
             Due::Never,

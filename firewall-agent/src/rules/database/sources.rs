@@ -81,7 +81,7 @@ fn rule_id(
     let item = fields.required("id", report)?;
     let id: RuleId = item.text(report, ident)?;
     match paths.get(&id) {
-        Some(path) => item.refuse(report, &format!("duplicate rule id, {path} has it")),
+        Some(path) => item.refuse(report, &format!("duplicate rule id, already used by {path}")),
         None => drop(paths.insert(id.clone(), item.path().to_owned())),
     }
     Some(id)
@@ -91,12 +91,12 @@ fn rule_id(
 fn source<'n, 't>(fields: &Fields<'n, 't>, report: &mut Report) -> Option<(Source, Item<'n, 't>)> {
     match fields.required("type", report).and_then(|item| item.text(report, choice(&TYPES)))? {
         Type::Custom => {
-            fields.forbidden("range_id", "has no place in a custom_range, which names its cidr", report);
+            fields.forbidden("range_id", "not allowed in a custom_range, which has a cidr", report);
             let item = fields.required("cidr", report)?;
             Some((Source::Custom(read_cidr(&item, report)?), item))
         }
         Type::Managed => {
-            fields.forbidden("cidr", "has no place in a managed_range, which names its range_id", report);
+            fields.forbidden("cidr", "not allowed in a managed_range, which has a range_id", report);
             let item = fields.required("range_id", report)?;
             Some((Source::Managed(item.text(report, ident)?), item))
         }

@@ -70,7 +70,7 @@ impl<'t> Builder<'t> {
             match self.next()? {
                 (Event::DocumentStart(..), _) => break,
                 (Event::StreamStart, _) => {}
-                (_, span) => return Err(refusal(&span, "file has no document")),
+                (_, span) => return Err(refusal(&span, "file contains no document")),
             }
         }
         let (event, span) = self.next()?;
@@ -140,7 +140,7 @@ impl<'t> Builder<'t> {
         match self.parser.next() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(malformed(&error)),
-            None => Err(invalid(Place::START, "file has no document".to_owned())),
+            None => Err(invalid(Place::START, "file contains no document".to_owned())),
         }
     }
 }
