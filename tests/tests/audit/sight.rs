@@ -55,7 +55,7 @@ fn the_table_says_what_each_way_means_and_what_to_do() {
     assert_eq!((found.code, found.err.as_str()), (Some(0), ""), "{found:?}");
     for said in [
         "container  br0  (accepted)\n    a bridge",
-        "\n    to do: ",
+        "\n    action: ",
         "bypasses found: 1, of which accepted: 1",
     ] {
         assert!(found.out.contains(said), "{said}: {found:?}");

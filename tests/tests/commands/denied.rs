@@ -100,7 +100,7 @@ fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_t
             "{}",
             table.out
         );
-        assert!(table.out.contains("lost 0, evicted 0"), "{agent}: {}", table.out);
+        assert!(table.out.contains("unrecorded: 0, evicted: 0"), "{agent}: {}", table.out);
 
         let unknown = stage.ask(&["denied", "nonesuch"]);
         assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{agent}: {unknown:?}");

@@ -101,8 +101,8 @@ fn a_clock_that_is_not_synchronised_is_lowered_to_a_given_time_only() {
     let at = |ahead| format!("{:.0}", Timestamp::now() + ahead);
     let (old, good) = (at(HOURS(-72)), at(HOURS(-1)));
     for (arguments, code, words) in [
-        (&["--lower"][..], 1, "is not synchronised: synchronise it, or give the real time by --to TIME"),
-        (&["--lower", "--to", &old], 1, "when the newest accepted file was generated"),
+        (&["--lower"][..], 1, "is not synchronised: synchronise it, or give the real time with --to TIME"),
+        (&["--lower", "--to", &old], 1, "the time of the newest accepted file"),
         (&["--lower", "--to", &at(HOURS(20 * YEAR))], 1, "is not ahead of"),
         (&["--lower", "--to", "yesterday"], 2, "invalid value 'yesterday'"),
         (&["--to", &good], 2, "--lower"),

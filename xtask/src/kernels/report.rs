@@ -34,10 +34,9 @@ pub struct Row {
 const INTRODUCTION: &str = "\
 # Other kernels
 
-Debian's, booted under QEMU by `cargo xtask kernels`: this machine's files, the same programs and the same tests. By KVM
-every test is run. By TCG, where every instruction is emulated, tests repeat a tenth of what they repeat and have six times
-the patience; of the agent's life only what loads, adopts, restarts and takes over is run, and the rest, which takes too
-long there, is left out.
+Debian's kernels, booted under QEMU by `cargo xtask kernels` with this machine's files, programs and tests. Under KVM
+every test runs. Under TCG, which emulates every instruction, tests repeat a tenth as often and wait six times as long;
+of the lifecycle tests only those of load, adoption, restart and migration run, since the others take too long there.
 
 ";
 
@@ -115,7 +114,7 @@ impl Row {
         let mut cells = vec![self.release.clone(), self.suite.to_owned(), self.accel.name().to_owned()];
         cells.push(match (&self.refusal, self.has_failed()) {
             (_, true) => "**not as expected**".to_owned(),
-            (Some(_), false) => "refused, as it must".to_owned(),
+            (Some(_), false) => "refused, as expected".to_owned(),
             (None, false) => "runs".to_owned(),
         });
         cells.extend(TESTS.iter().map(cell));
