@@ -74,14 +74,14 @@ impl Reconciler {
     /// Rebuilds the endpoint table from the accepted files after the loss of its pin.
     fn rebuild_table(&mut self) -> Result<()> {
         let desired = self.resolve(self.clock.now());
-        ensure_known(&desired, &self.live).context("the pin of the published endpoint table is gone")?;
+        ensure_known(&desired, &self.live).context("the pin of the published endpoint table is missing")?;
         let live = &mut self.live;
         live.table = rebuilt_table(&desired, live);
         live.claimed.extend(live.table.endpoints.keys().map(|destination| destination.port));
         live.guarded.extend(desired.guarded.iter());
         self.data_plane.set_ports(&live.claimed, &live.guarded)?;
         self.data_plane.publish_table(&live.table)?;
-        warn!("endpoint table rebuilt from the accepted files, its pin was gone");
+        warn!("endpoint table rebuilt from the accepted files, its pin was missing");
         Ok(())
     }
 }
@@ -136,7 +136,10 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let complete = self.live.databases.values().map(|one| &one.id);
         let complete = complete.filter(|id| has_own(id) || !failed.contains(id.as_str())).count();
         let here = complete + self.persisted.departed();
-        ensure!(in_force_there <= here, "{in_force_there} databases are in force there, and {here} here");
+        ensure!(
+            in_force_there <= here,
+            "{in_force_there} databases are in force in the other layout, only {here} in this one"
+        );
         Ok(())
     }
 }

@@ -328,7 +328,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             if let Some(problem) = &problem
                 && self.store.is_pending(&Key::File(id.clone()))
             {
-                let message = format!("in force, but not stored for a reboot: {problem}");
+                let message = format!("in force, but not durable: {problem}");
                 undurable.unstored.insert(id.clone(), message);
             }
         }
@@ -361,7 +361,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     pub(super) fn read_back(&mut self) -> Result<()> {
         if self.is_uncertain {
             let live = self.data_plane.live();
-            self.live = live.context("the kernel's state cannot be read back after a refused write")?;
+            self.live = live.context("cannot read back the kernel's state after a refused write")?;
             self.is_uncertain = false;
         }
         Ok(())
@@ -392,7 +392,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
         Some(match self.persisted.departed() {
             0 => "no database: no rule file was ever accepted".to_owned(),
-            departed => format!("no database: all were removed or forgotten, {departed} since the first"),
+            departed => format!("no database: all were removed or forgotten, {departed} in total"),
         })
     }
 

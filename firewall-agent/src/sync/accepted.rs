@@ -61,7 +61,7 @@ impl AcceptedFiles {
                 if candidate.rules.revision >= floor {
                     self.files.insert(id, candidate);
                 } else {
-                    info!(database = %id, revision = candidate.rules.revision, "stored file is older than the kernel's");
+                    info!(database = %id, revision = candidate.rules.revision, "stored file skipped, older than the revision in the kernel");
                     // No later `rebase` brings it back.
                     changes.remove(Key::File(id));
                 }

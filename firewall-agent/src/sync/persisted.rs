@@ -150,7 +150,7 @@ impl PersistedState {
                 database = %oldest,
                 revision = floor.revision,
                 most = MAX_DEPARTED,
-                "revision floor dropped: too many databases have left this host"
+                "revision floor dropped, too many removed databases"
             );
             self.departed -= 1;
             changes.remove(Key::Floor(oldest));

@@ -127,10 +127,10 @@ fn pass(
     if let Err(error) = publish_table(table.as_ref(), &desired.guarded, live, plane) {
         let late = differing(table.as_ref(), live);
         for (id, _) in slots.iter().filter(|(_, slot)| late.contains(slot)) {
-            let reason = || anyhow!("its endpoints could not be brought up to date");
+            let reason = || anyhow!("cannot update its endpoints");
             done.failed.entry(id.clone()).or_insert_with(reason);
         }
-        done.errors.push(error.context("the endpoint table could not be brought up to date"));
+        done.errors.push(error.context("cannot update the endpoint table"));
     } else if !desired.keeps {
         free(desired, &open, live, plane, &mut done);
     }
@@ -161,7 +161,7 @@ fn close(
     match publish_table(table.as_ref(), &guarded, live, plane) {
         Ok(()) => (true, BTreeSet::new(), None),
         Err(error) => {
-            (true, differing(table.as_ref(), live), Some(error.context("what leaves could not be closed")))
+            (true, differing(table.as_ref(), live), Some(error.context("cannot close the leaving endpoints")))
         }
     }
 }
@@ -285,6 +285,6 @@ impl<P: DataPlane> Pass<'_, P> {
         let capacity = self.plane.capacity().0;
         let free = (self.free..capacity).find(|slot| !self.live.databases.contains_key(slot));
         self.free = free.unwrap_or(capacity);
-        free.with_context(|| format!("no room for it: all {capacity} database slots are in use"))
+        free.with_context(|| format!("no room: all {capacity} database slots are in use"))
     }
 }

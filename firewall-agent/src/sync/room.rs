@@ -34,7 +34,7 @@ pub(super) struct Crowded {
 impl Crowded {
     /// A new database that waits for the slot of a leaving one.
     pub fn late() -> Self {
-        Self { error: anyhow!("no room for it: all database slots are in use"), remainder: None }
+        Self { error: anyhow!("no room: all database slots are in use"), remainder: None }
     }
 }
 
@@ -202,7 +202,7 @@ impl Taken {
         let is_new = one.slot.is_none();
         ensure!(
             !is_new || self.free + self.late > 0,
-            "no room for it: all {} database slots are in use",
+            "no room: all {} database slots are in use",
             self.slots
         );
         let others = self.total.with(one.held, Held::default());
@@ -226,21 +226,21 @@ fn fits(one: &Claimant<'_>, others: Held, limits: &Capacity) -> Result<()> {
     let wanted = one.wanted.set.len();
     ensure!(
         wanted <= one.held.prefixes || others.prefixes + wanted <= limits.prefixes,
-        "no room for its {wanted} prefixes: the other databases of this host hold {}, and at most {} fit",
+        "no room for {wanted} prefixes: the other databases of this host use {}, the limit is {}",
         others.prefixes,
         limits.prefixes
     );
     let needed = bytes(wanted);
     ensure!(
         wanted <= one.held.prefixes || needed <= limits.memory,
-        "no room for its {wanted} prefixes: they take about {} KiB of memory, and the agent's limit leaves {} KiB",
+        "no room for {wanted} prefixes: they need about {} KiB of memory, the limit of the agent leaves {} KiB",
         needed / 1024,
         limits.memory / 1024
     );
     let wanted = one.endpoints;
     ensure!(
         !one.spreads() || others.endpoints + wanted <= limits.endpoints,
-        "no room for its {wanted} endpoints: the other databases of this host hold {}, and at most {} fit",
+        "no room for {wanted} endpoints: the other databases of this host use {}, the limit is {}",
         others.endpoints,
         limits.endpoints
     );

@@ -250,7 +250,7 @@ fn tombstones_and_what_has_no_room_are_foreseen() {
     let plan = stage.json(&["plan"]);
     let fresh = &plan["databases"][0];
     assert_eq!(fresh["state"], "degraded", "{plan}");
-    assert!(fresh["problem"].as_str().unwrap().contains("no room for its 1 prefixes"), "{plan}");
+    assert!(fresh["problem"].as_str().unwrap().contains("no room for 1 prefixes"), "{plan}");
     assert_eq!(
         fresh["endpoints"],
         json!([{"endpoint": place, "before": "enforce", "after": null, "closed": true}])

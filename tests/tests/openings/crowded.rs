@@ -77,7 +77,7 @@ fn a_revision_without_room_that_claims_again_what_the_one_before_dropped_cuts_no
     let mut more = sources();
     more.push("10.98.0.1");
     stage.push(&rules(3, &[E1, E2], &more));
-    let said = format!("no room for its {} prefixes", more.len());
+    let said = format!("no room for {} prefixes", more.len());
     stage.until("revision 3", |status| status["errors"].to_string().contains(&said));
     stage.sees(&[E2], &[]);
 }

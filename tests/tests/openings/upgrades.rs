@@ -72,7 +72,7 @@ fn a_revision_without_room_holds_up_no_upgrade() {
         stage.beside_strangers(|| stage.run());
         stage.sees(&[E2], &[E1]);
         let errors = stage.status()["errors"].to_string();
-        assert!(errors.contains("database a: no room for its 3 prefixes"), "{errors}");
+        assert!(errors.contains("database a: no room for 3 prefixes"), "{errors}");
         stage.stop();
         stage.boot(6, &[E2], &[E1]);
     }

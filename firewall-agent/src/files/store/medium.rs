@@ -112,7 +112,7 @@ impl Medium for StateFile {
 
     fn replace(&self, bytes: &[u8]) -> Result<()> {
         let aside = self.write_aside(bytes).context("cannot write a copy beside it")?;
-        rename(&aside, &self.path).context("cannot put a copy in its place")?;
+        rename(&aside, &self.path).context("cannot rename the copy")?;
         if let Some(directory) = self.path.parent() {
             // A new file is durable once its directory is.
             File::open(directory)?.sync_all().context("cannot sync its directory")?;
@@ -142,7 +142,7 @@ impl Medium for StateFile {
                 return Ok(Some(bytes));
             }
         }
-        bail!("changes all the time: no commit could be copied whole in {COPIES} tries")
+        bail!("cannot copy: the file changed during each of {COPIES} attempts")
     }
 
     fn reserve(&self) {

@@ -74,8 +74,8 @@ fn ensure_version(transaction: &ReadTransaction) -> Result<()> {
         found = Some(version);
         Ok(())
     })?;
-    let version = found.context("no format version: not a store of this agent")?;
-    ensure!(version == VERSION, "format version {version}: this agent knows version {VERSION} alone");
+    let version = found.context("no format version: not an agent's store")?;
+    ensure!(version == VERSION, "format version {version}: must be {VERSION}");
     Ok(())
 }
 
@@ -181,7 +181,7 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
             0 => Presence::Active,
             1 => Presence::Removed,
             2 => Presence::Forgotten,
-            other => bail!("presence {other}"),
+            other => bail!("presence {other}: unknown value"),
         };
         records.push(Record::Floor(id.parse()?, Floor { revision, presence, rebased, order }));
         Ok(())
@@ -227,7 +227,7 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
         records.push(match name {
             CLOCK_MARK => Record::ClockMark(time),
             DETACHED => Record::Detached(time),
-            _ => bail!("no time of this name"),
+            _ => bail!("unknown time name"),
         });
         Ok(())
     })?;

@@ -111,7 +111,7 @@ fn another_format_version_is_refused_and_left_alone() {
     let mut store = LastGoodStore::new(StateFile::new(dir.path()));
     for error in [store.load().map(drop), store.commit(&changes(records()))].map(Result::unwrap_err) {
         let error = format!("{error:#}");
-        assert!(error.contains("state.redb: format version 2: this agent knows version 1 alone"), "{error}");
+        assert!(error.contains("state.redb: format version 2: must be 1"), "{error}");
     }
 }
 

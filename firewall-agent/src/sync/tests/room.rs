@@ -197,7 +197,7 @@ fn tombstones_take_no_room() {
     // The control: open endpoints do take capacity.
     assert_eq!(turn("d", &[target(ADDRESSES[0], PORTS[0]), target(ADDRESSES[1], PORTS[0])], &[]), (None, 4));
     let (refusal, tombstones) = turn("e", &[target(ADDRESSES[0], PORTS[1])], &[]);
-    assert!(refusal.is_some_and(|error| error.contains("hold 2, and at most 2 fit")));
+    assert!(refusal.is_some_and(|error| error.contains("use 2, the limit is 2")));
     assert_eq!(tombstones, 4);
 }
 

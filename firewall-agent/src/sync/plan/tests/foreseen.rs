@@ -20,8 +20,8 @@ fn what_has_no_room_and_what_is_closed_is_foreseen() {
     assert_eq!(
         reasons,
         [
-            "a: no room for its 3 prefixes: the other databases of this host hold 0, and at most 2 fit",
-            "c: no room for its 1 prefixes: the other databases of this host hold 2, and at most 2 fit",
+            "a: no room for 3 prefixes: the other databases of this host use 0, the limit is 2",
+            "c: no room for 1 prefixes: the other databases of this host use 2, the limit is 2",
         ]
     );
     assert_eq!(
