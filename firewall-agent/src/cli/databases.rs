@@ -75,7 +75,7 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
 fn closed(places: &Located, live: &Live) -> BTreeSet<Destination> {
     let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load().unwrap_or_default();
     let (_, persisted, _, _) = join(records, live);
-    let mut closed = BTreeSet::clone(persisted.closed_set());
+    let mut closed: BTreeSet<Destination> = persisted.closed_set().iter().copied().collect();
     let is_open = |to: &Destination| matches!(live.table.endpoints.get(to), Some(Claim::Open { .. }));
     closed.retain(|claim| !is_open(claim) && !is_open(&claim.everywhere()));
     closed

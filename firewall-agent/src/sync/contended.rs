@@ -41,7 +41,7 @@ pub(super) fn withdraw_contended(desired: &mut Desired) {
             }
         }
         if !desired.closed.contains(destination) {
-            Arc::make_mut(&mut desired.closed).insert(*destination);
+            Arc::make_mut(&mut desired.closed).extend([*destination]);
         }
     }
     desired.contended = contended;

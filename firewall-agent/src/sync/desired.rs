@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::claimed_destinations::ClaimedDestinations;
 use super::model::{CounterKind, Destination, Ports};
 use crate::rules::{
     CounterKey, DatabaseId, DatabaseRules, ManagedRanges, Mode, RangeId, RuleSet, Source, State, compile,
@@ -33,7 +34,7 @@ pub struct Desired {
     pub monitor: bool,
     /// Every destination that must be closed unless an endpoint is open there: tombstones are exactly these and those
     /// that this publish itself closes. A destination may be both here and in a database.
-    pub closed: Arc<BTreeSet<Destination>>,
+    pub closed: Arc<ClaimedDestinations>,
     /// Destinations that lose their tombstone, regardless of the other fields.
     pub opened: BTreeSet<Destination>,
     /// Destinations of databases whose claim is not stored yet. They are closed, unless already open for the same

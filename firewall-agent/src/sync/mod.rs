@@ -3,6 +3,7 @@
 mod accepted;
 mod admit;
 mod batch;
+mod claimed_destinations;
 mod claims;
 mod clock;
 mod contended;
@@ -39,6 +40,7 @@ mod unchanged;
 
 pub use accepted::{AcceptedFiles, parse};
 pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
+pub use claimed_destinations::ClaimedDestinations;
 pub use clock::Clock;
 pub use data_plane::{DataPlane, Families, Replacement};
 pub use desired::{Capacity, Desired, DesiredDatabase, destinations};

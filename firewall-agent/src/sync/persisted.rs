@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::admit::Candidate;
+use super::claimed_destinations::ClaimedDestinations;
 use super::desired::destinations;
 use super::in_force::{InForce, RulesInForce};
 use super::model::{Destination, Live};
@@ -22,9 +23,7 @@ const MAX_DEPARTED: usize = 65_536;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PersistedState {
     /// Destinations that an accepted file claimed and no operator released.
-    claims: Arc<BTreeSet<Destination>>,
-    /// Their last claimants, where the store has them.
-    claimants: BTreeMap<Destination, DatabaseId>,
+    claims: Arc<ClaimedDestinations>,
     floors: BTreeMap<DatabaseId, Floor>,
     in_force: BTreeMap<DatabaseId, InForce>,
     retired: BTreeMap<DatabaseId, Retired>,
@@ -46,8 +45,8 @@ impl PersistedState {
                 let known = |id: DatabaseId| {
                     self.floors.get_key_value(&id).map_or(id.clone(), |(known, _)| known.clone())
                 };
-                Arc::make_mut(&mut self.claims).insert(destination);
-                self.claimants.extend(owner.map(|id| (destination, known(id))));
+                let owner = owner.map(known);
+                Arc::make_mut(&mut self.claims).insert(destination, owner);
             }
             Record::Floor(id, floor) => {
                 self.order = self.order.max(floor.order);
@@ -66,8 +65,7 @@ impl PersistedState {
     /// Rebuilds the maps after loading record by record: incremental inserts leave B-tree nodes half empty, a bulk
     /// build none.
     pub fn pack(&mut self) {
-        self.claims = Arc::new(self.claims.iter().copied().collect());
-        self.claimants = std::mem::take(&mut self.claimants).into_iter().collect();
+        Arc::make_mut(&mut self.claims).pack();
         self.floors = std::mem::take(&mut self.floors).into_iter().collect();
     }
 
@@ -158,15 +156,9 @@ impl PersistedState {
     }
 
     fn set_claim(&mut self, destination: Destination, owner: Option<DatabaseId>, changes: &mut Changes) {
-        if self.claims.contains(&destination) && self.claimants.get(&destination) == owner.as_ref() {
-            return;
+        if Arc::make_mut(&mut self.claims).insert(destination, owner.clone()) {
+            changes.put(Record::Claim(destination, owner));
         }
-        Arc::make_mut(&mut self.claims).insert(destination);
-        match &owner {
-            Some(id) => _ = self.claimants.insert(destination, id.clone()),
-            None => _ = self.claimants.remove(&destination),
-        }
-        changes.put(Record::Claim(destination, owner));
     }
 
     fn set_in_force(&mut self, id: &DatabaseId, in_force: InForce, changes: &mut Changes) {
@@ -261,9 +253,7 @@ impl PersistedState {
         changes: &mut Changes,
     ) {
         for destination in destinations {
-            if self.is_claimed(destination) {
-                Arc::make_mut(&mut self.claims).remove(destination);
-                self.claimants.remove(destination);
+            if Arc::make_mut(&mut self.claims).remove(destination) {
                 changes.remove(Key::Claim(*destination));
             }
         }
@@ -295,15 +285,14 @@ impl PersistedState {
 
     /// Destinations that must be closed wherever no endpoint is open: every claim.
     #[must_use]
-    pub fn closed_set(&self) -> &Arc<BTreeSet<Destination>> {
+    pub fn closed_set(&self) -> &Arc<ClaimedDestinations> {
         &self.claims
     }
 
     /// Destinations with this database as their last claimant.
     #[must_use]
     pub fn claimed_by(&self, id: &DatabaseId) -> BTreeSet<Destination> {
-        let owned = self.claimants.iter().filter(|(_, owner)| *owner == id);
-        owned.map(|(destination, _)| *destination).collect()
+        self.claims.of(id).copied().collect()
     }
 
     /// Returns `true` for a destination that a file has claimed and that no operator has released.

@@ -69,7 +69,7 @@ fn with_fallbacks(
     let mut before = desired.clone();
     // Destinations that are not open yet are closed meanwhile.
     let closed = Arc::make_mut(&mut before.closed);
-    closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets));
+    closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets).copied());
     before.databases.retain(|id, _| persisted.in_force().contains_key(id));
     for (id, (fallback, parts)) in fallbacks {
         before.databases.insert(id.clone(), fallback.clone());

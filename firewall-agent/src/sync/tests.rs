@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use fastrand::Rng;
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use self::verdict::{holder, passes};
 use super::FakeDataPlane;
 use super::model::{Claim, CounterKind, Destination, Live, Ports};
-use super::{Desired, DesiredDatabase, publish};
+use super::{ClaimedDestinations, Desired, DesiredDatabase, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
 mod closed;
@@ -32,6 +33,10 @@ const EVERYWHERE: &str = "c";
 
 fn target(address: Option<&str>, port: u16) -> Destination {
     Destination { address: address.map(|text| text.parse().unwrap()), port, protocol: Protocol::Tcp }
+}
+
+fn claimed(destinations: impl IntoIterator<Item = Destination>) -> Arc<ClaimedDestinations> {
+    Arc::new(destinations.into_iter().collect())
 }
 
 /// Random files of up to three databases without common endpoints.

@@ -75,7 +75,7 @@ impl Host {
         // Open endpoints below a stored wildcard are known to the process that opened them.
         let open = self.live.table.endpoints.iter().filter(|(_, claim)| claim.slot().is_some());
         self.claims.extend(open.map(|(to, _)| *to).filter(|to| !desired.opened.contains(to)));
-        desired.closed = self.claims.clone().into();
+        desired.closed = super::claimed(self.claims.iter().copied());
         desired.first = self.first.clone();
         desired
     }
@@ -257,7 +257,7 @@ fn what_is_released_is_closed_until_what_overlaps_it_is_in_force() {
     let address = Destination { address: Some("203.0.113.1".parse().unwrap()), ..PLACE };
     for (released, wanted) in [(address, PLACE), (PLACE, address)] {
         let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
-        let closed = Desired { closed: BTreeSet::from([released]).into(), ..Desired::default() };
+        let closed = Desired { closed: super::claimed([released]), ..Desired::default() };
         publish(&closed, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
         assert!(!passes(&live, source, &address));
         let mut set = RuleSet::default();
@@ -273,7 +273,7 @@ fn what_is_released_is_closed_until_what_overlaps_it_is_in_force() {
         let desired = Desired {
             databases: BTreeMap::from([("b".parse().unwrap(), database)]),
             opened: BTreeSet::from([released]),
-            closed: BTreeSet::from([wanted]).into(),
+            closed: super::claimed([wanted]),
             ..Desired::default()
         };
         let whole = FakeDataPlane::new(memory.live.clone(), memory.sizes.clone());

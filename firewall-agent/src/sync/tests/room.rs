@@ -49,9 +49,9 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
         ..Desired::default()
     };
     let tight = [
-        (Capacity { prefixes: 9, ..Capacity::default() }, "at most 9 fit"),
+        (Capacity { prefixes: 9, ..Capacity::default() }, "the limit is 9"),
         (Capacity { memory: 1024, ..Capacity::default() }, "about 1 KiB"),
-        (Capacity { endpoints: 0, ..Capacity::default() }, "at most 0 fit"),
+        (Capacity { endpoints: 0, ..Capacity::default() }, "the limit is 0"),
     ];
     for (limits, figures) in tight {
         let mut memory = FakeDataPlane::default();
@@ -179,7 +179,7 @@ fn tombstones_take_no_room() {
         let desired = Desired {
             databases: if here.is_empty() { BTreeMap::new() } else { [(id.parse().unwrap(), wanted)].into() },
             removed: removed.iter().map(|id| id.parse().unwrap()).collect(),
-            closed: closed.clone().into(),
+            closed: super::claimed(closed.iter().copied()),
             limits,
             ..Desired::default()
         };

@@ -1,6 +1,5 @@
 //! Cost of a publish against the number of databases, endpoints, tombstones and removed databases.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -110,10 +109,11 @@ fn desired(size: Size, guarded: Ports) -> Desired {
     Desired {
         databases: (0..size.databases).map(|one| (id(one), database(one, 1, size.prefixes))).collect(),
         removed: (0..size.removed).map(|one| id(1_000_000 + one)).collect(),
-        closed: (0..size.tombstones)
-            .map(|one| Destination { address: address(30, one), port: 5432, protocol: Protocol::Tcp })
-            .collect::<BTreeSet<_>>()
-            .into(),
+        closed: super::claimed((0..size.tombstones).map(|one| Destination {
+            address: address(30, one),
+            port: 5432,
+            protocol: Protocol::Tcp,
+        })),
         guarded,
         ..Desired::default()
     }
@@ -189,7 +189,7 @@ fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
     wanted.databases.insert(id(0), database(0, 2, 0));
     let rule = run(&wanted, 0);
     let targets = [Destination { address: address(21, 0), port: 8000, protocol: Protocol::Tcp }].into();
-    Arc::make_mut(&mut wanted.closed).extend(&wanted.databases[&id(0)].targets);
+    Arc::make_mut(&mut wanted.closed).extend(wanted.databases[&id(0)].targets.clone());
     wanted.databases.insert(id(0), DesiredDatabase { targets, ..database(0, 3, 0) });
     let endpoint = run(&wanted, 2);
     [first, again, rule, endpoint]

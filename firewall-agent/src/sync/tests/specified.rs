@@ -11,7 +11,7 @@ use crate::sync::{Desired, Members, Ports, Published};
 /// The endpoint table as specified, computed by a simple slow method.
 fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -> Endpoints {
     let mut open = Endpoints::new();
-    let mut closed = BTreeSet::clone(&desired.closed);
+    let mut closed: BTreeSet<Destination> = desired.closed.iter().copied().collect();
     let held = |slot: DatabaseSlot| {
         let endpoints = before.table.endpoints.iter();
         endpoints.filter(move |(_, claim)| claim.slot() == Some(slot)).map(|(to, claim)| (*to, *claim))
