@@ -40,9 +40,7 @@ pub fn restored(
         {
             let fallback = fallback(*revision, rules, wanted);
             if is_absent(id, *revision, &fallback) {
-                // Addresses that replace a wildcard took no capacity.
-                let parts = fallback.targets.len().saturating_sub(rules.destinations.len());
-                fallbacks.insert(id.clone(), (fallback, parts));
+                fallbacks.insert(id.clone(), fallback);
                 lost.extend(is_lost.then_some(id));
             }
         }
@@ -56,12 +54,12 @@ pub fn restored(
     with_fallbacks(desired, persisted, &fallbacks)
 }
 
-/// `desired` without newcomers, with the given databases at their fallback, each with the number of its endpoints that
-/// take no capacity.
+/// `desired` without newcomers, with the given databases at their fallback. Their endpoints fit as before the boot: they
+/// may be more than the limit, where addresses replaced a wildcard.
 fn with_fallbacks(
     desired: &Desired,
     persisted: &PersistedState,
-    fallbacks: &BTreeMap<DatabaseId, (DesiredDatabase, usize)>,
+    fallbacks: &BTreeMap<DatabaseId, DesiredDatabase>,
 ) -> Option<Desired> {
     if fallbacks.is_empty() {
         return None;
@@ -71,9 +69,9 @@ fn with_fallbacks(
     let closed = Arc::make_mut(&mut before.closed);
     closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets).copied());
     before.databases.retain(|id, _| persisted.in_force().contains_key(id));
-    for (id, (fallback, parts)) in fallbacks {
+    for (id, fallback) in fallbacks {
         before.databases.insert(id.clone(), fallback.clone());
-        before.limits.endpoints = before.limits.endpoints.saturating_add(*parts);
+        before.limits.endpoints = before.limits.endpoints.saturating_add(fallback.targets.len());
     }
     Some(before)
 }

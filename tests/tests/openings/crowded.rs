@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use firewall_tests::lab::eventually;
 
-use crate::stage::{ALLOWED, E1, E2, Stage, rules};
+use crate::stage::{ALLOWED, E1, E2, Stage, rules, rules_of};
 
 /// Allowed by the previous revision alone, and by the new one alone.
 const BEFORE: &str = "10.77.0.4";
@@ -94,6 +94,42 @@ fn a_revision_without_room_that_has_the_number_of_the_one_before_leaves_it_for_a
     until_it_is(&stage, 10);
     stage.stop();
     boots(&stage, 10);
+}
+
+/// In force is what both refused revisions and the first one allow. A boot finds room for that, not for the first one.
+#[test]
+fn a_second_revision_without_room_leaves_to_a_boot_what_is_in_force() {
+    let stage = Stage::new("max_prefixes: 10\n");
+    let others: Vec<String> = (0..7).map(|number| format!("10.97.{number}.1")).collect();
+    let first: Vec<&str> = [ALLOWED, BEFORE].into_iter().chain(others.iter().map(String::as_str)).collect();
+    stage.push(&rules(1, &[E1], &first));
+    stage.run();
+    stage.until_applied("a", 1);
+    let refuses = |revision, sources: &[&str]| {
+        stage.push(&rules(revision, &[E1], sources));
+        let said = format!("no room for {} prefixes", sources.len());
+        stage.until("it is refused", |status| status["errors"].to_string().contains(&said));
+    };
+    refuses(2, &sources());
+    let neighbour: Vec<&str> = first.iter().copied().filter(|one| *one != BEFORE).chain([AFTER]).collect();
+    stage.home.write_rules("b.yaml", &rules_of("b", 1, &[E2], &neighbour)).unwrap();
+    stage.until_applied("b", 1);
+    let again: Vec<&str> =
+        first.iter().copied().chain(["10.96.0.1", "10.96.0.2", "10.96.0.3", "10.96.0.4"]).collect();
+    refuses(3, &again);
+    stage.sees(&[E1, E2], &[]);
+    stage.refuses(BEFORE, E1);
+    stage.stop();
+    for _ in 0..2 {
+        stage.boot(6, &[E1, E2], &[]);
+        stage.refuses(BEFORE, E1);
+        stage.stop();
+    }
+    // The control: with room the last revision is in force.
+    stage.change_config("max_prefixes: 10", "max_prefixes: 100");
+    stage.run();
+    stage.until_applied("a", 3);
+    stage.lets_in(BEFORE, E1);
 }
 
 fn with_room(prefixes: u32) -> Stage {
