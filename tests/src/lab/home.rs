@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::{Agent, Host, Lab, User};
+use super::{Agent, Host, Lab, RuleFile, User};
 
 /// The part of the config in which agents differ.
 #[derive(Clone, Debug)]
@@ -88,6 +88,11 @@ impl AgentHome {
     /// Publishes a rule file atomically, as the control plane does; returns the time at which it became visible.
     pub fn write_rules(&self, name: &str, text: &str) -> Result<Instant> {
         self.replace(&self.rule_file(name), text)
+    }
+
+    /// As `write_rules`, under the name of the database.
+    pub fn push(&self, file: &RuleFile) -> Result<Instant> {
+        self.write_rules(&format!("{}.yaml", file.database()), &file.to_string())
     }
 
     /// As `write_rules`, for the managed ranges.

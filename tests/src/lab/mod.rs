@@ -16,7 +16,9 @@ mod next_layout;
 mod postgres;
 mod psql;
 mod rounds;
+mod rule_file;
 mod status;
+mod test_host;
 mod traced;
 mod wait;
 
@@ -43,7 +45,9 @@ pub use next_layout::{next_layout_binary, next_layout_of};
 pub use postgres::Postgres;
 pub use psql::{Session, psql};
 pub use rounds::rounds;
+pub use rule_file::{GENERATED_AT, RangesFile, RuleFile};
 pub use status::Status;
+pub use test_host::{Builder, INTERFACE, TestHost, UNPROTECTED, connects, database_of, socket_address};
 pub use traced::{count_from_here, killed_after};
 pub use wait::eventually;
 

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::faked::Faked;
-use crate::stage::{IN_OFFICE, SHOP};
+use crate::setup::{IN_OFFICE, SHOP};
 
 const HOURS: fn(i64) -> SignedDuration = SignedDuration::from_hours;
 const DAY: i64 = 24;
@@ -70,7 +70,7 @@ fn a_mark_that_a_wrong_clock_moved_ahead_is_told_and_lowered() {
         assert_eq!(lowered.code, Some(0), "{lowered:?}");
         assert!(lowered.out.starts_with("clock: mark lowered from 2"), "{lowered:?}");
         if with_agent {
-            assert!(host.stage.log().contains("clock mark lowered"), "it is logged");
+            assert!(host.host.log().contains("clock mark lowered"), "it is logged");
         } else {
             host.start(NOW, true);
         }
@@ -111,7 +111,7 @@ fn a_clock_that_is_not_synchronised_is_lowered_to_a_given_time_only() {
         let answer = host.ask(false, &[&["clock"], arguments].concat());
         assert_eq!(answer.code, Some(code), "{arguments:?}: {answer:?}");
         assert!(answer.err.contains(words), "{arguments:?}: {answer:?}");
-        assert_eq!(host.stage.reason(IN_OFFICE, "a"), "no_match", "{arguments:?}");
+        assert_eq!(host.host.reason(IN_OFFICE, "a"), "no_match", "{arguments:?}");
     }
     let lowered = host.ask(false, &["clock", "--lower", "--to", &good]);
     assert_eq!(lowered.code, Some(0), "{lowered:?}");
@@ -162,7 +162,7 @@ fn a_boot_with_the_clock_in_the_past_expires_what_is_due_once_it_is_synchronised
     host.push(1, NOW, HOURS(1));
     host.until_office_is("allowed");
     host.stop();
-    host.stage.forget_kernel();
+    host.host.remove_pins();
     host.start(HOURS(-40 * YEAR), false);
     host.until_told(Some("clock ahead"));
     host.until_office_is("allowed");

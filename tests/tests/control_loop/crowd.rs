@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 
-use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
+use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 
 const PLACE: &str = "192.0.2.1:30092";
 const FILES: usize = 200;
@@ -13,29 +13,29 @@ const MOST_KIB: u64 = 256 << 10;
 
 #[test]
 fn a_directory_full_of_large_files_costs_bounded_memory_and_stops_no_known_database() {
-    let mut stage = Stage::new();
-    stage.write("z.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 1);
-    stage.stop();
+    let host = builder().start();
+    host.write("z.yaml", file("a", 1, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 1);
+    host.stop();
     for number in 0..FILES {
-        let path = stage.home.rule_file(&format!("x{number}.yaml"));
+        let path = host.home.rule_file(&format!("x{number}.yaml"));
         File::create(path).unwrap().set_len(FILE_BYTES).unwrap();
     }
     // With bpffs unchanged, and as after a boot.
     for revision in [2, 4] {
-        stage.start();
-        stage.until_refused("not read: more than 64 MiB of rule files in the directory");
-        let status = stage.until_refused("x199.yaml");
+        host.start();
+        host.until_rejected("not read: more than 64 MiB of rule files in the directory");
+        let status = host.until_rejected("x199.yaml");
         assert_eq!(status["rejected_files"].as_array().unwrap().len(), FILES, "each is named");
-        stage.write("z.yaml", &file("a", revision, "192.0.2.1", &[SHOP]));
-        stage.until_revision("a", revision);
-        assert_eq!(stage.reason(IN_SHOP, PLACE), "allowed");
-        assert_eq!(stage.reason(IN_OFFICE, PLACE), "no_match");
-        let most = most_memory(stage.pid());
+        host.write("z.yaml", file("a", revision, "192.0.2.1", &[SHOP]));
+        host.until_revision("a", revision);
+        assert_eq!(host.reason(IN_SHOP, PLACE), "allowed");
+        assert_eq!(host.reason(IN_OFFICE, PLACE), "no_match");
+        let most = most_memory(host.pid());
         println!("{most} KiB");
         assert!(most < MOST_KIB, "{most} KiB");
-        stage.stop();
-        stage.forget_kernel();
+        host.stop();
+        host.remove_pins();
     }
 }
 

@@ -4,18 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use firewall_tests::lab::{Answer, eventually};
+use firewall_tests::lab::{Answer, TestHost, eventually};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::stage::{IN_OFFICE, IN_SHOP, SHOP, Stage, file};
+use crate::setup::{IN_OFFICE, IN_SHOP, SHOP, builder, file};
 use crate::strace::Injected;
 
-/// A stage with an agent under a faked clock.
+/// A host with an agent under a faked clock.
 pub struct Faked {
-    pub stage: Stage,
+    pub host: TestHost,
     /// File with the offset of the wall clock; libfaketime reads it at every call.
     offset: PathBuf,
     /// A tracer attached to the running agent.
@@ -25,9 +25,9 @@ pub struct Faked {
 impl Faked {
     /// Returns a host without a stored clock mark and without a running agent.
     pub fn new() -> Self {
-        let stage = Stage::stopped();
-        let offset = stage.home.config().with_file_name("offset");
-        Self { stage, offset, synchronised: None }
+        let host = builder().build();
+        let offset = host.home.config().with_file_name("offset");
+        Self { host, offset, synchronised: None }
     }
 
     pub fn set(&self, ahead: SignedDuration) {
@@ -73,17 +73,17 @@ impl Faked {
     pub fn start(&mut self, ahead: SignedDuration, synchronised: bool) {
         self.set(ahead);
         let front = self.front(synchronised);
-        self.stage.start_by(&front);
+        self.host.own(self.host.home.start_by(&front).unwrap());
     }
 
     pub fn stop(&mut self) {
         self.synchronised = None;
-        self.stage.stop();
+        self.host.stop();
     }
 
     /// Makes the kernel report the clock of the running agent as synchronised, from now on.
     pub fn synchronise(&mut self) {
-        let pid = self.stage.pid();
+        let pid = self.host.pid();
         let tracer = || {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
             let field = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap();
@@ -96,7 +96,7 @@ impl Faked {
 
     /// Runs a command of the agent under the same clock.
     pub fn ask(&self, synchronised: bool, arguments: &[&str]) -> Answer {
-        self.stage.home.ask_by(&self.front(synchronised), arguments).unwrap()
+        self.host.home.ask_by(&self.front(synchronised), arguments).unwrap()
     }
 
     pub fn clock(&self, synchronised: bool) -> Value {
@@ -115,20 +115,20 @@ impl Faked {
     pub fn write(&self, database: &str, revision: u64, address: &str, age: SignedDuration, rules: &[&str]) {
         let text = file(database, revision, address, rules);
         let text = text.replace("2026-08-21T15:27:32Z", &(Timestamp::now() - age).to_string());
-        self.stage.write(&format!("{database}.yaml"), &text);
-        self.stage.until_revision(database, revision);
+        self.host.write(&format!("{database}.yaml"), &text);
+        self.host.until_revision(database, revision);
     }
 
     /// Waits until the office gets this verdict; the shop is always allowed.
     pub fn until_office_is(&self, reason: &str) {
         let what = format!("the office is {reason}");
-        self.stage.until(&what, |_| self.stage.reason(IN_OFFICE, "a") == reason);
-        assert_eq!(self.stage.reason(IN_SHOP, "a"), "allowed");
+        self.host.until(&what, |_| self.host.reason(IN_OFFICE, "a") == reason);
+        assert_eq!(self.host.reason(IN_SHOP, "a"), "allowed");
     }
 
     /// Waits until the status reports this clock condition, or none.
     pub fn until_told(&self, condition: Option<&str>) {
-        self.stage.until(&format!("{condition:?} is told"), |status| {
+        self.host.until(&format!("{condition:?} is told"), |status| {
             let errors = status["errors"].to_string();
             condition.map_or(!errors.contains("clock "), |condition| errors.contains(condition))
         });

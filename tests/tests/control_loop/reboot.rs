@@ -2,42 +2,44 @@
 
 use std::fs;
 
-use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file, one};
+use firewall_tests::lab::database_of;
+
+use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 use crate::strace::Injected;
 
 const PLACE: &str = "192.0.2.1:30092";
 
 #[test]
 fn a_reboot_without_any_file_brings_back_what_was_in_force() {
-    let mut stage = Stage::new();
-    stage.write("a.yaml", &file("a", 7, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 7);
-    for spoiled in ["", "schema_version: 1\n", &file("a", 6, "192.0.2.1", &[SHOP])] {
-        stage.kill();
-        stage.forget_kernel();
-        stage.write("a.yaml", spoiled);
-        stage.start();
-        stage.until_revision("a", 7);
-        stage.until_state("a", "rejected");
-        assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed", "{spoiled:?}");
-        assert_eq!(stage.reason(IN_SHOP, PLACE), "no_match", "{spoiled:?}");
+    let host = builder().start();
+    host.push(&file("a", 7, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 7);
+    for spoiled in ["", "schema_version: 1\n", &file("a", 6, "192.0.2.1", &[SHOP]).to_string()] {
+        host.kill();
+        host.remove_pins();
+        host.write("a.yaml", spoiled);
+        host.start();
+        host.until_revision("a", 7);
+        host.until_state("a", "rejected");
+        assert_eq!(host.reason(IN_OFFICE, PLACE), "allowed", "{spoiled:?}");
+        assert_eq!(host.reason(IN_SHOP, PLACE), "no_match", "{spoiled:?}");
     }
-    stage.kill();
-    stage.forget_kernel();
-    fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
-    stage.start();
-    stage.until_state("a", "orphaned");
-    assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed");
+    host.kill();
+    host.remove_pins();
+    fs::remove_file(host.home.rule_file("a.yaml")).unwrap();
+    host.start();
+    host.until_state("a", "orphaned");
+    assert_eq!(host.reason(IN_OFFICE, PLACE), "allowed");
 }
 
 /// The agent never treats a damaged store as empty: it does not start, and the kernel's state stays in force.
 #[test]
 fn a_damaged_store_allows_nobody_more() {
-    let mut stage = Stage::new();
-    stage.write("a.yaml", &file("a", 7, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 7);
-    stage.stop();
-    let path = stage.home.config().with_file_name("state").join("state.redb");
+    let host = builder().start();
+    host.push(&file("a", 7, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 7);
+    host.stop();
+    let path = host.home.config().with_file_name("state").join("state.redb");
     let whole = fs::read(&path).unwrap();
     let mut spoiled = whole.clone();
     let mut found = 0;
@@ -49,54 +51,54 @@ fn a_damaged_store_allows_nobody_more() {
     }
     assert!(found > 0, "the stored file holds its rule");
     fs::write(&path, spoiled).unwrap();
-    fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
-    let mut agent = stage.home.start().unwrap();
+    fs::remove_file(host.home.rule_file("a.yaml")).unwrap();
+    let mut agent = host.home.start().unwrap();
     let refused = agent.wait_until("the agent runs", || false).unwrap_err().to_string();
     assert!(refused.contains("state.redb: "), "{refused}");
-    assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed", "the kernel still has it");
-    assert_eq!(stage.reason(IN_SHOP, PLACE), "no_match");
+    assert_eq!(host.reason(IN_OFFICE, PLACE), "allowed", "the kernel still has it");
+    assert_eq!(host.reason(IN_SHOP, PLACE), "no_match");
     // Control: the agent accepts the undamaged store.
     fs::write(&path, whole).unwrap();
-    stage.forget_kernel();
-    stage.start();
-    stage.until_state("a", "orphaned");
-    assert_eq!(stage.reason(IN_OFFICE, PLACE), "allowed");
+    host.remove_pins();
+    host.start();
+    host.until_state("a", "orphaned");
+    assert_eq!(host.reason(IN_OFFICE, PLACE), "allowed");
 }
 
 /// An accepted file protects its endpoint: without room for its rules every source is denied, rather than allowed.
 #[test]
 fn a_database_without_room_is_closed_after_a_reboot_where_no_port_is_guarded() {
-    let mut stage = Stage::new();
+    let host = builder().start();
     let target = "192.0.2.1:8080";
     let unguarded = file("a", 1, "192.0.2.1", &[OFFICE, SHOP]).replace("30092", "8080");
-    assert_eq!(stage.reason(IN_OFFICE, target), "not_protected", "the control: nothing else closes it");
-    stage.write("a.yaml", &unguarded);
-    stage.until_revision("a", 1);
-    assert_eq!(stage.reason(IN_OFFICE, target), "allowed");
-    stage.kill();
-    stage.forget_kernel();
-    stage.start_with(&["--max-prefixes", "1"]);
-    let refused = stage.until("it is refused", |status| status["errors"].to_string().contains("no room"));
+    assert_eq!(host.reason(IN_OFFICE, target), "not_protected", "the control: nothing else closes it");
+    host.write("a.yaml", unguarded);
+    host.until_revision("a", 1);
+    assert_eq!(host.reason(IN_OFFICE, target), "allowed");
+    host.kill();
+    host.remove_pins();
+    host.start_with(&["--max-prefixes", "1"]);
+    let refused = host.until("it is refused", |status| status["errors"].to_string().contains("no room"));
     for source in [IN_OFFICE, IN_SHOP, "192.0.2.99"] {
-        assert_eq!(stage.reason(source, target), "closed", "{source}: {refused:#}");
+        assert_eq!(host.reason(source, target), "closed", "{source}: {refused:#}");
     }
-    stage.kill();
-    stage.start();
-    stage.until_state("a", "applied");
-    assert_eq!(stage.reason(IN_OFFICE, target), "allowed");
-    assert_eq!(stage.reason("192.0.2.99", target), "no_match");
+    host.kill();
+    host.start();
+    host.until_state("a", "applied");
+    assert_eq!(host.reason(IN_OFFICE, target), "allowed");
+    assert_eq!(host.reason("192.0.2.99", target), "no_match");
 }
 
 #[test]
 fn a_disk_that_takes_nothing_delays_no_revocation() {
-    let stage = Stage::new();
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 1);
-    let broken = Injected::into(stage.pid(), "pwrite64", "error=EIO");
-    stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[]));
-    stage.until("the rule is revoked", |_| stage.reason(IN_OFFICE, "a") == "no_match");
-    let status = stage.until_state("a", "degraded");
-    assert!(one(&status, "a")["problem"].to_string().contains("state.redb"), "{status}");
+    let host = builder().start();
+    host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 1);
+    let broken = Injected::into(host.pid(), "pwrite64", "error=EIO");
+    host.push(&file("a", 2, "192.0.2.1", &[]));
+    host.until("the rule is revoked", |_| host.reason(IN_OFFICE, "a") == "no_match");
+    let status = host.until_state("a", "degraded");
+    assert!(database_of(&status, "a")["problem"].to_string().contains("state.redb"), "{status}");
     drop(broken);
-    stage.until_state("a", "applied");
+    host.until_state("a", "applied");
 }

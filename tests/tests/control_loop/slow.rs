@@ -5,9 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use firewall_tests::lab::eventually;
+use firewall_tests::lab::{TestHost, eventually};
 
-use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
+use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 use crate::strace::Injected;
 
 /// Capacity of a pipe, in bytes.
@@ -16,16 +16,16 @@ const DATABASES: usize = 20;
 
 #[test]
 fn a_log_that_nobody_reads_delays_no_revocation() {
-    let mut stage = Stage::new();
-    stage.stop();
+    let host = builder().start();
+    host.stop();
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[b'\n'; PIPE]).unwrap();
     let full = OwnedFd::from(writer);
-    stage.start_into(File::from(full.try_clone().unwrap()));
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 1);
-    stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[SHOP]));
-    stage.until("the rule is revoked", |_| stage.reason(IN_OFFICE, "a") == "no_match");
+    host.own(host.home.start_into(File::from(full.try_clone().unwrap()), &[]).unwrap());
+    host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 1);
+    host.push(&file("a", 2, "192.0.2.1", &[SHOP]));
+    host.until("the rule is revoked", |_| host.reason(IN_OFFICE, "a") == "no_match");
     drop(full);
     // A resumed reader gets the whole backlog: a process that ends waits for that.
     let read = std::thread::spawn(move || {
@@ -33,7 +33,7 @@ fn a_log_that_nobody_reads_delays_no_revocation() {
         reader.read_to_string(&mut text).unwrap();
         text
     });
-    stage.stop();
+    host.stop();
     let text = read.join().unwrap();
     assert_eq!(text.matches("revision in force database=a").count(), 2, "{}", text.trim_start());
     assert!(text.contains("everything stays attached"), "{}", text.trim_start());
@@ -41,67 +41,67 @@ fn a_log_that_nobody_reads_delays_no_revocation() {
 
 #[test]
 fn a_slow_disk_delays_no_revocation_and_keeps_the_newest() {
-    let mut stage = Stage::new();
+    let host = builder().start();
     let name = |number: usize| format!("db{number:02}");
     let target = |number: usize| format!("192.0.2.{number}:30092");
-    let write = |stage: &Stage, revision, rule| {
+    let write = |host: &TestHost, revision, rule| {
         for number in 1..=DATABASES {
             let text = file(&name(number), revision, &format!("192.0.2.{number}"), &[rule]);
-            stage.write(&format!("{}.yaml", name(number)), &text);
+            host.write(&format!("{}.yaml", name(number)), &text);
         }
     };
-    let all = |stage: &Stage, source: &str, reason: &str| {
-        (1..=DATABASES).all(|number| stage.reason(source, &target(number)) == reason)
+    let all = |host: &TestHost, source: &str, reason: &str| {
+        (1..=DATABASES).all(|number| host.reason(source, &target(number)) == reason)
     };
-    write(&stage, 1, OFFICE);
-    stage.until("all are in force", |_| stage.reason(IN_OFFICE, &target(DATABASES)) == "allowed");
-    (1..=DATABASES).for_each(|number| _ = stage.until_state(&name(number), "applied"));
+    write(&host, 1, OFFICE);
+    host.until("all are in force", |_| host.reason(IN_OFFICE, &target(DATABASES)) == "allowed");
+    (1..=DATABASES).for_each(|number| _ = host.until_state(&name(number), "applied"));
 
-    let slow = Injected::into(stage.pid(), "fsync,fdatasync", "delay_enter=2000000");
-    write(&stage, 2, OFFICE);
-    write(&stage, 3, SHOP);
+    let slow = Injected::into(host.pid(), "fsync,fdatasync", "delay_enter=2000000");
+    write(&host, 2, OFFICE);
+    write(&host, 3, SHOP);
     let started = Instant::now();
     let last = target(DATABASES);
-    stage.until("the last rule is revoked", |_| stage.reason(IN_OFFICE, &last) == "no_match");
+    host.until("the last rule is revoked", |_| host.reason(IN_OFFICE, &last) == "no_match");
     // At most two passes, neither of which waits for 20 times two seconds. In a quiet moment it takes 0.2 s.
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-    assert!(all(&stage, IN_SHOP, "allowed") && all(&stage, IN_OFFICE, "no_match"));
-    let said = || stage.log().contains("state.redb: the disk is slow").then_some(());
+    assert!(all(&host, IN_SHOP, "allowed") && all(&host, IN_OFFICE, "no_match"));
+    let said = || host.log().contains("state.redb: the disk is slow").then_some(());
     eventually(Duration::from_secs(20), "the disk is said to be slow", said).unwrap();
 
-    let caught_up = || stage.log().contains("condition cleared condition=\"store\"").then_some(());
+    let caught_up = || host.log().contains("condition cleared condition=\"store\"").then_some(());
     eventually(Duration::from_secs(120), "all is stored, slowly", caught_up).unwrap();
     drop(slow);
-    stage.kill();
-    stage.forget_kernel();
+    host.kill();
+    host.remove_pins();
     for number in 1..=DATABASES {
-        fs::remove_file(stage.home.rule_file(&format!("{}.yaml", name(number)))).unwrap();
+        fs::remove_file(host.home.rule_file(&format!("{}.yaml", name(number)))).unwrap();
     }
-    stage.start();
-    stage.until_state(&name(DATABASES), "orphaned");
-    assert!(all(&stage, IN_SHOP, "allowed") && all(&stage, IN_OFFICE, "no_match"), "{}", stage.log());
+    host.start();
+    host.until_state(&name(DATABASES), "orphaned");
+    assert!(all(&host, IN_SHOP, "allowed") && all(&host, IN_OFFICE, "no_match"), "{}", host.log());
 }
 
 #[test]
 fn a_disk_that_hangs_stops_nothing_and_gets_what_it_missed() {
-    let mut stage = Stage::new();
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 1);
-    let hangs = Injected::into(stage.pid(), "fsync,fdatasync", "delay_enter=600s");
+    let host = builder().start();
+    host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 1);
+    let hangs = Injected::into(host.pid(), "fsync,fdatasync", "delay_enter=600s");
     for revision in 2..12 {
         let (rule, new, old) =
             if revision % 2 == 0 { (SHOP, IN_SHOP, IN_OFFICE) } else { (OFFICE, IN_OFFICE, IN_SHOP) };
-        stage.write("a.yaml", &file("a", revision, "192.0.2.1", &[rule]));
+        host.push(&file("a", revision, "192.0.2.1", &[rule]));
         let is_in_force =
-            || (stage.reason(new, "a") == "allowed" && stage.reason(old, "a") == "no_match").then_some(());
+            || (host.reason(new, "a") == "allowed" && host.reason(old, "a") == "no_match").then_some(());
         eventually(Duration::from_secs(10), "it is in force", is_in_force).unwrap();
     }
     drop(hangs);
-    stage.until_state("a", "applied");
-    stage.stop();
-    stage.forget_kernel();
-    fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
-    stage.start();
-    stage.until_state("a", "orphaned");
-    assert_eq!(stage.reason(IN_OFFICE, "a"), "allowed", "the last of them");
+    host.until_state("a", "applied");
+    host.stop();
+    host.remove_pins();
+    fs::remove_file(host.home.rule_file("a.yaml")).unwrap();
+    host.start();
+    host.until_state("a", "orphaned");
+    assert_eq!(host.reason(IN_OFFICE, "a"), "allowed", "the last of them");
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
+use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 
 type Style = (&'static str, fn(&Path, &str));
 
@@ -44,51 +44,51 @@ const STYLES: [Style; 6] = [
 
 #[test]
 fn each_style_of_writing_is_seen() {
-    let stage = Stage::new();
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 1);
+    let host = builder().start();
+    host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 1);
     let mut revision = 1;
     for (what, write) in STYLES.iter().chain(&STYLES) {
         revision += 1;
         let (rule, allowed, denied) =
             if revision % 2 == 0 { (SHOP, IN_SHOP, IN_OFFICE) } else { (OFFICE, IN_OFFICE, IN_SHOP) };
-        write(&stage.home.rule_file("a.yaml"), &file("a", revision, "192.0.2.1", &[rule]));
-        stage.until_revision("a", revision);
-        assert_eq!(stage.reason(allowed, "a"), "allowed", "{what}");
-        assert_eq!(stage.reason(denied, "a"), "no_match", "{what}");
+        write(&host.home.rule_file("a.yaml"), &file("a", revision, "192.0.2.1", &[rule]).to_string());
+        host.until_revision("a", revision);
+        assert_eq!(host.reason(allowed, "a"), "allowed", "{what}");
+        assert_eq!(host.reason(denied, "a"), "no_match", "{what}");
     }
 }
 
 /// The swap of a ConfigMap by Kubernetes: files are links into `..data`, itself a link to a directory.
 #[test]
 fn fifty_rapid_swaps_of_a_config_map_end_at_the_last() {
-    let stage = Stage::new();
-    let dir = stage.home.rule_file("a.yaml").parent().unwrap().to_owned();
+    let host = builder().start();
+    let dir = host.home.rule_file("a.yaml").parent().unwrap().to_owned();
     for revision in 1..=50_u64 {
         let version = dir.join(format!("..version-{revision}"));
         fs::create_dir(&version).unwrap();
-        fs::write(version.join("a.yaml"), file("a", revision, "192.0.2.1", &[OFFICE])).unwrap();
+        fs::write(version.join("a.yaml"), file("a", revision, "192.0.2.1", &[OFFICE]).to_string()).unwrap();
         symlink(version.file_name().unwrap(), dir.join("..next")).unwrap();
         fs::rename(dir.join("..next"), dir.join("..data")).unwrap();
         if revision == 1 {
             symlink("..data/a.yaml", dir.join("a.yaml")).unwrap();
-            stage.until_revision("a", 1);
+            host.until_revision("a", 1);
         }
     }
-    stage.until_revision("a", 50);
+    host.until_revision("a", 50);
 }
 
 #[test]
 fn a_link_that_leaves_the_directory_is_refused() {
-    let stage = Stage::new();
-    let outside = stage.home.config().with_file_name("outside.yaml");
-    fs::write(&outside, file("a", 1, "192.0.2.1", &[OFFICE])).unwrap();
-    symlink(&outside, stage.home.rule_file("a.yaml")).unwrap();
-    stage.until_refused("outside the directory");
-    assert_eq!(stage.reason(IN_OFFICE, "192.0.2.1:30092"), "closed");
+    let host = builder().start();
+    let outside = host.home.config().with_file_name("outside.yaml");
+    fs::write(&outside, file("a", 1, "192.0.2.1", &[OFFICE]).to_string()).unwrap();
+    symlink(&outside, host.home.rule_file("a.yaml")).unwrap();
+    host.until_rejected("outside the directory");
+    assert_eq!(host.reason(IN_OFFICE, "192.0.2.1:30092"), "closed");
     // Control: the same file inside the directory.
-    fs::remove_file(stage.home.rule_file("a.yaml")).unwrap();
-    fs::rename(outside, stage.home.rule_file("a.yaml")).unwrap();
-    stage.until_revision("a", 1);
-    assert_eq!(stage.reason(IN_OFFICE, "192.0.2.1:30092"), "allowed");
+    fs::remove_file(host.home.rule_file("a.yaml")).unwrap();
+    fs::rename(outside, host.home.rule_file("a.yaml")).unwrap();
+    host.until_revision("a", 1);
+    assert_eq!(host.reason(IN_OFFICE, "192.0.2.1:30092"), "allowed");
 }

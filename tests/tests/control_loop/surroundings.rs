@@ -8,13 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use firewall_tests::lab::{User, eventually};
+use firewall_tests::lab::{TestHost, User, database_of, eventually};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, setgid, setuid};
 
-use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file, one};
+use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 
 /// inotify instances per process: fewer than its limit of open files.
 const INSTANCES: usize = 900;
@@ -62,8 +62,8 @@ fn hold_instances(user: User) -> Child {
     command.spawn().unwrap()
 }
 
-fn signal(stage: &Stage, signal: Signal) {
-    kill(Pid::from_raw(stage.pid().cast_signed()), signal).unwrap();
+fn signal(host: &TestHost, signal: Signal) {
+    kill(Pid::from_raw(host.pid().cast_signed()), signal).unwrap();
 }
 
 const SEEN_LATE: &str = r#"condition raised condition="file_events""#;
@@ -71,35 +71,35 @@ const SEEN_AT_ONCE: &str = r#"condition cleared condition="file_events""#;
 
 #[test]
 fn without_an_inotify_instance_the_daemon_goes_by_rescans_and_signals_until_there_is_one() {
-    let mut stage = Stage::without_agent(User::Alone);
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
+    let host = builder().user(User::Alone).build();
+    host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     let hog = Hog::new(User::Alone);
-    stage.start_with(&["--rescan-interval", "500ms"]);
-    stage.until_revision("a", 1);
-    stage.until("the limit is named", |_| stage.log().contains("fs.inotify.max_user_instances"));
-    stage.write("a.yaml", &file("a", 2, "192.0.2.1", &[SHOP]));
-    stage.until_revision("a", 2);
-    assert_eq!(stage.reason(IN_OFFICE, "a"), "no_match", "revoked by a rescan");
-    let log = stage.log();
-    stage.stop();
+    host.start_with(&["--rescan-interval", "500ms"]);
+    host.until_revision("a", 1);
+    host.until("the limit is named", |_| host.log().contains("fs.inotify.max_user_instances"));
+    host.push(&file("a", 2, "192.0.2.1", &[SHOP]));
+    host.until_revision("a", 2);
+    assert_eq!(host.reason(IN_OFFICE, "a"), "no_match", "revoked by a rescan");
+    let log = host.log();
+    host.stop();
 
     // Control: without rescans the agent misses the change. The first scan is over once the loop reports lost events.
     let before = log.matches("condition=\"file_events\"").count();
-    stage.start();
-    let told = || (stage.log().matches("condition=\"file_events\"").count() > before).then_some(());
+    host.start();
+    let told = || (host.log().matches("condition=\"file_events\"").count() > before).then_some(());
     eventually(Duration::from_secs(20), "the loop runs", told).unwrap();
     sleep(Duration::from_millis(500));
-    stage.write("a.yaml", &file("a", 3, "192.0.2.1", &[OFFICE]));
+    host.push(&file("a", 3, "192.0.2.1", &[OFFICE]));
     sleep(A_WHILE);
-    assert_eq!(one(&stage.home.status().unwrap().0, "a")["revision"], 2, "the control");
-    signal(&stage, Signal::SIGHUP);
-    stage.until_revision("a", 3);
+    assert_eq!(database_of(&host.home.status().unwrap().0, "a")["revision"], 2, "the control");
+    signal(&host, Signal::SIGHUP);
+    host.until_revision("a", 3);
 
     drop(hog);
-    stage.until("there is an instance again", |_| stage.log().contains(SEEN_AT_ONCE));
-    stage.write("a.yaml", &file("a", 4, "192.0.2.1", &[SHOP]));
-    stage.until_revision("a", 4);
-    assert_eq!(stage.log().matches(SEEN_LATE).count(), 2, "once for each start:\n{}", stage.log());
+    host.until("there is an instance again", |_| host.log().contains(SEEN_AT_ONCE));
+    host.push(&file("a", 4, "192.0.2.1", &[SHOP]));
+    host.until_revision("a", 4);
+    assert_eq!(host.log().matches(SEEN_LATE).count(), 2, "once for each start:\n{}", host.log());
 }
 
 fn inode(path: &Path) -> Option<u64> {
@@ -108,35 +108,38 @@ fn inode(path: &Path) -> Option<u64> {
 
 #[test]
 fn sockets_that_are_removed_are_bound_again_and_those_that_are_there_are_not() {
-    let stage = Stage::new();
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 1);
-    let sockets = ["http.sock", "control.sock"].map(|name| stage.home.config().with_file_name(name));
-    let answers = || stage.ask(&["health"]).code == Some(0) && stage.ask(&["rebase", "a"]).code == Some(0);
-    stage.until("both answer", |_| answers());
+    let host = builder().start();
+    host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 1);
+    let sockets = ["http.sock", "control.sock"].map(|name| host.home.config().with_file_name(name));
+    let answers = || host.ask(&["health"]).code == Some(0) && host.ask(&["rebase", "a"]).code == Some(0);
+    host.until("both answer", |_| answers());
     let before = sockets.each_ref().map(|socket| inode(socket));
     sleep(A_WHILE);
     assert_eq!(sockets.each_ref().map(|socket| inode(socket)), before, "the control: left alone");
 
+    // Stopped, the agent binds nothing before the control.
+    signal(&host, Signal::SIGSTOP);
     sockets.iter().for_each(|socket| fs::remove_file(socket).unwrap());
-    assert_eq!([stage.ask(&["health"]).code, stage.ask(&["rebase", "a"]).code], [Some(1); 2], "the control");
-    stage.until("both answer again", |_| answers());
+    assert_eq!([host.ask(&["health"]).code, host.ask(&["rebase", "a"]).code], [Some(1); 2], "the control");
+    signal(&host, Signal::SIGCONT);
+    host.until("both answer again", |_| answers());
     // Other sockets at the same paths.
     for socket in &sockets {
         fs::remove_file(socket).unwrap();
         std::os::unix::net::UnixListener::bind(socket).unwrap();
     }
-    stage.until("both answer once more", |_| answers());
-    assert!(stage.log().contains("socket removed from disk"), "{}", stage.log());
+    host.until("both answer once more", |_| answers());
+    assert!(host.log().contains("socket removed from disk"), "{}", host.log());
 }
 
 #[test]
 fn what_the_agent_makes_is_reached_by_its_own_user_alone_but_for_the_http_socket() {
-    let mut stage = Stage::without_agent(User::Unprivileged);
-    let dir = stage.home.config().parent().unwrap().to_owned();
+    let host = builder().build();
+    let dir = host.home.config().parent().unwrap().to_owned();
     fs::remove_dir(dir.join("state")).unwrap();
-    stage.start();
-    let pins = stage.home.pins();
+    host.start();
+    let pins = host.home.pins();
     for (path, mode) in [
         (dir.join("state"), 0o700),
         (dir.join("state/agent.lock"), 0o600),
@@ -153,51 +156,51 @@ fn what_the_agent_makes_is_reached_by_its_own_user_alone_but_for_the_http_socket
 
 #[test]
 fn a_reader_of_the_lock_file_is_no_agent() {
-    let mut stage = Stage::new();
-    stage.stop();
-    let path = stage.home.config().with_file_name("state").join("agent.lock");
+    let host = builder().start();
+    host.stop();
+    let path = host.home.config().with_file_name("state").join("agent.lock");
     let file = fs::File::open(path).unwrap();
     let lock = libc::flock { l_type: libc::F_RDLCK as i16, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
     fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-    assert_eq!(stage.json(&["status"])["agent"]["running"], false);
-    let refused = stage.ask(&["detach", "--yes"]).err;
+    assert_eq!(host.json(&["status"])["agent"]["running"], false);
+    let refused = host.ask(&["detach", "--yes"]).err;
     assert!(refused.contains("not an agent, holds a read lock"), "{refused}");
     drop(file);
     // Control: nothing else interfered.
-    assert_eq!(stage.ask(&["rebase", "a"]).err.matches("lock").count(), 0);
-    stage.start();
-    assert_eq!(stage.json(&["status"])["agent"]["running"], true);
+    assert_eq!(host.ask(&["rebase", "a"]).err.matches("lock").count(), 0);
+    host.start();
+    assert_eq!(host.json(&["status"])["agent"]["running"], true);
 }
 
 #[test]
 fn signals_without_a_meaning_end_nothing() {
-    let mut stage = Stage::new();
+    let host = builder().start();
     for _ in 0..3 {
-        [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP].iter().for_each(|name| signal(&stage, *name));
+        [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP].iter().for_each(|name| signal(&host, *name));
     }
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[SHOP]));
-    stage.until_revision("a", 1);
-    assert_eq!(stage.reason(IN_SHOP, "a"), "allowed");
-    stage.stop();
+    host.push(&file("a", 1, "192.0.2.1", &[SHOP]));
+    host.until_revision("a", 1);
+    assert_eq!(host.reason(IN_SHOP, "a"), "allowed");
+    host.stop();
 }
 
 #[test]
 fn an_empty_variable_counts_as_unset() {
-    let mut stage = Stage::without_agent(User::Unprivileged);
-    stage.start_in(&[("RUST_LOG", ""), ("FIREWALL_AGENT_LOG_FORMAT", "")]);
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[SHOP]));
-    stage.until_revision("a", 1);
-    let told = || stage.log().contains("in force database=a").then(|| stage.log());
+    let host = builder().build();
+    host.own(host.home.start_in(&[("RUST_LOG", ""), ("FIREWALL_AGENT_LOG_FORMAT", "")]).unwrap());
+    host.push(&file("a", 1, "192.0.2.1", &[SHOP]));
+    host.until_revision("a", 1);
+    let told = || host.log().contains("in force database=a").then(|| host.log());
     let human = eventually(Duration::from_secs(10), "the log tells of it", told).unwrap();
     assert!(human.contains(" INFO "), "{human}");
-    stage.stop();
+    host.stop();
     // Controls: nonempty values take effect.
-    stage.start_in(&[("RUST_LOG", "error"), ("FIREWALL_AGENT_LOG_FORMAT", "json")]);
-    stage.write("broken.yaml", "junk\n...\n");
-    stage.until_refused("junk");
-    let after = stage.log();
+    host.own(host.home.start_in(&[("RUST_LOG", "error"), ("FIREWALL_AGENT_LOG_FORMAT", "json")]).unwrap());
+    host.write("broken.yaml", "junk\n...\n");
+    host.until_rejected("junk");
+    let after = host.log();
     let json = after.strip_prefix(&human).unwrap();
     assert!(json.lines().filter(|line| line.starts_with('{')).all(|line| line.contains("ERROR")), "{json}");
     assert!(json.contains("\"level\":\"ERROR\"") && !json.contains("\"level\":\"INFO\""), "{json}");
-    stage.stop();
+    host.stop();
 }

@@ -5,41 +5,41 @@ use std::time::{Duration, Instant};
 
 use firewall_tests::lab::eventually;
 
-use crate::stage::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, Stage, file};
+use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 use crate::strace::Injected;
 
 #[test]
 fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
-    let stage = Stage::new();
-    stage.write("a.yaml", &file("a", 1, "192.0.2.1", &[OFFICE]));
-    stage.until_revision("a", 1);
+    let host = builder().start();
+    host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
+    host.until_revision("a", 1);
     let (mut revision, mut held_up, mut said) = (1, 0, 0);
     for first in [1, 5, 12, 20, 28, 36] {
         revision += 1;
-        let refusing = Injected::into(stage.pid(), "bpf", &format!("error=ENOMEM:when={first}+"));
+        let refusing = Injected::into(host.pid(), "bpf", &format!("error=ENOMEM:when={first}+"));
         let (rule, new, old) =
             if revision % 2 == 0 { (SHOP, IN_SHOP, IN_OFFICE) } else { (OFFICE, IN_OFFICE, IN_SHOP) };
-        stage.write("a.yaml", &file("a", revision, "192.0.2.1", &[rule]));
+        host.push(&file("a", revision, "192.0.2.1", &[rule]));
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(2) {
             // The old rules or the new ones, complete. They may change between the two queries, once.
-            let verdicts = [stage.reason(old, "192.0.2.1:30092"), stage.reason(new, "192.0.2.1:30092")];
+            let verdicts = [host.reason(old, "192.0.2.1:30092"), host.reason(new, "192.0.2.1:30092")];
             assert_ne!(verdicts, ["no_match", "no_match"], "from call {first}: nobody is allowed");
             sleep(Duration::from_millis(50));
         }
         // Either the publish completed before the refusals began, or the agent reports that it failed.
-        let log = stage.log();
-        let done = stage.reason(old, "192.0.2.1:30092") == "no_match";
+        let log = host.log();
+        let done = host.reason(old, "192.0.2.1:30092") == "no_match";
         held_up += u32::from(!done);
         assert!(done || log.contains("Cannot allocate memory"), "from call {first}: nothing is said:\n{log}");
         let late = log.matches("not in force within half the propagation window").count();
         assert!(done || late > said, "from call {first}: the promise is forgotten:\n{log}");
         said = late;
         drop(refusing);
-        let lands = || (stage.reason(old, "192.0.2.1:30092") == "no_match").then_some(());
+        let lands = || (host.reason(old, "192.0.2.1:30092") == "no_match").then_some(());
         eventually(Duration::from_secs(5), "the revocation lands", lands).unwrap();
-        assert_eq!(stage.reason(new, "192.0.2.1:30092"), "allowed", "from call {first}");
-        stage.until_state("a", "applied");
+        assert_eq!(host.reason(new, "192.0.2.1:30092"), "allowed", "from call {first}");
+        host.until_state("a", "applied");
     }
     assert!(held_up > 0, "the control: no refusal held anything up");
 }

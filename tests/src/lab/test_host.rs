@@ -1,0 +1,419 @@
+//! A database host with an agent's home, and a host outside it on the same link.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use serde_json::Value;
+
+use super::{
+    Agent, AgentHome, Answer, Host, Lab, RangesFile, RuleFile, Settings, User, agent_binary, eventually,
+};
+
+/// The interface that joins the two hosts, on both.
+pub const INTERFACE: &str = "eth0";
+/// A port of the database host that nothing protects.
+pub const UNPROTECTED: u16 = 8_080;
+/// Generous bound of every wait, even on a busy machine.
+const BOUND: Duration = Duration::from_secs(20);
+/// A packet crosses a veth within microseconds: a connection that is not established after this time was denied.
+const CONNECT_MS: i64 = 80;
+
+/// Configuration of a [`TestHost`].
+#[derive(Clone, Debug)]
+pub struct Builder<'a> {
+    settings: Settings<'a>,
+    user: User,
+    servers: &'a [&'a str],
+    clients: &'a [&'a str],
+    listeners: &'a [&'a str],
+    is_linked: bool,
+    ranges: Option<RangesFile>,
+    rules: Vec<RuleFile>,
+}
+
+impl<'a> Builder<'a> {
+    /// Sets the agent's user; default: unprivileged.
+    pub fn user(mut self, user: User) -> Self {
+        self.user = user;
+        self
+    }
+
+    /// Sets the agent's interfaces; default: the link.
+    pub fn interfaces(mut self, interfaces: &'a [&'a str]) -> Self {
+        self.settings.interfaces = interfaces;
+        self
+    }
+
+    /// Sets the attach mode: `native`, `generic` or `auto`; default: `native`.
+    pub fn xdp_mode(mut self, mode: &'a str) -> Self {
+        self.settings.xdp_mode = mode;
+        self
+    }
+
+    /// Sets the guarded ports; default: `5432` and `30000-32767`.
+    pub fn guarded_ports(mut self, ports: &'a [&'a str]) -> Self {
+        self.settings.guarded_ports = ports;
+        self
+    }
+
+    /// Adds lines to the config.
+    pub fn config(mut self, lines: &'a str) -> Self {
+        self.settings.more = lines;
+        self
+    }
+
+    /// Sets the addresses of the database host, with prefix lengths; default: `192.0.2.10/24`, `2001:db8:2::10/64`.
+    pub fn servers(mut self, addresses: &'a [&'a str]) -> Self {
+        self.servers = addresses;
+        self
+    }
+
+    /// Sets the addresses of the outside host, with prefix lengths; default: none.
+    pub fn clients(mut self, addresses: &'a [&'a str]) -> Self {
+        self.clients = addresses;
+        self
+    }
+
+    /// Listens on these TCP destinations of the database host.
+    pub fn listeners(mut self, destinations: &'a [&'a str]) -> Self {
+        self.listeners = destinations;
+        self
+    }
+
+    /// Leaves the hosts without a link, for tests that only ask the kernel.
+    pub fn unlinked(mut self) -> Self {
+        self.is_linked = false;
+        self
+    }
+
+    pub fn ranges(mut self, ranges: RangesFile) -> Self {
+        self.ranges = Some(ranges);
+        self
+    }
+
+    pub fn rules(mut self, file: RuleFile) -> Self {
+        self.rules.push(file);
+        self
+    }
+
+    /// Creates the hosts, the link and the files; starts no agent. Panics on any failure, as all methods here do.
+    #[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+    pub fn build(self) -> TestHost {
+        let lab = Lab::new().unwrap();
+        let (db, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
+        let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), self.user, &self.settings).unwrap();
+        let owned = |addresses: &[&str]| addresses.iter().map(|one| (*one).to_owned()).collect();
+        let mut host = TestHost {
+            agent: RefCell::default(),
+            listeners: Vec::new(),
+            servers: owned(self.servers),
+            clients: owned(self.clients),
+            home,
+            db,
+            outside,
+            lab,
+        };
+        if self.is_linked {
+            host.link(INTERFACE);
+        }
+        host.listeners = {
+            let _inside = host.db.enter().unwrap();
+            self.listeners.iter().map(|at| TcpListener::bind(at).unwrap()).collect()
+        };
+        host.listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
+        if let Some(ranges) = &self.ranges {
+            host.home.write_ranges(&ranges.to_string()).unwrap();
+        }
+        self.rules.iter().for_each(|file| host.push(file));
+        host
+    }
+
+    /// As `build`, with a running agent.
+    pub fn start(self) -> TestHost {
+        let host = self.build();
+        host.start();
+        host
+    }
+}
+
+/// Two hosts on one link; one has the agent's home.
+#[derive(Debug)]
+pub struct TestHost {
+    agent: RefCell<Option<Agent>>,
+    listeners: Vec<TcpListener>,
+    servers: Vec<String>,
+    clients: Vec<String>,
+    pub home: AgentHome,
+    pub db: Host,
+    pub outside: Host,
+    pub lab: Lab,
+}
+
+#[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+impl TestHost {
+    pub fn builder<'a>() -> Builder<'a> {
+        let settings = Settings {
+            interfaces: &[INTERFACE],
+            xdp_mode: "native",
+            guarded_ports: &["5432", "30000-32767"],
+            more: "",
+        };
+        Builder {
+            settings,
+            user: User::Unprivileged,
+            servers: &["192.0.2.10/24", "2001:db8:2::10/64"],
+            clients: &[],
+            listeners: &[],
+            is_linked: true,
+            ranges: None,
+            rules: Vec::new(),
+        }
+    }
+
+    /// Joins the hosts by interfaces of this name on both, and waits until every client reaches the database host.
+    pub fn link(&self, interface: &str) {
+        let [servers, clients] =
+            [&self.servers, &self.clients].map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
+        self.lab.link(self.db.end(interface, &servers), self.outside.end(interface, &clients)).unwrap();
+        self.wait_for_route();
+    }
+
+    /// Restores the database host's IPv6 addresses, which the kernel removes from an interface that goes down.
+    pub fn restore_addresses(&self) {
+        let interfaces = self.db.run("ip -o link show type veth").unwrap();
+        let interface = interfaces.split([':', '@']).nth(1).unwrap().trim();
+        for address in &self.servers {
+            self.db.run(&format!("ip address replace {address} dev {interface} nodad")).unwrap();
+        }
+        self.wait_for_route();
+    }
+
+    /// Waits until the datagrams of every client arrive: an address of a new link is not always usable at once.
+    fn wait_for_route(&self) {
+        let target = {
+            let _inside = self.db.enter().unwrap();
+            UdpSocket::bind(socket_address("::", UNPROTECTED)).unwrap()
+        };
+        target.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        for source in self.clients.iter().map(|one| without_length(one)) {
+            let is_ipv6 = source.contains(':');
+            let server = self.servers.iter().find(|one| one.contains(':') == is_ipv6).unwrap();
+            let client = {
+                let _inside = self.outside.enter().unwrap();
+                UdpSocket::bind(socket_address(source, 0)).unwrap()
+            };
+            eventually(BOUND, "a datagram arrives", || {
+                client.send_to(b"?", socket_address(without_length(server), UNPROTECTED)).ok()?;
+                let (_, from) = target.recv_from(&mut [0]).ok()?;
+                (from.ip().to_canonical() == socket_address(source, 0).ip()).then_some(())
+            })
+            .unwrap();
+        }
+    }
+
+    /// Starts the agent and waits until its status reports that it runs.
+    pub fn start(&self) {
+        self.start_with(&[]);
+    }
+
+    /// As `start`, with further flags.
+    pub fn start_with(&self, flags: &[&str]) {
+        self.own(self.home.start_with(flags).unwrap());
+    }
+
+    /// Takes over a started agent once its status reports that it runs.
+    pub fn own(&self, agent: Agent) {
+        let pid = u64::from(agent.pid());
+        self.own_once(agent, || self.home.status().is_ok_and(|status| status.0["agent"]["pid"] == pid));
+    }
+
+    /// Takes over a started agent once `runs` returns `true`.
+    pub fn own_once(&self, mut agent: Agent, runs: impl FnMut() -> bool) {
+        agent.wait_until("the agent runs", runs).unwrap();
+        *self.agent.borrow_mut() = Some(agent);
+    }
+
+    /// Hands over the running agent.
+    pub fn take_agent(&self) -> Agent {
+        self.agent.take().unwrap()
+    }
+
+    /// As `start`, for a caller that owns the agent.
+    pub fn start_agent(&self) -> Agent {
+        self.start();
+        self.take_agent()
+    }
+
+    pub fn stop(&self) {
+        self.take_agent().terminate().unwrap();
+    }
+
+    pub fn kill(&self) {
+        self.take_agent().kill().unwrap();
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.agent.borrow().is_some()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.agent.borrow().as_ref().unwrap().pid()
+    }
+
+    /// Returns everything that the agents of this host have logged; nothing unless one runs.
+    pub fn log(&self) -> String {
+        self.agent.borrow().as_ref().map(Agent::log).unwrap_or_default()
+    }
+
+    /// Empties bpffs, as a reboot does; no agent may run.
+    pub fn remove_pins(&self) {
+        assert!(!self.is_running(), "an agent runs");
+        for pins in fs::read_dir(self.home.pins()).unwrap() {
+            fs::remove_dir_all(pins.unwrap().path()).unwrap();
+        }
+    }
+
+    /// Publishes a rule file under the name of its database.
+    pub fn push(&self, file: &RuleFile) {
+        self.home.push(file).unwrap();
+    }
+
+    /// Publishes a text as a rule file of this name.
+    pub fn write(&self, name: &str, text: impl Display) {
+        self.home.write_rules(name, &text.to_string()).unwrap();
+    }
+
+    /// Returns the directory of the agent's files.
+    pub fn dir(&self) -> PathBuf {
+        self.home.config().parent().map(Path::to_owned).unwrap()
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir().join("state")
+    }
+
+    /// Replaces a text that must occur in the config.
+    pub fn change_config(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.home.config()).unwrap();
+        assert!(text.contains(from), "{from}: {text}");
+        fs::write(self.home.config(), text.replace(from, to)).unwrap();
+    }
+
+    pub fn ask(&self, arguments: &[&str]) -> Answer {
+        self.home.ask(arguments).unwrap()
+    }
+
+    /// Returns the JSON that a command prints.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let answer = self.ask(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+    }
+
+    pub fn status(&self) -> Value {
+        self.home.status().unwrap().0
+    }
+
+    /// Returns the kernel's reason for a packet.
+    pub fn reason(&self, source: &str, destination: &str) -> String {
+        self.json(&["explain", source, destination])[0]["reason"].as_str().unwrap().to_owned()
+    }
+
+    /// Returns the packets counted on a rule, over all agents.
+    pub fn hits(&self, database: &str, rule: &str) -> u64 {
+        let rows = self.json(&["rules", database]);
+        let row = rows.as_array().unwrap().iter().find(|row| row["rule"] == rule);
+        row.unwrap_or_else(|| panic!("{rule}: not in {rows}"))["packets"].as_u64().unwrap()
+    }
+
+    /// Waits until `is_so` returns `true` for the status; panics with status and log.
+    pub fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let status =
+            eventually(BOUND, what, || self.home.status().ok().map(|status| status.0).filter(&is_so));
+        status.unwrap_or_else(|error| {
+            let status = self.home.status().map(|status| format!("{:#}", status.0));
+            panic!("{error:#}\n{status:?}\n{}", self.log())
+        })
+    }
+
+    /// Waits until this revision is in force, with its endpoints.
+    pub fn until_revision(&self, database: &str, revision: u64) -> Value {
+        self.until(&format!("{database} at revision {revision}"), |status| {
+            let one = database_of(status, database);
+            one["revision"] == revision && one["endpoints"] != serde_json::json!([])
+        })
+    }
+
+    /// Waits until this revision is in force without a condition.
+    pub fn until_applied(&self, database: &str, revision: u64) {
+        self.until(&format!("{database} applied at revision {revision}"), |status| {
+            let one = database_of(status, database);
+            one["revision"] == revision && one["state"] == "applied"
+        });
+    }
+
+    pub fn until_state(&self, database: &str, state: &str) -> Value {
+        self.until(&format!("{database} is {state}"), |status| {
+            database_of(status, database)["state"] == state
+        })
+    }
+
+    /// Waits until a file is rejected with these words.
+    pub fn until_rejected(&self, words: &str) -> Value {
+        self.until(&format!("rejected: {words}"), |status| {
+            status["rejected_files"].to_string().contains(words)
+        })
+    }
+
+    /// Returns whether a TCP connection from a client's IPv4 address to a listener succeeds.
+    pub fn connects(&self, source: &str, to: &str) -> bool {
+        // Unaccepted connections would fill the backlog and block further ones.
+        for listener in &self.listeners {
+            while listener.accept().is_ok() {}
+        }
+        connects(&self.outside, source, to)
+    }
+}
+
+/// Returns the database's part of a status; null without one.
+pub fn database_of<'a>(status: &'a Value, database: &str) -> &'a Value {
+    let databases = status["databases"].as_array().map(Vec::as_slice).unwrap_or_default();
+    databases.iter().find(|one| one["database_id"] == database).unwrap_or(&Value::Null)
+}
+
+/// Returns whether a TCP connection from this IPv4 address of a host succeeds.
+#[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+pub fn connects(from: &Host, source: &str, to: &str) -> bool {
+    let client = {
+        let _inside = from.enter().unwrap();
+        socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap()
+    };
+    let address = |text: &str| SockaddrIn::from(text.parse::<std::net::SocketAddrV4>().unwrap());
+    bind(client.as_raw_fd(), &address(&format!("{source}:0"))).unwrap();
+    // This option also limits connect(2).
+    setsockopt(&client, sockopt::SendTimeout, &TimeVal::new(0, CONNECT_MS * 1_000)).unwrap();
+    match connect(client.as_raw_fd(), &address(to)) {
+        Ok(()) => true,
+        Err(Errno::EINPROGRESS | Errno::EAGAIN) => false,
+        Err(error) => panic!("{source} → {to}: {error}"),
+    }
+}
+
+fn without_length(address: &str) -> &str {
+    address.split_once('/').map_or(address, |(address, _)| address)
+}
+
+/// Returns the socket address of an IP address in text form.
+#[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+pub fn socket_address(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
+}
