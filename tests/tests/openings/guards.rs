@@ -1,6 +1,8 @@
 //! A port that is no longer guarded: claimed destinations on it stay closed.
 
-use crate::stage::{ALLOWED, E1, E2, Stage, removed, rules};
+use firewall_tests::lab::TestHost;
+
+use crate::setup::{ALLOWED, Connections as _, E1, E2, removed, rules, unfiltered};
 
 const GUARD: (&str, &str) = ("guarded_ports: [5432]", "guarded_ports: [5432, 8080]");
 
@@ -10,19 +12,19 @@ fn what_left_below_a_guard_is_closed_without_it() {
         for (leaves, open, closed) in
             [(rules(2, &[E2], &[ALLOWED]), [E2].as_slice(), [E1].as_slice()), (removed(2), &[], &[E1, E2])]
         {
-            let stage = guarded();
-            stage.push(&leaves);
-            stage.until_sees(open, closed);
-            stage.stop();
-            stage.change_config(GUARD.1, GUARD.0);
+            let host = guarded();
+            host.push(&leaves);
+            host.until_sees(open, closed);
+            host.stop();
+            host.change_config(GUARD.1, GUARD.0);
             if boots {
-                stage.boot(0, open, closed);
+                host.boot(0, open, closed);
             } else {
-                stage.beside_strangers(|| stage.run());
-                stage.sees(open, closed);
+                host.beside_strangers(|| host.run());
+                host.sees(open, closed);
             }
-            stage.stop();
-            stage.boot(0, open, closed);
+            host.stop();
+            host.boot(0, open, closed);
         }
     }
 }
@@ -31,41 +33,41 @@ fn what_left_below_a_guard_is_closed_without_it() {
 #[test]
 fn what_leaves_together_with_its_guard_is_closed() {
     for boots in [false, true] {
-        let stage = guarded();
-        stage.stop();
-        stage.push(&rules(2, &[E2], &[ALLOWED]));
-        stage.change_config(GUARD.1, GUARD.0);
+        let host = guarded();
+        host.stop();
+        host.push(&rules(2, &[E2], &[ALLOWED]));
+        host.change_config(GUARD.1, GUARD.0);
         if !boots {
-            stage.beside_strangers(|| stage.run());
-            stage.sees(&[E2], &[E1]);
-            stage.stop();
+            host.beside_strangers(|| host.run());
+            host.sees(&[E2], &[E1]);
+            host.stop();
         }
-        stage.boot(0, &[E2], &[E1]);
+        host.boot(0, &[E2], &[E1]);
     }
 }
 
 /// Control: a destination that was never claimed is closed under the guard, and open without it.
 #[test]
 fn what_nobody_claimed_is_open_without_its_guard() {
-    let stage = Stage::new("");
-    stage.change_config(GUARD.0, GUARD.1);
-    stage.push(&rules(1, &[E2], &[ALLOWED]));
-    stage.run();
-    stage.until_applied("a", 1);
-    stage.sees(&[E2], &[E1]);
-    stage.stop();
-    stage.change_config(GUARD.1, GUARD.0);
-    stage.run();
-    stage.lets_in(crate::stage::STRANGER, E1);
-    stage.sees(&[E2], &[]);
+    let host = unfiltered("");
+    host.change_config(GUARD.0, GUARD.1);
+    host.push(&rules(1, &[E2], &[ALLOWED]));
+    host.run();
+    host.until_applied("a", 1);
+    host.sees(&[E2], &[E1]);
+    host.stop();
+    host.change_config(GUARD.1, GUARD.0);
+    host.run();
+    host.lets_in(crate::setup::STRANGER, E1);
+    host.sees(&[E2], &[]);
 }
 
-fn guarded() -> Stage {
-    let stage = Stage::new("");
-    stage.change_config(GUARD.0, GUARD.1);
-    stage.push(&rules(1, &[E1, E2], &[ALLOWED]));
-    stage.run();
-    stage.until_applied("a", 1);
-    stage.sees(&[E1, E2], &[]);
-    stage
+fn guarded() -> TestHost {
+    let host = unfiltered("");
+    host.change_config(GUARD.0, GUARD.1);
+    host.push(&rules(1, &[E1, E2], &[ALLOWED]));
+    host.run();
+    host.until_applied("a", 1);
+    host.sees(&[E1, E2], &[]);
+    host
 }

@@ -11,6 +11,6 @@ mod full;
 mod guards;
 mod leaving;
 mod refused;
-mod stage;
+mod setup;
 mod starts;
 mod upgrades;

@@ -2,57 +2,57 @@
 
 use std::path::Path;
 
-use firewall_tests::lab::{agent_binary, next_layout_binary};
+use firewall_tests::lab::{RuleFile, TestHost, agent_binary, next_layout_binary};
 
-use crate::stage::{ALLOWED, E1, E2, Stage, removed, rules};
+use crate::setup::{ALLOWED, Connections as _, E1, E2, removed, rules, unfiltered};
 
 /// A revision that drops destinations, and the destinations then open and closed.
-type Case = (fn(u64) -> String, &'static [&'static str], &'static [&'static str]);
+type Case = (fn(u64) -> RuleFile, &'static [&'static str], &'static [&'static str]);
 
 const CASES: [Case; 2] =
     [(|revision| rules(revision, &[E2], &[ALLOWED]), &[E2], &[E1]), (removed, &[], &[E1, E2])];
 
 #[test]
 fn a_closed_destination_stays_closed_over_layouts_and_boots() {
-    let stage = with_both();
-    stage.push(&rules(2, &[E2], &[ALLOWED]));
-    stage.until_sees(&[E2], &[E1]);
+    let host = with_both();
+    host.push(&rules(2, &[E2], &[ALLOWED]));
+    host.until_sees(&[E2], &[E1]);
     for program in [next_layout_binary().unwrap(), agent_binary().unwrap()] {
-        upgrade(&stage, &program);
-        stage.beside_strangers(|| stage.run());
-        stage.until_applied("a", 2);
-        stage.sees(&[E2], &[E1]);
-        stage.stop();
-        stage.boot(0, &[E2], &[E1]);
+        upgrade(&host, &program);
+        host.beside_strangers(|| host.run());
+        host.until_applied("a", 2);
+        host.sees(&[E2], &[E1]);
+        host.stop();
+        host.boot(0, &[E2], &[E1]);
     }
 }
 
 #[test]
 fn a_destination_that_leaves_while_the_agent_is_stopped_for_an_upgrade_is_closed() {
     let programs = [next_layout_binary().unwrap(), agent_binary().unwrap()];
-    let stage = with_both();
+    let host = with_both();
     let mut revision = 2;
     for program in &programs {
         for boots in [false, true] {
             for (after, open, closed) in CASES {
-                upgrade(&stage, program);
-                stage.push(&after(revision));
+                upgrade(&host, program);
+                host.push(&after(revision));
                 if boots {
-                    stage.boot(0, open, closed);
+                    host.boot(0, open, closed);
                 } else {
-                    stage.beside_strangers(|| stage.run());
-                    stage.until_sees(open, closed);
+                    host.beside_strangers(|| host.run());
+                    host.until_sees(open, closed);
                 }
-                stage.stop();
+                host.stop();
                 // A second boot with the same build.
-                stage.boot(0, open, closed);
-                stage.push(&rules(revision + 1, &[E1, E2], &[ALLOWED]));
-                stage.until_applied("a", revision + 1);
-                stage.sees(&[E1, E2], &[]);
+                host.boot(0, open, closed);
+                host.push(&rules(revision + 1, &[E1, E2], &[ALLOWED]));
+                host.until_applied("a", revision + 1);
+                host.sees(&[E1, E2], &[]);
                 // The next round starts with the other layout in the kernel.
-                upgrade(&stage, if *program == programs[0] { &programs[1] } else { &programs[0] });
-                stage.run();
-                stage.until_applied("a", revision + 1);
+                upgrade(&host, if *program == programs[0] { &programs[1] } else { &programs[0] });
+                host.run();
+                host.until_applied("a", revision + 1);
                 revision += 2;
             }
         }
@@ -61,34 +61,34 @@ fn a_destination_that_leaves_while_the_agent_is_stopped_for_an_upgrade_is_closed
 
 #[test]
 fn a_revision_without_room_holds_up_no_upgrade() {
-    let stage = Stage::new("max_prefixes: 2\n");
-    stage.push(&rules(1, &[E1, E2], &[ALLOWED]));
-    stage.run();
-    stage.until_applied("a", 1);
-    stage.push(&rules(2, &[E2], &[ALLOWED, "10.77.0.4", "10.77.0.5"]));
-    stage.until_sees(&[E2], &[E1]);
+    let host = unfiltered("max_prefixes: 2\n");
+    host.push(&rules(1, &[E1, E2], &[ALLOWED]));
+    host.run();
+    host.until_applied("a", 1);
+    host.push(&rules(2, &[E2], &[ALLOWED, "10.77.0.4", "10.77.0.5"]));
+    host.until_sees(&[E2], &[E1]);
     for program in [next_layout_binary().unwrap(), agent_binary().unwrap()] {
-        upgrade(&stage, &program);
-        stage.beside_strangers(|| stage.run());
-        stage.sees(&[E2], &[E1]);
-        let errors = stage.status()["errors"].to_string();
+        upgrade(&host, &program);
+        host.beside_strangers(|| host.run());
+        host.sees(&[E2], &[E1]);
+        let errors = host.status()["errors"].to_string();
         assert!(errors.contains("database a: no room for 3 prefixes"), "{errors}");
-        stage.stop();
-        stage.boot(6, &[E2], &[E1]);
+        host.stop();
+        host.boot(6, &[E2], &[E1]);
     }
 }
 
 /// Stops the agent and replaces its binary.
-fn upgrade(stage: &Stage, program: &Path) {
-    stage.stop();
-    stage.home.install(program).unwrap();
+fn upgrade(host: &TestHost, program: &Path) {
+    host.stop();
+    host.home.install(program).unwrap();
 }
 
-fn with_both() -> Stage {
-    let stage = Stage::new("");
-    stage.push(&rules(1, &[E1, E2], &[ALLOWED]));
-    stage.run();
-    stage.until_applied("a", 1);
-    stage.sees(&[E1, E2], &[]);
-    stage
+fn with_both() -> TestHost {
+    let host = unfiltered("");
+    host.push(&rules(1, &[E1, E2], &[ALLOWED]));
+    host.run();
+    host.until_applied("a", 1);
+    host.sees(&[E1, E2], &[]);
+    host
 }
