@@ -8,11 +8,11 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use firewall_common::{RuleRecord, names};
-use firewall_tests::lab::User;
+use firewall_tests::lab::{TestHost, User};
 
 use crate::bpf::bpf;
 use crate::map::{Blueprint, create_map};
-use crate::stage::{DATABASE, Stage};
+use crate::setup::{DATABASE, hosts};
 
 const OBJ_PIN: libc::c_long = 6;
 const HASH: u32 = 1;
@@ -21,9 +21,9 @@ const NEEDED: u32 = size_of::<RuleRecord>() as u32;
 
 #[test]
 fn a_pinned_map_of_another_value_size_is_refused_with_its_path_and_both_values() {
-    let stage = Stage::new();
-    let pin = pin_rules(&stage, NEEDED - 8);
-    let refused = stage.home.ask(&["run"]).unwrap();
+    let host = hosts();
+    let pin = pin_rules(&host, NEEDED - 8);
+    let refused = host.ask(&["run"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     let said = format!("{}: value size is {}, this agent needs {NEEDED}", pin.display(), NEEDED - 8);
     assert!(refused.err.contains(&said), "{refused:?}");
@@ -33,15 +33,15 @@ fn a_pinned_map_of_another_value_size_is_refused_with_its_path_and_both_values()
 /// Control: with the right value size the agent adopts the same map.
 #[test]
 fn a_pinned_map_of_the_right_shape_is_adopted() {
-    let stage = Stage::new();
-    pin_rules(&stage, NEEDED);
-    let mut agent = stage.start();
-    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+    let host = hosts();
+    pin_rules(&host, NEEDED);
+    let mut agent = host.start_agent();
+    agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
 }
 
 /// Pins a map of rule records with values of `value` bytes at the path of the agent's own map.
-fn pin_rules(stage: &Stage, value: u32) -> PathBuf {
-    let layout = stage.home.pins().join(names::LAYOUT);
+fn pin_rules(host: &TestHost, value: u32) -> PathBuf {
+    let layout = host.home.pins().join(names::LAYOUT);
     fs::create_dir(&layout).unwrap();
     let pin = layout.join(names::RULES);
     let map = create_map(Blueprint { kind: HASH, key: 4, value, entries: 4096, flags: NO_PREALLOC }).unwrap();

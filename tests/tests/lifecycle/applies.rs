@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use firewall_tests::lab::{Agent, rounds};
+use firewall_tests::lab::{Agent, RuleFile, TestHost, rounds};
 
-use crate::stage::{DATABASE, RULE_FILE, Stage, rule_file};
+use crate::setup::{DATABASE, hosts, rule_file};
 use crate::traffic::Traffic;
 
 /// Longest time from the start of an agent until it is killed: it starts and applies repeatedly.
@@ -21,30 +21,31 @@ fn kills_at_random_moments_of_applies_leak_nothing_and_lose_nothing() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
-    let traffic = Traffic::start(&stage);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
+    let traffic = Traffic::start(&host);
     let stop = AtomicBool::new(false);
+    let home = &host.home;
     let (last, mut agent) = thread::scope(|scope| {
         let pusher = scope.spawn(|| {
             let mut revision = 1;
             while !stop.load(Ordering::Relaxed) {
                 revision += 1;
-                stage.home.write_rules(RULE_FILE, &changing(revision)).unwrap();
+                home.push(&changing(revision)).unwrap();
                 thread::sleep(PAUSE);
             }
             revision
         });
         for _ in 0..rounds(12, 1_000) {
             agent.kill().unwrap();
-            agent = stage.home.start().unwrap();
+            agent = host.home.start().unwrap();
             thread::sleep(LONGEST_LIFE.mul_f64(random.f64()));
         }
         stop.store(true, Ordering::Relaxed);
         (pusher.join().unwrap(), agent)
     });
-    agent.wait_for_revision(&stage.home, DATABASE, last).unwrap();
+    agent.wait_for_revision(&host.home, DATABASE, last).unwrap();
     let count = traffic.end_after(FLOW);
     println!("{count:?}, {last} revisions");
     assert!(last > 10, "{last} revisions");
@@ -53,21 +54,21 @@ fn kills_at_random_moments_of_applies_leak_nothing_and_lose_nothing() {
 
 #[test]
 fn applies_leave_nothing_behind() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
+    let host = hosts();
+    let mut agent = host.start_agent();
+    agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
     let mut revision = 1;
     let mut apply = |number: usize| {
         for _ in 0..number {
             revision += 1;
-            stage.home.write_rules(RULE_FILE, &changing(revision)).unwrap();
-            agent.wait_until("it is in force", || said(&stage) == Some(revision)).unwrap();
+            host.push(&changing(revision));
+            agent.wait_until("it is in force", || said(&host) == Some(revision)).unwrap();
         }
         // The minimum over several samples excludes descriptors that are open only briefly.
         (0..10)
             .map(|_| {
                 thread::sleep(PAUSE);
-                Held::of(&agent, &stage)
+                Held::of(&agent, &host)
             })
             .min_by_key(|held| held.descriptors)
             .unwrap()
@@ -90,11 +91,11 @@ struct Held {
 }
 
 impl Held {
-    fn of(agent: &Agent, stage: &Stage) -> Self {
+    fn of(agent: &Agent, host: &TestHost) -> Self {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap();
         let links: Vec<_> =
             descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
-        let layout = stage.home.pins().join(firewall_common::names::LAYOUT);
+        let layout = host.home.pins().join(firewall_common::names::LAYOUT);
         let pins = |dir: &str| fs::read_dir(layout.join(dir)).unwrap().count();
         let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
         let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -107,16 +108,15 @@ impl Held {
     }
 }
 
-/// Returns the stage's rule file with one more source in every second revision.
-fn changing(revision: u64) -> String {
-    let more = "  - {id: fr-9, type: custom_range, cidr: 198.51.100.0/24}\n...\n";
+/// Returns the host's rule file with one more source in every second revision.
+fn changing(revision: u64) -> RuleFile {
     let file = rule_file(revision);
-    if revision.is_multiple_of(2) { file.replace("...\n", more) } else { file }
+    if revision.is_multiple_of(2) { file.allow_as("fr-9", "198.51.100.0/24") } else { file }
 }
 
 /// Returns the revision in force from the daemon's last status.
-fn said(stage: &Stage) -> Option<u64> {
-    let text = fs::read_to_string(stage.dir().join("state/status.json")).ok()?;
+fn said(host: &TestHost) -> Option<u64> {
+    let text = fs::read_to_string(host.dir().join("state/status.json")).ok()?;
     let status: serde_json::Value = serde_json::from_str(&text).ok()?;
     status["databases"][0]["revision"].as_u64()
 }

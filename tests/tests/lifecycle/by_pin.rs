@@ -5,30 +5,30 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use firewall_tests::lab::{User, eventually};
+use firewall_tests::lab::{TestHost, User, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::stage::{ALLOWED, DATABASE, Stage};
+use crate::setup::{ALLOWED, DATABASE, hosts};
 
 /// `BPF_PROG_GET_FD_BY_ID` and similar commands, as strace prints them.
 const BY_ID: &str = "_GET_FD_BY_ID";
 
 #[test]
 fn neither_the_daemon_nor_a_command_opens_anything_by_id() {
-    let stage = Stage::new();
+    let host = hosts();
     let daemon = |name: &str| {
         let mut run =
-            traced(&stage, name, &["run"]).stderr(Stdio::null()).spawn().expect("strace: is it installed?");
+            traced(&host, name, &["run"]).stderr(Stdio::null()).spawn().expect("strace: is it installed?");
         let pid = eventually(Duration::from_secs(30), "the traced agent runs", || {
-            let status = stage.home.status().ok()?.0;
+            let status = host.home.status().ok()?.0;
             let agent = status["agent"].as_object()?;
             (agent["running"] == true && status["databases"][0]["revision"] == 1)
                 .then(|| agent["pid"].as_i64())?
         });
         kill(Pid::from_raw(pid.unwrap() as i32), Signal::SIGTERM).unwrap();
         assert!(run.wait().unwrap().success());
-        trace(&stage, name)
+        trace(&host, name)
     };
     let first = daemon("first");
     for call in ["BPF_MAP_CREATE", "BPF_PROG_LOAD", "BPF_LINK_CREATE", "BPF_MAP_FREEZE", "BPF_OBJ_PIN"] {
@@ -41,9 +41,9 @@ fn neither_the_daemon_nor_a_command_opens_anything_by_id() {
         ("rules", vec!["rules"]),
         ("explain", vec!["explain", ALLOWED[0], DATABASE]),
     ] {
-        let ended = traced(&stage, name, &arguments).output().unwrap();
+        let ended = traced(&host, name, &arguments).output().unwrap();
         assert!(ended.status.success(), "{name}: {ended:?}");
-        traces.push(trace(&stage, name));
+        traces.push(trace(&host, name));
         assert!(traces[traces.len() - 1].contains("BPF_OBJ_GET"), "{name}: strace saw nothing");
     }
     for trace in traces {
@@ -55,39 +55,39 @@ fn neither_the_daemon_nor_a_command_opens_anything_by_id() {
 /// Control: strace shows an opening by id.
 #[test]
 fn an_opening_by_id_is_seen_by_strace() {
-    let stage = Stage::new();
+    let host = hosts();
     for (number, call) in
         [(13, "BPF_PROG_GET_FD_BY_ID"), (14, "BPF_MAP_GET_FD_BY_ID"), (30, "BPF_LINK_GET_FD_BY_ID")]
     {
         let script = format!("my $id = pack('L3', 1, 0, 0); syscall({}, {number}, $id, 12)", libc::SYS_bpf);
-        let mut opener = stage.db.command("perl");
+        let mut opener = host.db.command("perl");
         opener.args(["-e", &script]);
-        assert!(under_strace(&stage, call, &opener).status().unwrap().success());
-        assert!(trace(&stage, call).contains(call) && call.contains(BY_ID), "{}", trace(&stage, call));
+        assert!(under_strace(&host, call, &opener).status().unwrap().success());
+        assert!(trace(&host, call).contains(call) && call.contains(BY_ID), "{}", trace(&host, call));
     }
 }
 
 /// Returns a command of the unprivileged agent under strace.
-fn traced(stage: &Stage, name: &str, arguments: &[&str]) -> Command {
-    let mut agent = User::Unprivileged.command(&stage.db, &stage.dir().join("firewall-agent"));
-    agent.args(arguments).arg("--config").arg(stage.home.config());
-    under_strace(stage, name, &agent)
+fn traced(host: &TestHost, name: &str, arguments: &[&str]) -> Command {
+    let mut agent = User::Unprivileged.command(&host.db, &host.dir().join("firewall-agent"));
+    agent.args(arguments).arg("--config").arg(host.home.config());
+    under_strace(host, name, &agent)
 }
 
 /// Wraps the command in strace, which must be installed.
-fn under_strace(stage: &Stage, name: &str, command: &Command) -> Command {
-    let mut strace = stage.db.command("strace");
-    strace.args(["-f", "-e", "trace=bpf", "-o"]).arg(trace_file(stage, name));
+fn under_strace(host: &TestHost, name: &str, command: &Command) -> Command {
+    let mut strace = host.db.command("strace");
+    strace.args(["-f", "-e", "trace=bpf", "-o"]).arg(trace_file(host, name));
     strace.arg(command.get_program()).args(command.get_args());
     strace
 }
 
-fn trace(stage: &Stage, name: &str) -> String {
-    let path = trace_file(stage, name);
+fn trace(host: &TestHost, name: &str) -> String {
+    let path = trace_file(host, name);
     fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}: is strace installed?", path.display()))
 }
 
-fn trace_file(stage: &Stage, name: &str) -> PathBuf {
-    stage.lab.dir().join(format!("{name}.strace"))
+fn trace_file(host: &TestHost, name: &str) -> PathBuf {
+    host.lab.dir().join(format!("{name}.strace"))
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use firewall_common::{SourceFilter, names};
-use firewall_tests::lab::{Agent, eventually};
+use firewall_tests::lab::{Agent, INTERFACE, TestHost, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use self::planted::{
     seat_pass_all, set_generation,
 };
 use crate::raw::{BPF_XDP, Map, ROOM};
-use crate::stage::{ALLOWED, DATABASE, DENIED, INTERFACE, RULE_FILE, Stage, rule_file};
+use crate::setup::{ALLOWED, DATABASE, DENIED, RULE_FILE, hosts, rule_file};
 
 const ARRAY_OF_MAPS: u32 = 12;
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -25,47 +25,47 @@ const PACKET_LOGGER: u32 = names::PACKET_LOGGER_INDEX;
 const RECORDER: u32 = names::RECORDER_INDEX;
 
 /// The change, the kind of its repair, and the function that makes it.
-type Change = (&'static str, &'static str, fn(&Stage));
+type Change = (&'static str, &'static str, fn(&TestHost));
 
 const CHANGES: [Change; 10] = [
-    ("a recorder passes everything", "recorders", |stage| seat_pass_all(stage, RECORDER)),
-    ("a recorder of the packet log passes everything", "recorders", |stage| {
-        seat_pass_all(stage, PACKET_LOGGER)
+    ("a recorder passes everything", "recorders", |host| seat_pass_all(host, RECORDER)),
+    ("a recorder of the packet log passes everything", "recorders", |host| {
+        seat_pass_all(host, PACKET_LOGGER)
     }),
-    ("the recorder is removed", "recorders", |stage| {
-        map(stage, names::RECORDERS).remove(&number(RECORDER)).unwrap();
+    ("the recorder is removed", "recorders", |host| {
+        map(host, names::RECORDERS).remove(&number(RECORDER)).unwrap();
     }),
-    ("the generation is set back", "generation", |stage| set_generation(stage, 0)),
-    ("the generation is suspended", "generation", |stage| set_generation(stage, generation(stage) | 1)),
-    ("another IPv6 list lets everyone in", "sources", |stage| {
-        let live = inner(stage, "sources", "v6-0-");
+    ("the generation is set back", "generation", |host| set_generation(host, 0)),
+    ("the generation is suspended", "generation", |host| set_generation(host, generation(host) | 1)),
+    ("another IPv6 list lets everyone in", "sources", |host| {
+        let live = inner(host, "sources", "v6-0-");
         let list = Map::shaped_as(&live.shape().unwrap());
         list.insert(&[0; ROOM], &[0; ROOM]).unwrap();
-        list.publish(&map(stage, names::SOURCES_V6), 0).unwrap();
+        list.publish(&map(host, names::SOURCES_V6), 0).unwrap();
     }),
-    ("another endpoint table", "endpoints", |stage| {
-        let table = Map::shaped_as(&inner(stage, "endpoints", "table-").shape().unwrap());
-        table.publish(&map(stage, names::ENDPOINTS), 0).unwrap();
+    ("another endpoint table", "endpoints", |host| {
+        let table = Map::shaped_as(&inner(host, "endpoints", "table-").shape().unwrap());
+        table.publish(&map(host, names::ENDPOINTS), 0).unwrap();
     }),
-    ("an IPv6 source filter is cleared", "filters", |stage| {
+    ("an IPv6 source filter is cleared", "filters", |host| {
         let nothing = [0; size_of::<SourceFilter>()];
-        map(stage, names::PREFILTER_V6).insert_large(&number(0), &nothing).unwrap();
+        map(host, names::PREFILTER_V6).insert_large(&number(0), &nothing).unwrap();
     }),
-    ("the link's pin names another object", "link_pin", |stage| {
-        replace_pin(&Map::drop_all(BPF_XDP), &stage.home.pins().join("links").join(INTERFACE));
+    ("the link's pin names another object", "link_pin", |host| {
+        replace_pin(&Map::drop_all(BPF_XDP), &host.home.pins().join("links").join(INTERFACE));
     }),
-    ("the attached program's pin names another", "pin", |stage| {
-        replace_pin(&Map::pass_all(), &pin(stage, names::FIREWALL));
+    ("the attached program's pin names another", "pin", |host| {
+        replace_pin(&Map::pass_all(), &pin(host, names::FIREWALL));
     }),
 ];
 
 #[test]
 fn each_change_of_what_decides_is_repaired_and_counted() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    let line = Line::new(&stage);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    let line = Line::new(&host);
     for (what, kind, change) in CHANGES {
-        let took = expect_repair(&stage, &mut agent, (what, kind), change);
+        let took = expect_repair(&host, &mut agent, (what, kind), change);
         println!("{what}: repaired and reported after {} ms", took.as_millis());
         assert!(line.passes(ALLOWED[0]), "{what}: after");
         assert!(!line.passes(DENIED[0]), "{what}: after");
@@ -74,31 +74,31 @@ fn each_change_of_what_decides_is_repaired_and_counted() {
 
 #[test]
 fn a_pin_that_names_another_map_is_put_right() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
+    let host = hosts();
+    let mut agent = host.start_agent();
     for name in names::MAPS {
-        let before = map(&stage, name).shape().unwrap();
+        let before = map(&host, name).shape().unwrap();
         // Creating an array of maps requires an inner map.
         let other = || if before.kind == ARRAY_OF_MAPS { Map::trie(1) } else { Map::shaped_as(&before) };
-        let swap = |stage: &Stage| replace_pin(&other(), &pin(stage, name));
-        expect_repair(&stage, &mut agent, (name, "pin"), swap);
-        assert_eq!(map(&stage, name).shape().unwrap().id, before.id, "{name}: the map that the program uses");
+        let swap = |host: &TestHost| replace_pin(&other(), &pin(host, name));
+        expect_repair(&host, &mut agent, (name, "pin"), swap);
+        assert_eq!(map(&host, name).shape().unwrap().id, before.id, "{name}: the map that the program uses");
     }
 }
 
 /// Published maps cannot be edited in place: checking the slots' current maps is enough.
 #[test]
 fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent);
     for (dir, name) in [("sources", "v4-0-"), ("sources", "v6-0-"), ("endpoints", "table-")] {
-        let refused = inner(&stage, dir, name).insert(&[0; ROOM], &[0; ROOM]).unwrap_err();
+        let refused = inner(&host, dir, name).insert(&[0; ROOM], &[0; ROOM]).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "{dir}/{name}");
     }
     agent.terminate().unwrap();
     // The same table, not frozen, in place of the agent's.
-    let (path, ours) = inner_at(&stage, "endpoints", "table-");
+    let (path, ours) = inner_at(&host, "endpoints", "table-");
     let table = Map::shaped_as(&ours.shape().unwrap());
     let mut keys = Vec::new();
     while let Ok(key) = keys.last().map_or_else(|| ours.first_key(), |key| ours.next_key(key)) {
@@ -106,25 +106,25 @@ fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
         keys.push(key);
     }
     assert!(keys.len() > 4, "endpoints and member rows: {}", keys.len());
-    table.publish(&map(&stage, names::ENDPOINTS), 0).unwrap();
+    table.publish(&map(&host, names::ENDPOINTS), 0).unwrap();
     replace_pin(&table, &path);
     table.insert(&keys[0], &table.look_up(&keys[0]).unwrap()).expect("the control: it can be edited");
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent);
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent);
     let refused = table.insert(&keys[0], &[0; ROOM]).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "the agent has taken it over, and frozen it");
 }
 
 #[test]
 fn what_is_written_into_the_caches_decides_no_longer_than_until_the_next_check() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent);
-    let line = Line::new(&stage);
-    for (what, forge) in [("verdicts", forge_verdicts as fn(&Stage)), ("endpoints", forge_endpoints)] {
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent);
+    let line = Line::new(&host);
+    for (what, forge) in [("verdicts", forge_verdicts as fn(&TestHost)), ("endpoints", forge_endpoints)] {
         assert!(!line.passes(DENIED[0]), "{what}: before");
         signal(&agent, Signal::SIGSTOP);
-        forge(&stage);
+        forge(&host);
         assert!(line.passes(DENIED[0]), "{what}: the control: a forged entry decides while no agent looks");
         signal(&agent, Signal::SIGCONT);
         eventually(PATIENCE, "the denied is refused again", || (!line.passes(DENIED[0])).then_some(()))
@@ -136,13 +136,13 @@ fn what_is_written_into_the_caches_decides_no_longer_than_until_the_next_check()
 /// Control of the repair: a foreign recorder affects verdicts.
 #[test]
 fn a_foreign_recorder_lets_the_denied_in_while_no_agent_looks() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent);
-    let line = Line::new(&stage);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent);
+    let line = Line::new(&host);
     assert!(!line.passes(DENIED[0]));
     signal(&agent, Signal::SIGSTOP);
-    seat_pass_all(&stage, RECORDER);
+    seat_pass_all(&host, RECORDER);
     assert!(line.passes(DENIED[0]), "the control");
     signal(&agent, Signal::SIGCONT);
     eventually(PATIENCE, "the denied is refused again", || (!line.passes(DENIED[0])).then_some(())).unwrap();
@@ -151,36 +151,35 @@ fn a_foreign_recorder_lets_the_denied_in_while_no_agent_looks() {
 /// A verdict cached under a generation would become valid again with it: no generation is reused.
 #[test]
 fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent);
-    let line = Line::new(&stage);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent);
+    let line = Line::new(&host);
     let cached = eventually(PATIENCE, "a verdict is cached under a known number", || {
-        let before = generation(&stage);
+        let before = generation(&host);
         // An odd generation suspends the caches.
-        (before.is_multiple_of(2) && line.passes(ALLOWED[0]) && generation(&stage) == before)
-            .then_some(before)
+        (before.is_multiple_of(2) && line.passes(ALLOWED[0]) && generation(&host) == before).then_some(before)
     })
     .unwrap();
     // Revoked; no packet arrives until the next query, and the entry therefore stays cached.
     let revoked = rule_file(2).replace("192.0.2.16/28", "198.51.100.0/24");
-    stage.home.write_rules(RULE_FILE, &revoked).unwrap();
-    agent.wait_for_revision(&stage.home, DATABASE, 2).unwrap();
+    host.home.write_rules(RULE_FILE, &revoked).unwrap();
+    agent.wait_for_revision(&host.home, DATABASE, 2).unwrap();
     agent.terminate().unwrap();
-    let (verdicts, number) = (map(&stage, names::VERDICTS), generation(&stage));
+    let (verdicts, number) = (map(&host, names::VERDICTS), generation(&host));
     assert_ne!(number, cached);
-    set_generation(&stage, cached);
+    set_generation(&host, cached);
     assert!(line.passes(ALLOWED[0]), "the control: the old number brings the old verdict back");
 
     let mut seen = vec![0, cached, number];
     for lost in [names::GENERATION, names::VERDICTS, names::ENDPOINT_CACHE, names::GENERATION] {
-        fs::remove_file(pin(&stage, lost)).unwrap();
-        let mut agent = stage.start();
-        wait_for_ready(&stage, &mut agent);
+        fs::remove_file(pin(&host, lost)).unwrap();
+        let mut agent = host.start_agent();
+        wait_for_ready(&host, &mut agent);
         assert!(!line.passes(ALLOWED[0]), "{lost} has lost its pin: the revoked source is refused");
-        assert_ne!(map(&stage, names::VERDICTS).shape().unwrap().id, verdicts.shape().unwrap().id);
+        assert_ne!(map(&host, names::VERDICTS).shape().unwrap().id, verdicts.shape().unwrap().id);
         agent.terminate().unwrap();
-        let number = generation(&stage);
+        let number = generation(&host);
         assert_eq!(number % 2, 0, "nothing is suspended");
         let apart = seen.iter().map(|other| number.abs_diff(*other)).min().unwrap();
         assert!(apart > 1 << 20, "{number}: random, not near any of {seen:?}");
@@ -192,37 +191,37 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
 #[test]
 fn a_start_over_a_lost_pin_leaks_nothing() {
     for lost in [names::RECORDERS, names::SAMPLER, names::PREFILTER_V4, names::PORTS] {
-        let stage = Stage::new();
-        let mut agent = stage.start();
-        wait_for_ready(&stage, &mut agent);
+        let host = hosts();
+        let mut agent = host.start_agent();
+        wait_for_ready(&host, &mut agent);
         agent.terminate().unwrap();
-        fs::remove_file(pin(&stage, lost)).unwrap();
-        let mut agent = stage.start();
-        wait_for_ready(&stage, &mut agent);
-        let line = Line::new(&stage);
+        fs::remove_file(pin(&host, lost)).unwrap();
+        let mut agent = host.start_agent();
+        wait_for_ready(&host, &mut agent);
+        let line = Line::new(&host);
         assert!(line.passes(ALLOWED[0]), "{lost}");
         assert!(!line.passes(DENIED[0]), "{lost}");
-        assert!(said(&stage)["repairs"].as_object().unwrap().values().all(|count| count == 0), "{lost}");
+        assert!(said(&host)["repairs"].as_object().unwrap().values().all(|count| count == 0), "{lost}");
     }
 }
 
 /// Makes a change and waits for its repair; returns the time that the repair took.
 fn expect_repair(
-    stage: &Stage,
+    host: &TestHost,
     agent: &mut Agent,
     (what, kind): (&str, &str),
-    change: impl Fn(&Stage),
+    change: impl Fn(&TestHost),
 ) -> Duration {
-    wait_for_ready(stage, agent);
-    let before = repairs(stage, kind);
-    change(stage);
+    wait_for_ready(host, agent);
+    let before = repairs(host, kind);
+    change(host);
     let changed = Instant::now();
-    let repaired = agent.wait_until("it is repaired", || repairs(stage, kind) > before);
-    repaired.unwrap_or_else(|error| panic!("{what}: {error:#}: {:#}", said(stage)));
+    let repaired = agent.wait_until("it is repaired", || repairs(host, kind) > before);
+    repaired.unwrap_or_else(|error| panic!("{what}: {error:#}: {:#}", said(host)));
     let took = changed.elapsed();
-    assert_eq!(said(stage)["ready"], false, "{what}");
-    wait_for_ready(stage, agent);
-    assert_eq!(repairs(stage, kind), before + 1, "{what}: one repair");
+    assert_eq!(said(host)["ready"], false, "{what}");
+    wait_for_ready(host, agent);
+    assert_eq!(repairs(host, kind), before + 1, "{what}: one repair");
     took
 }
 
@@ -230,17 +229,17 @@ fn signal(agent: &Agent, signal: Signal) {
     kill(Pid::from_raw(agent.pid().cast_signed()), signal).unwrap();
 }
 
-fn repairs(stage: &Stage, kind: &str) -> u64 {
-    said(stage)["repairs"][kind].as_u64().unwrap_or(0)
+fn repairs(host: &TestHost, kind: &str) -> u64 {
+    said(host)["repairs"][kind].as_u64().unwrap_or(0)
 }
 
 /// Returns the daemon's last status.
-fn said(stage: &Stage) -> Value {
-    let path = stage.dir().join("state/status.json");
+fn said(host: &TestHost) -> Value {
+    let path = host.dir().join("state/status.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn wait_for_ready(stage: &Stage, agent: &mut Agent) {
-    let waited = agent.wait_until("it is ready", || said(stage)["ready"] == true);
-    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", said(stage)));
+fn wait_for_ready(host: &TestHost, agent: &mut Agent) {
+    let waited = agent.wait_until("it is ready", || said(host)["ready"] == true);
+    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", said(host)));
 }

@@ -5,76 +5,76 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use firewall_common::{SourceFilter, names};
-use firewall_tests::lab::{Agent, eventually, give_bpffs};
+use firewall_tests::lab::{Agent, INTERFACE, TestHost, eventually, give_bpffs};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 
 use crate::raw::{BPF_XDP, Map, ROOM, trie_key};
-use crate::stage::{ALLOWED, DENIED, INTERFACE, Stage};
+use crate::setup::{ALLOWED, DATABASE, DENIED, hosts};
 use crate::traffic::Traffic;
 
 const FLOW: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The change, the kind that `status` counts its repair as, and the function that makes it.
-type Change = (&'static str, &'static str, fn(&Stage));
+type Change = (&'static str, &'static str, fn(&TestHost));
 
 const CHANGES: [Change; 10] = [
-    ("the link is detached", "link", |stage| {
-        Map::pinned(&stage.home.pins().join("links").join(INTERFACE)).detach().unwrap();
+    ("the link is detached", "link", |host| {
+        Map::pinned(&host.home.pins().join("links").join(INTERFACE)).detach().unwrap();
     }),
-    ("the link runs another program", "link_program", |stage| {
-        let link = Map::pinned(&stage.home.pins().join("links").join(INTERFACE));
+    ("the link runs another program", "link_program", |host| {
+        let link = Map::pinned(&host.home.pins().join("links").join(INTERFACE));
         link.update_link(&Map::drop_all(BPF_XDP)).unwrap();
     }),
-    ("a source filter is cleared", "filters", |stage| {
+    ("a source filter is cleared", "filters", |host| {
         let nothing = [0; size_of::<SourceFilter>()];
-        map(stage, names::PREFILTER_V4).insert_large(&number(0), &nothing).unwrap();
+        map(host, names::PREFILTER_V4).insert_large(&number(0), &nothing).unwrap();
     }),
-    ("the link's pin is removed", "link_pin", |stage| {
-        fs::remove_file(stage.home.pins().join("links").join(INTERFACE)).unwrap();
+    ("the link's pin is removed", "link_pin", |host| {
+        fs::remove_file(host.home.pins().join("links").join(INTERFACE)).unwrap();
     }),
-    ("every other pin is removed", "pin", |stage| {
-        fs::remove_dir_all(stage.home.pins().join(names::LAYOUT)).unwrap();
+    ("every other pin is removed", "pin", |host| {
+        fs::remove_dir_all(host.home.pins().join(names::LAYOUT)).unwrap();
     }),
-    ("a port is no longer marked", "ports", |stage| {
-        let ports = map(stage, names::PORTS);
+    ("a port is no longer marked", "ports", |host| {
+        let ports = map(host, names::PORTS);
         for word in 0..1024u32 {
             ports.insert(&number(word), &[0; ROOM]).unwrap();
         }
     }),
-    ("another list lets the denied in", "sources", |stage| {
+    ("another list lets the denied in", "sources", |host| {
         let trie = Map::publishable_trie(1);
         trie.insert(&trie_key("0.0.0.0/0".parse().unwrap()), &[0; ROOM]).unwrap();
-        trie.publish(&map(stage, names::SOURCES_V4), 0).unwrap();
+        trie.publish(&map(host, names::SOURCES_V4), 0).unwrap();
     }),
-    ("a list is taken away", "sources", |stage| {
-        map(stage, names::SOURCES_V4).remove(&number(0)).unwrap();
+    ("a list is taken away", "sources", |host| {
+        map(host, names::SOURCES_V4).remove(&number(0)).unwrap();
     }),
-    ("the endpoints are taken away", "endpoints", |stage| {
-        map(stage, names::ENDPOINTS).remove(&number(0)).unwrap();
+    ("the endpoints are taken away", "endpoints", |host| {
+        map(host, names::ENDPOINTS).remove(&number(0)).unwrap();
     }),
-    ("a record is removed", "sources", |stage| {
-        map(stage, names::DATABASES).remove(&number(0)).unwrap();
+    ("a record is removed", "sources", |host| {
+        map(host, names::DATABASES).remove(&number(0)).unwrap();
     }),
 ];
 
 #[test]
 fn what_somebody_changes_is_seen_and_put_right() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
+    let host = hosts();
+    let mut agent = host.start_agent();
     for (what, kind, change) in CHANGES {
-        wait_for_ready(&stage, &mut agent, true);
-        assert_eq!(verdicts(&stage), VERDICTS, "{what}: before");
-        let before = repairs(&stage, kind);
-        change(&stage);
+        wait_for_ready(&host, &mut agent, true);
+        assert_eq!(verdicts(&host), VERDICTS, "{what}: before");
+        let before = repairs(&host, kind);
+        change(&host);
         let changed = Instant::now();
-        agent.wait_until("it is repaired", || repairs(&stage, kind) > before).unwrap();
+        agent.wait_until("it is repaired", || repairs(&host, kind) > before).unwrap();
         println!("{what}: repaired and told after {} ms", changed.elapsed().as_millis());
-        assert_eq!(said(&stage)["ready"], false, "{what}: {}", said(&stage)["not_ready"]);
-        wait_for_ready(&stage, &mut agent, true);
-        assert_eq!(verdicts(&stage), VERDICTS, "{what}: after");
-        let count = Traffic::start(&stage).end_after(FLOW);
+        assert_eq!(said(&host)["ready"], false, "{what}: {}", said(&host)["not_ready"]);
+        wait_for_ready(&host, &mut agent, true);
+        assert_eq!(verdicts(&host), VERDICTS, "{what}: after");
+        let count = Traffic::start(&host).end_after(FLOW);
         assert!(count.rounds > 10, "{what}: {count:?}");
         assert_eq!((count.leaked, count.lost), (0, 0), "{what}: {count:?}");
     }
@@ -83,33 +83,33 @@ fn what_somebody_changes_is_seen_and_put_right() {
 /// Control: without a running agent the same changes stay.
 #[test]
 fn without_an_agent_nothing_is_put_right() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent, true);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent, true);
     agent.terminate().unwrap();
     let trie = Map::publishable_trie(1);
     trie.insert(&trie_key("0.0.0.0/0".parse().unwrap()), &[0; ROOM]).unwrap();
-    trie.publish(&map(&stage, names::SOURCES_V4), 0).unwrap();
+    trie.publish(&map(&host, names::SOURCES_V4), 0).unwrap();
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(verdicts(&stage), [Some(0), Some(0)]);
+    assert_eq!(verdicts(&host), [Some(0), Some(0)]);
     // The next start detects it, too.
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent, true);
-    assert_eq!(verdicts(&stage), VERDICTS);
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent, true);
+    assert_eq!(verdicts(&host), VERDICTS);
 }
 
 #[test]
 fn pins_that_are_removed_and_a_bpffs_that_is_mounted_anew_cost_no_packet() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent, true);
-    let link = stage.status()["interfaces"][0]["link_id"].clone();
-    let traffic = Traffic::start(&stage);
-    fs::remove_dir_all(stage.home.pins().join(names::LAYOUT)).unwrap();
-    fs::remove_file(stage.home.pins().join("links").join(INTERFACE)).unwrap();
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent, true);
+    let link = host.status()["interfaces"][0]["link_id"].clone();
+    let traffic = Traffic::start(&host);
+    fs::remove_dir_all(host.home.pins().join(names::LAYOUT)).unwrap();
+    fs::remove_file(host.home.pins().join("links").join(INTERFACE)).unwrap();
     agent
         .wait_until("everything is pinned again", || {
-            repairs(&stage, "pin") > 0 && repairs(&stage, "link_pin") > 0
+            repairs(&host, "pin") > 0 && repairs(&host, "link_pin") > 0
         })
         .unwrap();
 
@@ -117,33 +117,33 @@ fn pins_that_are_removed_and_a_bpffs_that_is_mounted_anew_cost_no_packet() {
         umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).unwrap();
     }
     eventually(PATIENCE, "the daemon says that bpffs is gone", || {
-        said(&stage)["not_ready"].to_string().contains("bpffs").then_some(())
+        said(&host)["not_ready"].to_string().contains("bpffs").then_some(())
     })
     .unwrap();
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), Some("mode=0755")).unwrap();
     give_bpffs().unwrap();
-    stage.home.give_pins().unwrap();
-    wait_for_ready(&stage, &mut agent, true);
-    assert_eq!(stage.status()["interfaces"][0]["link_id"], link, "the link is the same");
+    host.home.give_pins().unwrap();
+    wait_for_ready(&host, &mut agent, true);
+    assert_eq!(host.status()["interfaces"][0]["link_id"], link, "the link is the same");
     agent.kill().unwrap();
     let count = traffic.end_after(FLOW);
     assert!(count.rounds > 100, "{count:?}");
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent, true);
-    assert_eq!(stage.status()["interfaces"][0]["link_id"], link, "it was taken over by its pin");
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent, true);
+    assert_eq!(host.status()["interfaces"][0]["link_id"], link, "it was taken over by its pin");
 }
 
 #[test]
 fn a_lost_pin_of_the_endpoints_is_healed_by_the_next_start_from_what_was_stored() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent, true);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent, true);
     agent.kill().unwrap();
-    fs::remove_dir_all(stage.home.pins().join(names::LAYOUT).join("endpoints")).unwrap();
-    let traffic = Traffic::start(&stage);
-    let mut agent = stage.start();
-    wait_for_ready(&stage, &mut agent, true);
+    fs::remove_dir_all(host.home.pins().join(names::LAYOUT).join("endpoints")).unwrap();
+    let traffic = Traffic::start(&host);
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent, true);
     let count = traffic.end_after(FLOW);
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
     assert!(agent.log().contains("rebuilt from the accepted files"), "{}", agent.log());
@@ -151,27 +151,27 @@ fn a_lost_pin_of_the_endpoints_is_healed_by_the_next_start_from_what_was_stored(
 
 const VERDICTS: [Option<i32>; 2] = [Some(0), Some(3)];
 
-fn verdicts(stage: &Stage) -> [Option<i32>; 2] {
-    [ALLOWED[0], DENIED[0]].map(|source| stage.explain(source).code)
+fn verdicts(host: &TestHost) -> [Option<i32>; 2] {
+    [ALLOWED[0], DENIED[0]].map(|source| host.ask(&["explain", source, DATABASE]).code)
 }
 
-fn repairs(stage: &Stage, kind: &str) -> u64 {
-    said(stage)["repairs"][kind].as_u64().unwrap_or(0)
+fn repairs(host: &TestHost, kind: &str) -> u64 {
+    said(host)["repairs"][kind].as_u64().unwrap_or(0)
 }
 
 /// Returns the daemon's last status, which is readable whatever happened to the pins.
-fn said(stage: &Stage) -> Value {
-    let path = stage.dir().join("state/status.json");
+fn said(host: &TestHost) -> Value {
+    let path = host.dir().join("state/status.json");
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn wait_for_ready(stage: &Stage, agent: &mut Agent, ready: bool) {
-    let waited = agent.wait_until(&format!("ready: {ready}"), || said(stage)["ready"] == ready);
-    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", said(stage)));
+fn wait_for_ready(host: &TestHost, agent: &mut Agent, ready: bool) {
+    let waited = agent.wait_until(&format!("ready: {ready}"), || said(host)["ready"] == ready);
+    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", said(host)));
 }
 
-fn map(stage: &Stage, name: &str) -> Map {
-    Map::pinned(Path::new(&stage.home.pins().join(names::LAYOUT).join(name)))
+fn map(host: &TestHost, name: &str) -> Map {
+    Map::pinned(Path::new(&host.home.pins().join(names::LAYOUT).join(name)))
 }
 
 fn number(slot: u32) -> [u8; ROOM] {

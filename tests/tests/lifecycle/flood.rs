@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use firewall_tests::packets::{Wire, frame};
 
-use crate::stage::{PORT, SERVERS, Stage};
+use firewall_tests::lab::TestHost;
+
+use crate::setup::{PORT, SERVERS, builder};
 use crate::traffic::Traffic;
 
 /// A separate wire: on the other one a full queue would drop packets before the program sees them.
@@ -50,32 +52,30 @@ fn ticks(pid: u32) -> u64 {
 
 #[test]
 fn a_flood_changes_no_verdict_costs_the_agent_nothing_and_is_told_by_its_sources() {
-    let stage = Stage::with(&["eth*"], "native");
-    stage
-        .lab
-        .link(stage.db.end(SECOND, &["192.0.3.10/24"]), stage.clients.end(SECOND, &["192.0.3.66/24"]))
+    let host = builder().interfaces(&["eth*"]).build();
+    host.lab
+        .link(host.db.end(SECOND, &["192.0.3.10/24"]), host.outside.end(SECOND, &["192.0.3.66/24"]))
         .unwrap();
-    let mut agent = stage.start();
+    let mut agent = host.start_agent();
     agent
         .wait_until("both interfaces are filtered", || {
-            stage
-                .home
+            host.home
                 .status()
                 .is_ok_and(|status| status.0["interfaces"].as_array().is_some_and(|all| all.len() == 2))
         })
         .unwrap();
     let wire = {
-        let _inside = stage.clients.enter().unwrap();
+        let _inside = host.outside.enter().unwrap();
         Wire::open(SECOND).unwrap()
     };
-    let (to, from) = (stage.db.mac(SECOND).unwrap(), stage.clients.mac(SECOND).unwrap());
+    let (to, from) = (host.db.mac(SECOND).unwrap(), host.outside.mac(SECOND).unwrap());
     let server: Ipv4Addr = SERVERS[0].parse().unwrap();
     let syn = frame().to(to).from(from).ipv4(HEAVY, server).tcp(40_000, PORT).build();
     let refused =
-        |stage: &Stage| stage.json(&["denied", "--top", "1"])["totals"]["refused"].as_u64().unwrap();
+        |host: &TestHost| host.json(&["denied", "--top", "1"])["totals"]["refused"].as_u64().unwrap();
 
-    let traffic = Traffic::start(&stage);
-    let (before, busy, said) = (refused(&stage), ticks(agent.pid()), agent.log().lines().count());
+    let traffic = Traffic::start(&host);
+    let (before, busy, said) = (refused(&host), ticks(agent.pid()), agent.log().lines().count());
     let (started, stop) = (Instant::now(), AtomicBool::new(false));
     let sent = thread::scope(|scope| {
         let sender = scope.spawn(|| flood(&wire, syn, &stop));
@@ -86,8 +86,8 @@ fn a_flood_changes_no_verdict_costs_the_agent_nothing_and_is_told_by_its_sources
     let seconds = started.elapsed().as_secs_f64();
     let (busy, said) = (ticks(agent.pid()) - busy, agent.log().lines().count() - said);
     let count = traffic.end_after(Duration::from_millis(300));
-    let report = stage.json(&["denied", "--top", "10000"]);
-    let arrived = refused(&stage) - before;
+    let report = host.json(&["denied", "--top", "10000"]);
+    let arrived = refused(&host) - before;
     let share = busy as f64 / seconds;
     println!(
         "sent {:.0} packets/s, refused {:.0} packets/s; the agent used {share:.1} % of a core and wrote {said} lines; {} \

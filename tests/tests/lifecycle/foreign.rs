@@ -6,7 +6,7 @@ use std::path::Path;
 use firewall_agent::bpf::{Capacity, Pins, Programs, attach};
 use firewall_agent::config::XdpMode;
 
-use crate::stage::{INTERFACE, Stage};
+use firewall_tests::lab::{INTERFACE, TestHost};
 
 /// Attached until [`Self::detach`].
 pub struct Foreign {
@@ -17,11 +17,11 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    pub fn attach(stage: &Stage) -> Self {
+    pub fn attach(host: &TestHost) -> Self {
         let pins = Pins::new(Path::new("/sys/fs/bpf/somebody-else"));
         pins.create().unwrap();
         let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
-        let _inside = stage.db.enter().unwrap();
+        let _inside = host.db.enter().unwrap();
         let (link, _) =
             attach(&mut programs, &pins, &[INTERFACE], XdpMode::Native).unwrap().remove(0).unwrap();
         Self { program: link.program, pins, programs }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use firewall_agent::host::netlink::xdp_state;
-use firewall_tests::lab::eventually;
+use firewall_tests::lab::{INTERFACE, eventually};
 
 use crate::foreign::Foreign;
-use crate::stage::{INTERFACE, Stage};
+use crate::setup::{builder, hosts};
 use crate::traffic::Traffic;
 
 const FLOW: Duration = Duration::from_millis(300);
@@ -14,10 +14,10 @@ const FLOW: Duration = Duration::from_millis(300);
 #[test]
 fn every_mode_filters_and_auto_is_native_where_the_driver_can() {
     for (xdp_mode, attached) in [("native", "native"), ("generic", "generic"), ("auto", "native")] {
-        let stage = Stage::with(&[INTERFACE], xdp_mode);
-        let agent = stage.start();
-        assert_eq!(stage.status()["interfaces"][0]["mode"], attached);
-        let count = Traffic::start(&stage).end_after(FLOW);
+        let host = builder().xdp_mode(xdp_mode).build();
+        let agent = host.start_agent();
+        assert_eq!(host.status()["interfaces"][0]["mode"], attached);
+        let count = Traffic::start(&host).end_after(FLOW);
         assert!(count.rounds > 10, "{xdp_mode}: {count:?}");
         assert_eq!((count.leaked, count.lost), (0, 0), "{xdp_mode}: {count:?}");
         agent.terminate().unwrap();
@@ -26,41 +26,41 @@ fn every_mode_filters_and_auto_is_native_where_the_driver_can() {
 
 #[test]
 fn an_interface_that_comes_later_is_filtered_within_three_seconds() {
-    let stage = Stage::with(&["eth0", "late*"], "native");
-    let mut agent = stage.start();
-    let status = stage.status();
+    let host = builder().interfaces(&["eth0", "late*"]).build();
+    let mut agent = host.start_agent();
+    let status = host.status();
     assert_eq!(names(&status), ["eth0"]);
     assert!(status["errors"].to_string().contains("late*: not found"), "{status}");
-    stage.connect("late0");
+    host.link("late0");
     eventually(Duration::from_secs(3), "late0 is filtered", || {
-        (names(&stage.status()) == ["eth0", "late0"]).then_some(())
+        (names(&host.status()) == ["eth0", "late0"]).then_some(())
     })
     .unwrap();
-    agent.wait_until("no error is left", || stage.status()["errors"] == serde_json::json!([])).unwrap();
+    agent.wait_until("no error is left", || host.status()["errors"] == serde_json::json!([])).unwrap();
 }
 
 #[test]
 fn an_interface_that_is_made_anew_under_its_old_name_is_filtered_again() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    let before = stage.status()["interfaces"][0].clone();
-    stage.db.run("ip link delete eth0").unwrap();
-    stage.connect(INTERFACE);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    let before = host.status()["interfaces"][0].clone();
+    host.db.run("ip link delete eth0").unwrap();
+    host.link(INTERFACE);
     agent
         .wait_until("eth0 is filtered again", || {
-            let now = &stage.status()["interfaces"][0];
+            let now = &host.status()["interfaces"][0];
             now["mode"] == "native" && now["link_id"] != before["link_id"]
         })
         .unwrap();
-    assert_eq!(Traffic::start(&stage).end_after(FLOW).leaked, 0);
+    assert_eq!(Traffic::start(&host).end_after(FLOW).leaked, 0);
 }
 
 #[test]
 fn the_program_of_somebody_else_is_left_alone_and_named() {
-    let stage = Stage::new();
-    let foreign = Foreign::attach(&stage);
-    let mut agent = stage.start();
-    let status = stage.status();
+    let host = hosts();
+    let foreign = Foreign::attach(&host);
+    let mut agent = host.start_agent();
+    let status = host.status();
     let named = format!("another XDP program (id {})", foreign.program);
     assert!(status["errors"].to_string().contains(&named), "{status}");
     assert!(agent.log().contains(&named), "{}", agent.log());
@@ -69,7 +69,7 @@ fn the_program_of_somebody_else_is_left_alone_and_named() {
         (vec!["eth0"], &serde_json::json!("none"))
     );
     let attached = || {
-        let _inside = stage.db.enter().unwrap();
+        let _inside = host.db.enter().unwrap();
         xdp_state(INTERFACE).unwrap().unwrap().program.unwrap().1
     };
     assert_eq!(attached(), foreign.program, "it is still attached");
@@ -78,7 +78,7 @@ fn the_program_of_somebody_else_is_left_alone_and_named() {
     foreign.detach();
     agent
         .wait_until("the interface is free and filtered", || {
-            stage.status()["interfaces"][0]["mode"] == "native"
+            host.status()["interfaces"][0]["mode"] == "native"
         })
         .unwrap();
     assert_ne!(attached(), program);
@@ -86,14 +86,14 @@ fn the_program_of_somebody_else_is_left_alone_and_named() {
 
 #[test]
 fn a_second_agent_ends_with_1_and_names_the_first() {
-    let stage = Stage::new();
-    let first = stage.start();
-    let before = stage.status();
-    let second = stage.home.ask(&["run"]).unwrap();
+    let host = hosts();
+    let first = host.start_agent();
+    let before = host.status();
+    let second = host.ask(&["run"]);
     assert_eq!(second.code, Some(1), "{second:?}");
     assert!(second.err.contains(&format!("process id {} ", first.pid())), "{second:?}");
-    assert_eq!(stage.status()["interfaces"], before["interfaces"], "the first goes on");
-    assert_eq!(stage.status()["agent"], before["agent"]);
+    assert_eq!(host.status()["interfaces"], before["interfaces"], "the first goes on");
+    assert_eq!(host.status()["agent"], before["agent"]);
 }
 
 fn names(status: &serde_json::Value) -> Vec<&str> {

@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use firewall_common::names;
-use firewall_tests::lab::{Agent, agent_binary, next_layout_binary, rounds};
+use firewall_tests::lab::{Agent, TestHost, agent_binary, next_layout_binary, rounds};
 use serde_json::Value;
 
-use crate::stage::{DATABASE, RULE_FILE, Stage, rule_file};
+use crate::setup::{DATABASE, RULE_FILE, hosts, rule_file};
 use crate::traffic::Traffic;
 
 const NEXT: &str = "v2";
@@ -16,32 +16,32 @@ const HALF: Duration = Duration::from_millis(300);
 #[test]
 fn upgrades_and_downgrades_lose_nothing_leak_nothing_and_count_on() {
     let (this, next) = (agent_binary().unwrap(), next_layout_binary().unwrap());
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for(&stage, &mut agent, 1);
-    let link = link_of(&stage)["link_id"].clone();
-    let traffic = Traffic::start(&stage);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for(&host, &mut agent, 1);
+    let link = link_of(&host)["link_id"].clone();
+    let traffic = Traffic::start(&host);
     let mut revision = 1;
     for round in 0..rounds(2, 100) {
         for (program, layout, gone) in [(&next, NEXT, names::LAYOUT), (&this, names::LAYOUT, NEXT)] {
             std::thread::sleep(HALF);
-            let (before, hits) = (link_of(&stage), stage.hits("fr-1"));
+            let (before, hits) = (link_of(&host), host.hits(DATABASE, "fr-1"));
             if round % 2 == 0 {
                 agent.terminate().unwrap();
             } else {
                 agent.kill().unwrap();
             }
-            stage.home.install(program).unwrap();
-            agent = stage.start();
-            wait_for(&stage, &mut agent, revision);
-            let after = link_of(&stage);
+            host.home.install(program).unwrap();
+            agent = host.start_agent();
+            wait_for(&host, &mut agent, revision);
+            let after = link_of(&host);
             assert_eq!(after["link_id"], link, "the link is taken over");
             assert_ne!(after["program_id"], before["program_id"], "its program is the other build's");
-            assert!(stage.home.pins().join(layout).exists() && !stage.home.pins().join(gone).exists());
-            assert!(stage.hits("fr-1") > hits, "hits went back, or stand still");
+            assert!(host.home.pins().join(layout).exists() && !host.home.pins().join(gone).exists());
+            assert!(host.hits(DATABASE, "fr-1") > hits, "hits went back, or stand still");
             revision += 1;
-            stage.home.write_rules(RULE_FILE, &rule_file(revision)).unwrap();
-            wait_for(&stage, &mut agent, revision);
+            host.push(&rule_file(revision));
+            wait_for(&host, &mut agent, revision);
         }
     }
     let count = traffic.end_after(HALF);
@@ -54,34 +54,33 @@ fn upgrades_and_downgrades_lose_nothing_leak_nothing_and_count_on() {
 #[test]
 fn a_layout_of_which_nothing_is_stored_is_left_in_force() {
     let next = next_layout_binary().unwrap();
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    wait_for(&stage, &mut agent, 1);
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for(&host, &mut agent, 1);
     agent.terminate().unwrap();
-    let before = link_of(&stage);
-    fs::remove_file(stage.dir().join("state/state.redb")).unwrap();
-    stage.home.remove_rules(RULE_FILE).unwrap();
-    stage.home.install(&next).unwrap();
-    let refused = stage.home.ask(&["run"]).unwrap();
+    let before = link_of(&host);
+    fs::remove_file(host.dir().join("state/state.redb")).unwrap();
+    host.home.remove_rules(RULE_FILE).unwrap();
+    host.home.install(&next).unwrap();
+    let refused = host.ask(&["run"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.err.contains("no accepted file is stored for orders"), "{refused:?}");
-    stage.home.install(&agent_binary().unwrap()).unwrap();
-    assert_eq!(link_of(&stage), before, "the link runs the same program");
-    let count = Traffic::start(&stage).end_after(HALF);
+    host.home.install(&agent_binary().unwrap()).unwrap();
+    assert_eq!(link_of(&host), before, "the link runs the same program");
+    let count = Traffic::start(&host).end_after(HALF);
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
 }
 
-fn link_of(stage: &Stage) -> Value {
-    let mut link = stage.status()["interfaces"][0].clone();
+fn link_of(host: &TestHost) -> Value {
+    let mut link = host.status()["interfaces"][0].clone();
     link["unprotected_ms"] = Value::Null;
     link
 }
 
-fn wait_for(stage: &Stage, agent: &mut Agent, revision: u64) {
+fn wait_for(host: &TestHost, agent: &mut Agent, revision: u64) {
     agent
         .wait_until("it is ready", || {
-            stage
-                .home
+            host.home
                 .status()
                 .is_ok_and(|status| status.revision(DATABASE) == Some(revision) && status.0["ready"] == true)
         })

@@ -28,5 +28,5 @@ mod packet_log;
 mod restarts;
 mod restored;
 mod rights;
-mod stage;
+mod setup;
 mod traffic;

@@ -5,12 +5,12 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use firewall_tests::lab::{Agent, eventually};
+use firewall_tests::lab::{Agent, TestHost, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::stage::Stage;
+use crate::setup::builder;
 
 /// System calls per additional interface and pass: the pass queries its link once, and the status once. Quadratic cost
 /// would add one call for each interface.
@@ -21,13 +21,13 @@ const MANY: usize = 60;
 
 #[test]
 fn a_look_takes_a_few_calls_for_each_interface_and_not_for_each_pair() {
-    let stage = Stage::with(&["eth0", "'many*'", "'absent?'"], "native");
-    let mut agent = stage.start();
-    add(&stage, 0..FEW);
-    wait_for(&stage, &mut agent, FEW + 1);
+    let host = builder().interfaces(&["eth0", "'many*'", "'absent?'"]).build();
+    let mut agent = host.start_agent();
+    add(&host, 0..FEW);
+    wait_for(&host, &mut agent, FEW + 1);
     let few = calls(&agent);
-    add(&stage, FEW..MANY);
-    wait_for(&stage, &mut agent, MANY + 1);
+    add(&host, FEW..MANY);
+    wait_for(&host, &mut agent, MANY + 1);
     let many = calls(&agent);
     println!("{FEW} interfaces: {few} calls a look, {MANY}: {many}");
     assert!(many > few, "the control: the calls of more interfaces are seen");
@@ -38,33 +38,33 @@ fn a_look_takes_a_few_calls_for_each_interface_and_not_for_each_pair() {
         writeln!(lines, "link delete many{number}").unwrap();
         lines
     });
-    batch(&stage, &gone);
-    wait_for(&stage, &mut agent, 1);
-    add(&stage, 0..1);
-    wait_for(&stage, &mut agent, 2);
+    batch(&host, &gone);
+    wait_for(&host, &mut agent, 1);
+    add(&host, 0..1);
+    wait_for(&host, &mut agent, 2);
 }
 
 #[test]
 fn interfaces_that_exchange_their_names_keep_their_links() {
-    let stage = Stage::with(&["eth0", "'many*'"], "native");
-    let mut agent = stage.start();
-    add(&stage, 0..2);
-    wait_for(&stage, &mut agent, 3);
-    let before = [link(&stage, "many0"), link(&stage, "many1")];
+    let host = builder().interfaces(&["eth0", "'many*'"]).build();
+    let mut agent = host.start_agent();
+    add(&host, 0..2);
+    wait_for(&host, &mut agent, 3);
+    let before = [link(&host, "many0"), link(&host, "many1")];
     signal(&agent, Signal::SIGSTOP);
     let renames = [("many0", "aside"), ("many1", "many0"), ("aside", "many1")];
     let exchange: String = renames.iter().fold(String::new(), |mut lines, (from, to)| {
         writeln!(lines, "link set {from} down\nlink set {from} name {to}\nlink set {to} up").unwrap();
         lines
     });
-    batch(&stage, &exchange);
+    batch(&host, &exchange);
     signal(&agent, Signal::SIGCONT);
     agent
         .wait_until("the links have followed", || {
-            [link(&stage, "many1"), link(&stage, "many0")] == before && is_in_order(&stage)
+            [link(&host, "many1"), link(&host, "many0")] == before && is_in_order(&host)
         })
         .unwrap();
-    let pins: Vec<String> = fs::read_dir(stage.home.pins().join("links"))
+    let pins: Vec<String> = fs::read_dir(host.home.pins().join("links"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
@@ -72,40 +72,40 @@ fn interfaces_that_exchange_their_names_keep_their_links() {
     assert!(pins.iter().all(|pin| !pin.starts_with(':')), "{pins:?}");
     // Another process finds them by their pins.
     agent.kill().unwrap();
-    assert_eq!([link(&stage, "many1"), link(&stage, "many0")], before);
+    assert_eq!([link(&host, "many1"), link(&host, "many0")], before);
 }
 
-fn add(stage: &Stage, numbers: std::ops::Range<usize>) {
+fn add(host: &TestHost, numbers: std::ops::Range<usize>) {
     let lines = numbers.fold(String::new(), |mut lines, number| {
         writeln!(lines, "link add many{number} type veth peer name peer{number}\nlink set many{number} up")
             .unwrap();
         lines
     });
-    batch(stage, &lines);
+    batch(host, &lines);
 }
 
-fn batch(stage: &Stage, lines: &str) {
-    let file = stage.lab.dir().join("batch");
+fn batch(host: &TestHost, lines: &str) {
+    let file = host.lab.dir().join("batch");
     fs::write(&file, lines).unwrap();
-    stage.db.run(&format!("ip -batch {}", file.display())).unwrap();
+    host.db.run(&format!("ip -batch {}", file.display())).unwrap();
 }
 
 /// Waits until this many interfaces are filtered.
-fn wait_for(stage: &Stage, agent: &mut Agent, filtered: usize) {
+fn wait_for(host: &TestHost, agent: &mut Agent, filtered: usize) {
     let waited = agent.wait_until("all are filtered", || {
-        let status = stage.status();
+        let status = host.status();
         let interfaces = status["interfaces"].as_array().unwrap();
         interfaces.len() == filtered && interfaces.iter().all(|one| one["mode"] == "native")
     });
-    waited.unwrap_or_else(|error| panic!("{filtered}: {error:#}: {:#}", stage.status()));
+    waited.unwrap_or_else(|error| panic!("{filtered}: {error:#}: {:#}", host.status()));
 }
 
-fn is_in_order(stage: &Stage) -> bool {
-    stage.status()["interfaces"].as_array().unwrap().iter().all(|one| one["mode"] == "native")
+fn is_in_order(host: &TestHost) -> bool {
+    host.status()["interfaces"].as_array().unwrap().iter().all(|one| one["mode"] == "native")
 }
 
-fn link(stage: &Stage, interface: &str) -> Value {
-    let status = stage.status();
+fn link(host: &TestHost, interface: &str) -> Value {
+    let status = host.status();
     let interfaces = status["interfaces"].as_array().unwrap();
     interfaces.iter().find(|one| one["name"] == interface).map_or(Value::Null, |one| one["link_id"].clone())
 }

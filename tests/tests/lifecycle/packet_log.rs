@@ -3,17 +3,17 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use firewall_tests::lab::{Agent, eventually};
+use firewall_tests::lab::{Agent, TestHost, eventually};
 
-use crate::stage::{ALLOWED, DENIED, Stage};
+use crate::setup::{ALLOWED, DENIED, hosts};
 use crate::traffic::Traffic;
 
 const HALF: Duration = Duration::from_millis(500);
 /// The daemon's limit of messages per second, with a margin for partial seconds.
 const PER_SECOND: usize = 50;
 
-fn tag(stage: &Stage) -> String {
-    stage.json(&["status"])["interfaces"][0]["program_tag"].as_str().unwrap().to_owned()
+fn tag(host: &TestHost) -> String {
+    host.json(&["status"])["interfaces"][0]["program_tag"].as_str().unwrap().to_owned()
 }
 
 fn messages(agent: &Agent) -> usize {
@@ -22,19 +22,19 @@ fn messages(agent: &Agent) -> usize {
 
 #[test]
 fn packets_are_told_of_for_a_while_and_none_is_lost_or_leaked_by_the_swap() {
-    let stage = Stage::new();
-    let mut agent = stage.start();
-    let (normal, link) = (tag(&stage), stage.json(&["status"])["interfaces"][0]["link_id"].clone());
+    let host = hosts();
+    let mut agent = host.start_agent();
+    let (normal, link) = (tag(&host), host.json(&["status"])["interfaces"][0]["link_id"].clone());
     assert!(!normal.is_empty());
-    let traffic = Traffic::start(&stage);
+    let traffic = Traffic::start(&host);
     std::thread::sleep(HALF);
     assert_eq!(messages(&agent), 0, "the normal program tells of no packet");
     let started = Instant::now();
-    let on = stage.home.ask(&["packet-log", "on", "--for", "3s"]).unwrap();
+    let on = host.ask(&["packet-log", "on", "--for", "3s"]);
     assert_eq!((on.code, on.err.as_str()), (Some(0), ""), "{on:?}");
-    let telling = tag(&stage);
+    let telling = tag(&host);
     assert_ne!(telling, normal, "another program runs");
-    agent.wait_until("the normal program is back by itself", || tag(&stage) == normal).unwrap();
+    agent.wait_until("the normal program is back by itself", || tag(&host) == normal).unwrap();
     let lasted = started.elapsed();
     assert!(lasted >= Duration::from_secs(3), "{lasted:?}");
     std::thread::sleep(HALF);
@@ -46,12 +46,12 @@ fn packets_are_told_of_for_a_while_and_none_is_lost_or_leaked_by_the_swap() {
 
     // On and off again with the commands, repeatedly.
     for _ in 0..3 {
-        assert_eq!(stage.home.ask(&["packet-log", "on"]).unwrap().code, Some(0));
-        assert_eq!(tag(&stage), telling);
-        assert_eq!(stage.home.ask(&["packet-log", "off"]).unwrap().code, Some(0));
-        assert_eq!(tag(&stage), normal);
+        assert_eq!(host.ask(&["packet-log", "on"]).code, Some(0));
+        assert_eq!(tag(&host), telling);
+        assert_eq!(host.ask(&["packet-log", "off"]).code, Some(0));
+        assert_eq!(tag(&host), normal);
     }
-    assert_eq!(stage.json(&["status"])["interfaces"][0]["link_id"], link, "the link is the same");
+    assert_eq!(host.json(&["status"])["interfaces"][0]["link_id"], link, "the link is the same");
     let count = traffic.end_after(HALF);
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
     println!("{count:?}, {told} messages in {lasted:?}");
@@ -61,26 +61,26 @@ fn packets_are_told_of_for_a_while_and_none_is_lost_or_leaked_by_the_swap() {
         let told = log.lines().any(|line| line.contains(&format!("\"{source}\"")) && line.contains(words));
         assert!(told, "{source} {words}");
     }
-    let denied = stage.json(&["denied"]);
+    let denied = host.json(&["denied"]);
     let source = |row: &serde_json::Value| row["source"] == DENIED[0];
     assert!(denied["denied"].as_array().unwrap().iter().any(source), "{denied}");
 }
 
 #[test]
 fn the_configuration_turns_it_on_from_the_start_and_a_dead_daemon_cannot_be_asked() {
-    let stage = Stage::new();
-    let path = stage.home.config();
+    let host = hosts();
+    let path = host.home.config();
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{text}packet_log: true\n")).unwrap();
-    let agent = stage.start();
-    let traffic = Traffic::start(&stage);
+    let agent = host.start_agent();
+    let traffic = Traffic::start(&host);
     let told =
         eventually(Duration::from_secs(10), "packets are told of", || (messages(&agent) > 0).then_some(()));
     told.unwrap();
     let count = traffic.end_after(HALF);
     assert_eq!(count.lost, 0, "{count:?}");
     agent.kill().unwrap();
-    let answer = stage.home.ask(&["packet-log", "off"]).unwrap();
+    let answer = host.ask(&["packet-log", "off"]);
     assert_eq!((answer.code, answer.out.as_str()), (Some(1), ""), "{answer:?}");
     assert!(answer.err.contains("no daemon listens"), "{answer:?}");
 }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use firewall_tests::lab::{Agent, CAPABILITY_MASK, User};
+use firewall_tests::lab::{Agent, CAPABILITY_MASK, INTERFACE, TestHost, User};
 use serde_json::Value;
 
-use crate::stage::{DATABASE, INTERFACE, RULE_FILE, Stage};
+use crate::setup::{DATABASE, RULE_FILE, hosts};
 use crate::traffic::Traffic;
 
 const ROUNDS: usize = 5;
@@ -19,33 +19,33 @@ const SOME: u64 = 20;
 
 #[test]
 fn nothing_leaks_and_nothing_is_lost_while_the_agent_is_ended_killed_and_started_again() {
-    let stage = Stage::new();
-    let open = Traffic::start(&stage).end_after(HALF);
+    let host = hosts();
+    let open = Traffic::start(&host).end_after(HALF);
     assert_eq!(open.leaked, 2 * open.rounds, "the control: without the agent everyone is heard");
     assert_eq!(open.lost, 0, "without the agent nothing is lost");
 
-    let mut agent = stage.start();
+    let mut agent = host.start_agent();
     assert_is_unprivileged(&agent);
-    let link = link_of(&stage);
-    assert_eq!(stage.status()["interfaces"][0]["mode"], "native");
-    let traffic = Traffic::start(&stage);
+    let link = link_of(&host);
+    assert_eq!(host.status()["interfaces"][0]["mode"], "native");
+    let traffic = Traffic::start(&host);
     for round in 0..2 * ROUNDS {
         std::thread::sleep(HALF);
-        let (program, hits) = (program_of(&stage), stage.hits("fr-1"));
+        let (program, hits) = (program_of(&host), host.hits(DATABASE, "fr-1"));
         if round % 2 == 0 {
             let (status, _) = agent.terminate().unwrap();
             assert!(status.success(), "SIGTERM: {status}");
         } else {
             agent.kill().unwrap();
         }
-        assert_eq!(stage.status()["agent"]["running"], false);
+        assert_eq!(host.status()["agent"]["running"], false);
         std::thread::sleep(HALF);
-        agent = stage.start();
+        agent = host.start_agent();
         assert_is_unprivileged(&agent);
-        assert_eq!(stage.status()["agent"]["running"], true);
-        assert_eq!(link_of(&stage), link, "the link is the same");
-        assert_ne!(program_of(&stage), program, "the program is the new agent's");
-        assert!(stage.hits("fr-1") > hits, "hits went back, or stand still");
+        assert_eq!(host.status()["agent"]["running"], true);
+        assert_eq!(link_of(&host), link, "the link is the same");
+        assert_ne!(program_of(&host), program, "the program is the new agent's");
+        assert!(host.hits(DATABASE, "fr-1") > hits, "hits went back, or stand still");
     }
     let count = traffic.end_after(HALF);
     println!("{count:?}");
@@ -57,13 +57,13 @@ fn nothing_leaks_and_nothing_is_lost_while_the_agent_is_ended_killed_and_started
 #[test]
 fn nothing_allowed_is_lost_across_the_first_start_and_nothing_denied_passes_once_it_is_in_force() {
     for _ in 0..ROUNDS {
-        let stage = Stage::new();
-        let traffic = Traffic::start(&stage);
+        let host = hosts();
+        let traffic = Traffic::start(&host);
         traffic.flow(HALF, SOME);
         let before = traffic.next_round();
-        let mut agent = stage.start();
-        agent.wait_for_revision(&stage.home, DATABASE, 1).unwrap();
-        agent.wait_until("eth0 is filtered", || stage.status()["interfaces"][0]["mode"] == "native").unwrap();
+        let mut agent = host.start_agent();
+        agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
+        agent.wait_until("eth0 is filtered", || host.status()["interfaces"][0]["mode"] == "native").unwrap();
         let in_force = traffic.next_round();
         traffic.flow(HALF, SOME);
         let count = traffic.end_after(Duration::ZERO);
@@ -78,28 +78,28 @@ fn nothing_allowed_is_lost_across_the_first_start_and_nothing_denied_passes_once
 /// Control: the pin of the link preserves the filter.
 #[test]
 fn an_unpinned_link_ends_with_the_agent_and_everyone_is_heard_until_the_next_start() {
-    let stage = Stage::new();
-    let agent = stage.start();
-    let link = link_of(&stage);
-    assert_eq!(Traffic::start(&stage).end_after(HALF).leaked, 0);
-    fs::remove_file(stage.home.pins().join("links").join(INTERFACE)).unwrap();
+    let host = hosts();
+    let agent = host.start_agent();
+    let link = link_of(&host);
+    assert_eq!(Traffic::start(&host).end_after(HALF).leaked, 0);
+    fs::remove_file(host.home.pins().join("links").join(INTERFACE)).unwrap();
     agent.kill().unwrap();
-    let bare = Traffic::start(&stage).end_after(HALF);
+    let bare = Traffic::start(&host).end_after(HALF);
     assert!(bare.leaked > 0, "{bare:?}");
 
-    let _agent = stage.start();
-    assert_ne!(link_of(&stage), link);
-    let closed = Traffic::start(&stage).end_after(HALF);
+    let _agent = host.start_agent();
+    assert_ne!(link_of(&host), link);
+    let closed = Traffic::start(&host).end_after(HALF);
     assert_eq!((closed.leaked, closed.lost), (0, 0), "{closed:?}");
 }
 
 /// Control: losses are counted.
 #[test]
 fn without_a_rule_file_the_whole_stream_is_lost() {
-    let stage = Stage::new();
-    stage.home.remove_rules(RULE_FILE).unwrap();
-    let _agent = stage.start();
-    let count = Traffic::start(&stage).end_after(HALF);
+    let host = hosts();
+    host.home.remove_rules(RULE_FILE).unwrap();
+    let _agent = host.start_agent();
+    let count = Traffic::start(&host).end_after(HALF);
     assert_eq!((count.leaked, count.lost), (0, 2 * count.rounds), "{count:?}");
     assert!(count.rounds > 0, "nothing was sent");
 }
@@ -110,10 +110,10 @@ fn assert_is_unprivileged(agent: &Agent) {
     assert!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");
 }
 
-fn link_of(stage: &Stage) -> Value {
-    stage.status()["interfaces"][0]["link_id"].clone()
+fn link_of(host: &TestHost) -> Value {
+    host.status()["interfaces"][0]["link_id"].clone()
 }
 
-fn program_of(stage: &Stage) -> Value {
-    stage.status()["interfaces"][0]["program_id"].clone()
+fn program_of(host: &TestHost) -> Value {
+    host.status()["interfaces"][0]["program_id"].clone()
 }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use firewall_tests::lab::eventually;
+use firewall_tests::lab::{TestHost, eventually, socket_address};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::stage::{ALLOWED, DENIED, PORT, SERVERS, Stage, at};
+use crate::setup::{ALLOWED, DENIED, PORT, SERVERS};
 
 /// Interval of the rounds of four datagrams, one from each source: about 20,000 datagrams a second on an idle machine.
 const PAUSE: Duration = Duration::from_micros(130);
@@ -51,15 +51,15 @@ struct Arrived {
 }
 
 impl Traffic {
-    pub fn start(stage: &Stage) -> Self {
+    pub fn start(host: &TestHost) -> Self {
         let target = {
-            let _inside = stage.db.enter().unwrap();
-            UdpSocket::bind(at("::", PORT)).unwrap()
+            let _inside = host.db.enter().unwrap();
+            UdpSocket::bind(socket_address("::", PORT)).unwrap()
         };
         setsockopt(&target, sockopt::RcvBufForce, &RECEIVE_BUFFER).unwrap();
         target.set_read_timeout(Some(GRACE)).unwrap();
         let sources: Vec<UdpSocket> = {
-            let _inside = stage.clients.enter().unwrap();
+            let _inside = host.outside.enter().unwrap();
             let pairs = [ALLOWED, DENIED].into_iter().flat_map(|sources| sources.into_iter().zip(SERVERS));
             pairs.map(|(source, server)| connected(source, server)).collect()
         };
@@ -108,8 +108,8 @@ impl Traffic {
 }
 
 fn connected(source: &str, server: &str) -> UdpSocket {
-    let socket = UdpSocket::bind(at(source, 0)).unwrap();
-    socket.connect(at(server, PORT)).unwrap();
+    let socket = UdpSocket::bind(socket_address(source, 0)).unwrap();
+    socket.connect(socket_address(server, PORT)).unwrap();
     socket
 }
 

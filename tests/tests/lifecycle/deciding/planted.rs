@@ -11,10 +11,10 @@ use firewall_common::packet::Flow;
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, IPV4, MONITOR, NO_RULE, Reason, names,
 };
-use firewall_tests::lab::{User, cpus, pin_to};
+use firewall_tests::lab::{TestHost, User, cpus, pin_to, socket_address};
 
 use crate::raw::{Map, ROOM};
-use crate::stage::{DENIED, PORT, SERVERS, Stage, at};
+use crate::setup::{DENIED, PORT, SERVERS};
 
 const UDP: u8 = 17;
 /// Time for a datagram on a veth to arrive.
@@ -22,30 +22,30 @@ const ARRIVAL: Duration = Duration::from_millis(200);
 
 /// Path for one datagram at a time from any source to the database, always through the caches of one CPU.
 pub struct Line<'a> {
-    stage: &'a Stage,
+    host: &'a TestHost,
     cpu: usize,
     target: UdpSocket,
 }
 
 impl<'a> Line<'a> {
-    pub fn new(stage: &'a Stage) -> Self {
-        let _inside = stage.db.enter().unwrap();
-        let target = UdpSocket::bind(at("::", PORT)).unwrap();
+    pub fn new(host: &'a TestHost) -> Self {
+        let _inside = host.db.enter().unwrap();
+        let target = UdpSocket::bind(socket_address("::", PORT)).unwrap();
         target.set_read_timeout(Some(ARRIVAL)).unwrap();
-        Self { stage, cpu: cpus().unwrap()[0], target }
+        Self { host, cpu: cpus().unwrap()[0], target }
     }
 
     pub fn passes(&self, source: &str) -> bool {
         let client = {
-            let _inside = self.stage.clients.enter().unwrap();
-            UdpSocket::bind(at(source, 0)).unwrap()
+            let _inside = self.host.outside.enter().unwrap();
+            UdpSocket::bind(socket_address(source, 0)).unwrap()
         };
         // A veth delivers a packet on the sender's CPU.
         thread::scope(|scope| {
             let (client, cpu) = (&client, self.cpu);
             let send = move || {
                 pin_to(cpu).unwrap();
-                client.send_to(b"?", at(SERVERS[0], PORT)).unwrap();
+                client.send_to(b"?", socket_address(SERVERS[0], PORT)).unwrap();
             };
             scope.spawn(send).join().unwrap();
         });
@@ -53,12 +53,12 @@ impl<'a> Line<'a> {
     }
 }
 
-pub fn seat_pass_all(stage: &Stage, place: u32) {
-    Map::pass_all().publish(&map(stage, names::RECORDERS), place).unwrap();
+pub fn seat_pass_all(host: &TestHost, place: u32) {
+    Map::pass_all().publish(&map(host, names::RECORDERS), place).unwrap();
 }
 
 /// Fills the verdict cache with entries that allow the denied source.
-pub fn forge_verdicts(stage: &Stage) {
+pub fn forge_verdicts(host: &TestHost) {
     let word = |address: &str| u32::from_ne_bytes(address.parse::<Ipv4Addr>().unwrap().octets());
     let flow = Flow {
         source: [word(DENIED[0]), 0, 0, 0],
@@ -70,24 +70,24 @@ pub fn forge_verdicts(stage: &Stage) {
     let answer = Reason::Allowed.answer(NO_RULE);
     let mut value = flow_bytes(&flow);
     value.extend(answer.to_ne_bytes());
-    value.extend(generation(stage).to_ne_bytes());
+    value.extend(generation(host).to_ne_bytes());
     assert_eq!(value.len(), size_of::<CachedVerdict>());
-    fill(&map(stage, names::VERDICTS), CACHED_VERDICTS, &value);
+    fill(&map(host, names::VERDICTS), CACHED_VERDICTS, &value);
 }
 
 /// Fills the endpoint cache with entries that put the database in monitor mode.
-pub fn forge_endpoints(stage: &Stage) {
+pub fn forge_endpoints(host: &TestHost) {
     // The program would consult the verdict cache first.
-    fill(&map(stage, names::VERDICTS), CACHED_VERDICTS, &[0; size_of::<CachedVerdict>()]);
+    fill(&map(host, names::VERDICTS), CACHED_VERDICTS, &[0; size_of::<CachedVerdict>()]);
     let address: Ipv4Addr = SERVERS[0].parse().unwrap();
     let mut value = address.octets().to_vec();
     value.extend([0; 12]);
     value.extend(PORT.to_be_bytes());
     value.extend([UDP, IPV4]);
     value.extend([0, MONITOR, NO_RULE].map(u32::to_ne_bytes).concat());
-    value.extend(generation(stage).to_ne_bytes());
+    value.extend(generation(host).to_ne_bytes());
     assert_eq!(value.len(), size_of::<CachedEndpoint>());
-    fill(&map(stage, names::ENDPOINT_CACHE), CACHED_ENDPOINTS, &value);
+    fill(&map(host, names::ENDPOINT_CACHE), CACHED_ENDPOINTS, &value);
 }
 
 fn flow_bytes(flow: &Flow) -> Vec<u8> {
@@ -108,15 +108,15 @@ fn fill(map: &Map, entries: u32, value: &[u8]) {
     }
 }
 
-pub fn generation(stage: &Stage) -> u64 {
-    let value = map(stage, names::GENERATION).look_up(&number(0)).unwrap();
+pub fn generation(host: &TestHost) -> u64 {
+    let value = map(host, names::GENERATION).look_up(&number(0)).unwrap();
     u64::from_ne_bytes(value[..8].try_into().unwrap())
 }
 
-pub fn set_generation(stage: &Stage, number_now: u64) {
+pub fn set_generation(host: &TestHost, number_now: u64) {
     let mut value = [0; ROOM];
     value[..8].copy_from_slice(&number_now.to_ne_bytes());
-    map(stage, names::GENERATION).insert(&number(0), &value).unwrap();
+    map(host, names::GENERATION).insert(&number(0), &value).unwrap();
 }
 
 /// Pins an object at the path of another and makes it accessible to the agent.
@@ -127,12 +127,12 @@ pub fn replace_pin(object: &Map, path: &Path) {
 }
 
 /// Returns the published map with a pin name that starts with `name`.
-pub fn inner(stage: &Stage, dir: &str, name: &str) -> Map {
-    inner_at(stage, dir, name).1
+pub fn inner(host: &TestHost, dir: &str, name: &str) -> Map {
+    inner_at(host, dir, name).1
 }
 
-pub fn inner_at(stage: &Stage, dir: &str, name: &str) -> (PathBuf, Map) {
-    let entries = fs::read_dir(stage.home.pins().join(names::LAYOUT).join(dir)).unwrap();
+pub fn inner_at(host: &TestHost, dir: &str, name: &str) -> (PathBuf, Map) {
+    let entries = fs::read_dir(host.home.pins().join(names::LAYOUT).join(dir)).unwrap();
     let mut paths = entries.map(|entry| entry.unwrap().path());
     let is = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(name);
     let path = paths.find(is).unwrap_or_else(|| panic!("{dir}/{name}: not pinned"));
@@ -140,12 +140,12 @@ pub fn inner_at(stage: &Stage, dir: &str, name: &str) -> (PathBuf, Map) {
     (path, map)
 }
 
-pub fn pin(stage: &Stage, name: &str) -> PathBuf {
-    stage.home.pins().join(names::LAYOUT).join(name)
+pub fn pin(host: &TestHost, name: &str) -> PathBuf {
+    host.home.pins().join(names::LAYOUT).join(name)
 }
 
-pub fn map(stage: &Stage, name: &str) -> Map {
-    Map::pinned(&pin(stage, name))
+pub fn map(host: &TestHost, name: &str) -> Map {
+    Map::pinned(&pin(host, name))
 }
 
 pub fn number(slot: u32) -> [u8; ROOM] {
