@@ -145,7 +145,7 @@ impl RangesFile {
 
     fn range_with(mut self, id: &str, cidrs: &[&str], more: &str) -> Self {
         let cidrs: Vec<String> = cidrs.iter().map(|cidr| format!("'{cidr}'")).collect();
-        self.ranges.push(format!("{{id: {id}, name: Range {id}, cidrs: [{}]{more}}}", cidrs.join(", ")));
+        self.ranges.push(format!("{{id: {id}, name: Example region, cidrs: [{}]{more}}}", cidrs.join(", ")));
         self
     }
 }

@@ -132,7 +132,7 @@ impl<'a> Builder<'a> {
         };
         host.listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
         if let Some(ranges) = &self.ranges {
-            host.home.write_ranges(&ranges.to_string()).unwrap();
+            host.push_ranges(ranges);
         }
         self.rules.iter().for_each(|file| host.push(file));
         host
@@ -286,6 +286,10 @@ impl TestHost {
     /// Publishes a rule file under the name of its database.
     pub fn push(&self, file: &RuleFile) {
         self.home.push(file).unwrap();
+    }
+
+    pub fn push_ranges(&self, ranges: &RangesFile) {
+        self.home.write_ranges(&ranges.to_string()).unwrap();
     }
 
     /// Publishes a text as a rule file of this name.

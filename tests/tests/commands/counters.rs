@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use firewall_tests::lab::eventually;
+use firewall_tests::lab::{INTERFACE, TestHost, eventually};
 use firewall_tests::packets::{Ethernet, Segment, Wire, frame, protocol};
 use serde_json::Value;
 
-use crate::stage::{INTERFACE, Stage};
+use crate::setup::populated;
 
 const SERVER4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
@@ -31,11 +31,11 @@ struct Batch {
 
 #[test]
 fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
-    let stage = Stage::new();
-    let batches = batches(&stage);
+    let host = populated();
+    let batches = batches(&host);
     let (mut reasons, mut lines) = (BTreeMap::new(), BTreeMap::new());
     let wire = {
-        let _inside = stage.outside.enter().unwrap();
+        let _inside = host.outside.enter().unwrap();
         Wire::open(INTERFACE).unwrap()
     };
     for batch in &batches {
@@ -47,7 +47,7 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
         (0..batch.count).for_each(|_| wire.send(&batch.frame).unwrap());
     }
     let counted = || {
-        let mut counted = tallies(&stage.json(&["status"])["counters"], |row| text(row, "reason"));
+        let mut counted = tallies(&host.json(&["status"])["counters"], |row| text(row, "reason"));
         // The hosts' own traffic.
         counted.retain(|reason, _| !["not_ip", "not_protected"].contains(&reason.as_str()));
         counted
@@ -56,13 +56,13 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
         (counted() == reasons).then_some(())
     });
     assert!(settled.is_ok(), "{:?} instead of {reasons:?}", counted());
-    let rows = stage.json(&["rules"]);
+    let rows = host.json(&["rules"]);
     let found = tallies(&rows, |row| (text(row, "database_id"), text(row, "rule")));
     assert_eq!(found, lines);
     for row in rows.as_array().unwrap() {
         assert_eq!(row["last_hit"].is_string(), row["packets"] != 0, "{row}");
     }
-    let databases = stage.json(&["databases"]);
+    let databases = host.json(&["databases"]);
     for (id, allowed, denied) in [("orders", 12, 6), ("watched", 9, 10), ("wide", 7, 8)] {
         let rows = databases["databases"].as_array().unwrap();
         let row = rows.iter().find(|row| row["database_id"] == id).unwrap();
@@ -72,11 +72,11 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
             "{row}"
         );
     }
-    let range = &stage.json(&["ranges"])[0];
+    let range = &host.json(&["ranges"])[0];
     let managed = lines[&("orders".to_owned(), "fr-2".to_owned())];
     assert_eq!((range["packets"].as_u64(), range["bytes"].as_u64()), (Some(managed.0), Some(managed.1)));
     assert!(range["last_hit"].is_string(), "{range}");
-    let table = stage.ask(&["rules"]).out;
+    let table = host.ask(&["rules"]).out;
     let office: Vec<&str> =
         table.lines().find(|line| line.contains("Office")).unwrap().split_whitespace().collect();
     let (packets, bytes) = lines[&("orders".to_owned(), "fr-1".to_owned())];
@@ -84,8 +84,8 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
     assert_eq!(office[4..6], [packets.to_string(), bytes.to_string()]);
 }
 
-fn batches(stage: &Stage) -> Vec<Batch> {
-    let (to, from) = (stage.db.mac(INTERFACE).unwrap(), stage.outside.mac(INTERFACE).unwrap());
+fn batches(host: &TestHost) -> Vec<Batch> {
+    let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
     let ethernet = || -> Ethernet { frame().to(to).from(from) };
     let syn = |source, port| ethernet().ipv4(source, SERVER4).tcp(40_000, port).build();
     let batch = |count, reason, line, frame| Batch { count, frame, reason, line };

@@ -8,23 +8,23 @@ use std::thread::{sleep, spawn};
 use std::time::Duration;
 
 use firewall_agent::rules::{Limits, read_database};
-use firewall_tests::lab::{User, eventually};
+use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, User, eventually};
 use firewall_tests::packets::{Wire, frame};
 use serde_json::{Value, json};
 
-use crate::stage::{INTERFACE, ORDERS, Stage, rule_file};
+use crate::setup::{ORDERS, populated};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const STRANGERS: [Ipv4Addr; 3] =
     [Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(198, 51, 100, 10), Ipv4Addr::new(198, 18, 0, 1)];
 
 /// Sends the given number of SYNs from each stranger to each port, slowly enough for the kernel to record each.
-fn knock(stage: &Stage, ports: &[u16], counts: [usize; 3]) {
+fn knock(host: &TestHost, ports: &[u16], counts: [usize; 3]) {
     let wire = {
-        let _inside = stage.outside.enter().unwrap();
+        let _inside = host.outside.enter().unwrap();
         Wire::open(INTERFACE).unwrap()
     };
-    let (to, from) = (stage.db.mac(INTERFACE).unwrap(), stage.outside.mac(INTERFACE).unwrap());
+    let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
     for (stranger, count) in STRANGERS.into_iter().zip(counts) {
         for port in ports.iter().flat_map(|port| vec![*port; count]) {
             wire.send(&frame().to(to).from(from).ipv4(stranger, SERVER).tcp(40_000, port).build()).unwrap();
@@ -34,9 +34,9 @@ fn knock(stage: &Stage, ports: &[u16], counts: [usize; 3]) {
 }
 
 /// Returns the rows of the strangers, once all of these packets have arrived.
-fn rows(stage: &Stage, arguments: &[&str], packets: u64) -> Vec<Value> {
+fn rows(host: &TestHost, arguments: &[&str], packets: u64) -> Vec<Value> {
     let found = || {
-        let mut rows = stage.json(arguments)["denied"].as_array().unwrap().clone();
+        let mut rows = host.json(arguments)["denied"].as_array().unwrap().clone();
         rows.retain(|row| row["source"].as_str().unwrap().starts_with("198."));
         rows
     };
@@ -48,13 +48,13 @@ fn rows(stage: &Stage, arguments: &[&str], packets: u64) -> Vec<Value> {
 
 #[test]
 fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_them() {
-    let mut stage = Stage::new();
-    knock(&stage, &[30_092, 5_432], [7, 5, 3]);
+    let host = populated();
+    knock(&host, &[30_092, 5_432], [7, 5, 3]);
     for agent in ["running", "dead"] {
         if agent == "dead" {
-            stage.kill_agent();
+            host.kill();
         }
-        let all = rows(&stage, &["denied"], 30);
+        let all = rows(&host, &["denied"], 30);
         assert_eq!(all.len(), 6, "{agent}: {all:?}");
         let first = all.iter().find(|row| row["database_id"] == ORDERS).unwrap();
         let shown = ["source", "sources", "endpoint", "reason", "class", "packets", "suggestion"]
@@ -72,19 +72,19 @@ fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_t
         let closed = all.iter().find(|row| row["reason"] == "closed").unwrap();
         assert_eq!((&closed["database_id"], &closed["suggestion"]), (&Value::Null, &Value::Null), "{agent}");
 
-        let orders = rows(&stage, &["denied", ORDERS], 15);
+        let orders = rows(&host, &["denied", ORDERS], 15);
         assert!(orders.iter().all(|row| row["database_id"] == ORDERS), "{agent}: {orders:?}");
-        let by = rows(&stage, &["denied", ORDERS, "--by", "24"], 15);
+        let by = rows(&host, &["denied", ORDERS, "--by", "24"], 15);
         let shown: Vec<_> =
             by.iter().map(|row| json!([row["source"], row["sources"], row["packets"]])).collect();
         assert_eq!(shown, [json!(["198.51.100.0/24", 2, 12]), json!(["198.18.0.0/24", 1, 3])], "{agent}");
-        assert_eq!(rows(&stage, &["denied", ORDERS, "--top", "1"], 7).len(), 1, "{agent}");
+        assert_eq!(rows(&host, &["denied", ORDERS, "--top", "1"], 7).len(), 1, "{agent}");
 
-        let totals = &stage.json(&["denied"])["totals"];
+        let totals = &host.json(&["denied"])["totals"];
         assert_eq!((&totals["lost"], &totals["forgotten"]), (&json!(0), &json!(0)), "{agent}: {totals}");
         assert_eq!(totals["refused"], totals["recorded"], "{agent}: {totals}");
 
-        let table = stage.ask(&["denied", ORDERS]);
+        let table = host.ask(&["denied", ORDERS]);
         assert_eq!((table.code, table.err.as_str()), (Some(0), ""), "{agent}");
         let row: Vec<&str> = table
             .out
@@ -102,22 +102,22 @@ fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_t
         );
         assert!(table.out.contains("unrecorded: 0, evicted: 0"), "{agent}: {}", table.out);
 
-        let unknown = stage.ask(&["denied", "nonesuch"]);
+        let unknown = host.ask(&["denied", "nonesuch"]);
         assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{agent}: {unknown:?}");
     }
-    knock(&stage, &[30_092], [1, 1, 1]);
-    assert_eq!(rows(&stage, &["denied", ORDERS], 18).len(), 3, "written down with the agent dead, too");
+    knock(&host, &[30_092], [1, 1, 1]);
+    assert_eq!(rows(&host, &["denied", ORDERS], 18).len(), 3, "written down with the agent dead, too");
 }
 
 #[test]
 fn a_suggested_rule_is_one_that_a_rule_file_may_hold() {
-    let stage = Stage::new();
-    knock(&stage, &[30_092], [1, 1, 1]);
+    let host = populated();
+    knock(&host, &[30_092], [1, 1, 1]);
     for by in [&[][..], &["--by", "24"]] {
-        for row in rows(&stage, &[&["denied", ORDERS], by].concat(), 3) {
+        for row in rows(&host, &[&["denied", ORDERS], by].concat(), 3) {
             let rule = row["suggestion"].as_str().unwrap();
-            let text =
-                rule_file(ORDERS, 2, &format!("endpoints:\n  - {{port: 30092}}\nrules:\n  - {rule}\n"));
+            let rule = rule.strip_prefix('{').unwrap().strip_suffix('}').unwrap();
+            let text = RuleFile::new(ORDERS, 2).endpoint("30092").rule(rule).to_string();
             let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some("db".into()) };
             let read = read_database(text.as_bytes(), &limits);
             assert!(read.is_ok_and(|checked| checked.warnings.is_empty()), "{text}");
@@ -127,12 +127,12 @@ fn a_suggested_rule_is_one_that_a_rule_file_may_hold() {
 
 #[test]
 fn follow_says_what_is_refused_from_now_on() {
-    let stage = Stage::new();
-    knock(&stage, &[30_092], [4, 0, 0]);
-    rows(&stage, &["denied"], 4);
-    let program = stage.home.config().with_file_name("firewall-agent");
-    let mut command = User::Unprivileged.command(&stage.db, &program);
-    command.args(["denied", "--follow", "-o", "json", "--config"]).arg(stage.home.config());
+    let host = populated();
+    knock(&host, &[30_092], [4, 0, 0]);
+    rows(&host, &["denied"], 4);
+    let program = host.home.config().with_file_name("firewall-agent");
+    let mut command = User::Unprivileged.command(&host.db, &program);
+    command.args(["denied", "--follow", "-o", "json", "--config"]).arg(host.home.config());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (said, heard) = channel();
@@ -141,7 +141,7 @@ fn follow_says_what_is_refused_from_now_on() {
         spawn(move || lines.map_while(Result::ok).for_each(|line| said.send(line).unwrap_or_default()));
     // After its first poll, the command prints every new denial.
     let told = eventually(Duration::from_secs(20), "what is refused now is told", || {
-        knock(&stage, &[30_092], [0, 6, 0]);
+        knock(&host, &[30_092], [0, 6, 0]);
         heard.recv_timeout(Duration::from_secs(2)).ok()
     });
     child.kill().unwrap();

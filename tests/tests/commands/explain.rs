@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::Stage;
+use firewall_tests::lab::TestHost;
+
+use crate::setup::populated;
 
 /// Source, destination, exit code; then for each packet: endpoint, reason, database, rule.
 type Case = (&'static str, &'static str, i32, &'static [(&'static str, &'static str, Option<Rule>)]);
@@ -49,18 +51,18 @@ const CASES: &[Case] = &[
 
 #[test]
 fn every_kind_of_destination_is_explained_with_the_agent_running_and_dead() {
-    let mut stage = Stage::new();
-    let before = ["allowed", "no_match", "closed"].map(|reason| counted(&stage, reason));
-    check(&stage);
-    stage.kill_agent();
-    check(&stage);
-    let after = ["allowed", "no_match", "closed"].map(|reason| counted(&stage, reason));
+    let host = populated();
+    let before = ["allowed", "no_match", "closed"].map(|reason| counted(&host, reason));
+    check(&host);
+    host.kill();
+    check(&host);
+    let after = ["allowed", "no_match", "closed"].map(|reason| counted(&host, reason));
     assert_eq!(after, before, "a question is no packet");
 }
 
 #[test]
 fn what_is_no_question_ends_with_2_and_is_quoted() {
-    let stage = Stage::new();
+    let host = populated();
     for (source, target, quoted) in [
         ("203.0.113.300", "orders", &["\"203.0.113.300\""][..]),
         ("203.0.113.0/24", "orders", &["\"203.0.113.0/24\""]),
@@ -74,7 +76,7 @@ fn what_is_no_question_ends_with_2_and_is_quoted() {
         ("2001:db8::7", "192.0.2.10:30092", &["2001:db8::7", "192.0.2.10:30092/tcp"]),
         ("2001:db8::7", "watched", &["2001:db8::7", "watched"]),
     ] {
-        let answer = stage.ask(&["explain", source, target]);
+        let answer = host.ask(&["explain", source, target]);
         assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{source} {target}: {answer:?}");
         assert_eq!(answer.err.lines().count(), 1, "{answer:?}");
         for value in quoted {
@@ -83,12 +85,12 @@ fn what_is_no_question_ends_with_2_and_is_quoted() {
     }
 }
 
-fn check(stage: &Stage) {
+fn check(host: &TestHost) {
     for &(source, target, code, packets) in CASES {
-        let words = stage.ask(&["explain", source, target]);
+        let words = host.ask(&["explain", source, target]);
         assert_eq!(words.code, Some(code), "{source} {target}: {words:?}");
         assert_eq!(words.err, "", "{source} {target}");
-        let found = stage.json(&["explain", source, target]);
+        let found = host.json(&["explain", source, target]);
         let found = found.as_array().unwrap();
         assert_eq!(found.len(), packets.len(), "{source} {target}: {found:?}");
         for (packet, &(endpoint, reason, rule)) in found.iter().zip(packets) {
@@ -101,18 +103,18 @@ fn check(stage: &Stage) {
             assert!(words.out.lines().any(|one| one == line), "{line}: {words:?}");
         }
     }
-    let office = stage.json(&["explain", "203.0.113.7", "orders"]);
+    let office = host.json(&["explain", "203.0.113.7", "orders"]);
     let rule = json!({"id": "fr-1", "type": "custom_range", "cidr": "203.0.113.0/24", "range_id": Value::Null,
         "label": "Office network"});
     assert_eq!(office[0]["rule"], rule);
-    let managed = stage.ask(&["explain", "198.51.100.7", "orders"]).out;
+    let managed = host.ask(&["explain", "198.51.100.7", "orders"]).out;
     assert!(
         ["fr-2", "198.51.100.7/32", "Example region", "man-example"].iter().all(|one| managed.contains(one))
     );
 }
 
-fn counted(stage: &Stage, reason: &str) -> Value {
-    let status = stage.json(&["status"]);
+fn counted(host: &TestHost, reason: &str) -> Value {
+    let status = host.json(&["status"]);
     let counters = status["counters"].as_array().unwrap();
     counters.iter().find(|counter| counter["reason"] == reason).unwrap()["packets"].clone()
 }

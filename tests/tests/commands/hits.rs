@@ -3,42 +3,35 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use firewall_tests::lab::eventually;
+use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, eventually};
 use firewall_tests::packets::{Wire, frame};
 use serde_json::{Value, json};
 
-use crate::stage::{INTERFACE, ORDERS, RANGES, Stage, rule_file};
+use crate::setup::{ORDERS, populated, ranges};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const STRANGER: &str = "198.51.100.99";
 
 /// `fr-3` is covered by `fr-1`, `fr-4` repeats `fr-1`, `fr-5` gets no hits.
-const FILE: &str = "\
-name: Orders
-endpoints:
-  - {address: 192.0.2.10, port: 30092}
-rules:
-  - {id: fr-1, type: custom_range, cidr: 203.0.113.0/24, label: Office network}
-  - {id: fr-2, type: managed_range, range_id: man-example}
-  - {id: fr-3, type: custom_range, cidr: 203.0.113.128/25}
-  - {id: fr-4, type: custom_range, cidr: 203.0.113.0/24}
-  - {id: fr-5, type: custom_range, cidr: 192.0.2.128/25}
-";
-
-fn send(stage: &Stage, source: &str, count: usize) {
-    let wire = {
-        let _inside = stage.outside.enter().unwrap();
-        Wire::open(INTERFACE).unwrap()
-    };
-    let (to, from) = (stage.db.mac(INTERFACE).unwrap(), stage.outside.mac(INTERFACE).unwrap());
-    let syn = frame().to(to).from(from).ipv4(source.parse().unwrap(), SERVER).tcp(40_000, 30_092).build();
-    (0..count).for_each(|_| wire.send(&syn).unwrap());
+fn file() -> RuleFile {
+    RuleFile::new(ORDERS, 2)
+        .field("name: Orders")
+        .endpoint("192.0.2.10:30092")
+        .rule("id: fr-1, type: custom_range, cidr: 203.0.113.0/24, label: Office network")
+        .rule("id: fr-2, type: managed_range, range_id: man-example")
+        .allow("203.0.113.128/25")
+        .allow("203.0.113.0/24")
+        .allow("192.0.2.128/25")
 }
 
-/// Returns the managed ranges with these CIDRs.
-fn ranges(revision: u32, cidrs: &str) -> String {
-    let list = "198.51.100.7/32, '2001:db8:4::7/128'";
-    RANGES.replace("revision: 1", &format!("revision: {revision}")).replace(list, cidrs)
+fn send(host: &TestHost, source: &str, count: usize) {
+    let wire = {
+        let _inside = host.outside.enter().unwrap();
+        Wire::open(INTERFACE).unwrap()
+    };
+    let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
+    let syn = frame().to(to).from(from).ipv4(source.parse().unwrap(), SERVER).tcp(40_000, 30_092).build();
+    (0..count).for_each(|_| wire.send(&syn).unwrap());
 }
 
 fn rule<'a>(rows: &'a Value, id: &str) -> &'a Value {
@@ -54,28 +47,26 @@ fn prefixes(row: &Value) -> Vec<Value> {
 
 #[test]
 fn hits_of_prefixes_are_kept_the_sums_close_and_odd_rules_are_marked() {
-    let mut stage = Stage::new();
-    let home = &stage.home;
-    home.write_ranges(&ranges(2, "198.51.100.7/32, 198.51.100.8/32, 198.51.100.16/28")).unwrap();
-    home.write_rules("orders.yaml", &rule_file(ORDERS, 2, FILE)).unwrap();
-    let agent = stage.agent.as_mut().unwrap();
-    agent.wait_for_revision(home, ORDERS, 2).unwrap();
-    let three = |stage: &Stage| prefixes(rule(&stage.json(&["rules", ORDERS]), "fr-2")).len() == 3;
-    eventually(Duration::from_secs(10), "the ranges are in force", || three(&stage).then_some(())).unwrap();
+    let host = populated();
+    host.push_ranges(&ranges(2, &["198.51.100.7/32", "198.51.100.8/32", "198.51.100.16/28"]));
+    host.push(&file());
+    host.until_revision(ORDERS, 2);
+    let three = |host: &TestHost| prefixes(rule(&host.json(&["rules", ORDERS]), "fr-2")).len() == 3;
+    eventually(Duration::from_secs(10), "the ranges are in force", || three(&host).then_some(())).unwrap();
 
     for (source, count) in
         [("203.0.113.7", 2), ("198.51.100.7", 3), ("198.51.100.20", 4), ("203.0.113.200", 5), (STRANGER, 6)]
     {
-        send(&stage, source, count);
+        send(&host, source, count);
     }
-    let packets = |stage: &Stage| {
-        let rows = stage.json(&["rules", ORDERS]);
+    let packets = |host: &TestHost| {
+        let rows = host.json(&["rules", ORDERS]);
         rows.as_array().unwrap().iter().map(|row| row["packets"].as_u64().unwrap()).sum::<u64>()
     };
-    eventually(Duration::from_secs(10), "every packet is counted", || (packets(&stage) == 20).then_some(()))
+    eventually(Duration::from_secs(10), "every packet is counted", || (packets(&host) == 20).then_some(()))
         .unwrap();
 
-    let rows = stage.json(&["rules", ORDERS]);
+    let rows = host.json(&["rules", ORDERS]);
     let counted =
         [json!(["198.51.100.7/32", 3]), json!(["198.51.100.8/32", 0]), json!(["198.51.100.16/28", 4])];
     assert_eq!(prefixes(rule(&rows, "fr-2")), counted);
@@ -91,7 +82,7 @@ fn hits_of_prefixes_are_kept_the_sums_close_and_odd_rules_are_marked() {
         ["", null, null],
     ]);
     assert_eq!(json!(marks), expected);
-    let status = stage.json(&["status"]);
+    let status = host.json(&["status"]);
     let total: u64 = status["counters"]
         .as_array()
         .unwrap()
@@ -100,12 +91,12 @@ fn hits_of_prefixes_are_kept_the_sums_close_and_odd_rules_are_marked() {
         .map(|row| row["packets"].as_u64().unwrap())
         .sum();
     let lines: u64 =
-        stage.json(&["rules"]).as_array().unwrap().iter().map(|row| row["packets"].as_u64().unwrap()).sum();
+        host.json(&["rules"]).as_array().unwrap().iter().map(|row| row["packets"].as_u64().unwrap()).sum();
     assert_eq!(lines, total, "rules and default lines together are all that databases decided");
-    let range = &stage.json(&["ranges", "man-example"])[0];
+    let range = &host.json(&["ranges", "man-example"])[0];
     assert_eq!((prefixes(range), &range["packets"]), (counted.to_vec(), &json!(7)));
 
-    let table = stage.ask(&["rules", ORDERS]).out;
+    let table = host.ask(&["rules", ORDERS]).out;
     for words in [
         "orders fr-2 managed_range 3 prefixes 7",
         "198.51.100.16/28 4",
@@ -119,18 +110,18 @@ fn hits_of_prefixes_are_kept_the_sums_close_and_odd_rules_are_marked() {
             table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert!(squeezed.iter().any(|line| line.contains(words)), "{words}: {table}");
     }
-    assert!(stage.ask(&["ranges", "man-example"]).out.contains("198.51.100.16/28  4"));
+    assert!(host.ask(&["ranges", "man-example"]).out.contains("198.51.100.16/28  4"));
 
     // One prefix leaves, one is added; the agent is killed and starts again.
-    stage.home.write_ranges(&ranges(3, "198.51.100.7/32, 198.51.100.16/28, 198.51.100.32/28")).unwrap();
-    let changed = |stage: &Stage| {
-        prefixes(rule(&stage.json(&["rules", ORDERS]), "fr-2"))
+    host.push_ranges(&ranges(3, &["198.51.100.7/32", "198.51.100.16/28", "198.51.100.32/28"]));
+    let changed = |host: &TestHost| {
+        prefixes(rule(&host.json(&["rules", ORDERS]), "fr-2"))
             == [json!(["198.51.100.7/32", 3]), json!(["198.51.100.16/28", 4]), json!(["198.51.100.32/28", 0])]
     };
-    eventually(Duration::from_secs(10), "the others keep their hits", || changed(&stage).then_some(()))
+    eventually(Duration::from_secs(10), "the others keep their hits", || changed(&host).then_some(()))
         .unwrap();
-    stage.kill_agent();
-    let mut agent = stage.home.start().unwrap();
-    agent.wait_for_revision(&stage.home, ORDERS, 2).unwrap();
-    assert!(changed(&stage), "{}", stage.json(&["rules", ORDERS]));
+    host.kill();
+    host.start();
+    host.until_revision(ORDERS, 2);
+    assert!(changed(&host), "{}", host.json(&["rules", ORDERS]));
 }

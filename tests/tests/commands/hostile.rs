@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::stage::alone;
+use crate::setup::alone;
 
 const BPFFS: &str = "/sys/fs/bpf/hostile";
 const DATABASES: u8 = 25;

@@ -11,6 +11,6 @@ mod hostile;
 mod manners;
 mod nouns;
 mod plan;
+mod setup;
 mod shapes;
 mod shell;
-mod stage;

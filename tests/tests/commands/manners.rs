@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use firewall_tests::lab::{Answer, User, agent_binary};
+use firewall_tests::lab::{Answer, RuleFile, User, agent_binary};
 use serde_json::Value;
 
-use crate::stage::{ORDERS, Stage, alone, answer, into_closed_pipe, rule_file};
+use crate::setup::{ORDERS, alone, answer, into_closed_pipe, populated};
 
 const EVERY: [&[&str]; 11] = [
     &["run"],
@@ -59,12 +59,12 @@ fn a_configuration_that_cannot_be_used_ends_every_command_with_2_and_says_where(
 
 #[test]
 fn a_configuration_that_may_not_be_read_ends_with_2_and_is_named() {
-    let stage = Stage::new();
-    let config = stage.home.config();
+    let host = populated();
+    let config = host.home.config();
     fs::set_permissions(&config, Permissions::from_mode(0o600)).unwrap();
     let program = config.with_file_name("firewall-agent");
     for command in EVERY {
-        let mut agent = User::Unprivileged.command(&stage.db, &program);
+        let mut agent = User::Unprivileged.command(&host.db, &program);
         let answer = answer(agent.args(command).arg("--config").arg(&config));
         is_one_error(&answer, 2, &[config.to_str().unwrap(), "Permission denied"], &format!("{command:?}"));
     }
@@ -120,7 +120,7 @@ fn validate_ends_with_0_or_2_and_says_why_in_words_and_in_json() {
     let dir = tempfile::tempdir().unwrap();
     let (config, good, bad) =
         (dir.path().join("config.yaml"), dir.path().join("good.yaml"), dir.path().join("bad.yaml"));
-    let text = rule_file(ORDERS, 1, "endpoints:\n  - {port: 30092}\nrules: []\n");
+    let text = RuleFile::new(ORDERS, 1).endpoint("30092").to_string();
     fs::write(&config, MINIMAL).unwrap();
     fs::write(&good, &text).unwrap();
     fs::write(&bad, text.replace("30092", "70000")).unwrap();
@@ -143,9 +143,9 @@ fn validate_ends_with_0_or_2_and_says_why_in_words_and_in_json() {
 
 #[test]
 fn an_output_that_nobody_reads_is_no_error() {
-    let stage = Stage::new();
-    let config = stage.home.config();
-    let rules = stage.home.rule_file("orders.yaml");
+    let host = populated();
+    let config = host.home.config();
+    let rules = host.home.rule_file("orders.yaml");
     let commands: [&[&str]; 9] = [
         &["validate", rules.to_str().unwrap()],
         &["plan", rules.to_str().unwrap()],

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{GONE, ORDERS, Stage, WATCHED, WIDE};
+use crate::setup::{GONE, ORDERS, WATCHED, WIDE, populated};
 
 #[test]
 fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
-    let mut stage = Stage::new();
-    let running = stage.json(&["status"]);
-    let pid = stage.agent.as_ref().unwrap().pid();
+    let host = populated();
+    let running = host.json(&["status"]);
+    let pid = host.pid();
     assert_eq!((&running["agent"]["running"], &running["agent"]["pid"]), (&json!(true), &json!(pid)));
     let has = |object: &Value, fields: &[&str]| {
         for field in fields {
@@ -37,7 +37,7 @@ fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
     assert_eq!(refused["causes"], json!(["invalid"]), "{refused}");
     assert_eq!(running["counters"].as_array().unwrap().len(), 10);
 
-    let table = stage.ask(&["status"]);
+    let table = host.ask(&["status"]);
     assert_eq!((table.code, table.err.as_str()), (Some(0), ""));
     for word in
         [&format!("process {pid}"), "eth0", "native", "orders", "applied", "203.0.113.300/24", "no_match"]
@@ -45,8 +45,8 @@ fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
         assert!(table.out.contains(word), "{word}: {}", table.out);
     }
 
-    stage.kill_agent();
-    let mut dead = stage.json(&["status"]);
+    host.kill();
+    let mut dead = host.json(&["status"]);
     assert_eq!(dead["agent"]["running"], false);
     dead["agent"]["running"] = json!(true);
     assert_eq!((&dead["ready"], &dead["not_ready"]), (&json!(false), &json!(["the agent is not running"])));
@@ -55,12 +55,12 @@ fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
     }
     dead["counters"] = running["counters"].clone();
     assert_eq!(dead, running, "but for that, nothing changed");
-    assert!(stage.ask(&["status"]).out.starts_with("agent not running"));
+    assert!(host.ask(&["status"]).out.starts_with("agent not running"));
 }
 
 #[test]
 fn databases_lists_what_is_live_and_what_stays_closed_with_the_agent_running_and_dead() {
-    let mut stage = Stage::new();
+    let host = populated();
     let orders = json!(["192.0.2.10:30092/tcp", "[2001:db8:2::10]:30092/tcp", "[2001:db8:2::10]:30092/udp"]);
     let expected = json!([
         [ORDERS, "Orders", "enforce", 1, orders, 4, 0, 0],
@@ -71,9 +71,9 @@ fn databases_lists_what_is_live_and_what_stays_closed_with_the_agent_running_and
     let counters = ["packets_allowed", "packets_denied"];
     for agent in ["running", "dead"] {
         if agent == "dead" {
-            stage.kill_agent();
+            host.kill();
         }
-        let found = stage.json(&["databases"]);
+        let found = host.json(&["databases"]);
         let rows = found["databases"].as_array().unwrap();
         let shown: Value = rows
             .iter()
@@ -81,13 +81,13 @@ fn databases_lists_what_is_live_and_what_stays_closed_with_the_agent_running_and
             .collect();
         assert_eq!(shown, expected, "{agent}");
         assert_eq!(found["tombstones"], json!(["192.0.2.10:20300/tcp"]), "{agent}: of {GONE}");
-        let status = stage.json(&["status"]);
+        let status = host.json(&["status"]);
         for (row, same) in rows.iter().zip(status["databases"].as_array().unwrap()) {
             for field in ["database_id", "generation", "applied_at"] {
                 assert!(!row[field].is_null() && row[field] == same[field], "{agent}: {row}");
             }
         }
-        let table = stage.ask(&["databases"]);
+        let table = host.ask(&["databases"]);
         assert_eq!((table.code, table.err.as_str()), (Some(0), ""));
         assert!(table.out.ends_with("\nclosed (tombstones): 192.0.2.10:20300/tcp\n"), "{}", table.out);
         assert!(table.out.contains("monitor") && table.out.contains("*:30100/tcp"), "{}", table.out);
@@ -96,7 +96,7 @@ fn databases_lists_what_is_live_and_what_stays_closed_with_the_agent_running_and
 
 #[test]
 fn ranges_lists_who_uses_each_with_the_agent_running_and_dead() {
-    let mut stage = Stage::new();
+    let host = populated();
     let unused = |cidr| json!({"cidr": cidr, "packets": 0, "bytes": 0, "last_hit": null});
     let expected = json!([{
         "range_id": "man-example",
@@ -110,18 +110,18 @@ fn ranges_lists_who_uses_each_with_the_agent_running_and_dead() {
     }]);
     for agent in ["running", "dead"] {
         if agent == "dead" {
-            stage.kill_agent();
+            host.kill();
         }
-        assert_eq!(stage.json(&["ranges"]), expected, "{agent}");
-        assert_eq!(stage.json(&["ranges", "man-example"]), expected, "{agent}");
-        let all = stage.ask(&["ranges"]);
+        assert_eq!(host.json(&["ranges"]), expected, "{agent}");
+        assert_eq!(host.json(&["ranges", "man-example"]), expected, "{agent}");
+        let all = host.ask(&["ranges"]);
         assert_eq!((all.code, all.err.as_str()), (Some(0), ""));
         assert!(all.out.contains("Example region") && !all.out.contains("198.51.100.7/32"), "{}", all.out);
-        let one = stage.ask(&["ranges", "man-example"]).out;
+        let one = host.ask(&["ranges", "man-example"]).out;
         let cidrs: Vec<&str> =
             one.lines().skip(4).filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(cidrs, ["198.51.100.7/32", "2001:db8:4::7/128"], "{one}");
-        let unknown = stage.ask(&["ranges", "nonesuch"]);
+        let unknown = host.ask(&["ranges", "nonesuch"]);
         assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{unknown:?}");
         assert_eq!(unknown.err.matches("nonesuch").count(), 1, "{unknown:?}");
     }
@@ -129,7 +129,7 @@ fn ranges_lists_who_uses_each_with_the_agent_running_and_dead() {
 
 #[test]
 fn rules_lists_every_line_with_its_prefixes_with_the_agent_running_and_dead() {
-    let mut stage = Stage::new();
+    let host = populated();
     let orders = json!([
         ["orders", "fr-1", "custom_range", null, "Office network", ["203.0.113.0/24"]],
         [
@@ -145,22 +145,22 @@ fn rules_lists_every_line_with_its_prefixes_with_the_agent_running_and_dead() {
     ]);
     for agent in ["running", "dead"] {
         if agent == "dead" {
-            stage.kill_agent();
+            host.kill();
         }
-        assert_eq!(shown(&stage.json(&["rules", ORDERS])), orders, "{agent}");
-        let all = shown(&stage.json(&["rules"]));
+        assert_eq!(shown(&host.json(&["rules", ORDERS])), orders, "{agent}");
+        let all = shown(&host.json(&["rules"]));
         let databases: Vec<&str> = all.as_array().unwrap().iter().filter_map(|row| row[0].as_str()).collect();
         assert_eq!(databases.len(), 4 + 3 + 2, "{agent}: {all}");
         assert!([ORDERS, WIDE, WATCHED].iter().all(|id| databases.contains(id)), "{agent}: {all}");
 
-        let every = stage.ask(&["rules"]);
+        let every = host.ask(&["rules"]);
         assert_eq!((every.code, every.err.as_str()), (Some(0), ""));
         assert!(every.out.contains("198.51.100.7/32 (and 1 more)"), "{}", every.out);
-        let one = stage.ask(&["rules", ORDERS]).out;
+        let one = host.ask(&["rules", ORDERS]).out;
         assert!(one.contains("198.51.100.7/32 ") && one.contains("2001:db8:4::7/128"), "{one}");
         assert!(!one.contains("wide"), "{one}");
 
-        let unknown = stage.ask(&["rules", "nonesuch"]);
+        let unknown = host.ask(&["rules", "nonesuch"]);
         assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{unknown:?}");
         assert_eq!(unknown.err.matches("nonesuch").count(), 1, "{unknown:?}");
     }

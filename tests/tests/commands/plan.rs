@@ -1,45 +1,34 @@
 //! `plan`: predicts the changes that the agent then makes.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::stage::{ORDERS, RANGES, Stage, WATCHED, WIDE, rule_file};
+use firewall_tests::lab::RuleFile;
 
-const ORDERS_NEXT: &str = "\
-name: Orders
-endpoints:
-  - {address: 192.0.2.10, port: 30092}
-  - {address: 192.0.2.10, port: 30093}
-rules:
-  - {id: fr-2, type: managed_range, range_id: man-example}
-  - {id: fr-3, type: custom_range, cidr: 203.0.113.0/24}
-  - {id: fr-4, type: managed_range, range_id: man-nowhere}
-";
+use crate::setup::{ORDERS, RANGE, WATCHED, WIDE, populated, ranges};
 
-const WATCHED_NEXT: &str = "\
-endpoints:
-  - {address: 192.0.2.10, port: 30200}
-rules:
-  - {id: fr-1, type: custom_range, cidr: 203.0.113.0/24}
-";
-
-const FRESH: &str = "\
-endpoints:
-  - {address: 192.0.2.10, port: 30500}
-rules: []
-";
+fn orders_next(revision: u64) -> RuleFile {
+    RuleFile::new(ORDERS, revision)
+        .field("name: Orders")
+        .endpoint("192.0.2.10:30092")
+        .endpoint("192.0.2.10:30093")
+        .rule("id: fr-2, type: managed_range, range_id: man-example")
+        .allow_as("fr-3", "203.0.113.0/24")
+        .rule("id: fr-4, type: managed_range, range_id: man-nowhere")
+}
 
 #[test]
 fn files_that_are_in_force_change_nothing_and_a_refused_one_ends_with_2() {
-    let mut stage = Stage::new();
-    let kernel = stage.json(&["databases"]);
+    let host = populated();
+    let kernel = host.json(&["databases"]);
     for agent in ["running", "dead"] {
         if agent == "dead" {
-            stage.kill_agent();
+            host.kill();
         }
-        let plan = stage.json(&["plan"]);
+        let plan = host.json(&["plan"]);
         let unchanged = [ORDERS, WATCHED, WIDE].map(|id| json!([id, "unchanged", "applied", null]));
         assert_eq!(standings(&plan), json!(unchanged), "{agent}");
         for database in plan["databases"].as_array().unwrap() {
@@ -52,7 +41,7 @@ fn files_that_are_in_force_change_nothing_and_a_refused_one_ends_with_2() {
         assert_eq!(refused[0]["causes"], json!(["invalid"]), "{agent}: {refused}");
         assert_eq!((refused.as_array().unwrap().len(), &plan["errors"]), (1, &json!([])), "{agent}: {plan}");
 
-        let table = stage.ask(&["plan"]);
+        let table = host.ask(&["plan"]);
         assert_eq!((table.code, table.err.as_str()), (Some(2), ""), "{agent}: {table:?}");
         for line in ["orders (Orders): unchanged", "databases: 0 would change, 3 would not; files refused: 1"]
         {
@@ -60,26 +49,24 @@ fn files_that_are_in_force_change_nothing_and_a_refused_one_ends_with_2() {
         }
         assert!(table.out.contains("/broken.yaml: line "), "{agent}: {}", table.out);
     }
-    stage.home.remove_rules("broken.yaml").unwrap();
-    assert_eq!(stage.ask(&["plan"]).code, Some(0));
-    assert_eq!(stage.json(&["databases"]), kernel, "a plan changes nothing");
+    host.home.remove_rules("broken.yaml").unwrap();
+    assert_eq!(host.ask(&["plan"]).code, Some(0));
+    assert_eq!(host.json(&["databases"]), kernel, "a plan changes nothing");
 }
 
 #[test]
 fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
-    let mut stage = Stage::new();
-    stage.kill_agent();
-    let home = &stage.home;
-    home.remove_rules("broken.yaml").unwrap();
-    home.remove_rules("wide.yaml").unwrap();
-    home.write_rules("orders.yaml", &rule_file(ORDERS, 2, ORDERS_NEXT)).unwrap();
-    home.write_rules("watched.yaml", &rule_file(WATCHED, 2, WATCHED_NEXT)).unwrap();
-    home.write_rules("fresh.yaml", &rule_file("fresh", 7, FRESH)).unwrap();
+    let host = populated();
+    host.kill();
+    host.home.remove_rules("broken.yaml").unwrap();
+    host.home.remove_rules("wide.yaml").unwrap();
+    host.push(&orders_next(2));
+    host.push(&RuleFile::new(WATCHED, 2).endpoint("192.0.2.10:30200").allow("203.0.113.0/24"));
+    host.push(&RuleFile::new("fresh", 7).endpoint("192.0.2.10:30500"));
     // This file claims an endpoint of another database.
-    let claims = FRESH.replace("30500", "30100");
-    home.write_rules("claims.yaml", &rule_file("claims", 1, &claims)).unwrap();
+    host.push(&RuleFile::new("claims", 1).endpoint("192.0.2.10:30100"));
 
-    let plan = stage.json(&["plan"]);
+    let plan = host.json(&["plan"]);
     let expected = json!([
         ["fresh", "new", "applied", null],
         [ORDERS, "changed", "degraded", "managed range not found: man-nowhere"],
@@ -109,7 +96,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
     assert!(refused.starts_with("endpoint_claimed: "), "{refused}");
     assert_eq!(plan["rejected_files"][0]["causes"], json!(["endpoint_claimed"]));
 
-    let table = stage.ask(&["plan"]);
+    let table = host.ask(&["plan"]);
     assert_eq!((table.code, table.err.as_str()), (Some(2), ""), "{table:?}");
     for line in [
         "fresh: new, revision 7",
@@ -125,14 +112,12 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
         assert!(table.out.lines().any(|one| one == line), "{line}: {}", table.out);
     }
 
-    let mut agent = stage.home.start().unwrap();
-    agent
-        .wait_until("nothing is left to do", || {
-            let left = stage.json(&["plan"]);
-            left["databases"].as_array().unwrap().iter().all(|one| one["outcome"] == "unchanged")
-        })
-        .unwrap();
-    let live = stage.json(&["databases"]);
+    host.start();
+    host.until("nothing is left to do", |_| {
+        let left = host.json(&["plan"]);
+        left["databases"].as_array().unwrap().iter().all(|one| one["outcome"] == "unchanged")
+    });
+    let live = host.json(&["databases"]);
     let planned: Vec<&Value> =
         plan["databases"].as_array().unwrap().iter().map(|one| &one["revision"]["after"]).collect();
     let found: Vec<&Value> =
@@ -143,24 +128,21 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
 
 #[test]
 fn given_files_are_compared_with_what_was_taken_last() {
-    let stage = Stage::new();
-    let at = |name: &str, text: &str| -> PathBuf {
-        let path = stage.home.config().with_file_name(name);
-        fs::write(&path, text).unwrap();
+    let host = populated();
+    let at = |name: &str, text: &dyn Display| -> PathBuf {
+        let path = host.home.config().with_file_name(name);
+        fs::write(&path, text.to_string()).unwrap();
         path
     };
-    let orders = |revision| rule_file(ORDERS, revision, ORDERS_NEXT);
-    let list = "198.51.100.7/32, '2001:db8:4::7/128'";
-    let grown =
-        RANGES.replace("revision: 1", "revision: 2").replace(list, &format!("{list}, 198.51.100.8/32"));
-    let emptied = RANGES.replace("revision: 1", "revision: 2").replace(list, "");
+    let grown = ranges(2, &[RANGE, &["198.51.100.8/32"]].concat());
+    let emptied = ranges(2, &[]);
     let added = json!([{"cidr": "198.51.100.8/32", "before": null,
         "after": {"rule": "fr-2", "type": "managed_range", "range_id": "man-example"}}]);
     for (what, path, code, outcome, prefixes, refused) in [
-        ("a new revision", at("next.yaml", &orders(2)), 0, "changed", None, ""),
+        ("a new revision", at("next.yaml", &orders_next(2)), 0, "changed", None, ""),
         (
             "the same revision, other contents",
-            at("same.yaml", &orders(1)),
+            at("same.yaml", &orders_next(1)),
             2,
             "unchanged",
             None,
@@ -185,8 +167,8 @@ fn given_files_are_compared_with_what_was_taken_last() {
         ),
     ] {
         let path = path.to_str().unwrap();
-        assert_eq!(stage.ask(&["plan", path]).code, Some(code), "{what}");
-        let plan = stage.json(&["plan", path]);
+        assert_eq!(host.ask(&["plan", path]).code, Some(code), "{what}");
+        let plan = host.json(&["plan", path]);
         let orders = &plan["databases"][0];
         assert_eq!(
             (&orders["database_id"], &orders["outcome"]),
@@ -222,32 +204,23 @@ fn standings(plan: &Value) -> Value {
 
 #[test]
 fn tombstones_and_what_has_no_room_are_foreseen() {
-    let mut stage = Stage::new();
+    let host = populated();
     let place = "192.0.2.10:9000/tcp";
-    let first = FRESH.replace("30500", "9000");
-    stage.home.write_rules("fresh.yaml", &rule_file("fresh", 1, &first)).unwrap();
-    stage.home.remove_rules("broken.yaml").unwrap();
+    host.push(&RuleFile::new("fresh", 1).endpoint("192.0.2.10:9000"));
+    host.home.remove_rules("broken.yaml").unwrap();
     let is_in_force = |databases: &Value| {
         databases["databases"].as_array().unwrap().iter().any(|one| one["endpoints"] == json!([place]))
     };
-    let started = std::time::Instant::now();
-    while !is_in_force(&stage.json(&["databases"])) {
-        assert!(started.elapsed().as_secs() < 60, "fresh is not in force");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    assert_eq!(stage.json(&["plan"])["tombstones"], json!([]));
-    stage.kill_agent();
-    let next = FRESH
-        .replace("30500", "9001")
-        .replace("rules: []", "rules:\n  - {id: r1, type: custom_range, cidr: 203.0.113.0/24}");
-    stage.home.write_rules("fresh.yaml", &rule_file("fresh", 2, &next)).unwrap();
+    host.until("fresh is in force", |_| is_in_force(&host.json(&["databases"])));
+    assert_eq!(host.json(&["plan"])["tombstones"], json!([]));
+    host.kill();
+    host.push(&RuleFile::new("fresh", 2).endpoint("192.0.2.10:9001").allow("203.0.113.0/24"));
     let dropped = json!([{"endpoint": place, "before": false, "after": true}]);
-    let plan = stage.json(&["plan"]);
+    let plan = host.json(&["plan"]);
     assert_eq!((&plan["tombstones"], &plan["databases"][0]["problem"]), (&dropped, &Value::Null), "{plan}");
     // The same when one more prefix does not fit: the dropped endpoint is still closed, and none is opened.
-    let config = fs::read_to_string(stage.home.config()).unwrap();
-    fs::write(stage.home.config(), format!("{config}max_prefixes: 1\n")).unwrap();
-    let plan = stage.json(&["plan"]);
+    host.change_config("node_name", "max_prefixes: 1\nnode_name");
+    let plan = host.json(&["plan"]);
     let fresh = &plan["databases"][0];
     assert_eq!(fresh["state"], "degraded", "{plan}");
     assert!(fresh["problem"].as_str().unwrap().contains("no room for 1 prefixes"), "{plan}");
@@ -260,7 +233,7 @@ fn tombstones_and_what_has_no_room_are_foreseen() {
         {"endpoint": "192.0.2.10:9001/tcp", "before": false, "after": true},
     ]);
     assert_eq!(plan["tombstones"], closed);
-    let table = stage.ask(&["plan"]).out;
+    let table = host.ask(&["plan"]).out;
     for line in ["  - endpoint 192.0.2.10:9000/tcp  enforce; stays closed", "+ tombstone 192.0.2.10:9001/tcp"]
     {
         assert!(table.lines().any(|one| one == line), "{line}: {table}");

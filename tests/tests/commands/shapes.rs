@@ -7,7 +7,9 @@ use std::path::Path;
 use firewall_tests::packets::{Wire, frame};
 use serde_json::Value;
 
-use crate::stage::{INTERFACE, ORDERS, Stage};
+use firewall_tests::lab::INTERFACE;
+
+use crate::setup::{ORDERS, populated};
 
 /// Collects the field names in the value, at any depth, except where keys are data.
 fn fields(value: &Value, found: &mut Vec<String>) {
@@ -27,19 +29,19 @@ fn fields(value: &Value, found: &mut Vec<String>) {
 
 #[test]
 fn the_documented_shapes_are_what_the_nouns_print() {
-    let stage = Stage::new();
+    let host = populated();
     let wire = {
-        let _inside = stage.outside.enter().unwrap();
+        let _inside = host.outside.enter().unwrap();
         Wire::open(INTERFACE).unwrap()
     };
-    let (to, from) = (stage.db.mac(INTERFACE).unwrap(), stage.outside.mac(INTERFACE).unwrap());
+    let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
     let (stranger, server) = (Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(192, 0, 2, 10));
     wire.send(&frame().to(to).from(from).ipv4(stranger, server).tcp(40_000, 30_092).build()).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
     // Produces a finding of `audit`.
-    stage.db.run("ip link add br0 type bridge").unwrap();
-    stage.db.run("ip link set br0 up").unwrap();
-    let rules = stage.home.rule_file("broken.yaml");
+    host.db.run("ip link add br0 type bridge").unwrap();
+    host.db.run("ip link set br0 up").unwrap();
+    let rules = host.home.rule_file("broken.yaml");
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/json.md")).unwrap();
     for noun in [
         &["status"][..],
@@ -58,7 +60,7 @@ fn the_documented_shapes_are_what_the_nouns_print() {
         let section = section.split("\n## ").next().unwrap();
         let documented: Vec<&str> = section.split('`').skip(1).step_by(2).collect();
         let mut printed = Vec::new();
-        fields(&stage.json(noun), &mut printed);
+        fields(&host.json(noun), &mut printed);
         assert!(!printed.is_empty(), "{noun:?}");
         assert_eq!(
             printed.iter().any(|field| field == "advice"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::stage::{ORDERS, Stage, alone, answer};
+use crate::setup::{ORDERS, alone, answer, populated};
 
 const COMMANDS: [&str; 20] = [
     "attach",
@@ -60,10 +60,10 @@ fn every_help_has_an_example() {
 
 #[test]
 fn a_user_who_may_not_look_is_told_who_may() {
-    let stage = Stage::new();
-    let program = stage.home.config().with_file_name("firewall-agent");
+    let host = populated();
+    let program = host.home.config().with_file_name("firewall-agent");
     for noun in [&["status"][..], &["rules"], &["denied"], &["top"], &["explain", "203.0.113.7", ORDERS]] {
-        let mut command = stage.db.command("setpriv");
+        let mut command = host.db.command("setpriv");
         command.args([
             "--reuid",
             "1000",
@@ -74,7 +74,7 @@ fn a_user_who_may_not_look_is_told_who_may() {
             "-all",
             "--",
         ]);
-        let said = answer(command.arg(&program).args(noun).arg("--config").arg(stage.home.config()));
+        let said = answer(command.arg(&program).args(noun).arg("--config").arg(host.home.config()));
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{noun:?}: {said:?}");
         assert_eq!(said.err.lines().count(), 1, "{noun:?}: {said:?}");
         for words in [
@@ -90,10 +90,10 @@ fn a_user_who_may_not_look_is_told_who_may() {
 
 #[test]
 fn a_terminal_gets_tables_that_fit_it_in_colour_unless_no_color_is_set() {
-    let stage = Stage::new();
+    let host = populated();
     for noun in [&["status"][..], &["rules", ORDERS], &["databases"], &["denied"]] {
         for (columns, colour) in [(80, true), (80, false), (200, true)] {
-            let shown = String::from_utf8(stage.home.show(noun, (columns, 24), colour).unwrap()).unwrap();
+            let shown = String::from_utf8(host.home.show(noun, (columns, 24), colour).unwrap()).unwrap();
             assert_eq!(shown.contains('\u{1b}'), colour, "{noun:?}: {shown:?}");
             let plain = ["1", "31", "32", "33", "0"]
                 .iter()
@@ -105,7 +105,7 @@ fn a_terminal_gets_tables_that_fit_it_in_colour_unless_no_color_is_set() {
                 assert!(row.chars().count() <= columns.into(), "{noun:?}: {columns}: {row}");
             }
         }
-        let piped = stage.ask(noun).out;
+        let piped = host.ask(noun).out;
         assert!(!piped.contains('\u{1b}'), "{noun:?}: {piped:?}");
     }
 }

@@ -6,8 +6,8 @@ use firewall_tests::lab::RangesFile;
 
 use crate::setup::{EGRESS, IN_OFFICE, OFFICE, builder, file};
 
-fn ranges(revision: u64, cidrs: &[&str]) -> String {
-    RangesFile::new(revision).range("man-egress", cidrs).to_string()
+fn ranges(revision: u64, cidrs: &[&str]) -> RangesFile {
+    RangesFile::new(revision).range("man-egress", cidrs)
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn a_range_that_is_not_there_degrades_the_database_until_it_arrives() {
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE, EGRESS]));
     host.until_state("a", "degraded");
     assert_eq!(host.reason(IN_OFFICE, "a"), "allowed", "the rest applies");
-    host.home.write_ranges(&ranges(1, &["192.0.2.128/32", "192.0.2.129/32"])).unwrap();
+    host.push_ranges(&ranges(1, &["192.0.2.128/32", "192.0.2.129/32"]));
     host.until_state("a", "applied");
     assert_eq!(host.reason("192.0.2.129", "a"), "allowed");
 }
@@ -25,21 +25,21 @@ fn a_range_that_is_not_there_degrades_the_database_until_it_arrives() {
 fn a_new_list_is_published_and_an_implausible_one_is_not() {
     let host = builder().start();
     let four = ["192.0.2.128/32", "192.0.2.129/32", "192.0.2.130/32", "192.0.2.131/32"];
-    host.home.write_ranges(&ranges(1, &four)).unwrap();
+    host.push_ranges(&ranges(1, &four));
     host.push(&file("a", 1, "192.0.2.1", &[EGRESS]));
     host.until_state("a", "applied");
     for (revision, cidrs) in [(2, &[][..]), (3, &four[..1])] {
-        host.home.write_ranges(&ranges(revision, cidrs)).unwrap();
+        host.push_ranges(&ranges(revision, cidrs));
         host.until_rejected("man-egress");
         assert_eq!(host.reason("192.0.2.131", "a"), "allowed", "the last good list stays");
         host.kill();
         host.start();
         assert_eq!(host.reason("192.0.2.131", "a"), "allowed", "after a restart, too");
     }
-    host.home.write_ranges(&RangesFile::new(9).shrunk_range("man-egress", &four[..1]).to_string()).unwrap();
+    host.push_ranges(&RangesFile::new(9).shrunk_range("man-egress", &four[..1]));
     host.until("the shrink is taken", |_| host.reason("192.0.2.131", "a") == "no_match");
     assert_eq!(host.reason("192.0.2.128", "a"), "allowed");
-    host.home.write_ranges(&ranges(8, &four)).unwrap();
+    host.push_ranges(&ranges(8, &four));
     host.until_rejected("stale_revision");
     assert_eq!(host.reason("192.0.2.131", "a"), "no_match");
 }
@@ -47,7 +47,7 @@ fn a_new_list_is_published_and_an_implausible_one_is_not() {
 #[test]
 fn a_start_without_the_ranges_file_cuts_nobody() {
     let host = builder().start();
-    host.home.write_ranges(&ranges(1, &["192.0.2.128/32"])).unwrap();
+    host.push_ranges(&ranges(1, &["192.0.2.128/32"]));
     host.push(&file("a", 1, "192.0.2.1", &[EGRESS]));
     host.until_state("a", "applied");
     host.stop();
