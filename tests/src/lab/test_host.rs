@@ -339,6 +339,12 @@ impl TestHost {
         row.unwrap_or_else(|| panic!("{rule}: not in {rows}"))["packets"].as_u64().unwrap()
     }
 
+    /// Waits until `is_so` returns `true`; panics with the log.
+    pub fn eventually(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let waited = eventually(BOUND, what, || is_so().then_some(()));
+        waited.unwrap_or_else(|error| panic!("{error:#}\n{}", self.log()));
+    }
+
     /// Waits until `is_so` returns `true` for the status; panics with status and log.
     pub fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let status =

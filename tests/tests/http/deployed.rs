@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use firewall_agent::status::Condition;
 
-use crate::stage::{OFFICE_RULE, Stage};
+use crate::setup::{Http as _, OFFICE_RULE, listening};
 
 /// Exists from the first repair on.
 const REPAIRS: &str = "firewall_drift_repairs_total";
@@ -89,9 +89,9 @@ fn the_guide_has_a_row_for_each_condition() {
 
 #[test]
 fn every_metric_of_dashboard_and_rules_is_in_a_real_scrape() {
-    let stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    let scrape = stage.scrape();
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    let scrape = host.scrape();
     let rules = fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap();
     let queries = queries(&dashboard()).join("\n");
     let manual = fs::read_to_string(deployed("../docs/monitoring.md")).unwrap();

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::stage::{Stage, TCP, exchange};
+use crate::setup::{Http as _, TCP, exchange, listening};
 
 #[test]
 fn requests_that_are_none_or_too_large_are_refused_and_cost_nothing() {
-    let stage = Stage::new();
+    let host = listening();
     let long = "a".repeat(20_000);
     let many = "X: y\r\n".repeat(1000);
     for (what, text, refused) in [
@@ -24,19 +24,19 @@ fn requests_that_are_none_or_too_large_are_refused_and_cost_nothing() {
             &[405],
         ),
     ] {
-        let stream = UnixStream::connect(stage.socket()).unwrap();
+        let stream = UnixStream::connect(host.socket()).unwrap();
         let reply = exchange(stream, &text);
         // The server may cut the connection during the write.
         assert!(reply.as_ref().is_none_or(|reply| refused.contains(&reply.code)), "{what}: {reply:?}");
-        assert_eq!(stage.get("/healthz").code, 200, "after {what}");
+        assert_eq!(host.get("/healthz").code, 200, "after {what}");
     }
 }
 
 #[test]
 fn who_says_nothing_or_half_a_request_is_cut_off() {
-    let stage = Stage::new();
-    let mut silent = UnixStream::connect(stage.socket()).unwrap();
-    let mut slow = UnixStream::connect(stage.socket()).unwrap();
+    let host = listening();
+    let mut silent = UnixStream::connect(host.socket()).unwrap();
+    let mut slow = UnixStream::connect(host.socket()).unwrap();
     slow.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
     let started = Instant::now();
     for client in [&mut silent, &mut slow] {
@@ -50,20 +50,18 @@ fn who_says_nothing_or_half_a_request_is_cut_off() {
 
 #[test]
 fn a_full_listener_keeps_nobody_off_another_and_recovers() {
-    let stage = Stage::new();
-    stage.until("TCP is served", || stage.get_by_tcp("/healthz").is_some());
-    let files =
-        || std::fs::read_dir(format!("/proc/{}/fd", stage.agent.as_ref().unwrap().pid())).unwrap().count();
+    let host = listening();
+    host.eventually("TCP is served", || host.get_by_tcp("/healthz").is_some());
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count();
     let before = files();
     let address: SocketAddr = TCP.parse().unwrap();
-    let crowd: Vec<_> =
-        (0..100).map(|_| stage.db.connect(address, Duration::from_secs(5)).unwrap()).collect();
+    let crowd: Vec<_> = (0..100).map(|_| host.db.connect(address, Duration::from_secs(5)).unwrap()).collect();
     let mut most = 0;
     for _ in 0..20 {
-        assert_eq!(stage.get("/healthz").code, 200);
+        assert_eq!(host.get("/healthz").code, 200);
         most = most.max(files());
     }
     assert!(most <= before + 40, "{most} files are open, {before} were");
     drop(crowd);
-    stage.until("it recovers", || stage.get_by_tcp("/healthz").is_some_and(|reply| reply.code == 200));
+    host.eventually("it recovers", || host.get_by_tcp("/healthz").is_some_and(|reply| reply.code == 200));
 }

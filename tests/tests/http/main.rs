@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+#[path = "../support/strace.rs"]
+mod strace;
+
 mod deployed;
 mod health;
 mod hostile;
@@ -10,4 +13,4 @@ mod metrics;
 mod pages;
 mod prometheus;
 mod scrape;
-mod stage;
+mod setup;

@@ -2,7 +2,9 @@
 
 use firewall_agent::rules::Cause;
 
-use crate::stage::{OFFICE, OFFICE_RULE, SHOP_RULE, STRANGER, Stage, file};
+use firewall_tests::lab::TestHost;
+
+use crate::setup::{Http as _, OFFICE, OFFICE_RULE, SHOP_RULE, STRANGER, file, listening};
 
 const ALLOWED: &str = "firewall_database_packets_total{database=\"orders\",verdict=\"allowed\"}";
 const DENIED: &str = "firewall_database_packets_total{database=\"orders\",verdict=\"denied\"}";
@@ -10,11 +12,11 @@ const WAITING: &str = "firewall_database_waiting_seconds{database=\"orders\"}";
 
 #[test]
 fn promtool_finds_nothing_and_no_label_tells_of_tenants_or_sources() {
-    let stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    stage.send(OFFICE, 3);
-    stage.send(STRANGER, 4);
-    let scrape = stage.until_metric(DENIED, |packets| packets == 4.0);
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    host.send(OFFICE, 3);
+    host.send(STRANGER, 4);
+    let scrape = host.until_metric(DENIED, |packets| packets == 4.0);
     scrape.check().unwrap();
     for secret in ["ecret", "fr-1", "203.0.113", "198.51.100", "192.0.2", "nodes", ".yaml"] {
         assert!(!scrape.text.contains(secret), "{secret}:\n{}", scrape.text);
@@ -29,11 +31,11 @@ fn promtool_finds_nothing_and_no_label_tells_of_tenants_or_sources() {
 
 #[test]
 fn packets_are_counted_by_reason_and_by_database() {
-    let stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    stage.send(OFFICE, 5);
-    stage.send(STRANGER, 7);
-    let scrape = stage.until_metric(DENIED, |packets| packets == 7.0);
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    host.send(OFFICE, 5);
+    host.send(STRANGER, 7);
+    let scrape = host.until_metric(DENIED, |packets| packets == 7.0);
     let build = format!(
         "firewall_agent_build_info{{version=\"{}\",object=\"{}\"}}",
         firewall_agent::version::VERSION.as_str(),
@@ -70,71 +72,71 @@ fn packets_are_counted_by_reason_and_by_database() {
 /// Prometheus takes a counter that falls for a reset and would count all of it as new packets.
 #[test]
 fn counters_never_fall_when_rules_leave_or_the_agent_restarts() {
-    let mut stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE, SHOP_RULE]);
-    stage.send(OFFICE, 9);
-    stage.until_metric(ALLOWED, |packets| packets == 9.0);
-    stage.apply("orders", 2, &[SHOP_RULE]);
-    stage.until_metric("firewall_database_rules{database=\"orders\"}", |rules| rules == 1.0);
-    assert_eq!(stage.scrape().value(ALLOWED), Some(9.0));
-    stage.stop();
-    stage.start();
-    stage.until_metric(ALLOWED, |packets| packets == 9.0);
-    stage.apply("orders", 3, &[OFFICE_RULE, SHOP_RULE]);
-    stage.send(OFFICE, 2);
-    stage.until_metric(ALLOWED, |packets| packets == 11.0);
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE, SHOP_RULE]);
+    host.send(OFFICE, 9);
+    host.until_metric(ALLOWED, |packets| packets == 9.0);
+    host.apply("orders", 2, &[SHOP_RULE]);
+    host.until_metric("firewall_database_rules{database=\"orders\"}", |rules| rules == 1.0);
+    assert_eq!(host.scrape().value(ALLOWED), Some(9.0));
+    host.stop();
+    host.serve(&[]);
+    host.until_metric(ALLOWED, |packets| packets == 9.0);
+    host.apply("orders", 3, &[OFFICE_RULE, SHOP_RULE]);
+    host.send(OFFICE, 2);
+    host.until_metric(ALLOWED, |packets| packets == 11.0);
 }
 
 #[test]
 fn times_are_observed_once_for_each_revision_that_is_new() {
-    let mut stage = Stage::new();
-    let counts = |stage: &Stage| {
-        let scrape = stage.scrape();
+    let host = listening();
+    let counts = |host: &TestHost| {
+        let scrape = host.scrape();
         ["apply", "propagation"].map(|what| scrape.value(&format!("firewall_{what}_seconds_count")).unwrap())
     };
     for revision in 1..=3 {
-        stage.apply("orders", revision, if revision % 2 == 0 { &[SHOP_RULE] } else { &[OFFICE_RULE] });
+        host.apply("orders", revision, if revision % 2 == 0 { &[SHOP_RULE] } else { &[OFFICE_RULE] });
     }
-    stage.until("three are observed", || counts(&stage) == [3.0, 3.0]);
-    stage.stop();
-    stage.start();
-    stage.until_metric("firewall_database_revision{database=\"orders\"}", |revision| revision == 3.0);
-    assert_eq!(counts(&stage), [0.0, 0.0], "what a restart replays is not new");
+    host.eventually("three are observed", || counts(&host) == [3.0, 3.0]);
+    host.stop();
+    host.serve(&[]);
+    host.until_metric("firewall_database_revision{database=\"orders\"}", |revision| revision == 3.0);
+    assert_eq!(counts(&host), [0.0, 0.0], "what a restart replays is not new");
     let tomorrow = file("orders", 4, &[SHOP_RULE]).replace("2026-08-21", "2099-08-21");
-    stage.home.write_rules("orders.yaml", &tomorrow).unwrap();
-    let scrape = stage.until_metric("firewall_clock_skewed_revisions_total", |skewed| skewed == 1.0);
+    host.write("orders.yaml", &tomorrow);
+    let scrape = host.until_metric("firewall_clock_skewed_revisions_total", |skewed| skewed == 1.0);
     assert_eq!(scrape.value("firewall_propagation_seconds_count"), Some(0.0));
 }
 
 #[test]
 fn refused_files_are_counted_by_cause() {
-    let stage = Stage::new();
-    stage.apply("orders", 5, &[OFFICE_RULE]);
-    let good = file("other", 1, &[]);
+    let host = listening();
+    host.apply("orders", 5, &[OFFICE_RULE]);
+    let good = file("other", 1, &[]).to_string();
     for (name, text) in [
-        ("stale", file("orders", 4, &[OFFICE_RULE])),
+        ("stale", file("orders", 4, &[OFFICE_RULE]).to_string()),
         ("claimed", good.clone()),
         ("cut", good[..good.len() - 4].to_owned()),
         ("typo", good.replace("30092", "70000")),
     ] {
-        stage.home.write_rules(&format!("{name}.yaml"), &text).unwrap();
+        host.write(&format!("{name}.yaml"), &text);
     }
     let refused = [Cause::StaleRevision, Cause::EndpointClaimed, Cause::Incomplete, Cause::Invalid];
     // Each cause has a row from the start.
     for cause in Cause::ALL {
         let files = f64::from(u8::from(refused.contains(&cause)));
-        stage.until_metric(&format!("firewall_rejected_files{{cause=\"{cause}\"}}"), |count| count == files);
+        host.until_metric(&format!("firewall_rejected_files{{cause=\"{cause}\"}}"), |count| count == files);
     }
 }
 
 #[test]
 fn a_file_that_is_taken_and_not_in_force_waits_visibly() {
-    let stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    let refusing = stage.tamper("error=ENOMEM");
-    stage.home.write_rules("orders.yaml", &file("orders", 2, &[])).unwrap();
-    stage.until_metric(WAITING, |waited| waited > 1.0);
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    let refusing = host.tamper("error=ENOMEM");
+    host.push(&file("orders", 2, &[]));
+    host.until_metric(WAITING, |waited| waited > 1.0);
     drop(refusing);
-    stage.until_metric(WAITING, |waited| waited == 0.0);
-    stage.until_metric("firewall_database_revision{database=\"orders\"}", |revision| revision == 2.0);
+    host.until_metric(WAITING, |waited| waited == 0.0);
+    host.until_metric("firewall_database_revision{database=\"orders\"}", |revision| revision == 2.0);
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::stage::{OFFICE_RULE, Stage, TCP, exchange, file, request};
+use crate::setup::{Http as _, OFFICE_RULE, TCP, exchange, file, listening, request, stopped};
 
 #[test]
 fn every_page_is_served_on_every_listener() {
-    let stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    stage.until("TCP is served", || stage.get_by_tcp("/healthz").is_some());
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    host.eventually("TCP is served", || host.get_by_tcp("/healthz").is_some());
     for (path, kind) in [
         ("/metrics", "text/plain; version=0.0.4"),
         ("/healthz", "text/plain"),
@@ -22,28 +22,28 @@ fn every_page_is_served_on_every_listener() {
         ("/status", "application/json"),
         ("/status?pretty", "application/json"),
     ] {
-        for reply in [stage.get(path), stage.get_by_tcp(path).unwrap()] {
+        for reply in [host.get(path), host.get_by_tcp(path).unwrap()] {
             let code_fits = reply.code == 200 || path == "/readyz" && reply.code == 503;
             assert!(code_fits && reply.head.contains(&format!("content-type: {kind}")), "{path}: {reply:?}");
             assert!(!reply.body.is_empty(), "{path}");
         }
-        let head = exchange(UnixStream::connect(stage.socket()).unwrap(), &request("HEAD", path)).unwrap();
+        let head = exchange(UnixStream::connect(host.socket()).unwrap(), &request("HEAD", path)).unwrap();
         assert!([200, 503].contains(&head.code) && head.body.is_empty(), "{path}: {head:?}");
     }
     for path in ["/", "/metric", "/metrics/", "/../etc/passwd", "/status/orders"] {
-        assert_eq!(stage.get(path).code, 404, "{path}");
+        assert_eq!(host.get(path).code, 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
-        let stream = UnixStream::connect(stage.socket()).unwrap();
+        let stream = UnixStream::connect(host.socket()).unwrap();
         assert_eq!(exchange(stream, &request(method, "/metrics")).unwrap().code, 405, "{method}");
     }
 }
 
 #[test]
 fn the_status_page_is_what_the_command_says() {
-    let stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    stage.home.write_rules("broken.yaml", "database_id: x\n").unwrap();
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    host.write("broken.yaml", "database_id: x\n");
     let same = |mut status: Value| {
         for counter in status["counters"].as_array_mut().unwrap() {
             // The hosts' own traffic changes these counters.
@@ -53,76 +53,76 @@ fn the_status_page_is_what_the_command_says() {
         status
     };
     let both = || {
-        let page: Value = serde_json::from_str(&stage.get("/status").body).unwrap();
-        (same(page), same(stage.home.status().unwrap().0))
+        let page: Value = serde_json::from_str(&host.get("/status").body).unwrap();
+        (same(page), same(host.status()))
     };
-    stage.until("the file is refused", || both().0["rejected_files"][0]["path"].is_string());
+    host.eventually("the file is refused", || both().0["rejected_files"][0]["path"].is_string());
     let (page, said) = both();
     assert_eq!(format!("{page:#}"), format!("{said:#}"));
 }
 
 #[test]
 fn readiness_is_that_of_the_status_with_its_reasons() {
-    let stage = Stage::new();
+    let host = listening();
     let agree = || {
-        let (reply, status) = (stage.get("/readyz"), stage.home.status().unwrap().0);
+        let (reply, status) = (host.get("/readyz"), host.status());
         let said: Value = serde_json::from_str(&reply.body).unwrap();
         let ready = status["ready"].as_bool().unwrap();
         reply.code == if ready { 200 } else { 503 }
             && said["ready"] == ready
             && said["not_ready"] == status["not_ready"]
-            && stage.scrape().value("firewall_ready") == Some(f64::from(u8::from(ready)))
+            && host.scrape().value("firewall_ready") == Some(f64::from(u8::from(ready)))
     };
-    stage.until("page, status and metric agree", agree);
+    host.eventually("page, status and metric agree", agree);
 }
 
 #[test]
 fn the_socket_is_for_its_group_and_no_other() {
-    let stage = Stage::new();
-    let mode = fs::metadata(stage.socket()).unwrap().permissions().mode();
+    let host = listening();
+    let mode = fs::metadata(host.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let control = fs::metadata(stage.home.config().with_file_name("control.sock")).unwrap();
+    let control = fs::metadata(host.home.config().with_file_name("control.sock")).unwrap();
     assert_eq!(control.permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
 fn a_listener_that_cannot_be_bound_is_said_and_holds_nothing_up() {
-    let mut stage = Stage::without_agent("");
+    let host = stopped();
     let taken = {
-        let _inside = stage.db.enter().unwrap();
+        let _inside = host.db.enter().unwrap();
         TcpListener::bind(TCP).unwrap()
     };
-    stage.start();
+    host.serve(&[]);
     let said = |status: &Value| status["errors"].to_string().contains(&format!("listen {TCP}: "));
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    stage.until("it is in the status", || said(&stage.home.status().unwrap().0));
-    assert!(stage.log().contains(r#"condition raised condition="listener""#), "{}", stage.log());
-    assert_eq!(stage.get("/healthz").code, 200);
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    host.eventually("it is in the status", || said(&host.status()));
+    assert!(host.log().contains(r#"condition raised condition="listener""#), "{}", host.log());
+    assert_eq!(host.get("/healthz").code, 200);
     drop(taken);
-    stage.until("it is bound as soon as it can be", || {
-        stage.get_by_tcp("/healthz").is_some_and(|reply| reply.code == 200)
+    host.eventually("it is bound as soon as it can be", || {
+        host.get_by_tcp("/healthz").is_some_and(|reply| reply.code == 200)
     });
-    stage.until("it is no longer in the status", || !said(&stage.home.status().unwrap().0));
+    host.eventually("it is no longer in the status", || !said(&host.status()));
 }
 
 #[test]
 fn no_answer_waits_for_a_publish() {
-    let stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    let delayed = stage.tamper("delay_enter=300000");
-    stage.home.write_rules("orders.yaml", &file("orders", 2, &[])).unwrap();
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    let delayed = host.tamper("delay_enter=300000");
+    host.push(&file("orders", 2, &[]));
     let (mut answers, started) = (0, Instant::now());
     while started.elapsed() < Duration::from_secs(3) {
         let asked = Instant::now();
-        assert_eq!(stage.get("/healthz").code, 200);
-        assert_eq!(stage.get("/metrics").code, 200);
+        assert_eq!(host.get("/healthz").code, 200);
+        assert_eq!(host.get("/metrics").code, 200);
         assert!(asked.elapsed() < Duration::from_secs(5), "an answer took {:?}", asked.elapsed());
         answers += 1;
     }
     // Control: the publish was delayed the whole time.
-    assert_eq!(stage.home.status().unwrap().revision("orders"), Some(1), "after {answers} answers");
+    assert_eq!(host.home.status().unwrap().revision("orders"), Some(1), "after {answers} answers");
     drop(delayed);
-    stage.until("the revision is in force", || {
-        stage.home.status().is_ok_and(|status| status.revision("orders") == Some(2))
+    host.eventually("the revision is in force", || {
+        host.home.status().is_ok_and(|status| status.revision("orders") == Some(2))
     });
 }

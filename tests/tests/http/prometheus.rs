@@ -9,20 +9,22 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::deployed::{dashboard, deployed, queries};
-use crate::stage::{OFFICE_RULE, Stage, exchange, file};
+use firewall_tests::lab::TestHost;
+
+use crate::setup::{Http as _, OFFICE_RULE, exchange, file, listening};
 
 const AT: &str = "127.0.0.1:9090";
 
 struct Prometheus<'a> {
     child: Child,
-    stage: &'a Stage,
+    host: &'a TestHost,
 }
 
 impl<'a> Prometheus<'a> {
     /// Starts Prometheus on the database host with a scrape interval of half a second. Alerts wait for seconds instead
     /// of minutes.
-    fn start(stage: &'a Stage) -> Self {
-        let dir = stage.home.config().with_file_name("prometheus");
+    fn start(host: &'a TestHost) -> Self {
+        let dir = host.home.config().with_file_name("prometheus");
         fs::create_dir(&dir).unwrap();
         let scrape = fs::read_to_string(deployed("prometheus/scrape.yaml")).unwrap();
         let quick = scrape.replace("scrape_interval: 15s", "scrape_interval: 500ms");
@@ -35,7 +37,7 @@ impl<'a> Prometheus<'a> {
             .fold(rules, |rules, span| rules.replace(&format!("for: {span}\n"), "for: 1s\n"));
         fs::write(dir.join("rules.yaml"), hasty).unwrap();
         let log = fs::File::create(dir.join("log")).unwrap();
-        let mut command = stage.db.command("prometheus");
+        let mut command = host.db.command("prometheus");
         command
             .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
@@ -44,16 +46,16 @@ impl<'a> Prometheus<'a> {
             .current_dir(&dir);
         let child =
             command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        Self { child, stage }
+        Self { child, host }
     }
 
     fn log(&self) -> String {
-        let path = self.stage.home.config().with_file_name("prometheus").join("log");
+        let path = self.host.home.config().with_file_name("prometheus").join("log");
         fs::read_to_string(Path::new(&path)).unwrap_or_default()
     }
 
     fn get(&self, path: &str) -> Option<Value> {
-        let stream = self.stage.db.connect(AT.parse::<SocketAddr>().unwrap(), Duration::from_secs(5)).ok()?;
+        let stream = self.host.db.connect(AT.parse::<SocketAddr>().unwrap(), Duration::from_secs(5)).ok()?;
         let reply = exchange(stream, &format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n"))?;
         serde_json::from_str(&reply.body).ok()
     }
@@ -97,9 +99,9 @@ impl Drop for Prometheus<'_> {
 
 #[test]
 fn a_real_prometheus_fires_on_planted_faults_and_understands_every_query() {
-    let stage = Stage::new();
-    stage.apply("orders", 1, &[OFFICE_RULE]);
-    let prometheus = Prometheus::start(&stage);
+    let host = listening();
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    let prometheus = Prometheus::start(&host);
     prometheus.until("the agent is scraped", || {
         let up = prometheus.query("up{job=\"firewall-agent\"}");
         up.is_some_and(|answer| answer["data"]["result"][0]["value"][1] == "1")
@@ -131,10 +133,10 @@ fn a_real_prometheus_fires_on_planted_faults_and_understands_every_query() {
     {
         prometheus.until_firing(quiet, false);
     }
-    stage.home.write_rules("other.yaml", &file("other", 1, &[]).replace("30092", "70000")).unwrap();
+    host.write("other.yaml", file("other", 1, &[]).replace("30092", "70000"));
     prometheus.until_firing("FirewallFileRejected", true);
-    stage.home.remove_rules("other.yaml").unwrap();
+    host.home.remove_rules("other.yaml").unwrap();
     prometheus.until_firing("FirewallFileRejected", false);
-    stage.home.remove_rules("orders.yaml").unwrap();
+    host.home.remove_rules("orders.yaml").unwrap();
     prometheus.until_firing("FirewallDatabaseNotApplied", true);
 }

@@ -1,5 +1,7 @@
 //! Faults injected into system calls of the running daemon.
 
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,8 +13,18 @@ pub struct Injected(Child);
 impl Injected {
     /// Injects as `strace -e inject=CALLS:FAULT`.
     pub fn into(pid: u32, calls: &str, fault: &str) -> Self {
+        Self::into_threads(&["-f"], pid, calls, fault)
+    }
+
+    /// As `into`, for the event loop alone.
+    pub fn into_event_loop(pid: u32, calls: &str, fault: &str) -> Self {
+        Self::into_threads(&[], pid, calls, fault)
+    }
+
+    fn into_threads(flags: &[&str], pid: u32, calls: &str, fault: &str) -> Self {
         let child = Command::new("strace")
-            .args(["-f", "-qq", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")])
+            .args(flags)
+            .args(["-qq", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")])
             .args(["-o", "/dev/null", "-p", &pid.to_string()])
             .stdin(Stdio::null())
             .spawn()
@@ -21,7 +33,7 @@ impl Injected {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
             (!status.contains("TracerPid:\t0")).then_some(())
         };
-        eventually(Duration::from_secs(5), "strace has attached", traced).unwrap();
+        eventually(Duration::from_secs(20), "strace has attached", traced).unwrap();
         Self(child)
     }
 }
