@@ -3,5 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 mod planted;
+mod setup;
 mod sight;
-mod stage;

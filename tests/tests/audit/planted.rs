@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use firewall_tests::lab::{Host, User, eventually};
+use firewall_tests::lab::{Host, TestHost, User, eventually};
 
-use crate::stage::Stage;
+use crate::setup::{Audit as _, filtered};
 
 struct Plant {
     kind: &'static str,
@@ -111,27 +111,27 @@ const PLANTS: &[Plant] = &[
 
 #[test]
 fn each_planted_way_is_found_and_nothing_is_found_without_it() {
-    let stage = Stage::new(User::Root);
-    is_quiet(&stage, "at first");
+    let host = filtered(User::Root);
+    is_quiet(&host, "at first");
     for Plant { kind, object, plant, uproot } in PLANTS {
-        perform(&stage.db, plant);
-        let seen = stage.audit(&[]);
-        assert_eq!((seen.code, seen.ways.len()), (Some(5), 1), "{object}: {seen:?}");
-        let (found, place) = seen.ways.first().unwrap();
+        perform(&host.db, plant);
+        let seen = host.audit(&[]);
+        assert_eq!((seen.code, seen.bypasses.len()), (Some(5), 1), "{object}: {seen:?}");
+        let (found, place) = seen.bypasses.first().unwrap();
         assert!(found == kind && place.contains(object), "{object}: {seen:?}");
-        let accepting = stage.audit(&["--accept", kind]);
-        assert_eq!((accepting.code, accepting.ways.len()), (Some(0), 1), "{object}: {accepting:?}");
-        perform(&stage.db, uproot);
-        is_quiet(&stage, object);
+        let accepting = host.audit(&["--accept", kind]);
+        assert_eq!((accepting.code, accepting.bypasses.len()), (Some(0), 1), "{object}: {accepting:?}");
+        perform(&host.db, uproot);
+        is_quiet(&host, object);
     }
 }
 
 /// Control: rules that lead elsewhere, or that match only packets already judged.
 #[test]
 fn a_rule_that_is_no_way_is_not_found() {
-    let stage = Stage::new(User::Root);
+    let host = filtered(User::Root);
     perform(
-        &stage.db,
+        &host.db,
         &[
             "nft add table ip harmless",
             "nft add chain ip harmless pre { type nat hook prerouting priority -100 ; }",
@@ -145,22 +145,22 @@ fn a_rule_that_is_no_way_is_not_found() {
             "iptables-nft -t nat -A PREROUTING -p udp --dport 53 -j REDIRECT --to-ports 1053",
         ],
     );
-    is_quiet(&stage, "harmless rules");
+    is_quiet(&host, "harmless rules");
     perform(
-        &stage.db,
+        &host.db,
         &["nft add rule ip harmless pre ip daddr 192.0.2.11 tcp dport 20300 dnat to 10.0.0.1:5432"],
     );
-    assert_eq!(stage.audit(&[]).ways.len(), 1);
+    assert_eq!(host.audit(&[]).bypasses.len(), 1);
 }
 
 #[test]
 fn listeners_are_found_by_loopback_and_at_addresses_that_no_endpoint_names() {
-    let stage = Stage::new(User::Root);
+    let host = filtered(User::Root);
     let listen = |place: &str| {
-        let _inside = stage.db.enter().unwrap();
+        let _inside = host.db.enter().unwrap();
         TcpListener::bind(place).unwrap()
     };
-    let ways = || -> Vec<(String, String)> { stage.audit(&[]).ways.into_iter().collect() };
+    let ways = || -> Vec<(String, String)> { host.audit(&[]).bypasses.into_iter().collect() };
     let way = |kind: &str, object: &str| (kind.to_owned(), object.to_owned());
 
     let elsewhere = listen("0.0.0.0:8080");
@@ -168,29 +168,29 @@ fn listeners_are_found_by_loopback_and_at_addresses_that_no_endpoint_names() {
     let guarded = listen("127.0.0.1:5432");
     assert_eq!(ways(), [way("loopback", "lo: 127.0.0.1:5432/tcp")]);
     drop((elsewhere, guarded));
-    becomes_quiet(&stage);
+    becomes_quiet(&host);
 
     let wildcard = listen("0.0.0.0:20300");
     let by_loopback = way("loopback", "lo: 0.0.0.0:20300/tcp");
     assert_eq!(ways(), std::slice::from_ref(&by_loopback));
-    stage.db.run("ip address add 192.0.2.11/24 dev eth0").unwrap();
+    host.db.run("ip address add 192.0.2.11/24 dev eth0").unwrap();
     assert_eq!(ways(), [by_loopback, way("unclaimed_address", "192.0.2.11:20300/tcp")]);
     drop(wildcard);
-    becomes_quiet(&stage);
+    becomes_quiet(&host);
 }
 
 /// A closed listener may survive briefly in a process that another thread forks.
-fn becomes_quiet(stage: &Stage) {
-    let quiet = || stage.audit(&[]).ways.is_empty().then_some(());
+fn becomes_quiet(host: &TestHost) {
+    let quiet = || host.audit(&[]).bypasses.is_empty().then_some(());
     eventually(Duration::from_secs(10), "nobody listens any more", quiet).unwrap();
-    is_quiet(stage, "nobody listens any more");
+    is_quiet(host, "nobody listens any more");
 }
 
 /// Root sees everything: the audit is complete and without findings.
-fn is_quiet(stage: &Stage, when: &str) {
-    let seen = stage.audit(&[]);
-    assert!(seen.ways.is_empty(), "{when}: {seen:?}");
-    assert_eq!((seen.code, seen.unseen.len()), (Some(0), 0), "{when}: {seen:?}");
+fn is_quiet(host: &TestHost, when: &str) {
+    let seen = host.audit(&[]);
+    assert!(seen.bypasses.is_empty(), "{when}: {seen:?}");
+    assert_eq!((seen.code, seen.unchecked.len()), (Some(0), 0), "{when}: {seen:?}");
 }
 
 fn perform(host: &Host, lines: &[&str]) {

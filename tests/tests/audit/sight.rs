@@ -1,57 +1,57 @@
 //! An audit reports the facts that it cannot read; this never reads as "nothing found".
 
-use firewall_tests::lab::{Answer, User};
+use firewall_tests::lab::{Answer, TestHost, User};
 
-use crate::stage::{Stage, seen};
+use crate::setup::{Audit as _, filtered, findings};
 
 const NFTABLES: &str = "nftables rules";
 
 #[test]
 fn the_agents_own_rights_show_the_rules_of_nftables() {
-    let stage = Stage::new(User::Unprivileged);
-    let before = stage.audit(&[]);
-    assert_eq!(before.ways.len(), 0, "{before:?}");
-    assert!(before.unseen.iter().all(|what| what.contains("-legacy")), "{before:?}");
+    let host = filtered(User::Unprivileged);
+    let before = host.audit(&[]);
+    assert_eq!(before.bypasses.len(), 0, "{before:?}");
+    assert!(before.unchecked.iter().all(|what| what.contains("-legacy")), "{before:?}");
     // The kernel decides whether there are iptables-legacy rules that only root may read.
-    assert_eq!(before.code, Some(if before.unseen.is_empty() { 0 } else { 1 }), "{before:?}");
-    stage.db.run("nft add table ip planted").unwrap();
-    stage.db.run("nft add chain ip planted pre { type nat hook prerouting priority -100 ; }").unwrap();
-    stage.db.run("nft add rule ip planted pre tcp dport 8432 dnat to 10.0.0.1:5432").unwrap();
-    let after = stage.audit(&[]);
-    assert_eq!(after.ways.len(), 1, "{after:?}");
-    assert_eq!(after.unseen, before.unseen);
+    assert_eq!(before.code, Some(if before.unchecked.is_empty() { 0 } else { 1 }), "{before:?}");
+    host.db.run("nft add table ip planted").unwrap();
+    host.db.run("nft add chain ip planted pre { type nat hook prerouting priority -100 ; }").unwrap();
+    host.db.run("nft add rule ip planted pre tcp dport 8432 dnat to 10.0.0.1:5432").unwrap();
+    let after = host.audit(&[]);
+    assert_eq!(after.bypasses.len(), 1, "{after:?}");
+    assert_eq!(after.unchecked, before.unchecked);
 }
 
 /// Its control is the test above: only the capability is missing here.
 #[test]
 fn without_the_right_to_look_the_answer_is_1_and_not_nothing_found() {
-    let stage = Stage::new(User::Unprivileged);
-    let json = without_capabilities(&stage, &["-o", "json"]);
-    let seen = seen(&json);
-    assert_eq!((json.code, seen.ways.len()), (Some(1), 0), "{json:?}");
-    assert!(seen.unseen.iter().any(|what| what == NFTABLES), "{json:?}");
-    let table = without_capabilities(&stage, &[]);
+    let host = filtered(User::Unprivileged);
+    let json = without_capabilities(&host, &["-o", "json"]);
+    let found = findings(&json);
+    assert_eq!((json.code, found.bypasses.len()), (Some(1), 0), "{json:?}");
+    assert!(found.unchecked.iter().any(|what| what == NFTABLES), "{json:?}");
+    let table = without_capabilities(&host, &[]);
     assert_eq!(table.code, Some(1), "{table:?}");
     for said in ["! not checked: nftables rules: ", "CAP_NET_ADMIN", "the others are unknown"] {
         assert!(table.out.contains(said), "{said}: {table:?}");
     }
     assert!(!table.out.contains("no bypass found\n"), "{table:?}");
     // The audit still reports its other findings.
-    stage.db.run("ip link add br0 type bridge").unwrap();
-    stage.db.run("ip link set br0 up").unwrap();
-    let table = without_capabilities(&stage, &[]);
+    host.db.run("ip link add br0 type bridge").unwrap();
+    host.db.run("ip link set br0 up").unwrap();
+    let table = without_capabilities(&host, &[]);
     assert_eq!(table.code, Some(1), "{table:?}");
     assert!(table.out.contains("container  br0\n"), "{table:?}");
 }
 
 #[test]
 fn the_table_says_what_each_way_means_and_what_to_do() {
-    let stage = Stage::new(User::Root);
-    let quiet = stage.ask(&[]);
+    let host = filtered(User::Root);
+    let quiet = host.audit_answer(&[]);
     assert_eq!((quiet.code, quiet.out.as_str()), (Some(0), "no bypass found\n"));
-    stage.db.run("ip link add br0 type bridge").unwrap();
-    stage.db.run("ip link set br0 up").unwrap();
-    let found = stage.ask(&["--accept", "tunnel,container"]);
+    host.db.run("ip link add br0 type bridge").unwrap();
+    host.db.run("ip link set br0 up").unwrap();
+    let found = host.audit_answer(&["--accept", "tunnel,container"]);
     assert_eq!((found.code, found.err.as_str()), (Some(0), ""), "{found:?}");
     for said in [
         "container  br0  (accepted)\n    a bridge",
@@ -60,19 +60,19 @@ fn the_table_says_what_each_way_means_and_what_to_do() {
     ] {
         assert!(found.out.contains(said), "{said}: {found:?}");
     }
-    let bad = stage.ask(&["--accept", "bridges"]);
+    let bad = host.audit_answer(&["--accept", "bridges"]);
     assert_eq!((bad.code, bad.out.as_str()), (Some(2), ""), "{bad:?}");
     assert!(bad.err.contains("'bridges'") && bad.err.contains("route_localnet"), "{bad:?}");
 }
 
-fn without_capabilities(stage: &Stage, arguments: &[&str]) -> Answer {
+fn without_capabilities(host: &TestHost, arguments: &[&str]) -> Answer {
     let id = User::Unprivileged.id().to_string();
-    let mut setpriv = stage.db.command("setpriv");
+    let mut setpriv = host.db.command("setpriv");
     setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs"]);
     for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
         setpriv.args([set, "-all"]);
     }
-    let config = stage.home.config();
+    let config = host.home.config();
     setpriv.arg("--").arg(config.with_file_name("firewall-agent")).arg("audit").args(arguments);
     let out = setpriv.arg("--config").arg(config).output().unwrap();
     Answer {

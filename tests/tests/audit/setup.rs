@@ -1,0 +1,58 @@
+//! A host with one endpoint, guarded ports, a filtered interface, and no bypass.
+
+use std::collections::BTreeSet;
+
+use firewall_tests::lab::{Answer, RuleFile, TestHost, User};
+use serde_json::Value;
+
+/// The result of one audit.
+#[derive(Debug)]
+pub struct Findings {
+    pub code: Option<i32>,
+    /// Kind and object.
+    pub bypasses: BTreeSet<(String, String)>,
+    /// Facts that the audit could not read.
+    pub unchecked: Vec<String>,
+}
+
+/// Returns a host on which the endpoint is in force and the agent has stopped.
+pub fn filtered(user: User) -> TestHost {
+    let host = TestHost::builder()
+        .user(user)
+        .servers(&["192.0.2.10/24"])
+        .rules(RuleFile::new("orders", 1).endpoint("192.0.2.10:20300"))
+        .start();
+    host.until_revision("orders", 1);
+    host.until("eth0 is filtered", |status| status["interfaces"][0]["mode"] == "native");
+    host.stop();
+    host
+}
+
+pub trait Audit {
+    fn host(&self) -> &TestHost;
+
+    fn audit_answer(&self, arguments: &[&str]) -> Answer {
+        self.host().ask(&[&["audit"], arguments].concat())
+    }
+
+    fn audit(&self, arguments: &[&str]) -> Findings {
+        findings(&self.audit_answer(&[arguments, &["-o", "json"]].concat()))
+    }
+}
+
+impl Audit for TestHost {
+    fn host(&self) -> &TestHost {
+        self
+    }
+}
+
+pub fn findings(answer: &Answer) -> Findings {
+    let json: Value = serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+    let rows = |name: &str| json[name].as_array().unwrap().clone();
+    Findings {
+        code: answer.code,
+        bypasses: rows("ways").iter().map(|row| (text(row, "kind"), text(row, "object"))).collect(),
+        unchecked: rows("not_looked_at").iter().map(|row| text(row, "what")).collect(),
+    }
+}
