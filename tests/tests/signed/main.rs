@@ -4,4 +4,4 @@
 
 mod refusals;
 mod rotation;
-mod stage;
+mod setup;

@@ -1,0 +1,130 @@
+//! A host with an agent that trusts keys, and minisign to sign.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use firewall_tests::lab::{Agent, RuleFile, TestHost};
+
+pub const FILE: &str = "orders.yaml";
+pub const DATABASE: &str = "orders";
+/// Allowed by the rules of odd revisions, and of even ones.
+pub const SOURCES: [&str; 2] = ["203.0.113.7", "198.51.100.7"];
+
+/// A key pair.
+pub struct Key {
+    dir: PathBuf,
+    name: &'static str,
+    /// The public key, as in a configuration.
+    pub public: String,
+}
+
+/// Returns the host without an agent; `trusting` configures one.
+pub fn unsigned() -> TestHost {
+    TestHost::builder().guarded_ports(&["5432"]).build()
+}
+
+/// Keys, signed files, and an agent that accepts no others.
+pub trait Signing {
+    fn host(&self) -> &TestHost;
+
+    fn key(&self, name: &'static str) -> Key {
+        let dir = self.host().lab.dir().to_owned();
+        minisign(&dir, &["-G", "-W", "-p", &format!("{name}.pub"), "-s", &format!("{name}.sec")]);
+        let public = fs::read_to_string(dir.join(format!("{name}.pub"))).unwrap();
+        Key { public: public.lines().last().unwrap().to_owned(), dir, name }
+    }
+
+    /// Starts an agent that trusts these keys and no others.
+    fn trusting(&self, keys: &[&Key]) -> Agent {
+        let keys: Vec<&str> = keys.iter().map(|key| key.public.as_str()).collect();
+        let config = self.host().home.config();
+        let text = fs::read_to_string(&config).unwrap();
+        let rest: String =
+            text.split_inclusive('\n').filter(|line| !line.starts_with("trusted_keys")).collect();
+        fs::write(config, format!("{rest}trusted_keys: [{}]\n", keys.join(", "))).unwrap();
+        self.host().home.start().unwrap()
+    }
+
+    /// Publishes a signature and then its file.
+    fn push_signed(&self, text: &str, signature: Option<&str>) {
+        self.sign_only(signature);
+        self.host().write(FILE, text);
+    }
+
+    fn sign_only(&self, signature: Option<&str>) {
+        let path = format!("{FILE}.minisig");
+        match signature {
+            Some(signature) => self.host().write(&path, signature),
+            None if self.host().home.rule_file(&path).exists() => {
+                self.host().home.remove_rules(&path).unwrap();
+            }
+            None => {}
+        }
+    }
+
+    /// Waits until the agent has seen the current files; `mark` must be new in each call.
+    fn wait_until_seen(&self, agent: &mut Agent, mark: &str) {
+        let name = format!("{}.yaml", mark.replace([' ', '\''], "-"));
+        self.host().write(&name, "no rule file\n");
+        let seen = || self.host().home.status().is_ok_and(|status| status.0.to_string().contains(&name));
+        agent.wait_until(&format!("{name} was seen"), seen).unwrap();
+        self.host().home.remove_rules(&name).unwrap();
+    }
+
+    /// Waits until the file is rejected for a reason that contains `reason`.
+    fn wait_for_rejection(&self, agent: &mut Agent, reason: &str) {
+        let rejected = || {
+            self.host().home.status().is_ok_and(|status| {
+                status.state(DATABASE) == Some("rejected")
+                    && status.0["rejected_files"].to_string().contains(reason)
+            })
+        };
+        agent.wait_until(&format!("rejected: {reason}"), rejected).unwrap();
+    }
+
+    /// Requires that this revision is in force, by the status and by the verdicts.
+    fn is_in_force(&self, revision: u64) {
+        let status = self.host().home.status().unwrap();
+        assert_eq!(status.revision(DATABASE), Some(revision), "{status:?}");
+        for (source, odd) in SOURCES.into_iter().zip([true, false]) {
+            let answer = self.host().ask(&["explain", source, DATABASE]);
+            let passes = (revision % 2 == 1) == odd;
+            assert_eq!(answer.code, Some(if passes { 0 } else { 3 }), "{source}: {answer:?}");
+        }
+    }
+}
+
+impl Signing for TestHost {
+    fn host(&self) -> &TestHost {
+        self
+    }
+}
+
+impl Key {
+    /// Signs these bytes.
+    pub fn sign(&self, text: &str) -> String {
+        fs::write(self.dir.join("message"), text).unwrap();
+        minisign(&self.dir, &["-S", "-W", "-s", &format!("{}.sec", self.name), "-m", "message"]);
+        fs::read_to_string(self.dir.join("message.minisig")).unwrap()
+    }
+}
+
+fn minisign(dir: &Path, arguments: &[&str]) {
+    let out = Command::new("minisign").args(arguments).current_dir(dir).output().unwrap();
+    assert!(out.status.success(), "minisign {arguments:?}: {out:?}");
+}
+
+/// Returns a rule file that allows another source in odd revisions than in even ones.
+pub fn rules(revision: u64) -> String {
+    file(revision).to_string()
+}
+
+pub fn rules_for(revision: u64, host: &str) -> String {
+    file(revision).field(&format!("host: {host}")).to_string()
+}
+
+fn file(revision: u64) -> RuleFile {
+    let source = SOURCES[usize::from(revision.is_multiple_of(2))];
+    RuleFile::new(DATABASE, revision).endpoint("192.0.2.10:5432").allow(&format!("{source}/32"))
+}
