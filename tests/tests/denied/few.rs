@@ -11,7 +11,7 @@ use firewall_common::{Reason, stages};
 use firewall_tests::packets::{Segment, frame, protocol};
 use jiff::Timestamp;
 
-use crate::stand::{OFFICE, ORDERS, SERVER, Stand, WATCHED};
+use crate::setup::{OFFICE, ORDERS, SERVER, WATCHED, default_counter, in_force, in_force_with};
 
 const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
@@ -103,20 +103,20 @@ fn not_syn(mut frame: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn each_refused_packet_is_written_down_with_source_destination_reason_and_class() {
-    let stand = Stand::new();
+    let loaded = in_force();
     let kinds = kinds();
     let before = Timestamp::now();
     for kind in &kinds {
         for _ in 0..kind.count {
-            stand.firewall.run(&kind.frame, None).unwrap();
+            loaded.firewall.run(&kind.frame, None).unwrap();
             // The sampler counts as a flood more than a few packets in a clock tick.
             sleep(Duration::from_millis(2));
         }
     }
     let passing = frame().ipv4(OFFICE, SERVER).tcp(40_000, ORDERS).build();
-    stand.firewall.run(&passing, None).unwrap();
+    loaded.firewall.run(&passing, None).unwrap();
 
-    let denied = stand.denied();
+    let denied = loaded.kernel.denied().unwrap();
     assert_eq!(denied.len(), kinds.len(), "{denied:?}");
     for kind in &kinds {
         let found = denied.iter().find(|one| {
@@ -125,7 +125,7 @@ fn each_refused_packet_is_written_down_with_source_destination_reason_and_class(
         });
         let one = found.unwrap_or_else(|| panic!("{:?} {:?}: {denied:?}", kind.reason, kind.class));
         assert_eq!(one.packets, kind.count, "{one:?}");
-        assert_eq!(one.what.line, kind.database.map_or(0, |id| stand.line(id)), "{one:?}");
+        assert_eq!(one.what.line, kind.database.map_or(0, |id| default_counter(&loaded, id)), "{one:?}");
         assert_eq!(one.what.destination.is_some(), kind.source.is_some(), "{one:?}");
         let protocol = match kind.class {
             Class::Syn | Class::Tcp => Some(Protocol::Tcp),
@@ -137,7 +137,7 @@ fn each_refused_packet_is_written_down_with_source_destination_reason_and_class(
         assert!(before - slack <= one.first_seen && one.first_seen < one.last_seen, "{one:?}");
         assert!(one.last_seen <= Timestamp::now(), "{one:?}");
     }
-    let totals = stand.totals();
+    let totals = loaded.kernel.denied_totals().unwrap();
     let sent: u64 = kinds.iter().map(|kind| kind.count).sum();
     assert_eq!((totals.seen, totals.booked, totals.lost, totals.records), (sent, sent, 0, sent));
 }
@@ -145,38 +145,38 @@ fn each_refused_packet_is_written_down_with_source_destination_reason_and_class(
 /// As on a kernel where one run may interrupt another.
 #[test]
 fn a_program_that_writes_nothing_down_decides_alike() {
-    let (silent, stand) = (Stand::with(stages::ALL | stages::UNRECORDED), Stand::new());
+    let (silent, loaded) = (in_force_with(stages::ALL | stages::UNRECORDED), in_force());
     for kind in kinds() {
-        let actions = [&silent, &stand].map(|stand| stand.firewall.run(&kind.frame, None).unwrap());
+        let actions = [&silent, &loaded].map(|loaded| loaded.firewall.run(&kind.frame, None).unwrap());
         assert_eq!(actions[0], actions[1], "{:?} {:?}", kind.reason, kind.class);
     }
-    assert_eq!((silent.denied().len(), silent.totals().seen), (0, 0));
-    assert!(!stand.denied().is_empty());
+    assert_eq!((silent.kernel.denied().unwrap().len(), silent.kernel.denied_totals().unwrap().seen), (0, 0));
+    assert!(!loaded.kernel.denied().unwrap().is_empty());
 }
 
 #[test]
 fn a_question_is_not_written_down() {
-    let stand = Stand::new();
+    let loaded = in_force();
     for kind in kinds() {
-        stand.probe.ask(&kind.frame, None).unwrap();
+        loaded.probe.ask(&kind.frame, None).unwrap();
     }
-    assert_eq!((stand.denied().len(), stand.totals().seen), (0, 0));
+    assert_eq!((loaded.kernel.denied().unwrap().len(), loaded.kernel.denied_totals().unwrap().seen), (0, 0));
 }
 
 #[test]
 fn what_a_database_refused_leaves_with_it() {
-    let mut stand = Stand::new();
+    let mut loaded = in_force();
     for kind in kinds() {
-        stand.firewall.run(&kind.frame, None).unwrap();
+        loaded.firewall.run(&kind.frame, None).unwrap();
         sleep(Duration::from_millis(2));
     }
-    let line = stand.line("orders");
-    assert!(stand.denied().iter().any(|one| one.what.line == line));
-    let guarded = stand.live.guarded.clone();
+    let line = default_counter(&loaded, "orders");
+    assert!(loaded.kernel.denied().unwrap().iter().any(|one| one.what.line == line));
+    let guarded = loaded.live.guarded.clone();
     let removed = ["orders".parse().unwrap()].into();
     let desired = Desired { removed, guarded, monitor: true, ..Desired::default() };
-    let done = publish(&desired, &mut stand.live, &mut stand.kernel, Timestamp::now());
-    assert_eq!((done.removed.len(), done.failed.len(), stand.kernel.capacity().0), (1, 0, 16), "{done:?}");
-    let left = stand.denied();
+    let done = publish(&desired, &mut loaded.live, &mut loaded.kernel, Timestamp::now());
+    assert_eq!((done.removed.len(), done.failed.len(), loaded.kernel.capacity().0), (1, 0, 16), "{done:?}");
+    let left = loaded.kernel.denied().unwrap();
     assert!(!left.is_empty() && left.iter().all(|one| one.what.line != line), "{left:?}");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use firewall_common::DENIALS_SIZE;
 use firewall_tests::packets::frame;
 
-use crate::stand::{ORDERS, SERVER, Stand};
+use crate::setup::{ORDERS, SERVER, in_force};
 
 const HEAVY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const HALF_AS_HEAVY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
@@ -19,7 +19,7 @@ const SOURCE: usize = 14 + 12;
 /// sampler with a fixed stride would lock onto them.
 #[test]
 fn a_flood_of_new_sources_leaves_the_heavy_ones_with_their_shares() {
-    let stand = Stand::new();
+    let loaded = in_force();
     let heavy = frame().ipv4(HEAVY, SERVER).tcp(40_000, ORDERS).build();
     let other = frame().ipv4(HALF_AS_HEAVY, SERVER).tcp(40_000, ORDERS).build();
     let mut fresh = other.clone();
@@ -35,12 +35,12 @@ fn a_flood_of_new_sources_leaves_the_heavy_ones_with_their_shares() {
                     &fresh
                 }
             };
-            stand.firewall.run(frame, None).unwrap();
+            loaded.firewall.run(frame, None).unwrap();
             sent += 1;
         }
     }
     let seconds = started.elapsed().as_secs_f64();
-    let (denied, totals) = (stand.denied(), stand.totals());
+    let (denied, totals) = (loaded.kernel.denied().unwrap(), loaded.kernel.denied_totals().unwrap());
     let per_second = totals.records as f64 / seconds;
     println!(
         "{:.0} packets/s refused, {per_second:.0} records/s, {} entries, {totals:?}",
@@ -72,18 +72,18 @@ fn a_flood_of_new_sources_leaves_the_heavy_ones_with_their_shares() {
 /// A packet after a flood does not carry the flood's unrecorded remainder.
 #[test]
 fn a_lone_packet_after_a_flood_is_one_packet() {
-    let stand = Stand::new();
+    let loaded = in_force();
     let heavy = frame().ipv4(HEAVY, SERVER).tcp(40_000, ORDERS).build();
     for _ in 0..200_000 {
-        stand.firewall.run(&heavy, None).unwrap();
+        loaded.firewall.run(&heavy, None).unwrap();
     }
     std::thread::sleep(Duration::from_millis(200));
     let lone = frame().ipv4(HALF_AS_HEAVY, SERVER).tcp(40_000, ORDERS).build();
-    stand.firewall.run(&lone, None).unwrap();
-    let denied = stand.denied();
+    loaded.firewall.run(&lone, None).unwrap();
+    let denied = loaded.kernel.denied().unwrap();
     let of = |source: Ipv4Addr| denied.iter().find(|one| one.what.source == Some(source.into())).unwrap();
     assert_eq!(of(HALF_AS_HEAVY).packets, 1, "{denied:?}");
-    let totals = stand.totals();
+    let totals = loaded.kernel.denied_totals().unwrap();
     assert_eq!((totals.seen, of(HEAVY).packets + 1), (200_001, totals.booked), "{totals:?}");
     // Each CPU that ran the flood may retain a remainder; that of the last one is recorded.
     assert!(totals.booked + totals.lost <= totals.seen, "{totals:?}");

@@ -7,4 +7,4 @@ mod kernel;
 
 mod few;
 mod flood;
-mod stand;
+mod setup;

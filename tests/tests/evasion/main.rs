@@ -7,13 +7,13 @@
 mod kernel;
 
 mod arrivals;
-mod stand;
+mod sockets;
 
 use std::collections::BTreeSet;
 
 use firewall_agent::config::XdpMode;
 use firewall_tests::packets::corpus::{self, Promise, Shape};
-use stand::{Source, Stand};
+use sockets::{Sockets, Source};
 
 /// Minimum size of the corpus, on each side of the comparison.
 const SHAPES: usize = 60;
@@ -21,10 +21,10 @@ const SHAPES: usize = 60;
 #[test]
 fn without_the_filter_every_shape_reaches_the_socket() {
     for source in [Source::Allowed, Source::Denied] {
-        let stand = Stand::new();
-        let shapes = corpus::reaching(&stand.route(source));
+        let sockets = Sockets::new();
+        let shapes = corpus::reaching(&sockets.route(source));
         assert!(shapes.len() >= SHAPES, "only {} shapes", shapes.len());
-        let arrived = stand.arrived(&shapes);
+        let arrived = sockets.arrived(&shapes);
         let lost = names(&shapes, |shape| !arrived.contains(&shape.tag));
         assert!(lost.is_empty(), "did not reach the socket from the {source:?} source: {lost:#?}");
     }
@@ -32,9 +32,9 @@ fn without_the_filter_every_shape_reaches_the_socket() {
 
 #[test]
 fn what_the_kernel_refuses_by_itself_is_kept_apart() {
-    let stand = Stand::new();
-    let shapes = corpus::never_reaching(&stand.route(Source::Denied));
-    let arrived = stand.arrived(&shapes);
+    let sockets = Sockets::new();
+    let shapes = corpus::never_reaching(&sockets.route(Source::Denied));
+    let arrived = sockets.arrived(&shapes);
     let found = names(&shapes, |shape| arrived.contains(&shape.tag));
     assert!(found.is_empty(), "reached the socket, so they belong to the other list: {found:#?}");
 }
@@ -42,14 +42,14 @@ fn what_the_kernel_refuses_by_itself_is_kept_apart() {
 #[test]
 fn no_shape_from_a_denied_source_gets_past_the_filter() {
     for mode in [XdpMode::Native, XdpMode::Generic] {
-        let stand = Stand::new();
-        let _programs = stand.filter(mode);
-        let route = stand.route(Source::Denied);
+        let sockets = Sockets::new();
+        let _programs = sockets.filter(mode);
+        let route = sockets.route(Source::Denied);
         let shapes: Vec<Shape> = [corpus::reaching, corpus::reaching_some, corpus::never_reaching]
             .iter()
             .flat_map(|all| all(&route))
             .collect();
-        let arrived = stand.arrived(&shapes);
+        let arrived = sockets.arrived(&shapes);
         let leaked = names(&shapes, |shape| arrived.contains(&shape.tag));
         assert!(leaked.is_empty(), "{mode} mode: reached the socket: {leaked:#?}");
     }
@@ -59,14 +59,14 @@ fn no_shape_from_a_denied_source_gets_past_the_filter() {
 fn every_promised_shape_from_an_allowed_source_passes_the_filter() {
     let delivered = delivered_here();
     for mode in [XdpMode::Native, XdpMode::Generic] {
-        let stand = Stand::new();
-        let _programs = stand.filter(mode);
-        let route = stand.route(Source::Allowed);
+        let sockets = Sockets::new();
+        let _programs = sockets.filter(mode);
+        let route = sockets.route(Source::Allowed);
         let mut some = corpus::reaching_some(&route);
         some.retain(|shape| shape.promise == Promise::MustPass && delivered.contains(&shape.tag));
         let shapes: Vec<Shape> = corpus::must_pass(&route).into_iter().chain(some).collect();
         assert!(shapes.len() >= SHAPES, "only {} shapes", shapes.len());
-        let arrived = stand.arrived(&shapes);
+        let arrived = sockets.arrived(&shapes);
         let lost = names(&shapes, |shape| !arrived.contains(&shape.tag));
         assert!(lost.is_empty(), "{mode} mode: did not reach the socket: {lost:#?}");
     }
@@ -74,8 +74,8 @@ fn every_promised_shape_from_an_allowed_source_passes_the_filter() {
 
 /// Returns the tags of the disputed shapes that this kernel delivers.
 fn delivered_here() -> BTreeSet<u32> {
-    let stand = Stand::new();
-    stand.arrived(&corpus::reaching_some(&stand.route(Source::Allowed)))
+    let sockets = Sockets::new();
+    sockets.arrived(&corpus::reaching_some(&sockets.route(Source::Allowed)))
 }
 
 fn names(shapes: &[Shape], picked: impl Fn(&Shape) -> bool) -> BTreeSet<&str> {

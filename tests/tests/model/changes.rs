@@ -2,7 +2,7 @@
 
 use firewall_common::stages;
 
-use crate::bench::Bench;
+use crate::comparison::Comparison;
 use crate::frames::Frames;
 use crate::policies::{guarded, two_on_one_address};
 use crate::policy::{Database, Endpoint, Holder, Policy};
@@ -20,12 +20,12 @@ fn a_verdict_that_was_kept_is_forgotten_when_the_policy_changes() {
             exchanged(&policy, |databases| databases.iter_mut().for_each(|one| one.allow.clear())),
             moved(&policy),
         ];
-        let mut bench = Bench::new(&policy, stages::ALL);
+        let mut comparison = Comparison::new(&policy, stages::ALL);
         for (turn, policy) in changed.iter().cycle().take(CHANGES).enumerate() {
-            bench.put_in_force(policy);
+            comparison.put_in_force(policy);
             // The same frames in each turn.
             for frame in Frames::new(1, &changed[0]).take(FRAMES) {
-                bench.compare(&frame, None, &format!("policy {turn}"));
+                comparison.compare(&frame, None, &format!("policy {turn}"));
             }
         }
     }

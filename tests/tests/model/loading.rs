@@ -1,61 +1,43 @@
 //! Conversion of a policy into rule files.
 
-use std::fmt::Write as _;
-use std::path::Path;
+use std::net::SocketAddr;
 
-use firewall_agent::sync::Live;
+use firewall_tests::lab::RuleFile;
 use firewall_tests::packets::protocol;
 
-use crate::kernel::put_in_force;
-use crate::policy::{Database, Endpoint, Holder, Policy};
+use crate::kernel::LoadedFirewall;
+use crate::policy::{Database, Holder, Policy};
 
-/// Puts `policy` in force below `bpffs_dir`; a database that is added and removed leaves the tombstones.
-pub fn put_policy_in_force(bpffs_dir: &Path, policy: &Policy) -> Live {
-    let closed: Vec<Endpoint> = held_by(policy, Holder::Closed);
-    let mut files: Vec<String> =
-        policy.databases.iter().enumerate().map(|(at, database)| active(policy, at, database)).collect();
-    if !closed.is_empty() {
-        let mut leaver = top("leaver", 1);
-        write_endpoints(&mut leaver, &closed);
-        leaver.push_str("rules: []\n...\n");
-        put_in_force(bpffs_dir, &[leaver], &[]);
-        files.push(top("leaver", 2) + "state: removed\n...\n");
+/// Puts `policy` in force; a database that is added and removed leaves the tombstones.
+pub fn put_policy_in_force(loaded: &mut LoadedFirewall, policy: &Policy) {
+    let databases = policy.databases.iter().enumerate();
+    let mut files: Vec<RuleFile> = databases.map(|(at, database)| active(policy, at, database)).collect();
+    if policy.endpoints.iter().any(|endpoint| endpoint.holder == Holder::Closed) {
+        let leaver = with_endpoints(RuleFile::new("leaver", 1), policy, Holder::Closed);
+        loaded.put_in_force(&[leaver], &[]);
+        files.push(RuleFile::new("leaver", 2).removed());
     }
-    put_in_force(bpffs_dir, &files, &policy.guarded)
+    loaded.put_in_force(&files, &policy.guarded);
 }
 
-fn active(policy: &Policy, at: usize, database: &Database) -> String {
-    let mut file = top(&format!("db-{at}"), 1);
-    if database.monitor {
-        file.push_str("mode: monitor\n");
-    }
-    write_endpoints(&mut file, &held_by(policy, Holder::Database(at)));
-    file.push_str(if database.allow.is_empty() { "rules: []\n" } else { "rules:\n" });
-    for (network, rule) in &database.allow {
-        writeln!(file, "  - {{id: '{rule}', type: custom_range, cidr: '{network}'}}").unwrap();
-    }
-    file.push_str("...\n");
-    file
+fn active(policy: &Policy, at: usize, database: &Database) -> RuleFile {
+    let file = with_endpoints(RuleFile::new(&format!("db-{at}"), 1), policy, Holder::Database(at));
+    let file = if database.monitor { file.monitor() } else { file };
+    database.allow.iter().fold(file, |file, (network, rule)| {
+        file.rule(&format!("id: '{rule}', type: custom_range, cidr: '{network}'"))
+    })
 }
 
-fn top(id: &str, revision: u32) -> String {
-    format!(
-        "schema_version: 1\ndatabase_id: {id}\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n"
-    )
-}
-
-fn write_endpoints(file: &mut String, endpoints: &[Endpoint]) {
-    file.push_str("endpoints:\n");
-    for endpoint in endpoints {
-        let protocol = if endpoint.protocol == protocol::TCP { "tcp" } else { "udp" };
-        write!(file, "  - {{port: {}, protocol: {protocol}", endpoint.port).unwrap();
-        if let Some(address) = endpoint.address {
-            write!(file, ", address: '{address}'").unwrap();
+fn with_endpoints(file: RuleFile, policy: &Policy, holder: Holder) -> RuleFile {
+    policy.endpoints.iter().filter(|endpoint| endpoint.holder == holder).fold(file, |file, endpoint| {
+        let destination = match endpoint.address {
+            Some(address) => SocketAddr::new(address, endpoint.port).to_string(),
+            None => endpoint.port.to_string(),
+        };
+        if endpoint.protocol == protocol::TCP {
+            file.endpoint(&destination)
+        } else {
+            file.udp_endpoint(&destination)
         }
-        file.push_str("}\n");
-    }
-}
-
-fn held_by(policy: &Policy, holder: Holder) -> Vec<Endpoint> {
-    policy.endpoints.iter().filter(|endpoint| endpoint.holder == holder).copied().collect()
+    })
 }

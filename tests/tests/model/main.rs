@@ -6,8 +6,8 @@
 #[path = "../support/kernel.rs"]
 mod kernel;
 
-mod bench;
 mod changes;
+mod comparison;
 mod decision;
 mod frames;
 mod loading;
@@ -23,7 +23,7 @@ use std::io::Write as _;
 use std::ops::RangeInclusive;
 use std::time::{Instant, SystemTime};
 
-use bench::Bench;
+use comparison::Comparison;
 use decision::decide;
 use fastrand::Rng;
 use firewall_common::stages;
@@ -62,16 +62,16 @@ fn program_and_twin_agree_with_the_model_on_a_million_frames() {
     let share = FRAMES.div_ceil(policies.len() * EVERY_COMBINATION.count());
     for (name, policy) in &policies {
         for stages in EVERY_COMBINATION {
-            let bench = Bench::new(policy, stages);
+            let comparison = Comparison::new(policy, stages);
             let seed = seed + u64::from(stages);
             let what = format!("{name}, stages {stages:#b}, seed {seed}");
             let mut splits = Rng::with_seed(seed);
             for (at, frame) in Frames::new(seed, policy).take(share).enumerate() {
                 let linear = splits.bool().then(|| splits.usize(14..=frame.len()));
-                let reason = bench.compare(&frame, linear, &format!("{what}, frame {at}"));
+                let reason = comparison.compare(&frame, linear, &format!("{what}, frame {at}"));
                 *reasons.entry(reason).or_insert(0_usize) += 1;
             }
-            bench.compare_counters(&what);
+            comparison.compare_counters(&what);
         }
     }
     let total: usize = reasons.values().sum();
@@ -91,7 +91,7 @@ fn program_and_twin_agree_with_the_model_on_a_million_frames() {
 #[test]
 fn program_and_twin_agree_with_the_model_on_the_corpus_split_anywhere() {
     for (name, policy) in policies() {
-        let bench = Bench::new(&policy, stages::ALL);
+        let comparison = Comparison::new(&policy, stages::ALL);
         for (source4, source6) in [("203.0.113.65", "2001:db8:a:1::1"), ("198.51.100.66", "2001:db8:bad::1")]
         {
             let route = Route {
@@ -108,7 +108,7 @@ fn program_and_twin_agree_with_the_model_on_the_corpus_split_anywhere() {
                 for frame in &shape.frames {
                     let step = if frame.len() <= SHORT { 1 } else { frame.len() / 40 };
                     for linear in (14..=frame.len()).step_by(step) {
-                        bench.compare(
+                        comparison.compare(
                             frame,
                             Some(linear),
                             &format!("{name}, {}, split at {linear}", shape.name),
@@ -123,11 +123,11 @@ fn program_and_twin_agree_with_the_model_on_the_corpus_split_anywhere() {
 #[test]
 fn a_model_of_another_policy_is_found_to_disagree() {
     let (policies, seed) = (policies(), 1);
-    let bench = Bench::new(&policies[0].1, stages::ALL);
+    let comparison = Comparison::new(&policies[0].1, stages::ALL);
     let mut other = policies[0].1.clone();
     other.databases[0].allow.pop();
     let differing = Frames::new(seed, &other)
         .take(20_000)
-        .filter(|frame| bench.answer(frame, None).reason != decide(&other, frame).reason);
+        .filter(|frame| comparison.answer(frame, None).reason != decide(&other, frame).reason);
     assert!(differing.count() > 0, "one rule more or less was not noticed");
 }

@@ -12,33 +12,33 @@ use firewall_agent::sync::{
 use firewall_common::Reason;
 use jiff::Timestamp;
 
-use crate::Bench;
+use crate::LoadedPrograms;
 use crate::questions::{of_first_set, questions};
 use crate::rule_sets::{Set, desired, prefixes};
 
 #[test]
 fn a_publish_that_ends_at_any_write_harms_nobody_and_is_made_good_by_the_next() {
-    let bench = Bench::new();
+    let loaded = LoadedPrograms::new();
     let mut revision = 1;
     let mut next = || {
         revision += 1;
         revision
     };
-    bench.publish(Set::First, false, next());
+    loaded.publish(Set::First, false, next());
     for writes in 0.. {
-        let mut plane = Mortal { kernel: Kernel::open(&bench.bpffs_dir).unwrap(), writes };
+        let mut plane = Mortal { kernel: Kernel::open(&loaded.bpffs_dir).unwrap(), writes };
         let mut live = plane.kernel.live().unwrap();
         let done = publish(&desired(Set::Second, true, next()), &mut live, &mut plane, Timestamp::now());
-        bench.answers_rightly(&format!("cut off after {writes} writes"));
+        loaded.answers_rightly(&format!("cut off after {writes} writes"));
         if done.failed.is_empty() && done.errors.is_empty() {
             assert!(writes > 5, "a publish of {writes} writes tells little");
             return;
         }
         for (set, neighbour) in [(Set::Second, true), (Set::First, false)] {
-            bench.restart();
-            bench.publish(set, neighbour, next());
-            bench.answers_rightly(&format!("made good after {writes} writes"));
-            let live = Kernel::open(&bench.bpffs_dir).unwrap().live().unwrap();
+            loaded.restart();
+            loaded.publish(set, neighbour, next());
+            loaded.answers_rightly(&format!("made good after {writes} writes"));
+            let live = Kernel::open(&loaded.bpffs_dir).unwrap().live().unwrap();
             assert_eq!(prefixes(&live), (set.v4(), set.v6()), "made good after {writes} writes");
         }
     }
@@ -46,29 +46,29 @@ fn a_publish_that_ends_at_any_write_harms_nobody_and_is_made_good_by_the_next() 
 
 #[test]
 fn a_failed_publish_leaves_the_old_set_live_and_a_restart_sweeps_what_it_built() {
-    let bench = Bench::new();
-    bench.publish(Set::First, false, 1);
-    let before = bench.pins("sources");
-    let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
+    let loaded = LoadedPrograms::new();
+    loaded.publish(Set::First, false, 1);
+    let before = loaded.pins("sources");
+    let mut kernel = Kernel::open(&loaded.bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
     // A directory at the pin path of the IPv6 trie makes its pin fail; the IPv4 trie is built by then.
     let generation = live.generation + 1;
-    let obstacle = bench.bpffs_dir.join(format!("v1/sources/v6-0-{generation}"));
+    let obstacle = loaded.bpffs_dir.join(format!("v1/sources/v6-0-{generation}"));
     fs::create_dir(&obstacle).unwrap();
     let done = publish(&desired(Set::Second, false, 2), &mut live, &mut kernel, Timestamp::now());
     let error = format!("{:#}", done.failed.values().next().unwrap());
     assert!(error.contains(&*obstacle.to_string_lossy()), "{error}");
-    bench.holds_first_set();
+    loaded.holds_first_set();
 
     fs::remove_dir(&obstacle).unwrap();
-    let left: Vec<PathBuf> = bench.pins("sources").into_iter().filter(|pin| !before.contains(pin)).collect();
+    let left: Vec<PathBuf> = loaded.pins("sources").into_iter().filter(|pin| !before.contains(pin)).collect();
     assert_eq!(left.len(), 1, "built and not published: {left:?}");
-    bench.restart();
-    assert_eq!(bench.pins("sources"), before);
-    bench.holds_first_set();
+    loaded.restart();
+    assert_eq!(loaded.pins("sources"), before);
+    loaded.holds_first_set();
 }
 
-impl Bench {
+impl LoadedPrograms {
     /// Performs the steps of an agent before it reads any file.
     pub fn restart(&self) {
         let mut kernel = Kernel::open(&self.bpffs_dir).unwrap();

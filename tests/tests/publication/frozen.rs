@@ -2,16 +2,16 @@
 
 use std::io;
 
-use crate::Bench;
+use crate::LoadedPrograms;
 use crate::raw::{Map, trie_key};
 use crate::rule_sets::Set;
 
 #[test]
 fn a_published_map_cannot_be_edited() {
-    let bench = Bench::new();
-    bench.publish(Set::First, false, 1);
+    let loaded = LoadedPrograms::new();
+    loaded.publish(Set::First, false, 1);
     for (dir, start) in [("sources", "v4-0-"), ("sources", "v6-0-"), ("endpoints", "table-")] {
-        let mut pins = bench.pins(dir);
+        let mut pins = loaded.pins(dir);
         pins.retain(|pin| pin.file_name().unwrap().to_string_lossy().starts_with(start));
         assert!(!pins.is_empty(), "{dir}: nothing is named {start}");
         for pin in pins {

@@ -10,7 +10,7 @@ use firewall_agent::sync::publish;
 use firewall_tests::lab::{count_from_here, killed_after};
 use jiff::Timestamp;
 
-use crate::Bench;
+use crate::LoadedPrograms;
 use crate::questions::{XDP_DROP, XDP_PASS, of_first_set, questions};
 use crate::rule_sets::{Set, desired, prefixes};
 
@@ -25,21 +25,21 @@ fn no_kept_verdict_outlives_a_process_that_dies_after_any_write_of_a_publish() {
     if let Ok(bpffs_dir) = env::var(ROLE) {
         return publish_second_set(Path::new(&bpffs_dir));
     }
-    let bench = Bench::new();
+    let loaded = LoadedPrograms::new();
     let mut frames: Vec<Vec<u8>> = questions().into_iter().map(|question| question.frame).collect();
     frames.extend(of_first_set());
     let (mut revision, mut between) = (0, 0);
     for writes in 1.. {
-        bench.restart();
+        loaded.restart();
         revision += 2;
-        bench.publish(Set::First, true, revision);
-        bench.tells_what_the_maps_say(&frames, "published whole");
+        loaded.publish(Set::First, true, revision);
+        loaded.tells_what_the_maps_say(&frames, "published whole");
         let when = format!("stopped on the way to {writes} writes");
-        let meanwhile = || bench.tells_what_the_maps_say(&frames, &when);
-        let killed = killed_after(&mut publisher(&bench.bpffs_dir), writes, meanwhile).unwrap();
-        bench.tells_what_the_maps_say(&frames, &format!("killed after {writes} writes"));
-        bench.answers_rightly(&format!("killed after {writes} writes"));
-        let (v4, v6) = prefixes(&Kernel::open(&bench.bpffs_dir).unwrap().live().unwrap());
+        let meanwhile = || loaded.tells_what_the_maps_say(&frames, &when);
+        let killed = killed_after(&mut publisher(&loaded.bpffs_dir), writes, meanwhile).unwrap();
+        loaded.tells_what_the_maps_say(&frames, &format!("killed after {writes} writes"));
+        loaded.answers_rightly(&format!("killed after {writes} writes"));
+        let (v4, v6) = prefixes(&Kernel::open(&loaded.bpffs_dir).unwrap().live().unwrap());
         between += u32::from((v4 == Set::First.v4()) != (v6 == Set::First.v6()));
         if !killed {
             assert_eq!((v4, v6), (Set::Second.v4(), Set::Second.v6()), "published to its end");
@@ -50,7 +50,7 @@ fn no_kept_verdict_outlives_a_process_that_dies_after_any_write_of_a_publish() {
     assert!(between > 0, "no death between the two families");
 }
 
-impl Bench {
+impl LoadedPrograms {
     /// Requires the same verdicts of the attached program and the probe program, which caches nothing.
     fn tells_what_the_maps_say(&self, frames: &[Vec<u8>], when: &str) {
         let firewall = Probe::firewall(&self.bpffs_dir).unwrap();

@@ -42,16 +42,16 @@ const EDITS: u32 = 20_000;
 #[test]
 fn a_thousand_publishes_give_no_packet_a_wrong_verdict() {
     let publishes = often(PUBLISHES);
-    let bench = Bench::new();
-    bench.publish(Set::First, true, 1);
-    let probe = Probe::pinned(&bench.bpffs_dir).unwrap();
-    let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
+    let loaded = LoadedPrograms::new();
+    loaded.publish(Set::First, true, 1);
+    let probe = Probe::pinned(&loaded.bpffs_dir).unwrap();
+    let mut kernel = Kernel::open(&loaded.bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let askers = [
-            scope.spawn(|| ask_probe(&bench.bpffs_dir, &stop)),
-            scope.spawn(|| run_firewall(&bench.bpffs_dir, &stop)),
+            scope.spawn(|| ask_probe(&loaded.bpffs_dir, &stop)),
+            scope.spawn(|| run_firewall(&loaded.bpffs_dir, &stop)),
         ];
         for turn in 1..=publishes {
             let (set, neighbour) = (Set::of_turn(turn), turn / 10 % 2 == 0);
@@ -102,12 +102,12 @@ fn lookups_in_a_bare_trie_miss_a_prefix_that_is_deleted_and_added_again() {
 #[test]
 fn a_dump_taken_during_publishes_equals_one_rule_set_in_each_family() {
     let publishes = often(DUMPED_PUBLISHES);
-    let bench = Bench::new();
-    bench.publish(Set::First, true, 1);
+    let loaded = LoadedPrograms::new();
+    loaded.publish(Set::First, true, 1);
     let stop = AtomicBool::new(false);
     let dumps = thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let kernel = Kernel::open(&bench.bpffs_dir).unwrap();
+            let kernel = Kernel::open(&loaded.bpffs_dir).unwrap();
             let mut dumps = 0;
             while !stop.load(Ordering::Relaxed) {
                 is_one_set_in_each_family(&kernel.live().unwrap());
@@ -116,7 +116,7 @@ fn a_dump_taken_during_publishes_equals_one_rule_set_in_each_family() {
             dumps
         });
         for turn in 1..=publishes {
-            bench.publish(Set::of_turn(turn), turn / 10 % 2 == 0, turn + 1);
+            loaded.publish(Set::of_turn(turn), turn / 10 % 2 == 0, turn + 1);
         }
         stop.store(true, Ordering::Relaxed);
         reader.join().unwrap()
@@ -144,13 +144,13 @@ fn often(usual: usize) -> u64 {
 }
 
 /// Loaded programs with maps in a private bpffs.
-struct Bench {
+struct LoadedPrograms {
     bpffs_dir: PathBuf,
     _programs: Programs,
     _lab: Lab,
 }
 
-impl Bench {
+impl LoadedPrograms {
     fn new() -> Self {
         Self::with(stages::ALL)
     }

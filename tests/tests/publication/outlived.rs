@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::questions::{XDP_DROP, XDP_PASS, apart, of_first_set};
 use crate::rule_sets::{Set, desired};
-use crate::{Bench, often};
+use crate::{LoadedPrograms, often};
 
 const PUBLISHES: usize = 150;
 /// Bit of the clock: a publish is in progress.
@@ -23,8 +23,8 @@ const DONE: u64 = u64::MAX;
 /// must follow the newer one.
 #[test]
 fn no_verdict_outlives_the_publish_that_changes_it() {
-    let bench = Bench::new();
-    race(&bench, |firewall, clock| {
+    let loaded = LoadedPrograms::new();
+    race(&loaded, |firewall, clock| {
         let frames = of_first_set();
         let before = clock();
         let actions = frames.each_ref().map(|frame| firewall.run(frame, None).unwrap());
@@ -41,8 +41,8 @@ fn no_verdict_outlives_the_publish_that_changes_it() {
 /// denied, the arriving one is allowed. A filter narrowed before, or widened after, breaks this.
 #[test]
 fn a_source_filter_is_wide_enough_for_both_lists_while_one_replaces_the_other() {
-    let bench = Bench::with(stages::SOURCES);
-    race(&bench, |firewall, clock| {
+    let loaded = LoadedPrograms::with(stages::SOURCES);
+    race(&loaded, |firewall, clock| {
         let mut settled = false;
         for frames in apart() {
             let before = clock();
@@ -62,12 +62,12 @@ fn a_source_filter_is_wide_enough_for_both_lists_while_one_replaces_the_other() 
 
 /// Publishes the sets alternately while a thread on each CPU calls `ask`, which returns whether it observed the last
 /// publish as finished; the next publish waits for that.
-fn race(bench: &Bench, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool + Sync) {
-    bench.publish(Set::First, false, 1);
-    let mut kernel = Kernel::open(&bench.bpffs_dir).unwrap();
+fn race(loaded: &LoadedPrograms, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool + Sync) {
+    loaded.publish(Set::First, false, 1);
+    let mut kernel = Kernel::open(&loaded.bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
     let clock = AtomicU64::new(0);
-    let (dir, cpus) = (&*bench.bpffs_dir, cpus().unwrap());
+    let (dir, cpus) = (&*loaded.bpffs_dir, cpus().unwrap());
     let seen: Vec<AtomicU64> = cpus.iter().map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
         for (cpu, seen) in cpus.iter().zip(&seen) {

@@ -1,12 +1,12 @@
 //! Two alternating rule sets, and a second database that is added and removed.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use firewall_agent::rules::{Limits, ManagedRanges, read_database};
 use firewall_agent::sync::{Desired, Live};
+use firewall_tests::lab::RuleFile;
 use ipnet::{Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
@@ -79,7 +79,7 @@ impl Set {
 }
 
 /// Returns the rule files: the database with this set, and its neighbour, active or removed.
-pub fn files(set: Set, neighbour: bool, revision: u64) -> [String; 2] {
+pub fn files(set: Set, neighbour: bool, revision: u64) -> [RuleFile; 2] {
     let state = if neighbour { "active" } else { "removed" };
     [
         file(DATABASE, "active", PORT, set.cidrs(), revision),
@@ -92,7 +92,7 @@ pub fn desired(set: Set, neighbour: bool, revision: u64) -> Desired {
     let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some("db-host-1".into()) };
     let mut desired = Desired { guarded: GUARDED.collect(), ..Desired::default() };
     for file in files(set, neighbour, revision) {
-        let checked = read_database(file.as_bytes(), &limits).unwrap();
+        let checked = read_database(file.to_string().as_bytes(), &limits).unwrap();
         desired.add(&checked.value, &ManagedRanges::default(), Timestamp::now());
     }
     desired
@@ -104,14 +104,10 @@ pub fn prefixes(live: &Live) -> (BTreeSet<Ipv4Net>, BTreeSet<Ipv6Net>) {
     (held.sources.v4.keys().copied().collect(), held.sources.v6.keys().copied().collect())
 }
 
-fn file(id: &str, state: &str, port: u16, cidrs: &[&str], revision: u64) -> String {
-    let mut text = format!(
-        "schema_version: 1\ndatabase_id: {id}\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
-         state: {state}\nendpoints:\n  - {{address: {ADDRESS4}, port: {port}}}\n  \
-         - {{address: '{ADDRESS6}', port: {port}}}\nrules:\n"
-    );
-    for (number, cidr) in cidrs.iter().enumerate() {
-        let _ = writeln!(text, "  - {{id: fr-{number}, type: custom_range, cidr: '{cidr}'}}");
-    }
-    text + "...\n"
+fn file(id: &str, state: &str, port: u16, cidrs: &[&str], revision: u64) -> RuleFile {
+    let file = RuleFile::new(id, revision)
+        .field(&format!("state: {state}"))
+        .endpoint(&format!("{ADDRESS4}:{port}"))
+        .endpoint(&format!("[{ADDRESS6}]:{port}"));
+    cidrs.iter().fold(file, |file, cidr| file.allow(cidr))
 }

@@ -1,12 +1,51 @@
 //! The real programs with a rule set in force, without a daemon.
 
+#![allow(dead_code, reason = "each test target uses a part of it")]
+
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
+use firewall_agent::bpf::{Capacity, Kernel, Pins, Probe, Programs};
 use firewall_agent::rules::{Limits, ManagedRanges, read_database};
 use firewall_agent::sync::{Desired, Live, publish};
+use firewall_tests::lab::Lab;
 use jiff::Timestamp;
+
+/// Directory of the pins in a lab's bpffs.
+pub const BPFFS: &str = "/sys/fs/bpf/firewall-agent";
+
+/// The loaded programs with empty maps, in a lab of their own.
+pub struct LoadedFirewall {
+    pub kernel: Kernel,
+    pub live: Live,
+    pub firewall: Probe,
+    pub probe: Probe,
+    _programs: Programs,
+    _lab: Lab,
+}
+
+impl LoadedFirewall {
+    /// Loads the programs with these fast-path stages.
+    pub fn new(stages: u32) -> Self {
+        let (lab, bpffs) = (Lab::new().unwrap(), Path::new(BPFFS));
+        let (programs, _) = load(bpffs, stages);
+        let kernel = Kernel::open(bpffs).unwrap();
+        Self {
+            live: kernel.live().unwrap(),
+            kernel,
+            firewall: Probe::firewall(bpffs).unwrap(),
+            probe: Probe::pinned(bpffs).unwrap(),
+            _programs: programs,
+            _lab: lab,
+        }
+    }
+
+    /// Replaces what is in force by these rule files and guarded ports.
+    pub fn put_in_force(&mut self, files: &[impl Display], guarded: &[RangeInclusive<u16>]) {
+        self.live = put_in_force(Path::new(BPFFS), files, guarded);
+    }
+}
 
 /// Loads and pins the programs and empty maps below `bpffs_dir`, with these fast-path stages.
 pub fn load(bpffs_dir: &Path, stages: u32) -> (Programs, Pins) {
@@ -18,10 +57,11 @@ pub fn load(bpffs_dir: &Path, stages: u32) -> (Programs, Pins) {
 }
 
 /// Puts rule files and guarded ports in force; returns the live state.
-pub fn put_in_force(bpffs_dir: &Path, files: &[String], guarded: &[RangeInclusive<u16>]) -> Live {
+pub fn put_in_force(bpffs_dir: &Path, files: &[impl Display], guarded: &[RangeInclusive<u16>]) -> Live {
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-1".into()) };
     let mut desired = Desired { guarded: guarded.iter().cloned().flatten().collect(), ..Desired::default() };
     for file in files {
+        let file = file.to_string();
         let read = read_database(file.as_bytes(), &limits);
         let checked = read.unwrap_or_else(|problems| panic!("{problems:?} in\n{file}"));
         desired.add(&checked.value, &ManagedRanges::default(), Timestamp::now());

@@ -5,8 +5,8 @@ use firewall_common::Reason;
 
 use crate::disguises::{disguises, later_fragments, unreadable};
 use crate::frames::{BOTH, OFFICE, STRANGER};
+use crate::judge::in_force;
 use crate::policy::{GUARDED, LEFT_BEHIND, OPEN};
-use crate::stand::Stand;
 
 /// The database that the office may reach.
 const ORDERS_PORT: u16 = 30_092;
@@ -22,10 +22,10 @@ fn a_source_allowed_at_one_database_gains_nothing_at_another_or_at_a_closed_port
         ("tombstones", LEFT_BEHIND, &[BILLING_PORT, TOMBSTONE_PORT]),
         ("nothing closed", OPEN, &[BILLING_PORT]),
     ] {
-        let stand = Stand::new(&policy);
+        let loaded = in_force(&policy);
         for port in ports {
             for (name, frame) in disguises(OFFICE, *port) {
-                let outcome = stand.judge(&frame, None);
+                let outcome = loaded.judge(&frame, None);
                 assert!(!outcome.reason.passes(), "{what}: {name}: {outcome:?}");
                 tried += 1;
             }
@@ -37,17 +37,17 @@ fn a_source_allowed_at_one_database_gains_nothing_at_another_or_at_a_closed_port
 #[test]
 fn a_source_allowed_by_nobody_passes_nowhere_and_one_allowed_by_all_only_where_every_port_is_open() {
     for (policy, every_port_is_open) in [(GUARDED, false), (LEFT_BEHIND, false), (OPEN, true)] {
-        let stand = Stand::new(&policy);
+        let loaded = in_force(&policy);
         for (name, frame) in disguises(STRANGER, BILLING_PORT) {
-            assert!(!stand.judge(&frame, None).reason.passes(), "{name}");
+            assert!(!loaded.judge(&frame, None).reason.passes(), "{name}");
         }
         // A packet without a readable port may be for a port that is closed to everyone.
         let reason = if every_port_is_open { Reason::Allowed } else { Reason::NoPort };
         for (name, frame) in unreadable(BOTH, BILLING_PORT) {
-            assert_eq!(stand.judge(&frame, None).reason, reason, "{name}");
+            assert_eq!(loaded.judge(&frame, None).reason, reason, "{name}");
         }
         for (name, frame) in unreadable(OFFICE, ORDERS_PORT) {
-            assert_eq!(stand.judge(&frame, None).reason, Reason::NoPort, "{name}");
+            assert_eq!(loaded.judge(&frame, None).reason, Reason::NoPort, "{name}");
         }
     }
 }
@@ -55,13 +55,13 @@ fn a_source_allowed_by_nobody_passes_nowhere_and_one_allowed_by_all_only_where_e
 #[test]
 fn a_later_fragment_is_judged_by_its_source_whatever_port_its_bytes_spell() {
     for policy in [GUARDED, LEFT_BEHIND, OPEN] {
-        let stand = Stand::new(&policy);
+        let loaded = in_force(&policy);
         for port in [ORDERS_PORT, BILLING_PORT, TOMBSTONE_PORT, 5432] {
             for (source, right) in
                 [(OFFICE, Reason::Allowed), (BOTH, Reason::Allowed), (STRANGER, Reason::Fragment)]
             {
                 for (name, frame) in later_fragments(source, port) {
-                    assert_eq!(stand.judge(&frame, None).reason, right, "{name} from {}", source.0);
+                    assert_eq!(loaded.judge(&frame, None).reason, right, "{name} from {}", source.0);
                 }
             }
         }
@@ -70,10 +70,10 @@ fn a_later_fragment_is_judged_by_its_source_whatever_port_its_bytes_spell() {
 
 #[test]
 fn the_disguises_do_pass_for_a_source_that_the_port_allows() {
-    let stand = Stand::new(&GUARDED);
+    let loaded = in_force(&GUARDED);
     let passed = disguises(OFFICE, ORDERS_PORT)
         .into_iter()
-        .filter(|(_, frame)| stand.judge(frame, None).reason.passes())
+        .filter(|(_, frame)| loaded.judge(frame, None).reason.passes())
         .count();
     // Plain, options, tags, up to eight headers, fragments: the others are dropped for their shape, not by chance.
     assert!(passed >= 35, "only {passed} passed");

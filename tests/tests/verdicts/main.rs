@@ -8,17 +8,17 @@ mod kernel;
 mod confusion;
 mod disguises;
 mod frames;
+mod judge;
 mod policy;
 mod rows;
-mod stand;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use firewall_common::Reason;
 
 use frames::{OFFICE, ORDERS, tcp};
+use judge::in_force;
 use policy::GUARDED;
-use stand::Stand;
 
 /// Limit of instructions that the verifier processes for one program: a twentieth of its own limit.
 const VERIFIED: u32 = 50_000;
@@ -27,12 +27,12 @@ const VERIFIED: u32 = 50_000;
 fn every_row_of_the_verdict_table_holds_for_both_families_and_moves_its_counter() {
     let mut reasons: Vec<Reason> = Vec::new();
     for (policy, rows) in rows::tables() {
-        let stand = Stand::new(&policy);
+        let loaded = in_force(&policy);
         for row in rows {
-            assert_eq!(stand.judge(&row.frame, None), row.expected, "{}", row.name);
+            assert_eq!(loaded.judge(&row.frame, None), row.expected, "{}", row.name);
             let middle = row.frame.len().div_ceil(2).max(14);
             assert_eq!(
-                stand.judge(&row.frame, Some(middle)),
+                loaded.judge(&row.frame, Some(middle)),
                 row.expected,
                 "{}, split at {middle}",
                 row.name
@@ -48,9 +48,9 @@ fn every_row_of_the_verdict_table_holds_for_both_families_and_moves_its_counter(
 /// Control: the probe program returns the same verdicts and counts nothing.
 #[test]
 fn a_program_whose_counters_do_not_move_fails_the_table() {
-    let stand = Stand::new(&GUARDED).without_counters();
+    let loaded = in_force(&GUARDED).without_counters();
     for frame in tcp(OFFICE, ORDERS, 30_092) {
-        let panic = catch_unwind(AssertUnwindSafe(|| stand.judge(&frame, None))).unwrap_err();
+        let panic = catch_unwind(AssertUnwindSafe(|| loaded.judge(&frame, None))).unwrap_err();
         let message = panic.downcast_ref::<String>().unwrap();
         assert!(message.contains("not one counter moved: []"), "{message}");
     }
@@ -58,7 +58,7 @@ fn a_program_whose_counters_do_not_move_fails_the_table() {
 
 #[test]
 fn both_programs_leave_the_verifier_room() {
-    for (program, verified) in Stand::new(&GUARDED).verified_instructions() {
+    for (program, verified) in in_force(&GUARDED).verified_instructions() {
         println!("{program}: {verified} instructions verified");
         assert!((1..VERIFIED).contains(&verified), "{program}: {verified}");
     }

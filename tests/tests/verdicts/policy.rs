@@ -2,81 +2,76 @@
 
 use std::ops::RangeInclusive;
 
-/// Rule files and guarded ports that a stand puts in force. Files lack their common head and closing line.
+use firewall_tests::lab::RuleFile;
+
+/// Rule files, by revision, and guarded ports to put in force.
 #[derive(Clone, Copy)]
 pub struct Policy {
     /// In force first, then replaced by `files`.
-    pub before: &'static [&'static str],
-    pub files: &'static [&'static str],
+    pub before: &'static [fn(u64) -> RuleFile],
+    pub files: &'static [fn(u64) -> RuleFile],
     pub guarded: &'static [RangeInclusive<u16>],
 }
 
 /// Two databases at one address, a monitored one at another, and nothing closed.
-pub const OPEN: Policy = Policy { before: &[], files: &[ORDERS, BILLING, LAB], guarded: &[] };
+pub const OPEN: Policy = Policy { before: &[], files: &[orders, billing, lab], guarded: &[] };
 
 /// As [`OPEN`], with the tombstones of a removed database: one at the shared address, one at its own.
 pub const LEFT_BEHIND: Policy =
-    Policy { before: &[LEAVER], files: &[ORDERS, BILLING, LAB, LEAVER_REMOVED], ..OPEN };
+    Policy { before: &[leaver], files: &[orders, billing, lab, leaver_removed], ..OPEN };
 
 /// As [`LEFT_BEHIND`], with guarded ports.
 pub const GUARDED: Policy = Policy { guarded: &[5432..=5432, 30_000..=32_767], ..LEFT_BEHIND };
 
 /// A database at its own address, one at every address, and nothing closed.
-pub const ANYWHERE: Policy = Policy { before: &[], files: &[ORDERS, ANYWHERE_FILE], guarded: &[] };
+pub const ANYWHERE: Policy = Policy { before: &[], files: &[orders, anywhere], guarded: &[] };
 
-const ORDERS: &str = "database_id: orders
-endpoints:
-  - {address: 192.0.2.10, port: 30092}
-  - {address: '2001:db8:2::10', port: 30092}
-rules:
-  - {id: office, type: custom_range, cidr: 203.0.113.0/24}
-  - {id: desk, type: custom_range, cidr: 203.0.113.7/32}
-  - {id: office6, type: custom_range, cidr: '2001:db8:a::/48'}
-  - {id: desk6, type: custom_range, cidr: '2001:db8:a::7/128'}
-internal_ranges:
-  - {cidr: 10.231.23.0/24}
-";
+fn orders(revision: u64) -> RuleFile {
+    RuleFile::new("orders", revision)
+        .endpoint("192.0.2.10:30092")
+        .endpoint("[2001:db8:2::10]:30092")
+        .allow_as("office", "203.0.113.0/24")
+        .allow_as("desk", "203.0.113.7/32")
+        .allow_as("office6", "2001:db8:a::/48")
+        .allow_as("desk6", "2001:db8:a::7/128")
+        .internal_range("10.231.23.0/24", "nodes")
+}
 
-const BILLING: &str = "database_id: billing
-endpoints:
-  - {address: 192.0.2.10, port: 30093}
-  - {address: 192.0.2.10, port: 30093, protocol: udp}
-  - {address: '2001:db8:2::10', port: 30093}
-  - {address: '2001:db8:2::10', port: 30093, protocol: udp}
-rules:
-  - {id: shop, type: custom_range, cidr: 198.51.100.0/24}
-  - {id: shop6, type: custom_range, cidr: '2001:db8:b::/48'}
-  - {id: both, type: custom_range, cidr: 203.0.113.128/25}
-  - {id: both6, type: custom_range, cidr: '2001:db8:a:1::/64'}
-";
+fn billing(revision: u64) -> RuleFile {
+    RuleFile::new("billing", revision)
+        .endpoint("192.0.2.10:30093")
+        .udp_endpoint("192.0.2.10:30093")
+        .endpoint("[2001:db8:2::10]:30093")
+        .udp_endpoint("[2001:db8:2::10]:30093")
+        .allow_as("shop", "198.51.100.0/24")
+        .allow_as("shop6", "2001:db8:b::/48")
+        .allow_as("both", "203.0.113.128/25")
+        .allow_as("both6", "2001:db8:a:1::/64")
+}
 
-const LAB: &str = "database_id: lab
-mode: monitor
-endpoints:
-  - {address: 192.0.2.20, port: 6432}
-  - {address: '2001:db8:2::20', port: 6432}
-rules: []
-";
+fn lab(revision: u64) -> RuleFile {
+    RuleFile::new("lab", revision).monitor().endpoint("192.0.2.20:6432").endpoint("[2001:db8:2::20]:6432")
+}
 
-const LEAVER: &str = "database_id: leaver
-endpoints:
-  - {address: 192.0.2.30, port: 7432}
-  - {address: 192.0.2.10, port: 7432}
-  - {address: 192.0.2.10, port: 7432, protocol: udp}
-  - {address: '2001:db8:2::30', port: 7432}
-  - {address: '2001:db8:2::10', port: 7432}
-  - {address: '2001:db8:2::10', port: 7432, protocol: udp}
-rules:
-  - {id: all, type: custom_range, cidr: 0.0.0.0/0}
-  - {id: all6, type: custom_range, cidr: '::/0'}
-";
+fn leaver(revision: u64) -> RuleFile {
+    RuleFile::new("leaver", revision)
+        .endpoint("192.0.2.30:7432")
+        .endpoint("192.0.2.10:7432")
+        .udp_endpoint("192.0.2.10:7432")
+        .endpoint("[2001:db8:2::30]:7432")
+        .endpoint("[2001:db8:2::10]:7432")
+        .udp_endpoint("[2001:db8:2::10]:7432")
+        .allow_as("all", "0.0.0.0/0")
+        .allow_as("all6", "::/0")
+}
 
-const LEAVER_REMOVED: &str = "database_id: leaver\nstate: removed\n";
+fn leaver_removed(revision: u64) -> RuleFile {
+    RuleFile::new("leaver", revision).removed()
+}
 
-const ANYWHERE_FILE: &str = "database_id: anywhere
-endpoints:
-  - {port: 6543}
-rules:
-  - {id: branch, type: custom_range, cidr: 198.18.0.0/15}
-  - {id: branch6, type: custom_range, cidr: '2001:db8:c::/48'}
-";
+fn anywhere(revision: u64) -> RuleFile {
+    RuleFile::new("anywhere", revision)
+        .endpoint("6543")
+        .allow_as("branch", "198.18.0.0/15")
+        .allow_as("branch6", "2001:db8:c::/48")
+}

@@ -7,8 +7,8 @@ use crate::frames::{
     BOTH, BRANCH, DESK, ELSEWHERE, LAB, LEFT, OFFICE, ORDERS, SHOP, STRANGER, acked, broken_version, chain,
     cut, fragment, icmp, ip4, options, past_the_end, portless, tagged, tcp, two_fragment_headers, udp, v4,
 };
+use crate::judge::Outcome;
 use crate::policy::{ANYWHERE, GUARDED, OPEN, Policy};
-use crate::stand::Outcome;
 
 pub struct Row {
     pub name: String,

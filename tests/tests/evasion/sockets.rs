@@ -10,15 +10,14 @@ use firewall_agent::bpf::{Programs, attach};
 use firewall_agent::config::XdpMode;
 use firewall_agent::host::netlink::Attached;
 use firewall_common::stages;
-use firewall_tests::lab::{Host, Lab};
+use firewall_tests::lab::{Host, INTERFACE, RuleFile, TestHost};
 use firewall_tests::packets::Wire;
 use firewall_tests::packets::corpus::{self, Route, Shape};
 use nix::sys::socket::{Backlog, listen};
 
 use crate::arrivals::{answered_tag, datagram_tag};
-use crate::kernel::{load, put_in_force};
+use crate::kernel::{BPFFS, load, put_in_force};
 
-const INTERFACE: &str = "eth0";
 const PORT: u16 = 30_092;
 const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
@@ -56,30 +55,27 @@ impl Source {
     }
 }
 
-pub struct Stand {
+/// Open sockets on the database host, and the wire outside it.
+pub struct Sockets {
     wire: Wire,
     _tcp: TcpListener,
     udp: UdpSocket,
     macs: ([u8; 6], [u8; 6]),
-    database: Host,
-    _lab: Lab,
+    host: TestHost,
 }
 
-impl Stand {
+impl Sockets {
     pub fn new() -> Self {
-        let lab = Lab::new().unwrap();
-        let (database, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
-        let addresses = [format!("{ADDRESS4}/24"), format!("{ADDRESS6}/64")];
-        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        lab.link(database.end(INTERFACE, &addresses), outside.end(INTERFACE, &[])).unwrap();
+        let host = TestHost::builder().build();
+        let (database, outside) = (&host.db, &host.outside);
         let macs = (database.mac(INTERFACE).unwrap(), outside.mac(INTERFACE).unwrap());
-        for host in [&database, &outside] {
-            host.run(&format!("ip link set {INTERFACE} mtu {MTU}")).unwrap();
+        for one in [database, outside] {
+            one.run(&format!("ip link set {INTERFACE} mtu {MTU}")).unwrap();
         }
         // The outer host owns none of the sources, so that its kernel does not answer the answers.
         for source in [Source::Allowed, Source::Denied] {
-            make_neighbour(&database, source.ipv4().into(), macs.1);
-            make_neighbour(&database, source.ipv6().into(), macs.1);
+            make_neighbour(database, source.ipv4().into(), macs.1);
+            make_neighbour(database, source.ipv6().into(), macs.1);
         }
         database.set("net/ipv4/conf/all/accept_source_route", "1").unwrap();
         database.set(&format!("net/ipv4/conf/{INTERFACE}/accept_source_route"), "1").unwrap();
@@ -93,16 +89,16 @@ impl Stand {
         let udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
         udp.set_nonblocking(true).unwrap();
         drop(inside);
-        Self { wire, _tcp: tcp, udp, macs, database, _lab: lab }
+        Self { wire, _tcp: tcp, udp, macs, host }
     }
 
     /// Attaches the program to the database host's interface, with a rule set that allows the allowed source. The
-    /// program is loaded until the returned value is dropped, and attached until the stand is dropped.
+    /// program is loaded until the returned value is dropped, and attached until the sockets are dropped.
     pub fn filter(&self, mode: XdpMode) -> Programs {
-        let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent");
+        let bpffs_dir = Path::new(BPFFS);
         let (mut programs, pins) = load(bpffs_dir, stages::ALL);
         put_in_force(bpffs_dir, &[rule_file()], &[30_000..=32_767]);
-        let _inside = self.database.enter().unwrap();
+        let _inside = self.host.db.enter().unwrap();
         let link = attach(&mut programs, &pins, &[INTERFACE], mode).unwrap().remove(0).unwrap();
         assert_eq!(link.0.mode.map(Attached::name), Some(mode.to_string().as_str()));
         programs
@@ -159,19 +155,13 @@ impl Stand {
     }
 }
 
-fn rule_file() -> String {
-    let endpoint = |address: IpAddr, protocol| {
-        format!("  - {{address: '{address}', port: {PORT}, protocol: {protocol}}}\n")
-    };
-    let addresses: [IpAddr; 2] = [ADDRESS4.into(), ADDRESS6.into()];
-    let endpoints: String =
-        addresses.iter().flat_map(|address| [endpoint(*address, "tcp"), endpoint(*address, "udp")]).collect();
-    let (allowed4, allowed6) = (Source::Allowed.ipv4(), Source::Allowed.ipv6());
-    format!(
-        "schema_version: 1\ndatabase_id: orders\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\nendpoints:\n\
-         {endpoints}rules:\n  - {{id: a, type: custom_range, cidr: {allowed4}/32}}\n  \
-         - {{id: b, type: custom_range, cidr: '{allowed6}/128'}}\n...\n"
-    )
+fn rule_file() -> RuleFile {
+    let destinations = [format!("{ADDRESS4}:{PORT}"), format!("[{ADDRESS6}]:{PORT}")];
+    destinations
+        .iter()
+        .fold(RuleFile::new("orders", 1), |file, to| file.endpoint(to).udp_endpoint(to))
+        .allow(&format!("{}/32", Source::Allowed.ipv4()))
+        .allow(&format!("{}/128", Source::Allowed.ipv6()))
 }
 
 fn make_neighbour(host: &Host, address: IpAddr, mac: [u8; 6]) {

@@ -2,32 +2,26 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use firewall_agent::bpf::{Answer, Kernel, Probe, Programs};
+use firewall_agent::bpf::Answer;
 use firewall_common::{NO_RULE, Reason};
-use firewall_tests::lab::Lab;
 use jiff::Timestamp;
 
 use crate::decision::{Decision, decide};
-use crate::kernel::load;
+use crate::kernel::LoadedFirewall;
 use crate::loading::put_policy_in_force;
 use crate::policy::Policy;
 
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 
-pub struct Bench<'a> {
+pub struct Comparison<'a> {
     policy: &'a Policy,
-    firewall: Probe,
-    probe: Probe,
-    kernel: Kernel,
+    loaded: LoadedFirewall,
     /// Expected counts, by reason and by counter.
     due: RefCell<BTreeMap<(Reason, u32), Due>>,
     /// Number of the policy's rule for each rule counter of the kernel.
     rules: BTreeMap<u32, u32>,
-    _programs: Programs,
-    _lab: Lab,
 }
 
 /// Packets, and bounds of their bytes: padding outside the frame's linear memory may be left out.
@@ -52,38 +46,31 @@ impl Due {
     }
 }
 
-impl<'a> Bench<'a> {
+impl<'a> Comparison<'a> {
     /// Loads the programs with these fast-path stages.
     pub fn new(policy: &'a Policy, stages: u32) -> Self {
-        let lab = Lab::new().unwrap();
-        let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent");
-        let (programs, _) = load(bpffs_dir, stages);
-        let (firewall, probe) = (Probe::firewall(bpffs_dir).unwrap(), Probe::pinned(bpffs_dir).unwrap());
-        let mut bench = Self {
-            policy,
-            firewall,
-            probe,
-            rules: BTreeMap::new(),
-            due: RefCell::default(),
-            kernel: Kernel::open(bpffs_dir).unwrap(),
-            _programs: programs,
-            _lab: lab,
-        };
-        bench.put_in_force(policy);
-        bench
+        let loaded = LoadedFirewall::new(stages);
+        let mut comparison = Self { policy, loaded, rules: BTreeMap::new(), due: RefCell::default() };
+        comparison.put_in_force(policy);
+        comparison
     }
 
     /// Replaces the policy in force.
     pub fn put_in_force(&mut self, policy: &'a Policy) {
-        let live = put_policy_in_force(Path::new("/sys/fs/bpf/firewall-agent"), policy);
-        self.rules =
-            live.counters.iter().filter_map(|(slot, line)| Some((*slot, line.id.parse().ok()?))).collect();
+        put_policy_in_force(&mut self.loaded, policy);
+        self.rules = self
+            .loaded
+            .live
+            .counters
+            .iter()
+            .filter_map(|(slot, line)| Some((*slot, line.id.parse().ok()?)))
+            .collect();
         self.policy = policy;
     }
 
     /// Returns the probe program's verdict in the model's terms; `linear` is the length of the linear memory, in bytes.
     pub fn answer(&self, frame: &[u8], linear: Option<usize>) -> Decision {
-        self.decision(self.probe.ask(frame, linear).unwrap())
+        self.decision(self.loaded.probe.ask(frame, linear).unwrap())
     }
 
     fn decision(&self, answer: Answer) -> Decision {
@@ -95,7 +82,7 @@ impl<'a> Bench<'a> {
     /// Compares probe program, firewall and model on one frame and returns the reason. The firewall runs twice, the
     /// second time with everything that it cached in the first.
     pub fn compare(&self, frame: &[u8], linear: Option<usize>, what: &str) -> &'static str {
-        let (expected, told) = (decide(self.policy, frame), self.probe.ask(frame, linear).unwrap());
+        let (expected, told) = (decide(self.policy, frame), self.loaded.probe.ask(frame, linear).unwrap());
         let answer = self.decision(told);
         // The model names a rule only where the verdict depends on one: at a port.
         let same =
@@ -104,7 +91,7 @@ impl<'a> Bench<'a> {
         let passes = ["not_ip", "not_protected", "allowed", "would_deny"].contains(&expected.reason);
         let expected_action = if passes { XDP_PASS } else { XDP_DROP };
         for _ in 0..2 {
-            let action = self.firewall.run(frame, linear).unwrap();
+            let action = self.loaded.firewall.run(frame, linear).unwrap();
             assert_eq!(action, expected_action, "{what}: {}: {}", expected.reason, hex(frame));
             let most = frame.len() as u64;
             let least = linear.map_or(most, |linear| linear as u64);
@@ -123,12 +110,12 @@ impl<'a> Bench<'a> {
             counted.fold(Due::default(), Due::and)
         };
         for reason in Reason::ALL {
-            let tally = self.kernel.reason(reason).unwrap();
+            let tally = self.loaded.kernel.reason(reason).unwrap();
             let expected = sum(&|key| key.0 == reason);
             assert!(expected.covers(tally.packets, tally.bytes), "{what}: {}: {tally:?}", reason.name());
         }
         for line in due.keys().map(|(_, line)| *line).filter(|line| *line != NO_RULE) {
-            let hits = self.kernel.hits(line).unwrap();
+            let hits = self.loaded.kernel.hits(line).unwrap();
             let expected = sum(&|key| key.1 == line);
             assert!(expected.covers(hits.packets, hits.bytes), "{what}: line {line}: {hits:?}");
             let age = Timestamp::now().duration_since(hits.last.unwrap());

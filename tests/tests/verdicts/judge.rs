@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use firewall_agent::bpf::{Answer, Kernel, Probe, Programs};
-use firewall_agent::sync::Live;
+use firewall_agent::bpf::{Answer, Probe};
 use firewall_common::{Reason, Tally, stages};
-use firewall_tests::lab::Lab;
+use firewall_tests::lab::RuleFile;
 
-use crate::kernel::{load, put_in_force};
+use crate::kernel::{BPFFS, LoadedFirewall};
 use crate::policy::Policy;
 
-const BPFFS: &str = "/sys/fs/bpf/firewall-agent";
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 
@@ -22,38 +20,24 @@ pub struct Outcome {
     pub line: Option<String>,
 }
 
-pub struct Stand {
-    kernel: Kernel,
-    live: Live,
-    firewall: Probe,
-    probe: Probe,
-    _programs: Programs,
-    _lab: Lab,
+/// Loads the programs and puts the policy's files and guarded ports in force.
+pub fn in_force(policy: &Policy) -> LoadedFirewall {
+    let files = |revision, files: &[fn(u64) -> RuleFile]| -> Vec<RuleFile> {
+        files.iter().map(|file| file(revision)).collect()
+    };
+    let mut loaded = LoadedFirewall::new(stages::ALL);
+    if !policy.before.is_empty() {
+        loaded.put_in_force(&files(1, policy.before), &[]);
+    }
+    loaded.put_in_force(&files(2, policy.files), policy.guarded);
+    loaded
 }
 
-impl Stand {
-    /// Loads the programs and puts the policy's files and guarded ports in force.
-    pub fn new(policy: &Policy) -> Self {
-        let lab = Lab::new().unwrap();
-        let bpffs = Path::new(BPFFS);
-        let (programs, _) = load(bpffs, stages::ALL);
-        if !policy.before.is_empty() {
-            put_in_force(bpffs, &files(1, policy.before), &[]);
-        }
-        let live = put_in_force(bpffs, &files(2, policy.files), policy.guarded);
-        Self {
-            kernel: Kernel::open(bpffs).unwrap(),
-            live,
-            firewall: Probe::firewall(bpffs).unwrap(),
-            probe: Probe::pinned(bpffs).unwrap(),
-            _programs: programs,
-            _lab: lab,
-        }
-    }
-
+impl LoadedFirewall {
     /// Replaces the firewall by the probe program, which counts nothing.
-    pub fn without_counters(self) -> Self {
-        Self { firewall: Probe::pinned(Path::new(BPFFS)).unwrap(), ..self }
+    pub fn without_counters(mut self) -> Self {
+        self.firewall = Probe::pinned(Path::new(BPFFS)).unwrap();
+        self
     }
 
     /// Runs the program on a frame; panics unless this packet increments exactly one reason's counter, and the action
@@ -95,10 +79,4 @@ impl Stand {
     fn hits(&self) -> Vec<(u32, u64)> {
         self.live.counters.keys().map(|slot| (*slot, self.kernel.hits(*slot).unwrap().packets)).collect()
     }
-}
-
-/// Returns complete files of this revision.
-fn files(revision: u32, texts: &[&str]) -> Vec<String> {
-    let head = format!("schema_version: 1\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n");
-    texts.iter().map(|text| format!("{head}{text}...\n")).collect()
 }
