@@ -122,7 +122,7 @@ impl Agent {
         let mut programs = Programs::load(&pins, Capacity::for_databases(config.max_databases))?;
         let reconciler = Reconciler::open(&config, &ownership)?;
         reader.request(reconciler.known_files());
-        let slots = reconciler.data_plane.capacity().0;
+        let slots = reconciler.data_plane.sizes().databases;
         if slots != config.max_databases {
             warn!(
                 slots,

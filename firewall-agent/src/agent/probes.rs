@@ -54,7 +54,7 @@ impl Probes {
     pub fn next(&mut self, live: &Live, bpffs_dir: &Path) {
         let from_next = live.databases.range(self.next..).chain(live.databases.range(..self.next));
         let mut slots: Vec<DatabaseSlot> = from_next.map(|(slot, _)| *slot).take(AT_ONCE).collect();
-        self.next = slots.last().map_or(0, |last| last + 1);
+        self.next = slots.last().map_or_else(DatabaseSlot::default, |last| last.next());
         slots.extend(self.failures.keys().filter(|slot| !slots.contains(slot)).copied().collect::<Vec<_>>());
         self.probe(slots, live, bpffs_dir);
     }

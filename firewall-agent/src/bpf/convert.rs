@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     rules::{Mode, Protocol},
-    sync::{Claim, CounterKind, Destination, RuleCounter},
+    sync::{Claim, CounterId, CounterKind, DatabaseSlot, Destination, RuleCounter},
 };
 
 const TCP: u8 = 6;
@@ -145,7 +145,7 @@ pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
 pub(super) fn claim_to_value(claim: &Claim) -> Endpoint {
     match *claim {
         Claim::Open { slot, mode, default_counter } => {
-            Endpoint { slot, mode: mode_to_value(mode), default_counter }
+            Endpoint { slot: slot.0, mode: mode_to_value(mode), default_counter: default_counter.0 }
         }
         Claim::Closed => Endpoint { slot: 0, mode: TOMBSTONE, default_counter: NO_RULE },
     }
@@ -158,7 +158,8 @@ pub(super) fn claim_from_value(value: &Endpoint) -> Result<Claim> {
         TOMBSTONE => return Ok(Claim::Closed),
         other => bail!("mode {other}: must be 0, 1 or 2"),
     };
-    Ok(Claim::Open { slot: value.slot, mode, default_counter: value.default_counter })
+    let (slot, default_counter) = (DatabaseSlot(value.slot), CounterId(value.default_counter));
+    Ok(Claim::Open { slot, mode, default_counter })
 }
 
 pub(super) fn counter_to_record(line: &RuleCounter) -> RuleRecord {
@@ -170,7 +171,7 @@ pub(super) fn counter_to_record(line: &RuleCounter) -> RuleRecord {
         CounterKind::Prefix(_) => LINE_PREFIX,
     };
     RuleRecord {
-        database: line.database,
+        database: line.database.0,
         kind,
         id: text_to_bytes(&line.id),
         range: text_to_bytes(line.kind.range().unwrap_or("")),
@@ -188,7 +189,7 @@ pub(super) fn counter_from_record(record: &RuleRecord) -> Result<RuleCounter> {
         other => bail!("kind {other}: must be 0, 1, 2, 3 or 4"),
     };
     Ok(RuleCounter {
-        database: record.database,
+        database: DatabaseSlot(record.database),
         kind,
         id: text_from_bytes(&record.id).context("id")?,
         label: text_from_bytes(&record.label).context("label")?,
@@ -215,7 +216,7 @@ pub(super) fn sighting_from_key(key: &Denial) -> Result<DeniedFlow> {
         destination: address_from_key(key.destination, key.family)?,
         port: u16::from_be(key.port),
         protocol,
-        line: key.line,
+        line: CounterId(key.line),
         reason: *reason.with_context(|| format!("reason {}: unknown to this version", key.reason))?,
         class,
     })

@@ -51,7 +51,7 @@ impl Counters {
     }
 
     pub fn line(&self, slot: CounterId) -> Result<CounterHits> {
-        let values = self.hits.get(&slot, 0).with_context(|| format!("cannot read rule counter {slot}"))?;
+        let values = self.hits.get(&slot.0, 0).with_context(|| format!("cannot read rule counter {slot}"))?;
         let sum = values.iter().fold(Hits::default(), |sum, Plain(one)| Hits {
             packets: sum.packets + one.packets,
             bytes: sum.bytes + one.bytes,
@@ -65,7 +65,7 @@ impl Counters {
     pub fn reset(&mut self, slot: CounterId) -> Result<()> {
         let cpus = aya::util::nr_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))?;
         let zeros = PerCpuValues::try_from(vec![Plain(Hits::default()); cpus])?;
-        self.hits.set(slot, zeros, 0).with_context(|| format!("cannot reset rule counter {slot}"))
+        self.hits.set(slot.0, zeros, 0).with_context(|| format!("cannot reset rule counter {slot}"))
     }
 }
 

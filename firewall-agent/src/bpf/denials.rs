@@ -130,7 +130,7 @@ impl DenialTable {
 
     /// Removes the entries of a rule counter, before another database reuses it.
     pub fn forget(&mut self, line: CounterId) -> Result<()> {
-        for (key, _) in self.rows()?.into_iter().filter(|(key, _)| key.line == line) {
+        for (key, _) in self.rows()?.into_iter().filter(|(key, _)| key.line == line.0) {
             // The entry may have been evicted since it was read.
             patiently(|| {
                 absent_is_fine(self.entries.remove(&Plain(key)))

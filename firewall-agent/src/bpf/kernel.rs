@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
     path::Path,
 };
 
@@ -24,8 +23,9 @@ use super::{
     source_prefilters::SourcePrefilters,
     sources::SourceTries,
 };
+use crate::rules::PrefixMap;
 use crate::sync::{
-    CounterId, DataPlane, Database, DatabaseSlot, Live, Ports, Replacement, RuleCounter, Sources, Table,
+    CounterId, DataPlane, Database, DatabaseSlot, Live, Ports, Replacement, RuleCounter, Sizes, Table,
 };
 
 /// The maps of this layout, opened by their pins and checked. Contains no program and no link.
@@ -128,7 +128,7 @@ impl Kernel {
             }
             // A trie without a pin cannot be read: it must not count as empty, and both tries are replaced.
             let known = (v4.is_some() || ids[0] == 0) && (v6.is_some() || ids[1] == 0);
-            let sources = Sources { v4: v4.unwrap_or_default(), v6: v6.unwrap_or_default() };
+            let sources = PrefixMap { v4: v4.unwrap_or_default(), v6: v6.unwrap_or_default() };
             let mut database = database_from_record(&record, ids, sources)?;
             database.stamp = database.stamp.filter(|_| known);
             return Ok(Some((highest_generation(&record), database)));
@@ -138,7 +138,7 @@ impl Kernel {
     /// Removes the pins of maps that were built and never published, as far as they can be opened.
     pub fn remove_stale(&self) {
         self.endpoints.remove_stale();
-        let slots: Vec<DatabaseSlot> = (0..self.v4.capacity()).collect();
+        let slots: Vec<DatabaseSlot> = self.v4.slots().collect();
         self.v4.remove_stale(&slots);
         self.v6.remove_stale(&slots);
     }
@@ -192,7 +192,7 @@ impl Kernel {
     pub(super) fn is_recorded(&self, slot: DatabaseSlot, database: &Database) -> Result<bool> {
         let ids = self.trie_ids(slot)?;
         let Some(record) = self.records.database(slot)? else { return Ok(false) };
-        let found = database_from_record(&record, ids, Sources::default());
+        let found = database_from_record(&record, ids, PrefixMap::new());
         Ok(found.is_ok_and(|found| found.id == database.id && same_stamp(&found, database)))
     }
 
@@ -234,7 +234,7 @@ impl Kernel {
             let ready = ready.inspect_err(|_| _ = self.leftovers.insert(one.slot))?;
             if let Err(error) = self.settle_down(one, ready) {
                 // Costs time and changes no verdict; the next publish of the database retries.
-                warn!(slot = one.slot, error = format!("{error:#}"), "source prefilter not narrowed");
+                warn!(slot = one.slot.0, error = format!("{error:#}"), "source prefilter not narrowed");
             }
             if self.leftovers.remove(&one.slot) {
                 self.v4.remove_stale(&[one.slot]);
@@ -249,7 +249,7 @@ impl Kernel {
     fn prepare(&mut self, one: &Replacement<'_>) -> Result<Ready> {
         let Replacement { slot, database, changed } = *one;
         let generation = database.stamp.as_ref().map_or(0, |stamp| stamp.generation);
-        let Sources { v4, v6 } = &database.sources;
+        let PrefixMap { v4, v6 } = &database.sources;
         let ready = Ready {
             v4: changed.v4.then(|| self.v4.build(slot, generation, v4)).transpose()?,
             v6: changed.v6.then(|| self.v6.build(slot, generation, v6)).transpose()?,
@@ -270,7 +270,7 @@ impl Kernel {
 
     /// Does everything that may follow at any time once the new list is in force.
     fn settle_down(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
-        let Sources { v4, v6 } = &one.database.sources;
+        let PrefixMap { v4, v6 } = &one.database.sources;
         if let Some(built) = ready.v4 {
             self.v4.keep(one.slot, built);
         }
@@ -292,7 +292,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses.
     pub fn adopt(&mut self, live: &Live) -> Result<()> {
-        for slot in 0..self.v4.capacity() {
+        for slot in self.v4.slots() {
             let known = live.databases.get(&slot).filter(|database| database.stamp.is_some());
             let sources = known.map(|database| &database.sources);
             let [v4, v6] = self.trie_ids(slot)?;
@@ -323,12 +323,10 @@ fn same_stamp(one: &Database, other: &Database) -> bool {
 }
 
 impl DataPlane for Kernel {
-    fn capacity(&self) -> (DatabaseSlot, CounterId) {
-        (self.v4.capacity(), self.counters.lines())
-    }
-
-    fn prefix_counters(&self) -> Range<CounterId> {
-        Capacity::rule_counters(self.v4.capacity())..self.counters.lines()
+    fn sizes(&self) -> Sizes {
+        let (databases, counters) = (self.v4.capacity(), self.counters.lines());
+        let prefix_counters = counters.saturating_sub(Capacity::rule_counters(databases));
+        Sizes { databases, counters, prefix_counters }
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
@@ -341,7 +339,7 @@ impl DataPlane for Kernel {
 
     fn free_counter(&mut self, slot: CounterId) -> Result<()> {
         // Refused sources are recorded on default counters only, one for each database slot.
-        if slot <= self.v4.capacity() {
+        if slot.0 <= self.v4.capacity() {
             self.denials.forget(slot)?;
         }
         let last = self.counters.line(slot)?;

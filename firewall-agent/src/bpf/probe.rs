@@ -91,7 +91,7 @@ impl Probe {
         let answer = self.run(frame, linear)?;
         let (reason, line) = Reason::from_answer(answer)
             .with_context(|| format!("program {}: unknown reason in answer {answer:#x}", self.name))?;
-        Ok(Answer { reason, line })
+        Ok(Answer { reason, line: CounterId(line) })
     }
 
     /// Runs the probe program on the smallest packet for a question.

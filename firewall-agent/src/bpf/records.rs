@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     host::retry::patiently,
-    sync::{CounterId, Database, DatabaseSlot, RuleCounter, Sources, Stamp},
+    rules::PrefixMap,
+    sync::{CounterId, Database, DatabaseSlot, RuleCounter, Stamp},
 };
 
 pub(super) struct Records {
@@ -38,7 +39,7 @@ impl Records {
             .map(|row| {
                 let (slot, Plain(record)) = row.context("cannot read the rule records")?;
                 let line = counter_from_record(&record).with_context(|| format!("rule record {slot}"))?;
-                Ok((slot, line))
+                Ok((CounterId(slot), line))
             })
             .collect()
     }
@@ -46,24 +47,25 @@ impl Records {
     pub fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
         patiently(|| {
             let record = Plain(counter_to_record(line));
-            self.rules.insert(slot, record, 0).with_context(|| format!("cannot write rule record {slot}"))
+            self.rules.insert(slot.0, record, 0).with_context(|| format!("cannot write rule record {slot}"))
         })
     }
 
     pub fn remove_line(&mut self, slot: CounterId) -> Result<()> {
         patiently(|| {
-            absent_is_fine(self.rules.remove(&slot))
+            absent_is_fine(self.rules.remove(&slot.0))
                 .with_context(|| format!("cannot remove rule record {slot}"))
         })
     }
 
     /// Slots in use by a database.
     pub fn slots(&self) -> Result<Vec<DatabaseSlot>> {
-        self.databases.keys().map(|slot| slot.context("cannot read the database records")).collect()
+        let slots = self.databases.keys();
+        slots.map(|slot| slot.map(DatabaseSlot).context("cannot read the database records")).collect()
     }
 
     pub fn database(&self, slot: DatabaseSlot) -> Result<Option<DatabaseRecord>> {
-        match self.databases.get(&slot, 0) {
+        match self.databases.get(&slot.0, 0) {
             Ok(Plain(record)) => Ok(Some(record)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read database record {slot}")),
@@ -72,14 +74,14 @@ impl Records {
 
     pub fn set_database(&mut self, slot: DatabaseSlot, record: DatabaseRecord) -> Result<()> {
         patiently(|| {
-            let written = self.databases.insert(slot, Plain(record), 0);
+            let written = self.databases.insert(slot.0, Plain(record), 0);
             written.with_context(|| format!("cannot write database record {slot}"))
         })
     }
 
     pub fn remove_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         patiently(|| {
-            absent_is_fine(self.databases.remove(&slot))
+            absent_is_fine(self.databases.remove(&slot.0))
                 .with_context(|| format!("cannot remove database record {slot}"))
         })
     }
@@ -105,7 +107,7 @@ pub(super) fn database_to_record(
     DatabaseRecord {
         id: text_to_bytes(&database.id.to_string()),
         name: text_to_bytes(&database.name),
-        default_counter: database.default_counter,
+        default_counter: database.default_counter.0,
         reserved: 0,
         newest,
         previous: before.and_then(|before| in_force(before, live)).copied().unwrap_or_default(),
@@ -119,7 +121,7 @@ pub(super) fn database_to_record(
 pub(super) fn database_from_record(
     record: &DatabaseRecord,
     live: TrieIds,
-    sources: Sources,
+    sources: PrefixMap<CounterId>,
 ) -> Result<Database> {
     let id = text_from_bytes(&record.id).context("database record: id")?;
     let of_record = |field: &str| format!("database record {id:?}: {field}");
@@ -127,7 +129,7 @@ pub(super) fn database_from_record(
     Ok(Database {
         id: id.parse().with_context(|| of_record("id"))?,
         name: text_from_bytes(&record.name).with_context(|| of_record("name"))?,
-        default_counter: record.default_counter,
+        default_counter: CounterId(record.default_counter),
         floor: floor(record),
         stamp,
         sources,

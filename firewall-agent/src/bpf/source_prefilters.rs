@@ -75,7 +75,7 @@ impl SourcePrefilters {
     }
 
     fn get(&self, slot: DatabaseSlot) -> Result<Plain<SourceFilter>> {
-        self.filters.get(&slot, 0).with_context(|| format!("cannot read slot {slot} of map {}", self.name))
+        self.filters.get(&slot.0, 0).with_context(|| format!("cannot read slot {slot} of map {}", self.name))
     }
 
     fn set(&mut self, slot: DatabaseSlot, filter: SourceFilter) -> Result<()> {
@@ -84,7 +84,7 @@ impl SourcePrefilters {
             return Ok(());
         }
         patiently(|| {
-            let written = self.filters.set(slot, Plain(filter), 0);
+            let written = self.filters.set(slot.0, Plain(filter), 0);
             written.with_context(|| format!("cannot write slot {slot} of map {}", self.name))
         })
     }

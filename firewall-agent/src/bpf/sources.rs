@@ -11,9 +11,9 @@ use super::{
     inner::{Blueprint, Built, Outer},
     pins::Pins,
 };
-use crate::sync::{CounterId, DatabaseSlot};
+use crate::sync::{CounterId, DatabaseSlot, Indices};
 
-type Trie<P> = LpmTrie<MapData, <P as Prefix>::Words, CounterId>;
+type Trie<P> = LpmTrie<MapData, <P as Prefix>::Words, u32>;
 
 /// The tries of one address family.
 pub(super) struct SourceTries {
@@ -36,14 +36,19 @@ impl SourceTries {
         self.outer.len()
     }
 
+    /// Every database slot.
+    pub fn slots(&self) -> Indices<DatabaseSlot> {
+        Indices::new(0..self.capacity())
+    }
+
     /// Id of the live trie.
     pub fn live_id(&self, slot: DatabaseSlot) -> Result<Option<u32>> {
-        self.outer.live_id(slot)
+        self.outer.live_id(slot.0)
     }
 
     /// The live trie's content; `None` when there is none, or its pin is gone.
     pub fn read<P: Prefix>(&self, slot: DatabaseSlot) -> Result<Option<BTreeMap<P, CounterId>>> {
-        self.outer.live(slot, &self.pinned_as(slot))?.map(read::<P>).transpose()
+        self.outer.live(slot.0, &self.pinned_as(slot))?.map(read::<P>).transpose()
     }
 
     pub fn build<P: Prefix + std::fmt::Debug>(
@@ -55,7 +60,7 @@ impl SourceTries {
         let blueprint = Blueprint {
             kind: BPF_MAP_TYPE_LPM_TRIE,
             key: size_of::<Key<P::Words>>(),
-            value: size_of::<CounterId>(),
+            value: size_of::<u32>(),
             flags: BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG,
         };
         self.outer.build((&self.pinned_as(slot), generation), &blueprint, sources, fill::<P>, read::<P>)
@@ -63,17 +68,18 @@ impl SourceTries {
 
     /// Publishes tries; returns one result for each, in the same order.
     pub fn publish_all(&mut self, built: &[(DatabaseSlot, &Built)]) -> Vec<Result<()>> {
-        self.outer.publish_all(built)
+        let built: Vec<(u32, &Built)> = built.iter().map(|(slot, built)| (slot.0, *built)).collect();
+        self.outer.publish_all(&built)
     }
 
     /// Returns whether the live trie of a slot is another than the one published here.
     pub fn has_drifted(&self, slot: DatabaseSlot) -> Result<bool> {
-        self.outer.has_drifted(slot)
+        self.outer.has_drifted(slot.0)
     }
 
     /// Holds every published trie open.
     pub fn hold(&mut self) -> Result<()> {
-        (0..self.capacity()).try_for_each(|slot| self.outer.hold(slot, &self.pinned_as(slot)))
+        self.slots().try_for_each(|slot| self.outer.hold(slot.0, &self.pinned_as(slot)))
     }
 
     /// Restores missing pins of tries; returns their number.
@@ -83,13 +89,13 @@ impl SourceTries {
 
     /// Holds a published trie open.
     pub fn keep(&mut self, slot: DatabaseSlot, built: Built) {
-        self.outer.keep(slot, built);
+        self.outer.keep(slot.0, built);
     }
 
     /// Removes the pins of unpublished tries of these slots.
     pub fn remove_stale(&self, slots: &[DatabaseSlot]) {
-        let pinned_as: Vec<(DatabaseSlot, String)> =
-            slots.iter().map(|slot| (*slot, self.pinned_as(*slot))).collect();
+        let pinned_as: Vec<(u32, String)> =
+            slots.iter().map(|slot| (slot.0, self.pinned_as(*slot))).collect();
         self.outer.remove_stale(&pinned_as);
     }
 
@@ -106,7 +112,7 @@ impl SourceTries {
 fn fill<P: Prefix>(map: MapData, sources: &BTreeMap<P, CounterId>) -> Result<()> {
     let mut trie = Trie::<P>::try_from(Map::from_map_data(map)?)?;
     for (prefix, rule) in sources {
-        trie.insert(&prefix.to_key(), rule, 0)?;
+        trie.insert(&prefix.to_key(), rule.0, 0)?;
     }
     Ok(())
 }
@@ -116,7 +122,7 @@ fn read<P: Prefix>(map: MapData) -> Result<BTreeMap<P, CounterId>> {
     trie.iter()
         .map(|row| {
             let (key, rule) = row?;
-            Ok((P::from_key(key)?, rule))
+            Ok((P::from_key(key)?, CounterId(rule)))
         })
         .collect()
 }

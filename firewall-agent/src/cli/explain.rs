@@ -5,7 +5,6 @@ mod question;
 use std::io::Write;
 
 use anyhow::{Context as _, Result};
-use ipnet::IpNet;
 use serde::Serialize;
 
 use super::format::Format;
@@ -14,7 +13,8 @@ use super::settings::Located;
 use super::table::or_dash;
 use super::{BadInput, Exit};
 use crate::bpf::{Answer, Kernel, Probe};
-use crate::sync::{CounterId, CounterKind, Live, Question, RuleCounter, Sources};
+use crate::rules::PrefixMap;
+use crate::sync::{CounterId, CounterKind, Live, Question, RuleCounter};
 
 /// Verdict for one packet. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -76,7 +76,7 @@ pub(super) fn explain(
 fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Explanation> {
     let line = live.counters.get(&answer.line);
     let database = line.and_then(|line| live.databases.get(&line.database));
-    if answer.line != 0 {
+    if answer.line != CounterId::NONE {
         line.with_context(|| format!("rule counter {}: no record in the kernel", answer.line))?;
     }
     Ok(Explanation {
@@ -89,12 +89,10 @@ fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Expla
     })
 }
 
-fn rule(question: &Question, slot: CounterId, line: &RuleCounter, sources: &Sources) -> Rule {
-    let v4 = sources.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
-    let v6 = sources.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line));
-    let cidr = v4
-        .chain(v6)
-        .filter(|(net, line)| *line == slot && net.contains(&question.source))
+fn rule(question: &Question, slot: CounterId, line: &RuleCounter, sources: &PrefixMap<CounterId>) -> Rule {
+    let cidr = sources
+        .iter()
+        .filter(|(net, line)| **line == slot && net.contains(&question.source))
         .max_by_key(|(net, _)| net.prefix_len());
     Rule {
         id: line.id.clone(),

@@ -52,7 +52,7 @@ impl RuleCounters {
     pub fn prefixes(&self, live: &Live, database: DatabaseSlot) -> Vec<(IpNet, CounterId)> {
         let sources = live.databases.get(&database).map(|one| &one.sources);
         let all = sources.into_iter().flat_map(|sources| sources.iter());
-        all.filter(|(_, slot)| self.has(*slot)).collect()
+        all.map(|(net, slot)| (net, *slot)).filter(|(_, slot)| self.has(*slot)).collect()
     }
 
     pub fn has(&self, slot: CounterId) -> bool {

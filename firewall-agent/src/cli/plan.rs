@@ -22,7 +22,7 @@ use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, Limits, RangeId, Rejection};
 use crate::status::{DatabaseState, RejectedFile};
 use crate::sync::{
-    AcceptedFiles, Admission, Changes, Database, Desired, Live, Plan, Sizes, admit, plan as dry_run,
+    AcceptedFiles, Admission, Changes, DataPlane as _, Database, Desired, Live, Plan, admit, plan as dry_run,
 };
 
 /// Compares the live state with the state that the daemon would publish from these files in place of the accepted ones.
@@ -64,7 +64,7 @@ pub(super) fn plan(
     let guarded = settings.guarded_ports().unwrap_or_else(|| live.guarded.clone());
     let desired = accepted.desired(&persisted, &live, guarded, limits.allow_monitor, now);
     let desired = Desired { limits: settings.capacity()?, ..desired };
-    let plan = dry_run(&desired, &persisted, &live, Sizes::of(&kernel), now);
+    let plan = dry_run(&desired, &persisted, &live, kernel.sizes(), now);
     let rejected_files: Vec<RejectedFile> =
         rejected.iter().map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();
     let tombstones = report::tombstones(&plan);

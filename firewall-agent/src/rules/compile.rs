@@ -1,12 +1,12 @@
 //! Compilation of typed rules and managed ranges to the prefixes of the kernel's tries.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{DatabaseRules, ManagedRanges, RangeId, RuleId, Source};
+use super::{DatabaseRules, ManagedRanges, PrefixMap, RangeId, RuleId, Source};
 
 /// Owner of a rule counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,47 +25,21 @@ impl fmt::Display for CounterKey {
     }
 }
 
-/// Allowed sources of one database: canonical prefixes, each with exactly one rule counter.
+/// Allowed sources of one database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RuleSet {
-    pub v4: BTreeMap<Ipv4Net, CounterKey>,
-    pub v6: BTreeMap<Ipv6Net, CounterKey>,
+    /// Each with the rule that counts it.
+    pub prefixes: PrefixMap<CounterKey>,
     /// Ranges that unexpired rules name and that the managed ranges lack.
     pub unresolved: BTreeSet<RangeId>,
 }
 
 impl RuleSet {
-    /// Number of prefixes of both families.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Every prefix and its counter, IPv4 first.
-    pub fn iter(&self) -> impl Iterator<Item = (IpNet, &CounterKey)> {
-        let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), line));
-        v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), line)))
-    }
-
-    /// Counter of a prefix.
-    #[must_use]
-    pub fn get(&self, net: &IpNet) -> Option<&CounterKey> {
-        match net {
-            IpNet::V4(net) => self.v4.get(net),
-            IpNet::V6(net) => self.v6.get(net),
-        }
-    }
-
     /// Adds a prefix, unless an earlier entry claims it.
     pub fn allow(&mut self, cidr: IpNet, line: &CounterKey) {
         match cidr.trunc() {
-            IpNet::V4(net) => self.v4.entry(net).or_insert_with(|| line.clone()),
-            IpNet::V6(net) => self.v6.entry(net).or_insert_with(|| line.clone()),
+            IpNet::V4(net) => self.prefixes.v4.entry(net).or_insert_with(|| line.clone()),
+            IpNet::V6(net) => self.prefixes.v6.entry(net).or_insert_with(|| line.clone()),
         };
     }
 }

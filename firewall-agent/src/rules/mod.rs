@@ -8,6 +8,7 @@ mod database;
 mod ident;
 mod network;
 pub(crate) mod parser;
+mod prefix_map;
 mod problem;
 mod ranges;
 mod schema;
@@ -20,6 +21,7 @@ pub use database::{
     DatabaseRules, Endpoint, InternalRange, Limits, Mode, Protocol, Rule, Source, State, read_database,
 };
 pub use ident::{DatabaseId, InvalidIdent, RangeId, RuleId};
+pub use prefix_map::PrefixMap;
 pub use problem::{Checked, Note, Problem};
 pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
 pub use schema::{database_schema, ranges_schema};

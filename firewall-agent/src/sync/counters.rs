@@ -1,7 +1,6 @@
 //! Assignment of rule counters.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -9,9 +8,9 @@ use ipnet::IpNet;
 use super::{
     data_plane::DataPlane,
     desired::DesiredDatabase,
-    model::{CounterId, CounterKind, DatabaseSlot, Live, RuleCounter, Sources},
+    model::{CounterId, CounterKind, DatabaseSlot, Indices, Live, RuleCounter},
 };
-use crate::rules::{CounterKey, DatabaseId};
+use crate::rules::{CounterKey, DatabaseId, PrefixMap};
 
 /// Maximum number of prefixes of one rule with a counter of their own.
 const PREFIXES_OF_A_RULE: usize = 256;
@@ -23,16 +22,19 @@ pub(super) struct Counters {
     /// Number of counters per database slot, those of single prefixes included.
     held: BTreeMap<DatabaseSlot, usize>,
     /// Counters that may be free: none below the start is.
-    free: Range<CounterId>,
-    free_prefixes: Range<CounterId>,
+    free: Indices<CounterId>,
+    free_prefixes: Indices<CounterId>,
 }
 
 impl Counters {
     pub fn new(live: &Live, plane: &impl DataPlane) -> Self {
-        let (databases, capacity) = plane.capacity();
-        let (rules, held) = (BTreeMap::new(), BTreeMap::new());
-        let mut counters =
-            Self { rules, held, free: databases + 1..capacity, free_prefixes: plane.prefix_counters() };
+        let sizes = plane.sizes();
+        let mut counters = Self {
+            rules: BTreeMap::new(),
+            held: BTreeMap::new(),
+            free: sizes.rule_counters(),
+            free_prefixes: sizes.prefix_counters(),
+        };
         for (counter, line) in &live.counters {
             *counters.held.entry(line.database).or_default() += 1;
             if !matches!(line.kind, CounterKind::Prefix(_)) {
@@ -55,7 +57,7 @@ impl Counters {
 
 /// The counters of a database, each assigned and named.
 pub(super) struct AssignedCounters {
-    /// Counts packets that no rule allows. Its index is reserved for every database slot, therefore always available.
+    /// Counts packets that no rule allows.
     pub default: CounterId,
     rules: BTreeMap<CounterKey, CounterId>,
     /// Prefixes of managed ranges with a counter of their own.
@@ -84,7 +86,7 @@ impl AssignedCounters {
             .map(|(line, slot)| ((line.id.clone(), range(&line.kind)), slot))
             .collect();
         let (rules, prefixes) = (BTreeMap::new(), BTreeMap::new());
-        let mut assigned = Self { default: database + 1, rules, prefixes, uncounted: 0 };
+        let mut assigned = Self { default: database.default_counter(), rules, prefixes, uncounted: 0 };
         name(assigned.default, line(database, CounterKind::Default, String::new(), ""), live, plane)?;
         for (key, (kind, label)) in &desired.counters {
             let line = line(database, kind.clone(), id(key), label);
@@ -111,10 +113,10 @@ impl AssignedCounters {
         plane: &mut impl DataPlane,
     ) -> Result<()> {
         let mut taken: BTreeMap<&CounterKey, usize> = BTreeMap::new();
-        for (net, key) in desired.set.iter() {
+        for (net, key) in desired.set.prefixes.iter() {
             let Some((CounterKind::Managed(range), label)) = desired.counters.get(key) else { continue };
             let (id, taken) = (id(key), taken.entry(key).or_default());
-            let held = live.databases.get(&database).and_then(|one| one.sources.get(&net));
+            let held = live.databases.get(&database).and_then(|one| one.sources.get(&net).copied());
             let held = held.filter(|slot| live.counters.get(slot).is_some_and(|held| held.id == id));
             let slot = match held {
                 Some(slot) if self.rules.get(key) == Some(&slot) => None,
@@ -132,14 +134,10 @@ impl AssignedCounters {
     }
 
     /// The allow list with the counter of each prefix.
-    pub fn sources(&self, desired: &DesiredDatabase) -> Sources {
-        let slot = |net: IpNet, key: &CounterKey| {
+    pub fn sources(&self, desired: &DesiredDatabase) -> PrefixMap<CounterId> {
+        desired.set.prefixes.map(|net, key| {
             self.prefixes.get(&net).or_else(|| self.rules.get(key)).copied().unwrap_or(self.default)
-        };
-        Sources {
-            v4: desired.set.v4.iter().map(|(net, key)| (*net, slot((*net).into(), key))).collect(),
-            v6: desired.set.v6.iter().map(|(net, key)| (*net, slot((*net).into(), key))).collect(),
-        }
+        })
     }
 
     /// Every counter in use.
@@ -161,7 +159,7 @@ fn line(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> R
 }
 
 /// The next free counter; those before it are not searched again.
-fn next_free(free: &mut Range<CounterId>, live: &Live) -> Option<CounterId> {
+fn next_free(free: &mut Indices<CounterId>, live: &Live) -> Option<CounterId> {
     free.find(|slot| !live.counters.contains_key(slot))
 }
 

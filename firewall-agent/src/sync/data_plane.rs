@@ -1,10 +1,8 @@
 //! Interface between a publish and the kernel.
 
-use std::ops::Range;
-
 use anyhow::Result;
 
-use super::model::{CounterId, Database, DatabaseSlot, Ports, RuleCounter, Table};
+use super::model::{CounterId, Database, DatabaseSlot, Indices, Ports, RuleCounter, Table};
 
 /// Address families in which a database's prefixes changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,15 +19,43 @@ pub struct Replacement<'a> {
     pub changed: Families,
 }
 
+/// Sizes of a data plane's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Number of database slots.
+    pub databases: u32,
+    /// Number of counters, including index 0, which is never assigned.
+    pub counters: u32,
+    /// Number of counters, the last ones, that are reserved for single prefixes of managed ranges.
+    pub prefix_counters: u32,
+}
+
+impl Sizes {
+    /// Every database slot.
+    #[must_use]
+    pub fn slots(&self) -> Indices<DatabaseSlot> {
+        Indices::new(0..self.databases)
+    }
+
+    /// Counters that rules may use: all but index 0 and the default counters. Those reserved for single prefixes come
+    /// last.
+    #[must_use]
+    pub fn rule_counters(&self) -> Indices<CounterId> {
+        Indices::new(self.databases.saturating_add(1)..self.counters)
+    }
+
+    /// Counters reserved for single prefixes of managed ranges.
+    #[must_use]
+    pub fn prefix_counters(&self) -> Indices<CounterId> {
+        Indices::new(self.counters.saturating_sub(self.prefix_counters)..self.counters)
+    }
+}
+
 /// The kernel, or the fake data plane. State that decides about packets is replaced as a whole: the table, and each
 /// family of [`DataPlane::publish_sources`]. The errors of a call that may stop half-way say so.
 pub trait DataPlane {
-    /// Numbers of database slots and of rule counters; indices are below. Counter 0 is never used; the index after a
-    /// database's slot is its default counter.
-    fn capacity(&self) -> (DatabaseSlot, CounterId);
-
-    /// Counters reserved for single prefixes of managed ranges; rules may use them when all others are in use.
-    fn prefix_counters(&self) -> Range<CounterId>;
+    /// Sizes of its tables.
+    fn sizes(&self) -> Sizes;
 
     /// Marks the claimed and the guarded ports.
     ///

@@ -2,22 +2,23 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::model::{CounterId, Sources};
+use super::model::CounterId;
+use crate::rules::PrefixMap;
 
 /// SHA-256 over the prefixes and their rule counters, in order: per prefix the family (4 or 6), the length, the address
 /// octets, and the counter's index in little-endian order. Counter indices are local to this host.
 #[must_use]
-pub fn digest(sources: &Sources) -> [u8; 32] {
-    over(sources, |hash, slot| hash.update(slot.to_le_bytes()))
+pub fn digest(sources: &PrefixMap<CounterId>) -> [u8; 32] {
+    over(sources, |hash, slot| hash.update(slot.0.to_le_bytes()))
 }
 
 /// As [`digest`], without the counters: equal on every host that allows the same prefixes.
 #[must_use]
-pub fn common_digest(sources: &Sources) -> [u8; 32] {
+pub fn common_digest(sources: &PrefixMap<CounterId>) -> [u8; 32] {
     over(sources, |_, _| ())
 }
 
-fn over(sources: &Sources, slot: impl Fn(&mut Sha256, CounterId)) -> [u8; 32] {
+fn over(sources: &PrefixMap<CounterId>, slot: impl Fn(&mut Sha256, CounterId)) -> [u8; 32] {
     let mut hash = Sha256::new();
     for (net, line) in &sources.v4 {
         hash.update([4, net.prefix_len()]);
@@ -38,15 +39,15 @@ mod tests {
 
     #[test]
     fn a_control_plane_can_work_the_common_digest_out() {
-        let mut sources = Sources::default();
-        sources.v6.insert("2001:db8::/32".parse().unwrap(), 3);
-        sources.v4.insert("192.0.2.0/25".parse().unwrap(), 1);
-        sources.v4.insert("192.0.2.0/24".parse().unwrap(), 2);
+        let mut sources = PrefixMap::new();
+        sources.v6.insert("2001:db8::/32".parse().unwrap(), CounterId(3));
+        sources.v4.insert("192.0.2.0/25".parse().unwrap(), CounterId(1));
+        sources.v4.insert("192.0.2.0/24".parse().unwrap(), CounterId(2));
         let mut bytes = vec![4, 24, 192, 0, 2, 0, 4, 25, 192, 0, 2, 0, 6, 32, 0x20, 0x01, 0x0d, 0xb8];
         bytes.extend([0; 12]);
         let expected: [u8; 32] = Sha256::digest(&bytes).into();
         assert_eq!(common_digest(&sources), expected);
-        sources.v4.insert("192.0.2.0/24".parse().unwrap(), 9);
+        sources.v4.insert("192.0.2.0/24".parse().unwrap(), CounterId(9));
         assert_eq!(common_digest(&sources), expected);
         assert_ne!(digest(&sources), expected);
     }

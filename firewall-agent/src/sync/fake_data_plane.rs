@@ -1,30 +1,9 @@
 //! Fake data plane, in memory: for dry runs and tests.
 
-use std::ops::Range;
-
 use anyhow::Result;
 
-use super::data_plane::{DataPlane, Replacement};
+use super::data_plane::{DataPlane, Replacement, Sizes};
 use super::model::{CounterId, Database, DatabaseSlot, Live, Ports, RuleCounter, Table};
-
-/// Sizes of a data plane's tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sizes {
-    /// Databases.
-    pub databases: DatabaseSlot,
-    /// Counters, including index 0, which is never used.
-    pub counters: CounterId,
-    /// Counters reserved for single prefixes.
-    pub prefix_counters: Range<CounterId>,
-}
-
-impl Sizes {
-    /// The sizes of another data plane.
-    pub fn of(plane: &impl DataPlane) -> Self {
-        let (databases, counters) = plane.capacity();
-        Self { databases, counters, prefix_counters: plane.prefix_counters() }
-    }
-}
 
 /// Panic payload that simulates a killed process.
 #[cfg(test)]
@@ -63,7 +42,7 @@ pub struct FakeDataPlane {
 impl Default for FakeDataPlane {
     fn default() -> Self {
         // The default counters and a few more are for rules only.
-        Self::new(Live::default(), Sizes { databases: 4, counters: 24, prefix_counters: 18..24 })
+        Self::new(Live::default(), Sizes { databases: 4, counters: 24, prefix_counters: 6 })
     }
 }
 
@@ -144,12 +123,8 @@ impl FakeDataPlane {
 }
 
 impl DataPlane for FakeDataPlane {
-    fn capacity(&self) -> (DatabaseSlot, CounterId) {
-        (self.sizes.databases, self.sizes.counters)
-    }
-
-    fn prefix_counters(&self) -> Range<CounterId> {
-        self.sizes.prefix_counters.clone()
+    fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {

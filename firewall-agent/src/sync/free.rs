@@ -11,10 +11,10 @@ use super::{
     data_plane::{DataPlane, Families},
     desired::Desired,
     digest::digest,
-    model::{Database, DatabaseSlot, Live, RuleCounter, Sources, Stamp},
+    model::{Database, DatabaseSlot, Live, RuleCounter, Stamp},
     publish::Published,
 };
-use crate::rules::DatabaseId;
+use crate::rules::{DatabaseId, PrefixMap};
 
 /// Frees databases that left and counters no longer in use. The next publish retries failures.
 pub(super) fn free(
@@ -73,7 +73,7 @@ fn empty(slot: DatabaseSlot, live: &mut Live, batch: &mut Batch) {
         },
         Clone::clone,
     );
-    let sources = Sources::default();
+    let sources = PrefixMap::new();
     let stamp = Stamp { generation: live.generation, digest: digest(&sources), ..stamp };
     batch.add(
         slot,

@@ -46,7 +46,7 @@ impl RulesInForce {
     #[must_use]
     pub fn of_file(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> Self {
         let desired = desired(rules, ranges, now);
-        Self { networks: desired.set.iter().map(|(net, _)| net).collect(), destinations: desired.targets }
+        Self { networks: desired.set.prefixes.keys().collect(), destinations: desired.targets }
     }
 
     /// The rules of a live database.
@@ -54,7 +54,7 @@ impl RulesInForce {
     pub fn of_live(slot: DatabaseSlot, database: &Database, live: &Live) -> Self {
         let open = live.table.endpoints.open().iter().filter(|(_, claim)| claim.slot() == Some(slot));
         Self {
-            networks: database.sources.iter().map(|(net, _)| net).collect(),
+            networks: database.sources.keys().collect(),
             destinations: open.map(|(destination, _)| *destination).collect(),
         }
     }

@@ -16,6 +16,7 @@ mod endpoints;
 mod fake_data_plane;
 mod free;
 mod in_force;
+mod indices;
 mod members;
 mod model;
 mod persisted;
@@ -42,17 +43,17 @@ pub use accepted::{AcceptedFiles, parse};
 pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
 pub use claimed_destinations::ClaimedDestinations;
 pub use clock::Clock;
-pub use data_plane::{DataPlane, Families, Replacement};
+pub use data_plane::{DataPlane, Families, Replacement, Sizes};
 pub use desired::{Capacity, Desired, DesiredDatabase, destinations};
 pub use digest::{common_digest, digest};
+pub use fake_data_plane::FakeDataPlane;
 #[cfg(test)]
 pub(crate) use fake_data_plane::Killed;
-pub use fake_data_plane::{FakeDataPlane, Sizes};
 pub use in_force::{InForce, RulesInForce};
 pub use members::Members;
 pub use model::{
-    Claim, CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Live, OpenEndpoint, Ports,
-    RuleCounter, Sources, Stamp, Table,
+    Claim, CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Indices, Live,
+    OpenEndpoint, Ports, RuleCounter, Stamp, Table,
 };
 pub use persisted::PersistedState;
 pub use plan::{Change, CountedOn, Plan, Transition, plan};

@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 pub use super::destination::Destination;
 pub use super::endpoints::Endpoints;
+pub use super::indices::{CounterId, DatabaseSlot, Indices};
 use super::members::Members;
 pub use super::ports::Ports;
-use crate::rules::{DatabaseId, Mode};
-
-/// Index of a database in the kernel's tables, assigned as long as the database is on this host.
-pub type DatabaseSlot = u32;
-/// Index of a rule counter; belongs to (database, rule) as long as the rule exists. 0 is never assigned.
-pub type CounterId = u32;
+use crate::rules::{DatabaseId, Mode, PrefixMap};
 
 /// Entry of the endpoint table for one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,41 +50,6 @@ pub struct Table {
     pub endpoints: Endpoints,
     /// Address index: the databases per address, and (`None`) at every other address.
     pub members: BTreeMap<Option<IpAddr>, Members>,
-}
-
-/// The allow list of one database: prefix → rule counter of its hits.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sources {
-    pub v4: BTreeMap<Ipv4Net, CounterId>,
-    pub v6: BTreeMap<Ipv6Net, CounterId>,
-}
-
-impl Sources {
-    /// Number of prefixes of both families.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.v4.len() + self.v6.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The rule counter of a prefix.
-    #[must_use]
-    pub fn get(&self, net: &IpNet) -> Option<CounterId> {
-        match net {
-            IpNet::V4(net) => self.v4.get(net).copied(),
-            IpNet::V6(net) => self.v6.get(net).copied(),
-        }
-    }
-
-    /// Every prefix and its rule counter, IPv4 first.
-    pub fn iter(&self) -> impl Iterator<Item = (IpNet, CounterId)> {
-        let v4 = self.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
-        v4.chain(self.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line)))
-    }
 }
 
 /// Kind of a rule counter.
@@ -160,7 +120,7 @@ pub struct Stamp {
     pub generation: u64,
     /// To the second.
     pub applied_at: Timestamp,
-    /// SHA-256 over [`Sources`].
+    /// SHA-256 over the allow list: see [`digest`](super::digest()).
     pub digest: [u8; 32],
 }
 
@@ -175,7 +135,8 @@ pub struct Database {
     pub floor: u64,
     /// `None` when the live tries match no stamp: a publish was interrupted between the families.
     pub stamp: Option<Stamp>,
-    pub sources: Sources,
+    /// Allow list: the rule counter of each prefix.
+    pub sources: PrefixMap<CounterId>,
 }
 
 /// The complete live state.

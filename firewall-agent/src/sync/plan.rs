@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
+    data_plane::Sizes,
     desired::Desired,
-    fake_data_plane::{FakeDataPlane, Sizes},
+    fake_data_plane::FakeDataPlane,
     model::{Claim, CounterKind, Database, Destination, Live},
     persisted::PersistedState,
     publish::publish,
@@ -132,9 +133,6 @@ fn standing(live: &Live) -> BTreeMap<DatabaseId, Standing> {
 }
 
 fn published(database: &Database, live: &Live) -> Standing {
-    let sources = &database.sources;
-    let v4 = sources.v4.iter().map(|(net, slot)| (IpNet::V4(*net), slot));
-    let v6 = sources.v6.iter().map(|(net, slot)| (IpNet::V6(*net), slot));
     let counted_on = |slot| match live.counters.get(slot) {
         Some(line) => CountedOn { kind: line.kind.of_rule(), line: line.id.clone() },
         None => CountedOn { kind: CounterKind::Default, line: String::new() },
@@ -142,7 +140,7 @@ fn published(database: &Database, live: &Live) -> Standing {
     Standing {
         name: database.name.clone(),
         revision: database.stamp.as_ref().map(|stamp| stamp.revision),
-        prefixes: v4.chain(v6).map(|(net, slot)| (net, counted_on(slot))).collect(),
+        prefixes: database.sources.iter().map(|(net, slot)| (net, counted_on(slot))).collect(),
         endpoints: BTreeMap::new(),
     }
 }

@@ -9,6 +9,7 @@
 //! A failure of one database delays no other. Unchanged state is compared once and not written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use jiff::Timestamp;
@@ -21,14 +22,14 @@ use super::{
     desired::{Desired, DesiredDatabase},
     digest::digest,
     free::free,
-    model::{CounterId, Database, DatabaseSlot, Live, Sources, Stamp, Table},
+    model::{CounterId, Database, DatabaseSlot, Indices, Live, Stamp, Table},
     refusal_tracker::RefusalTracker,
     remainder::remainder,
     room::{Crowded, Room, room},
     table::publish_table,
     unchanged::is_unchanged,
 };
-use crate::rules::{DatabaseId, Mode};
+use crate::rules::{DatabaseId, Mode, PrefixMap};
 
 /// Result of a publish.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ pub struct Published {
 /// When `desired` is in force already, nothing is written.
 pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
     let mut plane = RefusalTracker::new(plane);
-    let Room { mut crowded, late } = room(desired, live, plane.capacity().0);
+    let Room { mut crowded, late } = room(desired, live, plane.sizes().databases);
     let waits = |id: &DatabaseId| (id.clone(), Crowded::late());
     crowded.extend(late.iter().map(waits));
     let mut done = pass(desired, &crowded, live, &mut plane, now);
@@ -95,7 +96,7 @@ fn pass(
     plane: &mut impl DataPlane,
     now: Timestamp,
 ) -> Published {
-    let slots = live.slots();
+    let (slots, sizes) = (live.slots(), plane.sizes());
     let claims = Claims::new(desired, crowded, live);
     let (moves, waiting, refusal) = close(&claims, desired, crowded, &slots, live, plane);
     let mut pass = Pass {
@@ -105,7 +106,7 @@ fn pass(
         plane,
         now,
         batch: Batch::default(),
-        free: 0,
+        free: sizes.slots().peekable(),
         open: BTreeMap::new(),
         done: Published { crowded: crowded.keys().cloned().collect(), ..Published::default() },
     };
@@ -120,7 +121,7 @@ fn pass(
     }
     let published = |id: &DatabaseId| {
         let slot = slots.get(id).filter(|slot| open.contains_key(*slot) && !done.failed.contains_key(id))?;
-        Some((*slot, slot + 1))
+        Some((*slot, slot.default_counter()))
     };
     let table = || Table::unless_live(claims.opening(published), &desired.guarded, &live.table);
     let table = if moves { table() } else { None };
@@ -151,7 +152,8 @@ fn close(
 ) -> (bool, BTreeSet<DatabaseSlot>, Option<Error>) {
     let fits = |id: &DatabaseId| !crowded.contains_key(id);
     let is_new = desired.databases.keys().any(|id| fits(id) && !slots.contains_key(id));
-    let place = |id: &DatabaseId| slots.get(id).filter(|_| fits(id)).map(|slot| (*slot, slot + 1));
+    let place =
+        |id: &DatabaseId| slots.get(id).filter(|_| fits(id)).map(|slot| (*slot, slot.default_counter()));
     if !is_new && Table::unless_live(claims.opening(place), &desired.guarded, &live.table).is_none() {
         return (false, BTreeSet::new(), None);
     }
@@ -174,8 +176,8 @@ struct Pass<'a, P> {
     slots: BTreeMap<DatabaseId, DatabaseSlot>,
     counters: Counters,
     batch: Batch,
-    /// No database slot below is free.
-    free: DatabaseSlot,
+    /// Database slots that may be free: none before them is.
+    free: Peekable<Indices<DatabaseSlot>>,
     /// Databases with the desired allow list, and their counters; `None` where all counters stay.
     open: BTreeMap<DatabaseSlot, Option<AssignedCounters>>,
     done: Published,
@@ -228,7 +230,7 @@ impl<P: DataPlane> Pass<'_, P> {
         let (default_counter, sources) = (assigned.default, assigned.sources(desired));
         self.open.insert(slot, Some(assigned));
         let before = self.live.databases.get(&slot);
-        let nothing = Sources::default();
+        let nothing = PrefixMap::new();
         let known = before.filter(|before| before.stamp.is_some());
         let held = known.map_or(&nothing, |before| &before.sources);
         // Without a stamp in force the contents of the tries are unknown: both are replaced.
@@ -282,9 +284,11 @@ impl<P: DataPlane> Pass<'_, P> {
         if let Some(slot) = self.slots.get(id) {
             return Ok(*slot);
         }
-        let capacity = self.plane.capacity().0;
-        let free = (self.free..capacity).find(|slot| !self.live.databases.contains_key(slot));
-        self.free = free.unwrap_or(capacity);
-        free.with_context(|| format!("no room: all {capacity} database slots are in use"))
+        while self.free.next_if(|slot| self.live.databases.contains_key(slot)).is_some() {}
+        let capacity = self.plane.sizes().databases;
+        self.free
+            .peek()
+            .copied()
+            .with_context(|| format!("no room: all {capacity} database slots are in use"))
     }
 }

@@ -1,10 +1,8 @@
 //! A data plane wrapper that records refused writes and replacements of the endpoint table.
 
-use std::ops::Range;
-
 use anyhow::Result;
 
-use super::data_plane::{DataPlane, Replacement};
+use super::data_plane::{DataPlane, Replacement, Sizes};
 use super::model::{CounterId, DatabaseSlot, Ports, RuleCounter, Table};
 
 /// Forwards every call.
@@ -36,12 +34,8 @@ impl<'a, P> RefusalTracker<'a, P> {
 }
 
 impl<P: DataPlane> DataPlane for RefusalTracker<'_, P> {
-    fn capacity(&self) -> (DatabaseSlot, CounterId) {
-        self.plane.capacity()
-    }
-
-    fn prefix_counters(&self) -> Range<CounterId> {
-        self.plane.prefix_counters()
+    fn sizes(&self) -> Sizes {
+        self.plane.sizes()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {

@@ -21,7 +21,7 @@ pub(super) fn remainder(
     live: &Live,
 ) -> Option<DesiredDatabase> {
     let database = live.databases.get(&slot)?;
-    let held = database.sources.iter().map(|(net, _)| net).collect();
+    let held = database.sources.keys().collect();
     let set = common(&held, wanted, most);
     Some(DesiredDatabase {
         name: database.name.clone(),
@@ -38,14 +38,14 @@ pub(super) fn remainder(
 pub(super) fn common(held: &BTreeSet<IpNet>, wanted: &DesiredDatabase, most: usize) -> RuleSet {
     let mut set = RuleSet::default();
     for net in held {
-        if let Some(key) = around(*net).find_map(|wider| wanted.set.get(&wider)) {
+        if let Some(key) = around(*net).find_map(|wider| wanted.set.prefixes.get(&wider)) {
             set.allow(*net, key);
         }
     }
-    if set.len() < held.len() {
+    if set.prefixes.len() < held.len() {
         let most = most.max(held.len());
-        for (net, key) in wanted.set.iter() {
-            if set.len() < most && around(net).any(|wider| held.contains(&wider)) {
+        for (net, key) in wanted.set.prefixes.iter() {
+            if set.prefixes.len() < most && around(net).any(|wider| held.contains(&wider)) {
                 set.allow(net, key);
             }
         }

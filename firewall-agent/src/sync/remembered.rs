@@ -14,10 +14,8 @@ use crate::rules::{ManagedRange, ManagedRanges, RangeId};
 pub fn remembered_ranges(live: &Live) -> ManagedRanges {
     let mut cidrs: BTreeMap<RangeId, BTreeSet<IpNet>> = BTreeMap::new();
     for database in live.databases.values() {
-        let v4 = database.sources.v4.iter().map(|(net, line)| (IpNet::V4(*net), *line));
-        let v6 = database.sources.v6.iter().map(|(net, line)| (IpNet::V6(*net), *line));
-        for (net, line) in v4.chain(v6) {
-            if let Some(range) = range(live, line) {
+        for (net, line) in database.sources.iter() {
+            if let Some(range) = range(live, *line) {
                 cidrs.entry(range).or_default().insert(net);
             }
         }

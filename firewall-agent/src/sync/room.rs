@@ -99,7 +99,7 @@ impl<'a> Claimant<'a> {
     /// that were in force before a reboot; then live ones that grow; then new ones.
     fn rank(&self, desired: &Desired) -> u8 {
         match self.slot {
-            Some(_) if !self.spreads() && self.wanted.set.len() <= self.held.prefixes => 0,
+            Some(_) if !self.spreads() && self.wanted.set.prefixes.len() <= self.held.prefixes => 0,
             None if desired.first.contains(self.id) => 1,
             Some(_) => 2,
             None => 3,
@@ -117,7 +117,7 @@ impl<'a> Claimant<'a> {
         // Monitor mode passes everyone: it revokes nothing.
         let revokes = self.slot.filter(|_| self.wanted.mode == Mode::Enforce);
         let remainder = revokes.and_then(|slot| remainder(slot, self.wanted, 0, live));
-        let prefixes = remainder.as_ref().map_or(self.held.prefixes, |rest| rest.set.len());
+        let prefixes = remainder.as_ref().map_or(self.held.prefixes, |rest| rest.set.prefixes.len());
         let less = prefixes < self.held.prefixes || self.kept < self.held.endpoints;
         self.held = Held { prefixes, endpoints: self.kept };
         (Crowded { error, remainder }, less)
@@ -126,7 +126,7 @@ impl<'a> Claimant<'a> {
 
 /// The databases that do not fit beside each other in `slots` database slots. Tombstones take no capacity, nor do
 /// single addresses that replace a wildcard.
-pub(super) fn room(desired: &Desired, live: &Live, slots: DatabaseSlot) -> Room {
+pub(super) fn room(desired: &Desired, live: &Live, slots: u32) -> Room {
     let (mut claimants, mut taken) = ask(desired, live, slots);
     claimants.sort_by_key(|one| one.rank(desired));
     let mut room = Room::default();
@@ -154,11 +154,11 @@ pub(super) fn room(desired: &Desired, live: &Live, slots: DatabaseSlot) -> Room 
 
 /// The databases that do not fit now.
 pub(super) fn crowded(desired: &Desired, live: &Live, plane: &impl DataPlane) -> BTreeSet<DatabaseId> {
-    room(desired, live, plane.capacity().0).crowded.into_keys().collect()
+    room(desired, live, plane.sizes().databases).crowded.into_keys().collect()
 }
 
 /// The desired databases, and the capacity used by the live ones that stay.
-fn ask<'a>(desired: &'a Desired, live: &Live, slots: DatabaseSlot) -> (Vec<Claimant<'a>>, Taken) {
+fn ask<'a>(desired: &'a Desired, live: &Live, slots: u32) -> (Vec<Claimant<'a>>, Taken) {
     let mut open: BTreeMap<DatabaseSlot, BTreeSet<Destination>> = BTreeMap::new();
     for (destination, claim) in live.table.endpoints.open() {
         if let Some(slot) = claim.slot() {
@@ -191,7 +191,7 @@ struct Taken {
     /// Bytes available.
     memory: u64,
     /// Number of database slots; those free, and those that become free.
-    slots: DatabaseSlot,
+    slots: u32,
     free: usize,
     late: usize,
 }
@@ -213,17 +213,17 @@ impl Taken {
         } else if is_new {
             self.free -= 1;
         }
-        if one.wanted.set.len() > one.held.prefixes {
-            self.memory = self.memory.saturating_sub(bytes(one.wanted.set.len()));
+        if one.wanted.set.prefixes.len() > one.held.prefixes {
+            self.memory = self.memory.saturating_sub(bytes(one.wanted.set.prefixes.len()));
         }
-        let new = Held { prefixes: one.wanted.set.len(), endpoints: one.endpoints };
+        let new = Held { prefixes: one.wanted.set.prefixes.len(), endpoints: one.endpoints };
         self.total = self.total.with(one.held, new);
         Ok(())
     }
 }
 
 fn fits(one: &Claimant<'_>, others: Held, limits: &Capacity) -> Result<()> {
-    let wanted = one.wanted.set.len();
+    let wanted = one.wanted.set.prefixes.len();
     ensure!(
         wanted <= one.held.prefixes || others.prefixes + wanted <= limits.prefixes,
         "no room for {wanted} prefixes: the other databases of this host use {}, the limit is {}",

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::model::{Claim, CounterId, DatabaseSlot, Destination, Live, Sources};
+use super::model::{Claim, CounterId, DatabaseSlot, Destination, Live};
 use super::question::Question;
-use crate::rules::Mode;
+use crate::rules::{Mode, PrefixMap};
 
 /// A packet with its expected verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Places {
         }
     }
 
-    fn samples(&self, Sources { v4, v6 }: &Sources, live: &Live) -> Vec<Sample> {
+    fn samples(&self, PrefixMap { v4, v6 }: &PrefixMap<CounterId>, live: &Live) -> Vec<Sample> {
         let mut samples = Vec::new();
         let mut add =
             |place: Option<(Destination, Mode)>, allowed: Option<IpAddr>, refused: Option<IpAddr>| {
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_source_outside_is_found_in_the_first_gap() {
         let v4 = |nets: &[&str]| {
-            let list = nets.iter().map(|net| (net.parse().unwrap(), 1)).collect();
+            let list = nets.iter().map(|net| (net.parse().unwrap(), CounterId(1))).collect();
             outside_v4(&list).map(|address| address.to_string())
         };
         assert_eq!(v4(&[]).as_deref(), Some("1.0.0.0"));
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(v4(&["203.0.113.0/24"]).as_deref(), Some("1.0.0.0"));
         assert_eq!(v4(&["0.0.0.0/1", "128.0.0.0/1"]), None);
         let v6 = |nets: &[&str]| {
-            let list = nets.iter().map(|net| (net.parse().unwrap(), 1)).collect();
+            let list = nets.iter().map(|net| (net.parse().unwrap(), CounterId(1))).collect();
             outside_v6(&list).map(|address| address.to_string())
         };
         assert_eq!(v6(&["2000::/3"]).as_deref(), Some("4000::"));

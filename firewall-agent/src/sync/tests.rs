@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use self::verdict::{holder, passes};
 use super::FakeDataPlane;
-use super::model::{Claim, CounterKind, Destination, Live, Ports};
+use super::model::{Claim, CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports};
 use super::{ClaimedDestinations, Desired, DesiredDatabase, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
@@ -85,8 +85,8 @@ fn database(rng: &mut Rng, revision: u64, targets: Vec<Destination>) -> DesiredD
     for (at, source) in SOURCES.iter().enumerate().filter(|_| rng.bool()) {
         let key = CounterKey::Rule(format!("r{at}").parse().unwrap());
         match source.parse().unwrap() {
-            IpAddr::V4(address) => set.v4.insert(address.into(), key.clone()),
-            IpAddr::V6(address) => set.v6.insert(address.into(), key.clone()),
+            IpAddr::V4(address) => set.prefixes.v4.insert(address.into(), key.clone()),
+            IpAddr::V6(address) => set.prefixes.v6.insert(address.into(), key.clone()),
         };
         let kind = if at % 2 == 0 { CounterKind::Custom } else { CounterKind::Managed("egress".to_owned()) };
         counters.insert(key, (kind, String::new()));
@@ -201,7 +201,9 @@ fn opening_before_the_allow_list_would_be_noticed() {
     let mut wrong = before.live.clone();
     wrong.table = after.live.table.clone();
     wrong.claimed = after.live.claimed.clone();
-    let watched = |to: &Destination| (*to, Claim::Open { slot: 0, mode: Mode::Monitor, default_counter: 1 });
+    let watched = |to: &Destination| {
+        (*to, Claim::Open { slot: DatabaseSlot(0), mode: Mode::Monitor, default_counter: CounterId(1) })
+    };
     wrong.table.endpoints = wrong.table.endpoints.keys().map(watched).collect();
     let noticed = std::panic::catch_unwind(|| assert_safe(&before.live, &[wrong], &after.live, "control"));
     assert!(noticed.is_err());
@@ -214,7 +216,7 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
     let mut wanted =
         DesiredDatabase { mode: Mode::Enforce, ..database(&mut Rng::with_seed(5), 1, vec![stays]) };
     let (key, source) = (CounterKey::Rule("r".parse().unwrap()), SOURCES[0].parse::<Ipv4Addr>().unwrap());
-    wanted.set.v4.insert(source.into(), key.clone());
+    wanted.set.prefixes.v4.insert(source.into(), key.clone());
     wanted.counters.insert(key, (CounterKind::Custom, String::new()));
     let other = database(&mut Rng::with_seed(6), 1, vec![target(ADDRESSES[1], PORTS[0])]);
     let both = |revision, wanted: DesiredDatabase, targets: BTreeSet<Destination>| Desired {
@@ -257,7 +259,7 @@ fn the_kernel_remembers_managed_ranges_for_a_start_without_their_file() {
     let (key, net) = (CounterKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
     let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
     (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
-    wanted.set.v4.insert(net, key.clone());
+    wanted.set.prefixes.v4.insert(net, key.clone());
     wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
     let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
     assert!(run(&Desired { databases, ..Desired::default() }, &mut memory));
@@ -278,8 +280,8 @@ fn assert_desired(desired: &Desired, live: &Live, what: &str) {
             Some(wanted.revision),
             "{what}: {id}"
         );
-        assert!(database.sources.v4.keys().eq(wanted.set.v4.keys()), "{what}: {id}");
-        assert!(database.sources.v6.keys().eq(wanted.set.v6.keys()), "{what}: {id}");
+        assert!(database.sources.v4.keys().eq(wanted.set.prefixes.v4.keys()), "{what}: {id}");
+        assert!(database.sources.v6.keys().eq(wanted.set.prefixes.v6.keys()), "{what}: {id}");
         let open: BTreeSet<Destination> = live
             .table
             .endpoints

@@ -19,12 +19,12 @@ pub(super) fn is_unchanged(
 ) -> bool {
     let Some(database) = live.databases.get(&slot) else { return false };
     let Some(stamp) = &database.stamp else { return false };
-    let default = slot + 1;
+    let default = slot.default_counter();
     let same = stamp.revision == desired.revision
         && database.name == desired.name
         && database.default_counter == default
-        && database.sources.v4.len() == desired.set.v4.len()
-        && database.sources.v6.len() == desired.set.v6.len();
+        && database.sources.v4.len() == desired.set.prefixes.v4.len()
+        && database.sources.v6.len() == desired.set.prefixes.v6.len();
     if !same {
         return false;
     }
@@ -53,7 +53,7 @@ impl<'a> Rules<'a> {
         let of_rules = counters.of(slot);
         for number in of_rules {
             let line = live.counters.get(number)?;
-            if *number == slot + 1 {
+            if *number == slot.default_counter() {
                 let named = line.kind == CounterKind::Default && line.id.is_empty() && line.label.is_empty();
                 if !named {
                     return None;
@@ -76,13 +76,13 @@ impl<'a> Rules<'a> {
         let sources = &live.databases.get(&self.slot)?.sources;
         let mut walk = Walk::new(&live.counters);
         let (mut own, mut last) = (0, None);
-        for ((net, key), (held, counter)) in desired.set.iter().zip(sources.iter()) {
+        for ((net, key), (held, counter)) in desired.set.prefixes.iter().zip(sources.iter()) {
             let rule = match last {
                 Some((before, rule)) if before == key => rule,
                 _ => self.counters.get(key).copied(),
             };
             last = Some((key, rule));
-            own += usize::from(self.counts((net, rule), (held, counter), &mut walk)?);
+            own += usize::from(self.counts((net, rule), (held, *counter), &mut walk)?);
         }
         Some(own)
     }
@@ -97,7 +97,9 @@ impl<'a> Rules<'a> {
         if net != held {
             return None;
         }
-        let Some((number, rule)) = rule else { return (counter == self.slot + 1).then_some(false) };
+        let Some((number, rule)) = rule else {
+            return (counter == self.slot.default_counter()).then_some(false);
+        };
         if number == counter {
             return Some(false);
         }

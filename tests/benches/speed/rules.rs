@@ -97,19 +97,23 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
     let mut rng = Rng::with_seed(u64::from(number));
     let line = CounterKey::Rule("fr-1".parse().unwrap());
     let mut set = RuleSet::default();
-    set.v4.insert(Ipv4Net::new(FRIEND4, 24).unwrap().trunc(), line.clone());
-    set.v6.insert(Ipv6Net::new(FRIEND6, 48).unwrap().trunc(), line.clone());
-    set.v4.insert(Ipv4Net::from(Ipv4Addr::from(0x0a00_0000 + (revision as u32 & 0x00ff_ffff))), line.clone());
-    while set.v4.len() < cidrs {
+    set.prefixes.v4.insert(Ipv4Net::new(FRIEND4, 24).unwrap().trunc(), line.clone());
+    set.prefixes.v6.insert(Ipv6Net::new(FRIEND6, 48).unwrap().trunc(), line.clone());
+    set.prefixes
+        .v4
+        .insert(Ipv4Net::from(Ipv4Addr::from(0x0a00_0000 + (revision as u32 & 0x00ff_ffff))), line.clone());
+    while set.prefixes.v4.len() < cidrs {
         let net =
             Ipv4Net::new(Ipv4Addr::from(rng.u32(0x0100_0000..0xdf00_0000)), rng.u8(24..=32)).unwrap().trunc();
         if !net.contains(&STRANGER4) && !net.contains(&NEIGHBOUR4) {
-            set.v4.insert(net, line.clone());
+            set.prefixes.v4.insert(net, line.clone());
         }
     }
-    while set.v6.len() < cidrs {
+    while set.prefixes.v6.len() < cidrs {
         let address = rng.u128(..) >> 3 | 1 << 125;
-        set.v6.insert(Ipv6Net::new(Ipv6Addr::from(address), rng.u8(48..=128)).unwrap().trunc(), line.clone());
+        set.prefixes
+            .v6
+            .insert(Ipv6Net::new(Ipv6Addr::from(address), rng.u8(48..=128)).unwrap().trunc(), line.clone());
     }
     let ports = (0..ports).map(|at| PORT + number * ports + at);
     let addresses = [IpAddr::V4(ADDRESS4), IpAddr::V6(ADDRESS6)];
@@ -127,5 +131,9 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
 
 /// Returns the IPv4 networks that the first database allows.
 pub fn networks(cidrs: usize) -> Vec<Ipv4Net> {
-    desired(1, cidrs, 1, 1).databases.into_values().flat_map(|database| database.set.v4.into_keys()).collect()
+    desired(1, cidrs, 1, 1)
+        .databases
+        .into_values()
+        .flat_map(|database| database.set.prefixes.v4.into_keys())
+        .collect()
 }

@@ -80,7 +80,7 @@ fn database(rng: &mut Rng, number: u8) -> DesiredDatabase {
     for at in 0..LABELS {
         let net = Ipv4Net::new([100, 64, at, 0].into(), 24).unwrap();
         let key = CounterKey::Rule(format!("r{at}").parse().unwrap());
-        set.v4.insert(net, key.clone());
+        set.prefixes.v4.insert(net, key.clone());
         let kind =
             if at % 2 == 0 { CounterKind::Custom } else { CounterKind::Managed(format!("range-{}", at % 5)) };
         lines.insert(key, (kind, hostile(rng)));

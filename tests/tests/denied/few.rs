@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firewall_agent::bpf::Class;
 use firewall_agent::rules::Protocol;
-use firewall_agent::sync::{DataPlane as _, Desired, publish};
+use firewall_agent::sync::{CounterId, DataPlane as _, Desired, publish};
 use firewall_common::{Reason, stages};
 use firewall_tests::packets::{Segment, frame, protocol};
 use jiff::Timestamp;
@@ -125,7 +125,11 @@ fn each_refused_packet_is_written_down_with_source_destination_reason_and_class(
         });
         let one = found.unwrap_or_else(|| panic!("{:?} {:?}: {denied:?}", kind.reason, kind.class));
         assert_eq!(one.packets, kind.count, "{one:?}");
-        assert_eq!(one.what.line, kind.database.map_or(0, |id| default_counter(&loaded, id)), "{one:?}");
+        assert_eq!(
+            one.what.line,
+            kind.database.map_or(CounterId::NONE, |id| default_counter(&loaded, id)),
+            "{one:?}"
+        );
         assert_eq!(one.what.destination.is_some(), kind.source.is_some(), "{one:?}");
         let protocol = match kind.class {
             Class::Syn | Class::Tcp => Some(Protocol::Tcp),
@@ -176,7 +180,11 @@ fn what_a_database_refused_leaves_with_it() {
     let removed = ["orders".parse().unwrap()].into();
     let desired = Desired { removed, guarded, monitor: true, ..Desired::default() };
     let done = publish(&desired, &mut loaded.live, &mut loaded.kernel, Timestamp::now());
-    assert_eq!((done.removed.len(), done.failed.len(), loaded.kernel.capacity().0), (1, 0, 16), "{done:?}");
+    assert_eq!(
+        (done.removed.len(), done.failed.len(), loaded.kernel.sizes().databases),
+        (1, 0, 16),
+        "{done:?}"
+    );
     let left = loaded.kernel.denied().unwrap();
     assert!(!left.is_empty() && left.iter().all(|one| one.what.line != line), "{left:?}");
 }

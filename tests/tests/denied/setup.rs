@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use firewall_agent::sync::CounterId;
 use firewall_common::stages;
 use firewall_tests::lab::RuleFile;
 
@@ -28,7 +29,7 @@ pub fn in_force_with(stages: u32) -> LoadedFirewall {
 }
 
 /// Returns the default counter of a database.
-pub fn default_counter(loaded: &LoadedFirewall, database: &str) -> u32 {
+pub fn default_counter(loaded: &LoadedFirewall, database: &str) -> CounterId {
     let one = loaded.live.databases.values().find(|one| one.id.as_str() == database);
     one.unwrap().default_counter
 }

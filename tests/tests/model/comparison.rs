@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use firewall_agent::bpf::Answer;
-use firewall_common::{NO_RULE, Reason};
+use firewall_agent::sync::CounterId;
+use firewall_common::Reason;
 use jiff::Timestamp;
 
 use crate::decision::{Decision, decide};
@@ -19,9 +20,9 @@ pub struct Comparison<'a> {
     policy: &'a Policy,
     loaded: LoadedFirewall,
     /// Expected counts, by reason and by counter.
-    due: RefCell<BTreeMap<(Reason, u32), Due>>,
+    due: RefCell<BTreeMap<(Reason, CounterId), Due>>,
     /// Number of the policy's rule for each rule counter of the kernel.
-    rules: BTreeMap<u32, u32>,
+    rules: BTreeMap<CounterId, u32>,
 }
 
 /// Packets, and bounds of their bytes: padding outside the frame's linear memory may be left out.
@@ -105,7 +106,7 @@ impl<'a> Comparison<'a> {
     /// Requires that every packet was counted once on its reason and on its counter, cached verdict or not.
     pub fn compare_counters(&self, what: &str) {
         let due = self.due.borrow();
-        let sum = |wanted: &dyn Fn(&(Reason, u32)) -> bool| {
+        let sum = |wanted: &dyn Fn(&(Reason, CounterId)) -> bool| {
             let counted = due.iter().filter(|(key, _)| wanted(key)).map(|(_, due)| *due);
             counted.fold(Due::default(), Due::and)
         };
@@ -114,7 +115,7 @@ impl<'a> Comparison<'a> {
             let expected = sum(&|key| key.0 == reason);
             assert!(expected.covers(tally.packets, tally.bytes), "{what}: {}: {tally:?}", reason.name());
         }
-        for line in due.keys().map(|(_, line)| *line).filter(|line| *line != NO_RULE) {
+        for line in due.keys().map(|(_, line)| *line).filter(|line| *line != CounterId::NONE) {
             let hits = self.loaded.kernel.hits(line).unwrap();
             let expected = sum(&|key| key.1 == line);
             assert!(expected.covers(hits.packets, hits.bytes), "{what}: line {line}: {hits:?}");

@@ -1,13 +1,12 @@
 //! Publishes that fail, or end with their process, at any point.
 
 use std::fs;
-use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use firewall_agent::bpf::{Kernel, Probe};
 use firewall_agent::sync::{
-    CounterId, DataPlane, DatabaseSlot, Ports, Replacement, RuleCounter, Table, publish,
+    CounterId, DataPlane, DatabaseSlot, Ports, Replacement, RuleCounter, Sizes, Table, publish,
 };
 use firewall_common::Reason;
 use jiff::Timestamp;
@@ -111,12 +110,8 @@ impl Mortal {
 }
 
 impl DataPlane for Mortal {
-    fn capacity(&self) -> (DatabaseSlot, CounterId) {
-        self.kernel.capacity()
-    }
-
-    fn prefix_counters(&self) -> Range<CounterId> {
-        self.kernel.prefix_counters()
+    fn sizes(&self) -> Sizes {
+        self.kernel.sizes()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {

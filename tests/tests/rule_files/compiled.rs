@@ -15,8 +15,8 @@ fn compiled(rules: &str, at: &str) -> Vec<String> {
     };
     let rules = read(rules, at);
     let set = compile(&rules, &ranges(), rules.generated_at);
-    let v4 = set.v4.iter().map(|(net, line)| format!("{net} {line}"));
-    let v6 = set.v6.iter().map(|(net, line)| format!("{net} {line}"));
+    let v4 = set.prefixes.v4.iter().map(|(net, line)| format!("{net} {line}"));
+    let v6 = set.prefixes.v6.iter().map(|(net, line)| format!("{net} {line}"));
     v4.chain(v6).chain(set.unresolved.iter().map(|range| format!("unresolved {range}"))).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Files truncated at every byte.
 
-use firewall_agent::rules::{DatabaseRules, ManagedRanges, RuleSet, compile, read_database};
+use firewall_agent::rules::{DatabaseRules, ManagedRanges, compile, read_database};
 
 use crate::fixtures::{Fixture, Kind, fixtures, limits, none, read};
 
@@ -56,7 +56,7 @@ fn marker_end(fixture: &Fixture) -> usize {
 
 fn allows_more(cut: &DatabaseRules, whole: &DatabaseRules) -> bool {
     let set = |rules: &DatabaseRules| compile(rules, &ManagedRanges::default(), whole.generated_at);
-    let (cut, whole): (RuleSet, RuleSet) = (set(cut), set(whole));
+    let (cut, whole) = (set(cut).prefixes, set(whole).prefixes);
     cut.v4.keys().any(|net| !whole.v4.keys().any(|wide| wide.contains(net)))
         || cut.v6.keys().any(|net| !whole.v6.keys().any(|wide| wide.contains(net)))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use firewall_agent::bpf::{Answer, Probe};
+use firewall_agent::sync::CounterId;
 use firewall_common::{Reason, Tally, stages};
 use firewall_tests::lab::RuleFile;
 
@@ -57,11 +58,11 @@ impl LoadedFirewall {
         assert_eq!((packets, bytes), (1, frame.len() as u64), "{} counted wrongly", reason.name());
         assert_eq!(action, if reason.passes() { XDP_PASS } else { XDP_DROP }, "action of {}", reason.name());
 
-        let lines: Vec<u32> =
+        let lines: Vec<CounterId> =
             hits.iter().zip(self.hits()).filter(|(a, b)| **a != *b).map(|(a, _)| a.0).collect();
         assert!(lines.len() <= 1, "more than one line counted: {lines:?}");
         let answer = self.probe.ask(frame, linear).unwrap();
-        let expected = Answer { reason, line: lines.first().copied().unwrap_or(0) };
+        let expected = Answer { reason, line: lines.first().copied().unwrap_or(CounterId::NONE) };
         assert_eq!(answer, expected, "the probe and the program differ");
         Outcome { reason, line: lines.first().map(|slot| self.live.counters[slot].id.clone()) }
     }
@@ -76,7 +77,7 @@ impl LoadedFirewall {
         Reason::ALL.into_iter().map(|reason| self.kernel.reason(reason).unwrap()).collect()
     }
 
-    fn hits(&self) -> Vec<(u32, u64)> {
+    fn hits(&self) -> Vec<(CounterId, u64)> {
         self.live.counters.keys().map(|slot| (*slot, self.kernel.hits(*slot).unwrap().packets)).collect()
     }
 }

@@ -4,7 +4,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::cli::hits::RuleCounters;
-use crate::sync::{CounterId, DatabaseSlot, Live, Sources};
+use crate::rules::PrefixMap;
+use crate::sync::{CounterId, DatabaseSlot, Live};
 
 /// Mark of a rule. Field names are an interface.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -50,7 +51,7 @@ pub(super) fn mark(
 }
 
 /// Counter of the longest prefix of another rule that contains this one.
-fn covering(net: IpNet, lines: &RuleCounters, sources: &Sources) -> Option<CounterId> {
+fn covering(net: IpNet, lines: &RuleCounters, sources: &PrefixMap<CounterId>) -> Option<CounterId> {
     let wider = std::iter::successors(net.supernet(), IpNet::supernet);
-    wider.filter_map(|wider| sources.get(&wider)).find(|slot| !lines.has(*slot))
+    wider.filter_map(|wider| sources.get(&wider).copied()).find(|slot| !lines.has(*slot))
 }

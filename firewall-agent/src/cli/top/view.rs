@@ -120,6 +120,7 @@ mod tests {
     use super::*;
     use crate::cli::denied::DeniedRow;
     use crate::cli::top::state::Database;
+    use crate::sync::DatabaseSlot;
 
     fn scene() -> TopState {
         let rate = |total, per_second| Rate { total, per_second };
@@ -144,7 +145,7 @@ mod tests {
             suggestion: None,
         };
         TopState {
-            databases: (0..100).map(|number| (number, database(number))).collect(),
+            databases: (0..100).map(|number| (DatabaseSlot(number), database(number))).collect(),
             reasons: firewall_common::Reason::ALL
                 .map(|reason| (reason.name(), reason.passes(), rate(1_234_567_890, 1_234_567.8)))
                 .into(),

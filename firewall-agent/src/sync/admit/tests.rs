@@ -3,9 +3,9 @@
 use fastrand::Rng;
 
 use super::*;
-use crate::rules::{Limits, Mode, Protocol, read_database};
+use crate::rules::{Limits, Mode, PrefixMap, Protocol, read_database};
 use crate::sync::tests::counted::comparisons;
-use crate::sync::{Changes, Database, Sources};
+use crate::sync::{Changes, Database, DatabaseSlot};
 
 fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
     let text = format!(
@@ -20,18 +20,18 @@ fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
 /// Databases live at revision 5, each with one endpoint.
 fn live(databases: &[(&str, Option<&str>)]) -> Live {
     let mut live = Live::default();
-    for (slot, (id, address)) in (0..).zip(databases) {
+    for (slot, (id, address)) in (0..).map(DatabaseSlot).zip(databases) {
         let database = Database {
             id: id.parse().unwrap(),
             name: String::new(),
-            default_counter: slot + 1,
+            default_counter: slot.default_counter(),
             floor: 5,
             stamp: None,
-            sources: Sources::default(),
+            sources: PrefixMap::new(),
         };
         live.databases.insert(slot, database);
         let address = address.map(|text| text.parse().unwrap());
-        let claim = Claim::Open { slot, mode: Mode::Enforce, default_counter: slot + 1 };
+        let claim = Claim::Open { slot, mode: Mode::Enforce, default_counter: slot.default_counter() };
         live.table.endpoints.insert(Destination { address, port: 5432, protocol: Protocol::Tcp }, claim);
     }
     live

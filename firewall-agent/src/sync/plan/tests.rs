@@ -4,8 +4,8 @@ use fastrand::Rng;
 
 use super::*;
 use crate::rules::{Limits, ManagedRanges, read_database, read_ranges};
-use crate::sync::Ports;
 use crate::sync::tests::random;
+use crate::sync::{DatabaseSlot, Ports};
 
 mod foreseen;
 
@@ -184,7 +184,7 @@ fn on_a_host_without_monitor_mode_also_a_database_that_no_file_names_is_enforced
 #[test]
 fn a_database_whose_apply_was_cut_off_is_published_anew() {
     let mut live = memory().live;
-    live.databases.get_mut(&0).unwrap().stamp = None;
+    live.databases.get_mut(&DatabaseSlot(0)).unwrap().stamp = None;
     let same = vec![("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}"))))];
     assert_eq!(words(&dry(&desired(&same, &ranges("10.1.0.0/16")), &live).changes), ["a revision - > 1"]);
 }

@@ -86,7 +86,7 @@ fn allowing<'a>(desired: &'a Desired, source: IpAddr, to: &'a Destination) -> Op
     let mut databases = desired.databases.iter();
     let (id, wanted) = databases.find(|(_, wanted)| wanted.targets.iter().any(|one| one.covers(to)))?;
     let net = source.into();
-    Some((id, wanted.mode == Mode::Monitor || wanted.set.get(&net).is_some()))
+    Some((id, wanted.mode == Mode::Monitor || wanted.set.prefixes.get(&net).is_some()))
 }
 
 fn claim_at(live: &Live, to: &Destination) -> Option<Claim> {

@@ -8,9 +8,8 @@ use ipnet::Ipv4Net;
 use super::{ADDRESSES, PORTS, database, run, target};
 use crate::rules::{CounterKey, RuleSet};
 use crate::sync::FakeDataPlane;
-use crate::sync::data_plane::DataPlane as _;
 use crate::sync::model::CounterKind;
-use crate::sync::{CounterId, Desired, DesiredDatabase, remembered_ranges};
+use crate::sync::{CounterId, DatabaseSlot, Desired, DesiredDatabase, remembered_ranges};
 
 fn net(number: u8) -> Ipv4Net {
     Ipv4Net::new_assert([100, 64, number, 0].into(), 24)
@@ -21,14 +20,14 @@ fn wanted(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
     let key = CounterKey::Rule("region".parse().unwrap());
     let empty = database(&mut Rng::with_seed(1), revision, vec![target(ADDRESSES[0], PORTS[0])]);
     let mut wanted = DesiredDatabase { set: Default::default(), counters: BTreeMap::new(), ..empty };
-    wanted.set.v4.extend(numbers.into_iter().map(|number| (net(number), key.clone())));
+    wanted.set.prefixes.v4.extend(numbers.into_iter().map(|number| (net(number), key.clone())));
     wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
     Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted)]), ..Desired::default() }
 }
 
 /// The counter of each prefix.
 fn counted_on(memory: &FakeDataPlane) -> BTreeMap<Ipv4Net, CounterId> {
-    memory.live.databases[&0].sources.v4.clone()
+    memory.live.databases[&DatabaseSlot(0)].sources.v4.clone()
 }
 
 #[test]
@@ -37,7 +36,7 @@ fn each_prefix_has_its_line_and_keeps_it_over_updates() {
     assert!(run(&wanted(1, [1, 2, 3]), &mut memory));
     let first = counted_on(&memory);
     for slot in first.values() {
-        assert!(memory.prefix_counters().contains(slot), "{first:?}");
+        assert!(memory.sizes.prefix_counters().any(|reserved| reserved == *slot), "{first:?}");
         assert_eq!(memory.live.counters[slot].kind, CounterKind::Prefix("egress".to_owned()));
         assert_eq!(first.values().filter(|other| *other == slot).count(), 1, "{first:?}");
     }
@@ -53,7 +52,7 @@ fn each_prefix_has_its_line_and_keeps_it_over_updates() {
 #[test]
 fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
     let mut memory = FakeDataPlane::default();
-    let room = u8::try_from(memory.prefix_counters().len()).unwrap();
+    let room = u8::try_from(memory.sizes.prefix_counters().len()).unwrap();
     assert!(run(&wanted(1, 0..room + 4), &mut memory), "never refused for want of a line");
     let first = counted_on(&memory);
     let own =
@@ -74,7 +73,7 @@ fn a_rule_that_becomes_a_managed_range_lends_it_none_of_its_prefixes_however_the
         let mut wanted = database(&mut Rng::with_seed(5), revision, vec![target(ADDRESSES[0], PORTS[0])]);
         let key = CounterKey::Rule("r".parse().unwrap());
         (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
-        wanted.set.v4.insert(net.parse().unwrap(), key.clone());
+        wanted.set.prefixes.v4.insert(net.parse().unwrap(), key.clone());
         wanted.counters.insert(key, (kind, String::new()));
         Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted)]), ..Desired::default() }
     };

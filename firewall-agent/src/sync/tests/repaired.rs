@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::verdict::passes;
 use super::{packets, random};
+use crate::rules::PrefixMap;
 use crate::sync::FakeDataPlane;
-use crate::sync::model::{Live, Ports, Sources};
+use crate::sync::model::{Live, Ports};
 use crate::sync::{Desired, Drift, Table, ensure_known, publish, rebuilt_table, repair};
 
 const ROUNDS: u64 = 300;
@@ -48,7 +49,7 @@ fn what_was_changed_decides_as_before_once_it_is_repaired() {
             plane.live.table = Table::default();
         }
         for slot in &drift.sources {
-            plane.live.databases.get_mut(slot).unwrap().sources = Sources::default();
+            plane.live.databases.get_mut(slot).unwrap().sources = PrefixMap::new();
         }
         changed += usize::from(verdicts(&plane.live) != before);
         // After a refusal at any write the desired state is still known, and the next attempt restores it.

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use super::{ADDRESSES, PORTS, assert_desired, database, run, target};
 use crate::rules::{CounterKey, DatabaseId, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
-use crate::sync::{Capacity, Claim, CounterKind, Desired, DesiredDatabase, Live, Sizes, publish};
+use crate::sync::{
+    Capacity, Claim, CounterKind, DatabaseSlot, Desired, DesiredDatabase, Live, Sizes, publish,
+};
 
 #[test]
 fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
@@ -19,7 +21,7 @@ fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
     let mut many = database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])]);
     for number in 0..40u8 {
         let key = CounterKey::Rule(format!("many-{number}").parse().unwrap());
-        many.set.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
+        many.set.prefixes.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
         many.counters.insert(key, (CounterKind::Custom, String::new()));
     }
     let other = database(&mut rng, 1, vec![target(ADDRESSES[1], PORTS[0])]);
@@ -30,8 +32,8 @@ fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
     assert!(done.failed.is_empty() && done.uncounted.values().sum::<usize>() > 0, "{done:?}");
     assert_desired(&desired, &memory.live, "too many rules");
     // Every allowed source is allowed, counted on the default counter where no other is free.
-    let default = memory.live.databases[&0].default_counter;
-    assert!(memory.live.databases[&0].sources.v4.values().any(|line| *line == default));
+    let default = memory.live.databases[&DatabaseSlot(0)].default_counter;
+    assert!(memory.live.databases[&DatabaseSlot(0)].sources.v4.values().any(|line| *line == default));
 }
 
 #[test]
@@ -40,7 +42,7 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
     wanted.set = RuleSet::default();
     for number in 0..10u8 {
         let key = CounterKey::Rule(format!("r{number}").parse().unwrap());
-        wanted.set.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
+        wanted.set.prefixes.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
         wanted.counters.insert(key, (CounterKind::Custom, String::new()));
     }
     let desired = |wanted: &DesiredDatabase, limits| Desired {
@@ -67,10 +69,10 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
     let mut memory = FakeDataPlane::default();
     assert!(run(&desired(&wanted, Capacity::default()), &mut memory));
     for (limits, _) in tight {
-        wanted.set.v4.pop_first();
+        wanted.set.prefixes.v4.pop_first();
         wanted.revision += 1;
         assert!(run(&desired(&wanted, limits), &mut memory), "{limits:?}");
-        assert_eq!(memory.live.databases[&0].sources.v4.len(), wanted.set.v4.len());
+        assert_eq!(memory.live.databases[&DatabaseSlot(0)].sources.v4.len(), wanted.set.prefixes.v4.len());
     }
 }
 
@@ -78,8 +80,9 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
 fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing_else() {
     let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
     wanted.mode = Mode::Enforce;
-    wanted.set.v4 = [(Ipv4Addr::new(10, 0, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()))].into();
-    wanted.set.v6.clear();
+    wanted.set.prefixes.v4 =
+        [(Ipv4Addr::new(10, 0, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()))].into();
+    wanted.set.prefixes.v6.clear();
     let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wanted.clone())]);
     let mut desired = Desired { databases: named(&wanted), monitor: true, ..Desired::default() };
     let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
@@ -89,7 +92,7 @@ fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing
     wanted.revision += 1;
     wanted.mode = Mode::Monitor;
     wanted.targets.insert(target(ADDRESSES[1], PORTS[0]));
-    wanted.set.v4.insert(Ipv4Addr::new(10, 1, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()));
+    wanted.set.prefixes.v4.insert(Ipv4Addr::new(10, 1, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()));
     desired.databases = named(&wanted);
     desired.limits = Capacity { prefixes: 1, ..Capacity::default() };
     let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
@@ -156,10 +159,14 @@ fn what_expires_or_is_revoked_does_not_wait_for_room() {
     let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert!(format!("{done:?}").contains("no room") && done.applied.is_empty(), "{done:?}");
     let held: Vec<String> =
-        memory.live.databases[&0].sources.iter().map(|(net, _)| net.to_string()).collect();
+        memory.live.databases[&DatabaseSlot(0)].sources.iter().map(|(net, _)| net.to_string()).collect();
     assert_eq!(held, ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/32"], "never more than there were");
-    let stamp = memory.live.databases[&0].stamp.as_ref().unwrap();
-    assert_eq!((stamp.revision, memory.live.databases[&0].floor), (1, 1), "the new one is not in force");
+    let stamp = memory.live.databases[&DatabaseSlot(0)].stamp.as_ref().unwrap();
+    assert_eq!(
+        (stamp.revision, memory.live.databases[&DatabaseSlot(0)].floor),
+        (1, 1),
+        "the new one is not in force"
+    );
     let writes = memory.writes;
     publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert_eq!(memory.writes, writes, "asked again, nothing is written");
@@ -224,7 +231,7 @@ fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
             ids.iter().zip(1..).map(|(id, number)| (id.clone(), sized(number, rng.u8(0..6)))).collect();
         let before: BTreeMap<_, _> =
             wishes.iter().filter(|_| rng.bool()).map(|(id, wanted)| (id.clone(), wanted.clone())).collect();
-        let prefixes: usize = before.values().map(|wanted| wanted.set.len()).sum();
+        let prefixes: usize = before.values().map(|wanted| wanted.set.prefixes.len()).sum();
         // The state in force did fit, in every respect.
         let limits = Capacity {
             prefixes: prefixes + rng.usize(0..4),
@@ -260,7 +267,7 @@ fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
             assert!(!same || !done.failed.contains_key(id), "round {round}: {id}: {done:?}");
             protected += usize::from(same && !done.failed.is_empty());
             let slot = live.slot(id).unwrap_or_else(|| panic!("round {round}: {id} is not there"));
-            assert!(live.databases[&slot].sources.len() >= wanted.set.len(), "round {round}: {id}");
+            assert!(live.databases[&slot].sources.len() >= wanted.set.prefixes.len(), "round {round}: {id}");
             assert!(live.table.endpoints.values().any(|claim| claim.slot() == Some(slot)), "round {round}");
         }
         let sum: usize = live.databases.values().map(|database| database.sources.len()).sum();

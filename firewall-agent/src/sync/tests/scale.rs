@@ -1,7 +1,6 @@
 //! Cost of a publish against the number of databases, endpoints, tombstones and removed databases.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use crate::rules::{CounterKey, DatabaseId, Mode, Protocol, RuleSet};
 use crate::sync::model::{
     CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports, RuleCounter, Table,
 };
-use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, publish};
+use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, Sizes, publish};
 
 /// A data plane that accepts every write and stores nothing.
 #[derive(Debug, Default)]
@@ -31,12 +30,8 @@ impl Sink {
 }
 
 impl DataPlane for Sink {
-    fn capacity(&self) -> (DatabaseSlot, CounterId) {
-        (256, 400_000)
-    }
-
-    fn prefix_counters(&self) -> Range<CounterId> {
-        200_000..400_000
+    fn sizes(&self) -> Sizes {
+        Sizes { databases: 256, counters: 400_000, prefix_counters: 200_000 }
     }
 
     fn set_ports(&mut self, _: &Ports, _: &Ports) -> Result<()> {

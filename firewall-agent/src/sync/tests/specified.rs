@@ -56,7 +56,7 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
             continue;
         }
         let slot = after.slot(id).unwrap();
-        let claim = Claim::Open { slot, mode: wanted.mode, default_counter: slot + 1 };
+        let claim = Claim::Open { slot, mode: wanted.mode, default_counter: slot.default_counter() };
         let held: BTreeSet<_> =
             held(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
         let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&held, to);

@@ -16,7 +16,7 @@ fn desired(revision: u64) -> Desired {
         let key = CounterKey::Rule("r".parse().unwrap());
         let net = Ipv4Addr::new(10, number, u8::try_from(revision).unwrap(), 0).into();
         let mut set = RuleSet::default();
-        set.v4.insert(net, key.clone());
+        set.prefixes.v4.insert(net, key.clone());
         DesiredDatabase {
             name: String::new(),
             revision,

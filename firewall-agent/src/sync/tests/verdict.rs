@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::rules::Mode;
-use crate::sync::{Claim, Destination, Live};
+use crate::sync::{Claim, DatabaseSlot, Destination, Live};
 
 /// Returns `true` if a TCP packet from `source` to `target` passes, as the XDP program decides.
 pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
@@ -24,7 +24,7 @@ pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
 }
 
 /// The owner of a destination: a move between databases closes it for a moment, intentionally.
-pub fn holder(live: &Live, target: &Destination) -> Option<u32> {
+pub fn holder(live: &Live, target: &Destination) -> Option<DatabaseSlot> {
     let endpoints = &live.table.endpoints;
     match endpoints.get(target).or_else(|| endpoints.get(&Destination { address: None, ..*target })) {
         Some(Claim::Open { slot, .. }) => Some(*slot),

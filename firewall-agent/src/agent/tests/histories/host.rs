@@ -29,8 +29,7 @@ use crate::host::clock::Moment;
 use crate::http::SharedState;
 use crate::rules::{DatabaseId, Limits};
 use crate::sync::{
-    Capacity, DatabaseSlot, Destination, InForce, Killed, Ports, Presence, Record, RulesInForce,
-    StateStore as _, digest,
+    Capacity, Destination, InForce, Killed, Ports, Presence, Record, RulesInForce, StateStore as _, digest,
 };
 
 #[derive(Debug)]
@@ -83,7 +82,7 @@ pub struct Host {
     old: Option<OldLayout>,
     is_slow: bool,
     hangs: bool,
-    databases: DatabaseSlot,
+    databases: u32,
     /// Prefixes for which the kernel has memory.
     memory: usize,
     /// Prefixes in the kernel before the pass: the next pass can use memory that a database frees in this one.

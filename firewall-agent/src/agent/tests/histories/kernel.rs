@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
@@ -19,11 +18,11 @@ use crate::sync::{
 };
 
 /// Database slots; a history may have more databases.
-const DATABASES: DatabaseSlot = 4;
+const DATABASES: u32 = 4;
 /// The agent's estimate.
 const BYTES_OF_A_PREFIX: u64 = 144;
 /// Enough counters for every rule to have its own, before and after a change.
-const COUNTERS: CounterId = 48;
+const COUNTERS: u32 = 48;
 
 /// Judgement of a kernel in one state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,9 +68,9 @@ pub struct HeldKernel {
 }
 
 impl HeldKernel {
-    pub fn new(databases: DatabaseSlot, rng: Rng) -> Self {
+    pub fn new(databases: u32, rng: Rng) -> Self {
         let databases = databases.min(DATABASES);
-        let sizes = Sizes { databases, counters: COUNTERS, prefix_counters: COUNTERS - 12..COUNTERS };
+        let sizes = Sizes { databases, counters: COUNTERS, prefix_counters: 12 };
         let mut plane = FakeDataPlane::new(Live::default(), sizes);
         plane.observer = Some(observe);
         Self {
@@ -224,12 +223,8 @@ impl ReadBack for HeldKernel {
 }
 
 impl DataPlane for HeldKernel {
-    fn capacity(&self) -> (DatabaseSlot, CounterId) {
-        self.plane.borrow().capacity()
-    }
-
-    fn prefix_counters(&self) -> Range<CounterId> {
-        self.plane.borrow().prefix_counters()
+    fn sizes(&self) -> Sizes {
+        self.plane.borrow().sizes()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
