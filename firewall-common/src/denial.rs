@@ -2,6 +2,8 @@
 
 use core::mem::{offset_of, size_of};
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::Address;
 
 /// [`Denial::class`]: neither TCP nor UDP, or unknown (a fragment, a broken header).
@@ -17,7 +19,7 @@ pub const CLASS_UDP: u8 = 3;
 pub const DENIALS_SIZE: u32 = 8192;
 
 /// A refused source, its destination, and the reason. Fields that could not be parsed are zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Denial {
     /// Source address.
@@ -42,7 +44,7 @@ pub struct Denial {
 }
 
 /// Packet count and times of an entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Denials {
     /// Packets that the entry represents: every packet at a low rate, sampled under a flood.
@@ -55,7 +57,7 @@ pub struct Denials {
 
 /// The sampler of one CPU: selects the refused packets to record. It has seen `booked` + `lost` + `pending` + `drawn` −
 /// `left` packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Sampler {
     /// Packets represented by records.

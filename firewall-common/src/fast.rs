@@ -2,6 +2,8 @@
 
 use core::mem::{offset_of, size_of};
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::{Endpoint, EndpointKey, packet::Flow};
 
 /// Bits of the program's constant [`crate::names::STAGES`]: the enabled accelerations. All that fit the kernel are on,
@@ -31,7 +33,7 @@ pub const CACHED_ENDPOINTS: u32 = 256;
 /// An entry is valid only while `generation` is the current one. The program reads the generation **before** any
 /// lookup, and the agent changes it **after** the last packet judged by the replaced tables. An entry with the current
 /// generation therefore comes from the tables in force.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CachedVerdict {
     pub flow: Flow,
@@ -41,7 +43,7 @@ pub struct CachedVerdict {
 }
 
 /// The row of the endpoint table for a destination; `generation` as in [`CachedVerdict`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct CachedEndpoint {
     /// The packet's destination, even when the row is a wildcard's.
@@ -57,7 +59,7 @@ pub const FILTER_WORDS: usize = FILTER_BITS as usize / 64;
 
 /// Source prefilter: the allow list of a database in one family, as a bitmap. Bit `n` is bit `n % 64` of word `n / 64`.
 /// False positives are allowed, false negatives are not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct SourceFilter {
     pub words: [u64; FILTER_WORDS],

@@ -2,6 +2,8 @@
 
 use core::mem::{offset_of, size_of};
 
+use bytemuck::{Pod, Zeroable};
+
 /// An address in network byte order: IPv4 in word 0 with the rest zero, IPv6 in all four words.
 pub type Address = [u32; 4];
 
@@ -25,7 +27,7 @@ pub const MAX_MEMBERS: u32 = 256;
 ///   counts the rows from 0 in **host** byte order; the walk ends at the first missing number. A row with [`TOMBSTONE`]
 ///   comes first and marks that something at the address is closed. The rows of an address include the wildcard
 ///   databases, and enforcing databases come before monitored ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct EndpointKey {
     /// Destination address; zero for a wildcard.
@@ -46,7 +48,7 @@ pub const MONITOR: u32 = 1;
 pub const TOMBSTONE: u32 = 2;
 
 /// The value of a row of the endpoint table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Endpoint {
     /// The database slot: an index into both outer maps of sources. Unused in a tombstone.
@@ -61,7 +63,7 @@ pub struct Endpoint {
 pub const PORT_WORDS: u32 = 1024;
 
 /// 64 consecutive ports: port `p` (host order) is bit `p % 64` of word `p / 64`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct PortWord {
     /// The endpoint table has a row at this port, tombstones included. May be set too early and cleared too late, never
@@ -75,7 +77,7 @@ pub struct PortWord {
 pub const NO_RULE: u32 = 0;
 
 /// Packets and bytes (whole frames) by reason. For a frame in several buffers, padding after the first may be missing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Tally {
     /// Packets.
@@ -85,7 +87,7 @@ pub struct Tally {
 }
 
 /// Packets and bytes, as in [`Tally`], by rule counter, and the time of the last packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Hits {
     /// Packets.
@@ -109,7 +111,7 @@ pub const LINE_INTERNAL: u32 = 3;
 pub const LINE_PREFIX: u32 = 4;
 
 /// Metadata of a rule counter. Texts are UTF-8, padded with zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct RuleRecord {
     /// The database slot that the rule belongs to.
@@ -125,7 +127,7 @@ pub struct RuleRecord {
 }
 
 /// One published state of a database's sources.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Stamp {
     /// Revision of the rule file.
@@ -142,7 +144,7 @@ pub struct Stamp {
 
 /// Metadata of a database slot. The agent writes it **before** it publishes the tries: whichever of the two stamps
 /// names the live tries is in force, even after a crash in between.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct DatabaseRecord {
     /// Database id, padded with zeros.

@@ -5,8 +5,8 @@
 //! read as native `u32` words over those bytes, never converted. Every other integer (slots, counters, revisions) is in
 //! the byte order of the host.
 //!
-//! Layout: each type shared with the kernel is `#[repr(C)]` without padding, and its size and offsets are asserted at
-//! compile time. A change of any of them is a new layout version ([`names::LAYOUT`]).
+//! Layout: each type shared with the kernel is `#[repr(C)]` and derives `bytemuck::Pod`, which refuses padding; its size
+//! and offsets are asserted at compile time. A change of any of them is a new layout version ([`names::LAYOUT`]).
 
 #![no_std]
 

@@ -1,4 +1,12 @@
-//! Names of the kernel objects, identical in the object file, on bpffs and in messages.
+//! Names of the kernel objects, identical in the object file, on bpffs and in messages, and the contract of every pinned
+//! map.
+
+use core::mem::size_of;
+
+use crate::{
+    CachedEndpoint, CachedVerdict, DatabaseRecord, Denial, Denials, Hits, PortWord, RuleRecord, Sampler,
+    SourceFilter, Tally,
+};
 
 /// Directory of this map layout below the agent's bpffs directory. Links live outside it, unversioned, so that older
 /// and newer agents find them.
@@ -32,75 +40,104 @@ pub const RECORDER_INDEX: u32 = 0;
 /// Index of [`PACKET_LOGGER`] in [`RECORDERS`].
 pub const PACKET_LOGGER_INDEX: u32 = 1;
 
-/// `Array<PortWord, 1024>`: claimed and guarded ports; packets to all other ports pass.
-pub const PORTS: &str = "PORTS";
-/// `ArrayOfMaps<Hash<EndpointKey, Endpoint>, 1>`: the live endpoint table.
-pub const ENDPOINTS: &str = "ENDPOINTS";
-/// `ArrayOfMaps<LpmTrie<u32 × 1>, max_databases>`: IPv4 allow lists by database slot.
-pub const SOURCES_V4: &str = "SOURCES_V4";
-/// `ArrayOfMaps<LpmTrie<u32 × 4>, max_databases>`: IPv6 allow lists by database slot.
-pub const SOURCES_V6: &str = "SOURCES_V6";
-/// `PerCpuArray<Tally>`: packets and bytes by reason.
-pub const REASONS: &str = "REASONS";
-/// `PerCpuArray<Hits>`: packets, bytes and last hit by rule counter.
-pub const RULE_HITS: &str = "RULE_HITS";
-/// `Hash<u32, RuleRecord>`: metadata of the rule counters. Userspace only.
-pub const RULES: &str = "RULES";
-/// `Hash<u32, DatabaseRecord>`: metadata and stamps of the database slots. Userspace only.
-pub const DATABASES: &str = "DATABASES";
+/// A map pinned under its own name: the agent's half of the contract. The program declares the other half (type, number
+/// of entries, flags) in `firewall-ebpf/src/maps.rs`, and the agent reads it from the compiled object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedMap {
+    pub name: &'static str,
+    /// In bytes.
+    pub key_size: usize,
+    /// In bytes; a slot of an array of maps or programs has 4.
+    pub value_size: usize,
+    pub entries: Entries,
+    /// Verdicts depend on the map: the drift check compares it with the map that the program uses.
+    pub decides: bool,
+    /// The map has the same meaning in every layout, and an agent of another layout continues it.
+    pub carried: bool,
+    pub group: Option<Group>,
+}
 
-/// `LruHash<Denial, Denials, 8192>`: refused sources.
-pub const DENIALS: &str = "DENIALS";
-/// `PerCpuArray<Sampler, 1>`: the samplers of refused packets.
-pub const SAMPLER: &str = "SAMPLER";
-/// `ProgramArray`, 2 entries: [`RECORDER`] and [`PACKET_LOGGER`].
-pub const RECORDERS: &str = "RECORDERS";
+/// Source of a map's number of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entries {
+    /// The number that the program declares.
+    Declared,
+    /// The configured number of databases.
+    Databases,
+    /// The number of rule counters, derived from the configured number of databases.
+    Counters,
+}
 
-/// `Array<u64, 1>`: the generation, changed by the agent after every publish; see [`crate::CachedVerdict`].
-pub const GENERATION: &str = "GENERATION";
-/// `PerCpuArray<CachedVerdict>`: the verdict cache.
-pub const VERDICTS: &str = "VERDICTS";
-/// `PerCpuArray<CachedEndpoint>`: the endpoint cache.
-pub const ENDPOINT_CACHE: &str = "ENDPOINT_CACHE";
-/// `Array<SourceFilter, max_databases>`: IPv4 source prefilters by database slot.
-pub const PREFILTER_V4: &str = "PREFILTER_V4";
-/// `Array<SourceFilter, max_databases>`: IPv6 source prefilters by database slot.
-pub const PREFILTER_V6: &str = "PREFILTER_V6";
+/// Maps that must be of the same age: when one has lost its pin, the agent creates all of them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The generation makes cached entries valid.
+    Caches,
+    /// A recorder ends the run of a packet with the action stored in the sampler.
+    Recording,
+}
 
-/// Every map pinned under its own name.
-pub const MAPS: [&str; 16] = [
-    PORTS,
-    ENDPOINTS,
-    SOURCES_V4,
-    SOURCES_V6,
-    REASONS,
-    RULE_HITS,
-    RULES,
-    DATABASES,
-    DENIALS,
-    SAMPLER,
-    RECORDERS,
-    GENERATION,
-    VERDICTS,
-    ENDPOINT_CACHE,
-    PREFILTER_V4,
-    PREFILTER_V6,
-];
+impl Group {
+    pub const ALL: [Self; 2] = [Self::Caches, Self::Recording];
+}
 
-/// The maps that determine verdicts. The last two do through the action that a recorder returns.
-pub const DECIDING: [&str; 11] = [
-    PORTS,
-    ENDPOINTS,
-    SOURCES_V4,
-    SOURCES_V6,
-    GENERATION,
-    VERDICTS,
-    ENDPOINT_CACHE,
-    PREFILTER_V4,
-    PREFILTER_V6,
-    RECORDERS,
-    SAMPLER,
-];
+impl SharedMap {
+    const fn new(name: &'static str, key_size: usize, value_size: usize) -> Self {
+        let entries = Entries::Declared;
+        Self { name, key_size, value_size, entries, decides: false, carried: false, group: None }
+    }
+}
+
+/// Declares each map once: its name, key and value, and the properties that differ from [`SharedMap::new`].
+macro_rules! shared_maps {
+    ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty { $($property:ident: $is:expr),* $(,)? })+) => {
+        $($(#[$doc])* pub const $name: &str = stringify!($name);)+
+
+        /// The name of every pinned map.
+        pub const MAPS: [&str; CONTRACT.len()] = [$($name),+];
+
+        /// Every pinned map.
+        pub const CONTRACT: [SharedMap; [$($name),+].len()] = [$(SharedMap {
+            $($property: $is,)*
+            ..SharedMap::new($name, size_of::<$key>(), size_of::<$value>())
+        }),+];
+    };
+}
+
+shared_maps! {
+    /// Claimed and guarded ports, 64 in a word; packets to all other ports pass.
+    PORTS: u32 => PortWord { decides: true }
+    /// Array of one map: the live endpoint table, `EndpointKey => Endpoint`.
+    ENDPOINTS: u32 => u32 { decides: true }
+    /// Array of maps: IPv4 allow lists by database slot, tries of one word to a rule counter.
+    SOURCES_V4: u32 => u32 { decides: true, entries: Entries::Databases }
+    /// Array of maps: IPv6 allow lists by database slot, tries of four words to a rule counter.
+    SOURCES_V6: u32 => u32 { decides: true, entries: Entries::Databases }
+    /// Packets and bytes by reason, per CPU.
+    REASONS: u32 => Tally { carried: true }
+    /// Packets, bytes and last hit by rule counter, per CPU.
+    RULE_HITS: u32 => Hits { carried: true, entries: Entries::Counters }
+    /// Metadata of the rule counters. Userspace only.
+    RULES: u32 => RuleRecord { carried: true, entries: Entries::Counters }
+    /// Metadata and stamps of the database slots. Userspace only.
+    DATABASES: u32 => DatabaseRecord { carried: true, entries: Entries::Databases }
+    /// Refused sources; the kernel evicts the least recently seen.
+    DENIALS: Denial => Denials {}
+    /// The samplers of refused packets, one per CPU. Decides through the action that a recorder returns.
+    SAMPLER: u32 => Sampler { decides: true, group: Some(Group::Recording) }
+    /// Array of programs: [`RECORDER`] and [`PACKET_LOGGER`]. Decides as [`SAMPLER`] does.
+    RECORDERS: u32 => u32 { decides: true, group: Some(Group::Recording) }
+    /// The generation, changed by the agent after every publish; see [`crate::CachedVerdict`].
+    GENERATION: u32 => u64 { decides: true, group: Some(Group::Caches) }
+    /// The verdict cache, per CPU.
+    VERDICTS: u32 => CachedVerdict { decides: true, group: Some(Group::Caches) }
+    /// The endpoint cache, per CPU.
+    ENDPOINT_CACHE: u32 => CachedEndpoint { decides: true, group: Some(Group::Caches) }
+    /// IPv4 source prefilters by database slot.
+    PREFILTER_V4: u32 => SourceFilter { decides: true, entries: Entries::Databases }
+    /// IPv6 source prefilters by database slot.
+    PREFILTER_V6: u32 => SourceFilter { decides: true, entries: Entries::Databases }
+}
 
 /// Constant of the programs: the enabled [`crate::stages`].
 pub const STAGES: &str = "STAGES";

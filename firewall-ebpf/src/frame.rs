@@ -8,6 +8,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
+use bytemuck::AnyBitPattern;
 use firewall_common::{
     IPV4,
     packet::{Flow, MAX_FIXED, PacketBytes, Shape, parse},
@@ -127,7 +128,7 @@ impl Frame {
     }
 
     #[inline(always)]
-    fn direct<T: Copy>(&self, offset: usize) -> Option<T> {
+    fn direct<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
         if offset > MAX_FIXED {
             return None;
         }
@@ -135,19 +136,19 @@ impl Frame {
         if at + size_of::<T>() > self.end {
             return None;
         }
-        // SAFETY: the bytes from `at` on lie before `data_end`; T is plain bytes or words, read unaligned.
+        // SAFETY: the bytes from `at` on lie before `data_end`; every bit pattern is a T, read unaligned.
         Some(unsafe { (at as *const T).read_unaligned() })
     }
 
     /// Reads a value at any offset, through the kernel's copy; `None` when the frame is shorter.
     #[inline(always)]
-    pub fn copy<T: Copy>(&self, offset: usize) -> Option<T> {
+    pub fn copy<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
         let mut bytes = MaybeUninit::<T>::uninit();
         // SAFETY: the kernel writes exactly `size_of::<T>()` bytes, or returns an error; it checks the offset itself.
         let done = unsafe {
             bpf_xdp_load_bytes(self.ctx, offset as u32, bytes.as_mut_ptr().cast(), size_of::<T>() as u32)
         };
-        // SAFETY: on 0 all bytes were written, and T has no invalid bit pattern.
+        // SAFETY: on 0 all bytes were written, and every bit pattern is a T.
         if done == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
     }
 }

@@ -114,6 +114,5 @@ fn tell(ctx: &XdpContext, action: u32) {
 
 #[inline(always)]
 fn v6(words: firewall_common::Address) -> Ipv6Addr {
-    // SAFETY: four words are sixteen bytes, in network byte order.
-    Ipv6Addr::from(unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) })
+    Ipv6Addr::from(bytemuck::must_cast::<_, [u8; 16]>(words))
 }

@@ -5,10 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
-    ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DatabaseRecord, Denial, Denials,
-    ENFORCE, Endpoint, EndpointKey, FILTER_BITS, Hits, IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL,
-    LINE_MANAGED, LINE_PREFIX, MEMBER_ROW, MONITOR, NO_RULE, PortWord, Reason, RuleRecord, Sampler,
-    SourceFilter, TOMBSTONE, Tally, filter_bit_v4, filter_bit_v6,
+    ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, Denial, ENFORCE, Endpoint, EndpointKey,
+    FILTER_BITS, IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MEMBER_ROW,
+    MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -29,29 +28,8 @@ const UDP: u8 = 17;
 #[repr(transparent)]
 pub(super) struct Plain<T>(pub T);
 
-macro_rules! plain {
-    ($($shared:ty),+ $(,)?) => {
-        $(
-            // SAFETY: `#[repr(C)]` integers without padding (sizes asserted in firewall-common): every bit pattern
-            // is a value, and every byte is initialised.
-            unsafe impl aya::Pod for Plain<$shared> {}
-        )+
-    };
-}
-
-plain!(
-    DatabaseRecord,
-    Denial,
-    Sampler,
-    Denials,
-    Endpoint,
-    EndpointKey,
-    Hits,
-    PortWord,
-    RuleRecord,
-    SourceFilter,
-    Tally,
-);
+// SAFETY: both traits promise the same: every bit pattern is a value, and every byte is initialised.
+unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
 
 /// A prefix of one address family, convertible to and from a trie key.
 pub(super) trait Prefix: Copy + Ord {
@@ -275,20 +253,11 @@ fn address_from_key(address: Address, family: u8) -> Result<Option<IpAddr>> {
 }
 
 fn words(address: Ipv6Addr) -> Address {
-    let octets = address.octets();
-    let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
-        *word = u32::from_ne_bytes(*bytes);
-    }
-    words
+    bytemuck::must_cast(address.octets())
 }
 
 fn v6(words: Address) -> Ipv6Addr {
-    let mut octets = [0; 16];
-    for (bytes, word) in octets.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *bytes = word.to_ne_bytes();
-    }
-    Ipv6Addr::from(octets)
+    Ipv6Addr::from(bytemuck::must_cast::<_, [u8; 16]>(words))
 }
 
 #[cfg(test)]

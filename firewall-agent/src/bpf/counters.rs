@@ -8,7 +8,7 @@ use firewall_common::{Hits, Reason, Tally, names};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
-use super::{convert::Plain, layouts, pins::Pins};
+use super::{convert::Plain, layouts::PinnedMaps};
 use crate::sync::CounterId;
 
 pub(super) struct Counters {
@@ -26,8 +26,8 @@ pub struct CounterHits {
 }
 
 impl Counters {
-    pub fn open(pins: &Pins) -> Result<Self> {
-        let per_cpu = |name| Ok::<_, anyhow::Error>(Map::PerCpuArray(layouts::open_map(pins, name)?));
+    pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
+        let per_cpu = |name| Ok::<_, anyhow::Error>(Map::PerCpuArray(maps.open(name)?));
         Ok(Self {
             reasons: PerCpuArray::try_from(per_cpu(names::REASONS)?)?,
             hits: PerCpuArray::try_from(per_cpu(names::RULE_HITS)?)?,

@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use super::{
     convert::{Plain, sighting_from_key},
     counters::wall_clock,
-    layouts,
-    pins::Pins,
+    layouts::PinnedMaps,
     records::absent_is_fine,
     syscall,
 };
@@ -89,11 +88,11 @@ pub(super) struct DenialTable {
 }
 
 impl DenialTable {
-    pub fn open(pins: &Pins) -> Result<Self> {
+    pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
         Ok(Self {
-            table: layouts::open_map(pins, names::DENIALS)?,
-            entries: HashMap::try_from(Map::LruHashMap(layouts::open_map(pins, names::DENIALS)?))?,
-            gates: PerCpuArray::try_from(Map::PerCpuArray(layouts::open_map(pins, names::SAMPLER)?))?,
+            table: maps.open(names::DENIALS)?,
+            entries: HashMap::try_from(Map::LruHashMap(maps.open(names::DENIALS)?))?,
+            gates: PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::SAMPLER)?))?,
         })
     }
 

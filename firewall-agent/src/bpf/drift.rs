@@ -25,7 +25,7 @@ use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
-use firewall_common::names;
+use firewall_common::names::{self, CONTRACT};
 
 use super::{
     inner::{is_foreign, open},
@@ -114,7 +114,8 @@ impl NamedMaps {
         let firewall = programs.firewall()?.fd().context("program firewall: not loaded")?;
         let used =
             syscall::program_maps(firewall.as_fd()).context("program firewall: cannot list its maps")?;
-        for (name, id, _) in self.maps.iter().filter(|(name, ..)| names::DECIDING.contains(name)) {
+        let decides = |name: &str| CONTRACT.iter().any(|map| map.decides && map.name == name);
+        for (name, id, _) in self.maps.iter().filter(|(name, ..)| decides(name)) {
             ensure!(used.contains(id), "program firewall: does not use the map that is pinned as {name}");
         }
         Ok(())
@@ -125,8 +126,8 @@ impl NamedMaps {
     /// # Errors
     /// The map that differs.
     pub fn ensure_written(&self, kernel: &Kernel) -> Result<()> {
-        for (name, id) in kernel.deciding()? {
-            let held = self.maps.iter().any(|(held, held_id, _)| (*held, *held_id) == (name, id));
+        for (name, id) in kernel.opened() {
+            let held = self.maps.iter().any(|(held, held_id, _)| (held, held_id) == (name, id));
             ensure!(held, "map {name}: the agent writes to map {id}, the program reads another one");
         }
         Ok(())

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData};
-use aya_obj::generated::{BPF_F_RDONLY_PROG, bpf_map_type::BPF_MAP_TYPE_HASH};
 use firewall_common::{Endpoint, EndpointKey, MAX_MEMBERS, PORT_WORDS, PortWord, names};
 
 use super::{
     convert::{Plain, Row, claim_from_value, claim_to_value, member_to_key, row_from_key, target_to_key},
-    inner::{Blueprint, Outer},
-    layouts,
+    inner::Outer,
+    layouts::PinnedMaps,
     pins::Pins,
+    shapes::inner_shape,
     syscall,
 };
 use crate::sync::{Claim, Ports, Table};
@@ -29,13 +29,11 @@ pub(super) struct EndpointTable {
 }
 
 impl EndpointTable {
-    pub fn open(pins: &Pins) -> Result<Self> {
-        Ok(Self { outer: Outer::open(pins, names::ENDPOINTS, pins.endpoints())?, pins: pins.clone() })
-    }
-
-    /// Kernel id of the outer map.
-    pub fn map_id(&self) -> Result<u32> {
-        self.outer.map_id()
+    pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
+        Ok(Self {
+            outer: Outer::open(maps, names::ENDPOINTS, maps.pins.endpoints())?,
+            pins: maps.pins.clone(),
+        })
     }
 
     /// The live table; empty before the first publish.
@@ -55,16 +53,10 @@ impl EndpointTable {
     }
 
     pub fn publish(&mut self, table: &Table) -> Result<()> {
-        let rows = rows(table)?;
-        let blueprint = Blueprint {
-            kind: BPF_MAP_TYPE_HASH,
-            key: size_of::<EndpointKey>(),
-            value: size_of::<Endpoint>(),
-            flags: BPF_F_RDONLY_PROG,
-        };
+        let (rows, shape) = (rows(table)?, inner_shape(names::ENDPOINTS)?);
         // Map ids only grow: this number is new.
         let number = self.outer.live_id(SLOT)?.map_or(1, |id| u64::from(id) + 1);
-        let built = self.outer.build((PINNED_AS, number), &blueprint, &rows, fill, read)?;
+        let built = self.outer.build((PINNED_AS, number), shape, &rows, fill, read)?;
         self.outer.publish(SLOT, PINNED_AS, built)
     }
 
@@ -179,13 +171,8 @@ pub(super) struct PortFilter {
 }
 
 impl PortFilter {
-    pub fn open(pins: &Pins) -> Result<Self> {
-        Ok(Self { words: Array::try_from(Map::Array(layouts::open_map(pins, names::PORTS)?))? })
-    }
-
-    /// Kernel id of the map.
-    pub fn map_id(&self) -> Result<u32> {
-        Ok(self.words.map().info()?.id())
+    pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
+        Ok(Self { words: Array::try_from(Map::Array(maps.open(names::PORTS)?))? })
     }
 
     /// The claimed and the guarded ports.

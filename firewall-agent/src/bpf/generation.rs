@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result};
 use firewall_common::names;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
-use super::{layouts, pins::Pins};
+use super::layouts::PinnedMaps;
 
 /// Bit of the number: a publish is in progress, no entry is valid and none is cached.
 const SUSPENDED: u64 = 1;
@@ -27,8 +27,6 @@ const SUSPENDED: u64 = 1;
 pub(super) struct Generation {
     memory: NonNull<c_void>,
     length: NonZeroUsize,
-    /// Kernel id of the map.
-    map: u32,
     /// The number that this process found when it opened the map, or last wrote.
     left: u64,
     /// Another process has written to the map since the last [`Self::renew`].
@@ -39,22 +37,17 @@ pub(super) struct Generation {
 unsafe impl Send for Generation {}
 
 impl Generation {
-    pub fn open(pins: &Pins) -> Result<Self> {
-        let map = layouts::open_map(pins, names::GENERATION)?;
+    pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
+        let map = maps.open(names::GENERATION)?;
         // The kernel rounds up to whole pages; the map is one number.
         let length = NonZeroUsize::MIN.saturating_add(size_of::<u64>() - 1);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
         let memory = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map.fd().as_fd(), 0) }
-            .with_context(|| format!("cannot mmap {}", pins.map(names::GENERATION).display()))?;
-        let mut generation = Self { memory, length, map: map.info()?.id(), left: 0, disturbed: false };
+            .with_context(|| format!("cannot mmap {}", maps.pins.map(names::GENERATION).display()))?;
+        let mut generation = Self { memory, length, left: 0, disturbed: false };
         generation.left = generation.number().load(Ordering::SeqCst);
         Ok(generation)
-    }
-
-    /// Kernel id of the map.
-    pub fn map_id(&self) -> u32 {
-        self.map
     }
 
     /// Invalidates and stops all caching until [`Self::advance`], even if this process ends before that. Must be called

@@ -10,12 +10,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData, MapError};
-use aya_obj::generated::bpf_map_type;
 use tracing::warn;
 
 use super::{
-    layouts,
-    pins::{Pins, entries, unpin},
+    layouts::PinnedMaps,
+    pins::{entries, unpin},
+    shapes::Shape,
     syscall,
 };
 use crate::host::retry::patiently;
@@ -37,20 +37,12 @@ pub(super) struct Built {
     path: PathBuf,
 }
 
-/// Parameters of an inner map.
-pub(super) struct Blueprint {
-    pub kind: bpf_map_type,
-    pub key: usize,
-    pub value: usize,
-    pub flags: u32,
-}
-
 impl Outer {
-    pub fn open(pins: &Pins, name: &str, dir: PathBuf) -> Result<Self> {
+    pub fn open(maps: &PinnedMaps<'_>, name: &'static str, dir: PathBuf) -> Result<Self> {
         // Opened as a plain array, a slot reads as the inner map's id; opening a map by its id would take
         // CAP_SYS_ADMIN.
-        let ids = Array::try_from(Map::Array(layouts::open_map(pins, name)?))?;
-        let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(layouts::open_map(pins, name)?))?;
+        let ids = Array::try_from(Map::Array(maps.open(name)?))?;
+        let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(maps.open(name)?))?;
         Ok(Self { ids, slots, dir, held: BTreeMap::new() })
     }
 
@@ -110,11 +102,6 @@ impl Outer {
             self.held.insert(slot, Built { map, id, path });
         }
         Ok(())
-    }
-
-    /// Kernel id of the outer map.
-    pub fn map_id(&self) -> Result<u32> {
-        Ok(self.ids.map().info()?.id())
     }
 
     /// Returns whether a slot points at another map than the one published or adopted by this process.
@@ -230,31 +217,26 @@ impl Outer {
     pub fn build<K: Ord + Debug, V: PartialEq + Debug>(
         &self,
         (pinned_as, number): (&str, u64),
-        blueprint: &Blueprint,
+        shape: &Shape,
         rows: &BTreeMap<K, V>,
         fill: impl Fn(MapData, &BTreeMap<K, V>) -> Result<()>,
         read: impl Fn(MapData) -> Result<BTreeMap<K, V>>,
     ) -> Result<Built> {
         let path = self.dir.join(format!("{pinned_as}{number}"));
-        patiently(|| build(&path, blueprint, rows, &fill, &read))
+        patiently(|| build(&path, shape, rows, &fill, &read))
     }
 }
 
 fn build<K: Ord + Debug, V: PartialEq + Debug>(
     path: &Path,
-    blueprint: &Blueprint,
+    shape: &Shape,
     rows: &BTreeMap<K, V>,
     fill: impl Fn(MapData, &BTreeMap<K, V>) -> Result<()>,
     read: impl Fn(MapData) -> Result<BTreeMap<K, V>>,
 ) -> Result<Built> {
     let size = u32::try_from(rows.len().max(1))?;
-    let template = aya_obj::Map::new_from_params(
-        blueprint.kind as u32,
-        u32::try_from(blueprint.key)?,
-        u32::try_from(blueprint.value)?,
-        size,
-        blueprint.flags,
-    );
+    let Shape { kind, key_size, value_size, flags, .. } = *shape;
+    let template = aya_obj::Map::new_from_params(kind, key_size, value_size, size, flags);
     let map = MapData::create(template, "firewall_inner", None)
         .with_context(|| format!("cannot create {} with {size} entries", path.display()))?;
     fill(share(&map)?, rows).with_context(|| format!("cannot fill {}", path.display()))?;

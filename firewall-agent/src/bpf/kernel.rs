@@ -17,6 +17,7 @@ use super::{
     endpoints::{EndpointTable, PortFilter},
     generation::Generation,
     inner::Built,
+    layouts::PinnedMaps,
     pins::Pins,
     programs::Capacity,
     records::{Records, TrieIds, database_from_record, database_to_record, highest_generation},
@@ -36,6 +37,7 @@ pub struct Kernel {
     pub(super) v6: SourceTries,
     pub(super) prefilter_v4: SourcePrefilters,
     pub(super) prefilter_v6: SourcePrefilters,
+    opened: BTreeMap<&'static str, u32>,
     generation: Generation,
     counters: Counters,
     records: Records,
@@ -66,19 +68,21 @@ impl Kernel {
     pub fn open(bpffs_dir: &Path) -> Result<Self> {
         let pins = Pins::new(bpffs_dir);
         pins.expect()?;
+        let maps = PinnedMaps::new(&pins);
         Ok(Self {
-            ports: PortFilter::open(&pins)?,
-            endpoints: EndpointTable::open(&pins)?,
-            v4: SourceTries::open(&pins, names::SOURCES_V4, "v4")?,
-            v6: SourceTries::open(&pins, names::SOURCES_V6, "v6")?,
-            prefilter_v4: SourcePrefilters::open(&pins, names::PREFILTER_V4)?,
-            prefilter_v6: SourcePrefilters::open(&pins, names::PREFILTER_V6)?,
-            generation: Generation::open(&pins)?,
-            counters: Counters::open(&pins)?,
-            records: Records::open(&pins)?,
+            ports: PortFilter::open(&maps)?,
+            endpoints: EndpointTable::open(&maps)?,
+            v4: SourceTries::open(&maps, names::SOURCES_V4, "v4")?,
+            v6: SourceTries::open(&maps, names::SOURCES_V6, "v6")?,
+            prefilter_v4: SourcePrefilters::open(&maps, names::PREFILTER_V4)?,
+            prefilter_v6: SourcePrefilters::open(&maps, names::PREFILTER_V6)?,
+            generation: Generation::open(&maps)?,
+            counters: Counters::open(&maps)?,
+            records: Records::open(&maps)?,
             freed: BTreeMap::new(),
-            denials: DenialTable::open(&pins)?,
+            denials: DenialTable::open(&maps)?,
             leftovers: BTreeSet::new(),
+            opened: maps.into_ids(),
         })
     }
 
@@ -156,20 +160,9 @@ impl Kernel {
         disturbed
     }
 
-    /// Kernel ids of the maps that determine verdicts, as this process has them open.
-    ///
-    /// # Errors
-    /// When the kernel returns no id.
-    pub(super) fn deciding(&self) -> Result<[(&'static str, u32); 7]> {
-        Ok([
-            (names::PORTS, self.ports.map_id()?),
-            (names::ENDPOINTS, self.endpoints.map_id()?),
-            (names::SOURCES_V4, self.v4.map_id()?),
-            (names::SOURCES_V6, self.v6.map_id()?),
-            (names::PREFILTER_V4, self.prefilter_v4.map_id()?),
-            (names::PREFILTER_V6, self.prefilter_v6.map_id()?),
-            (names::GENERATION, self.generation.map_id()),
-        ])
+    /// Kernel ids of the named maps, as this process has them open.
+    pub(super) fn opened(&self) -> &BTreeMap<&'static str, u32> {
+        &self.opened
     }
 
     /// Packets and bytes with this reason, over all CPUs.

@@ -1,43 +1,24 @@
-//! Map layouts: the expected shape of each pinned map, and the migration of maps left by an older or a newer agent.
+//! Map layouts: checks the shape of each pinned map, and migrates maps left by an older or a newer agent.
 //!
-//! aya adopts any pinned map, and one of another layout would be read out of bounds in this process; the shape is
-//! compared first.
+//! aya adopts any pinned map, and one of another layout would be read out of bounds in this process. The agent first
+//! compares its shape with the one that the embedded object declares.
 
 use std::{
-    collections::BTreeSet,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{MapData, MapType};
-use aya_obj::generated::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC as NO_PREALLOC, BPF_F_RDONLY_PROG};
-use firewall_common::{
-    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE, DatabaseRecord, Denial,
-    Denials, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Sampler, SourceFilter, Tally, names,
-};
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::MapData;
+use firewall_common::names::{self, CONTRACT, Entries, Group};
 use tracing::{info, warn};
 
-use super::pins::{Pins, entries, unpin};
-
-/// Maps with the same meaning in every layout with the same shape: the counters and their metadata. They continue
-/// through a change of layout.
-const CARRIED: [&str; 4] = [names::REASONS, names::RULE_HITS, names::RULES, names::DATABASES];
-
-/// Maps that must be of the same age: the generation makes a cached verdict valid, and a recorder ends the run of a
-/// packet with the action stored in the sampler.
-const TOGETHER: [&[&str]; 2] =
-    [&[names::GENERATION, names::VERDICTS, names::ENDPOINT_CACHE], &[names::RECORDERS, names::SAMPLER]];
-
-/// Type, sizes and flags of a map.
-struct Shape {
-    kind: MapType,
-    key: usize,
-    value: usize,
-    flags: u32,
-    /// `None`: chosen when the map is created.
-    entries: Option<u32>,
-}
+use super::{
+    pins::{Pins, entries, unpin},
+    shapes,
+};
 
 /// Opens a pinned map of firewall-common.
 ///
@@ -54,13 +35,20 @@ pub(super) fn open_map(pins: &Pins, name: &str) -> Result<MapData> {
 pub(super) fn open_map_at(path: &Path, name: &str) -> Result<MapData> {
     let map = MapData::from_pin(path).with_context(|| format!("cannot open {}", path.display()))?;
     let info = map.info().with_context(|| format!("cannot query {}", path.display()))?;
-    let want = shape(name)?;
+    let contract = CONTRACT.into_iter().find(|map| map.name == name);
+    let contract = contract.with_context(|| format!("{name}: not a map of this layout"))?;
+    let want = shapes::shape(name)?;
+    let entries = match contract.entries {
+        Entries::Declared => want.entries,
+        // Sized by the configuration of the agent that created it.
+        Entries::Databases | Entries::Counters => info.max_entries(),
+    };
     let compared = [
-        ("type", want.kind as u32, info.map_type()? as u32),
-        ("key size", u32::try_from(want.key)?, info.key_size()),
-        ("value size", u32::try_from(want.value)?, info.value_size()),
+        ("type", want.kind, info.map_type()? as u32),
+        ("key size", want.key_size, info.key_size()),
+        ("value size", want.value_size, info.value_size()),
         ("flags", want.flags, info.map_flags()),
-        ("number of entries", want.entries.unwrap_or(info.max_entries()), info.max_entries()),
+        ("number of entries", entries, info.max_entries()),
     ];
     for (what, want, found) in compared {
         ensure!(want == found, "{}: {what} is {found}, this agent needs {want}", path.display());
@@ -68,65 +56,33 @@ pub(super) fn open_map_at(path: &Path, name: &str) -> Result<MapData> {
     Ok(map)
 }
 
-fn shape(name: &str) -> Result<Shape> {
-    let outer = Shape { kind: MapType::ArrayOfMaps, key: 4, value: 4, flags: 0, entries: None };
-    Ok(match name {
-        names::PORTS => {
-            Shape { kind: MapType::Array, value: size_of::<PortWord>(), entries: Some(PORT_WORDS), ..outer }
-        }
-        names::ENDPOINTS => Shape { entries: Some(1), ..outer },
-        names::SOURCES_V4 | names::SOURCES_V6 => outer,
-        names::REASONS => Shape {
-            kind: MapType::PerCpuArray,
-            value: size_of::<Tally>(),
-            entries: Some(u32::try_from(Reason::ALL.len())?),
-            ..outer
-        },
-        names::RULE_HITS => Shape { kind: MapType::PerCpuArray, value: size_of::<Hits>(), ..outer },
-        names::RULES => {
-            Shape { kind: MapType::Hash, value: size_of::<RuleRecord>(), flags: NO_PREALLOC, ..outer }
-        }
-        names::DATABASES => {
-            Shape { kind: MapType::Hash, value: size_of::<DatabaseRecord>(), flags: NO_PREALLOC, ..outer }
-        }
-        names::DENIALS => Shape {
-            kind: MapType::LruHash,
-            key: size_of::<Denial>(),
-            value: size_of::<Denials>(),
-            flags: 0,
-            entries: Some(DENIALS_SIZE),
-        },
-        names::SAMPLER => {
-            Shape { kind: MapType::PerCpuArray, value: size_of::<Sampler>(), entries: Some(1), ..outer }
-        }
-        names::RECORDERS => Shape { kind: MapType::ProgramArray, entries: Some(2), ..outer },
-        names::GENERATION => Shape {
-            kind: MapType::Array,
-            value: size_of::<u64>(),
-            flags: BPF_F_MMAPABLE,
-            entries: Some(1),
-            ..outer
-        },
-        names::VERDICTS => Shape {
-            kind: MapType::PerCpuArray,
-            value: size_of::<CachedVerdict>(),
-            entries: Some(CACHED_VERDICTS),
-            ..outer
-        },
-        names::ENDPOINT_CACHE => Shape {
-            kind: MapType::PerCpuArray,
-            value: size_of::<CachedEndpoint>(),
-            entries: Some(CACHED_ENDPOINTS),
-            ..outer
-        },
-        names::PREFILTER_V4 | names::PREFILTER_V6 => Shape {
-            kind: MapType::Array,
-            value: size_of::<SourceFilter>(),
-            flags: BPF_F_RDONLY_PROG,
-            ..outer
-        },
-        other => bail!("{other}: not a map of this layout"),
-    })
+/// Opens the pinned maps for one process, and records their kernel ids.
+pub(super) struct PinnedMaps<'a> {
+    pub pins: &'a Pins,
+    opened: RefCell<BTreeMap<&'static str, u32>>,
+}
+
+impl<'a> PinnedMaps<'a> {
+    pub fn new(pins: &'a Pins) -> Self {
+        Self { pins, opened: RefCell::default() }
+    }
+
+    /// Opens a pinned map of firewall-common.
+    ///
+    /// # Errors
+    /// As [`open_map`]; or when its pin names another map than the last time.
+    pub fn open(&self, name: &'static str) -> Result<MapData> {
+        let map = open_map(self.pins, name)?;
+        let id = map.info()?.id();
+        let before = self.opened.borrow_mut().insert(name, id);
+        ensure!(before.is_none_or(|before| before == id), "map {name}: its pin was replaced");
+        Ok(map)
+    }
+
+    /// Names and kernel ids of the maps opened so far.
+    pub fn into_ids(self) -> BTreeMap<&'static str, u32> {
+        self.opened.into_inner()
+    }
 }
 
 /// Directories of other layouts, `v<number>`.
@@ -160,12 +116,13 @@ pub(super) fn carry_over(pins: &Pins) -> Result<()> {
     if there(names::ENDPOINTS)? {
         return Ok(());
     }
+    let carried: Vec<&str> = CONTRACT.iter().filter(|map| map.carried).map(|map| map.name).collect();
     for layout in other_layouts(pins)? {
         let maps: Result<Vec<MapData>> =
-            CARRIED.into_iter().map(|name| open_map_at(&layout.join(name), name)).collect();
+            carried.iter().map(|name| open_map_at(&layout.join(name), name)).collect();
         match maps {
             Ok(maps) => {
-                for (name, map) in CARRIED.into_iter().zip(maps) {
+                for (name, map) in carried.into_iter().zip(maps) {
                     let path = pins.map(name);
                     // Left by an interrupted start.
                     unpin(&path)?;
@@ -190,7 +147,9 @@ pub(super) fn carry_over(pins: &Pins) -> Result<()> {
 /// generation would make entries of an older cache valid. The attached program uses the old maps until its link is
 /// updated.
 pub(super) fn unpin_incomplete(pins: &Pins) -> Result<()> {
-    for maps in TOGETHER {
+    for group in Group::ALL {
+        let of_group = CONTRACT.iter().filter(|map| map.group == Some(group));
+        let maps: Vec<&str> = of_group.map(|map| map.name).collect();
         let there = |name: &&str| {
             let path = pins.map(name);
             path.try_exists().with_context(|| format!("cannot stat {}", path.display()))

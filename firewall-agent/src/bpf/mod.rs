@@ -16,6 +16,7 @@ mod pins;
 mod probe;
 mod programs;
 mod records;
+mod shapes;
 mod source_prefilters;
 mod sources;
 mod syscall;

@@ -9,7 +9,7 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
-use firewall_common::names;
+use firewall_common::names::{self, CONTRACT, Entries, SharedMap};
 use tracing::warn;
 
 use super::{
@@ -21,8 +21,8 @@ use super::{
     records::absent_is_fine,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
-static PACKET_LOG_OBJECT: &[u8] =
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
+pub(super) static PACKET_LOG_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf-packet-log"));
 
 /// Sizes for new maps; maps pinned already have their own.
@@ -53,15 +53,12 @@ impl Capacity {
         databases.saturating_mul(LINES_OF_A_DATABASE).saturating_add(1)
     }
 
-    fn entries(self, name: &str) -> Option<u32> {
-        match name {
-            names::SOURCES_V4
-            | names::SOURCES_V6
-            | names::DATABASES
-            | names::PREFILTER_V4
-            | names::PREFILTER_V6 => Some(self.databases),
-            names::RULE_HITS | names::RULES => Some(self.counters),
-            _ => None,
+    /// `None` when the program declares the number.
+    fn entries(self, map: &SharedMap) -> Option<u32> {
+        match map.entries {
+            Entries::Declared => None,
+            Entries::Databases => Some(self.databases),
+            Entries::Counters => Some(self.counters),
         }
     }
 }
@@ -135,12 +132,12 @@ impl Programs {
         layouts::unpin_incomplete(pins)?;
         let mut loader = EbpfLoader::new();
         loader.override_global(names::STAGES, &stages, true);
-        for name in names::MAPS {
-            let path = pins.map(name);
+        for map in CONTRACT {
+            let (name, path) = (map.name, pins.map(map.name));
             let pinned = path.try_exists().with_context(|| format!("cannot stat {}", path.display()))?;
             if pinned {
                 loader.map_max_entries(name, layouts::open_map(pins, name)?.info()?.max_entries());
-            } else if let Some(entries) = capacity.entries(name) {
+            } else if let Some(entries) = capacity.entries(&map) {
                 loader.map_max_entries(name, entries);
             }
             loader.map_pin_path(name, path);

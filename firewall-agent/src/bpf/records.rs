@@ -10,8 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     convert::{Plain, counter_from_record, counter_to_record, text_from_bytes, text_to_bytes},
-    layouts,
-    pins::Pins,
+    layouts::PinnedMaps,
 };
 use crate::{
     host::retry::patiently,
@@ -25,8 +24,8 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub fn open(pins: &Pins) -> Result<Self> {
-        let hash = |name| Ok::<_, anyhow::Error>(Map::HashMap(layouts::open_map(pins, name)?));
+    pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
+        let hash = |name| Ok::<_, anyhow::Error>(Map::HashMap(maps.open(name)?));
         Ok(Self {
             rules: HashMap::try_from(hash(names::RULES)?)?,
             databases: HashMap::try_from(hash(names::DATABASES)?)?,

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{Array, IterableMap as _, Map, MapData};
+use aya::maps::{Array, Map, MapData};
 use firewall_common::{FILTER_BITS, FILTER_WORDS, SourceFilter};
 
 use super::{
     convert::{Plain, Prefix},
-    layouts,
-    pins::Pins,
+    layouts::PinnedMaps,
 };
 use crate::{host::retry::patiently, sync::DatabaseSlot};
 
@@ -27,17 +26,8 @@ const CLEAR: SourceFilter = SourceFilter { words: [0; FILTER_WORDS] };
 const FULL: SourceFilter = SourceFilter { words: [u64::MAX; FILTER_WORDS] };
 
 impl SourcePrefilters {
-    pub fn open(pins: &Pins, name: &'static str) -> Result<Self> {
-        Ok(Self {
-            filters: Array::try_from(Map::Array(layouts::open_map(pins, name)?))?,
-            name,
-            written: BTreeMap::new(),
-        })
-    }
-
-    /// Kernel id of the map.
-    pub fn map_id(&self) -> Result<u32> {
-        Ok(self.filters.map().info()?.id())
+    pub fn open(maps: &PinnedMaps<'_>, name: &'static str) -> Result<Self> {
+        Ok(Self { filters: Array::try_from(Map::Array(maps.open(name)?))?, name, written: BTreeMap::new() })
     }
 
     /// Adds the bits of `sources` to those that are set.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use aya::maps::{LpmTrie, Map, MapData, lpm_trie::Key};
-use aya_obj::generated::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, bpf_map_type::BPF_MAP_TYPE_LPM_TRIE};
+use aya::maps::{LpmTrie, Map, MapData};
 
 use super::{
     convert::Prefix,
-    inner::{Blueprint, Built, Outer},
-    pins::Pins,
+    inner::{Built, Outer},
+    layouts::PinnedMaps,
+    shapes::inner_shape,
 };
 use crate::sync::{CounterId, DatabaseSlot, Indices};
 
@@ -18,17 +18,14 @@ type Trie<P> = LpmTrie<MapData, <P as Prefix>::Words, u32>;
 /// The tries of one address family.
 pub(super) struct SourceTries {
     outer: Outer,
+    /// Name of the outer map.
+    name: &'static str,
     family: &'static str,
 }
 
 impl SourceTries {
-    pub fn open(pins: &Pins, name: &str, family: &'static str) -> Result<Self> {
-        Ok(Self { outer: Outer::open(pins, name, pins.sources())?, family })
-    }
-
-    /// Kernel id of the outer map.
-    pub fn map_id(&self) -> Result<u32> {
-        self.outer.map_id()
+    pub fn open(maps: &PinnedMaps<'_>, name: &'static str, family: &'static str) -> Result<Self> {
+        Ok(Self { outer: Outer::open(maps, name, maps.pins.sources())?, name, family })
     }
 
     /// Number of database slots.
@@ -57,13 +54,8 @@ impl SourceTries {
         generation: u64,
         sources: &BTreeMap<P, CounterId>,
     ) -> Result<Built> {
-        let blueprint = Blueprint {
-            kind: BPF_MAP_TYPE_LPM_TRIE,
-            key: size_of::<Key<P::Words>>(),
-            value: size_of::<u32>(),
-            flags: BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG,
-        };
-        self.outer.build((&self.pinned_as(slot), generation), &blueprint, sources, fill::<P>, read::<P>)
+        let shape = inner_shape(self.name)?;
+        self.outer.build((&self.pinned_as(slot), generation), shape, sources, fill::<P>, read::<P>)
     }
 
     /// Publishes tries; returns one result for each, in the same order.

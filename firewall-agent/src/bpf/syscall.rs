@@ -13,6 +13,7 @@ use std::{
 use aya_obj::generated::{
     BPF_F_XDP_HAS_FRAGS, bpf_link_type::BPF_LINK_TYPE_XDP, bpf_prog_type::BPF_PROG_TYPE_XDP,
 };
+use bytemuck::{Pod, Zeroable};
 
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
@@ -27,7 +28,7 @@ const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const MOST_MAPS: usize = 64;
 
 /// Info about an XDP link (`struct bpf_link_info`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct LinkInfo {
     kind: u32,
@@ -40,7 +41,7 @@ pub struct LinkInfo {
 }
 
 /// The start of `struct bpf_prog_info`, up to the last field used here.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default, Pod, Zeroable)]
 #[repr(C)]
 struct ProgramInfo {
     kind: u32,
@@ -66,11 +67,11 @@ pub fn takes_packets_in_pieces() -> io::Result<bool> {
     // r0 = XDP_PASS; exit.
     let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
     let mut attributes = [0u64; 16];
-    attributes[0] = u64::from_ne_bytes(concat([BPF_PROG_TYPE_XDP as u32, 2].map(u32::to_ne_bytes)));
+    attributes[0] = bytemuck::must_cast([BPF_PROG_TYPE_XDP as u32, 2]);
     attributes[1] = instructions.as_ptr() as u64;
     attributes[2] = c"GPL".as_ptr() as u64;
     // The kernel version, which is ignored, and the flags.
-    attributes[5] = u64::from_ne_bytes(concat([0, BPF_F_XDP_HAS_FRAGS].map(u32::to_ne_bytes)));
+    attributes[5] = bytemuck::must_cast([0, BPF_F_XDP_HAS_FRAGS]);
     match bpf(BPF_PROG_LOAD, &mut attributes) {
         Ok(program) => {
             // SAFETY: the kernel has just returned this descriptor; no other code knows it.
@@ -155,11 +156,11 @@ pub fn program_maps(program: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 }
 
 /// Queries an object. `I` is the start of the kernel's structure for this kind of object.
-fn get_info<I>(object: BorrowedFd<'_>, info: &mut I) -> io::Result<()> {
+fn get_info<I: Pod>(object: BorrowedFd<'_>, info: &mut I) -> io::Result<()> {
     let mut attributes = [0u64; 8];
     // Two u32 in a row (descriptor, length), then the address; in the machine's byte order.
     let head = [object.as_raw_fd() as u32, size_of::<I>() as u32];
-    attributes[0] = u64::from_ne_bytes(concat(head.map(u32::to_ne_bytes)));
+    attributes[0] = bytemuck::must_cast(head);
     attributes[1] = (info as *mut I) as u64;
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
 }
@@ -181,12 +182,9 @@ struct Batch {
 
 /// Reads a whole hash map or array of at most `entries` in batches (Linux 5.6): one pass, whatever is added or removed
 /// meanwhile. `K` and `V` must have the sizes of the map's keys and values.
-pub fn read_map<K: Copy + Default, V: Copy + Default>(
-    map: BorrowedFd<'_>,
-    entries: usize,
-) -> io::Result<Vec<(K, V)>> {
+pub fn read_map<K: Pod, V: Pod>(map: BorrowedFd<'_>, entries: usize) -> io::Result<Vec<(K, V)>> {
     let mut rows = Vec::new();
-    let (mut keys, mut values) = (vec![K::default(); entries], vec![V::default(); entries]);
+    let (mut keys, mut values) = (vec![K::zeroed(); entries], vec![V::zeroed(); entries]);
     let mut place = 0u32;
     let mut batch = Batch::default();
     loop {
@@ -207,10 +205,6 @@ pub fn read_map<K: Copy + Default, V: Copy + Default>(
         }
         batch.from = batch.to;
     }
-}
-
-fn concat([a, b]: [[u8; 4]; 2]) -> [u8; 8] {
-    [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]]
 }
 
 fn bpf<A>(command: libc::c_long, attributes: &mut A) -> io::Result<i32> {

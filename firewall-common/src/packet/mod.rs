@@ -9,6 +9,8 @@ mod ipv4;
 mod ipv6;
 mod walk;
 
+use bytemuck::{Pod, Zeroable};
+
 pub use ethernet::MAX_VLAN_TAGS;
 pub use walk::MAX_HEADERS;
 
@@ -56,7 +58,7 @@ pub enum Shape {
 }
 
 /// The addresses and ports of a packet, in network byte order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Flow {
     /// Source address; IPv4 in word 0.

@@ -1,15 +1,16 @@
 //! The ABI that the first release fixed for every later one: map shapes of layout `v1`, and the links' attach type.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 
-use firewall_common::names;
+use firewall_common::names::{self, Entries};
 use firewall_tests::lab::{INTERFACE, eventually};
 
 use crate::raw::{BPF_XDP, Map};
 use crate::setup::hosts;
 
-/// Name, type, key and value size, flags, sorted by name.
+/// Name, type, key and value size, flags, and the number of entries unless it depends on the configuration, sorted by
+/// name.
 const RECORDED: &str = include_str!("../../fixtures/abi/v1.txt");
 
 /// A change of any of these lines is a new layout: raise `names::LAYOUT` and record it in a new file.
@@ -18,17 +19,23 @@ fn the_maps_are_shaped_as_recorded() {
     let host = hosts();
     let _agent = host.start_agent();
     let layout = host.home.pins().join(names::LAYOUT);
-    let maps: BTreeMap<&str, _> =
-        names::MAPS.iter().map(|name| (*name, Map::pinned(&layout.join(name)).shape().unwrap())).collect();
-    let found: String = maps
-        .into_iter()
-        .map(|(name, shape)| {
+    let lines: BTreeSet<String> = names::CONTRACT
+        .iter()
+        .map(|map| {
+            let shape = Map::pinned(&layout.join(map.name)).shape().unwrap();
+            let entries = (map.entries == Entries::Declared).then(|| format!(" entries={}", shape.entries));
             format!(
-                "{name} type={} key={} value={} flags={:#x}\n",
-                shape.kind, shape.key, shape.value, shape.flags
+                "{} type={} key={} value={} flags={:#x}{}\n",
+                map.name,
+                shape.kind,
+                shape.key,
+                shape.value,
+                shape.flags,
+                entries.unwrap_or_default()
             )
         })
         .collect();
+    let found: String = lines.into_iter().collect();
     assert_eq!(names::LAYOUT, "v1");
     assert_eq!(found, RECORDED, "the layout of a release is fixed");
 }
