@@ -1,4 +1,8 @@
-//! Per-CPU caches of verdicts and endpoints, valid until the next publish.
+//! Per-CPU caches of verdicts and endpoints, valid until the next publish. An odd generation means that a publish is in
+//! progress: then the caches are neither read nor written.
+
+#[cfg(test)]
+mod tests;
 
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, IPV6, Reason,
@@ -6,26 +10,25 @@ use firewall_common::{
 };
 
 use crate::{
-    accelerations::is_on,
     decide::Decision,
-    maps::{ENDPOINT_CACHE, GENERATION, VERDICTS},
+    lookup::{Entries, Maps},
 };
 
-/// The current generation; odd during a publish, when the caches are neither read nor written. Must be read before any
-/// lookup with a cached result.
-#[inline(always)]
-pub fn generation() -> u64 {
-    match GENERATION.get_ptr(0) {
-        // SAFETY: a live element of the map; volatile, so that the compiler does not move the read.
-        Some(generation) => unsafe { generation.read_volatile() },
-        None => 0,
-    }
+/// Both caches of a CPU.
+pub struct Caches<V, E> {
+    pub verdicts: V,
+    pub endpoints: E,
 }
 
 /// The cache entry for a flow's verdict.
 #[inline(always)]
-pub fn verdict(flow: &Flow, generation: u64) -> Option<*mut CachedVerdict> {
-    if !is_on(stages::VERDICTS) || generation & 1 != 0 {
+pub fn verdict<'e, 'a>(
+    entries: &'e mut impl Entries<CachedVerdict>,
+    maps: impl Maps<'a>,
+    flow: &Flow,
+    generation: u64,
+) -> Option<&'e mut CachedVerdict> {
+    if !maps.is_on(stages::VERDICTS) || generation & 1 != 0 {
         return None;
     }
     let mut source = flow.source[0];
@@ -34,20 +37,18 @@ pub fn verdict(flow: &Flow, generation: u64) -> Option<*mut CachedVerdict> {
             flow.source[1].rotate_left(7) ^ flow.source[2].rotate_left(14) ^ flow.source[3].rotate_left(21);
     }
     let hash = (source ^ destination_hash(&flow.destination, flow)).wrapping_mul(0x9e37_79b1);
-    VERDICTS.get_ptr_mut(hash >> (32 - CACHED_VERDICTS.trailing_zeros()))
+    entries.entry(hash >> (32 - CACHED_VERDICTS.trailing_zeros()))
 }
 
 /// The verdict in the entry, if it belongs to this flow and generation.
 #[inline(always)]
-pub fn recall(place: *mut CachedVerdict, flow: &Flow, generation: u64) -> Option<Decision> {
-    // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
-    let kept = unsafe { &*place };
-    if kept.generation != generation || !same_flow(&kept.flow, flow) {
+pub fn recall(entry: &CachedVerdict, flow: &Flow, generation: u64) -> Option<Decision> {
+    if entry.generation != generation || !same_flow(&entry.flow, flow) {
         return None;
     }
-    let rule = kept.answer & 0x00ff_ffff;
+    let rule = entry.answer & 0x00ff_ffff;
     // The reasons that a row can give; a match, since the compiler may not trust a number from a map.
-    let reason = match kept.answer >> 24 {
+    let reason = match entry.answer >> 24 {
         ALLOWED => Reason::Allowed,
         NO_MATCH => Reason::NoMatch,
         WOULD_DENY => Reason::WouldDeny,
@@ -62,16 +63,14 @@ const WOULD_DENY: u32 = Reason::WouldDeny as u32;
 
 /// Returns whether the entry is stale.
 #[inline(always)]
-pub fn is_free(place: *mut CachedVerdict, generation: u64) -> bool {
-    // SAFETY: as above.
-    unsafe { (*place).generation != generation }
+pub fn is_stale(entry: &CachedVerdict, generation: u64) -> bool {
+    entry.generation != generation
 }
 
 #[inline(always)]
-pub fn keep(place: *mut CachedVerdict, flow: &Flow, generation: u64, decision: &Decision) {
+pub fn store(entry: &mut CachedVerdict, flow: &Flow, generation: u64, decision: &Decision) {
     let answer = decision.reason.answer(decision.rule);
-    // SAFETY: as above.
-    unsafe { *place = CachedVerdict { flow: *flow, answer, generation } };
+    *entry = CachedVerdict { flow: *flow, answer, generation };
 }
 
 #[inline(always)]
@@ -92,24 +91,24 @@ fn same_flow(one: &Flow, other: &Flow) -> bool {
 
 /// The cache entry for a destination's row.
 #[inline(always)]
-pub fn endpoint(flow: &Flow, generation: u64) -> Option<*mut CachedEndpoint> {
-    if !is_on(stages::ENDPOINTS) || generation & 1 != 0 {
+pub fn endpoint<'e, 'a>(
+    entries: &'e mut impl Entries<CachedEndpoint>,
+    maps: impl Maps<'a>,
+    flow: &Flow,
+    generation: u64,
+) -> Option<&'e mut CachedEndpoint> {
+    if !maps.is_on(stages::ENDPOINTS) || generation & 1 != 0 {
         return None;
     }
     let hash = destination_hash(&flow.destination, flow).wrapping_mul(0x9e37_79b1);
-    ENDPOINT_CACHE.get_ptr_mut(hash >> (32 - CACHED_ENDPOINTS.trailing_zeros()))
+    entries.entry(hash >> (32 - CACHED_ENDPOINTS.trailing_zeros()))
 }
 
+/// Returns whether the entry belongs to the flow's destination and to this generation.
 #[inline(always)]
-pub fn recall_endpoint(
-    place: *mut CachedEndpoint,
-    flow: &Flow,
-    generation: u64,
-) -> Option<&'static Endpoint> {
-    // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time, and valid as long as the program runs.
-    let kept = unsafe { &*place };
-    let key = &kept.key;
-    let same = kept.generation == generation
+pub fn is_endpoint_of(entry: &CachedEndpoint, flow: &Flow, generation: u64) -> bool {
+    let key = &entry.key;
+    entry.generation == generation
         && key.address[0] == flow.destination[0]
         && key.port == flow.port
         && key.protocol == flow.protocol
@@ -117,20 +116,18 @@ pub fn recall_endpoint(
         && (flow.family != IPV6
             || key.address[1] == flow.destination[1]
                 && key.address[2] == flow.destination[2]
-                && key.address[3] == flow.destination[3]);
-    if same { Some(&kept.endpoint) } else { None }
+                && key.address[3] == flow.destination[3])
 }
 
 #[inline(always)]
-pub fn keep_endpoint(place: *mut CachedEndpoint, flow: &Flow, generation: u64, endpoint: &Endpoint) {
+pub fn store_endpoint(entry: &mut CachedEndpoint, flow: &Flow, generation: u64, endpoint: &Endpoint) {
     let key = EndpointKey {
         address: flow.destination,
         port: flow.port,
         protocol: flow.protocol,
         family: flow.family,
     };
-    // SAFETY: as above.
-    unsafe { *place = CachedEndpoint { key, endpoint: *endpoint, generation } };
+    *entry = CachedEndpoint { key, endpoint: *endpoint, generation };
 }
 
 #[inline(always)]

@@ -1,19 +1,21 @@
 //! The verdict about a frame.
 
+#[cfg(test)]
+mod tests;
+
 use firewall_common::{
-    ANY_FAMILY, Endpoint, MONITOR, NO_RULE, PORT_WORDS, Reason, TOMBSTONE,
+    ANY_FAMILY, CachedEndpoint, CachedVerdict, Endpoint, MONITOR, NO_RULE, PORT_WORDS, Reason, TOMBSTONE,
     packet::{Flow, Shape},
 };
 
 use crate::{
-    cache,
-    frame::Frame,
-    maps::PORTS,
+    cache::{self, Caches},
+    lookup::{Entries, Maps, Table as _},
     portless::{PortlessRule, decide_portless},
-    tables::{Table, is_near, source_rule},
 };
 
 /// Verdict about a packet.
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub struct Decision {
     pub reason: Reason,
     /// The rule counter that decided, or [`NO_RULE`].
@@ -27,37 +29,48 @@ impl Decision {
     }
 }
 
-/// Decides about one frame. With `REMEMBERS`, reads and fills the caches.
+/// Decides about one parsed frame; reads and fills the caches, if any.
 #[inline(always)]
-pub fn decide<const REMEMBERS: bool>(frame: &mut Frame) -> Decision {
-    let mut flow = Flow::default();
-    let quorum = match frame.parse(&mut flow) {
+pub fn decide<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
+    shape: Shape,
+    flow: &Flow,
+    maps: impl Maps<'a>,
+    caches: Option<&mut Caches<V, E>>,
+) -> Decision {
+    let rule = match shape {
         Shape::NotIp => return Decision::without_rule(Reason::NotIp),
         Shape::VlanDepth => return Decision::without_rule(Reason::VlanDepth),
         Shape::Malformed => return Decision::without_rule(Reason::Malformed),
         Shape::OtherProtocol => return Decision::without_rule(Reason::NotProtected),
-        Shape::Port => return by_port::<REMEMBERS>(&flow),
-        Shape::Truncated => return unless_unprotected(&flow, Reason::Malformed),
-        Shape::NoPort => return unless_unprotected(&flow, Reason::NoPort),
+        Shape::Port => return by_port(flow, maps, caches),
+        Shape::Truncated => return unless_unprotected(flow, maps, Reason::Malformed),
+        Shape::NoPort => return unless_unprotected(flow, maps, Reason::NoPort),
         Shape::LaterFragment => PortlessRule::Any,
         Shape::Unreadable => PortlessRule::Every,
     };
-    decide_portless(&flow, quorum)
+    decide_portless(flow, maps, rule)
 }
 
 /// Judges a packet with a known port: the endpoint's database decides, then the guard.
 #[inline(always)]
-fn by_port<const REMEMBERS: bool>(flow: &Flow) -> Decision {
+fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
+    flow: &Flow,
+    maps: impl Maps<'a>,
+    caches: Option<&mut Caches<V, E>>,
+) -> Decision {
     let port = u16::from_be(flow.port);
     let bit = 1u64 << (port % 64);
-    let Some(word) = PORTS.get(u32::from(port) / 64 % PORT_WORDS) else {
+    let Some(word) = maps.ports(u32::from(port) / 64 % PORT_WORDS) else {
         return Decision::without_rule(Reason::NotProtected);
     };
     if (word.claimed | word.guarded) & bit == 0 {
         return Decision::without_rule(Reason::NotProtected);
     }
     if word.claimed & bit != 0 {
-        let row = if REMEMBERS { by_memory(flow) } else { by_table(flow) };
+        let row = match caches {
+            Some(caches) => by_cache(flow, maps, caches),
+            None => by_table(flow, maps),
+        };
         if let Some(decision) = row {
             return decision;
         }
@@ -67,47 +80,48 @@ fn by_port<const REMEMBERS: bool>(flow: &Flow) -> Decision {
 
 /// The verdict of the endpoint table; `None` when it has no row for the flow.
 #[inline(always)]
-fn by_table(flow: &Flow) -> Option<Decision> {
-    Some(by_source(flow, row(flow)?).0)
+fn by_table<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<Decision> {
+    Some(by_source(flow, maps, row(flow, maps)?).0)
 }
 
 /// The same, through the caches. They contain verdicts of rows only: those depend solely on tables published by a
 /// pointer, while the ports are written in place.
 #[inline(always)]
-fn by_memory(flow: &Flow) -> Option<Decision> {
-    let generation = cache::generation();
-    let place = cache::verdict(flow, generation);
-    if let Some(place) = place
-        && let Some(decision) = cache::recall(place, flow, generation)
+fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
+    flow: &Flow,
+    maps: impl Maps<'a>,
+    caches: &mut Caches<V, E>,
+) -> Option<Decision> {
+    let generation = maps.generation();
+    let verdict = cache::verdict(&mut caches.verdicts, maps, flow, generation);
+    if let Some(entry) = &verdict
+        && let Some(decision) = cache::recall(entry, flow, generation)
     {
         return Some(decision);
     }
-    let near = cache::endpoint(flow, generation);
-    let endpoint = match near {
-        Some(near) => match cache::recall_endpoint(near, flow, generation) {
-            Some(endpoint) => endpoint,
-            None => {
-                let endpoint = row(flow)?;
-                cache::keep_endpoint(near, flow, generation, endpoint);
-                endpoint
+    let endpoint = match cache::endpoint(&mut caches.endpoints, maps, flow, generation) {
+        Some(entry) => {
+            if !cache::is_endpoint_of(entry, flow, generation) {
+                cache::store_endpoint(entry, flow, generation, row(flow, maps)?);
             }
-        },
-        None => row(flow)?,
+            &entry.endpoint
+        }
+        None => row(flow, maps)?,
     };
-    let (decision, walked) = by_source(flow, endpoint);
+    let (decision, searched) = by_source(flow, maps, endpoint);
     // A refusal without a trie lookup takes a stale entry only: a flood of ever new sources evicts no valid one.
-    if let Some(place) = place
-        && (walked || cache::is_free(place, generation))
+    if let Some(entry) = verdict
+        && (searched || cache::is_stale(entry, generation))
     {
-        cache::keep(place, flow, generation, &decision);
+        cache::store(entry, flow, generation, &decision);
     }
     Some(decision)
 }
 
 /// The row of the flow's destination: that of its address, else the wildcard's.
 #[inline(always)]
-fn row(flow: &Flow) -> Option<&'static Endpoint> {
-    let table = Table::live()?;
+fn row<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<&'a Endpoint> {
+    let table = maps.live_table()?;
     match table.endpoint(flow, flow.family) {
         Some(endpoint) => Some(endpoint),
         None => table.endpoint(flow, ANY_FAMILY),
@@ -116,12 +130,12 @@ fn row(flow: &Flow) -> Option<&'static Endpoint> {
 
 /// The verdict, and whether it needed a trie lookup.
 #[inline(always)]
-fn by_source(flow: &Flow, endpoint: &Endpoint) -> (Decision, bool) {
+fn by_source<'a>(flow: &Flow, maps: impl Maps<'a>, endpoint: &Endpoint) -> (Decision, bool) {
     if endpoint.mode == TOMBSTONE {
         return (Decision::without_rule(Reason::Closed), false);
     }
-    let walked = is_near(flow, endpoint.slot);
-    let rule = if walked { source_rule(flow, endpoint.slot) } else { None };
+    let searched = maps.may_allow(flow, endpoint.slot);
+    let rule = if searched { maps.source_rule(flow, endpoint.slot) } else { None };
     let decision = match rule {
         Some(rule) => Decision { reason: Reason::Allowed, rule },
         None if endpoint.mode == MONITOR => {
@@ -129,13 +143,13 @@ fn by_source(flow: &Flow, endpoint: &Endpoint) -> (Decision, bool) {
         }
         None => Decision { reason: Reason::NoMatch, rule: endpoint.default_counter },
     };
-    (decision, walked)
+    (decision, searched)
 }
 
 /// Refuses a packet if its address has an endpoint, tombstone or guarded port: it cannot be judged by its port, and no
 /// socket would accept it.
 #[inline(always)]
-fn unless_unprotected(flow: &Flow, reason: Reason) -> Decision {
-    let looked_after = Table::live().is_some_and(|table| table.members(flow).is_some());
-    Decision::without_rule(if looked_after { reason } else { Reason::NotProtected })
+fn unless_unprotected<'a>(flow: &Flow, maps: impl Maps<'a>, reason: Reason) -> Decision {
+    let protected = maps.live_table().is_some_and(|table| table.members(flow).is_some());
+    Decision::without_rule(if protected { reason } else { Reason::NotProtected })
 }

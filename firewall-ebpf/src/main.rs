@@ -4,23 +4,31 @@
 //! probe program, is never attached: it counts nothing and returns the reason. `recorder` is the target of a tail call
 //! of `firewall`, after the verdict, with the few refused packets to be recorded.
 //!
-//! Everything here compiles for the `bpf` target only; on the host the crate is an empty program, so that
-//! workspace-wide commands include it.
+//! The decision and the caches are free of kernel types and have unit tests on the host. Everything else
+//! compiles for the `bpf` target only; on the host the crate is an empty program, so that workspace-wide commands
+//! include it.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(any(test, target_arch = "bpf"))]
+mod cache;
+#[cfg(any(test, target_arch = "bpf"))]
+mod decide;
+#[cfg(test)]
+mod fake_maps;
+#[cfg(any(test, target_arch = "bpf"))]
+mod lookup;
+#[cfg(any(test, target_arch = "bpf"))]
+mod portless;
 
 #[cfg(target_arch = "bpf")]
 mod accelerations;
 #[cfg(target_arch = "bpf")]
 mod baselines;
 #[cfg(target_arch = "bpf")]
-mod cache;
-#[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
 mod count;
-#[cfg(target_arch = "bpf")]
-mod decide;
 #[cfg(target_arch = "bpf")]
 mod denied_flow;
 #[cfg(target_arch = "bpf")]
@@ -29,8 +37,6 @@ mod frame;
 mod maps;
 #[cfg(all(target_arch = "bpf", feature = "packet-log"))]
 mod packet_log;
-#[cfg(target_arch = "bpf")]
-mod portless;
 #[cfg(target_arch = "bpf")]
 mod recorder;
 #[cfg(target_arch = "bpf")]
@@ -47,14 +53,20 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 #[cfg(target_arch = "bpf")]
-use firewall_common::{Reason, stages};
+use firewall_common::{Reason, packet::Flow, stages};
 
 #[cfg(all(target_arch = "bpf", feature = "packet-log"))]
 use crate::packet_log::note;
 #[cfg(all(target_arch = "bpf", not(feature = "packet-log")))]
 use crate::sampler::note;
 #[cfg(target_arch = "bpf")]
-use crate::{accelerations::is_on, count::count, decide::decide, frame::Frame};
+use crate::{
+    accelerations::is_on,
+    count::count,
+    decide::decide,
+    frame::Frame,
+    tables::{CACHES, KernelCaches, KernelMaps},
+};
 
 /// The attached program.
 #[cfg(target_arch = "bpf")]
@@ -67,8 +79,9 @@ pub fn firewall(ctx: XdpContext) -> u32 {
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 fn filter(ctx: &XdpContext) -> u32 {
-    let mut frame = Frame::new(ctx);
-    let decision = decide::<true>(&mut frame);
+    let (mut frame, mut flow, mut caches) = (Frame::new(ctx), Flow::default(), CACHES);
+    let shape = frame.parse(&mut flow);
+    let decision = decide(shape, &flow, KernelMaps, Some(&mut caches));
     let now = count(&decision, frame.length());
     let action = match decision.reason {
         Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
@@ -89,7 +102,9 @@ fn filter(ctx: &XdpContext) -> u32 {
 #[cfg(target_arch = "bpf")]
 #[xdp(frags)]
 pub fn probe(ctx: XdpContext) -> u32 {
-    let decision = decide::<false>(&mut Frame::new(&ctx));
+    let mut flow = Flow::default();
+    let shape = Frame::new(&ctx).parse(&mut flow);
+    let decision = decide(shape, &flow, KernelMaps, None::<&mut KernelCaches>);
     decision.reason.answer(decision.rule)
 }
 

@@ -1,13 +1,10 @@
 //! Portless packets: the verdict of all databases at the destination address.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::bpf_loop;
-use firewall_common::{EndpointKey, MAX_MEMBERS, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow};
+use firewall_common::{EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow};
 
 use crate::{
     decide::Decision,
-    tables::{Table, source_rule},
+    lookup::{Maps, Table as _},
 };
 
 /// The number of databases at an address that must allow the source.
@@ -22,13 +19,14 @@ pub enum PortlessRule {
 
 /// Input and result of the walk over the member rows.
 #[repr(C)]
-struct PortlessWalk {
-    table: Table,
+pub struct PortlessWalk<'a, M: Maps<'a>> {
+    maps: M,
+    table: M::Table,
     flow: Flow,
     key: EndpointKey,
-    /// A [`PortlessRule`] as a plain number: with an enum, the compiler turns a comparison into arithmetic with bounds that
-    /// the verifier does not follow.
-    quorum: u32,
+    /// A [`PortlessRule`] as a plain number: with an enum, the compiler turns a comparison into arithmetic with bounds
+    /// that the verifier does not follow.
+    rule: u32,
     /// 1 once a database was evaluated.
     asked: u32,
     /// The rule counter of a database that allows the source.
@@ -41,62 +39,56 @@ struct PortlessWalk {
     closed: u32,
 }
 
-const GO_ON: i64 = 0;
-const STOP: i64 = 1;
-
 #[inline(always)]
-pub fn decide_portless(flow: &Flow, quorum: PortlessRule) -> Decision {
-    let Some(table) = Table::live() else { return Decision::without_rule(Reason::NotProtected) };
+pub fn decide_portless<'a, M: Maps<'a>>(flow: &Flow, maps: M, rule: PortlessRule) -> Decision {
+    let Some(table) = maps.live_table() else { return Decision::without_rule(Reason::NotProtected) };
     let Some(key) = table.members(flow) else { return Decision::without_rule(Reason::NotProtected) };
     let mut walk = PortlessWalk {
+        maps,
         table,
         flow: *flow,
         key,
-        quorum: quorum as u32,
+        rule: rule as u32,
         asked: 0,
         allowing: NO_RULE,
         monitoring: NO_RULE,
         refusing: NO_RULE,
         closed: 0,
     };
-    // A loop in the kernel (5.17): the verifier follows one iteration, not each of a few hundred. The bound is one more
-    // than the members, for the tombstone.
-    // SAFETY: `ask` has the signature that the kernel calls, and `walk` outlives the call.
-    unsafe { bpf_loop(MAX_MEMBERS + 1, ask as *mut c_void, (&raw mut walk).cast(), 0) };
-    walk.decision(quorum)
+    maps.walk_members(&mut walk);
+    walk.decision(rule)
 }
 
-/// Evaluates one member row.
-extern "C" fn ask(row: u32, walk: *mut PortlessWalk) -> i64 {
-    // SAFETY: the kernel passes the pointer that `walk` gave it.
-    let walk = unsafe { &mut *walk };
-    walk.key.port = row as u16;
-    let Some(member) = walk.table.row(&walk.key) else { return STOP };
-    if member.mode == TOMBSTONE {
-        walk.closed = 1;
-        return GO_ON;
-    }
-    walk.asked = 1;
-    match source_rule(&walk.flow, member.slot) {
-        Some(rule) => {
-            walk.allowing = rule;
-            if walk.quorum == PortlessRule::Any as u32 { STOP } else { GO_ON }
-        }
-        None if member.mode == MONITOR => {
-            walk.monitoring = member.default_counter;
-            GO_ON
-        }
-        None => {
-            walk.refusing = member.default_counter;
-            if walk.quorum == PortlessRule::Every as u32 { STOP } else { GO_ON }
-        }
-    }
-}
-
-impl PortlessWalk {
+impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
+    /// Evaluates one member row; returns whether the walk continues.
     #[inline(always)]
-    fn decision(&self, quorum: PortlessRule) -> Decision {
-        match quorum {
+    pub fn ask(&mut self, row: u32) -> bool {
+        self.key.port = row as u16;
+        let Some(member) = self.table.row(&self.key) else { return false };
+        if member.mode == TOMBSTONE {
+            self.closed = 1;
+            return true;
+        }
+        self.asked = 1;
+        match self.maps.source_rule(&self.flow, member.slot) {
+            Some(rule) => {
+                self.allowing = rule;
+                self.rule != PortlessRule::Any as u32
+            }
+            None if member.mode == MONITOR => {
+                self.monitoring = member.default_counter;
+                true
+            }
+            None => {
+                self.refusing = member.default_counter;
+                self.rule != PortlessRule::Every as u32
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn decision(&self, rule: PortlessRule) -> Decision {
+        match rule {
             PortlessRule::Any if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
             PortlessRule::Any if self.allowing != NO_RULE => {
                 Decision { reason: Reason::Allowed, rule: self.allowing }

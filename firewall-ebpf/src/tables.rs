@@ -1,80 +1,132 @@
-//! Lookups in the published maps.
+//! The traits of [`lookup`](crate::lookup) over the kernel's maps.
 
-use aya_ebpf::btf_maps::lpm_trie::Key;
+use core::ffi::c_void;
+
+use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_loop};
 use firewall_common::{
-    ANY_FAMILY, Endpoint, EndpointKey, FILTER_WORDS, IPV4, MEMBER_ROW, filter_bit_v4, filter_bit_v6,
-    packet::Flow, stages,
+    CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, FILTER_WORDS, IPV4, MAX_MEMBERS, PortWord,
+    filter_bit_v4, filter_bit_v6, packet::Flow, stages,
 };
 
 use crate::{
     accelerations::is_on,
-    maps::{ENDPOINTS, EndpointTable, PREFILTER_V4, PREFILTER_V6, SOURCES_V4, SOURCES_V6},
+    cache::Caches,
+    lookup::{Entries, Maps, Table},
+    maps::{
+        ENDPOINT_CACHE, ENDPOINTS, EndpointTable, GENERATION, PORTS, PREFILTER_V4, PREFILTER_V6, SOURCES_V4,
+        SOURCES_V6, VERDICTS,
+    },
+    portless::PortlessWalk,
 };
 
-/// The live endpoint table. Its pointer is read once per packet, so that a packet sees a single table.
+/// The maps of this kernel.
 #[derive(Clone, Copy)]
-pub struct Table(&'static EndpointTable);
+pub struct KernelMaps;
 
-impl Table {
-    /// `None` before the first publish.
+/// A published endpoint table.
+#[derive(Clone, Copy)]
+pub struct LiveTable(&'static EndpointTable);
+
+pub struct VerdictEntries;
+pub struct EndpointEntries;
+
+/// The caches of this CPU.
+pub type KernelCaches = Caches<VerdictEntries, EndpointEntries>;
+
+pub const CACHES: KernelCaches = Caches { verdicts: VerdictEntries, endpoints: EndpointEntries };
+
+impl Maps<'static> for KernelMaps {
+    type Table = LiveTable;
+
     #[inline(always)]
-    pub fn live() -> Option<Self> {
-        ENDPOINTS.get(0).map(Self)
+    fn is_on(self, stage: u32) -> bool {
+        is_on(stage)
     }
 
-    /// The endpoint of the flow's port and protocol, at its address or (family [`ANY_FAMILY`]) at every address.
     #[inline(always)]
-    pub fn endpoint(self, flow: &Flow, family: u8) -> Option<&'static Endpoint> {
-        let address = if family == ANY_FAMILY { [0; 4] } else { flow.destination };
-        self.row(&EndpointKey { address, port: flow.port, protocol: flow.protocol, family })
-    }
-
-    /// The key of the first member row of the flow's address, or the wildcard's when it has none of its own. `None`
-    /// when neither exists.
-    #[inline(always)]
-    pub fn members(self, flow: &Flow) -> Option<EndpointKey> {
-        let mut key =
-            EndpointKey { address: flow.destination, port: 0, protocol: MEMBER_ROW, family: flow.family };
-        if self.row(&key).is_some() {
-            return Some(key);
+    fn generation(self) -> u64 {
+        match GENERATION.get_ptr(0) {
+            // SAFETY: a live element of the map; volatile, so that the compiler does not move the read.
+            Some(generation) => unsafe { generation.read_volatile() },
+            None => 0,
         }
-        key.address = [0; 4];
-        key.family = ANY_FAMILY;
-        if self.row(&key).is_some() { Some(key) } else { None }
     }
 
     #[inline(always)]
-    pub fn row(self, key: &EndpointKey) -> Option<&'static Endpoint> {
+    fn ports(self, word: u32) -> Option<&'static PortWord> {
+        PORTS.get(word)
+    }
+
+    #[inline(always)]
+    fn live_table(self) -> Option<LiveTable> {
+        ENDPOINTS.get(0).map(LiveTable)
+    }
+
+    #[inline(always)]
+    fn may_allow(self, flow: &Flow, slot: u32) -> bool {
+        if !is_on(stages::SOURCES) {
+            return true;
+        }
+        let (filter, bit) = if flow.family == IPV4 {
+            (PREFILTER_V4.get(slot), filter_bit_v4(flow.source[0]))
+        } else {
+            (PREFILTER_V6.get(slot), filter_bit_v6(flow.source[0]))
+        };
+        match filter {
+            Some(filter) => filter.words[bit as usize / 64 % FILTER_WORDS] >> (bit % 64) & 1 != 0,
+            None => true,
+        }
+    }
+
+    #[inline(always)]
+    fn source_rule(self, flow: &Flow, slot: u32) -> Option<u32> {
+        if flow.family == IPV4 {
+            SOURCES_V4.get(slot)?.get(&Key::new(32, [flow.source[0]])).copied()
+        } else {
+            SOURCES_V6.get(slot)?.get(&Key::new(128, flow.source)).copied()
+        }
+    }
+
+    /// A loop in the kernel (5.17): the verifier follows one iteration, not each of a few hundred. The bound is one
+    /// more than the members, for the tombstone.
+    #[inline(always)]
+    fn walk_members(self, walk: &mut PortlessWalk<'static, Self>) {
+        let walk: *mut PortlessWalk<'static, Self> = walk;
+        // SAFETY: `ask_member` has the signature that the kernel calls, and `walk` outlives the call.
+        unsafe { bpf_loop(MAX_MEMBERS + 1, ask_member as *mut c_void, walk.cast(), 0) };
+    }
+}
+
+const GO_ON: i64 = 0;
+const STOP: i64 = 1;
+
+extern "C" fn ask_member(row: u32, walk: *mut PortlessWalk<'static, KernelMaps>) -> i64 {
+    // SAFETY: the kernel passes the pointer that `walk_members` gave it.
+    let walk = unsafe { &mut *walk };
+    if walk.ask(row) { GO_ON } else { STOP }
+}
+
+impl Table<'static> for LiveTable {
+    #[inline(always)]
+    fn row(self, key: &EndpointKey) -> Option<&'static Endpoint> {
         // SAFETY: a published table is frozen and read-only for programs; its rows never change, and the table itself
         // outlives every program run that uses it (RCU). A row is an `Endpoint`, which consists of such numbers only.
         unsafe { Some(&*core::ptr::from_ref(self.0.get(key)?).cast::<Endpoint>()) }
     }
 }
 
-/// Returns whether the database's allow list may contain the flow's source. Refuses most unknown sources without a trie
-/// lookup.
-#[inline(always)]
-pub fn is_near(flow: &Flow, slot: u32) -> bool {
-    if !is_on(stages::SOURCES) {
-        return true;
-    }
-    let (filter, bit) = if flow.family == IPV4 {
-        (PREFILTER_V4.get(slot), filter_bit_v4(flow.source[0]))
-    } else {
-        (PREFILTER_V6.get(slot), filter_bit_v6(flow.source[0]))
-    };
-    match filter {
-        Some(filter) => filter.words[bit as usize / 64 % FILTER_WORDS] >> (bit % 64) & 1 != 0,
-        None => true,
+impl Entries<CachedVerdict> for VerdictEntries {
+    #[inline(always)]
+    fn entry(&mut self, index: u32) -> Option<&mut CachedVerdict> {
+        // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time; borrowed as long as `self`.
+        VERDICTS.get_ptr_mut(index).map(|entry| unsafe { &mut *entry })
     }
 }
 
-/// The rule counter of the longest prefix that contains the flow's source, in the database's allow list of its family.
-#[inline(always)]
-pub fn source_rule(flow: &Flow, slot: u32) -> Option<u32> {
-    if flow.family == IPV4 {
-        SOURCES_V4.get(slot)?.get(&Key::new(32, [flow.source[0]])).copied()
-    } else {
-        SOURCES_V6.get(slot)?.get(&Key::new(128, flow.source)).copied()
+impl Entries<CachedEndpoint> for EndpointEntries {
+    #[inline(always)]
+    fn entry(&mut self, index: u32) -> Option<&mut CachedEndpoint> {
+        // SAFETY: as above.
+        ENDPOINT_CACHE.get_ptr_mut(index).map(|entry| unsafe { &mut *entry })
     }
 }

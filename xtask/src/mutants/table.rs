@@ -8,7 +8,7 @@ const IPV6: &str = "firewall-common/src/packet/ipv6.rs";
 const WALK: &str = "firewall-common/src/packet/walk.rs";
 const DECIDE: &str = "firewall-ebpf/src/decide.rs";
 const TABLES: &str = "firewall-ebpf/src/tables.rs";
-const MEMBERS: &str = "firewall-ebpf/src/portless.rs";
+const PORTLESS: &str = "firewall-ebpf/src/portless.rs";
 const COUNT: &str = "firewall-ebpf/src/count.rs";
 const FRAME: &str = "firewall-ebpf/src/frame.rs";
 const CACHE: &str = "firewall-ebpf/src/cache.rs";
@@ -92,10 +92,10 @@ pub const MUTANTS: &[Mutant] = &[
         "Key::new(32, [flow.source[0]])",
         "Key::new(24, [flow.source[0]])",
     ),
-    mutant("what is closed at an address is forgotten", MEMBERS, "walk.closed = 1;", "walk.closed = 0;"),
+    mutant("what is closed at an address is forgotten", PORTLESS, "self.closed = 1;", "self.closed = 0;"),
     mutant(
         "monitored databases refuse",
-        MEMBERS,
+        PORTLESS,
         "None if member.mode == MONITOR",
         "None if member.mode == TOMBSTONE",
     ),
@@ -116,12 +116,12 @@ pub const MUTANTS: &[Mutant] = &[
         "",
     ),
     mutant("every protocol is plain", FRAME, "            || protocol != TCP && protocol != UDP\n", ""),
-    mutant("kept verdicts of any generation count", CACHE, "kept.generation != generation || ", ""),
+    mutant("kept verdicts of any generation count", CACHE, "entry.generation != generation || ", ""),
     mutant(
         "kept endpoints of any generation count",
         CACHE,
-        "let same = kept.generation == generation\n        && key",
-        "let same = key",
+        "entry.generation == generation\n        && key",
+        "key",
     ),
     mutant("kept verdicts are everybody's", CACHE, "one.source[0] == other.source[0]\n        && ", ""),
     mutant("kept verdicts are every port's", CACHE, "&& one.port == other.port", ""),
@@ -137,7 +137,7 @@ pub const MUTANTS: &[Mutant] = &[
         "NO_MATCH => Reason::NoMatch",
         "NO_MATCH => Reason::Allowed",
     ),
-    mutant("kept verdicts lose their line", CACHE, "let rule = kept.answer & 0x00ff_ffff;", "let rule = 0;"),
+    mutant("kept verdicts lose their line", CACHE, "let rule = entry.answer & 0x00ff_ffff;", "let rule = 0;"),
     mutant(
         "the generation does not move with the endpoint table",
         KERNEL,

@@ -1,0 +1,197 @@
+use firewall_common::{
+    ANY_FAMILY, ENFORCE, Endpoint, EndpointKey, MEMBER_ROW, MONITOR, NO_RULE, Reason, TOMBSTONE,
+    packet::{Flow, Shape},
+    stages,
+};
+
+use super::*;
+use crate::fake_maps::{FakeCaches, FakeMaps, empty_caches, flow, key};
+
+const CLIENT: u32 = 7;
+const STRANGER: u32 = 8;
+const SERVER: u32 = 70;
+const PORT: u16 = 5432;
+const SLOT: u32 = 3;
+/// The default counter of the database, and the counter of its rule.
+const DEFAULT: u32 = 20;
+const RULE: u32 = 21;
+
+fn database(mode: u32) -> Endpoint {
+    Endpoint { slot: SLOT, mode, default_counter: DEFAULT }
+}
+
+/// One database at [`SERVER`], which allows [`CLIENT`].
+fn maps(mode: u32) -> FakeMaps {
+    let mut maps = FakeMaps::with_endpoint(&flow(CLIENT, SERVER, PORT), database(mode));
+    maps.allowed.insert((SLOT, CLIENT), RULE);
+    maps
+}
+
+fn decided(reason: Reason, rule: u32) -> Decision {
+    Decision { reason, rule }
+}
+
+fn uncached(maps: &FakeMaps, shape: Shape, flow: &Flow) -> Decision {
+    decide(shape, flow, maps, None::<&mut FakeCaches>)
+}
+
+#[test]
+fn the_allow_list_and_the_mode_decide_about_a_claimed_port() {
+    let from = |source| flow(source, SERVER, PORT);
+    for (mode, allowed, refused) in [
+        (ENFORCE, decided(Reason::Allowed, RULE), decided(Reason::NoMatch, DEFAULT)),
+        (MONITOR, decided(Reason::Allowed, RULE), decided(Reason::WouldDeny, DEFAULT)),
+        (TOMBSTONE, decided(Reason::Closed, NO_RULE), decided(Reason::Closed, NO_RULE)),
+    ] {
+        let maps = maps(mode);
+        assert_eq!(uncached(&maps, Shape::Port, &from(CLIENT)), allowed, "mode {mode}");
+        assert_eq!(uncached(&maps, Shape::Port, &from(STRANGER)), refused, "mode {mode}");
+    }
+    // Control: the list of another database.
+    let mut maps = maps(ENFORCE);
+    maps.allowed = [((SLOT + 1, CLIENT), RULE)].into();
+    assert_eq!(uncached(&maps, Shape::Port, &from(CLIENT)).reason, Reason::NoMatch);
+}
+
+#[test]
+fn only_marked_ports_are_looked_up() {
+    let mut maps = maps(ENFORCE);
+    let packet = flow(STRANGER, SERVER, PORT);
+    maps.port(&packet).claimed = 0;
+    assert_eq!(uncached(&maps, Shape::Port, &packet).reason, Reason::NotProtected);
+    assert_eq!(maps.rows.get(), 0);
+    maps.port(&packet).guarded = 1 << (PORT % 64);
+    assert_eq!(uncached(&maps, Shape::Port, &packet).reason, Reason::Closed);
+    assert_eq!(uncached(&maps, Shape::Port, &flow(STRANGER, SERVER, PORT + 1)).reason, Reason::NotProtected);
+    // Control: the mark of the port leads to the row.
+    maps.port(&packet).claimed = 1 << (PORT % 64);
+    assert_eq!(uncached(&maps, Shape::Port, &packet).reason, Reason::NoMatch);
+    assert_eq!(maps.rows.get(), 1);
+}
+
+#[test]
+fn a_wildcard_row_applies_where_the_address_has_none() {
+    let mut maps = maps(ENFORCE);
+    let wildcard = EndpointKey { address: [0; 4], family: ANY_FAMILY, ..key(&flow(0, 0, PORT)) };
+    maps.row(wildcard, Endpoint { slot: SLOT + 1, mode: ENFORCE, default_counter: DEFAULT + 10 });
+    let at = |server| uncached(&maps, Shape::Port, &flow(STRANGER, server, PORT)).rule;
+    assert_eq!(at(SERVER + 1), DEFAULT + 10);
+    // Control: the address's own row goes first.
+    assert_eq!(at(SERVER), DEFAULT);
+}
+
+#[test]
+fn shapes_without_a_port_have_their_reasons() {
+    let (mut maps, packet) = (maps(ENFORCE), flow(CLIENT, SERVER, 0));
+    for (shape, reason) in [
+        (Shape::NotIp, Reason::NotIp),
+        (Shape::VlanDepth, Reason::VlanDepth),
+        (Shape::Malformed, Reason::Malformed),
+        (Shape::OtherProtocol, Reason::NotProtected),
+        // Without member rows the address is not protected.
+        (Shape::Truncated, Reason::NotProtected),
+        (Shape::NoPort, Reason::NotProtected),
+        (Shape::LaterFragment, Reason::NotProtected),
+        (Shape::Unreadable, Reason::NotProtected),
+    ] {
+        assert_eq!(uncached(&maps, shape, &packet), decided(reason, NO_RULE), "{shape:?}");
+    }
+    // Control: with a member row it is.
+    let member = |row| EndpointKey { port: row, protocol: MEMBER_ROW, ..key(&packet) };
+    maps.row(member(0), database(ENFORCE));
+    let other = Endpoint { slot: SLOT + 1, mode: ENFORCE, default_counter: DEFAULT + 10 };
+    maps.row(member(1), other);
+    for (shape, expected) in [
+        (Shape::Truncated, decided(Reason::Malformed, NO_RULE)),
+        (Shape::NoPort, decided(Reason::NoPort, NO_RULE)),
+        // One of the two databases allows the client.
+        (Shape::LaterFragment, decided(Reason::Allowed, RULE)),
+        (Shape::Unreadable, decided(Reason::NoPort, DEFAULT + 10)),
+    ] {
+        assert_eq!(uncached(&maps, shape, &packet), expected, "{shape:?}");
+    }
+    let stranger = flow(STRANGER, SERVER, 0);
+    assert_eq!(uncached(&maps, Shape::LaterFragment, &stranger).reason, Reason::Fragment);
+}
+
+#[test]
+fn the_caches_change_no_verdict_and_save_the_lookups() {
+    for mode in [ENFORCE, MONITOR, TOMBSTONE] {
+        let (maps, mut caches) = (maps(mode), empty_caches());
+        for source in [CLIENT, STRANGER] {
+            let packet = flow(source, SERVER, PORT);
+            let expected = uncached(&maps, Shape::Port, &packet);
+            assert_eq!(
+                decide(Shape::Port, &packet, &maps, Some(&mut caches)),
+                expected,
+                "mode {mode}: first"
+            );
+            let lookups = (maps.rows.get(), maps.searches.get());
+            assert_eq!(
+                decide(Shape::Port, &packet, &maps, Some(&mut caches)),
+                expected,
+                "mode {mode}: again"
+            );
+            assert_eq!((maps.rows.get(), maps.searches.get()), lookups, "mode {mode}: from the cache");
+        }
+        // Control: without caches each packet takes a lookup.
+        let before = maps.rows.get();
+        uncached(&maps, Shape::Port, &flow(CLIENT, SERVER, PORT));
+        assert_eq!(maps.rows.get(), before + 1);
+    }
+}
+
+#[test]
+fn a_new_generation_ends_every_cached_verdict() {
+    let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
+    let packet = flow(CLIENT, SERVER, PORT);
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches)).reason, Reason::Allowed);
+    maps.allowed.clear();
+    // Control: within the generation the old verdict stays.
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches)).reason, Reason::Allowed);
+    maps.generation += 2;
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches)).reason, Reason::NoMatch);
+}
+
+#[test]
+fn during_a_publish_nothing_is_read_from_or_written_to_the_caches() {
+    let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
+    let packet = flow(CLIENT, SERVER, PORT);
+    maps.generation += 1;
+    decide(Shape::Port, &packet, &maps, Some(&mut caches));
+    let filled = |caches: &FakeCaches| {
+        let verdicts = caches.verdicts.iter().filter(|entry| entry.generation != 0).count();
+        (verdicts, caches.endpoints.iter().filter(|entry| entry.generation != 0).count())
+    };
+    assert_eq!(filled(&caches), (0, 0));
+    // Control: after the publish they are filled, each only when its acceleration is on.
+    maps.generation += 1;
+    for (off, expected) in [(stages::ALL, (0, 0)), (stages::VERDICTS, (0, 1)), (0, (1, 1))] {
+        maps.off = off;
+        decide(Shape::Port, &packet, &maps, Some(&mut caches));
+        assert_eq!(filled(&caches), expected, "off: {off}");
+    }
+}
+
+#[test]
+fn a_refusal_without_a_trie_lookup_evicts_no_valid_entry() {
+    let mut maps = maps(ENFORCE);
+    // The index that the hash of a flow gives: the only entry that its verdict fills.
+    let entry_of = |maps: &FakeMaps, source: u32| {
+        let mut probed = empty_caches();
+        decide(Shape::Port, &flow(source, SERVER, PORT), maps, Some(&mut probed));
+        probed.verdicts.iter().position(|entry| entry.generation != 0).unwrap()
+    };
+    let own = entry_of(&maps, CLIENT);
+    let collides = |source: &u32| *source != CLIENT && entry_of(&maps, *source) == own;
+    let stranger = (0x100..).find(collides).unwrap();
+    let mut caches = empty_caches();
+    for source in [CLIENT, stranger] {
+        decide(Shape::Port, &flow(source, SERVER, PORT), &maps, Some(&mut caches));
+    }
+    assert_eq!(caches.verdicts[own].flow.source[0], CLIENT, "the stranger was refused by the prefilter");
+    // Control: a refusal by the trie takes the entry.
+    maps.false_positives.push(stranger);
+    decide(Shape::Port, &flow(stranger, SERVER, PORT), &maps, Some(&mut caches));
+    assert_eq!(caches.verdicts[own].flow.source[0], stranger);
+}

@@ -1,0 +1,61 @@
+//! Access to the maps, as the decision needs it: implemented over the kernel's maps in `tables`, and over collections
+//! in the unit tests.
+
+use firewall_common::{ANY_FAMILY, Endpoint, EndpointKey, MEMBER_ROW, PortWord, packet::Flow};
+
+use crate::portless::PortlessWalk;
+
+/// The published maps. `'a` is the time for which their values stay readable.
+pub trait Maps<'a>: Copy {
+    type Table: Table<'a>;
+
+    /// Returns whether an acceleration (a bit of [`firewall_common::stages`]) is enabled.
+    fn is_on(self, stage: u32) -> bool;
+    /// The current generation; odd during a publish. Must be read before any lookup with a cached result.
+    fn generation(self) -> u64;
+    /// The 64 ports from `64 * word` on.
+    fn ports(self, word: u32) -> Option<&'a PortWord>;
+    /// The live endpoint table; `None` before the first publish. A packet takes it once, so that it sees a single table.
+    fn live_table(self) -> Option<Self::Table>;
+    /// Returns whether the database's allow list may contain the flow's source. Refuses most unknown sources without a
+    /// trie lookup.
+    fn may_allow(self, flow: &Flow, slot: u32) -> bool;
+    /// The rule counter of the longest prefix that contains the flow's source, in the database's allow list of its
+    /// family.
+    fn source_rule(self, flow: &Flow, slot: u32) -> Option<u32>;
+    /// Calls [`PortlessWalk::ask`] with the numbers 0, 1, … up to [`firewall_common::MAX_MEMBERS`], until it returns
+    /// `false`.
+    fn walk_members(self, walk: &mut PortlessWalk<'a, Self>);
+}
+
+/// An endpoint table.
+pub trait Table<'a>: Copy {
+    fn row(self, key: &EndpointKey) -> Option<&'a Endpoint>;
+
+    /// The endpoint of the flow's port and protocol, at its address or (family [`ANY_FAMILY`]) at every address.
+    #[inline(always)]
+    fn endpoint(self, flow: &Flow, family: u8) -> Option<&'a Endpoint> {
+        let address = if family == ANY_FAMILY { [0; 4] } else { flow.destination };
+        self.row(&EndpointKey { address, port: flow.port, protocol: flow.protocol, family })
+    }
+
+    /// The key of the first member row of the flow's address, or the wildcard's when it has none of its own. `None`
+    /// when neither exists.
+    #[inline(always)]
+    fn members(self, flow: &Flow) -> Option<EndpointKey> {
+        let mut key =
+            EndpointKey { address: flow.destination, port: 0, protocol: MEMBER_ROW, family: flow.family };
+        if self.row(&key).is_some() {
+            return Some(key);
+        }
+        key.address = [0; 4];
+        key.family = ANY_FAMILY;
+        if self.row(&key).is_some() { Some(key) } else { None }
+    }
+}
+
+/// The entries of a cache, of this CPU.
+pub trait Entries<T> {
+    /// The entry with this index; `None` when it is out of bounds.
+    fn entry(&mut self, index: u32) -> Option<&mut T>;
+}
