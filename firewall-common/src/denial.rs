@@ -55,37 +55,53 @@ pub struct Denials {
     pub last_seen: u64,
 }
 
-/// The sampler of one CPU: selects the refused packets to record. It has seen `booked` + `lost` + `pending` + `drawn` −
-/// `left` packets.
+/// The sampler of one CPU: selects the refused packets to record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Sampler {
+    pub totals: DenialTotals,
+    pub rate: SamplingRate,
+    pub handover: Handover,
+}
+
+/// Refused packets of one CPU. The difference `seen` − `recorded` − `unrecorded` is the packets since the last record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct DenialTotals {
+    /// Packets.
+    pub seen: u64,
     /// Packets represented by records.
-    pub booked: u64,
+    pub recorded: u64,
     /// Packets without a record: the table refused the entry, or a flood ended before the next record.
-    pub lost: u64,
-    /// Packets since the last record and before the last draw.
-    pub pending: u64,
+    pub unrecorded: u64,
     /// Records written.
     pub records: u64,
+}
+
+/// State of the sampling rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct SamplingRate {
     /// `CLOCK_MONOTONIC` at the last packet, in nanoseconds.
     pub tick: u64,
-    /// Packets since the clock last moved and before the last draw.
-    pub window: u64,
-    /// Records since the clock last moved.
-    pub spent: u32,
-    /// The sampling rate: one packet in `stride` is recorded.
-    pub stride: u32,
-    /// Packets from the last random draw to the next record.
-    pub drawn: u32,
-    /// Packets of `drawn` still to come.
-    pub left: u32,
-    /// For the recorder: [`crate::Reason::answer`] of its packet.
+    /// [`DenialTotals::seen`] when the clock last moved.
+    pub start: u64,
+    /// [`DenialTotals::seen`] at the next record.
+    pub next: u64,
+    /// One packet in `stride` is recorded, on average.
+    pub stride: u64,
+}
+
+/// Input of the recorder, for one packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Handover {
+    /// Packets represented by the record; 0 when the packet is not recorded.
+    pub weight: u64,
+    /// [`crate::Reason::answer`] of the packet.
     pub answer: u32,
-    /// For the recorder: the XDP action for its packet.
+    /// The XDP action for the packet.
     pub action: u32,
-    /// For the recorder: packets represented by its record.
-    pub stands_for: u64,
 }
 
 const _: () = {
@@ -104,17 +120,21 @@ const _: () = {
     assert!(offset_of!(Denials, first_seen) == 8);
     assert!(offset_of!(Denials, last_seen) == 16);
     assert!(size_of::<Sampler>() == 80);
-    assert!(offset_of!(Sampler, booked) == 0);
-    assert!(offset_of!(Sampler, lost) == 8);
-    assert!(offset_of!(Sampler, pending) == 16);
-    assert!(offset_of!(Sampler, records) == 24);
-    assert!(offset_of!(Sampler, tick) == 32);
-    assert!(offset_of!(Sampler, window) == 40);
-    assert!(offset_of!(Sampler, spent) == 48);
-    assert!(offset_of!(Sampler, stride) == 52);
-    assert!(offset_of!(Sampler, drawn) == 56);
-    assert!(offset_of!(Sampler, left) == 60);
-    assert!(offset_of!(Sampler, answer) == 64);
-    assert!(offset_of!(Sampler, action) == 68);
-    assert!(offset_of!(Sampler, stands_for) == 72);
+    assert!(offset_of!(Sampler, totals) == 0);
+    assert!(offset_of!(Sampler, rate) == 32);
+    assert!(offset_of!(Sampler, handover) == 64);
+    assert!(size_of::<DenialTotals>() == 32);
+    assert!(offset_of!(DenialTotals, seen) == 0);
+    assert!(offset_of!(DenialTotals, recorded) == 8);
+    assert!(offset_of!(DenialTotals, unrecorded) == 16);
+    assert!(offset_of!(DenialTotals, records) == 24);
+    assert!(size_of::<SamplingRate>() == 32);
+    assert!(offset_of!(SamplingRate, tick) == 0);
+    assert!(offset_of!(SamplingRate, start) == 8);
+    assert!(offset_of!(SamplingRate, next) == 16);
+    assert!(offset_of!(SamplingRate, stride) == 24);
+    assert!(size_of::<Handover>() == 16);
+    assert!(offset_of!(Handover, weight) == 0);
+    assert!(offset_of!(Handover, answer) == 8);
+    assert!(offset_of!(Handover, action) == 12);
 };

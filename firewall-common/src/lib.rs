@@ -17,7 +17,10 @@ pub mod names;
 pub mod packet;
 mod reason;
 
-pub use denial::{CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DENIALS_SIZE, Denial, Denials, Sampler};
+pub use denial::{
+    CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DENIALS_SIZE, Denial, DenialTotals, Denials, Handover,
+    Sampler, SamplingRate,
+};
 pub use fast::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_WORDS,
     SourceFilter, filter_bit_v4, filter_bit_v6, stages,

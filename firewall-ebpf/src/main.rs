@@ -4,7 +4,7 @@
 //! probe program, is never attached: it counts nothing and returns the reason. `recorder` is the target of a tail call
 //! of `firewall`, after the verdict, with the few refused packets to be recorded.
 //!
-//! The decision and the caches are free of kernel types and have unit tests on the host. Everything else
+//! The decision, the caches and the sampler are free of kernel types and have unit tests on the host. Everything else
 //! compiles for the `bpf` target only; on the host the crate is an empty program, so that workspace-wide commands
 //! include it.
 
@@ -20,6 +20,8 @@ mod fake_maps;
 mod lookup;
 #[cfg(any(test, target_arch = "bpf"))]
 mod portless;
+#[cfg(any(test, target_arch = "bpf"))]
+mod sampler;
 
 #[cfg(target_arch = "bpf")]
 mod accelerations;
@@ -34,6 +36,8 @@ mod denied_flow;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
+mod handover;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(all(target_arch = "bpf", feature = "packet-log"))]
 mod packet_log;
@@ -41,8 +45,6 @@ mod packet_log;
 mod recorder;
 #[cfg(target_arch = "bpf")]
 mod runtime;
-#[cfg(target_arch = "bpf")]
-mod sampler;
 #[cfg(target_arch = "bpf")]
 mod tables;
 
@@ -55,10 +57,10 @@ use aya_ebpf::{
 #[cfg(target_arch = "bpf")]
 use firewall_common::{Reason, packet::Flow, stages};
 
-#[cfg(all(target_arch = "bpf", feature = "packet-log"))]
-use crate::packet_log::note;
 #[cfg(all(target_arch = "bpf", not(feature = "packet-log")))]
-use crate::sampler::note;
+use crate::handover::sample;
+#[cfg(all(target_arch = "bpf", feature = "packet-log"))]
+use crate::packet_log::sample;
 #[cfg(target_arch = "bpf")]
 use crate::{
     accelerations::is_on,
@@ -93,7 +95,7 @@ fn filter(ctx: &XdpContext) -> u32 {
         | Reason::Fragment => XDP_DROP,
     };
     if !is_on(stages::UNRECORDED) {
-        note(&decision, action, now, ctx);
+        sample(&decision, action, now, ctx);
     }
     action
 }

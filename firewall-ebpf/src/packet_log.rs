@@ -13,9 +13,10 @@ use firewall_common::{CLASS_SYN, IPV4, Reason, packet::Flow};
 use crate::{
     decide::Decision,
     denied_flow::denied_flow,
+    handover::{hand_over, sampler_of_this_cpu, time, weigh},
     maps::{PACKET_LOGGER, RECORDERS},
-    recorder::write_down,
-    sampler,
+    recorder::record,
+    sampler::is_refused,
 };
 
 /// Messages by one CPU in one tick of the kernel's clock (1 to 10 ms).
@@ -32,16 +33,16 @@ pub struct Pace {
 #[btf_map]
 static PACE: PerCpuArray<Pace, 1> = PerCpuArray::new();
 
-/// Replaces [`sampler::note`]: its tail call to [`packet_logger`] includes packets that are logged and not recorded.
+/// Replaces [`sample`](crate::handover): its tail call to [`packet_logger`] includes packets that are logged and not
+/// recorded.
 #[inline(always)]
-pub fn note(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
+pub fn sample(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
     if matches!(decision.reason, Reason::NotIp | Reason::NotProtected) {
         return;
     }
-    let Some(gate) = sampler::gate() else { return };
-    sampler::leave(gate, decision, action);
-    let now = sampler::time(now);
-    let stands_for = sampler::due(decision.reason, gate, now);
+    let Some(sampler) = sampler_of_this_cpu() else { return };
+    let now = time(now);
+    let weight = if is_refused(decision.reason) { weigh(sampler, now) } else { 0 };
     let Some(pace) = PACE.get_ptr_mut(0) else { return };
     // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
     let pace = unsafe { &mut *pace };
@@ -51,19 +52,19 @@ pub fn note(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
     }
     pace.tells = u32::from(pace.told < BUDGET);
     pace.told += pace.tells;
-    if pace.tells == 0 && stands_for == 0 {
+    if pace.tells == 0 && weight == 0 {
         return;
     }
-    gate.stands_for = stands_for;
+    hand_over(sampler, decision, action, weight);
     // SAFETY: the target program takes the same context. A successful tail call does not return.
     unsafe { RECORDERS.tail_call(ctx, PACKET_LOGGER) };
-    gate.lost += stands_for;
+    sampler.totals.unrecorded += weight;
 }
 
 /// Logs the packet, and records it when it is due; returns the action stored in the sampler.
 #[xdp(frags)]
 pub fn packet_logger(ctx: XdpContext) -> u32 {
-    let action = write_down(&ctx);
+    let action = record(&ctx);
     let Some(pace) = PACE.get_ptr_mut(0) else { return action };
     // SAFETY: as above.
     if unsafe { (*pace).tells } != 0 {
@@ -74,8 +75,8 @@ pub fn packet_logger(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn tell(ctx: &XdpContext, action: u32) {
-    let Some(gate) = sampler::gate() else { return };
-    let answer = gate.answer;
+    let Some(sampler) = sampler_of_this_cpu() else { return };
+    let answer = sampler.handover.answer;
     let mut flow = Flow::default();
     let class = denied_flow(ctx, &mut flow);
     let (reason, rule) = ((answer >> 24) as u8, answer & 0x00ff_ffff);

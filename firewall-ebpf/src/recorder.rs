@@ -6,44 +6,46 @@ use aya_ebpf::{
     helpers::generated::bpf_get_smp_processor_id,
     programs::XdpContext,
 };
-use firewall_common::{Denial, Denials, packet::Flow};
+use firewall_common::{Denial, Denials, Handover, packet::Flow};
 
-use crate::{denied_flow::denied_flow, maps::DENIALS, sampler::gate};
+use crate::{denied_flow::denied_flow, handover::sampler_of_this_cpu, maps::DENIALS};
 
-/// Target of the tail call in [`note`](crate::sampler::note), with its input in the sampler; returns the action stored there.
+/// Target of the tail call in [`sample`](crate::handover::sample), with its input in the sampler; returns the action
+/// stored there.
 #[cfg(not(feature = "packet-log"))]
 #[aya_ebpf::macros::xdp(frags)]
 pub fn recorder(ctx: XdpContext) -> u32 {
-    write_down(&ctx)
+    record(&ctx)
 }
 
 /// Records the packet when it is due; returns the action stored in the sampler.
 #[inline(always)]
-pub fn write_down(ctx: &XdpContext) -> u32 {
-    // `note` makes the tail call only with a sampler.
-    let Some(gate) = gate() else { return XDP_DROP };
-    if gate.stands_for == 0 {
-        return gate.action;
+pub fn record(ctx: &XdpContext) -> u32 {
+    // `sample` makes the tail call only with a sampler.
+    let Some(sampler) = sampler_of_this_cpu() else { return XDP_DROP };
+    let Handover { weight, answer, action } = sampler.handover;
+    if weight == 0 {
+        return action;
     }
     let mut flow = Flow::default();
     let class = denied_flow(ctx, &mut flow);
     let Flow { source, destination, port, protocol, family } = flow;
-    let (reason, line) = ((gate.answer >> 24) as u8, gate.answer & 0x00ff_ffff);
+    let (reason, line) = ((answer >> 24) as u8, answer & 0x00ff_ffff);
     // SAFETY: a helper without arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u16;
     let key = Denial { source, destination, port, protocol, family, line, reason, class, cpu };
-    if record(&key, gate.stands_for, gate.tick) {
-        gate.booked += gate.stands_for;
-        gate.records += 1;
+    if insert(&key, weight, sampler.rate.tick) {
+        sampler.totals.recorded += weight;
+        sampler.totals.records += 1;
     } else {
-        gate.lost += gate.stands_for;
+        sampler.totals.unrecorded += weight;
     }
-    gate.action
+    action
 }
 
 /// Returns whether the table accepted the record.
 #[inline(always)]
-fn record(key: &Denial, packets: u64, now: u64) -> bool {
+fn insert(key: &Denial, packets: u64, now: u64) -> bool {
     if let Some(entry) = DENIALS.get_ptr_mut(key) {
         // SAFETY: the entry stays memory of the table until this program run ends, and only this CPU writes to it.
         unsafe {

@@ -84,7 +84,7 @@ impl Class {
 pub(super) struct DenialTable {
     table: MapData,
     entries: HashMap<MapData, Plain<Denial>, Plain<Denials>>,
-    gates: PerCpuArray<MapData, Plain<Sampler>>,
+    samplers: PerCpuArray<MapData, Plain<Sampler>>,
 }
 
 impl DenialTable {
@@ -92,7 +92,7 @@ impl DenialTable {
         Ok(Self {
             table: maps.open(names::DENIALS)?,
             entries: HashMap::try_from(Map::LruHashMap(maps.open(names::DENIALS)?))?,
-            gates: PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::SAMPLER)?))?,
+            samplers: PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::SAMPLER)?))?,
         })
     }
 
@@ -114,16 +114,12 @@ impl DenialTable {
     }
 
     pub fn totals(&self) -> Result<DeniedTotals> {
-        let gates = self.gates.get(&0, 0).context("cannot read the totals of denied packets")?;
-        Ok(gates.iter().fold(DeniedTotals::default(), |sum, Plain(one)| DeniedTotals {
-            seen: sum.seen
-                + one.booked
-                + one.lost
-                + one.pending
-                + u64::from(one.drawn.saturating_sub(one.left)),
-            booked: sum.booked + one.booked,
-            lost: sum.lost + one.lost,
-            records: sum.records + one.records,
+        let samplers = self.samplers.get(&0, 0).context("cannot read the totals of denied packets")?;
+        Ok(samplers.iter().fold(DeniedTotals::default(), |sum, Plain(Sampler { totals, .. })| DeniedTotals {
+            seen: sum.seen + totals.seen,
+            booked: sum.booked + totals.recorded,
+            lost: sum.lost + totals.unrecorded,
+            records: sum.records + totals.records,
         }))
     }
 

@@ -14,7 +14,7 @@ const FRAME: &str = "firewall-ebpf/src/frame.rs";
 const CACHE: &str = "firewall-ebpf/src/cache.rs";
 const KERNEL: &str = "firewall-agent/src/bpf/kernel.rs";
 const CONVERT: &str = "firewall-agent/src/bpf/convert.rs";
-const DENIED: &str = "firewall-ebpf/src/sampler.rs";
+const SAMPLER: &str = "firewall-ebpf/src/sampler.rs";
 const CLOCK: &str = "firewall-agent/src/sync/clock.rs";
 const ADMIT: &str = "firewall-agent/src/sync/admit.rs";
 const LINES: &str = "firewall-agent/src/sync/counters.rs";
@@ -192,10 +192,15 @@ pub const MUTANTS: &[Mutant] = &[
         "stages::ENDPOINTS) || generation & 1 != 0",
         "stages::ENDPOINTS)",
     ),
-    recording("what is written down passes", RECORDER, "    gate.action\n}", "    2\n}"),
-    recording("a record stands for one packet", DENIED, "gate.pending + u64::from(gate.drawn)", "1"),
-    recording("what follows a flood is charged with its rest", DENIED, "now - gate.tick > QUIET", "false"),
-    recording("every refused packet is written down", DENIED, "    if stride <= 1 {", "    if stride >= 1 {"),
+    recording("what is written down passes", RECORDER, "    action\n}", "    2\n}"),
+    recording("a record stands for one packet", SAMPLER, "    pending(totals)\n}", "    1\n}"),
+    recording("what follows a flood is charged with its rest", SAMPLER, "now - rate.tick > QUIET", "false"),
+    recording(
+        "every refused packet is written down",
+        SAMPLER,
+        "    if stride <= 1 {",
+        "    if stride >= 1 {",
+    ),
     following("older revisions are taken", ADMIT, "if revision < floor {", "if floor == u64::MAX {"),
     following(
         "a stored file older than the kernel's counts",

@@ -1,0 +1,52 @@
+//! Hand-over of a refused packet to the program that records it, through this CPU's sampler.
+
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use firewall_common::Sampler;
+
+use crate::{clock::coarse_time, decide::Decision, maps::SAMPLER, sampler};
+
+/// Samples a refused packet. Does not return when the packet is recorded: the recorder then ends the run with `action`.
+/// `now` is the return value of [`count`](crate::count::count).
+#[cfg(not(feature = "packet-log"))]
+#[inline(always)]
+pub fn sample(decision: &Decision, action: u32, now: u64, ctx: &aya_ebpf::programs::XdpContext) {
+    if !sampler::is_refused(decision.reason) {
+        return;
+    }
+    let Some(sampler) = sampler_of_this_cpu() else { return };
+    let weight = weigh(sampler, time(now));
+    if weight == 0 {
+        return;
+    }
+    hand_over(sampler, decision, action, weight);
+    // SAFETY: the target program takes the same context. A successful tail call does not return.
+    unsafe { crate::maps::RECORDERS.tail_call(ctx, crate::maps::RECORDER) };
+    sampler.totals.unrecorded += weight;
+}
+
+#[inline(always)]
+pub fn sampler_of_this_cpu() -> Option<&'static mut Sampler> {
+    // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
+    SAMPLER.get_ptr_mut(0).map(|sampler| unsafe { &mut *sampler })
+}
+
+/// Counts a refused packet and returns the weight of its record; 0 when it is not recorded.
+#[inline(always)]
+pub fn weigh(sampler: &mut Sampler, now: u64) -> u64 {
+    // SAFETY: a helper without arguments.
+    sampler::weigh(sampler, now, || unsafe { bpf_get_prandom_u32() })
+}
+
+/// Stores the input of the tail call's target.
+#[inline(always)]
+pub fn hand_over(sampler: &mut Sampler, decision: &Decision, action: u32, weight: u64) {
+    sampler.handover.answer = decision.reason.answer(decision.rule);
+    sampler.handover.action = action;
+    sampler.handover.weight = weight;
+}
+
+/// Returns `now`, or reads the kernel's clock when it is 0.
+#[inline(always)]
+pub fn time(now: u64) -> u64 {
+    if now == 0 { coarse_time() } else { now }
+}
