@@ -3,22 +3,25 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::Result;
+use comfy_table::ColumnConstraint::{Absolute, LowerBoundary};
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table, Width};
 use jiff::Timestamp;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::escape::escaped;
 
 /// Spaces between columns.
-const GAP: usize = 2;
-/// Least width of a column.
-const NARROWEST: usize = 6;
+const GAP: u16 = 2;
 /// Longest word to remain unbroken if possible: the provider's ids have 24 characters.
-const WHOLE: usize = 24;
-/// Characters after which a cell is wrapped.
-const BREAKS: [char; 3] = [' ', ',', '/'];
+const WHOLE: u16 = 24;
+/// Longest cell that is not wrapped.
+const WIDEST: u16 = u16::MAX - 2 * GAP;
+/// Rows laid out at once: bounds the memory for long lists. A longer table is not wrapped.
+const PART: usize = 4096;
 
-/// Writes rows of equal length under a head. On a terminal that is too narrow, wraps long cells, widest columns first;
-/// elsewhere every row is one line.
+/// Writes rows of equal length under a head. On a terminal that is too narrow, wraps long cells; elsewhere every row is
+/// one line, which people pipe through awk.
 pub(super) fn write_table<const N: usize>(
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -28,90 +31,60 @@ pub(super) fn write_table<const N: usize>(
 }
 
 /// Columns of the terminal on standard output; `None` if it is not a terminal.
-fn terminal_width() -> Option<usize> {
+fn terminal_width() -> Option<u16> {
     if !io::stdout().is_terminal() {
         return None;
     }
-    ratatui::crossterm::terminal::size()
-        .ok()
-        .map(|(columns, _)| usize::from(columns))
-        .filter(|width| *width > 0)
+    ratatui::crossterm::terminal::size().ok().map(|(columns, _)| columns).filter(|width| *width > 0)
 }
 
 fn write_within<const N: usize>(
-    limit: Option<usize>,
+    limit: Option<u16>,
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let rows: Vec<[String; N]> =
-        rows.into_iter().map(|row| row.map(|cell| escaped(&cell).into_owned())).collect();
-    let widest = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].width());
-        cells.chain([head[column].width()]).max().unwrap_or(0)
+    let rows = rows.into_iter().map(|row| row.map(|cell| escaped(&cell).into_owned()));
+    let rows: Vec<[String; N]> = [head.map(str::to_owned)].into_iter().chain(rows).collect();
+    let limit = limit.filter(|_| rows.len() <= PART);
+    let constraints = match limit {
+        None => Some(widths(&rows, width).map(|width| Absolute(Width::Fixed(width)))),
+        Some(limit) => {
+            let word = |cell: &str| cell.split(' ').map(width).max().unwrap_or(0).min(WHOLE);
+            // Words stay whole if all fit, else those of the head if these fit.
+            let floors = [&rows[..], &rows[..1]].map(|rows| widths(rows, word));
+            let floors = floors.into_iter().find(|floors| floors.iter().sum::<u16>() <= limit + GAP);
+            floors.map(|floors| floors.map(|floor| LowerBoundary(Width::Fixed(floor))))
+        }
     };
-    let mut widths: [usize; N] = std::array::from_fn(widest);
-    if let Some(limit) = limit {
-        let floor = |column: usize| {
-            let words =
-                rows.iter().flat_map(|row| row[column].split(BREAKS)).map(|word| word.width().min(WHOLE));
-            words.chain([head[column].width(), NARROWEST]).max().unwrap_or(0)
-        };
-        // Words stay whole as long as possible, then heads.
-        narrow(&mut widths, &std::array::from_fn::<usize, N, _>(floor), limit);
-        narrow(&mut widths, &head.map(|name| name.width().max(NARROWEST)), limit);
-        narrow(&mut widths, &[NARROWEST; N], limit);
-    }
-    for row in [&head.map(str::to_owned)].into_iter().chain(&rows) {
-        let cells: [Vec<String>; N] = std::array::from_fn(|column| wrapped(&row[column], widths[column]));
-        let height = cells.iter().map(Vec::len).max().unwrap_or(1);
-        for number in 0..height {
-            let cell = |column: usize| cells[column].get(number).map_or("", String::as_str);
-            let text: String = (0..N).map(|column| padded(cell(column), widths[column] + GAP)).collect();
-            writeln!(out, "{}", text.trim_end())?;
+    for part in rows.chunks(PART) {
+        let mut table = Table::new();
+        table.load_style(NOTHING).add_rows(part);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, GAP));
+        }
+        if let Some(limit) = limit {
+            // The gap of the last column is not written.
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(limit + GAP);
+        }
+        if let Some(constraints) = &constraints {
+            table.set_constraints(constraints.clone());
+        }
+        for line in table.lines() {
+            writeln!(out, "{}", line.trim_end())?;
         }
     }
     Ok(())
 }
 
-/// Narrows the widest column until all fit, down to the `floors`.
-fn narrow(widths: &mut [usize], floors: &[usize], limit: usize) {
-    let gaps = GAP * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > limit {
-        let widest = widths
-            .iter_mut()
-            .zip(floors)
-            .filter(|(width, floor)| **width > **floor)
-            .max_by_key(|(width, _)| **width);
-        match widest {
-            Some((width, _)) => *width -= 1,
-            None => return,
-        }
-    }
+/// Widths of the columns, the gap included, from the width of a cell.
+fn widths<const N: usize>(rows: &[[String; N]], cell: impl Fn(&str) -> u16) -> [u16; N] {
+    std::array::from_fn(|column| rows.iter().map(|row| cell(&row[column])).max().unwrap_or(0) + GAP)
 }
 
-/// Splits a cell into lines of at most `width`, after a space, comma or slash if there is one in the second half.
-fn wrapped(cell: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut rest = cell;
-    while rest.width() > width.max(1) {
-        let mut taken = 0;
-        let fits = rest.char_indices().find(|(_, c)| {
-            taken += c.width().unwrap_or(0);
-            taken > width
-        });
-        let end = fits.map_or(rest.len(), |(at, _)| at).max(rest.chars().next().map_or(1, char::len_utf8));
-        let nice = rest[..end].rfind(BREAKS).map(|at| at + 1).filter(|at| *at > end / 2);
-        let (line, more) = rest.split_at(nice.unwrap_or(end));
-        lines.push(line.trim_end().to_owned());
-        rest = more;
-    }
-    lines.push(rest.to_owned());
-    lines
-}
-
-fn padded(cell: &str, width: usize) -> String {
-    format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
+/// Columns of a terminal that the text takes, at most [`WIDEST`].
+fn width(text: &str) -> u16 {
+    u16::try_from(text.width()).unwrap_or(WIDEST).min(WIDEST)
 }
 
 /// Formats a time to the second; on a narrow screen the date wraps above the time.
@@ -128,7 +101,7 @@ pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
 mod tests {
     use super::*;
 
-    fn table(limit: Option<usize>, rows: &[[&str; 3]]) -> String {
+    fn table(limit: Option<u16>, rows: &[[&str; 3]]) -> String {
         let mut out = Vec::new();
         let rows = rows.iter().map(|row| row.map(str::to_owned));
         write_within(limit, ["ID", "LABEL", "N"], rows, &mut out).unwrap();
@@ -143,13 +116,38 @@ mod tests {
         assert_eq!(table(None, &rows).lines().count(), 3);
         for limit in [24, 40, 80] {
             let text = table(Some(limit), &rows);
-            assert!(text.lines().all(|line| line.width() <= limit), "{limit}:\n{text}");
+            assert!(text.lines().all(|line| line.width() <= usize::from(limit)), "{limit}:\n{text}");
             let words: Vec<&str> = text.split_whitespace().collect();
             assert!(
                 long.split_whitespace().all(|word| words.contains(&word)),
                 "{limit}: nothing is lost:\n{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_long_list_has_the_same_columns_throughout() {
+        let rows: Vec<[String; 3]> =
+            (0..2 * PART).map(|n| [n.to_string(), "é".repeat(n % 50), n.to_string()]).collect();
+        let mut out = Vec::new();
+        write_within(Some(20), ["ID", "LABEL", "N"], rows, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.lines().count(), 2 * PART + 1);
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(fields.first(), fields.last());
+            let last = line.rsplit(' ').next().unwrap();
+            assert_eq!(line.width() - last.len(), "8191  ".len() + 49 + 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn ids_stay_whole_where_the_words_of_all_columns_fit() {
+        let id = "6a316183d0f1f10ecbcca123";
+        let rows = [[id, "2001:db8:1234:5678::/64 and some others, which are not shown here", "1"]];
+        assert!(table(Some(60), &rows).contains(id));
+        // Control: a terminal that is too narrow for them.
+        assert!(!table(Some(30), &rows).contains(id));
     }
 
     #[test]
