@@ -1,10 +1,14 @@
-//! Escaping of untrusted text for terminals, logs and JSON: no character is interpreted, none begins a line.
+//! Escaping of outside text for terminals, logs, JSON, metric labels and the service manager: no character is
+//! interpreted, none begins a line.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use serde::Serialize;
 
 /// Returns `true` for characters with an effect beyond their glyph: control characters, line and paragraph separators,
 /// zero-width characters and direction changes.
@@ -12,6 +16,13 @@ use std::path::Path;
 pub fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
+}
+
+/// Returns `true` for harmful characters that files must not contain: all but those that scripts and emoji put between
+/// their letters, such as the zero-width joiner.
+#[must_use]
+pub fn is_forbidden(c: char) -> bool {
+    is_harmful(c) && !matches!(c, '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}')
 }
 
 /// Replaces every harmful character, line breaks included, by `\uXXXX`: the same escape as in JSON.
@@ -61,31 +72,107 @@ pub fn shown(path: &Path) -> String {
     escaped(&path_text(path)).into_owned()
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
+/// Writer of whole lines, each escaped, and then painted if requested.
+///
+/// A line break counts at the beginning or end of a formatted text (`write!`, `writeln!`). Between its first and its
+/// last other character it came with a value, such as a file name, and is escaped: no value begins a line.
+#[derive(Debug)]
+pub struct EscapedLines<W: Write> {
+    out: W,
+    paint: Option<fn(&str) -> String>,
+    line: Vec<u8>,
+}
 
-    use super::*;
-
-    #[test]
-    fn harmful_characters_are_escaped_as_in_json_and_no_others() {
-        let hostile = "a\u{1b}[31mb\r\n\u{7f}c\u{9b}0m\u{202e}d\0\te\u{feff}";
-        let expected = r"a\u001b[31mb\u000d\u000a\u007fc\u009b0m\u202ed\u0000\u0009e\ufeff";
-        assert_eq!(escaped(hostile), expected);
-        let read: String = serde_json::from_str(&format!("\"{expected}\"")).unwrap();
-        assert_eq!(read, hostile);
-        for harmless in ["", "orders.yaml", r"a\nb", "日本 🔥 é \" '"] {
-            assert!(matches!(escaped(harmless), Cow::Borrowed(text) if text == harmless), "{harmless}");
-        }
+impl<W: Write> EscapedLines<W> {
+    /// Creates a writer; `paint` may add control characters to escaped lines.
+    pub fn new(out: W, paint: Option<fn(&str) -> String>) -> Self {
+        Self { out, paint, line: Vec::new() }
     }
 
-    #[test]
-    fn names_that_are_not_utf8_stay_apart() {
-        let names: [&[u8]; 5] =
-            [b"a\xff.yaml", b"a\xfe.yaml", b"a\xc3\xa4.yaml", b"a\xc3.yaml", b"a\xef\xbf\xbd.yaml"];
-        let texts: BTreeSet<String> = names.iter().map(|name| name_text(OsStr::from_bytes(name))).collect();
-        let expected = [r"a\xc3.yaml", r"a\xfe.yaml", r"a\xff.yaml", "aä.yaml", "a\u{fffd}.yaml"];
-        assert_eq!(texts, expected.map(str::to_owned).into());
-        assert_eq!(shown(Path::new(OsStr::from_bytes(b"/x\n\xff"))), r"/x\u000a\xff");
+    fn pass_on(&mut self) -> io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        let (text, end) = match line.split_last() {
+            Some((b'\n', text)) => (text, "\n"),
+            _ => (line.as_slice(), ""),
+        };
+        let text = String::from_utf8_lossy(text);
+        let text = escaped(&text);
+        match self.paint {
+            Some(paint) => self.out.write_all(paint(&text).as_bytes())?,
+            None => self.out.write_all(text.as_bytes())?,
+        }
+        self.out.write_all(end.as_bytes())
     }
 }
+
+impl<W: Write> Write for EscapedLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                self.pass_on()?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn write_fmt(&mut self, formatted: Arguments<'_>) -> io::Result<()> {
+        let text = formatted.to_string();
+        let body = text.trim_start_matches('\n');
+        let (before, body) = text.split_at(text.len() - body.len());
+        let (body, after) = body.split_at(body.trim_end_matches('\n').len());
+        self.write_all(before.as_bytes())?;
+        self.write_all(escaped(body).as_bytes())?;
+        self.write_all(after.as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.line.is_empty() {
+            self.pass_on()?;
+        }
+        self.out.flush()
+    }
+}
+
+/// Writer of log lines. Each write is one event with its line break at the end; other line breaks are escaped.
+#[derive(Debug)]
+pub struct EscapedEvents<W: Write>(pub W);
+
+impl<W: Write> Write for EscapedEvents<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        self.0.write_all(format!("{}\n", escaped(line)).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Writes a value as JSON on as many lines as needed, and ends the last one. In JSON, harmful characters are inside
+/// strings only, where their escape has the same meaning.
+///
+/// # Errors
+/// When `out` fails, or the value has no form in JSON.
+pub fn write_json(value: &impl Serialize, out: impl Write) -> io::Result<()> {
+    let mut lines = EscapedLines::new(out, None);
+    serde_json::to_writer_pretty(&mut lines, value)?;
+    lines.write_all(b"\n")?;
+    lines.flush()
+}
+
+/// Writes a value as [`write_json`], on one line.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_json_line(value: &impl Serialize, out: impl Write) -> io::Result<()> {
+    let mut lines = EscapedLines::new(out, None);
+    serde_json::to_writer(&mut lines, value)?;
+    lines.write_all(b"\n")?;
+    lines.flush()
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::file_report::FileReport;
 use crate::config::Config;
-use crate::escape::path_text;
+use crate::escape::{path_text, write_json};
 use crate::files::scan::Snapshot;
 use crate::files::status_file::StatusFile;
 use crate::http::{DatabaseCounters, SharedState, Snapshot as Posted, Tally};
@@ -232,8 +232,9 @@ impl StatusReporter {
         status.describe(&self.conditions);
         self.post(&status, live, persisted);
         if self.written.as_ref() != Some(&status) {
-            match serde_json::to_vec_pretty(&status) {
-                Ok(text) => self.file.put(Some(text)),
+            let mut text = Vec::new();
+            match write_json(&status, &mut text) {
+                Ok(()) => self.file.put(Some(text)),
                 Err(error) => error!(error = error.to_string(), "cannot serialise status.json"),
             }
             self.written = Some(status);

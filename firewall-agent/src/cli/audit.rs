@@ -11,16 +11,16 @@ use self::facts::collect;
 use self::report::{Report, write_people};
 use super::Exit;
 use super::format::Format;
-use super::json;
 use super::settings::Located;
 use crate::audit::{Kind, audit};
+use crate::escape::write_json;
 
 /// Reports `accepted` kinds, but ignores them for the exit code.
 pub(super) fn run(places: &Located, accepted: &[Kind], format: Format, out: &mut impl Write) -> Result<Exit> {
     let facts = collect(&places.bpffs_dir)?;
     let report = Report::new(audit(&facts), accepted, facts.protected.is_empty());
     match format {
-        Format::Json => json::write(&report, out)?,
+        Format::Json => write_json(&report, out)?,
         Format::Table => write_people(&report, out)?,
     }
     Ok(if !report.not_looked_at.is_empty() {

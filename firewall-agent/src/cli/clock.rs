@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::Exit;
 use super::format::Format;
-use super::json;
 use super::settings::Located;
 use crate::agent::{clock_at, join};
+use crate::escape::write_json;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::host::clock::{Moment, synchronised};
 use crate::sync::Live;
@@ -47,7 +47,7 @@ pub(super) fn clock(places: &Located, format: Format, out: &mut impl Write) -> R
         ahead_seconds: clock.ahead().map(|ahead| ahead.as_secs()),
     };
     match format {
-        Format::Json => json::write(&report, out)?,
+        Format::Json => write_json(&report, out)?,
         Format::Table => {
             write_people(&report, out)?;
             problems.values().try_for_each(|problem| writeln!(out, "! {problem}"))?;

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::Exit;
 use super::format::Format;
-use super::json;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
 use crate::agent::join;
 use crate::bpf::Kernel;
+use crate::escape::write_json;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::http::DatabaseCounters;
 use crate::sync::{Claim, Database, Destination, Live, OpenEndpoint};
@@ -62,9 +62,7 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
     let tombstones = closed(places, &live).iter().map(ToString::to_string).collect();
     let databases = Databases { databases: rows, tombstones };
     match format {
-        Format::Json => {
-            json::write(&databases, out)?;
-        }
+        Format::Json => write_json(&databases, out)?,
         Format::Table => write_people(&databases, out)?,
     }
     Ok(Exit::Done)

@@ -11,8 +11,9 @@ pub(super) use self::report::{DeniedRow, Report, report};
 use super::format::Format;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
-use super::{BadInput, Exit, json};
+use super::{BadInput, Exit};
 use crate::bpf::Kernel;
+use crate::escape::write_json;
 
 /// Selection and aggregation of denied packets.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,7 +63,7 @@ pub(super) fn denied(
     let mut report = report(&kernel, &live, question.database.as_deref(), question.lengths())?;
     report.denied.truncate(question.top);
     match format {
-        Format::Json => json::write(&report, out)?,
+        Format::Json => write_json(&report, out)?,
         Format::Table => write_people(&report, out)?,
     }
     Ok(Exit::Done)

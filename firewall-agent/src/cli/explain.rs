@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::format::Format;
-use super::json;
 use super::settings::Located;
 use super::table::or_dash;
 use super::{BadInput, Exit};
 use crate::bpf::{Answer, Kernel, Probe};
+use crate::escape::write_json;
 use crate::rules::PrefixMap;
 use crate::sync::{CounterId, CounterKind, Live, Question, RuleCounter};
 
@@ -64,9 +64,7 @@ pub(super) fn explain(
         })
         .collect::<Result<_>>()?;
     match format {
-        Format::Json => {
-            json::write(&explanations, out)?;
-        }
+        Format::Json => write_json(&explanations, out)?,
         Format::Table => explanations.iter().try_for_each(|one| write_people(one, out))?,
     }
     let denied = explanations.iter().any(|one| one.verdict == "drop");

@@ -1,7 +1,6 @@
 //! Command line: one file for each command. Nouns only read, and work with the agent stopped.
 
 mod audit;
-mod clean;
 mod clock;
 mod colour;
 mod command;
@@ -12,7 +11,6 @@ mod explain;
 mod format;
 mod health;
 mod hits;
-mod json;
 mod log;
 mod plan;
 mod ranges;
@@ -31,10 +29,10 @@ mod verbs;
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use self::clean::Sanitizer;
 use self::command::{Arguments, Command, Places};
 use self::exit::{BadConfiguration, BadInput, Exit, is_broken_pipe};
 use self::settings::Settings;
+use crate::escape::EscapedLines;
 
 /// The definition of the command line.
 #[must_use]
@@ -48,7 +46,7 @@ pub fn main() -> ExitCode {
     let arguments = command::parse();
     let stdout = io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut out = Sanitizer::new(stdout, colour);
+    let mut out = EscapedLines::new(stdout, colour.then_some(colour::painted));
     let result = dispatch(arguments, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)

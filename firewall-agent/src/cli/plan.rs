@@ -11,10 +11,10 @@ use anyhow::Result;
 use self::report::{DatabasePlan, Report};
 use super::Exit;
 use super::format::Format;
-use super::json;
 use super::settings::{Located, Settings};
 use crate::agent::{FileReport, clock_at, join, parse, read_paths};
 use crate::bpf::Kernel;
+use crate::escape::write_json;
 use crate::files::scan::ScanRequest;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::files::store::{LastGoodStore, StateFile};
@@ -76,9 +76,7 @@ pub(super) fn plan(
     let databases = databases(&desired, &admission, &live, plan, paths.is_empty());
     let report = Report { databases, tombstones, rejected_files, errors };
     match format {
-        Format::Json => {
-            json::write(&report, out)?;
-        }
+        Format::Json => write_json(&report, out)?,
         Format::Table => report::write_people(&report, out)?,
     }
     Ok(if report.rejected_files.is_empty() { Exit::Done } else { Exit::BadInput })

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::format::Format;
 use super::hits::{PrefixHits, RuleCounters, add, by_prefix, rule_counters};
-use super::json;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
 use super::{BadInput, Exit};
 use crate::bpf::{CounterHits, Kernel};
+use crate::escape::write_json;
 use crate::sync::{DatabaseSlot, Live};
 
 /// One managed range. Field names are an interface.
@@ -58,7 +58,7 @@ pub(super) fn ranges(
     let rows = rules.into_iter().map(|(range, rules)| row(range, &rules, &live, &kernel));
     let rows: Vec<RangeRow> = rows.collect::<Result<_>>()?;
     match format {
-        Format::Json => json::write(&rows, out)?,
+        Format::Json => write_json(&rows, out)?,
         Format::Table => write_people(&rows, range.is_some(), out)?,
     }
     Ok(Exit::Done)

@@ -10,11 +10,11 @@ use serde::Serialize;
 use self::mark::{Mark, mark};
 use super::format::Format;
 use super::hits::{PrefixHits, RuleCounters, by_prefix, rule_counters};
-use super::json;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
 use super::{BadInput, Exit};
 use crate::bpf::Kernel;
+use crate::escape::write_json;
 use crate::sync::{CounterKind, DatabaseSlot, Live};
 
 /// One rule of one database. Field names are an interface.
@@ -59,7 +59,7 @@ pub(super) fn rules(
         }
     }
     match format {
-        Format::Json => json::write(&rows, out)?,
+        Format::Json => write_json(&rows, out)?,
         Format::Table => write_people(&rows, database.is_some(), out)?,
     }
     Ok(Exit::Done)

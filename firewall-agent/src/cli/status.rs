@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result};
 
 use super::Exit;
 use super::format::Format;
-use super::json;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
 use crate::agent::{counters, report};
 use crate::bpf::{Kernel, Pins, Probe, links};
+use crate::escape::write_json;
 use crate::files::lock::Lock;
 use crate::files::read::read_file;
 use crate::status::{Status, UNFILTERED};
@@ -46,9 +46,7 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
         }
     }
     match format {
-        Format::Json => {
-            json::write(&status, out)?;
-        }
+        Format::Json => write_json(&status, out)?,
         Format::Table => write_people(&status, out)?,
     }
     Ok(Exit::Done)

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tracing::warn;
 
+use crate::escape::escaped;
+
 type Send = fn(&NotifyState<'_>) -> io::Result<()>;
 
 /// Sends messages to the socket in `NOTIFY_SOCKET`; without it, none. Never blocks: of consecutive failures the first
@@ -52,11 +54,11 @@ impl<F: FnMut(&NotifyState<'_>) -> io::Result<()>> Notifier<F> {
         }
     }
 
-    /// Sends `STATUS=` when it differs from the last one. Control characters, line breaks among them, become spaces.
+    /// Sends `STATUS=` when it differs from the last one. Harmful characters, line breaks among them, are escaped.
     pub fn status(&mut self, status: &str) {
-        let status = status.replace(char::is_control, " ");
-        if status != self.status && self.send(&NotifyState::Status(&status)) {
-            self.status = status;
+        let status = escaped(status);
+        if *status != self.status && self.send(&NotifyState::Status(&status)) {
+            self.status = status.into_owned();
         }
     }
 
@@ -134,7 +136,7 @@ mod tests {
         notifier.stopping();
         assert!(notifier.is_ready());
         drop(notifier);
-        assert_eq!(sent, ["STATUS=one", "READY=1", "STATUS=a READY=0 ", "STOPPING=1"]);
+        assert_eq!(sent, ["STATUS=one", "READY=1", r"STATUS=a\u000aREADY=0\u007f", "STOPPING=1"]);
     }
 
     #[test]

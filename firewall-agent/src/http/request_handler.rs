@@ -11,6 +11,7 @@ use tracing::error;
 
 use super::metrics::{CONTENT_TYPE as METRICS, Exporter};
 use super::{Counters, SharedState};
+use crate::escape::write_json;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -88,8 +89,9 @@ impl RequestHandler {
 }
 
 fn json(code: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => page(code, JSON, text + "\n"),
+    let mut text = Vec::new();
+    match write_json(value, &mut text) {
+        Ok(()) => page(code, JSON, text),
         Err(error) => {
             error!(error = error.to_string(), "cannot serialise an answer");
             page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n"))
@@ -97,8 +99,8 @@ fn json(code: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     }
 }
 
-fn page(code: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+fn page(code: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(text.into()));
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

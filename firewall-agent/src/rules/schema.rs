@@ -6,11 +6,10 @@ use super::database::FILE as DATABASE;
 use super::ident::MAX_CHARS as IDENT;
 use super::parser::{Due, Field, Kind, MAX_LABEL_CHARS as LABEL, Shape};
 use super::ranges::FILE as RANGES;
+use crate::escape::is_forbidden;
 
 const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
 const MAPPED: &str = "^(::|0*:0*:0*:0*:0*:)[fF]{4}:";
-/// Pattern of text without controls and direction marks.
-const HONEST: &str = r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]*$";
 
 /// Schema of a rule file.
 #[must_use]
@@ -45,7 +44,7 @@ fn schema(shape: &Shape, title: &str, description: &str) -> Value {
     schema["description"] = json!(description);
     schema["$defs"] = json!({
         "ident": {"type": "string", "pattern": format!("^[A-Za-z0-9_-]{{1,{IDENT}}}$")},
-        "label": {"type": "string", "maxLength": LABEL, "pattern": HONEST, "description": "For people"},
+        "label": {"type": "string", "maxLength": LABEL, "pattern": harmless(), "description": "For people"},
         "time": {
             "type": "string",
             "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\
@@ -72,6 +71,17 @@ fn schema(shape: &Shape, title: &str, description: &str) -> Value {
         },
     });
     schema
+}
+
+/// Pattern of text without forbidden characters.
+fn harmless() -> String {
+    let forbidden: Vec<char> = ('\0'..=char::MAX).filter(|c| is_forbidden(*c)).collect();
+    let runs = forbidden.chunk_by(|a, b| u32::from(*a) + 1 == u32::from(*b));
+    let ranges = runs.map(|run| match (run[0], run[run.len() - 1]) {
+        (one, last) if one == last => format!("\\u{:04x}", u32::from(one)),
+        (first, last) => format!("\\u{:04x}-\\u{:04x}", u32::from(first), u32::from(last)),
+    });
+    format!("^[^{}]*$", ranges.collect::<String>())
 }
 
 fn map(shape: &Shape) -> Value {
@@ -128,7 +138,7 @@ fn value(field: &Field) -> Value {
         Kind::Flag => json!({"type": "boolean", "default": false}),
         Kind::Ident => named("ident"),
         Kind::Label => named("label"),
-        Kind::Host => json!({"type": "string", "minLength": 1, "maxLength": LABEL, "pattern": HONEST}),
+        Kind::Host => json!({"type": "string", "minLength": 1, "maxLength": LABEL, "pattern": harmless()}),
         Kind::Time => named("time"),
         Kind::Cidr => named("cidr"),
         Kind::Address => named("address"),

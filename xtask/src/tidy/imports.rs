@@ -7,16 +7,16 @@ use super::{Finding, Source};
 
 /// The modules of the agent and the modules that each may import. `lib.rs` and `main.rs` may import all.
 const MODULES: &[(&str, &[&str])] = &[
-    ("rules", &[]),
+    ("rules", &["escape"]),
     ("status", &["rules", "escape"]),
     ("escape", &[]),
     ("config", &["rules"]),
     ("sync", &["rules", "config"]),
     ("audit", &["rules", "sync"]),
-    ("host", &["rules", "audit"]),
+    ("host", &["rules", "escape", "audit"]),
     ("bpf", &["rules", "config", "sync", "host"]),
     ("files", &["rules", "config", "sync", "escape"]),
-    ("http", &["rules", "status", "config", "sync"]),
+    ("http", &["rules", "status", "escape", "config", "sync"]),
     ("agent", &["rules", "status", "escape", "config", "sync", "bpf", "files", "host", "http"]),
     (
         "cli",

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::report::{DeniedRow, report};
-use super::{Exit, Format, Question, json, or_dash};
+use super::{Exit, Format, Question, or_dash};
 use crate::bpf::Kernel;
+use crate::escape::write_json_line;
 
 /// Time between two readings of the kernel's table.
 const EVERY: Duration = Duration::from_secs(1);
@@ -38,7 +39,7 @@ pub(super) fn follow(
         });
         for row in news.take(question.top) {
             match format {
-                Format::Json => json::write_line(&row, out)?,
+                Format::Json => write_json_line(&row, &mut *out)?,
                 Format::Table => write_people(&row, out)?,
             }
         }

@@ -1,7 +1,6 @@
 //! Log of the daemon on stderr: one line per event, as text or JSON, safe on a terminal, rate-limited. A stalled reader
 //! stops only the log.
 
-mod escape;
 mod limit;
 mod queue;
 
@@ -16,9 +15,9 @@ use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use self::escape::Line;
 use self::limit::Limit;
 use self::queue::Queue;
+use crate::escape::EscapedEvents;
 
 /// Time between two reports of suppressed lines.
 const REPORT: Duration = Duration::from_secs(5);
@@ -95,7 +94,7 @@ fn subscriber<W: Write + 'static>(
     limit: Limit,
     out: impl Fn() -> W + Send + Sync + 'static,
 ) -> Box<dyn Subscriber + Send + Sync> {
-    let out = move || Line(out());
+    let out = move || EscapedEvents(out());
     let registry = tracing_subscriber::registry().with(filter).with(limit);
     match format {
         LogFormat::Human => Box::new(registry.with(layer().with_ansi(false).with_writer(out))),

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::agent::{Content, FileError, FileReport, Note};
-use crate::cli::json;
-use crate::escape::{path_text, shown};
+use crate::escape::{self, path_text, shown};
 
 /// Writes one line per error and warning, or one for an accepted file.
 pub(super) fn write_lines(files: &[FileReport], out: &mut impl Write) -> io::Result<()> {
@@ -72,5 +71,5 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
             }
         })
         .collect();
-    json::write(&Json { accepted: files.iter().all(|file| file.accepted), files }, out)
+    escape::write_json(&Json { accepted: files.iter().all(|file| file.accepted), files }, out)
 }

@@ -1,5 +1,6 @@
 //! Metrics of one scrape: names, help texts and rows.
 
+use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
+
+use crate::escape::escaped;
 
 /// Label names and values of a row.
 pub(super) type Labels = Vec<(&'static str, String)>;
@@ -54,12 +57,22 @@ impl Value for u64 {
     }
 }
 
+/// Escapes the values: the encoder escapes only quotes, backslashes and line breaks.
+fn safe(mut labels: Labels) -> Labels {
+    for (_, value) in &mut labels {
+        if let Cow::Owned(text) = escaped(value) {
+            *value = text;
+        }
+    }
+    labels
+}
+
 impl MetricsPage {
     /// Adds counters that rise at least for the life of their process; `_total` is added to the name.
     pub fn counters(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, u64)>) {
         let family = Family::<Labels, Counter>::default();
         for (labels, value) in rows {
-            family.get_or_create(&labels).inc_by(value);
+            family.get_or_create(&safe(labels)).inc_by(value);
         }
         self.0.register(name, help, family);
     }
@@ -68,7 +81,7 @@ impl MetricsPage {
     pub fn spans(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, Duration)>) {
         let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
         for (labels, span) in rows {
-            family.get_or_create(&labels).inc_by(span.as_secs_f64());
+            family.get_or_create(&safe(labels)).inc_by(span.as_secs_f64());
         }
         self.0.register(name, help, family);
     }
@@ -76,7 +89,7 @@ impl MetricsPage {
     pub fn gauges<V: Value>(&mut self, name: &str, help: &str, rows: impl IntoIterator<Item = (Labels, V)>) {
         let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
         for (labels, value) in rows {
-            family.get_or_create(&labels).set(value.shown());
+            family.get_or_create(&safe(labels)).set(value.shown());
         }
         self.0.register(name, help, family);
     }

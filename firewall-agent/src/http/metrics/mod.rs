@@ -119,7 +119,7 @@ mod tests {
             unprotected_ms,
         };
         let status = Status {
-            interfaces: vec![interface("eth0", "generic", 1500), interface("eth\"1\n", "gone", 0)],
+            interfaces: vec![interface("eth0", "generic", 1500), interface("eth\"1\n\u{9b}", "gone", 0)],
             repairs: [("link".to_owned(), 3)].into(),
             ..Status::default()
         };
@@ -132,7 +132,7 @@ mod tests {
             "firewall_drift_repairs_total{kind=\"link\"} 3",
             "firewall_interface_mode{interface=\"eth0\",mode=\"generic\"} 1.0",
             "firewall_interface_mode{interface=\"eth0\",mode=\"native\"} 0.0",
-            "firewall_interface_mode{interface=\"eth\\\"1\\n\",mode=\"none\"} 1.0",
+            "firewall_interface_mode{interface=\"eth\\\"1\\\\u000a\\\\u009b\",mode=\"none\"} 1.0",
             "firewall_interface_unprotected_seconds_total{interface=\"eth0\"} 1.5",
             "firewall_apply_seconds_bucket{le=\"0.025\"} 1",
             "firewall_apply_seconds_count 2",

@@ -1,8 +1,8 @@
 //! Parser from bytes to one complete document.
 
-use super::character::is_deceptive;
 use super::tree::{Node, Place, parse};
 use super::{Fields, Item, Report};
+use crate::escape::is_forbidden;
 use crate::rules::{Cause, Checked, MAX_FILE_BYTES, Note, Problem};
 
 /// Requirement of the closing `...` line.
@@ -34,7 +34,7 @@ impl<'t> Document<'t> {
         })?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if let Some((at, c)) =
-            text.char_indices().find(|(_, c)| is_deceptive(*c) && !matches!(c, '\n' | '\r' | '\t'))
+            text.char_indices().find(|(_, c)| is_forbidden(*c) && !matches!(c, '\n' | '\r' | '\t'))
         {
             let message =
                 format!("character U+{:04X}: control and direction characters are not allowed", u32::from(c));

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::character::show;
 use super::describe::{Due, Field, Kind, Shape};
+use super::quote::show;
 use super::scalar::decimal;
 use super::tree::{Node, Place, Value};
 use super::{Item, Report};

@@ -1,7 +1,7 @@
 //! One value of the tree, with its path in the document.
 
 use super::Report;
-use super::character::quote;
+use super::quote::quote;
 use super::tree::{Node, Place, Value};
 use crate::rules::Cause;
 

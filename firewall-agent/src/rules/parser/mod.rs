@@ -3,11 +3,11 @@
 //! The accepted YAML is the plain subset that operators write: one document, without anchors, aliases, merge keys, tags
 //! or directives.
 
-mod character;
 mod describe;
 mod document;
 mod fields;
 mod item;
+mod quote;
 mod report;
 mod scalar;
 mod tree;

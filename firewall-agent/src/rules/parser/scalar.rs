@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::fmt::temporal::Pieces;
 
-use super::character::is_deceptive;
+use crate::escape::is_forbidden;
 use crate::rules::InvalidIdent;
 
 /// Most characters of a label or name.
@@ -53,7 +53,7 @@ pub(crate) fn ident<T: FromStr<Err = InvalidIdent>>(text: &str) -> Result<T, Str
 
 /// Parses free text for people.
 pub(crate) fn label(text: &str) -> Result<String, String> {
-    if text.chars().any(is_deceptive) {
+    if text.chars().any(is_forbidden) {
         Err("control and direction characters are not allowed".to_owned())
     } else if text.chars().count() > MAX_LABEL_CHARS {
         Err(format!("is longer than {MAX_LABEL_CHARS} characters"))
