@@ -66,7 +66,7 @@ fn identify(built: &Path) -> Result<(), String> {
     let object = fs::read(built).map_err(|error| format!("{}: not built: {error}", built.display()))?;
     let tags =
         tag::tags(&object, names::FIREWALL).map_err(|error| format!("{}: {error}", built.display()))?;
-    let digest = tag::hex(&Sha256::digest(&object));
+    let digest = hex::encode(Sha256::digest(&object));
     println!("cargo:rustc-env=FIREWALL_OBJECT_SHA256={digest}");
     println!("cargo:rustc-env=FIREWALL_PROGRAM_TAG={}", tags.newer);
     println!("cargo:rustc-env=FIREWALL_PROGRAM_TAG_BEFORE_6_18={}", tags.older);

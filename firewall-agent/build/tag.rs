@@ -33,7 +33,10 @@ pub fn tags(object: &[u8], program: &str) -> Result<Tags, String> {
     let key = object.programs.get(program).ok_or_else(|| format!("no program {program}"))?.function_key();
     let function = object.functions.get(&key).ok_or_else(|| format!("program {program}: no instructions"))?;
     let bytes = hashed(&function.instructions);
-    Ok(Tags { newer: hex(&Sha256::digest(&bytes)[..8]), older: hex(&Sha1::digest(&bytes)[..8]) })
+    Ok(Tags {
+        newer: hex::encode(&Sha256::digest(&bytes)[..8]),
+        older: hex::encode(&Sha1::digest(&bytes)[..8]),
+    })
 }
 
 /// The instructions as `bpf_prog_calc_tag` in kernel/bpf/core.c sees them: little-endian, the map's number and the
@@ -53,8 +56,4 @@ fn hashed(instructions: &[bpf_insn]) -> Vec<u8> {
         bytes.extend(imm.to_le_bytes());
     }
     bytes
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

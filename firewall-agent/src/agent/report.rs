@@ -64,7 +64,7 @@ fn databases(live: &Live) -> Vec<DatabaseStatus> {
                 revision: database.stamp.as_ref().map(|stamp| stamp.revision),
                 generation: database.stamp.as_ref().map(|stamp| stamp.generation),
                 applied_at: database.stamp.as_ref().and_then(|stamp| to_the_second(stamp.applied_at)),
-                digest: hex(&common_digest(&database.sources)),
+                digest: hex::encode(common_digest(&database.sources)),
                 endpoints: endpoints.map(|endpoint| endpoint.destination.to_string()).collect(),
                 prefixes: database.sources.len(),
                 ..DatabaseStatus::default()
@@ -78,10 +78,6 @@ fn databases(live: &Live) -> Vec<DatabaseStatus> {
 /// Truncates to the kernel's precision: a publisher and a later reader report the same time.
 fn to_the_second(at: Timestamp) -> Option<Timestamp> {
     Timestamp::from_second(at.as_second()).ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn counter(kernel: &Kernel, reason: Reason) -> Result<ReasonCounter> {

@@ -88,12 +88,12 @@ impl<'a> Comparison<'a> {
         // The model names a rule only where the verdict depends on one: at a port.
         let same =
             answer.reason == expected.reason && (expected.rule.is_none() || answer.rule == expected.rule);
-        assert!(same, "{what}: the model says {expected:?}, the program {answer:?}: {}", hex(frame));
+        assert!(same, "{what}: the model says {expected:?}, the program {answer:?}: {}", hex::encode(frame));
         let passes = ["not_ip", "not_protected", "allowed", "would_deny"].contains(&expected.reason);
         let expected_action = if passes { XDP_PASS } else { XDP_DROP };
         for _ in 0..2 {
             let action = self.loaded.firewall.run(frame, linear).unwrap();
-            assert_eq!(action, expected_action, "{what}: {}: {}", expected.reason, hex(frame));
+            assert_eq!(action, expected_action, "{what}: {}: {}", expected.reason, hex::encode(frame));
             let most = frame.len() as u64;
             let least = linear.map_or(most, |linear| linear as u64);
             let mut due = self.due.borrow_mut();
@@ -123,8 +123,4 @@ impl<'a> Comparison<'a> {
             assert!((0..=600).contains(&age.as_secs()), "{what}: line {line} was last hit {age} ago");
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
