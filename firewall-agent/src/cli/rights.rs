@@ -2,11 +2,12 @@
 
 use std::io;
 
-use nix::unistd::{Uid, geteuid};
+use caps::{CapSet, Capability};
+use nix::unistd::geteuid;
 
-/// Bits of `CapEff` in `/proc/self/status`.
-const CAPABILITIES: [(u32, &str); 4] =
-    [(1, "CAP_DAC_OVERRIDE"), (12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+/// Capabilities whose absence the hint names.
+const CAPABILITIES: [Capability; 4] =
+    [Capability::CAP_DAC_OVERRIDE, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON, Capability::CAP_BPF];
 
 /// Hint for a permission error: the required rights, and those of this process.
 pub(super) fn lacking(error: &anyhow::Error) -> Option<String> {
@@ -18,21 +19,16 @@ pub(super) fn lacking(error: &anyhow::Error) -> Option<String> {
         libc::EPERM => "root, or CAP_BPF and access to the pins of the agent's user",
         _ => return None,
     };
-    Some(format!("needs {needed}; running as {}", identity(geteuid(), effective())))
+    Some(format!("needs {needed}; running as {}", identity()))
 }
 
-fn identity(user: Uid, capabilities: u64) -> String {
-    let missing: Vec<&str> =
-        CAPABILITIES.iter().filter(|(bit, _)| capabilities >> bit & 1 == 0).map(|(_, name)| *name).collect();
-    if missing.is_empty() {
-        return format!("uid {user}");
+fn identity() -> String {
+    let user = geteuid();
+    // Unreadable capabilities count as missing.
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let missing = CAPABILITIES.iter().filter(|one| !held.contains(one)).map(ToString::to_string);
+    match missing.collect::<Vec<_>>() {
+        missing if missing.is_empty() => format!("uid {user}"),
+        missing => format!("uid {user} without {}", missing.join(", ")),
     }
-    format!("uid {user} without {}", missing.join(", "))
-}
-
-/// Effective capabilities as a bit mask; zero if unknown.
-fn effective() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
