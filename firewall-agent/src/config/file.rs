@@ -150,32 +150,27 @@ impl ConfigFile {
     pub(super) fn node_name(&self, host_name: &str) -> String {
         self.node_name.clone().unwrap_or_else(|| host_name.to_owned())
     }
+}
 
-    /// Each key of `self`, or else of `other`.
-    pub(super) fn or(self, other: Self) -> Self {
-        Self {
-            interfaces: self.interfaces.or(other.interfaces),
-            xdp_mode: self.xdp_mode.or(other.xdp_mode),
-            rules_dir: self.rules_dir.or(other.rules_dir),
-            managed_ranges: self.managed_ranges.or(other.managed_ranges),
-            trusted_keys: self.trusted_keys.or(other.trusted_keys),
-            state_dir: self.state_dir.or(other.state_dir),
-            bpffs_dir: self.bpffs_dir.or(other.bpffs_dir),
-            node_name: self.node_name.or(other.node_name),
-            listen: self.listen.or(other.listen),
-            control_socket: self.control_socket.or(other.control_socket),
-            guarded_ports: self.guarded_ports.or(other.guarded_ports),
-            allow_monitor: self.allow_monitor.or(other.allow_monitor),
-            max_rules_per_database: self.max_rules_per_database.or(other.max_rules_per_database),
-            max_databases: self.max_databases.or(other.max_databases),
-            max_endpoints: self.max_endpoints.or(other.max_endpoints),
-            max_prefixes: self.max_prefixes.or(other.max_prefixes),
-            packet_log: self.packet_log.or(other.packet_log),
-            rescan_interval: self.rescan_interval.or(other.rescan_interval),
-            drift_interval: self.drift_interval.or(other.drift_interval),
-            propagation_window: self.propagation_window.or(other.propagation_window),
+/// Defines the operations on all keys; a missing one does not compile.
+macro_rules! keys {
+    ($($key:ident),+ $(,)?) => {
+        /// Names of all keys in the file.
+        pub(super) const KEYS: &[&str] = &[$(stringify!($key)),+];
+
+        impl ConfigFile {
+            /// Each key of `self`, or else of `other`.
+            pub(super) fn or(self, other: Self) -> Self {
+                Self { $($key: self.$key.or(other.$key)),+ }
+            }
         }
-    }
+    };
+}
+
+keys! {
+    interfaces, xdp_mode, rules_dir, managed_ranges, trusted_keys, state_dir, bpffs_dir, node_name, listen,
+    control_socket, guarded_ports, allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes,
+    packet_log, rescan_interval, drift_interval, propagation_window,
 }
 
 #[cfg(test)]

@@ -5,34 +5,12 @@ use std::str::FromStr;
 
 use clap::ValueEnum as _;
 
+use super::file::KEYS;
 use super::ports::port_range;
 use super::values::{bound, databases_bound, interface, name, rules_bound};
 use super::{ConfigFile, GuardedPorts, NO_INTERFACES, XdpMode, duration};
 use crate::rules::parser::{Document, Ending, Fields, Item, Report, flag, label};
 use crate::rules::{Checked, Problem, TrustedKey};
-
-const FIELDS: [&str; 20] = [
-    "interfaces",
-    "xdp_mode",
-    "rules_dir",
-    "managed_ranges",
-    "trusted_keys",
-    "state_dir",
-    "bpffs_dir",
-    "node_name",
-    "listen",
-    "control_socket",
-    "guarded_ports",
-    "allow_monitor",
-    "max_rules_per_database",
-    "max_databases",
-    "max_endpoints",
-    "max_prefixes",
-    "packet_log",
-    "rescan_interval",
-    "drift_interval",
-    "propagation_window",
-];
 
 /// Parses the configuration file. A missing key is accepted here: see [`super::Config::resolve`].
 ///
@@ -43,7 +21,7 @@ pub fn read_config(bytes: &[u8]) -> Result<Checked<ConfigFile>, Vec<Problem>> {
 }
 
 fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
-    let fields = Fields::named(top, &FIELDS, report)?;
+    let fields = Fields::named(top, KEYS, report)?;
     let path =
         |name, report: &mut Report| fields.optional(name).and_then(|item| item.text(report, absolute_path));
     let most = |name, report: &mut Report| fields.optional(name).and_then(|item| item.plain(report, bound));
