@@ -3,6 +3,7 @@
 
 mod artefacts;
 mod bench;
+mod cargo_tool;
 mod copy;
 mod debian;
 mod demo;

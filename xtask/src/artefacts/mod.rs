@@ -1,6 +1,5 @@
 //! Release artefacts: the static program, the image, the Debian package, and the bill of materials.
 
-mod cargo_deb;
 mod check;
 mod image;
 mod package;

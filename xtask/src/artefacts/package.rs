@@ -6,11 +6,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cargo_deb::ensure_cargo_deb;
 use super::program::Profile;
 use super::{Artefacts, image};
+use crate::cargo_tool::CargoTool;
 use crate::debian::ensure_packages;
 use crate::run::{output, run};
+
+/// Unoptimised, it is built in half a minute. Default features off: the machine's own xz compresses packages.
+const CARGO_DEB: CargoTool<'_> = CargoTool {
+    name: "cargo-deb",
+    version: "3.8.0",
+    arguments: &["--debug", "--no-default-features"],
+    environment: &[("CARGO_PROFILE_DEV_DEBUG", "0")],
+};
 
 impl Artefacts<'_> {
     /// Packages the built program, which must run on this machine: it writes its own manual pages.
@@ -23,7 +31,7 @@ impl Artefacts<'_> {
             self.arch
         );
         ensure_packages(&["xz-utils"], &["xz"])?;
-        let cargo_deb = ensure_cargo_deb(self.workspace)?;
+        let cargo_deb = CARGO_DEB.ensure(self.workspace)?;
         self.generate(list)?;
         let package = self.dir.join("firewall-agent.deb");
         image::remove(&package)?;
