@@ -1,5 +1,6 @@
 //! nftables rules that rewrite destinations, including those of iptables on nftables.
 
+mod attributes;
 mod condition;
 mod expression;
 mod xtables;
@@ -9,8 +10,9 @@ use std::io;
 use anyhow::{Context as _, Result};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
+use self::attributes::Attributes;
 use self::expression::translation;
-use super::netlink::{Attributes, Message, dump};
+use super::netlink::{Message, dump};
 use crate::audit::Translation;
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -30,7 +32,7 @@ const NFTA_LIST_ELEM: u16 = 1;
 /// When the kernel refuses, as it does without CAP_NET_ADMIN, or the reply is malformed.
 pub fn translations() -> Result<Vec<Translation>> {
     let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE;
-    let rules = match dump(NETLINK_NETFILTER, &Message { kind, body: vec![0; NFGENMSG] }) {
+    let rules = match dump(NETLINK_NETFILTER, Message { kind, body: vec![0; NFGENMSG] }) {
         Ok(rules) => rules,
         Err(error) if is(&error, libc::EPROTONOSUPPORT) => return Ok(Vec::new()),
         Err(error) if is(&error, libc::EPERM) => {

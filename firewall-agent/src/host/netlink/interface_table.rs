@@ -3,26 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use netlink_packet_route::link::{LinkLayerType, XdpAttached};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::request::{Attributes, Message, ask, attribute, dump};
-
-/// Length of `struct ifinfomsg` in bytes, the start of every message about an interface.
-const IFINFOMSG: usize = 16;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_EXT_MASK: u16 = 29;
-const IFLA_XDP: u16 = 43;
-const IFLA_XDP_ATTACHED: u16 = 2;
-const IFLA_XDP_PROG_ID: u16 = 4;
-/// Omits the traffic counters from a list.
-const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
-
-const ARPHRD_ETHER: u16 = 1;
-const ARPHRD_LOOPBACK: u16 = 772;
-
-const XDP_ATTACHED_NONE: u8 = 0;
-const XDP_ATTACHED_DRV: u8 = 1;
-const XDP_ATTACHED_SKB: u8 = 2;
+use super::link::Link;
+use super::request::{ask, dump};
 
 /// Mode in which a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +16,18 @@ pub enum Attached {
     Generic,
     /// Offloaded to the network card, or several at once; never attached by this agent.
     Other,
+}
+
+impl From<XdpAttached> for Attached {
+    fn from(mode: XdpAttached) -> Self {
+        match mode {
+            XdpAttached::Driver => Self::Native,
+            XdpAttached::SocketBuffer => Self::Generic,
+            XdpAttached::None | XdpAttached::Hardware | XdpAttached::Multiple | XdpAttached::Other(_) | _ => {
+                Self::Other
+            }
+        }
+    }
 }
 
 impl Attached {
@@ -63,6 +60,16 @@ impl XdpState {
     }
 }
 
+impl From<&Link> for XdpState {
+    fn from(link: &Link) -> Self {
+        Self {
+            index: link.header.index,
+            ethernet: matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
+            program: link.program.map(|(mode, id)| (Attached::from(mode), id)),
+        }
+    }
+}
+
 /// Every interface of the current network namespace, from one dump.
 #[derive(Debug, Default)]
 pub struct InterfaceTable {
@@ -78,10 +85,10 @@ impl InterfaceTable {
     pub fn list() -> Result<Self> {
         let list = || -> Result<Self> {
             let mut table = Self::default();
-            for message in dump(NETLINK_ROUTE, &question(None))? {
-                let (name, state) = read(&message)?;
-                table.names.insert(state.index, name.clone());
-                table.by_name.insert(name, state);
+            for message in dump(NETLINK_ROUTE, Link::request(None))? {
+                let link = Link::parse(&message.body)?;
+                table.names.insert(link.header.index, link.name.clone());
+                table.by_name.insert(link.name.clone(), XdpState::from(&link));
             }
             Ok(table)
         };
@@ -115,37 +122,24 @@ pub fn xdp_state(interface: &str) -> Result<Option<XdpState>> {
         return Ok(None);
     }
     let state = || -> Result<Option<XdpState>> {
-        let answer = ask(NETLINK_ROUTE, &question(Some(interface)), libc::ENODEV)?;
-        answer.map(|message| Ok(read(&message)?.1)).transpose()
+        let answer = ask(NETLINK_ROUTE, Link::request(Some(interface)), libc::ENODEV)?;
+        answer.map(|message| Ok(XdpState::from(&Link::parse(&message.body)?))).transpose()
     };
     state().with_context(|| format!("cannot query interface {interface}"))
 }
 
-/// Request for one interface, or for all.
-fn question(interface: Option<&str>) -> Message {
-    let mut body = vec![0; IFINFOMSG];
-    if let Some(name) = interface {
-        body.extend(attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat()));
-    }
-    body.extend(attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes()));
-    Message { kind: libc::RTM_GETLINK, body }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Name and state of the interface in a message.
-fn read(message: &Message) -> Result<(String, XdpState)> {
-    let (head, rest) = message.body.split_first_chunk::<IFINFOMSG>().context("short answer")?;
-    let attributes = Attributes::new(rest);
-    let xdp = attributes.inside(IFLA_XDP)?;
-    let mode = match xdp.get(IFLA_XDP_ATTACHED)?.and_then(|bytes| bytes.first()).copied() {
-        None | Some(XDP_ATTACHED_NONE) => None,
-        Some(XDP_ATTACHED_DRV) => Some(Attached::Native),
-        Some(XDP_ATTACHED_SKB) => Some(Attached::Generic),
-        Some(_) => Some(Attached::Other),
-    };
-    let state = XdpState {
-        index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
-        ethernet: [ARPHRD_ETHER, ARPHRD_LOOPBACK].contains(&u16::from_ne_bytes([head[2], head[3]])),
-        program: mode.zip(xdp.number(IFLA_XDP_PROG_ID)?),
-    };
-    Ok((attributes.text(IFLA_IFNAME)?.context("an interface without a name")?, state))
+    #[test]
+    fn the_kernels_interfaces_are_listed_and_found() {
+        let table = InterfaceTable::list().unwrap();
+        let lo = table.get("lo").unwrap();
+        assert!(lo.ethernet && table.name(lo.index) == Some("lo"), "{lo:?}");
+        assert_eq!(xdp_state("lo").unwrap(), Some(lo));
+        for absent in ["no-such-if", "a-name-of-16-byte", ""] {
+            assert_eq!(xdp_state(absent).unwrap_or(None), None, "{absent}");
+        }
+    }
 }

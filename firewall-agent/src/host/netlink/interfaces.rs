@@ -3,36 +3,31 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
+use libc::{IFA_ADDRESS, IFA_LOCAL};
+use netlink_packet_core::{Emitable as _, Parseable as _};
+use netlink_packet_route::address::{AddressAttribute, AddressHeader, AddressMessage};
+use netlink_packet_route::link::LinkFlags;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::request::{Attributes, Message, dump};
+use super::link::{Link, attributes};
+use super::request::dump;
 use crate::audit::Interface;
-
-const IFINFOMSG: usize = 16;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_LINK_NETNSID: u16 = 37;
-const IFLA_INFO_KIND: u16 = 1;
-
-const IFADDRMSG: usize = 8;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
 
 /// Every interface; the caller decides by name which are filtered.
 ///
 /// # Errors
 /// When the request fails, or the reply is malformed.
 pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> {
-    let ask = |kind, length| dump(NETLINK_ROUTE, &Message { kind, body: vec![0; length] });
     let look = || -> Result<Vec<Interface>> {
-        let links = ask(libc::RTM_GETLINK, IFINFOMSG)?;
-        let mut interfaces = links.iter().map(interface).collect::<Result<Vec<_>>>()?;
-        for message in ask(libc::RTM_GETADDR, IFADDRMSG)? {
-            let (index, address) = address(&message)?;
+        let links = dump(NETLINK_ROUTE, Link::request(None))?;
+        let links = links.iter().map(|message| Ok(Interface::from(Link::parse(&message.body)?)));
+        let mut interfaces = links.collect::<Result<Vec<_>>>()?;
+        let every_address = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        for message in dump(NETLINK_ROUTE, every_address)? {
+            let Some((index, address)) = address(&message.body)? else { continue };
             if let Some(one) = interfaces.iter_mut().find(|one| one.index == index) {
-                one.addresses.extend(address);
+                one.addresses.push(address);
             }
         }
         for one in &mut interfaces {
@@ -43,36 +38,89 @@ pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> 
     look().context("cannot query interfaces")
 }
 
-fn interface(message: &Message) -> Result<Interface> {
-    let (head, rest) = message.body.split_first_chunk::<IFINFOMSG>().context("short answer")?;
-    let attributes = Attributes::new(rest);
-    let flags = libc::c_int::from_ne_bytes([head[8], head[9], head[10], head[11]]);
-    // The index of a lower interface in another namespace belongs to that namespace.
-    let elsewhere = attributes.get(IFLA_LINK_NETNSID)?.is_some();
-    Ok(Interface {
-        index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
-        name: attributes.text(IFLA_IFNAME)?.context("an interface without a name")?,
-        kind: attributes.inside(IFLA_LINKINFO)?.text(IFLA_INFO_KIND)?,
-        up: flags & libc::IFF_UP != 0,
-        loopback: flags & libc::IFF_LOOPBACK != 0,
-        controller: attributes.number(IFLA_MASTER)?,
-        lower: attributes.number(IFLA_LINK)?.filter(|_| !elsewhere),
-        addresses: Vec::new(),
-        filtered: false,
-    })
+impl From<Link> for Interface {
+    fn from(link: Link) -> Self {
+        Self {
+            index: link.header.index,
+            name: link.name,
+            kind: link.kind.map(|kind| kind.to_string()),
+            up: link.header.flags.contains(LinkFlags::Up),
+            loopback: link.header.flags.contains(LinkFlags::Loopback),
+            controller: link.controller,
+            lower: link.lower,
+            addresses: Vec::new(),
+            filtered: false,
+        }
+    }
 }
 
-fn address(message: &Message) -> Result<(u32, Option<IpAddr>)> {
-    let (head, rest) = message.body.split_first_chunk::<IFADDRMSG>().context("short answer")?;
-    let attributes = Attributes::new(rest);
-    // On a point-to-point interface, `IFA_ADDRESS` is the peer's.
-    let bytes =
-        attributes.get(IFA_LOCAL)?.map_or_else(|| attributes.get(IFA_ADDRESS), |own| Ok(Some(own)))?;
-    Ok((u32::from_ne_bytes([head[4], head[5], head[6], head[7]]), bytes.and_then(ip)))
+/// Index of the interface and the address in an RTM_NEWADDR message; `None` for families other than IP, whose addresses
+/// the crate rejects by their length.
+fn address(body: &[u8]) -> Result<Option<(u32, IpAddr)>> {
+    let header = AddressHeader::parse(body).context("short answer")?;
+    if !matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6) {
+        return Ok(None);
+    }
+    let parse = || -> Result<Option<IpAddr>> {
+        let list = attributes(body.get(header.buffer_len()..).unwrap_or_default())?;
+        let find = |number| list.iter().find(|attribute| attribute.kind() == number);
+        // On a point-to-point interface, `IFA_ADDRESS` is the peer's.
+        let own = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS)).map(AddressAttribute::parse).transpose()?;
+        Ok(match own {
+            Some(AddressAttribute::Local(address) | AddressAttribute::Address(address)) => Some(address),
+            _ => None,
+        })
+    };
+    let address = parse().with_context(|| format!("address of the interface with index {}", header.index))?;
+    Ok(address.map(|address| (header.index, address)))
 }
 
-/// Parses an address in network byte order; `None` when the length is not 4 or 16 bytes.
-pub(in crate::host) fn ip(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::DefaultNla;
+
+    use super::*;
+
+    fn message(family: AddressFamily, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut message = AddressMessage::default();
+        (message.header.family, message.header.index) = (family, 3);
+        let raw = |(number, value): &(u16, &[u8])| DefaultNla::new(*number, value.to_vec());
+        message.attributes = attributes.iter().map(raw).map(AddressAttribute::Other).collect();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn the_own_address_counts_and_only_those_of_ip() {
+        let v6 = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap();
+        let peer: (u16, &[u8]) = (IFA_ADDRESS, &[192, 0, 2, 2]);
+        let own: (u16, &[u8]) = (IFA_LOCAL, &[192, 0, 2, 1]);
+        let odd: (u16, &[u8]) = (libc::IFA_LABEL, b"\xff");
+        for (family, attributes, expected) in [
+            (AddressFamily::Inet, &[peer, own, odd][..], Some("192.0.2.1")),
+            (AddressFamily::Inet, &[peer], Some("192.0.2.2")),
+            (AddressFamily::Inet6, &[(IFA_ADDRESS, &v6.octets())], Some("2001:db8::1")),
+            (AddressFamily::Inet, &[odd], None),
+            // An address of one byte.
+            (AddressFamily::Phonet, &[(IFA_LOCAL, &[0x6c])], None),
+        ] {
+            let expected = expected.map(|text| (3, text.parse().unwrap()));
+            assert_eq!(address(&message(family, attributes)).unwrap(), expected, "{attributes:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_address_is_an_error_that_names_the_interface() {
+        let short = address(&message(AddressFamily::Inet, &[(IFA_LOCAL, &[192, 0, 2])])).unwrap_err();
+        assert!(format!("{short:#}").starts_with("address of the interface with index 3: "), "{short:#}");
+        assert!(address(&[0; 7]).is_err());
+    }
+
+    #[test]
+    fn the_kernels_interfaces_are_read() {
+        let found = interfaces(|name| name == "lo").unwrap();
+        let lo = found.iter().find(|one| one.name == "lo").unwrap();
+        assert!(lo.loopback && lo.filtered && lo.kind.is_none(), "{lo:?}");
+    }
 }

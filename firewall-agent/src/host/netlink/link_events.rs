@@ -6,9 +6,7 @@ use anyhow::{Context as _, Result};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Multicast group of interface messages.
-const RTMGRP_LINK: u32 = 1;
-/// Large enough for one message; the kernel truncates a longer one.
+/// Messages are discarded: the kernel may truncate a longer one.
 const BUFFER_BYTES: usize = 8 << 10;
 
 /// A subscription to the interface events of the network namespace in which it was made.
@@ -28,7 +26,7 @@ impl LinkEvents {
     pub fn new() -> Result<Self> {
         let subscribe = || -> io::Result<AsyncFd<Socket>> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind(&SocketAddr::new(0, RTMGRP_LINK))?;
+            socket.bind(&SocketAddr::new(0, libc::RTMGRP_LINK.cast_unsigned()))?;
             socket.set_non_blocking(true)?;
             // SAFETY: the socket owns its descriptor, and nothing closes or replaces it while it is registered.
             Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)

@@ -2,11 +2,11 @@
 
 mod interface_table;
 mod interfaces;
+mod link;
 mod link_events;
 mod request;
 
 pub use self::interface_table::{Attached, InterfaceTable, XdpState, xdp_state};
 pub use self::interfaces::interfaces;
-pub(in crate::host) use self::interfaces::ip;
 pub use self::link_events::LinkEvents;
-pub(in crate::host) use self::request::{Attributes, Message, dump};
+pub(in crate::host) use self::request::{Message, dump};

@@ -1,19 +1,19 @@
-//! Netlink requests, and the attributes of the replies.
+//! Netlink requests, framed by netlink-packet-core.
 
 use std::convert::Infallible;
+use std::io;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use netlink_packet_core::{
-    NLA_HEADER_SIZE, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable, NlaBuffer, NlasIterator,
+    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 
-/// The list changed during the dump.
-const NLM_F_DUMP_INTR: u16 = 0x10;
+/// Number of requests for a list that changes while the kernel dumps it.
 const TRIES: usize = 5;
 
-/// One message: its type, and the bytes after the netlink header.
+/// One message of any netlink protocol: its type, and the bytes after the netlink header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::host) struct Message {
     pub kind: u16,
@@ -42,15 +42,16 @@ impl NetlinkDeserializable for Message {
     }
 }
 
-/// Requests a whole list.
+/// Requests a whole list; again if it changed during the dump.
 ///
 /// # Errors
 /// When the kernel refuses; the error of the system is in the chain.
-pub(in crate::host) fn dump(protocol: isize, question: &Message) -> Result<Vec<Message>> {
+pub(in crate::host) fn dump(protocol: isize, question: impl NetlinkSerializable) -> Result<Vec<Message>> {
     let socket = connect(protocol)?;
+    let question = bytes(question, NLM_F_REQUEST | NLM_F_DUMP);
     for _ in 0..TRIES {
-        socket.send(&bytes(question, NLM_F_REQUEST | NLM_F_DUMP), 0)?;
-        if let Some(answers) = receive(&socket)? {
+        socket.send(&question, 0)?;
+        if let Some(answers) = receive(|| Ok(socket.recv_from_full()?.0))? {
             return Ok(answers);
         }
     }
@@ -61,7 +62,11 @@ pub(in crate::host) fn dump(protocol: isize, question: &Message) -> Result<Vec<M
 ///
 /// # Errors
 /// When the kernel refuses for another reason; the error of the system is in the chain.
-pub(in crate::host) fn ask(protocol: isize, question: &Message, absent: i32) -> Result<Option<Message>> {
+pub(super) fn ask(
+    protocol: isize,
+    question: impl NetlinkSerializable,
+    absent: i32,
+) -> Result<Option<Message>> {
     let socket = connect(protocol)?;
     socket.send(&bytes(question, NLM_F_REQUEST), 0)?;
     let (datagram, _) = socket.recv_from_full()?;
@@ -80,11 +85,11 @@ fn connect(protocol: isize) -> Result<Socket> {
     Ok(socket)
 }
 
-/// Receives a whole list; `None` when it changed during the dump.
-fn receive(socket: &Socket) -> Result<Option<Vec<Message>>> {
+/// Receives a whole list, from datagrams of any size; `None` when it changed during the dump.
+fn receive(mut next: impl FnMut() -> io::Result<Vec<u8>>) -> Result<Option<Vec<Message>>> {
     let (mut answers, mut whole) = (Vec::new(), true);
     loop {
-        let (datagram, _) = socket.recv_from_full()?;
+        let datagram = next()?;
         let mut rest = datagram.as_slice();
         while !rest.is_empty() {
             let message = NetlinkMessage::<Message>::deserialize(rest)?;
@@ -96,7 +101,7 @@ fn receive(socket: &Socket) -> Result<Option<Vec<Message>>> {
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
                 NetlinkPayload::Error(error) => return Err(error.to_io().into()),
                 NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(std::io::Error::from_raw_os_error(-done.code).into());
+                    return Err(io::Error::from_raw_os_error(-done.code).into());
                 }
                 NetlinkPayload::Done(_) => return Ok(whole.then_some(answers)),
                 NetlinkPayload::Overrun(_) => bail!("the kernel lost part of its answer"),
@@ -106,9 +111,8 @@ fn receive(socket: &Socket) -> Result<Option<Vec<Message>>> {
     }
 }
 
-fn bytes(question: &Message, flags: u16) -> Vec<u8> {
-    let mut message =
-        NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(question.clone()));
+fn bytes(question: impl NetlinkSerializable, flags: u16) -> Vec<u8> {
+    let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(question));
     message.header.flags = flags;
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -116,64 +120,59 @@ fn bytes(question: &Message, flags: u16) -> Vec<u8> {
     bytes
 }
 
-/// An encoded attribute: length and number of two bytes each, value, padding to four bytes.
-pub(in crate::host) fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(NLA_HEADER_SIZE + value.len()).unwrap_or(u16::MAX);
-    let mut bytes = [length.to_ne_bytes(), number.to_ne_bytes()].concat();
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
+#[cfg(test)]
+mod tests {
+    use netlink_packet_core::{NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
-/// Attributes, by number.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::host) struct Attributes<'a>(&'a [u8]);
+    use super::*;
 
-impl<'a> Attributes<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+    const KIND: u16 = libc::RTM_NEWLINK;
+
+    /// One message: kind, flags and body.
+    fn framed(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        bytes(Message { kind, body: body.to_vec() }, NLM_F_MULTIPART | flags)
     }
 
-    /// Values of all attributes with this number, in order.
-    ///
-    /// # Errors
-    /// When the bytes are no list of attributes.
-    pub fn all(self, number: u16) -> Result<Vec<&'a [u8]>> {
-        let mut found = Vec::new();
-        for attribute in NlasIterator::new(self.0) {
-            let attribute: NlaBuffer<&'a [u8]> = attribute.context("not a list of attributes")?;
-            if attribute.kind() == number {
-                let length = usize::from(attribute.length());
-                let bytes = attribute.into_inner().get(NLA_HEADER_SIZE..length);
-                found.push(bytes.context("not a list of attributes")?);
-            }
+    fn done(code: i32) -> Vec<u8> {
+        framed(NLMSG_DONE, 0, &code.to_ne_bytes())
+    }
+
+    fn received(datagrams: &[Vec<u8>]) -> Result<Option<Vec<Message>>> {
+        let mut datagrams = datagrams.iter().cloned();
+        receive(|| datagrams.next().ok_or(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    #[test]
+    fn a_list_of_several_datagrams_is_whole() {
+        // The largest attribute that a message can have.
+        let large = vec![7; usize::from(u16::MAX)];
+        let datagrams =
+            [[framed(KIND, 0, &[1; 4]), framed(KIND, 0, &[2; 8])].concat(), framed(KIND, 0, &large), done(0)];
+        let bodies = received(&datagrams).unwrap().unwrap().into_iter().map(|message| message.body);
+        assert_eq!(bodies.collect::<Vec<_>>(), [vec![1; 4], vec![2; 8], large]);
+    }
+
+    #[test]
+    fn an_interrupted_list_is_not_whole() {
+        let list = [framed(KIND, 0, &[1; 4]), framed(KIND, NLM_F_DUMP_INTR, &[2; 4]), done(0)];
+        assert_eq!(received(&list).unwrap(), None);
+        let end = [framed(KIND, 0, &[1; 4]), framed(NLMSG_DONE, NLM_F_DUMP_INTR, &[0; 4])];
+        assert_eq!(received(&end).unwrap(), None);
+    }
+
+    #[test]
+    fn a_refused_or_malformed_list_is_an_error() {
+        let code = |error: &anyhow::Error| error.downcast_ref::<io::Error>()?.raw_os_error();
+        let refused = framed(NLMSG_ERROR, 0, &[&(-libc::EPERM).to_ne_bytes()[..], &[0; 16]].concat());
+        assert_eq!(code(&received(&[refused]).unwrap_err()), Some(libc::EPERM));
+        assert_eq!(code(&received(&[done(-libc::ENOMEM)]).unwrap_err()), Some(libc::ENOMEM));
+        let length = |length: u32| [&length.to_ne_bytes()[..], &framed(KIND, 0, &[1; 4])[4..]].concat();
+        for malformed in
+            [framed(NLMSG_OVERRUN, 0, &[]), length(0), length(15), length(21), length(u32::MAX), vec![0; 15]]
+        {
+            assert!(received(&[malformed.clone(), done(0)]).is_err(), "{malformed:?}");
         }
-        Ok(found)
-    }
-
-    pub fn get(self, number: u16) -> Result<Option<&'a [u8]>> {
-        Ok(self.all(number)?.first().copied())
-    }
-
-    /// Text up to its NUL.
-    pub fn text(self, number: u16) -> Result<Option<String>> {
-        let bytes = self.get(number)?;
-        let text = bytes.map(|bytes| bytes.split(|byte| *byte == 0).next().unwrap_or_default());
-        Ok(text.map(|text| String::from_utf8_lossy(text).into_owned()))
-    }
-
-    /// A number in host byte order.
-    pub fn number(self, number: u16) -> Result<Option<u32>> {
-        Ok(self.get(number)?.and_then(|bytes| Some(u32::from_ne_bytes(*bytes.first_chunk()?))))
-    }
-
-    /// A number in network byte order.
-    pub fn wire_number(self, number: u16) -> Result<Option<u32>> {
-        Ok(self.get(number)?.and_then(|bytes| Some(u32::from_be_bytes(*bytes.first_chunk()?))))
-    }
-
-    /// Attributes nested in an attribute; none when it is missing.
-    pub fn inside(self, number: u16) -> Result<Self> {
-        Ok(Self(self.get(number)?.unwrap_or_default()))
+        // The kernel ends every list.
+        assert!(received(&[framed(KIND, 0, &[1; 4])]).is_err());
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
+use super::attributes::{Attributes, ip};
 use crate::audit::Translation;
-use crate::host::netlink::{Attributes, ip};
 use crate::rules::Protocol;
 
 const NFTA_PAYLOAD_DREG: u16 = 1;

@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 
 use anyhow::Result;
 
+use super::attributes::{Attributes, ip};
 use super::condition::Registers;
 use super::xtables;
 use crate::audit::{NewPorts, Translation};
-use crate::host::netlink::{Attributes, ip};
 
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
+use super::attributes::{Attributes, ip};
 use super::condition::protocol;
 use crate::audit::{NewPorts, Translation};
-use crate::host::netlink::{Attributes, ip};
 
 const NFTA_TARGET_NAME: u16 = 1;
 const NFTA_TARGET_REV: u16 = 2;
