@@ -1,7 +1,9 @@
 //! Memory left in the agent's control group: the kernel kills a process that exceeds it.
 
-use std::fs::read_to_string;
+use std::fs::{read, read_to_string};
 use std::path::{Path, PathBuf};
+
+use procfs_core::{FromBufRead as _, ProcessCGroups};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -9,12 +11,14 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// is unknown.
 #[must_use]
 pub fn memory_left() -> Option<u64> {
-    left_in(Path::new(ROOT), &read_to_string("/proc/self/cgroup").ok()?)
+    left_in(Path::new(ROOT), &read("/proc/self/cgroup").ok()?)
 }
 
-fn left_in(root: &Path, membership: &str) -> Option<u64> {
-    let path = membership.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let group = root.join(path);
+fn left_in(root: &Path, membership: &[u8]) -> Option<u64> {
+    let groups = ProcessCGroups::from_buf_read(membership).ok()?;
+    // Only cgroup v2 has the hierarchy 0.
+    let path = groups.into_iter().find(|group| group.hierarchy == 0)?.pathname;
+    let group = root.join(path.strip_prefix('/')?);
     let groups = group.ancestors().take_while(|group| group.starts_with(root)).map(PathBuf::from);
     groups.filter_map(|group| left_below(&group)).min()
 }
@@ -43,8 +47,12 @@ mod tests {
         group("pods/agent", "700\n", "200\n");
         group("pods/free", "max\n", "200\n");
         for (path, expected) in [("pods/agent", Some(500)), ("pods/free", Some(600)), ("elsewhere", None)] {
-            assert_eq!(left_in(root.path(), &format!("0::/{path}\n")), expected, "{path}");
+            assert_eq!(left_in(root.path(), format!("0::/{path}\n").as_bytes()), expected, "{path}");
         }
-        assert_eq!(left_in(root.path(), "4:memory:/pods\n"), None);
+        for membership in ["4:memory:/pods\n", "", "0\n", "0::\n", "x::/pods\n"] {
+            assert_eq!(left_in(root.path(), membership.as_bytes()), None, "{membership:?}");
+        }
+        assert_eq!(left_in(root.path(), b"4:memory:/x\n0::/pods\n"), Some(600));
+        assert_eq!(left_in(root.path(), b"0::/pods\xff\n"), None);
     }
 }

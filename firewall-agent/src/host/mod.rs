@@ -2,10 +2,12 @@
 //! clock, limits, service manager.
 
 pub mod allocator;
+#[cfg(feature = "program")]
 pub mod cgroup;
 pub mod clock;
 pub mod iptables;
 pub mod limits;
+#[cfg(feature = "program")]
 pub mod listeners;
 #[cfg(feature = "program")]
 pub(crate) mod mount;

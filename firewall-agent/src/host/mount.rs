@@ -5,7 +5,11 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use procfs_core::{
+    FromBufRead as _,
+    process::{MountInfo, MountInfos},
+};
 
 /// Inode number of the initial PID namespace, the same in every kernel (Linux 3.8).
 const HOST_PIDS: &str = "pid:[4026531836]";
@@ -21,9 +25,12 @@ pub(crate) fn refuse_private(dir: &Path) -> Result<()> {
         return Ok(());
     }
     let dir = fs::canonicalize(dir).with_context(|| format!("cannot resolve {}", dir.display()))?;
-    let mounts = fs::read_to_string(MOUNTS).with_context(|| format!("cannot read {MOUNTS}"))?;
-    let root = mount_root(&mounts, &dir)
-        .with_context(|| format!("{}: no bpffs there in {MOUNTS}", dir.display()))?;
+    let mounts = fs::read(MOUNTS).with_context(|| format!("cannot read {MOUNTS}"))?;
+    // The error of the parser names lines of its own source.
+    let mounts =
+        MountInfos::from_buf_read(&mounts[..]).map_err(|_| anyhow!("{MOUNTS}: not a mount table"))?;
+    let root =
+        mount_root(mounts, &dir).with_context(|| format!("{}: no bpffs there in {MOUNTS}", dir.display()))?;
     ensure!(
         root != "/",
         "{}: on a bpffs of this container, which disappears with it: mount a directory of the host's bpffs, \
@@ -35,24 +42,27 @@ pub(crate) fn refuse_private(dir: &Path) -> Result<()> {
 }
 
 /// The root, within its file system, of the mount of `dir`; `None` when that is no bpffs.
-fn mount_root(mounts: &str, dir: &Path) -> Option<String> {
-    let mut found: Option<(&str, &str, bool)> = None;
-    for line in mounts.lines() {
-        // 36 35 98:0 /root /mount/point options… - type source options (proc(5)).
-        let (head, tail) = line.split_once(" - ")?;
-        let mut fields = head.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
+fn mount_root(mounts: MountInfos, dir: &Path) -> Option<String> {
+    let mut found: Option<MountInfo> = None;
+    for mount in mounts {
+        let length = |mount: &MountInfo| mount.mount_point.as_os_str().len();
         // Of two mounts at one mount point, the later one is visible.
-        if dir.starts_with(point) && found.is_none_or(|(_, before, _)| point.len() >= before.len()) {
-            found = Some((root, point, tail.starts_with("bpf ")));
+        if dir.starts_with(&mount.mount_point)
+            && found.as_ref().is_none_or(|before| length(&mount) >= length(before))
+        {
+            found = Some(mount);
         }
     }
-    found.filter(|(_, _, is_bpffs)| *is_bpffs).map(|(root, _, _)| root.to_owned())
+    found.filter(|mount| mount.fs_type == "bpf").map(|mount| mount.root)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn root(mounts: &str, dir: &str) -> Option<String> {
+        mount_root(MountInfos::from_buf_read(mounts.as_bytes()).unwrap(), Path::new(dir))
+    }
 
     #[test]
     fn the_root_of_the_mount_that_is_seen_counts() {
@@ -60,11 +70,23 @@ mod tests {
                       30 22 0:27 / /sys rw shared:7 - sysfs sysfs rw\n\
                       40 30 0:28 / /sys/fs/bpf rw shared:9 - bpf bpf rw\n\
                       41 40 0:28 /firewall-agent /sys/fs/bpf/firewall-agent rw master:9 - bpf bpf rw\n";
-        let root = |dir: &str| mount_root(mounts, Path::new(dir));
-        assert_eq!(root("/sys/fs/bpf/firewall-agent").as_deref(), Some("/firewall-agent"));
-        assert_eq!(root("/sys/fs/bpf/other").as_deref(), Some("/"));
-        assert_eq!(root("/sys/fs/cgroup"), None);
+        assert_eq!(root(mounts, "/sys/fs/bpf/firewall-agent").as_deref(), Some("/firewall-agent"));
+        assert_eq!(root(mounts, "/sys/fs/bpf/other").as_deref(), Some("/"));
+        assert_eq!(root(mounts, "/sys/fs/cgroup"), None);
         let over = format!("{mounts}50 41 0:31 / /sys/fs/bpf/firewall-agent rw - bpf bpf rw\n");
-        assert_eq!(mount_root(&over, Path::new("/sys/fs/bpf/firewall-agent/v1")).as_deref(), Some("/"));
+        assert_eq!(root(&over, "/sys/fs/bpf/firewall-agent/v1").as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn odd_mounts_hide_no_other_and_a_malformed_table_is_an_error() {
+        let bpffs = "40 30 0:28 / /sys/fs/bpf rw shared:9 - bpf bpf rw\n";
+        // A source may be empty, and its options may have any form (pasta, overlay, fuse).
+        let odd = "60 22 0:40 / /mnt ro,size=0k master:1 propagate_from:2 x - tmpfs  ro,a=b=c,\n";
+        assert_eq!(root(&format!("{odd}{bpffs}{odd}"), "/sys/fs/bpf").as_deref(), Some("/"));
+        for malformed in ["60 22\n", "60 22 0:40 / /mnt rw\n", "\n", "60 22 0:40 / /mnt rw - bpf\n"] {
+            let mounts = format!("{bpffs}{malformed}");
+            assert!(MountInfos::from_buf_read(mounts.as_bytes()).is_err(), "{malformed:?}");
+        }
+        assert!(!MountInfos::from_buf_read(&fs::read(MOUNTS).unwrap()[..]).unwrap().0.is_empty());
     }
 }

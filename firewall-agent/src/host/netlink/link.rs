@@ -17,6 +17,7 @@ use netlink_packet_route::link::{
 /// One interface, from an RTM_NEWLINK message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Link {
+    /// The crate logs an unknown hardware type and replaces it by `Void`, which is not Ethernet.
     pub header: LinkHeader,
     /// Bytes that are not UTF-8 are replaced.
     pub name: String,
