@@ -68,7 +68,7 @@ fn write_within<const N: usize>(
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(limit + GAP);
         }
         if let Some(constraints) = &constraints {
-            table.set_constraints(constraints.clone());
+            table.set_constraints(*constraints);
         }
         for line in table.lines() {
             writeln!(out, "{}", line.trim_end())?;

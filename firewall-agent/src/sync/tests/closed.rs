@@ -276,7 +276,7 @@ fn what_is_released_is_closed_until_what_overlaps_it_is_in_force() {
             closed: super::claimed([wanted]),
             ..Desired::default()
         };
-        let whole = FakeDataPlane::new(memory.live.clone(), memory.sizes.clone());
+        let whole = FakeDataPlane::new(memory.live.clone(), memory.sizes);
         for failing in [None].into_iter().chain((0..12).map(Some)) {
             let (mut live, mut plane) =
                 (live.clone(), FakeDataPlane { failing, dead: true, ..whole.clone() });
