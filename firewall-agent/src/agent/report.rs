@@ -55,20 +55,17 @@ fn databases(live: &Live) -> Vec<DatabaseStatus> {
     let mut databases: Vec<DatabaseStatus> = live
         .databases
         .iter()
-        .map(|(slot, database)| {
-            let endpoints = open.get(slot).into_iter().flatten();
-            DatabaseStatus {
-                database_id: database.id.to_string(),
-                name: database.name.clone(),
-                state: DatabaseState::Applied,
-                revision: database.stamp.as_ref().map(|stamp| stamp.revision),
-                generation: database.stamp.as_ref().map(|stamp| stamp.generation),
-                applied_at: database.stamp.as_ref().and_then(|stamp| to_the_second(stamp.applied_at)),
-                digest: hex::encode(common_digest(&database.sources)),
-                endpoints: endpoints.map(|endpoint| endpoint.destination.to_string()).collect(),
-                prefixes: database.sources.len(),
-                ..DatabaseStatus::default()
-            }
+        .map(|(slot, database)| DatabaseStatus {
+            database_id: database.id.to_string(),
+            name: database.name.clone(),
+            state: DatabaseState::Applied,
+            revision: database.stamp.as_ref().map(|stamp| stamp.revision),
+            generation: database.stamp.as_ref().map(|stamp| stamp.generation),
+            applied_at: database.stamp.as_ref().and_then(|stamp| to_the_second(stamp.applied_at)),
+            digest: hex::encode(common_digest(&database.sources)),
+            endpoints: open.of(*slot).iter().map(|one| one.destination.to_string()).collect(),
+            prefixes: database.sources.len(),
+            ..DatabaseStatus::default()
         })
         .collect();
     databases.sort_by(|a, b| a.database_id.cmp(&b.database_id));

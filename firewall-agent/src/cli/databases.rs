@@ -55,7 +55,7 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
     let nothing = DatabaseCounters::default();
     let rows = live.databases.iter().map(|(slot, database)| {
         let lines = lines.get(database.id.as_str()).unwrap_or(&nothing);
-        row(database, open.get(slot).map_or(&[], Vec::as_slice), lines, &kernel)
+        row(database, open.of(*slot), lines, &kernel)
     });
     let mut rows: Vec<DatabaseRow> = rows.collect::<Result<_>>()?;
     rows.sort_by(|a, b| a.database_id.cmp(&b.database_id));

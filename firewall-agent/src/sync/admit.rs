@@ -11,7 +11,7 @@ use std::{
 use self::claimants::{Claimants, Claims};
 use super::{
     desired::destinations,
-    model::{Claim, Destination, Live},
+    model::{Destination, Live},
     persisted::PersistedState,
     record::{Presence, StoredFile},
 };
@@ -178,12 +178,12 @@ fn held(before: &BTreeMap<DatabaseId, Candidate>, persisted: &PersistedState, li
     };
     let mut held: Claims =
         before.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules))).collect();
-    for (target, claim) in live.table.endpoints.open() {
-        if let Claim::Open { slot, .. } = claim
-            && let Some(database) = live.databases.get(slot)
+    for (slot, endpoints) in live.open_endpoints().iter() {
+        if let Some(database) = live.databases.get(&slot)
             && !has_left(&database.id)
         {
-            held.entry(database.id.clone()).or_default().insert(*target);
+            let own = held.entry(database.id.clone()).or_default();
+            own.extend(endpoints.iter().map(|endpoint| endpoint.destination));
         }
     }
     held

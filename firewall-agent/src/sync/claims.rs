@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::{Desired, DesiredDatabase};
 use super::model::{Claim, CounterId, DatabaseSlot, Destination, Live, Table};
+use super::open_endpoints::OpenEndpoint;
 use super::room::Crowded;
 use crate::rules::{DatabaseId, Mode, Protocol};
 
@@ -29,33 +30,27 @@ pub(super) struct Claims<'a> {
 
 impl<'a> Claims<'a> {
     pub fn new(desired: &'a Desired, crowded: &'a BTreeMap<DatabaseId, Crowded>, live: &Live) -> Self {
-        let mut open: BTreeMap<DatabaseSlot, BTreeMap<Destination, Claim>> = BTreeMap::new();
         let mut claims = Self { desired, crowded, held: BTreeMap::new(), leaving: BTreeSet::new() };
-        for (destination, claim) in live.table.endpoints.open() {
-            if let Some(slot) = claim.slot() {
-                open.entry(slot).or_default().insert(*destination, *claim);
-            }
-        }
-        for (slot, endpoints) in open {
+        for (slot, endpoints) in live.open_endpoints().iter() {
             claims.hold(slot, live.databases.get(&slot).map(|database| &database.id), endpoints);
         }
         claims
     }
 
     /// Divides the live endpoints of one slot into those that stay and those that leave.
-    fn hold(&mut self, slot: DatabaseSlot, id: Option<&DatabaseId>, endpoints: BTreeMap<Destination, Claim>) {
+    fn hold(&mut self, slot: DatabaseSlot, id: Option<&DatabaseId>, endpoints: &[OpenEndpoint]) {
         let desired = self.desired;
         let stays = id.filter(|id| !desired.removed.contains(*id));
         let Some(id) = stays else {
             // Removed, or without a database: left by an interrupted migration of the map layout.
-            self.leaving.extend(endpoints.into_keys());
+            self.leaving.extend(endpoints.iter().map(|endpoint| endpoint.destination));
             return;
         };
         let Some(wanted) = desired.databases.get(id) else {
             // Without a file, monitor mode stays only where this host permits it.
             let mode = |mode| if desired.monitor { mode } else { Mode::Enforce };
-            self.held
-                .insert(slot, endpoints.into_iter().map(|(to, claim)| (to, claim.turned(mode))).collect());
+            let held = endpoints.iter().map(|endpoint| (endpoint.destination, endpoint.turned(mode)));
+            self.held.insert(slot, held.collect());
             return;
         };
         let crowded = self.crowded.contains_key(id);
@@ -67,8 +62,8 @@ impl<'a> Claims<'a> {
             (false, false) => mode,
         };
         let (mut held, mut wildcards) = (BTreeMap::new(), BTreeMap::new());
-        for (destination, claim) in endpoints {
-            let claim = claim.turned(mode);
+        for endpoint in endpoints {
+            let (destination, claim) = (endpoint.destination, endpoint.turned(mode));
             if wanted.claims(&destination) {
                 held.insert(destination, claim);
                 continue;
@@ -188,15 +183,10 @@ impl<'a> Claims<'a> {
     }
 }
 
-impl Claim {
-    /// The same claim in another mode.
-    fn turned(self, turn: impl Fn(Mode) -> Mode) -> Self {
-        match self {
-            Self::Open { slot, mode, default_counter } => {
-                Self::Open { slot, mode: turn(mode), default_counter }
-            }
-            Self::Closed => Self::Closed,
-        }
+impl OpenEndpoint {
+    /// Its claim in another mode.
+    fn turned(&self, turn: impl Fn(Mode) -> Mode) -> Claim {
+        Self { mode: turn(self.mode), ..*self }.claim()
     }
 }
 

@@ -49,7 +49,7 @@ fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: 
     }
     let open = live.open_endpoints();
     for (slot, id) in leaving {
-        if open.contains_key(&slot) {
+        if !open.of(slot).is_empty() {
             done.failed.insert(id, anyhow!("cannot close its endpoints"));
             continue;
         }

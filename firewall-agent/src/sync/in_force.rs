@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::desired::desired;
-use super::model::{Database, DatabaseSlot, Destination, Live};
+use super::model::{Database, Destination};
+use super::open_endpoints::OpenEndpoint;
 use crate::rules::{DatabaseRules, ManagedRanges};
 
 /// The revision of a database that decides about packets.
@@ -49,13 +50,12 @@ impl RulesInForce {
         Self { networks: desired.set.prefixes.keys().collect(), destinations: desired.targets }
     }
 
-    /// The rules of a live database.
+    /// The rules of a live database with these open endpoints.
     #[must_use]
-    pub fn of_live(slot: DatabaseSlot, database: &Database, live: &Live) -> Self {
-        let open = live.table.endpoints.open().iter().filter(|(_, claim)| claim.slot() == Some(slot));
+    pub fn of_live(database: &Database, open: &[OpenEndpoint]) -> Self {
         Self {
             networks: database.sources.keys().collect(),
-            destinations: open.map(|(destination, _)| *destination).collect(),
+            destinations: open.iter().map(|endpoint| endpoint.destination).collect(),
         }
     }
 }

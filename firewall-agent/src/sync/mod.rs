@@ -19,6 +19,7 @@ mod in_force;
 mod indices;
 mod members;
 mod model;
+mod open_endpoints;
 mod persisted;
 mod plan;
 mod ports;
@@ -52,9 +53,10 @@ pub(crate) use fake_data_plane::Killed;
 pub use in_force::{InForce, RulesInForce};
 pub use members::Members;
 pub use model::{
-    Claim, CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Indices, Live,
-    OpenEndpoint, Ports, RuleCounter, Stamp, Table,
+    Claim, CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Indices, Live, Ports,
+    RuleCounter, Stamp, Table,
 };
+pub use open_endpoints::{OpenEndpoint, OpenEndpoints};
 pub use persisted::PersistedState;
 pub use plan::{Change, CountedOn, Plan, Transition, plan};
 pub use publish::{Published, publish};

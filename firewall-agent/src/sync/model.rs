@@ -37,13 +37,6 @@ impl Claim {
     }
 }
 
-/// An open endpoint of a known database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenEndpoint {
-    pub destination: Destination,
-    pub mode: Mode,
-}
-
 /// The endpoint table, always replaced as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
@@ -163,18 +156,6 @@ impl Live {
     #[must_use]
     pub fn prefixes(&self) -> usize {
         self.databases.values().map(|database| database.sources.len()).sum()
-    }
-
-    /// The open endpoints of every slot, ordered by destination; no entry for a slot without any.
-    #[must_use]
-    pub fn open_endpoints(&self) -> BTreeMap<DatabaseSlot, Vec<OpenEndpoint>> {
-        let mut open: BTreeMap<DatabaseSlot, Vec<OpenEndpoint>> = BTreeMap::new();
-        for (destination, claim) in self.table.endpoints.open() {
-            if let Claim::Open { slot, mode, .. } = claim {
-                open.entry(*slot).or_default().push(OpenEndpoint { destination: *destination, mode: *mode });
-            }
-        }
-        open
     }
 
     /// Returns `true` if a destination is closed to everyone: by a tombstone, or as a guarded port without an open

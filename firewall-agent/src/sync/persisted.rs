@@ -180,6 +180,7 @@ impl PersistedState {
     ) {
         let mut absent: BTreeSet<DatabaseId> = self.in_force.keys().cloned().collect();
         absent.retain(|id| !published.refused_writes || !accepted.contains_key(id));
+        let open = live.open_endpoints();
         for (slot, database) in &live.databases {
             absent.remove(&database.id);
             let Some(stamp) = &database.stamp else { continue };
@@ -188,7 +189,7 @@ impl PersistedState {
             if is_newest || accepted.is_none() {
                 self.set_in_force(&database.id, InForce::complete(stamp.revision), changes);
             } else {
-                let rules = RulesInForce::of_live(*slot, database, live);
+                let rules = RulesInForce::of_live(database, open.of(*slot));
                 // Half published after a boot: the rules from before it are still to be restored.
                 if !rules.destinations.is_empty() || !self.in_force.contains_key(&database.id) {
                     self.set_in_force(&database.id, InForce::with(stamp.revision, rules), changes);

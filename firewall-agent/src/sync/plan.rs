@@ -9,7 +9,8 @@ use super::{
     data_plane::Sizes,
     desired::Desired,
     fake_data_plane::FakeDataPlane,
-    model::{Claim, CounterKind, Database, Destination, Live},
+    model::{CounterKind, Database, Destination, Live},
+    open_endpoints::OpenEndpoint,
     persisted::PersistedState,
     publish::publish,
     restoration::restored,
@@ -119,20 +120,14 @@ struct Standing {
 }
 
 fn standing(live: &Live) -> BTreeMap<DatabaseId, Standing> {
-    let mut standing: BTreeMap<DatabaseId, Standing> =
-        live.databases.values().map(|database| (database.id.clone(), published(database, live))).collect();
-    for (target, claim) in live.table.endpoints.open() {
-        if let Claim::Open { slot, mode, .. } = claim
-            && let Some(database) = live.databases.get(slot)
-            && let Some(standing) = standing.get_mut(&database.id)
-        {
-            standing.endpoints.insert(*target, *mode);
-        }
-    }
-    standing
+    let open = live.open_endpoints();
+    let databases = live.databases.iter();
+    databases
+        .map(|(slot, database)| (database.id.clone(), published(database, open.of(*slot), live)))
+        .collect()
 }
 
-fn published(database: &Database, live: &Live) -> Standing {
+fn published(database: &Database, open: &[OpenEndpoint], live: &Live) -> Standing {
     let counted_on = |slot| match live.counters.get(slot) {
         Some(line) => CountedOn { kind: line.kind.of_rule(), line: line.id.clone() },
         None => CountedOn { kind: CounterKind::Default, line: String::new() },
@@ -141,7 +136,7 @@ fn published(database: &Database, live: &Live) -> Standing {
         name: database.name.clone(),
         revision: database.stamp.as_ref().map(|stamp| stamp.revision),
         prefixes: database.sources.iter().map(|(net, slot)| (net, counted_on(slot))).collect(),
-        endpoints: BTreeMap::new(),
+        endpoints: open.iter().map(|endpoint| (endpoint.destination, endpoint.mode)).collect(),
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::{Error, Result, anyhow, ensure};
 use super::data_plane::DataPlane;
 use super::desired::{Capacity, Desired, DesiredDatabase};
 use super::model::{Database, DatabaseSlot, Destination, Live};
+use super::open_endpoints::OpenEndpoint;
 use super::remainder::remainder;
 use crate::rules::{DatabaseId, Mode};
 
@@ -74,11 +75,11 @@ impl<'a> Claimant<'a> {
     fn new(
         id: &'a DatabaseId,
         wanted: &'a DesiredDatabase,
-        live: Option<(DatabaseSlot, &Database, &BTreeSet<Destination>)>,
+        live: Option<(DatabaseSlot, &Database, &[OpenEndpoint])>,
         desired: &Desired,
     ) -> Self {
-        let nothing = BTreeSet::new();
-        let open = live.map_or(&nothing, |(.., open)| open);
+        let open = live.into_iter().flat_map(|(.., open)| open).map(|endpoint| endpoint.destination);
+        let open: BTreeSet<Destination> = open.collect();
         let is_open = |to: &Destination| open.contains(to) || open.contains(&to.everywhere());
         let stay = wanted.targets.iter().filter(|to| is_open(to)).count();
         let opens = |to: &&Destination| !is_open(to) && !desired.withheld.contains(*to);
@@ -159,16 +160,10 @@ pub(super) fn crowded(desired: &Desired, live: &Live, plane: &impl DataPlane) ->
 
 /// The desired databases, and the capacity used by the live ones that stay.
 fn ask<'a>(desired: &'a Desired, live: &Live, slots: u32) -> (Vec<Claimant<'a>>, Taken) {
-    let mut open: BTreeMap<DatabaseSlot, BTreeSet<Destination>> = BTreeMap::new();
-    for (destination, claim) in live.table.endpoints.open() {
-        if let Some(slot) = claim.slot() {
-            open.entry(slot).or_default().insert(*destination);
-        }
-    }
-    let nothing = BTreeSet::new();
-    let known = |slot: DatabaseSlot, database| (slot, database, open.get(&slot).unwrap_or(&nothing));
-    let known: BTreeMap<&DatabaseId, (DatabaseSlot, &Database, &BTreeSet<Destination>)> =
-        live.databases.iter().map(|(slot, database)| (&database.id, known(*slot, database))).collect();
+    let open = live.open_endpoints();
+    let known = live.databases.iter();
+    let known: BTreeMap<&DatabaseId, (DatabaseSlot, &Database, &[OpenEndpoint])> =
+        known.map(|(slot, database)| (&database.id, (*slot, database, open.of(*slot)))).collect();
     let free = usize::try_from(slots).unwrap_or(usize::MAX).saturating_sub(known.len());
     let mut taken = Taken { total: Held::default(), memory: desired.limits.memory, slots, free, late: 0 };
     for (id, (_, database, open)) in &known {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::model::{Claim, CounterId, DatabaseSlot, Destination, Live};
+use super::model::{CounterId, DatabaseSlot, Destination, Live};
 use super::question::Question;
 use crate::rules::{Mode, PrefixMap};
 
@@ -21,18 +21,12 @@ pub struct Sample {
 /// mode denies none.
 #[must_use]
 pub fn samples(slots: &BTreeSet<DatabaseSlot>, live: &Live) -> BTreeMap<DatabaseSlot, Vec<Sample>> {
-    let mut places: BTreeMap<DatabaseSlot, Places> = BTreeMap::new();
-    for (destination, claim) in live.table.endpoints.open() {
-        if let Claim::Open { slot, mode, .. } = claim
-            && slots.contains(slot)
-        {
-            places.entry(*slot).or_default().add(*destination, *mode);
-        }
-    }
+    let open = live.open_endpoints();
     let known = slots.iter().filter_map(|slot| Some((*slot, live.databases.get(slot)?)));
     known
         .map(|(slot, database)| {
-            let places = places.get(&slot).copied().unwrap_or_default();
+            let mut places = Places::default();
+            open.of(slot).iter().for_each(|endpoint| places.add(endpoint.destination, endpoint.mode));
             (slot, places.samples(&database.sources, live))
         })
         .collect()

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::sync::{Claim, Destination, Live, Question};
+use crate::sync::{Destination, Live, Question};
 
 /// Parses the arguments.
 ///
@@ -13,15 +13,9 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
         source.parse().map_err(|_| format!("source {source:?}: not an IPv4 or IPv6 address"))?;
     refuse_mapped("source", source)?;
     if let Some((slot, database)) = live.databases.iter().find(|(_, one)| one.id.as_str() == target) {
-        let targets: Vec<Destination> = live
-            .table
-            .endpoints
-            .iter()
-            .filter(|(_, claim)| matches!(claim, Claim::Open { slot: owner, .. } if owner == slot))
-            .map(|(target, _)| *target)
-            .collect();
+        let targets = live.endpoints_of(*slot).map(|endpoint| endpoint.destination);
         let questions: Vec<Question> =
-            targets.iter().filter_map(|target| Question::new(source, *target, live)).collect();
+            targets.filter_map(|target| Question::new(source, target, live)).collect();
         return if questions.is_empty() {
             Err(format!("database {}: no endpoint in the address family of source {source}", database.id))
         } else {

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::*;
 use crate::rules::{Limits, Mode, PrefixMap, Protocol, read_database};
 use crate::sync::tests::counted::comparisons;
-use crate::sync::{Changes, Database, DatabaseSlot};
+use crate::sync::{Changes, Claim, Database, DatabaseSlot};
 
 fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
     let text = format!(

@@ -268,10 +268,7 @@ impl Host {
         self.terminate();
         let live = self.kernel.live();
         let more = self.rng.usize(..2);
-        let (prefixes, endpoints) = (
-            live.prefixes() + more,
-            live.table.endpoints.values().filter(|claim| claim.slot().is_some()).count() + more,
-        );
+        let (prefixes, endpoints) = (live.prefixes() + more, live.table.endpoints.open().len() + more);
         drop(live);
         self.settings.capacity = Capacity::default();
         self.memory = usize::MAX;
@@ -661,7 +658,7 @@ impl Host {
             let open = live.open_endpoints();
             let passed = |id: &DatabaseId| {
                 let slot = live.slot(id)?;
-                let destinations = open.get(&slot)?.iter().map(|open| open.destination).collect();
+                let destinations = open.of(slot).iter().map(|open| open.destination).collect();
                 Some(judgement.passed & super::packets::to_claimed(&destinations))
             };
             let in_force = judgement.revisions.iter();
@@ -749,8 +746,7 @@ impl Host {
         room.databases.extend(held.databases.values().map(|one| one.id.clone()));
         for (slot, database) in &held.databases {
             room.prefixes += database.sources.len();
-            room.endpoints +=
-                held.table.endpoints.values().filter(|claim| claim.slot() == Some(*slot)).count();
+            room.endpoints += held.endpoints_of(*slot).count();
         }
         for (id, (word, _)) in &view.words {
             let Word::Revision(revision) = *word else { continue };
