@@ -24,17 +24,17 @@ pub(super) struct PrefixHits {
 #[derive(Debug, Default)]
 pub(super) struct RuleCounters {
     /// In ascending order.
-    pub slots: Vec<CounterId>,
+    pub counters: Vec<CounterId>,
 }
 
 /// Rules of a database in the order of their own counters, the default counter last.
 pub(super) fn rule_counters(live: &Live, database: DatabaseSlot) -> Vec<RuleCounters> {
     let mut rules: BTreeMap<(bool, &str), RuleCounters> = BTreeMap::new();
-    for (slot, line) in live.counters.iter().filter(|(_, line)| line.database == database) {
-        rules.entry((line.kind == CounterKind::Default, &line.id)).or_default().slots.push(*slot);
+    for (counter, line) in live.counters.iter().filter(|(_, line)| line.database == database) {
+        rules.entry((line.kind == CounterKind::Default, &line.id)).or_default().counters.push(*counter);
     }
     let mut rules: Vec<((bool, &str), RuleCounters)> = rules.into_iter().collect();
-    rules.sort_by_key(|((is_default, _), lines)| (*is_default, lines.slots[0]));
+    rules.sort_by_key(|((is_default, _), lines)| (*is_default, lines.counters[0]));
     rules.into_iter().map(|(_, lines)| lines).collect()
 }
 
@@ -42,8 +42,8 @@ impl RuleCounters {
     /// Sum of all counters of the rule.
     pub fn total(&self, kernel: &Kernel) -> Result<CounterHits> {
         let mut total = CounterHits::default();
-        for slot in &self.slots {
-            add(&mut total, kernel.hits(*slot)?);
+        for counter in &self.counters {
+            add(&mut total, kernel.hits(*counter)?);
         }
         Ok(total)
     }
@@ -52,22 +52,22 @@ impl RuleCounters {
     pub fn prefixes(&self, live: &Live, database: DatabaseSlot) -> Vec<(IpNet, CounterId)> {
         let sources = live.databases.get(&database).map(|one| &one.sources);
         let all = sources.into_iter().flat_map(|sources| sources.iter());
-        all.map(|(net, slot)| (net, *slot)).filter(|(_, slot)| self.has(*slot)).collect()
+        all.map(|(net, counter)| (net, *counter)).filter(|(_, counter)| self.has(*counter)).collect()
     }
 
-    pub fn has(&self, slot: CounterId) -> bool {
-        self.slots.binary_search(&slot).is_ok()
+    pub fn has(&self, counter: CounterId) -> bool {
+        self.counters.binary_search(&counter).is_ok()
     }
 }
 
 /// Hits of each prefix; none where several prefixes share a counter.
 pub(super) fn by_prefix(kernel: &Kernel, prefixes: &[(IpNet, CounterId)]) -> Result<Vec<PrefixHits>> {
     let mut users: BTreeMap<CounterId, u32> = BTreeMap::new();
-    prefixes.iter().for_each(|(_, slot)| *users.entry(*slot).or_default() += 1);
+    prefixes.iter().for_each(|(_, counter)| *users.entry(*counter).or_default() += 1);
     prefixes
         .iter()
-        .map(|(net, slot)| {
-            let hits = if users[slot] == 1 { Some(kernel.hits(*slot)?) } else { None };
+        .map(|(net, counter)| {
+            let hits = if users[counter] == 1 { Some(kernel.hits(*counter)?) } else { None };
             Ok(PrefixHits {
                 cidr: net.to_string(),
                 packets: hits.map(|hits| hits.packets),

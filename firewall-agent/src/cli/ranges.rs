@@ -69,7 +69,7 @@ fn rules(live: &Live) -> BTreeMap<String, Vec<(DatabaseSlot, RuleCounters)>> {
     let mut rules: BTreeMap<String, Vec<(DatabaseSlot, RuleCounters)>> = BTreeMap::new();
     for database in live.databases.keys() {
         for lines in rule_counters(live, *database) {
-            if let Some(range) = live.counters[&lines.slots[0]].kind.range() {
+            if let Some(range) = live.counters[&lines.counters[0]].kind.range() {
                 rules.entry(range.to_owned()).or_default().push((*database, lines));
             }
         }
@@ -86,7 +86,7 @@ fn row(
     let (mut labels, mut named, mut total) = (BTreeSet::new(), Vec::new(), CounterHits::default());
     let mut prefixes: BTreeMap<IpNet, PrefixHits> = BTreeMap::new();
     for (database, lines) in rules {
-        let line = &live.counters[&lines.slots[0]];
+        let line = &live.counters[&lines.counters[0]];
         if !line.label.is_empty() {
             labels.insert(line.label.clone());
         }

@@ -66,7 +66,7 @@ pub(super) fn rules(
 }
 
 fn row(lines: &RuleCounters, database: DatabaseSlot, live: &Live, kernel: &Kernel) -> Result<RuleRow> {
-    let line = &live.counters[&lines.slots[0]];
+    let line = &live.counters[&lines.counters[0]];
     let total = lines.total(kernel)?;
     let prefixes = lines.prefixes(live, database);
     let is_default = line.kind == CounterKind::Default;

@@ -81,9 +81,9 @@ impl AssignedCounters {
         let known: BTreeMap<(String, Option<String>), CounterId> = counters
             .of(database)
             .iter()
-            .filter_map(|slot| Some((live.counters.get(slot)?, *slot)))
+            .filter_map(|counter| Some((live.counters.get(counter)?, *counter)))
             .filter(|(line, _)| line.database == database && !matches!(line.kind, CounterKind::Prefix(_)))
-            .map(|(line, slot)| ((line.id.clone(), range(&line.kind)), slot))
+            .map(|(line, counter)| ((line.id.clone(), range(&line.kind)), counter))
             .collect();
         let (rules, prefixes) = (BTreeMap::new(), BTreeMap::new());
         let mut assigned = Self { default: database.default_counter(), rules, prefixes, uncounted: 0 };
@@ -91,12 +91,12 @@ impl AssignedCounters {
         for (key, (kind, label)) in &desired.counters {
             let line = line(database, kind.clone(), id(key), label);
             let known = known.get(&(line.id.clone(), range(kind))).copied();
-            let Some(slot) = known.or_else(|| next_free(&mut counters.free, live)) else {
+            let Some(counter) = known.or_else(|| next_free(&mut counters.free, live)) else {
                 assigned.uncounted += 1;
                 continue;
             };
-            name(slot, line, live, plane)?;
-            assigned.rules.insert(key.clone(), slot);
+            name(counter, line, live, plane)?;
+            assigned.rules.insert(key.clone(), counter);
         }
         assigned.assign_prefixes(database, desired, counters, live, plane)?;
         Ok(assigned)
@@ -117,16 +117,16 @@ impl AssignedCounters {
             let Some((CounterKind::Managed(range), label)) = desired.counters.get(key) else { continue };
             let (id, taken) = (id(key), taken.entry(key).or_default());
             let held = live.databases.get(&database).and_then(|one| one.sources.get(&net).copied());
-            let held = held.filter(|slot| live.counters.get(slot).is_some_and(|held| held.id == id));
-            let slot = match held {
-                Some(slot) if self.rules.get(key) == Some(&slot) => None,
-                Some(slot) => Some(slot),
+            let held = held.filter(|counter| live.counters.get(counter).is_some_and(|held| held.id == id));
+            let counter = match held {
+                Some(counter) if self.rules.get(key) == Some(&counter) => None,
+                Some(counter) => Some(counter),
                 None if *taken < PREFIXES_OF_A_RULE => next_free(&mut counters.free_prefixes, live),
                 None => None,
             };
-            if let Some(slot) = slot {
-                name(slot, line(database, CounterKind::Prefix(range.clone()), id, label), live, plane)?;
-                self.prefixes.insert(net, slot);
+            if let Some(counter) = counter {
+                name(counter, line(database, CounterKind::Prefix(range.clone()), id, label), live, plane)?;
+                self.prefixes.insert(net, counter);
                 *taken += 1;
             }
         }
@@ -141,7 +141,7 @@ impl AssignedCounters {
     }
 
     /// Every counter in use.
-    pub fn slots(&self) -> BTreeSet<CounterId> {
+    pub fn counters(&self) -> BTreeSet<CounterId> {
         self.rules.values().chain(self.prefixes.values()).copied().chain([self.default]).collect()
     }
 }
@@ -160,14 +160,14 @@ fn line(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> R
 
 /// The next free counter; those before it are not searched again.
 fn next_free(free: &mut Indices<CounterId>, live: &Live) -> Option<CounterId> {
-    free.find(|slot| !live.counters.contains_key(slot))
+    free.find(|counter| !live.counters.contains_key(counter))
 }
 
 /// Updates the record of a counter.
-fn name(slot: CounterId, line: RuleCounter, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
-    if live.counters.get(&slot) != Some(&line) {
-        plane.set_counter(slot, &line)?;
-        live.counters.insert(slot, line);
+fn name(counter: CounterId, line: RuleCounter, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+    if live.counters.get(&counter) != Some(&line) {
+        plane.set_counter(counter, &line)?;
+        live.counters.insert(counter, line);
     }
     Ok(())
 }
@@ -179,16 +179,20 @@ pub(super) fn free_counters(
     plane: &mut impl DataPlane,
     freed: &mut BTreeMap<CounterId, DatabaseId>,
 ) -> Result<()> {
-    let slots: Vec<CounterId> =
-        live.counters.iter().filter(|(slot, line)| unused(**slot, line)).map(|(slot, _)| *slot).collect();
-    if !slots.is_empty() {
+    let counters: Vec<CounterId> = live
+        .counters
+        .iter()
+        .filter(|(counter, line)| unused(**counter, line))
+        .map(|(counter, _)| *counter)
+        .collect();
+    if !counters.is_empty() {
         plane.synchronize()?;
     }
-    for slot in slots {
-        plane.free_counter(slot)?;
-        let database = live.counters.remove(&slot).and_then(|line| live.databases.get(&line.database));
+    for counter in counters {
+        plane.free_counter(counter)?;
+        let database = live.counters.remove(&counter).and_then(|line| live.databases.get(&line.database));
         if let Some(database) = database {
-            freed.insert(slot, database.id.clone());
+            freed.insert(counter, database.id.clone());
         }
     }
     Ok(())

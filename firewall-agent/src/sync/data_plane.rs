@@ -67,14 +67,14 @@ pub trait DataPlane {
     ///
     /// # Errors
     /// The kernel refused a write.
-    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()>;
+    fn set_counter(&mut self, counter: CounterId, line: &RuleCounter) -> Result<()>;
 
     /// Zeroes a counter and removes its record. No published list may refer to it, and [`DataPlane::synchronize`] must have
     /// returned since.
     ///
     /// # Errors
     /// The kernel refused a write.
-    fn free_counter(&mut self, slot: CounterId) -> Result<()>;
+    fn free_counter(&mut self, counter: CounterId) -> Result<()>;
 
     /// Records each database and replaces its allow list in the changed families. Returns one result per database, in
     /// order; a failure of one affects no other. After the return, no new packet is judged by the old list of a

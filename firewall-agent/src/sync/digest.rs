@@ -9,7 +9,7 @@ use crate::rules::PrefixMap;
 /// octets, and the counter's index in little-endian order. Counter indices are local to this host.
 #[must_use]
 pub fn digest(sources: &PrefixMap<CounterId>) -> [u8; 32] {
-    over(sources, |hash, slot| hash.update(slot.0.to_le_bytes()))
+    over(sources, |hash, counter| hash.update(counter.0.to_le_bytes()))
 }
 
 /// As [`digest`], without the counters: equal on every host that allows the same prefixes.
@@ -18,17 +18,17 @@ pub fn common_digest(sources: &PrefixMap<CounterId>) -> [u8; 32] {
     over(sources, |_, _| ())
 }
 
-fn over(sources: &PrefixMap<CounterId>, slot: impl Fn(&mut Sha256, CounterId)) -> [u8; 32] {
+fn over(sources: &PrefixMap<CounterId>, counter: impl Fn(&mut Sha256, CounterId)) -> [u8; 32] {
     let mut hash = Sha256::new();
     for (net, line) in &sources.v4 {
         hash.update([4, net.prefix_len()]);
         hash.update(net.network().octets());
-        slot(&mut hash, *line);
+        counter(&mut hash, *line);
     }
     for (net, line) in &sources.v6 {
         hash.update([6, net.prefix_len()]);
         hash.update(net.network().octets());
-        slot(&mut hash, *line);
+        counter(&mut hash, *line);
     }
     hash.finalize().into()
 }

@@ -134,15 +134,15 @@ impl DataPlane for FakeDataPlane {
         })
     }
 
-    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
+    fn set_counter(&mut self, counter: CounterId, line: &RuleCounter) -> Result<()> {
         self.write(|live| {
-            live.counters.insert(slot, line.clone());
+            live.counters.insert(counter, line.clone());
         })
     }
 
-    fn free_counter(&mut self, slot: CounterId) -> Result<()> {
+    fn free_counter(&mut self, counter: CounterId) -> Result<()> {
         self.write(|live| {
-            live.counters.remove(&slot);
+            live.counters.remove(&counter);
         })
     }
 

@@ -26,10 +26,10 @@ pub(super) fn free(
 ) {
     remove(desired, live, plane, done);
     let kept: BTreeMap<DatabaseSlot, BTreeSet<_>> =
-        open.iter().filter_map(|(slot, lines)| Some((*slot, lines.as_ref()?.slots()))).collect();
+        open.iter().filter_map(|(slot, assigned)| Some((*slot, assigned.as_ref()?.counters()))).collect();
     let known: BTreeSet<DatabaseSlot> = live.databases.keys().copied().collect();
-    let unused = |slot, line: &RuleCounter| match kept.get(&line.database) {
-        Some(kept) => !kept.contains(&slot),
+    let unused = |counter, line: &RuleCounter| match kept.get(&line.database) {
+        Some(kept) => !kept.contains(&counter),
         None => !known.contains(&line.database),
     };
     if let Err(error) = free_counters(unused, live, plane, &mut done.freed) {

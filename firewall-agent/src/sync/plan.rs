@@ -128,14 +128,14 @@ fn standing(live: &Live) -> BTreeMap<DatabaseId, Standing> {
 }
 
 fn published(database: &Database, open: &[OpenEndpoint], live: &Live) -> Standing {
-    let counted_on = |slot| match live.counters.get(slot) {
+    let counted_on = |counter| match live.counters.get(counter) {
         Some(line) => CountedOn { kind: line.kind.of_rule(), line: line.id.clone() },
         None => CountedOn { kind: CounterKind::Default, line: String::new() },
     };
     Standing {
         name: database.name.clone(),
         revision: database.stamp.as_ref().map(|stamp| stamp.revision),
-        prefixes: database.sources.iter().map(|(net, slot)| (net, counted_on(slot))).collect(),
+        prefixes: database.sources.iter().map(|(net, counter)| (net, counted_on(counter))).collect(),
         endpoints: open.iter().map(|endpoint| (endpoint.destination, endpoint.mode)).collect(),
     }
 }

@@ -43,13 +43,13 @@ impl<P: DataPlane> DataPlane for RefusalTracker<'_, P> {
         self.note(result)
     }
 
-    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
-        let result = self.plane.set_counter(slot, line);
+    fn set_counter(&mut self, counter: CounterId, line: &RuleCounter) -> Result<()> {
+        let result = self.plane.set_counter(counter, line);
         self.note(result)
     }
 
-    fn free_counter(&mut self, slot: CounterId) -> Result<()> {
-        let result = self.plane.free_counter(slot);
+    fn free_counter(&mut self, counter: CounterId) -> Result<()> {
+        let result = self.plane.free_counter(counter);
         self.note(result)
     }
 
