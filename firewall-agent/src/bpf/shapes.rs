@@ -65,13 +65,17 @@ impl Shape {
 
 #[cfg(test)]
 mod tests {
-    use firewall_common::{Endpoint, EndpointKey, names::CONTRACT};
+    use firewall_common::{
+        Endpoint, EndpointKey,
+        names::{CONTRACT, SharedMap},
+    };
 
-    use super::{super::programs::PACKET_LOG_OBJECT, *};
+    use super::*;
+    use crate::bpf::programs::PACKET_LOG_OBJECT;
 
     /// The contract's maps with other sizes in the program, or missing from it.
     fn mismatches(shapes: &Shapes) -> Vec<&'static str> {
-        let differs = |map: &&firewall_common::names::SharedMap| {
+        let differs = |map: &&SharedMap| {
             shapes.get(map.name).is_none_or(|shape| {
                 (shape.key_size as usize, shape.value_size as usize) != (map.key_size, map.value_size)
             })
