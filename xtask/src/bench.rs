@@ -1,6 +1,5 @@
 //! `cargo xtask bench`: builds the agent's release, measures it, and stores the figures in `bench/`.
 
-use std::fs;
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
 use firewall_tests::bench::propagation::{Report, measure};
 use firewall_tests::lab::contained;
+use fs_err as fs;
 
 use crate::debian::{ensure_packages, is_root};
 use crate::ebpf;
@@ -103,10 +103,10 @@ fn keep(workspace: &Workspace, name: &str, report: &Report) -> Result<()> {
     // A closed terminal must not lose the figures.
     let _ = write!(stdout(), "{table}");
     let dir = workspace.root.join("bench");
-    fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    fs::create_dir_all(&dir)?;
     for (extension, text) in [("md", table), ("json", raw)] {
         let path = dir.join(name).with_extension(extension);
-        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        fs::write(&path, text)?;
     }
     Ok(())
 }

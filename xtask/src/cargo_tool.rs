@@ -1,10 +1,10 @@
 //! Programs that `cargo install` builds into the tools, each in a pinned version.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
 
 use crate::run::{run, say, succeeds};
 use crate::workspace::Workspace;

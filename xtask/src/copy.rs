@@ -1,10 +1,10 @@
 //! A copy of the source tree, for mutants and for builds.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use fs_err as fs;
 
 use crate::workspace::Workspace;
 
@@ -13,18 +13,18 @@ pub fn copy(workspace: &Workspace, to: &Path) -> Result<()> {
     let files: BTreeSet<PathBuf> = workspace.files()?.into_iter().collect();
     for file in present(to)? {
         if !files.contains(&file) {
-            fs::remove_file(to.join(&file)).with_context(|| file.display().to_string())?;
+            fs::remove_file(to.join(&file))?;
         }
     }
     for file in &files {
         let (from, target) = (workspace.root.join(file), to.join(file));
-        let bytes = fs::read(&from).with_context(|| from.display().to_string())?;
+        let bytes = fs::read(&from)?;
         if fs::read(&target).is_ok_and(|old| old == bytes) {
             continue;
         }
         let dir = target.parent().context("copy: no parent directory")?;
-        fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-        fs::write(&target, bytes).with_context(|| target.display().to_string())?;
+        fs::create_dir_all(dir)?;
+        fs::write(&target, bytes)?;
     }
     Ok(())
 }

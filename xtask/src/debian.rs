@@ -1,10 +1,10 @@
 //! Debian packages that a command needs: installed as root, reported otherwise.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
+use fs_err as fs;
 
 use crate::run::{output, run};
 

@@ -1,12 +1,12 @@
 //! `cargo xtask fuzz`: fuzzes the parsers with libFuzzer.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use fs_err as fs;
 
 use crate::debian::ensure_packages;
 use crate::run::{output, run, say, shown};
@@ -133,7 +133,7 @@ fn run_target(
     let found = scratch(workspace).join("corpus").join(name);
     let findings = scratch(workspace).join("findings").join(name);
     for dir in [&found, &findings] {
-        fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+        fs::create_dir_all(dir)?;
     }
     let mut fuzzer = Command::new(programs.join(name));
     fuzzer.current_dir(&workspace.root).args(BOUNDS).arg(format!("-max_total_time={seconds}"));

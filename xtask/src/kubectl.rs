@@ -1,10 +1,10 @@
 //! kubectl, unpacked from Debian's package into the tools: it is not installed and does not replace another kubectl.
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+use fs_err::os::unix::fs::symlink;
 
 use crate::debian::{is_debian, on_path};
 use crate::run::{run, succeeds};
@@ -22,10 +22,10 @@ pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     if place.exists() {
-        fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
+        fs::remove_dir_all(&place)?;
     }
     let bin = program.parent().context("kubectl: no parent directory")?;
-    fs::create_dir_all(bin).with_context(|| bin.display().to_string())?;
+    fs::create_dir_all(bin)?;
     if is_debian() {
         let mut download = Command::new("apt-get");
         download.current_dir(&place).args(["-q", "download", PACKAGE]);
@@ -33,16 +33,16 @@ pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
             run(Command::new("apt-get").args(["-q", "update"]))?;
             run(&mut download)?;
         }
-        for entry in fs::read_dir(&place).with_context(|| place.display().to_string())? {
+        for entry in fs::read_dir(&place)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "deb") {
                 run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(&place))?;
-                fs::remove_file(&path).with_context(|| path.display().to_string())?;
+                fs::remove_file(&path)?;
             }
         }
     } else {
         let found = on_path("kubectl").context("kubectl: not found; install it")?;
-        symlink(&found, &program).with_context(|| program.display().to_string())?;
+        symlink(&found, &program)?;
     }
     ensure!(fits(), "{}: cannot run it", program.display());
     Ok(())

@@ -1,10 +1,10 @@
 //! Check of the image: its contents, and a run under a container runtime's restrictions.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
 
 use super::image::CAPABILITIES;
 use crate::run::{output, run};
@@ -17,7 +17,7 @@ const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon,+setgid,+setuid,+sys_chroo
 pub(super) fn check(dir: &Path, archive: &Path) -> Result<()> {
     let (image, root) = (dir.join("image"), dir.join("root"));
     for made in [&image, &root] {
-        fs::create_dir_all(made).with_context(|| made.display().to_string())?;
+        fs::create_dir_all(made)?;
     }
     run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&image))?;
     let layer = layer(&image.join("blobs/sha256"))?;

@@ -1,11 +1,11 @@
 //! The OCI image, which contains only the program.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 use super::{Artefacts, check};
 use crate::run::{output, run};
@@ -25,7 +25,7 @@ impl Artefacts<'_> {
         for old in [&archive, &scratch] {
             remove(old)?;
         }
-        fs::create_dir_all(&scratch).with_context(|| scratch.display().to_string())?;
+        fs::create_dir_all(&scratch)?;
         let buildah = |arguments: &[&str]| {
             let mut buildah = Command::new("buildah");
             // Private storage, without overlay.
@@ -37,7 +37,7 @@ impl Artefacts<'_> {
         let container = container.trim();
         let root = PathBuf::from(output(&mut buildah(&["mount", container]))?.trim());
         let inside = root.join("firewall-agent");
-        fs::copy(program, &inside).with_context(|| inside.display().to_string())?;
+        fs::copy(program, &inside)?;
         run(Command::new("setcap").arg(CAPABILITIES).arg(&inside))?;
         run(&mut buildah(&["umount", container]))?;
         let revision = format!("org.opencontainers.image.revision={}", self.revision);
@@ -60,9 +60,7 @@ impl Artefacts<'_> {
 pub(super) fn remove(path: &Path) -> Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| path.display().to_string())
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }

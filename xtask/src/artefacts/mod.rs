@@ -7,10 +7,10 @@ mod program;
 mod reproducible;
 mod sbom;
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use fs_err as fs;
 
 use self::program::{Profile, revision};
 use crate::copy::copy;
@@ -56,7 +56,7 @@ impl<'a> Artefacts<'a> {
         profile: Profile,
     ) -> Result<Self> {
         ebpf::ebpf(workspace)?;
-        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        fs::create_dir_all(&dir)?;
         let revision = revision(workspace)?;
         Ok(Self { sources, workspace, revision, dir, arch: arch.to_owned(), profile })
     }

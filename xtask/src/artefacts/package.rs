@@ -1,10 +1,10 @@
 //! The Debian package, by cargo-deb; the agent's `Cargo.toml` lists its contents.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use fs_err::{self as fs, File};
 
 use super::program::Profile;
 use super::{Artefacts, image};
@@ -59,16 +59,16 @@ impl Artefacts<'_> {
     fn generate(&self, list: &Path) -> Result<()> {
         let dir = self.sources.root.join("target/deb");
         image::remove(&dir)?;
-        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        fs::create_dir_all(&dir)?;
         let program = self.dir.join("firewall-agent");
         run(Command::new(&program).arg("man").arg(dir.join("man")).stdout(Stdio::null()))?;
         for shell in ["bash", "fish", "zsh"] {
             let path = dir.join(format!("firewall-agent.{shell}"));
-            let file = File::create(&path).with_context(|| path.display().to_string())?;
-            run(Command::new(&program).args(["completions", shell]).stdout(file))?;
+            let file = File::create(&path)?;
+            run(Command::new(&program).args(["completions", shell]).stdout(file.into_file()))?;
         }
         let listed = dir.join("firewall-agent.cdx.json");
-        fs::copy(list, &listed).with_context(|| listed.display().to_string())?;
+        fs::copy(list, &listed)?;
         let changelog = format!(
             "firewall-agent ({}-1) unstable; urgency=medium\n\n  * See CHANGELOG.md in the sources for \
              user-visible changes.\n\n -- Maintainers of the database firewall agent \
@@ -77,7 +77,7 @@ impl Artefacts<'_> {
             self.committed("%aD")?
         );
         let path = dir.join("changelog");
-        fs::write(&path, changelog).with_context(|| path.display().to_string())
+        Ok(fs::write(&path, changelog)?)
     }
 
     /// Returns the time of the last commit, in one of git's formats.

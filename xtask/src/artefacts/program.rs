@@ -1,10 +1,10 @@
 //! The static program.
 
-use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use fs_err::{self as fs, File};
 
 use super::Artefacts;
 use crate::run::{output, run};
@@ -39,11 +39,11 @@ impl Artefacts<'_> {
         build.args(["--config", &format!("target.{target}.linker = \"rust-lld\"")]);
         build.env("FIREWALL_REVISION", &self.revision);
         let compiled = self.dir.join("compiled.json");
-        build.stdout(File::create(&compiled).with_context(|| compiled.display().to_string())?);
+        build.stdout(File::create(&compiled)?.into_file());
         run(&mut build)?;
         let built = self.built().join("firewall-agent");
         let program = self.dir.join("firewall-agent");
-        fs::copy(&built, &program).with_context(|| built.display().to_string())?;
+        fs::copy(&built, &program)?;
         Ok(program)
     }
 

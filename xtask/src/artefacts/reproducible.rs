@@ -1,8 +1,7 @@
 //! `cargo xtask reproducible`: two clean builds, in two directories.
 
-use std::fs;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use fs_err as fs;
 
 use super::program::Profile;
 use super::sbom::sha256;
@@ -16,7 +15,7 @@ use crate::workspace::Workspace;
 pub fn reproducible(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let dir = workspace.target.join("reproducible");
     if dir.exists() {
-        fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        fs::remove_dir_all(&dir)?;
     }
     let mut builds = Vec::new();
     for place in ["one", "another/further/down"] {
@@ -31,7 +30,7 @@ pub fn reproducible(workspace: &Workspace, arguments: &Arguments) -> Result<()> 
         let object = build.object_digest()?;
         say(format_args!("{}: object {object}, program {program}", build.dir.display()));
         found.push((object, program));
-        fs::remove_dir_all(&build.sources.target).with_context(|| build.dir.display().to_string())?;
+        fs::remove_dir_all(&build.sources.target)?;
     }
     ensure!(found[0].0 == found[1].0, "two clean builds: the objects of the XDP program differ");
     ensure!(found[0].1 == found[1].1, "two clean builds: the programs differ");

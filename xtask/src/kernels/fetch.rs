@@ -1,10 +1,10 @@
 //! Kernels from Debian packages, downloaded from this machine's apt mirror and cached.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
 
 use super::suite::Suite;
 use crate::run::{output, run, say, shown};
@@ -58,10 +58,10 @@ pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
         }
         let modules = next.join("lib");
         if !modules.exists() {
-            std::os::unix::fs::symlink("usr/lib", &modules).with_context(|| modules.display().to_string())?;
+            fs::os::unix::fs::symlink("usr/lib", &modules)?;
         }
         run(Command::new("depmod").arg("-b").arg(&next).arg(&release))?;
-        fs::rename(&next, &root).with_context(|| root.display().to_string())?;
+        fs::rename(&next, &root)?;
     }
     let places = [format!("boot/vmlinuz-{release}"), format!("lib/modules/{release}/vmlinuz")];
     let image = places.iter().map(|place| root.join(place)).find(|image| image.exists());
@@ -85,12 +85,12 @@ impl<'a> Apt<'a> {
     fn new(suite: &'a Suite, dir: &Path) -> Result<Self> {
         for place in ["lists/partial", "cache/archives/partial", "parts", "downloads"] {
             let place = dir.join(place);
-            fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+            fs::create_dir_all(&place)?;
         }
         let source = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror()?, suite.name);
         let apt = Self { suite, dir: dir.to_owned() };
         for (name, text) in [("sources.list", source.as_str()), ("status", "")] {
-            fs::write(dir.join(name), text).with_context(|| dir.join(name).display().to_string())?;
+            fs::write(dir.join(name), text)?;
         }
         // Only the package indexes: no translations, no program descriptions.
         let targets =
@@ -140,10 +140,8 @@ impl<'a> Apt<'a> {
         let downloads = self.dir.join("downloads");
         start_anew(&downloads)?;
         run(self.command("apt-get").current_dir(&downloads).args(["-q", "download"]).args(packages))?;
-        let mut files: Vec<PathBuf> = fs::read_dir(&downloads)
-            .with_context(|| downloads.display().to_string())?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(&downloads)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
         files.sort();
         Ok(files)
     }
@@ -172,14 +170,14 @@ fn unpack(package: &Path, root: &Path) -> Result<()> {
     let stream = archive.stdout.take().context("dpkg-deb: no output")?;
     tar.stdin(stream).stderr(Stdio::null()).status().with_context(|| shown(&tar))?;
     ensure!(archive.wait()?.success(), "cannot read {}", package.display());
-    fs::remove_file(package).with_context(|| package.display().to_string())
+    Ok(fs::remove_file(package)?)
 }
 
 fn start_anew(dir: &Path) -> Result<()> {
     if dir.exists() {
-        fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
+        fs::remove_dir_all(dir)?;
     }
-    fs::create_dir_all(dir).with_context(|| dir.display().to_string())
+    Ok(fs::create_dir_all(dir)?)
 }
 
 #[cfg(test)]

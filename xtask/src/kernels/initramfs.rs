@@ -1,12 +1,13 @@
 //! The guest's initramfs: busybox, the modules needed to mount the host's files, and an init script.
 
-use std::fs::{self, File, Permissions};
+use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use fs_err::{self as fs, File};
 
 use super::fetch::Kernel;
 use crate::run::{output, shown};
@@ -22,12 +23,12 @@ pub fn initramfs(kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
     let tree = dir.join("initramfs");
     for place in PLACES {
         let place = tree.join(place);
-        fs::create_dir_all(&place).with_context(|| place.display().to_string())?;
+        fs::create_dir_all(&place)?;
     }
     fs::copy(BUSYBOX, tree.join("bin/busybox")).context(BUSYBOX)?;
     for applet in output(Command::new(BUSYBOX).arg("--list"))?.lines().filter(|name| *name != "busybox") {
         let _ = fs::remove_file(tree.join("bin").join(applet));
-        std::os::unix::fs::symlink("busybox", tree.join("bin").join(applet)).context("busybox")?;
+        fs::os::unix::fs::symlink("busybox", tree.join("bin").join(applet)).context("busybox")?;
     }
     let mut order = String::new();
     for module in modules(kernel)? {
@@ -60,17 +61,18 @@ fn put_module(module: &Path, dir: &Path) -> Result<String> {
     let plain = name.strip_suffix(".xz").unwrap_or(name);
     let to = File::create(dir.join(plain)).with_context(|| plain.to_owned())?;
     let mut unpack = Command::new(if plain == name { "cat" } else { "xzcat" });
-    let status = unpack.arg(module).stdout(to).status().with_context(|| shown(&unpack))?;
+    let status = unpack.arg(module).stdout(to.into_file()).status().with_context(|| shown(&unpack))?;
     ensure!(status.success(), "cannot unpack {}", module.display());
     Ok(plain.to_owned())
 }
 
 fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
     let names = output(Command::new("find").current_dir(tree).arg("."))?;
-    let to = File::create(archive).with_context(|| archive.display().to_string())?;
+    let to = File::create(archive)?;
     let mut cpio = Command::new("cpio");
     cpio.current_dir(tree).args(["--quiet", "--create", "--format=newc"]);
-    let mut packing = cpio.stdin(Stdio::piped()).stdout(to).spawn().with_context(|| shown(&cpio))?;
+    let mut packing =
+        cpio.stdin(Stdio::piped()).stdout(to.into_file()).spawn().with_context(|| shown(&cpio))?;
     if let Some(mut input) = packing.stdin.take() {
         input.write_all(names.as_bytes()).with_context(|| shown(&cpio))?;
     }

@@ -1,12 +1,12 @@
 //! A guest: QEMU with the host's files, a logged console, and a serial port for results.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use fs_err::{self as fs, File};
 
 use super::fetch::Kernel;
 use super::initramfs::initramfs;
@@ -67,12 +67,12 @@ impl Machine<'_> {
     /// Boots the kernel, which runs the script at `plan`, until the guest ends or hangs.
     pub fn run(&self, accelerator: Accelerator, plan: &Path) -> Result<Ran> {
         let results = self.dir.join("results");
-        File::create(&results).with_context(|| results.display().to_string())?;
+        File::create(&results)?;
         let mut qemu = self.qemu(accelerator, plan, &results)?;
         let began = Instant::now();
         let mut guest = Guest(qemu.spawn().with_context(|| shown(&qemu))?);
         let killed = guest.watch(&results)?;
-        let text = fs::read(&results).with_context(|| results.display().to_string())?;
+        let text = fs::read(&results)?;
         Ok(Ran { results: String::from_utf8_lossy(&text).into_owned(), killed, took: began.elapsed() })
     }
 
@@ -104,7 +104,7 @@ impl Machine<'_> {
         qemu.args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]);
         qemu.args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results"]);
         qemu.arg("-chardev").arg(format!("file,id=results,path={}", results.display()));
-        qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.into_file());
         Ok(qemu)
     }
 }
@@ -120,7 +120,7 @@ impl Guest {
             if let Some(status) = self.0.try_wait().context("cannot wait for qemu")? {
                 return Ok(complaint(status));
             }
-            let now = fs::metadata(results).with_context(|| results.display().to_string())?.len();
+            let now = fs::metadata(results)?.len();
             if now != length {
                 (heard, length) = (Instant::now(), now);
             }

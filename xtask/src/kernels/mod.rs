@@ -8,10 +8,10 @@ mod report;
 mod results;
 mod suite;
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use fs_err as fs;
 
 use self::fetch::Kernel;
 use self::machine::{Accelerator, Machine, Ran, accelerator};
@@ -72,7 +72,7 @@ fn rows(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<Row>> {
     for suite in Suite::chosen(&arguments.suites) {
         let kernel = fetch::kernel(suite, &dir)?;
         let machine = Machine { kernel: &kernel, dir: dir.join("guests").join(suite.name) };
-        fs::create_dir_all(&machine.dir).with_context(|| machine.dir.display().to_string())?;
+        fs::create_dir_all(&machine.dir)?;
         let accel = match accel {
             Some(accel) => accel,
             None => *accel.insert(accelerator(&machine)?),
@@ -121,6 +121,6 @@ fn row(suite: &Suite, machine: &Machine<'_>, built: &Built, accel: Accelerator) 
 
 fn run(machine: &Machine<'_>, accel: Accelerator, script: &str) -> Result<Ran> {
     let path = machine.dir.join("plan.sh");
-    fs::write(&path, script).with_context(|| path.display().to_string())?;
+    fs::write(&path, script)?;
     machine.run(accel, Path::new(&path))
 }

@@ -1,12 +1,12 @@
 //! The table of kernels.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{Write as _, stdout};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 use super::machine::{Accelerator, Machine};
 use super::plan::TESTS;
@@ -134,7 +134,7 @@ pub fn show(rows: &[Row]) -> Result<()> {
 
 /// Writes the table to `path`.
 pub fn keep(rows: &[Row], path: &Path) -> Result<()> {
-    fs::write(path, markdown(rows)?).with_context(|| path.display().to_string())
+    Ok(fs::write(path, markdown(rows)?)?)
 }
 
 fn markdown(rows: &[Row]) -> Result<String> {

@@ -2,9 +2,7 @@
 //! as not killed.
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -12,6 +10,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use fs_err::os::unix::fs::symlink;
+use fs_err::{self as fs, File};
 
 use crate::mutants::{HISTORIES, OWN};
 use crate::run::run;
@@ -69,7 +69,7 @@ pub struct Judge {
 impl Judge {
     /// Creates a judge of the tree at `source`, built into `target` with the tools of the workspace.
     pub fn new(workspace: &Workspace, source: &Path, target: &Path) -> Result<Self> {
-        fs::create_dir_all(target).with_context(|| target.display().to_string())?;
+        fs::create_dir_all(target)?;
         match symlink(workspace.tools(), target.join("tools")) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(error).context("cannot link tools");
@@ -118,7 +118,7 @@ impl Judge {
 
     /// Returns the exit status, with the output in `log`; `None` if the command exceeded [`LONGEST`] and was killed.
     fn wait(&self, command: &mut Command, log: &Path) -> Result<Option<ExitStatus>> {
-        let file = File::create(log).with_context(|| log.display().to_string())?;
+        let file = File::create(log)?.into_file();
         let (out, err) = (file.try_clone()?, file);
         // In a separate process group, so that the kill includes the children of a hanging cargo.
         let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn()?;

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
+use fs_err as fs;
 
 use crate::copy::copy;
 use crate::debian::{ensure_packages, is_root};
@@ -111,11 +112,11 @@ fn controls(chosen: &[&Mutant]) -> Vec<Vec<&'static str>> {
 
 fn plant(source: &Path, mutant: &Mutant, judge: &Judge) -> Result<(Judgement, u64)> {
     let path = source.join(mutant.file);
-    let original = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let original = fs::read_to_string(&path)?;
     let mutated = replace_once(&original, mutant)?;
-    std::fs::write(&path, mutated)?;
+    fs::write(&path, mutated)?;
     let judged = judge.judge(mutant.targets);
-    std::fs::write(&path, original)?;
+    fs::write(&path, original)?;
     judged
 }
 

@@ -10,10 +10,10 @@ mod places;
 mod prose;
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use fs_err as fs;
 
 use crate::ebpf;
 use crate::run::{run, say};
@@ -39,7 +39,7 @@ fn source_rules(workspace: &Workspace) -> Result<()> {
     let mut sources = Vec::new();
     let files = workspace.files()?;
     for path in &files {
-        let bytes = fs::read(workspace.root.join(path)).with_context(|| path.display().to_string())?;
+        let bytes = fs::read(workspace.root.join(path))?;
         // Fixtures may be invalid UTF-8; they are data, not text to check.
         let Ok(text) = String::from_utf8(bytes) else { continue };
         let source = Source { path: path.clone(), text };

@@ -9,11 +9,11 @@ mod linked;
 mod lock;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use fs_err as fs;
 use serde_json::{Value, json};
 
 use self::linked::{Linked, Part};
@@ -27,7 +27,7 @@ impl Artefacts<'_> {
     pub(super) fn sbom(&self, program: &Path) -> Result<PathBuf> {
         let path = self.dir.join("firewall-agent.cdx.json");
         let text = serde_json::to_string_pretty(&self.bom(program)?)? + "\n";
-        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        fs::write(&path, text)?;
         Ok(path)
     }
 
@@ -42,7 +42,7 @@ impl Artefacts<'_> {
         let xdp = Part { name: "xdp", package: "firewall-ebpf", target: BPF_TARGET };
         linked.add(&self.sources, xdp, &["packet-log"])?;
         let lock_path = self.sources.root.join("Cargo.lock");
-        let lock = fs::read_to_string(&lock_path).with_context(|| lock_path.display().to_string())?;
+        let lock = fs::read_to_string(&lock_path)?;
         let checksums = lock::checksums(&lock);
         let mut components: Vec<Value> =
             linked.packages.iter().map(|(key, package)| package.component(key, checksums.get(key))).collect();
@@ -108,7 +108,7 @@ impl Artefacts<'_> {
     /// Returns the SHA-256 of the embedded object, from the build script's message to cargo.
     pub(super) fn object_digest(&self) -> Result<String> {
         let path = self.dir.join("compiled.json");
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let text = fs::read_to_string(&path)?;
         let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut told = messages.filter_map(|message| {
             let pairs = message["env"].as_array()?.iter();
