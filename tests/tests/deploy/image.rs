@@ -5,12 +5,14 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use firewall_tests::lab::{Confinement, artefact};
+use firewall_tests::lab::{Confinement, TestHost, artefact};
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
 use crate::manifests::{config, daemonset};
-use crate::stand::{Stand, bind, copy_program, filter, has_few_rights, in_root, read_only, succeeds};
+use crate::setup::{
+    Server as _, bind, copy_program, filter, has_few_rights, in_root, read_only, succeeds, unfiltered,
+};
 use crate::syscalls::allowed_by;
 use crate::told::Told;
 use crate::units::unit;
@@ -21,9 +23,9 @@ const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
 
 #[test]
 fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
-    let stand = Stand::new();
-    let root = stand.lab.dir().join("root");
-    let layer = unpack(&stand.lab.dir().join("image"), &root);
+    let host = unfiltered();
+    let root = host.lab.dir().join("root");
+    let layer = unpack(&host.lab.dir().join("image"), &root);
     assert_eq!(layer["config"]["User"], format!("{USER}:{USER}"));
     assert_eq!(layer["config"]["Entrypoint"], serde_json::json!(["/firewall-agent"]));
     let program = root.join("firewall-agent");
@@ -37,7 +39,7 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
     assert_eq!(names, expected);
 
     let pins = PathBuf::from("/sys/fs/bpf/firewall-agent");
-    let rules = mount_volumes(&stand, &root, &pins);
+    let rules = mount_volumes(&host, &root, &pins);
     // Control: a copy of the program without its file capabilities, which copying drops.
     copy_program(&program, &root.join("copy"));
     read_only(&root);
@@ -45,27 +47,27 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
     let confined = Confinement { root: root.clone(), id: USER, ambient: false, filter: filter(&calls) };
     let arguments = ["run", "--node-name", "db"];
     let run = |confined: &Confinement, program: &str| {
-        let mut command = confined.command(&stand.db, program);
-        command.args(arguments).stderr(File::create(stand.lab.dir().join("control")).unwrap());
+        let mut command = confined.command(&host.db, program);
+        command.args(arguments).stderr(File::create(host.lab.dir().join("control")).unwrap());
         succeeds(command)
     };
-    assert!(!run(&confined, "/copy") && stand.is_open());
+    assert!(!run(&confined, "/copy") && host.is_open());
     // Control: `no_new_privs`, as systemd sets it, disables the program's file capabilities.
     let nothing_gained = Confinement { id: USER + 1, ambient: true, ..confined.clone() };
-    assert!(!run(&nothing_gained, "/firewall-agent") && stand.is_open());
+    assert!(!run(&nothing_gained, "/firewall-agent") && host.is_open());
     // Control: a filter without the agent's bpf(2) call.
     let without =
         Confinement { filter: filter(calls.iter().filter(|name| *name != "bpf")), ..confined.clone() };
-    assert!(!run(&without, "/firewall-agent") && stand.is_open());
+    assert!(!run(&without, "/firewall-agent") && host.is_open());
 
-    let log = stand.lab.dir().join("log");
-    let mut agent = confined.start(&stand.db, "/firewall-agent", &arguments, &log).unwrap();
-    stand.is_filtered_by(&mut agent, &rules);
+    let log = host.lab.dir().join("log");
+    let mut agent = confined.start(&host.db, "/firewall-agent", &arguments, &log).unwrap();
+    host.is_filtered_by(&mut agent, &rules);
     has_few_rights(&agent, USER, false);
 
     // The kernel confirms the data that the program reports about itself.
     let asked =
-        confined.command(&stand.db, "/firewall-agent").args(["status", "-o", "json"]).output().unwrap();
+        confined.command(&host.db, "/firewall-agent").args(["status", "-o", "json"]).output().unwrap();
     let status: Value =
         serde_json::from_slice(&asked.stdout).unwrap_or_else(|error| panic!("{error}: {asked:?}"));
     let told = Told::by(&program);
@@ -74,7 +76,7 @@ fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
     assert!(status["agent"]["version"].as_str().unwrap().contains(&told.revision));
     // The end of a container opens nothing.
     agent.kill().unwrap();
-    assert!(!stand.is_open());
+    assert!(!host.is_open());
     assert!(!in_root(&root, &["/firewall-agent", "health"]).status.success());
 }
 
@@ -99,13 +101,13 @@ fn unpack(dir: &Path, root: &Path) -> Value {
 
 /// Mounts the file systems of a runtime and the volumes of the manifest, with the directories that the init step gives
 /// to the agent's user; returns the directory of the rule files.
-fn mount_volumes(stand: &Stand, root: &Path, pins: &Path) -> PathBuf {
+fn mount_volumes(host: &TestHost, root: &Path, pins: &Path) -> PathBuf {
     bind(root, root);
     for (kind, at) in [("proc", "proc"), ("sysfs", "sys")] {
         fs::create_dir(root.join(at)).unwrap();
         mount(Some(kind), &root.join(at), Some(kind), MsFlags::MS_RDONLY, None::<&str>).unwrap();
     }
-    let volumes = stand.lab.dir().join("volumes");
+    let volumes = host.lab.dir().join("volumes");
     for (name, owner) in [("config", 0), ("rules", 0), ("state", USER), ("bpf", USER), ("run", USER)] {
         let from = if name == "bpf" { pins.to_owned() } else { volumes.join(name) };
         fs::create_dir_all(&from).unwrap();

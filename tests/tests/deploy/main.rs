@@ -8,7 +8,7 @@ mod image;
 mod manifests;
 mod package;
 mod privileges;
-mod stand;
+mod setup;
 mod strict;
 mod syscalls;
 mod told;

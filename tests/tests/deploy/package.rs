@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use firewall_tests::lab::{Confinement, artefact, eventually};
+use firewall_tests::lab::{Confinement, TestHost, artefact, eventually};
 use nix::mount::{MsFlags, mount};
 
-use crate::stand::{Stand, bind, filter, has_few_rights, in_root, read_only, succeeds};
+use crate::setup::{Server as _, bind, filter, has_few_rights, in_root, read_only, succeeds, unfiltered};
 use crate::syscalls::allowed_by;
 use crate::units::values;
 
 const UNIT: &str = "usr/lib/systemd/system/firewall-agent.service";
 /// Stub for systemctl and deb-systemd-invoke that records its arguments.
-const STAND_IN: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >>/run/told\n";
+const STUB: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >>/run/told\n";
 
 #[test]
 fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_without_opening_the_host() {
-    let stand = Stand::new();
-    let root = system(&stand);
+    let host = unfiltered();
+    let root = system(&host);
     let installed = done(in_root(&root, &["dpkg", "-i", "/firewall-agent.deb"]));
     assert!(installed.contains("nothing is filtered yet"), "{installed}");
     let unit = fs::read_to_string(root.join(UNIT)).unwrap();
@@ -36,7 +36,7 @@ fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_with
         }
     };
     // Read-only as `ProtectSystem=strict` and `ReadWritePaths` make it; dpkg continues in the writable one.
-    let sealed = stand.lab.dir().join("sealed");
+    let sealed = host.lab.dir().join("sealed");
     bind(&root, &sealed);
     for at in ["proc", "dev", "sys", "sys/fs/bpf", "run"] {
         bind(&root.join(at), &sealed.join(at));
@@ -50,42 +50,42 @@ fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_with
     let line: Vec<&str> = values(&unit, "ExecStart")[0].split(' ').collect();
     // Control: the same without ambient capabilities.
     let without = Confinement { ambient: false, ..confined.clone() };
-    let mut command = without.command(&stand.db, line[0]);
-    command.args(&line[1..]).stderr(File::create(stand.lab.dir().join("control")).unwrap());
-    assert!(!succeeds(command) && stand.is_open());
+    let mut command = without.command(&host.db, line[0]);
+    command.args(&line[1..]).stderr(File::create(host.lab.dir().join("control")).unwrap());
+    assert!(!succeeds(command) && host.is_open());
 
-    let log = stand.lab.dir().join("log");
-    let mut agent = confined.start(&stand.db, line[0], &line[1..], &log).unwrap();
-    stand.is_filtered_by(&mut agent, &rules);
+    let log = host.lab.dir().join("log");
+    let mut agent = confined.start(&host.db, line[0], &line[1..], &log).unwrap();
+    host.is_filtered_by(&mut agent, &rules);
     has_few_rights(&agent, id, true);
 
     // An upgrade restarts the agent and detaches nothing.
     done(in_root(&root, &["dpkg", "-i", "/firewall-agent.deb"]));
     let told = fs::read_to_string(root.join("run/told")).unwrap();
     assert!(told.contains("deb-systemd-invoke restart firewall-agent.service"), "{told}");
-    assert!(!told.contains("stop") && !stand.is_open(), "{told}");
+    assert!(!told.contains("stop") && !host.is_open(), "{told}");
     agent.kill().unwrap();
 
     // A removal detaches nothing and prints what remains; a purge deletes the stored state.
     let removed = done(in_root(&root, &["dpkg", "-r", "firewall-agent"]));
     assert!(removed.contains("stays in force") && removed.contains("detach --yes"), "{removed}");
-    assert!(removed.contains("eth0") && !root.join(program).exists() && !stand.is_open(), "{removed}");
+    assert!(removed.contains("eth0") && !root.join(program).exists() && !host.is_open(), "{removed}");
     assert!(root.join("var/lib/firewall-agent/status.json").exists());
     done(in_root(&root, &["dpkg", "-P", "firewall-agent"]));
     let left = fs::read_dir(root.join("var/lib/firewall-agent")).map_or(0, Iterator::count);
-    assert!(left == 0 && !stand.is_open());
+    assert!(left == 0 && !host.is_open());
     assert!(rules.join("orders.yaml").exists());
     // As the removal's message instructs; the kernel releases a link with a delay.
     for link in fs::read_dir(root.join("sys/fs/bpf/firewall-agent/links")).unwrap() {
         fs::remove_file(link.unwrap().path()).unwrap();
     }
-    let opened = || stand.is_open().then_some(());
+    let opened = || host.is_open().then_some(());
     eventually(Duration::from_secs(10), "the host is open without the links", opened).unwrap();
 }
 
 /// Mounts an overlay over this machine's root: changes stay in the lab. Returns its root.
-fn system(stand: &Stand) -> PathBuf {
-    let dir = stand.lab.dir();
+fn system(host: &TestHost) -> PathBuf {
+    let dir = host.lab.dir();
     let root = dir.join("system");
     for made in ["upper", "work", "system"] {
         fs::create_dir(dir.join(made)).unwrap();
@@ -102,7 +102,7 @@ fn system(stand: &Stand) -> PathBuf {
     for name in ["systemctl", "deb-systemd-invoke"] {
         let path = root.join("usr/local/sbin").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, STAND_IN).unwrap();
+        fs::write(&path, STUB).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     fs::copy(artefact("firewall-agent.deb").unwrap(), root.join("firewall-agent.deb")).unwrap();

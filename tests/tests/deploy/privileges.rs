@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use firewall_tests::lab::{AgentHome, CAPABILITY_MASK, Host, Lab, Settings, User, agent_binary, eventually};
+use firewall_tests::lab::{AgentHome, CAPABILITY_MASK, Host, TestHost, User, agent_binary, eventually};
 
-use crate::stand::copy_program;
+use crate::setup::copy_program;
 
 /// The bounding set that a runtime derives from `add: [BPF, NET_ADMIN, PERFMON]` for a user other than root; the
 /// ambient set is empty.
@@ -16,11 +16,8 @@ const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
 
 #[test]
 fn a_user_without_rights_runs_the_agent_with_those_of_its_program_and_no_others() {
-    let lab = Lab::new().unwrap();
-    let (db, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
-    lab.link(db.end("eth0", &["192.0.2.10/24"]), outside.end("eth0", &[])).unwrap();
-    let settings = Settings { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432"], more: "" };
-    let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), User::Unprivileged, &settings).unwrap();
+    let host = TestHost::builder().guarded_ports(&["5432"]).build();
+    let (db, home) = (&host.db, &host.home);
     let program = home.config().with_file_name("capable");
     copy_program(&agent_binary().unwrap(), &program);
 
@@ -30,20 +27,20 @@ fn a_user_without_rights_runs_the_agent_with_those_of_its_program_and_no_others(
         child.kill().unwrap();
         ended.unwrap().code()
     };
-    assert_eq!(ends_by_itself(start(&db, &program, &home, &[])), Some(1));
+    assert_eq!(ends_by_itself(start(db, &program, home, &[])), Some(1));
     let set = Command::new("setcap").arg(FILE).arg(&program).status().unwrap();
     assert!(set.success());
     assert_ne!(
         ends_by_itself(start(
-            &db,
+            db,
             &program,
-            &home,
+            home,
             &["setpriv", "--no-new-privs", "--pdeathsig", "KILL", "--"]
         )),
         Some(0)
     );
 
-    let mut child = start(&db, &program, &home, &[]);
+    let mut child = start(db, &program, home, &[]);
     let attached = || home.status().is_ok_and(|status| status.0["interfaces"][0]["mode"] == "native");
     let up = eventually(Duration::from_secs(10), "eth0 is filtered", || attached().then_some(()));
     let rights = rights(child.id());

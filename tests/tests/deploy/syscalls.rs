@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use firewall_agent::files::read::read_rule_file;
-use firewall_tests::lab::{AgentHome, Lab, Settings, User, agent_binary, eventually};
+use firewall_tests::lab::{RuleFile, TestHost, User, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
@@ -17,15 +17,11 @@ use crate::units::{unit, values};
 
 #[test]
 fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
-    let lab = Lab::new().unwrap();
-    let (db, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
-    lab.link(db.end("eth0", &["192.0.2.10/24"]), outside.end("eth0", &[])).unwrap();
-    let settings = Settings { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432"], more: "" };
-    let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), User::Unprivileged, &settings).unwrap();
-    home.write_rules("orders.yaml", &rules(1)).unwrap();
+    let host = TestHost::builder().guarded_ports(&["5432"]).rules(rules(1)).build();
+    let (db, home) = (&host.db, &host.home);
 
     let trace = home.config().with_file_name("trace");
-    let mut strace = User::Unprivileged.command(&db, Path::new("strace"));
+    let mut strace = User::Unprivileged.command(db, Path::new("strace"));
     strace.args(["-f", "-qq", "-o"]).arg(&trace);
     // strace is killed with this thread, and the agent with strace.
     strace.args(["setpriv", "--pdeathsig", "KILL", "--"]);
@@ -37,7 +33,7 @@ fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
         eventually(Duration::from_secs(30), &what, is).unwrap()
     };
     in_force(1);
-    home.write_rules("orders.yaml", &rules(2)).unwrap();
+    host.push(&rules(2));
     let status = in_force(2);
     assert_eq!(home.ask(&["rebase", "orders"]).unwrap().code, Some(0));
     let agent = status.0["agent"]["pid"].as_i64().unwrap();
@@ -64,8 +60,8 @@ fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
 fn a_filter_without_openat2_is_named_and_no_rule_file_is_read_in_another_way() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("orders.yaml");
-    fs::write(&path, rules(1)).unwrap();
-    assert_eq!(read_rule_file(&path).unwrap(), rules(1).into_bytes(), "the control");
+    fs::write(&path, rules(1).to_string()).unwrap();
+    assert_eq!(read_rule_file(&path).unwrap(), rules(1).to_string().into_bytes(), "the control");
     for (errno, name) in [(libc::EPERM, "EPERM"), (libc::ENOSYS, "ENOSYS")] {
         let refused = thread::scope(|scope| {
             // A filter belongs to one thread and ends with it.
@@ -132,9 +128,6 @@ fn expand(name: &str) -> Vec<String> {
     members.flat_map(expand).collect()
 }
 
-fn rules(revision: u64) -> String {
-    format!(
-        "schema_version: 1\ndatabase_id: orders\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
-         endpoints:\n  - {{address: 192.0.2.10, port: 5432}}\nrules: []\n...\n"
-    )
+fn rules(revision: u64) -> RuleFile {
+    RuleFile::new("orders", revision).endpoint("192.0.2.10:5432")
 }

@@ -4,6 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 mod guest;
+mod installed_host;
 mod scenarios;
-mod stage;
 mod units;

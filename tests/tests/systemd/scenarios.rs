@@ -5,10 +5,11 @@ use std::path::Path;
 
 use firewall_agent::bpf::{Capacity, Pins, Programs, attach};
 use firewall_agent::config::XdpMode;
+use firewall_tests::lab::RuleFile;
 use nix::sys::signal::{Signal, kill};
 
 use crate::guest::Guest;
-use crate::stage::{INTERFACES, Stage, Watch};
+use crate::installed_host::{INTERFACES, InstalledHost, Watch};
 use crate::units::{AGENT, DATABASE, JOB_TIMEOUT, RESTORE, WATCHDOG};
 
 /// Room for the first database only.
@@ -16,18 +17,18 @@ const CROWDED: &str = "max_prefixes: 4\n";
 
 #[test]
 fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted() {
-    let stage = Stage::new();
-    stage.write_unit(&format!("{AGENT}.d/watchdog.conf"), WATCHDOG);
-    let watch = stage.watch();
-    let guest = stage.boot();
-    runs(&stage, &guest, &watch, "0");
+    let host = InstalledHost::new();
+    host.write_unit(&format!("{AGENT}.d/watchdog.conf"), WATCHDOG);
+    let watch = host.watch();
+    let guest = host.boot();
+    runs(&host, &guest, &watch, "0");
     let status = guest.property(AGENT, "StatusText");
     let (databases, interfaces) = status.split_once(", generation ").unwrap();
     assert_eq!(databases, "1 database", "{status}");
     assert!(interfaces.ends_with(", interfaces eth0 eth1"), "{status}");
     let shown = guest.systemctl(&["status", "firewall-agent"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains(&format!("Status: \"{status}\"")), "{shown:?}");
-    live_through(&stage, &guest, &watch, "0").unwrap();
+    live_through(&host, &guest, &watch, "0").unwrap();
 
     // A hang: systemd kills the agent and restarts it.
     assert!(!guest.log().contains("Watchdog timeout"), "a living agent says so: {}", guest.log());
@@ -37,87 +38,87 @@ fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted()
         guest.main_process(AGENT).is_some_and(|pid| pid != hung) && is_active(&guest, AGENT)
     });
     assert!(guest.log().contains("firewall-agent.service: Watchdog timeout (limit 15s)"), "{}", guest.log());
-    runs(&stage, &guest, &watch, "0");
+    runs(&host, &guest, &watch, "0");
 
     // SIGTERM: the agent reports its end, and everything stays in force.
     guest.order(&["stop", AGENT]);
     assert_eq!(guest.property(AGENT, "Result"), "success");
-    runs(&stage, &guest, &watch, "0");
+    runs(&host, &guest, &watch, "0");
 }
 
 #[test]
 fn one_database_without_room_does_not_keep_the_others_down() {
-    let stage = Stage::new();
-    crowd(&stage);
-    let watch = stage.watch();
-    let guest = stage.boot();
-    runs(&stage, &guest, &watch, "6");
+    let host = InstalledHost::new();
+    crowd(&host);
+    let watch = host.watch();
+    let guest = host.boot();
+    runs(&host, &guest, &watch, "6");
     let why = guest.journal(&["-u", "firewall-agent-restore"]);
     assert!(why.contains("filtered, but not everything is in force: database zz-crowd: "), "{why}");
-    live_through(&stage, &guest, &watch, "6").unwrap();
+    live_through(&host, &guest, &watch, "6").unwrap();
 }
 
 #[test]
 fn a_database_that_requires_a_missing_unit_does_not_start() {
-    let stage = Stage::new();
-    stage.remove_unit(RESTORE);
-    let watch = stage.watch();
-    let guest = stage.boot();
+    let host = InstalledHost::new();
+    host.remove_unit(RESTORE);
+    let watch = host.watch();
+    let guest = host.boot();
     assert_eq!(guest.property(DATABASE, "ActiveState"), "inactive");
     let refused = guest.systemctl(&["start", DATABASE]);
     assert!(!refused.status.success(), "{refused:?}");
     watch.assert_nobody_entered();
     drop(guest);
-    stage.cut_power();
+    host.cut_power();
     // Control: requiring the unit is not enough.
-    stage.without_assertions();
-    let guest = stage.boot();
+    host.without_assertions();
+    let guest = host.boot();
     guest.wait_until("the database runs", || is_active(&guest, DATABASE));
 }
 
 /// Controls of the two tests above.
 #[test]
 fn without_its_settings_the_restore_unit_fails_the_same_scenarios() {
-    let stage = Stage::new();
-    stage.strip(RESTORE, &["RemainAfterExit"]);
-    let watch = stage.watch();
-    let guest = stage.boot();
-    let again = live_through(&stage, &guest, &watch, "0").unwrap_err();
+    let host = InstalledHost::new();
+    host.strip(RESTORE, &["RemainAfterExit"]);
+    let watch = host.watch();
+    let guest = host.boot();
+    let again = live_through(&host, &guest, &watch, "0").unwrap_err();
     assert!(again.contains("restore ran again"), "{again}");
     drop(guest);
-    stage.cut_power();
+    host.cut_power();
 
-    crowd(&stage);
-    stage.strip(RESTORE, &["SuccessExitStatus"]);
-    let guest = stage.boot();
+    crowd(&host);
+    host.strip(RESTORE, &["SuccessExitStatus"]);
+    let guest = host.boot();
     stays_down(&guest, "6");
     watch.assert_nobody_entered();
 }
 
 #[test]
 fn the_database_stays_down_until_every_interface_is_filtered() {
-    let stage = Stage::new();
-    stage.configure(&format!("{INTERFACES}, late0"), "");
-    let watch = stage.watch();
-    let guest = stage.boot();
+    let host = InstalledHost::new();
+    host.configure(&format!("{INTERFACES}, late0"), "");
+    let watch = host.watch();
+    let guest = host.boot();
     stays_down(&guest, "1");
     // The agent attaches to the present interfaces; the missing one may come later.
     guest.wait_until("the agent is ready", || is_active(&guest, AGENT));
-    stage.db.run("ip link add late0 type veth peer name late1").unwrap();
+    host.db.run("ip link add late0 type veth peer name late1").unwrap();
     guest.wait_until("it filters the interface", || {
         guest.property(AGENT, "StatusText").ends_with("interfaces eth0 eth1 late0")
     });
     guest.order(&["start", DATABASE]);
-    runs(&stage, &guest, &watch, "0");
+    runs(&host, &guest, &watch, "0");
 }
 
 #[test]
 fn an_interface_that_cannot_be_filtered_holds_up_the_database_and_not_the_boot() {
-    let stage = Stage::new();
-    stage.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
-    let foreign = Foreign::attach(&stage, "eth1");
-    let watch = stage.watch();
-    let guest = stage.boot();
+    let host = InstalledHost::new();
+    host.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
+    let foreign = Foreign::attach(&host, "eth1");
+    let watch = host.watch();
+    let guest = host.boot();
     stays_down(&guest, "1");
     assert_eq!(guest.property(AGENT, "ActiveState"), "activating");
     guest.wait_until("the agent says why", || {
@@ -126,18 +127,18 @@ fn an_interface_that_cannot_be_filtered_holds_up_the_database_and_not_the_boot()
     foreign.detach("eth1");
     guest.wait_until("the agent is ready", || is_active(&guest, AGENT));
     guest.order(&["start", DATABASE]);
-    runs(&stage, &guest, &watch, "0");
+    runs(&host, &guest, &watch, "0");
 }
 
 /// Control of the two tests above.
 #[test]
 fn without_the_drop_in_the_database_runs_on_an_open_host() {
-    let stage = Stage::new();
-    stage.remove_drop_in();
-    stage.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
-    let _foreign = Foreign::attach(&stage, "eth1");
-    let watch = stage.watch();
-    let guest = stage.boot();
+    let host = InstalledHost::new();
+    host.remove_drop_in();
+    host.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
+    let _foreign = Foreign::attach(&host, "eth1");
+    let watch = host.watch();
+    let guest = host.boot();
     guest.wait_until("the stranger gets in", || watch.entries() > 0);
     assert_eq!(guest.property(RESTORE, "ActiveState"), "failed");
 }
@@ -146,7 +147,7 @@ fn without_the_drop_in_the_database_runs_on_an_open_host() {
 ///
 /// # Errors
 /// When the restore unit ran again.
-fn live_through(stage: &Stage, guest: &Guest, watch: &Watch, restored: &str) -> Result<(), String> {
+fn live_through(host: &InstalledHost, guest: &Guest, watch: &Watch, restored: &str) -> Result<(), String> {
     let invocation = guest.property(RESTORE, "InvocationID");
     let steps: [(&str, &dyn Fn()); 6] = [
         ("crash of the database", &|| crash(guest, DATABASE)),
@@ -161,7 +162,7 @@ fn live_through(stage: &Stage, guest: &Guest, watch: &Watch, restored: &str) -> 
     ];
     for (step, perform) in steps {
         perform();
-        runs(stage, guest, watch, restored);
+        runs(host, guest, watch, restored);
         guest.wait_until("the agent is ready", || is_active(guest, AGENT));
         if guest.property(RESTORE, "InvocationID") != invocation {
             return Err(format!("{step}: restore ran again"));
@@ -187,9 +188,9 @@ fn crash(guest: &Guest, unit: &str) {
 }
 
 /// Requires that the database runs, and that the friend gets in and the stranger does not.
-fn runs(stage: &Stage, guest: &Guest, watch: &Watch, restored: &str) {
+fn runs(host: &InstalledHost, guest: &Guest, watch: &Watch, restored: &str) {
     guest.wait_until("the database runs", || is_active(guest, DATABASE));
-    guest.wait_until("the friend gets in", || stage.friend_connects());
+    guest.wait_until("the friend gets in", || host.friend_connects());
     watch.assert_nobody_entered();
     assert_eq!(guest.property(RESTORE, "ExecMainStatus"), restored, "{}", guest.log());
 }
@@ -207,10 +208,10 @@ fn is_active(guest: &Guest, unit: &str) -> bool {
 }
 
 /// Adds a database that does not fit beside the first.
-fn crowd(stage: &Stage) {
-    let rules = |n| format!("  - {{id: c{n}, type: custom_range, cidr: 10.9.{n}.0/24}}\n");
-    stage.write_rules("zz-crowd", &(0..20).map(rules).collect::<String>(), 30092);
-    stage.configure(INTERFACES, CROWDED);
+fn crowd(host: &InstalledHost) {
+    let file = RuleFile::new("zz-crowd", 1).endpoint("30092");
+    host.write_rules(&(0..20).fold(file, |file, n| file.allow(&format!("10.9.{n}.0/24"))));
+    host.configure(INTERFACES, CROWDED);
 }
 
 /// A foreign XDP program.
@@ -220,11 +221,11 @@ struct Foreign {
 }
 
 impl Foreign {
-    fn attach(stage: &Stage, interface: &str) -> Self {
+    fn attach(host: &InstalledHost, interface: &str) -> Self {
         let pins = Pins::new(Path::new("/sys/fs/bpf/somebody-else"));
         pins.create().unwrap();
         let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
-        let _inside = stage.db.enter().unwrap();
+        let _inside = host.db.enter().unwrap();
         attach(&mut programs, &pins, &[interface], XdpMode::Native).unwrap().remove(0).unwrap();
         Self { pins, programs }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use firewall_tests::lab::{Host, Lab, agent_binary, eventually};
+use firewall_tests::lab::{Host, Lab, RuleFile, agent_binary, eventually};
 use nix::mount::{MsFlags, mount};
 
 use crate::guest::{Guest, PATIENCE};
@@ -22,7 +22,7 @@ const FRIENDLY: &str = "192.0.2.10:5432";
 const STRANGE: &str = "198.51.100.10:5432";
 const WAIT: Duration = Duration::from_millis(300);
 
-pub struct Stage {
+pub struct InstalledHost {
     root: PathBuf,
     pub db: Host,
     friend: Host,
@@ -30,23 +30,23 @@ pub struct Stage {
     pub lab: Lab,
 }
 
-impl Stage {
+impl InstalledHost {
     pub fn new() -> Self {
         let lab = Lab::new().unwrap();
         let [db, friend, stranger] = ["db", "friend", "stranger"].map(|name| lab.host(name).unwrap());
         lab.link(db.end("eth0", &["192.0.2.10/24"]), friend.end("eth0", &["192.0.2.20/24"])).unwrap();
         lab.link(db.end("eth1", &["198.51.100.10/24"]), stranger.end("eth0", &["198.51.100.66/24"])).unwrap();
         let root = system(&lab);
-        let stage = Self { root, db, friend, stranger, lab };
-        stage.install();
+        let host = Self { root, db, friend, stranger, lab };
+        host.install();
         // Control: without a filter the stranger gets in.
-        let inside = stage.db.enter().unwrap();
+        let inside = host.db.enter().unwrap();
         let listener = TcpListener::bind("0.0.0.0:5432").unwrap();
         drop(inside);
-        let open = || (connects(&stage.friend, FRIENDLY) && connects(&stage.stranger, STRANGE)).then_some(());
+        let open = || (connects(&host.friend, FRIENDLY) && connects(&host.stranger, STRANGE)).then_some(());
         eventually(PATIENCE, "everyone gets in", open).unwrap();
         drop(listener);
-        stage
+        host
     }
 
     /// Runs the commands of docs/operations.md, configures the agent, and removes settings from the units that cannot
@@ -55,7 +55,7 @@ impl Stage {
         self.run(&commands("Without the package:"));
         self.run(&commands("only groups them"));
         self.configure(INTERFACES, "");
-        self.write_rules("orders", "  - {id: friend, type: custom_range, cidr: 192.0.2.20/32}\n", 5432);
+        self.write_rules(&RuleFile::new("orders", 1).endpoint("5432").allow("192.0.2.20/32"));
         for unit in [AGENT, RESTORE] {
             self.strip(unit, &impossible());
         }
@@ -87,13 +87,9 @@ impl Stage {
         fs::write(self.root.join("etc/firewall-agent/config.yaml"), text).unwrap();
     }
 
-    /// Adds the rule file of a database at this port of every address.
-    pub fn write_rules(&self, database: &str, rules: &str, port: u16) {
-        let text = format!(
-            "schema_version: 1\ndatabase_id: {database}\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\n\
-             endpoints:\n  - {{port: {port}}}\nrules:\n{rules}...\n"
-        );
-        fs::write(self.root.join(format!("etc/firewall-agent/rules.d/{database}.yaml")), text).unwrap();
+    pub fn write_rules(&self, file: &RuleFile) {
+        let path = format!("etc/firewall-agent/rules.d/{}.yaml", file.database());
+        fs::write(self.root.join(path), file.to_string()).unwrap();
     }
 
     /// Writes a file below `/etc/systemd/system`.
