@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::files::DATABASE;
-use super::stage::Family::{self, V4, V6};
-use super::stage::{Stage, server};
+use super::hosts::Family::{self, V4, V6};
+use super::hosts::{DemoHosts, server};
 use crate::lab::{Host, psql};
 
 /// Time after which a denied client gives up: far longer than any round trip through the router.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-impl Stage {
+impl DemoHosts {
     pub fn wait_for_revision(&mut self, revision: u64) -> Result<()> {
         let (agent, home) = self.agent()?;
         agent.wait_for_revision(home, DATABASE, revision)

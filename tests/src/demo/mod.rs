@@ -3,9 +3,9 @@
 
 mod claims;
 mod files;
+mod hosts;
 mod narrate;
 mod pictures;
-mod stage;
 mod steps;
 mod svg;
 
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result};
 
+use hosts::DemoHosts;
 pub use narrate::narrate;
 pub use pictures::pictures;
-use stage::Stage;
 use steps::STEPS;
 
 #[derive(Debug)]
@@ -25,13 +25,13 @@ pub struct Step {
     /// The claim that the step verifies.
     pub claim: &'static str,
     /// Runs the step; returns the lines to show, or an error if the claim does not hold.
-    play: fn(&mut Stage) -> Result<Vec<String>>,
+    play: fn(&mut DemoHosts) -> Result<Vec<String>>,
 }
 
 /// Events of the demo, in order, for its observer.
 #[derive(Debug)]
 pub enum Moment<'a> {
-    /// The stage is ready: hosts, routes, a server.
+    /// Ready: hosts, routes, a server.
     Ready(&'a str, Duration),
     Begins(&'a Step),
     CameOut(&'a [String], Duration),
@@ -42,12 +42,12 @@ pub enum Moment<'a> {
 /// nothing behind.
 pub fn play(agent: &Path, watch: &mut dyn FnMut(Moment<'_>)) -> Result<()> {
     let started = Instant::now();
-    let mut stage = Stage::build(agent).context("the stage does not stand")?;
-    watch(Moment::Ready(stage::MAP, started.elapsed()));
+    let mut hosts = DemoHosts::build(agent).context("cannot build the hosts of the demo")?;
+    watch(Moment::Ready(hosts::MAP, started.elapsed()));
     for step in STEPS {
         watch(Moment::Begins(step));
         let started = Instant::now();
-        match (step.play)(&mut stage) {
+        match (step.play)(&mut hosts) {
             Ok(lines) => watch(Moment::CameOut(&lines, started.elapsed())),
             Err(error) => {
                 watch(Moment::Failed(&error));

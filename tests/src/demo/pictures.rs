@@ -1,4 +1,4 @@
-//! Screenshots of the commands on the stage of the demo.
+//! Screenshots of the commands on the hosts of the demo.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::files::{APPS, DATABASE, OFFICE};
-use super::stage::Family::V4;
-use super::stage::{Stage, server};
+use super::hosts::Family::V4;
+use super::hosts::{DemoHosts, server};
 use super::svg::svg;
 
 /// Columns and lines of the terminal.
@@ -20,18 +20,18 @@ const LEAVES: &[u8] = b"\x1b[?1049l";
 /// Plays the first steps of the demo and draws `status`, `rules`, `explain`, `denied` and `top` into `dir`.
 ///
 /// # Errors
-/// When the stage cannot be built, or a command shows nothing.
+/// When the hosts cannot be built, or a command shows nothing.
 pub fn pictures(agent: &Path, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    let mut stage = Stage::build(agent).context("the stage does not stand")?;
-    stage.push(1, &[OFFICE, APPS])?;
-    stage.agent = Some(stage.home.start()?);
-    stage.wait_for_revision(1)?;
+    let mut hosts = DemoHosts::build(agent).context("cannot build the hosts of the demo")?;
+    hosts.push(1, &[OFFICE, APPS])?;
+    hosts.agent = Some(hosts.home.start()?);
+    hosts.wait_for_revision(1)?;
     for _ in 0..5 {
-        stage.is_answered(&stage.office, V4)?;
-        stage.is_answered(&stage.app, V4)?;
+        hosts.is_answered(&hosts.office, V4)?;
+        hosts.is_answered(&hosts.app, V4)?;
         // The stranger is denied, as the picture of `denied` must show.
-        let _ = stage.stranger.connect(server(V4), Duration::from_millis(100));
+        let _ = hosts.stranger.connect(server(V4), Duration::from_millis(100));
     }
     for (name, arguments, size) in [
         ("status", &["status"][..], SIZE),
@@ -40,7 +40,7 @@ pub fn pictures(agent: &Path, dir: &Path) -> Result<()> {
         ("denied", &["denied"], SIZE),
         ("top", &["top"], SMALL),
     ] {
-        let shown = stage.home.show(arguments, size, true)?;
+        let shown = hosts.home.show(arguments, size, true)?;
         let shown = match shown.windows(LEAVES.len()).position(|bytes| bytes == LEAVES) {
             Some(end) => &shown[..end],
             None => &shown,

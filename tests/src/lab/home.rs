@@ -24,6 +24,12 @@ pub struct Settings<'a> {
     pub more: &'a str,
 }
 
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Self { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432", "30000-32767"], more: "" }
+    }
+}
+
 /// Output and exit code of a command.
 #[derive(Debug)]
 pub struct Answer {

@@ -45,7 +45,7 @@ pub use next_layout::{next_layout_binary, next_layout_of};
 pub use postgres::Postgres;
 pub use psql::{Session, psql};
 pub use rounds::rounds;
-pub use rule_file::{GENERATED_AT, RangesFile, RuleFile};
+pub use rule_file::{RangesFile, RuleFile};
 pub use status::Status;
 pub use test_host::{Builder, INTERFACE, TestHost, UNPROTECTED, connects, database_of, socket_address};
 pub use traced::{count_from_here, killed_after};

@@ -1,9 +1,9 @@
 //! Rule files and managed ranges of tests.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
-/// Generation time of every file of the tests.
-pub const GENERATED_AT: &str = "2026-08-21T15:27:32Z";
+/// Generation time of a file that sets no other.
+const GENERATED_AT: &str = "2026-08-21T15:27:32Z";
 
 /// A rule file; `Display` writes its YAML. Sections without entries are empty lists; a removed database without
 /// endpoints has no sections.
@@ -11,6 +11,7 @@ pub const GENERATED_AT: &str = "2026-08-21T15:27:32Z";
 pub struct RuleFile {
     database: String,
     revision: u64,
+    generated_at: String,
     fields: Vec<String>,
     endpoints: Vec<String>,
     rules: Vec<String>,
@@ -23,12 +24,19 @@ impl RuleFile {
         Self {
             database: database.to_owned(),
             revision,
+            generated_at: GENERATED_AT.to_owned(),
             fields: Vec::new(),
             endpoints: Vec::new(),
             rules: Vec::new(),
             internal_ranges: Vec::new(),
             is_removed: false,
         }
+    }
+
+    /// Sets the generation time, as in RFC 3339.
+    pub fn generated_at(mut self, time: &str) -> Self {
+        time.clone_into(&mut self.generated_at);
+        self
     }
 
     pub fn database(&self) -> &str {
@@ -45,14 +53,15 @@ impl RuleFile {
         self.endpoint_with(destination, ", protocol: udp")
     }
 
-    fn endpoint_with(mut self, destination: &str, protocol: &str) -> Self {
+    /// As `endpoint`, with further fields in YAML's flow style, each with a comma before it.
+    pub fn endpoint_with(mut self, destination: &str, fields: &str) -> Self {
         let (address, port) = destination.rsplit_once(':').unwrap_or(("", destination));
         let address = match address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(address) => format!("address: '{address}', "),
             None if address.is_empty() => String::new(),
             None => format!("address: {address}, "),
         };
-        self.endpoints.push(format!("{{{address}port: {port}{protocol}}}"));
+        self.endpoints.push(format!("{{{address}port: {port}{fields}}}"));
         self
     }
 
@@ -106,10 +115,10 @@ impl RuleFile {
     }
 }
 
-impl fmt::Display for RuleFile {
+impl Display for RuleFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "schema_version: 1\ndatabase_id: {}\nrevision: {}", self.database, self.revision)?;
-        writeln!(f, "generated_at: {GENERATED_AT}")?;
+        writeln!(f, "generated_at: {}", self.generated_at)?;
         self.fields.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         if !(self.is_removed && self.endpoints.is_empty()) {
             section(f, "endpoints", &self.endpoints)?;
@@ -126,33 +135,40 @@ impl fmt::Display for RuleFile {
 #[derive(Clone, Debug)]
 pub struct RangesFile {
     revision: u64,
+    generated_at: String,
     ranges: Vec<String>,
 }
 
 impl RangesFile {
     pub fn new(revision: u64) -> Self {
-        Self { revision, ranges: Vec::new() }
+        Self { revision, generated_at: GENERATED_AT.to_owned(), ranges: Vec::new() }
     }
 
-    pub fn range(self, id: &str, cidrs: &[&str]) -> Self {
+    /// Sets the generation time, as in RFC 3339.
+    pub fn generated_at(mut self, time: &str) -> Self {
+        time.clone_into(&mut self.generated_at);
+        self
+    }
+
+    pub fn range(self, id: &str, cidrs: &[impl Display]) -> Self {
         self.range_with(id, cidrs, "")
     }
 
     /// As `range`, accepted however much it has shrunk.
-    pub fn shrunk_range(self, id: &str, cidrs: &[&str]) -> Self {
+    pub fn shrunk_range(self, id: &str, cidrs: &[impl Display]) -> Self {
         self.range_with(id, cidrs, ", accept_shrink: true")
     }
 
-    fn range_with(mut self, id: &str, cidrs: &[&str], more: &str) -> Self {
+    fn range_with(mut self, id: &str, cidrs: &[impl Display], more: &str) -> Self {
         let cidrs: Vec<String> = cidrs.iter().map(|cidr| format!("'{cidr}'")).collect();
         self.ranges.push(format!("{{id: {id}, name: Example region, cidrs: [{}]{more}}}", cidrs.join(", ")));
         self
     }
 }
 
-impl fmt::Display for RangesFile {
+impl Display for RangesFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "schema_version: 1\nrevision: {}\ngenerated_at: {GENERATED_AT}", self.revision)?;
+        writeln!(f, "schema_version: 1\nrevision: {}\ngenerated_at: {}", self.revision, self.generated_at)?;
         section(f, "ranges", &self.ranges)?;
         writeln!(f, "...")
     }

@@ -162,14 +162,8 @@ pub struct TestHost {
 #[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 impl TestHost {
     pub fn builder<'a>() -> Builder<'a> {
-        let settings = Settings {
-            interfaces: &[INTERFACE],
-            xdp_mode: "native",
-            guarded_ports: &["5432", "30000-32767"],
-            more: "",
-        };
         Builder {
-            settings,
+            settings: Settings::default(),
             user: User::Unprivileged,
             servers: &["192.0.2.10/24", "2001:db8:2::10/64"],
             clients: &[],

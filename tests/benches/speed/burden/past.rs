@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use firewall_tests::lab::eventually;
+use firewall_tests::lab::{RuleFile, eventually};
 
 use super::twin::{PATIENCE, Twin};
 use crate::keep::say;
@@ -21,11 +21,11 @@ pub fn live_through(twin: &mut Twin) -> Result<()> {
     for first in (0..REMOVED).step_by(AT_ONCE as usize) {
         let batch = first..(first + AT_ONCE).min(REMOVED);
         for number in batch.clone() {
-            twin.home.write_rules(&name(number), &claim(number))?;
+            twin.home.push(&claim(number))?;
         }
         eventually(PATIENCE, "databases have come", || count(twin, &batch, AT_ONCE as usize))?;
         for number in batch.clone() {
-            twin.home.write_rules(&name(number), &removal(number))?;
+            twin.home.push(&removal(number))?;
         }
         eventually(PATIENCE, "databases have left", || count(twin, &batch, 0))?;
         for number in batch.clone() {
@@ -52,23 +52,14 @@ fn name(number: u32) -> String {
     format!("{}.yaml", id(number))
 }
 
-fn head(number: u32, revision: u64) -> String {
-    format!(
-        "schema_version: 1\ndatabase_id: {}\nrevision: {revision}\ngenerated_at: 2026-01-01T00:00:00Z\n",
-        id(number)
-    )
-}
-
-fn claim(number: u32) -> String {
+fn claim(number: u32) -> RuleFile {
     let [_, high, middle, low] = number.to_be_bytes();
     let port = if number < TOMBSTONES { UNGUARDED } else { GUARDED };
-    format!(
-        "{}endpoints: [{{address: 10.{high}.{middle}.{low}, port: {port}}}]\n\
-         rules: [{{id: r, type: custom_range, cidr: 203.0.113.0/24}}]\n...\n",
-        head(number, 1)
-    )
+    RuleFile::new(&id(number), 1)
+        .endpoint(&format!("10.{high}.{middle}.{low}:{port}"))
+        .allow("203.0.113.0/24")
 }
 
-fn removal(number: u32) -> String {
-    format!("{}state: removed\n...\n", head(number, 2))
+fn removal(number: u32) -> RuleFile {
+    RuleFile::new(&id(number), 2).removed()
 }

@@ -53,8 +53,8 @@ pub fn prefixes(databases: usize) -> usize {
 impl Twin {
     pub fn new(lab: &Lab, wire: &Wire<'_>, databases: usize) -> Result<Self> {
         let (clients, home) = stage(lab, &agent_binary()?, wire)?;
-        let (ranges, text) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
-        home.write_ranges(&text)?;
+        let (ranges, file) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
+        home.write_ranges(&file.to_string())?;
         let mut twin = Self { clients, home, agent: None, ranges, databases, revision: 1 };
         for database in 0..databases {
             twin.write(database, false)?;
@@ -64,8 +64,7 @@ impl Twin {
     }
 
     fn write(&self, database: usize, probe_is_allowed: bool) -> Result<Instant> {
-        let text = rule_file(database, self.revision, &self.ranges, probe_is_allowed);
-        self.home.write_rules(&format!("{}.yaml", database_id(database)), &text)
+        self.home.push(&rule_file(database, self.revision, &self.ranges, probe_is_allowed))
     }
 
     fn start(&mut self) -> Result<()> {

@@ -1,11 +1,10 @@
 //! The agent at rest.
 
-use std::fmt::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use firewall_tests::lab::{AgentHome, Lab, Settings, User, agent_binary, eventually};
+use firewall_tests::lab::{AgentHome, Lab, RangesFile, RuleFile, Settings, User, agent_binary, eventually};
 
 use crate::process::{cpu_time, resident};
 
@@ -31,11 +30,11 @@ pub fn measure() -> Result<Rest> {
     let lab = Lab::new()?;
     let (db, clients) = (lab.host("db")?, lab.host("clients")?);
     lab.link(db.end("eth0", &["192.0.2.10/24"]), clients.end("eth0", &["192.0.2.20/24"]))?;
-    let settings = Settings { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432"], more: "" };
+    let settings = Settings { guarded_ports: &["5432"], ..Settings::default() };
     let home = AgentHome::new(&lab, &db, &agent_binary()?, User::Unprivileged, &settings)?;
-    home.write_ranges(&ranges())?;
+    home.write_ranges(&ranges().to_string())?;
     for number in 0..DATABASES {
-        home.write_rules(&format!("db-{number}.yaml"), &rules(number))?;
+        home.push(&rules(number))?;
     }
     let agent = home.start()?;
     eventually(Duration::from_secs(120), "all databases in force", || {
@@ -51,26 +50,17 @@ pub fn measure() -> Result<Rest> {
     Ok(Rest { databases: DATABASES, cidrs: CUSTOM + MANAGED, seconds, resident, share })
 }
 
-const HEAD: &str = "schema_version: 1\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\n";
-
-fn rules(number: usize) -> String {
-    let mut text = format!(
-        "{HEAD}database_id: db-{number}\nendpoints:\n  - {{address: 192.0.2.10, port: {}}}\nrules:\n  - {{id: managed, \
-         type: managed_range, range_id: range-{number}}}\n",
-        30_000 + number
-    );
-    for rule in 0..CUSTOM {
-        let _ = writeln!(text, "  - {{id: fr-{rule}, type: custom_range, cidr: 10.{number}.{rule}.0/24}}");
-    }
-    text + "...\n"
+fn rules(number: usize) -> RuleFile {
+    let file = RuleFile::new(&format!("db-{number}"), 1)
+        .endpoint(&format!("192.0.2.10:{}", 30_000 + number))
+        .rule(&format!("id: managed, type: managed_range, range_id: range-{number}"));
+    (0..CUSTOM).fold(file, |file, rule| file.allow(&format!("10.{number}.{rule}.0/24")))
 }
 
-fn ranges() -> String {
-    let mut text = format!("{HEAD}ranges:\n");
-    for number in 0..DATABASES {
+fn ranges() -> RangesFile {
+    (0..DATABASES).fold(RangesFile::new(1), |file, number| {
         let cidrs: Vec<String> =
             (0..MANAGED).map(|at| format!("100.{number}.{}.{}/32", at / 250, at % 250)).collect();
-        let _ = writeln!(text, "  - {{id: range-{number}, name: Region, cidrs: [{}]}}", cidrs.join(", "));
-    }
-    text + "...\n"
+        file.range(&format!("range-{number}"), &cidrs)
+    })
 }

@@ -21,13 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub fn cold_start(agent: &Path) -> Result<Duration> {
     let lab = Lab::new()?;
     let (_clients, home) = stage(&lab, agent, &Wire::default())?;
-    let (ranges, text) = managed_ranges(DATABASES, MANAGED_PREFIXES);
-    home.write_ranges(&text)?;
+    let (ranges, file) = managed_ranges(DATABASES, MANAGED_PREFIXES);
+    home.write_ranges(&file.to_string())?;
     for (database, range) in ranges.into_iter().enumerate() {
-        home.write_rules(
-            &format!("{}.yaml", database_id(database)),
-            &rule_file(database, 1, &[range], false),
-        )?;
+        home.push(&rule_file(database, 1, &[range], false))?;
     }
     // Reading the file is cheap; querying the kernel for every prefix would take time from the agent.
     let written = home.config().with_file_name("state").join("status.json");

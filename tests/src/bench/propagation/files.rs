@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::lab::{RangesFile, RuleFile};
+
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 /// The source that the probes come from.
 pub const PROBE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
@@ -16,49 +18,33 @@ pub const RULES: usize = 30;
 pub const RANGES: usize = 2;
 pub const PREFIXES_OF_RANGE: usize = 10;
 
-const GENERATED_AT: &str = "2026-01-01T00:00:00Z";
-
 pub fn database_id(database: usize) -> String {
     format!("bench-{database}")
 }
 
 /// Returns the rule file of a database that uses these managed ranges.
-pub fn rule_file(database: usize, revision: u64, ranges: &[String], probe_is_allowed: bool) -> String {
+pub fn rule_file(database: usize, revision: u64, ranges: &[String], probe_is_allowed: bool) -> RuleFile {
     let watched = if probe_is_allowed { PROBE } else { OTHER };
     let custom = (0..RULES - ranges.len() - 1).map(|rule| match rule % 2 {
         0 => format!("203.0.113.{}/29", 8 * rule),
-        _ => format!("'2001:db8:{:x}::/48'", 0x1000 + rule),
+        _ => format!("2001:db8:{:x}::/48", 0x1000 + rule),
     });
-    let custom =
-        custom.chain([format!("{watched}/32")]).map(|cidr| format!("type: custom_range, cidr: {cidr}"));
-    let managed = ranges.iter().map(|range| format!("type: managed_range, range_id: {range}"));
-    let rules = custom.chain(managed).enumerate();
-    let rules: String = rules.map(|(index, rule)| format!("  - {{id: fr-{index}, {rule}}}\n")).collect();
-    format!(
-        "schema_version: 1\n\
-         database_id: {}\n\
-         revision: {revision}\n\
-         generated_at: {GENERATED_AT}\n\
-         endpoints:\n\
-         \x20 - {{type: public-rw, address: {SERVER}, port: {}, protocol: udp}}\n\
-         rules:\n\
-         {rules}...\n",
-        database_id(database),
-        usize::from(PORT) + database,
-    )
+    let port = usize::from(PORT) + database;
+    let file = RuleFile::new(&database_id(database), revision).udp_endpoint(&format!("{SERVER}:{port}"));
+    let file = custom.chain([format!("{watched}/32")]).fold(file, |file, cidr| file.allow(&cidr));
+    ranges
+        .iter()
+        .fold(file, |file, range| file.rule(&format!("id: {range}, type: managed_range, range_id: {range}")))
 }
 
 /// Returns `ranges` disjoint ranges of `prefixes` prefixes each: their names and the file.
-pub fn managed_ranges(ranges: usize, prefixes: usize) -> (Vec<String>, String) {
+pub fn managed_ranges(ranges: usize, prefixes: usize) -> (Vec<String>, RangesFile) {
     let names: Vec<String> = (0..ranges).map(|range| format!("man-bench-{range}")).collect();
-    let entries = names.iter().enumerate().map(|(range, name)| {
+    let file = names.iter().enumerate().fold(RangesFile::new(1), |file, (range, name)| {
         let cidrs: Vec<String> = (range * prefixes..(range + 1) * prefixes).map(prefix).collect();
-        format!("  - {{id: {name}, name: Benchmark, cidrs: [{}]}}\n", cidrs.join(", "))
+        file.range(name, &cidrs)
     });
-    let entries: String = entries.collect();
-    let text =
-        format!("schema_version: 1\nrevision: 1\ngenerated_at: {GENERATED_AT}\nranges:\n{entries}...\n");
-    (names, text)
+    (names, file)
 }
 
 /// Returns an address of the benchmarking networks, IPv4 and IPv6 in turn.
@@ -69,6 +55,6 @@ fn prefix(index: usize) -> String {
         format!("{}/32", Ipv4Addr::from(first + offset as u32))
     } else {
         let first = u128::from(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0));
-        format!("'{}/128'", Ipv6Addr::from(first + offset as u128))
+        format!("{}/128", Ipv6Addr::from(first + offset as u128))
     }
 }

@@ -28,9 +28,9 @@ pub struct Series {
 pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     let lab = Lab::new()?;
     let (clients, home) = stage(&lab, agent, &Wire::default())?;
-    let (ranges, text) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
-    home.write_ranges(&text)?;
-    home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, false))?;
+    let (ranges, file) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
+    home.write_ranges(&file.to_string())?;
+    home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, false).to_string())?;
     let mut agent = home.start()?;
     agent.wait_for_revision(&home, &database_id(0), 1)?;
     let state = home.status()?.state(&database_id(0)).map(str::to_owned);
@@ -42,7 +42,7 @@ pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     for push in 0..pushes {
         let is_allowed = push % 2 == 0;
         sleep(longest_pause * (push as u32 * STRIDE % PHASES) / PHASES);
-        let text = rule_file(0, 2 + push as u64, &ranges, is_allowed);
+        let text = rule_file(0, 2 + push as u64, &ranges, is_allowed).to_string();
         let since = Instant::now();
         home.write_rules(RULE_FILE, &text)?;
         let time = prober.until(is_allowed, since);
@@ -75,12 +75,7 @@ pub fn stage(lab: &Lab, agent: &Path, wire: &Wire<'_>) -> Result<(Host, AgentHom
     let (db, clients) = (lab.host(wire.db)?, lab.host(wire.clients)?);
     let (server, source) = (format!("{SERVER}/24"), format!("{PROBE}/24"));
     lab.link(db.end("eth0", &[&server]), clients.end("eth0", &[&source]))?;
-    let settings = Settings {
-        interfaces: wire.interfaces,
-        xdp_mode: "native",
-        guarded_ports: &["5432", "30000-32767"],
-        more: wire.more,
-    };
+    let settings = Settings { interfaces: wire.interfaces, more: wire.more, ..Settings::default() };
     let home = AgentHome::new(lab, &db, agent, User::Unprivileged, &settings)?;
     Ok((clients, home))
 }

@@ -26,7 +26,7 @@ pub enum Family {
 /// The hosts and processes of the demo. The fields drop in order: the processes end before the lab leaves its
 /// namespaces.
 #[derive(Debug)]
-pub struct Stage {
+pub struct DemoHosts {
     pub agent: Option<Agent>,
     /// A session of the office that stays open from the first step with the agent to the last.
     pub office_session: Option<Session>,
@@ -38,7 +38,7 @@ pub struct Stage {
     _lab: Lab,
 }
 
-impl Stage {
+impl DemoHosts {
     /// Builds hosts, routes, the server, and the agent's files; starts no agent.
     pub fn build(agent: &Path) -> Result<Self> {
         let lab = Lab::new()?;
@@ -66,14 +66,8 @@ impl Stage {
             &["198.51.100.129", "2001:db8:5::1"],
         )?;
         let postgres = Postgres::start(&lab, &db, 30092)?;
-        let settings = Settings {
-            interfaces: &["eth0"],
-            xdp_mode: "native",
-            guarded_ports: &["5432", "30000-32767"],
-            more: "",
-        };
-        let home = AgentHome::new(&lab, &db, agent, User::Unprivileged, &settings)?;
-        home.write_ranges(&managed_ranges(&now(&db)?))?;
+        let home = AgentHome::new(&lab, &db, agent, User::Unprivileged, &Settings::default())?;
+        home.write_ranges(&managed_ranges(&now(&db)?).to_string())?;
         Ok(Self {
             agent: None,
             office_session: None,
@@ -88,7 +82,7 @@ impl Stage {
 
     /// Publishes a new revision of the rule file; returns the time at which it became visible.
     pub fn push(&self, revision: u64, rules: &[&str]) -> Result<Instant> {
-        self.home.write_rules(RULE_FILE, &rule_file(revision, &now(self.home.host())?, rules))
+        self.home.write_rules(RULE_FILE, &rule_file(revision, &now(self.home.host())?, rules).to_string())
     }
 
     pub fn agent(&mut self) -> Result<(&mut Agent, &AgentHome)> {
