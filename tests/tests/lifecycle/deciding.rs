@@ -1,7 +1,7 @@
 //! Every object that affects verdicts, changed by another process: the running agent repairs it, and entries from
 //! before a stop have no effect after the next start.
 
-mod planted;
+pub mod planted;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,14 +10,15 @@ use firewall_common::{SourceFilter, names};
 use firewall_tests::lab::{Agent, INTERFACE, TestHost, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
 
 use self::planted::{
     Line, forge_endpoints, forge_verdicts, generation, inner, inner_at, map, number, pin, replace_pin,
     seat_pass_all, set_generation,
 };
 use crate::raw::{BPF_XDP, Map, ROOM};
-use crate::setup::{ALLOWED, DATABASE, DENIED, RULE_FILE, hosts, rule_file};
+use crate::setup::{
+    ALLOWED, DATABASE, DENIED, RULE_FILE, hosts, last_status, repairs, rule_file, wait_for_ready,
+};
 
 const ARRAY_OF_MAPS: u32 = 12;
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -91,7 +92,7 @@ fn a_pin_that_names_another_map_is_put_right() {
 fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
     let host = hosts();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     for (dir, name) in [("sources", "v4-0-"), ("sources", "v6-0-"), ("endpoints", "table-")] {
         let refused = inner(&host, dir, name).insert(&[0; ROOM], &[0; ROOM]).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "{dir}/{name}");
@@ -110,7 +111,7 @@ fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
     replace_pin(&table, &path);
     table.insert(&keys[0], &table.look_up(&keys[0]).unwrap()).expect("the control: it can be edited");
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     let refused = table.insert(&keys[0], &[0; ROOM]).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "the agent has taken it over, and frozen it");
 }
@@ -119,7 +120,7 @@ fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
 fn what_is_written_into_the_caches_decides_no_longer_than_until_the_next_check() {
     let host = hosts();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     let line = Line::new(&host);
     for (what, forge) in [("verdicts", forge_verdicts as fn(&TestHost)), ("endpoints", forge_endpoints)] {
         assert!(!line.passes(DENIED[0]), "{what}: before");
@@ -138,7 +139,7 @@ fn what_is_written_into_the_caches_decides_no_longer_than_until_the_next_check()
 fn a_foreign_recorder_lets_the_denied_in_while_no_agent_looks() {
     let host = hosts();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     let line = Line::new(&host);
     assert!(!line.passes(DENIED[0]));
     signal(&agent, Signal::SIGSTOP);
@@ -153,7 +154,7 @@ fn a_foreign_recorder_lets_the_denied_in_while_no_agent_looks() {
 fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
     let host = hosts();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     let line = Line::new(&host);
     let cached = eventually(PATIENCE, "a verdict is cached under a known number", || {
         let before = generation(&host);
@@ -175,7 +176,7 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
     for lost in [names::GENERATION, names::VERDICTS, names::ENDPOINT_CACHE, names::GENERATION] {
         fs::remove_file(pin(&host, lost)).unwrap();
         let mut agent = host.start_agent();
-        wait_for_ready(&host, &mut agent);
+        wait_for_ready(&host, &mut agent, true);
         assert!(!line.passes(ALLOWED[0]), "{lost} has lost its pin: the revoked source is refused");
         assert_ne!(map(&host, names::VERDICTS).shape().unwrap().id, verdicts.shape().unwrap().id);
         agent.terminate().unwrap();
@@ -193,15 +194,18 @@ fn a_start_over_a_lost_pin_leaks_nothing() {
     for lost in [names::RECORDERS, names::SAMPLER, names::PREFILTER_V4, names::PORTS] {
         let host = hosts();
         let mut agent = host.start_agent();
-        wait_for_ready(&host, &mut agent);
+        wait_for_ready(&host, &mut agent, true);
         agent.terminate().unwrap();
         fs::remove_file(pin(&host, lost)).unwrap();
         let mut agent = host.start_agent();
-        wait_for_ready(&host, &mut agent);
+        wait_for_ready(&host, &mut agent, true);
         let line = Line::new(&host);
         assert!(line.passes(ALLOWED[0]), "{lost}");
         assert!(!line.passes(DENIED[0]), "{lost}");
-        assert!(said(&host)["repairs"].as_object().unwrap().values().all(|count| count == 0), "{lost}");
+        assert!(
+            last_status(&host)["repairs"].as_object().unwrap().values().all(|count| count == 0),
+            "{lost}"
+        );
     }
 }
 
@@ -212,34 +216,19 @@ fn expect_repair(
     (what, kind): (&str, &str),
     change: impl Fn(&TestHost),
 ) -> Duration {
-    wait_for_ready(host, agent);
+    wait_for_ready(host, agent, true);
     let before = repairs(host, kind);
     change(host);
     let changed = Instant::now();
     let repaired = agent.wait_until("it is repaired", || repairs(host, kind) > before);
-    repaired.unwrap_or_else(|error| panic!("{what}: {error:#}: {:#}", said(host)));
+    repaired.unwrap_or_else(|error| panic!("{what}: {error:#}: {:#}", last_status(host)));
     let took = changed.elapsed();
-    assert_eq!(said(host)["ready"], false, "{what}");
-    wait_for_ready(host, agent);
+    assert_eq!(last_status(host)["ready"], false, "{what}");
+    wait_for_ready(host, agent, true);
     assert_eq!(repairs(host, kind), before + 1, "{what}: one repair");
     took
 }
 
 fn signal(agent: &Agent, signal: Signal) {
     kill(Pid::from_raw(agent.pid().cast_signed()), signal).unwrap();
-}
-
-fn repairs(host: &TestHost, kind: &str) -> u64 {
-    said(host)["repairs"][kind].as_u64().unwrap_or(0)
-}
-
-/// Returns the daemon's last status.
-fn said(host: &TestHost) -> Value {
-    let path = host.dir().join("state/status.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn wait_for_ready(host: &TestHost, agent: &mut Agent) {
-    let waited = agent.wait_until("it is ready", || said(host)["ready"] == true);
-    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", said(host)));
 }

@@ -1,16 +1,15 @@
 //! Drift: another process changes kernel objects, and the running agent detects, reports, repairs and counts it.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use firewall_common::{SourceFilter, names};
-use firewall_tests::lab::{Agent, INTERFACE, TestHost, eventually, give_bpffs};
+use firewall_tests::lab::{INTERFACE, TestHost, eventually, give_bpffs};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use serde_json::Value;
 
+use crate::deciding::planted::{map, number};
 use crate::raw::{BPF_XDP, Map, ROOM, trie_key};
-use crate::setup::{ALLOWED, DATABASE, DENIED, hosts};
+use crate::setup::{ALLOWED, DATABASE, DENIED, hosts, last_status, repairs, wait_for_ready};
 use crate::traffic::Traffic;
 
 const FLOW: Duration = Duration::from_millis(300);
@@ -71,7 +70,7 @@ fn what_somebody_changes_is_seen_and_put_right() {
         let changed = Instant::now();
         agent.wait_until("it is repaired", || repairs(&host, kind) > before).unwrap();
         println!("{what}: repaired and told after {} ms", changed.elapsed().as_millis());
-        assert_eq!(said(&host)["ready"], false, "{what}: {}", said(&host)["not_ready"]);
+        assert_eq!(last_status(&host)["ready"], false, "{what}: {}", last_status(&host)["not_ready"]);
         wait_for_ready(&host, &mut agent, true);
         assert_eq!(verdicts(&host), VERDICTS, "{what}: after");
         let count = Traffic::start(&host).end_after(FLOW);
@@ -117,7 +116,7 @@ fn pins_that_are_removed_and_a_bpffs_that_is_mounted_anew_cost_no_packet() {
         umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).unwrap();
     }
     eventually(PATIENCE, "the daemon says that bpffs is gone", || {
-        said(&host)["not_ready"].to_string().contains("bpffs").then_some(())
+        last_status(&host)["not_ready"].to_string().contains("bpffs").then_some(())
     })
     .unwrap();
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), Some("mode=0755")).unwrap();
@@ -153,29 +152,4 @@ const VERDICTS: [Option<i32>; 2] = [Some(0), Some(3)];
 
 fn verdicts(host: &TestHost) -> [Option<i32>; 2] {
     [ALLOWED[0], DENIED[0]].map(|source| host.ask(&["explain", source, DATABASE]).code)
-}
-
-fn repairs(host: &TestHost, kind: &str) -> u64 {
-    said(host)["repairs"][kind].as_u64().unwrap_or(0)
-}
-
-/// Returns the daemon's last status, which is readable whatever happened to the pins.
-fn said(host: &TestHost) -> Value {
-    let path = host.dir().join("state/status.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn wait_for_ready(host: &TestHost, agent: &mut Agent, ready: bool) {
-    let waited = agent.wait_until(&format!("ready: {ready}"), || said(host)["ready"] == ready);
-    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", said(host)));
-}
-
-fn map(host: &TestHost, name: &str) -> Map {
-    Map::pinned(Path::new(&host.home.pins().join(names::LAYOUT).join(name)))
-}
-
-fn number(slot: u32) -> [u8; ROOM] {
-    let mut key = [0; ROOM];
-    key[..4].copy_from_slice(&slot.to_ne_bytes());
-    key
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use firewall_tests::lab::{Agent, INTERFACE, TestHost};
+use firewall_tests::lab::INTERFACE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::foreign::Foreign;
 use crate::raw::Map;
-use crate::setup::{builder, hosts};
+use crate::setup::{builder, hosts, wait_for_ready};
 use crate::traffic::Traffic;
 
 const FLOW: Duration = Duration::from_millis(300);
@@ -18,7 +18,7 @@ const FLOW: Duration = Duration::from_millis(300);
 fn a_link_follows_its_interface_through_renaming_down_and_up_and_a_larger_mtu() {
     let host = builder().interfaces(&["eth*"]).build();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     let link = host.status()["interfaces"][0]["link_id"].clone();
     for change in [
         &["ip link set eth0 down", "ip link set eth0 name eth9", "ip link set eth9 up"][..],
@@ -30,7 +30,7 @@ fn a_link_follows_its_interface_through_renaming_down_and_up_and_a_larger_mtu() 
             host.db.run(line).unwrap();
         }
         host.restore_addresses();
-        wait_for_ready(&host, &mut agent);
+        wait_for_ready(&host, &mut agent, true);
         let status = host.status();
         assert_eq!(status["interfaces"][0]["link_id"], link, "{change:?}: {status}");
         assert_eq!(status["interfaces"].as_array().unwrap().len(), 1, "{change:?}: {status}");
@@ -45,7 +45,7 @@ fn an_interface_that_was_moved_away_stays_filtered_and_its_name_is_free_for_anot
     let host = hosts();
     let elsewhere = host.lab.host("elsewhere").unwrap();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     let moved = host.status()["interfaces"][0].clone();
     host.db.run("ip link set eth0 netns elsewhere").unwrap();
     agent.wait_until("its name is missed", || host.status()["ready"] == false).unwrap();
@@ -57,7 +57,7 @@ fn an_interface_that_was_moved_away_stays_filtered_and_its_name_is_free_for_anot
         host.outside.run(line).unwrap();
     }
     host.link(INTERFACE);
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     let there = named(&host.status(), INTERFACE);
     assert_ne!(there["link_id"], moved["link_id"]);
     let count = Traffic::start(&host).end_after(FLOW);
@@ -67,7 +67,7 @@ fn an_interface_that_was_moved_away_stays_filtered_and_its_name_is_free_for_anot
     // A restart adopts both.
     agent.terminate().unwrap();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     assert_eq!(named(&host.status(), INTERFACE)["link_id"], there["link_id"]);
 }
 
@@ -75,7 +75,7 @@ fn an_interface_that_was_moved_away_stays_filtered_and_its_name_is_free_for_anot
 fn an_interface_made_anew_is_filtered_at_once_and_the_time_it_stood_open_is_told() {
     let host = hosts();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     let unprotected = || named(&host.status(), INTERFACE)["unprotected_ms"].as_u64().unwrap();
     for _ in 0..3 {
         let (before, open) = (named(&host.status(), INTERFACE), unprotected());
@@ -109,7 +109,7 @@ fn an_interface_made_anew_is_filtered_at_once_and_the_time_it_stood_open_is_told
         .unwrap();
     std::thread::sleep(Duration::from_secs(1));
     foreign.detach();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     assert!(unprotected() >= open + 1_000, "{open} → {}", unprotected());
 }
 
@@ -118,24 +118,18 @@ fn what_is_no_longer_configured_stays_filtered_and_up_to_date() {
     let host = builder().interfaces(&["eth*", "other0"]).build();
     host.link("other0");
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     agent.terminate().unwrap();
     let config = std::fs::read_to_string(host.home.config()).unwrap();
     std::fs::write(host.home.config(), config.replace("[eth*, other0]", "[eth*]")).unwrap();
     let before = host.status();
     let mut agent = host.start_agent();
-    wait_for_ready(&host, &mut agent);
+    wait_for_ready(&host, &mut agent, true);
     for interface in ["eth0", "other0"] {
         let (before, after) = (named(&before, interface), named(&host.status(), interface));
         assert_eq!(after["link_id"], before["link_id"], "{interface}");
         assert_ne!(after["program_id"], before["program_id"], "{interface} runs the new agent's program");
     }
-}
-
-fn wait_for_ready(host: &TestHost, agent: &mut Agent) {
-    let waited =
-        agent.wait_until("it is ready", || host.home.status().is_ok_and(|status| status.0["ready"] == true));
-    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", host.status()));
 }
 
 fn named(status: &Value, interface: &str) -> Value {

@@ -1,6 +1,9 @@
 //! The hosts and the rule file of these tests: clients with allowed and with denied addresses.
 
-use firewall_tests::lab::{Builder, RuleFile, TestHost};
+use std::fs;
+
+use firewall_tests::lab::{Agent, Builder, RuleFile, TestHost};
+use serde_json::Value;
 
 pub const DATABASE: &str = "orders";
 pub const RULE_FILE: &str = "orders.yaml";
@@ -28,4 +31,19 @@ pub fn rule_file(revision: u64) -> RuleFile {
         .fold(RuleFile::new(DATABASE, revision), |file, to| file.udp_endpoint(to).endpoint(to))
         .rule("id: fr-1, type: custom_range, cidr: 192.0.2.16/28, label: Office")
         .allow("2001:db8:2::20/128")
+}
+
+/// Returns the daemon's last status, which is readable whatever happened to the pins.
+pub fn last_status(host: &TestHost) -> Value {
+    serde_json::from_str(&fs::read_to_string(host.state_dir().join("status.json")).unwrap()).unwrap()
+}
+
+/// Returns the number of repairs of this kind.
+pub fn repairs(host: &TestHost, kind: &str) -> u64 {
+    last_status(host)["repairs"][kind].as_u64().unwrap_or(0)
+}
+
+pub fn wait_for_ready(host: &TestHost, agent: &mut Agent, ready: bool) {
+    let waited = agent.wait_until(&format!("ready: {ready}"), || last_status(host)["ready"] == ready);
+    waited.unwrap_or_else(|error| panic!("{:#}: {error:#}", last_status(host)));
 }
