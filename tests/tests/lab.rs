@@ -10,7 +10,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use firewall_tests::lab::{CAPABILITY_MASK, Lab, Postgres, Session, User, eventually, psql};
+use firewall_tests::lab::{
+    CAPABILITY_MASK, Lab, Postgres, RuleFile, Session, TestHost, User, eventually, psql,
+};
 use nix::sys::signal::Signal;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,6 +125,21 @@ fn postgres_answers_over_tls_and_refuses_anything_else() {
     assert_eq!(session.ask("select 6 * 7;", SECOND).as_deref(), Some("42"));
     app.run("ip link set eth0 down").unwrap();
     assert_eq!(session.ask("select 6 * 7;", SECOND), None, "a session without a network gets no answer");
+}
+
+/// A whole case: two clients, one rule, the control without a filter.
+#[test]
+fn a_test_host_lets_in_the_client_that_its_rule_file_allows() {
+    let host = TestHost::builder()
+        .clients(&["192.0.2.20/24", "192.0.2.66/24"])
+        .listeners(&["192.0.2.10:5432"])
+        .rules(RuleFile::new("orders", 1).endpoint("192.0.2.10:5432").allow("192.0.2.20/32"))
+        .build();
+    let clients = || ["192.0.2.20", "192.0.2.66"].map(|source| host.connects(source, "192.0.2.10:5432"));
+    host.eventually("both get in", || clients() == [true, true]);
+    host.start();
+    host.until_applied("orders", 1);
+    host.eventually("one gets in", || clients() == [true, false]);
 }
 
 #[test]

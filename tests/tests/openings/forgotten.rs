@@ -1,10 +1,6 @@
 //! An operator's `forget`, and an old file that reappears after it.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
-use firewall_tests::lab::TestHost;
+use firewall_tests::lab::{Key, TestHost};
 
 use crate::setup::{
     ALLOWED, Connections as _, E1, E2, GUARDED, RULE_FILE, STRANGER, removed, rules, rules_of, unfiltered,
@@ -20,27 +16,18 @@ fn an_old_file_is_stale_after_forget() {
 #[test]
 fn an_old_signed_file_is_stale_after_forget() {
     replayed(|host| {
-        let dir = host.lab.dir().to_owned();
-        minisign(&dir, &["-G", "-W", "-p", "k.pub", "-s", "k.sec"]);
-        let public = fs::read_to_string(dir.join("k.pub")).unwrap();
-        let public = public.lines().last().unwrap().to_owned();
-        host.change_config("guarded_ports", &format!("trusted_keys: [{public}]\nguarded_ports"));
-        Some(Box::new(move |text| {
-            fs::write(dir.join("message"), text).unwrap();
-            minisign(&dir, &["-S", "-W", "-s", "k.sec", "-m", "message"]);
-            fs::read_to_string(dir.join("message.minisig")).unwrap()
-        }))
+        let key = Key::create(host.lab.dir(), "k").unwrap();
+        host.change_config("guarded_ports", &format!("trusted_keys: [{}]\nguarded_ports", key.public));
+        Some(key)
     });
 }
 
-type Sign = Box<dyn Fn(&str) -> String>;
-
-fn replayed(sign: fn(&TestHost) -> Option<Sign>) {
+fn replayed(trust: fn(&TestHost) -> Option<Key>) {
     let host = unfiltered("");
-    let sign = sign(&host);
+    let key = trust(&host);
     let push = |text: &str| {
-        if let Some(sign) = &sign {
-            host.home.write_rules(SIGNATURE, &sign(text)).unwrap();
+        if let Some(key) = &key {
+            host.write(SIGNATURE, key.sign(text).unwrap());
         }
         host.write(RULE_FILE, text);
     };
@@ -119,9 +106,4 @@ fn what_an_operator_opens_is_open_after_a_boot_and_nothing_else() {
         host.run();
         host.stop();
     }
-}
-
-fn minisign(dir: &Path, arguments: &[&str]) {
-    let out = Command::new("minisign").args(arguments).current_dir(dir).output().unwrap();
-    assert!(out.status.success(), "minisign {arguments:?}: {out:?}");
 }

@@ -13,12 +13,12 @@ fn forged_and_replayed_pushes_are_refused_and_what_was_in_force_stays() {
     let mut agent = host.trusting(&[&key]);
     for revision in [1, 2] {
         let text = rules_for(revision, host.db.name());
-        host.push_signed(&text, Some(&key.sign(&text)));
+        host.push_signed(&text, Some(&key.sign(&text).unwrap()));
         agent.wait_for_revision(&host.home, DATABASE, revision).unwrap();
     }
     host.is_in_force(2);
     let next = rules(3);
-    let good = key.sign(&next);
+    let good = key.sign(&next).unwrap();
     let flipped_file = next.replace("203.0.113.7", "203.0.113.6");
     let flipped_signature = {
         let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
@@ -31,12 +31,12 @@ fn forged_and_replayed_pushes_are_refused_and_what_was_in_force_stays() {
     let elsewhere = rules_for(3, "another-host");
     let forged: [(&str, &str, Option<String>, &str); 7] = [
         ("unsigned", &next, None, "unsigned: "),
-        ("wrong key", &next, Some(stranger.sign(&next)), "bad_signature: "),
+        ("wrong key", &next, Some(stranger.sign(&next).unwrap()), "bad_signature: "),
         ("flipped bit", &flipped_file, Some(good.clone()), "bad_signature: "),
         ("flipped bit of the signature", &next, Some(flipped_signature), "bad_signature: "),
-        ("replay", &older, Some(key.sign(&older)), "stale_revision: "),
-        ("another host's", &elsewhere, Some(key.sign(&elsewhere)), "another-host"),
-        ("another file's signature", &next, Some(key.sign(&rules(5))), "bad_signature: "),
+        ("replay", &older, Some(key.sign(&older).unwrap()), "stale_revision: "),
+        ("another host's", &elsewhere, Some(key.sign(&elsewhere).unwrap()), "another-host"),
+        ("another file's signature", &next, Some(key.sign(&rules(5)).unwrap()), "bad_signature: "),
     ];
     for (what, text, signature, reason) in forged {
         // Prevents a match, even briefly, of a new signature with the file of the previous case.
@@ -62,15 +62,15 @@ fn a_signature_that_comes_late_is_noticed_and_one_that_comes_early_disturbs_noth
     let host = unsigned();
     let key = host.key("ours");
     let mut agent = host.trusting(&[&key]);
-    host.push_signed(&rules(1), Some(&key.sign(&rules(1))));
+    host.push_signed(&rules(1), Some(&key.sign(&rules(1)).unwrap()));
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
     // Late: no other file changes.
     host.push_signed(&rules(2), None);
     host.wait_for_rejection(&mut agent, "unsigned: ");
-    host.sign_only(Some(&key.sign(&rules(2))));
+    host.sign_only(Some(&key.sign(&rules(2)).unwrap()));
     agent.wait_for_revision(&host.home, DATABASE, 2).unwrap();
     // Early: the file in force has lost the signature with which the agent accepted it.
-    host.sign_only(Some(&key.sign(&rules(3))));
+    host.sign_only(Some(&key.sign(&rules(3)).unwrap()));
     host.write("other.yaml", "no rule file\n");
     let seen = || host.home.status().is_ok_and(|status| status.0.to_string().contains("other.yaml"));
     agent.wait_until("the files were looked at", seen).unwrap();
@@ -89,7 +89,7 @@ fn managed_ranges_need_a_signature_likewise() {
         |revision: u64, cidr: &str| RangesFile::new(revision).range("man-example", &[cidr]).to_string();
     let managed = "id: fr-1, type: managed_range, range_id: man-example";
     let text = RuleFile::new(DATABASE, 1).endpoint("192.0.2.10:5432").rule(managed).to_string();
-    host.push_signed(&text, Some(&key.sign(&text)));
+    host.push_signed(&text, Some(&key.sign(&text).unwrap()));
     let beside = host.home.config().with_file_name("managed-ranges.yaml.minisig");
     let push = |text: &str, signature: &str| {
         fs::write(&beside, signature).unwrap();
@@ -99,10 +99,10 @@ fn managed_ranges_need_a_signature_likewise() {
         host.home.ask(&["explain", source, DATABASE]).is_ok_and(|answer| answer.code == Some(0))
     };
     let first = ranges(1, "198.51.100.1/32");
-    push(&first, &key.sign(&first));
+    push(&first, &key.sign(&first).unwrap());
     agent.wait_until("the range is in force", || passes("198.51.100.1")).unwrap();
     let next = ranges(2, "198.51.100.2/32");
-    push(&next, &stranger.sign(&next));
+    push(&next, &stranger.sign(&next).unwrap());
     let refused = || {
         host.home
             .status()
@@ -110,6 +110,6 @@ fn managed_ranges_need_a_signature_likewise() {
     };
     agent.wait_until("the ranges are refused", refused).unwrap();
     assert!(passes("198.51.100.1") && !passes("198.51.100.2"));
-    fs::write(&beside, key.sign(&next)).unwrap();
+    fs::write(&beside, key.sign(&next).unwrap()).unwrap();
     agent.wait_until("the next range is in force", || passes("198.51.100.2")).unwrap();
 }

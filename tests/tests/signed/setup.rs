@@ -1,23 +1,13 @@
 //! A host with an agent that trusts keys, and minisign to sign.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use firewall_tests::lab::{Agent, RuleFile, TestHost};
+use firewall_tests::lab::{Agent, Key, RuleFile, TestHost};
 
 pub const FILE: &str = "orders.yaml";
 pub const DATABASE: &str = "orders";
 /// Allowed by the rules of odd revisions, and of even ones.
 pub const SOURCES: [&str; 2] = ["203.0.113.7", "198.51.100.7"];
-
-/// A key pair.
-pub struct Key {
-    dir: PathBuf,
-    name: &'static str,
-    /// The public key, as in a configuration.
-    pub public: String,
-}
 
 /// Returns the host without an agent; `trusting` configures one.
 pub fn unsigned() -> TestHost {
@@ -28,11 +18,8 @@ pub fn unsigned() -> TestHost {
 pub trait Signing {
     fn host(&self) -> &TestHost;
 
-    fn key(&self, name: &'static str) -> Key {
-        let dir = self.host().lab.dir().to_owned();
-        minisign(&dir, &["-G", "-W", "-p", &format!("{name}.pub"), "-s", &format!("{name}.sec")]);
-        let public = fs::read_to_string(dir.join(format!("{name}.pub"))).unwrap();
-        Key { public: public.lines().last().unwrap().to_owned(), dir, name }
+    fn key(&self, name: &str) -> Key {
+        Key::create(self.host().lab.dir(), name).unwrap()
     }
 
     /// Starts an agent that trusts these keys and no others.
@@ -99,20 +86,6 @@ impl Signing for TestHost {
     fn host(&self) -> &TestHost {
         self
     }
-}
-
-impl Key {
-    /// Signs these bytes.
-    pub fn sign(&self, text: &str) -> String {
-        fs::write(self.dir.join("message"), text).unwrap();
-        minisign(&self.dir, &["-S", "-W", "-s", &format!("{}.sec", self.name), "-m", "message"]);
-        fs::read_to_string(self.dir.join("message.minisig")).unwrap()
-    }
-}
-
-fn minisign(dir: &Path, arguments: &[&str]) {
-    let out = Command::new("minisign").args(arguments).current_dir(dir).output().unwrap();
-    assert!(out.status.success(), "minisign {arguments:?}: {out:?}");
 }
 
 /// Returns a rule file that allows another source in odd revisions than in even ones.
