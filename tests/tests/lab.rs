@@ -45,7 +45,7 @@ fn hosts_reach_each_other_by_the_router_only() {
     right.route_by(&["203.0.113.1", "2001:db8:3::1"]).unwrap();
     router.forward().unwrap();
     for way in ways {
-        right.connect(way, SECOND).unwrap();
+        eventually(20 * SECOND, "it is reached by the router", || right.connect(way, SECOND).ok()).unwrap();
         let (_, from) = listener.accept().unwrap();
         assert!(
             ["[::ffff:203.0.113.20]", "[2001:db8:3::20]"]

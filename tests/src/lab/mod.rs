@@ -6,6 +6,7 @@
 mod agent;
 mod artefact;
 mod binary;
+mod builder;
 mod confined;
 mod contained;
 mod cpu;
@@ -36,6 +37,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub use agent::{Agent, CAPABILITY_MASK, User};
 pub use artefact::{artefact, tool};
 pub use binary::{agent_binary, agent_of};
+pub use builder::Builder;
 pub use confined::Confinement;
 pub use contained::contained;
 pub use cpu::{cpus, pin_to};
@@ -49,7 +51,7 @@ pub use psql::{Session, psql};
 pub use rounds::rounds;
 pub use rule_file::{RangesFile, RuleFile};
 pub use status::Status;
-pub use test_host::{Builder, INTERFACE, TestHost, UNPROTECTED, connects, database_of, socket_address};
+pub use test_host::{INTERFACE, TestHost, UNPROTECTED, connects, database_of, socket_address};
 pub use traced::{count_from_here, killed_after};
 pub use wait::eventually;
 

@@ -15,9 +15,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use serde_json::Value;
 
-use super::{
-    Agent, AgentHome, Answer, Host, Lab, RangesFile, RuleFile, Settings, User, agent_binary, eventually,
-};
+use super::{Agent, AgentHome, Answer, Builder, Host, Lab, RangesFile, RuleFile, eventually};
 
 /// The interface that joins the two hosts, on both.
 pub const INTERFACE: &str = "eth0";
@@ -28,131 +26,13 @@ const BOUND: Duration = Duration::from_secs(20);
 /// A packet crosses a veth within microseconds: a connection that is not established after this time was denied.
 const CONNECT_MS: i64 = 80;
 
-/// Configuration of a [`TestHost`].
-#[derive(Clone, Debug)]
-pub struct Builder<'a> {
-    settings: Settings<'a>,
-    user: User,
-    servers: &'a [&'a str],
-    clients: &'a [&'a str],
-    listeners: &'a [&'a str],
-    is_linked: bool,
-    ranges: Option<RangesFile>,
-    rules: Vec<RuleFile>,
-}
-
-impl<'a> Builder<'a> {
-    /// Sets the agent's user; default: unprivileged.
-    pub fn user(mut self, user: User) -> Self {
-        self.user = user;
-        self
-    }
-
-    /// Sets the agent's interfaces; default: the link.
-    pub fn interfaces(mut self, interfaces: &'a [&'a str]) -> Self {
-        self.settings.interfaces = interfaces;
-        self
-    }
-
-    /// Sets the attach mode: `native`, `generic` or `auto`; default: `native`.
-    pub fn xdp_mode(mut self, mode: &'a str) -> Self {
-        self.settings.xdp_mode = mode;
-        self
-    }
-
-    /// Sets the guarded ports; default: `5432` and `30000-32767`.
-    pub fn guarded_ports(mut self, ports: &'a [&'a str]) -> Self {
-        self.settings.guarded_ports = ports;
-        self
-    }
-
-    /// Adds lines to the config.
-    pub fn config(mut self, lines: &'a str) -> Self {
-        self.settings.more = lines;
-        self
-    }
-
-    /// Sets the addresses of the database host, with prefix lengths; default: `192.0.2.10/24`, `2001:db8:2::10/64`.
-    pub fn servers(mut self, addresses: &'a [&'a str]) -> Self {
-        self.servers = addresses;
-        self
-    }
-
-    /// Sets the addresses of the outside host, with prefix lengths; default: none.
-    pub fn clients(mut self, addresses: &'a [&'a str]) -> Self {
-        self.clients = addresses;
-        self
-    }
-
-    /// Listens on these TCP destinations of the database host.
-    pub fn listeners(mut self, destinations: &'a [&'a str]) -> Self {
-        self.listeners = destinations;
-        self
-    }
-
-    /// Leaves the hosts without a link, for tests that only ask the kernel.
-    pub fn unlinked(mut self) -> Self {
-        self.is_linked = false;
-        self
-    }
-
-    pub fn ranges(mut self, ranges: RangesFile) -> Self {
-        self.ranges = Some(ranges);
-        self
-    }
-
-    pub fn rules(mut self, file: RuleFile) -> Self {
-        self.rules.push(file);
-        self
-    }
-
-    /// Creates the hosts, the link and the files; starts no agent. Panics on any failure, as all methods here do.
-    #[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
-    pub fn build(self) -> TestHost {
-        let lab = Lab::new().unwrap();
-        let (db, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
-        let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), self.user, &self.settings).unwrap();
-        let owned = |addresses: &[&str]| addresses.iter().map(|one| (*one).to_owned()).collect();
-        let mut host = TestHost {
-            agent: RefCell::default(),
-            listeners: Vec::new(),
-            servers: owned(self.servers),
-            clients: owned(self.clients),
-            home,
-            db,
-            outside,
-            lab,
-        };
-        if self.is_linked {
-            host.link(INTERFACE);
-        }
-        host.listeners = {
-            let _inside = host.db.enter().unwrap();
-            self.listeners.iter().map(|at| TcpListener::bind(at).unwrap()).collect()
-        };
-        host.listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
-        if let Some(ranges) = &self.ranges {
-            host.push_ranges(ranges);
-        }
-        self.rules.iter().for_each(|file| host.push(file));
-        host
-    }
-
-    /// As `build`, with a running agent.
-    pub fn start(self) -> TestHost {
-        let host = self.build();
-        host.start();
-        host
-    }
-}
-
 /// Two hosts on one link; one has the agent's home.
 #[derive(Debug)]
 pub struct TestHost {
-    agent: RefCell<Option<Agent>>,
-    listeners: Vec<TcpListener>,
-    servers: Vec<String>,
-    clients: Vec<String>,
+    pub(super) agent: RefCell<Option<Agent>>,
+    pub(super) listeners: Vec<TcpListener>,
+    pub(super) servers: Vec<String>,
+    pub(super) clients: Vec<String>,
     pub home: AgentHome,
     pub db: Host,
     pub outside: Host,
@@ -162,16 +42,7 @@ pub struct TestHost {
 #[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 impl TestHost {
     pub fn builder<'a>() -> Builder<'a> {
-        Builder {
-            settings: Settings::default(),
-            user: User::Unprivileged,
-            servers: &["192.0.2.10/24", "2001:db8:2::10/64"],
-            clients: &[],
-            listeners: &[],
-            is_linked: true,
-            ranges: None,
-            rules: Vec::new(),
-        }
+        Builder::new()
     }
 
     /// Joins the hosts by interfaces of this name on both, and waits until every client reaches the database host.
