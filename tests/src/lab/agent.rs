@@ -98,10 +98,10 @@ impl Agent {
         })
     }
 
-    /// Waits until `is_so` returns `true`; fails with the log if the agent ends first, or after 10 seconds.
+    /// Waits until `is_so` returns `true`; fails with the log if the agent ends first, or after 20 seconds.
     pub fn wait_until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
         let child = &mut self.child;
-        let ended = eventually(Duration::from_secs(10), what, || {
+        let ended = eventually(Duration::from_secs(20), what, || {
             if is_so() { Some(None) } else { child.try_wait().ok().flatten().map(Some) }
         });
         match ended {
