@@ -24,6 +24,8 @@ const REPORT: Duration = Duration::from_secs(5);
 /// Longest wait for the reader of the last lines when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(1);
 const STACK: usize = 256 << 10;
+/// Default levels. The netlink decoder warns about each unknown kind of interface in every listing.
+const LEVELS: &str = "info,netlink_packet_route=error";
 
 /// The value of `--log-format`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -68,7 +70,7 @@ pub(super) fn start(format: LogFormat) -> Result<Log> {
 
 fn filter(given: Option<&str>) -> EnvFilter {
     let given = given.filter(|text| !text.trim().is_empty());
-    given.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info"))
+    given.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(LEVELS))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
