@@ -67,8 +67,8 @@ fn write_within<const N: usize>(
             // The gap of the last column is not written.
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(limit + GAP);
         }
-        if let Some(constraints) = &constraints {
-            table.set_constraints(*constraints);
+        if let Some(constraints) = constraints {
+            table.set_constraints(constraints);
         }
         for line in table.lines() {
             writeln!(out, "{}", line.trim_end())?;

@@ -25,7 +25,7 @@ const REPORT: Duration = Duration::from_secs(5);
 const LAST_LINES: Duration = Duration::from_secs(1);
 const STACK: usize = 256 << 10;
 /// Default levels. The netlink decoder warns about each unknown kind of interface in every listing.
-const LEVELS: &str = "info,netlink_packet_route=error";
+const LEVELS: &str = "netlink_packet_route=error,info";
 
 /// The value of `--log-format`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
