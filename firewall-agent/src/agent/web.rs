@@ -26,7 +26,7 @@ pub(super) fn serve(config: &Config, board: &Arc<SharedState>) -> Result<()> {
 
 impl Counters for Kernel {
     fn unrecorded(&self) -> Result<u64> {
-        Ok(self.denied_totals()?.lost)
+        Ok(self.denied_totals()?.unrecorded)
     }
 
     fn reasons(&self) -> Result<Vec<ReasonCounter>> {

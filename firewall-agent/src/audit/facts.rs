@@ -26,8 +26,8 @@ pub type Gathered<T> = Result<T, Unchecked>;
 /// Fact that could not be read. Field names are an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unchecked {
-    pub what: String,
-    pub why: String,
+    pub fact: String,
+    pub reason: String,
 }
 
 /// Interface of the agent's network namespace.

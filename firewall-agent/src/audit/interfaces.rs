@@ -39,9 +39,9 @@ const SILENT: &[&str] = &["can", "dummy", "ifb", "nlmon", "vcan", "vrf", "vxcan"
 /// Link kinds that receive their packets through their members.
 const JOINED: &[&str] = &["bond", "bridge", "hsr", "team"];
 
-pub(super) fn ways(interfaces: &[Interface]) -> Vec<Finding> {
+pub(super) fn findings(interfaces: &[Interface]) -> Vec<Finding> {
     let unseen = interfaces.iter().filter(|one| one.up && !one.loopback && !one.filtered);
-    unseen.filter(|one| !is_covered(one, interfaces)).map(|one| way(one, interfaces)).collect()
+    unseen.filter(|one| !is_covered(one, interfaces)).map(|one| finding(one, interfaces)).collect()
 }
 
 /// Returns `true` if every packet that arrives there is filtered elsewhere, or the finding belongs to another
@@ -62,7 +62,7 @@ fn is_covered(one: &Interface, all: &[Interface]) -> bool {
     one.kind.as_deref() == Some("vlan") && find(one.lower).is_some()
 }
 
-fn way(one: &Interface, all: &[Interface]) -> Finding {
+fn finding(one: &Interface, all: &[Interface]) -> Finding {
     let kind = one.kind.as_deref().unwrap_or("hardware");
     let with = |found: Kind, meaning: String, advice: &str| Finding {
         kind: found,

@@ -5,11 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Finding, Interface, Kind, Listener, Protected};
 
-pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &[Listener]) -> Vec<Finding> {
-    let mut ways = Vec::new();
+pub(super) fn findings(
+    protected: &Protected,
+    interfaces: &[Interface],
+    listeners: &[Listener],
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let mut unclaimed = BTreeSet::new();
     for listener in listeners.iter().filter(|one| protected.has_port(one.port, one.protocol)) {
-        ways.extend(
+        findings.extend(
             interfaces.iter().filter(|one| one.loopback && one.up).map(|lo| by_loopback(lo, listener)),
         );
         let addresses = interfaces.iter().flat_map(|one| &one.addresses);
@@ -20,7 +24,7 @@ pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &
                 .map(|address| (SocketAddr::new(*address, listener.port), listener.protocol)),
         );
     }
-    ways.extend(unclaimed.into_iter().map(|(place, protocol)| Finding {
+    findings.extend(unclaimed.into_iter().map(|(place, protocol)| Finding {
         kind: Kind::UnclaimedAddress,
         object: format!("{place}/{protocol}"),
         meaning: "a process listens there, and no endpoint or guarded port covers this address: open to \
@@ -30,7 +34,7 @@ pub(super) fn ways(protected: &Protected, interfaces: &[Interface], listeners: &
                  the endpoint's address only"
             .to_owned(),
     }));
-    ways
+    findings
 }
 
 fn by_loopback(lo: &Interface, listener: &Listener) -> Finding {

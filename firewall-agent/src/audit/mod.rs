@@ -23,9 +23,9 @@ pub use translation::{NewPorts, Translation};
 /// Result of the audit. Field names are an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    pub ways: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// Facts that could not be read; their bypasses are unknown.
-    pub not_looked_at: Vec<Unchecked>,
+    pub unchecked: Vec<Unchecked>,
 }
 
 /// Bypass: an unfiltered way to a protected port, or a setting that opens one. Field names are an interface.
@@ -47,31 +47,31 @@ pub fn audit(facts: &Facts) -> Audit {
     if facts.protected.is_empty() {
         return audit;
     }
-    let interfaces = audit.keep(&facts.interfaces);
-    let listeners = audit.keep(&facts.listeners);
+    let interfaces = audit.checked(&facts.interfaces);
+    let listeners = audit.checked(&facts.listeners);
     if let Some(interfaces) = interfaces {
-        audit.ways.extend(interfaces::ways(interfaces));
+        audit.findings.extend(interfaces::findings(interfaces));
     }
     if let (Some(interfaces), Some(listeners)) = (interfaces, listeners) {
-        audit.ways.extend(listeners::ways(&facts.protected, interfaces, listeners));
+        audit.findings.extend(listeners::findings(&facts.protected, interfaces, listeners));
     }
-    for look in &facts.translations {
-        if let Some(translations) = audit.keep(look) {
-            audit.ways.extend(translation::ways(&facts.protected, translations));
+    for gathered in &facts.translations {
+        if let Some(translations) = audit.checked(gathered) {
+            audit.findings.extend(translation::findings(&facts.protected, translations));
         }
     }
-    if let Some(ephemeral) = audit.keep(&facts.ephemeral) {
-        audit.ways.extend(ports::ways(&facts.protected, ephemeral));
+    if let Some(ephemeral) = audit.checked(&facts.ephemeral) {
+        audit.findings.extend(ports::findings(&facts.protected, ephemeral));
     }
-    let settings = audit.keep(&facts.settings);
+    let settings = audit.checked(&facts.settings);
     if let (Some(interfaces), Some(settings)) = (interfaces, settings) {
-        audit.ways.extend(settings::ways(interfaces, settings));
+        audit.findings.extend(settings::findings(interfaces, settings));
     }
     audit
 }
 
 impl Audit {
-    fn keep<'a, T>(&mut self, look: &'a Gathered<T>) -> Option<&'a T> {
-        look.as_ref().map_err(|unlooked| self.not_looked_at.push(unlooked.clone())).ok()
+    fn checked<'a, T>(&mut self, gathered: &'a Gathered<T>) -> Option<&'a T> {
+        gathered.as_ref().map_err(|missing| self.unchecked.push(missing.clone())).ok()
     }
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{Ephemeral, Finding, Kind, Protected};
 
-pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Finding> {
+pub(super) fn findings(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Finding> {
     let is_taken = |port: &u16| {
         ephemeral.range.contains(port) && !ephemeral.reserved.iter().any(|range| range.contains(port))
     };
@@ -16,7 +16,7 @@ pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Finding>
         }
     }
     let (first, last) = ephemeral.range.clone().into_inner();
-    let way = |run: RangeInclusive<u16>| Finding {
+    let finding = |run: RangeInclusive<u16>| Finding {
         kind: Kind::Ephemeral,
         object: shown(&run),
         meaning: format!(
@@ -29,7 +29,7 @@ pub(super) fn ways(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Finding>
             shown(&run)
         ),
     };
-    runs.into_iter().map(way).collect()
+    runs.into_iter().map(finding).collect()
 }
 
 fn shown(run: &RangeInclusive<u16>) -> String {

@@ -2,8 +2,8 @@
 
 use super::{Finding, Interface, Kind, Setting, SettingName};
 
-pub(super) fn ways(interfaces: &[Interface], settings: &[Setting]) -> Vec<Finding> {
-    let mut ways = Vec::new();
+pub(super) fn findings(interfaces: &[Interface], settings: &[Setting]) -> Vec<Finding> {
+    let mut findings = Vec::new();
     for name in SettingName::ALL {
         let value = |interface: &str| {
             let found = settings.iter().find(|one| one.name == name && one.interface == interface);
@@ -16,14 +16,14 @@ pub(super) fn ways(interfaces: &[Interface], settings: &[Setting]) -> Vec<Findin
             let in_force = if name == SettingName::RouteLocalnet { all.max(own) } else { all.min(own) };
             if in_force > 0 {
                 let blamed = if own > 0 { &one.name } else { "all" };
-                ways.push(way(name, &one.name, blamed));
+                findings.push(finding(name, &one.name, blamed));
             }
         }
     }
-    ways
+    findings
 }
 
-fn way(name: SettingName, interface: &str, blamed: &str) -> Finding {
+fn finding(name: SettingName, interface: &str, blamed: &str) -> Finding {
     let setting = name.of(blamed);
     let (kind, meaning) = match name {
         SettingName::SourceRouteV4 | SettingName::SourceRouteV6 => (

@@ -49,7 +49,7 @@ fn interface(index: u32, kind: &str) -> Interface {
 }
 
 fn found(facts: &Facts) -> Vec<(Kind, String)> {
-    audit(facts).ways.into_iter().map(|way| (way.kind, way.object)).collect()
+    audit(facts).findings.into_iter().map(|finding| (finding.kind, finding.object)).collect()
 }
 
 fn kinds(facts: &Facts) -> Vec<Kind> {
@@ -206,7 +206,7 @@ fn a_setting_counts_as_the_kernel_takes_it() {
 
 #[test]
 fn what_could_not_be_looked_at_is_said_and_hides_nothing_else() {
-    let blind = || Unchecked { what: "it".to_owned(), why: "refused".to_owned() };
+    let blind = || Unchecked { fact: "it".to_owned(), reason: "refused".to_owned() };
     let facts = || with([interface(3, "veth")]);
     let cases: [(Facts, usize); 5] = [
         (Facts { interfaces: Err(blind()), ..facts() }, 0),
@@ -215,9 +215,9 @@ fn what_could_not_be_looked_at_is_said_and_hides_nothing_else() {
         (Facts { ephemeral: Err(blind()), ..facts() }, 1),
         (Facts { settings: Err(blind()), ..facts() }, 1),
     ];
-    for (facts, ways) in cases {
+    for (facts, findings) in cases {
         let audit = audit(&facts);
-        assert_eq!((audit.ways.len(), audit.not_looked_at), (ways, vec![blind()]));
+        assert_eq!((audit.findings.len(), audit.unchecked), (findings, vec![blind()]));
     }
 }
 

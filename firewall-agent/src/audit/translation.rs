@@ -30,11 +30,11 @@ pub enum NewPorts {
     Unknown,
 }
 
-pub(super) fn ways(protected: &Protected, translations: &[Translation]) -> Vec<Finding> {
-    translations.iter().filter_map(|one| way(protected, one)).collect()
+pub(super) fn findings(protected: &Protected, translations: &[Translation]) -> Vec<Finding> {
+    translations.iter().filter_map(|one| finding(protected, one)).collect()
 }
 
-fn way(protected: &Protected, one: &Translation) -> Option<Finding> {
+fn finding(protected: &Protected, one: &Translation) -> Option<Finding> {
     let after = match (&one.new_ports, one.port) {
         (NewPorts::To(ports), _) => Some(ports.clone()),
         (NewPorts::Unchanged, Some(port)) => Some(port..=port),

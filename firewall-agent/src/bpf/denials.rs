@@ -61,9 +61,9 @@ pub struct DeniedTotals {
     /// Refused packets; in monitor mode, those that would have been refused.
     pub seen: u64,
     /// Packets represented by entries when these were written, evicted entries included.
-    pub booked: u64,
+    pub recorded: u64,
     /// Packets that no entry ever represented.
-    pub lost: u64,
+    pub unrecorded: u64,
     /// Writes to the table.
     pub records: u64,
 }
@@ -117,8 +117,8 @@ impl DenialTable {
         let samplers = self.samplers.get(&0, 0).context("cannot read the totals of denied packets")?;
         Ok(samplers.iter().fold(DeniedTotals::default(), |sum, Plain(Sampler { totals, .. })| DeniedTotals {
             seen: sum.seen + totals.seen,
-            booked: sum.booked + totals.recorded,
-            lost: sum.lost + totals.unrecorded,
+            recorded: sum.recorded + totals.recorded,
+            unrecorded: sum.unrecorded + totals.unrecorded,
             records: sum.records + totals.records,
         }))
     }

@@ -23,9 +23,9 @@ pub(super) fn run(places: &Located, accepted: &[Kind], format: Format, out: &mut
         Format::Json => write_json(&report, out)?,
         Format::Table => write_people(&report, out)?,
     }
-    Ok(if !report.not_looked_at.is_empty() {
+    Ok(if !report.unchecked.is_empty() {
         Exit::Failed
-    } else if report.ways.iter().any(|way| !way.accepted) {
+    } else if report.findings.iter().any(|finding| !finding.accepted) {
         Exit::WaysFound
     } else {
         Exit::Done

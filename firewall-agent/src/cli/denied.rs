@@ -108,11 +108,11 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
         rules.iter().try_for_each(|(database, rule)| writeln!(out, "  {database}  - {rule}"))?;
     }
     let totals = &report.totals;
-    writeln!(out, "\ndenied on this host: {} packets", totals.refused)?;
+    writeln!(out, "\ndenied on this host: {} packets", totals.denied)?;
     writeln!(
         out,
         "recorded: {} (sampled during a flood), unrecorded: {}, evicted: {}",
-        totals.recorded, totals.lost, totals.forgotten
+        totals.recorded, totals.unrecorded, totals.evicted
     )?;
     Ok(())
 }

@@ -17,15 +17,15 @@ pub fn legacy_translations() -> Vec<Gathered<Vec<Translation>>> {
 }
 
 fn look(names: &Path, program: &str) -> Gathered<Vec<Translation>> {
-    let unlooked = |why: String| Unchecked { what: format!("{program} rules"), why };
+    let unchecked = |reason: String| Unchecked { fact: format!("{program} rules"), reason };
     match fs::read_to_string(names) {
-        Ok(text) if text.lines().any(|table| table == "nat") => Err(unlooked(format!(
+        Ok(text) if text.lines().any(|table| table == "nat") => Err(unchecked(format!(
             "a legacy nat table exists, which only its own program can read: check with `{program}-save -t \
              nat`"
         ))),
         Ok(_) => Ok(Vec::new()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(unlooked(format!("{}: {error}: only root may read it", names.display()))),
+        Err(error) => Err(unchecked(format!("{}: {error}: only root may read it", names.display()))),
     }
 }
 

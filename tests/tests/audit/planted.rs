@@ -160,21 +160,21 @@ fn listeners_are_found_by_loopback_and_at_addresses_that_no_endpoint_names() {
         let _inside = host.db.enter().unwrap();
         TcpListener::bind(place).unwrap()
     };
-    let ways = || -> Vec<(String, String)> { host.audit(&[]).bypasses.into_iter().collect() };
-    let way = |kind: &str, object: &str| (kind.to_owned(), object.to_owned());
+    let findings = || -> Vec<(String, String)> { host.audit(&[]).bypasses.into_iter().collect() };
+    let finding = |kind: &str, object: &str| (kind.to_owned(), object.to_owned());
 
     let elsewhere = listen("0.0.0.0:8080");
-    assert_eq!(ways(), []);
+    assert_eq!(findings(), []);
     let guarded = listen("127.0.0.1:5432");
-    assert_eq!(ways(), [way("loopback", "lo: 127.0.0.1:5432/tcp")]);
+    assert_eq!(findings(), [finding("loopback", "lo: 127.0.0.1:5432/tcp")]);
     drop((elsewhere, guarded));
     becomes_quiet(&host);
 
     let wildcard = listen("0.0.0.0:20300");
-    let by_loopback = way("loopback", "lo: 0.0.0.0:20300/tcp");
-    assert_eq!(ways(), std::slice::from_ref(&by_loopback));
+    let by_loopback = finding("loopback", "lo: 0.0.0.0:20300/tcp");
+    assert_eq!(findings(), std::slice::from_ref(&by_loopback));
     host.db.run("ip address add 192.0.2.11/24 dev eth0").unwrap();
-    assert_eq!(ways(), [by_loopback, way("unclaimed_address", "192.0.2.11:20300/tcp")]);
+    assert_eq!(findings(), [by_loopback, finding("unclaimed_address", "192.0.2.11:20300/tcp")]);
     drop(wildcard);
     becomes_quiet(&host);
 }

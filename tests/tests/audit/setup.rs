@@ -52,7 +52,7 @@ pub fn findings(answer: &Answer) -> Findings {
     let rows = |name: &str| json[name].as_array().unwrap().clone();
     Findings {
         code: answer.code,
-        bypasses: rows("ways").iter().map(|row| (text(row, "kind"), text(row, "object"))).collect(),
-        unchecked: rows("not_looked_at").iter().map(|row| text(row, "what")).collect(),
+        bypasses: rows("findings").iter().map(|row| (text(row, "kind"), text(row, "object"))).collect(),
+        unchecked: rows("unchecked").iter().map(|row| text(row, "fact")).collect(),
     }
 }

@@ -81,8 +81,8 @@ fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_t
         assert_eq!(rows(&host, &["denied", ORDERS, "--top", "1"], 7).len(), 1, "{agent}");
 
         let totals = &host.json(&["denied"])["totals"];
-        assert_eq!((&totals["lost"], &totals["forgotten"]), (&json!(0), &json!(0)), "{agent}: {totals}");
-        assert_eq!(totals["refused"], totals["recorded"], "{agent}: {totals}");
+        assert_eq!((&totals["unrecorded"], &totals["evicted"]), (&json!(0), &json!(0)), "{agent}: {totals}");
+        assert_eq!(totals["denied"], totals["recorded"], "{agent}: {totals}");
 
         let table = host.ask(&["denied", ORDERS]);
         assert_eq!((table.code, table.err.as_str()), (Some(0), ""), "{agent}");

@@ -143,7 +143,7 @@ fn each_refused_packet_is_written_down_with_source_destination_reason_and_class(
     }
     let totals = loaded.kernel.denied_totals().unwrap();
     let sent: u64 = kinds.iter().map(|kind| kind.count).sum();
-    assert_eq!((totals.seen, totals.booked, totals.lost, totals.records), (sent, sent, 0, sent));
+    assert_eq!((totals.seen, totals.recorded, totals.unrecorded, totals.records), (sent, sent, 0, sent));
 }
 
 /// As on a kernel where one run may interrupt another.

@@ -21,23 +21,23 @@ pub(super) fn collect(bpffs_dir: &Path) -> Result<Facts> {
     let links = links(&Pins::new(bpffs_dir))?;
     let filtered: BTreeSet<String> =
         links.into_iter().filter(|link| link.mode.is_some()).map(|link| link.interface).collect();
-    let interfaces = seen("interfaces", interfaces(|name| filtered.contains(name)).map_err(chain));
+    let interfaces = checked("interfaces", interfaces(|name| filtered.contains(name)).map_err(chain));
     let names = interfaces.iter().flatten().map(|one| one.name.as_str());
-    let settings = seen("settings under /proc/sys/net", settings(names));
-    let mut all_translations = vec![seen("nftables rules", translations().map_err(chain))];
+    let settings = checked("settings under /proc/sys/net", settings(names));
+    let mut all_translations = vec![checked("nftables rules", translations().map_err(chain))];
     all_translations.extend(legacy_translations());
     Ok(Facts {
         protected,
         interfaces,
-        listeners: seen("listeners", listeners()),
+        listeners: checked("listeners", listeners()),
         translations: all_translations,
-        ephemeral: seen("the ephemeral port range", ephemeral()),
+        ephemeral: checked("the ephemeral port range", ephemeral()),
         settings,
     })
 }
 
-fn seen<T, E: fmt::Display>(what: &str, result: Result<T, E>) -> Gathered<T> {
-    result.map_err(|error| Unchecked { what: what.to_owned(), why: error.to_string() })
+fn checked<T, E: fmt::Display>(fact: &str, result: Result<T, E>) -> Gathered<T> {
+    result.map_err(|error| Unchecked { fact: fact.to_owned(), reason: error.to_string() })
 }
 
 fn chain(error: anyhow::Error) -> String {

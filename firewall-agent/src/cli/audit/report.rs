@@ -10,8 +10,8 @@ use crate::audit::{Audit, Finding, Kind, Unchecked};
 /// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    pub ways: Vec<Row>,
-    pub not_looked_at: Vec<Unchecked>,
+    pub findings: Vec<Row>,
+    pub unchecked: Vec<Unchecked>,
     /// Neither an endpoint nor a guarded port is in force: there is nothing to bypass.
     pub nothing_protected: bool,
 }
@@ -20,35 +20,35 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     #[serde(flatten)]
-    way: Finding,
+    finding: Finding,
     /// Reported, but ignored for the exit code.
     pub accepted: bool,
 }
 
 impl Report {
     pub fn new(audit: Audit, accepted: &[Kind], nothing_protected: bool) -> Self {
-        let row = |way: Finding| Row { accepted: accepted.contains(&way.kind), way };
+        let row = |finding: Finding| Row { accepted: accepted.contains(&finding.kind), finding };
         Self {
-            ways: audit.ways.into_iter().map(row).collect(),
-            not_looked_at: audit.not_looked_at,
+            findings: audit.findings.into_iter().map(row).collect(),
+            unchecked: audit.unchecked,
             nothing_protected,
         }
     }
 }
 
 pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
-    for Row { way, accepted } in &report.ways {
+    for Row { finding, accepted } in &report.findings {
         let accepted = if *accepted { "  (accepted)" } else { "" };
-        writeln!(out, "{}  {}{accepted}", way.kind, way.object)?;
-        writeln!(out, "    {}", way.meaning)?;
-        writeln!(out, "    action: {}\n", way.advice)?;
+        writeln!(out, "{}  {}{accepted}", finding.kind, finding.object)?;
+        writeln!(out, "    {}", finding.meaning)?;
+        writeln!(out, "    action: {}\n", finding.advice)?;
     }
-    for Unchecked { what, why } in &report.not_looked_at {
-        writeln!(out, "! not checked: {what}: {why}")?;
+    for Unchecked { fact, reason } in &report.unchecked {
+        writeln!(out, "! not checked: {fact}: {reason}")?;
     }
-    let accepted = report.ways.iter().filter(|way| way.accepted).count();
-    let found = report.ways.len();
-    match (found, report.not_looked_at.is_empty()) {
+    let accepted = report.findings.iter().filter(|finding| finding.accepted).count();
+    let found = report.findings.len();
+    match (found, report.unchecked.is_empty()) {
         _ if report.nothing_protected => {
             writeln!(out, "nothing is protected here: no endpoint and no guarded port is in force")?;
         }

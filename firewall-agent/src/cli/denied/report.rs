@@ -25,13 +25,13 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct Totals {
     /// Packets that were refused, or in monitor mode would have been.
-    pub refused: u64,
+    pub denied: u64,
     /// Packets that entries of the table represented when recorded.
     pub recorded: u64,
     /// Packets that no entry ever represented.
-    pub lost: u64,
+    pub unrecorded: u64,
     /// Packets of entries that have been evicted since.
-    pub forgotten: u64,
+    pub evicted: u64,
 }
 
 /// One source, or several of one prefix, at one endpoint. Field names are an interface.
@@ -81,10 +81,10 @@ pub fn report(kernel: &Kernel, live: &Live, database: Option<&str>, lengths: (u8
         rows.filter(|row| database.is_none() || row.database_id.as_deref() == database).collect();
     denied.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.source.cmp(&b.source)));
     let totals = Totals {
-        refused: totals.seen,
-        recorded: totals.booked,
-        lost: totals.lost,
-        forgotten: totals.booked.saturating_sub(held),
+        denied: totals.seen,
+        recorded: totals.recorded,
+        unrecorded: totals.unrecorded,
+        evicted: totals.recorded.saturating_sub(held),
     };
     Ok(Report { totals, denied })
 }
