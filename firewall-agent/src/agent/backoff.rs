@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_half_a_minute() {
+    fn pause_doubles_up_to_30_seconds() {
         let (mut backoff, mut now) = (Backoff::default(), Instant::now());
         assert!(backoff.may_try(now));
         for seconds in [1, 2, 4, 8, 16, 30, 30] {

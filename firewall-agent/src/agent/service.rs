@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_a_few_and_counts_the_rest() {
+    fn long_lists_are_cut_with_a_count_of_the_rest() {
         let names: Vec<String> = (0..10).map(|n| format!("eth{n}")).collect();
         assert_eq!(few(names[..0].iter(), " "), "");
         assert_eq!(few(names[..2].iter(), "; "), "eth0; eth1");

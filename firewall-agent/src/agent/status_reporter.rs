@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_leaves_before_it_was_in_force_is_late_no_longer() {
+    fn removed_database_is_no_longer_reported_late() {
         let dir = tempfile::tempdir().unwrap();
         let given = ConfigFile {
             interfaces: Some(vec!["none".to_owned()]),

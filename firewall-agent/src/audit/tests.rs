@@ -57,19 +57,19 @@ fn kinds(facts: &Facts) -> Vec<Kind> {
 }
 
 #[test]
-fn a_host_without_ways_has_none() {
+fn host_without_bypasses_has_no_findings() {
     assert_eq!(audit(&quiet()), Audit::default());
 }
 
 #[test]
-fn where_nothing_is_protected_no_way_leads_to_it() {
+fn no_protected_port_no_finding() {
     let mut facts = with([interface(3, "")]);
     facts.protected = Protected::default();
     assert_eq!(audit(&facts), Audit::default());
 }
 
 #[test]
-fn an_interface_that_is_up_and_not_filtered_is_found_by_its_kind() {
+fn unfiltered_interface_that_is_up_is_reported_by_kind() {
     for (kind, expected) in [
         ("", Some(Kind::Interface)),
         ("bond", Some(Kind::Interface)),
@@ -94,7 +94,7 @@ fn an_interface_that_is_up_and_not_filtered_is_found_by_its_kind() {
 }
 
 #[test]
-fn what_a_filtered_interface_saw_before_is_not_found_again() {
+fn interface_behind_a_filtered_one_is_not_reported() {
     let member = |filtered| Interface { controller: Some(3), filtered, ..interface(4, "") };
     let cases = [
         ("bond", vec![member(true)], vec![]),
@@ -116,7 +116,7 @@ fn what_a_filtered_interface_saw_before_is_not_found_again() {
 }
 
 #[test]
-fn a_listener_at_a_protected_port_is_found_by_loopback_and_where_no_endpoint_is() {
+fn listeners_on_protected_ports_outside_endpoints_are_reported() {
     let cases: [(&str, u16, &[&str]); 6] = [
         ("0.0.0.0", 80, &[]),
         ("0.0.0.0", 5432, &["lo: 0.0.0.0:5432/tcp"]),
@@ -139,7 +139,7 @@ fn a_listener_at_a_protected_port_is_found_by_loopback_and_where_no_endpoint_is(
 }
 
 #[test]
-fn a_rule_that_leads_to_a_protected_port_is_found_unless_its_own_port_is_protected() {
+fn redirect_to_protected_port_is_reported_unless_its_port_is_protected() {
     let rule = |port: Option<u16>, new_ports| Translation {
         rule: "here".to_owned(),
         protocol: Some(Protocol::Tcp),
@@ -172,7 +172,7 @@ fn a_rule_that_leads_to_a_protected_port_is_found_unless_its_own_port_is_protect
 }
 
 #[test]
-fn protected_ports_of_the_hosts_own_connections_are_found_in_runs() {
+fn protected_ports_in_the_local_port_range_are_reported_as_ranges() {
     let mut facts = quiet();
     facts.protected = Protected::new(["*:40000/udp".parse().unwrap()], (32_766..=32_770).collect());
     let objects = |facts: &Facts| found(facts).into_iter().map(|(_, object)| object).collect::<Vec<_>>();
@@ -184,7 +184,7 @@ fn protected_ports_of_the_hosts_own_connections_are_found_in_runs() {
 }
 
 #[test]
-fn a_setting_counts_as_the_kernel_takes_it() {
+fn settings_are_interpreted_as_by_the_kernel() {
     for (name, own_alone, all_alone, kind) in [
         (SettingName::SourceRouteV4, false, false, Kind::SourceRouting),
         (SettingName::SourceRouteV6, false, false, Kind::SourceRouting),
@@ -205,7 +205,7 @@ fn a_setting_counts_as_the_kernel_takes_it() {
 }
 
 #[test]
-fn what_could_not_be_looked_at_is_said_and_hides_nothing_else() {
+fn failed_check_is_reported_and_hides_no_other_finding() {
     let blind = || Unchecked { fact: "it".to_owned(), reason: "refused".to_owned() };
     let facts = || with([interface(3, "veth")]);
     let cases: [(Facts, usize); 5] = [
@@ -222,7 +222,7 @@ fn what_could_not_be_looked_at_is_said_and_hides_nothing_else() {
 }
 
 #[test]
-fn names_of_kinds_are_the_same_in_commands_and_in_json() {
+fn kind_names_are_equal_on_the_command_line_and_in_json() {
     for kind in Kind::ALL {
         assert_eq!(kind.name().parse(), Ok(kind));
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());

@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_cut_at_a_character_with_a_mark_and_names_are_kept_whole() {
+    fn labels_are_truncated_at_a_character_and_names_are_not() {
         for (label, kept) in [
             ("Office network".to_owned(), "Office network".to_owned()),
             ("x".repeat(256), "x".repeat(256)),

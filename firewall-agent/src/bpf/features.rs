@@ -80,7 +80,7 @@ mod tests {
 
     /// Needs root, as does every program load.
     #[test]
-    fn the_running_kernel_has_all_and_what_no_xdp_program_may_call_is_missing() {
+    fn running_kernel_has_all_helpers_and_missing_ones_are_named() {
         assert_eq!(missing(HELPERS), [""; 0]);
         let foreign = (BpfHelper::BPF_FUNC_setsockopt, "bpf_setsockopt", "4.13");
         assert_eq!(missing(&[HELPERS[0], foreign]), ["bpf_setsockopt (Linux 4.13)"]);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_one_program_may_interrupt_another() {
+    fn caches_are_off_on_a_preempt_rt_kernel() {
         let of = |version: &str| accelerations_of(OsStr::new(version));
         assert_eq!(of("#1 SMP PREEMPT_DYNAMIC Debian 6.12.107-1"), stages::ALL);
         assert_eq!(

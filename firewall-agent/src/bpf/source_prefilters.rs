@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_of_a_prefix_has_its_bit_whatever_the_length() {
+    fn every_address_of_a_prefix_has_its_bit_at_any_length() {
         let mut rng = fastrand::Rng::with_seed(3);
         for length in 0..=32 {
             let net = Ipv4Net::new(Ipv4Addr::from(rng.u32(..)), length).unwrap().trunc();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_leaves_most_bits_alone() {
+    fn prefix_leaves_most_bits_clear() {
         let set = |filter: SourceFilter| filter.words.iter().map(|word| word.count_ones()).sum::<u32>();
         let v4 = |text: &str| filter_of([text.parse::<Ipv4Net>().unwrap()].iter());
         let v6 = |text: &str| filter_of([text.parse::<Ipv6Net>().unwrap()].iter());

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_known_words_and_heads_are_painted() {
+    fn only_whole_known_words_and_headings_are_coloured() {
         assert_eq!(painted("orders  applied  drop-in"), "orders  \x1b[32mapplied\x1b[0m  drop-in");
         assert_eq!(painted("DATABASE  LAST HIT"), "\x1b[1mDATABASE  LAST HIT\x1b[0m");
         assert_eq!(painted("  \"state\": \"applied\""), "  \"state\": \"applied\"");

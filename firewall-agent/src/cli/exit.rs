@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_problems_of_a_configuration_have_lines_of_their_own() {
+    fn only_configuration_problems_are_printed_one_per_line() {
         let (lines, exit) = report(&BadInput("database \"x\nerror: y\"".to_owned()).into());
         assert_eq!((lines, exit), (vec![r#"error: database "x\u000aerror: y""#.to_owned()], Exit::BadInput));
         let problems = vec!["a\n.yaml: line 1".to_owned(), "a\n.yaml: line 2".to_owned()];

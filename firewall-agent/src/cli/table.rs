@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_gets_one_line_for_each_row_and_a_terminal_lines_that_fit() {
+    fn pipe_gets_a_line_per_row_and_terminal_gets_lines_that_fit() {
         let long =
             "a label that goes on and on, and on, until it is too long for any terminal, and then some";
         let rows = [["orders", long, "1"], ["x", "kurz", "22"]];
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_stay_whole_where_the_words_of_all_columns_fit() {
+    fn ids_are_not_broken_when_all_columns_fit() {
         let id = "6a316183d0f1f10ecbcca123";
         let rows = [[id, "2001:db8:1234:5678::/64 and some others, which are not shown here", "1"]];
         assert!(table(Some(60), &rows).contains(id));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_and_hostile_characters_keep_the_columns() {
+    fn wide_and_hostile_characters_do_not_break_columns() {
         let text = table(Some(80), &[["日本", "a\tb\u{1b}[2Jc\n", "1"], ["x", "y", "2"]]);
         assert_eq!(
             text,

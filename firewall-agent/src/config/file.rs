@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_take_what_the_file_takes() {
+    fn flags_accept_the_values_the_file_accepts() {
         let flags = parse(
             "--interfaces eth0,bond* --xdp-mode generic --guarded-ports 5432,30000-32767 --allow-monitor \
              --packet-log=false --max-databases 5 --rescan-interval 500ms --listen 127.0.0.1:9639",
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_refuse_what_the_file_refuses() {
+    fn flags_refuse_the_values_the_file_refuses() {
         for line in [
             "--interfaces=",
             "--interfaces eth0,eth[1",

@@ -30,7 +30,7 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
 }
 
 #[test]
-fn of_all_characters_none_that_acts_passes_and_no_text_is_lost() {
+fn no_control_character_passes_and_no_text_is_lost() {
     let mut passed = 0;
     for text in every_text() {
         let line = escaped(&text).into_owned();
@@ -61,7 +61,7 @@ fn of_all_characters_none_that_acts_passes_and_no_text_is_lost() {
 }
 
 #[test]
-fn a_file_may_contain_the_characters_that_scripts_and_emoji_need_and_no_others_that_are_escaped() {
+fn files_may_contain_only_the_format_characters_of_scripts_and_emoji() {
     for c in '\0'..=char::MAX {
         assert!(is_harmful(c) || !is_forbidden(c), "{c:?}");
         assert!(is_forbidden(c) || !acts(c), "{c:?}");
@@ -70,7 +70,7 @@ fn a_file_may_contain_the_characters_that_scripts_and_emoji_need_and_no_others_t
 }
 
 #[test]
-fn harmful_characters_are_escaped_as_in_json_and_no_others() {
+fn only_harmful_characters_are_escaped_in_json_form() {
     let hostile = "a\u{1b}[31mb\r\n\u{7f}c\u{9b}0m\u{202e}d\0\te\u{feff}";
     let expected = r"a\u001b[31mb\u000d\u000a\u007fc\u009b0m\u202ed\u0000\u0009e\ufeff";
     assert_eq!(escaped(hostile), expected);
@@ -80,7 +80,7 @@ fn harmful_characters_are_escaped_as_in_json_and_no_others() {
 }
 
 #[test]
-fn names_that_are_not_utf8_stay_apart() {
+fn non_utf8_names_remain_distinguishable() {
     let names: [&[u8]; 5] =
         [b"a\xff.yaml", b"a\xfe.yaml", b"a\xc3\xa4.yaml", b"a\xc3.yaml", b"a\xef\xbf\xbd.yaml"];
     let texts: BTreeSet<String> = names.iter().map(|name| name_text(OsStr::from_bytes(name))).collect();
@@ -90,7 +90,7 @@ fn names_that_are_not_utf8_stay_apart() {
 }
 
 #[test]
-fn bytes_that_arrive_one_by_one_are_escaped_as_whole_characters_before_they_are_painted() {
+fn bytes_written_singly_are_escaped_as_whole_characters() {
     let hostile = "a\u{1b}[31mb\r\u{7f}c\u{9b}0m\u{202e}d\0\te";
     let paint: fn(&str) -> String = |line| format!("\u{1b}[1m{line}");
     for (paint, start) in [(None, ""), (Some(paint), "\u{1b}[1m")] {
@@ -106,7 +106,7 @@ fn bytes_that_arrive_one_by_one_are_escaped_as_whole_characters_before_they_are_
 }
 
 #[test]
-fn no_value_begins_a_line() {
+fn no_value_starts_a_line() {
     // As the commands do: through a reference to a writer.
     fn tell(out: &mut impl Write, name: &str) -> io::Result<()> {
         writeln!(out, "\n{name}: refused\n")?;

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_made_has_the_permissions_and_what_is_there_keeps_its_own() {
+    fn new_directories_get_the_mode_and_existing_ones_are_unchanged() {
         let root = tempfile::tempdir().unwrap();
         let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o7777;
         fs::create_dir(root.path().join("there")).unwrap();

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_owner_is_named_to_who_comes_second_and_forgotten_when_it_ends() {
+    fn second_instance_learns_the_owner_and_exit_releases_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Lock::owner(dir.path()), None);
         let lock = Lock::take(dir.path()).unwrap();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_at_the_owner_keeps_nobody_from_becoming_it() {
+    fn querying_the_owner_does_not_block_locking() {
         let dir = tempfile::tempdir().unwrap();
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_agents_own_user_reaches_what_is_made() {
+    fn lock_file_and_directory_are_private_to_the_owner() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("a/state");
         drop(Lock::take(&dir).unwrap());
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_write_lock_as_agents_take_it_makes_an_owner_and_others_are_named() {
+    fn only_an_agent_write_lock_makes_an_owner_and_others_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let own = std::process::id();
         drop(Lock::take(dir.path()).unwrap());

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_has_its_permissions_and_takes_the_place_of_an_old_one_and_of_nothing_else() {
+    fn socket_has_its_mode_and_replaces_only_a_stale_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/a.sock");
         for mode in [PRIVATE, GROUP] {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_lost_when_it_is_removed_or_leads_elsewhere_and_not_before() {
+    fn socket_path_is_lost_only_when_removed_or_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/a.sock");
         let (_first, name) = bind_at(&path, PRIVATE).unwrap();

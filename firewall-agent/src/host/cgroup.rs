@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tightest_limit_above_counts() {
+    fn tightest_limit_of_the_ancestors_applies() {
         let root = tempfile::tempdir().unwrap();
         let group = |path: &str, max: &str, current: &str| {
             let dir = root.path().join(path);

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_moments_are_in_order_and_near() {
+    fn moments_are_monotonic_and_close_to_wall_time() {
         let (first, second) = (Moment::now().unwrap(), Moment::now().unwrap());
         assert!(first.uptime <= second.uptime && first.uptime > Duration::ZERO);
         let apart = Timestamp::now().duration_since(first.wall);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_says_whether_it_is_synchronised() {
+    fn synchronised_matches_adjtimex() {
         // SAFETY: as in `synchronised`.
         let mut state: libc::timex = unsafe { MaybeUninit::zeroed().assume_init() };
         // SAFETY: the pointer is valid, and no mode is set.

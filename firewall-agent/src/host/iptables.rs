@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_table_nat_or_a_list_that_cannot_be_read_is_said() {
+    fn only_a_nat_table_or_an_unreadable_list_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let names = dir.path().join("names");
         assert_eq!(look(&names, "iptables-legacy"), Ok(Vec::new()));

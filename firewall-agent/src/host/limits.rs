@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_of_open_files_becomes_the_highest() {
+    fn open_file_limit_is_raised_to_the_maximum() {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, hard - 1, hard).unwrap();
         raise_open_files().unwrap();

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn only_those_who_listen_are_found() {
+    fn only_listening_sockets_are_returned() {
         let listens = "0100007F:1538 00000000:0000 0A";
         let connected = "0A0200C0:758C 140200C0:C350 01";
         let local = Some(vec!["127.0.0.1 5432".to_owned()]);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn addresses_are_read_word_by_word() {
+    fn addresses_are_decoded_per_32_bit_word() {
         for (hex, address) in [
             ("0A0200C0", Some("192.0.2.10")),
             ("00000000", Some("0.0.0.0")),

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_of_the_mount_that_is_seen_counts() {
+    fn visible_mount_root_is_used() {
         let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
                       30 22 0:27 / /sys rw shared:7 - sysfs sysfs rw\n\
                       40 30 0:28 / /sys/fs/bpf rw shared:9 - bpf bpf rw\n\
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_mounts_hide_no_other_and_a_malformed_table_is_an_error() {
+    fn unusual_mounts_are_skipped_and_malformed_table_is_an_error() {
         let bpffs = "40 30 0:28 / /sys/fs/bpf rw shared:9 - bpf bpf rw\n";
         // A source may be empty, and its options may have any form (pasta, overlay, fuse).
         let odd = "60 22 0:40 / /mnt ro,size=0k master:1 propagate_from:2 x - tmpfs  ro,a=b=c,\n";

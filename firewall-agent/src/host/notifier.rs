@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_sent_once_and_a_status_when_it_changes() {
+    fn ready_is_sent_once_and_status_on_change() {
         let mut sent = Vec::new();
         let mut notifier = notifier(&mut sent, None);
         assert!(!notifier.is_ready());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_of_life_is_sent_once_in_half_of_the_watchdogs_time() {
+    fn watchdog_ping_is_sent_every_half_interval() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         for (watchdog, expected) in [(Some(Duration::from_secs(30)), 3), (None, 0)] {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_manager_that_is_gone_or_does_not_read_blocks_nothing_and_is_told_later() {
+    fn absent_or_stalled_service_manager_blocks_nothing_and_is_retried() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let mut notifier =
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abstract_name_is_a_socket() {
+    fn abstract_socket_name_is_accepted() {
         let name = format!("firewall-agent-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         send_to(OsStr::new(&format!("@{name}")), &NotifyState::Stopping).unwrap();

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fails_for_a_moment_is_tried_again_and_what_fails_for_good_is_not() {
+    fn transient_errors_are_retried_and_permanent_ones_are_not() {
         for (code, failures, expected) in [
             (libc::ENOMEM, 3, Some(4)),
             (libc::EBUSY, 99, None),

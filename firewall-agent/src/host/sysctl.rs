@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_the_kernel_writes_them() {
+    fn ranges_are_parsed_as_the_kernel_prints_them() {
         assert_eq!(range_of("32768\t60999\n", char::is_whitespace), Some(32_768..=60_999));
         assert_eq!(range_of("8080-8090", |c| c == '-'), Some(8080..=8090));
         assert_eq!(range_of("9090", |c| c == '-'), Some(9090..=9090));

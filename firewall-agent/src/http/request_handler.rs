@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn liveness_is_the_loops_pulse_and_readiness_is_what_was_posted() {
+    fn liveness_follows_the_loop_and_readiness_the_posted_status() {
         assert_eq!(ask(board(false), "/healthz"), (200, "alive\n".to_owned()));
         let (code, body) = ask(board(false), "/readyz");
         assert!(code == 503 && body.contains("eth0: not there"), "{code} {body}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_stands_still_is_neither_alive_nor_ready() {
+    fn stalled_loop_is_neither_alive_nor_ready() {
         for (seconds, expected) in [(25, 200), (35, 503)] {
             for path in ["/healthz", "/readyz"] {
                 let mut board = board(true);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn without_counters_the_rest_is_shown_and_their_lack_too() {
+    fn unreadable_counters_are_reported_beside_other_metrics() {
         let (code, body) = ask(board(true), "/metrics");
         assert!(code == 200 && body.contains("firewall_counters_readable 0.0\n"), "{body}");
         assert!(body.contains("firewall_ready 1.0\n") && !body.contains("firewall_packets"), "{body}");

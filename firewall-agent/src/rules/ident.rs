@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_quotes_the_text() {
+    fn error_quotes_the_value() {
         let error = "../x".parse::<DatabaseId>().unwrap_err();
         assert_eq!(error.to_string(), r#""../x": may hold letters, digits, _ and - only"#);
     }

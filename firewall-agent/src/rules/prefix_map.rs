@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_of_both_families_are_found_without_host_bits_ipv4_first() {
+    fn prefixes_are_listed_without_host_bits_ipv4_first() {
         let net = |text: &str| text.parse::<IpNet>().unwrap();
         let map: PrefixMap<u8> =
             [(net("2001:db8::1/32"), 3), (net("192.0.2.7/24"), 1), (net("192.0.2.0/25"), 2)]

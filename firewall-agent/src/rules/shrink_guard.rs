@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_in_use_keeps_its_prefixes_when_it_vanishes_or_loses_most_of_them() {
+    fn used_range_retains_prefixes_when_missing_or_shrunk_by_most() {
         type List = Option<&'static [u8]>;
         let cases: [(List, List, Option<&str>); 21] = [
             (Some(&[1, 2, 3, 4]), Some(&[1, 2, 3, 4]), None),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shrink_that_is_meant_is_taken_at_once_and_admits_no_other() {
+    fn confirmed_shrink_is_accepted_once() {
         let used = BTreeSet::from([id("a")]);
         let old = ranges(7, Some(&[1, 2, 3, 4]));
         for list in [&[][..], &[1], &[5, 6]] {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_was_kept_is_kept_until_its_file_is_plausible_again() {
+    fn retained_range_lasts_until_its_file_is_plausible() {
         let used = BTreeSet::from([id("a")]);
         let mut ranges_in_force = ranges(7, Some(&[1, 2, 3, 4]));
         for (revision, list, kept) in [(8, Some(&[1][..]), 1), (9, None, 1), (10, Some(&[1, 2]), 0)] {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_ranges_of_the_file_apply_and_a_kept_list_takes_the_new_name() {
+    fn other_ranges_apply_and_a_retained_range_takes_its_new_name() {
         let mut old = ranges(7, Some(&[1, 2, 3, 4]));
         old.ranges.insert(id("b"), ranges(7, Some(&[9])).ranges[&id("a")].clone());
         let mut new = ranges(8, Some(&[1]));

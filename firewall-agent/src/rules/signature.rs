@@ -86,7 +86,7 @@ dhv/1mlWz8E6V9PAqpWtWVM4SUuhLJ2oOsRFYBWhKzkVIrDseXYPOkdjGlcxt1E2CObTwnrYoumBhbze
     }
 
     #[test]
-    fn only_the_very_bytes_that_a_trusted_key_signed_are_taken() {
+    fn only_bytes_signed_by_a_trusted_key_are_accepted() {
         let signature = Some(SIGNATURE.as_bytes());
         for trusted in [&[KEY][..], &[OTHER_KEY, KEY], &[KEY, OTHER_KEY]] {
             assert_eq!(check_signature(&keys(trusted), BYTES, signature), Ok(()), "{trusted:?}");
@@ -107,7 +107,7 @@ dhv/1mlWz8E6V9PAqpWtWVM4SUuhLJ2oOsRFYBWhKzkVIrDseXYPOkdjGlcxt1E2CObTwnrYoumBhbze
     }
 
     #[test]
-    fn a_signature_that_was_touched_is_refused() {
+    fn modified_signature_is_refused() {
         let keys = keys(&[KEY]);
         // The first line is an unsigned comment.
         let signed = SIGNATURE.find('\n').unwrap() + 1;
@@ -125,13 +125,13 @@ dhv/1mlWz8E6V9PAqpWtWVM4SUuhLJ2oOsRFYBWhKzkVIrDseXYPOkdjGlcxt1E2CObTwnrYoumBhbze
     }
 
     #[test]
-    fn without_a_key_nothing_needs_a_signature() {
+    fn no_signature_is_required_without_a_key() {
         assert_eq!(check_signature(&[], BYTES, None), Ok(()));
         assert_eq!(check_signature(&[], BYTES, Some(b"anything")), Ok(()));
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn invalid_keys_are_refused() {
         for text in ["", "RWQ", "untrusted comment: minisign public key", &KEY[1..], &KEY.to_lowercase()] {
             assert!(text.parse::<TrustedKey>().is_err(), "{text:?} was taken");
         }

@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_is_true_for_its_subjects_until_it_is_replaced() {
+    fn condition_is_true_for_its_subjects_until_replaced() {
         let mut conditions = Conditions::default();
         let failed = |names: &[&str]| {
             let one = |name: &&str| ((*name).to_owned(), format!("interface {name}: busy"));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn every_condition_is_listed_once_and_has_its_own_name() {
+    fn every_condition_is_listed_once_and_has_a_unique_name() {
         let names: BTreeSet<&str> = Condition::ALL.iter().map(|one| one.name()).collect();
         assert_eq!(names.len(), Condition::ALL.len());
         assert!(Condition::ALL.is_sorted());

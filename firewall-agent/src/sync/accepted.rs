@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unreadable_stored_file_is_lacked_until_another_is_accepted_or_the_database_leaves() {
+    fn unreadable_stored_file_is_missing_until_replaced_or_removed() {
         let id: DatabaseId = "a".parse().unwrap();
         let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
         let live = Live::default();

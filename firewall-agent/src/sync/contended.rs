@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_claims_are_closed_and_others_stay() {
+    fn only_overlapping_claims_are_closed() {
         let one = "192.0.2.1:5432/tcp";
         for (claims, expected) in [
             (&[("a", &[one][..]), ("b", &["192.0.2.2:5432/tcp"])][..], &[][..]),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_files_that_claim_one_destination_are_opened_by_no_desired_state() {
+    fn desired_state_closes_a_destination_claimed_by_two_stored_files() {
         let (mut persisted, live, mut changes) =
             (PersistedState::default(), Live::default(), Changes::default());
         let mut accepted = AcceptedFiles::new(&live);

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_control_plane_can_work_the_common_digest_out() {
+    fn control_plane_can_compute_the_common_digest() {
         let mut sources = PrefixMap::new();
         sources.v6.insert("2001:db8::/32".parse().unwrap(), CounterId(3));
         sources.v4.insert("192.0.2.0/25".parse().unwrap(), CounterId(1));

@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_whose_publish_was_refused_after_a_boot_keeps_its_place_before_newcomers() {
+    fn database_refused_after_boot_retains_priority_over_new_ones() {
         for (refused_writes, kept) in [(true, vec!["accepted"]), (false, vec![])] {
             let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
             for id in ["accepted", "other"] {

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_of_ports_holds_what_a_set_of_numbers_holds() {
+    fn port_set_behaves_like_a_set_of_numbers() {
         let mut rng = fastrand::Rng::with_seed(1);
         for most in [3, 200, 60_000] {
             let draw = |rng: &mut fastrand::Rng| -> BTreeSet<u16> {

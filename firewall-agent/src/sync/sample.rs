@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_outside_is_found_in_the_first_gap() {
+    fn outside_source_is_chosen_from_the_first_gap() {
         let v4 = |nets: &[&str]| {
             let list = nets.iter().map(|net| (net.parse().unwrap(), CounterId(1))).collect();
             outside_v4(&list).map(|address| address.to_string())

@@ -127,7 +127,7 @@ fn run(desired: &Desired, memory: &mut FakeDataPlane) -> bool {
 }
 
 #[test]
-fn every_write_of_a_publish_leaves_the_old_verdict_or_the_new_one() {
+fn every_publish_write_leaves_the_old_or_the_new_verdict() {
     let mut rng = Rng::with_seed(7);
     let mut memory = FakeDataPlane::default();
     for round in 1..=2_000 {
@@ -141,7 +141,7 @@ fn every_write_of_a_publish_leaves_the_old_verdict_or_the_new_one() {
 }
 
 #[test]
-fn a_publish_that_is_cut_off_at_any_write_is_safe_and_the_next_one_finishes_it() {
+fn interrupted_publish_is_safe_and_completed_by_the_next() {
     let mut rng = Rng::with_seed(11);
     let mut memory = FakeDataPlane::default();
     let mut cuts = 0;
@@ -170,7 +170,7 @@ fn a_publish_that_is_cut_off_at_any_write_is_safe_and_the_next_one_finishes_it()
 }
 
 #[test]
-fn a_mirror_that_is_kept_over_failures_finishes_as_well_as_one_read_anew() {
+fn mirror_retained_over_failures_converges_like_a_fresh_one() {
     let mut rng = Rng::with_seed(13);
     let mut memory = FakeDataPlane::default();
     let mut live = Live::default();
@@ -186,7 +186,7 @@ fn a_mirror_that_is_kept_over_failures_finishes_as_well_as_one_read_anew() {
 }
 
 #[test]
-fn opening_before_the_allow_list_would_be_noticed() {
+fn opening_before_the_allow_list_is_detected() {
     let mut before = FakeDataPlane::default();
     let mut rng = Rng::with_seed(3);
     let closed = Desired { guarded: Ports::from(PORTS), ..Desired::default() };
@@ -237,7 +237,7 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
 }
 
 #[test]
-fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
+fn database_leaves_monitor_mode_on_a_host_that_forbids_it() {
     let mut rng = Rng::with_seed(5);
     let mut memory = FakeDataPlane::default();
     let wanted = DesiredDatabase {
@@ -254,7 +254,7 @@ fn no_database_stays_in_monitor_mode_on_a_host_that_does_not_take_it() {
 }
 
 #[test]
-fn the_kernel_remembers_managed_ranges_for_a_start_without_their_file() {
+fn managed_ranges_are_recovered_from_the_kernel_without_their_file() {
     let mut memory = FakeDataPlane::default();
     let (key, net) = (CounterKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
     let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);

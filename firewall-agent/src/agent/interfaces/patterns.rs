@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn interfaces_that_come_and_go_are_matched_and_missed() {
+    fn patterns_follow_interfaces_that_appear_and_disappear() {
         let mut patterns = patterns(&["eth0", "veth*", "bond?"]);
         let missing = |patterns: &Patterns| patterns.missing().into_keys().collect::<Vec<_>>();
         assert_eq!(missing(&patterns), ["bond?", "eth0", "veth*"]);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_glob_is_quoted() {
+    fn invalid_glob_is_quoted_in_the_error() {
         let error = Patterns::new(&["eth[".to_owned()]).unwrap_err();
         assert!(format!("{error:#}").contains("\"eth[\""), "{error:#}");
     }

@@ -31,7 +31,7 @@ fn logged(format: LogFormat, limit: &Limit, log: impl FnOnce()) -> Vec<String> {
 }
 
 #[test]
-fn an_empty_variable_gives_no_level() {
+fn empty_variable_sets_no_level() {
     for (given, level) in [
         (None, LEVELS),
         (Some(""), LEVELS),
@@ -65,7 +65,7 @@ fn hostile() -> String {
 }
 
 #[test]
-fn nothing_outside_acts_on_a_terminal_or_begins_a_line() {
+fn foreign_text_cannot_control_the_terminal_or_start_a_log_line() {
     for format in [LogFormat::Human, LogFormat::Json] {
         for _ in 0..500 {
             let name = hostile();
@@ -88,7 +88,7 @@ fn nothing_outside_acts_on_a_terminal_or_begins_a_line() {
 }
 
 #[test]
-fn a_flood_is_cut_and_counted_and_holds_up_nothing_else() {
+fn flood_is_limited_and_counted_and_delays_no_other_message() {
     let limit = Limit::default();
     let lines = logged(LogFormat::Human, &limit, || {
         for number in 0..1000 {
@@ -108,7 +108,7 @@ fn a_flood_is_cut_and_counted_and_holds_up_nothing_else() {
 }
 
 #[test]
-fn every_database_of_a_host_may_be_in_force_at_once() {
+fn limit_permits_one_message_per_database() {
     let lines = logged(LogFormat::Json, &Limit::default(), || {
         (0..256).for_each(|number| info!(number, "in force"));
     });
@@ -130,7 +130,7 @@ impl Write for Gate {
 }
 
 #[test]
-fn a_reader_that_stops_holds_up_nobody_and_is_told_what_it_missed() {
+fn stalled_reader_blocks_nothing_and_learns_the_dropped_count() {
     let (queue, limit, kept, gate) = (Queue::default(), Limit::default(), Kept::default(), Arc::default());
     let (lines, out) = (queue.clone(), Gate(kept.clone(), Arc::clone(&gate)));
     spawn("log", move || lines.write_to(out)).unwrap();

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_matters_is_seen_at_80_by_24() {
+    fn all_sections_fit_80_by_24() {
         for (width, height) in [(80, 24), (200, 60), (40, 10), (1, 1)] {
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
             terminal.draw(|frame| draw(frame, &scene())).unwrap();

@@ -31,7 +31,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 #[test]
-fn links_that_lead_to_a_file_in_the_directory_are_followed_as_in_a_config_map() {
+fn symlinks_within_the_directory_are_followed() {
     let (root, dir) = place();
     fs::create_dir(dir.join("..2026_08_21")).unwrap();
     fs::write(dir.join("..2026_08_21/x.yaml"), INSIDE).unwrap();
@@ -49,7 +49,7 @@ fn links_that_lead_to_a_file_in_the_directory_are_followed_as_in_a_config_map() 
 }
 
 #[test]
-fn a_link_that_leaves_the_directory_is_refused_and_its_target_named() {
+fn symlink_out_of_the_directory_is_refused_with_its_target() {
     let (root, dir) = place();
     let outside = root.path().join("outside.yaml");
     symlink(root.path(), dir.join("above")).unwrap();
@@ -71,7 +71,7 @@ fn a_link_that_leaves_the_directory_is_refused_and_its_target_named() {
 }
 
 #[test]
-fn what_is_no_file_is_neither_waited_for_nor_read() {
+fn special_files_are_neither_opened_nor_read() {
     let (_root, dir) = place();
     mkfifo(&dir.join("fifo.yaml"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     fs::create_dir(dir.join("dir.yaml")).unwrap();
@@ -94,7 +94,7 @@ fn read_after_a_look(path: &Path) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn a_link_that_is_swapped_while_it_is_opened_never_leads_outside() {
+fn symlink_swapped_during_open_never_escapes() {
     const SWAPS: usize = 10_000;
     let (root, dir) = place();
     let (link, next) = (dir.join("a.yaml"), dir.join(".next"));

@@ -44,7 +44,7 @@ fn kept(snapshot: &Snapshot) -> Vec<&str> {
 }
 
 #[test]
-fn of_too_many_files_the_known_are_read_first_and_no_other_is_passed_over_in_silence() {
+fn file_count_limit_reads_known_files_first_and_names_the_rest() {
     let place = Place::new(&["z.yaml"]);
     for name in ["f.yaml", "e.yaml", "d.yaml", "z.yaml", "c.yaml", "b.yaml", "a.yaml"] {
         place.write(name, name);
@@ -64,7 +64,7 @@ fn of_too_many_files_the_known_are_read_first_and_no_other_is_passed_over_in_sil
 }
 
 #[test]
-fn of_too_many_bytes_the_known_are_read_first_and_no_other_is_passed_over_in_silence() {
+fn byte_limit_reads_known_files_first_and_names_the_rest() {
     let place = Place::new(&["z.yaml"]);
     place.write("z.yaml", "known");
     for number in 10..30 {
@@ -80,7 +80,7 @@ fn of_too_many_bytes_the_known_are_read_first_and_no_other_is_passed_over_in_sil
 }
 
 #[test]
-fn no_byte_is_kept_of_a_file_that_does_not_pass_the_check() {
+fn file_that_fails_the_check_is_not_retained() {
     let place = Place::new(&[]);
     for name in ["good.yaml", "good.yaml.minisig", "bad.yaml"] {
         place.write(name, name);
@@ -93,7 +93,7 @@ fn no_byte_is_kept_of_a_file_that_does_not_pass_the_check() {
 }
 
 #[test]
-fn whatever_differs_between_two_looks_differs_in_their_marks() {
+fn different_snapshots_have_different_marks() {
     let seen =
         ScannedFile { content: Ok(b"a".to_vec()), signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH };
     let with = |path: &str, seen: ScannedFile| Snapshot {
@@ -121,7 +121,7 @@ fn whatever_differs_between_two_looks_differs_in_their_marks() {
 }
 
 #[test]
-fn a_file_whose_name_is_not_utf8_is_refused_by_name_and_none_of_it_is_kept() {
+fn file_with_non_utf8_name_is_refused_and_not_retained() {
     let place = Place::new(&[]);
     for name in [&b"a\xff\n.yaml"[..], b"b.yaml"] {
         fs::write(place.dir.path().join(OsStr::from_bytes(name)), "bytes").unwrap();
@@ -133,7 +133,7 @@ fn a_file_whose_name_is_not_utf8_is_refused_by_name_and_none_of_it_is_kept() {
 }
 
 #[test]
-fn files_that_only_look_like_rule_files_are_named_and_no_more_of_them_than_eight() {
+fn at_most_eight_files_with_similar_names_are_reported() {
     let place = Place::new(&[]);
     for name in ["a.yaml", "b.yml", "c.YAML", ".d.yml", "e.yaml.minisig", "f.txt", "yml"] {
         place.write(name, name);
@@ -153,7 +153,7 @@ fn files_that_only_look_like_rule_files_are_named_and_no_more_of_them_than_eight
 }
 
 #[test]
-fn a_signature_that_is_a_link_out_of_the_directory_is_not_read() {
+fn signature_symlink_out_of_the_directory_is_not_read() {
     let (place, outside) = (Place::new(&[]), Place::new(&[]));
     outside.write("secret", "secret");
     for name in ["a.yaml", "b.yaml", "b.sig"] {

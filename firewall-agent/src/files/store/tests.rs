@@ -59,7 +59,7 @@ fn changes(records: Vec<Record>) -> Changes {
 }
 
 #[test]
-fn every_kind_of_record_comes_back_and_goes_away() {
+fn every_record_kind_is_stored_and_removed() {
     let dir = tempfile::tempdir().unwrap();
     let medium = || StateFile::new(dir.path());
     assert_eq!(LastGoodStore::new(medium()).load().unwrap(), []);
@@ -74,7 +74,7 @@ fn every_kind_of_record_comes_back_and_goes_away() {
 
 /// A reader needs no lock, and sees one commit, whole.
 #[test]
-fn a_reader_beside_a_writer_sees_one_commit() {
+fn concurrent_reader_sees_a_single_commit() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = LastGoodStore::new(StateFile::new(dir.path()));
     store.commit(&Changes::default()).unwrap();
@@ -99,7 +99,7 @@ fn a_reader_beside_a_writer_sees_one_commit() {
 }
 
 #[test]
-fn another_format_version_is_refused_and_left_alone() {
+fn unknown_format_version_is_refused_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
     let database = Database::create(&path).unwrap();
@@ -116,7 +116,7 @@ fn another_format_version_is_refused_and_left_alone() {
 }
 
 #[test]
-fn damage_is_an_error_and_never_an_empty_store() {
+fn corruption_is_an_error_and_never_an_empty_store() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
     let mut store = LastGoodStore::new(StateFile::new(dir.path()));
@@ -153,7 +153,7 @@ fn only_the_agent_may_read_the_store() {
 }
 
 #[test]
-fn a_store_that_is_cut_under_its_writer_is_never_taken_for_durable() {
+fn store_truncated_under_its_writer_is_not_reported_durable() {
     for is_cut in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let mut store = LastGoodStore::new(StateFile::new(dir.path()));
@@ -170,7 +170,7 @@ fn a_store_that_is_cut_under_its_writer_is_never_taken_for_durable() {
 }
 
 #[test]
-fn of_two_changes_to_one_record_the_last_counts() {
+fn last_change_to_a_record_wins() {
     let mut first = changes(vec![Record::Detached(Timestamp::UNIX_EPOCH)]);
     let mut later = Changes::default();
     later.remove(Key::Detached);
@@ -182,7 +182,7 @@ fn of_two_changes_to_one_record_the_last_counts() {
 }
 
 #[test]
-fn a_store_that_is_removed_under_its_writer_is_written_again_with_everything() {
+fn store_removed_under_its_writer_is_rewritten_completely() {
     let dir = tempfile::tempdir().unwrap();
     let state_dir = dir.path().join("state");
     let path = state_dir.join("state.redb");

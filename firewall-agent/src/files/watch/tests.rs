@@ -46,7 +46,7 @@ fn swap_link(dir: &Path, target: &str, link: &str) {
 }
 
 #[tokio::test]
-async fn every_way_of_changing_a_file_is_seen_within_a_second() {
+async fn every_kind_of_file_change_is_reported_within_a_second() {
     type Step = fn(&Path);
     let steps: [(&str, Change, Step); 17] = [
         ("a new file", Change::Now, |dir| fs::write(dir.join("b.yaml"), "b").unwrap()),
@@ -105,7 +105,7 @@ async fn every_way_of_changing_a_file_is_seen_within_a_second() {
 }
 
 #[tokio::test]
-async fn what_no_rule_file_can_come_from_is_not_reported() {
+async fn irrelevant_changes_are_not_reported() {
     let (root, dir, mut watcher) = watched().await;
     fs::write(dir.join(".b"), "hidden still").unwrap();
     fs::remove_file(dir.join(".b")).unwrap();
@@ -118,7 +118,7 @@ async fn what_no_rule_file_can_come_from_is_not_reported() {
 }
 
 #[tokio::test]
-async fn a_directory_is_watched_again_whenever_it_comes_back() {
+async fn recreated_directory_is_watched_again() {
     type Step = fn(&Path);
     let returns: [(&str, Step); 7] = [
         ("deleted and made again", |dir| {
@@ -175,7 +175,7 @@ async fn a_directory_is_watched_again_whenever_it_comes_back() {
 }
 
 #[tokio::test]
-async fn what_left_with_its_directory_is_neither_reported_nor_kept() {
+async fn renamed_directory_is_no_longer_watched() {
     let (root, dir, mut watcher) = watched().await;
     let away = root.path().join("away");
     fs::rename(&dir, &away).unwrap();
@@ -188,7 +188,7 @@ async fn what_left_with_its_directory_is_neither_reported_nor_kept() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_not_there_yet_is_waited_for_from_the_nearest_above() {
+async fn missing_directory_is_awaited_from_its_nearest_ancestor() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("etc/agent/rules.d");
     let mut watcher = Watcher::new(std::slice::from_ref(&dir)).unwrap();
@@ -200,7 +200,7 @@ async fn a_directory_that_is_not_there_yet_is_waited_for_from_the_nearest_above(
 }
 
 #[tokio::test]
-async fn a_directory_that_is_also_a_parent_is_watched_as_both() {
+async fn directory_that_is_also_a_parent_is_watched_as_both() {
     let (root, dir, _) = watched().await;
     let mut watcher = Watcher::new(&[dir.clone(), root.path().to_owned()]).unwrap();
     for file in [root.path().join("managed-ranges.yaml"), dir.join("a.yaml")] {
@@ -223,7 +223,7 @@ fn push(dir: &Path, version: u32) {
 }
 
 #[tokio::test]
-async fn each_of_50_swaps_of_a_config_map_is_seen_and_a_watch_on_its_file_misses_the_second() {
+async fn each_of_50_config_map_swaps_is_reported() {
     let root = tempfile::tempdir().unwrap();
     push(root.path(), 0);
     let file = root.path().join("a.yaml");
@@ -241,7 +241,7 @@ async fn each_of_50_swaps_of_a_config_map_is_seen_and_a_watch_on_its_file_misses
 }
 
 #[tokio::test]
-async fn after_50_swaps_without_a_look_the_last_is_not_missed() {
+async fn unread_swaps_do_not_hide_the_last_one() {
     let root = tempfile::tempdir().unwrap();
     push(root.path(), 0);
     let mut watcher = Watcher::new(&[root.path().to_owned()]).unwrap();
@@ -253,7 +253,7 @@ async fn after_50_swaps_without_a_look_the_last_is_not_missed() {
 }
 
 #[tokio::test]
-async fn waiting_that_is_given_up_and_taken_up_again_loses_nothing() {
+async fn cancelled_wait_loses_no_change() {
     let (_root, dir, mut watcher) = watched().await;
     for round in 0..200 {
         let give_up = timeout(Duration::from_micros(fastrand::u64(0..300)), watcher.changed());

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_address_counts_and_only_those_of_ip() {
+    fn only_local_ip_addresses_are_returned() {
         let v6 = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap();
         let peer: (u16, &[u8]) = (IFA_ADDRESS, &[192, 0, 2, 2]);
         let own: (u16, &[u8]) = (IFA_LOCAL, &[192, 0, 2, 1]);

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_attributes_in_use_are_decoded() {
+    fn used_attributes_are_decoded() {
         let xdp = nested(&[(IFLA_XDP_ATTACHED, &[1]), (IFLA_XDP_PROG_ID, &7_u32.to_ne_bytes()), (99, &[1])]);
         let link = Link::parse(&message(
             5,
@@ -161,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_interface_in_another_namespace_has_no_index_here() {
+    fn lower_interface_in_another_namespace_has_no_index() {
         let name = LinkAttribute::IfName("veth0".to_owned());
         let elsewhere = vec![name, LinkAttribute::Link(3), LinkAttribute::LinkNetNsId(0)];
         assert_eq!(Link::parse(&message(5, elsewhere)).unwrap().lower, None);
     }
 
     #[test]
-    fn odd_and_unknown_attributes_hide_no_interface() {
+    fn unusual_and_unknown_attributes_hide_no_interface() {
         let odd = vec![
             raw(UNKNOWN, &[0xff; 60_000]),
             raw(IFLA_IFNAME, b"db\xff\xfe0\0"),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_has_a_mode_and_an_id() {
+    fn attached_program_has_mode_and_id() {
         for (mode, id, expected) in [
             (&[][..], &[][..], None),
             (&[0], &[7], None),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_keep_the_names_of_the_kernel() {
+    fn kinds_use_kernel_names() {
         let kinds = "amt bareudp batadv bond bridge can dummy erspan fou geneve gre gretap gtp gue hsr ifb \
             ip6erspan ip6gre ip6gretap ip6tnl ipip ipvlan ipvtap l2tpeth macsec macvlan macvtap netkit nlmon \
             ovpn pfcp ppp sit team tun vcan veth vlan vrf vti vti6 vxcan vxlan wireguard xfrm";

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_several_datagrams_is_whole() {
+    fn multi_datagram_dump_is_complete() {
         // The largest attribute that a message can have.
         let large = vec![7; usize::from(u16::MAX)];
         let datagrams =
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_list_is_not_whole() {
+    fn interrupted_dump_is_not_complete() {
         let list = [framed(KIND, 0, &[1; 4]), framed(KIND, NLM_F_DUMP_INTR, &[2; 4]), done(0)];
         assert_eq!(received(&list).unwrap(), None);
         let end = [framed(KIND, 0, &[1; 4]), framed(NLMSG_DONE, NLM_F_DUMP_INTR, &[0; 4])];
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_or_malformed_list_is_an_error() {
+    fn refused_or_malformed_dump_is_an_error() {
         let code = |error: &anyhow::Error| error.downcast_ref::<io::Error>()?.raw_os_error();
         let refused = framed(NLMSG_ERROR, 0, &[&(-libc::EPERM).to_ne_bytes()[..], &[0; 16]].concat());
         assert_eq!(code(&received(&[refused]).unwrap_err()), Some(libc::EPERM));

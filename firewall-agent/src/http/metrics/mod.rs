@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_quiet_host_has_is_shown_too() {
+    fn rare_metrics_are_rendered() {
         let interface = |name: &str, mode: &str, unprotected_ms| InterfaceStatus {
             name: name.to_owned(),
             mode: mode.to_owned(),

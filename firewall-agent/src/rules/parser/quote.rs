@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_shown_as_typed_but_for_length_and_harmful_characters() {
+    fn quoted_text_is_unchanged_except_length_and_harmful_characters() {
         let long = "x".repeat(100);
         let cut = format!("\"{}…\"", "x".repeat(80));
         for (raw, expected) in [

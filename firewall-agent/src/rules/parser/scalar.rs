@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_calendar_is_taken() {
+    fn end_of_the_calendar_is_accepted() {
         for text in [
             "9999-12-31T23:59:59Z",
             "9999-12-31T23:59:59.999999999Z",
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_zero_time_of_go_is_no_time() {
+    fn go_zero_time_is_refused() {
         for text in ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z", "0001-01-01T01:00:00+01:00"] {
             assert!(expiry(text).unwrap_err().starts_with("Go's zero time; leave the field out"), "{text}");
             assert!(generated(text).unwrap_err().starts_with("Go's zero time; must be"), "{text}");

@@ -23,7 +23,7 @@ fn round_trip(ranges: &ManagedRanges) {
 }
 
 #[test]
-fn what_is_written_is_what_is_read() {
+fn written_ranges_round_trip() {
     let cases: [&[Range<'_>]; 5] = [
         &[],
         &[("a", "", &[], false)],
@@ -44,7 +44,7 @@ fn what_is_written_is_what_is_read() {
 }
 
 #[test]
-fn a_name_is_text_whatever_it_looks_like() {
+fn name_is_always_read_as_text() {
     let long = "\"\\".repeat(128);
     let wide = "\u{1f525}".repeat(256);
     let names = [
@@ -109,7 +109,7 @@ fn file_with_name(name: &[char]) -> Option<ManagedRanges> {
 }
 
 #[test]
-fn every_character_that_a_file_may_give_a_name_survives() {
+fn every_permitted_name_character_round_trips() {
     let characters: Vec<char> = ('\0'..=char::MAX).collect();
     let mut survived = 0;
     for group in characters.chunks(128) {

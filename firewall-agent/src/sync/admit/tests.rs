@@ -58,7 +58,7 @@ const TWO: &str = "{port: 5432, address: 192.0.2.2}";
 const ALL: &str = "{port: 5432}";
 
 #[test]
-fn an_endpoint_has_one_holder() {
+fn endpoint_belongs_to_one_database() {
     let nobody = live(&[]);
     let z_holds_all = live(&[("z", None)]);
     let a_holds_one = live(&[("a", Some("192.0.2.1"))]);
@@ -97,13 +97,13 @@ fn an_endpoint_has_one_holder() {
 }
 
 #[test]
-fn a_claim_that_was_admitted_and_not_yet_published_is_held() {
+fn accepted_unpublished_claim_blocks_others() {
     let before = [file("x", 6, ONE)];
     assert_eq!(outcome(vec![file("a", 6, ONE)], &before, &live(&[])), " | a endpoint_claimed");
 }
 
 #[test]
-fn revisions_never_go_back() {
+fn revisions_never_decrease() {
     let live = live(&[("a", Some("192.0.2.1"))]);
     for (what, candidates, before, expected) in [
         ("higher", vec![file("a", 6, ONE)], vec![], "a | "),
@@ -130,7 +130,7 @@ fn revisions_never_go_back() {
 
 /// Floors outlive the files: a signed old file stays refused.
 #[test]
-fn a_database_that_left_comes_back_with_a_new_revision_only() {
+fn removed_database_returns_only_with_a_newer_revision() {
     let removed = DatabaseRules { state: State::Removed, ..file("a", 9, ONE).rules };
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
     persisted.accept(&removed, &mut changes);
@@ -190,7 +190,7 @@ fn contention(claims: &Claims) -> Option<(&DatabaseId, &DatabaseId)> {
 }
 
 #[test]
-fn no_destination_has_two_claimants_and_nobody_is_refused_without_a_cause() {
+fn no_destination_has_two_claimants_and_no_refusal_lacks_a_cause() {
     let seed = std::env::var("SYNC_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("SYNC_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
@@ -222,7 +222,7 @@ fn no_destination_has_two_claimants_and_nobody_is_refused_without_a_cause() {
 }
 
 #[test]
-fn the_cost_of_a_contest_is_linear_in_files_and_holders() {
+fn cost_of_contention_is_linear_in_files_and_claims() {
     let cost = |files: u32, everywhere: bool| {
         let claims = |number: u32, shared: bool| -> BTreeSet<Destination> {
             let address = Some(std::net::Ipv4Addr::from_bits(number).into());

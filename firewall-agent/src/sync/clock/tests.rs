@@ -14,7 +14,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 #[test]
-fn the_clock_follows_the_machine_but_never_back_and_not_at_once_far_ahead() {
+fn clock_never_goes_back_and_delays_large_forward_steps() {
     for (what, mark, synchronised, wall, confirmed, expected) in [
         ("on time", "12:00:00", false, "12:00:01", None, "12:00:01"),
         ("a little ahead", "12:00:00", false, "12:50:00", None, "12:50:00"),
@@ -39,7 +39,7 @@ fn the_clock_follows_the_machine_but_never_back_and_not_at_once_far_ahead() {
 }
 
 #[test]
-fn a_held_step_is_taken_once_it_is_confirmed_and_forgotten_when_it_is_taken_back() {
+fn delayed_step_applies_once_confirmed_and_is_dropped_if_reverted() {
     let mut clock = Clock::new(at("12:00:00"), false, Some(at("12:00:00")));
     assert_eq!(clock.tick(at("20:00:00"), SECOND, false), at("12:00:01"));
     assert_eq!(clock.tick(at("20:00:01"), SECOND, false), at("12:00:02"));
@@ -53,7 +53,7 @@ fn a_held_step_is_taken_once_it_is_confirmed_and_forgotten_when_it_is_taken_back
 
 /// A host whose clock is years ahead at one start, before it is synchronised.
 #[test]
-fn a_clock_that_is_ahead_at_one_start_ends_nothing_for_good() {
+fn clock_ahead_at_one_start_expires_nothing_permanently() {
     let ahead = at("2046-09-01 12:10:00");
     let mut wrong = Clock::new(ahead, false, Some(at("12:00:00")));
     assert_eq!((wrong.now(), wrong.held()), (at("12:00:00"), Some(ahead)));
@@ -68,7 +68,7 @@ fn a_clock_that_is_ahead_at_one_start_ends_nothing_for_good() {
 }
 
 #[test]
-fn without_a_mark_a_file_of_the_same_hour_establishes_the_time_and_no_other_file_does() {
+fn without_a_mark_only_a_file_within_the_hour_establishes_the_time() {
     for (generated, wall, mark) in [
         ("11:30:00", "12:00:00", Some("12:00:00")),
         ("12:30:00", "12:00:00", Some("12:00:00")),
@@ -96,7 +96,7 @@ fn without_a_mark_a_file_of_the_same_hour_establishes_the_time_and_no_other_file
 }
 
 #[test]
-fn a_boot_with_the_clock_in_the_past_goes_on_from_the_mark_until_it_is_synchronised() {
+fn clock_in_the_past_continues_from_the_mark_until_synchronised() {
     let mark = at("12:00:00");
     let past = |seconds| Timestamp::from_second(seconds).unwrap();
     let mut clock = Clock::new(past(3), false, Some(mark));
@@ -108,7 +108,7 @@ fn a_boot_with_the_clock_in_the_past_goes_on_from_the_mark_until_it_is_synchroni
 }
 
 #[test]
-fn a_mark_ahead_of_a_synchronised_clock_stands_still_and_is_told_and_lowered() {
+fn mark_ahead_of_a_synchronised_clock_stops_and_can_be_lowered() {
     let mark = at("2046-09-01 12:00:00");
     let mut clock = Clock::new(at("12:00:00"), true, Some(mark));
     assert_eq!(clock.ahead(), Some(mark.duration_since(at("12:00:00"))));
@@ -124,7 +124,7 @@ fn a_mark_ahead_of_a_synchronised_clock_stands_still_and_is_told_and_lowered() {
 }
 
 #[test]
-fn the_ends_of_time_do_no_harm() {
+fn extreme_timestamps_do_not_panic() {
     for wall in [Timestamp::MIN, Timestamp::MAX] {
         for mark in [None, Some(Timestamp::MIN), Some(Timestamp::MAX)] {
             for synchronised in [false, true] {

@@ -88,7 +88,7 @@ fn words(changes: &[Change]) -> Vec<String> {
 }
 
 #[test]
-fn every_kind_of_change_is_told_and_nothing_else() {
+fn plan_lists_every_kind_of_change_and_nothing_else() {
     let live = memory().live;
     let a = |revision, endpoints: &str, rules: &str| {
         vec![("a", format!("name: A\n{}", file(revision, endpoints, rules)))]
@@ -175,14 +175,14 @@ fn every_kind_of_change_is_told_and_nothing_else() {
 }
 
 #[test]
-fn on_a_host_without_monitor_mode_also_a_database_that_no_file_names_is_enforced() {
+fn without_monitor_mode_a_database_without_file_is_enforced() {
     let desired = Desired { monitor: false, ..Desired::default() };
     let changes = words(&dry(&desired, &memory().live).changes);
     assert_eq!(changes, ["b 192.0.2.2:5432/tcp Monitor > Enforce"]);
 }
 
 #[test]
-fn a_database_whose_apply_was_cut_off_is_published_anew() {
+fn interrupted_apply_is_published_again() {
     let mut live = memory().live;
     live.databases.get_mut(&DatabaseSlot(0)).unwrap().stamp = None;
     let same = vec![("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}"))))];
@@ -217,7 +217,7 @@ fn applied(
 }
 
 #[test]
-fn a_publish_does_what_the_plan_says_and_then_nothing_is_left_to_do() {
+fn publish_performs_the_plan_completely() {
     let mut rng = Rng::with_seed(17);
     let mut memory = FakeDataPlane::default();
     let (mut planned, mut without) = (0, 0);

@@ -213,7 +213,7 @@ fn step(host: &mut Host, desired: &Desired, failing: Option<usize>, dead: bool, 
 }
 
 #[test]
-fn what_was_ever_claimed_stays_closed_over_every_history() {
+fn claimed_destination_stays_closed_in_every_history() {
     let seed = std::env::var("SYNC_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("SYNC_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
@@ -252,7 +252,7 @@ fn what_was_ever_claimed_stays_closed_over_every_history() {
 /// An operator releases a tombstone below a wildcard, or above an address, that another database's file claims and that
 /// is not open yet.
 #[test]
-fn what_is_released_is_closed_until_what_overlaps_it_is_in_force() {
+fn released_destination_is_closed_until_an_overlap_is_in_force() {
     let [source, stranger] = ["192.0.2.1", "198.51.100.1"].map(|text| text.parse::<IpAddr>().unwrap());
     let address = Destination { address: Some("203.0.113.1".parse().unwrap()), ..PLACE };
     for (released, wanted) in [(address, PLACE), (PLACE, address)] {

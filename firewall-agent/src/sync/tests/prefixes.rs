@@ -31,7 +31,7 @@ fn counted_on(memory: &FakeDataPlane) -> BTreeMap<Ipv4Net, CounterId> {
 }
 
 #[test]
-fn each_prefix_has_its_line_and_keeps_it_over_updates() {
+fn each_prefix_has_a_counter_that_survives_updates() {
     let mut memory = FakeDataPlane::default();
     assert!(run(&wanted(1, [1, 2, 3]), &mut memory));
     let first = counted_on(&memory);
@@ -50,7 +50,7 @@ fn each_prefix_has_its_line_and_keeps_it_over_updates() {
 }
 
 #[test]
-fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
+fn prefixes_without_a_counter_stay_on_their_rule_counter() {
     let mut memory = FakeDataPlane::default();
     let room = u8::try_from(memory.sizes.prefix_counters().len()).unwrap();
     assert!(run(&wanted(1, 0..room + 4), &mut memory), "never refused for want of a line");
@@ -68,7 +68,7 @@ fn prefixes_without_a_line_count_on_their_rule_and_stay_there() {
 }
 
 #[test]
-fn a_rule_that_becomes_a_managed_range_lends_it_none_of_its_prefixes_however_the_publish_ends() {
+fn custom_prefixes_are_never_recovered_as_managed_range() {
     let wanted = |revision, kind, net: &str| {
         let mut wanted = database(&mut Rng::with_seed(5), revision, vec![target(ADDRESSES[0], PORTS[0])]);
         let key = CounterKey::Rule("r".parse().unwrap());

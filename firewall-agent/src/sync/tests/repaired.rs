@@ -30,7 +30,7 @@ fn verdicts(live: &Live) -> Vec<bool> {
 }
 
 #[test]
-fn what_was_changed_decides_as_before_once_it_is_repaired() {
+fn repair_restores_every_verdict() {
     let (mut changed, mut refused, seed) = (0, 0, fastrand::u64(..));
     let mut rng = Rng::with_seed(seed);
     for _ in 0..ROUNDS {
@@ -75,7 +75,7 @@ fn what_was_changed_decides_as_before_once_it_is_repaired() {
 }
 
 #[test]
-fn the_table_is_told_anew_from_the_files_and_not_without_them() {
+fn table_is_rebuilt_from_the_files_and_not_without_them() {
     let (mut rebuilt, seed) = (0, fastrand::u64(..));
     let mut rng = Rng::with_seed(seed);
     for _ in 0..ROUNDS {

@@ -15,7 +15,7 @@ use crate::sync::{
 };
 
 #[test]
-fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
+fn database_without_free_counters_blocks_no_other() {
     let mut rng = Rng::with_seed(5);
     let mut memory = FakeDataPlane::default();
     let mut many = database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])]);
@@ -37,7 +37,7 @@ fn a_database_with_more_rules_than_lines_are_free_holds_up_no_other() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revocation_always_fits() {
+fn lack_of_room_is_refused_before_any_write_and_revocations_fit() {
     let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
     wanted.set = RuleSet::default();
     for number in 0..10u8 {
@@ -77,7 +77,7 @@ fn what_does_not_fit_is_refused_with_figures_before_the_first_write_and_a_revoca
 }
 
 #[test]
-fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing_else() {
+fn revision_without_room_closes_only_dropped_destinations() {
     let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
     wanted.mode = Mode::Enforce;
     wanted.set.prefixes.v4 =
@@ -118,7 +118,7 @@ fn a_revision_that_does_not_fit_closes_at_once_what_it_drops_and_changes_nothing
 }
 
 #[test]
-fn memory_that_one_database_is_given_is_not_there_for_the_next() {
+fn memory_reserved_for_one_database_is_unavailable_to_the_next() {
     let mut wanted = database(&mut Rng::with_seed(5), 1, Vec::new());
     wanted.set = RuleSet::default();
     for number in 0..10 {
@@ -134,7 +134,7 @@ fn memory_that_one_database_is_given_is_not_there_for_the_next() {
 }
 
 #[test]
-fn what_expires_or_is_revoked_does_not_wait_for_room() {
+fn expiry_and_revocation_need_no_room() {
     let net = |text: &str| text.parse().unwrap();
     let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
     wanted.mode = Mode::Enforce;
@@ -176,7 +176,7 @@ fn what_expires_or_is_revoked_does_not_wait_for_room() {
 }
 
 #[test]
-fn tombstones_take_no_room() {
+fn tombstones_need_no_room() {
     let limits = Capacity { endpoints: 2, ..Capacity::default() };
     let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
     let mut closed = BTreeSet::new();
@@ -222,7 +222,7 @@ fn sized(number: u8, prefixes: u8) -> DesiredDatabase {
 }
 
 #[test]
-fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
+fn room_goes_to_live_databases_first_then_to_those_before_reboot() {
     let mut rng = Rng::with_seed(19);
     let (mut crowded, mut protected) = (0, 0);
     for round in 0..2_000 {
@@ -277,7 +277,7 @@ fn room_goes_first_to_what_is_in_force_then_to_what_was_before_a_reboot() {
 }
 
 #[test]
-fn what_leaves_makes_room_in_the_same_publish() {
+fn removed_database_makes_room_in_the_same_publish() {
     let limits = Capacity { prefixes: 3, endpoints: 1, ..Capacity::default() };
     let sizes = Sizes { databases: 1, ..FakeDataPlane::default().sizes };
     let (mut live, mut memory) = (Live::default(), FakeDataPlane::new(Live::default(), sizes));

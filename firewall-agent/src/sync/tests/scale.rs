@@ -126,7 +126,7 @@ fn fastest(times: usize, mut publish: impl FnMut(u64)) -> f64 {
 
 #[test]
 #[ignore = "a measurement: cargo test --release -p firewall-agent --lib sync::tests::scale -- --ignored --nocapture"]
-fn a_publish_in_figures() {
+fn measure_publish_cost() {
     let small = Size { databases: 1, prefixes: 10, tombstones: 0, removed: 0 };
     let sizes = [
         ("one database", small),

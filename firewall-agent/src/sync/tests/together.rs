@@ -31,7 +31,7 @@ fn desired(revision: u64) -> Desired {
 }
 
 #[test]
-fn all_that_change_are_replaced_at_once_and_what_did_not_change_not_at_all() {
+fn all_changed_databases_are_replaced_together_and_no_other() {
     let mut memory = FakeDataPlane::default();
     let mut live = memory.live.clone();
     for revision in 1..=2 {
@@ -52,7 +52,7 @@ fn all_that_change_are_replaced_at_once_and_what_did_not_change_not_at_all() {
 }
 
 #[test]
-fn the_failure_of_one_holds_up_no_other() {
+fn failure_of_one_database_blocks_no_other() {
     let mut whole = FakeDataPlane::default();
     let mut live = whole.live.clone();
     publish(&desired(1), &mut live, &mut whole, Timestamp::UNIX_EPOCH);

@@ -41,7 +41,7 @@ const CASES: [Case; 3] = [
 ];
 
 #[test]
-fn what_two_stored_files_claim_is_closed_after_a_boot_a_verb_and_a_restart() {
+fn destination_claimed_by_two_stored_files_is_closed_after_every_start() {
     let now: Timestamp = "2026-09-01T12:00:00Z".parse().unwrap();
     for (files, contended) in CASES {
         let disk = Disk::new(Rng::with_seed(1));

@@ -272,7 +272,7 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn nothing_once_claimed_is_open_nothing_allowed_is_cut_and_every_host_catches_up() {
+fn random_histories_open_nothing_cut_nothing_and_converge() {
     let seed = from_environment("HISTORY_SEED");
     // Fixed seeds in ordinary runs, so that a failure points to the change; random seeds in a full run.
     let is_full = std::env::var("FIREWALL_TESTS").is_ok_and(|tests| tests == "full");
@@ -308,7 +308,7 @@ fn nothing_once_claimed_is_open_nothing_allowed_is_cut_and_every_host_catches_up
 }
 
 #[test]
-fn a_fault_below_the_reconciler_is_found() {
+fn planted_fault_below_the_reconciler_is_detected() {
     for fault in Fault::ALL {
         let found = (0..HISTORIES).position(|seed| run(seed, fault).is_err());
         assert!(found.is_some(), "{fault:?} was not found");

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use super::*;
 
 #[tokio::test]
-async fn a_queue_that_ran_over_is_a_reason_to_look() {
+async fn queue_overflow_triggers_a_rescan() {
     let most_queued: usize =
         fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
     // Each link is one event, and alone not urgent.
@@ -19,7 +19,7 @@ async fn a_queue_that_ran_over_is_a_reason_to_look() {
 }
 
 #[tokio::test]
-async fn a_queue_that_broke_is_reported_once_and_made_anew() {
+async fn broken_queue_is_reported_once_and_recreated() {
     let (_root, dir, mut watcher) = watched().await;
     let (broken, _) = UnixStream::pair().unwrap();
     broken.set_nonblocking(true).unwrap();
@@ -38,7 +38,7 @@ async fn a_queue_that_broke_is_reported_once_and_made_anew() {
 }
 
 #[tokio::test]
-async fn without_a_queue_it_waits_for_one_and_names_the_limit() {
+async fn missing_queue_is_retried_and_the_limit_named() {
     let (_root, dir, control) = watched().await;
     assert_eq!(control.problem(), None, "the control");
     let refuse = || Err(io::Error::from_raw_os_error(libc::EMFILE));

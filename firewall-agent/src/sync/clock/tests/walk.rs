@@ -228,12 +228,12 @@ fn first_fault<T: Timekeeper>(histories: u64) -> Option<String> {
 }
 
 #[test]
-fn a_wrong_clock_ends_no_rule_for_good_and_brings_none_back() {
+fn wrong_clock_expires_no_rule_permanently_and_revives_none() {
     assert_eq!(first_fault::<Clock>(HISTORIES), None);
 }
 
 #[test]
-fn each_planted_fault_is_found() {
+fn each_planted_fault_is_detected() {
     for (name, found) in [
         ("starts believing", first_fault::<StartsBelieving>(HISTORIES)),
         ("ignores synchronisation", first_fault::<IgnoresSynchronisation>(HISTORIES)),

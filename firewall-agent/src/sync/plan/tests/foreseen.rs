@@ -4,7 +4,7 @@ use super::*;
 use crate::sync::Capacity;
 
 #[test]
-fn what_has_no_room_and_what_is_closed_is_foreseen() {
+fn plan_predicts_lack_of_room_and_closed_destinations() {
     let live = memory().live;
     let same = "10.1.0.0/16";
     let files = vec![
@@ -50,7 +50,7 @@ fn what_has_no_room_and_what_is_closed_is_foreseen() {
 }
 
 #[test]
-fn the_plan_of_the_next_expiry_follows_that_of_now() {
+fn plan_of_the_next_expiry_builds_on_the_current_plan() {
     let expires: Timestamp = "2026-09-01T00:00:00Z".parse().unwrap();
     let dated = SHOP.replace('}', &format!(", expires_at: {expires}}}"));
     let files = vec![("a", format!("name: A\n{}", file(2, ONE, &format!("{OFFICE}, {REGION}, {dated}"))))];
