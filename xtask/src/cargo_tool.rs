@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_of_another_version_or_with_other_features_is_not_the_recorded_one() {
+    fn tool_of_another_version_or_features_is_rejected() {
         let record = r#"{"installs":{"bpf-linker 0.13.0 (registry)":{"features":["llvm-22"]},"a 1.0.0 (registry)":{"features":[]}}}"#;
         for (version, feature, expected) in
             [("0.13.0", "llvm-22", true), ("0.13.0", "llvm-21", false), ("0.12.0", "llvm-22", false)]

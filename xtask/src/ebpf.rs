@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_llvm_of_rustc_is_its_major_number() {
+    fn llvm_version_of_rustc_is_its_major_number() {
         assert_eq!(major_llvm("rustc 1.95.0\nrelease: 1.95.0\nLLVM version: 22.1.2\n"), Some(22));
         assert_eq!(major_llvm("rustc 1.95.0\nrelease: 1.95.0\n"), None);
     }

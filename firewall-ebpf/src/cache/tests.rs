@@ -27,7 +27,7 @@ fn neighbours(packet: Flow) -> Vec<Flow> {
 }
 
 #[test]
-fn an_entry_answers_for_its_flow_and_generation_only() {
+fn entry_matches_only_its_flow_and_generation() {
     for packet in [flow(1, 2, 5432), v6()] {
         let mut entry = CachedVerdict::zeroed();
         assert_eq!(recall(&entry, &packet, GENERATION), None, "an empty entry");
@@ -46,7 +46,7 @@ fn an_entry_answers_for_its_flow_and_generation_only() {
 }
 
 #[test]
-fn every_reason_that_a_row_gives_comes_back_with_its_rule() {
+fn cached_reason_is_returned_with_its_rule() {
     let packet = flow(1, 2, 5432);
     for (reason, rule) in
         [(Reason::Allowed, RULE), (Reason::NoMatch, RULE), (Reason::WouldDeny, 1), (Reason::Closed, NO_RULE)]
@@ -61,7 +61,7 @@ fn every_reason_that_a_row_gives_comes_back_with_its_rule() {
 }
 
 #[test]
-fn an_endpoint_entry_belongs_to_a_destination_whatever_the_source() {
+fn endpoint_entry_is_independent_of_the_source() {
     let endpoint = Endpoint { slot: 1, mode: ENFORCE, default_counter: 2 };
     for packet in [flow(1, 2, 5432), v6()] {
         let mut entry = CachedEndpoint::zeroed();

@@ -115,7 +115,7 @@ fn shapes_without_a_port_have_their_reasons() {
 }
 
 #[test]
-fn the_caches_change_no_verdict_and_save_the_lookups() {
+fn caches_change_no_verdict_and_save_lookups() {
     for mode in [ENFORCE, MONITOR, TOMBSTONE] {
         let (maps, mut caches) = (maps(mode), empty_caches());
         for source in [CLIENT, STRANGER] {
@@ -142,7 +142,7 @@ fn the_caches_change_no_verdict_and_save_the_lookups() {
 }
 
 #[test]
-fn a_new_generation_ends_every_cached_verdict() {
+fn new_generation_invalidates_every_cached_verdict() {
     let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
     let packet = flow(CLIENT, SERVER, PORT);
     assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches)).reason, Reason::Allowed);

@@ -50,7 +50,7 @@ fn at_a_low_rate_every_packet_is_recorded_as_one() {
 }
 
 #[test]
-fn a_flood_is_recorded_at_the_budget_and_counted_whole() {
+fn flood_is_recorded_within_budget_and_counted_completely() {
     for packets in [1_000, 10_000, 100_000] {
         let mut sampler = Sampler::zeroed();
         let records = flood(&mut sampler, MILLISECOND, 50, packets);
@@ -65,7 +65,7 @@ fn a_flood_is_recorded_at_the_budget_and_counted_whole() {
 }
 
 #[test]
-fn shares_of_a_flood_are_right_even_when_sources_alternate() {
+fn flood_shares_are_correct_when_sources_alternate() {
     let (mut sampler, random) = (Sampler::zeroed(), generator());
     let mut weights = [0; 2];
     // Of four packets three are the first source's.
@@ -89,7 +89,7 @@ fn shares_of_a_flood_are_right_even_when_sources_alternate() {
 }
 
 #[test]
-fn a_packet_after_a_flood_is_not_charged_with_its_rest() {
+fn packet_after_a_flood_does_not_carry_its_weight() {
     let mut sampler = Sampler::zeroed();
     flood(&mut sampler, 0, 10, 10_000);
     let rest = pending(&sampler.totals);
@@ -107,7 +107,7 @@ fn a_packet_after_a_flood_is_not_charged_with_its_rest() {
 }
 
 #[test]
-fn refusals_and_what_monitor_mode_would_refuse_are_sampled() {
+fn denied_and_monitored_denials_are_sampled() {
     let sampled: Vec<&str> =
         Reason::ALL.into_iter().filter(|reason| is_refused(*reason)).map(Reason::name).collect();
     assert_eq!(

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_of_a_kernel_are_told_from_what_they_depend_on() {
+    fn kernel_packages_are_distinguished_from_their_dependencies() {
         for (package, found) in [
             ("linux-image-6.1.0-50-amd64", Some("6.1.0-50-amd64")),
             ("linux-modules-7.2.13+deb14-amd64", Some("7.2.13+deb14-amd64")),

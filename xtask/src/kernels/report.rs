@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_one_line_that_names_what_is_missing() {
+    fn refusal_is_one_line_that_names_the_missing_feature() {
         let line = "error: kernel 5.10.0: lacks bpf_xdp_load_bytes (Linux 5.18), bpf_loop (5.17)\n";
         assert_eq!(said(line, 1), Outcome { passed: 1, ..Outcome::default() });
         assert_eq!(said(line, 0).failed.len(), 1);

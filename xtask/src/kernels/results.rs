@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_passed_has_passed() {
+    fn all_passed_tests_are_a_success() {
         assert_eq!(judged(RESULTS, &["a::b", "c"]), Outcome { passed: 2, ..Outcome::default() });
         let sections = sections(RESULTS);
         assert_eq!(sections[1].end, Some(End { code: 0, seconds: 10.0 }));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_a_lost_and_an_unknown_test_a_bad_end_and_no_test_at_all_are_failures() {
+    fn failed_missing_unknown_and_absent_tests_are_failures() {
         let cases: [(&str, &[&str], &str); 7] = [
             (&RESULTS.replace("c ... ok", "c ... FAILED"), &["a::b", "c"], "c failed"),
             (RESULTS, &["a::b", "c", "d"], "d did not end"),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_ends_in_the_middle_fails() {
+    fn guest_that_stops_midway_fails() {
         let (cut, _) = RESULTS.split_once("test c").unwrap_or_default();
         let outcome = judged(cut, &["a::b", "c"]);
         assert_eq!(outcome.passed, 1);

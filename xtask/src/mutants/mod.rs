@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mutant_changes_something_and_has_a_name_of_its_own() {
+    fn every_mutant_changes_its_file_and_has_a_unique_name() {
         for (index, mutant) in all().enumerate() {
             assert_ne!(mutant.find, mutant.replace, "{}", mutant.name);
             assert!(all().take(index).all(|other| other.name != mutant.name), "{}", mutant.name);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_to_plant_a_fault_is_there_once() {
+    fn every_mutant_text_occurs_once_in_its_file() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let found = |mutant: &&Mutant| {
             std::fs::read_to_string(root.join(mutant.file)).unwrap().matches(mutant.find).count()

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_is_told_from_strings_and_comments() {
+    fn code_is_distinguished_from_strings_and_comments() {
         let cases: &[(&str, &str, Option<&str>)] = &[
             ("let a = b; // why", "let a = b;", Some("why")),
             ("/// use crate::x;", "", None),

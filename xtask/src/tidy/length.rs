@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_file_is_asked_about() {
+    fn long_file_is_reported() {
         let ask = |path: &str, lines: usize| {
             question(&Source { path: path.into(), text: "\n".repeat(lines) }).is_some()
         };

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_links_are_not_found() {
+    fn valid_links_are_not_reported() {
         let cases = [
             ("README.md", "# Here\n[guide](DIR/guide.md#step-1-run-it), [a](DIR), [b](#here)"),
             (

@@ -77,7 +77,7 @@ mod tests {
     use crate::tidy::found;
 
     #[test]
-    fn a_name_outside_its_place_is_found() {
+    fn name_outside_its_layer_is_found() {
         let cases = [
             ("firewall-agent/src/sync/a.rs", "use aya::maps::Array;"),
             ("tests/tests/a.rs", "let a = aya::Ebpf::load(b);"),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_its_place_or_in_a_longer_word_is_not_found() {
+    fn name_in_its_layer_or_in_a_longer_word_is_not_found() {
         let cases = [
             ("firewall-agent/src/bpf/a.rs", "use aya::maps::Array;"),
             ("firewall-agent/src/files/read.rs", "use std::fs::File;"),

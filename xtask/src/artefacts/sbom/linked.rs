@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_becomes_packages_and_what_each_needs() {
+    fn tree_is_parsed_into_packages_and_dependencies() {
         let mut linked = Linked::default();
         let tree = "0|firewall-agent v0.1.0 (/a)|MIT OR Apache-2.0|\n1|a v1.0.0|MIT/Apache-2.0|https://x\n\
                     2|b v2.0.0|MIT|\n1|b v2.0.0|MIT|\n";

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_of_a_registry_have_a_checksum_and_ours_none() {
+    fn only_registry_packages_have_a_checksum() {
         let lock = "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nchecksum = \"00ff\"\n\
                     dependencies = [\n \"b\",\n]\n\n[[package]]\nname = \"firewall-agent\"\nversion = \"0.1.0\"\n";
         let expected = BTreeMap::from([(("a".to_owned(), "1.0.0".to_owned()), "00ff".to_owned())]);
