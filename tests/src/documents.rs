@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_those_of_sh_blocks() {
+    fn commands_come_from_sh_blocks_only() {
         let text = "a b\n```sh\n# c\nA=1 d e   # f\ng \\\n  h && i >j\n```\n```yaml\nk: l\n```\n```sh\nm --n=o | p; q\n```\n";
         let found: Vec<(usize, String)> =
             commands_in(text).into_iter().map(|(line, words)| (line, words.join(" "))).collect();

@@ -14,14 +14,14 @@ use firewall_tests::lab::contained;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const NAME: &str = "nothing_contained_outlives_its_container_be_it_killed_or_interrupted";
+const NAME: &str = "contained_processes_die_with_a_killed_or_interrupted_container";
 const ROLE: &str = "FIREWALL_TESTS_CONTAINER";
 
 /// Reports that it runs, and leaves a process in another session, beyond the reach of terminal signals.
 const PROGENY: &str = "setsid sleep 60 & echo running $!; wait";
 
 #[test]
-fn nothing_contained_outlives_its_container_be_it_killed_or_interrupted() {
+fn contained_processes_die_with_a_killed_or_interrupted_container() {
     let mut progeny = Command::new("sh");
     progeny.args(["-c", PROGENY]);
     match std::env::var(ROLE).as_deref() {

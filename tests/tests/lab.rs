@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn hosts_reach_each_other_by_the_router_only() {
+fn hosts_reach_each_other_only_through_the_router() {
     let lab = Lab::new().unwrap();
     let (left, router, right) =
         (lab.host("left").unwrap(), lab.host("router").unwrap(), lab.host("right").unwrap());
@@ -57,7 +57,7 @@ fn hosts_reach_each_other_by_the_router_only() {
 }
 
 #[test]
-fn what_a_lab_makes_is_seen_inside_only_and_gone_afterwards() {
+fn lab_objects_are_visible_only_inside_and_removed_afterwards() {
     let outside = || {
         let names = |dir: &str| fs::read_dir(dir).map(|entries| entries.flatten().count()).unwrap_or(0);
         (names("/run/netns"), names("/sys/fs/bpf"), interfaces(), std::env::current_dir().unwrap())
@@ -129,7 +129,7 @@ fn postgres_answers_over_tls_and_refuses_anything_else() {
 
 /// A whole case: two clients, one rule, the control without a filter.
 #[test]
-fn a_test_host_lets_in_the_client_that_its_rule_file_allows() {
+fn test_host_admits_the_client_its_rule_file_allows() {
     let host = TestHost::builder()
         .clients(&["192.0.2.20/24", "192.0.2.66/24"])
         .listeners(&["192.0.2.10:5432"])
@@ -143,7 +143,7 @@ fn a_test_host_lets_in_the_client_that_its_rule_file_allows() {
 }
 
 #[test]
-fn waiting_ends_with_what_was_found_or_with_what_was_missed() {
+fn waiting_returns_the_value_or_names_the_missing_event() {
     let mut looks = 0;
     let third = eventually(SECOND, "a third look", || {
         looks += 1;

@@ -9,7 +9,7 @@ use firewall_tests::demo::{Moment, play};
 use firewall_tests::lab::agent_binary;
 
 #[test]
-fn every_step_of_the_demo_comes_out_as_stated() {
+fn every_demo_step_matches_its_stated_outcome() {
     let (steps, played) = came_out(&agent_binary().unwrap());
     println!("{steps:#?}");
     played.unwrap();
@@ -18,7 +18,7 @@ fn every_step_of_the_demo_comes_out_as_stated() {
 
 /// Control: the stage works without an agent, and the steps that need one fail.
 #[test]
-fn the_demo_fails_at_the_start_of_an_agent_that_does_nothing() {
+fn demo_fails_with_an_agent_that_does_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let idler = dir.path().join("idler");
     fs::write(&idler, "#!/bin/sh\nif [ \"$1\" = run ]; then exec sleep 60; fi\n").unwrap();

@@ -16,7 +16,7 @@ mod tests {
     use super::internet_checksum;
 
     #[test]
-    fn the_example_of_rfc_1071_comes_out() {
+    fn matches_the_rfc_1071_example() {
         let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(internet_checksum(&[&bytes]), !0xddf2);
         assert_eq!(internet_checksum(&[&bytes[..4], &bytes[4..]]), !0xddf2);

@@ -110,7 +110,7 @@ const PLANTS: &[Plant] = &[
 ];
 
 #[test]
-fn each_planted_way_is_found_and_nothing_is_found_without_it() {
+fn each_planted_bypass_is_reported_and_only_then() {
     let host = filtered(User::Root);
     is_quiet(&host, "at first");
     for Plant { kind, object, plant, uproot } in PLANTS {
@@ -128,7 +128,7 @@ fn each_planted_way_is_found_and_nothing_is_found_without_it() {
 
 /// Control: rules that lead elsewhere, or that match only packets already judged.
 #[test]
-fn a_rule_that_is_no_way_is_not_found() {
+fn harmless_rules_are_not_reported() {
     let host = filtered(User::Root);
     perform(
         &host.db,
@@ -154,7 +154,7 @@ fn a_rule_that_is_no_way_is_not_found() {
 }
 
 #[test]
-fn listeners_are_found_by_loopback_and_at_addresses_that_no_endpoint_names() {
+fn loopback_and_unnamed_address_listeners_are_reported() {
     let host = filtered(User::Root);
     let listen = |place: &str| {
         let _inside = host.db.enter().unwrap();

@@ -7,7 +7,7 @@ use crate::setup::{Audit as _, filtered, findings};
 const NFTABLES: &str = "nftables rules";
 
 #[test]
-fn the_agents_own_rights_show_the_rules_of_nftables() {
+fn agent_capabilities_suffice_to_read_nftables_rules() {
     let host = filtered(User::Unprivileged);
     let before = host.audit(&[]);
     assert_eq!(before.bypasses.len(), 0, "{before:?}");
@@ -24,7 +24,7 @@ fn the_agents_own_rights_show_the_rules_of_nftables() {
 
 /// Its control is the test above: only the capability is missing here.
 #[test]
-fn without_the_right_to_look_the_answer_is_1_and_not_nothing_found() {
+fn missing_capability_exits_1_and_reports_no_clean_result() {
     let host = filtered(User::Unprivileged);
     let json = without_capabilities(&host, &["-o", "json"]);
     let found = findings(&json);
@@ -45,7 +45,7 @@ fn without_the_right_to_look_the_answer_is_1_and_not_nothing_found() {
 }
 
 #[test]
-fn the_table_says_what_each_way_means_and_what_to_do() {
+fn table_explains_each_bypass_and_its_remedy() {
     let host = filtered(User::Root);
     let quiet = host.audit_answer(&[]);
     assert_eq!((quiet.code, quiet.out.as_str()), (Some(0), "no bypass found\n"));

@@ -47,7 +47,7 @@ fn rows(host: &TestHost, arguments: &[&str], packets: u64) -> Vec<Value> {
 }
 
 #[test]
-fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_them() {
+fn denied_sources_are_aggregated_with_a_suggested_rule() {
     let host = populated();
     knock(&host, &[30_092, 5_432], [7, 5, 3]);
     for agent in ["running", "dead"] {
@@ -110,7 +110,7 @@ fn refused_sources_are_listed_added_up_and_come_with_the_rule_that_would_admit_t
 }
 
 #[test]
-fn a_suggested_rule_is_one_that_a_rule_file_may_hold() {
+fn suggested_rule_is_valid_in_a_rule_file() {
     let host = populated();
     knock(&host, &[30_092], [1, 1, 1]);
     for by in [&[][..], &["--by", "24"]] {
@@ -126,7 +126,7 @@ fn a_suggested_rule_is_one_that_a_rule_file_may_hold() {
 }
 
 #[test]
-fn follow_says_what_is_refused_from_now_on() {
+fn follow_prints_new_denials() {
     let host = populated();
     knock(&host, &[30_092], [4, 0, 0]);
     rows(&host, &["denied"], 4);

@@ -23,7 +23,7 @@ fn documented_commands_parse() {
 }
 
 #[test]
-fn the_manual_has_a_row_and_an_example_of_every_command() {
+fn manual_has_a_row_and_an_example_of_every_command() {
     let manual = fs::read_to_string(root().join("docs/commands.md")).unwrap();
     let commands = documents::commands(root(), &["firewall-agent"]).unwrap();
     for command in definition().get_subcommands() {

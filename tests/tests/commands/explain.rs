@@ -50,7 +50,7 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_kind_of_destination_is_explained_with_the_agent_running_and_dead() {
+fn explains_every_destination_kind_with_and_without_the_agent() {
     let host = populated();
     let before = ["allowed", "no_match", "closed"].map(|reason| counted(&host, reason));
     check(&host);
@@ -61,7 +61,7 @@ fn every_kind_of_destination_is_explained_with_the_agent_running_and_dead() {
 }
 
 #[test]
-fn what_is_no_question_ends_with_2_and_is_quoted() {
+fn invalid_question_exits_2_and_is_quoted() {
     let host = populated();
     for (source, target, quoted) in [
         ("203.0.113.300", "orders", &["\"203.0.113.300\""][..]),

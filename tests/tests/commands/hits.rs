@@ -46,7 +46,7 @@ fn prefixes(row: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn hits_of_prefixes_are_kept_the_sums_close_and_odd_rules_are_marked() {
+fn prefix_hits_survive_updates_add_up_and_unusual_rules_are_marked() {
     let host = populated();
     host.push_ranges(&ranges(2, &["198.51.100.7/32", "198.51.100.8/32", "198.51.100.16/28"]));
     host.push(&file());

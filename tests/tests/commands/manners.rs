@@ -36,7 +36,7 @@ fn help_of_every_command_names_its_exit_codes() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_used_ends_every_command_with_2_and_says_where() {
+fn unusable_configuration_exits_2_with_its_position() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     fs::write(path("unknown.yaml"), format!("{MINIMAL}rule_dir: /x\n")).unwrap();
@@ -58,7 +58,7 @@ fn a_configuration_that_cannot_be_used_ends_every_command_with_2_and_says_where(
 }
 
 #[test]
-fn a_configuration_that_may_not_be_read_ends_with_2_and_is_named() {
+fn unreadable_configuration_exits_2_and_is_named() {
     let host = populated();
     let config = host.home.config();
     fs::set_permissions(&config, Permissions::from_mode(0o600)).unwrap();
@@ -71,7 +71,7 @@ fn a_configuration_that_may_not_be_read_ends_with_2_and_is_named() {
 }
 
 #[test]
-fn run_needs_the_guarded_ports_and_the_interfaces_and_nothing_else() {
+fn run_requires_only_guarded_ports_and_interfaces() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.yaml");
     let config = config.to_str().unwrap();
@@ -87,7 +87,7 @@ fn run_needs_the_guarded_ports_and_the_interfaces_and_nothing_else() {
 }
 
 #[test]
-fn nouns_where_no_agent_ever_ran_end_with_1_and_name_the_place() {
+fn nouns_without_an_agent_exit_1_and_name_the_path() {
     let dir = tempfile::tempdir().unwrap();
     let (config, pins) = (dir.path().join("config.yaml"), dir.path().join("pins"));
     let (pins_at, state) = (pins.display(), pins.join("state"));
@@ -99,7 +99,7 @@ fn nouns_where_no_agent_ever_ran_end_with_1_and_name_the_place() {
 }
 
 #[test]
-fn a_command_line_that_is_none_ends_with_2() {
+fn invalid_command_line_exits_2() {
     for (arguments, quoted) in [
         (&[][..], "Usage"),
         (&["nonesuch"], "'nonesuch'"),
@@ -116,7 +116,7 @@ fn a_command_line_that_is_none_ends_with_2() {
 }
 
 #[test]
-fn validate_ends_with_0_or_2_and_says_why_in_words_and_in_json() {
+fn validate_exits_0_or_2_with_reasons_as_text_and_json() {
     let dir = tempfile::tempdir().unwrap();
     let (config, good, bad) =
         (dir.path().join("config.yaml"), dir.path().join("good.yaml"), dir.path().join("bad.yaml"));
@@ -142,7 +142,7 @@ fn validate_ends_with_0_or_2_and_says_why_in_words_and_in_json() {
 }
 
 #[test]
-fn an_output_that_nobody_reads_is_no_error() {
+fn closed_output_pipe_is_no_error() {
     let host = populated();
     let config = host.home.config();
     let rules = host.home.rule_file("orders.yaml");

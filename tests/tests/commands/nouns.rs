@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::setup::{GONE, ORDERS, WATCHED, WIDE, populated};
 
 #[test]
-fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
+fn status_shows_kernel_state_and_the_last_agent_report() {
     let host = populated();
     let running = host.json(&["status"]);
     let pid = host.pid();
@@ -59,7 +59,7 @@ fn status_says_what_the_kernel_holds_and_what_the_agent_last_knew() {
 }
 
 #[test]
-fn databases_lists_what_is_live_and_what_stays_closed_with_the_agent_running_and_dead() {
+fn databases_lists_live_and_closed_with_and_without_the_agent() {
     let host = populated();
     let orders = json!(["192.0.2.10:30092/tcp", "[2001:db8:2::10]:30092/tcp", "[2001:db8:2::10]:30092/udp"]);
     let expected = json!([
@@ -95,7 +95,7 @@ fn databases_lists_what_is_live_and_what_stays_closed_with_the_agent_running_and
 }
 
 #[test]
-fn ranges_lists_who_uses_each_with_the_agent_running_and_dead() {
+fn ranges_lists_the_users_with_and_without_the_agent() {
     let host = populated();
     let unused = |cidr| json!({"cidr": cidr, "packets": 0, "bytes": 0, "last_hit": null});
     let expected = json!([{
@@ -128,7 +128,7 @@ fn ranges_lists_who_uses_each_with_the_agent_running_and_dead() {
 }
 
 #[test]
-fn rules_lists_every_line_with_its_prefixes_with_the_agent_running_and_dead() {
+fn rules_lists_counters_and_prefixes_with_and_without_the_agent() {
     let host = populated();
     let orders = json!([
         ["orders", "fr-1", "custom_range", null, "Office network", ["203.0.113.0/24"]],

@@ -21,7 +21,7 @@ fn orders_next(revision: u64) -> RuleFile {
 }
 
 #[test]
-fn files_that_are_in_force_change_nothing_and_a_refused_one_ends_with_2() {
+fn files_in_force_change_nothing_and_a_refused_one_exits_2() {
     let host = populated();
     let kernel = host.json(&["databases"]);
     for agent in ["running", "dead"] {
@@ -55,7 +55,7 @@ fn files_that_are_in_force_change_nothing_and_a_refused_one_ends_with_2() {
 }
 
 #[test]
-fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
+fn plan_without_the_agent_matches_its_next_start() {
     let host = populated();
     host.kill();
     host.home.remove_rules("broken.yaml").unwrap();
@@ -127,7 +127,7 @@ fn what_is_planned_with_the_agent_dead_is_what_it_does_when_it_starts() {
 }
 
 #[test]
-fn given_files_are_compared_with_what_was_taken_last() {
+fn named_files_are_compared_with_the_accepted_ones() {
     let host = populated();
     let at = |name: &str, text: &dyn Display| -> PathBuf {
         let path = host.home.config().with_file_name(name);
@@ -203,7 +203,7 @@ fn standings(plan: &Value) -> Value {
 }
 
 #[test]
-fn tombstones_and_what_has_no_room_are_foreseen() {
+fn plan_predicts_tombstones_and_lack_of_room() {
     let host = populated();
     let place = "192.0.2.10:9000/tcp";
     host.push(&RuleFile::new("fresh", 1).endpoint("192.0.2.10:9000"));

@@ -28,7 +28,7 @@ fn fields(value: &Value, found: &mut Vec<String>) {
 }
 
 #[test]
-fn the_documented_shapes_are_what_the_nouns_print() {
+fn nouns_print_the_documented_shapes() {
     let host = populated();
     let wire = {
         let _inside = host.outside.enter().unwrap();

@@ -28,7 +28,7 @@ const COMMANDS: [&str; 20] = [
 ];
 
 #[test]
-fn completions_and_manual_pages_know_every_command_and_need_no_configuration() {
+fn completions_and_manual_pages_are_complete_without_configuration() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = alone(&["completions", shell, "--config", "/nonesuch"]);
         assert_eq!((script.code, script.err.as_str()), (Some(0), ""), "{shell}");
@@ -59,7 +59,7 @@ fn every_help_has_an_example() {
 }
 
 #[test]
-fn a_user_who_may_not_look_is_told_who_may() {
+fn unauthorized_user_is_shown_the_required_user() {
     let host = populated();
     let program = host.home.config().with_file_name("firewall-agent");
     for noun in [&["status"][..], &["rules"], &["denied"], &["top"], &["explain", "203.0.113.7", ORDERS]] {

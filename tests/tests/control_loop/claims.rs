@@ -5,7 +5,7 @@ use firewall_tests::lab::database_of;
 use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 
 #[test]
-fn the_holder_keeps_an_endpoint_also_over_a_restart_and_it_moves_in_either_order() {
+fn endpoint_stays_with_its_owner_over_restart_until_released() {
     let host = builder().start();
     host.push(&file("z", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("z", 1);

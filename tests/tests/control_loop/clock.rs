@@ -12,7 +12,7 @@ const YEAR: i64 = 365 * DAY;
 const NOW: SignedDuration = SignedDuration::ZERO;
 
 #[test]
-fn a_clock_that_is_ahead_at_one_start_ends_no_rule() {
+fn clock_ahead_at_one_start_expires_no_rule() {
     let mut host = Faked::new();
     host.start(NOW, false);
     host.push(1, NOW, HOURS(30 * DAY));
@@ -31,7 +31,7 @@ fn a_clock_that_is_ahead_at_one_start_ends_no_rule() {
 }
 
 #[test]
-fn a_clock_that_is_ahead_at_the_first_start_ends_no_rule_for_good() {
+fn clock_ahead_at_the_first_start_expires_no_rule_permanently() {
     let mut host = Faked::new();
     host.start(HOURS(10 * YEAR), false);
     // No evidence contradicts this clock.
@@ -44,7 +44,7 @@ fn a_clock_that_is_ahead_at_the_first_start_ends_no_rule_for_good() {
 
 /// Control of the first test, and its repair: the agent trusts a clock that the kernel reports as synchronised.
 #[test]
-fn a_mark_that_a_wrong_clock_moved_ahead_is_told_and_lowered() {
+fn mark_ahead_is_reported_and_can_be_lowered() {
     let mut host = Faked::new();
     host.start(NOW, true);
     host.push(1, NOW, HOURS(30 * DAY));
@@ -88,7 +88,7 @@ fn a_mark_that_a_wrong_clock_moved_ahead_is_told_and_lowered() {
 }
 
 #[test]
-fn a_clock_that_is_not_synchronised_is_lowered_to_a_given_time_only() {
+fn unsynchronised_clock_is_lowered_only_to_an_explicit_time() {
     let mut host = Faked::new();
     host.start(NOW, true);
     host.push(1, HOURS(48), HOURS(30 * DAY));
@@ -119,7 +119,7 @@ fn a_clock_that_is_not_synchronised_is_lowered_to_a_given_time_only() {
 }
 
 #[test]
-fn a_step_is_held_until_the_clock_is_synchronised_and_what_expired_stays_so() {
+fn large_step_waits_for_synchronisation_and_expiry_is_permanent() {
     let mut host = Faked::new();
     host.start(NOW, false);
     host.push(1, NOW, HOURS(1));
@@ -140,7 +140,7 @@ fn a_step_is_held_until_the_clock_is_synchronised_and_what_expired_stays_so() {
 }
 
 #[test]
-fn a_step_is_held_until_a_file_confirms_it() {
+fn large_step_waits_for_a_file_to_confirm_it() {
     let mut host = Faked::new();
     host.start(NOW, false);
     host.push(1, NOW, HOURS(1));
@@ -156,7 +156,7 @@ fn a_step_is_held_until_a_file_confirms_it() {
 }
 
 #[test]
-fn a_boot_with_the_clock_in_the_past_expires_what_is_due_once_it_is_synchronised() {
+fn boot_with_past_clock_expires_due_rules_once_synchronised() {
     let mut host = Faked::new();
     host.start(NOW, true);
     host.push(1, NOW, HOURS(1));

@@ -12,7 +12,7 @@ const FILE_BYTES: u64 = 4 << 20;
 const MOST_KIB: u64 = 256 << 10;
 
 #[test]
-fn a_directory_full_of_large_files_costs_bounded_memory_and_stops_no_known_database() {
+fn directory_of_large_files_uses_bounded_memory_and_blocks_no_database() {
     let host = builder().start();
     host.write("z.yaml", file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::setup::{IN_OFFICE, IN_SHOP, SHOP, builder, file};
 
 #[test]
-fn a_rule_expires_without_the_control_plane_and_stays_expired_over_restarts() {
+fn rule_expires_without_control_plane_and_stays_expired() {
     let host = builder().start();
     let expiry = Timestamp::try_from(SystemTime::now() + Duration::from_secs(4)).unwrap();
     let office = format!("id: fr-1, type: custom_range, cidr: 203.0.113.0/24, expires_at: '{expiry}'");

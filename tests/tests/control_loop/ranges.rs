@@ -11,7 +11,7 @@ fn ranges(revision: u64, cidrs: &[&str]) -> RangesFile {
 }
 
 #[test]
-fn a_range_that_is_not_there_degrades_the_database_until_it_arrives() {
+fn missing_range_degrades_the_database_until_it_arrives() {
     let host = builder().start();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE, EGRESS]));
     host.until_state("a", "degraded");
@@ -22,7 +22,7 @@ fn a_range_that_is_not_there_degrades_the_database_until_it_arrives() {
 }
 
 #[test]
-fn a_new_list_is_published_and_an_implausible_one_is_not() {
+fn new_range_is_published_and_an_implausible_one_is_not() {
     let host = builder().start();
     let four = ["192.0.2.128/32", "192.0.2.129/32", "192.0.2.130/32", "192.0.2.131/32"];
     host.push_ranges(&ranges(1, &four));
@@ -45,7 +45,7 @@ fn a_new_list_is_published_and_an_implausible_one_is_not() {
 }
 
 #[test]
-fn a_start_without_the_ranges_file_cuts_nobody() {
+fn start_without_the_ranges_file_cuts_no_client() {
     let host = builder().start();
     host.push_ranges(&ranges(1, &["192.0.2.128/32"]));
     host.push(&file("a", 1, "192.0.2.1", &[EGRESS]));

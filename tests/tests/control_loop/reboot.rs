@@ -10,7 +10,7 @@ use crate::strace::Injected;
 const PLACE: &str = "192.0.2.1:30092";
 
 #[test]
-fn a_reboot_without_any_file_brings_back_what_was_in_force() {
+fn reboot_without_rule_files_restores_the_state_in_force() {
     let host = builder().start();
     host.push(&file("a", 7, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 7);
@@ -34,7 +34,7 @@ fn a_reboot_without_any_file_brings_back_what_was_in_force() {
 
 /// The agent never treats a damaged store as empty: it does not start, and the kernel's state stays in force.
 #[test]
-fn a_damaged_store_allows_nobody_more() {
+fn damaged_store_allows_no_additional_source() {
     let host = builder().start();
     host.push(&file("a", 7, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 7);
@@ -67,7 +67,7 @@ fn a_damaged_store_allows_nobody_more() {
 
 /// An accepted file protects its endpoint: without room for its rules every source is denied, rather than allowed.
 #[test]
-fn a_database_without_room_is_closed_after_a_reboot_where_no_port_is_guarded() {
+fn database_without_room_is_closed_after_reboot_without_guards() {
     let host = builder().start();
     let target = "192.0.2.1:8080";
     let unguarded = file("a", 1, "192.0.2.1", &[OFFICE, SHOP]).replace("30092", "8080");
@@ -90,7 +90,7 @@ fn a_database_without_room_is_closed_after_a_reboot_where_no_port_is_guarded() {
 }
 
 #[test]
-fn a_disk_that_takes_nothing_delays_no_revocation() {
+fn failing_disk_delays_no_revocation() {
     let host = builder().start();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);

@@ -9,7 +9,7 @@ use firewall_tests::lab::{RuleFile, database_of};
 use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, PORT, SHOP, builder, file, removed};
 
 #[test]
-fn a_lower_revision_and_one_with_other_contents_are_refused_also_after_a_restart() {
+fn lower_or_altered_revision_is_refused_also_after_restart() {
     let host = builder().start();
     host.push(&file("a", 5, "192.0.2.1", &[OFFICE]));
     let generation = database_of(&host.until_revision("a", 5), "a")["generation"].clone();
@@ -33,7 +33,7 @@ fn a_lower_revision_and_one_with_other_contents_are_refused_also_after_a_restart
 }
 
 #[test]
-fn rebase_admits_a_lower_revision_once_and_leaves_the_rules_alone() {
+fn rebase_admits_a_lower_revision_once_without_changing_rules() {
     let host = builder().start();
     host.push(&file("a", 5, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 5);
@@ -51,7 +51,7 @@ fn rebase_admits_a_lower_revision_once_and_leaves_the_rules_alone() {
 
 /// The revision in force before the rebase is no floor any more, even after a restart.
 #[test]
-fn after_a_rebase_a_restart_takes_the_next_revision_and_not_only_one_beyond_the_old() {
+fn restart_after_rebase_accepts_the_next_revision() {
     let host = builder().start();
     host.push(&file("a", 42, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 42);
@@ -71,7 +71,7 @@ fn after_a_rebase_a_restart_takes_the_next_revision_and_not_only_one_beyond_the_
 }
 
 #[test]
-fn of_two_files_of_a_database_the_higher_revision_counts() {
+fn higher_revision_of_two_files_wins() {
     let host = builder().start();
     host.push(&file("a", 5, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 5);
@@ -85,7 +85,7 @@ fn of_two_files_of_a_database_the_higher_revision_counts() {
 }
 
 #[test]
-fn absence_is_never_an_instruction_and_forget_is() {
+fn only_forget_removes_a_database_without_file() {
     let host = builder().start();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);
@@ -109,7 +109,7 @@ fn absence_is_never_an_instruction_and_forget_is() {
 }
 
 #[test]
-fn what_leaves_stays_closed_until_it_is_claimed_again_also_after_a_reboot() {
+fn removed_destination_stays_closed_until_claimed_also_after_reboot() {
     let host = builder().start();
     let unguarded = |file: RuleFile| file.replace(&PORT.to_string(), "8080");
     host.write("a.yaml", unguarded(file("a", 1, "192.0.2.1", &[OFFICE])));

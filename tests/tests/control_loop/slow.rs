@@ -15,7 +15,7 @@ const PIPE: usize = 64 << 10;
 const DATABASES: usize = 20;
 
 #[test]
-fn a_log_that_nobody_reads_delays_no_revocation() {
+fn unread_log_delays_no_revocation() {
     let host = builder().start();
     host.stop();
     let (mut reader, mut writer) = std::io::pipe().unwrap();
@@ -40,7 +40,7 @@ fn a_log_that_nobody_reads_delays_no_revocation() {
 }
 
 #[test]
-fn a_slow_disk_delays_no_revocation_and_keeps_the_newest() {
+fn slow_disk_delays_no_revocation_and_stores_the_newest() {
     let host = builder().start();
     let name = |number: usize| format!("db{number:02}");
     let target = |number: usize| format!("192.0.2.{number}:30092");
@@ -83,7 +83,7 @@ fn a_slow_disk_delays_no_revocation_and_keeps_the_newest() {
 }
 
 #[test]
-fn a_disk_that_hangs_stops_nothing_and_gets_what_it_missed() {
+fn hanging_disk_blocks_nothing_and_catches_up() {
     let host = builder().start();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);

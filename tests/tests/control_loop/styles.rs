@@ -43,7 +43,7 @@ const STYLES: [Style; 6] = [
 ];
 
 #[test]
-fn each_style_of_writing_is_seen() {
+fn each_write_style_is_detected() {
     let host = builder().start();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);
@@ -61,7 +61,7 @@ fn each_style_of_writing_is_seen() {
 
 /// The swap of a ConfigMap by Kubernetes: files are links into `..data`, itself a link to a directory.
 #[test]
-fn fifty_rapid_swaps_of_a_config_map_end_at_the_last() {
+fn fifty_rapid_config_map_swaps_end_at_the_last() {
     let host = builder().start();
     let dir = host.home.rule_file("a.yaml").parent().unwrap().to_owned();
     for revision in 1..=50_u64 {
@@ -79,7 +79,7 @@ fn fifty_rapid_swaps_of_a_config_map_end_at_the_last() {
 }
 
 #[test]
-fn a_link_that_leaves_the_directory_is_refused() {
+fn symlink_out_of_the_directory_is_refused() {
     let host = builder().start();
     let outside = host.home.config().with_file_name("outside.yaml");
     fs::write(&outside, file("a", 1, "192.0.2.1", &[OFFICE]).to_string()).unwrap();

@@ -70,7 +70,7 @@ const SEEN_LATE: &str = r#"condition raised condition="file_events""#;
 const SEEN_AT_ONCE: &str = r#"condition cleared condition="file_events""#;
 
 #[test]
-fn without_an_inotify_instance_the_daemon_goes_by_rescans_and_signals_until_there_is_one() {
+fn without_inotify_the_daemon_rescans_until_an_instance_is_free() {
     let host = builder().user(User::Alone).build();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     let hog = Hog::new(User::Alone);
@@ -107,7 +107,7 @@ fn inode(path: &Path) -> Option<u64> {
 }
 
 #[test]
-fn sockets_that_are_removed_are_bound_again_and_those_that_are_there_are_not() {
+fn only_removed_sockets_are_bound_again() {
     let host = builder().start();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);
@@ -134,7 +134,7 @@ fn sockets_that_are_removed_are_bound_again_and_those_that_are_there_are_not() {
 }
 
 #[test]
-fn what_the_agent_makes_is_reached_by_its_own_user_alone_but_for_the_http_socket() {
+fn agent_files_are_private_except_the_http_socket() {
     let host = builder().build();
     let dir = host.home.config().parent().unwrap().to_owned();
     fs::remove_dir(dir.join("state")).unwrap();
@@ -155,7 +155,7 @@ fn what_the_agent_makes_is_reached_by_its_own_user_alone_but_for_the_http_socket
 }
 
 #[test]
-fn a_reader_of_the_lock_file_is_no_agent() {
+fn reading_the_lock_file_does_not_look_like_an_agent() {
     let host = builder().start();
     host.stop();
     let path = host.home.config().with_file_name("state").join("agent.lock");
@@ -173,7 +173,7 @@ fn a_reader_of_the_lock_file_is_no_agent() {
 }
 
 #[test]
-fn signals_without_a_meaning_end_nothing() {
+fn unused_signals_do_not_stop_the_agent() {
     let host = builder().start();
     for _ in 0..3 {
         [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP].iter().for_each(|name| signal(&host, *name));

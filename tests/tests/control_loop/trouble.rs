@@ -9,7 +9,7 @@ use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 use crate::strace::Injected;
 
 #[test]
-fn a_revocation_that_the_kernel_refuses_is_said_and_lands_when_it_can() {
+fn refused_revocation_is_reported_and_retried() {
     let host = builder().start();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);

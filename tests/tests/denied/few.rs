@@ -102,7 +102,7 @@ fn not_syn(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn each_refused_packet_is_written_down_with_source_destination_reason_and_class() {
+fn each_denied_packet_is_recorded_with_all_fields() {
     let loaded = in_force();
     let kinds = kinds();
     let before = Timestamp::now();
@@ -148,7 +148,7 @@ fn each_refused_packet_is_written_down_with_source_destination_reason_and_class(
 
 /// As on a kernel where one run may interrupt another.
 #[test]
-fn a_program_that_writes_nothing_down_decides_alike() {
+fn program_without_recording_gives_equal_verdicts() {
     let (silent, loaded) = (in_force_with(stages::ALL | stages::UNRECORDED), in_force());
     for kind in kinds() {
         let actions = [&silent, &loaded].map(|loaded| loaded.firewall.run(&kind.frame, None).unwrap());
@@ -159,7 +159,7 @@ fn a_program_that_writes_nothing_down_decides_alike() {
 }
 
 #[test]
-fn a_question_is_not_written_down() {
+fn probe_is_not_recorded() {
     let loaded = in_force();
     for kind in kinds() {
         loaded.probe.ask(&kind.frame, None).unwrap();
@@ -168,7 +168,7 @@ fn a_question_is_not_written_down() {
 }
 
 #[test]
-fn what_a_database_refused_leaves_with_it() {
+fn denial_records_are_removed_with_their_database() {
     let mut loaded = in_force();
     for kind in kinds() {
         loaded.firewall.run(&kind.frame, None).unwrap();

@@ -18,7 +18,7 @@ const SOURCE: usize = 14 + 12;
 /// Of eight packets four are the heavy source's, two the other's, and two come from new sources. They take turns, and a
 /// sampler with a fixed stride would lock onto them.
 #[test]
-fn a_flood_of_new_sources_leaves_the_heavy_ones_with_their_shares() {
+fn flood_of_new_sources_preserves_shares_of_heavy_sources() {
     let loaded = in_force();
     let heavy = frame().ipv4(HEAVY, SERVER).tcp(40_000, ORDERS).build();
     let other = frame().ipv4(HALF_AS_HEAVY, SERVER).tcp(40_000, ORDERS).build();

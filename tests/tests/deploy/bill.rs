@@ -57,7 +57,7 @@ fn compiled() -> Named {
 }
 
 #[test]
-fn the_list_is_one_that_its_readers_take() {
+fn sbom_passes_a_cyclonedx_validator() {
     let path = artefact("firewall-agent.cdx.json").unwrap();
     let python = tool("cyclonedx-python-lib/bin/python").unwrap();
     let validate = |path: &Path| Command::new(&python).args(["-c", VALIDATE]).arg(path).output().unwrap();
@@ -71,7 +71,7 @@ fn the_list_is_one_that_its_readers_take() {
 }
 
 #[test]
-fn every_crate_that_is_linked_is_listed_with_version_licence_and_checksum() {
+fn sbom_lists_every_linked_crate_with_version_licence_and_checksum() {
     let bill = bill();
     let (listed, compiled) = (crates(&bill, "agent"), compiled());
     assert!(compiled.len() > 100, "{compiled:?}");
@@ -100,7 +100,7 @@ fn every_crate_that_is_linked_is_listed_with_version_licence_and_checksum() {
 }
 
 #[test]
-fn the_list_is_that_of_this_program_and_hangs_together() {
+fn sbom_describes_this_program_and_is_consistent() {
     let bill = bill();
     let program = artefact("firewall-agent").unwrap();
     let sum = Command::new("sha256sum").arg(&program).output().unwrap();

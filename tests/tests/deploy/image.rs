@@ -22,7 +22,7 @@ const USER: u32 = 65532;
 const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
 
 #[test]
-fn the_image_filters_with_the_rights_of_the_manifest_and_no_others() {
+fn image_filters_with_exactly_the_manifest_privileges() {
     let host = unfiltered();
     let root = host.lab.dir().join("root");
     let layer = unpack(&host.lab.dir().join("image"), &root);

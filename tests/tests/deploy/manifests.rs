@@ -30,7 +30,7 @@ const FAULTS: [(&str, &str, &str); 6] = [
 const DUPLICATE: (&str, &str) = ("hostNetwork: true", "hostNetwork: false\n      hostNetwork: true");
 
 #[test]
-fn kustomize_renders_what_the_api_takes() {
+fn kustomize_renders_valid_resources() {
     let definitions = Definitions::load();
     for name in &FILES[1..] {
         let text = fs::read_to_string(deploy("kubernetes").join(name)).unwrap();
@@ -45,7 +45,7 @@ fn kustomize_renders_what_the_api_takes() {
 }
 
 #[test]
-fn a_manifest_with_a_fault_is_refused() {
+fn faulty_manifest_is_refused() {
     let definitions = Definitions::load();
     let daemonset = daemonset();
     for (good, bad, complaint) in FAULTS {
@@ -68,7 +68,7 @@ fn a_manifest_with_a_fault_is_refused() {
 }
 
 #[test]
-fn the_configuration_in_the_manifest_is_one_of_the_agents() {
+fn manifest_configuration_is_valid() {
     let config = config();
     let dir = tempfile::tempdir().unwrap();
     let validate = |config: &str| {
@@ -84,7 +84,7 @@ fn the_configuration_in_the_manifest_is_one_of_the_agents() {
 }
 
 #[test]
-fn the_container_has_the_agents_rights_and_no_more() {
+fn container_has_exactly_the_agent_capabilities() {
     let text = daemonset();
     let (_, agent) = text.split_once("      containers:\n").unwrap();
     for line in [

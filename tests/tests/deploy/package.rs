@@ -18,7 +18,7 @@ const UNIT: &str = "usr/lib/systemd/system/firewall-agent.service";
 const STUB: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >>/run/told\n";
 
 #[test]
-fn the_installed_package_filters_under_its_unit_and_is_upgraded_and_removed_without_opening_the_host() {
+fn package_installs_upgrades_and_is_removed_without_opening_the_host() {
     let host = unfiltered();
     let root = system(&host);
     let installed = done(in_root(&root, &["dpkg", "-i", "/firewall-agent.deb"]));

@@ -15,7 +15,7 @@ const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon";
 const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
 
 #[test]
-fn a_user_without_rights_runs_the_agent_with_those_of_its_program_and_no_others() {
+fn unprivileged_user_runs_the_agent_with_only_file_capabilities() {
     let host = TestHost::builder().guarded_ports(&["5432"]).build();
     let (db, home) = (&host.db, &host.home);
     let program = home.config().with_file_name("capable");

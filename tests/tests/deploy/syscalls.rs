@@ -16,7 +16,7 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_fi
 use crate::units::{unit, values};
 
 #[test]
-fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
+fn unit_syscall_filter_permits_the_agent() {
     let host = TestHost::builder().guarded_ports(&["5432"]).rules(rules(1)).build();
     let (db, home) = (&host.db, &host.home);
 
@@ -57,7 +57,7 @@ fn the_filter_of_the_unit_lets_the_agent_do_its_work() {
 
 /// The agent opens rule files with openat2(2), which old filters refuse; it then names the call.
 #[test]
-fn a_filter_without_openat2_is_named_and_no_rule_file_is_read_in_another_way() {
+fn missing_openat2_is_reported_and_has_no_fallback() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("orders.yaml");
     fs::write(&path, rules(1).to_string()).unwrap();

@@ -44,7 +44,7 @@ fn is_newer() -> bool {
 }
 
 #[test]
-fn two_clean_builds_from_two_places_hold_the_same_program() {
+fn clean_builds_in_two_directories_are_identical() {
     let (here, elsewhere) =
         (Told::by(&agent_binary().unwrap()), Told::by(&artefact("firewall-agent").unwrap()));
     assert_eq!((&here.object, &here.tag), (&elsewhere.object, &elsewhere.tag));

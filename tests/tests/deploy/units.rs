@@ -23,7 +23,7 @@ pub fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_units_are_right_and_little_exposed() {
+fn units_are_valid_and_have_low_exposure() {
     let dir = tempfile::tempdir().unwrap();
     let verify_as = |name: &str, text: &str| {
         // The program is in its build directory, not installed.
@@ -51,7 +51,7 @@ fn the_units_are_right_and_little_exposed() {
 }
 
 #[test]
-fn the_agent_gets_the_three_capabilities_that_the_tests_give_it() {
+fn unit_grants_the_three_tested_capabilities() {
     for name in UNITS {
         let unit = fs::read_to_string(deploy("systemd").join(name)).unwrap();
         for setting in ["AmbientCapabilities", "CapabilityBoundingSet"] {
@@ -72,7 +72,7 @@ fn the_agent_gets_the_three_capabilities_that_the_tests_give_it() {
 }
 
 #[test]
-fn the_units_tell_systemd_when_they_are_done_and_what_is_a_failure() {
+fn units_declare_readiness_and_failure_codes() {
     let restore = fs::read_to_string(deploy("systemd/firewall-agent-restore.service")).unwrap();
     let drop_in = fs::read_to_string(deploy("systemd/database.conf")).unwrap();
     let manual = include_str!("../../../docs/operations.md");

@@ -19,7 +19,7 @@ use sockets::{Sockets, Source};
 const SHAPES: usize = 60;
 
 #[test]
-fn without_the_filter_every_shape_reaches_the_socket() {
+fn every_shape_reaches_the_socket_without_the_filter() {
     for source in [Source::Allowed, Source::Denied] {
         let sockets = Sockets::new();
         let shapes = corpus::reaching(&sockets.route(source));
@@ -31,7 +31,7 @@ fn without_the_filter_every_shape_reaches_the_socket() {
 }
 
 #[test]
-fn what_the_kernel_refuses_by_itself_is_kept_apart() {
+fn shapes_the_kernel_refuses_never_reach_the_socket() {
     let sockets = Sockets::new();
     let shapes = corpus::never_reaching(&sockets.route(Source::Denied));
     let arrived = sockets.arrived(&shapes);

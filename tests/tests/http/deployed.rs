@@ -44,7 +44,7 @@ fn named(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_alert_rules_pass_their_tests_which_miss_no_alert() {
+fn alert_rules_pass_their_tests_which_cover_every_alert() {
     let dir = deployed("prometheus");
     let (fine, said) = promtool(&dir, &["check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"]);
     assert!(fine, "{said}");
@@ -67,7 +67,7 @@ fn the_alert_rules_pass_their_tests_which_miss_no_alert() {
 }
 
 #[test]
-fn the_guide_says_what_to_do_for_each_alert_and_for_no_other() {
+fn guide_has_an_action_for_exactly_the_alerts() {
     let rules = fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap();
     let alerts: BTreeSet<&str> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
@@ -78,7 +78,7 @@ fn the_guide_says_what_to_do_for_each_alert_and_for_no_other() {
 }
 
 #[test]
-fn the_guide_has_a_row_for_each_condition() {
+fn guide_has_a_row_for_each_condition() {
     let guide = fs::read_to_string(deployed("../docs/operations.md")).unwrap();
     let section = guide.split("## Runbook of conditions\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
@@ -88,7 +88,7 @@ fn the_guide_has_a_row_for_each_condition() {
 }
 
 #[test]
-fn every_metric_of_dashboard_and_rules_is_in_a_real_scrape() {
+fn every_metric_of_dashboard_and_rules_is_exported() {
     let host = listening();
     host.apply("orders", 1, &[OFFICE_RULE]);
     let scrape = host.scrape();
@@ -120,7 +120,7 @@ fn every_metric_of_dashboard_and_rules_is_in_a_real_scrape() {
 }
 
 #[test]
-fn the_dashboards_panels_have_titles_help_and_places_of_their_own() {
+fn dashboard_panels_have_titles_descriptions_and_do_not_overlap() {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     let mut places = BTreeSet::new();

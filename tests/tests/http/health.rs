@@ -7,7 +7,7 @@ use firewall_tests::lab::TestHost;
 use crate::setup::{Http as _, TCP, listening};
 
 #[test]
-fn health_tells_alive_from_ready_from_gone() {
+fn health_distinguishes_alive_ready_and_stopped() {
     let host = listening();
     let ask = |host: &TestHost, arguments: &[&str]| {
         let answer = host.home.ask(&[&["health"], arguments].concat()).unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::setup::{Http as _, TCP, exchange, listening};
 
 #[test]
-fn requests_that_are_none_or_too_large_are_refused_and_cost_nothing() {
+fn malformed_and_oversized_requests_are_refused_cheaply() {
     let host = listening();
     let long = "a".repeat(20_000);
     let many = "X: y\r\n".repeat(1000);
@@ -33,7 +33,7 @@ fn requests_that_are_none_or_too_large_are_refused_and_cost_nothing() {
 }
 
 #[test]
-fn who_says_nothing_or_half_a_request_is_cut_off() {
+fn silent_and_incomplete_requests_time_out() {
     let host = listening();
     let mut silent = UnixStream::connect(host.socket()).unwrap();
     let mut slow = UnixStream::connect(host.socket()).unwrap();
@@ -49,7 +49,7 @@ fn who_says_nothing_or_half_a_request_is_cut_off() {
 }
 
 #[test]
-fn a_full_listener_keeps_nobody_off_another_and_recovers() {
+fn full_listener_does_not_affect_others_and_recovers() {
     let host = listening();
     host.eventually("TCP is served", || host.get_by_tcp("/healthz").is_some());
     let files = || std::fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count();

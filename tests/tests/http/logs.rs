@@ -11,7 +11,7 @@ use crate::setup::{Http as _, OFFICE_RULE, file, listening, stopped};
 const HOSTILE: &str = "a\u{1b}[2J\n2026-01-01T00:00:00Z ERROR forged\r\u{7}\u{9b}31m\u{202e}.yaml";
 
 #[test]
-fn a_hostile_file_name_is_one_harmless_line_in_both_forms() {
+fn hostile_file_name_is_one_escaped_line_in_both_formats() {
     for format in ["human", "json"] {
         let host = stopped();
         host.serve(&["--log-format", format]);
@@ -35,7 +35,7 @@ fn a_hostile_file_name_is_one_harmless_line_in_both_forms() {
 
 /// A file that alternates between two invalid contents every few milliseconds: each is new, and each is an error.
 #[test]
-fn a_flapping_file_logs_at_most_ten_lines_a_second_and_says_how_many_it_did_not() {
+fn flapping_file_logs_at_most_ten_lines_a_second_and_counts_the_rest() {
     let host = listening();
     host.apply("orders", 1, &[OFFICE_RULE]);
     let bad = ["70000", "80000"].map(|port| file("orders", 2, &[]).replace("30092", port));

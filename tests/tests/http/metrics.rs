@@ -11,7 +11,7 @@ const DENIED: &str = "firewall_database_packets_total{database=\"orders\",verdic
 const WAITING: &str = "firewall_database_waiting_seconds{database=\"orders\"}";
 
 #[test]
-fn promtool_finds_nothing_and_no_label_tells_of_tenants_or_sources() {
+fn metrics_pass_promtool_and_labels_reveal_no_tenant_or_source() {
     let host = listening();
     host.apply("orders", 1, &[OFFICE_RULE]);
     host.send(OFFICE, 3);
@@ -71,7 +71,7 @@ fn packets_are_counted_by_reason_and_by_database() {
 
 /// Prometheus takes a counter that falls for a reset and would count all of it as new packets.
 #[test]
-fn counters_never_fall_when_rules_leave_or_the_agent_restarts() {
+fn counters_never_decrease_on_rule_removal_or_restart() {
     let host = listening();
     host.apply("orders", 1, &[OFFICE_RULE, SHOP_RULE]);
     host.send(OFFICE, 9);
@@ -88,7 +88,7 @@ fn counters_never_fall_when_rules_leave_or_the_agent_restarts() {
 }
 
 #[test]
-fn times_are_observed_once_for_each_revision_that_is_new() {
+fn durations_are_observed_once_per_new_revision() {
     let host = listening();
     let counts = |host: &TestHost| {
         let scrape = host.scrape();
@@ -130,7 +130,7 @@ fn refused_files_are_counted_by_cause() {
 }
 
 #[test]
-fn a_file_that_is_taken_and_not_in_force_waits_visibly() {
+fn accepted_file_not_in_force_is_reported_as_pending() {
     let host = listening();
     host.apply("orders", 1, &[OFFICE_RULE]);
     let refusing = host.tamper("error=ENOMEM");

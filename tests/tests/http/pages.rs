@@ -40,7 +40,7 @@ fn every_page_is_served_on_every_listener() {
 }
 
 #[test]
-fn the_status_page_is_what_the_command_says() {
+fn status_page_equals_the_status_command() {
     let host = listening();
     host.apply("orders", 1, &[OFFICE_RULE]);
     host.write("broken.yaml", "database_id: x\n");
@@ -62,7 +62,7 @@ fn the_status_page_is_what_the_command_says() {
 }
 
 #[test]
-fn readiness_is_that_of_the_status_with_its_reasons() {
+fn readiness_matches_the_status_with_its_reasons() {
     let host = listening();
     let agree = || {
         let (reply, status) = (host.get("/readyz"), host.status());
@@ -77,7 +77,7 @@ fn readiness_is_that_of_the_status_with_its_reasons() {
 }
 
 #[test]
-fn the_socket_is_for_its_group_and_no_other() {
+fn socket_is_accessible_only_to_its_group() {
     let host = listening();
     let mode = fs::metadata(host.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
@@ -86,7 +86,7 @@ fn the_socket_is_for_its_group_and_no_other() {
 }
 
 #[test]
-fn a_listener_that_cannot_be_bound_is_said_and_holds_nothing_up() {
+fn unbindable_listener_is_reported_and_blocks_nothing() {
     let host = stopped();
     let taken = {
         let _inside = host.db.enter().unwrap();
@@ -106,7 +106,7 @@ fn a_listener_that_cannot_be_bound_is_said_and_holds_nothing_up() {
 }
 
 #[test]
-fn no_answer_waits_for_a_publish() {
+fn responses_do_not_wait_for_a_publish() {
     let host = listening();
     host.apply("orders", 1, &[OFFICE_RULE]);
     let delayed = host.tamper("delay_enter=300000");

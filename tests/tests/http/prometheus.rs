@@ -98,7 +98,7 @@ impl Drop for Prometheus<'_> {
 }
 
 #[test]
-fn a_real_prometheus_fires_on_planted_faults_and_understands_every_query() {
+fn prometheus_fires_on_planted_faults_and_evaluates_every_query() {
     let host = listening();
     host.apply("orders", 1, &[OFFICE_RULE]);
     let prometheus = Prometheus::start(&host);

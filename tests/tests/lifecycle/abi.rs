@@ -15,7 +15,7 @@ const RECORDED: &str = include_str!("../../fixtures/abi/v1.txt");
 
 /// A change of any of these lines is a new layout: raise `names::LAYOUT` and record it in a new file.
 #[test]
-fn the_maps_are_shaped_as_recorded() {
+fn maps_have_the_recorded_shape() {
     let host = hosts();
     let _agent = host.start_agent();
     let layout = host.home.pins().join(names::LAYOUT);
@@ -42,7 +42,7 @@ fn the_maps_are_shaped_as_recorded() {
 
 /// The kernel accepts only programs of the attach type that the link was created with.
 #[test]
-fn the_link_takes_programs_of_the_recorded_attach_type_and_no_others() {
+fn link_accepts_only_programs_of_the_recorded_attach_type() {
     let host = hosts();
     let agent = host.start_agent();
     agent.kill().unwrap();

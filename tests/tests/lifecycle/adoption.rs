@@ -20,7 +20,7 @@ const NO_PREALLOC: u32 = 1;
 const NEEDED: u32 = size_of::<RuleRecord>() as u32;
 
 #[test]
-fn a_pinned_map_of_another_value_size_is_refused_with_its_path_and_both_values() {
+fn pinned_map_of_another_value_size_is_refused_with_details() {
     let host = hosts();
     let pin = pin_rules(&host, NEEDED - 8);
     let refused = host.ask(&["run"]);
@@ -32,7 +32,7 @@ fn a_pinned_map_of_another_value_size_is_refused_with_its_path_and_both_values()
 
 /// Control: with the right value size the agent adopts the same map.
 #[test]
-fn a_pinned_map_of_the_right_shape_is_adopted() {
+fn pinned_map_of_equal_shape_is_adopted() {
     let host = hosts();
     pin_rules(&host, NEEDED);
     let mut agent = host.start_agent();

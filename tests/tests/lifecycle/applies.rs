@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(15);
 const FLOW: Duration = Duration::from_millis(500);
 
 #[test]
-fn kills_at_random_moments_of_applies_leak_nothing_and_lose_nothing() {
+fn kills_during_applies_leak_and_lose_no_packet() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -53,7 +53,7 @@ fn kills_at_random_moments_of_applies_leak_nothing_and_lose_nothing() {
 }
 
 #[test]
-fn applies_leave_nothing_behind() {
+fn applies_leak_no_kernel_objects() {
     let host = hosts();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();

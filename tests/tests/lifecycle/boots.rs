@@ -14,7 +14,7 @@ use crate::traffic::Traffic;
 const FLOW: Duration = Duration::from_millis(300);
 
 #[test]
-fn what_was_stored_counts_whatever_the_host_is_called_at_boot() {
+fn stored_files_apply_after_boot_under_another_host_name() {
     let host = hosts();
     let ours = rule_file(2).replace("revision", &format!("host: {}\nrevision", host.db.name()));
     host.home.write_rules(RULE_FILE, &ours).unwrap();
@@ -34,7 +34,7 @@ fn what_was_stored_counts_whatever_the_host_is_called_at_boot() {
 }
 
 #[test]
-fn restore_says_when_something_that_was_stored_is_not_used() {
+fn restore_reports_unused_stored_files() {
     let host = hosts();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
@@ -57,7 +57,7 @@ fn restore_says_when_something_that_was_stored_is_not_used() {
 }
 
 #[test]
-fn a_start_that_fails_after_a_boot_closes_what_is_guarded_and_the_next_one_takes_over() {
+fn failed_start_after_boot_closes_guarded_ports_until_the_next_start() {
     let host = hosts();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
@@ -86,7 +86,7 @@ fn a_start_that_fails_after_a_boot_closes_what_is_guarded_and_the_next_one_takes
 }
 
 #[test]
-fn a_start_that_fails_touches_nothing_that_filters() {
+fn failed_start_does_not_change_a_running_filter() {
     let host = hosts();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
@@ -102,7 +102,7 @@ fn a_start_that_fails_touches_nothing_that_filters() {
 }
 
 #[test]
-fn a_start_that_fails_closes_nothing_that_an_operator_opened() {
+fn failed_start_does_not_close_ports_opened_by_an_operator() {
     let host = hosts();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();

@@ -15,7 +15,7 @@ use crate::setup::{ALLOWED, DATABASE, hosts};
 const BY_ID: &str = "_GET_FD_BY_ID";
 
 #[test]
-fn neither_the_daemon_nor_a_command_opens_anything_by_id() {
+fn daemon_and_commands_open_no_object_by_id() {
     let host = hosts();
     let daemon = |name: &str| {
         let mut run =
@@ -54,7 +54,7 @@ fn neither_the_daemon_nor_a_command_opens_anything_by_id() {
 
 /// Control: strace shows an opening by id.
 #[test]
-fn an_opening_by_id_is_seen_by_strace() {
+fn strace_shows_opens_by_id() {
     let host = hosts();
     for (number, call) in
         [(13, "BPF_PROG_GET_FD_BY_ID"), (14, "BPF_MAP_GET_FD_BY_ID"), (30, "BPF_LINK_GET_FD_BY_ID")]

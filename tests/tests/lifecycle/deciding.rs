@@ -61,7 +61,7 @@ const CHANGES: [Change; 10] = [
 ];
 
 #[test]
-fn each_change_of_what_decides_is_repaired_and_counted() {
+fn each_change_of_a_verdict_object_is_repaired_and_counted() {
     let host = hosts();
     let mut agent = host.start_agent();
     let line = Line::new(&host);
@@ -74,7 +74,7 @@ fn each_change_of_what_decides_is_repaired_and_counted() {
 }
 
 #[test]
-fn a_pin_that_names_another_map_is_put_right() {
+fn pin_of_another_map_is_repaired() {
     let host = hosts();
     let mut agent = host.start_agent();
     for name in names::MAPS {
@@ -89,7 +89,7 @@ fn a_pin_that_names_another_map_is_put_right() {
 
 /// Published maps cannot be edited in place: checking the slots' current maps is enough.
 #[test]
-fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
+fn published_maps_are_frozen_also_when_published_by_another_process() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
@@ -117,7 +117,7 @@ fn published_maps_are_frozen_also_those_that_somebody_else_has_published() {
 }
 
 #[test]
-fn what_is_written_into_the_caches_decides_no_longer_than_until_the_next_check() {
+fn planted_cache_entry_lasts_until_the_next_drift_check() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
@@ -136,7 +136,7 @@ fn what_is_written_into_the_caches_decides_no_longer_than_until_the_next_check()
 
 /// Control of the repair: a foreign recorder affects verdicts.
 #[test]
-fn a_foreign_recorder_lets_the_denied_in_while_no_agent_looks() {
+fn foreign_recorder_admits_denied_packets_while_no_agent_runs() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
@@ -151,7 +151,7 @@ fn a_foreign_recorder_lets_the_denied_in_while_no_agent_looks() {
 
 /// A verdict cached under a generation would become valid again with it: no generation is reused.
 #[test]
-fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
+fn lost_generation_pin_revives_no_cached_verdict() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
@@ -190,7 +190,7 @@ fn a_cached_verdict_does_not_come_back_when_the_generation_has_lost_its_pin() {
 
 /// Objects other than caches may also lose their pins while no agent runs.
 #[test]
-fn a_start_over_a_lost_pin_leaks_nothing() {
+fn start_with_a_lost_pin_leaks_no_packet() {
     for lost in [names::RECORDERS, names::SAMPLER, names::PREFILTER_V4, names::PORTS] {
         let host = hosts();
         let mut agent = host.start_agent();

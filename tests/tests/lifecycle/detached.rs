@@ -12,7 +12,7 @@ use crate::traffic::Traffic;
 const FLOW: Duration = Duration::from_millis(300);
 
 #[test]
-fn detach_takes_everything_down_and_holds_until_attach() {
+fn detach_removes_everything_until_attach() {
     let host = hosts();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
@@ -61,7 +61,7 @@ fn detach_and_attach_need_no_daemon() {
 }
 
 #[test]
-fn restore_puts_the_last_good_state_in_force_after_a_reboot_without_files() {
+fn restore_applies_the_last_good_state_without_rule_files() {
     let host = hosts();
     host.start_agent().terminate().unwrap();
     let before = host.status()["databases"][0]["digest"].clone();
@@ -78,7 +78,7 @@ fn restore_puts_the_last_good_state_in_force_after_a_reboot_without_files() {
 }
 
 #[test]
-fn restore_without_anything_closes_the_guarded_ports_and_says_what_interface_is_missing() {
+fn restore_without_state_closes_guarded_ports_and_names_interface() {
     let host = builder().interfaces(&[INTERFACE, "late0"]).build();
     fs::remove_dir_all(host.dir().join("rules.d")).unwrap();
     let listener = {
@@ -96,7 +96,7 @@ fn restore_without_anything_closes_the_guarded_ports_and_says_what_interface_is_
 
 /// A container's own bpffs ends with the container, and so does the firewall.
 #[test]
-fn a_bpffs_of_a_containers_own_is_refused_and_a_directory_of_the_hosts_is_not() {
+fn container_private_bpffs_is_refused_and_host_directory_accepted() {
     let host = hosts();
     let run = |setup: &str| {
         let agent = host.dir().join("firewall-agent");

@@ -59,7 +59,7 @@ const CHANGES: [Change; 10] = [
 ];
 
 #[test]
-fn what_somebody_changes_is_seen_and_put_right() {
+fn external_changes_are_detected_and_repaired() {
     let host = hosts();
     let mut agent = host.start_agent();
     for (what, kind, change) in CHANGES {
@@ -81,7 +81,7 @@ fn what_somebody_changes_is_seen_and_put_right() {
 
 /// Control: without a running agent the same changes stay.
 #[test]
-fn without_an_agent_nothing_is_put_right() {
+fn without_an_agent_nothing_is_repaired() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
@@ -98,7 +98,7 @@ fn without_an_agent_nothing_is_put_right() {
 }
 
 #[test]
-fn pins_that_are_removed_and_a_bpffs_that_is_mounted_anew_cost_no_packet() {
+fn removed_pins_and_a_remounted_bpffs_lose_no_packet() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
@@ -134,7 +134,7 @@ fn pins_that_are_removed_and_a_bpffs_that_is_mounted_anew_cost_no_packet() {
 }
 
 #[test]
-fn a_lost_pin_of_the_endpoints_is_healed_by_the_next_start_from_what_was_stored() {
+fn lost_endpoints_pin_is_rebuilt_from_the_store_at_the_next_start() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);

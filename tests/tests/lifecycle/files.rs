@@ -12,7 +12,7 @@ const GUARDED: u16 = 5_432;
 const PATIENCE: Duration = Duration::from_millis(300);
 
 #[test]
-fn a_first_start_without_a_usable_file_closes_the_guarded_ports_and_nothing_else() {
+fn first_start_without_a_usable_file_closes_only_guarded_ports() {
     for (what, spoil) in SPOILED {
         let host = hosts();
         spoil(&host);

@@ -51,7 +51,7 @@ fn ticks(pid: u32) -> u64 {
 }
 
 #[test]
-fn a_flood_changes_no_verdict_costs_the_agent_nothing_and_is_told_by_its_sources() {
+fn flood_changes_no_verdict_and_is_reported_by_source() {
     let host = builder().interfaces(&["eth*"]).build();
     host.lab
         .link(host.db.end(SECOND, &["192.0.3.10/24"]), host.outside.end(SECOND, &["192.0.3.66/24"]))

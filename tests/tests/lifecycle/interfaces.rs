@@ -12,7 +12,7 @@ use crate::traffic::Traffic;
 const FLOW: Duration = Duration::from_millis(300);
 
 #[test]
-fn every_mode_filters_and_auto_is_native_where_the_driver_can() {
+fn every_mode_filters_and_auto_prefers_native() {
     for (xdp_mode, attached) in [("native", "native"), ("generic", "generic"), ("auto", "native")] {
         let host = builder().xdp_mode(xdp_mode).build();
         let agent = host.start_agent();
@@ -25,7 +25,7 @@ fn every_mode_filters_and_auto_is_native_where_the_driver_can() {
 }
 
 #[test]
-fn an_interface_that_comes_later_is_filtered_within_three_seconds() {
+fn new_interface_is_filtered_within_three_seconds() {
     let host = builder().interfaces(&["eth0", "late*"]).build();
     let mut agent = host.start_agent();
     let status = host.status();
@@ -40,7 +40,7 @@ fn an_interface_that_comes_later_is_filtered_within_three_seconds() {
 }
 
 #[test]
-fn an_interface_that_is_made_anew_under_its_old_name_is_filtered_again() {
+fn recreated_interface_is_filtered_again() {
     let host = hosts();
     let mut agent = host.start_agent();
     let before = host.status()["interfaces"][0].clone();
@@ -56,7 +56,7 @@ fn an_interface_that_is_made_anew_under_its_old_name_is_filtered_again() {
 }
 
 #[test]
-fn the_program_of_somebody_else_is_left_alone_and_named() {
+fn foreign_program_is_not_replaced_and_is_named() {
     let host = hosts();
     let foreign = Foreign::attach(&host);
     let mut agent = host.start_agent();
@@ -85,7 +85,7 @@ fn the_program_of_somebody_else_is_left_alone_and_named() {
 }
 
 #[test]
-fn a_second_agent_ends_with_1_and_names_the_first() {
+fn second_agent_exits_1_and_names_the_first() {
     let host = hosts();
     let first = host.start_agent();
     let before = host.status();

@@ -14,7 +14,7 @@ const NEXT: &str = "v2";
 const HALF: Duration = Duration::from_millis(300);
 
 #[test]
-fn upgrades_and_downgrades_lose_nothing_leak_nothing_and_count_on() {
+fn layout_migrations_lose_and_leak_no_packet_and_preserve_counters() {
     let (this, next) = (agent_binary().unwrap(), next_layout_binary().unwrap());
     let host = hosts();
     let mut agent = host.start_agent();
@@ -52,7 +52,7 @@ fn upgrades_and_downgrades_lose_nothing_leak_nothing_and_count_on() {
 
 /// Without stored files the agent does not migrate a layout: it stays in force.
 #[test]
-fn a_layout_of_which_nothing_is_stored_is_left_in_force() {
+fn layout_without_stored_files_stays_in_force() {
     let next = next_layout_binary().unwrap();
     let host = hosts();
     let mut agent = host.start_agent();

@@ -20,7 +20,7 @@ const FEW: usize = 10;
 const MANY: usize = 60;
 
 #[test]
-fn a_look_takes_a_few_calls_for_each_interface_and_not_for_each_pair() {
+fn interface_scan_cost_is_linear_in_interfaces() {
     let host = builder().interfaces(&["eth0", "'many*'", "'absent?'"]).build();
     let mut agent = host.start_agent();
     add(&host, 0..FEW);
@@ -45,7 +45,7 @@ fn a_look_takes_a_few_calls_for_each_interface_and_not_for_each_pair() {
 }
 
 #[test]
-fn interfaces_that_exchange_their_names_keep_their_links() {
+fn interfaces_that_swap_names_retain_their_links() {
     let host = builder().interfaces(&["eth0", "'many*'"]).build();
     let mut agent = host.start_agent();
     add(&host, 0..2);

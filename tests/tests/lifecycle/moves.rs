@@ -15,7 +15,7 @@ use crate::traffic::Traffic;
 const FLOW: Duration = Duration::from_millis(300);
 
 #[test]
-fn a_link_follows_its_interface_through_renaming_down_and_up_and_a_larger_mtu() {
+fn link_survives_rename_down_up_and_a_larger_mtu() {
     let host = builder().interfaces(&["eth*"]).build();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
@@ -41,7 +41,7 @@ fn a_link_follows_its_interface_through_renaming_down_and_up_and_a_larger_mtu() 
 }
 
 #[test]
-fn an_interface_that_was_moved_away_stays_filtered_and_its_name_is_free_for_another() {
+fn moved_interface_stays_filtered_and_frees_its_name() {
     let host = hosts();
     let elsewhere = host.lab.host("elsewhere").unwrap();
     let mut agent = host.start_agent();
@@ -72,7 +72,7 @@ fn an_interface_that_was_moved_away_stays_filtered_and_its_name_is_free_for_anot
 }
 
 #[test]
-fn an_interface_made_anew_is_filtered_at_once_and_the_time_it_stood_open_is_told() {
+fn recreated_interface_is_filtered_and_unprotected_time_reported() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
@@ -114,7 +114,7 @@ fn an_interface_made_anew_is_filtered_at_once_and_the_time_it_stood_open_is_told
 }
 
 #[test]
-fn what_is_no_longer_configured_stays_filtered_and_up_to_date() {
+fn unconfigured_interface_stays_filtered_and_updated() {
     let host = builder().interfaces(&["eth*", "other0"]).build();
     host.link("other0");
     let mut agent = host.start_agent();

@@ -21,7 +21,7 @@ fn messages(agent: &Agent) -> usize {
 }
 
 #[test]
-fn packets_are_told_of_for_a_while_and_none_is_lost_or_leaked_by_the_swap() {
+fn packet_log_is_temporary_and_the_swap_loses_and_leaks_no_packet() {
     let host = hosts();
     let mut agent = host.start_agent();
     let (normal, link) = (tag(&host), host.json(&["status"])["interfaces"][0]["link_id"].clone());
@@ -67,7 +67,7 @@ fn packets_are_told_of_for_a_while_and_none_is_lost_or_leaked_by_the_swap() {
 }
 
 #[test]
-fn the_configuration_turns_it_on_from_the_start_and_a_dead_daemon_cannot_be_asked() {
+fn packet_log_is_configurable_and_needs_a_running_daemon() {
     let host = hosts();
     let path = host.home.config();
     let text = fs::read_to_string(&path).unwrap();

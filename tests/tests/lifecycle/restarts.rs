@@ -18,7 +18,7 @@ const STREAM: u64 = 2_000;
 const SOME: u64 = 20;
 
 #[test]
-fn nothing_leaks_and_nothing_is_lost_while_the_agent_is_ended_killed_and_started_again() {
+fn agent_restarts_and_kills_leak_and_lose_no_packet() {
     let host = hosts();
     let open = Traffic::start(&host).end_after(HALF);
     assert_eq!(open.leaked, 2 * open.rounds, "the control: without the agent everyone is heard");
@@ -55,7 +55,7 @@ fn nothing_leaks_and_nothing_is_lost_while_the_agent_is_ended_killed_and_started
 
 /// The maps are complete before the program is attached: even its first verdict is correct.
 #[test]
-fn nothing_allowed_is_lost_across_the_first_start_and_nothing_denied_passes_once_it_is_in_force() {
+fn first_start_loses_no_allowed_packet_and_then_denies() {
     for _ in 0..ROUNDS {
         let host = hosts();
         let traffic = Traffic::start(&host);
@@ -77,7 +77,7 @@ fn nothing_allowed_is_lost_across_the_first_start_and_nothing_denied_passes_once
 
 /// Control: the pin of the link preserves the filter.
 #[test]
-fn an_unpinned_link_ends_with_the_agent_and_everyone_is_heard_until_the_next_start() {
+fn unpinned_link_dies_with_the_agent_and_leaves_the_host_open() {
     let host = hosts();
     let agent = host.start_agent();
     let link = link_of(&host);
@@ -95,7 +95,7 @@ fn an_unpinned_link_ends_with_the_agent_and_everyone_is_heard_until_the_next_sta
 
 /// Control: losses are counted.
 #[test]
-fn without_a_rule_file_the_whole_stream_is_lost() {
+fn every_packet_is_lost_without_a_rule_file() {
     let host = hosts();
     host.home.remove_rules(RULE_FILE).unwrap();
     let _agent = host.start_agent();

@@ -14,7 +14,7 @@ use crate::traffic::Traffic;
 const FLOW: Duration = Duration::from_millis(300);
 
 #[test]
-fn restore_beside_a_running_agent_says_whether_that_one_filters() {
+fn restore_beside_an_agent_reports_whether_it_filters() {
     let host = builder().interfaces(&[INTERFACE, "late0"]).build();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
@@ -35,7 +35,7 @@ fn restore_beside_a_running_agent_says_whether_that_one_filters() {
 }
 
 #[test]
-fn restore_tells_a_filtered_host_without_room_from_one_that_is_open() {
+fn restore_distinguishes_a_full_filtered_host_from_an_open_one() {
     let host = hosts();
     let crowd = RuleFile::new("zz-crowd", 1).endpoint("30093");
     host.push(&(0..20).fold(crowd, |file, n| file.allow(&format!("10.9.{n}.0/24"))));
@@ -70,7 +70,7 @@ fn restore_tells_a_filtered_host_without_room_from_one_that_is_open() {
 }
 
 #[test]
-fn restore_beside_an_agent_on_a_detached_host_succeeds_as_without_one() {
+fn restore_on_a_detached_host_succeeds_also_beside_an_agent() {
     let host = hosts();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();

@@ -14,7 +14,7 @@ const QUESTIONS: [(&[&str], i32); 4] = [
 ];
 
 #[test]
-fn a_question_is_answered_for_the_agents_own_user_without_any_capability() {
+fn explain_needs_no_capability_for_the_agent_user() {
     let host = hosts();
     let agent = host.start_agent();
     for (question, code) in QUESTIONS {
@@ -33,7 +33,7 @@ fn a_question_is_answered_for_the_agents_own_user_without_any_capability() {
 
 /// Control: the capabilities needed to load a program are gone, and another user may not open the pins.
 #[test]
-fn without_capabilities_nothing_is_loaded_and_without_the_pins_nothing_is_explained() {
+fn load_needs_capabilities_and_explain_needs_pins() {
     let host = hosts();
     let bare = answer(&host, User::Unprivileged.id(), &["run"]);
     assert_eq!(bare.status.code(), Some(1), "{bare:?}");

@@ -11,7 +11,7 @@ const FRAMES: usize = 2_000;
 const CHANGES: usize = 24;
 
 #[test]
-fn a_verdict_that_was_kept_is_forgotten_when_the_policy_changes() {
+fn cached_verdict_is_invalidated_when_the_policy_changes() {
     for policy in [two_on_one_address(), guarded()] {
         let changed = [
             policy.clone(),

@@ -52,7 +52,7 @@ const REASONS: [&str; 10] = [
 ];
 
 #[test]
-fn program_and_twin_agree_with_the_model_on_a_million_frames() {
+fn programs_agree_with_the_model_on_a_million_frames() {
     let seed = match std::env::var(SEED_VARIABLE) {
         Ok(text) => text.parse().unwrap(),
         Err(_) => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(),
@@ -89,7 +89,7 @@ fn program_and_twin_agree_with_the_model_on_a_million_frames() {
 }
 
 #[test]
-fn program_and_twin_agree_with_the_model_on_the_corpus_split_anywhere() {
+fn programs_agree_with_the_model_on_the_corpus_at_every_split() {
     for (name, policy) in policies() {
         let comparison = Comparison::new(&policy, stages::ALL);
         for (source4, source6) in [("203.0.113.65", "2001:db8:a:1::1"), ("198.51.100.66", "2001:db8:bad::1")]
@@ -121,7 +121,7 @@ fn program_and_twin_agree_with_the_model_on_the_corpus_split_anywhere() {
 }
 
 #[test]
-fn a_model_of_another_policy_is_found_to_disagree() {
+fn model_of_another_policy_is_detected_as_different() {
     let (policies, seed) = (policies(), 1);
     let comparison = Comparison::new(&policies[0].1, stages::ALL);
     let mut other = policies[0].1.clone();

@@ -19,7 +19,7 @@ const NONE6: &str = "2001:db8:bad::1";
 const ELSEWHERE: &str = "192.0.2.77";
 
 #[test]
-fn a_port_is_judged_by_its_endpoint() {
+fn port_is_judged_by_its_endpoint() {
     let expect = Expect(two_on_one_address());
     expect.row("allowed 2", "longest network", v4("203.0.113.200").tcp(1, 30_092));
     expect.row("allowed 1", "shorter network", v4(ONE).tcp(1, 30_092));
@@ -38,7 +38,7 @@ fn a_port_is_judged_by_its_endpoint() {
 }
 
 #[test]
-fn a_fragment_is_judged_by_what_it_holds() {
+fn fragment_is_judged_by_its_contents() {
     let expect = Expect(two_on_one_address());
     let first = |source| v4(source).tcp(1, 30_092).fragments(&[8])[0].clone();
     let later = |source| v4(source).tcp(1, 30_093).fragments(&[8])[1].clone();
@@ -57,7 +57,7 @@ fn a_fragment_is_judged_by_what_it_holds() {
 }
 
 #[test]
-fn an_unreadable_chain_is_judged_by_its_address() {
+fn unreadable_chain_is_judged_by_its_address() {
     let expect = Expect(two_on_one_address());
     expect.row("allowed", "nine headers, all allow", v4_chain(BOTH, 9).tcp(1, 30_092));
     expect.row("no_port", "nine headers, one allows", v4_chain(ONE, 9).tcp(1, 30_092));
@@ -71,7 +71,7 @@ fn an_unreadable_chain_is_judged_by_its_address() {
 }
 
 #[test]
-fn broken_headers_are_told_apart() {
+fn broken_headers_are_distinguished() {
     let expect = Expect(two_on_one_address());
     expect.row("not_ip", "no IP", frame().lldp());
     expect.row("no_match", "four tags", tagged(4));
@@ -91,7 +91,7 @@ fn broken_headers_are_told_apart() {
 }
 
 #[test]
-fn guards_and_tombstones_close() {
+fn guards_and_tombstones_deny() {
     let expect = Expect(guarded());
     expect.row("closed", "guarded", v4(ONE).tcp(1, 30_093));
     expect.row("closed", "guarded, by UDP", v4(ONE).udp(1, 30_092, &[]));
@@ -109,7 +109,7 @@ fn guards_and_tombstones_close() {
 }
 
 #[test]
-fn monitored_databases_let_pass() {
+fn monitored_databases_admit() {
     let stranger = "100.64.0.1";
     let expect = Expect(monitored());
     expect.row("would_deny", "monitored", v4(NONE).tcp(1, 30_092));

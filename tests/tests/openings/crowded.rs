@@ -11,7 +11,7 @@ const BEFORE: &str = "10.77.0.4";
 const AFTER: &str = "10.77.0.5";
 
 #[test]
-fn a_revision_without_room_closes_what_it_drops() {
+fn revision_without_room_closes_what_it_drops() {
     for most in [100, 10] {
         let host = with_room(most);
         host.run();
@@ -27,7 +27,7 @@ fn a_revision_without_room_closes_what_it_drops() {
 }
 
 #[test]
-fn a_revision_without_room_that_came_while_the_agent_was_stopped_closes_what_it_drops() {
+fn revision_without_room_found_at_start_closes_what_it_drops() {
     for most in [100, 10] {
         for starts in [true, false] {
             let host = with_room(most);
@@ -47,7 +47,7 @@ fn a_revision_without_room_that_came_while_the_agent_was_stopped_closes_what_it_
 
 /// Addresses in the place of a wildcard take no room.
 #[test]
-fn a_revision_without_room_keeps_every_address_of_a_wildcard_that_it_names() {
+fn revision_without_room_leaves_named_wildcard_addresses_open() {
     let port = E1.split_once(':').unwrap().1;
     for endpoints in [1, 100] {
         let host = unfiltered(&format!("max_prefixes: 10\nmax_endpoints: {endpoints}\n"));
@@ -66,7 +66,7 @@ fn a_revision_without_room_keeps_every_address_of_a_wildcard_that_it_names() {
 }
 
 #[test]
-fn a_revision_without_room_that_claims_again_what_the_one_before_dropped_cuts_nothing() {
+fn revision_without_room_that_reclaims_a_dropped_endpoint_cuts_nothing() {
     let host = unfiltered("max_prefixes: 10\n");
     let port = E1.split_once(':').unwrap().1;
     host.push(&rules(1, &[port], &[ALLOWED]));
@@ -83,7 +83,7 @@ fn a_revision_without_room_that_claims_again_what_the_one_before_dropped_cuts_no
 }
 
 #[test]
-fn a_revision_without_room_that_has_the_number_of_the_one_before_leaves_it_for_a_boot() {
+fn rebased_revision_without_room_leaves_the_previous_one_for_boot() {
     let host = with_room(10);
     host.run();
     host.until_applied("a", 1);
@@ -98,7 +98,7 @@ fn a_revision_without_room_that_has_the_number_of_the_one_before_leaves_it_for_a
 
 /// In force is what both refused revisions and the first one allow. A boot finds room for that, not for the first one.
 #[test]
-fn a_second_revision_without_room_leaves_to_a_boot_what_is_in_force() {
+fn second_revision_without_room_preserves_the_live_one_for_boot() {
     let host = unfiltered("max_prefixes: 10\n");
     let others: Vec<String> = (0..7).map(|number| format!("10.97.{number}.1")).collect();
     let first: Vec<&str> = [ALLOWED, BEFORE].into_iter().chain(others.iter().map(String::as_str)).collect();

@@ -9,12 +9,12 @@ use crate::setup::{
 const SIGNATURE: &str = "a.yaml.minisig";
 
 #[test]
-fn an_old_file_is_stale_after_forget() {
+fn old_file_is_stale_after_forget() {
     replayed(|_| None);
 }
 
 #[test]
-fn an_old_signed_file_is_stale_after_forget() {
+fn old_signed_file_is_stale_after_forget() {
     replayed(|host| {
         let key = Key::create(host.lab.dir(), "k").unwrap();
         host.change_config("guarded_ports", &format!("trusted_keys: [{}]\nguarded_ports", key.public));
@@ -66,7 +66,7 @@ fn is_stale(host: &TestHost) {
 }
 
 #[test]
-fn a_database_is_forgotten_beside_another_that_has_no_room() {
+fn forget_works_beside_a_database_without_room() {
     let host = unfiltered("max_prefixes: 1\n");
     host.push(&rules(1, &[E1], &[ALLOWED]));
     host.run();
@@ -81,7 +81,7 @@ fn a_database_is_forgotten_beside_another_that_has_no_room() {
 }
 
 #[test]
-fn what_an_operator_opens_is_open_after_a_boot_and_nothing_else() {
+fn only_operator_opened_destinations_are_open_after_a_boot() {
     let host = unfiltered("");
     host.push(&rules(1, &[E1, GUARDED], &[ALLOWED]));
     host.push(&rules_of("b", 1, &[E2], &[ALLOWED]));

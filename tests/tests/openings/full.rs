@@ -21,7 +21,7 @@ const WITHHELD: &str = "database b: closed until its claim is stored";
 
 /// With its reserve, the store accepts every change.
 #[test]
-fn a_full_partition_with_the_reserve_of_the_store_holds_nothing_up() {
+fn full_partition_with_store_reserve_blocks_nothing() {
     let host = on_partition("16m");
     fill(&host);
     host.push(&rules(2, &[E1], &[ALLOWED]));
@@ -40,7 +40,7 @@ fn a_full_partition_with_the_reserve_of_the_store_holds_nothing_up() {
 
 /// The status file's space was allocated before the partition was full.
 #[test]
-fn a_full_partition_never_loses_the_status() {
+fn full_partition_never_loses_the_status() {
     let host = on_partition("16m");
     let path = host.state_dir().join("status.json");
     for revision in 2..6 {
@@ -55,7 +55,7 @@ fn a_full_partition_never_loses_the_status() {
 }
 
 #[test]
-fn a_full_partition_without_room_delays_no_revocation_and_opens_nothing() {
+fn full_partition_delays_no_revocation_and_opens_nothing() {
     let host = on_partition("5m");
     fill(&host);
     // Too large for any free page of the store.
@@ -87,7 +87,7 @@ fn a_full_partition_without_room_delays_no_revocation_and_opens_nothing() {
 }
 
 #[test]
-fn a_wildcard_narrowed_before_a_boot_with_a_full_partition_stays_open_where_it_is_claimed() {
+fn narrowed_wildcard_stays_open_where_claimed_after_full_disk_boot() {
     let host = on_partition("5m");
     let port = E1.split_once(':').unwrap().1;
     host.push(&rules(2, &[port], &[ALLOWED]));
@@ -105,7 +105,7 @@ fn a_wildcard_narrowed_before_a_boot_with_a_full_partition_stays_open_where_it_i
 }
 
 #[test]
-fn an_endpoint_that_is_open_over_a_restart_with_a_full_partition_is_not_called_closed() {
+fn open_endpoint_is_not_reported_closed_after_full_disk_restart() {
     let host = on_partition("5m");
     host.stop();
     fill(&host);
@@ -120,7 +120,7 @@ fn an_endpoint_that_is_open_over_a_restart_with_a_full_partition_is_not_called_c
 }
 
 #[test]
-fn a_store_that_refuses_writes_delays_no_revocation_and_opens_nothing() {
+fn failing_store_writes_delay_no_revocation_and_open_nothing() {
     for call in ["pwrite64", "fsync,fdatasync"] {
         let host = unfiltered("");
         begin(&host);

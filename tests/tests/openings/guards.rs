@@ -7,7 +7,7 @@ use crate::setup::{ALLOWED, Connections as _, E1, E2, removed, rules, unfiltered
 const GUARD: (&str, &str) = ("guarded_ports: [5432]", "guarded_ports: [5432, 8080]");
 
 #[test]
-fn what_left_below_a_guard_is_closed_without_it() {
+fn destination_removed_under_a_guard_stays_closed_without_it() {
     for boots in [false, true] {
         for (leaves, open, closed) in
             [(rules(2, &[E2], &[ALLOWED]), [E2].as_slice(), [E1].as_slice()), (removed(2), &[], &[E1, E2])]
@@ -31,7 +31,7 @@ fn what_left_below_a_guard_is_closed_without_it() {
 
 /// Guard and endpoint are removed together while the agent is stopped.
 #[test]
-fn what_leaves_together_with_its_guard_is_closed() {
+fn destination_removed_together_with_its_guard_is_closed() {
     for boots in [false, true] {
         let host = guarded();
         host.stop();
@@ -48,7 +48,7 @@ fn what_leaves_together_with_its_guard_is_closed() {
 
 /// Control: a destination that was never claimed is closed under the guard, and open without it.
 #[test]
-fn what_nobody_claimed_is_open_without_its_guard() {
+fn unclaimed_port_is_open_without_its_guard() {
     let host = unfiltered("");
     host.change_config(GUARD.0, GUARD.1);
     host.push(&rules(1, &[E2], &[ALLOWED]));

@@ -26,7 +26,7 @@ fn both(revision: u64) -> RuleFile {
 }
 
 #[test]
-fn a_destination_that_leaves_while_the_agent_is_stopped_is_closed_after_a_boot() {
+fn destination_removed_while_stopped_is_closed_after_boot() {
     for (before, after, open, closed) in CASES {
         let host = unfiltered("");
         host.push(&before(1));
@@ -43,7 +43,7 @@ fn a_destination_that_leaves_while_the_agent_is_stopped_is_closed_after_a_boot()
 }
 
 #[test]
-fn a_destination_that_leaves_while_the_agent_runs_is_closed_after_a_boot() {
+fn destination_removed_while_running_is_closed_after_boot() {
     for (before, after, open, closed) in CASES {
         let host = unfiltered("");
         host.push(&before(1));
@@ -59,7 +59,7 @@ fn a_destination_that_leaves_while_the_agent_runs_is_closed_after_a_boot() {
 }
 
 #[test]
-fn a_destination_that_leaves_as_the_agent_is_killed_is_closed_after_a_boot() {
+fn destination_removed_during_a_kill_is_closed_after_boot() {
     for (before, after, open, closed) in CASES {
         let host = unfiltered("");
         host.push(&before(1));
@@ -79,7 +79,7 @@ fn a_destination_that_leaves_as_the_agent_is_killed_is_closed_after_a_boot() {
 
 /// The files are gone as well: the previous revision or the new one is in force, from the store.
 #[test]
-fn a_boot_without_the_rule_files_lets_no_stranger_in() {
+fn boot_without_rule_files_admits_no_unlisted_source() {
     for (before, after, ..) in CASES {
         let host = unfiltered("");
         for (round, pause) in [0, 5, 50].into_iter().enumerate() {

@@ -8,7 +8,7 @@ use crate::setup::{ALLOWED, Connections as _, E1, E2, STRANGER, rules, unfiltere
 use crate::strace::Injected;
 
 #[test]
-fn what_the_kernel_refused_to_close_is_closed_by_a_retry_and_after_a_boot() {
+fn refused_close_is_retried_and_persists_over_boot() {
     let host = unfiltered("");
     host.push(&rules(1, &[E1, E2], &[ALLOWED]));
     host.run();

@@ -12,7 +12,7 @@ use crate::setup::{ALLOWED, Connections as _, E1, E2, GUARDED, STRANGER, rules, 
 const COMMANDS: [&[&str]; 2] = [&["restore", "--wait", "100ms"], &["run"]];
 
 #[test]
-fn a_store_of_an_unknown_format_closes_guarded_ports() {
+fn store_of_unknown_format_closes_guarded_ports() {
     let host = with_tombstone();
     host.stop();
     let store = host.state_dir().join("state.redb");
@@ -37,7 +37,7 @@ fn a_store_of_an_unknown_format_closes_guarded_ports() {
 }
 
 #[test]
-fn a_start_that_fails_with_a_readable_store_closes_what_was_claimed() {
+fn failed_start_with_readable_store_closes_claimed_destinations() {
     let host = with_tombstone();
     host.stop();
     for command in COMMANDS {

@@ -13,7 +13,7 @@ const CASES: [Case; 2] =
     [(|revision| rules(revision, &[E2], &[ALLOWED]), &[E2], &[E1]), (removed, &[], &[E1, E2])];
 
 #[test]
-fn a_closed_destination_stays_closed_over_layouts_and_boots() {
+fn closed_destination_stays_closed_over_layouts_and_boots() {
     let host = with_both();
     host.push(&rules(2, &[E2], &[ALLOWED]));
     host.until_sees(&[E2], &[E1]);
@@ -28,7 +28,7 @@ fn a_closed_destination_stays_closed_over_layouts_and_boots() {
 }
 
 #[test]
-fn a_destination_that_leaves_while_the_agent_is_stopped_for_an_upgrade_is_closed() {
+fn destination_removed_during_an_upgrade_is_closed() {
     let programs = [next_layout_binary().unwrap(), agent_binary().unwrap()];
     let host = with_both();
     let mut revision = 2;
@@ -60,7 +60,7 @@ fn a_destination_that_leaves_while_the_agent_is_stopped_for_an_upgrade_is_closed
 }
 
 #[test]
-fn a_revision_without_room_holds_up_no_upgrade() {
+fn revision_without_room_blocks_no_upgrade() {
     let host = unfiltered("max_prefixes: 2\n");
     host.push(&rules(1, &[E1, E2], &[ALLOWED]));
     host.run();

@@ -16,7 +16,7 @@ use crate::questions::{of_first_set, questions};
 use crate::rule_sets::{Set, desired, prefixes};
 
 #[test]
-fn a_publish_that_ends_at_any_write_harms_nobody_and_is_made_good_by_the_next() {
+fn publish_interrupted_at_any_write_is_safe_and_completed_by_the_next() {
     let loaded = LoadedPrograms::new();
     let mut revision = 1;
     let mut next = || {
@@ -44,7 +44,7 @@ fn a_publish_that_ends_at_any_write_harms_nobody_and_is_made_good_by_the_next() 
 }
 
 #[test]
-fn a_failed_publish_leaves_the_old_set_live_and_a_restart_sweeps_what_it_built() {
+fn failed_publish_leaves_the_old_set_and_restart_removes_leftovers() {
     let loaded = LoadedPrograms::new();
     loaded.publish(Set::First, false, 1);
     let before = loaded.pins("sources");

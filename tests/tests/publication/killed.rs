@@ -14,14 +14,14 @@ use crate::LoadedPrograms;
 use crate::questions::{XDP_DROP, XDP_PASS, of_first_set, questions};
 use crate::rule_sets::{Set, desired, prefixes};
 
-const NAME: &str = "killed::no_kept_verdict_outlives_a_process_that_dies_after_any_write_of_a_publish";
+const NAME: &str = "killed::no_cached_verdict_survives_a_kill_at_any_publish_write";
 /// Environment variable with the bpffs directory of the process to kill.
 const ROLE: &str = "FIREWALL_TESTS_PUBLISHES";
 /// Rounds of packets: enough for every CPU that this thread may move to.
 const ROUNDS: u32 = 32;
 
 #[test]
-fn no_kept_verdict_outlives_a_process_that_dies_after_any_write_of_a_publish() {
+fn no_cached_verdict_survives_a_kill_at_any_publish_write() {
     if let Ok(bpffs_dir) = env::var(ROLE) {
         return publish_second_set(Path::new(&bpffs_dir));
     }

@@ -40,7 +40,7 @@ const DUMPED_PUBLISHES: usize = 200;
 const EDITS: u32 = 20_000;
 
 #[test]
-fn a_thousand_publishes_give_no_packet_a_wrong_verdict() {
+fn thousand_publishes_give_no_wrong_verdict() {
     let publishes = often(PUBLISHES);
     let loaded = LoadedPrograms::new();
     loaded.publish(Set::First, true, 1);
@@ -73,7 +73,7 @@ fn a_thousand_publishes_give_no_packet_a_wrong_verdict() {
 
 /// Control: edits in place make lookups miss, which a publish avoids.
 #[test]
-fn lookups_in_a_bare_trie_miss_a_prefix_that_is_deleted_and_added_again() {
+fn in_place_trie_edits_cause_lookup_misses() {
     let trie = Map::trie(16);
     let prefix = trie_key("203.0.113.0/24".parse().unwrap());
     let source = trie_key(ALWAYS4.into());
@@ -100,7 +100,7 @@ fn lookups_in_a_bare_trie_miss_a_prefix_that_is_deleted_and_added_again() {
 }
 
 #[test]
-fn a_dump_taken_during_publishes_equals_one_rule_set_in_each_family() {
+fn dump_during_publishes_equals_one_rule_set_per_family() {
     let publishes = often(DUMPED_PUBLISHES);
     let loaded = LoadedPrograms::new();
     loaded.publish(Set::First, true, 1);

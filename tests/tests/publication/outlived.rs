@@ -22,7 +22,7 @@ const DONE: u64 = u64::MAX;
 /// Verdict caches are per CPU: a thread on each sends packets continuously, and every verdict between two publishes
 /// must follow the newer one.
 #[test]
-fn no_verdict_outlives_the_publish_that_changes_it() {
+fn no_cached_verdict_outlives_its_publish() {
     let loaded = LoadedPrograms::new();
     race(&loaded, |firewall, clock| {
         let frames = of_first_set();
@@ -40,7 +40,7 @@ fn no_verdict_outlives_the_publish_that_changes_it() {
 /// Without the verdict cache, a verdict by the new list means that all later ones follow it: once a leaving source is
 /// denied, the arriving one is allowed. A filter narrowed before, or widened after, breaks this.
 #[test]
-fn a_source_filter_is_wide_enough_for_both_lists_while_one_replaces_the_other() {
+fn source_prefilter_covers_old_and_new_list_during_a_publish() {
     let loaded = LoadedPrograms::with(stages::SOURCES);
     race(&loaded, |firewall, clock| {
         let mut settled = false;

@@ -199,7 +199,7 @@ fn each_input_is_refused_for_its_cause() {
 }
 
 #[test]
-fn a_signature_that_cannot_be_read_is_told_from_a_bad_one() {
+fn unreadable_signature_is_distinguished_from_an_invalid_one() {
     let place = Place::new();
     place.write("b.yaml", &good("b", 1, 2));
     let path = place.rules().join("b.yaml");
@@ -210,7 +210,7 @@ fn a_signature_that_cannot_be_read_is_told_from_a_bad_one() {
 }
 
 #[test]
-fn what_is_beyond_one_pass_is_not_read() {
+fn files_beyond_the_scan_limit_are_not_read() {
     let place = Place::new();
     for n in 1..=3 {
         place.write(&format!("{n}.yaml"), &good(&n.to_string(), 1, n));
@@ -221,7 +221,7 @@ fn what_is_beyond_one_pass_is_not_read() {
 }
 
 #[test]
-fn a_range_that_shrinks_too_far_is_kept() {
+fn range_that_shrinks_too_far_is_retained() {
     let ranges = |revision: u64, cidrs: &str| {
         let text = format!(
             "schema_version: 1\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
@@ -258,7 +258,7 @@ fn validated(signed: bool, paths: &[PathBuf]) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn validate_tells_each_cause_that_it_can_see() {
+fn validate_reports_each_detectable_cause() {
     for (cases, whole_directory) in [(&CASES[..], true), (&NAMED, false)] {
         for (cause, signed, put, name) in cases {
             let place = Place::new();
@@ -275,7 +275,7 @@ fn validate_tells_each_cause_that_it_can_see() {
 }
 
 #[test]
-fn the_runbook_has_a_row_for_each_cause() {
+fn runbook_has_a_row_for_each_cause() {
     let text =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
     let section = text.split("## Causes of a refused file\n").nth(1).unwrap().split("\n## ").next().unwrap();

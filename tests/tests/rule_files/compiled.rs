@@ -28,7 +28,7 @@ fn ranges() -> ManagedRanges {
 }
 
 #[test]
-fn a_rule_set_holds_each_prefix_once_on_the_first_line_that_names_it() {
+fn rule_set_has_each_prefix_once_on_its_first_counter() {
     const AT: &str = "2026-08-21T00:00:00Z";
     const CUSTOM: &str = "{id: c, type: custom_range, cidr: 203.0.113.0/24}";
     const MANAGED: &str = "{id: m, type: managed_range, range_id: egress}";
@@ -75,7 +75,7 @@ fn a_rule_set_holds_each_prefix_once_on_the_first_line_that_names_it() {
 }
 
 #[test]
-fn a_rule_is_in_force_before_its_expiry_and_not_at_it() {
+fn rule_is_in_force_strictly_before_its_expiry() {
     let rule = "{id: c, type: custom_range, cidr: 10.0.0.0/8, expires_at: 2026-09-01T00:00:00Z}";
     let later = "{id: d, type: custom_range, cidr: 10.0.0.0/8}";
     for (at, expected) in [

@@ -11,7 +11,7 @@ use crate::fixtures::{Kind, none, read};
 const MARKER: &str = "\n...\n";
 
 #[test]
-fn a_hostile_file_of_up_to_4_mib_is_refused_soon_and_without_a_panic() {
+fn hostile_files_up_to_4_mib_are_refused_quickly_without_panic() {
     let mut failures = Vec::new();
     let files = files();
     let before = kib("VmRSS:");
@@ -41,8 +41,8 @@ fn a_hostile_file_of_up_to_4_mib_is_refused_soon_and_without_a_panic() {
 
 /// Runs in a separate process: the other tests use memory, too.
 #[test]
-fn no_hostile_file_takes_more_than_64_mib() {
-    let test = "hostile::a_hostile_file_of_up_to_4_mib_is_refused_soon_and_without_a_panic";
+fn hostile_files_use_at_most_64_mib() {
+    let test = "hostile::hostile_files_up_to_4_mib_are_refused_quickly_without_panic";
     let run = Command::new(current_exe().unwrap()).args(["--exact", test, "--nocapture"]).output().unwrap();
     let out = String::from_utf8(run.stdout).unwrap();
     let line = out.lines().find_map(|line| line.split_once(MEMORY)).unwrap_or_else(|| panic!("{out}"));
@@ -60,7 +60,7 @@ fn kib(field: &str) -> u64 {
 }
 
 #[test]
-fn a_file_over_4_mib_is_refused_unread() {
+fn file_over_4_mib_is_refused_unread() {
     let text = filled(" ").into_bytes();
     let problems = read(Kind::Databases, &[text.as_slice(), &[b'\n'; 64]].concat()).unwrap_err();
     assert_eq!(problems.len(), 1);

@@ -73,7 +73,7 @@ fn document(bytes: &[u8]) -> Option<Value> {
 
 /// `UPDATE_EXPECTED=1` rewrites the files.
 #[test]
-fn the_schemas_are_made_of_what_the_parser_goes_by() {
+fn published_schemas_are_up_to_date() {
     for (name, schema) in [("database", database_schema()), ("managed-ranges", ranges_schema())] {
         let path = format!("{}/../deploy/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
         let made = format!("{schema:#}\n");
@@ -85,7 +85,7 @@ fn the_schemas_are_made_of_what_the_parser_goes_by() {
 }
 
 #[test]
-fn valid_fixtures_are_right_by_the_schema_and_invalid_ones_are_not() {
+fn schema_accepts_valid_fixtures_and_rejects_invalid_ones() {
     for kind in [Kind::Databases, Kind::Ranges] {
         for (validity, expected) in [("valid", true), ("invalid", false)] {
             let read: Vec<(String, Value)> = fixtures(validity, kind)
@@ -109,7 +109,7 @@ fn valid_fixtures_are_right_by_the_schema_and_invalid_ones_are_not() {
 
 /// Every change of one value of every valid file: the parser accepts each file that the schema accepts.
 #[test]
-fn what_the_schema_takes_the_parser_takes() {
+fn parser_accepts_what_the_schema_accepts() {
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-17".to_owned()) };
     let mut both = 0;
     for kind in [Kind::Databases, Kind::Ranges] {

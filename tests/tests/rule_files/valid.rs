@@ -19,7 +19,7 @@ fn every_valid_fixture_is_read_as_recorded() {
 }
 
 #[test]
-fn an_empty_configuration_lacks_what_has_no_default_and_flags_win_over_the_file() {
+fn configuration_requires_values_without_default_and_flags_win() {
     let missing = Config::resolve(Default::default(), Default::default(), "h").unwrap_err().to_string();
     assert!(missing.contains("interfaces: needs") && missing.contains("guarded_ports: missing"), "{missing}");
 

@@ -61,7 +61,7 @@ const HERE: &str = "{port: 30092}";
 const MANAGED: &str = "{id: m, type: managed_range, range_id: elsewhere}";
 
 #[test]
-fn files_are_judged_by_themselves_and_beside_each_other() {
+fn files_are_validated_singly_and_together() {
     let cases: Vec<(&str, Files, i32, &str)> = vec![
         (
             "right files are named with what they hold",
@@ -195,7 +195,7 @@ fn json_has_the_same_facts() {
 }
 
 #[test]
-fn only_regular_files_of_bounded_size_are_read_and_links_are_followed() {
+fn only_regular_files_within_the_size_limit_are_read_through_symlinks() {
     let dir = TempDir::new().unwrap();
     let at = |name: &str| dir.path().join(name);
     fs::write(at("real"), database("a", 3, HERE, "")).unwrap();
@@ -221,7 +221,7 @@ fn only_regular_files_of_bounded_size_are_read_and_links_are_followed() {
 }
 
 #[test]
-fn a_name_forges_no_line_and_one_that_is_not_utf8_is_refused_by_name() {
+fn file_names_cannot_forge_lines_and_non_utf8_names_are_refused() {
     let dir = TempDir::new().unwrap();
     let forging = "x: ok, database prod revision 9\n1 file, 0 refused\n.yaml";
     fs::write(dir.path().join(forging), database("a", 3, HERE, "")).unwrap();

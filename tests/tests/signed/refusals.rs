@@ -7,7 +7,7 @@ use firewall_tests::lab::{RangesFile, RuleFile};
 use crate::setup::{DATABASE, FILE, Signing as _, rules, rules_for, unsigned};
 
 #[test]
-fn forged_and_replayed_pushes_are_refused_and_what_was_in_force_stays() {
+fn forged_and_replayed_pushes_leave_the_revision_in_force() {
     let host = unsigned();
     let (key, stranger) = (host.key("ours"), host.key("theirs"));
     let mut agent = host.trusting(&[&key]);
@@ -58,7 +58,7 @@ fn forged_and_replayed_pushes_are_refused_and_what_was_in_force_stays() {
 }
 
 #[test]
-fn a_signature_that_comes_late_is_noticed_and_one_that_comes_early_disturbs_nothing() {
+fn late_signature_is_detected_and_early_signature_is_harmless() {
     let host = unsigned();
     let key = host.key("ours");
     let mut agent = host.trusting(&[&key]);
@@ -81,7 +81,7 @@ fn a_signature_that_comes_late_is_noticed_and_one_that_comes_early_disturbs_noth
 }
 
 #[test]
-fn managed_ranges_need_a_signature_likewise() {
+fn managed_ranges_require_a_signature() {
     let host = unsigned();
     let (key, stranger) = (host.key("ours"), host.key("theirs"));
     let mut agent = host.trusting(&[&key]);

@@ -3,7 +3,7 @@
 use crate::setup::{DATABASE, FILE, Signing as _, rules, unsigned};
 
 #[test]
-fn a_key_is_rotated_without_a_moment_in_which_nothing_is_taken() {
+fn key_rotation_accepts_files_throughout() {
     let host = unsigned();
     let (old, new) = (host.key("old"), host.key("new"));
     let mut agent = host.trusting(&[&old]);
@@ -36,7 +36,7 @@ fn a_key_is_rotated_without_a_moment_in_which_nothing_is_taken() {
 
 /// Newly trusted keys deny no client: the accepted unsigned file stays in force.
 #[test]
-fn what_was_in_force_before_keys_were_trusted_stays_until_a_signed_file_comes() {
+fn unsigned_state_stays_in_force_until_a_signed_file_arrives() {
     let host = unsigned();
     let key = host.key("ours");
     host.push_signed(&rules(1), None);

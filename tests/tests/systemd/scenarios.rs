@@ -16,7 +16,7 @@ use crate::units::{AGENT, DATABASE, JOB_TIMEOUT, RESTORE, WATCHDOG};
 const CROWDED: &str = "max_prefixes: 4\n";
 
 #[test]
-fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted() {
+fn database_runs_only_on_a_filtered_host_over_crashes_and_hangs() {
     let host = InstalledHost::new();
     host.write_unit(&format!("{AGENT}.d/watchdog.conf"), WATCHDOG);
     let watch = host.watch();
@@ -47,7 +47,7 @@ fn the_database_runs_on_a_filtered_host_whatever_crashes_hangs_or_is_restarted()
 }
 
 #[test]
-fn one_database_without_room_does_not_keep_the_others_down() {
+fn one_database_without_room_does_not_stop_the_others() {
     let host = InstalledHost::new();
     crowd(&host);
     let watch = host.watch();
@@ -96,7 +96,7 @@ fn without_its_settings_the_restore_unit_fails_the_same_scenarios() {
 }
 
 #[test]
-fn the_database_stays_down_until_every_interface_is_filtered() {
+fn database_stays_down_until_every_interface_is_filtered() {
     let host = InstalledHost::new();
     host.configure(&format!("{INTERFACES}, late0"), "");
     let watch = host.watch();
@@ -113,7 +113,7 @@ fn the_database_stays_down_until_every_interface_is_filtered() {
 }
 
 #[test]
-fn an_interface_that_cannot_be_filtered_holds_up_the_database_and_not_the_boot() {
+fn unfilterable_interface_blocks_the_database_and_not_the_boot() {
     let host = InstalledHost::new();
     host.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
     let foreign = Foreign::attach(&host, "eth1");
@@ -132,7 +132,7 @@ fn an_interface_that_cannot_be_filtered_holds_up_the_database_and_not_the_boot()
 
 /// Control of the two tests above.
 #[test]
-fn without_the_drop_in_the_database_runs_on_an_open_host() {
+fn database_runs_on_an_open_host_without_the_drop_in() {
     let host = InstalledHost::new();
     host.remove_drop_in();
     host.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);

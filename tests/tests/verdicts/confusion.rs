@@ -15,7 +15,7 @@ const BILLING_PORT: u16 = 30_093;
 const TOMBSTONE_PORT: u16 = 7432;
 
 #[test]
-fn a_source_allowed_at_one_database_gains_nothing_at_another_or_at_a_closed_port() {
+fn source_of_one_database_has_no_access_to_others_or_closed_ports() {
     let mut tried = 0;
     for (what, policy, ports) in [
         ("guards and tombstones", GUARDED, &[BILLING_PORT, TOMBSTONE_PORT, 5432, 30_094][..]),
@@ -35,7 +35,7 @@ fn a_source_allowed_at_one_database_gains_nothing_at_another_or_at_a_closed_port
 }
 
 #[test]
-fn a_source_allowed_by_nobody_passes_nowhere_and_one_allowed_by_all_only_where_every_port_is_open() {
+fn unlisted_source_passes_nowhere_and_unreadable_needs_all_ports_open() {
     for (policy, every_port_is_open) in [(GUARDED, false), (LEFT_BEHIND, false), (OPEN, true)] {
         let loaded = in_force(&policy);
         for (name, frame) in disguises(STRANGER, BILLING_PORT) {
@@ -53,7 +53,7 @@ fn a_source_allowed_by_nobody_passes_nowhere_and_one_allowed_by_all_only_where_e
 }
 
 #[test]
-fn a_later_fragment_is_judged_by_its_source_whatever_port_its_bytes_spell() {
+fn later_fragment_is_judged_by_source_regardless_of_its_payload() {
     for policy in [GUARDED, LEFT_BEHIND, OPEN] {
         let loaded = in_force(&policy);
         for port in [ORDERS_PORT, BILLING_PORT, TOMBSTONE_PORT, 5432] {
@@ -69,7 +69,7 @@ fn a_later_fragment_is_judged_by_its_source_whatever_port_its_bytes_spell() {
 }
 
 #[test]
-fn the_disguises_do_pass_for_a_source_that_the_port_allows() {
+fn disguised_packets_pass_for_an_allowed_source() {
     let loaded = in_force(&GUARDED);
     let passed = disguises(OFFICE, ORDERS_PORT)
         .into_iter()

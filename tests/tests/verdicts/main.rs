@@ -24,7 +24,7 @@ use policy::GUARDED;
 const VERIFIED: u32 = 50_000;
 
 #[test]
-fn every_row_of_the_verdict_table_holds_for_both_families_and_moves_its_counter() {
+fn every_verdict_row_is_correct_and_counted_in_both_families() {
     let mut reasons: Vec<Reason> = Vec::new();
     for (policy, rows) in rows::tables() {
         let loaded = in_force(&policy);
@@ -47,7 +47,7 @@ fn every_row_of_the_verdict_table_holds_for_both_families_and_moves_its_counter(
 
 /// Control: the probe program returns the same verdicts and counts nothing.
 #[test]
-fn a_program_whose_counters_do_not_move_fails_the_table() {
+fn table_fails_a_program_that_does_not_count() {
     let loaded = in_force(&GUARDED).without_counters();
     for frame in tcp(OFFICE, ORDERS, 30_092) {
         let panic = catch_unwind(AssertUnwindSafe(|| loaded.judge(&frame, None))).unwrap_err();
@@ -57,7 +57,7 @@ fn a_program_whose_counters_do_not_move_fails_the_table() {
 }
 
 #[test]
-fn both_programs_leave_the_verifier_room() {
+fn both_programs_stay_below_the_verifier_limit() {
     for (program, verified) in in_force(&GUARDED).verified_instructions() {
         println!("{program}: {verified} instructions verified");
         assert!((1..VERIFIED).contains(&verified), "{program}: {verified}");

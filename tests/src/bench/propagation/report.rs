@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantile_is_one_of_the_values_and_no_smaller_than_its_share_of_them() {
+    fn quantile_is_a_value_not_below_its_share() {
         let values: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
         let cases = [(P50, 100), (P99, 198), (MAX, 200)];
         for (share, expected) in cases {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_met_up_to_its_very_value_and_never_without_values() {
+    fn limit_is_met_up_to_its_value_and_never_without_values() {
         let met = |millis: &[u64]| {
             let times: Vec<Duration> = millis.iter().copied().map(Duration::from_millis).collect();
             Row { key: "", what: "", times: &times, bars: WITH_EVENTS }.is_met()
