@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::disk::Disk;
 use super::faults::Fault;
 use super::host::{Agent, config, settings};
-use super::kernel::HeldKernel;
+use super::kernel::SharedKernel;
 use super::packets::{Packets, to_claimed};
 use super::writer::{Promises, Writer};
 use crate::files::store::LastGoodStore;
@@ -56,7 +56,7 @@ fn destination_claimed_by_two_stored_files_is_closed_after_every_start() {
             changes.put(Record::File(id.parse().unwrap(), file));
         }
         LastGoodStore::new(disk.clone()).commit(&changes).unwrap();
-        let kernel = HeldKernel::new(4, Rng::with_seed(2));
+        let kernel = SharedKernel::new(4, Rng::with_seed(2));
         let closed: Packets =
             to_claimed(&contended.iter().map(|text| text.parse::<Destination>().unwrap()).collect());
         let check = |what: &str| {

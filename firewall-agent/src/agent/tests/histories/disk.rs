@@ -19,7 +19,7 @@ const RESERVE: usize = 256 << 10;
 
 /// Behaviour of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum DiskFault {
     None,
     /// No block is free: allocated blocks can be overwritten.
     Full,
@@ -35,7 +35,7 @@ pub enum Trouble {
     Flaky(u8),
 }
 
-impl Trouble {
+impl DiskFault {
     pub const ALL: [Self; 6] =
         [Self::Full, Self::NoWrites, Self::ReadOnly, Self::NoSyncs, Self::LosesSyncs, Self::Flaky(8)];
 }
@@ -58,7 +58,7 @@ struct Platter {
     unsynced: Vec<Operation>,
     /// Allocated bytes from the beginning of the file.
     allocated: usize,
-    trouble: Trouble,
+    disk_fault: DiskFault,
     reserves: bool,
     /// Operations until the process dies.
     fuse: Option<usize>,
@@ -82,7 +82,7 @@ impl Disk {
             durable: Vec::new(),
             unsynced: Vec::new(),
             allocated: 0,
-            trouble: Trouble::None,
+            disk_fault: DiskFault::None,
             reserves: true,
             fuse: None,
             dead: false,
@@ -93,9 +93,9 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn set_trouble(&self, trouble: Trouble, reserves: bool) {
+    pub fn set_fault(&self, disk_fault: DiskFault, reserves: bool) {
         let mut platter = self.lock();
-        (platter.trouble, platter.reserves) = (trouble, reserves);
+        (platter.disk_fault, platter.reserves) = (disk_fault, reserves);
     }
 
     /// Kills the process at the operation of this number from now.
@@ -172,33 +172,34 @@ impl Platter {
         if self.dead {
             return Err(io::Error::other("the process is dead"));
         }
-        match self.trouble {
-            Trouble::Flaky(one_in) if self.rng.u8(0..one_in) == 0 => Err(io::Error::from_raw_os_error(EIO)),
-            Trouble::None
-            | Trouble::Full
-            | Trouble::NoWrites
-            | Trouble::ReadOnly
-            | Trouble::NoSyncs
-            | Trouble::LosesSyncs
-            | Trouble::Flaky(_) => Ok(()),
+        match self.disk_fault {
+            DiskFault::Flaky(one_in) if self.rng.u8(0..one_in) == 0 => Err(io::Error::from_raw_os_error(EIO)),
+            DiskFault::None
+            | DiskFault::Full
+            | DiskFault::NoWrites
+            | DiskFault::ReadOnly
+            | DiskFault::NoSyncs
+            | DiskFault::LosesSyncs
+            | DiskFault::Flaky(_) => Ok(()),
         }
     }
 
     fn change(&mut self) -> io::Result<()> {
         self.operate()?;
-        match self.trouble {
-            Trouble::NoWrites => Err(io::Error::from_raw_os_error(ENOSPC)),
-            Trouble::None
-            | Trouble::Full
-            | Trouble::ReadOnly
-            | Trouble::NoSyncs
-            | Trouble::LosesSyncs
-            | Trouble::Flaky(_) => Ok(()),
+        match self.disk_fault {
+            DiskFault::NoWrites => Err(io::Error::from_raw_os_error(ENOSPC)),
+            DiskFault::None
+            | DiskFault::Full
+            | DiskFault::ReadOnly
+            | DiskFault::NoSyncs
+            | DiskFault::LosesSyncs
+            | DiskFault::Flaky(_) => Ok(()),
         }
     }
 
     fn reserve(&mut self) {
-        let has_room = !matches!(self.trouble, Trouble::Full | Trouble::NoWrites | Trouble::ReadOnly);
+        let has_room =
+            !matches!(self.disk_fault, DiskFault::Full | DiskFault::NoWrites | DiskFault::ReadOnly);
         if self.reserves && has_room && !self.dead {
             self.allocated = self.allocated.max(self.seen.len() + RESERVE);
         }
@@ -225,7 +226,7 @@ impl Medium for Disk {
     fn open(&self) -> Result<OpenFile> {
         let mut platter = self.lock();
         platter.operate()?;
-        if platter.trouble == Trouble::ReadOnly {
+        if platter.disk_fault == DiskFault::ReadOnly {
             bail!("read-only file system");
         }
         platter.reserve();
@@ -237,14 +238,17 @@ impl Medium for Disk {
         // Writes, syncs and renames a copy; each step may be refused, and may be the last one done.
         platter.change()?;
         platter.operate()?;
-        ensure!(platter.trouble != Trouble::ReadOnly, "read-only file system");
+        ensure!(platter.disk_fault != DiskFault::ReadOnly, "read-only file system");
         // A full disk still has the reserved space; its later state is unknown.
         let has_room = platter.allocated.saturating_sub(platter.seen.len()) >= bytes.len();
-        ensure!(platter.trouble != Trouble::Full || has_room, "no space left on device");
-        ensure!(!matches!(platter.trouble, Trouble::NoSyncs | Trouble::LosesSyncs), "input/output error");
+        ensure!(platter.disk_fault != DiskFault::Full || has_room, "no space left on device");
+        ensure!(
+            !matches!(platter.disk_fault, DiskFault::NoSyncs | DiskFault::LosesSyncs),
+            "input/output error"
+        );
         platter.operate()?;
         platter.seen = bytes.to_vec();
-        if platter.trouble != Trouble::Full || platter.rng.bool() {
+        if platter.disk_fault != DiskFault::Full || platter.rng.bool() {
             platter.allocated = bytes.len();
         }
         platter.unsynced.clear();
@@ -297,13 +301,17 @@ impl StorageBackend for OpenFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut platter = self.0.lock();
         platter.operate()?;
-        match platter.trouble {
-            Trouble::NoSyncs => return Err(io::Error::from_raw_os_error(EIO)),
-            Trouble::LosesSyncs => {
+        match platter.disk_fault {
+            DiskFault::NoSyncs => return Err(io::Error::from_raw_os_error(EIO)),
+            DiskFault::LosesSyncs => {
                 platter.unsynced.clear();
                 return Err(io::Error::from_raw_os_error(EIO));
             }
-            Trouble::None | Trouble::Full | Trouble::NoWrites | Trouble::ReadOnly | Trouble::Flaky(_) => {}
+            DiskFault::None
+            | DiskFault::Full
+            | DiskFault::NoWrites
+            | DiskFault::ReadOnly
+            | DiskFault::Flaky(_) => {}
         }
         for operation in std::mem::take(&mut platter.unsynced) {
             match operation {
@@ -321,7 +329,7 @@ impl StorageBackend for OpenFile {
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         let end = at + data.len();
         if end > platter.allocated {
-            if platter.trouble == Trouble::Full {
+            if platter.disk_fault == DiskFault::Full {
                 return Err(io::Error::from_raw_os_error(ENOSPC));
             }
             platter.allocated = end;

@@ -32,13 +32,13 @@ impl Fault {
 
     /// Changes as submitted to the store.
     pub fn submitted(self, changes: Changes) -> Changes {
-        let mut kept = Changes::default();
+        let mut submitted = Changes::default();
         if changes.confirms() {
-            kept.confirm();
+            submitted.confirm();
         }
         for (key, record) in changes {
             let Some(record) = record else {
-                kept.remove(key);
+                submitted.remove(key);
                 continue;
             };
             match (self, record) {
@@ -46,12 +46,12 @@ impl Fault {
                 (Self::NoFloorOnceForgotten, Record::Floor(_, floor))
                     if floor.presence == Presence::Forgotten =>
                 {
-                    kept.remove(key);
+                    submitted.remove(key);
                 }
-                (_, record) => kept.put(record),
+                (_, record) => submitted.put(record),
             }
         }
-        kept
+        submitted
     }
 
     /// Transactions for the changes.

@@ -12,9 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::channel::{Channel, RANGES};
 use super::control_plane::ControlPlane;
-use super::disk::{Disk, Trouble};
+use super::disk::{Disk, DiskFault};
 use super::faults::Fault;
-use super::kernel::{HeldKernel, Judgement};
+use super::kernel::{Judgement, SharedKernel};
 use super::oracle::{Oracle, View, Word};
 use super::packets::{Packets, describe};
 use super::tally::{Count, Tally};
@@ -34,7 +34,7 @@ use crate::sync::{
 
 #[derive(Debug)]
 pub struct Agent {
-    pub reconciler: Reconciler<HeldKernel, Writer>,
+    pub reconciler: Reconciler<SharedKernel, Writer>,
     pub reporter: StatusReporter,
 }
 
@@ -42,7 +42,7 @@ impl Agent {
     /// Starts from the state of the disk and the kernel.
     pub fn start(
         disk: &Disk,
-        kernel: HeldKernel,
+        kernel: SharedKernel,
         settings: Settings,
         config: &Config,
         writer: impl FnOnce(Records) -> Writer,
@@ -71,7 +71,7 @@ struct OldLayout {
 #[derive(Debug)]
 pub struct Host {
     pub channel: Channel,
-    pub kernel: HeldKernel,
+    pub kernel: SharedKernel,
     pub agent: Option<Agent>,
     pub tally: Tally,
     oracle: Oracle,
@@ -86,7 +86,7 @@ pub struct Host {
     /// Prefixes for which the kernel has memory.
     memory: usize,
     /// Prefixes in the kernel before the pass: the next pass can use memory that a database frees in this one.
-    held: usize,
+    prefixes_before: usize,
     /// Rules recorded as in force before the pass: those of a revision unless recorded themselves. They may be restored
     /// first.
     remembered: BTreeMap<DatabaseId, InForce>,
@@ -102,16 +102,16 @@ pub struct Host {
     /// The agent has just died at a write.
     is_killed: bool,
     /// Result of the last pass, where the host records it.
-    pub told: String,
-    pub tells: bool,
+    pub last_pass: String,
+    pub is_logged: bool,
     /// Possible stored values of the detached flag.
     detached: BTreeSet<bool>,
     /// Revisions in force after the last finished pass of the running agent, each with the packets that it passes.
     published: BTreeMap<DatabaseId, (u64, Packets)>,
     /// Those known to be stored as in force.
-    noted: BTreeMap<DatabaseId, (u64, Packets)>,
+    recorded: BTreeMap<DatabaseId, (u64, Packets)>,
     /// Those of them that a reboot has ended, with the packets that passed until then.
-    ended: BTreeMap<DatabaseId, (u64, Packets)>,
+    before_boot: BTreeMap<DatabaseId, (u64, Packets)>,
     /// Those of them for which the boot had no capacity, with a newer revision accepted before.
     lost: BTreeMap<DatabaseId, (u64, Packets)>,
     /// The reason that the last start failed.
@@ -126,7 +126,7 @@ impl Host {
         let databases = if rng.u8(0..4) == 0 { 2 } else { 3 };
         Self {
             channel: Channel::default(),
-            kernel: HeldKernel::new(databases, rng.fork()),
+            kernel: SharedKernel::new(databases, rng.fork()),
             agent: None,
             tally: Tally::default(),
             oracle: Oracle::default(),
@@ -142,7 +142,7 @@ impl Host {
             hangs: false,
             databases,
             memory: usize::MAX,
-            held: 0,
+            prefixes_before: 0,
             remembered: BTreeMap::new(),
             ranges: 0,
             skew: SignedDuration::ZERO,
@@ -150,12 +150,12 @@ impl Host {
             is_booting: true,
             is_attached: false,
             is_killed: false,
-            told: String::new(),
-            tells: false,
+            last_pass: String::new(),
+            is_logged: false,
             detached: BTreeSet::from([false]),
             published: BTreeMap::new(),
-            noted: BTreeMap::new(),
-            ended: BTreeMap::new(),
+            recorded: BTreeMap::new(),
+            before_boot: BTreeMap::new(),
             lost: BTreeMap::new(),
             not_running: String::new(),
             fault,
@@ -165,20 +165,20 @@ impl Host {
 
     /// Applies an event to the host itself; returns its description.
     pub fn mishap(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
-        let told = match self.rng.u8(0..24) {
+        let entry = match self.rng.u8(0..24) {
             0 => {
                 self.skew = SignedDuration::from_secs(self.rng.i64(-9000..9000));
                 self.tally.add(Count::Clock);
                 format!("the clock is {} s off", self.skew.as_secs())
             }
             1..=3 => {
-                let trouble = Trouble::ALL[self.rng.usize(..Trouble::ALL.len())];
+                let disk_fault = DiskFault::ALL[self.rng.usize(..DiskFault::ALL.len())];
                 self.tally.add(Count::Disk);
-                self.disk.set_trouble(trouble, self.rng.bool());
-                format!("disk: {trouble:?}")
+                self.disk.set_fault(disk_fault, self.rng.bool());
+                format!("disk: {disk_fault:?}")
             }
             4 => {
-                self.disk.set_trouble(Trouble::None, true);
+                self.disk.set_fault(DiskFault::None, true);
                 (self.hangs, self.is_slow) = (false, false);
                 self.set_pace();
                 "disk: well".to_owned()
@@ -232,11 +232,11 @@ impl Host {
             }
             20..=22 => self.ask(now, plane)?,
             _ => {
-                self.get_on(now, plane)?;
+                self.advance(now, plane)?;
                 "the store gets on".to_owned()
             }
         };
-        Ok(told)
+        Ok(entry)
     }
 
     /// Refuses one of the next `within` kernel writes, or `kills` the agent there; returns a description.
@@ -313,8 +313,8 @@ impl Host {
                 if matches!(done, Some(Ok(_))) {
                     self.oracle.has_rebased(&id);
                 }
-                self.look_after(plane)?;
-                Ok(format!("rebase {id}: {}", told(&done)))
+                self.record_state(plane)?;
+                Ok(format!("rebase {id}: {}", answer_text(&done)))
             }
             1 | 2 => self.forget(&id, false, now, plane),
             _ => self.forget(&id, true, now, plane),
@@ -326,9 +326,9 @@ impl Host {
         let is_detached = self.rng.bool();
         self.detached.insert(is_detached);
         let done = self.guard(|agent| agent.reconciler.set_detached(is_detached))?;
-        self.look_after(plane)?;
+        self.record_state(plane)?;
         let done = done.map(|done| done.map(|()| "stored".to_owned()));
-        Ok(format!("detached: {is_detached}: {}", told(&done)))
+        Ok(format!("detached: {is_detached}: {}", answer_text(&done)))
     }
 
     fn forget(
@@ -352,23 +352,25 @@ impl Host {
             let agent = self.agent.as_ref().context("no agent runs")?;
             let is_same = agent.reconciler.persisted == before && self.kernel.take_judgements().is_empty();
             let is_refused = is_same && matches!(done, Some(Err(_)));
-            ensure!(is_refused, "forget {id} changes what cannot be read back: {}", told(&done));
-            return Ok(format!("forget {id}, open {open}: {}", told(&done)));
+            ensure!(is_refused, "forget {id} changes what cannot be read back: {}", answer_text(&done));
+            return Ok(format!("forget {id}, open {open}: {}", answer_text(&done)));
         }
-        [&mut self.noted, &mut self.ended, &mut self.lost].into_iter().for_each(|ended| _ = ended.remove(id));
+        [&mut self.recorded, &mut self.before_boot, &mut self.lost]
+            .into_iter()
+            .for_each(|map| _ = map.remove(id));
         self.oracle.forgets(id);
         let judgements = self.kernel.take_judgements();
         let released = if open { claims.clone() } else { BTreeSet::new() };
         self.oracle.releases(id, &released, plane)?;
         for judgement in judgements {
-            let what = || format!("forget {id}, open {open}, releases {released:?}: {}", told(&done));
+            let what = || format!("forget {id}, open {open}, releases {released:?}: {}", answer_text(&done));
             self.oracle.state(&judgement, plane).with_context(what)?;
         }
         self.oracle.forgets(id);
-        let held = self.kernel.live();
-        let is_row = |to: &&Destination| held.table.endpoints.contains_key(to) && !guarded.contains(to.port);
+        let live = self.kernel.live();
+        let is_row = |to: &&Destination| live.table.endpoints.contains_key(to) && !guarded.contains(to.port);
         let closed: BTreeSet<Destination> = released.iter().filter(is_row).copied().collect();
-        drop(held);
+        drop(live);
         match &done {
             Some(Ok(_)) => {
                 self.oracle.released(&released);
@@ -377,14 +379,14 @@ impl Host {
                 let open = super::packets::to_claimed(&released) & self.oracle.unclaimed(true) & !is_guarded;
                 ensure!(open & !shut == 0, "released, and closed: {}", describe(open & !shut));
             }
-            Some(Err(_)) => self.oracle.keeps_closed(id, &closed),
+            Some(Err(_)) => self.oracle.stay_closed(id, &closed),
             None => {}
         }
-        self.look_after(plane)?;
+        self.record_state(plane)?;
         if self.rng.bool() {
             self.pass(now, plane, true)?;
         }
-        Ok(format!("forget {id}, open {open}: {}", told(&done)))
+        Ok(format!("forget {id}, open {open}: {}", answer_text(&done)))
     }
 
     /// Runs code of the agent; `None` when that killed it.
@@ -402,7 +404,7 @@ impl Host {
     }
 
     /// Reports accepted files to the oracle; durable facts become firm.
-    fn look_after(&mut self, plane: &ControlPlane) -> Result<()> {
+    fn record_state(&mut self, plane: &ControlPlane) -> Result<()> {
         let Some(agent) = &self.agent else { return Ok(()) };
         let is_durable = agent.reconciler.store.is_durable();
         let view = view(agent);
@@ -412,8 +414,8 @@ impl Host {
             Some(Word::None | Word::Forgotten) | None => true,
         };
         let revisions = self.kernel.revisions();
-        self.noted.retain(|id, (revision, _)| !leaves(id) && revisions.get(id) == Some(revision));
-        [&mut self.ended, &mut self.lost].into_iter().for_each(|ended| ended.retain(|id, _| !leaves(id)));
+        self.recorded.retain(|id, (revision, _)| !leaves(id) && revisions.get(id) == Some(revision));
+        [&mut self.before_boot, &mut self.lost].into_iter().for_each(|map| map.retain(|id, _| !leaves(id)));
         if is_durable {
             self.is_stored(&view);
         }
@@ -433,7 +435,7 @@ impl Host {
             let is_accepted = matches!(view.words.get(&id), Some((Word::Revision(_), _)));
             let published = self.published.get(&id).filter(|(published, _)| *published == revision);
             if let Some(published) = published.filter(|_| is_accepted) {
-                self.noted.insert(id, *published);
+                self.recorded.insert(id, *published);
             }
         }
     }
@@ -441,7 +443,7 @@ impl Host {
     /// Removes every obstacle.
     pub fn mend(&mut self) {
         self.channel.mend();
-        self.disk.set_trouble(Trouble::None, true);
+        self.disk.set_fault(DiskFault::None, true);
         (self.hangs, self.is_slow) = (false, false);
         self.set_pace();
         self.kernel.mend();
@@ -496,13 +498,13 @@ impl Host {
         }
         self.end_agent();
         let in_force = self.kernel.judgement();
-        self.ended = std::mem::take(&mut self.noted);
-        self.ended
+        self.before_boot = std::mem::take(&mut self.recorded);
+        self.before_boot
             .retain(|id, (revision, _)| self.old.is_none() && in_force.revisions.get(id) == Some(revision));
-        self.ended.values_mut().for_each(|(_, passed)| *passed &= in_force.passed);
+        self.before_boot.values_mut().for_each(|(_, passed)| *passed &= in_force.passed);
         self.lost.clear();
         self.disk.cut_power();
-        self.kernel = HeldKernel::new(self.databases, self.rng.fork());
+        self.kernel = SharedKernel::new(self.databases, self.rng.fork());
         self.kernel.set_memory(self.memory);
         (self.old, self.booted) = (None, now);
         (self.is_booting, self.is_attached) = (true, false);
@@ -513,19 +515,19 @@ impl Host {
         if !self.is_attached || self.old.is_some() {
             return;
         }
-        [&mut self.noted, &mut self.ended, &mut self.lost].into_iter().for_each(BTreeMap::clear);
+        [&mut self.recorded, &mut self.before_boot, &mut self.lost].into_iter().for_each(BTreeMap::clear);
         let databases = self.kernel.live().databases.len();
         self.old = Some(OldLayout { judgement: self.kernel.judgement(), databases });
-        self.kernel = HeldKernel::new(self.databases, self.rng.fork());
+        self.kernel = SharedKernel::new(self.databases, self.rng.fork());
         self.kernel.set_memory(self.memory);
         self.is_booting = true;
     }
 
     /// Advances the store's thread, and notifies the agent.
-    pub fn get_on(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<()> {
+    pub fn advance(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<()> {
         if self.agent.is_some() {
             self.guard(|agent| agent.reconciler.store.retry())?;
-            self.look_after(plane)?;
+            self.record_state(plane)?;
         }
         if self.agent.is_some() { self.pass(now, plane, false) } else { Ok(()) }
     }
@@ -543,11 +545,11 @@ impl Host {
         let moment = self.moment(now);
         self.kernel.take_judgements();
         self.kernel.take_refused();
-        self.held = self.kernel.prefixes();
+        self.prefixes_before = self.kernel.prefixes();
         let is_first = self.agent.is_none();
         if is_first && self.start(moment, plane).context("start")?.is_none() {
             self.tally.add(Count::Refused);
-            self.told = "no agent".to_owned();
+            self.last_pass = "no agent".to_owned();
             return Ok(());
         }
         let reads = reads || is_first;
@@ -574,18 +576,18 @@ impl Host {
         self.oracle.accepted(&view, plane)?;
         if self.old.is_none() {
             // Of a wide prefix whose parts do not fit, only some parts stay.
-            let is_kept = self.is_attached && self.has_room(&view, plane);
-            let kept = if is_kept { self.oracle.kept(&before, &words, &view, plane) } else { 0 };
+            let is_checked = self.is_attached && self.has_room(&view, plane);
+            let retained = if is_checked { self.oracle.retained(&before, &words, &view, plane) } else { 0 };
             for judgement in &judgements {
                 if self.is_attached {
                     self.oracle.state(judgement, plane)?;
                 }
-                ensure!(kept & !judgement.passed == 0, "cut: {}", describe(kept & !judgement.passed));
+                ensure!(retained & !judgement.passed == 0, "cut: {}", describe(retained & !judgement.passed));
             }
         }
         let is_clean = done.is_some() && !agent.reconciler.is_uncertain && !self.kernel.is_unreadable();
-        if self.tells {
-            self.told = format!(
+        if self.is_logged {
+            self.last_pass = format!(
                 "killed: {}, clean: {is_clean}, durable: {}, withheld: {:?}, in force: {:?}",
                 done.is_none(),
                 agent.reconciler.store.is_durable(),
@@ -600,7 +602,7 @@ impl Host {
             // Also where a write was refused: a partly filtered host is better than an unfiltered one.
             self.is_attached = true;
         }
-        self.look_after(plane)
+        self.record_state(plane)
     }
 
     /// Checks a host whose kernel accepted every write of a pass.
@@ -616,8 +618,8 @@ impl Host {
         let has_room = self.has_room(view, plane);
         let agent = self.agent.as_mut().context("no agent runs")?;
         let incomplete = agent.reporter.conditions.incomplete();
-        let (keeps, ended) = (self.old.is_some(), std::mem::take(&mut self.ended));
-        if keeps {
+        let (is_migrating, before_boot) = (self.old.is_some(), std::mem::take(&mut self.before_boot));
+        if is_migrating {
             let databases = self.old.as_ref().map_or(0, |old| old.databases);
             if let Err(error) = agent.reconciler.ensure_replaces(databases, &agent.reporter.conditions) {
                 self.not_running = format!("{error:#}");
@@ -625,10 +627,10 @@ impl Host {
                 self.terminate();
                 return Ok(());
             }
-            let kept = self.oracle.kept(before, words, view, plane);
-            let kept = if has_room { kept } else { 0 };
+            let retained = self.oracle.retained(before, words, view, plane);
+            let retained = if has_room { retained } else { 0 };
             let now = self.kernel.judgement();
-            ensure!(kept & !now.passed == 0, "cut by the upgrade: {}", describe(kept & !now.passed));
+            ensure!(retained & !now.passed == 0, "cut by the upgrade: {}", describe(retained & !now.passed));
             (self.old, agent.reconciler.keeps) = (None, false);
             agent.reconciler.force();
         }
@@ -654,7 +656,7 @@ impl Host {
             );
         }
         let judgement = self.kernel.judgement();
-        if !keeps {
+        if !is_migrating {
             let open = live.open_endpoints();
             let passed = |id: &DatabaseId| {
                 let slot = live.slot(id)?;
@@ -676,7 +678,7 @@ impl Host {
             let issue = plane.issue(id, revision).context("never issued")?;
             let in_force = judgement.revisions.get(id).copied();
             if issue.removed {
-                ensure!(keeps || in_force.is_none(), "{id} is removed, and in force as {in_force:?}");
+                ensure!(is_migrating || in_force.is_none(), "{id} is removed, and in force as {in_force:?}");
                 continue;
             }
             if !has_room {
@@ -686,12 +688,12 @@ impl Host {
                     let lists = 0..=plane.ranges.len() as u64;
                     Some(lists.fold(0, |all, list| all | plane.allowed(issue, list, view.now, false)))
                 };
-                let before = ended.get(id).or_else(|| self.lost.get(id)).copied();
-                let ended_now = ended.contains_key(id);
-                if let Some((ended, passed)) = before
-                    && let Some(listed) = listed(ended)
-                    && (ended_now && self.held == 0 && self.has_room_again(view, plane)
-                        || self.has_room_with(Some((id, ended)), view, plane))
+                let before = before_boot.get(id).or_else(|| self.lost.get(id)).copied();
+                let is_first_pass = before_boot.contains_key(id);
+                if let Some((previous, passed)) = before
+                    && let Some(listed) = listed(previous)
+                    && (is_first_pass && self.prefixes_before == 0 && self.has_room_again(view, plane)
+                        || self.has_room_with(Some((id, previous)), view, plane))
                 {
                     let allowed = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
                     let cut = passed
@@ -701,11 +703,11 @@ impl Host {
                         & !super::packets::to_claimed(&withheld);
                     ensure!(
                         cut == 0,
-                        "{id} {ended} passed before the boot, and {in_force:?} does not: {}, {incomplete:?}",
+                        "{id} {previous} passed before the boot, and {in_force:?} does not: {}, {incomplete:?}",
                         describe(cut)
                     );
                     self.tally.add(Count::Restored);
-                } else if let Some(before) = ended.get(id).filter(|(ended, _)| *ended < revision)
+                } else if let Some(before) = before_boot.get(id).filter(|(previous, _)| *previous < revision)
                     && in_force.is_none()
                 {
                     self.lost.insert(id.clone(), *before);
@@ -720,11 +722,11 @@ impl Host {
                 let expected = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
                 let waits = super::packets::to_claimed(&withheld);
                 let cut = expected & !judgement.passed & !waits;
-                let held = live.databases.values().find(|one| one.id == *id).map(|one| &one.sources);
+                let sources = live.databases.values().find(|one| one.id == *id).map(|one| &one.sources);
                 let ranges = view.ranges;
                 ensure!(
                     cut == 0,
-                    "{id} {revision} of ranges {ranges} is {held:?}, and cuts {}",
+                    "{id} {revision} of ranges {ranges} is {sources:?}, and cuts {}",
                     describe(cut)
                 );
             } else {
@@ -741,12 +743,12 @@ impl Host {
 
     /// The same with another revision of one database.
     fn has_room_with(&self, other: Option<(&DatabaseId, u64)>, view: &View, plane: &ControlPlane) -> bool {
-        let held = self.kernel.live();
-        let mut room = Room { memory: self.held, ..Room::default() };
-        room.databases.extend(held.databases.values().map(|one| one.id.clone()));
-        for (slot, database) in &held.databases {
+        let live = self.kernel.live();
+        let mut room = Room { memory: self.prefixes_before, ..Room::default() };
+        room.databases.extend(live.databases.values().map(|one| one.id.clone()));
+        for (slot, database) in &live.databases {
             room.prefixes += database.sources.len();
-            room.endpoints += held.endpoints_of(*slot).count();
+            room.endpoints += live.endpoints_of(*slot).count();
         }
         for (id, (word, _)) in &view.words {
             let Word::Revision(revision) = *word else { continue };
@@ -788,8 +790,8 @@ impl Host {
                 continue;
             }
             let mine = &plane.issue(&id, visible).context("never issued")?.destinations;
-            let held = self.kernel.live();
-            let mut others: BTreeSet<Destination> = held
+            let live = self.kernel.live();
+            let mut others: BTreeSet<Destination> = live
                 .owners()
                 .filter(|(_, owner)| owner.is_some_and(|owner| *owner != id))
                 .map(|(destination, _)| destination)
@@ -834,7 +836,7 @@ impl Host {
         }
         self.agent = Some(agent);
         if !is_first && self.guard(|agent| agent.reconciler.confirm_stored())?.is_none() {
-            self.look_after(plane)?;
+            self.record_state(plane)?;
             return Ok(None);
         }
         Ok(Some(()))
@@ -848,15 +850,15 @@ impl Host {
         let ids = plane.ids();
         let active = |id: &DatabaseId| plane.issue(id, plane.newest(id)).is_some_and(|issue| !issue.removed);
         let fits = ids.iter().filter(|id| active(id)).count() <= usize::try_from(self.databases)?;
-        let held = self.kernel.live();
-        let mut placed: BTreeSet<&DatabaseId> = held.databases.values().map(|one| &one.id).collect();
+        let live = self.kernel.live();
+        let mut placed: BTreeSet<&DatabaseId> = live.databases.values().map(|one| &one.id).collect();
         placed.extend(ids.iter().filter(|id| active(id)));
         if self.old.is_some() && placed.len() > usize::try_from(self.databases)? {
             // A database in force in the other layout may have lost its slot to a newcomer, which retains it until the
             // other layout is gone, even if it has left meanwhile.
             return Ok(());
         }
-        drop(held);
+        drop(live);
         let not_running = || format!("no agent runs: {}", self.not_running);
         let agent = self.agent.as_ref().with_context(not_running)?;
         let (view, judgement) = (view(agent), self.kernel.judgement());
@@ -973,7 +975,7 @@ pub fn settings() -> Settings {
 }
 
 /// The answer of a verb; `None` when the agent was killed. Without the backtrace of an error, which is slow to resolve.
-fn told(answer: &Option<Result<String>>) -> String {
+fn answer_text(answer: &Option<Result<String>>) -> String {
     match answer {
         Some(Ok(answer)) => answer.clone(),
         Some(Err(error)) => format!("{error:#}"),

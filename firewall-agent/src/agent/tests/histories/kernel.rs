@@ -55,7 +55,7 @@ fn observe(live: &Live) {
 }
 
 #[derive(Debug, Clone)]
-pub struct HeldKernel {
+pub struct SharedKernel {
     plane: Rc<RefCell<FakeDataPlane>>,
     refused: Rc<Cell<bool>>,
     unreadable: Rc<Cell<bool>>,
@@ -67,7 +67,7 @@ pub struct HeldKernel {
     rng: Rng,
 }
 
-impl HeldKernel {
+impl SharedKernel {
     pub fn new(databases: u32, rng: Rng) -> Self {
         let databases = databases.min(DATABASES);
         let sizes = Sizes { databases, counters: COUNTERS, prefix_counters: 12 };
@@ -167,7 +167,7 @@ impl HeldKernel {
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    fn noted(&self, result: Result<()>) -> Result<()> {
+    fn record_refusal(&self, result: Result<()>) -> Result<()> {
         self.refused.set(self.refused.get() || result.is_err());
         result
     }
@@ -206,7 +206,7 @@ impl Judgement {
     }
 }
 
-impl ReadBack for HeldKernel {
+impl ReadBack for SharedKernel {
     fn live(&self) -> Result<Live> {
         ensure!(!self.unreadable.get(), "the kernel cannot be read");
         Ok(self.read_back())
@@ -222,7 +222,7 @@ impl ReadBack for HeldKernel {
     }
 }
 
-impl DataPlane for HeldKernel {
+impl DataPlane for SharedKernel {
     fn sizes(&self) -> Sizes {
         self.plane.borrow().sizes()
     }
@@ -230,12 +230,12 @@ impl DataPlane for HeldKernel {
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
         self.set_some_ports(claimed, guarded);
         let result = self.write(|plane| plane.set_ports(claimed, guarded));
-        self.noted(result)
+        self.record_refusal(result)
     }
 
     fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
         let result = self.write_quietly(|plane| plane.set_counter(slot, line));
-        self.noted(result)
+        self.record_refusal(result)
     }
 
     fn free_counter(&mut self, slot: CounterId) -> Result<()> {
@@ -243,7 +243,7 @@ impl DataPlane for HeldKernel {
         if result.is_ok() {
             self.freed.borrow_mut().insert(slot, Retired { packets: 1, bytes: 60 });
         }
-        self.noted(result)
+        self.record_refusal(result)
     }
 
     fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
@@ -259,16 +259,16 @@ impl DataPlane for HeldKernel {
 
     fn synchronize(&mut self) -> Result<()> {
         let result = self.write_quietly(DataPlane::synchronize);
-        self.noted(result)
+        self.record_refusal(result)
     }
 
     fn free_database(&mut self, slot: DatabaseSlot) -> Result<()> {
         let result = self.write(|plane| plane.free_database(slot));
-        self.noted(result)
+        self.record_refusal(result)
     }
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         let result = self.write(|plane| plane.publish_table(table));
-        self.noted(result)
+        self.record_refusal(result)
     }
 }

@@ -45,20 +45,20 @@ struct History {
     hosts: Vec<Host>,
     tally: Tally,
     /// Log of all events; recorded in a second run, after the first has failed.
-    told: Vec<String>,
-    tells: bool,
+    log: Vec<String>,
+    is_logged: bool,
 }
 
 impl History {
-    fn new(seed: u64, fault: Fault, tells: bool) -> Self {
+    fn new(seed: u64, fault: Fault, is_logged: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let now: Timestamp = "2026-09-01T12:00:00Z".parse().unwrap();
         let plane = ControlPlane::new(rng.usize(1..=3));
         let number = if rng.u8(0..8) == 0 { 2 } else { 1 };
         let mut hosts: Vec<Host> =
             (0..number).map(|number| Host::new(number, now, fault, &mut rng)).collect();
-        hosts.iter_mut().for_each(|host| host.tells = tells);
-        Self { rng, now, plane, hosts, tally: Tally::default(), told: Vec::new(), tells }
+        hosts.iter_mut().for_each(|host| host.is_logged = is_logged);
+        Self { rng, now, plane, hosts, tally: Tally::default(), log: Vec::new(), is_logged }
     }
 
     fn run(&mut self) -> Result<()> {
@@ -68,9 +68,9 @@ impl History {
         self.catch_up()
     }
 
-    fn tell(&mut self, told: impl FnOnce() -> String) {
-        if self.tells {
-            self.told.push(told());
+    fn log(&mut self, entry: impl FnOnce() -> String) {
+        if self.is_logged {
+            self.log.push(entry());
         }
     }
 
@@ -80,7 +80,7 @@ impl History {
         let rng = &mut self.rng;
         let at = rng.usize(..self.hosts.len());
         let host = &mut self.hosts[at];
-        let told = match rng.u8(0..17) {
+        let entry = match rng.u8(0..17) {
             0..=3 => {
                 let ids = self.plane.ids();
                 let id = &ids[rng.usize(..ids.len())];
@@ -90,7 +90,7 @@ impl History {
                     self.hosts.iter_mut().for_each(|host| host.channel.push(&self.plane, id, newest));
                 }
                 let text = &self.plane.issue(id, newest).context("nothing issued")?.text;
-                let text = if self.tells { String::from_utf8_lossy(text) } else { "".into() };
+                let text = if self.is_logged { String::from_utf8_lossy(text) } else { "".into() };
                 format!("{id} {newest} is issued:\n{text}")
             }
             4 => {
@@ -99,7 +99,7 @@ impl History {
                 let newest = self.plane.ranges.len() as u64;
                 self.hosts.iter_mut().for_each(|host| host.channel.push_ranges(&self.plane, newest));
                 let text = &self.plane.ranges.last().context("nothing issued")?.text;
-                let text = if self.tells { String::from_utf8_lossy(text) } else { "".into() };
+                let text = if self.is_logged { String::from_utf8_lossy(text) } else { "".into() };
                 format!("ranges {newest} are issued:\n{text}")
             }
             5..=7 => {
@@ -111,12 +111,12 @@ impl History {
             _ => host.mishap(self.now, &self.plane).with_context(|| format!("host {at}"))?,
         };
         let now = self.now;
-        self.tell(|| format!("{now} host {at}: {told}"));
+        self.log(|| format!("{now} host {at}: {entry}"));
         let host = &mut self.hosts[at];
         if self.rng.u8(0..4) > 0 {
             let passed = host.pass(self.now, &self.plane, true).with_context(|| format!("host {at}: pass"));
-            if self.tells {
-                self.told.push(format!("pass: {}", host.told));
+            if self.is_logged {
+                self.log.push(format!("pass: {}", host.last_pass));
             }
             passed?;
         }
@@ -126,7 +126,7 @@ impl History {
     /// Runs a verb right after a change, and another change right after it; the kernel may refuse writes of each.
     /// Returns a description.
     fn verb_amid_changes(&mut self, at: usize) -> Result<String> {
-        let mut told = Vec::new();
+        let mut log = Vec::new();
         for is_before in [true, false] {
             if self.rng.bool() {
                 let ids = self.plane.ids();
@@ -135,51 +135,51 @@ impl History {
                 let newest = self.plane.newest(id);
                 self.hosts[at].channel.push(&self.plane, id, newest);
                 let destinations = self.plane.issue(id, newest).map(|issue| &issue.destinations);
-                if self.tells {
-                    told.push(format!("{id} {newest} comes, at {destinations:?}"));
+                if self.is_logged {
+                    log.push(format!("{id} {newest} comes, at {destinations:?}"));
                 }
                 if is_before && self.rng.bool() {
-                    told.push(self.hosts[at].fail_writes(4, false));
+                    log.push(self.hosts[at].fail_writes(4, false));
                 }
-                self.hosts[at].pass(self.now, &self.plane, true).with_context(|| told.join("\n"))?;
+                self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
             }
             if is_before {
                 if self.rng.bool() {
-                    told.push(self.hosts[at].fail_writes(4, false));
+                    log.push(self.hosts[at].fail_writes(4, false));
                 }
                 let asked = self.hosts[at].ask(self.now, &self.plane);
-                told.push(asked.with_context(|| told.join("\n"))?);
+                log.push(asked.with_context(|| log.join("\n"))?);
             }
         }
-        Ok(told.join("\n"))
+        Ok(log.join("\n"))
     }
 
     /// Changes a database on a host with capacity for little more than the state in force, then stops the host. Returns
     /// a description.
     fn outgrows(&mut self, at: usize) -> Result<String> {
-        let mut told = vec![self.hosts[at].tighten()];
-        self.hosts[at].pass(self.now, &self.plane, true).with_context(|| told.join("\n"))?;
+        let mut log = vec![self.hosts[at].tighten()];
+        self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
         let ids = self.plane.ids();
         let id = &ids[self.rng.usize(..ids.len())];
         self.plane.change(id, self.now, true, &mut self.rng);
         let newest = self.plane.newest(id);
         self.hosts[at].channel.push(&self.plane, id, newest);
-        if self.tells {
+        if self.is_logged {
             let text = self.plane.issue(id, newest).map(|issue| issue.text.clone()).unwrap_or_default();
-            told.push(format!("{id} {newest} is issued:\n{}", String::from_utf8_lossy(&text)));
+            log.push(format!("{id} {newest} is issued:\n{}", String::from_utf8_lossy(&text)));
         }
-        self.hosts[at].pass(self.now, &self.plane, true).with_context(|| told.join("\n"))?;
+        self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
         if self.rng.bool() {
-            self.hosts[at].get_on(self.now, &self.plane).with_context(|| told.join("\n"))?;
+            self.hosts[at].advance(self.now, &self.plane).with_context(|| log.join("\n"))?;
         }
         self.hosts[at].reboot(self.now, false);
-        told.push("reboots".to_owned());
+        log.push("reboots".to_owned());
         if self.rng.bool() {
-            told.push(self.hosts[at].fail_writes(6, false));
-            self.hosts[at].pass(self.now, &self.plane, true).with_context(|| told.join("\n"))?;
+            log.push(self.hosts[at].fail_writes(6, false));
+            self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
         }
-        self.hosts[at].pass(self.now, &self.plane, true).with_context(|| told.join("\n"))?;
-        Ok(told.join("\n"))
+        self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
+        Ok(log.join("\n"))
     }
 
     /// Removes every obstacle: every host has the newest revisions in force, closes the claimed destinations, and
@@ -194,11 +194,11 @@ impl History {
                 let text = self.plane.issue(id, self.plane.newest(id)).map(|issue| issue.text.clone());
                 String::from_utf8_lossy(&text.unwrap_or_default()).into_owned()
             };
-            if self.tells {
+            if self.is_logged {
                 let issues: Vec<String> = self.plane.ids().iter().map(issued).collect();
                 let ranges =
                     self.plane.ranges.last().map(|issue| String::from_utf8_lossy(&issue.text).into_owned());
-                self.told.push(format!(
+                self.log.push(format!(
                     "host {at} catches up:\n{}{}",
                     issues.join(""),
                     ranges.unwrap_or_default()
@@ -217,7 +217,7 @@ impl History {
                 passes += 1;
                 let host = &mut self.hosts[at];
                 let passed = host.pass(self.now, &self.plane, true);
-                let passed = passed.and_then(|()| host.get_on(self.now, &self.plane));
+                let passed = passed.and_then(|()| host.advance(self.now, &self.plane));
                 passed.with_context(|| format!("host {at} catches up"))?;
                 match host.check_caught_up(&self.plane) {
                     Ok(()) => break,
@@ -245,8 +245,8 @@ impl History {
 
 /// Counts of a seed's history, or the failure and the events before it.
 fn run(seed: u64, fault: Fault) -> Result<Tally, String> {
-    let history = |tells| {
-        let mut history = History::new(seed, fault, tells);
+    let history = |is_logged| {
+        let mut history = History::new(seed, fault, is_logged);
         let done = catch_unwind(AssertUnwindSafe(|| history.run()));
         let done = done.map_err(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -261,8 +261,8 @@ fn run(seed: u64, fault: Fault) -> Result<Tally, String> {
     match done {
         Ok(()) => Ok(hosts.hosts.iter().fold(hosts.tally, |sum, host| sum + host.tally)),
         Err(wrong) => {
-            let (_, told) = history(true);
-            Err(format!("{}\n{wrong}\nHISTORY_SEED={seed}", told.told.join("\n")))
+            let (_, logged) = history(true);
+            Err(format!("{}\n{wrong}\nHISTORY_SEED={seed}", logged.log.join("\n")))
         }
     }
 }

@@ -210,14 +210,14 @@ impl Oracle {
     }
 
     /// Packets that passed before a pass and that the revisions before and after it both allow: none may be cut off.
-    pub fn kept(
+    pub fn retained(
         &self,
         before: &Judgement,
         words: &BTreeMap<DatabaseId, Word>,
         view: &View,
         plane: &ControlPlane,
     ) -> Packets {
-        let mut kept = 0;
+        let mut retained = 0;
         for (id, word) in words {
             let after = self.known.words.get(id).copied().unwrap_or_default();
             let (Word::Revision(one), Word::Revision(other)) = (*word, after) else { continue };
@@ -236,9 +236,9 @@ impl Oracle {
             for other in self.judging.keys().filter(|other| *other != id) {
                 self.issues(plane, other).for_each(|issue| packets &= !to_claimed(&issue.destinations));
             }
-            kept |= packets;
+            retained |= packets;
         }
-        kept
+        retained
     }
 
     pub fn words(&self) -> BTreeMap<DatabaseId, Word> {
@@ -311,7 +311,7 @@ impl Oracle {
     }
 
     /// Destinations that stayed closed although `forget --open` was requested: an error was returned.
-    pub fn keeps_closed(&mut self, id: &DatabaseId, closed: &BTreeSet<Destination>) {
+    pub fn stay_closed(&mut self, id: &DatabaseId, closed: &BTreeSet<Destination>) {
         for destination in closed {
             self.known.claims.insert(*destination, id.clone());
         }
@@ -378,18 +378,18 @@ impl Oracle {
             let word = view.words.get(&id).map(|(word, _)| *word).unwrap_or_default();
             let firm = self.firm.words.get(&id).copied().unwrap_or_default();
             let since = self.since.get(&id).map(Vec::as_slice).unwrap_or_default();
-            let held = floors.get(&id).copied().unwrap_or(0);
-            if held == 0 {
+            let floor_in_force = floors.get(&id).copied().unwrap_or(0);
+            if floor_in_force == 0 {
                 // Neither the kernel nor, where it was broken, the store records the revision in force.
                 self.in_force.remove(&id);
             }
             let is_stored = word == firm || since.contains(&word);
             let stored = if let Word::Revision(revision) = firm { revision } else { 0 };
             // A newer revision was accepted, and its file could not be stored: the earlier one must not return.
-            let newest = held.max(self.highest(&id));
-            let is_newer_held = word == Word::None && newest > stored;
+            let newest = floor_in_force.max(self.highest(&id));
+            let is_newer_accepted = word == Word::None && newest > stored;
             ensure!(
-                is_stored || is_newer_held,
+                is_stored || is_newer_accepted,
                 "{id}: {word:?} after a start; {firm:?} was durable, then {since:?}"
             );
             if let Word::Revision(revision) = word {
@@ -403,14 +403,14 @@ impl Oracle {
                     self.claim(&issue.destinations, &id);
                 }
                 self.known.words.insert(id.clone(), word);
-            } else if is_newer_held && !is_stored {
+            } else if is_newer_accepted && !is_stored {
                 let word = lost.words.get(&id).copied().filter(|word| *word != Word::Forgotten);
                 let word = word.unwrap_or_default();
                 if let Word::Revision(revision) = word
                     && plane.issue(&id, revision).is_some_and(|issue| issue.monitor && !view.allow_monitor)
                 {
                     // In monitor mode it revoked nothing while it did not fit, and is not accepted again here.
-                    self.judging.entry(id.clone()).or_default().insert(held);
+                    self.judging.entry(id.clone()).or_default().insert(floor_in_force);
                 }
                 self.known.words.insert(id.clone(), word);
             } else {
@@ -418,7 +418,7 @@ impl Oracle {
             }
             if !self.rebasing.contains(&id) {
                 let floor = self.known.floors.entry(id.clone()).or_insert(0);
-                *floor = (*floor).max(held);
+                *floor = (*floor).max(floor_in_force);
             }
         }
         let is_known = view.ranges == self.firm.ranges || self.ranges_since.contains(&view.ranges);

@@ -19,7 +19,7 @@ pub type Records = BTreeMap<Key, Record>;
 #[derive(Debug, Clone, Default)]
 pub struct Promises {
     /// Records as of the last successful commit.
-    kept: Records,
+    committed: Records,
     /// Records as of each refused or interrupted commit since: any of them may be on the disk as well.
     attempted: Vec<Records>,
 }
@@ -27,8 +27,8 @@ pub struct Promises {
 impl Promises {
     /// Compares the records read by a start with the promised ones.
     fn check(&self, found: &Records) -> Result<()> {
-        let is_known = *found == self.kept || self.attempted.contains(found);
-        ensure!(is_known, "the store holds {found:?}, and no commit left that: {:?}", self.kept);
+        let is_known = *found == self.committed || self.attempted.contains(found);
+        ensure!(is_known, "the store holds {found:?}, and no commit left that: {:?}", self.committed);
         Ok(())
     }
 }
@@ -80,7 +80,7 @@ impl Writer {
             match self.store.commit(&changes) {
                 Ok(()) => {
                     self.stored.clone_from(&records);
-                    self.promises = Promises { kept: records, attempted: Vec::new() };
+                    self.promises = Promises { committed: records, attempted: Vec::new() };
                 }
                 Err(error) => self.error = Some(format!("{error:#}")),
             }
