@@ -108,14 +108,14 @@ fn bytes_written_singly_are_escaped_as_whole_characters() {
 #[test]
 fn no_value_starts_a_line() {
     // As the commands do: through a reference to a writer.
-    fn tell(out: &mut impl Write, name: &str) -> io::Result<()> {
+    fn write_name(out: &mut impl Write, name: &str) -> io::Result<()> {
         writeln!(out, "\n{name}: refused\n")?;
         write!(out, "! ")?;
         writeln!(out, "refused {name}")?;
         out.flush()
     }
     let name = "a: ok\n1 file, 0 refused\n.yaml";
-    let text = written(|out| tell(&mut &mut EscapedLines::new(out, None), name));
+    let text = written(|out| write_name(&mut &mut EscapedLines::new(out, None), name));
     let shown = r"a: ok\u000a1 file, 0 refused\u000a.yaml";
     assert_eq!(text, format!("\n{shown}: refused\n\n! refused {shown}\n"));
 }

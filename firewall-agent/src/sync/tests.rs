@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use self::verdict::{holder, passes};
+use self::verdict::{owner, passes};
 use super::FakeDataPlane;
 use super::model::{Claim, CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports};
 use super::{ClaimedDestinations, Desired, DesiredDatabase, publish};
@@ -111,7 +111,7 @@ fn packets() -> Vec<(IpAddr, Destination)> {
 fn assert_safe(before: &Live, between: &[Live], after: &Live, what: &str) {
     for (source, target) in packets() {
         let (old, new) = (passes(before, source, &target), passes(after, source, &target));
-        let moved = holder(before, &target) != holder(after, &target);
+        let moved = owner(before, &target) != owner(after, &target);
         for (at, state) in between.iter().enumerate() {
             let now = passes(state, source, &target);
             assert!(old || new || !now, "{what}: write {at} lets {source} in to {target}");
@@ -282,13 +282,8 @@ fn assert_desired(desired: &Desired, live: &Live, what: &str) {
         );
         assert!(database.sources.v4.keys().eq(wanted.set.prefixes.v4.keys()), "{what}: {id}");
         assert!(database.sources.v6.keys().eq(wanted.set.prefixes.v6.keys()), "{what}: {id}");
-        let open: BTreeSet<Destination> = live
-            .table
-            .endpoints
-            .keys()
-            .filter(|target| holder(live, target) == Some(slot))
-            .copied()
-            .collect();
+        let open: BTreeSet<Destination> =
+            live.table.endpoints.keys().filter(|target| owner(live, target) == Some(slot)).copied().collect();
         assert_eq!(open, wanted.targets, "{what}: {id}");
     }
     for id in &desired.removed {

@@ -16,7 +16,7 @@ const INSIDE: &[u8] = b"inside";
 const OUTSIDE: &[u8] = b"outside";
 
 /// The directory `rules` with `real.yaml` in it, beside `outside.yaml`.
-fn place() -> (TempDir, PathBuf) {
+fn directories() -> (TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("rules");
     fs::create_dir(&dir).unwrap();
@@ -32,7 +32,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 #[test]
 fn symlinks_within_the_directory_are_followed() {
-    let (root, dir) = place();
+    let (root, dir) = directories();
     fs::create_dir(dir.join("..2026_08_21")).unwrap();
     fs::write(dir.join("..2026_08_21/x.yaml"), INSIDE).unwrap();
     symlink("..2026_08_21", dir.join("..data")).unwrap();
@@ -50,7 +50,7 @@ fn symlinks_within_the_directory_are_followed() {
 
 #[test]
 fn symlink_out_of_the_directory_is_refused_with_its_target() {
-    let (root, dir) = place();
+    let (root, dir) = directories();
     let outside = root.path().join("outside.yaml");
     symlink(root.path(), dir.join("above")).unwrap();
     for (name, target, named) in [
@@ -71,8 +71,8 @@ fn symlink_out_of_the_directory_is_refused_with_its_target() {
 }
 
 #[test]
-fn special_files_are_neither_opened_nor_read() {
-    let (_root, dir) = place();
+fn special_files_are_refused_without_blocking_or_reading() {
+    let (_root, dir) = directories();
     mkfifo(&dir.join("fifo.yaml"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     fs::create_dir(dir.join("dir.yaml")).unwrap();
     symlink("fifo.yaml", dir.join("link.yaml")).unwrap();
@@ -88,7 +88,7 @@ fn special_files_are_neither_opened_nor_read() {
 }
 
 /// Earlier, racy way to read: resolves the link, then opens it.
-fn read_after_a_look(path: &Path) -> Option<Vec<u8>> {
+fn read_after_check(path: &Path) -> Option<Vec<u8>> {
     let target = fs::canonicalize(path).ok()?;
     target.starts_with(fs::canonicalize(path.parent()?).ok()?).then(|| fs::read(path).ok())?
 }
@@ -96,7 +96,7 @@ fn read_after_a_look(path: &Path) -> Option<Vec<u8>> {
 #[test]
 fn symlink_swapped_during_open_never_escapes() {
     const SWAPS: usize = 10_000;
-    let (root, dir) = place();
+    let (root, dir) = directories();
     let (link, next) = (dir.join("a.yaml"), dir.join(".next"));
     let outside = fs::canonicalize(root.path()).unwrap().join("outside.yaml");
     let targets = [Path::new("real.yaml"), &outside];
@@ -118,7 +118,7 @@ fn symlink_swapped_during_open_never_escapes() {
         let old = scope.spawn(|| {
             let mut leaked = 0;
             while !done.load(Ordering::Relaxed) {
-                leaked += usize::from(read_after_a_look(&link).as_deref() == Some(OUTSIDE));
+                leaked += usize::from(read_after_check(&link).as_deref() == Some(OUTSIDE));
             }
             leaked
         });

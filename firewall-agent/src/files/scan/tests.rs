@@ -38,9 +38,9 @@ impl Place {
 }
 
 /// Names of the files with retained bytes.
-fn kept(snapshot: &Snapshot) -> Vec<&str> {
-    let kept = snapshot.rules.iter().filter(|(_, seen)| seen.content.is_ok());
-    kept.map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect()
+fn retained_names(snapshot: &Snapshot) -> Vec<&str> {
+    let retained = snapshot.rules.iter().filter(|(_, seen)| seen.content.is_ok());
+    retained.map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn file_count_limit_reads_known_files_first_and_names_the_rest() {
         place.write(name, name);
     }
     let snapshot = place.scan(2, None);
-    assert_eq!(kept(&snapshot), ["a.yaml", "z.yaml"]);
+    assert_eq!(retained_names(&snapshot), ["a.yaml", "z.yaml"]);
     let refused: Vec<&Rejection> =
         snapshot.rules.values().filter_map(|seen| seen.content.as_ref().err()).collect();
     assert_eq!(refused.len(), 3, "{refused:?}");
@@ -60,7 +60,7 @@ fn file_count_limit_reads_known_files_first_and_names_the_rest() {
     );
     assert!(snapshot.unlisted.as_ref().unwrap().ends_with(": 2 more files are not read"));
     let all = place.scan(7, None);
-    assert_eq!((kept(&all).len(), all.unlisted), (7, None), "the control");
+    assert_eq!((retained_names(&all).len(), all.unlisted), (7, None), "the control");
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn byte_limit_reads_known_files_first_and_names_the_rest() {
     let snapshot = place.scan(1024, None);
     let bytes: usize = snapshot.rules.values().flat_map(|seen| &seen.content).map(Vec::len).sum();
     assert!(bytes <= MOST_BYTES, "{bytes}");
-    let kept = kept(&snapshot);
-    assert_eq!((kept.len(), kept[0], kept[kept.len() - 1]), (16, "10.yaml", "z.yaml"));
+    let names = retained_names(&snapshot);
+    assert_eq!((names.len(), names[0], names[names.len() - 1]), (16, "10.yaml", "z.yaml"));
     let last = &snapshot.rules[&place.dir.path().join("29.yaml")];
     assert!(last.content.as_ref().unwrap_err().message.starts_with("not read: more than 64 MiB"), "{last:?}");
 }
@@ -88,7 +88,7 @@ fn file_that_fails_the_check_is_not_retained() {
     let unsigned = || Rejection::named(Cause::Unsigned, "by nobody");
     let mut check = |_: &[u8], signature: &Signature| signature.clone()?.map(drop).ok_or_else(unsigned);
     let snapshot = place.scan(1024, Some(&mut check));
-    assert_eq!(kept(&snapshot), ["good.yaml"]);
+    assert_eq!(retained_names(&snapshot), ["good.yaml"]);
     assert_eq!(snapshot.rules[&place.dir.path().join("bad.yaml")].content, Err(unsigned()));
 }
 
@@ -127,7 +127,7 @@ fn file_with_non_utf8_name_is_refused_and_not_retained() {
         fs::write(place.dir.path().join(OsStr::from_bytes(name)), "bytes").unwrap();
     }
     let snapshot = place.scan(1024, None);
-    assert_eq!(kept(&snapshot), ["b.yaml"], "the control is kept");
+    assert_eq!(retained_names(&snapshot), ["b.yaml"], "the control is kept");
     let refused = snapshot.rules.values().find_map(|seen| seen.content.as_ref().err()).unwrap();
     assert!(refused.message.starts_with("file name \"a\\xff\\u000a.yaml\": not UTF-8"), "{refused}");
 }

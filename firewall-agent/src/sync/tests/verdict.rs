@@ -24,7 +24,7 @@ pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
 }
 
 /// The owner of a destination: a move between databases closes it for a moment, intentionally.
-pub fn holder(live: &Live, target: &Destination) -> Option<DatabaseSlot> {
+pub fn owner(live: &Live, target: &Destination) -> Option<DatabaseSlot> {
     let endpoints = &live.table.endpoints;
     match endpoints.get(target).or_else(|| endpoints.get(&Destination { address: None, ..*target })) {
         Some(Claim::Open { slot, .. }) => Some(*slot),
