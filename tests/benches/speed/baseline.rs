@@ -12,7 +12,7 @@ use firewall_common::stages;
 use firewall_tests::bench::Machine;
 use firewall_tests::lab::{Host, Postgres};
 
-use crate::keep::say;
+use crate::output::say;
 use crate::rules::{ADDRESS4, Bench, FRIEND4, PORT};
 use flood::Flood;
 use pgbench::{Felt, pgbench};
@@ -48,7 +48,7 @@ const SERIES: [(&str, Between, bool); 5] = [
 ];
 
 pub fn measure(directory: &Path) -> Result<()> {
-    let machine = Machine::look()?;
+    let machine = Machine::detect()?;
     let mut bench = Bench::new(1, stages::ALL);
     bench.publish(1, 30);
     let (server, clients) = (bench.lab.host("db")?, bench.lab.host("clients")?);
@@ -79,7 +79,7 @@ pub fn measure(directory: &Path) -> Result<()> {
             series.felt.push(felt);
         }
     }
-    report::keep(directory, &machine, &all)
+    report::write(directory, &machine, &all)
 }
 
 impl Between {

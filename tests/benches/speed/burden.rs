@@ -1,7 +1,7 @@
 //! Cost of a burden: two hosts with the same databases, one of them burdened; pushes alternate between them.
 
+mod bench_host;
 mod past;
-mod twin;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,8 +12,8 @@ use firewall_tests::bench::propagation::Wire;
 use firewall_tests::lab::Lab;
 use serde_json::{Value, json};
 
-use self::twin::{Figures, Twin};
-use crate::keep::{keep, say, verdict};
+use self::bench_host::{BenchHost, Figures};
+use crate::output::{say, verdict, write_report};
 
 /// A burden on one of the hosts, with the figures of both.
 struct Burden {
@@ -42,17 +42,22 @@ const NO_BARS: Bars = Bars { slower: None, latest: None, memory: None, busier: N
 const MIB: f64 = 1024.0 * 1024.0;
 
 pub fn measure(directory: &Path) -> Result<()> {
-    let machine = Machine::look()?;
+    let machine = Machine::detect()?;
     let burdens = [with_a_past()?, without_room()?, with_many_interfaces()?];
-    keep(directory, "burden", &report(&machine, &burdens), &figures(&machine, &burdens))
+    write_report(directory, "burden", &report(&machine, &burdens), &figures(&machine, &burdens))
 }
 
 /// Returns the plain host and the one to burden, with these databases in force.
-fn twins<'a>(lab: &Lab, databases: usize, more: &'a str, interfaces: &'a [&'a str]) -> Result<[Twin; 2]> {
+fn host_pair<'a>(
+    lab: &Lab,
+    databases: usize,
+    more: &'a str,
+    interfaces: &'a [&'a str],
+) -> Result<[BenchHost; 2]> {
     let wire = Wire { more, interfaces, ..Wire::default() };
-    let plain = Twin::new(lab, &Wire { db: "db-plain", clients: "clients-plain", ..wire }, databases)?;
+    let plain = BenchHost::new(lab, &Wire { db: "db-plain", clients: "clients-plain", ..wire }, databases)?;
     let burdened =
-        Twin::new(lab, &Wire { db: "db-burdened", clients: "clients-burdened", ..wire }, databases)?;
+        BenchHost::new(lab, &Wire { db: "db-burdened", clients: "clients-burdened", ..wire }, databases)?;
     Ok([plain, burdened])
 }
 
@@ -60,12 +65,12 @@ fn twins<'a>(lab: &Lab, databases: usize, more: &'a str, interfaces: &'a [&'a st
 fn with_a_past() -> Result<Burden> {
     say("a past: 20,000 databases that came and went, 10,000 tombstones");
     let lab = Lab::new()?;
-    let [mut plain, mut burdened] = twins(&lab, 10, "", &["eth0"])?;
+    let [mut plain, mut burdened] = host_pair(&lab, 10, "", &["eth0"])?;
     past::live_through(&mut burdened)?;
     // As after the next upgrade: measures the present state, not past allocations.
     plain.restart()?;
     burdened.restart()?;
-    let [plain, burdened] = twin::compare(&mut plain, &mut burdened)?;
+    let [plain, burdened] = bench_host::compare(&mut plain, &mut burdened)?;
     let text = format!(
         "{} databases that were removed, {} of them with a destination of their own at a port that no guard closes: as \
          many tombstones. Both agents were started again after it.",
@@ -80,10 +85,10 @@ fn with_a_past() -> Result<Burden> {
 fn without_room() -> Result<Burden> {
     say("two databases without room beside a hundred");
     let lab = Lab::new()?;
-    let more = format!("max_prefixes: {}\n", twin::prefixes(100));
-    let [mut plain, mut burdened] = twins(&lab, 100, &more, &["eth0"])?;
+    let more = format!("max_prefixes: {}\n", bench_host::prefixes(100));
+    let [mut plain, mut burdened] = host_pair(&lab, 100, &more, &["eth0"])?;
     burdened.crowd(2)?;
-    let [plain, burdened] = twin::compare(&mut plain, &mut burdened)?;
+    let [plain, burdened] = bench_host::compare(&mut plain, &mut burdened)?;
     let text =
         "Two databases for whose prefixes there is no room, beside a hundred databases that fit.".to_owned();
     let bars = Bars { slower: Some(1.2), busier: Some(1.2), ..NO_BARS };
@@ -94,9 +99,9 @@ fn without_room() -> Result<Burden> {
 fn with_many_interfaces() -> Result<Burden> {
     say("three hundred interfaces");
     let lab = Lab::new()?;
-    let [mut plain, mut burdened] = twins(&lab, 10, "", &["eth0", "port*"])?;
+    let [mut plain, mut burdened] = host_pair(&lab, 10, "", &["eth0", "port*"])?;
     burdened.add_interfaces(&lab, 300)?;
-    let [plain, burdened] = twin::compare(&mut plain, &mut burdened)?;
+    let [plain, burdened] = bench_host::compare(&mut plain, &mut burdened)?;
     let text = "300 further interfaces that the patterns match, native XDP on each.".to_owned();
     let bars = Bars { latest: Some(0.05), share: Some(0.01), ..NO_BARS };
     Ok(Burden { name: "Interfaces", text, burdened, plain, bars })
@@ -109,8 +114,8 @@ fn report(machine: &Machine, burdens: &[Burden]) -> String {
          to the wire: from before a rule file is written and renamed to the first datagram with the new verdict. \
          At rest: nothing happens for {:.0} s.\n",
         machine.sentence(),
-        twin::PUSHES,
-        twin::WATCHED.as_secs_f64(),
+        bench_host::PUSHES,
+        bench_host::WATCHED.as_secs_f64(),
     );
     for Burden { name, text: burden, burdened, plain, bars } in burdens {
         let row = |what: &str, unit: f64, of: &dyn Fn(&Figures) -> f64, bars: &[(String, bool)]| {

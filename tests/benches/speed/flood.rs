@@ -13,7 +13,7 @@ use firewall_tests::packets::frame;
 use nix::net::if_::if_nametoindex;
 
 use crate::cost::{median, pin_to_a_core};
-use crate::keep::say;
+use crate::output::say;
 use crate::rules::{ADDRESS4, Bench, PORT, STRANGER4, networks};
 use crate::run::{Pinned, thread_time};
 use opponents::{OPPONENTS, Opponent};
@@ -28,7 +28,7 @@ pub const EMPTY: &str = "empty XDP program that drops";
 pub const OURS: &str = "this firewall";
 
 /// The target of a flood, with its programs: for one source, and for a new one in every packet.
-struct Place {
+struct FloodTarget {
     name: &'static str,
     host: Host,
     interface: u32,
@@ -54,7 +54,7 @@ impl Cost {
 }
 
 pub fn measure(directory: &Path) -> Result<()> {
-    let machine = Machine::look()?;
+    let machine = Machine::detect()?;
     let core = pin_to_a_core();
     let mut costs = Vec::new();
     for cidrs in CIDRS {
@@ -63,19 +63,19 @@ pub fn measure(directory: &Path) -> Result<()> {
             costs.extend(flood(cidrs, new_sources)?);
         }
     }
-    report::keep(directory, &report::Run { machine, core, costs })
+    report::write(directory, &report::Run { machine, core, costs })
 }
 
 fn flood(cidrs: usize, new_sources: bool) -> Result<Vec<Cost>> {
     let mut bench = Bench::new(1, stages::ALL);
     bench.publish(1, cidrs);
-    let places = places(&bench, cidrs)?;
-    let mut rounds = vec![Vec::new(); places.len()];
+    let targets = flood_targets(&bench, cidrs)?;
+    let mut rounds = vec![Vec::new(); targets.len()];
     let drops = || -> Result<u64> { Ok(bench.kernel.reason(Reason::NoMatch)?.packets) };
     let before = drops()?;
     for round in 0..=ROUNDS {
-        for (place, rounds) in places.iter().zip(&mut rounds) {
-            let cost = place.drop_some(new_sources)?;
+        for (target, rounds) in targets.iter().zip(&mut rounds) {
+            let cost = target.drop_some(new_sources)?;
             // The first round is a warm-up.
             if round > 0 {
                 rounds.push(cost);
@@ -86,43 +86,43 @@ fn flood(cidrs: usize, new_sources: bool) -> Result<Vec<Cost>> {
     let dropped = drops()? - before;
     // A new source may be an allowed one.
     ensure!(dropped <= sent && dropped * 50 > sent * 49, "{OURS}: counted {dropped} of {sent}");
-    for place in &places {
-        if let Some(opponent) = place.opponent {
-            let counted = opponent.counted(&place.host)?;
+    for target in &targets {
+        if let Some(opponent) = target.opponent {
+            let counted = opponent.counted(&target.host)?;
             ensure!(
                 counted <= sent && counted * 50 > sent * 49,
                 "{}: counted {counted} of {sent}",
-                place.name
+                target.name
             );
         }
     }
-    let costs = places.iter().zip(rounds);
-    Ok(costs.map(|(place, rounds)| Cost { name: place.name, cidrs, new_sources, rounds }).collect())
+    let costs = targets.iter().zip(rounds);
+    Ok(costs.map(|(target, rounds)| Cost { name: target.name, cidrs, new_sources, rounds }).collect())
 }
 
-fn places(bench: &Bench, cidrs: usize) -> Result<Vec<Place>> {
+fn flood_targets(bench: &Bench, cidrs: usize) -> Result<Vec<FloodTarget>> {
     let allowed = networks(cidrs);
-    let mut places = vec![
-        place(bench, "empty", EMPTY, ["empty_drop", "new_source_drop"], None)?,
-        place(bench, "ours", OURS, [firewall_common::names::FIREWALL, "new_source_firewall"], None)?,
+    let mut targets = vec![
+        flood_target(bench, "empty", EMPTY, ["empty_drop", "new_source_drop"], None)?,
+        flood_target(bench, "ours", OURS, [firewall_common::names::FIREWALL, "new_source_firewall"], None)?,
     ];
     for opponent in &OPPONENTS {
         let programs = ["empty_pass", "new_source_pass"];
-        let place = place(bench, opponent.host, opponent.name, programs, Some(opponent))?;
-        opponent.set_up(bench.lab.dir(), &place.host, &allowed)?;
-        places.push(place);
+        let target = flood_target(bench, opponent.host, opponent.name, programs, Some(opponent))?;
+        opponent.set_up(bench.lab.dir(), &target.host, &allowed)?;
+        targets.push(target);
     }
-    Ok(places)
+    Ok(targets)
 }
 
 /// Creates a separate host with one interface.
-fn place(
+fn flood_target(
     bench: &Bench,
     host: &str,
     name: &'static str,
     programs: [&str; 2],
     opponent: Option<&'static Opponent>,
-) -> Result<Place> {
+) -> Result<FloodTarget> {
     let wire = format!("{host}-wire");
     let (here, there) = (bench.lab.host(host)?, bench.lab.host(&wire)?);
     let address = format!("{ADDRESS4}/24");
@@ -132,10 +132,10 @@ fn place(
     let interface = if_nametoindex("eth0").context("eth0")?;
     drop(inside);
     let programs = programs.map(|program| bench.program(program));
-    Ok(Place { name, host: here, interface, frame, programs, opponent })
+    Ok(FloodTarget { name, host: here, interface, frame, programs, opponent })
 }
 
-impl Place {
+impl FloodTarget {
     /// Returns nanoseconds of CPU time per packet.
     fn drop_some(&self, new_sources: bool) -> Result<f64> {
         let _inside = self.host.enter()?;

@@ -10,7 +10,7 @@ mod bpf;
 mod burden;
 mod cost;
 mod flood;
-mod keep;
+mod output;
 mod packet;
 mod plot;
 mod process;

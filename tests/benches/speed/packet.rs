@@ -11,7 +11,7 @@ use firewall_tests::bench::Machine;
 use firewall_tests::packets::{Segment, frame, protocol};
 
 use crate::cost::{Contender, median, pin_to_a_core, rounds};
-use crate::keep::say;
+use crate::output::say;
 use crate::rules::{
     ADDRESS4, ADDRESS6, BPFFS, Bench, FRIEND4, FRIEND6, NEIGHBOUR4, PORT, STRANGER4, STRANGER6,
 };
@@ -63,7 +63,7 @@ impl Table {
 }
 
 pub fn measure(directory: &Path) -> Result<()> {
-    let machine = Machine::look()?;
+    let machine = Machine::detect()?;
     let core = pin_to_a_core();
     let (mut by_size, mut by_part, mut verified) = (Vec::new(), Vec::new(), Vec::new());
     for cidrs in CIDRS {
@@ -88,7 +88,7 @@ pub fn measure(directory: &Path) -> Result<()> {
             by_part.push(table(&bench, name, cidrs, 1));
         }
     }
-    report::keep(directory, &report::Run { machine, core, by_size, by_part, verified })
+    report::write(directory, &report::Run { machine, core, by_size, by_part, verified })
 }
 
 fn table(bench: &Bench, stages: &'static str, cidrs: usize, endpoints: u16) -> Table {

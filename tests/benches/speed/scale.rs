@@ -13,7 +13,7 @@ use firewall_tests::bench::Machine;
 use serde_json::{Value, json};
 
 use crate::cost::median;
-use crate::keep::{keep, say, verdict};
+use crate::output::{say, verdict, write_report};
 use crate::rules::Bench;
 use crate::run::Pinned;
 
@@ -47,7 +47,7 @@ struct Figures {
 }
 
 pub fn measure(directory: &Path) -> Result<()> {
-    let machine = Machine::look()?;
+    let machine = Machine::detect()?;
     let mut all = Vec::new();
     for (databases, ports, cidrs) in SIZES {
         say(&format!("{databases} databases of {ports} endpoints and {cidrs} CIDRs"));
@@ -56,7 +56,7 @@ pub fn measure(directory: &Path) -> Result<()> {
     say("the agent at rest");
     let rest = rest::measure()?;
     let report = report(&machine, &all, &rest);
-    keep(directory, "scale", &report, &figures(&machine, &all, &rest))
+    write_report(directory, "scale", &report, &figures(&machine, &all, &rest))
 }
 
 fn publishes(databases: u16, ports: u16, cidrs: usize) -> Result<Figures> {

@@ -17,7 +17,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn look() -> Result<Self> {
+    pub fn detect() -> Result<Self> {
         let read = |path: &str| fs::read_to_string(path).context(path.to_owned());
         let field = |text: &str, name: &str| -> Option<String> {
             let value = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -28,7 +28,7 @@ const COLD_STARTS: usize = 3;
 /// Measures the agent at this path with `pushes` pushes, half of them additions and half removals, and reports each
 /// phase to `watch`. Needs root; leaves nothing behind.
 pub fn measure(agent: &Path, pushes: usize, watch: &mut dyn FnMut(&str)) -> Result<Report> {
-    let machine = Machine::look()?;
+    let machine = Machine::detect()?;
     watch(&format!("{pushes} pushes with file events"));
     let with_events = pushes::series(agent, pushes, Duration::ZERO)?;
     let fewer = (pushes / PUSHES_FOR_EACH_WITHOUT_EVENTS).max(FEWEST_WITHOUT_EVENTS);

@@ -11,7 +11,7 @@ use super::pgbench::Felt;
 use super::{FLOOD, ROUNDS, SECONDS, Series};
 use crate::cost::median;
 
-pub fn keep(directory: &Path, machine: &Machine, all: &[Series]) -> Result<()> {
+pub fn write(directory: &Path, machine: &Machine, all: &[Series]) -> Result<()> {
     let mut text = format!(
         "# What an allowed client feels\n\n`cargo xtask bench baseline`, on {}\n\n\
          One pgbench client, `SELECT 1` over TLS, through a veth pair, {ROUNDS} rounds of {SECONDS} s, all rows taking \
@@ -38,7 +38,7 @@ pub fn keep(directory: &Path, machine: &Machine, all: &[Series]) -> Result<()> {
         })
     };
     let figures = json!({ "machine": machine.json(), "series": all.iter().map(series).collect::<Vec<_>>() });
-    crate::keep::keep(directory, "baseline", &text, &figures)
+    crate::output::write_report(directory, "baseline", &text, &figures)
 }
 
 fn spread(felt: &[Felt], value: impl Fn(&Felt) -> f64, digits: usize) -> String {

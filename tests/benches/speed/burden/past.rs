@@ -5,8 +5,8 @@ use std::ops::Range;
 use anyhow::Result;
 use firewall_tests::lab::{RuleFile, eventually};
 
-use super::twin::{PATIENCE, Twin};
-use crate::keep::say;
+use super::bench_host::{BenchHost, PATIENCE};
+use crate::output::say;
 
 pub const REMOVED: u32 = 20_000;
 /// Number of those with a destination at an unguarded port.
@@ -17,19 +17,19 @@ const UNGUARDED: u16 = 6432;
 const GUARDED: u16 = 5432;
 
 /// Pushes each database, then `state: removed`, and deletes its file.
-pub fn live_through(twin: &mut Twin) -> Result<()> {
+pub fn live_through(host: &mut BenchHost) -> Result<()> {
     for first in (0..REMOVED).step_by(AT_ONCE as usize) {
         let batch = first..(first + AT_ONCE).min(REMOVED);
         for number in batch.clone() {
-            twin.home.push(&claim(number))?;
+            host.home.push(&claim(number))?;
         }
-        eventually(PATIENCE, "databases have come", || count(twin, &batch, AT_ONCE as usize))?;
+        eventually(PATIENCE, "databases have come", || count(host, &batch, AT_ONCE as usize))?;
         for number in batch.clone() {
-            twin.home.push(&removal(number))?;
+            host.home.push(&removal(number))?;
         }
-        eventually(PATIENCE, "databases have left", || count(twin, &batch, 0))?;
+        eventually(PATIENCE, "databases have left", || count(host, &batch, 0))?;
         for number in batch.clone() {
-            twin.home.remove_rules(&name(number))?;
+            host.home.remove_rules(&name(number))?;
         }
         if batch.end.is_multiple_of(2_000) {
             say(&format!("{} databases came and went", batch.end));
@@ -38,8 +38,8 @@ pub fn live_through(twin: &mut Twin) -> Result<()> {
     Ok(())
 }
 
-fn count(twin: &Twin, batch: &Range<u32>, expected: usize) -> Option<()> {
-    let status = twin.home.status().ok()?;
+fn count(host: &BenchHost, batch: &Range<u32>, expected: usize) -> Option<()> {
+    let status = host.home.status().ok()?;
     let in_force = batch.clone().filter(|number| status.revision(&id(*number)).is_some()).count();
     (in_force == expected).then_some(())
 }

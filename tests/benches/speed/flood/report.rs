@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CIDRS, Cost, EMPTY, OURS, PACKETS, ROUNDS};
 use crate::cost::median;
-use crate::keep::verdict;
+use crate::output::verdict;
 use crate::plot::bars;
 
 pub struct Run {
@@ -22,8 +22,8 @@ pub struct Run {
 const OVER_NFTABLES: f64 = 8.0;
 const OVER_EMPTY: f64 = 0.8;
 
-pub fn keep(directory: &Path, run: &Run) -> Result<()> {
-    crate::keep::keep(directory, "flood", &markdown(run), &figures(run))?;
+pub fn write(directory: &Path, run: &Run) -> Result<()> {
+    crate::output::write_report(directory, "flood", &markdown(run), &figures(run))?;
     let shown: Vec<(String, f64)> = run
         .costs
         .iter()

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{ALLOWED, CIDRS, DENIED, EMPTY, NEAR_DENIED, NEVER_SEEN, NEVER_SEEN6, Table, UNPROTECTED};
 use crate::cost::{ROUNDS, SLICE, SLICES, median};
-use crate::keep::verdict;
+use crate::output::verdict;
 use crate::plot::{Line, lines};
 
 pub struct Run {
@@ -24,8 +24,8 @@ pub struct Run {
 /// The limit that the tests enforce.
 const VERIFIED: u32 = 50_000;
 
-pub fn keep(directory: &Path, run: &Run) -> Result<()> {
-    crate::keep::keep(directory, "packet", &markdown(run), &figures(run))?;
+pub fn write(directory: &Path, run: &Run) -> Result<()> {
+    crate::output::write_report(directory, "packet", &markdown(run), &figures(run))?;
     let over_cidrs = |name: &str, tables: Vec<&Table>| Line {
         name: name.to_owned(),
         points: tables.iter().map(|table| (table.cidrs as f64, table.ratio(name))).collect(),

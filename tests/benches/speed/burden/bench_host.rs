@@ -19,7 +19,7 @@ pub const WATCHED: Duration = Duration::from_secs(30);
 const SETTLING: Duration = Duration::from_secs(5);
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-pub struct Twin {
+pub struct BenchHost {
     clients: Host,
     pub home: AgentHome,
     agent: Option<Agent>,
@@ -50,17 +50,17 @@ pub fn prefixes(databases: usize) -> usize {
     databases * (RULES - RANGES + RANGES * PREFIXES_OF_RANGE)
 }
 
-impl Twin {
+impl BenchHost {
     pub fn new(lab: &Lab, wire: &Wire<'_>, databases: usize) -> Result<Self> {
         let (clients, home) = stage(lab, &agent_binary()?, wire)?;
         let (ranges, file) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
         home.write_ranges(&file.to_string())?;
-        let mut twin = Self { clients, home, agent: None, ranges, databases, revision: 1 };
+        let mut host = Self { clients, home, agent: None, ranges, databases, revision: 1 };
         for database in 0..databases {
-            twin.write(database, false)?;
+            host.write(database, false)?;
         }
-        twin.start()?;
-        Ok(twin)
+        host.start()?;
+        Ok(host)
     }
 
     fn write(&self, database: usize, probe_is_allowed: bool) -> Result<Instant> {
@@ -121,20 +121,20 @@ impl Twin {
 }
 
 /// Measures both and returns their figures in the same order; pushes alternate, the rest period is shared.
-pub fn compare(one: &mut Twin, other: &mut Twin) -> Result<[Figures; 2]> {
-    let mut twins = [one, other];
+pub fn compare(one: &mut BenchHost, other: &mut BenchHost) -> Result<[Figures; 2]> {
+    let mut hosts = [one, other];
     let mut probers = Vec::new();
-    for twin in &twins {
-        probers.push(Prober::new(&twin.clients, twin.home.host())?);
+    for host in &hosts {
+        probers.push(Prober::new(&host.clients, host.home.host())?);
     }
     let mut times = [Vec::new(), Vec::new()];
     for push in 0..PUSHES {
-        for ((twin, prober), times) in twins.iter_mut().zip(&mut probers).zip(&mut times) {
-            times.push(twin.push(prober, push.is_multiple_of(2))?);
+        for ((host, prober), times) in hosts.iter_mut().zip(&mut probers).zip(&mut times) {
+            times.push(host.push(prober, push.is_multiple_of(2))?);
         }
     }
     sleep(SETTLING);
-    let pids = [twins[0].pid()?, twins[1].pid()?];
+    let pids = [hosts[0].pid()?, hosts[1].pid()?];
     let (started, before) = (Instant::now(), [cpu_time(pids[0])?, cpu_time(pids[1])?]);
     sleep(WATCHED);
     let elapsed = started.elapsed().as_secs_f64();

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// Prints the report and writes it beside the raw figures.
-pub fn keep(directory: &Path, part: &str, report: &str, figures: &Value) -> Result<()> {
+pub fn write_report(directory: &Path, part: &str, report: &str, figures: &Value) -> Result<()> {
     // A closed terminal must not lose the figures.
     let _ = write!(stdout(), "{report}");
     fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
