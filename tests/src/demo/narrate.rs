@@ -10,19 +10,19 @@ use super::{Moment, play};
 
 /// Runs the demo and prints it on standard output, in colour if that is a terminal and `NO_COLOR` is not set.
 pub fn narrate(agent: &Path) -> Result<()> {
-    let mut teller =
-        Teller { out: stdout(), colours: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    let mut printer =
+        Printer { out: stdout(), colours: stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
     let started = Instant::now();
     let mut steps = 0;
     // A closed terminal does not stop the demo: the exit code still reports the result.
     let result = play(agent, &mut |moment| {
         steps += u32::from(matches!(moment, Moment::Begins(_)));
-        let _ = teller.tell(steps, &moment);
+        let _ = printer.print(steps, &moment);
     });
     match result {
         Ok(()) => {
             let end = format!("\nAll {steps} steps came out as stated, in {}.", seconds(started.elapsed()));
-            let _ = writeln!(teller.out, "{}", teller.paint(GREEN, &end));
+            let _ = writeln!(printer.out, "{}", printer.paint(GREEN, &end));
             Ok(())
         }
         Err(error) if steps == 0 => Err(error),
@@ -35,13 +35,13 @@ const DIM: &str = "2";
 const RED: &str = "31";
 const GREEN: &str = "32";
 
-struct Teller {
+struct Printer {
     out: Stdout,
     colours: bool,
 }
 
-impl Teller {
-    fn tell(&mut self, number: u32, moment: &Moment<'_>) -> std::io::Result<()> {
+impl Printer {
+    fn print(&mut self, number: u32, moment: &Moment<'_>) -> std::io::Result<()> {
         let text = match moment {
             Moment::Ready(map, took) => {
                 format!("{map}\n{}", self.paint(DIM, &format!("ready in {}", seconds(*took))))

@@ -59,7 +59,7 @@ impl Confinement {
         if self.ambient {
             set_keepcaps(true)?;
             setresuid(uid, uid, uid)?;
-            keep(CAPABILITY_MASK)?;
+            set_capabilities(CAPABILITY_MASK)?;
             set_no_new_privs()?;
             self.install()?;
         } else {
@@ -84,7 +84,7 @@ impl Confinement {
 }
 
 /// Sets the permitted, effective, inheritable and ambient sets to `mask`.
-fn keep(mask: u64) -> io::Result<()> {
+fn set_capabilities(mask: u64) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];
     let (low, high) = (mask as u32, (mask >> 32) as u32);

@@ -135,19 +135,19 @@ fn follow_prints_new_denials() {
     command.args(["denied", "--follow", "-o", "json", "--config"]).arg(host.home.config());
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let (said, heard) = channel();
+    let (sender, receiver) = channel();
     // The thread ends with the child.
     let listener =
-        spawn(move || lines.map_while(Result::ok).for_each(|line| said.send(line).unwrap_or_default()));
+        spawn(move || lines.map_while(Result::ok).for_each(|line| sender.send(line).unwrap_or_default()));
     // After its first poll, the command prints every new denial.
-    let told = eventually(Duration::from_secs(20), "what is refused now is told", || {
+    let printed = eventually(Duration::from_secs(20), "a new denial is printed", || {
         knock(&host, &[30_092], [0, 6, 0]);
-        heard.recv_timeout(Duration::from_secs(2)).ok()
+        receiver.recv_timeout(Duration::from_secs(2)).ok()
     });
     child.kill().unwrap();
     child.wait().unwrap();
     listener.join().unwrap();
-    let row: Value = serde_json::from_str(&told.unwrap()).unwrap();
+    let row: Value = serde_json::from_str(&printed.unwrap()).unwrap();
     assert_eq!(row["source"], "198.51.100.10", "what was refused before is not news: {row}");
     assert!(row["packets"].as_u64().unwrap() > 0, "{row}");
 }

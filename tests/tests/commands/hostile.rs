@@ -22,7 +22,7 @@ const LABELS: u8 = 39;
 /// A line of `validate` that a name imitates.
 const FORGED: &str = "1 file, 0 refused";
 /// Bytes of a label that the kernel stores.
-const KEPT: usize = 256;
+const STORED_BYTES: usize = 256;
 
 const PIECES: &[&str] = &[
     "\u{1b}[2J",
@@ -65,10 +65,10 @@ fn hostile(rng: &mut Rng) -> String {
 
 /// Returns the part of a label that the kernel stores: up to its first NUL, whole characters only, with a mark where it
 /// is truncated.
-fn kept(label: &str) -> String {
+fn stored_label(label: &str) -> String {
     let mark = "…";
-    let cut = if label.len() > KEPT {
-        format!("{}{mark}", &label[..label.floor_char_boundary(KEPT - mark.len())])
+    let cut = if label.len() > STORED_BYTES {
+        format!("{}{mark}", &label[..label.floor_char_boundary(STORED_BYTES - mark.len())])
     } else {
         label.to_owned()
     };
@@ -170,7 +170,7 @@ fn hostile_names_and_labels_are_escaped_by_every_noun() {
     for row in rows.as_array().unwrap().iter().filter(|row| row["type"] != "default") {
         let wish = &desired.databases[&row["database_id"].as_str().unwrap().parse().unwrap()];
         let key = CounterKey::Rule(row["rule"].as_str().unwrap().parse().unwrap());
-        assert_eq!(row["label"], kept(&wish.counters[&key].1), "{row}");
+        assert_eq!(row["label"], stored_label(&wish.counters[&key].1), "{row}");
         compared += 1;
     }
     assert_eq!(compared, u32::from(DATABASES) * u32::from(LABELS));

@@ -30,7 +30,7 @@ fn files_in_force_change_nothing_and_a_refused_one_exits_2() {
         }
         let plan = host.json(&["plan"]);
         let unchanged = [ORDERS, WATCHED, WIDE].map(|id| json!([id, "unchanged", "applied", null]));
-        assert_eq!(standings(&plan), json!(unchanged), "{agent}");
+        assert_eq!(outcomes(&plan), json!(unchanged), "{agent}");
         for database in plan["databases"].as_array().unwrap() {
             assert_eq!(database["revision"], json!({"before": 1, "after": 1}), "{agent}: {database}");
             assert_eq!((&database["prefixes"], &database["endpoints"]), (&json!([]), &json!([])), "{agent}");
@@ -73,7 +73,7 @@ fn plan_without_the_agent_matches_its_next_start() {
         [WATCHED, "changed", "applied", null],
         [WIDE, "unchanged", "orphaned", "no valid rule file for this database"],
     ]);
-    assert_eq!(standings(&plan), expected);
+    assert_eq!(outcomes(&plan), expected);
     let rule = |rule, kind| json!({"rule": rule, "type": kind, "range_id": null});
     let orders = &plan["databases"][1];
     assert_eq!(orders["revision"], json!({"before": 1, "after": 2}));
@@ -197,7 +197,7 @@ fn named_files_are_compared_with_the_accepted_ones() {
 }
 
 /// Returns id, outcome, state and problem of each database.
-fn standings(plan: &Value) -> Value {
+fn outcomes(plan: &Value) -> Value {
     let fields = ["database_id", "outcome", "state", "problem"];
     plan["databases"].as_array().unwrap().iter().map(|one| json!(fields.map(|field| &one[field]))).collect()
 }

@@ -19,12 +19,12 @@ fn clock_ahead_at_one_start_expires_no_rule() {
     host.until_office_is("allowed");
     host.stop();
     host.start(HOURS(10 * YEAR), false);
-    host.until_told(Some("clock held"));
+    host.until_condition(Some("clock held"));
     host.until_office_is("allowed");
     assert!(host.clock(false)["held"].is_string());
     host.stop();
     host.start(NOW, false);
-    host.until_told(None);
+    host.until_condition(None);
     host.until_office_is("allowed");
     host.push(2, NOW, HOURS(60 * DAY));
     host.until_office_is("allowed");
@@ -55,7 +55,7 @@ fn mark_ahead_is_reported_and_can_be_lowered() {
     host.stop();
     for with_agent in [true, false] {
         host.start(NOW, true);
-        host.until_told(Some("clock ahead"));
+        host.until_condition(Some("clock ahead"));
         host.push(if with_agent { 2 } else { 3 }, NOW, HOURS(60 * DAY));
         host.until_office_is("no_match");
         let clock = host.clock(true);
@@ -75,7 +75,7 @@ fn mark_ahead_is_reported_and_can_be_lowered() {
             host.start(NOW, true);
         }
         host.until_office_is("allowed");
-        host.until_told(None);
+        host.until_condition(None);
         let again = host.ask(true, &["clock", "--lower"]);
         assert_eq!(again.code, Some(1), "{again:?}");
         assert!(again.err.contains("is not ahead of"), "{again:?}");
@@ -97,7 +97,7 @@ fn unsynchronised_clock_is_lowered_only_to_an_explicit_time() {
     host.until_office_is("no_match");
     host.stop();
     host.start(NOW, false);
-    host.until_told(Some("clock ahead"));
+    host.until_condition(Some("clock ahead"));
     let at = |ahead| format!("{:.0}", Timestamp::now() + ahead);
     let (old, good) = (at(HOURS(-72)), at(HOURS(-1)));
     for (arguments, code, words) in [
@@ -125,15 +125,15 @@ fn large_step_waits_for_synchronisation_and_expiry_is_permanent() {
     host.push(1, NOW, HOURS(1));
     host.until_office_is("allowed");
     host.set(HOURS(3));
-    host.until_told(Some("clock held"));
+    host.until_condition(Some("clock held"));
     host.until_office_is("allowed");
     host.synchronise();
     host.until_office_is("no_match");
-    host.until_told(None);
+    host.until_condition(None);
     host.stop();
     // Set back, and not synchronised.
     host.start(NOW, false);
-    host.until_told(Some("clock ahead"));
+    host.until_condition(Some("clock ahead"));
     host.until_office_is("no_match");
     host.push(2, NOW, HOURS(DAY));
     host.until_office_is("allowed");
@@ -145,14 +145,14 @@ fn large_step_waits_for_a_file_to_confirm_it() {
     host.start(NOW, false);
     host.push(1, NOW, HOURS(1));
     host.set(HOURS(3));
-    host.until_told(Some("clock held"));
+    host.until_condition(Some("clock held"));
     // An old file confirms nothing.
     host.write("b", 1, "192.0.2.2", HOURS(1), &[SHOP]);
-    host.until_told(Some("clock held"));
+    host.until_condition(Some("clock held"));
     host.until_office_is("allowed");
     host.write("b", 2, "192.0.2.2", HOURS(-3), &[SHOP]);
     host.until_office_is("no_match");
-    host.until_told(None);
+    host.until_condition(None);
 }
 
 #[test]
@@ -164,10 +164,10 @@ fn boot_with_past_clock_expires_due_rules_once_synchronised() {
     host.stop();
     host.host.remove_pins();
     host.start(HOURS(-40 * YEAR), false);
-    host.until_told(Some("clock ahead"));
+    host.until_condition(Some("clock ahead"));
     host.until_office_is("allowed");
     host.set(HOURS(3));
-    host.until_told(Some("clock held"));
+    host.until_condition(Some("clock held"));
     host.until_office_is("allowed");
     host.synchronise();
     host.until_office_is("no_match");

@@ -127,8 +127,8 @@ impl Faked {
     }
 
     /// Waits until the status reports this clock condition, or none.
-    pub fn until_told(&self, condition: Option<&str>) {
-        self.host.until(&format!("{condition:?} is told"), |status| {
+    pub fn until_condition(&self, condition: Option<&str>) {
+        self.host.until(&format!("{condition:?} is reported"), |status| {
             let errors = status["errors"].to_string();
             condition.map_or(!errors.contains("clock "), |condition| errors.contains(condition))
         });
@@ -136,10 +136,10 @@ impl Faked {
 }
 
 fn library() -> PathBuf {
-    let places = ["x86_64-linux-gnu/", "aarch64-linux-gnu/", "", "64/"].map(|place| match place {
+    let paths = ["x86_64-linux-gnu/", "aarch64-linux-gnu/", "", "64/"].map(|dir| match dir {
         "64/" => "/usr/lib64/faketime/libfaketimeMT.so.1".to_owned(),
-        place => format!("/usr/lib/{place}faketime/libfaketimeMT.so.1"),
+        dir => format!("/usr/lib/{dir}faketime/libfaketimeMT.so.1"),
     });
-    let found = places.iter().map(Path::new).find(|path| path.exists());
+    let found = paths.iter().map(Path::new).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("libfaketimeMT.so.1: is the package faketime installed?")).to_owned()
 }

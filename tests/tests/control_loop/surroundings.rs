@@ -28,7 +28,7 @@ impl Hog {
     fn new(user: User) -> Self {
         let most = fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap();
         let most: usize = most.trim().parse().unwrap();
-        Self((0..=most / INSTANCES).map(|_| hold_instances(user)).collect())
+        Self((0..=most / INSTANCES).map(|_| occupy_instances(user)).collect())
     }
 }
 
@@ -42,7 +42,7 @@ impl Drop for Hog {
 }
 
 /// Starts a process that opens as many instances as are left, or up to [`INSTANCES`].
-fn hold_instances(user: User) -> Child {
+fn occupy_instances(user: User) -> Child {
     let mut command = Command::new("sleep");
     command.arg("600").stdin(Stdio::null()).stdout(Stdio::null());
     // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock after the fork.
@@ -86,8 +86,8 @@ fn without_inotify_the_daemon_rescans_until_an_instance_is_free() {
     // Control: without rescans the agent misses the change. The first scan is over once the loop reports lost events.
     let before = log.matches("condition=\"file_events\"").count();
     host.start();
-    let told = || (host.log().matches("condition=\"file_events\"").count() > before).then_some(());
-    eventually(Duration::from_secs(20), "the loop runs", told).unwrap();
+    let logged = || (host.log().matches("condition=\"file_events\"").count() > before).then_some(());
+    eventually(Duration::from_secs(20), "the loop runs", logged).unwrap();
     sleep(Duration::from_millis(500));
     host.push(&file("a", 3, "192.0.2.1", &[OFFICE]));
     sleep(A_WHILE);
@@ -190,8 +190,8 @@ fn an_empty_variable_counts_as_unset() {
     host.own(host.home.start_in(&[("RUST_LOG", ""), ("FIREWALL_AGENT_LOG_FORMAT", "")]).unwrap());
     host.push(&file("a", 1, "192.0.2.1", &[SHOP]));
     host.until_revision("a", 1);
-    let told = || host.log().contains("in force database=a").then(|| host.log());
-    let human = eventually(Duration::from_secs(10), "the log tells of it", told).unwrap();
+    let logged = || host.log().contains("in force database=a").then(|| host.log());
+    let human = eventually(Duration::from_secs(10), "the log tells of it", logged).unwrap();
     assert!(human.contains(" INFO "), "{human}");
     host.stop();
     // Controls: nonempty values take effect.

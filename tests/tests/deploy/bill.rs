@@ -113,7 +113,7 @@ fn sbom_describes_this_program_and_is_consistent() {
         .iter()
         .map(|one| (text(&one["name"]), text(&one["value"])))
         .collect();
-    assert_eq!(facts["firewall:object_sha256"], crate::told::Told::by(&program).object);
+    assert_eq!(facts["firewall:object_sha256"], crate::version_output::VersionOutput::of(&program).object);
     let references: BTreeSet<_> =
         bill["components"].as_array().unwrap().iter().map(|one| text(&one["bom-ref"])).collect();
     let mut reached = BTreeSet::from(["firewall:firewall-agent".to_owned()]);

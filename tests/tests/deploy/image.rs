@@ -14,8 +14,8 @@ use crate::setup::{
     Server as _, bind, copy_program, filter, has_few_rights, in_root, read_only, succeeds, unfiltered,
 };
 use crate::syscalls::allowed_by;
-use crate::told::Told;
 use crate::units::unit;
+use crate::version_output::VersionOutput;
 
 /// `runAsUser` of the manifest.
 const USER: u32 = 65532;
@@ -70,10 +70,10 @@ fn image_filters_with_exactly_the_manifest_privileges() {
         confined.command(&host.db, "/firewall-agent").args(["status", "-o", "json"]).output().unwrap();
     let status: Value =
         serde_json::from_slice(&asked.stdout).unwrap_or_else(|error| panic!("{error}: {asked:?}"));
-    let told = Told::by(&program);
-    assert_eq!(status["interfaces"][0]["program_tag"], told.tag.as_str(), "{told:?}");
-    assert_eq!(status["agent"]["object"], told.object.as_str());
-    assert!(status["agent"]["version"].as_str().unwrap().contains(&told.revision));
+    let version = VersionOutput::of(&program);
+    assert_eq!(status["interfaces"][0]["program_tag"], version.tag.as_str(), "{version:?}");
+    assert_eq!(status["agent"]["object"], version.object.as_str());
+    assert!(status["agent"]["version"].as_str().unwrap().contains(&version.revision));
     // The end of a container opens nothing.
     agent.kill().unwrap();
     assert!(!host.is_open());

@@ -11,5 +11,5 @@ mod privileges;
 mod setup;
 mod strict;
 mod syscalls;
-mod told;
 mod units;
+mod version_output;

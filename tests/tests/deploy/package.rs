@@ -15,7 +15,7 @@ use crate::units::values;
 
 const UNIT: &str = "usr/lib/systemd/system/firewall-agent.service";
 /// Stub for systemctl and deb-systemd-invoke that records its arguments.
-const STUB: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >>/run/told\n";
+const STUB: &str = "#!/bin/sh\necho \"$(basename \"$0\") $*\" >>/run/calls\n";
 
 #[test]
 fn package_installs_upgrades_and_is_removed_without_opening_the_host() {
@@ -61,9 +61,9 @@ fn package_installs_upgrades_and_is_removed_without_opening_the_host() {
 
     // An upgrade restarts the agent and detaches nothing.
     done(in_root(&root, &["dpkg", "-i", "/firewall-agent.deb"]));
-    let told = fs::read_to_string(root.join("run/told")).unwrap();
-    assert!(told.contains("deb-systemd-invoke restart firewall-agent.service"), "{told}");
-    assert!(!told.contains("stop") && !host.is_open(), "{told}");
+    let calls = fs::read_to_string(root.join("run/calls")).unwrap();
+    assert!(calls.contains("deb-systemd-invoke restart firewall-agent.service"), "{calls}");
+    assert!(!calls.contains("stop") && !host.is_open(), "{calls}");
     agent.kill().unwrap();
 
     // A removal detaches nothing and prints what remains; a purge deletes the stored state.

@@ -62,15 +62,15 @@ fn applies_leak_no_kernel_objects() {
         for _ in 0..number {
             revision += 1;
             host.push(&changing(revision));
-            agent.wait_until("it is in force", || said(&host) == Some(revision)).unwrap();
+            agent.wait_until("it is in force", || reported_revision(&host) == Some(revision)).unwrap();
         }
         // The minimum over several samples excludes descriptors that are open only briefly.
         (0..10)
             .map(|_| {
                 thread::sleep(PAUSE);
-                Held::of(&agent, &host)
+                ResourceUsage::of(&agent, &host)
             })
-            .min_by_key(|held| held.descriptors)
+            .min_by_key(|usage| usage.descriptors)
             .unwrap()
     };
     // By now every one-time allocation has happened.
@@ -83,14 +83,14 @@ fn applies_leak_no_kernel_objects() {
 
 /// Resources of the agent's process.
 #[derive(Debug)]
-struct Held {
+struct ResourceUsage {
     descriptors: usize,
     maps: usize,
     pins: usize,
     memory_kib: u64,
 }
 
-impl Held {
+impl ResourceUsage {
     fn of(agent: &Agent, host: &TestHost) -> Self {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap();
         let links: Vec<_> =
@@ -115,7 +115,7 @@ fn changing(revision: u64) -> RuleFile {
 }
 
 /// Returns the revision in force from the daemon's last status.
-fn said(host: &TestHost) -> Option<u64> {
+fn reported_revision(host: &TestHost) -> Option<u64> {
     let text = fs::read_to_string(host.dir().join("state/status.json")).ok()?;
     let status: serde_json::Value = serde_json::from_str(&text).ok()?;
     status["databases"][0]["revision"].as_u64()

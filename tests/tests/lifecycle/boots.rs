@@ -102,7 +102,7 @@ fn failed_start_does_not_change_a_running_filter() {
 }
 
 #[test]
-fn failed_start_does_not_close_ports_opened_by_an_operator() {
+fn failed_start_closes_nothing_on_a_detached_host() {
     let host = hosts();
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();

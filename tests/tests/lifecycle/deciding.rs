@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use self::planted::{
-    Line, forge_endpoints, forge_verdicts, generation, inner, inner_at, map, number, pin, replace_pin,
-    seat_pass_all, set_generation,
+    DatagramPath, forge_endpoints, forge_verdicts, generation, inner, inner_at, map, number, pin,
+    publish_pass_all, replace_pin, set_generation,
 };
 use crate::raw::{BPF_XDP, Map, ROOM};
 use crate::setup::{
@@ -29,9 +29,9 @@ const RECORDER: u32 = names::RECORDER_INDEX;
 type Change = (&'static str, &'static str, fn(&TestHost));
 
 const CHANGES: [Change; 10] = [
-    ("a recorder passes everything", "recorders", |host| seat_pass_all(host, RECORDER)),
+    ("a recorder passes everything", "recorders", |host| publish_pass_all(host, RECORDER)),
     ("a recorder of the packet log passes everything", "recorders", |host| {
-        seat_pass_all(host, PACKET_LOGGER)
+        publish_pass_all(host, PACKET_LOGGER)
     }),
     ("the recorder is removed", "recorders", |host| {
         map(host, names::RECORDERS).remove(&number(RECORDER)).unwrap();
@@ -64,12 +64,12 @@ const CHANGES: [Change; 10] = [
 fn each_change_of_a_verdict_object_is_repaired_and_counted() {
     let host = hosts();
     let mut agent = host.start_agent();
-    let line = Line::new(&host);
+    let path = DatagramPath::new(&host);
     for (what, kind, change) in CHANGES {
         let took = expect_repair(&host, &mut agent, (what, kind), change);
         println!("{what}: repaired and reported after {} ms", took.as_millis());
-        assert!(line.passes(ALLOWED[0]), "{what}: after");
-        assert!(!line.passes(DENIED[0]), "{what}: after");
+        assert!(path.passes(ALLOWED[0]), "{what}: after");
+        assert!(!path.passes(DENIED[0]), "{what}: after");
     }
 }
 
@@ -121,32 +121,32 @@ fn planted_cache_entry_lasts_until_the_next_drift_check() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
-    let line = Line::new(&host);
+    let path = DatagramPath::new(&host);
     for (what, forge) in [("verdicts", forge_verdicts as fn(&TestHost)), ("endpoints", forge_endpoints)] {
-        assert!(!line.passes(DENIED[0]), "{what}: before");
+        assert!(!path.passes(DENIED[0]), "{what}: before");
         signal(&agent, Signal::SIGSTOP);
         forge(&host);
-        assert!(line.passes(DENIED[0]), "{what}: the control: a forged entry decides while no agent looks");
+        assert!(path.passes(DENIED[0]), "{what}: the control: a forged entry decides while no agent looks");
         signal(&agent, Signal::SIGCONT);
-        eventually(PATIENCE, "the denied is refused again", || (!line.passes(DENIED[0])).then_some(()))
+        eventually(PATIENCE, "the denied is refused again", || (!path.passes(DENIED[0])).then_some(()))
             .unwrap();
-        assert!(line.passes(ALLOWED[0]), "{what}: after");
+        assert!(path.passes(ALLOWED[0]), "{what}: after");
     }
 }
 
 /// Control of the repair: a foreign recorder affects verdicts.
 #[test]
-fn foreign_recorder_admits_denied_packets_while_no_agent_runs() {
+fn foreign_recorder_admits_denied_packets_until_repaired() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
-    let line = Line::new(&host);
-    assert!(!line.passes(DENIED[0]));
+    let path = DatagramPath::new(&host);
+    assert!(!path.passes(DENIED[0]));
     signal(&agent, Signal::SIGSTOP);
-    seat_pass_all(&host, RECORDER);
-    assert!(line.passes(DENIED[0]), "the control");
+    publish_pass_all(&host, RECORDER);
+    assert!(path.passes(DENIED[0]), "the control");
     signal(&agent, Signal::SIGCONT);
-    eventually(PATIENCE, "the denied is refused again", || (!line.passes(DENIED[0])).then_some(())).unwrap();
+    eventually(PATIENCE, "the denied is refused again", || (!path.passes(DENIED[0])).then_some(())).unwrap();
 }
 
 /// A verdict cached under a generation would become valid again with it: no generation is reused.
@@ -155,11 +155,11 @@ fn lost_generation_pin_revives_no_cached_verdict() {
     let host = hosts();
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
-    let line = Line::new(&host);
+    let path = DatagramPath::new(&host);
     let cached = eventually(PATIENCE, "a verdict is cached under a known number", || {
         let before = generation(&host);
         // An odd generation suspends the caches.
-        (before.is_multiple_of(2) && line.passes(ALLOWED[0]) && generation(&host) == before).then_some(before)
+        (before.is_multiple_of(2) && path.passes(ALLOWED[0]) && generation(&host) == before).then_some(before)
     })
     .unwrap();
     // Revoked; no packet arrives until the next query, and the entry therefore stays cached.
@@ -170,14 +170,14 @@ fn lost_generation_pin_revives_no_cached_verdict() {
     let (verdicts, number) = (map(&host, names::VERDICTS), generation(&host));
     assert_ne!(number, cached);
     set_generation(&host, cached);
-    assert!(line.passes(ALLOWED[0]), "the control: the old number brings the old verdict back");
+    assert!(path.passes(ALLOWED[0]), "the control: the old number brings the old verdict back");
 
     let mut seen = vec![0, cached, number];
     for lost in [names::GENERATION, names::VERDICTS, names::ENDPOINT_CACHE, names::GENERATION] {
         fs::remove_file(pin(&host, lost)).unwrap();
         let mut agent = host.start_agent();
         wait_for_ready(&host, &mut agent, true);
-        assert!(!line.passes(ALLOWED[0]), "{lost} has lost its pin: the revoked source is refused");
+        assert!(!path.passes(ALLOWED[0]), "{lost} has lost its pin: the revoked source is refused");
         assert_ne!(map(&host, names::VERDICTS).shape().unwrap().id, verdicts.shape().unwrap().id);
         agent.terminate().unwrap();
         let number = generation(&host);
@@ -199,9 +199,9 @@ fn start_with_a_lost_pin_leaks_no_packet() {
         fs::remove_file(pin(&host, lost)).unwrap();
         let mut agent = host.start_agent();
         wait_for_ready(&host, &mut agent, true);
-        let line = Line::new(&host);
-        assert!(line.passes(ALLOWED[0]), "{lost}");
-        assert!(!line.passes(DENIED[0]), "{lost}");
+        let path = DatagramPath::new(&host);
+        assert!(path.passes(ALLOWED[0]), "{lost}");
+        assert!(!path.passes(DENIED[0]), "{lost}");
         assert!(
             last_status(&host)["repairs"].as_object().unwrap().values().all(|count| count == 0),
             "{lost}"

@@ -42,16 +42,16 @@ fn a_restart_without_a_usable_file_changes_nothing_in_the_kernel() {
         let host = hosts();
         let mut agent = host.home.start().unwrap();
         agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
-        let before = held(&host);
+        let before = kernel_state(&host);
         assert_eq!(before.1, [Some(0), Some(0), Some(3), Some(3)], "allowed pass, denied do not");
         agent.kill().unwrap();
         spoil(&host);
         let agent = host.start_agent();
-        assert_eq!(held(&host), before, "{what}");
+        assert_eq!(kernel_state(&host), before, "{what}");
         let status = host.status();
         assert_ne!(status["databases"][0]["state"], "applied", "{what}: {status}");
         agent.terminate().unwrap();
-        assert_eq!(held(&host), before, "{what}, the agent ended again");
+        assert_eq!(kernel_state(&host), before, "{what}, the agent ended again");
 
         fs::create_dir_all(host.dir().join("rules.d")).unwrap();
         host.push(&rule_file(2));
@@ -81,7 +81,7 @@ fn write(host: &TestHost, bytes: &[u8]) {
 }
 
 /// Returns the kernel's state of the database, and the verdicts for allowed and denied sources.
-fn held(host: &TestHost) -> ((serde_json::Value, serde_json::Value), [Option<i32>; 4]) {
+fn kernel_state(host: &TestHost) -> ((serde_json::Value, serde_json::Value), [Option<i32>; 4]) {
     let status = host.status();
     let database = &status["databases"][0];
     let stamp = ["revision", "generation", "applied_at", "digest", "endpoints"].map(|field| &database[field]);

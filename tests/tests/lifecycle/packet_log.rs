@@ -38,11 +38,11 @@ fn packet_log_is_temporary_and_the_swap_loses_and_leaks_no_packet() {
     let lasted = started.elapsed();
     assert!(lasted >= Duration::from_secs(3), "{lasted:?}");
     std::thread::sleep(HALF);
-    let told = messages(&agent);
+    let logged = messages(&agent);
     let most = PER_SECOND * (lasted.as_secs() as usize + 3);
-    assert!((10..=most).contains(&told), "{told} messages in {lasted:?}");
+    assert!((10..=most).contains(&logged), "{logged} messages in {lasted:?}");
     std::thread::sleep(HALF);
-    assert_eq!(messages(&agent), told, "none comes once it is off");
+    assert_eq!(messages(&agent), logged, "none comes once it is off");
 
     // On and off again with the commands, repeatedly.
     for _ in 0..3 {
@@ -54,12 +54,12 @@ fn packet_log_is_temporary_and_the_swap_loses_and_leaks_no_packet() {
     assert_eq!(host.json(&["status"])["interfaces"][0]["link_id"], link, "the link is the same");
     let count = traffic.end_after(HALF);
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
-    println!("{count:?}, {told} messages in {lasted:?}");
+    println!("{count:?}, {logged} messages in {lasted:?}");
 
     let log = agent.log();
     for (source, words) in [(ALLOWED[0], "reason=\"allowed\""), (DENIED[1], "reason=\"no_match\"")] {
-        let told = log.lines().any(|line| line.contains(&format!("\"{source}\"")) && line.contains(words));
-        assert!(told, "{source} {words}");
+        let logged = log.lines().any(|line| line.contains(&format!("\"{source}\"")) && line.contains(words));
+        assert!(logged, "{source} {words}");
     }
     let denied = host.json(&["denied"]);
     let source = |row: &serde_json::Value| row["source"] == DENIED[0];
@@ -74,9 +74,9 @@ fn packet_log_is_configurable_and_needs_a_running_daemon() {
     fs::write(&path, format!("{text}packet_log: true\n")).unwrap();
     let agent = host.start_agent();
     let traffic = Traffic::start(&host);
-    let told =
+    let logged =
         eventually(Duration::from_secs(10), "packets are told of", || (messages(&agent) > 0).then_some(()));
-    told.unwrap();
+    logged.unwrap();
     let count = traffic.end_after(HALF);
     assert_eq!(count.lost, 0, "{count:?}");
     agent.kill().unwrap();

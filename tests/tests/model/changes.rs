@@ -5,7 +5,7 @@ use firewall_common::stages;
 use crate::comparison::Comparison;
 use crate::frames::Frames;
 use crate::policies::{guarded, two_on_one_address};
-use crate::policy::{Database, Endpoint, Holder, Policy};
+use crate::policy::{Database, Endpoint, Owner, Policy};
 
 const FRAMES: usize = 2_000;
 const CHANGES: usize = 24;
@@ -40,10 +40,10 @@ fn exchanged(policy: &Policy, exchange: impl Fn(&mut Vec<Database>)) -> Policy {
 /// Exchanges the endpoints of the first two databases.
 fn moved(policy: &Policy) -> Policy {
     let exchange = |endpoint: &Endpoint| Endpoint {
-        holder: match endpoint.holder {
-            Holder::Database(0) => Holder::Database(1),
-            Holder::Database(1) => Holder::Database(0),
-            other @ (Holder::Database(_) | Holder::Closed) => other,
+        owner: match endpoint.owner {
+            Owner::Database(0) => Owner::Database(1),
+            Owner::Database(1) => Owner::Database(0),
+            other @ (Owner::Database(_) | Owner::Closed) => other,
         },
         ..*endpoint
     };

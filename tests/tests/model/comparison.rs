@@ -83,8 +83,8 @@ impl<'a> Comparison<'a> {
     /// Compares probe program, firewall and model on one frame and returns the reason. The firewall runs twice, the
     /// second time with everything that it cached in the first.
     pub fn compare(&self, frame: &[u8], linear: Option<usize>, what: &str) -> &'static str {
-        let (expected, told) = (decide(self.policy, frame), self.loaded.probe.ask(frame, linear).unwrap());
-        let answer = self.decision(told);
+        let (expected, probed) = (decide(self.policy, frame), self.loaded.probe.ask(frame, linear).unwrap());
+        let answer = self.decision(probed);
         // The model names a rule only where the verdict depends on one: at a port.
         let same =
             answer.reason == expected.reason && (expected.rule.is_none() || answer.rule == expected.rule);
@@ -97,7 +97,7 @@ impl<'a> Comparison<'a> {
             let most = frame.len() as u64;
             let least = linear.map_or(most, |linear| linear as u64);
             let mut due = self.due.borrow_mut();
-            let due = due.entry((told.reason, told.line)).or_default();
+            let due = due.entry((probed.reason, probed.line)).or_default();
             *due = due.and(Due { packets: 1, least, most });
         }
         expected.reason

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::policy::{Holder, Policy};
-use crate::sighting::{Aim, DeniedFlow, look};
+use crate::parsed_flow::{Aim, ParsedFlow, parse_flow};
+use crate::policy::{Owner, Policy};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -15,15 +15,15 @@ pub struct Decision {
 
 /// Decides on a whole frame, Ethernet header first.
 pub fn decide(policy: &Policy, frame: &[u8]) -> Decision {
-    match look(frame) {
-        DeniedFlow::NotIp => because("not_ip"),
-        DeniedFlow::VlanDepth => because("vlan_depth"),
-        DeniedFlow::Malformed => because("malformed"),
-        DeniedFlow::OtherProtocol => because("not_protected"),
-        DeniedFlow::Aimed { source, destination, at: Aim::Port { protocol, port } } => {
+    match parse_flow(frame) {
+        ParsedFlow::NotIp => because("not_ip"),
+        ParsedFlow::VlanDepth => because("vlan_depth"),
+        ParsedFlow::Malformed => because("malformed"),
+        ParsedFlow::OtherProtocol => because("not_protected"),
+        ParsedFlow::Aimed { source, destination, at: Aim::Port { protocol, port } } => {
             at_port(policy, source, destination, protocol, port)
         }
-        DeniedFlow::Aimed { source, destination, at } => {
+        ParsedFlow::Aimed { source, destination, at } => {
             because(without_port(policy, source, destination, at))
         }
     }
@@ -34,9 +34,9 @@ fn because(reason: &'static str) -> Decision {
 }
 
 fn at_port(policy: &Policy, source: IpAddr, destination: IpAddr, protocol: u8, port: u16) -> Decision {
-    match policy.holder(destination, port, protocol) {
-        Some(Holder::Closed) => because("closed"),
-        Some(Holder::Database(at)) => {
+    match policy.owner(destination, port, protocol) {
+        Some(Owner::Closed) => because("closed"),
+        Some(Owner::Database(at)) => {
             let database = &policy.databases[at];
             match database.rule_for(source) {
                 Some(rule) => Decision { reason: "allowed", rule: Some(rule) },

@@ -6,14 +6,14 @@ use firewall_tests::lab::RuleFile;
 use firewall_tests::packets::protocol;
 
 use crate::kernel::LoadedFirewall;
-use crate::policy::{Database, Holder, Policy};
+use crate::policy::{Database, Owner, Policy};
 
 /// Puts `policy` in force; a database that is added and removed leaves the tombstones.
 pub fn put_policy_in_force(loaded: &mut LoadedFirewall, policy: &Policy) {
     let databases = policy.databases.iter().enumerate();
     let mut files: Vec<RuleFile> = databases.map(|(at, database)| active(policy, at, database)).collect();
-    if policy.endpoints.iter().any(|endpoint| endpoint.holder == Holder::Closed) {
-        let leaver = with_endpoints(RuleFile::new("leaver", 1), policy, Holder::Closed);
+    if policy.endpoints.iter().any(|endpoint| endpoint.owner == Owner::Closed) {
+        let leaver = with_endpoints(RuleFile::new("leaver", 1), policy, Owner::Closed);
         loaded.put_in_force(&[leaver], &[]);
         files.push(RuleFile::new("leaver", 2).removed());
     }
@@ -21,15 +21,15 @@ pub fn put_policy_in_force(loaded: &mut LoadedFirewall, policy: &Policy) {
 }
 
 fn active(policy: &Policy, at: usize, database: &Database) -> RuleFile {
-    let file = with_endpoints(RuleFile::new(&format!("db-{at}"), 1), policy, Holder::Database(at));
+    let file = with_endpoints(RuleFile::new(&format!("db-{at}"), 1), policy, Owner::Database(at));
     let file = if database.monitor { file.monitor() } else { file };
     database.allow.iter().fold(file, |file, (network, rule)| {
         file.rule(&format!("id: '{rule}', type: custom_range, cidr: '{network}'"))
     })
 }
 
-fn with_endpoints(file: RuleFile, policy: &Policy, holder: Holder) -> RuleFile {
-    policy.endpoints.iter().filter(|endpoint| endpoint.holder == holder).fold(file, |file, endpoint| {
+fn with_endpoints(file: RuleFile, policy: &Policy, owner: Owner) -> RuleFile {
+    policy.endpoints.iter().filter(|endpoint| endpoint.owner == owner).fold(file, |file, endpoint| {
         let destination = match endpoint.address {
             Some(address) => SocketAddr::new(address, endpoint.port).to_string(),
             None => endpoint.port.to_string(),

@@ -12,10 +12,10 @@ mod decision;
 mod frames;
 mod loading;
 mod mutations;
+mod parsed_flow;
 mod policies;
 mod policy;
 mod rows;
-mod sighting;
 mod targets;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use firewall_tests::packets::protocol::{TCP, UDP};
 
-use crate::policy::{Database, Endpoint, Holder, Policy};
+use crate::policy::{Database, Endpoint, Owner, Policy};
 
 /// Returns names and policies; no endpoint of one database covers one of another.
 pub fn policies() -> Vec<(&'static str, Policy)> {
@@ -59,9 +59,9 @@ pub fn guarded() -> Policy {
 fn wildcards() -> Policy {
     Policy {
         endpoints: vec![
-            everywhere(5_432, TCP, Holder::Database(0)),
-            everywhere(5_432, UDP, Holder::Database(0)),
-            everywhere(6_432, TCP, Holder::Closed),
+            everywhere(5_432, TCP, Owner::Database(0)),
+            everywhere(5_432, UDP, Owner::Database(0)),
+            everywhere(6_432, TCP, Owner::Closed),
             at("192.0.2.10", 30_092, TCP, 1),
             at("2001:db8:2::10", 30_092, TCP, 1),
         ],
@@ -80,8 +80,8 @@ pub fn monitored() -> Policy {
             at("192.0.2.10", 30_092, TCP, 0),
             at("192.0.2.10", 30_093, TCP, 1),
             at("192.0.2.11", 30_093, UDP, 0),
-            everywhere(5_432, TCP, Holder::Database(0)),
-            everywhere(5_432, UDP, Holder::Database(0)),
+            everywhere(5_432, TCP, Owner::Database(0)),
+            everywhere(5_432, UDP, Owner::Database(0)),
             at("2001:db8:2::10", 30_093, TCP, 1),
         ],
         databases: vec![
@@ -125,15 +125,15 @@ fn ten_on_one_address() -> Policy {
 }
 
 fn at(address: &str, port: u16, protocol: u8, database: usize) -> Endpoint {
-    Endpoint { address: Some(parsed(address)), port, protocol, holder: Holder::Database(database) }
+    Endpoint { address: Some(parsed(address)), port, protocol, owner: Owner::Database(database) }
 }
 
 fn closed(address: &str, port: u16, protocol: u8) -> Endpoint {
-    Endpoint { address: Some(parsed(address)), port, protocol, holder: Holder::Closed }
+    Endpoint { address: Some(parsed(address)), port, protocol, owner: Owner::Closed }
 }
 
-fn everywhere(port: u16, protocol: u8, holder: Holder) -> Endpoint {
-    Endpoint { address: None, port, protocol, holder }
+fn everywhere(port: u16, protocol: u8, owner: Owner) -> Endpoint {
+    Endpoint { address: None, port, protocol, owner }
 }
 
 fn database(allow: &[(&str, u32)]) -> Database {

@@ -20,12 +20,12 @@ pub struct Endpoint {
     pub address: Option<IpAddr>,
     pub port: u16,
     pub protocol: u8,
-    pub holder: Holder,
+    pub owner: Owner,
 }
 
 /// Owner of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum Owner {
     /// Index in [`Policy::databases`].
     Database(usize),
     /// No owner: a tombstone.
@@ -41,11 +41,11 @@ pub struct Database {
 
 impl Policy {
     /// Returns the owner of this destination: an endpoint with the address takes precedence over one without.
-    pub fn holder(&self, address: IpAddr, port: u16, protocol: u8) -> Option<Holder> {
+    pub fn owner(&self, address: IpAddr, port: u16, protocol: u8) -> Option<Owner> {
         let matching = |at: Option<IpAddr>| {
             let found =
                 self.endpoints.iter().find(|e| (e.address, e.port, e.protocol) == (at, port, protocol));
-            found.map(|endpoint| endpoint.holder)
+            found.map(|endpoint| endpoint.owner)
         };
         matching(Some(address)).or_else(|| matching(None))
     }
@@ -57,13 +57,13 @@ impl Policy {
     /// Returns the databases with an endpoint at this address or at every address.
     pub fn members(&self, address: IpAddr) -> impl Iterator<Item = &Database> {
         self.databases.iter().enumerate().filter_map(move |(at, database)| {
-            self.endpoints_at(address).any(|e| e.holder == Holder::Database(at)).then_some(database)
+            self.endpoints_at(address).any(|e| e.owner == Owner::Database(at)).then_some(database)
         })
     }
 
     /// Returns whether some port at this address is closed: by a tombstone, or guarded and claimed by no database.
     pub fn closes_some_port(&self, address: IpAddr) -> bool {
-        if self.endpoints_at(address).any(|endpoint| endpoint.holder == Holder::Closed) {
+        if self.endpoints_at(address).any(|endpoint| endpoint.owner == Owner::Closed) {
             return true;
         }
         let guarded: usize =

@@ -28,7 +28,7 @@ fn publish_interrupted_at_any_write_is_safe_and_completed_by_the_next() {
         let mut plane = Mortal { kernel: Kernel::open(&loaded.bpffs_dir).unwrap(), writes };
         let mut live = plane.kernel.live().unwrap();
         let done = publish(&desired(Set::Second, true, next()), &mut live, &mut plane, Timestamp::now());
-        loaded.answers_rightly(&format!("cut off after {writes} writes"));
+        loaded.assert_correct_verdicts(&format!("cut off after {writes} writes"));
         if done.failed.is_empty() && done.errors.is_empty() {
             assert!(writes > 5, "a publish of {writes} writes tells little");
             return;
@@ -36,7 +36,7 @@ fn publish_interrupted_at_any_write_is_safe_and_completed_by_the_next() {
         for (set, neighbour) in [(Set::Second, true), (Set::First, false)] {
             loaded.restart();
             loaded.publish(set, neighbour, next());
-            loaded.answers_rightly(&format!("made good after {writes} writes"));
+            loaded.assert_correct_verdicts(&format!("made good after {writes} writes"));
             let live = Kernel::open(&loaded.bpffs_dir).unwrap().live().unwrap();
             assert_eq!(prefixes(&live), (set.v4(), set.v6()), "made good after {writes} writes");
         }
@@ -57,14 +57,14 @@ fn failed_publish_leaves_the_old_set_and_restart_removes_leftovers() {
     let done = publish(&desired(Set::Second, false, 2), &mut live, &mut kernel, Timestamp::now());
     let error = format!("{:#}", done.failed.values().next().unwrap());
     assert!(error.contains(&*obstacle.to_string_lossy()), "{error}");
-    loaded.holds_first_set();
+    loaded.assert_first_set();
 
     fs::remove_dir(&obstacle).unwrap();
     let left: Vec<PathBuf> = loaded.pins("sources").into_iter().filter(|pin| !before.contains(pin)).collect();
     assert_eq!(left.len(), 1, "built and not published: {left:?}");
     loaded.restart();
     assert_eq!(loaded.pins("sources"), before);
-    loaded.holds_first_set();
+    loaded.assert_first_set();
 }
 
 impl LoadedPrograms {
@@ -76,7 +76,7 @@ impl LoadedPrograms {
         kernel.adopt(&live).unwrap();
     }
 
-    pub fn answers_rightly(&self, when: &str) {
+    pub fn assert_correct_verdicts(&self, when: &str) {
         let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for question in questions() {
             let reason = probe.ask(&question.frame, None).unwrap().reason;
@@ -84,14 +84,14 @@ impl LoadedPrograms {
         }
     }
 
-    fn holds_first_set(&self) {
+    fn assert_first_set(&self) {
         let live = Kernel::open(&self.bpffs_dir).unwrap().live().unwrap();
         assert_eq!(prefixes(&live), (Set::First.v4(), Set::First.v6()));
         let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for frame in of_first_set() {
             assert_eq!(probe.ask(&frame, None).unwrap().reason, Reason::Allowed);
         }
-        self.answers_rightly("after a failed publish");
+        self.assert_correct_verdicts("after a failed publish");
     }
 }
 

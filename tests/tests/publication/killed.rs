@@ -33,12 +33,12 @@ fn no_cached_verdict_survives_a_kill_at_any_publish_write() {
         loaded.restart();
         revision += 2;
         loaded.publish(Set::First, true, revision);
-        loaded.tells_what_the_maps_say(&frames, "published whole");
+        loaded.assert_matches_maps(&frames, "published whole");
         let when = format!("stopped on the way to {writes} writes");
-        let meanwhile = || loaded.tells_what_the_maps_say(&frames, &when);
+        let meanwhile = || loaded.assert_matches_maps(&frames, &when);
         let killed = killed_after(&mut publisher(&loaded.bpffs_dir), writes, meanwhile).unwrap();
-        loaded.tells_what_the_maps_say(&frames, &format!("killed after {writes} writes"));
-        loaded.answers_rightly(&format!("killed after {writes} writes"));
+        loaded.assert_matches_maps(&frames, &format!("killed after {writes} writes"));
+        loaded.assert_correct_verdicts(&format!("killed after {writes} writes"));
         let (v4, v6) = prefixes(&Kernel::open(&loaded.bpffs_dir).unwrap().live().unwrap());
         between += u32::from((v4 == Set::First.v4()) != (v6 == Set::First.v6()));
         if !killed {
@@ -52,7 +52,7 @@ fn no_cached_verdict_survives_a_kill_at_any_publish_write() {
 
 impl LoadedPrograms {
     /// Requires the same verdicts of the attached program and the probe program, which caches nothing.
-    fn tells_what_the_maps_say(&self, frames: &[Vec<u8>], when: &str) {
+    fn assert_matches_maps(&self, frames: &[Vec<u8>], when: &str) {
         let firewall = Probe::firewall(&self.bpffs_dir).unwrap();
         let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for frame in frames {

@@ -37,9 +37,9 @@ fn good(id: &str, revision: u64, port: u16) -> String {
 }
 
 /// A directory of rule files, and a file outside it.
-struct Place(TempDir);
+struct RuleDirs(TempDir);
 
-impl Place {
+impl RuleDirs {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("rules.d")).unwrap();
@@ -62,7 +62,7 @@ impl Place {
 }
 
 /// One input: expected cause, whether the host trusts a key, the function that writes the files, and the rejected file.
-type Case = (Cause, bool, fn(&Place), &'static [u8]);
+type Case = (Cause, bool, fn(&RuleDirs), &'static [u8]);
 
 /// One input for every cause that `validate` of a directory can report.
 const CASES: [Case; 15] = [
@@ -153,9 +153,9 @@ fn each_cause_has_an_input() {
 }
 
 /// Returns the causes per file when the agent's functions read a directory in one pass.
-fn read(place: &Place, keys: &[TrustedKey], most_files: usize) -> BTreeMap<PathBuf, Vec<Cause>> {
-    let (known, ranges) = (BTreeSet::new(), place.0.path().join("none"));
-    let look = ScanRequest { rules_dir: &place.rules(), managed_ranges: &ranges, known: &known, most_files };
+fn read(dirs: &RuleDirs, keys: &[TrustedKey], most_files: usize) -> BTreeMap<PathBuf, Vec<Cause>> {
+    let (known, ranges) = (BTreeSet::new(), dirs.0.path().join("none"));
+    let look = ScanRequest { rules_dir: &dirs.rules(), managed_ranges: &ranges, known: &known, most_files };
     let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some(NODE.to_owned()) };
     let reports = parse(&SignatureVerifier::new(keys.to_vec()).scan(&look), &ranges, &limits);
     let mut causes: BTreeMap<PathBuf, Vec<Cause>> = BTreeMap::new();
@@ -174,50 +174,50 @@ fn read(place: &Place, keys: &[TrustedKey], most_files: usize) -> BTreeMap<PathB
 #[test]
 fn each_input_is_refused_for_its_cause() {
     for (cause, signed, put, name) in CASES {
-        let place = Place::new();
+        let dirs = RuleDirs::new();
         if !signed {
-            place.write("a.yaml", &good("a", 2, 1));
+            dirs.write("a.yaml", &good("a", 2, 1));
         }
-        put(&place);
+        put(&dirs);
         let keys: Vec<TrustedKey> = signed.then(|| KEY.parse().unwrap()).into_iter().collect();
-        let path = place.rules().join(OsStr::from_bytes(name));
-        let causes = read(&place, &keys, 100);
+        let path = dirs.rules().join(OsStr::from_bytes(name));
+        let causes = read(&dirs, &keys, 100);
         assert_eq!(causes.get(&path), Some(&vec![cause]), "{causes:?}");
     }
     for (cause, _, put, name) in NAMED {
-        let place = Place::new();
-        put(&place);
-        let path = place.rules().join(OsStr::from_bytes(name));
+        let dirs = RuleDirs::new();
+        put(&dirs);
+        let path = dirs.rules().join(OsStr::from_bytes(name));
         for read in [read_file, read_rule_file] {
             assert_eq!(read(&path).unwrap_err().cause(), cause);
         }
     }
     // Control: a valid file is accepted.
-    let place = Place::new();
-    place.write("a.yaml", &good("a", 2, 1));
-    assert_eq!(read(&place, &[], 100), BTreeMap::new());
+    let dirs = RuleDirs::new();
+    dirs.write("a.yaml", &good("a", 2, 1));
+    assert_eq!(read(&dirs, &[], 100), BTreeMap::new());
 }
 
 #[test]
 fn unreadable_signature_is_distinguished_from_an_invalid_one() {
-    let place = Place::new();
-    place.write("b.yaml", &good("b", 1, 2));
-    let path = place.rules().join("b.yaml");
+    let dirs = RuleDirs::new();
+    dirs.write("b.yaml", &good("b", 1, 2));
+    let path = dirs.rules().join("b.yaml");
     assert_eq!(read_signature(&path), Ok(None), "the control");
-    symlink(place.rules().join("loop"), place.rules().join("loop")).unwrap();
-    symlink("loop", place.rules().join("b.yaml.minisig")).unwrap();
+    symlink(dirs.rules().join("loop"), dirs.rules().join("loop")).unwrap();
+    symlink("loop", dirs.rules().join("b.yaml.minisig")).unwrap();
     assert_eq!(read_signature(&path).unwrap_err().cause, Cause::Unreadable);
 }
 
 #[test]
 fn files_beyond_the_scan_limit_are_not_read() {
-    let place = Place::new();
+    let dirs = RuleDirs::new();
     for n in 1..=3 {
-        place.write(&format!("{n}.yaml"), &good(&n.to_string(), 1, n));
+        dirs.write(&format!("{n}.yaml"), &good(&n.to_string(), 1, n));
     }
-    assert_eq!(read(&place, &[], 3), BTreeMap::new(), "the control");
-    let causes = read(&place, &[], 2);
-    assert_eq!(causes, [(place.rules().join("3.yaml"), vec![Cause::NotRead])].into());
+    assert_eq!(read(&dirs, &[], 3), BTreeMap::new(), "the control");
+    let causes = read(&dirs, &[], 2);
+    assert_eq!(causes, [(dirs.rules().join("3.yaml"), vec![Cause::NotRead])].into());
 }
 
 #[test]
@@ -261,13 +261,13 @@ fn validated(signed: bool, paths: &[PathBuf]) -> BTreeMap<String, Vec<String>> {
 fn validate_reports_each_detectable_cause() {
     for (cases, whole_directory) in [(&CASES[..], true), (&NAMED, false)] {
         for (cause, signed, put, name) in cases {
-            let place = Place::new();
+            let dirs = RuleDirs::new();
             if !signed {
-                place.write("a.yaml", &good("a", 2, 1));
+                dirs.write("a.yaml", &good("a", 2, 1));
             }
-            put(&place);
-            let path = place.rules().join(OsStr::from_bytes(name));
-            let causes = validated(*signed, &[if whole_directory { place.rules() } else { path }]);
+            put(&dirs);
+            let path = dirs.rules().join(OsStr::from_bytes(name));
+            let causes = validated(*signed, &[if whole_directory { dirs.rules() } else { path }]);
             let name = name_text(OsStr::from_bytes(name));
             assert_eq!(causes.get(&name), Some(&vec![cause.name().to_owned()]), "{causes:?}");
         }

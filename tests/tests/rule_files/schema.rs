@@ -52,7 +52,7 @@ json.dump([validator.is_valid(document) for document in given['documents']], sys
 ";
 
 /// Returns for each document whether the schema accepts it.
-fn taken(kind: Kind, documents: &[Value]) -> Vec<bool> {
+fn accepted(kind: Kind, documents: &[Value]) -> Vec<bool> {
     let name = if kind == Kind::Ranges { "managed-ranges" } else { "database" };
     let path = format!("{}/../deploy/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
     let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -95,10 +95,10 @@ fn schema_accepts_valid_fixtures_and_rejects_invalid_ones() {
             let documents: Vec<Value> = read.iter().map(|(_, document)| document.clone()).collect();
             let wrong: Vec<&str> = read
                 .iter()
-                .zip(taken(kind, &documents))
-                .filter(|((name, _), taken)| {
+                .zip(accepted(kind, &documents))
+                .filter(|((name, _), accepted)| {
                     let known = if expected { LAX } else { BEYOND };
-                    *taken != (expected ^ known.contains(&name.as_str()))
+                    *accepted != (expected ^ known.contains(&name.as_str()))
                 })
                 .map(|((name, _), _)| name.as_str())
                 .collect();
@@ -117,8 +117,8 @@ fn parser_accepts_what_the_schema_accepts() {
         for fixture in fixtures("valid", kind) {
             changes(&document(&fixture.bytes).unwrap(), &mut documents);
         }
-        let taken = taken(kind, &documents);
-        for (document, _) in documents.iter().zip(taken).filter(|(_, taken)| *taken) {
+        let accepted = accepted(kind, &documents);
+        for (document, _) in documents.iter().zip(accepted).filter(|(_, accepted)| *accepted) {
             // JSON is YAML.
             let text = format!("{document}\n...\n");
             let problems = match kind {
@@ -134,7 +134,7 @@ fn parser_accepts_what_the_schema_accepts() {
             );
             both += usize::from(said.is_empty());
         }
-        assert!(both > 100, "{kind:?}: only {both} changed files were taken by both");
+        assert!(both > 100, "{kind:?}: only {both} changed files were accepted by both");
     }
 }
 

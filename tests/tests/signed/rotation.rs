@@ -3,7 +3,7 @@
 use crate::setup::{DATABASE, FILE, Signing as _, rules, unsigned};
 
 #[test]
-fn key_rotation_accepts_files_throughout() {
+fn key_rotation_never_interrupts_acceptance() {
     let host = unsigned();
     let (old, new) = (host.key("old"), host.key("new"));
     let mut agent = host.trusting(&[&old]);

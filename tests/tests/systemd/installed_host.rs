@@ -169,7 +169,7 @@ impl Watch {
     }
 
     /// Requires that no connection has succeeded, and that one attempt begun after this call failed, too.
-    pub fn assert_nobody_entered(&self) {
+    pub fn assert_no_connection(&self) {
         let before = self.tries.load(Ordering::Relaxed);
         eventually(PATIENCE, "the stranger tries", || {
             (self.tries.load(Ordering::Relaxed) > before + 1).then_some(())

@@ -67,7 +67,7 @@ fn a_database_that_requires_a_missing_unit_does_not_start() {
     assert_eq!(guest.property(DATABASE, "ActiveState"), "inactive");
     let refused = guest.systemctl(&["start", DATABASE]);
     assert!(!refused.status.success(), "{refused:?}");
-    watch.assert_nobody_entered();
+    watch.assert_no_connection();
     drop(guest);
     host.cut_power();
     // Control: requiring the unit is not enough.
@@ -92,7 +92,7 @@ fn without_its_settings_the_restore_unit_fails_the_same_scenarios() {
     host.strip(RESTORE, &["SuccessExitStatus"]);
     let guest = host.boot();
     stays_down(&guest, "6");
-    watch.assert_nobody_entered();
+    watch.assert_no_connection();
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn crash(guest: &Guest, unit: &str) {
 fn runs(host: &InstalledHost, guest: &Guest, watch: &Watch, restored: &str) {
     guest.wait_until("the database runs", || is_active(guest, DATABASE));
     guest.wait_until("the friend gets in", || host.friend_connects());
-    watch.assert_nobody_entered();
+    watch.assert_no_connection();
     assert_eq!(guest.property(RESTORE, "ExecMainStatus"), restored, "{}", guest.log());
 }
 

@@ -21,13 +21,13 @@ const UDP: u8 = 17;
 const ARRIVAL: Duration = Duration::from_millis(200);
 
 /// Path for one datagram at a time from any source to the database, always through the caches of one CPU.
-pub struct Line<'a> {
+pub struct DatagramPath<'a> {
     host: &'a TestHost,
     cpu: usize,
     target: UdpSocket,
 }
 
-impl<'a> Line<'a> {
+impl<'a> DatagramPath<'a> {
     pub fn new(host: &'a TestHost) -> Self {
         let _inside = host.db.enter().unwrap();
         let target = UdpSocket::bind(socket_address("::", PORT)).unwrap();
@@ -53,8 +53,8 @@ impl<'a> Line<'a> {
     }
 }
 
-pub fn seat_pass_all(host: &TestHost, place: u32) {
-    Map::pass_all().publish(&map(host, names::RECORDERS), place).unwrap();
+pub fn publish_pass_all(host: &TestHost, index: u32) {
+    Map::pass_all().publish(&map(host, names::RECORDERS), index).unwrap();
 }
 
 /// Fills the verdict cache with entries that allow the denied source.

@@ -22,7 +22,7 @@ const WALKED_V6: [IpNumber; 5] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeniedFlow {
+pub enum ParsedFlow {
     NotIp,
     VlanDepth,
     Malformed,
@@ -52,30 +52,30 @@ pub enum Aim {
 }
 
 /// Parses a whole frame, Ethernet header first.
-pub fn look(frame: &[u8]) -> DeniedFlow {
-    let Ok(ethernet) = Ethernet2HeaderSlice::from_slice(frame) else { return DeniedFlow::Malformed };
+pub fn parse_flow(frame: &[u8]) -> ParsedFlow {
+    let Ok(ethernet) = Ethernet2HeaderSlice::from_slice(frame) else { return ParsedFlow::Malformed };
     let mut kind = ethernet.ether_type();
     let mut rest = &frame[ethernet.slice().len()..];
     for _ in 0..MAX_TAGS {
         if !TAGS.contains(&kind) {
             break;
         }
-        let Ok(tag) = SingleVlanHeaderSlice::from_slice(rest) else { return DeniedFlow::Malformed };
+        let Ok(tag) = SingleVlanHeaderSlice::from_slice(rest) else { return ParsedFlow::Malformed };
         (kind, rest) = (tag.ether_type(), &rest[tag.slice().len()..]);
     }
     match kind {
-        EtherType::IPV4 => look_at_v4(rest),
-        EtherType::IPV6 => look_at_v6(rest),
-        other if TAGS.contains(&other) => DeniedFlow::VlanDepth,
-        _ => DeniedFlow::NotIp,
+        EtherType::IPV4 => parse_v4(rest),
+        EtherType::IPV6 => parse_v6(rest),
+        other if TAGS.contains(&other) => ParsedFlow::VlanDepth,
+        _ => ParsedFlow::NotIp,
     }
 }
 
-fn look_at_v4(packet: &[u8]) -> DeniedFlow {
-    let Ok(header) = Ipv4HeaderSlice::from_slice(packet) else { return DeniedFlow::Malformed };
+fn parse_v4(packet: &[u8]) -> ParsedFlow {
+    let Ok(header) = Ipv4HeaderSlice::from_slice(packet) else { return ParsedFlow::Malformed };
     let (length, total) = (header.slice().len(), usize::from(header.total_len()));
     if total < length {
-        return DeniedFlow::Malformed;
+        return ParsedFlow::Malformed;
     }
     let content = &packet[length..total.min(packet.len())];
     let offset = header.fragments_offset().value();
@@ -86,25 +86,25 @@ fn look_at_v4(packet: &[u8]) -> DeniedFlow {
         let walk = Walk { walked: &WALKED_V4, first_fragment: header.more_fragments(), fragment_seen: false };
         walk.follow(header.protocol(), content)
     };
-    sighting(header.source_addr().into(), header.destination_addr().into(), at)
+    aimed(header.source_addr().into(), header.destination_addr().into(), at)
 }
 
-fn look_at_v6(packet: &[u8]) -> DeniedFlow {
-    let Ok(header) = Ipv6HeaderSlice::from_slice(packet) else { return DeniedFlow::Malformed };
+fn parse_v6(packet: &[u8]) -> ParsedFlow {
+    let Ok(header) = Ipv6HeaderSlice::from_slice(packet) else { return ParsedFlow::Malformed };
     let behind = &packet[header.slice().len()..];
     let stated = usize::from(header.payload_length());
     let unstated = stated == 0 && header.next_header() == IpNumber::IPV6_HEADER_HOP_BY_HOP;
     let content = if unstated { behind } else { &behind[..stated.min(behind.len())] };
     let walk = Walk { walked: &WALKED_V6, first_fragment: false, fragment_seen: false };
-    sighting(
+    aimed(
         header.source_addr().into(),
         header.destination_addr().into(),
         walk.follow(header.next_header(), content),
     )
 }
 
-fn sighting(source: IpAddr, destination: IpAddr, at: Option<Aim>) -> DeniedFlow {
-    at.map_or(DeniedFlow::OtherProtocol, |at| DeniedFlow::Aimed { source, destination, at })
+fn aimed(source: IpAddr, destination: IpAddr, at: Option<Aim>) -> ParsedFlow {
+    at.map_or(ParsedFlow::OtherProtocol, |at| ParsedFlow::Aimed { source, destination, at })
 }
 
 /// The walk from the IP header to the transport header.

@@ -7,7 +7,7 @@ use firewall_tests::lab::{agent_binary, artefact};
 
 /// The output of `--version`.
 #[derive(Debug)]
-pub struct Told {
+pub struct VersionOutput {
     /// Empty in a build without a revision.
     pub revision: String,
     pub object: String,
@@ -15,8 +15,8 @@ pub struct Told {
     pub tag: String,
 }
 
-impl Told {
-    pub fn by(program: &Path) -> Self {
+impl VersionOutput {
+    pub fn of(program: &Path) -> Self {
         let out = Command::new(program).arg("--version").output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -44,9 +44,11 @@ fn is_newer() -> bool {
 }
 
 #[test]
-fn clean_builds_in_two_directories_are_identical() {
-    let (here, elsewhere) =
-        (Told::by(&agent_binary().unwrap()), Told::by(&artefact("firewall-agent").unwrap()));
+fn clean_builds_in_two_directories_embed_the_same_program() {
+    let (here, elsewhere) = (
+        VersionOutput::of(&agent_binary().unwrap()),
+        VersionOutput::of(&artefact("firewall-agent").unwrap()),
+    );
     assert_eq!((&here.object, &here.tag), (&elsewhere.object, &elsewhere.tag));
     let mut git = Command::new("git");
     let head = git.args(["rev-parse", "HEAD"]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();

@@ -13,7 +13,7 @@ fn refused_revocation_is_reported_and_retried() {
     let host = builder().start();
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);
-    let (mut revision, mut held_up, mut said) = (1, 0, 0);
+    let (mut revision, mut delayed, mut reported) = (1, 0, 0);
     for first in [1, 5, 12, 20, 28, 36] {
         revision += 1;
         let refusing = Injected::into(host.pid(), "bpf", &format!("error=ENOMEM:when={first}+"));
@@ -30,16 +30,16 @@ fn refused_revocation_is_reported_and_retried() {
         // Either the publish completed before the refusals began, or the agent reports that it failed.
         let log = host.log();
         let done = host.reason(old, "192.0.2.1:30092") == "no_match";
-        held_up += u32::from(!done);
+        delayed += u32::from(!done);
         assert!(done || log.contains("Cannot allocate memory"), "from call {first}: nothing is said:\n{log}");
         let late = log.matches("not in force within half the propagation window").count();
-        assert!(done || late > said, "from call {first}: the promise is forgotten:\n{log}");
-        said = late;
+        assert!(done || late > reported, "from call {first}: the promise is forgotten:\n{log}");
+        reported = late;
         drop(refusing);
         let lands = || (host.reason(old, "192.0.2.1:30092") == "no_match").then_some(());
         eventually(Duration::from_secs(5), "the revocation lands", lands).unwrap();
         assert_eq!(host.reason(new, "192.0.2.1:30092"), "allowed", "from call {first}");
         host.until_state("a", "applied");
     }
-    assert!(held_up > 0, "the control: no refusal held anything up");
+    assert!(delayed > 0, "the control: no refusal held anything up");
 }
