@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: fuzzes the parsers with libFuzzer.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use fs_err as fs;
 
 use crate::debian::ensure_packages;
-use crate::run::{output, run, say, shown};
+use crate::run::{in_background, output, run, say, shown};
 use crate::workspace::Workspace;
 
 /// Programs of `fuzz/`, each with further seed directories.
@@ -92,10 +92,8 @@ pub fn fuzz_all(workspace: &Workspace, seconds: u32, quick: bool) -> Result<()> 
 pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
     ensure_packages(&["g++"], &["c++"])?;
     let build = build_command(workspace, QUICK, &host(workspace)?);
-    let mut ahead = Command::new("nice");
-    ahead.args(["-n", "19"]).arg(build.get_program()).args(build.get_args());
-    ahead.current_dir(&workspace.root).env("CARGO_TARGET_DIR", scratch(workspace));
-    ahead.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut ahead = in_background(&build, workspace);
+    ahead.env("CARGO_TARGET_DIR", scratch(workspace));
     ahead.spawn().with_context(|| format!("cannot start {}", shown(&ahead)))
 }
 

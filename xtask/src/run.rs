@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::workspace::Workspace;
 
 /// Prints one line on standard error. A closed terminal is no error.
 pub fn say(line: fmt::Arguments<'_>) {
@@ -38,4 +40,13 @@ pub fn shown(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
     let name = program.rsplit('/').next().unwrap_or(&program).to_owned();
     command.get_args().fold(name, |line, argument| format!("{line} {}", argument.to_string_lossy()))
+}
+
+/// The same command in the workspace, at the lowest priority and without output.
+pub fn in_background(command: &Command, workspace: &Workspace) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
+    nice.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target);
+    nice.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    nice
 }

@@ -82,10 +82,12 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
     // The tests often wait and leave the CPU idle.
     let mut ahead = if arguments.full { None } else { Some(fuzz::build_ahead(workspace)?) };
+    let lints = tidy::lint_ahead(workspace);
     let tests = run(&mut tests);
     if let Some(ahead) = &mut ahead {
         ahead.wait()?;
     }
+    let _ = lints.join();
     let seconds = if arguments.full { FUZZ_FULL } else { FUZZ };
     let fuzz = fuzz::fuzz_all(workspace, seconds, !arguments.full);
     let kernels = if arguments.full { kernels::check(workspace) } else { Ok(()) };

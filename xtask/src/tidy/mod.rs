@@ -11,16 +11,37 @@ mod prose;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::process::Command;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fs_err as fs;
 
 use crate::ebpf;
-use crate::run::{run, say};
+use crate::run::{in_background, run, say};
 use crate::workspace::Workspace;
 
 const RULES: &[fn(&Source) -> Vec<Finding>] =
     &[imports::check, places::check, debris::check, commented_out::check, prose::check];
+
+/// Time for the tests' build to take the lock of the target directory.
+const AFTER_THE_TESTS: Duration = Duration::from_secs(20);
+
+/// Checks the workspace with clippy at the lowest priority while the tests run, for [`tidy`], which reports findings.
+pub fn lint_ahead(workspace: &Workspace) -> JoinHandle<()> {
+    let mut ahead = in_background(&clippy(workspace), workspace);
+    thread::spawn(move || {
+        thread::sleep(AFTER_THE_TESTS);
+        let _ = ahead.status();
+    })
+}
+
+fn clippy(workspace: &Workspace) -> Command {
+    let mut clippy = workspace.cargo();
+    clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    clippy
+}
 
 /// Runs every check, even after a failure, so that one run reports all findings.
 pub fn tidy(workspace: &Workspace) -> Result<()> {
@@ -28,8 +49,7 @@ pub fn tidy(workspace: &Workspace) -> Result<()> {
     let format = run(workspace.cargo().args(["fmt", "--all", "--check"]));
     // fuzz/ is a separate workspace.
     let fuzz = run(workspace.cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]));
-    let lints =
-        run(workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    let lints = run(&mut clippy(workspace));
     let rules = source_rules(workspace);
     format.and(fuzz).and(lints).and(rules)
 }
