@@ -84,7 +84,7 @@ fn propagation(workspace: &Workspace, propagation: &Propagation) -> Result<()> {
     let pushes = usize::try_from(propagation.pushes)?;
     if let Some(agent) = &propagation.play {
         let report = measure(agent, pushes, &mut |begins| say(format_args!("{begins}")))?;
-        return keep(workspace, "propagation", &report);
+        return save(workspace, "propagation", &report);
     }
     ensure!(is_root(), "{NEEDS_ROOT}");
     ensure_packages(PACKAGES, PROGRAMS)?;
@@ -98,7 +98,7 @@ fn propagation(workspace: &Workspace, propagation: &Propagation) -> Result<()> {
     Ok(())
 }
 
-fn keep(workspace: &Workspace, name: &str, report: &Report) -> Result<()> {
+fn save(workspace: &Workspace, name: &str, report: &Report) -> Result<()> {
     let (table, raw) = (report.markdown(), format!("{:#}\n", report.json()));
     // A closed terminal must not lose the figures.
     let _ = write!(stdout(), "{table}");

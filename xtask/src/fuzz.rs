@@ -69,7 +69,7 @@ pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         while let Some((name, seeds)) = next() {
             run_target(workspace, &programs, name, seeds, arguments.seconds)?;
             if arguments.keep {
-                keep(workspace, &programs, name)?;
+                save_corpus(workspace, &programs, name)?;
             }
         }
         Ok(())
@@ -140,16 +140,16 @@ fn run_target(
     fuzzer.arg(found).arg(format!("fuzz/corpus/{name}")).args(seeds);
     // Reported at the end: two fuzzers run in parallel.
     let out = fuzzer.output().with_context(|| format!("cannot start {}", shown(&fuzzer)))?;
-    let told = String::from_utf8_lossy(&out.stderr);
-    ensure!(out.status.success(), "fuzz {name}: failed, the input is in {}\n{told}", findings.display());
-    let runs = told.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "fuzz {name}: failed, the input is in {}\n{stderr}", findings.display());
+    let runs = stderr.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     let runs = runs.map_or("?", str::trim);
     say(format_args!("fuzz {name}: nothing found in {seconds} s and {runs} runs"));
     Ok(())
 }
 
 /// Merges the new inputs into the stored corpus, as few as possible.
-fn keep(workspace: &Workspace, programs: &Path, name: &str) -> Result<()> {
+fn save_corpus(workspace: &Workspace, programs: &Path, name: &str) -> Result<()> {
     let found = scratch(workspace).join("corpus").join(name);
     let mut merge = Command::new(programs.join(name));
     merge.current_dir(&workspace.root).args(BOUNDS).arg("-merge=1");

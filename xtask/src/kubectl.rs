@@ -15,28 +15,28 @@ const PROGRAM: &str = "usr/bin/kubectl";
 
 /// Ensures that the tools contain `kubectl/usr/bin/kubectl`. Off Debian this is a link to the one on `PATH`.
 pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
-    let place = workspace.tools().join("kubectl");
-    let program = place.join(PROGRAM);
+    let dir = workspace.tools().join("kubectl");
+    let program = dir.join(PROGRAM);
     let fits = || succeeds(Command::new(&program).args(["kustomize", "--help"]));
     if fits() {
         return Ok(());
     }
-    if place.exists() {
-        fs::remove_dir_all(&place)?;
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
     }
     let bin = program.parent().context("kubectl: no parent directory")?;
     fs::create_dir_all(bin)?;
     if is_debian() {
         let mut download = Command::new("apt-get");
-        download.current_dir(&place).args(["-q", "download", PACKAGE]);
+        download.current_dir(&dir).args(["-q", "download", PACKAGE]);
         if !succeeds(&mut download) {
             run(Command::new("apt-get").args(["-q", "update"]))?;
             run(&mut download)?;
         }
-        for entry in fs::read_dir(&place)? {
+        for entry in fs::read_dir(&dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "deb") {
-                run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(&place))?;
+                run(Command::new("dpkg-deb").arg("-x").arg(&path).arg(&dir))?;
                 fs::remove_file(&path)?;
             }
         }

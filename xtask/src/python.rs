@@ -15,14 +15,14 @@ const VALIDATORS: [(&str, &str, &str); 2] =
 /// Ensures that the tools contain the validators, each in its own Python environment.
 pub fn ensure_validators(workspace: &Workspace) -> Result<()> {
     for (package, version, extras) in VALIDATORS {
-        let place = workspace.tools().join(package);
-        let pip = place.join("bin/pip");
+        let dir = workspace.tools().join(package);
+        let pip = dir.join("bin/pip");
         let shown = output(Command::new(&pip).args(["show", package])).unwrap_or_default();
         if shown.contains(&format!("Version: {version}\n")) {
             continue;
         }
         ensure_packages(&["python3-venv"], &["python3"])?;
-        run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&place))?;
+        run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&dir))?;
         run(Command::new(pip)
             .args(["install", "--quiet", "--disable-pip-version-check"])
             .arg(format!("{package}{extras}=={version}")))?;

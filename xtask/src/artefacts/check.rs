@@ -31,10 +31,10 @@ pub(super) fn check(dir: &Path, archive: &Path) -> Result<()> {
         sorted(has) == sorted(CAPABILITIES),
         "image: program has capabilities {has:?}, must have {CAPABILITIES:?}"
     );
-    let said = output(&mut contained(&root, &["/firewall-agent", "--version"]))?;
+    let version = output(&mut contained(&root, &["/firewall-agent", "--version"]))?;
     ensure!(
-        said.starts_with("firewall-agent "),
-        "image: program prints version {said:?}, must start with firewall-agent"
+        version.starts_with("firewall-agent "),
+        "image: program prints version {version:?}, must start with firewall-agent"
     );
     Ok(())
 }

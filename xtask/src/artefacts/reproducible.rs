@@ -18,11 +18,11 @@ pub fn reproducible(workspace: &Workspace, arguments: &Arguments) -> Result<()> 
         fs::remove_dir_all(&dir)?;
     }
     let mut builds = Vec::new();
-    for place in ["one", "another/further/down"] {
-        let place = dir.join(place);
-        let sources = Workspace { root: place.join("source"), target: place.join("build") };
+    for name in ["one", "another/further/down"] {
+        let build_dir = dir.join(name);
+        let sources = Workspace { root: build_dir.join("source"), target: build_dir.join("build") };
         copy(workspace, &sources.root)?;
-        builds.push(Artefacts::new(workspace, sources, place, &arguments.arch, Profile::Release)?);
+        builds.push(Artefacts::new(workspace, sources, build_dir, &arguments.arch, Profile::Release)?);
     }
     let mut found = Vec::new();
     for build in builds {

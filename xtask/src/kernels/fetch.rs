@@ -63,8 +63,8 @@ pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
         run(Command::new("depmod").arg("-b").arg(&next).arg(&release))?;
         fs::rename(&next, &root)?;
     }
-    let places = [format!("boot/vmlinuz-{release}"), format!("lib/modules/{release}/vmlinuz")];
-    let image = places.iter().map(|place| root.join(place)).find(|image| image.exists());
+    let paths = [format!("boot/vmlinuz-{release}"), format!("lib/modules/{release}/vmlinuz")];
+    let image = paths.iter().map(|path| root.join(path)).find(|image| image.exists());
     let image = image.with_context(|| format!("{}: no kernel image in {}", suite.name, root.display()))?;
     Ok(Kernel { release, image, root })
 }
@@ -83,9 +83,9 @@ struct Apt<'a> {
 
 impl<'a> Apt<'a> {
     fn new(suite: &'a Suite, dir: &Path) -> Result<Self> {
-        for place in ["lists/partial", "cache/archives/partial", "parts", "downloads"] {
-            let place = dir.join(place);
-            fs::create_dir_all(&place)?;
+        for name in ["lists/partial", "cache/archives/partial", "parts", "downloads"] {
+            let dir = dir.join(name);
+            fs::create_dir_all(&dir)?;
         }
         let source = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror()?, suite.name);
         let apt = Self { suite, dir: dir.to_owned() };
@@ -101,7 +101,7 @@ impl<'a> Apt<'a> {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        for (option, place) in [
+        for (option, path) in [
             ("Dir::State", ""),
             ("Dir::State::lists", "lists"),
             ("Dir::State::status", "status"),
@@ -110,7 +110,7 @@ impl<'a> Apt<'a> {
             ("Dir::Etc::sourceparts", "parts"),
             ("Dir::Etc::preferencesparts", "parts"),
         ] {
-            command.arg("-o").arg(format!("{option}={}", self.dir.join(place).display()));
+            command.arg("-o").arg(format!("{option}={}", self.dir.join(path).display()));
         }
         // The user that apt downloads as may lack access to the directory.
         command.args(["-o", "APT::Sandbox::User=root"]);

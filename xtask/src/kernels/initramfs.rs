@@ -16,14 +16,14 @@ const BUSYBOX: &str = "/bin/busybox";
 const INIT: &str = include_str!("guest/init.sh");
 const MODULES: &[&str] = &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
 /// Mount points and the program directory of the script.
-const PLACES: &[&str] = &["bin", "dev", "host", "modules", "new", "own", "proc", "sys"];
+const DIRECTORIES: &[&str] = &["bin", "dev", "host", "modules", "new", "own", "proc", "sys"];
 
 /// Builds the archive in `dir`; returns its path.
 pub fn initramfs(kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
     let tree = dir.join("initramfs");
-    for place in PLACES {
-        let place = tree.join(place);
-        fs::create_dir_all(&place)?;
+    for name in DIRECTORIES {
+        let dir = tree.join(name);
+        fs::create_dir_all(&dir)?;
     }
     fs::copy(BUSYBOX, tree.join("bin/busybox")).context(BUSYBOX)?;
     for applet in output(Command::new(BUSYBOX).arg("--list"))?.lines().filter(|name| *name != "busybox") {

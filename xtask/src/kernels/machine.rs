@@ -19,7 +19,7 @@ const CPUS: &str = "2";
 const SILENCE: Duration = Duration::from_secs(600);
 /// Limit for the first output of a guest; emulated, it boots in 10 seconds.
 const UP: Duration = Duration::from_secs(90);
-const LOOK: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(200);
 
 /// Executor of the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -128,7 +128,7 @@ impl Guest {
             if heard.elapsed() > limit {
                 return Ok(Some(format!("no output for {} s", limit.as_secs())));
             }
-            sleep(LOOK);
+            sleep(POLL);
         }
     }
 }

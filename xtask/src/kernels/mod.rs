@@ -44,7 +44,7 @@ pub struct Arguments {
 pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let rows = rows(workspace, arguments)?;
     if arguments.suites.is_empty() {
-        report::keep(&rows, &workspace.root.join("bench/kernels.md"))?;
+        report::save(&rows, &workspace.root.join("bench/kernels.md"))?;
     }
     judged(&rows)
 }
@@ -79,7 +79,7 @@ fn rows(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<Row>> {
         };
         say(format_args!("kernels: {} of {}, by {}", kernel.release, suite.name, accel.name()));
         let row = row(suite, &machine, &built, accel)?;
-        row.tell(&machine);
+        row.print(&machine);
         rows.push(row);
     }
     Ok(rows)

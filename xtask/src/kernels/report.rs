@@ -45,7 +45,7 @@ const LACKS: &[&str] = &["5.10", "bpf_xdp_load_bytes", "bpf_loop", "5.18"];
 
 /// Judges whether the agent exited with 1 and one line that names the missing features, without the verifier's log.
 pub fn judge_refusal(section: Option<&Section>) -> Outcome {
-    let said = section.map(|section| section.text.trim()).unwrap_or_default();
+    let text = section.map(|section| section.text.trim()).unwrap_or_default();
     let code = section.and_then(|section| section.end).map(|End { code, .. }| code);
     let mut failed = Vec::new();
     if code != Some(1) {
@@ -54,10 +54,10 @@ pub fn judge_refusal(section: Option<&Section>) -> Outcome {
     failed.extend(
         LACKS
             .iter()
-            .filter(|name| !said.contains(*name))
+            .filter(|name| !text.contains(*name))
             .map(|name| format!("the error does not name {name}")),
     );
-    let lines = said.lines().count();
+    let lines = text.lines().count();
     if lines != 1 {
         failed.push(format!("the error has {lines} lines, must have one"));
     }
@@ -74,14 +74,14 @@ impl Row {
     }
 
     fn failures(&self) -> impl Iterator<Item = String> {
-        let told = |(name, outcome): &(String, Outcome)| -> Vec<String> {
+        let listed = |(name, outcome): &(String, Outcome)| -> Vec<String> {
             outcome.failed.iter().map(|what| format!("{name}: {what}")).collect()
         };
-        self.outcomes.iter().flat_map(told)
+        self.outcomes.iter().flat_map(listed)
     }
 
     /// Reports the failures, and the path of the full output.
-    pub fn tell(&self, machine: &Machine<'_>) {
+    pub fn print(&self, machine: &Machine<'_>) {
         let took = self.took.as_secs();
         let (passed, failed) = (self.passed(), self.failures().count());
         say(format_args!("kernels: {}: {passed} passed, {failed} failed, {took} s", self.release));
@@ -133,7 +133,7 @@ pub fn show(rows: &[Row]) -> Result<()> {
 }
 
 /// Writes the table to `path`.
-pub fn keep(rows: &[Row], path: &Path) -> Result<()> {
+pub fn save(rows: &[Row], path: &Path) -> Result<()> {
     Ok(fs::write(path, markdown(rows)?)?)
 }
 
@@ -161,7 +161,7 @@ fn markdown(rows: &[Row]) -> Result<String> {
 mod tests {
     use super::*;
 
-    fn said(text: &str, code: i32) -> Outcome {
+    fn refusal(text: &str, code: i32) -> Outcome {
         let end = Some(End { code, seconds: 1.0 });
         judge_refusal(Some(&Section { name: "refusal".to_owned(), text: text.to_owned(), end }))
     }
@@ -169,10 +169,13 @@ mod tests {
     #[test]
     fn refusal_is_one_line_that_names_the_missing_feature() {
         let line = "error: kernel 5.10.0: lacks bpf_xdp_load_bytes (Linux 5.18), bpf_loop (5.17)\n";
-        assert_eq!(said(line, 1), Outcome { passed: 1, ..Outcome::default() });
-        assert_eq!(said(line, 0).failed.len(), 1);
-        assert_eq!(said(&format!("{line}0: R1=ctx()\n"), 1).failed, ["the error has 2 lines, must have one"]);
-        assert_eq!(said("error: invalid argument\n", 1).failed.len(), LACKS.len());
+        assert_eq!(refusal(line, 1), Outcome { passed: 1, ..Outcome::default() });
+        assert_eq!(refusal(line, 0).failed.len(), 1);
+        assert_eq!(
+            refusal(&format!("{line}0: R1=ctx()\n"), 1).failed,
+            ["the error has 2 lines, must have one"]
+        );
+        assert_eq!(refusal("error: invalid argument\n", 1).failed.len(), LACKS.len());
         assert_eq!(judge_refusal(None).passed, 0);
     }
 

@@ -61,11 +61,11 @@ fn end<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<End> {
 /// Compares the output of a test program with its list of tests.
 pub fn judge(section: Option<&Section>, tests: &BTreeSet<String>) -> Outcome {
     let Some(section) = section else { return failed("was not run") };
-    let told = |how: &str| -> BTreeSet<&str> {
+    let named = |how: &str| -> BTreeSet<&str> {
         let lines = section.text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(how));
         lines.filter(|name| tests.contains(*name)).collect()
     };
-    let (passed, failing) = (told(" ... ok"), told(" ... FAILED"));
+    let (passed, failing) = (named(" ... ok"), named(" ... FAILED"));
     let mut outcome = Outcome { passed: passed.len(), ..Outcome::default() };
     outcome.failed.extend(failing.iter().map(|name| format!("{name} failed")));
     let untold =
@@ -91,8 +91,9 @@ fn failed(why: &str) -> Outcome {
 /// Returns the number of instructions of a program that the verifier processed, as the tests printed it.
 pub fn verified(sections: &[Section], program: &str) -> Option<u64> {
     let start = format!("{program}: ");
-    let told = sections.iter().flat_map(|section| section.text.lines());
-    told.filter_map(|line| line.strip_prefix(&start)?.strip_suffix(" instructions verified")?.parse().ok())
+    let lines = sections.iter().flat_map(|section| section.text.lines());
+    lines
+        .filter_map(|line| line.strip_prefix(&start)?.strip_suffix(" instructions verified")?.parse().ok())
         .next()
 }
 

@@ -121,10 +121,10 @@ fn plant(source: &Path, mutant: &Mutant, judge: &Judge) -> Result<(Judgement, u6
 }
 
 fn replace_once(text: &str, mutant: &Mutant) -> Result<String> {
-    let places = text.matches(mutant.find).count();
+    let found = text.matches(mutant.find).count();
     ensure!(
-        places == 1,
-        "{}: {}: {:?} occurs {places} times, must occur once",
+        found == 1,
+        "{}: {}: {:?} occurs {found} times, must occur once",
         mutant.name,
         mutant.file,
         mutant.find

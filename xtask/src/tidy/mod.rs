@@ -1,12 +1,12 @@
 //! `cargo xtask tidy`: format, lints, and the rules of the source tree, one file each.
 
+mod boundaries;
 mod code;
 mod commented_out;
 mod debris;
 mod imports;
 mod length;
 mod links;
-mod places;
 mod prose;
 
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::run::{in_background, run, say};
 use crate::workspace::Workspace;
 
 const RULES: &[fn(&Source) -> Vec<Finding>] =
-    &[imports::check, places::check, debris::check, commented_out::check, prose::check];
+    &[imports::check, boundaries::check, debris::check, commented_out::check, prose::check];
 
 /// Time for the tests' build to take the lock of the target directory.
 const AFTER_THE_TESTS: Duration = Duration::from_secs(20);

@@ -110,13 +110,13 @@ impl Artefacts<'_> {
         let path = self.dir.join("compiled.json");
         let text = fs::read_to_string(&path)?;
         let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut told = messages.filter_map(|message| {
+        let mut digests = messages.filter_map(|message| {
             let pairs = message["env"].as_array()?.iter();
             let digest =
                 pairs.filter(|pair| pair[0] == "FIREWALL_OBJECT_SHA256").find_map(|pair| pair[1].as_str());
             digest.map(str::to_owned)
         });
-        told.next_back().with_context(|| format!("{}: contains no object digest", path.display()))
+        digests.next_back().with_context(|| format!("{}: contains no object digest", path.display()))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::code::lines;
 use super::{Finding, Source};
 
-struct Place {
+struct Boundary {
     /// Code paths, matched at word boundaries.
     names: &'static [&'static str],
     /// Directories that the rule applies to.
@@ -13,14 +13,14 @@ struct Place {
     why: &'static str,
 }
 
-const PLACES: &[Place] = &[
-    Place {
+const BOUNDARIES: &[Boundary] = &[
+    Boundary {
         names: &["aya", "aya_obj", "aya_log"],
         within: &["firewall-agent/src", "firewall-common", "tests", "xtask"],
         except: &["firewall-agent/src/bpf"],
         why: "only bpf/ knows the kernel's objects",
     },
-    Place {
+    Boundary {
         names: &["std::fs", "tokio::fs", "fs", "File", "OpenOptions"],
         within: &["firewall-agent/src"],
         except: &[
@@ -31,7 +31,7 @@ const PLACES: &[Place] = &[
         ],
         why: "only files/, cli/, for /proc host/ and, for bpffs, bpf/ touch the disk",
     },
-    Place {
+    Boundary {
         names: &["serde_yaml"],
         within: &["firewall-agent/src"],
         except: &["firewall-agent/src/rules", "firewall-agent/src/config"],
@@ -45,13 +45,15 @@ pub fn check(source: &Source) -> Vec<Finding> {
     }
     let starts_with = |dirs: &[&str]| dirs.iter().any(|dir| source.path.starts_with(dir));
     let mut findings = Vec::new();
-    for place in PLACES.iter().filter(|place| starts_with(place.within) && !starts_with(place.except)) {
+    for boundary in
+        BOUNDARIES.iter().filter(|boundary| starts_with(boundary.within) && !starts_with(boundary.except))
+    {
         let mut imports = false;
         for (index, line) in lines(&source.text).iter().enumerate() {
             let code = line.code.trim_start();
             imports |= code.starts_with("use ") || code.starts_with("pub use ");
-            if let Some(name) = place.names.iter().find(|name| names_path(code, name, imports)) {
-                findings.push(source.finding(index + 1, format!("{name}: {}", place.why)));
+            if let Some(name) = boundary.names.iter().find(|name| names_path(code, name, imports)) {
+                findings.push(source.finding(index + 1, format!("{name}: {}", boundary.why)));
             }
             imports &= !code.contains(';');
         }
@@ -66,8 +68,8 @@ fn names_path(code: &str, name: &str, imports: bool) -> bool {
         let before = code[..at].chars().next_back();
         let after = &code[at + name.len()..];
         let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        let is_whole = !is_word(before) && !is_word(after.chars().next()) && before != Some('.');
-        is_whole && (imports || after.starts_with("::"))
+        let is_name = !is_word(before) && !is_word(after.chars().next()) && before != Some('.');
+        is_name && (imports || after.starts_with("::"))
     })
 }
 
