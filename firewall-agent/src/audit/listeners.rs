@@ -17,16 +17,16 @@ pub(super) fn findings(
             interfaces.iter().filter(|one| one.loopback && one.up).map(|lo| by_loopback(lo, listener)),
         );
         let addresses = interfaces.iter().flat_map(|one| &one.addresses);
-        let reached = addresses.filter(|address| hears(listener, **address) && !address.is_loopback());
+        let reached = addresses.filter(|address| is_bound_to(listener, **address) && !address.is_loopback());
         unclaimed.extend(
             reached
                 .filter(|address| !protected.judges(Some(**address), listener.port, listener.protocol))
                 .map(|address| (SocketAddr::new(*address, listener.port), listener.protocol)),
         );
     }
-    findings.extend(unclaimed.into_iter().map(|(place, protocol)| Finding {
+    findings.extend(unclaimed.into_iter().map(|(socket, protocol)| Finding {
         kind: Kind::UnclaimedAddress,
-        object: format!("{place}/{protocol}"),
+        object: format!("{socket}/{protocol}"),
         meaning: "a process listens there, and no endpoint or guarded port covers this address: open to \
              everyone"
             .to_owned(),
@@ -38,10 +38,10 @@ pub(super) fn findings(
 }
 
 fn by_loopback(lo: &Interface, listener: &Listener) -> Finding {
-    let place = SocketAddr::new(listener.address, listener.port);
+    let socket = SocketAddr::new(listener.address, listener.port);
     Finding {
         kind: Kind::Loopback,
-        object: format!("{}: {place}/{}", lo.name, listener.protocol),
+        object: format!("{}: {socket}/{}", lo.name, listener.protocol),
         meaning: "local processes reach this listener at any of its addresses, unfiltered".to_owned(),
         advice: "run no third-party processes on this host, and make the server authenticate local \
              connections as well (pg_hba.conf)"
@@ -50,7 +50,7 @@ fn by_loopback(lo: &Interface, listener: &Listener) -> Finding {
 }
 
 /// Returns `true` if packets to this local address reach the listener.
-fn hears(listener: &Listener, address: IpAddr) -> bool {
+fn is_bound_to(listener: &Listener, address: IpAddr) -> bool {
     let own = listener.address;
     own == address || own.is_unspecified() && (own.is_ipv6() || address.is_ipv4())
 }

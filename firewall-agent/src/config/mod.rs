@@ -66,43 +66,45 @@ impl Config {
     /// # Errors
     /// Every key without a default that is in neither.
     pub fn resolve(file: ConfigFile, flags: ConfigFile, host_name: &str) -> Result<Self, InvalidConfig> {
-        let given = flags.or(file);
-        let interfaces = given.interfaces.clone().filter(|names| !names.is_empty());
-        let (Some(interfaces), Some(guarded_ports)) = (&interfaces, &given.guarded_ports) else {
+        let merged = flags.or(file);
+        let interfaces = merged.interfaces.clone().filter(|names| !names.is_empty());
+        let (Some(interfaces), Some(guarded_ports)) = (&interfaces, &merged.guarded_ports) else {
             let missing = [
                 interfaces.is_none().then(|| format!("interfaces: {NO_INTERFACES}")),
-                given.guarded_ports.is_none().then(|| format!("guarded_ports: {NO_PORTS}")),
+                merged.guarded_ports.is_none().then(|| format!("guarded_ports: {NO_PORTS}")),
             ];
             return Err(InvalidConfig(missing.into_iter().flatten().collect()));
         };
-        let (rules_dir, managed_ranges) = (given.rules_dir(), given.managed_ranges());
-        let trusted_keys = given.trusted_keys();
-        let (state_dir, bpffs_dir) = (given.state_dir(), given.bpffs_dir());
-        let (max_databases, most_files) = (given.max_databases(), given.most_files());
-        let limits = given.limits(host_name);
-        let (max_endpoints, max_prefixes) = (given.max_endpoints(), given.max_prefixes());
+        let (rules_dir, managed_ranges) = (merged.rules_dir(), merged.managed_ranges());
+        let trusted_keys = merged.trusted_keys();
+        let (state_dir, bpffs_dir) = (merged.state_dir(), merged.bpffs_dir());
+        let (max_databases, most_files) = (merged.max_databases(), merged.most_files());
+        let limits = merged.limits(host_name);
+        let (max_endpoints, max_prefixes) = (merged.max_endpoints(), merged.max_prefixes());
         Ok(Self {
             interfaces: interfaces.clone(),
             guarded_ports: guarded_ports.clone(),
-            xdp_mode: given.xdp_mode.unwrap_or_default(),
+            xdp_mode: merged.xdp_mode.unwrap_or_default(),
             rules_dir,
             managed_ranges,
             trusted_keys,
             state_dir,
             bpffs_dir,
-            node_name: given.node_name(host_name),
-            listen: given.listen(),
-            control_socket: given.control_socket.unwrap_or_else(|| "/run/firewall-agent/control.sock".into()),
+            node_name: merged.node_name(host_name),
+            listen: merged.listen(),
+            control_socket: merged
+                .control_socket
+                .unwrap_or_else(|| "/run/firewall-agent/control.sock".into()),
             allow_monitor: limits.allow_monitor,
             max_rules_per_database: limits.max_rules,
             max_databases,
             most_files,
             max_endpoints,
             max_prefixes,
-            packet_log: given.packet_log.unwrap_or(false),
-            rescan_interval: given.rescan_interval.unwrap_or(Duration::from_secs(10)),
-            drift_interval: given.drift_interval.unwrap_or(Duration::from_secs(1)),
-            propagation_window: given.propagation_window.unwrap_or(Duration::from_secs(120)),
+            packet_log: merged.packet_log.unwrap_or(false),
+            rescan_interval: merged.rescan_interval.unwrap_or(Duration::from_secs(10)),
+            drift_interval: merged.drift_interval.unwrap_or(Duration::from_secs(1)),
+            propagation_window: merged.propagation_window.unwrap_or(Duration::from_secs(120)),
         })
     }
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::watch::{Change, Watcher};
 
 /// Longest delay of the report of a new problem.
-const TELL: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Stream of changes in the watched directories.
 pub struct FileEvents {
@@ -31,14 +31,14 @@ impl FileEvents {
     pub fn start(dirs: Vec<PathBuf>) -> Result<Self> {
         let (sender, changes) = unbounded_channel();
         let problem = Arc::<Mutex<Option<String>>>::default();
-        let told = Arc::clone(&problem);
-        let tell = move |problem: Option<String>| {
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        let reported = Arc::clone(&problem);
+        let report = move |problem: Option<String>| {
+            *reported.lock().unwrap_or_else(PoisonError::into_inner) = problem;
         };
         let thread = thread::Builder::new().name("events".to_owned());
         let work = move || {
-            if let Err(error) = watch(&dirs, &sender, &tell) {
-                tell(Some(format!("no file events: {error:#}")));
+            if let Err(error) = watch(&dirs, &sender, &report) {
+                report(Some(format!("no file events: {error:#}")));
             }
         };
         thread.spawn(work).context("cannot start the thread that watches files")?;
@@ -68,17 +68,21 @@ impl Debug for FileEvents {
 }
 
 /// Watches until the receiver is dropped.
-fn watch(dirs: &[PathBuf], changes: &UnboundedSender<Change>, tell: &impl Fn(Option<String>)) -> Result<()> {
+fn watch(
+    dirs: &[PathBuf],
+    changes: &UnboundedSender<Change>,
+    report: &impl Fn(Option<String>),
+) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut watcher = Watcher::new(dirs)?;
         // For changes before the first watch.
         let _ = changes.send(Change::Now);
         while !changes.is_closed() {
-            if let Ok(change) = timeout(TELL, watcher.changed()).await {
+            if let Ok(change) = timeout(REPORT_INTERVAL, watcher.changed()).await {
                 let _ = changes.send(change);
             }
-            tell(watcher.problem().map(ToOwned::to_owned));
+            report(watcher.problem().map(ToOwned::to_owned));
         }
         Ok(())
     })

@@ -125,13 +125,13 @@ fn read(
     snapshots: &UnboundedSender<Snapshot>,
 ) {
     while let Ok(known) = orders.recv() {
-        let look = ScanRequest {
+        let request = ScanRequest {
             rules_dir: &inputs.rules_dir,
             managed_ranges: &inputs.managed_ranges,
             known: &known,
             most_files: inputs.most_files,
         };
-        if snapshots.send(verifier.scan(&look)).is_err() {
+        if snapshots.send(verifier.scan(&request)).is_err() {
             return;
         }
     }

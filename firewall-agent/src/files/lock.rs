@@ -38,7 +38,7 @@ impl Lock {
         // Any process that may read the file may lock it against its owner.
         let private = file.set_permissions(Permissions::from_mode(0o600));
         private.with_context(|| format!("cannot chmod {}", path.display()))?;
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
             Ok(_) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => bail!("{}: {}", path.display(), holder(&file, &path)),
             Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
@@ -78,7 +78,7 @@ enum Conflict {
 
 /// First lock of others that conflicts with a lock of this kind. Only write locks conflict with a read lock.
 fn against(file: &File, kind: i32) -> Option<Conflict> {
-    let mut lock = whole(kind);
+    let mut lock = whole_file(kind);
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
     // Locks of open files belong to no process: the kernel reports -1.
     let process = Some(lock.l_pid).filter(|process| *process > 0);
@@ -111,7 +111,7 @@ fn holder(file: &File, path: &Path) -> String {
 }
 
 /// Lock of a whole file.
-fn whole(kind: i32) -> libc::flock {
+fn whole_file(kind: i32) -> libc::flock {
     libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }
 
@@ -150,9 +150,9 @@ mod tests {
                     let _ = Lock::owner(dir.path());
                 }
             });
-            let taken = (0..5_000).try_for_each(|_| Lock::take(dir.path()).map(drop));
+            let locked = (0..5_000).try_for_each(|_| Lock::take(dir.path()).map(drop));
             done.store(true, Ordering::Relaxed);
-            taken.unwrap();
+            locked.unwrap();
         });
     }
 
@@ -176,7 +176,7 @@ mod tests {
     /// which loses it as soon as it closes any descriptor of the file.
     fn locked(dir: &Path, kind: i32, of_process: bool) -> File {
         let file = File::options().read(true).write(true).open(path(dir)).unwrap();
-        let lock = whole(kind);
+        let lock = whole_file(kind);
         let done = if of_process { FcntlArg::F_SETLK(&lock) } else { FcntlArg::F_OFD_SETLK(&lock) };
         fcntl(&file, done).unwrap();
         file
@@ -187,7 +187,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let own = std::process::id();
         drop(Lock::take(dir.path()).unwrap());
-        for (kind, of_process, said) in [
+        for (kind, of_process, expected) in [
             (libc::F_RDLCK, false, "another process, not an agent, holds a read lock".to_owned()),
             (
                 libc::F_RDLCK,
@@ -201,11 +201,11 @@ mod tests {
             ),
         ] {
             let foreign = locked(dir.path(), kind, of_process);
-            assert_eq!(Lock::owner(dir.path()), None, "{said}");
+            assert_eq!(Lock::owner(dir.path()), None, "{expected}");
             drop(foreign);
             let foreign = locked(dir.path(), kind, of_process);
             let refused = Lock::take(dir.path()).unwrap_err().to_string();
-            assert!(refused.contains(&said), "{refused}");
+            assert!(refused.contains(&expected), "{refused}");
             drop(foreign);
             // The control: without the foreign lock the same process becomes the owner, and no reader hides it.
             let lock = Lock::take(dir.path()).unwrap();

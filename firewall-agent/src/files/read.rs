@@ -184,8 +184,8 @@ pub(super) fn each_file(dir: &Path, mut take: impl FnMut(PathBuf, bool)) -> io::
         let path = entry.path();
         let extension = path.extension().map(OsStr::as_bytes).unwrap_or_default();
         let is_rule_file = extension == b"yaml";
-        let looks_so = extension.eq_ignore_ascii_case(b"yaml") || extension.eq_ignore_ascii_case(b"yml");
-        if looks_so
+        let is_yaml_name = extension.eq_ignore_ascii_case(b"yaml") || extension.eq_ignore_ascii_case(b"yml");
+        if is_yaml_name
             && !is_hidden(&path)
             && entry.file_type().map_or(true, |kind| kind.is_file() || kind.is_symlink())
         {

@@ -119,21 +119,21 @@ impl Snapshot {
 /// Reads the rule files of a directory and the file of managed ranges; with `check`, also the signatures beside them.
 /// Files beyond the bounds of one scan are in the snapshot, too, with that reason.
 #[must_use]
-pub fn scan(look: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> Snapshot {
+pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    match list(look, &mut snapshot.ignored) {
+    match list(request, &mut snapshot.ignored) {
         Ok((paths, beyond)) => {
             let mut left = Some(MOST_BYTES);
-            for (place, path) in paths.into_iter().enumerate() {
+            for (index, path) in paths.into_iter().enumerate() {
                 let seen = match left {
-                    Some(_) if place >= look.most_files => {
-                        unread(format!("more than {} rule files", look.most_files))
+                    Some(_) if index >= request.most_files => {
+                        unread(format!("more than {} rule files", request.most_files))
                     }
                     Some(bytes) => {
                         let read = read_rule_file(&path).map_err(Rejection::from);
                         left = bytes.checked_sub(read.as_ref().map_or(0, Vec::len));
                         match left {
-                            Some(_) => see(&path, read, &mut check, read_rule_signature),
+                            Some(_) => scanned(&path, read, &mut check, read_rule_signature),
                             None => unread(BYTES.to_owned()),
                         }
                     }
@@ -142,17 +142,21 @@ pub fn scan(look: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> Snapshot {
                 snapshot.rules.insert(path, seen);
             }
             snapshot.unlisted = (beyond > 0)
-                .then(|| format!("{}: {beyond} more files are not read", look.rules_dir.display()));
+                .then(|| format!("{}: {beyond} more files are not read", request.rules_dir.display()));
         }
         Err(error) => {
-            snapshot.unlisted = Some(format!("cannot list {}: {error}", look.rules_dir.display()));
+            snapshot.unlisted = Some(format!("cannot list {}: {error}", request.rules_dir.display()));
         }
     }
     // A file that cannot be examined is not absent: the read reports the error.
-    let none = look.managed_ranges.as_os_str().is_empty();
-    if !none && !matches!(look.managed_ranges.try_exists(), Ok(false)) {
-        snapshot.ranges =
-            Some(see(look.managed_ranges, whole(look.managed_ranges), &mut check, read_signature));
+    let none = request.managed_ranges.as_os_str().is_empty();
+    if !none && !matches!(request.managed_ranges.try_exists(), Ok(false)) {
+        snapshot.ranges = Some(scanned(
+            request.managed_ranges,
+            read_path(request.managed_ranges),
+            &mut check,
+            read_signature,
+        ));
     }
     snapshot
 }
@@ -160,10 +164,10 @@ pub fn scan(look: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> Snapshot {
 /// Reads one file by its path; with `check`, also the signature beside it.
 #[must_use]
 pub fn read(path: &Path, mut check: Option<Check<'_>>) -> ScannedFile {
-    see(path, whole(path), &mut check, read_signature)
+    scanned(path, read_path(path), &mut check, read_signature)
 }
 
-fn whole(path: &Path) -> Result<Vec<u8>, Rejection> {
+fn read_path(path: &Path) -> Result<Vec<u8>, Rejection> {
     read_file(path).map_err(Rejection::from)
 }
 
@@ -178,19 +182,19 @@ fn unread(bound: String) -> ScannedFile {
 
 /// Rule files in the order of reading: known ones, then the others by name; and the number of files beyond twice the
 /// most that are read.
-fn list(look: &ScanRequest<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBuf>, usize)> {
+fn list(request: &ScanRequest<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBuf>, usize)> {
     let (mut known, mut others, mut beyond) = (BTreeSet::new(), BTreeSet::new(), 0);
-    each_file(look.rules_dir, |path, is_rule_file| {
+    each_file(request.rules_dir, |path, is_rule_file| {
         if !is_rule_file {
             ignored.add(&path);
             return;
         }
-        if look.known.contains(&path) {
+        if request.known.contains(&path) {
             known.insert(path);
             return;
         }
         others.insert(path);
-        if others.len() > look.most_files.saturating_mul(2) {
+        if others.len() > request.most_files.saturating_mul(2) {
             others.pop_last();
             beyond += 1;
         }
@@ -200,7 +204,7 @@ fn list(look: &ScanRequest<'_>, ignored: &mut Ignored) -> io::Result<(Vec<PathBu
 
 /// Reads the signature after the file: a writer that replaces the signature first never appears with a new file and an
 /// old signature.
-fn see(
+fn scanned(
     path: &Path,
     content: Result<Vec<u8>, Rejection>,
     check: &mut Option<Check<'_>>,

@@ -25,9 +25,9 @@ impl SignatureVerifier {
     }
 
     /// Reads the files; retains no byte of a file that no trusted key signed.
-    pub fn scan(&mut self, look: &ScanRequest<'_>) -> Snapshot {
+    pub fn scan(&mut self, request: &ScanRequest<'_>) -> Snapshot {
         let mut verified = BTreeSet::new();
-        let snapshot = self.checked(&mut verified, |check| scan(look, check));
+        let snapshot = self.checked(&mut verified, |check| scan(request, check));
         self.verified = verified;
         snapshot
     }

@@ -30,7 +30,7 @@ pub struct StoreWriter {
 
 struct Shared {
     /// Name of the store in messages.
-    place: String,
+    store_name: String,
     state: Mutex<State>,
     changed: Condvar,
     committed: Arc<Notify>,
@@ -56,7 +56,7 @@ impl StoreWriter {
     /// The thread cannot be started.
     pub fn start<M: Medium>(store: LastGoodStore<M>) -> Result<Self> {
         let shared = Arc::new(Shared {
-            place: store.to_string(),
+            store_name: store.to_string(),
             state: Mutex::default(),
             changed: Condvar::new(),
             committed: Arc::default(),
@@ -110,7 +110,7 @@ impl StateStore for StoreWriter {
         let late = || {
             let waited = state.since?.elapsed();
             // Without the time itself: an unchanged status is not written again.
-            (waited >= LATE).then(|| format!("{}: the disk is slow", self.shared.place))
+            (waited >= LATE).then(|| format!("{}: the disk is slow", self.shared.store_name))
         };
         state.error.clone().or_else(late)
     }

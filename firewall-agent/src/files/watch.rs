@@ -138,7 +138,7 @@ impl Watcher {
             watch(dir);
         }
         for (path, descriptor) in &self.watched {
-            if !watched.values().any(|kept| kept == descriptor) {
+            if !watched.values().any(|current| current == descriptor) {
                 debug!(path = %path.display(), "directory no longer watched");
                 // The kernel has already removed the watch if the directory is gone.
                 let _ = watches.remove(descriptor.clone());
@@ -212,12 +212,13 @@ fn drain(queue: &mut Inotify, concerns: impl Fn(&Event<&OsStr>) -> bool) -> io::
 /// Returns `true` if an event may be about a watched directory or a file in it.
 fn concerns(dirs: &[PathBuf], watched: &BTreeMap<PathBuf, WatchDescriptor>, event: &Event<&OsStr>) -> bool {
     let lost = event.mask.contains(EventMask::Q_OVERFLOW);
-    let mut places = watched.iter().filter(|(_, descriptor)| **descriptor == event.wd).map(|(path, _)| path);
-    lost || places.any(|place| match event.name {
+    let mut watched_dirs =
+        watched.iter().filter(|(_, descriptor)| **descriptor == event.wd).map(|(path, _)| path);
+    lost || watched_dirs.any(|watched_dir| match event.name {
         None => true,
         Some(name) => dirs.iter().any(|dir| {
-            let inside = dir == place && !is_hidden(name);
-            inside || dir.starts_with(place.join(name))
+            let inside = dir == watched_dir && !is_hidden(name);
+            inside || dir.starts_with(watched_dir.join(name))
         }),
     })
 }

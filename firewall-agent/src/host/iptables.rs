@@ -13,10 +13,10 @@ const TABLES: [(&str, &str); 2] = [
 
 /// Returns no entry without a table `nat`, and an error for one that exists: its rules are not read.
 pub fn legacy_translations() -> Vec<Gathered<Vec<Translation>>> {
-    TABLES.into_iter().map(|(names, program)| look(Path::new(names), program)).collect()
+    TABLES.into_iter().map(|(names, program)| translations(Path::new(names), program)).collect()
 }
 
-fn look(names: &Path, program: &str) -> Gathered<Vec<Translation>> {
+fn translations(names: &Path, program: &str) -> Gathered<Vec<Translation>> {
     let unchecked = |reason: String| Unchecked { fact: format!("{program} rules"), reason };
     match fs::read_to_string(names) {
         Ok(text) if text.lines().any(|table| table == "nat") => Err(unchecked(format!(
@@ -37,11 +37,11 @@ mod tests {
     fn only_a_nat_table_or_an_unreadable_list_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let names = dir.path().join("names");
-        assert_eq!(look(&names, "iptables-legacy"), Ok(Vec::new()));
+        assert_eq!(translations(&names, "iptables-legacy"), Ok(Vec::new()));
         for (text, seen) in [("", true), ("filter\nraw\n", true), ("filter\nnat\n", false)] {
             fs::write(&names, text).unwrap();
-            assert_eq!(look(&names, "iptables-legacy").is_ok(), seen, "{text:?}");
+            assert_eq!(translations(&names, "iptables-legacy").is_ok(), seen, "{text:?}");
         }
-        assert!(look(dir.path(), "iptables-legacy").is_err());
+        assert!(translations(dir.path(), "iptables-legacy").is_err());
     }
 }

@@ -37,7 +37,7 @@ impl Notifier {
 
 impl<F: FnMut(&NotifyState<'_>) -> io::Result<()>> Notifier<F> {
     fn new(send: F, watchdog: Option<Duration>) -> Self {
-        let interval = watchdog.map(|whole| whole / 2);
+        let interval = watchdog.map(|watchdog| watchdog / 2);
         Self { send, interval, alive_at: None, ready: false, status: String::new(), failed: false }
     }
 

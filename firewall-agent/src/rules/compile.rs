@@ -36,10 +36,10 @@ pub struct RuleSet {
 
 impl RuleSet {
     /// Adds a prefix, unless an earlier entry claims it.
-    pub fn allow(&mut self, cidr: IpNet, line: &CounterKey) {
+    pub fn allow(&mut self, cidr: IpNet, key: &CounterKey) {
         match cidr.trunc() {
-            IpNet::V4(net) => self.prefixes.v4.entry(net).or_insert_with(|| line.clone()),
-            IpNet::V6(net) => self.prefixes.v6.entry(net).or_insert_with(|| line.clone()),
+            IpNet::V4(net) => self.prefixes.v4.entry(net).or_insert_with(|| key.clone()),
+            IpNet::V6(net) => self.prefixes.v6.entry(net).or_insert_with(|| key.clone()),
         };
     }
 }
@@ -51,11 +51,11 @@ impl RuleSet {
 pub fn compile(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> RuleSet {
     let mut set = RuleSet::default();
     for rule in rules.rules.iter().filter(|rule| rule.expires_at.is_none_or(|at| at > now)) {
-        let line = CounterKey::Rule(rule.id.clone());
+        let key = CounterKey::Rule(rule.id.clone());
         match &rule.source {
-            Source::Custom(cidr) => set.allow(*cidr, &line),
+            Source::Custom(cidr) => set.allow(*cidr, &key),
             Source::Managed(id) => match ranges.ranges.get(id) {
-                Some(range) => range.cidrs.iter().for_each(|cidr| set.allow(*cidr, &line)),
+                Some(range) => range.cidrs.iter().for_each(|cidr| set.allow(*cidr, &key)),
                 None => {
                     set.unresolved.insert(id.clone());
                 }

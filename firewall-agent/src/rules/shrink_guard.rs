@@ -13,13 +13,15 @@ pub struct GuardedRanges {
     /// The new ranges, with the old list of each guarded range.
     pub ranges: ManagedRanges,
     /// Guarded ranges that retain their old list, with the reason and figures. The texts start with the revision.
-    pub kept: BTreeMap<RangeId, String>,
+    pub retained: BTreeMap<RangeId, String>,
 }
 
 impl GuardedRanges {
     /// Rejections, one for each range that retains its old list.
     pub fn rejections(&self) -> impl Iterator<Item = Rejection> {
-        self.kept.iter().map(|(id, reason)| Rejection::new(Cause::RangeKept, format!("range {id}: {reason}")))
+        self.retained
+            .iter()
+            .map(|(id, reason)| Rejection::new(Cause::RangeKept, format!("range {id}: {reason}")))
     }
 }
 
@@ -27,16 +29,16 @@ impl GuardedRanges {
 /// at least 4 prefixes retains its old list, unless it sets `accept_shrink`; a replaced prefix counts as lost.
 #[must_use]
 pub fn succeed(old: &ManagedRanges, new: ManagedRanges, used: &BTreeSet<RangeId>) -> GuardedRanges {
-    let mut succession = GuardedRanges { ranges: new, kept: BTreeMap::new() };
-    let ManagedRanges { revision, ranges, .. } = &mut succession.ranges;
+    let mut guarded = GuardedRanges { ranges: new, retained: BTreeMap::new() };
+    let ManagedRanges { revision, ranges, .. } = &mut guarded.ranges;
     for (id, old) in old.ranges.iter().filter(|(id, _)| used.contains(id)) {
         let Some(loss) = loss(old, ranges.get(id)) else { continue };
         let name = ranges.get(id).map_or(&old.name, |new| &new.name).clone();
         ranges.insert(id.clone(), ManagedRange { name, cidrs: old.cidrs.clone(), accept_shrink: false });
         let count = old.cidrs.len();
-        succession.kept.insert(id.clone(), format!("revision {revision} {loss}: {count} stay in force"));
+        guarded.retained.insert(id.clone(), format!("revision {revision} {loss}: {count} stay in force"));
     }
-    succession
+    guarded
 }
 
 /// The reason why the new list is implausible, with figures.
@@ -115,12 +117,16 @@ mod tests {
             let (before, after) = (ranges(7, old), ranges(8, new));
             let used = succeed(&before, after.clone(), &BTreeSet::from([id("a")]));
             let reason = reason.map(|reason| format!("revision 8 {reason}"));
-            assert_eq!(used.kept.get(&id("a")), reason.as_ref(), "{old:?} → {new:?}");
+            assert_eq!(used.retained.get(&id("a")), reason.as_ref(), "{old:?} → {new:?}");
             let in_force = if reason.is_some() { old } else { new };
             assert_eq!(used.ranges, ranges(8, in_force), "{old:?} → {new:?}");
 
             let unused = succeed(&before, after.clone(), &BTreeSet::from([id("b")]));
-            assert_eq!(unused, GuardedRanges { ranges: after, kept: BTreeMap::new() }, "{old:?} → {new:?}");
+            assert_eq!(
+                unused,
+                GuardedRanges { ranges: after, retained: BTreeMap::new() },
+                "{old:?} → {new:?}"
+            );
         }
     }
 
@@ -131,8 +137,8 @@ mod tests {
         for list in [&[][..], &[1], &[5, 6]] {
             let mut new = ranges(8, Some(list));
             new.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
-            let taken = succeed(&old, new.clone(), &used);
-            assert_eq!(taken, GuardedRanges { ranges: new, kept: BTreeMap::new() });
+            let accepted = succeed(&old, new.clone(), &used);
+            assert_eq!(accepted, GuardedRanges { ranges: new, retained: BTreeMap::new() });
         }
         let mut old = old;
         old.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
@@ -144,10 +150,10 @@ mod tests {
     fn retained_range_lasts_until_its_file_is_plausible() {
         let used = BTreeSet::from([id("a")]);
         let mut ranges_in_force = ranges(7, Some(&[1, 2, 3, 4]));
-        for (revision, list, kept) in [(8, Some(&[1][..]), 1), (9, None, 1), (10, Some(&[1, 2]), 0)] {
-            let succession = succeed(&ranges_in_force, ranges(revision, list), &used);
-            assert_eq!(succession.kept.len(), kept, "{revision}");
-            ranges_in_force = succession.ranges;
+        for (revision, list, retained) in [(8, Some(&[1][..]), 1), (9, None, 1), (10, Some(&[1, 2]), 0)] {
+            let guarded = succeed(&ranges_in_force, ranges(revision, list), &used);
+            assert_eq!(guarded.retained.len(), retained, "{revision}");
+            ranges_in_force = guarded.ranges;
         }
         assert_eq!(ranges_in_force, ranges(10, Some(&[1, 2])));
     }

@@ -79,8 +79,8 @@ impl<M: Medium> LastGoodStore<M> {
     /// # Errors
     /// The medium refuses; either nothing or everything is stored then.
     pub fn commit(&mut self, changes: &Changes) -> Result<()> {
-        let place = self.medium.to_string();
-        guarded(|| self.try_commit(changes)).context(place)?;
+        let store_name = self.medium.to_string();
+        guarded(|| self.try_commit(changes)).context(store_name)?;
         self.medium.reserve();
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::audit::Interface;
 /// # Errors
 /// When the request fails, or the reply is malformed.
 pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> {
-    let look = || -> Result<Vec<Interface>> {
+    let query = || -> Result<Vec<Interface>> {
         let links = dump(NETLINK_ROUTE, Link::request(None))?;
         let links = links.iter().map(|message| Ok(Interface::from(Link::parse(&message.body)?)));
         let mut interfaces = links.collect::<Result<Vec<_>>>()?;
@@ -35,7 +35,7 @@ pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> 
         }
         Ok(interfaces)
     };
-    look().context("cannot query interfaces")
+    query().context("cannot query interfaces")
 }
 
 impl From<Link> for Interface {

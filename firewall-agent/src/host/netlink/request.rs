@@ -87,13 +87,13 @@ fn connect(protocol: isize) -> Result<Socket> {
 
 /// Receives a whole list, from datagrams of any size; `None` when it changed during the dump.
 fn receive(mut next: impl FnMut() -> io::Result<Vec<u8>>) -> Result<Option<Vec<Message>>> {
-    let (mut answers, mut whole) = (Vec::new(), true);
+    let (mut answers, mut is_complete) = (Vec::new(), true);
     loop {
         let datagram = next()?;
         let mut rest = datagram.as_slice();
         while !rest.is_empty() {
             let message = NetlinkMessage::<Message>::deserialize(rest)?;
-            whole &= message.header.flags & NLM_F_DUMP_INTR == 0;
+            is_complete &= message.header.flags & NLM_F_DUMP_INTR == 0;
             let length = usize::try_from(message.header.length)?.next_multiple_of(4);
             ensure!(length > 0, "a message of length 0");
             rest = rest.get(length..).unwrap_or_default();
@@ -103,7 +103,7 @@ fn receive(mut next: impl FnMut() -> io::Result<Vec<u8>>) -> Result<Option<Vec<M
                 NetlinkPayload::Done(done) if done.code < 0 => {
                     return Err(io::Error::from_raw_os_error(-done.code).into());
                 }
-                NetlinkPayload::Done(_) => return Ok(whole.then_some(answers)),
+                NetlinkPayload::Done(_) => return Ok(is_complete.then_some(answers)),
                 NetlinkPayload::Overrun(_) => bail!("the kernel lost part of its answer"),
                 NetlinkPayload::Noop | _ => {}
             }

@@ -97,8 +97,8 @@ impl Registers {
 
 fn payload(data: Attributes<'_>) -> Result<Option<Content>> {
     let base = data.wire_number(NFTA_PAYLOAD_BASE)?;
-    let place = (data.wire_number(NFTA_PAYLOAD_OFFSET)?, data.wire_number(NFTA_PAYLOAD_LEN)?);
-    Ok(match (base, place) {
+    let field = (data.wire_number(NFTA_PAYLOAD_OFFSET)?, data.wire_number(NFTA_PAYLOAD_LEN)?);
+    Ok(match (base, field) {
         (Some(TRANSPORT), (Some(2), Some(2))) => Some(Content::Port),
         (Some(NETWORK), (Some(16), Some(4)) | (Some(24), Some(16))) => Some(Content::Address),
         (Some(NETWORK), (Some(9), Some(1))) => Some(Content::Protocol),

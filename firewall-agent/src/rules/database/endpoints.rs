@@ -18,10 +18,10 @@ pub(super) static ENDPOINT: Shape = Shape {
 };
 
 pub(super) fn read_endpoints(list: &Item<'_, '_>, report: &mut Report) -> Vec<Endpoint> {
-    let mut taken: Vec<(Endpoint, String)> = Vec::new();
+    let mut seen: Vec<(Endpoint, String)> = Vec::new();
     for item in list.list(report) {
         let Some(endpoint) = endpoint(&item, report) else { continue };
-        if let Some((other, path)) = taken.iter().find(|(other, _)| other.overlaps(&endpoint)) {
+        if let Some((other, path)) = seen.iter().find(|(other, _)| other.overlaps(&endpoint)) {
             let message = if other.address == endpoint.address {
                 format!("endpoint {endpoint}: already claimed by {path}")
             } else {
@@ -29,11 +29,11 @@ pub(super) fn read_endpoints(list: &Item<'_, '_>, report: &mut Report) -> Vec<En
                     "endpoint {endpoint}: overlaps {path}, {other}: without `address` it claims every address"
                 )
             };
-            report.refuse(item.place(), item.path(), message);
+            report.refuse(item.position(), item.path(), message);
         }
-        taken.push((endpoint, item.path().to_owned()));
+        seen.push((endpoint, item.path().to_owned()));
     }
-    taken.into_iter().map(|(endpoint, _)| endpoint).collect()
+    seen.into_iter().map(|(endpoint, _)| endpoint).collect()
 }
 
 fn endpoint(item: &Item<'_, '_>, report: &mut Report) -> Option<Endpoint> {

@@ -34,7 +34,7 @@ pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) 
     let items: Vec<Item<'_, '_>> = list.list(report).collect();
     if let Some(item) = items.get(most) {
         let message = format!("too many rules: {}, at most {most} per database", items.len());
-        report.refuse_as(Cause::NotPermitted, item.place(), item.path(), message);
+        report.refuse_as(Cause::NotPermitted, item.position(), item.path(), message);
     }
     let mut paths_of_ids = BTreeMap::new();
     let mut rules = Vec::new();
@@ -44,8 +44,8 @@ pub(super) fn read_rules(list: &Item<'_, '_>, most: usize, report: &mut Report) 
         let source = source(&fields, report);
         let label = fields.optional("label").and_then(|item| item.text(report, label));
         let expires_at = fields.optional("expires_at").and_then(|item| item.text(report, expiry));
-        if let (Some(id), Some((source, place))) = (id, source) {
-            rules.push((Rule { id, source, label, expires_at }, place));
+        if let (Some(id), Some((source, source_item))) = (id, source) {
+            rules.push((Rule { id, source, label, expires_at }, source_item));
         }
     }
     if items.len() <= most {
@@ -109,10 +109,12 @@ fn warn_of_covered(rules: &[(Rule, Item<'_, '_>)], report: &mut Report) {
         let covering = rules.iter().enumerate().filter(|(j, (other, _))| {
             *j != i && covers(&other.source, &rule.source) && (other.source != rule.source || *j < i)
         });
-        if let Some((_, (widest, place))) = covering.min_by_key(|(_, (other, _))| prefix_len(&other.source)) {
+        if let Some((_, (widest, widest_item))) =
+            covering.min_by_key(|(_, (other, _))| prefix_len(&other.source))
+        {
             let relation = if widest.source == rule.source { "same as" } else { "covered by" };
             let Rule { id, source, .. } = widest;
-            item.warn(report, &format!("{relation} {source} of rule {id} ({})", place.path()));
+            item.warn(report, &format!("{relation} {source} of rule {id} ({})", widest_item.path()));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Parser from bytes to one complete document.
 
-use super::tree::{Node, Place, parse};
+use super::tree::{Node, Position, parse};
 use super::{Fields, Item, Report};
 use crate::escape::is_forbidden;
 use crate::rules::{Cause, Checked, MAX_FILE_BYTES, Note, Problem};
@@ -26,7 +26,7 @@ impl<'t> Document<'t> {
     pub(crate) fn parse(bytes: &'t [u8], ending: Ending) -> Result<Self, Problem> {
         if bytes.len() > MAX_FILE_BYTES {
             let message = format!("file of {} bytes: at most {MAX_FILE_BYTES} are read", bytes.len());
-            return Err(problem(Cause::TooLarge, Place::START, message));
+            return Err(problem(Cause::TooLarge, Position::START, message));
         }
         let text = str::from_utf8(bytes).map_err(|error| {
             let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
@@ -79,13 +79,16 @@ fn is_complete(text: &str) -> bool {
     text == "..." || text.ends_with("\n...")
 }
 
-fn problem(cause: Cause, place: Place, message: String) -> Problem {
-    Problem { cause, note: Note { line: place.line, column: place.column, path: String::new(), message } }
+fn problem(cause: Cause, position: Position, message: String) -> Problem {
+    Problem {
+        cause,
+        note: Note { line: position.line, column: position.column, path: String::new(), message },
+    }
 }
 
 /// Position just after `text`.
-fn end_of(text: &str) -> Place {
+fn end_of(text: &str) -> Position {
     let line = text.bytes().filter(|b| *b == b'\n').count() + 1;
     let column = text.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    Place { line: line as u64, column: column as u64 }
+    Position { line: line as u64, column: column as u64 }
 }

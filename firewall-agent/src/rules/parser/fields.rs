@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::describe::{Due, Field, Kind, Shape};
 use super::quote::show;
 use super::scalar::decimal;
-use super::tree::{Node, Place, Value};
+use super::tree::{Node, Position, Value};
 use super::{Item, Report};
 
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Fields<'n, 't> {
     /// Description of the fields, if there is one.
     shape: Option<&'static Shape>,
     path: String,
-    place: Place,
+    position: Position,
     by_name: BTreeMap<&'n str, &'n Node<'t>>,
 }
 
@@ -27,30 +27,34 @@ impl<'n, 't> Fields<'n, 't> {
     /// As [`Self::open`], for a map of which only the names are known.
     pub(crate) fn named(item: &Item<'n, 't>, known: &[&str], report: &mut Report) -> Option<Self> {
         let Value::Map(fields) = &item.node.value else {
-            report.refuse(item.place(), item.path(), item.unlike("a map of fields"));
+            report.refuse(item.position(), item.path(), item.unlike("a map of fields"));
             return None;
         };
-        let mut opened =
-            Self { shape: None, path: item.path.clone(), place: item.place(), by_name: BTreeMap::new() };
+        let mut opened = Self {
+            shape: None,
+            path: item.path.clone(),
+            position: item.position(),
+            by_name: BTreeMap::new(),
+        };
         let mut first_lines = BTreeMap::new();
         for (key, value) in fields {
             let Value::Scalar { text: name, .. } = &key.value else {
-                report.refuse(key.place, item.path(), "name of a field must be a single value");
+                report.refuse(key.position, item.path(), "name of a field must be a single value");
                 continue;
             };
             let path = opened.path_of(&show(name));
             if let Some(line) = first_lines.get(&**name) {
-                report.refuse(key.place, path, format!("duplicate field, first on line {line}"));
+                report.refuse(key.position, path, format!("duplicate field, first on line {line}"));
                 continue;
             }
-            first_lines.insert(&**name, key.place.line);
+            first_lines.insert(&**name, key.position.line);
             if name == "<<" {
-                report.refuse(key.place, path, "merge keys (<<) are not allowed");
+                report.refuse(key.position, path, "merge keys (<<) are not allowed");
             } else if known.contains(&&**name) {
                 opened.by_name.insert(name, value);
             } else {
                 let known = known.join(", ");
-                report.refuse(key.place, path, format!("unknown field, known are {known}"));
+                report.refuse(key.position, path, format!("unknown field, known are {known}"));
             }
         }
         Some(opened)
@@ -61,7 +65,7 @@ impl<'n, 't> Fields<'n, 't> {
         debug_assert!(self.due(name) != Some(Due::Never), "{name} may be left out");
         let item = self.get(name);
         if item.is_none() {
-            report.refuse(self.place, self.path_of(name), "missing");
+            report.refuse(self.position, self.path_of(name), "missing");
         }
         item
     }
@@ -89,7 +93,7 @@ impl<'n, 't> Fields<'n, 't> {
     pub(crate) fn forbidden(&self, name: &str, reason: &str, report: &mut Report) {
         debug_assert!(matches!(self.due(name), Some(Due::OnlyWhen(..))), "{name} may be there");
         if let Some(item) = self.get(name) {
-            report.refuse(item.place(), item.path(), reason);
+            report.refuse(item.position(), item.path(), reason);
         }
     }
 

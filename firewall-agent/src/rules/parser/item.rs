@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::quote::quote;
-use super::tree::{Node, Place, Value};
+use super::tree::{Node, Position, Value};
 use crate::rules::Cause;
 
 #[derive(Debug)]
@@ -20,8 +20,8 @@ impl<'n, 't> Item<'n, 't> {
         &self.path
     }
 
-    pub(crate) fn place(&self) -> Place {
-        self.node.place
+    pub(crate) fn position(&self) -> Position {
+        self.node.position
     }
 
     /// Parses the scalar; the error of `parse` gives the reason without repeating the value.
@@ -53,7 +53,7 @@ impl<'n, 't> Item<'n, 't> {
         let nodes: &'n [Node<'t>] = match &self.node.value {
             Value::List(nodes) => nodes,
             Value::Null | Value::Scalar { .. } | Value::Map(_) => {
-                report.refuse(self.place(), self.path(), self.unlike("a list"));
+                report.refuse(self.position(), self.path(), self.unlike("a list"));
                 &[]
             }
         };
@@ -72,19 +72,19 @@ impl<'n, 't> Item<'n, 't> {
 
     /// As [`Self::refuse`], with another cause than a wrong value.
     pub(crate) fn refuse_as(&self, cause: Cause, report: &mut Report, reason: &str) {
-        report.refuse_as(cause, self.place(), self.path(), format!("{}: {reason}", self.typed()));
+        report.refuse_as(cause, self.position(), self.path(), format!("{}: {reason}", self.typed()));
     }
 
     /// Warns of the value, quoted as typed. Lists and maps must be empty.
     pub(crate) fn warn(&self, report: &mut Report, reason: &str) {
-        report.warn(self.place(), self.path(), format!("{}: {reason}", self.typed()));
+        report.warn(self.position(), self.path(), format!("{}: {reason}", self.typed()));
     }
 
     fn scalar(&self, report: &mut Report) -> Option<(&'n str, bool)> {
         if let Value::Scalar { text, plain } = &self.node.value {
             return Some((text, *plain));
         }
-        report.refuse(self.place(), self.path(), self.unlike("a single value"));
+        report.refuse(self.position(), self.path(), self.unlike("a single value"));
         None
     }
 

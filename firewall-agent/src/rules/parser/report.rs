@@ -1,6 +1,6 @@
 //! Collector of the problems of a file.
 
-use super::tree::Place;
+use super::tree::Position;
 use crate::rules::{Cause, Checked, Note, Problem};
 
 /// Most errors, and most warnings, reported per file; further ones are only counted.
@@ -13,28 +13,28 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn refuse(&mut self, place: Place, path: impl Into<String>, message: impl Into<String>) {
-        self.refuse_as(Cause::Invalid, place, path, message);
+    pub(crate) fn refuse(&mut self, position: Position, path: impl Into<String>, message: impl Into<String>) {
+        self.refuse_as(Cause::Invalid, position, path, message);
     }
 
     pub(crate) fn refuse_as(
         &mut self,
         cause: Cause,
-        place: Place,
+        position: Position,
         path: impl Into<String>,
         message: impl Into<String>,
     ) {
-        self.errors.add(Problem { cause, note: note(place, path, message) });
+        self.errors.add(Problem { cause, note: note(position, path, message) });
     }
 
-    pub(crate) fn warn(&mut self, place: Place, path: impl Into<String>, message: impl Into<String>) {
-        self.warnings.add(note(place, path, message));
+    pub(crate) fn warn(&mut self, position: Position, path: impl Into<String>, message: impl Into<String>) {
+        self.warnings.add(note(position, path, message));
     }
 
     /// `value` may be absent only after an error was reported.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<Checked<T>, Vec<Problem>> {
         match value {
-            Some(value) if self.errors.kept.is_empty() => {
+            Some(value) if self.errors.listed.is_empty() => {
                 Ok(Checked { value, warnings: self.warnings.in_file_order() })
             }
             _ => Err(self.errors.in_file_order()),
@@ -42,42 +42,42 @@ impl Report {
     }
 }
 
-fn note(place: Place, path: impl Into<String>, message: impl Into<String>) -> Note {
-    Note { line: place.line, column: place.column, path: path.into(), message: message.into() }
+fn note(position: Position, path: impl Into<String>, message: impl Into<String>) -> Note {
+    Note { line: position.line, column: position.column, path: path.into(), message: message.into() }
 }
 
 /// Up to [`MOST`] entries, and the number of further ones.
 #[derive(Debug)]
 struct Bounded<T> {
-    kept: Vec<T>,
+    listed: Vec<T>,
     more: usize,
 }
 
 impl<T> Default for Bounded<T> {
     fn default() -> Self {
-        Self { kept: Vec::new(), more: 0 }
+        Self { listed: Vec::new(), more: 0 }
     }
 }
 
 impl<T: Placed + Clone> Bounded<T> {
     fn add(&mut self, one: T) {
-        if self.kept.len() < MOST {
-            self.kept.push(one);
+        if self.listed.len() < MOST {
+            self.listed.push(one);
         } else {
             self.more += 1;
         }
     }
 
     fn in_file_order(mut self) -> Vec<T> {
-        self.kept.sort_by_key(|one| (one.note().line, one.note().column));
-        if let (Some(last), true) = (self.kept.last(), self.more > 0) {
+        self.listed.sort_by_key(|one| (one.note().line, one.note().column));
+        if let (Some(last), true) = (self.listed.last(), self.more > 0) {
             let mut rest = last.clone();
             let Note { path, message, .. } = rest.note_mut();
             path.clear();
             *message = format!("and {} more", self.more);
-            self.kept.push(rest);
+            self.listed.push(rest);
         }
-        self.kept
+        self.listed
     }
 }
 

@@ -15,18 +15,18 @@ const MAX_NODES: usize = 300_000;
 
 /// Line and column, both from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub(super) line: u64,
     pub(super) column: u64,
 }
 
-impl Place {
+impl Position {
     pub(super) const START: Self = Self { line: 1, column: 1 };
 }
 
 #[derive(Debug)]
 pub(crate) struct Node<'t> {
-    pub(super) place: Place,
+    pub(super) position: Position,
     /// Source as typed; only the start of lists and maps.
     pub(super) raw: &'t str,
     pub(super) value: Value<'t>,
@@ -109,7 +109,7 @@ impl<'t> Builder<'t> {
             }
             _ => return Err(refusal(&span, "expected a value")),
         };
-        Ok(Node { place: place(&span), raw: span.slice(self.text).unwrap_or_default(), value })
+        Ok(Node { position: position(&span), raw: span.slice(self.text).unwrap_or_default(), value })
     }
 
     fn list(&mut self, depth: usize) -> Result<Value<'t>, Problem> {
@@ -140,7 +140,7 @@ impl<'t> Builder<'t> {
         match self.parser.next() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(malformed(&error)),
-            None => Err(invalid(Place::START, "file contains no document".to_owned())),
+            None => Err(invalid(Position::START, "file contains no document".to_owned())),
         }
     }
 }
@@ -159,20 +159,20 @@ fn within(depth: usize, span: &Span) -> Result<usize, Problem> {
 }
 
 fn refusal(span: &Span, message: &str) -> Problem {
-    invalid(place(span), message.to_owned())
+    invalid(position(span), message.to_owned())
 }
 
 fn malformed(error: &ScanError) -> Problem {
     let at = error.marker();
     let message = format!("not well-formed YAML: {}", error.info());
-    invalid(Place { line: at.line() as u64, column: at.col() as u64 + 1 }, message)
+    invalid(Position { line: at.line() as u64, column: at.col() as u64 + 1 }, message)
 }
 
-fn invalid(place: Place, message: String) -> Problem {
-    let Place { line, column } = place;
+fn invalid(position: Position, message: String) -> Problem {
+    let Position { line, column } = position;
     Problem { cause: Cause::Invalid, note: Note { line, column, path: String::new(), message } }
 }
 
-fn place(span: &Span) -> Place {
-    Place { line: span.start.line() as u64, column: span.start.col() as u64 + 1 }
+fn position(span: &Span) -> Position {
+    Position { line: span.start.line() as u64, column: span.start.col() as u64 + 1 }
 }
