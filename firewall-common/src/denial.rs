@@ -33,7 +33,7 @@ pub struct Denial {
     /// [`crate::IPV4`], [`crate::IPV6`], or 0 when the addresses are not known.
     pub family: u8,
     /// The rule counter of the packet, a database's default counter; [`crate::NO_RULE`] when no database decided.
-    pub line: u32,
+    pub counter: u32,
     /// Number of the [`crate::Reason`].
     pub reason: u8,
     /// [`CLASS_NONE`], [`CLASS_SYN`], [`CLASS_TCP`] or [`CLASS_UDP`].
@@ -111,7 +111,7 @@ const _: () = {
     assert!(offset_of!(Denial, port) == 32);
     assert!(offset_of!(Denial, protocol) == 34);
     assert!(offset_of!(Denial, family) == 35);
-    assert!(offset_of!(Denial, line) == 36);
+    assert!(offset_of!(Denial, counter) == 36);
     assert!(offset_of!(Denial, reason) == 40);
     assert!(offset_of!(Denial, class) == 41);
     assert!(offset_of!(Denial, cpu) == 42);

@@ -8,7 +8,7 @@ use crate::{Endpoint, EndpointKey, packet::Flow};
 
 /// Bits of the program's constant [`crate::names::STAGES`]: the enabled accelerations. All that fit the kernel are on,
 /// except where a test or a benchmark turns some off.
-pub mod stages {
+pub mod fast_path {
     /// Verdict cache ([`super::CachedVerdict`]).
     pub const VERDICTS: u32 = 1;
     /// Endpoint cache ([`super::CachedEndpoint`]).

@@ -99,16 +99,16 @@ pub struct Hits {
 }
 
 /// [`RuleRecord::kind`]: the default counter, for sources that no rule of the database allows.
-pub const LINE_DEFAULT: u32 = 0;
+pub const COUNTER_DEFAULT: u32 = 0;
 /// [`RuleRecord::kind`]: a `custom_range` rule.
-pub const LINE_CUSTOM: u32 = 1;
+pub const COUNTER_CUSTOM: u32 = 1;
 /// [`RuleRecord::kind`]: a `managed_range` rule.
-pub const LINE_MANAGED: u32 = 2;
+pub const COUNTER_MANAGED: u32 = 2;
 /// [`RuleRecord::kind`]: an internal range.
-pub const LINE_INTERNAL: u32 = 3;
+pub const COUNTER_INTERNAL: u32 = 3;
 
 /// [`RuleRecord::kind`]: one prefix of a `managed_range` rule; the tries map the prefix to it.
-pub const LINE_PREFIX: u32 = 4;
+pub const COUNTER_PREFIX: u32 = 4;
 
 /// Metadata of a rule counter. Texts are UTF-8, padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -116,7 +116,7 @@ pub const LINE_PREFIX: u32 = 4;
 pub struct RuleRecord {
     /// The database slot that the rule belongs to.
     pub database: u32,
-    /// [`LINE_DEFAULT`], [`LINE_CUSTOM`], [`LINE_MANAGED`], [`LINE_INTERNAL`] or [`LINE_PREFIX`].
+    /// [`COUNTER_DEFAULT`], [`COUNTER_CUSTOM`], [`COUNTER_MANAGED`], [`COUNTER_INTERNAL`] or [`COUNTER_PREFIX`].
     pub kind: u32,
     /// Rule id; empty for the default counter, the canonical CIDR for an internal range.
     pub id: [u8; 64],

@@ -23,11 +23,11 @@ pub use denial::{
 };
 pub use fast::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_WORDS,
-    SourceFilter, filter_bit_v4, filter_bit_v6, stages,
+    SourceFilter, fast_path, filter_bit_v4, filter_bit_v6,
 };
 pub use layout::{
-    ANY_FAMILY, Address, DatabaseRecord, ENFORCE, Endpoint, EndpointKey, Hits, IPV4, IPV6, LINE_CUSTOM,
-    LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MAX_MEMBERS, MEMBER_ROW, MONITOR, NO_RULE,
-    PORT_WORDS, PortWord, RuleRecord, Stamp, TOMBSTONE, Tally,
+    ANY_FAMILY, Address, COUNTER_CUSTOM, COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_MANAGED, COUNTER_PREFIX,
+    DatabaseRecord, ENFORCE, Endpoint, EndpointKey, Hits, IPV4, IPV6, MAX_MEMBERS, MEMBER_ROW, MONITOR,
+    NO_RULE, PORT_WORDS, PortWord, RuleRecord, Stamp, TOMBSTONE, Tally,
 };
 pub use reason::Reason;

@@ -139,5 +139,5 @@ shared_maps! {
     PREFILTER_V6: u32 => SourceFilter { decides: true, entries: Entries::Databases }
 }
 
-/// Constant of the programs: the enabled [`crate::stages`].
+/// Constant of the programs: the enabled [`crate::fast_path`].
 pub const STAGES: &str = "STAGES";

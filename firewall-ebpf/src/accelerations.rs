@@ -1,13 +1,13 @@
 //! Switches for the accelerations of the fast path.
 
-use firewall_common::stages;
+use firewall_common::fast_path;
 
 /// Set at load; the verifier then removes the code of disabled accelerations.
 #[unsafe(no_mangle)]
-static STAGES: u32 = stages::ALL;
+static STAGES: u32 = fast_path::ALL;
 
 #[inline(always)]
-pub fn is_on(stage: u32) -> bool {
+pub fn is_on(acceleration: u32) -> bool {
     // SAFETY: a valid, aligned static; volatile, since the loader may have written another value into the object.
-    unsafe { (&raw const STAGES).read_volatile() & stage != 0 }
+    unsafe { (&raw const STAGES).read_volatile() & acceleration != 0 }
 }

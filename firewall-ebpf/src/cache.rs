@@ -6,7 +6,7 @@ mod tests;
 
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, IPV6, Reason,
-    packet::Flow, stages,
+    fast_path, packet::Flow,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ pub fn verdict<'e, 'a>(
     flow: &Flow,
     generation: u64,
 ) -> Option<&'e mut CachedVerdict> {
-    if !maps.is_on(stages::VERDICTS) || generation & 1 != 0 {
+    if !maps.is_on(fast_path::VERDICTS) || generation & 1 != 0 {
         return None;
     }
     let mut source = flow.source[0];
@@ -42,7 +42,7 @@ pub fn verdict<'e, 'a>(
 
 /// The verdict in the entry, if it belongs to this flow and generation.
 #[inline(always)]
-pub fn recall(entry: &CachedVerdict, flow: &Flow, generation: u64) -> Option<Decision> {
+pub fn decision(entry: &CachedVerdict, flow: &Flow, generation: u64) -> Option<Decision> {
     if entry.generation != generation || !same_flow(&entry.flow, flow) {
         return None;
     }
@@ -97,7 +97,7 @@ pub fn endpoint<'e, 'a>(
     flow: &Flow,
     generation: u64,
 ) -> Option<&'e mut CachedEndpoint> {
-    if !maps.is_on(stages::ENDPOINTS) || generation & 1 != 0 {
+    if !maps.is_on(fast_path::ENDPOINTS) || generation & 1 != 0 {
         return None;
     }
     let hash = destination_hash(&flow.destination, flow).wrapping_mul(0x9e37_79b1);

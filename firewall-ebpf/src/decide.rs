@@ -95,7 +95,7 @@ fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     let generation = maps.generation();
     let verdict = cache::verdict(&mut caches.verdicts, maps, flow, generation);
     if let Some(entry) = &verdict
-        && let Some(decision) = cache::recall(entry, flow, generation)
+        && let Some(decision) = cache::decision(entry, flow, generation)
     {
         return Some(decision);
     }

@@ -50,13 +50,13 @@ impl PacketBytes for Traced<'_> {
     }
 
     #[inline(always)]
-    fn near<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_fixed<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.last.set(offset);
         self.frame.copy(offset)
     }
 
     #[inline(always)]
-    fn far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.last.set(offset);
         self.frame.copy(offset)
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytemuck::Zeroable as _;
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, IPV4,
-    MAX_MEMBERS, PortWord, packet::Flow, stages,
+    MAX_MEMBERS, PortWord, fast_path, packet::Flow,
 };
 
 use crate::cache::Caches;
@@ -86,8 +86,8 @@ impl<'a> Table<'a> for FakeTable<'a> {
 impl<'a> Maps<'a> for &'a FakeMaps {
     type Table = FakeTable<'a>;
 
-    fn is_on(self, stage: u32) -> bool {
-        self.off & stage == 0
+    fn is_on(self, acceleration: u32) -> bool {
+        self.off & acceleration == 0
     }
 
     fn generation(self) -> u64 {
@@ -104,7 +104,7 @@ impl<'a> Maps<'a> for &'a FakeMaps {
 
     fn may_allow(self, flow: &Flow, slot: u32) -> bool {
         let source = flow.source[0];
-        !self.is_on(stages::SOURCES)
+        !self.is_on(fast_path::SOURCES)
             || self.false_positives.contains(&source)
             || self.allowed.contains_key(&(slot, source))
     }
@@ -115,7 +115,7 @@ impl<'a> Maps<'a> for &'a FakeMaps {
     }
 
     fn walk_members(self, walk: &mut PortlessWalk<'a, Self>) {
-        let _ = (0..=MAX_MEMBERS).all(|row| walk.ask(row));
+        let _ = (0..=MAX_MEMBERS).all(|row| walk.evaluate(row));
     }
 }
 

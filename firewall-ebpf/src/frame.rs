@@ -10,9 +10,8 @@ use aya_ebpf::{
 };
 use bytemuck::AnyBitPattern;
 use firewall_common::{
-    IPV4,
+    IPV4, fast_path,
     packet::{Flow, MAX_FIXED, PacketBytes, Shape, parse},
-    stages,
 };
 
 use crate::accelerations::is_on;
@@ -70,7 +69,7 @@ impl Frame {
     /// of the buffer, through the kernel's copy. A choice at each read is more than the verifier follows.
     #[inline(always)]
     pub fn parse(&mut self, flow: &mut Flow) -> Shape {
-        if is_on(stages::HEADERS) && self.is_plain(flow) {
+        if is_on(fast_path::HEADERS) && self.is_plain(flow) {
             self.length = self.end - self.start;
             return Shape::Port;
         }
@@ -162,12 +161,12 @@ impl PacketBytes for Linear<'_> {
     }
 
     #[inline(always)]
-    fn near<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_fixed<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.0.direct(offset)
     }
 
     #[inline(always)]
-    fn far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.0.copy(offset)
     }
 
@@ -186,12 +185,12 @@ impl PacketBytes for Copied<'_> {
     }
 
     #[inline(always)]
-    fn near<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_fixed<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.0.copy(offset)
     }
 
     #[inline(always)]
-    fn far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.0.copy(offset)
     }
 

@@ -9,8 +9,8 @@ use crate::portless::PortlessWalk;
 pub trait Maps<'a>: Copy {
     type Table: Table<'a>;
 
-    /// Returns whether an acceleration (a bit of [`firewall_common::stages`]) is enabled.
-    fn is_on(self, stage: u32) -> bool;
+    /// Returns whether an acceleration (a bit of [`firewall_common::fast_path`]) is enabled.
+    fn is_on(self, acceleration: u32) -> bool;
     /// The current generation; odd during a publish. Must be read before any lookup with a cached result.
     fn generation(self) -> u64;
     /// The 64 ports from `64 * word` on.

@@ -55,7 +55,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 #[cfg(target_arch = "bpf")]
-use firewall_common::{Reason, packet::Flow, stages};
+use firewall_common::{Reason, fast_path, packet::Flow};
 
 #[cfg(all(target_arch = "bpf", not(feature = "packet-log")))]
 use crate::handover::sample;
@@ -94,7 +94,7 @@ fn filter(ctx: &XdpContext) -> u32 {
         | Reason::NoPort
         | Reason::Fragment => XDP_DROP,
     };
-    if !is_on(stages::UNRECORDED) {
+    if !is_on(fast_path::UNRECORDED) {
         sample(&decision, action, now, ctx);
     }
     action

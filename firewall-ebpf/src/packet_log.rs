@@ -26,8 +26,8 @@ const BUDGET: u32 = 4;
 #[repr(C)]
 pub struct Pace {
     tick: u64,
-    told: u32,
-    tells: u32,
+    logged: u32,
+    due: u32,
 }
 
 #[btf_map]
@@ -48,11 +48,11 @@ pub fn sample(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
     let pace = unsafe { &mut *pace };
     if pace.tick != now {
         pace.tick = now;
-        pace.told = 0;
+        pace.logged = 0;
     }
-    pace.tells = u32::from(pace.told < BUDGET);
-    pace.told += pace.tells;
-    if pace.tells == 0 && weight == 0 {
+    pace.due = u32::from(pace.logged < BUDGET);
+    pace.logged += pace.due;
+    if pace.due == 0 && weight == 0 {
         return;
     }
     hand_over(sampler, decision, action, weight);
@@ -67,14 +67,14 @@ pub fn packet_logger(ctx: XdpContext) -> u32 {
     let action = record(&ctx);
     let Some(pace) = PACE.get_ptr_mut(0) else { return action };
     // SAFETY: as above.
-    if unsafe { (*pace).tells } != 0 {
-        tell(&ctx, action);
+    if unsafe { (*pace).due } != 0 {
+        log_packet(&ctx, action);
     }
     action
 }
 
 #[inline(always)]
-fn tell(ctx: &XdpContext, action: u32) {
+fn log_packet(ctx: &XdpContext, action: u32) {
     let Some(sampler) = sampler_of_this_cpu() else { return };
     let answer = sampler.handover.answer;
     let mut flow = Flow::default();

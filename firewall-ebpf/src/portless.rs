@@ -28,7 +28,7 @@ pub struct PortlessWalk<'a, M: Maps<'a>> {
     /// that the verifier does not follow.
     rule: u32,
     /// 1 once a database was evaluated.
-    asked: u32,
+    evaluated: u32,
     /// The rule counter of a database that allows the source.
     allowing: u32,
     /// The default counter of a database in monitor mode that does not allow it.
@@ -49,7 +49,7 @@ pub fn decide_portless<'a, M: Maps<'a>>(flow: &Flow, maps: M, rule: PortlessRule
         flow: *flow,
         key,
         rule: rule as u32,
-        asked: 0,
+        evaluated: 0,
         allowing: NO_RULE,
         monitoring: NO_RULE,
         refusing: NO_RULE,
@@ -62,14 +62,14 @@ pub fn decide_portless<'a, M: Maps<'a>>(flow: &Flow, maps: M, rule: PortlessRule
 impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
     /// Evaluates one member row; returns whether the walk continues.
     #[inline(always)]
-    pub fn ask(&mut self, row: u32) -> bool {
+    pub fn evaluate(&mut self, row: u32) -> bool {
         self.key.port = row as u16;
         let Some(member) = self.table.row(&self.key) else { return false };
         if member.mode == TOMBSTONE {
             self.closed = 1;
             return true;
         }
-        self.asked = 1;
+        self.evaluated = 1;
         match self.maps.source_rule(&self.flow, member.slot) {
             Some(rule) => {
                 self.allowing = rule;
@@ -89,7 +89,7 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
     #[inline(always)]
     fn decision(&self, rule: PortlessRule) -> Decision {
         match rule {
-            PortlessRule::Any if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
+            PortlessRule::Any if self.evaluated == 0 => Decision::without_rule(Reason::NotProtected),
             PortlessRule::Any if self.allowing != NO_RULE => {
                 Decision { reason: Reason::Allowed, rule: self.allowing }
             }
@@ -101,7 +101,7 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
             PortlessRule::Every if self.refusing != NO_RULE => {
                 Decision { reason: Reason::NoPort, rule: self.refusing }
             }
-            PortlessRule::Every if self.asked == 0 => Decision::without_rule(Reason::NotProtected),
+            PortlessRule::Every if self.evaluated == 0 => Decision::without_rule(Reason::NotProtected),
             PortlessRule::Every if self.monitoring != NO_RULE => {
                 Decision { reason: Reason::WouldDeny, rule: self.monitoring }
             }

@@ -30,10 +30,10 @@ pub fn record(ctx: &XdpContext) -> u32 {
     let mut flow = Flow::default();
     let class = denied_flow(ctx, &mut flow);
     let Flow { source, destination, port, protocol, family } = flow;
-    let (reason, line) = ((answer >> 24) as u8, answer & 0x00ff_ffff);
+    let (reason, counter) = ((answer >> 24) as u8, answer & 0x00ff_ffff);
     // SAFETY: a helper without arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u16;
-    let key = Denial { source, destination, port, protocol, family, line, reason, class, cpu };
+    let key = Denial { source, destination, port, protocol, family, counter, reason, class, cpu };
     if insert(&key, weight, sampler.rate.tick) {
         sampler.totals.recorded += weight;
         sampler.totals.records += 1;

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_loop};
 use firewall_common::{
     CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, FILTER_WORDS, IPV4, MAX_MEMBERS, PortWord,
-    filter_bit_v4, filter_bit_v6, packet::Flow, stages,
+    fast_path, filter_bit_v4, filter_bit_v6, packet::Flow,
 };
 
 use crate::{
@@ -39,8 +39,8 @@ impl Maps<'static> for KernelMaps {
     type Table = LiveTable;
 
     #[inline(always)]
-    fn is_on(self, stage: u32) -> bool {
-        is_on(stage)
+    fn is_on(self, acceleration: u32) -> bool {
+        is_on(acceleration)
     }
 
     #[inline(always)]
@@ -64,7 +64,7 @@ impl Maps<'static> for KernelMaps {
 
     #[inline(always)]
     fn may_allow(self, flow: &Flow, slot: u32) -> bool {
-        if !is_on(stages::SOURCES) {
+        if !is_on(fast_path::SOURCES) {
             return true;
         }
         let (filter, bit) = if flow.family == IPV4 {
@@ -92,18 +92,18 @@ impl Maps<'static> for KernelMaps {
     #[inline(always)]
     fn walk_members(self, walk: &mut PortlessWalk<'static, Self>) {
         let walk: *mut PortlessWalk<'static, Self> = walk;
-        // SAFETY: `ask_member` has the signature that the kernel calls, and `walk` outlives the call.
-        unsafe { bpf_loop(MAX_MEMBERS + 1, ask_member as *mut c_void, walk.cast(), 0) };
+        // SAFETY: `evaluate_member` has the signature that the kernel calls, and `walk` outlives the call.
+        unsafe { bpf_loop(MAX_MEMBERS + 1, evaluate_member as *mut c_void, walk.cast(), 0) };
     }
 }
 
 const GO_ON: i64 = 0;
 const STOP: i64 = 1;
 
-extern "C" fn ask_member(row: u32, walk: *mut PortlessWalk<'static, KernelMaps>) -> i64 {
+extern "C" fn evaluate_member(row: u32, walk: *mut PortlessWalk<'static, KernelMaps>) -> i64 {
     // SAFETY: the kernel passes the pointer that `walk_members` gave it.
     let walk = unsafe { &mut *walk };
-    if walk.ask(row) { GO_ON } else { STOP }
+    if walk.evaluate(row) { GO_ON } else { STOP }
 }
 
 impl Table<'static> for LiveTable {

@@ -30,7 +30,7 @@ impl Counters for Nothing {
         Ok(0)
     }
 
-    fn line(&self, _: CounterId) -> anyhow::Result<Tally> {
+    fn tally(&self, _: CounterId) -> anyhow::Result<Tally> {
         Ok(Tally::default())
     }
 }

@@ -13,11 +13,11 @@ impl PacketBytes for Frame<'_> {
         self.0.len()
     }
 
-    fn near<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_fixed<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.0.get(offset..)?.first_chunk().copied()
     }
 
-    fn far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.near(offset)
     }
 

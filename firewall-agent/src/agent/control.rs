@@ -88,18 +88,18 @@ impl Request {
 /// # Errors
 /// The socket may not be used, or the daemon disconnects before its reply.
 pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
-    let asked = || format!("{}: cannot talk to the daemon", socket.display());
+    let cannot_talk = || format!("{}: cannot talk to the daemon", socket.display());
     let mut stream = match BlockingStream::connect(socket) {
         Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
             return Ok(None);
         }
-        connected => connected.with_context(asked)?,
+        connected => connected.with_context(cannot_talk)?,
     };
     stream.set_read_timeout(Some(ANSWER))?;
-    writeln!(stream, "{}", serde_json::to_string(verb)?).with_context(asked)?;
+    writeln!(stream, "{}", serde_json::to_string(verb)?).with_context(cannot_talk)?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).with_context(asked)?;
-    serde_json::from_str(&answer).map(Some).with_context(asked)
+    BufReader::new(stream).read_line(&mut answer).with_context(cannot_talk)?;
+    serde_json::from_str(&answer).map(Some).with_context(cannot_talk)
 }
 
 /// The daemon's end of the control socket.
@@ -119,7 +119,7 @@ pub(super) fn listen(path: &Path) -> Control {
     let problem = Arc::default();
     // Binds at once the first time: a client that sees the daemon run may connect.
     let first = bind(path, &problem);
-    tokio::spawn(attend(path.to_owned(), first, sender, Arc::clone(&problem)));
+    tokio::spawn(run_socket(path.to_owned(), first, sender, Arc::clone(&problem)));
     Control { requests, problem }
 }
 
@@ -139,7 +139,7 @@ impl Control {
 }
 
 /// Runs as a task of its own, so that no other event drops a client.
-async fn attend(
+async fn run_socket(
     path: PathBuf,
     mut bound: Option<(UnixListener, Name)>,
     requests: Sender<Request>,
@@ -149,7 +149,7 @@ async fn attend(
         if let Some((listener, name)) = bound {
             tokio::select! {
                 () = serve(&listener, &requests) => return,
-                () = lost(&name) => warn!(socket = %path.display(), "control socket removed from disk, bound again"),
+                () = removed(&name) => warn!(socket = %path.display(), "control socket removed from disk, bound again"),
             }
         } else {
             sleep(RETRY).await;
@@ -171,7 +171,7 @@ fn bind(path: &Path, problem: &Mutex<Option<String>>) -> Option<(UnixListener, N
 }
 
 /// Waits until clients can no longer connect.
-async fn lost(name: &Name) {
+async fn removed(name: &Name) {
     while !name.is_lost() {
         sleep(NAMED).await;
     }

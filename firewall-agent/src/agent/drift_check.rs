@@ -10,17 +10,17 @@ use crate::sync::repair;
 
 impl Agent {
     /// Checks pins, links, programs, maps and interfaces. `woken` is the time of the event that triggered the check.
-    pub(super) fn look_after(&mut self, woken: Instant) {
-        self.looked_after = woken;
+    pub(super) fn check_drift(&mut self, woken: Instant) {
+        self.checked_at = woken;
         self.repairs.begin();
-        let pins = self.pin_again();
+        let pins = self.restore_pins();
         self.repairs.done("pin", pins);
         if !self.ownership.pins.is_current(&self.pins) {
             // Links can neither be seen nor pinned; attached ones continue to filter.
             return;
         }
         self.attach_interfaces(woken);
-        let recorders = self.telling.repair_recorders(&mut self.programs, &mut self.anchors);
+        let recorders = self.packet_log.repair_recorders(&mut self.programs, &mut self.named_maps);
         self.repairs.done("recorders", recorders);
         let generation = self.reconciler.data_plane.renew_generation();
         self.repairs.done("generation", Ok(u64::from(generation)));
@@ -37,16 +37,16 @@ impl Agent {
     /// Attaches where necessary, unless an operator has detached the host.
     pub(super) fn attach_interfaces(&mut self, woken: Instant) {
         if self.reconciler.detached().is_none() {
-            let programs = self.telling.attached(&mut self.programs);
+            let programs = self.packet_log.attached(&mut self.programs);
             self.interfaces.attach(programs, &self.pins, &mut self.repairs, woken);
         }
     }
 
     /// Detaches every interface, until [`Self::attach`].
     pub(super) fn detach(&mut self) -> Result<String> {
-        let held = self.interfaces.detach();
+        let detached = self.interfaces.detach();
         let done = self.reconciler.detach(&self.pins);
-        held.and(done)
+        detached.and(done)
     }
 
     /// Attaches every configured interface again.
@@ -61,7 +61,7 @@ impl Agent {
     }
 
     /// Restores missing pins; returns their number.
-    pub(super) fn pin_again(&mut self) -> Result<u64> {
+    pub(super) fn restore_pins(&mut self) -> Result<u64> {
         if !self.ownership.pins.is_current(&self.pins) {
             let anew = self.pins.create().and_then(|()| self.pins.own());
             self.ownership.pins = anew.context(
@@ -70,14 +70,16 @@ impl Agent {
             info!(directory = %self.pins.root().display(), "bpffs remounted, objects pinned again");
         }
         self.pins.create_layout()?;
-        let programs = self.telling.pin_again(&mut self.programs, &self.pins)?;
-        Ok(programs + self.anchors.pin_again(&self.pins)? + self.reconciler.data_plane.pin_again()?)
+        let programs = self.packet_log.restore_pins(&mut self.programs, &self.pins)?;
+        Ok(programs
+            + self.named_maps.restore_pins(&self.pins)?
+            + self.reconciler.data_plane.restore_pins()?)
     }
 
     /// Publishes drifted maps again; returns the kinds of drift found.
     fn repair_maps(&mut self) -> Result<Vec<&'static str>> {
-        self.anchors.ensure_used(self.telling.attached(&mut self.programs))?;
-        self.anchors.ensure_written(&self.reconciler.data_plane)?;
+        self.named_maps.ensure_used(self.packet_log.attached(&mut self.programs))?;
+        self.named_maps.ensure_written(&self.reconciler.data_plane)?;
         let drift = self.reconciler.data_plane.drift(&self.reconciler.live)?;
         let kinds: Vec<&'static str> = drift.kinds().collect();
         if !kinds.is_empty() {

@@ -69,14 +69,14 @@ pub fn parse(snapshot: &Snapshot, managed_ranges: &Path, limits: &Limits) -> Vec
     rules.chain(ranges.map(|seen| FileReport::parse(managed_ranges, seen, Kind::Ranges, limits))).collect()
 }
 
-/// Reads and parses the files of `paths`, each once, within the bounds of `look`.
+/// Reads and parses the files of `paths`, each once, within the bounds of `request`.
 ///
 /// A directory means its rule files. An explicitly named file with a top-level field `ranges` is read as managed
 /// ranges.
 #[must_use]
 pub fn read_paths(
     paths: &[PathBuf],
-    look: &ScanRequest<'_>,
+    request: &ScanRequest<'_>,
     limits: &Limits,
     verifier: &mut SignatureVerifier,
 ) -> Vec<FileReport> {
@@ -84,7 +84,7 @@ pub fn read_paths(
     for path in paths {
         let reports = if path.is_dir() {
             let snapshot =
-                verifier.scan(&ScanRequest { rules_dir: path, managed_ranges: Path::new(""), ..*look });
+                verifier.scan(&ScanRequest { rules_dir: path, managed_ranges: Path::new(""), ..*request });
             read_directory(path, &snapshot, limits)
         } else {
             vec![FileReport::parse(path, &verifier.read(path), Kind::Either, limits)]
@@ -154,7 +154,7 @@ impl FileReport {
     }
 
     pub fn refuse(&mut self, Rejection { cause, message }: Rejection) {
-        self.errors.push(FileError { note: Note::of_whole(message), cause });
+        self.errors.push(FileError { note: Note::of_file(message), cause });
     }
 
     /// Reasons for rejecting the file.
@@ -164,7 +164,7 @@ impl FileReport {
     }
 
     pub fn warn(&mut self, message: String) {
-        self.warnings.push(Note::of_whole(message));
+        self.warnings.push(Note::of_file(message));
     }
 
     #[must_use]
@@ -202,7 +202,7 @@ impl FileReport {
 }
 
 impl Note {
-    fn of_whole(message: String) -> Self {
+    fn of_file(message: String) -> Self {
         Self { line: None, column: None, path: None, message }
     }
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use self::patterns::Patterns;
 use super::backoff::Backoff;
 use super::repairs::Repairs;
-use crate::bpf::{HeldLinks, InterfaceLink, Pins, Programs, Step, links};
+use crate::bpf::{InterfaceLink, OpenLinks, Pins, Programs, Step, links};
 use crate::config::XdpMode;
 use crate::host::netlink::{Attached, InterfaceTable, XdpState, xdp_state};
 
@@ -22,7 +22,7 @@ use crate::host::netlink::{Attached, InterfaceTable, XdpState, xdp_state};
 pub struct Interfaces {
     patterns: Patterns,
     mode: XdpMode,
-    held: HeldLinks,
+    links: OpenLinks,
     /// Interface index and id of our program, for each interface that this process attached to or adopted.
     attached: BTreeMap<String, (u32, u32)>,
     /// Errors of the others, by interface or pattern.
@@ -34,7 +34,7 @@ pub struct Interfaces {
     /// Start of the current time without our program, for each present interface.
     exposed: BTreeMap<String, Instant>,
     /// Time of the last pass over all interfaces.
-    looked: Option<Instant>,
+    checked_at: Option<Instant>,
 }
 
 impl Interfaces {
@@ -44,13 +44,13 @@ impl Interfaces {
         Ok(Self {
             patterns: Patterns::new(patterns)?,
             mode,
-            held: HeldLinks::default(),
+            links: OpenLinks::default(),
             attached: BTreeMap::new(),
             failed: BTreeMap::new(),
             backoff: BTreeMap::new(),
             unprotected: BTreeMap::new(),
             exposed: BTreeMap::new(),
-            looked: None,
+            checked_at: None,
         })
     }
 
@@ -65,27 +65,27 @@ impl Interfaces {
                 return;
             }
         };
-        self.patterns.see(interfaces.iter().map(|(name, _)| name));
-        repairs.done("link_pin", self.held.look(pins, &interfaces));
+        self.patterns.update(interfaces.iter().map(|(name, _)| name));
+        repairs.done("link_pin", self.links.update_pins(pins, &interfaces));
         self.attached.retain(|name, (index, _)| {
-            let kept = interfaces.get(name).is_some_and(|state| state.index == *index);
-            if !kept {
+            let is_present = interfaces.get(name).is_some_and(|state| state.index == *index);
+            if !is_present {
                 warn!(interface = name, "interface removed, link detached");
             }
-            kept
+            is_present
         });
         self.exposed.retain(|name, _| interfaces.get(name).is_some());
         let mut failed = self.patterns.missing();
         for (name, state) in interfaces.iter() {
             // A filtered interface stays filtered regardless of the current configuration, until `detach`.
-            if !self.patterns.matches(name) && !self.held.has(name) {
+            if !self.patterns.matches(name) && !self.links.has(name) {
                 continue;
             }
             if let Some(message) = self.failed.get(name).filter(|_| !self.may_try(name, woken)) {
                 failed.insert(name.to_owned(), message.clone());
                 continue;
             }
-            match self.held.attach((programs, ours), pins, (name, state), self.mode) {
+            match self.links.attach((programs, ours), pins, (name, state), self.mode) {
                 Ok((link, step)) => self.is_filtered(name, state, &link, step, repairs, woken),
                 Err(error) => {
                     self.is_refused(name, woken);
@@ -93,18 +93,18 @@ impl Interfaces {
                 }
             }
         }
-        if let Err(error) = self.held.update_elsewhere(programs, ours, pins) {
+        if let Err(error) = self.links.update_elsewhere(programs, ours, pins) {
             failed.insert("links".to_owned(), format!("{error:#}"));
         }
         self.failed = failed;
-        self.looked = Some(woken);
+        self.checked_at = Some(woken);
     }
 
     /// Records an interface on which the attach failed.
     fn is_refused(&mut self, name: &str, woken: Instant) {
         // An error alone does not mean that the interface is open.
         if !self.attached.get(name).is_some_and(|(_, program)| runs(name, *program)) {
-            let since = self.attached.remove(name).and(self.looked).unwrap_or(woken);
+            let since = self.attached.remove(name).and(self.checked_at).unwrap_or(woken);
             self.exposed.entry(name.to_owned()).or_insert(since);
         }
         self.backoff.entry(name.to_owned()).or_default().failed(woken);
@@ -120,12 +120,15 @@ impl Interfaces {
         repairs: &mut Repairs,
         woken: Instant,
     ) {
-        let place = (state.index, link.program);
-        if step == Step::Kept && self.attached.get(name) == Some(&place) && !self.exposed.contains_key(name) {
+        let attached = (state.index, link.program);
+        if step == Step::Unchanged
+            && self.attached.get(name) == Some(&attached)
+            && !self.exposed.contains_key(name)
+        {
             self.backoff.remove(name);
             return;
         }
-        let was_attached = self.attached.insert(name.to_owned(), place).is_some();
+        let was_attached = self.attached.insert(name.to_owned(), attached).is_some();
         self.backoff.remove(name);
         let exposed = self.exposed.remove(name);
         if step != Step::Made && exposed.is_none() {
@@ -139,7 +142,7 @@ impl Interfaces {
         }
         // An interface that we filtered was filtered at the last pass; a new one is open since the event that woke us.
         // For one that was present before this process the open time is unknown.
-        let since = exposed.or(if was_attached { self.looked } else { self.looked.map(|_| woken) });
+        let since = exposed.or(if was_attached { self.checked_at } else { self.checked_at.map(|_| woken) });
         *self.unprotected.entry(name.to_owned()).or_default() +=
             since.map_or(Duration::ZERO, |since| since.elapsed());
         if was_attached {
@@ -152,7 +155,7 @@ impl Interfaces {
 
     /// Every attached link of ours, with the names and modes of the last pass. Omits links that cannot be queried.
     pub fn links(&self) -> Vec<InterfaceLink> {
-        self.held.links()
+        self.links.links()
     }
 
     /// Detaches every link held open.
@@ -163,7 +166,7 @@ impl Interfaces {
         self.attached.clear();
         self.failed.clear();
         self.exposed.clear();
-        self.held.detach()
+        self.links.detach()
     }
 
     /// Errors of configured interfaces that are not filtered.

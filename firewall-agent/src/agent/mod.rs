@@ -89,19 +89,19 @@ pub struct Agent {
     config: Config,
     pins: Pins,
     programs: Programs,
-    telling: PacketLogControl,
+    packet_log: PacketLogControl,
     interfaces: Interfaces,
     reader: FileReader,
     reconciler: Reconciler,
     reporter: StatusReporter,
     ownership: Ownership,
-    anchors: NamedMaps,
+    named_maps: NamedMaps,
     repairs: Repairs,
     probes: Probes,
-    looked_after: Instant,
+    checked_at: Instant,
     /// Time of the last ordered rescan.
     scanned: Instant,
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
 }
 
 impl Agent {
@@ -137,29 +137,29 @@ impl Agent {
             stored = reconciler.accepted.files().len(),
             "programs loaded, pinned state adopted"
         );
-        let anchors = NamedMaps::new(&pins, &mut programs)?;
+        let named_maps = NamedMaps::new(&pins, &mut programs)?;
         let others = other_layouts(&pins)?;
-        let board = Arc::new(SharedState::new(config.propagation_window));
+        let shared = Arc::new(SharedState::new(config.propagation_window));
         let reporter =
-            StatusReporter::new(&config, &reconciler.accepted, &reconciler.live, Arc::clone(&board))?;
+            StatusReporter::new(&config, &reconciler.accepted, &reconciler.live, Arc::clone(&shared))?;
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
             config,
             pins,
             programs,
-            telling: PacketLogControl::default(),
+            packet_log: PacketLogControl::default(),
             reader,
             reconciler,
             reporter,
             ownership,
-            anchors,
+            named_maps,
             repairs: Repairs::default(),
             probes: Probes::default(),
-            looked_after: Instant::now(),
+            checked_at: Instant::now(),
             scanned: Instant::now(),
-            board,
+            shared,
         };
-        agent.reconciler.keeps = !others.is_empty();
+        agent.reconciler.frees_nothing = !others.is_empty();
         // Unresponsive files do not delay the boot: the store has the accepted ones.
         let snapshot = agent.reader.wait(FIRST_SCAN);
         agent.reconcile(snapshot.as_ref());
@@ -178,14 +178,14 @@ impl Agent {
         if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {
             remove_other_layouts(&agent.pins)?;
             // The next pass frees unused counters and slots.
-            agent.reconciler.keeps = false;
+            agent.reconciler.frees_nothing = false;
             agent.reconciler.force();
         }
         // Discards verdicts cached by the previous programs.
-        agent.reconciler.data_plane.forget_kept();
+        agent.reconciler.data_plane.invalidate_caches();
         if agent.config.packet_log {
             // A debugging aid: the firewall does not depend on it.
-            let _ = agent.telling.start(None, &mut agent.programs, &agent.pins);
+            let _ = agent.packet_log.start(None, &mut agent.programs, &agent.pins);
         }
         agent.probes.probe_published(&agent.reconciler.live, &agent.config.bpffs_dir);
         agent.write_status();
@@ -214,7 +214,7 @@ impl Agent {
         self.set_conditions();
         self.reporter.undurable(self.reconciler.undurable());
         let repairs = self.repairs.counts();
-        let programs = self.telling.attached(&mut self.programs);
+        let programs = self.packet_log.attached(&mut self.programs);
         let program = programs.id().and_then(|id| Ok((id, programs.tag()?)));
         match program {
             Ok((id, tag)) => {
@@ -239,7 +239,7 @@ impl Agent {
         conditions.set(Condition::Detached, message);
         conditions.set(Condition::NoDatabase, self.reconciler.no_database());
         conditions.replace(Condition::StoredRecord, self.reconciler.unused());
-        conditions.set(Condition::PacketLog, self.telling.problem());
+        conditions.set(Condition::PacketLog, self.packet_log.problem());
         let message =
             self.repairs.is_disturbed().then(|| "kernel objects drifted and were repaired".to_owned());
         conditions.set(Condition::Drift, message);

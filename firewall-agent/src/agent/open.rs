@@ -51,10 +51,10 @@ impl Reconciler {
         let mut kernel = Kernel::open(&config.bpffs_dir)?;
         kernel.remove_stale();
         // A killed agent may have left a publish unfinished.
-        kernel.forget_kept();
-        kernel.hold()?;
-        let is_lost = kernel.has_lost_endpoints()?;
-        let live = if is_lost { kernel.live_but_endpoints()? } else { kernel.live()? };
+        kernel.invalidate_caches();
+        kernel.open_published()?;
+        let is_unpinned = kernel.is_table_unpinned()?;
+        let live = if is_unpinned { kernel.live_but_endpoints()? } else { kernel.live()? };
         let (accepted, persisted, changes, unused) = join(records, &live);
         let mut store = StoreWriter::start(store)?;
         store.submit(changes);
@@ -64,7 +64,7 @@ impl Reconciler {
         if !ownership.is_first {
             reconciler.confirm_stored();
         }
-        if is_lost {
+        if is_unpinned {
             reconciler.rebuild_table()?;
         }
         reconciler.data_plane.adopt(&reconciler.live)?;

@@ -29,15 +29,15 @@ impl PacketLogControl {
     }
 
     /// Restores missing pins of the programs of both builds; returns their number.
-    pub fn pin_again(&mut self, normal: &mut Programs, pins: &Pins) -> Result<u64> {
-        let Some(log) = &mut self.log else { return normal.pin_again(pins, None) };
-        let again = log.programs().pin_again(pins, None)?;
-        Ok(again + normal.pin_again(pins, Some(log.programs()))?)
+    pub fn restore_pins(&mut self, normal: &mut Programs, pins: &Pins) -> Result<u64> {
+        let Some(log) = &mut self.log else { return normal.restore_pins(pins, None) };
+        let restored = log.programs().restore_pins(pins, None)?;
+        Ok(restored + normal.restore_pins(pins, Some(log.programs()))?)
     }
 
     /// Restores the recorders of both builds in their map slots; returns the number of slots with other contents.
-    pub fn repair_recorders(&mut self, normal: &mut Programs, anchors: &mut NamedMaps) -> Result<u64> {
-        anchors.repair_recorders(normal, self.log.as_mut().map(PacketLog::programs))
+    pub fn repair_recorders(&mut self, normal: &mut Programs, named_maps: &mut NamedMaps) -> Result<u64> {
+        named_maps.repair_recorders(normal, self.log.as_mut().map(PacketLog::programs))
     }
 
     /// Starts the packet log, or extends it.
@@ -68,7 +68,7 @@ impl PacketLogControl {
     }
 
     fn try_end(&mut self, normal: &mut Programs, pins: &Pins) -> Result<()> {
-        self.tell();
+        self.log_messages();
         if self.log.is_some() {
             normal.swap_in(pins)?;
             if let Some(log) = self.log.take() {
@@ -80,7 +80,7 @@ impl PacketLogControl {
     }
 
     /// Executes the verb: on for a number of seconds, or off.
-    pub fn turn(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<String> {
+    pub fn switch(&mut self, seconds: Option<u64>, normal: &mut Programs, pins: &Pins) -> Result<String> {
         let Some(seconds) = seconds else {
             self.end(normal, pins)?;
             return Ok("packet log is off".to_owned());
@@ -116,9 +116,9 @@ impl PacketLogControl {
         }
     }
 
-    pub fn tell(&mut self) {
+    pub fn log_messages(&mut self) {
         if let Some(log) = &mut self.log {
-            log.tell();
+            log.log_messages();
         }
     }
 }

@@ -39,8 +39,8 @@ impl Probes {
         self.failures.retain(|slot, _| live.databases.contains_key(slot));
         let program = Probe::pinned(bpffs_dir);
         for (slot, samples) in samples(&slots.into_iter().collect(), live) {
-            let asked = program.as_ref().map_err(|error| format!("{error:#}"));
-            let failure = asked.and_then(|program| {
+            let opened = program.as_ref().map_err(|error| format!("{error:#}"));
+            let failure = opened.and_then(|program| {
                 probe(program, slot, samples, live).map_err(|error| format!("{error:#}"))
             });
             match failure {

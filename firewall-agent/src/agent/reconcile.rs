@@ -58,7 +58,7 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     pub(super) synchronised: bool,
     pub(super) settings: Settings,
     /// Programs of another map layout still use everything: nothing is freed.
-    pub(super) keeps: bool,
+    pub(super) frees_nothing: bool,
     /// Digest of the files of the last pass.
     seen: Option<[u8; 32]>,
     /// Admission refused a file because of another database's endpoint.
@@ -125,7 +125,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             clock,
             synchronised: moment.synchronised,
             settings,
-            keeps: false,
+            frees_nothing: false,
             seen: None,
             has_refused: false,
             wants_files: false,
@@ -213,7 +213,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let Settings { guarded, limits, .. } = &self.settings;
         let desired =
             self.accepted.desired(&self.persisted, &self.live, guarded.clone(), limits.allow_monitor, now);
-        Desired { limits: self.limits(), keeps: self.keeps, ..desired }
+        Desired { limits: self.limits(), frees_nothing: self.frees_nothing, ..desired }
     }
 
     /// Limits of the next publish, with the memory available now.
@@ -285,7 +285,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if published.errors.is_empty() {
             self.persisted.release(&desired.opened, &mut changes);
         }
-        if !self.keeps {
+        if !self.frees_nothing {
             // Otherwise another map layout is in force, as recorded before.
             self.persisted.note_in_force(&self.live, self.accepted.files(), published, &mut changes);
         }

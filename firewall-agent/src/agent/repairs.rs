@@ -24,7 +24,7 @@ const KINDS: [&str; 10] = [
 pub(super) struct Repairs {
     counts: BTreeMap<&'static str, u64>,
     /// Failures by kind.
-    troubles: BTreeMap<&'static str, String>,
+    failures: BTreeMap<&'static str, String>,
     /// The agent has repaired something since [`Self::begin`].
     disturbed: bool,
 }
@@ -33,7 +33,7 @@ impl Default for Repairs {
     fn default() -> Self {
         // Zeros from the start: a scraper sees the first repair as an increase.
         let counts = KINDS.into_iter().map(|kind| (kind, 0)).collect();
-        Self { counts, troubles: BTreeMap::new(), disturbed: false }
+        Self { counts, failures: BTreeMap::new(), disturbed: false }
     }
 }
 
@@ -66,12 +66,12 @@ impl Repairs {
 
     /// Clears the failure of this kind.
     pub fn succeeded(&mut self, kind: &'static str) {
-        self.troubles.remove(kind);
+        self.failures.remove(kind);
     }
 
     /// Records a failed repair.
     pub fn failed(&mut self, kind: &'static str, error: &anyhow::Error) {
-        self.troubles.insert(kind, format!("{error:#}"));
+        self.failures.insert(kind, format!("{error:#}"));
     }
 
     /// Returns `true` if the last drift check repaired anything.
@@ -81,7 +81,7 @@ impl Repairs {
 
     /// Messages of the objects that cannot be repaired, by kind.
     pub fn failures(&self) -> impl Iterator<Item = (String, String)> {
-        self.troubles.iter().map(|(kind, message)| ((*kind).to_owned(), message.clone()))
+        self.failures.iter().map(|(kind, message)| ((*kind).to_owned(), message.clone()))
     }
 
     pub fn counts(&self) -> BTreeMap<String, u64> {

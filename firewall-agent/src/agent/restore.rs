@@ -35,8 +35,8 @@ impl Restored {
     /// # Errors
     /// Everything that is not filtered or not in force.
     pub fn ensure_complete(self) -> Result<String> {
-        let undone = [self.not_filtered, self.not_in_force].concat();
-        ensure!(undone.is_empty(), "{}", undone.join("; "));
+        let incomplete = [self.not_filtered, self.not_in_force].concat();
+        ensure!(incomplete.is_empty(), "{}", incomplete.join("; "));
         Ok(self.summary)
     }
 }

@@ -34,12 +34,12 @@ impl Agent {
         let ranges_dir: PathBuf = self.config.managed_ranges.parent().map(Into::into).unwrap_or_default();
         let mut events = FileEvents::start(vec![self.config.rules_dir.clone(), ranges_dir])?;
         let mut interfaces = LinkEvents::new()?;
-        web::serve(&self.config, &self.board)?;
+        web::serve(&self.config, &self.shared)?;
         let mut notifier = Notifier::from_environment();
         let mut control = control::listen(&self.config.control_socket);
         let committed = self.reconciler.store.committed();
         // Changes from before the watches existed.
-        self.look_after(Instant::now());
+        self.check_drift(Instant::now());
         self.rescan();
         // A deadline, not a pause: continuous events must not postpone it.
         let mut tick = tokio::time::Instant::now();
@@ -51,7 +51,7 @@ impl Agent {
             conditions.set(Condition::FileEvents, events.problem());
             conditions.set(Condition::ControlSocket, control.problem());
             self.write_status();
-            self.board.tick();
+            self.shared.tick();
             self.notify(&mut notifier);
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -80,7 +80,7 @@ impl Agent {
                 }
                 snapshot = self.reader.snapshot() => self.reconcile(Some(&snapshot)),
                 () = committed.notified() => self.reconcile(None),
-                () = self.telling.pause() => self.telling.tell(),
+                () = self.packet_log.pause() => self.packet_log.log_messages(),
                 request = control.next() => self.answer(request).await,
                 () = tokio::time::sleep_until(tick) => {
                     self.tick();
@@ -99,14 +99,14 @@ impl Agent {
     fn until_tick(&self) -> Duration {
         let expiry = self.reconciler.next_expiry.map(|at| at.duration_since(self.reconciler.clock.now()));
         let expiry = expiry.and_then(|left| Duration::try_from(left).ok()).unwrap_or(TICK);
-        let look = self.config.drift_interval.saturating_sub(self.looked_after.elapsed());
-        expiry.min(look).min(TICK)
+        let next_check = self.config.drift_interval.saturating_sub(self.checked_at.elapsed());
+        expiry.min(next_check).min(TICK)
     }
 
     fn tick(&mut self) {
-        self.telling.end_in_time(&mut self.programs, &self.pins);
-        if self.looked_after.elapsed() >= self.config.drift_interval {
-            self.look_after(Instant::now());
+        self.packet_log.end_in_time(&mut self.programs, &self.pins);
+        if self.checked_at.elapsed() >= self.config.drift_interval {
+            self.check_drift(Instant::now());
         }
         if self.reconciler.wants_files || self.scanned.elapsed() >= self.config.rescan_interval {
             self.rescan();
@@ -120,9 +120,9 @@ impl Agent {
             Verb::Forget { database, open } => self.reconciler.forget(database, *open),
             Verb::Rebase { database } => self.reconciler.rebase(database),
             // Works on the maps in force: their pins may just have been removed.
-            Verb::PacketLog { seconds } => {
-                self.pin_again().and_then(|_| self.telling.turn(*seconds, &mut self.programs, &self.pins))
-            }
+            Verb::PacketLog { seconds } => self
+                .restore_pins()
+                .and_then(|_| self.packet_log.switch(*seconds, &mut self.programs, &self.pins)),
             Verb::LowerClock { to } => self.reconciler.lower_clock(*to),
             Verb::Detach {} => self.detach(),
             Verb::Attach {} => self.attach(),

@@ -50,7 +50,7 @@ pub struct StatusReporter {
     /// The propagation window: promised time from a visible file to its rules in force.
     window: Duration,
     written: Option<Status>,
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
 }
 
 impl StatusReporter {
@@ -62,7 +62,7 @@ impl StatusReporter {
         config: &Config,
         accepted: &AcceptedFiles,
         live: &Live,
-        board: Arc<SharedState>,
+        shared: Arc<SharedState>,
     ) -> Result<Self> {
         let in_force = live.databases.values().map(|database| (database.id.clone(), database.floor));
         let stored = accepted.files().iter().map(|(id, candidate)| (id.clone(), candidate.rules.revision));
@@ -86,7 +86,7 @@ impl StatusReporter {
             visible: BTreeMap::new(),
             window: config.propagation_window,
             written: None,
-            board,
+            shared,
         })
     }
 
@@ -174,7 +174,7 @@ impl StatusReporter {
                 let apply_ms = u64::try_from(milliseconds(visible, done)).unwrap_or(0);
                 let propagation_ms = milliseconds(candidate.rules.generated_at, done);
                 (observed.apply_ms, observed.propagation_ms) = (Some(apply_ms), Some(propagation_ms));
-                self.board.in_force(apply_ms, propagation_ms);
+                self.shared.in_force(apply_ms, propagation_ms);
             }
             observed.revision = stamp.revision;
             let (apply_ms, generation) = (observed.apply_ms, stamp.generation);
@@ -223,7 +223,7 @@ impl StatusReporter {
         self.conditions.set(Condition::Kernel, None);
         self.report_late();
         self.conditions.set(Condition::StatusFile, self.file.problem());
-        self.conditions.replace(Condition::Listener, self.board.unbound());
+        self.conditions.replace(Condition::Listener, self.shared.unbound());
         status.agent = Some(self.agent.clone());
         let rejected = self.rejected.iter();
         status.rejected_files =
@@ -258,7 +258,7 @@ impl StatusReporter {
             // The old status must not pass for a new one.
             self.file.put(None);
         }
-        self.board.unknown(&message, self.waiting());
+        self.shared.unknown(&message, self.waiting());
     }
 
     /// Waits up to `timeout` until `status.json` is written.
@@ -275,7 +275,7 @@ impl StatusReporter {
             }
         }
         let is_complete = self.conditions.incomplete().is_empty();
-        self.board.post(Posted {
+        self.shared.post(Posted {
             all_in_force: waiting.is_empty() && is_complete,
             status: status.clone(),
             counters,
@@ -373,16 +373,16 @@ mod tests {
     #[test]
     fn removed_database_is_no_longer_reported_late() {
         let dir = tempfile::tempdir().unwrap();
-        let given = ConfigFile {
+        let flags = ConfigFile {
             interfaces: Some(vec!["none".to_owned()]),
             guarded_ports: Some("5001".parse().unwrap()),
             state_dir: Some(dir.path().to_owned()),
             ..ConfigFile::default()
         };
-        let config = Config::resolve(given, ConfigFile::default(), "host").unwrap();
+        let config = Config::resolve(flags, ConfigFile::default(), "host").unwrap();
         let (live, now) = (Live::default(), Timestamp::now());
-        let board = Arc::new(SharedState::new(config.propagation_window));
-        let mut reporter = StatusReporter::new(&config, &AcceptedFiles::new(&live), &live, board).unwrap();
+        let shared = Arc::new(SharedState::new(config.propagation_window));
+        let mut reporter = StatusReporter::new(&config, &AcceptedFiles::new(&live), &live, shared).unwrap();
         reporter.window = Duration::ZERO;
         let (candidate, mut accepted) = (candidate(), AcceptedFiles::new(&live));
         let mut desired = Desired::default();

@@ -16,12 +16,12 @@ use crate::sync::CounterId;
 ///
 /// # Errors
 /// The pins cannot be opened, or a thread cannot be started.
-pub(super) fn serve(config: &Config, board: &Arc<SharedState>) -> Result<()> {
+pub(super) fn serve(config: &Config, shared: &Arc<SharedState>) -> Result<()> {
     let bind: Bind = |path| {
         let (listener, name) = bind_at(path, GROUP)?;
         Ok((listener, Box::new(move || name.is_lost())))
     };
-    http::serve(config.listen.clone(), bind, Kernel::open(&config.bpffs_dir)?, Arc::clone(board))
+    http::serve(config.listen.clone(), bind, Kernel::open(&config.bpffs_dir)?, Arc::clone(shared))
 }
 
 impl Counters for Kernel {
@@ -33,8 +33,8 @@ impl Counters for Kernel {
         counters(self)
     }
 
-    fn line(&self, line: CounterId) -> Result<Tally> {
-        let hits = self.hits(line)?;
+    fn tally(&self, counter: CounterId) -> Result<Tally> {
+        let hits = self.hits(counter)?;
         Ok(Tally { packets: hits.packets, bytes: hits.bytes })
     }
 }

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
-    ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, Denial, ENFORCE, Endpoint, EndpointKey,
-    FILTER_BITS, IPV4, IPV6, LINE_CUSTOM, LINE_DEFAULT, LINE_INTERNAL, LINE_MANAGED, LINE_PREFIX, MEMBER_ROW,
-    MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
+    ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, COUNTER_CUSTOM, COUNTER_DEFAULT,
+    COUNTER_INTERNAL, COUNTER_MANAGED, COUNTER_PREFIX, Denial, ENFORCE, Endpoint, EndpointKey, FILTER_BITS,
+    IPV4, IPV6, MEMBER_ROW, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -140,30 +140,30 @@ pub(super) fn claim_from_value(value: &Endpoint) -> Result<Claim> {
     Ok(Claim::Open { slot, mode, default_counter })
 }
 
-pub(super) fn counter_to_record(line: &RuleCounter) -> RuleRecord {
-    let kind = match &line.kind {
-        CounterKind::Default => LINE_DEFAULT,
-        CounterKind::Custom => LINE_CUSTOM,
-        CounterKind::Managed(_) => LINE_MANAGED,
-        CounterKind::Internal => LINE_INTERNAL,
-        CounterKind::Prefix(_) => LINE_PREFIX,
+pub(super) fn counter_to_record(counter: &RuleCounter) -> RuleRecord {
+    let kind = match &counter.kind {
+        CounterKind::Default => COUNTER_DEFAULT,
+        CounterKind::Custom => COUNTER_CUSTOM,
+        CounterKind::Managed(_) => COUNTER_MANAGED,
+        CounterKind::Internal => COUNTER_INTERNAL,
+        CounterKind::Prefix(_) => COUNTER_PREFIX,
     };
     RuleRecord {
-        database: line.database.0,
+        database: counter.database.0,
         kind,
-        id: text_to_bytes(&line.id),
-        range: text_to_bytes(line.kind.range().unwrap_or("")),
-        label: text_to_bytes_cut(&line.label),
+        id: text_to_bytes(&counter.id),
+        range: text_to_bytes(counter.kind.range().unwrap_or("")),
+        label: text_to_bytes_cut(&counter.label),
     }
 }
 
 pub(super) fn counter_from_record(record: &RuleRecord) -> Result<RuleCounter> {
     let kind = match record.kind {
-        LINE_DEFAULT => CounterKind::Default,
-        LINE_CUSTOM => CounterKind::Custom,
-        LINE_MANAGED => CounterKind::Managed(text_from_bytes(&record.range).context("range")?),
-        LINE_PREFIX => CounterKind::Prefix(text_from_bytes(&record.range).context("range")?),
-        LINE_INTERNAL => CounterKind::Internal,
+        COUNTER_DEFAULT => CounterKind::Default,
+        COUNTER_CUSTOM => CounterKind::Custom,
+        COUNTER_MANAGED => CounterKind::Managed(text_from_bytes(&record.range).context("range")?),
+        COUNTER_PREFIX => CounterKind::Prefix(text_from_bytes(&record.range).context("range")?),
+        COUNTER_INTERNAL => CounterKind::Internal,
         other => bail!("kind {other}: must be 0, 1, 2, 3 or 4"),
     };
     Ok(RuleCounter {
@@ -194,7 +194,7 @@ pub(super) fn sighting_from_key(key: &Denial) -> Result<DeniedFlow> {
         destination: address_from_key(key.destination, key.family)?,
         port: u16::from_be(key.port),
         protocol,
-        line: CounterId(key.line),
+        counter: CounterId(key.counter),
         reason: *reason.with_context(|| format!("reason {}: unknown to this version", key.reason))?,
         class,
     })
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn labels_are_truncated_at_a_character_and_names_are_not() {
-        for (label, kept) in [
+        for (label, stored) in [
             ("Office network".to_owned(), "Office network".to_owned()),
             ("x".repeat(256), "x".repeat(256)),
             ("x".repeat(257), format!("{}…", "x".repeat(253))),
@@ -275,7 +275,7 @@ mod tests {
             ("🔥".repeat(256), format!("{}…", "🔥".repeat(63))),
         ] {
             let bytes: [u8; 256] = text_to_bytes_cut(&label);
-            assert_eq!(text_from_bytes(&bytes).unwrap(), kept);
+            assert_eq!(text_from_bytes(&bytes).unwrap(), stored);
         }
         // The longest name that a rule file accepts: 256 characters.
         let name = "🔥".repeat(256);

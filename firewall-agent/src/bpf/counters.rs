@@ -35,7 +35,7 @@ impl Counters {
     }
 
     /// Number of rule counters.
-    pub fn lines(&self) -> u32 {
+    pub fn len(&self) -> u32 {
         self.hits.len()
     }
 
@@ -50,7 +50,7 @@ impl Counters {
         }))
     }
 
-    pub fn line(&self, slot: CounterId) -> Result<CounterHits> {
+    pub fn hits(&self, slot: CounterId) -> Result<CounterHits> {
         let values = self.hits.get(&slot.0, 0).with_context(|| format!("cannot read rule counter {slot}"))?;
         let sum = values.iter().fold(Hits::default(), |sum, Plain(one)| Hits {
             packets: sum.packets + one.packets,

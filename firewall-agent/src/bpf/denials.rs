@@ -40,7 +40,7 @@ pub struct DeniedFlow {
     /// `None` when unknown.
     pub protocol: Option<Protocol>,
     /// The rule counter of the packets; 0 when no database decided.
-    pub line: CounterId,
+    pub counter: CounterId,
     pub reason: Reason,
     pub class: Class,
 }
@@ -124,12 +124,12 @@ impl DenialTable {
     }
 
     /// Removes the entries of a rule counter, before another database reuses it.
-    pub fn forget(&mut self, line: CounterId) -> Result<()> {
-        for (key, _) in self.rows()?.into_iter().filter(|(key, _)| key.line == line.0) {
+    pub fn forget(&mut self, counter: CounterId) -> Result<()> {
+        for (key, _) in self.rows()?.into_iter().filter(|(key, _)| key.counter == counter.0) {
             // The entry may have been evicted since it was read.
             patiently(|| {
                 absent_is_fine(self.entries.remove(&Plain(key)))
-                    .with_context(|| format!("cannot remove the denied sources of rule counter {line}"))
+                    .with_context(|| format!("cannot remove the denied sources of rule counter {counter}"))
             })?;
         }
         Ok(())

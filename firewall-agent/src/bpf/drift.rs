@@ -42,10 +42,10 @@ impl Kernel {
     ///
     /// # Errors
     /// When a pin cannot be opened.
-    pub fn hold(&mut self) -> Result<()> {
-        self.v4.hold()?;
-        self.v6.hold()?;
-        self.endpoints.hold()
+    pub fn open_published(&mut self) -> Result<()> {
+        self.v4.open_published()?;
+        self.v6.open_published()?;
+        self.endpoints.open_published()
     }
 
     /// The difference from `live`, the state that this process last published or adopted.
@@ -76,8 +76,8 @@ impl Kernel {
     ///
     /// # Errors
     /// When bpffs refuses.
-    pub fn pin_again(&self) -> Result<u64> {
-        Ok(self.v4.pin_again()? + self.v6.pin_again()? + self.endpoints.pin_again()?)
+    pub fn restore_pins(&self) -> Result<u64> {
+        Ok(self.v4.restore_pins()? + self.v6.restore_pins()? + self.endpoints.restore_pins()?)
     }
 }
 
@@ -101,9 +101,9 @@ impl NamedMaps {
         }
         let recorders = maps.iter().find(|(name, ..)| *name == names::RECORDERS);
         let (_, _, recorders) = recorders.context("map recorders: not pinned")?;
-        let anchors = Self { recorders: Recorders::new(recorders)?, maps };
-        anchors.ensure_used(programs)?;
-        Ok(anchors)
+        let named = Self { recorders: Recorders::new(recorders)?, maps };
+        named.ensure_used(programs)?;
+        Ok(named)
     }
 
     /// Fails unless the program to attach decides by these maps.
@@ -127,8 +127,8 @@ impl NamedMaps {
     /// The map that differs.
     pub fn ensure_written(&self, kernel: &Kernel) -> Result<()> {
         for (name, id) in kernel.opened() {
-            let held = self.maps.iter().any(|(held, held_id, _)| (held, held_id) == (name, id));
-            ensure!(held, "map {name}: the agent writes to map {id}, the program reads another one");
+            let is_used = self.maps.iter().any(|(used, used_id, _)| (used, used_id) == (name, id));
+            ensure!(is_used, "map {name}: the agent writes to map {id}, the program reads another one");
         }
         Ok(())
     }
@@ -146,16 +146,16 @@ impl NamedMaps {
         let mut repaired = 0;
         let idle = packet_log.is_none().then_some(names::PACKET_LOGGER_INDEX);
         for build in [Some(programs), packet_log].into_iter().flatten() {
-            let (place, ours, program) = build.recorder()?;
-            if self.recorders.id(place)? != Some(ours) {
-                self.recorders.set(place, program)?;
+            let (index, ours, program) = build.recorder()?;
+            if self.recorders.id(index)? != Some(ours) {
+                self.recorders.set(index, program)?;
                 repaired += 1;
             }
         }
-        if let Some(place) = idle
-            && self.recorders.id(place)?.is_some()
+        if let Some(index) = idle
+            && self.recorders.id(index)?.is_some()
         {
-            self.recorders.clear(place)?;
+            self.recorders.clear(index)?;
             repaired += 1;
         }
         Ok(repaired)
@@ -165,7 +165,7 @@ impl NamedMaps {
     ///
     /// # Errors
     /// When bpffs refuses.
-    pub fn pin_again(&self, pins: &Pins) -> Result<u64> {
+    pub fn restore_pins(&self, pins: &Pins) -> Result<u64> {
         let mut again = 0;
         for (name, id, map) in &self.maps {
             let path = pins.map(name);

@@ -21,7 +21,7 @@ type Rows = BTreeMap<EndpointKey, Endpoint>;
 
 /// The only slot of the outer map, and the prefix of the pins' names.
 const SLOT: u32 = 0;
-const PINNED_AS: &str = "table-";
+const PIN_PREFIX: &str = "table-";
 
 pub(super) struct EndpointTable {
     outer: Outer,
@@ -44,7 +44,7 @@ impl EndpointTable {
         if self.outer.live_id(SLOT)?.is_none() {
             return Ok(Table::default());
         }
-        let live = self.outer.live(SLOT, PINNED_AS)?.with_context(|| self.lost())?;
+        let live = self.outer.live(SLOT, PIN_PREFIX)?.with_context(|| self.missing_pin())?;
         let mut table = Table::default();
         for (key, value) in read(live)? {
             add(&mut table, &key, &value).with_context(|| format!("endpoint table: row {key:?}"))?;
@@ -56,13 +56,13 @@ impl EndpointTable {
         let (rows, shape) = (rows(table)?, inner_shape(names::ENDPOINTS)?);
         // Map ids only grow: this number is new.
         let number = self.outer.live_id(SLOT)?.map_or(1, |id| u64::from(id) + 1);
-        let built = self.outer.build((PINNED_AS, number), shape, &rows, fill, read)?;
-        self.outer.publish(SLOT, PINNED_AS, built)
+        let built = self.outer.build((PIN_PREFIX, number), shape, &rows, fill, read)?;
+        self.outer.publish(SLOT, PIN_PREFIX, built)
     }
 
     /// Returns whether the published table has no pin.
-    pub fn is_lost(&self) -> Result<bool> {
-        Ok(self.outer.live_id(SLOT)?.is_some() && self.outer.live(SLOT, PINNED_AS)?.is_none())
+    pub fn is_unpinned(&self) -> Result<bool> {
+        Ok(self.outer.live_id(SLOT)?.is_some() && self.outer.live(SLOT, PIN_PREFIX)?.is_none())
     }
 
     /// Returns whether the live table is another than the one published here.
@@ -71,25 +71,25 @@ impl EndpointTable {
     }
 
     /// Holds the published table open.
-    pub fn hold(&mut self) -> Result<()> {
-        self.outer.hold(SLOT, PINNED_AS)
+    pub fn open_published(&mut self) -> Result<()> {
+        self.outer.open_published(SLOT, PIN_PREFIX)
     }
 
     /// Restores the table's pin if it is missing; returns the number of restored pins.
-    pub fn pin_again(&self) -> Result<u64> {
-        self.outer.pin_again()
+    pub fn restore_pins(&self) -> Result<u64> {
+        self.outer.restore_pins()
     }
 
     /// Waits until no packet that was in flight at the call is still being processed.
     pub fn synchronize(&mut self) -> Result<()> {
-        self.outer.synchronize(SLOT, PINNED_AS)
+        self.outer.synchronize(SLOT, PIN_PREFIX)
     }
 
     pub fn remove_stale(&self) {
-        self.outer.remove_stale(&[(SLOT, PINNED_AS.to_owned())]);
+        self.outer.remove_stale(&[(SLOT, PIN_PREFIX.to_owned())]);
     }
 
-    fn lost(&self) -> String {
+    fn missing_pin(&self) -> String {
         format!(
             "{}: the pin of the published endpoint table is missing: its contents are unknown and stay in \
              force",

@@ -10,7 +10,7 @@ use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
-use firewall_common::stages;
+use firewall_common::fast_path;
 use nix::sys::utsname::uname;
 
 use super::syscall;
@@ -57,7 +57,7 @@ fn release() -> String {
     )
 }
 
-/// Every acceleration of the fast path that this kernel allows, as bits of [`firewall_common::stages`].
+/// Every acceleration of the fast path that this kernel allows, as bits of [`firewall_common::fast_path`].
 pub(super) fn accelerations() -> Result<u32> {
     let kernel = uname().context("cannot read the kernel's release")?;
     Ok(accelerations_of(kernel.version()))
@@ -68,9 +68,9 @@ pub(super) fn accelerations() -> Result<u32> {
 /// refused packets are not handed to the recorder.
 fn accelerations_of(version: &OsStr) -> u32 {
     if version.to_string_lossy().contains("PREEMPT_RT") {
-        stages::SOURCES | stages::HEADERS | stages::UNRECORDED
+        fast_path::SOURCES | fast_path::HEADERS | fast_path::UNRECORDED
     } else {
-        stages::ALL
+        fast_path::ALL
     }
 }
 
@@ -90,10 +90,10 @@ mod tests {
     #[test]
     fn caches_are_off_on_a_preempt_rt_kernel() {
         let of = |version: &str| accelerations_of(OsStr::new(version));
-        assert_eq!(of("#1 SMP PREEMPT_DYNAMIC Debian 6.12.107-1"), stages::ALL);
+        assert_eq!(of("#1 SMP PREEMPT_DYNAMIC Debian 6.12.107-1"), fast_path::ALL);
         assert_eq!(
             of("#1 SMP PREEMPT_RT Debian 6.12.107-1"),
-            stages::SOURCES | stages::HEADERS | stages::UNRECORDED
+            fast_path::SOURCES | fast_path::HEADERS | fast_path::UNRECORDED
         );
     }
 }

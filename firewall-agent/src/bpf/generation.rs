@@ -28,7 +28,7 @@ pub(super) struct Generation {
     memory: NonNull<c_void>,
     length: NonZeroUsize,
     /// The number that this process found when it opened the map, or last wrote.
-    left: u64,
+    last_written: u64,
     /// Another process has written to the map since the last [`Self::renew`].
     disturbed: bool,
 }
@@ -45,15 +45,15 @@ impl Generation {
         // SAFETY: a new mapping at an address of the kernel's choice.
         let memory = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map.fd().as_fd(), 0) }
             .with_context(|| format!("cannot mmap {}", maps.pins.map(names::GENERATION).display()))?;
-        let mut generation = Self { memory, length, left: 0, disturbed: false };
-        generation.left = generation.number().load(Ordering::SeqCst);
+        let mut generation = Self { memory, length, last_written: 0, disturbed: false };
+        generation.last_written = generation.number().load(Ordering::SeqCst);
         Ok(generation)
     }
 
     /// Invalidates and stops all caching until [`Self::advance`], even if this process ends before that. Must be called
     /// before any change to the tables in force.
     pub fn suspend(&mut self) {
-        self.leave(self.left | SUSPENDED);
+        self.write(self.last_written | SUSPENDED);
     }
 
     /// Invalidates every earlier cache entry. Must be called once the replaced tables are no longer in force.
@@ -62,25 +62,25 @@ impl Generation {
             return self.renew();
         }
         // Even again, and within this process's sequence always new.
-        self.leave((self.left | SUSPENDED).wrapping_add(1));
+        self.write((self.last_written | SUSPENDED).wrapping_add(1));
     }
 
     /// Like [`Self::advance`], with a random number: for a process that cannot know the numbers used before.
     pub fn renew(&mut self) {
         let random = RandomState::new().build_hasher().finish() & !SUSPENDED;
         // Every entry of a new cache contains zero.
-        self.leave(random.max(SUSPENDED << 1));
+        self.write(random.max(SUSPENDED << 1));
         self.disturbed = false;
     }
 
     /// Returns whether another process has written to the map since the last [`Self::renew`].
     pub fn is_disturbed(&self) -> bool {
-        self.disturbed || self.number().load(Ordering::SeqCst) != self.left
+        self.disturbed || self.number().load(Ordering::SeqCst) != self.last_written
     }
 
-    fn leave(&mut self, number: u64) {
-        self.disturbed |= self.number().swap(number, Ordering::SeqCst) != self.left;
-        self.left = number;
+    fn write(&mut self, number: u64) {
+        self.disturbed |= self.number().swap(number, Ordering::SeqCst) != self.last_written;
+        self.last_written = number;
     }
 
     fn number(&self) -> &AtomicU64 {

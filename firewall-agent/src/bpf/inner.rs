@@ -27,7 +27,7 @@ pub(super) struct Outer {
     /// Directory of the inner maps' pins.
     dir: PathBuf,
     /// The published map of each slot, as this process published or adopted it; remains available if its pin is lost.
-    held: BTreeMap<u32, Built>,
+    published: BTreeMap<u32, Built>,
 }
 
 /// An inner map, pinned at `path`; unpublished, or held open after its publish.
@@ -43,7 +43,7 @@ impl Outer {
         // CAP_SYS_ADMIN.
         let ids = Array::try_from(Map::Array(maps.open(name)?))?;
         let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(maps.open(name)?))?;
-        Ok(Self { ids, slots, dir, held: BTreeMap::new() })
+        Ok(Self { ids, slots, dir, published: BTreeMap::new() })
     }
 
     /// Number of slots.
@@ -64,13 +64,13 @@ impl Outer {
 
     /// The published map of a slot, opened by its pin unless held open; `None` when the slot is empty or the pin is
     /// gone.
-    pub fn live(&self, slot: u32, pinned_as: &str) -> Result<Option<MapData>> {
+    pub fn live(&self, slot: u32, pin_prefix: &str) -> Result<Option<MapData>> {
         loop {
             let Some(id) = self.live_id(slot)? else { return Ok(None) };
-            if let Some(held) = self.held.get(&slot).filter(|held| held.id == id) {
-                return share(&held.map).map(Some);
+            if let Some(published) = self.published.get(&slot).filter(|published| published.id == id) {
+                return share(&published.map).map(Some);
             }
-            if let Some((map, _)) = self.by_pin(pinned_as, id)? {
+            if let Some((map, _)) = self.by_pin(pin_prefix, id)? {
                 return Ok(Some(map));
             }
             // Another process may have published, and unpinned this map, since the id was read.
@@ -81,8 +81,8 @@ impl Outer {
     }
 
     /// The map with this id among the pins of a slot, and its pin.
-    fn by_pin(&self, pinned_as: &str, id: u32) -> Result<Option<(MapData, PathBuf)>> {
-        for path in self.pinned(pinned_as)? {
+    fn by_pin(&self, pin_prefix: &str, id: u32) -> Result<Option<(MapData, PathBuf)>> {
+        for path in self.pinned(pin_prefix)? {
             if let Some(map) = open(&path)?
                 && map.info()?.id() == id
             {
@@ -92,51 +92,51 @@ impl Outer {
         Ok(None)
     }
 
-    /// Holds the published map of a slot open, for [`Self::pin_again`], and freezes it: a map published by another
+    /// Holds the published map of a slot open, for [`Self::restore_pins`], and freezes it: a map published by another
     /// process may still be writable, and a drift check would not see a change.
-    pub fn hold(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
+    pub fn open_published(&mut self, slot: u32, pin_prefix: &str) -> Result<()> {
         if let Some(id) = self.live_id(slot)?
-            && let Some((map, path)) = self.by_pin(pinned_as, id)?
+            && let Some((map, path)) = self.by_pin(pin_prefix, id)?
         {
-            freeze_again(&map).with_context(|| format!("cannot freeze {}", path.display()))?;
-            self.held.insert(slot, Built { map, id, path });
+            ensure_frozen(&map).with_context(|| format!("cannot freeze {}", path.display()))?;
+            self.published.insert(slot, Built { map, id, path });
         }
         Ok(())
     }
 
     /// Returns whether a slot points at another map than the one published or adopted by this process.
     pub fn has_drifted(&self, slot: u32) -> Result<bool> {
-        Ok(self.live_id(slot)? != self.held.get(&slot).map(|held| held.id))
+        Ok(self.live_id(slot)? != self.published.get(&slot).map(|published| published.id))
     }
 
     /// Restores missing pins of published maps; returns their number.
-    pub fn pin_again(&self) -> Result<u64> {
-        let mut again = 0;
-        for held in self.held.values() {
-            let looked = || format!("cannot stat {}", held.path.display());
-            if !held.path.try_exists().with_context(looked)? {
-                pin(&held.map, &held.path)?;
-                again += 1;
+    pub fn restore_pins(&self) -> Result<u64> {
+        let mut restored = 0;
+        for published in self.published.values() {
+            let cannot_stat = || format!("cannot stat {}", published.path.display());
+            if !published.path.try_exists().with_context(cannot_stat)? {
+                pin(&published.map, &published.path)?;
+                restored += 1;
             }
         }
-        Ok(again)
+        Ok(restored)
     }
 
     /// Makes `built` the live map of a slot, and removes the old map's pin. On return, no packet sees the old map any
     /// more.
-    pub fn publish(&mut self, slot: u32, pinned_as: &str, built: Built) -> Result<()> {
+    pub fn publish(&mut self, slot: u32, pin_prefix: &str, built: Built) -> Result<()> {
         self.set(slot, &built.map)?;
-        self.keep(slot, built);
+        self.set_published(slot, built);
         // Also those of refused attempts.
-        self.remove_stale(&[(slot, pinned_as.to_owned())]);
+        self.remove_stale(&[(slot, pin_prefix.to_owned())]);
         Ok(())
     }
 
     /// Holds a published map open, and removes the pin of the one that it replaces. A failure is only logged: a
     /// remaining pin changes nothing that is live, and the next start removes it.
-    pub fn keep(&mut self, slot: u32, built: Built) {
+    pub fn set_published(&mut self, slot: u32, built: Built) {
         let id = built.id;
-        if let Some(replaced) = self.held.insert(slot, built)
+        if let Some(replaced) = self.published.insert(slot, built)
             && replaced.id != id
             && let Err(error) = unpin(&replaced.path)
         {
@@ -156,13 +156,13 @@ impl Outer {
     }
 
     /// Waits until no packet that was in flight at the call is still being processed.
-    pub fn synchronize(&mut self, slot: u32, pinned_as: &str) -> Result<()> {
-        match self.live(slot, pinned_as)? {
+    pub fn synchronize(&mut self, slot: u32, pin_prefix: &str) -> Result<()> {
+        match self.live(slot, pin_prefix)? {
             // The kernel waits for those packets whenever a slot is written.
             Some(live) => self.set(slot, &live),
             None => {
-                let lost = self.live_id(slot)?.is_some();
-                ensure!(!lost, "{}: the pin of the map in slot {slot} is missing", self.dir.display());
+                let is_unpinned = self.live_id(slot)?.is_some();
+                ensure!(!is_unpinned, "{}: the pin of the map in slot {slot} is missing", self.dir.display());
                 Ok(())
             }
         }
@@ -181,7 +181,7 @@ impl Outer {
     pub fn remove_stale(&self, slots: &[(u32, String)]) {
         let remove_stale = || -> Result<()> {
             for path in entries(&self.dir)? {
-                let Some((slot, _)) = slots.iter().find(|(_, pinned_as)| is_pinned_as(&path, pinned_as))
+                let Some((slot, _)) = slots.iter().find(|(_, pin_prefix)| has_pin_prefix(&path, pin_prefix))
                 else {
                     continue;
                 };
@@ -205,24 +205,24 @@ impl Outer {
         Ok(numbers.iter().filter_map(number).max().unwrap_or(0))
     }
 
-    /// Pins of a slot: `<pinned_as><number>`.
-    fn pinned(&self, pinned_as: &str) -> Result<Vec<PathBuf>> {
+    /// Pins of a slot: `<pin_prefix><number>`.
+    fn pinned(&self, pin_prefix: &str) -> Result<Vec<PathBuf>> {
         let mut paths = entries(&self.dir)?;
-        paths.retain(|path| is_pinned_as(path, pinned_as));
+        paths.retain(|path| has_pin_prefix(path, pin_prefix));
         Ok(paths)
     }
 
-    /// Builds an inner map of exactly `rows` and pins it as `<pinned_as><number>`. `fill` writes the rows, `read`
+    /// Builds an inner map of exactly `rows` and pins it as `<pin_prefix><number>`. `fill` writes the rows, `read`
     /// returns the kernel's content.
     pub fn build<K: Ord + Debug, V: PartialEq + Debug>(
         &self,
-        (pinned_as, number): (&str, u64),
+        (pin_prefix, number): (&str, u64),
         shape: &Shape,
         rows: &BTreeMap<K, V>,
         fill: impl Fn(MapData, &BTreeMap<K, V>) -> Result<()>,
         read: impl Fn(MapData) -> Result<BTreeMap<K, V>>,
     ) -> Result<Built> {
-        let path = self.dir.join(format!("{pinned_as}{number}"));
+        let path = self.dir.join(format!("{pin_prefix}{number}"));
         patiently(|| build(&path, shape, rows, &fill, &read))
     }
 }
@@ -248,10 +248,10 @@ fn build<K: Ord + Debug, V: PartialEq + Debug>(
     Ok(Built { map, id, path: path.to_owned() })
 }
 
-/// Returns whether a pin belongs to a slot: `<pinned_as><number>`.
-fn is_pinned_as(path: &Path, pinned_as: &str) -> bool {
+/// Returns whether a pin belongs to a slot: `<pin_prefix><number>`.
+fn has_pin_prefix(path: &Path, pin_prefix: &str) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.and_then(|name| name.strip_prefix(pinned_as)).is_some_and(|number| number.parse::<u64>().is_ok())
+    name.and_then(|name| name.strip_prefix(pin_prefix)).is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 /// Opens a pin; `None` when it is gone.
@@ -272,7 +272,7 @@ pub(super) fn is_foreign(error: &anyhow::Error) -> bool {
 }
 
 /// Freezes a map that may be frozen already: then the kernel fails with EPERM, before Linux 6.2 with EBUSY.
-fn freeze_again(map: &MapData) -> io::Result<()> {
+fn ensure_frozen(map: &MapData) -> io::Result<()> {
     match syscall::freeze(map.fd().as_fd()) {
         Err(error) if [libc::EPERM, libc::EBUSY].contains(&error.raw_os_error().unwrap_or(0)) => Ok(()),
         frozen => frozen,

@@ -99,8 +99,8 @@ impl Kernel {
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn has_lost_endpoints(&self) -> Result<bool> {
-        self.endpoints.is_lost()
+    pub fn is_table_unpinned(&self) -> Result<bool> {
+        self.endpoints.is_unpinned()
     }
 
     /// Reads back the live state except the endpoint table.
@@ -108,7 +108,7 @@ impl Kernel {
     /// # Errors
     /// When a map cannot be read, or contains a value that no agent writes.
     pub fn live_but_endpoints(&self) -> Result<Live> {
-        let mut live = Live { counters: self.records.lines()?, ..Live::default() };
+        let mut live = Live { counters: self.records.counters()?, ..Live::default() };
         (live.claimed, live.guarded) = self.ports.read()?;
         live.generation = self.v4.highest_number()?.max(self.v6.highest_number()?);
         for slot in self.records.slots()? {
@@ -148,7 +148,7 @@ impl Kernel {
     }
 
     /// Invalidates the caches with a random generation: the entries may come from a replaced program.
-    pub fn forget_kept(&mut self) {
+    pub fn invalidate_caches(&mut self) {
         self.generation.renew();
     }
 
@@ -177,8 +177,8 @@ impl Kernel {
     ///
     /// # Errors
     /// When the counter cannot be read.
-    pub fn hits(&self, line: CounterId) -> Result<CounterHits> {
-        self.counters.line(line)
+    pub fn hits(&self, counter: CounterId) -> Result<CounterHits> {
+        self.counters.hits(counter)
     }
 
     /// Returns whether the record of a slot matches this database and its stamp.
@@ -225,7 +225,7 @@ impl Kernel {
         self.generation.advance();
         let done = together.iter().zip(ready).map(|(one, ready)| {
             let ready = ready.inspect_err(|_| _ = self.leftovers.insert(one.slot))?;
-            if let Err(error) = self.settle_down(one, ready) {
+            if let Err(error) = self.narrow_prefilters(one, ready) {
                 // Costs time and changes no verdict; the next publish of the database retries.
                 warn!(slot = one.slot.0, error = format!("{error:#}"), "source prefilter not narrowed");
             }
@@ -262,13 +262,13 @@ impl Kernel {
     }
 
     /// Does everything that may follow at any time once the new list is in force.
-    fn settle_down(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
+    fn narrow_prefilters(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
         let PrefixMap { v4, v6 } = &one.database.sources;
         if let Some(built) = ready.v4 {
-            self.v4.keep(one.slot, built);
+            self.v4.set_published(one.slot, built);
         }
         if let Some(built) = ready.v6 {
-            self.v6.keep(one.slot, built);
+            self.v6.set_published(one.slot, built);
         }
         if one.changed.v4 {
             self.prefilter_v4.narrow(one.slot, v4.keys())?;
@@ -317,7 +317,7 @@ fn same_stamp(one: &Database, other: &Database) -> bool {
 
 impl DataPlane for Kernel {
     fn sizes(&self) -> Sizes {
-        let (databases, counters) = (self.v4.capacity(), self.counters.lines());
+        let (databases, counters) = (self.v4.capacity(), self.counters.len());
         let prefix_counters = counters.saturating_sub(Capacity::rule_counters(databases));
         Sizes { databases, counters, prefix_counters }
     }
@@ -326,8 +326,8 @@ impl DataPlane for Kernel {
         self.ports.write(claimed, guarded)
     }
 
-    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
-        self.records.set_counter(slot, line)
+    fn set_counter(&mut self, slot: CounterId, counter: &RuleCounter) -> Result<()> {
+        self.records.set_counter(slot, counter)
     }
 
     fn free_counter(&mut self, slot: CounterId) -> Result<()> {
@@ -335,11 +335,11 @@ impl DataPlane for Kernel {
         if slot.0 <= self.v4.capacity() {
             self.denials.forget(slot)?;
         }
-        let last = self.counters.line(slot)?;
+        let last = self.counters.hits(slot)?;
         self.counters.reset(slot)?;
         let freed = self.freed.entry(slot).or_default();
         (freed.packets, freed.bytes) = (freed.packets + last.packets, freed.bytes + last.bytes);
-        self.records.remove_line(slot)
+        self.records.remove_counter(slot)
     }
 
     fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
@@ -390,8 +390,8 @@ fn publish_family(
         .filter_map(|(at, (ready, one))| Some((at, one.slot, family(ready.as_ref().ok()?)?)))
         .collect();
     let built: Vec<(DatabaseSlot, &Built)> = due.iter().map(|(_, slot, built)| (*slot, *built)).collect();
-    let places: Vec<usize> = due.iter().map(|(at, _, _)| *at).collect();
-    let failures: Vec<(usize, Error)> = places
+    let indices: Vec<usize> = due.iter().map(|(at, _, _)| *at).collect();
+    let failures: Vec<(usize, Error)> = indices
         .into_iter()
         .zip(tries.publish_all(&built))
         .filter_map(|(at, result)| Some((at, result.err()?)))

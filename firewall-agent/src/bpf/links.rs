@@ -1,6 +1,6 @@
 //! Attaches the program: one pinned `bpf_link` for each interface, which outlives the agent.
 
-mod held_links;
+mod open_links;
 
 use std::{os::fd::AsFd as _, path::Path};
 
@@ -12,7 +12,7 @@ use aya::programs::{
 };
 use tracing::warn;
 
-pub use self::held_links::HeldLinks;
+pub use self::open_links::OpenLinks;
 use super::{
     pins::{Pins, entries, unpin},
     programs::Programs,
@@ -42,14 +42,14 @@ pub struct InterfaceLink {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// None: the program was running.
-    Kept,
+    Unchanged,
     /// The link ran another program and was updated.
     Updated,
     /// A new link was created.
     Made,
 }
 
-/// Attaches the loaded program to each of these interfaces, as [`HeldLinks::attach`] does. Returns one result for each.
+/// Attaches the loaded program to each of these interfaces, as [`OpenLinks::attach`] does. Returns one result for each.
 ///
 /// # Errors
 /// When the interfaces or the pinned links cannot be listed.
@@ -60,8 +60,8 @@ pub fn attach(
     mode: XdpMode,
 ) -> Result<Vec<Result<(InterfaceLink, Step)>>> {
     let interfaces = InterfaceTable::list()?;
-    let mut links = HeldLinks::default();
-    links.look(pins, &interfaces)?;
+    let mut links = OpenLinks::default();
+    links.update_pins(pins, &interfaces)?;
     let ours = programs.id()?;
     let mut attach = |name: &str| {
         let state = interfaces.get(name).with_context(|| format!("interface {name}: not found"))?;
@@ -75,7 +75,7 @@ pub fn attach(
 /// # Errors
 /// When a pin or an interface cannot be queried.
 pub fn links(pins: &Pins) -> Result<Vec<InterfaceLink>> {
-    let mut links = HeldLinks::default();
+    let mut links = OpenLinks::default();
     links.read(pins, &InterfaceTable::list()?)?;
     Ok(links.described())
 }
@@ -118,8 +118,8 @@ fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
     if !there {
         return Ok(None);
     }
-    let look = syscall::open_link(pin).map(|(_, info)| info);
-    look.map(Some).with_context(|| format!("cannot query {}", pin.display()))
+    let info = syscall::open_link(pin).map(|(_, info)| info);
+    info.map(Some).with_context(|| format!("cannot query {}", pin.display()))
 }
 
 /// Updates every attached link to another loaded program. Every packet is filtered throughout, and a link that cannot
@@ -165,7 +165,7 @@ fn take_over(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {
     let id = program
         .attach_to_link(link)
         .with_context(|| format!("interface {interface}: cannot update its link to the new program"))?;
-    // The pin and [`HeldLinks`] own the link: another handle here would only prevent it from ending.
+    // The pin and [`OpenLinks`] own the link: another handle here would only prevent it from ending.
     drop(program.take_link(id)?);
     Ok(())
 }

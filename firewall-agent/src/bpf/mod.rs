@@ -26,7 +26,7 @@ pub use denials::{Class, Denied, DeniedFlow, DeniedTotals};
 pub use drift::NamedMaps;
 pub use kernel::Kernel;
 pub use layouts::{databases_in, other_layouts, remove_other_layouts};
-pub use links::{HeldLinks, InterfaceLink, Step, all_run, attach, detach_all, links};
+pub use links::{InterfaceLink, OpenLinks, Step, all_run, attach, detach_all, links};
 pub use packet_log::PacketLog;
 pub use pins::{Owned, Pins};
 pub use probe::{Answer, Probe};

@@ -48,11 +48,11 @@ impl PacketLog {
 
     /// Undoes [`Self::load`]. Must be called after the normal programs have replaced these.
     pub fn end(self, pins: &Pins) {
-        self.programs.leave(pins);
+        self.programs.remove_recorder(pins);
     }
 
     /// Logs the messages since the last call; the kernel bounds their number.
-    pub fn tell(&mut self) {
+    pub fn log_messages(&mut self) {
         self.messages.flush();
     }
 }
@@ -64,8 +64,8 @@ struct MessageLog(Mutex<LogWindow>);
 #[derive(Debug, Default)]
 struct LogWindow {
     started: Option<Instant>,
-    said: u32,
-    unsaid: u64,
+    logged: u32,
+    omitted: u64,
 }
 
 impl Log for MessageLog {
@@ -76,14 +76,14 @@ impl Log for MessageLog {
     fn log(&self, record: &Record<'_>) {
         let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if second.started.is_none_or(|started| started.elapsed() >= Duration::from_secs(1)) {
-            *second = LogWindow { started: Some(Instant::now()), said: 0, unsaid: second.unsaid };
+            *second = LogWindow { started: Some(Instant::now()), logged: 0, omitted: second.omitted };
         }
-        if second.said == PER_SECOND {
-            second.unsaid += 1;
+        if second.logged == PER_SECOND {
+            second.omitted += 1;
             return;
         }
-        second.said += 1;
-        say(&record.args().to_string(), std::mem::take(&mut second.unsaid));
+        second.logged += 1;
+        log_message(&record.args().to_string(), std::mem::take(&mut second.omitted));
     }
 
     fn flush(&self) {}
@@ -91,9 +91,9 @@ impl Log for MessageLog {
 
 /// Logs a message of the program: source, destination, port, protocol, SYN flag, reason, rule counter, action, as
 /// numbers.
-fn say(message: &str, unsaid: u64) {
+fn log_message(message: &str, omitted: u64) {
     let words: Vec<&str> = message.split(' ').collect();
-    let [source, destination, port, protocol, syn, reason, line, action] = words[..] else {
+    let [source, destination, port, protocol, syn, reason, counter, action] = words[..] else {
         return info!(target: "packet", message, "packet message not parsed");
     };
     let reason = reason.parse().ok().and_then(|number: usize| Reason::ALL.get(number));
@@ -112,8 +112,8 @@ fn say(message: &str, unsaid: u64) {
         port,
         protocol,
         reason = reason.map_or("unknown", |reason| reason.name()),
-        line,
+        line = counter,
         verdict = if action == "2" { "pass" } else { "drop" },
-        unsaid,
+        unsaid = omitted,
     );
 }

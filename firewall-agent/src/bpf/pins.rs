@@ -36,9 +36,9 @@ impl Owned {
     /// Returns whether the path still names the owned directory: `false` after bpffs was unmounted or mounted again.
     #[must_use]
     pub fn is_current(&self, pins: &Pins) -> bool {
-        let place = |about: io::Result<fs::Metadata>| about.ok().map(|about| (about.dev(), about.ino()));
-        let owned = place(self.dir.metadata());
-        owned.is_some() && owned == place(fs::metadata(pins.root()))
+        let identity = |about: io::Result<fs::Metadata>| about.ok().map(|about| (about.dev(), about.ino()));
+        let owned = identity(self.dir.metadata());
+        owned.is_some() && owned == identity(fs::metadata(pins.root()))
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Probe {
 pub struct Answer {
     pub reason: Reason,
     /// The rule counter that decided; 0 when none did.
-    pub line: CounterId,
+    pub counter: CounterId,
 }
 
 impl Probe {
@@ -89,9 +89,9 @@ impl Probe {
     /// When the kernel refuses to run it, or its reason is unknown to this agent.
     pub fn ask(&self, frame: &[u8], linear: Option<usize>) -> Result<Answer> {
         let answer = self.run(frame, linear)?;
-        let (reason, line) = Reason::from_answer(answer)
+        let (reason, counter) = Reason::from_answer(answer)
             .with_context(|| format!("program {}: unknown reason in answer {answer:#x}", self.name))?;
-        Ok(Answer { reason, line: CounterId(line) })
+        Ok(Answer { reason, counter: CounterId(counter) })
     }
 
     /// Runs the probe program on the smallest packet for a question.

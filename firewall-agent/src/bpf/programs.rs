@@ -36,7 +36,7 @@ pub struct Capacity {
 }
 
 /// Rule counters for a database: 30 rules, the default, and internal ranges.
-const LINES_OF_A_DATABASE: u32 = 64;
+const COUNTERS_PER_DATABASE: u32 = 64;
 /// Rule counters for single prefixes of managed ranges, all databases together. A prefix without a free one counts on
 /// its rule's counter.
 const PREFIX_COUNTERS: u32 = 8192;
@@ -50,7 +50,7 @@ impl Capacity {
 
     /// Rule counters reserved for rules; number 0 is never used.
     pub(super) fn rule_counters(databases: u32) -> u32 {
-        databases.saturating_mul(LINES_OF_A_DATABASE).saturating_add(1)
+        databases.saturating_mul(COUNTERS_PER_DATABASE).saturating_add(1)
     }
 
     /// `None` when the program declares the number.
@@ -112,13 +112,13 @@ impl Programs {
         Self::load_with(pins, capacity, features::accelerations()?)
     }
 
-    /// The same with only some of [`firewall_common::stages`] on: they save time and change no verdict, which tests and
-    /// benchmarks show by turning them off.
+    /// The same with only some of [`firewall_common::fast_path`] on: they save time and change no verdict, which tests
+    /// and benchmarks show by turning them off.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn load_with(pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
-        Self::load_build(Build::Normal, pins, capacity, stages)
+    pub fn load_with(pins: &Pins, capacity: Capacity, accelerations: u32) -> Result<Self> {
+        Self::load_build(Build::Normal, pins, capacity, accelerations)
     }
 
     /// Loads the packet log build, over the maps of the normal one.
@@ -126,12 +126,12 @@ impl Programs {
         Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1), features::accelerations()?)
     }
 
-    fn load_build(build: Build, pins: &Pins, capacity: Capacity, stages: u32) -> Result<Self> {
+    fn load_build(build: Build, pins: &Pins, capacity: Capacity, accelerations: u32) -> Result<Self> {
         features::ensure_there()?;
         layouts::carry_over(pins)?;
         layouts::unpin_incomplete(pins)?;
         let mut loader = EbpfLoader::new();
-        loader.override_global(names::STAGES, &stages, true);
+        loader.override_global(names::STAGES, &accelerations, true);
         for map in CONTRACT {
             let (name, path) = (map.name, pins.map(map.name));
             let pinned = path.try_exists().with_context(|| format!("cannot stat {}", path.display()))?;
@@ -151,8 +151,8 @@ impl Programs {
         }
         let mut programs = Self { object, build };
         let mut recorders = Recorders::new(&layouts::open_map(pins, names::RECORDERS)?)?;
-        let (place, _, recorder) = programs.recorder()?;
-        recorders.set(place, recorder)?;
+        let (index, _, recorder) = programs.recorder()?;
+        recorders.set(index, recorder)?;
         if build == Build::Normal {
             // Left by an agent that ended with the packet log on.
             recorders.clear(names::PACKET_LOGGER_INDEX)?;
@@ -165,18 +165,18 @@ impl Programs {
     /// # Errors
     /// When the kernel returns no id.
     pub(super) fn recorder(&mut self) -> Result<(u32, u32, &ProgramFd)> {
-        let (name, place) = self.build.recorder();
+        let (name, index) = self.build.recorder();
         let program = program(&mut self.object, name)?;
         let id = program.info().with_context(|| format!("cannot query program {name}"))?.id();
-        Ok((place, id, program.fd()?))
+        Ok((index, id, program.fd()?))
     }
 
     /// Removes the recorder of this build from the tail-call map. The next drift check retries after a failure.
-    pub(super) fn leave(&self, pins: &Pins) {
-        let (_, place) = self.build.recorder();
-        let left =
-            layouts::open_map(pins, names::RECORDERS).and_then(|map| Recorders::new(&map)?.clear(place));
-        if let Err(error) = left {
+    pub(super) fn remove_recorder(&self, pins: &Pins) {
+        let (_, index) = self.build.recorder();
+        let removed =
+            layouts::open_map(pins, names::RECORDERS).and_then(|map| Recorders::new(&map)?.clear(index));
+        if let Err(error) = removed {
             warn!(error = format!("{error:#}"), "recorder of the packet log not removed");
         }
     }
@@ -203,15 +203,15 @@ impl Programs {
         Ok(format!("{:016x}", info.tag()))
     }
 
-    /// Restores pins that are missing or name another program; returns their number. The programs of the build `but`
+    /// Restores pins that are missing or name another program; returns their number. The programs of the build `except`
     /// replace some of these.
     ///
     /// # Errors
     /// When bpffs refuses.
-    pub fn pin_again(&mut self, pins: &Pins, but: Option<&Self>) -> Result<u64> {
+    pub fn restore_pins(&mut self, pins: &Pins, except: Option<&Self>) -> Result<u64> {
         let mut again = 0;
-        let taken = but.map(|but| but.build.pinned()).unwrap_or_default();
-        for name in self.build.pinned().iter().filter(|name| !taken.contains(name)) {
+        let excluded = except.map(|except| except.build.pinned()).unwrap_or_default();
+        for name in self.build.pinned().iter().filter(|name| !excluded.contains(name)) {
             let ours = program(&mut self.object, name)?.info()?.id();
             let path = pins.program(name);
             if pinned(&path)? == Some(ours) {
@@ -298,36 +298,36 @@ impl Recorders {
     }
 
     /// Kernel id of the program at an index; `None` when the entry is empty.
-    pub fn id(&self, place: u32) -> Result<Option<u32>> {
-        match self.ids.get(&place, 0) {
+    pub fn id(&self, index: u32) -> Result<Option<u32>> {
+        match self.ids.get(&index, 0) {
             Ok(id) => Ok(Some(id)),
             Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read recorder {place}")),
+            Err(error) => Err(error).with_context(|| format!("cannot read recorder {index}")),
         }
     }
 
     /// Sets the program at an index.
-    pub fn set(&mut self, place: u32, program: &ProgramFd) -> Result<()> {
-        self.programs.set(place, program, 0).with_context(|| format!("cannot write recorder {place}"))
+    pub fn set(&mut self, index: u32, program: &ProgramFd) -> Result<()> {
+        self.programs.set(index, program, 0).with_context(|| format!("cannot write recorder {index}"))
     }
 
     /// Clears the entry at an index: its packets keep their verdict, and are not recorded.
-    pub fn clear(&mut self, place: u32) -> Result<()> {
-        absent_is_fine(self.programs.clear_index(&place))
-            .with_context(|| format!("cannot remove recorder {place}"))
+    pub fn clear(&mut self, index: u32) -> Result<()> {
+        absent_is_fine(self.programs.clear_index(&index))
+            .with_context(|| format!("cannot remove recorder {index}"))
     }
 }
 
 /// Kernel id of the program pinned at `path`; `None` when there is none, or it is foreign.
 fn pinned(path: &Path) -> Result<Option<u32>> {
-    let looked = || format!("cannot stat {}", path.display());
-    if !path.try_exists().with_context(looked)? {
+    let cannot_stat = || format!("cannot stat {}", path.display());
+    if !path.try_exists().with_context(cannot_stat)? {
         return Ok(None);
     }
     let open = || anyhow::Ok(Xdp::from_pin(path, XdpAttachType::Interface)?.info()?.id());
     match open() {
         Err(error) if is_foreign(&error) => Ok(None),
-        id => id.map(Some).with_context(looked),
+        id => id.map(Some).with_context(cannot_stat),
     }
 }
 

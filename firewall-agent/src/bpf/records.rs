@@ -32,25 +32,25 @@ impl Records {
         })
     }
 
-    pub fn lines(&self) -> Result<BTreeMap<CounterId, RuleCounter>> {
+    pub fn counters(&self) -> Result<BTreeMap<CounterId, RuleCounter>> {
         self.rules
             .iter()
             .map(|row| {
                 let (slot, Plain(record)) = row.context("cannot read the rule records")?;
-                let line = counter_from_record(&record).with_context(|| format!("rule record {slot}"))?;
-                Ok((CounterId(slot), line))
+                let counter = counter_from_record(&record).with_context(|| format!("rule record {slot}"))?;
+                Ok((CounterId(slot), counter))
             })
             .collect()
     }
 
-    pub fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
+    pub fn set_counter(&mut self, slot: CounterId, counter: &RuleCounter) -> Result<()> {
         patiently(|| {
-            let record = Plain(counter_to_record(line));
+            let record = Plain(counter_to_record(counter));
             self.rules.insert(slot.0, record, 0).with_context(|| format!("cannot write rule record {slot}"))
         })
     }
 
-    pub fn remove_line(&mut self, slot: CounterId) -> Result<()> {
+    pub fn remove_counter(&mut self, slot: CounterId) -> Result<()> {
         patiently(|| {
             absent_is_fine(self.rules.remove(&slot.0))
                 .with_context(|| format!("cannot remove rule record {slot}"))

@@ -99,9 +99,10 @@ fn filter_of<'a, P: Prefix + 'a>(sources: impl Iterator<Item = &'a P>) -> Source
     filter
 }
 
-/// Number of bits that a prefix of this length covers when each bit represents the first `whole` bits of an address.
-pub(super) fn bits_touched(length: u8, whole: u8) -> u32 {
-    1u32.checked_shl(u32::from(whole.saturating_sub(length))).unwrap_or(FILTER_BITS).min(FILTER_BITS)
+/// Number of bits that a prefix of this length covers when each bit represents the first `prefix_bits` bits of an
+/// address.
+pub(super) fn bits_touched(length: u8, prefix_bits: u8) -> u32 {
+    1u32.checked_shl(u32::from(prefix_bits.saturating_sub(length))).unwrap_or(FILTER_BITS).min(FILTER_BITS)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl SourceTries {
 
     /// The live trie's content; `None` when there is none, or its pin is gone.
     pub fn read<P: Prefix>(&self, slot: DatabaseSlot) -> Result<Option<BTreeMap<P, CounterId>>> {
-        self.outer.live(slot.0, &self.pinned_as(slot))?.map(read::<P>).transpose()
+        self.outer.live(slot.0, &self.pin_prefix(slot))?.map(read::<P>).transpose()
     }
 
     pub fn build<P: Prefix + std::fmt::Debug>(
@@ -55,7 +55,7 @@ impl SourceTries {
         sources: &BTreeMap<P, CounterId>,
     ) -> Result<Built> {
         let shape = inner_shape(self.name)?;
-        self.outer.build((&self.pinned_as(slot), generation), shape, sources, fill::<P>, read::<P>)
+        self.outer.build((&self.pin_prefix(slot), generation), shape, sources, fill::<P>, read::<P>)
     }
 
     /// Publishes tries; returns one result for each, in the same order.
@@ -70,25 +70,25 @@ impl SourceTries {
     }
 
     /// Holds every published trie open.
-    pub fn hold(&mut self) -> Result<()> {
-        self.slots().try_for_each(|slot| self.outer.hold(slot.0, &self.pinned_as(slot)))
+    pub fn open_published(&mut self) -> Result<()> {
+        self.slots().try_for_each(|slot| self.outer.open_published(slot.0, &self.pin_prefix(slot)))
     }
 
     /// Restores missing pins of tries; returns their number.
-    pub fn pin_again(&self) -> Result<u64> {
-        self.outer.pin_again()
+    pub fn restore_pins(&self) -> Result<u64> {
+        self.outer.restore_pins()
     }
 
     /// Holds a published trie open.
-    pub fn keep(&mut self, slot: DatabaseSlot, built: Built) {
-        self.outer.keep(slot.0, built);
+    pub fn set_published(&mut self, slot: DatabaseSlot, built: Built) {
+        self.outer.set_published(slot.0, built);
     }
 
     /// Removes the pins of unpublished tries of these slots.
     pub fn remove_stale(&self, slots: &[DatabaseSlot]) {
-        let pinned_as: Vec<(u32, String)> =
-            slots.iter().map(|slot| (slot.0, self.pinned_as(*slot))).collect();
-        self.outer.remove_stale(&pinned_as);
+        let pin_prefixes: Vec<(u32, String)> =
+            slots.iter().map(|slot| (slot.0, self.pin_prefix(*slot))).collect();
+        self.outer.remove_stale(&pin_prefixes);
     }
 
     /// The highest pinned generation, over all slots and families.
@@ -96,7 +96,7 @@ impl SourceTries {
         self.outer.highest_number()
     }
 
-    fn pinned_as(&self, slot: DatabaseSlot) -> String {
+    fn pin_prefix(&self, slot: DatabaseSlot) -> String {
         format!("{}-{slot}-", self.family)
     }
 }

@@ -185,10 +185,10 @@ struct Batch {
 pub fn read_map<K: Pod, V: Pod>(map: BorrowedFd<'_>, entries: usize) -> io::Result<Vec<(K, V)>> {
     let mut rows = Vec::new();
     let (mut keys, mut values) = (vec![K::zeroed(); entries], vec![V::zeroed(); entries]);
-    let mut place = 0u32;
+    let mut position = 0u32;
     let mut batch = Batch::default();
     loop {
-        batch.to = (&raw mut place) as u64;
+        batch.to = (&raw mut position) as u64;
         batch.keys = keys.as_mut_ptr() as u64;
         batch.values = values.as_mut_ptr() as u64;
         batch.count = u32::try_from(entries).unwrap_or(u32::MAX);

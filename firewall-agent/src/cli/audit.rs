@@ -16,8 +16,13 @@ use crate::audit::{Kind, audit};
 use crate::escape::write_json;
 
 /// Reports `accepted` kinds, but ignores them for the exit code.
-pub(super) fn run(places: &Located, accepted: &[Kind], format: Format, out: &mut impl Write) -> Result<Exit> {
-    let facts = collect(&places.bpffs_dir)?;
+pub(super) fn run(
+    directories: &Located,
+    accepted: &[Kind],
+    format: Format,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let facts = collect(&directories.bpffs_dir)?;
     let report = Report::new(audit(&facts), accepted, facts.protected.is_empty());
     match format {
         Format::Json => write_json(&report, out)?,
@@ -26,7 +31,7 @@ pub(super) fn run(places: &Located, accepted: &[Kind], format: Format, out: &mut
     Ok(if !report.unchecked.is_empty() {
         Exit::Failed
     } else if report.findings.iter().any(|finding| !finding.accepted) {
-        Exit::WaysFound
+        Exit::BypassesFound
     } else {
         Exit::Done
     })

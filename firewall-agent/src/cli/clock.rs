@@ -32,9 +32,9 @@ struct Report {
     ahead_seconds: Option<i64>,
 }
 
-pub(super) fn clock(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
-    let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load()?;
-    ensure!(!records.is_empty(), "{}: no stored state of an agent", places.state_dir.display());
+pub(super) fn clock(directories: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
+    let records = LastGoodStore::new(StateFile::new(&directories.state_dir)).load()?;
+    ensure!(!records.is_empty(), "{}: no stored state of an agent", directories.state_dir.display());
     let (accepted, persisted, _, problems) = join(records, &Live::default());
     let moment = Moment::now()?;
     let clock = clock_at(&accepted, &persisted, moment);

@@ -80,7 +80,7 @@ pub(super) enum Command {
         /// Files, or directories of rule files [default: the configured rules_dir and managed_ranges]
         paths: Vec<PathBuf>,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -89,7 +89,7 @@ pub(super) enum Command {
              Example: firewall-agent status -o json")]
     Status {
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -98,7 +98,7 @@ pub(super) enum Command {
              Example: firewall-agent databases")]
     Databases {
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -109,7 +109,7 @@ pub(super) enum Command {
         /// Show only this range, with every prefix
         range: Option<String>,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -120,7 +120,7 @@ pub(super) enum Command {
         /// Show only this database, with every prefix
         database: Option<String>,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -135,7 +135,7 @@ pub(super) enum Command {
         /// A database id, or ADDRESS:PORT[/udp]
         target: String,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -187,7 +187,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "KIND", value_delimiter = ',')]
         accept: Vec<Kind>,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -201,7 +201,7 @@ pub(super) enum Command {
         #[command(flatten)]
         question: denied::Question,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -212,7 +212,7 @@ pub(super) enum Command {
     )]
     Top {
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
     },
     /// Drop a database whose rule file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
@@ -249,7 +249,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "TIME", requires = "lower")]
         to: Option<Timestamp>,
         #[command(flatten)]
-        places: Places,
+        directories: Directories,
         #[command(flatten)]
         output: Output,
     },
@@ -261,7 +261,7 @@ pub(super) enum Command {
     )]
     PacketLog {
         #[command(subcommand)]
-        turn: verbs::PacketLog,
+        switch: verbs::PacketLog,
     },
     /// Write a shell's completion script to standard output
     #[command(
@@ -291,7 +291,7 @@ Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,cont
 
 /// Directories of the agent that differ from the configuration.
 #[derive(Debug, clap::Args)]
-pub(super) struct Places {
+pub(super) struct Directories {
     /// Directory of the pins, on a bpffs
     #[arg(long, value_name = "DIR")]
     pub bpffs_dir: Option<PathBuf>,

@@ -48,18 +48,18 @@ struct DatabaseRow {
     packets_denied: u64,
 }
 
-pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
-    let kernel = Kernel::open(&places.bpffs_dir)?;
+pub(super) fn databases(directories: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
-    let (open, lines) = (live.open_endpoints(), DatabaseCounters::of(&live));
+    let (open, counters) = (live.open_endpoints(), DatabaseCounters::of(&live));
     let nothing = DatabaseCounters::default();
     let rows = live.databases.iter().map(|(slot, database)| {
-        let lines = lines.get(database.id.as_str()).unwrap_or(&nothing);
-        row(database, open.of(*slot), lines, &kernel)
+        let counters = counters.get(database.id.as_str()).unwrap_or(&nothing);
+        row(database, open.of(*slot), counters, &kernel)
     });
     let mut rows: Vec<DatabaseRow> = rows.collect::<Result<_>>()?;
     rows.sort_by(|a, b| a.database_id.cmp(&b.database_id));
-    let tombstones = closed(places, &live).iter().map(ToString::to_string).collect();
+    let tombstones = closed(directories, &live).iter().map(ToString::to_string).collect();
     let databases = Databases { databases: rows, tombstones };
     match format {
         Format::Json => write_json(&databases, out)?,
@@ -70,8 +70,8 @@ pub(super) fn databases(places: &Located, format: Format, out: &mut impl Write) 
 
 /// Destinations that stay closed: those of the kernel's table and, if the store is readable, those at guarded ports,
 /// which need no row there.
-fn closed(places: &Located, live: &Live) -> BTreeSet<Destination> {
-    let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load().unwrap_or_default();
+fn closed(directories: &Located, live: &Live) -> BTreeSet<Destination> {
+    let records = LastGoodStore::new(StateFile::new(&directories.state_dir)).load().unwrap_or_default();
     let (_, persisted, _, _) = join(records, live);
     let mut closed: BTreeSet<Destination> = persisted.closed_set().iter().copied().collect();
     let is_open = |to: &Destination| matches!(live.table.endpoints.get(to), Some(Claim::Open { .. }));
@@ -82,12 +82,12 @@ fn closed(places: &Located, live: &Live) -> BTreeSet<Destination> {
 fn row(
     database: &Database,
     open: &[OpenEndpoint],
-    lines: &DatabaseCounters,
+    counters: &DatabaseCounters,
     kernel: &Kernel,
 ) -> Result<DatabaseRow> {
     let mut allowed = 0;
-    for line in &lines.allowing {
-        allowed += kernel.hits(*line)?.packets;
+    for counter in &counters.allowing {
+        allowed += kernel.hits(*counter)?.packets;
     }
     let stamp = database.stamp.as_ref();
     Ok(DatabaseRow {

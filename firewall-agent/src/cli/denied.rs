@@ -45,12 +45,12 @@ impl Question {
 }
 
 pub(super) fn denied(
-    places: &Located,
+    directories: &Located,
     question: &Question,
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
     if let Some(id) = &question.database
         && !live.databases.values().any(|one| one.id.as_str() == id)

@@ -13,7 +13,7 @@ pub(super) enum Exit {
     BadInput,
     WouldBeDenied,
     NotReady,
-    WaysFound,
+    BypassesFound,
     /// `restore`: every configured interface is filtered, but not all stored state is in force.
     NotAllInForce,
 }
@@ -26,7 +26,7 @@ impl From<Exit> for ExitCode {
             Exit::BadInput => Self::from(2),
             Exit::WouldBeDenied => Self::from(3),
             Exit::NotReady => Self::from(4),
-            Exit::WaysFound => Self::from(5),
+            Exit::BypassesFound => Self::from(5),
             Exit::NotAllInForce => Self::from(6),
         }
     }

@@ -41,16 +41,16 @@ struct Rule {
 }
 
 pub(super) fn explain(
-    places: &Located,
+    directories: &Located,
     source: &str,
     target: &str,
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
     let before = kernel.live()?;
     let questions = question::read(source, target, &before).map_err(BadInput)?;
-    let program = Probe::pinned(&places.bpffs_dir)?;
+    let program = Probe::pinned(&directories.bpffs_dir)?;
     let answers: Vec<Answer> =
         questions.iter().map(|question| program.ask_about(question)).collect::<Result<_>>()?;
     // The daemon may publish meanwhile: the rule counter may be new, or gone.
@@ -59,7 +59,7 @@ pub(super) fn explain(
         .iter()
         .zip(answers)
         .map(|(question, answer)| {
-            let live = if after.counters.contains_key(&answer.line) { &after } else { &before };
+            let live = if after.counters.contains_key(&answer.counter) { &after } else { &before };
             explanation(question, answer, live)
         })
         .collect::<Result<_>>()?;
@@ -72,10 +72,10 @@ pub(super) fn explain(
 }
 
 fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Explanation> {
-    let line = live.counters.get(&answer.line);
-    let database = line.and_then(|line| live.databases.get(&line.database));
-    if answer.line != CounterId::NONE {
-        line.with_context(|| format!("rule counter {}: no record in the kernel", answer.line))?;
+    let named = live.counters.get(&answer.counter);
+    let database = named.and_then(|named| live.databases.get(&named.database));
+    if answer.counter != CounterId::NONE {
+        named.with_context(|| format!("rule counter {}: no record in the kernel", answer.counter))?;
     }
     Ok(Explanation {
         source: question.source.to_string(),
@@ -83,21 +83,23 @@ fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Expla
         verdict: if answer.reason.passes() { "pass" } else { "drop" },
         reason: answer.reason.name(),
         database_id: database.map(|database| database.id.to_string()),
-        rule: line.zip(database).map(|(line, database)| rule(question, answer.line, line, &database.sources)),
+        rule: named
+            .zip(database)
+            .map(|(named, database)| rule(question, answer.counter, named, &database.sources)),
     })
 }
 
-fn rule(question: &Question, slot: CounterId, line: &RuleCounter, sources: &PrefixMap<CounterId>) -> Rule {
+fn rule(question: &Question, slot: CounterId, named: &RuleCounter, sources: &PrefixMap<CounterId>) -> Rule {
     let cidr = sources
         .iter()
-        .filter(|(net, line)| **line == slot && net.contains(&question.source))
+        .filter(|(net, counter)| **counter == slot && net.contains(&question.source))
         .max_by_key(|(net, _)| net.prefix_len());
     Rule {
-        id: line.id.clone(),
-        kind: line.kind.name(),
+        id: named.id.clone(),
+        kind: named.kind.name(),
         cidr: cidr.map(|(net, _)| net.to_string()),
-        range_id: line.kind.range().map(str::to_owned),
-        label: line.label.clone(),
+        range_id: named.kind.range().map(str::to_owned),
+        label: named.label.clone(),
     }
 }
 

@@ -30,12 +30,12 @@ pub(super) struct RuleCounters {
 /// Rules of a database in the order of their own counters, the default counter last.
 pub(super) fn rule_counters(live: &Live, database: DatabaseSlot) -> Vec<RuleCounters> {
     let mut rules: BTreeMap<(bool, &str), RuleCounters> = BTreeMap::new();
-    for (counter, line) in live.counters.iter().filter(|(_, line)| line.database == database) {
-        rules.entry((line.kind == CounterKind::Default, &line.id)).or_default().counters.push(*counter);
+    for (counter, named) in live.counters.iter().filter(|(_, named)| named.database == database) {
+        rules.entry((named.kind == CounterKind::Default, &named.id)).or_default().counters.push(*counter);
     }
     let mut rules: Vec<((bool, &str), RuleCounters)> = rules.into_iter().collect();
-    rules.sort_by_key(|((is_default, _), lines)| (*is_default, lines.counters[0]));
-    rules.into_iter().map(|(_, lines)| lines).collect()
+    rules.sort_by_key(|((is_default, _), rule)| (*is_default, rule.counters[0]));
+    rules.into_iter().map(|(_, rule)| rule).collect()
 }
 
 impl RuleCounters {

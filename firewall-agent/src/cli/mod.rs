@@ -29,7 +29,7 @@ mod verbs;
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use self::command::{Arguments, Command, Places};
+use self::command::{Arguments, Command, Directories};
 use self::exit::{BadConfiguration, BadInput, Exit, is_broken_pipe};
 use self::settings::Settings;
 use crate::escape::EscapedLines;
@@ -83,40 +83,42 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
                 validate::Outcome::Refused => Exit::BadInput,
             })
         }
-        Command::Plan { paths, places, output } => {
+        Command::Plan { paths, directories, output } => {
             let settings = settings()?;
-            plan::plan(&settings, &settings.places(places), &paths, output.output, out)
+            plan::plan(&settings, &settings.directories(directories), &paths, output.output, out)
         }
-        Command::Databases { places, output } => {
-            databases::databases(&settings()?.places(places), output.output, out)
+        Command::Databases { directories, output } => {
+            databases::databases(&settings()?.directories(directories), output.output, out)
         }
-        Command::Ranges { range, places, output } => {
-            ranges::ranges(&settings()?.places(places), range.as_deref(), output.output, out)
+        Command::Ranges { range, directories, output } => {
+            ranges::ranges(&settings()?.directories(directories), range.as_deref(), output.output, out)
         }
-        Command::Status { places, output } => status::status(&settings()?.places(places), output.output, out),
-        Command::Rules { database, places, output } => {
-            rules::rules(&settings()?.places(places), database.as_deref(), output.output, out)
+        Command::Status { directories, output } => {
+            status::status(&settings()?.directories(directories), output.output, out)
         }
-        Command::Explain { source, target, places, output } => {
-            explain::explain(&settings()?.places(places), &source, &target, output.output, out)
+        Command::Rules { database, directories, output } => {
+            rules::rules(&settings()?.directories(directories), database.as_deref(), output.output, out)
+        }
+        Command::Explain { source, target, directories, output } => {
+            explain::explain(&settings()?.directories(directories), &source, &target, output.output, out)
         }
         Command::Restore { wait } => restore::restore(settings()?, wait, out),
         Command::Clock { lower: true, to, .. } => verbs::lower_clock(settings()?, to, out),
-        Command::Clock { places, output, .. } => {
-            clock::clock(&settings()?.places(places), output.output, out)
+        Command::Clock { directories, output, .. } => {
+            clock::clock(&settings()?.directories(directories), output.output, out)
         }
         Command::Detach { yes } => verbs::detach(settings()?, yes, out),
         Command::Attach => verbs::attach(settings()?, out),
         Command::Health { ready, listen } => health::health(&settings()?, listen, ready, out),
-        Command::Audit { accept, places, output } => {
-            audit::run(&settings()?.places(places), &accept, output.output, out)
+        Command::Audit { accept, directories, output } => {
+            audit::run(&settings()?.directories(directories), &accept, output.output, out)
         }
-        Command::Denied { question, places, output } => {
-            denied::denied(&settings()?.places(places), &question, output.output, out)
+        Command::Denied { question, directories, output } => {
+            denied::denied(&settings()?.directories(directories), &question, output.output, out)
         }
-        Command::Top { places } => top::top(&settings()?.places(places)),
+        Command::Top { directories } => top::top(&settings()?.directories(directories)),
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),
-        Command::PacketLog { turn } => verbs::packet_log(settings()?, &turn, out),
+        Command::PacketLog { switch } => verbs::packet_log(settings()?, &switch, out),
         Command::Rebase { database } => verbs::rebase(settings()?, &database, out),
     }
 }

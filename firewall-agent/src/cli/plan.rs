@@ -28,15 +28,15 @@ use crate::sync::{
 /// Compares the live state with the state that the daemon would publish from these files in place of the accepted ones.
 pub(super) fn plan(
     settings: &Settings,
-    places: &Located,
+    directories: &Located,
     paths: &[PathBuf],
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
     let limits = settings.limits()?;
-    let records = LastGoodStore::new(StateFile::new(&places.state_dir)).load()?;
+    let records = LastGoodStore::new(StateFile::new(&directories.state_dir)).load()?;
     let (mut accepted, mut persisted, _, problems) = join(records, &live);
     let files = read(settings, &accepted, paths, &limits);
     let candidates = files.iter().filter_map(FileReport::candidate).collect();
@@ -91,7 +91,7 @@ fn read(
 ) -> Vec<FileReport> {
     let (rules_dir, managed_ranges) = settings.inputs();
     let known = accepted.files().values().map(|candidate| candidate.path.clone()).collect();
-    let look = ScanRequest {
+    let request = ScanRequest {
         rules_dir: &rules_dir,
         managed_ranges: &managed_ranges,
         known: &known,
@@ -99,9 +99,9 @@ fn read(
     };
     let mut verifier = SignatureVerifier::new(settings.trusted_keys());
     if paths.is_empty() {
-        parse(&verifier.scan(&look), &managed_ranges, limits)
+        parse(&verifier.scan(&request), &managed_ranges, limits)
     } else {
-        read_paths(paths, &look, limits, &mut verifier)
+        read_paths(paths, &request, limits, &mut verifier)
     }
 }
 

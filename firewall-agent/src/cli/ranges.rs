@@ -41,12 +41,12 @@ struct Rule {
 }
 
 pub(super) fn ranges(
-    places: &Located,
+    directories: &Located,
     range: Option<&str>,
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
     let mut rules = rules(&live);
     if let Some(id) = range {
@@ -68,9 +68,9 @@ pub(super) fn ranges(
 fn rules(live: &Live) -> BTreeMap<String, Vec<(DatabaseSlot, RuleCounters)>> {
     let mut rules: BTreeMap<String, Vec<(DatabaseSlot, RuleCounters)>> = BTreeMap::new();
     for database in live.databases.keys() {
-        for lines in rule_counters(live, *database) {
-            if let Some(range) = live.counters[&lines.counters[0]].kind.range() {
-                rules.entry(range.to_owned()).or_default().push((*database, lines));
+        for rule in rule_counters(live, *database) {
+            if let Some(range) = live.counters[&rule.counters[0]].kind.range() {
+                rules.entry(range.to_owned()).or_default().push((*database, rule));
             }
         }
     }
@@ -85,16 +85,16 @@ fn row(
 ) -> Result<RangeRow> {
     let (mut labels, mut named, mut total) = (BTreeSet::new(), Vec::new(), CounterHits::default());
     let mut prefixes: BTreeMap<IpNet, PrefixHits> = BTreeMap::new();
-    for (database, lines) in rules {
-        let line = &live.counters[&lines.counters[0]];
-        if !line.label.is_empty() {
-            labels.insert(line.label.clone());
+    for (database, rule) in rules {
+        let counter = &live.counters[&rule.counters[0]];
+        if !counter.label.is_empty() {
+            labels.insert(counter.label.clone());
         }
         let database_id = live.databases[database].id.to_string();
-        named.push(Rule { database_id, rule: line.id.clone() });
-        add(&mut total, lines.total(kernel)?);
-        let held = lines.prefixes(live, *database);
-        for ((net, _), hits) in held.iter().zip(by_prefix(kernel, &held)?) {
+        named.push(Rule { database_id, rule: counter.id.clone() });
+        add(&mut total, rule.total(kernel)?);
+        let of_rule = rule.prefixes(live, *database);
+        for ((net, _), hits) in of_rule.iter().zip(by_prefix(kernel, &of_rule)?) {
             prefixes.entry(*net).and_modify(|sum| merge(sum, &hits)).or_insert(hits);
         }
     }

@@ -17,13 +17,13 @@ pub(super) fn restore(settings: Settings, wait: Duration, out: &mut impl Write) 
     // A failure must not leave the host open.
     let _ = raise_open_files();
     let restored = agent::restore(&settings.config(ConfigFile::default())?, wait)?;
-    let undone = [restored.not_filtered.as_slice(), &restored.not_in_force].concat().join("; ");
+    let incomplete = [restored.not_filtered.as_slice(), &restored.not_in_force].concat().join("; ");
     if !restored.not_filtered.is_empty() {
-        bail!(undone);
+        bail!(incomplete);
     }
     writeln!(out, "{}", restored.summary)?;
     if !restored.not_in_force.is_empty() {
-        return Err(NotAllInForce(undone).into());
+        return Err(NotAllInForce(incomplete).into());
     }
     Ok(Exit::Done)
 }

@@ -25,8 +25,8 @@ pub(super) fn lacking(error: &anyhow::Error) -> Option<String> {
 fn identity() -> String {
     let user = geteuid();
     // Unreadable capabilities count as missing.
-    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
-    let missing = CAPABILITIES.iter().filter(|one| !held.contains(one)).map(ToString::to_string);
+    let effective = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let missing = CAPABILITIES.iter().filter(|one| !effective.contains(one)).map(ToString::to_string);
     match missing.collect::<Vec<_>>() {
         missing if missing.is_empty() => format!("uid {user}"),
         missing => format!("uid {user} without {}", missing.join(", ")),

@@ -39,12 +39,12 @@ struct RuleRow {
 }
 
 pub(super) fn rules(
-    places: &Located,
+    directories: &Located,
     database: Option<&str>,
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let kernel = Kernel::open(&places.bpffs_dir)?;
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
     if let Some(id) = database
         && !live.databases.values().any(|one| one.id.as_str() == id)
@@ -54,8 +54,8 @@ pub(super) fn rules(
     let mut rows = Vec::new();
     for (slot, _) in live.databases.iter().filter(|(_, one)| database.is_none_or(|id| one.id.as_str() == id))
     {
-        for lines in rule_counters(&live, *slot) {
-            rows.push(row(&lines, *slot, &live, &kernel)?);
+        for rule in rule_counters(&live, *slot) {
+            rows.push(row(&rule, *slot, &live, &kernel)?);
         }
     }
     match format {
@@ -65,26 +65,22 @@ pub(super) fn rules(
     Ok(Exit::Done)
 }
 
-fn row(lines: &RuleCounters, database: DatabaseSlot, live: &Live, kernel: &Kernel) -> Result<RuleRow> {
-    let line = &live.counters[&lines.counters[0]];
-    let total = lines.total(kernel)?;
-    let prefixes = lines.prefixes(live, database);
-    let is_default = line.kind == CounterKind::Default;
+fn row(rule: &RuleCounters, database: DatabaseSlot, live: &Live, kernel: &Kernel) -> Result<RuleRow> {
+    let named = &live.counters[&rule.counters[0]];
+    let total = rule.total(kernel)?;
+    let prefixes = rule.prefixes(live, database);
+    let is_default = named.kind == CounterKind::Default;
     Ok(RuleRow {
         database_id: live.databases[&database].id.to_string(),
-        rule: line.id.clone(),
-        kind: line.kind.name(),
-        range_id: line.kind.range().map(str::to_owned),
-        label: line.label.clone(),
+        rule: named.id.clone(),
+        kind: named.kind.name(),
+        range_id: named.kind.range().map(str::to_owned),
+        label: named.label.clone(),
         cidrs: prefixes.iter().map(|(net, _)| net.to_string()).collect(),
         packets: total.packets,
         bytes: total.bytes,
         last_hit: total.last,
-        mark: if is_default {
-            Mark::default()
-        } else {
-            mark(lines, &prefixes, total.packets, database, live)
-        },
+        mark: if is_default { Mark::default() } else { mark(rule, &prefixes, total.packets, database, live) },
         prefixes: by_prefix(kernel, &prefixes)?,
     })
 }
@@ -126,10 +122,10 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> R
 }
 
 fn prefix(one: &PrefixHits) -> [String; 9] {
-    let mut line: [String; 9] = Default::default();
-    line[3].clone_from(&one.cidr);
-    line[4] = or_dash(one.packets);
-    line[5] = or_dash(one.bytes);
-    line[6] = or_dash(one.last_hit.map(time));
-    line
+    let mut cells: [String; 9] = Default::default();
+    cells[3].clone_from(&one.cidr);
+    cells[4] = or_dash(one.packets);
+    cells[5] = or_dash(one.bytes);
+    cells[6] = or_dash(one.last_hit.map(time));
+    cells
 }

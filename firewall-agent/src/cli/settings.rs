@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{BadConfiguration, BadInput, Places};
+use super::{BadConfiguration, BadInput, Directories};
 use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
 use crate::rules::{Limits, TrustedKey};
@@ -99,7 +99,7 @@ impl Settings {
     }
 
     /// Resolves the directories. Flags win over the file, the file over the default.
-    pub fn places(&self, flags: Places) -> Located {
+    pub fn directories(&self, flags: Directories) -> Located {
         Located {
             bpffs_dir: flags.bpffs_dir.unwrap_or_else(|| self.file.bpffs_dir()),
             state_dir: flags.state_dir.unwrap_or_else(|| self.file.state_dir()),

@@ -21,10 +21,10 @@ pub(super) fn completions(shell: Shell) -> Result<Exit> {
 /// Writes one page for the program, one for each command.
 pub(super) fn man(dir: &Path, out: &mut impl Write) -> Result<Exit> {
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let mut whole = Arguments::command();
-    whole.build();
-    let commands = whole.get_subcommands().filter(|command| command.get_name() != "help");
-    for command in [&whole].into_iter().chain(commands) {
+    let mut program = Arguments::command();
+    program.build();
+    let commands = program.get_subcommands().filter(|command| command.get_name() != "help");
+    for command in [&program].into_iter().chain(commands) {
         let name = command.get_display_name().unwrap_or(command.get_name());
         let path = dir.join(format!("{name}.1"));
         let mut page = Vec::new();

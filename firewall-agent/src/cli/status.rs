@@ -15,31 +15,31 @@ use crate::files::lock::Lock;
 use crate::files::read::read_file;
 use crate::status::{Status, UNFILTERED};
 
-pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
-    let kernel = Kernel::open(&places.bpffs_dir)?;
-    let program = Probe::firewall(&places.bpffs_dir)?;
+pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
+    let program = Probe::firewall(&directories.bpffs_dir)?;
     let ours = (program.id()?, program.tag()?);
-    let links = links(&Pins::new(&places.bpffs_dir))?;
+    let links = links(&Pins::new(&directories.bpffs_dir))?;
     let mut status = report(links, &kernel.live()?, (ours.0, &ours.1));
     status.counters = counters(&kernel)?;
-    match said(places) {
-        Ok(said) => {
-            status.observe(&said.observed());
-            status.rejected_files = said.rejected_files;
-            (status.errors, status.conditions) = (said.errors, said.conditions);
-            (status.ready, status.not_ready) = (said.ready, said.not_ready);
-            status.repairs = said.repairs;
-            status.agent = said.agent;
+    match read_status_file(directories) {
+        Ok(reported) => {
+            status.observe(&reported.observed());
+            status.rejected_files = reported.rejected_files;
+            (status.errors, status.conditions) = (reported.errors, reported.conditions);
+            (status.ready, status.not_ready) = (reported.ready, reported.not_ready);
+            status.repairs = reported.repairs;
+            status.agent = reported.agent;
             for interface in &mut status.interfaces {
-                let said = said.interfaces.iter().find(|one| one.name == interface.name);
-                interface.unprotected_ms = said.map_or(0, |said| said.unprotected_ms);
+                let reported = reported.interfaces.iter().find(|one| one.name == interface.name);
+                interface.unprotected_ms = reported.map_or(0, |reported| reported.unprotected_ms);
             }
-            status.interfaces.extend(said.interfaces.into_iter().filter(|one| one.mode == UNFILTERED));
+            status.interfaces.extend(reported.interfaces.into_iter().filter(|one| one.mode == UNFILTERED));
         }
         Err(error) => status.errors.push(format!("{error:#}")),
     }
     if let Some(agent) = &mut status.agent {
-        agent.running = Lock::owner(&places.state_dir) == Some(agent.pid);
+        agent.running = Lock::owner(&directories.state_dir) == Some(agent.pid);
         if !agent.running {
             status.ready = false;
             status.not_ready = vec!["the agent is not running".to_owned()];
@@ -53,8 +53,8 @@ pub(super) fn status(places: &Located, format: Format, out: &mut impl Write) -> 
 }
 
 /// Reads the daemon's `status.json`.
-fn said(places: &Located) -> Result<Status> {
-    let path = places.state_dir.join("status.json");
+fn read_status_file(directories: &Located) -> Result<Status> {
+    let path = directories.state_dir.join("status.json");
     let bytes =
         read_file(&path).with_context(|| format!("cannot read the daemon's status in {}", path.display()))?;
     serde_json::from_slice(&bytes)
@@ -123,7 +123,7 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
         "DIGEST",
     ];
     write_table(head, databases, out)?;
-    write_troubles(status, out)?;
+    write_problems(status, out)?;
     writeln!(out)?;
     let counters = status
         .counters
@@ -132,7 +132,7 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
     write_table(["REASON", "VERDICT", "PACKETS", "BYTES"], counters, out)
 }
 
-fn write_troubles(status: &Status, out: &mut impl Write) -> Result<()> {
+fn write_problems(status: &Status, out: &mut impl Write) -> Result<()> {
     let databases = status.databases.iter().filter_map(|one| {
         Some(format!("{} is {}: {}", one.database_id, one.state.name(), one.problem.as_ref()?))
     });

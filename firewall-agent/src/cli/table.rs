@@ -14,7 +14,7 @@ use crate::escape::escaped;
 /// Spaces between columns.
 const GAP: u16 = 2;
 /// Longest word to remain unbroken if possible: the provider's ids have 24 characters.
-const WHOLE: u16 = 24;
+const LONGEST_WORD: u16 = 24;
 /// Longest cell that is not wrapped.
 const WIDEST: u16 = u16::MAX - 2 * GAP;
 /// Rows laid out at once: bounds the memory for long lists. A longer table is not wrapped.
@@ -50,7 +50,7 @@ fn write_within<const N: usize>(
     let constraints = match limit {
         None => Some(widths(&rows, width).map(|width| Absolute(Width::Fixed(width)))),
         Some(limit) => {
-            let word = |cell: &str| cell.split(' ').map(width).max().unwrap_or(0).min(WHOLE);
+            let word = |cell: &str| cell.split(' ').map(width).max().unwrap_or(0).min(LONGEST_WORD);
             // Words stay whole if all fit, else those of the head if these fit.
             let floors = [&rows[..], &rows[..1]].map(|rows| widths(rows, word));
             let floors = floors.into_iter().find(|floors| floors.iter().sum::<u16>() <= limit + GAP);

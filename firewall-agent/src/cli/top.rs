@@ -18,9 +18,9 @@ use crate::bpf::Kernel;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Shows the kernel's counters until the user presses q.
-pub(super) fn top(places: &Located) -> Result<Exit> {
-    let kernel = Kernel::open(&places.bpffs_dir)?;
-    let mut scene = TopState::new(&kernel)?;
+pub(super) fn top(directories: &Located) -> Result<Exit> {
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
+    let mut state = TopState::new(&kernel)?;
     if !io::stdout().is_terminal() {
         return Err(BadInput(
             "top: standard output is not a terminal; use `status -o json` in programs".to_owned(),
@@ -28,16 +28,16 @@ pub(super) fn top(places: &Located) -> Result<Exit> {
         .into());
     }
     let mut terminal = ratatui::try_init()?;
-    let ended = watch(&mut terminal, &kernel, &mut scene);
+    let ended = watch(&mut terminal, &kernel, &mut state);
     ratatui::try_restore()?;
     ended.map(|()| Exit::Done)
 }
 
-fn watch(terminal: &mut ratatui::DefaultTerminal, kernel: &Kernel, scene: &mut TopState) -> Result<()> {
-    let mut looked = Instant::now();
+fn watch(terminal: &mut ratatui::DefaultTerminal, kernel: &Kernel, state: &mut TopState) -> Result<()> {
+    let mut refreshed = Instant::now();
     loop {
-        terminal.draw(|frame| view::draw(frame, scene))?;
-        if event::poll(EVERY.saturating_sub(looked.elapsed()))?
+        terminal.draw(|frame| view::draw(frame, state))?;
+        if event::poll(EVERY.saturating_sub(refreshed.elapsed()))?
             && let Event::Key(key) = event::read()?
             && key.kind == KeyEventKind::Press
         {
@@ -46,9 +46,9 @@ fn watch(terminal: &mut ratatui::DefaultTerminal, kernel: &Kernel, scene: &mut T
                 return Ok(());
             }
         }
-        if looked.elapsed() >= EVERY {
-            scene.look(kernel, looked.elapsed())?;
-            looked = Instant::now();
+        if refreshed.elapsed() >= EVERY {
+            state.refresh(kernel, refreshed.elapsed())?;
+            refreshed = Instant::now();
         }
     }
 }

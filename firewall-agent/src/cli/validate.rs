@@ -36,9 +36,9 @@ pub fn validate(
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
     let nothing = BTreeSet::new();
-    let look =
+    let request =
         ScanRequest { rules_dir: Path::new(""), managed_ranges: Path::new(""), known: &nothing, most_files };
-    let mut files = read_paths(paths, &look, limits, &mut SignatureVerifier::new(keys));
+    let mut files = read_paths(paths, &request, limits, &mut SignatureVerifier::new(keys));
     conflicts::find(&mut files);
     match format {
         Format::Table => report::write_lines(&files, out)?,

@@ -53,8 +53,8 @@ pub(super) enum PacketLog {
     Off,
 }
 
-pub(super) fn packet_log(settings: Settings, turn: &PacketLog, out: &mut impl Write) -> Result<Exit> {
-    let seconds = match turn {
+pub(super) fn packet_log(settings: Settings, switch: &PacketLog, out: &mut impl Write) -> Result<Exit> {
+    let seconds = match switch {
         PacketLog::On { time } => Some(
             u64::try_from(time.as_secs())
                 .map_err(|_| BadInput(format!("--for {time}: must not be negative")))?,

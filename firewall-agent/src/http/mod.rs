@@ -36,5 +36,5 @@ pub trait Counters: Send {
     ///
     /// # Errors
     /// When the counter cannot be read.
-    fn line(&self, line: CounterId) -> Result<Tally>;
+    fn tally(&self, counter: CounterId) -> Result<Tally>;
 }

@@ -19,7 +19,7 @@ const PATHS: &str = "not found; paths: /metrics, /healthz, /readyz, /status\n";
 
 /// Handler of all requests.
 pub struct RequestHandler {
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
     exporter: Mutex<Exporter>,
 }
 
@@ -33,18 +33,18 @@ pub struct Readiness {
 
 impl std::fmt::Debug for RequestHandler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestHandler").field("board", &self.board).finish_non_exhaustive()
+        f.debug_struct("RequestHandler").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
 
 impl RequestHandler {
     /// Creates a handler that answers from the board and the counters.
-    pub fn new(counters: impl Counters + 'static, board: Arc<SharedState>) -> Self {
-        Self { exporter: Mutex::new(Exporter::new(Box::new(counters), Arc::clone(&board))), board }
+    pub fn new(counters: impl Counters + 'static, shared: Arc<SharedState>) -> Self {
+        Self { exporter: Mutex::new(Exporter::new(Box::new(counters), Arc::clone(&shared))), shared }
     }
 
-    pub(super) fn board(&self) -> &SharedState {
-        &self.board
+    pub(super) fn shared_state(&self) -> &SharedState {
+        &self.shared
     }
 
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
@@ -55,7 +55,7 @@ impl RequestHandler {
         }
         match request.uri().path() {
             "/metrics" => page(StatusCode::OK, METRICS, self.exporter().metrics()),
-            "/healthz" => match self.board.dead() {
+            "/healthz" => match self.shared.dead() {
                 None => page(StatusCode::OK, TEXT, "alive\n".to_owned()),
                 Some(why) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{why}\n")),
             },
@@ -66,16 +66,16 @@ impl RequestHandler {
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
-        let snapshot = self.board.snapshot();
+        let snapshot = self.shared.snapshot();
         let mut not_ready = snapshot.status.not_ready.clone();
-        not_ready.extend(self.board.dead());
-        let ready = snapshot.status.ready && self.board.dead().is_none();
+        not_ready.extend(self.shared.dead());
+        let ready = snapshot.status.ready && self.shared.dead().is_none();
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         json(code, &Readiness { ready, not_ready })
     }
 
     fn status(&self) -> Response<Full<Bytes>> {
-        let mut status = self.board.snapshot().status.clone();
+        let mut status = self.shared.snapshot().status.clone();
         match self.exporter().reasons() {
             Ok(counters) => status.counters = counters,
             Err(error) => status.errors.push(format!("{error:#}")),
@@ -131,24 +131,24 @@ mod tests {
             bail!("no counters here")
         }
 
-        fn line(&self, _: CounterId) -> anyhow::Result<Tally> {
-            bail!("no lines here")
+        fn tally(&self, _: CounterId) -> anyhow::Result<Tally> {
+            bail!("no counters here")
         }
     }
 
-    fn board(ready: bool) -> SharedState {
-        let board = SharedState::new(Duration::from_secs(120));
+    fn shared_state(ready: bool) -> SharedState {
+        let shared = SharedState::new(Duration::from_secs(120));
         let not_ready = if ready { Vec::new() } else { vec!["eth0: not there".to_owned()] };
-        board.post(Snapshot {
+        shared.post(Snapshot {
             status: Status { ready, not_ready, ..Status::default() },
             ..Snapshot::default()
         });
-        board
+        shared
     }
 
-    fn ask(board: SharedState, path: &str) -> (u16, String) {
-        let desk = RequestHandler::new(Unreadable, Arc::new(board));
-        let answer = desk.answer(&Request::get(path).body(()).unwrap());
+    fn ask(shared: SharedState, path: &str) -> (u16, String) {
+        let handler = RequestHandler::new(Unreadable, Arc::new(shared));
+        let answer = handler.answer(&Request::get(path).body(()).unwrap());
         let code = answer.status().as_u16();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let body = runtime.block_on(answer.into_body().collect()).unwrap().to_bytes();
@@ -157,11 +157,11 @@ mod tests {
 
     #[test]
     fn liveness_follows_the_loop_and_readiness_the_posted_status() {
-        assert_eq!(ask(board(false), "/healthz"), (200, "alive\n".to_owned()));
-        let (code, body) = ask(board(false), "/readyz");
+        assert_eq!(ask(shared_state(false), "/healthz"), (200, "alive\n".to_owned()));
+        let (code, body) = ask(shared_state(false), "/readyz");
         assert!(code == 503 && body.contains("eth0: not there"), "{code} {body}");
-        assert_eq!(ask(board(true), "/readyz").0, 200);
-        let unknown = board(true);
+        assert_eq!(ask(shared_state(true), "/readyz").0, 200);
+        let unknown = shared_state(true);
         unknown.unknown("the pins are gone", BTreeMap::new());
         let (code, body) = ask(unknown, "/readyz");
         assert!(code == 503 && body.contains("the pins are gone"), "{code} {body}");
@@ -171,10 +171,10 @@ mod tests {
     fn stalled_loop_is_neither_alive_nor_ready() {
         for (seconds, expected) in [(25, 200), (35, 503)] {
             for path in ["/healthz", "/readyz"] {
-                let mut board = board(true);
-                board.tick();
-                board.age(Duration::from_secs(seconds));
-                let (code, body) = ask(board, path);
+                let mut shared = shared_state(true);
+                shared.tick();
+                shared.age(Duration::from_secs(seconds));
+                let (code, body) = ask(shared, path);
                 assert_eq!(code, expected, "{path} after {seconds} s: {body}");
                 assert!(code == 200 || body.contains("has not ticked for 35 seconds"), "{body}");
             }
@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn unreadable_counters_are_reported_beside_other_metrics() {
-        let (code, body) = ask(board(true), "/metrics");
+        let (code, body) = ask(shared_state(true), "/metrics");
         assert!(code == 200 && body.contains("firewall_counters_readable 0.0\n"), "{body}");
         assert!(body.contains("firewall_ready 1.0\n") && !body.contains("firewall_packets"), "{body}");
-        let (code, body) = ask(board(true), "/status");
+        let (code, body) = ask(shared_state(true), "/status");
         assert!(code == 200 && body.contains("no counters here"), "{body}");
     }
 }

@@ -52,13 +52,13 @@ pub fn serve(
     listen: Vec<Listen>,
     bind: Bind,
     counters: impl Counters + 'static,
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
 ) -> Result<()> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         match runtime {
             Ok(runtime) => {
-                runtime.block_on(every(listen, bind, Arc::new(RequestHandler::new(counters, board))))
+                runtime.block_on(every(listen, bind, Arc::new(RequestHandler::new(counters, shared))))
             }
             Err(error) => error!(error = error.to_string(), "HTTP server not started"),
         }
@@ -68,53 +68,53 @@ pub fn serve(
     Ok(())
 }
 
-async fn every(listen: Vec<Listen>, bind: Bind, desk: Arc<RequestHandler>) {
+async fn every(listen: Vec<Listen>, bind: Bind, handler: Arc<RequestHandler>) {
     let listeners: Vec<_> =
-        listen.into_iter().map(|at| tokio::spawn(attend(at, bind, Arc::clone(&desk)))).collect();
+        listen.into_iter().map(|at| tokio::spawn(run_listener(at, bind, Arc::clone(&handler)))).collect();
     for listener in listeners {
         // Each runs until the process ends.
         let _ = listener.await;
     }
 }
 
-async fn attend(at: Listen, bind: Bind, desk: Arc<RequestHandler>) {
+async fn run_listener(at: Listen, bind: Bind, handler: Arc<RequestHandler>) {
     let name = at.to_string();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let socket = bound(&at, &name, bind, &desk).await;
+        let socket = bound(&at, &name, bind, &handler).await;
         info!(listen = name, "HTTP listener bound");
         tokio::select! {
-            () = accept(&socket, &name, &places, &desk) => return,
-            () = socket.lost() => warn!(listen = name, "socket removed from disk, bound again"),
+            () = accept(&socket, &name, &permits, &handler) => return,
+            () = socket.removed() => warn!(listen = name, "socket removed from disk, bound again"),
         }
     }
 }
 
 /// Retries to bind until it succeeds.
-async fn bound(at: &Listen, name: &str, bind: Bind, desk: &RequestHandler) -> Socket {
+async fn bound(at: &Listen, name: &str, bind: Bind, handler: &RequestHandler) -> Socket {
     loop {
         match Socket::bind(at, bind).await {
             Ok(socket) => {
-                desk.board().bound(name, None);
+                handler.shared_state().bound(name, None);
                 return socket;
             }
             Err(error) => {
-                desk.board().bound(name, Some(format!("listen {at}: {error:#}")));
+                handler.shared_state().bound(name, Some(format!("listen {at}: {error:#}")));
                 sleep(RETRY).await;
             }
         }
     }
 }
 
-async fn accept(socket: &Socket, name: &str, places: &Arc<Semaphore>, desk: &Arc<RequestHandler>) {
+async fn accept(socket: &Socket, name: &str, permits: &Arc<Semaphore>, handler: &Arc<RequestHandler>) {
     loop {
-        let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(permits).acquire_owned().await else { return };
         match socket.accept().await {
             Ok(stream) => {
-                let desk = Arc::clone(desk);
+                let handler = Arc::clone(handler);
                 tokio::spawn(async move {
-                    converse(stream, desk).await;
-                    drop(place);
+                    converse(stream, handler).await;
+                    drop(permit);
                 });
             }
             Err(error) => {
@@ -129,9 +129,9 @@ async fn accept(socket: &Socket, name: &str, places: &Arc<Semaphore>, desk: &Arc
 ///
 /// # Panics
 /// Outside a tokio runtime with a timer.
-pub async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin, desk: Arc<RequestHandler>) {
+pub async fn converse(stream: impl AsyncRead + AsyncWrite + Send + Unpin, handler: Arc<RequestHandler>) {
     let answer = service_fn(move |request| {
-        let answer = desk.answer(&request);
+        let answer = handler.answer(&request);
         async move { Ok::<_, std::convert::Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -168,7 +168,7 @@ impl Socket {
     }
 
     /// Waits until no client can connect any more.
-    async fn lost(&self) {
+    async fn removed(&self) {
         match self {
             Self::Unix(_, is_lost) => {
                 while !is_lost() {

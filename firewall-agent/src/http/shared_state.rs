@@ -52,7 +52,7 @@ impl SharedState {
         if snapshot.all_in_force {
             self.all_in_force.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
         }
-        *held(&self.snapshot) = Arc::new(snapshot);
+        *lock(&self.snapshot) = Arc::new(snapshot);
     }
 
     /// Reports that the loop cannot determine its state, except for `waiting`: nothing is ready until the next
@@ -72,20 +72,20 @@ impl SharedState {
     /// Configured listeners that are not bound, with the reason.
     #[must_use]
     pub fn unbound(&self) -> BTreeMap<String, String> {
-        held(&self.unbound).clone()
+        lock(&self.unbound).clone()
     }
 
     /// Records a listener as bound, or as not bound with the reason.
-    pub(super) fn bound(&self, listener: &str, trouble: Option<String>) {
-        let mut unbound = held(&self.unbound);
-        match trouble {
-            Some(trouble) => _ = unbound.insert(listener.to_owned(), trouble),
+    pub(super) fn bound(&self, listener: &str, error: Option<String>) {
+        let mut unbound = lock(&self.unbound);
+        match error {
+            Some(error) => _ = unbound.insert(listener.to_owned(), error),
             None => _ = unbound.remove(listener),
         }
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&held(&self.snapshot))
+        Arc::clone(&lock(&self.snapshot))
     }
 
     /// Time since the loop's last tick.
@@ -116,6 +116,6 @@ impl SharedState {
 }
 
 /// Locks, ignoring poisoning: no critical section can panic halfway through a change.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

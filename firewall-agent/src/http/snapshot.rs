@@ -56,17 +56,17 @@ impl DatabaseCounters {
             .iter()
             .map(|(slot, database)| (*slot, Self { default: database.default_counter, ..Self::default() }))
             .collect();
-        for (line, named) in &live.counters {
-            let Some(lines) = slots.get_mut(&named.database) else { continue };
+        for (counter, named) in &live.counters {
+            let Some(counters) = slots.get_mut(&named.database) else { continue };
             match named.kind {
                 CounterKind::Default => continue,
-                CounterKind::Custom | CounterKind::Managed(_) => lines.rules += 1,
+                CounterKind::Custom | CounterKind::Managed(_) => counters.rules += 1,
                 // A prefix with a counter of its own is part of a rule, not a rule.
                 CounterKind::Prefix(_) | CounterKind::Internal => {}
             }
-            lines.allowing.push(*line);
+            counters.allowing.push(*counter);
         }
         let id = |slot| live.databases.get(&slot).map(|database| database.id.to_string());
-        slots.into_iter().filter_map(|(slot, lines)| Some((id(slot)?, lines))).collect()
+        slots.into_iter().filter_map(|(slot, counters)| Some((id(slot)?, counters))).collect()
     }
 }

@@ -56,8 +56,9 @@ impl AcceptedFiles {
             Record::File(id, file) => {
                 let candidate =
                     parse(&file).map_err(|errors| format!("stored file of database {id}: {errors}"))?;
-                let held = || live.databases.values().find(|one| one.id == id).map_or(0, |one| one.floor);
-                let floor = Some(persisted.floor(&id)).filter(|floor| *floor > 0).unwrap_or_else(held);
+                let live_floor =
+                    || live.databases.values().find(|one| one.id == id).map_or(0, |one| one.floor);
+                let floor = Some(persisted.floor(&id)).filter(|floor| *floor > 0).unwrap_or_else(live_floor);
                 if candidate.rules.revision >= floor {
                     self.files.insert(id, candidate);
                 } else {

@@ -80,7 +80,7 @@ pub fn admit(
             admission.admitted.insert(id, newest);
         }
     }
-    admission.synchronize(held(before, persisted, live));
+    admission.synchronize(owned(before, persisted, live));
     admission
 }
 
@@ -155,9 +155,9 @@ impl Admission {
     }
 
     /// Refuses files until no two databases claim one destination.
-    fn synchronize(&mut self, held: Claims) {
+    fn synchronize(&mut self, owned: Claims) {
         let wanted = self.admitted.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules)));
-        for (id, message) in Claimants::new(wanted.collect(), held).losers() {
+        for (id, message) in Claimants::new(wanted.collect(), owned).losers() {
             if let Some(candidate) = self.admitted.remove(&id) {
                 self.refuse(candidate, Rejection::named(Cause::EndpointClaimed, message));
             }
@@ -171,22 +171,22 @@ fn wanted(rules: &DatabaseRules) -> BTreeSet<Destination> {
 
 /// Destinations that each database owns: its live endpoints, and those of its accepted file, which may not be published
 /// yet. A database that has left owns none, though a start after a crash may still find its endpoints.
-fn held(before: &BTreeMap<DatabaseId, Candidate>, persisted: &PersistedState, live: &Live) -> Claims {
+fn owned(before: &BTreeMap<DatabaseId, Candidate>, persisted: &PersistedState, live: &Live) -> Claims {
     let has_left = |id: &DatabaseId| {
         let presence = persisted.presence(id);
         !before.contains_key(id) && matches!(presence, Some(Presence::Removed | Presence::Forgotten))
     };
-    let mut held: Claims =
+    let mut owned: Claims =
         before.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules))).collect();
     for (slot, endpoints) in live.open_endpoints().iter() {
         if let Some(database) = live.databases.get(&slot)
             && !has_left(&database.id)
         {
-            let own = held.entry(database.id.clone()).or_default();
+            let own = owned.entry(database.id.clone()).or_default();
             own.extend(endpoints.iter().map(|endpoint| endpoint.destination));
         }
     }
-    held
+    owned
 }
 
 #[cfg(test)]

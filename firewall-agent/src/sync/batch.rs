@@ -34,7 +34,7 @@ impl Batch {
     pub fn publish(
         &mut self,
         live: &mut Live,
-        plane: &mut impl DataPlane,
+        data_plane: &mut impl DataPlane,
     ) -> Vec<(DatabaseSlot, Result<()>)> {
         let waiting = std::mem::take(self).waiting;
         for (slot, _, stamp) in &waiting {
@@ -49,7 +49,7 @@ impl Batch {
                 Some(Replacement { slot: *slot, database: databases.get(slot)?, changed: *changed })
             })
             .collect();
-        let results = if together.is_empty() { Vec::new() } else { plane.publish_sources(&together) };
+        let results = if together.is_empty() { Vec::new() } else { data_plane.publish_sources(&together) };
         let results: Vec<_> = waiting.into_iter().map(|(slot, ..)| slot).zip(results).collect();
         for (slot, result) in &results {
             // After a failure the live list may mix old and new families: the next publish replaces both.

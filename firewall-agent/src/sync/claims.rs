@@ -15,7 +15,7 @@ pub(super) struct Rows {
 }
 
 /// A published database: its slot and its default counter.
-pub(super) type Place = (DatabaseSlot, CounterId);
+pub(super) type Assigned = (DatabaseSlot, CounterId);
 
 /// The live endpoints that a publish retains, and those that it closes.
 pub(super) struct Claims<'a> {
@@ -23,22 +23,22 @@ pub(super) struct Claims<'a> {
     crowded: &'a BTreeMap<DatabaseId, Crowded>,
     /// Live endpoints that their databases retain. A change to monitor mode takes effect at once: a source that leaves
     /// the allow list must not be cut off in between.
-    held: BTreeMap<DatabaseSlot, BTreeMap<Destination, Claim>>,
+    retained: BTreeMap<DatabaseSlot, BTreeMap<Destination, Claim>>,
     /// Live endpoints that leave.
     leaving: BTreeSet<Destination>,
 }
 
 impl<'a> Claims<'a> {
     pub fn new(desired: &'a Desired, crowded: &'a BTreeMap<DatabaseId, Crowded>, live: &Live) -> Self {
-        let mut claims = Self { desired, crowded, held: BTreeMap::new(), leaving: BTreeSet::new() };
+        let mut claims = Self { desired, crowded, retained: BTreeMap::new(), leaving: BTreeSet::new() };
         for (slot, endpoints) in live.open_endpoints().iter() {
-            claims.hold(slot, live.databases.get(&slot).map(|database| &database.id), endpoints);
+            claims.divide(slot, live.databases.get(&slot).map(|database| &database.id), endpoints);
         }
         claims
     }
 
     /// Divides the live endpoints of one slot into those that stay and those that leave.
-    fn hold(&mut self, slot: DatabaseSlot, id: Option<&DatabaseId>, endpoints: &[OpenEndpoint]) {
+    fn divide(&mut self, slot: DatabaseSlot, id: Option<&DatabaseId>, endpoints: &[OpenEndpoint]) {
         let desired = self.desired;
         let stays = id.filter(|id| !desired.removed.contains(*id));
         let Some(id) = stays else {
@@ -49,8 +49,8 @@ impl<'a> Claims<'a> {
         let Some(wanted) = desired.databases.get(id) else {
             // Without a file, monitor mode stays only where this host permits it.
             let mode = |mode| if desired.monitor { mode } else { Mode::Enforce };
-            let held = endpoints.iter().map(|endpoint| (endpoint.destination, endpoint.turned(mode)));
-            self.held.insert(slot, held.collect());
+            let rows = endpoints.iter().map(|endpoint| (endpoint.destination, endpoint.with_mode(mode)));
+            self.retained.insert(slot, rows.collect());
             return;
         };
         let crowded = self.crowded.contains_key(id);
@@ -61,11 +61,11 @@ impl<'a> Claims<'a> {
             (_, true) => Mode::Enforce,
             (false, false) => mode,
         };
-        let (mut held, mut wildcards) = (BTreeMap::new(), BTreeMap::new());
+        let (mut rows, mut wildcards) = (BTreeMap::new(), BTreeMap::new());
         for endpoint in endpoints {
-            let (destination, claim) = (endpoint.destination, endpoint.turned(mode));
+            let (destination, claim) = (endpoint.destination, endpoint.with_mode(mode));
             if wanted.claims(&destination) {
-                held.insert(destination, claim);
+                rows.insert(destination, claim);
                 continue;
             }
             self.leaving.insert(destination);
@@ -77,9 +77,9 @@ impl<'a> Claims<'a> {
         let within = |to: &Destination| Some((*to, *wildcards.get(&to.everywhere())?));
         let parts: Vec<_> = wanted.targets.iter().filter_map(within).collect();
         for (to, claim) in parts {
-            held.entry(to).or_insert(claim);
+            rows.entry(to).or_insert(claim);
         }
-        self.held.insert(slot, held);
+        self.retained.insert(slot, rows);
     }
 
     /// The table that must be in force before any allow list changes: it closes the leaving endpoints and all that must
@@ -95,12 +95,12 @@ impl<'a> Claims<'a> {
         let crowded = crowded.flat_map(|wanted| &wanted.targets);
         let withheld = desired.databases.values().flat_map(|wanted| &wanted.targets);
         let withheld = withheld.filter(|to| desired.withheld.contains(to));
-        let open = self.held.values().flatten().map(|(to, claim)| (*to, *claim)).collect();
+        let open = self.retained.values().flatten().map(|(to, claim)| (*to, *claim)).collect();
         self.rows(open, is_closed, live.endpoints.closed().iter().chain(crowded).chain(withheld))
     }
 
     /// The table after a publish. `published` returns the databases with the desired allow list in force.
-    pub fn opening(&self, published: impl Fn(&DatabaseId) -> Option<Place>) -> Rows {
+    pub fn opening(&self, published: impl Fn(&DatabaseId) -> Option<Assigned>) -> Rows {
         let desired = self.desired;
         let (mut open, mut opened) = (Vec::new(), BTreeSet::new());
         for (id, wanted) in &desired.databases {
@@ -110,8 +110,8 @@ impl<'a> Claims<'a> {
                 self.open(wanted, slot, claim, &mut open);
             }
         }
-        let held = self.held.iter().filter(|(slot, _)| !opened.contains(slot));
-        open.extend(held.flat_map(|(_, held)| held).map(|(to, claim)| (*to, *claim)));
+        let retained = self.retained.iter().filter(|(slot, _)| !opened.contains(slot));
+        open.extend(retained.flat_map(|(_, rows)| rows).map(|(to, claim)| (*to, *claim)));
         // An accepted file protects its destinations: those not open are closed.
         let wanted = desired.databases.values().flat_map(|wanted| &wanted.targets);
         let mut rows = self.rows(open, |_| true, wanted);
@@ -136,8 +136,8 @@ impl<'a> Claims<'a> {
         }
         // Withheld destinations that are open already, themselves or by a wildcard, stay open.
         let opened: BTreeSet<Destination> = open[first..].iter().map(|(to, _)| *to).collect();
-        let held = self.held.get(&slot).into_iter().flatten().map(|(to, _)| to);
-        let stays = held.filter(|to| !opened.contains(to) && !opened.contains(&to.everywhere()));
+        let retained = self.retained.get(&slot).into_iter().flatten().map(|(to, _)| to);
+        let stays = retained.filter(|to| !opened.contains(to) && !opened.contains(&to.everywhere()));
         open.extend(stays.map(|to| (*to, claim)));
     }
 
@@ -185,8 +185,8 @@ impl<'a> Claims<'a> {
 
 impl OpenEndpoint {
     /// Its claim in another mode.
-    fn turned(&self, turn: impl Fn(Mode) -> Mode) -> Claim {
-        Self { mode: turn(self.mode), ..*self }.claim()
+    fn with_mode(&self, map: impl Fn(Mode) -> Mode) -> Claim {
+        Self { mode: map(self.mode), ..*self }.claim()
     }
 }
 

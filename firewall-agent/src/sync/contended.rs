@@ -129,7 +129,7 @@ mod tests {
             desired.databases.values().flat_map(|one| &one.targets).map(ToString::to_string).collect();
         assert_eq!(open, ["192.0.2.2:5432/tcp", "192.0.2.3:5432/tcp"]);
         assert!(desired.closed.contains(&"192.0.2.1:5432/tcp".parse().unwrap()));
-        let said: Vec<String> = desired.contentions().map(|(_, message)| message).collect();
-        assert_eq!(said, ["192.0.2.1:5432/tcp: closed: claimed by databases a, b"]);
+        let messages: Vec<String> = desired.contentions().map(|(_, message)| message).collect();
+        assert_eq!(messages, ["192.0.2.1:5432/tcp: closed: claimed by databases a, b"]);
     }
 }

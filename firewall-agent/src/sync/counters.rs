@@ -20,33 +20,33 @@ pub(super) struct Counters {
     /// Counters of rules, default counters included, by database slot.
     rules: BTreeMap<DatabaseSlot, Vec<CounterId>>,
     /// Number of counters per database slot, those of single prefixes included.
-    held: BTreeMap<DatabaseSlot, usize>,
+    in_use: BTreeMap<DatabaseSlot, usize>,
     /// Counters that may be free: none below the start is.
     free: Indices<CounterId>,
     free_prefixes: Indices<CounterId>,
 }
 
 impl Counters {
-    pub fn new(live: &Live, plane: &impl DataPlane) -> Self {
-        let sizes = plane.sizes();
+    pub fn new(live: &Live, data_plane: &impl DataPlane) -> Self {
+        let sizes = data_plane.sizes();
         let mut counters = Self {
             rules: BTreeMap::new(),
-            held: BTreeMap::new(),
+            in_use: BTreeMap::new(),
             free: sizes.rule_counters(),
             free_prefixes: sizes.prefix_counters(),
         };
-        for (counter, line) in &live.counters {
-            *counters.held.entry(line.database).or_default() += 1;
-            if !matches!(line.kind, CounterKind::Prefix(_)) {
-                counters.rules.entry(line.database).or_default().push(*counter);
+        for (counter, rule) in &live.counters {
+            *counters.in_use.entry(rule.database).or_default() += 1;
+            if !matches!(rule.kind, CounterKind::Prefix(_)) {
+                counters.rules.entry(rule.database).or_default().push(*counter);
             }
         }
         counters
     }
 
     /// Number of counters of a database slot.
-    pub fn held(&self, slot: DatabaseSlot) -> usize {
-        self.held.get(&slot).copied().unwrap_or_default()
+    pub fn in_use(&self, slot: DatabaseSlot) -> usize {
+        self.in_use.get(&slot).copied().unwrap_or_default()
     }
 
     /// The counters of rules of a database slot, its default counter included.
@@ -73,7 +73,7 @@ impl AssignedCounters {
         desired: &DesiredDatabase,
         counters: &mut Counters,
         live: &mut Live,
-        plane: &mut impl DataPlane,
+        data_plane: &mut impl DataPlane,
     ) -> Result<Self> {
         // A counter is never renamed to another range: as long as the old allow list is in force, its prefixes would be
         // attributed to that range.
@@ -82,23 +82,23 @@ impl AssignedCounters {
             .of(database)
             .iter()
             .filter_map(|counter| Some((live.counters.get(counter)?, *counter)))
-            .filter(|(line, _)| line.database == database && !matches!(line.kind, CounterKind::Prefix(_)))
-            .map(|(line, counter)| ((line.id.clone(), range(&line.kind)), counter))
+            .filter(|(rule, _)| rule.database == database && !matches!(rule.kind, CounterKind::Prefix(_)))
+            .map(|(rule, counter)| ((rule.id.clone(), range(&rule.kind)), counter))
             .collect();
         let (rules, prefixes) = (BTreeMap::new(), BTreeMap::new());
         let mut assigned = Self { default: database.default_counter(), rules, prefixes, uncounted: 0 };
-        name(assigned.default, line(database, CounterKind::Default, String::new(), ""), live, plane)?;
+        name(assigned.default, rule(database, CounterKind::Default, String::new(), ""), live, data_plane)?;
         for (key, (kind, label)) in &desired.counters {
-            let line = line(database, kind.clone(), id(key), label);
-            let known = known.get(&(line.id.clone(), range(kind))).copied();
+            let rule = rule(database, kind.clone(), id(key), label);
+            let known = known.get(&(rule.id.clone(), range(kind))).copied();
             let Some(counter) = known.or_else(|| next_free(&mut counters.free, live)) else {
                 assigned.uncounted += 1;
                 continue;
             };
-            name(counter, line, live, plane)?;
+            name(counter, rule, live, data_plane)?;
             assigned.rules.insert(key.clone(), counter);
         }
-        assigned.assign_prefixes(database, desired, counters, live, plane)?;
+        assigned.assign_prefixes(database, desired, counters, live, data_plane)?;
         Ok(assigned)
     }
 
@@ -110,24 +110,30 @@ impl AssignedCounters {
         desired: &DesiredDatabase,
         counters: &mut Counters,
         live: &mut Live,
-        plane: &mut impl DataPlane,
+        data_plane: &mut impl DataPlane,
     ) -> Result<()> {
-        let mut taken: BTreeMap<&CounterKey, usize> = BTreeMap::new();
+        let mut assigned: BTreeMap<&CounterKey, usize> = BTreeMap::new();
         for (net, key) in desired.set.prefixes.iter() {
             let Some((CounterKind::Managed(range), label)) = desired.counters.get(key) else { continue };
-            let (id, taken) = (id(key), taken.entry(key).or_default());
-            let held = live.databases.get(&database).and_then(|one| one.sources.get(&net).copied());
-            let held = held.filter(|counter| live.counters.get(counter).is_some_and(|held| held.id == id));
-            let counter = match held {
+            let (id, assigned) = (id(key), assigned.entry(key).or_default());
+            let current = live.databases.get(&database).and_then(|one| one.sources.get(&net).copied());
+            let current =
+                current.filter(|counter| live.counters.get(counter).is_some_and(|rule| rule.id == id));
+            let counter = match current {
                 Some(counter) if self.rules.get(key) == Some(&counter) => None,
                 Some(counter) => Some(counter),
-                None if *taken < PREFIXES_OF_A_RULE => next_free(&mut counters.free_prefixes, live),
+                None if *assigned < PREFIXES_OF_A_RULE => next_free(&mut counters.free_prefixes, live),
                 None => None,
             };
             if let Some(counter) = counter {
-                name(counter, line(database, CounterKind::Prefix(range.clone()), id, label), live, plane)?;
+                name(
+                    counter,
+                    rule(database, CounterKind::Prefix(range.clone()), id, label),
+                    live,
+                    data_plane,
+                )?;
                 self.prefixes.insert(net, counter);
-                *taken += 1;
+                *assigned += 1;
             }
         }
         Ok(())
@@ -154,7 +160,7 @@ pub(super) fn id(key: &CounterKey) -> String {
     }
 }
 
-fn line(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> RuleCounter {
+fn rule(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> RuleCounter {
     RuleCounter { database, kind, id, label: label.to_owned() }
 }
 
@@ -164,10 +170,15 @@ fn next_free(free: &mut Indices<CounterId>, live: &Live) -> Option<CounterId> {
 }
 
 /// Updates the record of a counter.
-fn name(counter: CounterId, line: RuleCounter, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
-    if live.counters.get(&counter) != Some(&line) {
-        plane.set_counter(counter, &line)?;
-        live.counters.insert(counter, line);
+fn name(
+    counter: CounterId,
+    rule: RuleCounter,
+    live: &mut Live,
+    data_plane: &mut impl DataPlane,
+) -> Result<()> {
+    if live.counters.get(&counter) != Some(&rule) {
+        data_plane.set_counter(counter, &rule)?;
+        live.counters.insert(counter, rule);
     }
     Ok(())
 }
@@ -176,21 +187,21 @@ fn name(counter: CounterId, line: RuleCounter, live: &mut Live, plane: &mut impl
 pub(super) fn free_counters(
     unused: impl Fn(CounterId, &RuleCounter) -> bool,
     live: &mut Live,
-    plane: &mut impl DataPlane,
+    data_plane: &mut impl DataPlane,
     freed: &mut BTreeMap<CounterId, DatabaseId>,
 ) -> Result<()> {
     let counters: Vec<CounterId> = live
         .counters
         .iter()
-        .filter(|(counter, line)| unused(**counter, line))
+        .filter(|(counter, rule)| unused(**counter, rule))
         .map(|(counter, _)| *counter)
         .collect();
     if !counters.is_empty() {
-        plane.synchronize()?;
+        data_plane.synchronize()?;
     }
     for counter in counters {
-        plane.free_counter(counter)?;
-        let database = live.counters.remove(&counter).and_then(|line| live.databases.get(&line.database));
+        data_plane.free_counter(counter)?;
+        let database = live.counters.remove(&counter).and_then(|rule| live.databases.get(&rule.database));
         if let Some(database) = database {
             freed.insert(counter, database.id.clone());
         }

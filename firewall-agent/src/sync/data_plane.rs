@@ -67,7 +67,7 @@ pub trait DataPlane {
     ///
     /// # Errors
     /// The kernel refused a write.
-    fn set_counter(&mut self, counter: CounterId, line: &RuleCounter) -> Result<()>;
+    fn set_counter(&mut self, counter: CounterId, rule: &RuleCounter) -> Result<()>;
 
     /// Zeroes a counter and removes its record. No published list may refer to it, and [`DataPlane::synchronize`] must have
     /// returned since.

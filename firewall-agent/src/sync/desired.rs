@@ -46,7 +46,7 @@ pub struct Desired {
     /// Capacity available for a publish.
     pub limits: Capacity,
     /// Nothing is freed: programs of another map layout still use it.
-    pub keeps: bool,
+    pub frees_nothing: bool,
     /// Destinations that accepted files of several databases claim, with these databases. They are removed from the
     /// databases and closed.
     pub contended: BTreeMap<Destination, BTreeSet<DatabaseId>>,

@@ -58,17 +58,17 @@ impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (place, protocol) = match text.rsplit_once('/') {
+        let (socket, protocol) = match text.rsplit_once('/') {
             None => (text, Some(Protocol::Tcp)),
-            Some((place, "tcp")) => (place, Some(Protocol::Tcp)),
-            Some((place, "udp")) => (place, Some(Protocol::Udp)),
-            Some((place, _)) => (place, None),
+            Some((socket, "tcp")) => (socket, Some(Protocol::Tcp)),
+            Some((socket, "udp")) => (socket, Some(Protocol::Udp)),
+            Some((socket, _)) => (socket, None),
         };
-        let place = match place.strip_prefix("*:") {
+        let socket = match socket.strip_prefix("*:") {
             Some(port) => port.parse().ok().map(|port: u16| (None, port)),
-            None => place.parse().ok().map(|place: SocketAddr| (Some(place.ip()), place.port())),
+            None => socket.parse().ok().map(|socket: SocketAddr| (Some(socket.ip()), socket.port())),
         };
-        match (place, protocol) {
+        match (socket, protocol) {
             (Some((address, port @ 1..)), Some(protocol)) => Ok(Self { address, port, protocol }),
             _ => Err(format!("{text:?}: not ADDRESS:PORT[/tcp|/udp]")),
         }

@@ -20,15 +20,15 @@ pub fn common_digest(sources: &PrefixMap<CounterId>) -> [u8; 32] {
 
 fn over(sources: &PrefixMap<CounterId>, counter: impl Fn(&mut Sha256, CounterId)) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for (net, line) in &sources.v4 {
+    for (net, id) in &sources.v4 {
         hash.update([4, net.prefix_len()]);
         hash.update(net.network().octets());
-        counter(&mut hash, *line);
+        counter(&mut hash, *id);
     }
-    for (net, line) in &sources.v6 {
+    for (net, id) in &sources.v6 {
         hash.update([6, net.prefix_len()]);
         hash.update(net.network().octets());
-        counter(&mut hash, *line);
+        counter(&mut hash, *id);
     }
     hash.finalize().into()
 }

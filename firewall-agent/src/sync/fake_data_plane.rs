@@ -134,9 +134,9 @@ impl DataPlane for FakeDataPlane {
         })
     }
 
-    fn set_counter(&mut self, counter: CounterId, line: &RuleCounter) -> Result<()> {
+    fn set_counter(&mut self, counter: CounterId, rule: &RuleCounter) -> Result<()> {
         self.write(|live| {
-            live.counters.insert(counter, line.clone());
+            live.counters.insert(counter, rule.clone());
         })
     }
 

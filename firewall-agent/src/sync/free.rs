@@ -21,25 +21,25 @@ pub(super) fn free(
     desired: &Desired,
     open: &BTreeMap<DatabaseSlot, Option<AssignedCounters>>,
     live: &mut Live,
-    plane: &mut impl DataPlane,
+    data_plane: &mut impl DataPlane,
     done: &mut Published,
 ) {
-    remove(desired, live, plane, done);
-    let kept: BTreeMap<DatabaseSlot, BTreeSet<_>> =
+    remove(desired, live, data_plane, done);
+    let retained: BTreeMap<DatabaseSlot, BTreeSet<_>> =
         open.iter().filter_map(|(slot, assigned)| Some((*slot, assigned.as_ref()?.counters()))).collect();
     let known: BTreeSet<DatabaseSlot> = live.databases.keys().copied().collect();
-    let unused = |counter, line: &RuleCounter| match kept.get(&line.database) {
-        Some(kept) => !kept.contains(&counter),
-        None => !known.contains(&line.database),
+    let unused = |counter, rule: &RuleCounter| match retained.get(&rule.database) {
+        Some(retained) => !retained.contains(&counter),
+        None => !known.contains(&rule.database),
     };
-    if let Err(error) = free_counters(unused, live, plane, &mut done.freed) {
+    if let Err(error) = free_counters(unused, live, data_plane, &mut done.freed) {
         done.errors.push(error);
     }
 }
 
 /// Empties the allow lists, then frees their counters, then the slots: after an interruption in between, the database
 /// still exists and is removed again.
-fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: &mut Published) {
+fn remove(desired: &Desired, live: &mut Live, data_plane: &mut impl DataPlane, done: &mut Published) {
     let mut batch = Batch::default();
     let leaving = live.databases.iter().filter(|(_, database)| desired.removed.contains(&database.id));
     let leaving: Vec<(DatabaseSlot, DatabaseId)> =
@@ -55,10 +55,10 @@ fn remove(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, done: 
         }
         empty(slot, live, &mut batch);
         if batch.is_full() {
-            remove_emptied(&mut batch, live, plane, done);
+            remove_emptied(&mut batch, live, data_plane, done);
         }
     }
-    remove_emptied(&mut batch, live, plane, done);
+    remove_emptied(&mut batch, live, data_plane, done);
 }
 
 fn empty(slot: DatabaseSlot, live: &mut Live, batch: &mut Batch) {
@@ -83,16 +83,16 @@ fn empty(slot: DatabaseSlot, live: &mut Live, batch: &mut Batch) {
     );
 }
 
-fn remove_emptied(batch: &mut Batch, live: &mut Live, plane: &mut impl DataPlane, done: &mut Published) {
-    let emptied = batch.publish(live, plane);
+fn remove_emptied(batch: &mut Batch, live: &mut Live, data_plane: &mut impl DataPlane, done: &mut Published) {
+    let emptied = batch.publish(live, data_plane);
     let gone: BTreeSet<DatabaseSlot> =
         emptied.iter().filter(|(_, result)| result.is_ok()).map(|(slot, _)| *slot).collect();
-    let freed = free_counters(|_, line| gone.contains(&line.database), live, plane, &mut done.freed);
+    let freed = free_counters(|_, rule| gone.contains(&rule.database), live, data_plane, &mut done.freed);
     let freed = freed.map_err(|error| format!("{error:#}"));
     for (slot, result) in emptied {
         let Some(id) = live.databases.get(&slot).map(|database| database.id.clone()) else { continue };
-        let lines = freed.as_ref().copied().map_err(|error| anyhow!("{error}"));
-        match result.and(lines).and_then(|()| plane.free_database(slot)) {
+        let counters = freed.as_ref().copied().map_err(|error| anyhow!("{error}"));
+        match result.and(counters).and_then(|()| data_plane.free_database(slot)) {
             Ok(()) => {
                 live.databases.remove(&slot);
                 done.removed.insert(id);

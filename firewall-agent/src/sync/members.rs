@@ -117,10 +117,10 @@ impl Everywhere {
         let mut own = Vec::new();
         for (Destination { port, protocol, .. }, claim) in open {
             let Claim::Open { slot, mode, default_counter } = claim else { continue };
-            let place = (*port, *protocol);
+            let key = (*port, *protocol);
             own.push((*mode, *slot, *default_counter));
-            tombstones -= usize::from(self.closed.contains(&place));
-            unclaimed -= usize::from(guarded.contains(*port) && !self.open.contains(&place));
+            tombstones -= usize::from(self.closed.contains(&key));
+            unclaimed -= usize::from(guarded.contains(*port) && !self.open.contains(&key));
         }
         let closed = tombstones > 0 || unclaimed > 0;
         own.retain(|member| !self.members.databases.contains(member));

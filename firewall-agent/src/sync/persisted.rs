@@ -230,11 +230,11 @@ impl PersistedState {
         }
         let present: BTreeSet<&DatabaseId> = live.databases.values().map(|database| &database.id).collect();
         self.retired.retain(|id, _| {
-            let kept = present.contains(id);
-            if !kept {
+            let is_present = present.contains(id);
+            if !is_present {
                 changes.remove(Key::Retired(id.clone()));
             }
-            kept
+            is_present
         });
     }
 
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn database_refused_after_boot_retains_priority_over_new_ones() {
-        for (refused_writes, kept) in [(true, vec!["accepted"]), (false, vec![])] {
+        for (refused_writes, remaining) in [(true, vec!["accepted"]), (false, vec![])] {
             let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
             for id in ["accepted", "other"] {
                 persisted.load(Record::InForce(id.parse().unwrap(), InForce::complete(7)));
@@ -369,8 +369,8 @@ mod tests {
             let accepted = BTreeMap::from([("accepted".parse().unwrap(), candidate("accepted"))]);
             let published = Published { refused_writes, ..Published::default() };
             persisted.note_in_force(&Live::default(), &accepted, &published, &mut changes);
-            assert_eq!(persisted.in_force().keys().map(DatabaseId::as_str).collect::<Vec<_>>(), kept);
-            assert_eq!(changes.iter().count(), 2 - kept.len());
+            assert_eq!(persisted.in_force().keys().map(DatabaseId::as_str).collect::<Vec<_>>(), remaining);
+            assert_eq!(changes.iter().count(), 2 - remaining.len());
         }
     }
 }

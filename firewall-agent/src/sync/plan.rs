@@ -29,7 +29,7 @@ pub struct Transition<T> {
 pub struct CountedOn {
     pub kind: CounterKind,
     /// Rule id, or the CIDR of an internal range; empty for the default counter.
-    pub line: String,
+    pub rule: String,
 }
 
 /// Changes of one database.
@@ -78,16 +78,16 @@ pub fn plan(
     now: Timestamp,
 ) -> Plan {
     let mut after = live.clone();
-    let mut plane = FakeDataPlane::new(live.clone(), sizes);
-    let before = restored(desired, persisted, live, &plane);
-    let before = before.map(|before| publish(&before, &mut after, &mut plane, now));
-    let done = before.unwrap_or_default().followed_by(publish(desired, &mut after, &mut plane, now));
-    let (before, then) = (standing(live), standing(&after));
+    let mut data_plane = FakeDataPlane::new(live.clone(), sizes);
+    let before = restored(desired, persisted, live, &data_plane);
+    let before = before.map(|before| publish(&before, &mut after, &mut data_plane, now));
+    let done = before.unwrap_or_default().followed_by(publish(desired, &mut after, &mut data_plane, now));
+    let (before, then) = (published_states(live), published_states(&after));
     let ids: BTreeSet<&DatabaseId> = before.keys().chain(then.keys()).collect();
     let changes = ids.into_iter().map(|id| change(id, before.get(id), then.get(id), &after));
     Plan {
         changes: changes.filter(|change| !change.is_empty()).collect(),
-        tombstones: turns(&tombstones(live), &tombstones(&after)),
+        tombstones: transitions(&tombstones(live), &tombstones(&after)),
         failed: done.failed.into_iter().map(|(id, error)| (id, format!("{error:#}"))).collect(),
         uncounted: done.uncounted,
         errors: done.errors.iter().map(|error| format!("{error:#}")).collect(),
@@ -112,14 +112,14 @@ impl<T: PartialEq> Transition<T> {
 
 /// State in force for one database, without slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Standing {
+struct PublishedState {
     name: String,
     revision: Option<u64>,
     prefixes: BTreeMap<IpNet, CountedOn>,
     endpoints: BTreeMap<Destination, Mode>,
 }
 
-fn standing(live: &Live) -> BTreeMap<DatabaseId, Standing> {
+fn published_states(live: &Live) -> BTreeMap<DatabaseId, PublishedState> {
     let open = live.open_endpoints();
     let databases = live.databases.iter();
     databases
@@ -127,12 +127,12 @@ fn standing(live: &Live) -> BTreeMap<DatabaseId, Standing> {
         .collect()
 }
 
-fn published(database: &Database, open: &[OpenEndpoint], live: &Live) -> Standing {
+fn published(database: &Database, open: &[OpenEndpoint], live: &Live) -> PublishedState {
     let counted_on = |counter| match live.counters.get(counter) {
-        Some(line) => CountedOn { kind: line.kind.of_rule(), line: line.id.clone() },
-        None => CountedOn { kind: CounterKind::Default, line: String::new() },
+        Some(rule) => CountedOn { kind: rule.kind.of_rule(), rule: rule.id.clone() },
+        None => CountedOn { kind: CounterKind::Default, rule: String::new() },
     };
-    Standing {
+    PublishedState {
         name: database.name.clone(),
         revision: database.stamp.as_ref().map(|stamp| stamp.revision),
         prefixes: database.sources.iter().map(|(net, counter)| (net, counted_on(counter))).collect(),
@@ -144,31 +144,36 @@ fn tombstones(live: &Live) -> BTreeMap<Destination, ()> {
     live.table.endpoints.closed().iter().map(|destination| (*destination, ())).collect()
 }
 
-fn change(id: &DatabaseId, before: Option<&Standing>, then: Option<&Standing>, after: &Live) -> Change {
-    let nothing = Standing::default();
+fn change(
+    id: &DatabaseId,
+    before: Option<&PublishedState>,
+    then: Option<&PublishedState>,
+    after: &Live,
+) -> Change {
+    let nothing = PublishedState::default();
     let (old, new) = (before.unwrap_or(&nothing), then.unwrap_or(&nothing));
-    let name = |standing: &Standing| standing.name.clone();
-    let endpoints = turns(&old.endpoints, &new.endpoints);
-    let leaving = endpoints.iter().filter(|(_, turn)| turn.after.is_none()).map(|(to, _)| *to);
+    let name = |state: &PublishedState| state.name.clone();
+    let endpoints = transitions(&old.endpoints, &new.endpoints);
+    let leaving = endpoints.iter().filter(|(_, transition)| transition.after.is_none()).map(|(to, _)| *to);
     Change {
         database: id.clone(),
         name: Transition { before: before.map(name), after: then.map(name) },
         revision: Transition { before: old.revision, after: new.revision },
-        prefixes: turns(&old.prefixes, &new.prefixes),
+        prefixes: transitions(&old.prefixes, &new.prefixes),
         closed: leaving.filter(|to| after.is_closed(to)).collect(),
         endpoints,
     }
 }
 
 /// The entries that differ.
-fn turns<K: Copy + Ord, V: Clone + PartialEq>(
+fn transitions<K: Copy + Ord, V: Clone + PartialEq>(
     before: &BTreeMap<K, V>,
     after: &BTreeMap<K, V>,
 ) -> BTreeMap<K, Transition<V>> {
     let keys: BTreeSet<&K> = before.keys().chain(after.keys()).collect();
     keys.into_iter()
         .map(|key| (*key, Transition { before: before.get(key).cloned(), after: after.get(key).cloned() }))
-        .filter(|(_, turn)| turn.differs())
+        .filter(|(_, transition)| transition.differs())
         .collect()
 }
 

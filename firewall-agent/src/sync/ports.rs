@@ -18,7 +18,7 @@ impl Ports {
 
     /// Adds a port. Returns `true` when it was not in the set.
     pub fn insert(&mut self, port: u16) -> bool {
-        let (word, bit) = place(port);
+        let (word, bit) = position(port);
         let before = self.0[word];
         self.0[word] = before | bit;
         before & bit == 0
@@ -26,7 +26,7 @@ impl Ports {
 
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
-        let (word, bit) = place(port);
+        let (word, bit) = position(port);
         self.0[word] & bit != 0
     }
 
@@ -72,7 +72,7 @@ impl Ports {
 }
 
 /// Index of a port's word, and its bit there.
-fn place(port: u16) -> (usize, u64) {
+fn position(port: u16) -> (usize, u64) {
     (usize::from(port) / WORD as usize, 1 << (u32::from(port) % WORD))
 }
 

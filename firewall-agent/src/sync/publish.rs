@@ -54,21 +54,26 @@ pub struct Published {
     pub refused_writes: bool,
 }
 
-/// Publishes `desired` to `plane`; `live` is the state of the plane, and is updated with it.
+/// Publishes `desired` to `data_plane`; `live` is the state of the plane, and is updated with it.
 ///
 /// When `desired` is in force already, nothing is written.
-pub fn publish(desired: &Desired, live: &mut Live, plane: &mut impl DataPlane, now: Timestamp) -> Published {
-    let mut plane = RefusalTracker::new(plane);
-    let Room { mut crowded, late } = room(desired, live, plane.sizes().databases);
+pub fn publish(
+    desired: &Desired,
+    live: &mut Live,
+    data_plane: &mut impl DataPlane,
+    now: Timestamp,
+) -> Published {
+    let mut data_plane = RefusalTracker::new(data_plane);
+    let Room { mut crowded, late } = room(desired, live, data_plane.sizes().databases);
     let waits = |id: &DatabaseId| (id.clone(), Crowded::late());
     crowded.extend(late.iter().map(waits));
-    let mut done = pass(desired, &crowded, live, &mut plane, now);
-    if !late.is_empty() && !plane.has_refused() {
+    let mut done = pass(desired, &crowded, live, &mut data_plane, now);
+    if !late.is_empty() && !data_plane.has_refused() {
         crowded.retain(|id, _| !late.contains(id));
-        done = done.followed_by(pass(desired, &crowded, live, &mut plane, now));
+        done = done.followed_by(pass(desired, &crowded, live, &mut data_plane, now));
     }
-    done.replaced_table = plane.has_replaced_table();
-    done.refused_writes = plane.has_refused();
+    done.replaced_table = data_plane.has_replaced_table();
+    done.refused_writes = data_plane.has_refused();
     done
 }
 
@@ -93,17 +98,17 @@ fn pass(
     desired: &Desired,
     crowded: &BTreeMap<DatabaseId, Crowded>,
     live: &mut Live,
-    plane: &mut impl DataPlane,
+    data_plane: &mut impl DataPlane,
     now: Timestamp,
 ) -> Published {
-    let (slots, sizes) = (live.slots(), plane.sizes());
+    let (slots, sizes) = (live.slots(), data_plane.sizes());
     let claims = Claims::new(desired, crowded, live);
-    let (moves, waiting, refusal) = close(&claims, desired, crowded, &slots, live, plane);
+    let (moves, waiting, refusal) = close(&claims, desired, crowded, &slots, live, data_plane);
     let mut pass = Pass {
-        counters: Counters::new(live, plane),
+        counters: Counters::new(live, data_plane),
         slots,
         live,
-        plane,
+        data_plane,
         now,
         batch: Batch::default(),
         free: sizes.slots().peekable(),
@@ -115,7 +120,7 @@ fn pass(
         pass.replace(id, wanted, crowded.get(id), &waiting);
     }
     pass.publish_batch();
-    let Pass { slots, live, plane, open, mut done, .. } = pass;
+    let Pass { slots, live, data_plane, open, mut done, .. } = pass;
     for (id, Crowded { error, .. }) in crowded {
         done.failed.entry(id.clone()).or_insert_with(|| anyhow!("{error:#}"));
     }
@@ -125,15 +130,15 @@ fn pass(
     };
     let table = || Table::unless_live(claims.opening(published), &desired.guarded, &live.table);
     let table = if moves { table() } else { None };
-    if let Err(error) = publish_table(table.as_ref(), &desired.guarded, live, plane) {
+    if let Err(error) = publish_table(table.as_ref(), &desired.guarded, live, data_plane) {
         let late = differing(table.as_ref(), live);
         for (id, _) in slots.iter().filter(|(_, slot)| late.contains(slot)) {
             let reason = || anyhow!("cannot update its endpoints");
             done.failed.entry(id.clone()).or_insert_with(reason);
         }
         done.errors.push(error.context("cannot update the endpoint table"));
-    } else if !desired.keeps {
-        free(desired, &open, live, plane, &mut done);
+    } else if !desired.frees_nothing {
+        free(desired, &open, live, data_plane, &mut done);
     }
     let Published { applied, failed, .. } = &mut done;
     applied.retain(|id, _| !failed.contains_key(id));
@@ -148,19 +153,19 @@ fn close(
     crowded: &BTreeMap<DatabaseId, Crowded>,
     slots: &BTreeMap<DatabaseId, DatabaseSlot>,
     live: &mut Live,
-    plane: &mut impl DataPlane,
+    data_plane: &mut impl DataPlane,
 ) -> (bool, BTreeSet<DatabaseSlot>, Option<Error>) {
     let fits = |id: &DatabaseId| !crowded.contains_key(id);
     let is_new = desired.databases.keys().any(|id| fits(id) && !slots.contains_key(id));
-    let place =
+    let assigned =
         |id: &DatabaseId| slots.get(id).filter(|_| fits(id)).map(|slot| (*slot, slot.default_counter()));
-    if !is_new && Table::unless_live(claims.opening(place), &desired.guarded, &live.table).is_none() {
+    if !is_new && Table::unless_live(claims.opening(assigned), &desired.guarded, &live.table).is_none() {
         return (false, BTreeSet::new(), None);
     }
     // No port may lose its guard before the desired endpoints exist there.
     let guarded = desired.guarded.union(&live.guarded);
     let table = Table::unless_live(claims.closing(&live.table), &guarded, &live.table);
-    match publish_table(table.as_ref(), &guarded, live, plane) {
+    match publish_table(table.as_ref(), &guarded, live, data_plane) {
         Ok(()) => (true, BTreeSet::new(), None),
         Err(error) => {
             (true, differing(table.as_ref(), live), Some(error.context("cannot close the leaving endpoints")))
@@ -171,7 +176,7 @@ fn close(
 /// One pass over all databases.
 struct Pass<'a, P> {
     live: &'a mut Live,
-    plane: &'a mut P,
+    data_plane: &'a mut P,
     now: Timestamp,
     slots: BTreeMap<DatabaseId, DatabaseSlot>,
     counters: Counters,
@@ -223,7 +228,8 @@ impl<P: DataPlane> Pass<'_, P> {
             self.open.insert(slot, None);
             return Ok(());
         }
-        let assigned = AssignedCounters::assign(slot, desired, &mut self.counters, self.live, self.plane)?;
+        let assigned =
+            AssignedCounters::assign(slot, desired, &mut self.counters, self.live, self.data_plane)?;
         if assigned.uncounted > 0 {
             self.done.uncounted.insert(id.clone(), assigned.uncounted);
         }
@@ -232,11 +238,11 @@ impl<P: DataPlane> Pass<'_, P> {
         let before = self.live.databases.get(&slot);
         let nothing = PrefixMap::new();
         let known = before.filter(|before| before.stamp.is_some());
-        let held = known.map_or(&nothing, |before| &before.sources);
+        let current = known.map_or(&nothing, |before| &before.sources);
         // Without a stamp in force the contents of the tries are unknown: both are replaced.
         let changed = Families {
-            v4: known.is_none() || held.v4 != sources.v4,
-            v6: known.is_none() || held.v6 != sources.v6,
+            v4: known.is_none() || current.v4 != sources.v4,
+            v6: known.is_none() || current.v6 != sources.v6,
         };
         let same = known.is_some_and(|before| {
             before.name == desired.name
@@ -267,7 +273,7 @@ impl<P: DataPlane> Pass<'_, P> {
 
     /// Publishes the waiting allow lists; databases that fail are not opened.
     fn publish_batch(&mut self) {
-        for (slot, result) in self.batch.publish(self.live, self.plane) {
+        for (slot, result) in self.batch.publish(self.live, self.data_plane) {
             let Some(Database { id, stamp, .. }) = self.live.databases.get(&slot) else { continue };
             match (result, stamp) {
                 (Err(error), _) => {
@@ -285,7 +291,7 @@ impl<P: DataPlane> Pass<'_, P> {
             return Ok(*slot);
         }
         while self.free.next_if(|slot| self.live.databases.contains_key(slot)).is_some() {}
-        let capacity = self.plane.sizes().databases;
+        let capacity = self.data_plane.sizes().databases;
         self.free
             .peek()
             .copied()

@@ -7,14 +7,14 @@ use super::model::{CounterId, DatabaseSlot, Ports, RuleCounter, Table};
 
 /// Forwards every call.
 pub(super) struct RefusalTracker<'a, P> {
-    plane: &'a mut P,
+    data_plane: &'a mut P,
     refused: bool,
     replaced_table: bool,
 }
 
 impl<'a, P> RefusalTracker<'a, P> {
-    pub fn new(plane: &'a mut P) -> Self {
-        Self { plane, refused: false, replaced_table: false }
+    pub fn new(data_plane: &'a mut P) -> Self {
+        Self { data_plane, refused: false, replaced_table: false }
     }
 
     /// Returns `true` if any call has failed.
@@ -35,43 +35,43 @@ impl<'a, P> RefusalTracker<'a, P> {
 
 impl<P: DataPlane> DataPlane for RefusalTracker<'_, P> {
     fn sizes(&self) -> Sizes {
-        self.plane.sizes()
+        self.data_plane.sizes()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
-        let result = self.plane.set_ports(claimed, guarded);
+        let result = self.data_plane.set_ports(claimed, guarded);
         self.note(result)
     }
 
-    fn set_counter(&mut self, counter: CounterId, line: &RuleCounter) -> Result<()> {
-        let result = self.plane.set_counter(counter, line);
+    fn set_counter(&mut self, counter: CounterId, rule: &RuleCounter) -> Result<()> {
+        let result = self.data_plane.set_counter(counter, rule);
         self.note(result)
     }
 
     fn free_counter(&mut self, counter: CounterId) -> Result<()> {
-        let result = self.plane.free_counter(counter);
+        let result = self.data_plane.free_counter(counter);
         self.note(result)
     }
 
     fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
-        let results = self.plane.publish_sources(together);
+        let results = self.data_plane.publish_sources(together);
         self.refused |= results.iter().any(Result::is_err);
         results
     }
 
     fn synchronize(&mut self) -> Result<()> {
-        let result = self.plane.synchronize();
+        let result = self.data_plane.synchronize();
         self.note(result)
     }
 
     fn free_database(&mut self, slot: DatabaseSlot) -> Result<()> {
-        let result = self.plane.free_database(slot);
+        let result = self.data_plane.free_database(slot);
         self.note(result)
     }
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         self.replaced_table = true;
-        let result = self.plane.publish_table(table);
+        let result = self.data_plane.publish_table(table);
         self.note(result)
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn remainder(
     live: &Live,
 ) -> Option<DesiredDatabase> {
     let database = live.databases.get(&slot)?;
-    let held = database.sources.keys().collect();
-    let set = common(&held, wanted, most);
+    let current = database.sources.keys().collect();
+    let set = common(&current, wanted, most);
     Some(DesiredDatabase {
         name: database.name.clone(),
         // After an interrupted publish the revision of the list is unknown, but no newer than the floor.
@@ -34,18 +34,18 @@ pub(super) fn remainder(
     })
 }
 
-/// Prefixes that both lists allow: at most `most`, or as many as `held` has.
-pub(super) fn common(held: &BTreeSet<IpNet>, wanted: &DesiredDatabase, most: usize) -> RuleSet {
+/// Prefixes that both lists allow: at most `most`, or as many as `current` has.
+pub(super) fn common(current: &BTreeSet<IpNet>, wanted: &DesiredDatabase, most: usize) -> RuleSet {
     let mut set = RuleSet::default();
-    for net in held {
+    for net in current {
         if let Some(key) = around(*net).find_map(|wider| wanted.set.prefixes.get(&wider)) {
             set.allow(*net, key);
         }
     }
-    if set.prefixes.len() < held.len() {
-        let most = most.max(held.len());
+    if set.prefixes.len() < current.len() {
+        let most = most.max(current.len());
         for (net, key) in wanted.set.prefixes.iter() {
-            if set.prefixes.len() < most && around(net).any(|wider| held.contains(&wider)) {
+            if set.prefixes.len() < most && around(net).any(|wider| current.contains(&wider)) {
                 set.allow(net, key);
             }
         }

@@ -14,8 +14,8 @@ use crate::rules::{ManagedRange, ManagedRanges, RangeId};
 pub fn remembered_ranges(live: &Live) -> ManagedRanges {
     let mut cidrs: BTreeMap<RangeId, BTreeSet<IpNet>> = BTreeMap::new();
     for database in live.databases.values() {
-        for (net, line) in database.sources.iter() {
-            if let Some(range) = range(live, *line) {
+        for (net, counter) in database.sources.iter() {
+            if let Some(range) = range(live, *counter) {
                 cidrs.entry(range).or_default().insert(net);
             }
         }
@@ -31,10 +31,10 @@ pub fn remembered_ranges(live: &Live) -> ManagedRanges {
 }
 
 fn label(live: &Live, range: &RangeId) -> Option<String> {
-    let of_range = |line: &&RuleCounter| line.kind.range() == Some(range.as_str());
-    live.counters.values().find(of_range).map(|line| line.label.clone())
+    let of_range = |rule: &&RuleCounter| rule.kind.range() == Some(range.as_str());
+    live.counters.values().find(of_range).map(|rule| rule.label.clone())
 }
 
-fn range(live: &Live, line: CounterId) -> Option<RangeId> {
-    live.counters.get(&line)?.kind.range()?.parse().ok()
+fn range(live: &Live, counter: CounterId) -> Option<RangeId> {
+    live.counters.get(&counter)?.kind.range()?.parse().ok()
 }

@@ -41,9 +41,9 @@ impl Drift {
 /// # Errors
 /// The kernel refused a write. `live` is then unchanged except for the generation, so that the next drift check finds
 /// the difference again.
-pub fn repair(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+pub fn repair(drift: &Drift, live: &mut Live, data_plane: &mut impl DataPlane) -> Result<()> {
     let before = live.clone();
-    let repaired = publish_again(drift, live, plane);
+    let repaired = republish(drift, live, data_plane);
     if repaired.is_err() {
         // Generations are never assigned twice.
         *live = Live { generation: live.generation, ..before };
@@ -51,9 +51,9 @@ pub fn repair(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> Res
     repaired
 }
 
-fn publish_again(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+fn republish(drift: &Drift, live: &mut Live, data_plane: &mut impl DataPlane) -> Result<()> {
     if drift.ports {
-        plane.set_ports(&live.claimed, &live.guarded)?;
+        data_plane.set_ports(&live.claimed, &live.guarded)?;
     }
     let mut batch = Batch::default();
     for slot in &drift.sources {
@@ -62,11 +62,11 @@ fn publish_again(drift: &Drift, live: &mut Live, plane: &mut impl DataPlane) -> 
         let stamp = database.stamp.map(|stamp| Stamp { generation: live.generation, ..stamp });
         batch.add(*slot, Database { stamp, ..database }, Families { v4: true, v6: true }, live);
     }
-    for (_, published) in batch.publish(live, plane) {
+    for (_, published) in batch.publish(live, data_plane) {
         published?;
     }
     if drift.table {
-        plane.publish_table(&live.table)?;
+        data_plane.publish_table(&live.table)?;
     }
     Ok(())
 }

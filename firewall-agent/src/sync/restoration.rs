@@ -21,9 +21,9 @@ pub fn restored(
     desired: &Desired,
     persisted: &PersistedState,
     live: &Live,
-    plane: &impl DataPlane,
+    data_plane: &impl DataPlane,
 ) -> Option<Desired> {
-    let no_room = LazyCell::new(|| crowded(desired, live, plane));
+    let no_room = LazyCell::new(|| crowded(desired, live, data_plane));
     let stamp = |slot| live.databases.get(&slot).and_then(|live| live.stamp.as_ref());
     let is_absent = |id: &DatabaseId, revision: u64, wanted: &DesiredDatabase| {
         let Some(slot) = live.slot(id) else { return true };
@@ -49,7 +49,7 @@ pub fn restored(
     if lost.is_empty() {
         return Some(before);
     }
-    let no_room = crowded(&before, live, plane);
+    let no_room = crowded(&before, live, data_plane);
     fallbacks.retain(|id, _| !lost.contains(id) || !no_room.contains(id));
     with_fallbacks(desired, persisted, &fallbacks)
 }

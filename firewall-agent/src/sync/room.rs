@@ -41,12 +41,12 @@ impl Crowded {
 
 /// Capacity used by one database, or by all.
 #[derive(Debug, Clone, Copy, Default)]
-struct Held {
+struct Usage {
     prefixes: usize,
     endpoints: usize,
 }
 
-impl Held {
+impl Usage {
     /// The sum with one of its parts replaced.
     fn with(self, before: Self, after: Self) -> Self {
         Self {
@@ -66,9 +66,9 @@ struct Claimant<'a> {
     opens: bool,
     /// `None` for a database that is not live.
     slot: Option<DatabaseSlot>,
-    held: Held,
+    usage: Usage,
     /// Open endpoints that the new revision retains.
-    kept: usize,
+    retained: usize,
 }
 
 impl<'a> Claimant<'a> {
@@ -91,8 +91,11 @@ impl<'a> Claimant<'a> {
             endpoints: stay + new,
             opens: new > 0,
             slot: live.map(|(slot, ..)| slot),
-            held: Held { prefixes: live.map_or(0, |(_, live, _)| live.sources.len()), endpoints: open.len() },
-            kept: stay + below.count(),
+            usage: Usage {
+                prefixes: live.map_or(0, |(_, live, _)| live.sources.len()),
+                endpoints: open.len(),
+            },
+            retained: stay + below.count(),
         }
     }
 
@@ -100,7 +103,7 @@ impl<'a> Claimant<'a> {
     /// that were in force before a reboot; then live ones that grow; then new ones.
     fn rank(&self, desired: &Desired) -> u8 {
         match self.slot {
-            Some(_) if !self.spreads() && self.wanted.set.prefixes.len() <= self.held.prefixes => 0,
+            Some(_) if !self.spreads() && self.wanted.set.prefixes.len() <= self.usage.prefixes => 0,
             None if desired.first.contains(self.id) => 1,
             Some(_) => 2,
             None => 3,
@@ -109,7 +112,7 @@ impl<'a> Claimant<'a> {
 
     /// Returns `true` if the database would have more endpoints, apart from single addresses that replace a wildcard.
     fn spreads(&self) -> bool {
-        self.opens && self.endpoints > self.held.endpoints
+        self.opens && self.endpoints > self.usage.endpoints
     }
 
     /// Reduces a database that does not fit to the part of the old revision that its new one retains. Returns `true` if
@@ -118,9 +121,9 @@ impl<'a> Claimant<'a> {
         // Monitor mode passes everyone: it revokes nothing.
         let revokes = self.slot.filter(|_| self.wanted.mode == Mode::Enforce);
         let remainder = revokes.and_then(|slot| remainder(slot, self.wanted, 0, live));
-        let prefixes = remainder.as_ref().map_or(self.held.prefixes, |rest| rest.set.prefixes.len());
-        let less = prefixes < self.held.prefixes || self.kept < self.held.endpoints;
-        self.held = Held { prefixes, endpoints: self.kept };
+        let prefixes = remainder.as_ref().map_or(self.usage.prefixes, |rest| rest.set.prefixes.len());
+        let less = prefixes < self.usage.prefixes || self.retained < self.usage.endpoints;
+        self.usage = Usage { prefixes, endpoints: self.retained };
         (Crowded { error, remainder }, less)
     }
 }
@@ -128,19 +131,19 @@ impl<'a> Claimant<'a> {
 /// The databases that do not fit beside each other in `slots` database slots. Tombstones take no capacity, nor do
 /// single addresses that replace a wildcard.
 pub(super) fn room(desired: &Desired, live: &Live, slots: u32) -> Room {
-    let (mut claimants, mut taken) = ask(desired, live, slots);
+    let (mut claimants, mut budget) = claimants(desired, live, slots);
     claimants.sort_by_key(|one| one.rank(desired));
     let mut room = Room::default();
     loop {
         let (mut refused, mut shrunk, all) = (Vec::new(), false, claimants.len());
         for mut one in claimants {
-            let Err(error) = taken.take(&one, desired, &mut room.late) else {
+            let Err(error) = budget.reserve(&one, desired, &mut room.late) else {
                 room.crowded.remove(one.id);
                 continue;
             };
-            let before = one.held;
+            let before = one.usage;
             let (crowded, less) = one.shrink(error, live);
-            taken.total = taken.total.with(before, one.held);
+            budget.total = budget.total.with(before, one.usage);
             shrunk |= less;
             room.crowded.insert(one.id.clone(), crowded);
             refused.push(one);
@@ -154,35 +157,35 @@ pub(super) fn room(desired: &Desired, live: &Live, slots: u32) -> Room {
 }
 
 /// The databases that do not fit now.
-pub(super) fn crowded(desired: &Desired, live: &Live, plane: &impl DataPlane) -> BTreeSet<DatabaseId> {
-    room(desired, live, plane.sizes().databases).crowded.into_keys().collect()
+pub(super) fn crowded(desired: &Desired, live: &Live, data_plane: &impl DataPlane) -> BTreeSet<DatabaseId> {
+    room(desired, live, data_plane.sizes().databases).crowded.into_keys().collect()
 }
 
 /// The desired databases, and the capacity used by the live ones that stay.
-fn ask<'a>(desired: &'a Desired, live: &Live, slots: u32) -> (Vec<Claimant<'a>>, Taken) {
+fn claimants<'a>(desired: &'a Desired, live: &Live, slots: u32) -> (Vec<Claimant<'a>>, Budget) {
     let open = live.open_endpoints();
     let known = live.databases.iter();
     let known: BTreeMap<&DatabaseId, (DatabaseSlot, &Database, &[OpenEndpoint])> =
         known.map(|(slot, database)| (&database.id, (*slot, database, open.of(*slot)))).collect();
     let free = usize::try_from(slots).unwrap_or(usize::MAX).saturating_sub(known.len());
-    let mut taken = Taken { total: Held::default(), memory: desired.limits.memory, slots, free, late: 0 };
+    let mut budget = Budget { total: Usage::default(), memory: desired.limits.memory, slots, free, late: 0 };
     for (id, (_, database, open)) in &known {
-        if desired.removed.contains(*id) && !desired.keeps {
-            taken.late += 1;
+        if desired.removed.contains(*id) && !desired.frees_nothing {
+            budget.late += 1;
         } else {
-            taken.total.prefixes += database.sources.len();
-            taken.total.endpoints += open.len();
+            budget.total.prefixes += database.sources.len();
+            budget.total.endpoints += open.len();
         }
     }
     let databases = desired.databases.iter();
     let claimants = databases.map(|(id, wanted)| Claimant::new(id, wanted, known.get(id).copied(), desired));
-    (claimants.collect(), taken)
+    (claimants.collect(), budget)
 }
 
 /// Capacity in use and available.
 #[derive(Debug)]
-struct Taken {
-    total: Held,
+struct Budget {
+    total: Usage,
     /// Bytes available.
     memory: u64,
     /// Number of database slots; those free, and those that become free.
@@ -191,16 +194,21 @@ struct Taken {
     late: usize,
 }
 
-impl Taken {
+impl Budget {
     /// Reserves capacity for a database, if available.
-    fn take(&mut self, one: &Claimant<'_>, desired: &Desired, late: &mut BTreeSet<DatabaseId>) -> Result<()> {
+    fn reserve(
+        &mut self,
+        one: &Claimant<'_>,
+        desired: &Desired,
+        late: &mut BTreeSet<DatabaseId>,
+    ) -> Result<()> {
         let is_new = one.slot.is_none();
         ensure!(
             !is_new || self.free + self.late > 0,
             "no room: all {} database slots are in use",
             self.slots
         );
-        let others = self.total.with(one.held, Held::default());
+        let others = self.total.with(one.usage, Usage::default());
         fits(one, others, &Capacity { memory: self.memory, ..desired.limits })?;
         if is_new && self.free == 0 {
             self.late -= 1;
@@ -208,26 +216,26 @@ impl Taken {
         } else if is_new {
             self.free -= 1;
         }
-        if one.wanted.set.prefixes.len() > one.held.prefixes {
+        if one.wanted.set.prefixes.len() > one.usage.prefixes {
             self.memory = self.memory.saturating_sub(bytes(one.wanted.set.prefixes.len()));
         }
-        let new = Held { prefixes: one.wanted.set.prefixes.len(), endpoints: one.endpoints };
-        self.total = self.total.with(one.held, new);
+        let new = Usage { prefixes: one.wanted.set.prefixes.len(), endpoints: one.endpoints };
+        self.total = self.total.with(one.usage, new);
         Ok(())
     }
 }
 
-fn fits(one: &Claimant<'_>, others: Held, limits: &Capacity) -> Result<()> {
+fn fits(one: &Claimant<'_>, others: Usage, limits: &Capacity) -> Result<()> {
     let wanted = one.wanted.set.prefixes.len();
     ensure!(
-        wanted <= one.held.prefixes || others.prefixes + wanted <= limits.prefixes,
+        wanted <= one.usage.prefixes || others.prefixes + wanted <= limits.prefixes,
         "no room for {wanted} prefixes: the other databases of this host use {}, the limit is {}",
         others.prefixes,
         limits.prefixes
     );
     let needed = bytes(wanted);
     ensure!(
-        wanted <= one.held.prefixes || needed <= limits.memory,
+        wanted <= one.usage.prefixes || needed <= limits.memory,
         "no room for {wanted} prefixes: they need about {} KiB of memory, the limit of the agent leaves {} KiB",
         needed / 1024,
         limits.memory / 1024

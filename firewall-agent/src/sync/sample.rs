@@ -25,35 +25,35 @@ pub fn samples(slots: &BTreeSet<DatabaseSlot>, live: &Live) -> BTreeMap<Database
     let known = slots.iter().filter_map(|slot| Some((*slot, live.databases.get(slot)?)));
     known
         .map(|(slot, database)| {
-            let mut places = Places::default();
-            open.of(slot).iter().for_each(|endpoint| places.add(endpoint.destination, endpoint.mode));
-            (slot, places.samples(&database.sources, live))
+            let mut endpoints = FirstEndpoints::default();
+            open.of(slot).iter().for_each(|endpoint| endpoints.add(endpoint.destination, endpoint.mode));
+            (slot, endpoints.samples(&database.sources, live))
         })
         .collect()
 }
 
 /// The first endpoint of a database per address family.
 #[derive(Debug, Clone, Copy, Default)]
-struct Places {
+struct FirstEndpoints {
     v4: Option<(Destination, Mode)>,
     v6: Option<(Destination, Mode)>,
 }
 
-impl Places {
+impl FirstEndpoints {
     fn add(&mut self, destination: Destination, mode: Mode) {
-        let place = Some((destination, mode));
+        let endpoint = Some((destination, mode));
         match destination.address {
-            Some(IpAddr::V4(_)) => self.v4 = self.v4.or(place),
-            Some(IpAddr::V6(_)) => self.v6 = self.v6.or(place),
-            None => (self.v4, self.v6) = (self.v4.or(place), self.v6.or(place)),
+            Some(IpAddr::V4(_)) => self.v4 = self.v4.or(endpoint),
+            Some(IpAddr::V6(_)) => self.v6 = self.v6.or(endpoint),
+            None => (self.v4, self.v6) = (self.v4.or(endpoint), self.v6.or(endpoint)),
         }
     }
 
     fn samples(&self, PrefixMap { v4, v6 }: &PrefixMap<CounterId>, live: &Live) -> Vec<Sample> {
         let mut samples = Vec::new();
         let mut add =
-            |place: Option<(Destination, Mode)>, allowed: Option<IpAddr>, refused: Option<IpAddr>| {
-                let Some((destination, mode)) = place else { return };
+            |endpoint: Option<(Destination, Mode)>, allowed: Option<IpAddr>, refused: Option<IpAddr>| {
+                let Some((destination, mode)) = endpoint else { return };
                 let refused = refused.filter(|_| mode == Mode::Enforce);
                 for (source, passes) in [(allowed, true), (refused, false)] {
                     let question = source.and_then(|source| Question::new(source, destination, live));
@@ -70,22 +70,22 @@ impl Places {
 
 /// The lowest address from 1.0.0.0 on outside every prefix.
 fn outside_v4(list: &BTreeMap<Ipv4Net, CounterId>) -> Option<Ipv4Addr> {
-    let taken =
+    let covered =
         list.keys().map(|net| (u128::from(net.network().to_bits()), u128::from(net.broadcast().to_bits())));
-    let free = outside(0x0100_0000, taken)?;
+    let free = outside(0x0100_0000, covered)?;
     u32::try_from(free).ok().map(Ipv4Addr::from_bits)
 }
 
 /// The lowest address from 2000:: on outside every prefix.
 fn outside_v6(list: &BTreeMap<Ipv6Net, CounterId>) -> Option<Ipv6Addr> {
-    let taken = list.keys().map(|net| (net.network().to_bits(), net.broadcast().to_bits()));
-    outside(0x2000 << 112, taken).map(Ipv6Addr::from_bits)
+    let covered = list.keys().map(|net| (net.network().to_bits(), net.broadcast().to_bits()));
+    outside(0x2000 << 112, covered).map(Ipv6Addr::from_bits)
 }
 
 /// The lowest number from `start` on outside every closed interval; intervals are ordered by start.
-fn outside(start: u128, taken: impl Iterator<Item = (u128, u128)>) -> Option<u128> {
+fn outside(start: u128, covered: impl Iterator<Item = (u128, u128)>) -> Option<u128> {
     let mut free = start;
-    for (first, last) in taken {
+    for (first, last) in covered {
         if first > free {
             break;
         }

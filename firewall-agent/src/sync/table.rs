@@ -10,21 +10,21 @@ pub(super) fn publish_table(
     table: Option<&Table>,
     guarded: &Ports,
     live: &mut Live,
-    plane: &mut impl DataPlane,
+    data_plane: &mut impl DataPlane,
 ) -> Result<()> {
     let claimed: Ports = table.unwrap_or(&live.table).endpoints.keys().map(|to| to.port).collect();
     let before: Ports = claimed.union(&live.claimed);
-    set_ports(before, guarded.union(&live.guarded), live, plane)?;
+    set_ports(before, guarded.union(&live.guarded), live, data_plane)?;
     if let Some(table) = table {
-        plane.publish_table(table)?;
+        data_plane.publish_table(table)?;
         live.table.clone_from(table);
     }
-    set_ports(claimed, guarded.clone(), live, plane)
+    set_ports(claimed, guarded.clone(), live, data_plane)
 }
 
-fn set_ports(claimed: Ports, guarded: Ports, live: &mut Live, plane: &mut impl DataPlane) -> Result<()> {
+fn set_ports(claimed: Ports, guarded: Ports, live: &mut Live, data_plane: &mut impl DataPlane) -> Result<()> {
     if live.claimed != claimed || live.guarded != guarded {
-        plane.set_ports(&claimed, &guarded)?;
+        data_plane.set_ports(&claimed, &guarded)?;
         live.claimed = claimed;
         live.guarded = guarded;
     }

@@ -30,7 +30,7 @@ pub(super) fn is_unchanged(
     }
     let Some(rules) = Rules::find(slot, desired, counters, live) else { return false };
     let Some(own) = rules.count_prefixes(desired, live) else { return false };
-    counters.held(slot) == 1 + rules.counters.len() + own
+    counters.in_use(slot) == 1 + rules.counters.len() + own
 }
 
 /// Counters that match the desired database.
@@ -48,23 +48,23 @@ impl<'a> Rules<'a> {
         live: &'a Live,
     ) -> Option<Self> {
         let by_id: BTreeMap<String, (&CounterKey, &(CounterKind, String))> =
-            desired.counters.iter().map(|(key, line)| (id(key), (key, line))).collect();
+            desired.counters.iter().map(|(key, named)| (id(key), (key, named))).collect();
         let mut found = BTreeMap::new();
         let of_rules = counters.of(slot);
         for number in of_rules {
-            let line = live.counters.get(number)?;
+            let rule = live.counters.get(number)?;
             if *number == slot.default_counter() {
-                let named = line.kind == CounterKind::Default && line.id.is_empty() && line.label.is_empty();
+                let named = rule.kind == CounterKind::Default && rule.id.is_empty() && rule.label.is_empty();
                 if !named {
                     return None;
                 }
                 continue;
             }
-            let (key, (kind, label)) = by_id.get(&line.id)?;
-            if line.kind != *kind || line.label != *label {
+            let (key, (kind, label)) = by_id.get(&rule.id)?;
+            if rule.kind != *kind || rule.label != *label {
                 return None;
             }
-            found.insert(*key, (*number, line));
+            found.insert(*key, (*number, rule));
         }
         let complete = found.len() == desired.counters.len() && of_rules.len() == found.len() + 1;
         complete.then_some(Self { slot, counters: found })
@@ -76,13 +76,13 @@ impl<'a> Rules<'a> {
         let sources = &live.databases.get(&self.slot)?.sources;
         let mut walk = Walk::new(&live.counters);
         let (mut own, mut last) = (0, None);
-        for ((net, key), (held, counter)) in desired.set.prefixes.iter().zip(sources.iter()) {
+        for ((net, key), (live_net, counter)) in desired.set.prefixes.iter().zip(sources.iter()) {
             let rule = match last {
                 Some((before, rule)) if before == key => rule,
                 _ => self.counters.get(key).copied(),
             };
             last = Some((key, rule));
-            own += usize::from(self.counts((net, rule), (held, *counter), &mut walk)?);
+            own += usize::from(self.counts((net, rule), (live_net, *counter), &mut walk)?);
         }
         Some(own)
     }
@@ -91,10 +91,10 @@ impl<'a> Rules<'a> {
     fn counts(
         &self,
         (net, rule): (IpNet, Option<(CounterId, &RuleCounter)>),
-        (held, counter): (IpNet, CounterId),
+        (live_net, counter): (IpNet, CounterId),
         walk: &mut Walk<'_>,
     ) -> Option<bool> {
-        if net != held {
+        if net != live_net {
             return None;
         }
         let Some((number, rule)) = rule else {
@@ -103,9 +103,9 @@ impl<'a> Rules<'a> {
         if number == counter {
             return Some(false);
         }
-        let line = walk.get(counter)?;
-        let is_own = line.database == self.slot && line.id == rule.id && line.label == rule.label;
-        match (&line.kind, &rule.kind) {
+        let found = walk.get(counter)?;
+        let is_own = found.database == self.slot && found.id == rule.id && found.label == rule.label;
+        match (&found.kind, &rule.kind) {
             (CounterKind::Prefix(one), CounterKind::Managed(range)) if is_own && one == range => Some(true),
             _ => None,
         }
@@ -125,10 +125,10 @@ impl<'a> Walk<'a> {
 
     fn get(&mut self, number: CounterId) -> Option<&'a RuleCounter> {
         match self.ahead.next() {
-            Some((next, line)) if *next == number => return Some(line),
+            Some((next, rule)) if *next == number => return Some(rule),
             Some(_) | None => {}
         }
         self.ahead = self.counters.range(number..);
-        self.ahead.next().filter(|(next, _)| **next == number).map(|(_, line)| line)
+        self.ahead.next().filter(|(next, _)| **next == number).map(|(_, rule)| rule)
     }
 }

@@ -15,14 +15,14 @@ const TYPE_8021AD: u16 = 0x88a8;
 
 #[inline(always)]
 pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, flow: &mut Flow) -> Shape {
-    let Some(ethertype) = packet.near::<2>(HEADER - 2) else { return Shape::Malformed };
+    let Some(ethertype) = packet.read_fixed::<2>(HEADER - 2) else { return Shape::Malformed };
     let mut ethertype = u16::from_be_bytes(ethertype);
     let mut at = HEADER;
     for _ in 0..MAX_VLAN_TAGS {
         if !is_tag(ethertype) {
             break;
         }
-        let Some(inner) = packet.near::<2>(at + TAG - 2) else { return Shape::Malformed };
+        let Some(inner) = packet.read_fixed::<2>(at + TAG - 2) else { return Shape::Malformed };
         ethertype = u16::from_be_bytes(inner);
         at += TAG;
     }

@@ -12,8 +12,8 @@ const OFFSET: u16 = 0x1fff;
 
 #[inline(always)]
 pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, at: usize, flow: &mut Flow) -> Shape {
-    let Some(start) = packet.near::<4>(at) else { return Shape::Malformed };
-    let Some(fragment) = packet.near::<4>(at + 6) else { return Shape::Malformed };
+    let Some(start) = packet.read_fixed::<4>(at) else { return Shape::Malformed };
+    let Some(fragment) = packet.read_fixed::<4>(at + 6) else { return Shape::Malformed };
     let Some(addresses) = packet.words::<2>(at + 12) else { return Shape::Malformed };
     let header = usize::from(start[0] & 0x0f) * 4;
     let total = usize::from(u16::from_be_bytes([start[2], start[3]]));

@@ -10,7 +10,7 @@ pub(super) const HEADER: usize = 40;
 
 #[inline(always)]
 pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, at: usize, flow: &mut Flow) -> Shape {
-    let Some(start) = packet.near::<8>(at) else { return Shape::Malformed };
+    let Some(start) = packet.read_fixed::<8>(at) else { return Shape::Malformed };
     let Some(source) = packet.words::<4>(at + 8) else { return Shape::Malformed };
     let Some(destination) = packet.words::<4>(at + 24) else { return Shape::Malformed };
     if start[0] >> 4 != 6 {

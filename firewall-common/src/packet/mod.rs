@@ -23,10 +23,10 @@ pub trait PacketBytes {
     fn frame_len(&self) -> usize;
 
     /// `N` bytes at one of few, small offsets: the fixed headers. `None` when the frame is shorter.
-    fn near<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+    fn read_fixed<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
     /// `N` bytes at a computed offset: after options and extension headers. `None` when the frame is shorter.
-    fn far<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+    fn read_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
     /// `N` words at a fixed header's offset, in network byte order. `None` when the frame is shorter.
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;

@@ -39,7 +39,7 @@ pub(super) struct Chain {
 pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, chain: Chain, flow: &mut Flow) -> Shape {
     let Chain { mut at, end, mut next, mut first_fragment, fixed } = chain;
     if fixed && !is_walked(next, flow.family) {
-        return transport(next, at, end, first_fragment, |at| packet.near::<PORTS>(at), flow);
+        return transport(next, at, end, first_fragment, |at| packet.read_fixed::<PORTS>(at), flow);
     }
     let mut fragment_header = false;
     for _ in 0..MAX_HEADERS {
@@ -49,7 +49,7 @@ pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, chain: Chain, flow: &mu
         if at + SHORTEST > end {
             return past_the_end(first_fragment);
         }
-        let Some(header) = packet.far::<4>(at) else { return past_the_end(first_fragment) };
+        let Some(header) = packet.read_at::<4>(at) else { return past_the_end(first_fragment) };
         let length = usize::from(header[1]);
         let length = match next {
             FRAGMENT => 8,
@@ -76,7 +76,7 @@ pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, chain: Chain, flow: &mu
     if is_walked(next, flow.family) {
         return Shape::Unreadable;
     }
-    transport(next, at, end, first_fragment, |at| packet.far::<PORTS>(at), flow)
+    transport(next, at, end, first_fragment, |at| packet.read_at::<PORTS>(at), flow)
 }
 
 #[inline(always)]

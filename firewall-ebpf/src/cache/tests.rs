@@ -30,16 +30,16 @@ fn neighbours(packet: Flow) -> Vec<Flow> {
 fn entry_matches_only_its_flow_and_generation() {
     for packet in [flow(1, 2, 5432), v6()] {
         let mut entry = CachedVerdict::zeroed();
-        assert_eq!(recall(&entry, &packet, GENERATION), None, "an empty entry");
+        assert_eq!(decision(&entry, &packet, GENERATION), None, "an empty entry");
         store(&mut entry, &packet, GENERATION, &Decision { reason: Reason::Allowed, rule: RULE });
         for other in neighbours(packet) {
-            assert_eq!(recall(&entry, &other, GENERATION), None, "{other:?}");
+            assert_eq!(decision(&entry, &other, GENERATION), None, "{other:?}");
         }
-        assert_eq!(recall(&entry, &packet, GENERATION + 2), None);
+        assert_eq!(decision(&entry, &packet, GENERATION + 2), None);
         assert!(is_stale(&entry, GENERATION + 2) && !is_stale(&entry, GENERATION));
         // Control: for its own flow it does.
         assert_eq!(
-            recall(&entry, &packet, GENERATION),
+            decision(&entry, &packet, GENERATION),
             Some(Decision { reason: Reason::Allowed, rule: RULE })
         );
     }
@@ -53,11 +53,11 @@ fn cached_reason_is_returned_with_its_rule() {
     {
         let mut entry = CachedVerdict::zeroed();
         store(&mut entry, &packet, GENERATION, &Decision { reason, rule });
-        assert_eq!(recall(&entry, &packet, GENERATION), Some(Decision { reason, rule }));
+        assert_eq!(decision(&entry, &packet, GENERATION), Some(Decision { reason, rule }));
     }
     // Control: a damaged number is a refusal.
     let damaged = CachedVerdict { flow: packet, answer: u32::MAX, generation: GENERATION };
-    assert_eq!(recall(&damaged, &packet, GENERATION).unwrap().reason, Reason::Closed);
+    assert_eq!(decision(&damaged, &packet, GENERATION).unwrap().reason, Reason::Closed);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 use firewall_common::{
-    ANY_FAMILY, ENFORCE, Endpoint, EndpointKey, MEMBER_ROW, MONITOR, NO_RULE, Reason, TOMBSTONE,
+    ANY_FAMILY, ENFORCE, Endpoint, EndpointKey, MEMBER_ROW, MONITOR, NO_RULE, Reason, TOMBSTONE, fast_path,
     packet::{Flow, Shape},
-    stages,
 };
 
 use super::*;
@@ -166,7 +165,7 @@ fn during_a_publish_nothing_is_read_from_or_written_to_the_caches() {
     assert_eq!(filled(&caches), (0, 0));
     // Control: after the publish they are filled, each only when its acceleration is on.
     maps.generation += 1;
-    for (off, expected) in [(stages::ALL, (0, 0)), (stages::VERDICTS, (0, 1)), (0, (1, 1))] {
+    for (off, expected) in [(fast_path::ALL, (0, 0)), (fast_path::VERDICTS, (0, 1)), (0, (1, 1))] {
         maps.off = off;
         decide(Shape::Port, &packet, &maps, Some(&mut caches));
         assert_eq!(filled(&caches), expected, "off: {off}");

@@ -8,7 +8,7 @@ mod report;
 use std::path::Path;
 
 use anyhow::Result;
-use firewall_common::stages;
+use firewall_common::fast_path;
 use firewall_tests::bench::Machine;
 use firewall_tests::lab::{Host, Postgres};
 
@@ -49,7 +49,7 @@ const SERIES: [(&str, Between, bool); 5] = [
 
 pub fn measure(directory: &Path) -> Result<()> {
     let machine = Machine::detect()?;
-    let mut bench = Bench::new(1, stages::ALL);
+    let mut bench = Bench::new(1, fast_path::ALL);
     bench.publish(1, 30);
     let (server, clients) = (bench.lab.host("db")?, bench.lab.host("clients")?);
     let (here, there) = (format!("{ADDRESS4}/24"), format!("{FRIEND4}/32"));

@@ -6,7 +6,7 @@ mod report;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use firewall_common::{Reason, stages};
+use firewall_common::{Reason, fast_path};
 use firewall_tests::bench::Machine;
 use firewall_tests::lab::Host;
 use firewall_tests::packets::frame;
@@ -67,7 +67,7 @@ pub fn measure(directory: &Path) -> Result<()> {
 }
 
 fn flood(cidrs: usize, new_sources: bool) -> Result<Vec<Cost>> {
-    let mut bench = Bench::new(1, stages::ALL);
+    let mut bench = Bench::new(1, fast_path::ALL);
     bench.publish(1, cidrs);
     let targets = flood_targets(&bench, cidrs)?;
     let mut rounds = vec![Vec::new(); targets.len()];

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use firewall_agent::bpf::Probe;
-use firewall_common::stages;
+use firewall_common::fast_path;
 use firewall_tests::bench::Machine;
 use firewall_tests::packets::{Segment, frame, protocol};
 
@@ -22,10 +22,10 @@ const CIDRS: [usize; 6] = [1, 30, 300, 3_000, 10_000, 100_000];
 const ENDPOINTS: [u16; 3] = [1, 8, 256];
 /// Fast-path stages, and subsets of them that show the effect of each.
 const PARTS: [(&str, u32); 5] = [
-    ("all stages", stages::ALL),
-    ("without kept verdicts", stages::ALL & !stages::VERDICTS),
-    ("without kept endpoints", stages::ALL & !stages::ENDPOINTS),
-    ("without source filters", stages::ALL & !stages::SOURCES),
+    ("all stages", fast_path::ALL),
+    ("without kept verdicts", fast_path::ALL & !fast_path::VERDICTS),
+    ("without kept endpoints", fast_path::ALL & !fast_path::ENDPOINTS),
+    ("without source filters", fast_path::ALL & !fast_path::SOURCES),
     ("tries alone", 0),
 ];
 
@@ -67,7 +67,7 @@ pub fn measure(directory: &Path) -> Result<()> {
     let core = pin_to_a_core();
     let (mut by_size, mut by_part, mut verified) = (Vec::new(), Vec::new(), Vec::new());
     for cidrs in CIDRS {
-        let mut bench = Bench::new(1, stages::ALL);
+        let mut bench = Bench::new(1, fast_path::ALL);
         bench.publish(1, cidrs);
         by_size.push(table(&bench, PARTS[0].0, cidrs, 1));
         if verified.is_empty() {
@@ -77,7 +77,7 @@ pub fn measure(directory: &Path) -> Result<()> {
         }
     }
     for endpoints in ENDPOINTS {
-        let mut bench = Bench::new(u32::from(endpoints), stages::ALL);
+        let mut bench = Bench::new(u32::from(endpoints), fast_path::ALL);
         bench.publish(endpoints, 30);
         by_size.push(table(&bench, PARTS[0].0, 30, endpoints));
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use firewall_common::{names, stages};
+use firewall_common::{fast_path, names};
 use firewall_tests::bench::Machine;
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ pub fn measure(directory: &Path) -> Result<()> {
 }
 
 fn publishes(databases: u16, ports: u16, cidrs: usize) -> Result<Figures> {
-    let mut bench = Bench::new(u32::from(databases), stages::ALL);
+    let mut bench = Bench::new(u32::from(databases), fast_path::ALL);
     bench.ports = ports;
     let mut publish = || {
         let wish = bench.next(databases, cidrs);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use firewall_agent::bpf::Class;
 use firewall_agent::rules::Protocol;
 use firewall_agent::sync::{CounterId, DataPlane as _, Desired, publish};
-use firewall_common::{Reason, stages};
+use firewall_common::{Reason, fast_path};
 use firewall_tests::packets::{Segment, frame, protocol};
 use jiff::Timestamp;
 
@@ -126,7 +126,7 @@ fn each_denied_packet_is_recorded_with_all_fields() {
         let one = found.unwrap_or_else(|| panic!("{:?} {:?}: {denied:?}", kind.reason, kind.class));
         assert_eq!(one.packets, kind.count, "{one:?}");
         assert_eq!(
-            one.what.line,
+            one.what.counter,
             kind.database.map_or(CounterId::NONE, |id| default_counter(&loaded, id)),
             "{one:?}"
         );
@@ -149,7 +149,7 @@ fn each_denied_packet_is_recorded_with_all_fields() {
 /// As on a kernel where one run may interrupt another.
 #[test]
 fn program_without_recording_gives_equal_verdicts() {
-    let (silent, loaded) = (in_force_with(stages::ALL | stages::UNRECORDED), in_force());
+    let (silent, loaded) = (in_force_with(fast_path::ALL | fast_path::UNRECORDED), in_force());
     for kind in kinds() {
         let actions = [&silent, &loaded].map(|loaded| loaded.firewall.run(&kind.frame, None).unwrap());
         assert_eq!(actions[0], actions[1], "{:?} {:?}", kind.reason, kind.class);
@@ -175,7 +175,7 @@ fn denial_records_are_removed_with_their_database() {
         sleep(Duration::from_millis(2));
     }
     let line = default_counter(&loaded, "orders");
-    assert!(loaded.kernel.denied().unwrap().iter().any(|one| one.what.line == line));
+    assert!(loaded.kernel.denied().unwrap().iter().any(|one| one.what.counter == line));
     let guarded = loaded.live.guarded.clone();
     let removed = ["orders".parse().unwrap()].into();
     let desired = Desired { removed, guarded, monitor: true, ..Desired::default() };
@@ -186,5 +186,5 @@ fn denial_records_are_removed_with_their_database() {
         "{done:?}"
     );
     let left = loaded.kernel.denied().unwrap();
-    assert!(!left.is_empty() && left.iter().all(|one| one.what.line != line), "{left:?}");
+    assert!(!left.is_empty() && left.iter().all(|one| one.what.counter != line), "{left:?}");
 }

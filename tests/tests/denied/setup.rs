@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use firewall_agent::sync::CounterId;
-use firewall_common::stages;
+use firewall_common::fast_path;
 use firewall_tests::lab::RuleFile;
 
 use crate::kernel::LoadedFirewall;
@@ -14,7 +14,7 @@ pub const ORDERS: u16 = 30_092;
 pub const WATCHED: u16 = 30_200;
 
 pub fn in_force() -> LoadedFirewall {
-    in_force_with(stages::ALL)
+    in_force_with(fast_path::ALL)
 }
 
 pub fn in_force_with(stages: u32) -> LoadedFirewall {

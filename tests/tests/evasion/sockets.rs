@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use firewall_agent::bpf::{Programs, attach};
 use firewall_agent::config::XdpMode;
 use firewall_agent::host::netlink::Attached;
-use firewall_common::stages;
+use firewall_common::fast_path;
 use firewall_tests::lab::{Host, INTERFACE, RuleFile, TestHost};
 use firewall_tests::packets::Wire;
 use firewall_tests::packets::corpus::{self, Route, Shape};
@@ -96,7 +96,7 @@ impl Sockets {
     /// program is loaded until the returned value is dropped, and attached until the sockets are dropped.
     pub fn filter(&self, mode: XdpMode) -> Programs {
         let bpffs_dir = Path::new(BPFFS);
-        let (mut programs, pins) = load(bpffs_dir, stages::ALL);
+        let (mut programs, pins) = load(bpffs_dir, fast_path::ALL);
         put_in_force(bpffs_dir, &[rule_file()], &[30_000..=32_767]);
         let _inside = self.host.db.enter().unwrap();
         let link = attach(&mut programs, &pins, &[INTERFACE], mode).unwrap().remove(0).unwrap();

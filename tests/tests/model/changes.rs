@@ -1,6 +1,6 @@
 //! Successive policies on the same maps: an entry cached under one policy has no effect under the next.
 
-use firewall_common::stages;
+use firewall_common::fast_path;
 
 use crate::comparison::Comparison;
 use crate::frames::Frames;
@@ -20,7 +20,7 @@ fn cached_verdict_is_invalidated_when_the_policy_changes() {
             exchanged(&policy, |databases| databases.iter_mut().for_each(|one| one.allow.clear())),
             moved(&policy),
         ];
-        let mut comparison = Comparison::new(&policy, stages::ALL);
+        let mut comparison = Comparison::new(&policy, fast_path::ALL);
         for (turn, policy) in changed.iter().cycle().take(CHANGES).enumerate() {
             comparison.put_in_force(policy);
             // The same frames in each turn.

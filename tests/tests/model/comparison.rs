@@ -76,7 +76,7 @@ impl<'a> Comparison<'a> {
 
     fn decision(&self, answer: Answer) -> Decision {
         let rule =
-            (answer.reason == Reason::Allowed).then(|| self.rules.get(&answer.line).copied()).flatten();
+            (answer.reason == Reason::Allowed).then(|| self.rules.get(&answer.counter).copied()).flatten();
         Decision { reason: answer.reason.name(), rule }
     }
 
@@ -97,7 +97,7 @@ impl<'a> Comparison<'a> {
             let most = frame.len() as u64;
             let least = linear.map_or(most, |linear| linear as u64);
             let mut due = self.due.borrow_mut();
-            let due = due.entry((probed.reason, probed.line)).or_default();
+            let due = due.entry((probed.reason, probed.counter)).or_default();
             *due = due.and(Due { packets: 1, least, most });
         }
         expected.reason

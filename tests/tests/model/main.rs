@@ -26,7 +26,7 @@ use std::time::{Instant, SystemTime};
 use comparison::Comparison;
 use decision::decide;
 use fastrand::Rng;
-use firewall_common::stages;
+use firewall_common::fast_path;
 use firewall_tests::packets::corpus::{self, Route};
 use frames::Frames;
 use policies::policies;
@@ -37,7 +37,7 @@ const SEED_VARIABLE: &str = "MODEL_SEED";
 /// Frames up to this length are split at every offset, longer ones at some.
 const SHORT: usize = 160;
 /// The fast-path stages, in every combination.
-const EVERY_COMBINATION: RangeInclusive<u32> = 0..=stages::ALL;
+const EVERY_COMBINATION: RangeInclusive<u32> = 0..=fast_path::ALL;
 const REASONS: [&str; 10] = [
     "not_ip",
     "vlan_depth",
@@ -91,7 +91,7 @@ fn programs_agree_with_the_model_on_a_million_frames() {
 #[test]
 fn programs_agree_with_the_model_on_the_corpus_at_every_split() {
     for (name, policy) in policies() {
-        let comparison = Comparison::new(&policy, stages::ALL);
+        let comparison = Comparison::new(&policy, fast_path::ALL);
         for (source4, source6) in [("203.0.113.65", "2001:db8:a:1::1"), ("198.51.100.66", "2001:db8:bad::1")]
         {
             let route = Route {
@@ -123,7 +123,7 @@ fn programs_agree_with_the_model_on_the_corpus_at_every_split() {
 #[test]
 fn model_of_another_policy_is_detected_as_different() {
     let (policies, seed) = (policies(), 1);
-    let comparison = Comparison::new(&policies[0].1, stages::ALL);
+    let comparison = Comparison::new(&policies[0].1, fast_path::ALL);
     let mut other = policies[0].1.clone();
     other.databases[0].allow.pop();
     let differing = Frames::new(seed, &other)

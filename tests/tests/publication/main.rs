@@ -25,7 +25,7 @@ use std::thread;
 
 use firewall_agent::bpf::{Kernel, Probe, Programs};
 use firewall_agent::sync::{Live, digest, publish};
-use firewall_common::{Reason, stages};
+use firewall_common::{Reason, fast_path};
 use firewall_tests::lab::{Lab, rounds};
 use jiff::Timestamp;
 
@@ -152,7 +152,7 @@ struct LoadedPrograms {
 
 impl LoadedPrograms {
     fn new() -> Self {
-        Self::with(stages::ALL)
+        Self::with(fast_path::ALL)
     }
 
     fn with(stages: u32) -> Self {

@@ -6,7 +6,7 @@ use std::thread;
 
 use firewall_agent::bpf::{Kernel, Probe};
 use firewall_agent::sync::publish;
-use firewall_common::stages;
+use firewall_common::fast_path;
 use firewall_tests::lab::{cpus, pin_to};
 use jiff::Timestamp;
 
@@ -41,7 +41,7 @@ fn no_cached_verdict_outlives_its_publish() {
 /// denied, the arriving one is allowed. A filter narrowed before, or widened after, breaks this.
 #[test]
 fn source_prefilter_covers_old_and_new_list_during_a_publish() {
-    let loaded = LoadedPrograms::with(stages::SOURCES);
+    let loaded = LoadedPrograms::with(fast_path::SOURCES);
     race(&loaded, |firewall, clock| {
         let mut settled = false;
         for frames in apart() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use firewall_agent::bpf::{Answer, Probe};
 use firewall_agent::sync::CounterId;
-use firewall_common::{Reason, Tally, stages};
+use firewall_common::{Reason, Tally, fast_path};
 use firewall_tests::lab::RuleFile;
 
 use crate::kernel::{BPFFS, LoadedFirewall};
@@ -26,7 +26,7 @@ pub fn in_force(policy: &Policy) -> LoadedFirewall {
     let files = |revision, files: &[fn(u64) -> RuleFile]| -> Vec<RuleFile> {
         files.iter().map(|file| file(revision)).collect()
     };
-    let mut loaded = LoadedFirewall::new(stages::ALL);
+    let mut loaded = LoadedFirewall::new(fast_path::ALL);
     if !policy.before.is_empty() {
         loaded.put_in_force(&files(1, policy.before), &[]);
     }
@@ -62,7 +62,7 @@ impl LoadedFirewall {
             hits.iter().zip(self.hits()).filter(|(a, b)| **a != *b).map(|(a, _)| a.0).collect();
         assert!(lines.len() <= 1, "more than one line counted: {lines:?}");
         let answer = self.probe.ask(frame, linear).unwrap();
-        let expected = Answer { reason, line: lines.first().copied().unwrap_or(CounterId::NONE) };
+        let expected = Answer { reason, counter: lines.first().copied().unwrap_or(CounterId::NONE) };
         assert_eq!(answer, expected, "the probe and the program differ");
         Outcome { reason, line: lines.first().map(|slot| self.live.counters[slot].id.clone()) }
     }

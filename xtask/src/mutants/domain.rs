@@ -94,8 +94,8 @@ pub const MUTANTS: &[Mutant] = &[
     following(
         "a guard goes before the rows in its place",
         TABLE,
-        "set_ports(before, guarded.union(&live.guarded), live, plane)?;",
-        "set_ports(before, guarded.clone(), live, plane)?;",
+        "set_ports(before, guarded.union(&live.guarded), live, data_plane)?;",
+        "set_ports(before, guarded.clone(), live, data_plane)?;",
     ),
     following(
         "a newcomer crowds out what was in force",
@@ -110,9 +110,9 @@ pub const MUTANTS: &[Mutant] = &[
         "revoked.as_ref()",
     ),
     following("what leaves makes no room", PUBLISH, "if !late.is_empty() && ", "if false && "),
-    following("a refused write is not told", PUBLISH, "done.refused_writes = plane.has_refused();", ""),
+    following("a refused write is not told", PUBLISH, "done.refused_writes = data_plane.has_refused();", ""),
     following("members of an old table are kept", MEMBER_ROWS, "&& members == live.members", ""),
-    following("other prefixes are taken for the same", UNCHANGED, "if net != held {", "if false {"),
+    following("other prefixes are taken for the same", UNCHANGED, "if net != live_net {", "if false {"),
     following(
         "a file is refused although its rival is refused, too",
         CLAIMANTS,
@@ -122,7 +122,7 @@ pub const MUTANTS: &[Mutant] = &[
     following(
         "a refused file gives up what its database holds",
         CLAIMANTS,
-        "            self.keepers.insert(&id, self.held.get(&id));\n            for",
+        "            self.owners.insert(&id, self.owned.get(&id));\n            for",
         "            for",
     ),
 ];

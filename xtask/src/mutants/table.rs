@@ -17,7 +17,7 @@ const CONVERT: &str = "firewall-agent/src/bpf/convert.rs";
 const SAMPLER: &str = "firewall-ebpf/src/sampler.rs";
 const CLOCK: &str = "firewall-agent/src/sync/clock.rs";
 const ADMIT: &str = "firewall-agent/src/sync/admit.rs";
-const LINES: &str = "firewall-agent/src/sync/counters.rs";
+const COUNTERS: &str = "firewall-agent/src/sync/counters.rs";
 const ACCEPTED: &str = "firewall-agent/src/sync/accepted.rs";
 const RECONCILE: &str = "firewall-agent/src/agent/reconcile.rs";
 const RECORDER: &str = "firewall-ebpf/src/recorder.rs";
@@ -183,14 +183,14 @@ pub const MUTANTS: &[Mutant] = &[
     publishing(
         "verdicts are kept while something is published",
         CACHE,
-        "stages::VERDICTS) || generation & 1 != 0",
-        "stages::VERDICTS)",
+        "fast_path::VERDICTS) || generation & 1 != 0",
+        "fast_path::VERDICTS)",
     ),
     publishing(
         "endpoints are kept while something is published",
         CACHE,
-        "stages::ENDPOINTS) || generation & 1 != 0",
-        "stages::ENDPOINTS)",
+        "fast_path::ENDPOINTS) || generation & 1 != 0",
+        "fast_path::ENDPOINTS)",
     ),
     recording("what is written down passes", RECORDER, "    action\n}", "    2\n}"),
     recording("a record stands for one packet", SAMPLER, "    pending(totals)\n}", "    1\n}"),
@@ -229,9 +229,9 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     following(
         "a line is renamed to another range",
-        LINES,
-        "known.get(&(line.id.clone(), range(kind))).copied()",
-        "known.iter().find(|((id, _), _)| *id == line.id).map(|(_, slot)| *slot)",
+        COUNTERS,
+        "known.get(&(rule.id.clone(), range(kind))).copied()",
+        "known.iter().find(|((id, _), _)| *id == rule.id).map(|(_, slot)| *slot)",
     ),
 ];
 

@@ -27,7 +27,7 @@ impl Patterns {
     }
 
     /// Records the present interfaces.
-    pub fn see<'a>(&mut self, present: impl Iterator<Item = &'a str>) {
+    pub fn update<'a>(&mut self, present: impl Iterator<Item = &'a str>) {
         let present: BTreeSet<&str> = present.collect();
         self.matches.retain(|name, _| present.contains(name.as_str()));
         for name in present {
@@ -69,14 +69,14 @@ mod tests {
         let mut patterns = patterns(&["eth0", "veth*", "bond?"]);
         let missing = |patterns: &Patterns| patterns.missing().into_keys().collect::<Vec<_>>();
         assert_eq!(missing(&patterns), ["bond?", "eth0", "veth*"]);
-        patterns.see(["eth0", "veth1", "lo"].into_iter());
+        patterns.update(["eth0", "veth1", "lo"].into_iter());
         assert_eq!(missing(&patterns), ["bond?"]);
         assert_eq!(
             ["eth0", "veth1", "lo", "bond1"].map(|name| patterns.matches(name)),
             [true, true, false, false]
         );
         assert!(patterns.is_configured("bond1"));
-        patterns.see(["bond1", "eth0"].into_iter());
+        patterns.update(["bond1", "eth0"].into_iter());
         assert_eq!(missing(&patterns), ["veth*"]);
         assert!(!patterns.matches("veth1"), "it is gone");
     }

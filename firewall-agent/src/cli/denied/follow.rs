@@ -24,20 +24,20 @@ pub(super) fn follow(
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let look = || -> Result<Vec<DeniedRow>> {
+    let read = || -> Result<Vec<DeniedRow>> {
         Ok(report(kernel, &kernel.live()?, question.database.as_deref(), question.lengths())?.denied)
     };
-    let mut before: BTreeMap<Key, u64> = look()?.iter().map(|row| (key(row), row.packets)).collect();
+    let mut before: BTreeMap<Key, u64> = read()?.iter().map(|row| (key(row), row.packets)).collect();
     loop {
         sleep(EVERY);
-        let rows = look()?;
+        let rows = read()?;
         let known = |row: &DeniedRow| before.get(&key(row)).copied().unwrap_or(0);
         // An evicted entry that came back counts from zero.
-        let news = rows.iter().filter(|row| row.packets != known(row)).map(|row| {
+        let changed = rows.iter().filter(|row| row.packets != known(row)).map(|row| {
             let packets = row.packets.checked_sub(known(row)).unwrap_or(row.packets);
             DeniedRow { packets, ..row.clone() }
         });
-        for row in news.take(question.top) {
+        for row in changed.take(question.top) {
             match format {
                 Format::Json => write_json_line(&row, &mut *out)?,
                 Format::Table => write_people(&row, out)?,

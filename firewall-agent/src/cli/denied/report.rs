@@ -64,7 +64,7 @@ type Key = (Option<IpNet>, DeniedFlow);
 /// When the kernel's table cannot be read.
 pub fn report(kernel: &Kernel, live: &Live, database: Option<&str>, lengths: (u8, u8)) -> Result<Report> {
     let (table, totals) = (kernel.denied()?, kernel.denied_totals()?);
-    let held: u64 = table.iter().map(|one| one.packets).sum();
+    let in_table: u64 = table.iter().map(|one| one.packets).sum();
     let mut groups: BTreeMap<Key, (Denied, BTreeSet<Option<IpAddr>>)> = BTreeMap::new();
     for one in table {
         let source = one.what.source.map(|source| cut(source, lengths));
@@ -84,7 +84,7 @@ pub fn report(kernel: &Kernel, live: &Live, database: Option<&str>, lengths: (u8
         denied: totals.seen,
         recorded: totals.recorded,
         unrecorded: totals.unrecorded,
-        evicted: totals.recorded.saturating_sub(held),
+        evicted: totals.recorded.saturating_sub(in_table),
     };
     Ok(Report { totals, denied })
 }
@@ -95,8 +95,8 @@ fn cut(source: IpAddr, (v4, v6): (u8, u8)) -> IpNet {
 }
 
 fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live) -> DeniedRow {
-    let line = live.counters.get(&sum.what.line);
-    let database = line.and_then(|line| live.databases.get(&line.database));
+    let named = live.counters.get(&sum.what.counter);
+    let database = named.and_then(|named| live.databases.get(&named.database));
     let by_rule = matches!(sum.what.reason, Reason::NoMatch | Reason::WouldDeny | Reason::Fragment);
     DeniedRow {
         source: net.map_or_else(|| "-".to_owned(), shown),

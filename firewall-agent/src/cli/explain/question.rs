@@ -22,8 +22,8 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
             Ok(questions)
         };
     }
-    let place = target.parse().ok().filter(|target: &Destination| target.address.is_some());
-    let target = place.ok_or_else(|| {
+    let destination = target.parse().ok().filter(|target: &Destination| target.address.is_some());
+    let target = destination.ok_or_else(|| {
         format!("target {target:?}: must be the id of a database in the kernel, or ADDRESS:PORT[/udp]")
     })?;
     target.address.map_or(Ok(()), |address| refuse_mapped("target", address))?;
@@ -50,13 +50,13 @@ mod tests {
     #[test]
     fn an_ipv4_mapped_address_is_refused_and_the_ipv4_form_named() {
         let live = Live::default();
-        for (source, target, said) in [
+        for (source, target, expected) in [
             ("::ffff:10.77.0.3", "10.77.0.1:5432", "source ::ffff:10.77.0.3: "),
             ("::ffff:a4d:3", "[2001:db8::1]:5432", "source ::ffff:10.77.0.3: "),
             ("2001:db8::3", "[::ffff:10.77.0.3]:5432", "target ::ffff:10.77.0.3: "),
         ] {
             let refused = read(source, target, &live).unwrap_err();
-            assert!(refused.starts_with(said) && refused.ends_with("use 10.77.0.3"), "{refused}");
+            assert!(refused.starts_with(expected) && refused.ends_with("use 10.77.0.3"), "{refused}");
         }
         // The controls: the IPv4 form, and an IPv6 address.
         for (source, target) in [("10.77.0.3", "10.77.0.1:5432"), ("2001:db8::3", "[2001:db8::1]:5432")] {

@@ -14,8 +14,8 @@ use tracing_subscriber::layer::Context;
 
 /// Lines at once, and the time to refill one. Every database of a host may come into force at once; a problem that
 /// repeats faster than that is a flood.
-const NEWS: (u32, Duration) = (512, Duration::from_millis(200));
-const TROUBLE: (u32, Duration) = (20, Duration::from_millis(500));
+const INFO_RATE: (u32, Duration) = (512, Duration::from_millis(200));
+const ERROR_RATE: (u32, Duration) = (20, Duration::from_millis(500));
 
 /// Rate limit, shared by all its clones.
 #[derive(Debug, Clone, Default)]
@@ -47,8 +47,8 @@ impl Limit {
     /// Returns `true` if one more line fits.
     fn admits(&self, event: &Event<'_>, now: Instant) -> bool {
         let (most, refill) = match *event.metadata().level() {
-            Level::ERROR | Level::WARN => TROUBLE,
-            Level::INFO => NEWS,
+            Level::ERROR | Level::WARN => ERROR_RATE,
+            Level::INFO => INFO_RATE,
             // The user asked for these levels.
             _ => return true,
         };

@@ -68,9 +68,9 @@ pub(super) fn start(format: LogFormat) -> Result<Log> {
     Ok(log)
 }
 
-fn filter(given: Option<&str>) -> EnvFilter {
-    let given = given.filter(|text| !text.trim().is_empty());
-    given.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(LEVELS))
+fn filter(directives: Option<&str>) -> EnvFilter {
+    let directives = directives.filter(|text| !text.trim().is_empty());
+    directives.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(LEVELS))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {

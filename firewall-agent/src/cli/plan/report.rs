@@ -91,12 +91,12 @@ pub(super) struct Tombstone {
 
 /// Tombstones that would be added or removed.
 pub(super) fn tombstones(plan: &Plan) -> Vec<Tombstone> {
-    let turns = plan.tombstones.iter();
-    turns
-        .map(|(destination, turn)| Tombstone {
+    let transitions = plan.tombstones.iter();
+    transitions
+        .map(|(destination, transition)| Tombstone {
             endpoint: destination.to_string(),
-            before: turn.before.is_some(),
-            after: turn.after.is_some(),
+            before: transition.before.is_some(),
+            after: transition.after.is_some(),
         })
         .collect()
 }
@@ -134,13 +134,16 @@ impl DatabasePlan {
             name: change.name.after.unwrap_or_else(name),
             revision: sides(change.revision, |revision| revision),
             prefixes: prefixes
-                .map(|(net, turn)| Prefix { cidr: net.to_string(), rule: sides(turn, Rule::from) })
+                .map(|(net, transition)| Prefix {
+                    cidr: net.to_string(),
+                    rule: sides(transition, Rule::from),
+                })
                 .collect(),
             endpoints: endpoints
-                .map(|(target, turn)| Endpoint {
+                .map(|(target, transition)| Endpoint {
                     endpoint: target.to_string(),
                     closed: closed.contains(&target),
-                    mode: sides(turn, |mode| mode.to_string()),
+                    mode: sides(transition, |mode| mode.to_string()),
                 })
                 .collect(),
             ..unchanged
@@ -148,15 +151,15 @@ impl DatabasePlan {
     }
 }
 
-fn sides<T, S>(turn: Transition<T>, shown: impl Fn(T) -> S) -> Sides<S> {
-    Sides { before: turn.before.map(&shown), after: turn.after.map(&shown) }
+fn sides<T, S>(transition: Transition<T>, shown: impl Fn(T) -> S) -> Sides<S> {
+    Sides { before: transition.before.map(&shown), after: transition.after.map(&shown) }
 }
 
 impl From<CountedOn> for Rule {
     fn from(on: CountedOn) -> Self {
         let kind = on.kind.name();
         let range_id = on.kind.range().map(str::to_owned);
-        Self { rule: on.line, kind, range_id }
+        Self { rule: on.rule, kind, range_id }
     }
 }
 

@@ -30,7 +30,7 @@ impl Mark {
 /// expired, or its range is missing or empty. `covered`: without it, other rules of the database would still allow its
 /// sources. `unused`: no packet was ever counted on it.
 pub(super) fn mark(
-    lines: &RuleCounters,
+    rule: &RuleCounters,
     prefixes: &[(IpNet, CounterId)],
     packets: u64,
     database: DatabaseSlot,
@@ -41,17 +41,17 @@ pub(super) fn mark(
     }
     let by: Option<Vec<CounterId>> = prefixes
         .iter()
-        .map(|(net, _)| covering(*net, lines, &live.databases.get(&database)?.sources))
+        .map(|(net, _)| covering(*net, rule, &live.databases.get(&database)?.sources))
         .collect();
     if let Some(by) = by {
-        let covered_by = by.first().and_then(|slot| live.counters.get(slot)).map(|line| line.id.clone());
+        let covered_by = by.first().and_then(|slot| live.counters.get(slot)).map(|named| named.id.clone());
         return Mark { mark: Some("covered"), covered_by };
     }
     Mark { mark: (packets == 0).then_some("unused"), covered_by: None }
 }
 
 /// Counter of the longest prefix of another rule that contains this one.
-fn covering(net: IpNet, lines: &RuleCounters, sources: &PrefixMap<CounterId>) -> Option<CounterId> {
+fn covering(net: IpNet, rule: &RuleCounters, sources: &PrefixMap<CounterId>) -> Option<CounterId> {
     let wider = std::iter::successors(net.supernet(), IpNet::supernet);
-    wider.filter_map(|wider| sources.get(&wider).copied()).find(|slot| !lines.has(*slot))
+    wider.filter_map(|wider| sources.get(&wider).copied()).find(|slot| !rule.has(*slot))
 }

@@ -34,7 +34,7 @@ pub(super) struct Database {
 #[derive(Debug, Default)]
 pub(super) struct TopState {
     pub live: Live,
-    pub looks: u32,
+    pub refreshes: u32,
     pub databases: BTreeMap<DatabaseSlot, Database>,
     pub reasons: Vec<(&'static str, bool, Rate)>,
     /// In descending order of packets.
@@ -44,25 +44,29 @@ pub(super) struct TopState {
 impl TopState {
     /// Reads the counters for the first time, without growth.
     pub fn new(kernel: &Kernel) -> Result<Self> {
-        let mut scene = Self::default();
-        scene.look(kernel, Duration::ZERO)?;
-        Ok(scene)
+        let mut state = Self::default();
+        state.refresh(kernel, Duration::ZERO)?;
+        Ok(state)
     }
 
     /// Reads the counters; `since` is the time since the previous reading.
-    pub fn look(&mut self, kernel: &Kernel, since: Duration) -> Result<()> {
-        if self.looks.is_multiple_of(REREAD) {
+    pub fn refresh(&mut self, kernel: &Kernel, since: Duration) -> Result<()> {
+        if self.refreshes.is_multiple_of(REREAD) {
             self.live = kernel.live()?;
         }
-        self.looks += 1;
+        self.refreshes += 1;
         let mut databases = BTreeMap::new();
         for (slot, one) in &self.live.databases {
             let (mut allowed, mut denied) = (0, 0);
-            for line in
-                self.live.counters.iter().filter(|(_, line)| line.database == *slot).map(|(line, _)| *line)
+            for counter in self
+                .live
+                .counters
+                .iter()
+                .filter(|(_, named)| named.database == *slot)
+                .map(|(counter, _)| *counter)
             {
-                let side = if line == one.default_counter { &mut denied } else { &mut allowed };
-                *side += kernel.hits(line)?.packets;
+                let side = if counter == one.default_counter { &mut denied } else { &mut allowed };
+                *side += kernel.hits(counter)?.packets;
             }
             let before = self.databases.get(slot).filter(|before| before.id == one.id.as_str());
             let database = Database {

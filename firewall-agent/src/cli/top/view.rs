@@ -12,7 +12,7 @@ use crate::escape::escaped;
 /// Rows of reasons in each of the two columns.
 const REASON_ROWS: u16 = 5;
 
-pub(super) fn draw(frame: &mut Frame<'_>, scene: &TopState) {
+pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState) {
     let [head, reasons, databases, denied] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(REASON_ROWS + 2),
@@ -21,13 +21,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &TopState) {
     ])
     .areas(frame.area());
     frame.render_widget(Line::from("database firewall: packets per second    q quits").bold(), head);
-    draw_reasons(frame, scene, reasons);
-    draw_databases(frame, scene, databases);
-    draw_denied(frame, scene, denied);
+    draw_reasons(frame, state, reasons);
+    draw_databases(frame, state, databases);
+    draw_denied(frame, state, denied);
 }
 
-fn draw_reasons(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
-    let cell = |at: usize| match scene.reasons.get(at) {
+fn draw_reasons(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
+    let cell = |at: usize| match state.reasons.get(at) {
         Some((name, passes, rate)) => {
             let verdict = if *passes { "pass" } else { "drop" };
             [(*name).to_owned(), verdict.to_owned(), per_second(*rate), rate.total.to_string()]
@@ -43,8 +43,8 @@ fn draw_reasons(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
     frame.render_widget(Table::new(rows, widths).block(Block::bordered().title("verdicts: /s, total")), area);
 }
 
-fn draw_databases(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
-    let mut databases: Vec<_> = scene.databases.values().collect();
+fn draw_databases(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
+    let mut databases: Vec<_> = state.databases.values().collect();
     databases.sort_by(|a, b| {
         let busy = |one: &super::state::Database| one.allowed.per_second + one.denied.per_second;
         busy(b).total_cmp(&busy(a)).then_with(|| a.id.cmp(&b.id))
@@ -76,12 +76,12 @@ fn draw_databases(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
         Constraint::Length(9),
     ];
     let head = Row::new(["DATABASE", "NAME", "REV", "NETS", "ALLOW/s", "DENY/s", "DENIED"]).bold();
-    let title = format!("databases: {}, busiest first", scene.databases.len());
+    let title = format!("databases: {}, busiest first", state.databases.len());
     frame.render_widget(Table::new(rows, widths).header(head).block(Block::bordered().title(title)), area);
 }
 
-fn draw_denied(frame: &mut Frame<'_>, scene: &TopState, area: Rect) {
-    let rows = scene.denied.iter().take(usize::from(area.height)).map(|one| {
+fn draw_denied(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
+    let rows = state.denied.iter().take(usize::from(area.height)).map(|one| {
         Row::new([
             one.source.clone(),
             one.packets.to_string(),
@@ -122,7 +122,7 @@ mod tests {
     use crate::cli::top::state::Database;
     use crate::sync::DatabaseSlot;
 
-    fn scene() -> TopState {
+    fn state() -> TopState {
         let rate = |total, per_second| Rate { total, per_second };
         let database = |number: u32| Database {
             id: format!("6a316183d0f1f10ecbcca{number:03}"),
@@ -158,7 +158,7 @@ mod tests {
     fn all_sections_fit_80_by_24() {
         for (width, height) in [(80, 24), (200, 60), (40, 10), (1, 1)] {
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-            terminal.draw(|frame| draw(frame, &scene())).unwrap();
+            terminal.draw(|frame| draw(frame, &state())).unwrap();
             let text = terminal.backend().to_string();
             assert!(!text.contains('\u{1b}'), "{text}");
             if (width, height) != (80, 24) {

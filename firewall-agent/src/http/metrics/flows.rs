@@ -22,13 +22,13 @@ impl Flows {
     /// Reads the rule counters of every database.
     pub fn read(&mut self, snapshot: &Snapshot, counters: &dyn Counters) -> Result<()> {
         let mut flows = BTreeMap::new();
-        for (database, lines) in &snapshot.counters {
-            let mut allowed = lines.retired;
-            for line in &lines.allowing {
-                allowed += counters.line(*line)?;
+        for (database, of_database) in &snapshot.counters {
+            let mut allowed = of_database.retired;
+            for counter in &of_database.allowing {
+                allowed += counters.tally(*counter)?;
             }
             let before = self.0.get(database).copied().unwrap_or_default();
-            let denied = higher(before.denied, counters.line(lines.default)?);
+            let denied = higher(before.denied, counters.tally(of_database.default)?);
             flows.insert(database.clone(), Flow { allowed: higher(before.allowed, allowed), denied });
         }
         self.0 = flows;

@@ -11,46 +11,46 @@ use crate::status::{Condition, InterfaceStatus, Status};
 
 const MODES: [&str; 3] = ["native", "generic", "none"];
 
-pub(super) fn write(snapshot: &Snapshot, board: &SharedState, sheet: &mut MetricsPage) {
+pub(super) fn write(snapshot: &Snapshot, shared: &SharedState, page: &mut MetricsPage) {
     let status = &snapshot.status;
     if let Some(agent) = &status.agent {
         let labels = vec![("version", agent.version.clone()), ("object", agent.object.clone())];
-        sheet.gauges("agent_build_info", "The running agent: always 1", [(labels, true)]);
-        sheet.gauge(
+        page.gauges("agent_build_info", "The running agent: always 1", [(labels, true)]);
+        page.gauge(
             "agent_started_timestamp_seconds",
             "Time at which the agent started",
             seconds(agent.started_at),
         );
     }
-    sheet.gauge(
+    page.gauge(
         "agent_loop_silence_seconds",
         "Time since the last tick of the event loop",
-        board.silence().as_secs_f64(),
+        shared.silence().as_secs_f64(),
     );
-    let ready = status.ready && board.dead().is_none();
-    sheet.gauge(
+    let ready = status.ready && shared.dead().is_none();
+    page.gauge(
         "ready",
         "Readiness as in /readyz (everything configured is in force and probed): 1 or 0",
         ready,
     );
-    sheet.gauge("errors", "Number of errors in the status of this host", status.errors.len());
-    sheet.gauge(
+    page.gauge("errors", "Number of errors in the status of this host", status.errors.len());
+    page.gauge(
         "last_success_timestamp_seconds",
         "Time at which all accepted files were last known to be in force; 0 before the first time",
-        board.all_in_force(),
+        shared.all_in_force(),
     );
     let conditions = Condition::ALL.map(|condition| {
         let count = status.conditions.iter().filter(|one| one.name == condition.name()).count();
         (vec![("name", condition.name().to_owned())], count)
     });
-    sheet.gauges(
+    page.gauges(
         "condition",
         "Conditions that are true: 0, or the number of interfaces, databases or listeners concerned",
         conditions,
     );
-    rejected(status, sheet);
-    interfaces(&status.interfaces, sheet);
-    sheet.counters(
+    rejected(status, page);
+    interfaces(&status.interfaces, page);
+    page.counters(
         "drift_repairs",
         "Drift of kernel objects that the agent has repaired since it started",
         status.repairs.iter().map(|(kind, count)| (vec![("kind", kind.clone())], *count)),
@@ -58,25 +58,25 @@ pub(super) fn write(snapshot: &Snapshot, board: &SharedState, sheet: &mut Metric
 }
 
 /// Counts a file once, by its first error. Every cause has a row, also with a count of 0.
-fn rejected(status: &Status, sheet: &mut MetricsPage) {
+fn rejected(status: &Status, page: &mut MetricsPage) {
     let rows = Cause::ALL.map(|cause| {
         let files = status.rejected_files.iter().filter(|file| file.causes.first() == Some(&cause));
         (vec![("cause", cause.name().to_owned())], files.count())
     });
-    sheet.gauges("rejected_files", "Files that are not in force, by cause", rows);
+    page.gauges("rejected_files", "Files that are not in force, by cause", rows);
 }
 
-fn interfaces(interfaces: &[InterfaceStatus], sheet: &mut MetricsPage) {
+fn interfaces(interfaces: &[InterfaceStatus], page: &mut MetricsPage) {
     let labels = |one: &InterfaceStatus| -> Labels { vec![("interface", one.name.clone())] };
     let mode = |one: &InterfaceStatus| *MODES.iter().find(|mode| **mode == one.mode).unwrap_or(&"none");
-    sheet.states(
+    page.states(
         "interface_mode",
         "XDP mode on an interface: 1 for the current mode, 0 for the others",
         "mode",
         &MODES,
         interfaces.iter().map(|one| (labels(one), mode(one))),
     );
-    sheet.spans(
+    page.spans(
         "interface_unprotected_seconds",
         "Time that an interface was present without the agent's program, since the agent started",
         interfaces.iter().map(|one| (labels(one), Duration::from_millis(one.unprotected_ms))),

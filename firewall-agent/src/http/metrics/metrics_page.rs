@@ -119,7 +119,7 @@ impl MetricsPage {
     }
 
     /// Adds a metric that lives from scrape to scrape.
-    pub fn lasting(&mut self, name: &str, help: &str, metric: impl Metric) {
+    pub fn persistent(&mut self, name: &str, help: &str, metric: impl Metric) {
         self.0.register(name, help, metric);
     }
 

@@ -28,17 +28,17 @@ const FRESH: Duration = Duration::from_millis(250);
 /// Writer of the metrics.
 pub(super) struct Exporter {
     counters: Box<dyn Counters>,
-    board: Arc<SharedState>,
+    shared: Arc<SharedState>,
     flows: Flows,
     /// Last answer, and the time it was written.
     last: Option<(Instant, String)>,
     /// Error of the last read of the counters.
-    trouble: Option<String>,
+    failure: Option<String>,
 }
 
 impl Exporter {
-    pub fn new(counters: Box<dyn Counters>, board: Arc<SharedState>) -> Self {
-        Self { counters, board, flows: Flows::default(), last: None, trouble: None }
+    pub fn new(counters: Box<dyn Counters>, shared: Arc<SharedState>) -> Self {
+        Self { counters, shared, flows: Flows::default(), last: None, failure: None }
     }
 
     pub fn reasons(&self) -> Result<Vec<ReasonCounter>> {
@@ -58,30 +58,30 @@ impl Exporter {
     }
 
     fn write(&mut self) -> String {
-        let snapshot = self.board.snapshot();
-        let mut sheet = MetricsPage::default();
+        let snapshot = self.shared.snapshot();
+        let mut page = MetricsPage::default();
         let read = self.counters.reasons().and_then(|reasons| {
             self.flows.read(&snapshot, self.counters.as_ref())?;
             Ok((reasons, self.counters.unrecorded()?))
         });
-        sheet.gauge("counters_readable", "Kernel counters readable: 1 or 0", read.is_ok());
+        page.gauge("counters_readable", "Kernel counters readable: 1 or 0", read.is_ok());
         match read {
             Ok((reasons, unrecorded)) => {
-                packets::write(&reasons, unrecorded, &self.flows, &mut sheet);
-                self.trouble = None;
+                packets::write(&reasons, unrecorded, &self.flows, &mut page);
+                self.failure = None;
             }
             Err(error) => {
-                let trouble = format!("{error:#}");
-                if self.trouble.as_ref() != Some(&trouble) {
-                    error!(error = trouble, "metrics served without kernel counters");
-                    self.trouble = Some(trouble);
+                let failure = format!("{error:#}");
+                if self.failure.as_ref() != Some(&failure) {
+                    error!(error = failure, "metrics served without kernel counters");
+                    self.failure = Some(failure);
                 }
             }
         }
-        databases::write(&snapshot, &mut sheet);
-        host::write(&snapshot, &self.board, &mut sheet);
-        self.board.timings().write(&mut sheet);
-        sheet.text()
+        databases::write(&snapshot, &mut page);
+        host::write(&snapshot, &self.shared, &mut page);
+        self.shared.timings().write(&mut page);
+        page.text()
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn line(&self, _: CounterId) -> Result<Tally> {
+        fn tally(&self, _: CounterId) -> Result<Tally> {
             Ok(Tally::default())
         }
     }
@@ -123,11 +123,11 @@ mod tests {
             repairs: [("link".to_owned(), 3)].into(),
             ..Status::default()
         };
-        let board = Arc::new(SharedState::new(Duration::from_secs(120)));
-        board.post(Snapshot { status, ..Snapshot::default() });
-        board.in_force(20, 3000);
-        board.in_force(40, -3000);
-        let text = Exporter::new(Box::new(Silent), board).metrics();
+        let shared = Arc::new(SharedState::new(Duration::from_secs(120)));
+        shared.post(Snapshot { status, ..Snapshot::default() });
+        shared.in_force(20, 3000);
+        shared.in_force(40, -3000);
+        let text = Exporter::new(Box::new(Silent), shared).metrics();
         for line in [
             "firewall_drift_repairs_total{kind=\"link\"} 3",
             "firewall_interface_mode{interface=\"eth0\",mode=\"generic\"} 1.0",

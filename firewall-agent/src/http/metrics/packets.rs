@@ -5,31 +5,31 @@ use super::metrics_page::{Labels, MetricsPage};
 use crate::http::snapshot::Tally;
 use crate::status::ReasonCounter;
 
-pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, sheet: &mut MetricsPage) {
+pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, page: &mut MetricsPage) {
     let by_reason = |count: fn(&ReasonCounter) -> u64| {
         reasons.iter().map(move |one| {
             let labels = vec![("reason", one.reason.clone()), ("verdict", one.verdict.clone())];
             (labels, count(one))
         })
     };
-    sheet.counters("packets", "Packets by the reason of their verdict", by_reason(|one| one.packets));
-    sheet.counters(
+    page.counters("packets", "Packets by the reason of their verdict", by_reason(|one| one.packets));
+    page.counters(
         "bytes",
         "Bytes of whole frames by the reason of their verdict",
         by_reason(|one| one.bytes),
     );
-    sheet.counters(
+    page.counters(
         "database_packets",
         "Packets to a database: allowed by its rules and internal ranges, or denied because none allows the \
          source (in monitor mode these pass)",
         by_database(flows, |tally| tally.packets),
     );
-    sheet.counters(
+    page.counters(
         "database_bytes",
         "Bytes of whole frames to a database, allowed or denied",
         by_database(flows, |tally| tally.bytes),
     );
-    sheet.counters(
+    page.counters(
         "denied_unrecorded",
         "Denied packets without a record: `denied` does not show them",
         [(Labels::new(), unrecorded)],

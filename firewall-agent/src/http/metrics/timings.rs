@@ -39,23 +39,23 @@ impl Timings {
         }
     }
 
-    pub(super) fn write(&self, sheet: &mut MetricsPage) {
-        sheet.lasting(
+    pub(super) fn write(&self, page: &mut MetricsPage) {
+        page.persistent(
             "apply_seconds",
             "Time from a rule file becoming visible to being in force, for revisions new to this host",
             self.apply.clone(),
         );
-        sheet.lasting(
+        page.persistent(
             "propagation_seconds",
             "Time from generated_at of a rule file to being in force, for revisions new to this host",
             self.propagation.clone(),
         );
-        sheet.lasting(
+        page.persistent(
             "clock_skewed_revisions",
             "Revisions in force before their generated_at: the clocks of host and control plane disagree",
             self.skewed.clone(),
         );
-        sheet.gauge(
+        page.gauge(
             "propagation_window_seconds",
             "Promised time from a rule file becoming visible to being in force",
             self.window.as_secs_f64(),

@@ -59,10 +59,10 @@ impl Index {
 
 /// The files to admit, and the destinations that databases own.
 pub(super) struct Claimants {
-    held: Claims,
+    owned: Claims,
     wanted: Claims,
     /// Claims of owners without a file to admit.
-    keepers: Index,
+    owners: Index,
     /// Claims of the files.
     files: Index,
     losers: Vec<Loser>,
@@ -70,16 +70,16 @@ pub(super) struct Claimants {
 }
 
 impl Claimants {
-    /// Files that claim `wanted`, against databases that own `held`.
-    pub fn new(wanted: Claims, held: Claims) -> Self {
-        let (mut keepers, mut files) = (Index::default(), Index::default());
-        for (id, claims) in held.iter().filter(|(id, _)| !wanted.contains_key(*id)) {
-            keepers.insert(id, Some(claims));
+    /// Files that claim `wanted`, against databases that own `owned`.
+    pub fn new(wanted: Claims, owned: Claims) -> Self {
+        let (mut owners, mut files) = (Index::default(), Index::default());
+        for (id, claims) in owned.iter().filter(|(id, _)| !wanted.contains_key(*id)) {
+            owners.insert(id, Some(claims));
         }
         for (id, claims) in &wanted {
             files.insert(id, Some(claims));
         }
-        Self { held, wanted, keepers, files, losers: Vec::new(), withdrawn: BTreeSet::new() }
+        Self { owned, wanted, owners, files, losers: Vec::new(), withdrawn: BTreeSet::new() }
     }
 
     /// The files to refuse, so that no two databases claim one destination. The owner retains it; of two newcomers the
@@ -101,22 +101,22 @@ impl Claimants {
 
     /// A file to refuse because of a claim of the file of `id`: that file or another.
     fn conflict(&self, id: &DatabaseId, mine: Destination) -> Option<Loser> {
-        if let Some((keeper, theirs)) = self.keepers.rival(id, &mine) {
-            return Some((id.clone(), message(&mine, &keeper, &theirs)));
+        if let Some((owner, theirs)) = self.owners.rival(id, &mine) {
+            return Some((id.clone(), message(&mine, &owner, &theirs)));
         }
         let (other, theirs) = self.files.rival(id, &mine)?;
         let (mine, theirs) = ((id, mine), (&other, theirs));
-        let ((winner, held), (loser, claimed)) = match (self.holds(mine), self.holds(theirs)) {
+        let ((winner, owned), (loser, claimed)) = match (self.owns(mine), self.owns(theirs)) {
             (true, false) => (mine, theirs),
             (false, true) => (theirs, mine),
             (true, true) | (false, false) if id < &other => (mine, theirs),
             (true, true) | (false, false) => (theirs, mine),
         };
-        Some((loser.clone(), message(&claimed, winner, &held)))
+        Some((loser.clone(), message(&claimed, winner, &owned)))
     }
 
-    fn holds(&self, (id, to): (&DatabaseId, Destination)) -> bool {
-        self.held.get(id).is_some_and(|held| held.contains(&to) || held.contains(&to.everywhere()))
+    fn owns(&self, (id, to): (&DatabaseId, Destination)) -> bool {
+        self.owned.get(id).is_some_and(|owned| owned.contains(&to) || owned.contains(&to.everywhere()))
     }
 
     /// Withdraws a file, and every other file that claims a destination its database then still owns.
@@ -124,11 +124,11 @@ impl Claimants {
         let mut leaving = vec![(id, text)];
         while let Some((id, text)) = leaving.pop() {
             self.files.remove(&id, self.wanted.get(&id));
-            self.keepers.insert(&id, self.held.get(&id));
-            for keeps in self.held.get(&id).into_iter().flatten() {
-                while let Some((other, claimed)) = self.files.rival(&id, keeps) {
+            self.owners.insert(&id, self.owned.get(&id));
+            for claim in self.owned.get(&id).into_iter().flatten() {
+                while let Some((other, claimed)) = self.files.rival(&id, claim) {
                     self.files.remove(&other, self.wanted.get(&other));
-                    leaving.push((other, message(&claimed, &id, keeps)));
+                    leaving.push((other, message(&claimed, &id, claim)));
                 }
             }
             self.withdrawn.insert(id.clone());
@@ -138,18 +138,18 @@ impl Claimants {
 
     /// Admits a withdrawn file if no remaining claim conflicts with it.
     fn readmit(&mut self, id: &DatabaseId) -> bool {
-        self.keepers.remove(id, self.held.get(id));
+        self.owners.remove(id, self.owned.get(id));
         let wanted = self.wanted.get(id);
-        let free = !self.keepers.has_rival(id, wanted) && !self.files.has_rival(id, wanted);
+        let free = !self.owners.has_rival(id, wanted) && !self.files.has_rival(id, wanted);
         if free {
             self.files.insert(id, wanted);
         } else {
-            self.keepers.insert(id, self.held.get(id));
+            self.owners.insert(id, self.owned.get(id));
         }
         free
     }
 }
 
-fn message(claimed: &Destination, holder: &DatabaseId, held: &Destination) -> String {
-    format!("{claimed} is claimed by database {holder} as {held}")
+fn message(claimed: &Destination, owner: &DatabaseId, owned: &Destination) -> String {
+    format!("{claimed} is claimed by database {owner} as {owned}")
 }

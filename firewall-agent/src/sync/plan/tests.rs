@@ -79,7 +79,7 @@ fn words(changes: &[Change]) -> Vec<String> {
         if change.revision.differs() {
             words.push(format!("{id} revision {}", turn(&change.revision, u64::to_string)));
         }
-        let on = |on: &CountedOn| format!("{} {}", on.kind.name(), on.line);
+        let on = |on: &CountedOn| format!("{} {}", on.kind.name(), on.rule);
         words.extend(change.prefixes.iter().map(|(net, one)| format!("{id} {net} {}", turn(one, on))));
         let mode = |mode: &Mode| format!("{mode:?}");
         words.extend(change.endpoints.iter().map(|(at, one)| format!("{id} {at} {}", turn(one, mode))));
@@ -192,8 +192,8 @@ fn interrupted_apply_is_published_again() {
 /// The state after exactly these changes.
 fn applied(
     changes: &[Change],
-    mut standing: BTreeMap<DatabaseId, Standing>,
-) -> BTreeMap<DatabaseId, Standing> {
+    mut standing: BTreeMap<DatabaseId, PublishedState>,
+) -> BTreeMap<DatabaseId, PublishedState> {
     fn set<K: Ord + Copy, V: Clone>(map: &mut BTreeMap<K, V>, turns: &BTreeMap<K, Transition<V>>) {
         for (key, turn) in turns {
             match &turn.after {
@@ -225,9 +225,9 @@ fn publish_performs_the_plan_completely() {
         let desired = Desired { monitor: rng.u8(0..4) > 0, ..random(&mut rng, round) };
         let plan = dry(&desired, &memory.live);
         let changes = plan.changes;
-        let before = standing(&memory.live);
+        let before = published_states(&memory.live);
         run(&desired, &mut memory);
-        let after = standing(&memory.live);
+        let after = published_states(&memory.live);
         assert_eq!(applied(&changes, before.clone()), after, "round {round}: {changes:?}");
         assert_eq!(plan.after.table, memory.live.table, "round {round}");
         assert_eq!(dry(&desired, &memory.live).changes, [], "round {round}");

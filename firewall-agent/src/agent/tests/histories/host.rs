@@ -631,7 +631,7 @@ impl Host {
             let retained = if has_room { retained } else { 0 };
             let now = self.kernel.judgement();
             ensure!(retained & !now.passed == 0, "cut by the upgrade: {}", describe(retained & !now.passed));
-            (self.old, agent.reconciler.keeps) = (None, false);
+            (self.old, agent.reconciler.frees_nothing) = (None, false);
             agent.reconciler.force();
         }
         self.is_attached = true;
@@ -820,7 +820,7 @@ impl Host {
         let writer = |stored| Writer::new(self.disk.clone(), promises, stored, self.fault, self.rng.fork());
         let mut agent =
             Agent::start(&self.disk, kernel, self.settings.clone(), &self.config, writer, moment)?;
-        agent.reconciler.keeps = self.old.is_some();
+        agent.reconciler.frees_nothing = self.old.is_some();
         let store = &mut agent.reconciler.store;
         store.check()?;
         (store.hangs, store.is_slow) = (self.hangs, self.is_slow);

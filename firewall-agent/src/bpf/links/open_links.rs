@@ -30,8 +30,8 @@ use crate::{
 
 /// Every link that this process has seen pinned, by kernel id.
 #[derive(Debug, Default)]
-pub struct HeldLinks {
-    links: BTreeMap<u32, Held>,
+pub struct OpenLinks {
+    links: BTreeMap<u32, OpenLink>,
     /// The link on each interface of this network namespace.
     by_interface: BTreeMap<String, u32>,
     /// Inodes of pins of foreign objects; each is reported once.
@@ -40,8 +40,8 @@ pub struct HeldLinks {
 
 /// One link, as of the last pass.
 #[derive(Debug)]
-struct Held {
-    link: OwnedFd,
+struct OpenLink {
+    fd: OwnedFd,
     info: LinkInfo,
     pin: Option<Pin>,
     /// Its interface and the mode there; `None` when the interface is gone or in another network namespace.
@@ -55,7 +55,7 @@ struct Pin {
     inode: u64,
 }
 
-impl HeldLinks {
+impl OpenLinks {
     /// Records the pinned links and the programs on `interfaces`; changes nothing in the kernel.
     ///
     /// # Errors
@@ -72,12 +72,12 @@ impl HeldLinks {
     /// # Errors
     /// When the pins cannot be listed or changed, or a link cannot be queried. Everything read before the error is
     /// recorded.
-    pub fn look(&mut self, pins: &Pins, interfaces: &InterfaceTable) -> Result<u64> {
+    pub fn update_pins(&mut self, pins: &Pins, interfaces: &InterfaceTable) -> Result<u64> {
         self.read(pins, interfaces)?;
         self.drop_detached(pins)?;
-        let again = self.pin_again(pins)?;
+        let restored = self.restore_pins(pins)?;
         self.name_pins(pins)?;
-        Ok(again)
+        Ok(restored)
     }
 
     /// Makes an interface run the loaded program, with the id `ours`: by an update of the existing link (every packet
@@ -98,9 +98,9 @@ impl HeldLinks {
              program needs"
         );
         let step = match self.on(interface) {
-            Some(held) if held.info.program == ours => return Ok((held.describe(), Step::Kept)),
-            Some(held) => {
-                held.give(programs.firewall()?, pins)?;
+            Some(link) if link.info.program == ours => return Ok((link.describe(), Step::Unchanged)),
+            Some(link) => {
+                link.update_program(programs.firewall()?, pins)?;
                 Step::Updated
             }
             None => {
@@ -114,11 +114,11 @@ impl HeldLinks {
                 Step::Made
             }
         };
-        self.refresh_one(interface)?;
-        let held = self
+        self.refresh_interface(interface)?;
+        let link = self
             .on(interface)
             .with_context(|| format!("interface {interface}: its link was detached again"))?;
-        Ok((held.describe(), step))
+        Ok((link.describe(), step))
     }
 
     /// Updates the links of interfaces in other network namespaces to the loaded program, with the id `ours`.
@@ -126,10 +126,10 @@ impl HeldLinks {
     /// # Errors
     /// When a link refuses it.
     pub fn update_elsewhere(&mut self, programs: &mut Programs, ours: u32, pins: &Pins) -> Result<()> {
-        for held in self.links.values_mut().filter(|held| held.on.is_none()) {
-            if held.info.interface != 0 && held.info.program != ours && held.pin.is_some() {
-                held.give(programs.firewall()?, pins)?;
-                held.info = syscall::link_info(held.link.as_fd()).with_context(|| held.cannot_be_asked())?;
+        for link in self.links.values_mut().filter(|link| link.on.is_none()) {
+            if link.info.interface != 0 && link.info.program != ours && link.pin.is_some() {
+                link.update_program(programs.firewall()?, pins)?;
+                link.info = syscall::link_info(link.fd.as_fd()).with_context(|| link.query_failed())?;
             }
         }
         Ok(())
@@ -145,7 +145,7 @@ impl HeldLinks {
     /// Omits links detached since.
     #[must_use]
     pub fn links(&self) -> Vec<InterfaceLink> {
-        let mut links: Vec<InterfaceLink> = self.links.values().filter_map(Held::describe_now).collect();
+        let mut links: Vec<InterfaceLink> = self.links.values().filter_map(OpenLink::describe_now).collect();
         links.sort_by(|one, other| one.interface.cmp(&other.interface));
         links
     }
@@ -156,33 +156,33 @@ impl HeldLinks {
     /// When one cannot be detached; the others are.
     pub fn detach(&mut self) -> Result<()> {
         let Self { links, .. } = std::mem::take(self);
-        let detached: Vec<_> = links.values().map(|held| syscall::detach(held.link.as_fd())).collect();
+        let detached: Vec<_> = links.values().map(|link| syscall::detach(link.fd.as_fd())).collect();
         detached.into_iter().collect::<Result<(), _>>().context("cannot detach a link")
     }
 
     /// Every link of the last pass, detached ones included.
     pub(super) fn described(&self) -> Vec<InterfaceLink> {
-        let mut links: Vec<InterfaceLink> = self.links.values().map(Held::describe).collect();
+        let mut links: Vec<InterfaceLink> = self.links.values().map(OpenLink::describe).collect();
         links.sort_by(|one, other| one.interface.cmp(&other.interface));
         links
     }
 
-    fn on(&self, interface: &str) -> Option<&Held> {
+    fn on(&self, interface: &str) -> Option<&OpenLink> {
         self.links.get(self.by_interface.get(interface)?)
     }
 
     /// Queries every link and finds its interface.
     fn refresh(&mut self, interfaces: &InterfaceTable) -> Result<()> {
-        for held in self.links.values_mut() {
-            held.info = syscall::link_info(held.link.as_fd()).with_context(|| held.cannot_be_asked())?;
-            held.on = None;
-            let Some(name) = interfaces.name(held.info.interface) else { continue };
-            let mut mode = interfaces.get(name).and_then(|state| state.mode_of(held.info.program));
+        for link in self.links.values_mut() {
+            link.info = syscall::link_info(link.fd.as_fd()).with_context(|| link.query_failed())?;
+            link.on = None;
+            let Some(name) = interfaces.name(link.info.interface) else { continue };
+            let mut mode = interfaces.get(name).and_then(|state| state.mode_of(link.info.program));
             if mode.is_none() {
                 // The dump may predate a change of the link's program.
-                mode = xdp_state(name)?.and_then(|state| held.mode_in(state));
+                mode = xdp_state(name)?.and_then(|state| link.mode_in(state));
             }
-            held.on = mode.map(|mode| (name.to_owned(), mode));
+            link.on = mode.map(|mode| (name.to_owned(), mode));
         }
         self.join_interfaces();
         Ok(())
@@ -193,14 +193,14 @@ impl HeldLinks {
     fn join_interfaces(&mut self) {
         self.by_interface.clear();
         for pinned_there in [true, false] {
-            for (id, held) in &mut self.links {
-                let Some((name, _)) = &held.on else { continue };
-                let is_there = held.pin.as_ref().is_some_and(|pin| pin.name == pin_name(name));
+            for (id, link) in &mut self.links {
+                let Some((name, _)) = &link.on else { continue };
+                let is_there = link.pin.as_ref().is_some_and(|pin| pin.name == pin_name(name));
                 if is_there != pinned_there {
                     continue;
                 }
                 if self.by_interface.contains_key(name) {
-                    held.on = None;
+                    link.on = None;
                 } else {
                     self.by_interface.insert(name.clone(), *id);
                 }
@@ -209,15 +209,15 @@ impl HeldLinks {
     }
 
     /// Queries one interface again, and the link created or changed there.
-    fn refresh_one(&mut self, interface: &str) -> Result<()> {
+    fn refresh_interface(&mut self, interface: &str) -> Result<()> {
         let state = xdp_state(interface)?.with_context(|| format!("interface {interface}: not found"))?;
         let pin = pin_name(interface);
-        let pinned = |held: &&mut Held| held.pin.as_ref().is_some_and(|own| own.name == pin);
-        let Some(held) = self.links.values_mut().find(pinned) else { return Ok(()) };
-        held.info = syscall::link_info(held.link.as_fd()).with_context(|| held.cannot_be_asked())?;
-        held.on = held.mode_in(state).map(|mode| (interface.to_owned(), mode));
-        if held.on.is_some() {
-            self.by_interface.insert(interface.to_owned(), held.info.id);
+        let pinned = |link: &&mut OpenLink| link.pin.as_ref().is_some_and(|own| own.name == pin);
+        let Some(link) = self.links.values_mut().find(pinned) else { return Ok(()) };
+        link.info = syscall::link_info(link.fd.as_fd()).with_context(|| link.query_failed())?;
+        link.on = link.mode_in(state).map(|mode| (interface.to_owned(), mode));
+        if link.on.is_some() {
+            self.by_interface.insert(interface.to_owned(), link.info.id);
         }
         Ok(())
     }
@@ -241,7 +241,7 @@ impl HeldLinks {
     fn find_pins(&mut self, pins: &Pins) -> Result<()> {
         let dir = pins.links();
         let known: HashMap<u64, u32> =
-            self.links.iter().filter_map(|(id, held)| Some((held.pin.as_ref()?.inode, *id))).collect();
+            self.links.iter().filter_map(|(id, link)| Some((link.pin.as_ref()?.inode, *id))).collect();
         let list = || -> io::Result<Vec<Pin>> {
             let pin = |entry: io::Result<fs::DirEntry>| {
                 let entry = entry?;
@@ -251,11 +251,11 @@ impl HeldLinks {
             fs::read_dir(&dir)?.map(pin).collect()
         };
         let listed = list().with_context(|| format!("cannot list {}", dir.display()))?;
-        self.links.values_mut().for_each(|held| held.pin = None);
+        self.links.values_mut().for_each(|link| link.pin = None);
         self.foreign.retain(|inode| listed.iter().any(|pin| pin.inode == *inode));
         for pin in listed {
             match known.get(&pin.inode).and_then(|id| self.links.get_mut(id)) {
-                Some(held) => held.pin = Some(pin),
+                Some(link) => link.pin = Some(pin),
                 None if self.foreign.contains(&pin.inode) => {}
                 None => self.open(pins, pin)?,
             }
@@ -267,9 +267,9 @@ impl HeldLinks {
     fn open(&mut self, pins: &Pins, pin: Pin) -> Result<()> {
         let path = pins.link(&pin.name);
         match syscall::open_link(&path) {
-            Ok((link, info)) => {
-                let held = self.links.entry(info.id);
-                held.or_insert(Held { link, info, pin: None, on: None }).pin = Some(pin);
+            Ok((fd, info)) => {
+                let entry = self.links.entry(info.id);
+                entry.or_insert(OpenLink { fd, info, pin: None, on: None }).pin = Some(pin);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -291,40 +291,40 @@ impl HeldLinks {
 
     /// Closes links that are attached to nothing any more, and removes their pins.
     fn drop_detached(&mut self, pins: &Pins) -> Result<()> {
-        for held in self.links.values().filter(|held| held.info.interface == 0) {
-            if let Some(pin) = &held.pin {
+        for link in self.links.values().filter(|link| link.info.interface == 0) {
+            if let Some(pin) = &link.pin {
                 unpin(&pins.link(&pin.name))?;
             }
         }
-        self.links.retain(|_, held| held.info.interface != 0);
+        self.links.retain(|_, link| link.info.interface != 0);
         Ok(())
     }
 
     /// Restores every missing pin; returns their number.
-    fn pin_again(&mut self, pins: &Pins) -> Result<u64> {
-        let lost: Vec<u32> =
-            self.links.iter().filter(|(_, held)| held.pin.is_none()).map(|(id, _)| *id).collect();
-        for id in &lost {
-            let Some(held) = self.links.get(id) else { continue };
+    fn restore_pins(&mut self, pins: &Pins) -> Result<u64> {
+        let missing: Vec<u32> =
+            self.links.iter().filter(|(_, link)| link.pin.is_none()).map(|(id, _)| *id).collect();
+        for id in &missing {
+            let Some(link) = self.links.get(id) else { continue };
             // Under a temporary name first: another pin may still have the final name.
             let path = pins.link(&elsewhere(*id));
-            syscall::pin(held.link.as_fd(), &path)
+            syscall::pin(link.fd.as_fd(), &path)
                 .with_context(|| format!("cannot pin link {id} again as {}", path.display()))?;
         }
-        if !lost.is_empty() {
+        if !missing.is_empty() {
             self.find_pins(pins)?;
         }
-        Ok(lost.len() as u64)
+        Ok(missing.len() as u64)
     }
 
     /// Renames every pin to its link's interface; pins of interfaces in other network namespaces get an `elsewhere`
     /// name.
     fn name_pins(&mut self, pins: &Pins) -> Result<()> {
         let mut moved = Vec::new();
-        for (id, held) in &mut self.links {
-            let Some(pin) = &mut held.pin else { continue };
+        for (id, link) in &mut self.links {
+            let Some(pin) = &mut link.pin else { continue };
             let aside = elsewhere(*id);
-            let due = held.on.as_ref().map_or_else(|| aside.clone(), |(interface, _)| pin_name(interface));
+            let due = link.on.as_ref().map_or_else(|| aside.clone(), |(interface, _)| pin_name(interface));
             if due == pin.name {
                 continue;
             }
@@ -338,7 +338,7 @@ impl HeldLinks {
             }
         }
         for (id, due) in moved {
-            let Some(pin) = self.links.get_mut(&id).and_then(|held| held.pin.as_mut()) else { continue };
+            let Some(pin) = self.links.get_mut(&id).and_then(|link| link.pin.as_mut()) else { continue };
             // No link of this agent has the name any more: an object there may be replaced.
             rename(&pins.link(&pin.name), &pins.link(&due))?;
             pin.name = due;
@@ -347,9 +347,9 @@ impl HeldLinks {
     }
 }
 
-impl Held {
+impl OpenLink {
     /// Updates the link to another program.
-    fn give(&self, program: &mut Xdp, pins: &Pins) -> Result<()> {
+    fn update_program(&self, program: &mut Xdp, pins: &Pins) -> Result<()> {
         let pin = self.pin.as_ref().with_context(|| format!("link {}: not pinned", self.info.id))?;
         take_over(program, &pins.link(&pin.name), &self.interface())
     }
@@ -373,11 +373,11 @@ impl Held {
     }
 
     fn describe_now(&self) -> Option<InterfaceLink> {
-        let info = syscall::link_info(self.link.as_fd()).ok().filter(|info| info.interface != 0)?;
+        let info = syscall::link_info(self.fd.as_fd()).ok().filter(|info| info.interface != 0)?;
         Some(InterfaceLink { program: info.program, ..self.describe() })
     }
 
-    fn cannot_be_asked(&self) -> String {
+    fn query_failed(&self) -> String {
         format!("cannot query link {}", self.info.id)
     }
 }
