@@ -18,13 +18,13 @@ impl PacketBytes for Frame<'_> {
     }
 
     fn read_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.near(offset)
+        self.read_fixed(offset)
     }
 
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
         let mut words = [0; N];
         for (at, word) in words.iter_mut().enumerate() {
-            *word = u32::from_ne_bytes(self.near(offset + 4 * at)?);
+            *word = u32::from_ne_bytes(self.read_fixed(offset + 4 * at)?);
         }
         Some(words)
     }
