@@ -96,7 +96,9 @@ fn unbindable_listener_is_reported_and_blocks_nothing() {
     let said = |status: &Value| status["errors"].to_string().contains(&format!("listen {TCP}: "));
     host.apply("orders", 1, &[OFFICE_RULE]);
     host.eventually("it is in the status", || said(&host.status()));
-    assert!(host.log().contains(r#"condition raised condition="listener""#), "{}", host.log());
+    host.eventually("the condition is logged", || {
+        host.log().contains(r#"condition raised condition="listener""#)
+    });
     assert_eq!(host.get("/healthz").code, 200);
     drop(taken);
     host.eventually("it is bound as soon as it can be", || {

@@ -145,7 +145,7 @@ fn lost_endpoints_pin_is_rebuilt_from_the_store_at_the_next_start() {
     wait_for_ready(&host, &mut agent, true);
     let count = traffic.end_after(FLOW);
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
-    assert!(agent.log().contains("rebuilt from the accepted files"), "{}", agent.log());
+    host.eventually("the rebuild is logged", || agent.log().contains("rebuilt from the accepted files"));
 }
 
 const VERDICTS: [Option<i32>; 2] = [Some(0), Some(3)];

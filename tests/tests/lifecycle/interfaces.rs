@@ -63,7 +63,7 @@ fn foreign_program_is_not_replaced_and_is_named() {
     let status = host.status();
     let named = format!("another XDP program (id {})", foreign.program);
     assert!(status["errors"].to_string().contains(&named), "{status}");
-    assert!(agent.log().contains(&named), "{}", agent.log());
+    host.eventually("the program is named in the log", || agent.log().contains(&named));
     assert_eq!(
         (names(&status), &status["interfaces"][0]["mode"]),
         (vec!["eth0"], &serde_json::json!("none"))
