@@ -225,7 +225,13 @@ impl Kernel {
         self.generation.advance();
         let done = together.iter().zip(ready).map(|(one, ready)| {
             let ready = ready.inspect_err(|_| _ = self.leftovers.insert(one.slot))?;
-            if let Err(error) = self.narrow_prefilters(one, ready) {
+            if let Some(built) = ready.v4 {
+                self.v4.set_published(one.slot, built);
+            }
+            if let Some(built) = ready.v6 {
+                self.v6.set_published(one.slot, built);
+            }
+            if let Err(error) = self.narrow_prefilters(one) {
                 // Costs time and changes no verdict; the next publish of the database retries.
                 warn!(slot = one.slot.0, error = format!("{error:#}"), "source prefilter not narrowed");
             }
@@ -261,15 +267,9 @@ impl Kernel {
         Ok(ready)
     }
 
-    /// Does everything that may follow at any time once the new list is in force.
-    fn narrow_prefilters(&mut self, one: &Replacement<'_>, ready: Ready) -> Result<()> {
+    /// Narrows the prefilters to the new list, at any time once it is in force.
+    fn narrow_prefilters(&mut self, one: &Replacement<'_>) -> Result<()> {
         let PrefixMap { v4, v6 } = &one.database.sources;
-        if let Some(built) = ready.v4 {
-            self.v4.set_published(one.slot, built);
-        }
-        if let Some(built) = ready.v6 {
-            self.v6.set_published(one.slot, built);
-        }
         if one.changed.v4 {
             self.prefilter_v4.narrow(one.slot, v4.keys())?;
         }

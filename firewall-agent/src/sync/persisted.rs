@@ -1,6 +1,7 @@
 //! Persisted state beside the accepted files: claims, revision floors, revisions in force, the clock mark, retired
 //! counters and the detached flag. Every change is added to the batch that the caller submits to the store.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -180,7 +181,7 @@ impl PersistedState {
     ) {
         let mut absent: BTreeSet<DatabaseId> = self.in_force.keys().cloned().collect();
         absent.retain(|id| !published.refused_writes || !accepted.contains_key(id));
-        let open = live.open_endpoints();
+        let open = LazyCell::new(|| live.open_endpoints());
         for (slot, database) in &live.databases {
             absent.remove(&database.id);
             let Some(stamp) = &database.stamp else { continue };
