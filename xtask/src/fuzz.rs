@@ -92,8 +92,7 @@ pub fn fuzz_all(workspace: &Workspace, seconds: u32, quick: bool) -> Result<()> 
 pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
     ensure_packages(&["g++"], &["c++"])?;
     let build = build_command(workspace, QUICK, &host(workspace)?);
-    let mut ahead = in_background(&build, workspace);
-    ahead.env("CARGO_TARGET_DIR", scratch(workspace));
+    let mut ahead = in_background(&build);
     ahead.spawn().with_context(|| format!("cannot start {}", shown(&ahead)))
 }
 

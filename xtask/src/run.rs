@@ -6,8 +6,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::workspace::Workspace;
-
 /// Prints one line on standard error. A closed terminal is no error.
 pub fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -42,11 +40,14 @@ pub fn shown(command: &Command) -> String {
     command.get_args().fold(name, |line, argument| format!("{line} {}", argument.to_string_lossy()))
 }
 
-/// The same command in the workspace, at the lowest priority and without output.
-pub fn in_background(command: &Command, workspace: &Workspace) -> Command {
+/// The same command, with its directory and variables, at the lowest priority and without output.
+pub fn in_background(command: &Command) -> Command {
     let mut nice = Command::new("nice");
     nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
-    nice.current_dir(&workspace.root).env("CARGO_TARGET_DIR", &workspace.target);
+    nice.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = command.get_current_dir() {
+        nice.current_dir(dir);
+    }
     nice.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     nice
 }

@@ -30,7 +30,7 @@ const AFTER_THE_TESTS: Duration = Duration::from_secs(20);
 
 /// Checks the workspace with clippy at the lowest priority while the tests run, for [`tidy`], which reports findings.
 pub fn lint_ahead(workspace: &Workspace) -> JoinHandle<()> {
-    let mut ahead = in_background(&clippy(workspace), workspace);
+    let mut ahead = in_background(&clippy(workspace));
     thread::spawn(move || {
         thread::sleep(AFTER_THE_TESTS);
         let _ = ahead.status();
