@@ -81,13 +81,14 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         tests.env("FIREWALL_TESTS", "full");
     }
     // The tests often wait and leave the CPU idle.
-    let mut ahead = if arguments.full { None } else { Some(fuzz::build_ahead(workspace)?) };
-    let lints = tidy::lint_ahead(workspace);
-    let tests = run(&mut tests);
-    if let Some(ahead) = &mut ahead {
-        ahead.wait()?;
+    let mut ahead = vec![tidy::lint_ahead(workspace)?];
+    if !arguments.full {
+        ahead.push(fuzz::build_ahead(workspace)?);
     }
-    let _ = lints.join();
+    let tests = run(&mut tests);
+    for child in &mut ahead {
+        child.wait()?;
+    }
     let seconds = if arguments.full { FUZZ_FULL } else { FUZZ };
     let fuzz = fuzz::fuzz_all(workspace, seconds, !arguments.full);
     let kernels = if arguments.full { kernels::check(workspace) } else { Ok(()) };

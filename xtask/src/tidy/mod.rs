@@ -11,34 +11,28 @@ mod prose;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::process::Command;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::process::{Child, Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::ebpf;
-use crate::run::{in_background, run, say};
+use crate::run::{in_background, run, say, shown};
 use crate::workspace::Workspace;
 
 const RULES: &[fn(&Source) -> Vec<Finding>] =
     &[imports::check, boundaries::check, debris::check, commented_out::check, prose::check];
 
-/// Time for the tests' build to take the lock of the target directory.
-const AFTER_THE_TESTS: Duration = Duration::from_secs(20);
-
-/// Checks the workspace with clippy at the lowest priority while the tests run, for [`tidy`], which reports findings.
-pub fn lint_ahead(workspace: &Workspace) -> JoinHandle<()> {
+/// Starts to check the workspace with clippy at the lowest priority, for [`tidy`], which reports findings.
+pub fn lint_ahead(workspace: &Workspace) -> Result<Child> {
     let mut ahead = in_background(&clippy(workspace));
-    thread::spawn(move || {
-        thread::sleep(AFTER_THE_TESTS);
-        let _ = ahead.status();
-    })
+    ahead.spawn().with_context(|| format!("cannot start {}", shown(&ahead)))
 }
 
+/// Clippy in a target directory of its own: while it runs, the tests build agents in theirs.
 fn clippy(workspace: &Workspace) -> Command {
     let mut clippy = workspace.cargo();
+    clippy.env("CARGO_TARGET_DIR", workspace.target.join("lints"));
     clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     clippy
 }
