@@ -181,7 +181,7 @@ impl ControlPlane {
     }
 
     /// Networks that a revision allows at a time, under a revision of the managed ranges; 0: none was ever read.
-    fn nets(&self, issue: &Issue, ranges: u64, now: Timestamp) -> BTreeSet<IpNet> {
+    pub fn nets(&self, issue: &Issue, ranges: u64, now: Timestamp) -> BTreeSet<IpNet> {
         let ranges = ranges.checked_sub(1).and_then(|at| self.ranges.get(usize::try_from(at).ok()?));
         let mut allowed: BTreeSet<IpNet> = issue.internal.iter().copied().collect();
         for rule in &issue.rules {

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::channel::{Channel, RANGES};
-use super::control_plane::ControlPlane;
+use super::control_plane::{ControlPlane, Issue};
 use super::disk::{Disk, DiskFault};
 use super::faults::Fault;
 use super::kernel::{Judgement, SharedKernel};
@@ -601,6 +602,10 @@ impl Host {
             self.tally.add(Count::Refused);
             // Also where a write was refused: a partly filtered host is better than an unfiltered one.
             self.is_attached = true;
+            // A newer revision came into force nevertheless.
+            let revisions = self.kernel.revisions();
+            self.before_boot
+                .retain(|id, (previous, _)| revisions.get(id).is_none_or(|revision| revision <= previous));
         }
         self.record_state(plane)
     }
@@ -658,10 +663,12 @@ impl Host {
         let judgement = self.kernel.judgement();
         if !is_migrating {
             let open = live.open_endpoints();
+            // Of listed sources: monitor mode passes others too, which no boot restores.
             let passed = |id: &DatabaseId| {
                 let slot = live.slot(id)?;
                 let destinations = open.of(slot).iter().map(|open| open.destination).collect();
-                Some(judgement.passed & super::packets::to_claimed(&destinations))
+                let sources: Vec<IpNet> = live.databases.get(&slot)?.sources.keys().collect();
+                Some(judgement.passed & super::packets::from(&sources, false, &destinations))
             };
             let in_force = judgement.revisions.iter();
             let in_force = in_force.map(|(id, revision)| (id.clone(), (*revision, passed(id).unwrap_or(0))));
@@ -682,25 +689,15 @@ impl Host {
                 continue;
             }
             if !has_room {
-                // Monitor mode passed everyone, without a source that could be restored; other sources may have expired.
-                let listed = |revision| {
-                    let issue = plane.issue(id, revision)?;
-                    let lists = 0..=plane.ranges.len() as u64;
-                    Some(lists.fold(0, |all, list| all | plane.allowed(issue, list, view.now, false)))
-                };
                 let before = before_boot.get(id).or_else(|| self.lost.get(id)).copied();
                 let is_first_pass = before_boot.contains_key(id);
                 if let Some((previous, passed)) = before
-                    && let Some(listed) = listed(previous)
+                    && self.is_common_smaller(id, issue, view, plane)
                     && (is_first_pass && self.prefixes_before == 0 && self.has_room_again(view, plane)
                         || self.has_room_with(Some((id, previous)), view, plane))
                 {
                     let allowed = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
-                    let cut = passed
-                        & listed
-                        & allowed
-                        & !judgement.passed
-                        & !super::packets::to_claimed(&withheld);
+                    let cut = passed & allowed & !judgement.passed & !super::packets::to_claimed(&withheld);
                     ensure!(
                         cut == 0,
                         "{id} {previous} passed before the boot, and {in_force:?} does not: {}, {incomplete:?}",
@@ -763,16 +760,33 @@ impl Host {
         room.is_within(self)
     }
 
-    /// Returns `true` if all revisions recorded as in force fit on an empty kernel.
+    /// Returns `true` if all revisions recorded as in force fit on an empty kernel, with the ranges of before the pass.
     fn has_room_again(&self, view: &View, plane: &ControlPlane) -> bool {
         let mut room = Room::default();
+        let before = View { ranges: self.ranges, ..view.clone() };
         for (id, in_force) in self.remembered.iter().filter(|(_, in_force)| !in_force.is_lost) {
             match &in_force.rules {
-                None => room.add(id, in_force.revision, view, plane),
+                None => room.add(id, in_force.revision, &before, plane),
                 Some(rules) => room.add_rules(id, rules),
             }
         }
         room.is_within(self)
+    }
+
+    /// Returns `true` if the networks that both the rules recorded as in force and an accepted file allow are no more
+    /// than the recorded ones. Of a wide prefix with more parts, only some are restored.
+    fn is_common_smaller(&self, id: &DatabaseId, issue: &Issue, view: &View, plane: &ControlPlane) -> bool {
+        let Some(before) = self.remembered.get(id) else { return true };
+        let networks = match (&before.rules, plane.issue(id, before.revision)) {
+            (Some(rules), _) => rules.networks.clone(),
+            (None, Some(issue)) => plane.nets(issue, self.ranges, view.now),
+            (None, None) => return true,
+        };
+        let wanted = plane.nets(issue, view.ranges, view.now);
+        let within = |nets: &BTreeSet<IpNet>, net: &&IpNet| nets.iter().any(|wider| wider.contains(*net));
+        let common = networks.iter().filter(|net| within(&wanted, net));
+        let common = common.chain(wanted.iter().filter(|net| within(&networks, net)));
+        common.collect::<BTreeSet<_>>().len() <= networks.len()
     }
 
     /// Checks that a visible file, newer than everything before and without contention, is accepted.

@@ -154,32 +154,52 @@ impl History {
         Ok(log.join("\n"))
     }
 
-    /// Changes a database on a host with capacity for little more than the state in force, then stops the host. Returns
-    /// a description.
+    /// Changes a database or the managed ranges on a host with capacity for little more than the state in force, then
+    /// stops the host; the change may arrive while it is down. Returns a description.
     fn outgrows(&mut self, at: usize) -> Result<String> {
         let mut log = vec![self.hosts[at].tighten()];
         self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
-        let ids = self.plane.ids();
-        let id = &ids[self.rng.usize(..ids.len())];
-        self.plane.change(id, self.now, true, &mut self.rng);
-        let newest = self.plane.newest(id);
-        self.hosts[at].channel.push(&self.plane, id, newest);
-        if self.is_logged {
-            let text = self.plane.issue(id, newest).map(|issue| issue.text.clone()).unwrap_or_default();
-            log.push(format!("{id} {newest} is issued:\n{}", String::from_utf8_lossy(&text)));
-        }
-        self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
-        if self.rng.bool() {
+        let arrives_down = self.rng.u8(0..3) == 0;
+        if arrives_down {
             self.hosts[at].advance(self.now, &self.plane).with_context(|| log.join("\n"))?;
+            self.hosts[at].reboot(self.now, false);
+            log.push("reboots".to_owned());
         }
-        self.hosts[at].reboot(self.now, false);
-        log.push("reboots".to_owned());
+        log.push(self.push_change(at)?);
+        if !arrives_down {
+            self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
+            if self.rng.bool() {
+                self.hosts[at].advance(self.now, &self.plane).with_context(|| log.join("\n"))?;
+            }
+            self.hosts[at].reboot(self.now, false);
+            log.push("reboots".to_owned());
+        }
         if self.rng.bool() {
             log.push(self.hosts[at].fail_writes(6, false));
             self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
         }
         self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
         Ok(log.join("\n"))
+    }
+
+    /// Issues a revision of a database or of the managed ranges, and pushes it to a host. Returns a description.
+    fn push_change(&mut self, at: usize) -> Result<String> {
+        let (what, text) = if self.rng.bool() {
+            let ids = self.plane.ids();
+            let id = &ids[self.rng.usize(..ids.len())];
+            self.plane.change(id, self.now, true, &mut self.rng);
+            let newest = self.plane.newest(id);
+            self.hosts[at].channel.push(&self.plane, id, newest);
+            let issue = self.plane.issue(id, newest).context("nothing issued")?;
+            (format!("{id} {newest} is issued"), &issue.text)
+        } else {
+            self.plane.change_ranges(self.now, &mut self.rng);
+            let newest = self.plane.ranges.len() as u64;
+            self.hosts[at].channel.push_ranges(&self.plane, newest);
+            let issue = self.plane.ranges.last().context("nothing issued")?;
+            (format!("ranges {newest} are issued"), &issue.text)
+        };
+        Ok(if self.is_logged { format!("{what}:\n{}", String::from_utf8_lossy(text)) } else { what })
     }
 
     /// Removes every obstacle: every host has the newest revisions in force, closes the claimed destinations, and

@@ -24,7 +24,7 @@ pub enum Word {
 }
 
 /// State of an agent after a pass.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct View {
     /// The decision in force by database, and the bytes of accepted files.
     pub words: BTreeMap<DatabaseId, (Word, Option<Vec<u8>>)>,
