@@ -62,18 +62,20 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         Ok(format!("database {id}: forgotten; opened: {}; closed{guarded}: {}", list(opened), list(closed)))
     }
 
-    /// Lets the next file of a database have any revision. Its rules stay in force.
+    /// Lets the next file of a database have any revision, also after `forget`. Its rules stay in force.
     ///
     /// # Errors
     /// The database is unknown, or the store refuses.
     pub fn rebase(&mut self, id: &DatabaseId) -> Result<String> {
-        ensure!(self.knows(id), "database {id}: unknown on this host");
+        let is_known = self.knows(id) || self.persisted.floor(id) > 0;
+        ensure!(is_known, "database {id}: unknown on this host");
         let mut changes = Changes::default();
         self.persisted.rebase(id, &mut changes);
         self.store.submit(changes);
         self.force();
         self.flush()?;
-        Ok(format!("database {id}: its next file may have any revision; its rules stay in force"))
+        let rules = if self.live.slot(id).is_some() { "; its rules stay in force" } else { "" };
+        Ok(format!("database {id}: its next file may have any revision{rules}"))
     }
 
     /// Time of `detach`; `None` while attached.

@@ -60,6 +60,25 @@ fn replayed(trust: fn(&TestHost) -> Option<Key>) {
     host.sees(&[E1], &[E2]);
 }
 
+#[test]
+fn rebase_after_forget_accepts_an_older_file() {
+    let host = unfiltered("");
+    host.push(&rules(7, &[E1, E2], &[ALLOWED]));
+    host.run();
+    host.until_applied("a", 7);
+    host.home.remove_rules(RULE_FILE).unwrap();
+    let done = |command: &[&str]| {
+        let done = host.ask(command);
+        assert_eq!(done.code, Some(0), "{done:?}");
+    };
+    done(&["forget", "a"]);
+    host.push(&rules(3, &[E1], &[ALLOWED]));
+    is_stale(&host);
+    done(&["rebase", "a"]);
+    host.until_applied("a", 3);
+    host.sees(&[E1], &[E2]);
+}
+
 fn is_stale(host: &TestHost) {
     host.until("it is stale", |status| status["rejected_files"].to_string().contains("stale_revision"));
     host.sees(&[], &[E1, E2]);
