@@ -43,6 +43,10 @@ impl Reason {
         Self::Fragment,
     ];
 
+    /// Number of counters in the kernel. More than there are reasons: a new reason leaves the shape of their map as it
+    /// is, so that an agent of another layout continues them.
+    pub const COUNTERS: usize = 32;
+
     /// The name in counters, commands and documents.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -74,6 +78,21 @@ impl Reason {
         }
     }
 
+    /// Returns whether a rule for the source, in the database of the destination, would have allowed the packet.
+    #[must_use]
+    pub const fn lacks_rule(self) -> bool {
+        match self {
+            Self::NoMatch | Self::WouldDeny | Self::Fragment => true,
+            Self::NotIp
+            | Self::VlanDepth
+            | Self::Malformed
+            | Self::NotProtected
+            | Self::Allowed
+            | Self::Closed
+            | Self::NoPort => false,
+        }
+    }
+
     /// The probe program's return value for this reason and the rule counter that decided ([`crate::NO_RULE`] when none
     /// did): the reason in the upper 8 bits, the rule counter in the lower 24.
     #[must_use]
@@ -90,6 +109,7 @@ impl Reason {
 
 const _: () = {
     let mut at = 0;
+    assert!(Reason::ALL.len() <= Reason::COUNTERS);
     while at < Reason::ALL.len() {
         assert!(Reason::ALL[at] as usize == at);
         at += 1;

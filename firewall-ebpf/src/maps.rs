@@ -39,7 +39,7 @@ pub static SOURCES_V4: ArrayOfMaps<Sources<1>, 1> = ArrayOfMaps::new();
 pub static SOURCES_V6: ArrayOfMaps<Sources<4>, 1> = ArrayOfMaps::new();
 
 #[btf_map]
-pub static REASONS: PerCpuArray<Tally, { Reason::ALL.len() }> = PerCpuArray::new();
+pub static REASONS: PerCpuArray<Tally, { Reason::COUNTERS }> = PerCpuArray::new();
 
 #[btf_map]
 pub static RULE_HITS: PerCpuArray<Hits, 1> = PerCpuArray::new();

@@ -26,7 +26,7 @@ use std::time::{Instant, SystemTime};
 use comparison::Comparison;
 use decision::decide;
 use fastrand::Rng;
-use firewall_common::fast_path;
+use firewall_common::{Reason, fast_path};
 use firewall_tests::packets::corpus::{self, Route};
 use frames::Frames;
 use policies::policies;
@@ -38,18 +38,6 @@ const SEED_VARIABLE: &str = "MODEL_SEED";
 const SHORT: usize = 160;
 /// The fast-path stages, in every combination.
 const EVERY_COMBINATION: RangeInclusive<u32> = 0..=fast_path::ALL;
-const REASONS: [&str; 10] = [
-    "not_ip",
-    "vlan_depth",
-    "malformed",
-    "not_protected",
-    "allowed",
-    "no_match",
-    "would_deny",
-    "closed",
-    "fragment",
-    "no_port",
-];
 
 #[test]
 fn programs_agree_with_the_model_on_a_million_frames() {
@@ -82,7 +70,7 @@ fn programs_agree_with_the_model_on_a_million_frames() {
     );
     std::io::stderr().write_all(line.as_bytes()).unwrap();
     assert!(total >= FRAMES);
-    for reason in REASONS {
+    for reason in Reason::ALL.map(Reason::name) {
         let count = reasons.get(reason).copied().unwrap_or(0);
         assert!(count * 200 >= total, "{reason}: only {count} of {total} frames");
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::Result;
-use firewall_common::Reason;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -97,7 +96,6 @@ fn cut(source: IpAddr, (v4, v6): (u8, u8)) -> IpNet {
 fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live) -> DeniedRow {
     let named = live.counters.get(&sum.what.counter);
     let database = named.and_then(|named| live.databases.get(&named.database));
-    let by_rule = matches!(sum.what.reason, Reason::NoMatch | Reason::WouldDeny | Reason::Fragment);
     DeniedRow {
         source: net.map_or_else(|| "-".to_owned(), shown),
         sources,
@@ -108,7 +106,7 @@ fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live) -> DeniedR
         packets: sum.packets,
         first_seen: sum.first_seen,
         last_seen: sum.last_seen,
-        suggestion: net.filter(|_| by_rule && database.is_some()).map(suggestion),
+        suggestion: net.filter(|_| sum.what.reason.lacks_rule() && database.is_some()).map(suggestion),
     }
 }
 
