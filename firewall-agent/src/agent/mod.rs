@@ -49,6 +49,7 @@ use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::host::clock::Moment;
+use crate::host::owner::create_as_owner_of;
 use crate::http::SharedState;
 use crate::status::{Condition, Status};
 use crate::sync::{DataPlane as _, StateStore as _};
@@ -70,11 +71,13 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Becomes the only owner.
+    /// Becomes the only owner. A process of root creates its files and pins as the owner of the state directory from now
+    /// on.
     ///
     /// # Errors
     /// Another process is the owner, or the directories are not usable.
     pub fn take(config: &Config) -> Result<Self> {
+        create_as_owner_of(&config.state_dir)?;
         let state = Lock::take(&config.state_dir)?;
         let pins = Pins::new(&config.bpffs_dir);
         let is_first = pins.is_empty();

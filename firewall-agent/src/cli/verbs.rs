@@ -84,9 +84,9 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
             {
                 // Detaches in any state of the maps: the operator wants the host open.
                 let down = detach_all(&pins)?;
+                let down = if down.is_empty() { "nothing".to_owned() } else { down.join(", ") };
                 return Err(error.context(format!(
-                    "detached {}, but this is not stored: the next start attaches again",
-                    down.join(", ")
+                    "detached: {down}; this is not stored: the next start attaches again"
                 )));
             }
             let mut reconciler = opened?;
@@ -106,7 +106,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
         }
     };
     match reply {
-        Reply::Done(done) => writeln!(out, "{done}")?,
+        Reply::Done(done) => done.lines().try_for_each(|line| writeln!(out, "{line}"))?,
         Reply::Error(error) => bail!(error),
     }
     Ok(Exit::Done)

@@ -1,5 +1,9 @@
-//! Privileges of commands: reads require the agent's own user, but no capabilities.
+//! Privileges of commands: reads require the agent's own user, but no capabilities; changes by root leave nothing that
+//! the agent's user cannot open.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use firewall_tests::lab::{TestHost, User};
@@ -43,6 +47,48 @@ fn load_needs_capabilities_and_explain_needs_pins() {
     assert_eq!(stranger.status.code(), Some(1), "{stranger:?}");
     let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
     assert!(said.contains(&*host.home.pins().to_string_lossy()), "{said}");
+}
+
+/// An operator's shell is root's; the daemon, also one that starts after a boot, is not.
+#[test]
+fn commands_of_root_without_a_daemon_leave_nothing_of_root() {
+    let host = hosts();
+    host.start_agent().terminate().unwrap();
+    let control = host.state_dir().join("of-root");
+    fs::write(&control, "").unwrap();
+    assert_eq!(of_root(&host), [control.clone()], "the control: such a file is found");
+    fs::remove_file(control).unwrap();
+    let commands: [&[&str]; 4] = [&["detach", "--yes"], &["attach"], &["rebase", DATABASE], &["restore"]];
+    for is_booted in [false, true] {
+        if is_booted {
+            host.remove_pins();
+        }
+        for command in commands.into_iter().skip(if is_booted { 3 } else { 0 }) {
+            let mut root = User::Root.command(&host.db, &host.dir().join("firewall-agent"));
+            let done = root.args(command).arg("--config").arg(host.home.config()).output().unwrap();
+            assert!(done.status.success(), "{command:?}: {done:?}");
+            assert!(!String::from_utf8_lossy(&done.stdout).contains("\\u000a"), "{done:?}");
+            assert_eq!(of_root(&host), [""; 0].map(PathBuf::from), "{command:?}, booted: {is_booted}");
+        }
+    }
+    let mut agent = host.start_agent();
+    agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
+}
+
+/// Files, directories and pins of root in the agent's directories.
+fn of_root(host: &TestHost) -> Vec<PathBuf> {
+    fn add(path: &Path, found: &mut Vec<PathBuf>) {
+        let metadata = fs::symlink_metadata(path).unwrap();
+        if metadata.uid() == 0 {
+            found.push(path.to_owned());
+        }
+        if metadata.is_dir() {
+            fs::read_dir(path).unwrap().for_each(|entry| add(&entry.unwrap().path(), found));
+        }
+    }
+    let mut found = Vec::new();
+    [host.state_dir(), host.home.pins().to_owned()].iter().for_each(|dir| add(dir, &mut found));
+    found
 }
 
 /// Runs a command as a user without any capability.
