@@ -60,6 +60,15 @@ impl Pins {
     /// # Errors
     /// When the directory is not on a bpffs, on one that ends with this container, or not writable.
     pub fn create(&self) -> Result<()> {
+        self.create_root()?;
+        self.create_layout()
+    }
+
+    /// Creates the directory itself, without any below it.
+    ///
+    /// # Errors
+    /// As [`Pins::create`].
+    pub fn create_root(&self) -> Result<()> {
         make_dir(&self.root)?;
         let kind = nix::sys::statfs::statfs(&self.root)
             .with_context(|| format!("cannot stat {}", self.root.display()))?
@@ -70,8 +79,7 @@ impl Pins {
                 self.root.display()
             );
         }
-        mount::refuse_private(&self.root)?;
-        self.create_layout()
+        mount::refuse_private(&self.root)
     }
 
     /// Removes every pin and directory, if any exist.

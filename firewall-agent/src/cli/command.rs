@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::format::Format;
 use super::log::LogFormat;
-use super::{denied, settings, verbs};
+use super::{denied, prepare, settings, verbs};
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
 use crate::version::{LONG_VERSION, VERSION};
@@ -151,6 +151,20 @@ pub(super) enum Command {
         /// Time to wait for configured interfaces that are absent
         #[arg(long, value_name = "SPAN", value_parser = duration, default_value = "10s")]
         wait: Duration,
+    },
+    /// Create the agent's directories and give them to its user, as root before the first start
+    #[command(
+        after_help = "Needs CAP_CHOWN and CAP_FOWNER only: an init container runs it. It checks that bpffs_dir is on \
+             the host's bpffs.\n\n\
+             Exit codes: 0 done, 1 failed, 2 bad input.\n\n\
+             Example: firewall-agent prepare --owner 65532:65532"
+    )]
+    Prepare {
+        /// Numeric user and group that the agent runs as
+        #[arg(long, value_name = "UID:GID")]
+        owner: prepare::Owner,
+        #[command(flatten)]
+        directories: Directories,
     },
     /// Stop filtering until `attach`, also after restarts and reboots: every database becomes reachable
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 without --yes.\n\n\

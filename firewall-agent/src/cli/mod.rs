@@ -13,6 +13,7 @@ mod health;
 mod hits;
 mod log;
 mod plan;
+mod prepare;
 mod ranges;
 mod restore;
 mod rights;
@@ -44,6 +45,7 @@ pub fn definition() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = command::parse();
+    rights::make_effective();
     let stdout = io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut out = EscapedLines::new(stdout, colour.then_some(colour::painted));
@@ -101,6 +103,9 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         }
         Command::Explain { source, target, directories, output } => {
             explain::explain(&settings()?.directories(directories), &source, &target, output.output, out)
+        }
+        Command::Prepare { owner, directories } => {
+            prepare::prepare(&settings()?.directories(directories), owner, out)
         }
         Command::Restore { wait } => restore::restore(settings()?, wait, out),
         Command::Clock { lower: true, to, .. } => verbs::lower_clock(settings()?, to, out),

@@ -1,4 +1,4 @@
-//! Hints about missing rights, for commands that the kernel refuses.
+//! Rights of the process: makes its capabilities effective, and hints at missing ones when the kernel refuses.
 
 use std::io;
 
@@ -8,6 +8,14 @@ use nix::unistd::geteuid;
 /// Capabilities whose absence the hint names.
 const CAPABILITIES: [Capability; 4] =
     [Capability::CAP_DAC_OVERRIDE, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON, Capability::CAP_BPF];
+
+/// Makes the permitted capabilities effective. The program in the image has its capabilities as permitted only: with
+/// effective ones the kernel would not start it at all in a container that has fewer, as an init container.
+pub(super) fn make_effective() {
+    // What remains missing is reported by the call that the kernel refuses.
+    let _ = caps::read(None, CapSet::Permitted)
+        .and_then(|permitted| caps::set(None, CapSet::Effective, &permitted));
+}
 
 /// Hint for a permission error: the required rights, and those of this process.
 pub(super) fn lacking(error: &anyhow::Error) -> Option<String> {

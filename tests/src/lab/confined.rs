@@ -13,18 +13,20 @@ use nix::sys::prctl::{set_keepcaps, set_no_new_privs, set_pdeathsig};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 
-use super::{Agent, CAPABILITY_MASK, Host};
+use super::{Agent, Host};
 
 /// Exclusive upper bound of capability numbers.
 const CAPABILITIES: c_ulong = 64;
 
-/// Confinement of a process. The bounding set is always the agent's three capabilities.
+/// Confinement of a process.
 #[derive(Clone, Debug)]
 pub struct Confinement {
     pub root: PathBuf,
     /// Uid and gid; no supplementary group.
     pub id: u32,
-    /// `true`, as systemd: the three capabilities are ambient, the file has none, and `no_new_privs` is set. `false`,
+    /// Mask of the bounding set.
+    pub capabilities: u64,
+    /// `true`, as systemd: the capabilities are ambient, the file has none, and `no_new_privs` is set. `false`,
     /// as a container runtime: the process has none and gains those of its file.
     pub ambient: bool,
     /// The seccomp filter, as BPF instructions.
@@ -49,7 +51,7 @@ impl Confinement {
     fn enter(&self) -> io::Result<()> {
         chroot(&self.root)?;
         chdir("/")?;
-        for capability in (0..CAPABILITIES).filter(|one| CAPABILITY_MASK & (1 << one) == 0) {
+        for capability in (0..CAPABILITIES).filter(|one| self.capabilities & (1 << one) == 0) {
             // The kernel rejects capabilities that it does not know.
             let _ = prctl(libc::PR_CAPBSET_DROP, capability);
         }
@@ -59,7 +61,7 @@ impl Confinement {
         if self.ambient {
             set_keepcaps(true)?;
             setresuid(uid, uid, uid)?;
-            set_capabilities(CAPABILITY_MASK)?;
+            set_capabilities(self.capabilities)?;
             set_no_new_privs()?;
             self.install()?;
         } else {

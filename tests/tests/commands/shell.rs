@@ -4,11 +4,12 @@ use std::fs;
 
 use crate::setup::{ORDERS, alone, answer, populated};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "attach",
     "audit",
     "detach",
     "health",
+    "prepare",
     "restore",
     "run",
     "validate",

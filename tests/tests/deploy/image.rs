@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use firewall_tests::lab::{Confinement, TestHost, artefact};
+use firewall_tests::lab::{CAPABILITY_MASK, Confinement, TestHost, artefact};
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use crate::version_output::VersionOutput;
 
 /// `runAsUser` of the manifest.
 const USER: u32 = 65532;
-const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
+const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=p";
 
 #[test]
 fn image_filters_with_exactly_the_manifest_privileges() {
@@ -44,7 +44,14 @@ fn image_filters_with_exactly_the_manifest_privileges() {
     copy_program(&program, &root.join("copy"));
     read_only(&root);
     let calls = allowed_by(&unit());
-    let confined = Confinement { root: root.clone(), id: USER, ambient: false, filter: filter(&calls) };
+    let confined = Confinement {
+        root: root.clone(),
+        id: USER,
+        capabilities: CAPABILITY_MASK,
+        ambient: false,
+        filter: filter(&calls),
+    };
+    prepare(&host, &confined);
     let arguments = ["run", "--node-name", "db"];
     let run = |confined: &Confinement, program: &str| {
         let mut command = confined.command(&host.db, program);
@@ -99,8 +106,22 @@ fn unpack(dir: &Path, root: &Path) -> Value {
     json(&blob(&manifest["config"]["digest"]))
 }
 
-/// Mounts the file systems of a runtime and the volumes of the manifest, with the directories that the init step gives
-/// to the agent's user; returns the directory of the rule files.
+/// Runs the init container: root with CAP_CHOWN and CAP_FOWNER, twice, as after a restart of the pod.
+fn prepare(host: &TestHost, agent: &Confinement) {
+    let init = Confinement { id: 0, capabilities: 1 << 0 | 1 << 3, ambient: true, ..agent.clone() };
+    let arguments = ["prepare", "--owner", "65532:65532"];
+    for _ in 0..2 {
+        let done = init.command(&host.db, "/firewall-agent").args(arguments).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    // Control: without CAP_CHOWN.
+    let without = Confinement { capabilities: 1 << 3, ..init };
+    let done = without.command(&host.db, "/firewall-agent").args(["prepare", "--owner", "1:1"]).output();
+    let done = done.unwrap();
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+}
+
+/// Mounts the file systems of a runtime and the volumes of the manifest; returns the directory of the rule files.
 fn mount_volumes(host: &TestHost, root: &Path, pins: &Path) -> PathBuf {
     bind(root, root);
     for (kind, at) in [("proc", "proc"), ("sysfs", "sys")] {
@@ -108,7 +129,7 @@ fn mount_volumes(host: &TestHost, root: &Path, pins: &Path) -> PathBuf {
         mount(Some(kind), &root.join(at), Some(kind), MsFlags::MS_RDONLY, None::<&str>).unwrap();
     }
     let volumes = host.lab.dir().join("volumes");
-    for (name, owner) in [("config", 0), ("rules", 0), ("state", USER), ("bpf", USER), ("run", USER)] {
+    for (name, owner) in [("config", 0), ("rules", 0), ("state", 0), ("bpf", 0), ("run", USER)] {
         let from = if name == "bpf" { pins.to_owned() } else { volumes.join(name) };
         fs::create_dir_all(&from).unwrap();
         chown(&from, Some(owner), Some(owner)).unwrap();

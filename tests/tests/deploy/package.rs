@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use firewall_tests::lab::{Confinement, TestHost, artefact, eventually};
+use firewall_tests::lab::{CAPABILITY_MASK, Confinement, TestHost, artefact, eventually};
 use nix::mount::{MsFlags, mount};
 
 use crate::setup::{Server as _, bind, filter, has_few_rights, in_root, read_only, succeeds, unfiltered};
@@ -46,7 +46,13 @@ fn package_installs_upgrades_and_is_removed_without_opening_the_host() {
         read_only(&sealed.join(at));
     }
     let calls = allowed_by(&unit);
-    let confined = Confinement { root: sealed, id, ambient: true, filter: filter(&calls) };
+    let confined = Confinement {
+        root: sealed,
+        id,
+        capabilities: CAPABILITY_MASK,
+        ambient: true,
+        filter: filter(&calls),
+    };
     let line: Vec<&str> = values(&unit, "ExecStart")[0].split(' ').collect();
     // Control: the same without ambient capabilities.
     let without = Confinement { ambient: false, ..confined.clone() };

@@ -12,7 +12,7 @@ use crate::setup::copy_program;
 /// The bounding set that a runtime derives from `add: [BPF, NET_ADMIN, PERFMON]` for a user other than root; the
 /// ambient set is empty.
 const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon";
-const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
+const FILE: &str = "cap_bpf,cap_net_admin,cap_perfmon=p";
 
 #[test]
 fn unprivileged_user_runs_the_agent_with_only_file_capabilities() {

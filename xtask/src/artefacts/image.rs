@@ -15,7 +15,7 @@ pub(super) const PROGRAMS: &[&str] = &["buildah", "setcap", "setpriv"];
 /// Numeric, since the image has no `/etc/passwd`; the manifests use the same number.
 const USER: &str = "65532:65532";
 /// A runtime gives a user other than root no ambient capabilities: the program has file capabilities.
-pub(super) const CAPABILITIES: &str = "cap_bpf,cap_net_admin,cap_perfmon=ep";
+pub(super) const CAPABILITIES: &str = "cap_bpf,cap_net_admin,cap_perfmon=p";
 
 impl Artefacts<'_> {
     /// Builds an image of the program and checks its contents; returns the archive.
