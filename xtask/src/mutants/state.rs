@@ -14,7 +14,7 @@ const RECORDS: &str = "firewall-agent/src/files/store/records.rs";
 
 pub const MUTANTS: &[Mutant] = &[
     keeping(
-        "nothing is closed but what the files name",
+        "stored claims without a file are not closed",
         ACCEPTED,
         "desired.closed.clone_from(persisted.closed_set());",
         "",
@@ -26,7 +26,7 @@ pub const MUTANTS: &[Mutant] = &[
         "self.rows(open.clone(), |to| !open.iter().any(|(one, _)| one.overlaps(to)), wanted);",
     ),
     keeping(
-        "a crowded database keeps open what it drops",
+        "a crowded database retains the endpoints that it drops",
         CLAIMS,
         "if wanted.claims(&destination) {",
         "if crowded || wanted.claims(&destination) {",
@@ -38,7 +38,7 @@ pub const MUTANTS: &[Mutant] = &[
         "",
     ),
     keeping(
-        "a pass opens what waits for the store",
+        "a pass opens claims that are not durable",
         RECONCILE,
         "desired.withheld = self.undurable_claims(&desired);",
         "",
@@ -49,8 +49,8 @@ pub const MUTANTS: &[Mutant] = &[
         "destinations.filter(|to| is_pending(*to) && !is_durable(to.everywhere())).collect()",
         "destinations.filter(|to| is_pending(*to) && is_durable(*to)).collect()",
     ),
-    keeping("what closes is stored after the publish", RECONCILE, COMMITTED_FIRST, COMMITTED_LAST),
-    keeping("a start trusts claims that no disk has", OPEN, "changes.confirm();", ""),
+    keeping("closing claims are stored after the publish", RECONCILE, COMMITTED_FIRST, COMMITTED_LAST),
+    keeping("a start trusts claims that are not stored", OPEN, "changes.confirm();", ""),
     keeping(
         "claims that only the kernel knows are not stored",
         PERSISTED,
@@ -58,7 +58,7 @@ pub const MUTANTS: &[Mutant] = &[
         "if false {",
     ),
     keeping(
-        "a refused write is forgotten",
+        "a refused write leaves the live state certain",
         RECONCILE,
         "self.is_uncertain = published.refused_writes;",
         "self.is_uncertain = false;",
@@ -77,7 +77,7 @@ pub const MUTANTS: &[Mutant] = &[
         "",
     ),
     keeping(
-        "a release comes before what overlaps it",
+        "a release precedes its overlapping claims",
         CLAIMS,
         "            !desired.guarded.contains(to.port)\n",
         "            !desired.opened.contains(to) && !desired.guarded.contains(to.port)\n",
@@ -103,37 +103,37 @@ pub const MUTANTS: &[Mutant] = &[
         "",
     ),
     keeping(
-        "the rest of a refused revision counts as the whole one",
+        "the remainder of a crowded revision counts as complete",
         PERSISTED,
         "InForce::with(stamp.revision, rules), changes);",
         "InForce::complete(stamp.revision), changes);",
     ),
     keeping(
-        "a boot without capacity forgets the rules in force",
+        "a boot without capacity drops the rules in force",
         PERSISTED,
         "rules.filter(|_| accepted.contains_key(&id))",
         "rules.filter(|_| false)",
     ),
     keeping(
-        "a revision in force is not noted",
+        "a revision in force is not recorded",
         RECONCILE,
         "self.persisted.note_in_force(&self.live, self.accepted.files(), published, &mut changes);",
         "",
     ),
     keeping(
-        "a refused pass forgets what was in force",
+        "a refused pass drops the rules in force",
         PERSISTED,
         "absent.retain(|id| !published.refused_writes || !accepted.contains_key(id));",
         "",
     ),
     keeping(
-        "what is new takes the room of what was in force",
+        "new rules take the room of the rules in force",
         RESTORATION,
         "if fallbacks.is_empty() {",
         "if !fallbacks.is_empty() || fallbacks.is_empty() {",
     ),
     keeping(
-        "a boot whose writes are refused does not put back again what was in force",
+        "a boot with refused writes does not restore the rules in force",
         RESTORATION,
         "&& no_room.contains(id)",
         "&& no_room.len() > 1_000",
@@ -145,7 +145,7 @@ pub const MUTANTS: &[Mutant] = &[
         "",
     ),
     keeping(
-        "memory that is given back lets nobody in",
+        "freed memory admits no waiting database",
         RECONCILE,
         "!published.crowded.is_empty() && self.live.prefixes() < prefixes",
         "false",
@@ -158,19 +158,19 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     keeping("attached is not stored", PERSISTED, "None => changes.remove(Key::Detached),", "None => {}"),
     starting(
-        "a start that fails closes no claim",
+        "a failed start closes no claim",
         FAIL_CLOSED,
         "if !endpoints.is_empty() {",
         "if endpoints.len() > 1_000_000 {",
     ),
     starting(
-        "a start that fails does not ask the store",
+        "a failed start does not read the store",
         FAIL_CLOSED,
         "LastGoodStore::new(StateFile::new(&config.state_dir)).claims().unwrap_or_default();",
         "Vec::<Destination>::new();",
     ),
     starting(
-        "a store of an unknown format is taken",
+        "a store of an unknown format is accepted",
         RECORDS,
         "ensure!(version == VERSION,",
         "ensure!(version >= VERSION,",
