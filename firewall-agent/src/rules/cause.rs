@@ -15,7 +15,7 @@ pub enum Cause {
     /// An endpoint that another database claims.
     EndpointClaimed,
     /// A managed range that lost more than the shrink guard admits: its last good list stays in force.
-    RangeKept,
+    RangeShrunk,
     /// A file without its closing `...` line: cut short, or still being written.
     Incomplete,
     /// An error of syntax, schema or meaning.
@@ -50,7 +50,7 @@ impl Cause {
         Self::StaleRevision,
         Self::RevisionConflict,
         Self::EndpointClaimed,
-        Self::RangeKept,
+        Self::RangeShrunk,
         Self::Incomplete,
         Self::Invalid,
         Self::WrongHost,
@@ -73,7 +73,7 @@ impl Cause {
             Self::StaleRevision => "stale_revision",
             Self::RevisionConflict => "revision_conflict",
             Self::EndpointClaimed => "endpoint_claimed",
-            Self::RangeKept => "range_kept",
+            Self::RangeShrunk => "range_shrunk",
             Self::Incomplete => "incomplete",
             Self::Invalid => "invalid",
             Self::WrongHost => "wrong_host",

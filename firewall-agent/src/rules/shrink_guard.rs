@@ -21,7 +21,7 @@ impl GuardedRanges {
     pub fn rejections(&self) -> impl Iterator<Item = Rejection> {
         self.retained
             .iter()
-            .map(|(id, reason)| Rejection::new(Cause::RangeKept, format!("range {id}: {reason}")))
+            .map(|(id, reason)| Rejection::new(Cause::RangeShrunk, format!("range {id}: {reason}")))
     }
 }
 

@@ -188,7 +188,7 @@ fn named_files_are_compared_with_the_accepted_ones() {
         let said = plan["rejected_files"][0]["errors"][0].as_str().unwrap_or_default();
         assert!(said.starts_with(refused) && said.is_empty() == refused.is_empty(), "{what}: {said}");
         let cause = match refused {
-            "range man-example: " => json!("range_kept"),
+            "range man-example: " => json!("range_shrunk"),
             "cannot be read: " => json!("unreadable"),
             named => named.strip_suffix(": ").map_or(Value::Null, Value::from),
         };

@@ -143,7 +143,7 @@ const NAMED: [Case; 2] = [
 ];
 
 /// Causes that depend on the state in force, or on a bounded pass: the tests below have one input for each.
-const ELSEWHERE: [Cause; 2] = [Cause::RangeKept, Cause::NotRead];
+const ELSEWHERE: [Cause; 2] = [Cause::RangeShrunk, Cause::NotRead];
 
 #[test]
 fn each_cause_has_an_input() {
@@ -234,7 +234,7 @@ fn range_that_shrinks_too_far_is_retained() {
         let used = ["r".parse().unwrap()].into();
         succeed(&old, ranges(2, cidrs), &used).rejections().map(|one| one.cause).collect()
     };
-    assert_eq!(causes("10.0.0.1/32"), [Cause::RangeKept]);
+    assert_eq!(causes("10.0.0.1/32"), [Cause::RangeShrunk]);
     assert_eq!(causes("10.0.0.1/32, 10.0.0.2/32"), [], "the control");
 }
 
