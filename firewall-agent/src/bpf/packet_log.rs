@@ -112,8 +112,8 @@ fn log_message(message: &str, omitted: u64) {
         port,
         protocol,
         reason = reason.map_or("unknown", |reason| reason.name()),
-        line = counter,
+        counter,
         verdict = if action == "2" { "pass" } else { "drop" },
-        unsaid = omitted,
+        omitted,
     );
 }
