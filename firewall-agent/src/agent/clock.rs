@@ -21,8 +21,8 @@ pub fn clock_at(accepted: &AcceptedFiles, persisted: &PersistedState, moment: Mo
 
 /// Updates the clock conditions. Their messages omit the times, and therefore change only with the condition.
 pub(super) fn set_conditions(clock: &Clock, synchronised: bool, conditions: &mut Conditions) {
-    let held = clock.held().map(|_| {
-        "clock held: the wall clock is more than an hour ahead of the expected time and not synchronised; \
+    let untrusted = clock.untrusted_wall().map(|_| {
+        "clock untrusted: the wall clock is more than an hour ahead of the expected time and not synchronised; \
          expiry continues from the mark until the clock is synchronised or a file generated at that time is \
          accepted"
     });
@@ -37,7 +37,7 @@ pub(super) fn set_conditions(clock: &Clock, synchronised: bool, conditions: &mut
              back"
         }
     });
-    conditions.set(Condition::ClockHeld, held.map(ToOwned::to_owned));
+    conditions.set(Condition::ClockUntrusted, untrusted.map(ToOwned::to_owned));
     conditions.set(Condition::ClockAhead, ahead.map(ToOwned::to_owned));
 }
 

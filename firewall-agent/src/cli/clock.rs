@@ -26,8 +26,8 @@ struct Report {
     mark: Option<Timestamp>,
     /// Time used for expiry.
     time: Timestamp,
-    /// The wall clock, while the agent distrusts it.
-    held: Option<Timestamp>,
+    /// The wall clock, while the agent does not trust it.
+    untrusted_wall_clock: Option<Timestamp>,
     /// Seconds by which the mark is ahead of the wall clock, if that is a condition.
     ahead_seconds: Option<i64>,
 }
@@ -43,7 +43,7 @@ pub(super) fn clock(directories: &Located, format: Format, out: &mut impl Write)
         synchronised: synchronised().ok().map(|_| moment.synchronised),
         mark: persisted.clock_mark(),
         time: clock.now(),
-        held: clock.held(),
+        untrusted_wall_clock: clock.untrusted_wall(),
         ahead_seconds: clock.ahead().map(|ahead| ahead.as_secs()),
     };
     match format {
@@ -71,10 +71,10 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
         )?,
     }
     writeln!(out, "time for expiry: {:.0}", report.time)?;
-    if report.held.is_some() {
+    if report.untrusted_wall_clock.is_some() {
         writeln!(
             out,
-            "! held: the wall clock is more than an hour ahead and not synchronised; expiry continues from \
+            "! untrusted: the wall clock is more than an hour ahead and not synchronised; expiry continues from \
              the mark"
         )?;
     }

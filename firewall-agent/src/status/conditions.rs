@@ -45,7 +45,7 @@ pub enum Condition {
     /// File events are unavailable: only rescans find changes.
     FileEvents,
     /// A step of the wall clock is not accepted.
-    ClockHeld,
+    ClockUntrusted,
     /// The clock mark is ahead of a synchronised clock: rules expire early.
     ClockAhead,
     /// A revision is not in force within half of the propagation window; one per database.
@@ -80,7 +80,7 @@ impl Condition {
         Self::IgnoredFiles,
         Self::FilesHang,
         Self::FileEvents,
-        Self::ClockHeld,
+        Self::ClockUntrusted,
         Self::ClockAhead,
         Self::Late,
         Self::Listener,
@@ -110,7 +110,7 @@ impl Condition {
             Self::IgnoredFiles => ("ignored_files", false),
             Self::FilesHang => ("files_hang", false),
             Self::FileEvents => ("file_events", false),
-            Self::ClockHeld => ("clock_held", false),
+            Self::ClockUntrusted => ("clock_untrusted", false),
             Self::ClockAhead => ("clock_ahead", false),
             Self::Late => ("late", false),
             Self::Listener => ("listener", false),

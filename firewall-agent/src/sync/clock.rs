@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A larger step forward is held back until something confirms it.
+/// Largest step forward that a clock without synchronisation makes unconfirmed.
 const LARGEST_STEP: SignedDuration = SignedDuration::from_hours(1);
 
 /// A synchronised clock catches up with a smaller lead of the mark by itself.
@@ -17,8 +17,8 @@ const SMALLEST_LEAD: SignedDuration = SignedDuration::from_mins(1);
 ///   it stays, and [`Self::ahead`] reports it: time stops until the wall clock reaches the mark, or an operator lowers
 ///   it.
 /// * A wall clock that is **not synchronised** is accepted up to one hour ahead of the expected time: the mark plus the
-///   elapsed time. A start is no exception. A wall clock further ahead is **held**: time continues from its last value,
-///   at the pace of the uptime, until the wall clock is synchronised, or an accepted file confirms it.
+///   elapsed time. A start is no exception. A wall clock further ahead is **untrusted**: time continues from its last
+///   value, at the pace of the uptime, until the wall clock is synchronised, or an accepted file confirms it.
 /// * A **file** generated at G confirms a wall clock of up to G plus one hour. An older file confirms the time up to G
 ///   alone: wall clock and file both say that G has passed.
 /// * A wall clock that is not synchronised and **behind** the mark, as after a boot without a real-time clock, changes
@@ -28,14 +28,14 @@ const SMALLEST_LEAD: SignedDuration = SignedDuration::from_mins(1);
 ///   clock then replaces the provisional time, also backwards (by a file, only from more than an hour ahead): a clock
 ///   that was wrong at the first start expires no rule permanently.
 ///
-/// The cost of a held clock: a rule that ended while the host was down for more than an hour stays in force until the
+/// The cost of an untrusted clock: a rule that ended while the host was down for more than an hour stays in force until the
 /// wall clock is synchronised or confirmed.
 #[derive(Debug, Clone)]
 pub struct Clock {
     now: Timestamp,
     /// `now` is based on a mark, a synchronised clock or a file.
     established: bool,
-    held: Option<Timestamp>,
+    untrusted: Option<Timestamp>,
     ahead: Option<SignedDuration>,
     /// The latest generation time of an accepted file.
     confirmed: Timestamp,
@@ -48,7 +48,7 @@ impl Clock {
         let mut clock = Self {
             now: mark.unwrap_or(wall),
             established: mark.is_some(),
-            held: None,
+            untrusted: None,
             ahead: None,
             confirmed: Timestamp::MIN,
         };
@@ -79,7 +79,7 @@ impl Clock {
             let credible = if is_credible { wall } else { wall.min(self.confirmed) };
             self.now = expected.max(credible);
         }
-        self.held = (wall > self.now).then_some(wall);
+        self.untrusted = (wall > self.now).then_some(wall);
         let tolerated = if synchronised { SMALLEST_LEAD } else { LARGEST_STEP };
         self.ahead = Some(self.now.duration_since(wall)).filter(|lead| *lead > tolerated);
         self.now
@@ -97,10 +97,10 @@ impl Clock {
         self.established.then_some(self.now)
     }
 
-    /// The wall clock, while it is held.
+    /// The wall clock, while it is untrusted.
     #[must_use]
-    pub fn held(&self) -> Option<Timestamp> {
-        self.held
+    pub fn untrusted_wall(&self) -> Option<Timestamp> {
+        self.untrusted
     }
 
     /// Lead of the mark over the wall clock: more than one minute over a synchronised wall clock, more than one hour
@@ -148,7 +148,7 @@ impl Clock {
     pub fn lower(&mut self, to: Timestamp) {
         self.now = self.now.min(to);
         self.established = true;
-        self.held = None;
+        self.untrusted = None;
         self.ahead = None;
     }
 }

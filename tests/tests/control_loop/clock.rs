@@ -19,9 +19,9 @@ fn clock_ahead_at_one_start_expires_no_rule() {
     host.until_office_is("allowed");
     host.stop();
     host.start(HOURS(10 * YEAR), false);
-    host.until_condition(Some("clock held"));
+    host.until_condition(Some("clock untrusted"));
     host.until_office_is("allowed");
-    assert!(host.clock(false)["held"].is_string());
+    assert!(host.clock(false)["untrusted_wall_clock"].is_string());
     host.stop();
     host.start(NOW, false);
     host.until_condition(None);
@@ -125,7 +125,7 @@ fn large_step_waits_for_synchronisation_and_expiry_is_permanent() {
     host.push(1, NOW, HOURS(1));
     host.until_office_is("allowed");
     host.set(HOURS(3));
-    host.until_condition(Some("clock held"));
+    host.until_condition(Some("clock untrusted"));
     host.until_office_is("allowed");
     host.synchronise();
     host.until_office_is("no_match");
@@ -145,10 +145,10 @@ fn large_step_waits_for_a_file_to_confirm_it() {
     host.start(NOW, false);
     host.push(1, NOW, HOURS(1));
     host.set(HOURS(3));
-    host.until_condition(Some("clock held"));
+    host.until_condition(Some("clock untrusted"));
     // An old file confirms nothing.
     host.write("b", 1, "192.0.2.2", HOURS(1), &[SHOP]);
-    host.until_condition(Some("clock held"));
+    host.until_condition(Some("clock untrusted"));
     host.until_office_is("allowed");
     host.write("b", 2, "192.0.2.2", HOURS(-3), &[SHOP]);
     host.until_office_is("no_match");
@@ -167,7 +167,7 @@ fn boot_with_past_clock_expires_due_rules_once_synchronised() {
     host.until_condition(Some("clock ahead"));
     host.until_office_is("allowed");
     host.set(HOURS(3));
-    host.until_condition(Some("clock held"));
+    host.until_condition(Some("clock untrusted"));
     host.until_office_is("allowed");
     host.synchronise();
     host.until_office_is("no_match");

@@ -33,7 +33,7 @@ fn clock_never_goes_back_and_delays_large_forward_steps() {
         }
         let now = clock.tick(at(wall), SECOND, synchronised);
         assert_eq!(now, at(expected), "{what}");
-        assert_eq!(clock.held(), Some(at(wall)).filter(|wall| *wall > now), "{what}");
+        assert_eq!(clock.untrusted_wall(), Some(at(wall)).filter(|wall| *wall > now), "{what}");
         assert_eq!(clock.mark(), Some(now), "{what}");
     }
 }
@@ -48,7 +48,7 @@ fn delayed_step_applies_once_confirmed_and_is_dropped_if_reverted() {
     let mut clock = Clock::new(at("12:00:00"), false, Some(at("12:00:00")));
     clock.tick(at("20:00:00"), SECOND, false);
     assert_eq!(clock.tick(at("12:00:02"), SECOND, false), at("12:00:02"));
-    assert_eq!(clock.held(), None);
+    assert_eq!(clock.untrusted_wall(), None);
 }
 
 /// A host whose clock is years ahead at one start, before it is synchronised.
@@ -56,13 +56,13 @@ fn delayed_step_applies_once_confirmed_and_is_dropped_if_reverted() {
 fn clock_ahead_at_one_start_expires_nothing_permanently() {
     let ahead = at("2046-09-01 12:10:00");
     let mut wrong = Clock::new(ahead, false, Some(at("12:00:00")));
-    assert_eq!((wrong.now(), wrong.held()), (at("12:00:00"), Some(ahead)));
+    assert_eq!((wrong.now(), wrong.untrusted_wall()), (at("12:00:00"), Some(ahead)));
     assert_eq!(wrong.tick(ahead, SECOND, false), at("12:00:01"));
     let right = Clock::new(at("12:20:00"), false, wrong.mark());
-    assert_eq!((right.now(), right.held()), (at("12:20:00"), None));
+    assert_eq!((right.now(), right.untrusted_wall()), (at("12:20:00"), None));
     // The same at the first start ever.
     let mut wrong = Clock::new(ahead, false, None);
-    assert_eq!((wrong.now(), wrong.mark(), wrong.held()), (ahead, None, None));
+    assert_eq!((wrong.now(), wrong.mark(), wrong.untrusted_wall()), (ahead, None, None));
     assert_eq!(wrong.tick(at("12:20:00"), SECOND, true), at("12:20:00"), "synchronised");
     assert_eq!(wrong.mark(), Some(at("12:20:00")));
 }
@@ -100,11 +100,11 @@ fn clock_in_the_past_continues_from_the_mark_until_synchronised() {
     let mark = at("12:00:00");
     let past = |seconds| Timestamp::from_second(seconds).unwrap();
     let mut clock = Clock::new(past(3), false, Some(mark));
-    assert!(clock.ahead().is_some(), "it is told");
+    assert!(clock.ahead().is_some(), "the lead is reported");
     assert_eq!(clock.tick(past(63), SignedDuration::from_mins(1), false), at("12:01:00"));
     // Down for two days: rules that ended meanwhile expire at once.
     assert_eq!(clock.tick(at("2026-09-03 12:00:00"), SECOND, true), at("2026-09-03 12:00:00"));
-    assert_eq!((clock.held(), clock.ahead()), (None, None));
+    assert_eq!((clock.untrusted_wall(), clock.ahead()), (None, None));
 }
 
 #[test]
