@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::network::read_cidr;
 use super::parser::{
-    Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, flag, generated, ident, label,
+    Document, Ending, Field, Fields, Item, Kind, Report, Requirement, Shape, flag, generated, ident, label,
 };
 use super::{Checked, Problem, RangeId};
 
@@ -61,21 +61,21 @@ impl ManagedRange {
 /// Fields of the top level.
 pub(super) static FILE: Shape = Shape {
     fields: &[
-        Field::new("schema_version", Due::Always, Kind::Number(1..=1), ""),
-        Field::new("revision", Due::Always, Kind::Number(1..=u64::MAX), "Strictly increasing"),
-        Field::new("generated_at", Due::Always, Kind::Time, ""),
-        Field::new("ranges", Due::Always, Kind::Maps { of: &RANGE, least: 0, most: None }, ""),
+        Field::new("schema_version", Requirement::Required, Kind::Number(1..=1), ""),
+        Field::new("revision", Requirement::Required, Kind::Number(1..=u64::MAX), "Strictly increasing"),
+        Field::new("generated_at", Requirement::Required, Kind::Time, ""),
+        Field::new("ranges", Requirement::Required, Kind::Maps { of: &RANGE, least: 0, most: None }, ""),
     ],
 };
 
 static RANGE: Shape = Shape {
     fields: &[
-        Field::new("id", Due::Always, Kind::Ident, ""),
-        Field::new("name", Due::Always, Kind::Label, ""),
-        Field::new("cidrs", Due::Always, Kind::Cidrs, ""),
+        Field::new("id", Requirement::Required, Kind::Ident, ""),
+        Field::new("name", Requirement::Required, Kind::Label, ""),
+        Field::new("cidrs", Requirement::Required, Kind::Cidrs, ""),
         Field::new(
             "accept_shrink",
-            Due::Never,
+            Requirement::Optional,
             Kind::Flag,
             "Admits a large shrink of this range, once, on purpose",
         ),

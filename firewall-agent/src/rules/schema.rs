@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::database::FILE as DATABASE;
 use super::ident::MAX_CHARS as IDENT;
-use super::parser::{Due, Field, Kind, MAX_LABEL_CHARS as LABEL, Shape};
+use super::parser::{Field, Kind, MAX_LABEL_CHARS as LABEL, Requirement, Shape};
 use super::ranges::FILE as RANGES;
 use crate::escape::is_forbidden;
 
@@ -85,41 +85,45 @@ fn harmless() -> String {
 }
 
 fn map(shape: &Shape) -> Value {
-    let names = |due: &dyn Fn(Due) -> bool| -> Vec<&str> {
-        shape.fields.iter().filter(|field| due(field.due)).map(|field| field.name).collect()
+    let names = |is_listed: &dyn Fn(Requirement) -> bool| -> Vec<&str> {
+        shape.fields.iter().filter(|field| is_listed(field.requirement)).map(|field| field.name).collect()
     };
     let properties: Map<String, Value> =
         shape.fields.iter().map(|field| (field.name.to_owned(), value(field))).collect();
     let mut map = json!({
         "type": "object",
         "additionalProperties": false,
-        "required": names(&|due| due == Due::Always),
+        "required": names(&|one| one == Requirement::Required),
         "properties": properties,
     });
     let mut conditions: Vec<(&str, &str)> = Vec::new();
     for field in shape.fields {
-        if let Due::When(of, word) | Due::OnlyWhen(of, word) = field.due
-            && !conditions.contains(&(of, word))
+        if let Requirement::RequiredIf(other, value) | Requirement::OnlyIf(other, value) = field.requirement
+            && !conditions.contains(&(other, value))
         {
-            conditions.push((of, word));
+            conditions.push((other, value));
         }
     }
     let conditions: Vec<Value> = conditions
         .into_iter()
-        .map(|(of, word)| {
-            let due = |due| due == Due::When(of, word) || due == Due::OnlyWhen(of, word);
+        .map(|(other, value)| {
+            let applies = |one| {
+                one == Requirement::RequiredIf(other, value) || one == Requirement::OnlyIf(other, value)
+            };
             let properties = |of: &dyn Fn(&Field) -> Option<Value>| -> Map<String, Value> {
-                let fields = shape.fields.iter().filter(|field| due(field.due));
+                let fields = shape.fields.iter().filter(|field| applies(field.requirement));
                 fields.filter_map(|field| Some((field.name.to_owned(), of(field)?))).collect()
             };
             let least = properties(&|field| {
                 let Kind::Maps { least: least @ 1.., .. } = field.value else { return None };
                 Some(json!({"minItems": least}))
             });
-            let surplus = properties(&|field| matches!(field.due, Due::OnlyWhen(..)).then(|| json!(false)));
+            let surplus = properties(&|field| {
+                matches!(field.requirement, Requirement::OnlyIf(..)).then(|| json!(false))
+            });
             json!({
-                "if": {"properties": {of: {"const": word}}},
-                "then": {"required": names(&due), "properties": least},
+                "if": {"properties": {other: {"const": value}}},
+                "then": {"required": names(&applies), "properties": least},
                 "else": {"properties": surplus},
             })
         })
@@ -142,8 +146,10 @@ fn value(field: &Field) -> Value {
         Kind::Time => named("time"),
         Kind::Cidr => named("cidr"),
         Kind::Address => named("address"),
-        Kind::Words(words) if field.due == Due::Never => json!({"enum": words, "default": words[0]}),
-        Kind::Words(words) => json!({"enum": words}),
+        Kind::Choice(values) if field.requirement == Requirement::Optional => {
+            json!({"enum": values, "default": values[0]})
+        }
+        Kind::Choice(values) => json!({"enum": values}),
         Kind::Cidrs => json!({"type": "array", "items": named("cidr")}),
         Kind::Maps { of, most: None, .. } => json!({"type": "array", "items": map(of)}),
         Kind::Maps { of, most: Some(most), .. } => {

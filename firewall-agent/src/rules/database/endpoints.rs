@@ -4,16 +4,21 @@ use std::num::NonZeroU16;
 
 use super::{Endpoint, Protocol};
 use crate::rules::network::endpoint_address;
-use crate::rules::parser::{Due, Field, Fields, Item, Kind, Report, Shape, choice, label, words};
+use crate::rules::parser::{Field, Fields, Item, Kind, Report, Requirement, Shape, choice, choices, label};
 
 const PROTOCOLS: [(&str, Protocol); 2] = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 
 pub(super) static ENDPOINT: Shape = Shape {
     fields: &[
-        Field::new("type", Due::Never, Kind::Label, ""),
-        Field::new("address", Due::Never, Kind::Address, "Left out: every destination address of the host"),
-        Field::new("port", Due::Always, Kind::Number(1..=u16::MAX as u64), ""),
-        Field::new("protocol", Due::Never, Kind::Words(&words(&PROTOCOLS)), ""),
+        Field::new("type", Requirement::Optional, Kind::Label, ""),
+        Field::new(
+            "address",
+            Requirement::Optional,
+            Kind::Address,
+            "Left out: every destination address of the host",
+        ),
+        Field::new("port", Requirement::Required, Kind::Number(1..=u16::MAX as u64), ""),
+        Field::new("protocol", Requirement::Optional, Kind::Choice(&choices(&PROTOCOLS)), ""),
     ],
 };
 

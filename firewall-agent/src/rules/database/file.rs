@@ -4,38 +4,44 @@ use super::endpoints::{ENDPOINT, read_endpoints};
 use super::sources::{INTERNAL_RANGE, RULE, read_internal_ranges, read_rules};
 use super::{DatabaseRules, Limits, Mode, State};
 use crate::rules::parser::{
-    Document, Due, Ending, Field, Fields, Item, Kind, Report, Shape, choice, generated, ident, label, words,
+    Document, Ending, Field, Fields, Item, Kind, Report, Requirement, Shape, choice, choices, generated,
+    ident, label,
 };
 use crate::rules::{Cause, Checked, Problem};
 
 const STATES: [(&str, State); 2] = [("active", State::Active), ("removed", State::Removed)];
 const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
-const ACTIVE: Due = Due::When("state", STATES[0].0);
+const ACTIVE: Requirement = Requirement::RequiredIf("state", STATES[0].0);
 
 /// Fields of the top level.
 pub(crate) static FILE: Shape = Shape {
     fields: &[
-        Field::new("schema_version", Due::Always, Kind::Number(1..=1), ""),
-        Field::new("database_id", Due::Always, Kind::Ident, ""),
-        Field::new("name", Due::Never, Kind::Label, ""),
+        Field::new("schema_version", Requirement::Required, Kind::Number(1..=1), ""),
+        Field::new("database_id", Requirement::Required, Kind::Ident, ""),
+        Field::new("name", Requirement::Optional, Kind::Label, ""),
         Field::new(
             "revision",
-            Due::Always,
+            Requirement::Required,
             Kind::Number(1..=u64::MAX),
             "Strictly increasing for each database",
         ),
-        Field::new("generated_at", Due::Always, Kind::Time, ""),
+        Field::new("generated_at", Requirement::Required, Kind::Time, ""),
         Field::new(
             "state",
-            Due::Never,
-            Kind::Words(&words(&STATES)),
+            Requirement::Optional,
+            Kind::Choice(&choices(&STATES)),
             "removed: the database leaves this host, and its endpoints are closed",
         ),
-        Field::new("host", Due::Never, Kind::Host, "The only host that may accept the file: its `node_name`"),
+        Field::new(
+            "host",
+            Requirement::Optional,
+            Kind::Host,
+            "The only host that may accept the file: its `node_name`",
+        ),
         Field::new(
             "mode",
-            Due::Never,
-            Kind::Words(&words(&MODES)),
+            Requirement::Optional,
+            Kind::Choice(&choices(&MODES)),
             "monitor: count what would be denied, and let it pass",
         ),
         Field::new("endpoints", ACTIVE, Kind::Maps { of: &ENDPOINT, least: 1, most: None }, ""),
@@ -47,7 +53,7 @@ pub(crate) static FILE: Shape = Shape {
         ),
         Field::new(
             "internal_ranges",
-            Due::Never,
+            Requirement::Optional,
             Kind::Maps { of: &INTERNAL_RANGE, least: 0, most: None },
             "",
         ),
@@ -82,18 +88,18 @@ fn database(top: &Item<'_, '_>, limits: &Limits, report: &mut Report) -> Option<
         None => Some(Mode::default()),
     };
 
-    let due = |name, report: &mut Report| match state {
+    let required_if_active = |name, report: &mut Report| match state {
         Some(State::Active) => fields.required(name, report),
         Some(State::Removed) | None => fields.optional(name),
     };
-    let endpoints = due("endpoints", report).map(|item| {
+    let endpoints = required_if_active("endpoints", report).map(|item| {
         let endpoints = read_endpoints(&item, report);
         if endpoints.is_empty() && item.is_empty_list() && state == Some(State::Active) {
             item.refuse(report, "an active database needs at least one endpoint");
         }
         endpoints
     });
-    let rules = due("rules", report).map(|item| read_rules(&item, limits.max_rules, report));
+    let rules = required_if_active("rules", report).map(|item| read_rules(&item, limits.max_rules, report));
     let internal_ranges = fields.optional("internal_ranges").map(|item| read_internal_ranges(&item, report));
 
     Some(DatabaseRules {

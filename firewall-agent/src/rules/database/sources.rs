@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{InternalRange, Rule, Source};
 use crate::rules::network::read_cidr;
 use crate::rules::parser::{
-    Due, Field, Fields, Item, Kind, Report, Shape, choice, expiry, ident, label, words,
+    Field, Fields, Item, Kind, Report, Requirement, Shape, choice, choices, expiry, ident, label,
 };
 use crate::rules::{Cause, RuleId};
 
@@ -13,19 +13,19 @@ const TYPES: [(&str, Type); 2] = [("custom_range", Type::Custom), ("managed_rang
 
 pub(super) static RULE: Shape = Shape {
     fields: &[
-        Field::new("id", Due::Always, Kind::Ident, ""),
-        Field::new("type", Due::Always, Kind::Words(&words(&TYPES)), ""),
-        Field::new("cidr", Due::OnlyWhen("type", TYPES[0].0), Kind::Cidr, ""),
-        Field::new("range_id", Due::OnlyWhen("type", TYPES[1].0), Kind::Ident, ""),
-        Field::new("label", Due::Never, Kind::Label, ""),
-        Field::new("expires_at", Due::Never, Kind::Time, "In force before this time"),
+        Field::new("id", Requirement::Required, Kind::Ident, ""),
+        Field::new("type", Requirement::Required, Kind::Choice(&choices(&TYPES)), ""),
+        Field::new("cidr", Requirement::OnlyIf("type", TYPES[0].0), Kind::Cidr, ""),
+        Field::new("range_id", Requirement::OnlyIf("type", TYPES[1].0), Kind::Ident, ""),
+        Field::new("label", Requirement::Optional, Kind::Label, ""),
+        Field::new("expires_at", Requirement::Optional, Kind::Time, "In force before this time"),
     ],
 };
 
 pub(super) static INTERNAL_RANGE: Shape = Shape {
     fields: &[
-        Field::new("cidr", Due::Always, Kind::Cidr, ""),
-        Field::new("label", Due::Never, Kind::Label, ""),
+        Field::new("cidr", Requirement::Required, Kind::Cidr, ""),
+        Field::new("label", Requirement::Optional, Kind::Label, ""),
     ],
 };
 

@@ -11,7 +11,7 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub name: &'static str,
-    pub due: Due,
+    pub requirement: Requirement,
     pub value: Kind,
     /// For readers of the schema; may be empty.
     pub note: &'static str,
@@ -19,13 +19,13 @@ pub(crate) struct Field {
 
 /// Condition under which a field is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Due {
-    Always,
-    Never,
-    /// If another field is this word, or is absent and the word is its default.
-    When(&'static str, &'static str),
-    /// As [`Self::When`], and forbidden otherwise.
-    OnlyWhen(&'static str, &'static str),
+pub(crate) enum Requirement {
+    Required,
+    Optional,
+    /// Required if another field (the first) has this value, or is absent and the value is its default; else optional.
+    RequiredIf(&'static str, &'static str),
+    /// As [`Self::RequiredIf`], but forbidden otherwise.
+    OnlyIf(&'static str, &'static str),
 }
 
 /// Type of a field's value.
@@ -42,7 +42,7 @@ pub(crate) enum Kind {
     Cidr,
     Address,
     /// One of these; the first is the default if the field is optional.
-    Words(&'static [&'static str]),
+    Choice(&'static [&'static str]),
     Cidrs,
     Maps {
         of: &'static Shape,
@@ -59,18 +59,18 @@ impl Shape {
 }
 
 impl Field {
-    pub const fn new(name: &'static str, due: Due, value: Kind, note: &'static str) -> Self {
-        Self { name, due, value, note }
+    pub const fn new(name: &'static str, requirement: Requirement, value: Kind, note: &'static str) -> Self {
+        Self { name, requirement, value, note }
     }
 }
 
-/// The words of a list that maps each to its meaning.
-pub(crate) const fn words<T, const N: usize>(meanings: &[(&'static str, T); N]) -> [&'static str; N] {
-    let mut words = [""; N];
+/// The accepted values of a list that maps each to its meaning.
+pub(crate) const fn choices<T, const N: usize>(meanings: &[(&'static str, T); N]) -> [&'static str; N] {
+    let mut choices = [""; N];
     let mut at = 0;
     while at < N {
-        words[at] = meanings[at].0;
+        choices[at] = meanings[at].0;
         at += 1;
     }
-    words
+    choices
 }

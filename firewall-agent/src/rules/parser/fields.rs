@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::describe::{Due, Field, Kind, Shape};
+use super::describe::{Field, Kind, Requirement, Shape};
 use super::quote::show;
 use super::scalar::decimal;
 use super::tree::{Node, Position, Value};
@@ -62,7 +62,7 @@ impl<'n, 't> Fields<'n, 't> {
 
     /// The field's value; `None`, and an error at the map, if it is missing.
     pub(crate) fn required(&self, name: &str, report: &mut Report) -> Option<Item<'n, 't>> {
-        debug_assert!(self.due(name) != Some(Due::Never), "{name} may be left out");
+        debug_assert!(self.requirement(name) != Some(Requirement::Optional), "{name} may be left out");
         let item = self.get(name);
         if item.is_none() {
             report.refuse(self.position, self.path_of(name), "missing");
@@ -77,12 +77,12 @@ impl<'n, 't> Fields<'n, 't> {
     }
 
     pub(crate) fn optional(&self, name: &str) -> Option<Item<'n, 't>> {
-        debug_assert!(self.due(name) != Some(Due::Always), "{name} may not be left out");
+        debug_assert!(self.requirement(name) != Some(Requirement::Required), "{name} may not be left out");
         self.get(name)
     }
 
-    fn due(&self, name: &str) -> Option<Due> {
-        Some(self.shape?.field(name)?.due)
+    fn requirement(&self, name: &str) -> Option<Requirement> {
+        Some(self.shape?.field(name)?.requirement)
     }
 
     fn get(&self, name: &str) -> Option<Item<'n, 't>> {
@@ -91,7 +91,7 @@ impl<'n, 't> Fields<'n, 't> {
 
     /// Reports a forbidden field, with the reason.
     pub(crate) fn forbidden(&self, name: &str, reason: &str, report: &mut Report) {
-        debug_assert!(matches!(self.due(name), Some(Due::OnlyWhen(..))), "{name} may be there");
+        debug_assert!(matches!(self.requirement(name), Some(Requirement::OnlyIf(..))), "{name} may be there");
         if let Some(item) = self.get(name) {
             report.refuse(item.position(), item.path(), reason);
         }

@@ -12,7 +12,7 @@ mod report;
 mod scalar;
 mod tree;
 
-pub(crate) use describe::{Due, Field, Kind, Shape, words};
+pub(crate) use describe::{Field, Kind, Requirement, Shape, choices};
 pub(crate) use document::{Document, Ending};
 pub(crate) use fields::Fields;
 pub(crate) use item::Item;

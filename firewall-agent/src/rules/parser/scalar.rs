@@ -27,13 +27,13 @@ pub(crate) fn decimal<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl FnOnc
     }
 }
 
-/// Parses one of these words to its meaning.
+/// Parses one of these names to its meaning.
 pub(crate) fn choice<T: Copy>(meanings: &[(&'static str, T)]) -> impl FnOnce(&str) -> Result<T, String> {
     move |text| {
-        let found = meanings.iter().find(|(word, _)| *word == text);
+        let found = meanings.iter().find(|(name, _)| *name == text);
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let words: Vec<&str> = meanings.iter().map(|(word, _)| *word).collect();
-            format!("must be {}", words.join(" or "))
+            let names: Vec<&str> = meanings.iter().map(|(name, _)| *name).collect();
+            format!("must be {}", names.join(" or "))
         })
     }
 }
