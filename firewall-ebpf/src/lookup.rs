@@ -23,7 +23,7 @@ pub trait Maps<'a>: Copy {
     /// The rule counter of the longest prefix that contains the flow's source, in the database's allow list of its
     /// family.
     fn source_rule(self, flow: &Flow, slot: u32) -> Option<u32>;
-    /// Calls [`PortlessWalk::ask`] with the numbers 0, 1, … up to [`firewall_common::MAX_MEMBERS`], until it returns
+    /// Calls [`PortlessWalk::evaluate`] with the numbers 0, 1, … up to [`firewall_common::MAX_MEMBERS`], until it returns
     /// `false`.
     fn walk_members(self, walk: &mut PortlessWalk<'a, Self>);
 }

@@ -87,7 +87,7 @@ impl Request {
 ///
 /// # Errors
 /// The socket may not be used, or the daemon disconnects before its reply.
-pub fn ask(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
+pub fn send_verb(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
     let cannot_talk = || format!("{}: cannot talk to the daemon", socket.display());
     let mut stream = match BlockingStream::connect(socket) {
         Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {

@@ -30,7 +30,7 @@ use anyhow::{Context as _, Result};
 use tracing::{error, info, warn};
 
 pub use self::clock::clock_at;
-pub use self::control::{Reply, Verb, ask};
+pub use self::control::{Reply, Verb, send_verb};
 pub use self::file_report::{Content, FileError, FileReport, Note, parse, read_directory, read_paths};
 use self::interfaces::Interfaces;
 pub use self::open::join;

@@ -72,7 +72,7 @@ impl Probes {
 fn probe(program: &Probe, slot: DatabaseSlot, samples: Vec<Sample>, live: &Live) -> Result<Option<String>> {
     let Some(database) = live.databases.get(&slot) else { return Ok(None) };
     for Sample { question, passes } in samples {
-        let reason = program.ask_about(&question)?.reason;
+        let reason = program.answer_to(&question)?.reason;
         if reason.passes() != passes {
             return Ok(Some(format!(
                 "database {}: a packet from {} to {} should {}, but the program says {}",

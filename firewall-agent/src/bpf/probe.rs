@@ -87,7 +87,7 @@ impl Probe {
     ///
     /// # Errors
     /// When the kernel refuses to run it, or its reason is unknown to this agent.
-    pub fn ask(&self, frame: &[u8], linear: Option<usize>) -> Result<Answer> {
+    pub fn answer(&self, frame: &[u8], linear: Option<usize>) -> Result<Answer> {
         let answer = self.run(frame, linear)?;
         let (reason, counter) = Reason::from_answer(answer)
             .with_context(|| format!("program {}: unknown reason in answer {answer:#x}", self.name))?;
@@ -97,9 +97,9 @@ impl Probe {
     /// Runs the probe program on the smallest packet for a question.
     ///
     /// # Errors
-    /// As [`Self::ask`].
-    pub fn ask_about(&self, question: &Question) -> Result<Answer> {
-        self.ask(&frame(question), None)
+    /// As [`Self::answer`].
+    pub fn answer_to(&self, question: &Question) -> Result<Answer> {
+        self.answer(&frame(question), None)
     }
 
     /// Instructions that the verifier processed when the program was loaded (Linux 5.16).

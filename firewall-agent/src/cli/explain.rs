@@ -52,7 +52,7 @@ pub(super) fn explain(
     let questions = question::read(source, target, &before).map_err(BadInput)?;
     let program = Probe::pinned(&directories.bpffs_dir)?;
     let answers: Vec<Answer> =
-        questions.iter().map(|question| program.ask_about(question)).collect::<Result<_>>()?;
+        questions.iter().map(|question| program.answer_to(question)).collect::<Result<_>>()?;
     // The daemon may publish meanwhile: the rule counter may be new, or gone.
     let after = kernel.live()?;
     let explanations: Vec<Explanation> = questions

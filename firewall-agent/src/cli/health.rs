@@ -27,7 +27,7 @@ pub(super) fn health(
         Some(at) => at,
         None => settings.listener()?,
     };
-    let (code, body) = ask(&at, if ready { "/readyz" } else { "/healthz" })
+    let (code, body) = get(&at, if ready { "/readyz" } else { "/healthz" })
         .with_context(|| format!("{at}: no answer from the daemon"))?;
     let body = body.trim_end();
     match (code, ready) {
@@ -52,7 +52,7 @@ pub(super) fn health(
 }
 
 /// Requests `path`; returns status code and body.
-fn ask(at: &Listen, path: &str) -> Result<(u16, String)> {
+fn get(at: &Listen, path: &str) -> Result<(u16, String)> {
     let answer = match at {
         Listen::Unix(socket) => {
             let stream = UnixStream::connect(socket)?;

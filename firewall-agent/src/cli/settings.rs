@@ -94,7 +94,7 @@ impl Settings {
     pub fn listener(&self) -> Result<Listen> {
         let listen = self.file.listen();
         let unix = listen.iter().position(|one| matches!(one, Listen::Unix(_))).unwrap_or(0);
-        let nowhere = || BadInput("listen: empty: the daemon has no HTTP listener to ask".to_owned());
+        let nowhere = || BadInput("listen: empty: the daemon has no HTTP listener to query".to_owned());
         Ok(listen.into_iter().nth(unix).ok_or_else(nowhere)?)
     }
 

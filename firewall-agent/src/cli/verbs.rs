@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::settings::Settings;
 use super::{BadInput, Exit};
-use crate::agent::{Ownership, Reconciler, Reply, Verb, ask, restore};
+use crate::agent::{Ownership, Reconciler, Reply, Verb, restore, send_verb};
 use crate::bpf::{Pins, detach_all};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
@@ -70,7 +70,7 @@ fn id(database: &str) -> Result<DatabaseId> {
 
 fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exit> {
     let config = settings.config(ConfigFile::default())?;
-    let reply = match ask(&config.control_socket, &verb)? {
+    let reply = match send_verb(&config.control_socket, &verb)? {
         Some(reply) => reply,
         None if matches!(verb, Verb::PacketLog { .. }) => {
             bail!("{}: no daemon listens: packet-log needs a running daemon", config.control_socket.display())

@@ -146,7 +146,7 @@ mod tests {
         shared
     }
 
-    fn ask(shared: SharedState, path: &str) -> (u16, String) {
+    fn get(shared: SharedState, path: &str) -> (u16, String) {
         let handler = RequestHandler::new(Unreadable, Arc::new(shared));
         let answer = handler.answer(&Request::get(path).body(()).unwrap());
         let code = answer.status().as_u16();
@@ -157,13 +157,13 @@ mod tests {
 
     #[test]
     fn liveness_follows_the_loop_and_readiness_the_posted_status() {
-        assert_eq!(ask(shared_state(false), "/healthz"), (200, "alive\n".to_owned()));
-        let (code, body) = ask(shared_state(false), "/readyz");
+        assert_eq!(get(shared_state(false), "/healthz"), (200, "alive\n".to_owned()));
+        let (code, body) = get(shared_state(false), "/readyz");
         assert!(code == 503 && body.contains("eth0: not there"), "{code} {body}");
-        assert_eq!(ask(shared_state(true), "/readyz").0, 200);
+        assert_eq!(get(shared_state(true), "/readyz").0, 200);
         let unknown = shared_state(true);
         unknown.unknown("the pins are gone", BTreeMap::new());
-        let (code, body) = ask(unknown, "/readyz");
+        let (code, body) = get(unknown, "/readyz");
         assert!(code == 503 && body.contains("the pins are gone"), "{code} {body}");
     }
 
@@ -174,7 +174,7 @@ mod tests {
                 let mut shared = shared_state(true);
                 shared.tick();
                 shared.age(Duration::from_secs(seconds));
-                let (code, body) = ask(shared, path);
+                let (code, body) = get(shared, path);
                 assert_eq!(code, expected, "{path} after {seconds} s: {body}");
                 assert!(code == 200 || body.contains("has not ticked for 35 seconds"), "{body}");
             }
@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn unreadable_counters_are_reported_beside_other_metrics() {
-        let (code, body) = ask(shared_state(true), "/metrics");
+        let (code, body) = get(shared_state(true), "/metrics");
         assert!(code == 200 && body.contains("firewall_counters_readable 0.0\n"), "{body}");
         assert!(body.contains("firewall_ready 1.0\n") && !body.contains("firewall_packets"), "{body}");
-        let (code, body) = ask(shared_state(true), "/status");
+        let (code, body) = get(shared_state(true), "/status");
         assert!(code == 200 && body.contains("no counters here"), "{body}");
     }
 }

@@ -162,7 +162,7 @@ fn program_without_recording_gives_equal_verdicts() {
 fn probe_is_not_recorded() {
     let loaded = in_force();
     for kind in kinds() {
-        loaded.probe.ask(&kind.frame, None).unwrap();
+        loaded.probe.answer(&kind.frame, None).unwrap();
     }
     assert_eq!((loaded.kernel.denied().unwrap().len(), loaded.kernel.denied_totals().unwrap().seen), (0, 0));
 }

@@ -71,7 +71,7 @@ impl<'a> Comparison<'a> {
 
     /// Returns the probe program's verdict in the model's terms; `linear` is the length of the linear memory, in bytes.
     pub fn answer(&self, frame: &[u8], linear: Option<usize>) -> Decision {
-        self.decision(self.loaded.probe.ask(frame, linear).unwrap())
+        self.decision(self.loaded.probe.answer(frame, linear).unwrap())
     }
 
     fn decision(&self, answer: Answer) -> Decision {
@@ -83,7 +83,8 @@ impl<'a> Comparison<'a> {
     /// Compares probe program, firewall and model on one frame and returns the reason. The firewall runs twice, the
     /// second time with everything that it cached in the first.
     pub fn compare(&self, frame: &[u8], linear: Option<usize>, what: &str) -> &'static str {
-        let (expected, probed) = (decide(self.policy, frame), self.loaded.probe.ask(frame, linear).unwrap());
+        let (expected, probed) =
+            (decide(self.policy, frame), self.loaded.probe.answer(frame, linear).unwrap());
         let answer = self.decision(probed);
         // The model names a rule only where the verdict depends on one: at a port.
         let same =

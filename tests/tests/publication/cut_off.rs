@@ -79,7 +79,7 @@ impl LoadedPrograms {
     pub fn assert_correct_verdicts(&self, when: &str) {
         let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for question in questions() {
-            let reason = probe.ask(&question.frame, None).unwrap().reason;
+            let reason = probe.answer(&question.frame, None).unwrap().reason;
             assert!(question.right.contains(&reason), "{when}: {}: {}", question.name, reason.name());
         }
     }
@@ -89,7 +89,7 @@ impl LoadedPrograms {
         assert_eq!(prefixes(&live), (Set::First.v4(), Set::First.v6()));
         let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for frame in of_first_set() {
-            assert_eq!(probe.ask(&frame, None).unwrap().reason, Reason::Allowed);
+            assert_eq!(probe.answer(&frame, None).unwrap().reason, Reason::Allowed);
         }
         self.assert_correct_verdicts("after a failed publish");
     }

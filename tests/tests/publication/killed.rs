@@ -56,7 +56,7 @@ impl LoadedPrograms {
         let firewall = Probe::firewall(&self.bpffs_dir).unwrap();
         let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for frame in frames {
-            let reason = probe.ask(frame, None).unwrap().reason;
+            let reason = probe.answer(frame, None).unwrap().reason;
             let right = if reason.passes() { XDP_PASS } else { XDP_DROP };
             for _ in 0..ROUNDS {
                 assert_eq!(firewall.run(frame, None).unwrap(), right, "{when}: {reason:?}: {frame:02x?}");

@@ -59,7 +59,11 @@ fn thousand_publishes_give_no_wrong_verdict() {
             assert!(done.failed.is_empty() && done.errors.is_empty(), "turn {turn}: {done:?}");
             let expected = if set == Set::First { Reason::Allowed } else { Reason::NoMatch };
             for frame in of_first_set() {
-                assert_eq!(probe.ask(&frame, None).unwrap().reason, expected, "in force after turn {turn}");
+                assert_eq!(
+                    probe.answer(&frame, None).unwrap().reason,
+                    expected,
+                    "in force after turn {turn}"
+                );
             }
         }
         stop.store(true, Ordering::Relaxed);

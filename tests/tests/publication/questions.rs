@@ -70,7 +70,7 @@ pub fn apart() -> [[Vec<u8>; 2]; 2] {
 pub fn ask_probe(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
     let probe = Probe::pinned(bpffs_dir).unwrap();
     ask(stop, |question| {
-        let answer = probe.ask(&question.frame, None).unwrap();
+        let answer = probe.answer(&question.frame, None).unwrap();
         question.right.contains(&answer.reason).then_some(()).ok_or(answer.reason.name().to_owned())
     })
 }

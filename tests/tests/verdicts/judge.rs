@@ -61,7 +61,7 @@ impl LoadedFirewall {
         let lines: Vec<CounterId> =
             hits.iter().zip(self.hits()).filter(|(a, b)| **a != *b).map(|(a, _)| a.0).collect();
         assert!(lines.len() <= 1, "more than one line counted: {lines:?}");
-        let answer = self.probe.ask(frame, linear).unwrap();
+        let answer = self.probe.answer(frame, linear).unwrap();
         let expected = Answer { reason, counter: lines.first().copied().unwrap_or(CounterId::NONE) };
         assert_eq!(answer, expected, "the probe and the program differ");
         Outcome { reason, line: lines.first().map(|slot| self.live.counters[slot].id.clone()) }

@@ -7,7 +7,7 @@ use netlink_packet_route::link::{LinkLayerType, XdpAttached};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::link::Link;
-use super::request::{ask, dump};
+use super::request::{dump, get};
 
 /// Mode in which a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ pub fn xdp_state(interface: &str) -> Result<Option<XdpState>> {
         return Ok(None);
     }
     let state = || -> Result<Option<XdpState>> {
-        let answer = ask(NETLINK_ROUTE, Link::request(Some(interface)), libc::ENODEV)?;
+        let answer = get(NETLINK_ROUTE, Link::request(Some(interface)), libc::ENODEV)?;
         answer.map(|message| Ok(XdpState::from(&Link::parse(&message.body)?))).transpose()
     };
     state().with_context(|| format!("cannot query interface {interface}"))

@@ -62,7 +62,7 @@ pub(in crate::host) fn dump(protocol: isize, question: impl NetlinkSerializable)
 ///
 /// # Errors
 /// When the kernel refuses for another reason; the error of the system is in the chain.
-pub(super) fn ask(
+pub(super) fn get(
     protocol: isize,
     question: impl NetlinkSerializable,
     absent: i32,
