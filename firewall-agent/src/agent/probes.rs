@@ -78,7 +78,7 @@ fn probe(program: &Probe, slot: DatabaseSlot, samples: Vec<Sample>, live: &Live)
                 "database {}: a packet from {} to {} should {}, but the program says {}",
                 database.id,
                 question.source,
-                question.target,
+                question.destination,
                 if passes { "pass" } else { "be dropped" },
                 reason.name()
             )));

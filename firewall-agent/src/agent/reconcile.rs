@@ -275,7 +275,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
         let is_pending = |to: Destination| self.store.is_pending(&Key::Claim(to));
         let is_durable = |to: Destination| self.persisted.is_claimed(&to) && !is_pending(to);
-        let destinations = desired.databases.values().flat_map(|database| &database.targets).copied();
+        let destinations = desired.databases.values().flat_map(|database| &database.destinations).copied();
         destinations.filter(|to| is_pending(*to) && !is_durable(to.everywhere())).collect()
     }
 

@@ -13,14 +13,14 @@ pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Protected {
     /// Endpoints and tombstones.
-    targets: BTreeSet<Destination>,
+    destinations: BTreeSet<Destination>,
     guarded: Ports,
 }
 
 impl Protected {
     #[must_use]
-    pub fn new(targets: impl IntoIterator<Item = Destination>, guarded: Ports) -> Self {
-        Self { targets: targets.into_iter().collect(), guarded }
+    pub fn new(destinations: impl IntoIterator<Item = Destination>, guarded: Ports) -> Self {
+        Self { destinations: destinations.into_iter().collect(), guarded }
     }
 
     #[must_use]
@@ -31,13 +31,16 @@ impl Protected {
     /// Returns `true` if nothing is protected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.guarded.is_empty()
+        self.destinations.is_empty() && self.guarded.is_empty()
     }
 
     /// Returns `true` if the port is protected at any address.
     pub(super) fn has_port(&self, port: u16, protocol: Protocol) -> bool {
         self.guarded.contains(port)
-            || self.targets.iter().any(|target| target.port == port && target.protocol == protocol)
+            || self
+                .destinations
+                .iter()
+                .any(|destination| destination.port == port && destination.protocol == protocol)
     }
 
     pub(super) fn has_any_of(&self, mut ports: RangeInclusive<u16>, protocol: Option<Protocol>) -> bool {
@@ -47,12 +50,12 @@ impl Protected {
 
     /// Returns `true` if the programs judge packets to this destination; `None` is any address.
     pub(super) fn judges(&self, address: Option<IpAddr>, port: u16, protocol: Protocol) -> bool {
-        let target = Destination { address, port, protocol };
-        self.guarded.contains(port) || self.targets.iter().any(|one| one.covers(&target))
+        let destination = Destination { address, port, protocol };
+        self.guarded.contains(port) || self.destinations.iter().any(|one| one.covers(&destination))
     }
 
     /// Every protected port, in ascending order.
     pub(super) fn ports(&self) -> Ports {
-        self.guarded.iter().chain(self.targets.iter().map(|target| target.port)).collect()
+        self.guarded.iter().chain(self.destinations.iter().map(|destination| destination.port)).collect()
     }
 }

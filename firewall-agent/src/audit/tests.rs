@@ -10,9 +10,9 @@ fn ip(text: &str) -> IpAddr {
 
 /// Facts with an endpoint at one address, its port not guarded, a guarded port, and a filtered interface.
 fn quiet() -> Facts {
-    let target: Destination = "192.0.2.10:20300/tcp".parse().unwrap();
+    let destination: Destination = "192.0.2.10:20300/tcp".parse().unwrap();
     Facts {
-        protected: Protected::new([target], [5432].into()),
+        protected: Protected::new([destination], [5432].into()),
         interfaces: Ok(vec![
             Interface { index: 1, name: "lo".to_owned(), up: true, loopback: true, ..Interface::default() },
             Interface {

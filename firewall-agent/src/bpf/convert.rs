@@ -87,13 +87,13 @@ impl Prefix for Ipv6Net {
     }
 }
 
-pub(super) fn target_to_key(target: &Destination) -> EndpointKey {
-    let (address, family) = address_to_key(target.address);
-    let protocol = match target.protocol {
+pub(super) fn destination_to_key(destination: &Destination) -> EndpointKey {
+    let (address, family) = address_to_key(destination.address);
+    let protocol = match destination.protocol {
         Protocol::Tcp => TCP,
         Protocol::Udp => UDP,
     };
-    EndpointKey { address, port: target.port.to_be(), protocol, family }
+    EndpointKey { address, port: destination.port.to_be(), protocol, family }
 }
 
 /// The key of a member row; `row` counts from 0.

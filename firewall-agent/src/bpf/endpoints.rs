@@ -7,7 +7,9 @@ use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData};
 use firewall_common::{Endpoint, EndpointKey, MAX_MEMBERS, PORT_WORDS, PortWord, names};
 
 use super::{
-    convert::{Plain, Row, claim_from_value, claim_to_value, member_to_key, row_from_key, target_to_key},
+    convert::{
+        Plain, Row, claim_from_value, claim_to_value, destination_to_key, member_to_key, row_from_key,
+    },
     inner::Outer,
     layouts::PinnedMaps,
     pins::Pins,
@@ -101,8 +103,8 @@ impl EndpointTable {
 fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
     let claim = claim_from_value(value)?;
     match row_from_key(key)? {
-        Row::Endpoint(target) => {
-            table.endpoints.insert(target, claim);
+        Row::Endpoint(destination) => {
+            table.endpoints.insert(destination, claim);
         }
         Row::Member(address) => {
             let members = table.members.entry(address).or_default();
@@ -122,7 +124,7 @@ fn rows(table: &Table) -> Result<Rows> {
     let mut rows: Rows = table
         .endpoints
         .iter()
-        .map(|(target, claim)| (target_to_key(target), claim_to_value(claim)))
+        .map(|(destination, claim)| (destination_to_key(destination), claim_to_value(claim)))
         .collect();
     for (address, members) in &table.members {
         let databases = members.databases.len();

@@ -139,7 +139,7 @@ fn frame(question: &Question) -> Vec<u8> {
     let (protocol, transport) = transport(question);
     let length = u16::try_from(transport.len()).unwrap_or(u16::MAX);
     let mut frame = ETHERNET_ADDRESSES.to_vec();
-    match (question.source, question.destination) {
+    match (question.source, question.address) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             frame.extend([0x08, 0x00, 0x45, 0]);
             frame.extend((20 + length).to_be_bytes());
@@ -165,8 +165,8 @@ fn frame(question: &Question) -> Vec<u8> {
 
 fn transport(question: &Question) -> (u8, Vec<u8>) {
     let mut header = SOURCE_PORT.to_be_bytes().to_vec();
-    header.extend(question.target.port.to_be_bytes());
-    match question.target.protocol {
+    header.extend(question.destination.port.to_be_bytes());
+    match question.destination.protocol {
         Protocol::Tcp => {
             // Sequence and acknowledgement numbers, five words of header, SYN, window, checksum, urgent pointer.
             header.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);

@@ -79,7 +79,7 @@ fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Expla
     }
     Ok(Explanation {
         source: question.source.to_string(),
-        endpoint: question.target.to_string(),
+        endpoint: question.destination.to_string(),
         verdict: if answer.reason.passes() { "pass" } else { "drop" },
         reason: answer.reason.name(),
         database_id: database.map(|database| database.id.to_string()),

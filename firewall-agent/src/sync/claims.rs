@@ -75,7 +75,7 @@ impl<'a> Claims<'a> {
         }
         // Of a wildcard that leaves, the addresses still desired stay open.
         let within = |to: &Destination| Some((*to, *wildcards.get(&to.everywhere())?));
-        let parts: Vec<_> = wanted.targets.iter().filter_map(within).collect();
+        let parts: Vec<_> = wanted.destinations.iter().filter_map(within).collect();
         for (to, claim) in parts {
             rows.entry(to).or_insert(claim);
         }
@@ -92,8 +92,8 @@ impl<'a> Claims<'a> {
         // A destination about to be opened is not closed in between.
         let is_closed = |to: &Destination| !to_open.contains(to) && !to_open.contains(&to.everywhere());
         let crowded = self.crowded.keys().filter_map(|id| desired.databases.get(id));
-        let crowded = crowded.flat_map(|wanted| &wanted.targets);
-        let withheld = desired.databases.values().flat_map(|wanted| &wanted.targets);
+        let crowded = crowded.flat_map(|wanted| &wanted.destinations);
+        let withheld = desired.databases.values().flat_map(|wanted| &wanted.destinations);
         let withheld = withheld.filter(|to| desired.withheld.contains(to));
         let open = self.retained.values().flatten().map(|(to, claim)| (*to, *claim)).collect();
         self.rows(open, is_closed, live.endpoints.closed().iter().chain(crowded).chain(withheld))
@@ -113,7 +113,7 @@ impl<'a> Claims<'a> {
         let retained = self.retained.iter().filter(|(slot, _)| !opened.contains(slot));
         open.extend(retained.flat_map(|(_, rows)| rows).map(|(to, claim)| (*to, *claim)));
         // An accepted file protects its destinations: those not open are closed.
-        let wanted = desired.databases.values().flat_map(|wanted| &wanted.targets);
+        let wanted = desired.databases.values().flat_map(|wanted| &wanted.destinations);
         let mut rows = self.rows(open, |_| true, wanted);
         if !desired.opened.is_empty() {
             rows.closed.retain(|to| !desired.opened.contains(to));
@@ -143,7 +143,7 @@ impl<'a> Claims<'a> {
 
     /// The destinations of a published database that are not withheld.
     fn opens<'b>(&'b self, wanted: &'b DesiredDatabase) -> impl Iterator<Item = &'b Destination> {
-        wanted.targets.iter().filter(|to| !self.desired.withheld.contains(to))
+        wanted.destinations.iter().filter(|to| !self.desired.withheld.contains(to))
     }
 
     /// The given open endpoints, with tombstones at the desired closed destinations as far as `is_closed`, the leaving
@@ -191,9 +191,9 @@ impl OpenEndpoint {
 }
 
 impl DesiredDatabase {
-    /// Returns `true` if the targets include the destination, itself or by a wildcard.
+    /// Returns `true` if the database claims the destination, itself or by a wildcard.
     pub(super) fn claims(&self, destination: &Destination) -> bool {
-        self.targets.contains(destination) || self.targets.contains(&destination.everywhere())
+        self.destinations.contains(destination) || self.destinations.contains(&destination.everywhere())
     }
 }
 

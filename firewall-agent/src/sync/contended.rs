@@ -12,7 +12,7 @@ use crate::rules::{DatabaseId, Protocol};
 pub(super) fn withdraw_contended(desired: &mut Desired) {
     let mut by_port: BTreeMap<(u16, Protocol), Vec<(Destination, &DatabaseId)>> = BTreeMap::new();
     for (id, database) in &desired.databases {
-        for destination in &database.targets {
+        for destination in &database.destinations {
             by_port.entry((destination.port, destination.protocol)).or_default().push((*destination, id));
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn withdraw_contended(desired: &mut Desired) {
     for (destination, owners) in &contended {
         for id in owners {
             if let Some(database) = desired.databases.get_mut(id) {
-                database.targets.remove(destination);
+                database.destinations.remove(destination);
             }
         }
         if !desired.closed.contains(destination) {
@@ -71,12 +71,12 @@ mod tests {
     fn desired(claims: &[(&str, &[&str])]) -> Desired {
         let mut desired = Desired::default();
         for (id, destinations) in claims {
-            let targets = destinations.iter().map(|text| text.parse().unwrap()).collect();
+            let destinations = destinations.iter().map(|text| text.parse().unwrap()).collect();
             let database = DesiredDatabase {
                 name: String::new(),
                 revision: 1,
                 mode: Mode::Enforce,
-                targets,
+                destinations,
                 set: RuleSet::default(),
                 counters: BTreeMap::new(),
             };
@@ -100,8 +100,12 @@ mod tests {
             withdraw_contended(&mut desired);
             let closed: Vec<String> = desired.contended.keys().map(ToString::to_string).collect();
             assert_eq!(closed, expected, "{claims:?}");
-            let open: BTreeSet<String> =
-                desired.databases.values().flat_map(|one| &one.targets).map(ToString::to_string).collect();
+            let open: BTreeSet<String> = desired
+                .databases
+                .values()
+                .flat_map(|one| &one.destinations)
+                .map(ToString::to_string)
+                .collect();
             let all: BTreeSet<&str> = claims.iter().flat_map(|(_, all)| all.iter().copied()).collect();
             let left: BTreeSet<String> =
                 all.into_iter().filter(|one| !expected.contains(one)).map(ToOwned::to_owned).collect();
@@ -126,7 +130,7 @@ mod tests {
         }
         let desired = accepted.desired(&persisted, &live, Ports::new(), false, Timestamp::UNIX_EPOCH);
         let open: Vec<String> =
-            desired.databases.values().flat_map(|one| &one.targets).map(ToString::to_string).collect();
+            desired.databases.values().flat_map(|one| &one.destinations).map(ToString::to_string).collect();
         assert_eq!(open, ["192.0.2.2:5432/tcp", "192.0.2.3:5432/tcp"]);
         assert!(desired.closed.contains(&"192.0.2.1:5432/tcp".parse().unwrap()));
         let messages: Vec<String> = desired.contentions().map(|(_, message)| message).collect();

@@ -17,7 +17,7 @@ pub struct DesiredDatabase {
     pub name: String,
     pub revision: u64,
     pub mode: Mode,
-    pub targets: BTreeSet<Destination>,
+    pub destinations: BTreeSet<Destination>,
     pub set: RuleSet,
     /// Kind and label of every rule of the file, used by a prefix or not.
     pub counters: BTreeMap<CounterKey, (CounterKind, String)>,
@@ -127,7 +127,7 @@ pub(super) fn desired(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timest
         name: rules.name.clone().unwrap_or_default(),
         revision: rules.revision,
         mode: rules.mode,
-        targets: destinations(rules),
+        destinations: destinations(rules),
         set: compile(rules, ranges, now),
         counters: customer.chain(internal).collect(),
     }

@@ -47,7 +47,7 @@ impl RulesInForce {
     #[must_use]
     pub fn of_file(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> Self {
         let desired = desired(rules, ranges, now);
-        Self { networks: desired.set.prefixes.keys().collect(), destinations: desired.targets }
+        Self { networks: desired.set.prefixes.keys().collect(), destinations: desired.destinations }
     }
 
     /// The rules of a live database with these open endpoints.

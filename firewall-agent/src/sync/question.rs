@@ -10,20 +10,20 @@ use crate::rules::Protocol;
 pub struct Question {
     pub source: IpAddr,
     /// Destination as in the probe request or in the endpoint table.
-    pub target: Destination,
+    pub destination: Destination,
     /// Destination address in the packet: for a wildcard endpoint, an address that no endpoint names.
-    pub destination: IpAddr,
+    pub address: IpAddr,
 }
 
 impl Question {
     /// Returns `None` when source and destination are of different families.
     #[must_use]
-    pub fn new(source: IpAddr, target: Destination, live: &Live) -> Option<Self> {
-        let destination = match target.address {
+    pub fn new(source: IpAddr, destination: Destination, live: &Live) -> Option<Self> {
+        let address = match destination.address {
             Some(address) => address,
             None => unnamed(source, live)?,
         };
-        (source.is_ipv4() == destination.is_ipv4()).then_some(Self { source, target, destination })
+        (source.is_ipv4() == address.is_ipv4()).then_some(Self { source, destination, address })
     }
 }
 

@@ -10,7 +10,8 @@ use super::model::{DatabaseSlot, Live};
 use crate::rules::RuleSet;
 
 /// The revision in force in `slot`, without the sources that the new one no longer allows: revocations and expiries do
-/// not wait for capacity. `None` when the slot is empty. The result has no targets: it does not decide about endpoints.
+/// not wait for capacity. `None` when the slot is empty. The result claims no destinations: endpoints are decided
+/// elsewhere.
 ///
 /// It has at most `most` prefixes, or as many as are in force. Where the new revision allows only parts of a prefix, it
 /// includes as many parts as fit.
@@ -28,7 +29,7 @@ pub(super) fn remainder(
         // After an interrupted publish the revision of the list is unknown, but no newer than the floor.
         revision: database.stamp.as_ref().map_or(database.floor, |stamp| stamp.revision),
         mode: wanted.mode,
-        targets: BTreeSet::new(),
+        destinations: BTreeSet::new(),
         set,
         counters: wanted.counters.clone(),
     })

@@ -28,8 +28,8 @@ pub fn restored(
     let is_absent = |id: &DatabaseId, revision: u64, wanted: &DesiredDatabase| {
         let Some(slot) = live.slot(id) else { return true };
         // Half published.
-        !wanted.targets.iter().any(|to| live.is_open(to, slot))
-            && wanted.targets.iter().any(|to| !desired.withheld.contains(to))
+        !wanted.destinations.iter().any(|to| live.is_open(to, slot))
+            && wanted.destinations.iter().any(|to| !desired.withheld.contains(to))
             && stamp(slot).is_none_or(|stamp| stamp.revision <= revision)
             && no_room.contains(id)
     };
@@ -67,22 +67,22 @@ fn with_fallbacks(
     let mut before = desired.clone();
     // Destinations that are not open yet are closed meanwhile.
     let closed = Arc::make_mut(&mut before.closed);
-    closed.extend(desired.databases.values().flat_map(|wanted| &wanted.targets).copied());
+    closed.extend(desired.databases.values().flat_map(|wanted| &wanted.destinations).copied());
     before.databases.retain(|id, _| persisted.in_force().contains_key(id));
     for (id, fallback) in fallbacks {
         before.databases.insert(id.clone(), fallback.clone());
-        before.limits.endpoints = before.limits.endpoints.saturating_add(fallback.targets.len());
+        before.limits.endpoints = before.limits.endpoints.saturating_add(fallback.destinations.len());
     }
     Some(before)
 }
 
 /// The rules in force at `revision` without the sources and endpoints that the newer ones, `wanted`, no longer allow.
 fn fallback(revision: u64, rules: &RulesInForce, wanted: &DesiredDatabase) -> DesiredDatabase {
-    let RulesInForce { networks, destinations } = rules;
-    let mut targets: BTreeSet<Destination> =
-        destinations.iter().filter(|to| wanted.claims(to)).copied().collect();
+    let RulesInForce { networks, destinations: before } = rules;
+    let mut destinations: BTreeSet<Destination> =
+        before.iter().filter(|to| wanted.claims(to)).copied().collect();
     // Addresses that replace a wildcard.
-    let is_below = |to: &&Destination| destinations.contains(to) || destinations.contains(&to.everywhere());
-    targets.extend(wanted.targets.iter().filter(is_below));
-    DesiredDatabase { revision, targets, set: common(networks, wanted, 0), ..wanted.clone() }
+    let is_below = |to: &&Destination| before.contains(to) || before.contains(&to.everywhere());
+    destinations.extend(wanted.destinations.iter().filter(is_below));
+    DesiredDatabase { revision, destinations, set: common(networks, wanted, 0), ..wanted.clone() }
 }

@@ -81,10 +81,10 @@ impl<'a> Claimant<'a> {
         let open = live.into_iter().flat_map(|(.., open)| open).map(|endpoint| endpoint.destination);
         let open: BTreeSet<Destination> = open.collect();
         let is_open = |to: &Destination| open.contains(to) || open.contains(&to.everywhere());
-        let stay = wanted.targets.iter().filter(|to| is_open(to)).count();
+        let stay = wanted.destinations.iter().filter(|to| is_open(to)).count();
         let opens = |to: &&Destination| !is_open(to) && !desired.withheld.contains(*to);
-        let new = wanted.targets.iter().filter(opens).count();
-        let below = open.iter().filter(|to| !wanted.targets.contains(*to) && wanted.claims(to));
+        let new = wanted.destinations.iter().filter(opens).count();
+        let below = open.iter().filter(|to| !wanted.destinations.contains(*to) && wanted.claims(to));
         Self {
             id,
             wanted,

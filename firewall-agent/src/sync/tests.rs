@@ -31,7 +31,7 @@ const DATABASES: [&str; 3] = ["a", "b", "c"];
 /// The database of `PORTS[2]`, at every address in some files and at single ones in others.
 const EVERYWHERE: &str = "c";
 
-fn target(address: Option<&str>, port: u16) -> Destination {
+fn destination(address: Option<&str>, port: u16) -> Destination {
     Destination { address: address.map(|text| text.parse().unwrap()), port, protocol: Protocol::Tcp }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
     }
     let mut free: Vec<Destination> = ADDRESSES[..2]
         .iter()
-        .flat_map(|address| [PORTS[0], PORTS[1]].map(|port| target(*address, port)))
+        .flat_map(|address| [PORTS[0], PORTS[1]].map(|port| destination(*address, port)))
         .collect();
     rng.shuffle(&mut free);
     for id in DATABASES {
@@ -59,16 +59,16 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
             // Missing: its file is gone or refused.
             1 => {}
             _ => {
-                let mut targets = free.split_off(free.len() - rng.usize(0..=2).min(free.len()));
+                let mut destinations = free.split_off(free.len() - rng.usize(0..=2).min(free.len()));
                 if id == EVERYWHERE {
                     // Every address of a port, some, or none.
-                    let some = ADDRESSES[..2].iter().map(|address| target(*address, PORTS[2]));
+                    let some = ADDRESSES[..2].iter().map(|address| destination(*address, PORTS[2]));
                     match rng.u8(0..3) {
-                        0 => targets.push(target(None, PORTS[2])),
-                        _ => targets.extend(some.filter(|_| rng.bool())),
+                        0 => destinations.push(destination(None, PORTS[2])),
+                        _ => destinations.extend(some.filter(|_| rng.bool())),
                     }
                 }
-                let mut wanted = database(rng, revision, targets);
+                let mut wanted = database(rng, revision, destinations);
                 if !desired.monitor {
                     wanted.mode = Mode::Enforce;
                 }
@@ -79,7 +79,7 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
     desired
 }
 
-fn database(rng: &mut Rng, revision: u64, targets: Vec<Destination>) -> DesiredDatabase {
+fn database(rng: &mut Rng, revision: u64, destinations: Vec<Destination>) -> DesiredDatabase {
     let mut set = RuleSet::default();
     let mut counters = BTreeMap::new();
     for (at, source) in SOURCES.iter().enumerate().filter(|_| rng.bool()) {
@@ -96,26 +96,29 @@ fn database(rng: &mut Rng, revision: u64, targets: Vec<Destination>) -> DesiredD
         name: String::new(),
         revision,
         mode,
-        targets: targets.into_iter().collect(),
+        destinations: destinations.into_iter().collect(),
         set,
         counters,
     }
 }
 
 fn packets() -> Vec<(IpAddr, Destination)> {
-    let targets = ADDRESSES[..2].iter().flat_map(|address| PORTS.map(|port| target(*address, port)));
-    targets.flat_map(|target| SOURCES.map(|source| (source.parse().unwrap(), target))).collect()
+    let destinations =
+        ADDRESSES[..2].iter().flat_map(|address| PORTS.map(|port| destination(*address, port)));
+    destinations
+        .flat_map(|destination| SOURCES.map(|source| (source.parse().unwrap(), destination)))
+        .collect()
 }
 
 /// Every state in between must agree with both states where they agree.
 fn assert_safe(before: &Live, between: &[Live], after: &Live, what: &str) {
-    for (source, target) in packets() {
-        let (old, new) = (passes(before, source, &target), passes(after, source, &target));
-        let moved = owner(before, &target) != owner(after, &target);
+    for (source, destination) in packets() {
+        let (old, new) = (passes(before, source, &destination), passes(after, source, &destination));
+        let moved = owner(before, &destination) != owner(after, &destination);
         for (at, state) in between.iter().enumerate() {
-            let now = passes(state, source, &target);
-            assert!(old || new || !now, "{what}: write {at} lets {source} in to {target}");
-            assert!(!old || !new || now || moved, "{what}: write {at} cuts {source} off from {target}");
+            let now = passes(state, source, &destination);
+            assert!(old || new || !now, "{what}: write {at} lets {source} in to {destination}");
+            assert!(!old || !new || now || moved, "{what}: write {at} cuts {source} off from {destination}");
         }
     }
 }
@@ -191,7 +194,7 @@ fn opening_before_the_allow_list_is_detected() {
     let mut rng = Rng::with_seed(3);
     let closed = Desired { guarded: Ports::from(PORTS), ..Desired::default() };
     assert!(run(&closed, &mut before));
-    let (first, rest) = (target(ADDRESSES[0], PORTS[0]), BTreeSet::new());
+    let (first, rest) = (destination(ADDRESSES[0], PORTS[0]), BTreeSet::new());
     let mut after = before.clone().recovered();
     let wanted = DesiredDatabase { mode: Mode::Enforce, ..database(&mut rng, 1, vec![first]) };
     let desired =
@@ -212,22 +215,22 @@ fn opening_before_the_allow_list_is_detected() {
 #[test]
 fn a_revocation_does_not_wait_for_another_databases_endpoints() {
     let mut memory = FakeDataPlane::default();
-    let stays = target(ADDRESSES[0], PORTS[0]);
+    let stays = destination(ADDRESSES[0], PORTS[0]);
     let mut wanted =
         DesiredDatabase { mode: Mode::Enforce, ..database(&mut Rng::with_seed(5), 1, vec![stays]) };
     let (key, source) = (CounterKey::Rule("r".parse().unwrap()), SOURCES[0].parse::<Ipv4Addr>().unwrap());
     wanted.set.prefixes.v4.insert(source.into(), key.clone());
     wanted.counters.insert(key, (CounterKind::Custom, String::new()));
-    let other = database(&mut Rng::with_seed(6), 1, vec![target(ADDRESSES[1], PORTS[0])]);
-    let both = |revision, wanted: DesiredDatabase, targets: BTreeSet<Destination>| Desired {
+    let other = database(&mut Rng::with_seed(6), 1, vec![destination(ADDRESSES[1], PORTS[0])]);
+    let both = |revision, wanted: DesiredDatabase, destinations: BTreeSet<Destination>| Desired {
         databases: BTreeMap::from([
             ("a".parse().unwrap(), DesiredDatabase { revision, ..wanted }),
-            ("b".parse().unwrap(), DesiredDatabase { revision, targets, ..other.clone() }),
+            ("b".parse().unwrap(), DesiredDatabase { revision, destinations, ..other.clone() }),
         ]),
         monitor: true,
         ..Desired::default()
     };
-    assert!(run(&both(1, wanted.clone(), other.targets.clone()), &mut memory));
+    assert!(run(&both(1, wanted.clone(), other.destinations.clone()), &mut memory));
     assert!(passes(&memory.live, source.into(), &stays));
     // Next b's endpoint leaves, which the kernel refuses, and a allows no source.
     let mut memory = FakeDataPlane { failing: Some(0), ..memory.recovered() };
@@ -242,22 +245,22 @@ fn database_leaves_monitor_mode_on_a_host_that_forbids_it() {
     let mut memory = FakeDataPlane::default();
     let wanted = DesiredDatabase {
         mode: Mode::Monitor,
-        ..database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])])
+        ..database(&mut rng, 1, vec![destination(ADDRESSES[0], PORTS[0])])
     };
     let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
     assert!(run(&Desired { databases, monitor: true, ..Desired::default() }, &mut memory));
     let stranger = "192.0.2.200".parse().unwrap();
-    assert!(passes(&memory.live, stranger, &target(ADDRESSES[0], PORTS[0])));
+    assert!(passes(&memory.live, stranger, &destination(ADDRESSES[0], PORTS[0])));
     // The file is refused next: no file is left for the database.
     assert!(run(&Desired::default(), &mut memory));
-    assert!(!passes(&memory.live, stranger, &target(ADDRESSES[0], PORTS[0])));
+    assert!(!passes(&memory.live, stranger, &destination(ADDRESSES[0], PORTS[0])));
 }
 
 #[test]
 fn managed_ranges_are_recovered_from_the_kernel_without_their_file() {
     let mut memory = FakeDataPlane::default();
     let (key, net) = (CounterKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
-    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![destination(ADDRESSES[0], PORTS[0])]);
     (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
     wanted.set.prefixes.v4.insert(net, key.clone());
     wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
@@ -282,9 +285,14 @@ fn assert_desired(desired: &Desired, live: &Live, what: &str) {
         );
         assert!(database.sources.v4.keys().eq(wanted.set.prefixes.v4.keys()), "{what}: {id}");
         assert!(database.sources.v6.keys().eq(wanted.set.prefixes.v6.keys()), "{what}: {id}");
-        let open: BTreeSet<Destination> =
-            live.table.endpoints.keys().filter(|target| owner(live, target) == Some(slot)).copied().collect();
-        assert_eq!(open, wanted.targets, "{what}: {id}");
+        let open: BTreeSet<Destination> = live
+            .table
+            .endpoints
+            .keys()
+            .filter(|destination| owner(live, destination) == Some(slot))
+            .copied()
+            .collect();
+        assert_eq!(open, wanted.destinations, "{what}: {id}");
     }
     for id in &desired.removed {
         assert!(live.slot(id).is_none(), "{what}: {id} is still there");

@@ -117,13 +117,13 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
     }
     let ports = (0..ports).map(|at| PORT + number * ports + at);
     let addresses = [IpAddr::V4(ADDRESS4), IpAddr::V6(ADDRESS6)];
-    let target = |port, address| Destination { address: Some(address), port, protocol: Protocol::Tcp };
-    let targets = ports.flat_map(|port| addresses.map(|address| target(port, address)));
+    let destination = |port, address| Destination { address: Some(address), port, protocol: Protocol::Tcp };
+    let destinations = ports.flat_map(|port| addresses.map(|address| destination(port, address)));
     DesiredDatabase {
         name: String::new(),
         revision,
         mode: Mode::Enforce,
-        targets: targets.collect(),
+        destinations: destinations.collect(),
         set,
         counters: BTreeMap::from([(line, (CounterKind::Custom, String::new()))]),
     }

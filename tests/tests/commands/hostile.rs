@@ -86,9 +86,9 @@ fn database(rng: &mut Rng, number: u8) -> DesiredDatabase {
         lines.insert(key, (kind, hostile(rng)));
     }
     let address = Some([192, 0, 2, number].into());
-    let target = Destination { address, port: 5432, protocol: Protocol::Tcp };
-    let (name, targets) = (hostile(rng), [target].into());
-    DesiredDatabase { name, revision: 1, mode: Mode::Enforce, targets, set, counters: lines }
+    let destination = Destination { address, port: 5432, protocol: Protocol::Tcp };
+    let (name, destinations) = (hostile(rng), [destination].into());
+    DesiredDatabase { name, revision: 1, mode: Mode::Enforce, destinations, set, counters: lines }
 }
 
 #[test]

@@ -13,22 +13,22 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
         source.parse().map_err(|_| format!("source {source:?}: not an IPv4 or IPv6 address"))?;
     refuse_mapped("source", source)?;
     if let Some((slot, database)) = live.databases.iter().find(|(_, one)| one.id.as_str() == target) {
-        let targets = live.endpoints_of(*slot).map(|endpoint| endpoint.destination);
+        let destinations = live.endpoints_of(*slot).map(|endpoint| endpoint.destination);
         let questions: Vec<Question> =
-            targets.filter_map(|target| Question::new(source, target, live)).collect();
+            destinations.filter_map(|destination| Question::new(source, destination, live)).collect();
         return if questions.is_empty() {
             Err(format!("database {}: no endpoint in the address family of source {source}", database.id))
         } else {
             Ok(questions)
         };
     }
-    let destination = target.parse().ok().filter(|target: &Destination| target.address.is_some());
-    let target = destination.ok_or_else(|| {
+    let destination = target.parse().ok().filter(|parsed: &Destination| parsed.address.is_some());
+    let destination = destination.ok_or_else(|| {
         format!("target {target:?}: must be the id of a database in the kernel, or ADDRESS:PORT[/udp]")
     })?;
-    target.address.map_or(Ok(()), |address| refuse_mapped("target", address))?;
-    let question = Question::new(source, target, live)
-        .ok_or_else(|| format!("source {source} and target {target}: not of the same address family"))?;
+    destination.address.map_or(Ok(()), |address| refuse_mapped("target", address))?;
+    let question = Question::new(source, destination, live)
+        .ok_or_else(|| format!("source {source} and target {destination}: not of the same address family"))?;
     Ok(vec![question])
 }
 

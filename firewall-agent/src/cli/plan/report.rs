@@ -140,9 +140,9 @@ impl DatabasePlan {
                 })
                 .collect(),
             endpoints: endpoints
-                .map(|(target, transition)| Endpoint {
-                    endpoint: target.to_string(),
-                    closed: closed.contains(&target),
+                .map(|(destination, transition)| Endpoint {
+                    endpoint: destination.to_string(),
+                    closed: closed.contains(&destination),
                     mode: sides(transition, |mode| mode.to_string()),
                 })
                 .collect(),

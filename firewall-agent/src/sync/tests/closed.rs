@@ -41,7 +41,7 @@ impl Host {
         let held = held.filter(|(_, claim)| claim.slot().is_some_and(|slot| unnamed.contains(&slot)));
         let held: Vec<&Destination> = held.map(|(to, _)| to).collect();
         for wanted in desired.databases.values_mut() {
-            wanted.targets.retain(|to| !held.iter().any(|held| held.overlaps(to)));
+            wanted.destinations.retain(|to| !held.iter().any(|held| held.overlaps(to)));
         }
         desired.guarded = PORTS.into_iter().filter(|_| rng.bool()).collect::<Ports>();
         if rng.u8(..3) == 0 {
@@ -52,7 +52,7 @@ impl Host {
             };
         }
         let wanted: BTreeSet<Destination> =
-            desired.databases.values().flat_map(|wanted| &wanted.targets).copied().collect();
+            desired.databases.values().flat_map(|wanted| &wanted.destinations).copied().collect();
         if rng.u8(..3) == 0 {
             // The store has not made new claims durable.
             let stored =
@@ -84,7 +84,7 @@ impl Host {
 /// Returns the database in `desired` with the packet's destination, and `true` if its file allows the packet.
 fn allowing<'a>(desired: &'a Desired, source: IpAddr, to: &'a Destination) -> Option<(&'a DatabaseId, bool)> {
     let mut databases = desired.databases.iter();
-    let (id, wanted) = databases.find(|(_, wanted)| wanted.targets.iter().any(|one| one.covers(to)))?;
+    let (id, wanted) = databases.find(|(_, wanted)| wanted.destinations.iter().any(|one| one.covers(to)))?;
     let net = source.into();
     Some((id, wanted.mode == Mode::Monitor || wanted.set.prefixes.get(&net).is_some()))
 }
@@ -266,7 +266,7 @@ fn released_destination_is_closed_until_an_overlap_is_in_force() {
             name: String::new(),
             revision: 1,
             mode: Mode::Enforce,
-            targets: BTreeSet::from([wanted]),
+            destinations: BTreeSet::from([wanted]),
             set,
             counters: BTreeMap::new(),
         };

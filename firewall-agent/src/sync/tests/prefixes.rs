@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use ipnet::Ipv4Net;
 
-use super::{ADDRESSES, PORTS, database, run, target};
+use super::{ADDRESSES, PORTS, database, destination, run};
 use crate::rules::{CounterKey, RuleSet};
 use crate::sync::FakeDataPlane;
 use crate::sync::model::CounterKind;
@@ -18,7 +18,7 @@ fn net(number: u8) -> Ipv4Net {
 /// A database with one rule, which names a range of these prefixes.
 fn wanted(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
     let key = CounterKey::Rule("region".parse().unwrap());
-    let empty = database(&mut Rng::with_seed(1), revision, vec![target(ADDRESSES[0], PORTS[0])]);
+    let empty = database(&mut Rng::with_seed(1), revision, vec![destination(ADDRESSES[0], PORTS[0])]);
     let mut wanted = DesiredDatabase { set: Default::default(), counters: BTreeMap::new(), ..empty };
     wanted.set.prefixes.v4.extend(numbers.into_iter().map(|number| (net(number), key.clone())));
     wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
@@ -70,7 +70,8 @@ fn prefixes_without_a_counter_stay_on_their_rule_counter() {
 #[test]
 fn custom_prefixes_are_never_recovered_as_managed_range() {
     let wanted = |revision, kind, net: &str| {
-        let mut wanted = database(&mut Rng::with_seed(5), revision, vec![target(ADDRESSES[0], PORTS[0])]);
+        let mut wanted =
+            database(&mut Rng::with_seed(5), revision, vec![destination(ADDRESSES[0], PORTS[0])]);
         let key = CounterKey::Rule("r".parse().unwrap());
         (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
         wanted.set.prefixes.v4.insert(net.parse().unwrap(), key.clone());

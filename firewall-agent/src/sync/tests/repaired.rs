@@ -26,7 +26,7 @@ fn published(rng: &mut Rng) -> (Desired, Live, FakeDataPlane) {
 }
 
 fn verdicts(live: &Live) -> Vec<bool> {
-    packets().iter().map(|(source, target)| passes(live, *source, target)).collect()
+    packets().iter().map(|(source, destination)| passes(live, *source, destination)).collect()
 }
 
 #[test]
@@ -99,5 +99,8 @@ fn table_is_rebuilt_from_the_files_and_not_without_them() {
 
 fn closed(live: &Live) -> BTreeSet<crate::sync::Destination> {
     let endpoints = live.table.endpoints.iter();
-    endpoints.filter(|(_, claim)| **claim == crate::sync::Claim::Closed).map(|(target, _)| *target).collect()
+    endpoints
+        .filter(|(_, claim)| **claim == crate::sync::Claim::Closed)
+        .map(|(destination, _)| *destination)
+        .collect()
 }

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 
-use super::{ADDRESSES, PORTS, assert_desired, database, run, target};
+use super::{ADDRESSES, PORTS, assert_desired, database, destination, run};
 use crate::rules::{CounterKey, DatabaseId, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
 use crate::sync::{
@@ -18,13 +18,13 @@ use crate::sync::{
 fn database_without_free_counters_blocks_no_other() {
     let mut rng = Rng::with_seed(5);
     let mut memory = FakeDataPlane::default();
-    let mut many = database(&mut rng, 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    let mut many = database(&mut rng, 1, vec![destination(ADDRESSES[0], PORTS[0])]);
     for number in 0..40u8 {
         let key = CounterKey::Rule(format!("many-{number}").parse().unwrap());
         many.set.prefixes.v4.insert(Ipv4Addr::new(10, number, 0, 0).into(), key.clone());
         many.counters.insert(key, (CounterKind::Custom, String::new()));
     }
-    let other = database(&mut rng, 1, vec![target(ADDRESSES[1], PORTS[0])]);
+    let other = database(&mut rng, 1, vec![destination(ADDRESSES[1], PORTS[0])]);
     let wishes = [("a".parse().unwrap(), many.clone()), ("b".parse().unwrap(), other)];
     let desired = Desired { databases: wishes.into(), ..Desired::default() };
     let mut live = Live::default();
@@ -38,7 +38,7 @@ fn database_without_free_counters_blocks_no_other() {
 
 #[test]
 fn lack_of_room_is_refused_before_any_write_and_revocations_fit() {
-    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![destination(ADDRESSES[0], PORTS[0])]);
     wanted.set = RuleSet::default();
     for number in 0..10u8 {
         let key = CounterKey::Rule(format!("r{number}").parse().unwrap());
@@ -78,7 +78,7 @@ fn lack_of_room_is_refused_before_any_write_and_revocations_fit() {
 
 #[test]
 fn revision_without_room_closes_only_dropped_destinations() {
-    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![destination(ADDRESSES[0], PORTS[0])]);
     wanted.mode = Mode::Enforce;
     wanted.set.prefixes.v4 =
         [(Ipv4Addr::new(10, 0, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()))].into();
@@ -91,26 +91,26 @@ fn revision_without_room_closes_only_dropped_destinations() {
     // In monitor mode, with one more destination, and with more prefixes than fit.
     wanted.revision += 1;
     wanted.mode = Mode::Monitor;
-    wanted.targets.insert(target(ADDRESSES[1], PORTS[0]));
+    wanted.destinations.insert(destination(ADDRESSES[1], PORTS[0]));
     wanted.set.prefixes.v4.insert(Ipv4Addr::new(10, 1, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()));
     desired.databases = named(&wanted);
     desired.limits = Capacity { prefixes: 1, ..Capacity::default() };
     let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert_eq!(done.failed.len(), 1, "{done:?}");
-    let there = target(ADDRESSES[0], PORTS[0]);
+    let there = destination(ADDRESSES[0], PORTS[0]);
     let held = &before.table.endpoints[&there];
     assert_eq!(memory.live.table.endpoints[&there], *held, "neither closed nor only watched");
-    assert_eq!(memory.live.table.endpoints[&target(ADDRESSES[1], PORTS[0])], Claim::Closed);
+    assert_eq!(memory.live.table.endpoints[&destination(ADDRESSES[1], PORTS[0])], Claim::Closed);
     assert_eq!(memory.live.databases, before.databases);
     // Next it drops the open destination.
     wanted.revision += 1;
-    wanted.targets.remove(&there);
+    wanted.destinations.remove(&there);
     desired.databases = named(&wanted);
     let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
     assert!(done.crowded.len() == 1 && !done.refused_writes, "{done:?}");
     assert_eq!(memory.live.table.endpoints[&there], Claim::Closed);
     assert_eq!(memory.live.databases, before.databases);
-    wanted.targets.insert(there);
+    wanted.destinations.insert(there);
     desired.databases = named(&wanted);
     desired.limits = Capacity::default();
     assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
@@ -136,7 +136,7 @@ fn memory_reserved_for_one_database_is_unavailable_to_the_next() {
 #[test]
 fn expiry_and_revocation_need_no_room() {
     let net = |text: &str| text.parse().unwrap();
-    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![target(ADDRESSES[0], PORTS[0])]);
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![destination(ADDRESSES[0], PORTS[0])]);
     wanted.mode = Mode::Enforce;
     let allow = |wanted: &mut DesiredDatabase, nets: &[&str]| {
         wanted.set = RuleSet::default();
@@ -196,21 +196,24 @@ fn tombstones_need_no_room() {
     };
     let mut left = 0;
     for (id, port) in [("a", PORTS[0]), ("b", PORTS[1]), ("c", PORTS[2])] {
-        let both = [target(ADDRESSES[0], port), target(ADDRESSES[1], port)];
+        let both = [destination(ADDRESSES[0], port), destination(ADDRESSES[1], port)];
         assert_eq!(turn(id, &both, &[]), (None, left));
         left += 2;
         assert_eq!(turn("", &[], &[id]), (None, left));
     }
     // The control: open endpoints do take capacity.
-    assert_eq!(turn("d", &[target(ADDRESSES[0], PORTS[0]), target(ADDRESSES[1], PORTS[0])], &[]), (None, 4));
-    let (refusal, tombstones) = turn("e", &[target(ADDRESSES[0], PORTS[1])], &[]);
+    assert_eq!(
+        turn("d", &[destination(ADDRESSES[0], PORTS[0]), destination(ADDRESSES[1], PORTS[0])], &[]),
+        (None, 4)
+    );
+    let (refusal, tombstones) = turn("e", &[destination(ADDRESSES[0], PORTS[1])], &[]);
     assert!(refusal.is_some_and(|error| error.contains("use 2, the limit is 2")));
     assert_eq!(tombstones, 4);
 }
 
 /// A database with this number of prefixes, at one destination.
 fn sized(number: u8, prefixes: u8) -> DesiredDatabase {
-    let place = target(Some(&format!("203.0.113.{number}")), PORTS[0]);
+    let place = destination(Some(&format!("203.0.113.{number}")), PORTS[0]);
     let mut wanted = database(&mut Rng::with_seed(5), 1, vec![place]);
     (wanted.set, wanted.mode) = (RuleSet::default(), Mode::Enforce);
     for prefix in 0..prefixes {

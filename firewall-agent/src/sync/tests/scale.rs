@@ -94,7 +94,8 @@ fn database(number: u32, revision: u64, prefixes: u32) -> DesiredDatabase {
         name: String::new(),
         revision,
         mode: Mode::Enforce,
-        targets: [Destination { address: address(20, number), port: 8000, protocol: Protocol::Tcp }].into(),
+        destinations: [Destination { address: address(20, number), port: 8000, protocol: Protocol::Tcp }]
+            .into(),
         set,
         counters: counters.map(|(key, kind)| (key, (kind, String::new()))).into(),
     }
@@ -152,7 +153,7 @@ fn measure_publish_cost() {
         let endpoint = fastest(3, |time| {
             let moved = address(21, u32::try_from(time).unwrap());
             let one = DesiredDatabase {
-                targets: [Destination { address: moved, port: 8000, protocol: Protocol::Tcp }].into(),
+                destinations: [Destination { address: moved, port: 8000, protocol: Protocol::Tcp }].into(),
                 ..database(0, 10 + time, size.prefixes)
             };
             wanted.databases.insert(id(0), one);
@@ -183,9 +184,9 @@ fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
     let again = run(&wanted, 0);
     wanted.databases.insert(id(0), database(0, 2, 0));
     let rule = run(&wanted, 0);
-    let targets = [Destination { address: address(21, 0), port: 8000, protocol: Protocol::Tcp }].into();
-    Arc::make_mut(&mut wanted.closed).extend(wanted.databases[&id(0)].targets.clone());
-    wanted.databases.insert(id(0), DesiredDatabase { targets, ..database(0, 3, 0) });
+    let destinations = [Destination { address: address(21, 0), port: 8000, protocol: Protocol::Tcp }].into();
+    Arc::make_mut(&mut wanted.closed).extend(wanted.databases[&id(0)].destinations.clone());
+    wanted.databases.insert(id(0), DesiredDatabase { destinations, ..database(0, 3, 0) });
     let endpoint = run(&wanted, 2);
     [first, again, rule, endpoint]
 }

@@ -28,7 +28,7 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
             }
             continue;
         };
-        closed.extend(held(*slot).map(|(to, _)| to).filter(|to| !covered(&wanted.targets, to)));
+        closed.extend(held(*slot).map(|(to, _)| to).filter(|to| !covered(&wanted.destinations, to)));
         if !done.failed.contains_key(&database.id) {
             continue;
         }
@@ -40,9 +40,9 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
             (_, true) => Mode::Enforce,
         };
         let endpoints: Vec<_> = held(*slot).map(|(to, claim)| (to, turned(claim, mode))).collect();
-        let direct = endpoints.iter().filter(|(to, _)| covered(&wanted.targets, to));
+        let direct = endpoints.iter().filter(|(to, _)| covered(&wanted.destinations, to));
         open.extend(direct.copied());
-        for to in &wanted.targets {
+        for to in &wanted.destinations {
             if let Some((_, claim)) = endpoints.iter().find(|(wide, _)| wide.covers(to))
                 && !open.contains_key(to)
             {
@@ -51,7 +51,7 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
         }
     }
     for (id, wanted) in &desired.databases {
-        closed.extend(&wanted.targets);
+        closed.extend(&wanted.destinations);
         if done.failed.contains_key(id) {
             continue;
         }
@@ -60,8 +60,8 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
         let held: BTreeSet<_> =
             held(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
         let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&held, to);
-        let opens: BTreeSet<_> = wanted.targets.iter().filter(opens).copied().collect();
-        let below = held.iter().filter(|to| covered(&wanted.targets, to) && !covered(&opens, to));
+        let opens: BTreeSet<_> = wanted.destinations.iter().filter(opens).copied().collect();
+        let below = held.iter().filter(|to| covered(&wanted.destinations, to) && !covered(&opens, to));
         open.extend(opens.iter().chain(below).map(|to| (*to, claim)));
     }
     closed.retain(|to| {

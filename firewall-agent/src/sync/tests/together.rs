@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 
-use super::{ADDRESSES, DATABASES, PORTS, assert_desired, target};
+use super::{ADDRESSES, DATABASES, PORTS, assert_desired, destination};
 use crate::rules::{CounterKey, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
 use crate::sync::{CounterKind, Desired, DesiredDatabase, publish};
@@ -21,7 +21,7 @@ fn desired(revision: u64) -> Desired {
             name: String::new(),
             revision,
             mode: Mode::Enforce,
-            targets: [target(ADDRESSES[0], PORTS[usize::from(number)])].into(),
+            destinations: [destination(ADDRESSES[0], PORTS[usize::from(number)])].into(),
             set,
             counters: BTreeMap::from([(key, (CounterKind::Custom, String::new()))]),
         }

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use crate::rules::Mode;
 use crate::sync::{Claim, DatabaseSlot, Destination, Live};
 
-/// Returns `true` if a TCP packet from `source` to `target` passes, as the XDP program decides.
-pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
+/// Returns `true` if a TCP packet from `source` to `destination` passes, as the XDP program decides.
+pub fn passes(live: &Live, source: IpAddr, destination: &Destination) -> bool {
     let endpoints = &live.table.endpoints;
     let claim = live
         .claimed
-        .contains(target.port)
-        .then(|| endpoints.get(target).or_else(|| endpoints.get(&target.everywhere())));
+        .contains(destination.port)
+        .then(|| endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())));
     match claim.flatten() {
         Some(Claim::Closed) => false,
         Some(Claim::Open { mode: Mode::Monitor, .. }) => true,
@@ -19,14 +19,15 @@ pub fn passes(live: &Live, source: IpAddr, target: &Destination) -> bool {
             IpAddr::V4(source) => database.sources.v4.keys().any(|net| net.contains(&source)),
             IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
         }),
-        None => !live.guarded.contains(target.port),
+        None => !live.guarded.contains(destination.port),
     }
 }
 
 /// The owner of a destination: a move between databases closes it for a moment, intentionally.
-pub fn owner(live: &Live, target: &Destination) -> Option<DatabaseSlot> {
+pub fn owner(live: &Live, destination: &Destination) -> Option<DatabaseSlot> {
     let endpoints = &live.table.endpoints;
-    match endpoints.get(target).or_else(|| endpoints.get(&Destination { address: None, ..*target })) {
+    match endpoints.get(destination).or_else(|| endpoints.get(&Destination { address: None, ..*destination }))
+    {
         Some(Claim::Open { slot, .. }) => Some(*slot),
         Some(Claim::Closed) | None => None,
     }
