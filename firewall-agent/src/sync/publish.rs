@@ -54,7 +54,7 @@ pub struct Published {
     pub refused_writes: bool,
 }
 
-/// Publishes `desired` to `data_plane`; `live` is the state of the plane, and is updated with it.
+/// Publishes `desired` to `data_plane`; `live` is the state of the data plane, and is updated with it.
 ///
 /// When `desired` is in force already, nothing is written.
 pub fn publish(

@@ -123,41 +123,41 @@ fn assert_safe(before: &Live, between: &[Live], after: &Live, what: &str) {
     }
 }
 
-fn run(desired: &Desired, memory: &mut FakeDataPlane) -> bool {
-    let mut live = memory.live.clone();
-    let done = publish(desired, &mut live, memory, Timestamp::UNIX_EPOCH);
+fn run(desired: &Desired, data_plane: &mut FakeDataPlane) -> bool {
+    let mut live = data_plane.live.clone();
+    let done = publish(desired, &mut live, data_plane, Timestamp::UNIX_EPOCH);
     done.failed.is_empty() && done.errors.is_empty()
 }
 
 #[test]
 fn every_publish_write_leaves_the_old_or_the_new_verdict() {
     let mut rng = Rng::with_seed(7);
-    let mut memory = FakeDataPlane::default();
+    let mut data_plane = FakeDataPlane::default();
     for round in 1..=2_000 {
         let desired = random(&mut rng, round);
-        let before = memory.live.clone();
-        assert!(run(&desired, &mut memory), "round {round}");
-        assert_safe(&before, &memory.history, &memory.live, &format!("round {round}"));
-        assert_desired(&desired, &memory.live, &format!("round {round}"));
-        memory = memory.recovered();
+        let before = data_plane.live.clone();
+        assert!(run(&desired, &mut data_plane), "round {round}");
+        assert_safe(&before, &data_plane.history, &data_plane.live, &format!("round {round}"));
+        assert_desired(&desired, &data_plane.live, &format!("round {round}"));
+        data_plane = data_plane.recovered();
     }
 }
 
 #[test]
 fn interrupted_publish_is_safe_and_completed_by_the_next() {
     let mut rng = Rng::with_seed(11);
-    let mut memory = FakeDataPlane::default();
+    let mut data_plane = FakeDataPlane::default();
     let mut cuts = 0;
     for round in 1..=300 {
         let desired = random(&mut rng, round);
-        let before = memory.live.clone();
-        let mut whole = memory.clone();
+        let before = data_plane.live.clone();
+        let mut whole = data_plane.clone();
         assert!(run(&desired, &mut whole));
         for failing in 0..whole.writes {
             for dead in [false, true] {
                 let what = format!("round {round}, write {failing} refused, dead {dead}");
-                let mut cut = FakeDataPlane { failing: Some(failing), dead, ..memory.clone() };
-                assert!(!run(&desired, &mut cut), "{what}: not reported");
+                let mut cut = FakeDataPlane { failing: Some(failing), dead, ..data_plane.clone() };
+                assert!(!run(&desired, &mut cut), "{what}: no failure reported");
                 assert_safe(&before, &cut.history, &whole.live, &what);
                 let mut next = cut.recovered();
                 let found = next.live.clone();
@@ -167,7 +167,7 @@ fn interrupted_publish_is_safe_and_completed_by_the_next() {
                 cuts += 1;
             }
         }
-        memory = whole.recovered();
+        data_plane = whole.recovered();
     }
     assert!(cuts > 2_000, "only {cuts} publishes were cut off");
 }
@@ -175,16 +175,16 @@ fn interrupted_publish_is_safe_and_completed_by_the_next() {
 #[test]
 fn mirror_retained_over_failures_converges_like_a_fresh_one() {
     let mut rng = Rng::with_seed(13);
-    let mut memory = FakeDataPlane::default();
+    let mut data_plane = FakeDataPlane::default();
     let mut live = Live::default();
     for round in 1..=2_000 {
         let desired = random(&mut rng, round);
-        memory = FakeDataPlane { failing: Some(rng.usize(0..12)), ..memory.recovered() };
-        publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
-        memory = memory.recovered();
-        let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        data_plane = FakeDataPlane { failing: Some(rng.usize(0..12)), ..data_plane.recovered() };
+        publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        data_plane = data_plane.recovered();
+        let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
         assert!(done.failed.is_empty() && done.errors.is_empty(), "round {round}: {done:?}");
-        assert_desired(&desired, &memory.live, &format!("round {round}"));
+        assert_desired(&desired, &data_plane.live, &format!("round {round}"));
     }
 }
 
@@ -214,7 +214,7 @@ fn opening_before_the_allow_list_is_detected() {
 
 #[test]
 fn a_revocation_does_not_wait_for_another_databases_endpoints() {
-    let mut memory = FakeDataPlane::default();
+    let mut data_plane = FakeDataPlane::default();
     let stays = destination(ADDRESSES[0], PORTS[0]);
     let mut wanted =
         DesiredDatabase { mode: Mode::Enforce, ..database(&mut Rng::with_seed(5), 1, vec![stays]) };
@@ -230,43 +230,43 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
         monitor: true,
         ..Desired::default()
     };
-    assert!(run(&both(1, wanted.clone(), other.destinations.clone()), &mut memory));
-    assert!(passes(&memory.live, source.into(), &stays));
+    assert!(run(&both(1, wanted.clone(), other.destinations.clone()), &mut data_plane));
+    assert!(passes(&data_plane.live, source.into(), &stays));
     // Next b's endpoint leaves, which the kernel refuses, and a allows no source.
-    let mut memory = FakeDataPlane { failing: Some(0), ..memory.recovered() };
+    let mut data_plane = FakeDataPlane { failing: Some(0), ..data_plane.recovered() };
     wanted.set = RuleSet::default();
-    assert!(!run(&both(2, wanted, BTreeSet::new()), &mut memory));
-    assert!(!passes(&memory.live, source.into(), &stays));
+    assert!(!run(&both(2, wanted, BTreeSet::new()), &mut data_plane));
+    assert!(!passes(&data_plane.live, source.into(), &stays));
 }
 
 #[test]
 fn database_leaves_monitor_mode_on_a_host_that_forbids_it() {
     let mut rng = Rng::with_seed(5);
-    let mut memory = FakeDataPlane::default();
+    let mut data_plane = FakeDataPlane::default();
     let wanted = DesiredDatabase {
         mode: Mode::Monitor,
         ..database(&mut rng, 1, vec![destination(ADDRESSES[0], PORTS[0])])
     };
     let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
-    assert!(run(&Desired { databases, monitor: true, ..Desired::default() }, &mut memory));
+    assert!(run(&Desired { databases, monitor: true, ..Desired::default() }, &mut data_plane));
     let stranger = "192.0.2.200".parse().unwrap();
-    assert!(passes(&memory.live, stranger, &destination(ADDRESSES[0], PORTS[0])));
+    assert!(passes(&data_plane.live, stranger, &destination(ADDRESSES[0], PORTS[0])));
     // The file is refused next: no file is left for the database.
-    assert!(run(&Desired::default(), &mut memory));
-    assert!(!passes(&memory.live, stranger, &destination(ADDRESSES[0], PORTS[0])));
+    assert!(run(&Desired::default(), &mut data_plane));
+    assert!(!passes(&data_plane.live, stranger, &destination(ADDRESSES[0], PORTS[0])));
 }
 
 #[test]
 fn managed_ranges_are_recovered_from_the_kernel_without_their_file() {
-    let mut memory = FakeDataPlane::default();
+    let mut data_plane = FakeDataPlane::default();
     let (key, net) = (CounterKey::Rule("r".parse().unwrap()), "198.51.100.0/24".parse().unwrap());
     let mut wanted = database(&mut Rng::with_seed(5), 1, vec![destination(ADDRESSES[0], PORTS[0])]);
     (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
     wanted.set.prefixes.v4.insert(net, key.clone());
     wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
     let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
-    assert!(run(&Desired { databases, ..Desired::default() }, &mut memory));
-    let remembered = super::remembered_ranges(&memory.live);
+    assert!(run(&Desired { databases, ..Desired::default() }, &mut data_plane));
+    let remembered = super::remembered_ranges(&data_plane.live);
     let cidrs: Vec<String> =
         remembered.ranges.values().flat_map(|range| &range.cidrs).map(ToString::to_string).collect();
     assert_eq!(cidrs, ["198.51.100.0/24"]);

@@ -37,7 +37,7 @@ fn live(databases: &[(&str, Option<&str>)]) -> Live {
     live
 }
 
-/// The admitted ids, and the causes of the refusals.
+/// Ids of the admitted files, and causes of the rejections.
 fn outcome(candidates: Vec<Candidate>, before: &[Candidate], live: &Live) -> String {
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
     persisted.adopt(live, &mut changes);
@@ -59,34 +59,34 @@ const ALL: &str = "{port: 5432}";
 
 #[test]
 fn endpoint_belongs_to_one_database() {
-    let nobody = live(&[]);
-    let z_holds_all = live(&[("z", None)]);
-    let a_holds_one = live(&[("a", Some("192.0.2.1"))]);
+    let no_owner = live(&[]);
+    let z_owns_all = live(&[("z", None)]);
+    let a_owns_one = live(&[("a", Some("192.0.2.1"))]);
     for (what, candidates, live, expected) in [
-        ("apart", vec![file("a", 6, ONE), file("b", 6, TWO)], &nobody, "a b | "),
-        ("two newcomers", vec![file("b", 6, ONE), file("a", 6, ONE)], &nobody, "a | b endpoint_claimed"),
+        ("apart", vec![file("a", 6, ONE), file("b", 6, TWO)], &no_owner, "a b | "),
+        ("two newcomers", vec![file("b", 6, ONE), file("a", 6, ONE)], &no_owner, "a | b endpoint_claimed"),
         (
             "a wildcard overlaps",
             vec![file("a", 6, ALL), file("b", 6, TWO)],
-            &nobody,
+            &no_owner,
             "a | b endpoint_claimed",
         ),
         (
-            "the holder keeps it",
+            "the owner retains it",
             vec![file("a", 6, ONE), file("z", 6, ALL)],
-            &z_holds_all,
+            &z_owns_all,
             "z | a endpoint_claimed",
         ),
         (
-            "a holder may narrow",
+            "an owner may narrow",
             vec![file("a", 6, ONE), file("z", 6, ONE)],
-            &z_holds_all,
+            &z_owns_all,
             "z | a endpoint_claimed",
         ),
-        ("its file may be gone", vec![file("b", 6, ONE)], &a_holds_one, " | b endpoint_claimed"),
-        ("an endpoint moves", vec![file("a", 6, TWO), file("b", 6, ONE)], &a_holds_one, "a b | "),
+        ("its file may be gone", vec![file("b", 6, ONE)], &a_owns_one, " | b endpoint_claimed"),
+        ("an endpoint moves", vec![file("a", 6, TWO), file("b", 6, ONE)], &a_owns_one, "a b | "),
         (
-            "the loser to a loser is taken",
+            "a file that loses only to a rejected file is admitted",
             vec![file("a", 6, TWO), file("b", 6, ALL), file("c", 6, ONE)],
             &live(&[("c", Some("192.0.2.1"))]),
             "a c | b endpoint_claimed",
@@ -154,29 +154,29 @@ fn removed_database_returns_only_with_a_newer_revision() {
 
 /// Random files and owners, with their destinations.
 fn contest(rng: &mut Rng) -> (Claims, Claims) {
-    let place = |rng: &mut Rng| {
+    let random = |rng: &mut Rng| {
         let address = [None, Some("192.0.2.1"), Some("192.0.2.2"), Some("2001:db8::1")][rng.usize(..4)];
         let address = address.map(|text| text.parse().unwrap());
         Destination { address, port: 5432 + rng.u16(..3), protocol: Protocol::Tcp }
     };
-    let (mut held, mut wanted) = (Claims::new(), Claims::new());
+    let (mut owned, mut wanted) = (Claims::new(), Claims::new());
     for id in ["a", "b", "c", "d", "e", "f"] {
         let id: DatabaseId = id.parse().unwrap();
         if rng.bool() {
             // Owners do not contend.
-            let holds = (0..rng.usize(..3)).map(|_| place(rng));
-            let free = |to: &Destination| !held.values().flatten().any(|other| to.overlaps(other));
-            let holds: BTreeSet<_> = holds.filter(free).collect();
-            held.insert(id.clone(), holds);
+            let own = (0..rng.usize(..3)).map(|_| random(rng));
+            let free = |to: &Destination| !owned.values().flatten().any(|other| to.overlaps(other));
+            let own: BTreeSet<_> = own.filter(free).collect();
+            owned.insert(id.clone(), own);
         }
         if rng.u8(..4) > 0 {
-            let same = held.get(&id).cloned().unwrap_or_default().into_iter().filter(|_| rng.bool());
+            let same = owned.get(&id).cloned().unwrap_or_default().into_iter().filter(|_| rng.bool());
             let mut claims: BTreeSet<_> = same.collect();
-            claims.extend((0..rng.usize(..3)).map(|_| place(rng)));
+            claims.extend((0..rng.usize(..3)).map(|_| random(rng)));
             wanted.insert(id, claims);
         }
     }
-    (wanted, held)
+    (wanted, owned)
 }
 
 /// Two databases with claims on one destination.
@@ -196,12 +196,12 @@ fn no_destination_has_two_claimants_and_no_refusal_lacks_a_cause() {
     let mut rng = Rng::with_seed(seed);
     let (mut refused, mut contended, mut after_all) = (0, 0, 0);
     for round in 0..20_000 {
-        let (wanted, held) = contest(&mut rng);
-        let losers = Claimants::new(wanted.clone(), held.clone()).losers();
-        let mut claims = held.clone();
+        let (wanted, owned) = contest(&mut rng);
+        let losers = Claimants::new(wanted.clone(), owned.clone()).losers();
+        let mut claims = owned.clone();
         let won = wanted.iter().filter(|(id, _)| !losers.iter().any(|(loser, _)| loser == *id));
         claims.extend(won.map(|(id, claims)| (id.clone(), claims.clone())));
-        let what = format!("seed {seed}, round {round}: {wanted:?} against {held:?}: {losers:?}");
+        let what = format!("seed {seed}, round {round}: {wanted:?} against {owned:?}: {losers:?}");
         assert_eq!(contention(&claims), None, "{what}");
         for (id, message) in &losers {
             // The control: if admitted, it would contend, unless its rival withdrew later.
@@ -210,9 +210,9 @@ fn no_destination_has_two_claimants_and_no_refusal_lacks_a_cause() {
             after_all += usize::from(contention(&with).is_none());
             assert!(message.contains(" is claimed by database "), "{what}");
             // A file that claims only destinations its database owns is never refused.
-            assert!(!held.get(id).is_some_and(|held| wanted[id].is_subset(held)), "{what}");
+            assert!(!owned.get(id).is_some_and(|owned| wanted[id].is_subset(owned)), "{what}");
         }
-        let mut all = held;
+        let mut all = owned;
         all.extend(wanted);
         contended += usize::from(contention(&all).is_some());
         refused += losers.len();
@@ -232,9 +232,9 @@ fn cost_of_contention_is_linear_in_files_and_claims() {
         };
         let id = |number: u32| format!("d{number:06}").parse::<DatabaseId>().unwrap();
         let wanted = (0..files).map(|number| (id(number), claims(number, true))).collect();
-        let held =
+        let owned =
             (0..files).map(|number| (id(number + files / 2), claims(number + files / 2, false))).collect();
-        comparisons(|| drop(Claimants::new(wanted, held).losers()))
+        comparisons(|| drop(Claimants::new(wanted, owned).losers()))
     };
     for everywhere in [false, true] {
         let (small, large) = (cost(500, everywhere), cost(4_000, everywhere));

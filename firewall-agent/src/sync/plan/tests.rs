@@ -45,51 +45,53 @@ fn file(revision: u64, endpoints: &str, rules: &str) -> String {
 }
 
 /// The databases `a`, which allows an office and a region at one endpoint, and `b`, in monitor mode at another.
-fn memory() -> FakeDataPlane {
-    let watched = format!("mode: monitor\n{}", file(1, TWO, ""));
-    let files = [("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}")))), ("b", watched)];
-    let mut memory = FakeDataPlane::default();
-    run(&desired(&files, &ranges("10.1.0.0/16")), &mut memory);
-    memory
+fn published() -> FakeDataPlane {
+    let monitored = format!("mode: monitor\n{}", file(1, TWO, ""));
+    let files =
+        [("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}")))), ("b", monitored)];
+    let mut data_plane = FakeDataPlane::default();
+    run(&desired(&files, &ranges("10.1.0.0/16")), &mut data_plane);
+    data_plane
 }
 
 fn dry(desired: &Desired, live: &Live) -> Plan {
     plan(desired, &PersistedState::default(), live, FakeDataPlane::default().sizes, Timestamp::UNIX_EPOCH)
 }
 
-fn run(desired: &Desired, memory: &mut FakeDataPlane) {
-    let mut live = memory.live.clone();
-    let done = publish(desired, &mut live, memory, Timestamp::UNIX_EPOCH);
+fn run(desired: &Desired, data_plane: &mut FakeDataPlane) {
+    let mut live = data_plane.live.clone();
+    let done = publish(desired, &mut live, data_plane, Timestamp::UNIX_EPOCH);
     assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
 }
 
-fn words(changes: &[Change]) -> Vec<String> {
+fn descriptions(changes: &[Change]) -> Vec<String> {
     fn side<T>(value: Option<&T>, text: impl Fn(&T) -> String) -> String {
         value.map_or_else(|| "-".to_owned(), text)
     }
     fn turn<T>(turn: &Transition<T>, text: impl Fn(&T) -> String + Copy) -> String {
         format!("{} > {}", side(turn.before.as_ref(), text), side(turn.after.as_ref(), text))
     }
-    let mut words = Vec::new();
+    let mut descriptions = Vec::new();
     for change in changes {
         let id = &change.database;
         if change.name.differs() {
-            words.push(format!("{id} name {}", turn(&change.name, |name| format!("{name:?}"))));
+            descriptions.push(format!("{id} name {}", turn(&change.name, |name| format!("{name:?}"))));
         }
         if change.revision.differs() {
-            words.push(format!("{id} revision {}", turn(&change.revision, u64::to_string)));
+            descriptions.push(format!("{id} revision {}", turn(&change.revision, u64::to_string)));
         }
         let on = |on: &CountedOn| format!("{} {}", on.kind.name(), on.rule);
-        words.extend(change.prefixes.iter().map(|(net, one)| format!("{id} {net} {}", turn(one, on))));
+        descriptions.extend(change.prefixes.iter().map(|(net, one)| format!("{id} {net} {}", turn(one, on))));
         let mode = |mode: &Mode| format!("{mode:?}");
-        words.extend(change.endpoints.iter().map(|(at, one)| format!("{id} {at} {}", turn(one, mode))));
+        descriptions
+            .extend(change.endpoints.iter().map(|(at, one)| format!("{id} {at} {}", turn(one, mode))));
     }
-    words
+    descriptions
 }
 
 #[test]
 fn plan_lists_every_kind_of_change_and_nothing_else() {
-    let live = memory().live;
+    let live = published().live;
     let a = |revision, endpoints: &str, rules: &str| {
         vec![("a", format!("name: A\n{}", file(revision, endpoints, rules)))]
     };
@@ -133,7 +135,7 @@ fn plan_lists_every_kind_of_change_and_nothing_else() {
             &["a revision 1 > 2", "a *:6432/tcp - > Enforce", "a 192.0.2.1:5432/tcp Enforce > -"],
         ),
         (
-            "what was watched is enforced",
+            "a database leaves monitor mode",
             vec![("b", file(2, TWO, ""))],
             same,
             &["b revision 1 > 2", "b 192.0.2.2:5432/tcp Monitor > Enforce"],
@@ -170,29 +172,32 @@ fn plan_lists_every_kind_of_change_and_nothing_else() {
         ),
     ];
     for (what, files, cidrs, expected) in cases {
-        assert_eq!(words(&dry(&desired(&files, &ranges(cidrs)), &live).changes), expected, "{what}");
+        assert_eq!(descriptions(&dry(&desired(&files, &ranges(cidrs)), &live).changes), expected, "{what}");
     }
 }
 
 #[test]
 fn without_monitor_mode_a_database_without_file_is_enforced() {
     let desired = Desired { monitor: false, ..Desired::default() };
-    let changes = words(&dry(&desired, &memory().live).changes);
+    let changes = descriptions(&dry(&desired, &published().live).changes);
     assert_eq!(changes, ["b 192.0.2.2:5432/tcp Monitor > Enforce"]);
 }
 
 #[test]
 fn interrupted_apply_is_published_again() {
-    let mut live = memory().live;
+    let mut live = published().live;
     live.databases.get_mut(&DatabaseSlot(0)).unwrap().stamp = None;
     let same = vec![("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}"))))];
-    assert_eq!(words(&dry(&desired(&same, &ranges("10.1.0.0/16")), &live).changes), ["a revision - > 1"]);
+    assert_eq!(
+        descriptions(&dry(&desired(&same, &ranges("10.1.0.0/16")), &live).changes),
+        ["a revision - > 1"]
+    );
 }
 
 /// The state after exactly these changes.
 fn applied(
     changes: &[Change],
-    mut standing: BTreeMap<DatabaseId, PublishedState>,
+    mut state: BTreeMap<DatabaseId, PublishedState>,
 ) -> BTreeMap<DatabaseId, PublishedState> {
     fn set<K: Ord + Copy, V: Clone>(map: &mut BTreeMap<K, V>, turns: &BTreeMap<K, Transition<V>>) {
         for (key, turn) in turns {
@@ -204,33 +209,33 @@ fn applied(
     }
     for change in changes {
         let Some(name) = &change.name.after else {
-            standing.remove(&change.database);
+            state.remove(&change.database);
             continue;
         };
-        let database = standing.entry(change.database.clone()).or_default();
+        let database = state.entry(change.database.clone()).or_default();
         database.name.clone_from(name);
         database.revision = change.revision.after;
         set(&mut database.prefixes, &change.prefixes);
         set(&mut database.endpoints, &change.endpoints);
     }
-    standing
+    state
 }
 
 #[test]
 fn publish_performs_the_plan_completely() {
     let mut rng = Rng::with_seed(17);
-    let mut memory = FakeDataPlane::default();
+    let mut data_plane = FakeDataPlane::default();
     let (mut planned, mut without) = (0, 0);
     for round in 1..=2_000 {
         let desired = Desired { monitor: rng.u8(0..4) > 0, ..random(&mut rng, round) };
-        let plan = dry(&desired, &memory.live);
+        let plan = dry(&desired, &data_plane.live);
         let changes = plan.changes;
-        let before = published_states(&memory.live);
-        run(&desired, &mut memory);
-        let after = published_states(&memory.live);
+        let before = published_states(&data_plane.live);
+        run(&desired, &mut data_plane);
+        let after = published_states(&data_plane.live);
         assert_eq!(applied(&changes, before.clone()), after, "round {round}: {changes:?}");
-        assert_eq!(plan.after.table, memory.live.table, "round {round}");
-        assert_eq!(dry(&desired, &memory.live).changes, [], "round {round}");
+        assert_eq!(plan.after.table, data_plane.live.table, "round {round}");
+        assert_eq!(dry(&desired, &data_plane.live).changes, [], "round {round}");
         // The control: one change fewer gives another state.
         if let Some((_, rest)) = changes.split_first() {
             assert_ne!(applied(rest, before), after, "round {round}");
@@ -238,25 +243,25 @@ fn publish_performs_the_plan_completely() {
         } else {
             without += 1;
         }
-        memory = memory.recovered();
+        data_plane = data_plane.recovered();
     }
     assert!(planned > 1_000 && without > 0, "{planned} with changes, {without} without");
 }
 
 #[test]
 fn a_plan_without_a_change_is_a_publish_without_a_write() {
-    let mut memory = memory().recovered();
+    let mut data_plane = published().recovered();
     let guarded = Ports::default();
-    assert_eq!(memory.live.guarded, guarded);
+    assert_eq!(data_plane.live.guarded, guarded);
     let same = vec![("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}"))))];
     let desired = desired(&same, &ranges("10.1.0.0/16"));
-    assert_eq!(dry(&desired, &memory.live).changes, []);
-    run(&desired, &mut memory);
-    assert_eq!(memory.writes, 0);
+    assert_eq!(dry(&desired, &data_plane.live).changes, []);
+    run(&desired, &mut data_plane);
+    assert_eq!(data_plane.writes, 0);
     // The control: a change is a write.
     run(
         &Desired { removed: ["a".parse().unwrap()].into(), databases: BTreeMap::new(), ..desired },
-        &mut memory,
+        &mut data_plane,
     );
-    assert!(memory.writes > 0);
+    assert!(data_plane.writes > 0);
 }

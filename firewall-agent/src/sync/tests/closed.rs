@@ -16,13 +16,13 @@ use crate::sync::model::{Claim, DatabaseSlot, Destination, Live};
 use crate::sync::{Capacity, Desired, DesiredDatabase, FakeDataPlane, Ports, Published, publish};
 
 /// Every address of an unguarded port.
-const PLACE: Destination = Destination { address: None, port: PORTS[2], protocol: Protocol::Tcp };
+const WILDCARD: Destination = Destination { address: None, port: PORTS[2], protocol: Protocol::Tcp };
 
 /// Destinations that were ever claimed, and not released.
 #[derive(Default)]
 struct Host {
     claims: BTreeSet<Destination>,
-    memory: FakeDataPlane,
+    data_plane: FakeDataPlane,
     live: Live,
     /// In force before the last reboot.
     first: BTreeSet<DatabaseId>,
@@ -37,11 +37,11 @@ impl Host {
             !desired.databases.contains_key(&database.id) && !desired.removed.contains(&database.id)
         });
         let unnamed: BTreeSet<DatabaseSlot> = unnamed.map(|(slot, _)| *slot).collect();
-        let held = self.live.table.endpoints.iter();
-        let held = held.filter(|(_, claim)| claim.slot().is_some_and(|slot| unnamed.contains(&slot)));
-        let held: Vec<&Destination> = held.map(|(to, _)| to).collect();
+        let retained = self.live.table.endpoints.iter();
+        let retained = retained.filter(|(_, claim)| claim.slot().is_some_and(|slot| unnamed.contains(&slot)));
+        let retained: Vec<&Destination> = retained.map(|(to, _)| to).collect();
         for wanted in desired.databases.values_mut() {
-            wanted.destinations.retain(|to| !held.iter().any(|held| held.overlaps(to)));
+            wanted.destinations.retain(|to| !retained.iter().any(|one| one.overlaps(to)));
         }
         desired.guarded = PORTS.into_iter().filter(|_| rng.bool()).collect::<Ports>();
         if rng.u8(..3) == 0 {
@@ -120,10 +120,10 @@ fn assert_safe(
         // Owned by the same database before and after: sources that both lists allow are not cut off. Excepted are
         // databases without capacity that were in monitor mode, or had an interrupted publish.
         let stays = allowing.is_some_and(|(id, _)| {
-            let held = before.databases.iter().find(|(_, one)| one.id == *id).map(|(slot, _)| *slot);
+            let slot = before.databases.iter().find(|(_, one)| one.id == *id).map(|(slot, _)| *slot);
             let enforced = matches!(claim_at(before, &to), Some(Claim::Open { mode: Mode::Enforce, .. }));
             let fits = !done.crowded.contains(id);
-            held.is_some() && held == slot_at(before, &to) && (fits || enforced && !unknown(id))
+            slot.is_some() && slot == slot_at(before, &to) && (fits || enforced && !unknown(id))
         });
         // Without an owner before, and not closed before it is opened, except by a new guard or together with
         // everything else at its port.
@@ -181,16 +181,16 @@ struct Tally {
 }
 
 fn step(host: &mut Host, desired: &Desired, failing: Option<usize>, dead: bool, what: &str) -> Published {
-    let (before, known) = (host.memory.live.clone(), host.live.clone());
-    let mut memory = FakeDataPlane { failing, dead, ..host.memory.clone().recovered() };
-    let done = publish(desired, &mut host.live, &mut memory, Timestamp::UNIX_EPOCH);
-    let refused = failing.is_some_and(|failing| memory.writes > failing);
+    let (before, known) = (host.data_plane.live.clone(), host.live.clone());
+    let mut data_plane = FakeDataPlane { failing, dead, ..host.data_plane.clone().recovered() };
+    let done = publish(desired, &mut host.live, &mut data_plane, Timestamp::UNIX_EPOCH);
+    let refused = failing.is_some_and(|failing| data_plane.writes > failing);
     assert_eq!(done.refused_writes, refused, "{what}: {done:?}");
     assert!(refused || done.errors.is_empty(), "{what}: {done:?}");
     let without = done.failed.keys().filter(|id| !done.crowded.contains(*id)).count();
     assert!(refused || without == 0, "{what}: {done:?}");
-    assert_safe(desired, (&before, &known), &memory.history, &done, what);
-    let after = memory.live.clone();
+    assert_safe(desired, (&before, &known), &data_plane.history, &done, what);
+    let after = data_plane.live.clone();
     if done.errors.is_empty() {
         assert_specified(desired, &before, &after, &done, what);
     }
@@ -201,14 +201,14 @@ fn step(host: &mut Host, desired: &Desired, failing: Option<usize>, dead: bool, 
             assert_eq!(Some(database), after.databases.get(slot), "{what}");
         }
         // A repeated publish writes nothing, and the same databases do not fit.
-        let writes = memory.writes;
-        let asked = Desired { limits: Capacity { memory: 0, ..desired.limits }, ..desired.clone() };
-        let again = publish(&asked, &mut host.live, &mut memory, Timestamp::UNIX_EPOCH);
-        assert_eq!(memory.writes, writes, "{what}: asked again: {again:?}");
+        let writes = data_plane.writes;
+        let repeated = Desired { limits: Capacity { memory: 0, ..desired.limits }, ..desired.clone() };
+        let again = publish(&repeated, &mut host.live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        assert_eq!(data_plane.writes, writes, "{what}: published again: {again:?}");
         assert_eq!(again.crowded, done.crowded, "{what}: {desired:?} {:?}", again.failed);
         assert_specified(desired, &after, &after, &again, what);
     }
-    host.memory = memory;
+    host.data_plane = data_plane;
     done
 }
 
@@ -229,7 +229,7 @@ fn claimed_destination_stays_closed_in_every_history() {
             if done.refused_writes {
                 if rng.bool() {
                     // Another process reads back the live state.
-                    host.live = Live { generation: host.live.generation, ..host.memory.live.clone() };
+                    host.live = Live { generation: host.live.generation, ..host.data_plane.live.clone() };
                 }
                 step(&mut host, &desired, None, false, &format!("{what}, then finished"));
             }
@@ -240,7 +240,7 @@ fn claimed_destination_stays_closed_in_every_history() {
             tally.withheld += desired.withheld.len();
             if rng.u8(..12) == 0 {
                 host.first = host.live.databases.values().map(|database| database.id.clone()).collect();
-                (host.memory, host.live) = (FakeDataPlane::default(), Live::default());
+                (host.data_plane, host.live) = (FakeDataPlane::default(), Live::default());
             }
         }
     }
@@ -254,11 +254,11 @@ fn claimed_destination_stays_closed_in_every_history() {
 #[test]
 fn released_destination_is_closed_until_an_overlap_is_in_force() {
     let [source, stranger] = ["192.0.2.1", "198.51.100.1"].map(|text| text.parse::<IpAddr>().unwrap());
-    let address = Destination { address: Some("203.0.113.1".parse().unwrap()), ..PLACE };
-    for (released, wanted) in [(address, PLACE), (PLACE, address)] {
-        let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
+    let address = Destination { address: Some("203.0.113.1".parse().unwrap()), ..WILDCARD };
+    for (released, wanted) in [(address, WILDCARD), (WILDCARD, address)] {
+        let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
         let closed = Desired { closed: super::claimed([released]), ..Desired::default() };
-        publish(&closed, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        publish(&closed, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
         assert!(!passes(&live, source, &address));
         let mut set = RuleSet::default();
         set.allow(source.into(), &CounterKey::Rule("r".parse().unwrap()));
@@ -276,20 +276,20 @@ fn released_destination_is_closed_until_an_overlap_is_in_force() {
             closed: super::claimed([wanted]),
             ..Desired::default()
         };
-        let whole = FakeDataPlane::new(memory.live.clone(), memory.sizes);
+        let whole = FakeDataPlane::new(data_plane.live.clone(), data_plane.sizes);
         for failing in [None].into_iter().chain((0..12).map(Some)) {
-            let (mut live, mut plane) =
+            let (mut live, mut data_plane) =
                 (live.clone(), FakeDataPlane { failing, dead: true, ..whole.clone() });
-            publish(&desired, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
-            for (at, state) in plane.history.iter().enumerate() {
+            publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+            for (at, state) in data_plane.history.iter().enumerate() {
                 let what = format!("{released} released, write {failing:?} refused, state {at}: {state:?}");
                 assert!(!passes(state, stranger, &address), "{what}");
             }
             // The control: everything else is open in the end.
-            let beside = Destination { address: Some("203.0.113.2".parse().unwrap()), ..PLACE };
-            let is_open = passes(&plane.live, stranger, &beside);
-            assert!(failing.is_some() || is_open == (released == PLACE), "{failing:?}");
-            assert!(failing.is_some() || passes(&plane.live, source, &address));
+            let beside = Destination { address: Some("203.0.113.2".parse().unwrap()), ..WILDCARD };
+            let is_open = passes(&data_plane.live, stranger, &beside);
+            assert!(failing.is_some() || is_open == (released == WILDCARD), "{failing:?}");
+            assert!(failing.is_some() || passes(&data_plane.live, source, &address));
         }
     }
 }

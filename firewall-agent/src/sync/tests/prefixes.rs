@@ -26,43 +26,46 @@ fn wanted(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
 }
 
 /// The counter of each prefix.
-fn counted_on(memory: &FakeDataPlane) -> BTreeMap<Ipv4Net, CounterId> {
-    memory.live.databases[&DatabaseSlot(0)].sources.v4.clone()
+fn counters_of(data_plane: &FakeDataPlane) -> BTreeMap<Ipv4Net, CounterId> {
+    data_plane.live.databases[&DatabaseSlot(0)].sources.v4.clone()
 }
 
 #[test]
 fn each_prefix_has_a_counter_that_survives_updates() {
-    let mut memory = FakeDataPlane::default();
-    assert!(run(&wanted(1, [1, 2, 3]), &mut memory));
-    let first = counted_on(&memory);
+    let mut data_plane = FakeDataPlane::default();
+    assert!(run(&wanted(1, [1, 2, 3]), &mut data_plane));
+    let first = counters_of(&data_plane);
     for slot in first.values() {
-        assert!(memory.sizes.prefix_counters().any(|reserved| reserved == *slot), "{first:?}");
-        assert_eq!(memory.live.counters[slot].kind, CounterKind::Prefix("egress".to_owned()));
+        assert!(data_plane.sizes.prefix_counters().any(|reserved| reserved == *slot), "{first:?}");
+        assert_eq!(data_plane.live.counters[slot].kind, CounterKind::Prefix("egress".to_owned()));
         assert_eq!(first.values().filter(|other| *other == slot).count(), 1, "{first:?}");
     }
-    assert!(run(&wanted(2, [2, 3, 4]), &mut memory));
-    let second = counted_on(&memory);
+    assert!(run(&wanted(2, [2, 3, 4]), &mut data_plane));
+    let second = counters_of(&data_plane);
     assert_eq!((second[&net(2)], second[&net(3)]), (first[&net(2)], first[&net(3)]));
-    assert_ne!(second[&net(4)], first[&net(1)], "a line that somebody still counts on serves nobody else");
-    assert!(!memory.live.counters.contains_key(&first[&net(1)]), "freed once nothing counts on it");
-    assert!(run(&wanted(3, [2, 3, 4]), &mut memory));
-    assert_eq!(counted_on(&memory), second);
+    assert_ne!(second[&net(4)], first[&net(1)], "a counter in use is not shared");
+    assert!(!data_plane.live.counters.contains_key(&first[&net(1)]), "an unused counter is freed");
+    assert!(run(&wanted(3, [2, 3, 4]), &mut data_plane));
+    assert_eq!(counters_of(&data_plane), second);
 }
 
 #[test]
 fn prefixes_without_a_counter_stay_on_their_rule_counter() {
-    let mut memory = FakeDataPlane::default();
-    let room = u8::try_from(memory.sizes.prefix_counters().len()).unwrap();
-    assert!(run(&wanted(1, 0..room + 4), &mut memory), "never refused for want of a line");
-    let first = counted_on(&memory);
-    let own =
-        memory.live.counters.iter().find(|(_, line)| line.kind == CounterKind::Managed("egress".to_owned()));
+    let mut data_plane = FakeDataPlane::default();
+    let room = u8::try_from(data_plane.sizes.prefix_counters().len()).unwrap();
+    assert!(run(&wanted(1, 0..room + 4), &mut data_plane), "never refused for lack of a counter");
+    let first = counters_of(&data_plane);
+    let own = data_plane
+        .live
+        .counters
+        .iter()
+        .find(|(_, counter)| counter.kind == CounterKind::Managed("egress".to_owned()));
     let own = *own.unwrap().0;
     assert_eq!(first.values().filter(|slot| **slot == own).count(), 4);
     // One leaves and frees a counter: prefixes counted on the rule stay there, a new one has its own counter.
-    assert!(run(&wanted(2, 1..room + 4), &mut memory));
-    assert!(run(&wanted(3, 1..room + 5), &mut memory));
-    let third = counted_on(&memory);
+    assert!(run(&wanted(2, 1..room + 4), &mut data_plane));
+    assert!(run(&wanted(3, 1..room + 5), &mut data_plane));
+    let third = counters_of(&data_plane);
     assert!((1..room + 4).all(|number| third[&net(number)] == first[&net(number)]), "{third:?}");
     assert_ne!(third[&net(room + 4)], own);
 }
@@ -83,16 +86,16 @@ fn custom_prefixes_are_never_recovered_as_managed_range() {
     for range in ["egress", "other"] {
         let after = wanted(2, CounterKind::Managed(range.to_owned()), "203.0.113.0/24");
         for failing in 0.. {
-            let mut memory =
+            let mut data_plane =
                 FakeDataPlane { failing: Some(failing), dead: true, ..before.clone().recovered() };
-            let done = run(&after, &mut memory);
-            let remembered = remembered_ranges(&memory.live).ranges;
-            let held = remembered.iter().find(|(id, _)| id.as_str() == range).map(|(_, range)| &range.cidrs);
+            let done = run(&after, &mut data_plane);
+            let remembered = remembered_ranges(&data_plane.live).ranges;
+            let cidrs = remembered.iter().find(|(id, _)| id.as_str() == range).map(|(_, range)| &range.cidrs);
             let foreign =
-                held.is_some_and(|cidrs| cidrs.iter().any(|net| net.to_string() != "203.0.113.0/24"));
-            assert!(!foreign, "{range}, cut off at write {failing}: {held:?}");
+                cidrs.is_some_and(|cidrs| cidrs.iter().any(|net| net.to_string() != "203.0.113.0/24"));
+            assert!(!foreign, "{range}, cut off at write {failing}: {cidrs:?}");
             if done {
-                before = memory;
+                before = data_plane;
                 break;
             }
         }

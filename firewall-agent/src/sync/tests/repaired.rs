@@ -15,14 +15,14 @@ use crate::sync::{Desired, Drift, Table, ensure_known, publish, rebuilt_table, r
 const ROUNDS: u64 = 300;
 
 fn published(rng: &mut Rng) -> (Desired, Live, FakeDataPlane) {
-    let (mut live, mut plane) = (Live::default(), FakeDataPlane::default());
+    let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
     let mut desired = random(rng, 1);
     for revision in 2..4 {
-        publish(&desired, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+        publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
         desired = random(rng, revision);
     }
-    publish(&desired, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
-    (desired, live, plane)
+    publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+    (desired, live, data_plane)
 }
 
 fn verdicts(live: &Live) -> Vec<bool> {
@@ -34,7 +34,7 @@ fn repair_restores_every_verdict() {
     let (mut changed, mut refused, seed) = (0, 0, fastrand::u64(..));
     let mut rng = Rng::with_seed(seed);
     for _ in 0..ROUNDS {
-        let (_, mut live, mut plane) = published(&mut rng);
+        let (_, mut live, mut data_plane) = published(&mut rng);
         let before = verdicts(&live);
         let drift = Drift {
             ports: rng.bool(),
@@ -43,29 +43,29 @@ fn repair_restores_every_verdict() {
             filters: false,
         };
         if drift.ports {
-            plane.live.claimed = Ports::new();
+            data_plane.live.claimed = Ports::new();
         }
         if drift.table {
-            plane.live.table = Table::default();
+            data_plane.live.table = Table::default();
         }
         for slot in &drift.sources {
-            plane.live.databases.get_mut(slot).unwrap().sources = PrefixMap::new();
+            data_plane.live.databases.get_mut(slot).unwrap().sources = PrefixMap::new();
         }
-        changed += usize::from(verdicts(&plane.live) != before);
+        changed += usize::from(verdicts(&data_plane.live) != before);
         // After a refusal at any write the desired state is still known, and the next attempt restores it.
         let known = live.clone();
-        plane.failing = Some(plane.writes + rng.usize(0..4));
-        if repair(&drift, &mut live, &mut plane).is_err() {
+        data_plane.failing = Some(data_plane.writes + rng.usize(0..4));
+        if repair(&drift, &mut live, &mut data_plane).is_err() {
             refused += 1;
             assert_eq!(
                 (&live.databases, &live.table),
                 (&known.databases, &known.table),
                 "seed {seed}: {drift:?}"
             );
-            repair(&drift, &mut live, &mut plane).unwrap();
+            repair(&drift, &mut live, &mut data_plane).unwrap();
         }
-        assert_eq!(verdicts(&plane.live), before, "seed {seed}: {drift:?}");
-        assert_eq!(plane.live.databases, live.databases, "seed {seed}: {drift:?}");
+        assert_eq!(verdicts(&data_plane.live), before, "seed {seed}: {drift:?}");
+        assert_eq!(data_plane.live.databases, live.databases, "seed {seed}: {drift:?}");
     }
     assert!(refused > 50, "{refused} of {ROUNDS} repairs were refused at first");
     assert!(

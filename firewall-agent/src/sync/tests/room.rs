@@ -17,7 +17,7 @@ use crate::sync::{
 #[test]
 fn database_without_free_counters_blocks_no_other() {
     let mut rng = Rng::with_seed(5);
-    let mut memory = FakeDataPlane::default();
+    let mut data_plane = FakeDataPlane::default();
     let mut many = database(&mut rng, 1, vec![destination(ADDRESSES[0], PORTS[0])]);
     for number in 0..40u8 {
         let key = CounterKey::Rule(format!("many-{number}").parse().unwrap());
@@ -25,15 +25,17 @@ fn database_without_free_counters_blocks_no_other() {
         many.counters.insert(key, (CounterKind::Custom, String::new()));
     }
     let other = database(&mut rng, 1, vec![destination(ADDRESSES[1], PORTS[0])]);
-    let wishes = [("a".parse().unwrap(), many.clone()), ("b".parse().unwrap(), other)];
-    let desired = Desired { databases: wishes.into(), ..Desired::default() };
+    let databases = [("a".parse().unwrap(), many.clone()), ("b".parse().unwrap(), other)];
+    let desired = Desired { databases: databases.into(), ..Desired::default() };
     let mut live = Live::default();
-    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert!(done.failed.is_empty() && done.uncounted.values().sum::<usize>() > 0, "{done:?}");
-    assert_desired(&desired, &memory.live, "too many rules");
+    assert_desired(&desired, &data_plane.live, "too many rules");
     // Every allowed source is allowed, counted on the default counter where no other is free.
-    let default = memory.live.databases[&DatabaseSlot(0)].default_counter;
-    assert!(memory.live.databases[&DatabaseSlot(0)].sources.v4.values().any(|line| *line == default));
+    let default = data_plane.live.databases[&DatabaseSlot(0)].default_counter;
+    assert!(
+        data_plane.live.databases[&DatabaseSlot(0)].sources.v4.values().any(|counter| *counter == default)
+    );
 }
 
 #[test]
@@ -56,23 +58,26 @@ fn lack_of_room_is_refused_before_any_write_and_revocations_fit() {
         (Capacity { endpoints: 0, ..Capacity::default() }, "the limit is 0"),
     ];
     for (limits, figures) in tight {
-        let mut memory = FakeDataPlane::default();
+        let mut data_plane = FakeDataPlane::default();
         let mut live = Live::default();
-        let done = publish(&desired(&wanted, limits), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        let done = publish(&desired(&wanted, limits), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
         let message = format!("{:#}", done.failed.values().next().unwrap());
         assert!(message.contains(figures), "{message}");
         // Nothing of it is written except its closed endpoint: a file protects its destinations.
-        assert!(memory.live.databases.is_empty() && memory.live.counters.is_empty(), "{message}");
-        let claims: Vec<_> = memory.live.table.endpoints.values().collect();
+        assert!(data_plane.live.databases.is_empty() && data_plane.live.counters.is_empty(), "{message}");
+        let claims: Vec<_> = data_plane.live.table.endpoints.values().collect();
         assert_eq!(claims, [&Claim::Closed], "{message}");
     }
-    let mut memory = FakeDataPlane::default();
-    assert!(run(&desired(&wanted, Capacity::default()), &mut memory));
+    let mut data_plane = FakeDataPlane::default();
+    assert!(run(&desired(&wanted, Capacity::default()), &mut data_plane));
     for (limits, _) in tight {
         wanted.set.prefixes.v4.pop_first();
         wanted.revision += 1;
-        assert!(run(&desired(&wanted, limits), &mut memory), "{limits:?}");
-        assert_eq!(memory.live.databases[&DatabaseSlot(0)].sources.v4.len(), wanted.set.prefixes.v4.len());
+        assert!(run(&desired(&wanted, limits), &mut data_plane), "{limits:?}");
+        assert_eq!(
+            data_plane.live.databases[&DatabaseSlot(0)].sources.v4.len(),
+            wanted.set.prefixes.v4.len()
+        );
     }
 }
 
@@ -85,9 +90,9 @@ fn revision_without_room_closes_only_dropped_destinations() {
     wanted.set.prefixes.v6.clear();
     let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wanted.clone())]);
     let mut desired = Desired { databases: named(&wanted), monitor: true, ..Desired::default() };
-    let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
-    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
-    let before = memory.live.clone();
+    let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
+    assert!(publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH).failed.is_empty());
+    let before = data_plane.live.clone();
     // In monitor mode, with one more destination, and with more prefixes than fit.
     wanted.revision += 1;
     wanted.mode = Mode::Monitor;
@@ -95,26 +100,26 @@ fn revision_without_room_closes_only_dropped_destinations() {
     wanted.set.prefixes.v4.insert(Ipv4Addr::new(10, 1, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()));
     desired.databases = named(&wanted);
     desired.limits = Capacity { prefixes: 1, ..Capacity::default() };
-    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert_eq!(done.failed.len(), 1, "{done:?}");
     let there = destination(ADDRESSES[0], PORTS[0]);
-    let held = &before.table.endpoints[&there];
-    assert_eq!(memory.live.table.endpoints[&there], *held, "neither closed nor only watched");
-    assert_eq!(memory.live.table.endpoints[&destination(ADDRESSES[1], PORTS[0])], Claim::Closed);
-    assert_eq!(memory.live.databases, before.databases);
+    let claim = &before.table.endpoints[&there];
+    assert_eq!(data_plane.live.table.endpoints[&there], *claim, "neither closed nor in monitor mode");
+    assert_eq!(data_plane.live.table.endpoints[&destination(ADDRESSES[1], PORTS[0])], Claim::Closed);
+    assert_eq!(data_plane.live.databases, before.databases);
     // Next it drops the open destination.
     wanted.revision += 1;
     wanted.destinations.remove(&there);
     desired.databases = named(&wanted);
-    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert!(done.crowded.len() == 1 && !done.refused_writes, "{done:?}");
-    assert_eq!(memory.live.table.endpoints[&there], Claim::Closed);
-    assert_eq!(memory.live.databases, before.databases);
+    assert_eq!(data_plane.live.table.endpoints[&there], Claim::Closed);
+    assert_eq!(data_plane.live.databases, before.databases);
     wanted.destinations.insert(there);
     desired.databases = named(&wanted);
     desired.limits = Capacity::default();
-    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
-    assert_ne!(memory.live.table.endpoints[&there], *held, "once it fits it counts");
+    assert!(publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH).failed.is_empty());
+    assert_ne!(data_plane.live.table.endpoints[&there], *claim, "in force once it fits");
 }
 
 #[test]
@@ -148,37 +153,37 @@ fn expiry_and_revocation_need_no_room() {
     };
     let limits = Capacity { prefixes: 3, ..Capacity::default() };
     let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wanted.clone())]);
-    let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
+    let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
     allow(&mut wanted, &["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
     let mut desired = Desired { databases: named(&wanted), limits, ..Desired::default() };
-    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
+    assert!(publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH).failed.is_empty());
     // The first remains only in parts, the second is revoked, the third stays; and more than fits is new.
     wanted.revision = 2;
     allow(&mut wanted, &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "2001:db8::/32", "198.51.100.0/24"]);
     desired.databases = named(&wanted);
-    let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert!(format!("{done:?}").contains("no room") && done.applied.is_empty(), "{done:?}");
-    let held: Vec<String> =
-        memory.live.databases[&DatabaseSlot(0)].sources.iter().map(|(net, _)| net.to_string()).collect();
-    assert_eq!(held, ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/32"], "never more than there were");
-    let stamp = memory.live.databases[&DatabaseSlot(0)].stamp.as_ref().unwrap();
+    let in_force: Vec<String> =
+        data_plane.live.databases[&DatabaseSlot(0)].sources.iter().map(|(net, _)| net.to_string()).collect();
+    assert_eq!(in_force, ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/32"], "never more than there were");
+    let stamp = data_plane.live.databases[&DatabaseSlot(0)].stamp.as_ref().unwrap();
     assert_eq!(
-        (stamp.revision, memory.live.databases[&DatabaseSlot(0)].floor),
+        (stamp.revision, data_plane.live.databases[&DatabaseSlot(0)].floor),
         (1, 1),
         "the new one is not in force"
     );
-    let writes = memory.writes;
-    publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
-    assert_eq!(memory.writes, writes, "asked again, nothing is written");
+    let writes = data_plane.writes;
+    publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+    assert_eq!(data_plane.writes, writes, "a repeated publish writes nothing");
     desired.limits = Capacity::default();
-    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
-    assert_desired(&desired, &memory.live, "once there is room");
+    assert!(publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH).failed.is_empty());
+    assert_desired(&desired, &data_plane.live, "once there is room");
 }
 
 #[test]
 fn tombstones_need_no_room() {
     let limits = Capacity { endpoints: 2, ..Capacity::default() };
-    let (mut live, mut memory) = (Live::default(), FakeDataPlane::default());
+    let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
     let mut closed = BTreeSet::new();
     let mut turn = |id: &str, here: &[_], removed: &[&str]| {
         closed.extend(here.iter().copied());
@@ -190,7 +195,7 @@ fn tombstones_need_no_room() {
             limits,
             ..Desired::default()
         };
-        let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
         let tombstones = live.table.endpoints.values().filter(|claim| **claim == Claim::Closed).count();
         (done.failed.values().next().map(|error| format!("{error:#}")), tombstones)
     };
@@ -213,8 +218,8 @@ fn tombstones_need_no_room() {
 
 /// A database with this number of prefixes, at one destination.
 fn sized(number: u8, prefixes: u8) -> DesiredDatabase {
-    let place = destination(Some(&format!("203.0.113.{number}")), PORTS[0]);
-    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![place]);
+    let only = destination(Some(&format!("203.0.113.{number}")), PORTS[0]);
+    let mut wanted = database(&mut Rng::with_seed(5), 1, vec![only]);
     (wanted.set, wanted.mode) = (RuleSet::default(), Mode::Enforce);
     for prefix in 0..prefixes {
         let net = IpNet::from(Ipv4Net::from(Ipv4Addr::new(10, number, prefix, 0)));
@@ -230,10 +235,13 @@ fn room_goes_to_live_databases_first_then_to_those_before_reboot() {
     let (mut crowded, mut protected) = (0, 0);
     for round in 0..2_000 {
         let ids = ["a", "b", "c", "d", "e", "f"].map(|id| id.parse::<DatabaseId>().unwrap());
-        let mut wishes: BTreeMap<_, _> =
+        let mut databases: BTreeMap<_, _> =
             ids.iter().zip(1..).map(|(id, number)| (id.clone(), sized(number, rng.u8(0..6)))).collect();
-        let before: BTreeMap<_, _> =
-            wishes.iter().filter(|_| rng.bool()).map(|(id, wanted)| (id.clone(), wanted.clone())).collect();
+        let before: BTreeMap<_, _> = databases
+            .iter()
+            .filter(|_| rng.bool())
+            .map(|(id, wanted)| (id.clone(), wanted.clone()))
+            .collect();
         let prefixes: usize = before.values().map(|wanted| wanted.set.prefixes.len()).sum();
         // The state in force did fit, in every respect.
         let limits = Capacity {
@@ -245,15 +253,15 @@ fn room_goes_to_live_databases_first_then_to_those_before_reboot() {
             databases: u32::try_from(before.len() + rng.usize(0..2)).unwrap(),
             ..FakeDataPlane::default().sizes
         };
-        let mut memory = FakeDataPlane::new(Live::default(), sizes);
+        let mut data_plane = FakeDataPlane::new(Live::default(), sizes);
         let mut live = Live::default();
         let rebooted = rng.bool();
         if !rebooted {
             let desired = Desired { databases: before.clone(), limits, ..Desired::default() };
-            let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+            let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
             assert!(done.failed.is_empty(), "round {round}: {done:?}");
             // Some grow: they may be refused, and lose nothing.
-            for (id, wanted) in wishes.iter_mut().filter(|(id, _)| before.contains_key(*id)) {
+            for (id, wanted) in databases.iter_mut().filter(|(id, _)| before.contains_key(*id)) {
                 if rng.bool() {
                     let number = id.as_str().as_bytes()[0] - b'a' + 1;
                     *wanted = DesiredDatabase { revision: 2, ..sized(number, 6) };
@@ -261,12 +269,12 @@ fn room_goes_to_live_databases_first_then_to_those_before_reboot() {
             }
         }
         let first = if rebooted { before.keys().cloned().collect() } else { BTreeSet::new() };
-        let desired = Desired { databases: wishes.clone(), first, limits, ..Desired::default() };
-        let done = publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+        let desired = Desired { databases: databases.clone(), first, limits, ..Desired::default() };
+        let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
         assert_eq!(done.failed.keys().collect::<Vec<_>>(), done.crowded.iter().collect::<Vec<_>>());
         crowded += done.crowded.len();
         for (id, wanted) in &before {
-            let same = wishes[id] == *wanted;
+            let same = databases[id] == *wanted;
             assert!(!same || !done.failed.contains_key(id), "round {round}: {id}: {done:?}");
             protected += usize::from(same && !done.failed.is_empty());
             let slot = live.slot(id).unwrap_or_else(|| panic!("round {round}: {id} is not there"));
@@ -276,19 +284,19 @@ fn room_goes_to_live_databases_first_then_to_those_before_reboot() {
         let sum: usize = live.databases.values().map(|database| database.sources.len()).sum();
         assert!(sum <= limits.prefixes, "round {round}: {sum} prefixes, {limits:?}");
     }
-    assert!(crowded > 1_000 && protected > 1_000, "{crowded} had no room, {protected} kept theirs");
+    assert!(crowded > 1_000 && protected > 1_000, "{crowded} had no room, {protected} stayed in force");
 }
 
 #[test]
 fn removed_database_makes_room_in_the_same_publish() {
     let limits = Capacity { prefixes: 3, endpoints: 1, ..Capacity::default() };
     let sizes = Sizes { databases: 1, ..FakeDataPlane::default().sizes };
-    let (mut live, mut memory) = (Live::default(), FakeDataPlane::new(Live::default(), sizes));
+    let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::new(Live::default(), sizes));
     let only = |id: &str, number| [(id.parse().unwrap(), sized(number, 3))].into();
     let desired = Desired { databases: only("a", 1), limits, ..Desired::default() };
-    assert!(publish(&desired, &mut live, &mut memory, Timestamp::UNIX_EPOCH).failed.is_empty());
+    assert!(publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH).failed.is_empty());
     let next = Desired { databases: only("b", 2), removed: ["a".parse().unwrap()].into(), ..desired };
-    let done = publish(&next, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
+    let done = publish(&next, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert!(done.failed.is_empty() && done.removed.len() == 1 && done.applied.len() == 1, "{done:?}");
-    assert_desired(&next, &memory.live, "in the place of another");
+    assert_desired(&next, &data_plane.live, "after another database left");
 }

@@ -138,10 +138,10 @@ fn measure_publish_cost() {
         ("everything", Size { databases: 256, prefixes: 500, tombstones: 10_000, removed: 20_000 }),
     ];
     for (what, size) in sizes {
-        let (mut live, mut plane) = (Live::default(), Sink::default());
+        let (mut live, mut data_plane) = (Live::default(), Sink::default());
         let mut wanted = desired(size, Ports::new());
         let mut run = |wanted: &Desired, live: &mut Live| {
-            let done = publish(wanted, live, &mut plane, Timestamp::UNIX_EPOCH);
+            let done = publish(wanted, live, &mut data_plane, Timestamp::UNIX_EPOCH);
             assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
         };
         let first = fastest(1, |_| run(&wanted, &mut live));
@@ -169,15 +169,15 @@ fn measure_publish_cost() {
 /// Comparisons of destinations in the first publish, a repetition, a rule change and an endpoint move.
 fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
     let size = Size { databases, prefixes: 0, tombstones, removed: databases };
-    let (mut live, mut plane) = (Live::default(), Sink::default());
+    let (mut live, mut data_plane) = (Live::default(), Sink::default());
     let mut wanted = desired(size, guarded);
     let mut run = |wanted: &Desired, tables: usize| {
-        let before = plane.tables;
+        let before = data_plane.tables;
         let cost = comparisons(|| {
-            let done = publish(wanted, &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+            let done = publish(wanted, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
             assert!(done.failed.is_empty() && !done.refused_writes, "{done:?}");
         });
-        assert_eq!(plane.tables - before, tables, "tables written");
+        assert_eq!(data_plane.tables - before, tables, "tables written");
         cost
     };
     let first = run(&wanted, if tombstones == 0 { 1 } else { 2 });
@@ -220,10 +220,10 @@ fn the_cost_of_a_publish_is_linear_in_databases_and_tombstones() {
 #[test]
 fn tombstones_at_a_guarded_port_cost_no_row_and_no_members() {
     let size = Size { databases: 1, prefixes: 0, tombstones: 10_000, removed: 0 };
-    let (mut live, mut plane) = (Live::default(), Sink::default());
-    publish(&desired(size, Ports::from([5432])), &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+    let (mut live, mut data_plane) = (Live::default(), Sink::default());
+    publish(&desired(size, Ports::from([5432])), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert_eq!((live.table.endpoints.len(), live.table.members.len()), (1, 2));
     // Unguarded, each has its row; it needs an address index entry only where no other port is closed everywhere.
-    publish(&desired(size, Ports::from([1])), &mut live, &mut plane, Timestamp::UNIX_EPOCH);
+    publish(&desired(size, Ports::from([1])), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert_eq!((live.table.endpoints.len(), live.table.members.len()), (10_001, 2));
 }

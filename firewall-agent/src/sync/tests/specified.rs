@@ -12,23 +12,26 @@ use crate::sync::{Desired, Members, Ports, Published};
 fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -> Endpoints {
     let mut open = Endpoints::new();
     let mut closed: BTreeSet<Destination> = desired.closed.iter().copied().collect();
-    let held = |slot: DatabaseSlot| {
+    let open_before = |slot: DatabaseSlot| {
         let endpoints = before.table.endpoints.iter();
         endpoints.filter(move |(_, claim)| claim.slot() == Some(slot)).map(|(to, claim)| (*to, *claim))
     };
     let covered = |by: &BTreeSet<Destination>, to: &Destination| by.iter().any(|one| one.covers(to));
     for (slot, database) in &before.databases {
         let Some(wanted) = desired.databases.get(&database.id) else {
-            for (to, claim) in held(*slot) {
+            for (to, claim) in open_before(*slot) {
                 if desired.removed.contains(&database.id) {
                     closed.insert(to);
                 } else {
-                    open.insert(to, turned(claim, |mode| if desired.monitor { mode } else { Mode::Enforce }));
+                    open.insert(
+                        to,
+                        with_mode(claim, |mode| if desired.monitor { mode } else { Mode::Enforce }),
+                    );
                 }
             }
             continue;
         };
-        closed.extend(held(*slot).map(|(to, _)| to).filter(|to| !covered(&wanted.destinations, to)));
+        closed.extend(open_before(*slot).map(|(to, _)| to).filter(|to| !covered(&wanted.destinations, to)));
         if !done.failed.contains_key(&database.id) {
             continue;
         }
@@ -39,7 +42,7 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
             (Mode::Monitor, true) if desired.monitor => mode,
             (_, true) => Mode::Enforce,
         };
-        let endpoints: Vec<_> = held(*slot).map(|(to, claim)| (to, turned(claim, mode))).collect();
+        let endpoints: Vec<_> = open_before(*slot).map(|(to, claim)| (to, with_mode(claim, mode))).collect();
         let direct = endpoints.iter().filter(|(to, _)| covered(&wanted.destinations, to));
         open.extend(direct.copied());
         for to in &wanted.destinations {
@@ -57,11 +60,11 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
         }
         let slot = after.slot(id).unwrap();
         let claim = Claim::Open { slot, mode: wanted.mode, default_counter: slot.default_counter() };
-        let held: BTreeSet<_> =
-            held(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
-        let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&held, to);
+        let own: BTreeSet<_> =
+            open_before(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
+        let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&own, to);
         let opens: BTreeSet<_> = wanted.destinations.iter().filter(opens).copied().collect();
-        let below = held.iter().filter(|to| covered(&wanted.destinations, to) && !covered(&opens, to));
+        let below = own.iter().filter(|to| covered(&wanted.destinations, to) && !covered(&opens, to));
         open.extend(opens.iter().chain(below).map(|to| (*to, claim)));
     }
     closed.retain(|to| {
@@ -72,7 +75,7 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
     open
 }
 
-fn turned(claim: Claim, turn: impl Fn(Mode) -> Mode) -> Claim {
+fn with_mode(claim: Claim, turn: impl Fn(Mode) -> Mode) -> Claim {
     match claim {
         Claim::Open { slot, mode, default_counter } => {
             Claim::Open { slot, mode: turn(mode), default_counter }
@@ -100,7 +103,7 @@ fn members(address: Option<IpAddr>, live: &Live) -> Members {
         }
     }
     let mut guarded = live.guarded.iter().flat_map(|port| [(port, Protocol::Tcp), (port, Protocol::Udp)]);
-    members.closed |= guarded.any(|place| !claimed.contains(&place));
+    members.closed |= guarded.any(|port| !claimed.contains(&port));
     members
 }
 

@@ -32,23 +32,23 @@ fn desired(revision: u64) -> Desired {
 
 #[test]
 fn all_changed_databases_are_replaced_together_and_no_other() {
-    let mut memory = FakeDataPlane::default();
-    let mut live = memory.live.clone();
+    let mut data_plane = FakeDataPlane::default();
+    let mut live = data_plane.live.clone();
     for revision in 1..=2 {
-        let done = publish(&desired(revision), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
-        assert_eq!((done.applied.len(), memory.waits), (3, 1), "revision {revision}: {done:?}");
-        memory = memory.recovered();
+        let done = publish(&desired(revision), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        assert_eq!((done.applied.len(), data_plane.waits), (3, 1), "revision {revision}: {done:?}");
+        data_plane = data_plane.recovered();
     }
     let mut wanted = desired(2);
     let id = DATABASES[1].parse().unwrap();
     wanted.databases.insert(id, desired(3).databases[&DATABASES[1].parse().unwrap()].clone());
-    let done = publish(&wanted, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
-    assert_eq!((done.applied.len(), memory.waits), (1, 1), "{done:?}");
-    memory = memory.recovered();
+    let done = publish(&wanted, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+    assert_eq!((done.applied.len(), data_plane.waits), (1, 1), "{done:?}");
+    data_plane = data_plane.recovered();
     let removed = DATABASES.iter().map(|id| id.parse().unwrap()).collect();
     let gone = Desired { removed, ..Desired::default() };
-    let done = publish(&gone, &mut live, &mut memory, Timestamp::UNIX_EPOCH);
-    assert_eq!((done.removed.len(), memory.waits), (3, 1), "{done:?}");
+    let done = publish(&gone, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+    assert_eq!((done.removed.len(), data_plane.waits), (3, 1), "{done:?}");
 }
 
 #[test]
@@ -59,18 +59,18 @@ fn failure_of_one_database_blocks_no_other() {
     let whole = whole.recovered();
     let mut alone = 0;
     for failing in 0.. {
-        let mut memory = FakeDataPlane { failing: Some(failing), ..whole.clone() };
+        let mut data_plane = FakeDataPlane { failing: Some(failing), ..whole.clone() };
         let mut live = whole.live.clone();
-        let done = publish(&desired(2), &mut live, &mut memory, Timestamp::UNIX_EPOCH);
-        if memory.writes <= failing {
+        let done = publish(&desired(2), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        if data_plane.writes <= failing {
             break;
         }
         let mut wanted = desired(2);
         wanted.databases.retain(|id, _| done.applied.contains_key(id));
-        assert_desired(&wanted, &memory.live, &format!("write {failing} refused"));
+        assert_desired(&wanted, &data_plane.live, &format!("write {failing} refused"));
         assert_eq!(done.applied.len() + done.failed.len(), 3, "write {failing} refused: {done:?}");
         alone += usize::from(done.failed.len() == 1);
-        let done = publish(&desired(2), &mut live, &mut memory.recovered(), Timestamp::UNIX_EPOCH);
+        let done = publish(&desired(2), &mut live, &mut data_plane.recovered(), Timestamp::UNIX_EPOCH);
         assert!(done.failed.is_empty(), "after write {failing} was refused: {done:?}");
     }
     // The record and the trie of each.

@@ -5,7 +5,7 @@ use crate::sync::Capacity;
 
 #[test]
 fn plan_predicts_lack_of_room_and_closed_destinations() {
-    let live = memory().live;
+    let live = published().live;
     let same = "10.1.0.0/16";
     let files = vec![
         ("a", format!("name: A\n{}", file(2, TWO, &format!("{OFFICE}, {REGION}, {SHOP}")))),
@@ -25,7 +25,7 @@ fn plan_predicts_lack_of_room_and_closed_destinations() {
         ]
     );
     assert_eq!(
-        words(&plan.changes),
+        descriptions(&plan.changes),
         [
             "a 192.0.2.1:5432/tcp Enforce > -",
             "b revision 1 > 2",
@@ -55,8 +55,8 @@ fn plan_of_the_next_expiry_builds_on_the_current_plan() {
     let dated = SHOP.replace('}', &format!(", expires_at: {expires}}}"));
     let files = vec![("a", format!("name: A\n{}", file(2, ONE, &format!("{OFFICE}, {REGION}, {dated}"))))];
     let same = ranges("10.1.0.0/16");
-    let now = dry(&desired(&files, &same), &memory().live);
-    assert_eq!(words(&now.changes), ["a revision 1 > 2", "a 198.51.100.0/24 - > custom_range r2"]);
+    let now = dry(&desired(&files, &same), &published().live);
+    assert_eq!(descriptions(&now.changes), ["a revision 1 > 2", "a 198.51.100.0/24 - > custom_range r2"]);
     let then = dry(&desired_at(expires, &files, &same), &now.after);
-    assert_eq!(words(&then.changes), ["a 198.51.100.0/24 custom_range r2 > -"]);
+    assert_eq!(descriptions(&then.changes), ["a 198.51.100.0/24 custom_range r2 > -"]);
 }
