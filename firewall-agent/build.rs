@@ -48,13 +48,13 @@ fn compile() -> Result<(), String> {
     let lock =
         fs::create_dir_all(&shared).and_then(|()| fs::File::create(shared.join("lock"))).map_err(failed)?;
     lock.lock().map_err(failed)?;
-    let build = |features: &[&str], kept: &str| {
+    let build = |features: &[&str], name: &str| {
         let root_dir = "../firewall-ebpf";
         let package = Package { name: OBJECT, root_dir, features, ..Default::default() };
         aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
             .map_err(|error| format!("{OBJECT}: cannot be compiled: {error:#}").replace('\n', " "))?;
         // Every build leaves its object under the same name.
-        fs::rename(shared.join(OBJECT), out.join(kept)).map_err(failed)
+        fs::rename(shared.join(OBJECT), out.join(name)).map_err(failed)
     };
     build(&["packet-log"], "firewall-ebpf-packet-log")?;
     build(&[], OBJECT)?;

@@ -1,4 +1,4 @@
-//! Status of each database and of the agent: the conditions, `status.json`, the HTTP board and the log.
+//! Status of each database and of the agent: the conditions, `status.json`, the state shared with HTTP and the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

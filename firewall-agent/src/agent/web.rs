@@ -12,7 +12,7 @@ use crate::http::{self, Bind, Counters, SharedState, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::CounterId;
 
-/// Serves the board. Reads counters through a kernel handle of its own.
+/// Serves the shared state. Reads counters through a kernel handle of its own.
 ///
 /// # Errors
 /// The pins cannot be opened, or a thread cannot be started.

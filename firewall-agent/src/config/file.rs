@@ -223,7 +223,7 @@ mod tests {
             "--listen 9639",
             "--allow-monitor=yes",
         ] {
-            assert!(parse(line).is_err(), "{line} was taken");
+            assert!(parse(line).is_err(), "{line} was accepted");
         }
     }
 }

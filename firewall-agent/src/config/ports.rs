@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn invalid_ports_are_refused() {
         for text in ["", "0", "65536", "-1", "5-", "9-8", "0x10", "08", "1,,2", "1,", "a", "+5"] {
-            assert!(text.parse::<GuardedPorts>().is_err(), "{text:?} was taken");
+            assert!(text.parse::<GuardedPorts>().is_err(), "{text:?} was accepted");
         }
     }
 }

@@ -130,7 +130,7 @@ mod tests {
         }
         for text in ["", "10", "s", "0s", "-1s", "1.5s", "10 s", "1d", "25h", "99999999999999999999s", "10S"]
         {
-            assert!(duration(text).is_err(), "{text:?} was taken");
+            assert!(duration(text).is_err(), "{text:?} was accepted");
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
         for text in ["", "unix:", "unix:x.sock", "9639", ":9639", "localhost:9639", "127.0.0.1"] {
-            assert!(text.parse::<Listen>().is_err(), "{text:?} was taken");
+            assert!(text.parse::<Listen>().is_err(), "{text:?} was accepted");
         }
     }
 }

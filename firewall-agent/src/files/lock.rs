@@ -40,7 +40,7 @@ impl Lock {
         private.with_context(|| format!("cannot chmod {}", path.display()))?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
             Ok(_) => {}
-            Err(Errno::EAGAIN | Errno::EACCES) => bail!("{}: {}", path.display(), holder(&file, &path)),
+            Err(Errno::EAGAIN | Errno::EACCES) => bail!("{}: {}", path.display(), conflict(&file, &path)),
             Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
         // Fixed length: the write fits even on a full disk. The lock decides, not the recorded process id.
@@ -90,8 +90,8 @@ fn against(file: &File, kind: i32) -> Option<Conflict> {
     }
 }
 
-/// Reason why the file cannot be locked, for a message. An agent takes precedence over other holders.
-fn holder(file: &File, path: &Path) -> String {
+/// Reason why the file cannot be locked, for a message. An agent takes precedence over other processes.
+fn conflict(file: &File, path: &Path) -> String {
     let foreign = |process: Option<i32>, kind: &str| {
         let process = process.map_or_else(String::new, |process| format!(" with process id {process}"));
         format!(

@@ -38,7 +38,7 @@ impl std::fmt::Debug for RequestHandler {
 }
 
 impl RequestHandler {
-    /// Creates a handler that answers from the board and the counters.
+    /// Creates a handler that answers from the shared state and the counters.
     pub fn new(counters: impl Counters + 'static, shared: Arc<SharedState>) -> Self {
         Self { exporter: Mutex::new(Exporter::new(Box::new(counters), Arc::clone(&shared))), shared }
     }

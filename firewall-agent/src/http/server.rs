@@ -43,8 +43,8 @@ pub type SocketLost = Box<dyn Fn() -> bool + Send + Sync>;
 /// Binds a unix socket, in place of one that an earlier agent left.
 pub type Bind = fn(&Path) -> Result<(BlockingListener, SocketLost)>;
 
-/// Serves on every listener until the process ends. Retries a listener that cannot be bound; until then the log and the
-/// board report it. Binds a unix socket again after its path was removed, as by a clean-up of /run.
+/// Serves on every listener until the process ends. Retries a listener that cannot be bound; until then the log
+/// and the shared state report it. Binds a unix socket again after its path was removed, as by a clean-up of /run.
 ///
 /// # Errors
 /// When no thread can be started.

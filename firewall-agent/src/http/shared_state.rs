@@ -28,7 +28,7 @@ pub struct SharedState {
 }
 
 impl SharedState {
-    /// Creates the board of an agent that starts now; `window` is the propagation window.
+    /// Creates the shared state of an agent that starts now; `window` is the propagation window.
     #[must_use]
     pub fn new(window: Duration) -> Self {
         Self {

@@ -103,7 +103,7 @@ mod tests {
         }
         let too_long = "x".repeat(65);
         for bad in ["", " fr-1", "fr 1", "fr.1", "fr/1", "é", "fr-1\n", &too_long] {
-            assert!(bad.parse::<RuleId>().is_err(), "{bad:?} was taken");
+            assert!(bad.parse::<RuleId>().is_err(), "{bad:?} was accepted");
         }
     }
 

@@ -25,7 +25,7 @@ pub use prefix_map::PrefixMap;
 pub use problem::{Checked, Note, Problem};
 pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
 pub use schema::{database_schema, ranges_schema};
-pub use shrink_guard::{GuardedRanges, succeed};
+pub use shrink_guard::{GuardedRanges, apply_shrink_guard};
 pub use signature::{TrustedKey, check_signature};
 
 /// Largest file that is read, in bytes.

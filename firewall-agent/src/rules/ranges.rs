@@ -33,7 +33,7 @@ pub struct ManagedRange {
 
 impl ManagedRanges {
     /// Formats the ranges, one per line, as text that [`read_ranges`] parses back. Requires ranges from a file or from
-    /// [`succeed`](super::succeed), and a text within the limit for files.
+    /// [`apply_shrink_guard`](super::apply_shrink_guard), and a text within the limit for files.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         let Self { revision, generated_at, ranges } = self;

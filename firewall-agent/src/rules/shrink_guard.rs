@@ -28,7 +28,11 @@ impl GuardedRanges {
 /// Replaces `old` by `new`. A range of `used` that is missing in `new`, has become empty, or has lost more than half of
 /// at least 4 prefixes retains its old list, unless it sets `accept_shrink`; a replaced prefix counts as lost.
 #[must_use]
-pub fn succeed(old: &ManagedRanges, new: ManagedRanges, used: &BTreeSet<RangeId>) -> GuardedRanges {
+pub fn apply_shrink_guard(
+    old: &ManagedRanges,
+    new: ManagedRanges,
+    used: &BTreeSet<RangeId>,
+) -> GuardedRanges {
     let mut guarded = GuardedRanges { ranges: new, retained: BTreeMap::new() };
     let ManagedRanges { revision, ranges, .. } = &mut guarded.ranges;
     for (id, old) in old.ranges.iter().filter(|(id, _)| used.contains(id)) {
@@ -115,13 +119,13 @@ mod tests {
         ];
         for (old, new, reason) in cases {
             let (before, after) = (ranges(7, old), ranges(8, new));
-            let used = succeed(&before, after.clone(), &BTreeSet::from([id("a")]));
+            let used = apply_shrink_guard(&before, after.clone(), &BTreeSet::from([id("a")]));
             let reason = reason.map(|reason| format!("revision 8 {reason}"));
             assert_eq!(used.retained.get(&id("a")), reason.as_ref(), "{old:?} → {new:?}");
             let in_force = if reason.is_some() { old } else { new };
             assert_eq!(used.ranges, ranges(8, in_force), "{old:?} → {new:?}");
 
-            let unused = succeed(&before, after.clone(), &BTreeSet::from([id("b")]));
+            let unused = apply_shrink_guard(&before, after.clone(), &BTreeSet::from([id("b")]));
             assert_eq!(
                 unused,
                 GuardedRanges { ranges: after, retained: BTreeMap::new() },
@@ -137,12 +141,12 @@ mod tests {
         for list in [&[][..], &[1], &[5, 6]] {
             let mut new = ranges(8, Some(list));
             new.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
-            let accepted = succeed(&old, new.clone(), &used);
+            let accepted = apply_shrink_guard(&old, new.clone(), &used);
             assert_eq!(accepted, GuardedRanges { ranges: new, retained: BTreeMap::new() });
         }
         let mut old = old;
         old.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
-        let refused = succeed(&old, ranges(8, Some(&[1])), &used);
+        let refused = apply_shrink_guard(&old, ranges(8, Some(&[1])), &used);
         assert_eq!(refused.ranges, ranges(8, Some(&[1, 2, 3, 4])));
     }
 
@@ -151,7 +155,7 @@ mod tests {
         let used = BTreeSet::from([id("a")]);
         let mut ranges_in_force = ranges(7, Some(&[1, 2, 3, 4]));
         for (revision, list, retained) in [(8, Some(&[1][..]), 1), (9, None, 1), (10, Some(&[1, 2]), 0)] {
-            let guarded = succeed(&ranges_in_force, ranges(revision, list), &used);
+            let guarded = apply_shrink_guard(&ranges_in_force, ranges(revision, list), &used);
             assert_eq!(guarded.retained.len(), retained, "{revision}");
             ranges_in_force = guarded.ranges;
         }
@@ -165,7 +169,7 @@ mod tests {
         let mut new = ranges(8, Some(&[1]));
         new.ranges.get_mut(&id("a")).unwrap().name = "renamed".to_owned();
         new.ranges.insert(id("b"), ranges(8, Some(&[8])).ranges[&id("a")].clone());
-        let got = succeed(&old, new.clone(), &BTreeSet::from([id("a"), id("b")])).ranges.ranges;
+        let got = apply_shrink_guard(&old, new.clone(), &BTreeSet::from([id("a"), id("b")])).ranges.ranges;
         assert_eq!(got[&id("a")].cidrs, old.ranges[&id("a")].cidrs);
         assert_eq!(got[&id("a")].name, "renamed");
         assert_eq!(got[&id("b")], new.ranges[&id("b")]);

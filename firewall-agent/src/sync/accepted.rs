@@ -14,8 +14,8 @@ use super::persisted::PersistedState;
 use super::record::{Changes, Key, Presence, Record, StoredFile, StoredRanges};
 use super::remembered::remembered_ranges;
 use crate::rules::{
-    Cause, DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Rejection, State, read_database,
-    read_ranges, succeed,
+    Cause, DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Rejection, State,
+    apply_shrink_guard, read_database, read_ranges,
 };
 
 /// The accepted files of one host.
@@ -183,17 +183,17 @@ impl AcceptedFiles {
             let message = format!("revision {revision} was accepted with other contents");
             return vec![Rejection::named(Cause::RevisionConflict, message)];
         }
-        let succession = succeed(&self.ranges, new.clone(), &self.used_ranges());
-        let rejections = succession.rejections().collect();
+        let guarded = apply_shrink_guard(&self.ranges, new.clone(), &self.used_ranges());
+        let rejections = guarded.rejections().collect();
         let is_new = self.ranges_file.as_ref().is_none_or(|(accepted, _)| *accepted != new);
-        if is_new || succession.ranges != self.ranges {
-            let is_replaced = |id| self.ranges.ranges.get(id) != succession.ranges.ranges.get(id);
+        if is_new || guarded.ranges != self.ranges {
+            let is_replaced = |id| self.ranges.ranges.get(id) != guarded.ranges.ranges.get(id);
             for candidate in self.files.values() {
                 if candidate.rules.ranges().any(is_replaced) {
                     self.store_rules(candidate, persisted, now, changes);
                 }
             }
-            self.ranges = succession.ranges;
+            self.ranges = guarded.ranges;
             self.ranges_file = Some((new, FileBytes::from(&file)));
             let effective = self.ranges.to_yaml();
             changes.put(Record::Ranges(StoredRanges { file: Some(file), effective }));

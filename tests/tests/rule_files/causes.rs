@@ -13,7 +13,7 @@ use firewall_agent::escape::name_text;
 use firewall_agent::files::read::{read_file, read_rule_file, read_signature};
 use firewall_agent::files::scan::ScanRequest;
 use firewall_agent::files::signature_verifier::SignatureVerifier;
-use firewall_agent::rules::{Cause, Limits, MAX_FILE_BYTES, TrustedKey, read_ranges, succeed};
+use firewall_agent::rules::{Cause, Limits, MAX_FILE_BYTES, TrustedKey, apply_shrink_guard, read_ranges};
 use firewall_agent::sync::{Live, PersistedState, admit};
 use firewall_tests::lab::agent_binary;
 use serde_json::Value;
@@ -232,7 +232,7 @@ fn range_that_shrinks_too_far_is_retained() {
     let causes = |cidrs: &str| -> Vec<Cause> {
         let old = ranges(1, "10.0.0.1/32, 10.0.0.2/32, 10.0.0.3/32, 10.0.0.4/32");
         let used = ["r".parse().unwrap()].into();
-        succeed(&old, ranges(2, cidrs), &used).rejections().map(|one| one.cause).collect()
+        apply_shrink_guard(&old, ranges(2, cidrs), &used).rejections().map(|one| one.cause).collect()
     };
     assert_eq!(causes("10.0.0.1/32"), [Cause::RangeShrunk]);
     assert_eq!(causes("10.0.0.1/32, 10.0.0.2/32"), [], "the control");

@@ -1,6 +1,6 @@
 //! Queue of log lines: logging never waits for the reader of stderr. A thread writes the lines.
 //!
-//! `non_blocking` of tracing-appender bounds the number of lines, not their bytes, and does not tell whether a line that
+//! `non_blocking` of tracing-appender bounds the number of lines, not their bytes, and does not report whether a line that
 //! reports dropped ones has room.
 
 use std::collections::VecDeque;

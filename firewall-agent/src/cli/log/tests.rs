@@ -7,9 +7,9 @@ use tracing::{error, info};
 use super::*;
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct Output(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Kept {
+impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -22,24 +22,24 @@ impl Write for Kept {
 
 /// Returns the lines logged during `log`.
 fn logged(format: LogFormat, limit: &Limit, log: impl FnOnce()) -> Vec<String> {
-    let kept = Kept::default();
-    let out = kept.clone();
+    let output = Output::default();
+    let out = output.clone();
     with_default(subscriber(format, EnvFilter::new("info"), limit.clone(), move || out.clone()), log);
-    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
     text.split_terminator('\n').map(str::to_owned).collect()
 }
 
 #[test]
 fn empty_variable_sets_no_level() {
-    for (given, level) in [
+    for (variable, level) in [
         (None, LEVELS),
         (Some(""), LEVELS),
         (Some(" "), LEVELS),
         (Some("warn"), "warn"),
         (Some("=x="), LEVELS),
     ] {
-        assert_eq!(filter(given).to_string(), level, "{given:?}");
+        assert_eq!(filter(variable).to_string(), level, "{variable:?}");
     }
 }
 
@@ -70,7 +70,7 @@ fn foreign_text_cannot_control_the_terminal_or_start_a_log_line() {
         for _ in 0..500 {
             let name = hostile();
             let lines = logged(format, &Limit::default(), || {
-                error!(text = name, shown = %name, debugged = ?name, "said");
+                error!(text = name, shown = %name, debugged = ?name, "message");
                 info!("{name}");
             });
             assert_eq!(lines.len(), 2, "{name:?}: {lines:?}");
@@ -81,7 +81,7 @@ fn foreign_text_cannot_control_the_terminal_or_start_a_log_line() {
             if format == LogFormat::Json {
                 let value: Value = serde_json::from_str(&lines[0]).unwrap();
                 assert_eq!((&value["text"], &value["shown"]), (&name.clone().into(), &name.clone().into()));
-                assert_eq!((&value["level"], &value["message"]), (&"ERROR".into(), &"said".into()));
+                assert_eq!((&value["level"], &value["message"]), (&"ERROR".into(), &"message".into()));
             }
         }
     }
@@ -116,9 +116,9 @@ fn limit_permits_one_message_per_database() {
 }
 
 /// Writer that blocks while the mutex is locked.
-struct Gate(Kept, Arc<Mutex<()>>);
+struct Blocking(Output, Arc<Mutex<()>>);
 
-impl Write for Gate {
+impl Write for Blocking {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _passes = self.1.lock().unwrap();
         self.0.write(bytes)
@@ -131,8 +131,9 @@ impl Write for Gate {
 
 #[test]
 fn stalled_reader_blocks_nothing_and_learns_the_dropped_count() {
-    let (queue, limit, kept, gate) = (Queue::default(), Limit::default(), Kept::default(), Arc::default());
-    let (lines, out) = (queue.clone(), Gate(kept.clone(), Arc::clone(&gate)));
+    let (queue, limit, output, mutex) =
+        (Queue::default(), Limit::default(), Output::default(), Arc::default());
+    let (lines, out) = (queue.clone(), Blocking(output.clone(), Arc::clone(&mutex)));
     spawn("log", move || lines.write_to(out)).unwrap();
     let log = |text: &str, times: usize| {
         let out = queue.clone();
@@ -143,24 +144,24 @@ fn stalled_reader_blocks_nothing_and_learns_the_dropped_count() {
             report(&limit, &queue);
         });
     };
-    let closed = gate.lock().unwrap();
+    let blocked = mutex.lock().unwrap();
     let long = "x".repeat(1000);
     log(&long, 3000);
-    assert_eq!(queue.take_dropped(), 0, "there is no room to tell it");
+    assert_eq!(queue.take_dropped(), 0, "no room to report it");
     queue.drain(Duration::from_millis(10));
-    drop(closed);
+    drop(blocked);
     queue.drain(Duration::from_secs(60));
     log("read again", 1);
     queue.drain(Duration::from_secs(60));
-    let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
     let written: Vec<&str> = text.lines().collect();
-    let kept = written.iter().filter(|line| line.contains(&long)).count();
-    assert!((500..1500).contains(&kept), "{kept} lines of 3000");
-    for (number, line) in written[..kept].iter().enumerate() {
+    let queued = written.iter().filter(|line| line.contains(&long)).count();
+    assert!((500..1500).contains(&queued), "{queued} lines of 3000");
+    for (number, line) in written[..queued].iter().enumerate() {
         assert!(line.ends_with(&format!("number={number}")), "{line}");
     }
-    let [again, told] = written[kept..] else { panic!("{:?}", &written[kept..]) };
+    let [again, report] = written[queued..] else { panic!("{:?}", &written[queued..]) };
     assert!(again.contains("read again"), "{again}");
-    let missed = format!("log lines dropped lines={} ", 3000 - kept);
-    assert!(told.contains(&missed), "{told}");
+    let missed = format!("log lines dropped lines={} ", 3000 - queued);
+    assert!(report.contains(&missed), "{report}");
 }

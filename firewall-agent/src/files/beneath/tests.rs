@@ -63,8 +63,8 @@ fn symlink_out_of_the_directory_is_refused_with_its_target() {
         let refused = read(&dir.join(name)).unwrap_err();
         let named = fs::canonicalize(named).unwrap_or(named.to_owned());
         assert!(refused.starts_with(&format!("a link to {}, outside", named.display())), "{name}: {refused}");
-        let way = open_beneath(&dir, Path::new(name)).unwrap_err();
-        assert!(is_escape(&way), "{name}: {way}");
+        let error = open_beneath(&dir, Path::new(name)).unwrap_err();
+        assert!(is_escape(&error), "{name}: {error}");
     }
     // The control: without the confinement the same links lead to the bytes outside.
     assert_eq!(read_file(&dir.join("relative.yaml")).unwrap(), OUTSIDE);

@@ -11,12 +11,12 @@ fn ignored(names: &[&str]) -> Ignored {
     ignored
 }
 
-struct Place {
+struct RulesDir {
     dir: tempfile::TempDir,
     known: BTreeSet<PathBuf>,
 }
 
-impl Place {
+impl RulesDir {
     fn new(known: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let known = known.iter().map(|name| dir.path().join(name)).collect();
@@ -45,11 +45,11 @@ fn retained_names(snapshot: &Snapshot) -> Vec<&str> {
 
 #[test]
 fn file_count_limit_reads_known_files_first_and_names_the_rest() {
-    let place = Place::new(&["z.yaml"]);
+    let rules = RulesDir::new(&["z.yaml"]);
     for name in ["f.yaml", "e.yaml", "d.yaml", "z.yaml", "c.yaml", "b.yaml", "a.yaml"] {
-        place.write(name, name);
+        rules.write(name, name);
     }
-    let snapshot = place.scan(2, None);
+    let snapshot = rules.scan(2, None);
     assert_eq!(retained_names(&snapshot), ["a.yaml", "z.yaml"]);
     let refused: Vec<&Rejection> =
         snapshot.rules.values().filter_map(|seen| seen.content.as_ref().err()).collect();
@@ -59,37 +59,37 @@ fn file_count_limit_reads_known_files_first_and_names_the_rest() {
         "{refused:?}"
     );
     assert!(snapshot.unlisted.as_ref().unwrap().ends_with(": 2 more files are not read"));
-    let all = place.scan(7, None);
+    let all = rules.scan(7, None);
     assert_eq!((retained_names(&all).len(), all.unlisted), (7, None), "the control");
 }
 
 #[test]
 fn byte_limit_reads_known_files_first_and_names_the_rest() {
-    let place = Place::new(&["z.yaml"]);
-    place.write("z.yaml", "known");
+    let rules = RulesDir::new(&["z.yaml"]);
+    rules.write("z.yaml", "known");
     for number in 10..30 {
-        place.write_hole(&format!("{number}.yaml"), 4 << 20);
+        rules.write_hole(&format!("{number}.yaml"), 4 << 20);
     }
-    let snapshot = place.scan(1024, None);
+    let snapshot = rules.scan(1024, None);
     let bytes: usize = snapshot.rules.values().flat_map(|seen| &seen.content).map(Vec::len).sum();
     assert!(bytes <= MOST_BYTES, "{bytes}");
     let names = retained_names(&snapshot);
     assert_eq!((names.len(), names[0], names[names.len() - 1]), (16, "10.yaml", "z.yaml"));
-    let last = &snapshot.rules[&place.dir.path().join("29.yaml")];
+    let last = &snapshot.rules[&rules.dir.path().join("29.yaml")];
     assert!(last.content.as_ref().unwrap_err().message.starts_with("not read: more than 64 MiB"), "{last:?}");
 }
 
 #[test]
 fn file_that_fails_the_check_is_not_retained() {
-    let place = Place::new(&[]);
+    let rules = RulesDir::new(&[]);
     for name in ["good.yaml", "good.yaml.minisig", "bad.yaml"] {
-        place.write(name, name);
+        rules.write(name, name);
     }
-    let unsigned = || Rejection::named(Cause::Unsigned, "by nobody");
+    let unsigned = || Rejection::named(Cause::Unsigned, "by no key");
     let mut check = |_: &[u8], signature: &Signature| signature.clone()?.map(drop).ok_or_else(unsigned);
-    let snapshot = place.scan(1024, Some(&mut check));
+    let snapshot = rules.scan(1024, Some(&mut check));
     assert_eq!(retained_names(&snapshot), ["good.yaml"]);
-    assert_eq!(snapshot.rules[&place.dir.path().join("bad.yaml")].content, Err(unsigned()));
+    assert_eq!(snapshot.rules[&rules.dir.path().join("bad.yaml")].content, Err(unsigned()));
 }
 
 #[test]
@@ -122,47 +122,47 @@ fn different_snapshots_have_different_marks() {
 
 #[test]
 fn file_with_non_utf8_name_is_refused_and_not_retained() {
-    let place = Place::new(&[]);
+    let rules = RulesDir::new(&[]);
     for name in [&b"a\xff\n.yaml"[..], b"b.yaml"] {
-        fs::write(place.dir.path().join(OsStr::from_bytes(name)), "bytes").unwrap();
+        fs::write(rules.dir.path().join(OsStr::from_bytes(name)), "bytes").unwrap();
     }
-    let snapshot = place.scan(1024, None);
-    assert_eq!(retained_names(&snapshot), ["b.yaml"], "the control is kept");
+    let snapshot = rules.scan(1024, None);
+    assert_eq!(retained_names(&snapshot), ["b.yaml"], "the control: the other file is read");
     let refused = snapshot.rules.values().find_map(|seen| seen.content.as_ref().err()).unwrap();
     assert!(refused.message.starts_with("file name \"a\\xff\\u000a.yaml\": not UTF-8"), "{refused}");
 }
 
 #[test]
 fn at_most_eight_files_with_similar_names_are_reported() {
-    let place = Place::new(&[]);
+    let rules = RulesDir::new(&[]);
     for name in ["a.yaml", "b.yml", "c.YAML", ".d.yml", "e.yaml.minisig", "f.txt", "yml"] {
-        place.write(name, name);
+        rules.write(name, name);
     }
-    fs::create_dir(place.dir.path().join("g.yml")).unwrap();
-    let message = place.scan(1024, None).ignored.message();
+    fs::create_dir(rules.dir.path().join("g.yml")).unwrap();
+    let message = rules.scan(1024, None).ignored.message();
     assert_eq!(message.as_deref(), Some("not read, the name does not end in .yaml: b.yml, c.YAML"));
     for number in 10..30 {
-        place.write(&format!("{number}.yml"), "");
+        rules.write(&format!("{number}.yml"), "");
     }
-    let message = place.scan(1024, None).ignored.message().unwrap();
+    let message = rules.scan(1024, None).ignored.message().unwrap();
     assert!(
         message.ends_with(": 10.yml, 11.yml, 12.yml, 13.yml, 14.yml, 15.yml, 16.yml, 17.yml, and 14 more")
     );
     assert_eq!(ignored(&["x\n.yml"]).message().unwrap().lines().count(), 1);
-    assert_eq!(Place::new(&[]).scan(1024, None).ignored.message(), None);
+    assert_eq!(RulesDir::new(&[]).scan(1024, None).ignored.message(), None);
 }
 
 #[test]
 fn signature_symlink_out_of_the_directory_is_not_read() {
-    let (place, outside) = (Place::new(&[]), Place::new(&[]));
+    let (rules, outside) = (RulesDir::new(&[]), RulesDir::new(&[]));
     outside.write("secret", "secret");
     for name in ["a.yaml", "b.yaml", "b.sig"] {
-        place.write(name, name);
+        rules.write(name, name);
     }
-    symlink(outside.dir.path().join("secret"), place.dir.path().join("a.yaml.minisig")).unwrap();
-    symlink("b.sig", place.dir.path().join("b.yaml.minisig")).unwrap();
-    let snapshot = place.scan(1024, Some(&mut |_, _| Ok(())));
-    let signature = |name: &str| snapshot.rules[&place.dir.path().join(name)].signature.clone();
+    symlink(outside.dir.path().join("secret"), rules.dir.path().join("a.yaml.minisig")).unwrap();
+    symlink("b.sig", rules.dir.path().join("b.yaml.minisig")).unwrap();
+    let snapshot = rules.scan(1024, Some(&mut |_, _| Ok(())));
+    let signature = |name: &str| snapshot.rules[&rules.dir.path().join(name)].signature.clone();
     assert!(signature("a.yaml").unwrap_err().message.contains("outside the directory"));
     assert_eq!(signature("b.yaml"), Ok(Some(b"b.sig".to_vec())), "the control");
 }

@@ -183,8 +183,8 @@ async fn renamed_directory_is_no_longer_watched() {
     fs::write(away.join("a.yaml"), "elsewhere").unwrap();
     assert!(is_quiet(&mut watcher).await);
     let fd = watcher.queue.as_ref().unwrap().as_raw_fd();
-    let held = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
-    assert_eq!(held.matches("inotify wd:").count(), 1, "{held}");
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
+    assert_eq!(info.matches("inotify wd:").count(), 1, "{info}");
 }
 
 #[tokio::test]

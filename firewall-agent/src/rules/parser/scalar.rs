@@ -129,7 +129,7 @@ mod tests {
             " 42",
             "99999999999999999999",
         ] {
-            assert!(decimal::<u16>(1..=65535)(text).is_err(), "{text:?} was taken");
+            assert!(decimal::<u16>(1..=65535)(text).is_err(), "{text:?} was accepted");
         }
         assert_eq!(decimal::<u64>(0..=1)("0"), Ok(0));
     }
@@ -152,7 +152,7 @@ mod tests {
             "1787325000",
             "tomorrow",
         ] {
-            assert!(timestamp(text).is_err(), "{text:?} was taken");
+            assert!(timestamp(text).is_err(), "{text:?} was accepted");
         }
     }
 
@@ -177,7 +177,7 @@ mod tests {
             "9999-12-31T23:59:59+99:00",
             "10000-01-01T00:00:00Z",
         ] {
-            assert!(expiry(text).is_err(), "{text:?} was taken");
+            assert!(expiry(text).is_err(), "{text:?} was accepted");
         }
     }
 

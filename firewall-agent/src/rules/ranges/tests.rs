@@ -113,11 +113,11 @@ fn every_permitted_name_character_round_trips() {
     let characters: Vec<char> = ('\0'..=char::MAX).collect();
     let mut survived = 0;
     for group in characters.chunks(128) {
-        let taken = match file_with_name(group) {
+        let parsed = match file_with_name(group) {
             Some(ranges) => vec![ranges],
             None => group.iter().filter_map(|c| file_with_name(&[*c])).collect(),
         };
-        for ranges in taken {
+        for ranges in parsed {
             round_trip(&ranges);
             survived += ranges.ranges[&"a".parse().unwrap()].name.chars().count();
         }

@@ -55,8 +55,8 @@ impl Agent {
         let (accepted, persisted, changes, unused) = join(records, &live);
         ensure!(unused.is_empty(), "stored records are not used: {unused:?}");
         store.submit(changes);
-        let board = Arc::new(SharedState::new(config.propagation_window));
-        let reporter = StatusReporter::new(config, &accepted, &live, board)?;
+        let shared = Arc::new(SharedState::new(config.propagation_window));
+        let reporter = StatusReporter::new(config, &accepted, &live, shared)?;
         let reconciler = Reconciler::new(settings, kernel, live, (accepted, persisted), store, moment);
         Ok(Self { reconciler, reporter })
     }
