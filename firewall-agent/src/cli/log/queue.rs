@@ -1,7 +1,7 @@
 //! Queue of log lines: logging never waits for the reader of stderr. A thread writes the lines.
 //!
-//! `non_blocking` of tracing-appender bounds the number of lines, not their bytes, and does not report whether a line that
-//! reports dropped ones has room.
+//! `non_blocking` of tracing-appender bounds the number of lines, not their bytes, and does not report whether a line
+//! that reports dropped ones has room.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

@@ -76,7 +76,7 @@ impl Channel {
     }
 
     /// Applies a fault to some revision, new or old, in transit; returns its description.
-    pub fn mishap(&mut self, plane: &ControlPlane, rng: &mut Rng) -> String {
+    pub fn apply_fault(&mut self, plane: &ControlPlane, rng: &mut Rng) -> String {
         let ids = plane.ids();
         let id = ids[rng.usize(..ids.len())].clone();
         let newest = plane.newest(&id);

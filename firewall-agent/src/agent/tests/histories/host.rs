@@ -16,7 +16,7 @@ use super::control_plane::{ControlPlane, Issue};
 use super::disk::{Disk, DiskFault};
 use super::faults::Fault;
 use super::kernel::{Judgement, SharedKernel};
-use super::oracle::{Oracle, View, Word};
+use super::oracle::{Decision, Oracle, View};
 use super::packets::{Packets, describe};
 use super::tally::{Count, Tally};
 use super::writer::{Promises, Records, Writer};
@@ -165,7 +165,7 @@ impl Host {
     }
 
     /// Applies an event to the host itself; returns its description.
-    pub fn mishap(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
+    pub fn apply_event(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
         let entry = match self.rng.u8(0..24) {
             0 => {
                 self.skew = SignedDuration::from_secs(self.rng.i64(-9000..9000));
@@ -231,10 +231,10 @@ impl Host {
                 self.upgrade();
                 "upgrades to another layout".to_owned()
             }
-            20..=22 => self.ask(now, plane)?,
+            20..=22 => self.run_verb(now, plane)?,
             _ => {
                 self.advance(now, plane)?;
-                "the store gets on".to_owned()
+                "the store advances".to_owned()
             }
         };
         Ok(entry)
@@ -299,11 +299,11 @@ impl Host {
     }
 
     /// Executes a random operator's verb; returns its description.
-    pub fn ask(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
+    pub fn run_verb(&mut self, now: Timestamp, plane: &ControlPlane) -> Result<String> {
         let ids = plane.ids();
         let id = ids[self.rng.usize(..ids.len())].clone();
         if self.agent.is_none() || self.old.is_some() {
-            return Ok("nobody to ask".to_owned());
+            return Ok("no agent runs".to_owned());
         }
         self.tally.add(Count::Verb);
         match self.rng.u8(0..6) {
@@ -339,7 +339,7 @@ impl Host {
         now: Timestamp,
         plane: &ControlPlane,
     ) -> Result<String> {
-        let Some(agent) = &self.agent else { return Ok("nobody to ask".to_owned()) };
+        let Some(agent) = &self.agent else { return Ok("no agent runs".to_owned()) };
         self.channel.withdraw(id);
         let (claims, guarded) =
             (agent.reconciler.persisted.claimed_by(id), agent.reconciler.settings.guarded.clone());
@@ -410,9 +410,9 @@ impl Host {
         let is_durable = agent.reconciler.store.is_durable();
         let view = view(agent);
         self.oracle.accepted(&view, plane)?;
-        let leaves = |id: &DatabaseId| match view.words.get(id).map(|(word, _)| *word) {
-            Some(Word::Revision(revision)) => plane.issue(id, revision).is_none_or(|issue| issue.removed),
-            Some(Word::None | Word::Forgotten) | None => true,
+        let leaves = |id: &DatabaseId| match view.decisions.get(id).map(|(decision, _)| *decision) {
+            Some(Decision::Revision(revision)) => plane.issue(id, revision).is_none_or(|issue| issue.removed),
+            Some(Decision::None | Decision::Forgotten) | None => true,
         };
         let revisions = self.kernel.revisions();
         self.recorded.retain(|id, (revision, _)| !leaves(id) && revisions.get(id) == Some(revision));
@@ -433,7 +433,7 @@ impl Host {
         self.detached = BTreeSet::from([agent.reconciler.detached().is_some()]);
         // A revision that came into force counts until another is in force.
         for (id, revision) in self.kernel.revisions() {
-            let is_accepted = matches!(view.words.get(&id), Some((Word::Revision(_), _)));
+            let is_accepted = matches!(view.decisions.get(&id), Some((Decision::Revision(_), _)));
             let published = self.published.get(&id).filter(|(published, _)| *published == revision);
             if let Some(published) = published.filter(|_| is_accepted) {
                 self.recorded.insert(id, *published);
@@ -561,7 +561,7 @@ impl Host {
             Some(old) => old.judgement.clone(),
             None => self.kernel.judgement(),
         };
-        let words = self.oracle.words();
+        let decisions = self.oracle.decisions();
         let snapshot = reads.then(|| self.channel.snapshot());
         let takes_over = self.old.is_some();
         let done = self.guard(|agent| {
@@ -578,7 +578,8 @@ impl Host {
         if self.old.is_none() {
             // Of a wide prefix whose parts do not fit, only some parts stay.
             let is_checked = self.is_attached && self.has_room(&view, plane);
-            let retained = if is_checked { self.oracle.retained(&before, &words, &view, plane) } else { 0 };
+            let retained =
+                if is_checked { self.oracle.retained(&before, &decisions, &view, plane) } else { 0 };
             for judgement in &judgements {
                 if self.is_attached {
                     self.oracle.state(judgement, plane)?;
@@ -597,7 +598,7 @@ impl Host {
             );
         }
         if is_clean {
-            self.finish(&before, &words, &view, plane, reads)?;
+            self.finish(&before, &decisions, &view, plane, reads)?;
         } else if done.is_some() {
             self.tally.add(Count::Refused);
             // Also where a write was refused: a partly filtered host is better than an unfiltered one.
@@ -614,7 +615,7 @@ impl Host {
     fn finish(
         &mut self,
         before: &Judgement,
-        words: &BTreeMap<DatabaseId, Word>,
+        decisions: &BTreeMap<DatabaseId, Decision>,
         view: &View,
         plane: &ControlPlane,
         reads: bool,
@@ -632,7 +633,7 @@ impl Host {
                 self.terminate();
                 return Ok(());
             }
-            let retained = self.oracle.retained(before, words, view, plane);
+            let retained = self.oracle.retained(before, decisions, view, plane);
             let retained = if has_room { retained } else { 0 };
             let now = self.kernel.judgement();
             ensure!(retained & !now.passed == 0, "cut by the upgrade: {}", describe(retained & !now.passed));
@@ -648,7 +649,7 @@ impl Host {
             && known.databases == live.databases
             && known.counters == live.counters
             && (&known.claimed, &known.guarded) == (&live.claimed, &live.guarded);
-        ensure!(is_known, "the kernel holds something else than is known");
+        ensure!(is_known, "the kernel differs from the live state");
         for database in live.databases.values() {
             // No stamp: only where an agent that forgot the database was killed, and its successor does not know the
             // database.
@@ -680,8 +681,8 @@ impl Host {
             withheld.is_empty() || !agent.reconciler.store.is_durable(),
             "withheld, and durable: {withheld:?}"
         );
-        for (id, (word, _)) in &view.words {
-            let Word::Revision(revision) = *word else { continue };
+        for (id, (decision, _)) in &view.decisions {
+            let Decision::Revision(revision) = *decision else { continue };
             let issue = plane.issue(id, revision).context("never issued")?;
             let in_force = judgement.revisions.get(id).copied();
             if issue.removed {
@@ -747,8 +748,8 @@ impl Host {
             room.prefixes += database.sources.len();
             room.endpoints += live.endpoints_of(*slot).count();
         }
-        for (id, (word, _)) in &view.words {
-            let Word::Revision(revision) = *word else { continue };
+        for (id, (decision, _)) in &view.decisions {
+            let Decision::Revision(revision) = *decision else { continue };
             let revision = other.filter(|(other, _)| *other == id).map_or(revision, |(_, revision)| revision);
             room.add(id, revision, view, plane);
             // The earlier rules are restored first.
@@ -799,8 +800,8 @@ impl Host {
         };
         for id in plane.ids() {
             let Some(visible) = self.channel.visible(&id, valid(&id)) else { continue };
-            let word = view.words.get(&id).map(|(word, _)| *word).unwrap_or_default();
-            if word == Word::Revision(visible) || visible <= self.oracle.highest(&id) {
+            let decision = view.decisions.get(&id).map(|(decision, _)| *decision).unwrap_or_default();
+            if decision == Decision::Revision(visible) || visible <= self.oracle.highest(&id) {
                 continue;
             }
             let mine = &plane.issue(&id, visible).context("never issued")?.destinations;
@@ -811,9 +812,9 @@ impl Host {
                 .map(|(destination, _)| destination)
                 .collect();
             for other in plane.ids().iter().filter(|other| **other != id) {
-                let accepted = view.words.get(other).map(|(word, _)| *word);
+                let accepted = view.decisions.get(other).map(|(decision, _)| *decision);
                 let accepted =
-                    if let Some(Word::Revision(revision)) = accepted { Some(revision) } else { None };
+                    if let Some(Decision::Revision(revision)) = accepted { Some(revision) } else { None };
                 let seen = self.channel.visible(other, valid(other));
                 for issue in
                     [accepted, seen].into_iter().flatten().filter_map(|revision| plane.issue(other, revision))
@@ -822,7 +823,7 @@ impl Host {
                 }
             }
             let contends = mine.iter().any(|one| others.iter().any(|two| one.overlaps(two)));
-            ensure!(contends, "{id} {visible} is there, and was not accepted: {word:?}");
+            ensure!(contends, "{id} {visible} is there, and was not accepted: {decision:?}");
         }
         Ok(())
     }
@@ -865,9 +866,9 @@ impl Host {
         let active = |id: &DatabaseId| plane.issue(id, plane.newest(id)).is_some_and(|issue| !issue.removed);
         let fits = ids.iter().filter(|id| active(id)).count() <= usize::try_from(self.databases)?;
         let live = self.kernel.live();
-        let mut placed: BTreeSet<&DatabaseId> = live.databases.values().map(|one| &one.id).collect();
-        placed.extend(ids.iter().filter(|id| active(id)));
-        if self.old.is_some() && placed.len() > usize::try_from(self.databases)? {
+        let mut with_slot: BTreeSet<&DatabaseId> = live.databases.values().map(|one| &one.id).collect();
+        with_slot.extend(ids.iter().filter(|id| active(id)));
+        if self.old.is_some() && with_slot.len() > usize::try_from(self.databases)? {
             // A database in force in the other layout may have lost its slot to a newcomer, which retains it until the
             // other layout is gone, even if it has left meanwhile.
             return Ok(());
@@ -882,8 +883,8 @@ impl Host {
         let mut expected = 0;
         for id in &ids {
             let newest = plane.newest(id);
-            let word = view.words.get(id).map(|(word, _)| *word);
-            ensure!(word == Some(Word::Revision(newest)), "{id} {newest}: accepted is {word:?}");
+            let decision = view.decisions.get(id).map(|(decision, _)| *decision);
+            ensure!(decision == Some(Decision::Revision(newest)), "{id} {newest}: accepted is {decision:?}");
             let in_force = judgement.revisions.get(id).copied();
             ensure!(
                 !fits || in_force == active(id).then_some(newest),
@@ -969,13 +970,13 @@ fn prefixes(id: &DatabaseId, revision: u64, view: &View, plane: &ControlPlane) -
 }
 
 pub fn config(host: usize) -> Config {
-    let given = ConfigFile {
+    let flags = ConfigFile {
         interfaces: Some(vec!["none".to_owned()]),
         guarded_ports: Some("5001".parse().unwrap()),
         state_dir: Some(PathBuf::from("/nonexistent/state")),
         ..ConfigFile::default()
     };
-    Config::resolve(given, ConfigFile::default(), &format!("host-{host}")).unwrap()
+    Config::resolve(flags, ConfigFile::default(), &format!("host-{host}")).unwrap()
 }
 
 /// Settings of a host before any change.
@@ -1000,20 +1001,20 @@ fn answer_text(answer: &Option<Result<String>>) -> String {
 /// State on which an agent acts.
 fn view(agent: &Agent) -> View {
     let Reconciler { accepted, persisted, settings, clock, .. } = &agent.reconciler;
-    let mut words = BTreeMap::new();
+    let mut decisions = BTreeMap::new();
     for id in ["a", "b", "c"].map(|id| id.parse::<DatabaseId>().unwrap()) {
-        let word = match (accepted.files().get(&id), persisted.presence(&id)) {
-            (Some(file), _) => (Word::Revision(file.rules.revision), Some(file.bytes.content.to_vec())),
+        let decision = match (accepted.files().get(&id), persisted.presence(&id)) {
+            (Some(file), _) => (Decision::Revision(file.rules.revision), Some(file.bytes.content.to_vec())),
             (None, Some(Presence::Removed)) if persisted.floor(&id) > 0 => {
-                (Word::Revision(persisted.floor(&id)), None)
+                (Decision::Revision(persisted.floor(&id)), None)
             }
-            (None, Some(Presence::Removed | Presence::Forgotten)) => (Word::Forgotten, None),
-            (None, Some(Presence::Active) | None) => (Word::None, None),
+            (None, Some(Presence::Removed | Presence::Forgotten)) => (Decision::Forgotten, None),
+            (None, Some(Presence::Active) | None) => (Decision::None, None),
         };
-        words.insert(id, word);
+        decisions.insert(id, decision);
     }
     View {
-        words,
+        decisions,
         ranges: accepted.ranges().revision,
         now: clock.now(),
         guarded: settings.guarded.clone(),

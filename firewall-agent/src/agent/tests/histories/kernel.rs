@@ -56,7 +56,7 @@ fn observe(live: &Live) {
 
 #[derive(Debug, Clone)]
 pub struct SharedKernel {
-    plane: Rc<RefCell<FakeDataPlane>>,
+    data_plane: Rc<RefCell<FakeDataPlane>>,
     refused: Rc<Cell<bool>>,
     unreadable: Rc<Cell<bool>>,
     freed: Rc<RefCell<BTreeMap<CounterId, Retired>>>,
@@ -71,10 +71,10 @@ impl SharedKernel {
     pub fn new(databases: u32, rng: Rng) -> Self {
         let databases = databases.min(DATABASES);
         let sizes = Sizes { databases, counters: COUNTERS, prefix_counters: 12 };
-        let mut plane = FakeDataPlane::new(Live::default(), sizes);
-        plane.observer = Some(observe);
+        let mut data_plane = FakeDataPlane::new(Live::default(), sizes);
+        data_plane.observer = Some(observe);
         Self {
-            plane: Rc::new(RefCell::new(plane)),
+            data_plane: Rc::new(RefCell::new(data_plane)),
             refused: Rc::default(),
             unreadable: Rc::default(),
             freed: Rc::default(),
@@ -86,7 +86,7 @@ impl SharedKernel {
 
     /// The complete live state.
     pub fn live(&self) -> Ref<'_, Live> {
-        Ref::map(self.plane.borrow(), |plane| &plane.live)
+        Ref::map(self.data_plane.borrow(), |data_plane| &data_plane.live)
     }
 
     /// The live state as read back.
@@ -125,9 +125,9 @@ impl SharedKernel {
 
     /// Refuses the write of this number from now, and all later ones if `dead`; `kills`: the process ends instead.
     pub fn fail_at(&self, write: usize, dead: bool, kills: bool) {
-        let mut plane = self.plane.borrow_mut();
-        plane.failing = Some(plane.writes + write);
-        (plane.dead, plane.kills) = (dead, kills);
+        let mut data_plane = self.data_plane.borrow_mut();
+        data_plane.failing = Some(data_plane.writes + write);
+        (data_plane.dead, data_plane.kills) = (dead, kills);
     }
 
     /// Sets the number of prefixes for which memory is available.
@@ -152,11 +152,11 @@ impl SharedKernel {
 
     /// No write is refused, and none kills the next process.
     pub fn mend_writes(&self) {
-        self.plane.borrow_mut().failing = None;
+        self.data_plane.borrow_mut().failing = None;
     }
 
     fn write<T>(&self, call: impl FnOnce(&mut FakeDataPlane) -> T) -> T {
-        call(&mut self.plane.borrow_mut())
+        call(&mut self.data_plane.borrow_mut())
     }
 
     /// A write that changes no judgement.
@@ -174,8 +174,8 @@ impl SharedKernel {
 
     /// A refused write of ports may have changed some of them.
     fn set_some_ports(&mut self, claimed: &Ports, guarded: &Ports) {
-        let mut plane = self.plane.borrow_mut();
-        if plane.failing != Some(plane.writes) {
+        let mut data_plane = self.data_plane.borrow_mut();
+        if data_plane.failing != Some(data_plane.writes) {
             return;
         }
         let rng = &mut self.rng;
@@ -186,9 +186,9 @@ impl SharedKernel {
                 .filter(|port| if rng.bool() { wanted.contains(*port) } else { now.contains(*port) })
                 .collect();
         };
-        some(&mut plane.live.claimed, claimed);
-        some(&mut plane.live.guarded, guarded);
-        observe(&plane.live);
+        some(&mut data_plane.live.claimed, claimed);
+        some(&mut data_plane.live.guarded, guarded);
+        observe(&data_plane.live);
     }
 }
 
@@ -224,22 +224,22 @@ impl ReadBack for SharedKernel {
 
 impl DataPlane for SharedKernel {
     fn sizes(&self) -> Sizes {
-        self.plane.borrow().sizes()
+        self.data_plane.borrow().sizes()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
         self.set_some_ports(claimed, guarded);
-        let result = self.write(|plane| plane.set_ports(claimed, guarded));
+        let result = self.write(|data_plane| data_plane.set_ports(claimed, guarded));
         self.record_refusal(result)
     }
 
-    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
-        let result = self.write_quietly(|plane| plane.set_counter(slot, line));
+    fn set_counter(&mut self, slot: CounterId, counter: &RuleCounter) -> Result<()> {
+        let result = self.write_quietly(|data_plane| data_plane.set_counter(slot, counter));
         self.record_refusal(result)
     }
 
     fn free_counter(&mut self, slot: CounterId) -> Result<()> {
-        let result = self.write_quietly(|plane| plane.free_counter(slot));
+        let result = self.write_quietly(|data_plane| data_plane.free_counter(slot));
         if result.is_ok() {
             self.freed.borrow_mut().insert(slot, Retired { packets: 1, bytes: 60 });
         }
@@ -248,7 +248,7 @@ impl DataPlane for SharedKernel {
 
     fn publish_sources(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
         let before = self.prefixes();
-        let results = self.write(|plane| plane.publish_sources(together));
+        let results = self.write(|data_plane| data_plane.publish_sources(together));
         let (after, is_refused) = (self.prefixes(), results.iter().any(Result::is_err));
         // Of a refused change one family may have grown before the other shrank.
         let is_beyond = !is_refused && after > before && after > self.memory.get();
@@ -263,12 +263,12 @@ impl DataPlane for SharedKernel {
     }
 
     fn free_database(&mut self, slot: DatabaseSlot) -> Result<()> {
-        let result = self.write(|plane| plane.free_database(slot));
+        let result = self.write(|data_plane| data_plane.free_database(slot));
         self.record_refusal(result)
     }
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
-        let result = self.write(|plane| plane.publish_table(table));
+        let result = self.write(|data_plane| data_plane.publish_table(table));
         self.record_refusal(result)
     }
 }

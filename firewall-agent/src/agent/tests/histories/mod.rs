@@ -104,11 +104,11 @@ impl History {
             }
             5..=7 => {
                 self.tally.add(Count::File);
-                host.channel.mishap(&self.plane, rng)
+                host.channel.apply_fault(&self.plane, rng)
             }
             8 if rng.bool() => self.verb_amid_changes(at).with_context(|| format!("host {at}: verb"))?,
             8 => self.outgrows(at).with_context(|| format!("host {at} has little room"))?,
-            _ => host.mishap(self.now, &self.plane).with_context(|| format!("host {at}"))?,
+            _ => host.apply_event(self.now, &self.plane).with_context(|| format!("host {at}"))?,
         };
         let now = self.now;
         self.log(|| format!("{now} host {at}: {entry}"));
@@ -147,8 +147,8 @@ impl History {
                 if self.rng.bool() {
                     log.push(self.hosts[at].fail_writes(4, false));
                 }
-                let asked = self.hosts[at].ask(self.now, &self.plane);
-                log.push(asked.with_context(|| log.join("\n"))?);
+                let answered = self.hosts[at].run_verb(self.now, &self.plane);
+                log.push(answered.with_context(|| log.join("\n"))?);
             }
         }
         Ok(log.join("\n"))

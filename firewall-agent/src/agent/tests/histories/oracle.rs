@@ -14,7 +14,7 @@ use crate::sync::{Destination, Live, Ports};
 
 /// Newest decision about one database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Word {
+pub enum Decision {
     /// Nothing was accepted, or the agent has no file: the kernel's rules stay.
     #[default]
     None,
@@ -27,7 +27,7 @@ pub enum Word {
 #[derive(Debug, Clone)]
 pub struct View {
     /// The decision in force by database, and the bytes of accepted files.
-    pub words: BTreeMap<DatabaseId, (Word, Option<Vec<u8>>)>,
+    pub decisions: BTreeMap<DatabaseId, (Decision, Option<Vec<u8>>)>,
     /// Revision of the managed ranges; 0 when none was read.
     pub ranges: u64,
     pub now: Timestamp,
@@ -38,7 +38,7 @@ pub struct View {
 /// Facts about one host.
 #[derive(Debug, Clone, Default)]
 struct Facts {
-    words: BTreeMap<DatabaseId, Word>,
+    decisions: BTreeMap<DatabaseId, Decision>,
     /// Revisions below are never accepted again; they survive `forget`.
     floors: BTreeMap<DatabaseId, u64>,
     /// Every destination that was claimed and not released, with the last claimant.
@@ -55,7 +55,7 @@ pub struct Oracle {
     /// Facts that neither a kill nor a reboot may undo.
     firm: Facts,
     /// Decisions accepted since, any of which may have become durable.
-    since: BTreeMap<DatabaseId, Vec<Word>>,
+    since: BTreeMap<DatabaseId, Vec<Decision>>,
     ranges_since: BTreeSet<u64>,
     /// Revisions that may judge packets: the newest accepted one, and until a pass is finished the earlier ones.
     judging: BTreeMap<DatabaseId, BTreeSet<u64>>,
@@ -114,7 +114,7 @@ impl Oracle {
         for (id, revision) in &judgement.revisions {
             plane.issue(id, *revision).with_context(|| format!("{id} {revision} was never issued"))?;
             let before = self.in_force.insert(id.clone(), *revision).unwrap_or(0);
-            let is_newest = self.known.words.get(id) == Some(&Word::Revision(*revision));
+            let is_newest = self.known.decisions.get(id) == Some(&Decision::Revision(*revision));
             // After a rebase any revision may follow, also one that a later file has replaced meanwhile.
             let may_follow = is_newest || self.rebasing.contains(id);
             ensure!(*revision >= before || may_follow, "{id} {revision} is in force after {before}");
@@ -126,8 +126,8 @@ impl Oracle {
     /// accepted before.
     pub fn accepted(&mut self, view: &View, plane: &ControlPlane) -> Result<()> {
         let mut claimed: Vec<(&DatabaseId, &Issue)> = Vec::new();
-        for (id, (word, content)) in &view.words {
-            let Word::Revision(revision) = *word else { continue };
+        for (id, (decision, content)) in &view.decisions {
+            let Decision::Revision(revision) = *decision else { continue };
             let issue =
                 plane.issue(id, revision).with_context(|| format!("{id} {revision} was never issued"))?;
             ensure!(
@@ -136,22 +136,25 @@ impl Oracle {
             );
             for (other, others) in &claimed {
                 let overlaps = |one: &Destination| others.destinations.iter().any(|two| one.overlaps(two));
-                ensure!(!issue.destinations.iter().any(overlaps), "{id} and {other} hold one destination");
+                ensure!(!issue.destinations.iter().any(overlaps), "{id} and {other} claim one destination");
             }
             claimed.push((id, issue));
-            let before = self.known.words.get(id).copied().unwrap_or_default();
-            if before == *word {
+            let before = self.known.decisions.get(id).copied().unwrap_or_default();
+            if before == *decision {
                 self.judging.entry(id.clone()).or_default().insert(revision);
                 let since = self.since.entry(id.clone()).or_default();
-                if self.firm.words.get(id) != Some(word) && !since.contains(word) {
+                if self.firm.decisions.get(id) != Some(decision) && !since.contains(decision) {
                     // Its file was lost before it was stored, and is accepted again.
-                    since.push(*word);
+                    since.push(*decision);
                 }
                 continue;
             }
             let floor = self.known.floors.get(id).copied().unwrap_or(0);
-            let is_newer =
-                if before == Word::Forgotten { revision > floor || floor == 0 } else { revision >= floor };
+            let is_newer = if before == Decision::Forgotten {
+                revision > floor || floor == 0
+            } else {
+                revision >= floor
+            };
             ensure!(is_newer, "{id} {revision} was accepted after {floor}");
             self.accept(id, revision, issue);
         }
@@ -165,12 +168,12 @@ impl Oracle {
     }
 
     fn accept(&mut self, id: &DatabaseId, revision: u64, issue: &Issue) {
-        let word = Word::Revision(revision);
-        self.known.words.insert(id.clone(), word);
+        let decision = Decision::Revision(revision);
+        self.known.decisions.insert(id.clone(), decision);
         self.known.floors.insert(id.clone(), revision);
         let highest = self.highest.entry(id.clone()).or_insert(0);
         *highest = revision.max(*highest);
-        self.since.entry(id.clone()).or_default().push(word);
+        self.since.entry(id.clone()).or_default().push(decision);
         self.judging.entry(id.clone()).or_default().insert(revision);
         self.claim(&issue.destinations, id);
     }
@@ -188,8 +191,8 @@ impl Oracle {
     pub fn finished(&mut self, view: &View, plane: &ControlPlane) {
         let mut all_known = true;
         for (id, revisions) in &mut self.judging {
-            match view.words.get(id).map(|(word, _)| *word).unwrap_or_default() {
-                Word::Revision(revision) => {
+            match view.decisions.get(id).map(|(decision, _)| *decision).unwrap_or_default() {
+                Decision::Revision(revision) => {
                     revisions.retain(|one| *one == revision);
                     let expired = plane
                         .issue(id, revision)
@@ -197,8 +200,8 @@ impl Oracle {
                     let reached = self.known.reached.entry(id.clone()).or_insert(Timestamp::MIN);
                     *reached = (*reached).max(expired.unwrap_or(Timestamp::MIN));
                 }
-                Word::Forgotten => revisions.clear(),
-                Word::None => all_known &= revisions.is_empty(),
+                Decision::Forgotten => revisions.clear(),
+                Decision::None => all_known &= revisions.is_empty(),
             }
         }
         if all_known && view.ranges > 0 {
@@ -213,16 +216,16 @@ impl Oracle {
     pub fn retained(
         &self,
         before: &Judgement,
-        words: &BTreeMap<DatabaseId, Word>,
+        decisions: &BTreeMap<DatabaseId, Decision>,
         view: &View,
         plane: &ControlPlane,
     ) -> Packets {
         let mut retained = 0;
-        for (id, word) in words {
-            let after = self.known.words.get(id).copied().unwrap_or_default();
-            let (Word::Revision(one), Word::Revision(other)) = (*word, after) else { continue };
+        for (id, decision) in decisions {
+            let after = self.known.decisions.get(id).copied().unwrap_or_default();
+            let (Decision::Revision(one), Decision::Revision(other)) = (*decision, after) else { continue };
             let is_refused = plane.issue(id, other).is_some_and(|issue| issue.monitor && !view.allow_monitor);
-            if is_refused && view.words.get(id).is_none_or(|(word, _)| *word == Word::None) {
+            if is_refused && view.decisions.get(id).is_none_or(|(decision, _)| *decision == Decision::None) {
                 // Its file was lost before it was stored, and is not accepted again here.
                 continue;
             }
@@ -241,8 +244,8 @@ impl Oracle {
         retained
     }
 
-    pub fn words(&self) -> BTreeMap<DatabaseId, Word> {
-        self.known.words.clone()
+    pub fn decisions(&self) -> BTreeMap<DatabaseId, Decision> {
+        self.known.decisions.clone()
     }
 
     /// The highest revision that may have been accepted.
@@ -260,10 +263,10 @@ impl Oracle {
         self.firm.clone_from(&self.known);
         let Self { rebasing, known, in_force, .. } = self;
         rebasing.retain(|id| in_force.get(id).is_none_or(|revision| known.floors.get(id) != Some(revision)));
-        for (id, (word, _)) in &view.words {
+        for (id, (decision, _)) in &view.decisions {
             // The kernel has a revision, but its file was never stored.
-            if *word == Word::None {
-                self.firm.words.remove(id);
+            if *decision == Decision::None {
+                self.firm.decisions.remove(id);
             }
         }
         self.since.clear();
@@ -272,8 +275,8 @@ impl Oracle {
 
     /// `forget` was requested; the agent may have stored it or not.
     pub fn forgets(&mut self, id: &DatabaseId) {
-        self.known.words.insert(id.clone(), Word::Forgotten);
-        self.since.entry(id.clone()).or_default().push(Word::Forgotten);
+        self.known.decisions.insert(id.clone(), Decision::Forgotten);
+        self.since.entry(id.clone()).or_default().push(Decision::Forgotten);
         self.in_force.remove(id);
     }
 
@@ -285,8 +288,8 @@ impl Oracle {
         plane: &ControlPlane,
     ) -> Result<()> {
         for destination in released {
-            for (other, word) in self.known.words.iter().filter(|(other, _)| *other != id) {
-                let Word::Revision(revision) = word else { continue };
+            for (other, decision) in self.known.decisions.iter().filter(|(other, _)| *other != id) {
+                let Decision::Revision(revision) = decision else { continue };
                 let claims =
                     plane.issue(other, *revision).is_some_and(|it| it.destinations.contains(destination));
                 ensure!(!claims, "{destination} is claimed by {other}, and released by {id}");
@@ -324,8 +327,8 @@ impl Oracle {
 
     /// `rebase` was requested; any revision may follow.
     pub fn rebased(&mut self, id: &DatabaseId, plane: &ControlPlane) {
-        let word = self.known.words.get(id).copied().unwrap_or_default();
-        if let Word::Revision(revision) = word
+        let decision = self.known.decisions.get(id).copied().unwrap_or_default();
+        if let Decision::Revision(revision) = decision
             && plane.issue(id, revision).is_some_and(|issue| issue.removed)
         {
             self.forgets(id);
@@ -375,46 +378,47 @@ impl Oracle {
     ) -> Result<()> {
         self.doubtful.extend(lost.claims.keys());
         for id in plane.ids() {
-            let word = view.words.get(&id).map(|(word, _)| *word).unwrap_or_default();
-            let firm = self.firm.words.get(&id).copied().unwrap_or_default();
+            let decision = view.decisions.get(&id).map(|(decision, _)| *decision).unwrap_or_default();
+            let firm = self.firm.decisions.get(&id).copied().unwrap_or_default();
             let since = self.since.get(&id).map(Vec::as_slice).unwrap_or_default();
             let floor_in_force = floors.get(&id).copied().unwrap_or(0);
             if floor_in_force == 0 {
                 // Neither the kernel nor, where it was broken, the store records the revision in force.
                 self.in_force.remove(&id);
             }
-            let is_stored = word == firm || since.contains(&word);
-            let stored = if let Word::Revision(revision) = firm { revision } else { 0 };
+            let is_stored = decision == firm || since.contains(&decision);
+            let stored = if let Decision::Revision(revision) = firm { revision } else { 0 };
             // A newer revision was accepted, and its file could not be stored: the earlier one must not return.
             let newest = floor_in_force.max(self.highest(&id));
-            let is_newer_accepted = word == Word::None && newest > stored;
+            let is_newer_accepted = decision == Decision::None && newest > stored;
             ensure!(
                 is_stored || is_newer_accepted,
-                "{id}: {word:?} after a start; {firm:?} was durable, then {since:?}"
+                "{id}: {decision:?} after a start; {firm:?} was durable, then {since:?}"
             );
-            if let Word::Revision(revision) = word {
+            if let Decision::Revision(revision) = decision {
                 let floor = self.known.floors.entry(id.clone()).or_insert(0);
                 if !self.rebasing.contains(&id) {
                     *floor = revision.max(*floor);
                 }
                 self.judging.entry(id.clone()).or_default().insert(revision);
                 let issue = plane.issue(&id, revision).context("never issued")?;
-                if word != firm {
+                if decision != firm {
                     self.claim(&issue.destinations, &id);
                 }
-                self.known.words.insert(id.clone(), word);
+                self.known.decisions.insert(id.clone(), decision);
             } else if is_newer_accepted && !is_stored {
-                let word = lost.words.get(&id).copied().filter(|word| *word != Word::Forgotten);
-                let word = word.unwrap_or_default();
-                if let Word::Revision(revision) = word
+                let decision =
+                    lost.decisions.get(&id).copied().filter(|decision| *decision != Decision::Forgotten);
+                let decision = decision.unwrap_or_default();
+                if let Decision::Revision(revision) = decision
                     && plane.issue(&id, revision).is_some_and(|issue| issue.monitor && !view.allow_monitor)
                 {
                     // In monitor mode it revoked nothing while it did not fit, and is not accepted again here.
                     self.judging.entry(id.clone()).or_default().insert(floor_in_force);
                 }
-                self.known.words.insert(id.clone(), word);
+                self.known.decisions.insert(id.clone(), decision);
             } else {
-                self.known.words.insert(id.clone(), word);
+                self.known.decisions.insert(id.clone(), decision);
             }
             if !self.rebasing.contains(&id) {
                 let floor = self.known.floors.entry(id.clone()).or_insert(0);

@@ -28,7 +28,7 @@ impl Promises {
     /// Compares the records read by a start with the promised ones.
     fn check(&self, found: &Records) -> Result<()> {
         let is_known = *found == self.committed || self.attempted.contains(found);
-        ensure!(is_known, "the store holds {found:?}, and no commit left that: {:?}", self.committed);
+        ensure!(is_known, "the store contains {found:?}, which no commit wrote: {:?}", self.committed);
         Ok(())
     }
 }
@@ -117,8 +117,8 @@ impl StateStore for Writer {
             return true;
         }
         // Between two calls the thread may have progressed or not.
-        let gets_on = if timeout.is_zero() || self.is_slow { self.rng.bool() } else { true };
-        if gets_on && self.error.is_none() {
+        let advances = if timeout.is_zero() || self.is_slow { self.rng.bool() } else { true };
+        if advances && self.error.is_none() {
             self.work();
         }
         self.is_durable()
