@@ -36,16 +36,17 @@ fn hosts_reach_each_other_only_through_the_router() {
         let _inside = left.enter().unwrap();
         TcpListener::bind("[::]:30092").unwrap()
     };
-    let ways: [SocketAddr; 2] =
+    let addresses: [SocketAddr; 2] =
         ["192.0.2.10:30092".parse().unwrap(), "[2001:db8:2::10]:30092".parse().unwrap()];
-    for way in ways {
-        assert!(right.connect(way, SECOND).is_err(), "{way} is reached without a route");
+    for address in addresses {
+        assert!(right.connect(address, SECOND).is_err(), "{address} is reached without a route");
     }
     left.route_by(&["192.0.2.1", "2001:db8:2::1"]).unwrap();
     right.route_by(&["203.0.113.1", "2001:db8:3::1"]).unwrap();
     router.forward().unwrap();
-    for way in ways {
-        eventually(20 * SECOND, "it is reached by the router", || right.connect(way, SECOND).ok()).unwrap();
+    for address in addresses {
+        eventually(20 * SECOND, "it is reached by the router", || right.connect(address, SECOND).ok())
+            .unwrap();
         let (_, from) = listener.accept().unwrap();
         assert!(
             ["[::ffff:203.0.113.20]", "[2001:db8:3::20]"]
@@ -144,10 +145,10 @@ fn test_host_admits_the_client_its_rule_file_allows() {
 
 #[test]
 fn waiting_returns_the_value_or_names_the_missing_event() {
-    let mut looks = 0;
-    let third = eventually(SECOND, "a third look", || {
-        looks += 1;
-        (looks == 3).then_some(looks)
+    let mut polls = 0;
+    let third = eventually(SECOND, "a third poll", || {
+        polls += 1;
+        (polls == 3).then_some(polls)
     });
     assert_eq!(third.unwrap(), 3);
     let missed = eventually(Duration::from_millis(20), "a thing that never comes", || None::<()>);

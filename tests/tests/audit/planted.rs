@@ -117,8 +117,8 @@ fn each_planted_bypass_is_reported_and_only_then() {
         perform(&host.db, plant);
         let seen = host.audit(&[]);
         assert_eq!((seen.code, seen.bypasses.len()), (Some(5), 1), "{object}: {seen:?}");
-        let (found, place) = seen.bypasses.first().unwrap();
-        assert!(found == kind && place.contains(object), "{object}: {seen:?}");
+        let (found, shown) = seen.bypasses.first().unwrap();
+        assert!(found == kind && shown.contains(object), "{object}: {seen:?}");
         let accepting = host.audit(&["--accept", kind]);
         assert_eq!((accepting.code, accepting.bypasses.len()), (Some(0), 1), "{object}: {accepting:?}");
         perform(&host.db, uproot);
@@ -156,9 +156,9 @@ fn harmless_rules_are_not_reported() {
 #[test]
 fn loopback_and_unnamed_address_listeners_are_reported() {
     let host = filtered(User::Root);
-    let listen = |place: &str| {
+    let listen = |address: &str| {
         let _inside = host.db.enter().unwrap();
-        TcpListener::bind(place).unwrap()
+        TcpListener::bind(address).unwrap()
     };
     let findings = || -> Vec<(String, String)> { host.audit(&[]).bypasses.into_iter().collect() };
     let finding = |kind: &str, object: &str| (kind.to_owned(), object.to_owned());
@@ -182,8 +182,8 @@ fn loopback_and_unnamed_address_listeners_are_reported() {
 /// A closed listener may survive briefly in a process that another thread forks.
 fn becomes_quiet(host: &TestHost) {
     let quiet = || host.audit(&[]).bypasses.is_empty().then_some(());
-    eventually(Duration::from_secs(10), "nobody listens any more", quiet).unwrap();
-    is_quiet(host, "nobody listens any more");
+    eventually(Duration::from_secs(10), "no listener remains", quiet).unwrap();
+    is_quiet(host, "no listener remains");
 }
 
 /// Root sees everything: the audit is complete and without findings.

@@ -32,8 +32,8 @@ fn missing_capability_exits_1_and_reports_no_clean_result() {
     assert!(found.unchecked.iter().any(|what| what == NFTABLES), "{json:?}");
     let table = without_capabilities(&host, &[]);
     assert_eq!(table.code, Some(1), "{table:?}");
-    for said in ["! not checked: nftables rules: ", "CAP_NET_ADMIN", "the others are unknown"] {
-        assert!(table.out.contains(said), "{said}: {table:?}");
+    for text in ["! not checked: nftables rules: ", "CAP_NET_ADMIN", "the others are unknown"] {
+        assert!(table.out.contains(text), "{text}: {table:?}");
     }
     assert!(!table.out.contains("no bypass found\n"), "{table:?}");
     // The audit still reports its other findings.
@@ -53,12 +53,12 @@ fn table_explains_each_bypass_and_its_remedy() {
     host.db.run("ip link set br0 up").unwrap();
     let found = host.audit_answer(&["--accept", "tunnel,container"]);
     assert_eq!((found.code, found.err.as_str()), (Some(0), ""), "{found:?}");
-    for said in [
+    for text in [
         "container  br0  (accepted)\n    a bridge",
         "\n    action: ",
         "bypasses found: 1, of which accepted: 1",
     ] {
-        assert!(found.out.contains(said), "{said}: {found:?}");
+        assert!(found.out.contains(text), "{text}: {found:?}");
     }
     let bad = host.audit_answer(&["--accept", "bridges"]);
     assert_eq!((bad.code, bad.out.as_str()), (Some(2), ""), "{bad:?}");

@@ -26,7 +26,7 @@ struct Batch {
     frame: Vec<u8>,
     reason: &'static str,
     /// Database and rule; the rule of the default counter is empty.
-    line: Option<(&'static str, &'static str)>,
+    rule: Option<(&'static str, &'static str)>,
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
     for batch in &batches {
         let bytes = batch.count * batch.frame.len() as u64;
         add(reasons.entry(batch.reason.to_owned()).or_default(), (batch.count, bytes));
-        if let Some((database, rule)) = batch.line {
+        if let Some((database, rule)) = batch.rule {
             add(lines.entry((database.to_owned(), rule.to_owned())).or_default(), (batch.count, bytes));
         }
         (0..batch.count).for_each(|_| wire.send(&batch.frame).unwrap());
@@ -52,10 +52,10 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
         counted.retain(|reason, _| !["not_ip", "not_protected"].contains(&reason.as_str()));
         counted
     };
-    let settled = eventually(Duration::from_secs(5), "every packet is counted", || {
+    let complete = eventually(Duration::from_secs(5), "every packet is counted", || {
         (counted() == reasons).then_some(())
     });
-    assert!(settled.is_ok(), "{:?} instead of {reasons:?}", counted());
+    assert!(complete.is_ok(), "{:?} instead of {reasons:?}", counted());
     let rows = host.json(&["rules"]);
     let found = tallies(&rows, |row| (text(row, "database_id"), text(row, "rule")));
     assert_eq!(found, lines);
@@ -88,7 +88,7 @@ fn batches(host: &TestHost) -> Vec<Batch> {
     let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
     let ethernet = || -> Ethernet { frame().to(to).from(from) };
     let syn = |source, port| ethernet().ipv4(source, SERVER4).tcp(40_000, port).build();
-    let batch = |count, reason, line, frame| Batch { count, frame, reason, line };
+    let batch = |count, reason, rule, frame| Batch { count, frame, reason, rule };
     let tagged = (0..5).fold(ethernet(), |ethernet, _| ethernet.vlan(0));
     vec![
         batch(3, "allowed", Some(("orders", "fr-1")), syn(OFFICE, 30_092)),

@@ -42,7 +42,7 @@ fn rows(host: &TestHost, arguments: &[&str], packets: u64) -> Vec<Value> {
     };
     let all =
         |rows: &Vec<Value>| rows.iter().map(|row| row["packets"].as_u64().unwrap()).sum::<u64>() == packets;
-    eventually(Duration::from_secs(10), "every packet is written down", || Some(found()).filter(all))
+    eventually(Duration::from_secs(10), "every packet is recorded", || Some(found()).filter(all))
         .unwrap_or_else(|_| panic!("{:?}", found()))
 }
 
@@ -106,7 +106,7 @@ fn denied_sources_are_aggregated_with_a_suggested_rule() {
         assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{agent}: {unknown:?}");
     }
     knock(&host, &[30_092], [1, 1, 1]);
-    assert_eq!(rows(&host, &["denied", ORDERS], 18).len(), 3, "written down with the agent dead, too");
+    assert_eq!(rows(&host, &["denied", ORDERS], 18).len(), 3, "recorded with the agent dead, too");
 }
 
 #[test]

@@ -117,10 +117,10 @@ fn hostile_names_and_labels_are_escaped_by_every_noun() {
     let evil = rules_dir.join(format!("a\u{1b}[2J\n{FORGED}\n\u{9b}b\u{202e}.yaml"));
     fs::write(&evil, "database_id: \"\u{1b}[2J\"\n").unwrap();
     let forging = format!("ready\n{FORGED}\n");
-    let said = json!({"agent": null, "ready": false, "not_ready": ["\u{1b}[2J", forging], "interfaces": [], "databases": [],
+    let status = json!({"agent": null, "ready": false, "not_ready": ["\u{1b}[2J", forging], "interfaces": [], "databases": [],
         "rejected_files": [{"path": evil.to_str(), "errors": ["\u{9b}31m", forging]}], "errors": ["\u{7f}\u{1b}c", forging],
         "repairs": {}, "counters": []});
-    fs::write(dir.path().join("status.json"), said.to_string()).unwrap();
+    fs::write(dir.path().join("status.json"), status.to_string()).unwrap();
     let config = dir.path().join("config.yaml");
     let at = dir.path().display();
     let text = format!(
@@ -168,9 +168,9 @@ fn hostile_names_and_labels_are_escaped_by_every_noun() {
     let rows: Value = serde_json::from_str(&ask(&["rules", "-o", "json"]).out).unwrap();
     let mut compared = 0;
     for row in rows.as_array().unwrap().iter().filter(|row| row["type"] != "default") {
-        let wish = &desired.databases[&row["database_id"].as_str().unwrap().parse().unwrap()];
+        let wanted = &desired.databases[&row["database_id"].as_str().unwrap().parse().unwrap()];
         let key = CounterKey::Rule(row["rule"].as_str().unwrap().parse().unwrap());
-        assert_eq!(row["label"], stored_label(&wish.counters[&key].1), "{row}");
+        assert_eq!(row["label"], stored_label(&wanted.counters[&key].1), "{row}");
         compared += 1;
     }
     assert_eq!(compared, u32::from(DATABASES) * u32::from(LABELS));

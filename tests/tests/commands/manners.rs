@@ -43,7 +43,7 @@ fn unusable_configuration_exits_2_with_its_position() {
     fs::write(path("broken.yaml"), "interfaces: [eth0\n").unwrap();
     fs::write(path("value.yaml"), format!("{MINIMAL}xdp_mode: fast\n")).unwrap();
     fs::create_dir(path("directory.yaml")).unwrap();
-    for (file, said) in [
+    for (file, texts) in [
         ("missing.yaml", &["missing.yaml"][..]),
         ("directory.yaml", &["directory.yaml"]),
         ("unknown.yaml", &["unknown.yaml: line 3", "rule_dir"]),
@@ -52,7 +52,7 @@ fn unusable_configuration_exits_2_with_its_position() {
     ] {
         for command in EVERY {
             let answer = alone(&[command, &["--config", &path(file)]].concat());
-            is_one_error(&answer, 2, said, &format!("{command:?} {file}"));
+            is_one_error(&answer, 2, texts, &format!("{command:?} {file}"));
         }
     }
 }
@@ -75,14 +75,14 @@ fn run_requires_only_guarded_ports_and_interfaces() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.yaml");
     let config = config.to_str().unwrap();
-    for (text, flags, said) in [
+    for (text, flags, texts) in [
         ("interfaces: [eth0]\n", &[][..], &["guarded_ports: missing"][..]),
         ("guarded_ports: [5432]\n", &[], &["interfaces: "]),
         ("allow_monitor: false\n", &["--guarded-ports", "5432"], &["interfaces: "]),
     ] {
         fs::write(config, text).unwrap();
         let answer = alone(&[&["run", "--config", config], flags].concat());
-        is_one_error(&answer, 2, said, text);
+        is_one_error(&answer, 2, texts, text);
     }
 }
 
@@ -124,14 +124,14 @@ fn validate_exits_0_or_2_with_reasons_as_text_and_json() {
     fs::write(&config, MINIMAL).unwrap();
     fs::write(&good, &text).unwrap();
     fs::write(&bad, text.replace("30092", "70000")).unwrap();
-    for (file, code, said) in [(&good, 0, "database orders revision 1"), (&bad, 2, "70000")] {
+    for (file, code, text) in [(&good, 0, "database orders revision 1"), (&bad, 2, "70000")] {
         let validate = |format| {
             let [file, config] = [file, &config].map(|path: &_| Path::to_str(path).unwrap());
             alone(&["validate", file, "-o", format, "--config", config])
         };
         let table = validate("table");
         assert_eq!((table.code, table.err.as_str()), (Some(code), ""), "{table:?}");
-        assert!(table.out.contains(said), "{table:?}");
+        assert!(table.out.contains(text), "{table:?}");
         let answer = validate("json");
         assert_eq!((answer.code, answer.err.as_str()), (Some(code), ""), "{answer:?}");
         let json: Value = serde_json::from_str(&answer.out).unwrap();
@@ -169,10 +169,10 @@ fn closed_output_pipe_is_no_error() {
 }
 
 /// Requires one line on stderr that contains each of these texts once, and an empty stdout.
-fn is_one_error(answer: &Answer, code: i32, said: &[&str], what: &str) {
+fn is_one_error(answer: &Answer, code: i32, texts: &[&str], what: &str) {
     assert_eq!((answer.code, answer.out.as_str()), (Some(code), ""), "{what}: {answer:?}");
     assert!(answer.err.starts_with("error: ") && answer.err.lines().count() == 1, "{what}: {answer:?}");
-    for text in said {
+    for text in texts {
         assert_eq!(answer.err.matches(text).count(), 1, "{what}: {text}: {answer:?}");
     }
 }

@@ -185,8 +185,11 @@ fn named_files_are_compared_with_the_accepted_ones() {
                 "{what}"
             );
         }
-        let said = plan["rejected_files"][0]["errors"][0].as_str().unwrap_or_default();
-        assert!(said.starts_with(refused) && said.is_empty() == refused.is_empty(), "{what}: {said}");
+        let message = plan["rejected_files"][0]["errors"][0].as_str().unwrap_or_default();
+        assert!(
+            message.starts_with(refused) && message.is_empty() == refused.is_empty(),
+            "{what}: {message}"
+        );
         let cause = match refused {
             "range man-example: " => json!("range_shrunk"),
             "cannot be read: " => json!("unreadable"),
@@ -205,17 +208,17 @@ fn outcomes(plan: &Value) -> Value {
 #[test]
 fn plan_predicts_tombstones_and_lack_of_room() {
     let host = populated();
-    let place = "192.0.2.10:9000/tcp";
+    let endpoint = "192.0.2.10:9000/tcp";
     host.push(&RuleFile::new("fresh", 1).endpoint("192.0.2.10:9000"));
     host.home.remove_rules("broken.yaml").unwrap();
     let is_in_force = |databases: &Value| {
-        databases["databases"].as_array().unwrap().iter().any(|one| one["endpoints"] == json!([place]))
+        databases["databases"].as_array().unwrap().iter().any(|one| one["endpoints"] == json!([endpoint]))
     };
     host.until("fresh is in force", |_| is_in_force(&host.json(&["databases"])));
     assert_eq!(host.json(&["plan"])["tombstones"], json!([]));
     host.kill();
     host.push(&RuleFile::new("fresh", 2).endpoint("192.0.2.10:9001").allow("203.0.113.0/24"));
-    let dropped = json!([{"endpoint": place, "before": false, "after": true}]);
+    let dropped = json!([{"endpoint": endpoint, "before": false, "after": true}]);
     let plan = host.json(&["plan"]);
     assert_eq!((&plan["tombstones"], &plan["databases"][0]["problem"]), (&dropped, &Value::Null), "{plan}");
     // The same when one more prefix does not fit: the dropped endpoint is still closed, and none is opened.
@@ -226,10 +229,10 @@ fn plan_predicts_tombstones_and_lack_of_room() {
     assert!(fresh["problem"].as_str().unwrap().contains("no room for 1 prefixes"), "{plan}");
     assert_eq!(
         fresh["endpoints"],
-        json!([{"endpoint": place, "before": "enforce", "after": null, "closed": true}])
+        json!([{"endpoint": endpoint, "before": "enforce", "after": null, "closed": true}])
     );
     let closed = json!([
-        {"endpoint": place, "before": false, "after": true},
+        {"endpoint": endpoint, "before": false, "after": true},
         {"endpoint": "192.0.2.10:9001/tcp", "before": false, "after": true},
     ]);
     assert_eq!(plan["tombstones"], closed);

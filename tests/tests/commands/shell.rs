@@ -75,16 +75,16 @@ fn unauthorized_user_is_shown_the_required_user() {
             "-all",
             "--",
         ]);
-        let said = answer(command.arg(&program).args(noun).arg("--config").arg(host.home.config()));
-        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{noun:?}: {said:?}");
-        assert_eq!(said.err.lines().count(), 1, "{noun:?}: {said:?}");
+        let output = answer(command.arg(&program).args(noun).arg("--config").arg(host.home.config()));
+        assert_eq!((output.code, output.out.as_str()), (Some(1), ""), "{noun:?}: {output:?}");
+        assert_eq!(output.err.lines().count(), 1, "{noun:?}: {output:?}");
         for words in [
             "Permission denied",
             "the user that the agent runs as",
             "running as uid 1000 without ",
             "CAP_BPF",
         ] {
-            assert!(said.err.contains(words), "{noun:?}: {words}: {said:?}");
+            assert!(output.err.contains(words), "{noun:?}: {words}: {output:?}");
         }
     }
 }

@@ -24,16 +24,19 @@ fn refused_revocation_is_reported_and_retried() {
         while started.elapsed() < Duration::from_secs(2) {
             // The old rules or the new ones, complete. They may change between the two queries, once.
             let verdicts = [host.reason(old, "192.0.2.1:30092"), host.reason(new, "192.0.2.1:30092")];
-            assert_ne!(verdicts, ["no_match", "no_match"], "from call {first}: nobody is allowed");
+            assert_ne!(verdicts, ["no_match", "no_match"], "from call {first}: no source is allowed");
             sleep(Duration::from_millis(50));
         }
         // Either the publish completed before the refusals began, or the agent reports that it failed.
         let log = host.log();
         let done = host.reason(old, "192.0.2.1:30092") == "no_match";
         delayed += u32::from(!done);
-        assert!(done || log.contains("Cannot allocate memory"), "from call {first}: nothing is said:\n{log}");
+        assert!(
+            done || log.contains("Cannot allocate memory"),
+            "from call {first}: nothing is logged:\n{log}"
+        );
         let late = log.matches("not in force within half the propagation window").count();
-        assert!(done || late > reported, "from call {first}: the promise is forgotten:\n{log}");
+        assert!(done || late > reported, "from call {first}: the delay is not reported:\n{log}");
         reported = late;
         drop(refusing);
         let lands = || (host.reason(old, "192.0.2.1:30092") == "no_match").then_some(());
@@ -41,5 +44,5 @@ fn refused_revocation_is_reported_and_retried() {
         assert_eq!(host.reason(new, "192.0.2.1:30092"), "allowed", "from call {first}");
         host.until_state("a", "applied");
     }
-    assert!(delayed > 0, "the control: no refusal held anything up");
+    assert!(delayed > 0, "the control: no refusal delayed a publish");
 }

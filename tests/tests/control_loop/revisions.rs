@@ -45,7 +45,7 @@ fn rebase_admits_a_lower_revision_once_without_changing_rules() {
     host.write("b.yaml", file("a", 0, "192.0.2.1", &[SHOP]).replace("revision: 0", "revision: 1"));
     host.push(&file("a", 6, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 6);
-    assert_eq!(host.ask(&["rebase", "nobody"]).code, Some(1));
+    assert_eq!(host.ask(&["rebase", "unknown"]).code, Some(1));
     assert_eq!(host.ask(&["rebase", "not an id"]).code, Some(2));
 }
 
@@ -97,14 +97,14 @@ fn only_forget_removes_a_database_without_file() {
     assert_eq!(host.reason(IN_OFFICE, "a"), "allowed");
 
     assert_eq!(host.ask(&["forget", "a"]).code, Some(0));
-    let place = format!("192.0.2.1:{PORT}");
-    assert_eq!(host.reason(IN_OFFICE, &place), "closed");
+    let endpoint = format!("192.0.2.1:{PORT}");
+    assert_eq!(host.reason(IN_OFFICE, &endpoint), "closed");
     host.stop();
     // Without a daemon the command takes the lock itself.
     let opened = host.ask(&["forget", "a", "--open"]);
     assert_eq!(opened.code, Some(0), "{opened:?}");
-    assert!(opened.out.contains(&place), "{opened:?}");
-    assert_eq!(host.reason(IN_OFFICE, &place), "closed", "the port is guarded besides");
+    assert!(opened.out.contains(&endpoint), "{opened:?}");
+    assert_eq!(host.reason(IN_OFFICE, &endpoint), "closed", "the port is guarded besides");
     assert_eq!(host.ask(&["forget", "a"]).code, Some(1), "not known any more");
 }
 

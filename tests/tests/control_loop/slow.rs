@@ -66,8 +66,8 @@ fn slow_disk_delays_no_revocation_and_stores_the_newest() {
     // At most two passes, neither of which waits for 20 times two seconds. In a quiet moment it takes 0.2 s.
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert!(all(&host, IN_SHOP, "allowed") && all(&host, IN_OFFICE, "no_match"));
-    let said = || host.log().contains("state.redb: the disk is slow").then_some(());
-    eventually(Duration::from_secs(20), "the disk is said to be slow", said).unwrap();
+    let reported = || host.log().contains("state.redb: the disk is slow").then_some(());
+    eventually(Duration::from_secs(20), "the slow disk is reported", reported).unwrap();
 
     let caught_up = || host.log().contains("condition cleared condition=\"store\"").then_some(());
     eventually(Duration::from_secs(120), "all is stored, slowly", caught_up).unwrap();

@@ -52,9 +52,9 @@ fn occupy_instances(user: User) -> Child {
             setuid(Uid::from_raw(user.id()))?;
             set_pdeathsig(Signal::SIGKILL)?;
             // Without IN_CLOEXEC, so that the executed program inherits them.
-            let mut held = 0;
-            while held < INSTANCES && libc::inotify_init1(0) >= 0 {
-                held += 1;
+            let mut instances = 0;
+            while instances < INSTANCES && libc::inotify_init1(0) >= 0 {
+                instances += 1;
             }
             Ok(())
         });
@@ -191,7 +191,7 @@ fn an_empty_variable_counts_as_unset() {
     host.push(&file("a", 1, "192.0.2.1", &[SHOP]));
     host.until_revision("a", 1);
     let logged = || host.log().contains("in force database=a").then(|| host.log());
-    let human = eventually(Duration::from_secs(10), "the log tells of it", logged).unwrap();
+    let human = eventually(Duration::from_secs(10), "it is logged", logged).unwrap();
     assert!(human.contains(" INFO "), "{human}");
     host.stop();
     // Controls: nonempty values take effect.

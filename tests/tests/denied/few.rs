@@ -174,8 +174,8 @@ fn denial_records_are_removed_with_their_database() {
         loaded.firewall.run(&kind.frame, None).unwrap();
         sleep(Duration::from_millis(2));
     }
-    let line = default_counter(&loaded, "orders");
-    assert!(loaded.kernel.denied().unwrap().iter().any(|one| one.what.counter == line));
+    let counter = default_counter(&loaded, "orders");
+    assert!(loaded.kernel.denied().unwrap().iter().any(|one| one.what.counter == counter));
     let guarded = loaded.live.guarded.clone();
     let removed = ["orders".parse().unwrap()].into();
     let desired = Desired { removed, guarded, monitor: true, ..Desired::default() };
@@ -186,5 +186,5 @@ fn denial_records_are_removed_with_their_database() {
         "{done:?}"
     );
     let left = loaded.kernel.denied().unwrap();
-    assert!(!left.is_empty() && left.iter().all(|one| one.what.counter != line), "{left:?}");
+    assert!(!left.is_empty() && left.iter().all(|one| one.what.counter != counter), "{left:?}");
 }

@@ -47,12 +47,9 @@ fn flood_of_new_sources_preserves_shares_of_heavy_sources() {
         sent as f64 / seconds,
         denied.len()
     );
-    assert_eq!(totals.seen, sent, "every refused packet came to the gate");
+    assert_eq!(totals.seen, sent, "the sampler saw every denied packet");
     assert!(totals.recorded + totals.unrecorded <= sent && totals.records > 100, "{totals:?}");
-    assert!(
-        sent - totals.recorded - totals.unrecorded < sent / 50,
-        "what no record stands for yet is little: {totals:?}"
-    );
+    assert!(sent - totals.recorded - totals.unrecorded < sent / 50, "few packets await a record: {totals:?}");
     assert!(totals.records < sent / 4, "records are bounded by time, not by packets: {totals:?}");
     assert!(denied.len() <= DENIALS_SIZE as usize, "{}", denied.len());
 
@@ -60,13 +57,13 @@ fn flood_of_new_sources_preserves_shares_of_heavy_sources() {
     denied.iter().for_each(|one| *by_source.entry(one.what.source.unwrap()).or_default() += one.packets);
     for (source, share) in [(HEAVY, 0.5), (HALF_AS_HEAVY, 0.25)] {
         let found = by_source[&IpAddr::V4(source)] as f64 / sent as f64;
-        println!("{source}: {:.1} % of the flood, is said to be {:.1} %", share * 100.0, found * 100.0);
+        println!("{source}: {:.1} % of the flood, estimated as {:.1} %", share * 100.0, found * 100.0);
         assert!((found - share).abs() < 0.1 * share, "{source}: {found} instead of {share}");
     }
     let most =
         by_source.iter().filter(|(source, _)| ![HEAVY, HALF_AS_HEAVY].map(IpAddr::V4).contains(source));
     let most = *most.map(|(_, packets)| packets).max().unwrap();
-    assert!(most < sent / 20, "a source of one packet is said to have sent {most} of {sent}");
+    assert!(most < sent / 20, "a source of one packet is estimated to have sent {most} of {sent}");
 }
 
 /// A packet after a flood does not carry the flood's unrecorded remainder.

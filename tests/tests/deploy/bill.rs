@@ -49,8 +49,9 @@ fn compiled() -> Named {
         .map(|message| {
             // `registry+https://…#name@1.0.0`, `path+file:///…/name#0.1.0`
             let id = text(&message["package_id"]);
-            let (place, named) = id.rsplit_once('#').unwrap();
-            let (name, version) = named.split_once('@').unwrap_or((place.rsplit('/').next().unwrap(), named));
+            let (location, named) = id.rsplit_once('#').unwrap();
+            let (name, version) =
+                named.split_once('@').unwrap_or((location.rsplit('/').next().unwrap(), named));
             (name.to_owned(), version.to_owned())
         })
         .collect()

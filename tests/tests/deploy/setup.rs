@@ -106,7 +106,7 @@ pub fn has_few_rights(agent: &Agent, id: u32, ambient: bool) {
     let fields = status(agent.pid());
     let mask = format!("{CAPABILITY_MASK:016x}");
     let none = format!("{:016x}", 0);
-    let kept = if ambient { &mask } else { &none };
+    let inherited = if ambient { &mask } else { &none };
     let ids = [id; 4].map(|id| id.to_string()).join(" ");
     for (name, expected) in [
         ("Uid", ids.as_str()),
@@ -115,8 +115,8 @@ pub fn has_few_rights(agent: &Agent, id: u32, ambient: bool) {
         ("CapPrm", &mask),
         ("CapEff", &mask),
         ("CapBnd", &mask),
-        ("CapInh", kept),
-        ("CapAmb", kept),
+        ("CapInh", inherited),
+        ("CapAmb", inherited),
         ("NoNewPrivs", if ambient { "1" } else { "0" }),
         ("Seccomp", "2"),
     ] {

@@ -17,15 +17,15 @@ impl Definitions {
     /// Loads the definitions that `kubernetes-validate` ships.
     pub fn load() -> Self {
         let python = fs::read_dir(tool("kubernetes-validate/lib").unwrap()).unwrap();
-        let places = python.map(|dir| {
+        let paths = python.map(|dir| {
             let dir = dir.unwrap().path().join("site-packages/kubernetes_validate");
             dir.join("kubernetes-json-schema").join(DEFINITIONS)
         });
-        let [place] = &places.filter(|place| place.exists()).collect::<Vec<_>>()[..] else {
+        let [path] = &paths.filter(|path| path.exists()).collect::<Vec<_>>()[..] else {
             panic!("no single {DEFINITIONS}");
         };
-        let mut file: Value = serde_json::from_slice(&fs::read(place).unwrap()).unwrap();
-        let Value::Object(all) = file["$defs"].take() else { panic!("{}: no $defs", place.display()) };
+        let mut file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let Value::Object(all) = file["$defs"].take() else { panic!("{}: no $defs", path.display()) };
         Self(all)
     }
 

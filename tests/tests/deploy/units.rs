@@ -18,8 +18,8 @@ const UNITS: [&str; 2] = ["firewall-agent.service", "firewall-agent-restore.serv
 
 /// Returns every value of a setting, in order.
 pub fn values<'a>(unit: &'a str, setting: &str) -> Vec<&'a str> {
-    let line = |line: &'a str| line.strip_prefix(setting)?.strip_prefix('=');
-    unit.lines().filter_map(line).collect()
+    let value = |line: &'a str| line.strip_prefix(setting)?.strip_prefix('=');
+    unit.lines().filter_map(value).collect()
 }
 
 #[test]

@@ -32,8 +32,8 @@ pub fn queries(dashboard: &Value) -> Vec<String> {
 
 fn promtool(dir: &Path, arguments: &[&str]) -> (bool, String) {
     let out = Command::new("promtool").args(arguments).current_dir(dir).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    (out.status.success(), said)
+    let output = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    (out.status.success(), output)
 }
 
 /// Returns the metrics that a text names.
@@ -46,10 +46,10 @@ fn named(text: &str) -> BTreeSet<&str> {
 #[test]
 fn alert_rules_pass_their_tests_which_cover_every_alert() {
     let dir = deployed("prometheus");
-    let (fine, said) = promtool(&dir, &["check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"]);
-    assert!(fine, "{said}");
-    let (passed, said) = promtool(&dir, &["test", "rules", "rules.test.yaml"]);
-    assert!(passed, "{said}");
+    let (fine, output) = promtool(&dir, &["check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"]);
+    assert!(fine, "{output}");
+    let (passed, output) = promtool(&dir, &["test", "rules", "rules.test.yaml"]);
+    assert!(passed, "{output}");
     // Controls: the tests miss each removed alert, and require each alert to be silent on a quiet host.
     let rules = fs::read_to_string(dir.join("rules.yaml")).unwrap();
     let tests = fs::read_to_string(dir.join("rules.test.yaml")).unwrap();

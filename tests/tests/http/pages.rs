@@ -57,8 +57,8 @@ fn status_page_equals_the_status_command() {
         (same(page), same(host.status()))
     };
     host.eventually("the file is refused", || both().0["rejected_files"][0]["path"].is_string());
-    let (page, said) = both();
-    assert_eq!(format!("{page:#}"), format!("{said:#}"));
+    let (page, status) = both();
+    assert_eq!(format!("{page:#}"), format!("{status:#}"));
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn readiness_matches_the_status_with_its_reasons() {
     let host = listening();
     let agree = || {
         let (reply, status) = (host.get("/readyz"), host.status());
-        let said: Value = serde_json::from_str(&reply.body).unwrap();
+        let page: Value = serde_json::from_str(&reply.body).unwrap();
         let ready = status["ready"].as_bool().unwrap();
         reply.code == if ready { 200 } else { 503 }
-            && said["ready"] == ready
-            && said["not_ready"] == status["not_ready"]
+            && page["ready"] == ready
+            && page["not_ready"] == status["not_ready"]
             && host.scrape().value("firewall_ready") == Some(f64::from(u8::from(ready)))
     };
     host.eventually("page, status and metric agree", agree);
@@ -88,23 +88,23 @@ fn socket_is_accessible_only_to_its_group() {
 #[test]
 fn unbindable_listener_is_reported_and_blocks_nothing() {
     let host = stopped();
-    let taken = {
+    let occupied = {
         let _inside = host.db.enter().unwrap();
         TcpListener::bind(TCP).unwrap()
     };
     host.serve(&[]);
-    let said = |status: &Value| status["errors"].to_string().contains(&format!("listen {TCP}: "));
+    let reported = |status: &Value| status["errors"].to_string().contains(&format!("listen {TCP}: "));
     host.apply("orders", 1, &[OFFICE_RULE]);
-    host.eventually("it is in the status", || said(&host.status()));
+    host.eventually("it is in the status", || reported(&host.status()));
     host.eventually("the condition is logged", || {
         host.log().contains(r#"condition raised condition="listener""#)
     });
     assert_eq!(host.get("/healthz").code, 200);
-    drop(taken);
+    drop(occupied);
     host.eventually("it is bound as soon as it can be", || {
         host.get_by_tcp("/healthz").is_some_and(|reply| reply.code == 200)
     });
-    host.eventually("it is no longer in the status", || !said(&host.status()));
+    host.eventually("it is no longer in the status", || !reported(&host.status()));
 }
 
 #[test]

@@ -49,8 +49,8 @@ impl Scrape {
             .unwrap();
         promtool.stdin.take().unwrap().write_all(self.text.as_bytes()).unwrap();
         let out = promtool.wait_with_output().unwrap();
-        let said =
+        let output =
             format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        if out.status.success() && said.trim().is_empty() { Ok(()) } else { Err(said) }
+        if out.status.success() && output.trim().is_empty() { Ok(()) } else { Err(output) }
     }
 }

@@ -25,9 +25,9 @@ fn pinned_map_of_another_value_size_is_refused_with_details() {
     let pin = pin_rules(&host, NEEDED - 8);
     let refused = host.ask(&["run"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    let said = format!("{}: value size is {}, this agent needs {NEEDED}", pin.display(), NEEDED - 8);
-    assert!(refused.err.contains(&said), "{refused:?}");
-    assert!(pin.exists(), "it is left for somebody to look at");
+    let message = format!("{}: value size is {}, this agent needs {NEEDED}", pin.display(), NEEDED - 8);
+    assert!(refused.err.contains(&message), "{refused:?}");
+    assert!(pin.exists(), "the agent leaves it in place");
 }
 
 /// Control: with the right value size the agent adopts the same map.

@@ -50,8 +50,8 @@ fn restore_reports_unused_stored_files() {
     chown(state_dir.join("state.redb"), Some(owner.uid()), Some(owner.gid())).unwrap();
     let restored = host.ask(&["restore"]);
     assert_eq!(restored.code, Some(6), "{restored:?}");
-    let said = format!("stored file of database {DATABASE}: ");
-    assert!(restored.err.contains(&said), "{restored:?}");
+    let message = format!("stored file of database {DATABASE}: ");
+    assert!(restored.err.contains(&message), "{restored:?}");
     let count = Traffic::start(&host).end_after(FLOW);
     assert_eq!((count.leaked, count.rounds > 0), (0, true), "what can be closed is: {count:?}");
 }
@@ -134,11 +134,11 @@ fn lock_out(host: &TestHost) -> Mend {
 
 fn damage_store(host: &TestHost) -> Mend {
     let store = host.dir().join("state/state.redb");
-    fs::rename(&store, store.with_extension("kept")).unwrap();
+    fs::rename(&store, store.with_extension("moved")).unwrap();
     fs::write(&store, [0x5a; 8192]).unwrap();
     |host| {
         let store = host.dir().join("state/state.redb");
-        fs::rename(store.with_extension("kept"), store).unwrap();
+        fs::rename(store.with_extension("moved"), store).unwrap();
     }
 }
 

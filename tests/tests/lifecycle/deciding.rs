@@ -126,7 +126,7 @@ fn planted_cache_entry_lasts_until_the_next_drift_check() {
         assert!(!path.passes(DENIED[0]), "{what}: before");
         signal(&agent, Signal::SIGSTOP);
         forge(&host);
-        assert!(path.passes(DENIED[0]), "{what}: the control: a forged entry decides while no agent looks");
+        assert!(path.passes(DENIED[0]), "{what}: the control: a forged entry decides without a drift check");
         signal(&agent, Signal::SIGCONT);
         eventually(PATIENCE, "the denied is refused again", || (!path.passes(DENIED[0])).then_some(()))
             .unwrap();

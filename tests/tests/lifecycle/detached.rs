@@ -116,11 +116,11 @@ fn container_private_bpffs_is_refused_and_host_directory_accepted() {
         "mount -t bpf bpf /sys/fs/bpf && mkdir {pins} && chown {} {pins}",
         User::Unprivileged.id()
     ));
-    let said = String::from_utf8_lossy(&own.stderr).into_owned();
-    assert_eq!(own.status.code(), Some(1), "{said}");
-    assert!(said.contains("on a bpffs of this container"), "{said}");
-    let given = run("true");
-    assert!(given.status.success(), "{given:?}");
+    let stderr = String::from_utf8_lossy(&own.stderr).into_owned();
+    assert_eq!(own.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("on a bpffs of this container"), "{stderr}");
+    let owned = run("true");
+    assert!(owned.status.success(), "{owned:?}");
 }
 
 fn leaks(host: &TestHost) -> u64 {

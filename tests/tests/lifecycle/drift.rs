@@ -47,10 +47,10 @@ const CHANGES: [Change; 10] = [
         trie.insert(&trie_key("0.0.0.0/0".parse().unwrap()), &[0; ROOM]).unwrap();
         trie.publish(&map(host, names::SOURCES_V4), 0).unwrap();
     }),
-    ("a list is taken away", "sources", |host| {
+    ("a list is removed", "sources", |host| {
         map(host, names::SOURCES_V4).remove(&number(0)).unwrap();
     }),
-    ("the endpoints are taken away", "endpoints", |host| {
+    ("the endpoints are removed", "endpoints", |host| {
         map(host, names::ENDPOINTS).remove(&number(0)).unwrap();
     }),
     ("a record is removed", "sources", |host| {
@@ -69,7 +69,7 @@ fn external_changes_are_detected_and_repaired() {
         change(&host);
         let changed = Instant::now();
         agent.wait_until("it is repaired", || repairs(&host, kind) > before).unwrap();
-        println!("{what}: repaired and told after {} ms", changed.elapsed().as_millis());
+        println!("{what}: repaired and reported after {} ms", changed.elapsed().as_millis());
         assert_eq!(last_status(&host)["ready"], false, "{what}: {}", last_status(&host)["not_ready"]);
         wait_for_ready(&host, &mut agent, true);
         assert_eq!(verdicts(&host), VERDICTS, "{what}: after");
@@ -115,7 +115,7 @@ fn removed_pins_and_a_remounted_bpffs_lose_no_packet() {
     for _ in 0..2 {
         umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).unwrap();
     }
-    eventually(PATIENCE, "the daemon says that bpffs is gone", || {
+    eventually(PATIENCE, "the daemon reports that bpffs is gone", || {
         last_status(&host)["not_ready"].to_string().contains("bpffs").then_some(())
     })
     .unwrap();

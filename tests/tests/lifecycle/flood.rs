@@ -75,7 +75,7 @@ fn flood_changes_no_verdict_and_is_reported_by_source() {
         |host: &TestHost| host.json(&["denied", "--top", "1"])["totals"]["denied"].as_u64().unwrap();
 
     let traffic = Traffic::start(&host);
-    let (before, busy, said) = (refused(&host), ticks(agent.pid()), agent.log().lines().count());
+    let (before, busy, lines) = (refused(&host), ticks(agent.pid()), agent.log().lines().count());
     let (started, stop) = (Instant::now(), AtomicBool::new(false));
     let sent = thread::scope(|scope| {
         let sender = scope.spawn(|| flood(&wire, syn, &stop));
@@ -84,13 +84,13 @@ fn flood_changes_no_verdict_and_is_reported_by_source() {
         sender.join().unwrap()
     });
     let seconds = started.elapsed().as_secs_f64();
-    let (busy, said) = (ticks(agent.pid()) - busy, agent.log().lines().count() - said);
+    let (busy, lines) = (ticks(agent.pid()) - busy, agent.log().lines().count() - lines);
     let count = traffic.end_after(Duration::from_millis(300));
     let report = host.json(&["denied", "--top", "10000"]);
     let arrived = refused(&host) - before;
     let share = busy as f64 / seconds;
     println!(
-        "sent {:.0} packets/s, refused {:.0} packets/s; the agent used {share:.1} % of a core and wrote {said} lines; {} \
+        "sent {:.0} packets/s, refused {:.0} packets/s; the agent used {share:.1} % of a core and wrote {lines} lines; {} \
          rows; {}; beside it {count:?}",
         sent as f64 / seconds,
         arrived as f64 / seconds,
@@ -99,7 +99,7 @@ fn flood_changes_no_verdict_and_is_reported_by_source() {
     );
     assert_eq!(count.leaked, 0, "{count:?}");
     assert!(count.rounds > 500 && count.lost * 100 <= count.rounds, "{count:?}");
-    assert!(said as f64 <= 10.0 * seconds, "{said} log lines");
+    assert!(lines as f64 <= 10.0 * seconds, "{lines} log lines");
     assert!(share < 20.0, "the agent used {share} % of a core");
 
     let rows = report["denied"].as_array().unwrap();

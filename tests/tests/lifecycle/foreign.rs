@@ -18,7 +18,7 @@ pub struct Foreign {
 
 impl Foreign {
     pub fn attach(host: &TestHost) -> Self {
-        let pins = Pins::new(Path::new("/sys/fs/bpf/somebody-else"));
+        let pins = Pins::new(Path::new("/sys/fs/bpf/foreign"));
         pins.create().unwrap();
         let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
         let _inside = host.db.enter().unwrap();

@@ -38,7 +38,7 @@ fn layout_migrations_lose_and_leak_no_packet_and_preserve_counters() {
             assert_eq!(after["link_id"], link, "the link is taken over");
             assert_ne!(after["program_id"], before["program_id"], "its program is the other build's");
             assert!(host.home.pins().join(layout).exists() && !host.home.pins().join(gone).exists());
-            assert!(host.hits(DATABASE, "fr-1") > hits, "hits went back, or stand still");
+            assert!(host.hits(DATABASE, "fr-1") > hits, "hits went back, or stopped");
             revision += 1;
             host.push(&rule_file(revision));
             wait_for(&host, &mut agent, revision);

@@ -15,7 +15,7 @@ use crate::setup::builder;
 /// System calls per additional interface and pass: the pass queries its link once, and the status once. Quadratic cost
 /// would add one call for each interface.
 const CALLS: usize = 6;
-const LOOKS: usize = 5;
+const PASSES: usize = 5;
 const FEW: usize = 10;
 const MANY: usize = 60;
 
@@ -29,9 +29,9 @@ fn interface_scan_cost_is_linear_in_interfaces() {
     add(&host, FEW..MANY);
     wait_for(&host, &mut agent, MANY + 1);
     let many = calls(&agent);
-    println!("{FEW} interfaces: {few} calls a look, {MANY}: {many}");
+    println!("{FEW} interfaces: {few} calls a pass, {MANY}: {many}");
     assert!(many > few, "the control: the calls of more interfaces are seen");
-    assert!(many - few <= CALLS * (MANY - FEW), "{few} → {many} calls a look");
+    assert!(many - few <= CALLS * (MANY - FEW), "{few} → {many} calls a pass");
 
     // All are deleted, and one is added again.
     let gone: String = (0..MANY).fold(String::new(), |mut lines, number| {
@@ -122,10 +122,10 @@ fn calls(agent: &Agent) -> usize {
         .stdin(Stdio::null())
         .spawn()
         .expect("strace: is it installed?");
-    let seen = eventually(Duration::from_secs(60), "looks are seen", || {
+    let seen = eventually(Duration::from_secs(60), "passes are seen", || {
         let trace = fs::read_to_string(&file).ok()?;
-        let looks = trace.lines().filter(|line| line.contains("sendto(")).count();
-        (looks >= LOOKS).then(|| trace.lines().count() / looks)
+        let passes = trace.lines().filter(|line| line.contains("sendto(")).count();
+        (passes >= PASSES).then(|| trace.lines().count() / passes)
     });
     // On SIGTERM strace detaches from the agent.
     kill(Pid::from_raw(strace.id().cast_signed()), Signal::SIGTERM).unwrap();

@@ -101,7 +101,7 @@ fn recreated_interface_is_filtered_and_unprotected_time_reported() {
     let foreign = Foreign::attach(&host);
     signal(Signal::SIGCONT);
     agent
-        .wait_until("the foreign program is told", || {
+        .wait_until("the foreign program is reported", || {
             host.status()["not_ready"]
                 .to_string()
                 .contains(&format!("another XDP program (id {})", foreign.program))

@@ -28,12 +28,12 @@ fn packet_log_is_temporary_and_the_swap_loses_and_leaks_no_packet() {
     assert!(!normal.is_empty());
     let traffic = Traffic::start(&host);
     std::thread::sleep(HALF);
-    assert_eq!(messages(&agent), 0, "the normal program tells of no packet");
+    assert_eq!(messages(&agent), 0, "the normal program logs no packet");
     let started = Instant::now();
     let on = host.ask(&["packet-log", "on", "--for", "3s"]);
     assert_eq!((on.code, on.err.as_str()), (Some(0), ""), "{on:?}");
-    let telling = tag(&host);
-    assert_ne!(telling, normal, "another program runs");
+    let logging = tag(&host);
+    assert_ne!(logging, normal, "another program runs");
     agent.wait_until("the normal program is back by itself", || tag(&host) == normal).unwrap();
     let lasted = started.elapsed();
     assert!(lasted >= Duration::from_secs(3), "{lasted:?}");
@@ -47,7 +47,7 @@ fn packet_log_is_temporary_and_the_swap_loses_and_leaks_no_packet() {
     // On and off again with the commands, repeatedly.
     for _ in 0..3 {
         assert_eq!(host.ask(&["packet-log", "on"]).code, Some(0));
-        assert_eq!(tag(&host), telling);
+        assert_eq!(tag(&host), logging);
         assert_eq!(host.ask(&["packet-log", "off"]).code, Some(0));
         assert_eq!(tag(&host), normal);
     }
@@ -75,7 +75,7 @@ fn packet_log_is_configurable_and_needs_a_running_daemon() {
     let agent = host.start_agent();
     let traffic = Traffic::start(&host);
     let logged =
-        eventually(Duration::from_secs(10), "packets are told of", || (messages(&agent) > 0).then_some(()));
+        eventually(Duration::from_secs(10), "packets are logged", || (messages(&agent) > 0).then_some(()));
     logged.unwrap();
     let count = traffic.end_after(HALF);
     assert_eq!(count.lost, 0, "{count:?}");

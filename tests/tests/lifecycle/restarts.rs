@@ -21,7 +21,7 @@ const SOME: u64 = 20;
 fn agent_restarts_and_kills_leak_and_lose_no_packet() {
     let host = hosts();
     let open = Traffic::start(&host).end_after(HALF);
-    assert_eq!(open.leaked, 2 * open.rounds, "the control: without the agent everyone is heard");
+    assert_eq!(open.leaked, 2 * open.rounds, "the control: without the agent every packet passes");
     assert_eq!(open.lost, 0, "without the agent nothing is lost");
 
     let mut agent = host.start_agent();
@@ -45,7 +45,7 @@ fn agent_restarts_and_kills_leak_and_lose_no_packet() {
         assert_eq!(host.status()["agent"]["running"], true);
         assert_eq!(link_of(&host), link, "the link is the same");
         assert_ne!(program_of(&host), program, "the program is the new agent's");
-        assert!(host.hits(DATABASE, "fr-1") > hits, "hits went back, or stand still");
+        assert!(host.hits(DATABASE, "fr-1") > hits, "hits went back, or stopped");
     }
     let count = traffic.end_after(HALF);
     println!("{count:?}");
@@ -70,7 +70,7 @@ fn first_start_loses_no_allowed_packet_and_then_denies() {
         let long = count.rounds > in_force + SOME / 2 && in_force > before && before > SOME / 2;
         assert!(long, "from {before} to {in_force}: {count:?}");
         assert_eq!(count.lost, 0, "{count:?}");
-        assert!(count.last_leak >= Some(before - 2), "without the agent everyone is heard: {count:?}");
+        assert!(count.last_leak >= Some(before - 2), "without the agent every packet passes: {count:?}");
         assert!(count.last_leak < Some(in_force), "in force from round {in_force} on: {count:?}");
     }
 }

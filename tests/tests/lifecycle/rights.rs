@@ -45,8 +45,8 @@ fn load_needs_capabilities_and_explain_needs_pins() {
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
     let stranger = answer(&host, User::Unprivileged.id() - 1, &["explain", ALLOWED[0], DATABASE]);
     assert_eq!(stranger.status.code(), Some(1), "{stranger:?}");
-    let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
-    assert!(said.contains(&*host.home.pins().to_string_lossy()), "{said}");
+    let stderr = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(stderr.contains(&*host.home.pins().to_string_lossy()), "{stderr}");
 }
 
 /// An operator's shell is root's; the daemon, also one that starts after a boot, is not.

@@ -20,20 +20,20 @@ pub struct Comparison<'a> {
     policy: &'a Policy,
     loaded: LoadedFirewall,
     /// Expected counts, by reason and by counter.
-    due: RefCell<BTreeMap<(Reason, CounterId), Due>>,
+    expected: RefCell<BTreeMap<(Reason, CounterId), Expected>>,
     /// Number of the policy's rule for each rule counter of the kernel.
     rules: BTreeMap<CounterId, u32>,
 }
 
 /// Packets, and bounds of their bytes: padding outside the frame's linear memory may be left out.
 #[derive(Clone, Copy, Default)]
-struct Due {
+struct Expected {
     packets: u64,
     least: u64,
     most: u64,
 }
 
-impl Due {
+impl Expected {
     fn and(self, other: Self) -> Self {
         Self {
             packets: self.packets + other.packets,
@@ -48,10 +48,10 @@ impl Due {
 }
 
 impl<'a> Comparison<'a> {
-    /// Loads the programs with these fast-path stages.
-    pub fn new(policy: &'a Policy, stages: u32) -> Self {
-        let loaded = LoadedFirewall::new(stages);
-        let mut comparison = Self { policy, loaded, rules: BTreeMap::new(), due: RefCell::default() };
+    /// Loads the programs with these accelerations.
+    pub fn new(policy: &'a Policy, accelerations: u32) -> Self {
+        let loaded = LoadedFirewall::new(accelerations);
+        let mut comparison = Self { policy, loaded, rules: BTreeMap::new(), expected: RefCell::default() };
         comparison.put_in_force(policy);
         comparison
     }
@@ -64,7 +64,7 @@ impl<'a> Comparison<'a> {
             .live
             .counters
             .iter()
-            .filter_map(|(slot, line)| Some((*slot, line.id.parse().ok()?)))
+            .filter_map(|(slot, counter)| Some((*slot, counter.id.parse().ok()?)))
             .collect();
         self.policy = policy;
     }
@@ -97,31 +97,33 @@ impl<'a> Comparison<'a> {
             assert_eq!(action, expected_action, "{what}: {}: {}", expected.reason, hex::encode(frame));
             let most = frame.len() as u64;
             let least = linear.map_or(most, |linear| linear as u64);
-            let mut due = self.due.borrow_mut();
-            let due = due.entry((probed.reason, probed.counter)).or_default();
-            *due = due.and(Due { packets: 1, least, most });
+            let mut counts = self.expected.borrow_mut();
+            let count = counts.entry((probed.reason, probed.counter)).or_default();
+            *count = count.and(Expected { packets: 1, least, most });
         }
         expected.reason
     }
 
     /// Requires that every packet was counted once on its reason and on its counter, cached verdict or not.
     pub fn compare_counters(&self, what: &str) {
-        let due = self.due.borrow();
+        let counts = self.expected.borrow();
         let sum = |wanted: &dyn Fn(&(Reason, CounterId)) -> bool| {
-            let counted = due.iter().filter(|(key, _)| wanted(key)).map(|(_, due)| *due);
-            counted.fold(Due::default(), Due::and)
+            let counted = counts.iter().filter(|(key, _)| wanted(key)).map(|(_, count)| *count);
+            counted.fold(Expected::default(), Expected::and)
         };
         for reason in Reason::ALL {
             let tally = self.loaded.kernel.reason(reason).unwrap();
             let expected = sum(&|key| key.0 == reason);
             assert!(expected.covers(tally.packets, tally.bytes), "{what}: {}: {tally:?}", reason.name());
         }
-        for line in due.keys().map(|(_, line)| *line).filter(|line| *line != CounterId::NONE) {
-            let hits = self.loaded.kernel.hits(line).unwrap();
-            let expected = sum(&|key| key.1 == line);
-            assert!(expected.covers(hits.packets, hits.bytes), "{what}: line {line}: {hits:?}");
+        for counter in
+            counts.keys().map(|(_, counter)| *counter).filter(|counter| *counter != CounterId::NONE)
+        {
+            let hits = self.loaded.kernel.hits(counter).unwrap();
+            let expected = sum(&|key| key.1 == counter);
+            assert!(expected.covers(hits.packets, hits.bytes), "{what}: counter {counter}: {hits:?}");
             let age = Timestamp::now().duration_since(hits.last.unwrap());
-            assert!((0..=600).contains(&age.as_secs()), "{what}: line {line} was last hit {age} ago");
+            assert!((0..=600).contains(&age.as_secs()), "{what}: counter {counter} was last hit {age} ago");
         }
     }
 }

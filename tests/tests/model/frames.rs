@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use fastrand::Rng;
 use firewall_tests::packets::{Ethernet, Extension, Segment, Tcp, Udp, ethertype, frame, protocol};
 
+use crate::addresses::{Addresses, PacketDestination};
 use crate::mutations::mutate;
 use crate::policy::Policy;
-use crate::targets::{Target, Targets};
 
 const OTHER_PROTOCOLS: [u8; 6] =
     [protocol::ICMP, protocol::ESP, protocol::ICMPV6, protocol::NO_NEXT, protocol::SCTP, protocol::UDP_LITE];
@@ -22,12 +22,12 @@ const WALKED: [u8; 5] = [
 /// An endless sequence of frames of at least 14 bytes each; the same seed and policy give the same sequence.
 pub struct Frames {
     rng: Rng,
-    targets: Targets,
+    addresses: Addresses,
 }
 
 impl Frames {
     pub fn new(seed: u64, policy: &Policy) -> Self {
-        Self { rng: Rng::with_seed(seed), targets: Targets::new(policy) }
+        Self { rng: Rng::with_seed(seed), addresses: Addresses::new(policy) }
     }
 
     fn well_formed(&mut self) -> Vec<u8> {
@@ -36,7 +36,7 @@ impl Frames {
             0..122 => self.over_ipv4(ethernet),
             122..244 => self.over_ipv6(ethernet),
             244..247 => {
-                let sender = self.targets.ipv4_source(&mut self.rng);
+                let sender = self.addresses.ipv4_source(&mut self.rng);
                 ethernet.arp_request(sender, sender)
             }
             247..249 => ethernet.lldp(),
@@ -62,9 +62,9 @@ impl Frames {
     }
 
     fn over_ipv4(&mut self, ethernet: Ethernet) -> Vec<u8> {
-        let (source, target) =
-            (self.targets.ipv4_source(&mut self.rng), self.targets.ipv4_target(&mut self.rng));
-        let IpAddr::V4(destination) = target.address else { unreachable!("an IPv4 target of IPv6") };
+        let (source, to) =
+            (self.addresses.ipv4_source(&mut self.rng), self.addresses.ipv4_destination(&mut self.rng));
+        let IpAddr::V4(destination) = to.address else { unreachable!("an IPv4 destination of IPv6") };
         let mut ip = ethernet.ipv4(source, destination);
         if self.one_in(4) {
             let words = self.rng.usize(1..11);
@@ -79,13 +79,13 @@ impl Frames {
             32..48 => ip = ip.dont_fragment(),
             48.. => {}
         }
-        ip.carrying(self.segment(target)).build()
+        ip.carrying(self.segment(to)).build()
     }
 
     fn over_ipv6(&mut self, ethernet: Ethernet) -> Vec<u8> {
-        let (source, target) =
-            (self.targets.ipv6_source(&mut self.rng), self.targets.ipv6_target(&mut self.rng));
-        let IpAddr::V6(destination) = target.address else { unreachable!("an IPv6 target of IPv4") };
+        let (source, to) =
+            (self.addresses.ipv6_source(&mut self.rng), self.addresses.ipv6_destination(&mut self.rng));
+        let IpAddr::V6(destination) = to.address else { unreachable!("an IPv6 destination of IPv4") };
         let mut ip = ethernet.ipv6(source, destination);
         if self.one_in(64) {
             ip = ip.hop_by_hop(&[]).payload_length(0);
@@ -93,7 +93,7 @@ impl Frames {
         for _ in 0..self.chain_length() {
             ip = ip.extension(self.extension());
         }
-        ip.carrying(self.segment(target)).build()
+        ip.carrying(self.segment(to)).build()
     }
 
     fn chain_length(&mut self) -> u8 {
@@ -118,15 +118,13 @@ impl Frames {
         }
     }
 
-    fn segment(&mut self, target: Target) -> Segment {
+    fn segment(&mut self, to: PacketDestination) -> Segment {
         let source = self.rng.u16(..);
         match self.rng.u8(..) {
             0..16 => Segment::raw(OTHER_PROTOCOLS[self.rng.usize(..OTHER_PROTOCOLS.len())], &self.bytes(24)),
-            16..32 => Segment::raw(target.protocol, &self.bytes(24)),
-            32.. if target.protocol == protocol::TCP => {
-                Tcp::syn(source, target.port).payload(&self.bytes(12)).into()
-            }
-            32.. => Udp::new(source, target.port).payload(&self.bytes(12)).into(),
+            16..32 => Segment::raw(to.protocol, &self.bytes(24)),
+            32.. if to.protocol == protocol::TCP => Tcp::syn(source, to.port).payload(&self.bytes(12)).into(),
+            32.. => Udp::new(source, to.port).payload(&self.bytes(12)).into(),
         }
     }
 

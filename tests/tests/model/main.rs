@@ -6,6 +6,7 @@
 #[path = "../support/kernel.rs"]
 mod kernel;
 
+mod addresses;
 mod changes;
 mod comparison;
 mod decision;
@@ -16,7 +17,6 @@ mod parsed_flow;
 mod policies;
 mod policy;
 mod rows;
-mod targets;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

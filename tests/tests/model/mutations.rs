@@ -12,7 +12,7 @@ const HEADERS: usize = 128;
 /// Offsets of significant fields in an untagged frame: IPv4 version and length, total length, fragment and protocol;
 /// IPv6 payload length and next header; the first bytes after an IPv4 header, and after an IPv6 one.
 const FIELDS: [usize; 18] = [12, 13, 14, 16, 17, 18, 19, 20, 21, 23, 34, 35, 36, 37, 54, 55, 56, 57];
-const TELLING: [u8; 20] = [
+const SIGNIFICANT: [u8; 20] = [
     0,
     1,
     2,
@@ -40,11 +40,11 @@ pub fn mutate(rng: &mut Rng, frame: &mut Vec<u8>) {
     let at = rng.usize(..frame.len().min(HEADERS));
     match rng.u8(..8) {
         0 => frame[at] ^= 1 << rng.u8(..8),
-        1 => frame[at] = TELLING[rng.usize(..TELLING.len())],
+        1 => frame[at] = SIGNIFICANT[rng.usize(..SIGNIFICANT.len())],
         2 => {
             let field = FIELDS[rng.usize(..FIELDS.len())];
             if let Some(byte) = frame.get_mut(field) {
-                *byte = if rng.bool() { TELLING[rng.usize(..TELLING.len())] } else { rng.u8(..) };
+                *byte = if rng.bool() { SIGNIFICANT[rng.usize(..SIGNIFICANT.len())] } else { rng.u8(..) };
             }
         }
         3 => frame.truncate(rng.usize(SHORTEST..=frame.len())),
@@ -73,7 +73,7 @@ fn insert_header(rng: &mut Rng, frame: &mut Vec<u8>) {
     if frame.len() < after || frame.len() + 8 > LONGEST {
         return;
     }
-    let kind = TELLING[rng.usize(..TELLING.len())];
+    let kind = SIGNIFICANT[rng.usize(..SIGNIFICANT.len())];
     let header = [frame[next], 0, 0, 0, 0, 0, 0, 0];
     frame.splice(after..after, header);
     frame[next] = kind;

@@ -28,7 +28,7 @@ fn port_is_judged_by_its_endpoint() {
     expect.row("not_protected", "no UDP endpoint", v4(BOTH).udp(1, 30_092, &[]));
     expect.row("allowed 3", "IPv6", v6(ONE6).tcp(1, 30_092));
     expect.row("no_match", "IPv6, the other database", v6(ONE6).tcp(1, 30_093));
-    expect.row("no_match", "nobody allowed", v4_to("192.0.2.11", ONE).tcp(1, 5_432));
+    expect.row("no_match", "no source allowed", v4_to("192.0.2.11", ONE).tcp(1, 5_432));
     expect.row("not_protected", "other protocol", v4(NONE).carrying(Segment::icmp(ICMP, 8, 0, &[0; 4])));
     expect.row("allowed 1", "options", v4(ONE).options(&[1; 40]).tcp(1, 30_092));
     expect.row("allowed 3", "eight headers", v6_chain(ONE6, 8).tcp(1, 30_092));

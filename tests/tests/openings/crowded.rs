@@ -45,7 +45,7 @@ fn revision_without_room_found_at_start_closes_what_it_drops() {
     }
 }
 
-/// Addresses in the place of a wildcard take no room.
+/// Addresses that replace a wildcard take no room.
 #[test]
 fn revision_without_room_leaves_named_wildcard_addresses_open() {
     let port = E1.split_once(':').unwrap().1;
@@ -77,8 +77,8 @@ fn revision_without_room_that_reclaims_a_dropped_endpoint_cuts_nothing() {
     let mut more = sources();
     more.push("10.98.0.1");
     host.push(&rules(3, &[E1, E2], &more));
-    let said = format!("no room for {} prefixes", more.len());
-    host.until("revision 3", |status| status["errors"].to_string().contains(&said));
+    let message = format!("no room for {} prefixes", more.len());
+    host.until("revision 3", |status| status["errors"].to_string().contains(&message));
     host.sees(&[E2], &[]);
 }
 
@@ -107,8 +107,8 @@ fn second_revision_without_room_preserves_the_live_one_for_boot() {
     host.until_applied("a", 1);
     let refuses = |revision, sources: &[&str]| {
         host.push(&rules(revision, &[E1], sources));
-        let said = format!("no room for {} prefixes", sources.len());
-        host.until("it is refused", |status| status["errors"].to_string().contains(&said));
+        let message = format!("no room for {} prefixes", sources.len());
+        host.until("it is refused", |status| status["errors"].to_string().contains(&message));
     };
     refuses(2, &sources());
     let neighbour: Vec<&str> = first.iter().copied().filter(|one| *one != BEFORE).chain([AFTER]).collect();

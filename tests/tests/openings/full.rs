@@ -46,8 +46,8 @@ fn full_partition_never_loses_the_status() {
     for revision in 2..6 {
         fill(&host);
         host.push(&rules(revision, &[E1], &[ALLOWED]));
-        let (started, said) = (Instant::now(), format!("\"revision\": {revision},"));
-        while !fs::read_to_string(&path).unwrap().contains(&said) {
+        let (started, expected) = (Instant::now(), format!("\"revision\": {revision},"));
+        while !fs::read_to_string(&path).unwrap().contains(&expected) {
             assert!(started.elapsed() < Duration::from_secs(20), "revision {revision} is not in the status");
             thread::sleep(Duration::from_millis(1));
         }
@@ -98,7 +98,7 @@ fn narrowed_wildcard_stays_open_where_claimed_after_full_disk_boot() {
     host.push(&rules(3, &[E1], &[ALLOWED]));
     host.boot(0, &[E1], &[E2]);
     host.kill();
-    // The claim of every address is durable: without the file, too, nobody else gets in.
+    // The claim of every address is durable: without the file, too, no other source gets in.
     host.home.remove_rules(RULE_FILE).unwrap();
     host.boot(0, &[E1], &[]);
     assert!(!host.connects(STRANGER, E2));

@@ -17,7 +17,7 @@ fn store_of_unknown_format_closes_guarded_ports() {
     host.stop();
     let store = host.state_dir().join("state.redb");
     for command in COMMANDS {
-        let kept = fs::read(&store).unwrap();
+        let before = fs::read(&store).unwrap();
         set_version(&store, 2);
         host.reboot();
         let failed = host.ask(command);
@@ -28,7 +28,7 @@ fn store_of_unknown_format_closes_guarded_ports() {
             host.refuses(source, GUARDED);
         }
         // The store is unchanged, and an agent that supports its format starts from it.
-        fs::write(&store, kept).unwrap();
+        fs::write(&store, before).unwrap();
         host.run();
         host.until_applied("a", 2);
         host.sees(&[E2], &[E1]);

@@ -25,12 +25,13 @@ fn publish_interrupted_at_any_write_is_safe_and_completed_by_the_next() {
     };
     loaded.publish(Set::First, false, next());
     for writes in 0.. {
-        let mut plane = Mortal { kernel: Kernel::open(&loaded.bpffs_dir).unwrap(), writes };
-        let mut live = plane.kernel.live().unwrap();
-        let done = publish(&desired(Set::Second, true, next()), &mut live, &mut plane, Timestamp::now());
+        let mut data_plane =
+            InterruptedDataPlane { kernel: Kernel::open(&loaded.bpffs_dir).unwrap(), writes };
+        let mut live = data_plane.kernel.live().unwrap();
+        let done = publish(&desired(Set::Second, true, next()), &mut live, &mut data_plane, Timestamp::now());
         loaded.assert_correct_verdicts(&format!("cut off after {writes} writes"));
         if done.failed.is_empty() && done.errors.is_empty() {
-            assert!(writes > 5, "a publish of {writes} writes tells little");
+            assert!(writes > 5, "a publish of {writes} writes proves little");
             return;
         }
         for (set, neighbour) in [(Set::Second, true), (Set::First, false)] {
@@ -96,12 +97,12 @@ impl LoadedPrograms {
 }
 
 /// The kernel, for a process that dies after `writes` writes.
-struct Mortal {
+struct InterruptedDataPlane {
     kernel: Kernel,
     writes: u32,
 }
 
-impl Mortal {
+impl InterruptedDataPlane {
     fn alive(&mut self) -> Result<&mut Kernel> {
         let Some(left) = self.writes.checked_sub(1) else { bail!("dead") };
         self.writes = left;
@@ -109,7 +110,7 @@ impl Mortal {
     }
 }
 
-impl DataPlane for Mortal {
+impl DataPlane for InterruptedDataPlane {
     fn sizes(&self) -> Sizes {
         self.kernel.sizes()
     }
@@ -118,8 +119,8 @@ impl DataPlane for Mortal {
         self.alive()?.set_ports(claimed, guarded)
     }
 
-    fn set_counter(&mut self, slot: CounterId, line: &RuleCounter) -> Result<()> {
-        self.alive()?.set_counter(slot, line)
+    fn set_counter(&mut self, slot: CounterId, counter: &RuleCounter) -> Result<()> {
+        self.alive()?.set_counter(slot, counter)
     }
 
     fn free_counter(&mut self, slot: CounterId) -> Result<()> {

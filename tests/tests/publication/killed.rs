@@ -43,7 +43,7 @@ fn no_cached_verdict_survives_a_kill_at_any_publish_write() {
         between += u32::from((v4 == Set::First.v4()) != (v6 == Set::First.v6()));
         if !killed {
             assert_eq!((v4, v6), (Set::Second.v4(), Set::Second.v6()), "published to its end");
-            assert!(writes > 10, "a publish of {writes} writes tells little");
+            assert!(writes > 10, "a publish of {writes} writes proves little");
             break;
         }
     }

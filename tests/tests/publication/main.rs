@@ -29,7 +29,7 @@ use firewall_common::{Reason, fast_path};
 use firewall_tests::lab::{Lab, rounds};
 use jiff::Timestamp;
 
-use crate::questions::{ask_probe, of_first_set, run_firewall};
+use crate::questions::{of_first_set, query_probe, run_firewall};
 use crate::raw::{Map, ROOM, trie_key};
 use crate::rule_sets::{ALWAYS4, GUARDED, Set, desired, files, prefixes};
 
@@ -49,8 +49,8 @@ fn thousand_publishes_give_no_wrong_verdict() {
     let mut live = kernel.live().unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let askers = [
-            scope.spawn(|| ask_probe(&loaded.bpffs_dir, &stop)),
+        let threads = [
+            scope.spawn(|| query_probe(&loaded.bpffs_dir, &stop)),
             scope.spawn(|| run_firewall(&loaded.bpffs_dir, &stop)),
         ];
         for turn in 1..=publishes {
@@ -67,10 +67,10 @@ fn thousand_publishes_give_no_wrong_verdict() {
             }
         }
         stop.store(true, Ordering::Relaxed);
-        for heard in askers.map(|asker| asker.join().unwrap()) {
-            println!("{} verdicts during {publishes} publishes", heard.verdicts);
-            assert!(heard.verdicts >= often(VERDICTS), "only {} verdicts", heard.verdicts);
-            assert!(heard.wrong.is_empty(), "{} wrong: {:?}", heard.wrong.len(), heard.wrong.first());
+        for answers in threads.map(|thread| thread.join().unwrap()) {
+            println!("{} verdicts during {publishes} publishes", answers.verdicts);
+            assert!(answers.verdicts >= often(VERDICTS), "only {} verdicts", answers.verdicts);
+            assert!(answers.wrong.is_empty(), "{} wrong: {:?}", answers.wrong.len(), answers.wrong.first());
         }
     });
 }

@@ -43,7 +43,7 @@ fn no_cached_verdict_outlives_its_publish() {
 fn source_prefilter_covers_old_and_new_list_during_a_publish() {
     let loaded = LoadedPrograms::with(fast_path::SOURCES);
     race(&loaded, |firewall, clock| {
-        let mut settled = false;
+        let mut is_published = false;
         for frames in apart() {
             let before = clock();
             // Odd turns lead to the second set: `before / 2` is the last finished publish, or the one in progress.
@@ -51,18 +51,18 @@ fn source_prefilter_covers_old_and_new_list_during_a_publish() {
             let left = firewall.run(&frames[leaving], None).unwrap() == XDP_DROP;
             let came = firewall.run(&frames[coming], None).unwrap() == XDP_PASS;
             if before == clock() {
-                assert!(!left || came, "publish {}: neither is admitted", before / 2);
-                settled = before & UNDER_WAY == 0;
-                assert!(!settled || left, "after publish {}: both are admitted", before / 2);
+                assert!(!left || came, "publish {}: neither source is allowed", before / 2);
+                is_published = before & UNDER_WAY == 0;
+                assert!(!is_published || left, "after publish {}: both sources are allowed", before / 2);
             }
         }
-        settled
+        is_published
     });
 }
 
-/// Publishes the sets alternately while a thread on each CPU calls `ask`, which returns whether it observed the last
+/// Publishes the sets alternately while a thread on each CPU calls `query`, which returns whether it observed the last
 /// publish as finished; the next publish waits for that.
-fn race(loaded: &LoadedPrograms, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool + Sync) {
+fn race(loaded: &LoadedPrograms, query: impl Fn(&Probe, &dyn Fn() -> u64) -> bool + Sync) {
     loaded.publish(Set::First, false, 1);
     let mut kernel = Kernel::open(&loaded.bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
@@ -71,14 +71,14 @@ fn race(loaded: &LoadedPrograms, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool 
     let seen: Vec<AtomicU64> = cpus.iter().map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
         for (cpu, seen) in cpus.iter().zip(&seen) {
-            let (clock, ask) = (&clock, &ask);
+            let (clock, query) = (&clock, &query);
             scope.spawn(move || {
                 let _end = End(seen);
                 pin_to(*cpu).unwrap();
                 let firewall = Probe::firewall(dir).unwrap();
                 while clock.load(Ordering::SeqCst) != DONE {
                     let now = clock.load(Ordering::SeqCst);
-                    if ask(&firewall, &|| clock.load(Ordering::SeqCst)) {
+                    if query(&firewall, &|| clock.load(Ordering::SeqCst)) {
                         seen.fetch_max(now, Ordering::SeqCst);
                     }
                 }
@@ -86,8 +86,8 @@ fn race(loaded: &LoadedPrograms, ask: impl Fn(&Probe, &dyn Fn() -> u64) -> bool 
         }
         for turn in 1..=often(PUBLISHES) {
             clock.store((2 * turn) | UNDER_WAY, Ordering::SeqCst);
-            let wish = desired(Set::of_turn(turn), false, turn + 1);
-            let done = publish(&wish, &mut live, &mut kernel, Timestamp::now());
+            let wanted = desired(Set::of_turn(turn), false, turn + 1);
+            let done = publish(&wanted, &mut live, &mut kernel, Timestamp::now());
             assert!(done.failed.is_empty() && done.errors.is_empty(), "turn {turn}: {done:?}");
             clock.store(2 * turn, Ordering::SeqCst);
             while seen.iter().any(|seen| seen.load(Ordering::SeqCst) < 2 * turn) {

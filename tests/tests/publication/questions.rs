@@ -27,7 +27,7 @@ pub struct Question {
 
 /// Number of verdicts, and the wrong ones.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct Answers {
     pub verdicts: u64,
     pub wrong: Vec<String>,
 }
@@ -67,36 +67,36 @@ pub fn apart() -> [[Vec<u8>; 2]; 2] {
 }
 
 /// Runs the probe program until `stop`.
-pub fn ask_probe(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
+pub fn query_probe(bpffs_dir: &Path, stop: &AtomicBool) -> Answers {
     let probe = Probe::pinned(bpffs_dir).unwrap();
-    ask(stop, |question| {
+    query(stop, |question| {
         let answer = probe.answer(&question.frame, None).unwrap();
         question.right.contains(&answer.reason).then_some(()).ok_or(answer.reason.name().to_owned())
     })
 }
 
 /// Runs the firewall program until `stop`.
-pub fn run_firewall(bpffs_dir: &Path, stop: &AtomicBool) -> Heard {
+pub fn run_firewall(bpffs_dir: &Path, stop: &AtomicBool) -> Answers {
     let firewall = Probe::firewall(bpffs_dir).unwrap();
-    ask(stop, |question| {
+    query(stop, |question| {
         let action = firewall.run(&question.frame, None).unwrap();
         let right = |reason: &Reason| action == if reason.passes() { XDP_PASS } else { XDP_DROP };
         question.right.iter().any(right).then_some(()).ok_or(format!("action {action}"))
     })
 }
 
-fn ask(stop: &AtomicBool, check: impl Fn(&Question) -> Result<(), String>) -> Heard {
+fn query(stop: &AtomicBool, check: impl Fn(&Question) -> Result<(), String>) -> Answers {
     let questions = questions();
-    let mut heard = Heard::default();
+    let mut answers = Answers::default();
     while !stop.load(Ordering::Relaxed) {
         for question in &questions {
-            heard.verdicts += 1;
+            answers.verdicts += 1;
             if let Err(answer) = check(question) {
-                heard.wrong.push(format!("{}: {answer}", question.name));
+                answers.wrong.push(format!("{}: {answer}", question.name));
             }
         }
     }
-    heard
+    answers
 }
 
 type Source = (std::net::Ipv4Addr, std::net::Ipv6Addr);

@@ -100,8 +100,8 @@ pub fn desired(set: Set, neighbour: bool, revision: u64) -> Desired {
 
 /// Returns the database's prefixes in the kernel, by family.
 pub fn prefixes(live: &Live) -> (BTreeSet<Ipv4Net>, BTreeSet<Ipv6Net>) {
-    let held = live.databases.values().find(|database| database.id.as_str() == DATABASE).unwrap();
-    (held.sources.v4.keys().copied().collect(), held.sources.v6.keys().copied().collect())
+    let database = live.databases.values().find(|one| one.id.as_str() == DATABASE).unwrap();
+    (database.sources.v4.keys().copied().collect(), database.sources.v6.keys().copied().collect())
 }
 
 fn file(id: &str, state: &str, port: u16, cidrs: &[&str], revision: u64) -> RuleFile {

@@ -26,7 +26,7 @@ fn hostile_files_up_to_4_mib_are_refused_quickly_without_panic() {
             failures.push(format!("{name}: {took:?}"));
         }
         match outcome {
-            Ok(_) => failures.push(format!("{name}: taken")),
+            Ok(_) => failures.push(format!("{name}: accepted")),
             Err(problems) => {
                 let shown: usize = problems.iter().map(|problem| problem.to_string().len()).sum();
                 if problems.is_empty() || shown > 1 << 20 {

@@ -11,10 +11,10 @@ fn every_invalid_fixture_gives_exactly_its_recorded_message() {
     {
         count += 1;
         match read(fixture.kind, &fixture.bytes) {
-            Ok(summary) => differences.push(format!("{}: taken as\n{summary}", fixture.path.display())),
+            Ok(summary) => differences.push(format!("{}: accepted as\n{summary}", fixture.path.display())),
             Err(problems) => {
                 let messages: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
-                assert!(!messages.is_empty(), "{}: refused without a word", fixture.path.display());
+                assert!(!messages.is_empty(), "{}: refused without a message", fixture.path.display());
                 differences.extend(fixture.check(&messages));
             }
         }

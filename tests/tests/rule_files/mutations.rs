@@ -17,7 +17,7 @@ fn no_mutation_of_a_valid_file_makes_the_reader_panic() {
         .into_iter()
         .flat_map(|kind| fixtures("valid", kind))
         .collect();
-    let (mut taken, mut refused) = (0, 0);
+    let (mut accepted, mut refused) = (0, 0);
     for _ in 0..MUTATIONS {
         let fixture = &all[random.below(all.len())];
         let mut bytes = fixture.bytes.clone();
@@ -25,7 +25,7 @@ fn no_mutation_of_a_valid_file_makes_the_reader_panic() {
             mutate(&mut bytes, &mut random);
         }
         match read(fixture.kind, &bytes) {
-            Ok(_) => taken += 1,
+            Ok(_) => accepted += 1,
             Err(problems) => {
                 assert!(
                     !problems.is_empty(),
@@ -36,10 +36,10 @@ fn no_mutation_of_a_valid_file_makes_the_reader_panic() {
             }
         }
     }
-    println!("{taken} taken, {refused} refused");
+    println!("{accepted} accepted, {refused} refused");
     assert!(
-        taken > 500 && refused > 1_000,
-        "mutations reach only one side: {taken} taken, {refused} refused"
+        accepted > 500 && refused > 1_000,
+        "mutations reach only one side: {accepted} accepted, {refused} refused"
     );
 }
 

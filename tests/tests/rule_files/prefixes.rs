@@ -6,13 +6,13 @@ use crate::fixtures::{Fixture, Kind, fixtures, limits, none, read};
 
 #[test]
 fn every_byte_prefix_up_to_the_marker_is_refused() {
-    let mut taken = Vec::new();
+    let mut accepted = Vec::new();
     let mut tried = 0;
     for fixture in pushed() {
         for length in 0..marker_end(&fixture) {
             tried += 1;
             if read(fixture.kind, &fixture.bytes[..length]).is_ok() {
-                taken.push(format!("{}: its first {length} bytes are taken", fixture.path.display()));
+                accepted.push(format!("{}: its first {length} bytes are accepted", fixture.path.display()));
             }
         }
         assert!(
@@ -21,26 +21,26 @@ fn every_byte_prefix_up_to_the_marker_is_refused() {
             fixture.path.display()
         );
     }
-    none(taken);
+    none(accepted);
     assert!(tried > 2_000, "only {tried} prefixes");
 }
 
 /// Control: with the marker appended, a truncated file is often well-formed, and some allow more than the whole.
 #[test]
 fn without_the_marker_truncated_files_would_be_accepted() {
-    let (mut taken, mut wider) = (0, 0);
+    let (mut accepted, mut wider) = (0, 0);
     for fixture in fixtures("valid", Kind::Databases) {
         let whole = read_database(&fixture.bytes, &limits()).unwrap().value;
         for length in 0..marker_end(&fixture) - 3 {
             let cut = [&fixture.bytes[..length], b"\n...\n"].concat();
             if let Ok(checked) = read_database(&cut, &limits()) {
-                taken += 1;
+                accepted += 1;
                 wider += usize::from(allows_more(&checked.value, &whole));
             }
         }
     }
-    println!("{taken} cut files would be taken, {wider} of them allow more");
-    assert!(taken > 100, "only {taken} cut files would be taken");
+    println!("{accepted} cut files would be accepted, {wider} of them allow more");
+    assert!(accepted > 100, "only {accepted} cut files would be accepted");
     assert!(wider > 0, "no cut file allows more than its whole");
 }
 

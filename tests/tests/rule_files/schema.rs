@@ -125,14 +125,15 @@ fn parser_accepts_what_the_schema_accepts() {
                 Kind::Ranges => read_ranges(text.as_bytes()).err(),
                 Kind::Databases | Kind::Config => read_database(text.as_bytes(), &limits).err(),
             };
-            let said: Vec<String> = problems.unwrap_or_default().iter().map(ToString::to_string).collect();
+            let messages: Vec<String> =
+                problems.unwrap_or_default().iter().map(ToString::to_string).collect();
             // Errors that involve two fields, or this host.
             let beyond = ["duplicate", "already claimed", "overlaps", "another host"];
             assert!(
-                said.iter().all(|problem| beyond.iter().any(|words| problem.contains(words))),
-                "{text}{said:#?}"
+                messages.iter().all(|problem| beyond.iter().any(|words| problem.contains(words))),
+                "{text}{messages:#?}"
             );
-            both += usize::from(said.is_empty());
+            both += usize::from(messages.is_empty());
         }
         assert!(both > 100, "{kind:?}: only {both} changed files were accepted by both");
     }
@@ -150,10 +151,10 @@ fn changes(document: &Value, into: &mut Vec<Value>) {
             into.push(changed);
         };
         for value in replacements() {
-            change(&|place| *place = value.clone());
+            change(&|value_at| *value_at = value.clone());
         }
-        change(&|place| {
-            if let Value::Object(fields) = place {
+        change(&|value_at| {
+            if let Value::Object(fields) = value_at {
                 fields.insert("surplus".to_owned(), json!(1));
             }
         });
@@ -162,7 +163,7 @@ fn changes(document: &Value, into: &mut Vec<Value>) {
             _ => Vec::new(),
         };
         for name in names {
-            change(&|place| drop(place.as_object_mut().and_then(|fields| fields.remove(&name))));
+            change(&|value_at| drop(value_at.as_object_mut().and_then(|fields| fields.remove(&name))));
         }
     }
 }

@@ -64,13 +64,13 @@ const MANAGED: &str = "{id: m, type: managed_range, range_id: elsewhere}";
 fn files_are_validated_singly_and_together() {
     let cases: Vec<(&str, Files, i32, &str)> = vec![
         (
-            "right files are named with what they hold",
+            "valid files are listed with their contents",
             vec![("a.yaml", database("a", 3, HERE, "")), (RANGES, ranges())],
             ACCEPTED,
             "a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 refused\n",
         ),
         (
-            "hidden files and other names are not looked at, and those that look like rule files are named",
+            "hidden files and other names are ignored, and names similar to rule files are reported",
             vec![
                 ("a.yaml", database("a", 3, HERE, "")),
                 (".b.yaml", "x".to_owned()),
@@ -82,7 +82,7 @@ fn files_are_validated_singly_and_together() {
              c.yml: warning: not read: the name does not end in .yaml\n1 file, 0 refused\n",
         ),
         (
-            "errors have their place",
+            "errors have their position",
             vec![("a.yaml", database("a", 0, HERE, "")), ("b.yaml", String::new())],
             REFUSED,
             "a.yaml: line 3, column 11: revision: \"0\": must be a number from 1 to 18446744073709551615 in plain \
@@ -90,14 +90,14 @@ fn files_are_validated_singly_and_together() {
              without a comment on or after it\n2 files, 2 refused\n",
         ),
         (
-            "a range that no file holds is a warning",
+            "a range in no file is a warning",
             vec![("a.yaml", database("a", 3, HERE, MANAGED)), (RANGES, ranges())],
             ACCEPTED,
             "a.yaml: warning: rule m: range elsewhere is not among the managed ranges\n\
              a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 refused\n",
         ),
         (
-            "without a managed-ranges file nothing is said of ranges",
+            "without a managed-ranges file ranges are not checked",
             vec![("a.yaml", database("a", 3, HERE, MANAGED))],
             ACCEPTED,
             "a.yaml: ok, database a revision 3\n1 file, 0 refused\n",
@@ -119,7 +119,7 @@ fn files_are_validated_singly_and_together() {
              b.yaml: revision_conflict: revision 3 has different contents in a.yaml, b.yaml\n2 files, 2 refused\n",
         ),
         (
-            "two files may say the same",
+            "two files may be equal",
             vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 3, HERE, ""))],
             ACCEPTED,
             "a.yaml: ok, database a revision 3\nb.yaml: ok, database a revision 3\n2 files, 0 refused\n",
@@ -229,9 +229,9 @@ fn file_names_cannot_forge_lines_and_non_utf8_names_are_refused() {
     let paths = [dir.path().to_owned()];
     let (code, text) = validated(dir.path(), &paths, "table");
     let refused = r#"b\xff.yaml: file name "b\xff.yaml": not UTF-8"#;
-    let taken =
+    let accepted =
         r"x: ok, database prod revision 9\u000a1 file, 0 refused\u000a.yaml: ok, database a revision 3";
-    assert_eq!((code, text), (REFUSED, format!("{refused}\n{taken}\n2 files, 1 refused\n")));
+    assert_eq!((code, text), (REFUSED, format!("{refused}\n{accepted}\n2 files, 1 refused\n")));
     let (code, text) = validated(dir.path(), &paths, "json");
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let path = |at: usize| json["files"][at]["path"].as_str().unwrap().to_owned();

@@ -23,8 +23,8 @@ fn forged_and_replayed_pushes_leave_the_revision_in_force() {
     let flipped_signature = {
         let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
         let flipped = if lines[1].ends_with("AA=") { "BB=" } else { "AA=" };
-        let kept = lines[1].len() - flipped.len();
-        lines[1].replace_range(kept.., flipped);
+        let end = lines[1].len() - flipped.len();
+        lines[1].replace_range(end.., flipped);
         lines.join("\n")
     };
     let older = rules(1);
@@ -73,7 +73,7 @@ fn late_signature_is_detected_and_early_signature_is_harmless() {
     host.sign_only(Some(&key.sign(&rules(3)).unwrap()));
     host.write("other.yaml", "no rule file\n");
     let seen = || host.home.status().is_ok_and(|status| status.0.to_string().contains("other.yaml"));
-    agent.wait_until("the files were looked at", seen).unwrap();
+    agent.wait_until("the files were read", seen).unwrap();
     let status = host.home.status().unwrap();
     assert_eq!((status.revision(DATABASE), status.state(DATABASE)), (Some(2), Some("applied")));
     host.write(FILE, rules(3));

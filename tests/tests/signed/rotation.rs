@@ -48,7 +48,7 @@ fn unsigned_state_stays_in_force_until_a_signed_file_arrives() {
     host.is_in_force(1);
     host.sign_only(Some(&key.sign(&rules(1)).unwrap()));
     let applied = || host.home.status().is_ok_and(|status| status.state(DATABASE) == Some("applied"));
-    agent.wait_until("the signature is taken", applied).unwrap();
+    agent.wait_until("the signature is accepted", applied).unwrap();
     let validated = host.ask(&["validate", host.home.rule_file(FILE).to_str().unwrap()]);
     assert_eq!(validated.code, Some(0), "{validated:?}");
 }

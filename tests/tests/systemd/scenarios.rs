@@ -31,7 +31,7 @@ fn database_runs_only_on_a_filtered_host_over_crashes_and_hangs() {
     live_through(&host, &guest, &watch, "0").unwrap();
 
     // A hang: systemd kills the agent and restarts it.
-    assert!(!guest.log().contains("Watchdog timeout"), "a living agent says so: {}", guest.log());
+    assert!(!guest.log().contains("Watchdog timeout"), "a living agent notifies systemd: {}", guest.log());
     let hung = guest.main_process(AGENT).unwrap();
     kill(hung, Signal::SIGSTOP).unwrap();
     guest.wait_until("the agent that hangs is started again", || {
@@ -121,7 +121,7 @@ fn unfilterable_interface_blocks_the_database_and_not_the_boot() {
     let guest = host.boot();
     stays_down(&guest, "1");
     assert_eq!(guest.property(AGENT, "ActiveState"), "activating");
-    guest.wait_until("the agent says why", || {
+    guest.wait_until("the agent reports the reason", || {
         guest.property(AGENT, "StatusText").contains("interface eth1: another XDP program")
     });
     foreign.detach("eth1");
@@ -222,7 +222,7 @@ struct Foreign {
 
 impl Foreign {
     fn attach(host: &InstalledHost, interface: &str) -> Self {
-        let pins = Pins::new(Path::new("/sys/fs/bpf/somebody-else"));
+        let pins = Pins::new(Path::new("/sys/fs/bpf/foreign"));
         pins.create().unwrap();
         let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
         let _inside = host.db.enter().unwrap();

@@ -28,9 +28,9 @@ pub const JOB_TIMEOUT: &str = "[Unit]\nJobRunningTimeoutSec=3\n";
 pub fn strip(unit: &Path, settings: &[&str]) {
     let text = fs::read_to_string(unit).unwrap();
     let is_out = |line: &&str| settings.iter().any(|setting| line.starts_with(&format!("{setting}=")));
-    let kept = text.lines().filter(|line| !is_out(line));
-    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-    fs::write(unit, kept).unwrap();
+    let remaining = text.lines().filter(|line| !is_out(line));
+    let remaining: String = remaining.flat_map(|line| [line, "\n"]).collect();
+    fs::write(unit, remaining).unwrap();
 }
 
 /// Returns the names of the settings in [`WITHOUT`].

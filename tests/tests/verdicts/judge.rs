@@ -18,7 +18,7 @@ const XDP_PASS: u32 = 2;
 pub struct Outcome {
     pub reason: Reason,
     /// Id of the rule whose counter was incremented; empty for a default counter.
-    pub line: Option<String>,
+    pub rule: Option<String>,
 }
 
 /// Loads the programs and puts the policy's files and guarded ports in force.
@@ -58,13 +58,13 @@ impl LoadedFirewall {
         assert_eq!((packets, bytes), (1, frame.len() as u64), "{} counted wrongly", reason.name());
         assert_eq!(action, if reason.passes() { XDP_PASS } else { XDP_DROP }, "action of {}", reason.name());
 
-        let lines: Vec<CounterId> =
+        let counters: Vec<CounterId> =
             hits.iter().zip(self.hits()).filter(|(a, b)| **a != *b).map(|(a, _)| a.0).collect();
-        assert!(lines.len() <= 1, "more than one line counted: {lines:?}");
+        assert!(counters.len() <= 1, "more than one rule counter moved: {counters:?}");
         let answer = self.probe.answer(frame, linear).unwrap();
-        let expected = Answer { reason, counter: lines.first().copied().unwrap_or(CounterId::NONE) };
+        let expected = Answer { reason, counter: counters.first().copied().unwrap_or(CounterId::NONE) };
         assert_eq!(answer, expected, "the probe and the program differ");
-        Outcome { reason, line: lines.first().map(|slot| self.live.counters[slot].id.clone()) }
+        Outcome { reason, rule: counters.first().map(|slot| self.live.counters[slot].id.clone()) }
     }
 
     /// Returns each program's name and the number of instructions that the verifier processed for it.

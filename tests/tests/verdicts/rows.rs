@@ -87,7 +87,7 @@ fn open() -> Vec<Row> {
     for (name, frames) in hidden(BOTH, ORDERS) {
         table.row(&format!("{name}, allowed by both"), frames, Reason::Allowed, Some("office"));
     }
-    for (who, source) in [("one", OFFICE), ("the other", SHOP), ("nobody", STRANGER)] {
+    for (who, source) in [("one", OFFICE), ("the other", SHOP), ("neither", STRANGER)] {
         for (name, frames) in hidden(source, ORDERS) {
             table.row(&format!("{name}, allowed by {who}"), frames, Reason::NoPort, Some(""));
         }
@@ -109,9 +109,9 @@ fn open() -> Vec<Row> {
 /// A database with an endpoint at every address is a neighbour of each.
 fn anywhere() -> Vec<Row> {
     let mut table = Table::default();
-    for (place, to) in [("alone", ELSEWHERE), ("beside another", ORDERS)] {
-        let mut row = |name, frames, reason, line| {
-            table.row(&format!("{name}, at every address, {place}"), frames, reason, line);
+    for (situation, to) in [("alone", ELSEWHERE), ("beside another", ORDERS)] {
+        let mut row = |name, frames, reason, rule| {
+            table.row(&format!("{name}, at every address, {situation}"), frames, reason, rule);
         };
         row("allowed", tcp(BRANCH, to, 6543), Reason::Allowed, Some("branch"));
         row("denied", tcp(OFFICE, to, 6543), Reason::NoMatch, Some(""));
@@ -134,21 +134,21 @@ struct Table {
 }
 
 impl Table {
-    /// Adds a frame of IPv4, or of no family, and one of IPv6. `line` names its IPv4 rule; `""` is a default counter.
-    fn row(&mut self, name: &str, frames: Vec<Vec<u8>>, reason: Reason, line: Option<&str>) {
+    /// Adds a frame of IPv4, or of no family, and one of IPv6. `rule` names its IPv4 rule; `""` is a default counter.
+    fn row(&mut self, name: &str, frames: Vec<Vec<u8>>, reason: Reason, rule: Option<&str>) {
         let mut frames = frames.into_iter();
         if let Some(frame) = frames.next() {
-            let expected = Outcome { reason, line: line.map(str::to_owned) };
+            let expected = Outcome { reason, rule: rule.map(str::to_owned) };
             self.rows.push(Row { name: name.to_owned(), frame, expected });
         }
         for frame in frames {
-            self.six(name, frame, reason, line);
+            self.six(name, frame, reason, rule);
         }
     }
 
-    fn six(&mut self, name: &str, frame: Vec<u8>, reason: Reason, line: Option<&str>) {
+    fn six(&mut self, name: &str, frame: Vec<u8>, reason: Reason, rule: Option<&str>) {
         let suffix = |rule: &str| if rule.is_empty() { String::new() } else { format!("{rule}6") };
-        let expected = Outcome { reason, line: line.map(suffix) };
+        let expected = Outcome { reason, rule: rule.map(suffix) };
         self.rows.push(Row { name: format!("{name} (IPv6)"), frame, expected });
     }
 }

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::policy::{Endpoint, Policy};
 
 /// Sources, endpoints and guarded ports of a policy.
-pub struct Targets {
+pub struct Addresses {
     sources4: Vec<Ipv4Net>,
     sources6: Vec<Ipv6Net>,
     endpoints: Vec<Endpoint>,
@@ -18,14 +18,14 @@ pub struct Targets {
 
 /// The destination of a packet.
 #[derive(Clone, Copy, Debug)]
-pub struct Target {
+pub struct PacketDestination {
     pub address: IpAddr,
     pub port: u16,
     /// TCP or UDP.
     pub protocol: u8,
 }
 
-impl Targets {
+impl Addresses {
     pub fn new(policy: &Policy) -> Self {
         let networks =
             || policy.databases.iter().flat_map(|database| &database.allow).map(|(network, _)| *network);
@@ -75,28 +75,34 @@ impl Targets {
     }
 
     /// Returns an IPv4 destination, mostly that of an endpoint, then mostly with its port and protocol.
-    pub fn ipv4_target(&self, rng: &mut Rng) -> Target {
+    pub fn ipv4_destination(&self, rng: &mut Rng) -> PacketDestination {
         let any = IpAddr::V4(Ipv4Addr::from_bits(rng.u32(..)));
-        self.target(rng, any, |address| match address {
+        self.destination(rng, any, |address| match address {
             IpAddr::V4(_) => Some(address),
             IpAddr::V6(_) => None,
         })
     }
 
     /// Returns an IPv6 destination, mostly that of an endpoint, then mostly with its port and protocol.
-    pub fn ipv6_target(&self, rng: &mut Rng) -> Target {
+    pub fn ipv6_destination(&self, rng: &mut Rng) -> PacketDestination {
         let any = IpAddr::V6(Ipv6Addr::from_bits(rng.u128(..)));
         let mapped = rng.u8(..16) == 0;
-        self.target(rng, any, |address| match address {
+        self.destination(rng, any, |address| match address {
             IpAddr::V4(own) => mapped.then(|| own.to_ipv6_mapped().into()),
             IpAddr::V6(_) => Some(address),
         })
     }
 
-    fn target(&self, rng: &mut Rng, any: IpAddr, in_family: impl Fn(IpAddr) -> Option<IpAddr>) -> Target {
-        let near: Vec<_> =
+    fn destination(
+        &self,
+        rng: &mut Rng,
+        any: IpAddr,
+        in_family: impl Fn(IpAddr) -> Option<IpAddr>,
+    ) -> PacketDestination {
+        let candidates: Vec<_> =
             self.endpoints.iter().filter(|e| e.address.is_none_or(|own| in_family(own).is_some())).collect();
-        let endpoint = (!near.is_empty() && rng.u8(..8) > 0).then(|| near[rng.usize(..near.len())]);
+        let endpoint =
+            (!candidates.is_empty() && rng.u8(..8) > 0).then(|| candidates[rng.usize(..candidates.len())]);
         let transport = if rng.bool() { protocol::TCP } else { protocol::UDP };
         let port = match rng.u8(..16) {
             0 if !self.guard_edges.is_empty() => self.guard_edges[rng.usize(..self.guard_edges.len())],
@@ -104,7 +110,7 @@ impl Targets {
             2 => rng.u16(..),
             _ => endpoint.map_or_else(|| rng.u16(..), |endpoint| endpoint.port),
         };
-        Target {
+        PacketDestination {
             address: endpoint.and_then(|e| e.address).and_then(in_family).unwrap_or(any),
             port,
             protocol: endpoint.filter(|_| rng.u8(..4) > 0).map_or(transport, |endpoint| endpoint.protocol),
