@@ -20,19 +20,19 @@ use crate::rules::{
 const CIDRS: [usize; 6] = [1, 30, 300, 3_000, 10_000, 100_000];
 /// Databases with an endpoint in each family and 30 prefixes.
 const ENDPOINTS: [u16; 3] = [1, 8, 256];
-/// Fast-path stages, and subsets of them that show the effect of each.
+/// Accelerations of the fast path, and subsets of them that show the effect of each.
 const PARTS: [(&str, u32); 5] = [
-    ("all stages", fast_path::ALL),
-    ("without kept verdicts", fast_path::ALL & !fast_path::VERDICTS),
-    ("without kept endpoints", fast_path::ALL & !fast_path::ENDPOINTS),
-    ("without source filters", fast_path::ALL & !fast_path::SOURCES),
+    ("all accelerations", fast_path::ALL),
+    ("without the verdict cache", fast_path::ALL & !fast_path::VERDICTS),
+    ("without the endpoint cache", fast_path::ALL & !fast_path::ENDPOINTS),
+    ("without source prefilters", fast_path::ALL & !fast_path::SOURCES),
     ("tries alone", 0),
 ];
 
 pub const EMPTY: &str = "empty program";
 pub const ALLOWED: &str = "known source, allowed";
 pub const DENIED: &str = "known source, denied";
-pub const NEAR_DENIED: &str = "known source, denied by the trie";
+pub const NEIGHBOUR_DENIED: &str = "known source, denied by the trie";
 pub const NEVER_SEEN: &str = "never-seen source, denied";
 pub const NEVER_SEEN6: &str = "IPv6, never-seen source, denied";
 pub const UNPROTECTED: &str = "unprotected port";
@@ -50,7 +50,7 @@ pub struct Cost {
 
 /// All costs under one rule set.
 pub struct Table {
-    pub stages: &'static str,
+    pub accelerations: &'static str,
     pub cidrs: usize,
     pub endpoints: u16,
     pub costs: Vec<Cost>,
@@ -81,9 +81,9 @@ pub fn measure(directory: &Path) -> Result<()> {
         bench.publish(endpoints, 30);
         by_size.push(table(&bench, PARTS[0].0, 30, endpoints));
     }
-    for (name, stages) in PARTS {
+    for (name, accelerations) in PARTS {
         for cidrs in [30, 10_000] {
-            let mut bench = Bench::new(1, stages);
+            let mut bench = Bench::new(1, accelerations);
             bench.publish(1, cidrs);
             by_part.push(table(&bench, name, cidrs, 1));
         }
@@ -91,14 +91,14 @@ pub fn measure(directory: &Path) -> Result<()> {
     report::write(directory, &report::Run { machine, core, by_size, by_part, verified })
 }
 
-fn table(bench: &Bench, stages: &'static str, cidrs: usize, endpoints: u16) -> Table {
-    say(&format!("{stages}, {cidrs} CIDRs, {endpoints} endpoints"));
+fn table(bench: &Bench, accelerations: &'static str, cidrs: usize, endpoints: u16) -> Table {
+    say(&format!("{accelerations}, {cidrs} CIDRs, {endpoints} endpoints"));
     let v4 = |source, port| frame().ipv4(source, ADDRESS4).tcp(40_000, port).build();
     let v6 = |source, port| frame().ipv6(source, ADDRESS6).tcp(40_000, port).build();
     let middle = Segment::raw(protocol::TCP, &[0; 32]);
     let headers = (0..8)
         .fold(frame().ipv6(FRIEND6, ADDRESS6), |packet, _| packet.destination_options(&[1, 4, 0, 0, 0, 0]));
-    let (friend, stranger, near, elsewhere) =
+    let (friend, stranger, neighbour, elsewhere) =
         (v4(FRIEND4, PORT), v4(STRANGER4, PORT), v4(NEIGHBOUR4, PORT), v4(STRANGER4, 80));
     let (friend6, stranger6) = (v6(FRIEND6, PORT), v6(STRANGER6, PORT));
     let walked = headers.tcp(40_000, PORT).build();
@@ -115,7 +115,7 @@ fn table(bench: &Bench, stages: &'static str, cidrs: usize, endpoints: u16) -> T
         on("headers read, nothing else", &parse, &friend),
         on(ALLOWED, &firewall, &friend),
         on(DENIED, &firewall, &stranger),
-        on(NEAR_DENIED, &firewall, &near),
+        on(NEIGHBOUR_DENIED, &firewall, &neighbour),
         on(UNPROTECTED, &firewall, &elsewhere),
         on("IPv6, known source, allowed", &firewall, &friend6),
         on("IPv6, known source, denied", &firewall, &stranger6),
@@ -144,5 +144,5 @@ fn table(bench: &Bench, stages: &'static str, cidrs: usize, endpoints: u16) -> T
         Cost { name: contender.name, rounds, ratio }
     };
     let shown = contenders.iter().filter(|one| ![CHANGING, CHANGING6].contains(&one.name));
-    Table { stages, cidrs, endpoints, costs: shown.map(cost).collect() }
+    Table { accelerations, cidrs, endpoints, costs: shown.map(cost).collect() }
 }

@@ -71,8 +71,8 @@ pub fn bars(path: &Path, title: &str, unit: &str, bars: &[(String, f64)]) -> Res
             let mut bar = Rectangle::new(corners, Palette99::pick(0).filled());
             bar.set_margin(5, 5, 0, 0);
             chart.draw_series([bar])?;
-            let place = (*value, SegmentValue::CenterOf(at));
-            chart.draw_series([Text::new(format!(" {value:.2}"), place, ("sans-serif", 14))])?;
+            let position = (*value, SegmentValue::CenterOf(at));
+            chart.draw_series([Text::new(format!(" {value:.2}"), position, ("sans-serif", 14))])?;
         }
         root.present()?;
         Ok(())

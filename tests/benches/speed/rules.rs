@@ -44,12 +44,13 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(databases: u32, stages: u32) -> Self {
+    pub fn new(databases: u32, accelerations: u32) -> Self {
         let lab = Lab::new().unwrap();
         let pins = Pins::new(Path::new(BPFFS));
         pins.create().unwrap();
         let capacity = Capacity::for_databases(databases);
-        let mut programs = with_three_capabilities(|| Programs::load_with(&pins, capacity, stages).unwrap());
+        let mut programs =
+            with_three_capabilities(|| Programs::load_with(&pins, capacity, accelerations).unwrap());
         programs.pin(&pins).unwrap();
         programs.pin_measured(&pins).unwrap();
         let kernel = Kernel::open(Path::new(BPFFS)).unwrap();
@@ -67,8 +68,8 @@ impl Bench {
 
     /// Publishes this number of databases on consecutive ports, each with `cidrs` prefixes in each family.
     pub fn publish(&mut self, databases: u16, cidrs: usize) {
-        let wish = self.next(databases, cidrs);
-        self.put_in_force(&wish);
+        let desired = self.next(databases, cidrs);
+        self.put_in_force(&desired);
     }
 
     /// Returns the next revision of them.
@@ -77,8 +78,8 @@ impl Bench {
         desired(databases, cidrs, self.ports, self.revision)
     }
 
-    pub fn put_in_force(&mut self, wish: &Desired) {
-        let done = publish(wish, &mut self.live, &mut self.kernel, Timestamp::now());
+    pub fn put_in_force(&mut self, desired: &Desired) {
+        let done = publish(desired, &mut self.live, &mut self.kernel, Timestamp::now());
         assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
     }
 }
@@ -95,25 +96,25 @@ fn desired(databases: u16, cidrs: usize, ports: u16, revision: u64) -> Desired {
 fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredDatabase {
     // The fixed seed limits a revision's change to one prefix.
     let mut rng = Rng::with_seed(u64::from(number));
-    let line = CounterKey::Rule("fr-1".parse().unwrap());
+    let key = CounterKey::Rule("fr-1".parse().unwrap());
     let mut set = RuleSet::default();
-    set.prefixes.v4.insert(Ipv4Net::new(FRIEND4, 24).unwrap().trunc(), line.clone());
-    set.prefixes.v6.insert(Ipv6Net::new(FRIEND6, 48).unwrap().trunc(), line.clone());
+    set.prefixes.v4.insert(Ipv4Net::new(FRIEND4, 24).unwrap().trunc(), key.clone());
+    set.prefixes.v6.insert(Ipv6Net::new(FRIEND6, 48).unwrap().trunc(), key.clone());
     set.prefixes
         .v4
-        .insert(Ipv4Net::from(Ipv4Addr::from(0x0a00_0000 + (revision as u32 & 0x00ff_ffff))), line.clone());
+        .insert(Ipv4Net::from(Ipv4Addr::from(0x0a00_0000 + (revision as u32 & 0x00ff_ffff))), key.clone());
     while set.prefixes.v4.len() < cidrs {
         let net =
             Ipv4Net::new(Ipv4Addr::from(rng.u32(0x0100_0000..0xdf00_0000)), rng.u8(24..=32)).unwrap().trunc();
         if !net.contains(&STRANGER4) && !net.contains(&NEIGHBOUR4) {
-            set.prefixes.v4.insert(net, line.clone());
+            set.prefixes.v4.insert(net, key.clone());
         }
     }
     while set.prefixes.v6.len() < cidrs {
         let address = rng.u128(..) >> 3 | 1 << 125;
         set.prefixes
             .v6
-            .insert(Ipv6Net::new(Ipv6Addr::from(address), rng.u8(48..=128)).unwrap().trunc(), line.clone());
+            .insert(Ipv6Net::new(Ipv6Addr::from(address), rng.u8(48..=128)).unwrap().trunc(), key.clone());
     }
     let ports = (0..ports).map(|at| PORT + number * ports + at);
     let addresses = [IpAddr::V4(ADDRESS4), IpAddr::V6(ADDRESS6)];
@@ -125,7 +126,7 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
         mode: Mode::Enforce,
         destinations: destinations.collect(),
         set,
-        counters: BTreeMap::from([(line, (CounterKind::Custom, String::new()))]),
+        counters: BTreeMap::from([(key, (CounterKind::Custom, String::new()))]),
     }
 }
 

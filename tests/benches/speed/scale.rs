@@ -43,7 +43,7 @@ struct Figures {
     /// Bytes of the published maps: tries and endpoint table.
     published: u64,
     /// Bytes of the fixed maps, for this number of databases.
-    standing: u64,
+    fixed: u64,
 }
 
 pub fn measure(directory: &Path) -> Result<()> {
@@ -63,15 +63,15 @@ fn publishes(databases: u16, ports: u16, cidrs: usize) -> Result<Figures> {
     let mut bench = Bench::new(u32::from(databases), fast_path::ALL);
     bench.ports = ports;
     let mut publish = || {
-        let wish = bench.next(databases, cidrs);
+        let desired = bench.next(databases, cidrs);
         let started = Instant::now();
-        bench.put_in_force(&wish);
+        bench.put_in_force(&desired);
         started.elapsed().as_secs_f64()
     };
     let first = publish();
     let changes = (0..CHANGES).map(|_| publish()).collect();
-    let (published, standing) = memory(&bench)?;
-    Ok(Figures { databases, ports, cidrs, first, changes, published, standing })
+    let (published, fixed) = memory(&bench)?;
+    Ok(Figures { databases, ports, cidrs, first, changes, published, fixed })
 }
 
 /// Returns both as the kernel accounts them.
@@ -82,8 +82,8 @@ fn memory(bench: &Bench) -> Result<(u64, u64)> {
             published += Pinned::open(&pin?.path()).locked();
         }
     }
-    let standing = names::MAPS.iter().map(|name| Pinned::open(&bench.pins.map(name)).locked());
-    Ok((published, standing.sum()))
+    let fixed = names::MAPS.iter().map(|name| Pinned::open(&bench.pins.map(name)).locked());
+    Ok((published, fixed.sum()))
 }
 
 fn report(machine: &Machine, all: &[Figures], rest: &rest::Rest) -> String {
@@ -96,12 +96,12 @@ fn report(machine: &Machine, all: &[Figures], rest: &rest::Rest) -> String {
          | databases | endpoints in each family | CIDRs in each family | first | change | published | other maps |\n|---:|---:|---:|---:|---:|---:|---:|\n",
         machine.sentence()
     );
-    for Figures { databases, ports, cidrs, first, changes, published, standing } in all {
+    for Figures { databases, ports, cidrs, first, changes, published, fixed } in all {
         let change = median(changes.iter().copied()) * 1e3;
-        let (published, standing) = (*published as f64 / 1048576.0, *standing as f64 / 1048576.0);
+        let (published, fixed) = (*published as f64 / 1048576.0, *fixed as f64 / 1048576.0);
         let _ = writeln!(
             text,
-            "| {databases} | {} | {cidrs} | {:.1} ms | {change:.1} ms | {published:.1} MiB | {standing:.1} MiB |",
+            "| {databases} | {} | {cidrs} | {:.1} ms | {change:.1} ms | {published:.1} MiB | {fixed:.1} MiB |",
             databases * ports,
             first * 1e3
         );
@@ -128,7 +128,7 @@ fn figures(machine: &Machine, all: &[Figures], rest: &rest::Rest) -> Value {
             "first_seconds": one.first,
             "change_seconds": one.changes,
             "published_bytes": one.published,
-            "other_bytes": one.standing,
+            "other_bytes": one.fixed,
         })
     };
     json!({

@@ -11,7 +11,7 @@ use firewall_common::{Reason, fast_path};
 use firewall_tests::packets::{Segment, frame, protocol};
 use jiff::Timestamp;
 
-use crate::setup::{OFFICE, ORDERS, SERVER, WATCHED, default_counter, in_force, in_force_with};
+use crate::setup::{MONITORED, OFFICE, ORDERS, SERVER, default_counter, in_force, in_force_with};
 
 const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
@@ -72,9 +72,9 @@ fn kinds() -> Vec<Kind> {
             9,
             Reason::WouldDeny,
             Class::Syn,
-            WATCHED,
+            MONITORED,
             Some("watched"),
-            frame().ipv4(STRANGER, WATCHED_HOST).tcp(40_000, WATCHED).build(),
+            frame().ipv4(STRANGER, WATCHED_HOST).tcp(40_000, MONITORED).build(),
         ),
     ];
     kinds.push(Kind {

@@ -36,7 +36,7 @@ const FRAMES: usize = 1_000_000;
 const SEED_VARIABLE: &str = "MODEL_SEED";
 /// Frames up to this length are split at every offset, longer ones at some.
 const SHORT: usize = 160;
-/// The fast-path stages, in every combination.
+/// The accelerations, in every combination.
 const EVERY_COMBINATION: RangeInclusive<u32> = 0..=fast_path::ALL;
 
 #[test]
@@ -49,10 +49,10 @@ fn programs_agree_with_the_model_on_a_million_frames() {
     let policies = policies();
     let share = FRAMES.div_ceil(policies.len() * EVERY_COMBINATION.count());
     for (name, policy) in &policies {
-        for stages in EVERY_COMBINATION {
-            let comparison = Comparison::new(policy, stages);
-            let seed = seed + u64::from(stages);
-            let what = format!("{name}, stages {stages:#b}, seed {seed}");
+        for accelerations in EVERY_COMBINATION {
+            let comparison = Comparison::new(policy, accelerations);
+            let seed = seed + u64::from(accelerations);
+            let what = format!("{name}, accelerations {accelerations:#b}, seed {seed}");
             let mut splits = Rng::with_seed(seed);
             for (at, frame) in Frames::new(seed, policy).take(share).enumerate() {
                 let linear = splits.bool().then(|| splits.usize(14..=frame.len()));

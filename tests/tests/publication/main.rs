@@ -159,10 +159,10 @@ impl LoadedPrograms {
         Self::with(fast_path::ALL)
     }
 
-    fn with(stages: u32) -> Self {
+    fn with(accelerations: u32) -> Self {
         let lab = Lab::new().unwrap();
         let bpffs_dir = Path::new("/sys/fs/bpf/firewall-agent").to_owned();
-        let (programs, _) = kernel::load(&bpffs_dir, stages);
+        let (programs, _) = kernel::load(&bpffs_dir, accelerations);
         Self { bpffs_dir, _programs: programs, _lab: lab }
     }
 

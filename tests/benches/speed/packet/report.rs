@@ -7,7 +7,7 @@ use anyhow::Result;
 use firewall_tests::bench::Machine;
 use serde_json::{Value, json};
 
-use super::{ALLOWED, CIDRS, DENIED, EMPTY, NEAR_DENIED, NEVER_SEEN, NEVER_SEEN6, Table, UNPROTECTED};
+use super::{ALLOWED, CIDRS, DENIED, EMPTY, NEIGHBOUR_DENIED, NEVER_SEEN, NEVER_SEEN6, Table, UNPROTECTED};
 use crate::cost::{ROUNDS, SLICE, SLICES, median};
 use crate::output::verdict;
 use crate::plot::{Line, lines};
@@ -32,7 +32,7 @@ pub fn write(directory: &Path, run: &Run) -> Result<()> {
     };
     let plotted = [ALLOWED, DENIED, NEVER_SEEN, NEVER_SEEN6, UNPROTECTED]
         .map(|name| over_cidrs(name, run.by_size[..CIDRS.len()].iter().collect()));
-    let alone = run.by_part.iter().filter(|table| table.stages == "tries alone").collect();
+    let alone = run.by_part.iter().filter(|table| table.accelerations == "tries alone").collect();
     let alone = over_cidrs(ALLOWED, alone);
     let alone = Line { name: "known source, allowed, by the tries alone".to_owned(), ..alone };
     let all: Vec<Line> = plotted.into_iter().chain([alone]).collect();
@@ -56,7 +56,7 @@ fn markdown(run: &Run) -> String {
     let middle = || run.by_size[..CIDRS.len()].iter().filter(|table| (30..=10_000).contains(&table.cidrs));
     let worst = |name: &str| middle().map(|table| table.ratio(name)).fold(0.0, f64::max);
     for (name, bar) in
-        [(ALLOWED, 3.0), (DENIED, 3.0), (NEAR_DENIED, 3.0), (UNPROTECTED, 2.0), (NEVER_SEEN, 5.0)]
+        [(ALLOWED, 3.0), (DENIED, 3.0), (NEIGHBOUR_DENIED, 3.0), (UNPROTECTED, 2.0), (NEVER_SEEN, 5.0)]
     {
         let worst = worst(name);
         let _ = writeln!(text, "| {name} | ≤ {bar} × empty | {worst:.2} | {} |", verdict(worst <= bar));
@@ -77,8 +77,8 @@ fn markdown(run: &Run) -> String {
     }
     text.push_str("\n## By size\n\nNanoseconds (times the empty program).\n\n");
     table(&mut text, &run.by_size, |table| format!("{} CIDRs, {} endpoints", table.cidrs, table.endpoints));
-    text.push_str("\n## What each stage brings\n\nNanoseconds (times the empty program).\n\n");
-    table(&mut text, &run.by_part, |table| format!("{}, {} CIDRs", table.stages, table.cidrs));
+    text.push_str("\n## Gain of each acceleration\n\nNanoseconds (times the empty program).\n\n");
+    table(&mut text, &run.by_part, |table| format!("{}, {} CIDRs", table.accelerations, table.cidrs));
     text
 }
 
@@ -108,7 +108,7 @@ fn figures(run: &Run) -> Value {
             .iter()
             .map(|table| {
                 json!({
-                    "stages": table.stages,
+                    "accelerations": table.accelerations,
                     "cidrs": table.cidrs,
                     "endpoints": table.endpoints,
                     "costs": costs(table),
@@ -121,6 +121,6 @@ fn figures(run: &Run) -> Value {
         "core": run.core,
         "verified_instructions": { "firewall": run.verified[0], "probe": run.verified[1] },
         "by_size": tables(&run.by_size),
-        "by_stage": tables(&run.by_part),
+        "by_acceleration": tables(&run.by_part),
     })
 }
