@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::{Endpoint, EndpointKey, packet::Flow};
 
-/// Bits of the program's constant [`crate::names::STAGES`]: the enabled accelerations. All that fit the kernel are on,
+/// Bits of the program's constant [`crate::names::ACCELERATIONS`]: the enabled accelerations. All that fit the kernel are on,
 /// except where a test or a benchmark turns some off.
 pub mod fast_path {
     /// Verdict cache ([`super::CachedVerdict`]).

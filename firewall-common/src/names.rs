@@ -140,4 +140,4 @@ shared_maps! {
 }
 
 /// Constant of the programs: the enabled [`crate::fast_path`].
-pub const STAGES: &str = "STAGES";
+pub const ACCELERATIONS: &str = "ACCELERATIONS";

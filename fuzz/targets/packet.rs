@@ -35,8 +35,8 @@ fuzz_target!(|bytes: &[u8]| {
     if parse(&Frame(bytes), &mut flow) == Shape::Port {
         assert!(flow.family == IPV4 || flow.family == IPV6);
         assert!(flow.protocol == 6 || flow.protocol == 17);
-        let holds = |wanted: &[u8]| bytes.windows(wanted.len()).any(|part| part == wanted);
-        assert!(holds(&flow.port.to_ne_bytes()));
-        assert!(holds(&flow.destination[0].to_ne_bytes()) && holds(&flow.source[0].to_ne_bytes()));
+        let contains = |wanted: &[u8]| bytes.windows(wanted.len()).any(|part| part == wanted);
+        assert!(contains(&flow.port.to_ne_bytes()));
+        assert!(contains(&flow.destination[0].to_ne_bytes()) && contains(&flow.source[0].to_ne_bytes()));
     }
 });

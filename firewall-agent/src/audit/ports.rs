@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use super::{Ephemeral, Finding, Kind, Protected};
 
 pub(super) fn findings(protected: &Protected, ephemeral: &Ephemeral) -> Vec<Finding> {
-    let is_taken = |port: &u16| {
+    let is_unreserved = |port: &u16| {
         ephemeral.range.contains(port) && !ephemeral.reserved.iter().any(|range| range.contains(port))
     };
     let mut runs: Vec<RangeInclusive<u16>> = Vec::new();
-    for port in protected.ports().iter().filter(is_taken) {
+    for port in protected.ports().iter().filter(is_unreserved) {
         match runs.last_mut() {
             Some(run) if u32::from(*run.end()) + 1 == u32::from(port) => *run = *run.start()..=port,
             _ => runs.push(port..=port),

@@ -148,7 +148,7 @@ fn redirect_to_protected_port_is_reported_unless_its_port_is_protected() {
         new_address: None,
         new_ports,
     };
-    for (translation, is_way) in [
+    for (translation, is_bypass) in [
         (rule(Some(8432), NewPorts::To(5432..=5432)), true),
         (rule(Some(8432), NewPorts::To(5000..=6000)), true),
         (rule(Some(8432), NewPorts::To(80..=80)), false),
@@ -166,7 +166,7 @@ fn redirect_to_protected_port_is_reported_unless_its_port_is_protected() {
     ] {
         let mut facts = quiet();
         facts.translations = vec![Ok(vec![translation.clone()])];
-        let expected: &[Kind] = if is_way { &[Kind::Dnat] } else { &[] };
+        let expected: &[Kind] = if is_bypass { &[Kind::Dnat] } else { &[] };
         assert_eq!(kinds(&facts), expected, "{translation:?}");
     }
 }

@@ -5,7 +5,7 @@
 //! | object | compared | repaired as |
 //! |---|---|---|
 //! | link on an interface | its interface and program, by the link held open; XDP on every interface, in one list | `link`, `link_program` |
-//! | `firewall`, the attached program | its kernel id, on every link; its instructions, maps and constants (`STAGES`) cannot change | `link_program` |
+//! | `firewall`, the attached program | its kernel id, on every link; its instructions, maps and constants (`ACCELERATIONS`) cannot change | `link_program` |
 //! | the probe program (`probe`) and the pin of `firewall` | kernel id of the pinned program | `pin` |
 //! | `PORTS`: claimed and guarded ports | its whole content | `ports` |
 //! | `ENDPOINTS` | id of the published table | `endpoints` |

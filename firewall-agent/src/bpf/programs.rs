@@ -131,7 +131,7 @@ impl Programs {
         layouts::carry_over(pins)?;
         layouts::unpin_incomplete(pins)?;
         let mut loader = EbpfLoader::new();
-        loader.override_global(names::STAGES, &accelerations, true);
+        loader.override_global(names::ACCELERATIONS, &accelerations, true);
         for map in CONTRACT {
             let (name, path) = (map.name, pins.map(map.name));
             let pinned = path.try_exists().with_context(|| format!("cannot stat {}", path.display()))?;

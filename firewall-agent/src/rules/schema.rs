@@ -165,11 +165,11 @@ fn value(field: &Field) -> Value {
 /// Pattern of every spelling of an IPv6 address without dots, longest first.
 fn ipv6() -> String {
     let group = "[0-9A-Fa-f]{1,4}";
-    let mut ways = vec![format!("({group}:){{7}}{group}"), format!("({group}:){{1,7}}:")];
-    ways.extend(
+    let mut patterns = vec![format!("({group}:){{7}}{group}"), format!("({group}:){{1,7}}:")];
+    patterns.extend(
         (1..=5).rev().map(|before| format!("({group}:){{1,{}}}(:{group}){{1,{}}}", before + 1, 6 - before)),
     );
-    ways.push(format!("{group}:(:{group}){{1,6}}"));
-    ways.push(format!(":(:{group}){{1,7}}|::"));
-    ways.join("|")
+    patterns.push(format!("{group}:(:{group}){{1,6}}"));
+    patterns.push(format!(":(:{group}){{1,7}}|::"));
+    patterns.join("|")
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 
 use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 
-const PLACE: &str = "192.0.2.1:30092";
+const ENDPOINT: &str = "192.0.2.1:30092";
 const FILES: usize = 200;
 /// Size limit of a file.
 const FILE_BYTES: u64 = 4 << 20;
@@ -29,8 +29,8 @@ fn directory_of_large_files_uses_bounded_memory_and_blocks_no_database() {
         assert_eq!(status["rejected_files"].as_array().unwrap().len(), FILES, "each is named");
         host.write("z.yaml", file("a", revision, "192.0.2.1", &[SHOP]));
         host.until_revision("a", revision);
-        assert_eq!(host.reason(IN_SHOP, PLACE), "allowed");
-        assert_eq!(host.reason(IN_OFFICE, PLACE), "no_match");
+        assert_eq!(host.reason(IN_SHOP, ENDPOINT), "allowed");
+        assert_eq!(host.reason(IN_OFFICE, ENDPOINT), "no_match");
         let most = most_memory(host.pid());
         println!("{most} KiB");
         assert!(most < MOST_KIB, "{most} KiB");

@@ -73,10 +73,10 @@ fn image_filters_with_exactly_the_manifest_privileges() {
     has_few_rights(&agent, USER, false);
 
     // The kernel confirms the data that the program reports about itself.
-    let asked =
+    let output =
         confined.command(&host.db, "/firewall-agent").args(["status", "-o", "json"]).output().unwrap();
     let status: Value =
-        serde_json::from_slice(&asked.stdout).unwrap_or_else(|error| panic!("{error}: {asked:?}"));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     let version = VersionOutput::of(&program);
     assert_eq!(status["interfaces"][0]["program_tag"], version.tag.as_str(), "{version:?}");
     assert_eq!(status["agent"]["object"], version.object.as_str());

@@ -123,14 +123,14 @@ fn every_metric_of_dashboard_and_rules_is_exported() {
 fn dashboard_panels_have_titles_descriptions_and_do_not_overlap() {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
-    let mut places = BTreeSet::new();
+    let mut cells = BTreeSet::new();
     for panel in panels {
         for field in ["title", "description", "type"] {
             assert!(panel[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {panel:#}");
         }
         let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
         for (x, y) in (0..at("w")).flat_map(|x| (0..at("h")).map(move |y| (x, y))) {
-            assert!(places.insert((at("x") + x, at("y") + y)), "it covers another: {}", panel["title"]);
+            assert!(cells.insert((at("x") + x, at("y") + y)), "it covers another: {}", panel["title"]);
         }
         assert!(at("x") + at("w") <= 24, "too wide: {}", panel["title"]);
     }

@@ -115,10 +115,10 @@ fn responses_do_not_wait_for_a_publish() {
     host.push(&file("orders", 2, &[]));
     let (mut answers, started) = (0, Instant::now());
     while started.elapsed() < Duration::from_secs(3) {
-        let asked = Instant::now();
+        let requested = Instant::now();
         assert_eq!(host.get("/healthz").code, 200);
         assert_eq!(host.get("/metrics").code, 200);
-        assert!(asked.elapsed() < Duration::from_secs(5), "an answer took {:?}", asked.elapsed());
+        assert!(requested.elapsed() < Duration::from_secs(5), "an answer took {:?}", requested.elapsed());
         answers += 1;
     }
     // Control: the publish was delayed the whole time.

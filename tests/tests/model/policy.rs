@@ -86,9 +86,9 @@ impl Policy {
 impl Database {
     /// Returns the rule of the longest network that contains `source`; the first of equals.
     pub fn rule_for(&self, source: IpAddr) -> Option<u32> {
-        let holding = self.allow.iter().filter(|(network, _)| network.contains(&source));
-        let longest =
-            holding.reduce(|best, next| if next.0.prefix_len() > best.0.prefix_len() { next } else { best });
+        let containing = self.allow.iter().filter(|(network, _)| network.contains(&source));
+        let longest = containing
+            .reduce(|best, next| if next.0.prefix_len() > best.0.prefix_len() { next } else { best });
         longest.map(|(_, rule)| *rule)
     }
 }

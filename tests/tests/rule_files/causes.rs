@@ -155,9 +155,10 @@ fn each_cause_has_an_input() {
 /// Returns the causes per file when the agent's functions read a directory in one pass.
 fn read(dirs: &RuleDirs, keys: &[TrustedKey], most_files: usize) -> BTreeMap<PathBuf, Vec<Cause>> {
     let (known, ranges) = (BTreeSet::new(), dirs.0.path().join("none"));
-    let look = ScanRequest { rules_dir: &dirs.rules(), managed_ranges: &ranges, known: &known, most_files };
+    let request =
+        ScanRequest { rules_dir: &dirs.rules(), managed_ranges: &ranges, known: &known, most_files };
     let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some(NODE.to_owned()) };
-    let reports = parse(&SignatureVerifier::new(keys.to_vec()).scan(&look), &ranges, &limits);
+    let reports = parse(&SignatureVerifier::new(keys.to_vec()).scan(&request), &ranges, &limits);
     let mut causes: BTreeMap<PathBuf, Vec<Cause>> = BTreeMap::new();
     for report in reports.iter().filter(|report| report.is_refused()) {
         let rejections = report.rejections();

@@ -45,10 +45,10 @@ const LAX: &[&str] = &["names-of-digits-and-words"];
 const VALIDATOR: &str = "
 import json, sys
 from jsonschema import Draft202012Validator
-given = json.load(sys.stdin)
-Draft202012Validator.check_schema(given['schema'])
-validator = Draft202012Validator(given['schema'])
-json.dump([validator.is_valid(document) for document in given['documents']], sys.stdout)
+request = json.load(sys.stdin)
+Draft202012Validator.check_schema(request['schema'])
+validator = Draft202012Validator(request['schema'])
+json.dump([validator.is_valid(document) for document in request['documents']], sys.stdout)
 ";
 
 /// Returns for each document whether the schema accepts it.

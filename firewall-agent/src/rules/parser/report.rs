@@ -59,7 +59,7 @@ impl<T> Default for Bounded<T> {
     }
 }
 
-impl<T: Placed + Clone> Bounded<T> {
+impl<T: HasNote + Clone> Bounded<T> {
     fn add(&mut self, one: T) {
         if self.listed.len() < MOST {
             self.listed.push(one);
@@ -81,12 +81,12 @@ impl<T: Placed + Clone> Bounded<T> {
     }
 }
 
-trait Placed {
+trait HasNote {
     fn note(&self) -> &Note;
     fn note_mut(&mut self) -> &mut Note;
 }
 
-impl Placed for Note {
+impl HasNote for Note {
     fn note(&self) -> &Note {
         self
     }
@@ -96,7 +96,7 @@ impl Placed for Note {
     }
 }
 
-impl Placed for Problem {
+impl HasNote for Problem {
     fn note(&self) -> &Note {
         &self.note
     }
