@@ -6,8 +6,8 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::{Endpoint, EndpointKey, packet::Flow};
 
-/// Bits of the program's constant [`crate::names::ACCELERATIONS`]: the enabled accelerations. All that fit the kernel are on,
-/// except where a test or a benchmark turns some off.
+/// Bits of the program's constant [`crate::names::ACCELERATIONS`]: the enabled accelerations. The agent enables all that
+/// the kernel supports; tests and benchmarks turn some off.
 pub mod fast_path {
     /// Verdict cache ([`super::CachedVerdict`]).
     pub const VERDICTS: u32 = 1;

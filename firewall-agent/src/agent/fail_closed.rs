@@ -22,7 +22,7 @@ const FILES: Duration = Duration::from_secs(2);
 /// start failed with `error`; the returned error says so. Does nothing where an interface is filtered, another agent
 /// runs, or an operator has detached the host.
 pub(super) fn fail_closed(config: &Config, error: Error) -> Error {
-    match close_what_is_open(config) {
+    match close_unfiltered(config) {
         Ok(done) if done.is_empty() => error,
         Ok(done) => error.context(done.join("; ")),
         Err(why) => error.context(format!("not closed: {why:#}")),
@@ -52,8 +52,8 @@ fn claims(config: &Config) -> BTreeSet<Destination> {
     claims
 }
 
-/// Closes the open interfaces and returns a message for each.
-fn close_what_is_open(config: &Config) -> Result<Vec<String>> {
+/// Closes the unfiltered interfaces and returns a message for each.
+fn close_unfiltered(config: &Config) -> Result<Vec<String>> {
     if Lock::owner(&config.state_dir).is_some() {
         return Ok(Vec::new());
     }

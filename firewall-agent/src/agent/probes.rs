@@ -75,7 +75,7 @@ fn probe(program: &Probe, slot: DatabaseSlot, samples: Vec<Sample>, live: &Live)
         let reason = program.answer_to(&question)?.reason;
         if reason.passes() != passes {
             return Ok(Some(format!(
-                "database {}: a packet from {} to {} should {}, but the program says {}",
+                "database {}: a packet from {} to {} should {}, but the probe program answers {}",
                 database.id,
                 question.source,
                 question.destination,

@@ -57,13 +57,13 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     /// The wall clock was synchronised at the last tick.
     pub(super) synchronised: bool,
     pub(super) settings: Settings,
-    /// Programs of another map layout still use everything: nothing is freed.
+    /// Another map layout is in force: no counter and no slot is freed.
     pub(super) frees_nothing: bool,
     /// Digest of the files of the last pass.
     seen: Option<[u8; 32]>,
     /// Admission refused a file because of another database's endpoint.
     has_refused: bool,
-    /// Endpoints have changed since: the files must be read again.
+    /// The endpoint table has changed since such a refusal: the next scan may admit the file.
     pub(super) wants_files: bool,
     /// The next pass publishes even without changes.
     is_forced: bool,
@@ -74,7 +74,8 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     /// Destinations that wait for the store.
     pub(super) withheld: BTreeSet<Destination>,
     pub(super) next_expiry: Option<Timestamp>,
-    /// Time of the last publish: the clock goes back when its first time was provisional, or an operator lowers it.
+    /// Time of the last publish. The clock may have gone back since: from a provisional first time, or lowered by an
+    /// operator.
     published_at: Timestamp,
     /// Time since boot at the last clock tick.
     ticked: Duration,
@@ -267,8 +268,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
     }
 
-    /// Destinations of the desired state with a claim that a reboot would lose. A durable claim of every address keeps each
-    /// of them closed over a reboot.
+    /// Desired destinations without a durable claim of their own. A durable claim of every address covers each of them.
     fn undurable_claims(&mut self, desired: &Desired) -> BTreeSet<Destination> {
         if self.store.flush(Duration::ZERO) {
             return BTreeSet::new();
@@ -287,7 +287,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
         if !self.frees_nothing {
             // Otherwise another map layout is in force, as recorded before.
-            self.persisted.note_in_force(&self.live, self.accepted.files(), published, &mut changes);
+            self.persisted.record_in_force(&self.live, self.accepted.files(), published, &mut changes);
         }
         let freed = self.data_plane.take_freed().into_iter().filter(|(_, counted)| counted.packets > 0);
         let freed =

@@ -110,10 +110,10 @@ pub fn databases_in(layout: &Path) -> Result<usize> {
 
 /// Pins the counters of another layout in this one, unless this one has its maps already: all of them or none.
 pub(super) fn carry_over(pins: &Pins) -> Result<()> {
-    let there = |name| {
+    let is_pinned = |name| {
         pins.map(name).try_exists().with_context(|| format!("cannot stat {}", pins.map(name).display()))
     };
-    if there(names::ENDPOINTS)? {
+    if is_pinned(names::ENDPOINTS)? {
         return Ok(());
     }
     let carried: Vec<&str> = CONTRACT.iter().filter(|map| map.carried).map(|map| map.name).collect();
@@ -150,12 +150,12 @@ pub(super) fn unpin_incomplete(pins: &Pins) -> Result<()> {
     for group in Group::ALL {
         let of_group = CONTRACT.iter().filter(|map| map.group == Some(group));
         let maps: Vec<&str> = of_group.map(|map| map.name).collect();
-        let there = |name: &&str| {
+        let is_pinned = |name: &&str| {
             let path = pins.map(name);
             path.try_exists().with_context(|| format!("cannot stat {}", path.display()))
         };
-        let there: Vec<bool> = maps.iter().map(there).collect::<Result<_>>()?;
-        if there.contains(&false) && there.contains(&true) {
+        let pinned: Vec<bool> = maps.iter().map(is_pinned).collect::<Result<_>>()?;
+        if pinned.contains(&false) && pinned.contains(&true) {
             warn!(maps = maps.join(", "), "maps recreated, some of their pins were missing");
             maps.iter().try_for_each(|name| unpin(&pins.map(name)))?;
         }

@@ -22,7 +22,7 @@ pub(super) struct SourcePrefilters {
 }
 
 const CLEAR: SourceFilter = SourceFilter { words: [0; FILTER_WORDS] };
-/// Looks every source up in the trie.
+/// Sends every source to the trie.
 const FULL: SourceFilter = SourceFilter { words: [u64::MAX; FILTER_WORDS] };
 
 impl SourcePrefilters {

@@ -44,7 +44,7 @@ pub struct FileReader {
     snapshots: UnboundedReceiver<Snapshot>,
     /// Start of the scan under way.
     busy_since: Option<Instant>,
-    /// Next scan, after the one under way: something changed after that began.
+    /// Next scan, requested since the one under way began.
     again: Option<Order>,
 }
 

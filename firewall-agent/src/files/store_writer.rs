@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Longest wait for pending changes when the process ends.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// Writes changes in the background; of several to one record only the newest.
+/// Writes changes in the background. Of several changes of one record, only the newest is written.
 pub struct StoreWriter {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -38,7 +38,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Changes of no commit yet.
+    /// Changes that no commit includes yet.
     waiting: Changes,
     /// Changes of the commit under way.
     in_flight: Changes,
@@ -155,7 +155,7 @@ impl Shared {
         while let Some(changes) = self.next() {
             let committed = store.commit(&changes);
             let mut state = self.lock();
-            let mut unfinished = std::mem::take(&mut state.in_flight);
+            let mut in_flight = std::mem::take(&mut state.in_flight);
             match committed {
                 Ok(()) => {
                     state.error = None;
@@ -167,8 +167,8 @@ impl Shared {
                     debug!(error, "commit failed");
                     state.error = Some(error);
                     // Changes submitted since take precedence.
-                    unfinished.merge(std::mem::take(&mut state.waiting));
-                    state.waiting = unfinished;
+                    in_flight.merge(std::mem::take(&mut state.waiting));
+                    state.waiting = in_flight;
                 }
             }
             self.changed.notify_all();

@@ -80,7 +80,7 @@ pub fn admit(
             admission.admitted.insert(id, newest);
         }
     }
-    admission.synchronize(owned(before, persisted, live));
+    admission.resolve_conflicts(owned(before, persisted, live));
     admission
 }
 
@@ -154,8 +154,8 @@ impl Admission {
         false
     }
 
-    /// Refuses files until no two databases claim one destination.
-    fn synchronize(&mut self, owned: Claims) {
+    /// Refuses files so that no two databases claim one destination.
+    fn resolve_conflicts(&mut self, owned: Claims) {
         let wanted = self.admitted.iter().map(|(id, candidate)| (id.clone(), wanted(&candidate.rules)));
         for (id, message) in Claimants::new(wanted.collect(), owned).losers() {
             if let Some(candidate) = self.admitted.remove(&id) {

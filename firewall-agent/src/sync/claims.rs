@@ -54,8 +54,8 @@ impl<'a> Claims<'a> {
             return;
         };
         let crowded = self.crowded.contains_key(id);
-        let watched = wanted.mode == Mode::Monitor;
-        let mode = |mode| match (watched, crowded) {
+        let is_monitored = wanted.mode == Mode::Monitor;
+        let mode = |mode| match (is_monitored, crowded) {
             (true, false) => Mode::Monitor,
             (true, true) if desired.monitor => mode,
             (_, true) => Mode::Enforce,
@@ -146,9 +146,9 @@ impl<'a> Claims<'a> {
         wanted.destinations.iter().filter(|to| !self.desired.withheld.contains(to))
     }
 
-    /// The given open endpoints, with tombstones at the desired closed destinations as far as `is_closed`, the leaving
-    /// and the given ones: not below an open wildcard, where a tombstone would cut off allowed sources, and not at a
-    /// guarded port, which is closed anyway.
+    /// Rows for the `open` endpoints, with tombstones at the desired closed destinations that `is_closed` accepts, at the
+    /// leaving endpoints and at `others`. No tombstone is below an open wildcard, where it would cut off allowed sources,
+    /// or at a guarded port, which is closed anyway.
     fn rows<'b>(
         &'b self,
         mut open: Vec<(Destination, Claim)>,

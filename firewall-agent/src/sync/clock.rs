@@ -28,8 +28,8 @@ const SMALLEST_LEAD: SignedDuration = SignedDuration::from_mins(1);
 ///   clock then replaces the provisional time, also backwards (by a file, only from more than an hour ahead): a clock
 ///   that was wrong at the first start expires no rule permanently.
 ///
-/// The cost of an untrusted clock: a rule that ended while the host was down for more than an hour stays in force until the
-/// wall clock is synchronised or confirmed.
+/// The cost of an untrusted clock: a rule that ended while the host was down for more than an hour stays in force until
+/// the wall clock is synchronised or confirmed.
 #[derive(Debug, Clone)]
 pub struct Clock {
     now: Timestamp,

@@ -21,7 +21,7 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// A revision in force as its accepted file says.
+    /// A revision in force with the rules of its accepted file.
     #[must_use]
     pub fn complete(revision: u64) -> Self {
         Self { revision, rules: None, is_lost: false }

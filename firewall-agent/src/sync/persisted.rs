@@ -172,7 +172,7 @@ impl PersistedState {
     /// Records the revisions live after a publish. The rules in force are stored unless they are those of the accepted
     /// file (from `accepted`). After refused writes, as at a boot, a database that is not live is still published before
     /// newcomers.
-    pub fn note_in_force(
+    pub fn record_in_force(
         &mut self,
         live: &Live,
         accepted: &BTreeMap<DatabaseId, Candidate>,
@@ -369,7 +369,7 @@ mod tests {
             }
             let accepted = BTreeMap::from([("accepted".parse().unwrap(), candidate("accepted"))]);
             let published = Published { refused_writes, ..Published::default() };
-            persisted.note_in_force(&Live::default(), &accepted, &published, &mut changes);
+            persisted.record_in_force(&Live::default(), &accepted, &published, &mut changes);
             assert_eq!(persisted.in_force().keys().map(DatabaseId::as_str).collect::<Vec<_>>(), remaining);
             assert_eq!(changes.iter().count(), 2 - remaining.len());
         }

@@ -13,9 +13,11 @@ use super::remainder::common;
 use super::room::crowded;
 use crate::rules::DatabaseId;
 
-/// State to publish before `desired`: the rules that were in force before a boot, for the databases with newer accepted
-/// rules. Newcomers must not take their capacity. Also for a database without capacity that a refused write left closed
-/// in the middle of a publish; a database with any open endpoint keeps its state. `None` where nothing is to restore.
+/// State to publish before `desired`; `None` where nothing is to restore.
+///
+/// After a boot, a database with newer accepted rules first returns to the rules that were in force before the boot: new
+/// databases must not take its capacity. The same applies to a database without capacity that a refused write left
+/// closed in the middle of a publish. A database with any open endpoint stays as it is.
 #[must_use]
 pub fn restored(
     desired: &Desired,
@@ -54,8 +56,9 @@ pub fn restored(
     with_fallbacks(desired, persisted, &fallbacks)
 }
 
-/// `desired` without newcomers, with the given databases at their fallback. Their endpoints fit as before the boot: they
-/// may be more than the limit, where addresses replaced a wildcard.
+/// `desired` without new databases, and with each of `fallbacks` in place of its newer rules. Raises the limit of
+/// endpoints by those of the fallbacks: they fitted before the boot, also where the addresses that replaced a wildcard
+/// exceed the limit.
 fn with_fallbacks(
     desired: &Desired,
     persisted: &PersistedState,

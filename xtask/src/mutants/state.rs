@@ -117,7 +117,7 @@ pub const MUTANTS: &[Mutant] = &[
     keeping(
         "a revision in force is not recorded",
         RECONCILE,
-        "self.persisted.note_in_force(&self.live, self.accepted.files(), published, &mut changes);",
+        "self.persisted.record_in_force(&self.live, self.accepted.files(), published, &mut changes);",
         "",
     ),
     keeping(

@@ -324,8 +324,8 @@ impl OpenLinks {
         for (id, link) in &mut self.links {
             let Some(pin) = &mut link.pin else { continue };
             let aside = elsewhere(*id);
-            let due = link.on.as_ref().map_or_else(|| aside.clone(), |(interface, _)| pin_name(interface));
-            if due == pin.name {
+            let wanted = link.on.as_ref().map_or_else(|| aside.clone(), |(interface, _)| pin_name(interface));
+            if wanted == pin.name {
                 continue;
             }
             // Two interfaces may have swapped names: every pin leaves its old name before another takes it.
@@ -333,15 +333,15 @@ impl OpenLinks {
                 rename(&pins.link(&pin.name), &pins.link(&aside))?;
                 pin.name.clone_from(&aside);
             }
-            if due != aside {
-                moved.push((*id, due));
+            if wanted != aside {
+                moved.push((*id, wanted));
             }
         }
-        for (id, due) in moved {
+        for (id, wanted) in moved {
             let Some(pin) = self.links.get_mut(&id).and_then(|link| link.pin.as_mut()) else { continue };
             // No link of this agent has the name any more: an object there may be replaced.
-            rename(&pins.link(&pin.name), &pins.link(&due))?;
-            pin.name = due;
+            rename(&pins.link(&pin.name), &pins.link(&wanted))?;
+            pin.name = wanted;
         }
         Ok(())
     }
