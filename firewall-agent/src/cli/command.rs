@@ -45,7 +45,7 @@ fn without_empty_variable(argument: Arg) -> Arg {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run the daemon: keep the kernel equal to the rule files
+    /// Run the daemon: put the rule files in force and keep them in force
     #[command(
         after_help = "Exit codes: 0 stopped by SIGTERM or SIGINT, everything stays in force; 1 failed; 2 bad input.\n\n\
                             Example: firewall-agent run --interfaces eth0 --guarded-ports 5432,30000-32767"

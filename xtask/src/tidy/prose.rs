@@ -1,17 +1,59 @@
-//! Plain prose: doc comments that start with a noun or a verb, none of the retired words, short commit subjects.
+//! Plain prose: doc comments that start with a noun or a verb, none of the retired words in prose and names, short commit
+//! subjects.
 
 use std::process::Command;
 
 use anyhow::Result;
 
+use super::code::{lines, words};
 use super::{Finding, Source};
 use crate::run::{output, say};
 use crate::workspace::Workspace;
 
 /// Openings of doc comments that describe a question in place of the object.
 const OPENINGS: &[&str] = &["What", "Who", "Whose", "Whom", "Whether", "How"];
-/// Words that the terms of the documents have replaced.
-const RETIRED: &[&str] = &["somebody", "whoever", "strayed", "written down", "put right", "looked after"];
+/// Words that the terms of the documents have replaced, in prose.
+const RETIRED: &[&str] = &[
+    "somebody",
+    "whoever",
+    "strayed",
+    "written down",
+    "put right",
+    "looked after",
+    "looks after",
+    "is told",
+    "was told",
+    "said to be",
+    "stands for",
+    "kept verdict",
+    "kept endpoint",
+    "clock_held",
+    "range_kept",
+];
+/// Words that the terms of the documents have replaced, as parts of names.
+const RETIRED_NAMES: &[&str] = &[
+    "held",
+    "keeper",
+    "ledger",
+    "mishap",
+    "mortal",
+    "near",
+    "settle",
+    "settled",
+    "shelf",
+    "somebody",
+    "standing",
+    "strayed",
+    "succession",
+    "sweep",
+    "tell",
+    "telling",
+    "told",
+    "twin",
+    "unsaid",
+    "wish",
+    "wished",
+];
 /// Pronouns counted in doc comments.
 const PRONOUNS: &[&str] = &["what", "who", "whose", "whom"];
 /// Last commit before the check of subjects.
@@ -21,7 +63,7 @@ const SUBJECT: usize = 72;
 
 pub fn check(source: &Source) -> Vec<Finding> {
     let is_markdown = source.path.extension().is_some_and(|extension| extension == "md");
-    let mut findings = Vec::new();
+    let mut findings = if source.is_rust() { retired_names(source) } else { Vec::new() };
     for (index, line) in source.text.lines().enumerate() {
         let prose = if source.is_rust() { comment(line) } else { is_markdown.then_some(line) };
         let Some(prose) = prose else { continue };
@@ -36,6 +78,37 @@ pub fn check(source: &Source) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn retired_names(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in lines(&source.text).iter().enumerate() {
+        for name in words(&line.code)
+            .filter(|name| parts(name).iter().any(|part| RETIRED_NAMES.contains(&part.as_str())))
+        {
+            findings.push(source.finding(index + 1, format!("`{name}`: a retired word in a name")));
+        }
+    }
+    findings
+}
+
+/// Parts of a name in snake or camel case, in lower case.
+fn parts(name: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut before = '_';
+    for c in name.chars() {
+        let is_new_part = c == '_' || c.is_ascii_uppercase() && !before.is_ascii_uppercase();
+        if is_new_part {
+            parts.push(String::new());
+        }
+        if c != '_'
+            && let Some(part) = parts.last_mut()
+        {
+            part.push(c.to_ascii_lowercase());
+        }
+        before = c;
+    }
+    parts
 }
 
 /// Prints the rate of pronouns in doc comments, per 1,000 words.
@@ -83,12 +156,26 @@ mod tests {
 
     #[test]
     fn openings_and_retired_words_are_found() {
-        for text in
-            ["/// What is live.", "    //! Whose slot it is.", "// put right by hand", "/// Written down."]
-        {
+        for text in [
+            "/// What is live.",
+            "    //! Whose slot it is.",
+            "// put right by hand",
+            "/// Written down.",
+            "// A kept verdict.",
+        ] {
             assert_eq!(found(check, "a.rs", text).len(), 1, "{text}");
         }
         assert_eq!(found(check, "a.md", "Whoever asks").len(), 1);
+        assert_eq!(found(check, "a.md", "the condition `clock_held`").len(), 1);
+    }
+
+    #[test]
+    fn retired_words_are_found_in_names() {
+        for text in
+            ["let held = 1;", "fn is_told() {}", "struct ClockKeeper;", "const WISH: u8 = 1;", "HeldMaps"]
+        {
+            assert_eq!(found(check, "a.rs", text).len(), 1, "{text}");
+        }
     }
 
     #[test]
@@ -98,6 +185,9 @@ mod tests {
             ("a.rs", "// What follows is safe."),
             ("a.rs", "/// Whatever"),
             ("a.rs", "let what = \"put right\";"),
+            ("a.rs", "let nearest = \"held\"; // maps held open"),
+            ("a.rs", "fn withheld(tells: Holder) {}"),
+            ("a.md", "`let held = 1;`"),
             ("a.md", "What it is not"),
             ("a.json", "put right"),
         ];
