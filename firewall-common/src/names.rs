@@ -53,7 +53,7 @@ pub struct SharedMap {
     /// Verdicts depend on the map: the drift check compares it with the map that the program uses.
     pub decides: bool,
     /// The map has the same meaning in every layout, and an agent of another layout continues it.
-    pub carried: bool,
+    pub migrated: bool,
     pub group: Option<Group>,
 }
 
@@ -84,7 +84,7 @@ impl Group {
 impl SharedMap {
     const fn new(name: &'static str, key_size: usize, value_size: usize) -> Self {
         let entries = Entries::Declared;
-        Self { name, key_size, value_size, entries, decides: false, carried: false, group: None }
+        Self { name, key_size, value_size, entries, decides: false, migrated: false, group: None }
     }
 }
 
@@ -114,13 +114,13 @@ shared_maps! {
     /// Array of maps: IPv6 allow lists by database slot, tries of four words to a rule counter.
     SOURCES_V6: u32 => u32 { decides: true, entries: Entries::Databases }
     /// Packets and bytes by reason, per CPU.
-    REASONS: u32 => Tally { carried: true }
+    REASONS: u32 => Tally { migrated: true }
     /// Packets, bytes and last hit by rule counter, per CPU.
-    RULE_HITS: u32 => Hits { carried: true, entries: Entries::Counters }
+    RULE_HITS: u32 => Hits { migrated: true, entries: Entries::Counters }
     /// Metadata of the rule counters. Userspace only.
-    RULES: u32 => RuleRecord { carried: true, entries: Entries::Counters }
+    RULES: u32 => RuleRecord { migrated: true, entries: Entries::Counters }
     /// Metadata and stamps of the database slots. Userspace only.
-    DATABASES: u32 => DatabaseRecord { carried: true, entries: Entries::Databases }
+    DATABASES: u32 => DatabaseRecord { migrated: true, entries: Entries::Databases }
     /// Refused sources; the kernel evicts the least recently seen.
     DENIALS: Denial => Denials {}
     /// The samplers of refused packets, one per CPU. Decides through the action that a recorder returns.

@@ -136,7 +136,7 @@ impl Interfaces {
                 repairs.count("link_program");
                 warn!(interface = name, "link repaired, it ran another program");
             } else if !was_attached {
-                info!(interface = name, link = link.link, program = link.program, "link taken over");
+                info!(interface = name, link = link.link, program = link.program, "link adopted");
             }
             return;
         }

@@ -57,7 +57,7 @@ use crate::sync::{DataPlane as _, StateStore as _};
 /// Longest wait of a start for the files: the store has the accepted ones.
 const FIRST_SCAN: Duration = Duration::from_secs(2);
 /// Longest wait for the store before migrating another map layout, which is in force meanwhile.
-const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(5);
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(5);
 /// Time after which an unfinished scan is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(5);
 
@@ -114,10 +114,10 @@ impl Agent {
     /// Another agent runs, a directory, pin or the store is not usable, or the kernel refuses the programs. Unless
     /// another agent runs, the guarded ports and the claimed destinations are then closed.
     pub fn start(config: Config) -> Result<Self> {
-        Self::take_over(config.clone()).map_err(|error| fail_closed::fail_closed(&config, error))
+        Self::try_start(config.clone()).map_err(|error| fail_closed::fail_closed(&config, error))
     }
 
-    fn take_over(config: Config) -> Result<Self> {
+    fn try_start(config: Config) -> Result<Self> {
         let ownership = Ownership::take(&config)?;
         let verifier = SignatureVerifier::new(config.trusted_keys.clone());
         let mut reader = FileReader::start(Inputs::of(&config), verifier)?;
@@ -166,7 +166,7 @@ impl Agent {
         // Unresponsive files do not delay the boot: the store has the accepted ones.
         let snapshot = agent.reader.wait(FIRST_SCAN);
         agent.reconcile(snapshot.as_ref());
-        if !others.is_empty() && agent.reconciler.store.flush(TAKE_OVER_PATIENCE) {
+        if !others.is_empty() && agent.reconciler.store.flush(MIGRATION_PATIENCE) {
             // With the claims that became durable meanwhile.
             agent.reconcile(None);
         }
@@ -175,7 +175,7 @@ impl Agent {
             let replaced =
                 agent.reconciler.ensure_replaces(databases_in(layout)?, &agent.reporter.conditions);
             replaced
-                .with_context(|| format!("{}: stays in force and is not taken over", layout.display()))?;
+                .with_context(|| format!("{}: stays in force, map layout not migrated", layout.display()))?;
         }
         agent.attach_interfaces(Instant::now());
         if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {

@@ -109,33 +109,33 @@ pub fn databases_in(layout: &Path) -> Result<usize> {
 }
 
 /// Pins the counters of another layout in this one, unless this one has its maps already: all of them or none.
-pub(super) fn carry_over(pins: &Pins) -> Result<()> {
+pub(super) fn migrate_counters(pins: &Pins) -> Result<()> {
     let is_pinned = |name| {
         pins.map(name).try_exists().with_context(|| format!("cannot stat {}", pins.map(name).display()))
     };
     if is_pinned(names::ENDPOINTS)? {
         return Ok(());
     }
-    let carried: Vec<&str> = CONTRACT.iter().filter(|map| map.carried).map(|map| map.name).collect();
+    let migrated: Vec<&str> = CONTRACT.iter().filter(|map| map.migrated).map(|map| map.name).collect();
     for layout in other_layouts(pins)? {
         let maps: Result<Vec<MapData>> =
-            carried.iter().map(|name| open_map_at(&layout.join(name), name)).collect();
+            migrated.iter().map(|name| open_map_at(&layout.join(name), name)).collect();
         match maps {
             Ok(maps) => {
-                for (name, map) in carried.into_iter().zip(maps) {
+                for (name, map) in migrated.into_iter().zip(maps) {
                     let path = pins.map(name);
                     // Left by an interrupted start.
                     unpin(&path)?;
                     map.pin(&path).with_context(|| format!("cannot pin {}", path.display()))?;
                 }
-                info!(from = %layout.display(), "counters taken over from another map layout");
+                info!(from = %layout.display(), "counters migrated from another map layout");
                 return Ok(());
             }
             Err(error) => {
                 warn!(
                     from = %layout.display(),
                     error = format!("{error:#}"),
-                    "counters not taken over, they start at zero"
+                    "counters not migrated, they start at zero"
                 );
             }
         }

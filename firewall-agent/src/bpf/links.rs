@@ -131,7 +131,7 @@ pub(super) fn swap(programs: &mut Programs, pins: &Pins) -> Result<()> {
     let mut swapped = Ok(());
     for path in entries(&pins.links())? {
         if pinned(&path)?.is_some_and(|info| info.interface != 0) {
-            let done = take_over(programs.firewall()?, &path, &interface_of(&path));
+            let done = update_link(programs.firewall()?, &path, &interface_of(&path));
             swapped = swapped.and(done);
         }
     }
@@ -158,7 +158,7 @@ fn interface_of(pin: &Path) -> String {
     pin.file_name().map(|name| interface_name(&name.to_string_lossy())).unwrap_or_default()
 }
 
-fn take_over(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {
+fn update_link(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {
     let link = PinnedLink::from_pin(pin).with_context(|| format!("cannot open {}", pin.display()))?;
     let link: XdpLink =
         FdLink::from(link).try_into().with_context(|| format!("{}: not an XDP link", pin.display()))?;

@@ -128,7 +128,7 @@ impl Programs {
 
     fn load_build(build: Build, pins: &Pins, capacity: Capacity, accelerations: u32) -> Result<Self> {
         features::ensure_there()?;
-        layouts::carry_over(pins)?;
+        layouts::migrate_counters(pins)?;
         layouts::unpin_incomplete(pins)?;
         let mut loader = EbpfLoader::new();
         loader.override_global(names::ACCELERATIONS, &accelerations, true);

@@ -113,7 +113,7 @@ fn published_maps_are_frozen_also_when_published_by_another_process() {
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
     let refused = table.insert(&keys[0], &[0; ROOM]).unwrap_err();
-    assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "the agent has taken it over, and frozen it");
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM), "the agent adopts the table and freezes it");
 }
 
 #[test]

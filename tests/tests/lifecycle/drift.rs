@@ -130,7 +130,7 @@ fn removed_pins_and_a_remounted_bpffs_lose_no_packet() {
     assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
     let mut agent = host.start_agent();
     wait_for_ready(&host, &mut agent, true);
-    assert_eq!(host.status()["interfaces"][0]["link_id"], link, "it was taken over by its pin");
+    assert_eq!(host.status()["interfaces"][0]["link_id"], link, "the agent adopts the link by its pin");
 }
 
 #[test]

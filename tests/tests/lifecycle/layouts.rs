@@ -1,4 +1,4 @@
-//! Upgrade and downgrade between two builds with different map layouts; each takes over the other's links.
+//! Upgrade and downgrade between two builds with different map layouts; each migrates the other's layout and updates its links.
 
 use std::fs;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn layout_migrations_lose_and_leak_no_packet_and_preserve_counters() {
             agent = host.start_agent();
             wait_for(&host, &mut agent, revision);
             let after = link_of(&host);
-            assert_eq!(after["link_id"], link, "the link is taken over");
+            assert_eq!(after["link_id"], link, "the link stays");
             assert_ne!(after["program_id"], before["program_id"], "its program is the other build's");
             assert!(host.home.pins().join(layout).exists() && !host.home.pins().join(gone).exists());
             assert!(host.hits(DATABASE, "fr-1") > hits, "hits went back, or stopped");

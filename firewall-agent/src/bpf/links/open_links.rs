@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::Xdp;
 use tracing::warn;
 
-use super::{InterfaceLink, Step, elsewhere, interface_name, make, pin_name, take_over};
+use super::{InterfaceLink, Step, elsewhere, interface_name, make, pin_name, update_link};
 use crate::{
     bpf::{
         inner::is_foreign,
@@ -351,7 +351,7 @@ impl OpenLink {
     /// Updates the link to another program.
     fn update_program(&self, program: &mut Xdp, pins: &Pins) -> Result<()> {
         let pin = self.pin.as_ref().with_context(|| format!("link {}: not pinned", self.info.id))?;
-        take_over(program, &pins.link(&pin.name), &self.interface())
+        update_link(program, &pins.link(&pin.name), &self.interface())
     }
 
     /// The mode of the link's program on an interface; `None` when the link is not attached there.

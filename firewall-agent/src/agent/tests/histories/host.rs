@@ -563,10 +563,10 @@ impl Host {
         };
         let decisions = self.oracle.decisions();
         let snapshot = reads.then(|| self.channel.snapshot());
-        let takes_over = self.old.is_some();
+        let migrates = self.old.is_some();
         let done = self.guard(|agent| {
             agent.reconciler.reconcile(snapshot.as_ref(), moment, &mut agent.reporter);
-            if takes_over && agent.reconciler.store.flush(Duration::from_secs(5)) {
+            if migrates && agent.reconciler.store.flush(Duration::from_secs(5)) {
                 agent.reconciler.reconcile(None, moment, &mut agent.reporter);
             }
         })?;
