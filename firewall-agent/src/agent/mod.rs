@@ -200,7 +200,7 @@ impl Agent {
         match Moment::now() {
             Ok(moment) => {
                 let applied = self.reconciler.reconcile(snapshot, moment, &mut self.reporter);
-                self.probes.expect(applied);
+                self.probes.add_published(applied);
             }
             Err(error) => error!(error = format!("{error:#}"), "reconcile pass skipped"),
         }

@@ -15,15 +15,15 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     failures: BTreeMap<DatabaseSlot, String>,
-    /// Published since the last probe.
+    /// Databases published since their last probe.
     due: BTreeSet<DatabaseSlot>,
     /// The slot at which the next round continues.
     next: DatabaseSlot,
 }
 
 impl Probes {
-    /// Adds databases that were published.
-    pub fn expect(&mut self, slots: impl IntoIterator<Item = DatabaseSlot>) {
+    /// Adds published databases to the next probe.
+    pub fn add_published(&mut self, slots: impl IntoIterator<Item = DatabaseSlot>) {
         self.due.extend(slots);
     }
 
