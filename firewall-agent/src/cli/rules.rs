@@ -103,7 +103,7 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> R
             row.packets.to_string(),
             row.bytes.to_string(),
             or_dash(row.last_hit.map(time)),
-            row.mark.words(),
+            row.mark.text(),
             row.label.clone(),
         ]);
         if every_prefix && row.prefixes.len() > 1 {

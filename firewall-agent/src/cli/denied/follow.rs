@@ -1,4 +1,4 @@
-//! `denied --follow`: refusals from now on.
+//! `denied --follow`: denied packets since the start of the command.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 type Key = (String, Option<String>, String, &'static str, &'static str);
 
-/// Writes a line for each source refused since the last reading, until the reader closes the output.
+/// Writes a line for each source denied since the last reading, until the reader closes the output.
 pub(super) fn follow(
     kernel: &Kernel,
     question: &Question,

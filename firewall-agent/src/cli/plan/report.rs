@@ -218,8 +218,8 @@ fn write_database(one: &DatabasePlan, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Mark and text of a change; `None` if there is none.
-fn marked<T>(sides: &Sides<T>, words: impl Fn(&T) -> String) -> Option<(char, String)> {
-    match (sides.before.as_ref().map(&words), sides.after.as_ref().map(&words)) {
+fn marked<T>(sides: &Sides<T>, text: impl Fn(&T) -> String) -> Option<(char, String)> {
+    match (sides.before.as_ref().map(&text), sides.after.as_ref().map(&text)) {
         (None, Some(after)) => Some(('+', after)),
         (Some(before), None) => Some(('-', before)),
         (Some(before), Some(after)) if before != after => Some(('~', format!("{before} → {after}"))),

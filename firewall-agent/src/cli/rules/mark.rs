@@ -17,7 +17,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    pub fn words(&self) -> String {
+    pub fn text(&self) -> String {
         match (self.mark, &self.covered_by) {
             (Some(mark), Some(by)) => format!("{mark} by {by}"),
             (Some(mark), None) => mark.replace('_', " "),
