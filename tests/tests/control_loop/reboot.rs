@@ -7,7 +7,7 @@ use firewall_tests::lab::database_of;
 use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 use crate::strace::Injected;
 
-const PLACE: &str = "192.0.2.1:30092";
+const ENDPOINT: &str = "192.0.2.1:30092";
 
 #[test]
 fn reboot_without_rule_files_restores_the_state_in_force() {
@@ -21,15 +21,15 @@ fn reboot_without_rule_files_restores_the_state_in_force() {
         host.start();
         host.until_revision("a", 7);
         host.until_state("a", "rejected");
-        assert_eq!(host.reason(IN_OFFICE, PLACE), "allowed", "{spoiled:?}");
-        assert_eq!(host.reason(IN_SHOP, PLACE), "no_match", "{spoiled:?}");
+        assert_eq!(host.reason(IN_OFFICE, ENDPOINT), "allowed", "{spoiled:?}");
+        assert_eq!(host.reason(IN_SHOP, ENDPOINT), "no_match", "{spoiled:?}");
     }
     host.kill();
     host.remove_pins();
     fs::remove_file(host.home.rule_file("a.yaml")).unwrap();
     host.start();
     host.until_state("a", "orphaned");
-    assert_eq!(host.reason(IN_OFFICE, PLACE), "allowed");
+    assert_eq!(host.reason(IN_OFFICE, ENDPOINT), "allowed");
 }
 
 /// The agent never treats a damaged store as empty: it does not start, and the kernel's state stays in force.
@@ -55,14 +55,14 @@ fn damaged_store_allows_no_additional_source() {
     let mut agent = host.home.start().unwrap();
     let refused = agent.wait_until("the agent runs", || false).unwrap_err().to_string();
     assert!(refused.contains("state.redb: "), "{refused}");
-    assert_eq!(host.reason(IN_OFFICE, PLACE), "allowed", "the kernel still has it");
-    assert_eq!(host.reason(IN_SHOP, PLACE), "no_match");
+    assert_eq!(host.reason(IN_OFFICE, ENDPOINT), "allowed", "the kernel still has it");
+    assert_eq!(host.reason(IN_SHOP, ENDPOINT), "no_match");
     // Control: the agent accepts the undamaged store.
     fs::write(&path, whole).unwrap();
     host.remove_pins();
     host.start();
     host.until_state("a", "orphaned");
-    assert_eq!(host.reason(IN_OFFICE, PLACE), "allowed");
+    assert_eq!(host.reason(IN_OFFICE, ENDPOINT), "allowed");
 }
 
 /// An accepted file protects its endpoint: without room for its rules every source is denied, rather than allowed.
