@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use fs_err::os::unix::fs::symlink;
 use fs_err::{self as fs, File};
 
-use crate::mutants::{HISTORIES, OWN};
+use crate::mutants::mutant::{HISTORIES, OWN};
 use crate::run::run;
 use crate::workspace::Workspace;
 
@@ -81,7 +81,7 @@ impl Judge {
     }
 
     /// Returns the judgement of these test targets and its duration in seconds.
-    pub fn judge(&self, targets: &[&str]) -> Result<(Judgement, u64)> {
+    pub fn judge(&self, targets: &[String]) -> Result<(Judgement, u64)> {
         let started = Instant::now();
         let log = self.target.join("judge.log");
         let judgement = match self.wait(self.test(targets).arg("--no-run"), &log)? {
@@ -98,7 +98,7 @@ impl Judge {
         Ok((judgement, started.elapsed().as_secs()))
     }
 
-    fn test(&self, targets: &[&str]) -> Command {
+    fn test(&self, targets: &[String]) -> Command {
         let mut cargo = Command::new(&self.cargo);
         cargo.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target).args(["test", "-p"]);
         if targets == [OWN] {

@@ -1,10 +1,8 @@
 //! `cargo xtask mutants`: plants known faults one by one in a copy of the tree. A test suite that passes with a fault
 //! in the program does not cover it; every fault must make a test fail.
 
-mod domain;
 mod judge;
-mod state;
-mod table;
+mod mutant;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,32 +16,10 @@ use crate::copy::copy;
 use crate::debian::{ensure_packages, is_root};
 use crate::ebpf;
 use crate::mutants::judge::{Judge, Judgement};
+use crate::mutants::mutant::{HISTORIES, Mutant, OWN};
 use crate::run::say;
 use crate::test::{PACKAGES, PROGRAMS};
 use crate::workspace::Workspace;
-
-/// A fault to plant: replaces the only occurrence of `find` in `file` by `replace`.
-#[derive(Debug, Clone, Copy)]
-pub struct Mutant {
-    pub name: &'static str,
-    /// Relative to the root of the workspace.
-    pub file: &'static str,
-    pub find: &'static str,
-    pub replace: &'static str,
-    /// Test targets of `firewall-tests`, or [`OWN`] or [`HISTORIES`] alone; one of them must fail.
-    pub targets: &'static [&'static str],
-}
-
-/// The agent's own tests, including the fleet histories.
-const OWN: &str = "lib";
-
-/// The fleet histories alone.
-const HISTORIES: &str = "histories";
-
-/// Returns every mutant.
-fn all() -> impl Iterator<Item = &'static Mutant> {
-    table::MUTANTS.iter().chain(domain::MUTANTS).chain(state::MUTANTS)
-}
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -57,11 +33,11 @@ pub struct Arguments {
 pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     ensure!(is_root(), "mutants: needs root, as the tests do; nothing was run");
     let Arguments { name, target } = arguments;
-    let wanted = |mutant: &&Mutant| {
-        name.as_deref().is_none_or(|name| mutant.name.contains(name))
-            && target.as_deref().is_none_or(|target| mutant.targets.contains(&target))
-    };
-    let chosen: Vec<&Mutant> = all().filter(wanted).collect();
+    let mut chosen = Mutant::all(&workspace.root)?;
+    chosen.retain(|mutant| {
+        name.as_ref().is_none_or(|name| mutant.name.contains(name))
+            && target.as_ref().is_none_or(|target| mutant.targets.contains(target))
+    });
     ensure!(
         !chosen.is_empty(),
         "mutants: none has {:?} in its name and {:?} as target",
@@ -77,22 +53,22 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let judge = Judge::new(workspace, &source, &home.join("target"))?;
     control(&judge, &chosen)?;
 
-    let (started, number, mut survivors) = (Instant::now(), chosen.len(), Vec::new());
-    for mutant in chosen {
+    let (started, mut survivors) = (Instant::now(), Vec::new());
+    for mutant in &chosen {
         let (judgement, seconds) = plant(&source, mutant, &judge)?;
         say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", mutant.name, judgement.word()));
         if !judgement.is_kill() {
-            survivors.push(mutant.name);
+            survivors.push(mutant.name.as_str());
         }
     }
-    let (found, seconds) = (number - survivors.len(), started.elapsed().as_secs());
-    say(format_args!("found {found} of {number} in {seconds} s"));
+    let (found, seconds) = (chosen.len() - survivors.len(), started.elapsed().as_secs());
+    say(format_args!("found {found} of {} in {seconds} s", chosen.len()));
     ensure!(survivors.is_empty(), "mutants: not killed: {}", survivors.join(", "));
     Ok(())
 }
 
 /// Control: without a fault every target of these mutants must pass, or its failures would prove nothing.
-fn control(judge: &Judge, chosen: &[&Mutant]) -> Result<()> {
+fn control(judge: &Judge, chosen: &[Mutant]) -> Result<()> {
     for targets in controls(chosen) {
         let (judgement, seconds) = judge.judge(&targets)?;
         say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", "control: no fault", judgement.word()));
@@ -103,78 +79,35 @@ fn control(judge: &Judge, chosen: &[&Mutant]) -> Result<()> {
 }
 
 /// Returns the targets of these mutants, grouped by package.
-fn controls(chosen: &[&Mutant]) -> Vec<Vec<&'static str>> {
-    let all: BTreeSet<&str> = chosen.iter().flat_map(|mutant| mutant.targets).copied().collect();
-    let (own, others): (Vec<&str>, Vec<&str>) =
-        all.into_iter().partition(|target| [OWN, HISTORIES].contains(target));
+fn controls(chosen: &[Mutant]) -> Vec<Vec<String>> {
+    let all: BTreeSet<&String> = chosen.iter().flat_map(|mutant| &mutant.targets).collect();
+    let (own, others): (Vec<String>, Vec<String>) =
+        all.into_iter().cloned().partition(|target| [OWN, HISTORIES].contains(&target.as_str()));
     own.into_iter().map(|target| vec![target]).chain([others]).filter(|targets| !targets.is_empty()).collect()
 }
 
 fn plant(source: &Path, mutant: &Mutant, judge: &Judge) -> Result<(Judgement, u64)> {
-    let path = source.join(mutant.file);
+    let path = source.join(&mutant.file);
     let original = fs::read_to_string(&path)?;
-    let mutated = replace_once(&original, mutant)?;
-    fs::write(&path, mutated)?;
-    let judged = judge.judge(mutant.targets);
+    fs::write(&path, mutant.plant(&original)?)?;
+    let judged = judge.judge(&mutant.targets);
     fs::write(&path, original)?;
     judged
-}
-
-fn replace_once(text: &str, mutant: &Mutant) -> Result<String> {
-    let found = text.matches(mutant.find).count();
-    ensure!(
-        found == 1,
-        "{}: {}: {:?} occurs {found} times, must occur once",
-        mutant.name,
-        mutant.file,
-        mutant.find
-    );
-    Ok(text.replacen(mutant.find, mutant.replace, 1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MUTANT: Mutant =
-        Mutant { name: "a", file: "a.rs", find: "a == b", replace: "true", targets: &["model"] };
-
-    #[test]
-    fn a_fault_is_planted_in_exactly_one_place() {
-        assert_eq!(replace_once("if a == b {", &MUTANT).unwrap(), "if true {");
-        for text in ["if b == a {", "a == b && a == b"] {
-            assert!(
-                replace_once(text, &MUTANT).unwrap_err().to_string().contains("must occur once"),
-                "{text}"
-            );
-        }
-    }
-
     #[test]
     fn every_target_of_a_chosen_mutant_has_a_control() {
-        let other = Mutant { targets: &["model", "denied"], ..MUTANT };
-        let own = Mutant { targets: &[OWN], ..MUTANT };
-        let histories = Mutant { targets: &[HISTORIES], ..MUTANT };
-        assert_eq!(controls(&[&MUTANT, &other]), [["denied", "model"]]);
-        assert_eq!(controls(&[&own, &own, &MUTANT, &histories]), [["histories"], ["lib"], ["model"]]);
-    }
-
-    #[test]
-    fn every_mutant_changes_its_file_and_has_a_unique_name() {
-        for (index, mutant) in all().enumerate() {
-            assert_ne!(mutant.find, mutant.replace, "{}", mutant.name);
-            assert!(all().take(index).all(|other| other.name != mutant.name), "{}", mutant.name);
-        }
-    }
-
-    #[test]
-    fn every_mutant_text_occurs_once_in_its_file() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let found = |mutant: &&Mutant| {
-            std::fs::read_to_string(root.join(mutant.file)).unwrap().matches(mutant.find).count()
+        let mutant = |targets: &[&str]| Mutant {
+            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+            ..Mutant::default()
         };
-        let lost = all().filter(|mutant| found(mutant) != 1);
-        let lost: Vec<String> = lost.map(|mutant| format!("{}: {:?}", mutant.name, mutant.find)).collect();
-        assert!(lost.is_empty(), "{}", lost.join("\n"));
+        let (model, own) = (mutant(&["model"]), mutant(&[OWN]));
+        assert_eq!(controls(&[model.clone(), mutant(&["model", "denied"])]), [["denied", "model"]]);
+        let chosen = [own.clone(), own, model, mutant(&[HISTORIES])];
+        assert_eq!(controls(&chosen), [["histories"], ["lib"], ["model"]]);
     }
 }

@@ -1,0 +1,95 @@
+//! The faults to plant, read from the tables in `xtask/mutants`, one table for each set of test targets.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+use serde::Deserialize;
+
+/// The agent's own tests, including the fleet histories.
+pub const OWN: &str = "lib";
+
+/// The fleet histories alone.
+pub const HISTORIES: &str = "histories";
+
+/// A fault to plant: replaces the only occurrence of `find` in `file` by `replace`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mutant {
+    pub name: String,
+    /// Relative to the root of the workspace.
+    pub file: String,
+    pub find: String,
+    pub replace: String,
+    /// Test targets of `firewall-tests`, or [`OWN`] or [`HISTORIES`] alone; one of them must fail.
+    #[serde(skip)]
+    pub targets: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    targets: Vec<String>,
+    mutant: Vec<Mutant>,
+}
+
+impl Mutant {
+    /// Returns the mutants of every table of the workspace at `root`.
+    pub fn all(root: &Path) -> Result<Vec<Self>> {
+        let tables = fs::read_dir(root.join("xtask/mutants"))?;
+        let mut tables = tables.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        tables.sort();
+        let mut mutants = Vec::new();
+        for path in tables {
+            let table = toml::from_str(&fs::read_to_string(&path)?);
+            let Table { targets, mutant } = table.with_context(|| path.display().to_string())?;
+            mutants.extend(mutant.into_iter().map(|mutant| Self { targets: targets.clone(), ..mutant }));
+        }
+        Ok(mutants)
+    }
+
+    /// Returns the text of the file with the fault.
+    pub fn plant(&self, text: &str) -> Result<String> {
+        let Self { name, file, find, replace, .. } = self;
+        let found = text.matches(find.as_str()).count();
+        ensure!(found == 1, "{name}: {file}: {find:?} occurs {found} times, must occur once");
+        Ok(text.replacen(find, replace, 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+    #[test]
+    fn a_fault_is_planted_in_exactly_one_place() {
+        let mutant = Mutant { find: "a == b".into(), replace: "true".into(), ..Mutant::default() };
+        assert_eq!(mutant.plant("if a == b {").unwrap(), "if true {");
+        for text in ["if b == a {", "a == b && a == b"] {
+            let error = mutant.plant(text).unwrap_err().to_string();
+            assert!(error.contains("must occur once"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_mutant_changes_its_file_and_has_a_unique_name() {
+        let all = Mutant::all(Path::new(ROOT)).unwrap();
+        assert!(all.len() >= 110, "{} mutants", all.len());
+        for (index, mutant) in all.iter().enumerate() {
+            assert_ne!(mutant.find, mutant.replace, "{}", mutant.name);
+            assert!(!mutant.targets.is_empty(), "{}", mutant.name);
+            assert!(all[..index].iter().all(|other| other.name != mutant.name), "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn every_mutant_text_occurs_once_in_its_file() {
+        let root = Path::new(ROOT);
+        let planted = |mutant: &Mutant| mutant.plant(&fs::read_to_string(root.join(&mutant.file))?);
+        let all = Mutant::all(root).unwrap();
+        let lost: Vec<_> = all.iter().filter_map(|mutant| planted(mutant).err()).collect();
+        assert!(lost.is_empty(), "{lost:#?}");
+    }
+}
