@@ -10,10 +10,9 @@ use firewall_tests::bench::propagation::{Report, measure};
 use firewall_tests::lab::contained;
 use fs_err as fs;
 
-use crate::debian::{ensure_packages, is_root};
-use crate::ebpf;
+use crate::debian::Package;
+use crate::prepare::prepare;
 use crate::run::{run, say};
-use crate::test::{PACKAGES, PROGRAMS};
 use crate::workspace::Workspace;
 
 #[derive(Debug, Args)]
@@ -38,9 +37,9 @@ enum Bench {
     Burden,
 }
 
-/// Packages and programs that the other benchmarks need besides those of the tests.
-const OPPONENTS: &[&str] = &["ipset", "iptables", "nftables"];
-const OPPONENTS_PROGRAMS: &[&str] = &["ipset", "iptables-legacy", "nft", "pgbench"];
+/// Packages that the other benchmarks need besides those of the tests.
+const OPPONENTS: &[Package<'_>] =
+    &[("ipset", &["ipset"]), ("iptables", &["iptables-legacy"]), ("postgresql", &["pgbench"])];
 
 #[derive(Debug, Args)]
 struct Propagation {
@@ -52,28 +51,25 @@ struct Propagation {
     play: Option<PathBuf>,
 }
 
-const NEEDS_ROOT: &str = "bench: needs root: it makes network namespaces and loads programs; nothing was run";
-
 /// Runs a benchmark. Missed targets are reported; they are no error.
 pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    match &arguments.bench {
-        Bench::Propagation(arguments) => propagation(workspace, arguments),
-        Bench::Packet => speed(workspace, "packet"),
-        Bench::Flood => speed(workspace, "flood"),
-        Bench::Baseline => speed(workspace, "baseline"),
-        Bench::Scale => speed(workspace, "scale"),
-        Bench::Burden => speed(workspace, "burden"),
-    }
+    let part = match &arguments.bench {
+        Bench::Propagation(arguments) => return propagation(workspace, arguments),
+        Bench::Packet => "packet",
+        Bench::Flood => "flood",
+        Bench::Baseline => "baseline",
+        Bench::Scale => "scale",
+        Bench::Burden => "burden",
+    };
+    speed(workspace, part)
 }
 
 /// Runs one part of the bench target of `firewall-tests` that queries the kernel directly.
 fn speed(workspace: &Workspace, part: &str) -> Result<()> {
-    ensure!(is_root(), "{NEEDS_ROOT}");
-    ensure_packages(&[PACKAGES, OPPONENTS].concat(), &[PROGRAMS, OPPONENTS_PROGRAMS].concat())?;
-    ebpf::ebpf(workspace)?;
+    prepare(workspace, "bench", OPPONENTS)?;
     let target = ["bench", "-p", "firewall-tests", "--bench", "speed"];
     run(workspace.cargo().args(target).arg("--no-run"))?;
-    run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
+    workspace.release_agent()?;
     let mut measured = workspace.cargo();
     measured.args(target).args(["--", part]).arg(workspace.root.join("bench"));
     ensure!(contained(&mut measured)?.success(), "bench: the measurement failed");
@@ -86,11 +82,8 @@ fn propagation(workspace: &Workspace, propagation: &Propagation) -> Result<()> {
         let report = measure(agent, pushes, &mut |begins| say(format_args!("{begins}")))?;
         return save(workspace, "propagation", &report);
     }
-    ensure!(is_root(), "{NEEDS_ROOT}");
-    ensure_packages(PACKAGES, PROGRAMS)?;
-    ebpf::ebpf(workspace)?;
-    run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
-    let agent = workspace.target.join("release/firewall-agent");
+    prepare(workspace, "bench", &[])?;
+    let agent = workspace.release_agent()?;
     let itself = std::env::current_exe().context("bench: cannot find the path of this program")?;
     let mut inner = Command::new(itself);
     inner.args(["bench", "propagation", "--pushes", &pushes.to_string(), "--play"]).arg(agent);

@@ -3,33 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use fs_err as fs;
 
 use crate::run::{output, run};
 
+/// A Debian package, and programs in it that show on other systems that nothing is missing.
+pub type Package<'a> = (&'a str, &'a [&'a str]);
+
 /// Ensures that the packages are installed. As root on Debian it installs missing ones; otherwise the error lists them.
-/// Off Debian the programs `otherwise` show that nothing is missing.
-pub fn ensure_packages(packages: &[&str], otherwise: &[&str]) -> Result<()> {
+pub fn ensure_packages(packages: &[Package<'_>]) -> Result<()> {
+    let names: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
     if !is_debian() {
-        let missing: Vec<&str> =
-            otherwise.iter().copied().filter(|program| on_path(program).is_none()).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        bail!(
+        let programs = packages.iter().flat_map(|(_, programs)| *programs).copied();
+        let missing: Vec<&str> = programs.filter(|program| on_path(program).is_none()).collect();
+        ensure!(
+            missing.is_empty(),
             "{}: not found; install them (on Debian: apt-get install {})",
             missing.join(", "),
-            packages.join(" ")
+            names.join(" ")
         );
+        return Ok(());
     }
-    let missing: Vec<&str> = packages.iter().copied().filter(|package| !is_installed(package)).collect();
+    let missing: Vec<&str> = names.into_iter().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    if !is_root() {
-        bail!("{}: not installed; run as root: apt-get install {}", missing.join(", "), missing.join(" "));
-    }
+    let (list, arguments) = (missing.join(", "), missing.join(" "));
+    ensure!(is_root(), "{list}: not installed; run as root: apt-get install {arguments}");
     run(Command::new("apt-get").args(["-q", "update"]))?;
     run(Command::new("apt-get")
         .env("DEBIAN_FRONTEND", "noninteractive")

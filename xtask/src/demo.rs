@@ -8,10 +8,7 @@ use clap::Args;
 use firewall_tests::demo::{narrate, pictures};
 use firewall_tests::lab::contained;
 
-use crate::debian::{ensure_packages, is_root};
-use crate::ebpf;
-use crate::run::run;
-use crate::test::{PACKAGES, PROGRAMS};
+use crate::prepare::prepare;
 use crate::workspace::Workspace;
 
 #[derive(Debug, Args)]
@@ -31,11 +28,8 @@ pub fn demo(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             None => narrate(agent),
         };
     }
-    ensure!(is_root(), "demo: needs root: it makes network namespaces and loads programs; nothing was run");
-    ensure_packages(PACKAGES, PROGRAMS)?;
-    ebpf::ebpf(workspace)?;
-    run(workspace.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
-    let agent = workspace.target.join("release/firewall-agent");
+    prepare(workspace, "demo", &[])?;
+    let agent = workspace.release_agent()?;
     let itself = std::env::current_exe().context("demo: cannot find the path of this program")?;
     let mut play = Command::new(itself);
     play.args(["demo", "--play"]).arg(agent);

@@ -32,7 +32,13 @@ pub fn ebpf(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let (dev, polly) = (format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev"));
-    ensure_packages(&[&dev, &polly, "zlib1g-dev", "libzstd-dev", "g++"], &[&config, "c++"])?;
+    ensure_packages(&[
+        (&dev, &[&config]),
+        (&polly, &[]),
+        ("zlib1g-dev", &[]),
+        ("libzstd-dev", &[]),
+        ("g++", &["c++"]),
+    ])?;
     let prefix = output(Command::new(&config).arg("--prefix"))?;
     CargoTool { environment: &[("LLVM_PREFIX", prefix.trim())], ..linker }.ensure(workspace).map(drop)
 }

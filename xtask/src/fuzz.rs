@@ -90,7 +90,7 @@ pub fn fuzz_all(workspace: &Workspace, seconds: u32, quick: bool) -> Result<()> 
 
 /// Starts to build the quick programs at the lowest priority, for [`fuzz_all`], which reports build errors.
 pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
-    ensure_packages(&["g++"], &["c++"])?;
+    ensure_packages(&[("g++", &["c++"])])?;
     let build = build_command(workspace, QUICK, &host(workspace)?);
     let mut ahead = in_background(&build);
     ahead.spawn().with_context(|| format!("cannot start {}", shown(&ahead)))
@@ -98,7 +98,7 @@ pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
 
 /// Builds the programs; returns their directory.
 fn build(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
-    ensure_packages(&["g++"], &["c++"])?;
+    ensure_packages(&[("g++", &["c++"])])?;
     let host = host(workspace)?;
     run(&mut build_command(workspace, profile, &host))?;
     Ok(scratch(workspace).join(host).join(profile))

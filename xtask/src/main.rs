@@ -13,6 +13,7 @@ mod fuzz;
 mod kernels;
 mod kubectl;
 mod mutants;
+mod prepare;
 mod python;
 mod run;
 mod test;

@@ -21,7 +21,7 @@ pub fn ensure_validators(workspace: &Workspace) -> Result<()> {
         if shown.contains(&format!("Version: {version}\n")) {
             continue;
         }
-        ensure_packages(&["python3-venv"], &["python3"])?;
+        ensure_packages(&[("python3-venv", &["python3"])])?;
         run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&dir))?;
         run(Command::new(pip)
             .args(["install", "--quiet", "--disable-pip-version-check"])

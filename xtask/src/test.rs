@@ -3,48 +3,12 @@
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use crate::debian::{ensure_packages, is_root};
+use crate::prepare::prepare;
 use crate::run::run;
 use crate::workspace::Workspace;
-use crate::{artefacts, ebpf, fuzz, kernels, kubectl, python, tidy};
-
-/// Packages that the tests use: network namespaces with nftables and iptables rules, signatures, a PostgreSQL server
-/// with a certificate, an agent with reduced capabilities, one with traced system calls and a wrong clock, a Prometheus
-/// that scrapes it; tools for signing, and validators of schemas and units.
-pub const PACKAGES: &[&str] = &[
-    "faketime",
-    "iproute2",
-    "iptables",
-    "libcap2-bin",
-    "minisign",
-    "nftables",
-    "openssl",
-    "postgresql",
-    "prometheus",
-    "python3-jsonschema",
-    "strace",
-    "systemd",
-    "util-linux",
-];
-/// Programs of those packages, checked where packages have other names.
-pub const PROGRAMS: &[&str] = &[
-    "faketime",
-    "ip",
-    "iptables-nft",
-    "minisign",
-    "nft",
-    "openssl",
-    "prometheus",
-    "promtool",
-    "psql",
-    "python3",
-    "setcap",
-    "setpriv",
-    "strace",
-    "systemd-analyze",
-];
+use crate::{artefacts, fuzz, kernels, kubectl, python, tidy};
 
 /// Minimum number of parallel tests: most of them wait, for agents and for silence.
 const THREADS: usize = 6;
@@ -62,12 +26,7 @@ pub struct Arguments {
 }
 
 pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    ensure!(
-        is_root(),
-        "test: needs root: the tests make network namespaces and load programs; nothing was run"
-    );
-    ensure_packages(PACKAGES, PROGRAMS)?;
-    ebpf::ebpf(workspace)?;
+    prepare(workspace, "test", &[])?;
     python::ensure_validators(workspace)?;
     kubectl::ensure_kubectl(workspace)?;
     artefacts::for_tests(workspace)?;

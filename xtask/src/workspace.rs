@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::run::output;
+use crate::run::{output, run};
 
 #[derive(Debug)]
 pub struct Workspace {
@@ -38,6 +38,12 @@ impl Workspace {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         cargo
+    }
+
+    /// Builds the agent's release; returns its path.
+    pub fn release_agent(&self) -> Result<PathBuf> {
+        run(self.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
+        Ok(self.target.join("release/firewall-agent"))
     }
 
     /// Returns the files under version control and new ones that no ignore rule covers, relative to the root, sorted.

@@ -8,10 +8,11 @@ use anyhow::Result;
 use fs_err as fs;
 
 use super::{Artefacts, check};
+use crate::debian::Package;
 use crate::run::{output, run};
 
-pub(super) const PACKAGES: &[&str] = &["buildah", "libcap2-bin", "util-linux"];
-pub(super) const PROGRAMS: &[&str] = &["buildah", "setcap", "setpriv"];
+pub(super) const PACKAGES: &[Package<'_>] =
+    &[("buildah", &["buildah"]), ("libcap2-bin", &["setcap"]), ("util-linux", &["setpriv"])];
 /// Numeric, since the image has no `/etc/passwd`; the manifests use the same number.
 const USER: &str = "65532:65532";
 /// A runtime gives a user other than root no ambient capabilities: the program has file capabilities.

@@ -76,7 +76,7 @@ pub fn image(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     ensure!(is_root(), "image: needs root: a file in it gets capabilities");
-    ensure_packages(image::PACKAGES, image::PROGRAMS)?;
+    ensure_packages(image::PACKAGES)?;
     say(format_args!("image: {}", artefacts.image(&program)?.display()));
     Ok(())
 }
@@ -95,7 +95,7 @@ pub fn package(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 /// Builds all artefacts for the tests, in `<target>/test-artefacts`: without optimisation, from a copy of the sources
 /// in another directory and into a separate target directory, so that the embedded object is one that was built twice.
 pub fn for_tests(workspace: &Workspace) -> Result<()> {
-    ensure_packages(image::PACKAGES, image::PROGRAMS)?;
+    ensure_packages(image::PACKAGES)?;
     let dir = workspace.target.join("test-artefacts");
     let sources = Workspace { root: dir.join("source"), target: dir.join("build") };
     copy(workspace, &sources.root)?;

@@ -30,7 +30,7 @@ impl Artefacts<'_> {
              only",
             self.arch
         );
-        ensure_packages(&["xz-utils"], &["xz"])?;
+        ensure_packages(&[("xz-utils", &["xz"])])?;
         let cargo_deb = CARGO_DEB.ensure(self.workspace)?;
         self.generate(list)?;
         let package = self.dir.join("firewall-agent.deb");

@@ -19,16 +19,21 @@ use self::plan::{Built, REFUSAL};
 use self::report::{Row, judge_refusal};
 use self::results::{Outcome, judge, sections, verified};
 use self::suite::{Expected, Suite, names};
-use crate::debian::{ensure_packages, is_root};
-use crate::ebpf;
+use crate::debian::Package;
+use crate::prepare::prepare;
 use crate::run::say;
-use crate::test::{PACKAGES, PROGRAMS};
 use crate::workspace::Workspace;
 
-/// Packages and programs that fetch, unpack and boot a kernel.
-const TOOLS: &[&str] = &["busybox-static", "cpio", "kmod", "qemu-system-x86", "xz-utils"];
-const TOOLS_PROGRAMS: &[&str] =
-    &["apt-get", "busybox", "cpio", "depmod", "dpkg-deb", "qemu-system-x86_64", "xzcat"];
+/// Packages that fetch, unpack and boot a kernel.
+const TOOLS: &[Package<'_>] = &[
+    ("apt", &["apt-get"]),
+    ("busybox-static", &["busybox"]),
+    ("cpio", &["cpio"]),
+    ("dpkg", &["dpkg-deb"]),
+    ("kmod", &["depmod"]),
+    ("qemu-system-x86", &["qemu-system-x86_64"]),
+    ("xz-utils", &["xzcat"]),
+];
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Arguments {
@@ -62,9 +67,7 @@ fn judged(rows: &[Row]) -> Result<()> {
 }
 
 fn rows(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<Row>> {
-    ensure!(is_root(), "kernels: needs root: its guests read this machine's files; nothing was run");
-    ensure_packages(&[PACKAGES, TOOLS].concat(), &[PROGRAMS, TOOLS_PROGRAMS].concat())?;
-    ebpf::ebpf(workspace)?;
+    prepare(workspace, "kernels", TOOLS)?;
     let built = plan::build(workspace)?;
     let dir = workspace.target.join("kernels");
     let mut accel = arguments.accel;

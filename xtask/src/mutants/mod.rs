@@ -13,12 +13,10 @@ use clap::Args;
 use fs_err as fs;
 
 use crate::copy::copy;
-use crate::debian::{ensure_packages, is_root};
-use crate::ebpf;
 use crate::mutants::judge::{Judge, Judgement};
 use crate::mutants::mutant::{HISTORIES, Mutant, OWN};
+use crate::prepare::prepare;
 use crate::run::say;
-use crate::test::{PACKAGES, PROGRAMS};
 use crate::workspace::Workspace;
 
 #[derive(Debug, Args)]
@@ -31,7 +29,6 @@ pub struct Arguments {
 }
 
 pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    ensure!(is_root(), "mutants: needs root, as the tests do; nothing was run");
     let Arguments { name, target } = arguments;
     let mut chosen = Mutant::all(&workspace.root)?;
     chosen.retain(|mutant| {
@@ -44,9 +41,7 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         name.as_deref().unwrap_or(""),
         target.as_deref().unwrap_or("any target")
     );
-    ensure_packages(PACKAGES, PROGRAMS)?;
-    ebpf::ebpf(workspace)?;
-
+    prepare(workspace, "mutants", &[])?;
     let home = workspace.target.join("mutants");
     let source = home.join("src");
     copy(workspace, &source)?;
