@@ -2,17 +2,17 @@
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
 use firewall_tests::bench::propagation::{Report, measure};
 use firewall_tests::lab::contained;
 use fs_err as fs;
+use xshell::cmd;
 
 use crate::debian::Package;
 use crate::prepare::prepare;
-use crate::run::{run, say};
+use crate::run::say;
 use crate::workspace::Workspace;
 
 #[derive(Debug, Args)]
@@ -67,27 +67,26 @@ pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 /// Runs one part of the bench target of `firewall-tests` that queries the kernel directly.
 fn speed(workspace: &Workspace, part: &str) -> Result<()> {
     prepare(workspace, "bench", OPPONENTS)?;
-    let target = ["bench", "-p", "firewall-tests", "--bench", "speed"];
-    run(workspace.cargo().args(target).arg("--no-run"))?;
+    let (sh, figures) = (&workspace.shell, workspace.root.join("bench"));
+    cmd!(sh, "cargo bench -p firewall-tests --bench speed --no-run").run()?;
     workspace.release_agent()?;
-    let mut measured = workspace.cargo();
-    measured.args(target).args(["--", part]).arg(workspace.root.join("bench"));
-    ensure!(contained(&mut measured)?.success(), "bench: the measurement failed");
+    let measured = cmd!(sh, "cargo bench -p firewall-tests --bench speed -- {part} {figures}");
+    ensure!(contained(&mut measured.into())?.success(), "bench: the measurement failed");
     Ok(())
 }
 
 fn propagation(workspace: &Workspace, propagation: &Propagation) -> Result<()> {
-    let pushes = usize::try_from(propagation.pushes)?;
     if let Some(agent) = &propagation.play {
+        let pushes = usize::try_from(propagation.pushes)?;
         let report = measure(agent, pushes, &mut |begins| say(format_args!("{begins}")))?;
         return save(workspace, "propagation", &report);
     }
     prepare(workspace, "bench", &[])?;
     let agent = workspace.release_agent()?;
     let itself = std::env::current_exe().context("bench: cannot find the path of this program")?;
-    let mut inner = Command::new(itself);
-    inner.args(["bench", "propagation", "--pushes", &pushes.to_string(), "--play"]).arg(agent);
-    ensure!(contained(&mut inner)?.success(), "bench: the measurement failed");
+    let pushes = propagation.pushes.to_string();
+    let inner = cmd!(workspace.shell, "{itself} bench propagation --pushes {pushes} --play {agent}");
+    ensure!(contained(&mut inner.into())?.success(), "bench: the measurement failed");
     Ok(())
 }
 

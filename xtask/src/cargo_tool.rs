@@ -1,12 +1,12 @@
 //! Programs that `cargo install` builds into the tools, each in a pinned version.
 
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use fs_err as fs;
+use xshell::cmd;
 
-use crate::run::{run, say, succeeds};
+use crate::run::{say, succeeds};
 use crate::workspace::Workspace;
 
 /// A package whose program has its name.
@@ -28,7 +28,8 @@ impl CargoTool<'_> {
     /// Returns whether cargo's record contains the program, and it runs: the libraries it was built with still exist.
     pub fn is_installed(&self, workspace: &Workspace) -> bool {
         let record = fs::read_to_string(workspace.tools().join(".crates2.json")).unwrap_or_default();
-        is_recorded(&record, self) && succeeds(Command::new(self.program(workspace)).arg("--version"))
+        let program = self.program(workspace);
+        is_recorded(&record, self) && succeeds(cmd!(workspace.shell, "{program} --version"))
     }
 
     fn program(&self, workspace: &Workspace) -> PathBuf {
@@ -44,15 +45,12 @@ impl CargoTool<'_> {
         }
         say(format_args!("{name} {version}: not in {}, building it", tools.display()));
         let scratch = tools.join(format!("build-{name}"));
-        run(workspace
-            .cargo()
+        cmd!(workspace.shell, "cargo install {name} --version {version} --locked --force --root {tools}")
+            .args(arguments)
             .env("CARGO_TARGET_DIR", &scratch)
             .envs(environment.iter().copied())
-            .args(["install", name, "--version", version, "--locked", "--force"])
-            .args(arguments)
-            .arg("--root")
-            .arg(&tools))?;
-        fs::remove_dir_all(&scratch).with_context(|| format!("{name}: cannot remove its build directory"))?;
+            .run()?;
+        fs::remove_dir_all(&scratch)?;
         ensure!(self.is_installed(workspace), "{name}: built, but does not run");
         Ok(self.program(workspace))
     }

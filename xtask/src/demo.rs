@@ -1,12 +1,12 @@
 //! `cargo xtask demo`: builds the agent and runs the demo.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use firewall_tests::demo::{narrate, pictures};
 use firewall_tests::lab::contained;
+use xshell::cmd;
 
 use crate::prepare::prepare;
 use crate::workspace::Workspace;
@@ -31,12 +31,11 @@ pub fn demo(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     prepare(workspace, "demo", &[])?;
     let agent = workspace.release_agent()?;
     let itself = std::env::current_exe().context("demo: cannot find the path of this program")?;
-    let mut play = Command::new(itself);
-    play.args(["demo", "--play"]).arg(agent);
+    let mut play = cmd!(workspace.shell, "{itself} demo --play {agent}");
     if let Some(dir) = &arguments.pictures {
-        play.arg("--pictures").arg(workspace.root.join(dir));
+        play = play.arg("--pictures").arg(workspace.root.join(dir));
     }
-    let status = contained(&mut play)?;
+    let status = contained(&mut play.into())?;
     ensure!(status.success(), "demo: a step did not give the stated result");
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! `cargo xtask ebpf`: installs the tools that compile the XDP program.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use xshell::{Shell, cmd};
 
 use crate::cargo_tool::CargoTool;
 use crate::debian::ensure_packages;
-use crate::run::{output, run};
 use crate::workspace::Workspace;
 
 const LINKER_VERSION: &str = "0.13.0";
@@ -22,8 +21,10 @@ const COMPONENTS: &[(&str, &str)] = &[
 /// Ensures that the toolchain has its components and that `<target>/tools/bin` contains a bpf-linker with rustc's LLVM:
 /// another LLVM cannot read rustc's bitcode.
 pub fn ebpf(workspace: &Workspace) -> Result<()> {
-    ensure_components(workspace)?;
-    let llvm = llvm_of_rustc(workspace)?;
+    let sh = &workspace.shell;
+    ensure_components(sh)?;
+    let version = cmd!(sh, "rustc -vV").read()?;
+    let llvm = major_llvm(&version).with_context(|| format!("rustc -vV: no LLVM version in {version:?}"))?;
     let (config, feature) = (format!("llvm-config-{llvm}"), format!("llvm-{llvm}"));
     let arguments = ["--no-default-features", "--features", &feature];
     let linker =
@@ -32,34 +33,27 @@ pub fn ebpf(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let (dev, polly) = (format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev"));
-    ensure_packages(&[
-        (&dev, &[&config]),
-        (&polly, &[]),
-        ("zlib1g-dev", &[]),
-        ("libzstd-dev", &[]),
-        ("g++", &["c++"]),
-    ])?;
-    let prefix = output(Command::new(&config).arg("--prefix"))?;
-    CargoTool { environment: &[("LLVM_PREFIX", prefix.trim())], ..linker }.ensure(workspace).map(drop)
+    ensure_packages(
+        sh,
+        &[(&dev, &[&config]), (&polly, &[]), ("zlib1g-dev", &[]), ("libzstd-dev", &[]), ("g++", &["c++"])],
+    )?;
+    let prefix = cmd!(sh, "{config} --prefix").read()?;
+    CargoTool { environment: &[("LLVM_PREFIX", &prefix)], ..linker }.ensure(workspace).map(drop)
 }
 
-fn ensure_components(workspace: &Workspace) -> Result<()> {
-    let sysroot = output(Command::new("rustc").current_dir(&workspace.root).args(["--print", "sysroot"]))?;
+fn ensure_components(sh: &Shell) -> Result<()> {
+    let sysroot = cmd!(sh, "rustc --print sysroot").read()?;
     let missing: Vec<&str> = COMPONENTS
         .iter()
-        .filter(|(_, path)| !Path::new(sysroot.trim()).join(path).exists())
+        .filter(|(_, path)| !Path::new(&sysroot).join(path).exists())
         .map(|(component, _)| *component)
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    run(Command::new("rustup").current_dir(&workspace.root).args(["component", "add"]).args(&missing))
-        .with_context(|| format!("toolchain: {} missing", missing.join(", ")))
-}
-
-fn llvm_of_rustc(workspace: &Workspace) -> Result<u32> {
-    let version = output(Command::new("rustc").current_dir(&workspace.root).arg("-vV"))?;
-    major_llvm(&version).with_context(|| format!("rustc -vV: no LLVM version in {version:?}"))
+    let list = missing.join(", ");
+    let add = cmd!(sh, "rustup component add {missing...}").run();
+    add.with_context(|| format!("toolchain: {list} missing"))
 }
 
 fn major_llvm(version: &str) -> Option<u32> {

@@ -1,15 +1,15 @@
 //! `cargo xtask fuzz`: fuzzes the parsers with libFuzzer.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use fs_err as fs;
+use xshell::{Cmd, cmd};
 
 use crate::debian::ensure_packages;
-use crate::run::{in_background, output, run, say, shown};
+use crate::run::{in_background, say};
 use crate::workspace::Workspace;
 
 /// Programs of `fuzz/`, each with further seed directories.
@@ -65,7 +65,7 @@ pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let programs = build(workspace, if arguments.quick { QUICK } else { "release" })?;
     let targets = Mutex::new(targets.into_iter());
     let next = || targets.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let run_some = || -> Result<()> {
+    let run_some = |workspace: &Workspace| -> Result<()> {
         while let Some((name, seeds)) = next() {
             run_target(workspace, &programs, name, seeds, arguments.seconds)?;
             if arguments.keep {
@@ -75,7 +75,9 @@ pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         Ok(())
     };
     std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(run_some)).collect();
+        let run_some = &run_some;
+        let start = |workspace: Workspace| scope.spawn(move || run_some(&workspace));
+        let runs: Vec<_> = (0..SIDE_BY_SIDE).map(|_| start(workspace.clone())).collect();
         let ended = |run: ScopedJoinHandle<'_, Result<()>>| {
             run.join().unwrap_or_else(|_| Err(anyhow!("fuzz: a thread panicked")))
         };
@@ -90,34 +92,32 @@ pub fn fuzz_all(workspace: &Workspace, seconds: u32, quick: bool) -> Result<()> 
 
 /// Starts to build the quick programs at the lowest priority, for [`fuzz_all`], which reports build errors.
 pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
-    ensure_packages(&[("g++", &["c++"])])?;
-    let build = build_command(workspace, QUICK, &host(workspace)?);
-    let mut ahead = in_background(&build);
-    ahead.spawn().with_context(|| format!("cannot start {}", shown(&ahead)))
+    ensure_packages(&workspace.shell, &[("g++", &["c++"])])?;
+    let mut ahead = in_background(build_command(workspace, QUICK, &host(workspace)?));
+    ahead.spawn().context("fuzz: cannot start the build")
 }
 
 /// Builds the programs; returns their directory.
 fn build(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
-    ensure_packages(&[("g++", &["c++"])])?;
+    ensure_packages(&workspace.shell, &[("g++", &["c++"])])?;
     let host = host(workspace)?;
-    run(&mut build_command(workspace, profile, &host))?;
+    build_command(workspace, profile, &host).run()?;
     Ok(scratch(workspace).join(host).join(profile))
 }
 
 fn host(workspace: &Workspace) -> Result<String> {
-    let mut rustc = Command::new("rustc");
-    Ok(output(rustc.current_dir(&workspace.root).args(["--print", "host-tuple"]))?.trim().to_owned())
+    Ok(cmd!(workspace.shell, "rustc --print host-tuple").read()?)
 }
 
-fn build_command(workspace: &Workspace, profile: &str, host: &str) -> Command {
+fn build_command<'a>(workspace: &'a Workspace, profile: &str, host: &str) -> Cmd<'a> {
     let flags = FLAGS.iter().map(|flag| format!("{flag:?}")).collect::<Vec<_>>().join(", ");
     // Flags set for an explicit target do not apply to build scripts.
-    let mut build = workspace.cargo();
-    build
-        .env("CARGO_TARGET_DIR", scratch(workspace))
-        .args(["build", "--profile", profile, "--manifest-path", "fuzz/Cargo.toml", "--target", host])
-        .args(["--config", &format!("target.{host}.rustflags = [{flags}]")]);
-    build
+    let flags = format!("target.{host}.rustflags = [{flags}]");
+    let build = cmd!(
+        workspace.shell,
+        "cargo build --profile {profile} --manifest-path fuzz/Cargo.toml --target {host} --config {flags}"
+    );
+    build.env("CARGO_TARGET_DIR", scratch(workspace))
 }
 
 fn run_target(
@@ -127,18 +127,17 @@ fn run_target(
     seeds: &[&str],
     seconds: u32,
 ) -> Result<()> {
-    let found = scratch(workspace).join("corpus").join(name);
-    let findings = scratch(workspace).join("findings").join(name);
-    for dir in [&found, &findings] {
-        fs::create_dir_all(dir)?;
-    }
-    let mut fuzzer = Command::new(programs.join(name));
-    fuzzer.current_dir(&workspace.root).args(BOUNDS).arg(format!("-max_total_time={seconds}"));
-    fuzzer.args(["-verbosity=0", "-print_final_stats=1"]);
-    fuzzer.arg(format!("-artifact_prefix={}/", findings.display()));
-    fuzzer.arg(found).arg(format!("fuzz/corpus/{name}")).args(seeds);
+    let sh = &workspace.shell;
+    let found = sh.create_dir(scratch(workspace).join("corpus").join(name))?;
+    let findings = sh.create_dir(scratch(workspace).join("findings").join(name))?;
+    let (program, time) = (programs.join(name), seconds.to_string());
+    let fuzzer = cmd!(
+        sh,
+        "{program} {BOUNDS...} -max_total_time={time} -verbosity=0 -print_final_stats=1
+         -artifact_prefix={findings}/ {found} fuzz/corpus/{name} {seeds...}"
+    );
     // Reported at the end: two fuzzers run in parallel.
-    let out = fuzzer.output().with_context(|| format!("cannot start {}", shown(&fuzzer)))?;
+    let out = fuzzer.ignore_status().output()?;
     let stderr = String::from_utf8_lossy(&out.stderr);
     ensure!(out.status.success(), "fuzz {name}: failed, the input is in {}\n{stderr}", findings.display());
     let runs = stderr.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
@@ -149,10 +148,9 @@ fn run_target(
 
 /// Merges the new inputs into the stored corpus, as few as possible.
 fn save_corpus(workspace: &Workspace, programs: &Path, name: &str) -> Result<()> {
+    let program = programs.join(name);
     let found = scratch(workspace).join("corpus").join(name);
-    let mut merge = Command::new(programs.join(name));
-    merge.current_dir(&workspace.root).args(BOUNDS).arg("-merge=1");
-    run(merge.arg(format!("fuzz/corpus/{name}")).arg(found))
+    Ok(cmd!(workspace.shell, "{program} {BOUNDS...} -merge=1 fuzz/corpus/{name} {found}").run()?)
 }
 
 fn scratch(workspace: &Workspace) -> PathBuf {

@@ -28,9 +28,9 @@ const PACKAGES: &[Package<'_>] = &[
 /// Requires root, then ensures the packages of the tests, `further` ones, and the tools that compile the XDP program.
 pub fn prepare(workspace: &Workspace, command: &str, further: &[Package<'_>]) -> Result<()> {
     ensure!(
-        is_root(),
+        is_root(&workspace.shell),
         "{command}: needs root: it makes network namespaces and loads programs; nothing was run"
     );
-    ensure_packages(&[PACKAGES, further].concat())?;
+    ensure_packages(&workspace.shell, &[PACKAGES, further].concat())?;
     ebpf::ebpf(workspace)
 }

@@ -1,11 +1,9 @@
 //! Validators in Python that bring their schemas: the Kubernetes API's and CycloneDX's.
 
-use std::process::Command;
-
 use anyhow::Result;
+use xshell::cmd;
 
 use crate::debian::ensure_packages;
-use crate::run::{output, run};
 use crate::workspace::Workspace;
 
 /// Package, version, and extras.
@@ -14,18 +12,18 @@ const VALIDATORS: [(&str, &str, &str); 2] =
 
 /// Ensures that the tools contain the validators, each in its own Python environment.
 pub fn ensure_validators(workspace: &Workspace) -> Result<()> {
+    let sh = &workspace.shell;
     for (package, version, extras) in VALIDATORS {
         let dir = workspace.tools().join(package);
         let pip = dir.join("bin/pip");
-        let shown = output(Command::new(&pip).args(["show", package])).unwrap_or_default();
+        let shown = cmd!(sh, "{pip} show {package}").ignore_stderr().read().unwrap_or_default();
         if shown.contains(&format!("Version: {version}\n")) {
             continue;
         }
-        ensure_packages(&[("python3-venv", &["python3"])])?;
-        run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&dir))?;
-        run(Command::new(pip)
-            .args(["install", "--quiet", "--disable-pip-version-check"])
-            .arg(format!("{package}{extras}=={version}")))?;
+        ensure_packages(sh, &[("python3-venv", &["python3"])])?;
+        cmd!(sh, "/usr/bin/python3 -m venv {dir}").run()?;
+        let quiet = ["--quiet", "--disable-pip-version-check"];
+        cmd!(sh, "{pip} install {quiet...} {package}{extras}=={version}").run()?;
     }
     Ok(())
 }

@@ -4,9 +4,9 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
+use xshell::cmd;
 
 use crate::prepare::prepare;
-use crate::run::run;
 use crate::workspace::Workspace;
 use crate::{artefacts, fuzz, kernels, kubectl, python, tidy};
 
@@ -30,21 +30,20 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     python::ensure_validators(workspace)?;
     kubectl::ensure_kubectl(workspace)?;
     artefacts::for_tests(workspace)?;
-    let mut tests = workspace.cargo();
-    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    let mut tests = cmd!(workspace.shell, "cargo test --workspace --no-fail-fast");
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         let cores = available_parallelism().map_or(1, NonZero::get);
-        tests.env("RUST_TEST_THREADS", cores.max(THREADS).to_string());
+        tests = tests.env("RUST_TEST_THREADS", cores.max(THREADS).to_string());
     }
     if arguments.full {
-        tests.env("FIREWALL_TESTS", "full");
+        tests = tests.env("FIREWALL_TESTS", "full");
     }
     // The tests often wait and leave the CPU idle.
     let mut ahead = vec![tidy::lint_ahead(workspace)?];
     if !arguments.full {
         ahead.push(fuzz::build_ahead(workspace)?);
     }
-    let tests = run(&mut tests);
+    let tests = tests.run();
     for child in &mut ahead {
         child.wait()?;
     }
@@ -52,5 +51,6 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let fuzz = fuzz::fuzz_all(workspace, seconds, !arguments.full);
     let kernels = if arguments.full { kernels::check(workspace) } else { Ok(()) };
     let tidy = tidy::tidy(workspace);
-    tests.and(fuzz).and(kernels).and(tidy)
+    tests?;
+    fuzz.and(kernels).and(tidy)
 }

@@ -2,16 +2,16 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use xshell::{Shell, cmd};
 
-use crate::run::{output, run};
-
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Workspace {
     pub root: PathBuf,
     pub target: PathBuf,
+    /// Runs commands in the root; cargo builds into the target directory.
+    pub shell: Shell,
 }
 
 impl Workspace {
@@ -25,7 +25,15 @@ impl Workspace {
             Some(dir) => env::current_dir()?.join(dir),
             None => root.join("target"),
         };
-        Ok(Self { root, target })
+        Self::at(root, target)
+    }
+
+    /// Returns the workspace in these directories.
+    pub fn at(root: PathBuf, target: PathBuf) -> Result<Self> {
+        let shell = Shell::new()?;
+        shell.change_dir(&root);
+        shell.set_var("CARGO_TARGET_DIR", &target);
+        Ok(Self { root, target, shell })
     }
 
     /// Returns the root directory of `cargo install`; the programs are in its `bin`.
@@ -33,24 +41,15 @@ impl Workspace {
         self.target.join("tools")
     }
 
-    /// Returns the cargo that runs this xtask, to be run in the root of the workspace.
-    pub fn cargo(&self) -> Command {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
-        cargo
-    }
-
     /// Builds the agent's release; returns its path.
     pub fn release_agent(&self) -> Result<PathBuf> {
-        run(self.cargo().args(["build", "--release", "-p", "firewall-agent"]))?;
+        cmd!(self.shell, "cargo build --release -p firewall-agent").run()?;
         Ok(self.target.join("release/firewall-agent"))
     }
 
     /// Returns the files under version control and new ones that no ignore rule covers, relative to the root, sorted.
     pub fn files(&self) -> Result<Vec<PathBuf>> {
-        let mut git = Command::new("git");
-        git.current_dir(&self.root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
-        let names = output(&mut git)?;
+        let names = cmd!(self.shell, "git ls-files -z --cached --others --exclude-standard").read()?;
         let mut files: Vec<PathBuf> = names
             .split('\0')
             .filter(|name| !name.is_empty())

@@ -1,37 +1,38 @@
 //! Check of the image: its contents, and a run under a container runtime's restrictions.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
+use xshell::{Shell, cmd};
 
-use super::image::CAPABILITIES;
-use crate::run::{output, run};
+use super::image::{CAPABILITIES, USER};
 
 /// Bounding set of a container: the capabilities of the manifest, and those that setting up the container needs; none
 /// is ambient. The kernel does not start a program whose file capabilities exceed this set.
 const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon,+setgid,+setuid,+sys_chroot";
 
 /// Unpacks the only layer below `dir` and runs its program confined to it.
-pub(super) fn check(dir: &Path, archive: &Path) -> Result<()> {
-    let (image, root) = (dir.join("image"), dir.join("root"));
-    for made in [&image, &root] {
-        fs::create_dir_all(made)?;
-    }
-    run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&image))?;
+pub(super) fn check(sh: &Shell, dir: &Path, archive: &Path) -> Result<()> {
+    let (image, root) = (sh.create_dir(dir.join("image"))?, sh.create_dir(dir.join("root"))?);
+    cmd!(sh, "tar -xf {archive} -C {image}").run()?;
     let layer = layer(&image.join("blobs/sha256"))?;
-    run(Command::new("tar").args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(layer).arg("-C").arg(&root))?;
-    let names: Vec<_> = fs::read_dir(&root)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
-    ensure!(names == ["firewall-agent"], "image: contains {names:?}, must contain only firewall-agent");
+    cmd!(sh, "tar --xattrs --xattrs-include=* -xf {layer} -C {root}").run()?;
     let program = root.join("firewall-agent");
-    let read = output(Command::new("getcap").arg(&program))?;
+    let files = sh.read_dir(&root)?;
+    ensure!(files == [program.as_path()], "image: contains {files:?}, must contain only firewall-agent");
+    let read = cmd!(sh, "getcap {program}").read()?;
     let has = read.split_whitespace().last().unwrap_or_default();
     ensure!(
         sorted(has) == sorted(CAPABILITIES),
         "image: program has capabilities {has:?}, must have {CAPABILITIES:?}"
     );
-    let version = output(&mut contained(&root, &["/firewall-agent", "--version"]))?;
+    let confined = cmd!(
+        sh,
+        "setpriv --bounding-set {BOUNDING} --inh-caps -all --
+         chroot --userspec={USER} {root} /firewall-agent --version"
+    );
+    let version = confined.read()?;
     ensure!(
         version.starts_with("firewall-agent "),
         "image: program prints version {version:?}, must start with firewall-agent"
@@ -45,22 +46,6 @@ fn sorted(capabilities: &str) -> (Vec<&str>, &str) {
     let mut names: Vec<&str> = names.split(',').collect();
     names.sort_unstable();
     (names, sets)
-}
-
-/// Returns a command with the image's root, its user, and the capabilities of the manifest.
-fn contained(root: &Path, command: &[&str]) -> Command {
-    let mut contained = Command::new("setpriv");
-    contained.args([
-        "--bounding-set",
-        BOUNDING,
-        "--inh-caps",
-        "-all",
-        "--",
-        "chroot",
-        "--userspec=65532:65532",
-    ]);
-    contained.arg(root).args(command);
-    contained
 }
 
 /// Returns the largest blob: the others are a manifest and a configuration.

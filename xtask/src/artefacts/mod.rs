@@ -44,8 +44,7 @@ struct Artefacts<'a> {
 impl<'a> Artefacts<'a> {
     /// Returns the release set, in `<target>/artefacts`.
     fn release(workspace: &'a Workspace, arch: &str) -> Result<Self> {
-        let sources = Workspace { root: workspace.root.clone(), target: workspace.target.clone() };
-        Self::new(workspace, sources, workspace.target.join("artefacts"), arch, Profile::Release)
+        Self::new(workspace, workspace.clone(), workspace.target.join("artefacts"), arch, Profile::Release)
     }
 
     fn new(
@@ -75,8 +74,8 @@ pub fn image(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if arguments.arch != "x86_64" {
         return Ok(());
     }
-    ensure!(is_root(), "image: needs root: a file in it gets capabilities");
-    ensure_packages(image::PACKAGES)?;
+    ensure!(is_root(&workspace.shell), "image: needs root: a file in it gets capabilities");
+    ensure_packages(&workspace.shell, image::PACKAGES)?;
     say(format_args!("image: {}", artefacts.image(&program)?.display()));
     Ok(())
 }
@@ -95,9 +94,9 @@ pub fn package(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 /// Builds all artefacts for the tests, in `<target>/test-artefacts`: without optimisation, from a copy of the sources
 /// in another directory and into a separate target directory, so that the embedded object is one that was built twice.
 pub fn for_tests(workspace: &Workspace) -> Result<()> {
-    ensure_packages(image::PACKAGES)?;
+    ensure_packages(&workspace.shell, image::PACKAGES)?;
     let dir = workspace.target.join("test-artefacts");
-    let sources = Workspace { root: dir.join("source"), target: dir.join("build") };
+    let sources = Workspace::at(dir.join("source"), dir.join("build"))?;
     copy(workspace, &sources.root)?;
     let artefacts = Artefacts::new(workspace, sources, dir, "x86_64", Profile::Test)?;
     let program = artefacts.program()?;

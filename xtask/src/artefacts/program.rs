@@ -1,13 +1,13 @@
 //! The static program.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::Result;
-use fs_err::{self as fs, File};
+use fs_err as fs;
+use xshell::cmd;
 
 use super::Artefacts;
-use crate::run::{output, run};
+use crate::run::say;
 use crate::workspace::Workspace;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,17 +30,19 @@ impl Artefacts<'_> {
     /// Builds the agent for musl, with the revision of the sources in its `--version`. Writes cargo's messages to
     /// `compiled.json` beside the artefacts.
     pub(super) fn program(&self) -> Result<PathBuf> {
-        let target = self.target();
-        run(Command::new("rustup").current_dir(&self.sources.root).args(["target", "add", &target]))?;
-        let mut build = self.sources.cargo();
-        build.args(["build", "--locked", "--package", "firewall-agent", "--target", &target]);
-        build.args(["--profile", self.profile.name(), "--message-format", "json-render-diagnostics"]);
+        let sh = &self.sources.shell;
+        let (target, profile) = (self.target(), self.profile.name());
+        cmd!(sh, "rustup target add {target}").run()?;
         // The linker that comes with rustc supports every architecture.
-        build.args(["--config", &format!("target.{target}.linker = \"rust-lld\"")]);
-        build.env("FIREWALL_REVISION", &self.revision);
-        let compiled = self.dir.join("compiled.json");
-        build.stdout(File::create(&compiled)?.into_file());
-        run(&mut build)?;
+        let linker = format!("target.{target}.linker = \"rust-lld\"");
+        let build = cmd!(
+            sh,
+            "cargo build --locked --package firewall-agent --target {target} --profile {profile}
+             --config {linker} --message-format json-render-diagnostics"
+        );
+        let build = build.env("FIREWALL_REVISION", &self.revision);
+        say(format_args!("$ {build}"));
+        fs::write(self.dir.join("compiled.json"), build.read()?)?;
         let built = self.built().join("firewall-agent");
         let program = self.dir.join("firewall-agent");
         fs::copy(&built, &program)?;
@@ -54,7 +56,5 @@ impl Artefacts<'_> {
 }
 
 pub(super) fn revision(workspace: &Workspace) -> Result<String> {
-    let mut git = Command::new("git");
-    git.current_dir(&workspace.root).args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]);
-    Ok(output(&mut git)?.trim().to_owned())
+    Ok(cmd!(workspace.shell, "git describe --always --dirty --abbrev=12 --exclude=*").read()?)
 }

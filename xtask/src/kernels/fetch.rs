@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
+use xshell::{Cmd, Shell, cmd};
 
 use super::suite::Suite;
-use crate::run::{output, run, say, shown};
+use crate::run::say;
 
 /// The metapackage of a release's kernel; not the cloud kernel, which lacks the 9p file system.
 const LATEST: &str = "linux-image-amd64";
@@ -42,8 +43,8 @@ pub struct Kernel {
 }
 
 /// Returns the newest kernel of a release; downloads and unpacks it below `dir` unless it is cached.
-pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
-    let apt = Apt::new(suite, &dir.join("apt").join(suite.name))?;
+pub fn kernel(sh: &Shell, suite: &Suite, dir: &Path) -> Result<Kernel> {
+    let apt = Apt::new(sh, suite, &dir.join("apt").join(suite.name))?;
     let packages = apt.packages()?;
     let first = packages.first().with_context(|| format!("{}: no kernel package", suite.name))?;
     let release =
@@ -52,7 +53,8 @@ pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
     if !root.exists() {
         // The rename makes the directory complete or absent, even after an interruption.
         let next = root.with_added_extension("next");
-        start_anew(&next)?;
+        sh.remove_path(&next)?;
+        sh.create_dir(&next)?;
         for package in apt.download(&packages)? {
             unpack(&package, &next)?;
         }
@@ -60,7 +62,7 @@ pub fn kernel(suite: &Suite, dir: &Path) -> Result<Kernel> {
         if !modules.exists() {
             fs::os::unix::fs::symlink("usr/lib", &modules)?;
         }
-        run(Command::new("depmod").arg("-b").arg(&next).arg(&release))?;
+        cmd!(sh, "depmod -b {next} {release}").run()?;
         fs::rename(&next, &root)?;
     }
     let paths = [format!("boot/vmlinuz-{release}"), format!("lib/modules/{release}/vmlinuz")];
@@ -77,31 +79,29 @@ fn release(package: &str) -> Option<&str> {
 
 /// A separate apt state for one release, with nothing installed; this machine's apt state stays unchanged.
 struct Apt<'a> {
+    sh: &'a Shell,
     suite: &'a Suite,
     dir: PathBuf,
 }
 
 impl<'a> Apt<'a> {
-    fn new(suite: &'a Suite, dir: &Path) -> Result<Self> {
-        for name in ["lists/partial", "cache/archives/partial", "parts", "downloads"] {
-            let dir = dir.join(name);
-            fs::create_dir_all(&dir)?;
+    fn new(sh: &'a Shell, suite: &'a Suite, dir: &Path) -> Result<Self> {
+        for name in ["lists/partial", "cache/archives/partial", "parts"] {
+            sh.create_dir(dir.join(name))?;
         }
-        let source = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror()?, suite.name);
-        let apt = Self { suite, dir: dir.to_owned() };
-        for (name, text) in [("sources.list", source.as_str()), ("status", "")] {
-            fs::write(dir.join(name), text)?;
-        }
+        let source = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror(sh)?, suite.name);
+        fs::write(dir.join("sources.list"), source)?;
+        fs::write(dir.join("status"), "")?;
+        let apt = Self { sh, suite, dir: dir.to_owned() };
         // Only the package indexes: no translations, no program descriptions.
         let targets =
             ["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=0"];
-        run(apt.command("apt-get").args(targets).args(["-q", "update"]))?;
+        apt.command("apt-get").args(targets).args(["-q", "update"]).run()?;
         Ok(apt)
     }
 
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for (option, path) in [
+    fn command(&self, program: &str) -> Cmd<'a> {
+        let options = [
             ("Dir::State", ""),
             ("Dir::State::lists", "lists"),
             ("Dir::State::status", "status"),
@@ -109,18 +109,16 @@ impl<'a> Apt<'a> {
             ("Dir::Etc::sourcelist", "sources.list"),
             ("Dir::Etc::sourceparts", "parts"),
             ("Dir::Etc::preferencesparts", "parts"),
-        ] {
-            command.arg("-o").arg(format!("{option}={}", self.dir.join(path).display()));
-        }
+        ];
+        let options = options.map(|(name, path)| format!("-o={name}={}", self.dir.join(path).display()));
         // The user that apt downloads as may lack access to the directory.
-        command.args(["-o", "APT::Sandbox::User=root"]);
-        command
+        cmd!(self.sh, "{program} {options...} -o=APT::Sandbox::User=root")
     }
 
     /// Returns the packages of the release's kernel, sorted.
     fn packages(&self) -> Result<Vec<String>> {
-        let mut depends = self.command("apt-cache");
-        let listed = output(depends.args(["depends", "--recurse", "--important", LATEST]))?;
+        let depends = self.command("apt-cache").args(["depends", "--recurse", "--important", LATEST]);
+        let listed = depends.read()?;
         let mut packages: Vec<String> =
             listed.lines().filter(|line| release(line).is_some()).map(str::to_owned).collect();
         packages.sort();
@@ -130,7 +128,7 @@ impl<'a> Apt<'a> {
 
     /// Returns a name that identifies these packages in these versions.
     fn versions(&self, packages: &[String]) -> Result<String> {
-        let shown = output(self.command("apt-cache").arg("show").args(packages))?;
+        let shown = self.command("apt-cache").arg("show").args(packages).read()?;
         let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
         let version = version.with_context(|| format!("{}: no version", packages.join(", ")))?;
         Ok(format!("{}-{version}", self.suite.name))
@@ -138,19 +136,18 @@ impl<'a> Apt<'a> {
 
     fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         let downloads = self.dir.join("downloads");
-        start_anew(&downloads)?;
-        run(self.command("apt-get").current_dir(&downloads).args(["-q", "download"]).args(packages))?;
-        let mut files: Vec<PathBuf> =
-            fs::read_dir(&downloads)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-        files.sort();
-        Ok(files)
+        self.sh.remove_path(&downloads)?;
+        self.sh.create_dir(&downloads)?;
+        let _inside = self.sh.push_dir(&downloads);
+        self.command("apt-get").args(["-q", "download"]).args(packages).run()?;
+        Ok(self.sh.read_dir(&downloads)?)
     }
 }
 
 /// Returns the Debian mirror of this machine.
-fn mirror() -> Result<String> {
-    let format = ["indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"];
-    let targets = output(Command::new("apt-get").args(format))?;
+fn mirror(sh: &Shell) -> Result<String> {
+    let format = "$(REPO_URI) $(LABEL)";
+    let targets = cmd!(sh, "apt-get indextargets --format {format}").arg("Created-By: Packages").read()?;
     let mirror = targets.lines().find_map(|line| line.strip_suffix(" Debian"));
     Ok(mirror.context("apt: no Debian mirror; run apt-get update first")?.to_owned())
 }
@@ -168,16 +165,9 @@ fn unpack(package: &Path, root: &Path) -> Result<()> {
     tar.args(["-x", "--wildcards", "-C"]).arg(root).args(WANTED);
     // tar fails on patterns that match nothing, as some do in every package; the caller checks for the needed files.
     let stream = archive.stdout.take().context("dpkg-deb: no output")?;
-    tar.stdin(stream).stderr(Stdio::null()).status().with_context(|| shown(&tar))?;
+    tar.stdin(stream).stderr(Stdio::null()).status().context("cannot start tar")?;
     ensure!(archive.wait()?.success(), "cannot read {}", package.display());
     Ok(fs::remove_file(package)?)
-}
-
-fn start_anew(dir: &Path) -> Result<()> {
-    if dir.exists() {
-        fs::remove_dir_all(dir)?;
-    }
-    Ok(fs::create_dir_all(dir)?)
 }
 
 #[cfg(test)]

@@ -1,16 +1,14 @@
 //! The guest's initramfs: busybox, the modules needed to mount the host's files, and an init script.
 
 use std::fs::Permissions;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
-use fs_err::{self as fs, File};
+use anyhow::{Context as _, Result};
+use fs_err as fs;
+use xshell::{Shell, cmd};
 
 use super::fetch::Kernel;
-use crate::run::{output, shown};
 
 const BUSYBOX: &str = "/bin/busybox";
 const INIT: &str = include_str!("guest/init.sh");
@@ -19,35 +17,35 @@ const MODULES: &[&str] = &["virtio_pci", "virtio_console", "9pnet_virtio", "9p",
 const DIRECTORIES: &[&str] = &["bin", "dev", "host", "modules", "new", "own", "proc", "sys"];
 
 /// Builds the archive in `dir`; returns its path.
-pub fn initramfs(kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
+pub fn initramfs(sh: &Shell, kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
     let tree = dir.join("initramfs");
     for name in DIRECTORIES {
-        let dir = tree.join(name);
-        fs::create_dir_all(&dir)?;
+        sh.create_dir(tree.join(name))?;
     }
-    fs::copy(BUSYBOX, tree.join("bin/busybox")).context(BUSYBOX)?;
-    for applet in output(Command::new(BUSYBOX).arg("--list"))?.lines().filter(|name| *name != "busybox") {
-        let _ = fs::remove_file(tree.join("bin").join(applet));
-        fs::os::unix::fs::symlink("busybox", tree.join("bin").join(applet)).context("busybox")?;
+    fs::copy(BUSYBOX, tree.join("bin/busybox"))?;
+    for applet in cmd!(sh, "{BUSYBOX} --list").read()?.lines().filter(|name| *name != "busybox") {
+        let link = tree.join("bin").join(applet);
+        sh.remove_path(&link)?;
+        fs::os::unix::fs::symlink("busybox", link)?;
     }
     let mut order = String::new();
-    for module in modules(kernel)? {
-        order.push_str(&put_module(&module, &tree.join("modules"))?);
+    for module in modules(sh, kernel)? {
+        order.push_str(&put_module(sh, &module, &tree.join("modules"))?);
         order.push('\n');
     }
-    fs::write(tree.join("modules/order"), order).context("modules/order")?;
-    fs::write(tree.join("init"), INIT).context("init")?;
-    fs::set_permissions(tree.join("init"), Permissions::from_mode(0o755)).context("init")?;
-    pack(&tree, &dir.join("initramfs.cpio"))
+    fs::write(tree.join("modules/order"), order)?;
+    fs::write(tree.join("init"), INIT)?;
+    fs::set_permissions(tree.join("init"), Permissions::from_mode(0o755))?;
+    pack(sh, &tree, &dir.join("initramfs.cpio"))
 }
 
 /// Returns the files of the modules, each after its dependencies; none for built-in ones.
-fn modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
+fn modules(sh: &Shell, kernel: &Kernel) -> Result<Vec<PathBuf>> {
+    let Kernel { root, release, .. } = kernel;
     let mut files = Vec::new();
     for module in MODULES {
-        let mut modprobe = Command::new("modprobe");
-        modprobe.arg("-d").arg(&kernel.root).args(["-S", &kernel.release, "--show-depends", module]);
-        for line in output(&mut modprobe)?.lines() {
+        let shown = cmd!(sh, "modprobe -d {root} -S {release} --show-depends {module}").read()?;
+        for line in shown.lines() {
             let file = line.strip_prefix("insmod ").map(|rest| PathBuf::from(rest.trim()));
             files.extend(file.filter(|file| !files.contains(file)));
         }
@@ -56,26 +54,17 @@ fn modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
 }
 
 /// Copies a module into `dir`, uncompressed, since not every busybox can decompress it; returns its file name.
-fn put_module(module: &Path, dir: &Path) -> Result<String> {
+fn put_module(sh: &Shell, module: &Path, dir: &Path) -> Result<String> {
     let name = module.file_name().and_then(|name| name.to_str()).context("a module without a name")?;
     let plain = name.strip_suffix(".xz").unwrap_or(name);
-    let to = File::create(dir.join(plain)).with_context(|| plain.to_owned())?;
-    let mut unpack = Command::new(if plain == name { "cat" } else { "xzcat" });
-    let status = unpack.arg(module).stdout(to.into_file()).status().with_context(|| shown(&unpack))?;
-    ensure!(status.success(), "cannot unpack {}", module.display());
+    let unpack = if plain == name { "cat" } else { "xzcat" };
+    fs::write(dir.join(plain), cmd!(sh, "{unpack} {module}").output()?.stdout)?;
     Ok(plain.to_owned())
 }
 
-fn pack(tree: &Path, archive: &Path) -> Result<PathBuf> {
-    let names = output(Command::new("find").current_dir(tree).arg("."))?;
-    let to = File::create(archive)?;
-    let mut cpio = Command::new("cpio");
-    cpio.current_dir(tree).args(["--quiet", "--create", "--format=newc"]);
-    let mut packing =
-        cpio.stdin(Stdio::piped()).stdout(to.into_file()).spawn().with_context(|| shown(&cpio))?;
-    if let Some(mut input) = packing.stdin.take() {
-        input.write_all(names.as_bytes()).with_context(|| shown(&cpio))?;
-    }
-    ensure!(packing.wait()?.success(), "cannot pack {}", archive.display());
+fn pack(sh: &Shell, tree: &Path, archive: &Path) -> Result<PathBuf> {
+    let _inside = sh.push_dir(tree);
+    let names = cmd!(sh, "find .").read()?;
+    cmd!(sh, "cpio --quiet --create --format=newc -F {archive}").stdin(names).run()?;
     Ok(archive.to_owned())
 }

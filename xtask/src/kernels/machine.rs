@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fs_err::{self as fs, File};
+use xshell::{Shell, cmd};
 
 use super::fetch::Kernel;
 use super::initramfs::initramfs;
-use crate::run::{say, shown};
+use crate::run::say;
 
 /// Megabytes; tests may write up to a gigabyte of it.
 const MEMORY: &str = "3072";
@@ -49,6 +50,7 @@ impl Accelerator {
 /// A kernel, and the directory for its guest's files.
 #[derive(Debug)]
 pub struct Machine<'a> {
+    pub sh: &'a Shell,
     pub kernel: &'a Kernel,
     pub dir: PathBuf,
 }
@@ -70,7 +72,7 @@ impl Machine<'_> {
         File::create(&results)?;
         let mut qemu = self.qemu(accelerator, plan, &results)?;
         let began = Instant::now();
-        let mut guest = Guest(qemu.spawn().with_context(|| shown(&qemu))?);
+        let mut guest = Guest(qemu.spawn().context("cannot start qemu")?);
         let killed = guest.watch(&results)?;
         let text = fs::read(&results)?;
         Ok(Ran { results: String::from_utf8_lossy(&text).into_owned(), killed, took: began.elapsed() })
@@ -89,21 +91,23 @@ impl Machine<'_> {
     }
 
     fn qemu(&self, accelerator: Accelerator, plan: &Path, results: &Path) -> Result<Command> {
-        let archive = initramfs(self.kernel, &self.dir)?;
-        let errors = File::create(self.dir.join("qemu")).context("qemu")?;
-        // QEMU ends with this process in every case.
-        let mut qemu = Command::new("setpriv");
-        qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        qemu.args(accelerator.arguments()).args(["-m", MEMORY, "-smp", CPUS]);
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(archive);
+        let archive = initramfs(self.sh, self.kernel, &self.dir)?;
+        let errors = File::create(self.dir.join("qemu"))?;
+        let (console, image, accelerator) = (self.console(), &self.kernel.image, accelerator.arguments());
         // Every oops or panic of the kernel ends the guest.
         let line = format!("console=ttyS0 quiet oops=panic panic=-1 plan={} ", plan.display());
-        qemu.args(["-append", &line]).arg("-serial").arg(format!("file:{}", self.console().display()));
-        // The whole root file system, for programs and their libraries; the host exports it read-only.
-        qemu.args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]);
-        qemu.args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results"]);
-        qemu.arg("-chardev").arg(format!("file,id=results,path={}", results.display()));
+        // QEMU ends with this process in every case. The guest shares the whole root file system, for programs and
+        // their libraries; the host exports it read-only.
+        let qemu = cmd!(
+            self.sh,
+            "setpriv --pdeathsig KILL qemu-system-x86_64 {accelerator...} -m {MEMORY} -smp {CPUS}
+             -nodefaults -no-user-config -display none -no-reboot
+             -kernel {image} -initrd {archive} -append {line} -serial file:{console}
+             -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap
+             -device virtio-serial-pci -device virtserialport,chardev=results
+             -chardev file,id=results,path={results}"
+        );
+        let mut qemu = Command::from(qemu);
         qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.into_file());
         Ok(qemu)
     }
@@ -151,7 +155,7 @@ pub fn accelerator(machine: &Machine<'_>) -> Result<Accelerator> {
         return Ok(Accelerator::Tcg);
     }
     let plan = machine.dir.join("up.sh");
-    fs::write(&plan, super::plan::only_up(&machine.kernel.root)).context("up.sh")?;
+    fs::write(&plan, super::plan::only_up(&machine.kernel.root))?;
     let ran = machine.run(Accelerator::Kvm, &plan)?;
     if ran.results.contains(super::plan::UP) {
         return Ok(Accelerator::Kvm);

@@ -73,9 +73,10 @@ fn rows(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<Row>> {
     let mut accel = arguments.accel;
     let mut rows = Vec::new();
     for suite in Suite::chosen(&arguments.suites) {
-        let kernel = fetch::kernel(suite, &dir)?;
-        let machine = Machine { kernel: &kernel, dir: dir.join("guests").join(suite.name) };
-        fs::create_dir_all(&machine.dir)?;
+        let kernel = fetch::kernel(&workspace.shell, suite, &dir)?;
+        let sh = &workspace.shell;
+        let machine =
+            Machine { sh, kernel: &kernel, dir: sh.create_dir(dir.join("guests").join(suite.name))? };
         let accel = match accel {
             Some(accel) => accel,
             None => *accel.insert(accelerator(&machine)?),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use firewall_tests::lab::{agent_of, next_layout_of};
 use serde_json::Value;
+use xshell::cmd;
 
 use super::machine::Accelerator;
-use crate::run::{output, shown};
 use crate::workspace::Workspace;
 
 const PREPARE: &str = include_str!("guest/prepare.sh");
@@ -62,17 +62,19 @@ pub struct Built {
 
 /// Builds the test programs and the agents that they would build themselves.
 pub fn build(workspace: &Workspace) -> Result<Built> {
-    let mut cargo = workspace.cargo();
+    let sh = &workspace.shell;
+    let targets = TESTS.iter().flat_map(|name| ["--test", name]);
     // Optimised: emulated, an unoptimised build would exceed the tests' timeouts.
-    cargo.args(["test", "--release", "-p", "firewall-tests", "--no-run"]);
-    cargo.arg("--message-format=json-render-diagnostics");
-    cargo.args(TESTS.iter().flat_map(|name| ["--test", name]));
-    let messages = output(&mut cargo)?;
+    let cargo = cmd!(
+        sh,
+        "cargo test --release -p firewall-tests --no-run --message-format=json-render-diagnostics {targets...}"
+    );
+    let messages = cargo.read()?;
     let programs = TESTS
         .iter()
         .map(|name| {
-            let path = executable(&messages, name).with_context(|| format!("{name}: {}", shown(&cargo)))?;
-            let listed = output(std::process::Command::new(&path).args(["--list", "--format", "terse"]))?;
+            let path = executable(&messages, name).with_context(|| format!("{name}: {cargo}"))?;
+            let listed = cmd!(sh, "{path} --list --format terse").read()?;
             let tests =
                 listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect();
             Ok(TestProgram { name: (*name).to_owned(), path, tests })

@@ -2,23 +2,23 @@
 //! as not killed.
 
 use std::fmt;
-use std::io;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use fs_err::os::unix::fs::symlink;
 use fs_err::{self as fs, File};
+use xshell::cmd;
 
 use crate::mutants::mutant::{HISTORIES, OWN};
-use crate::run::run;
 use crate::workspace::Workspace;
 
-/// Far longer than the slowest target takes: a mutant that makes a test hang counts as killed.
-const LONGEST: Duration = Duration::from_secs(900);
+/// Seconds, far longer than the slowest target takes: a mutant that makes a test hang counts as killed.
+const LONGEST: &str = "900";
+
+/// Exit code of timeout(1) for a command that it ended. It has none if it had to send SIGKILL, which ends it, too.
+const TIMED_OUT: i32 = 124;
 
 /// The agent's error for a program that the kernel does not load: no test has exercised it.
 const REFUSAL: &str = "refused by the kernel";
@@ -54,87 +54,76 @@ impl fmt::Display for Judgement {
         match self {
             Self::Survived => f.write_str("every test passed"),
             Self::Killed(test) => write!(f, "by {test}"),
-            Self::Hung => write!(f, "by a test that did not end within {} s", LONGEST.as_secs()),
+            Self::Hung => write!(f, "by a test that did not end within {LONGEST} s"),
             Self::Broken(why) => f.write_str(why),
         }
     }
 }
 
 pub struct Judge {
-    cargo: PathBuf,
-    source: PathBuf,
-    target: PathBuf,
+    tree: Workspace,
+    log: PathBuf,
 }
 
 impl Judge {
-    /// Creates a judge of the tree at `source`, built into `target` with the tools of the workspace.
-    pub fn new(workspace: &Workspace, source: &Path, target: &Path) -> Result<Self> {
-        fs::create_dir_all(target)?;
-        match symlink(workspace.tools(), target.join("tools")) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).context("cannot link tools");
-            }
-            Ok(()) | Err(_) => {}
+    /// Creates a judge of a copy of the workspace, built with the tools of the workspace.
+    pub fn new(workspace: &Workspace, tree: Workspace) -> Result<Self> {
+        tree.shell.create_dir(&tree.target)?;
+        if !tree.tools().exists() {
+            symlink(workspace.tools(), tree.tools())?;
         }
-        let cargo = workspace.cargo().get_program().into();
-        Ok(Self { cargo, source: source.to_path_buf(), target: target.to_path_buf() })
+        let log = tree.target.join("judge.log");
+        Ok(Self { tree, log })
     }
 
     /// Returns the judgement of these test targets and its duration in seconds.
     pub fn judge(&self, targets: &[String]) -> Result<(Judgement, u64)> {
         let started = Instant::now();
-        let log = self.target.join("judge.log");
-        let judgement = match self.wait(self.test(targets).arg("--no-run"), &log)? {
-            Some(status) if status.success() => match self.wait(&mut self.test(targets), &log)? {
-                Some(status) if status.success() => Judgement::Survived,
-                Some(_) => failure(&fs::read_to_string(&log)?),
-                None => Judgement::Hung,
+        let judgement = match self.test(targets, Some("--no-run"))? {
+            Ended::Passed => match self.test(targets, None)? {
+                Ended::Passed => Judgement::Survived,
+                Ended::Failed(log) => failure(&log),
+                Ended::Late => Judgement::Hung,
             },
-            Some(_) => {
-                Judgement::Broken(format!("does not compile: {}", first_error(&fs::read_to_string(&log)?)))
-            }
-            None => Judgement::Broken(format!("was not built within {} s", LONGEST.as_secs())),
+            Ended::Failed(log) => Judgement::Broken(format!("does not compile: {}", first_error(&log))),
+            Ended::Late => Judgement::Broken(format!("was not built within {LONGEST} s")),
         };
         Ok((judgement, started.elapsed().as_secs()))
     }
 
-    fn test(&self, targets: &[String]) -> Command {
-        let mut cargo = Command::new(&self.cargo);
-        cargo.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target).args(["test", "-p"]);
-        if targets == [OWN] {
-            cargo.args(["firewall-agent", "--lib"]);
-            return cargo;
-        }
-        if targets == [HISTORIES] {
-            cargo.args(["firewall-agent", "--lib", "agent::tests::histories::"]);
-            return cargo;
-        }
-        cargo.arg("firewall-tests");
-        for target in targets {
-            cargo.args(["--test", target]);
-        }
-        cargo
+    /// Runs cargo on these test targets for at most [`LONGEST`].
+    fn test(&self, targets: &[String], option: Option<&str>) -> Result<Ended> {
+        let scope = match targets {
+            [own] if own == OWN => vec!["firewall-agent", "--lib"],
+            [own] if own == HISTORIES => vec!["firewall-agent", "--lib", "agent::tests::histories::"],
+            targets => {
+                let names = targets.iter().flat_map(|target| ["--test", target.as_str()]);
+                ["firewall-tests"].into_iter().chain(names).collect()
+            }
+        };
+        let test = cmd!(
+            self.tree.shell,
+            "timeout --kill-after=10 {LONGEST} cargo test {option...} --package {scope...}"
+        );
+        // A file, since a process that a failed test leaves behind would keep a pipe open.
+        let log = File::create(&self.log)?.into_file();
+        let mut test = Command::from(test);
+        let status = test.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status()?;
+        Ok(match status.code() {
+            Some(0) => Ended::Passed,
+            Some(TIMED_OUT) | None => Ended::Late,
+            Some(_) => Ended::Failed(fs::read_to_string(&self.log)?),
+        })
     }
+}
 
-    /// Returns the exit status, with the output in `log`; `None` if the command exceeded [`LONGEST`] and was killed.
-    fn wait(&self, command: &mut Command, log: &Path) -> Result<Option<ExitStatus>> {
-        let file = File::create(log)?.into_file();
-        let (out, err) = (file.try_clone()?, file);
-        // In a separate process group, so that the kill includes the children of a hanging cargo.
-        let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn()?;
-        let started = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(Some(status));
-            }
-            if started.elapsed() > LONGEST {
-                run(Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]))?;
-                child.wait()?;
-                return Ok(None);
-            }
-            sleep(Duration::from_millis(50));
-        }
-    }
+/// The end of a run of cargo.
+enum Ended {
+    Passed,
+    /// With this log.
+    Failed(String),
+    /// It exceeded [`LONGEST`].
+    Late,
 }
 
 /// Returns the judgement of a failed test run.

@@ -45,7 +45,8 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let home = workspace.target.join("mutants");
     let source = home.join("src");
     copy(workspace, &source)?;
-    let judge = Judge::new(workspace, &source, &home.join("target"))?;
+    let tree = Workspace::at(source.clone(), home.join("target"))?;
+    let judge = Judge::new(workspace, tree)?;
     control(&judge, &chosen)?;
 
     let (started, mut survivors) = (Instant::now(), Vec::new());

@@ -11,13 +11,14 @@ mod prose;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Child;
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
+use xshell::{Cmd, cmd};
 
 use crate::ebpf;
-use crate::run::{in_background, run, say, shown};
+use crate::run::{in_background, say};
 use crate::workspace::Workspace;
 
 const RULES: &[fn(&Source) -> Vec<Finding>] =
@@ -25,27 +26,26 @@ const RULES: &[fn(&Source) -> Vec<Finding>] =
 
 /// Starts to check the workspace with clippy at the lowest priority, for [`tidy`], which reports findings.
 pub fn lint_ahead(workspace: &Workspace) -> Result<Child> {
-    let mut ahead = in_background(&clippy(workspace));
-    ahead.spawn().with_context(|| format!("cannot start {}", shown(&ahead)))
+    in_background(clippy(workspace)).spawn().context("cannot start clippy")
 }
 
 /// Clippy in a target directory of its own: while it runs, the tests build agents in theirs.
-fn clippy(workspace: &Workspace) -> Command {
-    let mut clippy = workspace.cargo();
-    clippy.env("CARGO_TARGET_DIR", workspace.target.join("lints"));
-    clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-    clippy
+fn clippy(workspace: &Workspace) -> Cmd<'_> {
+    cmd!(workspace.shell, "cargo clippy --workspace --all-targets -- -D warnings")
+        .env("CARGO_TARGET_DIR", workspace.target.join("lints"))
 }
 
 /// Runs every check, even after a failure, so that one run reports all findings.
 pub fn tidy(workspace: &Workspace) -> Result<()> {
     ebpf::ebpf(workspace)?;
-    let format = run(workspace.cargo().args(["fmt", "--all", "--check"]));
+    let sh = &workspace.shell;
+    let format = cmd!(sh, "cargo fmt --all --check").run();
     // fuzz/ is a separate workspace.
-    let fuzz = run(workspace.cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]));
-    let lints = run(&mut clippy(workspace));
+    let fuzz = cmd!(sh, "cargo fmt --manifest-path fuzz/Cargo.toml --check").run();
+    let lints = clippy(workspace).run();
     let rules = source_rules(workspace);
-    format.and(fuzz).and(lints).and(rules)
+    format.and(fuzz).and(lints)?;
+    rules
 }
 
 fn source_rules(workspace: &Workspace) -> Result<()> {

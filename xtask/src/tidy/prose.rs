@@ -1,13 +1,12 @@
 //! Plain prose: doc comments that start with a noun or a verb, none of the retired words in prose and names, short commit
 //! subjects.
 
-use std::process::Command;
-
 use anyhow::Result;
+use xshell::cmd;
 
 use super::code::{lines, words};
 use super::{Finding, Source};
-use crate::run::{output, say};
+use crate::run::say;
 use crate::workspace::Workspace;
 
 /// Openings of doc comments that describe a question in place of the object.
@@ -126,9 +125,8 @@ pub fn report(sources: &[Source]) {
 
 /// Returns the subjects of new commits that are too long.
 pub fn long_subjects(workspace: &Workspace) -> Result<Vec<String>> {
-    let mut git = Command::new("git");
-    let log = git.current_dir(&workspace.root).args(["log", "--format=%s", &format!("{SINCE}..HEAD")]);
-    let Ok(subjects) = output(log) else {
+    let log = cmd!(workspace.shell, "git log --format=%s {SINCE}..HEAD").ignore_stderr();
+    let Ok(subjects) = log.read() else {
         say(format_args!("commit subjects: not checked, {SINCE} is not in this clone"));
         return Ok(Vec::new());
     };

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+use xshell::cmd;
 
-use crate::run::output;
 use crate::workspace::Workspace;
 
 /// Name and version.
@@ -36,12 +36,15 @@ pub(super) struct Linked {
 impl Linked {
     /// Adds the packages linked into a part with these features.
     pub fn add(&mut self, workspace: &Workspace, part: Part<'_>, features: &[&str]) -> Result<()> {
-        let mut tree = workspace.cargo();
-        tree.args(["tree", "--locked", "--package", part.package, "--target", part.target]);
+        let Part { name, package, target } = part;
+        let features = features.join(",");
         // Procedural macros and their own dependencies run in the compiler only.
-        tree.args(["--edges", "normal,no-proc-macro", "--prefix", "depth", "--no-dedupe"]);
-        tree.args(["--features", &features.join(","), "--format", "|{p}|{l}|{r}"]);
-        self.read(part.name, &output(&mut tree)?)
+        let tree = cmd!(
+            workspace.shell,
+            "cargo tree --locked --package {package} --target {target} --features {features}
+             --edges normal,no-proc-macro --prefix depth --no-dedupe --format '|{p}|{l}|{r}'"
+        );
+        self.read(name, &tree.read()?)
     }
 
     fn read(&mut self, part: &'static str, tree: &str) -> Result<()> {

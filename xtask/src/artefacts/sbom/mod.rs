@@ -10,15 +10,14 @@ mod lock;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
 use serde_json::{Value, json};
+use xshell::cmd;
 
 use self::linked::{Linked, Part};
 use super::Artefacts;
-use crate::run::output;
 
 const BPF_TARGET: &str = "bpfel-unknown-none";
 
@@ -70,7 +69,7 @@ impl Artefacts<'_> {
                     "bom-ref": "firewall-agent-program",
                     "name": "firewall-agent",
                     "version": env!("CARGO_PKG_VERSION"),
-                    "hashes": [{"alg": "SHA-256", "content": sha256(program)?}],
+                    "hashes": [{"alg": "SHA-256", "content": self.sha256(program)?}],
                     "properties": facts.collect::<Vec<_>>(),
                 },
             },
@@ -81,7 +80,7 @@ impl Artefacts<'_> {
 
     /// Returns the components that come with rustc.
     fn toolchain(&self) -> Result<[Value; 2]> {
-        let verbose = output(Command::new("rustc").current_dir(&self.sources.root).arg("-vV"))?;
+        let verbose = cmd!(self.sources.shell, "rustc -vV").read()?;
         let release = verbose.lines().find_map(|line| line.strip_prefix("release: "));
         let release = release.with_context(|| format!("rustc -vV: no release in {verbose:?}"))?;
         Ok([
@@ -118,9 +117,9 @@ impl Artefacts<'_> {
         });
         digests.next_back().with_context(|| format!("{}: contains no object digest", path.display()))
     }
-}
 
-pub(super) fn sha256(file: &Path) -> Result<String> {
-    let line = output(Command::new("sha256sum").arg(file))?;
-    Ok(line.split(' ').next().unwrap_or_default().to_owned())
+    pub(super) fn sha256(&self, file: &Path) -> Result<String> {
+        let line = cmd!(self.sources.shell, "sha256sum {file}").read()?;
+        Ok(line.split(' ').next().unwrap_or_default().to_owned())
+    }
 }
