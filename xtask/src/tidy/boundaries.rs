@@ -1,10 +1,10 @@
 //! Rule: certain names may occur only in certain directories.
 
-use super::code::lines;
+use super::code::{Piece, tokens};
 use super::{Finding, Source};
 
 struct Boundary {
-    /// Code paths, matched at word boundaries.
+    /// Segments of paths, in imports or before `::`.
     names: &'static [&'static str],
     /// Directories that the rule applies to.
     within: &'static [&'static str],
@@ -21,7 +21,7 @@ const BOUNDARIES: &[Boundary] = &[
         why: "only bpf/ knows the kernel's objects",
     },
     Boundary {
-        names: &["std::fs", "tokio::fs", "fs", "File", "OpenOptions"],
+        names: &["fs", "File", "OpenOptions"],
         within: &["firewall-agent/src"],
         except: &[
             "firewall-agent/src/files",
@@ -44,33 +44,27 @@ pub fn check(source: &Source) -> Vec<Finding> {
         return Vec::new();
     }
     let starts_with = |dirs: &[&str]| dirs.iter().any(|dir| source.path.starts_with(dir));
+    let applies = |boundary: &&Boundary| starts_with(boundary.within) && !starts_with(boundary.except);
+    let tokens = tokens(&source.text);
+    let segments = segments(&tokens);
     let mut findings = Vec::new();
-    for boundary in
-        BOUNDARIES.iter().filter(|boundary| starts_with(boundary.within) && !starts_with(boundary.except))
-    {
-        let mut imports = false;
-        for (index, line) in lines(&source.text).iter().enumerate() {
-            let code = line.code.trim_start();
-            imports |= code.starts_with("use ") || code.starts_with("pub use ");
-            if let Some(name) = boundary.names.iter().find(|name| names_path(code, name, imports)) {
-                findings.push(source.finding(index + 1, format!("{name}: {}", boundary.why)));
-            }
-            imports &= !code.contains(';');
-        }
+    for Boundary { names, why, .. } in BOUNDARIES.iter().filter(applies) {
+        let found = segments.iter().filter(|segment| names.contains(&segment.text));
+        findings.extend(found.map(|found| source.finding(found.line, format!("{}: {why}", found.text))));
     }
     findings
 }
 
-/// Returns whether `name` occurs in the code as a whole path: `fs` does in `fs::read` and inside an import, not in
-/// `offs` or `self.fs`.
-fn names_path(code: &str, name: &str, imports: bool) -> bool {
-    code.match_indices(name).any(|(at, _)| {
-        let before = code[..at].chars().next_back();
-        let after = &code[at + name.len()..];
-        let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        let is_name = !is_word(before) && !is_word(after.chars().next()) && before != Some('.');
-        is_name && (imports || after.starts_with("::"))
-    })
+/// Returns the segments of paths: `fs` is one in `fs::read` and inside an import, not in `self.fs` or `fs = 1`.
+fn segments<'a>(tokens: &[Piece<'a>]) -> Vec<Piece<'a>> {
+    let text = |index: usize| tokens.get(index).map(|token| token.text);
+    let mut is_import = false;
+    let mut is_segment = |index: usize| {
+        is_import = (is_import || text(index) == Some("use")) && text(index) != Some(";");
+        is_import || (text(index + 1), text(index + 2)) == (Some(":"), Some(":"))
+    };
+    let segments = tokens.iter().enumerate().filter(|(index, _)| is_segment(*index));
+    segments.map(|(_, token)| *token).collect()
 }
 
 #[cfg(test)]
@@ -99,7 +93,7 @@ mod tests {
         let cases = [
             ("firewall-agent/src/bpf/a.rs", "use aya::maps::Array;"),
             ("firewall-agent/src/files/read.rs", "use std::fs::File;"),
-            ("firewall-agent/src/sync/a.rs", "self.fs.len() + offs + RuleFile::new()"),
+            ("firewall-agent/src/sync/a.rs", "self.fs.len() + offs + RuleFile::new() + fs(File)"),
             ("firewall-ebpf/src/main.rs", "use aya_ebpf::programs::XdpContext;"),
             ("firewall-agent/src/rules/a.rs", "serde_yaml::from_str(text)"),
             ("firewall-agent/src/agent.rs", "log(\"std::fs\"); // std::fs"),

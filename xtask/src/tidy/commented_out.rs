@@ -1,6 +1,6 @@
 //! Rule: no commented-out code; version control preserves old code.
 
-use super::code::lines;
+use super::code::comments;
 use super::{Finding, Source};
 
 /// Line starts that only code has.
@@ -19,13 +19,9 @@ pub fn check(source: &Source) -> Vec<Finding> {
         let starts = !is_prose && STARTS.iter().any(|start| text.starts_with(start));
         starts || ENDS.iter().any(|end| text.ends_with(end))
     };
-    lines(&source.text)
-        .iter()
-        .enumerate()
-        .filter_map(|(index, line)| Some((index, line.comment.as_deref()?)))
-        .filter(|(_, comment)| looks_like_code(comment))
-        .map(|(index, comment)| source.finding(index + 1, format!("`{comment}`: code in a comment")))
-        .collect()
+    let comments = comments(&source.text);
+    let found = comments.iter().filter(|comment| looks_like_code(comment.text));
+    found.map(|found| source.finding(found.line, format!("`{}`: code in a comment", found.text))).collect()
 }
 
 #[cfg(test)]

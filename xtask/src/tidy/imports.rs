@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::code::{lines, words};
+use super::code::{Piece, tokens};
 use super::{Finding, Source};
 
 /// The modules of the agent and the modules that each may import. `lib.rs` and `main.rs` may import all.
@@ -41,30 +41,25 @@ pub fn check(source: &Source) -> Vec<Finding> {
     if !source.is_rust() {
         return Vec::new();
     }
+    let tokens = tokens(&source.text);
     let mut findings = Vec::new();
-    let module = module_of(&source.path);
-    let package = PACKAGES.iter().find(|(dir, _)| source.path.starts_with(dir));
-    let mut depth_of_crate_group = None;
-    for (index, line) in lines(&source.text).iter().enumerate() {
-        if let Some((dir, allowed)) = package {
-            for name in words(&line.code).filter(|word| WORKSPACE.contains(word) && !allowed.contains(word)) {
-                findings.push(source.finding(index + 1, format!("{dir} may not import {name}")));
+    if let Some((dir, allowed)) = PACKAGES.iter().find(|(dir, _)| source.path.starts_with(dir)) {
+        for token in &tokens {
+            if WORKSPACE.contains(&token.text) && !allowed.contains(&token.text) {
+                findings.push(source.finding(token.line, format!("{dir} may not import {}", token.text)));
             }
         }
-        let code = if is_root_of_module(&source.path) {
-            line.code.replace("super::", "crate::")
-        } else {
-            line.code.clone()
-        };
-        let named = agent_modules(&code, &mut depth_of_crate_group);
-        if let Some((module, allowed)) = module {
-            if climbs(&line.code) {
-                findings.push(source.finding(index + 1, CLIMBS.to_owned()));
-            }
-            for name in named {
-                if name != module && !allowed.contains(&name.as_str()) && is_module(&name) {
-                    findings.push(source.finding(index + 1, format!("{module} may not import {name}")));
-                }
+    }
+    let Some((module, allowed)) = module_of(&source.path) else { return findings };
+    let is_allowed = |name: &str| name == module || allowed.contains(&name) || !is_module(name);
+    for (index, start) in tokens.iter().enumerate() {
+        let is_super = start.text == "super";
+        let is_crate = start.text == "crate" || is_super && is_root_of_module(&source.path);
+        for name in next_names(&tokens[index + 1..]) {
+            if is_super && name.text == "super" {
+                findings.push(source.finding(name.line, CLIMBS.to_owned()));
+            } else if is_crate && !is_allowed(name.text) {
+                findings.push(source.finding(name.line, format!("{module} may not import {}", name.text)));
             }
         }
     }
@@ -75,12 +70,6 @@ pub fn check(source: &Source) -> Vec<Finding> {
 fn is_root_of_module(path: &Path) -> bool {
     let Ok(inside) = path.strip_prefix("firewall-agent/src") else { return false };
     inside.components().count() == 1 || inside.components().count() == 2 && inside.ends_with("mod.rs")
-}
-
-/// Returns whether a path contains more than one `super`, which may lead to any module.
-fn climbs(code: &str) -> bool {
-    let code: String = code.split_whitespace().collect();
-    code.contains("super::super") || code.contains("super::{super")
 }
 
 fn module_of(path: &Path) -> Option<(&'static str, &'static [&'static str])> {
@@ -95,53 +84,23 @@ fn is_module(name: &str) -> bool {
     MODULES.iter().any(|(module, _)| *module == name)
 }
 
-/// Returns the modules named on this line as `crate::name` or inside a `crate::{…}` group that may span lines: `group`
-/// is the depth of braces inside it, carried from line to line.
-fn agent_modules(code: &str, group: &mut Option<usize>) -> Vec<String> {
-    let mut named = Vec::new();
-    let mut rest = code;
-    loop {
-        if let Some(depth) = group {
-            let Some(at) = rest.find(|c: char| c == '{' || c == '}' || is_word(c)) else { break };
-            let starts_path = !rest[..at].ends_with("::");
-            rest = &rest[at..];
-            if rest.starts_with('{') {
-                *depth += 1;
-                rest = &rest[1..];
-            } else if rest.starts_with('}') {
-                *group = depth.checked_sub(1).filter(|left| *left > 0);
-                rest = &rest[1..];
-            } else {
-                let word = leading_word(rest);
-                if *depth == 1 && starts_path {
-                    named.push(word.to_owned());
-                }
-                rest = &rest[word.len()..];
-                if let Some(path) = rest.strip_prefix("::").filter(|path| path.starts_with(is_word)) {
-                    rest = path.trim_start_matches(is_word);
-                }
-            }
-        } else {
-            let Some(at) = rest.find("crate::") else { break };
-            rest = &rest[at + "crate::".len()..];
-            match rest.strip_prefix('{') {
-                Some(inside) => {
-                    *group = Some(1);
-                    rest = inside;
-                }
-                None => named.push(leading_word(rest).to_owned()),
-            }
+/// Returns the names that follow `::` at the start of these tokens: one, or the first of each path in a group.
+fn next_names<'a>(tokens: &[Piece<'a>]) -> Vec<Piece<'a>> {
+    let [Piece { text: ":", .. }, Piece { text: ":", .. }, rest @ ..] = tokens else { return Vec::new() };
+    let (mut names, mut depth, mut starts_path) = (Vec::new(), 0_usize, true);
+    for token in rest {
+        match token.text {
+            "{" => depth += 1,
+            "}" => depth = depth.saturating_sub(1),
+            _ if starts_path && depth <= 1 => names.push(*token),
+            _ => {}
         }
+        if depth == 0 {
+            break;
+        }
+        starts_path = matches!(token.text, "{" | ",");
     }
-    named
-}
-
-fn leading_word(text: &str) -> &str {
-    &text[..text.find(|c: char| !is_word(c)).unwrap_or(text.len())]
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+    names
 }
 
 #[cfg(test)]
