@@ -17,6 +17,7 @@ pub(super) struct Part<'a> {
     pub name: &'static str,
     pub package: &'a str,
     pub target: &'a str,
+    pub features: &'a str,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,10 +35,9 @@ pub(super) struct Linked {
 }
 
 impl Linked {
-    /// Adds the packages linked into a part with these features.
-    pub fn add(&mut self, workspace: &Workspace, part: Part<'_>, features: &[&str]) -> Result<()> {
-        let Part { name, package, target } = part;
-        let features = features.join(",");
+    /// Adds the packages linked into a part.
+    pub fn add(&mut self, workspace: &Workspace, part: Part<'_>) -> Result<()> {
+        let Part { name, package, target, features } = part;
         // Procedural macros and their own dependencies run in the compiler only.
         let tree = cmd!(
             workspace.shell,

@@ -2,22 +2,36 @@
 //! program, without build-time packages (procedural macros, build scripts, tests). It is identical for every build of
 //! the same sources.
 //!
-//! cargo-cyclonedx lists procedural macros as required at run time and writes one list per package and target: the two
-//! programs' lists would have to be filtered and merged here anyway.
+//! cargo-cyclonedx lists procedural macros as required at run time, unites the features of the whole workspace, and
+//! writes one list per package and target: the two programs' lists would have to be filtered and merged here anyway.
 
 mod linked;
-mod lock;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use xshell::cmd;
 
 use self::linked::{Linked, Part};
 use super::Artefacts;
+
+/// `Cargo.lock`.
+#[derive(Deserialize)]
+struct Lock {
+    package: Vec<Locked>,
+}
+
+#[derive(Deserialize)]
+struct Locked {
+    name: String,
+    version: String,
+    /// SHA-256 of a package from a registry.
+    checksum: Option<String>,
+}
 
 const BPF_TARGET: &str = "bpfel-unknown-none";
 
@@ -32,19 +46,20 @@ impl Artefacts<'_> {
 
     fn bom(&self, program: &Path) -> Result<Value> {
         let mut linked = Linked::default();
-        linked.add(
-            &self.sources,
-            Part { name: "agent", package: "firewall-agent", target: &self.target() },
-            &[],
-        )?;
+        let target = self.target();
+        let agent = Part { name: "agent", package: "firewall-agent", target: &target, features: "" };
+        linked.add(&self.sources, agent)?;
         // Both builds of the object are embedded; the packages of the one with `packet-log` include those of the other.
-        let xdp = Part { name: "xdp", package: "firewall-ebpf", target: BPF_TARGET };
-        linked.add(&self.sources, xdp, &["packet-log"])?;
-        let lock_path = self.sources.root.join("Cargo.lock");
-        let lock = fs::read_to_string(&lock_path)?;
-        let checksums = lock::checksums(&lock);
+        let features = "packet-log";
+        let xdp = Part { name: "xdp", package: "firewall-ebpf", target: BPF_TARGET, features };
+        linked.add(&self.sources, xdp)?;
+        // `cargo tree` prints no checksums.
+        let lock: Lock = toml::from_str(&fs::read_to_string(self.sources.root.join("Cargo.lock"))?)?;
+        let locked = lock.package.into_iter().map(|one| ((one.name, one.version), one.checksum));
+        let checksums: BTreeMap<_, _> = locked.collect();
+        let checksum = |key| checksums.get(key).and_then(Option::as_ref);
         let mut components: Vec<Value> =
-            linked.packages.iter().map(|(key, package)| package.component(key, checksums.get(key))).collect();
+            linked.packages.iter().map(|(key, package)| package.component(key, checksum(key))).collect();
         components.extend(self.toolchain()?);
         let mut dependencies = linked.dependencies();
         let agent = dependencies.iter_mut().find(|one| one["ref"] == linked::reference("firewall-agent"));
