@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -12,8 +11,10 @@ use crate::debian::ensure_packages;
 use crate::run::{in_background, say};
 use crate::workspace::Workspace;
 
-/// Programs of `fuzz/`, each with further seed directories.
-const TARGETS: &[(&str, &[&str])] = &[
+/// A program of `fuzz/`, with further seed directories.
+type Target = (&'static str, &'static [&'static str]);
+
+const TARGETS: &[Target] = &[
     ("rule_file", &["tests/fixtures/valid/databases", "tests/fixtures/invalid/databases"]),
     ("managed_ranges", &["tests/fixtures/valid/ranges", "tests/fixtures/invalid/ranges"]),
     ("packet", &[]),
@@ -59,25 +60,18 @@ pub struct Arguments {
 
 pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let wanted = |name: &str| arguments.target.as_deref().is_none_or(|target| target == name);
-    let targets: Vec<_> = TARGETS.iter().filter(|(name, _)| wanted(name)).collect();
+    let targets: Vec<&Target> = TARGETS.iter().filter(|(name, _)| wanted(name)).collect();
     let names = TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     ensure!(!targets.is_empty(), "fuzz: unknown target; known are {names}");
     let programs = build(workspace, if arguments.quick { QUICK } else { "release" })?;
-    let targets = Mutex::new(targets.into_iter());
-    let next = || targets.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let run_some = |workspace: &Workspace| -> Result<()> {
-        while let Some((name, seeds)) = next() {
-            run_target(workspace, &programs, name, seeds, arguments.seconds)?;
-            if arguments.keep {
-                save_corpus(workspace, &programs, name)?;
-            }
-        }
-        Ok(())
-    };
     std::thread::scope(|scope| {
-        let run_some = &run_some;
-        let start = |workspace: Workspace| scope.spawn(move || run_some(&workspace));
-        let runs: Vec<_> = (0..SIDE_BY_SIDE).map(|_| start(workspace.clone())).collect();
+        let share = targets.len().div_ceil(SIDE_BY_SIDE);
+        let start = |targets: &[&'static Target]| {
+            let (workspace, targets, programs) = (workspace.clone(), targets.to_vec(), &programs);
+            let fuzz = move |target| run_target(&workspace, programs, target, arguments);
+            scope.spawn(move || targets.into_iter().try_for_each(fuzz))
+        };
+        let runs: Vec<_> = targets.chunks(share).map(start).collect();
         let ended = |run: ScopedJoinHandle<'_, Result<()>>| {
             run.join().unwrap_or_else(|_| Err(anyhow!("fuzz: a thread panicked")))
         };
@@ -123,17 +117,16 @@ fn build_command<'a>(workspace: &'a Workspace, profile: &str, host: &str) -> Cmd
 fn run_target(
     workspace: &Workspace,
     programs: &Path,
-    name: &str,
-    seeds: &[&str],
-    seconds: u32,
+    &(name, seeds): &Target,
+    arguments: &Arguments,
 ) -> Result<()> {
     let sh = &workspace.shell;
     let found = sh.create_dir(scratch(workspace).join("corpus").join(name))?;
     let findings = sh.create_dir(scratch(workspace).join("findings").join(name))?;
-    let (program, time) = (programs.join(name), seconds.to_string());
+    let (program, seconds) = (programs.join(name), arguments.seconds.to_string());
     let fuzzer = cmd!(
         sh,
-        "{program} {BOUNDS...} -max_total_time={time} -verbosity=0 -print_final_stats=1
+        "{program} {BOUNDS...} -max_total_time={seconds} -verbosity=0 -print_final_stats=1
          -artifact_prefix={findings}/ {found} fuzz/corpus/{name} {seeds...}"
     );
     // Reported at the end: two fuzzers run in parallel.
@@ -143,14 +136,11 @@ fn run_target(
     let runs = stderr.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
     let runs = runs.map_or("?", str::trim);
     say(format_args!("fuzz {name}: nothing found in {seconds} s and {runs} runs"));
+    if arguments.keep {
+        // As few of the new inputs as possible.
+        cmd!(sh, "{program} {BOUNDS...} -merge=1 fuzz/corpus/{name} {found}").run()?;
+    }
     Ok(())
-}
-
-/// Merges the new inputs into the stored corpus, as few as possible.
-fn save_corpus(workspace: &Workspace, programs: &Path, name: &str) -> Result<()> {
-    let program = programs.join(name);
-    let found = scratch(workspace).join("corpus").join(name);
-    Ok(cmd!(workspace.shell, "{program} {BOUNDS...} -merge=1 fuzz/corpus/{name} {found}").run()?)
 }
 
 fn scratch(workspace: &Workspace) -> PathBuf {
