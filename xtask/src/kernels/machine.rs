@@ -11,6 +11,7 @@ use xshell::{Shell, cmd};
 
 use super::fetch::Kernel;
 use super::initramfs::initramfs;
+use super::plan;
 use crate::run::say;
 
 /// Megabytes; tests may write up to a gigabyte of it.
@@ -56,7 +57,7 @@ pub struct Machine<'a> {
 }
 
 /// The result of a guest.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ran {
     /// Everything that the guest wrote to the port.
     pub results: String,
@@ -65,12 +66,19 @@ pub struct Ran {
     pub took: Duration,
 }
 
+impl Ran {
+    pub fn is_up(&self) -> bool {
+        self.results.contains(plan::UP)
+    }
+}
+
 impl Machine<'_> {
-    /// Boots the kernel, which runs the script at `plan`, until the guest ends or hangs.
-    pub fn run(&self, accelerator: Accelerator, plan: &Path) -> Result<Ran> {
-        let results = self.dir.join("results");
+    /// Boots the kernel, which runs this script, until the guest ends or hangs.
+    pub fn run(&self, accelerator: Accelerator, script: &str) -> Result<Ran> {
+        let (plan, results) = (self.dir.join("plan.sh"), self.dir.join("results"));
+        fs::write(&plan, script)?;
         File::create(&results)?;
-        let mut qemu = self.qemu(accelerator, plan, &results)?;
+        let mut qemu = self.qemu(accelerator, &plan, &results)?;
         let began = Instant::now();
         let mut guest = Guest(qemu.spawn().context("cannot start qemu")?);
         let killed = guest.watch(&results)?;
@@ -154,10 +162,8 @@ pub fn accelerator(machine: &Machine<'_>) -> Result<Accelerator> {
         say(format_args!("kernels: no /dev/kvm, using emulation"));
         return Ok(Accelerator::Tcg);
     }
-    let plan = machine.dir.join("up.sh");
-    fs::write(&plan, super::plan::only_up(&machine.kernel.root))?;
-    let ran = machine.run(Accelerator::Kvm, &plan)?;
-    if ran.results.contains(super::plan::UP) {
+    let ran = machine.run(Accelerator::Kvm, &plan::only_up(&machine.kernel.root))?;
+    if ran.is_up() {
         return Ok(Accelerator::Kvm);
     }
     let why = ran.killed.unwrap_or_else(|| "it ended early".to_owned());

@@ -8,16 +8,13 @@ mod report;
 mod results;
 mod suite;
 
-use std::path::Path;
-
 use anyhow::{Result, ensure};
-use fs_err as fs;
 
 use self::fetch::Kernel;
-use self::machine::{Accelerator, Machine, Ran, accelerator};
+use self::machine::{Accelerator, Machine, accelerator};
 use self::plan::{Built, REFUSAL};
-use self::report::{Row, judge_refusal};
-use self::results::{Outcome, judge, sections, verified};
+use self::report::Row;
+use self::results::{Outcome, judge, judge_refusal, sections, verified};
 use self::suite::{Expected, Suite, names};
 use crate::debian::Package;
 use crate::prepare::prepare;
@@ -96,7 +93,7 @@ fn row(suite: &Suite, machine: &Machine<'_>, built: &Built, accel: Accelerator) 
         Expected::Supported => plan::tests(root, built, accel)?,
         Expected::Refused => plan::refusal(root, built)?,
     };
-    let ran = run(machine, accel, &script)?;
+    let ran = machine.run(accel, &script)?;
     let sections = sections(&ran.results);
     let find = |name: &str| sections.iter().find(|section| section.name == name);
     let outcomes = match suite.expected {
@@ -117,14 +114,6 @@ fn row(suite: &Suite, machine: &Machine<'_>, built: &Built, accel: Accelerator) 
         outcomes,
         verified: verified(&sections, "firewall"),
         refusal,
-        killed: ran.killed,
-        took: ran.took,
-        is_up: ran.results.contains(plan::UP),
+        ran,
     })
-}
-
-fn run(machine: &Machine<'_>, accel: Accelerator, script: &str) -> Result<Ran> {
-    let path = machine.dir.join("plan.sh");
-    fs::write(&path, script)?;
-    machine.run(accel, Path::new(&path))
 }

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Result;
 use fs_err as fs;
 
-use super::machine::{Accelerator, Machine};
+use super::machine::{Accelerator, Machine, Ran};
 use super::plan::TESTS;
-use super::results::{End, Outcome, Section};
+use super::results::Outcome;
 use crate::run::say;
 
 /// The result of one kernel.
@@ -25,10 +24,7 @@ pub struct Row {
     pub verified: Option<u64>,
     /// The agent's message where it refused to run.
     pub refusal: Option<String>,
-    /// Reason for which the guest was killed, unless it ended by itself.
-    pub killed: Option<String>,
-    pub took: Duration,
-    pub is_up: bool,
+    pub ran: Ran,
 }
 
 const INTRODUCTION: &str = "\
@@ -40,33 +36,9 @@ of the lifecycle tests only those of load, adoption, restart and migration run, 
 
 ";
 
-/// Parts of the error on a kernel that is too old: its version, the missing features, the first version that has them.
-const LACKS: &[&str] = &["5.10", "bpf_xdp_load_bytes", "bpf_loop", "5.18"];
-
-/// Judges whether the agent exited with 1 and one line that names the missing features, without the verifier's log.
-pub fn judge_refusal(section: Option<&Section>) -> Outcome {
-    let text = section.map(|section| section.text.trim()).unwrap_or_default();
-    let code = section.and_then(|section| section.end).map(|End { code, .. }| code);
-    let mut failed = Vec::new();
-    if code != Some(1) {
-        failed.push(format!("exit code of the agent is {code:?}, must be 1"));
-    }
-    failed.extend(
-        LACKS
-            .iter()
-            .filter(|name| !text.contains(*name))
-            .map(|name| format!("the error does not name {name}")),
-    );
-    let lines = text.lines().count();
-    if lines != 1 {
-        failed.push(format!("the error has {lines} lines, must have one"));
-    }
-    Outcome { passed: usize::from(failed.is_empty()), failed, left_out: 0 }
-}
-
 impl Row {
     pub fn has_failed(&self) -> bool {
-        !self.is_up || self.killed.is_some() || self.failures().next().is_some() || self.passed() == 0
+        self.passed() == 0 || self.failures().next().is_some()
     }
 
     fn passed(&self) -> usize {
@@ -77,19 +49,18 @@ impl Row {
         let listed = |(name, outcome): &(String, Outcome)| -> Vec<String> {
             outcome.failed.iter().map(|what| format!("{name}: {what}")).collect()
         };
-        self.outcomes.iter().flat_map(listed)
+        let killed = self.ran.killed.iter().map(|why| format!("the guest was killed: {why}"));
+        let down = (!self.ran.is_up()).then(|| "the guest did not come up".to_owned());
+        self.outcomes.iter().flat_map(listed).chain(killed).chain(down)
     }
 
     /// Reports the failures, and the path of the full output.
     pub fn print(&self, machine: &Machine<'_>) {
-        let took = self.took.as_secs();
+        let took = self.ran.took.as_secs();
         let (passed, failed) = (self.passed(), self.failures().count());
         say(format_args!("kernels: {}: {passed} passed, {failed} failed, {took} s", self.release));
         self.failures().for_each(|failure| say(format_args!("  {failure}")));
-        if let Some(why) = &self.killed {
-            say(format_args!("  the guest was killed: {why}"));
-        }
-        if !self.is_up || self.killed.is_some() {
+        if !self.ran.is_up() || self.ran.killed.is_some() {
             say(format_args!("{}", machine.last_words()));
         }
         if self.has_failed() {
@@ -119,7 +90,7 @@ impl Row {
         });
         cells.extend(TESTS.iter().map(cell));
         cells.push(self.verified.map_or_else(|| "–".to_owned(), |verified| verified.to_string()));
-        cells.push(format!("{} s", self.took.as_secs()));
+        cells.push(format!("{} s", self.ran.took.as_secs()));
         cells
     }
 }
@@ -151,7 +122,7 @@ fn markdown(rows: &[Row]) -> Result<String> {
         }
         if row.has_failed() {
             writeln!(text, "\nOn {} failed:\n", row.release)?;
-            row.failures().chain(row.killed.clone()).try_for_each(|what| writeln!(text, "* {what}"))?;
+            row.failures().try_for_each(|what| writeln!(text, "* {what}"))?;
         }
     }
     Ok(text)
@@ -160,24 +131,7 @@ fn markdown(rows: &[Row]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refusal(text: &str, code: i32) -> Outcome {
-        let end = Some(End { code, seconds: 1.0 });
-        judge_refusal(Some(&Section { name: "refusal".to_owned(), text: text.to_owned(), end }))
-    }
-
-    #[test]
-    fn refusal_is_one_line_that_names_the_missing_feature() {
-        let line = "error: kernel 5.10.0: lacks bpf_xdp_load_bytes (Linux 5.18), bpf_loop (5.17)\n";
-        assert_eq!(refusal(line, 1), Outcome { passed: 1, ..Outcome::default() });
-        assert_eq!(refusal(line, 0).failed.len(), 1);
-        assert_eq!(
-            refusal(&format!("{line}0: R1=ctx()\n"), 1).failed,
-            ["the error has 2 lines, must have one"]
-        );
-        assert_eq!(refusal("error: invalid argument\n", 1).failed.len(), LACKS.len());
-        assert_eq!(judge_refusal(None).passed, 0);
-    }
+    use crate::kernels::plan::UP;
 
     fn row(outcomes: Vec<(String, Outcome)>) -> Row {
         Row {
@@ -187,9 +141,7 @@ mod tests {
             outcomes,
             verified: None,
             refusal: None,
-            killed: None,
-            took: Duration::from_secs(9),
-            is_up: true,
+            ran: Ran { results: UP.to_owned(), ..Ran::default() },
         }
     }
 
@@ -201,7 +153,9 @@ mod tests {
         assert!(!row(vec![good()]).has_failed());
         assert!(row(vec![good(), bad]).has_failed());
         assert!(row(vec![]).has_failed());
-        assert!(Row { is_up: false, ..row(vec![good()]) }.has_failed());
-        assert!(Row { killed: Some("hung".to_owned()), ..row(vec![good()]) }.has_failed());
+        assert!(Row { ran: Ran::default(), ..row(vec![good()]) }.has_failed());
+        let mut hung = row(vec![good()]);
+        hung.ran.killed = Some("hung".to_owned());
+        assert!(hung.has_failed());
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+/// Parts of the error on a kernel that is too old: its version, the missing features, the first version that has them.
+const LACKS: &[&str] = &["5.10", "bpf_xdp_load_bytes", "bpf_loop", "5.18"];
+
 /// Output and end of one command of the plan.
 #[derive(Debug, PartialEq)]
 pub struct Section {
@@ -84,6 +87,27 @@ pub fn judge(section: Option<&Section>, tests: &BTreeSet<String>) -> Outcome {
     outcome
 }
 
+/// Judges whether the agent exited with 1 and one line that names the missing features, without the verifier's log.
+pub fn judge_refusal(section: Option<&Section>) -> Outcome {
+    let text = section.map(|section| section.text.trim()).unwrap_or_default();
+    let code = section.and_then(|section| section.end).map(|End { code, .. }| code);
+    let mut failed = Vec::new();
+    if code != Some(1) {
+        failed.push(format!("exit code of the agent is {code:?}, must be 1"));
+    }
+    failed.extend(
+        LACKS
+            .iter()
+            .filter(|name| !text.contains(*name))
+            .map(|name| format!("the error does not name {name}")),
+    );
+    let lines = text.lines().count();
+    if lines != 1 {
+        failed.push(format!("the error has {lines} lines, must have one"));
+    }
+    Outcome { passed: usize::from(failed.is_empty()), failed, left_out: 0 }
+}
+
 fn failed(why: &str) -> Outcome {
     Outcome { failed: vec![why.to_owned()], ..Outcome::default() }
 }
@@ -136,6 +160,24 @@ mod tests {
         for (results, names, why) in cases {
             assert_eq!(judged(results, names).failed, [why], "{results}");
         }
+    }
+
+    fn refusal(text: &str, code: i32) -> Outcome {
+        let end = Some(End { code, seconds: 1.0 });
+        judge_refusal(Some(&Section { name: "refusal".to_owned(), text: text.to_owned(), end }))
+    }
+
+    #[test]
+    fn refusal_is_one_line_that_names_the_missing_feature() {
+        let line = "error: kernel 5.10.0: lacks bpf_xdp_load_bytes (Linux 5.18), bpf_loop (5.17)\n";
+        assert_eq!(refusal(line, 1), Outcome { passed: 1, ..Outcome::default() });
+        assert_eq!(refusal(line, 0).failed.len(), 1);
+        assert_eq!(
+            refusal(&format!("{line}0: R1=ctx()\n"), 1).failed,
+            ["the error has 2 lines, must have one"]
+        );
+        assert_eq!(refusal("error: invalid argument\n", 1).failed.len(), LACKS.len());
+        assert_eq!(judge_refusal(None).passed, 0);
     }
 
     #[test]
