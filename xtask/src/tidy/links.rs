@@ -26,26 +26,23 @@ fn is_document(source: &Source) -> bool {
 
 impl Tree<'_> {
     fn check(&self, source: &Source) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        if is_document(source) {
-            let here = source.path.parent().unwrap_or(Path::new(""));
-            for (number, line) in prose(&source.text) {
-                let links = links(line).into_iter().map(|link| (self.broken(&source.path, here, link), link));
-                let paths = code(line).filter(|span| self.is_path(span));
-                let paths = paths.map(|path| (self.broken(&source.path, Path::new(""), path), path));
-                for (why, target) in links.chain(paths) {
-                    findings.extend(why.map(|why| source.finding(number, format!("{target}: {why}"))));
-                }
-            }
+        let root = Path::new("");
+        let here = source.path.parent().unwrap_or(root);
+        let named = |(number, line)| mentions(line).map(move |document| (number, root, document));
+        let linked = |(number, line)| {
+            let paths = code(line).filter(|span| self.is_path(span)).map(move |path| (number, root, path));
+            links(line).into_iter().map(move |link| (number, here, link)).chain(paths)
+        };
+        let targets: Vec<(usize, &Path, &str)> = if is_document(source) {
+            prose(&source.text).flat_map(linked).collect()
         } else {
-            for (index, line) in source.text.lines().enumerate() {
-                for document in mentions(line) {
-                    let why = self.broken(&source.path, Path::new(""), document);
-                    findings.extend(why.map(|why| source.finding(index + 1, format!("{document}: {why}"))));
-                }
-            }
-        }
-        findings
+            source.text.lines().enumerate().map(|(index, line)| (index + 1, line)).flat_map(named).collect()
+        };
+        let finding = |(number, base, target)| {
+            let why = self.broken(&source.path, base, target)?;
+            Some(source.finding(number, format!("{target}: {why}")))
+        };
+        targets.into_iter().filter_map(finding).collect()
     }
 
     /// Returns the fault of a link in the document `of`, whose target counts from `base`.
@@ -79,13 +76,9 @@ fn normal(path: &Path) -> Option<PathBuf> {
     for component in path.components() {
         match component {
             Component::Normal(name) => normal.push(name),
-            Component::ParentDir => {
-                if !normal.pop() {
-                    return None;
-                }
-            }
+            Component::ParentDir if normal.pop() => {}
             Component::CurDir => {}
-            Component::RootDir | Component::Prefix(_) => return None,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
         }
     }
     Some(normal)
