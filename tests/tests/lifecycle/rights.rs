@@ -56,7 +56,7 @@ fn commands_of_root_without_a_daemon_leave_nothing_of_root() {
     host.start_agent().terminate().unwrap();
     let control = host.state_dir().join("of-root");
     fs::write(&control, "").unwrap();
-    assert_eq!(of_root(&host), [control.clone()], "the control: such a file is found");
+    assert_eq!(of_root(&host), std::slice::from_ref(&control), "the control: such a file is found");
     fs::remove_file(control).unwrap();
     let commands: [&[&str]; 4] = [&["detach", "--yes"], &["attach"], &["rebase", DATABASE], &["restore"]];
     for is_booted in [false, true] {

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use xshell::cmd;
 
-use super::code::{lines, words};
+use super::code::{Piece, tokens};
 use super::{Finding, Source};
 use crate::run::say;
 use crate::workspace::Workspace;
@@ -80,15 +80,12 @@ pub fn check(source: &Source) -> Vec<Finding> {
 }
 
 fn retired_names(source: &Source) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (index, line) in lines(&source.text).iter().enumerate() {
-        for name in words(&line.code)
-            .filter(|name| parts(name).iter().any(|part| RETIRED_NAMES.contains(&part.as_str())))
-        {
-            findings.push(source.finding(index + 1, format!("`{name}`: a retired word in a name")));
-        }
-    }
-    findings
+    let tokens = tokens(&source.text);
+    let is_retired =
+        |token: &&Piece<'_>| parts(token.text).iter().any(|part| RETIRED_NAMES.contains(&part.as_str()));
+    let finding =
+        |token: &Piece<'_>| source.finding(token.line, format!("`{}`: a retired word in a name", token.text));
+    tokens.iter().filter(is_retired).map(finding).collect()
 }
 
 /// Parts of a name in snake or camel case, in lower case.
