@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread::ScopedJoinHandle;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use xshell::{Cmd, cmd};
 
 use crate::debian::ensure_packages;
@@ -87,8 +87,7 @@ pub fn fuzz_all(workspace: &Workspace, seconds: u32, quick: bool) -> Result<()> 
 /// Starts to build the quick programs at the lowest priority, for [`fuzz_all`], which reports build errors.
 pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
     ensure_packages(&workspace.shell, &[("g++", &["c++"])])?;
-    let mut ahead = in_background(build_command(workspace, QUICK, &host(workspace)?));
-    ahead.spawn().context("fuzz: cannot start the build")
+    in_background(build_command(workspace, QUICK, &host(workspace)?))
 }
 
 /// Builds the programs; returns their directory.

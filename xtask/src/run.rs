@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use anyhow::{Context as _, Result};
 use xshell::Cmd;
 
 /// Prints one line on standard error. A closed terminal is no error.
@@ -16,8 +17,9 @@ pub fn succeeds(command: Cmd<'_>) -> bool {
     command.quiet().ignore_stdout().ignore_stderr().run().is_ok()
 }
 
-/// Returns the command, with its directory and variables, at the lowest priority and without output.
-pub fn in_background(command: Cmd<'_>) -> Command {
+/// Starts the command, with its directory and variables, at the lowest priority and without output.
+pub fn in_background(command: Cmd<'_>) -> Result<Child> {
+    let shown = command.to_string();
     let command = Command::from(command);
     let mut nice = Command::new("nice");
     nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
@@ -26,5 +28,5 @@ pub fn in_background(command: Cmd<'_>) -> Command {
         nice.current_dir(dir);
     }
     nice.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    nice
+    nice.spawn().with_context(|| format!("cannot start {shown}"))
 }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Child;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use fs_err as fs;
 use xshell::{Cmd, cmd};
 
@@ -26,13 +26,13 @@ const RULES: &[fn(&Source) -> Vec<Finding>] =
 
 /// Starts to check the workspace with clippy at the lowest priority, for [`tidy`], which reports findings.
 pub fn lint_ahead(workspace: &Workspace) -> Result<Child> {
-    in_background(clippy(workspace)).spawn().context("cannot start clippy")
+    in_background(clippy(workspace))
 }
 
 /// Clippy in a target directory of its own: while it runs, the tests build agents in theirs.
 fn clippy(workspace: &Workspace) -> Cmd<'_> {
-    cmd!(workspace.shell, "cargo clippy --workspace --all-targets -- -D warnings")
-        .env("CARGO_TARGET_DIR", workspace.target.join("lints"))
+    let clippy = cmd!(workspace.shell, "cargo clippy --workspace --all-targets -- -D warnings");
+    clippy.env("CARGO_TARGET_DIR", workspace.target.join("lints"))
 }
 
 /// Runs every check, even after a failure, so that one run reports all findings.
