@@ -24,10 +24,15 @@ impl Datagram {
 
     /// Builds the packet as one frame.
     pub fn build(&self) -> Vec<u8> {
-        let segment = self.sealed_segment();
         match &self.network {
-            Network::V4(header) => frame_v4(header, &header.extensions, self.segment.protocol, &segment),
-            Network::V6(header) => frame_v6(header, &header.extensions, self.segment.protocol, &segment),
+            Network::V4(header) => {
+                let (kind, content) = self.joined(&header.extensions);
+                header.frame(kind, &content)
+            }
+            Network::V6(header) => {
+                let (kind, content) = self.joined(&header.extensions);
+                header.frame(kind, &content)
+            }
         }
     }
 
@@ -37,19 +42,19 @@ impl Datagram {
         match &self.network {
             Network::V4(header) => {
                 let (kind, content) = self.joined(&header.extensions);
-                let piece =
-                    |offset, more, bytes: &[u8]| header.clone().fragment(offset, more).frame(kind, bytes);
-                split(&content, cuts, piece)
+                split(&content, cuts, |offset, more, bytes| {
+                    header.clone().fragment(offset, more).frame(kind, bytes)
+                })
             }
             Network::V6(header) => {
                 let (every, inner) = header.extensions.split_at(header.unfragmentable);
                 let (kind, content) = self.joined(inner);
-                let piece = |offset, more, bytes: &[u8]| {
-                    let mut chain = every.to_vec();
-                    chain.push(Extension::fragment(offset, more, header.id));
-                    frame_v6(header, &chain, kind, bytes)
-                };
-                split(&content, cuts, piece)
+                split(&content, cuts, |offset, more, bytes| {
+                    let fragment = Extension::fragment(offset, more, header.id);
+                    let (first, mut headers) = join(&[every, &[fragment]].concat(), kind);
+                    headers.extend(bytes);
+                    header.frame(first, &headers)
+                })
             }
         }
     }
@@ -60,15 +65,10 @@ impl Datagram {
         order.iter().map(|at| pieces[*at].clone()).collect()
     }
 
-    /// Returns the extension headers `chain` and the segment, as bytes, and the type that announces them.
+    /// Returns the extension headers `chain` and the segment with its checksum, as bytes, and the type that announces
+    /// them.
     fn joined(&self, chain: &[Extension]) -> (u8, Vec<u8>) {
         let (kind, mut content) = join(chain, self.segment.protocol);
-        content.extend(self.sealed_segment());
-        (kind, content)
-    }
-
-    /// Returns the segment's bytes with its checksum set.
-    fn sealed_segment(&self) -> Vec<u8> {
         let mut bytes = self.segment.bytes.clone();
         if let Some(field) = self.segment.checksum {
             let pseudo = if field.pseudo_header { self.pseudo_header() } else { Vec::new() };
@@ -79,21 +79,15 @@ impl Datagram {
             };
             bytes[field.at..field.at + 2].copy_from_slice(&sum.to_be_bytes());
         }
-        bytes
+        content.extend(bytes);
+        (kind, content)
     }
 
     fn pseudo_header(&self) -> Vec<u8> {
-        let mut pseudo = Vec::with_capacity(40);
-        match &self.network {
-            Network::V4(header) => {
-                pseudo.extend(header.source.octets());
-                pseudo.extend(header.destination.octets());
-            }
-            Network::V6(header) => {
-                pseudo.extend(header.source.octets());
-                pseudo.extend(header.destination.octets());
-            }
-        }
+        let mut pseudo = match &self.network {
+            Network::V4(header) => [header.source, header.destination].concat(),
+            Network::V6(header) => [header.source, header.destination].concat(),
+        };
         // The pseudo-headers of the two families differ in form, but not in their sum.
         pseudo.extend((self.segment.bytes.len() as u32).to_be_bytes());
         pseudo.extend([0, 0, 0, self.segment.protocol]);
@@ -105,18 +99,6 @@ impl From<Datagram> for Vec<u8> {
     fn from(datagram: Datagram) -> Self {
         datagram.build()
     }
-}
-
-fn frame_v4(header: &Ipv4, chain: &[Extension], last: u8, segment: &[u8]) -> Vec<u8> {
-    let (kind, mut content) = join(chain, last);
-    content.extend(segment);
-    header.frame(kind, &content)
-}
-
-fn frame_v6(header: &Ipv6, chain: &[Extension], last: u8, segment: &[u8]) -> Vec<u8> {
-    let (kind, mut content) = join(chain, last);
-    content.extend(segment);
-    header.frame(kind, &content)
 }
 
 fn split(content: &[u8], cuts: &[usize], piece: impl Fn(usize, bool, &[u8]) -> Vec<u8>) -> Vec<Vec<u8>> {

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use derive_setters::Setters;
+
 use super::{Ipv4, Ipv6};
 
 /// A MAC address, in wire order.
@@ -18,37 +20,28 @@ pub mod ethertype {
 }
 
 /// An Ethernet header with its tags, before its content is added.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Setters)]
+#[setters(strip_option)]
 pub struct Ethernet {
+    #[setters(rename = "to")]
     destination: Mac,
+    #[setters(rename = "from")]
     source: Mac,
+    #[setters(skip)]
     tags: Vec<(u16, u16)>,
+    /// The innermost type field; that of the content unless set.
     ethertype: Option<u16>,
+    /// Bytes after the end of the packet, as padding or garbage.
+    #[setters(into)]
     trailer: Vec<u8>,
 }
 
 /// Returns a frame between two made-up, locally administered addresses.
 pub fn frame() -> Ethernet {
-    Ethernet {
-        destination: [0x02, 0, 0, 0, 0, 0x01],
-        source: [0x02, 0, 0, 0, 0, 0x02],
-        tags: Vec::new(),
-        ethertype: None,
-        trailer: Vec::new(),
-    }
+    Ethernet::default().to([0x02, 0, 0, 0, 0, 0x01]).from([0x02, 0, 0, 0, 0, 0x02])
 }
 
 impl Ethernet {
-    pub fn to(mut self, destination: Mac) -> Self {
-        self.destination = destination;
-        self
-    }
-
-    pub fn from(mut self, source: Mac) -> Self {
-        self.source = source;
-        self
-    }
-
     /// Adds an 802.1Q tag inside the existing ones; `control` contains priority, drop bit and VLAN number.
     pub fn vlan(self, control: u16) -> Self {
         self.tag(ethertype::VLAN, control)
@@ -65,18 +58,6 @@ impl Ethernet {
         self
     }
 
-    /// Overrides the innermost type field.
-    pub fn ethertype(mut self, ethertype: u16) -> Self {
-        self.ethertype = Some(ethertype);
-        self
-    }
-
-    /// Appends bytes after the end of the packet, as padding or garbage.
-    pub fn trailer(mut self, bytes: &[u8]) -> Self {
-        self.trailer = bytes.to_vec();
-        self
-    }
-
     pub fn ipv4(self, source: Ipv4Addr, destination: Ipv4Addr) -> Ipv4 {
         Ipv4::new(self, source, destination)
     }
@@ -87,31 +68,21 @@ impl Ethernet {
 
     /// Builds an ARP request for `target` from `sender`, as a whole frame.
     pub fn arp_request(self, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-        let mut body = vec![0, 1, 8, 0, 6, 4, 0, 1];
-        body.extend(self.source);
-        body.extend(sender.octets());
-        body.extend([0; 6]);
-        body.extend(target.octets());
+        let (request, sender, target) = ([0, 1, 8, 0, 6, 4, 0, 1], sender.octets(), target.octets());
+        let body = [&request[..], &self.source, &sender, &[0; 6], &target].concat();
         self.carrying(ethertype::ARP, &body)
     }
 
     /// Builds the smallest LLDP announcement, as a whole frame.
     pub fn lldp(self) -> Vec<u8> {
-        let port = *b"\x04\x03\x07p1";
-        let lifetime = [0x06, 0x02, 0, 120];
-        let mut body = vec![0x02, 0x07, 0x04];
-        body.extend(self.source);
-        body.extend(port);
-        body.extend(lifetime);
-        body.extend([0, 0]);
+        let (chassis, port, lifetime) = ([0x02, 0x07, 0x04], b"\x04\x03\x07p1", [0x06, 0x02, 0, 120]);
+        let body = [&chassis[..], &self.source, port, &lifetime, &[0, 0]].concat();
         self.carrying(ethertype::LLDP, &body)
     }
 
     /// Builds the whole frame around `content` of type `content_type`.
     pub fn carrying(&self, content_type: u16, content: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(14 + 4 * self.tags.len() + content.len() + self.trailer.len());
-        bytes.extend(self.destination);
-        bytes.extend(self.source);
+        let mut bytes = [self.destination, self.source].concat();
         for (tag_type, control) in &self.tags {
             bytes.extend(tag_type.to_be_bytes());
             bytes.extend(control.to_be_bytes());

@@ -10,11 +10,6 @@ pub struct Extension {
 }
 
 impl Extension {
-    /// Returns an arbitrary header: `kind` announces it in the header before; `bytes` includes its first byte.
-    pub fn raw(kind: u8, bytes: &[u8]) -> Self {
-        Self { kind, bytes: bytes.to_vec() }
-    }
-
     /// Returns hop-by-hop or destination options, padded to a multiple of 8 bytes.
     pub fn options(kind: u8, options: &[u8]) -> Self {
         let mut bytes = vec![0, 0];

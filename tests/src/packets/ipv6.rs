@@ -2,86 +2,43 @@
 
 use std::net::Ipv6Addr;
 
+use derive_setters::Setters;
+
 use super::datagram::Network;
 use super::{Datagram, Ethernet, Extension, Segment, Tcp, Udp, ethertype, protocol};
 
 /// An IPv6 header with its extension headers, before their payload is added.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Setters)]
+#[setters(strip_option)]
 pub struct Ipv6 {
+    #[setters(skip)]
     ethernet: Ethernet,
-    pub(super) source: Ipv6Addr,
-    pub(super) destination: Ipv6Addr,
+    pub(super) source: [u8; 16],
+    pub(super) destination: [u8; 16],
     version: u8,
     traffic_class: u8,
+    /// The flow label, 20 bits.
     flow_label: u32,
+    /// The payload length, in bytes; the right one unless set.
     payload_length: Option<u16>,
-    next_header: Option<u8>,
     hop_limit: u8,
+    /// The identification that fragments of this packet carry.
     pub(super) id: u32,
+    #[setters(skip)]
     pub(super) extensions: Vec<Extension>,
+    #[setters(skip)]
     pub(super) unfragmentable: usize,
 }
 
 impl Ipv6 {
     pub(super) fn new(ethernet: Ethernet, source: Ipv6Addr, destination: Ipv6Addr) -> Self {
-        Self {
-            ethernet,
-            source,
-            destination,
-            version: 6,
-            traffic_class: 0,
-            flow_label: 0,
-            payload_length: None,
-            next_header: None,
-            hop_limit: 64,
-            id: 1,
-            extensions: Vec::new(),
-            unfragmentable: 0,
-        }
+        let (source, destination) = (source.octets(), destination.octets());
+        Self { ethernet, source, destination, version: 6, hop_limit: 64, id: 1, ..Self::default() }
     }
 
     /// Rebuilds the enclosing frame; the packet stays the same.
     pub fn reframed(mut self, reframe: impl FnOnce(Ethernet) -> Ethernet) -> Self {
         self.ethernet = reframe(self.ethernet);
-        self
-    }
-
-    pub fn version(mut self, version: u8) -> Self {
-        self.version = version;
-        self
-    }
-
-    pub fn traffic_class(mut self, class: u8) -> Self {
-        self.traffic_class = class;
-        self
-    }
-
-    /// Sets the flow label, 20 bits.
-    pub fn flow_label(mut self, label: u32) -> Self {
-        self.flow_label = label;
-        self
-    }
-
-    /// Overrides the payload length, in bytes.
-    pub fn payload_length(mut self, length: u16) -> Self {
-        self.payload_length = Some(length);
-        self
-    }
-
-    /// Overrides the next-header field of the fixed header.
-    pub fn next_header(mut self, next: u8) -> Self {
-        self.next_header = Some(next);
-        self
-    }
-
-    pub fn hop_limit(mut self, limit: u8) -> Self {
-        self.hop_limit = limit;
-        self
-    }
-
-    /// Sets the identification that fragments of this packet carry.
-    pub fn id(mut self, id: u32) -> Self {
-        self.id = id;
         self
     }
 
@@ -133,12 +90,10 @@ impl Ipv6 {
     pub(super) fn frame(&self, content_type: u8, content: &[u8]) -> Vec<u8> {
         let first =
             u32::from(self.version) << 28 | u32::from(self.traffic_class) << 20 | self.flow_label & 0xf_ffff;
-        let mut packet = Vec::with_capacity(40 + content.len());
-        packet.extend(first.to_be_bytes());
+        let mut packet = first.to_be_bytes().to_vec();
         packet.extend(self.payload_length.unwrap_or(content.len() as u16).to_be_bytes());
-        packet.extend([self.next_header.unwrap_or(content_type), self.hop_limit]);
-        packet.extend(self.source.octets());
-        packet.extend(self.destination.octets());
+        packet.extend([content_type, self.hop_limit]);
+        packet.extend([self.source, self.destination].concat());
         packet.extend(content);
         self.ethernet.carrying(ethertype::IPV6, &packet)
     }

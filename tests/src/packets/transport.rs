@@ -1,5 +1,7 @@
 //! The payload of an IP packet: TCP, UDP, ICMP or any other protocol.
 
+use derive_setters::Setters;
+
 /// Numbers of the protocol and next-header fields.
 pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
@@ -60,107 +62,46 @@ impl Segment {
 }
 
 /// A TCP segment, by default a SYN without options.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Setters)]
+#[setters(strip_option)]
 pub struct Tcp {
-    ports: (u16, u16),
+    source_port: u16,
+    destination_port: u16,
     sequence: u32,
     acknowledgement: u32,
+    /// The header length, in words of 4 bytes, 0 to 15; the right one unless set.
     data_offset: Option<u8>,
+    /// The four reserved bits after the header length.
     reserved: u8,
     flags: u8,
     window: u16,
+    /// The checksum; the right one unless set.
     checksum: Option<u16>,
     urgent: u16,
+    /// The TCP options, padded with end-of-list bytes to a multiple of 4.
+    #[setters(into)]
     options: Vec<u8>,
+    #[setters(into)]
     payload: Vec<u8>,
 }
 
 impl Tcp {
-    pub fn syn(source: u16, destination: u16) -> Self {
-        Self {
-            ports: (source, destination),
-            sequence: 1,
-            acknowledgement: 0,
-            data_offset: None,
-            reserved: 0,
-            flags: flag::SYN,
-            window: 64_240,
-            checksum: None,
-            urgent: 0,
-            options: Vec::new(),
-            payload: Vec::new(),
-        }
-    }
-
-    pub fn sequence(mut self, sequence: u32) -> Self {
-        self.sequence = sequence;
-        self
-    }
-
-    pub fn acknowledgement(mut self, acknowledgement: u32) -> Self {
-        self.acknowledgement = acknowledgement;
-        self
-    }
-
-    /// Overrides the header length, in words of 4 bytes, 0 to 15.
-    pub fn data_offset(mut self, words: u8) -> Self {
-        self.data_offset = Some(words);
-        self
-    }
-
-    /// Sets the four reserved bits after the header length.
-    pub fn reserved(mut self, bits: u8) -> Self {
-        self.reserved = bits;
-        self
-    }
-
-    pub fn flags(mut self, flags: u8) -> Self {
-        self.flags = flags;
-        self
-    }
-
-    pub fn window(mut self, window: u16) -> Self {
-        self.window = window;
-        self
-    }
-
-    /// Overrides the checksum.
-    pub fn checksum(mut self, checksum: u16) -> Self {
-        self.checksum = Some(checksum);
-        self
-    }
-
-    pub fn urgent(mut self, pointer: u16) -> Self {
-        self.urgent = pointer;
-        self
-    }
-
-    /// Sets the TCP options, padded with end-of-list bytes to a multiple of 4.
-    pub fn options(mut self, options: &[u8]) -> Self {
-        self.options = options.to_vec();
-        self.options.resize(options.len().next_multiple_of(4), 0);
-        self
-    }
-
-    pub fn payload(mut self, payload: &[u8]) -> Self {
-        self.payload = payload.to_vec();
-        self
+    pub fn syn(source_port: u16, destination_port: u16) -> Self {
+        let ports = Self { source_port, destination_port, ..Self::default() };
+        ports.sequence(1).flags(flag::SYN).window(64_240)
     }
 }
 
 impl From<Tcp> for Segment {
     fn from(tcp: Tcp) -> Self {
-        let words = tcp.data_offset.unwrap_or(5 + (tcp.options.len() / 4) as u8);
-        let mut bytes = Vec::with_capacity(20 + tcp.options.len() + tcp.payload.len());
-        bytes.extend(tcp.ports.0.to_be_bytes());
-        bytes.extend(tcp.ports.1.to_be_bytes());
-        bytes.extend(tcp.sequence.to_be_bytes());
-        bytes.extend(tcp.acknowledgement.to_be_bytes());
+        let length = 20 + tcp.options.len().next_multiple_of(4);
+        let words = tcp.data_offset.unwrap_or((length / 4) as u8);
+        let mut bytes = [tcp.source_port, tcp.destination_port].map(u16::to_be_bytes).concat();
+        bytes.extend([tcp.sequence, tcp.acknowledgement].map(u32::to_be_bytes).concat());
         bytes.extend([words << 4 | tcp.reserved & 0x0f, tcp.flags]);
-        bytes.extend(tcp.window.to_be_bytes());
-        bytes.extend(tcp.checksum.unwrap_or(0).to_be_bytes());
-        bytes.extend(tcp.urgent.to_be_bytes());
+        bytes.extend([tcp.window, tcp.checksum.unwrap_or(0), tcp.urgent].map(u16::to_be_bytes).concat());
         bytes.extend(tcp.options);
+        bytes.resize(length, 0);
         bytes.extend(tcp.payload);
         let computed = Checksum { at: 16, pseudo_header: true };
         Self { protocol: protocol::TCP, bytes, checksum: tcp.checksum.is_none().then_some(computed) }
@@ -168,33 +109,27 @@ impl From<Tcp> for Segment {
 }
 
 /// A UDP datagram.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Setters)]
+#[setters(strip_option)]
 pub struct Udp {
-    ports: (u16, u16),
+    source_port: u16,
+    destination_port: u16,
+    /// The length field, in bytes; the right one unless set.
     length: Option<u16>,
+    /// The checksum; the right one unless set, and 0 for "no checksum".
     checksum: Option<u16>,
+    #[setters(into)]
     payload: Vec<u8>,
 }
 
 impl Udp {
-    pub fn new(source: u16, destination: u16) -> Self {
-        Self { ports: (source, destination), length: None, checksum: None, payload: Vec::new() }
+    pub fn new(source_port: u16, destination_port: u16) -> Self {
+        Self { source_port, destination_port, ..Self::default() }
     }
 
-    /// Overrides the length field, in bytes.
-    pub fn length(mut self, length: u16) -> Self {
-        self.length = Some(length);
-        self
-    }
-
-    /// Overrides the checksum; 0 means "no checksum".
-    pub fn checksum(mut self, checksum: u16) -> Self {
-        self.checksum = Some(checksum);
-        self
-    }
-
-    pub fn payload(mut self, payload: &[u8]) -> Self {
-        self.payload = payload.to_vec();
+    /// Truncates the payload to this length in bytes, or pads it.
+    pub fn resized(mut self, length: usize) -> Self {
+        self.payload.resize(length, b'.');
         self
     }
 }
@@ -202,11 +137,8 @@ impl Udp {
 impl From<Udp> for Segment {
     fn from(udp: Udp) -> Self {
         let length = udp.length.unwrap_or(8 + udp.payload.len() as u16);
-        let mut bytes = Vec::with_capacity(8 + udp.payload.len());
-        bytes.extend(udp.ports.0.to_be_bytes());
-        bytes.extend(udp.ports.1.to_be_bytes());
-        bytes.extend(length.to_be_bytes());
-        bytes.extend(udp.checksum.unwrap_or(0).to_be_bytes());
+        let fields = [udp.source_port, udp.destination_port, length, udp.checksum.unwrap_or(0)];
+        let mut bytes = fields.map(u16::to_be_bytes).concat();
         bytes.extend(udp.payload);
         let computed = Checksum { at: 6, pseudo_header: true };
         Self { protocol: protocol::UDP, bytes, checksum: udp.checksum.is_none().then_some(computed) }

@@ -58,7 +58,7 @@ impl Frames {
             let kind = if self.rng.bool() { ethertype::VLAN } else { ethertype::SERVICE_VLAN };
             ethernet.tag(kind, self.rng.u16(..) & 0xf000)
         });
-        if self.one_in(8) { ethernet.trailer(&self.bytes(40)) } else { ethernet }
+        if self.one_in(8) { ethernet.trailer(self.bytes(40)) } else { ethernet }
     }
 
     fn over_ipv4(&mut self, ethernet: Ethernet) -> Vec<u8> {
@@ -68,7 +68,7 @@ impl Frames {
         let mut ip = ethernet.ipv4(source, destination);
         if self.one_in(4) {
             let words = self.rng.usize(1..11);
-            ip = ip.options(&vec![1; words * 4]);
+            ip = ip.options(vec![1; words * 4]);
         }
         for _ in 0..self.chain_length() {
             ip = ip.extension(Extension::authentication(4 * self.rng.usize(..4)));
@@ -123,8 +123,8 @@ impl Frames {
         match self.rng.u8(..) {
             0..16 => Segment::raw(OTHER_PROTOCOLS[self.rng.usize(..OTHER_PROTOCOLS.len())], &self.bytes(24)),
             16..32 => Segment::raw(to.protocol, &self.bytes(24)),
-            32.. if to.protocol == protocol::TCP => Tcp::syn(source, to.port).payload(&self.bytes(12)).into(),
-            32.. => Udp::new(source, to.port).payload(&self.bytes(12)).into(),
+            32.. if to.protocol == protocol::TCP => Tcp::syn(source, to.port).payload(self.bytes(12)).into(),
+            32.. => Udp::new(source, to.port).payload(self.bytes(12)).into(),
         }
     }
 

@@ -30,7 +30,7 @@ fn port_is_judged_by_its_endpoint() {
     expect.row("no_match", "IPv6, the other database", v6(ONE6).tcp(1, 30_093));
     expect.row("no_match", "no source allowed", v4_to("192.0.2.11", ONE).tcp(1, 5_432));
     expect.row("not_protected", "other protocol", v4(NONE).carrying(Segment::icmp(ICMP, 8, 0, &[0; 4])));
-    expect.row("allowed 1", "options", v4(ONE).options(&[1; 40]).tcp(1, 30_092));
+    expect.row("allowed 1", "options", v4(ONE).options([1; 40]).tcp(1, 30_092));
     expect.row("allowed 3", "eight headers", v6_chain(ONE6, 8).tcp(1, 30_092));
     expect.row("no_match", "atomic fragment", v6(ONE6).fragment(0, false).tcp(1, 30_093));
     expect.row("allowed 3", "payload length 0", v6(ONE6).hop_by_hop(&[]).payload_length(0).tcp(1, 30_092));
@@ -86,7 +86,7 @@ fn broken_headers_are_distinguished() {
     expect.row("malformed", "truncated UDP", cut(1, v4(NONE).udp(1, 30_093, &[])));
     expect.row("malformed", "nothing after the header", v4(ONE).total_length(20).tcp(1, 30_092));
     expect.row("not_protected", "the same elsewhere", v4_to(ELSEWHERE, ONE).total_length(20).tcp(1, 1));
-    let padded = frame().trailer(&[0; 20]).ipv4(address(NONE), address("192.0.2.10"));
+    let padded = frame().trailer([0; 20]).ipv4(address(NONE), address("192.0.2.10"));
     expect.row("malformed", "ports in the padding", padded.carrying(Segment::raw(TCP, &[0, 1])));
 }
 

@@ -17,7 +17,7 @@ pub fn disguises(source: Host, port: u16) -> Vec<Disguise> {
     tcp(source, ORDERS, port).into_iter().for_each(|frame| add("plain", frame));
     udp(source, ORDERS, port).into_iter().for_each(|frame| add("UDP", frame));
     for words in 1..=10 {
-        let frame = four().options(&vec![1; words * 4]).tcp(1, port).build();
+        let frame = four().options(vec![1; words * 4]).tcp(1, port).build();
         add(&format!("{words} words of options"), frame);
     }
     for tags in 1..=5 {
@@ -67,7 +67,7 @@ pub fn later_fragments(source: Host, port: u16) -> Vec<Disguise> {
             };
             add("TCP", four().fragment(offset, more).tcp(1, port).build());
             add("UDP", four().fragment(offset, more).udp(1, port, b"x").build());
-            add("options", four().options(&[1; 40]).fragment(offset, more).tcp(1, port).build());
+            add("options", four().options([1; 40]).fragment(offset, more).tcp(1, port).build());
             let behind = Extension::authentication(0);
             add("authentication", four().fragment(offset, more).extension(behind).tcp(1, port).build());
             add("no bytes", four().fragment(offset, more).carrying(Segment::raw(protocol::TCP, &[])).build());

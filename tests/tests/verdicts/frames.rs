@@ -89,7 +89,7 @@ pub fn cut(mut frames: Vec<Vec<u8>>, lengths: &[usize]) -> Vec<Vec<u8>> {
 
 pub fn options(source: Host) -> Vec<Vec<u8>> {
     let six = ip6(source, ORDERS).hop_by_hop(&[]).destination_options(&[]).routing(0, 0);
-    vec![ip4(source, ORDERS).options(&[1; 40]).tcp(1, 30_092).build(), six.tcp(1, 30_092).build()]
+    vec![ip4(source, ORDERS).options([1; 40]).tcp(1, 30_092).build(), six.tcp(1, 30_092).build()]
 }
 
 pub fn chain(headers: usize, source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {

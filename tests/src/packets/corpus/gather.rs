@@ -34,10 +34,10 @@ impl<'a> Gatherer<'a> {
         protocol: u8,
         trick: impl Fn(Ethernet) -> Ethernet,
     ) {
-        let frames = vec![self.ipv4_over(trick(self.ethernet())).carrying(self.segment(protocol)).build()];
-        self.push(promise, 4, protocol, name, frames);
-        let frames = vec![self.ipv6_over(trick(self.ethernet())).carrying(self.segment(protocol)).build()];
-        self.push(promise, 6, protocol, name, frames);
+        let frame = self.ipv4_over(trick(self.ethernet())).carrying(self.segment(protocol)).build();
+        self.push(promise, 4, protocol, name, vec![frame]);
+        let frame = self.ipv6_over(trick(self.ethernet())).carrying(self.segment(protocol)).build();
+        self.push(promise, 6, protocol, name, vec![frame]);
     }
 
     /// Adds an IPv4 header trick, with both protocols inside.
@@ -82,38 +82,32 @@ impl<'a> Gatherer<'a> {
 
     /// Adds a TCP header trick, over both families.
     pub fn tcp(&mut self, promise: Promise, name: &str, trick: impl Fn(Tcp) -> Tcp) {
-        self.tcp_from(promise, name, None, trick);
+        self.over_ipv4(promise, protocol::TCP, name, trick(self.syn()));
+        self.over_ipv6(promise, protocol::TCP, name, trick(self.syn()));
     }
 
-    /// Adds a TCP header trick, over both families and from a given source port.
-    pub fn tcp_from(&mut self, promise: Promise, name: &str, port: Option<u16>, trick: impl Fn(Tcp) -> Tcp) {
-        let frames = vec![self.ipv4_over(self.ethernet()).carrying(trick(self.syn(port))).build()];
-        self.push(promise, 4, protocol::TCP, name, frames);
-        let frames = vec![self.ipv6_over(self.ethernet()).carrying(trick(self.syn(port))).build()];
-        self.push(promise, 6, protocol::TCP, name, frames);
+    /// Adds a UDP header trick, over both families.
+    pub fn udp(&mut self, promise: Promise, name: &str, trick: impl Fn(Udp) -> Udp) {
+        self.udp4(promise, name, &trick);
+        self.udp6(promise, name, &trick);
     }
 
-    /// Adds a UDP header trick, over both families and from a given source port.
-    pub fn udp(&mut self, promise: Promise, name: &str, port: Option<u16>, trick: impl Fn(Udp) -> Udp) {
-        self.udp4(promise, name, port, &trick);
-        self.udp6(promise, name, port, &trick);
+    pub fn udp4(&mut self, promise: Promise, name: &str, trick: impl Fn(Udp) -> Udp) {
+        self.over_ipv4(promise, protocol::UDP, name, trick(self.datagram()));
     }
 
-    pub fn udp4(&mut self, promise: Promise, name: &str, port: Option<u16>, trick: impl Fn(Udp) -> Udp) {
-        let frames = vec![self.ipv4_over(self.ethernet()).carrying(trick(self.datagram(port))).build()];
-        self.push(promise, 4, protocol::UDP, name, frames);
+    pub fn udp6(&mut self, promise: Promise, name: &str, trick: impl Fn(Udp) -> Udp) {
+        self.over_ipv6(promise, protocol::UDP, name, trick(self.datagram()));
     }
 
-    pub fn udp6(&mut self, promise: Promise, name: &str, port: Option<u16>, trick: impl Fn(Udp) -> Udp) {
-        let frames = vec![self.ipv6_over(self.ethernet()).carrying(trick(self.datagram(port))).build()];
-        self.push(promise, 6, protocol::UDP, name, frames);
+    fn over_ipv4(&mut self, promise: Promise, protocol: u8, name: &str, segment: impl Into<Segment>) {
+        let frame = self.ipv4_over(self.ethernet()).carrying(segment).build();
+        self.push(promise, 4, protocol, name, vec![frame]);
     }
 
-    /// Returns the payload of the next UDP shape: its tag in the first four bytes, padded to `length` bytes.
-    pub fn payload(&self, length: usize) -> Vec<u8> {
-        let mut payload = self.tag().to_be_bytes().to_vec();
-        payload.resize(length, b'.');
-        payload
+    fn over_ipv6(&mut self, promise: Promise, protocol: u8, name: &str, segment: impl Into<Segment>) {
+        let frame = self.ipv6_over(self.ethernet()).carrying(segment).build();
+        self.push(promise, 6, protocol, name, vec![frame]);
     }
 
     fn push(&mut self, promise: Promise, family: u8, protocol: u8, name: &str, frames: Vec<Vec<u8>>) {
@@ -140,19 +134,17 @@ impl<'a> Gatherer<'a> {
     }
 
     fn segment(&self, protocol: u8) -> Segment {
-        if protocol == protocol::TCP { self.syn(None).into() } else { self.datagram(None).into() }
+        if protocol == protocol::TCP { self.syn().into() } else { self.datagram().into() }
     }
 
-    fn syn(&self, port: Option<u16>) -> Tcp {
-        let source = port.unwrap_or_else(|| self.source_port());
-        Tcp::syn(source, self.route.port)
-            .sequence(self.tag())
-            .acknowledgement(self.tag())
-            .options(&SYN_OPTIONS)
+    fn syn(&self) -> Tcp {
+        let (source, tag) = (self.source_port(), self.tag());
+        Tcp::syn(source, self.route.port).sequence(tag).acknowledgement(tag).options(SYN_OPTIONS)
     }
 
-    fn datagram(&self, port: Option<u16>) -> Udp {
-        Udp::new(port.unwrap_or_else(|| self.source_port()), self.route.port).payload(&self.payload(40))
+    /// Returns a datagram of 40 bytes; the first four are the tag.
+    fn datagram(&self) -> Udp {
+        Udp::new(self.source_port(), self.route.port).payload(self.tag().to_be_bytes()).resized(40)
     }
 
     fn source_port(&self) -> u16 {

@@ -8,19 +8,18 @@ const NOP: u8 = 1;
 
 pub(super) fn add(gatherer: &mut Gatherer<'_>) {
     for words in 6..=15 {
-        gatherer.ipv4(MustPass, &format!("header of {words} words"), |ip| {
-            ip.options(&vec![NOP; 4 * (words - 5)])
-        });
+        gatherer
+            .ipv4(MustPass, &format!("header of {words} words"), |ip| ip.options(vec![NOP; 4 * (words - 5)]));
     }
     for (name, options) in OPTIONS {
-        gatherer.ipv4(MustPass, name, |ip| ip.options(options));
+        gatherer.ipv4(MustPass, name, |ip| ip.options(*options));
     }
     for (name, kind) in [("loose", 131), ("strict", 137)] {
         // The reply retraces the route; its one hop is therefore the source itself.
         let name = format!("{name} source route, used up");
         gatherer.ipv4(MustPass, &name, |ip| {
-            let hop = ip.source.octets();
-            ip.options(&[&[NOP, kind, 7, 8], &hop[..]].concat())
+            let hop = ip.source;
+            ip.options([&[NOP, kind, 7, 8], &hop[..]].concat())
         });
     }
     for ttl in [0, 1, 255] {
@@ -67,11 +66,11 @@ pub(super) fn add_fragments(gatherer: &mut Gatherer<'_>) {
         gatherer.ipv4_frames(MustPass, name, |ip| ip, |datagram| datagram.fragments_sent(cuts, order));
     }
     let cut_at_8 = |datagram: Datagram| datagram.fragments(&[8]);
-    gatherer.ipv4_frames(MustPass, "fragments with options", |ip| ip.options(&[NOP; 8]), cut_at_8);
+    gatherer.ipv4_frames(MustPass, "fragments with options", |ip| ip.options([NOP; 8]), cut_at_8);
     gatherer.ipv4_frames(
         MustPass,
         "fragments with 40 bytes of options",
-        |ip| ip.options(&[NOP; 40]),
+        |ip| ip.options([NOP; 40]),
         cut_at_8,
     );
     gatherer.ipv4_frames(MustPass, "fragments with don't fragment", |ip| ip.dont_fragment(), cut_at_8);

@@ -23,10 +23,10 @@ pub(super) fn add(gatherer: &mut Gatherer<'_>) {
         gatherer
             .link(MayDrop, &format!("{tags} tags"), |frame| (0..tags).fold(frame, |frame, _| frame.vlan(0)));
     }
-    gatherer.link(MustPass, "padding of zeros", |frame| frame.trailer(&[0; 46]));
-    gatherer.link(MustPass, "trailing garbage", |frame| frame.trailer(&[0xa5; 300]));
+    gatherer.link(MustPass, "padding of zeros", |frame| frame.trailer([0; 46]));
+    gatherer.link(MustPass, "trailing garbage", |frame| frame.trailer([0xa5; 300]));
     gatherer
-        .link(MustPass, "trailer with the ports of another packet", |frame| frame.trailer(&[0, 80, 0, 80]));
+        .link(MustPass, "trailer with the ports of another packet", |frame| frame.trailer([0, 80, 0, 80]));
     gatherer.link(MustPass, "source address of zeros", |frame| frame.from([0; 6]));
     gatherer.link(MustPass, "source address of a group", |frame| frame.from([1, 0, 0x5e, 0, 0, 1]));
     let to_all = [0xff; 6];

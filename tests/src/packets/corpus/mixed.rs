@@ -9,11 +9,11 @@ const NOP: u8 = 1;
 pub(super) fn add(gatherer: &mut Gatherer<'_>) {
     let tagged = |frame: Ethernet| frame.service_vlan(0).vlan(0);
     let deep = |frame: Ethernet| (0..5).fold(frame, |frame, _| frame.vlan(0));
-    gatherer.ipv4(MustPass, "tags and 40 bytes of options", |ip| ip.reframed(tagged).options(&[NOP; 40]));
+    gatherer.ipv4(MustPass, "tags and 40 bytes of options", |ip| ip.reframed(tagged).options([NOP; 40]));
     gatherer.ipv4_frames(
         MustPass,
         "fragments in tags, with options, backwards",
-        |ip| ip.reframed(tagged).options(&[NOP; 40]),
+        |ip| ip.reframed(tagged).options([NOP; 40]),
         |datagram| datagram.fragments_sent(&[8, 16], &[2, 1, 0]),
     );
     gatherer.ipv4_frames(

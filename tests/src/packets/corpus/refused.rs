@@ -21,7 +21,7 @@ pub(super) fn add_ipv4(gatherer: &mut Gatherer<'_>) {
     gatherer.ipv4(MayDrop, "total length 0", |ip| ip.total_length(0));
     gatherer.ipv4(MayDrop, "total length of the header alone", |ip| ip.total_length(20));
     gatherer.ipv4(MayDrop, "wrong header checksum", |ip| ip.checksum(0xbad));
-    gatherer.ipv4(MayDrop, "option longer than the header", |ip| ip.options(&[7, 39, 4, 0]));
+    gatherer.ipv4(MayDrop, "option longer than the header", |ip| ip.options([7, 39, 4, 0]));
     gatherer.ipv4(MayDrop, "AH without an association", |ip| ip.extension(Extension::authentication(0)));
     gatherer.ipv4(MayDrop, "UDP-Lite", |ip| ip.protocol(protocol::UDP_LITE));
     gatherer.ipv4(MayDrop, "first fragment alone", |ip| ip.fragment(0, true));
@@ -74,9 +74,9 @@ pub(super) fn add_transport(gatherer: &mut Gatherer<'_>) {
     gatherer.tcp(MayDrop, "wrong checksum", |tcp| tcp.checksum(0xbad));
     gatherer.tcp(MayDrop, "TCP header of 4 words", |tcp| tcp.data_offset(4));
     gatherer.tcp(MayDrop, "TCP header longer than the packet", |tcp| tcp.data_offset(15));
-    gatherer.udp(MayDrop, "wrong checksum", None, |udp| udp.checksum(0xbad));
-    gatherer.udp(MayDrop, "length beyond the packet", None, |udp| udp.length(1_000));
-    gatherer.udp6(MayDrop, "no checksum", None, |udp| udp.checksum(0));
+    gatherer.udp(MayDrop, "wrong checksum", |udp| udp.checksum(0xbad));
+    gatherer.udp(MayDrop, "length beyond the packet", |udp| udp.length(1_000));
+    gatherer.udp6(MayDrop, "no checksum", |udp| udp.checksum(0));
 }
 
 fn too_long() -> Extension {

@@ -13,17 +13,17 @@ pub(super) fn add_tcp(gatherer: &mut Gatherer<'_>) {
         gatherer.tcp(MustPass, name, |tcp| tcp.flags(*flags));
     }
     for (name, options) in OPTIONS {
-        gatherer.tcp(MustPass, name, |tcp| tcp.options(options));
+        gatherer.tcp(MustPass, name, |tcp| tcp.options(*options));
     }
     gatherer.tcp(MustPass, "urgent pointer", |tcp| tcp.flags(SYN | URG).urgent(1));
     gatherer.tcp(MustPass, "urgent pointer without its flag", |tcp| tcp.urgent(0xffff));
     gatherer.tcp(MustPass, "every reserved bit", |tcp| tcp.reserved(0x0f));
     gatherer.tcp(MustPass, "window 0", |tcp| tcp.window(0));
     gatherer.tcp(MustPass, "data in the SYN", |tcp| tcp.payload(b"data"));
-    gatherer.tcp(MustPass, "data that fills 1,500 bytes", |tcp| tcp.payload(&[b'.'; FULL]));
-    gatherer.tcp(MustPass, "data that fills 9,000 bytes", |tcp| tcp.payload(&[b'.'; JUMBO]));
+    gatherer.tcp(MustPass, "data that fills 1,500 bytes", |tcp| tcp.payload([b'.'; FULL]));
+    gatherer.tcp(MustPass, "data that fills 9,000 bytes", |tcp| tcp.payload([b'.'; JUMBO]));
     for port in [0, 53, 5_432] {
-        gatherer.tcp_from(MustPass, &format!("source port {port}"), Some(port), |tcp| tcp);
+        gatherer.tcp(MustPass, &format!("source port {port}"), |tcp| tcp.source_port(port));
     }
 }
 
@@ -57,23 +57,14 @@ const OPTIONS: &[(&str, &[u8])] = &[
 ];
 
 pub(super) fn add_udp(gatherer: &mut Gatherer<'_>) {
-    gatherer.udp4(MustPass, "no checksum", None, |udp| udp.checksum(0));
-    let payload = gatherer.payload(40);
-    gatherer.udp4(MustPass, "length short of the packet", None, |udp| {
-        udp.payload(&payload).length(8 + 4).checksum(0)
-    });
-    let payload = gatherer.payload(4);
-    gatherer.udp4(MustPass, "four bytes", None, |udp| udp.payload(&payload));
-    let payload = gatherer.payload(4);
-    gatherer.udp6(MustPass, "four bytes", None, |udp| udp.payload(&payload));
-    gatherer.udp6(MustPass, "length 0", None, |udp| udp.length(0));
+    gatherer.udp4(MustPass, "no checksum", |udp| udp.checksum(0));
+    gatherer.udp4(MustPass, "length short of the packet", |udp| udp.length(8 + 4).checksum(0));
+    gatherer.udp(MustPass, "four bytes", |udp| udp.resized(4));
+    gatherer.udp6(MustPass, "length 0", |udp| udp.length(0));
     for (name, length) in [("data that fills 1,500 bytes", FULL), ("data that fills 9,000 bytes", JUMBO)] {
-        let payload = gatherer.payload(length);
-        gatherer.udp4(MustPass, name, None, |udp| udp.payload(&payload));
-        let payload = gatherer.payload(length);
-        gatherer.udp6(MustPass, name, None, |udp| udp.payload(&payload));
+        gatherer.udp(MustPass, name, |udp| udp.resized(length));
     }
     for port in [0, 53, 5_432] {
-        gatherer.udp(MustPass, &format!("source port {port}"), Some(port), |udp| udp);
+        gatherer.udp(MustPass, &format!("source port {port}"), |udp| udp.source_port(port));
     }
 }
