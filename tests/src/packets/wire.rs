@@ -11,9 +11,12 @@ use nix::sys::socket::{
 };
 use nix::sys::socket::{bind, recv, send, socket};
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::{setsockopt_impl, sockopt_impl};
 
 const EVERY_PROTOCOL: u16 = (libc::ETH_P_ALL as u16).to_be();
 const RECEIVE_BUFFER: usize = 16 << 20;
+
+sockopt_impl!(IgnoreOutgoing, SetOnly, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, bool);
 
 /// A packet socket on one interface. It stays in the namespace in which it was opened.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ impl Wire {
         // Bound to no protocol, the socket receives nothing until it is bound to its interface.
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
-        ignore_outgoing(&socket)?;
+        setsockopt(&socket, IgnoreOutgoing, &true)?;
         bind(socket.as_raw_fd(), &link_address(index))?;
         Ok(Self { socket })
     }
@@ -63,16 +66,6 @@ impl Wire {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn ignore_outgoing(socket: &OwnedFd) -> io::Result<()> {
-    let yes: libc::c_int = 1;
-    let length = size_of::<libc::c_int>() as libc::socklen_t;
-    let option = (libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING);
-    // SAFETY: the pointer and the length describe `yes`, which outlives the call.
-    let done =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), option.0, option.1, (&raw const yes).cast(), length) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Returns the address of every protocol on the interface numbered `index`.
