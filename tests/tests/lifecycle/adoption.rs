@@ -1,22 +1,16 @@
 //! The agent adopts a pinned map only if its shape matches.
 
-use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use firewall_common::{RuleRecord, names};
 use firewall_tests::lab::{TestHost, User};
 
-use crate::bpf::bpf;
-use crate::map::{Blueprint, create_map};
+use crate::raw::{Map, NO_PREALLOC, Shape};
 use crate::setup::{DATABASE, hosts};
 
-const OBJ_PIN: libc::c_long = 6;
 const HASH: u32 = 1;
-const NO_PREALLOC: u32 = 1;
 const NEEDED: u32 = size_of::<RuleRecord>() as u32;
 
 #[test]
@@ -44,17 +38,12 @@ fn pin_rules(host: &TestHost, value: u32) -> PathBuf {
     let layout = host.home.pins().join(names::LAYOUT);
     fs::create_dir(&layout).unwrap();
     let pin = layout.join(names::RULES);
-    let map = create_map(Blueprint { kind: HASH, key: 4, value, entries: 4096, flags: NO_PREALLOC }).unwrap();
-    pin_map(&map, &pin);
+    let flags = NO_PREALLOC;
+    let shape = Shape { kind: HASH, key: 4, value, entries: 4096, flags, ..Shape::default() };
+    Map::shaped_as(&shape).pin(&pin).unwrap();
     for made in [&layout, &pin] {
         let id = Some(User::Unprivileged.id());
         chown(made, id, id).unwrap();
     }
     pin
-}
-
-fn pin_map(map: &OwnedFd, path: &Path) {
-    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
-    let mut attributes = [path.as_ptr() as u64, map.as_raw_fd().cast_unsigned().into()];
-    bpf(OBJ_PIN, &mut attributes).unwrap();
 }

@@ -50,7 +50,7 @@ const CHANGES: [Change; 10] = [
     }),
     ("an IPv6 source filter is cleared", "filters", |host| {
         let nothing = [0; size_of::<SourceFilter>()];
-        map(host, names::PREFILTER_V6).insert_large(&number(0), &nothing).unwrap();
+        map(host, names::PREFILTER_V6).insert(&number(0), &nothing).unwrap();
     }),
     ("the link's pin names another object", "link_pin", |host| {
         replace_pin(&Map::drop_all(BPF_XDP), &host.home.pins().join("links").join(INTERFACE));
@@ -102,7 +102,7 @@ fn published_maps_are_frozen_also_when_published_by_another_process() {
     let (path, ours) = inner_at(&host, "endpoints", "table-");
     let table = Map::shaped_as(&ours.shape().unwrap());
     let mut keys = Vec::new();
-    while let Ok(key) = keys.last().map_or_else(|| ours.first_key(), |key| ours.next_key(key)) {
+    while let Ok(key) = ours.next_key(keys.last()) {
         table.insert(&key, &ours.look_up(&key).unwrap()).unwrap();
         keys.push(key);
     }

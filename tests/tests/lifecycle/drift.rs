@@ -28,7 +28,7 @@ const CHANGES: [Change; 10] = [
     }),
     ("a source filter is cleared", "filters", |host| {
         let nothing = [0; size_of::<SourceFilter>()];
-        map(host, names::PREFILTER_V4).insert_large(&number(0), &nothing).unwrap();
+        map(host, names::PREFILTER_V4).insert(&number(0), &nothing).unwrap();
     }),
     ("the link's pin is removed", "link_pin", |host| {
         fs::remove_file(host.home.pins().join("links").join(INTERFACE)).unwrap();

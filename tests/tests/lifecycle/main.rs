@@ -4,8 +4,6 @@
 
 #[path = "../support/bpf.rs"]
 mod bpf;
-#[path = "../support/map.rs"]
-mod map;
 #[path = "../support/raw.rs"]
 mod raw;
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::LoadedPrograms;
-use crate::raw::{Map, trie_key};
+use crate::raw::{Map, ROOM, trie_key};
 use crate::rule_sets::Set;
 
 #[test]
@@ -20,7 +20,7 @@ fn a_published_map_cannot_be_edited() {
                 let refusal = result.unwrap_err().raw_os_error();
                 assert_eq!(refusal, Some(libc::EPERM), "{}: {edit}", pin.display());
             }
-            assert!(map.look_up(&map.first_key().unwrap()).is_ok(), "{}: still read", pin.display());
+            assert!(map.look_up(&map.next_key(None).unwrap()).is_ok(), "{}: still read", pin.display());
         }
     }
 }
@@ -29,7 +29,7 @@ fn a_published_map_cannot_be_edited() {
 #[test]
 fn a_map_that_was_never_published_can_be_edited() {
     let trie = Map::trie(16);
-    trie.insert(&trie_key("203.0.113.0/24".parse().unwrap()), &[0; _]).unwrap();
+    trie.insert(&trie_key("203.0.113.0/24".parse().unwrap()), &[0; ROOM]).unwrap();
     for (edit, result) in edits(&trie) {
         result.unwrap_or_else(|error| panic!("{edit}: {error}"));
     }
@@ -37,7 +37,7 @@ fn a_map_that_was_never_published_can_be_edited() {
 
 /// Returns every kind of edit of a non-empty map.
 fn edits(map: &Map) -> [(&'static str, io::Result<()>); 3] {
-    let there = map.first_key().unwrap();
+    let there = map.next_key(None).unwrap();
     let value = map.look_up(&there).unwrap();
     let mut other = there;
     // The first byte of the address in each of these keys.

@@ -6,8 +6,6 @@
 mod bpf;
 #[path = "../support/kernel.rs"]
 mod kernel;
-#[path = "../support/map.rs"]
-mod map;
 
 mod cut_off;
 mod frozen;

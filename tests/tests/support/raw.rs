@@ -11,7 +11,6 @@ use std::path::Path;
 use ipnet::Ipv4Net;
 
 use crate::bpf::bpf;
-use crate::map::{Blueprint, create_map};
 
 /// Attach type of programs and links.
 pub const BPF_XDP: u32 = 37;
@@ -19,6 +18,7 @@ const XDP: u32 = 6;
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_HAS_FRAGS: u32 = 1 << 5;
+const MAP_CREATE: libc::c_long = 0;
 const LOOKUP: libc::c_long = 1;
 const UPDATE: libc::c_long = 2;
 const DELETE: libc::c_long = 3;
@@ -30,7 +30,7 @@ const INFO: libc::c_long = 15;
 const LINK_UPDATE: libc::c_long = 29;
 const LINK_DETACH: libc::c_long = 34;
 const LPM_TRIE: u32 = 11;
-const NO_PREALLOC: u32 = 1;
+pub const NO_PREALLOC: u32 = 1;
 const RDONLY_PROG: u32 = 1 << 7;
 
 /// Exceeds the bytes of every key and value here.
@@ -47,7 +47,7 @@ struct Element {
     flags: u64,
 }
 
-/// The start of `struct bpf_map_info`.
+/// The start of `struct bpf_map_info`: type, id, sizes in bytes, number of entries, flags.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Shape {
@@ -64,16 +64,22 @@ pub struct Map {
 }
 
 impl Map {
+    /// Returns an empty map of this shape.
+    pub fn shaped_as(shape: &Shape) -> Self {
+        let Shape { kind, key, value, entries, flags, .. } = *shape;
+        Self::opened(bpf(MAP_CREATE, &mut [kind, key, value, entries, flags]).unwrap())
+    }
+
     /// Returns an empty, unfrozen trie of IPv4 prefixes.
     pub fn trie(entries: u32) -> Self {
-        let blueprint = Blueprint { kind: LPM_TRIE, key: 8, value: 4, entries, flags: NO_PREALLOC };
-        Self { map: create_map(blueprint).unwrap() }
+        let flags = NO_PREALLOC;
+        Self::shaped_as(&Shape { kind: LPM_TRIE, key: 8, value: 4, entries, flags, ..Shape::default() })
     }
 
     /// Returns a trie of IPv4 prefixes for the agent's outer maps: `BPF_F_NO_PREALLOC`, and read-only for programs.
     pub fn publishable_trie(entries: u32) -> Self {
         let flags = NO_PREALLOC | RDONLY_PROG;
-        Self { map: create_map(Blueprint { kind: LPM_TRIE, key: 8, value: 4, entries, flags }).unwrap() }
+        Self::shaped_as(&Shape { kind: LPM_TRIE, key: 8, value: 4, entries, flags, ..Shape::default() })
     }
 
     pub fn pinned(path: &Path) -> Self {
@@ -113,12 +119,6 @@ impl Map {
         Self { map: unsafe { OwnedFd::from_raw_fd(descriptor) } }
     }
 
-    /// Returns an empty map of this shape.
-    pub fn shaped_as(shape: &Shape) -> Self {
-        let Shape { kind, key, value, entries, flags, .. } = *shape;
-        Self { map: create_map(Blueprint { kind, key, value, entries, flags }).unwrap() }
-    }
-
     /// Pins the object at a free path.
     pub fn pin(&self, path: &Path) -> io::Result<()> {
         let path = CString::new(path.as_os_str().as_bytes())?;
@@ -140,12 +140,8 @@ impl Map {
         bpf(LINK_UPDATE, &mut [link, program, 0, 0]).map(drop)
     }
 
-    pub fn insert(&self, key: &[u8; ROOM], value: &[u8; ROOM]) -> io::Result<()> {
-        self.element(UPDATE, key.as_ptr() as u64, value.as_ptr() as u64)
-    }
-
-    /// As `insert`, for values beyond [`ROOM`]; `value` must have the map's size.
-    pub fn insert_large(&self, key: &[u8; ROOM], value: &[u8]) -> io::Result<()> {
+    /// Sets the value of this key; `value` has at least the map's size.
+    pub fn insert(&self, key: &[u8; ROOM], value: &[u8]) -> io::Result<()> {
         self.element(UPDATE, key.as_ptr() as u64, value.as_ptr() as u64)
     }
 
@@ -173,17 +169,10 @@ impl Map {
         Ok(value)
     }
 
-    /// Returns one of the keys, padded with zeros; fails if there is none.
-    pub fn first_key(&self) -> io::Result<[u8; ROOM]> {
-        let mut key = [0; ROOM];
-        self.element(NEXT_KEY, 0, key.as_mut_ptr() as u64)?;
-        Ok(key)
-    }
-
-    /// Returns the key after this one, padded with zeros; fails if it is the last.
-    pub fn next_key(&self, key: &[u8; ROOM]) -> io::Result<[u8; ROOM]> {
+    /// Returns the key after this one, or the first, padded with zeros; fails if there is none.
+    pub fn next_key(&self, key: Option<&[u8; ROOM]>) -> io::Result<[u8; ROOM]> {
         let mut next = [0; ROOM];
-        self.element(NEXT_KEY, key.as_ptr() as u64, next.as_mut_ptr() as u64)?;
+        self.element(NEXT_KEY, key.map_or(0, |key| key.as_ptr() as u64), next.as_mut_ptr() as u64)?;
         Ok(next)
     }
 

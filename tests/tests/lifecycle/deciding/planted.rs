@@ -104,7 +104,7 @@ fn fill(map: &Map, entries: u32, value: &[u8]) {
     let last = possible.trim().rsplit(['-', ',']).next().unwrap().parse::<usize>().unwrap();
     let values = value.repeat(last + 1);
     for entry in 0..entries {
-        map.insert_large(&number(entry), &values).unwrap();
+        map.insert(&number(entry), &values).unwrap();
     }
 }
 
