@@ -9,12 +9,9 @@ use firewall_common::Reason;
 use jiff::Timestamp;
 
 use crate::decision::{Decision, decide};
-use crate::kernel::LoadedFirewall;
+use crate::kernel::{self, LoadedFirewall};
 use crate::loading::put_policy_in_force;
 use crate::policy::Policy;
-
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
 
 pub struct Comparison<'a> {
     policy: &'a Policy,
@@ -91,10 +88,9 @@ impl<'a> Comparison<'a> {
             answer.reason == expected.reason && (expected.rule.is_none() || answer.rule == expected.rule);
         assert!(same, "{what}: the model says {expected:?}, the program {answer:?}: {}", hex::encode(frame));
         let passes = ["not_ip", "not_protected", "allowed", "would_deny"].contains(&expected.reason);
-        let expected_action = if passes { XDP_PASS } else { XDP_DROP };
         for _ in 0..2 {
             let action = self.loaded.firewall.run(frame, linear).unwrap();
-            assert_eq!(action, expected_action, "{what}: {}: {}", expected.reason, hex::encode(frame));
+            assert_eq!(action, kernel::action(passes), "{what}: {}: {}", expected.reason, hex::encode(frame));
             let most = frame.len() as u64;
             let least = linear.map_or(most, |linear| linear as u64);
             let mut counts = self.expected.borrow_mut();

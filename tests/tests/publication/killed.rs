@@ -11,7 +11,8 @@ use firewall_tests::lab::{count_from_here, killed_after};
 use jiff::Timestamp;
 
 use crate::LoadedPrograms;
-use crate::questions::{XDP_DROP, XDP_PASS, of_first_set, questions};
+use crate::kernel::action;
+use crate::questions::{of_first_set, questions};
 use crate::rule_sets::{Set, desired, prefixes};
 
 const NAME: &str = "killed::no_cached_verdict_survives_a_kill_at_any_publish_write";
@@ -57,7 +58,7 @@ impl LoadedPrograms {
         let probe = Probe::pinned(&self.bpffs_dir).unwrap();
         for frame in frames {
             let reason = probe.answer(frame, None).unwrap().reason;
-            let right = if reason.passes() { XDP_PASS } else { XDP_DROP };
+            let right = action(reason.passes());
             for _ in 0..ROUNDS {
                 assert_eq!(firewall.run(frame, None).unwrap(), right, "{when}: {reason:?}: {frame:02x?}");
             }

@@ -10,7 +10,8 @@ use firewall_common::fast_path;
 use firewall_tests::lab::{cpus, pin_to};
 use jiff::Timestamp;
 
-use crate::questions::{XDP_DROP, XDP_PASS, apart, of_first_set};
+use crate::kernel::{XDP_DROP, XDP_PASS, action};
+use crate::questions::{apart, of_first_set};
 use crate::rule_sets::{Set, desired};
 use crate::{LoadedPrograms, often};
 
@@ -31,7 +32,7 @@ fn no_cached_verdict_outlives_its_publish() {
         if before != clock() || before & UNDER_WAY != 0 {
             return false;
         }
-        let right = if Set::of_turn(before / 2) == Set::First { XDP_PASS } else { XDP_DROP };
+        let right = action(Set::of_turn(before / 2) == Set::First);
         assert_eq!(actions, [right; 2], "after publish {}", before / 2);
         true
     });

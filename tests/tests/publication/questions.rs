@@ -7,6 +7,7 @@ use firewall_agent::bpf::Probe;
 use firewall_common::Reason;
 use firewall_tests::packets::{Segment, frame, protocol};
 
+use crate::kernel;
 use crate::rule_sets::{
     ADDRESS4, ADDRESS6, ALWAYS4, ALWAYS6, APART4, APART6, FIRST4, FIRST6, NEIGHBOUR_PORT, NEVER4, NEVER6,
     PORT,
@@ -15,8 +16,6 @@ use crate::rule_sets::{
 const CLIENT_PORT: u16 = 40_000;
 const GUARDED_PORT: u16 = 30_500;
 const OPEN_PORT: u16 = 8_080;
-pub const XDP_DROP: u32 = 1;
-pub const XDP_PASS: u32 = 2;
 
 pub struct Question {
     pub name: &'static str,
@@ -80,7 +79,7 @@ pub fn run_firewall(bpffs_dir: &Path, stop: &AtomicBool) -> Answers {
     let firewall = Probe::firewall(bpffs_dir).unwrap();
     query(stop, |question| {
         let action = firewall.run(&question.frame, None).unwrap();
-        let right = |reason: &Reason| action == if reason.passes() { XDP_PASS } else { XDP_DROP };
+        let right = |reason: &Reason| action == kernel::action(reason.passes());
         question.right.iter().any(right).then_some(()).ok_or(format!("action {action}"))
     })
 }

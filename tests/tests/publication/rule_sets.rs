@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use firewall_agent::rules::{Limits, ManagedRanges, read_database};
 use firewall_agent::sync::{Desired, Live};
 use firewall_tests::lab::RuleFile;
 use ipnet::{Ipv4Net, Ipv6Net};
-use jiff::Timestamp;
+
+use crate::kernel;
 
 pub const DATABASE: &str = "orders";
 /// Shares the first database's address, on another port.
@@ -89,13 +89,7 @@ pub fn files(set: Set, neighbour: bool, revision: u64) -> [RuleFile; 2] {
 
 /// Returns the desired state of those files.
 pub fn desired(set: Set, neighbour: bool, revision: u64) -> Desired {
-    let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some("db-host-1".into()) };
-    let mut desired = Desired { guarded: GUARDED.collect(), ..Desired::default() };
-    for file in files(set, neighbour, revision) {
-        let checked = read_database(file.to_string().as_bytes(), &limits).unwrap();
-        desired.add(&checked.value, &ManagedRanges::default(), Timestamp::now());
-    }
-    desired
+    kernel::desired(&files(set, neighbour, revision), &[GUARDED])
 }
 
 /// Returns the database's prefixes in the kernel, by family.

@@ -12,6 +12,9 @@ use firewall_agent::sync::{Desired, Live, publish};
 use firewall_tests::lab::Lab;
 use jiff::Timestamp;
 
+pub const XDP_DROP: u32 = 1;
+pub const XDP_PASS: u32 = 2;
+
 /// Directory of the pins in a lab's bpffs.
 pub const BPFFS: &str = "/sys/fs/bpf/firewall-agent";
 
@@ -23,6 +26,11 @@ pub struct LoadedFirewall {
     pub probe: Probe,
     _programs: Programs,
     _lab: Lab,
+}
+
+/// Returns the action of a verdict that passes packets, or refuses them.
+pub fn action(passes: bool) -> u32 {
+    if passes { XDP_PASS } else { XDP_DROP }
 }
 
 impl LoadedFirewall {
@@ -56,8 +64,8 @@ pub fn load(bpffs_dir: &Path, stages: u32) -> (Programs, Pins) {
     (programs, pins)
 }
 
-/// Puts rule files and guarded ports in force; returns the live state.
-pub fn put_in_force(bpffs_dir: &Path, files: &[impl Display], guarded: &[RangeInclusive<u16>]) -> Live {
+/// Returns the desired state of rule files and guarded ports.
+pub fn desired(files: &[impl Display], guarded: &[RangeInclusive<u16>]) -> Desired {
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-1".into()) };
     let mut desired = Desired { guarded: guarded.iter().cloned().flatten().collect(), ..Desired::default() };
     for file in files {
@@ -66,9 +74,14 @@ pub fn put_in_force(bpffs_dir: &Path, files: &[impl Display], guarded: &[RangeIn
         let checked = read.unwrap_or_else(|problems| panic!("{problems:?} in\n{file}"));
         desired.add(&checked.value, &ManagedRanges::default(), Timestamp::now());
     }
+    desired
+}
+
+/// Puts rule files and guarded ports in force; returns the live state.
+pub fn put_in_force(bpffs_dir: &Path, files: &[impl Display], guarded: &[RangeInclusive<u16>]) -> Live {
     let mut kernel = Kernel::open(bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
-    let done = publish(&desired, &mut live, &mut kernel, Timestamp::now());
+    let done = publish(&desired(files, guarded), &mut live, &mut kernel, Timestamp::now());
     assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
     live
 }

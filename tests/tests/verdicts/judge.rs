@@ -7,11 +7,8 @@ use firewall_agent::sync::CounterId;
 use firewall_common::{Reason, Tally, fast_path};
 use firewall_tests::lab::RuleFile;
 
-use crate::kernel::{BPFFS, LoadedFirewall};
+use crate::kernel::{self, BPFFS, LoadedFirewall};
 use crate::policy::Policy;
-
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
 
 /// The outcome of one packet.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +53,7 @@ impl LoadedFirewall {
             .collect();
         let [(reason, packets, bytes)] = moved[..] else { panic!("not one counter moved: {moved:?}") };
         assert_eq!((packets, bytes), (1, frame.len() as u64), "{} counted wrongly", reason.name());
-        assert_eq!(action, if reason.passes() { XDP_PASS } else { XDP_DROP }, "action of {}", reason.name());
+        assert_eq!(action, kernel::action(reason.passes()), "action of {}", reason.name());
 
         let counters: Vec<CounterId> =
             hits.iter().zip(self.hits()).filter(|(a, b)| **a != *b).map(|(a, _)| a.0).collect();
