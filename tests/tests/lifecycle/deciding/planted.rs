@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use bytemuck::bytes_of;
 use firewall_common::packet::Flow;
 use firewall_common::{
-    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, IPV4, MONITOR, NO_RULE, Reason, names,
+    Address, CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, IPV4,
+    MONITOR, NO_RULE, Reason, names,
 };
 use firewall_tests::lab::{TestHost, User, cpus, pin_to, socket_address};
 
@@ -59,43 +61,26 @@ pub fn publish_pass_all(host: &TestHost, index: u32) {
 
 /// Fills the verdict cache with entries that allow the denied source.
 pub fn forge_verdicts(host: &TestHost) {
-    let word = |address: &str| u32::from_ne_bytes(address.parse::<Ipv4Addr>().unwrap().octets());
-    let flow = Flow {
-        source: [word(DENIED[0]), 0, 0, 0],
-        destination: [word(SERVERS[0]), 0, 0, 0],
-        port: PORT.to_be(),
-        protocol: UDP,
-        family: IPV4,
-    };
+    let [source, destination] = [DENIED[0], SERVERS[0]].map(words);
+    let flow = Flow { source, destination, port: PORT.to_be(), protocol: UDP, family: IPV4 };
     let answer = Reason::Allowed.answer(NO_RULE);
-    let mut value = flow_bytes(&flow);
-    value.extend(answer.to_ne_bytes());
-    value.extend(generation(host).to_ne_bytes());
-    assert_eq!(value.len(), size_of::<CachedVerdict>());
-    fill(&map(host, names::VERDICTS), CACHED_VERDICTS, &value);
+    let entry = CachedVerdict { flow, answer, generation: generation(host) };
+    fill(&map(host, names::VERDICTS), CACHED_VERDICTS, bytes_of(&entry));
 }
 
 /// Fills the endpoint cache with entries that put the database in monitor mode.
 pub fn forge_endpoints(host: &TestHost) {
     // The program would consult the verdict cache first.
     fill(&map(host, names::VERDICTS), CACHED_VERDICTS, &[0; size_of::<CachedVerdict>()]);
-    let address: Ipv4Addr = SERVERS[0].parse().unwrap();
-    let mut value = address.octets().to_vec();
-    value.extend([0; 12]);
-    value.extend(PORT.to_be_bytes());
-    value.extend([UDP, IPV4]);
-    value.extend([0, MONITOR, NO_RULE].map(u32::to_ne_bytes).concat());
-    value.extend(generation(host).to_ne_bytes());
-    assert_eq!(value.len(), size_of::<CachedEndpoint>());
-    fill(&map(host, names::ENDPOINT_CACHE), CACHED_ENDPOINTS, &value);
+    let key = EndpointKey { address: words(SERVERS[0]), port: PORT.to_be(), protocol: UDP, family: IPV4 };
+    let endpoint = Endpoint { slot: 0, mode: MONITOR, default_counter: NO_RULE };
+    let entry = CachedEndpoint { key, endpoint, generation: generation(host) };
+    fill(&map(host, names::ENDPOINT_CACHE), CACHED_ENDPOINTS, bytes_of(&entry));
 }
 
-fn flow_bytes(flow: &Flow) -> Vec<u8> {
-    let mut bytes: Vec<u8> =
-        [flow.source, flow.destination].concat().into_iter().flat_map(u32::to_ne_bytes).collect();
-    bytes.extend(flow.port.to_ne_bytes());
-    bytes.extend([flow.protocol, flow.family]);
-    bytes
+/// Returns an IPv4 address as the kernel's tables hold it.
+fn words(address: &str) -> Address {
+    [u32::from_ne_bytes(address.parse::<Ipv4Addr>().unwrap().octets()), 0, 0, 0]
 }
 
 /// Writes one value to every entry of a per-CPU array, for every CPU.
