@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
+use firewall_tests::lab::process_status;
 
 /// Returns the CPU time used, user and system, in seconds.
 pub fn cpu_time(pid: u32) -> Result<f64> {
@@ -16,8 +17,6 @@ pub fn cpu_time(pid: u32) -> Result<f64> {
 
 /// Returns the resident memory in bytes.
 pub fn resident(pid: u32) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = resident.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024.0)
+    let kib = process_status(pid)?.vmrss.context("no VmRSS")?;
+    Ok(kib as f64 * 1024.0)
 }

@@ -8,7 +8,7 @@ use super::Step;
 use super::files::{APPS, BROKEN, DATABASE, OFFICE, RULE_FILE, STRANGER};
 use super::hosts::Family::{V4, V6};
 use super::hosts::server;
-use crate::lab::{CAPABILITY_MASK, Session, User, eventually};
+use crate::lab::{CAPABILITY_MASK, Session, User, eventually, process_status};
 
 pub const STEPS: &[Step] = &[
     Step {
@@ -28,7 +28,8 @@ pub const STEPS: &[Step] = &[
             hosts.agent = Some(hosts.home.start()?);
             hosts.wait_for_revision(1)?;
             let took = written.elapsed().as_millis();
-            let (uid, capabilities) = hosts.agent()?.0.rights()?;
+            let process = process_status(hosts.agent()?.0.pid())?;
+            let (uid, capabilities) = (process.ruid, process.capeff);
             ensure!(uid == User::Unprivileged.id(), "the agent runs as uid {uid}");
             ensure!(capabilities == CAPABILITY_MASK, "the agent's capabilities are {capabilities:#x}");
             Ok(vec![

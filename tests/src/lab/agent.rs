@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs_core::FromRead as _;
+use procfs_core::process::Status;
 
 use super::{AgentHome, Host, eventually};
 
@@ -55,6 +57,11 @@ impl User {
     }
 }
 
+/// Returns `/proc/PID/status`.
+pub fn process_status(pid: u32) -> Result<Status> {
+    Ok(Status::from_file(format!("/proc/{pid}/status"))?)
+}
+
 /// A running daemon, killed when dropped.
 #[derive(Debug)]
 pub struct Agent {
@@ -77,18 +84,6 @@ impl Agent {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// Returns the uid and the effective capabilities, as a bit mask, of the running process.
-    pub fn rights(&self) -> Result<(u32, u64)> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let field = |name: &str| -> Option<&str> {
-            text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()
-        };
-        let uid = field("Uid:").and_then(|uid| uid.parse().ok());
-        let capabilities = field("CapEff:").and_then(|mask| u64::from_str_radix(mask, 16).ok());
-        uid.zip(capabilities).with_context(|| format!("{path}: no uid or no capabilities: {text:?}"))
     }
 
     /// Waits until `status` reports that this revision of the database is in force.

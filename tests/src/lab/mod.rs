@@ -34,7 +34,7 @@ use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
-pub use agent::{Agent, CAPABILITY_MASK, User};
+pub use agent::{Agent, CAPABILITY_MASK, User, process_status};
 pub use artefact::{artefact, tool};
 pub use binary::{agent_binary, agent_of};
 pub use builder::Builder;

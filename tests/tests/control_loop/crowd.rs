@@ -1,6 +1,8 @@
 //! An overfull directory: memory stays bounded, and accepted databases keep their updates.
 
-use std::fs::{self, File};
+use std::fs::File;
+
+use firewall_tests::lab::process_status;
 
 use crate::setup::{IN_OFFICE, IN_SHOP, OFFICE, SHOP, builder, file};
 
@@ -41,7 +43,5 @@ fn directory_of_large_files_uses_bounded_memory_and_blocks_no_database() {
 
 /// Returns the peak resident set of a process, in KiB.
 fn most_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    process_status(pid).unwrap().vmhwm.unwrap()
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use firewall_tests::lab::{Answer, TestHost, eventually};
+use firewall_tests::lab::{Answer, TestHost, eventually, process_status};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -84,11 +84,7 @@ impl Faked {
     /// Makes the kernel report the clock of the running agent as synchronised, from now on.
     pub fn synchronise(&mut self) {
         let pid = self.host.pid();
-        let tracer = || {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-            let field = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap();
-            field.trim().parse::<i32>().unwrap()
-        };
+        let tracer = || process_status(pid).unwrap().tracerpid;
         kill(Pid::from_raw(tracer()), Signal::SIGTERM).unwrap();
         eventually(Duration::from_secs(10), "the tracer lets go", || (tracer() == 0).then_some(())).unwrap();
         self.synchronised = Some(Injected::into(pid, "adjtimex", "retval=0"));

@@ -1,11 +1,12 @@
 //! Privileges under the container manifest: file capabilities of the program, for a user without any.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use firewall_tests::lab::{AgentHome, CAPABILITY_MASK, Host, TestHost, User, agent_binary, eventually};
+use firewall_tests::lab::{
+    AgentHome, CAPABILITY_MASK, Host, TestHost, User, agent_binary, eventually, process_status,
+};
 
 use crate::setup::copy_program;
 
@@ -62,10 +63,6 @@ fn start(host: &Host, program: &Path, home: &AgentHome, through: &[&str]) -> Chi
 
 /// Returns permitted, effective and bounding capabilities of a process.
 fn rights(process: u32) -> [u64; 3] {
-    let path = PathBuf::from(format!("/proc/{process}/status"));
-    let text = fs::read_to_string(path).unwrap();
-    ["CapPrm:", "CapEff:", "CapBnd:"].map(|name| {
-        let mask = text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
-        u64::from_str_radix(mask, 16).unwrap()
-    })
+    let status = process_status(process).unwrap();
+    [status.capprm, status.capeff, status.capbnd.unwrap()]
 }

@@ -1,14 +1,15 @@
 //! A host with a server on a guarded port, a client, and checks of a confined agent between them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use firewall_tests::lab::{Agent, CAPABILITY_MASK, RuleFile, TestHost, eventually};
+use firewall_tests::lab::{Agent, CAPABILITY_MASK, RuleFile, TestHost, eventually, process_status};
 use libc::sock_filter;
 use nix::mount::{MsFlags, mount};
+use procfs_core::FromRead as _;
+use procfs_core::process::MountInfos;
 use seccompiler::{BpfProgram, TargetArch, compile_from_json};
 
 const SERVER: &str = "192.0.2.10:5432";
@@ -90,44 +91,20 @@ pub fn succeeds(mut command: Command) -> bool {
     ended.is_ok_and(|status| status.success())
 }
 
-/// Returns the fields of `/proc/PID/status`.
-pub fn status(process: u32) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let field = |line: &str| {
-        let (name, value) = line.split_once(':')?;
-        Some((name.to_owned(), value.split_whitespace().collect::<Vec<_>>().join(" ")))
-    };
-    text.lines().filter_map(field).collect()
-}
-
 /// Requires that the running process has this user, exactly the three capabilities and no way to gain others, a seccomp
 /// filter, and a read-only root directory.
 pub fn has_few_rights(agent: &Agent, id: u32, ambient: bool) {
-    let fields = status(agent.pid());
-    let mask = format!("{CAPABILITY_MASK:016x}");
-    let none = format!("{:016x}", 0);
-    let inherited = if ambient { &mask } else { &none };
-    let ids = [id; 4].map(|id| id.to_string()).join(" ");
-    for (name, expected) in [
-        ("Uid", ids.as_str()),
-        ("Gid", ids.as_str()),
-        ("Groups", ""),
-        ("CapPrm", &mask),
-        ("CapEff", &mask),
-        ("CapBnd", &mask),
-        ("CapInh", inherited),
-        ("CapAmb", inherited),
-        ("NoNewPrivs", if ambient { "1" } else { "0" }),
-        ("Seccomp", "2"),
-    ] {
-        assert_eq!(fields.get(name).map(String::as_str), Some(expected), "{name}: {fields:?}");
-    }
-    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", agent.pid())).unwrap();
-    let root = mounts.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(' ').collect();
-        (fields[4] == "/").then(|| fields[5].to_owned())
-    });
-    assert!(root.as_ref().is_some_and(|options| options.split(',').any(|one| one == "ro")), "{mounts}");
+    let now = process_status(agent.pid()).unwrap();
+    let inherited = if ambient { CAPABILITY_MASK } else { 0 };
+    assert_eq!([now.ruid, now.euid, now.suid, now.fuid], [id; 4]);
+    assert_eq!([now.rgid, now.egid, now.sgid, now.fgid], [id; 4]);
+    assert_eq!(now.groups, [0; 0]);
+    assert_eq!([Some(now.capprm), Some(now.capeff), now.capbnd], [Some(CAPABILITY_MASK); 3]);
+    assert_eq!((now.capinh, now.capamb), (inherited, Some(inherited)));
+    assert_eq!((now.nonewprivs, now.seccomp), (Some(u64::from(ambient)), Some(2)));
+    let mounts = MountInfos::from_file(format!("/proc/{}/mountinfo", agent.pid())).unwrap();
+    let root = mounts.iter().find(|mount| mount.mount_point == Path::new("/")).unwrap();
+    assert!(root.mount_options.contains_key("ro"), "{root:?}");
 }
 
 /// Returns a filter that allows these calls and fails all others with EPERM.

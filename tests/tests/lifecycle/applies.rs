@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use firewall_tests::lab::{Agent, RuleFile, TestHost, rounds};
+use firewall_tests::lab::{Agent, RuleFile, TestHost, process_status, rounds};
 
 use crate::setup::{DATABASE, hosts, rule_file};
 use crate::traffic::Traffic;
@@ -97,13 +97,11 @@ impl ResourceUsage {
             descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect();
         let layout = host.home.pins().join(firewall_common::names::LAYOUT);
         let pins = |dir: &str| fs::read_dir(layout.join(dir)).unwrap().count();
-        let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         Self {
             descriptors: links.len(),
             maps: links.iter().filter(|link| link.to_string_lossy().contains("bpf-map")).count(),
             pins: pins("sources") + pins("endpoints"),
-            memory_kib: memory.split_whitespace().next().unwrap().parse().unwrap(),
+            memory_kib: process_status(agent.pid()).unwrap().vmrss.unwrap(),
         }
     }
 }

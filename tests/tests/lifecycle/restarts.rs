@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use firewall_tests::lab::{Agent, CAPABILITY_MASK, INTERFACE, TestHost, User};
+use firewall_tests::lab::{Agent, CAPABILITY_MASK, INTERFACE, TestHost, User, process_status};
 use serde_json::Value;
 
 use crate::setup::{DATABASE, RULE_FILE, hosts};
@@ -105,9 +105,9 @@ fn every_packet_is_lost_without_a_rule_file() {
 }
 
 fn assert_is_unprivileged(agent: &Agent) {
-    assert_eq!(agent.rights().unwrap(), (User::Unprivileged.id(), CAPABILITY_MASK));
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    assert!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");
+    let status = process_status(agent.pid()).unwrap();
+    let expected = (User::Unprivileged.id(), CAPABILITY_MASK, Some(1));
+    assert_eq!((status.ruid, status.capeff, status.nonewprivs), expected);
 }
 
 fn link_of(host: &TestHost) -> Value {

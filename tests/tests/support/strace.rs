@@ -5,7 +5,9 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use firewall_tests::lab::eventually;
+use firewall_tests::lab::{eventually, process_status};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Faults in the daemon's calls, until dropped.
 pub struct Injected(Child);
@@ -29,10 +31,7 @@ impl Injected {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let traced = || {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-            (!status.contains("TracerPid:\t0")).then_some(())
-        };
+        let traced = || (process_status(pid).unwrap().tracerpid != 0).then_some(());
         eventually(Duration::from_secs(20), "strace has attached", traced).unwrap();
         Self(child)
     }
@@ -41,10 +40,7 @@ impl Injected {
 impl Drop for Injected {
     fn drop(&mut self) {
         // On SIGTERM strace detaches from the daemon; SIGKILL would kill the daemon too.
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.0.id().cast_signed()),
-            nix::sys::signal::Signal::SIGTERM,
-        );
+        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
         let _ = self.0.wait();
     }
 }
