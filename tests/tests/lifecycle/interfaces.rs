@@ -58,7 +58,7 @@ fn recreated_interface_is_filtered_again() {
 #[test]
 fn foreign_program_is_not_replaced_and_is_named() {
     let host = hosts();
-    let foreign = Foreign::attach(&host);
+    let foreign = Foreign::attach(&host.db, INTERFACE);
     let mut agent = host.start_agent();
     let status = host.status();
     let named = format!("another XDP program (id {})", foreign.program);

@@ -4,6 +4,8 @@
 
 #[path = "../support/bpf.rs"]
 mod bpf;
+#[path = "../support/foreign.rs"]
+mod foreign;
 #[path = "../support/raw.rs"]
 mod raw;
 
@@ -17,7 +19,6 @@ mod detached;
 mod drift;
 mod files;
 mod flood;
-mod foreign;
 mod interfaces;
 mod layouts;
 mod many;

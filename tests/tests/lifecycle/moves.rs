@@ -98,7 +98,7 @@ fn recreated_interface_is_filtered_and_unprotected_time_reported() {
     let signal = |signal| kill(Pid::from_raw(agent.pid().cast_signed()), signal).unwrap();
     signal(Signal::SIGSTOP);
     Map::pinned(&host.home.pins().join("links").join(INTERFACE)).detach().unwrap();
-    let foreign = Foreign::attach(&host);
+    let foreign = Foreign::attach(&host.db, INTERFACE);
     signal(Signal::SIGCONT);
     agent
         .wait_until("the foreign program is reported", || {

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+#[path = "../support/foreign.rs"]
+mod foreign;
+
 mod guest;
 mod installed_host;
 mod scenarios;

@@ -1,13 +1,9 @@
 //! Boots, crashes, hangs and restarts.
 
-use std::fs;
-use std::path::Path;
-
-use firewall_agent::bpf::{Capacity, Pins, Programs, attach};
-use firewall_agent::config::XdpMode;
 use firewall_tests::lab::RuleFile;
 use nix::sys::signal::{Signal, kill};
 
+use crate::foreign::Foreign;
 use crate::guest::Guest;
 use crate::installed_host::{INTERFACES, InstalledHost, Watch};
 use crate::units::{AGENT, DATABASE, JOB_TIMEOUT, RESTORE, WATCHDOG};
@@ -116,7 +112,7 @@ fn database_stays_down_until_every_interface_is_filtered() {
 fn unfilterable_interface_blocks_the_database_and_not_the_boot() {
     let host = InstalledHost::new();
     host.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
-    let foreign = Foreign::attach(&host, "eth1");
+    let foreign = Foreign::attach(&host.db, "eth1");
     let watch = host.watch();
     let guest = host.boot();
     stays_down(&guest, "1");
@@ -124,7 +120,7 @@ fn unfilterable_interface_blocks_the_database_and_not_the_boot() {
     guest.wait_until("the agent reports the reason", || {
         guest.property(AGENT, "StatusText").contains("interface eth1: another XDP program")
     });
-    foreign.detach("eth1");
+    foreign.detach();
     guest.wait_until("the agent is ready", || is_active(&guest, AGENT));
     guest.order(&["start", DATABASE]);
     runs(&host, &guest, &watch, "0");
@@ -136,7 +132,7 @@ fn database_runs_on_an_open_host_without_the_drop_in() {
     let host = InstalledHost::new();
     host.remove_drop_in();
     host.write_unit(&format!("{AGENT}.d/timeout.conf"), JOB_TIMEOUT);
-    let _foreign = Foreign::attach(&host, "eth1");
+    let _foreign = Foreign::attach(&host.db, "eth1");
     let watch = host.watch();
     let guest = host.boot();
     guest.wait_until("the stranger gets in", || watch.entries() > 0);
@@ -212,26 +208,4 @@ fn crowd(host: &InstalledHost) {
     let file = RuleFile::new("zz-crowd", 1).endpoint("30092");
     host.write_rules(&(0..20).fold(file, |file, n| file.allow(&format!("10.9.{n}.0/24"))));
     host.configure(INTERFACES, CROWDED);
-}
-
-/// A foreign XDP program.
-struct Foreign {
-    pins: Pins,
-    programs: Programs,
-}
-
-impl Foreign {
-    fn attach(host: &InstalledHost, interface: &str) -> Self {
-        let pins = Pins::new(Path::new("/sys/fs/bpf/foreign"));
-        pins.create().unwrap();
-        let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
-        let _inside = host.db.enter().unwrap();
-        attach(&mut programs, &pins, &[interface], XdpMode::Native).unwrap().remove(0).unwrap();
-        Self { pins, programs }
-    }
-
-    fn detach(self, interface: &str) {
-        drop(self.programs);
-        fs::remove_file(self.pins.link(interface)).unwrap();
-    }
 }

@@ -1,34 +1,35 @@
-//! A foreign XDP program on the database host's interface.
+//! A foreign XDP program on an interface of a host.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use firewall_agent::bpf::{Capacity, Pins, Programs, attach};
 use firewall_agent::config::XdpMode;
 
-use firewall_tests::lab::{INTERFACE, TestHost};
+use firewall_tests::lab::Host;
 
 /// Attached until [`Self::detach`].
 pub struct Foreign {
     /// Kernel program id.
+    #[allow(dead_code, reason = "one of the test targets reads it")]
     pub program: u32,
-    pins: Pins,
+    pin: PathBuf,
     programs: Programs,
 }
 
 impl Foreign {
-    pub fn attach(host: &TestHost) -> Self {
+    pub fn attach(host: &Host, interface: &str) -> Self {
         let pins = Pins::new(Path::new("/sys/fs/bpf/foreign"));
         pins.create().unwrap();
         let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
-        let _inside = host.db.enter().unwrap();
+        let _inside = host.enter().unwrap();
         let (link, _) =
-            attach(&mut programs, &pins, &[INTERFACE], XdpMode::Native).unwrap().remove(0).unwrap();
-        Self { program: link.program, pins, programs }
+            attach(&mut programs, &pins, &[interface], XdpMode::Native).unwrap().remove(0).unwrap();
+        Self { program: link.program, pin: pins.link(interface), programs }
     }
 
     pub fn detach(self) {
         drop(self.programs);
-        fs::remove_file(self.pins.link(INTERFACE)).unwrap();
+        fs::remove_file(self.pin).unwrap();
     }
 }
