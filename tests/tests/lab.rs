@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -32,10 +32,7 @@ fn hosts_reach_each_other_only_through_the_router() {
         router.end("right0", &["203.0.113.1/24", "2001:db8:3::1/64"]),
     )
     .unwrap();
-    let listener = {
-        let _inside = left.enter().unwrap();
-        TcpListener::bind("[::]:30092").unwrap()
-    };
+    let listener = left.listen("[::]:30092").unwrap();
     let addresses: [SocketAddr; 2] =
         ["192.0.2.10:30092".parse().unwrap(), "[2001:db8:2::10]:30092".parse().unwrap()];
     for address in addresses {

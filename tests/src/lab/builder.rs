@@ -1,7 +1,6 @@
 //! Construction of a test host: hosts, link, listeners, config, rule files and agent.
 
 use std::cell::RefCell;
-use std::net::TcpListener;
 
 use super::test_host::INTERFACE;
 use super::{AgentHome, Lab, RangesFile, RuleFile, Settings, TestHost, User, agent_binary};
@@ -117,10 +116,7 @@ impl<'a> Builder<'a> {
         if self.is_linked {
             host.link(INTERFACE);
         }
-        host.listeners = {
-            let _inside = host.db.enter().unwrap();
-            self.listeners.iter().map(|at| TcpListener::bind(at).unwrap()).collect()
-        };
+        host.listeners = self.listeners.iter().map(|at| host.db.listen(at).unwrap()).collect();
         host.listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
         if let Some(ranges) = &self.ranges {
             host.push_ranges(ranges);

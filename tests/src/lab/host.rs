@@ -1,9 +1,9 @@
 //! A host of a lab: a named network namespace.
 
-use std::fmt;
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::marker::PhantomData;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
-use super::namespace;
+use super::{namespace, socket_address};
 
 /// Interfaces are ready at once: duplicate address detection is off, also for later ones.
 const SETTINGS: &[(&str, &str)] = &[
@@ -28,7 +28,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv4/conf/default/rp_filter", "0"),
 ];
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Host {
     name: String,
     net: Arc<OwnedFd>,
@@ -122,6 +122,19 @@ impl Host {
             })
     }
 
+    /// Opens a UDP socket of this host.
+    pub fn udp(&self, address: &str, port: u16) -> Result<UdpSocket> {
+        let _inside = self.enter()?;
+        let address = socket_address(address, port);
+        UdpSocket::bind(address).with_context(|| format!("{}: {address}: no socket", self.name))
+    }
+
+    /// Opens a TCP listener of this host.
+    pub fn listen(&self, at: impl ToSocketAddrs + Debug) -> Result<TcpListener> {
+        let _inside = self.enter()?;
+        TcpListener::bind(&at).with_context(|| format!("{}: {at:?}: no listener", self.name))
+    }
+
     /// Opens a TCP connection from this host; fails after `wait`.
     pub fn connect(&self, to: SocketAddr, wait: Duration) -> Result<TcpStream> {
         let _inside = self.enter()?;
@@ -135,12 +148,6 @@ impl Host {
         File::create_new(&path).with_context(|| format!("{path}: a host of this name exists"))?;
         mount(Some("/proc/thread-self/ns/net"), path.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .context(path)
-    }
-}
-
-impl fmt::Debug for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -3,17 +3,15 @@
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
-};
-use nix::sys::time::TimeVal;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+
+use crate::packets::{Ethernet, Wire, frame};
 
 use super::{Agent, AgentHome, Answer, Builder, Host, Lab, RangesFile, RuleFile, eventually};
 
@@ -24,7 +22,7 @@ pub const UNPROTECTED: u16 = 8_080;
 /// Generous bound of every wait, even on a busy machine.
 const BOUND: Duration = Duration::from_secs(20);
 /// A packet crosses a veth within microseconds: a connection that is not established after this time was denied.
-const CONNECT_MS: i64 = 80;
+const CONNECTED: Duration = Duration::from_millis(80);
 
 /// Two hosts on one link; one has the agent's home.
 #[derive(Debug)]
@@ -65,18 +63,12 @@ impl TestHost {
 
     /// Waits until the datagrams of every client arrive: an address of a new link is not always usable at once.
     fn wait_for_route(&self) {
-        let target = {
-            let _inside = self.db.enter().unwrap();
-            UdpSocket::bind(socket_address("::", UNPROTECTED)).unwrap()
-        };
+        let target = self.db.udp("::", UNPROTECTED).unwrap();
         target.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         for source in self.clients.iter().map(|one| without_length(one)) {
             let is_ipv6 = source.contains(':');
             let server = self.servers.iter().find(|one| one.contains(':') == is_ipv6).unwrap();
-            let client = {
-                let _inside = self.outside.enter().unwrap();
-                UdpSocket::bind(socket_address(source, 0)).unwrap()
-            };
+            let client = self.outside.udp(source, 0).unwrap();
             eventually(BOUND, "a datagram arrives", || {
                 client.send_to(b"?", socket_address(without_length(server), UNPROTECTED)).ok()?;
                 let (_, from) = target.recv_from(&mut [0]).ok()?;
@@ -84,6 +76,18 @@ impl TestHost {
             })
             .unwrap();
         }
+    }
+
+    /// Opens the outside end of a link for raw frames.
+    pub fn wire(&self, interface: &str) -> Wire {
+        let _inside = self.outside.enter().unwrap();
+        Wire::open(interface).unwrap()
+    }
+
+    /// Returns the header of a frame over a link from the outside host to the database host.
+    pub fn frame(&self, interface: &str) -> Ethernet {
+        let [to, from] = [&self.db, &self.outside].map(|host| host.mac(interface).unwrap());
+        frame().to(to).from(from)
     }
 
     /// Starts the agent and waits until its status reports that it runs.
@@ -270,15 +274,12 @@ pub fn database_of<'a>(status: &'a Value, database: &str) -> &'a Value {
 pub fn connects(from: &Host, source: &str, to: &str) -> bool {
     let client = {
         let _inside = from.enter().unwrap();
-        socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap()
+        Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()
     };
-    let address = |text: &str| SockaddrIn::from(text.parse::<std::net::SocketAddrV4>().unwrap());
-    bind(client.as_raw_fd(), &address(&format!("{source}:0"))).unwrap();
-    // This option also limits connect(2).
-    setsockopt(&client, sockopt::SendTimeout, &TimeVal::new(0, CONNECT_MS * 1_000)).unwrap();
-    match connect(client.as_raw_fd(), &address(to)) {
+    client.bind(&socket_address(source, 0).into()).unwrap();
+    match client.connect_timeout(&to.parse::<SocketAddr>().unwrap().into(), CONNECTED) {
         Ok(()) => true,
-        Err(Errno::EINPROGRESS | Errno::EAGAIN) => false,
+        Err(error) if error.kind() == ErrorKind::TimedOut => false,
         Err(error) => panic!("{source} → {to}: {error}"),
     }
 }

@@ -1,6 +1,5 @@
 //! `audit` finds every bypass while it is planted, and not before or after.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use firewall_tests::lab::{Host, TestHost, User, eventually};
@@ -156,10 +155,7 @@ fn harmless_rules_are_not_reported() {
 #[test]
 fn loopback_and_unnamed_address_listeners_are_reported() {
     let host = filtered(User::Root);
-    let listen = |address: &str| {
-        let _inside = host.db.enter().unwrap();
-        TcpListener::bind(address).unwrap()
-    };
+    let listen = |address: &str| host.db.listen(address).unwrap();
     let findings = || -> Vec<(String, String)> { host.audit(&[]).bypasses.into_iter().collect() };
     let finding = |kind: &str, object: &str| (kind.to_owned(), object.to_owned());
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use firewall_tests::lab::{INTERFACE, TestHost, eventually};
-use firewall_tests::packets::{Ethernet, Segment, Wire, frame, protocol};
+use firewall_tests::packets::{Segment, protocol};
 use serde_json::Value;
 
 use crate::setup::populated;
@@ -34,10 +34,7 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
     let host = populated();
     let batches = batches(&host);
     let (mut reasons, mut lines) = (BTreeMap::new(), BTreeMap::new());
-    let wire = {
-        let _inside = host.outside.enter().unwrap();
-        Wire::open(INTERFACE).unwrap()
-    };
+    let wire = host.wire(INTERFACE);
     for batch in &batches {
         let bytes = batch.count * batch.frame.len() as u64;
         add(reasons.entry(batch.reason.to_owned()).or_default(), (batch.count, bytes));
@@ -85,8 +82,7 @@ fn every_packet_is_counted_once_on_its_reason_and_on_its_rule() {
 }
 
 fn batches(host: &TestHost) -> Vec<Batch> {
-    let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
-    let ethernet = || -> Ethernet { frame().to(to).from(from) };
+    let ethernet = || host.frame(INTERFACE);
     let syn = |source, port| ethernet().ipv4(source, SERVER4).tcp(40_000, port).build();
     let batch = |count, reason, rule, frame| Batch { count, frame, reason, rule };
     let tagged = (0..5).fold(ethernet(), |ethernet, _| ethernet.vlan(0));

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use firewall_agent::rules::{Limits, read_database};
 use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, User, eventually};
-use firewall_tests::packets::{Wire, frame};
 use serde_json::{Value, json};
 
 use crate::setup::{ORDERS, populated};
@@ -20,14 +19,10 @@ const STRANGERS: [Ipv4Addr; 3] =
 
 /// Sends the given number of SYNs from each stranger to each port, slowly enough for the kernel to record each.
 fn knock(host: &TestHost, ports: &[u16], counts: [usize; 3]) {
-    let wire = {
-        let _inside = host.outside.enter().unwrap();
-        Wire::open(INTERFACE).unwrap()
-    };
-    let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
+    let (wire, ethernet) = (host.wire(INTERFACE), host.frame(INTERFACE));
     for (stranger, count) in STRANGERS.into_iter().zip(counts) {
         for port in ports.iter().flat_map(|port| vec![*port; count]) {
-            wire.send(&frame().to(to).from(from).ipv4(stranger, SERVER).tcp(40_000, port).build()).unwrap();
+            wire.send(&ethernet.clone().ipv4(stranger, SERVER).tcp(40_000, port).build()).unwrap();
             sleep(Duration::from_millis(2));
         }
     }

@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, eventually};
-use firewall_tests::packets::{Wire, frame};
 use serde_json::{Value, json};
 
 use crate::setup::{ORDERS, populated, ranges};
@@ -25,12 +24,8 @@ fn file() -> RuleFile {
 }
 
 fn send(host: &TestHost, source: &str, count: usize) {
-    let wire = {
-        let _inside = host.outside.enter().unwrap();
-        Wire::open(INTERFACE).unwrap()
-    };
-    let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
-    let syn = frame().to(to).from(from).ipv4(source.parse().unwrap(), SERVER).tcp(40_000, 30_092).build();
+    let (wire, ethernet) = (host.wire(INTERFACE), host.frame(INTERFACE));
+    let syn = ethernet.ipv4(source.parse().unwrap(), SERVER).tcp(40_000, 30_092).build();
     (0..count).for_each(|_| wire.send(&syn).unwrap());
 }
 

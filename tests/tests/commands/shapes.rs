@@ -4,7 +4,6 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use firewall_tests::packets::{Wire, frame};
 use serde_json::Value;
 
 use firewall_tests::lab::INTERFACE;
@@ -30,13 +29,9 @@ fn fields(value: &Value, found: &mut Vec<String>) {
 #[test]
 fn nouns_print_the_documented_shapes() {
     let host = populated();
-    let wire = {
-        let _inside = host.outside.enter().unwrap();
-        Wire::open(INTERFACE).unwrap()
-    };
-    let (to, from) = (host.db.mac(INTERFACE).unwrap(), host.outside.mac(INTERFACE).unwrap());
     let (stranger, server) = (Ipv4Addr::new(198, 51, 100, 9), Ipv4Addr::new(192, 0, 2, 10));
-    wire.send(&frame().to(to).from(from).ipv4(stranger, server).tcp(40_000, 30_092).build()).unwrap();
+    let syn = host.frame(INTERFACE).ipv4(stranger, server).tcp(40_000, 30_092).build();
+    host.wire(INTERFACE).send(&syn).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
     // Produces a finding of `audit`.
     host.db.run("ip link add br0 type bridge").unwrap();

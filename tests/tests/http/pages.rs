@@ -1,7 +1,6 @@
 //! The four pages, on both kinds of listener, and listeners that cannot be bound.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -88,10 +87,7 @@ fn socket_is_accessible_only_to_its_group() {
 #[test]
 fn unbindable_listener_is_reported_and_blocks_nothing() {
     let host = stopped();
-    let occupied = {
-        let _inside = host.db.enter().unwrap();
-        TcpListener::bind(TCP).unwrap()
-    };
+    let occupied = host.db.listen(TCP).unwrap();
     host.serve(&[]);
     let reported = |status: &Value| status["errors"].to_string().contains(&format!("listen {TCP}: "));
     host.apply("orders", 1, &[OFFICE_RULE]);

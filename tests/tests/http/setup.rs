@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, database_of};
-use firewall_tests::packets::{Wire, frame};
 use serde_json::Value;
 
 use crate::scrape::Scrape;
@@ -105,11 +104,8 @@ pub trait Http {
 
     /// Sends TCP packets to the database's port from outside.
     fn send(&self, source: Ipv4Addr, count: usize) {
-        let (db, outside) = (&self.host().db, &self.host().outside);
-        let _inside = outside.enter().unwrap();
-        let (to, from) = (db.mac(INTERFACE).unwrap(), outside.mac(INTERFACE).unwrap());
-        let frame = frame().to(to).from(from).ipv4(source, SERVER).tcp(40_000, PORT).build();
-        let wire = Wire::open(INTERFACE).unwrap();
+        let frame = self.host().frame(INTERFACE).ipv4(source, SERVER).tcp(40_000, PORT).build();
+        let wire = self.host().wire(INTERFACE);
         (0..count).for_each(|_| wire.send(&frame).unwrap());
     }
 

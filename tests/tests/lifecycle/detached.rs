@@ -1,7 +1,6 @@
 //! `detach` and `attach` by an operator, and `restore` before the daemon runs.
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use firewall_tests::lab::{INTERFACE, TestHost, User, socket_address};
@@ -81,10 +80,7 @@ fn restore_applies_the_last_good_state_without_rule_files() {
 fn restore_without_state_closes_guarded_ports_and_names_interface() {
     let host = builder().interfaces(&[INTERFACE, "late0"]).build();
     fs::remove_dir_all(host.dir().join("rules.d")).unwrap();
-    let listener = {
-        let _inside = host.db.enter().unwrap();
-        TcpListener::bind(socket_address("::", PORT)).unwrap()
-    };
+    let listener = host.db.listen(("::", PORT)).unwrap();
     let connects = || host.outside.connect(socket_address(SERVERS[0], PORT), FLOW).is_ok();
     assert!(connects(), "the control");
     let restored = host.ask(&["restore", "--wait", "300ms"]);

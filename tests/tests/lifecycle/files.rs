@@ -1,7 +1,6 @@
 //! Starts with missing, broken or truncated files.
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use firewall_tests::lab::{TestHost, UNPROTECTED, socket_address};
@@ -16,12 +15,7 @@ fn first_start_without_a_usable_file_closes_only_guarded_ports() {
     for (what, spoil) in SPOILED {
         let host = hosts();
         spoil(&host);
-        let listeners: Vec<TcpListener> = {
-            let _inside = host.db.enter().unwrap();
-            [PORT, GUARDED, UNPROTECTED]
-                .map(|port| TcpListener::bind(socket_address("::", port)).unwrap())
-                .into()
-        };
+        let listeners = [PORT, GUARDED, UNPROTECTED].map(|port| host.db.listen(("::", port)).unwrap());
         let is_open = |server, port| host.outside.connect(socket_address(server, port), PATIENCE).is_ok();
         assert!(is_open(SERVERS[0], GUARDED), "{what}: the control: without the agent the port is open");
         let agent = host.start_agent();

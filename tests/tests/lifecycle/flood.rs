@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use firewall_tests::packets::{Wire, frame};
+use firewall_tests::packets::Wire;
 
 use firewall_tests::lab::TestHost;
 
@@ -64,13 +64,8 @@ fn flood_changes_no_verdict_and_is_reported_by_source() {
                 .is_ok_and(|status| status.0["interfaces"].as_array().is_some_and(|all| all.len() == 2))
         })
         .unwrap();
-    let wire = {
-        let _inside = host.outside.enter().unwrap();
-        Wire::open(SECOND).unwrap()
-    };
-    let (to, from) = (host.db.mac(SECOND).unwrap(), host.outside.mac(SECOND).unwrap());
-    let server: Ipv4Addr = SERVERS[0].parse().unwrap();
-    let syn = frame().to(to).from(from).ipv4(HEAVY, server).tcp(40_000, PORT).build();
+    let (wire, server) = (host.wire(SECOND), SERVERS[0].parse().unwrap());
+    let syn = host.frame(SECOND).ipv4(HEAVY, server).tcp(40_000, PORT).build();
     let refused =
         |host: &TestHost| host.json(&["denied", "--top", "1"])["totals"]["denied"].as_u64().unwrap();
 

@@ -52,17 +52,16 @@ struct Arrived {
 
 impl Traffic {
     pub fn start(host: &TestHost) -> Self {
-        let target = {
-            let _inside = host.db.enter().unwrap();
-            UdpSocket::bind(socket_address("::", PORT)).unwrap()
-        };
+        let target = host.db.udp("::", PORT).unwrap();
         setsockopt(&target, sockopt::RcvBufForce, &RECEIVE_BUFFER).unwrap();
         target.set_read_timeout(Some(GRACE)).unwrap();
-        let sources: Vec<UdpSocket> = {
-            let _inside = host.outside.enter().unwrap();
-            let pairs = [ALLOWED, DENIED].into_iter().flat_map(|sources| sources.into_iter().zip(SERVERS));
-            pairs.map(|(source, server)| connected(source, server)).collect()
+        let pairs = [ALLOWED, DENIED].into_iter().flat_map(|sources| sources.into_iter().zip(SERVERS));
+        let connected = |(source, server)| {
+            let socket = host.outside.udp(source, 0).unwrap();
+            socket.connect(socket_address(server, PORT)).unwrap();
+            socket
         };
+        let sources: Vec<UdpSocket> = pairs.map(connected).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let [sent, arrived] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
         let sender = {
@@ -105,12 +104,6 @@ impl Traffic {
             last_leak: arrived.denied.iter().map(|(_, round)| *round).max(),
         }
     }
-}
-
-fn connected(source: &str, server: &str) -> UdpSocket {
-    let socket = UdpSocket::bind(socket_address(source, 0)).unwrap();
-    socket.connect(socket_address(server, PORT)).unwrap();
-    socket
 }
 
 /// Sends rounds of one datagram from each source until `stop`, and counts them.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -40,9 +39,7 @@ impl InstalledHost {
         let host = Self { root, db, friend, stranger, lab };
         host.install();
         // Control: without a filter the stranger gets in.
-        let inside = host.db.enter().unwrap();
-        let listener = TcpListener::bind("0.0.0.0:5432").unwrap();
-        drop(inside);
+        let listener = host.db.listen("0.0.0.0:5432").unwrap();
         let open = || (connects(&host.friend, FRIENDLY) && connects(&host.stranger, STRANGE)).then_some(());
         eventually(PATIENCE, "everyone gets in", open).unwrap();
         drop(listener);

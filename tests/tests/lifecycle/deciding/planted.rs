@@ -31,17 +31,13 @@ pub struct DatagramPath<'a> {
 
 impl<'a> DatagramPath<'a> {
     pub fn new(host: &'a TestHost) -> Self {
-        let _inside = host.db.enter().unwrap();
-        let target = UdpSocket::bind(socket_address("::", PORT)).unwrap();
+        let target = host.db.udp("::", PORT).unwrap();
         target.set_read_timeout(Some(ARRIVAL)).unwrap();
         Self { host, cpu: cpus().unwrap()[0], target }
     }
 
     pub fn passes(&self, source: &str) -> bool {
-        let client = {
-            let _inside = self.host.outside.enter().unwrap();
-            UdpSocket::bind(socket_address(source, 0)).unwrap()
-        };
+        let client = self.host.outside.udp(source, 0).unwrap();
         // A veth delivers a packet on the sender's CPU.
         thread::scope(|scope| {
             let (client, cpu) = (&client, self.cpu);
