@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use etherparse::{SlicedPacket, TransportSlice};
 use firewall_agent::bpf::{Programs, attach};
 use firewall_agent::config::XdpMode;
 use firewall_agent::host::netlink::Attached;
@@ -15,7 +16,6 @@ use firewall_tests::packets::Wire;
 use firewall_tests::packets::corpus::{self, Route, Shape};
 use nix::sys::socket::{Backlog, listen};
 
-use crate::arrivals::{answered_tag, datagram_tag};
 use crate::kernel::{BPFFS, load, put_in_force};
 
 const PORT: u16 = 30_092;
@@ -32,28 +32,19 @@ const BACKLOG: i32 = 4_096;
 /// Shapes per burst, of at most five frames each: the queue of a veth pair holds 256 frames.
 const BURST: usize = 32;
 
-/// The source address of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    Allowed,
-    Denied,
+/// The source addresses of a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    ipv4: Ipv4Addr,
+    ipv6: Ipv6Addr,
 }
 
-impl Source {
-    pub fn ipv4(self) -> Ipv4Addr {
-        match self {
-            Self::Allowed => Ipv4Addr::new(203, 0, 113, 5),
-            Self::Denied => Ipv4Addr::new(198, 51, 100, 66),
-        }
-    }
-
-    pub fn ipv6(self) -> Ipv6Addr {
-        match self {
-            Self::Allowed => Ipv6Addr::new(0x2001, 0xdb8, 0xa110, 0, 0, 0, 0, 5),
-            Self::Denied => Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0x66),
-        }
-    }
-}
+pub const ALLOWED: Source =
+    Source { ipv4: Ipv4Addr::new(203, 0, 113, 5), ipv6: Ipv6Addr::new(0x2001, 0xdb8, 0xa110, 0, 0, 0, 0, 5) };
+pub const DENIED: Source = Source {
+    ipv4: Ipv4Addr::new(198, 51, 100, 66),
+    ipv6: Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0x66),
+};
 
 /// Open sockets on the database host, and the wire outside it.
 pub struct Sockets {
@@ -73,22 +64,17 @@ impl Sockets {
             one.run(&format!("ip link set {INTERFACE} mtu {MTU}")).unwrap();
         }
         // The outer host owns none of the sources, so that its kernel does not answer the answers.
-        for source in [Source::Allowed, Source::Denied] {
-            make_neighbour(database, source.ipv4().into(), macs.1);
-            make_neighbour(database, source.ipv6().into(), macs.1);
+        for source in [ALLOWED, DENIED] {
+            make_neighbour(database, source.ipv4.into(), macs.1);
+            make_neighbour(database, source.ipv6.into(), macs.1);
         }
         database.set("net/ipv4/conf/all/accept_source_route", "1").unwrap();
         database.set(&format!("net/ipv4/conf/{INTERFACE}/accept_source_route"), "1").unwrap();
-        let wire = {
-            let _inside = outside.enter().unwrap();
-            Wire::open(INTERFACE).unwrap()
-        };
-        let inside = database.enter().unwrap();
-        let tcp = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+        let wire = host.wire(INTERFACE);
+        let tcp = database.listen(("::", PORT)).unwrap();
         listen(&tcp, Backlog::new(BACKLOG).unwrap()).unwrap();
-        let udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT)).unwrap();
+        let udp = database.udp("::", PORT).unwrap();
         udp.set_nonblocking(true).unwrap();
-        drop(inside);
         Self { wire, _tcp: tcp, udp, macs, host }
     }
 
@@ -108,9 +94,9 @@ impl Sockets {
         Route {
             to: self.macs.0,
             from: self.macs.1,
-            source4: source.ipv4(),
+            source4: source.ipv4,
             destination4: ADDRESS4,
-            source6: source.ipv6(),
+            source6: source.ipv6,
             destination6: ADDRESS6,
             port: PORT,
         }
@@ -126,7 +112,7 @@ impl Sockets {
             }
             self.collect(&mut arrived, Instant::now());
         }
-        let sentinels = corpus::plain(&self.route(Source::Allowed), SENTINEL_TAG);
+        let sentinels = corpus::plain(&self.route(ALLOWED), SENTINEL_TAG);
         for sentinel in &sentinels {
             self.wire.send(&sentinel.frames[0]).unwrap();
         }
@@ -147,11 +133,25 @@ impl Sockets {
         let mut payload = [0; 64];
         loop {
             match self.udp.recv(&mut payload) {
-                Ok(length) => arrived.extend(datagram_tag(&payload[..length])),
+                Ok(length) => {
+                    arrived.extend(payload[..length].first_chunk().map(|tag| u32::from_be_bytes(*tag)));
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => panic!("udp socket: {error}"),
             }
         }
+    }
+}
+
+/// Returns the tag of the segment that `frame` answers: a listening socket acknowledges a SYN, and answers any other
+/// segment with ACK by a reset with that number.
+fn answered_tag(frame: &[u8]) -> Option<u32> {
+    let sliced = SlicedPacket::from_ethernet(frame).ok()?;
+    let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { return None };
+    if tcp.rst() {
+        Some(tcp.sequence_number())
+    } else {
+        (tcp.syn() && tcp.ack()).then(|| tcp.acknowledgment_number().wrapping_sub(1))
     }
 }
 
@@ -160,8 +160,8 @@ fn rule_file() -> RuleFile {
     destinations
         .iter()
         .fold(RuleFile::new("orders", 1), |file, to| file.endpoint(to).udp_endpoint(to))
-        .allow(&format!("{}/32", Source::Allowed.ipv4()))
-        .allow(&format!("{}/128", Source::Allowed.ipv6()))
+        .allow(&format!("{}/32", ALLOWED.ipv4))
+        .allow(&format!("{}/128", ALLOWED.ipv6))
 }
 
 fn make_neighbour(host: &Host, address: IpAddr, mac: [u8; 6]) {
