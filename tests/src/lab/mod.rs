@@ -51,7 +51,7 @@ pub use psql::{Session, psql};
 pub use rounds::rounds;
 pub use rule_file::{RangesFile, RuleFile};
 pub use status::Status;
-pub use test_host::{INTERFACE, TestHost, UNPROTECTED, connects, database_of, socket_address};
+pub use test_host::{INTERFACE, OnHost, TestHost, UNPROTECTED, connects, database_of, socket_address};
 pub use traced::{count_from_here, killed_after};
 pub use wait::eventually;
 

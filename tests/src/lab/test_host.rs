@@ -37,6 +37,17 @@ pub struct TestHost {
     pub lab: Lab,
 }
 
+/// Base of the traits by which test suites extend [`TestHost`].
+pub trait OnHost {
+    fn host(&self) -> &TestHost;
+}
+
+impl OnHost for TestHost {
+    fn host(&self) -> &TestHost {
+        self
+    }
+}
+
 #[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 impl TestHost {
     pub fn builder<'a>() -> Builder<'a> {

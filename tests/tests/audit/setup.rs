@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use firewall_tests::lab::{Answer, RuleFile, TestHost, User};
+use firewall_tests::lab::{Answer, OnHost, RuleFile, TestHost, User};
 use serde_json::Value;
 
 /// The result of one audit.
@@ -28,9 +28,7 @@ pub fn filtered(user: User) -> TestHost {
     host
 }
 
-pub trait Audit {
-    fn host(&self) -> &TestHost;
-
+pub trait Audit: OnHost {
     fn audit_answer(&self, arguments: &[&str]) -> Answer {
         self.host().ask(&[&["audit"], arguments].concat())
     }
@@ -40,11 +38,7 @@ pub trait Audit {
     }
 }
 
-impl Audit for TestHost {
-    fn host(&self) -> &TestHost {
-        self
-    }
-}
+impl Audit for TestHost {}
 
 pub fn findings(answer: &Answer) -> Findings {
     let json: Value = serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"));

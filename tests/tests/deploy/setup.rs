@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use firewall_tests::lab::{Agent, CAPABILITY_MASK, RuleFile, TestHost, eventually, process_status};
+use firewall_tests::lab::{Agent, CAPABILITY_MASK, OnHost, RuleFile, TestHost, eventually, process_status};
 use libc::sock_filter;
 use nix::mount::{MsFlags, mount};
 use procfs_core::FromRead as _;
@@ -28,9 +28,7 @@ pub fn unfiltered() -> TestHost {
 }
 
 /// Checks of the server's port by real connections.
-pub trait Server {
-    fn host(&self) -> &TestHost;
-
+pub trait Server: OnHost {
     /// Several attempts: a busy machine delays one.
     fn is_open(&self) -> bool {
         (0..4).any(|_| self.host().connects(CLIENT, SERVER))
@@ -51,11 +49,7 @@ pub trait Server {
     }
 }
 
-impl Server for TestHost {
-    fn host(&self) -> &TestHost {
-        self
-    }
-}
+impl Server for TestHost {}
 
 /// Bind-mounts a directory at a second path.
 pub fn bind(from: &Path, to: &Path) {

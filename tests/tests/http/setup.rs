@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, database_of};
+use firewall_tests::lab::{INTERFACE, OnHost, RuleFile, TestHost, database_of};
 use serde_json::Value;
 
 use crate::scrape::Scrape;
@@ -41,9 +41,7 @@ pub fn stopped() -> TestHost {
 }
 
 /// Requests to the agent and packets to its host.
-pub trait Http {
-    fn host(&self) -> &TestHost;
-
+pub trait Http: OnHost {
     /// Starts the agent and waits until its own status page names it.
     fn serve(&self, flags: &[&str]) {
         let agent = self.host().home.start_with(flags).unwrap();
@@ -115,11 +113,7 @@ pub trait Http {
     }
 }
 
-impl Http for TestHost {
-    fn host(&self) -> &TestHost {
-        self
-    }
-}
+impl Http for TestHost {}
 
 pub fn request(method: &str, path: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n")

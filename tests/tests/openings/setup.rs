@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use firewall_tests::lab::{Answer, RuleFile, TestHost, connects, eventually};
+use firewall_tests::lab::{Answer, OnHost, RuleFile, TestHost, connects, eventually};
 
 /// Unguarded, with a listener.
 pub const E1: &str = "10.77.0.1:8080";
@@ -35,9 +35,7 @@ pub fn unfiltered(more: &str) -> TestHost {
 }
 
 /// Checks by real connections.
-pub trait Connections {
-    fn host(&self) -> &TestHost;
-
+pub trait Connections: OnHost {
     /// Starts the agent and waits until it has written its status, or answers where there is no room for a status.
     fn run(&self) {
         let (host, agent) = (self.host(), self.host().home.start().unwrap());
@@ -142,11 +140,7 @@ pub trait Connections {
     }
 }
 
-impl Connections for TestHost {
-    fn host(&self) -> &TestHost {
-        self
-    }
-}
+impl Connections for TestHost {}
 
 /// Returns a rule file of `DATABASE` with these endpoints (`ADDRESS:PORT`, or a port alone for every address) that
 /// allows these sources.

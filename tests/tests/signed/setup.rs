@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use firewall_tests::lab::{Agent, Key, RuleFile, TestHost};
+use firewall_tests::lab::{Agent, Key, OnHost, RuleFile, TestHost};
 
 pub const FILE: &str = "orders.yaml";
 pub const DATABASE: &str = "orders";
@@ -15,9 +15,7 @@ pub fn unsigned() -> TestHost {
 }
 
 /// Keys, signed files, and an agent that accepts no others.
-pub trait Signing {
-    fn host(&self) -> &TestHost;
-
+pub trait Signing: OnHost {
     fn key(&self, name: &str) -> Key {
         Key::create(self.host().lab.dir(), name).unwrap()
     }
@@ -82,11 +80,7 @@ pub trait Signing {
     }
 }
 
-impl Signing for TestHost {
-    fn host(&self) -> &TestHost {
-        self
-    }
-}
+impl Signing for TestHost {}
 
 /// Returns a rule file that allows another source in odd revisions than in even ones.
 pub fn rules(revision: u64) -> String {
