@@ -112,9 +112,9 @@ pub const STEPS: &[Step] = &[
             hosts.push(4, &[OFFICE, APPS, BROKEN[0], BROKEN[1], STRANGER])?;
             let (agent, home) = hosts.agent()?;
             agent.wait_until("the file is rejected", || {
-                home.status().is_ok_and(|status| status.state(DATABASE) == Some("rejected"))
+                home.database(DATABASE).is_ok_and(|one| one["state"] == "rejected")
             })?;
-            ensure!(home.status()?.revision(DATABASE) == Some(3), "status: revision 3 is no longer in force");
+            ensure!(home.database(DATABASE)?["revision"] == 3, "status: revision 3 is no longer in force");
             let said = home.ask(&["status"])?.out;
             let mut lines = Vec::new();
             for mistake in ["\"203.0.113.300/24\"", "\"203.0.113.7\""] {

@@ -1,7 +1,8 @@
 //! A running agent: its user, log, signals and end.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub enum User {
     Unprivileged,
     /// As `Unprivileged`, with a uid that no other process has: the kernel's per-user counts are this agent's alone.
     Alone,
+    /// As `Unprivileged`, with this uid and without any capability.
+    Powerless(u32),
 }
 
 /// The capabilities that the agent is documented to need, in setpriv's syntax.
@@ -30,24 +33,26 @@ pub const CAPABILITY_MASK: u64 = (1 << 12) | (1 << 38) | (1 << 39);
 
 impl User {
     /// Returns the uid, which is also the gid.
-    pub fn id(self) -> u32 {
+    pub const fn id(self) -> u32 {
         match self {
             Self::Root => 0,
             Self::Unprivileged => 65534,
             Self::Alone => 64_991,
+            Self::Powerless(id) => id,
         }
     }
 
     /// Returns a command of this user on a host.
-    pub fn command(self, host: &Host, program: &Path) -> Command {
+    pub fn command(self, host: &Host, program: impl AsRef<OsStr>) -> Command {
         match self {
             Self::Root => host.command(program),
-            Self::Unprivileged | Self::Alone => {
+            Self::Unprivileged | Self::Alone | Self::Powerless(_) => {
+                let capabilities = if matches!(self, Self::Powerless(_)) { "-all" } else { CAPABILITIES };
                 let id = self.id().to_string();
                 let mut command = host.command("setpriv");
                 command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs"]);
                 for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
-                    command.args([set, CAPABILITIES]);
+                    command.args([set, capabilities]);
                 }
                 // A change of user clears the parent-death signal, which is therefore set again.
                 command.args(["--pdeathsig", "KILL", "--"]).arg(program);
@@ -89,7 +94,7 @@ impl Agent {
     /// Waits until `status` reports that this revision of the database is in force.
     pub fn wait_for_revision(&mut self, home: &AgentHome, database: &str, revision: u64) -> Result<()> {
         self.wait_until(&format!("{database}: revision {revision} in force"), || {
-            home.status().is_ok_and(|status| status.revision(database) == Some(revision))
+            home.database(database).is_ok_and(|one| one["revision"] == revision)
         })
     }
 

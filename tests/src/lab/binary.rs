@@ -2,18 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
+
+use super::answer::output_of;
 
 /// Builds `firewall-agent` in the profile of the running test, if it is out of date, and returns its path. Cargo builds
 /// no binary of another package for a test, and one that exists may be old.
 pub fn agent_binary() -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| profile_dir().and_then(|dir| agent_of(&dir)).map_err(|error| format!("{error:#}")))
-        .clone()
-        .map_err(|error| anyhow!(error))
+    static BUILT: LazyLock<Result<PathBuf>> = LazyLock::new(|| agent_of(&profile_dir()?));
+    BUILT.as_ref().cloned().map_err(|error| anyhow!("{error:#}"))
 }
 
 /// Returns cargo's output directory of the profile that the running test was built in.
@@ -25,18 +24,17 @@ pub(super) fn profile_dir() -> Result<PathBuf> {
 
 /// Builds `firewall-agent` in the profile of this directory and returns its path.
 pub fn agent_of(profile_dir: &Path) -> Result<PathBuf> {
+    build(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")), "firewall-agent", profile_dir)
+}
+
+/// Builds a program of the package `firewall-agent` in `tree` and returns its path.
+pub(super) fn build(tree: &Path, program: &str, profile_dir: &Path) -> Result<PathBuf> {
     let target = profile_dir.parent().context("the test is in no target directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", "firewall-agent", "--target-dir"]).arg(target);
-    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    cargo.args(["build", "--package", "firewall-agent", "--bin", program, "--target-dir"]).arg(target);
     if profile_dir.ends_with("release") {
         cargo.arg("--release");
     }
-    let out = cargo.output().context("cargo: not started")?;
-    ensure!(
-        out.status.success(),
-        "firewall-agent: not built: {}",
-        String::from_utf8_lossy(&out.stderr).trim()
-    );
-    Ok(profile_dir.join("firewall-agent"))
+    output_of(cargo.current_dir(tree))?;
+    Ok(profile_dir.join(program))
 }

@@ -1,16 +1,18 @@
 //! An agent's installation on a host: config, rule files, state, pins; and the commands that an operator runs there.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::os::unix::fs::chown;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use fs_err as fs;
+use fs_err::os::unix::fs::chown;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::Value;
 
-use super::{Agent, Host, Lab, RuleFile, User};
+use super::{Agent, Answer, Host, Lab, RuleFile, User, database_of};
 
 /// The part of the config in which agents differ.
 #[derive(Clone, Debug)]
@@ -28,15 +30,6 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Self { interfaces: &["eth0"], xdp_mode: "native", guarded_ports: &["5432", "30000-32767"], more: "" }
     }
-}
-
-/// Output and exit code of a command.
-#[derive(Debug)]
-pub struct Answer {
-    /// Exit code; `None` when a signal ended it.
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
 }
 
 #[derive(Debug)]
@@ -59,7 +52,7 @@ impl AgentHome {
         }
         home.give_pins()?;
         home.bind_program(program)?;
-        fs::write(home.config(), home.config_text(settings)).context("config.yaml")?;
+        fs::write(home.config(), home.config_text(settings))?;
         Ok(home)
     }
 
@@ -69,9 +62,9 @@ impl AgentHome {
     }
 
     fn give(&self, dir: &Path) -> Result<()> {
-        fs::create_dir(dir).with_context(|| dir.display().to_string())?;
+        fs::create_dir(dir)?;
         let id = Some(self.user.id());
-        chown(dir, id, id).with_context(|| dir.display().to_string())
+        Ok(chown(dir, id, id)?)
     }
 
     pub fn host(&self) -> &Host {
@@ -107,8 +100,7 @@ impl AgentHome {
     }
 
     pub fn remove_rules(&self, name: &str) -> Result<()> {
-        let path = self.rule_file(name);
-        fs::remove_file(&path).with_context(|| path.display().to_string())
+        Ok(fs::remove_file(self.rule_file(name))?)
     }
 
     /// Starts the daemon; its output goes to a log that outlives it.
@@ -118,40 +110,25 @@ impl AgentHome {
 
     /// As `start`, with further flags.
     pub fn start_with(&self, flags: &[&str]) -> Result<Agent> {
+        self.start_by("", flags)
+    }
+
+    /// As `start_with`, through a wrapper command, split at spaces, that execs the program or detaches from it.
+    pub fn start_by(&self, front: &str, flags: &[&str]) -> Result<Agent> {
         let out = File::options().create(true).append(true).open(self.log()).context("log")?;
-        self.start_into(out, flags)
+        Agent::start(&mut self.command(self.user, front, &[&["run"], flags].concat()), out, self.log())
     }
 
-    /// As `start`, with further environment variables.
-    pub fn start_in(&self, environment: &[(&str, &str)]) -> Result<Agent> {
-        let out = File::options().create(true).append(true).open(self.log()).context("log")?;
-        let mut command = self.run_command();
-        Agent::start(command.envs(environment.iter().copied()), out, self.log())
+    /// As `start`, with its output to `out`.
+    pub fn start_into(&self, out: File) -> Result<Agent> {
+        Agent::start(&mut self.command(self.user, "", &["run"]), out, self.log())
     }
 
-    /// As `start_with`, with its output to `out`.
-    pub fn start_into(&self, out: File, flags: &[&str]) -> Result<Agent> {
-        Agent::start(self.run_command().args(flags), out, self.log())
-    }
-
-    fn run_command(&self) -> Command {
-        let mut command = self.user.command(&self.host, &self.program);
-        command.args(["run", "--config"]).arg(self.config());
-        command
-    }
-
-    /// As `start`, through a wrapper command that execs the program or detaches from it.
-    pub fn start_by(&self, front: &[String]) -> Result<Agent> {
-        let out = File::options().create(true).append(true).open(self.log()).context("log")?;
-        let mut command = self.by(front);
-        command.args(["run", "--config"]).arg(self.config());
-        Agent::start(&mut command, out, self.log())
-    }
-
-    fn by(&self, front: &[String]) -> Command {
-        let words: Vec<&OsStr> = front.iter().map(OsStr::new).chain([self.program.as_os_str()]).collect();
-        let mut command = self.user.command(&self.host, Path::new(words[0]));
-        command.args(&words[1..]);
+    /// Returns a command of the agent by any user, through a wrapper command, split at spaces, unless `front` is empty.
+    pub fn command(&self, user: User, front: &str, arguments: &[&str]) -> Command {
+        let mut words = front.split_whitespace().map(OsStr::new).chain([self.program.as_os_str()]);
+        let mut command = user.command(&self.host, words.next().unwrap_or_default());
+        command.args(words).args(arguments).arg("--config").arg(self.config());
         command
     }
 
@@ -161,55 +138,57 @@ impl AgentHome {
 
     /// Replaces the agent's binary: an upgrade, or a downgrade.
     pub fn install(&self, program: &Path) -> Result<()> {
-        umount2(&self.program, MntFlags::MNT_DETACH).with_context(|| self.program.display().to_string())?;
-        fs::remove_file(&self.program).with_context(|| self.program.display().to_string())?;
+        umount2(&self.program, MntFlags::MNT_DETACH).context("the agent's program: not unmounted")?;
+        fs::remove_file(&self.program)?;
         self.bind_program(program)
     }
 
     /// Runs a command of the agent to its end, as the agent's own user.
     pub fn ask(&self, arguments: &[&str]) -> Result<Answer> {
-        self.ask_by(&[], arguments)
+        self.ask_by("", arguments)
     }
 
-    /// As `ask`, through a wrapper command.
-    pub fn ask_by(&self, front: &[String], arguments: &[&str]) -> Result<Answer> {
-        let mut command = self.by(front);
-        let out = command.args(arguments).arg("--config").arg(self.config()).output();
-        let out = out.with_context(|| format!("firewall-agent {}: not started", arguments.join(" ")))?;
-        Ok(Answer {
-            code: out.status.code(),
-            out: String::from_utf8_lossy(&out.stdout).into_owned(),
-            err: String::from_utf8_lossy(&out.stderr).into_owned(),
-        })
+    /// As `ask`, through a wrapper command, split at spaces.
+    pub fn ask_by(&self, front: &str, arguments: &[&str]) -> Result<Answer> {
+        Answer::of(&mut self.command(self.user, front, arguments))
+    }
+
+    /// Returns the JSON of `status`.
+    pub fn status(&self) -> Result<Value> {
+        let answer = self.ask(&["status", "-o", "json"])?;
+        ensure!(answer.code == Some(0), "status: exit code {:?}: {}", answer.code, answer.err.trim());
+        serde_json::from_str(&answer.out).with_context(|| format!("status: {:?}", answer.out))
+    }
+
+    /// Returns the database's part of `status`; null without one.
+    pub fn database(&self, id: &str) -> Result<Value> {
+        self.status().map(|status| database_of(&status, id).clone())
     }
 
     /// Returns the bytes that a command of the agent, run as the agent's own user, writes to a terminal of this size;
     /// `NO_COLOR` is set unless `colour`. A command that runs longer than three seconds is killed.
     pub fn show(&self, arguments: &[&str], (columns, lines): (u16, u16), colour: bool) -> Result<Vec<u8>> {
-        let program = format!("{} {}", self.program.display(), arguments.join(" "));
-        let config = self.config();
-        let line =
-            format!("stty cols {columns} rows {lines}; timeout 3 {program} --config {}", config.display());
-        let mut command = self.user.command(&self.host, Path::new("script"));
+        let (program, config) = (self.program.display(), self.config());
+        let (config, arguments) = (config.display(), arguments.join(" "));
+        let shown = format!("timeout 3 {program} {arguments} --config {config}");
+        let line = format!("stty cols {columns} rows {lines}; {shown}");
+        let mut command = self.user.command(&self.host, "script");
         command.env("TERM", "xterm-256color").env("NO_COLOR", if colour { "" } else { "1" });
-        let out = command
-            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-            .stdin(Stdio::null())
-            .output();
-        Ok(out.with_context(|| format!("{line}: not started"))?.stdout)
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        Ok(command.output().with_context(|| format!("{line}: not started"))?.stdout)
     }
 
     /// Bind-mounts the program at a path that every user can reach.
     fn bind_program(&self, program: &Path) -> Result<()> {
-        File::create_new(&self.program).with_context(|| self.program.display().to_string())?;
+        fs::File::create_new(&self.program)?;
         mount(Some(program), &self.program, None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .with_context(|| format!("{}: the agent's program is not there", program.display()))
     }
 
     fn replace(&self, path: &Path, text: &str) -> Result<Instant> {
         let hidden = path.with_file_name(".new");
-        fs::write(&hidden, text).with_context(|| hidden.display().to_string())?;
-        fs::rename(&hidden, path).with_context(|| path.display().to_string())?;
+        fs::write(&hidden, text)?;
+        fs::rename(&hidden, path)?;
         Ok(Instant::now())
     }
 

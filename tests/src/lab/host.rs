@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use nix::ifaddrs::getifaddrs;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
+use super::answer::output_of;
 use super::{namespace, socket_address};
 
 /// Interfaces are ready at once: duplicate address detection is off, also for later ones.
@@ -74,11 +75,7 @@ impl Host {
     pub fn run(&self, line: &str) -> Result<String> {
         let mut words = line.split_whitespace();
         let program = words.next().context("command line: empty")?;
-        let out =
-            self.command(program).args(words).output().with_context(|| format!("{line}: not started"))?;
-        let complaint = String::from_utf8_lossy(&out.stderr);
-        ensure!(out.status.success(), "{}: {line}: {}: {}", self.name, out.status, complaint.trim());
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        output_of(self.command(program).args(words)).with_context(|| format!("host {}", self.name))
     }
 
     /// Moves the current thread to this host until the guard is dropped; sockets opened meanwhile stay on this host.

@@ -4,6 +4,7 @@
 //! namespaces and files go with the last process, and every child dies with the thread that started it.
 
 mod agent;
+mod answer;
 mod artefact;
 mod binary;
 mod builder;
@@ -19,7 +20,6 @@ mod postgres;
 mod psql;
 mod rounds;
 mod rule_file;
-mod status;
 mod test_host;
 mod traced;
 mod wait;
@@ -35,13 +35,14 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 pub use agent::{Agent, CAPABILITY_MASK, User, process_status};
+pub use answer::Answer;
 pub use artefact::{artefact, tool};
 pub use binary::{agent_binary, agent_of};
 pub use builder::Builder;
 pub use confined::Confinement;
 pub use contained::contained;
 pub use cpu::{cpus, pin_to};
-pub use home::{AgentHome, Answer, Settings};
+pub use home::{AgentHome, Settings};
 pub use host::{Host, Inside};
 pub use link::End;
 pub use minisign::Key;
@@ -50,7 +51,6 @@ pub use postgres::Postgres;
 pub use psql::{Session, psql};
 pub use rounds::rounds;
 pub use rule_file::{RangesFile, RuleFile};
-pub use status::Status;
 pub use test_host::{INTERFACE, OnHost, TestHost, UNPROTECTED, connects, database_of, socket_address};
 pub use traced::{count_from_here, killed_after};
 pub use wait::eventually;

@@ -2,14 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::binary::profile_dir;
+use super::binary::{build, profile_dir};
 
-const NAME: &str = "firewall-agent-next";
 const COPIED: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
@@ -42,13 +40,8 @@ const CHANGES: &[(&str, &str, &str)] = &[
 
 /// Returns the path of the agent of layout `v2`, built in the profile of the running test.
 pub fn next_layout_binary() -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            profile_dir().and_then(|dir| next_layout_of(&dir)).map_err(|error| format!("{error:#}"))
-        })
-        .clone()
-        .map_err(|error| anyhow!(error))
+    static BUILT: LazyLock<Result<PathBuf>> = LazyLock::new(|| next_layout_of(&profile_dir()?));
+    BUILT.as_ref().cloned().map_err(|error| anyhow!("{error:#}"))
 }
 
 /// Builds the agent of layout `v2` in the profile of this directory and returns its path.
@@ -70,14 +63,7 @@ pub fn next_layout_of(profile: &Path) -> Result<PathBuf> {
             fs::write(&path, changed).with_context(|| path.display().to_string())?;
         }
     }
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", "firewall-agent", "--bin", NAME, "--target-dir"]).arg(target);
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
-    let out = cargo.current_dir(&copy).output().context("cargo: not started")?;
-    ensure!(out.status.success(), "{NAME}: not built: {}", String::from_utf8_lossy(&out.stderr).trim());
-    Ok(profile.join(NAME))
+    build(&copy, "firewall-agent-next", profile)
 }
 
 /// Returns a file's text with all of its changes.

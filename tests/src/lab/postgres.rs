@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use nix::unistd;
 
+use super::answer::output_of;
 use super::{Host, Lab, eventually};
 
 /// The server trusts every client over TLS: access control is left to the firewall.
@@ -63,10 +64,10 @@ impl Server<'_> {
         let data = self.data();
         let cluster =
             ["--no-sync", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--username", "postgres"];
-        finish(self.as_owner(&self.programs.join("initdb")).args(cluster).arg("--pgdata").arg(&data))?;
+        output_of(self.as_owner(&self.programs.join("initdb")).args(cluster).arg("--pgdata").arg(&data))?;
         let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
         let (key, certificate) = (data.join("server.key"), data.join("server.crt"));
-        finish(
+        output_of(
             self.as_owner(Path::new("openssl"))
                 .args(request)
                 .args(["-days", "1", "-subj", "/CN=db", "-keyout"])
@@ -126,11 +127,4 @@ impl Server<'_> {
         command.arg(program).current_dir(&self.dir);
         command
     }
-}
-
-fn finish(command: &mut Command) -> Result<()> {
-    let out = command.output().context("setpriv: not started")?;
-    let complaint = String::from_utf8_lossy(&out.stderr);
-    ensure!(out.status.success(), "{command:?}: {}: {}", out.status, complaint.trim());
-    Ok(())
 }

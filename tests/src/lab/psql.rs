@@ -9,16 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Host;
 use super::postgres::programs;
+use super::{Answer, Host};
 
 /// Runs one query over TLS from a host. The error is psql's own text; without any answer it comes after two seconds,
 /// psql's shortest timeout.
 pub fn psql(from: &Host, server: SocketAddr, sslmode: &str, question: &str) -> Result<String> {
-    let out = client(from, server, sslmode)?.args(["-c", question]).stdin(Stdio::null()).output()?;
-    let complaint = String::from_utf8_lossy(&out.stderr);
-    ensure!(out.status.success(), "{}", complaint.trim());
-    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    let answer = Answer::of(client(from, server, sslmode)?.args(["-c", question]))?;
+    ensure!(answer.code == Some(0), "{}", answer.err.trim());
+    Ok(answer.out.trim().to_owned())
 }
 
 /// An open session, closed when dropped.

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::packets::{Ethernet, Wire, frame};
 
-use super::{Agent, AgentHome, Answer, Builder, Host, Lab, RangesFile, RuleFile, eventually};
+use super::{Agent, AgentHome, Answer, Builder, Host, Lab, RangesFile, RuleFile, User, eventually};
 
 /// The interface that joins the two hosts, on both.
 pub const INTERFACE: &str = "eth0";
@@ -114,7 +114,7 @@ impl TestHost {
     /// Takes over a started agent once its status reports that it runs.
     pub fn own(&self, agent: Agent) {
         let pid = u64::from(agent.pid());
-        self.own_once(agent, || self.home.status().is_ok_and(|status| status.0["agent"]["pid"] == pid));
+        self.own_once(agent, || self.home.status().is_ok_and(|status| status["agent"]["pid"] == pid));
     }
 
     /// Takes over a started agent once `runs` returns `true`.
@@ -142,10 +142,6 @@ impl TestHost {
         self.take_agent().kill().unwrap();
     }
 
-    pub fn is_running(&self) -> bool {
-        self.agent.borrow().is_some()
-    }
-
     pub fn pid(&self) -> u32 {
         self.agent.borrow().as_ref().unwrap().pid()
     }
@@ -157,7 +153,7 @@ impl TestHost {
 
     /// Empties bpffs, as a reboot does; no agent may run.
     pub fn remove_pins(&self) {
-        assert!(!self.is_running(), "an agent runs");
+        assert!(self.agent.borrow().is_none(), "an agent runs");
         for pins in fs::read_dir(self.home.pins()).unwrap() {
             fs::remove_dir_all(pins.unwrap().path()).unwrap();
         }
@@ -197,6 +193,11 @@ impl TestHost {
         self.home.ask(arguments).unwrap()
     }
 
+    /// As `ask`, by another user than the agent's own.
+    pub fn ask_as(&self, user: User, arguments: &[&str]) -> Answer {
+        Answer::of(&mut self.home.command(user, "", arguments)).unwrap()
+    }
+
     /// Returns the JSON that a command prints.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.ask(&[arguments, &["-o", "json"]].concat());
@@ -204,7 +205,7 @@ impl TestHost {
     }
 
     pub fn status(&self) -> Value {
-        self.home.status().unwrap().0
+        self.home.status().unwrap()
     }
 
     /// Returns the kernel's reason for a packet.
@@ -227,12 +228,8 @@ impl TestHost {
 
     /// Waits until `is_so` returns `true` for the status; panics with status and log.
     pub fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        let status =
-            eventually(BOUND, what, || self.home.status().ok().map(|status| status.0).filter(&is_so));
-        status.unwrap_or_else(|error| {
-            let status = self.home.status().map(|status| format!("{:#}", status.0));
-            panic!("{error:#}\n{status:?}\n{}", self.log())
-        })
+        let status = eventually(BOUND, what, || self.home.status().ok().filter(&is_so));
+        status.unwrap_or_else(|error| panic!("{error:#}\n{:#?}\n{}", self.home.status(), self.log()))
     }
 
     /// Waits until this revision is in force, with its endpoints.

@@ -66,18 +66,5 @@ fn table_explains_each_bypass_and_its_remedy() {
 }
 
 fn without_capabilities(host: &TestHost, arguments: &[&str]) -> Answer {
-    let id = User::Unprivileged.id().to_string();
-    let mut setpriv = host.db.command("setpriv");
-    setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs"]);
-    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
-        setpriv.args([set, "-all"]);
-    }
-    let config = host.home.config();
-    setpriv.arg("--").arg(config.with_file_name("firewall-agent")).arg("audit").args(arguments);
-    let out = setpriv.arg("--config").arg(config).output().unwrap();
-    Answer {
-        code: out.status.code(),
-        out: String::from_utf8(out.stdout).unwrap(),
-        err: String::from_utf8(out.stderr).unwrap(),
-    }
+    host.ask_as(User::Powerless(User::Unprivileged.id()), &[&["audit"], arguments].concat())
 }

@@ -125,9 +125,7 @@ fn follow_prints_new_denials() {
     let host = populated();
     knock(&host, &[30_092], [4, 0, 0]);
     rows(&host, &["denied"], 4);
-    let program = host.home.config().with_file_name("firewall-agent");
-    let mut command = User::Unprivileged.command(&host.db, &program);
-    command.args(["denied", "--follow", "-o", "json", "--config"]).arg(host.home.config());
+    let mut command = host.home.command(User::Unprivileged, "", &["denied", "--follow", "-o", "json"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (sender, receiver) = channel();

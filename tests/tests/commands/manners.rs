@@ -8,7 +8,7 @@ use std::process::Command;
 use firewall_tests::lab::{Answer, RuleFile, User, agent_binary};
 use serde_json::Value;
 
-use crate::setup::{ORDERS, alone, answer, into_closed_pipe, populated};
+use crate::setup::{ORDERS, alone, into_closed_pipe, populated};
 
 const EVERY: [&[&str]; 11] = [
     &["run"],
@@ -62,10 +62,8 @@ fn unreadable_configuration_exits_2_and_is_named() {
     let host = populated();
     let config = host.home.config();
     fs::set_permissions(&config, Permissions::from_mode(0o600)).unwrap();
-    let program = config.with_file_name("firewall-agent");
     for command in EVERY {
-        let mut agent = User::Unprivileged.command(&host.db, &program);
-        let answer = answer(agent.args(command).arg("--config").arg(&config));
+        let answer = host.ask_as(User::Unprivileged, command);
         is_one_error(&answer, 2, &[config.to_str().unwrap(), "Permission denied"], &format!("{command:?}"));
     }
 }

@@ -50,22 +50,12 @@ pub fn ranges(revision: u64, cidrs: &[&str]) -> RangesFile {
 
 /// Runs the program on a machine without an agent.
 pub fn alone(arguments: &[&str]) -> Answer {
-    answer(Command::new(agent_binary().unwrap()).args(arguments))
-}
-
-/// Returns output and exit code of a command.
-pub fn answer(command: &mut Command) -> Answer {
-    let out = command.output().unwrap();
-    Answer {
-        code: out.status.code(),
-        out: String::from_utf8(out.stdout).unwrap(),
-        err: String::from_utf8(out.stderr).unwrap(),
-    }
+    Answer::of(Command::new(agent_binary().unwrap()).args(arguments)).unwrap()
 }
 
 /// Runs the command with a stdout that has no reader.
 pub fn into_closed_pipe(mut command: Command) -> Answer {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
-    answer(command.stdout(writer))
+    Answer::of(command.stdout(writer)).unwrap()
 }

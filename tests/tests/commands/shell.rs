@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::setup::{ORDERS, alone, answer, populated};
+use firewall_tests::lab::User;
+
+use crate::setup::{ORDERS, alone, populated};
 
 const COMMANDS: [&str; 21] = [
     "attach",
@@ -62,20 +64,8 @@ fn every_help_has_an_example() {
 #[test]
 fn unauthorized_user_is_shown_the_required_user() {
     let host = populated();
-    let program = host.home.config().with_file_name("firewall-agent");
     for noun in [&["status"][..], &["rules"], &["denied"], &["top"], &["explain", "203.0.113.7", ORDERS]] {
-        let mut command = host.db.command("setpriv");
-        command.args([
-            "--reuid",
-            "1000",
-            "--regid",
-            "1000",
-            "--clear-groups",
-            "--bounding-set",
-            "-all",
-            "--",
-        ]);
-        let output = answer(command.arg(&program).args(noun).arg("--config").arg(host.home.config()));
+        let output = host.ask_as(User::Powerless(1000), noun);
         assert_eq!((output.code, output.out.as_str()), (Some(1), ""), "{noun:?}: {output:?}");
         assert_eq!(output.err.lines().count(), 1, "{noun:?}: {output:?}");
         for words in [

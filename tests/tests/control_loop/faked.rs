@@ -1,7 +1,7 @@
 //! An agent with a faked clock: libfaketime fakes its wall clock, and strace the kernel's synchronisation state.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use firewall_tests::lab::{Answer, TestHost, eventually, process_status};
@@ -35,45 +35,25 @@ impl Faked {
     }
 
     /// Returns the wrapper command for the agent.
-    fn front(&self, synchronised: bool) -> Vec<String> {
+    fn front(&self, synchronised: bool) -> String {
         // adjtimex(2) returns TIME_ERROR where the clock is not synchronised; an injected result leaves `status` at 0.
         let answer = if synchronised { libc::TIME_OK } else { libc::TIME_ERROR };
-        let inject = format!("inject=adjtimex:retval={answer}");
         // With `-D` the tracer is a grandchild: the started process becomes the agent.
-        let mut front = vec![
-            "strace",
-            "-D",
-            "-I",
-            "2",
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=adjtimex",
-            "-e",
-            &inject,
-        ]
-        .into_iter()
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
-        for variable in [
+        let strace = format!("strace -D -I 2 -f -qq -o /dev/null -e inject=adjtimex:retval={answer}");
+        let variables = [
             format!("LD_PRELOAD={}", library().display()),
             format!("FAKETIME_TIMESTAMP_FILE={}", self.offset.display()),
             "FAKETIME_NO_CACHE=1".to_owned(),
             "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
             "DONT_FAKE_MONOTONIC=1".to_owned(),
             "NO_FAKE_STAT=1".to_owned(),
-        ] {
-            front.extend(["-E".to_owned(), variable]);
-        }
-        front
+        ];
+        format!("{strace} -e trace=adjtimex -E {}", variables.join(" -E "))
     }
 
     pub fn start(&mut self, ahead: SignedDuration, synchronised: bool) {
         self.set(ahead);
-        let front = self.front(synchronised);
-        self.host.own(self.host.home.start_by(&front).unwrap());
+        self.host.own(self.host.home.start_by(&self.front(synchronised), &[]).unwrap());
     }
 
     pub fn stop(&mut self) {
@@ -132,10 +112,8 @@ impl Faked {
 }
 
 fn library() -> PathBuf {
-    let paths = ["x86_64-linux-gnu/", "aarch64-linux-gnu/", "", "64/"].map(|dir| match dir {
-        "64/" => "/usr/lib64/faketime/libfaketimeMT.so.1".to_owned(),
-        dir => format!("/usr/lib/{dir}faketime/libfaketimeMT.so.1"),
-    });
-    let found = paths.iter().map(Path::new).find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("libfaketimeMT.so.1: is the package faketime installed?")).to_owned()
+    let dirs = ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib", "lib64"];
+    let mut paths =
+        dirs.map(|dir| PathBuf::from(format!("/usr/{dir}/faketime/libfaketimeMT.so.1"))).into_iter();
+    paths.find(|path| path.exists()).expect("libfaketimeMT.so.1: is the package faketime installed?")
 }

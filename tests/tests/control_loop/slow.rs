@@ -21,7 +21,7 @@ fn unread_log_delays_no_revocation() {
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[b'\n'; PIPE]).unwrap();
     let full = OwnedFd::from(writer);
-    host.own(host.home.start_into(File::from(full.try_clone().unwrap()), &[]).unwrap());
+    host.own(host.home.start_into(File::from(full.try_clone().unwrap())).unwrap());
     host.push(&file("a", 1, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 1);
     host.push(&file("a", 2, "192.0.2.1", &[SHOP]));

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use firewall_tests::lab::{TestHost, User, database_of, eventually};
+use firewall_tests::lab::{TestHost, User, eventually};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -91,7 +91,7 @@ fn without_inotify_the_daemon_rescans_until_an_instance_is_free() {
     sleep(Duration::from_millis(500));
     host.push(&file("a", 3, "192.0.2.1", &[OFFICE]));
     sleep(A_WHILE);
-    assert_eq!(database_of(&host.home.status().unwrap().0, "a")["revision"], 2, "the control");
+    assert_eq!(host.home.database("a").unwrap()["revision"], 2, "the control");
     signal(&host, Signal::SIGHUP);
     host.until_revision("a", 3);
 
@@ -187,7 +187,7 @@ fn unused_signals_do_not_stop_the_agent() {
 #[test]
 fn an_empty_variable_counts_as_unset() {
     let host = builder().build();
-    host.own(host.home.start_in(&[("RUST_LOG", ""), ("FIREWALL_AGENT_LOG_FORMAT", "")]).unwrap());
+    host.own(host.home.start_by("env RUST_LOG= FIREWALL_AGENT_LOG_FORMAT=", &[]).unwrap());
     host.push(&file("a", 1, "192.0.2.1", &[SHOP]));
     host.until_revision("a", 1);
     let logged = || host.log().contains("in force database=a").then(|| host.log());
@@ -195,7 +195,7 @@ fn an_empty_variable_counts_as_unset() {
     assert!(human.contains(" INFO "), "{human}");
     host.stop();
     // Controls: nonempty values take effect.
-    host.own(host.home.start_in(&[("RUST_LOG", "error"), ("FIREWALL_AGENT_LOG_FORMAT", "json")]).unwrap());
+    host.own(host.home.start_by("env RUST_LOG=error FIREWALL_AGENT_LOG_FORMAT=json", &[]).unwrap());
     host.write("broken.yaml", "junk\n...\n");
     host.until_rejected("junk");
     let after = host.log();

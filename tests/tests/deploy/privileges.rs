@@ -42,7 +42,7 @@ fn unprivileged_user_runs_the_agent_with_only_file_capabilities() {
     );
 
     let mut child = start(db, &program, home, &[]);
-    let attached = || home.status().is_ok_and(|status| status.0["interfaces"][0]["mode"] == "native");
+    let attached = || home.status().is_ok_and(|status| status["interfaces"][0]["mode"] == "native");
     let up = eventually(Duration::from_secs(10), "eth0 is filtered", || attached().then_some(()));
     let rights = rights(child.id());
     child.kill().unwrap();

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use firewall_agent::files::read::read_rule_file;
-use firewall_tests::lab::{RuleFile, TestHost, User, eventually};
+use firewall_tests::lab::{RuleFile, TestHost, User, database_of, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
@@ -21,7 +20,7 @@ fn unit_syscall_filter_permits_the_agent() {
     let (db, home) = (&host.db, &host.home);
 
     let trace = home.config().with_file_name("trace");
-    let mut strace = User::Unprivileged.command(db, Path::new("strace"));
+    let mut strace = User::Unprivileged.command(db, "strace");
     strace.args(["-f", "-qq", "-o"]).arg(&trace);
     // strace is killed with this thread, and the agent with strace.
     strace.args(["setpriv", "--pdeathsig", "KILL", "--"]);
@@ -29,14 +28,14 @@ fn unit_syscall_filter_permits_the_agent() {
     let mut child = strace.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let in_force = |revision| {
         let what = format!("revision {revision} in force");
-        let is = || home.status().ok().filter(|status| status.revision("orders") == Some(revision));
+        let is = || home.status().ok().filter(|status| database_of(status, "orders")["revision"] == revision);
         eventually(Duration::from_secs(30), &what, is).unwrap()
     };
     in_force(1);
     host.push(&rules(2));
     let status = in_force(2);
     assert_eq!(home.ask(&["rebase", "orders"]).unwrap().code, Some(0));
-    let agent = status.0["agent"]["pid"].as_i64().unwrap();
+    let agent = status["agent"]["pid"].as_i64().unwrap();
     kill(Pid::from_raw(agent.try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success());
 

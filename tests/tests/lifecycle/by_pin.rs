@@ -21,7 +21,7 @@ fn daemon_and_commands_open_no_object_by_id() {
         let mut run =
             traced(&host, name, &["run"]).stderr(Stdio::null()).spawn().expect("strace: is it installed?");
         let pid = eventually(Duration::from_secs(30), "the traced agent runs", || {
-            let status = host.home.status().ok()?.0;
+            let status = host.home.status().ok()?;
             let agent = status["agent"].as_object()?;
             (agent["running"] == true && status["databases"][0]["revision"] == 1)
                 .then(|| agent["pid"].as_i64())?
@@ -69,9 +69,7 @@ fn strace_shows_opens_by_id() {
 
 /// Returns a command of the unprivileged agent under strace.
 fn traced(host: &TestHost, name: &str, arguments: &[&str]) -> Command {
-    let mut agent = User::Unprivileged.command(&host.db, &host.dir().join("firewall-agent"));
-    agent.args(arguments).arg("--config").arg(host.home.config());
-    under_strace(host, name, &agent)
+    under_strace(host, name, &host.home.command(User::Unprivileged, "", arguments))
 }
 
 /// Wraps the command in strace, which must be installed.

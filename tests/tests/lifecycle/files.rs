@@ -51,7 +51,7 @@ fn a_restart_without_a_usable_file_changes_nothing_in_the_kernel() {
         host.push(&rule_file(2));
         let mut agent = host.start_agent();
         agent.wait_for_revision(&host.home, DATABASE, 2).unwrap();
-        assert_eq!(host.home.status().unwrap().state(DATABASE), Some("applied"), "{what}: mended");
+        assert_eq!(host.home.database(DATABASE).unwrap()["state"], "applied", "{what}: mended");
     }
 }
 

@@ -59,9 +59,7 @@ fn flood_changes_no_verdict_and_is_reported_by_source() {
     let mut agent = host.start_agent();
     agent
         .wait_until("both interfaces are filtered", || {
-            host.home
-                .status()
-                .is_ok_and(|status| status.0["interfaces"].as_array().is_some_and(|all| all.len() == 2))
+            host.status()["interfaces"].as_array().is_some_and(|all| all.len() == 2)
         })
         .unwrap();
     let (wire, server) = (host.wire(SECOND), SERVERS[0].parse().unwrap());

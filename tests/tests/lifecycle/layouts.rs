@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use firewall_common::names;
-use firewall_tests::lab::{Agent, TestHost, agent_binary, next_layout_binary, rounds};
+use firewall_tests::lab::{Agent, TestHost, agent_binary, database_of, next_layout_binary, rounds};
 use serde_json::Value;
 
 use crate::setup::{DATABASE, RULE_FILE, hosts, rule_file};
@@ -80,9 +80,9 @@ fn link_of(host: &TestHost) -> Value {
 fn wait_for(host: &TestHost, agent: &mut Agent, revision: u64) {
     agent
         .wait_until("it is ready", || {
-            host.home
-                .status()
-                .is_ok_and(|status| status.revision(DATABASE) == Some(revision) && status.0["ready"] == true)
+            host.home.status().is_ok_and(|status| {
+                database_of(&status, DATABASE)["revision"] == revision && status["ready"] == true
+            })
         })
         .unwrap();
 }

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use firewall_tests::lab::{TestHost, User};
 
@@ -17,6 +16,9 @@ const QUESTIONS: [(&[&str], i32); 4] = [
     (&["explain", DENIED[1], DATABASE], 3),
 ];
 
+/// The agent's own user, without its capabilities.
+const BARE: User = User::Powerless(User::Unprivileged.id());
+
 #[test]
 fn explain_needs_no_capability_for_the_agent_user() {
     let host = hosts();
@@ -24,14 +26,14 @@ fn explain_needs_no_capability_for_the_agent_user() {
     for (question, code) in QUESTIONS {
         let as_agent = host.ask(question);
         assert_eq!(as_agent.code, Some(code), "{question:?}: {as_agent:?}");
-        let bare = answer(&host, User::Unprivileged.id(), question);
-        assert_eq!(bare.status.code(), Some(code), "{question:?}: {bare:?}");
-        assert!(!bare.stdout.is_empty(), "{question:?}: {bare:?}");
+        let bare = host.ask_as(BARE, question);
+        assert_eq!(bare.code, Some(code), "{question:?}: {bare:?}");
+        assert!(!bare.out.is_empty(), "{question:?}: {bare:?}");
     }
     agent.terminate().unwrap();
     for (question, code) in QUESTIONS {
-        let stopped = answer(&host, User::Unprivileged.id(), question);
-        assert_eq!(stopped.status.code(), Some(code), "{question:?}, the agent stopped: {stopped:?}");
+        let stopped = host.ask_as(BARE, question);
+        assert_eq!(stopped.code, Some(code), "{question:?}, the agent stopped: {stopped:?}");
     }
 }
 
@@ -39,14 +41,14 @@ fn explain_needs_no_capability_for_the_agent_user() {
 #[test]
 fn load_needs_capabilities_and_explain_needs_pins() {
     let host = hosts();
-    let bare = answer(&host, User::Unprivileged.id(), &["run"]);
-    assert_eq!(bare.status.code(), Some(1), "{bare:?}");
+    let bare = host.ask_as(BARE, &["run"]);
+    assert_eq!(bare.code, Some(1), "{bare:?}");
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
-    let stranger = answer(&host, User::Unprivileged.id() - 1, &["explain", ALLOWED[0], DATABASE]);
-    assert_eq!(stranger.status.code(), Some(1), "{stranger:?}");
-    let stderr = String::from_utf8_lossy(&stranger.stderr).into_owned();
-    assert!(stderr.contains(&*host.home.pins().to_string_lossy()), "{stderr}");
+    let stranger =
+        host.ask_as(User::Powerless(User::Unprivileged.id() - 1), &["explain", ALLOWED[0], DATABASE]);
+    assert_eq!(stranger.code, Some(1), "{stranger:?}");
+    assert!(stranger.err.contains(&*host.home.pins().to_string_lossy()), "{stranger:?}");
 }
 
 /// An operator's shell is root's; the daemon, also one that starts after a boot, is not.
@@ -64,10 +66,9 @@ fn commands_of_root_without_a_daemon_leave_nothing_of_root() {
             host.remove_pins();
         }
         for command in commands.into_iter().skip(if is_booted { 3 } else { 0 }) {
-            let mut root = User::Root.command(&host.db, &host.dir().join("firewall-agent"));
-            let done = root.args(command).arg("--config").arg(host.home.config()).output().unwrap();
-            assert!(done.status.success(), "{command:?}: {done:?}");
-            assert!(!String::from_utf8_lossy(&done.stdout).contains("\\u000a"), "{done:?}");
+            let done = host.ask_as(User::Root, command);
+            assert_eq!(done.code, Some(0), "{command:?}: {done:?}");
+            assert!(!done.out.contains("\\u000a"), "{done:?}");
             assert_eq!(of_root(&host), [""; 0].map(PathBuf::from), "{command:?}, booted: {is_booted}");
         }
     }
@@ -89,16 +90,4 @@ fn of_root(host: &TestHost) -> Vec<PathBuf> {
     let mut found = Vec::new();
     [host.state_dir(), host.home.pins().to_owned()].iter().for_each(|dir| add(dir, &mut found));
     found
-}
-
-/// Runs a command as a user without any capability.
-fn answer(host: &TestHost, user: u32, arguments: &[&str]) -> Output {
-    let mut setpriv = host.db.command("setpriv");
-    let id = user.to_string();
-    setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs"]);
-    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
-        setpriv.args([set, "-all"]);
-    }
-    setpriv.arg("--").arg(host.dir().join("firewall-agent")).args(arguments);
-    setpriv.arg("--config").arg(host.home.config()).output().unwrap()
 }

@@ -19,8 +19,6 @@ pub const STRANGER: &str = "10.77.0.2";
 pub const RULE_FILE: &str = "a.yaml";
 pub const DATABASE: &str = "a";
 
-const BOUND: Duration = Duration::from_secs(20);
-
 /// Returns a host without an agent; `more` are further config lines. A stranger gets in everywhere.
 pub fn unfiltered(more: &str) -> TestHost {
     let host = TestHost::builder()
@@ -42,8 +40,8 @@ pub trait Connections: OnHost {
         let pid = u64::from(agent.pid());
         host.own_once(agent, || {
             let Ok(status) = host.home.status() else { return false };
-            let is_missing = status.0["errors"].to_string().contains("cannot read the daemon's status");
-            status.0["agent"]["pid"] == pid || is_missing && host.ask(&["health"]).code == Some(0)
+            let is_missing = status["errors"].to_string().contains("cannot read the daemon's status");
+            status["agent"]["pid"] == pid || is_missing && host.ask(&["health"]).code == Some(0)
         });
     }
 
@@ -62,12 +60,11 @@ pub trait Connections: OnHost {
 
     /// Waits until the destinations are as stated; earlier attempts by strangers do not count.
     fn until_sees(&self, open: &[&str], closed: &[&str]) {
-        let is_so = || {
-            let refused = closed.iter().all(|to| !self.host().connects(ALLOWED, to));
-            (refused && open.iter().all(|to| self.host().connects(ALLOWED, to))).then_some(())
-        };
-        eventually(BOUND, &format!("open: {open:?}, closed: {closed:?}"), is_so)
-            .unwrap_or_else(|error| panic!("{error:#}\n{:#}", self.host().status()));
+        let host = self.host();
+        host.eventually(&format!("open: {open:?}, closed: {closed:?}"), || {
+            let refused = closed.iter().all(|to| !host.connects(ALLOWED, to));
+            refused && open.iter().all(|to| host.connects(ALLOWED, to))
+        });
         self.sees(open, closed);
     }
 
@@ -86,8 +83,8 @@ pub trait Connections: OnHost {
     /// Control: without a filter a stranger gets in at every listener.
     fn is_open_to_strangers(&self) {
         for to in [E1, E2, GUARDED] {
-            let connects = || self.host().connects(STRANGER, to).then_some(());
-            eventually(BOUND, &format!("the control: nothing filters {to}"), connects).unwrap();
+            let what = format!("the control: nothing filters {to}");
+            self.host().eventually(&what, || self.host().connects(STRANGER, to));
         }
     }
 
@@ -131,7 +128,7 @@ pub trait Connections: OnHost {
 
     /// Waits until an agent of this host has logged `words`.
     fn until_logs(&self, words: &str) {
-        eventually(BOUND, words, || (self.logged(words) > 0).then_some(())).unwrap();
+        self.host().eventually(words, || self.logged(words) > 0);
     }
 
     /// Returns the number of times that agents of this host have logged `words`.

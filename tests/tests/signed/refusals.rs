@@ -10,11 +10,11 @@ use crate::setup::{DATABASE, FILE, Signing as _, rules, rules_for, unsigned};
 fn forged_and_replayed_pushes_leave_the_revision_in_force() {
     let host = unsigned();
     let (key, stranger) = (host.key("ours"), host.key("theirs"));
-    let mut agent = host.trusting(&[&key]);
+    host.trusting(&[&key]);
     for revision in [1, 2] {
         let text = rules_for(revision, host.db.name());
         host.push_signed(&text, Some(&key.sign(&text).unwrap()));
-        agent.wait_for_revision(&host.home, DATABASE, revision).unwrap();
+        host.until_revision(DATABASE, revision);
     }
     host.is_in_force(2);
     let next = rules(3);
@@ -42,8 +42,8 @@ fn forged_and_replayed_pushes_leave_the_revision_in_force() {
         // Prevents a match, even briefly, of a new signature with the file of the previous case.
         host.push_signed("no rule file\n", None);
         host.push_signed(text, signature.as_deref());
-        host.wait_until_seen(&mut agent, what);
-        host.wait_for_rejection(&mut agent, reason);
+        host.until_seen(what);
+        host.until_refused(reason);
         host.is_in_force(2);
         let validated = host.ask(&["validate", host.home.rule_file(FILE).to_str().unwrap()]);
         // Without the accepted files, an older revision is valid.
@@ -52,39 +52,38 @@ fn forged_and_replayed_pushes_leave_the_revision_in_force() {
     }
     // Control: the file rejected before, signed by the right key.
     host.push_signed(&next, Some(&good));
-    agent.wait_for_revision(&host.home, DATABASE, 3).unwrap();
+    host.until_revision(DATABASE, 3);
     host.is_in_force(3);
-    assert_eq!(host.home.status().unwrap().state(DATABASE), Some("applied"));
+    assert_eq!(host.home.database(DATABASE).unwrap()["state"], "applied");
 }
 
 #[test]
 fn late_signature_is_detected_and_early_signature_is_harmless() {
     let host = unsigned();
     let key = host.key("ours");
-    let mut agent = host.trusting(&[&key]);
+    host.trusting(&[&key]);
     host.push_signed(&rules(1), Some(&key.sign(&rules(1)).unwrap()));
-    agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
+    host.until_revision(DATABASE, 1);
     // Late: no other file changes.
     host.push_signed(&rules(2), None);
-    host.wait_for_rejection(&mut agent, "unsigned: ");
+    host.until_refused("unsigned: ");
     host.sign_only(Some(&key.sign(&rules(2)).unwrap()));
-    agent.wait_for_revision(&host.home, DATABASE, 2).unwrap();
+    host.until_revision(DATABASE, 2);
     // Early: the file in force has lost the signature with which the agent accepted it.
     host.sign_only(Some(&key.sign(&rules(3)).unwrap()));
     host.write("other.yaml", "no rule file\n");
-    let seen = || host.home.status().is_ok_and(|status| status.0.to_string().contains("other.yaml"));
-    agent.wait_until("the files were read", seen).unwrap();
-    let status = host.home.status().unwrap();
-    assert_eq!((status.revision(DATABASE), status.state(DATABASE)), (Some(2), Some("applied")));
+    host.until("the files were read", |status| status.to_string().contains("other.yaml"));
+    let database = host.home.database(DATABASE).unwrap();
+    assert!(database["revision"] == 2 && database["state"] == "applied", "{database}");
     host.write(FILE, rules(3));
-    agent.wait_for_revision(&host.home, DATABASE, 3).unwrap();
+    host.until_revision(DATABASE, 3);
 }
 
 #[test]
 fn managed_ranges_require_a_signature() {
     let host = unsigned();
     let (key, stranger) = (host.key("ours"), host.key("theirs"));
-    let mut agent = host.trusting(&[&key]);
+    host.trusting(&[&key]);
     let ranges =
         |revision: u64, cidr: &str| RangesFile::new(revision).range("man-example", &[cidr]).to_string();
     let managed = "id: fr-1, type: managed_range, range_id: man-example";
@@ -95,21 +94,14 @@ fn managed_ranges_require_a_signature() {
         fs::write(&beside, signature).unwrap();
         host.home.write_ranges(text).unwrap();
     };
-    let passes = |source: &str| {
-        host.home.ask(&["explain", source, DATABASE]).is_ok_and(|answer| answer.code == Some(0))
-    };
+    let passes = |source: &str| host.ask(&["explain", source, DATABASE]).code == Some(0);
     let first = ranges(1, "198.51.100.1/32");
     push(&first, &key.sign(&first).unwrap());
-    agent.wait_until("the range is in force", || passes("198.51.100.1")).unwrap();
+    host.eventually("the range is in force", || passes("198.51.100.1"));
     let next = ranges(2, "198.51.100.2/32");
     push(&next, &stranger.sign(&next).unwrap());
-    let refused = || {
-        host.home
-            .status()
-            .is_ok_and(|status| status.0["rejected_files"].to_string().contains("bad_signature"))
-    };
-    agent.wait_until("the ranges are refused", refused).unwrap();
+    host.until_rejected("bad_signature");
     assert!(passes("198.51.100.1") && !passes("198.51.100.2"));
     fs::write(&beside, key.sign(&next).unwrap()).unwrap();
-    agent.wait_until("the next range is in force", || passes("198.51.100.2")).unwrap();
+    host.eventually("the next range is in force", || passes("198.51.100.2"));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use firewall_tests::lab::{Agent, Key, OnHost, RuleFile, TestHost};
+use firewall_tests::lab::{Key, OnHost, RuleFile, TestHost, database_of};
 
 pub const FILE: &str = "orders.yaml";
 pub const DATABASE: &str = "orders";
@@ -21,14 +21,14 @@ pub trait Signing: OnHost {
     }
 
     /// Starts an agent that trusts these keys and no others.
-    fn trusting(&self, keys: &[&Key]) -> Agent {
+    fn trusting(&self, keys: &[&Key]) {
         let keys: Vec<&str> = keys.iter().map(|key| key.public.as_str()).collect();
         let config = self.host().home.config();
         let text = fs::read_to_string(&config).unwrap();
         let rest: String =
             text.split_inclusive('\n').filter(|line| !line.starts_with("trusted_keys")).collect();
         fs::write(config, format!("{rest}trusted_keys: [{}]\n", keys.join(", "))).unwrap();
-        self.host().home.start().unwrap()
+        self.host().start();
     }
 
     /// Publishes a signature and then its file.
@@ -48,30 +48,26 @@ pub trait Signing: OnHost {
         }
     }
 
-    /// Waits until the agent has seen the current files; `mark` must be new in each call.
-    fn wait_until_seen(&self, agent: &mut Agent, mark: &str) {
+    /// Waits until the agent has read the current files; `mark` must be new in each call.
+    fn until_seen(&self, mark: &str) {
         let name = format!("{}.yaml", mark.replace([' ', '\''], "-"));
         self.host().write(&name, "no rule file\n");
-        let seen = || self.host().home.status().is_ok_and(|status| status.0.to_string().contains(&name));
-        agent.wait_until(&format!("{name} was seen"), seen).unwrap();
+        self.host().until(&format!("{name} was read"), |status| status.to_string().contains(&name));
         self.host().home.remove_rules(&name).unwrap();
     }
 
     /// Waits until the file is rejected for a reason that contains `reason`.
-    fn wait_for_rejection(&self, agent: &mut Agent, reason: &str) {
-        let rejected = || {
-            self.host().home.status().is_ok_and(|status| {
-                status.state(DATABASE) == Some("rejected")
-                    && status.0["rejected_files"].to_string().contains(reason)
-            })
-        };
-        agent.wait_until(&format!("rejected: {reason}"), rejected).unwrap();
+    fn until_refused(&self, reason: &str) {
+        self.host().until(&format!("rejected: {reason}"), |status| {
+            database_of(status, DATABASE)["state"] == "rejected"
+                && status["rejected_files"].to_string().contains(reason)
+        });
     }
 
     /// Requires that this revision is in force, by the status and by the verdicts.
     fn is_in_force(&self, revision: u64) {
-        let status = self.host().home.status().unwrap();
-        assert_eq!(status.revision(DATABASE), Some(revision), "{status:?}");
+        let status = self.host().status();
+        assert_eq!(database_of(&status, DATABASE)["revision"], revision, "{status}");
         for (source, odd) in SOURCES.into_iter().zip([true, false]) {
             let answer = self.host().ask(&["explain", source, DATABASE]);
             let passes = (revision % 2 == 1) == odd;

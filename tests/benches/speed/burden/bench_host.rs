@@ -8,7 +8,7 @@ use firewall_tests::bench::propagation::files::{
     PREFIXES_OF_RANGE, RANGES, RULES, database_id, managed_ranges, rule_file,
 };
 use firewall_tests::bench::propagation::{Prober, Wire, stage};
-use firewall_tests::lab::{Agent, AgentHome, Host, Lab, agent_binary, eventually};
+use firewall_tests::lab::{Agent, AgentHome, Host, Lab, agent_binary, database_of, eventually};
 
 use crate::process::{cpu_time, resident};
 
@@ -71,7 +71,9 @@ impl BenchHost {
         self.agent = Some(self.home.start()?);
         let is_started = || {
             let status = self.home.status().ok()?;
-            (0..self.databases).all(|one| status.revision(&database_id(one)).is_some()).then_some(())
+            (0..self.databases)
+                .all(|one| !database_of(&status, &database_id(one))["revision"].is_null())
+                .then_some(())
         };
         eventually(PATIENCE, "all databases in force", is_started)
             .with_context(|| self.agent.as_ref().map(Agent::log).unwrap_or_default())

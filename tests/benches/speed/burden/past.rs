@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use firewall_tests::lab::{RuleFile, eventually};
+use firewall_tests::lab::{RuleFile, database_of, eventually};
 
 use super::bench_host::{BenchHost, PATIENCE};
 use crate::output::say;
@@ -40,7 +40,8 @@ pub fn live_through(host: &mut BenchHost) -> Result<()> {
 
 fn count(host: &BenchHost, batch: &Range<u32>, expected: usize) -> Option<()> {
     let status = host.home.status().ok()?;
-    let in_force = batch.clone().filter(|number| status.revision(&id(*number)).is_some()).count();
+    let in_force =
+        batch.clone().filter(|number| !database_of(&status, &id(*number))["revision"].is_null()).count();
     (in_force == expected).then_some(())
 }
 

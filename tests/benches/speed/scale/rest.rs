@@ -4,7 +4,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use firewall_tests::lab::{AgentHome, Lab, RangesFile, RuleFile, Settings, User, agent_binary, eventually};
+use firewall_tests::lab::{
+    AgentHome, Lab, RangesFile, RuleFile, Settings, User, agent_binary, database_of, eventually,
+};
 
 use crate::process::{cpu_time, resident};
 
@@ -39,7 +41,9 @@ pub fn measure() -> Result<Rest> {
     let agent = home.start()?;
     eventually(Duration::from_secs(120), "all databases in force", || {
         let status = home.status().ok()?;
-        (0..DATABASES).all(|number| status.revision(&format!("db-{number}")) == Some(1)).then_some(())
+        (0..DATABASES)
+            .all(|number| database_of(&status, &format!("db-{number}"))["revision"] == 1)
+            .then_some(())
     })?;
     sleep(SETTLING);
     let (started, before) = (Instant::now(), cpu_time(agent.pid())?);

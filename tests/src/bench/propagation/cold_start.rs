@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use super::files::{database_id, managed_ranges, rule_file};
 use super::pushes::{Wire, stage};
-use crate::lab::{Lab, Status, eventually};
+use crate::lab::{Lab, database_of, eventually};
 
 pub const DATABASES: usize = 100;
 /// Prefixes in the managed range of each database; the ranges are disjoint.
@@ -31,25 +32,21 @@ pub fn cold_start(agent: &Path) -> Result<Duration> {
     let started = Instant::now();
     let agent = home.start()?;
     let in_force = eventually(PATIENCE, "all databases in force", || {
-        let status = serde_json::from_slice(&fs::read(&written).ok()?).map(Status).ok()?;
+        let status = serde_json::from_slice(&fs::read(&written).ok()?).ok()?;
         is_in_force(&status).then(|| started.elapsed())
     });
     let in_force = in_force.map_err(|error| error.context(format!("the agent's log:\n{}", agent.log())))?;
     let status = home.status()?;
-    ensure!(is_in_force(&status), "status: not all databases are in force: {}", status.0);
+    ensure!(is_in_force(&status), "status: not all databases are in force: {status}");
     Ok(in_force)
 }
 
-fn is_in_force(status: &Status) -> bool {
-    let is_attached = status.0["interfaces"].as_array().is_some_and(|interfaces| interfaces.len() == 1);
-    let holds_all = |id: &str| {
-        let prefixes = status.0["databases"].as_array().into_iter().flatten().find_map(|database| {
-            let is_it = database["database_id"].as_str() == Some(id);
-            is_it.then(|| database["prefixes"].as_u64())?
-        });
-        prefixes.is_some_and(|prefixes| prefixes > MANAGED_PREFIXES as u64)
+fn is_in_force(status: &Value) -> bool {
+    let is_attached = status["interfaces"].as_array().is_some_and(|interfaces| interfaces.len() == 1);
+    let is_whole = |id: &str| {
+        let database = database_of(status, id);
+        let holds_all = database["prefixes"].as_u64().is_some_and(|held| held > MANAGED_PREFIXES as u64);
+        database["revision"] == 1 && database["state"] == "applied" && holds_all
     };
-    let is_whole =
-        |id: &str| status.revision(id) == Some(1) && status.state(id) == Some("applied") && holds_all(id);
     is_attached && (0..DATABASES).all(|database| is_whole(&database_id(database)))
 }

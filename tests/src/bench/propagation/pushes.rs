@@ -33,8 +33,8 @@ pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, false).to_string())?;
     let mut agent = home.start()?;
     agent.wait_for_revision(&home, &database_id(0), 1)?;
-    let state = home.status()?.state(&database_id(0)).map(str::to_owned);
-    ensure!(state.as_deref() == Some("applied"), "before the first push: state {state:?}, not applied");
+    let state = &home.database(&database_id(0))?["state"];
+    ensure!(state == "applied", "before the first push: state {state}, not applied");
     let mut prober = Prober::new(&clients, home.host())?;
     prober.until(false, Instant::now()).context("before the first push")?;
     let mut series = Series::default();
