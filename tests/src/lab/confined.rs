@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use libc::{c_int, c_ulong, sock_filter, sock_fprog};
+use caps::errors::CapsError;
+use caps::{CapSet, CapsHashSet};
+use libc::{sock_filter, sock_fprog};
 use nix::sys::prctl::{set_keepcaps, set_no_new_privs, set_pdeathsig};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 
 use super::{Agent, Host};
-
-/// Exclusive upper bound of capability numbers.
-const CAPABILITIES: c_ulong = 64;
 
 /// Confinement of a process.
 #[derive(Clone, Debug)]
@@ -43,17 +42,19 @@ impl Confinement {
     pub fn command(&self, host: &Host, program: &str) -> Command {
         let mut command = host.command(program);
         let this = self.clone();
-        // SAFETY: the closure makes system calls only; it neither allocates nor takes a lock after the fork.
-        unsafe { command.pre_exec(move || this.enter()) };
+        let mask = self.capabilities;
+        let (retained, dropped) = caps::all().into_iter().partition(|one| one.bitmask() & mask != 0);
+        // SAFETY: the closure makes system calls; unless one fails, it neither allocates nor takes a lock after the
+        // fork.
+        unsafe { command.pre_exec(move || this.enter(&retained, &dropped)) };
         command
     }
 
-    fn enter(&self) -> io::Result<()> {
+    fn enter(&self, retained: &CapsHashSet, dropped: &CapsHashSet) -> io::Result<()> {
         chroot(&self.root)?;
         chdir("/")?;
-        for capability in (0..CAPABILITIES).filter(|one| self.capabilities & (1 << one) == 0) {
-            // The kernel rejects capabilities that it does not know.
-            let _ = prctl(libc::PR_CAPBSET_DROP, capability);
+        for capability in dropped {
+            caps::drop(None, CapSet::Bounding, *capability).map_err(io::Error::other)?;
         }
         setgroups(&[])?;
         let (uid, gid) = (Uid::from_raw(self.id), Gid::from_raw(self.id));
@@ -61,7 +62,7 @@ impl Confinement {
         if self.ambient {
             set_keepcaps(true)?;
             setresuid(uid, uid, uid)?;
-            set_capabilities(self.capabilities)?;
+            set_capabilities(retained).map_err(io::Error::other)?;
             set_no_new_privs()?;
             self.install()?;
         } else {
@@ -85,33 +86,10 @@ impl Confinement {
     }
 }
 
-/// Sets the permitted, effective, inheritable and ambient sets to `mask`.
-fn set_capabilities(mask: u64) -> io::Result<()> {
-    const VERSION_3: u32 = 0x2008_0522;
-    let header = [VERSION_3, 0];
-    let (low, high) = (mask as u32, (mask >> 32) as u32);
-    let sets = [low, low, low, high, high, high];
-    // SAFETY: version 3 reads two words of header and six words of sets.
-    if unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
+/// Makes the permitted, effective, inheritable and ambient sets `capabilities`. Allocates nothing unless a call fails.
+fn set_capabilities(capabilities: &CapsHashSet) -> Result<(), CapsError> {
+    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, capabilities)?;
     }
-    for capability in (0..CAPABILITIES).filter(|one| mask & (1 << one) != 0) {
-        // SAFETY: the call passes numbers only.
-        let raised = unsafe {
-            libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as c_ulong, capability, 0, 0)
-        };
-        if raised != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
-}
-
-fn prctl(option: c_int, argument: c_ulong) -> io::Result<()> {
-    // SAFETY: the call passes numbers only.
-    if unsafe { libc::prctl(option, argument, 0, 0, 0) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    capabilities.iter().try_for_each(|capability| caps::raise(None, CapSet::Ambient, *capability))
 }
