@@ -2,93 +2,55 @@
 
 use std::cell::RefCell;
 
+use derive_setters::Setters;
+
 use super::test_host::INTERFACE;
 use super::{AgentHome, Lab, RangesFile, RuleFile, Settings, TestHost, User, agent_binary};
 
 /// Configuration of a [`TestHost`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Setters)]
 pub struct Builder<'a> {
-    settings: Settings<'a>,
+    /// The agent's user; default: unprivileged.
     user: User,
+    /// The agent's interfaces; default: the link.
+    interfaces: &'a [&'a str],
+    /// The attach mode: `native`, `generic` or `auto`; default: `native`.
+    xdp_mode: &'a str,
+    /// The guarded ports; default: `5432` and `30000-32767`.
+    guarded_ports: &'a [&'a str],
+    /// Further lines of the config; default: none.
+    config: &'a str,
+    /// Addresses of the database host, with prefix lengths; default: `192.0.2.10/24`, `2001:db8:2::10/64`.
     servers: &'a [&'a str],
+    /// Addresses of the outside host, with prefix lengths; default: none.
     clients: &'a [&'a str],
+    /// TCP destinations of the database host with a listener; default: none.
     listeners: &'a [&'a str],
-    is_linked: bool,
+    /// Leaves the hosts without a link, for tests that only ask the kernel.
+    #[setters(bool, rename = "unlinked")]
+    is_unlinked: bool,
+    #[setters(strip_option)]
     ranges: Option<RangesFile>,
+    #[setters(skip)]
     rules: Vec<RuleFile>,
 }
 
-impl<'a> Builder<'a> {
+impl Builder<'_> {
     pub(super) fn new() -> Self {
+        let Settings { interfaces, xdp_mode, guarded_ports, more } = Settings::default();
         Self {
-            settings: Settings::default(),
             user: User::Unprivileged,
+            interfaces,
+            xdp_mode,
+            guarded_ports,
+            config: more,
             servers: &["192.0.2.10/24", "2001:db8:2::10/64"],
             clients: &[],
             listeners: &[],
-            is_linked: true,
+            is_unlinked: false,
             ranges: None,
             rules: Vec::new(),
         }
-    }
-
-    /// Sets the agent's user; default: unprivileged.
-    pub fn user(mut self, user: User) -> Self {
-        self.user = user;
-        self
-    }
-
-    /// Sets the agent's interfaces; default: the link.
-    pub fn interfaces(mut self, interfaces: &'a [&'a str]) -> Self {
-        self.settings.interfaces = interfaces;
-        self
-    }
-
-    /// Sets the attach mode: `native`, `generic` or `auto`; default: `native`.
-    pub fn xdp_mode(mut self, mode: &'a str) -> Self {
-        self.settings.xdp_mode = mode;
-        self
-    }
-
-    /// Sets the guarded ports; default: `5432` and `30000-32767`.
-    pub fn guarded_ports(mut self, ports: &'a [&'a str]) -> Self {
-        self.settings.guarded_ports = ports;
-        self
-    }
-
-    /// Adds lines to the config.
-    pub fn config(mut self, lines: &'a str) -> Self {
-        self.settings.more = lines;
-        self
-    }
-
-    /// Sets the addresses of the database host, with prefix lengths; default: `192.0.2.10/24`, `2001:db8:2::10/64`.
-    pub fn servers(mut self, addresses: &'a [&'a str]) -> Self {
-        self.servers = addresses;
-        self
-    }
-
-    /// Sets the addresses of the outside host, with prefix lengths; default: none.
-    pub fn clients(mut self, addresses: &'a [&'a str]) -> Self {
-        self.clients = addresses;
-        self
-    }
-
-    /// Listens on these TCP destinations of the database host.
-    pub fn listeners(mut self, destinations: &'a [&'a str]) -> Self {
-        self.listeners = destinations;
-        self
-    }
-
-    /// Leaves the hosts without a link, for tests that only ask the kernel.
-    pub fn unlinked(mut self) -> Self {
-        self.is_linked = false;
-        self
-    }
-
-    pub fn ranges(mut self, ranges: RangesFile) -> Self {
-        self.ranges = Some(ranges);
-        self
     }
 
     pub fn rules(mut self, file: RuleFile) -> Self {
@@ -101,7 +63,9 @@ impl<'a> Builder<'a> {
     pub fn build(self) -> TestHost {
         let lab = Lab::new().unwrap();
         let (db, outside) = (lab.host("db").unwrap(), lab.host("outside").unwrap());
-        let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), self.user, &self.settings).unwrap();
+        let Self { interfaces, xdp_mode, guarded_ports, config: more, .. } = self;
+        let settings = Settings { interfaces, xdp_mode, guarded_ports, more };
+        let home = AgentHome::new(&lab, &db, &agent_binary().unwrap(), self.user, &settings).unwrap();
         let owned = |addresses: &[&str]| addresses.iter().map(|one| (*one).to_owned()).collect();
         let mut host = TestHost {
             agent: RefCell::default(),
@@ -113,7 +77,7 @@ impl<'a> Builder<'a> {
             outside,
             lab,
         };
-        if self.is_linked {
+        if !self.is_unlinked {
             host.link(INTERFACE);
         }
         host.listeners = self.listeners.iter().map(|at| host.db.listen(at).unwrap()).collect();

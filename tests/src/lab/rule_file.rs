@@ -2,15 +2,20 @@
 
 use std::fmt::{self, Display};
 
+use derive_setters::Setters;
+
 /// Generation time of a file that sets no other.
 const GENERATED_AT: &str = "2026-08-21T15:27:32Z";
 
 /// A rule file; `Display` writes its YAML. Sections without entries are empty lists; a removed database without
 /// endpoints has no sections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Setters)]
+#[setters(generate = false)]
 pub struct RuleFile {
     database: String,
     revision: u64,
+    /// The generation time, as in RFC 3339.
+    #[setters(generate, into)]
     generated_at: String,
     fields: Vec<String>,
     endpoints: Vec<String>,
@@ -21,22 +26,8 @@ pub struct RuleFile {
 
 impl RuleFile {
     pub fn new(database: &str, revision: u64) -> Self {
-        Self {
-            database: database.to_owned(),
-            revision,
-            generated_at: GENERATED_AT.to_owned(),
-            fields: Vec::new(),
-            endpoints: Vec::new(),
-            rules: Vec::new(),
-            internal_ranges: Vec::new(),
-            is_removed: false,
-        }
-    }
-
-    /// Sets the generation time, as in RFC 3339.
-    pub fn generated_at(mut self, time: &str) -> Self {
-        time.clone_into(&mut self.generated_at);
-        self
+        let file = Self { database: database.to_owned(), revision, ..Self::default() };
+        file.generated_at(GENERATED_AT)
     }
 
     pub fn database(&self) -> &str {
@@ -132,34 +123,27 @@ impl Display for RuleFile {
 }
 
 /// The file of managed ranges; `Display` writes its YAML.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Setters)]
+#[setters(generate = false)]
 pub struct RangesFile {
     revision: u64,
+    /// The generation time, as in RFC 3339.
+    #[setters(generate, into)]
     generated_at: String,
     ranges: Vec<String>,
 }
 
 impl RangesFile {
     pub fn new(revision: u64) -> Self {
-        Self { revision, generated_at: GENERATED_AT.to_owned(), ranges: Vec::new() }
-    }
-
-    /// Sets the generation time, as in RFC 3339.
-    pub fn generated_at(mut self, time: &str) -> Self {
-        time.clone_into(&mut self.generated_at);
-        self
+        Self { revision, ..Self::default() }.generated_at(GENERATED_AT)
     }
 
     pub fn range(self, id: &str, cidrs: &[impl Display]) -> Self {
         self.range_with(id, cidrs, "")
     }
 
-    /// As `range`, accepted however much it has shrunk.
-    pub fn shrunk_range(self, id: &str, cidrs: &[impl Display]) -> Self {
-        self.range_with(id, cidrs, ", accept_shrink: true")
-    }
-
-    fn range_with(mut self, id: &str, cidrs: &[impl Display], more: &str) -> Self {
+    /// As `range`, with further fields in YAML's flow style, each with a comma before it.
+    pub fn range_with(mut self, id: &str, cidrs: &[impl Display], more: &str) -> Self {
         let cidrs: Vec<String> = cidrs.iter().map(|cidr| format!("'{cidr}'")).collect();
         self.ranges.push(format!("{{id: {id}, name: Example region, cidrs: [{}]{more}}}", cidrs.join(", ")));
         self

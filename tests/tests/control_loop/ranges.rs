@@ -36,7 +36,7 @@ fn new_range_is_published_and_an_implausible_one_is_not() {
         host.start();
         assert_eq!(host.reason("192.0.2.131", "a"), "allowed", "after a restart, too");
     }
-    host.push_ranges(&RangesFile::new(9).shrunk_range("man-egress", &four[..1]));
+    host.push_ranges(&RangesFile::new(9).range_with("man-egress", &four[..1], ", accept_shrink: true"));
     host.until("the shrink is accepted", |_| host.reason("192.0.2.131", "a") == "no_match");
     assert_eq!(host.reason("192.0.2.128", "a"), "allowed");
     host.push_ranges(&ranges(8, &four));
