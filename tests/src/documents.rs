@@ -1,10 +1,10 @@
 //! Commands that the documents show: lines of their `sh` blocks.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use fs_err as fs;
 
 /// Folders of documents, relative to the root of the tree.
 const FOLDERS: [&str; 4] = ["", "docs", "bench", "deploy"];
@@ -31,13 +31,12 @@ impl fmt::Display for Documented {
 pub fn commands(root: &Path, program: &[&str]) -> Result<Vec<Documented>> {
     let mut found = Vec::new();
     for folder in FOLDERS {
-        let dir = root.join(folder);
-        let entries = fs::read_dir(&dir).with_context(|| dir.display().to_string())?;
+        let entries = fs::read_dir(root.join(folder))?;
         let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
         paths.sort();
         for path in paths {
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let text = fs::read_to_string(&path)?;
             for (number, words) in commands_in(&text) {
                 let is_of_program = words.iter().zip(program).filter(|(word, name)| word == name).count();
                 if is_of_program == program.len() {

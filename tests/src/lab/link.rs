@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::Host;
+use super::{Host, Lab};
 
 /// One end of a veth pair: an interface of a host, with addresses like `192.0.2.10/24`.
 #[derive(Clone, Copy, Debug)]
@@ -18,18 +18,21 @@ impl Host {
     }
 }
 
-pub(super) fn join(one: End<'_>, other: End<'_>) -> Result<()> {
-    let (here, there, peer) = (one.interface, other.interface, other.host.name());
-    one.host.run(&format!("ip link add {here} type veth peer name {there} netns {peer}"))?;
-    for end in [one, other] {
-        end.host.run(&format!("ip link set {} up", end.interface))?;
-    }
-    for end in [one, other] {
-        for address in end.addresses {
-            // Usable at once: the address is unique on the link.
-            let nodad = if address.contains(':') { "nodad" } else { "" };
-            end.host.run(&format!("ip address add {address} dev {} {nodad}", end.interface))?;
+impl Lab {
+    /// Joins two hosts by a veth pair; both ends are up and their addresses usable.
+    pub fn link(&self, one: End<'_>, other: End<'_>) -> Result<()> {
+        let (here, there, peer) = (one.interface, other.interface, other.host.name());
+        one.host.run(&format!("ip link add {here} type veth peer name {there} netns {peer}"))?;
+        for end in [one, other] {
+            end.host.run(&format!("ip link set {} up", end.interface))?;
         }
+        for end in [one, other] {
+            for address in end.addresses {
+                // Usable at once: the address is unique on the link.
+                let nodad = if address.contains(':') { "nodad" } else { "" };
+                end.host.run(&format!("ip address add {address} dev {} {nodad}", end.interface))?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -24,13 +24,14 @@ mod test_host;
 mod traced;
 mod wait;
 
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use fs_err as fs;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -102,7 +103,7 @@ impl Lab {
         }
         give_bpffs()?;
         for dir in [Path::new("/run/netns"), lab.dir()] {
-            fs::create_dir(dir).with_context(|| dir.display().to_string())?;
+            fs::create_dir(dir)?;
         }
         Ok(lab)
     }
@@ -115,11 +116,6 @@ impl Lab {
     /// Creates a host of this name with its loopback up and no link.
     pub fn host(&self, name: &str) -> Result<Host> {
         Host::new(name).with_context(|| format!("host {name}: not made"))
-    }
-
-    /// Joins two hosts by a veth pair; both ends are up and their addresses usable.
-    pub fn link(&self, one: End<'_>, other: End<'_>) -> Result<()> {
-        link::join(one, other)
     }
 }
 
@@ -137,8 +133,8 @@ impl Drop for Lab {
 /// Makes `/sys/fs/bpf` a subdirectory of a bpffs, as a container gets one from its host.
 pub fn give_bpffs() -> Result<()> {
     let (nothing, given) = (None::<&str>, "/sys/fs/bpf/host");
-    fs::create_dir(given).context(given)?;
-    fs::set_permissions(given, Permissions::from_mode(0o755)).context(given)?;
+    fs::create_dir(given)?;
+    fs::set_permissions(given, Permissions::from_mode(0o755))?;
     mount(Some(given), "/sys/fs/bpf", nothing, MsFlags::MS_BIND, nothing).context("/sys/fs/bpf: not bound")
 }
 

@@ -1,10 +1,10 @@
 //! An agent with another map layout: a copy of this tree with a changed layout version and one changed shared type.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use fs_err as fs;
 
 use super::binary::{build, profile_dir};
 
@@ -46,63 +46,49 @@ pub fn next_layout_binary() -> Result<PathBuf> {
 
 /// Builds the agent of layout `v2` in the profile of this directory and returns its path.
 pub fn next_layout_of(profile: &Path) -> Result<PathBuf> {
-    let target = profile.parent().context("the test is in no target directory")?;
-    let copy = target.join("next-layout");
+    let copy = profile.parent().context("the test is in no target directory")?.join("next-layout");
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests: no parent directory")?;
-    fs::create_dir_all(&copy).with_context(|| copy.display().to_string())?;
-    for name in COPIED {
-        copy_changed(&tree.join(name), &copy.join(name))?;
-    }
-    for (file, before, _) in CHANGES {
-        let path = copy.join(file);
-        let text = fs::read_to_string(tree.join(file)).with_context(|| format!("cannot read {file}"))?;
-        let found = text.matches(before).count();
-        ensure!(found == 1, "{file}: {before:?} occurs {found} times, must occur once");
-        let changed = changed(file, text);
-        if fs::read_to_string(&path).ok().as_ref() != Some(&changed) {
-            fs::write(&path, changed).with_context(|| path.display().to_string())?;
-        }
+    fs::create_dir_all(&copy)?;
+    for path in COPIED {
+        copy_changed(tree, Path::new(path), &copy)?;
     }
     build(&copy, "firewall-agent-next", profile)
 }
 
-/// Returns a file's text with all of its changes.
-fn changed(file: &str, text: String) -> String {
-    let changes = CHANGES.iter().filter(|(of, ..)| *of == file);
-    changes.fold(text, |text, (_, before, after)| text.replace(before, after))
+/// Copies a path of the tree with its changes. Writes only files that differ, which avoids a rebuild of an unchanged
+/// tree.
+fn copy_changed(tree: &Path, path: &Path, copy: &Path) -> Result<()> {
+    let (from, to) = (tree.join(path), copy.join(path));
+    if from.is_dir() {
+        fs::create_dir_all(&to)?;
+        remove_gone(&from, &to)?;
+        for entry in fs::read_dir(&from)? {
+            copy_changed(tree, &path.join(entry?.file_name()), copy)?;
+        }
+        return Ok(());
+    }
+    let mut content = fs::read(&from)?;
+    for (_, before, after) in CHANGES.iter().filter(|(file, ..)| path == Path::new(file)) {
+        let text = String::from_utf8(content)?;
+        let found = text.matches(before).count();
+        ensure!(found == 1, "{}: {before:?} occurs {found} times, must occur once", path.display());
+        content = text.replace(before, after).into();
+    }
+    if fs::read(&to).ok().as_ref() != Some(&content) {
+        fs::write(to, content)?;
+    }
+    Ok(())
 }
 
 /// Removes from a copied directory every entry that its origin no longer has, or that changed between file and
 /// directory.
 fn remove_gone(from: &Path, to: &Path) -> Result<()> {
-    for entry in fs::read_dir(to).with_context(|| to.display().to_string())? {
+    for entry in fs::read_dir(to)? {
         let (path, origin) = entry.map(|entry| (entry.path(), from.join(entry.file_name())))?;
         let is_kept = origin.exists() && origin.is_dir() == path.is_dir();
         if !is_kept {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| path.display().to_string())?;
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }?;
         }
-    }
-    Ok(())
-}
-
-/// Copies only files that differ, which avoids a rebuild of an unchanged tree; leaves files with changes to the caller.
-fn copy_changed(from: &Path, to: &Path) -> Result<()> {
-    if from.is_dir() {
-        fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-        remove_gone(from, to)?;
-        for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
-            let name = entry?.file_name();
-            copy_changed(&from.join(&name), &to.join(&name))?;
-        }
-        return Ok(());
-    }
-    if CHANGES.iter().any(|(file, ..)| to.ends_with(Path::new("next-layout").join(file))) {
-        return Ok(());
-    }
-    let content = fs::read(from).with_context(|| from.display().to_string())?;
-    if fs::read(to).ok().as_ref() != Some(&content) {
-        fs::write(to, content).with_context(|| to.display().to_string())?;
     }
     Ok(())
 }

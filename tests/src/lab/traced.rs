@@ -68,18 +68,8 @@ fn group(leader: Pid) -> Pid {
 /// Resumes a stopped thread; one that has ended meanwhile is ignored.
 fn go_on(stopped: WaitStatus) {
     // The tracer suppresses the process's signal to it (SIGUSR1) and the initial stop of a new thread (SIGSTOP).
-    let delivered = match stopped {
-        WaitStatus::Stopped(_, signal) if !matches!(signal, Signal::SIGUSR1 | Signal::SIGSTOP) => {
-            Some(signal)
-        }
-        WaitStatus::Stopped(..)
-        | WaitStatus::Exited(..)
-        | WaitStatus::Signaled(..)
-        | WaitStatus::PtraceEvent(..)
-        | WaitStatus::PtraceSyscall(_)
-        | WaitStatus::Continued(_)
-        | WaitStatus::StillAlive => None,
-    };
+    let delivered = if let WaitStatus::Stopped(_, signal) = stopped { Some(signal) } else { None };
+    let delivered = delivered.filter(|signal| !matches!(signal, Signal::SIGUSR1 | Signal::SIGSTOP));
     if let Some(pid) = stopped.pid() {
         let _ = ptrace::syscall(pid, delivered);
     }
