@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use firewall_agent::status::Condition;
+use firewall_tests::lab::Answer;
 
 use crate::setup::{Http as _, OFFICE_RULE, listening};
 
@@ -31,9 +32,8 @@ pub fn queries(dashboard: &Value) -> Vec<String> {
 }
 
 fn promtool(dir: &Path, arguments: &[&str]) -> (bool, String) {
-    let out = Command::new("promtool").args(arguments).current_dir(dir).output().unwrap();
-    let output = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    (out.status.success(), output)
+    let answer = Answer::of(Command::new("promtool").args(arguments).current_dir(dir)).unwrap();
+    (answer.code == Some(0), answer.out + &answer.err)
 }
 
 /// Returns the metrics that a text names.

@@ -1,8 +1,11 @@
 //! A scrape in the Prometheus text format, parsed without any library of the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::io::{Seek as _, Write as _};
+use std::process::Command;
+
+use firewall_tests::lab::Answer;
+use tempfile::tempfile;
 
 #[derive(Debug, Clone)]
 pub struct Scrape {
@@ -40,17 +43,12 @@ impl Scrape {
 
     /// Returns the complaints of `promtool check metrics` as an error.
     pub fn check(&self) -> Result<(), String> {
-        let mut promtool = Command::new("promtool")
-            .args(["check", "metrics"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        promtool.stdin.take().unwrap().write_all(self.text.as_bytes()).unwrap();
-        let out = promtool.wait_with_output().unwrap();
-        let output =
-            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        if out.status.success() && output.trim().is_empty() { Ok(()) } else { Err(output) }
+        let mut scrape = tempfile().unwrap();
+        scrape.write_all(self.text.as_bytes()).unwrap();
+        scrape.rewind().unwrap();
+        let mut promtool = Command::new("promtool");
+        let answer = Answer::of(promtool.args(["check", "metrics"]).stdin(scrape)).unwrap();
+        let output = answer.out + &answer.err;
+        if answer.code == Some(0) && output.trim().is_empty() { Ok(()) } else { Err(output) }
     }
 }

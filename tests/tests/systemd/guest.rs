@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use firewall_tests::lab::{Host, Lab, eventually};
+use firewall_tests::lab::{Answer, Host, Lab, eventually};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -71,8 +71,8 @@ impl Guest {
         guest
     }
 
-    pub fn systemctl(&self, arguments: &[&str]) -> Output {
-        self.inside("systemctl").args(arguments).output().unwrap()
+    pub fn systemctl(&self, arguments: &[&str]) -> Answer {
+        Answer::of(self.inside("systemctl").args(arguments)).unwrap()
     }
 
     fn inside(&self, program: &str) -> Command {
@@ -87,13 +87,12 @@ impl Guest {
     /// Runs systemctl, which must succeed.
     pub fn order(&self, arguments: &[&str]) {
         let done = self.systemctl(arguments);
-        assert!(done.status.success(), "{arguments:?}: {done:?}: {}", self.log());
+        assert_eq!(done.code, Some(0), "{arguments:?}: {done:?}: {}", self.log());
     }
 
     /// Returns a property of a unit; empty while systemd does not answer.
     pub fn property(&self, unit: &str, name: &str) -> String {
-        let shown = self.systemctl(&["show", "--value", "--property", name, unit]);
-        String::from_utf8_lossy(&shown.stdout).trim().to_owned()
+        self.systemctl(&["show", "--value", "--property", name, unit]).out.trim().to_owned()
     }
 
     /// Returns the pid of a service's main process, in the machine's PID namespace; `None` if it has none.
