@@ -80,6 +80,11 @@ impl<'a> Gatherer<'a> {
         }
     }
 
+    /// Adds a trick of the IPv6 header or its chain, sent as fragments that are cut at these offsets.
+    pub fn ipv6_cut(&mut self, promise: Promise, name: &str, cuts: &[usize], trick: impl Fn(Ipv6) -> Ipv6) {
+        self.ipv6_frames(promise, name, trick, |datagram| datagram.fragments(cuts));
+    }
+
     /// Adds a TCP header trick, over both families.
     pub fn tcp(&mut self, promise: Promise, name: &str, trick: impl Fn(Tcp) -> Tcp) {
         self.over_ipv4(promise, protocol::TCP, name, trick(self.syn()));

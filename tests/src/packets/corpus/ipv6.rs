@@ -88,44 +88,25 @@ pub(super) fn add_fragments(gatherer: &mut Gatherer<'_>) {
     for (name, cuts, order) in FRAGMENTS {
         gatherer.ipv6_frames(MustPass, name, |ip| ip, |datagram| datagram.fragments_sent(cuts, order));
     }
-    let cut_at_24 = |datagram: Datagram| datagram.fragments(&[24]);
-    let cut_at_32 = |datagram: Datagram| datagram.fragments(&[32]);
-    gatherer.ipv6_frames(
-        MustPass,
-        "fragments after destination options",
-        |ip| ip.destination_options(&[]).fragmentable(),
-        cut_at_24,
-    );
-    gatherer.ipv6_frames(
-        MustPass,
-        "fragments after hop-by-hop and routing headers",
-        |ip| ip.hop_by_hop(&[]).routing(253, 0).fragmentable(),
-        cut_at_24,
-    );
-    gatherer.ipv6_frames(
-        MustPass,
-        "fragments of destination options",
-        |ip| ip.destination_options(&[]),
-        cut_at_32,
-    );
+    gatherer.ipv6_cut(MustPass, "fragments after destination options", &[24], |ip| {
+        ip.destination_options(&[]).fragmentable()
+    });
+    gatherer.ipv6_cut(MustPass, "fragments after hop-by-hop and routing headers", &[24], |ip| {
+        ip.hop_by_hop(&[]).routing(253, 0).fragmentable()
+    });
+    gatherer.ipv6_cut(MustPass, "fragments of destination options", &[32], |ip| ip.destination_options(&[]));
     gatherer.ipv6_frames(
         MustPass,
         "fragments of destination options, backwards",
         |ip| ip.destination_options(&[]),
         |datagram| datagram.fragments_sent(&[32], &[1, 0]),
     );
-    gatherer.ipv6_frames(
-        MustPass,
-        "fragments of a chain of seven destination options",
-        |ip| destination_options(ip, 7),
-        |datagram| datagram.fragments(&[80]),
-    );
-    gatherer.ipv6_frames(
-        MayDrop,
-        "fragments of a chain of eight destination options",
-        |ip| destination_options(ip, 8),
-        |datagram| datagram.fragments(&[88]),
-    );
+    gatherer.ipv6_cut(MustPass, "fragments of a chain of seven destination options", &[80], |ip| {
+        destination_options(ip, 7)
+    });
+    gatherer.ipv6_cut(MayDrop, "fragments of a chain of eight destination options", &[88], |ip| {
+        destination_options(ip, 8)
+    });
     let later_called = |next: u8| {
         move |datagram: Datagram| {
             let mut frames = datagram.fragments(&[24]);

@@ -3,7 +3,7 @@
 use super::Promise::MayDrop;
 use super::gather::Gatherer;
 use crate::packets::flag::{ACK, FIN, PSH, RST, SYN, URG};
-use crate::packets::{Datagram, Extension, Ipv6, ethertype, protocol};
+use crate::packets::{Datagram, Extension, ethertype, protocol};
 
 pub(super) fn add_link(gatherer: &mut Gatherer<'_>) {
     gatherer.link(MayDrop, "VLAN 5 without such an interface", |frame| frame.vlan(5));
@@ -53,9 +53,7 @@ pub(super) fn add_ipv6(gatherer: &mut Gatherer<'_>) {
     gatherer.ipv6(MayDrop, "first fragment alone", |ip| ip.fragment(0, true));
     gatherer.ipv6(MayDrop, "later fragment alone", |ip| ip.fragment(8, false));
     gatherer.ipv6_frames(MayDrop, "overlapping fragments", |ip| ip, overlapping);
-    let without_ports = |datagram: Datagram| datagram.fragments(&[8]);
-    let options_first = |ip: Ipv6| ip.destination_options(&[]);
-    gatherer.ipv6_frames(MayDrop, "first fragment of options alone", options_first, without_ports);
+    gatherer.ipv6_cut(MayDrop, "first fragment of options alone", &[8], |ip| ip.destination_options(&[]));
 }
 
 pub(super) fn add_transport(gatherer: &mut Gatherer<'_>) {
