@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -33,8 +32,7 @@ fn hosts_reach_each_other_only_through_the_router() {
     )
     .unwrap();
     let listener = left.listen("[::]:30092").unwrap();
-    let addresses: [SocketAddr; 2] =
-        ["192.0.2.10:30092".parse().unwrap(), "[2001:db8:2::10]:30092".parse().unwrap()];
+    let addresses = ["192.0.2.10:30092", "[2001:db8:2::10]:30092"];
     for address in addresses {
         assert!(right.connect(address, SECOND).is_err(), "{address} is reached without a route");
     }

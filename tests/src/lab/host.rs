@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::marker::PhantomData;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -19,7 +19,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use super::answer::output_of;
-use super::{namespace, socket_address};
+use super::namespace;
 
 /// Interfaces are ready at once: duplicate address detection is off, also for later ones.
 const SETTINGS: &[(&str, &str)] = &[
@@ -120,10 +120,9 @@ impl Host {
     }
 
     /// Opens a UDP socket of this host.
-    pub fn udp(&self, address: &str, port: u16) -> Result<UdpSocket> {
+    pub fn udp(&self, at: impl ToSocketAddrs + Debug) -> Result<UdpSocket> {
         let _inside = self.enter()?;
-        let address = socket_address(address, port);
-        UdpSocket::bind(address).with_context(|| format!("{}: {address}: no socket", self.name))
+        UdpSocket::bind(&at).with_context(|| format!("{}: {at:?}: no socket", self.name))
     }
 
     /// Opens a TCP listener of this host.
@@ -133,8 +132,9 @@ impl Host {
     }
 
     /// Opens a TCP connection from this host; fails after `wait`.
-    pub fn connect(&self, to: SocketAddr, wait: Duration) -> Result<TcpStream> {
+    pub fn connect(&self, to: impl ToSocketAddrs, wait: Duration) -> Result<TcpStream> {
         let _inside = self.enter()?;
+        let to = to.to_socket_addrs()?.next().context("no address to connect to")?;
         TcpStream::connect_timeout(&to, wait).with_context(|| format!("{} → {to}", self.name))
     }
 

@@ -52,7 +52,7 @@ pub use postgres::Postgres;
 pub use psql::{Session, psql};
 pub use rounds::rounds;
 pub use rule_file::{RangesFile, RuleFile};
-pub use test_host::{INTERFACE, OnHost, TestHost, UNPROTECTED, connects, database_of, socket_address};
+pub use test_host::{INTERFACE, OnHost, TestHost, UNPROTECTED, connects, database_of};
 pub use traced::{count_from_here, killed_after};
 pub use wait::eventually;
 

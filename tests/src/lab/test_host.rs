@@ -74,16 +74,16 @@ impl TestHost {
 
     /// Waits until the datagrams of every client arrive: an address of a new link is not always usable at once.
     fn wait_for_route(&self) {
-        let target = self.db.udp("::", UNPROTECTED).unwrap();
+        let target = self.db.udp(("::", UNPROTECTED)).unwrap();
         target.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         for source in self.clients.iter().map(|one| without_length(one)) {
             let is_ipv6 = source.contains(':');
             let server = self.servers.iter().find(|one| one.contains(':') == is_ipv6).unwrap();
-            let client = self.outside.udp(source, 0).unwrap();
+            let client = self.outside.udp((source, 0)).unwrap();
             eventually(BOUND, "a datagram arrives", || {
-                client.send_to(b"?", socket_address(without_length(server), UNPROTECTED)).ok()?;
+                client.send_to(b"?", (without_length(server), UNPROTECTED)).ok()?;
                 let (_, from) = target.recv_from(&mut [0]).ok()?;
-                (from.ip().to_canonical() == socket_address(source, 0).ip()).then_some(())
+                (from.ip().to_canonical() == source.parse::<IpAddr>().unwrap()).then_some(())
             })
             .unwrap();
         }
@@ -284,7 +284,7 @@ pub fn connects(from: &Host, source: &str, to: &str) -> bool {
         let _inside = from.enter().unwrap();
         Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()
     };
-    client.bind(&socket_address(source, 0).into()).unwrap();
+    client.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
     match client.connect_timeout(&to.parse::<SocketAddr>().unwrap().into(), CONNECTED) {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::TimedOut => false,
@@ -294,10 +294,4 @@ pub fn connects(from: &Host, source: &str, to: &str) -> bool {
 
 fn without_length(address: &str) -> &str {
     address.split_once('/').map_or(address, |(address, _)| address)
-}
-
-/// Returns the socket address of an IP address in text form.
-#[expect(clippy::unwrap_used, reason = "a test fails by its panic")]
-pub fn socket_address(address: &str, port: u16) -> SocketAddr {
-    SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
 }

@@ -73,7 +73,7 @@ impl Sockets {
         let wire = host.wire(INTERFACE);
         let tcp = database.listen(("::", PORT)).unwrap();
         listen(&tcp, Backlog::new(BACKLOG).unwrap()).unwrap();
-        let udp = database.udp("::", PORT).unwrap();
+        let udp = database.udp(("::", PORT)).unwrap();
         udp.set_nonblocking(true).unwrap();
         Self { wire, _tcp: tcp, udp, macs, host }
     }

@@ -1,7 +1,6 @@
 //! A real Prometheus scrapes a real agent with the files of `deploy/`, and real faults fire its alerts.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -55,7 +54,7 @@ impl<'a> Prometheus<'a> {
     }
 
     fn get(&self, path: &str) -> Option<Value> {
-        let stream = self.host.db.connect(AT.parse::<SocketAddr>().unwrap(), Duration::from_secs(5)).ok()?;
+        let stream = self.host.db.connect(AT, Duration::from_secs(5)).ok()?;
         let reply = exchange(stream, &format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n"))?;
         serde_json::from_str(&reply.body).ok()
     }

@@ -1,7 +1,7 @@
 //! A database host with an agent that listens on a unix socket and on TCP, and an outside host that sends packets.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,8 +95,7 @@ pub trait Http: OnHost {
 
     /// Sends a GET to the TCP listener.
     fn get_by_tcp(&self, path: &str) -> Option<Reply> {
-        let stream =
-            self.host().db.connect(TCP.parse::<SocketAddr>().unwrap(), Duration::from_secs(5)).ok()?;
+        let stream = self.host().db.connect(TCP, Duration::from_secs(5)).ok()?;
         exchange(stream, &request("GET", path))
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use firewall_tests::lab::{INTERFACE, TestHost, User, socket_address};
+use firewall_tests::lab::{INTERFACE, TestHost, User};
 
 use crate::setup::{DATABASE, PORT, SERVERS, builder, hosts};
 use crate::traffic::Traffic;
@@ -81,7 +81,7 @@ fn restore_without_state_closes_guarded_ports_and_names_interface() {
     let host = builder().interfaces(&[INTERFACE, "late0"]).build();
     fs::remove_dir_all(host.dir().join("rules.d")).unwrap();
     let listener = host.db.listen(("::", PORT)).unwrap();
-    let connects = || host.outside.connect(socket_address(SERVERS[0], PORT), FLOW).is_ok();
+    let connects = || host.outside.connect((SERVERS[0], PORT), FLOW).is_ok();
     assert!(connects(), "the control");
     let restored = host.ask(&["restore", "--wait", "300ms"]);
     assert_eq!(restored.code, Some(1), "{restored:?}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use firewall_tests::lab::{TestHost, UNPROTECTED, socket_address};
+use firewall_tests::lab::{TestHost, UNPROTECTED};
 
 use crate::setup::{ALLOWED, DATABASE, DENIED, PORT, RULE_FILE, SERVERS, hosts, rule_file};
 
@@ -16,7 +16,7 @@ fn first_start_without_a_usable_file_closes_only_guarded_ports() {
         let host = hosts();
         spoil(&host);
         let listeners = [PORT, GUARDED, UNPROTECTED].map(|port| host.db.listen(("::", port)).unwrap());
-        let is_open = |server, port| host.outside.connect(socket_address(server, port), PATIENCE).is_ok();
+        let is_open = |server, port| host.outside.connect((server, port), PATIENCE).is_ok();
         assert!(is_open(SERVERS[0], GUARDED), "{what}: the control: without the agent the port is open");
         let agent = host.start_agent();
         for server in SERVERS {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use firewall_tests::lab::{TestHost, eventually, socket_address};
+use firewall_tests::lab::{TestHost, eventually};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::setup::{ALLOWED, DENIED, PORT, SERVERS};
@@ -52,13 +52,13 @@ struct Arrived {
 
 impl Traffic {
     pub fn start(host: &TestHost) -> Self {
-        let target = host.db.udp("::", PORT).unwrap();
+        let target = host.db.udp(("::", PORT)).unwrap();
         setsockopt(&target, sockopt::RcvBufForce, &RECEIVE_BUFFER).unwrap();
         target.set_read_timeout(Some(GRACE)).unwrap();
         let pairs = [ALLOWED, DENIED].into_iter().flat_map(|sources| sources.into_iter().zip(SERVERS));
         let connected = |(source, server)| {
-            let socket = host.outside.udp(source, 0).unwrap();
-            socket.connect(socket_address(server, PORT)).unwrap();
+            let socket = host.outside.udp((source, 0)).unwrap();
+            socket.connect((server, PORT)).unwrap();
             socket
         };
         let sources: Vec<UdpSocket> = pairs.map(connected).collect();

@@ -72,13 +72,15 @@ impl Map {
 
     /// Returns an empty, unfrozen trie of IPv4 prefixes.
     pub fn trie(entries: u32) -> Self {
-        let flags = NO_PREALLOC;
-        Self::shaped_as(&Shape { kind: LPM_TRIE, key: 8, value: 4, entries, flags, ..Shape::default() })
+        Self::trie_with(entries, NO_PREALLOC)
     }
 
     /// Returns a trie of IPv4 prefixes for the agent's outer maps: `BPF_F_NO_PREALLOC`, and read-only for programs.
     pub fn publishable_trie(entries: u32) -> Self {
-        let flags = NO_PREALLOC | RDONLY_PROG;
+        Self::trie_with(entries, NO_PREALLOC | RDONLY_PROG)
+    }
+
+    fn trie_with(entries: u32, flags: u32) -> Self {
         Self::shaped_as(&Shape { kind: LPM_TRIE, key: 8, value: 4, entries, flags, ..Shape::default() })
     }
 

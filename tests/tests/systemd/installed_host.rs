@@ -1,7 +1,6 @@
 //! A database host with the units installed as in docs/operations.md, a friend that a rule allows, and a stranger.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -186,7 +185,7 @@ impl Drop for Watch {
 }
 
 fn connects(from: &Host, to: &str) -> bool {
-    from.connect(to.parse::<SocketAddr>().unwrap(), WAIT).is_ok()
+    from.connect(to, WAIT).is_ok()
 }
 
 /// Creates an overlay over this machine's root: changes stay in the lab. Only units that the tests enable start.

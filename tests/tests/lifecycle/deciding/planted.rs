@@ -13,7 +13,7 @@ use firewall_common::{
     Address, CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, IPV4,
     MONITOR, NO_RULE, Reason, names,
 };
-use firewall_tests::lab::{TestHost, User, cpus, pin_to, socket_address};
+use firewall_tests::lab::{TestHost, User, cpus, pin_to};
 
 use crate::raw::{Map, ROOM};
 use crate::setup::{DENIED, PORT, SERVERS};
@@ -31,19 +31,19 @@ pub struct DatagramPath<'a> {
 
 impl<'a> DatagramPath<'a> {
     pub fn new(host: &'a TestHost) -> Self {
-        let target = host.db.udp("::", PORT).unwrap();
+        let target = host.db.udp(("::", PORT)).unwrap();
         target.set_read_timeout(Some(ARRIVAL)).unwrap();
         Self { host, cpu: cpus().unwrap()[0], target }
     }
 
     pub fn passes(&self, source: &str) -> bool {
-        let client = self.host.outside.udp(source, 0).unwrap();
+        let client = self.host.outside.udp((source, 0)).unwrap();
         // A veth delivers a packet on the sender's CPU.
         thread::scope(|scope| {
             let (client, cpu) = (&client, self.cpu);
             let send = move || {
                 pin_to(cpu).unwrap();
-                client.send_to(b"?", socket_address(SERVERS[0], PORT)).unwrap();
+                client.send_to(b"?", (SERVERS[0], PORT)).unwrap();
             };
             scope.spawn(send).join().unwrap();
         });
