@@ -1,7 +1,9 @@
 //! Small random damage to frames.
 
 use fastrand::Rng;
-use firewall_tests::packets::protocol;
+use firewall_tests::packets::protocol::{
+    AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, NO_NEXT, ROUTING, TCP, UDP,
+};
 
 /// A frame retains its Ethernet header; a test run in the kernel requires it.
 const SHORTEST: usize = 14;
@@ -12,39 +14,20 @@ const HEADERS: usize = 128;
 /// Offsets of significant fields in an untagged frame: IPv4 version and length, total length, fragment and protocol;
 /// IPv6 payload length and next header; the first bytes after an IPv4 header, and after an IPv6 one.
 const FIELDS: [usize; 18] = [12, 13, 14, 16, 17, 18, 19, 20, 21, 23, 34, 35, 36, 37, 54, 55, 56, 57];
-const SIGNIFICANT: [u8; 20] = [
-    0,
-    1,
-    2,
-    4,
-    5,
-    8,
-    0x20,
-    0x40,
-    0x45,
-    0x46,
-    0x4f,
-    0x60,
-    0xff,
-    protocol::TCP,
-    protocol::UDP,
-    protocol::ROUTING,
-    protocol::FRAGMENT,
-    protocol::AUTHENTICATION,
-    protocol::NO_NEXT,
-    protocol::DESTINATION_OPTIONS,
-];
+/// Significant values of a field: numbers, and kinds of headers.
+const NUMBERS: [u8; 13] = [0, 1, 2, 4, 5, 8, 0x20, 0x40, 0x45, 0x46, 0x4f, 0x60, 0xff];
+const KINDS: [u8; 7] = [TCP, UDP, ROUTING, FRAGMENT, AUTHENTICATION, NO_NEXT, DESTINATION_OPTIONS];
 
 /// Damages a frame of at least 14 bytes in one random way.
 pub fn mutate(rng: &mut Rng, frame: &mut Vec<u8>) {
     let at = rng.usize(..frame.len().min(HEADERS));
     match rng.u8(..8) {
         0 => frame[at] ^= 1 << rng.u8(..8),
-        1 => frame[at] = SIGNIFICANT[rng.usize(..SIGNIFICANT.len())],
+        1 => frame[at] = significant(rng),
         2 => {
             let field = FIELDS[rng.usize(..FIELDS.len())];
             if let Some(byte) = frame.get_mut(field) {
-                *byte = if rng.bool() { SIGNIFICANT[rng.usize(..SIGNIFICANT.len())] } else { rng.u8(..) };
+                *byte = if rng.bool() { significant(rng) } else { rng.u8(..) };
             }
         }
         3 => frame.truncate(rng.usize(SHORTEST..=frame.len())),
@@ -53,6 +36,11 @@ pub fn mutate(rng: &mut Rng, frame: &mut Vec<u8>) {
         6 => remove(rng, frame),
         _ => append(rng, frame),
     }
+}
+
+fn significant(rng: &mut Rng) -> u8 {
+    let at = rng.usize(..NUMBERS.len() + KINDS.len());
+    if at < NUMBERS.len() { NUMBERS[at] } else { KINDS[at - NUMBERS.len()] }
 }
 
 /// Duplicates a range of bytes in place, such as a whole header.
@@ -73,7 +61,7 @@ fn insert_header(rng: &mut Rng, frame: &mut Vec<u8>) {
     if frame.len() < after || frame.len() + 8 > LONGEST {
         return;
     }
-    let kind = SIGNIFICANT[rng.usize(..SIGNIFICANT.len())];
+    let kind = significant(rng);
     let header = [frame[next], 0, 0, 0, 0, 0, 0, 0];
     frame.splice(after..after, header);
     frame[next] = kind;
