@@ -113,6 +113,19 @@ impl Lab {
         &self.dir
     }
 
+    /// Mounts an overlay over this machine's root, once: changes stay in the lab. Returns its root.
+    pub fn overlay(&self) -> Result<PathBuf> {
+        let dir = self.dir.join("overlay");
+        let [upper, work, root] = ["upper", "work", "root"].map(|name| dir.join(name));
+        for made in [&upper, &work, &root] {
+            fs::create_dir_all(made)?;
+        }
+        let options = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
+        mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+            .context("overlay: not mounted")?;
+        Ok(root)
+    }
+
     /// Creates a host of this name with its loopback up and no link.
     pub fn host(&self, name: &str) -> Result<Host> {
         Host::new(name).with_context(|| format!("host {name}: not made"))

@@ -89,15 +89,9 @@ fn package_installs_upgrades_and_is_removed_without_opening_the_host() {
     eventually(Duration::from_secs(10), "the host is open without the links", opened).unwrap();
 }
 
-/// Mounts an overlay over this machine's root: changes stay in the lab. Returns its root.
+/// Returns the root of an overlay with the machine's mounts and the package.
 fn system(host: &TestHost) -> PathBuf {
-    let dir = host.lab.dir();
-    let root = dir.join("system");
-    for made in ["upper", "work", "system"] {
-        fs::create_dir(dir.join(made)).unwrap();
-    }
-    let options = format!("lowerdir=/,upperdir={0}/upper,workdir={0}/work", dir.display());
-    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+    let root = host.lab.overlay().unwrap();
     bind(Path::new("/proc"), &root.join("proc"));
     bind(Path::new("/dev"), &root.join("dev"));
     bind(Path::new("/sys"), &root.join("sys"));

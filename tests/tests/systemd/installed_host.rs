@@ -9,7 +9,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use firewall_tests::lab::{Host, Lab, RuleFile, agent_binary, eventually};
-use nix::mount::{MsFlags, mount};
 
 use crate::guest::{Guest, PATIENCE};
 use crate::units::{AGENT, LISTENER, RESTORE, TARGET, impossible, strip};
@@ -188,15 +187,9 @@ fn connects(from: &Host, to: &str) -> bool {
     from.connect(to, WAIT).is_ok()
 }
 
-/// Creates an overlay over this machine's root: changes stay in the lab. Only units that the tests enable start.
+/// Returns the root of an overlay in which only units that the tests enable start.
 fn system(lab: &Lab) -> PathBuf {
-    let dir = lab.dir().join("system");
-    let [upper, work, root] = ["upper", "work", "root"].map(|name| dir.join(name));
-    for made in [&upper, &work, &root] {
-        fs::create_dir_all(made).unwrap();
-    }
-    let options = format!("lowerdir=/,upperdir={},workdir={}", upper.display(), work.display());
-    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+    let root = lab.overlay().unwrap();
     for emptied in [
         "etc/systemd/system",
         "etc/firewall-agent",
