@@ -13,14 +13,14 @@ const FOLDERS: [&str; 4] = ["", "docs", "bench", "deploy"];
 #[derive(Debug)]
 pub struct Documented {
     /// Path of the document, and line of the end of the command, from 1.
-    pub place: String,
+    pub position: String,
     /// Program and arguments.
     pub words: Vec<String>,
 }
 
 impl fmt::Display for Documented {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.words.join(" "))
+        write!(f, "{}: {}", self.position, self.words.join(" "))
     }
 }
 
@@ -40,7 +40,7 @@ pub fn commands(root: &Path, program: &[&str]) -> Result<Vec<Documented>> {
             for (number, words) in commands_in(&text) {
                 let is_of_program = words.iter().zip(program).filter(|(word, name)| word == name).count();
                 if is_of_program == program.len() {
-                    found.push(Documented { place: format!("{}:{number}", path.display()), words });
+                    found.push(Documented { position: format!("{}:{number}", path.display()), words });
                 }
             }
         }

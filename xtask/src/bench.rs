@@ -23,7 +23,7 @@ enum Bench {
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
         pushes: u32,
     },
-    /// Measure the cost of one packet, from 1 to 100,000 CIDRs and 1 to 256 endpoints, and the gain of each stage
+    /// Measure the cost of one packet, from 1 to 100,000 CIDRs and 1 to 256 endpoints, and the gain of each acceleration
     Packet,
     /// Compare a flood of denied packets with nftables, iptables and an empty XDP program
     Flood,

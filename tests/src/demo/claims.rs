@@ -33,7 +33,7 @@ impl DemoHosts {
         let (name, server) = (client.name(), server(family));
         let Err(error) = client.connect(server, PATIENCE) else { bail!("{name}: connects to {server}") };
         let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        ensure!(kind == Some(ErrorKind::TimedOut), "{name}: was told something by {server}: {error:#}");
+        ensure!(kind == Some(ErrorKind::TimedOut), "{name}: received an answer by {server}: {error:#}");
         Ok(format!("{name} to {server}: nothing came back within {} ms", PATIENCE.as_millis()))
     }
 
@@ -66,10 +66,10 @@ impl DemoHosts {
     pub fn shown(&self, arguments: &[&str], code: i32, says: &[&str]) -> Result<Vec<String>> {
         let answer = self.home.ask(arguments)?;
         let command = format!("firewall-agent {}", arguments.join(" "));
-        let said = format!("{}{}", answer.out, answer.err);
-        ensure!(answer.code == Some(code), "{command}: exit code {:?}, not {code}: {said}", answer.code);
+        let output = format!("{}{}", answer.out, answer.err);
+        ensure!(answer.code == Some(code), "{command}: exit code {:?}, not {code}: {output}", answer.code);
         for word in says {
-            ensure!(answer.out.contains(word), "{command}: says nothing of {word}:\n{said}");
+            ensure!(answer.out.contains(word), "{command}: does not name {word}:\n{output}");
         }
         let prompt = format!("$ {command}");
         Ok([prompt].into_iter().chain(answer.out.lines().map(str::to_owned)).collect())

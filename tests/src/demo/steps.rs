@@ -115,12 +115,12 @@ pub const STEPS: &[Step] = &[
                 home.database(DATABASE).is_ok_and(|one| one["state"] == "rejected")
             })?;
             ensure!(home.database(DATABASE)?["revision"] == 3, "status: revision 3 is no longer in force");
-            let said = home.ask(&["status"])?.out;
+            let output = home.ask(&["status"])?.out;
             let mut lines = Vec::new();
             for mistake in ["\"203.0.113.300/24\"", "\"203.0.113.7\""] {
-                let mut places = said.lines().filter(|line| line.contains(RULE_FILE));
+                let mut places = output.lines().filter(|line| line.contains(RULE_FILE));
                 let line = places.find(|line| line.contains(mistake));
-                let line = line.with_context(|| format!("status: says nothing of {mistake}:\n{said}"))?;
+                let line = line.with_context(|| format!("status: does not name {mistake}:\n{output}"))?;
                 lines.push(line.trim().to_owned());
             }
             lines.extend(hosts.is_unchanged()?);

@@ -85,8 +85,8 @@ fn copy_changed(tree: &Path, path: &Path, copy: &Path) -> Result<()> {
 fn remove_gone(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(to)? {
         let (path, origin) = entry.map(|entry| (entry.path(), from.join(entry.file_name())))?;
-        let is_kept = origin.exists() && origin.is_dir() == path.is_dir();
-        if !is_kept {
+        let is_current = origin.exists() && origin.is_dir() == path.is_dir();
+        if !is_current {
             if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }?;
         }
     }

@@ -42,12 +42,12 @@ impl Postgres {
         command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
         let command = command.stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
         let mut server = Self { child: command.spawn().context("postgres: not started")? };
-        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let logged = || fs::read_to_string(&log).unwrap_or_default();
         let ready = eventually(Duration::from_secs(20), "postgres: ready", || {
-            let is_ready = said().contains("ready to accept connections");
+            let is_ready = logged().contains("ready to accept connections");
             if is_ready { Some(true) } else { server.child.try_wait().ok().flatten().map(|_| false) }
         });
-        ensure!(ready.with_context(said)?, "postgres: ended at once:\n{}", said());
+        ensure!(ready.with_context(logged)?, "postgres: ended at once:\n{}", logged());
         Ok(server)
     }
 }

@@ -11,13 +11,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Factor for every timeout where every instruction is emulated.
 const EMULATED: u32 = 6;
 
-/// Polls `look` every few milliseconds and returns its first value; fails, naming `what`, after `within`, or six times
+/// Polls `probe` every few milliseconds and returns its first value; fails, naming `what`, after `within`, or six times
 /// that where every instruction is emulated.
-pub fn eventually<T>(within: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+pub fn eventually<T>(within: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> Result<T> {
     let within = if is_brief() { within * EMULATED } else { within };
     let started = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = probe() {
             return Ok(found);
         }
         if started.elapsed() > within {

@@ -34,10 +34,10 @@ pub fn action(passes: bool) -> u32 {
 }
 
 impl LoadedFirewall {
-    /// Loads the programs with these fast-path stages.
-    pub fn new(stages: u32) -> Self {
+    /// Loads the programs with these fast-path accelerations.
+    pub fn new(accelerations: u32) -> Self {
         let (lab, bpffs) = (Lab::new().unwrap(), Path::new(BPFFS));
-        let (programs, _) = load(bpffs, stages);
+        let (programs, _) = load(bpffs, accelerations);
         let kernel = Kernel::open(bpffs).unwrap();
         Self {
             live: kernel.live().unwrap(),
@@ -55,11 +55,11 @@ impl LoadedFirewall {
     }
 }
 
-/// Loads and pins the programs and empty maps below `bpffs_dir`, with these fast-path stages.
-pub fn load(bpffs_dir: &Path, stages: u32) -> (Programs, Pins) {
+/// Loads and pins the programs and empty maps below `bpffs_dir`, with these fast-path accelerations.
+pub fn load(bpffs_dir: &Path, accelerations: u32) -> (Programs, Pins) {
     let pins = Pins::new(bpffs_dir);
     pins.create().unwrap();
-    let mut programs = Programs::load_with(&pins, Capacity::for_databases(16), stages).unwrap();
+    let mut programs = Programs::load_with(&pins, Capacity::for_databases(16), accelerations).unwrap();
     programs.pin(&pins).unwrap();
     (programs, pins)
 }

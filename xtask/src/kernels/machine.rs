@@ -127,17 +127,17 @@ struct Guest(Child);
 impl Guest {
     /// Waits for the end of the guest; returns the reason if it was killed.
     fn watch(&mut self, results: &Path) -> Result<Option<String>> {
-        let (mut heard, mut length) = (Instant::now(), 0);
+        let (mut last_output, mut length) = (Instant::now(), 0);
         loop {
             if let Some(status) = self.0.try_wait().context("cannot wait for qemu")? {
                 return Ok(complaint(status));
             }
             let now = fs::metadata(results)?.len();
             if now != length {
-                (heard, length) = (Instant::now(), now);
+                (last_output, length) = (Instant::now(), now);
             }
             let limit = if length == 0 { UP } else { SILENCE };
-            if heard.elapsed() > limit {
+            if last_output.elapsed() > limit {
                 return Ok(Some(format!("no output for {} s", limit.as_secs())));
             }
             sleep(POLL);

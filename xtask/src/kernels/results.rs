@@ -143,7 +143,7 @@ mod tests {
         let sections = sections(RESULTS);
         assert_eq!(sections[1].end, Some(End { code: 0, seconds: 10.0 }));
         assert_eq!(verified(&sections, "firewall"), Some(32407));
-        assert_eq!(verified(&sections, "twin"), None);
+        assert_eq!(verified(&sections, "unknown"), None);
     }
 
     #[test]

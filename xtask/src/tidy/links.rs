@@ -138,8 +138,8 @@ mod tests {
     const GUIDE: &str = "# A guide\n\n## Step 1: `run` it\n\n```sh\n# no heading\n```\n";
 
     fn found(path: &str, text: &str) -> Vec<String> {
-        let place = |text: &str| text.replace("DIR", concat!("do", "cs"));
-        let source = |path: &str, text: &str| Source { path: place(path).into(), text: place(text) };
+        let in_docs = |text: &str| text.replace("DIR", concat!("do", "cs"));
+        let source = |path: &str, text: &str| Source { path: in_docs(path).into(), text: in_docs(text) };
         let sources = [source(path, text), source("DIR/guide.md", GUIDE), source("src/main.rs", "")];
         let files: Vec<PathBuf> = sources.iter().map(|source| source.path.clone()).collect();
         check(&sources, &files).into_iter().map(|finding| finding.what).collect()

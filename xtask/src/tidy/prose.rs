@@ -31,12 +31,15 @@ const RETIRED: &[&str] = &[
 ];
 /// Words that the terms of the documents have replaced, as parts of names.
 const RETIRED_NAMES: &[&str] = &[
+    "heard",
     "held",
     "keeper",
+    "kept",
     "ledger",
     "mishap",
     "mortal",
     "near",
+    "said",
     "settle",
     "settled",
     "shelf",

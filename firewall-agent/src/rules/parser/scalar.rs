@@ -167,7 +167,7 @@ mod tests {
             assert_eq!(expiry(text), Ok(Timestamp::MAX), "{text}");
         }
         let last = "9999-12-30T21:59:59Z";
-        assert_eq!(expiry(last).unwrap().to_string(), last, "the control: what fits is kept as it is");
+        assert_eq!(expiry(last).unwrap().to_string(), last, "the control: a valid time is unchanged");
         assert!(expiry("9999-12-31T20:59:59+23:00").unwrap() < Timestamp::MAX);
         for text in [
             "9999-12-32T23:59:59Z",

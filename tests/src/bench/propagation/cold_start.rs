@@ -45,8 +45,8 @@ fn is_in_force(status: &Value) -> bool {
     let is_attached = status["interfaces"].as_array().is_some_and(|interfaces| interfaces.len() == 1);
     let is_whole = |id: &str| {
         let database = database_of(status, id);
-        let holds_all = database["prefixes"].as_u64().is_some_and(|held| held > MANAGED_PREFIXES as u64);
-        database["revision"] == 1 && database["state"] == "applied" && holds_all
+        let is_complete = database["prefixes"].as_u64().is_some_and(|count| count > MANAGED_PREFIXES as u64);
+        database["revision"] == 1 && database["state"] == "applied" && is_complete
     };
     is_attached && (0..DATABASES).all(|database| is_whole(&database_id(database)))
 }
