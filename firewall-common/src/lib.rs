@@ -10,20 +10,20 @@
 
 #![no_std]
 
+mod accelerations;
 mod denial;
-mod fast;
 mod layout;
 pub mod names;
 pub mod packet;
 mod reason;
 
+pub use accelerations::{
+    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_WORDS,
+    SourceFilter, fast_path, filter_bit_v4, filter_bit_v6,
+};
 pub use denial::{
     CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DENIALS_SIZE, Denial, DenialTotals, Denials, Handover,
     Sampler, SamplingRate,
-};
-pub use fast::{
-    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_WORDS,
-    SourceFilter, fast_path, filter_bit_v4, filter_bit_v6,
 };
 pub use layout::{
     ANY_FAMILY, Address, COUNTER_CUSTOM, COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_MANAGED, COUNTER_PREFIX,

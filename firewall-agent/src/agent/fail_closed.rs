@@ -7,13 +7,13 @@ use anyhow::{Context as _, Error, Result};
 
 use super::file_report::{FileReport, parse};
 use super::interfaces::Interfaces;
-use crate::bpf::{Capacity, Kernel, Pins, Programs, attach};
+use crate::bpf::{Kernel, MapSizes, Pins, Programs, attach};
 use crate::config::Config;
 use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::files::store::{LastGoodStore, StateFile};
-use crate::sync::{Claim, DataPlane as _, Destination, Endpoints, Ports, Record, Table, destinations};
+use crate::sync::{DataPlane as _, Destination, Endpoints, Ports, Record, Table, TableEntry, destinations};
 
 /// Longest wait for the rule files.
 const FILES: Duration = Duration::from_secs(2);
@@ -89,9 +89,10 @@ fn close_unfiltered(config: &Config) -> Result<Vec<String>> {
 /// Programs without databases, with maps of their own.
 fn closed_programs(aside: &Pins, config: &Config, claims: &BTreeSet<Destination>) -> Result<Programs> {
     aside.create()?;
-    let programs = Programs::load(aside, Capacity::for_databases(1))?;
+    let programs = Programs::load(aside, MapSizes::for_databases(1))?;
     let guarded: Ports = config.guarded_ports.ranges().iter().cloned().flatten().collect();
-    let endpoints: Endpoints = claims.iter().map(|destination| (*destination, Claim::Closed)).collect();
+    let endpoints: Endpoints =
+        claims.iter().map(|destination| (*destination, TableEntry::Tombstone)).collect();
     let claimed: Ports = claims.iter().map(|destination| destination.port).collect();
     let mut kernel = Kernel::open(aside.root())?;
     kernel.set_ports(&claimed, &guarded)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::files::scan::{ScanRequest, ScannedFile, Snapshot};
+use crate::files::scan::{ScanRequest, ScannedFile, ScannedFiles};
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::rules::{
     self, Cause, Checked, DatabaseRules, Limits, ManagedRanges, Problem, Rejection, is_ranges_file,
@@ -62,7 +62,7 @@ enum Kind {
 
 /// Parses every file of a snapshot.
 #[must_use]
-pub fn parse(snapshot: &Snapshot, managed_ranges: &Path, limits: &Limits) -> Vec<FileReport> {
+pub fn parse(snapshot: &ScannedFiles, managed_ranges: &Path, limits: &Limits) -> Vec<FileReport> {
     let rules =
         snapshot.rules.iter().map(|(path, seen)| FileReport::parse(path, seen, Kind::Database, limits));
     let ranges = snapshot.ranges.iter();
@@ -96,7 +96,7 @@ pub fn read_paths(
 
 /// Parses the files of one directory; reports the directory itself where it is empty or cannot be listed.
 #[must_use]
-pub fn read_directory(path: &Path, snapshot: &Snapshot, limits: &Limits) -> Vec<FileReport> {
+pub fn read_directory(path: &Path, snapshot: &ScannedFiles, limits: &Limits) -> Vec<FileReport> {
     let mut reports = parse(snapshot, Path::new(""), limits);
     let mut directory = FileReport::new(path);
     if let Some(problem) = &snapshot.unlisted {

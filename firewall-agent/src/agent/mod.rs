@@ -7,13 +7,13 @@ mod drift_check;
 mod fail_closed;
 mod file_report;
 mod interfaces;
-mod open;
+mod kernel_status;
+mod load_state;
 mod packet_log;
 mod probes;
 mod read_back;
 mod reconcile;
 mod repairs;
-mod report;
 mod restore;
 mod run;
 mod service;
@@ -33,16 +33,16 @@ pub use self::clock::clock_at;
 pub use self::control::{Reply, Verb, send_verb};
 pub use self::file_report::{Content, FileError, FileReport, Note, parse, read_directory, read_paths};
 use self::interfaces::Interfaces;
-pub use self::open::join;
+pub use self::kernel_status::{counters, report};
+pub use self::load_state::join;
 use self::packet_log::PacketLogControl;
 use self::probes::Probes;
 pub use self::reconcile::Reconciler;
 use self::repairs::Repairs;
-pub use self::report::{counters, report};
 pub use self::restore::{Restored, restore};
 use self::status_reporter::StatusReporter;
 use crate::bpf::{
-    Capacity, NamedMaps, Owned, Pins, Programs, all_run, databases_in, other_layouts, remove_other_layouts,
+    MapSizes, NamedMaps, Owned, Pins, Programs, all_run, databases_in, other_layouts, remove_other_layouts,
 };
 use crate::config::Config;
 use crate::files::file_reader::{FileReader, Inputs};
@@ -122,7 +122,7 @@ impl Agent {
         let verifier = SignatureVerifier::new(config.trusted_keys.clone());
         let mut reader = FileReader::start(Inputs::of(&config), verifier)?;
         let pins = Pins::new(&config.bpffs_dir);
-        let mut programs = Programs::load(&pins, Capacity::for_databases(config.max_databases))?;
+        let mut programs = Programs::load(&pins, MapSizes::for_databases(config.max_databases))?;
         let reconciler = Reconciler::open(&config, &ownership)?;
         reader.request(reconciler.known_files());
         let slots = reconciler.data_plane.sizes().databases;
@@ -196,7 +196,7 @@ impl Agent {
     }
 
     /// Runs one reconcile pass; does nothing for an unchanged snapshot before anything is due.
-    pub(super) fn reconcile(&mut self, snapshot: Option<&crate::files::scan::Snapshot>) {
+    pub(super) fn reconcile(&mut self, snapshot: Option<&crate::files::scan::ScannedFiles>) {
         match Moment::now() {
             Ok(moment) => {
                 let applied = self.reconciler.reconcile(snapshot, moment, &mut self.reporter);
@@ -223,7 +223,9 @@ impl Agent {
             Ok((id, tag)) => {
                 let Reconciler { live, accepted, persisted, .. } = &self.reconciler;
                 let mut status = report(self.interfaces.links(), live, (id, &tag));
-                status.interfaces.extend(self.interfaces.exposed().map(|name| report::unfiltered(name)));
+                status
+                    .interfaces
+                    .extend(self.interfaces.exposed().map(|name| kernel_status::unfiltered(name)));
                 for interface in &mut status.interfaces {
                     let open = self.interfaces.unprotected(&interface.name).as_millis();
                     interface.unprotected_ms = u64::try_from(open).unwrap_or(u64::MAX);

@@ -20,12 +20,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::backoff::Backoff;
 use super::clock::clock_at;
 use super::file_report::{self, FileReport};
-use super::open::Unused;
+use super::load_state::Unused;
 use super::read_back::ReadBack;
 use super::status_reporter::{StatusReporter, Undurable};
 use crate::bpf::Kernel;
 use crate::config::Config;
-use crate::files::scan::Snapshot;
+use crate::files::scan::ScannedFiles;
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, Limits};
@@ -146,7 +146,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// at a new generation.
     pub(super) fn reconcile(
         &mut self,
-        read: Option<&Snapshot>,
+        read: Option<&ScannedFiles>,
         moment: Moment,
         reporter: &mut StatusReporter,
     ) -> Vec<DatabaseSlot> {
@@ -335,7 +335,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         undurable
     }
 
-    fn is_new(&self, snapshot: &Snapshot) -> bool {
+    fn is_new(&self, snapshot: &ScannedFiles) -> bool {
         self.seen != Some(snapshot.mark())
     }
 

@@ -12,9 +12,9 @@ use tracing::{error, info, warn};
 use super::file_report::FileReport;
 use crate::config::Config;
 use crate::escape::{path_text, write_json};
-use crate::files::scan::Snapshot;
+use crate::files::scan::ScannedFiles;
 use crate::files::status_file::StatusFile;
-use crate::http::{DatabaseCounters, SharedState, Snapshot as Posted, Tally};
+use crate::http::{DatabaseCounters, PublishedState, SharedState, Tally};
 use crate::rules::{DatabaseId, RangeId, Rejection, State};
 use crate::status::{AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{AcceptedFiles, Candidate, Desired, Live, PersistedState, Published, Refusal};
@@ -91,7 +91,7 @@ impl StatusReporter {
     }
 
     /// Reports rejections and warnings for the files of a snapshot.
-    pub fn files(&mut self, snapshot: &Snapshot, reports: &[FileReport], refusals: &[Refusal]) {
+    pub fn files(&mut self, snapshot: &ScannedFiles, reports: &[FileReport], refusals: &[Refusal]) {
         let (mut rejected, mut warnings) = (Rejections::new(), Warnings::new());
         for report in reports {
             if report.is_refused() {
@@ -275,7 +275,7 @@ impl StatusReporter {
             }
         }
         let is_complete = self.conditions.incomplete().is_empty();
-        self.shared.post(Posted {
+        self.shared.post(PublishedState {
             all_in_force: waiting.is_empty() && is_complete,
             status: status.clone(),
             counters,

@@ -39,7 +39,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
         self.read_back()?;
         let mut changes = Changes::default();
-        self.accepted.forget(id, &mut changes);
+        self.accepted.drop_file(id, &mut changes);
         self.persisted.forget(id, &mut changes);
         let now = self.clock.now();
         self.commit_closes(now, changes);

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     rules::{Mode, Protocol},
-    sync::{Claim, CounterId, CounterKind, DatabaseSlot, Destination, RuleCounter},
+    sync::{CounterId, CounterKind, DatabaseSlot, Destination, RuleCounter, TableEntry},
 };
 
 const TCP: u8 = 6;
@@ -120,24 +120,24 @@ pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
     Ok(Row::Endpoint(Destination { address, port: u16::from_be(key.port), protocol }))
 }
 
-pub(super) fn claim_to_value(claim: &Claim) -> Endpoint {
+pub(super) fn entry_to_value(claim: &TableEntry) -> Endpoint {
     match *claim {
-        Claim::Open { slot, mode, default_counter } => {
+        TableEntry::Open { slot, mode, default_counter } => {
             Endpoint { slot: slot.0, mode: mode_to_value(mode), default_counter: default_counter.0 }
         }
-        Claim::Closed => Endpoint { slot: 0, mode: TOMBSTONE, default_counter: NO_RULE },
+        TableEntry::Tombstone => Endpoint { slot: 0, mode: TOMBSTONE, default_counter: NO_RULE },
     }
 }
 
-pub(super) fn claim_from_value(value: &Endpoint) -> Result<Claim> {
+pub(super) fn entry_from_value(value: &Endpoint) -> Result<TableEntry> {
     let mode = match value.mode {
         ENFORCE => Mode::Enforce,
         MONITOR => Mode::Monitor,
-        TOMBSTONE => return Ok(Claim::Closed),
+        TOMBSTONE => return Ok(TableEntry::Tombstone),
         other => bail!("mode {other}: must be 0, 1 or 2"),
     };
     let (slot, default_counter) = (DatabaseSlot(value.slot), CounterId(value.default_counter));
-    Ok(Claim::Open { slot, mode, default_counter })
+    Ok(TableEntry::Open { slot, mode, default_counter })
 }
 
 pub(super) fn counter_to_record(counter: &RuleCounter) -> RuleRecord {

@@ -28,9 +28,9 @@ use aya::maps::MapData;
 use firewall_common::names::{self, CONTRACT};
 
 use super::{
-    inner::{is_foreign, open},
     kernel::Kernel,
     layouts,
+    map_of_maps::{is_foreign, open},
     pins::{Pins, rename, unpin},
     programs::{Programs, Recorders},
     syscall,

@@ -8,15 +8,15 @@ use firewall_common::{Endpoint, EndpointKey, MAX_MEMBERS, PORT_WORDS, PortWord, 
 
 use super::{
     convert::{
-        Plain, Row, claim_from_value, claim_to_value, destination_to_key, member_to_key, row_from_key,
+        Plain, Row, destination_to_key, entry_from_value, entry_to_value, member_to_key, row_from_key,
     },
-    inner::Outer,
     layouts::PinnedMaps,
+    map_of_maps::Outer,
     pins::Pins,
     shapes::inner_shape,
     syscall,
 };
-use crate::sync::{Claim, Ports, Table};
+use crate::sync::{Ports, Table, TableEntry};
 
 type TableMap = HashMap<MapData, Plain<EndpointKey>, Plain<Endpoint>>;
 type Rows = BTreeMap<EndpointKey, Endpoint>;
@@ -101,7 +101,7 @@ impl EndpointTable {
 }
 
 fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
-    let claim = claim_from_value(value)?;
+    let claim = entry_from_value(value)?;
     match row_from_key(key)? {
         Row::Endpoint(destination) => {
             table.endpoints.insert(destination, claim);
@@ -109,8 +109,8 @@ fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
         Row::Member(address) => {
             let members = table.members.entry(address).or_default();
             match claim {
-                Claim::Closed => members.closed = true,
-                Claim::Open { slot, mode, default_counter } => {
+                TableEntry::Tombstone => members.closed = true,
+                TableEntry::Open { slot, mode, default_counter } => {
                     members.databases.insert((mode, slot, default_counter));
                 }
             }
@@ -124,7 +124,7 @@ fn rows(table: &Table) -> Result<Rows> {
     let mut rows: Rows = table
         .endpoints
         .iter()
-        .map(|(destination, claim)| (destination_to_key(destination), claim_to_value(claim)))
+        .map(|(destination, claim)| (destination_to_key(destination), entry_to_value(claim)))
         .collect();
     for (address, members) in &table.members {
         let databases = members.databases.len();
@@ -133,14 +133,14 @@ fn rows(table: &Table) -> Result<Rows> {
             "{}: {databases} databases share the address, at most {MAX_MEMBERS} may",
             address.map_or_else(|| "every address".to_owned(), |address| address.to_string()),
         );
-        let tombstone = members.closed.then_some(Claim::Closed);
-        let open = members.databases.iter().map(|&(mode, slot, default_counter)| Claim::Open {
+        let tombstone = members.closed.then_some(TableEntry::Tombstone);
+        let open = members.databases.iter().map(|&(mode, slot, default_counter)| TableEntry::Open {
             slot,
             mode,
             default_counter,
         });
         for (row, claim) in (0..).zip(tombstone.into_iter().chain(open)) {
-            rows.insert(member_to_key(*address, row), claim_to_value(&claim));
+            rows.insert(member_to_key(*address, row), entry_to_value(&claim));
         }
     }
     Ok(rows)

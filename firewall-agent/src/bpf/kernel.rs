@@ -16,10 +16,10 @@ use super::{
     denials::{DenialTable, Denied, DeniedTotals},
     endpoints::{EndpointTable, PortFilter},
     generation::Generation,
-    inner::Built,
     layouts::PinnedMaps,
+    map_of_maps::Built,
     pins::Pins,
-    programs::Capacity,
+    programs::MapSizes,
     records::{Records, TrieIds, database_from_record, database_to_record, highest_generation},
     source_prefilters::SourcePrefilters,
     sources::SourceTries,
@@ -318,7 +318,7 @@ fn same_stamp(one: &Database, other: &Database) -> bool {
 impl DataPlane for Kernel {
     fn sizes(&self) -> Sizes {
         let (databases, counters) = (self.v4.capacity(), self.counters.len());
-        let prefix_counters = counters.saturating_sub(Capacity::rule_counters(databases));
+        let prefix_counters = counters.saturating_sub(MapSizes::rule_counters(databases));
         Sizes { databases, counters, prefix_counters }
     }
 

@@ -7,10 +7,10 @@ mod drift;
 mod endpoints;
 mod features;
 mod generation;
-mod inner;
 mod kernel;
 mod layouts;
 mod links;
+mod map_of_maps;
 mod packet_log;
 mod pins;
 mod probe;
@@ -30,4 +30,4 @@ pub use links::{InterfaceLink, OpenLinks, Step, all_run, attach, detach_all, lin
 pub use packet_log::PacketLog;
 pub use pins::{Owned, Pins};
 pub use probe::{Answer, Probe};
-pub use programs::{Capacity, Programs};
+pub use programs::{MapSizes, Programs};

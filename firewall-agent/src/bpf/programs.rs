@@ -13,10 +13,9 @@ use firewall_common::names::{self, CONTRACT, Entries, SharedMap};
 use tracing::warn;
 
 use super::{
-    features,
-    inner::{is_foreign, share},
-    layouts,
+    features, layouts,
     links::swap,
+    map_of_maps::{is_foreign, share},
     pins::{Pins, rename, unpin},
     records::absent_is_fine,
 };
@@ -27,7 +26,7 @@ pub(super) static PACKET_LOG_OBJECT: &[u8] =
 
 /// Sizes for new maps; maps pinned already have their own.
 #[derive(Debug, Clone, Copy)]
-pub struct Capacity {
+pub struct MapSizes {
     /// Databases on this host.
     pub databases: u32,
     /// Rule counters of all databases together: customer rules, internal ranges, one default counter each, and single
@@ -41,7 +40,7 @@ const COUNTERS_PER_DATABASE: u32 = 64;
 /// its rule's counter.
 const PREFIX_COUNTERS: u32 = 8192;
 
-impl Capacity {
+impl MapSizes {
     /// 64 rule counters for each database, and 8192 for single prefixes.
     #[must_use]
     pub fn for_databases(databases: u32) -> Self {
@@ -108,7 +107,7 @@ impl Programs {
     ///
     /// # Errors
     /// When the kernel lacks a feature, a pinned map has another shape, or the kernel refuses a call.
-    pub fn load(pins: &Pins, capacity: Capacity) -> Result<Self> {
+    pub fn load(pins: &Pins, capacity: MapSizes) -> Result<Self> {
         Self::load_with(pins, capacity, features::accelerations()?)
     }
 
@@ -117,16 +116,16 @@ impl Programs {
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn load_with(pins: &Pins, capacity: Capacity, accelerations: u32) -> Result<Self> {
+    pub fn load_with(pins: &Pins, capacity: MapSizes, accelerations: u32) -> Result<Self> {
         Self::load_build(Build::Normal, pins, capacity, accelerations)
     }
 
     /// Loads the packet log build, over the maps of the normal one.
     pub(super) fn load_packet_log(pins: &Pins) -> Result<Self> {
-        Self::load_build(Build::PacketLog, pins, Capacity::for_databases(1), features::accelerations()?)
+        Self::load_build(Build::PacketLog, pins, MapSizes::for_databases(1), features::accelerations()?)
     }
 
-    fn load_build(build: Build, pins: &Pins, capacity: Capacity, accelerations: u32) -> Result<Self> {
+    fn load_build(build: Build, pins: &Pins, capacity: MapSizes, accelerations: u32) -> Result<Self> {
         features::ensure_there()?;
         layouts::migrate_counters(pins)?;
         layouts::unpin_incomplete(pins)?;

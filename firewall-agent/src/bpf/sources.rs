@@ -7,8 +7,8 @@ use aya::maps::{LpmTrie, Map, MapData};
 
 use super::{
     convert::Prefix,
-    inner::{Built, Outer},
     layouts::PinnedMaps,
+    map_of_maps::{Built, Outer},
     shapes::inner_shape,
 };
 use crate::sync::{CounterId, DatabaseSlot, Indices};

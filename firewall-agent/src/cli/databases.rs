@@ -16,7 +16,7 @@ use crate::bpf::Kernel;
 use crate::escape::write_json;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::http::DatabaseCounters;
-use crate::sync::{Claim, Database, Destination, Live, OpenEndpoint};
+use crate::sync::{Database, Destination, Live, OpenEndpoint, TableEntry};
 
 /// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -73,8 +73,8 @@ pub(super) fn databases(directories: &Located, format: Format, out: &mut impl Wr
 fn closed(directories: &Located, live: &Live) -> BTreeSet<Destination> {
     let records = LastGoodStore::new(StateFile::new(&directories.state_dir)).load().unwrap_or_default();
     let (_, persisted, _, _) = join(records, live);
-    let mut closed: BTreeSet<Destination> = persisted.closed_set().iter().copied().collect();
-    let is_open = |to: &Destination| matches!(live.table.endpoints.get(to), Some(Claim::Open { .. }));
+    let mut closed: BTreeSet<Destination> = persisted.claims().iter().copied().collect();
+    let is_open = |to: &Destination| matches!(live.table.endpoints.get(to), Some(TableEntry::Open { .. }));
     closed.retain(|claim| !is_open(claim) && !is_open(&claim.everywhere()));
     closed
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::scan::{ScanRequest, Snapshot};
+use super::scan::{ScanRequest, ScannedFiles};
 use super::signature_verifier::SignatureVerifier;
 use crate::config::Config;
 
@@ -41,7 +41,7 @@ type Order = BTreeSet<PathBuf>;
 /// Reads the files on request, one scan at a time.
 pub struct FileReader {
     orders: Sender<Order>,
-    snapshots: UnboundedReceiver<Snapshot>,
+    snapshots: UnboundedReceiver<ScannedFiles>,
     /// Start of the scan under way.
     busy_since: Option<Instant>,
     /// Next scan, requested since the one under way began.
@@ -73,7 +73,7 @@ impl FileReader {
     }
 
     /// Waits for the next snapshot; forever if none was requested.
-    pub async fn snapshot(&mut self) -> Snapshot {
+    pub async fn snapshot(&mut self) -> ScannedFiles {
         match self.snapshots.recv().await {
             Some(snapshot) => {
                 self.end();
@@ -84,7 +84,7 @@ impl FileReader {
     }
 
     /// Waits for the requested snapshot, but no longer than `timeout`.
-    pub fn wait(&mut self, timeout: Duration) -> Option<Snapshot> {
+    pub fn wait(&mut self, timeout: Duration) -> Option<ScannedFiles> {
         let started = Instant::now();
         loop {
             if let Ok(snapshot) = self.snapshots.try_recv() {
@@ -122,7 +122,7 @@ fn read(
     inputs: &Inputs,
     mut verifier: SignatureVerifier,
     orders: &Receiver<Order>,
-    snapshots: &UnboundedSender<Snapshot>,
+    snapshots: &UnboundedSender<ScannedFiles>,
 ) {
     while let Ok(known) = orders.recv() {
         let request = ScanRequest {

@@ -52,7 +52,7 @@ pub struct ScannedFile {
 
 /// All files of one scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct ScannedFiles {
     /// Rule files, by path.
     pub rules: BTreeMap<PathBuf, ScannedFile>,
     /// Managed ranges; `None` if there is no file.
@@ -99,7 +99,7 @@ impl Ignored {
     }
 }
 
-impl Snapshot {
+impl ScannedFiles {
     /// Digest of the whole snapshot: an unchanged digest needs no reconcile. It does not require the bytes of the
     /// files.
     #[must_use]
@@ -119,8 +119,8 @@ impl Snapshot {
 /// Reads the rule files of a directory and the file of managed ranges; with `check`, also the signatures beside them.
 /// Files beyond the bounds of one scan are in the snapshot, too, with that reason.
 #[must_use]
-pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> Snapshot {
-    let mut snapshot = Snapshot::default();
+pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> ScannedFiles {
+    let mut snapshot = ScannedFiles::default();
     match list(request, &mut snapshot.ignored) {
         Ok((paths, beyond)) => {
             let mut left = Some(MOST_BYTES);

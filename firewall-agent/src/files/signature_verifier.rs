@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::scan::{Check, ScanRequest, ScannedFile, Signature, Snapshot, read, scan};
+use super::scan::{Check, ScanRequest, ScannedFile, ScannedFiles, Signature, read, scan};
 use crate::rules::{TrustedKey, check_signature};
 
 /// Trusted keys, and the verified files of the last scan.
@@ -25,7 +25,7 @@ impl SignatureVerifier {
     }
 
     /// Reads the files; retains no byte of a file that no trusted key signed.
-    pub fn scan(&mut self, request: &ScanRequest<'_>) -> Snapshot {
+    pub fn scan(&mut self, request: &ScanRequest<'_>) -> ScannedFiles {
         let mut verified = BTreeSet::new();
         let snapshot = self.checked(&mut verified, |check| scan(request, check));
         self.verified = verified;

@@ -4,17 +4,17 @@
 //! kernel's counters are read on request.
 
 mod metrics;
+mod published_state;
 mod request_handler;
 mod server;
 mod shared_state;
-mod snapshot;
 
 use anyhow::Result;
 
+pub use self::published_state::{DatabaseCounters, PublishedState, Tally};
 pub use self::request_handler::{Readiness, RequestHandler};
 pub use self::server::{Bind, SocketLost, converse, serve};
 pub use self::shared_state::SharedState;
-pub use self::snapshot::{DatabaseCounters, Snapshot, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::CounterId;
 

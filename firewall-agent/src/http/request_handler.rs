@@ -116,7 +116,7 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::http::{Snapshot, Tally};
+    use crate::http::{PublishedState, Tally};
     use crate::status::{ReasonCounter, Status};
     use crate::sync::CounterId;
 
@@ -139,9 +139,9 @@ mod tests {
     fn shared_state(ready: bool) -> SharedState {
         let shared = SharedState::new(Duration::from_secs(120));
         let not_ready = if ready { Vec::new() } else { vec!["eth0: not there".to_owned()] };
-        shared.post(Snapshot {
+        shared.post(PublishedState {
             status: Status { ready, not_ready, ..Status::default() },
-            ..Snapshot::default()
+            ..PublishedState::default()
         });
         shared
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::metrics::Timings;
-use super::snapshot::Snapshot;
+use super::published_state::PublishedState;
 
 /// Longest time between two ticks of a live loop. A publish takes a few seconds at most.
 const ALIVE: Duration = Duration::from_secs(30);
@@ -16,7 +16,7 @@ const ALIVE: Duration = Duration::from_secs(30);
 /// Latest snapshot, heartbeat of the loop, and timings.
 #[derive(Debug)]
 pub struct SharedState {
-    snapshot: Mutex<Arc<Snapshot>>,
+    snapshot: Mutex<Arc<PublishedState>>,
     made: Instant,
     /// Milliseconds from `made` to the loop's last tick.
     tick: AtomicU64,
@@ -48,7 +48,7 @@ impl SharedState {
     }
 
     /// Publishes the loop's next snapshot.
-    pub fn post(&self, snapshot: Snapshot) {
+    pub fn post(&self, snapshot: PublishedState) {
         if snapshot.all_in_force {
             self.all_in_force.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
         }
@@ -58,9 +58,9 @@ impl SharedState {
     /// Reports that the loop cannot determine its state, except for `waiting`: nothing is ready until the next
     /// snapshot.
     pub fn unknown(&self, why: &str, waiting: BTreeMap<String, Timestamp>) {
-        let mut snapshot = Snapshot::clone(&self.snapshot());
+        let mut snapshot = PublishedState::clone(&self.snapshot());
         (snapshot.status.ready, snapshot.status.not_ready) = (false, vec![why.to_owned()]);
-        self.post(Snapshot { waiting, all_in_force: false, ..snapshot });
+        self.post(PublishedState { waiting, all_in_force: false, ..snapshot });
     }
 
     /// Records that a revision new to this host is in force: milliseconds since its file became visible, and since its
@@ -84,7 +84,7 @@ impl SharedState {
         }
     }
 
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+    pub(super) fn snapshot(&self) -> Arc<PublishedState> {
         Arc::clone(&lock(&self.snapshot))
     }
 

@@ -6,12 +6,12 @@ mod cause;
 mod compile;
 mod database;
 mod ident;
+mod json_schema;
 mod network;
 pub(crate) mod parser;
 mod prefix_map;
 mod problem;
 mod ranges;
-mod schema;
 mod shrink_guard;
 mod signature;
 
@@ -21,10 +21,10 @@ pub use database::{
     DatabaseRules, Endpoint, InternalRange, Limits, Mode, Protocol, Rule, Source, State, read_database,
 };
 pub use ident::{DatabaseId, InvalidIdent, RangeId, RuleId};
+pub use json_schema::{database_schema, ranges_schema};
 pub use prefix_map::PrefixMap;
 pub use problem::{Checked, Note, Problem};
 pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
-pub use schema::{database_schema, ranges_schema};
 pub use shrink_guard::{GuardedRanges, apply_shrink_guard};
 pub use signature::{TrustedKey, check_signature};
 

@@ -11,8 +11,8 @@ use super::desired::Desired;
 use super::in_force::RulesInForce;
 use super::model::{Live, Ports};
 use super::persisted::PersistedState;
+use super::ranges_from_kernel::ranges_from_kernel;
 use super::record::{Changes, Key, Presence, Record, StoredFile, StoredRanges};
-use super::remembered::remembered_ranges;
 use crate::rules::{
     Cause, DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Rejection, State,
     apply_shrink_guard, read_database, read_ranges,
@@ -37,7 +37,7 @@ impl AcceptedFiles {
     /// No accepted files; the managed ranges are those of the kernel.
     #[must_use]
     pub fn new(live: &Live) -> Self {
-        Self { files: BTreeMap::new(), ranges: remembered_ranges(live), ranges_file: None }
+        Self { files: BTreeMap::new(), ranges: ranges_from_kernel(live), ranges_file: None }
     }
 
     /// Loads a stored rule file or stored ranges. Skips a file below the floor of its database, or, after a `rebase`,
@@ -139,12 +139,12 @@ impl AcceptedFiles {
                 changes.put(Record::File(id.clone(), StoredFile::from(&candidate)));
                 self.files.insert(id, candidate);
             }
-            State::Removed => self.forget(&id, changes),
+            State::Removed => self.drop_file(&id, changes),
         }
     }
 
     /// Drops the file of a database.
-    pub fn forget(&mut self, id: &DatabaseId, changes: &mut Changes) {
+    pub fn drop_file(&mut self, id: &DatabaseId, changes: &mut Changes) {
         changes.remove(Key::File(id.clone()));
         self.files.remove(id);
     }
@@ -220,7 +220,7 @@ impl AcceptedFiles {
         }
         let leaving = live.databases.values().map(|database| &database.id);
         desired.removed = leaving.filter(|id| self.is_gone(id, persisted)).cloned().collect();
-        desired.closed.clone_from(persisted.closed_set());
+        desired.closed.clone_from(persisted.claims());
         let in_force = persisted.in_force().iter().filter(|(_, in_force)| in_force.rules.is_none());
         desired.first = in_force.map(|(id, _)| id.clone()).collect();
         withdraw_contended(&mut desired);
@@ -297,7 +297,7 @@ mod tests {
                     endpoints: [{port: 5432, address: 192.0.2.1}]\nrules: []\n...\n";
         accepted.accept(parse(&file(text)).unwrap(), &mut persisted, Timestamp::UNIX_EPOCH, &mut changes);
         assert!(!accepted.lacks(&key, &persisted));
-        accepted.forget(&id, &mut changes);
+        accepted.drop_file(&id, &mut changes);
         assert!(accepted.lacks(&key, &persisted), "the control: it is active, and has no file");
         persisted.forget(&id, &mut changes);
         assert!(!accepted.lacks(&key, &persisted));

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use super::model::{CounterId, Database, DatabaseSlot, Indices, Ports, RuleCounter, Table};
+use super::model::{CounterId, Database, DatabaseSlot, Indices, Ports, RuleCounter};
+use super::table::Table;
 
 /// Address families in which a database's prefixes changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Claims by destination: open endpoints and tombstones.
+//! Entries of the endpoint table by destination: open endpoints and tombstones.
 
 use std::collections::btree_map::{self, BTreeMap};
 use std::collections::btree_set::{self, BTreeSet};
@@ -6,14 +6,14 @@ use std::iter::Peekable;
 #[cfg(test)]
 use std::ops::Index;
 
-use super::claims::Rows;
-use super::model::{Claim, Destination};
+use super::endpoint_plan::Rows;
+use super::model::{Destination, TableEntry};
 
-/// Claims by destination. Open endpoints and tombstones are stored separately: a host may have thousands of tombstones,
+/// Entries of the endpoint table by destination. Open endpoints and tombstones are stored separately: a host may have thousands of tombstones,
 /// and most lookups concern the few open endpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoints {
-    open: BTreeMap<Destination, Claim>,
+    open: BTreeMap<Destination, TableEntry>,
     closed: BTreeSet<Destination>,
 }
 
@@ -23,14 +23,14 @@ impl Endpoints {
         Self::default()
     }
 
-    /// Sets the claim of a destination.
-    pub fn insert(&mut self, destination: Destination, claim: Claim) {
-        match claim {
-            Claim::Open { .. } => {
+    /// Sets the entry of a destination.
+    pub fn insert(&mut self, destination: Destination, entry: TableEntry) {
+        match entry {
+            TableEntry::Open { .. } => {
                 self.closed.remove(&destination);
-                self.open.insert(destination, claim);
+                self.open.insert(destination, entry);
             }
-            Claim::Closed => {
+            TableEntry::Tombstone => {
                 self.open.remove(&destination);
                 self.closed.insert(destination);
             }
@@ -38,8 +38,8 @@ impl Endpoints {
     }
 
     #[must_use]
-    pub fn get(&self, destination: &Destination) -> Option<&Claim> {
-        let closed = || self.closed.contains(destination).then_some(&Claim::Closed);
+    pub fn get(&self, destination: &Destination) -> Option<&TableEntry> {
+        let closed = || self.closed.contains(destination).then_some(&TableEntry::Tombstone);
         self.open.get(destination).or_else(closed)
     }
 
@@ -61,7 +61,7 @@ impl Endpoints {
 
     /// Open endpoints.
     #[must_use]
-    pub fn open(&self) -> &BTreeMap<Destination, Claim> {
+    pub fn open(&self) -> &BTreeMap<Destination, TableEntry> {
         &self.open
     }
 
@@ -71,7 +71,7 @@ impl Endpoints {
         &self.closed
     }
 
-    /// Every destination with its claim, ordered by destination.
+    /// Every destination with its entry, ordered by destination.
     pub fn iter(&self) -> Iter<'_> {
         Iter { open: self.open.iter().peekable(), closed: self.closed.iter().peekable() }
     }
@@ -81,20 +81,20 @@ impl Endpoints {
         self.iter().map(|(destination, _)| destination)
     }
 
-    pub fn values(&self) -> impl Iterator<Item = &Claim> {
-        self.iter().map(|(_, claim)| claim)
+    pub fn values(&self) -> impl Iterator<Item = &TableEntry> {
+        self.iter().map(|(_, entry)| entry)
     }
 }
 
 /// Merged iterator over both kinds.
 #[derive(Debug)]
 pub struct Iter<'a> {
-    open: Peekable<btree_map::Iter<'a, Destination, Claim>>,
+    open: Peekable<btree_map::Iter<'a, Destination, TableEntry>>,
     closed: Peekable<btree_set::Iter<'a, Destination>>,
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = (&'a Destination, &'a Claim);
+    type Item = (&'a Destination, &'a TableEntry);
 
     fn next(&mut self) -> Option<Self::Item> {
         let is_open_next = match (self.open.peek(), self.closed.peek()) {
@@ -104,12 +104,12 @@ impl<'a> Iterator for Iter<'a> {
         if is_open_next {
             return self.open.next();
         }
-        self.closed.next().map(|closed| (closed, &Claim::Closed))
+        self.closed.next().map(|closed| (closed, &TableEntry::Tombstone))
     }
 }
 
 impl<'a> IntoIterator for &'a Endpoints {
-    type Item = (&'a Destination, &'a Claim);
+    type Item = (&'a Destination, &'a TableEntry);
     type IntoIter = Iter<'a>;
 
     fn into_iter(self) -> Iter<'a> {
@@ -117,16 +117,16 @@ impl<'a> IntoIterator for &'a Endpoints {
     }
 }
 
-impl Extend<(Destination, Claim)> for Endpoints {
-    fn extend<T: IntoIterator<Item = (Destination, Claim)>>(&mut self, claims: T) {
-        claims.into_iter().for_each(|(destination, claim)| self.insert(destination, claim));
+impl Extend<(Destination, TableEntry)> for Endpoints {
+    fn extend<T: IntoIterator<Item = (Destination, TableEntry)>>(&mut self, entries: T) {
+        entries.into_iter().for_each(|(destination, entry)| self.insert(destination, entry));
     }
 }
 
-impl FromIterator<(Destination, Claim)> for Endpoints {
-    fn from_iter<T: IntoIterator<Item = (Destination, Claim)>>(claims: T) -> Self {
+impl FromIterator<(Destination, TableEntry)> for Endpoints {
+    fn from_iter<T: IntoIterator<Item = (Destination, TableEntry)>>(entries: T) -> Self {
         let mut endpoints = Self::new();
-        endpoints.extend(claims);
+        endpoints.extend(entries);
         endpoints
     }
 }
@@ -139,9 +139,9 @@ impl From<Rows> for Endpoints {
 
 #[cfg(test)]
 impl Index<&Destination> for Endpoints {
-    type Output = Claim;
+    type Output = TableEntry;
 
-    fn index(&self, destination: &Destination) -> &Claim {
+    fn index(&self, destination: &Destination) -> &TableEntry {
         self.get(destination).unwrap()
     }
 }

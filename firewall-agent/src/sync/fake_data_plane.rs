@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use super::data_plane::{DataPlane, Replacement, Sizes};
-use super::model::{CounterId, Database, DatabaseSlot, Live, Ports, RuleCounter, Table};
+use super::model::{CounterId, Database, DatabaseSlot, Live, Ports, RuleCounter};
+use super::table::Table;
 
 /// Panic payload that simulates a killed process.
 #[cfg(test)]

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::claims::Rows;
-use super::model::{Claim, CounterId, DatabaseSlot, Destination, Endpoints, Ports, Table};
+use super::model::{CounterId, DatabaseSlot, Destination, Ports, TableEntry};
 use crate::rules::{Mode, Protocol};
 
 /// Databases and closed ports at one address, for any port.
@@ -22,33 +21,10 @@ impl Members {
     }
 }
 
-impl Table {
-    /// The table of these endpoints.
-    #[must_use]
-    pub fn new(endpoints: Endpoints, guarded: &Ports) -> Self {
-        let open: Vec<(Destination, Claim)> =
-            endpoints.open().iter().map(|(to, claim)| (*to, *claim)).collect();
-        let closed: Vec<Destination> = endpoints.closed().iter().copied().collect();
-        Self { endpoints, members: members(&open, &closed, guarded) }
-    }
-
-    /// The table of these rows; `None` if it equals `live`. Compares before building.
-    pub(super) fn unless_live(rows: Rows, guarded: &Ports, live: &Self) -> Option<Self> {
-        let members = members(&rows.open, &rows.closed, guarded);
-        let (open, closed) = (live.endpoints.open(), live.endpoints.closed());
-        let same = rows.open.len() == open.len()
-            && rows.closed.len() == closed.len()
-            && rows.open.iter().map(|(to, claim)| (to, claim)).eq(open)
-            && rows.closed.iter().eq(closed)
-            && members == live.members;
-        (!same).then(|| Self { endpoints: rows.into(), members })
-    }
-}
-
 /// Address index of rows ordered by destination. An address has an entry only where its databases differ from those of
 /// every other address (`None`), which has an entry only where it is not empty.
-fn members(
-    open: &[(Destination, Claim)],
+pub(super) fn members(
+    open: &[(Destination, TableEntry)],
     closed: &[Destination],
     guarded: &Ports,
 ) -> BTreeMap<Option<IpAddr>, Members> {
@@ -93,15 +69,15 @@ struct Everywhere {
 }
 
 impl Everywhere {
-    fn new(open: &[(Destination, Claim)], closed: &[Destination], guarded: &Ports) -> Self {
+    fn new(open: &[(Destination, TableEntry)], closed: &[Destination], guarded: &Ports) -> Self {
         let mut everywhere = Self {
             members: Members::default(),
             open: BTreeSet::new(),
             closed: closed.iter().map(|to| (to.port, to.protocol)).collect(),
             unclaimed: 2 * guarded.len(),
         };
-        for (Destination { port, protocol, .. }, claim) in open {
-            let Claim::Open { slot, mode, default_counter } = claim else { continue };
+        for (Destination { port, protocol, .. }, entry) in open {
+            let TableEntry::Open { slot, mode, default_counter } = entry else { continue };
             everywhere.members.databases.insert((*mode, *slot, *default_counter));
             everywhere.open.insert((*port, *protocol));
             everywhere.unclaimed -= usize::from(guarded.contains(*port));
@@ -112,11 +88,16 @@ impl Everywhere {
 
     /// Entry of an address with these open endpoints and this number of tombstones; `None` where it equals that of
     /// every other address.
-    fn with(&self, open: &[(Destination, Claim)], own_tombstones: usize, guarded: &Ports) -> Option<Members> {
+    fn with(
+        &self,
+        open: &[(Destination, TableEntry)],
+        own_tombstones: usize,
+        guarded: &Ports,
+    ) -> Option<Members> {
         let (mut tombstones, mut unclaimed) = (self.closed.len() + own_tombstones, self.unclaimed);
         let mut own = Vec::new();
-        for (Destination { port, protocol, .. }, claim) in open {
-            let Claim::Open { slot, mode, default_counter } = claim else { continue };
+        for (Destination { port, protocol, .. }, entry) in open {
+            let TableEntry::Open { slot, mode, default_counter } = entry else { continue };
             let key = (*port, *protocol);
             own.push((*mode, *slot, *default_counter));
             tombstones -= usize::from(self.closed.contains(&key));

@@ -4,7 +4,6 @@ mod accepted;
 mod admit;
 mod batch;
 mod claimed_destinations;
-mod claims;
 mod clock;
 mod contended;
 mod counters;
@@ -12,6 +11,7 @@ mod data_plane;
 mod desired;
 mod destination;
 mod digest;
+mod endpoint_plan;
 mod endpoints;
 mod fake_data_plane;
 mod free;
@@ -24,12 +24,12 @@ mod persisted;
 mod plan;
 mod ports;
 mod publish;
+mod publish_table;
 mod question;
+mod ranges_from_kernel;
 mod rebuild;
 mod record;
-mod refusal_tracker;
 mod remainder;
-mod remembered;
 mod repair;
 mod restoration;
 mod room;
@@ -39,6 +39,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod unchanged;
+mod write_tracker;
 
 pub use accepted::{AcceptedFiles, parse};
 pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
@@ -53,18 +54,19 @@ pub(crate) use fake_data_plane::Killed;
 pub use in_force::{InForce, RulesInForce};
 pub use members::Members;
 pub use model::{
-    Claim, CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Indices, Live, Ports,
-    RuleCounter, Stamp, Table,
+    CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Indices, Live, Ports,
+    RuleCounter, Stamp, TableEntry,
 };
 pub use open_endpoints::{OpenEndpoint, OpenEndpoints};
 pub use persisted::PersistedState;
 pub use plan::{Change, CountedOn, Plan, Transition, plan};
 pub use publish::{Published, publish};
 pub use question::Question;
+pub use ranges_from_kernel::ranges_from_kernel;
 pub use rebuild::{ensure_known, rebuilt_table};
 pub use record::{Changes, Floor, Key, Presence, Record, Retired, StoredFile, StoredRanges};
-pub use remembered::remembered_ranges;
 pub use repair::{Drift, repair};
 pub use restoration::restored;
 pub use sample::{Sample, samples};
 pub use state_store::StateStore;
+pub use table::Table;

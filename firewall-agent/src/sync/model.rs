@@ -1,20 +1,19 @@
 //! Domain model of the kernel's state. Only `bpf` converts it to map keys and values.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use jiff::Timestamp;
 
 pub use super::destination::Destination;
 pub use super::endpoints::Endpoints;
 pub use super::indices::{CounterId, DatabaseSlot, Indices};
-use super::members::Members;
 pub use super::ports::Ports;
+use super::table::Table;
 use crate::rules::{DatabaseId, Mode, PrefixMap};
 
 /// Entry of the endpoint table for one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
+pub enum TableEntry {
     /// A database's endpoint.
     Open {
         slot: DatabaseSlot,
@@ -23,26 +22,18 @@ pub enum Claim {
         default_counter: CounterId,
     },
     /// A tombstone of a former endpoint.
-    Closed,
+    Tombstone,
 }
 
-impl Claim {
+impl TableEntry {
     /// The database slot of an open endpoint.
     #[must_use]
     pub fn slot(&self) -> Option<DatabaseSlot> {
         match self {
             Self::Open { slot, .. } => Some(*slot),
-            Self::Closed => None,
+            Self::Tombstone => None,
         }
     }
-}
-
-/// The endpoint table, always replaced as a whole.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Table {
-    pub endpoints: Endpoints,
-    /// Address index: the databases per address, and (`None`) at every other address.
-    pub members: BTreeMap<Option<IpAddr>, Members>,
 }
 
 /// Kind of a rule counter.
@@ -164,7 +155,7 @@ impl Live {
     pub fn is_closed(&self, destination: &Destination) -> bool {
         let endpoints = &self.table.endpoints;
         match endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())) {
-            Some(claim) => *claim == Claim::Closed,
+            Some(entry) => *entry == TableEntry::Tombstone,
             None => self.guarded.contains(destination.port),
         }
     }
@@ -173,8 +164,8 @@ impl Live {
     #[must_use]
     pub fn is_open(&self, destination: &Destination, slot: DatabaseSlot) -> bool {
         let endpoints = &self.table.endpoints;
-        let claim = endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere()));
-        claim.and_then(Claim::slot) == Some(slot)
+        let entry = endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere()));
+        entry.and_then(TableEntry::slot) == Some(slot)
     }
 
     /// The slot of a database, by linear search; see [`Live::slots`].
@@ -185,10 +176,10 @@ impl Live {
 
     /// Every destination in the endpoint table with its database; `None` for a closed one.
     pub fn owners(&self) -> impl Iterator<Item = (Destination, Option<&DatabaseId>)> {
-        self.table.endpoints.iter().map(|(destination, claim)| {
-            let owner = match claim {
-                Claim::Open { slot, .. } => self.databases.get(slot).map(|database| &database.id),
-                Claim::Closed => None,
+        self.table.endpoints.iter().map(|(destination, entry)| {
+            let owner = match entry {
+                TableEntry::Open { slot, .. } => self.databases.get(slot).map(|database| &database.id),
+                TableEntry::Tombstone => None,
             };
             (*destination, owner)
         })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::indices::{CounterId, DatabaseSlot};
-use super::model::{Claim, Destination, Live};
+use super::model::{Destination, Live, TableEntry};
 use crate::rules::Mode;
 
 /// An open endpoint of a database.
@@ -18,20 +18,20 @@ pub struct OpenEndpoint {
 
 impl OpenEndpoint {
     /// Its row in the endpoint table; `None` for a tombstone.
-    fn new((destination, claim): (&Destination, &Claim)) -> Option<Self> {
-        match *claim {
-            Claim::Open { slot, mode, default_counter } => {
+    fn new((destination, entry): (&Destination, &TableEntry)) -> Option<Self> {
+        match *entry {
+            TableEntry::Open { slot, mode, default_counter } => {
                 Some(Self { destination: *destination, slot, mode, default_counter })
             }
-            Claim::Closed => None,
+            TableEntry::Tombstone => None,
         }
     }
 
-    /// Its claim in the endpoint table.
+    /// Its entry in the endpoint table.
     #[must_use]
-    pub fn claim(&self) -> Claim {
+    pub fn entry(&self) -> TableEntry {
         let Self { slot, mode, default_counter, .. } = *self;
-        Claim::Open { slot, mode, default_counter }
+        TableEntry::Open { slot, mode, default_counter }
     }
 }
 

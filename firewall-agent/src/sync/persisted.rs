@@ -287,7 +287,7 @@ impl PersistedState {
 
     /// Destinations that must be closed wherever no endpoint is open: every claim.
     #[must_use]
-    pub fn closed_set(&self) -> &Arc<ClaimedDestinations> {
+    pub fn claims(&self) -> &Arc<ClaimedDestinations> {
         &self.claims
     }
 

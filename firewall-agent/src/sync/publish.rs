@@ -16,18 +16,19 @@ use jiff::Timestamp;
 
 use super::{
     batch::Batch,
-    claims::{Claims, differing},
     counters::{AssignedCounters, Counters},
     data_plane::{DataPlane, Families},
     desired::{Desired, DesiredDatabase},
     digest::digest,
+    endpoint_plan::{EndpointPlan, differing},
     free::free,
-    model::{CounterId, Database, DatabaseSlot, Indices, Live, Stamp, Table},
-    refusal_tracker::RefusalTracker,
+    model::{CounterId, Database, DatabaseSlot, Indices, Live, Stamp},
+    publish_table::publish_table,
     remainder::remainder,
     room::{Crowded, Room, room},
-    table::publish_table,
+    table::Table,
     unchanged::is_unchanged,
+    write_tracker::WriteTracker,
 };
 use crate::rules::{DatabaseId, Mode, PrefixMap};
 
@@ -63,7 +64,7 @@ pub fn publish(
     data_plane: &mut impl DataPlane,
     now: Timestamp,
 ) -> Published {
-    let mut data_plane = RefusalTracker::new(data_plane);
+    let mut data_plane = WriteTracker::new(data_plane);
     let Room { mut crowded, late } = room(desired, live, data_plane.sizes().databases);
     let waits = |id: &DatabaseId| (id.clone(), Crowded::late());
     crowded.extend(late.iter().map(waits));
@@ -102,8 +103,8 @@ fn pass(
     now: Timestamp,
 ) -> Published {
     let (slots, sizes) = (live.slots(), data_plane.sizes());
-    let claims = Claims::new(desired, crowded, live);
-    let (moves, waiting, refusal) = close(&claims, desired, crowded, &slots, live, data_plane);
+    let plan = EndpointPlan::new(desired, crowded, live);
+    let (moves, waiting, refusal) = close(&plan, desired, crowded, &slots, live, data_plane);
     let mut pass = Pass {
         counters: Counters::new(live, data_plane),
         slots,
@@ -128,7 +129,7 @@ fn pass(
         let slot = slots.get(id).filter(|slot| open.contains_key(*slot) && !done.failed.contains_key(id))?;
         Some((*slot, slot.default_counter()))
     };
-    let table = || Table::unless_live(claims.opening(published), &desired.guarded, &live.table);
+    let table = || Table::unless_live(plan.opening(published), &desired.guarded, &live.table);
     let table = if moves { table() } else { None };
     if let Err(error) = publish_table(table.as_ref(), &desired.guarded, live, data_plane) {
         let late = differing(table.as_ref(), live);
@@ -148,7 +149,7 @@ fn pass(
 /// Closes leaving endpoints. Returns whether the endpoint table differs from the desired one, and, after a refusal, the
 /// databases with leaving endpoints that are still open: their allow lists may not change, others may.
 fn close(
-    claims: &Claims<'_>,
+    plan: &EndpointPlan<'_>,
     desired: &Desired,
     crowded: &BTreeMap<DatabaseId, Crowded>,
     slots: &BTreeMap<DatabaseId, DatabaseSlot>,
@@ -159,12 +160,12 @@ fn close(
     let is_new = desired.databases.keys().any(|id| fits(id) && !slots.contains_key(id));
     let assigned =
         |id: &DatabaseId| slots.get(id).filter(|_| fits(id)).map(|slot| (*slot, slot.default_counter()));
-    if !is_new && Table::unless_live(claims.opening(assigned), &desired.guarded, &live.table).is_none() {
+    if !is_new && Table::unless_live(plan.opening(assigned), &desired.guarded, &live.table).is_none() {
         return (false, BTreeSet::new(), None);
     }
     // No port may lose its guard before the desired endpoints exist there.
     let guarded = desired.guarded.union(&live.guarded);
-    let table = Table::unless_live(claims.closing(&live.table), &guarded, &live.table);
+    let table = Table::unless_live(plan.closing(&live.table), &guarded, &live.table);
     match publish_table(table.as_ref(), &guarded, live, data_plane) {
         Ok(()) => (true, BTreeSet::new(), None),
         Err(error) => {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 
-use super::claims::Claims;
 use super::desired::Desired;
-use super::model::{Live, Table};
+use super::endpoint_plan::EndpointPlan;
+use super::model::Live;
+use super::table::Table;
 
 /// Fails unless every live database has an accepted file: its endpoints are unknown otherwise.
 ///
@@ -28,7 +29,7 @@ pub fn ensure_known(desired: &Desired, live: &Live) -> Result<()> {
 pub fn rebuilt_table(desired: &Desired, live: &Live) -> Table {
     let (crowded, slots) = (BTreeMap::new(), live.slots());
     let nothing = Live { databases: live.databases.clone(), ..Live::default() };
-    let rows = Claims::new(desired, &crowded, &nothing)
+    let rows = EndpointPlan::new(desired, &crowded, &nothing)
         .opening(|id| slots.get(id).map(|slot| (*slot, live.databases[slot].default_counter)));
     Table::new(rows.into(), &live.guarded)
 }

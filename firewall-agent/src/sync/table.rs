@@ -1,32 +1,40 @@
-//! Publishing of the endpoint table and the port marks checked before it.
+//! The endpoint table.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use super::data_plane::DataPlane;
-use super::model::{Live, Ports, Table};
+use super::endpoint_plan::Rows;
+use super::endpoints::Endpoints;
+use super::members::{Members, members};
+use super::model::{Destination, Ports, TableEntry};
 
-/// Marks ports, replaces the table if it changed, then unmarks ports: no endpoint ever lacks a mark.
-pub(super) fn publish_table(
-    table: Option<&Table>,
-    guarded: &Ports,
-    live: &mut Live,
-    data_plane: &mut impl DataPlane,
-) -> Result<()> {
-    let claimed: Ports = table.unwrap_or(&live.table).endpoints.keys().map(|to| to.port).collect();
-    let before: Ports = claimed.union(&live.claimed);
-    set_ports(before, guarded.union(&live.guarded), live, data_plane)?;
-    if let Some(table) = table {
-        data_plane.publish_table(table)?;
-        live.table.clone_from(table);
-    }
-    set_ports(claimed, guarded.clone(), live, data_plane)
+/// The endpoint table, always replaced as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    pub endpoints: Endpoints,
+    /// Address index: the databases per address, and (`None`) at every other address.
+    pub members: BTreeMap<Option<IpAddr>, Members>,
 }
 
-fn set_ports(claimed: Ports, guarded: Ports, live: &mut Live, data_plane: &mut impl DataPlane) -> Result<()> {
-    if live.claimed != claimed || live.guarded != guarded {
-        data_plane.set_ports(&claimed, &guarded)?;
-        live.claimed = claimed;
-        live.guarded = guarded;
+impl Table {
+    /// The table of these endpoints.
+    #[must_use]
+    pub fn new(endpoints: Endpoints, guarded: &Ports) -> Self {
+        let open: Vec<(Destination, TableEntry)> =
+            endpoints.open().iter().map(|(to, entry)| (*to, *entry)).collect();
+        let closed: Vec<Destination> = endpoints.closed().iter().copied().collect();
+        Self { endpoints, members: members(&open, &closed, guarded) }
     }
-    Ok(())
+
+    /// The table of these rows; `None` if it equals `live`. Compares before building.
+    pub(super) fn unless_live(rows: Rows, guarded: &Ports, live: &Self) -> Option<Self> {
+        let members = members(&rows.open, &rows.closed, guarded);
+        let (open, closed) = (live.endpoints.open(), live.endpoints.closed());
+        let same = rows.open.len() == open.len()
+            && rows.closed.len() == closed.len()
+            && rows.open.iter().map(|(to, entry)| (to, entry)).eq(open)
+            && rows.closed.iter().eq(closed)
+            && members == live.members;
+        (!same).then(|| Self { endpoints: rows.into(), members })
+    }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use self::verdict::{owner, passes};
 use super::FakeDataPlane;
-use super::model::{Claim, CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports};
+use super::model::{CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports, TableEntry};
 use super::{ClaimedDestinations, Desired, DesiredDatabase, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
@@ -205,7 +205,7 @@ fn opening_before_the_allow_list_is_detected() {
     wrong.table = after.live.table.clone();
     wrong.claimed = after.live.claimed.clone();
     let watched = |to: &Destination| {
-        (*to, Claim::Open { slot: DatabaseSlot(0), mode: Mode::Monitor, default_counter: CounterId(1) })
+        (*to, TableEntry::Open { slot: DatabaseSlot(0), mode: Mode::Monitor, default_counter: CounterId(1) })
     };
     wrong.table.endpoints = wrong.table.endpoints.keys().map(watched).collect();
     let noticed = std::panic::catch_unwind(|| assert_safe(&before.live, &[wrong], &after.live, "control"));
@@ -266,7 +266,7 @@ fn managed_ranges_are_recovered_from_the_kernel_without_their_file() {
     wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
     let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
     assert!(run(&Desired { databases, ..Desired::default() }, &mut data_plane));
-    let remembered = super::remembered_ranges(&data_plane.live);
+    let remembered = super::ranges_from_kernel(&data_plane.live);
     let cidrs: Vec<String> =
         remembered.ranges.values().flat_map(|range| &range.cidrs).map(ToString::to_string).collect();
     assert_eq!(cidrs, ["198.51.100.0/24"]);

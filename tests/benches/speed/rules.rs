@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use fastrand::Rng;
-use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
+use firewall_agent::bpf::{Kernel, MapSizes, Pins, Programs};
 use firewall_agent::rules::{CounterKey, Mode, Protocol, RuleSet};
 use firewall_agent::sync::{CounterKind, Desired, DesiredDatabase, Destination, Live, Ports, publish};
 use firewall_common::names;
@@ -48,7 +48,7 @@ impl Bench {
         let lab = Lab::new().unwrap();
         let pins = Pins::new(Path::new(BPFFS));
         pins.create().unwrap();
-        let capacity = Capacity::for_databases(databases);
+        let capacity = MapSizes::for_databases(databases);
         let mut programs =
             with_three_capabilities(|| Programs::load_with(&pins, capacity, accelerations).unwrap());
         programs.pin(&pins).unwrap();

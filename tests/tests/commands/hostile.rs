@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use fastrand::Rng;
-use firewall_agent::bpf::{Capacity, Kernel, Pins, Programs};
+use firewall_agent::bpf::{Kernel, MapSizes, Pins, Programs};
 use firewall_agent::rules::{CounterKey, Mode, Protocol, RuleSet};
 use firewall_agent::sync::{CounterKind, Desired, DesiredDatabase, Destination, publish};
 use firewall_tests::lab::Lab;
@@ -101,7 +101,7 @@ fn hostile_names_and_labels_are_escaped_by_every_noun() {
     let bpffs = Path::new(BPFFS);
     let pins = Pins::new(bpffs);
     pins.create().unwrap();
-    let mut programs = Programs::load(&pins, Capacity::for_databases(DATABASES.into())).unwrap();
+    let mut programs = Programs::load(&pins, MapSizes::for_databases(DATABASES.into())).unwrap();
     programs.pin(&pins).unwrap();
     let databases: BTreeMap<_, _> = (0..DATABASES)
         .map(|number| (format!("db{number}").parse().unwrap(), database(&mut rng, number)))

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use firewall_agent::bpf::{Capacity, Pins, Programs, attach};
+use firewall_agent::bpf::{MapSizes, Pins, Programs, attach};
 use firewall_agent::config::XdpMode;
 
 use firewall_tests::lab::Host;
@@ -21,7 +21,7 @@ impl Foreign {
     pub fn attach(host: &Host, interface: &str) -> Self {
         let pins = Pins::new(Path::new("/sys/fs/bpf/foreign"));
         pins.create().unwrap();
-        let mut programs = Programs::load(&pins, Capacity::for_databases(1)).unwrap();
+        let mut programs = Programs::load(&pins, MapSizes::for_databases(1)).unwrap();
         let _inside = host.enter().unwrap();
         let (link, _) =
             attach(&mut programs, &pins, &[interface], XdpMode::Native).unwrap().remove(0).unwrap();

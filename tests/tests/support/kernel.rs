@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use firewall_agent::bpf::{Capacity, Kernel, Pins, Probe, Programs};
+use firewall_agent::bpf::{Kernel, MapSizes, Pins, Probe, Programs};
 use firewall_agent::rules::{Limits, ManagedRanges, read_database};
 use firewall_agent::sync::{Desired, Live, publish};
 use firewall_tests::lab::Lab;
@@ -59,7 +59,7 @@ impl LoadedFirewall {
 pub fn load(bpffs_dir: &Path, accelerations: u32) -> (Programs, Pins) {
     let pins = Pins::new(bpffs_dir);
     pins.create().unwrap();
-    let mut programs = Programs::load_with(&pins, Capacity::for_databases(16), accelerations).unwrap();
+    let mut programs = Programs::load_with(&pins, MapSizes::for_databases(16), accelerations).unwrap();
     programs.pin(&pins).unwrap();
     (programs, pins)
 }

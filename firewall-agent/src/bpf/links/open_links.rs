@@ -19,7 +19,7 @@ use tracing::warn;
 use super::{InterfaceLink, Step, elsewhere, interface_name, make, pin_name, update_link};
 use crate::{
     bpf::{
-        inner::is_foreign,
+        map_of_maps::is_foreign,
         pins::{Pins, rename, unpin},
         programs::Programs,
         syscall::{self, LinkInfo},

@@ -31,14 +31,14 @@ impl RulesDir {
         File::create(self.dir.path().join(name)).unwrap().set_len(bytes).unwrap();
     }
 
-    fn scan(&self, most_files: usize, check: Option<Check<'_>>) -> Snapshot {
+    fn scan(&self, most_files: usize, check: Option<Check<'_>>) -> ScannedFiles {
         let (rules_dir, ranges) = (self.dir.path(), self.dir.path().join("none"));
         scan(&ScanRequest { rules_dir, managed_ranges: &ranges, known: &self.known, most_files }, check)
     }
 }
 
 /// Names of the files with retained bytes.
-fn retained_names(snapshot: &Snapshot) -> Vec<&str> {
+fn retained_names(snapshot: &ScannedFiles) -> Vec<&str> {
     let retained = snapshot.rules.iter().filter(|(_, seen)| seen.content.is_ok());
     retained.map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect()
 }
@@ -96,17 +96,17 @@ fn file_that_fails_the_check_is_not_retained() {
 fn different_snapshots_have_different_marks() {
     let seen =
         ScannedFile { content: Ok(b"a".to_vec()), signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH };
-    let with = |path: &str, seen: ScannedFile| Snapshot {
+    let with = |path: &str, seen: ScannedFile| ScannedFiles {
         rules: BTreeMap::from([(path.into(), seen)]),
-        ..Snapshot::default()
+        ..ScannedFiles::default()
     };
     let later = Timestamp::from_second(1).unwrap();
     let all = [
-        Snapshot::default(),
-        Snapshot { unlisted: Some("a".to_owned()), ..Snapshot::default() },
-        Snapshot { ranges: Some(seen.clone()), ..Snapshot::default() },
-        Snapshot { ignored: ignored(&["a.yml"]), ..Snapshot::default() },
-        Snapshot { ignored: ignored(&["b.yml"]), ..Snapshot::default() },
+        ScannedFiles::default(),
+        ScannedFiles { unlisted: Some("a".to_owned()), ..ScannedFiles::default() },
+        ScannedFiles { ranges: Some(seen.clone()), ..ScannedFiles::default() },
+        ScannedFiles { ignored: ignored(&["a.yml"]), ..ScannedFiles::default() },
+        ScannedFiles { ignored: ignored(&["b.yml"]), ..ScannedFiles::default() },
         with("a", seen.clone()),
         with("b", seen.clone()),
         with("a", ScannedFile { content: Ok(b"b".to_vec()), ..seen.clone() }),
@@ -115,7 +115,7 @@ fn different_snapshots_have_different_marks() {
         with("a", ScannedFile { signature: Err(Rejection::new(Cause::Unreadable, "a")), ..seen.clone() }),
         with("a", ScannedFile { visible_at: later, ..seen }),
     ];
-    let marks: BTreeSet<[u8; 32]> = all.iter().map(Snapshot::mark).collect();
+    let marks: BTreeSet<[u8; 32]> = all.iter().map(ScannedFiles::mark).collect();
     assert_eq!(marks.len(), all.len());
     assert_eq!(all[5].clone().mark(), all[5].mark());
 }

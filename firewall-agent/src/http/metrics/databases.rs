@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::metrics_page::{Labels, MetricsPage, Value};
-use crate::http::snapshot::Snapshot;
+use crate::http::published_state::PublishedState;
 use crate::status::DatabaseStatus;
 
 const STATES: [&str; 4] = ["applied", "degraded", "rejected", "orphaned"];
 
-pub(super) fn write(snapshot: &Snapshot, page: &mut MetricsPage) {
+pub(super) fn write(snapshot: &PublishedState, page: &mut MetricsPage) {
     let databases = &snapshot.status.databases;
     page.gauge("databases", "Databases in the kernel", databases.len());
     page.states(
@@ -42,7 +42,7 @@ pub(super) fn write(snapshot: &Snapshot, page: &mut MetricsPage) {
 }
 
 /// Waiting times of accepted files that are not in force, for databases in the kernel and those not yet there.
-fn waiting(snapshot: &Snapshot, page: &mut MetricsPage) {
+fn waiting(snapshot: &PublishedState, page: &mut MetricsPage) {
     let live = snapshot.status.databases.iter().map(|one| &one.database_id);
     let ids: BTreeSet<&String> = live.chain(snapshot.waiting.keys()).collect();
     let now = Timestamp::now();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::http::Counters;
-use crate::http::snapshot::{Snapshot, Tally};
+use crate::http::published_state::{PublishedState, Tally};
 
 /// Last exported values of every live database. They never decrease while the database is live: a scraper would take a
 /// lower counter for a reset, and count all of it as new packets.
@@ -20,7 +20,7 @@ pub(super) struct Flow {
 
 impl Flows {
     /// Reads the rule counters of every database.
-    pub fn read(&mut self, snapshot: &Snapshot, counters: &dyn Counters) -> Result<()> {
+    pub fn read(&mut self, snapshot: &PublishedState, counters: &dyn Counters) -> Result<()> {
         let mut flows = BTreeMap::new();
         for (database, of_database) in &snapshot.counters {
             let mut allowed = of_database.retired;

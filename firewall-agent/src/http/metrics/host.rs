@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::databases::seconds;
 use super::metrics_page::{Labels, MetricsPage};
 use crate::http::SharedState;
-use crate::http::snapshot::Snapshot;
+use crate::http::published_state::PublishedState;
 use crate::rules::Cause;
 use crate::status::{Condition, InterfaceStatus, Status};
 
 const MODES: [&str; 3] = ["native", "generic", "none"];
 
-pub(super) fn write(snapshot: &Snapshot, shared: &SharedState, page: &mut MetricsPage) {
+pub(super) fn write(snapshot: &PublishedState, shared: &SharedState, page: &mut MetricsPage) {
     let status = &snapshot.status;
     if let Some(agent) = &status.agent {
         let labels = vec![("version", agent.version.clone()), ("object", agent.object.clone())];

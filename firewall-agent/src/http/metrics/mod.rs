@@ -88,7 +88,7 @@ impl Exporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Snapshot, Tally};
+    use crate::http::{PublishedState, Tally};
     use crate::status::{InterfaceStatus, Status};
     use crate::sync::CounterId;
 
@@ -124,7 +124,7 @@ mod tests {
             ..Status::default()
         };
         let shared = Arc::new(SharedState::new(Duration::from_secs(120)));
-        shared.post(Snapshot { status, ..Snapshot::default() });
+        shared.post(PublishedState { status, ..PublishedState::default() });
         shared.in_force(20, 3000);
         shared.in_force(40, -3000);
         let text = Exporter::new(Box::new(Silent), shared).metrics();

@@ -2,7 +2,7 @@
 
 use super::flows::Flows;
 use super::metrics_page::{Labels, MetricsPage};
-use crate::http::snapshot::Tally;
+use crate::http::published_state::Tally;
 use crate::status::ReasonCounter;
 
 pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, page: &mut MetricsPage) {

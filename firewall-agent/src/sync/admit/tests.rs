@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::*;
 use crate::rules::{Limits, Mode, PrefixMap, Protocol, read_database};
 use crate::sync::tests::counted::comparisons;
-use crate::sync::{Changes, Claim, Database, DatabaseSlot};
+use crate::sync::{Changes, Database, DatabaseSlot, TableEntry};
 
 fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
     let text = format!(
@@ -31,7 +31,7 @@ fn live(databases: &[(&str, Option<&str>)]) -> Live {
         };
         live.databases.insert(slot, database);
         let address = address.map(|text| text.parse().unwrap());
-        let claim = Claim::Open { slot, mode: Mode::Enforce, default_counter: slot.default_counter() };
+        let claim = TableEntry::Open { slot, mode: Mode::Enforce, default_counter: slot.default_counter() };
         live.table.endpoints.insert(Destination { address, port: 5432, protocol: Protocol::Tcp }, claim);
     }
     live

@@ -12,7 +12,7 @@ use super::specified::assert_specified;
 use super::verdict::passes;
 use super::{PORTS, packets, random};
 use crate::rules::{CounterKey, DatabaseId, Mode, Protocol, RuleSet};
-use crate::sync::model::{Claim, DatabaseSlot, Destination, Live};
+use crate::sync::model::{DatabaseSlot, Destination, Live, TableEntry};
 use crate::sync::{Capacity, Desired, DesiredDatabase, FakeDataPlane, Ports, Published, publish};
 
 /// Every address of an unguarded port.
@@ -89,7 +89,7 @@ fn allowing<'a>(desired: &'a Desired, source: IpAddr, to: &'a Destination) -> Op
     Some((id, wanted.mode == Mode::Monitor || wanted.set.prefixes.get(&net).is_some()))
 }
 
-fn claim_at(live: &Live, to: &Destination) -> Option<Claim> {
+fn claim_at(live: &Live, to: &Destination) -> Option<TableEntry> {
     let endpoints = &live.table.endpoints;
     endpoints.get(to).or_else(|| endpoints.get(&to.everywhere())).copied()
 }
@@ -121,7 +121,8 @@ fn assert_safe(
         // databases without capacity that were in monitor mode, or had an interrupted publish.
         let stays = allowing.is_some_and(|(id, _)| {
             let slot = before.databases.iter().find(|(_, one)| one.id == *id).map(|(slot, _)| *slot);
-            let enforced = matches!(claim_at(before, &to), Some(Claim::Open { mode: Mode::Enforce, .. }));
+            let enforced =
+                matches!(claim_at(before, &to), Some(TableEntry::Open { mode: Mode::Enforce, .. }));
             let fits = !done.crowded.contains(id);
             slot.is_some() && slot == slot_at(before, &to) && (fits || enforced && !unknown(id))
         });

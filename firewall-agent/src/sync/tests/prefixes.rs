@@ -9,7 +9,7 @@ use super::{ADDRESSES, PORTS, database, destination, run};
 use crate::rules::{CounterKey, RuleSet};
 use crate::sync::FakeDataPlane;
 use crate::sync::model::CounterKind;
-use crate::sync::{CounterId, DatabaseSlot, Desired, DesiredDatabase, remembered_ranges};
+use crate::sync::{CounterId, DatabaseSlot, Desired, DesiredDatabase, ranges_from_kernel};
 
 fn net(number: u8) -> Ipv4Net {
     Ipv4Net::new_assert([100, 64, number, 0].into(), 24)
@@ -89,7 +89,7 @@ fn custom_prefixes_are_never_recovered_as_managed_range() {
             let mut data_plane =
                 FakeDataPlane { failing: Some(failing), dead: true, ..before.clone().recovered() };
             let done = run(&after, &mut data_plane);
-            let remembered = remembered_ranges(&data_plane.live).ranges;
+            let remembered = ranges_from_kernel(&data_plane.live).ranges;
             let cidrs = remembered.iter().find(|(id, _)| id.as_str() == range).map(|(_, range)| &range.cidrs);
             let foreign =
                 cidrs.is_some_and(|cidrs| cidrs.iter().any(|net| net.to_string() != "203.0.113.0/24"));

@@ -100,7 +100,7 @@ fn table_is_rebuilt_from_the_files_and_not_without_them() {
 fn closed(live: &Live) -> BTreeSet<crate::sync::Destination> {
     let endpoints = live.table.endpoints.iter();
     endpoints
-        .filter(|(_, claim)| **claim == crate::sync::Claim::Closed)
+        .filter(|(_, claim)| **claim == crate::sync::TableEntry::Tombstone)
         .map(|(destination, _)| *destination)
         .collect()
 }

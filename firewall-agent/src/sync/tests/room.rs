@@ -11,7 +11,7 @@ use super::{ADDRESSES, PORTS, assert_desired, database, destination, run};
 use crate::rules::{CounterKey, DatabaseId, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
 use crate::sync::{
-    Capacity, Claim, CounterKind, DatabaseSlot, Desired, DesiredDatabase, Live, Sizes, publish,
+    Capacity, CounterKind, DatabaseSlot, Desired, DesiredDatabase, Live, Sizes, TableEntry, publish,
 };
 
 #[test]
@@ -66,7 +66,7 @@ fn lack_of_room_is_refused_before_any_write_and_revocations_fit() {
         // Nothing of it is written except its closed endpoint: a file protects its destinations.
         assert!(data_plane.live.databases.is_empty() && data_plane.live.counters.is_empty(), "{message}");
         let claims: Vec<_> = data_plane.live.table.endpoints.values().collect();
-        assert_eq!(claims, [&Claim::Closed], "{message}");
+        assert_eq!(claims, [&TableEntry::Tombstone], "{message}");
     }
     let mut data_plane = FakeDataPlane::default();
     assert!(run(&desired(&wanted, Capacity::default()), &mut data_plane));
@@ -105,7 +105,7 @@ fn revision_without_room_closes_only_dropped_destinations() {
     let there = destination(ADDRESSES[0], PORTS[0]);
     let claim = &before.table.endpoints[&there];
     assert_eq!(data_plane.live.table.endpoints[&there], *claim, "neither closed nor in monitor mode");
-    assert_eq!(data_plane.live.table.endpoints[&destination(ADDRESSES[1], PORTS[0])], Claim::Closed);
+    assert_eq!(data_plane.live.table.endpoints[&destination(ADDRESSES[1], PORTS[0])], TableEntry::Tombstone);
     assert_eq!(data_plane.live.databases, before.databases);
     // Next it drops the open destination.
     wanted.revision += 1;
@@ -113,7 +113,7 @@ fn revision_without_room_closes_only_dropped_destinations() {
     desired.databases = named(&wanted);
     let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert!(done.crowded.len() == 1 && !done.refused_writes, "{done:?}");
-    assert_eq!(data_plane.live.table.endpoints[&there], Claim::Closed);
+    assert_eq!(data_plane.live.table.endpoints[&there], TableEntry::Tombstone);
     assert_eq!(data_plane.live.databases, before.databases);
     wanted.destinations.insert(there);
     desired.databases = named(&wanted);
@@ -196,7 +196,8 @@ fn tombstones_need_no_room() {
             ..Desired::default()
         };
         let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
-        let tombstones = live.table.endpoints.values().filter(|claim| **claim == Claim::Closed).count();
+        let tombstones =
+            live.table.endpoints.values().filter(|claim| **claim == TableEntry::Tombstone).count();
         (done.failed.values().next().map(|error| format!("{error:#}")), tombstones)
     };
     let mut left = 0;

@@ -10,9 +10,8 @@ use jiff::Timestamp;
 
 use super::counted::comparisons;
 use crate::rules::{CounterKey, DatabaseId, Mode, Protocol, RuleSet};
-use crate::sync::model::{
-    CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports, RuleCounter, Table,
-};
+use crate::sync::model::{CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports, RuleCounter};
+use crate::sync::table::Table;
 use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, Sizes, publish};
 
 /// A data plane that accepts every write and stores nothing.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::ADDRESSES;
 use crate::rules::{Mode, Protocol};
-use crate::sync::model::{Claim, DatabaseSlot, Destination, Endpoints, Live};
+use crate::sync::model::{DatabaseSlot, Destination, Endpoints, Live, TableEntry};
 use crate::sync::{Desired, Members, Ports, Published};
 
 /// The endpoint table as specified, computed by a simple slow method.
@@ -59,7 +59,7 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
             continue;
         }
         let slot = after.slot(id).unwrap();
-        let claim = Claim::Open { slot, mode: wanted.mode, default_counter: slot.default_counter() };
+        let claim = TableEntry::Open { slot, mode: wanted.mode, default_counter: slot.default_counter() };
         let own: BTreeSet<_> =
             open_before(slot).map(|(to, _)| to).filter(|_| before.slot(id) == Some(slot)).collect();
         let opens = |to: &&Destination| !desired.withheld.contains(*to) || covered(&own, to);
@@ -71,16 +71,16 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
         let is_open = open.keys().any(|one| one.covers(to));
         !is_open && !desired.guarded.contains(to.port) && !desired.opened.contains(to)
     });
-    open.extend(closed.into_iter().map(|to| (to, Claim::Closed)));
+    open.extend(closed.into_iter().map(|to| (to, TableEntry::Tombstone)));
     open
 }
 
-fn with_mode(claim: Claim, turn: impl Fn(Mode) -> Mode) -> Claim {
+fn with_mode(claim: TableEntry, turn: impl Fn(Mode) -> Mode) -> TableEntry {
     match claim {
-        Claim::Open { slot, mode, default_counter } => {
-            Claim::Open { slot, mode: turn(mode), default_counter }
+        TableEntry::Open { slot, mode, default_counter } => {
+            TableEntry::Open { slot, mode: turn(mode), default_counter }
         }
-        Claim::Closed => Claim::Closed,
+        TableEntry::Tombstone => TableEntry::Tombstone,
     }
 }
 
@@ -91,12 +91,12 @@ fn members(address: Option<IpAddr>, live: &Live) -> Members {
     let mut claimed = BTreeSet::new();
     for (to, claim) in endpoints.iter().filter(|(to, _)| to.address.is_none() || to.address == address) {
         match claim {
-            Claim::Closed => {
+            TableEntry::Tombstone => {
                 let own = endpoints.get(&Destination { address, ..*to });
                 let reopened = to.address.is_none() && own.is_some_and(|own| own.slot().is_some());
                 members.closed |= !reopened;
             }
-            Claim::Open { slot, mode, default_counter } => {
+            TableEntry::Open { slot, mode, default_counter } => {
                 members.databases.insert((*mode, *slot, *default_counter));
                 claimed.insert((to.port, to.protocol));
             }

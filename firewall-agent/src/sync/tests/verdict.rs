@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::rules::Mode;
-use crate::sync::{Claim, DatabaseSlot, Destination, Live};
+use crate::sync::{DatabaseSlot, Destination, Live, TableEntry};
 
 /// Returns `true` if a TCP packet from `source` to `destination` passes, as the XDP program decides.
 pub fn passes(live: &Live, source: IpAddr, destination: &Destination) -> bool {
@@ -13,12 +13,14 @@ pub fn passes(live: &Live, source: IpAddr, destination: &Destination) -> bool {
         .contains(destination.port)
         .then(|| endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())));
     match claim.flatten() {
-        Some(Claim::Closed) => false,
-        Some(Claim::Open { mode: Mode::Monitor, .. }) => true,
-        Some(Claim::Open { slot, .. }) => live.databases.get(slot).is_some_and(|database| match source {
-            IpAddr::V4(source) => database.sources.v4.keys().any(|net| net.contains(&source)),
-            IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
-        }),
+        Some(TableEntry::Tombstone) => false,
+        Some(TableEntry::Open { mode: Mode::Monitor, .. }) => true,
+        Some(TableEntry::Open { slot, .. }) => {
+            live.databases.get(slot).is_some_and(|database| match source {
+                IpAddr::V4(source) => database.sources.v4.keys().any(|net| net.contains(&source)),
+                IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
+            })
+        }
         None => !live.guarded.contains(destination.port),
     }
 }
@@ -28,7 +30,7 @@ pub fn owner(live: &Live, destination: &Destination) -> Option<DatabaseSlot> {
     let endpoints = &live.table.endpoints;
     match endpoints.get(destination).or_else(|| endpoints.get(&Destination { address: None, ..*destination }))
     {
-        Some(Claim::Open { slot, .. }) => Some(*slot),
-        Some(Claim::Closed) | None => None,
+        Some(TableEntry::Open { slot, .. }) => Some(*slot),
+        Some(TableEntry::Tombstone) | None => None,
     }
 }

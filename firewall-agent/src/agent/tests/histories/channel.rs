@@ -7,7 +7,7 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 use super::control_plane::{ControlPlane, Issue};
-use crate::files::scan::{ScannedFile, Snapshot};
+use crate::files::scan::{ScannedFile, ScannedFiles};
 use crate::rules::DatabaseId;
 
 /// Nonexistent directory: the files are in memory.
@@ -32,14 +32,14 @@ pub struct Channel {
 
 impl Channel {
     /// The files as seen by one scan.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> ScannedFiles {
         let rules = self.files.iter().map(|(name, (seen, _))| (path(name), seen.clone()));
         let unlisted = self.away.then(|| format!("{RULES_DIR}: cannot be listed"));
-        Snapshot {
+        ScannedFiles {
             rules: if self.away { BTreeMap::new() } else { rules.collect() },
             ranges: self.ranges.as_ref().map(|(seen, _)| seen.clone()),
             unlisted,
-            ..Snapshot::default()
+            ..ScannedFiles::default()
         }
     }
 

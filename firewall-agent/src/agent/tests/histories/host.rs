@@ -20,7 +20,7 @@ use super::oracle::{Decision, Oracle, View};
 use super::packets::{Packets, describe};
 use super::tally::{Count, Tally};
 use super::writer::{Promises, Records, Writer};
-use crate::agent::open::join;
+use crate::agent::load_state::join;
 use crate::agent::read_back::ReadBack;
 use crate::agent::reconcile::{Reconciler, Settings};
 use crate::agent::status_reporter::StatusReporter;

@@ -13,8 +13,8 @@ use super::packets::{Packets, judge};
 use crate::agent::read_back::ReadBack;
 use crate::rules::DatabaseId;
 use crate::sync::{
-    Claim, CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Live, Ports, Replacement, Retired,
-    RuleCounter, Sizes, Table,
+    CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Live, Ports, Replacement, Retired,
+    RuleCounter, Sizes, Table, TableEntry,
 };
 
 /// Database slots; a history may have more databases.
@@ -200,7 +200,7 @@ fn revisions(live: &Live) -> BTreeMap<DatabaseId, u64> {
 impl Judgement {
     fn of(live: &Live) -> Self {
         let (passed, protected) = judge(live);
-        let open = live.table.endpoints.iter().filter(|(_, claim)| **claim != Claim::Closed);
+        let open = live.table.endpoints.iter().filter(|(_, claim)| **claim != TableEntry::Tombstone);
         let open = open.map(|(destination, _)| *destination).collect();
         Self { passed, protected, revisions: revisions(live), open }
     }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use ipnet::IpNet;
 
 use crate::rules::{Mode, Protocol};
-use crate::sync::{Claim, Destination, Live, Ports};
+use crate::sync::{Destination, Live, Ports, TableEntry};
 
 /// Addresses of the host. Rule files name the first three; wildcards alone cover the others.
 pub const ADDRESSES: [&str; 3] = ["192.0.2.1", "192.0.2.2", "2001:db8::1"];
@@ -128,15 +128,15 @@ pub fn judge(live: &Live) -> (Packets, Packets) {
         }
         let endpoints = &live.table.endpoints;
         match endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())) {
-            Some(Claim::Open { mode: Mode::Monitor, .. }) => {
+            Some(TableEntry::Open { mode: Mode::Monitor, .. }) => {
                 passed |= every;
                 protected |= every;
             }
-            Some(Claim::Open { slot, .. }) => {
+            Some(TableEntry::Open { slot, .. }) => {
                 passed |= packets(number, allowed(*slot).unwrap_or(0));
                 protected |= every;
             }
-            Some(Claim::Closed) => protected |= every,
+            Some(TableEntry::Tombstone) => protected |= every,
             None if is_guarded => protected |= every,
             None => passed |= every,
         }

@@ -23,7 +23,7 @@ impl std::ops::AddAssign for Tally {
 
 /// State of the agent at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub struct PublishedState {
     /// Without counters.
     pub status: Status,
     /// Rule counters by database id.

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::desired::{Desired, DesiredDatabase};
-use super::model::{Claim, CounterId, DatabaseSlot, Destination, Live, Table};
+use super::model::{CounterId, DatabaseSlot, Destination, Live, TableEntry};
 use super::open_endpoints::OpenEndpoint;
 use super::room::Crowded;
+use super::table::Table;
 use crate::rules::{DatabaseId, Mode, Protocol};
 
 /// The rows of an endpoint table: both lists ordered by destination, no destination in both.
 pub(super) struct Rows {
-    pub open: Vec<(Destination, Claim)>,
+    pub open: Vec<(Destination, TableEntry)>,
     pub closed: Vec<Destination>,
 }
 
@@ -18,23 +19,23 @@ pub(super) struct Rows {
 pub(super) type Assigned = (DatabaseSlot, CounterId);
 
 /// The live endpoints that a publish retains, and those that it closes.
-pub(super) struct Claims<'a> {
+pub(super) struct EndpointPlan<'a> {
     desired: &'a Desired,
     crowded: &'a BTreeMap<DatabaseId, Crowded>,
     /// Live endpoints that their databases retain. A change to monitor mode takes effect at once: a source that leaves
     /// the allow list must not be cut off in between.
-    retained: BTreeMap<DatabaseSlot, BTreeMap<Destination, Claim>>,
+    retained: BTreeMap<DatabaseSlot, BTreeMap<Destination, TableEntry>>,
     /// Live endpoints that leave.
     leaving: BTreeSet<Destination>,
 }
 
-impl<'a> Claims<'a> {
+impl<'a> EndpointPlan<'a> {
     pub fn new(desired: &'a Desired, crowded: &'a BTreeMap<DatabaseId, Crowded>, live: &Live) -> Self {
-        let mut claims = Self { desired, crowded, retained: BTreeMap::new(), leaving: BTreeSet::new() };
+        let mut plan = Self { desired, crowded, retained: BTreeMap::new(), leaving: BTreeSet::new() };
         for (slot, endpoints) in live.open_endpoints().iter() {
-            claims.divide(slot, live.databases.get(&slot).map(|database| &database.id), endpoints);
+            plan.divide(slot, live.databases.get(&slot).map(|database| &database.id), endpoints);
         }
-        claims
+        plan
     }
 
     /// Divides the live endpoints of one slot into those that stay and those that leave.
@@ -63,21 +64,21 @@ impl<'a> Claims<'a> {
         };
         let (mut rows, mut wildcards) = (BTreeMap::new(), BTreeMap::new());
         for endpoint in endpoints {
-            let (destination, claim) = (endpoint.destination, endpoint.with_mode(mode));
+            let (destination, entry) = (endpoint.destination, endpoint.with_mode(mode));
             if wanted.claims(&destination) {
-                rows.insert(destination, claim);
+                rows.insert(destination, entry);
                 continue;
             }
             self.leaving.insert(destination);
             if destination.address.is_none() {
-                wildcards.insert(destination, claim);
+                wildcards.insert(destination, entry);
             }
         }
         // Of a wildcard that leaves, the addresses still desired stay open.
         let within = |to: &Destination| Some((*to, *wildcards.get(&to.everywhere())?));
         let parts: Vec<_> = wanted.destinations.iter().filter_map(within).collect();
-        for (to, claim) in parts {
-            rows.entry(to).or_insert(claim);
+        for (to, entry) in parts {
+            rows.entry(to).or_insert(entry);
         }
         self.retained.insert(slot, rows);
     }
@@ -95,7 +96,7 @@ impl<'a> Claims<'a> {
         let crowded = crowded.flat_map(|wanted| &wanted.destinations);
         let withheld = desired.databases.values().flat_map(|wanted| &wanted.destinations);
         let withheld = withheld.filter(|to| desired.withheld.contains(to));
-        let open = self.retained.values().flatten().map(|(to, claim)| (*to, *claim)).collect();
+        let open = self.retained.values().flatten().map(|(to, entry)| (*to, *entry)).collect();
         self.rows(open, is_closed, live.endpoints.closed().iter().chain(crowded).chain(withheld))
     }
 
@@ -106,12 +107,12 @@ impl<'a> Claims<'a> {
         for (id, wanted) in &desired.databases {
             if let Some((slot, default_counter)) = published(id) {
                 opened.insert(slot);
-                let claim = Claim::Open { slot, mode: wanted.mode, default_counter };
-                self.open(wanted, slot, claim, &mut open);
+                let entry = TableEntry::Open { slot, mode: wanted.mode, default_counter };
+                self.open(wanted, slot, entry, &mut open);
             }
         }
         let retained = self.retained.iter().filter(|(slot, _)| !opened.contains(slot));
-        open.extend(retained.flat_map(|(_, rows)| rows).map(|(to, claim)| (*to, *claim)));
+        open.extend(retained.flat_map(|(_, rows)| rows).map(|(to, entry)| (*to, *entry)));
         // An accepted file protects its destinations: those not open are closed.
         let wanted = desired.databases.values().flat_map(|wanted| &wanted.destinations);
         let mut rows = self.rows(open, |_| true, wanted);
@@ -126,11 +127,11 @@ impl<'a> Claims<'a> {
         &self,
         wanted: &DesiredDatabase,
         slot: DatabaseSlot,
-        claim: Claim,
-        open: &mut Vec<(Destination, Claim)>,
+        entry: TableEntry,
+        open: &mut Vec<(Destination, TableEntry)>,
     ) {
         let first = open.len();
-        open.extend(self.opens(wanted).map(|to| (*to, claim)));
+        open.extend(self.opens(wanted).map(|to| (*to, entry)));
         if self.desired.withheld.is_empty() {
             return;
         }
@@ -138,7 +139,7 @@ impl<'a> Claims<'a> {
         let opened: BTreeSet<Destination> = open[first..].iter().map(|(to, _)| *to).collect();
         let retained = self.retained.get(&slot).into_iter().flatten().map(|(to, _)| to);
         let stays = retained.filter(|to| !opened.contains(to) && !opened.contains(&to.everywhere()));
-        open.extend(stays.map(|to| (*to, claim)));
+        open.extend(stays.map(|to| (*to, entry)));
     }
 
     /// The destinations of a published database that are not withheld.
@@ -151,7 +152,7 @@ impl<'a> Claims<'a> {
     /// or at a guarded port, which is closed anyway.
     fn rows<'b>(
         &'b self,
-        mut open: Vec<(Destination, Claim)>,
+        mut open: Vec<(Destination, TableEntry)>,
         is_closed: impl Fn(&Destination) -> bool,
         others: impl Iterator<Item = &'b Destination>,
     ) -> Rows {
@@ -184,9 +185,9 @@ impl<'a> Claims<'a> {
 }
 
 impl OpenEndpoint {
-    /// Its claim in another mode.
-    fn with_mode(&self, map: impl Fn(Mode) -> Mode) -> Claim {
-        Self { mode: map(self.mode), ..*self }.claim()
+    /// Its table entry in another mode.
+    fn with_mode(&self, map: impl Fn(Mode) -> Mode) -> TableEntry {
+        Self { mode: map(self.mode), ..*self }.entry()
     }
 }
 
@@ -201,7 +202,7 @@ impl DesiredDatabase {
 pub(super) fn differing(table: Option<&Table>, live: &Live) -> BTreeSet<DatabaseSlot> {
     let Some(Table { endpoints: rows, .. }) = table else { return BTreeSet::new() };
     let (rows, live) = (rows.open(), live.table.endpoints.open());
-    let changed = live.iter().filter(|(to, claim)| rows.get(*to) != Some(*claim));
-    let new = rows.iter().filter(|(to, claim)| live.get(*to) != Some(*claim));
-    changed.chain(new).filter_map(|(_, claim)| claim.slot()).collect()
+    let changed = live.iter().filter(|(to, entry)| rows.get(*to) != Some(*entry));
+    let new = rows.iter().filter(|(to, entry)| live.get(*to) != Some(*entry));
+    changed.chain(new).filter_map(|(_, entry)| entry.slot()).collect()
 }

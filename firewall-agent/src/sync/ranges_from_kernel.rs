@@ -11,7 +11,7 @@ use crate::rules::{ManagedRange, ManagedRanges, RangeId};
 /// The managed ranges in the kernel's allow lists: they apply until the agent has read the file, so that a start
 /// without it cuts off no source. A prefix that counts on another rule of its database is missing.
 #[must_use]
-pub fn remembered_ranges(live: &Live) -> ManagedRanges {
+pub fn ranges_from_kernel(live: &Live) -> ManagedRanges {
     let mut cidrs: BTreeMap<RangeId, BTreeSet<IpNet>> = BTreeMap::new();
     for database in live.databases.values() {
         for (net, counter) in database.sources.iter() {

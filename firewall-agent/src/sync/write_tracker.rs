@@ -3,16 +3,17 @@
 use anyhow::Result;
 
 use super::data_plane::{DataPlane, Replacement, Sizes};
-use super::model::{CounterId, DatabaseSlot, Ports, RuleCounter, Table};
+use super::model::{CounterId, DatabaseSlot, Ports, RuleCounter};
+use super::table::Table;
 
 /// Forwards every call.
-pub(super) struct RefusalTracker<'a, P> {
+pub(super) struct WriteTracker<'a, P> {
     data_plane: &'a mut P,
     refused: bool,
     replaced_table: bool,
 }
 
-impl<'a, P> RefusalTracker<'a, P> {
+impl<'a, P> WriteTracker<'a, P> {
     pub fn new(data_plane: &'a mut P) -> Self {
         Self { data_plane, refused: false, replaced_table: false }
     }
@@ -33,7 +34,7 @@ impl<'a, P> RefusalTracker<'a, P> {
     }
 }
 
-impl<P: DataPlane> DataPlane for RefusalTracker<'_, P> {
+impl<P: DataPlane> DataPlane for WriteTracker<'_, P> {
     fn sizes(&self) -> Sizes {
         self.data_plane.sizes()
     }
