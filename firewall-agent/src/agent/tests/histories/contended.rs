@@ -6,9 +6,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::Timestamp;
 
+use super::agent::{Agent, config, settings};
 use super::disk::Disk;
 use super::faults::Fault;
-use super::host::{Agent, config, settings};
 use super::kernel::SharedKernel;
 use super::packets::{Packets, to_claimed};
 use super::writer::{Promises, Writer};

@@ -4,6 +4,7 @@
 //!
 //! `HISTORY_SEED=N` runs the history of one seed. `HISTORIES=N` runs N histories, from that seed on if given.
 
+mod agent;
 mod channel;
 mod contended;
 mod control_plane;
