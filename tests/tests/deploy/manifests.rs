@@ -23,7 +23,7 @@ const FAULTS: [(&str, &str, &str); 6] = [
     ("runAsNonRoot: true", "runAsRoot: false", ".securityContext.runAsRoot: unknown field"),
     ("hostNetwork: true", "hostNetwork: host", ".hostNetwork: \"host\": not"),
     ("dnsPolicy: Default", "dnsPolicy:", ".dnsPolicy: null"),
-    ("- {name: bpf, mountPath: /bpf}", "- {name: bpf}", ".volumeMounts[0].mountPath: missing"),
+    ("- {name: bpf, mountPath: /bpf}", "- {name: bpf}", ".volumeMounts[2].mountPath: missing"),
     ("apiVersion: apps/v1", "apiVersion: apps/v2", "no such kind"),
 ];
 /// As `FAULTS`; kustomize silently uses the last of the two.
