@@ -31,7 +31,8 @@ pub fn agent_of(profile_dir: &Path) -> Result<PathBuf> {
 pub(super) fn build(tree: &Path, program: &str, profile_dir: &Path) -> Result<PathBuf> {
     let target = profile_dir.parent().context("the test is in no target directory")?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", "firewall-agent", "--bin", program, "--target-dir"]).arg(target);
+    // With the features of the whole workspace, as its tests: other features would compile dependencies again.
+    cargo.args(["build", "--workspace", "--bin", program, "--target-dir"]).arg(target);
     if profile_dir.ends_with("release") {
         cargo.arg("--release");
     }
