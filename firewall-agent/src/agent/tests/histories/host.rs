@@ -340,14 +340,20 @@ impl Host {
         }
         if is_clean {
             self.finish(&before, &decisions, &view, plane, reads)?;
-        } else if done.is_some() {
-            self.tally.add(Count::Refused);
-            // Also where a write was refused: a partly filtered host is better than an unfiltered one.
-            self.is_attached = true;
-            // A newer revision came into force nevertheless.
-            let revisions = self.kernel.revisions();
-            self.before_boot
-                .retain(|id, (previous, _)| revisions.get(id).is_none_or(|revision| revision <= previous));
+        } else {
+            if done.is_some() {
+                self.tally.add(Count::Refused);
+                // Also where a write was refused: a partly filtered host is better than an unfiltered one.
+                self.is_attached = true;
+            }
+            // A newer revision may have come into force as a whole nevertheless.
+            let Judgement { revisions, passed, .. } = self.kernel.judgement();
+            self.before_boot.retain(|id, (previous, _)| {
+                let newer = revisions.get(id).filter(|revision| *revision > previous);
+                newer.and_then(|revision| plane.issue(id, *revision)).is_none_or(|issue| {
+                    plane.allowed(issue, view.ranges, view.now, view.allow_monitor) & !passed != 0
+                })
+            });
         }
         self.record_state(plane)
     }

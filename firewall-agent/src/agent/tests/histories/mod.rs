@@ -156,7 +156,8 @@ impl History {
     }
 
     /// Changes a database or the managed ranges on a host with capacity for little more than the state in force, then
-    /// stops the host; the change may arrive while it is down. Returns a description.
+    /// stops the host; the change may arrive while it is down, and the boot may have no capacity at all. Returns a
+    /// description.
     fn outgrows(&mut self, at: usize) -> Result<String> {
         let mut log = vec![self.hosts[at].tighten()];
         self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
@@ -175,11 +176,17 @@ impl History {
             self.hosts[at].reboot(self.now, false);
             log.push("reboots".to_owned());
         }
+        let limits = (self.rng.u8(0..4) == 0).then(|| self.hosts[at].starve());
         if self.rng.bool() {
             log.push(self.hosts[at].fail_writes(6, false));
             self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
         }
         self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
+        if let Some(limits) = limits {
+            log.push("restarts after a boot without any room".to_owned());
+            self.hosts[at].relieve(limits);
+            self.hosts[at].pass(self.now, &self.plane, true).with_context(|| log.join("\n"))?;
+        }
         Ok(log.join("\n"))
     }
 

@@ -133,6 +133,21 @@ impl Host {
         format!("restarts with {}", self.configuration())
     }
 
+    /// Leaves room for no prefix from the next start on; returns the limits until then.
+    pub fn starve(&mut self) -> (Capacity, usize) {
+        let before = (self.settings.capacity, self.memory);
+        self.settings.capacity.prefixes = 0;
+        before
+    }
+
+    /// Restarts with these limits.
+    pub fn relieve(&mut self, (capacity, memory): (Capacity, usize)) {
+        self.tally.add(Count::Restart);
+        self.terminate();
+        (self.settings.capacity, self.memory) = (capacity, memory);
+        self.kernel.set_memory(memory);
+    }
+
     fn configuration(&self) -> String {
         let Settings { guarded, limits, capacity, .. } = &self.settings;
         let most = |most: usize| if most == usize::MAX { "any".to_owned() } else { most.to_string() };
