@@ -67,7 +67,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// # Errors
     /// The database is unknown, or the store refuses.
     pub fn rebase(&mut self, id: &DatabaseId) -> Result<String> {
-        let is_known = self.knows(id) || self.persisted.floor(id) > 0;
+        let is_known = self.knows(id) || self.persisted.presence(id).is_some();
         ensure!(is_known, "database {id}: unknown on this host");
         let mut changes = Changes::default();
         self.persisted.rebase(id, &mut changes);

@@ -74,7 +74,10 @@ fn rebase_after_forget_accepts_an_older_file() {
     done(&["forget", "a"]);
     host.push(&rules(3, &[E1], &[ALLOWED]));
     is_stale(&host);
+    host.home.remove_rules(RULE_FILE).unwrap();
     done(&["rebase", "a"]);
+    done(&["rebase", "a"]);
+    host.push(&rules(3, &[E1], &[ALLOWED]));
     host.until_applied("a", 3);
     host.sees(&[E1], &[E2]);
 }
