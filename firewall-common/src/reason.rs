@@ -47,6 +47,22 @@ impl Reason {
     /// is, so that an agent of another layout continues them.
     pub const COUNTERS: usize = 32;
 
+    /// The reason with the next number: a new reason needs its row here, and so in [`Reason::ALL`].
+    const fn next(self) -> Option<Self> {
+        match self {
+            Self::NotIp => Some(Self::VlanDepth),
+            Self::VlanDepth => Some(Self::Malformed),
+            Self::Malformed => Some(Self::NotProtected),
+            Self::NotProtected => Some(Self::Allowed),
+            Self::Allowed => Some(Self::NoMatch),
+            Self::NoMatch => Some(Self::WouldDeny),
+            Self::WouldDeny => Some(Self::Closed),
+            Self::Closed => Some(Self::NoPort),
+            Self::NoPort => Some(Self::Fragment),
+            Self::Fragment => None,
+        }
+    }
+
     /// The name in counters, commands and documents.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -108,10 +124,11 @@ impl Reason {
 }
 
 const _: () = {
-    let mut at = 0;
     assert!(Reason::ALL.len() <= Reason::COUNTERS);
-    while at < Reason::ALL.len() {
-        assert!(Reason::ALL[at] as usize == at);
-        at += 1;
+    let (mut at, mut reason) = (0, Some(Reason::NotIp));
+    while let Some(one) = reason {
+        assert!(one as usize == at && Reason::ALL[at] as usize == at);
+        (at, reason) = (at + 1, one.next());
     }
+    assert!(at == Reason::ALL.len());
 };
