@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, ensure};
 use xshell::{Cmd, cmd};
 
 use crate::debian::ensure_packages;
-use crate::run::{in_background, say};
+use crate::run::{in_background, reported, say};
 use crate::workspace::Workspace;
 
 /// A program of `fuzz/`, with further seed directories.
@@ -69,7 +69,7 @@ pub fn fuzz(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         let start = |targets: &[&'static Target]| {
             let (workspace, targets, programs) = (workspace.clone(), targets.to_vec(), &programs);
             let fuzz = move |target| run_target(&workspace, programs, target, arguments);
-            scope.spawn(move || targets.into_iter().try_for_each(fuzz))
+            scope.spawn(move || targets.into_iter().map(fuzz).map(reported).fold(Ok(()), Result::and))
         };
         let runs: Vec<_> = targets.chunks(share).map(start).collect();
         let ended = |run: ScopedJoinHandle<'_, Result<()>>| {

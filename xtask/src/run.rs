@@ -12,6 +12,14 @@ pub fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Prints the error of a part that is one of several.
+pub fn reported(result: Result<()>) -> Result<()> {
+    if let Err(error) = &result {
+        say(format_args!("error: {error:#}"));
+    }
+    result
+}
+
 /// Returns whether the command starts and succeeds; discards its output.
 pub fn succeeds(command: Cmd<'_>) -> bool {
     command.quiet().ignore_stdout().ignore_stderr().run().is_ok()

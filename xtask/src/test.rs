@@ -7,6 +7,7 @@ use anyhow::Result;
 use xshell::cmd;
 
 use crate::prepare::prepare;
+use crate::run::reported;
 use crate::workspace::Workspace;
 use crate::{artefacts, fuzz, kernels, kubectl, python, tidy};
 
@@ -48,8 +49,8 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         child.wait()?;
     }
     let seconds = if arguments.full { FUZZ_FULL } else { FUZZ };
-    let fuzz = fuzz::fuzz_all(workspace, seconds, !arguments.full);
-    let kernels = if arguments.full { kernels::check(workspace) } else { Ok(()) };
+    let fuzz = reported(fuzz::fuzz_all(workspace, seconds, !arguments.full));
+    let kernels = if arguments.full { reported(kernels::check(workspace)) } else { Ok(()) };
     let tidy = tidy::tidy(workspace);
     tests?;
     fuzz.and(kernels).and(tidy)

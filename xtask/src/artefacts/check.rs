@@ -9,7 +9,7 @@ use xshell::{Shell, cmd};
 use super::image::{CAPABILITIES, USER};
 
 /// Bounding set of a container: the capabilities of the manifest, and those that setting up the container needs; none
-/// is ambient. The kernel does not start a program whose file capabilities exceed this set.
+/// is ambient.
 const BOUNDING: &str = "-all,+bpf,+net_admin,+perfmon,+setgid,+setuid,+sys_chroot";
 
 /// Unpacks the only layer below `dir` and runs its program confined to it.
@@ -40,7 +40,7 @@ pub(super) fn check(sh: &Shell, dir: &Path, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Splits `a,b=ep` and sorts the names, since the kernel does not preserve their order.
+/// Splits `a,b=p` and sorts the names, since the kernel does not preserve their order.
 fn sorted(capabilities: &str) -> (Vec<&str>, &str) {
     let (names, sets) = capabilities.split_once('=').unwrap_or((capabilities, ""));
     let mut names: Vec<&str> = names.split(',').collect();
