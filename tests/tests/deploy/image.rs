@@ -119,6 +119,7 @@ fn prepare(host: &TestHost, agent: &Confinement) {
     let done = without.command(&host.db, "/firewall-agent").args(["prepare", "--owner", "1:1"]).output();
     let done = done.unwrap();
     assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("needs root with CAP_CHOWN"), "{done:?}");
 }
 
 /// Mounts the file systems of a runtime and the volumes of the manifest; returns the directory of the rule files.
