@@ -47,9 +47,9 @@ use crate::bpf::{
 use crate::config::Config;
 use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
+use crate::files::owner::create_as_owner_of;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::host::clock::Moment;
-use crate::host::owner::create_as_owner_of;
 use crate::http::SharedState;
 use crate::status::{Condition, Status};
 use crate::sync::{DataPlane as _, StateStore as _};
@@ -77,7 +77,7 @@ impl Ownership {
     /// # Errors
     /// Another process is the owner, or the directories are not usable.
     pub fn take(config: &Config) -> Result<Self> {
-        create_as_owner_of(&config.state_dir)?;
+        create_as_owner_of(&[&config.state_dir, &config.bpffs_dir])?;
         let state = Lock::take(&config.state_dir)?;
         let pins = Pins::new(&config.bpffs_dir);
         let is_first = pins.is_empty();

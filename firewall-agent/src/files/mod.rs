@@ -5,6 +5,8 @@ pub mod dirs;
 pub mod file_events;
 pub mod file_reader;
 pub mod lock;
+#[cfg(feature = "program")]
+pub mod owner;
 pub mod read;
 pub mod scan;
 pub mod signature_verifier;

@@ -18,8 +18,6 @@ pub mod nftables;
 #[cfg(feature = "program")]
 mod notifier;
 #[cfg(feature = "program")]
-pub mod owner;
-#[cfg(feature = "program")]
 pub(crate) mod retry;
 pub mod sysctl;
 
