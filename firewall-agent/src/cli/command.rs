@@ -152,7 +152,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "SPAN", value_parser = duration, default_value = "10s")]
         wait: Duration,
     },
-    /// Create the agent's directories and give them to its user, as root before the first start
+    /// Create the agent's directories and give them to its user, as root after every boot
     #[command(
         after_help = "Needs CAP_CHOWN and CAP_FOWNER only: an init container runs it. It checks that bpffs_dir is on \
              the host's bpffs.\n\n\
