@@ -23,6 +23,12 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("Cargo.toml", "version = \"0.1.0\"", "version = \"0.2.0\""),
     ("Cargo.toml", ", \"tests\", \"xtask\"]", "]"),
     ("Cargo.toml", "firewall-tests = { path = \"tests\" }\n", ""),
+    // Built in the middle of a test.
+    (
+        "Cargo.toml",
+        "[profile.dev.package.firewall-agent]\nopt-level = 1",
+        "[profile.dev.package.firewall-agent]\nopt-level = 0",
+    ),
     (
         "firewall-agent/Cargo.toml",
         "[lints]\n",
