@@ -277,6 +277,34 @@ pub fn parse(file: &StoredFile) -> Result<Candidate, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::PrefixMap;
+    use crate::sync::{CounterId, Database, DatabaseSlot};
+
+    /// A publish may precede its commit: after a kill the kernel has a newer revision than the store.
+    #[test]
+    fn stored_file_older_than_the_kernel_is_skipped() {
+        let id: DatabaseId = "a".parse().unwrap();
+        let text = "schema_version: 1\ndatabase_id: a\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\n\
+                    endpoints: [{port: 5432}]\nrules: []\n...\n";
+        // The control: the kernel has the stored revision.
+        for (floor, is_loaded) in [(7, true), (8, false)] {
+            let database = Database {
+                id: id.clone(),
+                name: String::new(),
+                default_counter: CounterId(1),
+                floor,
+                stamp: None,
+                sources: PrefixMap::default(),
+            };
+            let live = Live { databases: BTreeMap::from([(DatabaseSlot(0), database)]), ..Live::default() };
+            let file = StoredFile { path: "a.yaml".into(), signature: None, content: text.as_bytes().into() };
+            let (mut accepted, mut changes) = (AcceptedFiles::new(&live), Changes::default());
+            let record = Record::File(id.clone(), file);
+            accepted.load(record, &PersistedState::default(), &live, &mut changes).unwrap();
+            assert_eq!(accepted.files().contains_key(&id), is_loaded, "{floor}");
+            assert_eq!(changes.is_empty(), is_loaded, "{floor}: no later start finds it");
+        }
+    }
 
     #[test]
     fn unreadable_stored_file_is_missing_until_replaced_or_removed() {
