@@ -75,7 +75,7 @@ impl Ownership {
     /// on.
     ///
     /// # Errors
-    /// Another process is the owner, or the directories are not usable.
+    /// Another process is the owner, or the directories are not usable or belong to two users other than root.
     pub fn take(config: &Config) -> Result<Self> {
         create_as_owner_of(&[&config.state_dir, &config.bpffs_dir])?;
         let state = Lock::take(&config.state_dir)?;

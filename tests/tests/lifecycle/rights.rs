@@ -2,7 +2,7 @@
 //! the agent's user cannot open.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use firewall_tests::lab::{TestHost, User};
@@ -74,6 +74,24 @@ fn commands_of_root_without_a_daemon_leave_nothing_of_root() {
     }
     let mut agent = host.start_agent();
     agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
+}
+
+#[test]
+fn command_of_root_refuses_directories_of_two_users() {
+    let host = hosts();
+    host.start_agent().terminate().unwrap();
+    chown(host.home.pins(), Some(1), Some(1)).unwrap();
+    let refused = host.ask_as(User::Root, &["rebase", DATABASE]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    for words in [&*host.state_dir().to_string_lossy(), "uid 65534", "uid 1: must belong to one user"] {
+        assert!(refused.err.contains(words), "{words}: {refused:?}");
+    }
+    assert_eq!(of_root(&host), [""; 0].map(PathBuf::from), "nothing is created");
+    // The control.
+    let user = Some(User::Unprivileged.id());
+    chown(host.home.pins(), user, user).unwrap();
+    let done = host.ask_as(User::Root, &["rebase", DATABASE]);
+    assert_eq!(done.code, Some(0), "{done:?}");
 }
 
 /// Files, directories and pins of root in the agent's directories.
