@@ -2,9 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
@@ -13,6 +15,13 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 
 use super::{Agent, Answer, Host, Lab, RuleFile, User, database_of};
+
+/// Enters the alternate screen.
+const WHOLE_SCREEN: &[u8] = b"\x1b[?1049h";
+/// More than two refreshes of `top`.
+const REFRESHED: Duration = Duration::from_millis(2500);
+/// Exit code of timeout(1).
+const TIMED_OUT: i32 = 124;
 
 /// The part of the config in which agents differ.
 #[derive(Clone, Debug)]
@@ -166,16 +175,38 @@ impl AgentHome {
     }
 
     /// Returns the bytes that a command of the agent, run as the agent's own user, writes to a terminal of this size;
-    /// `NO_COLOR` is set unless `colour`. A command that runs longer than three seconds is killed.
+    /// `NO_COLOR` is set unless `colour`. A command that takes the whole screen is left by `q` once it has had the time
+    /// to refresh.
+    ///
+    /// # Errors
+    /// When the command cannot be started, or runs longer than a minute.
     pub fn show(&self, arguments: &[&str], (columns, lines): (u16, u16), colour: bool) -> Result<Vec<u8>> {
         let (program, config) = (self.program.display(), self.config());
         let (config, arguments) = (config.display(), arguments.join(" "));
-        let shown = format!("timeout 3 {program} {arguments} --config {config}");
-        let line = format!("stty cols {columns} rows {lines}; {shown}");
-        let mut command = self.user.command(&self.host, "script");
+        let line = format!("stty cols {columns} rows {lines}; {program} {arguments} --config {config}");
+        let mut command = self.user.command(&self.host, "timeout");
+        command.args(["60", "script", "--quiet", "--return", "--command", &line, "/dev/null"]);
         command.env("TERM", "xterm-256color").env("NO_COLOR", if colour { "" } else { "1" });
-        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
-        Ok(command.output().with_context(|| format!("{line}: not started"))?.stdout)
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{line}: not started"))?;
+        let mut keys = child.stdin.take().context("script: no input")?;
+        let mut screen = child.stdout.take().context("script: no output")?;
+        let (mut shown, mut part, mut is_left) = (Vec::new(), [0; 4096], false);
+        loop {
+            let length = screen.read(&mut part)?;
+            if length == 0 {
+                break;
+            }
+            shown.extend_from_slice(&part[..length]);
+            if !is_left && shown.windows(WHOLE_SCREEN.len()).any(|bytes| bytes == WHOLE_SCREEN) {
+                is_left = true;
+                sleep(REFRESHED);
+                keys.write_all(b"q")?;
+            }
+        }
+        let status = child.wait()?;
+        ensure!(status.code() != Some(TIMED_OUT), "{line}: not ended after 60 s");
+        Ok(shown)
     }
 
     /// Bind-mounts the program at a path that every user can reach.
