@@ -12,8 +12,8 @@ use firewall_common::fast_path;
 use firewall_tests::bench::Machine;
 use firewall_tests::lab::{Host, Postgres};
 
-use crate::output::say;
 use crate::rules::{ADDRESS4, Bench, FRIEND4, PORT};
+use firewall_tests::bench::say;
 use flood::Flood;
 use pgbench::{Felt, pgbench};
 

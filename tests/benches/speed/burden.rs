@@ -13,7 +13,7 @@ use firewall_tests::lab::Lab;
 use serde_json::{Value, json};
 
 use self::bench_host::{BenchHost, Figures};
-use crate::output::{say, verdict, write_report};
+use firewall_tests::bench::{say, verdict, write_report};
 
 /// A burden on one of the hosts, with the figures of both.
 struct Burden {

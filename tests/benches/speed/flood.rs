@@ -13,9 +13,9 @@ use firewall_tests::packets::frame;
 use nix::net::if_::if_nametoindex;
 
 use crate::cost::{median, pin_to_a_core};
-use crate::output::say;
 use crate::rules::{ADDRESS4, Bench, PORT, STRANGER4, networks};
 use crate::run::{Pinned, thread_time};
+use firewall_tests::bench::say;
 use opponents::{OPPONENTS, Opponent};
 
 pub use opponents::ingress;

@@ -11,10 +11,8 @@ mod bpf;
 mod burden;
 mod cost;
 mod flood;
-mod output;
 mod packet;
 mod plot;
-mod process;
 mod rights;
 mod rules;
 mod run;
@@ -26,7 +24,7 @@ use anyhow::{Context as _, Result, bail};
 use firewall_tests::bench::propagation;
 use firewall_tests::lab::agent_binary;
 
-use crate::output::{say, write_report};
+use firewall_tests::bench::{say, write_report};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();

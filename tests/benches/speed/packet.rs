@@ -11,10 +11,10 @@ use firewall_tests::bench::Machine;
 use firewall_tests::packets::{Segment, frame, protocol};
 
 use crate::cost::{Contender, median, pin_to_a_core, rounds};
-use crate::output::say;
 use crate::rules::{
     ADDRESS4, ADDRESS6, BPFFS, Bench, FRIEND4, FRIEND6, NEIGHBOUR4, PORT, STRANGER4, STRANGER6,
 };
+use firewall_tests::bench::say;
 
 /// Prefixes in each family of one database.
 const CIDRS: [usize; 6] = [1, 30, 300, 3_000, 10_000, 100_000];

@@ -13,9 +13,9 @@ use firewall_tests::bench::Machine;
 use serde_json::{Value, json};
 
 use crate::cost::median;
-use crate::output::{say, verdict, write_report};
 use crate::rules::Bench;
 use crate::run::Pinned;
+use firewall_tests::bench::{say, verdict, write_report};
 
 /// Databases, endpoints of each, and prefixes of each, both in each family.
 const SIZES: [(u16, u16, usize); 10] = [

@@ -1,7 +1,12 @@
-//! Benchmarks against the agent's target figures, on throw-away hosts; run by `cargo xtask bench`, never by a test.
+//! Benchmarks against the agent's target figures, on throw-away hosts; run by `cargo xtask bench` and
+//! `cargo xtask soak`, never by a test.
 
 pub mod propagation;
 
 mod machine;
+mod output;
+mod process;
 
 pub use machine::Machine;
+pub use output::{say, verdict, write_report};
+pub use process::{cpu_time, resident};

@@ -38,7 +38,7 @@ pub fn write(directory: &Path, machine: &Machine, all: &[Series]) -> Result<()> 
         })
     };
     let figures = json!({ "machine": machine.json(), "series": all.iter().map(series).collect::<Vec<_>>() });
-    crate::output::write_report(directory, "baseline", &text, &figures)
+    firewall_tests::bench::write_report(directory, "baseline", &text, &figures)
 }
 
 fn spread(felt: &[Felt], value: impl Fn(&Felt) -> f64, digits: usize) -> String {

@@ -10,7 +10,7 @@ use firewall_tests::bench::propagation::files::{
 use firewall_tests::bench::propagation::{Prober, Wire, stage};
 use firewall_tests::lab::{Agent, AgentHome, Host, Lab, agent_binary, database_of, eventually};
 
-use crate::process::{cpu_time, resident};
+use firewall_tests::bench::{cpu_time, resident};
 
 /// Pushes to each of the two.
 pub const PUSHES: u64 = 300;

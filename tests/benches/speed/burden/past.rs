@@ -6,7 +6,7 @@ use anyhow::Result;
 use firewall_tests::lab::{RuleFile, database_of, eventually};
 
 use super::bench_host::{BenchHost, PATIENCE};
-use crate::output::say;
+use firewall_tests::bench::say;
 
 pub const REMOVED: u32 = 20_000;
 /// Number of those with a destination at an unguarded port.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{CIDRS, Cost, EMPTY, OURS, PACKETS, ROUNDS};
 use crate::cost::median;
-use crate::output::verdict;
 use crate::plot::bars;
+use firewall_tests::bench::verdict;
 
 pub struct Run {
     pub machine: Machine,
@@ -23,7 +23,7 @@ const OVER_NFTABLES: f64 = 8.0;
 const OVER_EMPTY: f64 = 0.8;
 
 pub fn write(directory: &Path, run: &Run) -> Result<()> {
-    crate::output::write_report(directory, "flood", &markdown(run), &figures(run))?;
+    firewall_tests::bench::write_report(directory, "flood", &markdown(run), &figures(run))?;
     let shown: Vec<(String, f64)> = run
         .costs
         .iter()

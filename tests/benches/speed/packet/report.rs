@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{ALLOWED, CIDRS, DENIED, EMPTY, NEIGHBOUR_DENIED, NEVER_SEEN, NEVER_SEEN6, Table, UNPROTECTED};
 use crate::cost::{ROUNDS, SLICE, SLICES, median};
-use crate::output::verdict;
 use crate::plot::{Line, lines};
+use firewall_tests::bench::verdict;
 
 pub struct Run {
     pub machine: Machine,
@@ -25,7 +25,7 @@ pub struct Run {
 const VERIFIED: u32 = 50_000;
 
 pub fn write(directory: &Path, run: &Run) -> Result<()> {
-    crate::output::write_report(directory, "packet", &markdown(run), &figures(run))?;
+    firewall_tests::bench::write_report(directory, "packet", &markdown(run), &figures(run))?;
     let over_cidrs = |name: &str, tables: Vec<&Table>| Line {
         name: name.to_owned(),
         points: tables.iter().map(|table| (table.cidrs as f64, table.ratio(name))).collect(),

@@ -8,7 +8,7 @@ use firewall_tests::lab::{
     AgentHome, Lab, RangesFile, RuleFile, Settings, User, agent_binary, database_of, eventually,
 };
 
-use crate::process::{cpu_time, resident};
+use firewall_tests::bench::{cpu_time, resident};
 
 pub struct Rest {
     pub databases: usize,

@@ -2,8 +2,8 @@
 
 use std::fs;
 
+use crate::lab::process_status;
 use anyhow::{Context as _, Result};
-use firewall_tests::lab::process_status;
 
 /// Returns the CPU time used, user and system, in seconds.
 pub fn cpu_time(pid: u32) -> Result<f64> {
