@@ -41,9 +41,9 @@ impl Workspace {
         self.target.join("tools")
     }
 
-    /// Builds the agent's release; returns its path.
+    /// Builds the agent's release, as the lab does; returns its path.
     pub fn release_agent(&self) -> Result<PathBuf> {
-        cmd!(self.shell, "cargo build --release -p firewall-agent").run()?;
+        cmd!(self.shell, "cargo build --release --workspace --bin firewall-agent").run()?;
         Ok(self.target.join("release/firewall-agent"))
     }
 
