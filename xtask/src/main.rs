@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask ebpf | test | demo | bench | fuzz | deny | image | package | test-artefacts
-//! | reproducible | kernels | tidy | mutants`, one file each.
+//! The project's own commands: `cargo xtask ebpf | test | demo | bench | soak | fuzz | deny | image | package
+//! | test-artefacts | reproducible | kernels | tidy | mutants`, one file each.
 
 mod artefacts;
 mod bench;
@@ -16,6 +16,7 @@ mod mutants;
 mod prepare;
 mod python;
 mod run;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -45,6 +46,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Measure the agent against its targets and store the figures in bench/; needs root
     Bench(bench::Arguments),
+    /// Keep one host with fifty databases under pushes, faults and traffic, and store the report in bench/; needs root
+    Soak(soak::Arguments),
     /// Fuzz the parsers for panics, broken invariants, and excessive time or memory
     Fuzz(fuzz::Arguments),
     /// Check licences, sources and banned crates of the dependencies; builds cargo-deny once, which takes minutes
@@ -82,6 +85,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Test(arguments) => test::test(&workspace, &arguments),
         Command::Demo(arguments) => demo::demo(&workspace, &arguments),
         Command::Bench(arguments) => bench::bench(&workspace, &arguments),
+        Command::Soak(arguments) => soak::soak(&workspace, &arguments),
         Command::Fuzz(arguments) => fuzz::fuzz(&workspace, &arguments),
         Command::Deny => deny::deny(&workspace),
         Command::Image(arguments) => artefacts::image(&workspace, &arguments),
