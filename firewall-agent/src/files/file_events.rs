@@ -87,3 +87,18 @@ fn watch(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file may come between the first scan and the watch.
+    #[tokio::test]
+    async fn start_reports_a_change_and_then_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut events = FileEvents::start(vec![dir.path().to_owned()]).unwrap();
+        assert_eq!(timeout(Duration::from_secs(20), events.changed()).await, Ok(Change::Now));
+        assert!(timeout(2 * REPORT_INTERVAL, events.changed()).await.is_err(), "the control");
+        assert_eq!(events.problem(), None);
+    }
+}

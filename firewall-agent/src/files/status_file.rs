@@ -152,3 +152,23 @@ fn remove(path: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn next_content_has_its_space_in_advance() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.json");
+        for content in ["first", "the second, which is longer", "third"] {
+            replace(&path, content.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+            let spare = fs::metadata(path.with_extension("json.new")).unwrap();
+            let allocated = spare.blocks() * 512;
+            assert!(spare.len() == 0 && allocated >= RESERVE_BYTES as u64, "{allocated} bytes are allocated");
+        }
+    }
+}

@@ -278,7 +278,7 @@ pub fn parse(file: &StoredFile) -> Result<Candidate, String> {
 mod tests {
     use super::*;
     use crate::rules::PrefixMap;
-    use crate::sync::{CounterId, Database, DatabaseSlot};
+    use crate::sync::{CounterId, Database, DatabaseSlot, InForce};
 
     /// A publish may precede its commit: after a kill the kernel has a newer revision than the store.
     #[test]
@@ -304,6 +304,18 @@ mod tests {
             assert_eq!(accepted.files().contains_key(&id), is_loaded, "{floor}");
             assert_eq!(changes.is_empty(), is_loaded, "{floor}: no later start finds it");
         }
+    }
+
+    /// Older rules may have been in force with less capacity than their database needs now.
+    #[test]
+    fn databases_with_their_accepted_rules_in_force_get_room_first() {
+        let id = |text: &str| text.parse::<DatabaseId>().unwrap();
+        let mut persisted = PersistedState::default();
+        persisted.load(Record::InForce(id("accepted"), InForce::complete(7)));
+        persisted.load(Record::InForce(id("older"), InForce::with(6, RulesInForce::default())));
+        let (live, now) = (Live::default(), Timestamp::UNIX_EPOCH);
+        let desired = AcceptedFiles::new(&live).desired(&persisted, &live, Ports::new(), false, now);
+        assert_eq!(desired.first, BTreeSet::from([id("accepted")]));
     }
 
     #[test]

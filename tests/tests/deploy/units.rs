@@ -80,6 +80,7 @@ fn units_declare_readiness_and_failure_codes() {
         (unit(), "Type", "notify"),
         (unit(), "NotifyAccess", "main"),
         (unit(), "WatchdogSec", "30"),
+        (unit(), "ExecReload", "/bin/kill -HUP $MAINPID"),
         (unit(), "TimeoutStartSec", "infinity"),
         (unit(), "JobRunningTimeoutSec", "60"),
         (restore.clone(), "Type", "oneshot"),

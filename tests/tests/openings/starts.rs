@@ -7,12 +7,12 @@ use redb::{Database, TableDefinition};
 
 use firewall_tests::lab::TestHost;
 
-use crate::setup::{ALLOWED, Connections as _, E1, E2, GUARDED, STRANGER, rules, unfiltered};
+use crate::setup::{ALLOWED, Connections as _, E1, E2, STRANGER, rules, unfiltered};
 
 const COMMANDS: [&[&str]; 2] = [&["restore", "--wait", "100ms"], &["run"]];
 
 #[test]
-fn store_of_unknown_format_closes_guarded_ports() {
+fn store_of_unknown_format_closes_guarded_ports_and_its_claims() {
     let host = with_tombstone();
     host.stop();
     let store = host.state_dir().join("state.redb");
@@ -23,10 +23,9 @@ fn store_of_unknown_format_closes_guarded_ports() {
         let failed = host.ask(command);
         assert_eq!(failed.code, Some(1), "{failed:?}");
         assert!(failed.err.contains("format version 2"), "{failed:?}");
-        assert!(failed.err.contains("closed: eth0: guarded ports [5432]"), "{failed:?}");
-        for source in [ALLOWED, STRANGER] {
-            host.refuses(source, GUARDED);
-        }
+        let closed = "closed: eth0: guarded ports [5432] and 2 claimed destinations";
+        assert!(failed.err.contains(closed), "{failed:?}");
+        host.sees(&[], &[E1, E2]);
         // The store is unchanged, and an agent that supports its format starts from it.
         fs::write(&store, before).unwrap();
         host.run();
@@ -55,6 +54,22 @@ fn failed_start_with_readable_store_closes_claimed_destinations() {
         host.stop();
         host.boot(0, &[E2], &[E1]);
         host.stop();
+    }
+}
+
+#[test]
+fn failed_start_without_a_store_closes_the_destinations_of_rule_files() {
+    let host = unfiltered("");
+    host.push(&rules(1, &[E1], &[ALLOWED]));
+    fs::create_dir(host.state_dir().join("agent.lock")).unwrap();
+    for command in COMMANDS {
+        let failed = host.ask(command);
+        assert_eq!(failed.code, Some(1), "{failed:?}");
+        assert!(failed.err.contains("guarded ports [5432] and 1 claimed destinations"), "{failed:?}");
+        host.sees(&[], &[E1]);
+        // The control: no file claims it.
+        host.lets_in(STRANGER, E2);
+        host.reboot();
     }
 }
 

@@ -116,6 +116,34 @@ fn unknown_format_version_is_refused_and_unchanged() {
 }
 
 #[test]
+fn store_without_a_format_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Database::create(dir.path().join("state.redb")).unwrap());
+    let mut store = LastGoodStore::new(StateFile::new(dir.path()));
+    for error in [store.load().map(drop), store.commit(&changes(records()))].map(Result::unwrap_err) {
+        let error = format!("{error:#}");
+        assert!(error.contains("no format version"), "{error}");
+    }
+}
+
+/// A refused commit may have extended the file: its copy must fit beside it on a small partition.
+#[test]
+fn copy_takes_no_space_for_empty_pages() {
+    use std::os::unix::fs::MetadataExt as _;
+    const LENGTH: usize = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = |filled: usize| {
+        let bytes: Vec<u8> = (0..LENGTH).map(|at| u8::from(at < filled)).collect();
+        StateFile::new(dir.path()).replace(&bytes).unwrap();
+        let path = dir.path().join("state.redb");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        fs::metadata(path).unwrap().blocks()
+    };
+    let (few, all) = (blocks(4096), blocks(LENGTH));
+    assert!(few < all / 4, "{few} of {all} blocks");
+}
+
+#[test]
 fn corruption_is_an_error_and_never_an_empty_store() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.redb");
