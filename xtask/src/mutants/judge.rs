@@ -11,7 +11,7 @@ use fs_err::os::unix::fs::symlink;
 use fs_err::{self as fs, File};
 use xshell::cmd;
 
-use crate::mutants::mutant::{HISTORIES, OWN};
+use crate::mutants::mutant::{HISTORIES, OWN, UNITS};
 use crate::workspace::Workspace;
 
 /// Seconds, far longer than the slowest target takes: a mutant that makes a test hang counts as killed.
@@ -22,6 +22,9 @@ const TIMED_OUT: i32 = 124;
 
 /// The agent's error for a program that the kernel does not load: no test has exercised it.
 const REFUSAL: &str = "refused by the kernel";
+
+/// Module of the fleet histories in the agent's own tests.
+const HISTORIES_MODULE: &str = "agent::tests::histories::";
 
 pub enum Judgement {
     /// Every target passed.
@@ -93,14 +96,7 @@ impl Judge {
 
     /// Runs cargo on these test targets for at most [`LONGEST`].
     fn test(&self, targets: &[String], option: Option<&str>) -> Result<Ended> {
-        let scope = match targets {
-            [own] if own == OWN => vec!["firewall-agent", "--lib"],
-            [own] if own == HISTORIES => vec!["firewall-agent", "--lib", "agent::tests::histories::"],
-            targets => {
-                let names = targets.iter().flat_map(|target| ["--test", target.as_str()]);
-                ["firewall-tests"].into_iter().chain(names).collect()
-            }
-        };
+        let scope = scope(targets);
         let test = cmd!(
             self.tree.shell,
             "timeout --kill-after=10 {LONGEST} cargo test {option...} --package {scope...}"
@@ -114,6 +110,24 @@ impl Judge {
             Some(TIMED_OUT) | None => Ended::Late,
             Some(_) => Ended::Failed(fs::read_to_string(&self.log)?),
         })
+    }
+}
+
+/// Returns the package of these test targets, and the options and names that select their tests.
+fn scope(targets: &[String]) -> Vec<&str> {
+    match targets {
+        [own] if own == OWN => vec!["firewall-agent", "--lib"],
+        [own] if own == UNITS => vec!["firewall-agent", "--lib", "--", "--skip", HISTORIES_MODULE],
+        [own] if own == HISTORIES => vec!["firewall-agent", "--lib", HISTORIES_MODULE],
+        targets => {
+            let mut scope = vec!["firewall-tests"];
+            for target in targets {
+                let (target, module) = target.split_once('/').unwrap_or((target.as_str(), ""));
+                scope.extend(["--test", target]);
+                scope.extend((!module.is_empty()).then_some(module));
+            }
+            scope
+        }
     }
 }
 
@@ -161,6 +175,19 @@ mod tests {
         for (judgement, kill) in cases {
             assert_eq!(judgement.is_kill(), kill, "{judgement}");
         }
+    }
+
+    #[test]
+    fn targets_select_packages_test_programs_and_modules() {
+        let of = |targets: &[&str]| {
+            let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
+            scope(&targets).join(" ")
+        };
+        assert_eq!(of(&[OWN]), "firewall-agent --lib");
+        assert_eq!(of(&[UNITS]), "firewall-agent --lib -- --skip agent::tests::histories::");
+        assert_eq!(of(&[HISTORIES]), "firewall-agent --lib agent::tests::histories::");
+        assert_eq!(of(&["verdicts", "model"]), "firewall-tests --test verdicts --test model");
+        assert_eq!(of(&["lifecycle/rights::"]), "firewall-tests --test lifecycle rights::");
     }
 
     #[test]

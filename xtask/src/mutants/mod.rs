@@ -14,7 +14,7 @@ use fs_err as fs;
 
 use crate::copy::copy;
 use crate::mutants::judge::{Judge, Judgement};
-use crate::mutants::mutant::{HISTORIES, Mutant, OWN};
+use crate::mutants::mutant::Mutant;
 use crate::prepare::prepare;
 use crate::run::say;
 use crate::workspace::Workspace;
@@ -23,7 +23,7 @@ use crate::workspace::Workspace;
 pub struct Arguments {
     /// Run only mutants whose name contains this text
     name: Option<String>,
-    /// Run only mutants that tests of this target must find, such as histories, openings or lib
+    /// Run only mutants that tests of this target must find, such as histories, openings or lifecycle/deciding::
     #[arg(long)]
     target: Option<String>,
 }
@@ -33,7 +33,7 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let mut chosen = Mutant::all(&workspace.root)?;
     chosen.retain(|mutant| {
         name.as_ref().is_none_or(|name| mutant.name.contains(name))
-            && target.as_ref().is_none_or(|target| mutant.targets.contains(target))
+            && target.as_ref().is_none_or(|target| mutant.is_of(target))
     });
     ensure!(
         !chosen.is_empty(),
@@ -67,19 +67,18 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 fn control(judge: &Judge, chosen: &[Mutant]) -> Result<()> {
     for targets in controls(chosen) {
         let (judgement, seconds) = judge.judge(&targets)?;
-        say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", "control: no fault", judgement.word()));
+        let what = format!("control: {}", targets.join(", "));
+        say(format_args!("{what:<40} {:<10} {seconds:>4} s  {judgement}", judgement.word()));
         let survived = matches!(judgement, Judgement::Survived);
         ensure!(survived, "control: {} fails without a fault: {judgement}", targets.join(", "));
     }
     Ok(())
 }
 
-/// Returns the targets of these mutants, grouped by package.
+/// Returns the targets of these mutants, each by itself: all in one run would exceed the time that one may take.
 fn controls(chosen: &[Mutant]) -> Vec<Vec<String>> {
     let all: BTreeSet<&String> = chosen.iter().flat_map(|mutant| &mutant.targets).collect();
-    let (own, others): (Vec<String>, Vec<String>) =
-        all.into_iter().cloned().partition(|target| [OWN, HISTORIES].contains(&target.as_str()));
-    own.into_iter().map(|target| vec![target]).chain([others]).filter(|targets| !targets.is_empty()).collect()
+    all.into_iter().map(|target| vec![target.clone()]).collect()
 }
 
 fn plant(source: &Path, mutant: &Mutant, judge: &Judge) -> Result<(Judgement, u64)> {
@@ -94,6 +93,7 @@ fn plant(source: &Path, mutant: &Mutant, judge: &Judge) -> Result<(Judgement, u6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutants::mutant::{HISTORIES, OWN};
 
     #[test]
     fn every_target_of_a_chosen_mutant_has_a_control() {
@@ -102,7 +102,7 @@ mod tests {
             ..Mutant::default()
         };
         let (model, own) = (mutant(&["model"]), mutant(&[OWN]));
-        assert_eq!(controls(&[model.clone(), mutant(&["model", "denied"])]), [["denied", "model"]]);
+        assert_eq!(controls(&[model.clone(), mutant(&["model", "denied"])]), [["denied"], ["model"]]);
         let chosen = [own.clone(), own, model, mutant(&[HISTORIES])];
         assert_eq!(controls(&chosen), [["histories"], ["lib"], ["model"]]);
     }

@@ -9,6 +9,9 @@ use serde::Deserialize;
 /// The agent's own tests, including the fleet histories.
 pub const OWN: &str = "lib";
 
+/// The agent's own tests without the fleet histories.
+pub const UNITS: &str = "units";
+
 /// The fleet histories alone.
 pub const HISTORIES: &str = "histories";
 
@@ -21,7 +24,8 @@ pub struct Mutant {
     pub file: String,
     pub find: String,
     pub replace: String,
-    /// Test targets of `firewall-tests`, or [`OWN`] or [`HISTORIES`] alone; one of them must fail.
+    /// Test targets of `firewall-tests`, one of which must fail; or, alone, [`OWN`], [`UNITS`], [`HISTORIES`] or a module
+    /// of one target, as `lifecycle/rights::`.
     #[serde(skip)]
     pub targets: Vec<String>,
 }
@@ -46,6 +50,11 @@ impl Mutant {
             mutants.extend(mutant.into_iter().map(|mutant| Self { targets: targets.clone(), ..mutant }));
         }
         Ok(mutants)
+    }
+
+    /// Returns `true` if tests of this target, or of a module of it, must find the fault.
+    pub fn is_of(&self, target: &str) -> bool {
+        self.targets.iter().any(|one| one == target || one.split('/').next() == Some(target))
     }
 
     /// Returns the text of the file with the fault.
@@ -80,6 +89,8 @@ mod tests {
         for (index, mutant) in all.iter().enumerate() {
             assert_ne!(mutant.find, mutant.replace, "{}", mutant.name);
             assert!(!mutant.targets.is_empty(), "{}", mutant.name);
+            let is_whole = mutant.targets.iter().all(|target| !target.contains('/'));
+            assert!(is_whole || mutant.targets.len() == 1, "{}: a module stands alone", mutant.name);
             assert!(all[..index].iter().all(|other| other.name != mutant.name), "{}", mutant.name);
         }
     }
