@@ -94,6 +94,27 @@ fn command_of_root_refuses_directories_of_two_users() {
     assert_eq!(done.code, Some(0), "{done:?}");
 }
 
+/// Parents of the state directory would be closed to the agent's user.
+#[test]
+fn prepare_creates_no_parent_of_the_state_directory() {
+    let host = hosts();
+    let parent = host.dir().join("missing");
+    let (state, owner) = (parent.join("state"), User::Unprivileged.id());
+    let prepare = || {
+        let owner = format!("{owner}:{owner}");
+        host.ask_as(User::Root, &["prepare", "--owner", &owner, "--state-dir", state.to_str().unwrap()])
+    };
+    let refused = prepare();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains(&format!("cannot create {}", state.display())), "{refused:?}");
+    assert!(!parent.exists());
+    // The control.
+    fs::create_dir(&parent).unwrap();
+    let done = prepare();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(fs::metadata(&state).unwrap().uid(), owner);
+}
+
 /// Files, directories and pins of root in the agent's directories.
 fn of_root(host: &TestHost) -> Vec<PathBuf> {
     fn add(path: &Path, found: &mut Vec<PathBuf>) {

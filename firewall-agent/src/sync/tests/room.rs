@@ -11,7 +11,8 @@ use super::{ADDRESSES, PORTS, assert_desired, database, destination, run};
 use crate::rules::{CounterKey, DatabaseId, Mode, RuleSet};
 use crate::sync::FakeDataPlane;
 use crate::sync::{
-    Capacity, CounterKind, DatabaseSlot, Desired, DesiredDatabase, Live, Sizes, TableEntry, publish,
+    Capacity, CounterKind, DatabaseSlot, Desired, DesiredDatabase, Destination, InForce, Live,
+    PersistedState, Record, RulesInForce, Sizes, TableEntry, publish, restored,
 };
 
 #[test]
@@ -286,6 +287,36 @@ fn room_goes_to_live_databases_first_then_to_those_before_reboot() {
         assert!(sum <= limits.prefixes, "round {round}: {sum} prefixes, {limits:?}");
     }
     assert!(crowded > 1_000 && protected > 1_000, "{crowded} had no room, {protected} stayed in force");
+}
+
+/// Restored over its open endpoints, a database would lose those that the older rules lack.
+#[test]
+fn only_a_database_without_an_open_endpoint_is_restored() {
+    let id: DatabaseId = "a".parse().unwrap();
+    let both = [ADDRESSES[0], ADDRESSES[1]].map(|address| destination(address, PORTS[0]));
+    let with = |destinations: &[Destination], prefixes, revision| DesiredDatabase {
+        destinations: destinations.iter().copied().collect(),
+        revision,
+        ..sized(1, prefixes)
+    };
+    for open in [&both[..0], &both[..1]] {
+        let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
+        let first = with(open, 3, 1);
+        let networks = first.set.prefixes.keys().collect();
+        let desired = Desired { databases: [(id.clone(), first)].into(), ..Desired::default() };
+        let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        assert!(done.failed.is_empty(), "{done:?}");
+        let rules = RulesInForce { networks, destinations: both.into() };
+        let mut persisted = PersistedState::default();
+        persisted.load(Record::InForce(id.clone(), InForce::with(1, rules)));
+        let desired = Desired {
+            databases: [(id.clone(), with(&both, 6, 2))].into(),
+            limits: Capacity { prefixes: 3, ..Capacity::default() },
+            ..Desired::default()
+        };
+        let before = restored(&desired, &persisted, &live, &data_plane);
+        assert_eq!(before.is_some(), open.is_empty(), "{open:?}");
+    }
 }
 
 #[test]
