@@ -1,9 +1,10 @@
-//! The project's own commands: `cargo xtask ebpf | test | demo | bench | soak | fuzz | deny | image | package
-//! | test-artefacts | reproducible | kernels | tidy | mutants`, one file each.
+//! The project's own commands, `cargo xtask --help` lists them: one file or folder each.
 
+mod apt;
 mod artefacts;
 mod bench;
 mod cargo_tool;
+mod cluster;
 mod copy;
 mod debian;
 mod demo;
@@ -62,6 +63,8 @@ enum Command {
     Reproducible(artefacts::Arguments),
     /// Boot Debian's kernels under QEMU and run the tests in each; store the table in bench/; needs root
     Kernels(kernels::Arguments),
+    /// Run the shipped manifests on a real one-node Kubernetes in namespaces; store the report in bench/; needs root
+    Cluster(cluster::Arguments),
     /// Check format, lints and the rules of the source tree
     Tidy,
     /// Plant known faults in a copy of the tree and require that the tests find each of them; needs root
@@ -93,6 +96,7 @@ fn perform(command: Command) -> Result<()> {
         Command::TestArtefacts => artefacts::for_tests(&workspace),
         Command::Reproducible(arguments) => artefacts::reproducible(&workspace, &arguments),
         Command::Kernels(arguments) => kernels::kernels(&workspace, &arguments),
+        Command::Cluster(arguments) => cluster::cluster(&workspace, &arguments),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }
