@@ -16,15 +16,16 @@ pub struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
-    /// Reads the indexes of packages and sources of a release; keeps them in `dir`.
+    /// Fetches the indexes of packages and sources of a release from this machine's mirror, below `dir`.
     pub fn new(sh: &'a Shell, release: &str, dir: &Path) -> Result<Self> {
+        let dir = dir.join("apt").join(release);
         for name in ["lists/partial", "cache/archives/partial", "parts"] {
             sh.create_dir(dir.join(name))?;
         }
         let origin = format!("[signed-by={KEYRING}] {} {release} main", mirror(sh)?);
         fs::write(dir.join("sources.list"), format!("deb {origin}\ndeb-src {origin}\n"))?;
         fs::write(dir.join("status"), "")?;
-        let apt = Self { sh, dir: dir.to_owned() };
+        let apt = Self { sh, dir };
         // No translations, no program descriptions.
         let targets =
             ["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=0"];
@@ -95,6 +96,18 @@ impl<'a> Apt<'a> {
         // The user that apt downloads as may lack access to the directory.
         cmd!(self.sh, "{program} {options...} -o=APT::Sandbox::User=root")
     }
+}
+
+/// Fills a directory by `fill` unless it exists. It is complete or absent, even after an interruption.
+pub fn cached(sh: &Shell, dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    let next = dir.with_added_extension("next");
+    sh.remove_path(&next)?;
+    sh.create_dir(&next)?;
+    fill(&next)?;
+    Ok(fs::rename(&next, dir)?)
 }
 
 fn version_in(shown: &str) -> Option<String> {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
+/// Start of a cgroup's name; the id of the run's process follows.
+const PREFIX: &str = "firewall-cluster-";
 const MOUNTED: &str = "/sys/fs/cgroup";
 /// The processes of the node's own; version 2 allows processes in leaves only.
 const LEAF: &str = "node";
@@ -30,11 +32,12 @@ struct Hierarchy {
 pub struct Cgroups(Vec<Hierarchy>);
 
 impl Cgroups {
-    /// Reads this machine's hierarchies; the node's cgroup has this name.
-    pub fn of(name: &str) -> Result<Self> {
+    /// Reads this machine's hierarchies; the node belongs to the run of this process.
+    pub fn of(run: u32) -> Result<Self> {
+        let name = format!("{PREFIX}{run}");
         let (mounts, own) =
             (fs::read_to_string("/proc/self/mountinfo")?, fs::read_to_string("/proc/self/cgroup")?);
-        let hierarchies = hierarchies(&mounts, &own, name);
+        let hierarchies = hierarchies(&mounts, &own, &name);
         ensure!(!hierarchies.is_empty(), "{MOUNTED}: no cgroup hierarchy is mounted");
         Ok(Self(hierarchies))
     }
@@ -64,6 +67,22 @@ impl Cgroups {
                 return Err(error);
             }
             sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Removes the cgroups of runs that were killed: their names end in the id of a process that has ended.
+    pub fn remove_orphans(&self) -> Result<()> {
+        for hierarchy in &self.0 {
+            let above = hierarchy.node.parent().context("cgroup: no parent")?;
+            for entry in fs::read_dir(above)? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let id = name.strip_prefix(PREFIX).and_then(|id| id.parse::<u32>().ok());
+                if id.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+                    remove(&entry.path())?;
+                }
+            }
         }
         Ok(())
     }

@@ -21,7 +21,6 @@ mod traffic;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use firewall_tests::lab::contained;
 use fs_err as fs;
 use xshell::cmd;
 
@@ -68,16 +67,22 @@ fn run(workspace: &Workspace, report: Option<&str>) -> Result<()> {
     let plan = prepared(workspace)?;
     let (file, itself) = (plan.logs.join("plan.json"), std::env::current_exe().context("cluster: no path")?);
     plan.save(&file)?;
-    let status = contained(&mut cmd!(workspace.shell, "{itself} cluster --play {file}").into());
-    Cgroups::of(&plan.cgroup)?.remove()?;
+    let cgroups = Cgroups::of(plan.run)?;
+    cgroups.remove_orphans()?;
+    // When this process or the first of the PID namespace ends, the kernel kills all others.
+    let played = cmd!(
+        workspace.shell,
+        "setpriv --pdeathsig KILL unshare --pid --fork --kill-child {itself} cluster --play {file}"
+    );
+    let played = played.run();
+    cgroups.remove()?;
     if let Ok(text) = fs::read_to_string(&plan.report) {
         say(format_args!("\n{text}"));
         if let Some(path) = report {
             fs::write(workspace.root.join(path), text)?;
         }
     }
-    ensure!(status?.success(), "cluster: a claim does not hold; logs are in {}", plan.logs.display());
-    Ok(())
+    played.with_context(|| format!("cluster: a claim does not hold; logs are in {}", plan.logs.display()))
 }
 
 fn play(plan: &Plan) -> Result<()> {
@@ -92,7 +97,7 @@ fn prepared(workspace: &Workspace) -> Result<Plan> {
     prepare(workspace, "cluster", TOOLS)?;
     artefacts::for_tests(workspace)?;
     let (sh, dir) = (&workspace.shell, workspace.target.join("cluster"));
-    let apt = Apt::new(sh, RELEASE, &dir.join("apt").join(RELEASE))?;
+    let apt = Apt::new(sh, RELEASE, &dir)?;
     let mut packages = packages::unpacked(sh, &apt, &dir)?;
     packages.push(build::programs(sh, &apt, &dir)?);
     let logs = dir.join("logs");
@@ -109,6 +114,6 @@ fn prepared(workspace: &Workspace) -> Result<Plan> {
         agent,
         report: logs.join("report.md"),
         logs,
-        cgroup: format!("firewall-cluster-{}", std::process::id()),
+        run: std::process::id(),
     })
 }

@@ -18,7 +18,7 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Directory of the node's packages.
 const PACKAGES: &str = "/opt";
 /// Generous bound of every wait, even on a busy machine.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(180);
 /// Lines of a log in an error.
 const LAST_WORDS: usize = 15;
 

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use fs_err as fs;
 use xshell::Shell;
 
-use crate::apt::Apt;
+use crate::apt::{Apt, cached};
 
 const PACKAGES: [&str; 5] =
     ["containerd", "containernetworking-plugins", "etcd-server", "kubernetes-client", "runc"];
@@ -30,13 +29,7 @@ impl Unpacked {
     ) -> Result<Self> {
         // Directories of an overlay are separated by colons.
         let root = dir.join(format!("{name}_{}", version.replace(':', "%3a")));
-        if !root.exists() {
-            // The rename makes the directory complete or absent, even after an interruption.
-            let next = root.with_added_extension("next");
-            sh.remove_path(&next)?;
-            fill(&next)?;
-            fs::rename(&next, &root)?;
-        }
+        cached(sh, &root, fill)?;
         Ok(Self { name: name.to_owned(), version, root })
     }
 }

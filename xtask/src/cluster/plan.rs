@@ -24,8 +24,8 @@ pub struct Plan {
     pub logs: PathBuf,
     /// The report is written here.
     pub report: PathBuf,
-    /// Name of the node's cgroups.
-    pub cgroup: String,
+    /// Process that runs the command, in the PID namespace of this machine.
+    pub run: u32,
 }
 
 impl Plan {

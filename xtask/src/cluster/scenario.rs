@@ -60,7 +60,7 @@ impl Scenario {
     fn boot(plan: &Plan) -> Result<Self> {
         let lab = Lab::new()?;
         let hosts = Hosts::build(&lab)?;
-        let cgroups = Cgroups::of(&plan.cgroup)?;
+        let cgroups = Cgroups::of(plan.run)?;
         let mut node = Node::new(&lab, &hosts.node, &plan.packages, cgroups, &plan.logs)?;
         node.mount(&plan.deploy, "/deploy")?;
         fs::copy(&plan.program, node.path("/usr/bin/firewall-agent"))?;
