@@ -4,11 +4,12 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use firewall_tests::lab::{CAPABILITY_MASK, eventually, process_status};
 use fs_err as fs;
 use procfs_core::process::Status;
 
+use super::kubectl::Kubectl;
 use super::report::seconds;
 use super::scenario::{MANIFESTS, Scenario};
 use super::traffic::{gets_in, is_let_in};
@@ -63,9 +64,7 @@ impl Scenario {
     }
 
     pub fn is_not_ready_without_rules(&mut self) -> Result<()> {
-        self.node.wait_for("pod: started", |node| {
-            super::kubectl::Kubectl(node).pod().ok()?.is_started.then_some(())
-        })?;
+        self.node.wait_for("pod: started", |node| Kubectl(node).pod().ok()?.is_started.then_some(()))?;
         let since = Instant::now();
         while since.elapsed() < TWO_PROBES {
             let pod = self.kubectl().pod()?;
@@ -141,5 +140,5 @@ fn agent_status() -> Result<Status> {
             return process_status(name.context("process: no name")?.parse()?);
         }
     }
-    anyhow::bail!("pod: no process of the agent")
+    bail!("pod: no process of the agent")
 }

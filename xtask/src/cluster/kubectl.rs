@@ -55,7 +55,7 @@ impl Kubectl<'_> {
         serde_json::from_str(&out).with_context(|| format!("kubectl {}: {out:?}", arguments.join(" ")))
     }
 
-    /// Returns the pods of the DaemonSet that nobody has deleted.
+    /// Returns the pods of the DaemonSet without those that are being deleted.
     pub fn pods(self) -> Result<Vec<Pod>> {
         let pods = self.json(&["get", "pods"])?;
         let items = pods["items"].as_array().context("pods: no list")?;

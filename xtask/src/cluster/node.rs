@@ -27,7 +27,7 @@ pub struct Node {
     host: Host,
     /// The root directory, as this process sees it; it survives a loss of power, as a disk does.
     root: PathBuf,
-    /// Where the node's processes look for programs.
+    /// Search path of the node's programs.
     path: String,
     logs: PathBuf,
     cgroups: Cgroups,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 
+use super::kubectl::Kubectl;
 use super::report::seconds;
 use super::restore;
 use super::rules::DAEMONSET;
@@ -39,7 +40,7 @@ impl Scenario {
             after.uid != before.uid && after.image_id != before.image_id,
             "pod: {after:?} for {before:?}"
         );
-        let figure = format!("{}; {}", seconds(took), kept(&tally, began)?);
+        let figure = format!("{}; {}", seconds(took), unbroken(&tally, began)?);
         self.report.add("rolling update to another image, under traffic", figure);
         Ok(())
     }
@@ -50,12 +51,12 @@ impl Scenario {
         let began = Instant::now();
         self.kubectl().run(&["delete", DAEMONSET])?;
         self.node.wait_for("pod: gone", |node| {
-            let pods = super::kubectl::Kubectl(node).run(&["get", "pods", "-o", "name"]).ok()?;
+            let pods = Kubectl(node).run(&["get", "pods", "-o", "name"]).ok()?;
             pods.is_empty().then_some(())
         })?;
         sleep(DELETED);
         let tally = traffic.stop(&self.database)?;
-        self.report.add("DaemonSet deleted, under traffic", kept(&tally, began)?);
+        self.report.add("DaemonSet deleted, under traffic", unbroken(&tally, began)?);
         Ok(())
     }
 
@@ -73,7 +74,7 @@ impl Scenario {
             "restore takes {}, the pod is Ready {} after the network; {}",
             seconds(took),
             seconds(ready),
-            kept(&tally, up)?
+            unbroken(&tally, up)?
         );
         self.report.add("reboot with `firewall-agent-restore` on the host", figure);
         Ok(())
@@ -116,7 +117,7 @@ impl Scenario {
 
 /// Requires that no connection of the stranger arrived and none of the client lost a packet since a time; returns the
 /// figures.
-fn kept(tally: &Tally, since: Instant) -> Result<String> {
+fn unbroken(tally: &Tally, since: Instant) -> Result<String> {
     let (allowed, lost) = tally.allowed(since);
     let (denied, leaked) = (tally.denied, tally.leaked.len());
     ensure!(allowed > 0 && denied > 0, "traffic: {allowed} allowed, {denied} denied attempts");

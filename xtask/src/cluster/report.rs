@@ -55,7 +55,7 @@ impl Report {
 
     pub fn markdown(&self) -> Result<String> {
         let mut text = INTRODUCTION.to_owned();
-        writeln!(text, "{}\n\n| claim | measured |\n|---|---|", self.platform)?;
+        writeln!(text, "{}\n| claim | measured |\n|---|---|", self.platform)?;
         for (claim, figure) in &self.rows {
             writeln!(text, "| {claim} | {figure} |")?;
         }

@@ -8,6 +8,7 @@ use firewall_tests::lab::{RuleFile, eventually};
 use fs_err as fs;
 use serde_json::{Value, json};
 
+use super::kubectl::Kubectl;
 use super::report::seconds;
 use super::scenario::Scenario;
 use super::traffic::{STRANGER, gets_in, is_let_in};
@@ -17,6 +18,8 @@ const CONFIG_MAP: &str = "firewall-agent-rules";
 const FILE: &str = "/tmp/orders.yaml";
 /// Above the kubelet's period of one minute, with the delay of its cache.
 const SYNCHRONISED: Duration = Duration::from_secs(200);
+/// Precision of a change's times.
+const POLL: Duration = Duration::from_millis(10);
 const ROLLED_OUT: &str = "--timeout=180s";
 
 /// The times of one change of the ConfigMap, from its apply.
@@ -43,9 +46,9 @@ impl Scenario {
         let opened = self.change(&[STRANGER], true)?;
         let closed = self.change(&[], false)?;
         for (what, change) in [("allowed", &opened), ("revoked", &closed)] {
-            let after = change.in_force.saturating_sub(change.swapped).as_millis();
+            let after = change.in_force.saturating_sub(change.swapped).max(POLL).as_millis();
             let figure = format!(
-                "{}: `..data` moved after {}, in force at most {after} ms later",
+                "{}: `..data` moved after {}, in force within {after} ms of that",
                 seconds(change.in_force),
                 seconds(change.swapped)
             );
@@ -99,7 +102,7 @@ impl Scenario {
     fn wait_for_revision(&mut self, file: &RuleFile) -> Result<()> {
         let revision = self.revision();
         self.node.wait_for(&format!("{}: revision {revision} in force", file.database()), |node| {
-            let kubectl = super::kubectl::Kubectl(node);
+            let kubectl = Kubectl(node);
             let pod = kubectl.pod().ok()?.name;
             let status =
                 kubectl.run(&["exec", &pod, "--", "/firewall-agent", "status", "-o", "json"]).ok()?;

@@ -132,9 +132,10 @@ fn load(node: &Node, archive: &Path, name: &str) -> Result<()> {
 /// Returns date and versions.
 fn platform(node: &Node, plan: &Plan) -> Result<String> {
     let kernel = run(node.command("uname")?.arg("-r"))?;
-    let agent = run(node.command("date")?.args(["-u", "+%Y-%m-%d"]))?;
+    let date = run(node.command("date")?.args(["-u", "+%Y-%m-%d"]))?;
     let version = run(std::process::Command::new(&plan.program).arg("--version"))?;
-    let packages: Vec<_> = plan.packages.iter().map(|one| format!("{} {}", one.name, one.version)).collect();
     let version = version.lines().next().unwrap_or_default();
-    Ok(format!("{}: {version}, Linux {}, {}.", agent.trim(), kernel.trim(), packages.join(", ")))
+    let parts = [format!("date: {}", date.trim()), format!("Linux {}", kernel.trim()), version.to_owned()];
+    let packages = plan.packages.iter().map(|one| format!("{} {}", one.name, one.version));
+    Ok(parts.into_iter().chain(packages).map(|part| format!("* {part}\n")).collect())
 }

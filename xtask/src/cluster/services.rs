@@ -29,7 +29,7 @@ state = "/run/containerd"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "docker.io/library/pause:1"
   disable_apparmor = true
-  # Without CAP_SYS_RESOURCE nobody lowers a value below its parent's.
+  # Lowering the value below the parent's would need CAP_SYS_RESOURCE.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/opt/containernetworking-plugins/usr/lib/cni"
