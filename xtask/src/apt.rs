@@ -16,16 +16,15 @@ pub struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
-    /// Fetches the indexes of packages and sources of a release from this machine's mirror, below `dir`.
+    /// Fetches the indexes of packages and sources of a release; stores them in `dir`.
     pub fn new(sh: &'a Shell, release: &str, dir: &Path) -> Result<Self> {
-        let dir = dir.join("apt").join(release);
         for name in ["lists/partial", "cache/archives/partial", "parts"] {
             sh.create_dir(dir.join(name))?;
         }
         let origin = format!("[signed-by={KEYRING}] {} {release} main", mirror(sh)?);
         fs::write(dir.join("sources.list"), format!("deb {origin}\ndeb-src {origin}\n"))?;
         fs::write(dir.join("status"), "")?;
-        let apt = Self { sh, dir };
+        let apt = Self { sh, dir: dir.to_owned() };
         // No translations, no program descriptions.
         let targets =
             ["-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=0"];

@@ -13,7 +13,7 @@ const FILES: [&str; 4] = ["kustomization.yaml", "namespace.yaml", "config.yaml",
 const KINDS: [&str; 3] = ["Namespace", "ConfigMap", "DaemonSet"];
 
 /// Faults, each as a text of the DaemonSet, its replacement, and the expected problem.
-const FAULTS: [(&str, &str, &str); 6] = [
+const FAULTS: [(&str, &str, &str); 7] = [
     // A dash without a value is a null item.
     (
         "            # Not below /sys: a runtime cannot make",
@@ -21,13 +21,17 @@ const FAULTS: [(&str, &str, &str); 6] = [
         ".volumeMounts[3]: null",
     ),
     ("runAsNonRoot: true", "runAsRoot: false", ".securityContext.runAsRoot: unknown field"),
+    ("fieldPath: spec.nodeName", "fieldpath: spec.nodeName", ".fieldRef.fieldpath: unknown field"),
     ("hostNetwork: true", "hostNetwork: host", ".hostNetwork: \"host\": not"),
     ("dnsPolicy: Default", "dnsPolicy:", ".dnsPolicy: null"),
     ("- {name: bpf, mountPath: /bpf}", "- {name: bpf}", ".volumeMounts[2].mountPath: missing"),
     ("apiVersion: apps/v1", "apiVersion: apps/v2", "no such kind"),
 ];
 /// As `FAULTS`; kustomize silently uses the last of the two.
-const DUPLICATE: (&str, &str) = ("hostNetwork: true", "hostNetwork: false\n      hostNetwork: true");
+const DUPLICATES: [(&str, &str); 2] = [
+    ("hostNetwork: true", "hostNetwork: false\n      hostNetwork: true"),
+    ("{name: bpf, mountPath: /bpf}", "{name: bpf, mountPath: /sys, mountPath: /bpf}"),
+];
 
 #[test]
 fn kustomize_renders_valid_resources() {
@@ -62,9 +66,11 @@ fn faulty_manifest_is_refused() {
             assert!(problems.iter().any(|problem| problem.contains(complaint)), "{bad}: {problems:?}");
         }
     }
-    let (good, bad) = DUPLICATE;
-    let problems = definitions.problems(&daemonset.replace(good, bad));
-    assert!(problems.iter().any(|problem| problem.contains("duplicate")), "{problems:?}");
+    for (good, bad) in DUPLICATES {
+        assert!(daemonset.contains(good), "{good}");
+        let problems = definitions.problems(&daemonset.replace(good, bad));
+        assert!(problems.iter().any(|problem| problem.contains("duplicate")), "{bad}: {problems:?}");
+    }
 }
 
 #[test]
