@@ -82,13 +82,22 @@ pub fn image(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
 /// `cargo xtask package`.
 pub fn package(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let artefacts = Artefacts::release(workspace, &arguments.arch)?;
+    packaged(&Artefacts::release(workspace, &arguments.arch)?).map(|_| ())
+}
+
+/// Builds the package of the release for this machine's architecture; returns its path.
+pub fn release_package(workspace: &Workspace) -> Result<PathBuf> {
+    packaged(&Artefacts::release(workspace, std::env::consts::ARCH)?)
+}
+
+fn packaged(artefacts: &Artefacts<'_>) -> Result<PathBuf> {
     let program = artefacts.program()?;
     say(format_args!("program: {}", program.display()));
     let list = artefacts.sbom(&program)?;
     say(format_args!("list: {}", list.display()));
-    say(format_args!("package: {}", artefacts.package(&list)?.display()));
-    Ok(())
+    let package = artefacts.package(&list)?;
+    say(format_args!("package: {}", package.display()));
+    Ok(package)
 }
 
 /// Builds all artefacts for the tests, in `<target>/test-artefacts`: without optimisation, from a copy of the sources

@@ -145,7 +145,7 @@ impl<'a> Apt<'a> {
 }
 
 /// Returns the Debian mirror of this machine.
-fn mirror(sh: &Shell) -> Result<String> {
+pub fn mirror(sh: &Shell) -> Result<String> {
     let format = "$(REPO_URI) $(LABEL)";
     let targets = cmd!(sh, "apt-get indextargets --format {format}").arg("Created-By: Packages").read()?;
     let mirror = targets.lines().find_map(|line| line.strip_suffix(" Debian"));

@@ -10,6 +10,8 @@ mod suite;
 
 use anyhow::{Result, ensure};
 
+pub use self::fetch::mirror;
+
 use self::fetch::Kernel;
 use self::machine::{Accelerator, Machine, accelerator};
 use self::plan::{Built, REFUSAL};
