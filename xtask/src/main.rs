@@ -3,6 +3,7 @@
 mod apt;
 mod artefacts;
 mod bench;
+mod boot;
 mod cargo_tool;
 mod cluster;
 mod copy;
@@ -65,6 +66,8 @@ enum Command {
     Kernels(kernels::Arguments),
     /// Run the shipped manifests on a real one-node Kubernetes in namespaces; store the report in bench/; needs root
     Cluster(cluster::Arguments),
+    /// Boot Debian under QEMU with the package installed, under traffic; store the report in bench/; needs root
+    Boot(boot::Arguments),
     /// Check format, lints and the rules of the source tree
     Tidy,
     /// Plant known faults in a copy of the tree and require that the tests find each of them; needs root
@@ -97,6 +100,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Reproducible(arguments) => artefacts::reproducible(&workspace, &arguments),
         Command::Kernels(arguments) => kernels::kernels(&workspace, &arguments),
         Command::Cluster(arguments) => cluster::cluster(&workspace, &arguments),
+        Command::Boot(arguments) => boot::boot(&workspace, &arguments),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }

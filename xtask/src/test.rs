@@ -9,7 +9,7 @@ use xshell::cmd;
 use crate::prepare::prepare;
 use crate::run::reported;
 use crate::workspace::Workspace;
-use crate::{artefacts, cluster, fuzz, kernels, kubectl, python, tidy};
+use crate::{artefacts, boot, cluster, fuzz, kernels, kubectl, python, tidy};
 
 /// Minimum number of parallel tests: most of them wait, for agents and for silence.
 const THREADS: usize = 6;
@@ -21,7 +21,7 @@ const FUZZ_FULL: u32 = 600;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Also run the long tests: a thousand kills, a hundred upgrades, ten minutes of fuzzing for each target,
-    /// the tests in other kernels, the manifests on a cluster
+    /// the tests in other kernels, the manifests on a cluster, boots of Debian with the package
     #[arg(long)]
     full: bool,
 }
@@ -50,9 +50,11 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
     let seconds = if arguments.full { FUZZ_FULL } else { FUZZ };
     let fuzz = reported(fuzz::fuzz_all(workspace, seconds, !arguments.full));
-    let kernels = if arguments.full { reported(kernels::check(workspace)) } else { Ok(()) };
-    let cluster = if arguments.full { reported(cluster::check(workspace)) } else { Ok(()) };
+    let full = |check: fn(&Workspace) -> Result<()>| {
+        if arguments.full { reported(check(workspace)) } else { Ok(()) }
+    };
+    let machines = [kernels::check, cluster::check, boot::check].map(full);
     let tidy = tidy::tidy(workspace);
     tests?;
-    fuzz.and(kernels).and(cluster).and(tidy)
+    machines.into_iter().fold(fuzz, Result::and).and(tidy)
 }
