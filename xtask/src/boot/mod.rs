@@ -40,7 +40,6 @@ use crate::workspace::Workspace;
 const TOOLS: &[Package<'_>] = &[
     ("dpkg", &["dpkg-deb"]),
     ("e2fsprogs", &["mke2fs"]),
-    ("git", &["git"]),
     ("mmdebstrap", &["mmdebstrap"]),
     ("qemu-system-x86", &["qemu-system-x86_64"]),
     ("tar", &["tar"]),
@@ -51,16 +50,15 @@ pub struct Arguments {
     /// Boot only these Debian releases; the report is stored only when all are booted
     #[arg(value_name = "RELEASE", value_parser = clap::builder::PossibleValuesParser::new(names()))]
     releases: Vec<String>,
-    /// Install this package instead of building one; the report is not stored
+    /// Install this package instead of building one
     #[arg(long, value_name = "DEB")]
     package: Option<PathBuf>,
 }
 
 /// Fails unless every step is as expected; stores the report in either case.
 pub fn boot(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let is_whole = arguments.releases.is_empty() && arguments.package.is_none();
     let (text, outcome) = all(workspace, arguments)?;
-    if is_whole {
+    if arguments.releases.is_empty() {
         fs::write(workspace.root.join("bench/boot.md"), &text)?;
     }
     // A closed terminal is no error.
@@ -78,6 +76,10 @@ fn all(workspace: &Workspace, arguments: &Arguments) -> Result<(String, Result<(
     prepare(workspace, "boot", TOOLS)?;
     let sh = &workspace.shell;
     let dir = sh.create_dir(workspace.target.join("boot"))?;
+    let circumstances = Circumstances {
+        date: cmd!(sh, "date --utc --iso-8601").read()?,
+        cores: available_parallelism().map_or(1, NonZero::get),
+    };
     let packages = Packages::build(workspace, &dir, arguments.package.as_deref())?;
     let mut records = Vec::new();
     for release in Release::chosen(&arguments.releases) {
@@ -89,14 +91,9 @@ fn all(workspace: &Workspace, arguments: &Arguments) -> Result<(String, Result<(
         }
         records.push(record);
     }
-    let circumstances = Circumstances {
-        date: cmd!(sh, "date --utc --iso-8601").read()?,
-        revision: cmd!(sh, "git describe --always --dirty --abbrev=12 --exclude=*").read()?,
-        cores: available_parallelism().map_or(1, NonZero::get),
-    };
     let failures: usize = records.iter().map(Record::failures).sum();
     let steps: usize = records.iter().map(|record| record.steps.len()).sum();
-    let text = report::markdown(&records, &packages, &circumstances)?;
+    let text = report::markdown(&records, &circumstances)?;
     let outcome =
         if failures == 0 { Ok(()) } else { Err(anyhow!("boot: {failures} of {steps} steps failed")) };
     Ok((text, outcome))

@@ -49,6 +49,8 @@ pub struct Record {
     pub kernel: String,
     /// First line of `systemctl --version`.
     pub systemd: String,
+    /// First line of the agent's `--version`, with the revision of its sources.
+    pub agent: String,
     pub steps: Vec<Step>,
     pub boots: Vec<Boot>,
     /// Reason for which the run ended early.
@@ -57,8 +59,15 @@ pub struct Record {
 
 impl Record {
     pub fn new(release: &'static Release) -> Self {
-        let (kernel, systemd) = (String::new(), String::new());
-        Self { release, kernel, systemd, steps: Vec::new(), boots: Vec::new(), broken: None }
+        Self {
+            release,
+            kernel: String::new(),
+            systemd: String::new(),
+            agent: String::new(),
+            steps: Vec::new(),
+            boots: Vec::new(),
+            broken: None,
+        }
     }
 
     /// Returns the number of failed steps; a run that ended early counts as one.

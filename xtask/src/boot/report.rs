@@ -4,14 +4,12 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::packages::Packages;
 use super::record::{Boot, Expected, Record, Step};
 
 /// Circumstances of a report.
 #[derive(Debug)]
 pub struct Circumstances {
     pub date: String,
-    pub revision: String,
     pub cores: usize,
 }
 
@@ -30,18 +28,19 @@ the agent's job 600 s, the restore unit's start 600 s.
 ";
 
 /// Returns the report as Markdown.
-pub fn markdown(records: &[Record], packages: &Packages, circumstances: &Circumstances) -> Result<String> {
-    let Circumstances { date, revision, cores } = circumstances;
-    let mut text = format!(
-        "{INTRODUCTION}\nRun on {date} by TCG on {cores} cores, with the package {} of revision {revision}.\n",
-        packages.version
-    );
+pub fn markdown(records: &[Record], circumstances: &Circumstances) -> Result<String> {
+    let Circumstances { date, cores } = circumstances;
+    let mut text = format!("{INTRODUCTION}\nRun on {date} on {cores} cores.\n");
     for record in records {
         let systemd = record.systemd.split(" (").next().unwrap_or_default();
         writeln!(
             text,
-            "\n## {}\n\nLinux {}, {systemd}, network by `{}`, `interfaces: {}`.\n",
-            record.release.title, record.kernel, record.release.networking, record.release.interfaces
+            "\n## {}\n\nLinux {}, {systemd}, network by `{}`, `interfaces: {}`, {}.\n",
+            record.release.title,
+            record.kernel,
+            record.release.networking,
+            record.release.interfaces,
+            record.agent
         )?;
         boots(&mut text, &record.boots)?;
         steps(&mut text, &record.steps)?;

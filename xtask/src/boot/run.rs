@@ -35,7 +35,7 @@ pub struct Run<'a> {
     pub dir: PathBuf,
     /// The project's root directory.
     pub root: PathBuf,
-    record: Record,
+    pub record: Record,
     guest: Option<Guest>,
     traffic: Traffic,
     network: Network,

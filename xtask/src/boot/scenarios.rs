@@ -66,22 +66,23 @@ impl Run<'_> {
             }
         }
         lines.extend(commands(&self.root, "Make the database depend on the filter")?);
+        let installed = self.follow(&lines);
         // From here on the host must be closed.
-        let installed = (|| -> Result<String> {
-            let guest = self.guest()?;
-            let mut out = String::new();
-            for line in lines {
-                out += &guest.read(&format!("cd /opt/boot && {line}"))?;
-            }
-            guest.wait_until("agent: ready", "firewall-agent health --ready")?;
-            ensure!(out.contains("nothing is filtered yet"), "dpkg: no notice of the package: {out}");
-            Ok(String::new())
-        })();
-        self.step("installed and enabled, no reboot yet", |guest| {
-            installed?;
-            let version = guest.read("firewall-agent --version | head -1")?;
-            Ok(version)
-        })
+        self.step("installed and enabled, no reboot yet", |_| installed)
+    }
+
+    /// Runs the lines of an installation; returns a note.
+    fn follow(&mut self, lines: &[String]) -> Result<String> {
+        let guest = self.guest()?;
+        let mut out = String::new();
+        for line in lines {
+            out += &guest.read(&format!("cd /opt/boot && {line}"))?;
+        }
+        guest.wait_until("agent: ready", "firewall-agent health --ready")?;
+        ensure!(out.contains("nothing is filtered yet"), "dpkg: no notice of the package: {out}");
+        let agent = guest.read("firewall-agent --version | head -1")?;
+        self.record.agent.clone_from(&agent);
+        Ok(agent)
     }
 
     fn notify_and_watchdog(&mut self) -> Result<()> {
