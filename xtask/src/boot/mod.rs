@@ -16,12 +16,12 @@ mod scenarios;
 mod timeline;
 mod traffic;
 
-use std::io::{Write as _, stdout};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, ensure};
 use fs_err as fs;
 use xshell::cmd;
 
@@ -29,7 +29,6 @@ use self::disk::Disks;
 use self::packages::Packages;
 use self::record::Record;
 use self::release::{Release, names};
-use self::report::Circumstances;
 use self::run::Run;
 use crate::debian::Package;
 use crate::prepare::prepare;
@@ -47,7 +46,7 @@ const TOOLS: &[Package<'_>] = &[
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Arguments {
-    /// Boot only these Debian releases; the report is stored only when all are booted
+    /// Boot only these Debian releases; the others keep their sections of the report
     #[arg(value_name = "RELEASE", value_parser = clap::builder::PossibleValuesParser::new(names()))]
     releases: Vec<String>,
     /// Install this package instead of building one
@@ -55,46 +54,46 @@ pub struct Arguments {
     package: Option<PathBuf>,
 }
 
-/// Fails unless every step is as expected; stores the report in either case.
+/// Fails unless every step is as expected; stores the section of each release in the report in either case.
 pub fn boot(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let (text, outcome) = all(workspace, arguments)?;
-    if arguments.releases.is_empty() {
-        fs::write(workspace.root.join("bench/boot.md"), &text)?;
-    }
-    // A closed terminal is no error.
-    let _ = write!(stdout(), "{text}");
-    outcome
+    let path = workspace.root.join("bench/boot.md");
+    all(workspace, arguments, |record, circumstances| {
+        let older = if path.exists() { fs::read_to_string(&path)? } else { String::new() };
+        Ok(fs::write(&path, report::with(&older, record, circumstances)?)?)
+    })
 }
 
 /// As [`boot`] for all releases, without storing the report.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    all(workspace, &Arguments::default())?.1
+    all(workspace, &Arguments::default(), |_, _| Ok(()))
 }
 
-/// Returns the report, and an error if a step has failed.
-fn all(workspace: &Workspace, arguments: &Arguments) -> Result<(String, Result<()>)> {
+/// Boots the releases and passes each record, with the circumstances of its run, to `store`.
+fn all(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    store: impl Fn(&Record, &str) -> Result<()>,
+) -> Result<()> {
     prepare(workspace, "boot", TOOLS)?;
     let sh = &workspace.shell;
     let dir = sh.create_dir(workspace.target.join("boot"))?;
-    let circumstances = Circumstances {
-        date: cmd!(sh, "date --utc --iso-8601").read()?,
-        cores: available_parallelism().map_or(1, NonZero::get),
-    };
     let packages = Packages::build(workspace, &dir, arguments.package.as_deref())?;
-    let mut records = Vec::new();
+    let (mut steps, mut failures) = (0, 0);
     for release in Release::chosen(&arguments.releases) {
         let dir = sh.create_dir(dir.join(release.name))?;
         let disks = Disks::new(workspace, release, &dir, &packages)?;
+        let began = Instant::now();
         let record = Run::new(release, &packages, disks, dir, workspace.root.clone())?.record();
         if let Some(broken) = &record.broken {
             say(format_args!("boot: {}: ended early: {broken}", release.title));
         }
-        records.push(record);
+        let (date, minutes) = (cmd!(sh, "date --utc --iso-8601").read()?, began.elapsed().as_secs() / 60);
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        store(&record, &format!("{date} in {minutes} minutes on {cores} cores"))?;
+        steps += record.steps.len();
+        failures += record.failures();
     }
-    let failures: usize = records.iter().map(Record::failures).sum();
-    let steps: usize = records.iter().map(|record| record.steps.len()).sum();
-    let text = report::markdown(&records, &circumstances)?;
-    let outcome =
-        if failures == 0 { Ok(()) } else { Err(anyhow!("boot: {failures} of {steps} steps failed")) };
-    Ok((text, outcome))
+    say(format_args!("boot: {steps} steps, {failures} failed"));
+    ensure!(failures == 0, "boot: {failures} of {steps} steps failed");
+    Ok(())
 }

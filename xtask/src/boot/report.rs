@@ -5,13 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use super::record::{Boot, Expected, Record, Step};
-
-/// Circumstances of a report.
-#[derive(Debug)]
-pub struct Circumstances {
-    pub date: String,
-    pub cores: usize,
-}
+use super::release::{RELEASES, Release};
 
 const INTRODUCTION: &str = "\
 # Boots under systemd
@@ -27,28 +21,48 @@ Steps that must be *open* are the controls. For the emulation, two limits of the
 the agent's job 600 s, the restore unit's start 600 s.
 ";
 
-/// Returns the report as Markdown.
-pub fn markdown(records: &[Record], circumstances: &Circumstances) -> Result<String> {
-    let Circumstances { date, cores } = circumstances;
-    let mut text = format!("{INTRODUCTION}\nRun on {date} on {cores} cores.\n");
-    for record in records {
-        let systemd = record.systemd.split(" (").next().unwrap_or_default();
-        writeln!(
-            text,
-            "\n## {}\n\nLinux {}, {systemd}, network by `{}`, `interfaces: {}`, {}.\n",
-            record.release.title,
-            record.kernel,
-            record.release.networking,
-            record.release.interfaces,
-            record.agent
-        )?;
-        boots(&mut text, &record.boots)?;
-        steps(&mut text, &record.steps)?;
-        if let Some(broken) = &record.broken {
-            writeln!(text, "\n**The run ended early**: {broken}")?;
+/// Start of a release's section.
+const HEADING: &str = "## ";
+
+/// Returns a report with the section of this record in place of the release's older one; sections are in the order of
+/// the releases.
+pub fn with(report: &str, record: &Record, circumstances: &str) -> Result<String> {
+    let heading = |release: &Release| format!("{HEADING}{}\n", release.title);
+    let older: Vec<&str> = report.split_inclusive('\n').collect();
+    let starts = older.iter().enumerate().filter(|(_, line)| line.starts_with(HEADING)).map(|(at, _)| at);
+    let starts: Vec<usize> = starts.chain([older.len()]).collect();
+    let mut text = INTRODUCTION.to_owned();
+    for release in RELEASES {
+        if release.name == record.release.name {
+            section(&mut text, record, circumstances)?;
+            continue;
+        }
+        let older_section = starts.windows(2).find_map(|range| {
+            let lines = older.get(*range.first()?..*range.last()?)?;
+            (*lines.first()? == heading(release)).then(|| lines.concat())
+        });
+        if let Some(older_section) = older_section {
+            write!(text, "\n{}\n", older_section.trim_end())?;
         }
     }
     Ok(text)
+}
+
+fn section(text: &mut String, record: &Record, circumstances: &str) -> Result<()> {
+    let Record { release, kernel, systemd, agent, steps: all, boots: timelines, broken } = record;
+    let systemd = systemd.split(" (").next().unwrap_or_default();
+    writeln!(text, "\n{HEADING}{}\n", release.title)?;
+    writeln!(
+        text,
+        "Run on {circumstances}. Linux {kernel}, {systemd}, network by `{}`, `interfaces: {}`, {agent}.\n",
+        release.networking, release.interfaces
+    )?;
+    boots(text, timelines)?;
+    steps(text, all)?;
+    if let Some(broken) = broken {
+        writeln!(text, "\n**The run ended early**: {broken}")?;
+    }
+    Ok(())
 }
 
 fn boots(text: &mut String, boots: &[Boot]) -> Result<()> {
@@ -118,4 +132,22 @@ fn steps(text: &mut String, steps: &[Step]) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn section_replaces_the_older_one_of_its_release() {
+        let [first, second] = [&RELEASES[0], &RELEASES[1]];
+        let text = with("", &Record::new(second), "Monday").unwrap();
+        let text = with(&text, &Record::new(first), "Tuesday").unwrap();
+        let text = with(&text, &Record::new(first), "Wednesday").unwrap();
+        let text = with(&text, &Record::new(second), "Thursday").unwrap();
+        let found = |what: &str| text.matches(what).count();
+        assert_eq!([found("Monday"), found("Tuesday"), found("Wednesday"), found("Thursday")], [0, 0, 1, 1]);
+        assert!(text.find(first.title).unwrap() < text.find(second.title).unwrap());
+        assert_eq!(text.find(INTRODUCTION), Some(0));
+    }
 }
