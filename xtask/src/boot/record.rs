@@ -27,7 +27,7 @@ pub struct Step {
     /// Datagrams and connections of the allowed source.
     pub allowed: u64,
     pub took: Duration,
-    /// What else was seen.
+    /// Further observations.
     pub note: String,
     pub failure: Option<String>,
 }
