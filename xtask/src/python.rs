@@ -1,4 +1,5 @@
-//! Validators in Python that bring their schemas: the Kubernetes API's and CycloneDX's.
+//! Validators in Python that bring their schemas: of the Kubernetes API, of the Prometheus Operator's resources, and of
+//! CycloneDX.
 
 use anyhow::Result;
 use xshell::cmd;
@@ -7,8 +8,12 @@ use crate::debian::ensure_packages;
 use crate::workspace::Workspace;
 
 /// Package, version, and extras.
-const VALIDATORS: [(&str, &str, &str); 2] =
-    [("kubernetes-validate", "1.37.0", ""), ("cyclonedx-python-lib", "11.12.0", "[json-validation]")];
+const VALIDATORS: [(&str, &str, &str); 3] = [
+    ("kubernetes-validate", "1.37.0", ""),
+    ("cyclonedx-python-lib", "11.12.0", "[json-validation]"),
+    // The newest version that Python 3.11 accepts.
+    ("cloudcoil-models-prometheus-operator", "0.80.1.0", ""),
+];
 
 /// Ensures that the tools contain the validators, each in its own Python environment.
 pub fn ensure_validators(workspace: &Workspace) -> Result<()> {

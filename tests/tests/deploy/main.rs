@@ -5,7 +5,9 @@
 
 mod bill;
 mod image;
+mod kustomize;
 mod manifests;
+mod overlays;
 mod package;
 mod privileges;
 mod setup;
