@@ -8,8 +8,10 @@ use crate::workspace::Workspace;
 
 /// Packages that the tests use: network namespaces with nftables and iptables rules, signatures, a PostgreSQL server
 /// with a certificate, an agent with reduced capabilities, one with traced system calls and a wrong clock, a Prometheus
-/// that scrapes it; tools for signing, and validators of schemas and units.
+/// that scrapes it; a container runtime with an init for its PID namespace; tools for signing, and validators of schemas
+/// and units.
 const PACKAGES: &[Package<'_>] = &[
+    ("catatonit", &["catatonit"]),
     ("faketime", &["faketime"]),
     ("iproute2", &["ip"]),
     ("iptables", &["iptables-nft"]),
@@ -17,6 +19,7 @@ const PACKAGES: &[Package<'_>] = &[
     ("minisign", &["minisign"]),
     ("nftables", &["nft"]),
     ("openssl", &["openssl"]),
+    ("podman", &["podman"]),
     ("postgresql", &["psql"]),
     ("prometheus", &["prometheus", "promtool"]),
     ("python3-jsonschema", &["python3"]),

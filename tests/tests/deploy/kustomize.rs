@@ -76,7 +76,8 @@ pub fn objects(rendered: &Output) -> Objects {
     documents
         .map(|document| {
             let object: Value = serde_yaml::from_str(document).unwrap();
-            let [kind, name] = [&object["kind"], &object["metadata"]["name"]].map(|one| one.as_str().unwrap());
+            let [kind, name] =
+                [&object["kind"], &object["metadata"]["name"]].map(|one| one.as_str().unwrap());
             (format!("{kind}/{name}"), object)
         })
         .collect()

@@ -1,8 +1,10 @@
 //! Overlays and components: each value changes its own fields and no others, and every result is valid.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
+use firewall_tests::documents::commands;
 use firewall_tests::lab::agent_binary;
 use serde_json::Value;
 
@@ -176,13 +178,12 @@ fn components_combine_in_any_order() {
     });
     assert_eq!(rendered[0], rendered[1]);
     assert_eq!(rendered[0], rendered[2]);
-    // Control: the order of the directory is that of the constant.
     let mut found: Vec<_> = fs::read_dir(deploy(BASE).join("components"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     found.sort();
-    assert_eq!(found, COMPONENTS);
+    assert_eq!(found, COMPONENTS, "every component");
 }
 
 #[test]
@@ -231,6 +232,23 @@ fn changed_configuration_replaces_the_pods() {
             "+ template.spec.volumes.config.configMap.name: firewall-agent-config"
         ]
     );
+}
+
+#[test]
+fn directories_of_documented_commands_render() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let documented = commands(&root, &["kubectl"]).unwrap();
+    let directory = |words: &[String]| {
+        let at = words.iter().position(|word| word == "-k" || word == "kustomize")?;
+        Some(words[at + 1].clone())
+    };
+    let directories: Vec<String> = documented.iter().filter_map(|one| directory(&one.words)).collect();
+    assert!(directories.len() >= 4, "{documented:?}");
+    for directory in directories {
+        objects(&kustomize(NEW, &root.join(directory)));
+    }
+    // Control.
+    assert!(!kustomize(NEW, &root.join("docs")).status.success());
 }
 
 /// Requires that every object of the Kubernetes API is valid, and that every name it refers to exists.

@@ -11,8 +11,9 @@ use firewall_tests::lab::{RuleFile, TestHost, User, database_of, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+use serde_json::Value;
 
-use crate::units::{unit, values};
+use crate::units::{deploy, unit, values};
 
 #[test]
 fn unit_syscall_filter_permits_the_agent() {
@@ -45,8 +46,12 @@ fn unit_syscall_filter_permits_the_agent() {
         "{made:?}"
     );
     let allowed = allowed_by(&unit());
-    let refused: BTreeSet<_> = made.difference(&allowed).collect();
-    assert!(refused.is_empty(), "{refused:?}");
+    for (filter, allowed) in [("unit", &allowed), ("profile", &profile())] {
+        let refused: BTreeSet<_> = made.difference(allowed).collect();
+        assert!(refused.is_empty(), "{filter}: {refused:?}");
+    }
+    // The profile of the pod is the stricter one.
+    assert!(profile().is_subset(&allowed), "{:?}", profile().difference(&allowed));
     // Control: without its additions the filter would stop the agent.
     let service = "SystemCallFilter=@system-service\n";
     assert!(["bpf", "adjtimex"].iter().all(|call| !allowed_by(service).contains(*call)));
@@ -88,6 +93,16 @@ fn calls(trace: &str) -> BTreeSet<String> {
         (is_name && !name.is_empty()).then(|| name.to_owned())
     };
     trace.lines().filter_map(name).collect()
+}
+
+/// Returns the calls that the seccomp profile of the pod allows.
+fn profile() -> BTreeSet<String> {
+    let path = deploy("kubernetes/components/seccomp-profile/firewall-agent.json");
+    let profile: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let [allowed] = &profile["syscalls"].as_array().unwrap()[..] else { panic!("{profile}") };
+    assert_eq!(allowed["action"], "SCMP_ACT_ALLOW");
+    allowed["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
 /// Returns the calls that the unit's filter allows, with the sets of this machine's systemd.

@@ -68,9 +68,10 @@ fn alert_rules_pass_their_tests_which_cover_every_alert() {
 
 #[test]
 fn guide_has_an_action_for_exactly_the_alerts() {
-    let rules = fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap();
-    let alerts: BTreeSet<&str> =
-        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let on_nodes = "kubernetes/components/prometheus-operator/prometheusrule-nodes.yaml";
+    let rules = ["prometheus/rules.yaml", on_nodes].map(|file| fs::read_to_string(deployed(file)).unwrap());
+    let lines = rules.iter().flat_map(|rules| rules.lines());
+    let alerts: BTreeSet<&str> = lines.filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     let guide = fs::read_to_string(deployed("../docs/operations.md")).unwrap();
     let rows = guide.lines().filter_map(|line| line.strip_prefix("| `Firewall")?.split_once('`'));
     let rows: BTreeSet<String> = rows.map(|(name, _)| format!("Firewall{name}")).collect();
