@@ -12,7 +12,7 @@ use crate::kustomize::{BASE, EXAMPLE, NEW, OLD, Objects, Overlay, base, changes,
 use crate::strict::Definitions;
 use crate::units::deploy;
 
-const COMPONENTS: [&str; 3] = ["prometheus-operator", "rules-configmap", "seccomp-profile"];
+pub const COMPONENTS: [&str; 3] = ["prometheus-operator", "rules-configmap", "seccomp-profile"];
 /// Group of the kinds that the Kubernetes API does not define.
 pub const OPERATOR: &str = "monitoring.coreos.com/v1";
 const POD: &str = "DaemonSet/firewall-agent.spec.template.spec";
@@ -232,6 +232,23 @@ fn changed_configuration_replaces_the_pods() {
             "+ template.spec.volumes.config.configMap.name: firewall-agent-config"
         ]
     );
+}
+
+/// Node pools with other interfaces have one namespace each.
+#[test]
+fn namespace_moves_every_object_of_the_example() {
+    let pool = Overlay::new("").with_changed(
+        &format!("{EXAMPLE}/kustomization.yaml"),
+        "\nnamespace: firewall-agent\n",
+        "\nnamespace: pool-b\n",
+    );
+    let objects = objects(&kustomize(NEW, &pool.path(EXAMPLE)));
+    assert_eq!(objects.len(), 6, "{:?}", objects.keys());
+    for (name, object) in &objects {
+        let expected = if object["kind"] == "Namespace" { Value::Null } else { "pool-b".into() };
+        assert_eq!(object["metadata"]["namespace"], expected, "{name}");
+    }
+    assert!(objects.contains_key("Namespace/pool-b"));
 }
 
 #[test]

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
-use firewall_tests::lab::{CAPABILITY_MASK, RuleFile, TestHost, artefact, eventually};
+use firewall_tests::lab::{CAPABILITY_MASK, RangesFile, RuleFile, TestHost, artefact, eventually};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::statfs::statfs;
 use procfs_core::FromRead as _;
 use procfs_core::process::Status;
 use serde_json::{Value, json};
 
-use crate::kustomize::{Objects, Overlay, base};
+use crate::kustomize::{BASE, Objects, Overlay, base};
+use crate::overlays::COMPONENTS;
 use crate::setup::{Server as _, unfiltered};
 use crate::units::deploy;
 
@@ -124,7 +126,7 @@ impl Drop for Podman<'_> {
 }
 
 #[test]
-fn pod_filters_under_podman_with_its_own_seccomp_profile() {
+fn pod_filters_under_podman() {
     let host = unfiltered();
     let podman = Podman::new(&host);
     podman.read(&["load", "--input", artefact("firewall-agent.oci.tar").unwrap().to_str().unwrap()]);
@@ -165,6 +167,25 @@ fn pod_filters_under_podman_with_its_own_seccomp_profile() {
     // The end of the pod opens nothing.
     podman.remove();
     assert!(!host.is_open());
+
+    // All components: rules from ConfigMaps, metrics on the node's address.
+    let lines: String = COMPONENTS.iter().map(|one| format!("  - ../{BASE}/components/{one}\n")).collect();
+    let mut objects = Overlay::new(&format!("components:\n{lines}")).objects();
+    let file = RuleFile::new("orders", 3)
+        .endpoint("192.0.2.10:5432")
+        .rule("id: fr-1, type: managed_range, range_id: office");
+    let ranges = RangesFile::new(1).range("office", &["192.0.2.20/32"]);
+    for (name, key, text) in [
+        ("firewall-agent-rules", "orders.yaml", file.to_string()),
+        ("firewall-agent-managed-ranges", "managed-ranges.yaml", ranges.to_string()),
+    ] {
+        let map =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {key: text}});
+        objects.insert(format!("ConfigMap/{name}"), map);
+    }
+    podman.play(&objects);
+    host.eventually("a managed range lets the client in", || host.is_open());
+    assert!(host.connects("192.0.2.20", "192.0.2.10:9639"), "metrics");
 }
 
 /// Lays an overlay over a directory of the machine: changes stay in the lab.
@@ -176,19 +197,26 @@ fn overlay(host: &TestHost, index: usize, dir: &str) {
     mount(Some("overlay"), dir, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
 }
 
-/// Returns the ConfigMap and the pod of the DaemonSet, changed where podman 4.3 lacks a feature of the kubelet.
+/// Lays another device node over `/dev/null`: crun gives a container's standard streams, also this one, to its user.
+fn replace_null(host: &TestHost) {
+    let null = host.lab.dir().join("null");
+    let mode = Mode::from_bits_truncate(0o666);
+    mknod(&null, SFlag::S_IFCHR, mode, makedev(1, 3)).unwrap();
+    mount(Some(&null), "/dev/null", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+}
+
+/// Returns the ConfigMaps and the pod of the DaemonSet, changed where podman 4.3 lacks a feature of the kubelet.
 fn pod(objects: &Objects) -> String {
     let template = &objects["DaemonSet/firewall-agent"]["spec"]["template"];
     let mut spec = template["spec"].clone();
     // It restarts init containers that have succeeded.
     spec["restartPolicy"] = json!("Never");
-    // It knows no `spec.nodeName`, and expands no variables.
+    // It knows neither `spec.nodeName` nor `status.hostIP`, and expands no variables.
     let agent = &mut spec["containers"][0];
-    agent["env"] = json!([{"name": "NODE_NAME", "value": "db"}]);
+    let _ = agent.as_object_mut().unwrap().remove("env");
     for argument in agent["args"].as_array_mut().unwrap() {
-        if argument == "$(NODE_NAME)" {
-            *argument = json!("db");
-        }
+        let text = argument.as_str().unwrap();
+        *argument = text.replace("$(NODE_NAME)", "db").replace("$(NODE_ADDRESS)", "192.0.2.10").into();
     }
     // It reads the profile from an annotation.
     let mut annotations = json!({});
@@ -202,5 +230,6 @@ fn pod(objects: &Objects) -> String {
         "metadata": {"name": POD, "annotations": annotations, "labels": template["metadata"]["labels"]},
         "spec": spec,
     });
-    format!("{}\n---\n{pod}\n", objects["ConfigMap/firewall-agent"])
+    let maps = objects.values().filter(|one| one["kind"] == "ConfigMap").map(Value::to_string);
+    maps.chain([pod.to_string()]).collect::<Vec<_>>().join("\n---\n")
 }
