@@ -112,6 +112,8 @@ fn collect(at: &str, value: &Value, leaves: &mut BTreeSet<String>) {
             }
         }
         Value::String(text) => _ = leaves.insert(format!("{at}: {text}")),
-        _ => _ = leaves.insert(format!("{at}: {value}")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            _ = leaves.insert(format!("{at}: {value}"));
+        }
     }
 }

@@ -17,7 +17,7 @@ pub const COMPONENTS: [&str; 3] = ["prometheus-operator", "rules-configmap", "se
 pub const OPERATOR: &str = "monitoring.coreos.com/v1";
 const POD: &str = "DaemonSet/firewall-agent.spec.template.spec";
 
-/// A value of an overlay: its lines, and the changes against the base. `POD` stands for the path of the pod's fields.
+/// A value of an overlay: its lines, and the changes against the base. `POD` is the path of the fields of the pod.
 struct Changed {
     lines: &'static str,
     changed: &'static [&'static str],

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use firewall_tests::lab::{CAPABILITY_MASK, RangesFile, RuleFile, TestHost, artefact, eventually};
@@ -43,6 +43,7 @@ impl<'a> Podman<'a> {
         for (index, dir) in WRITTEN.into_iter().enumerate() {
             overlay(host, index, dir);
         }
+        replace_null(host);
         let unified =
             statfs(HYBRID).is_ok_and(|found| found.filesystem_type().0 == libc::CGROUP2_SUPER_MAGIC);
         if unified {
@@ -61,10 +62,15 @@ impl<'a> Podman<'a> {
         Self { host, unshare, init: init.unwrap(), pods: RefCell::default() }
     }
 
+    fn inside(&self, program: &str) -> Command {
+        let mut nsenter = self.host.db.command("nsenter");
+        nsenter.args(["--target", &self.init, "--mount", "--pid", "--", program]);
+        nsenter
+    }
+
     fn run(&self, arguments: &[&str]) -> Output {
         let storage = self.host.lab.dir().join("containers");
-        let mut podman = self.host.db.command("nsenter");
-        podman.args(["--target", &self.init, "--mount", "--pid", "--", "podman"]);
+        let mut podman = self.inside("podman");
         for option in ["--root", "--runroot", "--tmpdir"] {
             podman.arg(option).arg(storage.join(&option[2..]));
         }
@@ -100,7 +106,8 @@ impl<'a> Podman<'a> {
     /// Returns the status of the agent's process.
     fn process(&self) -> Status {
         let pid = self.read(&["inspect", "--format={{.State.Pid}}", CONTAINER]);
-        Status::from_file(format!("/proc/{}/root/proc/{}/status", self.init, pid.trim())).unwrap()
+        let status = self.inside("cat").arg(format!("/proc/{}/status", pid.trim())).output().unwrap();
+        Status::from_read(&status.stdout[..]).unwrap()
     }
 }
 
@@ -185,7 +192,8 @@ fn pod_filters_under_podman() {
     }
     podman.play(&objects);
     host.eventually("a managed range lets the client in", || host.is_open());
-    assert!(host.connects("192.0.2.20", "192.0.2.10:9639"), "metrics");
+    let metrics = || host.outside.connect("192.0.2.10:9639", Duration::from_secs(1)).is_ok();
+    host.eventually("metrics", metrics);
 }
 
 /// Lays an overlay over a directory of the machine: changes stay in the lab.
@@ -211,9 +219,10 @@ fn pod(objects: &Objects) -> String {
     let mut spec = template["spec"].clone();
     // It restarts init containers that have succeeded.
     spec["restartPolicy"] = json!("Never");
-    // It knows neither `spec.nodeName` nor `status.hostIP`, and expands no variables.
+    // It knows neither `spec.nodeName` nor `status.hostIP`, expands no variables, and takes no ports on the host's network.
     let agent = &mut spec["containers"][0];
-    let _ = agent.as_object_mut().unwrap().remove("env");
+    let fields = agent.as_object_mut().unwrap();
+    fields.retain(|field, _| field != "env" && field != "ports");
     for argument in agent["args"].as_array_mut().unwrap() {
         let text = argument.as_str().unwrap();
         *argument = text.replace("$(NODE_NAME)", "db").replace("$(NODE_ADDRESS)", "192.0.2.10").into();
