@@ -23,11 +23,21 @@ pub(super) fn lacking(error: &anyhow::Error) -> Option<String> {
     let needed = match code {
         // Refused by the permissions of a file, a pin or a socket.
         libc::EACCES => "root, or the user that the agent runs as",
+        libc::EPERM if has_bpf() => {
+            "access to the pins of the agent's user, and bpf(2), which a seccomp filter or the kernel's lockdown may refuse"
+        }
         // Refused by the kernel's rules for bpf(2).
         libc::EPERM => "root, or CAP_BPF and access to the pins of the agent's user",
         _ => return None,
     };
     Some(format!("needs {needed}; running as {}", identity()))
+}
+
+/// Returns `true` if the process has every capability with which the kernel admits the agent's programs and maps.
+fn has_bpf() -> bool {
+    let needed = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
+    caps::read(None, CapSet::Effective)
+        .is_ok_and(|effective| needed.iter().all(|one| effective.contains(one)))
 }
 
 fn identity() -> String {

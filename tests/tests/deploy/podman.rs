@@ -142,7 +142,7 @@ fn pod_filters_under_podman() {
     podman.play(&base());
     podman.read(&["wait", CONTAINER]);
     let log = String::from_utf8(podman.run(&["logs", CONTAINER]).stderr).unwrap();
-    assert!(log.contains("Operation not permitted"), "{log}");
+    assert!(log.contains("Operation not permitted") && log.contains("seccomp"), "{log}");
     assert!(host.is_open());
     podman.remove();
 
