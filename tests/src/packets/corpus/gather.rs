@@ -74,10 +74,22 @@ impl<'a> Gatherer<'a> {
         frames: impl Fn(Datagram) -> Vec<Vec<u8>>,
     ) {
         for protocol in BOTH {
-            let header = trick(self.ipv6_over(self.ethernet()));
-            let frames = frames(header.carrying(self.segment(protocol)));
-            self.push(promise, 6, protocol, name, frames);
+            self.ipv6_frames_with(promise, name, protocol, &trick, &frames);
         }
+    }
+
+    /// Adds a trick of several IPv6 frames, with one protocol inside.
+    pub fn ipv6_frames_with(
+        &mut self,
+        promise: Promise,
+        name: &str,
+        protocol: u8,
+        trick: impl Fn(Ipv6) -> Ipv6,
+        frames: impl Fn(Datagram) -> Vec<Vec<u8>>,
+    ) {
+        let header = trick(self.ipv6_over(self.ethernet()));
+        let frames = frames(header.carrying(self.segment(protocol)));
+        self.push(promise, 6, protocol, name, frames);
     }
 
     /// Adds a trick of the IPv6 header or its chain, sent as fragments that are cut at these offsets.

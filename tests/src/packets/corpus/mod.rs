@@ -11,6 +11,7 @@ mod ipv6;
 mod link;
 mod mixed;
 mod refused;
+mod tools;
 mod transport;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -62,6 +63,7 @@ pub fn reaching(route: &Route) -> Vec<Shape> {
     mixed::add(&mut gatherer);
     transport::add_tcp(&mut gatherer);
     transport::add_udp(&mut gatherer);
+    tools::add(&mut gatherer);
     gatherer.shapes
 }
 
@@ -77,6 +79,7 @@ pub fn never_reaching(route: &Route) -> Vec<Shape> {
     refused::add_ipv4(&mut gatherer);
     refused::add_ipv6(&mut gatherer);
     refused::add_transport(&mut gatherer);
+    tools::add_refused(&mut gatherer);
     gatherer.shapes
 }
 
@@ -85,6 +88,7 @@ pub fn never_reaching(route: &Route) -> Vec<Shape> {
 pub fn reaching_some(route: &Route) -> Vec<Shape> {
     let mut gatherer = Gatherer::new(route, 0x5c00_4001);
     ipv6::add_disputed(&mut gatherer);
+    tools::add_disputed(&mut gatherer);
     gatherer.shapes
 }
 
