@@ -50,7 +50,7 @@ pub use minisign::Key;
 pub use next_layout::{next_layout_binary, next_layout_of};
 pub use postgres::Postgres;
 pub use psql::{Session, psql};
-pub use rounds::rounds;
+pub use rounds::{is_full, rounds};
 pub use rule_file::{RangesFile, RuleFile};
 pub use test_host::{INTERFACE, OnHost, TestHost, UNPROTECTED, connects, database_of};
 pub use traced::{count_from_here, killed_after};
