@@ -4,10 +4,12 @@ mod apt;
 mod artefacts;
 mod bench;
 mod boot;
+mod captures;
 mod cargo_tool;
 mod cluster;
 mod copy;
 mod debian;
+mod debian_source;
 mod demo;
 mod deny;
 mod ebpf;
@@ -21,6 +23,7 @@ mod run;
 mod soak;
 mod test;
 mod tidy;
+mod traffic;
 mod workspace;
 
 use std::process::ExitCode;
@@ -68,6 +71,8 @@ enum Command {
     Cluster(cluster::Arguments),
     /// Boot Debian under QEMU with the package installed, under traffic; store the report in bench/; needs root
     Boot(boot::Arguments),
+    /// Send the traffic of scanners, generators and captures to a guarded host; store the table in bench/; needs root
+    Traffic(traffic::Arguments),
     /// Check format, lints and the rules of the source tree
     Tidy,
     /// Plant known faults in a copy of the tree and require that the tests find each of them; needs root
@@ -101,6 +106,7 @@ fn perform(command: Command) -> Result<()> {
         Command::Kernels(arguments) => kernels::kernels(&workspace, &arguments),
         Command::Cluster(arguments) => cluster::cluster(&workspace, &arguments),
         Command::Boot(arguments) => boot::boot(&workspace, &arguments),
+        Command::Traffic(arguments) => traffic::traffic(&workspace, &arguments),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Mutants(arguments) => mutants::mutants(&workspace, &arguments),
     }

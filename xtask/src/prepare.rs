@@ -8,11 +8,12 @@ use crate::workspace::Workspace;
 
 /// Packages that the tests use: network namespaces with nftables and iptables rules, signatures, a PostgreSQL server
 /// with a certificate, an agent with reduced capabilities, one with traced system calls and a wrong clock, a Prometheus
-/// that scrapes it; a container runtime with an init for its PID namespace; tools for signing, and validators of schemas
-/// and units.
+/// that scrapes it; a container runtime with an init for its PID namespace; a packet generator; tools for signing, and
+/// validators of schemas and units.
 const PACKAGES: &[Package<'_>] = &[
     ("catatonit", &["catatonit"]),
     ("faketime", &["faketime"]),
+    ("hping3", &["hping3"]),
     ("iproute2", &["ip"]),
     ("iptables", &["iptables-nft"]),
     ("libcap2-bin", &["setcap"]),

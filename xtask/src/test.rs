@@ -9,7 +9,7 @@ use xshell::cmd;
 use crate::prepare::prepare;
 use crate::run::reported;
 use crate::workspace::Workspace;
-use crate::{artefacts, boot, cluster, fuzz, kernels, kubectl, python, tidy};
+use crate::{artefacts, boot, cluster, fuzz, kernels, kubectl, python, tidy, traffic};
 
 /// Minimum number of parallel tests: most of them wait, for agents and for silence.
 const THREADS: usize = 6;
@@ -20,8 +20,8 @@ const FUZZ_FULL: u32 = 600;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Also run the long tests: a thousand kills, a hundred upgrades, ten minutes of fuzzing for each target,
-    /// the tests in other kernels, the manifests on a cluster, boots of Debian with the package
+    /// Also run the long tests: a thousand kills, a hundred upgrades, ten minutes of fuzzing for each target, the
+    /// traffic of every tool, the tests in other kernels, the manifests on a cluster, boots of Debian with the package
     #[arg(long)]
     full: bool,
 }
@@ -30,6 +30,9 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     prepare(workspace, "test", &[])?;
     python::ensure_validators(workspace)?;
     kubectl::ensure_kubectl(workspace)?;
+    if arguments.full {
+        traffic::ensure_tools(workspace)?;
+    }
     artefacts::for_tests(workspace)?;
     let mut tests = cmd!(workspace.shell, "cargo test --workspace --no-fail-fast");
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
