@@ -6,12 +6,13 @@ use crate::debian::{Package, ensure_packages, is_root};
 use crate::ebpf;
 use crate::workspace::Workspace;
 
-/// Packages that the tests use: network namespaces with nftables and iptables rules, signatures, a PostgreSQL server
-/// with a certificate, an agent with reduced capabilities, one with traced system calls and a wrong clock, a Prometheus
-/// that scrapes it; a container runtime with an init for its PID namespace; a packet generator; tools for signing, and
-/// validators of schemas and units.
+/// Packages that the tests use: network namespaces with counters of cards, nftables and iptables rules, signatures, a
+/// PostgreSQL server with a certificate, an agent with reduced capabilities, one with traced system calls and a wrong
+/// clock, a Prometheus that scrapes it; a container runtime with an init for its PID namespace; a packet generator;
+/// tools for signing, and validators of schemas and units.
 const PACKAGES: &[Package<'_>] = &[
     ("catatonit", &["catatonit"]),
+    ("ethtool", &["ethtool"]),
     ("faketime", &["faketime"]),
     ("hping3", &["hping3"]),
     ("iproute2", &["ip"]),

@@ -52,6 +52,11 @@ impl Host {
         Ok(host)
     }
 
+    /// Returns a namespace that is not of a lab.
+    pub(super) fn outside(net: OwnedFd) -> Self {
+        Self { name: "outside the lab".to_owned(), net: Arc::new(net) }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -117,6 +122,14 @@ impl Host {
             .with_context(|| {
                 format!("{}: {interface}: no such interface, or it has no MAC address", self.name)
             })
+    }
+
+    /// Returns the name of the interface with this MAC address, in wire order.
+    pub(super) fn interface_of(&self, mac: [u8; 6]) -> Result<Option<String>> {
+        let _inside = self.enter()?;
+        let mut found = getifaddrs()?
+            .filter(|entry| entry.address.and_then(|address| address.as_link_addr()?.addr()) == Some(mac));
+        Ok(found.next().map(|entry| entry.interface_name))
     }
 
     /// Opens a UDP socket of this host.

@@ -130,6 +130,12 @@ impl Lab {
     pub fn host(&self, name: &str) -> Result<Host> {
         Host::new(name).with_context(|| format!("host {name}: not made"))
     }
+
+    /// Returns the network namespace outside the lab, as a host.
+    fn outside(&self) -> Result<Host> {
+        let [_, net, _] = &self.before.namespaces;
+        Ok(Host::outside(net.try_clone()?))
+    }
 }
 
 impl Drop for Lab {

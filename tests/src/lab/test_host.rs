@@ -56,10 +56,30 @@ impl TestHost {
 
     /// Joins the hosts by interfaces of this name on both, and waits until every client reaches the database host.
     pub fn link(&self, interface: &str) {
-        let [servers, clients] =
-            [&self.servers, &self.clients].map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
+        let [servers, clients] = self.addresses();
         self.lab.link(self.db.end(interface, &servers), self.outside.end(interface, &clients)).unwrap();
         self.wait_for_route();
+    }
+
+    /// As `link`, by two network cards of the machine on one wire, with these MAC addresses: the database host's first.
+    pub fn plug(&self, interface: &str, macs: [[u8; 6]; 2]) {
+        for (mac, host) in macs.into_iter().zip([&self.db, &self.outside]) {
+            self.lab.plug(mac, host, interface).unwrap();
+        }
+        self.bring_up(interface);
+    }
+
+    /// Brings the interfaces of this name up, with all addresses, and waits until every client reaches the database
+    /// host.
+    pub fn bring_up(&self, interface: &str) {
+        let [servers, clients] = self.addresses();
+        let ends = [self.db.end(interface, &servers), self.outside.end(interface, &clients)];
+        self.lab.bring_up(ends).unwrap();
+        self.wait_for_route();
+    }
+
+    fn addresses(&self) -> [Vec<&str>; 2] {
+        [&self.servers, &self.clients].map(|all| all.iter().map(String::as_str).collect())
     }
 
     /// Restores the database host's IPv6 addresses, which the kernel removes from an interface that goes down.
