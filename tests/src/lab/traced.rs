@@ -88,15 +88,44 @@ impl Tracer {
             self.counts = true;
         }
         let WaitStatus::PtraceSyscall(pid) = status else { return Ok(false) };
-        let info = ptrace::syscall_info(pid).context("traced: which call")?;
-        if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        let info = SyscallInfo::of(pid).context("traced: which call")?;
+        if info.op != SyscallInfo::ENTRY {
             return Ok(self.writing.remove(&pid) && self.counts);
         }
-        // SAFETY: `op` states which member of the union is valid.
-        let entry = unsafe { info.u.entry };
-        if entry.nr == libc::SYS_bpf.cast_unsigned() && WRITES.contains(&entry.args[0]) {
+        if info.number == libc::SYS_bpf.cast_unsigned() && WRITES.contains(&info.arguments[0]) {
             self.writing.insert(pid);
         }
         Ok(false)
+    }
+}
+
+/// `struct ptrace_syscall_info` at the entry of a call; nix has it only with glibc.
+#[derive(Default)]
+#[repr(C)]
+struct SyscallInfo {
+    op: u8,
+    reserved: [u8; 3],
+    architecture: u32,
+    instruction_pointer: u64,
+    stack_pointer: u64,
+    /// This and the arguments are valid only at an entry.
+    number: u64,
+    arguments: [u64; 6],
+}
+
+impl SyscallInfo {
+    /// `PTRACE_GET_SYSCALL_INFO` in `linux/ptrace.h`.
+    const REQUEST: libc::c_long = 0x420e;
+    /// `PTRACE_SYSCALL_INFO_ENTRY`.
+    const ENTRY: u8 = 1;
+
+    /// Returns the call in which a thread is stopped.
+    fn of(pid: Pid) -> nix::Result<Self> {
+        let (mut info, size) = (Self::default(), size_of::<Self>());
+        let (pid, info_at) = (libc::c_long::from(pid.as_raw()), &raw mut info);
+        // SAFETY: the kernel writes at most `size` bytes to `info`, in which every value is valid.
+        let read = unsafe { libc::syscall(libc::SYS_ptrace, Self::REQUEST, pid, size, info_at) };
+        nix::errno::Errno::result(read)?;
+        Ok(info)
     }
 }
