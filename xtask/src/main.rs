@@ -8,6 +8,7 @@ mod captures;
 mod cargo_tool;
 mod cluster;
 mod copy;
+mod data_plane;
 mod debian;
 mod debian_source;
 mod demo;

@@ -10,20 +10,20 @@ use xshell::{Shell, cmd};
 
 use super::fetch::Kernel;
 
-const BUSYBOX: &str = "/bin/busybox";
+const BUSYBOX: &str = "bin/busybox";
 const INIT: &str = include_str!("guest/init.sh");
 const MODULES: &[&str] = &["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay"];
 /// Mount points and the program directory of the script.
 const DIRECTORIES: &[&str] = &["bin", "dev", "host", "modules", "new", "own", "proc", "sys"];
 
-/// Builds the archive in `dir`; returns its path.
-pub fn initramfs(sh: &Shell, kernel: &Kernel, dir: &Path) -> Result<PathBuf> {
+/// Builds the archive in `dir`, with the busybox of a guest's root; returns its path.
+pub fn initramfs(sh: &Shell, kernel: &Kernel, root: &Path, dir: &Path) -> Result<PathBuf> {
     let tree = dir.join("initramfs");
     for name in DIRECTORIES {
         sh.create_dir(tree.join(name))?;
     }
-    fs::copy(BUSYBOX, tree.join("bin/busybox"))?;
-    for applet in cmd!(sh, "{BUSYBOX} --list").read()?.lines().filter(|name| *name != "busybox") {
+    fs::copy(root.join(BUSYBOX), tree.join("bin/busybox"))?;
+    for applet in cmd!(sh, "/{BUSYBOX} --list").read()?.lines().filter(|name| *name != "busybox") {
         let link = tree.join("bin").join(applet);
         sh.remove_path(&link)?;
         fs::os::unix::fs::symlink("busybox", link)?;

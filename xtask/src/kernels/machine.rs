@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result};
 use fs_err::{self as fs, File};
 use xshell::{Shell, cmd};
 
+use super::architecture::Architecture;
+use super::card::Slot;
+use super::emulator::Emulator;
 use super::fetch::Kernel;
 use super::initramfs::initramfs;
 use super::plan;
@@ -40,19 +43,27 @@ impl Accelerator {
         }
     }
 
-    fn arguments(self) -> [&'static str; 4] {
-        match self {
-            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+    fn arguments(self, architecture: Architecture) -> [&'static str; 4] {
+        match (self, architecture) {
+            (Self::Kvm, _) => ["-accel", "kvm", "-cpu", "host"],
+            (Self::Tcg, Architecture::Amd64) => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            // The newest processor's authentication of pointers takes most of the time, emulated.
+            (Self::Tcg, Architecture::Arm64) => ["-accel", "tcg,thread=multi", "-cpu", "cortex-a72"],
         }
     }
 }
 
-/// A kernel, and the directory for its guest's files.
+/// A kernel with network cards, and the directory for its guest's files.
 #[derive(Debug)]
 pub struct Machine<'a> {
     pub sh: &'a Shell,
+    pub emulator: &'a Emulator,
     pub kernel: &'a Kernel,
+    pub slots: Vec<Slot>,
+    /// The root file system, a directory of this machine.
+    pub root: &'a Path,
+    /// Directories that every guest has at the same place as this machine.
+    pub shared: [&'a Path; 2],
     pub dir: PathBuf,
 }
 
@@ -99,23 +110,34 @@ impl Machine<'_> {
     }
 
     fn qemu(&self, accelerator: Accelerator, plan: &Path, results: &Path) -> Result<Command> {
-        let archive = initramfs(self.sh, self.kernel, &self.dir)?;
+        let archive = initramfs(self.sh, self.kernel, self.root, &self.dir)?;
         let errors = File::create(self.dir.join("qemu"))?;
-        let (console, image, accelerator) = (self.console(), &self.kernel.image, accelerator.arguments());
+        let architecture = self.kernel.architecture;
+        let (console, image, serial) = (self.console(), &self.kernel.image, architecture.console());
+        let (machine, accelerator) = (architecture.machine(), accelerator.arguments(architecture));
+        let [root, first, second] = [self.root, self.shared[0], self.shared[1]].map(Path::display);
         // Every oops or panic of the kernel ends the guest.
-        let line = format!("console=ttyS0 quiet oops=panic panic=-1 plan={} ", plan.display());
-        // QEMU ends with this process in every case. The guest shares the whole root file system, for programs and
-        // their libraries; the host exports it read-only.
+        let line = format!(
+            "console={serial} quiet oops=panic panic=-1 files={root} shared={first} shared={second} plan={} ",
+            plan.display()
+        );
+        let program = self.emulator.command_line(architecture);
+        let cards = self.slots.iter().flat_map(|slot| slot.arguments());
+        let wiring: String = self.slots.iter().map(|slot| slot.wiring()).collect();
+        let network = format!("set -e\n{wiring}exec \"$@\"\n");
+        // QEMU ends with this process in every case, and with it the network namespace that contains its wires. The
+        // guest shares this machine's whole root file system, read-only, for kernel modules, programs and libraries.
         let qemu = cmd!(
             self.sh,
-            "setpriv --pdeathsig KILL qemu-system-x86_64 {accelerator...} -m {MEMORY} -smp {CPUS}
-             -nodefaults -no-user-config -display none -no-reboot
+            "setpriv --pdeathsig KILL unshare --net sh -c {network} sh
+             {program...} -M {machine} {accelerator...} -m {MEMORY} -smp {CPUS}
+             -nodefaults -no-user-config -display none -no-reboot {cards...}
              -kernel {image} -initrd {archive} -append {line} -serial file:{console}
              -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap
              -device virtio-serial-pci -device virtserialport,chardev=results
              -chardev file,id=results,path={results}"
         );
-        let mut qemu = Command::from(qemu);
+        let mut qemu = Command::from(qemu.env("QEMU_MODULE_DIR", self.emulator.modules()));
         qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors.into_file());
         Ok(qemu)
     }
@@ -162,7 +184,7 @@ pub fn accelerator(machine: &Machine<'_>) -> Result<Accelerator> {
         say(format_args!("kernels: no /dev/kvm, using emulation"));
         return Ok(Accelerator::Tcg);
     }
-    let ran = machine.run(Accelerator::Kvm, &plan::only_up(&machine.kernel.root))?;
+    let ran = machine.run(Accelerator::Kvm, &plan::only_up(machine.kernel))?;
     if ran.is_up() {
         return Ok(Accelerator::Kvm);
     }

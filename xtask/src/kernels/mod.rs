@@ -1,44 +1,59 @@
 //! `cargo xtask kernels`: runs the tests on other kernels than this machine's.
 
+mod apt;
+mod architecture;
+mod card;
+mod debian_kernel;
+mod emulator;
 mod fetch;
 mod initramfs;
 mod machine;
 mod plan;
 mod report;
 mod results;
-mod suite;
+mod root;
+mod selection;
 
 use anyhow::{Result, ensure};
+use xshell::cmd;
 
-pub use self::fetch::mirror;
+pub use self::apt::mirror;
 
-use self::fetch::Kernel;
+use self::architecture::Architecture;
+use self::card::Slot;
+use self::debian_kernel::{DebianKernel, Expected};
+use self::emulator::Emulator;
 use self::machine::{Accelerator, Machine, accelerator};
 use self::plan::{Built, REFUSAL};
 use self::report::Row;
-use self::results::{Outcome, judge, judge_refusal, sections, verified};
-use self::suite::{Expected, Suite, names};
+use self::results::{Outcome, judge, judge_refusal, printed, sections, verified};
+use self::selection::{Selection, names};
+use crate::data_plane;
 use crate::debian::Package;
 use crate::prepare::prepare;
 use crate::run::say;
 use crate::workspace::Workspace;
 
-/// Packages that fetch, unpack and boot a kernel.
+/// The tables, relative to the root of the workspace.
+pub const TABLE: &str = "bench/kernels.md";
+/// Start of the line in [`TABLE`] that names the tested data plane, see [`data_plane::trees`].
+pub const DATA_PLANE: &str = "Data plane: ";
+/// Packages that fetch and unpack a kernel, and make its initramfs.
 const TOOLS: &[Package<'_>] = &[
     ("apt", &["apt-get"]),
     ("busybox-static", &["busybox"]),
     ("cpio", &["cpio"]),
     ("dpkg", &["dpkg-deb"]),
     ("kmod", &["depmod"]),
-    ("qemu-system-x86", &["qemu-system-x86_64"]),
     ("xz-utils", &["xzcat"]),
 ];
 
 #[derive(Debug, Default, clap::Args)]
 pub struct Arguments {
-    /// Boot only the kernels of these Debian releases; the table is stored only when all are booted
-    #[arg(value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(names()))]
-    suites: Vec<String>,
+    /// Kernels to boot, suites and network cards to run there; without a kernel all, without suite and card all of both.
+    /// The table is stored only when nothing is named
+    #[arg(value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(names()))]
+    names: Vec<String>,
     /// Accelerator of the guests, instead of KVM where a kernel boots on it and TCG elsewhere
     #[arg(long, value_name = "ACCELERATOR")]
     accel: Option<Accelerator>,
@@ -46,16 +61,27 @@ pub struct Arguments {
 
 /// Fails unless every kernel behaves as expected; stores the table in either case.
 pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let rows = rows(workspace, arguments)?;
-    if arguments.suites.is_empty() {
-        report::save(&rows, &workspace.root.join("bench/kernels.md"))?;
+    let is_whole = arguments.names.is_empty();
+    if is_whole {
+        data_plane::ensure_committed(&workspace.shell)?;
+    }
+    let Booted { rows, object } = boot(workspace, arguments)?;
+    if is_whole {
+        report::save(&rows, &state(workspace, &object)?, &workspace.root.join(TABLE))?;
     }
     judged(&rows)
 }
 
+/// Returns the lines that name the tested state: the data plane's sources, its object, and the day.
+fn state(workspace: &Workspace, object: &str) -> Result<String> {
+    let sh = &workspace.shell;
+    let (trees, today) = (data_plane::trees(sh, "HEAD")?, cmd!(sh, "date --utc +%F").read()?);
+    Ok(format!("{DATA_PLANE}{trees}\n\nObject of the XDP program, {today}: `{object}`"))
+}
+
 /// As [`kernels`] for all kernels, without storing the table.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    judged(&rows(workspace, &Arguments::default())?)
+    judged(&boot(workspace, &Arguments::default())?.rows)
 }
 
 fn judged(rows: &[Row]) -> Result<()> {
@@ -65,57 +91,83 @@ fn judged(rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-fn rows(workspace: &Workspace, arguments: &Arguments) -> Result<Vec<Row>> {
+/// The results, and the tested object of the XDP program as the agent's `--version` names it.
+#[derive(Debug)]
+struct Booted {
+    rows: Vec<Row>,
+    object: String,
+}
+
+fn boot(workspace: &Workspace, arguments: &Arguments) -> Result<Booted> {
     prepare(workspace, "kernels", TOOLS)?;
-    let built = plan::build(workspace)?;
+    let selection = Selection::new(&arguments.names);
+    let built = plan::build(workspace, &selection)?;
     let dir = workspace.target.join("kernels");
+    let sh = &workspace.shell;
+    let emulator = Emulator::new(sh, &dir)?;
     let mut accel = arguments.accel;
     let mut rows = Vec::new();
-    for suite in Suite::chosen(&arguments.suites) {
-        let kernel = fetch::kernel(&workspace.shell, suite, &dir)?;
-        let sh = &workspace.shell;
-        let machine =
-            Machine { sh, kernel: &kernel, dir: sh.create_dir(dir.join("guests").join(suite.name))? };
-        let accel = match accel {
-            Some(accel) => accel,
-            None => *accel.insert(accelerator(&machine)?),
+    for of in &selection.kernels {
+        let kernel = fetch::kernel(sh, of, &dir)?;
+        let root = root::root(sh, of.architecture, &dir)?;
+        let machine = Machine {
+            sh,
+            emulator: &emulator,
+            kernel: &kernel,
+            slots: if of.has_cards() { Slot::all(&selection.cards) } else { Vec::new() },
+            root: &root,
+            shared: [&workspace.root, &workspace.target],
+            dir: sh.create_dir(dir.join("guests").join(of.name))?,
         };
-        say(format_args!("kernels: {} of {}, by {}", kernel.release, suite.name, accel.name()));
-        let row = row(suite, &machine, &built, accel)?;
+        let accel = match (of.architecture, accel) {
+            (Architecture::Arm64, _) => Accelerator::Tcg,
+            (_, Some(accel)) => accel,
+            (_, None) => *accel.insert(accelerator(&machine)?),
+        };
+        say(format_args!("kernels: {} of {}, by {}", kernel.release, of.name, accel.name()));
+        let foreign = match of.architecture.target() {
+            Some(target) => Some(plan::build_for(workspace, target, &built)?),
+            None => None,
+        };
+        let row = row(of, &machine, foreign.as_ref().unwrap_or(&built), accel)?;
         row.print(&machine);
         rows.push(row);
     }
-    Ok(rows)
+    Ok(Booted { rows, object: built.object(sh)? })
 }
 
 /// Boots a kernel and evaluates its results.
-fn row(suite: &Suite, machine: &Machine<'_>, built: &Built, accel: Accelerator) -> Result<Row> {
-    let Kernel { release, root, .. } = machine.kernel;
-    let script = match suite.expected {
-        Expected::Supported => plan::tests(root, built, accel)?,
-        Expected::Refused => plan::refusal(root, built)?,
+fn row(of: &DebianKernel, machine: &Machine<'_>, built: &Built, accel: Accelerator) -> Result<Row> {
+    let kernel = machine.kernel;
+    let steps = plan::steps(built, &machine.slots, accel, of.architecture);
+    let script = match of.expected {
+        Expected::Supported => plan::tests(kernel, built, &steps, accel)?,
+        Expected::Refused => plan::refusal(kernel, built)?,
     };
     let ran = machine.run(accel, &script)?;
     let sections = sections(&ran.results);
     let find = |name: &str| sections.iter().find(|section| section.name == name);
-    let outcomes = match suite.expected {
-        Expected::Refused => vec![(REFUSAL.to_owned(), judge_refusal(find(REFUSAL)))],
+    let outcomes = match of.expected {
+        Expected::Refused => vec![(REFUSAL, judge_refusal(find(REFUSAL)))],
         Expected::Supported => {
-            let judged = |program: &plan::TestProgram| {
-                let (tests, left_out) = program.tests(accel);
-                Outcome { left_out, ..judge(find(&program.name), &tests) }
+            let judged = |step: &plan::Step<'_>| {
+                let (tests, left_out) = step.tests();
+                Outcome {
+                    left_out,
+                    note: printed(find(step.name), "card: "),
+                    ..judge(find(step.name), &tests)
+                }
             };
-            built.programs.iter().map(|program| (program.name.clone(), judged(program))).collect()
+            steps.iter().map(|step| (step.name, judged(step))).collect()
         }
     };
-    let refusal = find(REFUSAL).map(|section| section.text.trim().to_owned());
     Ok(Row {
-        release: release.clone(),
-        suite: suite.name,
+        kernel: kernel.release.clone(),
+        name: of.name,
         accel,
         outcomes,
         verified: verified(&sections, "firewall"),
-        refusal,
+        refusal: find(REFUSAL).map(|section| section.text.trim().to_owned()),
         ran,
     })
 }

@@ -1,4 +1,4 @@
-//! The table of kernels.
+//! The tables of kernels and network cards.
 
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use fs_err as fs;
 
+use super::card::CARDS;
 use super::machine::{Accelerator, Machine, Ran};
 use super::plan::TESTS;
 use super::results::Outcome;
@@ -15,11 +16,13 @@ use crate::run::say;
 /// The result of one kernel.
 #[derive(Debug)]
 pub struct Row {
-    pub release: String,
-    pub suite: &'static str,
+    /// As `uname -r` prints it.
+    pub kernel: String,
+    /// The name on the command line.
+    pub name: &'static str,
     pub accel: Accelerator,
-    /// Test programs with their outcomes.
-    pub outcomes: Vec<(String, Outcome)>,
+    /// Suites and network cards with their outcomes.
+    pub outcomes: Vec<(&'static str, Outcome)>,
     /// Instructions of the attached program that the verifier processed.
     pub verified: Option<u64>,
     /// The agent's message where it refused to run.
@@ -33,6 +36,15 @@ const INTRODUCTION: &str = "\
 Debian's kernels, booted under QEMU by `cargo xtask kernels` with this machine's files, programs and tests. Under KVM
 every test runs. Under TCG, which emulates every instruction, tests repeat a tenth as often and wait six times as long;
 of the lifecycle tests only those of load, adoption, restart and migration run, since the others take too long there.
+The names with `-rt` are kernels with `PREEMPT_RT`.
+
+";
+const CARDS_INTRODUCTION: &str = "
+## Network cards
+
+The suite `cards` on network cards that QEMU emulates, with the driver of the same kernels: the mode that
+`xdp_mode: auto` chooses, and the receive queues that the driver counts, all of which had packets. Where the mode is
+generic, `xdp_mode: native` was refused and the card left open.
 
 ";
 
@@ -46,7 +58,7 @@ impl Row {
     }
 
     fn failures(&self) -> impl Iterator<Item = String> {
-        let listed = |(name, outcome): &(String, Outcome)| -> Vec<String> {
+        let listed = |(name, outcome): &(&str, Outcome)| -> Vec<String> {
             outcome.failed.iter().map(|what| format!("{name}: {what}")).collect()
         };
         let killed = self.ran.killed.iter().map(|why| format!("the guest was killed: {why}"));
@@ -58,7 +70,7 @@ impl Row {
     pub fn print(&self, machine: &Machine<'_>) {
         let took = self.ran.took.as_secs();
         let (passed, failed) = (self.passed(), self.failures().count());
-        say(format_args!("kernels: {}: {passed} passed, {failed} failed, {took} s", self.release));
+        say(format_args!("kernels: {}: {passed} passed, {failed} failed, {took} s", self.kernel));
         self.failures().for_each(|failure| say(format_args!("  {failure}")));
         if !self.ran.is_up() || self.ran.killed.is_some() {
             say(format_args!("{}", machine.last_words()));
@@ -68,34 +80,47 @@ impl Row {
         }
     }
 
-    fn cells(&self) -> Vec<String> {
-        let cell = |name: &&str| {
-            let Some((_, outcome)) = self.outcomes.iter().find(|(of, _)| of == name) else {
-                return "–".to_owned();
-            };
-            let mut cell = format!("{} passed", outcome.passed);
-            if !outcome.failed.is_empty() {
-                cell += &format!(", **{} failed**", outcome.failed.len());
-            }
-            if outcome.left_out > 0 {
-                cell += &format!(", {} left out", outcome.left_out);
-            }
-            cell
+    /// Returns the outcome of a suite or card for the table.
+    fn cell(&self, name: &str) -> String {
+        let Some((_, outcome)) = self.outcomes.iter().find(|(of, _)| *of == name) else {
+            return "–".to_owned();
         };
-        let mut cells = vec![self.release.clone(), self.suite.to_owned(), self.accel.name().to_owned()];
+        let mut cell = format!("{} passed", outcome.passed);
+        if !outcome.note.is_empty() {
+            cell = format!("{}: {cell}", outcome.note);
+        }
+        if !outcome.failed.is_empty() {
+            cell += &format!(", **{} failed**", outcome.failed.len());
+        }
+        if outcome.left_out > 0 {
+            cell += &format!(", {} left out", outcome.left_out);
+        }
+        cell
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let mut cells = vec![self.kernel.clone(), self.name.to_owned(), self.accel.name().to_owned()];
         cells.push(match (&self.refusal, self.has_failed()) {
             (_, true) => "**not as expected**".to_owned(),
             (Some(_), false) => "refused, as expected".to_owned(),
             (None, false) => "runs".to_owned(),
         });
-        cells.extend(TESTS.iter().map(cell));
+        cells.extend(TESTS.iter().map(|name| self.cell(name)));
         cells.push(self.verified.map_or_else(|| "–".to_owned(), |verified| verified.to_string()));
         cells.push(format!("{} s", self.ran.took.as_secs()));
         cells
     }
+
+    fn card_cells(&self) -> Vec<String> {
+        [self.kernel.clone()].into_iter().chain(CARDS.iter().map(|card| self.cell(card.name))).collect()
+    }
+
+    fn has_cards(&self) -> bool {
+        CARDS.iter().any(|card| self.outcomes.iter().any(|(name, _)| *name == card.name))
+    }
 }
 
-/// Prints the table.
+/// Prints the tables.
 pub fn show(rows: &[Row]) -> Result<()> {
     let text = markdown(rows)?;
     // A closed terminal is no error.
@@ -103,29 +128,44 @@ pub fn show(rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the table to `path`.
-pub fn save(rows: &[Row], path: &Path) -> Result<()> {
-    Ok(fs::write(path, markdown(rows)?)?)
+/// Writes the tables to `path`, with a line that says to which state of the project they belong.
+pub fn save(rows: &[Row], state: &str, path: &Path) -> Result<()> {
+    Ok(fs::write(path, format!("{}\n{state}\n", markdown(rows)?))?)
 }
 
 fn markdown(rows: &[Row]) -> Result<String> {
     let mut text = INTRODUCTION.to_owned();
-    let head = ["kernel", "release", "by", "the agent"].iter().chain(TESTS);
-    let head: Vec<&str> = head.copied().chain(["instructions verified", "time"]).collect();
-    writeln!(text, "| {} |\n|{}", head.join(" | "), "---|".repeat(head.len()))?;
-    for row in rows {
-        writeln!(text, "| {} |", row.cells().join(" | "))?;
+    let head = ["kernel", "name", "by", "the agent"].iter().chain(TESTS).copied();
+    table(&mut text, head.chain(["instructions verified", "time"]), rows.iter().map(Row::cells))?;
+    let with_cards: Vec<&Row> = rows.iter().filter(|row| row.has_cards()).collect();
+    if !with_cards.is_empty() {
+        text += CARDS_INTRODUCTION;
+        let head = ["kernel"].into_iter().chain(CARDS.iter().map(|card| card.name));
+        table(&mut text, head, with_cards.iter().map(|row| row.card_cells()))?;
     }
     for row in rows {
         if let Some(refusal) = &row.refusal {
-            writeln!(text, "\nOn {} the agent says:\n\n```\n{refusal}\n```", row.release)?;
+            writeln!(text, "\nOn {} the agent says:\n\n```\n{refusal}\n```", row.kernel)?;
         }
         if row.has_failed() {
-            writeln!(text, "\nOn {} failed:\n", row.release)?;
+            writeln!(text, "\nOn {} failed:\n", row.kernel)?;
             row.failures().try_for_each(|what| writeln!(text, "* {what}"))?;
         }
     }
     Ok(text)
+}
+
+fn table<'a>(
+    text: &mut String,
+    head: impl Iterator<Item = &'a str>,
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Result<()> {
+    let head: Vec<&str> = head.collect();
+    writeln!(text, "| {} |\n|{}", head.join(" | "), "---|".repeat(head.len()))?;
+    for row in rows {
+        writeln!(text, "| {} |", row.join(" | "))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -133,10 +173,10 @@ mod tests {
     use super::*;
     use crate::kernels::plan::UP;
 
-    fn row(outcomes: Vec<(String, Outcome)>) -> Row {
+    fn row(outcomes: Vec<(&'static str, Outcome)>) -> Row {
         Row {
-            release: "6.1.0".to_owned(),
-            suite: "bookworm",
+            kernel: "6.1.0".to_owned(),
+            name: "bookworm",
             accel: Accelerator::Tcg,
             outcomes,
             verified: None,
@@ -147,9 +187,9 @@ mod tests {
 
     #[test]
     fn a_kernel_fails_with_a_test_and_without_any() {
-        let good = || ("verdicts".to_owned(), Outcome { passed: 3, ..Outcome::default() });
+        let good = || ("verdicts", Outcome { passed: 3, ..Outcome::default() });
         let bad =
-            ("evasion".to_owned(), Outcome { passed: 3, failed: vec!["a failed".to_owned()], left_out: 0 });
+            ("evasion", Outcome { passed: 3, failed: vec!["a failed".to_owned()], ..Outcome::default() });
         assert!(!row(vec![good()]).has_failed());
         assert!(row(vec![good(), bad]).has_failed());
         assert!(row(vec![]).has_failed());

@@ -28,6 +28,8 @@ pub struct Outcome {
     pub failed: Vec<String>,
     /// Number of tests that were not to be run here.
     pub left_out: usize,
+    /// Facts that the tests printed; empty without any.
+    pub note: String,
 }
 
 /// Splits the results into sections. `== begin NAME` and `== end NAME CODE FROM TO` enclose each command's output;
@@ -105,11 +107,17 @@ pub fn judge_refusal(section: Option<&Section>) -> Outcome {
     if lines != 1 {
         failed.push(format!("the error has {lines} lines, must have one"));
     }
-    Outcome { passed: usize::from(failed.is_empty()), failed, left_out: 0 }
+    Outcome { passed: usize::from(failed.is_empty()), failed, ..Outcome::default() }
 }
 
 fn failed(why: &str) -> Outcome {
     Outcome { failed: vec![why.to_owned()], ..Outcome::default() }
+}
+
+/// Returns the rests of the lines of a section with this start, one after another.
+pub fn printed(section: Option<&Section>, start: &str) -> String {
+    let lines = section.iter().flat_map(|section| section.text.lines());
+    lines.filter_map(|line| line.strip_prefix(start)).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the number of instructions of a program that the verifier processed, as the tests printed it.

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# First process of a guest: the host's file system, read-only, under one of the guest's own that is gone with it.
+# First process of a guest: a directory of the host as root, under one of the guest's own that is gone with it.
 # What fails here is seen on the console; without results the host takes the kernel for failed.
 export PATH=/bin
 mount -t proc proc /proc
@@ -9,6 +9,16 @@ while read -r module; do insmod "/modules/$module"; done < /modules/order
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=1048576,cache=loose host /host
 mount -t tmpfs tmpfs /own
 mkdir /own/upper /own/work
-mount -t overlay -o lowerdir=/host,upperdir=/own/upper,workdir=/own/work overlay /new
+for word in $(cat /proc/cmdline); do
+    case $word in
+        files=*) mount -t overlay -o "lowerdir=/host${word#*=},upperdir=/own/upper,workdir=/own/work" overlay /new ;;
+        plan=*) plan=${word#*=} ;;
+    esac
+done
+# The same place for kernel modules and programs, if the root is another than the host's.
+for word in $(cat /proc/cmdline); do
+    place=${word#shared=}
+    [ "$place" = "$word" ] || [ -e "/new$place" ] || { mkdir -p "/new$place" && mount --bind "/host$place" "/new$place"; }
+done
 for place in dev proc sys; do mount --move "/$place" "/new/$place"; done
-exec switch_root /new /bin/sh "$(sed -n 's/.* plan=\([^ ]*\).*/\1/p' /new/proc/cmdline)"
+exec switch_root /new /bin/sh "$plan"
