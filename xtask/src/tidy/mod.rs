@@ -8,6 +8,7 @@ mod imports;
 mod length;
 mod links;
 mod prose;
+mod tested_kernels;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -68,9 +69,14 @@ fn source_rules(workspace: &Workspace) -> Result<()> {
     for finding in &findings {
         say(format_args!("{finding}"));
     }
+    let table = tested_kernels::check(workspace)?;
     let subjects = prose::long_subjects(workspace)?;
+    if let Some(finding) = &table {
+        say(format_args!("{finding}"));
+    }
     ensure!(subjects.is_empty(), "commit subjects over 72 characters: {}", subjects.join("; "));
     ensure!(findings.is_empty(), "source rules: {} findings in {} files", findings.len(), files.len());
+    ensure!(table.is_none(), "source rules: the tables of tested kernels are too old");
     say(format_args!("source rules: {} files are tidy", files.len()));
     Ok(())
 }
