@@ -2,8 +2,8 @@
 
 use firewall_tests::lab::{Builder, INTERFACE, TestHost};
 
-/// Names a card of the machine: the mode that `xdp_mode: auto` chooses for it, its MAC address, and that of the card at
-/// the other end of its wire.
+/// Names a card of the machine: the mode that `xdp_mode: auto` chooses for it, its MAC address, that of the card at the
+/// other end of its wire, and `forgets` if the driver stops to run its program when MTU or link change.
 const VARIABLE: &str = "FIREWALL_CARD";
 
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub enum Card {
     Machine {
         mode: String,
         macs: [[u8; 6]; 2],
+        forgets: bool,
     },
 }
 
@@ -29,7 +30,8 @@ impl Card {
     fn machine(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let mode = words.next()?.to_owned();
-        Some(Self::Machine { mode, macs: [mac(words.next()?)?, mac(words.next()?)?] })
+        let macs = [mac(words.next()?)?, mac(words.next()?)?];
+        Some(Self::Machine { mode, macs, forgets: words.next() == Some("forgets") })
     }
 
     /// Returns the mode that `xdp_mode: auto` chooses.
@@ -39,6 +41,11 @@ impl Card {
             Self::Macvlan => "generic",
             Self::Machine { mode, .. } => mode,
         }
+    }
+
+    /// Returns whether the driver stops to run its program when MTU or link change, although the program stays attached.
+    pub fn forgets(&self) -> bool {
+        matches!(self, Self::Machine { forgets: true, .. })
     }
 
     /// Builds two hosts whose link is this card on the database host.

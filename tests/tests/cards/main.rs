@@ -42,10 +42,10 @@ fn interface(host: &TestHost) -> Value {
 }
 
 /// Starts the agent and waits until the rules are in force on the card.
-fn filter(host: &TestHost, card: &Card) {
+fn filter(host: &TestHost, mode: &str) {
     host.start();
     host.until_applied(DATABASE, 1);
-    host.until("the card is filtered", |status| status["interfaces"][0]["mode"] == card.mode());
+    host.until("the card is filtered", |status| status["interfaces"][0]["mode"] == mode);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn every_queue_admits_allowed_sources_and_refuses_and_records_denied_ones() {
         // The control: without the agent every denied source gets in.
         service.await_all(&denied);
 
-        filter(&host, &card);
+        filter(&host, card.mode());
         let before = received(&host.db, INTERFACE);
         let denied = service.send(&host, DENIED);
         let allowed = service.send(&host, ALLOWED);
@@ -70,7 +70,10 @@ fn every_queue_admits_allowed_sources_and_refuses_and_records_denied_ones() {
             .filter(|(queue, count)| before.get(queue) == Some(count))
             .map(|(queue, _)| *queue)
             .collect();
-        println!("card: {}, {} receive queues counted", card.mode(), after.len());
+        match after.len() {
+            0 => println!("card: {}", card.mode()),
+            queues => println!("card: {}, {queues} receive queues", card.mode()),
+        }
         assert_eq!(idle, [0; 0], "queues without a packet: {before:?}, {after:?}");
 
         let refused = host.json(&["databases"])["databases"][0]["packets_denied"].as_u64().unwrap();
@@ -102,6 +105,9 @@ fn keeps_records() -> bool {
 fn fragments_and_tagged_frames_are_judged() {
     for card in Card::all() {
         let host = card.plug(builder().xdp_mode(configured(&card)));
+        // Emulated cards report wrong checksums of fragments, which the kernel would drop. A macvlan has no such setting.
+        let checksums = ["-K", INTERFACE, "rx", "off"];
+        let _ = host.db.command("ethtool").args(checksums).output().unwrap();
         let mut service = Service::new(&host);
         let sent = |service: &mut Service, sources| {
             let fragmented = service.send_datagrams(&host, sources, FRAGMENTED);
@@ -111,7 +117,7 @@ fn fragments_and_tagged_frames_are_judged() {
             let control = sent(&mut service, sources);
             service.await_all(&control);
         }
-        filter(&host, &card);
+        filter(&host, card.mode());
         let denied = sent(&mut service, DENIED);
         let allowed = sent(&mut service, ALLOWED);
         service.await_all(&allowed);
@@ -122,21 +128,29 @@ fn fragments_and_tagged_frames_are_judged() {
 #[test]
 fn change_of_mtu_and_link_leaves_the_filter_in_force() {
     for card in Card::all() {
-        let host = card.plug(builder().xdp_mode(configured(&card)));
+        let (configured, mode) = match card.forgets() {
+            true => ("generic", "generic"),
+            false => (configured(&card), card.mode()),
+        };
+        if card.forgets() {
+            assert_forgets(&card);
+        }
+        let host = card.plug(builder().xdp_mode(configured));
         // Otherwise the kernel removes the addresses of a link that goes down.
         host.db.set("net/ipv6/conf/all/keep_addr_on_down", "1").unwrap();
         let mut service = Service::new(&host);
-        filter(&host, &card);
+        filter(&host, mode);
         let link = interface(&host)["link_id"].clone();
         for change in ["mtu 1400", "mtu 1500", "down", "up"] {
+            println!("after ip link set {INTERFACE} {change}:");
             host.db.run(&format!("ip link set {INTERFACE} {change}")).unwrap();
             if change == "down" {
                 continue;
             }
             let denied = service.until_allowed(&host);
             service.assert_none(&denied);
-            assert_eq!(interface(&host)["mode"], card.mode(), "{change}");
-            assert_eq!(interface(&host)["link_id"], link, "{change}");
+            assert_eq!(interface(&host)["mode"], mode);
+            assert_eq!(interface(&host)["link_id"], link);
         }
         host.kill();
         // The control: the same packets arrive once the filter is gone, which the kernel removes after its last pin.
@@ -145,12 +159,25 @@ fn change_of_mtu_and_link_leaves_the_filter_in_force() {
     }
 }
 
+/// Requires the known defect of a driver, so that its end is noticed.
+fn assert_forgets(card: &Card) {
+    let host = card.plug(builder().xdp_mode("native"));
+    let mut service = Service::new(&host);
+    filter(&host, "native");
+    let denied = service.send(&host, DENIED);
+    service.assert_none(&denied);
+    host.db.run(&format!("ip link set {INTERFACE} mtu 1400")).unwrap();
+    service.until_arrived(&host, DENIED, |_| ());
+    assert_eq!(interface(&host)["mode"], "native", "the kernel still reports the program");
+    println!("card: forgets its program when the MTU changes");
+}
+
 #[test]
 fn native_mode_is_attached_or_refused_with_the_reason() {
     for card in Card::all() {
         let host = card.plug(builder().xdp_mode("native"));
         if card.mode() == "native" {
-            filter(&host, &card);
+            filter(&host, card.mode());
             continue;
         }
         host.start();

@@ -29,7 +29,7 @@ impl Architecture {
     /// Returns QEMU's machine.
     pub fn machine(self) -> &'static str {
         match self {
-            Self::Amd64 => "q35",
+            Self::Amd64 => "q35,hpet=off",
             Self::Arm64 => "virt",
         }
     }

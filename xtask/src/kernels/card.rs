@@ -11,6 +11,8 @@ pub struct Card {
     pub module: &'static str,
     /// First kernel version whose driver has native XDP; `None` if no driver has.
     native_since: Option<(u32, u32)>,
+    /// The driver stops to run its program when MTU or link change, although the program stays attached.
+    forgets: bool,
     wire: Wire,
 }
 
@@ -38,6 +40,7 @@ pub const CARDS: &[Card] = &[
         device: "virtio-net-pci,mq=on,vectors=10",
         module: "virtio_net",
         native_since: Some((4, 10)),
+        forgets: false,
         wire: Wire::Bridge(4),
     },
     Card {
@@ -45,15 +48,30 @@ pub const CARDS: &[Card] = &[
         device: "vmxnet3",
         module: "vmxnet3",
         native_since: Some((6, 6)),
+        forgets: true,
         wire: Wire::Hub,
     },
-    Card { name: "igb", device: "igb", module: "igb", native_since: Some((5, 10)), wire: Wire::Hub },
-    Card { name: "e1000e", device: "e1000e", module: "e1000e", native_since: None, wire: Wire::Hub },
+    Card {
+        name: "igb",
+        device: "igb",
+        module: "igb",
+        native_since: Some((5, 10)),
+        forgets: false,
+        wire: Wire::Hub,
+    },
+    Card {
+        name: "e1000e",
+        device: "e1000e",
+        module: "e1000e",
+        native_since: None,
+        forgets: false,
+        wire: Wire::Hub,
+    },
 ];
 
 impl Card {
     /// Returns the mode that `xdp_mode: auto` chooses on a kernel of this release, as `uname -r` prints it.
-    pub fn mode(&self, release: &str) -> &'static str {
+    fn mode(&self, release: &str) -> &'static str {
         match (self.native_since, version(release)) {
             (Some(since), Some(version)) if version >= since => "native",
             _ => "generic",
@@ -71,13 +89,20 @@ impl Slot {
         cards.iter().enumerate().map(|(index, card)| Self { card, index }).collect()
     }
 
+    /// Returns the description of the card for the tests, on a kernel of this release.
+    pub fn description(self, release: &str) -> String {
+        let mode = self.card.mode(release);
+        let forgets = if self.card.forgets && mode == "native" { " forgets" } else { "" };
+        format!("{mode} {} {}{forgets}", self.mac(), self.peer())
+    }
+
     /// Returns the MAC address of the card.
-    pub fn mac(self) -> String {
+    fn mac(self) -> String {
         format!("52:54:00:00:{:02x}:01", self.index)
     }
 
     /// Returns the MAC address of the card at the other end of the wire.
-    pub fn peer(self) -> String {
+    fn peer(self) -> String {
         format!("52:54:00:00:{:02x}:02", self.index)
     }
 

@@ -22,6 +22,8 @@ pub enum Expected {
     Refused,
 }
 
+const REAL_TIME: &str = "linux-image-rt-amd64";
+
 impl DebianKernel {
     const fn new(name: &'static str, release: &'static str) -> Self {
         let (package, architecture) = ("linux-image-amd64", Architecture::Amd64);
@@ -29,7 +31,12 @@ impl DebianKernel {
     }
 
     const fn real_time(name: &'static str, release: &'static str) -> Self {
-        Self { package: "linux-image-rt-amd64", ..Self::new(name, release) }
+        Self { package: REAL_TIME, ..Self::new(name, release) }
+    }
+
+    /// Returns whether the kernel is built with `PREEMPT_RT`, where the agent uses no caches.
+    pub fn is_real_time(&self) -> bool {
+        self.package == REAL_TIME
     }
 
     /// Returns whether the network cards are tested on this kernel.
@@ -39,7 +46,7 @@ impl DebianKernel {
 }
 
 /// From the oldest: 5.10, 6.1, 6.12, and the newest available; 6.1 and 6.12 also with `PREEMPT_RT`, 6.12 also for
-/// aarch64.
+/// aarch64, which runs only if it is named.
 pub const KERNELS: &[DebianKernel] = &[
     DebianKernel { expected: Expected::Refused, ..DebianKernel::new("bullseye", "bullseye") },
     DebianKernel::new("bookworm", "bookworm"),

@@ -139,12 +139,12 @@ fn boot(workspace: &Workspace, arguments: &Arguments) -> Result<Booted> {
 /// Boots a kernel and evaluates its results.
 fn row(of: &DebianKernel, machine: &Machine<'_>, built: &Built, accel: Accelerator) -> Result<Row> {
     let kernel = machine.kernel;
-    let steps = plan::steps(built, &machine.slots, accel, of.architecture);
+    let steps = plan::steps(built, &machine.slots, accel, of);
     let script = match of.expected {
         Expected::Supported => plan::tests(kernel, built, &steps, accel)?,
         Expected::Refused => plan::refusal(kernel, built)?,
     };
-    let ran = machine.run(accel, &script)?;
+    let ran = machine.run_again(accel, &script)?;
     let sections = sections(&ran.results);
     let find = |name: &str| sections.iter().find(|section| section.name == name);
     let outcomes = match of.expected {

@@ -10,6 +10,7 @@ use xshell::{Shell, cmd};
 
 use super::architecture::Architecture;
 use super::card::Slot;
+use super::debian_kernel::DebianKernel;
 use super::fetch::Kernel;
 use super::machine::Accelerator;
 use super::selection::Selection;
@@ -24,15 +25,18 @@ pub const REFUSAL: &str = "refusal";
 pub const TESTS: &[&str] = &["verdicts", "evasion", "publication", "lifecycle"];
 /// The test program that runs once for each network card.
 const CARD_TESTS: &str = "cards";
-/// Describes the card to that program: mode, MAC address of the card, MAC address of its peer.
+/// Describes the card to that program.
 const CARD: &str = "FIREWALL_CARD";
 /// The lifecycle tests use an agent of another map layout.
 const LIFECYCLE: &str = "lifecycle";
+const PUBLICATION: &str = "publication";
 /// Lifecycle tests to run where every instruction is emulated: load, adoption, restarts, layout migration; the others
 /// take too long there.
 const RESTARTS: &[&str] = &["abi::", "adoption::", "detached::", "layouts::", "restarts::", "rights::"];
 /// The same without the tests of other programs than the agent, which are not built for other architectures.
 const FOREIGN_RESTARTS: &[&str] = &["abi::", "adoption::", "restarts::"];
+/// Tests of caches that the agent does not use with `PREEMPT_RT`, and that take too long there.
+const CACHE_KILLS: &[&str] = &["killed::no_cached_verdict_survives_a_kill_at_any_publish_write"];
 /// Timeout of a test program, in seconds, however slow the machine.
 const LIMIT: u32 = 1800;
 
@@ -144,13 +148,16 @@ pub struct Step<'a> {
     card: Option<Slot>,
     /// Prefixes of the names of the tests to run; empty for all.
     filters: &'static [&'static str],
+    /// Names of tests to leave out.
+    skipped: &'static [&'static str],
 }
 
 impl Step<'_> {
     /// Returns the tests to run, and the number of those left out.
     pub fn tests(&self) -> (BTreeSet<String>, usize) {
         let is_run = |name: &&String| {
-            self.filters.is_empty() || self.filters.iter().any(|start| name.starts_with(start))
+            let is_in = self.filters.is_empty() || self.filters.iter().any(|start| name.starts_with(start));
+            is_in && !self.skipped.contains(&name.as_str())
         };
         let run: BTreeSet<String> = self.program.tests.iter().filter(is_run).cloned().collect();
         let left_out = self.program.tests.len() - run.len();
@@ -161,11 +168,11 @@ impl Step<'_> {
         let (name, path, filters) = (self.name, quoted(&self.program.path)?, self.filters.join(" "));
         // A card is in one test at a time.
         let threads = if self.card.is_some() { 1 } else { 2 };
-        let how = format!("--color never --test-threads {threads} --show-output");
-        let environment = self.card.map_or_else(String::new, |slot| {
-            let mode = slot.card.mode(&kernel.release);
-            format!("env {CARD}='{mode} {} {}' ", slot.mac(), slot.peer())
-        });
+        let skipped: String = self.skipped.iter().map(|name| format!(" --skip {name}")).collect();
+        let how = format!("--color never --test-threads {threads} --show-output{skipped}");
+        let environment = self
+            .card
+            .map_or_else(String::new, |slot| format!("env {CARD}='{}' ", slot.description(&kernel.release)));
         Ok(format!("run {name} {LIMIT} {environment}{path} {filters} {how}\n"))
     }
 }
@@ -173,12 +180,7 @@ impl Step<'_> {
 /// Returns the runs of a guest: the suites, then the tests of each card.
 ///
 /// Where every instruction is emulated, only a part of the lifecycle tests runs.
-pub fn steps<'a>(
-    built: &'a Built,
-    slots: &[Slot],
-    accel: Accelerator,
-    architecture: Architecture,
-) -> Vec<Step<'a>> {
+pub fn steps<'a>(built: &'a Built, slots: &[Slot], accel: Accelerator, of: &DebianKernel) -> Vec<Step<'a>> {
     let mut steps = Vec::new();
     for program in &built.programs {
         if program.name == CARD_TESTS {
@@ -187,14 +189,17 @@ pub fn steps<'a>(
                 program,
                 card: Some(*slot),
                 filters: &[],
+                skipped: &[],
             }));
         } else {
-            let filters = match (program.name, architecture, accel) {
+            let filters = match (program.name, of.architecture, accel) {
                 (LIFECYCLE, Architecture::Arm64, _) => FOREIGN_RESTARTS,
                 (LIFECYCLE, Architecture::Amd64, Accelerator::Tcg) => RESTARTS,
                 _ => &[],
             };
-            steps.push(Step { name: program.name, program, card: None, filters });
+            let is_skipping = of.is_real_time() && program.name == PUBLICATION;
+            let skipped = if is_skipping { CACHE_KILLS } else { &[] };
+            steps.push(Step { name: program.name, program, card: None, filters, skipped });
         }
     }
     steps

@@ -36,7 +36,8 @@ const INTRODUCTION: &str = "\
 Debian's kernels, booted under QEMU by `cargo xtask kernels` with this machine's files, programs and tests. Under KVM
 every test runs. Under TCG, which emulates every instruction, tests repeat a tenth as often and wait six times as long;
 of the lifecycle tests only those of load, adoption, restart and migration run, since the others take too long there.
-The names with `-rt` are kernels with `PREEMPT_RT`.
+The names with `-rt` are kernels with `PREEMPT_RT`, where the agent uses no caches: the test of caches after kills is
+left out there.
 
 ";
 const CARDS_INTRODUCTION: &str = "
@@ -44,7 +45,8 @@ const CARDS_INTRODUCTION: &str = "
 
 The suite `cards` on network cards that QEMU emulates, with the driver of the same kernels: the mode that
 `xdp_mode: auto` chooses, and the receive queues that the driver counts, all of which had packets. Where the mode is
-generic, `xdp_mode: native` was refused and the card left open.
+generic, `xdp_mode: native` was refused and the card left open. A driver that forgets its program passed the test of
+changes of MTU and link in generic mode only.
 
 ";
 
