@@ -134,6 +134,7 @@ fn change_of_mtu_and_link_leaves_the_filter_in_force() {
         };
         if card.forgets() {
             assert_forgets(&card);
+            println!("card: forgets its program when the MTU changes");
         }
         let host = card.plug(builder().xdp_mode(configured));
         // Otherwise the kernel removes the addresses of a link that goes down.
@@ -169,7 +170,6 @@ fn assert_forgets(card: &Card) {
     host.db.run(&format!("ip link set {INTERFACE} mtu 1400")).unwrap();
     service.until_arrived(&host, DENIED, |_| ());
     assert_eq!(interface(&host)["mode"], "native", "the kernel still reports the program");
-    println!("card: forgets its program when the MTU changes");
 }
 
 #[test]
