@@ -1,19 +1,13 @@
 //! Captures of hostile and ordinary traffic: the tests of tcpdump, from its Debian source package.
 
-use std::path::Path;
-
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
-use xshell::cmd;
 
+use crate::apt::{Apt, cached};
 use crate::debian::is_debian;
-use crate::debian_source::download;
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "tcpdump";
-/// Member pattern of the captures in the source archive, and the directories before their names.
-const CAPTURES: &str = "*/tests/*.pcap";
-const DIRECTORIES: &str = "2";
 /// Minimum number of captures: the package has more than 600.
 const ENOUGH: usize = 300;
 
@@ -25,15 +19,21 @@ pub fn ensure_captures(workspace: &Workspace) -> Result<()> {
     }
     ensure!(is_debian(), "captures: they come from a Debian source package; this system is not Debian");
     let sh = &workspace.shell;
-    let downloads = workspace.tools().join("captures-source");
-    let archive = download(sh, PACKAGE, &downloads)?;
-    // The rename makes the directory complete or absent, even after an interruption.
-    let next = dir.with_extension("next");
-    sh.remove_path(&next)?;
-    sh.create_dir(&next)?;
-    cmd!(sh, "tar -xf {archive} -C {next} --wildcards --strip-components={DIRECTORIES} {CAPTURES}").run()?;
-    let count = sh.read_dir(&next)?.len();
-    ensure!(count >= ENOUGH, "{}: {count} captures, fewer than {ENOUGH}", Path::new(&archive).display());
-    sh.remove_path(&downloads)?;
-    Ok(fs::rename(&next, &dir)?)
+    let source = workspace.tools().join("captures-source");
+    sh.remove_path(&source)?;
+    Apt::with_sources(sh, &codename()?, &workspace.target)?.unpack_source(PACKAGE, &source)?;
+    cached(sh, &dir, |dir| {
+        let mut captures = sh.read_dir(source.join("tests"))?;
+        captures.retain(|file| file.extension().is_some_and(|extension| extension == "pcap"));
+        ensure!(captures.len() >= ENOUGH, "{PACKAGE}: {} captures, fewer than {ENOUGH}", captures.len());
+        captures.iter().try_for_each(|file| Ok(sh.copy_file(file, dir)?))
+    })?;
+    Ok(sh.remove_path(&source)?)
+}
+
+/// Returns the name of this machine's release.
+fn codename() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release")?;
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    Ok(codename.context("/etc/os-release: no VERSION_CODENAME")?.to_owned())
 }

@@ -35,7 +35,7 @@ pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
     })?;
     let (release, package) = LATER;
     ensure_in(sh, &workspace.tools().join(format!("kubectl-{release}")), |dir| {
-        Apt::new(sh, release, &workspace.target.join("apt").join(release))?.unpack(&[package], dir)
+        Apt::new(sh, release, &workspace.target)?.unpack(&[package], dir)
     })
 }
 

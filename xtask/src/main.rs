@@ -10,7 +10,6 @@ mod cluster;
 mod copy;
 mod data_plane;
 mod debian;
-mod debian_source;
 mod demo;
 mod deny;
 mod ebpf;

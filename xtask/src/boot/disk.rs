@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 use super::packages::Packages;
 use super::release::Release;
 use super::rules::rules;
-use crate::kernels::mirror;
+use crate::apt::mirror;
 use crate::run::say;
 use crate::workspace::Workspace;
 

@@ -97,7 +97,7 @@ fn prepared(workspace: &Workspace) -> Result<Plan> {
     prepare(workspace, "cluster", TOOLS)?;
     artefacts::for_tests(workspace)?;
     let (sh, dir) = (&workspace.shell, workspace.target.join("cluster"));
-    let apt = Apt::new(sh, RELEASE, &workspace.target.join("apt").join(RELEASE))?;
+    let apt = Apt::with_sources(sh, RELEASE, &workspace.target)?;
     let mut packages = packages::unpacked(sh, &apt, &dir)?;
     packages.push(build::programs(sh, &apt, &dir)?);
     let logs = dir.join("logs");

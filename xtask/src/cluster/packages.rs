@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use xshell::Shell;
 
-use crate::apt::{Apt, cached};
+use crate::apt::{Apt, cached, in_path};
 
 const PACKAGES: [&str; 5] =
     ["containerd", "containernetworking-plugins", "etcd-server", "kubernetes-client", "runc"];
@@ -27,8 +27,7 @@ impl Unpacked {
         (name, version): (&str, String),
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Self> {
-        // Directories of an overlay are separated by colons.
-        let root = dir.join(format!("{name}_{}", version.replace(':', "%3a")));
+        let root = dir.join(format!("{name}_{}", in_path(&version)));
         cached(sh, &root, fill)?;
         Ok(Self { name: name.to_owned(), version, root })
     }

@@ -3,15 +3,16 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use xshell::Shell;
 
-use super::apt::{Apt, cached, unpack};
 use super::architecture::Architecture;
+use crate::apt::{Apt, cached, in_path};
 
 /// The first Debian release whose QEMU has the card igb.
 const RELEASE: &str = "trixie";
-const PACKAGES: &[&str] = &["qemu-system-x86", "qemu-system-arm"];
+const QEMU: &str = "qemu-system-x86";
+const PACKAGES: &[&str] = &[QEMU, "qemu-system-arm"];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// Directories with firmware.
 const FIRMWARE: &[&str] = &["usr/share/qemu", "usr/share/seabios"];
@@ -25,14 +26,10 @@ pub struct Emulator {
 impl Emulator {
     /// Downloads and unpacks QEMU below `dir` unless it is cached.
     pub fn new(sh: &Shell, dir: &Path) -> Result<Self> {
-        let apt = Apt::new(sh, RELEASE, Architecture::Amd64.name(), dir)?;
-        let first = PACKAGES.first().context("QEMU: no package")?;
-        let version = apt.version(&[(*first).to_owned()])?;
-        let root = dir.join("emulators").join(format!("{RELEASE}-{version}"));
-        cached(sh, &root, |root| {
-            let packages = apt.download_with_dependencies(PACKAGES)?;
-            packages.iter().try_for_each(|package| unpack(package, root, &[]))
-        })?;
+        let apt = Apt::of_architecture(sh, RELEASE, Architecture::Amd64.name(), dir)?;
+        let version = apt.version(QEMU)?;
+        let root = dir.join("emulators").join(format!("{RELEASE}-{}", in_path(&version)));
+        cached(sh, &root, |root| apt.unpack_with_dependencies(PACKAGES, QEMU, root))?;
         Ok(Self { root })
     }
 

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 use xshell::{Shell, cmd};
 
-use super::apt::{Apt, cached, unpack};
 use super::architecture::Architecture;
 use super::debian_kernel::DebianKernel;
+use crate::apt::{Apt, cached, in_path};
 
 /// Name prefixes of the packages that make up a kernel; the version follows.
 const PARTS: &[&str] = &["linux-image-", "linux-base-", "linux-binary-", "linux-modules-"];
@@ -49,17 +49,16 @@ pub struct Kernel {
 /// Returns the newest kernel of its kind; downloads and unpacks it below `dir` unless it is cached.
 pub fn kernel(sh: &Shell, of: &DebianKernel, dir: &Path) -> Result<Kernel> {
     let architecture = of.architecture;
-    let apt = Apt::new(sh, of.release, architecture.name(), dir)?;
+    let apt = Apt::of_architecture(sh, of.release, architecture.name(), dir)?;
     let packages = packages(&apt.dependencies(of.package)?, architecture);
     let first = packages.first().with_context(|| format!("{}: no kernel package", of.package))?;
     let release = release(first, architecture);
     let release =
         release.with_context(|| format!("{first}: no kernel release in the package name"))?.to_owned();
-    let root = dir.join("kernels").join(format!("{}-{}", of.name, apt.version(&packages)?));
+    let root = dir.join("kernels").join(format!("{}-{}", of.name, in_path(&apt.version(first)?)));
     cached(sh, &root, |root| {
-        for package in apt.download(&packages)? {
-            unpack(&package, root, WANTED)?;
-        }
+        let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+        apt.unpack_matching(&packages, root, WANTED)?;
         let modules = root.join("lib");
         if !modules.exists() {
             fs::os::unix::fs::symlink("usr/lib", &modules)?;

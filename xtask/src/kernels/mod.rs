@@ -1,6 +1,5 @@
 //! `cargo xtask kernels`: runs the tests on other kernels than this machine's.
 
-mod apt;
 mod architecture;
 mod card;
 mod debian_kernel;
@@ -16,8 +15,6 @@ mod selection;
 
 use anyhow::{Result, ensure};
 use xshell::cmd;
-
-pub use self::apt::mirror;
 
 use self::architecture::Architecture;
 use self::card::Slot;

@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use xshell::Shell;
 
-use super::apt::{Apt, cached, unpack};
 use super::architecture::Architecture;
+use crate::apt::{Apt, cached, in_path};
 
 const RELEASE: &str = "trixie";
-/// The programs that the script of a guest and the tests run. base-files has the links of a merged `/usr`.
+/// The package with the links of a merged `/usr`, which must be there before the files of the others.
+const LINKS: &str = "base-files";
+/// The programs that the script of a guest and the tests run.
 const PACKAGES: &[&str] = &[
-    "base-files",
+    LINKS,
     "busybox-static",
     "coreutils",
     "dash",
@@ -28,18 +30,14 @@ pub fn root(sh: &Shell, architecture: Architecture, dir: &Path) -> Result<PathBu
     if architecture == Architecture::Amd64 {
         return Ok(PathBuf::from("/"));
     }
-    let apt = Apt::new(sh, RELEASE, architecture.name(), dir)?;
-    let first = PACKAGES.first().context("root: no package")?;
-    let version = apt.version(&[(*first).to_owned()])?;
-    let root = dir.join("roots").join(format!("{RELEASE}-{}-{version}", architecture.name()));
+    let apt = Apt::of_architecture(sh, RELEASE, architecture.name(), dir)?;
+    let version = apt.version(LINKS)?;
+    let root = dir.join("roots").join(format!("{RELEASE}-{}-{}", architecture.name(), in_path(&version)));
     cached(sh, &root, |root| {
-        let mut packages = apt.download_with_dependencies(PACKAGES)?;
-        // Its links have to be there before the files of the others.
-        packages.sort_by_key(|file| !file.to_string_lossy().contains("/base-files_"));
         for name in ["dev", "proc", "run", "sys", "tmp"] {
             sh.create_dir(root.join(name))?;
         }
-        packages.iter().try_for_each(|package| unpack(package, root, &[]))
+        apt.unpack_with_dependencies(PACKAGES, LINKS, root)
     })?;
     Ok(root)
 }
