@@ -4,7 +4,7 @@ mod open_links;
 
 use std::{os::fd::AsFd as _, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use aya::programs::{
     ProgramError, Xdp, XdpMode as AttachMode,
     links::{FdLink, PinnedLink},
@@ -20,11 +20,18 @@ use super::{
 };
 use crate::{
     config::XdpMode,
-    host::netlink::{Attached, InterfaceTable},
+    host::{
+        driver::driver,
+        netlink::{Attached, InterfaceTable},
+    },
 };
 
 /// Prefix of the pin names of links on interfaces in other network namespaces. Interface names have no colon.
 const ELSEWHERE: &str = ":elsewhere-";
+
+/// The driver that stops running an attached program after a change of the MTU, on Linux 6.12 and 7.2 after a link that
+/// went down as well; the kernel goes on to report the program. `cargo xtask kernels vmxnet3` requires it.
+const UNRELIABLE: &str = "vmxnet3";
 
 /// An interface with a link of this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +178,16 @@ fn update_link(program: &mut Xdp, pin: &Path, interface: &str) -> Result<()> {
 }
 
 fn make(program: &mut Xdp, pin: &Path, interface: &str, mode: XdpMode) -> Result<()> {
-    let first = if mode == XdpMode::Generic { AttachMode::Skb } else { AttachMode::Driver };
+    let mut first = if mode == XdpMode::Generic { AttachMode::Skb } else { AttachMode::Driver };
+    if mode != XdpMode::Generic && is_unreliable(interface) {
+        ensure!(
+            mode == XdpMode::Auto,
+            "interface {interface}: cannot attach in mode {mode}: the driver {UNRELIABLE} is not reliable there, it stops \
+             running the program when the MTU changes; `xdp_mode: auto` or `generic` attaches in the network stack"
+        );
+        warn!(interface, driver = UNRELIABLE, "native mode not reliable, attaching in generic mode");
+        first = AttachMode::Skb;
+    }
     let attached = match program.attach(interface, first) {
         Err(error) if mode == XdpMode::Auto && is_of_the_driver(&error) => {
             let error = anyhow::Error::from(error);
@@ -196,6 +212,12 @@ fn make(program: &mut Xdp, pin: &Path, interface: &str, mode: XdpMode) -> Result
         .map_err(|_| anyhow::anyhow!("interface {interface}: the kernel created no bpf_link"))?;
     link.pin(pin).with_context(|| format!("cannot pin {}", pin.display()))?;
     Ok(())
+}
+
+/// Returns whether the driver of an interface may pass packets around the attached program. An unknown driver counts as
+/// reliable.
+fn is_unreliable(interface: &str) -> bool {
+    driver(interface).is_ok_and(|driver| driver.as_deref() == Some(UNRELIABLE))
 }
 
 /// Returns whether generic mode, which needs no driver support, may succeed after this error.

@@ -1,10 +1,12 @@
-//! Facts and services of the host: interfaces, packet rewriting by other rules, listeners, settings, mounts, memory,
+//! Facts and services of the host: interfaces, drivers, packet rewriting by other rules, listeners, settings, mounts, memory,
 //! clock, limits, service manager.
 
 pub mod allocator;
 #[cfg(feature = "program")]
 pub mod cgroup;
 pub mod clock;
+#[cfg(feature = "program")]
+pub mod driver;
 pub mod iptables;
 pub mod limits;
 #[cfg(feature = "program")]

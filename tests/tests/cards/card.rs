@@ -3,7 +3,8 @@
 use firewall_tests::lab::{Builder, INTERFACE, TestHost};
 
 /// Names a card of the machine: the mode that `xdp_mode: auto` chooses for it, its MAC address, that of the card at the
-/// other end of its wire, and `forgets` if the driver stops to run its program when MTU or link change.
+/// other end of its wire, and `unreliable` if the agent refuses native mode on its driver, or `forgets` if moreover the
+/// driver of this kernel stops running its program when the MTU changes.
 const VARIABLE: &str = "FIREWALL_CARD";
 
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub enum Card {
     Machine {
         mode: String,
         macs: [[u8; 6]; 2],
+        is_unreliable: bool,
         forgets: bool,
     },
 }
@@ -31,7 +33,17 @@ impl Card {
         let mut words = text.split(' ');
         let mode = words.next()?.to_owned();
         let macs = [mac(words.next()?)?, mac(words.next()?)?];
-        Some(Self::Machine { mode, macs, forgets: words.next() == Some("forgets") })
+        let defect = words.next();
+        let forgets = defect == Some("forgets");
+        Some(Self::Machine { mode, macs, is_unreliable: forgets || defect == Some("unreliable"), forgets })
+    }
+
+    /// Returns the agent's reason for which it refuses native mode.
+    pub fn refusal(&self) -> &[&str] {
+        match matches!(self, Self::Machine { is_unreliable: true, .. }) {
+            true => &["is not reliable there", "stops running the program when the MTU changes"],
+            false => &["the driver has no native XDP", "os error 95"],
+        }
     }
 
     /// Returns the mode that `xdp_mode: auto` chooses.
@@ -43,7 +55,8 @@ impl Card {
         }
     }
 
-    /// Returns whether the driver stops to run its program when MTU or link change, although the program stays attached.
+    /// Returns whether the driver stops running its program in native mode when the MTU changes, although the program
+    /// stays attached.
     pub fn forgets(&self) -> bool {
         matches!(self, Self::Machine { forgets: true, .. })
     }

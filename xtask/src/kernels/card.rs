@@ -11,7 +11,8 @@ pub struct Card {
     pub module: &'static str,
     /// First kernel version whose driver has native XDP; `None` if no driver has.
     native_since: Option<(u32, u32)>,
-    /// The driver stops to run its program when MTU or link change, although the program stays attached.
+    /// The driver stops running its program in native mode when the MTU changes, although the program stays attached:
+    /// the agent refuses native mode on it.
     forgets: bool,
     wire: Wire,
 }
@@ -73,8 +74,17 @@ impl Card {
     /// Returns the mode that `xdp_mode: auto` chooses on a kernel of this release, as `uname -r` prints it.
     fn mode(&self, release: &str) -> &'static str {
         match (self.native_since, version(release)) {
-            (Some(since), Some(version)) if version >= since => "native",
+            (Some(since), Some(version)) if version >= since && !self.forgets => "native",
             _ => "generic",
+        }
+    }
+
+    /// Returns the words for the tests on a driver that is not reliable.
+    fn defect(&self, release: &str) -> &'static str {
+        match (self.forgets, self.native_since, version(release)) {
+            (false, ..) => "",
+            (true, Some(since), Some(version)) if version >= since => " forgets",
+            (true, ..) => " unreliable",
         }
     }
 }
@@ -91,9 +101,7 @@ impl Slot {
 
     /// Returns the description of the card for the tests, on a kernel of this release.
     pub fn description(self, release: &str) -> String {
-        let mode = self.card.mode(release);
-        let forgets = if self.card.forgets && mode == "native" { " forgets" } else { "" };
-        format!("{mode} {} {}{forgets}", self.mac(), self.peer())
+        format!("{} {} {}{}", self.card.mode(release), self.mac(), self.peer(), self.card.defect(release))
     }
 
     /// Returns the MAC address of the card.
@@ -155,8 +163,11 @@ mod tests {
         let mode = |name: &str, release: &str| {
             CARDS.iter().find(|card| card.name == name).map(|card| card.mode(release))
         };
-        assert_eq!(mode("vmxnet3", "6.1.0-50-amd64"), Some("generic"));
-        assert_eq!(mode("vmxnet3", "6.12.117+deb13-rt-amd64"), Some("native"));
+        assert_eq!(mode("vmxnet3", "6.12.117+deb13-rt-amd64"), Some("generic"));
+        let defect =
+            |release: &str| CARDS.iter().find(|card| card.name == "vmxnet3").map(|card| card.defect(release));
+        assert_eq!(defect("6.1.0-50-amd64"), Some(" unreliable"));
+        assert_eq!(defect("6.12.117+deb13-rt-amd64"), Some(" forgets"));
         assert_eq!(mode("igb", "6.1.0-50-rt-amd64"), Some("native"));
         assert_eq!(mode("e1000e", "7.2.13+deb14-amd64"), Some("generic"));
     }
