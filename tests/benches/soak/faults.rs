@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
 use firewall_agent::host::clock;
-use firewall_tests::lab::{Agent, agent_binary, eventually, next_layout_binary};
+use firewall_tests::lab::{Agent, agent_binary, eventually, next_layout_binary, wall_clock};
 use fs_err as fs;
 use fs_err::File;
 
@@ -82,14 +82,6 @@ impl<'a> Faults<'a> {
     pub fn new(scene: &'a Scene, sockets: &'a Sockets, seed: u64) -> Result<Self> {
         let offset = scene.dir.join("offset");
         fs::write(&offset, "+0\n")?;
-        let variables = [
-            format!("LD_PRELOAD={}", library()?.display()),
-            format!("FAKETIME_TIMESTAMP_FILE={}", offset.display()),
-            "FAKETIME_NO_CACHE=1".to_owned(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-            "DONT_FAKE_MONOTONIC=1".to_owned(),
-            "NO_FAKE_STAT=1".to_owned(),
-        ];
         // The agent believes a synchronised clock, and rules would end by a step forward, as they should.
         let is_believed = clock::synchronised()?;
         let possible =
@@ -100,7 +92,7 @@ impl<'a> Faults<'a> {
             random: Rng::with_seed(seed ^ 2),
             agent: None,
             agents: [agent_binary()?, next_layout_binary()?],
-            front: format!("env {}", variables.join(" ")),
+            front: format!("env {}", wall_clock(&offset)?.join(" ")),
             offset,
             possible,
             over: Vec::new(),
@@ -208,10 +200,4 @@ impl<'a> Faults<'a> {
         self.agent = Some(agent);
         Ok(())
     }
-}
-
-fn library() -> Result<PathBuf> {
-    let dirs = ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib", "lib64"];
-    let mut paths = dirs.iter().map(|dir| PathBuf::from(format!("/usr/{dir}/faketime/libfaketimeMT.so.1")));
-    paths.find(|path| path.exists()).context("libfaketimeMT.so.1: is the package faketime installed?")
 }

@@ -23,6 +23,7 @@ mod rule_file;
 mod test_host;
 mod traced;
 mod wait;
+mod wall_clock;
 
 use std::fs::{File, Permissions};
 use std::marker::PhantomData;
@@ -55,6 +56,7 @@ pub use rule_file::{RangesFile, RuleFile};
 pub use test_host::{INTERFACE, OnHost, TestHost, UNPROTECTED, connects, database_of};
 pub use traced::{count_from_here, killed_after};
 pub use wait::eventually;
+pub use wall_clock::wall_clock;
 
 /// The namespaces that a lab owns; they are invisible to other processes of the machine.
 const OWN: CloneFlags =

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use firewall_tests::lab::{Answer, TestHost, eventually, process_status};
+use firewall_tests::lab::{Answer, TestHost, eventually, process_status, wall_clock};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -40,14 +40,7 @@ impl Faked {
         let answer = if synchronised { libc::TIME_OK } else { libc::TIME_ERROR };
         // With `-D` the tracer is a grandchild: the started process becomes the agent.
         let strace = format!("strace -D -I 2 -f -qq -o /dev/null -e inject=adjtimex:retval={answer}");
-        let variables = [
-            format!("LD_PRELOAD={}", library().display()),
-            format!("FAKETIME_TIMESTAMP_FILE={}", self.offset.display()),
-            "FAKETIME_NO_CACHE=1".to_owned(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
-            "DONT_FAKE_MONOTONIC=1".to_owned(),
-            "NO_FAKE_STAT=1".to_owned(),
-        ];
+        let variables = wall_clock(&self.offset).unwrap();
         format!("{strace} -e trace=adjtimex -E {}", variables.join(" -E "))
     }
 
@@ -109,11 +102,4 @@ impl Faked {
             condition.map_or(!errors.contains("clock "), |condition| errors.contains(condition))
         });
     }
-}
-
-fn library() -> PathBuf {
-    let dirs = ["lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib", "lib64"];
-    let mut paths =
-        dirs.map(|dir| PathBuf::from(format!("/usr/{dir}/faketime/libfaketimeMT.so.1"))).into_iter();
-    paths.find(|path| path.exists()).expect("libfaketimeMT.so.1: is the package faketime installed?")
 }
