@@ -26,4 +26,4 @@ pub use extension::Extension;
 pub use ipv4::Ipv4;
 pub use ipv6::Ipv6;
 pub use transport::{Segment, Tcp, Udp, flag, protocol};
-pub use wire::Wire;
+pub use wire::{Wire, link_address};

@@ -68,8 +68,9 @@ impl Wire {
     }
 }
 
-/// Returns the address of every protocol on the interface numbered `index`.
-fn link_address(index: u32) -> LinkAddr {
+/// Returns the address of every protocol on the interface numbered `index`, for a packet socket to be bound to.
+#[must_use]
+pub fn link_address(index: u32) -> LinkAddr {
     let raw = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: EVERY_PROTOCOL,

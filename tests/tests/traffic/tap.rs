@@ -3,11 +3,11 @@
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use firewall_tests::lab::{Host, INTERFACE};
+use firewall_tests::packets::link_address;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, SockaddrLike as _, bind, recvfrom, setsockopt,
-    socket, sockopt,
+    AddressFamily, LinkAddr, SockFlag, SockType, bind, recvfrom, setsockopt, socket, sockopt,
 };
 
 /// Holds the frames of the longest pause between two calls of [`Tap::receive`].
@@ -29,22 +29,11 @@ pub enum Direction {
 impl Tap {
     pub fn open(host: &Host) -> Self {
         let _inside = host.enter().unwrap();
-        let (flags, all) = (SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, SockProtocol::EthAll);
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None).unwrap();
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).unwrap();
-        let raw = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: all as u16,
-            sll_ifindex: if_nametoindex(INTERFACE).unwrap().cast_signed(),
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: the pointer and the length describe `raw`, a packet socket's address.
-        let address = unsafe { LinkAddr::from_raw((&raw const raw).cast(), Some(length)) };
-        bind(socket.as_raw_fd(), &address.unwrap()).unwrap();
+        let interface = if_nametoindex(INTERFACE).unwrap();
+        bind(socket.as_raw_fd(), &link_address(interface)).unwrap();
         Self { socket, frame: vec![0; LONGEST] }
     }
 
