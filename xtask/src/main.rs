@@ -8,7 +8,6 @@ mod captures;
 mod cargo_tool;
 mod cluster;
 mod copy;
-mod data_plane;
 mod debian;
 mod demo;
 mod deny;
@@ -24,6 +23,7 @@ mod soak;
 mod test;
 mod tidy;
 mod traffic;
+mod trees;
 mod workspace;
 
 use std::process::ExitCode;

@@ -25,15 +25,15 @@ use self::plan::{Built, REFUSAL};
 use self::report::Row;
 use self::results::{Outcome, judge, judge_refusal, printed, sections, verified};
 use self::selection::{Selection, names};
-use crate::data_plane;
 use crate::debian::Package;
 use crate::prepare::prepare;
 use crate::run::say;
+use crate::trees;
 use crate::workspace::Workspace;
 
 /// The tables, relative to the root of the workspace.
 pub const TABLE: &str = "bench/kernels.md";
-/// Start of the line in [`TABLE`] that names the tested data plane, see [`data_plane::trees`].
+/// Start of the line in [`TABLE`] that names the tested data plane, see [`trees::trees`].
 pub const DATA_PLANE: &str = "Data plane: ";
 /// Packages that fetch and unpack a kernel, and make its initramfs.
 const TOOLS: &[Package<'_>] = &[
@@ -60,7 +60,7 @@ pub struct Arguments {
 pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let is_whole = arguments.names.is_empty();
     if is_whole {
-        data_plane::ensure_committed(&workspace.shell)?;
+        trees::ensure_committed(&workspace.shell, trees::DATA_PLANE)?;
     }
     let Booted { rows, object } = boot(workspace, arguments)?;
     if is_whole {
@@ -72,7 +72,7 @@ pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 /// Returns the lines that name the tested state: the data plane's sources, its object, and the day.
 fn state(workspace: &Workspace, object: &str) -> Result<String> {
     let sh = &workspace.shell;
-    let (trees, today) = (data_plane::trees(sh, "HEAD")?, cmd!(sh, "date --utc +%F").read()?);
+    let (trees, today) = (trees::trees(sh, "HEAD", trees::DATA_PLANE)?, cmd!(sh, "date --utc +%F").read()?);
     Ok(format!("{DATA_PLANE}{trees}\n\nObject of the XDP program, {today}: `{object}`"))
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use fs_err::os::unix::fs::symlink;
 use fs_err::{self as fs, File};
+use serde::{Deserialize, Serialize};
 use xshell::cmd;
 
 use crate::mutants::mutant::{HISTORIES, OWN, UNITS};
@@ -26,6 +27,7 @@ const REFUSAL: &str = "refused by the kernel";
 /// Module of the fleet histories in the agent's own tests.
 const HISTORIES_MODULE: &str = "agent::tests::histories::";
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Judgement {
     /// Every target passed.
     Survived,

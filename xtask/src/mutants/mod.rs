@@ -3,21 +3,31 @@
 
 mod judge;
 mod mutant;
+mod report;
+mod results;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use fs_err as fs;
+use xshell::cmd;
 
 use crate::copy::copy;
 use crate::mutants::judge::{Judge, Judgement};
 use crate::mutants::mutant::Mutant;
+use crate::mutants::results::{Judged, Results};
 use crate::prepare::prepare;
 use crate::run::say;
+use crate::trees;
 use crate::workspace::Workspace;
+
+/// The table, relative to the root of the workspace.
+const TABLE: &str = "bench/mutants.md";
+/// The sources that a result depends on.
+const SOURCES: &[&str] =
+    &["Cargo.lock", "Cargo.toml", "firewall-agent", "firewall-common", "firewall-ebpf", "tests"];
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -26,10 +36,15 @@ pub struct Arguments {
     /// Run only mutants that tests of this target must find, such as histories, openings or lifecycle/deciding::
     #[arg(long)]
     target: Option<String>,
+    /// Skip mutants that an interrupted run on the same committed sources has found
+    #[arg(long)]
+    resume: bool,
 }
 
+/// Fails unless a test finds every chosen mutant. Stores the table when all were chosen, in either case.
 pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let Arguments { name, target } = arguments;
+    let Arguments { name, target, resume } = arguments;
+    let is_whole = name.is_none() && target.is_none();
     let mut chosen = Mutant::all(&workspace.root)?;
     chosen.retain(|mutant| {
         name.as_ref().is_none_or(|name| mutant.name.contains(name))
@@ -42,30 +57,45 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         target.as_deref().unwrap_or("any target")
     );
     prepare(workspace, "mutants", &[])?;
+    let sources = trees::ensure_committed(&workspace.shell, SOURCES);
+    let state = match sources {
+        Err(uncommitted) if is_whole || *resume => return Err(uncommitted),
+        Err(_) => "uncommitted".to_owned(),
+        Ok(()) => trees::trees(&workspace.shell, "HEAD", SOURCES)?,
+    };
     let home = workspace.target.join("mutants");
     let source = home.join("src");
     copy(workspace, &source)?;
-    let tree = Workspace::at(source.clone(), home.join("target"))?;
-    let judge = Judge::new(workspace, tree)?;
-    control(&judge, &chosen)?;
-
-    let (started, mut survivors) = (Instant::now(), Vec::new());
-    for mutant in &chosen {
+    let judge = Judge::new(workspace, Workspace::at(source.clone(), home.join("target"))?)?;
+    let mut results = Results::new(home.join("results.json"), state.clone());
+    if *resume {
+        results = results.resumed()?;
+    }
+    let open: Vec<&Mutant> = chosen.iter().filter(|mutant| results.kill_of(mutant).is_none()).collect();
+    say(format_args!("mutants: {} of {} to judge", open.len(), chosen.len()));
+    control(&judge, &open)?;
+    for mutant in open {
         let (judgement, seconds) = plant(&source, mutant, &judge)?;
         say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", mutant.name, judgement.word()));
-        if !judgement.is_kill() {
-            survivors.push(mutant.name.as_str());
-        }
+        results.add(Judged { mutant: mutant.clone(), judgement, seconds })?;
     }
-    let (found, seconds) = (chosen.len() - survivors.len(), started.elapsed().as_secs());
-    say(format_args!("found {found} of {} in {seconds} s", chosen.len()));
+
+    let judged: Vec<&Judged> = chosen.iter().filter_map(|mutant| results.of(mutant)).collect();
+    if is_whole {
+        let today = cmd!(workspace.shell, "date --utc +%F").read()?;
+        let state = format!("Sources, {today}: {state}");
+        fs::write(workspace.root.join(TABLE), report::markdown(&judged, &state)?)?;
+    }
+    let survivors = judged.iter().filter(|judged| !judged.judgement.is_kill());
+    let survivors: Vec<&str> = survivors.map(|judged| judged.mutant.name.as_str()).collect();
+    say(format_args!("found {} of {}", chosen.len() - survivors.len(), chosen.len()));
     ensure!(survivors.is_empty(), "mutants: not killed: {}", survivors.join(", "));
     Ok(())
 }
 
 /// Control: without a fault every target of these mutants must pass, or its failures would prove nothing.
-fn control(judge: &Judge, chosen: &[Mutant]) -> Result<()> {
-    for targets in controls(chosen) {
+fn control(judge: &Judge, open: &[&Mutant]) -> Result<()> {
+    for targets in controls(open) {
         let (judgement, seconds) = judge.judge(&targets)?;
         let what = format!("control: {}", targets.join(", "));
         say(format_args!("{what:<40} {:<10} {seconds:>4} s  {judgement}", judgement.word()));
@@ -76,8 +106,8 @@ fn control(judge: &Judge, chosen: &[Mutant]) -> Result<()> {
 }
 
 /// Returns the targets of these mutants, each by itself: all in one run would exceed the time that one may take.
-fn controls(chosen: &[Mutant]) -> Vec<Vec<String>> {
-    let all: BTreeSet<&String> = chosen.iter().flat_map(|mutant| &mutant.targets).collect();
+fn controls(open: &[&Mutant]) -> Vec<Vec<String>> {
+    let all: BTreeSet<&String> = open.iter().flat_map(|mutant| &mutant.targets).collect();
     all.into_iter().map(|target| vec![target.clone()]).collect()
 }
 
@@ -96,14 +126,14 @@ mod tests {
     use crate::mutants::mutant::{HISTORIES, OWN};
 
     #[test]
-    fn every_target_of_a_chosen_mutant_has_a_control() {
+    fn every_target_of_an_open_mutant_has_a_control() {
         let mutant = |targets: &[&str]| Mutant {
             targets: targets.iter().map(|target| (*target).to_owned()).collect(),
             ..Mutant::default()
         };
         let (model, own) = (mutant(&["model"]), mutant(&[OWN]));
-        assert_eq!(controls(&[model.clone(), mutant(&["model", "denied"])]), [["denied"], ["model"]]);
-        let chosen = [own.clone(), own, model, mutant(&[HISTORIES])];
-        assert_eq!(controls(&chosen), [["histories"], ["lib"], ["model"]]);
+        assert_eq!(controls(&[&model, &mutant(&["model", "denied"])]), [["denied"], ["model"]]);
+        let open = [&own, &own, &model, &mutant(&[HISTORIES])];
+        assert_eq!(controls(&open), [["histories"], ["lib"], ["model"]]);
     }
 }

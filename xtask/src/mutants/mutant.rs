@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The agent's own tests, including the fleet histories.
 pub const OWN: &str = "lib";
@@ -16,9 +16,10 @@ pub const UNITS: &str = "units";
 pub const HISTORIES: &str = "histories";
 
 /// A fault to plant: replaces the only occurrence of `find` in `file` by `replace`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mutant {
+    /// The table, without its extension.
+    pub list: String,
     pub name: String,
     /// Relative to the root of the workspace.
     pub file: String,
@@ -26,7 +27,6 @@ pub struct Mutant {
     pub replace: String,
     /// Test targets of `firewall-tests`, one of which must fail; or, alone, [`OWN`], [`UNITS`], [`HISTORIES`] or a module
     /// of one target, as `lifecycle/rights::`.
-    #[serde(skip)]
     pub targets: Vec<String>,
 }
 
@@ -34,7 +34,17 @@ pub struct Mutant {
 #[serde(deny_unknown_fields)]
 struct Table {
     targets: Vec<String>,
-    mutant: Vec<Mutant>,
+    mutant: Vec<Entry>,
+}
+
+/// A mutant as a table has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    file: String,
+    find: String,
+    replace: String,
 }
 
 impl Mutant {
@@ -47,7 +57,11 @@ impl Mutant {
         for path in tables {
             let table = toml::from_str(&fs::read_to_string(&path)?);
             let Table { targets, mutant } = table.with_context(|| path.display().to_string())?;
-            mutants.extend(mutant.into_iter().map(|mutant| Self { targets: targets.clone(), ..mutant }));
+            let list = path.file_stem().unwrap_or_default().to_string_lossy();
+            mutants.extend(mutant.into_iter().map(|entry| {
+                let Entry { name, file, find, replace } = entry;
+                Self { list: list.to_string(), name, file, find, replace, targets: targets.clone() }
+            }));
         }
         Ok(mutants)
     }

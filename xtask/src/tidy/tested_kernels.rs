@@ -6,9 +6,9 @@ use anyhow::Result;
 use fs_err as fs;
 use xshell::{Shell, cmd};
 
-use crate::data_plane::{CRATES, trees};
 use crate::kernels::{DATA_PLANE, TABLE};
 use crate::run::say;
+use crate::trees;
 use crate::workspace::Workspace;
 
 /// Maximum number of changes since the tested state.
@@ -62,8 +62,11 @@ impl History {
             return Ok(None);
         };
         let count = (LIMIT + 1).to_string();
-        let commits = cmd!(sh, "git rev-list -n {count} HEAD --").args(CRATES).read()?;
-        let states = commits.lines().map(|commit| trees(sh, commit)).collect::<Result<_>>()?;
+        let commits = cmd!(sh, "git rev-list -n {count} HEAD --").args(trees::DATA_PLANE).read()?;
+        let states = commits
+            .lines()
+            .map(|commit| trees::trees(sh, commit, trees::DATA_PLANE))
+            .collect::<Result<_>>()?;
         Ok(Some(Self { states, is_shallow: shallow == "true" }))
     }
 }
@@ -101,7 +104,7 @@ mod tests {
     }
 
     fn change(sh: &Shell, number: usize) {
-        for name in CRATES {
+        for name in trees::DATA_PLANE {
             sh.write_file(Path::new(name).join("lib.rs"), number.to_string()).unwrap();
         }
         commit(sh);
@@ -110,6 +113,10 @@ mod tests {
     fn commit(sh: &Shell) {
         cmd!(sh, "git add --all").run().unwrap();
         cmd!(sh, "git commit --quiet --message change").run().unwrap();
+    }
+
+    fn state(sh: &Shell, commit: &str) -> String {
+        trees::trees(sh, commit, trees::DATA_PLANE).unwrap()
     }
 
     fn table(trees: &str) -> String {
@@ -124,7 +131,7 @@ mod tests {
     fn table_is_too_old_after_more_changes_than_allowed() {
         let dir = tempfile::tempdir().unwrap();
         let sh = repository(dir.path(), 3);
-        let table = table(&trees(&sh, "HEAD").unwrap());
+        let table = table(&state(&sh, "HEAD"));
         assert_eq!(age_in(&sh, &table), Age::Changes(0));
         // Other commits are no changes.
         sh.write_file("README.md", "text").unwrap();
@@ -153,7 +160,7 @@ mod tests {
         let (whole, shallow) = (dir.path().join("whole"), dir.path().join("shallow"));
         std::fs::create_dir(&whole).unwrap();
         let sh = repository(&whole, 3);
-        let (old, new) = (table(&trees(&sh, "HEAD~1").unwrap()), table(&trees(&sh, "HEAD").unwrap()));
+        let (old, new) = (table(&state(&sh, "HEAD~1")), table(&state(&sh, "HEAD")));
         let url = format!("file://{}", whole.display());
         cmd!(sh, "git clone --quiet --depth 1 {url} {shallow}").run().unwrap();
         sh.change_dir(&shallow);
