@@ -56,8 +56,9 @@ use crate::sync::{DataPlane as _, StateStore as _};
 
 /// Longest wait of a start for the files: the store has the accepted ones.
 const FIRST_SCAN: Duration = Duration::from_secs(2);
-/// Longest wait for the store before migrating another map layout, which is in force meanwhile.
-const MIGRATION_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for the store before an attach that would cut allowed sources: destinations are closed until their
+/// claims are durable.
+const ATTACH_PATIENCE: Duration = Duration::from_secs(5);
 /// Time after which an unfinished scan is reported.
 const SLOW_SCAN: Duration = Duration::from_secs(5);
 
@@ -133,6 +134,7 @@ impl Agent {
                 "max_databases not applied, pinned maps keep their size until the next reboot"
             );
         }
+        let is_new = reconciler.accepted.files().is_empty();
         let (databases, generation) = (reconciler.live.databases.len(), reconciler.live.generation);
         info!(
             databases,
@@ -166,7 +168,9 @@ impl Agent {
         // Unresponsive files do not delay the boot: the store has the accepted ones.
         let snapshot = agent.reader.wait(FIRST_SCAN);
         agent.reconcile(snapshot.as_ref());
-        if !others.is_empty() && agent.reconciler.store.flush(MIGRATION_PATIENCE) {
+        // Another layout is in force meanwhile, and a new host was open before. On any other host, denied sources could
+        // get in until the attach.
+        if (is_new || !others.is_empty()) && agent.reconciler.store.flush(ATTACH_PATIENCE) {
             // With the claims that became durable meanwhile.
             agent.reconcile(None);
         }

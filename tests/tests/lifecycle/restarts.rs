@@ -7,7 +7,7 @@ use firewall_tests::lab::{Agent, CAPABILITY_MASK, INTERFACE, TestHost, User, pro
 use serde_json::Value;
 
 use crate::setup::{DATABASE, RULE_FILE, hosts};
-use crate::traffic::Traffic;
+use crate::traffic::{Count, Traffic};
 
 const ROUNDS: usize = 5;
 /// Time with and without the agent in each round.
@@ -57,22 +57,50 @@ fn agent_restarts_and_kills_leak_and_lose_no_packet() {
 #[test]
 fn first_start_loses_no_allowed_packet_and_then_denies() {
     for _ in 0..ROUNDS {
-        let host = hosts();
-        let traffic = Traffic::start(&host);
-        traffic.flow(HALF, SOME);
-        let before = traffic.next_round();
-        let mut agent = host.start_agent();
-        agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
-        agent.wait_until("eth0 is filtered", || host.status()["interfaces"][0]["mode"] == "native").unwrap();
-        let in_force = traffic.next_round();
-        traffic.flow(HALF, SOME);
-        let count = traffic.end_after(Duration::ZERO);
-        let long = count.rounds > in_force + SOME / 2 && in_force > before && before > SOME / 2;
-        assert!(long, "from {before} to {in_force}: {count:?}");
+        let count = first_start("");
         assert_eq!(count.lost, 0, "{count:?}");
-        assert!(count.last_leak >= Some(before - 2), "without the agent every packet passes: {count:?}");
-        assert!(count.last_leak < Some(in_force), "in force from round {in_force} on: {count:?}");
     }
+}
+
+/// A destination stays closed until its claim is stored; a new host waits for that before it attaches.
+#[test]
+fn first_start_with_a_slow_disk_loses_no_allowed_packet() {
+    let count = first_start(&slow_disk("200ms"));
+    assert_eq!(count.lost, 0, "{count:?}");
+}
+
+/// Control: a hanging disk does not leave a new host open.
+#[test]
+fn first_start_with_a_hanging_disk_closes_the_host() {
+    let count = first_start(&slow_disk("6s"));
+    assert!(count.lost > 0, "{count:?}");
+}
+
+/// Starts the agent on a new host, through this wrapper command, while packets flow. Denied packets pass until it is in
+/// force, and none does afterwards.
+fn first_start(front: &str) -> Count {
+    let host = hosts();
+    let traffic = Traffic::start(&host);
+    traffic.flow(HALF, SOME);
+    let before = traffic.next_round();
+    let mut agent = host.home.start_by(front, &[]).unwrap();
+    let is_filtered = || host.home.status().is_ok_and(|status| status["interfaces"][0]["mode"] == "native");
+    agent.wait_until("eth0 is filtered", is_filtered).unwrap();
+    let in_force = traffic.next_round();
+    traffic.flow(HALF, SOME);
+    let count = traffic.end_after(Duration::ZERO);
+    let long = count.rounds > in_force + SOME / 2 && in_force > before && before > SOME / 2;
+    assert!(long, "from {before} to {in_force}: {count:?}");
+    assert!(count.last_leak >= Some(before - 2), "without the agent every packet passes: {count:?}");
+    assert!(count.last_leak < Some(in_force), "in force from round {in_force} on: {count:?}");
+    count
+}
+
+/// Returns a wrapper command that delays every write to the disk.
+fn slow_disk(delay: &str) -> String {
+    format!(
+        "strace -D -f -qq -o /dev/null -e trace=fsync,fdatasync -e inject=fsync,fdatasync:delay_enter={delay}"
+    )
 }
 
 /// Control: the pin of the link preserves the filter.
