@@ -20,12 +20,17 @@ const PAUSE: Duration = Duration::from_micros(130);
 const WINDOW: u64 = 64;
 /// Time that the sender waits for room before it counts missing datagrams as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Silence after which no datagram is in flight.
+/// Silence after which no datagram is in flight if every allowed one has arrived.
 const GRACE: Duration = Duration::from_millis(300);
+/// Silence after which an allowed datagram is lost: an emulated machine stands still for longer than [`GRACE`] when its
+/// host is busy.
+const LOST: Duration = Duration::from_secs(5);
 const RECEIVE_BUFFER: usize = 64 << 20;
 
 pub struct Traffic {
     stop: Arc<AtomicBool>,
+    /// The sender has ended.
+    ended: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     sender: JoinHandle<()>,
     receiver: JoinHandle<Arrived>,
@@ -62,17 +67,17 @@ impl Traffic {
             socket
         };
         let sources: Vec<UdpSocket> = pairs.map(connected).collect();
-        let stop = Arc::new(AtomicBool::new(false));
+        let [stop, ended] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let [sent, arrived] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
         let sender = {
             let (stop, sent, arrived) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&arrived));
             thread::spawn(move || send(&sources, &stop, &sent, &arrived))
         };
         let receiver = {
-            let stop = Arc::clone(&stop);
-            thread::spawn(move || receive(&target, &stop, &arrived))
+            let (ended, sent) = (Arc::clone(&ended), Arc::clone(&sent));
+            thread::spawn(move || receive(&target, &ended, &sent, &arrived))
         };
-        Self { stop, sent, sender, receiver }
+        Self { stop, ended, sent, sender, receiver }
     }
 
     /// Returns a round that has not started yet.
@@ -95,6 +100,7 @@ impl Traffic {
         thread::sleep(time);
         self.stop.store(true, Ordering::Relaxed);
         self.sender.join().unwrap();
+        self.ended.store(true, Ordering::SeqCst);
         let rounds = self.sent.load(Ordering::SeqCst);
         let arrived = self.receiver.join().unwrap();
         Count {
@@ -131,13 +137,15 @@ fn send(sources: &[UdpSocket], stop: &AtomicBool, sent: &AtomicU64, arrived: &At
     }
 }
 
-/// Collects datagrams until the first silence after `stop`.
-fn receive(target: &UdpSocket, stop: &AtomicBool, count: &AtomicU64) -> Arrived {
+/// Collects datagrams until the sender has ended and a silence: of [`GRACE`], or of [`LOST`] if allowed ones are missing.
+fn receive(target: &UdpSocket, ended: &AtomicBool, sent: &AtomicU64, count: &AtomicU64) -> Arrived {
     let mut arrived = Arrived::default();
+    let mut silent = Instant::now();
     let mut datagram = [0; 9];
     loop {
         match target.recv(&mut datagram) {
             Ok(_) => {
+                silent = Instant::now();
                 let number = datagram[1..].try_into().map(u64::from_be_bytes).unwrap();
                 if usize::from(datagram[0]) < ALLOWED.len() {
                     arrived.allowed.insert((datagram[0], number));
@@ -147,8 +155,13 @@ fn receive(target: &UdpSocket, stop: &AtomicBool, count: &AtomicU64) -> Arrived 
                 }
             }
             Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("udp socket: {error}"),
-            Err(_) if stop.load(Ordering::Relaxed) => return arrived,
-            Err(_) => {}
+            Err(_) if !ended.load(Ordering::SeqCst) => {}
+            Err(_) => {
+                let allowed = sent.load(Ordering::SeqCst) * ALLOWED.len() as u64;
+                if count.load(Ordering::Relaxed) >= allowed || silent.elapsed() > LOST {
+                    return arrived;
+                }
+            }
         }
     }
 }
