@@ -119,6 +119,8 @@ fn fragments_and_tagged_frames_are_judged() {
             service.await_all(&control);
         }
         filter(&host, card.mode());
+        // An attach resets some cards.
+        service.until_arrived(&host, ALLOWED, |_| {});
         let denied = sent(&mut service, DENIED);
         let allowed = sent(&mut service, ALLOWED);
         service.await_all(&allowed);
