@@ -19,6 +19,7 @@ mod mutants;
 mod prepare;
 mod python;
 mod run;
+mod saved_results;
 mod soak;
 mod test;
 mod tidy;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fs_err::{self as fs, File};
+use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
 use super::architecture::Architecture;
@@ -27,7 +28,7 @@ const UP: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(200);
 
 /// Executor of the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum Accelerator {
     /// The processor.
     Kvm,
@@ -68,7 +69,7 @@ pub struct Machine<'a> {
 }
 
 /// The result of a guest.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ran {
     /// Everything that the guest wrote to the port.
     pub results: String,

@@ -28,6 +28,7 @@ use self::selection::{Selection, names};
 use crate::debian::Package;
 use crate::prepare::prepare;
 use crate::run::say;
+use crate::saved_results::SavedResults;
 use crate::trees;
 use crate::workspace::Workspace;
 
@@ -35,6 +36,8 @@ use crate::workspace::Workspace;
 pub const TABLE: &str = "bench/kernels.md";
 /// Start of the line in [`TABLE`] that names the tested data plane, see [`trees::trees`].
 pub const DATA_PLANE: &str = "Data plane: ";
+/// The sources that a row depends on, besides the tests.
+const SOURCES: &[&str] = &["Cargo.lock", "Cargo.toml", "firewall-agent", "firewall-common", "firewall-ebpf"];
 /// Packages that fetch and unpack a kernel, and make its initramfs.
 const TOOLS: &[Package<'_>] = &[
     ("apt", &["apt-get"]),
@@ -54,18 +57,25 @@ pub struct Arguments {
     /// Accelerator of the guests, instead of KVM where a kernel boots on it and TCG elsewhere
     #[arg(long, value_name = "ACCELERATOR")]
     accel: Option<Accelerator>,
+    /// Boot only the kernels that an earlier run of all, on the same committed sources, lacks or saw fail
+    #[arg(long, conflicts_with = "names")]
+    resume: bool,
 }
 
 /// Fails unless every kernel behaves as expected; stores the table in either case.
 pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let is_whole = arguments.names.is_empty();
-    if is_whole {
-        trees::ensure_committed(&workspace.shell, trees::DATA_PLANE)?;
+    if !arguments.names.is_empty() {
+        return judged(&boot(workspace, arguments, None)?.rows);
     }
-    let Booted { rows, object } = boot(workspace, arguments)?;
-    if is_whole {
-        report::save(&rows, &state(workspace, &object)?, &workspace.root.join(TABLE))?;
+    let sh = &workspace.shell;
+    trees::ensure_committed(sh, SOURCES)?;
+    let path = sh.create_dir(workspace.target.join("kernels"))?.join("rows.json");
+    let mut saved = SavedResults::new(path, trees::trees(sh, "HEAD", SOURCES)?);
+    if arguments.resume {
+        saved = saved.resumed()?;
     }
+    let Booted { rows, object } = boot(workspace, arguments, Some(&mut saved))?;
+    report::save(&rows, &state(workspace, &object)?, &workspace.root.join(TABLE))?;
     judged(&rows)
 }
 
@@ -78,7 +88,7 @@ fn state(workspace: &Workspace, object: &str) -> Result<String> {
 
 /// As [`kernels`] for all kernels, without storing the table.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    judged(&boot(workspace, &Arguments::default())?.rows)
+    judged(&boot(workspace, &Arguments::default(), None)?.rows)
 }
 
 fn judged(rows: &[Row]) -> Result<()> {
@@ -95,7 +105,12 @@ struct Booted {
     object: String,
 }
 
-fn boot(workspace: &Workspace, arguments: &Arguments) -> Result<Booted> {
+/// Boots the chosen kernels, but for those with a good row in `saved`.
+fn boot(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    mut saved: Option<&mut SavedResults<Row>>,
+) -> Result<Booted> {
     prepare(workspace, "kernels", TOOLS)?;
     let selection = Selection::new(&arguments.names);
     let built = plan::build(workspace, &selection)?;
@@ -105,6 +120,13 @@ fn boot(workspace: &Workspace, arguments: &Arguments) -> Result<Booted> {
     let mut accel = arguments.accel;
     let mut rows = Vec::new();
     for of in &selection.kernels {
+        let is_it = |row: &Row| row.name == of.name;
+        if let Some(row) = saved.as_ref().and_then(|saved| saved.find(|row| is_it(row) && !row.has_failed()))
+        {
+            say(format_args!("kernels: {} of {}, from an earlier run", row.kernel, row.name));
+            rows.push(row.clone());
+            continue;
+        }
         let kernel = fetch::kernel(sh, of, &dir)?;
         let root = root::root(sh, of.architecture, &dir)?;
         let machine = Machine {
@@ -128,6 +150,9 @@ fn boot(workspace: &Workspace, arguments: &Arguments) -> Result<Booted> {
         };
         let row = row(of, &machine, foreign.as_ref().unwrap_or(&built), accel)?;
         row.print(&machine);
+        if let Some(saved) = &mut saved {
+            saved.add(row.clone(), is_it)?;
+        }
         rows.push(row);
     }
     Ok(Booted { rows, object: built.object(sh)? })
@@ -145,7 +170,7 @@ fn row(of: &DebianKernel, machine: &Machine<'_>, built: &Built, accel: Accelerat
     let sections = sections(&ran.results);
     let find = |name: &str| sections.iter().find(|section| section.name == name);
     let outcomes = match of.expected {
-        Expected::Refused => vec![(REFUSAL, judge_refusal(find(REFUSAL)))],
+        Expected::Refused => vec![(REFUSAL.to_owned(), judge_refusal(find(REFUSAL)))],
         Expected::Supported => {
             let judged = |step: &plan::Step<'_>| {
                 let (tests, left_out) = step.tests();
@@ -155,12 +180,12 @@ fn row(of: &DebianKernel, machine: &Machine<'_>, built: &Built, accel: Accelerat
                     ..judge(find(step.name), &tests)
                 }
             };
-            steps.iter().map(|step| (step.name, judged(step))).collect()
+            steps.iter().map(|step| (step.name.to_owned(), judged(step))).collect()
         }
     };
     Ok(Row {
         kernel: kernel.release.clone(),
-        name: of.name,
+        name: of.name.to_owned(),
         accel,
         outcomes,
         verified: verified(&sections, "firewall"),

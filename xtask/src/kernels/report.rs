@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use fs_err as fs;
+use serde::{Deserialize, Serialize};
 
 use super::card::CARDS;
 use super::machine::{Accelerator, Machine, Ran};
@@ -14,15 +15,15 @@ use super::results::Outcome;
 use crate::run::say;
 
 /// The result of one kernel.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// As `uname -r` prints it.
     pub kernel: String,
     /// The name on the command line.
-    pub name: &'static str,
+    pub name: String,
     pub accel: Accelerator,
     /// Suites and network cards with their outcomes.
-    pub outcomes: Vec<(&'static str, Outcome)>,
+    pub outcomes: Vec<(String, Outcome)>,
     /// Instructions of the attached program that the verifier processed.
     pub verified: Option<u64>,
     /// The agent's message where it refused to run.
@@ -60,7 +61,7 @@ impl Row {
     }
 
     fn failures(&self) -> impl Iterator<Item = String> {
-        let listed = |(name, outcome): &(&str, Outcome)| -> Vec<String> {
+        let listed = |(name, outcome): &(String, Outcome)| -> Vec<String> {
             outcome.failed.iter().map(|what| format!("{name}: {what}")).collect()
         };
         let killed = self.ran.killed.iter().map(|why| format!("the guest was killed: {why}"));
@@ -101,7 +102,7 @@ impl Row {
     }
 
     fn cells(&self) -> Vec<String> {
-        let mut cells = vec![self.kernel.clone(), self.name.to_owned(), self.accel.name().to_owned()];
+        let mut cells = vec![self.kernel.clone(), self.name.clone(), self.accel.name().to_owned()];
         cells.push(match (&self.refusal, self.has_failed()) {
             (_, true) => "**not as expected**".to_owned(),
             (Some(_), false) => "refused, as expected".to_owned(),
@@ -178,9 +179,9 @@ mod tests {
     fn row(outcomes: Vec<(&'static str, Outcome)>) -> Row {
         Row {
             kernel: "6.1.0".to_owned(),
-            name: "bookworm",
+            name: "bookworm".to_owned(),
             accel: Accelerator::Tcg,
-            outcomes,
+            outcomes: outcomes.into_iter().map(|(name, outcome)| (name.to_owned(), outcome)).collect(),
             verified: None,
             refusal: None,
             ran: Ran { results: UP.to_owned(), ..Ran::default() },

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 /// Parts of the error on a kernel that is too old: its version, the missing features, the first version that has them.
 const LACKS: &[&str] = &["5.10", "bpf_xdp_load_bytes", "bpf_loop", "5.18"];
 
@@ -21,7 +23,7 @@ pub struct End {
 }
 
 /// The tests of one program in one kernel.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub passed: usize,
     /// Failed tests and other errors.

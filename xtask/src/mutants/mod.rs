@@ -2,9 +2,9 @@
 //! in the program does not cover it; every fault must make a test fail.
 
 mod judge;
+mod judged;
 mod mutant;
 mod report;
-mod results;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,10 +16,11 @@ use xshell::cmd;
 
 use crate::copy::copy;
 use crate::mutants::judge::{Judge, Judgement};
+use crate::mutants::judged::Judged;
 use crate::mutants::mutant::Mutant;
-use crate::mutants::results::{Judged, Results};
 use crate::prepare::prepare;
 use crate::run::say;
+use crate::saved_results::SavedResults;
 use crate::trees;
 use crate::workspace::Workspace;
 
@@ -67,20 +68,23 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let source = home.join("src");
     copy(workspace, &source)?;
     let judge = Judge::new(workspace, Workspace::at(source.clone(), home.join("target"))?)?;
-    let mut results = Results::new(home.join("results.json"), state.clone());
+    let mut results: SavedResults<Judged> = SavedResults::new(home.join("results.json"), state.clone());
     if *resume {
         results = results.resumed()?;
     }
-    let open: Vec<&Mutant> = chosen.iter().filter(|mutant| results.kill_of(mutant).is_none()).collect();
+    let open: Vec<&Mutant> =
+        chosen.iter().filter(|mutant| results.find(|judged| judged.is_kill_of(mutant)).is_none()).collect();
     say(format_args!("mutants: {} of {} to judge", open.len(), chosen.len()));
     control(&judge, &open)?;
     for mutant in open {
         let (judgement, seconds) = plant(&source, mutant, &judge)?;
         say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", mutant.name, judgement.word()));
-        results.add(Judged { mutant: mutant.clone(), judgement, seconds })?;
+        let judged = Judged { mutant: mutant.clone(), judgement, seconds };
+        results.add(judged, |earlier| earlier.is_of(mutant))?;
     }
 
-    let judged: Vec<&Judged> = chosen.iter().filter_map(|mutant| results.of(mutant)).collect();
+    let judged: Vec<&Judged> =
+        chosen.iter().filter_map(|mutant| results.find(|judged| judged.is_of(mutant))).collect();
     if is_whole {
         let today = cmd!(workspace.shell, "date --utc +%F").read()?;
         let state = format!("Sources, {today}: {state}");

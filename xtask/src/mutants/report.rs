@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use crate::mutants::results::Judged;
+use crate::mutants::judged::Judged;
 
 const INTRODUCTION: &str = "\
 # Mutants
