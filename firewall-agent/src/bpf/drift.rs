@@ -61,10 +61,12 @@ impl Kernel {
         for slot in live.databases.keys().copied() {
             drift.filters |= self.prefilter_v4.has_drifted(slot)? || self.prefilter_v6.has_drifted(slot)?;
         }
-        for (slot, database) in live.databases.iter().filter(|(_, database)| database.stamp.is_some()) {
-            if self.v4.has_drifted(*slot)?
-                || self.v6.has_drifted(*slot)?
-                || !self.is_recorded(*slot, database)?
+        let known = live.databases.iter().filter(|(_, database)| database.stamp.is_some());
+        let ids = self.trie_ids(known.clone().map(|(slot, _)| *slot))?;
+        for ((slot, database), (_, ids)) in known.zip(ids) {
+            if self.v4.is_foreign(*slot, ids[0])
+                || self.v6.is_foreign(*slot, ids[1])
+                || !self.is_recorded(*slot, database, ids)?
             {
                 drift.sources.insert(*slot);
             }

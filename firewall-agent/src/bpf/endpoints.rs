@@ -69,12 +69,12 @@ impl EndpointTable {
 
     /// Returns whether the live table is another than the one published here.
     pub fn has_drifted(&self) -> Result<bool> {
-        self.outer.has_drifted(SLOT)
+        Ok(self.outer.is_foreign(SLOT, self.outer.live_id(SLOT)?))
     }
 
     /// Holds the published table open.
     pub fn open_published(&mut self) -> Result<()> {
-        self.outer.open_published(SLOT, PIN_PREFIX)
+        self.outer.open_published(&[(SLOT, PIN_PREFIX.to_owned())])
     }
 
     /// Restores the table's pin if it is missing; returns the number of restored pins.

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Error, Result};
+use anyhow::{Error, Result, anyhow};
 use firewall_common::{Reason, Tally, names};
 use ipnet::{Ipv4Net, Ipv6Net};
 use tracing::warn;
@@ -21,6 +21,7 @@ use super::{
     pins::Pins,
     programs::MapSizes,
     records::{Records, TrieIds, database_from_record, database_to_record, highest_generation},
+    slots::slot_ids,
     source_prefilters::SourcePrefilters,
     sources::SourceTries,
 };
@@ -111,32 +112,41 @@ impl Kernel {
         let mut live = Live { counters: self.records.counters()?, ..Live::default() };
         (live.claimed, live.guarded) = self.ports.read()?;
         live.generation = self.v4.highest_number()?.max(self.v6.highest_number()?);
-        for slot in self.records.slots()? {
-            if let Some((generation, database)) = self.database(slot)? {
-                live.generation = live.generation.max(generation);
-                live.databases.insert(slot, database);
+        let mut ids = self.trie_ids(self.records.slots()?)?;
+        while !ids.is_empty() {
+            let mut databases = Vec::with_capacity(ids.len());
+            for (slot, ids) in &ids {
+                databases.push(self.database(*slot, *ids));
             }
+            // A publish of another process in between would mix two generations: read again.
+            let again = self.trie_ids(ids.iter().map(|(slot, _)| *slot))?;
+            let stable = ids.iter().zip(&again).zip(databases).filter(|((before, after), _)| before == after);
+            for (((slot, _), _), database) in stable {
+                if let Some((generation, database)) = database? {
+                    live.generation = live.generation.max(generation);
+                    live.databases.insert(*slot, database);
+                }
+            }
+            ids = again
+                .iter()
+                .zip(&ids)
+                .filter(|(after, before)| after != before)
+                .map(|(one, _)| *one)
+                .collect();
         }
         Ok(live)
     }
 
-    /// A database and the highest generation in its record; `None` when the slot is free.
-    fn database(&self, slot: DatabaseSlot) -> Result<Option<(u64, Database)>> {
-        loop {
-            let ids = self.trie_ids(slot)?;
-            let Some(record) = self.records.database(slot)? else { return Ok(None) };
-            let (v4, v6) = (self.v4.read::<Ipv4Net>(slot)?, self.v6.read::<Ipv6Net>(slot)?);
-            // A publish of another process in between would mix two generations.
-            if self.trie_ids(slot)? != ids {
-                continue;
-            }
-            // A trie without a pin cannot be read: it must not count as empty, and both tries are replaced.
-            let known = (v4.is_some() || ids[0] == 0) && (v6.is_some() || ids[1] == 0);
-            let sources = PrefixMap { v4: v4.unwrap_or_default(), v6: v6.unwrap_or_default() };
-            let mut database = database_from_record(&record, ids, sources)?;
-            database.stamp = database.stamp.filter(|_| known);
-            return Ok(Some((highest_generation(&record), database)));
-        }
+    /// The database with these tries, and the highest generation in its record; `None` when the slot is free.
+    fn database(&self, slot: DatabaseSlot, ids: TrieIds) -> Result<Option<(u64, Database)>> {
+        let Some(record) = self.records.database(slot)? else { return Ok(None) };
+        let (v4, v6) = (self.v4.read::<Ipv4Net>(slot, ids[0])?, self.v6.read::<Ipv6Net>(slot, ids[1])?);
+        // A trie without a pin cannot be read: it must not count as empty, and both tries are replaced.
+        let known = (v4.is_some() || ids[0] == 0) && (v6.is_some() || ids[1] == 0);
+        let sources = PrefixMap { v4: v4.unwrap_or_default(), v6: v6.unwrap_or_default() };
+        let mut database = database_from_record(&record, ids, sources)?;
+        database.stamp = database.stamp.filter(|_| known);
+        Ok(Some((highest_generation(&record), database)))
     }
 
     /// Removes the pins of maps that were built and never published, as far as they can be opened.
@@ -181,9 +191,8 @@ impl Kernel {
         self.counters.hits(counter)
     }
 
-    /// Returns whether the record of a slot matches this database and its stamp.
-    pub(super) fn is_recorded(&self, slot: DatabaseSlot, database: &Database) -> Result<bool> {
-        let ids = self.trie_ids(slot)?;
+    /// Returns whether the record of a slot matches this database with these tries, and its stamp.
+    pub(super) fn is_recorded(&self, slot: DatabaseSlot, database: &Database, ids: TrieIds) -> Result<bool> {
         let Some(record) = self.records.database(slot)? else { return Ok(false) };
         let found = database_from_record(&record, ids, PrefixMap::new());
         Ok(found.is_ok_and(|found| found.id == database.id && same_stamp(&found, database)))
@@ -210,14 +219,27 @@ impl Kernel {
         self.denials.totals()
     }
 
-    fn trie_ids(&self, slot: DatabaseSlot) -> Result<TrieIds> {
-        Ok([self.v4.live_id(slot)?.unwrap_or(0), self.v6.live_id(slot)?.unwrap_or(0)])
+    /// The ids of the live tries of each slot, in the same order; 0 is none.
+    pub(super) fn trie_ids(
+        &self,
+        slots: impl IntoIterator<Item = DatabaseSlot>,
+    ) -> Result<Vec<(DatabaseSlot, TrieIds)>> {
+        let slots: Vec<DatabaseSlot> = slots.into_iter().collect();
+        let of: Vec<_> =
+            slots.iter().flat_map(|slot| [self.v4.outer_slot(*slot), self.v6.outer_slot(*slot)]).collect();
+        let ids: Vec<u32> = slot_ids(&of)?.into_iter().map(Option::unwrap_or_default).collect();
+        Ok(slots.into_iter().zip(ids.as_chunks().0.iter().copied()).collect())
     }
 
     /// Replaces the allow lists of any number of databases, with about as many RCU waits as for one: see
     /// [`DataPlane::publish_sources`].
     fn replace(&mut self, together: &[Replacement<'_>]) -> Vec<Result<()>> {
-        let mut ready: Vec<Result<Ready>> = together.iter().map(|one| self.prepare(one)).collect();
+        let live = match self.trie_ids(together.iter().map(|one| one.slot)) {
+            Ok(live) => live,
+            Err(error) => return together.iter().map(|_| Err(anyhow!("{error:#}"))).collect(),
+        };
+        let due = together.iter().zip(live);
+        let mut ready: Vec<Result<Ready>> = due.map(|(one, (_, live))| self.prepare(one, live)).collect();
         self.generation.suspend();
         publish_family(&mut self.v4, together, &mut ready, |ready| ready.v4.as_ref());
         publish_family(&mut self.v6, together, &mut ready, |ready| ready.v6.as_ref());
@@ -244,8 +266,9 @@ impl Kernel {
         done.collect()
     }
 
-    /// Does everything that must precede the first packet judged by the new list.
-    fn prepare(&mut self, one: &Replacement<'_>) -> Result<Ready> {
+    /// Does everything that must precede the first packet judged by the new list. `live` are the ids of the tries in
+    /// force.
+    fn prepare(&mut self, one: &Replacement<'_>, live: TrieIds) -> Result<Ready> {
         let Replacement { slot, database, changed } = *one;
         let generation = database.stamp.as_ref().map_or(0, |stamp| stamp.generation);
         let PrefixMap { v4, v6 } = &database.sources;
@@ -253,7 +276,6 @@ impl Kernel {
             v4: changed.v4.then(|| self.v4.build(slot, generation, v4)).transpose()?,
             v6: changed.v6.then(|| self.v6.build(slot, generation, v6)).transpose()?,
         };
-        let live = self.trie_ids(slot)?;
         let id = |built: &Option<Built>, live| built.as_ref().map_or(live, |built| built.id);
         let ids = [id(&ready.v4, live[0]), id(&ready.v6, live[1])];
         let before = self.records.database(slot)?;
@@ -285,10 +307,9 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses.
     pub fn adopt(&mut self, live: &Live) -> Result<()> {
-        for slot in self.v4.slots() {
+        for (slot, [v4, v6]) in self.trie_ids(self.v4.slots())? {
             let known = live.databases.get(&slot).filter(|database| database.stamp.is_some());
             let sources = known.map(|database| &database.sources);
-            let [v4, v6] = self.trie_ids(slot)?;
             adopt_filter::<Ipv4Net>(
                 &mut self.prefilter_v4,
                 slot,

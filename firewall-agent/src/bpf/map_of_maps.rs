@@ -1,7 +1,7 @@
 //! Inner maps: built unpublished, read back, frozen, pinned, then published with one pointer update.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     io,
     os::fd::AsFd as _,
@@ -9,21 +9,21 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, ArrayOfMaps, IterableMap as _, Map, MapData, MapError};
+use aya::maps::{Array, IterableMap as _, Map, MapData, MapError};
 use tracing::warn;
 
 use super::{
     layouts::PinnedMaps,
     pins::{entries, unpin},
     shapes::Shape,
+    slots::{Slot, at_once, slot_ids, waits},
     syscall,
 };
 use crate::host::retry::patiently;
 
-/// An outer array of maps, opened twice: for reading the ids of its inner maps, and for publishing.
+/// An outer array of maps.
 pub(super) struct Outer {
     ids: Array<MapData, u32>,
-    slots: ArrayOfMaps<MapData, MapData>,
     /// Directory of the inner maps' pins.
     dir: PathBuf,
     /// The published map of each slot, as this process published or adopted it; remains available if its pin is lost.
@@ -42,13 +42,12 @@ impl Outer {
         // Opened as a plain array, a slot reads as the inner map's id; opening a map by its id would take
         // CAP_SYS_ADMIN.
         let ids = Array::try_from(Map::Array(maps.open(name)?))?;
-        let slots = ArrayOfMaps::try_from(Map::ArrayOfMaps(maps.open(name)?))?;
-        Ok(Self { ids, slots, dir, published: BTreeMap::new() })
+        Ok(Self { ids, dir, published: BTreeMap::new() })
     }
 
     /// Number of slots.
     pub fn len(&self) -> u32 {
-        self.slots.len()
+        self.ids.len()
     }
 
     /// Id of the published map.
@@ -67,46 +66,52 @@ impl Outer {
     pub fn live(&self, slot: u32, pin_prefix: &str) -> Result<Option<MapData>> {
         loop {
             let Some(id) = self.live_id(slot)? else { return Ok(None) };
-            if let Some(published) = self.published.get(&slot).filter(|published| published.id == id) {
-                return share(&published.map).map(Some);
-            }
-            if let Some((map, _)) = self.by_pin(pin_prefix, id)? {
-                return Ok(Some(map));
-            }
+            let live = self.with_id(slot, pin_prefix, id)?;
             // Another process may have published, and unpinned this map, since the id was read.
-            if self.live_id(slot)? == Some(id) {
-                return Ok(None);
+            if live.is_some() || self.live_id(slot)? == Some(id) {
+                return Ok(live);
             }
         }
     }
 
-    /// The map with this id among the pins of a slot, and its pin.
-    fn by_pin(&self, pin_prefix: &str, id: u32) -> Result<Option<(MapData, PathBuf)>> {
-        for path in self.pinned(pin_prefix)? {
+    /// The map of a slot with this id, opened by its pin unless held open; `None` when the pin is gone.
+    pub fn with_id(&self, slot: u32, pin_prefix: &str, id: u32) -> Result<Option<MapData>> {
+        if let Some(published) = self.published.get(&slot).filter(|published| published.id == id) {
+            return share(&published.map).map(Some);
+        }
+        for (_, path) in self.pins(&[(slot, pin_prefix.to_owned())])? {
             if let Some(map) = open(&path)?
                 && map.info()?.id() == id
             {
-                return Ok(Some((map, path)));
+                return Ok(Some(map));
             }
         }
         Ok(None)
     }
 
-    /// Holds the published map of a slot open, for [`Self::restore_pins`], and freezes it: a map published by another
-    /// process may still be writable, and a drift check would not see a change.
-    pub fn open_published(&mut self, slot: u32, pin_prefix: &str) -> Result<()> {
-        if let Some(id) = self.live_id(slot)?
-            && let Some((map, path)) = self.by_pin(pin_prefix, id)?
-        {
-            ensure_frozen(&map).with_context(|| format!("cannot freeze {}", path.display()))?;
-            self.published.insert(slot, Built { map, id, path });
+    /// Holds the published maps of these slots open, for [`Self::restore_pins`], and freezes them: a map published by
+    /// another process may still be writable, and a drift check would not see a change.
+    pub fn open_published(&mut self, slots: &[(u32, String)]) -> Result<()> {
+        let pins = self.pins(slots)?;
+        let ids = self.ids_of(pins.iter().map(|(slot, _)| *slot))?;
+        for (slot, path) in pins {
+            if self.published.contains_key(&slot) {
+                continue;
+            }
+            if let Some(map) = open(&path)?
+                && let id = map.info()?.id()
+                && ids.get(&slot) == Some(&id)
+            {
+                ensure_frozen(&map).with_context(|| format!("cannot freeze {}", path.display()))?;
+                self.published.insert(slot, Built { map, id, path });
+            }
         }
         Ok(())
     }
 
-    /// Returns whether a slot points at another map than the one published or adopted by this process.
-    pub fn has_drifted(&self, slot: u32) -> Result<bool> {
-        Ok(self.live_id(slot)? != self.published.get(&slot).map(|published| published.id))
+    /// Returns whether this is the id of another map than the one that this process published or adopted in a slot.
+    pub fn is_foreign(&self, slot: u32, id: Option<u32>) -> bool {
+        id != self.published.get(&slot).map(|published| published.id)
     }
 
     /// Restores missing pins of published maps; returns their number.
@@ -147,12 +152,15 @@ impl Outer {
     /// Makes each map the live one of its slot; returns one result for each, in the same order. On return, no packet
     /// sees an old map any more.
     pub fn publish_all(&mut self, built: &[(u32, &Built)]) -> Vec<Result<()>> {
-        let slots: Vec<_> = built.iter().map(|(slot, built)| (*slot, built.map.fd().as_fd())).collect();
-        if slots.len() > 1 && syscall::set_slots(self.ids.map().fd().as_fd(), &slots).is_ok() {
-            return built.iter().map(|_| Ok(())).collect();
+        if let [(first, _), _, ..] = built {
+            let slots: Vec<_> = built.iter().map(|(slot, built)| (*slot, built.map.fd().as_fd())).collect();
+            let is_in_batch = !waits((self, *first));
+            if is_in_batch && syscall::set_slots(self.ids.map().fd().as_fd(), &slots).is_ok() {
+                return built.iter().map(|_| Ok(())).collect();
+            }
         }
-        // One by one, to find the refused slot; setting a map that is live already changes nothing.
-        built.iter().map(|(slot, built)| self.set(*slot, &built.map)).collect()
+        // Each by itself, to find the refused slot; setting a map that is live already changes nothing.
+        at_once(built, |(slot, built)| self.set(*slot, &built.map))
     }
 
     /// Waits until no packet that was in flight at the call is still being processed.
@@ -168,10 +176,9 @@ impl Outer {
         }
     }
 
-    fn set(&mut self, slot: u32, map: &MapData) -> Result<()> {
+    fn set(&self, slot: u32, map: &MapData) -> Result<()> {
         patiently(|| {
-            self.slots
-                .set(slot, map, 0)
+            syscall::set_slots(self.ids.map().fd().as_fd(), &[(slot, map.fd().as_fd())])
                 .with_context(|| format!("cannot publish slot {slot} of {}", self.dir.display()))
         })
     }
@@ -180,18 +187,16 @@ impl Outer {
     /// that is live, and the next publish retries.
     pub fn remove_stale(&self, slots: &[(u32, String)]) {
         let remove_stale = || -> Result<()> {
-            for path in entries(&self.dir)? {
-                let Some((slot, _)) = slots.iter().find(|(_, pin_prefix)| has_pin_prefix(&path, pin_prefix))
-                else {
-                    continue;
-                };
-                if let Some(map) = open(&path)?
-                    && Some(map.info()?.id()) != self.live_id(*slot)?
-                {
-                    unpin(&path)?;
+            let mut pinned = Vec::new();
+            for (slot, path) in self.pins(slots)? {
+                if let Some(map) = open(&path)? {
+                    pinned.push((slot, path, map.info()?.id()));
                 }
             }
-            Ok(())
+            // Read after the pins: a map published in between is live.
+            let live = self.ids_of(pinned.iter().map(|(slot, ..)| *slot))?;
+            let stale = pinned.iter().filter(|(slot, _, id)| live.get(slot) != Some(id));
+            stale.into_iter().try_for_each(|(_, path, _)| unpin(path))
         };
         if let Err(error) = remove_stale() {
             warn!(error = format!("{error:#}"), "pins of unpublished maps not removed");
@@ -205,11 +210,19 @@ impl Outer {
         Ok(numbers.iter().filter_map(number).max().unwrap_or(0))
     }
 
-    /// Pins of a slot: `<pin_prefix><number>`.
-    fn pinned(&self, pin_prefix: &str) -> Result<Vec<PathBuf>> {
-        let mut paths = entries(&self.dir)?;
-        paths.retain(|path| has_pin_prefix(path, pin_prefix));
-        Ok(paths)
+    /// The ids of the published maps of these slots, without empty slots.
+    fn ids_of(&self, slots: impl Iterator<Item = u32>) -> Result<BTreeMap<u32, u32>> {
+        let slots: BTreeSet<u32> = slots.collect();
+        let of: Vec<Slot<'_>> = slots.iter().map(|slot| (self, *slot)).collect();
+        Ok(slots.iter().zip(slot_ids(&of)?).filter_map(|(slot, id)| Some((*slot, id?))).collect())
+    }
+
+    /// The pins of these slots, each with its slot, sorted by name, which is `<pin_prefix><number>`.
+    fn pins(&self, slots: &[(u32, String)]) -> Result<Vec<(u32, PathBuf)>> {
+        let slots: BTreeMap<&str, u32> =
+            slots.iter().map(|(slot, pin_prefix)| (pin_prefix.as_str(), *slot)).collect();
+        let pin = |path: PathBuf| Some((*slots.get(pin_prefix(path.file_name()?.to_str()?)?)?, path));
+        Ok(entries(&self.dir)?.into_iter().filter_map(pin).collect())
     }
 
     /// Builds an inner map of exactly `rows` and pins it as `<pin_prefix><number>`. `fill` writes the rows, `read`
@@ -248,10 +261,11 @@ fn build<K: Ord + Debug, V: PartialEq + Debug>(
     Ok(Built { map, id, path: path.to_owned() })
 }
 
-/// Returns whether a pin belongs to a slot: `<pin_prefix><number>`.
-fn has_pin_prefix(path: &Path, pin_prefix: &str) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str());
-    name.and_then(|name| name.strip_prefix(pin_prefix)).is_some_and(|number| number.parse::<u64>().is_ok())
+/// Returns the part of a pin's name before its number.
+fn pin_prefix(name: &str) -> Option<&str> {
+    let (start, number) = name.rsplit_once('-')?;
+    number.parse::<u64>().ok()?;
+    name.get(..=start.len())
 }
 
 /// Opens a pin; `None` when it is gone.

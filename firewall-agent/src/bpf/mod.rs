@@ -17,6 +17,7 @@ mod probe;
 mod programs;
 mod records;
 mod shapes;
+mod slots;
 mod source_prefilters;
 mod sources;
 mod syscall;

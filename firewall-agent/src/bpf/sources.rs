@@ -10,6 +10,7 @@ use super::{
     layouts::PinnedMaps,
     map_of_maps::{Built, Outer},
     shapes::inner_shape,
+    slots::Slot,
 };
 use crate::sync::{CounterId, DatabaseSlot, Indices};
 
@@ -38,14 +39,14 @@ impl SourceTries {
         Indices::new(0..self.capacity())
     }
 
-    /// Id of the live trie.
-    pub fn live_id(&self, slot: DatabaseSlot) -> Result<Option<u32>> {
-        self.outer.live_id(slot.0)
+    /// The slot of the outer map, for the id of the live trie.
+    pub fn outer_slot(&self, slot: DatabaseSlot) -> Slot<'_> {
+        (&self.outer, slot.0)
     }
 
-    /// The live trie's content; `None` when there is none, or its pin is gone.
-    pub fn read<P: Prefix>(&self, slot: DatabaseSlot) -> Result<Option<BTreeMap<P, CounterId>>> {
-        self.outer.live(slot.0, &self.pin_prefix(slot))?.map(read::<P>).transpose()
+    /// The content of the trie with this id; `None` when its pin is gone.
+    pub fn read<P: Prefix>(&self, slot: DatabaseSlot, id: u32) -> Result<Option<BTreeMap<P, CounterId>>> {
+        self.outer.with_id(slot.0, &self.pin_prefix(slot), id)?.map(read::<P>).transpose()
     }
 
     pub fn build<P: Prefix + std::fmt::Debug>(
@@ -64,14 +65,15 @@ impl SourceTries {
         self.outer.publish_all(&built)
     }
 
-    /// Returns whether the live trie of a slot is another than the one published here.
-    pub fn has_drifted(&self, slot: DatabaseSlot) -> Result<bool> {
-        self.outer.has_drifted(slot.0)
+    /// Returns whether this is the id of another trie than the one published here; 0 is none.
+    pub fn is_foreign(&self, slot: DatabaseSlot, id: u32) -> bool {
+        self.outer.is_foreign(slot.0, (id != 0).then_some(id))
     }
 
     /// Holds every published trie open.
     pub fn open_published(&mut self) -> Result<()> {
-        self.slots().try_for_each(|slot| self.outer.open_published(slot.0, &self.pin_prefix(slot)))
+        let slots: Vec<DatabaseSlot> = self.slots().collect();
+        self.outer.open_published(&self.pin_prefixes(&slots))
     }
 
     /// Restores missing pins of tries; returns their number.
@@ -86,14 +88,16 @@ impl SourceTries {
 
     /// Removes the pins of unpublished tries of these slots.
     pub fn remove_stale(&self, slots: &[DatabaseSlot]) {
-        let pin_prefixes: Vec<(u32, String)> =
-            slots.iter().map(|slot| (slot.0, self.pin_prefix(*slot))).collect();
-        self.outer.remove_stale(&pin_prefixes);
+        self.outer.remove_stale(&self.pin_prefixes(slots));
     }
 
     /// The highest pinned generation, over all slots and families.
     pub fn highest_number(&self) -> Result<u64> {
         self.outer.highest_number()
+    }
+
+    fn pin_prefixes(&self, slots: &[DatabaseSlot]) -> Vec<(u32, String)> {
+        slots.iter().map(|slot| (slot.0, self.pin_prefix(*slot))).collect()
     }
 
     fn pin_prefix(&self, slot: DatabaseSlot) -> String {
