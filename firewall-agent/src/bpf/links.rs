@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use aya::programs::{
     ProgramError, Xdp, XdpMode as AttachMode,
     links::{FdLink, PinnedLink},
-    xdp::XdpLink,
+    xdp::{XdpError, XdpLink},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 pub use self::open_links::OpenLinks;
 use super::{
@@ -22,7 +22,7 @@ use crate::{
     config::XdpMode,
     host::{
         driver::driver,
-        netlink::{Attached, InterfaceTable},
+        netlink::{Attached, InterfaceTable, attach_refusal, xdp_state},
     },
 };
 
@@ -190,20 +190,27 @@ fn make(program: &mut Xdp, pin: &Path, interface: &str, mode: XdpMode) -> Result
     }
     let attached = match program.attach(interface, first) {
         Err(error) if mode == XdpMode::Auto && is_of_the_driver(&error) => {
+            let words = driver_words(program, interface, first);
             let error = anyhow::Error::from(error);
-            warn!(interface, error = format!("{error:#}"), "native mode refused, attaching in generic mode");
-            program.attach(interface, AttachMode::Skb)
+            warn!(
+                interface,
+                error = format!("{error:#}{words}"),
+                "native mode refused, attaching in generic mode"
+            );
+            first = AttachMode::Skb;
+            program.attach(interface, first)
         }
         other => other,
     };
     let id = attached.map_err(|error| {
-        let hint = if no_native(&error) {
-            ": the driver has no native XDP; `xdp_mode: auto` or `generic` attaches in the network stack"
+        let words = driver_words(program, interface, first);
+        let hint = if first == AttachMode::Driver && code(&error) == Some(libc::EOPNOTSUPP) {
+            "; `xdp_mode: auto` or `generic` attaches in the network stack"
         } else {
             ""
         };
         anyhow::Error::from(error)
-            .context(format!("interface {interface}: cannot attach in mode {mode}{hint}"))
+            .context(format!("interface {interface}: cannot attach in mode {mode}{words}{hint}"))
     })?;
     let link: FdLink = program
         .take_link(id)?
@@ -220,13 +227,34 @@ fn is_unreliable(interface: &str) -> bool {
     driver(interface).is_ok_and(|driver| driver.as_deref() == Some(UNRELIABLE))
 }
 
+/// The reason in the words of the kernel or the driver, after a colon; empty where it gives a code only.
+fn driver_words(program: &Xdp, interface: &str, mode: AttachMode) -> String {
+    let words = || -> Result<Option<String>> {
+        let state = xdp_state(interface)?.with_context(|| format!("interface {interface}: not found"))?;
+        attach_refusal(state.index, program.fd()?.as_fd(), mode == AttachMode::Driver)
+    };
+    match words() {
+        Ok(words) => words.map_or_else(String::new, |words| format!(": {words}")),
+        Err(error) => {
+            debug!(interface, error = format!("{error:#}"), "no reason for the refused attach");
+            String::new()
+        }
+    }
+}
+
 /// Returns whether generic mode, which needs no driver support, may succeed after this error.
 fn is_of_the_driver(error: &ProgramError) -> bool {
     let others = [libc::EBUSY, libc::EEXIST, libc::EPERM, libc::EACCES, libc::ENODEV];
-    matches!(error, ProgramError::SyscallError(error)
-        if error.io_error.raw_os_error().is_some_and(|code| !others.contains(&code)))
+    code(error).is_some_and(|code| !others.contains(&code))
 }
 
-fn no_native(error: &ProgramError) -> bool {
-    matches!(error, ProgramError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::EOPNOTSUPP))
+/// The error code of a refused attach; aya repeats an attach by netlink after EINVAL.
+fn code(error: &ProgramError) -> Option<i32> {
+    if let ProgramError::SyscallError(error) = error {
+        error.io_error.raw_os_error()
+    } else if let ProgramError::XdpError(XdpError::NetlinkError(error)) = error {
+        error.raw_os_error()
+    } else {
+        None
+    }
 }

@@ -42,7 +42,9 @@ impl Card {
     pub fn refusal(&self) -> &[&str] {
         match matches!(self, Self::Machine { is_unreliable: true, .. }) {
             true => &["is not reliable there", "stops running the program when the MTU changes"],
-            false => &["the driver has no native XDP", "os error 95"],
+            false => {
+                &["nderlying driver does not support XDP in native mode", "`xdp_mode: auto`", "os error 95"]
+            }
         }
     }
 

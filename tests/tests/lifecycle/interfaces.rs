@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use firewall_agent::host::netlink::xdp_state;
 use firewall_tests::lab::{INTERFACE, eventually};
+use serde_json::json;
 
 use crate::foreign::Foreign;
 use crate::setup::{builder, hosts};
@@ -53,6 +54,29 @@ fn recreated_interface_is_filtered_again() {
         })
         .unwrap();
     assert_eq!(Traffic::start(&host).end_after(FLOW).leaked, 0);
+}
+
+#[test]
+fn refused_attach_has_the_drivers_own_words() {
+    let host = builder().unlinked().build();
+    let line = format!(
+        "ip link add name {INTERFACE} numtxqueues 1 numrxqueues 1 type veth peer name {INTERFACE} numtxqueues 4 \
+         numrxqueues 4 netns outside"
+    );
+    host.db.run(&line).unwrap();
+    host.bring_up(INTERFACE);
+    let agent = host.start_agent();
+    let status = host.until("the veth is refused", |status| status["errors"] != json!([]));
+    let errors = status["errors"].to_string();
+    let words = "XDP expects number of rx queues not less than peer tx queues";
+    assert!(errors.contains(words) && !errors.contains("xdp_mode"), "{errors}");
+    // The question for the words attaches nothing.
+    let state = {
+        let _inside = host.db.enter().unwrap();
+        xdp_state(INTERFACE).unwrap().unwrap()
+    };
+    assert_eq!(state.program, None);
+    agent.terminate().unwrap();
 }
 
 #[test]

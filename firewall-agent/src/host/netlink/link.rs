@@ -98,7 +98,7 @@ fn program(facts: &[LinkXdp]) -> Option<(XdpAttached, u32)> {
 }
 
 /// Text up to its NUL.
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).into_owned()
 }

@@ -1,11 +1,13 @@
 //! Facts and events of the kernel's network configuration, by netlink.
 
+mod attach_refusal;
 mod interface_table;
 mod interfaces;
 mod link;
 mod link_events;
 mod request;
 
+pub use self::attach_refusal::attach_refusal;
 pub use self::interface_table::{Attached, InterfaceTable, XdpState, xdp_state};
 pub use self::interfaces::interfaces;
 pub use self::link_events::LinkEvents;

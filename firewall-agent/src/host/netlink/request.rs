@@ -3,15 +3,21 @@
 use std::convert::Infallible;
 use std::io;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable,
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_ERROR,
+    NetlinkBuffer, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
 
+use super::link::{attributes, text};
+
 /// Number of requests for a list that changes while the kernel dumps it.
 const TRIES: usize = 5;
+/// `struct nlmsghdr`, in bytes.
+const NETLINK_HEADER_LEN: usize = 16;
+/// Of `enum nlmsgerr_attrs`.
+const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// One message of any netlink protocol: its type, and the bytes after the netlink header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +84,38 @@ pub(super) fn get(
     }
 }
 
+/// Requests a change; returns the kernel's own words for a refusal, the extended acknowledgement; empty when the kernel
+/// gives a code only. `None` when it was performed.
+///
+/// # Errors
+/// When the request cannot be sent, or the answer is malformed.
+pub(super) fn refusal(protocol: isize, order: impl NetlinkSerializable) -> Result<Option<String>> {
+    let socket = connect(protocol)?;
+    socket.set_ext_ack(true)?;
+    socket.send(&bytes(order, NLM_F_REQUEST | NLM_F_ACK), 0)?;
+    refused(&socket.recv_from_full()?.0)
+}
+
+/// Parses an acknowledgement: its code, the header of the request and, unless it is capped, the rest of the request, then
+/// attributes.
+fn refused(answer: &[u8]) -> Result<Option<String>> {
+    let header = NetlinkBuffer::new_checked(answer)?;
+    ensure!(header.message_type() == NLMSG_ERROR, "no acknowledgement");
+    let (code, request) = header.payload().split_first_chunk().context("short answer")?;
+    if i32::from_ne_bytes(*code) == 0 {
+        return Ok(None);
+    }
+    if header.flags() & NLM_F_ACK_TLVS == 0 {
+        return Ok(Some(String::new()));
+    }
+    let whole = u32::from_ne_bytes(*request.first_chunk().context("short answer")?);
+    let length =
+        if header.flags() & NLM_F_CAPPED == 0 { usize::try_from(whole)? } else { NETLINK_HEADER_LEN };
+    let list = attributes(request.get(length.next_multiple_of(4)..).unwrap_or_default())?;
+    let words = list.iter().find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG);
+    Ok(Some(words.map(|words| text(words.value())).unwrap_or_default()))
+}
+
 fn connect(protocol: isize) -> Result<Socket> {
     let mut socket = Socket::new(protocol)?;
     socket.bind_auto()?;
@@ -122,7 +160,7 @@ fn bytes(question: impl NetlinkSerializable, flags: u16) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_core::{NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
+    use netlink_packet_core::{NLM_F_MULTIPART, NLMSG_DONE, NLMSG_OVERRUN};
 
     use super::*;
 
@@ -158,6 +196,28 @@ mod tests {
         assert_eq!(received(&list).unwrap(), None);
         let end = [framed(KIND, 0, &[1; 4]), framed(NLMSG_DONE, NLM_F_DUMP_INTR, &[0; 4])];
         assert_eq!(received(&end).unwrap(), None);
+    }
+
+    #[test]
+    fn refusal_has_the_kernels_words() {
+        let request = framed(libc::RTM_SETLINK, 0, &[7; 20]);
+        let words = [&[16, 0, 1, 0][..], b"Peer is up\0", &[0]].concat();
+        let answer = |flags, code: i32, rest: &[&[u8]]| {
+            framed(NLMSG_ERROR, flags, &[&code.to_ne_bytes()[..], &rest.concat()].concat())
+        };
+        let header = &request[..NETLINK_HEADER_LEN];
+        for (answer, expected) in [
+            (answer(NLM_F_CAPPED, 0, &[header]), None),
+            (answer(0, -libc::EPERM, &[&request]), Some("")),
+            (answer(NLM_F_ACK_TLVS, -libc::EPERM, &[&request, &words]), Some("Peer is up")),
+            (answer(NLM_F_ACK_TLVS | NLM_F_CAPPED, -libc::EPERM, &[header, &words]), Some("Peer is up")),
+            (answer(NLM_F_ACK_TLVS | NLM_F_CAPPED, -libc::EPERM, &[header]), Some("")),
+        ] {
+            assert_eq!(refused(&answer).unwrap().as_deref(), expected, "{answer:?}");
+        }
+        for malformed in [vec![0; 15], done(0), framed(NLMSG_ERROR, 0, &[0; 3])] {
+            assert!(refused(&malformed).is_err(), "{malformed:?}");
+        }
     }
 
     #[test]
