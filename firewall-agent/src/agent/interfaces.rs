@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tracing::{info, warn};
 
-use self::patterns::Patterns;
+use self::patterns::{Patterns, Present};
 use super::backoff::Backoff;
 use super::repairs::Repairs;
 use crate::bpf::{InterfaceLink, OpenLinks, Pins, Programs, Step, links};
 use crate::config::XdpMode;
 use crate::host::netlink::{Attached, InterfaceTable, XdpState, xdp_state};
+
+/// Default of `gro_max_size`, in bytes: the largest packet with a length in its IP header.
+const LARGEST_SEGMENT: u32 = 65_536;
 
 /// The configured interfaces and the state of each.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Interfaces {
     attached: BTreeMap<String, (u32, u32)>,
     /// Errors of the others, by interface or pattern.
     failed: BTreeMap<String, String>,
+    /// Warnings about packets too large for generic mode, by interface.
+    segments: BTreeMap<String, String>,
     /// Retry time of a failed attach, by interface.
     backoff: BTreeMap<String, Backoff>,
     /// Total time that each interface was seen without our program, before `exposed`.
@@ -47,6 +52,7 @@ impl Interfaces {
             links: OpenLinks::default(),
             attached: BTreeMap::new(),
             failed: BTreeMap::new(),
+            segments: BTreeMap::new(),
             backoff: BTreeMap::new(),
             unprotected: BTreeMap::new(),
             exposed: BTreeMap::new(),
@@ -65,8 +71,8 @@ impl Interfaces {
                 return;
             }
         };
-        self.patterns.update(interfaces.iter().map(|(name, _)| name));
         repairs.done("link_pin", self.links.update_pins(pins, &interfaces));
+        self.patterns.update(present(&interfaces, |name| self.links.has(name)));
         self.attached.retain(|name, (index, _)| {
             let is_present = interfaces.get(name).is_some_and(|state| state.index == *index);
             if !is_present {
@@ -76,20 +82,32 @@ impl Interfaces {
         });
         self.exposed.retain(|name, _| interfaces.get(name).is_some());
         let mut failed = self.patterns.missing();
-        for (name, state) in interfaces.iter() {
-            // A filtered interface stays filtered regardless of the current configuration, until `detach`.
-            if !self.patterns.matches(name) && !self.links.has(name) {
-                continue;
-            }
+        self.segments.clear();
+        let wanted: BTreeSet<&str> = self.patterns.wanted().collect();
+        // A filtered interface stays filtered regardless of the current configuration, until `detach`.
+        let others = interfaces.iter().map(|(name, _)| name).filter(|name| self.links.has(name));
+        let all: Vec<String> = self
+            .patterns
+            .wanted()
+            .chain(others.filter(|name| !wanted.contains(name)))
+            .map(str::to_owned)
+            .collect();
+        for name in &all {
+            let Some(state) = interfaces.get(name) else { continue };
             if let Some(message) = self.failed.get(name).filter(|_| !self.may_try(name, woken)) {
-                failed.insert(name.to_owned(), message.clone());
+                failed.insert(name.clone(), message.clone());
                 continue;
             }
             match self.links.attach((programs, ours), pins, (name, state), self.mode) {
-                Ok((link, step)) => self.is_filtered(name, state, &link, step, repairs, woken),
+                Ok((link, step)) => {
+                    let message = large_segments(name, state, &link);
+                    self.segments.extend(message.map(|message| (name.clone(), message)));
+                    self.is_filtered(name, state, &link, step, repairs, woken);
+                }
                 Err(error) => {
                     self.is_refused(name, woken);
-                    failed.insert(name.to_owned(), format!("{error:#}"));
+                    let hint = redundant(&interfaces, state, |lower| self.links.has(lower));
+                    failed.insert(name.clone(), format!("{error:#}{hint}"));
                 }
             }
         }
@@ -165,6 +183,7 @@ impl Interfaces {
     pub fn detach(&mut self) -> Result<()> {
         self.attached.clear();
         self.failed.clear();
+        self.segments.clear();
         self.exposed.clear();
         self.links.detach()
     }
@@ -179,6 +198,11 @@ impl Interfaces {
         self.failed.iter().map(|(name, message)| (name.clone(), message.clone()))
     }
 
+    /// Warnings about interfaces in generic mode that may receive larger packets than the program accepts.
+    pub fn large_segments(&self) -> impl Iterator<Item = (String, String)> {
+        self.segments.iter().map(|(name, message)| (name.clone(), message.clone()))
+    }
+
     /// Total time that an interface was known to be present without our program.
     pub fn unprotected(&self, name: &str) -> Duration {
         let now = self.exposed.get(name).map(Instant::elapsed).unwrap_or_default();
@@ -190,17 +214,18 @@ impl Interfaces {
         self.exposed.keys()
     }
 
-    /// Configured interfaces that are present and run no program of ours, of this or another process.
+    /// Configured interfaces that are present and run no program of ours, of this or another process; each after the
+    /// one that judges its packets first.
     ///
     /// # Errors
     /// The interfaces, or our links, cannot be read.
-    pub fn unfiltered(&self, pins: &Pins) -> Result<Vec<String>> {
+    pub fn unfiltered(&mut self, pins: &Pins) -> Result<Vec<String>> {
         let mut links = links(pins)?;
         links.retain(|link| link.mode.is_some());
         let filtered: BTreeSet<String> = links.into_iter().map(|link| link.interface).collect();
         let interfaces = InterfaceTable::list()?;
-        let names = interfaces.iter().map(|(name, _)| name);
-        let open = names.filter(|name| self.patterns.is_configured(name) && !filtered.contains(*name));
+        self.patterns.update(present(&interfaces, |name| filtered.contains(name)));
+        let open = self.patterns.wanted().filter(|name| !filtered.contains(*name));
         Ok(open.map(str::to_owned).collect())
     }
 
@@ -217,6 +242,41 @@ impl Interfaces {
     pub fn changed(&mut self) {
         self.backoff.clear();
     }
+}
+
+/// The interfaces, as the patterns need them.
+fn present<'a>(
+    interfaces: &'a InterfaceTable,
+    is_filtered: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = Present<'a>> {
+    interfaces.iter().map(move |(name, state)| Present {
+        name,
+        alternatives: interfaces.alternatives(name),
+        loopback: state.loopback,
+        judged_on: state.judged_on.and_then(|index| interfaces.name(index)),
+        filtered: is_filtered(name),
+    })
+}
+
+/// Advice for a refused interface whose packets are judged on a filtered one; empty for another.
+fn redundant(interfaces: &InterfaceTable, state: XdpState, is_filtered: impl Fn(&str) -> bool) -> String {
+    let lower = state.judged_on.and_then(|index| interfaces.name(index)).filter(|lower| is_filtered(lower));
+    lower.map_or_else(String::new, |lower| {
+        format!("; its packets are filtered on {lower} already: remove it from `interfaces`")
+    })
+}
+
+/// Warning about an interface in generic mode, where XDP runs after GRO: a larger packet has no length in its IP header.
+fn large_segments(name: &str, state: XdpState, link: &InterfaceLink) -> Option<String> {
+    let is_large = link.mode == Some(Attached::Generic) && state.gro_max_size > LARGEST_SEGMENT;
+    is_large.then(|| {
+        format!(
+            "interface {name}: gro_max_size {} is above {LARGEST_SEGMENT} in generic mode: the program drops larger \
+             packets as malformed; ip link set dev {name} gro_max_size {LARGEST_SEGMENT} gro_ipv4_max_size \
+             {LARGEST_SEGMENT}",
+            state.gro_max_size
+        )
+    })
 }
 
 fn runs(interface: &str, program: u32) -> bool {

@@ -255,6 +255,7 @@ impl Agent {
         conditions.replace(Condition::Repair, self.repairs.failures());
         conditions.replace(Condition::Probe, self.probes.failures(&self.reconciler.live));
         conditions.replace(Condition::Interface, self.interfaces.failures());
+        conditions.replace(Condition::LargeSegments, self.interfaces.large_segments());
         conditions.set(Condition::Store, self.reconciler.store.problem());
         clock::set_conditions(&self.reconciler.clock, self.reconciler.synchronised, conditions);
         let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);

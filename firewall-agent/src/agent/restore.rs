@@ -73,7 +73,7 @@ fn restored_by(owner: u32, config: &Config) -> Result<Restored> {
             "nothing is attached: detached by an operator, until `attach` (agent {owner} runs)"
         )));
     }
-    let interfaces = Interfaces::new(&config.interfaces, config.xdp_mode)?;
+    let mut interfaces = Interfaces::new(&config.interfaces, config.xdp_mode)?;
     let names = interfaces.unfiltered(&Pins::new(&config.bpffs_dir))?;
     let unfiltered = names.iter().map(|name| format!("interface {name}: not filtered by agent {owner}"));
     let mut restored = Restored::complete(format!(

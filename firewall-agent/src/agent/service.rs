@@ -11,7 +11,7 @@ const SHOWN: usize = 8;
 impl Agent {
     /// Sends watchdog, status and, once every configured interface that is present is filtered, readiness to the
     /// service manager. A host that an operator has detached counts as ready.
-    pub(super) fn notify(&self, notifier: &mut Notifier) {
+    pub(super) fn notify(&mut self, notifier: &mut Notifier) {
         notifier.watchdog(Instant::now());
         notifier.status(&self.service_status());
         if !notifier.is_ready() && (self.reconciler.detached().is_some() || self.is_filtered()) {
@@ -19,7 +19,7 @@ impl Agent {
         }
     }
 
-    fn is_filtered(&self) -> bool {
+    fn is_filtered(&mut self) -> bool {
         self.interfaces.unfiltered(&self.pins).is_ok_and(|names| names.is_empty())
     }
 

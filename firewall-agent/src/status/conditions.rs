@@ -58,10 +58,12 @@ pub enum Condition {
     StatusFile,
     /// The packet log cannot be started or ended.
     PacketLog,
+    /// An interface in generic mode may receive packets that are too large for the program; one per interface.
+    LargeSegments,
 }
 
 impl Condition {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Detached,
         Self::Interface,
         Self::NoDatabase,
@@ -87,6 +89,7 @@ impl Condition {
         Self::ControlSocket,
         Self::StatusFile,
         Self::PacketLog,
+        Self::LargeSegments,
     ];
 
     /// The name, and `true` if the condition blocks readiness.
@@ -117,6 +120,7 @@ impl Condition {
             Self::ControlSocket => ("control_socket", false),
             Self::StatusFile => ("status_file", false),
             Self::PacketLog => ("packet_log", false),
+            Self::LargeSegments => ("large_segments", false),
         }
     }
 

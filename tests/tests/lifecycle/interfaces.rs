@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use firewall_agent::host::netlink::xdp_state;
-use firewall_tests::lab::{INTERFACE, eventually};
-use serde_json::json;
+use firewall_tests::lab::{INTERFACE, TestHost, eventually};
+use serde_json::{Value, json};
 
 use crate::foreign::Foreign;
-use crate::setup::{builder, hosts};
+use crate::setup::{ALLOWED, DATABASE, PORT, SERVERS, builder, hosts, last_status, wait_for_ready};
 use crate::traffic::Traffic;
 
 const FLOW: Duration = Duration::from_millis(300);
@@ -56,6 +56,99 @@ fn recreated_interface_is_filtered_again() {
     assert_eq!(Traffic::start(&host).end_after(FLOW).leaked, 0);
 }
 
+/// The name sorts before `eth0`, below which the kernel refuses a program once the macvlan has one.
+const MACVLAN: &str = "aa0";
+const DATAGRAMS: u64 = 20;
+
+/// Moves the server's address to a macvlan on `eth0`; packets then arrive on both interfaces.
+fn macvlan(host: &TestHost) {
+    let address = format!("{}/24", SERVERS[0]);
+    for line in [
+        format!("ip address delete {address} dev {INTERFACE}"),
+        format!("ip link add {MACVLAN} link {INTERFACE} up type macvlan"),
+        format!("ip address add {address} dev {MACVLAN}"),
+    ] {
+        host.db.run(&line).unwrap();
+    }
+    // Its lower interface would answer for the address, too.
+    let mac = host.db.mac(MACVLAN).unwrap().map(|byte| format!("{byte:02x}")).join(":");
+    host.outside.run(&format!("ip neigh replace {} lladdr {mac} dev {INTERFACE}", SERVERS[0])).unwrap();
+}
+
+/// Sends datagrams of the allowed source until the server has received some; returns the packets that the rule counted
+/// beyond those that arrived.
+fn counted_twice(host: &TestHost) -> u64 {
+    let server = host.db.udp((SERVERS[0], PORT)).unwrap();
+    server.set_read_timeout(Some(FLOW)).unwrap();
+    let client = host.outside.udp((ALLOWED[0], 0)).unwrap();
+    let before = host.hits(DATABASE, "fr-1");
+    for _ in 0..DATAGRAMS {
+        eventually(Duration::from_secs(10), "a datagram arrives", || {
+            client.send_to(b"?", (SERVERS[0], PORT)).ok()?;
+            server.recv_from(&mut [0]).ok()
+        })
+        .unwrap();
+    }
+    host.hits(DATABASE, "fr-1") - before - DATAGRAMS
+}
+
+#[test]
+fn glob_selects_neither_loopback_nor_children_of_a_filtered_interface() {
+    for xdp_mode in ["native", "auto", "generic"] {
+        let host = builder().interfaces(&["'*'"]).xdp_mode(xdp_mode).build();
+        macvlan(&host);
+        let mut agent = host.start_agent();
+        wait_for_ready(&host, &mut agent, true);
+        let status = host.status();
+        assert_eq!((names(&status), &status["errors"]), (vec![INTERFACE], &json!([])), "{xdp_mode}");
+        assert_eq!(counted_twice(&host), 0, "{xdp_mode}");
+        agent.terminate().unwrap();
+    }
+}
+
+/// The control of the test above: a name is an order.
+#[test]
+fn named_child_of_a_filtered_interface_is_filtered_too_or_refused_with_advice() {
+    let host = builder().interfaces(&["'*'", MACVLAN]).xdp_mode("auto").build();
+    macvlan(&host);
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent, true);
+    assert_eq!(names(&host.status()), [MACVLAN, INTERFACE]);
+    assert_eq!(counted_twice(&host), DATAGRAMS, "both programs count each packet");
+    agent.terminate().unwrap();
+
+    let host = builder().interfaces(&[INTERFACE, MACVLAN]).build();
+    macvlan(&host);
+    let agent = host.start_agent();
+    let status = host.until("the macvlan is refused", |status| status["errors"] != json!([]));
+    let errors = status["errors"].to_string();
+    for words in [
+        "interface aa0: cannot attach in mode native",
+        "nderlying driver does not support XDP in native mode",
+        "its packets are filtered on eth0 already: remove it from `interfaces`",
+    ] {
+        assert!(errors.contains(words), "{words}: {errors}");
+    }
+    assert_eq!((&status["ready"], mode(&status, INTERFACE)), (&json!(false), "native".to_owned()));
+    agent.terminate().unwrap();
+}
+
+#[test]
+fn alternative_names_select_interfaces() {
+    for pattern in ["public-network-interface", "'public-*'"] {
+        let host = builder().interfaces(&[pattern]).build();
+        let mut agent = host.start_agent();
+        assert!(host.status()["errors"].to_string().contains("not found"), "{pattern}");
+        // Longer than a name can be.
+        host.db.run("ip link property add dev eth0 altname public-network-interface").unwrap();
+        wait_for_ready(&host, &mut agent, true);
+        assert_eq!(names(&host.status()), [INTERFACE], "{pattern}");
+        let count = Traffic::start(&host).end_after(FLOW);
+        assert!(count.leaked == 0 && count.lost == 0, "{pattern}: {count:?}");
+        agent.terminate().unwrap();
+    }
+}
+
 #[test]
 fn refused_attach_has_the_drivers_own_words() {
     let host = builder().unlinked().build();
@@ -77,6 +170,39 @@ fn refused_attach_has_the_drivers_own_words() {
     };
     assert_eq!(state.program, None);
     agent.terminate().unwrap();
+}
+
+#[test]
+fn large_segments_in_generic_mode_are_a_condition() {
+    for (xdp_mode, is_reported) in [("generic", true), ("native", false)] {
+        let host = builder().xdp_mode(xdp_mode).build();
+        let mut agent = host.start_agent();
+        wait_for_ready(&host, &mut agent, true);
+        assert!(!reports(&host, "large_segments"), "{xdp_mode}");
+        host.db.run("ip link set dev eth0 gro_max_size 100000").unwrap();
+        if is_reported {
+            host.eventually("the size is reported", || reports(&host, "large_segments"));
+        } else {
+            // Some drift checks.
+            std::thread::sleep(Duration::from_secs(3));
+            assert!(!reports(&host, "large_segments"), "{xdp_mode}");
+        }
+        assert_eq!(last_status(&host)["ready"], true, "{xdp_mode}");
+        host.db.run("ip link set dev eth0 gro_max_size 65536").unwrap();
+        host.eventually("the size is not reported", || !reports(&host, "large_segments"));
+        agent.terminate().unwrap();
+    }
+}
+
+fn reports(host: &TestHost, condition: &str) -> bool {
+    let status = last_status(host);
+    status["conditions"].as_array().unwrap().iter().any(|one| one["name"] == condition)
+}
+
+fn mode(status: &Value, interface: &str) -> String {
+    let interfaces = status["interfaces"].as_array().unwrap();
+    let found = interfaces.iter().find(|one| one["name"] == interface);
+    found.map_or_else(String::new, |one| one["mode"].as_str().unwrap().to_owned())
 }
 
 #[test]
@@ -120,6 +246,6 @@ fn second_agent_exits_1_and_names_the_first() {
     assert_eq!(host.status()["agent"], before["agent"]);
 }
 
-fn names(status: &serde_json::Value) -> Vec<&str> {
+fn names(status: &Value) -> Vec<&str> {
     status["interfaces"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect()
 }

@@ -1,9 +1,9 @@
 //! XDP on the interfaces of a network namespace, by rtnetlink: a `bpf_link` does not expose its mode.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
-use netlink_packet_route::link::{LinkLayerType, XdpAttached};
+use netlink_packet_route::link::{InfoKind, LinkFlags, LinkLayerType, XdpAttached};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::link::Link;
@@ -51,6 +51,12 @@ pub struct XdpState {
     pub ethernet: bool,
     /// The mode and the id of the attached program.
     pub program: Option<(Attached, u32)>,
+    pub loopback: bool,
+    /// Index of the interface on which a program judges every packet of this one: the lower interface of a VLAN, macvlan
+    /// or ipvlan, the bond of a member. `None` without one, or if that is in another network namespace.
+    pub judged_on: Option<u32>,
+    /// Largest packet that GRO makes of received ones, in bytes; 0 if the kernel does not state it.
+    pub gro_max_size: u32,
 }
 
 impl XdpState {
@@ -66,6 +72,9 @@ impl From<&Link> for XdpState {
             index: link.header.index,
             ethernet: matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
             program: link.program.map(|(mode, id)| (Attached::from(mode), id)),
+            loopback: link.header.flags.contains(LinkFlags::Loopback),
+            judged_on: link.judged_on(),
+            gro_max_size: link.gro_max_size,
         }
     }
 }
@@ -75,6 +84,8 @@ impl From<&Link> for XdpState {
 pub struct InterfaceTable {
     by_name: BTreeMap<String, XdpState>,
     names: BTreeMap<u32, String>,
+    /// Alternative names, of the interfaces that have any.
+    alternatives: BTreeMap<String, Vec<String>>,
 }
 
 impl InterfaceTable {
@@ -84,15 +95,30 @@ impl InterfaceTable {
     /// When the request fails, or the reply is malformed.
     pub fn list() -> Result<Self> {
         let list = || -> Result<Self> {
-            let mut table = Self::default();
-            for message in dump(NETLINK_ROUTE, Link::request(None))? {
-                let link = Link::parse(&message.body)?;
-                table.names.insert(link.header.index, link.name.clone());
-                table.by_name.insert(link.name.clone(), XdpState::from(&link));
-            }
-            Ok(table)
+            let links = dump(NETLINK_ROUTE, Link::request(None))?;
+            let links: Result<Vec<Link>> = links.iter().map(|message| Link::parse(&message.body)).collect();
+            Ok(Self::new(links?))
         };
         list().context("cannot list interfaces")
+    }
+
+    fn new(links: Vec<Link>) -> Self {
+        let bonds: BTreeSet<u32> = links
+            .iter()
+            .filter(|link| link.kind == Some(InfoKind::Bond))
+            .map(|link| link.header.index)
+            .collect();
+        let mut table = Self::default();
+        for link in links {
+            let mut state = XdpState::from(&link);
+            state.judged_on = state.judged_on.or(link.controller.filter(|index| bonds.contains(index)));
+            table.names.insert(state.index, link.name.clone());
+            table.by_name.insert(link.name.clone(), state);
+            if !link.alternatives.is_empty() {
+                table.alternatives.insert(link.name, link.alternatives);
+            }
+        }
+        table
     }
 
     /// The interface of this name.
@@ -104,6 +130,11 @@ impl InterfaceTable {
     /// Names and states, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, XdpState)> {
         self.by_name.iter().map(|(name, state)| (name.as_str(), *state))
+    }
+
+    /// The other names of an interface.
+    pub(crate) fn alternatives(&self, name: &str) -> &[String] {
+        self.alternatives.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The name of the interface with this index.
@@ -130,7 +161,53 @@ pub fn xdp_state(interface: &str) -> Result<Option<XdpState>> {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_core::{DefaultNla, Emitable as _, NlaBuffer, Parseable as _};
+
     use super::*;
+
+    #[test]
+    fn interface_on_which_a_packet_is_judged_first_is_known() {
+        let link = |index, name: &str, kind: &str, lower: Option<u32>, controller: Option<u32>| {
+            let mut link = Link { name: name.to_owned(), lower, controller, ..Link::default() };
+            link.header.index = index;
+            let mut bytes = kind.as_bytes().to_vec();
+            bytes.push(0);
+            let kinds = DefaultNla::new(libc::IFLA_INFO_KIND, bytes);
+            let mut buffer = vec![0; kinds.buffer_len()];
+            kinds.emit(&mut buffer);
+            link.kind = (!kind.is_empty())
+                .then(|| InfoKind::parse(&NlaBuffer::new_checked(buffer.as_slice()).unwrap()).unwrap());
+            link
+        };
+        let table = InterfaceTable::new(vec![
+            link(2, "eth0", "", None, Some(4)),
+            link(3, "eth1", "", None, Some(5)),
+            link(4, "bond0", "bond", None, None),
+            link(5, "br0", "bridge", None, None),
+            link(6, "bond0.7", "vlan", Some(4), Some(5)),
+            link(7, "mv0", "macvlan", Some(3), None),
+            link(8, "mv1", "macvlan", None, None),
+            link(9, "iv0", "ipvlan", Some(2), None),
+            // The lower interface of a veth is its peer.
+            link(10, "pod0", "veth", Some(11), None),
+            link(12, "vx0", "vxlan", Some(2), None),
+        ]);
+        let judged_on = |name: &str| table.get(name).unwrap().judged_on;
+        for (name, expected) in [
+            ("eth0", Some(4)),
+            ("eth1", None),
+            ("bond0", None),
+            ("br0", None),
+            ("bond0.7", Some(4)),
+            ("mv0", Some(3)),
+            ("mv1", None),
+            ("iv0", Some(2)),
+            ("pod0", None),
+            ("vx0", None),
+        ] {
+            assert_eq!(judged_on(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn the_kernels_interfaces_are_listed_and_found() {

@@ -5,14 +5,24 @@
 //! attributes in use are decoded, and every other one is skipped by its length.
 
 use anyhow::{Context as _, Result};
-use libc::{IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_XDP};
+use libc::{
+    IFLA_ALT_IFNAME, IFLA_GRO_MAX_SIZE, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID,
+    IFLA_LINKINFO, IFLA_MASTER, IFLA_PROP_LIST, IFLA_XDP,
+};
 use netlink_packet_core::{
     DecodeError, Emitable as _, NlaBuffer, NlasIterator, Parseable as _, ParseableParametrized as _,
+    parse_u32,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoKind, LinkAttribute, LinkExtentMask, LinkHeader, LinkMessage, LinkXdp, XdpAttached,
 };
+
+/// Of <linux/if_link.h>, since Linux 6.3; the libc crate lacks it.
+const IFLA_GRO_IPV4_MAX_SIZE: u16 = 64;
+
+/// Link kinds whose packets arrive on the lower interface first.
+const UPPER_KINDS: [&str; 5] = ["ipvlan", "ipvtap", "macvlan", "macvtap", "vlan"];
 
 /// One interface, from an RTM_NEWLINK message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +31,8 @@ pub(super) struct Link {
     pub header: LinkHeader,
     /// Bytes that are not UTF-8 are replaced.
     pub name: String,
+    /// Alternative names, converted in the same way.
+    pub alternatives: Vec<String>,
     /// Kind of a virtual interface; `None` for hardware.
     pub kind: Option<InfoKind>,
     /// Index of the interface that this one is a member of.
@@ -29,6 +41,8 @@ pub(super) struct Link {
     pub lower: Option<u32>,
     /// Mode of the attached XDP program, and its id. The kernel gives no id for programs in several modes.
     pub program: Option<(XdpAttached, u32)>,
+    /// Largest packet that GRO makes of received ones, in bytes, of both families; 0 if the kernel does not state it.
+    pub gro_max_size: u32,
 }
 
 impl Link {
@@ -68,7 +82,21 @@ impl Link {
         if let Some(LinkAttribute::Xdp(facts)) = decode(IFLA_XDP)? {
             link.program = program(&facts);
         }
+        if let Some(list) = find(IFLA_PROP_LIST) {
+            link.alternatives = alternatives(list.value()).with_context(|| format!("interface {name}"))?;
+        }
+        for number in [IFLA_GRO_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE] {
+            let size = find(number).map(|one| parse_u32(one.value())).transpose();
+            let size = size.with_context(|| format!("interface {name}"))?;
+            link.gro_max_size = link.gro_max_size.max(size.unwrap_or_default());
+        }
         Ok(link)
+    }
+
+    /// Index of the lower interface, if a program there judges every packet of this one.
+    pub fn judged_on(&self) -> Option<u32> {
+        let kind = self.kind.as_ref()?.to_string();
+        self.lower.filter(|_| UPPER_KINDS.contains(&kind.as_str()))
     }
 }
 
@@ -76,6 +104,13 @@ impl Link {
 pub(super) fn attributes(bytes: &[u8]) -> Result<Vec<NlaBuffer<&[u8]>>> {
     let list: Result<_, DecodeError> = NlasIterator::new(bytes).collect();
     list.context("not a list of attributes")
+}
+
+/// The names in IFLA_PROP_LIST.
+fn alternatives(list: &[u8]) -> Result<Vec<String>> {
+    let list = attributes(list)?;
+    let names = list.iter().filter(|attribute| attribute.kind() == IFLA_ALT_IFNAME);
+    Ok(names.map(|attribute| text(attribute.value())).collect())
 }
 
 /// The kind in IFLA_LINKINFO. The options beside it are in a form of each driver, and not used.
@@ -105,7 +140,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_core::DefaultNla;
+    use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
     use netlink_packet_route::link::LinkFlags;
 
     use super::*;
@@ -151,6 +186,12 @@ mod tests {
                 LinkAttribute::Controller(4),
                 raw(IFLA_LINKINFO, &nested(&[(IFLA_INFO_KIND, b"vlan\0"), (IFLA_INFO_DATA, &[1; 5])])),
                 raw(IFLA_XDP, &xdp),
+                raw(
+                    IFLA_PROP_LIST | NLA_F_NESTED,
+                    &nested(&[(IFLA_ALT_IFNAME, b"public\0"), (99, &[1]), (IFLA_ALT_IFNAME, b"db\xff\0")]),
+                ),
+                raw(IFLA_GRO_MAX_SIZE, &65_536_u32.to_ne_bytes()),
+                raw(IFLA_GRO_IPV4_MAX_SIZE, &200_000_u32.to_ne_bytes()),
             ],
         ));
         let link = link.unwrap();
@@ -158,6 +199,10 @@ mod tests {
         assert!(link.header.flags.contains(LinkFlags::Up));
         assert_eq!((link.kind, link.lower, link.controller), (Some(InfoKind::Vlan), Some(3), Some(4)));
         assert_eq!(link.program, Some((XdpAttached::Driver, 7)));
+        assert_eq!(
+            (link.alternatives, link.gro_max_size),
+            (vec!["public".to_owned(), "db\u{fffd}".to_owned()], 200_000)
+        );
     }
 
     #[test]
@@ -197,6 +242,8 @@ mod tests {
             (empty, "interface with index 5: not a list of attributes"),
             (message(5, vec![name.clone(), raw(IFLA_MASTER, &[1, 2])]), "interface db0: "),
             (message(5, vec![name.clone(), raw(IFLA_XDP, &[1, 2])]), "interface db0: "),
+            (message(5, vec![name.clone(), raw(IFLA_PROP_LIST, &[1, 2])]), "interface db0: not a list"),
+            (message(5, vec![name.clone(), raw(IFLA_GRO_MAX_SIZE, &[1, 2])]), "interface db0: "),
             (message(5, vec![name, raw(IFLA_LINKINFO, &[1, 2])]), "interface db0: not a list"),
         ] {
             let error = format!("{:#}", Link::parse(&body).unwrap_err());
