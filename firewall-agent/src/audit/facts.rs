@@ -41,11 +41,16 @@ pub struct Interface {
     pub loopback: bool,
     /// Index of the bridge, bond or VRF of which it is a member.
     pub controller: Option<u32>,
-    /// Index of the lower interface (of a VLAN), when that is in the same namespace.
-    pub lower: Option<u32>,
+    /// Index of the lower interface of a VLAN, macvlan or ipvlan, when that is in the same namespace: a program there
+    /// judges every packet.
+    pub judged_on: Option<u32>,
     pub addresses: Vec<IpAddr>,
     /// True if our link runs its program there.
     pub filtered: bool,
+    /// True if that program runs in generic mode.
+    pub generic: bool,
+    /// The driver can run XDP programs now; `None` if the kernel (before Linux 6.3) does not tell.
+    pub native: Option<bool>,
 }
 
 /// Socket that accepts connections or datagrams from any peer.
@@ -56,6 +61,14 @@ pub struct Listener {
     /// Host byte order.
     pub port: u16,
     pub protocol: Protocol,
+}
+
+impl Listener {
+    /// Returns `true` if packets to this local address reach the listener.
+    pub(super) fn is_bound_to(&self, address: IpAddr) -> bool {
+        let own = self.address;
+        own == address || own.is_unspecified() && (own.is_ipv6() || address.is_ipv4())
+    }
 }
 
 /// Ports that the host uses for its own connections.

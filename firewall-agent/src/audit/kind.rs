@@ -27,10 +27,12 @@ pub enum Kind {
     SegmentRouting,
     /// Packets from outside to 127.0.0.0/8.
     RouteLocalnet,
+    /// Generic mode on a veth, whose peer can mark packets as redirected.
+    GenericMode,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Loopback,
         Self::Container,
         Self::Interface,
@@ -41,6 +43,7 @@ impl Kind {
         Self::SourceRouting,
         Self::SegmentRouting,
         Self::RouteLocalnet,
+        Self::GenericMode,
     ];
 
     /// Name in commands, the same as in JSON.
@@ -57,6 +60,23 @@ impl Kind {
             Self::SourceRouting => "source_routing",
             Self::SegmentRouting => "segment_routing",
             Self::RouteLocalnet => "route_localnet",
+            Self::GenericMode => "generic_mode",
+        }
+    }
+
+    /// Returns `true` if the socket filter, in force, judges the packets of such a finding. It leaves the loopback alone
+    /// unless configured, and judges no address that no endpoint names, except at guarded ports. Findings of allowed
+    /// packets that are dropped have no packet for it.
+    pub(super) fn is_covered_by_socket_filter(self) -> bool {
+        match self {
+            Self::Container
+            | Self::Interface
+            | Self::Tunnel
+            | Self::Dnat
+            | Self::SourceRouting
+            | Self::SegmentRouting
+            | Self::GenericMode => true,
+            Self::Loopback | Self::UnclaimedAddress | Self::Ephemeral | Self::RouteLocalnet => false,
         }
     }
 }

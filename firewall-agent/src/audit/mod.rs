@@ -38,6 +38,14 @@ pub struct Finding {
     pub meaning: String,
     /// Recommended action.
     pub advice: String,
+    /// The socket filter, in force, judges these packets.
+    pub socket_filter_covers: bool,
+}
+
+impl Finding {
+    fn new(kind: Kind, object: String, meaning: String, advice: String) -> Self {
+        Self { kind, object, meaning, advice, socket_filter_covers: kind.is_covered_by_socket_filter() }
+    }
 }
 
 /// Checks for every kind of bypass. Reports each fact that could not be read.
@@ -57,7 +65,9 @@ pub fn audit(facts: &Facts) -> Audit {
     }
     for gathered in &facts.translations {
         if let Some(translations) = audit.checked(gathered) {
-            audit.findings.extend(translation::findings(&facts.protected, translations));
+            audit
+                .findings
+                .extend(translations.iter().filter_map(|one| translation::finding(&facts.protected, one)));
         }
     }
     if let Some(ephemeral) = audit.checked(&facts.ephemeral) {

@@ -41,10 +41,6 @@ fn finding(name: SettingName, interface: &str, blamed: &str) -> Finding {
             "packets from outside reach listeners at 127.0.0.0/8, which no endpoint covers",
         ),
     };
-    Finding {
-        kind,
-        object: format!("{interface}: {setting}"),
-        meaning: meaning.to_owned(),
-        advice: format!("sysctl -w {setting}=0"),
-    }
+    let object = format!("{interface}: {setting}");
+    Finding::new(kind, object, meaning.to_owned(), format!("sysctl -w {setting}=0"))
 }

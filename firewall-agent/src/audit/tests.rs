@@ -77,6 +77,7 @@ fn unfiltered_interface_that_is_up_is_reported_by_kind() {
         ("veth", Some(Kind::Container)),
         ("bridge", Some(Kind::Container)),
         ("macvlan", Some(Kind::Container)),
+        ("vlan", Some(Kind::Interface)),
         ("wireguard", Some(Kind::Tunnel)),
         ("vxlan", Some(Kind::Tunnel)),
         ("gre", Some(Kind::Tunnel)),
@@ -111,8 +112,110 @@ fn interface_behind_a_filtered_one_is_not_reported() {
         let objects: Vec<String> = found(&facts).into_iter().map(|(_, object)| object).collect();
         assert_eq!(objects, expected, "{kind}");
     }
-    let vlan = Interface { lower: Some(2), ..interface(3, "vlan") };
-    assert_eq!(found(&with([vlan])), []);
+}
+
+#[test]
+fn interface_above_a_filtered_one_is_not_reported() {
+    for kind in ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"] {
+        let upper = |index, lower| Interface { judged_on: Some(lower), ..interface(index, kind) };
+        assert_eq!(found(&with([upper(3, 2)])), [], "{kind}");
+        assert_eq!(found(&with([upper(3, 2), upper(4, 3)])), [], "{kind} above a {kind}");
+        let open = found(&with([interface(5, ""), upper(3, 5)]));
+        assert_eq!(
+            open,
+            [(Kind::Interface, "eth5".to_owned())],
+            "{kind}: the lower interface is the finding"
+        );
+        assert_eq!(
+            found(&with([interface(5, "dummy"), upper(3, 5)])).len(),
+            1,
+            "{kind} without a way in below"
+        );
+        let members = Interface { controller: Some(6), filtered: true, ..interface(5, "") };
+        assert_eq!(found(&with([members, interface(6, "bond"), upper(3, 6)])), [], "{kind} on a bond");
+    }
+}
+
+#[test]
+fn advice_names_only_interfaces_that_can_be_added() {
+    let member = Interface { controller: Some(3), native: Some(true), ..interface(4, "veth") };
+    let tap = Interface { native: Some(true), ..interface(3, "tun") };
+    let tun = Interface { native: Some(false), ..interface(3, "tun") };
+    let card = |native| Interface { native, ..interface(3, "") };
+    for (interfaces, added) in [
+        (vec![card(Some(true))], Some("add it to `interfaces`, or")),
+        (vec![card(Some(false))], None),
+        (vec![card(None)], Some("if its driver has native XDP, add it to `interfaces`; otherwise block")),
+        (vec![interface(3, "veth")], Some("add it to `interfaces`, block")),
+        (vec![interface(3, "bridge")], None),
+        (vec![interface(3, "bridge"), member], Some("add its ports (veth4) to `interfaces`, block")),
+        (vec![interface(3, "macvlan")], None),
+        (vec![interface(3, "vxlan")], None),
+        (vec![interface(3, "gretap")], None),
+        (vec![interface(3, "wireguard")], None),
+        (vec![tap], Some("add it to `interfaces`, block")),
+        (vec![tun], None),
+        (vec![interface(3, "vlan")], None),
+    ] {
+        let audit = audit(&with(interfaces.clone()));
+        let advice = &audit.findings[0].advice;
+        match added {
+            Some(words) => assert!(advice.starts_with(words), "{interfaces:?}: {advice}"),
+            None => assert!(
+                !advice.contains("`interfaces`") && advice.contains("block"),
+                "{interfaces:?}: {advice}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn generic_mode_is_reported_on_a_veth_only() {
+    for (kind, filtered, generic, expected) in [
+        ("veth", true, true, Some(Kind::GenericMode)),
+        ("veth", true, false, None),
+        ("", true, true, None),
+        ("macvlan", true, true, None),
+    ] {
+        let one = Interface { filtered, generic, ..interface(3, kind) };
+        assert_eq!(kinds(&with([one])), expected.into_iter().collect::<Vec<_>>(), "{kind} {generic}");
+    }
+}
+
+#[test]
+fn listeners_are_not_reported_on_a_filtered_loopback() {
+    let mut facts = quiet();
+    facts.listeners = Ok(vec![Listener { address: ip("0.0.0.0"), port: 5432, protocol: Protocol::Tcp }]);
+    assert_eq!(kinds(&facts), [Kind::Loopback]);
+    facts.interfaces.as_mut().unwrap()[0].filtered = true;
+    assert_eq!(kinds(&facts), []);
+}
+
+#[test]
+fn translation_is_covered_by_the_socket_filter_where_its_new_destination_is_known() {
+    let to = |address: Option<&str>, ports| Translation {
+        rule: "here".to_owned(),
+        protocol: Some(Protocol::Tcp),
+        port: Some(8432),
+        new_address: address.map(ip),
+        new_ports: ports,
+        address: None,
+    };
+    for (translation, expected) in [
+        (to(None, NewPorts::To(5432..=5432)), true),
+        (to(Some("10.0.0.1"), NewPorts::To(5432..=5432)), true),
+        (to(Some("192.0.2.10"), NewPorts::To(20_300..=20_300)), true),
+        // The socket filter judges no other address at a port that is not guarded.
+        (to(Some("10.0.0.1"), NewPorts::To(20_300..=20_300)), false),
+        (to(None, NewPorts::To(20_300..=20_300)), false),
+        (to(None, NewPorts::Unknown), false),
+        (to(Some("192.0.2.10"), NewPorts::Unknown), true),
+    ] {
+        let mut facts = quiet();
+        facts.translations = vec![Ok(vec![translation.clone()])];
+        let [found] = &audit(&facts).findings[..] else { panic!("{translation:?}") };
+        assert_eq!((found.kind, found.socket_filter_covers), (Kind::Dnat, expected), "{translation:?}");
+    }
 }
 
 #[test]

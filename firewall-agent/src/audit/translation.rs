@@ -30,11 +30,7 @@ pub enum NewPorts {
     Unknown,
 }
 
-pub(super) fn findings(protected: &Protected, translations: &[Translation]) -> Vec<Finding> {
-    translations.iter().filter_map(|one| finding(protected, one)).collect()
-}
-
-fn finding(protected: &Protected, one: &Translation) -> Option<Finding> {
+pub(super) fn finding(protected: &Protected, one: &Translation) -> Option<Finding> {
     let after = match (&one.new_ports, one.port) {
         (NewPorts::To(ports), _) => Some(ports.clone()),
         (NewPorts::Unchanged, Some(port)) => Some(port..=port),
@@ -44,20 +40,34 @@ fn finding(protected: &Protected, one: &Translation) -> Option<Finding> {
     if !reaches || is_judged_before(protected, one) {
         return None;
     }
+    let is_covered = is_judged_after(protected, one, after.as_ref());
     let ports = after.map_or("a port that the rule does not state".to_owned(), |ports| {
         let (first, last) = ports.into_inner();
         if first == last { format!("port {first}") } else { format!("ports {first}-{last}") }
     });
     let at = one.new_address.map_or(String::new(), |address| format!(" of {address}"));
     let from = one.port.map_or("any port".to_owned(), |port| format!("port {port}"));
-    Some(Finding {
-        kind: Kind::Dnat,
-        object: one.rule.clone(),
-        meaning: format!(
+    let finding = Finding::new(
+        Kind::Dnat,
+        one.rule.clone(),
+        format!(
             "redirects packets for {from} to {ports}{at}: the programs see the original destination only"
         ),
-        advice: "remove the rule, guard the original port (`guarded_ports`), or claim it with an endpoint"
-            .to_owned(),
+        "remove the rule, guard the original port (`guarded_ports`), or claim it with an endpoint".to_owned(),
+    );
+    Some(Finding { socket_filter_covers: is_covered, ..finding })
+}
+
+/// Returns `true` if the socket filter judges every packet by its new destination. It knows no database for an address
+/// that no endpoint names, and judges such packets at guarded ports only.
+fn is_judged_after(protected: &Protected, one: &Translation, after: Option<&RangeInclusive<u16>>) -> bool {
+    let is_within = |port: &u16| after.is_none_or(|ports| ports.contains(port));
+    let protocols = PROTOCOLS.into_iter().filter(|each| one.protocol.is_none_or(|own| own == *each));
+    protected.ports().iter().filter(is_within).all(|port| {
+        protocols
+            .clone()
+            .filter(|each| protected.has_port(port, *each))
+            .all(|each| protected.judges(one.new_address, port, each))
     })
 }
 

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 mod planted;
+mod served;
 mod setup;
 mod sight;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use firewall_tests::lab::{Host, TestHost, User, eventually};
+use firewall_tests::lab::{Host, RuleFile, TestHost, User, eventually};
 
 use crate::setup::{Audit as _, filtered};
 
@@ -77,6 +77,16 @@ const PLANTS: &[Plant] = &[
         uproot: &["nft delete table ip nat"],
     },
     Plant {
+        kind: "dnat",
+        object: "nftables: ip planted pre, handle",
+        plant: &[
+            "nft add table ip planted",
+            "nft add chain ip planted pre { type filter hook prerouting priority -150 ; }",
+            "nft add rule ip planted pre tcp dport 8432 tproxy to :5432",
+        ],
+        uproot: &["nft delete table ip planted"],
+    },
+    Plant {
         kind: "ephemeral",
         object: "32000-32767",
         plant: &["net/ipv4/ip_local_port_range=32000 60999"],
@@ -142,6 +152,9 @@ fn harmless_rules_are_not_reported() {
             "nft add rule ip harmless post snat to 192.0.2.10",
             "iptables-nft -t nat -A PREROUTING -p tcp --dport 30092 -j DNAT --to-destination 10.0.0.1:5432",
             "iptables-nft -t nat -A PREROUTING -p udp --dport 53 -j REDIRECT --to-ports 1053",
+            // Judged on the lower interface.
+            "ip link add mv0 link eth0 up type macvlan",
+            "ip address add 192.0.2.12/24 dev mv0",
         ],
     );
     is_quiet(&host, "harmless rules");
@@ -175,6 +188,65 @@ fn loopback_and_unnamed_address_listeners_are_reported() {
     becomes_quiet(&host);
 }
 
+/// The control: the same listener on a host whose loopback is not filtered has the finding.
+#[test]
+fn filtered_loopback_is_no_finding() {
+    for (interfaces, expected) in [(&["eth0"][..], &["loopback"][..]), (&["eth0", "lo"], &[])] {
+        let host = TestHost::builder()
+            .user(User::Root)
+            .interfaces(interfaces)
+            .xdp_mode("auto")
+            .servers(&["192.0.2.10/24"])
+            .rules(RuleFile::new("orders", 1).endpoint("192.0.2.10:20300"))
+            .start();
+        host.until_revision("orders", 1);
+        host.until("every interface is filtered", |status| {
+            status["interfaces"].as_array().is_some_and(|all| all.len() == interfaces.len())
+        });
+        host.stop();
+        let _listener = host.db.listen("127.0.0.1:5432").unwrap();
+        assert_eq!(host.audit(&[]).kinds(), expected, "{interfaces:?}");
+        let reached = host.db.connect("127.0.0.1:5432", Duration::from_millis(300));
+        assert_eq!(reached.is_ok(), !expected.is_empty(), "{interfaces:?}");
+    }
+}
+
+#[test]
+fn advice_never_adds_what_has_no_native_mode() {
+    let host = filtered(User::Root);
+    perform(
+        &host.db,
+        &[
+            "ip link add pod0 type veth peer name pod1 netns outside",
+            "ip link add br0 type bridge",
+            "ip link set pod0 up master br0",
+            "ip link set br0 up",
+            "ip link add vx0 type vxlan id 7 dstport 4789 local 192.0.2.10 dev eth0",
+            "ip link set vx0 up",
+            "ip tuntap add tun0 mode tun",
+            "ip link set tun0 up",
+        ],
+    );
+    let found = host.json(&["audit"])["findings"].clone();
+    let found = found.as_array().unwrap();
+    let advice = |object: &str| {
+        let one = found.iter().find(|one| one["object"] == object);
+        one.unwrap_or_else(|| panic!("{object}: {found:?}"))["advice"].as_str().unwrap().to_owned()
+    };
+    for (object, added) in
+        [("br0", Some("add its ports (pod0) to `interfaces`")), ("vx0", None), ("tun0", None)]
+    {
+        let advice = advice(object);
+        match added {
+            Some(words) => assert!(advice.contains(words), "{object}: {advice}"),
+            None => assert!(!advice.contains("`interfaces`"), "{object}: {advice}"),
+        }
+    }
+    perform(&host.db, &["ip link set pod0 nomaster"]);
+    let found = host.json(&["audit"])["findings"].to_string();
+    assert!(found.contains("add it to `interfaces`, block"), "{found}");
+}
+
 /// A closed listener may survive briefly in a process that another thread forks.
 fn becomes_quiet(host: &TestHost) {
     let quiet = || host.audit(&[]).bypasses.is_empty().then_some(());
@@ -189,7 +261,7 @@ fn is_quiet(host: &TestHost, when: &str) {
     assert_eq!((seen.code, seen.unchecked.len()), (Some(0), 0), "{when}: {seen:?}");
 }
 
-fn perform(host: &Host, lines: &[&str]) {
+pub fn perform(host: &Host, lines: &[&str]) {
     for line in lines {
         match line.split_once('=').filter(|_| line.starts_with("net/")) {
             Some((setting, value)) => host.set(setting, value).unwrap(),

@@ -15,6 +15,14 @@ pub struct Findings {
     pub unchecked: Vec<String>,
 }
 
+impl Findings {
+    /// The kinds, each once.
+    pub fn kinds(&self) -> Vec<&str> {
+        let kinds: BTreeSet<&str> = self.bypasses.iter().map(|(kind, _)| kind.as_str()).collect();
+        kinds.into_iter().collect()
+    }
+}
+
 /// Returns a host on which the endpoint is in force and the agent has stopped.
 pub fn filtered(user: User) -> TestHost {
     let host = TestHost::builder()

@@ -1,6 +1,6 @@
 //! Collects the facts of this host.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::audit::{Facts, Gathered, Protected, Unchecked};
 use crate::bpf::{Kernel, Pins, links};
 use crate::host::iptables::legacy_translations;
 use crate::host::listeners::listeners;
-use crate::host::netlink::interfaces;
+use crate::host::netlink::{Attached, interfaces};
 use crate::host::nftables::translations;
 use crate::host::sysctl::{ephemeral, settings};
 
@@ -19,9 +19,9 @@ use crate::host::sysctl::{ephemeral, settings};
 pub(super) fn collect(bpffs_dir: &Path) -> Result<Facts> {
     let protected = Protected::of(&Kernel::open(bpffs_dir)?.live()?);
     let links = links(&Pins::new(bpffs_dir))?;
-    let filtered: BTreeSet<String> =
-        links.into_iter().filter(|link| link.mode.is_some()).map(|link| link.interface).collect();
-    let interfaces = checked("interfaces", interfaces(|name| filtered.contains(name)).map_err(chain));
+    let modes: BTreeMap<String, Attached> =
+        links.into_iter().filter_map(|link| Some((link.interface, link.mode?))).collect();
+    let interfaces = checked("interfaces", interfaces(|name| modes.get(name).copied()).map_err(chain));
     let names = interfaces.iter().flatten().map(|one| one.name.as_str());
     let settings = checked("settings under /proc/sys/net", settings(names));
     let mut all_translations = vec![checked("nftables rules", translations().map_err(chain))];

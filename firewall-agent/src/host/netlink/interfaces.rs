@@ -6,23 +6,26 @@ use anyhow::{Context as _, Result};
 use libc::{IFA_ADDRESS, IFA_LOCAL};
 use netlink_packet_core::{Emitable as _, Parseable as _};
 use netlink_packet_route::address::{AddressAttribute, AddressHeader, AddressMessage};
-use netlink_packet_route::link::LinkFlags;
+use netlink_packet_route::link::{LinkFlags, LinkLayerType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
+use super::Attached;
+use super::drivers::native_support;
 use super::link::{Link, attributes};
 use super::request::dump;
 use crate::audit::Interface;
 
-/// Every interface; the caller decides by name which are filtered.
+/// Every interface; the caller knows by name in which mode our program runs.
 ///
 /// # Errors
-/// When the request fails, or the reply is malformed.
-pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> {
+/// When a request fails, or a reply is malformed.
+pub fn interfaces(mode: impl Fn(&str) -> Option<Attached>) -> Result<Vec<Interface>> {
     let query = || -> Result<Vec<Interface>> {
         let links = dump(NETLINK_ROUTE, Link::request(None))?;
         let links = links.iter().map(|message| Ok(Interface::from(Link::parse(&message.body)?)));
         let mut interfaces = links.collect::<Result<Vec<_>>>()?;
+        let native = native_support().context("cannot query drivers")?;
         let every_address = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         for message in dump(NETLINK_ROUTE, every_address)? {
             let Some((index, address)) = address(&message.body)? else { continue };
@@ -31,7 +34,10 @@ pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> 
             }
         }
         for one in &mut interfaces {
-            one.filtered = is_filtered(&one.name);
+            let mode = mode(&one.name);
+            (one.filtered, one.generic) = (mode.is_some(), mode == Some(Attached::Generic));
+            // The program needs Ethernet headers.
+            one.native = one.native.or_else(|| native.get(&one.index).copied());
         }
         Ok(interfaces)
     };
@@ -40,16 +46,17 @@ pub fn interfaces(is_filtered: impl Fn(&str) -> bool) -> Result<Vec<Interface>> 
 
 impl From<Link> for Interface {
     fn from(link: Link) -> Self {
+        let ethernet = matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback);
         Self {
+            judged_on: link.judged_on(),
             index: link.header.index,
             name: link.name,
             kind: link.kind.map(|kind| kind.to_string()),
             up: link.header.flags.contains(LinkFlags::Up),
             loopback: link.header.flags.contains(LinkFlags::Loopback),
             controller: link.controller,
-            lower: link.lower,
-            addresses: Vec::new(),
-            filtered: false,
+            native: (!ethernet).then_some(false),
+            ..Self::default()
         }
     }
 }
@@ -119,8 +126,9 @@ mod tests {
 
     #[test]
     fn the_kernels_interfaces_are_read() {
-        let found = interfaces(|name| name == "lo").unwrap();
+        let found = interfaces(|name| (name == "lo").then_some(Attached::Generic)).unwrap();
         let lo = found.iter().find(|one| one.name == "lo").unwrap();
-        assert!(lo.loopback && lo.filtered && lo.kind.is_none(), "{lo:?}");
+        assert!(lo.loopback && lo.filtered && lo.generic && lo.kind.is_none(), "{lo:?}");
+        assert_ne!(lo.native, Some(true), "{lo:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Facts and events of the kernel's network configuration, by netlink.
 
 mod attach_refusal;
+mod drivers;
 mod interface_table;
 mod interfaces;
 mod link;
