@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use super::{Protected, Translation};
+use super::{Protected, Routes, Translation, Unwrapping};
 use crate::rules::Protocol;
 
 /// All facts, each read or failed by itself.
@@ -16,6 +16,9 @@ pub struct Facts {
     pub listeners: Gathered<Vec<Listener>>,
     /// One result for each source of translation rules.
     pub translations: Vec<Gathered<Vec<Translation>>>,
+    pub routes: Gathered<Routes>,
+    /// Policies and states of IPsec for incoming packets.
+    pub ipsec: Gathered<Vec<Unwrapping>>,
     pub ephemeral: Gathered<Ephemeral>,
     pub settings: Gathered<Vec<Setting>>,
 }

@@ -27,12 +27,18 @@ pub enum Kind {
     SegmentRouting,
     /// Packets from outside to 127.0.0.0/8.
     RouteLocalnet,
+    /// Policies and states of IPsec without an interface.
+    Ipsec,
+    /// An MPLS path that ends here.
+    Mpls,
+    /// A route of type `local` for addresses that the host does not have.
+    LocalRoute,
     /// Generic mode on a veth, whose peer can mark packets as redirected.
     GenericMode,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Loopback,
         Self::Container,
         Self::Interface,
@@ -43,6 +49,9 @@ impl Kind {
         Self::SourceRouting,
         Self::SegmentRouting,
         Self::RouteLocalnet,
+        Self::Ipsec,
+        Self::Mpls,
+        Self::LocalRoute,
         Self::GenericMode,
     ];
 
@@ -60,6 +69,9 @@ impl Kind {
             Self::SourceRouting => "source_routing",
             Self::SegmentRouting => "segment_routing",
             Self::RouteLocalnet => "route_localnet",
+            Self::Ipsec => "ipsec",
+            Self::Mpls => "mpls",
+            Self::LocalRoute => "local_route",
             Self::GenericMode => "generic_mode",
         }
     }
@@ -75,8 +87,14 @@ impl Kind {
             | Self::Dnat
             | Self::SourceRouting
             | Self::SegmentRouting
+            | Self::Ipsec
+            | Self::Mpls
             | Self::GenericMode => true,
-            Self::Loopback | Self::UnclaimedAddress | Self::Ephemeral | Self::RouteLocalnet => false,
+            Self::Loopback
+            | Self::UnclaimedAddress
+            | Self::Ephemeral
+            | Self::RouteLocalnet
+            | Self::LocalRoute => false,
         }
     }
 }

@@ -7,8 +7,10 @@ mod kind;
 mod listeners;
 mod ports;
 mod protected;
+mod routes;
 mod settings;
 mod translation;
+mod unwrapping;
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,9 @@ use serde::Serialize;
 pub use facts::{Ephemeral, Facts, Gathered, Interface, Listener, Setting, SettingName, Unchecked};
 pub use kind::Kind;
 pub use protected::Protected;
+pub use routes::Routes;
 pub use translation::{NewPorts, Translation};
+pub use unwrapping::{Unwrapping, UnwrappingKind};
 
 /// Result of the audit. Field names are an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -62,6 +66,15 @@ pub fn audit(facts: &Facts) -> Audit {
     }
     if let (Some(interfaces), Some(listeners)) = (interfaces, listeners) {
         audit.findings.extend(listeners::findings(&facts.protected, interfaces, listeners));
+    }
+    if let Some(routes) = audit.checked(&facts.routes) {
+        if let (Some(interfaces), Some(listeners)) = (interfaces, listeners) {
+            audit.findings.extend(routes::findings(&facts.protected, interfaces, listeners, routes));
+        }
+        audit.findings.extend(routes.unwrapping.iter().map(unwrapping::finding));
+    }
+    if let Some(ipsec) = audit.checked(&facts.ipsec) {
+        audit.findings.extend(ipsec.iter().map(unwrapping::finding));
     }
     for gathered in &facts.translations {
         if let Some(translations) = audit.checked(gathered) {

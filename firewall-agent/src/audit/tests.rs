@@ -26,6 +26,8 @@ fn quiet() -> Facts {
         ]),
         listeners: Ok(Vec::new()),
         translations: vec![Ok(Vec::new())],
+        routes: Ok(Routes::default()),
+        ipsec: Ok(Vec::new()),
         ephemeral: Ok(Ephemeral { range: 32_768..=60_999, reserved: Vec::new() }),
         settings: Ok(Vec::new()),
     }
@@ -192,6 +194,44 @@ fn listeners_are_not_reported_on_a_filtered_loopback() {
 }
 
 #[test]
+fn local_prefixes_are_reported_where_a_listener_is_reached_unjudged() {
+    let cases: [(&str, &str, &str, bool); 9] = [
+        ("10.0.0.0/24", "0.0.0.0", "192.0.2.10:20300/tcp", true),
+        ("10.0.0.0/24", "::", "192.0.2.10:20300/tcp", true),
+        ("10.0.0.0/24", "10.0.0.7", "192.0.2.10:20300/tcp", true),
+        ("2001:db8:9::/64", "::", "192.0.2.10:20300/tcp", true),
+        ("10.0.0.1/32", "0.0.0.0", "10.0.0.1:20300/tcp", false),
+        ("10.0.0.0/24", "192.0.2.10", "192.0.2.10:20300/tcp", false),
+        ("10.0.0.0/24", "0.0.0.0", "*:20300/tcp", false),
+        ("2001:db8:9::/64", "0.0.0.0", "192.0.2.10:20300/tcp", false),
+        // The route of an interface's own address.
+        ("192.0.2.10/32", "0.0.0.0", "192.0.2.10:20300/tcp", false),
+    ];
+    for (prefix, address, endpoint, expected) in cases {
+        let mut facts = quiet();
+        facts.protected = Protected::new([endpoint.parse().unwrap()], [5432].into());
+        facts.routes.as_mut().unwrap().local = vec![prefix.parse().unwrap()];
+        let listener = Listener { address: ip(address), port: 20_300, protocol: Protocol::Tcp };
+        facts.listeners = Ok(vec![listener.clone()]);
+        assert_eq!(kinds(&facts).contains(&Kind::LocalRoute), expected, "{prefix} {address} {endpoint}");
+        facts.listeners = Ok(vec![Listener { port: 5432, ..listener }]);
+        assert!(
+            !kinds(&facts).contains(&Kind::LocalRoute),
+            "{prefix}: a guarded port is closed at every address"
+        );
+    }
+}
+
+#[test]
+fn ends_of_encapsulation_are_reported() {
+    let one = |kind| Unwrapping { kind, object: "here".to_owned() };
+    let mut facts = quiet();
+    facts.routes.as_mut().unwrap().unwrapping = vec![one(UnwrappingKind::Seg6), one(UnwrappingKind::Mpls)];
+    facts.ipsec = Ok(vec![one(UnwrappingKind::Ipsec)]);
+    assert_eq!(kinds(&facts), [Kind::SegmentRouting, Kind::Mpls, Kind::Ipsec]);
+}
+
+#[test]
 fn translation_is_covered_by_the_socket_filter_where_its_new_destination_is_known() {
     let to = |address: Option<&str>, ports| Translation {
         rule: "here".to_owned(),
@@ -311,10 +351,12 @@ fn settings_are_interpreted_as_by_the_kernel() {
 fn failed_check_is_reported_and_hides_no_other_finding() {
     let blind = || Unchecked { fact: "it".to_owned(), reason: "refused".to_owned() };
     let facts = || with([interface(3, "veth")]);
-    let cases: [(Facts, usize); 5] = [
+    let cases: [(Facts, usize); 7] = [
         (Facts { interfaces: Err(blind()), ..facts() }, 0),
         (Facts { listeners: Err(blind()), ..facts() }, 1),
         (Facts { translations: vec![Ok(Vec::new()), Err(blind())], ..facts() }, 1),
+        (Facts { routes: Err(blind()), ..facts() }, 1),
+        (Facts { ipsec: Err(blind()), ..facts() }, 1),
         (Facts { ephemeral: Err(blind()), ..facts() }, 1),
         (Facts { settings: Err(blind()), ..facts() }, 1),
     ];

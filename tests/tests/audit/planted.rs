@@ -87,6 +87,29 @@ const PLANTS: &[Plant] = &[
         uproot: &["nft delete table ip planted"],
     },
     Plant {
+        kind: "ipsec",
+        object: "xfrm policy: in, 192.0.2.20/32 → 192.0.2.10/32",
+        plant: &[
+            "ip xfrm policy add src 192.0.2.20/32 dst 192.0.2.10/32 dir in tmpl src 192.0.2.20 dst 192.0.2.10 proto esp \
+             mode tunnel",
+        ],
+        uproot: &["ip xfrm policy flush"],
+    },
+    Plant {
+        kind: "ipsec",
+        object: "xfrm state: 192.0.2.20 → 192.0.2.10, esp tunnel",
+        plant: &[
+            "ip xfrm state allocspi src 192.0.2.20 dst 192.0.2.10 proto esp mode tunnel min 256 max 512",
+        ],
+        uproot: &["ip xfrm state flush"],
+    },
+    Plant {
+        kind: "segment_routing",
+        object: "route 2001:db8:a::4/128: seg6local End.DT6",
+        plant: &["ip -6 route add 2001:db8:a::4 encap seg6local action End.DT6 table 255 dev eth0"],
+        uproot: &["ip -6 route delete 2001:db8:a::4"],
+    },
+    Plant {
         kind: "ephemeral",
         object: "32000-32767",
         plant: &["net/ipv4/ip_local_port_range=32000 60999"],
@@ -155,6 +178,11 @@ fn harmless_rules_are_not_reported() {
             // Judged on the lower interface.
             "ip link add mv0 link eth0 up type macvlan",
             "ip address add 192.0.2.12/24 dev mv0",
+            "ip xfrm policy add src 192.0.2.20/32 dst 192.0.2.10/32 dir out tmpl src 192.0.2.10 dst 192.0.2.20 proto esp \
+             mode tunnel",
+            "ip xfrm state allocspi src 192.0.2.10 dst 192.0.2.20 proto esp mode tunnel min 256 max 512",
+            "ip route add local 192.0.2.12/32 dev lo table 77",
+            "ip -6 route add 2001:db8:a::5/128 encap seg6local action End.B6.Encaps srh segs 2001:db8::7 dev eth0",
         ],
     );
     is_quiet(&host, "harmless rules");

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, User, eventually};
-use firewall_tests::packets::{Ethernet, Wire};
+use firewall_tests::packets::{Ethernet, Segment, Wire, frame};
 
 use crate::planted::perform;
 use crate::setup::Audit as _;
@@ -14,11 +14,68 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const REFUSED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
 const ALLOWED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 20);
 const PORT: u16 = 20_300;
+const OTHER_PORT: u16 = 8432;
+/// Protocol number of IPv4 in IPv6.
+const IPV4: u8 = 4;
 /// Bound of every wait for a packet that must arrive.
 const BOUND: Duration = Duration::from_secs(20);
 /// Time for late effects of packets that must not arrive.
 const GRACE: Duration = Duration::from_millis(200);
 const TRIES: u32 = 5;
+
+struct Way {
+    kind: &'static str,
+    /// Text that the finding's object contains.
+    object: &'static str,
+    plant: &'static [&'static str],
+    uproot: &'static [&'static str],
+    /// Interface of the outside host on which the frame leaves.
+    by: &'static str,
+    frame: fn(Ethernet) -> Vec<u8>,
+    /// As the finding says; unjudged addresses at ports that are not guarded are not for the socket filter.
+    is_covered: bool,
+}
+
+const WAYS: &[Way] = &[
+    Way {
+        kind: "local_route",
+        object: "local 10.9.0.0/24: 0.0.0.0:20300/udp",
+        plant: &["ip route add local 10.9.0.0/24 dev lo"],
+        uproot: &["ip route delete local 10.9.0.0/24 dev lo"],
+        by: INTERFACE,
+        frame: |ethernet| datagram(ethernet, Ipv4Addr::new(10, 9, 0, 7), PORT),
+        is_covered: false,
+    },
+    Way {
+        kind: "dnat",
+        object: "nftables: ip planted pre, handle",
+        plant: &[
+            "nft add table ip planted",
+            "nft add chain ip planted pre { type filter hook prerouting priority -150 ; }",
+            "nft add rule ip planted pre udp dport 8432 tproxy to 192.0.2.10:20300",
+        ],
+        uproot: &["nft delete table ip planted"],
+        by: INTERFACE,
+        frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
+        is_covered: true,
+    },
+    Way {
+        kind: "segment_routing",
+        object: "route 2001:db8:a::1/128: seg6local End.DX4",
+        plant: &["ip -6 route add 2001:db8:a::1 encap seg6local action End.DX4 nh4 192.0.2.10 dev eth0"],
+        uproot: &["ip -6 route delete 2001:db8:a::1"],
+        by: INTERFACE,
+        frame: |ethernet| {
+            let inner = datagram(frame(), SERVER, PORT).split_off(ETHERNET);
+            let [from, to] = ["2001:db8:2::66", "2001:db8:a::1"].map(|text| text.parse().unwrap());
+            ethernet.ipv6(from, to).carrying(Segment::raw(IPV4, &inner)).build()
+        },
+        is_covered: true,
+    },
+];
+
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
 
 fn datagram(ethernet: Ethernet, to: Ipv4Addr, port: u16) -> Vec<u8> {
     ethernet.ipv4(REFUSED, to).udp(40_000, port, b"refused").build()
@@ -50,6 +107,10 @@ impl Stage {
         let stage = Self { server, host };
         assert!(stage.serves_allowed(), "the control");
         stage
+    }
+
+    fn frame(&self, way: &Way) -> Vec<u8> {
+        (way.frame)(self.host.frame(way.by))
     }
 
     /// Frame of the refused source to the server's own address.
@@ -95,6 +156,32 @@ impl Stage {
     /// Discards what is on its way.
     fn drain(&self) {
         while self.server.recv_from(&mut [0; 64]).is_ok() {}
+    }
+}
+
+#[test]
+fn refused_source_is_served_by_each_reported_way_and_by_none_without_it() {
+    let stage = Stage::new("native", Ipv4Addr::UNSPECIFIED);
+    let before = stage.host.audit(&[]);
+    assert_eq!(before.kinds(), ["loopback"], "{before:?}");
+    for way in WAYS {
+        let (wire, frame) = (stage.host.wire(way.by), stage.frame(way));
+        let name = format!("{} {}", way.kind, way.object);
+        stage.is_not_served(&wire, &frame, &format!("before {name}"));
+        perform(&stage.host.db, way.plant);
+        stage.is_served(&wire, &frame, &name);
+        // The control: the program is attached.
+        stage.is_not_served(&stage.host.wire(INTERFACE), &stage.direct(), &name);
+        assert!(stage.serves_allowed(), "{name}");
+        let after = stage.host.audit(&[]);
+        let new: Vec<_> = after.bypasses.difference(&before.bypasses).collect();
+        let [(kind, object)] = new.as_slice() else { panic!("{name}: {after:?}") };
+        assert!(kind == way.kind && object.contains(way.object), "{name}: {after:?}");
+        let covered = after.covered.contains(object);
+        assert_eq!(covered, way.is_covered, "{name}: {after:?}");
+        perform(&stage.host.db, way.uproot);
+        stage.is_not_served(&wire, &frame, &format!("after {name}"));
+        assert_eq!(stage.host.audit(&[]).bypasses, before.bypasses, "{name}");
     }
 }
 

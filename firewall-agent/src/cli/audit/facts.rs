@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
@@ -10,7 +11,7 @@ use crate::audit::{Facts, Gathered, Protected, Unchecked};
 use crate::bpf::{Kernel, Pins, links};
 use crate::host::iptables::legacy_translations;
 use crate::host::listeners::listeners;
-use crate::host::netlink::{Attached, interfaces};
+use crate::host::netlink::{Attached, interfaces, ipsec, routes};
 use crate::host::nftables::translations;
 use crate::host::sysctl::{ephemeral, settings};
 
@@ -26,7 +27,10 @@ pub(super) fn collect(bpffs_dir: &Path) -> Result<Facts> {
     let settings = checked("settings under /proc/sys/net", settings(names));
     let mut all_translations = vec![checked("nftables rules", translations().map_err(chain))];
     all_translations.extend(legacy_translations());
+    let is_own = |address: IpAddr| interfaces.iter().flatten().any(|one| one.addresses.contains(&address));
     Ok(Facts {
+        routes: checked("routes", routes().map_err(chain)),
+        ipsec: checked("IPsec policies and states", ipsec(is_own).map_err(chain)),
         protected,
         interfaces,
         listeners: checked("listeners", listeners()),

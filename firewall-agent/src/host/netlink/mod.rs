@@ -7,9 +7,13 @@ mod interfaces;
 mod link;
 mod link_events;
 mod request;
+mod routes;
+mod xfrm;
 
 pub use self::attach_refusal::attach_refusal;
 pub use self::interface_table::{Attached, InterfaceTable, XdpState, xdp_state};
 pub use self::interfaces::interfaces;
 pub use self::link_events::LinkEvents;
 pub(in crate::host) use self::request::{Message, dump};
+pub use self::routes::routes;
+pub use self::xfrm::ipsec;
