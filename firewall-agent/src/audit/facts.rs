@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use super::{Protected, Routes, Translation, Unwrapping};
+use super::{Protected, Routes, Rule, Unwrapping};
 use crate::rules::Protocol;
 
 /// All facts, each read or failed by itself.
@@ -14,8 +14,8 @@ pub struct Facts {
     pub protected: Protected,
     pub interfaces: Gathered<Vec<Interface>>,
     pub listeners: Gathered<Vec<Listener>>,
-    /// One result for each source of translation rules.
-    pub translations: Vec<Gathered<Vec<Translation>>>,
+    /// One result for each source of rules: nftables, iptables, tc.
+    pub rules: Vec<Gathered<Vec<Rule>>>,
     pub routes: Gathered<Routes>,
     /// Policies and states of IPsec for incoming packets.
     pub ipsec: Gathered<Vec<Unwrapping>>,

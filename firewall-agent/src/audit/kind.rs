@@ -33,12 +33,16 @@ pub enum Kind {
     Mpls,
     /// A route of type `local` for addresses that the host does not have.
     LocalRoute,
+    /// A destination that is written into each packet after the programs have judged it.
+    Rewrite,
+    /// Packets that are moved from an unfiltered interface to another.
+    Redirect,
     /// Generic mode on a veth, whose peer can mark packets as redirected.
     GenericMode,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Loopback,
         Self::Container,
         Self::Interface,
@@ -52,6 +56,8 @@ impl Kind {
         Self::Ipsec,
         Self::Mpls,
         Self::LocalRoute,
+        Self::Rewrite,
+        Self::Redirect,
         Self::GenericMode,
     ];
 
@@ -72,6 +78,8 @@ impl Kind {
             Self::Ipsec => "ipsec",
             Self::Mpls => "mpls",
             Self::LocalRoute => "local_route",
+            Self::Rewrite => "rewrite",
+            Self::Redirect => "redirect",
             Self::GenericMode => "generic_mode",
         }
     }
@@ -89,6 +97,8 @@ impl Kind {
             | Self::SegmentRouting
             | Self::Ipsec
             | Self::Mpls
+            | Self::Rewrite
+            | Self::Redirect
             | Self::GenericMode => true,
             Self::Loopback
             | Self::UnclaimedAddress

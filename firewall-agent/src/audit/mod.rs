@@ -7,7 +7,9 @@ mod kind;
 mod listeners;
 mod ports;
 mod protected;
+mod redirect;
 mod routes;
+mod rule;
 mod settings;
 mod translation;
 mod unwrapping;
@@ -20,7 +22,9 @@ use serde::Serialize;
 pub use facts::{Ephemeral, Facts, Gathered, Interface, Listener, Setting, SettingName, Unchecked};
 pub use kind::Kind;
 pub use protected::Protected;
+pub use redirect::{Redirect, Target};
 pub use routes::Routes;
+pub use rule::Rule;
 pub use translation::{NewPorts, Translation};
 pub use unwrapping::{Unwrapping, UnwrappingKind};
 
@@ -76,11 +80,12 @@ pub fn audit(facts: &Facts) -> Audit {
     if let Some(ipsec) = audit.checked(&facts.ipsec) {
         audit.findings.extend(ipsec.iter().map(unwrapping::finding));
     }
-    for gathered in &facts.translations {
-        if let Some(translations) = audit.checked(gathered) {
-            audit
-                .findings
-                .extend(translations.iter().filter_map(|one| translation::finding(&facts.protected, one)));
+    for gathered in &facts.rules {
+        for rule in audit.checked(gathered).into_iter().flatten() {
+            audit.findings.extend(match rule {
+                Rule::Translation(one) => translation::finding(&facts.protected, one),
+                Rule::Redirect(one) => redirect::finding(interfaces.unwrap_or(&Vec::new()), one),
+            });
         }
     }
     if let Some(ephemeral) = audit.checked(&facts.ephemeral) {

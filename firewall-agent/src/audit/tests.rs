@@ -25,7 +25,7 @@ fn quiet() -> Facts {
             },
         ]),
         listeners: Ok(Vec::new()),
-        translations: vec![Ok(Vec::new())],
+        rules: vec![Ok(Vec::new())],
         routes: Ok(Routes::default()),
         ipsec: Ok(Vec::new()),
         ephemeral: Ok(Ephemeral { range: 32_768..=60_999, reserved: Vec::new() }),
@@ -232,6 +232,27 @@ fn ends_of_encapsulation_are_reported() {
 }
 
 #[test]
+fn redirects_of_unjudged_packets_into_the_host_are_reported() {
+    for (from, to, expected) in [
+        (Some("veth3"), Target::Received(2), true),
+        (Some("veth3"), Target::Sent(Some(1)), true),
+        (Some("veth3"), Target::Sent(None), true),
+        (None, Target::Sent(Some(4)), true),
+        // Out by a network card.
+        (Some("veth3"), Target::Sent(Some(2)), false),
+        // Judged where they arrived.
+        (Some("eth0"), Target::Received(4), false),
+        (Some("eth0"), Target::Sent(None), false),
+        (Some("eth0"), Target::Program, true),
+    ] {
+        let mut facts = with([interface(3, "veth"), interface(4, "bridge")]);
+        let one = Redirect { rule: "here".to_owned(), from: from.map(str::to_owned), to: to.clone() };
+        facts.rules = vec![Ok(vec![Rule::Redirect(one)])];
+        assert_eq!(kinds(&facts).contains(&Kind::Redirect), expected, "{from:?} {to:?}");
+    }
+}
+
+#[test]
 fn translation_is_covered_by_the_socket_filter_where_its_new_destination_is_known() {
     let to = |address: Option<&str>, ports| Translation {
         rule: "here".to_owned(),
@@ -239,7 +260,7 @@ fn translation_is_covered_by_the_socket_filter_where_its_new_destination_is_know
         port: Some(8432),
         new_address: address.map(ip),
         new_ports: ports,
-        address: None,
+        ..Translation::default()
     };
     for (translation, expected) in [
         (to(None, NewPorts::To(5432..=5432)), true),
@@ -251,10 +272,14 @@ fn translation_is_covered_by_the_socket_filter_where_its_new_destination_is_know
         (to(None, NewPorts::Unknown), false),
         (to(Some("192.0.2.10"), NewPorts::Unknown), true),
     ] {
-        let mut facts = quiet();
-        facts.translations = vec![Ok(vec![translation.clone()])];
-        let [found] = &audit(&facts).findings[..] else { panic!("{translation:?}") };
-        assert_eq!((found.kind, found.socket_filter_covers), (Kind::Dnat, expected), "{translation:?}");
+        for stateless in [false, true] {
+            let one = Translation { stateless, ..translation.clone() };
+            let mut facts = quiet();
+            facts.rules = vec![Ok(vec![Rule::Translation(one.clone())])];
+            let [found] = &audit(&facts).findings[..] else { panic!("{one:?}") };
+            let kind = if stateless { Kind::Rewrite } else { Kind::Dnat };
+            assert_eq!((found.kind, found.socket_filter_covers), (kind, expected), "{one:?}");
+        }
     }
 }
 
@@ -290,6 +315,7 @@ fn redirect_to_protected_port_is_reported_unless_its_port_is_protected() {
         port,
         new_address: None,
         new_ports,
+        stateless: false,
     };
     for (translation, is_bypass) in [
         (rule(Some(8432), NewPorts::To(5432..=5432)), true),
@@ -308,7 +334,7 @@ fn redirect_to_protected_port_is_reported_unless_its_port_is_protected() {
         (Translation { address: Some(ip("192.0.2.11")), ..rule(Some(20_300), NewPorts::Unchanged) }, true),
     ] {
         let mut facts = quiet();
-        facts.translations = vec![Ok(vec![translation.clone()])];
+        facts.rules = vec![Ok(vec![Rule::Translation(translation.clone())])];
         let expected: &[Kind] = if is_bypass { &[Kind::Dnat] } else { &[] };
         assert_eq!(kinds(&facts), expected, "{translation:?}");
     }
@@ -354,7 +380,7 @@ fn failed_check_is_reported_and_hides_no_other_finding() {
     let cases: [(Facts, usize); 7] = [
         (Facts { interfaces: Err(blind()), ..facts() }, 0),
         (Facts { listeners: Err(blind()), ..facts() }, 1),
-        (Facts { translations: vec![Ok(Vec::new()), Err(blind())], ..facts() }, 1),
+        (Facts { rules: vec![Ok(Vec::new()), Err(blind())], ..facts() }, 1),
         (Facts { routes: Err(blind()), ..facts() }, 1),
         (Facts { ipsec: Err(blind()), ..facts() }, 1),
         (Facts { ephemeral: Err(blind()), ..facts() }, 1),

@@ -8,7 +8,7 @@ use super::{Finding, Kind, Protected};
 use crate::rules::Protocol;
 
 /// One rule. Unknown parts of its condition count as no condition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Translation {
     /// Location of the rule, for people.
     pub rule: String,
@@ -19,11 +19,14 @@ pub struct Translation {
     pub port: Option<u16>,
     pub new_address: Option<IpAddr>,
     pub new_ports: NewPorts,
+    /// It writes into each packet, without a connection.
+    pub stateless: bool,
 }
 
 /// Destination port after, host byte order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum NewPorts {
+    #[default]
     Unchanged,
     To(RangeInclusive<u16>),
     /// From a map, or otherwise not evident from the rule.
@@ -47,12 +50,11 @@ pub(super) fn finding(protected: &Protected, one: &Translation) -> Option<Findin
     });
     let at = one.new_address.map_or(String::new(), |address| format!(" of {address}"));
     let from = one.port.map_or("any port".to_owned(), |port| format!("port {port}"));
+    let (kind, verb) = if one.stateless { (Kind::Rewrite, "rewrites") } else { (Kind::Dnat, "redirects") };
     let finding = Finding::new(
-        Kind::Dnat,
+        kind,
         one.rule.clone(),
-        format!(
-            "redirects packets for {from} to {ports}{at}: the programs see the original destination only"
-        ),
+        format!("{verb} packets for {from} to {ports}{at}: the programs see the original destination only"),
         "remove the rule, guard the original port (`guarded_ports`), or claim it with an endpoint".to_owned(),
     );
     Some(Finding { socket_filter_covers: is_covered, ..finding })

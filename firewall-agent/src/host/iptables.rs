@@ -1,32 +1,41 @@
-//! Detection of destination rewrites by legacy iptables, which nftables does not show.
+//! Rules of iptables-legacy, which nftables does not show, from the tables that exist. Reading a table that does not exist
+//! would make it.
+
+mod entries;
+mod family;
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::audit::{Gathered, Translation, Unchecked};
+use self::entries::rules;
+use self::family::Family;
+use crate::audit::{Gathered, Rule, Unchecked};
 
-const TABLES: [(&str, &str); 2] = [
-    ("/proc/self/net/ip_tables_names", "iptables-legacy"),
-    ("/proc/self/net/ip6_tables_names", "ip6tables-legacy"),
-];
-
-/// Returns no entry without a table `nat`, and an error for one that exists: its rules are not read.
-pub fn legacy_translations() -> Vec<Gathered<Vec<Translation>>> {
-    TABLES.into_iter().map(|(names, program)| translations(Path::new(names), program)).collect()
+/// Returns the rules of each family, or the reason for which they cannot be read.
+pub fn legacy_rules() -> Vec<Gathered<Vec<Rule>>> {
+    Family::ALL.iter().map(|family| gather(family, Path::new(family.names))).collect()
 }
 
-fn translations(names: &Path, program: &str) -> Gathered<Vec<Translation>> {
-    let unchecked = |reason: String| Unchecked { fact: format!("{program} rules"), reason };
-    match fs::read_to_string(names) {
-        Ok(text) if text.lines().any(|table| table == "nat") => Err(unchecked(format!(
-            "a legacy nat table exists, which only its own program can read: check with `{program}-save -t \
-             nat`"
-        ))),
-        Ok(_) => Ok(Vec::new()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(unchecked(format!("{}: {error}: only root may read it", names.display()))),
+/// Reads the tables that a file names.
+fn gather(family: &Family, names: &Path) -> Gathered<Vec<Rule>> {
+    let unchecked = |reason: String| Unchecked { fact: format!("{} rules", family.program), reason };
+    let tables = match fs::read_to_string(names) {
+        Ok(tables) => tables,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(unchecked(format!("{}: {error}: only root may read it", names.display())));
+        }
+    };
+    let mut found = Vec::new();
+    for table in tables.lines() {
+        let read = || -> anyhow::Result<Vec<Rule>> {
+            let (info, entries) = family.entries(table)?;
+            rules(family, table, &info, &entries)
+        };
+        found.extend(read().map_err(|error| unchecked(format!("table {table}: {error:#}")))?);
     }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -34,14 +43,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_nat_table_or_an_unreadable_list_is_reported() {
+    fn only_an_existing_table_that_cannot_be_read_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let names = dir.path().join("names");
-        assert_eq!(translations(&names, "iptables-legacy"), Ok(Vec::new()));
-        for (text, seen) in [("", true), ("filter\nraw\n", true), ("filter\nnat\n", false)] {
+        let gathered = || gather(&Family::ALL[0], &names);
+        assert_eq!(gathered(), Ok(Vec::new()));
+        for (text, is_read) in [("", true), ("no-such-table\n", false), (&"a".repeat(40), false)] {
             fs::write(&names, text).unwrap();
-            assert_eq!(translations(&names, "iptables-legacy").is_ok(), seen, "{text:?}");
+            assert_eq!(gathered().is_ok(), is_read, "{text:?}");
         }
-        assert!(translations(dir.path(), "iptables-legacy").is_err());
+        assert!(gather(&Family::ALL[0], dir.path()).is_err());
     }
 }

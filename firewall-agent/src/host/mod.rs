@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod clock;
 #[cfg(feature = "program")]
 pub mod driver;
+#[cfg(feature = "program")]
 pub mod iptables;
 pub mod limits;
 #[cfg(feature = "program")]
@@ -22,6 +23,8 @@ mod notifier;
 #[cfg(feature = "program")]
 pub(crate) mod retry;
 pub mod sysctl;
+#[cfg(feature = "program")]
+mod xtables;
 
 #[cfg(feature = "program")]
 pub use self::notifier::Notifier;

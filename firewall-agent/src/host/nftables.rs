@@ -1,9 +1,9 @@
-//! nftables rules that rewrite destinations, including those of iptables on nftables.
+//! nftables rules that change the way of a packet, including those of iptables on nftables.
 
 mod attributes;
+mod chains;
 mod condition;
 mod expression;
-mod xtables;
 
 use std::io;
 
@@ -11,9 +11,10 @@ use anyhow::{Context as _, Result};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use self::attributes::Attributes;
-use self::expression::translation;
+use self::chains::{Chains, Hook};
+use self::expression::effects;
 use super::netlink::{Message, dump};
-use crate::audit::Translation;
+use crate::audit::{Redirect, Rule, Translation};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFT_MSG_GETRULE: u16 = 7;
@@ -26,40 +27,70 @@ const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_LIST_ELEM: u16 = 1;
 
-/// Every destination rewrite of this network namespace, in all tables of all families.
+/// Every rule of this network namespace that rewrites destinations or moves packets, in all tables of
+/// all families.
 ///
 /// # Errors
 /// When the kernel refuses, as it does without CAP_NET_ADMIN, or the reply is malformed.
-pub fn translations() -> Result<Vec<Translation>> {
-    let kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE;
-    let rules = match dump(NETLINK_NETFILTER, Message { kind, body: vec![0; NFGENMSG] }) {
-        Ok(rules) => rules,
-        Err(error) if is(&error, libc::EPROTONOSUPPORT) => return Ok(Vec::new()),
-        Err(error) if is(&error, libc::EPERM) => {
-            return Err(error.context("reading them requires CAP_NET_ADMIN"));
-        }
-        Err(error) => return Err(error),
-    };
-    rules.iter().filter_map(|rule| read(rule).transpose()).collect()
+pub fn rules() -> Result<Vec<Rule>> {
+    let rules = query(NFT_MSG_GETRULE)?;
+    let chains = Chains::read()?;
+    let mut found = Vec::new();
+    for rule in &rules {
+        found.extend(read(rule, &chains)?);
+    }
+    Ok(found)
 }
 
-/// Parses a rule; `None` when it rewrites no destination.
-fn read(message: &Message) -> Result<Option<Translation>> {
+/// Every object of this type; none where the kernel has no nftables.
+fn query(kind: u16) -> Result<Vec<Message>> {
+    let kind = NFNL_SUBSYS_NFTABLES << 8 | kind;
+    match dump(NETLINK_NETFILTER, Message { kind, body: vec![0; NFGENMSG] }) {
+        Err(error) if is(&error, libc::EPROTONOSUPPORT) => Ok(Vec::new()),
+        Err(error) if is(&error, libc::EPERM) => Err(error.context("reading them requires CAP_NET_ADMIN")),
+        answer => answer,
+    }
+}
+
+/// The effects of a rule; none when it does nothing of the kind.
+fn read(message: &Message, chains: &Chains) -> Result<Vec<Rule>> {
     let (head, rest) = message.body.split_first_chunk::<NFGENMSG>().context("short answer")?;
     let rule = Attributes::new(rest);
     let elements = rule.inside(NFTA_RULE_EXPRESSIONS)?.all(NFTA_LIST_ELEM)?;
-    let Some(mut found) = translation(&elements)? else { return Ok(None) };
+    let mut effects = effects(&elements)?;
+    if effects.is_empty() {
+        return Ok(effects);
+    }
     let text = |number| rule.text(number).map(Option::unwrap_or_default);
     let handle =
         rule.get(NFTA_RULE_HANDLE)?.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk()?)));
-    found.rule = format!(
-        "nftables: {} {} {}, handle {}",
+    let (table, chain) = (text(NFTA_RULE_TABLE)?, text(NFTA_RULE_CHAIN)?);
+    let hook = chains.hook(head[0], &table, &chain);
+    // What the host sends has passed no program, and is not of other hosts.
+    if hook.is_some_and(|hook| hook.outgoing) {
+        effects.clear();
+    }
+    let name = format!(
+        "nftables: {} {table} {chain}, handle {}",
         family(i32::from(head[0])),
-        text(NFTA_RULE_TABLE)?,
-        text(NFTA_RULE_CHAIN)?,
         handle.unwrap_or_default()
     );
-    Ok(Some(found))
+    Ok(effects.into_iter().flat_map(|one| located(one, &name, hook)).collect())
+}
+
+/// The effect with the place of its rule; once for each interface that a redirect takes packets from.
+fn located(effect: Rule, name: &str, hook: Option<&Hook>) -> Vec<Rule> {
+    let rule = name.to_owned();
+    match effect {
+        Rule::Translation(one) => vec![Rule::Translation(Translation { rule, ..one })],
+        Rule::Redirect(one) => {
+            let devices = hook.map(|hook| hook.devices.clone()).unwrap_or_default();
+            let from: Vec<Option<String>> =
+                if devices.is_empty() { vec![None] } else { devices.into_iter().map(Some).collect() };
+            let one = |from| Rule::Redirect(Redirect { rule: rule.clone(), from, to: one.to.clone() });
+            from.into_iter().map(one).collect()
+        }
+    }
 }
 
 fn family(number: i32) -> &'static str {

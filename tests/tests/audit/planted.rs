@@ -78,6 +78,30 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         kind: "dnat",
+        object: "iptables-legacy: nat PREROUTING, rule 2",
+        plant: &[
+            "iptables-legacy -t nat -A PREROUTING -p tcp --dport 5432 -j REDIRECT --to-ports 5433",
+            "iptables-legacy -t nat -A PREROUTING -p tcp --dport 8432 -j REDIRECT --to-ports 5432",
+        ],
+        uproot: &["iptables-legacy -t nat -F"],
+    },
+    Plant {
+        kind: "dnat",
+        object: "ip6tables-legacy: nat mine, rule 1",
+        plant: &[
+            "ip6tables-legacy -t nat -N mine",
+            "ip6tables-legacy -t nat -A mine -p udp --dport 8432 -j DNAT --to-destination [2001:db8::7]:5432",
+        ],
+        uproot: &["ip6tables-legacy -t nat -F mine"],
+    },
+    Plant {
+        kind: "dnat",
+        object: "iptables-legacy: mangle PREROUTING, rule 1",
+        plant: &["iptables-legacy -t mangle -A PREROUTING -p tcp --dport 8432 -j TPROXY --on-port 5432"],
+        uproot: &["iptables-legacy -t mangle -F"],
+    },
+    Plant {
+        kind: "dnat",
         object: "nftables: ip planted pre, handle",
         plant: &[
             "nft add table ip planted",
@@ -85,6 +109,26 @@ const PLANTS: &[Plant] = &[
             "nft add rule ip planted pre tcp dport 8432 tproxy to :5432",
         ],
         uproot: &["nft delete table ip planted"],
+    },
+    Plant {
+        kind: "rewrite",
+        object: "nftables: ip planted pre, handle",
+        plant: &[
+            "nft add table ip planted",
+            "nft add chain ip planted pre { type filter hook prerouting priority -300 ; }",
+            "nft add rule ip planted pre tcp dport 8432 tcp dport set 5432",
+        ],
+        uproot: &["nft delete table ip planted"],
+    },
+    Plant {
+        kind: "rewrite",
+        object: "nftables: netdev planted in, handle",
+        plant: &[
+            "nft add table netdev planted",
+            "nft add chain netdev planted in { type filter hook ingress device eth0 priority 0 ; }",
+            "nft add rule netdev planted in ip daddr 192.0.2.11 tcp dport 20300 ip daddr set 192.0.2.10",
+        ],
+        uproot: &["nft delete table netdev planted"],
     },
     Plant {
         kind: "ipsec",
@@ -175,9 +219,20 @@ fn harmless_rules_are_not_reported() {
             "nft add rule ip harmless post snat to 192.0.2.10",
             "iptables-nft -t nat -A PREROUTING -p tcp --dport 30092 -j DNAT --to-destination 10.0.0.1:5432",
             "iptables-nft -t nat -A PREROUTING -p udp --dport 53 -j REDIRECT --to-ports 1053",
+            // What the host sends.
+            "nft add chain ip harmless out { type filter hook output priority 0 ; }",
+            "nft add rule ip harmless out tcp dport 8432 tcp dport set 5432",
+            "iptables-legacy -t nat -A OUTPUT -p tcp --dport 8432 -j REDIRECT --to-ports 5432",
+            "iptables-legacy -t nat -A PREROUTING -d 192.0.2.10 -p udp --dport 5432 -j REDIRECT --to-ports 20300",
+            "iptables-legacy -t raw -A PREROUTING -p tcp --dport 8432 -j CT --notrack",
+            "nft add rule ip harmless pre tcp sport 8432 tcp sport set 5432",
+            "nft add rule ip harmless pre tcp dport 8432 tcp dport set 8433",
             // Judged on the lower interface.
             "ip link add mv0 link eth0 up type macvlan",
             "ip address add 192.0.2.12/24 dev mv0",
+            // Judged where they arrive.
+            "tc qdisc add dev eth0 clsact",
+            "tc filter add dev eth0 ingress u32 match u32 0 0xffffffff action mirred ingress redirect dev mv0",
             "ip xfrm policy add src 192.0.2.20/32 dst 192.0.2.10/32 dir out tmpl src 192.0.2.10 dst 192.0.2.20 proto esp \
              mode tunnel",
             "ip xfrm state allocspi src 192.0.2.10 dst 192.0.2.20 proto esp mode tunnel min 256 max 512",

@@ -47,6 +47,41 @@ const WAYS: &[Way] = &[
         is_covered: false,
     },
     Way {
+        kind: "rewrite",
+        object: "nftables: ip planted pre, handle",
+        plant: &[
+            "nft add table ip planted",
+            "nft add chain ip planted pre { type filter hook prerouting priority -300 ; }",
+            "nft add rule ip planted pre udp dport 8432 udp dport set 20300",
+        ],
+        uproot: &["nft delete table ip planted"],
+        by: INTERFACE,
+        frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
+        is_covered: false,
+    },
+    Way {
+        kind: "dnat",
+        object: "iptables-legacy: nat PREROUTING, rule 1",
+        plant: &[
+            "iptables-legacy -t nat -A PREROUTING -p udp --dport 8432 -j DNAT --to-destination 192.0.2.10:20300",
+        ],
+        uproot: &["iptables-legacy -t nat -F"],
+        by: INTERFACE,
+        frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
+        is_covered: true,
+    },
+    Way {
+        kind: "dnat",
+        object: "iptables-legacy: mangle PREROUTING, rule 1",
+        plant: &[
+            "iptables-legacy -t mangle -A PREROUTING -p udp --dport 8432 -j TPROXY --on-port 20300 --on-ip 192.0.2.10",
+        ],
+        uproot: &["iptables-legacy -t mangle -F"],
+        by: INTERFACE,
+        frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
+        is_covered: false,
+    },
+    Way {
         kind: "dnat",
         object: "nftables: ip planted pre, handle",
         plant: &[
@@ -72,8 +107,36 @@ const WAYS: &[Way] = &[
         },
         is_covered: true,
     },
+    // Rules of nftables block the second interface; behind the redirect its packets come from the first.
+    Way {
+        kind: "redirect",
+        object: "tc: eth1 ingress",
+        plant: &[
+            "tc qdisc add dev eth1 clsact",
+            "tc filter add dev eth1 ingress u32 match u32 0 0 action mirred ingress redirect dev eth0",
+        ],
+        uproot: &["tc qdisc delete dev eth1 clsact"],
+        by: SECOND,
+        frame: |ethernet| datagram(ethernet, SERVER, PORT),
+        is_covered: true,
+    },
+    Way {
+        kind: "redirect",
+        object: "nftables: netdev planted in, handle",
+        plant: &[
+            "nft add table netdev planted",
+            "nft add chain netdev planted in { type filter hook ingress device eth1 priority 0 ; }",
+            "nft add rule netdev planted in fwd to lo",
+        ],
+        uproot: &["nft delete table netdev planted"],
+        by: SECOND,
+        // Any interface accepts it.
+        frame: |ethernet| datagram(ethernet.to([0xff; 6]), SERVER, PORT),
+        is_covered: true,
+    },
 ];
 
+const SECOND: &str = "eth1";
 /// Bytes of an Ethernet header.
 const ETHERNET: usize = 14;
 
@@ -81,7 +144,7 @@ fn datagram(ethernet: Ethernet, to: Ipv4Addr, port: u16) -> Vec<u8> {
     ethernet.ipv4(REFUSED, to).udp(40_000, port, b"refused").build()
 }
 
-/// A host on which the endpoint is in force, with a server of UDP.
+/// A host on which the endpoint is in force, with a server of UDP and, blocked by nftables, a second interface.
 struct Stage {
     server: UdpSocket,
     host: TestHost,
@@ -107,6 +170,22 @@ impl Stage {
         let stage = Self { server, host };
         assert!(stage.serves_allowed(), "the control");
         stage
+    }
+
+    fn link_blocked(&self) {
+        let line = format!("ip link add {SECOND} type veth peer name {SECOND} netns outside");
+        self.host.db.run(&line).unwrap();
+        for host in [&self.host.db, &self.host.outside] {
+            host.run(&format!("ip link set {SECOND} up")).unwrap();
+        }
+        perform(
+            &self.host.db,
+            &[
+                "nft add table inet block",
+                "nft add chain inet block in { type filter hook input priority 0 ; }",
+                "nft add rule inet block in iifname eth1 drop",
+            ],
+        );
     }
 
     fn frame(&self, way: &Way) -> Vec<u8> {
@@ -162,8 +241,9 @@ impl Stage {
 #[test]
 fn refused_source_is_served_by_each_reported_way_and_by_none_without_it() {
     let stage = Stage::new("native", Ipv4Addr::UNSPECIFIED);
+    stage.link_blocked();
     let before = stage.host.audit(&[]);
-    assert_eq!(before.kinds(), ["loopback"], "{before:?}");
+    assert_eq!(before.kinds(), ["container", "loopback"], "{before:?}");
     for way in WAYS {
         let (wire, frame) = (stage.host.wire(way.by), stage.frame(way));
         let name = format!("{} {}", way.kind, way.object);

@@ -9,10 +9,10 @@ use anyhow::Result;
 
 use crate::audit::{Facts, Gathered, Protected, Unchecked};
 use crate::bpf::{Kernel, Pins, links};
-use crate::host::iptables::legacy_translations;
+use crate::host::iptables::legacy_rules;
 use crate::host::listeners::listeners;
-use crate::host::netlink::{Attached, interfaces, ipsec, routes};
-use crate::host::nftables::translations;
+use crate::host::netlink::{Attached, filters, interfaces, ipsec, routes};
+use crate::host::nftables::rules;
 use crate::host::sysctl::{ephemeral, settings};
 
 /// Collects the facts. Fails only if the protected destinations or filtered interfaces are unknown, which the audit
@@ -23,10 +23,13 @@ pub(super) fn collect(bpffs_dir: &Path) -> Result<Facts> {
     let modes: BTreeMap<String, Attached> =
         links.into_iter().filter_map(|link| Some((link.interface, link.mode?))).collect();
     let interfaces = checked("interfaces", interfaces(|name| modes.get(name).copied()).map_err(chain));
-    let names = interfaces.iter().flatten().map(|one| one.name.as_str());
-    let settings = checked("settings under /proc/sys/net", settings(names));
-    let mut all_translations = vec![checked("nftables rules", translations().map_err(chain))];
-    all_translations.extend(legacy_translations());
+    let names = interfaces.iter().flatten().map(|one| (one.index, one.name.as_str()));
+    let settings = checked("settings under /proc/sys/net", settings(names.clone().map(|(_, name)| name)));
+    let mut all_rules = vec![
+        checked("nftables rules", rules().map_err(chain)),
+        checked("tc filters", filters(names).map_err(chain)),
+    ];
+    all_rules.extend(legacy_rules());
     let is_own = |address: IpAddr| interfaces.iter().flatten().any(|one| one.addresses.contains(&address));
     Ok(Facts {
         routes: checked("routes", routes().map_err(chain)),
@@ -34,7 +37,7 @@ pub(super) fn collect(bpffs_dir: &Path) -> Result<Facts> {
         protected,
         interfaces,
         listeners: checked("listeners", listeners()),
-        translations: all_translations,
+        rules: all_rules,
         ephemeral: checked("the ephemeral port range", ephemeral()),
         settings,
     })

@@ -8,6 +8,7 @@ mod link;
 mod link_events;
 mod request;
 mod routes;
+mod tc;
 mod xfrm;
 
 pub use self::attach_refusal::attach_refusal;
@@ -16,4 +17,5 @@ pub use self::interfaces::interfaces;
 pub use self::link_events::LinkEvents;
 pub(in crate::host) use self::request::{Message, dump};
 pub use self::routes::routes;
+pub use self::tc::filters;
 pub use self::xfrm::ipsec;

@@ -37,9 +37,16 @@ impl<'a> Attributes<'a> {
 
     /// Text up to its NUL.
     pub fn text(self, number: u16) -> Result<Option<String>> {
-        let bytes = self.get(number)?;
-        let text = bytes.map(|bytes| bytes.split(|byte| *byte == 0).next().unwrap_or_default());
-        Ok(text.map(|text| String::from_utf8_lossy(text).into_owned()))
+        Ok(self.texts(number)?.into_iter().next())
+    }
+
+    /// As `text`, of every attribute with this number.
+    pub fn texts(self, number: u16) -> Result<Vec<String>> {
+        let text = |bytes: &[u8]| {
+            let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+            String::from_utf8_lossy(text).into_owned()
+        };
+        Ok(self.all(number)?.into_iter().map(text).collect())
     }
 
     /// A number in network byte order.

@@ -1,4 +1,4 @@
-//! Expressions of a rule that rewrite the destination.
+//! Expressions of a rule that rewrite the destination or move the packet.
 
 use std::ops::RangeInclusive;
 
@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::attributes::{Attributes, ip};
 use super::condition::Registers;
-use super::xtables;
-use crate::audit::{NewPorts, Translation};
+use crate::audit::{NewPorts, Redirect, Rule, Target, Translation};
+use crate::host::xtables::{self, Effect};
 
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
@@ -24,17 +24,19 @@ const NFTA_REDIR_REG_PROTO_MAX: u16 = 2;
 const NFTA_TPROXY_REG_ADDR: u16 = 2;
 const NFTA_TPROXY_REG_PORT: u16 = 3;
 
-/// The rewrite of the rule with these expressions, without its table and chain; `None` when it rewrites no destination.
-pub(super) fn translation(elements: &[&[u8]]) -> Result<Option<Translation>> {
+const NFTA_FWD_SREG_DEV: u16 = 1;
+const NFTA_DUP_SREG_DEV: u16 = 2;
+
+const NFTA_TARGET_NAME: u16 = 1;
+const NFTA_TARGET_REV: u16 = 2;
+const NFTA_TARGET_INFO: u16 = 3;
+const NFTA_MATCH_NAME: u16 = 1;
+const NFTA_MATCH_INFO: u16 = 3;
+
+/// The effects of the rule with these expressions, without its table and chain.
+pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
     let mut registers = Registers::default();
-    let mut found = Translation {
-        rule: String::new(),
-        protocol: None,
-        address: None,
-        port: None,
-        new_address: None,
-        new_ports: NewPorts::Unchanged,
-    };
+    let (mut found, mut effects) = (Translation::default(), Vec::new());
     for element in elements {
         let expression = Attributes::new(element);
         let name = expression.text(NFTA_EXPR_NAME)?.unwrap_or_default();
@@ -45,14 +47,27 @@ pub(super) fn translation(elements: &[&[u8]]) -> Result<Option<Translation>> {
             }
             "redir" => (None, [NFTA_REDIR_REG_PROTO_MIN, NFTA_REDIR_REG_PROTO_MAX]),
             "tproxy" => (Some(NFTA_TPROXY_REG_ADDR), [NFTA_TPROXY_REG_PORT; 2]),
+            "fwd" => {
+                effects.push(redirect(&registers, data.wire_number(NFTA_FWD_SREG_DEV)?));
+                continue;
+            }
+            "dup" => {
+                effects.push(redirect(&registers, data.wire_number(NFTA_DUP_SREG_DEV)?));
+                continue;
+            }
             "target" => {
-                if xtables::target(data, &mut found)? {
-                    return Ok(Some(found));
+                let name = data.text(NFTA_TARGET_NAME)?.unwrap_or_default();
+                let revision = data.wire_number(NFTA_TARGET_REV)?.unwrap_or_default();
+                let info = data.get(NFTA_TARGET_INFO)?.unwrap_or_default();
+                match xtables::target(&name, revision, info, &mut found) {
+                    Some(Effect::Destination) => effects.push(Rule::Translation(found.clone())),
+                    None => {}
                 }
                 continue;
             }
             "match" => {
-                xtables::condition(data, &mut found)?;
+                let name = data.text(NFTA_MATCH_NAME)?.unwrap_or_default();
+                xtables::condition(&name, data.get(NFTA_MATCH_INFO)?.unwrap_or_default(), &mut found);
                 continue;
             }
             other => {
@@ -63,9 +78,20 @@ pub(super) fn translation(elements: &[&[u8]]) -> Result<Option<Translation>> {
         let address = address.map(|number| data.wire_number(number)).transpose()?.flatten();
         found.new_address = registers.value(address).and_then(ip);
         found.new_ports = new_ports(&registers, data.wire_number(ports[0])?, data.wire_number(ports[1])?);
-        return Ok(Some(found));
+        found.stateless = false;
+        effects.push(Rule::Translation(found.clone()));
     }
-    Ok(None)
+    // Writes into the packet; nothing ends the rule at them.
+    if found.stateless {
+        effects.push(Rule::Translation(found));
+    }
+    Ok(effects)
+}
+
+fn redirect(registers: &Registers, device: Option<u32>) -> Rule {
+    let index = registers.value(device).and_then(|bytes| bytes.first_chunk());
+    let to = Target::Sent(index.map(|index| u32::from_ne_bytes(*index)));
+    Rule::Redirect(Redirect { rule: String::new(), from: None, to })
 }
 
 fn new_ports(registers: &Registers, first: Option<u32>, last: Option<u32>) -> NewPorts {

@@ -1,0 +1,11 @@
+//! Rules of nftables, iptables and tc that change the way of a packet.
+
+use super::Translation;
+use super::redirect::Redirect;
+
+/// One rule, with the part that matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    Translation(Translation),
+    Redirect(Redirect),
+}
