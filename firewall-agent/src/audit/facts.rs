@@ -48,6 +48,10 @@ pub struct Interface {
     /// judges every packet.
     pub judged_on: Option<u32>,
     pub addresses: Vec<IpAddr>,
+    /// IPv4 broadcast addresses of its networks.
+    pub broadcasts: Vec<IpAddr>,
+    /// Receives multicast packets.
+    pub multicast: bool,
     /// True if our link runs its program there.
     pub filtered: bool,
     /// True if that program runs in generic mode.

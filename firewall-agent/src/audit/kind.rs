@@ -33,6 +33,8 @@ pub enum Kind {
     Mpls,
     /// A route of type `local` for addresses that the host does not have.
     LocalRoute,
+    /// A UDP socket that receives packets to broadcast and multicast addresses.
+    Broadcast,
     /// A destination that is written into each packet after the programs have judged it.
     Rewrite,
     /// Packets that are moved from an unfiltered interface to another.
@@ -42,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Loopback,
         Self::Container,
         Self::Interface,
@@ -56,6 +58,7 @@ impl Kind {
         Self::Ipsec,
         Self::Mpls,
         Self::LocalRoute,
+        Self::Broadcast,
         Self::Rewrite,
         Self::Redirect,
         Self::GenericMode,
@@ -78,6 +81,7 @@ impl Kind {
             Self::Ipsec => "ipsec",
             Self::Mpls => "mpls",
             Self::LocalRoute => "local_route",
+            Self::Broadcast => "broadcast",
             Self::Rewrite => "rewrite",
             Self::Redirect => "redirect",
             Self::GenericMode => "generic_mode",
@@ -104,7 +108,8 @@ impl Kind {
             | Self::UnclaimedAddress
             | Self::Ephemeral
             | Self::RouteLocalnet
-            | Self::LocalRoute => false,
+            | Self::LocalRoute
+            | Self::Broadcast => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Audit of the bypasses: ways to a protected port that the attached programs do not see. No I/O: facts in, findings
 //! out.
 
+mod broadcast;
 mod facts;
 mod interfaces;
 mod kind;
@@ -70,6 +71,7 @@ pub fn audit(facts: &Facts) -> Audit {
     }
     if let (Some(interfaces), Some(listeners)) = (interfaces, listeners) {
         audit.findings.extend(listeners::findings(&facts.protected, interfaces, listeners));
+        audit.findings.extend(broadcast::findings(&facts.protected, interfaces, listeners));
     }
     if let Some(routes) = audit.checked(&facts.routes) {
         if let (Some(interfaces), Some(listeners)) = (interfaces, listeners) {

@@ -194,6 +194,39 @@ fn listeners_are_not_reported_on_a_filtered_loopback() {
 }
 
 #[test]
+fn udp_sockets_reached_by_broadcast_or_multicast_are_reported() {
+    let cases: [(&str, &str, bool); 10] = [
+        ("0.0.0.0", "192.0.2.10:20300/udp", true),
+        ("::", "192.0.2.10:20300/udp", true),
+        ("192.0.2.255", "192.0.2.10:20300/udp", true),
+        ("255.255.255.255", "192.0.2.10:20300/udp", true),
+        ("239.1.2.3", "192.0.2.10:20300/udp", true),
+        ("ff02::7", "192.0.2.10:20300/udp", true),
+        ("192.0.2.10", "192.0.2.10:20300/udp", false),
+        // An endpoint at every address covers these, too.
+        ("0.0.0.0", "*:20300/udp", false),
+        // The endpoint of another protocol.
+        ("0.0.0.0", "192.0.2.10:20300/tcp", false),
+        // A broadcast address of another network.
+        ("192.0.3.255", "192.0.2.10:20300/udp", false),
+    ];
+    for (address, endpoint, expected) in cases {
+        let mut facts = quiet();
+        facts.protected = Protected::new([endpoint.parse().unwrap()], [5432].into());
+        let eth0 = &mut facts.interfaces.as_mut().unwrap()[1];
+        (eth0.broadcasts, eth0.multicast) = (vec![ip("192.0.2.255")], true);
+        let listener = Listener { address: ip(address), port: 20_300, protocol: Protocol::Udp };
+        facts.listeners = Ok(vec![listener.clone()]);
+        assert_eq!(kinds(&facts).contains(&Kind::Broadcast), expected, "{address} {endpoint}");
+        facts.listeners = Ok(vec![Listener { port: 5432, ..listener }]);
+        assert!(
+            !kinds(&facts).contains(&Kind::Broadcast),
+            "{address}: a guarded port is closed at every address"
+        );
+    }
+}
+
+#[test]
 fn local_prefixes_are_reported_where_a_listener_is_reached_unjudged() {
     let cases: [(&str, &str, &str, bool); 9] = [
         ("10.0.0.0/24", "0.0.0.0", "192.0.2.10:20300/tcp", true),

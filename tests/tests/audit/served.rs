@@ -243,7 +243,7 @@ fn refused_source_is_served_by_each_reported_way_and_by_none_without_it() {
     let stage = Stage::new("native", Ipv4Addr::UNSPECIFIED);
     stage.link_blocked();
     let before = stage.host.audit(&[]);
-    assert_eq!(before.kinds(), ["container", "loopback"], "{before:?}");
+    assert_eq!(before.kinds(), ["broadcast", "container", "loopback"], "{before:?}");
     for way in WAYS {
         let (wire, frame) = (stage.host.wire(way.by), stage.frame(way));
         let name = format!("{} {}", way.kind, way.object);
@@ -262,6 +262,27 @@ fn refused_source_is_served_by_each_reported_way_and_by_none_without_it() {
         perform(&stage.host.db, way.uproot);
         stage.is_not_served(&wire, &frame, &format!("after {name}"));
         assert_eq!(stage.host.audit(&[]).bypasses, before.bypasses, "{name}");
+    }
+}
+
+#[test]
+fn broadcast_and_multicast_reach_a_server_at_every_address_only() {
+    let everywhere = [Ipv4Addr::new(192, 0, 2, 255), Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 1)];
+    for (at, is_open) in [(Ipv4Addr::UNSPECIFIED, true), (SERVER, false)] {
+        let stage = Stage::new("native", at);
+        let wire = stage.host.wire(INTERFACE);
+        for to in everywhere {
+            let frame = datagram(stage.host.frame(INTERFACE).to([0xff; 6]), to, PORT);
+            if is_open {
+                stage.is_served(&wire, &frame, &to.to_string());
+            } else {
+                stage.is_not_served(&wire, &frame, &to.to_string());
+            }
+            stage.is_not_served(&wire, &stage.direct(), "the server's own address");
+        }
+        let found = stage.host.audit(&[]);
+        let expected = ("broadcast".to_owned(), "0.0.0.0:20300/udp".to_owned());
+        assert_eq!(found.bypasses.contains(&expected), is_open, "{found:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
-use libc::{IFA_ADDRESS, IFA_LOCAL};
+use libc::{IFA_ADDRESS, IFA_BROADCAST, IFA_LOCAL};
 use netlink_packet_core::{Emitable as _, Parseable as _};
 use netlink_packet_route::address::{AddressAttribute, AddressHeader, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkLayerType};
@@ -28,9 +28,10 @@ pub fn interfaces(mode: impl Fn(&str) -> Option<Attached>) -> Result<Vec<Interfa
         let native = native_support().context("cannot query drivers")?;
         let every_address = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         for message in dump(NETLINK_ROUTE, every_address)? {
-            let Some((index, address)) = address(&message.body)? else { continue };
+            let Some((index, address, broadcast)) = address(&message.body)? else { continue };
             if let Some(one) = interfaces.iter_mut().find(|one| one.index == index) {
                 one.addresses.push(address);
+                one.broadcasts.extend(broadcast);
             }
         }
         for one in &mut interfaces {
@@ -54,6 +55,7 @@ impl From<Link> for Interface {
             kind: link.kind.map(|kind| kind.to_string()),
             up: link.header.flags.contains(LinkFlags::Up),
             loopback: link.header.flags.contains(LinkFlags::Loopback),
+            multicast: link.header.flags.contains(LinkFlags::Multicast),
             controller: link.controller,
             native: (!ethernet).then_some(false),
             ..Self::default()
@@ -61,25 +63,31 @@ impl From<Link> for Interface {
     }
 }
 
-/// Index of the interface and the address in an RTM_NEWADDR message; `None` for families other than IP, whose addresses
-/// the crate rejects by their length.
-fn address(body: &[u8]) -> Result<Option<(u32, IpAddr)>> {
+/// Index of the interface, address, and broadcast address of its network, in an RTM_NEWADDR message; `None` for families
+/// other than IP, whose addresses the crate rejects by their length.
+fn address(body: &[u8]) -> Result<Option<(u32, IpAddr, Option<IpAddr>)>> {
     let header = AddressHeader::parse(body).context("short answer")?;
     if !matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6) {
         return Ok(None);
     }
-    let parse = || -> Result<Option<IpAddr>> {
+    let parse = || -> Result<(Option<IpAddr>, Option<IpAddr>)> {
         let list = attributes(body.get(header.buffer_len()..).unwrap_or_default())?;
         let find = |number| list.iter().find(|attribute| attribute.kind() == number);
         // On a point-to-point interface, `IFA_ADDRESS` is the peer's.
         let own = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS)).map(AddressAttribute::parse).transpose()?;
-        Ok(match own {
+        let broadcast = find(IFA_BROADCAST).map(AddressAttribute::parse).transpose()?;
+        let own = match own {
             Some(AddressAttribute::Local(address) | AddressAttribute::Address(address)) => Some(address),
             _ => None,
+        };
+        Ok(match broadcast {
+            Some(AddressAttribute::Broadcast(broadcast)) => (own, Some(IpAddr::V4(broadcast))),
+            _ => (own, None),
         })
     };
-    let address = parse().with_context(|| format!("address of the interface with index {}", header.index))?;
-    Ok(address.map(|address| (header.index, address)))
+    let (address, broadcast) =
+        parse().with_context(|| format!("address of the interface with index {}", header.index))?;
+    Ok(address.map(|address| (header.index, address, broadcast)))
 }
 
 #[cfg(test)]
@@ -112,9 +120,16 @@ mod tests {
             // An address of one byte.
             (AddressFamily::Phonet, &[(IFA_LOCAL, &[0x6c])], None),
         ] {
-            let expected = expected.map(|text| (3, text.parse().unwrap()));
+            let expected = expected.map(|text| (3, text.parse().unwrap(), None));
             assert_eq!(address(&message(family, attributes)).unwrap(), expected, "{attributes:?}");
         }
+    }
+
+    #[test]
+    fn broadcast_address_is_returned_beside_the_local_one() {
+        let list: [(u16, &[u8]); 2] = [(IFA_LOCAL, &[192, 0, 2, 1]), (IFA_BROADCAST, &[192, 0, 2, 255])];
+        let found = address(&message(AddressFamily::Inet, &list)).unwrap().unwrap();
+        assert_eq!(found, (3, "192.0.2.1".parse().unwrap(), Some("192.0.2.255".parse().unwrap())));
     }
 
     #[test]
