@@ -41,10 +41,14 @@ pub enum Kind {
     Redirect,
     /// Generic mode on a veth, whose peer can mark packets as redirected.
     GenericMode,
+    /// Source ports of translated connections within protected ports.
+    Masquerade,
+    /// An unconnected UDP socket at a guarded port that nothing claims.
+    Resolver,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Loopback,
         Self::Container,
         Self::Interface,
@@ -62,6 +66,8 @@ impl Kind {
         Self::Rewrite,
         Self::Redirect,
         Self::GenericMode,
+        Self::Masquerade,
+        Self::Resolver,
     ];
 
     /// Name in commands, the same as in JSON.
@@ -85,6 +91,8 @@ impl Kind {
             Self::Rewrite => "rewrite",
             Self::Redirect => "redirect",
             Self::GenericMode => "generic_mode",
+            Self::Masquerade => "masquerade",
+            Self::Resolver => "resolver",
         }
     }
 
@@ -109,7 +117,9 @@ impl Kind {
             | Self::Ephemeral
             | Self::RouteLocalnet
             | Self::LocalRoute
-            | Self::Broadcast => false,
+            | Self::Broadcast
+            | Self::Masquerade
+            | Self::Resolver => false,
         }
     }
 }

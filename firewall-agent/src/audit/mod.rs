@@ -6,9 +6,11 @@ mod facts;
 mod interfaces;
 mod kind;
 mod listeners;
+mod masquerade;
 mod ports;
 mod protected;
 mod redirect;
+mod resolver;
 mod routes;
 mod rule;
 mod settings;
@@ -22,6 +24,7 @@ use serde::Serialize;
 
 pub use facts::{Ephemeral, Facts, Gathered, Interface, Listener, Setting, SettingName, Unchecked};
 pub use kind::Kind;
+pub use masquerade::{Masquerade, SourcePorts};
 pub use protected::Protected;
 pub use redirect::{Redirect, Target};
 pub use routes::Routes;
@@ -72,6 +75,7 @@ pub fn audit(facts: &Facts) -> Audit {
     if let (Some(interfaces), Some(listeners)) = (interfaces, listeners) {
         audit.findings.extend(listeners::findings(&facts.protected, interfaces, listeners));
         audit.findings.extend(broadcast::findings(&facts.protected, interfaces, listeners));
+        audit.findings.extend(resolver::findings(&facts.protected, listeners));
     }
     if let Some(routes) = audit.checked(&facts.routes) {
         if let (Some(interfaces), Some(listeners)) = (interfaces, listeners) {
@@ -82,15 +86,17 @@ pub fn audit(facts: &Facts) -> Audit {
     if let Some(ipsec) = audit.checked(&facts.ipsec) {
         audit.findings.extend(ipsec.iter().map(unwrapping::finding));
     }
+    let ephemeral = audit.checked(&facts.ephemeral);
     for gathered in &facts.rules {
         for rule in audit.checked(gathered).into_iter().flatten() {
             audit.findings.extend(match rule {
                 Rule::Translation(one) => translation::finding(&facts.protected, one),
+                Rule::Masquerade(one) => masquerade::finding(&facts.protected, ephemeral, one),
                 Rule::Redirect(one) => redirect::finding(interfaces.unwrap_or(&Vec::new()), one),
             });
         }
     }
-    if let Some(ephemeral) = audit.checked(&facts.ephemeral) {
+    if let Some(ephemeral) = ephemeral {
         audit.findings.extend(ports::findings(&facts.protected, ephemeral));
     }
     let settings = audit.checked(&facts.settings);

@@ -54,6 +54,15 @@ impl Protected {
         self.guarded.contains(port) || self.destinations.iter().any(|one| one.covers(&destination))
     }
 
+    /// Returns `true` if the port is guarded and no endpoint takes packets to this address there; an unspecified address
+    /// is any.
+    pub(super) fn is_closed(&self, address: IpAddr, port: u16, protocol: Protocol) -> bool {
+        let is_at =
+            |one: &Destination| one.address.is_none_or(|own| address.is_unspecified() || own == address);
+        let mut at_port = self.destinations.iter().filter(|one| one.port == port && one.protocol == protocol);
+        self.guarded.contains(port) && !at_port.any(is_at)
+    }
+
     /// Every protected port, in ascending order.
     pub(super) fn ports(&self) -> Ports {
         self.guarded.iter().chain(self.destinations.iter().map(|destination| destination.port)).collect()

@@ -227,6 +227,30 @@ fn udp_sockets_reached_by_broadcast_or_multicast_are_reported() {
 }
 
 #[test]
+fn unconnected_udp_sockets_at_guarded_ports_are_reported_unless_claimed() {
+    let mut facts = quiet();
+    facts.protected = Protected::new(["192.0.2.10:30001/udp".parse().unwrap()], (30_000..=32_767).collect());
+    let at = |address: &str, port, protocol| Listener { address: ip(address), port, protocol };
+    let objects = |facts: &Facts| {
+        let findings = audit(facts).findings.into_iter().filter(|one| one.kind == Kind::Resolver);
+        findings.map(|one| one.object).collect::<Vec<_>>()
+    };
+    facts.listeners = Ok(vec![
+        at("0.0.0.0", 30_000, Protocol::Udp),
+        at("0.0.0.0", 30_001, Protocol::Udp),
+        at("192.0.2.10", 30_001, Protocol::Udp),
+        at("0.0.0.0", 30_005, Protocol::Tcp),
+        at("0.0.0.0", 29_999, Protocol::Udp),
+        at("127.0.0.1", 30_007, Protocol::Udp),
+        at("0.0.0.0", 30_008, Protocol::Udp),
+        at("::", 30_009, Protocol::Udp),
+    ]);
+    assert_eq!(objects(&facts), ["0.0.0.0/udp, ports 30000, 30008", "::/udp, port 30009"]);
+    facts.listeners = Ok((0..20).map(|each| at("0.0.0.0", 30_010 + 2 * each, Protocol::Udp)).collect());
+    assert!(objects(&facts)[0].ends_with("30018, 30020, and 14 more"), "{:?}", objects(&facts));
+}
+
+#[test]
 fn local_prefixes_are_reported_where_a_listener_is_reached_unjudged() {
     let cases: [(&str, &str, &str, bool); 9] = [
         ("10.0.0.0/24", "0.0.0.0", "192.0.2.10:20300/tcp", true),
@@ -262,6 +286,32 @@ fn ends_of_encapsulation_are_reported() {
     facts.routes.as_mut().unwrap().unwrapping = vec![one(UnwrappingKind::Seg6), one(UnwrappingKind::Mpls)];
     facts.ipsec = Ok(vec![one(UnwrappingKind::Ipsec)]);
     assert_eq!(kinds(&facts), [Kind::SegmentRouting, Kind::Mpls, Kind::Ipsec]);
+}
+
+#[test]
+fn source_ports_that_meet_protected_ones_are_reported() {
+    for (ports, guarded, expected) in [
+        (SourcePorts::Random, 30_000..=32_767, Some("30000-32767")),
+        (SourcePorts::Random, 443..=443, None),
+        (SourcePorts::Unchanged, 30_000..=32_767, None),
+        (SourcePorts::Unchanged, 40_000..=40_001, Some("40000-40001")),
+        (SourcePorts::To(32_000..=40_000), 30_000..=32_767, Some("32000-32767")),
+        (SourcePorts::To(33_000..=40_000), 30_000..=32_767, None),
+    ] {
+        let mut facts = quiet();
+        facts.protected = Protected::new([], guarded.clone().collect());
+        facts.rules =
+            vec![Ok(vec![Rule::Masquerade(Masquerade { rule: "here".to_owned(), ports: ports.clone() })])];
+        let found: Vec<Finding> =
+            audit(&facts).findings.into_iter().filter(|one| one.kind == Kind::Masquerade).collect();
+        assert_eq!(found.len(), usize::from(expected.is_some()), "{ports:?} {guarded:?}");
+        if let (Some(expected), Some(one)) = (expected, found.first()) {
+            assert!(one.meaning.contains(expected), "{}", one.meaning);
+            let free =
+                if *guarded.start() == 30_000 { "--to-ports 32768-65535" } else { "--to-ports 1024-39999" };
+            assert!(one.advice.contains(free), "{}", one.advice);
+        }
+    }
 }
 
 #[test]

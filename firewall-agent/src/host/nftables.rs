@@ -14,7 +14,7 @@ use self::attributes::Attributes;
 use self::chains::{Chains, Hook};
 use self::expression::effects;
 use super::netlink::{Message, dump};
-use crate::audit::{Redirect, Rule, Translation};
+use crate::audit::{Masquerade, Redirect, Rule, Translation};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFT_MSG_GETRULE: u16 = 7;
@@ -27,7 +27,7 @@ const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_LIST_ELEM: u16 = 1;
 
-/// Every rule of this network namespace that rewrites destinations or moves packets, in all tables of
+/// Every rule of this network namespace that rewrites destinations, chooses source ports or moves packets, in all tables of
 /// all families.
 ///
 /// # Errors
@@ -67,9 +67,7 @@ fn read(message: &Message, chains: &Chains) -> Result<Vec<Rule>> {
     let (table, chain) = (text(NFTA_RULE_TABLE)?, text(NFTA_RULE_CHAIN)?);
     let hook = chains.hook(head[0], &table, &chain);
     // What the host sends has passed no program, and is not of other hosts.
-    if hook.is_some_and(|hook| hook.outgoing) {
-        effects.clear();
-    }
+    effects.retain(|one| matches!(one, Rule::Masquerade(_)) || !hook.is_some_and(|hook| hook.outgoing));
     let name = format!(
         "nftables: {} {table} {chain}, handle {}",
         family(i32::from(head[0])),
@@ -83,6 +81,7 @@ fn located(effect: Rule, name: &str, hook: Option<&Hook>) -> Vec<Rule> {
     let rule = name.to_owned();
     match effect {
         Rule::Translation(one) => vec![Rule::Translation(Translation { rule, ..one })],
+        Rule::Masquerade(one) => vec![Rule::Masquerade(Masquerade { rule, ..one })],
         Rule::Redirect(one) => {
             let devices = hook.map(|hook| hook.devices.clone()).unwrap_or_default();
             let from: Vec<Option<String>> =

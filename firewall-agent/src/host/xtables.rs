@@ -2,17 +2,20 @@
 
 use netlink_packet_core::parse_ip;
 
-use crate::audit::{NewPorts, Translation};
+use crate::audit::{NewPorts, SourcePorts, Translation};
 use crate::rules::Protocol;
 
 const NF_NAT_RANGE_MAP_IPS: u32 = 1;
 const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
+/// Random and fully random.
+const NF_NAT_RANGE_RANDOM: u32 = 4 | 16;
 
 /// Effect of a target that matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Rewrites the destination: the new one is in the translation.
     Destination,
+    SourcePorts(SourcePorts),
 }
 
 /// Offsets in bytes of a target's range: flags, first address and its length, first port, last port.
@@ -52,6 +55,16 @@ pub(super) fn target(name: &str, revision: u32, info: &[u8], found: &mut Transla
                 Some(port) => NewPorts::To(port..=port),
                 None => NewPorts::Unknown,
             };
+        }
+        "MASQUERADE" | "SNAT" => {
+            let flags = info.get(shape.flags..).and_then(|bytes| bytes.first_chunk());
+            let is_random = flags.is_some_and(|flags| u32::from_ne_bytes(*flags) & NF_NAT_RANGE_RANDOM != 0);
+            let ports = match range(info, shape) {
+                Some((_, NewPorts::To(ports))) => SourcePorts::To(ports),
+                _ if is_random => SourcePorts::Random,
+                _ => SourcePorts::Unchanged,
+            };
+            return Some(Effect::SourcePorts(ports));
         }
         _ => return None,
     }
@@ -117,6 +130,26 @@ mod tests {
     fn range(flags: u32, ports: [u16; 2]) -> Vec<u8> {
         let [first, last] = ports.map(u16::to_be_bytes);
         [&flags.to_ne_bytes()[..], &[0; 32], &first, &last].concat()
+    }
+
+    #[test]
+    fn source_ports_are_read() {
+        for (name, revision, info, expected) in [
+            ("MASQUERADE", 0, compat(0, [0, 0]), SourcePorts::Unchanged),
+            ("MASQUERADE", 0, compat(16, [0, 0]), SourcePorts::Random),
+            ("MASQUERADE", 0, compat(4, [0, 0]), SourcePorts::Random),
+            ("MASQUERADE", 0, compat(2, [30_000, 32_767]), SourcePorts::To(30_000..=32_767)),
+            ("MASQUERADE", 0, range(18, [30_000, 32_767]), SourcePorts::To(30_000..=32_767)),
+            ("SNAT", 1, range(1, [0, 0]), SourcePorts::Unchanged),
+            ("SNAT", 1, range(17, [0, 0]), SourcePorts::Random),
+            ("MASQUERADE", 0, Vec::new(), SourcePorts::Unchanged),
+        ] {
+            assert_eq!(
+                applied(name, revision, &info).0,
+                Some(Effect::SourcePorts(expected)),
+                "{name} {info:?}"
+            );
+        }
     }
 
     #[test]

@@ -154,6 +154,38 @@ const PLANTS: &[Plant] = &[
         uproot: &["ip -6 route delete 2001:db8:a::4"],
     },
     Plant {
+        kind: "masquerade",
+        object: "nftables: ip planted post, handle",
+        plant: &[
+            "nft add table ip planted",
+            "nft add chain ip planted post { type nat hook postrouting priority 100 ; }",
+            "nft add rule ip planted post masquerade fully-random",
+        ],
+        uproot: &["nft delete table ip planted"],
+    },
+    Plant {
+        kind: "masquerade",
+        object: "nftables: ip planted post, handle",
+        plant: &[
+            "nft add table ip planted",
+            "nft add chain ip planted post { type nat hook postrouting priority 100 ; }",
+            "nft add rule ip planted post meta l4proto tcp snat to 192.0.2.10:32000-40000",
+        ],
+        uproot: &["nft delete table ip planted"],
+    },
+    Plant {
+        kind: "masquerade",
+        object: "iptables-legacy: nat POSTROUTING, rule 1",
+        plant: &["iptables-legacy -t nat -A POSTROUTING -j MASQUERADE --random-fully"],
+        uproot: &["iptables-legacy -t nat -F"],
+    },
+    Plant {
+        kind: "masquerade",
+        object: "nftables: ip nat POSTROUTING, handle",
+        plant: &["iptables-nft -t nat -A POSTROUTING -p tcp -j MASQUERADE --to-ports 30000-32767"],
+        uproot: &["nft delete table ip nat"],
+    },
+    Plant {
         kind: "ephemeral",
         object: "32000-32767",
         plant: &["net/ipv4/ip_local_port_range=32000 60999"],
@@ -227,6 +259,9 @@ fn harmless_rules_are_not_reported() {
             "iptables-legacy -t raw -A PREROUTING -p tcp --dport 8432 -j CT --notrack",
             "nft add rule ip harmless pre tcp sport 8432 tcp sport set 5432",
             "nft add rule ip harmless pre tcp dport 8432 tcp dport set 8433",
+            // Source ports of the senders, which avoid the guarded ports, and chosen ones that do.
+            "nft add rule ip harmless post masquerade",
+            "nft add rule ip harmless post meta l4proto tcp masquerade to :33000-40000",
             // Judged on the lower interface.
             "ip link add mv0 link eth0 up type macvlan",
             "ip address add 192.0.2.12/24 dev mv0",
@@ -292,6 +327,19 @@ fn filtered_loopback_is_no_finding() {
         let reached = host.db.connect("127.0.0.1:5432", Duration::from_millis(300));
         assert_eq!(reached.is_ok(), !expected.is_empty(), "{interfaces:?}");
     }
+}
+
+#[test]
+fn unconnected_udp_socket_at_a_guarded_port_is_reported_unless_claimed() {
+    let host = filtered(User::Root);
+    let kinds = || host.audit(&[]).kinds().join(" ");
+    let resolver = host.db.udp("192.0.2.10:30005").unwrap();
+    assert_eq!(kinds(), "loopback resolver");
+    resolver.connect("192.0.2.20:53").unwrap();
+    assert_eq!(kinds(), "", "a connected socket");
+    drop(resolver);
+    let _elsewhere = host.db.udp("192.0.2.10:29005").unwrap();
+    assert_eq!(kinds(), "");
 }
 
 #[test]

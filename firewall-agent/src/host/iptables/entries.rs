@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use netlink_packet_core::parse_ip;
 
 use super::family::{Family, Info};
-use crate::audit::{Rule, Translation};
+use crate::audit::{Masquerade, Rule, Translation};
 use crate::host::xtables::{Effect, condition, target};
 use crate::rules::Protocol;
 
@@ -48,6 +48,9 @@ pub(super) fn rules(family: &Family, table: &str, info: &Info, entries: &[u8]) -
                 // What the host sends has passed no program, and is not of other hosts.
                 Some(Effect::Destination) if OUTGOING.contains(&chain.as_str()) => {}
                 Some(Effect::Destination) => found.push(Rule::Translation(translation)),
+                Some(Effect::SourcePorts(ports)) => {
+                    found.push(Rule::Masquerade(Masquerade { rule: translation.rule, ports }));
+                }
                 None => {}
             }
         }

@@ -1,4 +1,4 @@
-//! Expressions of a rule that rewrite the destination or move the packet.
+//! Expressions of a rule that rewrite the destination, choose source ports, or move the packet.
 
 use std::ops::RangeInclusive;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::attributes::{Attributes, ip};
 use super::condition::Registers;
-use crate::audit::{NewPorts, Redirect, Rule, Target, Translation};
+use crate::audit::{Masquerade, NewPorts, Redirect, Rule, SourcePorts, Target, Translation};
 use crate::host::xtables::{self, Effect};
 
 const NFTA_EXPR_NAME: u16 = 1;
@@ -16,6 +16,7 @@ const NFTA_NAT_TYPE: u16 = 1;
 const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
 const NFTA_NAT_REG_PROTO_MIN: u16 = 5;
 const NFTA_NAT_REG_PROTO_MAX: u16 = 6;
+const NFTA_NAT_FLAGS: u16 = 7;
 const NFT_NAT_DNAT: u32 = 1;
 
 const NFTA_REDIR_REG_PROTO_MIN: u16 = 1;
@@ -23,6 +24,12 @@ const NFTA_REDIR_REG_PROTO_MAX: u16 = 2;
 
 const NFTA_TPROXY_REG_ADDR: u16 = 2;
 const NFTA_TPROXY_REG_PORT: u16 = 3;
+
+const NFTA_MASQ_FLAGS: u16 = 1;
+const NFTA_MASQ_REG_PROTO_MIN: u16 = 2;
+const NFTA_MASQ_REG_PROTO_MAX: u16 = 3;
+/// Random and fully random.
+const NF_NAT_RANGE_RANDOM: u32 = 4 | 16;
 
 const NFTA_FWD_SREG_DEV: u16 = 1;
 const NFTA_DUP_SREG_DEV: u16 = 2;
@@ -47,6 +54,16 @@ pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
             }
             "redir" => (None, [NFTA_REDIR_REG_PROTO_MIN, NFTA_REDIR_REG_PROTO_MAX]),
             "tproxy" => (Some(NFTA_TPROXY_REG_ADDR), [NFTA_TPROXY_REG_PORT; 2]),
+            "nat" => {
+                let ports = [NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_REG_PROTO_MAX];
+                effects.push(masquerade(&registers, data, ports, NFTA_NAT_FLAGS)?);
+                continue;
+            }
+            "masq" => {
+                let ports = [NFTA_MASQ_REG_PROTO_MIN, NFTA_MASQ_REG_PROTO_MAX];
+                effects.push(masquerade(&registers, data, ports, NFTA_MASQ_FLAGS)?);
+                continue;
+            }
             "fwd" => {
                 effects.push(redirect(&registers, data.wire_number(NFTA_FWD_SREG_DEV)?));
                 continue;
@@ -61,6 +78,9 @@ pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
                 let info = data.get(NFTA_TARGET_INFO)?.unwrap_or_default();
                 match xtables::target(&name, revision, info, &mut found) {
                     Some(Effect::Destination) => effects.push(Rule::Translation(found.clone())),
+                    Some(Effect::SourcePorts(ports)) => {
+                        effects.push(Rule::Masquerade(Masquerade { rule: String::new(), ports }));
+                    }
                     None => {}
                 }
                 continue;
@@ -86,6 +106,19 @@ pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
         effects.push(Rule::Translation(found));
     }
     Ok(effects)
+}
+
+fn masquerade(registers: &Registers, data: Attributes<'_>, ports: [u16; 2], flags: u16) -> Result<Rule> {
+    let ports = new_ports(registers, data.wire_number(ports[0])?, data.wire_number(ports[1])?);
+    let is_random = data.wire_number(flags)?.unwrap_or_default() & NF_NAT_RANGE_RANDOM != 0;
+    let ports = match ports {
+        NewPorts::To(ports) => SourcePorts::To(ports),
+        // From a map: perhaps any.
+        NewPorts::Unknown => SourcePorts::Random,
+        NewPorts::Unchanged if is_random => SourcePorts::Random,
+        NewPorts::Unchanged => SourcePorts::Unchanged,
+    };
+    Ok(Rule::Masquerade(Masquerade { rule: String::new(), ports }))
 }
 
 fn redirect(registers: &Registers, device: Option<u32>) -> Rule {
