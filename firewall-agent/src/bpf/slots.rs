@@ -49,6 +49,9 @@ pub(super) fn at_once<T: Sync, R: Send>(
     items: &[T],
     call: impl Fn(&T) -> Result<R> + Sync,
 ) -> Vec<Result<R>> {
+    if let [only] = items {
+        return vec![call(only)];
+    }
     let (share, call) = (items.len().div_ceil(THREADS).max(1), &call);
     let calls = |part: &[T]| -> Vec<Result<R>> { part.iter().map(call).collect() };
     let panicked = || Err(anyhow!("a thread of the kernel's calls panicked"));
