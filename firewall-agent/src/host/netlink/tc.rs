@@ -139,14 +139,6 @@ mod tests {
         0000000003000000010000000100000002000000020000002400010065000000000000000000000000000000000000000000\
         00005d00000000000000";
 
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
-        digits
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
-            .collect()
-    }
-
     fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
         let length = u16::try_from(4 + value.len()).unwrap();
         let mut bytes = [&length.to_ne_bytes(), &number.to_ne_bytes(), value].concat();
@@ -171,11 +163,14 @@ mod tests {
             let rule = format!("tc: p0 ingress, pref {pref}, u32: mirred");
             vec![Rule::Redirect(Redirect { rule, from: Some("p0".to_owned()), to })]
         };
-        assert_eq!(read(&bytes(HEAD), "p0").unwrap(), []);
-        assert_eq!(read(&bytes(RECEIVED), "p0").unwrap(), redirect(49152, Target::Received(1)));
-        assert_eq!(read(&bytes(SENT), "p0").unwrap(), redirect(49151, Target::Sent(Some(2))));
+        assert_eq!(read(&hex::decode(HEAD).unwrap(), "p0").unwrap(), []);
+        assert_eq!(
+            read(&hex::decode(RECEIVED).unwrap(), "p0").unwrap(),
+            redirect(49152, Target::Received(1))
+        );
+        assert_eq!(read(&hex::decode(SENT).unwrap(), "p0").unwrap(), redirect(49151, Target::Sent(Some(2))));
         for cut in [10, HEADER + 3, 60] {
-            assert!(read(&bytes(SENT)[..cut], "p0").is_err(), "{cut}");
+            assert!(read(&hex::decode(SENT).unwrap()[..cut], "p0").is_err(), "{cut}");
         }
     }
 

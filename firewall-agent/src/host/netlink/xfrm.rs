@@ -156,14 +156,6 @@ mod tests {
         0000000000000000000000000000000000000000000000000000a04e0a6b0000000000000000000000000000000000000000\
         00000000000000000000000002000100000000000000000010000a00000000000000000000000000";
 
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
-        digits
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
-            .collect()
-    }
-
     /// The bytes with another one at this offset.
     fn with(mut bytes: Vec<u8>, at: usize, value: u8) -> Vec<u8> {
         bytes[at] = value;
@@ -172,7 +164,7 @@ mod tests {
 
     #[test]
     fn recorded_policies_count_if_they_expect_decapsulated_packets() {
-        let own = bytes(POLICY_IN);
+        let own = hex::decode(POLICY_IN).unwrap();
         let expected = "xfrm policy: in, 192.0.2.20/32 → 192.0.2.10/32";
         assert_eq!(policy(&own).unwrap().as_deref(), Some(expected));
         for (text, other) in [
@@ -187,7 +179,7 @@ mod tests {
 
     #[test]
     fn recorded_states_count_if_they_end_here() {
-        let tunnel = bytes(TUNNEL);
+        let tunnel = hex::decode(TUNNEL).unwrap();
         let here = |address: IpAddr| address.to_string() == "192.0.2.10";
         let expected = "xfrm state: 192.0.2.20 → 192.0.2.10, esp tunnel";
         assert_eq!(state(&tunnel, here).unwrap().as_deref(), Some(expected));
