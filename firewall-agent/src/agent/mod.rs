@@ -42,7 +42,8 @@ use self::repairs::Repairs;
 pub use self::restore::{Restored, restore};
 use self::status_reporter::StatusReporter;
 use crate::bpf::{
-    MapSizes, NamedMaps, Owned, Pins, Programs, all_run, databases_in, other_layouts, remove_other_layouts,
+    Kernel, MapSizes, NamedMaps, Owned, Pins, Programs, all_run, databases_in, other_layouts,
+    remove_other_layouts,
 };
 use crate::config::Config;
 use crate::files::file_reader::{FileReader, Inputs};
@@ -106,6 +107,8 @@ pub struct Agent {
     /// Time of the last ordered rescan.
     scanned: Instant,
     shared: Arc<SharedState>,
+    /// Handle of the HTTP server, until it serves. Opened at the start: another process may remove the pins afterwards.
+    counters: Option<Kernel>,
 }
 
 impl Agent {
@@ -125,6 +128,7 @@ impl Agent {
         let pins = Pins::new(&config.bpffs_dir);
         let mut programs = Programs::load(&pins, MapSizes::for_databases(config.max_databases))?;
         let reconciler = Reconciler::open(&config, &ownership)?;
+        let counters = Some(Kernel::open(&config.bpffs_dir)?);
         reader.request(reconciler.known_files());
         let slots = reconciler.data_plane.sizes().databases;
         if slots != config.max_databases {
@@ -163,6 +167,7 @@ impl Agent {
             checked_at: Instant::now(),
             scanned: Instant::now(),
             shared,
+            counters,
         };
         agent.reconciler.frees_nothing = !others.is_empty();
         // Unresponsive files do not delay the boot: the store has the accepted ones.

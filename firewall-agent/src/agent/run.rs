@@ -34,7 +34,9 @@ impl Agent {
         let ranges_dir: PathBuf = self.config.managed_ranges.parent().map(Into::into).unwrap_or_default();
         let mut events = FileEvents::start(vec![self.config.rules_dir.clone(), ranges_dir])?;
         let mut interfaces = LinkEvents::new()?;
-        web::serve(&self.config, &self.shared)?;
+        if let Some(kernel) = self.counters.take() {
+            web::serve(&self.config, kernel, &self.shared)?;
+        }
         let mut notifier = Notifier::from_environment();
         let mut control = control::listen(&self.config.control_socket);
         let committed = self.reconciler.store.committed();

@@ -12,16 +12,16 @@ use crate::http::{self, Bind, Counters, SharedState, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::CounterId;
 
-/// Serves the shared state. Reads counters through a kernel handle of its own.
+/// Serves the shared state. Reads counters through `kernel`, a handle of its own.
 ///
 /// # Errors
-/// The pins cannot be opened, or a thread cannot be started.
-pub(super) fn serve(config: &Config, shared: &Arc<SharedState>) -> Result<()> {
+/// A thread cannot be started.
+pub(super) fn serve(config: &Config, kernel: Kernel, shared: &Arc<SharedState>) -> Result<()> {
     let bind: Bind = |path| {
         let (listener, name) = bind_at(path, GROUP)?;
         Ok((listener, Box::new(move || name.is_lost())))
     };
-    http::serve(config.listen.clone(), bind, Kernel::open(&config.bpffs_dir)?, Arc::clone(shared))
+    http::serve(config.listen.clone(), bind, kernel, Arc::clone(shared))
 }
 
 impl Counters for Kernel {
