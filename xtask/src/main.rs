@@ -21,6 +21,7 @@ mod python;
 mod run;
 mod saved_results;
 mod soak;
+mod suites;
 mod test;
 mod tidy;
 mod traffic;

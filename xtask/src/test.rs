@@ -4,15 +4,14 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
-use xshell::cmd;
 
 use crate::prepare::prepare;
 use crate::run::reported;
 use crate::workspace::Workspace;
-use crate::{artefacts, boot, cluster, fuzz, kernels, kubectl, python, tidy, traffic};
+use crate::{artefacts, boot, cluster, fuzz, kernels, kubectl, python, suites, tidy, traffic};
 
-/// Minimum number of parallel tests: most of them wait, for agents and for silence.
-const THREADS: usize = 6;
+/// Minimum number of parallel tests of a program: most of them wait, for agents and for silence.
+const THREADS: usize = 4;
 
 /// Seconds of fuzzing for each target, by default and with `--full`.
 const FUZZ: u32 = 5;
@@ -34,20 +33,20 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         traffic::ensure_tools(workspace)?;
     }
     artefacts::for_tests(workspace)?;
-    let mut tests = cmd!(workspace.shell, "cargo test --workspace --no-fail-fast");
+    let mut variables = Vec::new();
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         let cores = available_parallelism().map_or(1, NonZero::get);
-        tests = tests.env("RUST_TEST_THREADS", cores.max(THREADS).to_string());
+        variables.push(("RUST_TEST_THREADS", cores.max(THREADS).to_string()));
     }
     if arguments.full {
-        tests = tests.env("FIREWALL_TESTS", "full");
+        variables.push(("FIREWALL_TESTS", "full".to_owned()));
     }
     // The tests often wait and leave the CPU idle.
     let mut ahead = vec![tidy::lint_ahead(workspace)?];
     if !arguments.full {
         ahead.push(fuzz::build_ahead(workspace)?);
     }
-    let tests = tests.run();
+    let tests = reported(suites::run_all(workspace, &variables));
     for child in &mut ahead {
         child.wait()?;
     }
