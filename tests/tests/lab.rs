@@ -74,6 +74,29 @@ fn lab_objects_are_visible_only_inside_and_removed_afterwards() {
     assert!(!Path::new("/run/netns/seen-inside").exists());
 }
 
+/// A program that an agent attaches to its default control group must reach the sockets of this lab, and no others.
+#[test]
+fn each_lab_is_its_own_control_group_at_the_default_path() {
+    let group = || {
+        let text = fs::read_to_string("/proc/thread-self/cgroup").unwrap();
+        text.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned()
+    };
+    let (before, root) = (group(), "/sys/fs/cgroup/cgroup.threads");
+    let groups = [(); 2].map(|()| {
+        let lab = Lab::new().unwrap();
+        let threads = fs::read_to_string(root).unwrap();
+        let own = nix::unistd::gettid().to_string();
+        assert!(threads.lines().any(|thread| thread == own), "{threads}");
+        let child = lab.host("a").unwrap().run("cat /proc/self/cgroup").unwrap();
+        assert!(child.contains(&group()), "{child}");
+        (group(), lab.cgroup().to_owned())
+    });
+    assert_ne!(groups[0], groups[1]);
+    assert!(groups.iter().all(|(group, _)| *group != before && group != "/"));
+    let outside = std::thread::spawn(move || group()).join().unwrap();
+    assert!(!groups.iter().any(|(group, _)| *group == outside), "{outside}: not left");
+}
+
 #[test]
 fn children_die_with_the_thread_that_started_them() {
     let mut child = thread::spawn(|| {

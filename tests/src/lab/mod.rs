@@ -8,6 +8,7 @@ mod answer;
 mod artefact;
 mod binary;
 mod builder;
+mod cgroup;
 mod confined;
 mod contained;
 mod cpu;
@@ -35,6 +36,8 @@ use anyhow::{Context as _, Result};
 use fs_err as fs;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+
+use cgroup::Cgroup;
 
 pub use agent::{Agent, CAPABILITY_MASK, User, process_status};
 pub use answer::Answer;
@@ -70,11 +73,13 @@ const MOUNTS: &[(&str, &str, Option<&str>)] = &[
     ("bpf", "/sys/fs/bpf", Some("mode=0755")),
 ];
 
-/// A set of namespaces around the current thread, with private `/run`, `/dev/shm` and `/sys/fs/bpf`. Outside its hosts
-/// the thread has no network but a loopback that is down. Threads that it starts are inside too. Dropping it moves the
+/// A set of namespaces around the current thread, with private `/run`, `/dev/shm` and `/sys/fs/bpf`, and a control group
+/// that is `/sys/fs/cgroup`. Outside its hosts the thread has no network but a loopback that is down. Threads that it starts are inside too. Dropping it moves the
 /// thread back.
 #[derive(Debug)]
 pub struct Lab {
+    /// Left before the namespaces.
+    cgroup: Option<Cgroup>,
     before: Before,
     dir: PathBuf,
     not_send: PhantomData<*const ()>,
@@ -95,7 +100,7 @@ impl Lab {
             directory: std::env::current_dir().context("lab: no current directory")?,
         };
         unshare(OWN).context("lab: no namespaces of its own; it needs root")?;
-        let lab = Self { before, dir: PathBuf::from("/run/lab"), not_send: PhantomData };
+        let mut lab = Self { cgroup: None, before, dir: PathBuf::from("/run/lab"), not_send: PhantomData };
         let nothing = None::<&str>;
         mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
             .context("/: not private")?;
@@ -107,7 +112,19 @@ impl Lab {
         for dir in [Path::new("/run/netns"), lab.dir()] {
             fs::create_dir(dir)?;
         }
+        lab.cgroup = Some(Cgroup::enter()?);
         Ok(lab)
+    }
+
+    /// Returns the directory of the lab's control group, at any time.
+    pub fn cgroup(&self) -> &Path {
+        self.cgroup.as_ref().map_or(Path::new("/dev/null"), Cgroup::path)
+    }
+
+    /// Shows the machine's control groups at `/sys/fs/cgroup`, for a runtime that makes groups there. Every agent started
+    /// afterwards needs another `socket_filter_cgroup`, or a cgroup namespace.
+    pub fn uncover_cgroups(&self) -> Result<()> {
+        Cgroup::uncover()
     }
 
     /// Returns a directory that vanishes with the lab and that every user may read.
@@ -142,6 +159,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        self.cgroup = None;
         for namespace in &self.before.namespaces {
             // The kernel refuses while a thread that was started inside still runs; this thread then stays inside until
             // it ends.

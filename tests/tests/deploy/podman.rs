@@ -44,6 +44,7 @@ impl<'a> Podman<'a> {
             overlay(host, index, dir);
         }
         replace_null(host);
+        host.lab.uncover_cgroups().unwrap();
         let unified =
             statfs(HYBRID).is_ok_and(|found| found.filesystem_type().0 == libc::CGROUP2_SUPER_MAGIC);
         if unified {

@@ -59,6 +59,8 @@ impl Scenario {
     /// Boots the node for the first time; loads its images.
     fn boot(plan: &Plan) -> Result<Self> {
         let lab = Lab::new()?;
+        // The node has a cgroup namespace.
+        lab.uncover_cgroups()?;
         let hosts = Hosts::build(&lab)?;
         let cgroups = Cgroups::of(plan.run)?;
         let mut node = Node::new(&lab, &hosts.node, &plan.packages, cgroups, &plan.logs)?;
