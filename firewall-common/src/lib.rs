@@ -1,4 +1,4 @@
-//! The contract between the XDP program and userspace: the packet parser, the verdict reasons, and the names, keys and
+//! The contract between the kernel's programs and userspace: the packet parser, the verdict reasons, and the names, keys and
 //! values of every shared map.
 //!
 //! Byte order: addresses and ports are in **network byte order** in every map key and [`packet::Flow`]; an address is
@@ -16,6 +16,7 @@ mod layout;
 pub mod names;
 pub mod packet;
 mod reason;
+mod socket;
 
 pub use accelerations::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_WORDS,
@@ -31,3 +32,7 @@ pub use layout::{
     NO_RULE, PORT_WORDS, PortWord, RuleRecord, Stamp, TOMBSTONE, Tally,
 };
 pub use reason::Reason;
+pub use socket::{
+    ACCEPTED, EVERY_DATABASE, OUTGOING, SOCKET_DENIALS_SIZE, SOCKET_TRAFFIC_SIZE, SocketDenial, SocketMark,
+    SocketTraffic, UNMARKED, socket_filter,
+};

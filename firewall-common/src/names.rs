@@ -5,7 +5,7 @@ use core::mem::size_of;
 
 use crate::{
     CachedEndpoint, CachedVerdict, DatabaseRecord, Denial, Denials, Hits, PortWord, RuleRecord, Sampler,
-    SourceFilter, Tally,
+    SocketDenial, SocketMark, SocketTraffic, SourceFilter, Tally,
 };
 
 /// Directory of this map layout below the agent's bpffs directory. Links live outside it, unversioned, so that older
@@ -20,6 +20,12 @@ pub const SOURCES_DIR: &str = "sources";
 pub const FIREWALL: &str = "firewall";
 /// The probe program, never attached: answers with a reason and a rule counter, and counts nothing.
 pub const PROBE: &str = "probe";
+/// The program attached to a control group: the socket filter.
+pub const SOCKET_FILTER: &str = "socket_filter";
+/// The probe program of the socket filter, never attached: answers for a packet at a listener.
+pub const SOCKET_PROBE: &str = "socket_probe";
+/// Pin of the link of [`SOCKET_FILTER`], among those of the interfaces: no interface has this name.
+pub const SOCKET_LINK: &str = ":socket-filter";
 /// Programs used by `cargo xtask bench` as a baseline; no agent loads them.
 pub const MEASURED: [&str; 7] = [
     "empty_drop",
@@ -50,8 +56,10 @@ pub struct SharedMap {
     /// In bytes; a slot of an array of maps or programs has 4.
     pub value_size: usize,
     pub entries: Entries,
-    /// Verdicts depend on the map: the drift check compares it with the map that the program uses.
+    /// Verdicts depend on the map: the drift check compares it with the map that the programs use.
     pub decides: bool,
+    /// Only the socket filter uses the map.
+    pub is_of_sockets: bool,
     /// The map has the same meaning in every layout, and an agent of another layout continues it.
     pub migrated: bool,
     pub group: Option<Group>,
@@ -84,7 +92,16 @@ impl Group {
 impl SharedMap {
     const fn new(name: &'static str, key_size: usize, value_size: usize) -> Self {
         let entries = Entries::Declared;
-        Self { name, key_size, value_size, entries, decides: false, migrated: false, group: None }
+        Self {
+            name,
+            key_size,
+            value_size,
+            entries,
+            decides: false,
+            is_of_sockets: false,
+            migrated: false,
+            group: None,
+        }
     }
 }
 
@@ -137,7 +154,17 @@ shared_maps! {
     PREFILTER_V4: u32 => SourceFilter { decides: true, entries: Entries::Databases }
     /// IPv6 source prefilters by database slot.
     PREFILTER_V6: u32 => SourceFilter { decides: true, entries: Entries::Databases }
+    /// Socket storage: the marks of TCP sockets at protected ports.
+    SOCKETS: u32 => SocketMark { decides: true, is_of_sockets: true }
+    /// Packets and bytes judged at a socket, by interface and verdict, per CPU.
+    SOCKET_TRAFFIC: SocketTraffic => Tally { is_of_sockets: true }
+    /// Sources refused at a socket; the kernel evicts the least recently seen.
+    SOCKET_DENIALS: SocketDenial => Denials { is_of_sockets: true }
+    /// The samplers of packets refused at a socket, one per CPU.
+    SOCKET_SAMPLER: u32 => Sampler { is_of_sockets: true }
 }
 
 /// Constant of the programs: the enabled [`crate::fast_path`].
 pub const ACCELERATIONS: &str = "ACCELERATIONS";
+/// Constant of the programs: the enabled [`crate::socket_filter`].
+pub const SOCKET_FILTER_BITS: &str = "SOCKET_FILTER_BITS";

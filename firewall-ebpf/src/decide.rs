@@ -80,14 +80,14 @@ fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
 
 /// The verdict of the endpoint table; `None` when it has no row for the flow.
 #[inline(always)]
-fn by_table<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<Decision> {
+pub fn by_table<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<Decision> {
     Some(by_source(flow, maps, row(flow, maps)?).0)
 }
 
 /// The same, through the caches. They contain verdicts of rows only: those depend solely on tables published by a
 /// pointer, while the ports are written in place.
 #[inline(always)]
-fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
+pub fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     flow: &Flow,
     maps: impl Maps<'a>,
     caches: &mut Caches<V, E>,
@@ -120,7 +120,7 @@ fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
 
 /// The row of the flow's destination: that of its address, else the wildcard's.
 #[inline(always)]
-fn row<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<&'a Endpoint> {
+pub fn row<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<&'a Endpoint> {
     let table = maps.live_table()?;
     match table.endpoint(flow, flow.family) {
         Some(endpoint) => Some(endpoint),

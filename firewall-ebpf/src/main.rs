@@ -1,8 +1,9 @@
-//! The XDP program of the database firewall: parse → decide → count → act.
+//! The programs of the database firewall: parse → decide → count → act.
 //!
-//! Two programs share [`decide`](decide::decide). `firewall` is attached: it counts and returns an action. `probe`, the
-//! probe program, is never attached: it counts nothing and returns the reason. `recorder` is the target of a tail call
-//! of `firewall`, after the verdict, with the few refused packets to be recorded.
+//! `firewall` is attached to interfaces: it counts and returns an action. `recorder` is the target of its tail call, after
+//! the verdict, with the few refused packets to be recorded. `socket_filter` is attached to a control group, and judges
+//! packets again where they enter a socket. `probe` and `socket_probe`, the probe programs, are never attached: they share
+//! the decisions ([`decide`](decide::decide), [`socket`]), count nothing and return the reason.
 //!
 //! The decision, the caches and the sampler are free of kernel types and have unit tests on the host. Everything else
 //! compiles for the `bpf` target only; on the host the crate is an empty program, so that workspace-wide commands
@@ -22,9 +23,13 @@ mod lookup;
 mod portless;
 #[cfg(any(test, target_arch = "bpf"))]
 mod sampler;
+#[cfg(any(test, target_arch = "bpf"))]
+mod socket;
 
 #[cfg(target_arch = "bpf")]
 mod accelerations;
+#[cfg(target_arch = "bpf")]
+mod arrival;
 #[cfg(target_arch = "bpf")]
 mod baselines;
 #[cfg(target_arch = "bpf")]
@@ -46,16 +51,22 @@ mod recorder;
 #[cfg(target_arch = "bpf")]
 mod runtime;
 #[cfg(target_arch = "bpf")]
+mod socket_count;
+#[cfg(target_arch = "bpf")]
+mod socket_storage;
+#[cfg(target_arch = "bpf")]
+mod socket_verdict;
+#[cfg(target_arch = "bpf")]
 mod tables;
 
 #[cfg(target_arch = "bpf")]
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS},
-    macros::xdp,
-    programs::XdpContext,
+    macros::{cgroup_skb, xdp},
+    programs::{SkBuffContext, XdpContext},
 };
 #[cfg(target_arch = "bpf")]
-use firewall_common::{Reason, fast_path, packet::Flow};
+use firewall_common::{Reason, fast_path, packet::Flow, socket_filter as socket_filter_bits};
 
 #[cfg(all(target_arch = "bpf", not(feature = "packet-log")))]
 use crate::handover::sample;
@@ -63,10 +74,13 @@ use crate::handover::sample;
 use crate::packet_log::sample;
 #[cfg(target_arch = "bpf")]
 use crate::{
-    accelerations::is_on,
+    accelerations::{is_on, socket_filter_is},
+    arrival::Arrival,
     count::count,
     decide::decide,
     frame::Frame,
+    socket::{decide_at_any_socket, decide_at_socket},
+    socket_verdict::KernelVerdicts,
     tables::{CACHES, KernelCaches, KernelMaps},
 };
 
@@ -107,6 +121,49 @@ pub fn probe(ctx: XdpContext) -> u32 {
     let mut flow = Flow::default();
     let shape = Frame::new(&ctx).parse(&mut flow);
     let decision = decide(shape, &flow, KernelMaps, None::<&mut KernelCaches>);
+    decision.reason.answer(decision.rule)
+}
+
+/// The program attached to a control group: 1 lets a packet enter its socket, 0 drops it.
+#[cfg(target_arch = "bpf")]
+#[cgroup_skb(ingress)]
+pub fn socket_filter(ctx: SkBuffContext) -> i32 {
+    const PASS: i32 = 1;
+    const DROP: i32 = 0;
+    let mut flow = Flow::default();
+    let Some((arrival, shape)) = Arrival::read(&ctx, &mut flow) else { return PASS };
+    if arrival.is_local() && !socket_filter_is(socket_filter_bits::LOOPBACK) {
+        return PASS;
+    }
+    let decision = decide_at_socket(shape, &mut flow, &arrival, KernelMaps, &KernelVerdicts);
+    let action = match decision.reason {
+        Reason::NotIp | Reason::NotProtected => return PASS,
+        Reason::Allowed | Reason::WouldDeny => PASS,
+        Reason::VlanDepth
+        | Reason::Malformed
+        | Reason::NoMatch
+        | Reason::Closed
+        | Reason::NoPort
+        | Reason::Fragment => {
+            if socket_filter_is(socket_filter_bits::ENFORCE) {
+                DROP
+            } else {
+                PASS
+            }
+        }
+    };
+    socket_count::count(&decision, &flow, &arrival);
+    action
+}
+
+/// The probe program of the socket filter: answers with [`Reason::answer`] for a packet to a listener, and has no side
+/// effect. A program of another type, since one at a socket can return only two values.
+#[cfg(target_arch = "bpf")]
+#[xdp(frags)]
+pub fn socket_probe(ctx: XdpContext) -> u32 {
+    let mut flow = Flow::default();
+    let shape = Frame::new(&ctx).parse(&mut flow);
+    let decision = decide_at_any_socket(shape, &flow, KernelMaps, None::<&mut KernelCaches>);
     decision.reason.answer(decision.rule)
 }
 

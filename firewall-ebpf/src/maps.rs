@@ -3,16 +3,18 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
+    btf_maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray, ProgramArray,
+    },
     macros::btf_map,
 };
 use firewall_common::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE, DatabaseRecord, Denial,
-    Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, Sampler, SourceFilter,
-    Tally,
+    Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, SOCKET_DENIALS_SIZE,
+    SOCKET_TRAFFIC_SIZE, Sampler, SocketDenial, SocketMark, SocketTraffic, SourceFilter, Tally,
 };
 
-use crate::clock::Tick;
+use crate::{clock::Tick, socket_storage::InheritedStorage};
 
 /// Published maps are frozen for userspace and, by this flag, read-only for programs.
 pub const FROZEN: usize = BPF_F_RDONLY_PROG as usize;
@@ -79,6 +81,20 @@ pub static SAMPLER: PerCpuArray<Sampler, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static RECORDERS: ProgramArray<2> = ProgramArray::new();
+
+#[btf_map]
+pub static SOCKETS: InheritedStorage<SocketMark> = InheritedStorage::new();
+
+#[btf_map]
+pub static SOCKET_TRAFFIC: LruPerCpuHashMap<SocketTraffic, Tally, { SOCKET_TRAFFIC_SIZE as usize }> =
+    LruPerCpuHashMap::new();
+
+#[btf_map]
+pub static SOCKET_DENIALS: LruHashMap<SocketDenial, Denials, { SOCKET_DENIALS_SIZE as usize }> =
+    LruHashMap::new();
+
+#[btf_map]
+pub static SOCKET_SAMPLER: PerCpuArray<Sampler, 1> = PerCpuArray::new();
 
 /// Index in [`RECORDERS`].
 #[cfg(not(feature = "packet-log"))]

@@ -1,6 +1,6 @@
 //! Portless packets: the verdict of all databases at the destination address.
 
-use firewall_common::{EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow};
+use firewall_common::{EVERY_DATABASE, EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow};
 
 use crate::{
     decide::Decision,
@@ -43,23 +43,44 @@ pub struct PortlessWalk<'a, M: Maps<'a>> {
 pub fn decide_portless<'a, M: Maps<'a>>(flow: &Flow, maps: M, rule: PortlessRule) -> Decision {
     let Some(table) = maps.live_table() else { return Decision::without_rule(Reason::NotProtected) };
     let Some(key) = table.members(flow) else { return Decision::without_rule(Reason::NotProtected) };
-    let mut walk = PortlessWalk {
-        maps,
-        table,
-        flow: *flow,
-        key,
-        rule: rule as u32,
-        evaluated: 0,
-        allowing: NO_RULE,
-        monitoring: NO_RULE,
-        refusing: NO_RULE,
-        closed: 0,
-    };
+    let mut walk = PortlessWalk::new(flow, maps, table, key, rule);
     maps.walk_members(&mut walk);
     walk.decision(rule)
 }
 
+/// The verdict of every database of the host together, about a packet to a closed port at an address that no file claims:
+/// translation hides the packet's database. The packet passes when one of them allows the source or is in monitor mode.
+#[inline(always)]
+pub fn decide_by_every_database<'a, M: Maps<'a>>(flow: &Flow, maps: M) -> Decision {
+    let Some(table) = maps.live_table() else { return Decision::without_rule(Reason::Closed) };
+    let mut walk = PortlessWalk::new(flow, maps, table, EVERY_DATABASE, PortlessRule::Any);
+    maps.walk_members(&mut walk);
+    if walk.allowing != NO_RULE {
+        Decision { reason: Reason::Allowed, rule: walk.allowing }
+    } else if walk.monitoring != NO_RULE {
+        Decision { reason: Reason::WouldDeny, rule: walk.monitoring }
+    } else {
+        Decision::without_rule(Reason::Closed)
+    }
+}
+
 impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
+    #[inline(always)]
+    fn new(flow: &Flow, maps: M, table: M::Table, key: EndpointKey, rule: PortlessRule) -> Self {
+        Self {
+            maps,
+            table,
+            flow: *flow,
+            key,
+            rule: rule as u32,
+            evaluated: 0,
+            allowing: NO_RULE,
+            monitoring: NO_RULE,
+            refusing: NO_RULE,
+            closed: 0,
+        }
+    }
+
     /// Evaluates one member row; returns whether the walk continues.
     #[inline(always)]
     pub fn evaluate(&mut self, row: u32) -> bool {

@@ -116,7 +116,8 @@ impl NamedMaps {
         let firewall = programs.firewall()?.fd().context("program firewall: not loaded")?;
         let used =
             syscall::program_maps(firewall.as_fd()).context("program firewall: cannot list its maps")?;
-        let decides = |name: &str| CONTRACT.iter().any(|map| map.decides && map.name == name);
+        let decides =
+            |name: &str| CONTRACT.iter().any(|map| map.decides && !map.is_of_sockets && map.name == name);
         for (name, id, _) in self.maps.iter().filter(|(name, ..)| decides(name)) {
             ensure!(used.contains(id), "program firewall: does not use the map that is pinned as {name}");
         }

@@ -78,3 +78,9 @@ pub struct Flow {
 pub fn parse<P: PacketBytes + ?Sized>(packet: &P, flow: &mut Flow) -> Shape {
     ethernet::parse(packet, flow)
 }
+
+/// Parses one IPv6 packet, from its IP header on, into `flow` and returns its shape.
+#[inline(always)]
+pub fn parse_ipv6<P: PacketBytes + ?Sized>(packet: &P, flow: &mut Flow) -> Shape {
+    ipv6::parse(packet, 0, flow)
+}

@@ -1,0 +1,261 @@
+//! A packet that enters a socket, and the socket: access to the context of the socket filter.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    bindings::{
+        __sk_buff, BPF_F_CURRENT_NETNS, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_tuple,
+        bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+    },
+    helpers::generated::{
+        bpf_sk_fullsock, bpf_sk_lookup_tcp, bpf_sk_release, bpf_sk_storage_get, bpf_skb_load_bytes,
+    },
+    programs::SkBuffContext,
+};
+use bytemuck::AnyBitPattern;
+use firewall_common::{
+    CLASS_SYN, CLASS_TCP, CLASS_UDP, IPV4, IPV6, SocketMark,
+    packet::{Flow, PacketBytes, Shape, parse_ipv6},
+};
+
+use crate::{
+    maps::SOCKETS,
+    socket::{Socket, SocketState},
+};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// `SOCK_STREAM` and `SOCK_DGRAM`.
+const STREAM: u32 = 1;
+const DATAGRAM: u32 = 2;
+/// States of a socket, as the kernel numbers them.
+const ESTABLISHED: u32 = 1;
+const SYN_SENT: u32 = 2;
+const LISTEN: u32 = 10;
+/// Index of `lo` in every network namespace.
+const LOOPBACK: u32 = 1;
+
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+/// Offset of the flags in a TCP header.
+const FLAGS: usize = 13;
+const FIN_SYN_RST_ACK: u8 = 0x17;
+const SYN: u8 = 0x02;
+
+/// One run of the socket filter, for a packet of TCP or UDP. The kernel has verified the packet's headers.
+pub struct Arrival {
+    ctx: *mut __sk_buff,
+    sock: *mut bpf_sock,
+    state: SocketState,
+    /// In network byte order.
+    port: u16,
+    /// Index of the interface that received the packet; 0 when unknown.
+    pub interface: u32,
+    /// In bytes, from the IP header on.
+    pub length: usize,
+    /// Offset of the TCP or UDP header; 0 when unknown.
+    transport: usize,
+}
+
+/// Reads a field of a structure of the kernel, alone: the verifier knows each field by its offset and size.
+macro_rules! field {
+    ($pointer:expr, $($field:ident).+) => {
+        // SAFETY: a pointer that the kernel has checked or passed; the verifier checks the access.
+        unsafe { (&raw const (*$pointer).$($field).+).read_volatile() }
+    };
+}
+
+impl Arrival {
+    /// The packet's socket; `None` when it is neither TCP nor UDP. Parses the packet into `flow`.
+    #[inline(always)]
+    pub fn read(ctx: &SkBuffContext, flow: &mut Flow) -> Option<(Self, Shape)> {
+        let ctx = ctx.skb.skb;
+        let sock = field!(ctx, __bindgen_anon_2.sk);
+        if sock.is_null() {
+            return None;
+        }
+        // SAFETY: the socket of the context, which is not null.
+        let sock = unsafe { bpf_sk_fullsock(sock) };
+        if sock.is_null() {
+            return None;
+        }
+        let protocol = match (field!(sock, type_), field!(sock, protocol)) {
+            (STREAM, protocol) if protocol == u32::from(TCP) => TCP,
+            (DATAGRAM, protocol) if protocol == u32::from(UDP) => UDP,
+            _ => return None,
+        };
+        let state = match (protocol, field!(sock, state)) {
+            (UDP, ESTABLISHED) => SocketState::Connected,
+            (UDP, _) => SocketState::Unconnected,
+            (_, LISTEN) => SocketState::Listener,
+            (_, SYN_SENT) => SocketState::Opening,
+            _ => SocketState::Session,
+        };
+        let port = (field!(sock, src_port) as u16).to_be();
+        let (interface, length) = (field!(ctx, ifindex), field!(ctx, len) as usize);
+        let mut arrival = Self { ctx, sock, state, port, interface, length, transport: 0 };
+        let shape = arrival.parse(flow);
+        if flow.protocol != protocol {
+            // An unreadable chain has no protocol.
+            if shape == Shape::Port {
+                return None;
+            }
+            flow.protocol = protocol;
+        }
+        Some((arrival, shape))
+    }
+
+    #[inline(always)]
+    fn parse(&mut self, flow: &mut Flow) -> Shape {
+        let Some(start) = self.load::<[u32; 5]>(0) else { return Shape::Malformed };
+        let [first, _, third, source, destination] = start.map(u32::to_ne_bytes);
+        if first[0] >> 4 == 4 {
+            flow.family = IPV4;
+            flow.source[0] = u32::from_ne_bytes(source);
+            flow.destination[0] = u32::from_ne_bytes(destination);
+            flow.protocol = third[1];
+            self.transport = usize::from(first[0] & 0x0f) * 4;
+            return self.read_port(flow);
+        }
+        let next = self.load::<u8>(6).unwrap_or_default();
+        if next != TCP && next != UDP {
+            return match parse_ipv6(self, flow) {
+                Shape::Port => Shape::Port,
+                _ => Shape::Unreadable,
+            };
+        }
+        let Some(addresses) = self.load::<[[u32; 4]; 2]>(8) else { return Shape::Malformed };
+        flow.family = IPV6;
+        [flow.source, flow.destination] = addresses;
+        flow.protocol = next;
+        self.transport = IPV6_HEADER;
+        self.read_port(flow)
+    }
+
+    #[inline(always)]
+    fn read_port(&self, flow: &mut Flow) -> Shape {
+        let Some([_, port]) = self.load::<[u16; 2]>(self.transport) else { return Shape::Malformed };
+        flow.port = port;
+        Shape::Port
+    }
+
+    /// Returns whether the packet came over the loopback interface.
+    #[inline(always)]
+    pub fn is_local(&self) -> bool {
+        self.interface == LOOPBACK
+    }
+
+    /// The packet's class, as in the table of refused sources.
+    #[inline(always)]
+    pub fn class(&self, flow: &Flow) -> u8 {
+        if flow.protocol == UDP {
+            return CLASS_UDP;
+        }
+        let flags = if self.transport < IPV4_HEADER { None } else { self.load::<u8>(self.transport + FLAGS) };
+        match flags {
+            Some(flags) if flags & FIN_SYN_RST_ACK == SYN => CLASS_SYN,
+            _ => CLASS_TCP,
+        }
+    }
+
+    /// Reads a value at any offset from the IP header on, through the kernel's copy.
+    #[inline(always)]
+    fn load<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
+        let mut bytes = MaybeUninit::<T>::uninit();
+        // SAFETY: the kernel writes exactly `size_of::<T>()` bytes, or returns an error; it checks the offset itself.
+        let done = unsafe {
+            bpf_skb_load_bytes(
+                self.ctx.cast(),
+                offset as u32,
+                bytes.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+            )
+        };
+        // SAFETY: on 0 all bytes were written, and every bit pattern is a T.
+        if done == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
+    }
+}
+
+impl PacketBytes for Arrival {
+    #[inline(always)]
+    fn frame_len(&self) -> usize {
+        self.length
+    }
+
+    #[inline(always)]
+    fn read_fixed<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.load(offset)
+    }
+
+    #[inline(always)]
+    fn read_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.load(offset)
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        self.load(offset)
+    }
+}
+
+impl Socket<'static> for Arrival {
+    #[inline(always)]
+    fn state(&self) -> SocketState {
+        self.state
+    }
+
+    #[inline(always)]
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    #[inline(always)]
+    fn mark(&self) -> Option<&'static mut SocketMark> {
+        // SAFETY: a socket that the kernel has checked; it creates the mark with zeros.
+        let mark = unsafe {
+            bpf_sk_storage_get(
+                SOCKETS.as_ptr(),
+                self.sock.cast(),
+                core::ptr::null_mut(),
+                u64::from(BPF_SK_STORAGE_GET_F_CREATE),
+            )
+        };
+        // SAFETY: null, or a mark that lives as long as this program run. Other CPUs may read and write it: each field is
+        // a plain integer, and a cached answer has a check.
+        unsafe { mark.cast::<SocketMark>().as_mut() }
+    }
+
+    #[inline(always)]
+    fn has_listener(&self, flow: &Flow) -> bool {
+        let (destination, port) = (flow.destination, flow.port);
+        let (mut tuple, size) = if flow.family == IPV4 {
+            let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
+                saddr: 0,
+                daddr: destination[0],
+                sport: 0,
+                dport: port,
+            };
+            (bpf_sock_tuple__bindgen_ty_1 { ipv4 }, 12)
+        } else {
+            let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+                saddr: [0; 4],
+                daddr: destination,
+                sport: 0,
+                dport: port,
+            };
+            (bpf_sock_tuple__bindgen_ty_1 { ipv6 }, 36)
+        };
+        let tuple: *mut bpf_sock_tuple = (&raw mut tuple).cast();
+        // SAFETY: the tuple has `size` bytes that are set.
+        let found =
+            unsafe { bpf_sk_lookup_tcp(self.ctx.cast(), tuple, size, BPF_F_CURRENT_NETNS as i64 as u64, 0) };
+        if found.is_null() {
+            return false;
+        }
+        let listens = field!(found, state) == LISTEN;
+        // SAFETY: the socket that was just found, and is not used afterwards.
+        unsafe { bpf_sk_release(found.cast()) };
+        listens
+    }
+}
