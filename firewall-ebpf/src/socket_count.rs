@@ -34,7 +34,9 @@ pub fn count(decision: &Decision, flow: &Flow, arrival: &Arrival) {
     };
     let is_allowed = answer >> 24 == Reason::Allowed as u32;
     tally(if is_allowed { Reason::Allowed.answer(NO_RULE) } else { answer }, arrival);
-    if !is_allowed && !is_on(fast_path::UNRECORDED) {
+    // Of a database in monitor mode XDP records the packets.
+    let is_refused = !is_allowed && answer >> 24 != Reason::WouldDeny as u32;
+    if is_refused && !is_on(fast_path::UNRECORDED) {
         record(answer, flow, arrival, sampler);
     }
 }

@@ -34,17 +34,18 @@ impl Agent {
         self.probes.next(&self.reconciler.live, &self.config.bpffs_dir);
     }
 
-    /// Attaches where necessary, unless an operator has detached the host.
+    /// Attaches interfaces and socket filter where necessary, unless an operator has detached the host.
     pub(super) fn attach_interfaces(&mut self, woken: Instant) {
         if self.reconciler.detached().is_none() {
             let programs = self.packet_log.attached(&mut self.programs);
             self.interfaces.attach(programs, &self.pins, &mut self.repairs, woken);
+            self.socket_filter.attach(&mut self.programs, &self.pins, &mut self.repairs, woken);
         }
     }
 
-    /// Detaches every interface, until [`Self::attach`].
+    /// Detaches every interface and the socket filter, until [`Self::attach`].
     pub(super) fn detach(&mut self) -> Result<String> {
-        let detached = self.interfaces.detach();
+        let detached = self.interfaces.detach().and(self.socket_filter.detach(&self.pins));
         let done = self.reconciler.detach(&self.pins);
         detached.and(done)
     }
@@ -53,8 +54,9 @@ impl Agent {
     pub(super) fn attach(&mut self) -> Result<String> {
         self.reconciler.set_detached(false)?;
         self.interfaces.changed();
+        self.socket_filter.changed();
         self.attach_interfaces(Instant::now());
-        match self.interfaces.errors().next() {
+        match self.interfaces.errors().cloned().chain(self.socket_filter.unfiltered()).next() {
             Some(error) => anyhow::bail!("{error}"),
             None => Ok("attached: every configured interface is filtered".to_owned()),
         }
@@ -78,6 +80,7 @@ impl Agent {
 
     /// Publishes drifted maps again; returns the kinds of drift found.
     fn repair_maps(&mut self) -> Result<Vec<&'static str>> {
+        self.named_maps.ensure_used(&mut self.programs)?;
         self.named_maps.ensure_used(self.packet_log.attached(&mut self.programs))?;
         self.named_maps.ensure_written(&self.reconciler.data_plane)?;
         let drift = self.reconciler.data_plane.drift(&self.reconciler.live)?;

@@ -17,6 +17,7 @@ mod repairs;
 mod restore;
 mod run;
 mod service;
+mod socket_filter;
 mod status_reporter;
 #[cfg(test)]
 mod tests;
@@ -33,13 +34,14 @@ pub use self::clock::clock_at;
 pub use self::control::{Reply, Verb, send_verb};
 pub use self::file_report::{Content, FileError, FileReport, Note, parse, read_directory, read_paths};
 use self::interfaces::Interfaces;
-pub use self::kernel_status::{counters, report};
+pub use self::kernel_status::{counters, report, socket_counters};
 pub use self::load_state::join;
 use self::packet_log::PacketLogControl;
 use self::probes::Probes;
 pub use self::reconcile::Reconciler;
 use self::repairs::Repairs;
 pub use self::restore::{Restored, restore};
+use self::socket_filter::SocketFilter;
 use self::status_reporter::StatusReporter;
 use crate::bpf::{
     Kernel, MapSizes, NamedMaps, Owned, Pins, Programs, all_run, databases_in, other_layouts,
@@ -96,6 +98,7 @@ pub struct Agent {
     programs: Programs,
     packet_log: PacketLogControl,
     interfaces: Interfaces,
+    socket_filter: SocketFilter,
     reader: FileReader,
     reconciler: Reconciler,
     reporter: StatusReporter,
@@ -126,7 +129,11 @@ impl Agent {
         let verifier = SignatureVerifier::new(config.trusted_keys.clone());
         let mut reader = FileReader::start(Inputs::of(&config), verifier)?;
         let pins = Pins::new(&config.bpffs_dir);
-        let mut programs = Programs::load(&pins, MapSizes::for_databases(config.max_databases))?;
+        let mut programs = Programs::load_for_sockets(
+            &pins,
+            MapSizes::for_databases(config.max_databases),
+            SocketFilter::bits(&config),
+        )?;
         let reconciler = Reconciler::open(&config, &ownership)?;
         let counters = Some(Kernel::open(&config.bpffs_dir)?);
         reader.request(reconciler.known_files());
@@ -153,6 +160,7 @@ impl Agent {
             StatusReporter::new(&config, &reconciler.accepted, &reconciler.live, Arc::clone(&shared))?;
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
+            socket_filter: SocketFilter::new(&config),
             config,
             pins,
             programs,
@@ -187,7 +195,7 @@ impl Agent {
                 .with_context(|| format!("{}: stays in force, map layout not migrated", layout.display()))?;
         }
         agent.attach_interfaces(Instant::now());
-        if !others.is_empty() && all_run(&agent.pins, agent.programs.id()?)? {
+        if !others.is_empty() && all_run(&agent.pins, &mut agent.programs)? {
             remove_other_layouts(&agent.pins)?;
             // The next pass frees unused counters and slots.
             agent.reconciler.frees_nothing = false;
@@ -232,6 +240,10 @@ impl Agent {
             Ok((id, tag)) => {
                 let Reconciler { live, accepted, persisted, .. } = &self.reconciler;
                 let mut status = report(self.interfaces.links(), live, (id, &tag));
+                match self.socket_filter.status(&mut self.programs) {
+                    Ok(filter) => status.socket_filter = Some(filter),
+                    Err(error) => self.reporter.kernel_unreadable(&error),
+                }
                 status
                     .interfaces
                     .extend(self.interfaces.exposed().map(|name| kernel_status::unfiltered(name)));
@@ -261,6 +273,8 @@ impl Agent {
         conditions.replace(Condition::Probe, self.probes.failures(&self.reconciler.live));
         conditions.replace(Condition::Interface, self.interfaces.failures());
         conditions.replace(Condition::LargeSegments, self.interfaces.large_segments());
+        conditions.set(Condition::SocketFilter, self.socket_filter.unfiltered());
+        conditions.set(Condition::SocketMonitor, self.socket_filter.unmonitored());
         conditions.set(Condition::Store, self.reconciler.store.problem());
         clock::set_conditions(&self.reconciler.clock, self.reconciler.synchronised, conditions);
         let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tracing::warn;
 
 /// Kinds of repairs.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 11] = [
     "endpoints",
     "filters",
     "generation",
@@ -16,6 +16,7 @@ const KINDS: [&str; 10] = [
     "pin",
     "ports",
     "recorders",
+    "socket_link",
     "sources",
 ];
 

@@ -8,7 +8,8 @@ use super::counters;
 use crate::bpf::Kernel;
 use crate::config::Config;
 use crate::files::socket::{GROUP, bind_at};
-use crate::http::{self, Bind, Counters, SharedState, Tally};
+use crate::host::interface_names::InterfaceNames;
+use crate::http::{self, Bind, Counters, SharedState, SocketTally, Tally};
 use crate::status::ReasonCounter;
 use crate::sync::CounterId;
 
@@ -36,5 +37,16 @@ impl Counters for Kernel {
     fn tally(&self, counter: CounterId) -> Result<Tally> {
         let hits = self.hits(counter)?;
         Ok(Tally { packets: hits.packets, bytes: hits.bytes })
+    }
+
+    fn sockets(&self) -> Result<Vec<SocketTally>> {
+        let names = InterfaceNames::read();
+        let counts = self.socket_traffic()?.into_iter().map(|one| SocketTally {
+            interface: names.name(one.interface),
+            reason: one.reason.name(),
+            counter: one.counter,
+            tally: Tally { packets: one.packets, bytes: one.bytes },
+        });
+        Ok(counts.collect())
     }
 }

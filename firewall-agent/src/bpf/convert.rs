@@ -12,7 +12,7 @@ use firewall_common::{
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{
-    denials::{Class, DeniedFlow},
+    denials::{Class, DeniedFlow, Way},
     source_prefilters::bits_touched,
 };
 use crate::{
@@ -174,7 +174,7 @@ pub(super) fn counter_from_record(record: &RuleRecord) -> Result<RuleCounter> {
     })
 }
 
-pub(super) fn sighting_from_key(key: &Denial) -> Result<DeniedFlow> {
+pub(super) fn sighting_from_key(key: &Denial, way: Way) -> Result<DeniedFlow> {
     let protocol = match key.protocol {
         0 => None,
         TCP => Some(Protocol::Tcp),
@@ -197,6 +197,7 @@ pub(super) fn sighting_from_key(key: &Denial) -> Result<DeniedFlow> {
         counter: CounterId(key.counter),
         reason: *reason.with_context(|| format!("reason {}: unknown to this version", key.reason))?,
         class,
+        way,
     })
 }
 

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
-use firewall_common::{DENIALS_SIZE, Denial, Denials, Reason, Sampler, names};
+use firewall_common::{
+    DENIALS_SIZE, Denial, Denials, Reason, SOCKET_DENIALS_SIZE, Sampler, SocketDenial, names,
+};
 use jiff::Timestamp;
 
 use super::{
@@ -43,6 +45,17 @@ pub struct DeniedFlow {
     pub counter: CounterId,
     pub reason: Reason,
     pub class: Class,
+    pub way: Way,
+}
+
+/// Place at which packets were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// On a filtered interface.
+    Xdp,
+    /// Where they entered a socket, after they came over the interface with this index in the socket's network namespace;
+    /// 0 when unknown.
+    Socket(u32),
 }
 
 /// Packet count and times of a refused source.
@@ -85,6 +98,9 @@ pub(super) struct DenialTable {
     table: MapData,
     entries: HashMap<MapData, Plain<Denial>, Plain<Denials>>,
     samplers: PerCpuArray<MapData, Plain<Sampler>>,
+    socket_table: MapData,
+    socket_entries: HashMap<MapData, Plain<SocketDenial>, Plain<Denials>>,
+    socket_samplers: PerCpuArray<MapData, Plain<Sampler>>,
 }
 
 impl DenialTable {
@@ -93,14 +109,20 @@ impl DenialTable {
             table: maps.open(names::DENIALS)?,
             entries: HashMap::try_from(Map::LruHashMap(maps.open(names::DENIALS)?))?,
             samplers: PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::SAMPLER)?))?,
+            socket_table: maps.open(names::SOCKET_DENIALS)?,
+            socket_entries: HashMap::try_from(Map::LruHashMap(maps.open(names::SOCKET_DENIALS)?))?,
+            socket_samplers: PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::SOCKET_SAMPLER)?))?,
         })
     }
 
     /// Every entry, summed over the CPUs, in no order.
     pub fn read(&self) -> Result<Vec<Denied>> {
         let mut merged: BTreeMap<DeniedFlow, Denials> = BTreeMap::new();
-        for (key, value) in self.rows()? {
-            let what = sighting_from_key(&key).with_context(|| format!("denied source {key:?}"))?;
+        let on_interfaces = self.rows()?.into_iter().map(|(key, value)| (key, Way::Xdp, value));
+        let at_sockets = self.socket_rows()?.into_iter();
+        let at_sockets = at_sockets.map(|(key, value)| (key.denial, Way::Socket(key.interface), value));
+        for (key, way, value) in on_interfaces.chain(at_sockets) {
+            let what = sighting_from_key(&key, way).with_context(|| format!("denied source {key:?}"))?;
             let sum = merged.entry(what).or_insert(Denials { packets: 0, ..value });
             sum.packets += value.packets;
             sum.first_seen = sum.first_seen.min(value.first_seen);
@@ -114,13 +136,17 @@ impl DenialTable {
     }
 
     pub fn totals(&self) -> Result<DeniedTotals> {
-        let samplers = self.samplers.get(&0, 0).context("cannot read the totals of denied packets")?;
-        Ok(samplers.iter().fold(DeniedTotals::default(), |sum, Plain(Sampler { totals, .. })| DeniedTotals {
-            seen: sum.seen + totals.seen,
-            recorded: sum.recorded + totals.recorded,
-            unrecorded: sum.unrecorded + totals.unrecorded,
-            records: sum.records + totals.records,
-        }))
+        let mut sum = DeniedTotals::default();
+        for samplers in [&self.samplers, &self.socket_samplers] {
+            let samplers = samplers.get(&0, 0).context("cannot read the totals of denied packets")?;
+            for Plain(Sampler { totals, .. }) in samplers.iter() {
+                sum.seen += totals.seen;
+                sum.recorded += totals.recorded;
+                sum.unrecorded += totals.unrecorded;
+                sum.records += totals.records;
+            }
+        }
+        Ok(sum)
     }
 
     /// Removes the entries of a rule counter, before another database reuses it.
@@ -132,7 +158,18 @@ impl DenialTable {
                     .with_context(|| format!("cannot remove the denied sources of rule counter {counter}"))
             })?;
         }
+        for (key, _) in self.socket_rows()?.into_iter().filter(|(key, _)| key.denial.counter == counter.0) {
+            patiently(|| {
+                absent_is_fine(self.socket_entries.remove(&Plain(key)))
+                    .with_context(|| format!("cannot remove the denied sources of rule counter {counter}"))
+            })?;
+        }
         Ok(())
+    }
+
+    fn socket_rows(&self) -> Result<Vec<(SocketDenial, Denials)>> {
+        syscall::read_map(self.socket_table.fd().as_fd(), SOCKET_DENIALS_SIZE as usize)
+            .context("cannot read the sources denied at a socket")
     }
 
     /// Reads in batches: one pass through the table, however fast it changes.

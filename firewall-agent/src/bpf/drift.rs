@@ -5,8 +5,10 @@
 //! | object | compared | repaired as |
 //! |---|---|---|
 //! | link on an interface | its interface and program, by the link held open; XDP on every interface, in one list | `link`, `link_program` |
+//! | link of the socket filter | its control group and program, by the link held open | `socket_link` |
 //! | `firewall`, the attached program | its kernel id, on every link; its instructions, maps and constants (`ACCELERATIONS`) cannot change | `link_program` |
-//! | the probe program (`probe`) and the pin of `firewall` | kernel id of the pinned program | `pin` |
+//! | `socket_filter`, its program | its kernel id, on the link; its instructions, maps and constants cannot change | `socket_link` |
+//! | the probe programs, and the pins of `firewall` and `socket_filter` | kernel id of the pinned program | `pin` |
 //! | `PORTS`: claimed and guarded ports | its whole content | `ports` |
 //! | `ENDPOINTS` | id of the published table | `endpoints` |
 //! | the published table: endpoints, tombstones, the address index | frozen for userspace, read-only for programs | – |
@@ -17,15 +19,17 @@
 //! | `VERDICTS`, `ENDPOINT_CACHE`: caches | not compared: each check changes the generation, so no entry is valid for longer than one `drift_interval` | – |
 //! | `RECORDERS`: programs that end the run of a refused packet | their kernel ids | `recorders` |
 //! | `SAMPLER`: the recorder's return value | written for each packet right before it is read | – |
+//! | `SOCKETS`: marks of sockets | not compared: userspace reads a socket's storage only through the socket's descriptor | – |
 //! | identity of all these maps | kernel ids: the loaded program uses, this process writes, and the pins name the same maps | `pin` |
 //!
-//! `REASONS`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS` and the private map of the clock's tick influence no verdict.
+//! `REASONS`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS`, `SOCKET_TRAFFIC`, `SOCKET_DENIALS`, `SOCKET_SAMPLER` and the
+//! private map of the clock's tick influence no verdict.
 
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
-use firewall_common::names::{self, CONTRACT};
+use firewall_common::names::{self, CONTRACT, Group, SharedMap};
 
 use super::{
     kernel::Kernel,
@@ -108,7 +112,7 @@ impl NamedMaps {
         Ok(named)
     }
 
-    /// Fails unless the program to attach decides by these maps.
+    /// Fails unless the programs to attach decide by these maps.
     ///
     /// # Errors
     /// The map that it does not use.
@@ -116,10 +120,20 @@ impl NamedMaps {
         let firewall = programs.firewall()?.fd().context("program firewall: not loaded")?;
         let used =
             syscall::program_maps(firewall.as_fd()).context("program firewall: cannot list its maps")?;
-        let decides =
-            |name: &str| CONTRACT.iter().any(|map| map.decides && !map.is_of_sockets && map.name == name);
-        for (name, id, _) in self.maps.iter().filter(|(name, ..)| decides(name)) {
+        let decides = |name: &str, is_wanted: fn(&SharedMap) -> bool| {
+            CONTRACT.iter().any(|map| map.decides && is_wanted(map) && map.name == name)
+        };
+        for (name, id, _) in self.maps.iter().filter(|(name, ..)| decides(name, |map| !map.is_of_sockets)) {
             ensure!(used.contains(id), "program firewall: does not use the map that is pinned as {name}");
+        }
+        let Some(filter) = programs.socket_filter()? else { return Ok(()) };
+        let name = names::SOCKET_FILTER;
+        let used = syscall::program_maps(filter.fd()?.as_fd())
+            .with_context(|| format!("program {name}: cannot list its maps"))?;
+        // It records without a tail call, and with a sampler of its own.
+        let is_shared = |map: &SharedMap| map.group != Some(Group::Recording);
+        for (map, id, _) in self.maps.iter().filter(|(map, ..)| decides(map, is_shared)) {
+            ensure!(used.contains(id), "program {name}: does not use the map that is pinned as {map}");
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, os::fd::AsFd as _};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, HashMap, IterableMap as _, Map, MapData};
-use firewall_common::{Endpoint, EndpointKey, MAX_MEMBERS, PORT_WORDS, PortWord, names};
+use firewall_common::{EVERY_DATABASE, Endpoint, EndpointKey, MAX_MEMBERS, PORT_WORDS, PortWord, names};
 
 use super::{
     convert::{
@@ -102,6 +102,12 @@ impl EndpointTable {
 
 fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
     let claim = entry_from_value(value)?;
+    if (EndpointKey { port: EVERY_DATABASE.port, ..*key }) == EVERY_DATABASE {
+        if let TableEntry::Open { slot, mode, default_counter } = claim {
+            table.databases.insert((mode, slot, default_counter));
+        }
+        return Ok(());
+    }
     match row_from_key(key)? {
         Row::Endpoint(destination) => {
             table.endpoints.insert(destination, claim);
@@ -119,7 +125,7 @@ fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
     Ok(())
 }
 
-/// Endpoint rows and member rows.
+/// Endpoint rows, member rows, and the host index.
 fn rows(table: &Table) -> Result<Rows> {
     let mut rows: Rows = table
         .endpoints
@@ -142,6 +148,15 @@ fn rows(table: &Table) -> Result<Rows> {
         for (row, claim) in (0..).zip(tombstone.into_iter().chain(open)) {
             rows.insert(member_to_key(*address, row), entry_to_value(&claim));
         }
+    }
+    let databases = table.databases.len();
+    ensure!(
+        databases <= MAX_MEMBERS as usize,
+        "{databases} databases on this host, at most {MAX_MEMBERS} fit"
+    );
+    for (port, &(mode, slot, default_counter)) in (0..).zip(&table.databases) {
+        let claim = TableEntry::Open { slot, mode, default_counter };
+        rows.insert(EndpointKey { port, ..EVERY_DATABASE }, entry_to_value(&claim));
     }
     Ok(rows)
 }

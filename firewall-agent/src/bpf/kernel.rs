@@ -22,6 +22,7 @@ use super::{
     programs::MapSizes,
     records::{Records, TrieIds, database_from_record, database_to_record, highest_generation},
     slots::slot_ids,
+    socket_traffic::{SocketCount, SocketTrafficTable},
     source_prefilters::SourcePrefilters,
     sources::SourceTries,
 };
@@ -45,6 +46,7 @@ pub struct Kernel {
     /// Hits of rule counters when they were freed.
     freed: BTreeMap<CounterId, CounterHits>,
     denials: DenialTable,
+    socket_traffic: SocketTrafficTable,
     /// Slots with a refused publish, which may have left pins.
     leftovers: BTreeSet<DatabaseSlot>,
 }
@@ -82,6 +84,7 @@ impl Kernel {
             records: Records::open(&maps)?,
             freed: BTreeMap::new(),
             denials: DenialTable::open(&maps)?,
+            socket_traffic: SocketTrafficTable::open(&maps)?,
             leftovers: BTreeSet::new(),
             opened: maps.into_ids(),
         })
@@ -217,6 +220,14 @@ impl Kernel {
     /// When the counters cannot be read.
     pub fn denied_totals(&self) -> Result<DeniedTotals> {
         self.denials.totals()
+    }
+
+    /// Packets judged at a socket, by interface and verdict, in no order.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn socket_traffic(&self) -> Result<Vec<SocketCount>> {
+        self.socket_traffic.read()
     }
 
     /// The ids of the live tries of each slot, in the same order; 0 is none.
@@ -355,6 +366,7 @@ impl DataPlane for Kernel {
         // Refused sources are recorded on default counters only, one for each database slot.
         if slot.0 <= self.v4.capacity() {
             self.denials.forget(slot)?;
+            self.socket_traffic.forget(slot)?;
         }
         let last = self.counters.hits(slot)?;
         self.counters.reset(slot)?;

@@ -2,7 +2,10 @@
 
 mod open_links;
 
-use std::{os::fd::AsFd as _, path::Path};
+use std::{
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{
@@ -10,12 +13,14 @@ use aya::programs::{
     links::{FdLink, PinnedLink},
     xdp::{XdpError, XdpLink},
 };
+use firewall_common::names;
 use tracing::{debug, warn};
 
 pub use self::open_links::OpenLinks;
 use super::{
     pins::{Pins, entries, unpin},
     programs::Programs,
+    socket_link,
     syscall::{self, LinkInfo},
 };
 use crate::{
@@ -87,17 +92,27 @@ pub fn links(pins: &Pins) -> Result<Vec<InterfaceLink>> {
     Ok(links.described())
 }
 
-/// Returns whether every pinned link runs this program; `false` when a link cannot be queried.
+/// Returns whether every pinned link runs its program of these; `false` when a link cannot be queried.
 ///
 /// # Errors
 /// When the pins cannot be listed.
-pub fn all_run(pins: &Pins, program: u32) -> Result<bool> {
+pub fn all_run(pins: &Pins, programs: &mut Programs) -> Result<bool> {
+    let program = programs.id()?;
     let runs = |info: LinkInfo| info.interface == 0 || info.program == program;
-    let paths = entries(&pins.links())?;
-    Ok(paths.iter().all(|path| pinned(path).is_ok_and(|info| info.is_none_or(runs))))
+    let filter = programs.socket_filter()?.map(|filter| filter.info()).transpose()?;
+    let paths = on_interfaces(pins)?;
+    Ok(paths.iter().all(|path| pinned(path).is_ok_and(|info| info.is_none_or(runs)))
+        && socket_link::runs(pins, filter.map(|filter| filter.id())))
 }
 
-/// Detaches every link and removes its pin; returns the interfaces.
+/// Pins of links on interfaces.
+fn on_interfaces(pins: &Pins) -> Result<Vec<PathBuf>> {
+    let mut paths = entries(&pins.links())?;
+    paths.retain(|path| !path.ends_with(names::SOCKET_LINK));
+    Ok(paths)
+}
+
+/// Detaches every link, the socket filter's too, and removes its pin; returns the interfaces.
 ///
 /// # Errors
 /// When a link cannot be detached or unpinned; others may be detached already.
@@ -136,7 +151,7 @@ fn pinned(pin: &Path) -> Result<Option<LinkInfo>> {
 /// When a link refuses; the others are updated nonetheless.
 pub(super) fn swap(programs: &mut Programs, pins: &Pins) -> Result<()> {
     let mut swapped = Ok(());
-    for path in entries(&pins.links())? {
+    for path in on_interfaces(pins)? {
         if pinned(&path)?.is_some_and(|info| info.interface != 0) {
             let done = update_link(programs.firewall()?, &path, &interface_of(&path));
             swapped = swapped.and(done);
@@ -160,8 +175,11 @@ fn interface_name(pin: &str) -> String {
     pin.replace(':', ".")
 }
 
-/// The interface in a pin's name.
+/// The interface in a pin's name, or the socket filter.
 fn interface_of(pin: &Path) -> String {
+    if pin.ends_with(names::SOCKET_LINK) {
+        return "socket filter".to_owned();
+    }
     pin.file_name().map(|name| interface_name(&name.to_string_lossy())).unwrap_or_default()
 }
 

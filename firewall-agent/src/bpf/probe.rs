@@ -45,6 +45,14 @@ impl Probe {
         Self::open(bpffs_dir, names::PROBE)
     }
 
+    /// The probe program of the socket filter: answers for a packet to a listener.
+    ///
+    /// # Errors
+    /// As [`Self::pinned`].
+    pub fn at_socket(bpffs_dir: &Path) -> Result<Self> {
+        Self::open(bpffs_dir, names::SOCKET_PROBE)
+    }
+
     /// The attached program itself: running it increments its counters.
     ///
     /// # Errors

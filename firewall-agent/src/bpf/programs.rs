@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, Map, MapData, MapError, ProgramArray},
-    programs::{ProgramFd, Xdp},
+    programs::{CgroupSkb, ProgramFd, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
 use firewall_common::names::{self, CONTRACT, Entries, SharedMap};
@@ -89,7 +89,7 @@ impl Build {
     /// Programs to pin.
     fn pinned(self) -> &'static [&'static str] {
         match self {
-            Self::Normal => &[names::FIREWALL, names::PROBE],
+            Self::Normal => &[names::FIREWALL, names::PROBE, names::SOCKET_PROBE],
             Self::PacketLog => &[names::FIREWALL],
         }
     }
@@ -100,6 +100,8 @@ impl Build {
 pub struct Programs {
     object: Ebpf,
     build: Build,
+    /// The kernel has accepted the socket filter.
+    filters_sockets: bool,
 }
 
 impl Programs {
@@ -111,26 +113,41 @@ impl Programs {
         Self::load_with(pins, capacity, features::accelerations()?)
     }
 
+    /// The same, with the socket filter prepared for these [`firewall_common::socket_filter`].
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_for_sockets(pins: &Pins, capacity: MapSizes, bits: u32) -> Result<Self> {
+        Self::load_build(Build::Normal, pins, capacity, features::accelerations()?, bits)
+    }
+
     /// The same with only some of [`firewall_common::fast_path`] on: they save time and change no verdict, which tests
     /// and benchmarks show by turning them off.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn load_with(pins: &Pins, capacity: MapSizes, accelerations: u32) -> Result<Self> {
-        Self::load_build(Build::Normal, pins, capacity, accelerations)
+        Self::load_build(Build::Normal, pins, capacity, accelerations, 0)
     }
 
     /// Loads the packet log build, over the maps of the normal one.
     pub(super) fn load_packet_log(pins: &Pins) -> Result<Self> {
-        Self::load_build(Build::PacketLog, pins, MapSizes::for_databases(1), features::accelerations()?)
+        Self::load_build(Build::PacketLog, pins, MapSizes::for_databases(1), features::accelerations()?, 0)
     }
 
-    fn load_build(build: Build, pins: &Pins, capacity: MapSizes, accelerations: u32) -> Result<Self> {
+    fn load_build(
+        build: Build,
+        pins: &Pins,
+        capacity: MapSizes,
+        accelerations: u32,
+        sockets: u32,
+    ) -> Result<Self> {
         features::ensure_there()?;
         layouts::migrate_counters(pins)?;
         layouts::unpin_incomplete(pins)?;
         let mut loader = EbpfLoader::new();
         loader.override_global(names::ACCELERATIONS, &accelerations, true);
+        loader.override_global(names::SOCKET_FILTER_BITS, &sockets, true);
         for map in CONTRACT {
             let (name, path) = (map.name, pins.map(map.name));
             let pinned = path.try_exists().with_context(|| format!("cannot stat {}", path.display()))?;
@@ -148,7 +165,7 @@ impl Programs {
                 .load()
                 .with_context(|| format!("program {name}: refused by the kernel"))?;
         }
-        let mut programs = Self { object, build };
+        let mut programs = Self { object, build, filters_sockets: false };
         let mut recorders = Recorders::new(&layouts::open_map(pins, names::RECORDERS)?)?;
         let (index, _, recorder) = programs.recorder()?;
         recorders.set(index, recorder)?;
@@ -202,6 +219,46 @@ impl Programs {
         Ok(format!("{:016x}", info.tag()))
     }
 
+    /// Loads the socket filter, and pins it. The programs for interfaces work without it.
+    ///
+    /// # Errors
+    /// When the kernel or bpffs refuses.
+    pub fn load_socket_filter(&mut self, pins: &Pins) -> Result<()> {
+        if !self.filters_sockets {
+            let program = cgroup_program(&mut self.object)?;
+            program
+                .load()
+                .with_context(|| format!("program {}: refused by the kernel", names::SOCKET_FILTER))?;
+            self.filters_sockets = true;
+        }
+        self.restore_socket_filter_pin(pins).map(drop)
+    }
+
+    /// The program to attach to a control group; `None` when it is not loaded.
+    ///
+    /// # Errors
+    /// When the object contains no such program.
+    pub fn socket_filter(&mut self) -> Result<Option<&mut CgroupSkb>> {
+        if !self.filters_sockets {
+            return Ok(None);
+        }
+        cgroup_program(&mut self.object).map(Some)
+    }
+
+    /// Restores the pin of the socket filter, if it is loaded; returns the number of restored pins.
+    fn restore_socket_filter_pin(&mut self, pins: &Pins) -> Result<u64> {
+        let Some(program) = self.socket_filter()? else { return Ok(0) };
+        let path = pins.program(names::SOCKET_FILTER);
+        if pinned(&path)? == Some(program.info()?.id()) {
+            return Ok(0);
+        }
+        let next = pins.program(&format!("{}-next", names::SOCKET_FILTER));
+        unpin(&next)?;
+        program.pin(&next).with_context(|| format!("cannot pin {}", next.display()))?;
+        rename(&next, &path)?;
+        Ok(1)
+    }
+
     /// Restores pins that are missing or name another program; returns their number. The programs of the build `except`
     /// replace some of these.
     ///
@@ -219,7 +276,7 @@ impl Programs {
             self.pin_one(pins, name)?;
             again += 1;
         }
-        Ok(again)
+        Ok(again + self.restore_socket_filter_pin(pins)?)
     }
 
     /// Kernel id of the program to attach.
@@ -323,6 +380,7 @@ fn pinned(path: &Path) -> Result<Option<u32>> {
     if !path.try_exists().with_context(cannot_stat)? {
         return Ok(None);
     }
+    // The attach type matters to an attach only: this describes a program of any type.
     let open = || anyhow::Ok(Xdp::from_pin(path, XdpAttachType::Interface)?.info()?.id());
     match open() {
         Err(error) if is_foreign(&error) => Ok(None),
@@ -336,4 +394,13 @@ fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
         .with_context(|| format!("the XDP object has no program {name}"))?
         .try_into()
         .with_context(|| format!("program {name}: not an XDP program"))
+}
+
+fn cgroup_program(object: &mut Ebpf) -> Result<&mut CgroupSkb> {
+    let name = names::SOCKET_FILTER;
+    object
+        .program_mut(name)
+        .with_context(|| format!("the BPF object has no program {name}"))?
+        .try_into()
+        .with_context(|| format!("program {name}: not for control groups"))
 }

@@ -11,7 +11,9 @@ use std::{
 };
 
 use aya_obj::generated::{
-    BPF_F_XDP_HAS_FRAGS, bpf_link_type::BPF_LINK_TYPE_XDP, bpf_prog_type::BPF_PROG_TYPE_XDP,
+    BPF_F_XDP_HAS_FRAGS,
+    bpf_link_type::{BPF_LINK_TYPE_CGROUP, BPF_LINK_TYPE_XDP},
+    bpf_prog_type::BPF_PROG_TYPE_XDP,
 };
 use bytemuck::{Pod, Zeroable};
 
@@ -21,6 +23,7 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_FREEZE: libc::c_long = 22;
+const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 
@@ -38,6 +41,21 @@ pub struct LinkInfo {
     padding: u32,
     /// Interface index; 0 once the interface is gone or the link was detached.
     pub interface: u32,
+}
+
+/// Info about a link on a control group (`struct bpf_link_info`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct CgroupLinkInfo {
+    kind: u32,
+    pub id: u32,
+    /// Id of the running program.
+    pub program: u32,
+    padding: u32,
+    /// The inode of the group's directory; 0 once the group is gone or the link was detached.
+    pub cgroup: u64,
+    attach_type: u32,
+    end: u32,
 }
 
 /// The start of `struct bpf_prog_info`, up to the last field used here.
@@ -137,6 +155,33 @@ pub fn open_link(path: &Path) -> io::Result<(OwnedFd, LinkInfo)> {
     } else {
         Err(io::Error::from_raw_os_error(libc::EINVAL))
     }
+}
+
+/// As [`open_link`], for a link on a control group.
+pub fn open_cgroup_link(path: &Path) -> io::Result<(OwnedFd, CgroupLinkInfo)> {
+    let link = open_pin(path)?;
+    let kind = std::fs::read_link(format!("/proc/self/fd/{}", link.as_raw_fd()))?;
+    let info = cgroup_link_info(link.as_fd())?;
+    if kind.to_string_lossy().ends_with("link") && info.kind == BPF_LINK_TYPE_CGROUP as u32 {
+        Ok((link, info))
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EINVAL))
+    }
+}
+
+/// Queries an open link on a control group.
+pub fn cgroup_link_info(link: BorrowedFd<'_>) -> io::Result<CgroupLinkInfo> {
+    let mut info = CgroupLinkInfo::default();
+    get_info(link, &mut info)?;
+    Ok(info)
+}
+
+/// Makes a link run another program, atomically (Linux 5.7).
+pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = [0u32; 16];
+    attributes[0] = link.as_raw_fd() as u32;
+    attributes[1] = program.as_raw_fd() as u32;
+    bpf(BPF_LINK_UPDATE, &mut attributes).map(drop)
 }
 
 /// Queries an open link.

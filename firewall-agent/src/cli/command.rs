@@ -134,6 +134,9 @@ pub(super) enum Command {
         source: String,
         /// A database id, or ADDRESS:PORT[/udp]
         target: String,
+        /// Ask the socket filter about a new connection, with the destination after translation
+        #[arg(long)]
+        socket: bool,
         #[command(flatten)]
         directories: Directories,
         #[command(flatten)]

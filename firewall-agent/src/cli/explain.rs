@@ -42,15 +42,16 @@ struct Rule {
 
 pub(super) fn explain(
     directories: &Located,
-    source: &str,
-    target: &str,
+    (source, target): (&str, &str),
+    at_socket: bool,
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let before = kernel.live()?;
     let questions = question::read(source, target, &before).map_err(BadInput)?;
-    let program = Probe::pinned(&directories.bpffs_dir)?;
+    let probe = if at_socket { Probe::at_socket } else { Probe::pinned };
+    let program = probe(&directories.bpffs_dir)?;
     let answers: Vec<Answer> =
         questions.iter().map(|question| program.answer_to(question)).collect::<Result<_>>()?;
     // The daemon may publish meanwhile: the rule counter may be new, or gone.

@@ -101,8 +101,9 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Rules { database, directories, output } => {
             rules::rules(&settings()?.directories(directories), database.as_deref(), output.output, out)
         }
-        Command::Explain { source, target, directories, output } => {
-            explain::explain(&settings()?.directories(directories), &source, &target, output.output, out)
+        Command::Explain { source, target, socket, directories, output } => {
+            let directories = settings()?.directories(directories);
+            explain::explain(&directories, (&source, &target), socket, output.output, out)
         }
         Command::Prepare { owner, directories } => {
             prepare::prepare(&settings()?.directories(directories), owner, out)

@@ -8,20 +8,22 @@ use super::Exit;
 use super::format::Format;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
-use crate::agent::{counters, report};
+use crate::agent::{counters, report, socket_counters};
 use crate::bpf::{Kernel, Pins, Probe, links};
 use crate::escape::write_json;
 use crate::files::lock::Lock;
 use crate::files::read::read_file;
-use crate::status::{Status, UNFILTERED};
+use crate::status::{SocketFilterStatus, Status, UNFILTERED};
 
 pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let program = Probe::firewall(&directories.bpffs_dir)?;
     let ours = (program.id()?, program.tag()?);
     let links = links(&Pins::new(&directories.bpffs_dir))?;
-    let mut status = report(links, &kernel.live()?, (ours.0, &ours.1));
+    let live = kernel.live()?;
+    let mut status = report(links, &live, (ours.0, &ours.1));
     status.counters = counters(&kernel)?;
+    status.socket_counters = socket_counters(&kernel, &live)?;
     match read_status_file(directories) {
         Ok(reported) => {
             status.observe(&reported.observed());
@@ -30,6 +32,7 @@ pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write
             (status.ready, status.not_ready) = (reported.ready, reported.not_ready);
             status.repairs = reported.repairs;
             status.agent = reported.agent;
+            status.socket_filter = reported.socket_filter;
             for interface in &mut status.interfaces {
                 let reported = reported.interfaces.iter().find(|one| one.name == interface.name);
                 interface.unprotected_ms = reported.map_or(0, |reported| reported.unprotected_ms);
@@ -95,6 +98,7 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
         ]
     });
     write_table(["INTERFACE", "MODE", "LINK", "PROGRAM", "TAG", "UNPROTECTED MS"], interfaces, out)?;
+    write_socket_filter(status, out)?;
     writeln!(out)?;
     let databases = status.databases.iter().map(|one| {
         [
@@ -129,7 +133,32 @@ fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
         .counters
         .iter()
         .map(|one| [one.reason.clone(), one.verdict.clone(), one.packets.to_string(), one.bytes.to_string()]);
-    write_table(["REASON", "VERDICT", "PACKETS", "BYTES"], counters, out)
+    write_table(["REASON", "VERDICT", "PACKETS", "BYTES"], counters, out)?;
+    if status.socket_counters.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let sockets = status.socket_counters.iter().map(|one| {
+        [
+            one.interface.clone(),
+            or_dash(one.database_id.as_ref()),
+            one.reason.clone(),
+            one.packets.to_string(),
+            one.bytes.to_string(),
+        ]
+    });
+    write_table(["AT A SOCKET FROM", "DATABASE", "REASON", "PACKETS", "BYTES"], sockets, out)
+}
+
+fn write_socket_filter(status: &Status, out: &mut impl Write) -> Result<()> {
+    let Some(filter) = &status.socket_filter else { return Ok(()) };
+    let SocketFilterStatus { mode, configured, cgroup, loopback, program_tag, .. } = filter;
+    if mode == UNFILTERED {
+        return Ok(writeln!(out, "\nsocket filter not attached, configured {configured}")?);
+    }
+    let local = if *loopback { "judged" } else { "exempt" };
+    let tag = or_dash(Some(program_tag).filter(|tag| !tag.is_empty()));
+    Ok(writeln!(out, "\nsocket filter {mode}, control group {cgroup}, loopback {local}, program {tag}")?)
 }
 
 fn write_problems(status: &Status, out: &mut impl Write) -> Result<()> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::{bound, databases_bound, interface, name, rules_bound};
-use super::{GuardedPorts, Listen, XdpMode, duration};
+use super::{GuardedPorts, Listen, SocketFilterMode, XdpMode, duration};
 use crate::rules::{Limits, TrustedKey};
 
 /// Every key of the configuration, each given or not: by the file, or as flags of `run`.
@@ -43,6 +43,15 @@ pub struct ConfigFile {
     /// Ports closed until a rule file opens an endpoint there, as in 5432,30000-32767; [] for none
     #[arg(long, value_name = "PORTS")]
     pub guarded_ports: Option<GuardedPorts>,
+    /// Mode of the program that judges packets again where they enter a socket [default: monitor]
+    #[arg(long, value_name = "MODE")]
+    pub socket_filter: Option<SocketFilterMode>,
+    /// Directory of the control group (version 2) whose sockets it covers [default: /sys/fs/cgroup]
+    #[arg(long, value_name = "DIR")]
+    pub socket_filter_cgroup: Option<PathBuf>,
+    /// Let it judge packets of the loopback interface, too [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub socket_filter_loopback: Option<bool>,
     /// Accept rule files with `mode: monitor` [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_monitor: Option<bool>,
@@ -169,7 +178,7 @@ macro_rules! keys {
 
 keys! {
     interfaces, xdp_mode, rules_dir, managed_ranges, trusted_keys, state_dir, bpffs_dir, node_name, listen,
-    control_socket, guarded_ports, allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes,
+    control_socket, guarded_ports, socket_filter, socket_filter_cgroup, socket_filter_loopback, allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes,
     packet_log, rescan_interval, drift_interval, propagation_window,
 }
 
@@ -214,6 +223,8 @@ mod tests {
             "--interfaces=",
             "--interfaces eth0,eth[1",
             "--xdp-mode Native",
+            "--socket-filter on",
+            "--socket-filter-loopback=yes",
             "--guarded-ports 0",
             "--guarded-ports=",
             "--max-databases 0",

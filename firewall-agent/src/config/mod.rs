@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use file::ConfigFile;
 pub use ports::GuardedPorts;
 pub use read::read_config;
-pub use values::{Listen, XdpMode, duration};
+pub use values::{Listen, SocketFilterMode, XdpMode, duration};
 
 use crate::rules::{Limits, TrustedKey};
 
@@ -32,6 +32,10 @@ pub struct Config {
     pub listen: Vec<Listen>,
     pub control_socket: PathBuf,
     pub guarded_ports: GuardedPorts,
+    pub socket_filter: SocketFilterMode,
+    pub socket_filter_cgroup: PathBuf,
+    /// Packets of the loopback interface are judged, too.
+    pub socket_filter_loopback: bool,
     pub allow_monitor: bool,
     pub max_rules_per_database: usize,
     pub max_databases: u32,
@@ -95,6 +99,9 @@ impl Config {
             control_socket: merged
                 .control_socket
                 .unwrap_or_else(|| "/run/firewall-agent/control.sock".into()),
+            socket_filter: merged.socket_filter.unwrap_or_default(),
+            socket_filter_cgroup: merged.socket_filter_cgroup.unwrap_or_else(|| "/sys/fs/cgroup".into()),
+            socket_filter_loopback: merged.socket_filter_loopback.unwrap_or(false),
             allow_monitor: limits.allow_monitor,
             max_rules_per_database: limits.max_rules,
             max_databases,

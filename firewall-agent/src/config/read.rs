@@ -8,7 +8,7 @@ use clap::ValueEnum as _;
 use super::file::KEYS;
 use super::ports::port_range;
 use super::values::{bound, databases_bound, interface, name, rules_bound};
-use super::{ConfigFile, GuardedPorts, NO_INTERFACES, XdpMode, duration};
+use super::{ConfigFile, GuardedPorts, NO_INTERFACES, SocketFilterMode, XdpMode, duration};
 use crate::rules::parser::{Document, Ending, Fields, Item, Report, flag, label};
 use crate::rules::{Checked, Problem, TrustedKey};
 
@@ -39,6 +39,9 @@ fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
         listen: fields.optional("listen").map(|item| each(&item, report, FromStr::from_str)),
         control_socket: path("control_socket", report),
         guarded_ports: fields.optional("guarded_ports").map(|item| guarded_ports(&item, report)),
+        socket_filter: fields.optional("socket_filter").and_then(|item| item.text(report, socket_filter)),
+        socket_filter_cgroup: path("socket_filter_cgroup", report),
+        socket_filter_loopback: truth("socket_filter_loopback", report),
         allow_monitor: truth("allow_monitor", report),
         max_rules_per_database: fields
             .optional("max_rules_per_database")
@@ -81,6 +84,10 @@ fn trusted_keys(list: &Item<'_, '_>, report: &mut Report) -> Vec<TrustedKey> {
 
 fn xdp_mode(text: &str) -> Result<XdpMode, String> {
     XdpMode::from_str(text, false).map_err(|_| "must be native, generic or auto".to_owned())
+}
+
+fn socket_filter(text: &str) -> Result<SocketFilterMode, String> {
+    SocketFilterMode::from_str(text, false).map_err(|_| "must be off, monitor or enforce".to_owned())
 }
 
 fn absolute_path(text: &str) -> Result<PathBuf, String> {

@@ -35,6 +35,28 @@ impl fmt::Display for XdpMode {
     }
 }
 
+/// Mode of the socket filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SocketFilterMode {
+    /// Not attached.
+    Off,
+    /// Refused packets are counted and recorded, and enter the socket.
+    #[default]
+    Monitor,
+    /// Refused packets do not enter the socket.
+    Enforce,
+}
+
+impl fmt::Display for SocketFilterMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Off => "off",
+            Self::Monitor => "monitor",
+            Self::Enforce => "enforce",
+        })
+    }
+}
+
 /// Address on which the agent serves HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {

@@ -8,6 +8,8 @@ pub mod clock;
 #[cfg(feature = "program")]
 pub mod driver;
 #[cfg(feature = "program")]
+pub mod interface_names;
+#[cfg(feature = "program")]
 pub mod iptables;
 pub mod limits;
 #[cfg(feature = "program")]

@@ -18,6 +18,16 @@ pub use self::shared_state::SharedState;
 use crate::status::ReasonCounter;
 use crate::sync::CounterId;
 
+/// Packets that the socket filter judged, of one interface with one verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketTally {
+    pub interface: String,
+    pub reason: &'static str,
+    /// The database's default counter; 0 when none decided, or for allowed packets.
+    pub counter: CounterId,
+    pub tally: Tally,
+}
+
 /// Source of the kernel's counters.
 pub trait Counters: Send {
     /// Packets and bytes by reason, in the numeric order of the reasons.
@@ -37,4 +47,10 @@ pub trait Counters: Send {
     /// # Errors
     /// When the counter cannot be read.
     fn tally(&self, counter: CounterId) -> Result<Tally>;
+
+    /// Packets that the socket filter judged.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    fn sockets(&self) -> Result<Vec<SocketTally>>;
 }

@@ -131,6 +131,10 @@ mod tests {
             bail!("no counters here")
         }
 
+        fn sockets(&self) -> anyhow::Result<Vec<crate::http::SocketTally>> {
+            Ok(Vec::new())
+        }
+
         fn tally(&self, _: CounterId) -> anyhow::Result<Tally> {
             bail!("no counters here")
         }

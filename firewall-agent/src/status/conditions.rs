@@ -12,6 +12,10 @@ pub enum Condition {
     Detached,
     /// A configured interface is missing or not filtered; one per interface.
     Interface,
+    /// The socket filter should enforce, and is not attached.
+    SocketFilter,
+    /// The socket filter should monitor and is not attached, or should be off and is attached.
+    SocketMonitor,
     /// No rule file was ever accepted, or every database was removed or forgotten.
     NoDatabase,
     /// A database is not in force as in its file: no capacity, or a refused kernel write; one per database.
@@ -63,9 +67,11 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Detached,
         Self::Interface,
+        Self::SocketFilter,
+        Self::SocketMonitor,
         Self::NoDatabase,
         Self::Database,
         Self::Withheld,
@@ -97,6 +103,8 @@ impl Condition {
         match self {
             Self::Detached => ("detached", true),
             Self::Interface => ("interface", true),
+            Self::SocketFilter => ("socket_filter", true),
+            Self::SocketMonitor => ("socket_monitor", false),
             Self::NoDatabase => ("no_database", true),
             Self::Database => ("database", true),
             Self::Withheld => ("withheld", true),
@@ -141,9 +149,9 @@ impl Condition {
         !matches!(self, Self::Detached | Self::NoDatabase | Self::Drift)
     }
 
-    /// Returns `true` when the condition means that some configured interface is not filtered.
+    /// Returns `true` when the condition means that some configured interface, or the sockets, are not filtered.
     fn is_unfiltered(self) -> bool {
-        matches!(self, Self::Interface)
+        matches!(self, Self::Interface | Self::SocketFilter)
     }
 
     /// Returns `true` when the condition means that accepted rules are not completely in force.

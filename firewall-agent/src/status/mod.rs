@@ -35,6 +35,12 @@ pub struct Status {
     pub repairs: BTreeMap<String, u64>,
     /// Packets by reason, in the order of the reasons' numbers; empty in `status.json`.
     pub counters: Vec<ReasonCounter>,
+    /// `None` when an older agent wrote this.
+    #[serde(default)]
+    pub socket_filter: Option<SocketFilterStatus>,
+    /// Packets that the socket filter judged; empty in `status.json`.
+    #[serde(default)]
+    pub socket_counters: Vec<SocketCounter>,
 }
 
 /// One true condition.
@@ -76,6 +82,36 @@ pub struct InterfaceStatus {
     pub program_tag: String,
     /// Total milliseconds that this daemon knew the interface to be present without our program.
     pub unprotected_ms: u64,
+}
+
+/// The socket filter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SocketFilterStatus {
+    /// `monitor` or `enforce`; [`UNFILTERED`] when it is not attached.
+    pub mode: String,
+    /// `off`, `monitor` or `enforce`, as configured.
+    pub configured: String,
+    /// Directory of its control group.
+    pub cgroup: String,
+    /// Packets of the loopback interface are judged, too.
+    pub loopback: bool,
+    pub link_id: u32,
+    pub program_id: u32,
+    /// As in [`InterfaceStatus`].
+    pub program_tag: String,
+}
+
+/// Packets that the socket filter judged, of one interface with one verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SocketCounter {
+    /// Name of the interface with this index on the host, or `index N`.
+    pub interface: String,
+    /// The database that refused them; `None` for packets that are allowed, or that no database refused.
+    pub database_id: Option<String>,
+    pub reason: String,
+    pub packets: u64,
+    /// Bytes from the IP header on.
+    pub bytes: u64,
 }
 
 /// State of a database.

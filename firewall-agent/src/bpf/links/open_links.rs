@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::Xdp;
+use firewall_common::names;
 use tracing::warn;
 
 use super::{InterfaceLink, Step, elsewhere, interface_name, make, pin_name, update_link};
@@ -250,7 +251,8 @@ impl OpenLinks {
             };
             fs::read_dir(&dir)?.map(pin).collect()
         };
-        let listed = list().with_context(|| format!("cannot list {}", dir.display()))?;
+        let mut listed = list().with_context(|| format!("cannot list {}", dir.display()))?;
+        listed.retain(|pin| pin.name != names::SOCKET_LINK);
         self.links.values_mut().for_each(|link| link.pin = None);
         self.foreign.retain(|inode| listed.iter().any(|pin| pin.inode == *inode));
         for pin in listed {

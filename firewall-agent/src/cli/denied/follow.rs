@@ -15,7 +15,7 @@ use crate::escape::write_json_line;
 /// Time between two readings of the kernel's table.
 const EVERY: Duration = Duration::from_secs(1);
 
-type Key = (String, Option<String>, String, &'static str, &'static str);
+type Key = (String, Option<String>, String, &'static str, &'static str, Option<String>);
 
 /// Writes a line for each source denied since the last reading, until the reader closes the output.
 pub(super) fn follow(
@@ -49,7 +49,8 @@ pub(super) fn follow(
 }
 
 fn key(row: &DeniedRow) -> Key {
-    (row.source.clone(), row.database_id.clone(), row.endpoint.clone(), row.reason, row.class)
+    let endpoint = (row.source.clone(), row.database_id.clone(), row.endpoint.clone());
+    (endpoint.0, endpoint.1, endpoint.2, row.reason, row.class, row.interface.clone())
 }
 
 fn write_people(row: &DeniedRow, out: &mut impl Write) -> Result<()> {

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::bpf::{Denied, DeniedFlow, Kernel};
+use crate::bpf::{Denied, DeniedFlow, Kernel, Way};
+use crate::host::interface_names::InterfaceNames;
 use crate::sync::{Destination, Live};
 
 /// Complete output. Field names are an interface.
@@ -47,6 +48,11 @@ pub struct DeniedRow {
     pub reason: &'static str,
     /// `syn`, `tcp` (any other TCP packet), `udp` or `none`.
     pub class: &'static str,
+    /// `xdp` for packets refused on a filtered interface; `socket` for those that the socket filter refused, or, in its
+    /// mode `monitor`, would have refused.
+    pub way: &'static str,
+    /// The interface of packets at a socket: the name of its index on the host.
+    pub interface: Option<String>,
     pub packets: u64,
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
@@ -75,7 +81,9 @@ pub fn report(kernel: &Kernel, live: &Live, database: Option<&str>, lengths: (u8
         sum.last_seen = sum.last_seen.max(one.last_seen);
         sources.insert(one.what.source);
     }
-    let rows = groups.into_iter().map(|((net, _), (sum, sources))| row(net, &sum, sources.len(), live));
+    let names = InterfaceNames::read();
+    let rows =
+        groups.into_iter().map(|((net, _), (sum, sources))| row(net, &sum, sources.len(), live, &names));
     let mut denied: Vec<DeniedRow> =
         rows.filter(|row| database.is_none() || row.database_id.as_deref() == database).collect();
     denied.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.source.cmp(&b.source)));
@@ -93,7 +101,7 @@ fn cut(source: IpAddr, (v4, v6): (u8, u8)) -> IpNet {
     IpNet::new(source, length).map_or_else(|_| source.into(), |net| net.trunc())
 }
 
-fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live) -> DeniedRow {
+fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live, names: &InterfaceNames) -> DeniedRow {
     let named = live.counters.get(&sum.what.counter);
     let database = named.and_then(|named| live.databases.get(&named.database));
     DeniedRow {
@@ -103,6 +111,14 @@ fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live) -> DeniedR
         endpoint: endpoint(&sum.what),
         reason: sum.what.reason.name(),
         class: sum.what.class.name(),
+        way: match sum.what.way {
+            Way::Xdp => "xdp",
+            Way::Socket(_) => "socket",
+        },
+        interface: match sum.what.way {
+            Way::Xdp => None,
+            Way::Socket(index) => Some(names.name(index)),
+        },
         packets: sum.packets,
         first_seen: sum.first_seen,
         last_seen: sum.last_seen,

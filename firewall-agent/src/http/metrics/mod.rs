@@ -6,6 +6,7 @@ mod flows;
 mod host;
 mod metrics_page;
 mod packets;
+mod sockets;
 mod timings;
 
 use std::sync::Arc;
@@ -62,12 +63,13 @@ impl Exporter {
         let mut page = MetricsPage::default();
         let read = self.counters.reasons().and_then(|reasons| {
             self.flows.read(&snapshot, self.counters.as_ref())?;
-            Ok((reasons, self.counters.unrecorded()?))
+            Ok((reasons, self.counters.unrecorded()?, self.counters.sockets()?))
         });
         page.gauge("counters_readable", "Kernel counters readable: 1 or 0", read.is_ok());
         match read {
-            Ok((reasons, unrecorded)) => {
+            Ok((reasons, unrecorded, sockets)) => {
                 packets::write(&reasons, unrecorded, &self.flows, &mut page);
+                sockets::write(&sockets, &snapshot, &mut page);
                 self.failure = None;
             }
             Err(error) => {
@@ -100,6 +102,10 @@ mod tests {
         }
 
         fn reasons(&self) -> Result<Vec<ReasonCounter>> {
+            Ok(Vec::new())
+        }
+
+        fn sockets(&self) -> Result<Vec<crate::http::SocketTally>> {
             Ok(Vec::new())
         }
 
