@@ -154,6 +154,10 @@ impl TestHost {
         self.take_agent()
     }
 
+    pub fn is_running(&self) -> bool {
+        self.agent.borrow().is_some()
+    }
+
     pub fn stop(&self) {
         self.take_agent().terminate().unwrap();
     }

@@ -1,0 +1,12 @@
+//! The socket filter, with real sockets: verdicts behind translation and tunnels, sockets that it leaves alone, and its
+//! lifetime.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
+
+mod evidence;
+mod lifetime;
+mod own;
+mod rows;
+mod scene;
+mod sessions;
+mod ways;
