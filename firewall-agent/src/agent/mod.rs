@@ -240,10 +240,8 @@ impl Agent {
             Ok((id, tag)) => {
                 let Reconciler { live, accepted, persisted, .. } = &self.reconciler;
                 let mut status = report(self.interfaces.links(), live, (id, &tag));
-                match self.socket_filter.status(&mut self.programs) {
-                    Ok(filter) => status.socket_filter = Some(filter),
-                    Err(error) => self.reporter.kernel_unreadable(&error),
-                }
+                // What cannot be queried cannot be attached either, and is a condition.
+                status.socket_filter = self.socket_filter.status(&mut self.programs).ok();
                 status
                     .interfaces
                     .extend(self.interfaces.exposed().map(|name| kernel_status::unfiltered(name)));

@@ -88,7 +88,7 @@ impl<'a> Podman<'a> {
     /// Runs the pod of the rendered objects.
     fn play(&self, objects: &Objects) {
         let path = self.host.lab.dir().join("pod.yaml");
-        fs::write(&path, pod(objects)).unwrap();
+        fs::write(&path, pod(objects, self.host.lab.cgroup())).unwrap();
         let profiles = deploy("kubernetes/components/seccomp-profile");
         let profiles = format!("--seccomp-profile-root={}", profiles.display());
         let played = self.read(&["play", "kube", "--network=host", &profiles, path.to_str().unwrap()]);
@@ -215,7 +215,7 @@ fn replace_null(host: &TestHost) {
 }
 
 /// Returns the ConfigMaps and the pod of the DaemonSet, changed where podman 4.3 lacks a feature of the kubelet.
-fn pod(objects: &Objects) -> String {
+fn pod(objects: &Objects, cgroup: &Path) -> String {
     let template = &objects["DaemonSet/firewall-agent"]["spec"]["template"];
     let mut spec = template["spec"].clone();
     // It restarts init containers that have succeeded.
@@ -227,6 +227,12 @@ fn pod(objects: &Objects) -> String {
     for argument in agent["args"].as_array_mut().unwrap() {
         let text = argument.as_str().unwrap();
         *argument = text.replace("$(NODE_NAME)", "db").replace("$(NODE_ADDRESS)", "192.0.2.10").into();
+    }
+    // The lab's control group stands for the machine's.
+    for volume in spec["volumes"].as_array_mut().unwrap() {
+        if volume["hostPath"]["path"] == "/sys/fs/cgroup" {
+            volume["hostPath"]["path"] = json!(cgroup);
+        }
     }
     // It reads the profile from an annotation.
     let mut annotations = json!({});

@@ -110,11 +110,17 @@ fn guarded_port_without_a_database_is_closed() {
     check(&host, PORT, false, false);
 }
 
+/// A port without protection, and one that is an endpoint's at another address and is not guarded.
 #[test]
-fn unprotected_port_is_not_judged() {
-    let host = scene(rules(1));
+fn port_that_nothing_protects_at_the_address_is_not_judged() {
+    let elsewhere = FILTERED.iter().fold(rules(1), |file, address| {
+        let to = destination(address, 6_001).to_string();
+        file.endpoint(&to).udp_endpoint(&to)
+    });
+    let host = scene(elsewhere);
     restart(&host, "enforce", &[]);
     host.until_applied(DATABASE, 1);
     check(&host, OPEN, true, true);
+    check(&host, 6_001, true, true);
     assert_eq!(judged(&host, LINK, &["allowed", "no_match", "closed"]), 0);
 }
