@@ -158,7 +158,8 @@ fn write_socket_filter(status: &Status, out: &mut impl Write) -> Result<()> {
     }
     let local = if *loopback { "judged" } else { "exempt" };
     let tag = or_dash(Some(program_tag).filter(|tag| !tag.is_empty()));
-    Ok(writeln!(out, "\nsocket filter {mode}, control group {cgroup}, loopback {local}, program {tag}")?)
+    writeln!(out, "\nsocket filter {mode}, loopback {local}, program {tag}")?;
+    Ok(writeln!(out, "control group {cgroup}")?)
 }
 
 fn write_problems(status: &Status, out: &mut impl Write) -> Result<()> {

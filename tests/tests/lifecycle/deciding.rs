@@ -21,6 +21,8 @@ use crate::setup::{
 };
 
 const ARRAY_OF_MAPS: u32 = 12;
+/// `BPF_MAP_TYPE_SK_STORAGE`.
+const SOCKET_STORAGE: u32 = 24;
 const PATIENCE: Duration = Duration::from_secs(15);
 const PACKET_LOGGER: u32 = names::PACKET_LOGGER_INDEX;
 const RECORDER: u32 = names::RECORDER_INDEX;
@@ -79,8 +81,9 @@ fn pin_of_another_map_is_repaired() {
     let mut agent = host.start_agent();
     for name in names::MAPS {
         let before = map(&host, name).shape().unwrap();
-        // Creating an array of maps requires an inner map.
-        let other = || if before.kind == ARRAY_OF_MAPS { Map::trie(1) } else { Map::shaped_as(&before) };
+        // Creating an array of maps requires an inner map, and a socket storage the types of key and value.
+        let is_special = [ARRAY_OF_MAPS, SOCKET_STORAGE].contains(&before.kind);
+        let other = || if is_special { Map::trie(1) } else { Map::shaped_as(&before) };
         let swap = |host: &TestHost| replace_pin(&other(), &pin(host, name));
         expect_repair(&host, &mut agent, (name, "pin"), swap);
         assert_eq!(map(&host, name).shape().unwrap().id, before.id, "{name}: the map that the program uses");

@@ -7,6 +7,8 @@ use crate::http::SocketTally;
 use crate::http::published_state::PublishedState;
 
 const MODES: [&str; 3] = ["monitor", "enforce", "none"];
+/// Reasons of refused packets.
+const REFUSED: [&str; 3] = ["no_match", "closed", "no_port"];
 
 pub(super) fn write(sockets: &[SocketTally], snapshot: &PublishedState, page: &mut MetricsPage) {
     let filter = snapshot.status.socket_filter.as_ref();
@@ -32,8 +34,19 @@ pub(super) fn write(sockets: &[SocketTally], snapshot: &PublishedState, page: &m
     });
     page.counters(
         "socket_packets",
-        "Packets that the socket filter judged, by interface, reason and refusing database (empty for none). Refused \
-         ones reached a protected port by a way that no XDP program sees",
+        "Packets that the socket filter judged, by interface, reason and refusing database (empty for none)",
         rows,
+    );
+    // Zeros from the start: a scraper sees the first packet as an increase.
+    let databases = snapshot.counters.keys().cloned().chain([String::new()]);
+    let mut denied: BTreeMap<String, u64> = databases.map(|database| (database, 0)).collect();
+    for one in sockets.iter().filter(|one| REFUSED.contains(&one.reason)) {
+        *denied.entry(database(one)).or_default() += one.tally.packets;
+    }
+    page.counters(
+        "socket_denied_packets",
+        "Packets that the socket filter refused, or would have refused, by database (empty for none). They reached a \
+         protected port by a way that no XDP program sees",
+        denied.into_iter().map(|(database, packets)| (vec![("database", database)], packets)),
     );
 }
