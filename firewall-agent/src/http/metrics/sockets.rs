@@ -24,7 +24,9 @@ pub(super) fn write(sockets: &[SocketTally], snapshot: &PublishedState, page: &m
         let owner = snapshot.counters.iter().find(|(_, of)| of.default == one.counter);
         owner.map(|(id, _)| id.clone()).unwrap_or_default()
     };
-    let mut packets: BTreeMap<[String; 3], u64> = BTreeMap::new();
+    // The interface that every host has: the metric exists before the first packet.
+    let first = ["lo", "allowed", ""].map(str::to_owned);
+    let mut packets: BTreeMap<[String; 3], u64> = [(first, 0)].into();
     for one in sockets {
         let labels = [one.interface.clone(), one.reason.to_owned(), database(one)];
         *packets.entry(labels).or_default() += one.tally.packets;
