@@ -120,10 +120,8 @@ impl Arrival {
         }
         let next = self.load::<u8>(6).unwrap_or_default();
         if next != TCP && next != UDP {
-            return match parse_ipv6(self, flow) {
-                Shape::Port => Shape::Port,
-                _ => Shape::Unreadable,
-            };
+            let shape = parse_ipv6(self, flow);
+            return if shape == Shape::Port { Shape::Port } else { Shape::Unreadable };
         }
         let Some(addresses) = self.load::<[[u32; 4]; 2]>(8) else { return Shape::Malformed };
         flow.family = IPV6;

@@ -130,8 +130,14 @@ pub fn decide_at_any_socket<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndp
     match shape {
         Shape::Port => by_port(flow, maps, caches, None),
         Shape::Unreadable => decide_portless(flow, maps, PortlessRule::Every),
-        // Enters no socket.
-        _ => LEFT_ALONE,
+        // These enter no socket.
+        Shape::NotIp
+        | Shape::VlanDepth
+        | Shape::Malformed
+        | Shape::OtherProtocol
+        | Shape::Truncated
+        | Shape::NoPort
+        | Shape::LaterFragment => LEFT_ALONE,
     }
 }
 
