@@ -93,7 +93,7 @@ fn each_lab_is_its_own_control_group_at_the_default_path() {
     });
     assert_ne!(groups[0], groups[1]);
     assert!(groups.iter().all(|(group, _)| *group != before && group != "/"));
-    let outside = thread::spawn(move || group()).join().unwrap();
+    let outside = thread::spawn(group).join().unwrap();
     assert!(!groups.iter().any(|(group, _)| *group == outside), "{outside}: not left");
 }
 

@@ -220,6 +220,12 @@ fn pod(objects: &Objects, cgroup: &Path) -> String {
     let mut spec = template["spec"].clone();
     // It restarts init containers that have succeeded.
     spec["restartPolicy"] = json!("Never");
+    // The lab's control group stands for the machine's.
+    for volume in spec["volumes"].as_array_mut().unwrap() {
+        if volume["hostPath"]["path"] == "/sys/fs/cgroup" {
+            volume["hostPath"]["path"] = json!(cgroup);
+        }
+    }
     // It knows neither `spec.nodeName` nor `status.hostIP`, expands no variables, and takes no ports on the host's network.
     let agent = &mut spec["containers"][0];
     let fields = agent.as_object_mut().unwrap();
@@ -227,12 +233,6 @@ fn pod(objects: &Objects, cgroup: &Path) -> String {
     for argument in agent["args"].as_array_mut().unwrap() {
         let text = argument.as_str().unwrap();
         *argument = text.replace("$(NODE_NAME)", "db").replace("$(NODE_ADDRESS)", "192.0.2.10").into();
-    }
-    // The lab's control group stands for the machine's.
-    for volume in spec["volumes"].as_array_mut().unwrap() {
-        if volume["hostPath"]["path"] == "/sys/fs/cgroup" {
-            volume["hostPath"]["path"] = json!(cgroup);
-        }
     }
     // It reads the profile from an annotation.
     let mut annotations = json!({});

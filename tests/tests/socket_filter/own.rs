@@ -103,8 +103,8 @@ fn many_connections_of_the_host() {
 #[test]
 fn connected_datagram_socket_at_a_guarded_port() {
     let host = enforcing();
-    for family in 0..2 {
-        let server = host.outside.udp((STRANGERS[family], 0)).unwrap();
+    for (family, stranger) in STRANGERS.into_iter().enumerate() {
+        let server = host.outside.udp((stranger, 0)).unwrap();
         server.set_read_timeout(Some(WAIT)).unwrap();
         let client = bound(&host, family, Type::DGRAM, GUARDED);
         client.connect(&server.local_addr().unwrap().into()).unwrap();

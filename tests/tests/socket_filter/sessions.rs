@@ -30,12 +30,12 @@ fn accepted(host: &TestHost, listener: &TcpListener, source: &str, port: u16) ->
 
 #[test]
 fn session_ends_with_its_rule_at_an_endpoint_and_behind_translation() {
-    for family in 0..2 {
+    for friend in FRIENDS {
         let host = scene(rules(1));
         restart(&host, "enforce", &[]);
         host.until_applied(DATABASE, 1);
         // The second is at a guarded port that no file claims: every database is asked.
-        let sessions = [PORT, GUARDED].map(|port| session(&host, FRIENDS[family], port));
+        let sessions = [PORT, GUARDED].map(|port| session(&host, friend, port));
         host.push(&crate::scene::endpoints(RuleFile::new(DATABASE, 2), PORT).allow("203.0.113.0/24"));
         host.until_applied(DATABASE, 2);
         for (client, server) in &sessions {
