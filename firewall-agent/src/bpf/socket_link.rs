@@ -54,7 +54,7 @@ impl OpenSocketLink {
         let name = names::SOCKET_FILTER;
         let program = programs.socket_filter()?.with_context(|| format!("program {name}: not loaded"))?;
         let pin = pins.link(names::SOCKET_LINK);
-        let restored = self.hold(&pin)?;
+        let restored = self.open(&pin)?;
         if let Some(info) = self.info()? {
             if info.cgroup == inode {
                 if info.program == program.info()?.id() {
@@ -96,7 +96,7 @@ impl OpenSocketLink {
     /// When the kernel or bpffs refuses.
     pub fn detach(&mut self, pins: &Pins) -> Result<bool> {
         let pin = pins.link(names::SOCKET_LINK);
-        self.hold(&pin)?;
+        self.open(&pin)?;
         let Some(fd) = self.fd.take() else { return Ok(false) };
         let attached = syscall::cgroup_link_info(fd.as_fd()).is_ok_and(|info| info.cgroup != 0);
         syscall::detach(fd.as_fd()).context("cannot detach the socket filter")?;
@@ -107,14 +107,14 @@ impl OpenSocketLink {
         Ok(attached)
     }
 
-    /// Opens the pinned link, or restores the pin of the one held open; returns the number of restored pins. A foreign
+    /// Opens the pinned link, or restores the pin of the one opened open; returns the number of restored pins. A foreign
     /// object at the pin is replaced.
-    fn hold(&mut self, pin: &Path) -> Result<u64> {
+    fn open(&mut self, pin: &Path) -> Result<u64> {
         let cannot = || format!("cannot open {}", pin.display());
         match syscall::open_cgroup_link(pin) {
             Ok((fd, info)) => {
-                let held = self.info()?;
-                if held.is_none_or(|held| held.id == info.id || held.cgroup == 0) {
+                let opened = self.info()?;
+                if opened.is_none_or(|opened| opened.id == info.id || opened.cgroup == 0) {
                     self.fd = Some(fd);
                     return Ok(0);
                 }

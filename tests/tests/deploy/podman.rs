@@ -220,7 +220,7 @@ fn pod(objects: &Objects, cgroup: &Path) -> String {
     let mut spec = template["spec"].clone();
     // It restarts init containers that have succeeded.
     spec["restartPolicy"] = json!("Never");
-    // The lab's control group stands for the machine's.
+    // The control group of the lab in place of the root.
     for volume in spec["volumes"].as_array_mut().unwrap() {
         if volume["hostPath"]["path"] == "/sys/fs/cgroup" {
             volume["hostPath"]["path"] = json!(cgroup);
