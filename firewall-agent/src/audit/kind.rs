@@ -95,6 +95,33 @@ impl Kind {
             Self::Resolver => "resolver",
         }
     }
+
+    /// Returns `true` if the socket filter, in force, judges the packets of such a finding. It leaves the loopback alone
+    /// unless configured, and judges no address that no endpoint names, except at guarded ports. Findings of allowed
+    /// packets that are dropped have no packet for it.
+    pub(super) fn is_covered_by_socket_filter(self) -> bool {
+        match self {
+            Self::Container
+            | Self::Interface
+            | Self::Tunnel
+            | Self::Dnat
+            | Self::SourceRouting
+            | Self::SegmentRouting
+            | Self::Ipsec
+            | Self::Mpls
+            | Self::Rewrite
+            | Self::Redirect
+            | Self::GenericMode => true,
+            Self::Loopback
+            | Self::UnclaimedAddress
+            | Self::Ephemeral
+            | Self::RouteLocalnet
+            | Self::LocalRoute
+            | Self::Broadcast
+            | Self::Masquerade
+            | Self::Resolver => false,
+        }
+    }
 }
 
 impl fmt::Display for Kind {

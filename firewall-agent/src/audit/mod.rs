@@ -50,11 +50,13 @@ pub struct Finding {
     pub meaning: String,
     /// Recommended action.
     pub advice: String,
+    /// The socket filter, in force, judges these packets.
+    pub socket_filter_covers: bool,
 }
 
 impl Finding {
     fn new(kind: Kind, object: String, meaning: String, advice: String) -> Self {
-        Self { kind, object, meaning, advice }
+        Self { kind, object, meaning, advice, socket_filter_covers: kind.is_covered_by_socket_filter() }
     }
 }
 

@@ -336,6 +336,37 @@ fn redirects_of_unjudged_packets_into_the_host_are_reported() {
 }
 
 #[test]
+fn translation_is_covered_by_the_socket_filter_where_its_new_destination_is_known() {
+    let to = |address: Option<&str>, ports| Translation {
+        rule: "here".to_owned(),
+        protocol: Some(Protocol::Tcp),
+        port: Some(8432),
+        new_address: address.map(ip),
+        new_ports: ports,
+        ..Translation::default()
+    };
+    for (translation, expected) in [
+        (to(None, NewPorts::To(5432..=5432)), true),
+        (to(Some("10.0.0.1"), NewPorts::To(5432..=5432)), true),
+        (to(Some("192.0.2.10"), NewPorts::To(20_300..=20_300)), true),
+        // The socket filter judges no other address at a port that is not guarded.
+        (to(Some("10.0.0.1"), NewPorts::To(20_300..=20_300)), false),
+        (to(None, NewPorts::To(20_300..=20_300)), false),
+        (to(None, NewPorts::Unknown), false),
+        (to(Some("192.0.2.10"), NewPorts::Unknown), true),
+    ] {
+        for stateless in [false, true] {
+            let one = Translation { stateless, ..translation.clone() };
+            let mut facts = quiet();
+            facts.rules = vec![Ok(vec![Rule::Translation(one.clone())])];
+            let [found] = &audit(&facts).findings[..] else { panic!("{one:?}") };
+            let kind = if stateless { Kind::Rewrite } else { Kind::Dnat };
+            assert_eq!((found.kind, found.socket_filter_covers), (kind, expected), "{one:?}");
+        }
+    }
+}
+
+#[test]
 fn listeners_on_protected_ports_outside_endpoints_are_reported() {
     let cases: [(&str, u16, &[&str]); 6] = [
         ("0.0.0.0", 80, &[]),

@@ -43,6 +43,7 @@ pub(super) fn finding(protected: &Protected, one: &Translation) -> Option<Findin
     if !reaches || is_judged_before(protected, one) {
         return None;
     }
+    let is_covered = is_judged_after(protected, one, after.as_ref());
     let ports = after.map_or("a port that the rule does not state".to_owned(), |ports| {
         let (first, last) = ports.into_inner();
         if first == last { format!("port {first}") } else { format!("ports {first}-{last}") }
@@ -50,12 +51,26 @@ pub(super) fn finding(protected: &Protected, one: &Translation) -> Option<Findin
     let at = one.new_address.map_or(String::new(), |address| format!(" of {address}"));
     let from = one.port.map_or("any port".to_owned(), |port| format!("port {port}"));
     let (kind, verb) = if one.stateless { (Kind::Rewrite, "rewrites") } else { (Kind::Dnat, "redirects") };
-    Some(Finding::new(
+    let finding = Finding::new(
         kind,
         one.rule.clone(),
         format!("{verb} packets for {from} to {ports}{at}: the programs see the original destination only"),
         "remove the rule, guard the original port (`guarded_ports`), or claim it with an endpoint".to_owned(),
-    ))
+    );
+    Some(Finding { socket_filter_covers: is_covered, ..finding })
+}
+
+/// Returns `true` if the socket filter judges every packet by its new destination. It knows no database for an address
+/// that no endpoint names, and judges such packets at guarded ports only.
+fn is_judged_after(protected: &Protected, one: &Translation, after: Option<&RangeInclusive<u16>>) -> bool {
+    let is_within = |port: &u16| after.is_none_or(|ports| ports.contains(port));
+    let protocols = PROTOCOLS.into_iter().filter(|each| one.protocol.is_none_or(|own| own == *each));
+    protected.ports().iter().filter(is_within).all(|port| {
+        protocols
+            .clone()
+            .filter(|each| protected.has_port(port, *each))
+            .all(|each| protected.judges(one.new_address, port, each))
+    })
 }
 
 /// Returns `true` if the programs judge every packet that the rule matches, by its original destination.

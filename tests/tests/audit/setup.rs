@@ -11,6 +11,8 @@ pub struct Findings {
     pub code: Option<i32>,
     /// Kind and object.
     pub bypasses: BTreeSet<(String, String)>,
+    /// Objects of the findings that the socket filter covers.
+    pub covered: BTreeSet<String>,
     /// Facts that the audit could not read.
     pub unchecked: Vec<String>,
 }
@@ -55,6 +57,11 @@ pub fn findings(answer: &Answer) -> Findings {
     Findings {
         code: answer.code,
         bypasses: rows("findings").iter().map(|row| (text(row, "kind"), text(row, "object"))).collect(),
+        covered: rows("findings")
+            .iter()
+            .filter(|row| row["socket_filter_covers"] == true)
+            .map(|row| text(row, "object"))
+            .collect(),
         unchecked: rows("unchecked").iter().map(|row| text(row, "fact")).collect(),
     }
 }

@@ -41,7 +41,9 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> 
         let accepted = if *accepted { "  (accepted)" } else { "" };
         writeln!(out, "{}  {}{accepted}", finding.kind, finding.object)?;
         writeln!(out, "    {}", finding.meaning)?;
-        writeln!(out, "    action: {}\n", finding.advice)?;
+        writeln!(out, "    action: {}", finding.advice)?;
+        let covers = if finding.socket_filter_covers { "judges" } else { "does not judge" };
+        writeln!(out, "    socket filter, in force: {covers} these packets\n")?;
     }
     for Unchecked { fact, reason } in &report.unchecked {
         writeln!(out, "! not checked: {fact}: {reason}")?;
