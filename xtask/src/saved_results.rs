@@ -39,6 +39,16 @@ impl<T: Serialize + DeserializeOwned> SavedResults<T> {
         self.results.iter().find(|result| is_it(result))
     }
 
+    /// Returns all results, in the order in which they came.
+    pub fn all(&self) -> &[T] {
+        &self.results
+    }
+
+    /// Forgets the other results, at the next [`Self::add`] in the file, too.
+    pub fn retain(&mut self, is_retained: impl FnMut(&T) -> bool) {
+        self.results.retain(is_retained);
+    }
+
     /// Stores a result in place of those that it `replaces`.
     pub fn add(&mut self, result: T, replaces: impl Fn(&T) -> bool) -> Result<()> {
         self.results.retain(|earlier| !replaces(earlier));

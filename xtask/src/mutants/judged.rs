@@ -9,19 +9,18 @@ use crate::mutants::mutant::Mutant;
 pub struct Judged {
     pub mutant: Mutant,
     pub judgement: Judgement,
-    /// Duration, with the build.
+    /// Duration in seconds, with the build.
     pub seconds: u64,
+    /// Git objects of [`Mutant::sources`]; `None` of uncommitted sources.
+    pub sources: Option<String>,
+    /// The commit, abbreviated.
+    pub commit: String,
 }
 
 impl Judged {
-    /// Returns whether it is of this very mutant: one with another text or other tests is another mutant.
-    pub fn is_of(&self, mutant: &Mutant) -> bool {
-        self.mutant == *mutant
-    }
-
-    /// Returns whether a test found this very mutant.
-    pub fn is_kill_of(&self, mutant: &Mutant) -> bool {
-        self.is_of(mutant) && self.judgement.is_kill()
+    /// Returns whether it is of this very mutant, one with the same text and tests, in the same sources.
+    pub fn holds_for(&self, mutant: &Mutant, sources: Option<&str>) -> bool {
+        self.mutant == *mutant && sources.is_some() && self.sources.as_deref() == sources
     }
 }
 
@@ -30,12 +29,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mutant_that_survived_or_changed_is_judged_again() {
+    fn a_result_holds_for_the_same_mutant_in_the_same_committed_sources() {
         let mutant = Mutant { targets: vec!["model".to_owned()], ..Mutant::default() };
-        let judged = |judgement| Judged { mutant: mutant.clone(), judgement, seconds: 1 };
-        assert!(judged(Judgement::Hung).is_kill_of(&mutant));
-        assert!(!judged(Judgement::Survived).is_kill_of(&mutant));
+        let judged = |sources: Option<&str>| Judged {
+            mutant: mutant.clone(),
+            judgement: Judgement::Hung,
+            seconds: 1,
+            sources: sources.map(str::to_owned),
+            commit: String::new(),
+        };
+        assert!(judged(Some("a")).holds_for(&mutant, Some("a")));
+        assert!(!judged(Some("a")).holds_for(&mutant, Some("b")));
+        assert!(!judged(None).holds_for(&mutant, None));
         let other = Mutant { targets: vec!["denied".to_owned()], ..mutant.clone() };
-        assert!(!judged(Judgement::Hung).is_kill_of(&other));
+        assert!(!judged(Some("a")).holds_for(&other, Some("a")));
     }
 }

@@ -6,7 +6,7 @@ mod judged;
 mod mutant;
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -24,11 +24,10 @@ use crate::saved_results::SavedResults;
 use crate::trees;
 use crate::workspace::Workspace;
 
-/// The table, relative to the root of the workspace.
-const TABLE: &str = "bench/mutants.md";
-/// The sources that a result depends on.
-const SOURCES: &[&str] =
-    &["Cargo.lock", "Cargo.toml", "firewall-agent", "firewall-common", "firewall-ebpf", "tests"];
+/// Folder of the table and its figures, relative to the root of the workspace.
+const FOLDER: &str = "bench";
+/// Version of the stored results.
+const FORMAT: &str = "mutants 1";
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -37,20 +36,20 @@ pub struct Arguments {
     /// Run only mutants that tests of this target must find, such as histories, openings or lifecycle/deciding::
     #[arg(long)]
     target: Option<String>,
-    /// Skip mutants that an interrupted run on the same committed sources has found
+    /// Skip mutants that an earlier run has found, if neither their file nor their tests have changed since
     #[arg(long)]
     resume: bool,
 }
 
-/// Fails unless a test finds every chosen mutant. Stores the table when all were chosen, in either case.
+/// Fails unless a test finds every chosen mutant. Stores the results of committed sources in either case.
 pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let Arguments { name, target, resume } = arguments;
-    let is_whole = name.is_none() && target.is_none();
-    let mut chosen = Mutant::all(&workspace.root)?;
-    chosen.retain(|mutant| {
+    let all = Mutant::all(&workspace.root)?;
+    let is_chosen = |mutant: &&Mutant| {
         name.as_ref().is_none_or(|name| mutant.name.contains(name))
             && target.as_ref().is_none_or(|target| mutant.is_of(target))
-    });
+    };
+    let chosen: Vec<&Mutant> = all.iter().filter(is_chosen).collect();
     ensure!(
         !chosen.is_empty(),
         "mutants: none has {:?} in its name and {:?} as target",
@@ -58,43 +57,53 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         target.as_deref().unwrap_or("any target")
     );
     prepare(workspace, "mutants", &[])?;
-    let sources = trees::ensure_committed(&workspace.shell, SOURCES);
-    let state = match sources {
-        Err(uncommitted) if is_whole || *resume => return Err(uncommitted),
-        Err(_) => "uncommitted".to_owned(),
-        Ok(()) => trees::trees(&workspace.shell, "HEAD", SOURCES)?,
+    let folder = workspace.root.join(FOLDER);
+    let mut results: SavedResults<Judged> =
+        SavedResults::new(folder.join("mutants.json"), FORMAT.to_owned()).resumed()?;
+    let mut sources = BTreeMap::new();
+    for mutant in &all {
+        sources.insert(&mutant.name, committed(workspace, mutant)?);
+    }
+    let holds = |judged: &Judged, mutant: &Mutant| judged.holds_for(mutant, sources[&mutant.name].as_deref());
+    results.retain(|judged| all.iter().any(|mutant| holds(judged, mutant)));
+    let is_known = |mutant: &&Mutant| {
+        results.find(|judged| holds(judged, mutant) && judged.judgement.is_kill()).is_some()
     };
+    let open: Vec<&Mutant> = chosen.iter().copied().filter(|mutant| !(*resume && is_known(mutant))).collect();
+    say(format_args!("mutants: {} of {} to judge", open.len(), chosen.len()));
+
     let home = workspace.target.join("mutants");
     let source = home.join("src");
     copy(workspace, &source)?;
     let judge = Judge::new(workspace, Workspace::at(source.clone(), home.join("target"))?)?;
-    let mut results: SavedResults<Judged> = SavedResults::new(home.join("results.json"), state.clone());
-    if *resume {
-        results = results.resumed()?;
-    }
-    let open: Vec<&Mutant> =
-        chosen.iter().filter(|mutant| results.find(|judged| judged.is_kill_of(mutant)).is_none()).collect();
-    say(format_args!("mutants: {} of {} to judge", open.len(), chosen.len()));
     control(&judge, &open)?;
+    let commit = cmd!(workspace.shell, "git rev-parse --short HEAD").read()?;
+    let mut survivors = Vec::new();
     for mutant in open {
         let (judgement, seconds) = plant(&source, mutant, &judge)?;
         say(format_args!("{:<40} {:<10} {seconds:>4} s  {judgement}", mutant.name, judgement.word()));
-        let judged = Judged { mutant: mutant.clone(), judgement, seconds };
-        results.add(judged, |earlier| earlier.is_of(mutant))?;
+        if !judgement.is_kill() {
+            survivors.push(mutant.name.as_str());
+        }
+        let sources = sources[&mutant.name].clone();
+        if sources.is_some() {
+            let judged =
+                Judged { mutant: mutant.clone(), judgement, seconds, sources, commit: commit.clone() };
+            results.add(judged, |earlier| earlier.mutant.name == mutant.name)?;
+            fs::write(folder.join("mutants.md"), report::markdown(&all, &results)?)?;
+        }
     }
-
-    let judged: Vec<&Judged> =
-        chosen.iter().filter_map(|mutant| results.find(|judged| judged.is_of(mutant))).collect();
-    if is_whole {
-        let today = cmd!(workspace.shell, "date --utc +%F").read()?;
-        let state = format!("Sources, {today}: {state}");
-        fs::write(workspace.root.join(TABLE), report::markdown(&judged, &state)?)?;
-    }
-    let survivors = judged.iter().filter(|judged| !judged.judgement.is_kill());
-    let survivors: Vec<&str> = survivors.map(|judged| judged.mutant.name.as_str()).collect();
     say(format_args!("found {} of {}", chosen.len() - survivors.len(), chosen.len()));
     ensure!(survivors.is_empty(), "mutants: not killed: {}", survivors.join(", "));
     Ok(())
+}
+
+/// Returns the git objects that a result of this mutant depends on; `None` while one of them has uncommitted changes.
+fn committed(workspace: &Workspace, mutant: &Mutant) -> Result<Option<String>> {
+    let paths = mutant.sources();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let is_committed = trees::ensure_committed(&workspace.shell, &paths).is_ok();
+    is_committed.then(|| trees::trees(&workspace.shell, "HEAD", &paths)).transpose()
 }
 
 /// Control: without a fault every target of these mutants must pass, or its failures would prove nothing.

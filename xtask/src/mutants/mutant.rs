@@ -71,6 +71,24 @@ impl Mutant {
         self.targets.iter().any(|one| one == target || one.split('/').next() == Some(target))
     }
 
+    /// Returns the paths that decide whether the tests find the fault, relative to the root: the mutated file, and the
+    /// programs of its test targets. The agent's own tests are those beside the file, and the fleet histories.
+    pub fn sources(&self) -> Vec<String> {
+        let mut paths = vec![self.file.clone()];
+        for target in &self.targets {
+            if [OWN, UNITS, HISTORIES].contains(&target.as_str()) {
+                let beside = self.file.rsplit_once('/').map_or("", |(folder, _)| folder);
+                paths.extend([beside.to_owned(), "firewall-agent/src/agent/tests".to_owned()]);
+            } else {
+                let program = target.split('/').next().unwrap_or(target);
+                paths.extend([format!("tests/tests/{program}"), format!("tests/tests/{program}.rs")]);
+            }
+        }
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
     /// Returns the text of the file with the fault.
     pub fn plant(&self, text: &str) -> Result<String> {
         let Self { name, file, find, replace, .. } = self;
@@ -107,6 +125,23 @@ mod tests {
             assert!(is_whole || mutant.targets.len() == 1, "{}: a module stands alone", mutant.name);
             assert!(all[..index].iter().all(|other| other.name != mutant.name), "{}", mutant.name);
         }
+    }
+
+    #[test]
+    fn sources_are_the_file_and_its_tests() {
+        let mutant = |targets: &[&str]| Mutant {
+            file: "firewall-agent/src/sync/clock.rs".to_owned(),
+            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+            ..Mutant::default()
+        };
+        let file = "firewall-agent/src/sync/clock.rs";
+        assert_eq!(
+            mutant(&["lifecycle/rights::"]).sources(),
+            [file, "tests/tests/lifecycle", "tests/tests/lifecycle.rs"]
+        );
+        let own = ["firewall-agent/src/agent/tests", "firewall-agent/src/sync", file];
+        assert_eq!(mutant(&[OWN]).sources(), own);
+        assert_eq!(mutant(&[HISTORIES]).sources(), own);
     }
 
     #[test]
