@@ -16,17 +16,21 @@ pub const IPV6: u8 = 6;
 
 /// [`EndpointKey::protocol`] of a member row (the address index), see [`EndpointKey`].
 pub const MEMBER_ROW: u8 = 0;
+/// [`EndpointKey::protocol`] of a row of the host index, see [`EndpointKey`].
+pub const HOST_ROW: u8 = 255;
 /// The most databases that may share one address, wildcards included; bounds the program's walk over the member rows.
 pub const MAX_MEMBERS: u32 = 256;
 
 /// A row of the endpoint table.
 ///
-/// Two kinds of rows share the table, so that one pointer swap publishes both:
+/// Three kinds of rows share the table, so that one pointer swap publishes both:
 /// * protocol 6 or 17: the endpoint (address or any, port, protocol) itself;
 /// * protocol [`MEMBER_ROW`]: the address index, that is, the databases at one address, for portless packets. `port`
 ///   counts the rows from 0 in **host** byte order; the walk ends at the first missing number. A row with [`TOMBSTONE`]
 ///   comes first and marks that something at the address is closed. The rows of an address include the wildcard
 ///   databases, and enforcing databases come before monitored ones.
+/// * protocol [`HOST_ROW`]: the host index, the member rows of every database with an endpoint, see
+///   [`crate::EVERY_DATABASE`]. No lookup by a packet's address has this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct EndpointKey {
@@ -34,7 +38,7 @@ pub struct EndpointKey {
     pub address: Address,
     /// Destination port in network byte order, or the number of a member row.
     pub port: u16,
-    /// IP protocol number, or [`MEMBER_ROW`].
+    /// IP protocol number, [`MEMBER_ROW`] or [`HOST_ROW`].
     pub protocol: u8,
     /// [`IPV4`], [`IPV6`] or [`ANY_FAMILY`].
     pub family: u8,

@@ -4,7 +4,7 @@ use core::mem::{offset_of, size_of};
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{Denial, EndpointKey, IPV6, MEMBER_ROW};
+use crate::{ANY_FAMILY, Denial, EndpointKey, HOST_ROW};
 
 /// Bits of the program's constant [`crate::names::SOCKET_FILTER_BITS`].
 pub mod socket_filter {
@@ -15,9 +15,9 @@ pub mod socket_filter {
 }
 
 /// The first row of the host index: the member rows of every database with an endpoint on the host. They judge a packet to
-/// a guarded port whose destination no file claims. No packet has this address as its destination, so no other row has it.
+/// a guarded port whose destination no file claims.
 pub const EVERY_DATABASE: EndpointKey =
-    EndpointKey { address: [0; 4], port: 0, protocol: MEMBER_ROW, family: IPV6 };
+    EndpointKey { address: [0; 4], port: 0, protocol: HOST_ROW, family: ANY_FAMILY };
 
 /// [`SocketMark::role`]: unknown, the socket is older than the filter.
 pub const UNMARKED: u32 = 0;

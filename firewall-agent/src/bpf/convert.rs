@@ -7,7 +7,8 @@ use aya::maps::lpm_trie::Key;
 use firewall_common::{
     ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, COUNTER_CUSTOM, COUNTER_DEFAULT,
     COUNTER_INTERNAL, COUNTER_MANAGED, COUNTER_PREFIX, Denial, ENFORCE, Endpoint, EndpointKey, FILTER_BITS,
-    IPV4, IPV6, MEMBER_ROW, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
+    HOST_ROW, IPV4, IPV6, MEMBER_ROW, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4,
+    filter_bit_v6,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -102,20 +103,23 @@ pub(super) fn member_to_key(address: Option<IpAddr>, row: u16) -> EndpointKey {
     EndpointKey { address, port: row, protocol: MEMBER_ROW, family }
 }
 
-/// The two kinds of rows of the endpoint table.
+/// The kinds of rows of the endpoint table.
 pub(super) enum Row {
     Endpoint(Destination),
     /// A member row of an address, or (`None`) of the wildcard.
     Member(Option<IpAddr>),
+    /// A row of the host index.
+    Host,
 }
 
 pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
     let address = address_from_key(key.address, key.family)?;
     let protocol = match key.protocol {
         MEMBER_ROW => return Ok(Row::Member(address)),
+        HOST_ROW => return Ok(Row::Host),
         TCP => Protocol::Tcp,
         UDP => Protocol::Udp,
-        other => bail!("protocol {other}: must be 0, 6 or 17"),
+        other => bail!("protocol {other}: must be 0, 6, 17 or 255"),
     };
     Ok(Row::Endpoint(Destination { address, port: u16::from_be(key.port), protocol }))
 }

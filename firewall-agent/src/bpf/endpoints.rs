@@ -102,12 +102,6 @@ impl EndpointTable {
 
 fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
     let claim = entry_from_value(value)?;
-    if (EndpointKey { port: EVERY_DATABASE.port, ..*key }) == EVERY_DATABASE {
-        if let TableEntry::Open { slot, mode, default_counter } = claim {
-            table.databases.insert((mode, slot, default_counter));
-        }
-        return Ok(());
-    }
     match row_from_key(key)? {
         Row::Endpoint(destination) => {
             table.endpoints.insert(destination, claim);
@@ -119,6 +113,11 @@ fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
                 TableEntry::Open { slot, mode, default_counter } => {
                     members.databases.insert((mode, slot, default_counter));
                 }
+            }
+        }
+        Row::Host => {
+            if let TableEntry::Open { slot, mode, default_counter } = claim {
+                table.databases.insert((mode, slot, default_counter));
             }
         }
     }

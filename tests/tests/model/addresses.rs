@@ -76,8 +76,8 @@ impl Addresses {
 
     /// Returns an IPv4 destination, mostly that of an endpoint, then mostly with its port and protocol.
     pub fn ipv4_destination(&self, rng: &mut Rng) -> PacketDestination {
-        let any = IpAddr::V4(Ipv4Addr::from_bits(rng.u32(..)));
-        self.destination(rng, any, |address| match address {
+        let any = if is_unspecified(rng) { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::from_bits(rng.u32(..)) };
+        self.destination(rng, any.into(), |address| match address {
             IpAddr::V4(_) => Some(address),
             IpAddr::V6(_) => None,
         })
@@ -85,9 +85,9 @@ impl Addresses {
 
     /// Returns an IPv6 destination, mostly that of an endpoint, then mostly with its port and protocol.
     pub fn ipv6_destination(&self, rng: &mut Rng) -> PacketDestination {
-        let any = IpAddr::V6(Ipv6Addr::from_bits(rng.u128(..)));
+        let any = if is_unspecified(rng) { Ipv6Addr::UNSPECIFIED } else { Ipv6Addr::from_bits(rng.u128(..)) };
         let mapped = rng.u8(..16) == 0;
-        self.destination(rng, any, |address| match address {
+        self.destination(rng, any.into(), |address| match address {
             IpAddr::V4(own) => mapped.then(|| own.to_ipv6_mapped().into()),
             IpAddr::V6(_) => Some(address),
         })
@@ -116,6 +116,11 @@ impl Addresses {
             protocol: endpoint.filter(|_| rng.u8(..4) > 0).map_or(transport, |endpoint| endpoint.protocol),
         }
     }
+}
+
+/// Returns whether the other destination is the address by which the endpoint table means any address.
+fn is_unspecified(rng: &mut Rng) -> bool {
+    rng.u8(..8) == 0
 }
 
 fn first_bytes(address: Ipv6Addr) -> Ipv4Addr {
