@@ -37,6 +37,9 @@ pub const MEASURED: [&str; 7] = [
     "new_source_firewall",
 ];
 
+/// Baseline of [`SOCKET_FILTER`], likewise.
+pub const MEASURED_AT_SOCKETS: &str = "empty_ingress";
+
 /// Target of `firewall`'s tail call for a refused packet to be recorded. Never attached.
 pub const RECORDER: &str = "recorder";
 /// The recorder of the packet log build.

@@ -1,10 +1,10 @@
-//! Baseline programs to measure [`firewall`](crate::firewall). Only `cargo xtask bench` loads them.
+//! Baseline programs to measure [`firewall`](crate::firewall) and [`socket_filter`](crate::socket_filter). Only `cargo xtask bench` loads them.
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
     helpers::generated::bpf_get_prandom_u32,
-    macros::xdp,
-    programs::XdpContext,
+    macros::{cgroup_skb, xdp},
+    programs::{SkBuffContext, XdpContext},
 };
 use firewall_common::packet::Flow;
 
@@ -25,6 +25,12 @@ pub fn empty_drop(_: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn empty_pass(_: XdpContext) -> u32 {
     XDP_PASS
+}
+
+/// Passes every packet to its socket: baseline of [`socket_filter`](crate::socket_filter).
+#[cgroup_skb(ingress)]
+pub fn empty_ingress(_: SkBuffContext) -> i32 {
+    1
 }
 
 /// Parses the headers and ignores the result.

@@ -225,7 +225,7 @@ impl Programs {
     /// When the kernel or bpffs refuses.
     pub fn load_socket_filter(&mut self, pins: &Pins) -> Result<()> {
         if !self.filters_sockets {
-            let program = cgroup_program(&mut self.object)?;
+            let program = cgroup_program(&mut self.object, names::SOCKET_FILTER)?;
             program
                 .load()
                 .with_context(|| format!("program {}: refused by the kernel", names::SOCKET_FILTER))?;
@@ -242,7 +242,7 @@ impl Programs {
         if !self.filters_sockets {
             return Ok(None);
         }
-        cgroup_program(&mut self.object).map(Some)
+        cgroup_program(&mut self.object, names::SOCKET_FILTER).map(Some)
     }
 
     /// Restores the pin of the socket filter, if it is loaded; returns the number of restored pins.
@@ -295,7 +295,7 @@ impl Programs {
         self.build.pinned().iter().try_for_each(|name| self.pin_one(pins, name))
     }
 
-    /// Loads and pins the baseline programs of the benchmark.
+    /// Loads and pins the baseline programs of the benchmark, and the socket filter.
     ///
     /// # Errors
     /// When the kernel or bpffs refuses.
@@ -306,7 +306,11 @@ impl Programs {
                 .with_context(|| format!("program {name}: refused by the kernel"))?;
             self.pin_one(pins, name)?;
         }
-        Ok(())
+        let name = names::MEASURED_AT_SOCKETS;
+        let program = cgroup_program(&mut self.object, name)?;
+        program.load().with_context(|| format!("program {name}: refused by the kernel"))?;
+        program.pin(pins.program(name)).with_context(|| format!("cannot pin {name}"))?;
+        self.load_socket_filter(pins)
     }
 
     /// Updates every attached link to these programs, and pins them.
@@ -396,8 +400,7 @@ fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
         .with_context(|| format!("program {name}: not an XDP program"))
 }
 
-fn cgroup_program(object: &mut Ebpf) -> Result<&mut CgroupSkb> {
-    let name = names::SOCKET_FILTER;
+fn cgroup_program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut CgroupSkb> {
     object
         .program_mut(name)
         .with_context(|| format!("the BPF object has no program {name}"))?

@@ -4,11 +4,13 @@
 mod flood;
 mod pgbench;
 mod report;
+mod sockets;
 
 use std::path::Path;
 
 use anyhow::Result;
-use firewall_common::fast_path;
+use aya::programs::CgroupSkb;
+use firewall_common::{fast_path, names};
 use firewall_tests::bench::Machine;
 use firewall_tests::lab::{Host, Postgres};
 
@@ -28,6 +30,8 @@ pub enum Between {
     /// An XDP program that passes everything: without one, veth uses another code path.
     Nothing,
     Firewall,
+    /// The same with the socket filter on the server's sockets.
+    SocketFilter,
     /// The same rule, at its earliest hook.
     Nftables,
 }
@@ -39,9 +43,10 @@ pub struct Series {
     pub felt: Vec<Felt>,
 }
 
-const SERIES: [(&str, Between, bool); 5] = [
+const SERIES: [(&str, Between, bool); 6] = [
     ("no firewall", Between::Nothing, false),
     ("this firewall", Between::Firewall, false),
+    ("this firewall with its socket filter", Between::SocketFilter, false),
     ("no firewall, flood", Between::Nothing, true),
     ("this firewall, flood", Between::Firewall, true),
     ("nftables netdev ingress, flood", Between::Nftables, true),
@@ -79,26 +84,39 @@ pub fn measure(directory: &Path) -> Result<()> {
             series.felt.push(felt);
         }
     }
-    report::write(directory, &machine, &all)
+    say("cost of a packet at its socket");
+    let set_up = Between::Firewall.set_up(&bench, &server)?;
+    let costs = sockets::costs(&bench.pins, || pgbench(&bench.lab, &clients).map(drop))?;
+    drop(set_up);
+    report::write(directory, &machine, &all, &costs)
 }
 
 impl Between {
     /// Sets the filter up, until the guard is dropped.
     fn set_up<'a>(self, bench: &Bench, server: &'a Host) -> Result<SetUp<'a>> {
-        let program = if self == Self::Firewall { firewall_common::names::FIREWALL } else { "empty_pass" };
+        let program = match self {
+            Self::Firewall | Self::SocketFilter => names::FIREWALL,
+            Self::Nothing | Self::Nftables => "empty_pass",
+        };
         let pin = bench.pins.program(program);
         // `ip netns` would hide this bpffs; a command on a host sees it.
         server.run(&format!("ip link set dev eth0 xdpdrv pinned {}", pin.display()))?;
         if self == Self::Nftables {
             crate::flood::ingress().set_up(bench.lab.dir(), server, &crate::rules::networks(30))?;
         }
-        Ok(SetUp { between: self, server })
+        let filter = match self {
+            Self::SocketFilter => Some(sockets::attach(&bench.pins, names::SOCKET_FILTER)?),
+            Self::Nothing | Self::Firewall | Self::Nftables => None,
+        };
+        Ok(SetUp { between: self, server, _filter: filter })
     }
 }
 
 struct SetUp<'a> {
     between: Between,
     server: &'a Host,
+    /// Its drop detaches it.
+    _filter: Option<CgroupSkb>,
 }
 
 impl Drop for SetUp<'_> {
