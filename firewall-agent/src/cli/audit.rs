@@ -12,6 +12,7 @@ use self::report::{Report, write_people};
 use super::Exit;
 use super::format::Format;
 use super::settings::Located;
+use super::status::read_status_file;
 use crate::audit::{Kind, audit};
 use crate::escape::write_json;
 
@@ -23,7 +24,9 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> Result<Exit> {
     let facts = collect(&directories.bpffs_dir)?;
-    let report = Report::new(audit(&facts), accepted, facts.protected.is_empty());
+    // Without a status nothing is known about the socket filter.
+    let socket_filter = read_status_file(directories).ok().and_then(|status| status.socket_filter);
+    let report = Report::new(audit(&facts), accepted, facts.protected.is_empty(), socket_filter);
     match format {
         Format::Json => write_json(&report, out)?,
         Format::Table => write_people(&report, out)?,

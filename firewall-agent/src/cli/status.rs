@@ -56,7 +56,7 @@ pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write
 }
 
 /// Reads the daemon's `status.json`.
-fn read_status_file(directories: &Located) -> Result<Status> {
+pub(super) fn read_status_file(directories: &Located) -> Result<Status> {
     let path = directories.state_dir.join("status.json");
     let bytes =
         read_file(&path).with_context(|| format!("cannot read the daemon's status in {}", path.display()))?;

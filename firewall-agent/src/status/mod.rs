@@ -85,7 +85,7 @@ pub struct InterfaceStatus {
 }
 
 /// The socket filter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SocketFilterStatus {
     /// `monitor` or `enforce`; [`UNFILTERED`] when it is not attached.
     pub mode: String,

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::audit::{Audit, Finding, Kind, Unchecked};
+use crate::status::SocketFilterStatus;
 
 /// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -14,6 +15,8 @@ pub(super) struct Report {
     pub unchecked: Vec<Unchecked>,
     /// Neither an endpoint nor a guarded port is in force: there is nothing to bypass.
     pub nothing_protected: bool,
+    /// Mode of the attached socket filter, as the agent last reported it; `None` when unknown.
+    pub socket_filter: Option<String>,
 }
 
 /// Bypass in the output. Field names are an interface.
@@ -26,12 +29,22 @@ pub(super) struct Row {
 }
 
 impl Report {
-    pub fn new(audit: Audit, accepted: &[Kind], nothing_protected: bool) -> Self {
-        let row = |finding: Finding| Row { accepted: accepted.contains(&finding.kind), finding };
+    pub fn new(
+        audit: Audit,
+        accepted: &[Kind],
+        nothing_protected: bool,
+        socket_filter: Option<SocketFilterStatus>,
+    ) -> Self {
+        let judges_loopback = socket_filter.as_ref().is_some_and(|filter| filter.loopback);
+        let row = |mut finding: Finding| {
+            finding.socket_filter_covers |= judges_loopback && finding.kind == Kind::Loopback;
+            Row { accepted: accepted.contains(&finding.kind), finding }
+        };
         Self {
             findings: audit.findings.into_iter().map(row).collect(),
             unchecked: audit.unchecked,
             nothing_protected,
+            socket_filter: socket_filter.map(|filter| filter.mode),
         }
     }
 }
@@ -42,8 +55,14 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> 
         writeln!(out, "{}  {}{accepted}", finding.kind, finding.object)?;
         writeln!(out, "    {}", finding.meaning)?;
         writeln!(out, "    action: {}", finding.advice)?;
-        let covers = if finding.socket_filter_covers { "judges" } else { "does not judge" };
-        writeln!(out, "    socket filter, in force: {covers} these packets\n")?;
+        let fate = match report.socket_filter.as_deref() {
+            _ if !finding.socket_filter_covers => "does not judge these packets",
+            Some("enforce") => "judges these packets, and drops the refused ones",
+            Some("monitor") => "judges these packets, and only counts the refused ones",
+            Some(_) => "not attached; it would judge these packets",
+            None => "unknown, without a report of the agent; it would judge these packets",
+        };
+        writeln!(out, "    socket filter: {fate}\n")?;
     }
     for Unchecked { fact, reason } in &report.unchecked {
         writeln!(out, "! not checked: {fact}: {reason}")?;
@@ -59,4 +78,43 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> 
         (_, _) => writeln!(out, "bypasses found: {found}, of which accepted: {accepted}")?,
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(kind: Kind, is_covered: bool, socket_filter: Option<SocketFilterStatus>) -> String {
+        let finding = Finding {
+            kind,
+            object: String::new(),
+            meaning: String::new(),
+            advice: String::new(),
+            socket_filter_covers: is_covered,
+        };
+        let audit = Audit { findings: vec![finding], unchecked: Vec::new() };
+        let mut out = Vec::new();
+        write_people(&Report::new(audit, &[], false, socket_filter), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn filter(mode: &str, loopback: bool) -> Option<SocketFilterStatus> {
+        Some(SocketFilterStatus { mode: mode.to_owned(), loopback, ..SocketFilterStatus::default() })
+    }
+
+    #[test]
+    fn finding_says_what_the_socket_filter_does_with_its_packets() {
+        for (kind, is_covered, socket_filter, fate) in [
+            (Kind::Tunnel, true, filter("enforce", false), "drops the refused ones"),
+            (Kind::Tunnel, true, filter("monitor", false), "only counts the refused ones"),
+            (Kind::Tunnel, true, filter("none", false), "not attached"),
+            (Kind::Tunnel, true, None, "unknown"),
+            (Kind::Broadcast, false, filter("enforce", true), "does not judge"),
+            (Kind::Loopback, false, filter("enforce", false), "does not judge"),
+            (Kind::Loopback, false, filter("enforce", true), "drops the refused ones"),
+        ] {
+            let text = text(kind, is_covered, socket_filter);
+            assert!(text.contains(fate), "{kind}: {text}");
+        }
+    }
 }
