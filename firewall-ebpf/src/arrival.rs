@@ -9,17 +9,20 @@ use aya_ebpf::{
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
     helpers::generated::{
-        bpf_sk_fullsock, bpf_sk_lookup_tcp, bpf_sk_release, bpf_sk_storage_get, bpf_skb_load_bytes,
+        bpf_sk_fullsock, bpf_sk_lookup_tcp, bpf_sk_lookup_udp, bpf_sk_release, bpf_sk_storage_get,
+        bpf_skb_load_bytes, bpf_skc_lookup_tcp,
     },
     programs::SkBuffContext,
 };
 use bytemuck::AnyBitPattern;
 use firewall_common::{
-    CLASS_SYN, CLASS_TCP, CLASS_UDP, IPV4, IPV6, SocketMark,
+    Address, CLASS_SYN, CLASS_TCP, CLASS_UDP, IPV4, IPV6, SocketMark,
     packet::{Flow, PacketBytes, Shape, parse_ipv6},
+    socket_filter,
 };
 
 use crate::{
+    accelerations::socket_filter_is,
     maps::SOCKETS,
     socket::{Socket, SocketState},
 };
@@ -56,13 +59,15 @@ pub struct Arrival {
     pub length: usize,
     /// Offset of the TCP or UDP header; 0 when unknown.
     transport: usize,
+    /// The packet's source port in network byte order; 0 when unknown.
+    source_port: u16,
 }
 
 /// Reads a field of a structure of the kernel, alone: the verifier knows each field by its offset and size.
 macro_rules! field {
-    ($pointer:expr, $($field:ident).+) => {
+    ($pointer:expr, $($field:ident).+ $([$index:literal])?) => {
         // SAFETY: a pointer that the kernel has checked or passed; the verifier checks the access.
-        unsafe { (&raw const (*$pointer).$($field).+).read_volatile() }
+        unsafe { (&raw const (*$pointer).$($field).+ $([$index])?).read_volatile() }
     };
 }
 
@@ -94,7 +99,7 @@ impl Arrival {
         };
         let port = (field!(sock, src_port) as u16).to_be();
         let (interface, length) = (field!(ctx, ifindex), field!(ctx, len) as usize);
-        let mut arrival = Self { ctx, sock, state, port, interface, length, transport: 0 };
+        let mut arrival = Self { ctx, sock, state, port, interface, length, transport: 0, source_port: 0 };
         let shape = arrival.parse(flow);
         if flow.protocol != protocol {
             // An unreadable chain has no protocol.
@@ -132,16 +137,49 @@ impl Arrival {
     }
 
     #[inline(always)]
-    fn read_port(&self, flow: &mut Flow) -> Shape {
-        let Some([_, port]) = self.load::<[u16; 2]>(self.transport) else { return Shape::Malformed };
+    fn read_port(&mut self, flow: &mut Flow) -> Shape {
+        let Some([source, port]) = self.load::<[u16; 2]>(self.transport) else { return Shape::Malformed };
+        self.source_port = source;
         flow.port = port;
         Shape::Port
     }
 
-    /// Returns whether the packet came over the loopback interface.
+    /// Returns whether a socket with the packet's source address and port exists in this network namespace. A socket for
+    /// every address does not count: its port is no secret, and the sender chooses his own.
     #[inline(always)]
-    pub fn is_local(&self) -> bool {
-        self.interface == LOOPBACK
+    fn has_sender(&self, flow: &Flow) -> bool {
+        let (mut tuple, size) =
+            tuple((flow.destination, flow.port), (flow.source, self.source_port), flow.family);
+        let (tuple, netns) = ((&raw mut tuple).cast(), BPF_F_CURRENT_NETNS as i64 as u64);
+        if flow.protocol == TCP {
+            // SAFETY: the tuple has `size` bytes that are set.
+            let found = unsafe { bpf_skc_lookup_tcp(self.ctx.cast(), tuple, size, netns, 0) };
+            if found.is_null() {
+                return false;
+            }
+            let sends = field!(found, state) != LISTEN;
+            // SAFETY: the socket that was just found, and is not used afterwards.
+            unsafe { bpf_sk_release(found.cast()) };
+            return sends;
+        }
+        // SAFETY: as above.
+        let found = unsafe { bpf_sk_lookup_udp(self.ctx.cast(), tuple, size, netns, 0) };
+        if found.is_null() {
+            return false;
+        }
+        let sends = if flow.family == IPV4 {
+            field!(found, src_ip4) == flow.source[0]
+        } else {
+            [
+                field!(found, src_ip6[0]),
+                field!(found, src_ip6[1]),
+                field!(found, src_ip6[2]),
+                field!(found, src_ip6[3]),
+            ] == flow.source
+        };
+        // SAFETY: as above.
+        unsafe { bpf_sk_release(found.cast()) };
+        sends
     }
 
     /// The packet's class, as in the table of refused sources.
@@ -197,6 +235,26 @@ impl PacketBytes for Arrival {
     }
 }
 
+/// The remote and the local end of a connection, addresses and ports in network byte order, and the size of the tuple.
+#[inline(always)]
+fn tuple(remote: (Address, u16), local: (Address, u16), family: u8) -> (bpf_sock_tuple__bindgen_ty_1, u32) {
+    let ((saddr, sport), (daddr, dport)) = (remote, local);
+    if family == IPV4 {
+        let (saddr, daddr) = (saddr[0], daddr[0]);
+        let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 { saddr, daddr, sport, dport };
+        (bpf_sock_tuple__bindgen_ty_1 { ipv4 }, 12)
+    } else {
+        let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 { saddr, daddr, sport, dport };
+        (bpf_sock_tuple__bindgen_ty_1 { ipv6 }, 36)
+    }
+}
+
+/// Returns whether the address is of the host that sent the packet, in any network: 127.0.0.0/8 or ::1.
+#[inline(always)]
+fn is_loopback(address: Address, family: u8) -> bool {
+    if family == IPV4 { address[0].to_ne_bytes()[0] == 127 } else { address == [0, 0, 0, 1u32.to_be()] }
+}
+
 impl Socket<'static> for Arrival {
     #[inline(always)]
     fn state(&self) -> SocketState {
@@ -224,26 +282,20 @@ impl Socket<'static> for Arrival {
         unsafe { mark.cast::<SocketMark>().as_mut() }
     }
 
+    /// MPLS and other routes to `lo` make the packets of strangers arrive there. Without an address of its own a socket of
+    /// the host sends to the host from the destination address.
+    #[inline(always)]
+    fn is_local(&self, flow: &Flow) -> bool {
+        self.interface == LOOPBACK
+            && !socket_filter_is(socket_filter::LOOPBACK)
+            && (flow.source == flow.destination
+                || is_loopback(flow.source, flow.family)
+                || self.has_sender(flow))
+    }
+
     #[inline(always)]
     fn has_listener(&self, flow: &Flow) -> bool {
-        let (destination, port) = (flow.destination, flow.port);
-        let (mut tuple, size) = if flow.family == IPV4 {
-            let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-                saddr: 0,
-                daddr: destination[0],
-                sport: 0,
-                dport: port,
-            };
-            (bpf_sock_tuple__bindgen_ty_1 { ipv4 }, 12)
-        } else {
-            let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-                saddr: [0; 4],
-                daddr: destination,
-                sport: 0,
-                dport: port,
-            };
-            (bpf_sock_tuple__bindgen_ty_1 { ipv6 }, 36)
-        };
+        let (mut tuple, size) = tuple(([0; 4], 0), (flow.destination, flow.port), flow.family);
         let tuple: *mut bpf_sock_tuple = (&raw mut tuple).cast();
         // SAFETY: the tuple has `size` bytes that are set.
         let found =

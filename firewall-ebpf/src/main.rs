@@ -132,9 +132,6 @@ pub fn socket_filter(ctx: SkBuffContext) -> i32 {
     const DROP: i32 = 0;
     let mut flow = Flow::default();
     let Some((arrival, shape)) = Arrival::read(&ctx, &mut flow) else { return PASS };
-    if arrival.is_local() && !socket_filter_is(socket_filter_bits::LOOPBACK) {
-        return PASS;
-    }
     let decision = decide_at_socket(shape, &mut flow, &arrival, KernelMaps, &KernelVerdicts);
     let action = match decision.reason {
         Reason::NotIp | Reason::NotProtected => return PASS,

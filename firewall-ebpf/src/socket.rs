@@ -40,6 +40,8 @@ pub trait Socket<'s> {
     fn port(&self) -> u16;
     /// The mark in the storage of a TCP socket; `None` when the kernel has no memory for it.
     fn mark(&self) -> Option<&'s mut SocketMark>;
+    /// Returns whether the packet is exempt: it came over the loopback interface, and from this host itself.
+    fn is_local(&self, flow: &Flow) -> bool;
     /// Returns whether a TCP listener would get a new connection to the packet's destination.
     fn has_listener(&self, flow: &Flow) -> bool;
 }
@@ -63,6 +65,9 @@ pub fn decide_at_socket<'a, 's>(
 ) -> Decision {
     let port = socket.port();
     if shape == Shape::Port && !is_protected(flow.port, maps) && !is_protected(port, maps) {
+        return LEFT_ALONE;
+    }
+    if socket.is_local(flow) {
         return LEFT_ALONE;
     }
     let mut mark = None;

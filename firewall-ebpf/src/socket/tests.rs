@@ -29,6 +29,7 @@ struct FakeSocket {
     /// The kernel has memory for the mark.
     has_memory: bool,
     listens: bool,
+    is_local: bool,
     lookups: Cell<u32>,
 }
 
@@ -46,6 +47,10 @@ impl Socket<'static> for FakeSocket {
         self.has_memory.then(|| unsafe { &mut *self.mark.get() })
     }
 
+    fn is_local(&self, _: &Flow) -> bool {
+        self.is_local
+    }
+
     fn has_listener(&self, _: &Flow) -> bool {
         self.lookups.set(self.lookups.get() + 1);
         self.listens
@@ -55,7 +60,15 @@ impl Socket<'static> for FakeSocket {
 impl FakeSocket {
     fn new(state: SocketState) -> Self {
         let mark = UnsafeCell::new(SocketMark::zeroed());
-        Self { state, port: PORT, mark, has_memory: true, listens: false, lookups: Cell::new(0) }
+        Self {
+            state,
+            port: PORT,
+            mark,
+            has_memory: true,
+            listens: false,
+            is_local: false,
+            lookups: Cell::new(0),
+        }
     }
 
     fn session(role: u32) -> Self {
@@ -272,4 +285,14 @@ fn packet_without_a_socket_is_judged_as_at_a_listener() {
     assert_eq!(ask(Shape::Port, translated(FRIEND)), Reason::Allowed);
     assert_eq!(ask(Shape::Port, translated(STRANGER)), Reason::Closed);
     assert_eq!(ask(Shape::OtherProtocol, claimed(STRANGER)), Reason::NotProtected);
+}
+
+#[test]
+fn packets_of_the_host_itself_are_left_alone() {
+    let maps = host(ENFORCE);
+    for flow in [claimed(STRANGER), translated(STRANGER)] {
+        let local = FakeSocket { is_local: true, ..listener() };
+        assert_eq!(judged(&maps, flow, &local), Reason::NotProtected);
+        assert_ne!(judged(&maps, flow, &listener()), Reason::NotProtected);
+    }
 }

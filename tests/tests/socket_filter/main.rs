@@ -5,6 +5,7 @@
 
 mod evidence;
 mod lifetime;
+mod modules;
 mod own;
 mod rows;
 mod scene;

@@ -9,8 +9,8 @@ use firewall_tests::lab::{Host, TestHost, eventually};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::scene::{
-    DATABASE, LINK, OPEN, PORT, SIDE, STRANGERS, arrives, connect, destination, is_served, judged, listen,
-    receive, refused, restart, rules, scene,
+    DATABASE, FILTERED, LINK, OPEN, PORT, SIDE, STRANGERS, arrives, connect, destination, is_served, judged,
+    listen, receive, refused, restart, rules, scene,
 };
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -171,10 +171,19 @@ fn loopback_unless_configured() {
         })
     };
     assert_eq!(local(), [(true, true); 4]);
+    // From one address of the host to another one.
+    let between = || {
+        [0, 1].map(|family| {
+            let (source, to) = (FILTERED[family], destination(SIDE[family], PORT));
+            (is_served(&listener, &host.db, source, to), arrives(&socket, &host.db, source, to))
+        })
+    };
+    assert_eq!(between(), [(true, true); 2]);
     assert_eq!(host.status()["socket_filter"]["loopback"], false);
     restart(&host, "enforce", &["--socket-filter-loopback"]);
     host.until_applied(DATABASE, 1);
     assert_eq!(local(), [(false, false); 4]);
+    assert_eq!(between(), [(false, false); 2]);
     assert!(refused(&host, "lo") > 0);
     assert_eq!(host.status()["socket_filter"]["loopback"], true);
 }

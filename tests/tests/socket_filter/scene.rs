@@ -1,6 +1,6 @@
 //! A database host with two links: `eth0`, which the agent filters, and `side0`, which it does not know.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use firewall_tests::lab::{Builder, Host, RuleFile, TestHost, eventually};
@@ -94,13 +94,17 @@ pub fn receive(host: &Host, port: u16) -> UdpSocket {
 
 /// Connects by TCP from an address of a host; `None` when the handshake does not end.
 pub fn connect(from: &Host, source: &str, to: SocketAddr) -> Option<TcpStream> {
-    let source: IpAddr = source.parse().unwrap();
+    connect_from(from, destination(source, 0), to)
+}
+
+/// The same, with a port; 0 for any.
+pub fn connect_from(from: &Host, source: SocketAddr, to: SocketAddr) -> Option<TcpStream> {
     let client = {
         let _inside = from.enter().unwrap();
         Socket::new(if source.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 }, Type::STREAM, None).unwrap()
     };
     client.set_reuse_address(true).unwrap();
-    client.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    client.bind(&source.into()).unwrap();
     client.connect_timeout(&to.into(), REFUSED).ok()?;
     Some(client.into())
 }
@@ -125,7 +129,12 @@ pub fn answers(client: &TcpStream, server: &TcpStream) -> bool {
 
 /// Returns whether a datagram of the source arrives at the socket.
 pub fn arrives(socket: &UdpSocket, from: &Host, source: &str, to: SocketAddr) -> bool {
-    let client = from.udp((source, 0)).unwrap();
+    arrives_from(socket, from, (source, 0), to)
+}
+
+/// The same, with a port; 0 for any.
+pub fn arrives_from(socket: &UdpSocket, from: &Host, source: (&str, u16), to: SocketAddr) -> bool {
+    let client = from.udp(source).unwrap();
     client.send_to(b"?", to).unwrap();
     socket.recv_from(&mut [0]).is_ok()
 }

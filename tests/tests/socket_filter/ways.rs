@@ -6,25 +6,25 @@ use firewall_tests::lab::{Host, TestHost};
 use socket2::{Domain, Socket, Type};
 
 use crate::scene::{
-    DATABASE, FILTERED, FRIENDS, LINK, MODES, OPEN, PORT, SIDE, STRANGERS, built, destination, is_served,
-    listen, refused, restart, rules,
+    DATABASE, FILTERED, FRIENDS, LINK, MODES, OPEN, PORT, SIDE, STRANGERS, arrives_from, built, connect_from,
+    destination, is_served, listen, receive, refused, restart, rules,
 };
 
 /// One way, and a client's two addresses on it.
-struct Way {
+pub struct Way {
     /// Command lines on the database host, and on the outside host.
-    db: &'static [&'static str],
-    outside: &'static [&'static str],
-    friend: &'static str,
-    stranger: &'static str,
-    to: (&'static str, u16),
+    pub db: &'static [&'static str],
+    pub outside: &'static [&'static str],
+    pub friend: &'static str,
+    pub stranger: &'static str,
+    pub to: (&'static str, u16),
     /// Interface of the packets at the socket.
-    interface: &'static str,
-    xdp_mode: &'static str,
+    pub interface: &'static str,
+    pub xdp_mode: &'static str,
 }
 
 /// Over the filtered interface, to a port that nothing protects.
-const WAY: Way = Way {
+pub const WAY: Way = Way {
     db: &[],
     outside: &[],
     friend: "192.0.2.20",
@@ -35,7 +35,7 @@ const WAY: Way = Way {
 };
 
 /// Each way must let the stranger in without the filter: the control.
-fn check(way: &Way) {
+pub fn check(way: &Way) {
     let host = built(TestHost::builder().xdp_mode(way.xdp_mode).rules(rules(1)));
     plant(&host, way);
     let listener = listen(&host.db, PORT);
@@ -182,6 +182,44 @@ fn redirection_to_an_interface_in_generic_mode() {
         xdp_mode: "generic",
         ..WAY
     });
+}
+
+/// Packets of the outside that arrive over `lo` are not the host's own.
+const TO_LOOPBACK: Way = Way {
+    db: &[
+        "tc qdisc add dev side0 clsact",
+        "tc filter add dev side0 ingress protocol ip u32 match ip dport 5432 0xffff action mirred ingress redirect dev lo",
+        "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.lo.rp_filter=0",
+    ],
+    friend: FRIENDS[0],
+    stranger: STRANGERS[0],
+    to: (SIDE[0], PORT),
+    interface: "lo",
+    ..WAY
+};
+
+#[test]
+fn redirection_to_the_loopback_interface() {
+    check(&TO_LOOPBACK);
+}
+
+/// The sender chooses a port at which the host has sockets for every address: those sent nothing.
+#[test]
+fn redirection_to_the_loopback_interface_from_a_port_of_the_host() {
+    let host = built(TestHost::builder().rules(rules(1)));
+    plant(&host, &TO_LOOPBACK);
+    let (listener, socket) = (listen(&host.db, PORT), receive(&host.db, PORT));
+    let to = destination(SIDE[0], PORT);
+    for mode in MODES {
+        restart(&host, mode, &[]);
+        host.until_applied(DATABASE, 1);
+        for (source, is_served) in [(FRIENDS[0], true), (STRANGERS[0], mode != "enforce")] {
+            while listener.accept().is_ok() {}
+            let connected = connect_from(&host.outside, destination(source, PORT), to).is_some();
+            let arrived = arrives_from(&socket, &host.outside, (source, PORT), to);
+            assert_eq!((connected, arrived), (is_served, is_served), "{mode}: {source}");
+        }
+    }
 }
 
 /// A socket that another port's packets are steered to.

@@ -21,8 +21,8 @@ const PREPARE: &str = include_str!("guest/prepare.sh");
 pub const UP: &str = "== begin up";
 /// Name of the command that a kernel too old for the agent runs.
 pub const REFUSAL: &str = "refusal";
-/// Test programs: verdict table and loading, evasion corpus, publication, and the agent's lifecycle.
-pub const TESTS: &[&str] = &["verdicts", "evasion", "publication", "lifecycle"];
+/// Test programs: verdict table and loading, evasion corpus, publication, the agent's lifecycle, and the socket filter.
+pub const TESTS: &[&str] = &["verdicts", "evasion", "publication", "lifecycle", "socket_filter"];
 /// The test program that runs once for each network card.
 const CARD_TESTS: &str = "cards";
 /// Describes the card to that program.
@@ -169,7 +169,8 @@ impl Step<'_> {
         // A card is in one test at a time.
         let threads = if self.card.is_some() { 1 } else { 2 };
         let skipped: String = self.skipped.iter().map(|name| format!(" --skip {name}")).collect();
-        let how = format!("--color never --test-threads {threads} --show-output{skipped}");
+        // Those of kernel modules that this machine may lack.
+        let how = format!("--include-ignored --color never --test-threads {threads} --show-output{skipped}");
         let environment = self
             .card
             .map_or_else(String::new, |slot| format!("env {CARD}='{}' ", slot.description(&kernel.release)));

@@ -1,0 +1,77 @@
+//! Ways that need modules which not every kernel has: `cargo xtask kernels` runs these tests in guests with Debian's.
+
+use crate::scene::PORT;
+use crate::ways::{WAY, Way, check};
+
+/// An address of the host that no file claims.
+const UNCLAIMED: &str = "10.7.7.7";
+
+/// XDP sees packets of ESP, which have no port.
+#[test]
+#[ignore = "needs xfrm_user and esp4"]
+fn ipsec_that_ends_on_the_host() {
+    check(&Way {
+        db: &[
+            "modprobe -a xfrm_user esp4",
+            "ip xfrm state add src 192.0.2.20 dst 192.0.2.10 proto esp spi 20 mode transport auth hmac(sha1) 0x11 enc \
+             cbc(aes) 0x00112233445566778899aabbccddeeff",
+            "ip xfrm state add src 192.0.2.66 dst 192.0.2.10 proto esp spi 66 mode transport auth hmac(sha1) 0x11 enc \
+             cbc(aes) 0x00112233445566778899aabbccddeeff",
+        ],
+        outside: &[
+            "ip xfrm state add src 192.0.2.20 dst 192.0.2.10 proto esp spi 20 mode transport auth hmac(sha1) 0x11 enc \
+             cbc(aes) 0x00112233445566778899aabbccddeeff",
+            "ip xfrm state add src 192.0.2.66 dst 192.0.2.10 proto esp spi 66 mode transport auth hmac(sha1) 0x11 enc \
+             cbc(aes) 0x00112233445566778899aabbccddeeff",
+            "ip xfrm policy add src 192.0.2.20 dst 192.0.2.10 dir out tmpl src 192.0.2.20 dst 192.0.2.10 proto esp mode \
+             transport",
+            "ip xfrm policy add src 192.0.2.66 dst 192.0.2.10 dir out tmpl src 192.0.2.66 dst 192.0.2.10 proto esp mode \
+             transport",
+        ],
+        to: (crate::scene::FILTERED[0], PORT),
+        ..WAY
+    });
+}
+
+/// The route of a label that ends here leads to the loopback interface: the packet arrives again, over `lo`.
+#[test]
+#[ignore = "needs mpls_router and mpls_iptunnel"]
+fn mpls_that_ends_on_the_host() {
+    check(&Way {
+        db: &[
+            "modprobe -a mpls_router",
+            "ip address add 10.7.7.7/32 dev lo",
+            "sysctl -w net.mpls.platform_labels=1000",
+            "sysctl -w net.mpls.conf.eth0.input=1",
+            "sysctl -w net.ipv4.conf.all.rp_filter=0",
+            "sysctl -w net.ipv4.conf.lo.rp_filter=0",
+            "ip -f mpls route add 100 dev lo",
+        ],
+        outside: &[
+            "modprobe -a mpls_router mpls_iptunnel",
+            "ip route add 10.7.7.7/32 encap mpls 100 via 192.0.2.10 dev eth0",
+        ],
+        to: (UNCLAIMED, PORT),
+        interface: "lo",
+        ..WAY
+    });
+}
+
+#[test]
+#[ignore = "needs a kernel with lightweight tunnels of segment routing"]
+fn segment_routing_that_ends_on_the_host() {
+    check(&Way {
+        db: &[
+            "ip address add 10.7.7.7/32 dev lo",
+            "sysctl -w net.ipv6.conf.all.seg6_enabled=1",
+            "sysctl -w net.ipv6.conf.eth0.seg6_enabled=1",
+            "ip -6 route add 2001:db8:99::1/128 encap seg6local action End.DX4 nh4 10.7.7.7 dev eth0",
+        ],
+        outside: &[
+            "ip -6 route add 2001:db8:99::1/128 via 2001:db8:2::10 dev eth0",
+            "ip route add 10.7.7.7/32 encap seg6 mode encap segs 2001:db8:99::1 dev eth0",
+        ],
+        to: (UNCLAIMED, PORT),
+        ..WAY
+    });
+}
