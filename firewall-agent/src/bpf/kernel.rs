@@ -282,7 +282,7 @@ impl Kernel {
     fn prepare(&mut self, one: &Replacement<'_>, live: TrieIds) -> Result<Ready> {
         let Replacement { slot, database, changed } = *one;
         let generation = database.stamp.as_ref().map_or(0, |stamp| stamp.generation);
-        let PrefixMap { v4, v6 } = &database.sources;
+        let PrefixMap { v4, v6 } = &*database.sources;
         let ready = Ready {
             v4: changed.v4.then(|| self.v4.build(slot, generation, v4)).transpose()?,
             v6: changed.v6.then(|| self.v6.build(slot, generation, v6)).transpose()?,
@@ -302,7 +302,7 @@ impl Kernel {
 
     /// Narrows the prefilters to the new list, at any time once it is in force.
     fn narrow_prefilters(&mut self, one: &Replacement<'_>) -> Result<()> {
-        let PrefixMap { v4, v6 } = &one.database.sources;
+        let PrefixMap { v4, v6 } = &*one.database.sources;
         if one.changed.v4 {
             self.prefilter_v4.narrow(one.slot, v4.keys())?;
         }

@@ -2,6 +2,7 @@
 //! which of a database record's two stamps is in force.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, MapError};
@@ -125,6 +126,7 @@ pub(super) fn database_from_record(
     let id = text_from_bytes(&record.id).context("database record: id")?;
     let of_record = |field: &str| format!("database record {id:?}: {field}");
     let stamp = in_force(record, live).map(stamp).transpose().with_context(|| of_record("stamp"))?;
+    let sources = Arc::new(sources);
     Ok(Database {
         id: id.parse().with_context(|| of_record("id"))?,
         name: text_from_bytes(&record.name).with_context(|| of_record("name"))?,

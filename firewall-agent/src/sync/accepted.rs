@@ -276,8 +276,9 @@ pub fn parse(file: &StoredFile) -> Result<Candidate, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::rules::PrefixMap;
     use crate::sync::{CounterId, Database, DatabaseSlot, InForce};
 
     /// A publish may precede its commit: after a kill the kernel has a newer revision than the store.
@@ -294,7 +295,7 @@ mod tests {
                 default_counter: CounterId(1),
                 floor,
                 stamp: None,
-                sources: PrefixMap::default(),
+                sources: Arc::default(),
             };
             let live = Live { databases: BTreeMap::from([(DatabaseSlot(0), database)]), ..Live::default() };
             let file = StoredFile { path: "a.yaml".into(), signature: None, content: text.as_bytes().into() };

@@ -30,6 +30,12 @@ impl ClaimedDestinations {
         self.0.contains_key(destination)
     }
 
+    /// The last claimant of a destination.
+    #[must_use]
+    pub fn claimant(&self, destination: &Destination) -> Option<&DatabaseId> {
+        self.0.get(destination)?.as_ref()
+    }
+
     /// Every claimed destination, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Destination> {
         self.0.keys()

@@ -1,5 +1,7 @@
 //! Fake data plane, in memory: for dry runs and tests.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::data_plane::{DataPlane, Replacement, Sizes};
@@ -114,10 +116,11 @@ impl FakeDataPlane {
         }
         self.write(|live| {
             let Some(live) = live.databases.get_mut(&slot) else { return };
+            let sources = Arc::make_mut(&mut live.sources);
             if v4 {
-                live.sources.v4.clone_from(&database.sources.v4);
+                sources.v4.clone_from(&database.sources.v4);
             } else {
-                live.sources.v6.clone_from(&database.sources.v6);
+                sources.v6.clone_from(&database.sources.v6);
             }
         })
     }

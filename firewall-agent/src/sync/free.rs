@@ -1,6 +1,7 @@
 //! Last step of a publish: frees unreferenced databases and counters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
@@ -73,7 +74,7 @@ fn empty(slot: DatabaseSlot, live: &mut Live, batch: &mut Batch) {
         },
         Clone::clone,
     );
-    let sources = PrefixMap::new();
+    let sources = Arc::new(PrefixMap::new());
     let stamp = Stamp { generation: live.generation, digest: digest(&sources), ..stamp };
     batch.add(
         slot,

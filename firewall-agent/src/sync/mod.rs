@@ -34,6 +34,7 @@ mod repair;
 mod restoration;
 mod room;
 mod sample;
+mod sessions;
 mod state_store;
 mod table;
 #[cfg(test)]
@@ -68,5 +69,6 @@ pub use record::{Changes, Floor, Key, Presence, Record, Retired, StoredFile, Sto
 pub use repair::{Drift, repair};
 pub use restoration::restored;
 pub use sample::{Sample, samples};
+pub use sessions::{Listeners, RefusedBy, Session, SessionJudge};
 pub use state_store::StateStore;
 pub use table::Table;

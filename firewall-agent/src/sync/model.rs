@@ -1,6 +1,7 @@
 //! Domain model of the kernel's state. Only `bpf` converts it to map keys and values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -119,8 +120,8 @@ pub struct Database {
     pub floor: u64,
     /// `None` when the live tries match no stamp: a publish was interrupted between the families.
     pub stamp: Option<Stamp>,
-    /// Allow list: the rule counter of each prefix.
-    pub sources: PrefixMap<CounterId>,
+    /// Allow list: the rule counter of each prefix. Shared with the judge of open sessions.
+    pub sources: Arc<PrefixMap<CounterId>>,
 }
 
 /// The complete live state.

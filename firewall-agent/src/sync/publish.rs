@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use jiff::Timestamp;
@@ -49,6 +50,8 @@ pub struct Published {
     pub errors: Vec<Error>,
     /// Freed rule counters, with their databases.
     pub freed: BTreeMap<CounterId, DatabaseId>,
+    /// Sources may have lost access: a list lost a prefix, or the endpoint table changed.
+    pub revoked: bool,
     /// A replacement of the endpoint table was attempted.
     pub replaced_table: bool,
     /// The data plane refused a write: its state may differ from the live state.
@@ -74,6 +77,7 @@ pub fn publish(
         done = done.followed_by(pass(desired, &crowded, live, &mut data_plane, now));
     }
     done.replaced_table = data_plane.has_replaced_table();
+    done.revoked |= done.replaced_table;
     done.refused_writes = data_plane.has_refused();
     done
 }
@@ -87,6 +91,7 @@ impl Published {
             applied: applied.filter(|(id, _)| !second.failed.contains_key(id)).collect(),
             removed: self.removed.into_iter().chain(second.removed).collect(),
             freed: self.freed.into_iter().chain(second.freed).collect(),
+            revoked: self.revoked || second.revoked,
             replaced_table: self.replaced_table || second.replaced_table,
             refused_writes: self.refused_writes || second.refused_writes,
             ..second
@@ -239,7 +244,7 @@ impl<P: DataPlane> Pass<'_, P> {
         let before = self.live.databases.get(&slot);
         let nothing = PrefixMap::new();
         let known = before.filter(|before| before.stamp.is_some());
-        let current = known.map_or(&nothing, |before| &before.sources);
+        let current = known.map_or(&nothing, |before| &*before.sources);
         // Without a stamp in force the contents of the tries are unknown: both are replaced.
         let changed = Families {
             v4: known.is_none() || current.v4 != sources.v4,
@@ -252,6 +257,7 @@ impl<P: DataPlane> Pass<'_, P> {
         if same && changed == Families::default() {
             return Ok(());
         }
+        self.done.revoked |= known.is_none() || current.keys().any(|net| sources.get(&net).is_none());
         self.live.generation += 1;
         let stamp = Stamp {
             revision: desired.revision,
@@ -265,7 +271,7 @@ impl<P: DataPlane> Pass<'_, P> {
             default_counter,
             floor: desired.revision,
             stamp: Some(stamp),
-            sources,
+            sources: Arc::new(sources),
         };
         self.slots.insert(id.clone(), slot);
         self.batch.add(slot, database, changed, self.live);

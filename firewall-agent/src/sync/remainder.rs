@@ -55,6 +55,6 @@ pub(super) fn common(current: &BTreeSet<IpNet>, wanted: &DesiredDatabase, most: 
 }
 
 /// The network and every supernet of it.
-fn around(net: IpNet) -> impl Iterator<Item = IpNet> {
+pub(super) fn around(net: IpNet) -> impl Iterator<Item = IpNet> {
     successors(Some(net), IpNet::supernet)
 }

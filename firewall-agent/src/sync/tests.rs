@@ -20,6 +20,7 @@ mod prefixes;
 mod repaired;
 mod room;
 mod scale;
+mod sessions;
 mod specified;
 mod together;
 mod verdict;

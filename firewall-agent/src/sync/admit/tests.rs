@@ -1,9 +1,11 @@
 //! Contending files as table rows.
 
+use std::sync::Arc;
+
 use fastrand::Rng;
 
 use super::*;
-use crate::rules::{Limits, Mode, PrefixMap, Protocol, read_database};
+use crate::rules::{Limits, Mode, Protocol, read_database};
 use crate::sync::tests::counted::comparisons;
 use crate::sync::{Changes, Database, DatabaseSlot, TableEntry};
 
@@ -27,7 +29,7 @@ fn live(databases: &[(&str, Option<&str>)]) -> Live {
             default_counter: slot.default_counter(),
             floor: 5,
             stamp: None,
-            sources: PrefixMap::new(),
+            sources: Arc::default(),
         };
         live.databases.insert(slot, database);
         let address = address.map(|text| text.parse().unwrap());

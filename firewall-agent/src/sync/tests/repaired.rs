@@ -1,13 +1,13 @@
 //! Repairs restore the verdicts after any change in the kernel, and the files' table can be rebuilt.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use jiff::Timestamp;
 
 use super::verdict::passes;
 use super::{packets, random};
-use crate::rules::PrefixMap;
 use crate::sync::FakeDataPlane;
 use crate::sync::model::{Live, Ports};
 use crate::sync::{Desired, Drift, Table, ensure_known, publish, rebuilt_table, repair};
@@ -49,7 +49,7 @@ fn repair_restores_every_verdict() {
             data_plane.live.table = Table::default();
         }
         for slot in &drift.sources {
-            data_plane.live.databases.get_mut(slot).unwrap().sources = PrefixMap::new();
+            data_plane.live.databases.get_mut(slot).unwrap().sources = Arc::default();
         }
         changed += usize::from(verdicts(&data_plane.live) != before);
         // After a refusal at any write the desired state is still known, and the next attempt restores it.
