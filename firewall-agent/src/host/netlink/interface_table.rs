@@ -9,6 +9,9 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use super::link::Link;
 use super::request::{dump, get};
 
+/// Bound of a walk over interfaces above each other; the kernel allows 8 levels.
+const MOST_LEVELS: usize = 8;
+
 /// Mode in which a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attached {
@@ -84,6 +87,8 @@ impl From<&Link> for XdpState {
 pub struct InterfaceTable {
     by_name: BTreeMap<String, XdpState>,
     names: BTreeMap<u32, String>,
+    /// Members by the index of their bridge, bond or similar.
+    members: BTreeMap<u32, Vec<u32>>,
     /// Alternative names, of the interfaces that have any.
     alternatives: BTreeMap<String, Vec<String>>,
 }
@@ -112,6 +117,9 @@ impl InterfaceTable {
         for link in links {
             let mut state = XdpState::from(&link);
             state.judged_on = state.judged_on.or(link.controller.filter(|index| bonds.contains(index)));
+            if let Some(controller) = link.controller {
+                table.members.entry(controller).or_default().push(state.index);
+            }
             table.names.insert(state.index, link.name.clone());
             table.by_name.insert(link.name.clone(), state);
             if !link.alternatives.is_empty() {
@@ -130,6 +138,24 @@ impl InterfaceTable {
     /// Names and states, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, XdpState)> {
         self.by_name.iter().map(|(name, state)| (name.as_str(), *state))
+    }
+
+    /// Returns `true` if an XDP program on an interface that `is_ours` accepts sees every packet of the interface with this
+    /// index: there, on a lower one, or on all its members. The loopback has none.
+    #[must_use]
+    pub fn is_judged(&self, index: u32, is_ours: impl Fn(&str) -> bool) -> bool {
+        let state = |index: u32| self.get(self.name(index)?);
+        let runs = |index: u32| {
+            let name = self.name(index).filter(|name| is_ours(name));
+            name.and_then(|name| self.get(name))
+                .is_some_and(|state| state.program.is_some() && !state.loopback)
+        };
+        let judged = |index: &u32| {
+            runs(*index)
+                || self.members.get(index).is_some_and(|members| members.iter().all(|member| runs(*member)))
+        };
+        let below = |index: &u32| state(*index)?.judged_on;
+        std::iter::successors(Some(index), below).take(MOST_LEVELS).any(|index| judged(&index))
     }
 
     /// The other names of an interface.
@@ -207,6 +233,34 @@ mod tests {
         ] {
             assert_eq!(judged_on(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn interface_is_judged_there_below_or_on_all_members() {
+        let link = |index, name: &str, lower: Option<u32>, controller: Option<u32>| {
+            let program = Some((XdpAttached::Driver, 7));
+            let mut link = Link { name: name.to_owned(), lower, controller, program, ..Link::default() };
+            link.header.index = index;
+            link
+        };
+        let mut table = InterfaceTable::new(vec![
+            link(1, "lo", None, None),
+            link(2, "eth0", None, Some(4)),
+            link(3, "eth1", None, Some(4)),
+            link(4, "br0", None, None),
+            link(5, "br0.7", None, None),
+            link(6, "wg0", None, None),
+        ]);
+        table.by_name.get_mut("lo").unwrap().loopback = true;
+        table.by_name.get_mut("br0.7").unwrap().judged_on = Some(4);
+        let judged = |table: &InterfaceTable, ours: &[&str]| {
+            (1..=7).filter(|index| table.is_judged(*index, |name| ours.contains(&name))).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(&table, &["lo", "eth0"]), [2]);
+        assert_eq!(judged(&table, &["eth0", "eth1"]), [2, 3, 4, 5]);
+        assert_eq!(judged(&table, &["br0"]), [4, 5]);
+        table.by_name.get_mut("eth1").unwrap().program = None;
+        assert_eq!(judged(&table, &["eth0", "eth1"]), [2], "the control: another process detached it");
     }
 
     #[test]

@@ -57,11 +57,62 @@ pub(in crate::host) fn dump(protocol: isize, question: impl NetlinkSerializable)
     let question = bytes(question, NLM_F_REQUEST | NLM_F_DUMP);
     for _ in 0..TRIES {
         socket.send(&question, 0)?;
-        if let Some(answers) = receive(|| Ok(socket.recv_from_full()?.0))? {
+        let mut answers = Vec::new();
+        let mut add = |message| {
+            answers.push(message);
+            Ok(())
+        };
+        if receive(|| Ok(socket.recv_from_full()?.0), &mut add)? {
             return Ok(answers);
         }
     }
     bail!("changes faster than it can be read")
+}
+
+/// Requests a list that always changes, such as that of the sockets, and passes on each message as it arrives.
+///
+/// # Errors
+/// When the kernel refuses, with the error of the system in the chain, or `each` fails.
+pub(super) fn dump_each(
+    protocol: isize,
+    question: impl NetlinkSerializable,
+    mut each: impl FnMut(Message) -> Result<()>,
+) -> Result<()> {
+    let socket = connect(protocol)?;
+    socket.send(&bytes(question, NLM_F_REQUEST | NLM_F_DUMP), 0)?;
+    receive(|| Ok(socket.recv_from_full()?.0), &mut each).map(drop)
+}
+
+/// A connection for many requests of changes.
+#[derive(Debug)]
+pub(super) struct Orders(Socket);
+
+impl Orders {
+    pub fn new(protocol: isize) -> Result<Self> {
+        connect(protocol).map(Self)
+    }
+
+    /// Requests a change, and waits for the acknowledgement.
+    ///
+    /// # Errors
+    /// When the kernel refuses: its error code.
+    pub fn request(&self, order: impl NetlinkSerializable) -> io::Result<()> {
+        self.0.send(&bytes(order, NLM_F_REQUEST | NLM_F_ACK), 0)?;
+        acknowledged(&self.0.recv_from_full()?.0)
+    }
+}
+
+fn acknowledged(answer: &[u8]) -> io::Result<()> {
+    let message = NetlinkMessage::<Message>::deserialize(answer).map_err(io::Error::other)?;
+    match message.payload {
+        NetlinkPayload::Error(error) if error.raw_code() == 0 => Ok(()),
+        NetlinkPayload::Error(error) => Err(error.to_io()),
+        NetlinkPayload::Done(_)
+        | NetlinkPayload::InnerMessage(_)
+        | NetlinkPayload::Overrun(_)
+        | NetlinkPayload::Noop
+        | _ => Err(io::Error::other("no acknowledgement")),
+    }
 }
 
 /// Requests one object; `None` when the kernel refuses with the error code `absent`.
@@ -123,9 +174,12 @@ fn connect(protocol: isize) -> Result<Socket> {
     Ok(socket)
 }
 
-/// Receives a whole list, from datagrams of any size; `None` when it changed during the dump.
-fn receive(mut next: impl FnMut() -> io::Result<Vec<u8>>) -> Result<Option<Vec<Message>>> {
-    let (mut answers, mut is_complete) = (Vec::new(), true);
+/// Receives a whole list, from datagrams of any size; returns `false` when it changed during the dump.
+fn receive(
+    mut next: impl FnMut() -> io::Result<Vec<u8>>,
+    each: &mut impl FnMut(Message) -> Result<()>,
+) -> Result<bool> {
+    let mut is_complete = true;
     loop {
         let datagram = next()?;
         let mut rest = datagram.as_slice();
@@ -136,12 +190,12 @@ fn receive(mut next: impl FnMut() -> io::Result<Vec<u8>>) -> Result<Option<Vec<M
             ensure!(length > 0, "a message of length 0");
             rest = rest.get(length..).unwrap_or_default();
             match message.payload {
-                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
+                NetlinkPayload::InnerMessage(answer) => each(answer)?,
                 NetlinkPayload::Error(error) => return Err(error.to_io().into()),
                 NetlinkPayload::Done(done) if done.code < 0 => {
                     return Err(io::Error::from_raw_os_error(-done.code).into());
                 }
-                NetlinkPayload::Done(_) => return Ok(is_complete.then_some(answers)),
+                NetlinkPayload::Done(_) => return Ok(is_complete),
                 NetlinkPayload::Overrun(_) => bail!("the kernel lost part of its answer"),
                 NetlinkPayload::Noop | _ => {}
             }
@@ -177,7 +231,13 @@ mod tests {
 
     fn received(datagrams: &[Vec<u8>]) -> Result<Option<Vec<Message>>> {
         let mut datagrams = datagrams.iter().cloned();
-        receive(|| datagrams.next().ok_or(io::ErrorKind::UnexpectedEof.into()))
+        let mut answers = Vec::new();
+        let mut add = |message| {
+            answers.push(message);
+            Ok(())
+        };
+        let next = || datagrams.next().ok_or(io::ErrorKind::UnexpectedEof.into());
+        Ok(receive(next, &mut add)?.then_some(answers))
     }
 
     #[test]
@@ -217,6 +277,17 @@ mod tests {
         }
         for malformed in [vec![0; 15], done(0), framed(NLMSG_ERROR, 0, &[0; 3])] {
             assert!(refused(&malformed).is_err(), "{malformed:?}");
+        }
+    }
+
+    #[test]
+    fn acknowledgement_has_the_error_code() {
+        let answer = |code: i32| framed(NLMSG_ERROR, 0, &[&code.to_ne_bytes()[..], &[0; 16]].concat());
+        acknowledged(&answer(0)).unwrap();
+        let refused = acknowledged(&answer(-libc::EOPNOTSUPP)).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EOPNOTSUPP));
+        for malformed in [vec![0; 15], done(0), framed(KIND, 0, &[1; 4])] {
+            assert!(acknowledged(&malformed).is_err(), "{malformed:?}");
         }
     }
 
