@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use tracing::{info, warn};
 
-use super::Agent;
+use super::{AccessChange, Agent};
 use crate::sync::repair;
 
 impl Agent {
@@ -38,7 +38,12 @@ impl Agent {
     pub(super) fn attach_interfaces(&mut self, woken: Instant) {
         if self.reconciler.detached().is_none() {
             let programs = self.packet_log.attached(&mut self.programs);
+            let before = self.interfaces.attached().count();
             self.interfaces.attach(programs, &self.pins, &mut self.repairs, woken);
+            if self.interfaces.attached().count() > before {
+                // Refused sources had access through the new ones.
+                self.resume_session_reset(AccessChange::ALL);
+            }
             self.socket_filter.attach(&mut self.programs, &self.pins, &mut self.repairs, woken);
         }
     }

@@ -17,6 +17,7 @@ mod repairs;
 mod restore;
 mod run;
 mod service;
+mod session_reset;
 mod socket_filter;
 mod status_reporter;
 #[cfg(test)]
@@ -41,13 +42,14 @@ use self::probes::Probes;
 pub use self::reconcile::Reconciler;
 use self::repairs::Repairs;
 pub use self::restore::{Restored, restore};
+use self::session_reset::{AccessChange, PublishedAccess, SessionReset};
 use self::socket_filter::SocketFilter;
 use self::status_reporter::StatusReporter;
 use crate::bpf::{
     Kernel, MapSizes, NamedMaps, Owned, Pins, Programs, all_run, databases_in, other_layouts,
     remove_other_layouts,
 };
-use crate::config::Config;
+use crate::config::{Config, RevokeSessions};
 use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
 use crate::files::owner::create_as_owner_of;
@@ -99,6 +101,8 @@ pub struct Agent {
     packet_log: PacketLogControl,
     interfaces: Interfaces,
     socket_filter: SocketFilter,
+    /// `None` with `revoke_sessions: keep`, or before the event loop.
+    sessions: Option<SessionReset>,
     reader: FileReader,
     reconciler: Reconciler,
     reporter: StatusReporter,
@@ -161,6 +165,7 @@ impl Agent {
         let mut agent = Self {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
             socket_filter: SocketFilter::new(&config),
+            sessions: None,
             config,
             pins,
             programs,
@@ -214,6 +219,7 @@ impl Agent {
 
     /// Runs one reconcile pass; does nothing for an unchanged snapshot before anything is due.
     pub(super) fn reconcile(&mut self, snapshot: Option<&crate::files::scan::ScannedFiles>) {
+        self.suspend_session_reset();
         match Moment::now() {
             Ok(moment) => {
                 let applied = self.reconciler.reconcile(snapshot, moment, &mut self.reporter);
@@ -221,6 +227,37 @@ impl Agent {
             }
             Err(error) => error!(error = format!("{error:#}"), "reconcile pass skipped"),
         }
+        self.resume_session_reset(AccessChange::default());
+    }
+
+    /// Starts to reset the sessions of revoked sources, if configured.
+    fn start_session_reset(&mut self) -> Result<()> {
+        if self.config.revoke_sessions == RevokeSessions::Reset {
+            self.sessions = Some(SessionReset::start(Arc::clone(&self.shared))?);
+            self.resume_session_reset(AccessChange::ALL);
+        }
+        Ok(())
+    }
+
+    /// Keeps every session while the state in force may change.
+    fn suspend_session_reset(&self) {
+        if let Some(sessions) = &self.sessions {
+            sessions.suspend();
+        }
+    }
+
+    /// Hands the state in force over if sources may have lost access, by a publish or by `change`.
+    fn resume_session_reset(&mut self, change: AccessChange) {
+        let Some(sessions) = &self.sessions else { return };
+        let published = self.reconciler.take_access_change();
+        let change = AccessChange {
+            changed: change.changed || published.changed,
+            revoked: change.revoked || published.revoked,
+        };
+        sessions.resume(change, || {
+            let filtered = self.interfaces.attached().cloned().collect();
+            Some(PublishedAccess { judge: self.reconciler.session_judge()?, filtered })
+        });
     }
 
     /// Orders a scan of the files.
@@ -273,6 +310,8 @@ impl Agent {
         conditions.replace(Condition::LargeSegments, self.interfaces.large_segments());
         conditions.set(Condition::SocketFilter, self.socket_filter.unfiltered());
         conditions.set(Condition::SocketMonitor, self.socket_filter.unmonitored());
+        let problem = self.sessions.as_ref().and_then(SessionReset::problem);
+        conditions.set(Condition::SessionReset, problem);
         conditions.set(Condition::Store, self.reconciler.store.problem());
         clock::set_conditions(&self.reconciler.clock, self.reconciler.synchronised, conditions);
         let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);

@@ -22,6 +22,7 @@ use super::clock::clock_at;
 use super::file_report::{self, FileReport};
 use super::load_state::Unused;
 use super::read_back::ReadBack;
+use super::session_reset::AccessChange;
 use super::status_reporter::{StatusReporter, Undurable};
 use crate::bpf::Kernel;
 use crate::config::Config;
@@ -32,7 +33,8 @@ use crate::rules::{DatabaseId, Limits};
 use crate::status::Condition;
 use crate::sync::{
     AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, DatabaseSlot, Desired, Destination, Key,
-    Live, PersistedState, Ports, Presence, Published, StateStore, admit, destinations, publish, restored,
+    Live, PersistedState, Ports, Presence, Published, SessionJudge, StateStore, admit, destinations, publish,
+    restored,
 };
 
 /// Longest wait of the daemon for the store before a publish.
@@ -70,6 +72,8 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     /// A write was refused: the kernel may differ from `live`.
     pub(super) is_uncertain: bool,
     retry: Backoff<Duration>,
+    /// Changes that the judge of open sessions has not seen.
+    access_change: AccessChange,
     pub(super) store_patience: Duration,
     /// Destinations that wait for the store.
     pub(super) withheld: BTreeSet<Destination>,
@@ -133,6 +137,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             is_forced: true,
             is_uncertain: false,
             retry: Backoff::default(),
+            access_change: AccessChange::default(),
             store_patience: STORE_PATIENCE,
             withheld: BTreeSet::new(),
             next_expiry: None,
@@ -249,8 +254,22 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             published = published.followed_by(wanted);
         }
         self.is_uncertain = published.refused_writes;
+        self.access_change.changed |= published.replaced_table || !published.applied.is_empty();
+        self.access_change.revoked |= published.revoked;
         self.commit_opens(&desired, &published);
         (desired, published)
+    }
+
+    /// Takes the changes of access since the last call.
+    pub(super) fn take_access_change(&mut self) -> AccessChange {
+        std::mem::take(&mut self.access_change)
+    }
+
+    /// The judge of open sessions by the state in force; `None` while that is unknown, or an operator has detached the
+    /// host.
+    pub(super) fn session_judge(&self) -> Option<SessionJudge> {
+        let is_known = !self.is_uncertain && self.detached().is_none();
+        is_known.then(|| SessionJudge::new(&self.live, self.persisted.claims(), &self.withheld))
     }
 
     /// Commits the accepted files with their claims and floors, and the clock mark where a rule expires. Waits for the

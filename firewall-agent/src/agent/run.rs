@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::control::{self, Request, Verb};
-use super::{Agent, web};
+use super::{AccessChange, Agent, web};
 use crate::files::file_events::FileEvents;
 use crate::files::watch::Change;
 use crate::host::Notifier;
@@ -26,7 +26,7 @@ impl Agent {
     /// Runs until SIGTERM or SIGINT, and leaves all programs attached. SIGHUP rescans.
     ///
     /// # Errors
-    /// Signals, file events, interface events or verbs cannot be received, or no thread can be started for HTTP.
+    /// Signals, file events, interface events or verbs cannot be received, or a thread cannot be started.
     pub async fn run(mut self) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot receive SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive SIGINT")?;
@@ -40,6 +40,7 @@ impl Agent {
         let mut notifier = Notifier::from_environment();
         let mut control = control::listen(&self.config.control_socket);
         let committed = self.reconciler.store.committed();
+        self.start_session_reset()?;
         // Changes from before the watches existed.
         self.check_drift(Instant::now());
         self.rescan();
@@ -118,6 +119,7 @@ impl Agent {
     }
 
     async fn answer(&mut self, request: Request) {
+        self.suspend_session_reset();
         let done = match &request.verb {
             Verb::Forget { database, open } => self.reconciler.forget(database, *open),
             Verb::Rebase { database } => self.reconciler.rebase(database),
@@ -132,6 +134,9 @@ impl Agent {
         match &done {
             Ok(done) => info!(done, "control request done"),
             Err(error) => warn!(error = format!("{error:#}"), "control request failed"),
+        }
+        if matches!(request.verb, Verb::Detach {} | Verb::Attach {}) {
+            self.resume_session_reset(AccessChange::ALL);
         }
         request.reply(done.into()).await;
         // Reads the files again in any case.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::{bound, databases_bound, interface, name, rules_bound};
-use super::{GuardedPorts, Listen, SocketFilterMode, XdpMode, duration};
+use super::{GuardedPorts, Listen, RevokeSessions, SocketFilterMode, XdpMode, duration};
 use crate::rules::{Limits, TrustedKey};
 
 /// Every key of the configuration, each given or not: by the file, or as flags of `run`.
@@ -52,6 +52,9 @@ pub struct ConfigFile {
     /// Let it judge packets of the loopback interface, too [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub socket_filter_loopback: Option<bool>,
+    /// Open TCP sessions of a source that lost its access: keep their sockets, or reset them [default: keep]
+    #[arg(long, value_name = "ACTION")]
+    pub revoke_sessions: Option<RevokeSessions>,
     /// Accept rule files with `mode: monitor` [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_monitor: Option<bool>,
@@ -178,8 +181,8 @@ macro_rules! keys {
 
 keys! {
     interfaces, xdp_mode, rules_dir, managed_ranges, trusted_keys, state_dir, bpffs_dir, node_name, listen,
-    control_socket, guarded_ports, socket_filter, socket_filter_cgroup, socket_filter_loopback, allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes,
-    packet_log, rescan_interval, drift_interval, propagation_window,
+    control_socket, guarded_ports, socket_filter, socket_filter_cgroup, socket_filter_loopback, revoke_sessions,
+    allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes, packet_log, rescan_interval, drift_interval, propagation_window,
 }
 
 #[cfg(test)]
@@ -225,6 +228,7 @@ mod tests {
             "--xdp-mode Native",
             "--socket-filter on",
             "--socket-filter-loopback=yes",
+            "--revoke-sessions drop",
             "--guarded-ports 0",
             "--guarded-ports=",
             "--max-databases 0",

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use file::ConfigFile;
 pub use ports::GuardedPorts;
 pub use read::read_config;
-pub use values::{Listen, SocketFilterMode, XdpMode, duration};
+pub use values::{Listen, RevokeSessions, SocketFilterMode, XdpMode, duration};
 
 use crate::rules::{Limits, TrustedKey};
 
@@ -36,6 +36,7 @@ pub struct Config {
     pub socket_filter_cgroup: PathBuf,
     /// Packets of the loopback interface are judged, too.
     pub socket_filter_loopback: bool,
+    pub revoke_sessions: RevokeSessions,
     pub allow_monitor: bool,
     pub max_rules_per_database: usize,
     pub max_databases: u32,
@@ -102,6 +103,7 @@ impl Config {
             socket_filter: merged.socket_filter.unwrap_or_default(),
             socket_filter_cgroup: merged.socket_filter_cgroup.unwrap_or_else(|| "/sys/fs/cgroup".into()),
             socket_filter_loopback: merged.socket_filter_loopback.unwrap_or(false),
+            revoke_sessions: merged.revoke_sessions.unwrap_or_default(),
             allow_monitor: limits.allow_monitor,
             max_rules_per_database: limits.max_rules,
             max_databases,

@@ -8,7 +8,7 @@ use clap::ValueEnum as _;
 use super::file::KEYS;
 use super::ports::port_range;
 use super::values::{bound, databases_bound, interface, name, rules_bound};
-use super::{ConfigFile, GuardedPorts, NO_INTERFACES, SocketFilterMode, XdpMode, duration};
+use super::{ConfigFile, GuardedPorts, NO_INTERFACES, RevokeSessions, SocketFilterMode, XdpMode, duration};
 use crate::rules::parser::{Document, Ending, Fields, Item, Report, flag, label};
 use crate::rules::{Checked, Problem, TrustedKey};
 
@@ -42,6 +42,9 @@ fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
         socket_filter: fields.optional("socket_filter").and_then(|item| item.text(report, socket_filter)),
         socket_filter_cgroup: path("socket_filter_cgroup", report),
         socket_filter_loopback: truth("socket_filter_loopback", report),
+        revoke_sessions: fields
+            .optional("revoke_sessions")
+            .and_then(|item| item.text(report, revoke_sessions)),
         allow_monitor: truth("allow_monitor", report),
         max_rules_per_database: fields
             .optional("max_rules_per_database")
@@ -88,6 +91,10 @@ fn xdp_mode(text: &str) -> Result<XdpMode, String> {
 
 fn socket_filter(text: &str) -> Result<SocketFilterMode, String> {
     SocketFilterMode::from_str(text, false).map_err(|_| "must be off, monitor or enforce".to_owned())
+}
+
+fn revoke_sessions(text: &str) -> Result<RevokeSessions, String> {
+    RevokeSessions::from_str(text, false).map_err(|_| "must be keep or reset".to_owned())
 }
 
 fn absolute_path(text: &str) -> Result<PathBuf, String> {

@@ -57,6 +57,16 @@ impl fmt::Display for SocketFilterMode {
     }
 }
 
+/// Treatment of open TCP sessions whose source lost its access.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RevokeSessions {
+    /// Their packets are dropped; the server's socket stays until its TCP gives up.
+    #[default]
+    Keep,
+    /// The server's socket is reset.
+    Reset,
+}
+
 /// Address on which the agent serves HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {

@@ -24,6 +24,8 @@ pub struct SharedState {
     all_in_force: AtomicI64,
     /// Listeners that are not bound, with the reason.
     unbound: Mutex<BTreeMap<String, String>>,
+    /// Reset sessions, by database; empty for closed destinations of an unknown one.
+    sessions_reset: Mutex<BTreeMap<String, u64>>,
     timings: Timings,
 }
 
@@ -37,6 +39,7 @@ impl SharedState {
             tick: AtomicU64::new(0),
             all_in_force: AtomicI64::new(0),
             unbound: Mutex::default(),
+            sessions_reset: Mutex::default(),
             timings: Timings::new(window),
         }
     }
@@ -67,6 +70,16 @@ impl SharedState {
     /// `generated_at`.
     pub fn in_force(&self, apply_ms: u64, propagation_ms: i64) {
         self.timings.observe(apply_ms, propagation_ms);
+    }
+
+    /// Counts reset sessions of a database.
+    pub fn count_sessions_reset(&self, database: &str, sessions: u64) {
+        *lock(&self.sessions_reset).entry(database.to_owned()).or_default() += sessions;
+    }
+
+    /// Reset sessions by database.
+    pub(super) fn sessions_reset(&self) -> BTreeMap<String, u64> {
+        lock(&self.sessions_reset).clone()
     }
 
     /// Configured listeners that are not bound, with the reason.

@@ -64,10 +64,12 @@ pub enum Condition {
     PacketLog,
     /// An interface in generic mode may receive packets that are too large for the program; one per interface.
     LargeSegments,
+    /// The sessions of revoked sources are not reset, as configured.
+    SessionReset,
 }
 
 impl Condition {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Detached,
         Self::Interface,
         Self::SocketFilter,
@@ -96,6 +98,7 @@ impl Condition {
         Self::StatusFile,
         Self::PacketLog,
         Self::LargeSegments,
+        Self::SessionReset,
     ];
 
     /// The name, and `true` if the condition blocks readiness.
@@ -129,6 +132,7 @@ impl Condition {
             Self::StatusFile => ("status_file", false),
             Self::PacketLog => ("packet_log", false),
             Self::LargeSegments => ("large_segments", false),
+            Self::SessionReset => ("session_reset", false),
         }
     }
 

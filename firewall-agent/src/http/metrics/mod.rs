@@ -6,6 +6,7 @@ mod flows;
 mod host;
 mod metrics_page;
 mod packets;
+mod sessions;
 mod sockets;
 mod timings;
 
@@ -81,6 +82,7 @@ impl Exporter {
             }
         }
         databases::write(&snapshot, &mut page);
+        sessions::write(&snapshot, &self.shared, &mut page);
         host::write(&snapshot, &self.shared, &mut page);
         self.shared.timings().write(&mut page);
         page.text()
@@ -131,6 +133,7 @@ mod tests {
         };
         let shared = Arc::new(SharedState::new(Duration::from_secs(120)));
         shared.post(PublishedState { status, ..PublishedState::default() });
+        shared.count_sessions_reset("orders", 2);
         shared.in_force(20, 3000);
         shared.in_force(40, -3000);
         let text = Exporter::new(Box::new(Silent), shared).metrics();
@@ -141,6 +144,8 @@ mod tests {
             "firewall_interface_mode{interface=\"eth\\\"1\\\\u000a\\\\u009b\",mode=\"none\"} 1.0",
             "firewall_interface_unprotected_seconds_total{interface=\"eth0\"} 1.5",
             "firewall_apply_seconds_bucket{le=\"0.025\"} 1",
+            "firewall_sessions_reset_total{database=\"orders\"} 2",
+            "firewall_sessions_reset_total{database=\"\"} 0",
             "firewall_apply_seconds_count 2",
             "firewall_propagation_seconds_count 1",
             "firewall_clock_skewed_revisions_total 1",
