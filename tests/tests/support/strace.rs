@@ -23,6 +23,17 @@ impl Injected {
         Self::into_threads(&[], pid, calls, fault)
     }
 
+    /// As `into`, for the thread of this name alone.
+    pub fn into_thread(pid: u32, name: &str, calls: &str, fault: &str) -> Self {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let mut ids = threads.map(|thread| thread.unwrap().file_name().into_string().unwrap());
+        let is_one = |id: &String| {
+            std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let id = ids.find(is_one).unwrap_or_else(|| panic!("{name}: no such thread of {pid}"));
+        Self::into_threads(&[], id.parse().unwrap(), calls, fault)
+    }
+
     fn into_threads(flags: &[&str], pid: u32, calls: &str, fault: &str) -> Self {
         let child = Command::new("strace")
             .args(flags)
