@@ -73,7 +73,8 @@ pub struct PortWord {
     /// The endpoint table has a row at this port, tombstones included. May be set too early and cleared too late, never
     /// the reverse.
     pub claimed: u64,
-    /// The port is guarded: closed at every destination address unless an endpoint claims it.
+    /// The port is guarded: closed at every destination address unless an endpoint claims it. A port in
+    /// [`crate::names::NEW_CONNECTIONS`] is closed only to packets that can open a TCP connection, and to UDP.
     pub guarded: u64,
 }
 

@@ -63,6 +63,8 @@ pub struct SharedMap {
     pub decides: bool,
     /// Only the socket filter uses the map.
     pub is_of_sockets: bool,
+    /// Only the program of the interfaces uses the map.
+    pub is_of_interfaces: bool,
     /// The map has the same meaning in every layout, and an agent of another layout continues it.
     pub migrated: bool,
     pub group: Option<Group>,
@@ -102,6 +104,7 @@ impl SharedMap {
             entries,
             decides: false,
             is_of_sockets: false,
+            is_of_interfaces: false,
             migrated: false,
             group: None,
         }
@@ -127,6 +130,9 @@ macro_rules! shared_maps {
 shared_maps! {
     /// Claimed and guarded ports, 64 in a word; packets to all other ports pass.
     PORTS: u32 => PortWord { decides: true }
+    /// Guarded ports that are closed to new connections only, 64 in a word: bit `p % 64` of word `p / 64`. The bit of a
+    /// port without its bit in [`PORTS`] has no meaning.
+    NEW_CONNECTIONS: u32 => u64 { decides: true, is_of_interfaces: true }
     /// Array of one map: the live endpoint table, `EndpointKey => Endpoint`.
     ENDPOINTS: u32 => u32 { decides: true }
     /// Array of maps: IPv4 allow lists by database slot, tries of one word to a rule counter.
@@ -144,9 +150,9 @@ shared_maps! {
     /// Refused sources; the kernel evicts the least recently seen.
     DENIALS: Denial => Denials {}
     /// The samplers of refused packets, one per CPU. Decides through the action that a recorder returns.
-    SAMPLER: u32 => Sampler { decides: true, group: Some(Group::Recording) }
+    SAMPLER: u32 => Sampler { decides: true, is_of_interfaces: true, group: Some(Group::Recording) }
     /// Array of programs: [`RECORDER`] and [`PACKET_LOGGER`]. Decides as [`SAMPLER`] does.
-    RECORDERS: u32 => u32 { decides: true, group: Some(Group::Recording) }
+    RECORDERS: u32 => u32 { decides: true, is_of_interfaces: true, group: Some(Group::Recording) }
     /// The generation, changed by the agent after every publish; see [`crate::CachedVerdict`].
     GENERATION: u32 => u64 { decides: true, group: Some(Group::Caches) }
     /// The verdict cache, per CPU.

@@ -29,20 +29,24 @@ impl Decision {
     }
 }
 
-/// Decides about one parsed frame; reads and fills the caches, if any.
+const TCP: u8 = 6;
+
+/// Decides about one parsed frame; reads and fills the caches, if any. `can_open` returns whether a TCP packet can open
+/// a connection, and is called only where the verdict depends on it.
 #[inline(always)]
 pub fn decide<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     shape: Shape,
     flow: &Flow,
     maps: impl Maps<'a>,
     caches: Option<&mut Caches<V, E>>,
+    can_open: impl FnOnce() -> bool,
 ) -> Decision {
     let rule = match shape {
         Shape::NotIp => return Decision::without_rule(Reason::NotIp),
         Shape::VlanDepth => return Decision::without_rule(Reason::VlanDepth),
         Shape::Malformed => return Decision::without_rule(Reason::Malformed),
         Shape::OtherProtocol => return Decision::without_rule(Reason::NotProtected),
-        Shape::Port => return by_port(flow, maps, caches),
+        Shape::Port => return by_port(flow, maps, caches, can_open),
         Shape::Truncated => return unless_unprotected(flow, maps, Reason::Malformed),
         Shape::NoPort => return unless_unprotected(flow, maps, Reason::NoPort),
         Shape::LaterFragment => PortlessRule::Any,
@@ -57,10 +61,11 @@ fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     flow: &Flow,
     maps: impl Maps<'a>,
     caches: Option<&mut Caches<V, E>>,
+    can_open: impl FnOnce() -> bool,
 ) -> Decision {
     let port = u16::from_be(flow.port);
-    let bit = 1u64 << (port % 64);
-    let Some(word) = maps.ports(u32::from(port) / 64 % PORT_WORDS) else {
+    let (number, bit) = (u32::from(port) / 64 % PORT_WORDS, 1u64 << (port % 64));
+    let Some(word) = maps.ports(number) else {
         return Decision::without_rule(Reason::NotProtected);
     };
     if (word.claimed | word.guarded) & bit == 0 {
@@ -75,7 +80,11 @@ fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
             return decision;
         }
     }
-    Decision::without_rule(if word.guarded & bit != 0 { Reason::Closed } else { Reason::NotProtected })
+    let is_closed = word.guarded & bit != 0
+        && (flow.protocol != TCP
+            || maps.new_connections(number).is_none_or(|word| word & bit == 0)
+            || can_open());
+    Decision::without_rule(if is_closed { Reason::Closed } else { Reason::NotProtected })
 }
 
 /// The verdict of the endpoint table; `None` when it has no row for the flow.

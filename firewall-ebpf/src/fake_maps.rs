@@ -26,6 +26,7 @@ pub struct FakeMaps {
     pub off: u32,
     pub generation: u64,
     pub ports: BTreeMap<u32, PortWord>,
+    pub new_connections: BTreeMap<u32, u64>,
     pub table: Option<BTreeMap<EndpointKey, Endpoint>>,
     /// First words of the allowed sources by slot, and the rule counter of each.
     pub allowed: BTreeMap<(u32, u32), u32>,
@@ -96,6 +97,10 @@ impl<'a> Maps<'a> for &'a FakeMaps {
 
     fn ports(self, word: u32) -> Option<&'a PortWord> {
         self.ports.get(&word)
+    }
+
+    fn new_connections(self, word: u32) -> Option<&'a u64> {
+        self.new_connections.get(&word)
     }
 
     fn live_table(self) -> Option<FakeTable<'a>> {

@@ -31,6 +31,7 @@ const ORDINARY: usize = 1_514;
 const IPV4_HEADER: usize = 20;
 const TCP: u8 = 6;
 const TCP_HEADER: usize = 20;
+const TCP_FLAGS: usize = 13;
 const UDP: u8 = 17;
 const UDP_HEADER: usize = 8;
 /// EtherType IPv4, followed by version 4 and a header of five words in one byte.
@@ -119,6 +120,17 @@ impl Frame {
         flow.protocol = protocol;
         flow.family = IPV4;
         true
+    }
+
+    /// The TCP flags of a plain frame; `None` when it is none, or of another protocol.
+    #[inline(always)]
+    pub fn plain_flags(&self) -> Option<u8> {
+        let mut flow = Flow::default();
+        if self.is_plain(&mut flow) && flow.protocol == TCP {
+            self.direct(ETHERNET + IPV4_HEADER + TCP_FLAGS)
+        } else {
+            None
+        }
     }
 
     #[inline(always)]

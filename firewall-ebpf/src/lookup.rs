@@ -15,6 +15,8 @@ pub trait Maps<'a>: Copy {
     fn generation(self) -> u64;
     /// The 64 ports from `64 * word` on.
     fn ports(self, word: u32) -> Option<&'a PortWord>;
+    /// Guarded ports that are closed to new connections only, among the 64 from `64 * word` on.
+    fn new_connections(self, word: u32) -> Option<&'a u64>;
     /// The live endpoint table; `None` before the first publish. A packet takes it once, so that it sees a single table.
     fn live_table(self) -> Option<Self::Table>;
     /// Returns whether the database's allow list may contain the flow's source. Refuses most unknown sources without a

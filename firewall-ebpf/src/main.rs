@@ -58,6 +58,8 @@ mod socket_storage;
 mod socket_verdict;
 #[cfg(target_arch = "bpf")]
 mod tables;
+#[cfg(target_arch = "bpf")]
+mod tcp_flags;
 
 #[cfg(target_arch = "bpf")]
 use aya_ebpf::{
@@ -82,6 +84,7 @@ use crate::{
     socket::{decide_at_any_socket, decide_at_socket},
     socket_verdict::KernelVerdicts,
     tables::{CACHES, KernelCaches, KernelMaps},
+    tcp_flags::can_open,
 };
 
 /// The attached program.
@@ -97,7 +100,7 @@ pub fn firewall(ctx: XdpContext) -> u32 {
 fn filter(ctx: &XdpContext) -> u32 {
     let (mut frame, mut flow, mut caches) = (Frame::new(ctx), Flow::default(), CACHES);
     let shape = frame.parse(&mut flow);
-    let decision = decide(shape, &flow, KernelMaps, Some(&mut caches));
+    let decision = decide(shape, &flow, KernelMaps, Some(&mut caches), || can_open(ctx));
     let now = count(&decision, frame.length());
     let action = match decision.reason {
         Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
@@ -120,7 +123,7 @@ fn filter(ctx: &XdpContext) -> u32 {
 pub fn probe(ctx: XdpContext) -> u32 {
     let mut flow = Flow::default();
     let shape = Frame::new(&ctx).parse(&mut flow);
-    let decision = decide(shape, &flow, KernelMaps, None::<&mut KernelCaches>);
+    let decision = decide(shape, &flow, KernelMaps, None::<&mut KernelCaches>, || can_open(&ctx));
     decision.reason.answer(decision.rule)
 }
 

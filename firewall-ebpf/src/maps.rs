@@ -32,6 +32,9 @@ pub type EndpointTable = HashMap<EndpointKey, [u32; size_of::<Endpoint>() / size
 pub static PORTS: Array<PortWord, { PORT_WORDS as usize }> = Array::new();
 
 #[btf_map]
+pub static NEW_CONNECTIONS: Array<u64, { PORT_WORDS as usize }> = Array::new();
+
+#[btf_map]
 pub static ENDPOINTS: ArrayOfMaps<EndpointTable, 1> = ArrayOfMaps::new();
 
 #[btf_map]

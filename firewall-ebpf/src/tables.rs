@@ -13,8 +13,8 @@ use crate::{
     cache::Caches,
     lookup::{Entries, Maps, Table},
     maps::{
-        ENDPOINT_CACHE, ENDPOINTS, EndpointTable, GENERATION, PORTS, PREFILTER_V4, PREFILTER_V6, SOURCES_V4,
-        SOURCES_V6, VERDICTS,
+        ENDPOINT_CACHE, ENDPOINTS, EndpointTable, GENERATION, NEW_CONNECTIONS, PORTS, PREFILTER_V4,
+        PREFILTER_V6, SOURCES_V4, SOURCES_V6, VERDICTS,
     },
     portless::PortlessWalk,
 };
@@ -55,6 +55,11 @@ impl Maps<'static> for KernelMaps {
     #[inline(always)]
     fn ports(self, word: u32) -> Option<&'static PortWord> {
         PORTS.get(word)
+    }
+
+    #[inline(always)]
+    fn new_connections(self, word: u32) -> Option<&'static u64> {
+        NEW_CONNECTIONS.get(word)
     }
 
     #[inline(always)]

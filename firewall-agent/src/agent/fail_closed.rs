@@ -13,7 +13,9 @@ use crate::files::file_reader::{FileReader, Inputs};
 use crate::files::lock::Lock;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::files::store::{LastGoodStore, StateFile};
-use crate::sync::{DataPlane as _, Destination, Endpoints, Ports, Record, Table, TableEntry, destinations};
+use crate::sync::{
+    DataPlane as _, Destination, Endpoints, Guards, Ports, Record, Table, TableEntry, destinations,
+};
 
 /// Longest wait for the rule files.
 const FILES: Duration = Duration::from_secs(2);
@@ -90,7 +92,7 @@ fn close_unfiltered(config: &Config) -> Result<Vec<String>> {
 fn closed_programs(aside: &Pins, config: &Config, claims: &BTreeSet<Destination>) -> Result<Programs> {
     aside.create()?;
     let programs = Programs::load(aside, MapSizes::for_databases(1))?;
-    let guarded: Ports = config.guarded_ports.ranges().iter().cloned().flatten().collect();
+    let guarded = Guards::from(&config.guarded_ports);
     let endpoints: Endpoints =
         claims.iter().map(|destination| (*destination, TableEntry::Tombstone)).collect();
     let claimed: Ports = claims.iter().map(|destination| destination.port).collect();

@@ -78,7 +78,7 @@ impl Reconciler {
         let live = &mut self.live;
         live.table = rebuilt_table(&desired, live);
         live.claimed.extend(live.table.endpoints.keys().map(|destination| destination.port));
-        live.guarded.extend(desired.guarded.iter());
+        live.guarded = live.guarded.stricter(&desired.guarded);
         self.data_plane.set_ports(&live.claimed, &live.guarded)?;
         self.data_plane.publish_table(&live.table)?;
         warn!("endpoint table rebuilt from the accepted files, its pin was missing");

@@ -32,9 +32,9 @@ use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, Limits};
 use crate::status::Condition;
 use crate::sync::{
-    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, DatabaseSlot, Desired, Destination, Key,
-    Live, PersistedState, Ports, Presence, Published, SessionJudge, StateStore, admit, destinations, publish,
-    restored,
+    AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, DatabaseSlot, Desired, Destination,
+    Guards, Key, Live, PersistedState, Presence, Published, SessionJudge, StateStore, admit, destinations,
+    publish, restored,
 };
 
 /// Longest wait of the daemon for the store before a publish.
@@ -90,7 +90,7 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
 pub(super) struct Settings {
     pub managed_ranges: PathBuf,
     pub limits: Limits,
-    pub guarded: Ports,
+    pub guarded: Guards,
     pub capacity: Capacity,
 }
 
@@ -99,7 +99,7 @@ impl Settings {
         Ok(Self {
             managed_ranges: config.managed_ranges.clone(),
             limits: config.limits(),
-            guarded: config.guarded_ports.ranges().iter().cloned().flatten().collect(),
+            guarded: Guards::from(&config.guarded_ports),
             capacity: Capacity {
                 endpoints: usize::try_from(config.max_endpoints)?,
                 prefixes: usize::try_from(config.max_prefixes)?,

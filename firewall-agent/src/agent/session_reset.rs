@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tracing::{debug, info};
 
-use crate::config::GuardedPorts;
+use crate::config::merged_ranges;
 use crate::host::netlink::{
     InterfaceTable, SocketReset, TcpSocket, each_listener, each_session, interface_to,
 };
@@ -213,7 +213,7 @@ fn refused(PublishedAccess { judge, .. }: &PublishedAccess) -> Result<Vec<(TcpSo
 }
 
 fn ranges(ports: &BTreeSet<u16>) -> Vec<std::ops::RangeInclusive<u16>> {
-    GuardedPorts::new(ports.iter().map(|port| *port..=*port)).ranges().to_vec()
+    merged_ranges(ports.iter().map(|port| *port..=*port))
 }
 
 /// Routes of sessions, to find those whose packets XDP sees.

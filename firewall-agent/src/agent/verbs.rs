@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use super::read_back::ReadBack;
 use super::reconcile::Reconciler;
 use crate::bpf::{Pins, detach_all};
-use crate::config::GuardedPorts;
 use crate::escape::path_text;
 use crate::rules::DatabaseId;
 use crate::sync::{Changes, Destination, Published, StateStore};
@@ -124,7 +123,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             "detached until `attach`: {}\nopen to everyone now: {}; guarded ports: {}",
             list(interfaces.to_vec()),
             list(endpoints),
-            GuardedPorts::new(self.live.guarded.iter().map(|port| port..=port))
+            self.live.guarded
         )
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use crate::rules::Protocol;
-use crate::sync::{Destination, Live, Ports};
+use crate::sync::{Destination, Guards, Live, Ports};
 
 pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
@@ -14,12 +14,12 @@ pub(super) const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 pub struct Protected {
     /// Endpoints and tombstones.
     destinations: BTreeSet<Destination>,
-    guarded: Ports,
+    guarded: Guards,
 }
 
 impl Protected {
     #[must_use]
-    pub fn new(destinations: impl IntoIterator<Item = Destination>, guarded: Ports) -> Self {
+    pub fn new(destinations: impl IntoIterator<Item = Destination>, guarded: Guards) -> Self {
         Self { destinations: destinations.into_iter().collect(), guarded }
     }
 
@@ -65,6 +65,20 @@ impl Protected {
 
     /// Every protected port, in ascending order.
     pub(super) fn ports(&self) -> Ports {
-        self.guarded.iter().chain(self.destinations.iter().map(|destination| destination.port)).collect()
+        self.guarded.ports().union(&self.claimed(None))
+    }
+
+    /// Every port at which answers to connections of this protocol (`None`: of both) may be dropped.
+    pub(super) fn cutting(&self, protocol: Option<Protocol>) -> Ports {
+        let guarded = match protocol {
+            Some(Protocol::Tcp) => self.guarded.strict().clone(),
+            Some(Protocol::Udp) | None => self.guarded.ports(),
+        };
+        guarded.union(&self.claimed(protocol))
+    }
+
+    fn claimed(&self, protocol: Option<Protocol>) -> Ports {
+        let is_of = |one: &&Destination| protocol.is_none_or(|protocol| protocol == one.protocol);
+        self.destinations.iter().filter(is_of).map(|one| one.port).collect()
     }
 }

@@ -36,7 +36,7 @@ fn finding(address: IpAddr, ports: &BTreeSet<u16>) -> Finding {
          the answers that a resolver or another client waits for there"
             .to_owned(),
         "let the resolver use ports outside `guarded_ports` (unbound: outgoing-port-avoid; dnsmasq: min-port, max-port; BIND: \
-         avoid-v4-udp-ports), or claim the port if it is a server's"
+         avoid-v4-udp-ports), or claim the port if it is a server's; `new_connections_only` lets answers of TCP pass, none of UDP"
             .to_owned(),
     )
 }

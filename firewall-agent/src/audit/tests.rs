@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::rules::Protocol;
-use crate::sync::Destination;
+use crate::sync::{Destination, Guards, Ports};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -300,8 +300,7 @@ fn source_ports_that_meet_protected_ones_are_reported() {
     ] {
         let mut facts = quiet();
         facts.protected = Protected::new([], guarded.clone().collect());
-        facts.rules =
-            vec![Ok(vec![Rule::Masquerade(Masquerade { rule: "here".to_owned(), ports: ports.clone() })])];
+        facts.rules = vec![Ok(vec![masquerade(ports.clone(), None)])];
         let found: Vec<Finding> =
             audit(&facts).findings.into_iter().filter(|one| one.kind == Kind::Masquerade).collect();
         assert_eq!(found.len(), usize::from(expected.is_some()), "{ports:?} {guarded:?}");
@@ -311,6 +310,37 @@ fn source_ports_that_meet_protected_ones_are_reported() {
                 if *guarded.start() == 30_000 { "--to-ports 32768-65535" } else { "--to-ports 1024-39999" };
             assert!(one.advice.contains(free), "{}", one.advice);
         }
+    }
+}
+
+fn masquerade(ports: SourcePorts, protocol: Option<Protocol>) -> Rule {
+    Rule::Masquerade(Masquerade { rule: "here".to_owned(), protocol, ports })
+}
+
+#[test]
+fn answers_of_tcp_meet_no_port_that_is_closed_to_new_connections_only() {
+    const ONLY: &str = "new_connections_only";
+    let strict = || Guards::from_iter(30_000..=32_767);
+    let new_connections = || Guards::new(Ports::new(), &strict().ports());
+    for (guards, protocol, expected) in [
+        (strict(), Some(Protocol::Tcp), Some(("fail", true))),
+        (strict(), None, Some(("fail", true))),
+        (strict(), Some(Protocol::Udp), Some(("fail by UDP", false))),
+        (new_connections(), Some(Protocol::Tcp), None),
+        (new_connections(), None, Some(("fail by UDP", false))),
+        (new_connections(), Some(Protocol::Udp), Some(("fail by UDP", false))),
+    ] {
+        let mut facts = quiet();
+        facts.protected = Protected::new([], guards.clone());
+        facts.rules = vec![Ok(vec![masquerade(SourcePorts::Random, protocol)])];
+        let found: Vec<Finding> =
+            audit(&facts).findings.into_iter().filter(|one| one.kind == Kind::Masquerade).collect();
+        let shown = found.first().map(|one| (one.meaning.clone(), one.advice.contains(ONLY)));
+        let as_expected = match (&shown, expected) {
+            (Some((meaning, advised)), Some((end, advises))) => meaning.ends_with(end) && *advised == advises,
+            (shown, expected) => shown.is_none() && expected.is_none(),
+        };
+        assert!(as_expected, "{guards} {protocol:?}: {shown:?}");
     }
 }
 

@@ -9,7 +9,7 @@
 //! | `firewall`, the attached program | its kernel id, on every link; its instructions, maps and constants (`ACCELERATIONS`) cannot change | `link_program` |
 //! | `socket_filter`, its program | its kernel id, on the link; its instructions, maps and constants cannot change | `socket_link` |
 //! | the probe programs, and the pins of `firewall` and `socket_filter` | kernel id of the pinned program | `pin` |
-//! | `PORTS`: claimed and guarded ports | its whole content | `ports` |
+//! | `PORTS`: claimed and guarded ports; `NEW_CONNECTIONS`: the kind of guard | their whole content | `ports` |
 //! | `ENDPOINTS` | id of the published table | `endpoints` |
 //! | the published table: endpoints, tombstones, the address index | frozen for userspace, read-only for programs | – |
 //! | `SOURCES_V4`, `SOURCES_V6` | id of the published trie, and the record of the database | `sources` |
@@ -29,7 +29,7 @@ use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
-use firewall_common::names::{self, CONTRACT, Group, SharedMap};
+use firewall_common::names::{self, CONTRACT, SharedMap};
 
 use super::{
     kernel::Kernel,
@@ -130,8 +130,7 @@ impl NamedMaps {
         let name = names::SOCKET_FILTER;
         let used = syscall::program_maps(filter.fd()?.as_fd())
             .with_context(|| format!("program {name}: cannot list its maps"))?;
-        // It records without a tail call, and with a sampler of its own.
-        let is_shared = |map: &SharedMap| map.group != Some(Group::Recording);
+        let is_shared = |map: &SharedMap| !map.is_of_interfaces;
         for (map, id, _) in self.maps.iter().filter(|(map, ..)| decides(map, is_shared)) {
             ensure!(used.contains(id), "program {name}: does not use the map that is pinned as {map}");
         }

@@ -16,7 +16,7 @@ use super::{
     shapes::inner_shape,
     syscall,
 };
-use crate::sync::{Ports, Table, TableEntry};
+use crate::sync::{Guards, Ports, Table, TableEntry};
 
 type TableMap = HashMap<MapData, Plain<EndpointKey>, Plain<Endpoint>>;
 type Rows = BTreeMap<EndpointKey, Endpoint>;
@@ -184,15 +184,20 @@ fn read(map: MapData) -> Result<Rows> {
 /// Claimed and guarded ports; packets to all other ports pass.
 pub(super) struct PortFilter {
     words: Array<MapData, Plain<PortWord>>,
+    /// Guarded ports that are closed to new connections only.
+    new_connections: Array<MapData, u64>,
 }
 
 impl PortFilter {
     pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
-        Ok(Self { words: Array::try_from(Map::Array(maps.open(names::PORTS)?))? })
+        Ok(Self {
+            words: Array::try_from(Map::Array(maps.open(names::PORTS)?))?,
+            new_connections: Array::try_from(Map::Array(maps.open(names::NEW_CONNECTIONS)?))?,
+        })
     }
 
     /// The claimed and the guarded ports.
-    pub fn read(&self) -> Result<(Ports, Ports)> {
+    pub fn read(&self) -> Result<(Ports, Guards)> {
         let (mut claimed, mut guarded) = (Ports::new(), Ports::new());
         // In one call, since every drift check reads them.
         let words = syscall::read_map::<u32, PortWord>(self.words.map().fd().as_fd(), PORT_WORDS as usize);
@@ -201,11 +206,41 @@ impl PortFilter {
             claimed.insert_word(number, word.claimed);
             guarded.insert_word(number, word.guarded);
         }
-        Ok((claimed, guarded))
+        let new_connections = self.read_new_connections()?;
+        Ok((claimed, Guards::from_marks(&guarded, &new_connections)))
     }
 
-    /// Writes the words that differ. Each port has its own bit: a packet in between sees each port's old or new state.
-    pub fn write(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+    fn read_new_connections(&self) -> Result<Ports> {
+        let mut ports = Ports::new();
+        let words = self.new_connections.map().fd().as_fd();
+        let words = syscall::read_map::<u32, u64>(words, PORT_WORDS as usize);
+        for (number, word) in words.context("cannot read map NEW_CONNECTIONS")? {
+            ports.insert_word(usize::try_from(number)?, word);
+        }
+        Ok(ports)
+    }
+
+    /// Writes the words that differ. Each port has its own bits: a packet in between sees each port's old or new state.
+    /// The kind of a guard is in place before the guard, and stays until the guard is gone.
+    pub fn write(&mut self, claimed: &Ports, guards: &Guards) -> Result<()> {
+        let guarded = guards.ports();
+        let now = self.read_new_connections()?;
+        let first = guards.new_connections().union(&now.without(&guarded));
+        self.write_new_connections(&now, &first)?;
+        self.write_words(claimed, &guarded)?;
+        self.write_new_connections(&first, guards.new_connections())
+    }
+
+    fn write_new_connections(&mut self, now: &Ports, next: &Ports) -> Result<()> {
+        for (number, (now, next)) in (0..PORT_WORDS).zip(now.words().iter().zip(next.words())) {
+            if now != next {
+                self.new_connections.set(number, next, 0).context("cannot write map NEW_CONNECTIONS")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_words(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
         let words = claimed.words().iter().zip(guarded.words());
         for (number, (claimed, guarded)) in (0..PORT_WORDS).zip(words) {
             let word = PortWord { claimed: *claimed, guarded: *guarded };

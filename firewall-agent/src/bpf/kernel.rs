@@ -28,7 +28,7 @@ use super::{
 };
 use crate::rules::PrefixMap;
 use crate::sync::{
-    CounterId, DataPlane, Database, DatabaseSlot, Live, Ports, Replacement, RuleCounter, Sizes, Table,
+    CounterId, DataPlane, Database, DatabaseSlot, Guards, Live, Ports, Replacement, RuleCounter, Sizes, Table,
 };
 
 /// The maps of this layout, opened by their pins and checked. Contains no program and no link.
@@ -354,7 +354,7 @@ impl DataPlane for Kernel {
         Sizes { databases, counters, prefix_counters }
     }
 
-    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Guards) -> Result<()> {
         self.ports.write(claimed, guarded)
     }
 

@@ -5,6 +5,7 @@ mod question;
 use std::io::Write;
 
 use anyhow::{Context as _, Result};
+use firewall_common::Reason;
 use serde::Serialize;
 
 use super::format::Format;
@@ -27,6 +28,8 @@ struct Explanation {
     reason: &'static str,
     database_id: Option<String>,
     rule: Option<Rule>,
+    /// The destination is closed to new connections only: TCP packets that cannot open one pass.
+    new_connections_only: bool,
 }
 
 /// Rule that decided.
@@ -61,7 +64,7 @@ pub(super) fn explain(
         .zip(answers)
         .map(|(question, answer)| {
             let live = if after.counters.contains_key(&answer.counter) { &after } else { &before };
-            explanation(question, answer, live)
+            explanation(question, answer, live, at_socket)
         })
         .collect::<Result<_>>()?;
     match format {
@@ -72,7 +75,7 @@ pub(super) fn explain(
     Ok(if denied { Exit::WouldBeDenied } else { Exit::Done })
 }
 
-fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Explanation> {
+fn explanation(question: &Question, answer: Answer, live: &Live, at_socket: bool) -> Result<Explanation> {
     let named = live.counters.get(&answer.counter);
     let database = named.and_then(|named| live.databases.get(&named.database));
     if answer.counter != CounterId::NONE {
@@ -87,6 +90,9 @@ fn explanation(question: &Question, answer: Answer, live: &Live) -> Result<Expla
         rule: named
             .zip(database)
             .map(|(named, database)| rule(question, answer.counter, named, &database.sources)),
+        new_connections_only: answer.reason == Reason::Closed
+            && !at_socket
+            && live.admits_answers(&question.destination),
     })
 }
 
@@ -121,6 +127,9 @@ fn write_people(one: &Explanation, out: &mut impl Write) -> Result<()> {
             }
         }
         None => {}
+    }
+    if one.new_connections_only {
+        writeln!(out, "  guard     new connections only: TCP packets that cannot open one pass")?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::{BadConfiguration, BadInput, Directories};
 use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
 use crate::rules::{Limits, TrustedKey};
-use crate::sync::{Capacity, Ports};
+use crate::sync::{Capacity, Guards};
 
 pub(super) const DEFAULT_PATH: &str = "/etc/firewall-agent/config.yaml";
 
@@ -70,9 +70,8 @@ impl Settings {
     }
 
     /// Ports that the file guards; `None` if the key is missing.
-    pub fn guarded_ports(&self) -> Option<Ports> {
-        let guarded = self.file.guarded_ports.as_ref()?;
-        Some(guarded.ranges().iter().cloned().flatten().collect())
+    pub fn guarded_ports(&self) -> Option<Guards> {
+        self.file.guarded_ports.as_ref().map(Guards::from)
     }
 
     /// Trusted keys of file signatures.

@@ -40,7 +40,8 @@ pub struct ConfigFile {
     /// Socket for commands to the daemon [default: /run/firewall-agent/control.sock]
     #[arg(long, value_name = "PATH")]
     pub control_socket: Option<PathBuf>,
-    /// Ports closed until a rule file opens an endpoint there, as in 5432,30000-32767; [] for none
+    /// Ports closed until a rule file opens an endpoint there, as in 5432,30000-32767; [] for none.
+    /// An entry {ports: 30000-32767, new_connections_only: true} lets answers of TCP pass
     #[arg(long, value_name = "PORTS")]
     pub guarded_ports: Option<GuardedPorts>,
     /// Mode of the program that judges packets again where they enter a socket [default: monitor]
@@ -216,6 +217,11 @@ mod tests {
         assert_eq!(flags.max_databases, Some(5));
         assert_eq!(flags.rescan_interval, Some(Duration::from_millis(500)));
         assert_eq!(flags.listen, Some(vec![Listen::Tcp(([127, 0, 0, 1], 9639).into())]));
+        let kinds = parse("--guarded-ports=5432,{ports:30000-32767,new_connections_only:true}").unwrap();
+        assert_eq!(
+            kinds.guarded_ports.unwrap().to_string(),
+            "[5432, {ports: 30000-32767, new_connections_only: true}]"
+        );
         assert_eq!(parse("--guarded-ports []").unwrap().guarded_ports, Some(GuardedPorts::default()));
         assert_eq!(parse("").unwrap(), ConfigFile::default());
     }
@@ -231,6 +237,7 @@ mod tests {
             "--revoke-sessions drop",
             "--guarded-ports 0",
             "--guarded-ports=",
+            "--guarded-ports={ports:5,new_connections_only:1}",
             "--max-databases 0",
             "--max-prefixes 0x10",
             "--max-rules-per-database 10001",

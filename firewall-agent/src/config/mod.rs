@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use file::ConfigFile;
-pub use ports::GuardedPorts;
+pub use ports::{GuardedPorts, merged_ranges};
 pub use read::read_config;
 pub use values::{Listen, RevokeSessions, SocketFilterMode, XdpMode, duration};
 

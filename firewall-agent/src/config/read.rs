@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::ValueEnum as _;
 
 use super::file::KEYS;
-use super::ports::port_range;
+use super::ports::{Entry, NEW_CONNECTIONS_ONLY, PORTS, port_range};
 use super::values::{bound, databases_bound, interface, name, rules_bound};
 use super::{ConfigFile, GuardedPorts, NO_INTERFACES, RevokeSessions, SocketFilterMode, XdpMode, duration};
 use crate::rules::parser::{Document, Ending, Fields, Item, Report, flag, label};
@@ -74,8 +74,20 @@ fn guarded_ports(list: &Item<'_, '_>, report: &mut Report) -> GuardedPorts {
     if list.is_empty_list() {
         list.warn(report, "guards no port: a port that no rule file claims is open to everyone");
     }
-    let ranges: Vec<_> = list.list(report).filter_map(|item| item.plain(report, port_range)).collect();
-    GuardedPorts::new(ranges)
+    let entries = list.list(report).filter_map(|item| guarded_entry(&item, report));
+    GuardedPorts::from_entries(entries.collect())
+}
+
+/// An entry of `guarded_ports`: a range, or a map with one and its kind of guard.
+fn guarded_entry(item: &Item<'_, '_>, report: &mut Report) -> Option<Entry> {
+    if !item.is_map() {
+        return Some((item.plain(report, port_range)?, false));
+    }
+    let fields = Fields::named(item, &[PORTS, NEW_CONNECTIONS_ONLY], report)?;
+    let only = fields.optional(NEW_CONNECTIONS_ONLY);
+    let only = only.map_or(Some(false), |item| item.plain(report, flag));
+    let ports = fields.required(PORTS, report)?.plain(report, port_range);
+    Some((ports?, only?))
 }
 
 fn trusted_keys(list: &Item<'_, '_>, report: &mut Report) -> Vec<TrustedKey> {

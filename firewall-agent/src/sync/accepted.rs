@@ -9,7 +9,7 @@ use super::admit::{Candidate, FileBytes};
 use super::contended::withdraw_contended;
 use super::desired::Desired;
 use super::in_force::RulesInForce;
-use super::model::{Live, Ports};
+use super::model::{Guards, Live};
 use super::persisted::PersistedState;
 use super::ranges_from_kernel::ranges_from_kernel;
 use super::record::{Changes, Key, Presence, Record, StoredFile, StoredRanges};
@@ -207,7 +207,7 @@ impl AcceptedFiles {
         &self,
         persisted: &PersistedState,
         live: &Live,
-        guarded: Ports,
+        guarded: Guards,
         monitor: bool,
         now: Timestamp,
     ) -> Desired {
@@ -315,7 +315,7 @@ mod tests {
         persisted.load(Record::InForce(id("accepted"), InForce::complete(7)));
         persisted.load(Record::InForce(id("older"), InForce::with(6, RulesInForce::default())));
         let (live, now) = (Live::default(), Timestamp::UNIX_EPOCH);
-        let desired = AcceptedFiles::new(&live).desired(&persisted, &live, Ports::new(), false, now);
+        let desired = AcceptedFiles::new(&live).desired(&persisted, &live, Guards::default(), false, now);
         assert_eq!(desired.first, BTreeSet::from([id("accepted")]));
     }
 

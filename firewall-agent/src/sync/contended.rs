@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::rules::{Mode, RuleSet};
     use crate::sync::{
-        AcceptedFiles, Changes, DesiredDatabase, Live, PersistedState, Ports, Record, StoredFile,
+        AcceptedFiles, Changes, DesiredDatabase, Guards, Live, PersistedState, Record, StoredFile,
     };
 
     fn desired(claims: &[(&str, &[&str])]) -> Desired {
@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(persisted.load(record.clone()), Some(record.clone()));
             accepted.load(record, &persisted, &live, &mut changes).unwrap();
         }
-        let desired = accepted.desired(&persisted, &live, Ports::new(), false, Timestamp::UNIX_EPOCH);
+        let desired = accepted.desired(&persisted, &live, Guards::default(), false, Timestamp::UNIX_EPOCH);
         let open: Vec<String> =
             desired.databases.values().flat_map(|one| &one.destinations).map(ToString::to_string).collect();
         assert_eq!(open, ["192.0.2.2:5432/tcp", "192.0.2.3:5432/tcp"]);

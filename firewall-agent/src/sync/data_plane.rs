@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::model::{CounterId, Database, DatabaseSlot, Indices, Ports, RuleCounter};
+use super::model::{CounterId, Database, DatabaseSlot, Guards, Indices, Ports, RuleCounter};
 use super::table::Table;
 
 /// Address families in which a database's prefixes changed.
@@ -58,11 +58,11 @@ pub trait DataPlane {
     /// Sizes of its tables.
     fn sizes(&self) -> Sizes;
 
-    /// Marks the claimed and the guarded ports.
+    /// Marks the claimed and the guarded ports. A packet in between sees each port's old or new state.
     ///
     /// # Errors
     /// The kernel refused a write; some ports may then have changed and others not.
-    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()>;
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Guards) -> Result<()>;
 
     /// Names a counter, before any prefix refers to it.
     ///

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::claimed_destinations::ClaimedDestinations;
-use super::model::{CounterKind, Destination, Ports};
+use super::model::{CounterKind, Destination, Guards};
 use crate::rules::{
     CounterKey, DatabaseId, DatabaseRules, ManagedRanges, Mode, RangeId, RuleSet, Source, State, compile,
 };
@@ -29,7 +29,7 @@ pub struct Desired {
     pub databases: BTreeMap<DatabaseId, DesiredDatabase>,
     /// Databases that leave this host: removed by their file, or forgotten.
     pub removed: BTreeSet<DatabaseId>,
-    pub guarded: Ports,
+    pub guarded: Guards,
     /// This host permits monitor mode; otherwise no database stays in it.
     pub monitor: bool,
     /// Every destination that must be closed unless an endpoint is open there: tombstones are exactly these and those

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::data_plane::{DataPlane, Replacement, Sizes};
-use super::model::{CounterId, Database, DatabaseSlot, Live, Ports, RuleCounter};
+use super::model::{CounterId, Database, DatabaseSlot, Guards, Live, Ports, RuleCounter};
 use super::table::Table;
 
 /// Panic payload that simulates a killed process.
@@ -131,7 +131,7 @@ impl DataPlane for FakeDataPlane {
         self.sizes
     }
 
-    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Guards) -> Result<()> {
         self.write(|live| {
             live.claimed.clone_from(claimed);
             live.guarded.clone_from(guarded);

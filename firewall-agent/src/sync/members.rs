@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::model::{CounterId, DatabaseSlot, Destination, Ports, TableEntry};
+use super::model::{CounterId, DatabaseSlot, Destination, Guards, TableEntry};
 use crate::rules::{Mode, Protocol};
 
 /// Databases and closed ports at one address, for any port.
@@ -26,7 +26,7 @@ impl Members {
 pub(super) fn members(
     open: &[(Destination, TableEntry)],
     closed: &[Destination],
-    guarded: &Ports,
+    guarded: &Guards,
 ) -> BTreeMap<Option<IpAddr>, Members> {
     // Wildcards sort first.
     let (wildcards, open) = open.split_at(open.partition_point(|(to, _)| to.address.is_none()));
@@ -69,7 +69,7 @@ struct Everywhere {
 }
 
 impl Everywhere {
-    fn new(open: &[(Destination, TableEntry)], closed: &[Destination], guarded: &Ports) -> Self {
+    fn new(open: &[(Destination, TableEntry)], closed: &[Destination], guarded: &Guards) -> Self {
         let mut everywhere = Self {
             members: Members::default(),
             open: BTreeSet::new(),
@@ -92,7 +92,7 @@ impl Everywhere {
         &self,
         open: &[(Destination, TableEntry)],
         own_tombstones: usize,
-        guarded: &Ports,
+        guarded: &Guards,
     ) -> Option<Members> {
         let (mut tombstones, mut unclaimed) = (self.closed.len() + own_tombstones, self.unclaimed);
         let mut own = Vec::new();

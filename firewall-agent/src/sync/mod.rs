@@ -15,6 +15,7 @@ mod endpoint_plan;
 mod endpoints;
 mod fake_data_plane;
 mod free;
+mod guards;
 mod in_force;
 mod indices;
 mod members;
@@ -55,7 +56,7 @@ pub(crate) use fake_data_plane::Killed;
 pub use in_force::{InForce, RulesInForce};
 pub use members::Members;
 pub use model::{
-    CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Indices, Live, Ports,
+    CounterId, CounterKind, Database, DatabaseSlot, Destination, Endpoints, Guards, Indices, Live, Ports,
     RuleCounter, Stamp, TableEntry,
 };
 pub use open_endpoints::{OpenEndpoint, OpenEndpoints};

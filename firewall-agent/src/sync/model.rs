@@ -7,10 +7,11 @@ use jiff::Timestamp;
 
 pub use super::destination::Destination;
 pub use super::endpoints::Endpoints;
+pub use super::guards::Guards;
 pub use super::indices::{CounterId, DatabaseSlot, Indices};
 pub use super::ports::Ports;
 use super::table::Table;
-use crate::rules::{DatabaseId, Mode, PrefixMap};
+use crate::rules::{DatabaseId, Mode, PrefixMap, Protocol};
 
 /// Entry of the endpoint table for one destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +133,7 @@ pub struct Live {
     pub counters: BTreeMap<CounterId, RuleCounter>,
     /// Ports marked as having a row in the endpoint table.
     pub claimed: Ports,
-    pub guarded: Ports,
+    pub guarded: Guards,
     /// The highest generation ever assigned, published or not.
     pub generation: u64,
 }
@@ -159,6 +160,18 @@ impl Live {
             Some(entry) => *entry == TableEntry::Tombstone,
             None => self.guarded.contains(destination.port),
         }
+    }
+
+    /// Returns `true` if TCP packets that cannot open a connection pass at a destination, since its port is closed to new
+    /// connections only and nothing claims it.
+    #[must_use]
+    pub fn admits_answers(&self, destination: &Destination) -> bool {
+        let endpoints = &self.table.endpoints;
+        let is_claimed =
+            endpoints.contains_key(destination) || endpoints.contains_key(&destination.everywhere());
+        destination.protocol == Protocol::Tcp
+            && self.guarded.new_connections().contains(destination.port)
+            && !is_claimed
     }
 
     /// Returns `true` if a destination is open for the database in `slot`, itself or by a wildcard.

@@ -37,6 +37,14 @@ impl Ports {
         both
     }
 
+    /// The ports that are not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.0.iter_mut().zip(other.0.iter()).for_each(|(word, other)| *word &= !other);
+        rest
+    }
+
     /// Number of ports.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -127,6 +135,7 @@ mod tests {
             assert!(left.iter().eq(one.iter().copied()));
             assert_eq!((left.len(), left.is_empty()), (one.len(), false));
             assert!(left.union(&right).iter().eq(one.union(&other).copied()));
+            assert!(left.without(&right).iter().eq(one.difference(&other).copied()));
             assert!((0..=u16::MAX).all(|port| left.contains(port) == one.contains(&port)));
             assert_eq!(left == right, one == other);
         }

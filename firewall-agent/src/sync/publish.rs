@@ -169,7 +169,7 @@ fn close(
         return (false, BTreeSet::new(), None);
     }
     // No port may lose its guard before the desired endpoints exist there.
-    let guarded = desired.guarded.union(&live.guarded);
+    let guarded = desired.guarded.stricter(&live.guarded);
     let table = Table::unless_live(plan.closing(&live.table), &guarded, &live.table);
     match publish_table(table.as_ref(), &guarded, live, data_plane) {
         Ok(()) => (true, BTreeSet::new(), None),

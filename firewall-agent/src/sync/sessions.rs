@@ -69,9 +69,10 @@ pub struct RefusedBy {
 #[derive(Debug, Clone, Default)]
 pub struct SessionJudge {
     endpoints: Endpoints,
+    /// Ports that are closed to every packet.
     guarded: Ports,
     databases: BTreeMap<DatabaseSlot, AllowList>,
-    /// At a guarded port a closed destination has no entry in the endpoint table, only its claim.
+    /// At such a port a closed destination has no entry in the endpoint table, only its claim.
     claims: Arc<ClaimedDestinations>,
     /// Destinations that are closed only until the store has their claims.
     withheld: BTreeSet<Destination>,
@@ -95,7 +96,7 @@ impl SessionJudge {
         });
         Self {
             endpoints: live.table.endpoints.clone(),
-            guarded: live.guarded.clone(),
+            guarded: live.guarded.strict().clone(),
             databases: databases.collect(),
             claims: Arc::clone(claims),
             withheld: withheld.clone(),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::endpoint_plan::Rows;
 use super::endpoints::Endpoints;
 use super::members::{Members, members};
-use super::model::{CounterId, DatabaseSlot, Destination, Ports, TableEntry};
+use super::model::{CounterId, DatabaseSlot, Destination, Guards, TableEntry};
 use crate::rules::Mode;
 
 /// The endpoint table, always replaced as a whole.
@@ -22,7 +22,7 @@ pub struct Table {
 impl Table {
     /// The table of these endpoints.
     #[must_use]
-    pub fn new(endpoints: Endpoints, guarded: &Ports) -> Self {
+    pub fn new(endpoints: Endpoints, guarded: &Guards) -> Self {
         let open: Vec<(Destination, TableEntry)> =
             endpoints.open().iter().map(|(to, entry)| (*to, *entry)).collect();
         let closed: Vec<Destination> = endpoints.closed().iter().copied().collect();
@@ -30,7 +30,7 @@ impl Table {
     }
 
     /// The table of these rows; `None` if it equals `live`. Compares before building.
-    pub(super) fn unless_live(rows: Rows, guarded: &Ports, live: &Self) -> Option<Self> {
+    pub(super) fn unless_live(rows: Rows, guarded: &Guards, live: &Self) -> Option<Self> {
         let (members, databases) = (members(&rows.open, &rows.closed, guarded), databases(&rows.open));
         let (open, closed) = (live.endpoints.open(), live.endpoints.closed());
         let same = rows.open.len() == open.len()

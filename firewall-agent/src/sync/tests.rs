@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use self::verdict::{owner, passes};
 use super::FakeDataPlane;
-use super::model::{CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports, TableEntry};
+use super::model::{CounterId, CounterKind, DatabaseSlot, Destination, Guards, Live, Ports, TableEntry};
 use super::{ClaimedDestinations, Desired, DesiredDatabase, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
@@ -43,9 +43,11 @@ fn claimed(destinations: impl IntoIterator<Item = Destination>) -> Arc<ClaimedDe
 /// Random files of up to three databases without common endpoints.
 pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
     let mut desired =
-        Desired { guarded: Ports::from([PORTS[0]]), monitor: rng.u8(0..6) > 0, ..Desired::default() };
+        Desired { guarded: Guards::from([PORTS[0]]), monitor: rng.u8(0..6) > 0, ..Desired::default() };
     if rng.bool() {
-        desired.guarded.insert(PORTS[1]);
+        let other = Ports::from([PORTS[1]]);
+        let other = if rng.bool() { Guards::from(other) } else { Guards::new(Ports::new(), &other) };
+        desired.guarded = desired.guarded.stricter(&other);
     }
     let mut free: Vec<Destination> = ADDRESSES[..2]
         .iter()
@@ -193,7 +195,7 @@ fn mirror_retained_over_failures_converges_like_a_fresh_one() {
 fn opening_before_the_allow_list_is_detected() {
     let mut before = FakeDataPlane::default();
     let mut rng = Rng::with_seed(3);
-    let closed = Desired { guarded: Ports::from(PORTS), ..Desired::default() };
+    let closed = Desired { guarded: Guards::from(PORTS), ..Desired::default() };
     assert!(run(&closed, &mut before));
     let (first, rest) = (destination(ADDRESSES[0], PORTS[0]), BTreeSet::new());
     let mut after = before.clone().recovered();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::data_plane::{DataPlane, Replacement, Sizes};
-use super::model::{CounterId, DatabaseSlot, Ports, RuleCounter};
+use super::model::{CounterId, DatabaseSlot, Guards, Ports, RuleCounter};
 use super::table::Table;
 
 /// Forwards every call.
@@ -39,7 +39,7 @@ impl<P: DataPlane> DataPlane for WriteTracker<'_, P> {
         self.data_plane.sizes()
     }
 
-    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Guards) -> Result<()> {
         let result = self.data_plane.set_ports(claimed, guarded);
         self.note(result)
     }

@@ -30,6 +30,11 @@ pub trait PacketBytes {
 
     /// `N` words at a fixed header's offset, in network byte order. `None` when the frame is shorter.
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
+
+    /// Receives the offset of the flags of a TCP header, once they are known to lie within the packet. Ignores it by
+    /// default: few verdicts depend on the flags.
+    #[inline(always)]
+    fn found_flags(&self, _offset: usize) {}
 }
 
 /// Parse result of a frame. [`Shape::Port`] fills in all of [`Flow`]; the variants from [`Shape::Truncated`] on fill in

@@ -16,6 +16,8 @@ const DESTINATION: u8 = 60;
 
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
+/// Offset of the flags in a TCP header.
+const FLAGS: usize = 13;
 /// Source and destination port.
 pub(super) const PORTS: usize = 4;
 /// Length in bytes of the shortest walked header; all are a multiple of 4.
@@ -39,7 +41,8 @@ pub(super) struct Chain {
 pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, chain: Chain, flow: &mut Flow) -> Shape {
     let Chain { mut at, end, mut next, mut first_fragment, fixed } = chain;
     if fixed && !is_walked(next, flow.family) {
-        return transport(next, at, end, first_fragment, |at| packet.read_fixed::<PORTS>(at), flow);
+        let read = |at| packet.read_fixed::<PORTS>(at);
+        return transport(packet, next, (at, end), first_fragment, read, flow);
     }
     let mut fragment_header = false;
     for _ in 0..MAX_HEADERS {
@@ -76,14 +79,14 @@ pub(super) fn parse<P: PacketBytes + ?Sized>(packet: &P, chain: Chain, flow: &mu
     if is_walked(next, flow.family) {
         return Shape::Unreadable;
     }
-    transport(next, at, end, first_fragment, |at| packet.read_at::<PORTS>(at), flow)
+    transport(packet, next, (at, end), first_fragment, |at| packet.read_at::<PORTS>(at), flow)
 }
 
 #[inline(always)]
-fn transport(
+fn transport<P: PacketBytes + ?Sized>(
+    packet: &P,
     protocol: u8,
-    at: usize,
-    end: usize,
+    (at, end): (usize, usize),
     first_fragment: bool,
     read: impl Fn(usize) -> Option<[u8; PORTS]>,
     flow: &mut Flow,
@@ -98,6 +101,10 @@ fn transport(
         return short;
     }
     let Some(ports) = read(at) else { return short };
+    // A first fragment may end before them; bytes after the end are padding.
+    if protocol == TCP && at + FLAGS < end {
+        packet.found_flags(at + FLAGS);
+    }
     flow.port = u16::from_ne_bytes([ports[2], ports[3]]);
     flow.protocol = protocol;
     Shape::Port

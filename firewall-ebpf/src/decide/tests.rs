@@ -31,7 +31,7 @@ fn decided(reason: Reason, rule: u32) -> Decision {
 }
 
 fn uncached(maps: &FakeMaps, shape: Shape, flow: &Flow) -> Decision {
-    decide(shape, flow, maps, None::<&mut FakeCaches>)
+    decide(shape, flow, maps, None::<&mut FakeCaches>, || true)
 }
 
 #[test]
@@ -66,6 +66,28 @@ fn only_marked_ports_are_looked_up() {
     maps.port(&packet).claimed = 1 << (PORT % 64);
     assert_eq!(uncached(&maps, Shape::Port, &packet).reason, Reason::NoMatch);
     assert_eq!(maps.rows.get(), 1);
+}
+
+#[test]
+fn flags_decide_where_a_guard_is_against_new_connections_only() {
+    let mut maps = maps(TOMBSTONE);
+    let (tombstone, elsewhere) = (flow(STRANGER, SERVER, PORT), flow(STRANGER, SERVER + 1, PORT));
+    let datagram = Flow { protocol: 17, ..elsewhere };
+    let judged = |maps: &FakeMaps, flow: &Flow, opens: Option<bool>| {
+        let can_open = || opens.expect("the flags are read where nothing depends on them");
+        decide(Shape::Port, flow, maps, None::<&mut FakeCaches>, can_open).reason
+    };
+    maps.port(&tombstone).guarded = 1 << (PORT % 64);
+    assert_eq!(judged(&maps, &elsewhere, None), Reason::Closed, "guarded against every packet");
+    maps.new_connections.insert(u32::from(PORT) / 64, !(1 << (PORT % 64)));
+    assert_eq!(judged(&maps, &elsewhere, None), Reason::Closed, "the kind of other ports");
+    maps.new_connections.insert(u32::from(PORT) / 64, 1 << (PORT % 64));
+    assert_eq!(judged(&maps, &elsewhere, Some(true)), Reason::Closed);
+    assert_eq!(judged(&maps, &elsewhere, Some(false)), Reason::NotProtected);
+    assert_eq!(judged(&maps, &datagram, None), Reason::Closed);
+    assert_eq!(judged(&maps, &tombstone, None), Reason::Closed);
+    maps.port(&tombstone).guarded = 0;
+    assert_eq!(judged(&maps, &elsewhere, None), Reason::NotProtected, "control: without a guard");
 }
 
 #[test]
@@ -121,13 +143,13 @@ fn caches_change_no_verdict_and_save_lookups() {
             let packet = flow(source, SERVER, PORT);
             let expected = uncached(&maps, Shape::Port, &packet);
             assert_eq!(
-                decide(Shape::Port, &packet, &maps, Some(&mut caches)),
+                decide(Shape::Port, &packet, &maps, Some(&mut caches), || true),
                 expected,
                 "mode {mode}: first"
             );
             let lookups = (maps.rows.get(), maps.searches.get());
             assert_eq!(
-                decide(Shape::Port, &packet, &maps, Some(&mut caches)),
+                decide(Shape::Port, &packet, &maps, Some(&mut caches), || true),
                 expected,
                 "mode {mode}: again"
             );
@@ -144,12 +166,12 @@ fn caches_change_no_verdict_and_save_lookups() {
 fn new_generation_invalidates_every_cached_verdict() {
     let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
     let packet = flow(CLIENT, SERVER, PORT);
-    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches)).reason, Reason::Allowed);
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason, Reason::Allowed);
     maps.allowed.clear();
     // Control: within the generation the old verdict stays.
-    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches)).reason, Reason::Allowed);
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason, Reason::Allowed);
     maps.generation += 2;
-    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches)).reason, Reason::NoMatch);
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason, Reason::NoMatch);
 }
 
 #[test]
@@ -157,7 +179,7 @@ fn during_a_publish_nothing_is_read_from_or_written_to_the_caches() {
     let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
     let packet = flow(CLIENT, SERVER, PORT);
     maps.generation += 1;
-    decide(Shape::Port, &packet, &maps, Some(&mut caches));
+    decide(Shape::Port, &packet, &maps, Some(&mut caches), || true);
     let filled = |caches: &FakeCaches| {
         let verdicts = caches.verdicts.iter().filter(|entry| entry.generation != 0).count();
         (verdicts, caches.endpoints.iter().filter(|entry| entry.generation != 0).count())
@@ -167,7 +189,7 @@ fn during_a_publish_nothing_is_read_from_or_written_to_the_caches() {
     maps.generation += 1;
     for (off, expected) in [(fast_path::ALL, (0, 0)), (fast_path::VERDICTS, (0, 1)), (0, (1, 1))] {
         maps.off = off;
-        decide(Shape::Port, &packet, &maps, Some(&mut caches));
+        decide(Shape::Port, &packet, &maps, Some(&mut caches), || true);
         assert_eq!(filled(&caches), expected, "off: {off}");
     }
 }
@@ -178,7 +200,7 @@ fn a_refusal_without_a_trie_lookup_evicts_no_valid_entry() {
     // The index that the hash of a flow gives: the only entry that its verdict fills.
     let entry_of = |maps: &FakeMaps, source: u32| {
         let mut probed = empty_caches();
-        decide(Shape::Port, &flow(source, SERVER, PORT), maps, Some(&mut probed));
+        decide(Shape::Port, &flow(source, SERVER, PORT), maps, Some(&mut probed), || true);
         probed.verdicts.iter().position(|entry| entry.generation != 0).unwrap()
     };
     let own = entry_of(&maps, CLIENT);
@@ -186,11 +208,11 @@ fn a_refusal_without_a_trie_lookup_evicts_no_valid_entry() {
     let stranger = (0x100..).find(collides).unwrap();
     let mut caches = empty_caches();
     for source in [CLIENT, stranger] {
-        decide(Shape::Port, &flow(source, SERVER, PORT), &maps, Some(&mut caches));
+        decide(Shape::Port, &flow(source, SERVER, PORT), &maps, Some(&mut caches), || true);
     }
     assert_eq!(caches.verdicts[own].flow.source[0], CLIENT, "the stranger was refused by the prefilter");
     // Control: a refusal by the trie takes the entry.
     maps.false_positives.push(stranger);
-    decide(Shape::Port, &flow(stranger, SERVER, PORT), &maps, Some(&mut caches));
+    decide(Shape::Port, &flow(stranger, SERVER, PORT), &maps, Some(&mut caches), || true);
     assert_eq!(caches.verdicts[own].flow.source[0], stranger);
 }

@@ -110,6 +110,21 @@ fn host(mode: u32) -> FakeMaps {
     maps
 }
 
+/// The kind of a guard is for interfaces: a session that a listener accepted is judged at its socket.
+#[test]
+fn a_guard_against_new_connections_only_is_one_against_every_packet_at_a_socket() {
+    let mut maps = host(ENFORCE);
+    maps.new_connections.insert(u32::from(PORT) / 64, u64::MAX);
+    for socket in [FakeSocket::new(SocketState::Listener), FakeSocket::session(ACCEPTED)] {
+        for (source, reason) in [(STRANGER, Reason::Closed), (FRIEND, Reason::Allowed)] {
+            assert_eq!(judged(&maps, flow(source, TRANSLATED, PORT), &socket), reason);
+        }
+    }
+    // Control: the host's own connection is left alone.
+    let own = FakeSocket::session(OUTGOING);
+    assert_eq!(judged(&maps, flow(STRANGER, TRANSLATED, PORT), &own), Reason::NotProtected);
+}
+
 fn decided(maps: &FakeMaps, flow: Flow, socket: &FakeSocket) -> Decision {
     let mut judged = flow;
     let decision = decide_at_socket(Shape::Port, &mut judged, socket, maps, &FakeVerdicts(maps));

@@ -42,6 +42,12 @@ const CHANGES: [Change; 10] = [
             ports.insert(&number(word), &[0; ROOM]).unwrap();
         }
     }),
+    ("a guard becomes one against new connections only", "ports", |host| {
+        let kinds = map(host, names::NEW_CONNECTIONS);
+        for word in 0..1024u32 {
+            kinds.insert(&number(word), &[0xff; ROOM]).unwrap();
+        }
+    }),
     ("another list lets the denied in", "sources", |host| {
         let trie = Map::publishable_trie(1);
         trie.insert(&trie_key("0.0.0.0/0".parse().unwrap()), &[0; ROOM]).unwrap();

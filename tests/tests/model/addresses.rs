@@ -41,7 +41,7 @@ impl Addresses {
                 .filter_map(|network| if let IpNet::V6(own) = network { Some(own) } else { None })
                 .collect(),
             endpoints: policy.endpoints.clone(),
-            guard_edges: policy.guarded.iter().flat_map(edges).collect(),
+            guard_edges: policy.guards().flat_map(edges).collect(),
         }
     }
 

@@ -4,7 +4,7 @@ use firewall_common::fast_path;
 
 use crate::comparison::Comparison;
 use crate::frames::Frames;
-use crate::policies::{guarded, two_on_one_address};
+use crate::policies::{answered, guarded, two_on_one_address};
 use crate::policy::{Database, Endpoint, Owner, Policy};
 
 const FRAMES: usize = 2_000;
@@ -12,9 +12,10 @@ const CHANGES: usize = 24;
 
 #[test]
 fn cached_verdict_is_invalidated_when_the_policy_changes() {
-    for policy in [two_on_one_address(), guarded()] {
+    for policy in [two_on_one_address(), guarded(), answered()] {
         let changed = [
             policy.clone(),
+            other_guards(&policy),
             exchanged(&policy, |databases| databases.rotate_left(1)),
             exchanged(&policy, |databases| databases.iter_mut().for_each(|one| one.monitor = true)),
             exchanged(&policy, |databases| databases.iter_mut().for_each(|one| one.allow.clear())),
@@ -35,6 +36,15 @@ fn exchanged(policy: &Policy, exchange: impl Fn(&mut Vec<Database>)) -> Policy {
     let mut policy = policy.clone();
     exchange(&mut policy.databases);
     policy
+}
+
+/// Exchanges the two kinds of guarded ports.
+fn other_guards(policy: &Policy) -> Policy {
+    Policy {
+        guarded: policy.new_connections.clone(),
+        new_connections: policy.guarded.clone(),
+        ..policy.clone()
+    }
 }
 
 /// Exchanges the endpoints of the first two databases.

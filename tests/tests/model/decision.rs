@@ -20,8 +20,8 @@ pub fn decide(policy: &Policy, frame: &[u8]) -> Decision {
         ParsedFlow::VlanDepth => because("vlan_depth"),
         ParsedFlow::Malformed => because("malformed"),
         ParsedFlow::OtherProtocol => because("not_protected"),
-        ParsedFlow::Aimed { source, destination, at: Aim::Port { protocol, port } } => {
-            at_port(policy, source, destination, protocol, port)
+        ParsedFlow::Aimed { source, destination, at: Aim::Port { protocol, port, opens } } => {
+            at_port(policy, (source, destination), protocol, port, opens)
         }
         ParsedFlow::Aimed { source, destination, at } => {
             because(without_port(policy, source, destination, at))
@@ -33,7 +33,13 @@ fn because(reason: &'static str) -> Decision {
     Decision { reason, rule: None }
 }
 
-fn at_port(policy: &Policy, source: IpAddr, destination: IpAddr, protocol: u8, port: u16) -> Decision {
+fn at_port(
+    policy: &Policy,
+    (source, destination): (IpAddr, IpAddr),
+    protocol: u8,
+    port: u16,
+    opens: bool,
+) -> Decision {
     match policy.owner(destination, port, protocol) {
         Some(Owner::Closed) => because("closed"),
         Some(Owner::Database(at)) => {
@@ -44,7 +50,8 @@ fn at_port(policy: &Policy, source: IpAddr, destination: IpAddr, protocol: u8, p
                 None => because("no_match"),
             }
         }
-        None if policy.is_guarded(port) => because("closed"),
+        None if policy.is_strict(port) => because("closed"),
+        None if policy.is_guarded(port) && opens => because("closed"),
         None => because("not_protected"),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use firewall_tests::packets::{Ethernet, Extension, Segment, Tcp, Udp, ethertype, frame, protocol};
+use firewall_tests::packets::{Ethernet, Extension, Segment, Tcp, Udp, ethertype, flag, frame, protocol};
 
 use crate::addresses::{Addresses, PacketDestination};
 use crate::mutations::mutate;
@@ -123,7 +123,10 @@ impl Frames {
         match self.rng.u8(..) {
             0..16 => Segment::raw(OTHER_PROTOCOLS[self.rng.usize(..OTHER_PROTOCOLS.len())], &self.bytes(24)),
             16..32 => Segment::raw(to.protocol, &self.bytes(24)),
-            32.. if to.protocol == protocol::TCP => Tcp::syn(source, to.port).payload(self.bytes(12)).into(),
+            32.. if to.protocol == protocol::TCP => {
+                let flags = if self.rng.bool() { flag::SYN } else { self.rng.u8(..) };
+                Tcp::syn(source, to.port).flags(flags).payload(self.bytes(12)).into()
+            }
             32.. => Udp::new(source, to.port).payload(self.bytes(12)).into(),
         }
     }

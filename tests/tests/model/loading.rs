@@ -1,7 +1,9 @@
 //! Conversion of a policy into rule files.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
+use firewall_agent::sync::{Guards, Ports};
 use firewall_tests::lab::RuleFile;
 use firewall_tests::packets::protocol;
 
@@ -17,7 +19,8 @@ pub fn put_policy_in_force(loaded: &mut LoadedFirewall, policy: &Policy) {
         loaded.put_in_force(&[leaver], &[]);
         files.push(RuleFile::new("leaver", 2).removed());
     }
-    loaded.put_in_force(&files, &policy.guarded);
+    let ports = |ranges: &[RangeInclusive<u16>]| ranges.iter().cloned().flatten().collect::<Ports>();
+    loaded.put_guards_in_force(&files, Guards::new(ports(&policy.guarded), &ports(&policy.new_connections)));
 }
 
 fn active(policy: &Policy, at: usize, database: &Database) -> RuleFile {

@@ -11,6 +11,11 @@ use etherparse::{
 const MAX_TAGS: usize = 4;
 const MAX_WALKED: usize = 8;
 
+/// Offset of the flags in a TCP header.
+const FLAGS: usize = 13;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
 const TAGS: [EtherType; 2] = [EtherType::VLAN_TAGGED_FRAME, EtherType::PROVIDER_BRIDGING];
 const WALKED_V4: [IpNumber; 1] = [IpNumber::AUTHENTICATION_HEADER];
 const WALKED_V6: [IpNumber; 5] = [
@@ -41,6 +46,8 @@ pub enum Aim {
     Port {
         protocol: u8,
         port: u16,
+        /// The packet may open a connection: no TCP packet, one with SYN and without ACK, or one without its flags.
+        opens: bool,
     },
     /// A whole packet that ends within its transport header.
     Truncated,
@@ -153,7 +160,9 @@ impl Walk {
         };
         Some(match bytes {
             [_, _, high, low, ..] if whole || self.first_fragment => {
-                Aim::Port { protocol: kind.0, port: u16::from_be_bytes([*high, *low]) }
+                let flags = bytes.get(FLAGS).filter(|_| kind == IpNumber::TCP);
+                let opens = flags.is_none_or(|flags| flags & (SYN | ACK) == SYN);
+                Aim::Port { protocol: kind.0, port: u16::from_be_bytes([*high, *low]), opens }
             }
             _ if self.first_fragment => Aim::NoPort,
             _ => Aim::Truncated,

@@ -11,6 +11,7 @@ pub fn policies() -> Vec<(&'static str, Policy)> {
     vec![
         ("two databases on one address, nothing guarded", two_on_one_address()),
         ("guarded ports and tombstones", guarded()),
+        ("ports closed to new connections only, and tombstones", answered()),
         ("endpoints without an address", wildcards()),
         ("monitor mode beside enforcement", monitored()),
         ("whole address space allowed", open_to_all()),
@@ -33,7 +34,7 @@ pub fn two_on_one_address() -> Policy {
             database(&[("203.0.113.64/26", 4), ("198.51.100.7/32", 5), ("2001:db8:a:1::/64", 6)]),
             database(&[]),
         ],
-        guarded: Vec::new(),
+        ..Policy::default()
     }
 }
 
@@ -53,6 +54,16 @@ pub fn guarded() -> Policy {
             database(&[("203.0.113.0/25", 12), ("2001:db8:a::/64", 13)]),
         ],
         guarded: vec![5_432..=5_432, 30_000..=32_767],
+        new_connections: Vec::new(),
+    }
+}
+
+/// As [`guarded`], with the range closed to new connections only, except for a part.
+pub fn answered() -> Policy {
+    Policy {
+        guarded: vec![5_432..=5_432, 30_190..=30_199],
+        new_connections: vec![80..=80, 30_000..=30_189, 30_200..=32_767],
+        ..guarded()
     }
 }
 
@@ -69,7 +80,7 @@ fn wildcards() -> Policy {
             database(&[("203.0.113.0/24", 20), ("2001:db8:a::/48", 21)]),
             database(&[("203.0.113.0/24", 22), ("198.51.100.0/24", 23), ("2001:db8:b::/48", 24)]),
         ],
-        guarded: Vec::new(),
+        ..Policy::default()
     }
 }
 
@@ -89,6 +100,7 @@ pub fn monitored() -> Policy {
             database(&[("203.0.113.0/26", 32), ("198.51.100.0/24", 33), ("2001:db8:b::/48", 34)]),
         ],
         guarded: vec![5_432..=5_432],
+        new_connections: Vec::new(),
     }
 }
 
@@ -101,7 +113,7 @@ fn open_to_all() -> Policy {
             at("2001:db8:2::11", 30_092, TCP, 0),
         ],
         databases: vec![database(&[("0.0.0.0/0", 40), ("203.0.113.5/32", 41)]), database(&[("::/0", 42)])],
-        guarded: Vec::new(),
+        ..Policy::default()
     }
 }
 
@@ -121,7 +133,7 @@ fn ten_on_one_address() -> Policy {
             ("2001:db8:c::7/128", first + 3),
         ])
     });
-    Policy { endpoints: endpoints.collect(), databases: databases.collect(), guarded: Vec::new() }
+    Policy { endpoints: endpoints.collect(), databases: databases.collect(), ..Policy::default() }
 }
 
 fn at(address: &str, port: u16, protocol: u8, database: usize) -> Endpoint {

@@ -12,6 +12,8 @@ pub struct Policy {
     pub databases: Vec<Database>,
     /// Ports that are closed, for TCP and UDP, unless an endpoint claims them; the ranges do not overlap.
     pub guarded: Vec<RangeInclusive<u16>>,
+    /// Those that are closed to new connections only; these ranges do not overlap those of `guarded`.
+    pub new_connections: Vec<RangeInclusive<u16>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +52,14 @@ impl Policy {
         matching(Some(address)).or_else(|| matching(None))
     }
 
-    pub fn is_guarded(&self, port: u16) -> bool {
+    /// Returns whether the port is closed to every packet.
+    pub fn is_strict(&self, port: u16) -> bool {
         self.guarded.iter().any(|range| range.contains(&port))
+    }
+
+    /// Returns whether the port is guarded in either way.
+    pub fn is_guarded(&self, port: u16) -> bool {
+        self.is_strict(port) || self.new_connections.iter().any(|range| range.contains(&port))
     }
 
     /// Returns the databases with an endpoint at this address or at every address.
@@ -66,8 +74,7 @@ impl Policy {
         if self.endpoints_at(address).any(|endpoint| endpoint.owner == Owner::Closed) {
             return true;
         }
-        let guarded: usize =
-            self.guarded.iter().map(|range| usize::from(range.end() - range.start()) + 1).sum();
+        let guarded: usize = self.guards().map(|range| usize::from(range.end() - range.start()) + 1).sum();
         let mut claimed: Vec<_> = self
             .endpoints_at(address)
             .filter(|endpoint| self.is_guarded(endpoint.port))
@@ -76,6 +83,11 @@ impl Policy {
         claimed.sort_unstable();
         claimed.dedup();
         claimed.len() < 2 * guarded
+    }
+
+    /// The ranges of both kinds.
+    pub fn guards(&self) -> impl Iterator<Item = &RangeInclusive<u16>> {
+        self.guarded.iter().chain(&self.new_connections)
     }
 
     fn endpoints_at(&self, address: IpAddr) -> impl Iterator<Item = &Endpoint> {

@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use firewall_tests::packets::flag::{ACK, FIN, RST, SYN};
 use firewall_tests::packets::protocol::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, ICMP, TCP};
-use firewall_tests::packets::{Extension, Ipv4, Ipv6, Segment, frame};
+use firewall_tests::packets::{Extension, Ipv4, Ipv6, Segment, Tcp, frame};
 
 use crate::decision::decide;
-use crate::policies::{guarded, monitored, two_on_one_address};
+use crate::policies::{answered, guarded, monitored, two_on_one_address};
 use crate::policy::Policy;
 
 /// Under the first policy: allowed at both databases, at the first alone, and at none.
@@ -106,6 +107,27 @@ fn guards_and_tombstones_deny() {
         "later fragment, elsewhere",
         v4_to(ELSEWHERE, ONE).fragment(8, false).tcp(1, 1),
     );
+}
+
+#[test]
+fn answers_pass_at_ports_closed_to_new_connections_only() {
+    let expect = Expect(answered());
+    let segment = |flags| v4(NONE).carrying(Tcp::syn(1, 30_500).flags(flags));
+    let segment6 = |flags| v6(NONE6).carrying(Tcp::syn(1, 30_500).flags(flags));
+    for flags in [SYN, SYN | FIN, SYN | RST] {
+        expect.row("closed", "may open a connection", segment(flags));
+        expect.row("closed", "may open a connection, IPv6", segment6(flags));
+    }
+    for flags in [SYN | ACK, ACK, ACK | FIN, RST, 0] {
+        expect.row("not_protected", "opens none", segment(flags));
+        expect.row("not_protected", "opens none, IPv6", segment6(flags));
+    }
+    expect.row("closed", "UDP", v4(NONE).udp(1, 30_500, &[]));
+    expect.row("closed", "tombstone", v4(ONE).carrying(Tcp::syn(1, 30_200).flags(ACK)));
+    expect.row("closed", "every packet", v4(ONE).carrying(Tcp::syn(1, 30_195).flags(ACK)));
+    expect.row("no_match", "endpoint", v4(NONE).carrying(Tcp::syn(1, 30_092).flags(ACK)));
+    expect.row("not_protected", "first fragment", segment(ACK).fragments(&[16])[0].clone());
+    expect.row("closed", "first fragment without its flags", segment(ACK).fragments(&[8])[0].clone());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use firewall_agent::bpf::{Kernel, Probe};
 use firewall_agent::sync::{
-    CounterId, DataPlane, DatabaseSlot, Ports, Replacement, RuleCounter, Sizes, Table, publish,
+    CounterId, DataPlane, DatabaseSlot, Guards, Ports, Replacement, RuleCounter, Sizes, Table, publish,
 };
 use firewall_common::Reason;
 use jiff::Timestamp;
@@ -115,7 +115,7 @@ impl DataPlane for InterruptedDataPlane {
         self.kernel.sizes()
     }
 
-    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Guards) -> Result<()> {
         self.alive()?.set_ports(claimed, guarded)
     }
 

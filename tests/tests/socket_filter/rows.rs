@@ -103,6 +103,21 @@ fn guarded_port_at_an_unclaimed_address_asks_every_database() {
     check(&host, 30_002, true, false);
 }
 
+/// At a socket a port that is closed to new connections only is as any guarded one.
+#[test]
+fn guard_against_new_connections_only_is_judged_as_any() {
+    let host = crate::scene::built(
+        TestHost::builder()
+            .guarded_ports(&["5432", "{ports: 30000-32767, new_connections_only: true}"])
+            .rules(rules(1)),
+    );
+    for mode in MODES {
+        restart(&host, mode, &[]);
+        host.until_applied(DATABASE, 1);
+        check(&host, 30_002, true, mode != "enforce");
+    }
+}
+
 #[test]
 fn guarded_port_without_a_database_is_closed() {
     let host = crate::scene::built(TestHost::builder());

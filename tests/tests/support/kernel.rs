@@ -8,7 +8,7 @@ use std::path::Path;
 
 use firewall_agent::bpf::{Kernel, MapSizes, Pins, Probe, Programs};
 use firewall_agent::rules::{Limits, ManagedRanges, read_database};
-use firewall_agent::sync::{Desired, Live, publish};
+use firewall_agent::sync::{Desired, Guards, Live, publish};
 use firewall_tests::lab::Lab;
 use jiff::Timestamp;
 
@@ -53,6 +53,11 @@ impl LoadedFirewall {
     pub fn put_in_force(&mut self, files: &[impl Display], guarded: &[RangeInclusive<u16>]) {
         self.live = put_in_force(Path::new(BPFFS), files, guarded);
     }
+
+    /// As [`Self::put_in_force`], with both kinds of guarded ports.
+    pub fn put_guards_in_force(&mut self, files: &[impl Display], guards: Guards) {
+        self.live = put_guards_in_force(Path::new(BPFFS), files, guards);
+    }
 }
 
 /// Loads and pins the programs and empty maps below `bpffs_dir`, with these fast-path accelerations.
@@ -66,8 +71,12 @@ pub fn load(bpffs_dir: &Path, accelerations: u32) -> (Programs, Pins) {
 
 /// Returns the desired state of rule files and guarded ports.
 pub fn desired(files: &[impl Display], guarded: &[RangeInclusive<u16>]) -> Desired {
+    desired_with(files, guarded.iter().cloned().flatten().collect())
+}
+
+fn desired_with(files: &[impl Display], guarded: Guards) -> Desired {
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: Some("db-host-1".into()) };
-    let mut desired = Desired { guarded: guarded.iter().cloned().flatten().collect(), ..Desired::default() };
+    let mut desired = Desired { guarded, ..Desired::default() };
     for file in files {
         let file = file.to_string();
         let read = read_database(file.as_bytes(), &limits);
@@ -79,9 +88,13 @@ pub fn desired(files: &[impl Display], guarded: &[RangeInclusive<u16>]) -> Desir
 
 /// Puts rule files and guarded ports in force; returns the live state.
 pub fn put_in_force(bpffs_dir: &Path, files: &[impl Display], guarded: &[RangeInclusive<u16>]) -> Live {
+    put_guards_in_force(bpffs_dir, files, guarded.iter().cloned().flatten().collect())
+}
+
+fn put_guards_in_force(bpffs_dir: &Path, files: &[impl Display], guards: Guards) -> Live {
     let mut kernel = Kernel::open(bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
-    let done = publish(&desired(files, guarded), &mut live, &mut kernel, Timestamp::now());
+    let done = publish(&desired_with(files, guards), &mut live, &mut kernel, Timestamp::now());
     assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
     live
 }

@@ -11,6 +11,7 @@ pub const ORDERS: Host = ("192.0.2.10", "2001:db8:2::10");
 pub const LAB: Host = ("192.0.2.20", "2001:db8:2::20");
 pub const LEFT: Host = ("192.0.2.30", "2001:db8:2::30");
 pub const ELSEWHERE: Host = ("192.0.2.99", "2001:db8:2::99");
+pub const UNSPECIFIED: Host = ("0.0.0.0", "::");
 pub const OFFICE: Host = ("203.0.113.9", "2001:db8:a::9");
 pub const DESK: Host = ("203.0.113.7", "2001:db8:a::7");
 pub const SHOP: Host = ("198.51.100.9", "2001:db8:b::9");
@@ -52,6 +53,30 @@ pub fn udp(source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {
 pub fn acked(source: Host) -> Vec<Vec<u8>> {
     let segment = || Tcp::syn(40_000, 30_092).flags(flag::ACK).payload(b"query");
     vec![ip4(source, ORDERS).carrying(segment()).build(), ip6(source, ORDERS).carrying(segment()).build()]
+}
+
+/// Returns segments with these flags.
+pub fn flagged(flags: u8, source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {
+    let segment = || Tcp::syn(40_000, port).flags(flags);
+    vec![ip4(source, to).carrying(segment()).build(), ip6(source, to).carrying(segment()).build()]
+}
+
+/// Returns segments with these flags after 40 bytes of IPv4 options, and after eight extension headers.
+pub fn flagged_far(flags: u8, source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {
+    let segment = || Tcp::syn(40_000, port).flags(flags);
+    let four = ip4(source, to).reframed(|frame| frame.vlan(0)).options([1; 40]);
+    let six = (0..8).fold(ip6(source, to), |ip, _| ip.destination_options(&[]));
+    vec![four.carrying(segment()).build(), six.carrying(segment()).build()]
+}
+
+/// Returns first fragments with the first `length` bytes of a segment with these flags. Behind their end follows
+/// padding that would be the flags of a segment without SYN.
+pub fn flagged_first(length: usize, flags: u8, source: Host, to: Host, port: u16) -> Vec<Vec<u8>> {
+    let segment = || Tcp::syn(40_000, port).flags(flags);
+    let padded = || frame().trailer([flag::ACK; 20]);
+    let four = padded().ipv4(v4(source.0), v4(to.0)).carrying(segment());
+    let six = padded().ipv6(v6(source.1), v6(to.1)).carrying(segment());
+    [four, six].into_iter().map(|datagram| datagram.fragments(&[length]).swap_remove(0)).collect()
 }
 
 /// Returns ICMP messages of these types, one of each family.

@@ -1,9 +1,10 @@
 //! The loaded programs under one policy, and the outcome of a packet.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use firewall_agent::bpf::{Answer, Probe};
-use firewall_agent::sync::CounterId;
+use firewall_agent::sync::{CounterId, Guards, Ports};
 use firewall_common::{Reason, Tally, fast_path};
 use firewall_tests::lab::RuleFile;
 
@@ -27,7 +28,9 @@ pub fn in_force(policy: &Policy) -> LoadedFirewall {
     if !policy.before.is_empty() {
         loaded.put_in_force(&files(1, policy.before), &[]);
     }
-    loaded.put_in_force(&files(2, policy.files), policy.guarded);
+    let ports = |ranges: &[RangeInclusive<u16>]| ranges.iter().cloned().flatten().collect::<Ports>();
+    let guards = Guards::new(ports(policy.guarded), &ports(policy.new_connections));
+    loaded.put_guards_in_force(&files(2, policy.files), guards);
     loaded
 }
 

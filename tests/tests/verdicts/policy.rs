@@ -11,10 +11,13 @@ pub struct Policy {
     pub before: &'static [fn(u64) -> RuleFile],
     pub files: &'static [fn(u64) -> RuleFile],
     pub guarded: &'static [RangeInclusive<u16>],
+    /// Guarded ports that are closed to new connections only.
+    pub new_connections: &'static [RangeInclusive<u16>],
 }
 
 /// Two databases at one address, a monitored one at another, and nothing closed.
-pub const OPEN: Policy = Policy { before: &[], files: &[orders, billing, lab], guarded: &[] };
+pub const OPEN: Policy =
+    Policy { before: &[], files: &[orders, billing, lab], guarded: &[], new_connections: &[] };
 
 /// As [`OPEN`], with the tombstones of a removed database: one at the shared address, one at its own.
 pub const LEFT_BEHIND: Policy =
@@ -23,8 +26,12 @@ pub const LEFT_BEHIND: Policy =
 /// As [`LEFT_BEHIND`], with guarded ports.
 pub const GUARDED: Policy = Policy { guarded: &[5432..=5432, 30_000..=32_767], ..LEFT_BEHIND };
 
+/// As [`LEFT_BEHIND`], with ports that are closed to new connections only, also that of the tombstones.
+pub const ANSWERED: Policy =
+    Policy { guarded: &[5432..=5432], new_connections: &[7432..=7432, 30_000..=32_767], ..LEFT_BEHIND };
+
 /// A database at its own address, one at every address, and nothing closed.
-pub const ANYWHERE: Policy = Policy { before: &[], files: &[orders, anywhere], guarded: &[] };
+pub const ANYWHERE: Policy = Policy { before: &[], files: &[orders, anywhere], ..OPEN };
 
 fn orders(revision: u64) -> RuleFile {
     RuleFile::new("orders", revision)

@@ -1,14 +1,16 @@
 //! The verdict table: name, frame and expected outcome, under each policy.
 
 use firewall_common::Reason;
+use firewall_tests::packets::flag::{ACK, FIN, PSH, RST, SYN};
 use firewall_tests::packets::frame;
 
 use crate::frames::{
-    BOTH, BRANCH, DESK, ELSEWHERE, LAB, LEFT, OFFICE, ORDERS, SHOP, STRANGER, acked, broken_version, chain,
-    cut, fragment, icmp, ip4, options, past_the_end, portless, tagged, tcp, two_fragment_headers, udp, v4,
+    BOTH, BRANCH, DESK, ELSEWHERE, LAB, LEFT, OFFICE, ORDERS, SHOP, STRANGER, UNSPECIFIED, acked,
+    broken_version, chain, cut, flagged, flagged_far, flagged_first, fragment, icmp, ip4, options,
+    past_the_end, portless, tagged, tcp, two_fragment_headers, udp, v4,
 };
 use crate::judge::Outcome;
-use crate::policy::{ANYWHERE, GUARDED, OPEN, Policy};
+use crate::policy::{ANSWERED, ANYWHERE, GUARDED, OPEN, Policy};
 
 pub struct Row {
     pub name: String,
@@ -16,8 +18,8 @@ pub struct Row {
     pub expected: Outcome,
 }
 
-pub fn tables() -> [(Policy, Vec<Row>); 3] {
-    [(GUARDED, guarded()), (OPEN, open()), (ANYWHERE, anywhere())]
+pub fn tables() -> [(Policy, Vec<Row>); 4] {
+    [(GUARDED, guarded()), (OPEN, open()), (ANYWHERE, anywhere()), (ANSWERED, answered())]
 }
 
 fn guarded() -> Vec<Row> {
@@ -98,6 +100,9 @@ fn open() -> Vec<Row> {
     for (name, frames) in hidden(STRANGER, ELSEWHERE) {
         table.row(&format!("{name}, elsewhere"), frames, Reason::NotProtected, None);
     }
+    for (name, frames) in hidden(STRANGER, UNSPECIFIED) {
+        table.row(&format!("{name}, to the unspecified address"), frames, Reason::NotProtected, None);
+    }
     let fragmented = |source, to| two_fragment_headers(source, to, 30_092);
     table.six("two fragment headers", fragmented(BOTH, ORDERS), Reason::Allowed, Some("office"));
     table.six("two fragment headers, denied", fragmented(OFFICE, ORDERS), Reason::NoPort, Some(""));
@@ -125,6 +130,55 @@ fn anywhere() -> Vec<Row> {
     table.row("nine headers, half allowed", chain(9, BRANCH, ORDERS, 6543), Reason::NoPort, Some(""));
     table.row("its own endpoint", tcp(OFFICE, ORDERS, 30_092), Reason::Allowed, Some("office"));
     table.row("not that of another", tcp(BRANCH, ORDERS, 30_092), Reason::NoMatch, Some(""));
+    table.rows
+}
+
+/// Where a port is closed to new connections only, TCP packets that cannot open one pass at unclaimed destinations.
+fn answered() -> Vec<Row> {
+    const PORT: u16 = 30_500;
+    let mut table = Table::default();
+    for (name, flags) in [("SYN", SYN), ("SYN with FIN", SYN | FIN), ("SYN with RST", SYN | RST)] {
+        for (to, host) in [("elsewhere", ELSEWHERE), ("beside databases", ORDERS)] {
+            table.row(&format!("{name}, {to}"), flagged(flags, OFFICE, host, PORT), Reason::Closed, None);
+        }
+        let far = flagged_far(flags, STRANGER, ELSEWHERE, PORT);
+        table.row(&format!("{name}, after more headers"), far, Reason::Closed, None);
+    }
+    let answers = [
+        ("SYN with ACK", SYN | ACK),
+        ("ACK", ACK),
+        ("data", PSH | ACK),
+        ("FIN", FIN | ACK),
+        ("RST", RST),
+        ("no flags", 0),
+    ];
+    for (name, flags) in answers {
+        for (to, host) in [("elsewhere", ELSEWHERE), ("beside databases", ORDERS)] {
+            let frames = flagged(flags, STRANGER, host, PORT);
+            table.row(&format!("{name}, {to}"), frames, Reason::NotProtected, None);
+        }
+        let far = flagged_far(flags, STRANGER, ELSEWHERE, PORT);
+        table.row(&format!("{name}, after more headers"), far, Reason::NotProtected, None);
+    }
+    table.row("UDP", udp(STRANGER, ELSEWHERE, PORT), Reason::Closed, None);
+    table.row("UDP beside a TCP endpoint", udp(OFFICE, ORDERS, 30_092), Reason::Closed, None);
+    table.row("endpoint, ACK, denied", flagged(ACK, STRANGER, ORDERS, 30_092), Reason::NoMatch, Some(""));
+    table.row("endpoint, allowed", flagged(ACK, OFFICE, ORDERS, 30_092), Reason::Allowed, Some("office"));
+    table.row("tombstone, ACK", flagged(ACK, OFFICE, LEFT, 7432), Reason::Closed, None);
+    table.row("tombstone, SYN", tcp(OFFICE, LEFT, 7432), Reason::Closed, None);
+    table.row("beside a tombstone, ACK", flagged(ACK, OFFICE, LAB, 7432), Reason::NotProtected, None);
+    table.row("beside a tombstone, SYN", tcp(OFFICE, LAB, 7432), Reason::Closed, None);
+    table.row("guarded against every packet, ACK", flagged(ACK, OFFICE, LAB, 5432), Reason::Closed, None);
+    let first = |length, flags| flagged_first(length, flags, STRANGER, ELSEWHERE, PORT);
+    table.row("first fragment, ACK", first(16, ACK), Reason::NotProtected, None);
+    table.row("first fragment, SYN", first(16, SYN), Reason::Closed, None);
+    table.row("first fragment that ends before its flags, ACK", first(8, ACK), Reason::Closed, None);
+    let later = fragment(1, STRANGER, ELSEWHERE, PORT);
+    table.row("later fragment elsewhere", later, Reason::NotProtected, None);
+    table.row("later fragment, denied", fragment(1, STRANGER, ORDERS, PORT), Reason::Fragment, Some(""));
+    table.row("nine headers", chain(9, STRANGER, ELSEWHERE, PORT), Reason::NoPort, None);
+    let short = cut(flagged(ACK, STRANGER, ELSEWHERE, PORT), &[53, 73]);
+    table.row("TCP header cut", short, Reason::Malformed, None);
     table.rows
 }
 

@@ -49,7 +49,8 @@ pub(super) fn rules(family: &Family, table: &str, info: &Info, entries: &[u8]) -
                 Some(Effect::Destination) if OUTGOING.contains(&chain.as_str()) => {}
                 Some(Effect::Destination) => found.push(Rule::Translation(translation)),
                 Some(Effect::SourcePorts(ports)) => {
-                    found.push(Rule::Masquerade(Masquerade { rule: translation.rule, ports }));
+                    let Translation { rule, protocol, .. } = translation;
+                    found.push(Rule::Masquerade(Masquerade { rule, protocol, ports }));
                 }
                 None => {}
             }

@@ -8,6 +8,7 @@ use super::attributes::{Attributes, ip};
 use super::condition::Registers;
 use crate::audit::{Masquerade, NewPorts, Redirect, Rule, SourcePorts, Target, Translation};
 use crate::host::xtables::{self, Effect};
+use crate::rules::Protocol;
 
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
@@ -56,12 +57,12 @@ pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
             "tproxy" => (Some(NFTA_TPROXY_REG_ADDR), [NFTA_TPROXY_REG_PORT; 2]),
             "nat" => {
                 let ports = [NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_REG_PROTO_MAX];
-                effects.push(masquerade(&registers, data, ports, NFTA_NAT_FLAGS)?);
+                effects.push(masquerade(&registers, data, ports, (NFTA_NAT_FLAGS, found.protocol))?);
                 continue;
             }
             "masq" => {
                 let ports = [NFTA_MASQ_REG_PROTO_MIN, NFTA_MASQ_REG_PROTO_MAX];
-                effects.push(masquerade(&registers, data, ports, NFTA_MASQ_FLAGS)?);
+                effects.push(masquerade(&registers, data, ports, (NFTA_MASQ_FLAGS, found.protocol))?);
                 continue;
             }
             "fwd" => {
@@ -79,7 +80,8 @@ pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
                 match xtables::target(&name, revision, info, &mut found) {
                     Some(Effect::Destination) => effects.push(Rule::Translation(found.clone())),
                     Some(Effect::SourcePorts(ports)) => {
-                        effects.push(Rule::Masquerade(Masquerade { rule: String::new(), ports }));
+                        let (rule, protocol) = (String::new(), found.protocol);
+                        effects.push(Rule::Masquerade(Masquerade { rule, protocol, ports }));
                     }
                     None => {}
                 }
@@ -108,7 +110,12 @@ pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
     Ok(effects)
 }
 
-fn masquerade(registers: &Registers, data: Attributes<'_>, ports: [u16; 2], flags: u16) -> Result<Rule> {
+fn masquerade(
+    registers: &Registers,
+    data: Attributes<'_>,
+    ports: [u16; 2],
+    (flags, protocol): (u16, Option<Protocol>),
+) -> Result<Rule> {
     let ports = new_ports(registers, data.wire_number(ports[0])?, data.wire_number(ports[1])?);
     let is_random = data.wire_number(flags)?.unwrap_or_default() & NF_NAT_RANGE_RANDOM != 0;
     let ports = match ports {
@@ -118,7 +125,7 @@ fn masquerade(registers: &Registers, data: Attributes<'_>, ports: [u16; 2], flag
         NewPorts::Unchanged if is_random => SourcePorts::Random,
         NewPorts::Unchanged => SourcePorts::Unchanged,
     };
-    Ok(Rule::Masquerade(Masquerade { rule: String::new(), ports }))
+    Ok(Rule::Masquerade(Masquerade { rule: String::new(), protocol, ports }))
 }
 
 fn redirect(registers: &Registers, device: Option<u32>) -> Rule {

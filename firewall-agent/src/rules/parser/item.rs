@@ -65,6 +65,10 @@ impl<'n, 't> Item<'n, 't> {
         matches!(&self.node.value, Value::List(nodes) if nodes.is_empty())
     }
 
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(&self.node.value, Value::Map(_))
+    }
+
     /// Reports the value as wrong, quoted as typed. Lists and maps must be empty.
     pub(crate) fn refuse(&self, report: &mut Report, reason: &str) {
         self.refuse_as(Cause::Invalid, report, reason);

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::*;
 use crate::rules::{Limits, ManagedRanges, read_database, read_ranges};
 use crate::sync::tests::random;
-use crate::sync::{DatabaseSlot, Ports};
+use crate::sync::{DatabaseSlot, Guards};
 
 mod foreseen;
 
@@ -251,7 +251,7 @@ fn publish_performs_the_plan_completely() {
 #[test]
 fn a_plan_without_a_change_is_a_publish_without_a_write() {
     let mut data_plane = published().recovered();
-    let guarded = Ports::default();
+    let guarded = Guards::default();
     assert_eq!(data_plane.live.guarded, guarded);
     let same = vec![("a", format!("name: A\n{}", file(1, ONE, &format!("{OFFICE}, {REGION}"))))];
     let desired = desired(&same, &ranges("10.1.0.0/16"));

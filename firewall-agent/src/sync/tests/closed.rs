@@ -13,7 +13,7 @@ use super::verdict::passes;
 use super::{PORTS, packets, random};
 use crate::rules::{CounterKey, DatabaseId, Mode, Protocol, RuleSet};
 use crate::sync::model::{DatabaseSlot, Destination, Live, TableEntry};
-use crate::sync::{Capacity, Desired, DesiredDatabase, FakeDataPlane, Ports, Published, publish};
+use crate::sync::{Capacity, Desired, DesiredDatabase, FakeDataPlane, Guards, Ports, Published, publish};
 
 /// Every address of an unguarded port.
 const WILDCARD: Destination = Destination { address: None, port: PORTS[2], protocol: Protocol::Tcp };
@@ -43,7 +43,8 @@ impl Host {
         for wanted in desired.databases.values_mut() {
             wanted.destinations.retain(|to| !retained.iter().any(|one| one.overlaps(to)));
         }
-        desired.guarded = PORTS.into_iter().filter(|_| rng.bool()).collect::<Ports>();
+        let mut some = || PORTS.into_iter().filter(|_| rng.bool()).collect::<Ports>();
+        desired.guarded = Guards::new(some(), &some());
         if rng.u8(..3) == 0 {
             desired.limits = Capacity {
                 prefixes: rng.usize(..8),
@@ -131,7 +132,7 @@ fn assert_safe(
         let opens = claim_at(before, &to).is_none()
             && old
             && !done.refused_writes
-            && !desired.guarded.contains(to.port)
+            && !desired.guarded.strict().contains(to.port)
             && !desired.closed.contains(&to.everywhere())
             && between.last().is_some_and(|after| passes(after, source, &to));
         for (at, state) in between.iter().enumerate() {
@@ -236,7 +237,7 @@ fn claimed_destination_stays_closed_in_every_history() {
             }
             let endpoints = &host.live.table.endpoints;
             tally.tombstones += endpoints.values().filter(|claim| claim.slot().is_none()).count();
-            tally.guards += usize::from(desired.guarded != Ports::new());
+            tally.guards += usize::from(!desired.guarded.is_empty());
             tally.crowded += done.crowded.len();
             tally.withheld += desired.withheld.len();
             if rng.u8(..12) == 0 {

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 
 use super::counted::comparisons;
 use crate::rules::{CounterKey, DatabaseId, Mode, Protocol, RuleSet};
-use crate::sync::model::{CounterId, CounterKind, DatabaseSlot, Destination, Live, Ports, RuleCounter};
+use crate::sync::model::{
+    CounterId, CounterKind, DatabaseSlot, Destination, Guards, Live, Ports, RuleCounter,
+};
 use crate::sync::table::Table;
 use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, Sizes, publish};
 
@@ -33,7 +35,7 @@ impl DataPlane for Sink {
         Sizes { databases: 256, counters: 400_000, prefix_counters: 200_000 }
     }
 
-    fn set_ports(&mut self, _: &Ports, _: &Ports) -> Result<()> {
+    fn set_ports(&mut self, _: &Ports, _: &Guards) -> Result<()> {
         self.write()
     }
 
@@ -100,7 +102,7 @@ fn database(number: u32, revision: u64, prefixes: u32) -> DesiredDatabase {
     }
 }
 
-fn desired(size: Size, guarded: Ports) -> Desired {
+fn desired(size: Size, guarded: Guards) -> Desired {
     Desired {
         databases: (0..size.databases).map(|one| (id(one), database(one, 1, size.prefixes))).collect(),
         removed: (0..size.removed).map(|one| id(1_000_000 + one)).collect(),
@@ -138,7 +140,7 @@ fn measure_publish_cost() {
     ];
     for (what, size) in sizes {
         let (mut live, mut data_plane) = (Live::default(), Sink::default());
-        let mut wanted = desired(size, Ports::new());
+        let mut wanted = desired(size, Guards::default());
         let mut run = |wanted: &Desired, live: &mut Live| {
             let done = publish(wanted, live, &mut data_plane, Timestamp::UNIX_EPOCH);
             assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
@@ -166,7 +168,7 @@ fn measure_publish_cost() {
 }
 
 /// Comparisons of destinations in the first publish, a repetition, a rule change and an endpoint move.
-fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
+fn costs(databases: u32, tombstones: u32, guarded: Guards) -> [u64; 4] {
     let size = Size { databases, prefixes: 0, tombstones, removed: databases };
     let (mut live, mut data_plane) = (Live::default(), Sink::default());
     let mut wanted = desired(size, guarded);
@@ -194,14 +196,14 @@ fn costs(databases: u32, tombstones: u32, guarded: Ports) -> [u64; 4] {
 fn the_cost_of_a_publish_is_linear_in_databases_and_tombstones() {
     // Eight times as much of one quantity: n log n stays below twelve times, a square is sixty-four times.
     for [small, large] in [[(32, 0), (256, 0)], [(8, 1_250), (8, 10_000)]] {
-        let cost = |(databases, tombstones)| costs(databases, tombstones, Ports::new());
+        let cost = |(databases, tombstones)| costs(databases, tombstones, Guards::default());
         for (less, more) in cost(small).into_iter().zip(cost(large)) {
             assert!(more < less * 12, "{small:?}: {less} comparisons, {large:?}: {more}");
         }
     }
     // The control: a linear search per destination is detected.
     let all: Vec<_> =
-        desired(Size { databases: 0, prefixes: 0, tombstones: 1_000, removed: 0 }, Ports::new())
+        desired(Size { databases: 0, prefixes: 0, tombstones: 1_000, removed: 0 }, Guards::default())
             .closed
             .iter()
             .copied()
@@ -209,7 +211,7 @@ fn the_cost_of_a_publish_is_linear_in_databases_and_tombstones() {
     let search = comparisons(|| assert!(all.iter().all(|to| all.iter().any(|other| other.covers(to)))));
     assert!(search > 1_000 * 1_000 / 2, "{search} comparisons");
     // Unchanged state is traversed once: a few comparisons per tombstone, for any number of them.
-    let [_, again, rule, _] = costs(1, 10_000, Ports::new());
+    let [_, again, rule, _] = costs(1, 10_000, Guards::default());
     assert!(
         again < 10_000 * 12 && rule < 10_000 * 12,
         "{again} and {rule} comparisons for 10,000 tombstones"
@@ -220,9 +222,9 @@ fn the_cost_of_a_publish_is_linear_in_databases_and_tombstones() {
 fn tombstones_at_a_guarded_port_cost_no_row_and_no_members() {
     let size = Size { databases: 1, prefixes: 0, tombstones: 10_000, removed: 0 };
     let (mut live, mut data_plane) = (Live::default(), Sink::default());
-    publish(&desired(size, Ports::from([5432])), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+    publish(&desired(size, Guards::from([5432])), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert_eq!((live.table.endpoints.len(), live.table.members.len()), (1, 2));
     // Unguarded, each has its row; it needs an address index entry only where no other port is closed everywhere.
-    publish(&desired(size, Ports::from([1])), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+    publish(&desired(size, Guards::from([1])), &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
     assert_eq!((live.table.endpoints.len(), live.table.members.len()), (10_001, 2));
 }

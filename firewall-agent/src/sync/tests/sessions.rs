@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use super::*;
-use crate::sync::{Database, Endpoints, Listeners, RefusedBy, Session, SessionJudge, Stamp, Table};
+use crate::sync::{Database, Endpoints, Guards, Listeners, RefusedBy, Session, SessionJudge, Stamp, Table};
 
 const ORDERS: DatabaseSlot = DatabaseSlot(0);
 
@@ -41,7 +41,7 @@ fn live(mode: Mode, to: &str, sources: &[&str]) -> Live {
         [(to.parse().unwrap(), open), ("*:5433".parse().unwrap(), TableEntry::Tombstone)]
             .into_iter()
             .collect();
-    let guarded = Ports::from([5432, 5433, 5434]);
+    let guarded = Guards::from(Ports::from([5432, 5433, 5434]));
     Live {
         databases: [(ORDERS, database)].into(),
         table: Table::new(endpoints, &guarded),

@@ -69,7 +69,7 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
     }
     closed.retain(|to| {
         let is_open = open.keys().any(|one| one.covers(to));
-        !is_open && !desired.guarded.contains(to.port) && !desired.opened.contains(to)
+        !is_open && !desired.guarded.strict().contains(to.port) && !desired.opened.contains(to)
     });
     open.extend(closed.into_iter().map(|to| (to, TableEntry::Tombstone)));
     open
@@ -102,7 +102,8 @@ fn members(address: Option<IpAddr>, live: &Live) -> Members {
             }
         }
     }
-    let mut guarded = live.guarded.iter().flat_map(|port| [(port, Protocol::Tcp), (port, Protocol::Udp)]);
+    let guarded = live.guarded.ports();
+    let mut guarded = guarded.iter().flat_map(|port| [(port, Protocol::Tcp), (port, Protocol::Udp)]);
     members.closed |= guarded.any(|port| !claimed.contains(&port));
     members
 }

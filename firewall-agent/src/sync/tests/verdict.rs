@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use crate::rules::Mode;
 use crate::sync::{DatabaseSlot, Destination, Live, TableEntry};
 
-/// Returns `true` if a TCP packet from `source` to `destination` passes, as the XDP program decides.
+/// Returns `true` if a TCP packet from `source` to `destination` that cannot open a connection passes, as the XDP
+/// program decides.
 pub fn passes(live: &Live, source: IpAddr, destination: &Destination) -> bool {
     let endpoints = &live.table.endpoints;
     let claim = live
@@ -21,7 +22,7 @@ pub fn passes(live: &Live, source: IpAddr, destination: &Destination) -> bool {
                 IpAddr::V6(source) => database.sources.v6.keys().any(|net| net.contains(&source)),
             })
         }
-        None => !live.guarded.contains(destination.port),
+        None => !live.guarded.strict().contains(destination.port),
     }
 }
 

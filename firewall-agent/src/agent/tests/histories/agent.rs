@@ -20,7 +20,7 @@ use crate::files::store::LastGoodStore;
 use crate::host::clock::Moment;
 use crate::http::SharedState;
 use crate::rules::{DatabaseId, Limits};
-use crate::sync::{Capacity, Ports, Presence, Record, StateStore as _};
+use crate::sync::{Capacity, Guards, Presence, Record, StateStore as _};
 
 #[derive(Debug)]
 pub struct Agent {
@@ -66,7 +66,7 @@ pub fn settings() -> Settings {
     Settings {
         managed_ranges: PathBuf::from(RANGES),
         limits: Limits { max_rules: 30, allow_monitor: true, node_name: None },
-        guarded: Ports::from([5001]),
+        guarded: Guards::from([5001]),
         capacity: Capacity::default(),
     }
 }
@@ -90,7 +90,7 @@ pub fn view(agent: &Agent) -> View {
         decisions,
         ranges: accepted.ranges().revision,
         now: clock.now(),
-        guarded: settings.guarded.clone(),
+        guarded: settings.guarded.strict().clone(),
         allow_monitor: settings.limits.allow_monitor,
     }
 }

@@ -13,8 +13,8 @@ use super::packets::{Packets, judge};
 use crate::agent::read_back::ReadBack;
 use crate::rules::DatabaseId;
 use crate::sync::{
-    CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Live, Ports, Replacement, Retired,
-    RuleCounter, Sizes, Table, TableEntry,
+    CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Guards, Live, Ports, Replacement,
+    Retired, RuleCounter, Sizes, Table, TableEntry,
 };
 
 /// Database slots; a history may have more databases.
@@ -173,7 +173,7 @@ impl SharedKernel {
     }
 
     /// A refused write of ports may have changed some of them.
-    fn set_some_ports(&mut self, claimed: &Ports, guarded: &Ports) {
+    fn set_some_ports(&mut self, claimed: &Ports, guarded: &Guards) {
         let mut data_plane = self.data_plane.borrow_mut();
         if data_plane.failing != Some(data_plane.writes) {
             return;
@@ -187,7 +187,14 @@ impl SharedKernel {
                 .collect();
         };
         some(&mut data_plane.live.claimed, claimed);
-        some(&mut data_plane.live.guarded, guarded);
+        let (mut marked, mut kinds) =
+            (data_plane.live.guarded.ports(), data_plane.live.guarded.new_connections().clone());
+        some(&mut marked, &guarded.ports());
+        some(&mut kinds, guarded.new_connections());
+        // The kernel's order: a port gets the kind of its guard before the guard, and loses it after.
+        kinds
+            .extend(guarded.new_connections().iter().filter(|port| !data_plane.live.guarded.contains(*port)));
+        data_plane.live.guarded = Guards::from_marks(&marked, &kinds);
         observe(&data_plane.live);
     }
 }
@@ -227,7 +234,7 @@ impl DataPlane for SharedKernel {
         self.data_plane.borrow().sizes()
     }
 
-    fn set_ports(&mut self, claimed: &Ports, guarded: &Ports) -> Result<()> {
+    fn set_ports(&mut self, claimed: &Ports, guarded: &Guards) -> Result<()> {
         self.set_some_ports(claimed, guarded);
         let result = self.write(|data_plane| data_plane.set_ports(claimed, guarded));
         self.record_refusal(result)

@@ -31,6 +31,7 @@ pub struct View {
     /// Revision of the managed ranges; 0 when none was read.
     pub ranges: u64,
     pub now: Timestamp,
+    /// Ports closed to every packet.
     pub guarded: Ports,
     pub allow_monitor: bool,
 }

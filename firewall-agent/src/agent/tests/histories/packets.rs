@@ -113,7 +113,8 @@ pub fn from<'a>(
     every & to_claimed(claims)
 }
 
-/// The packets that a kernel passes, and those to destinations that it protects.
+/// The packets that a kernel passes, and those to destinations that it protects. They are TCP packets that cannot open
+/// a connection: a port that is closed to new connections only does not stop them.
 pub fn judge(live: &Live) -> (Packets, Packets) {
     let (mut passed, mut protected) = (0, 0);
     let allowed = |slot| {
@@ -121,7 +122,8 @@ pub fn judge(live: &Live) -> (Packets, Packets) {
         Some(database.sources.iter().fold(0, |sum, (net, _)| sum | within(&net)))
     };
     for (number, destination) in UNIVERSE.destinations.iter().enumerate() {
-        let (every, is_guarded) = (packets(number, Sources::MAX), live.guarded.contains(destination.port));
+        let (every, is_guarded) =
+            (packets(number, Sources::MAX), live.guarded.strict().contains(destination.port));
         if !is_guarded && !live.claimed.contains(destination.port) {
             passed |= every;
             continue;

@@ -1,7 +1,7 @@
 //! Facts known only to a dry run.
 
 use super::*;
-use crate::sync::Capacity;
+use crate::sync::{Capacity, Guards};
 
 #[test]
 fn plan_predicts_lack_of_room_and_closed_destinations() {
@@ -12,7 +12,7 @@ fn plan_predicts_lack_of_room_and_closed_destinations() {
         ("b", file(2, "{port: 6432}", "")),
         ("c", file(1, "{port: 7432}, {port: 7433}", OFFICE)),
     ];
-    let guarded = Ports::from([7433]);
+    let guarded = Guards::from([7433]);
     let limits = Capacity { prefixes: 2, ..Capacity::default() };
     let desired = Desired { guarded, limits, ..desired(&files, &ranges(same)) };
     let plan = dry(&desired, &live);

@@ -12,7 +12,7 @@ use crate::agent::tests::histories::disk::DiskFault;
 use crate::agent::tests::histories::packets::{describe, to_claimed, to_ports};
 use crate::agent::tests::histories::tally::Count;
 use crate::rules::DatabaseId;
-use crate::sync::{Capacity, Destination};
+use crate::sync::{Capacity, Destination, Guards, Ports};
 
 impl Host {
     /// Applies an event to the host itself; returns its description.
@@ -102,8 +102,17 @@ impl Host {
     /// Another configuration for the next start.
     fn configure(&mut self) {
         let rng = &mut self.rng;
-        let guarded: [&[u16]; 4] = [&[5001], &[], &[5004], &[5001, 5009]];
-        self.settings.guarded = guarded[rng.usize(..guarded.len())].iter().copied().collect();
+        let guarded: [(&[u16], &[u16]); 6] = [
+            (&[5001], &[]),
+            (&[], &[]),
+            (&[5004], &[]),
+            (&[5001, 5009], &[]),
+            (&[5004], &[5001]),
+            (&[], &[5001, 5009]),
+        ];
+        let (strict, new_connections) = guarded[rng.usize(..guarded.len())];
+        let ports = |ports: &[u16]| ports.iter().copied().collect::<Ports>();
+        self.settings.guarded = Guards::new(ports(strict), &ports(new_connections));
         self.settings.limits.allow_monitor = rng.u8(0..4) > 0;
         self.settings.capacity = match rng.u8(0..4) {
             0 => Capacity { prefixes: rng.usize(2..8), ..Capacity::default() },
@@ -208,7 +217,7 @@ impl Host {
         let Some(agent) = &self.agent else { return Ok("no agent runs".to_owned()) };
         self.channel.withdraw(id);
         let (claims, guarded) =
-            (agent.reconciler.persisted.claimed_by(id), agent.reconciler.settings.guarded.clone());
+            (agent.reconciler.persisted.claimed_by(id), agent.reconciler.settings.guarded.strict().clone());
         if !agent.reconciler.knows(id) && claims.is_empty() {
             return Ok(format!("{id} is not known"));
         }
