@@ -6,6 +6,7 @@
 #[path = "../support/kernel.rs"]
 mod kernel;
 
+mod revoked;
 mod sockets;
 
 use std::collections::BTreeSet;

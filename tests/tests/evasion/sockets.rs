@@ -18,7 +18,7 @@ use nix::sys::socket::{Backlog, listen};
 
 use crate::kernel::{BPFFS, load, put_in_force};
 
-const PORT: u16 = 30_092;
+pub const PORT: u16 = 30_092;
 const ADDRESS4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
 /// Fits a frame of 9,000 bytes, which arrives in several memory fragments.
@@ -35,8 +35,8 @@ const BURST: usize = 32;
 /// The source addresses of a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
-    ipv4: Ipv4Addr,
-    ipv6: Ipv6Addr,
+    pub ipv4: Ipv4Addr,
+    pub ipv6: Ipv6Addr,
 }
 
 pub const ALLOWED: Source =
@@ -81,13 +81,23 @@ impl Sockets {
     /// Attaches the program to the database host's interface, with a rule set that allows the allowed source. The
     /// program is loaded until the returned value is dropped, and attached until the sockets are dropped.
     pub fn filter(&self, mode: XdpMode) -> Programs {
+        self.filter_with(mode, &rule_file())
+    }
+
+    /// As [`Self::filter`], with other rules.
+    pub fn filter_with(&self, mode: XdpMode, rules: &RuleFile) -> Programs {
         let bpffs_dir = Path::new(BPFFS);
         let (mut programs, pins) = load(bpffs_dir, fast_path::ALL);
-        put_in_force(bpffs_dir, &[rule_file()], &[30_000..=32_767]);
+        self.put_in_force(rules);
         let _inside = self.host.db.enter().unwrap();
         let link = attach(&mut programs, &pins, &[INTERFACE], mode).unwrap().remove(0).unwrap();
         assert_eq!(link.0.mode.map(Attached::name), Some(mode.to_string().as_str()));
         programs
+    }
+
+    /// Replaces the rules in force.
+    pub fn put_in_force(&self, rules: &RuleFile) {
+        put_in_force(Path::new(BPFFS), &[rules], &[30_000..=32_767]);
     }
 
     pub fn route(&self, source: Source) -> Route {
@@ -155,7 +165,8 @@ fn answered_tag(frame: &[u8]) -> Option<u32> {
     }
 }
 
-fn rule_file() -> RuleFile {
+/// Rules that allow the allowed source.
+pub fn rule_file() -> RuleFile {
     let destinations = [format!("{ADDRESS4}:{PORT}"), format!("[{ADDRESS6}]:{PORT}")];
     destinations
         .iter()
