@@ -27,8 +27,11 @@ pub const LEFT_BEHIND: Policy =
 pub const GUARDED: Policy = Policy { guarded: &[5432..=5432, 30_000..=32_767], ..LEFT_BEHIND };
 
 /// As [`LEFT_BEHIND`], with ports that are closed to new connections only, also that of the tombstones.
-pub const ANSWERED: Policy =
-    Policy { guarded: &[5432..=5432], new_connections: &[7432..=7432, 30_000..=32_767], ..LEFT_BEHIND };
+pub const ANSWERED: Policy = Policy {
+    guarded: &[5432..=5432, 30_550..=30_550],
+    new_connections: &[7432..=7432, 30_000..=32_767],
+    ..LEFT_BEHIND
+};
 
 /// A database at its own address, one at every address, and nothing closed.
 pub const ANYWHERE: Policy = Policy { before: &[], files: &[orders, anywhere], ..OPEN };

@@ -169,6 +169,7 @@ fn answered() -> Vec<Row> {
     table.row("beside a tombstone, ACK", flagged(ACK, OFFICE, LAB, 7432), Reason::NotProtected, None);
     table.row("beside a tombstone, SYN", tcp(OFFICE, LAB, 7432), Reason::Closed, None);
     table.row("guarded against every packet, ACK", flagged(ACK, OFFICE, LAB, 5432), Reason::Closed, None);
+    table.row("the same beside the others, ACK", flagged(ACK, OFFICE, LAB, 30_550), Reason::Closed, None);
     let first = |length, flags| flagged_first(length, flags, STRANGER, ELSEWHERE, PORT);
     table.row("first fragment, ACK", first(16, ACK), Reason::NotProtected, None);
     table.row("first fragment, SYN", first(16, SYN), Reason::Closed, None);
