@@ -7,7 +7,7 @@ use std::path::Path;
 use fastrand::Rng;
 use firewall_agent::bpf::{Kernel, MapSizes, Pins, Programs};
 use firewall_agent::rules::{CounterKey, Mode, Protocol, RuleSet};
-use firewall_agent::sync::{CounterKind, Desired, DesiredDatabase, Destination, Live, Ports, publish};
+use firewall_agent::sync::{CounterKind, Desired, DesiredDatabase, Destination, Guards, Live, publish};
 use firewall_common::names;
 use firewall_tests::lab::Lab;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -85,7 +85,7 @@ impl Bench {
 }
 
 fn desired(databases: u16, cidrs: usize, ports: u16, revision: u64) -> Desired {
-    let mut desired = Desired { guarded: Ports::from([5432]), ..Desired::default() };
+    let mut desired = Desired { guarded: Guards::from([5432]), ..Desired::default() };
     for number in 0..databases {
         let id = format!("db-{number}").parse().unwrap();
         desired.databases.insert(id, database(number, cidrs, ports, revision));

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The change, the kind that `status` counts its repair as, and the function that makes it.
 type Change = (&'static str, &'static str, fn(&TestHost));
 
-const CHANGES: [Change; 10] = [
+const CHANGES: [Change; 11] = [
     ("the link is detached", "link", |host| {
         Map::pinned(&host.home.pins().join("links").join(INTERFACE)).detach().unwrap();
     }),
