@@ -115,8 +115,8 @@ fn host(mode: u32) -> FakeMaps {
 fn a_guard_against_new_connections_only_is_one_against_every_packet_at_a_socket() {
     let mut maps = host(ENFORCE);
     maps.new_connections.insert(u32::from(PORT) / 64, u64::MAX);
-    for socket in [FakeSocket::new(SocketState::Listener), FakeSocket::session(ACCEPTED)] {
-        for (source, reason) in [(STRANGER, Reason::Closed), (FRIEND, Reason::Allowed)] {
+    for (source, reason) in [(STRANGER, Reason::Closed), (FRIEND, Reason::Allowed)] {
+        for socket in [FakeSocket::new(SocketState::Listener), FakeSocket::session(ACCEPTED)] {
             assert_eq!(judged(&maps, flow(source, TRANSLATED, PORT), &socket), reason);
         }
     }
