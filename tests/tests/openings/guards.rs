@@ -79,8 +79,7 @@ fn destination_removed_under_a_guard_stays_closed_to_answers_where_they_pass() {
     host.push(&rules(2, &[E2], &[ALLOWED]));
     host.until_sees(&[E2], &[E1]);
     host.stop();
-    let admits_answers =
-        |to: &str| host.json(&["explain", ALLOWED, to])[0]["new_connections_only"] == true;
+    let admits_answers = |to: &str| host.json(&["explain", ALLOWED, to])[0]["new_connections_only"] == true;
     assert!(
         is_answered(&host) && !admits_answers("10.77.0.9:8080"),
         "the guard is against every packet, at 8080"
