@@ -53,7 +53,7 @@ impl<T: Serialize + DeserializeOwned> SavedResults<T> {
     pub fn add(&mut self, result: T, replaces: impl Fn(&T) -> bool) -> Result<()> {
         self.results.retain(|earlier| !replaces(earlier));
         self.results.push(result);
-        Ok(fs::write(&self.path, serde_json::to_vec(self)?)?)
+        Ok(fs::write(&self.path, serde_json::to_string_pretty(self)? + "\n")?)
     }
 }
 
