@@ -120,7 +120,6 @@ pub struct Agent {
 
 impl Agent {
     /// Adopts the pinned and the stored state, publishes the files, and then attaches: no packet meets an empty map.
-    /// Writes no status: that of a daemon says that it handles signals, too.
     ///
     /// # Errors
     /// Another agent runs, a directory, pin or the store is not usable, or the kernel refuses the programs. Unless
@@ -214,6 +213,7 @@ impl Agent {
             let _ = agent.packet_log.start(None, &mut agent.programs, &agent.pins);
         }
         agent.probes.probe_published(&agent.reconciler.live, &agent.config.bpffs_dir);
+        agent.write_status();
         Ok(agent)
     }
 
