@@ -71,14 +71,10 @@ fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     if (word.claimed | word.guarded) & bit == 0 {
         return Decision::without_rule(Reason::NotProtected);
     }
-    if word.claimed & bit != 0 {
-        let row = match caches {
-            Some(caches) => by_cache(flow, maps, caches),
-            None => by_table(flow, maps),
-        };
-        if let Some(decision) = row {
-            return decision;
-        }
+    if word.claimed & bit != 0
+        && let Some(decision) = by_endpoint(flow, maps, caches)
+    {
+        return decision;
     }
     let is_closed = word.guarded & bit != 0
         && (flow.protocol != TCP
@@ -87,16 +83,29 @@ fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     Decision::without_rule(if is_closed { Reason::Closed } else { Reason::NotProtected })
 }
 
+/// The verdict of the endpoint table, through the caches, if any; `None` when it has no row for the flow.
+#[inline(always)]
+pub fn by_endpoint<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
+    flow: &Flow,
+    maps: impl Maps<'a>,
+    caches: Option<&mut Caches<V, E>>,
+) -> Option<Decision> {
+    match caches {
+        Some(caches) => by_cache(flow, maps, caches),
+        None => by_table(flow, maps),
+    }
+}
+
 /// The verdict of the endpoint table; `None` when it has no row for the flow.
 #[inline(always)]
-pub fn by_table<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<Decision> {
+fn by_table<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<Decision> {
     Some(by_source(flow, maps, row(flow, maps)?).0)
 }
 
 /// The same, through the caches. They contain verdicts of rows only: those depend solely on tables published by a
 /// pointer, while the ports are written in place.
 #[inline(always)]
-pub fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
+fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     flow: &Flow,
     maps: impl Maps<'a>,
     caches: &mut Caches<V, E>,

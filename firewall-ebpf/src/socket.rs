@@ -11,7 +11,7 @@ use firewall_common::{
 
 use crate::{
     cache::Caches,
-    decide::{Decision, by_cache, by_table, row},
+    decide::{Decision, by_endpoint, row},
     lookup::{Entries, Maps},
     portless::{PortlessRule, decide_by_every_database, decide_portless},
 };
@@ -167,14 +167,10 @@ pub fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     mark: Option<&mut SocketMark>,
 ) -> Decision {
     let Some((word, bit)) = word(flow.port, maps) else { return LEFT_ALONE };
-    if word.claimed & bit != 0 {
-        let row = match caches {
-            Some(caches) => by_cache(flow, maps, caches),
-            None => by_table(flow, maps),
-        };
-        if let Some(decision) = row {
-            return decision;
-        }
+    if word.claimed & bit != 0
+        && let Some(decision) = by_endpoint(flow, maps, caches)
+    {
+        return decision;
     }
     if word.guarded & bit != 0 { by_every_database(flow, maps, mark) } else { LEFT_ALONE }
 }

@@ -153,8 +153,8 @@ impl SocketReset {
     /// The kernel refuses, without CONFIG_INET_DIAG_DESTROY by EOPNOTSUPP.
     pub fn new() -> Result<Self> {
         let reset = Self(Orders::new(NETLINK_SOCK_DIAG)?);
-        let nobody = TcpSocket { family: AF_INET, id: SocketId::new_v4(), v6_only: false };
-        match reset.reset(&nobody) {
+        let unspecified = TcpSocket { family: AF_INET, id: SocketId::new_v4(), v6_only: false };
+        match reset.reset(&unspecified) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                 Err(error).context("the kernel lacks CONFIG_INET_DIAG_DESTROY")
             }
