@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use firewall_agent::http::{Counters, RequestHandler, SharedState, Tally, converse};
+use firewall_agent::http::{Counters, RequestHandler, SharedState, SocketTally, Tally, converse};
 use firewall_agent::status::ReasonCounter;
 use firewall_agent::sync::CounterId;
 use libfuzzer_sys::fuzz_target;
@@ -32,6 +32,10 @@ impl Counters for Nothing {
 
     fn tally(&self, _: CounterId) -> anyhow::Result<Tally> {
         Ok(Tally::default())
+    }
+
+    fn sockets(&self) -> anyhow::Result<Vec<SocketTally>> {
+        Ok(Vec::new())
     }
 }
 
