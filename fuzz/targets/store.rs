@@ -31,7 +31,7 @@ fuzz_target!(|input: (u8, u16, u8, u8, &[u8])| {
     store.commit(&changes).expect("stored");
     drop(store);
     let load = || LastGoodStore::new(StateFile::new(DIR.path())).load();
-    assert_eq!(load().expect("loaded"), [record.clone()]);
+    assert_eq!(load().expect("loaded"), std::slice::from_ref(&record));
     let mut damaged = fs::read(&path).expect("the stored file");
     let at = (usize::from(page) * 4096 + usize::from(at)) % damaged.len();
     damaged[at] ^= flip;

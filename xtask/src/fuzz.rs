@@ -84,15 +84,20 @@ pub fn fuzz_all(workspace: &Workspace, seconds: u32, quick: bool) -> Result<()> 
     fuzz(workspace, &Arguments { target: None, seconds, keep: false, quick })
 }
 
+/// Installs the compiler of libFuzzer's runtime, unless there is one.
+pub fn ensure_compiler(workspace: &Workspace) -> Result<()> {
+    ensure_packages(&workspace.shell, &[("g++", &["c++"])])
+}
+
 /// Starts to build the quick programs at the lowest priority, for [`fuzz_all`], which reports build errors.
 pub fn build_ahead(workspace: &Workspace) -> Result<Child> {
-    ensure_packages(&workspace.shell, &[("g++", &["c++"])])?;
+    ensure_compiler(workspace)?;
     in_background(build_command(workspace, QUICK, &host(workspace)?))
 }
 
 /// Builds the programs; returns their directory.
 fn build(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
-    ensure_packages(&workspace.shell, &[("g++", &["c++"])])?;
+    ensure_compiler(workspace)?;
     let host = host(workspace)?;
     build_command(workspace, profile, &host).run()?;
     Ok(scratch(workspace).join(host).join(profile))

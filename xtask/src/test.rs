@@ -42,7 +42,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         variables.push(("FIREWALL_TESTS", "full".to_owned()));
     }
     // The tests often wait and leave the CPU idle.
-    let mut ahead = vec![tidy::lint_ahead(workspace)?];
+    let mut ahead = tidy::lint_ahead(workspace)?;
     if !arguments.full {
         ahead.push(fuzz::build_ahead(workspace)?);
     }

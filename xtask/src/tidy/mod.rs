@@ -18,21 +18,25 @@ use anyhow::{Result, ensure};
 use fs_err as fs;
 use xshell::{Cmd, cmd};
 
-use crate::ebpf;
 use crate::run::{in_background, say};
 use crate::workspace::Workspace;
+use crate::{ebpf, fuzz};
 
 const RULES: &[fn(&Source) -> Vec<Finding>] =
     &[imports::check, boundaries::check, debris::check, commented_out::check, prose::check];
 
-/// Starts to check the workspace with clippy at the lowest priority, for [`tidy`], which reports findings.
-pub fn lint_ahead(workspace: &Workspace) -> Result<Child> {
-    in_background(clippy(workspace))
+/// Scopes of clippy: the workspace, and that of the fuzz targets.
+const SCOPES: [&[&str]; 2] = [&["--workspace"], &["--manifest-path", "fuzz/Cargo.toml"]];
+
+/// Starts the lints at the lowest priority, for [`tidy`], which reports findings.
+pub fn lint_ahead(workspace: &Workspace) -> Result<Vec<Child>> {
+    fuzz::ensure_compiler(workspace)?;
+    SCOPES.into_iter().map(|scope| in_background(clippy(workspace, scope))).collect()
 }
 
 /// Clippy in a target directory of its own: while it runs, the tests build agents in theirs.
-fn clippy(workspace: &Workspace) -> Cmd<'_> {
-    let clippy = cmd!(workspace.shell, "cargo clippy --workspace --all-targets -- -D warnings");
+fn clippy<'a>(workspace: &'a Workspace, scope: &[&str]) -> Cmd<'a> {
+    let clippy = cmd!(workspace.shell, "cargo clippy {scope...} --all-targets -- -D warnings");
     clippy.env("CARGO_TARGET_DIR", workspace.target.join("lints"))
 }
 
@@ -41,11 +45,12 @@ pub fn tidy(workspace: &Workspace) -> Result<()> {
     ebpf::ebpf(workspace)?;
     let sh = &workspace.shell;
     let format = cmd!(sh, "cargo fmt --all --check").run();
-    // fuzz/ is a separate workspace.
-    let fuzz = cmd!(sh, "cargo fmt --manifest-path fuzz/Cargo.toml --check").run();
-    let lints = clippy(workspace).run();
+    let fuzz_format = cmd!(sh, "cargo fmt --manifest-path fuzz/Cargo.toml --check").run();
+    fuzz::ensure_compiler(workspace)?;
+    let lints = SCOPES.map(|scope| clippy(workspace, scope).run());
     let rules = source_rules(workspace);
-    format.and(fuzz).and(lints)?;
+    format.and(fuzz_format)?;
+    lints.into_iter().collect::<Result<(), _>>()?;
     rules
 }
 
