@@ -42,6 +42,7 @@ use self::probes::Probes;
 pub use self::reconcile::Reconciler;
 use self::repairs::Repairs;
 pub use self::restore::{Restored, restore};
+pub use self::run::Signals;
 use self::session_reset::{AccessChange, PublishedAccess, SessionReset};
 use self::socket_filter::SocketFilter;
 use self::status_reporter::StatusReporter;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::control::{self, Request, Verb};
@@ -22,15 +22,34 @@ const QUIET: Duration = Duration::from_millis(20);
 /// Longest wait for the last status when the process ends.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// Signals with a meaning for the daemon. One that arrives before the event loop waits for it.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Starts to receive the signals, in the context of a tokio runtime.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn receive() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot receive SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot receive SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("cannot receive SIGHUP")?,
+        })
+    }
+}
+
 impl Agent {
     /// Runs until SIGTERM or SIGINT, and leaves all programs attached. SIGHUP rescans.
     ///
     /// # Errors
-    /// Signals, file events, interface events or verbs cannot be received, or a thread cannot be started.
-    pub async fn run(mut self) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot receive SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive SIGINT")?;
-        let mut hangup = signal(SignalKind::hangup()).context("cannot receive SIGHUP")?;
+    /// File events, interface events or verbs cannot be received, or a thread cannot be started.
+    pub async fn run(mut self, mut signals: Signals) -> Result<()> {
         let ranges_dir: PathBuf = self.config.managed_ranges.parent().map(Into::into).unwrap_or_default();
         let mut events = FileEvents::start(vec![self.config.rules_dir.clone(), ranges_dir])?;
         let mut interfaces = LinkEvents::new()?;
@@ -57,9 +76,9 @@ impl Agent {
             self.shared.tick();
             self.notify(&mut notifier);
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => {
                     info!("SIGHUP: rescan");
                     self.rescan();
                 }

@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::log::{self, LogFormat};
 use super::{Exit, settings::Settings};
-use crate::agent::Agent;
+use crate::agent::{Agent, Signals};
 use crate::config::ConfigFile;
 use crate::host::allocator::return_freed_memory;
 use crate::host::limits::raise_open_files;
@@ -25,17 +25,19 @@ pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> R
     if config.guarded_ports.is_empty() {
         warn!("guarded_ports is empty: a port is open to everyone until a rule file claims it");
     }
-    let agent = Agent::start(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(agent.run())?;
+    runtime.block_on(async {
+        // Before the start reports anything: an agent whose status is there ends in order.
+        let signals = Signals::receive()?;
+        Agent::start(config)?.run(signals).await
+    })?;
     Ok(Exit::Done)
 }
 
-/// Ignores signals that end a process by default and that mean nothing to the daemon. SIGHUP gets its meaning, a
-/// rescan, once the loop runs, which begins with one.
+/// Ignores signals that end a process by default and that mean nothing to the daemon. SIGHUP gets its meaning later.
 fn ignore_signals() -> Result<()> {
     for name in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2] {
         // SAFETY: a signal that is ignored runs no code.

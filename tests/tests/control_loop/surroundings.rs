@@ -185,6 +185,21 @@ fn unused_signals_do_not_stop_the_agent() {
 }
 
 #[test]
+fn stop_ordered_during_the_start_is_orderly() {
+    let host = builder().build();
+    host.push(&file("a", 1, "192.0.2.1", &[SHOP]));
+    let mut agent = host.home.start().unwrap();
+    // The first scan, the publish, the store and the attach still follow.
+    let log = host.dir().join("log");
+    let log = || fs::read_to_string(&log).unwrap_or_default();
+    agent.wait_until("the programs are loaded", || log().contains("pinned state adopted")).unwrap();
+    let (status, _) = agent.terminate().unwrap();
+    assert!(status.success(), "{status}: {}", log());
+    assert!(log().contains("stopping: everything stays attached"), "{}", log());
+    assert_eq!(host.reason(IN_SHOP, "a"), "allowed");
+}
+
+#[test]
 fn an_empty_variable_counts_as_unset() {
     let host = builder().build();
     host.own(host.home.start_by("env RUST_LOG= FIREWALL_AGENT_LOG_FORMAT=", &[]).unwrap());
