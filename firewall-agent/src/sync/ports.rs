@@ -59,9 +59,9 @@ impl Ports {
     /// The ports in rising order.
     pub fn iter(&self) -> impl Iterator<Item = u16> {
         (0..).step_by(WORD as usize).zip(self.0.iter()).flat_map(|(first, word)| {
-            (0..WORD)
-                .filter(move |bit| word >> bit & 1 == 1)
-                .filter_map(move |bit| u16::try_from(first + bit).ok())
+            let rest = std::iter::successors(Some(*word), |word| Some(word & word.wrapping_sub(1)));
+            rest.take_while(|word| *word != 0)
+                .filter_map(move |word| u16::try_from(first + word.trailing_zeros()).ok())
         })
     }
 
