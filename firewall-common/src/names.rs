@@ -61,10 +61,7 @@ pub struct SharedMap {
     pub entries: Entries,
     /// Verdicts depend on the map: the drift check compares it with the map that the programs use.
     pub decides: bool,
-    /// Only the socket filter uses the map.
-    pub is_of_sockets: bool,
-    /// Only the program of the interfaces uses the map.
-    pub is_of_interfaces: bool,
+    pub used_by: UsedBy,
     /// The map has the same meaning in every layout, and an agent of another layout continues it.
     pub migrated: bool,
     pub group: Option<Group>,
@@ -79,6 +76,15 @@ pub enum Entries {
     Databases,
     /// The number of rule counters, derived from the configured number of databases.
     Counters,
+}
+
+/// The programs that use a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsedBy {
+    Both,
+    /// The XDP program.
+    Firewall,
+    SocketFilter,
 }
 
 /// Maps that must be of the same age: when one has lost its pin, the agent creates all of them again.
@@ -103,8 +109,7 @@ impl SharedMap {
             value_size,
             entries,
             decides: false,
-            is_of_sockets: false,
-            is_of_interfaces: false,
+            used_by: UsedBy::Both,
             migrated: false,
             group: None,
         }
@@ -132,7 +137,7 @@ shared_maps! {
     PORTS: u32 => PortWord { decides: true }
     /// Guarded ports that are closed to new connections only, 64 in a word: bit `p % 64` of word `p / 64`. The bit of a
     /// port without its bit in [`PORTS`] has no meaning.
-    NEW_CONNECTIONS: u32 => u64 { decides: true, is_of_interfaces: true }
+    NEW_CONNECTIONS: u32 => u64 { decides: true, used_by: UsedBy::Firewall }
     /// Array of one map: the live endpoint table, `EndpointKey => Endpoint`.
     ENDPOINTS: u32 => u32 { decides: true }
     /// Array of maps: IPv4 allow lists by database slot, tries of one word to a rule counter.
@@ -150,9 +155,9 @@ shared_maps! {
     /// Refused sources; the kernel evicts the least recently seen.
     DENIALS: Denial => Denials {}
     /// The samplers of refused packets, one per CPU. Decides through the action that a recorder returns.
-    SAMPLER: u32 => Sampler { decides: true, is_of_interfaces: true, group: Some(Group::Recording) }
+    SAMPLER: u32 => Sampler { decides: true, used_by: UsedBy::Firewall, group: Some(Group::Recording) }
     /// Array of programs: [`RECORDER`] and [`PACKET_LOGGER`]. Decides as [`SAMPLER`] does.
-    RECORDERS: u32 => u32 { decides: true, is_of_interfaces: true, group: Some(Group::Recording) }
+    RECORDERS: u32 => u32 { decides: true, used_by: UsedBy::Firewall, group: Some(Group::Recording) }
     /// The generation, changed by the agent after every publish; see [`crate::CachedVerdict`].
     GENERATION: u32 => u64 { decides: true, group: Some(Group::Caches) }
     /// The verdict cache, per CPU.
@@ -164,13 +169,13 @@ shared_maps! {
     /// IPv6 source prefilters by database slot.
     PREFILTER_V6: u32 => SourceFilter { decides: true, entries: Entries::Databases }
     /// Socket storage: the marks of TCP sockets at protected ports.
-    SOCKETS: u32 => SocketMark { decides: true, is_of_sockets: true }
+    SOCKETS: u32 => SocketMark { decides: true, used_by: UsedBy::SocketFilter }
     /// Packets and bytes judged at a socket, by interface and verdict, per CPU.
-    SOCKET_TRAFFIC: SocketTraffic => Tally { is_of_sockets: true }
+    SOCKET_TRAFFIC: SocketTraffic => Tally { used_by: UsedBy::SocketFilter }
     /// Sources refused at a socket; the kernel evicts the least recently seen.
-    SOCKET_DENIALS: SocketDenial => Denials { is_of_sockets: true }
+    SOCKET_DENIALS: SocketDenial => Denials { used_by: UsedBy::SocketFilter }
     /// The samplers of packets refused at a socket, one per CPU.
-    SOCKET_SAMPLER: u32 => Sampler { is_of_sockets: true }
+    SOCKET_SAMPLER: u32 => Sampler { used_by: UsedBy::SocketFilter }
 }
 
 /// Constant of the programs: the enabled [`crate::fast_path`].

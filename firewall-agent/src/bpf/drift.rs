@@ -29,7 +29,7 @@ use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapData;
-use firewall_common::names::{self, CONTRACT, SharedMap};
+use firewall_common::names::{self, CONTRACT, SharedMap, UsedBy};
 
 use super::{
     kernel::Kernel,
@@ -120,21 +120,25 @@ impl NamedMaps {
         let firewall = programs.firewall()?.fd().context("program firewall: not loaded")?;
         let used =
             syscall::program_maps(firewall.as_fd()).context("program firewall: cannot list its maps")?;
-        let decides = |name: &str, is_wanted: fn(&SharedMap) -> bool| {
-            CONTRACT.iter().any(|map| map.decides && is_wanted(map) && map.name == name)
-        };
-        for (name, id, _) in self.maps.iter().filter(|(name, ..)| decides(name, |map| !map.is_of_sockets)) {
+        for (name, id, _) in self.deciding(UsedBy::Firewall) {
             ensure!(used.contains(id), "program firewall: does not use the map that is pinned as {name}");
         }
         let Some(filter) = programs.socket_filter()? else { return Ok(()) };
         let name = names::SOCKET_FILTER;
         let used = syscall::program_maps(filter.fd()?.as_fd())
             .with_context(|| format!("program {name}: cannot list its maps"))?;
-        let is_shared = |map: &SharedMap| !map.is_of_interfaces;
-        for (map, id, _) in self.maps.iter().filter(|(map, ..)| decides(map, is_shared)) {
+        for (map, id, _) in self.deciding(UsedBy::SocketFilter) {
             ensure!(used.contains(id), "program {name}: does not use the map that is pinned as {map}");
         }
         Ok(())
+    }
+
+    /// The maps by which this program decides.
+    fn deciding(&self, program: UsedBy) -> impl Iterator<Item = &(&'static str, u32, MapData)> {
+        let is_used = move |map: &SharedMap| map.decides && [UsedBy::Both, program].contains(&map.used_by);
+        self.maps
+            .iter()
+            .filter(move |(name, ..)| CONTRACT.iter().any(|map| map.name == *name && is_used(map)))
     }
 
     /// Fails unless `kernel` reads and writes these maps.
