@@ -39,9 +39,6 @@ const SILENT: &[&str] = &["can", "dummy", "ifb", "nlmon", "vcan", "vrf", "vxcan"
 /// Link kinds that receive their packets through their members.
 const JOINED: &[&str] = &["bond", "bridge", "hsr", "team"];
 
-/// Bound of a walk over interfaces above each other; the kernel allows 8 levels.
-const MOST_LEVELS: usize = 8;
-
 pub(super) fn findings(interfaces: &[Interface]) -> Vec<Finding> {
     let reachable = interfaces.iter().filter(|one| one.up && !one.loopback);
     let finding = |one: &Interface| match one.filtered {
@@ -54,7 +51,8 @@ pub(super) fn findings(interfaces: &[Interface]) -> Vec<Finding> {
 /// Returns `true` if every packet of this interface is judged, there or on interfaces below.
 pub(super) fn is_filtered(one: &Interface, all: &[Interface]) -> bool {
     let below = |one: &&Interface| all.iter().find(|other| Some(other.index) == one.judged_on);
-    let mut chain = std::iter::successors(Some(one), below).take(MOST_LEVELS);
+    // No interface is below itself, unless the links changed while they were read.
+    let mut chain = std::iter::successors(Some(one), below).take(all.len());
     chain.any(|one| one.filtered || is_filtered_by_members(one, all))
 }
 

@@ -24,6 +24,8 @@ pub mod nftables;
 mod notifier;
 #[cfg(feature = "program")]
 pub(crate) mod retry;
+#[cfg(feature = "program")]
+pub(crate) mod stacked;
 pub mod sysctl;
 #[cfg(feature = "program")]
 mod xtables;

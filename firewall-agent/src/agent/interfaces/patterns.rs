@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use glob::Pattern;
 
-/// Bound of a walk over interfaces above each other; the kernel allows 8 levels.
-const MOST_LEVELS: usize = 8;
+use crate::host::stacked::downwards;
 
 /// The configured patterns, and the interfaces present at the last pass.
 #[derive(Debug)]
@@ -109,7 +108,7 @@ impl Patterns {
 /// The interfaces on which programs judge the packets of this one, the next first.
 fn lowers<'a>(one: &Present<'a>, present: &BTreeMap<&str, Present<'a>>) -> impl Iterator<Item = Present<'a>> {
     let next = |one: &Present<'a>| present.get(one.judged_on?).copied();
-    std::iter::successors(next(one), move |one| next(one)).take(MOST_LEVELS)
+    downwards(next(one), move |one| next(one))
 }
 
 #[cfg(test)]

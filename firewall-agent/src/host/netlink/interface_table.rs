@@ -8,9 +8,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::link::Link;
 use super::request::{dump, get};
-
-/// Bound of a walk over interfaces above each other; the kernel allows 8 levels.
-const MOST_LEVELS: usize = 8;
+use crate::host::stacked::downwards;
 
 /// Mode in which a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +153,7 @@ impl InterfaceTable {
                 || self.members.get(index).is_some_and(|members| members.iter().all(|member| runs(*member)))
         };
         let below = |index: &u32| state(*index)?.judged_on;
-        std::iter::successors(Some(index), below).take(MOST_LEVELS).any(|index| judged(&index))
+        downwards(Some(index), below).any(|index| judged(&index))
     }
 
     /// The other names of an interface.
