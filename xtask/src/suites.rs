@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, available_parallelism};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -20,6 +21,16 @@ use crate::workspace::Workspace;
 
 /// Number of programs at the same time.
 const AT_ONCE: usize = 2;
+
+/// Minimum number of parallel tests of a program: most of them wait, for agents and for silence.
+const THREADS: usize = 4;
+
+/// Returns the variable that sets the number of parallel tests of a program, unless the caller has set it.
+pub fn threads() -> Option<(&'static str, String)> {
+    let name = "RUST_TEST_THREADS";
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    std::env::var_os(name).is_none().then(|| (name, cores.max(THREADS).to_string()))
+}
 
 /// A program of tests.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,17 +1,11 @@
 //! `cargo xtask test`: all checks that must pass before a change lands.
 
-use std::num::NonZero;
-use std::thread::available_parallelism;
-
 use anyhow::Result;
 
 use crate::prepare::prepare;
 use crate::run::reported;
 use crate::workspace::Workspace;
 use crate::{artefacts, boot, cluster, fuzz, kernels, kubectl, python, suites, tidy, traffic};
-
-/// Minimum number of parallel tests of a program: most of them wait, for agents and for silence.
-const THREADS: usize = 4;
 
 /// Seconds of fuzzing for each target, by default and with `--full`.
 const FUZZ: u32 = 5;
@@ -33,11 +27,7 @@ pub fn test(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         traffic::ensure_tools(workspace)?;
     }
     artefacts::for_tests(workspace)?;
-    let mut variables = Vec::new();
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        let cores = available_parallelism().map_or(1, NonZero::get);
-        variables.push(("RUST_TEST_THREADS", cores.max(THREADS).to_string()));
-    }
+    let mut variables = Vec::from_iter(suites::threads());
     if arguments.full {
         variables.push(("FIREWALL_TESTS", "full".to_owned()));
     }

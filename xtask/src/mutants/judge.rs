@@ -2,24 +2,33 @@
 //! as not killed.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fs_err::os::unix::fs::symlink;
 use fs_err::{self as fs, File};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
-use xshell::cmd;
+use xshell::{Cmd, cmd};
 
 use crate::mutants::mutant::{HISTORIES, OWN, UNITS};
+use crate::suites;
 use crate::workspace::Workspace;
 
-/// Seconds, far longer than the slowest target takes: a mutant that makes a test hang counts as killed.
-const LONGEST: &str = "900";
+/// Far longer than the slowest target takes: a mutant that makes a test hang counts as killed.
+const LONGEST: Duration = Duration::from_secs(900);
 
-/// Exit code of timeout(1) for a command that it ended. It has none if it had to send SIGKILL, which ends it, too.
-const TIMED_OUT: i32 = 124;
+/// Settings of cargo above the copy, which the tests' own builds take, too: a fault costs a tenth of the compile time
+/// without optimisation, and nobody reads a backtrace.
+const CARGO_CONFIG: &str = "[profile.dev]\ndebug = 0\n[profile.dev.package.firewall-agent]\nopt-level = 0\n";
+
+/// Time between two looks at a running test.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The agent's error for a program that the kernel does not load: no test has exercised it.
 const REFUSAL: &str = "refused by the kernel";
@@ -59,7 +68,7 @@ impl fmt::Display for Judgement {
         match self {
             Self::Survived => f.write_str("every test passed"),
             Self::Killed(test) => write!(f, "by {test}"),
-            Self::Hung => write!(f, "by a test that did not end within {LONGEST} s"),
+            Self::Hung => write!(f, "by a test that did not end within {} s", LONGEST.as_secs()),
             Self::Broken(why) => f.write_str(why),
         }
     }
@@ -71,11 +80,17 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Creates a judge of a copy of the workspace, built with the tools of the workspace.
-    pub fn new(workspace: &Workspace, tree: Workspace) -> Result<Self> {
+    /// Creates a judge of a copy of the workspace, `src` in the directory `home`, built with the tools of the workspace.
+    pub fn new(workspace: &Workspace, home: &Path) -> Result<Self> {
+        let tree = Workspace::at(home.join("src"), home.join("target"))?;
         tree.shell.create_dir(&tree.target)?;
+        tree.shell.create_dir(home.join(".cargo"))?;
+        fs::write(home.join(".cargo/config.toml"), CARGO_CONFIG)?;
         // A fault changes a few lines of a large crate.
         tree.shell.set_var("CARGO_INCREMENTAL", "1");
+        if let Some((name, value)) = suites::threads() {
+            tree.shell.set_var(name, value);
+        }
         if !tree.tools().exists() {
             symlink(workspace.tools(), tree.tools())?;
         }
@@ -86,10 +101,12 @@ impl Judge {
     /// Returns the judgement of these test targets and its duration in seconds.
     pub fn judge(&self, targets: &[String]) -> Result<(Judgement, u64)> {
         let started = Instant::now();
-        let judgement = match self.test(targets, Some("--no-run"))? {
+        let programs = Scope::of(targets).programs;
+        let build = cmd!(self.tree.shell, "cargo test --no-run {programs...}");
+        let judgement = match self.end(build)? {
             Ended::Passed => self.run(targets)?,
             Ended::Failed(log) => Judgement::Broken(format!("does not compile: {}", first_error(&log))),
-            Ended::Late => Judgement::Broken(format!("was not built within {LONGEST} s")),
+            Ended::Late => Judgement::Broken(format!("was not built within {} s", LONGEST.as_secs())),
         };
         Ok((judgement, started.elapsed().as_secs()))
     }
@@ -102,7 +119,7 @@ impl Judge {
             targets => vec![targets.to_vec()],
         };
         for part in parts {
-            match self.test(&part, None)? {
+            match self.test(&part)? {
                 Ended::Passed => {}
                 Ended::Failed(log) => return Ok(failure(&log)),
                 Ended::Late => return Ok(Judgement::Hung),
@@ -111,39 +128,68 @@ impl Judge {
         Ok(Judgement::Survived)
     }
 
-    /// Runs cargo on these test targets for at most [`LONGEST`].
-    fn test(&self, targets: &[String], option: Option<&str>) -> Result<Ended> {
-        let scope = scope(targets);
-        let test = cmd!(
-            self.tree.shell,
-            "timeout --kill-after=10 {LONGEST} cargo test {option...} --package {scope...}"
-        );
+    fn test(&self, targets: &[String]) -> Result<Ended> {
+        let Scope { programs, tests } = Scope::of(targets);
+        // Captured output would follow the last test.
+        self.end(cmd!(self.tree.shell, "cargo test {programs...} -- {tests...} --nocapture"))
+    }
+
+    /// Runs cargo to its end, to the first failed test, or for [`LONGEST`].
+    fn end(&self, command: Cmd<'_>) -> Result<Ended> {
         // A file, since a process that a failed test leaves behind would keep a pipe open.
         let log = File::create(&self.log)?.into_file();
-        let mut test = Command::from(test);
-        let status = test.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).status()?;
-        Ok(match status.code() {
-            Some(0) => Ended::Passed,
-            Some(TIMED_OUT) | None => Ended::Late,
-            Some(_) => Ended::Failed(fs::read_to_string(&self.log)?),
-        })
+        let mut command = Command::from(command);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        let (mut child, started) = (command.spawn()?, Instant::now());
+        loop {
+            thread::sleep(LOOK);
+            let status = child.try_wait()?;
+            let log = String::from_utf8_lossy(&fs::read(&self.log)?).into_owned();
+            match status {
+                Some(status) if status.success() => return Ok(Ended::Passed),
+                Some(_) => return Ok(Ended::Failed(log)),
+                None if failed_test(&log).is_none() && started.elapsed() < LONGEST => {}
+                None => {
+                    // Labs end with the threads of their test.
+                    killpg(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGKILL)?;
+                    child.wait()?;
+                    let is_late = failed_test(&log).is_none();
+                    return Ok(if is_late { Ended::Late } else { Ended::Failed(log) });
+                }
+            }
+        }
     }
 }
 
-/// Returns the package of these test targets, and the options and names that select their tests.
-fn scope(targets: &[String]) -> Vec<&str> {
-    match targets {
-        [own] if own == OWN => vec!["firewall-agent", "--lib"],
-        [own] if own == UNITS => vec!["firewall-agent", "--lib", "--", "--skip", HISTORIES_MODULE],
-        [own] if own == HISTORIES => vec!["firewall-agent", "--lib", HISTORIES_MODULE],
-        targets => {
-            let mut scope = vec!["firewall-tests"];
-            for target in targets {
-                let (target, module) = target.split_once('/').unwrap_or((target.as_str(), ""));
-                scope.extend(["--test", target]);
-                scope.extend((!module.is_empty()).then_some(module));
+/// Selects tests.
+#[derive(Debug, PartialEq, Eq)]
+struct Scope<'a> {
+    /// Options of cargo.
+    programs: Vec<&'a str>,
+    /// Options and names for the test programs.
+    tests: Vec<&'a str>,
+}
+
+impl<'a> Scope<'a> {
+    fn of(targets: &'a [String]) -> Self {
+        let own = |tests: &[&'static str]| Self {
+            programs: vec!["--package", "firewall-agent", "--lib"],
+            tests: tests.to_vec(),
+        };
+        match targets {
+            [one] if one == OWN => own(&[]),
+            [one] if one == UNITS => own(&["--skip", HISTORIES_MODULE]),
+            [one] if one == HISTORIES => own(&[HISTORIES_MODULE]),
+            targets => {
+                let targets = targets.iter().map(|one| one.split_once('/').unwrap_or((one, "")));
+                let (programs, modules): (Vec<&str>, Vec<&str>) = targets.unzip();
+                let programs = programs.into_iter().flat_map(|program| ["--test", program]);
+                Self {
+                    // With the features of the agent that the tests build.
+                    programs: ["--workspace"].into_iter().chain(programs).collect(),
+                    tests: modules.into_iter().filter(|module| !module.is_empty()).collect(),
+                }
             }
-            scope
         }
     }
 }
@@ -162,13 +208,14 @@ fn failure(log: &str) -> Judgement {
     if log.contains(REFUSAL) {
         Judgement::Broken(format!("the program is {REFUSAL}"))
     } else {
-        Judgement::Killed(failed_test(log))
+        Judgement::Killed(failed_test(log).unwrap_or("a test program that failed").to_owned())
     }
 }
 
-fn failed_test(log: &str) -> String {
-    let failed = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
-    log.lines().find_map(failed).unwrap_or_else(|| "a test program that failed".to_owned())
+/// Returns the name of the first failed test. Output of other tests may precede it on its line.
+fn failed_test(log: &str) -> Option<&str> {
+    let failed = log.lines().filter_map(|line| line.strip_suffix(" ... FAILED"));
+    failed.filter_map(|line| line.rsplit_once("test ")).map(|(_, test)| test).next()
 }
 
 fn first_error(log: &str) -> String {
@@ -198,18 +245,21 @@ mod tests {
     fn targets_select_packages_test_programs_and_modules() {
         let of = |targets: &[&str]| {
             let targets: Vec<String> = targets.iter().map(|target| (*target).to_owned()).collect();
-            scope(&targets).join(" ")
+            let scope = Scope::of(&targets);
+            [scope.programs, vec!["--"], scope.tests].concat().join(" ")
         };
-        assert_eq!(of(&[OWN]), "firewall-agent --lib");
-        assert_eq!(of(&[UNITS]), "firewall-agent --lib -- --skip agent::tests::histories::");
-        assert_eq!(of(&[HISTORIES]), "firewall-agent --lib agent::tests::histories::");
-        assert_eq!(of(&["verdicts", "model"]), "firewall-tests --test verdicts --test model");
-        assert_eq!(of(&["lifecycle/rights::"]), "firewall-tests --test lifecycle rights::");
+        assert_eq!(of(&[OWN]), "--package firewall-agent --lib --");
+        assert_eq!(of(&[UNITS]), "--package firewall-agent --lib -- --skip agent::tests::histories::");
+        assert_eq!(of(&[HISTORIES]), "--package firewall-agent --lib -- agent::tests::histories::");
+        assert_eq!(of(&["verdicts", "model"]), "--workspace --test verdicts --test model --");
+        assert_eq!(of(&["lifecycle/rights::"]), "--workspace --test lifecycle -- rights::");
     }
 
     #[test]
     fn the_log_names_the_failed_test_and_the_first_error() {
-        assert_eq!(failed_test("test a ... ok\ntest b::c ... FAILED\n"), "b::c");
+        assert_eq!(failed_test("test a ... ok\ntest b::c ... FAILED\n"), Some("b::c"));
+        assert_eq!(failed_test("a line of test a: test b::c ... FAILED\n"), Some("b::c"));
+        assert_eq!(failed_test("test a ... ok\n"), None);
         assert_eq!(first_error("warning: a\nerror[E0308]: b\nerror: c\n"), "error[E0308]: b");
     }
 }

@@ -75,7 +75,7 @@ pub fn mutants(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let home = workspace.target.join("mutants");
     let source = home.join("src");
     copy(workspace, &source)?;
-    let judge = Judge::new(workspace, Workspace::at(source.clone(), home.join("target"))?)?;
+    let judge = Judge::new(workspace, &home)?;
     control(&judge, &open)?;
     let commit = cmd!(workspace.shell, "git rev-parse --short HEAD").read()?;
     let mut survivors = Vec::new();
