@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use xshell::{Cmd, cmd};
 
-use crate::mutants::mutant::{HISTORIES, OWN, UNITS};
+use crate::mutants::mutant::{EBPF, HISTORIES, OWN, UNITS};
 use crate::suites;
 use crate::workspace::Workspace;
 
@@ -180,6 +180,7 @@ impl<'a> Scope<'a> {
             [one] if one == OWN => own(&[]),
             [one] if one == UNITS => own(&["--skip", HISTORIES_MODULE]),
             [one] if one == HISTORIES => own(&[HISTORIES_MODULE]),
+            [one] if one == EBPF => Self { programs: vec!["--package", "firewall-ebpf"], tests: Vec::new() },
             targets => {
                 let targets = targets.iter().map(|one| one.split_once('/').unwrap_or((one, "")));
                 let (programs, modules): (Vec<&str>, Vec<&str>) = targets.unzip();
@@ -251,6 +252,7 @@ mod tests {
         assert_eq!(of(&[OWN]), "--package firewall-agent --lib --");
         assert_eq!(of(&[UNITS]), "--package firewall-agent --lib -- --skip agent::tests::histories::");
         assert_eq!(of(&[HISTORIES]), "--package firewall-agent --lib -- agent::tests::histories::");
+        assert_eq!(of(&[EBPF]), "--package firewall-ebpf --");
         assert_eq!(of(&["verdicts", "model"]), "--workspace --test verdicts --test model --");
         assert_eq!(of(&["lifecycle/rights::"]), "--workspace --test lifecycle -- rights::");
     }

@@ -12,6 +12,9 @@ pub const OWN: &str = "lib";
 /// The agent's own tests without the fleet histories.
 pub const UNITS: &str = "units";
 
+/// The tests of the programs' decisions, compiled for the host.
+pub const EBPF: &str = "ebpf";
+
 /// The fleet histories alone.
 pub const HISTORIES: &str = "histories";
 
@@ -25,8 +28,8 @@ pub struct Mutant {
     pub file: String,
     pub find: String,
     pub replace: String,
-    /// Test targets of `firewall-tests`, one of which must fail; or, alone, [`OWN`], [`UNITS`], [`HISTORIES`] or a module
-    /// of one target, as `lifecycle/rights::`.
+    /// Test targets of `firewall-tests`, one of which must fail; or, alone, [`OWN`], [`UNITS`], [`HISTORIES`], [`EBPF`] or a
+    /// module of one target, as `lifecycle/rights::`.
     pub targets: Vec<String>,
 }
 
@@ -72,12 +75,14 @@ impl Mutant {
     }
 
     /// Returns the paths that decide whether the tests find the fault, relative to the root: the mutated file, and the
-    /// programs of its test targets. The agent's own tests are those beside the file, and the fleet histories.
+    /// programs of its test targets. Own tests are those beside the file, and for the agent the fleet histories.
     pub fn sources(&self) -> Vec<String> {
         let mut paths = vec![self.file.clone()];
         for target in &self.targets {
-            if [OWN, UNITS, HISTORIES].contains(&target.as_str()) {
-                let beside = self.file.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let beside = self.file.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if target == EBPF {
+                paths.push(beside.to_owned());
+            } else if [OWN, UNITS, HISTORIES].contains(&target.as_str()) {
                 paths.extend([beside.to_owned(), "firewall-agent/src/agent/tests".to_owned()]);
             } else {
                 let program = target.split('/').next().unwrap_or(target);
