@@ -33,6 +33,6 @@ pub use layout::{
 };
 pub use reason::Reason;
 pub use socket::{
-    ACCEPTED, EVERY_DATABASE, OUTGOING, SOCKET_DENIALS_SIZE, SOCKET_TRAFFIC_SIZE, SocketDenial, SocketMark,
-    SocketTraffic, UNMARKED, socket_filter,
+    ACCEPTED, EVERY_DATABASE, OUTGOING, PRESUMED_OUTGOING, SOCKET_DENIALS_SIZE, SOCKET_TRAFFIC_SIZE,
+    SocketDenial, SocketMark, SocketTraffic, UNMARKED, socket_filter,
 };

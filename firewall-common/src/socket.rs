@@ -25,6 +25,9 @@ pub const UNMARKED: u32 = 0;
 pub const ACCEPTED: u32 = 1;
 /// [`SocketMark::role`]: a connection that the host itself opened.
 pub const OUTGOING: u32 = 2;
+/// [`SocketMark::role`]: a session that is older than the filter, at a port without a listener when its first packet came.
+/// The host has probably opened it.
+pub const PRESUMED_OUTGOING: u32 = 3;
 
 /// Mark of a TCP socket at a protected port, in its storage. A session inherits the mark of its listener.
 ///
@@ -39,7 +42,7 @@ pub struct SocketMark {
     pub check: u64,
     /// [`crate::Reason::answer`].
     pub answer: u32,
-    /// [`UNMARKED`], [`ACCEPTED`] or [`OUTGOING`].
+    /// [`UNMARKED`], [`ACCEPTED`], [`OUTGOING`] or [`PRESUMED_OUTGOING`].
     pub role: u32,
 }
 

@@ -45,6 +45,7 @@ const IPV6_HEADER: usize = 40;
 const FLAGS: usize = 13;
 const FIN_SYN_RST_ACK: u8 = 0x17;
 const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
 
 /// One run of the socket filter, for a packet of TCP or UDP. The kernel has verified the packet's headers.
 pub struct Arrival {
@@ -188,11 +189,18 @@ impl Arrival {
         if flow.protocol == UDP {
             return CLASS_UDP;
         }
-        let flags = if self.transport < IPV4_HEADER { None } else { self.load::<u8>(self.transport + FLAGS) };
-        match flags {
-            Some(flags) if flags & FIN_SYN_RST_ACK == SYN => CLASS_SYN,
-            _ => CLASS_TCP,
-        }
+        if self.tcp_flags() & FIN_SYN_RST_ACK == SYN { CLASS_SYN } else { CLASS_TCP }
+    }
+
+    #[inline(always)]
+    fn is_reset(&self, flow: &Flow) -> bool {
+        flow.protocol == TCP && self.tcp_flags() & RST != 0
+    }
+
+    /// The flags of a TCP packet; 0 when unknown.
+    #[inline(always)]
+    fn tcp_flags(&self) -> u8 {
+        if self.transport < IPV4_HEADER { 0 } else { self.load(self.transport + FLAGS).unwrap_or_default() }
     }
 
     /// Reads a value at any offset from the IP header on, through the kernel's copy.
@@ -283,13 +291,15 @@ impl Socket<'static> for Arrival {
     }
 
     /// MPLS and other routes to `lo` make the packets of strangers arrive there. Without an address of its own a socket of
-    /// the host sends to the host from the destination address.
+    /// the host sends to the host from the destination address, or from the primary one of its subnet. A reset gives no
+    /// access, and the socket that it comes from may be gone.
     #[inline(always)]
     fn is_local(&self, flow: &Flow) -> bool {
         self.interface == LOOPBACK
             && !socket_filter_is(socket_filter::LOOPBACK)
             && (flow.source == flow.destination
                 || is_loopback(flow.source, flow.family)
+                || self.is_reset(flow)
                 || self.has_sender(flow))
     }
 

@@ -4,8 +4,8 @@
 mod tests;
 
 use firewall_common::{
-    ACCEPTED, CachedEndpoint, CachedVerdict, OUTGOING, PORT_WORDS, PortWord, Reason, SocketMark, TOMBSTONE,
-    UNMARKED,
+    ACCEPTED, CachedEndpoint, CachedVerdict, OUTGOING, PORT_WORDS, PRESUMED_OUTGOING, PortWord, Reason,
+    SocketMark, TOMBSTONE, UNMARKED,
     packet::{Flow, Shape},
 };
 
@@ -90,14 +90,18 @@ pub fn decide_at_socket<'a, 's>(
             let accepted = match role {
                 ACCEPTED => true,
                 OUTGOING => false,
+                // A packet without a readable port tells nothing about its session.
+                _ if shape != Shape::Port => true,
                 // Older than the filter. At an endpoint it is judged in any case: nothing denied gets in. At a port that
                 // is only closed it is judged if it can have been accepted: nothing of the host's own is cut.
+                PRESUMED_OUTGOING => is_endpoint(flow, maps),
                 _ => is_endpoint(flow, maps) || socket.has_listener(flow),
             };
             if role == UNMARKED
+                && shape == Shape::Port
                 && let Some(mark) = &mut mark
             {
-                mark.role = if accepted { ACCEPTED } else { OUTGOING };
+                mark.role = if accepted { ACCEPTED } else { PRESUMED_OUTGOING };
             }
             if !accepted {
                 return LEFT_ALONE;
@@ -117,7 +121,8 @@ pub fn decide_at_socket<'a, 's>(
     let mut decision = verdicts.by_port(flow, mark.as_deref_mut());
     if port != flow.port && decision.reason.passes() {
         let own = with_port(flow, port, |flow| verdicts.by_port(flow, mark));
-        if own.reason != Reason::NotProtected && decision.reason != Reason::WouldDeny {
+        let is_stricter = decision.reason != Reason::WouldDeny || !own.reason.passes();
+        if own.reason != Reason::NotProtected && is_stricter {
             decision = own;
         }
     }

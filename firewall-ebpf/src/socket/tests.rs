@@ -210,7 +210,7 @@ fn session_older_than_the_filter_is_judged_at_an_endpoint_or_behind_a_listener()
     for (packet, listens, reason, role) in [
         (claimed(STRANGER), false, Reason::NoMatch, ACCEPTED),
         (claimed(STRANGER), true, Reason::NoMatch, ACCEPTED),
-        (translated(STRANGER), false, Reason::NotProtected, OUTGOING),
+        (translated(STRANGER), false, Reason::NotProtected, PRESUMED_OUTGOING),
         (translated(STRANGER), true, Reason::Closed, ACCEPTED),
     ] {
         let old = FakeSocket { listens, ..FakeSocket::session(UNMARKED) };
@@ -225,7 +225,24 @@ fn session_older_than_the_filter_is_judged_at_an_endpoint_or_behind_a_listener()
     // A tombstone is no endpoint.
     let mut maps = host(ENFORCE);
     maps.row(key(&claimed(0)), CLOSED);
-    assert_eq!(judged(&maps, claimed(STRANGER), &FakeSocket::session(UNMARKED)), Reason::NotProtected);
+    let old = FakeSocket::session(UNMARKED);
+    assert_eq!(judged(&maps, claimed(STRANGER), &old), Reason::NotProtected);
+    // A presumption ends with an endpoint there, and a certainty does not.
+    let maps = host(ENFORCE);
+    assert_eq!(judged(&maps, claimed(STRANGER), &old), Reason::NoMatch);
+    assert_eq!(judged(&maps, claimed(STRANGER), &FakeSocket::session(OUTGOING)), Reason::NotProtected);
+}
+
+/// It has no port by which an endpoint or a listener could be found.
+#[test]
+fn unreadable_packet_of_an_older_session_is_judged_and_marks_nothing() {
+    let mut maps = host(ENFORCE);
+    maps.row(EndpointKey { port: 0, protocol: MEMBER_ROW, ..key(&claimed(0)) }, DATABASE);
+    let old = FakeSocket::session(UNMARKED);
+    let mut unreadable = flow(STRANGER, ADDRESS, 0);
+    let decision = decide_at_socket(Shape::Unreadable, &mut unreadable, &old, &maps, &FakeVerdicts(&maps));
+    assert_eq!((decision.reason, old.role()), (Reason::NoPort, UNMARKED));
+    assert_eq!(judged(&maps, claimed(STRANGER), &old), Reason::NoMatch);
 }
 
 #[test]
@@ -253,6 +270,12 @@ fn packet_for_another_port_than_the_sockets_needs_both() {
     maps.row(EndpointKey { port: OTHER.to_be(), ..key(&claimed(0)) }, second);
     assert_eq!(judged(&maps, flow(FRIEND, ADDRESS, OTHER), &listener()), Reason::NoMatch);
     assert_eq!(judged(&maps, claimed(FRIEND), &other()), Reason::NoMatch);
+    // In monitor mode the second admits the source and the first still refuses it.
+    let monitored = Endpoint { mode: MONITOR, ..second };
+    maps.row(EndpointKey { port: OTHER.to_be(), ..key(&claimed(0)) }, monitored);
+    assert_eq!(judged(&maps, flow(STRANGER, ADDRESS, OTHER), &listener()), Reason::NoMatch);
+    assert_eq!(judged(&maps, claimed(STRANGER), &other()), Reason::NoMatch);
+    assert_eq!(judged(&maps, claimed(FRIEND), &other()), Reason::WouldDeny);
 }
 
 #[test]

@@ -246,6 +246,25 @@ fn opens_fast(host: &TestHost, source: &str, to: SocketAddr, listener: &TcpListe
     (&server).read_exact(&mut [0]).is_ok()
 }
 
+/// A connection inside the host to a second address, for which the kernel chooses the first as source. Its reset comes when
+/// the socket of the client is gone.
+#[test]
+fn reset_inside_the_host() {
+    let host = enforcing();
+    host.db.run(&format!("ip address add 198.51.100.11/24 dev {LINK}")).unwrap();
+    let listener = host.db.listen(("198.51.100.11", GUARDED)).unwrap();
+    let client = host.db.connect(listener.local_addr().unwrap(), WAIT).unwrap();
+    let (mut server, from) = listener.accept().unwrap();
+    assert_eq!(from.ip().to_string(), SIDE[0], "the control");
+    server.write_all(b"unread").unwrap();
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    server.set_read_timeout(Some(WAIT)).unwrap();
+    let error = server.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(refused(&host, "lo"), 0);
+}
+
 /// The port was opened before anything protected it.
 #[test]
 fn unprotected_port() {
