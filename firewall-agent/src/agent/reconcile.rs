@@ -25,7 +25,7 @@ use super::read_back::ReadBack;
 use super::session_reset::AccessChange;
 use super::status_reporter::{StatusReporter, Undurable};
 use crate::bpf::Kernel;
-use crate::config::Config;
+use crate::config::{Config, SocketFilterMode};
 use crate::files::scan::ScannedFiles;
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
@@ -91,6 +91,7 @@ pub(super) struct Settings {
     pub managed_ranges: PathBuf,
     pub limits: Limits,
     pub guarded: Guards,
+    pub judges_sockets: bool,
     pub capacity: Capacity,
 }
 
@@ -100,6 +101,7 @@ impl Settings {
             managed_ranges: config.managed_ranges.clone(),
             limits: config.limits(),
             guarded: Guards::from(&config.guarded_ports),
+            judges_sockets: config.socket_filter != SocketFilterMode::Off,
             capacity: Capacity {
                 endpoints: usize::try_from(config.max_endpoints)?,
                 prefixes: usize::try_from(config.max_prefixes)?,
@@ -219,7 +221,12 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let Settings { guarded, limits, .. } = &self.settings;
         let desired =
             self.accepted.desired(&self.persisted, &self.live, guarded.clone(), limits.allow_monitor, now);
-        Desired { limits: self.limits(), frees_nothing: self.frees_nothing, ..desired }
+        Desired {
+            judges_sockets: self.settings.judges_sockets,
+            limits: self.limits(),
+            frees_nothing: self.frees_nothing,
+            ..desired
+        }
     }
 
     /// Limits of the next publish, with the memory available now.
@@ -254,7 +261,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             published = published.followed_by(wanted);
         }
         self.is_uncertain = published.refused_writes;
-        self.access_change.changed |= published.replaced_table || !published.applied.is_empty();
+        // A refused write may have followed others.
+        self.access_change.changed |=
+            published.replaced_table || !published.applied.is_empty() || published.refused_writes;
         self.access_change.revoked |= published.revoked;
         self.commit_opens(&desired, &published);
         (desired, published)

@@ -63,7 +63,8 @@ pub(super) fn plan(
     let now = clock_at(&accepted, &persisted, Moment::now()?).now();
     let guarded = settings.guarded_ports().unwrap_or_else(|| live.guarded.clone());
     let desired = accepted.desired(&persisted, &live, guarded, limits.allow_monitor, now);
-    let desired = Desired { limits: settings.capacity()?, ..desired };
+    let desired =
+        Desired { judges_sockets: settings.judges_sockets(), limits: settings.capacity()?, ..desired };
     let plan = dry_run(&desired, &persisted, &live, kernel.sizes(), now);
     let rejected_files: Vec<RejectedFile> =
         rejected.iter().map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();

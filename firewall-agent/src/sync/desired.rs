@@ -30,6 +30,8 @@ pub struct Desired {
     /// Databases that leave this host: removed by their file, or forgotten.
     pub removed: BTreeSet<DatabaseId>,
     pub guarded: Guards,
+    /// A socket filter judges packets, too. At a guarded port it asks every database about a destination without a row.
+    pub judges_sockets: bool,
     /// This host permits monitor mode; otherwise no database stays in it.
     pub monitor: bool,
     /// Every destination that must be closed unless an endpoint is open there: tombstones are exactly these and those
@@ -68,6 +70,11 @@ impl Default for Capacity {
 }
 
 impl Desired {
+    /// Returns `true` if a closed destination at this port needs no tombstone.
+    pub(super) fn closes_without_tombstone(&self, port: u16) -> bool {
+        !self.judges_sockets && self.guarded.strict().contains(port)
+    }
+
     /// Adds one admitted file, its rules resolved against `ranges` at `now`.
     pub fn add(&mut self, rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) {
         match rules.state {

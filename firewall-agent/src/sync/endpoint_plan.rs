@@ -149,7 +149,7 @@ impl<'a> EndpointPlan<'a> {
 
     /// Rows for the `open` endpoints, with tombstones at the desired closed destinations that `is_closed` accepts, at the
     /// leaving endpoints and at `others`. No tombstone is below an open wildcard, where it would cut off allowed sources,
-    /// or at a port that is guarded against every packet, which is closed anyway.
+    /// or at a port that is closed without one.
     fn rows<'b>(
         &'b self,
         mut open: Vec<(Destination, TableEntry)>,
@@ -160,7 +160,7 @@ impl<'a> EndpointPlan<'a> {
         let wildcards = open.iter().filter(|(to, _)| to.address.is_none());
         let wildcards: BTreeSet<(u16, Protocol)> = wildcards.map(|(to, _)| (to.port, to.protocol)).collect();
         let needs_row = |to: &Destination| {
-            !desired.guarded.strict().contains(to.port)
+            !desired.closes_without_tombstone(to.port)
                 && (wildcards.is_empty() || !wildcards.contains(&(to.port, to.protocol)))
         };
         let mut closed: Vec<Destination> =

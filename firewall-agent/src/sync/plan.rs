@@ -53,7 +53,7 @@ pub struct Change {
 pub struct Plan {
     /// By database, without those that do not change.
     pub changes: Vec<Change>,
-    /// Tombstones added or removed. A guarded port has none: its destinations are closed anyway.
+    /// Tombstones added or removed. Without a socket filter a guarded port has none: its destinations are closed anyway.
     pub tombstones: BTreeMap<Destination, Transition<()>>,
     /// Databases that would not reach the desired state, with the reason.
     pub failed: BTreeMap<DatabaseId, String>,

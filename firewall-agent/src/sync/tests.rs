@@ -44,6 +44,7 @@ fn claimed(destinations: impl IntoIterator<Item = Destination>) -> Arc<ClaimedDe
 pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
     let mut desired =
         Desired { guarded: Guards::from([PORTS[0]]), monitor: rng.u8(0..6) > 0, ..Desired::default() };
+    desired.judges_sockets = rng.bool();
     if rng.bool() {
         let other = Ports::from([PORTS[1]]);
         let other = if rng.bool() { Guards::from(other) } else { Guards::new(Ports::new(), &other) };

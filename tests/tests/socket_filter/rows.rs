@@ -68,6 +68,25 @@ fn tombstone_is_closed_to_everybody() {
     check(&host, 6000, false, false);
 }
 
+/// Another database admits the source at the addresses that no file claims, by its rules or by monitor mode.
+#[test]
+fn tombstone_at_a_guarded_port_is_closed_to_the_sources_of_other_databases() {
+    let other = |revision| friends(RuleFile::new("other", revision).endpoint("192.0.2.10:30001"));
+    let host = crate::scene::built(
+        TestHost::builder().config("allow_monitor: true").rules(rules(1)).rules(other(1)),
+    );
+    restart(&host, "enforce", &[]);
+    host.until_applied(DATABASE, 1);
+    host.push(&RuleFile::new(DATABASE, 2).removed());
+    host.until("the database is gone", |status| status["databases"].as_array().unwrap().len() == 1);
+    check(&host, PORT, false, false);
+    host.push(&other(2).monitor());
+    host.until_applied("other", 2);
+    check(&host, PORT, false, false);
+    // Control: where no file ever claimed the destination.
+    check(&host, 30_002, true, true);
+}
+
 /// No file claims an address of the second link: the database cannot be told, and every source that one of them allows
 /// passes.
 #[test]

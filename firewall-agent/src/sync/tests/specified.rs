@@ -69,7 +69,8 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
     }
     closed.retain(|to| {
         let is_open = open.keys().any(|one| one.covers(to));
-        !is_open && !desired.guarded.strict().contains(to.port) && !desired.opened.contains(to)
+        let is_guarded = !desired.judges_sockets && desired.guarded.strict().contains(to.port);
+        !is_open && !is_guarded && !desired.opened.contains(to)
     });
     open.extend(closed.into_iter().map(|to| (to, TableEntry::Tombstone)));
     open

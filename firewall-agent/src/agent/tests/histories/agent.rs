@@ -67,6 +67,7 @@ pub fn settings() -> Settings {
         managed_ranges: PathBuf::from(RANGES),
         limits: Limits { max_rules: 30, allow_monitor: true, node_name: None },
         guarded: Guards::from([5001]),
+        judges_sockets: false,
         capacity: Capacity::default(),
     }
 }

@@ -102,6 +102,7 @@ impl Host {
             promises: Promises::default(),
             settings: Settings {
                 limits: Limits { node_name: Some(config.node_name.clone()), ..settings().limits },
+                judges_sockets: rng.bool(),
                 ..settings()
             },
             config,
