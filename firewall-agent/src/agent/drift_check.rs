@@ -38,10 +38,8 @@ impl Agent {
     pub(super) fn attach_interfaces(&mut self, woken: Instant) {
         if self.reconciler.detached().is_none() {
             let programs = self.packet_log.attached(&mut self.programs);
-            let before = self.interfaces.attached().count();
-            self.interfaces.attach(programs, &self.pins, &mut self.repairs, woken);
-            if self.interfaces.attached().count() > before {
-                // Refused sources had access through the new ones.
+            if self.interfaces.attach(programs, &self.pins, &mut self.repairs, woken) {
+                // Refused sources may have had access by it.
                 self.resume_session_reset(AccessChange::ALL);
             }
             self.socket_filter.attach(&mut self.programs, &self.pins, &mut self.repairs, woken);

@@ -61,14 +61,21 @@ impl Interfaces {
     }
 
     /// Attaches the loaded program to every configured interface that is present: to new ones, and again where another
-    /// program changed the link. `woken` is the time of the event that triggered the pass.
-    pub fn attach(&mut self, programs: &mut Programs, pins: &Pins, repairs: &mut Repairs, woken: Instant) {
+    /// program changed the link. `woken` is the time of the event that triggered the pass. Returns `true` if an interface
+    /// was not known to run this program before.
+    pub fn attach(
+        &mut self,
+        programs: &mut Programs,
+        pins: &Pins,
+        repairs: &mut Repairs,
+        woken: Instant,
+    ) -> bool {
         let listed = InterfaceTable::list().and_then(|table| Ok((table, programs.id()?)));
         let (interfaces, ours) = match listed {
             Ok(listed) => listed,
             Err(error) => {
                 self.failed.insert("interfaces".to_owned(), format!("{error:#}"));
-                return;
+                return false;
             }
         };
         repairs.done("link_pin", self.links.update_pins(pins, &interfaces));
@@ -81,7 +88,7 @@ impl Interfaces {
             is_present
         });
         self.exposed.retain(|name, _| interfaces.get(name).is_some());
-        let mut failed = self.patterns.missing();
+        let (mut failed, mut is_any_new) = (self.patterns.missing(), false);
         self.segments.clear();
         let wanted: BTreeSet<&str> = self.patterns.wanted().collect();
         // A filtered interface stays filtered regardless of the current configuration, until `detach`.
@@ -102,7 +109,7 @@ impl Interfaces {
                 Ok((link, step)) => {
                     let message = large_segments(name, state, &link);
                     self.segments.extend(message.map(|message| (name.clone(), message)));
-                    self.is_filtered(name, state, &link, step, repairs, woken);
+                    is_any_new |= self.is_filtered(name, state, &link, step, repairs, woken);
                 }
                 Err(error) => {
                     self.is_refused(name, woken);
@@ -116,6 +123,7 @@ impl Interfaces {
         }
         self.failed = failed;
         self.checked_at = Some(woken);
+        is_any_new
     }
 
     /// Records an interface on which the attach failed.
@@ -128,7 +136,7 @@ impl Interfaces {
         self.backoff.entry(name.to_owned()).or_default().failed(woken);
     }
 
-    /// Records an interface on which our program runs.
+    /// Records an interface on which our program runs; returns `true` unless it was known to run there.
     fn is_filtered(
         &mut self,
         name: &str,
@@ -137,14 +145,14 @@ impl Interfaces {
         step: Step,
         repairs: &mut Repairs,
         woken: Instant,
-    ) {
+    ) -> bool {
         let attached = (state.index, link.program);
         if step == Step::Unchanged
             && self.attached.get(name) == Some(&attached)
             && !self.exposed.contains_key(name)
         {
             self.backoff.remove(name);
-            return;
+            return false;
         }
         let was_attached = self.attached.insert(name.to_owned(), attached).is_some();
         self.backoff.remove(name);
@@ -156,7 +164,7 @@ impl Interfaces {
             } else if !was_attached {
                 info!(interface = name, link = link.link, program = link.program, "link adopted");
             }
-            return;
+            return true;
         }
         // An interface that we filtered was filtered at the last pass; a new one is open since the event that woke us.
         // For one that was present before this process the open time is unknown.
@@ -169,6 +177,7 @@ impl Interfaces {
         }
         let mode = link.mode.map_or("gone", Attached::name);
         info!(interface = name, mode, link = link.link, program = link.program, "link attached");
+        true
     }
 
     /// Every attached link of ours, with the names and modes of the last pass. Omits links that cannot be queried.

@@ -121,7 +121,9 @@ impl SocketFilter {
     /// When link or program cannot be queried.
     pub fn status(&self, programs: &mut Programs) -> Result<SocketFilterStatus> {
         let link = self.link.describe(programs)?;
-        let mode = if link.is_some() { self.mode.to_string() } else { UNFILTERED.to_owned() };
+        // A link without a tag runs a program of an earlier configuration, or of someone else.
+        let is_ours = link.as_ref().is_some_and(|link| !link.tag.is_empty());
+        let mode = if is_ours { self.mode.to_string() } else { UNFILTERED.to_owned() };
         let SocketLink { link, program, tag } =
             link.unwrap_or(SocketLink { link: 0, program: 0, tag: String::new() });
         Ok(SocketFilterStatus {

@@ -3,7 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+#[path = "../support/bpf.rs"]
+mod bpf;
 mod many;
+#[path = "../support/raw.rs"]
+mod raw;
 mod reset;
 mod scene;
 #[path = "../support/strace.rs"]

@@ -1,9 +1,13 @@
 //! Sessions that end, each beside one that stays.
 
+use std::io::Write as _;
 use std::time::Duration;
 
-use firewall_tests::lab::{Postgres, RuleFile, Session as Client, TestHost, psql};
+use firewall_tests::lab::{INTERFACE, Postgres, RuleFile, Session as Client, TestHost, psql};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use crate::raw::Map;
 use crate::scene::{
     DATABASE, FRIENDS, KEEP, PORT, RESET, REVOKED, Session, built, count, everyone, friends, listen,
     listeners, scene, server, sessions, stopped, until_counted,
@@ -171,6 +175,43 @@ fn source_without_a_rule_is_reset_after_attach_only() {
     revoked.iter().for_each(|session| session.assert_open(&host));
     assert_eq!(host.ask(&["attach"]).code, Some(0));
     revoked.iter().for_each(|session| session.until_reset(&host));
+}
+
+/// Strangers had access until the repair.
+#[test]
+fn sessions_from_before_a_link_is_repaired_end() {
+    let host = stopped(RESET);
+    host.push(&friends(1));
+    host.start();
+    host.until_applied(DATABASE, 1);
+    let listeners = listeners(&host);
+    signal(&host, Signal::SIGSTOP);
+    Map::pinned(&host.home.pins().join("links").join(INTERFACE)).detach().unwrap();
+    let [allowed, stranger] = [FRIENDS[0], REVOKED[0]].map(|source| sessions(&host, &listeners, source));
+    signal(&host, Signal::SIGCONT);
+    stranger.iter().for_each(|session| session.until_reset(&host));
+    allowed.iter().for_each(|session| session.assert_open(&host));
+}
+
+fn signal(host: &TestHost, signal: Signal) {
+    kill(Pid::from_raw(host.pid().cast_signed()), signal).unwrap();
+}
+
+/// The server has closed it, and waits for the acknowledgement of a client that the firewall refuses.
+#[test]
+fn orphan_ends_by_itself() {
+    let host = scene(RESET);
+    let listeners = listeners(&host);
+    let [orphan, _other] = sessions(&host, &listeners, REVOKED[0]);
+    let _others = sessions(&host, &listeners, REVOKED[1]);
+    // Its client no longer answers.
+    host.outside.run(&format!("ip address del {}/24 dev eth0", REVOKED[0])).unwrap();
+    (&orphan.server).write_all(b"unacknowledged").unwrap();
+    drop(orphan.server);
+    host.push(&friends(2));
+    until_counted(&host, DATABASE, 3);
+    let states = host.db.run("ss -H -t -n state fin-wait-1").unwrap();
+    assert_eq!(states.lines().count(), 1, "{states}");
 }
 
 /// A kernel that destroys no sockets.

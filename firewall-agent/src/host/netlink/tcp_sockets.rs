@@ -26,6 +26,10 @@ const INET_DIAG_BC_S_LE: u8 = 3;
 /// Most ranges of ports that the kernel compares with each socket.
 const MOST_RANGES: usize = 32;
 
+/// FIN_WAIT1, FIN_WAIT2, LAST_ACK and CLOSING, as the kernel numbers the states: a process may have closed the socket. The
+/// kernel lists TIME_WAIT sockets that were in FIN_WAIT2 with that state.
+const CLOSING: [u8; 4] = [4, 5, 9, 11];
+
 /// A TCP socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcpSocket {
@@ -33,6 +37,8 @@ pub struct TcpSocket {
     id: SocketId,
     /// An IPv6 listener that accepts no IPv4.
     pub v6_only: bool,
+    /// Its process has closed it, and the kernel alone ends it.
+    is_orphan: bool,
 }
 
 impl TcpSocket {
@@ -59,7 +65,13 @@ impl TcpSocket {
         let list = attributes(body.get(HEADER..).unwrap_or_default())?;
         let v6_only = list.iter().find(|attribute| attribute.kind() == INET_DIAG_SKV6ONLY);
         let v6_only = v6_only.map(|attribute| parse_u8(attribute.value())).transpose()?;
-        Ok(Self { family: header.family, id: header.socket_id, v6_only: v6_only.is_some_and(|is| is != 0) })
+        Ok(Self {
+            family: header.family,
+            v6_only: v6_only.is_some_and(|is| is != 0),
+            // A session that no process has accepted has no inode, either.
+            is_orphan: header.inode == 0 && CLOSING.contains(&header.state),
+            id: header.socket_id,
+        })
     }
 
     fn order(&self) -> Message {
@@ -77,11 +89,12 @@ pub fn each_listener(ports: &[RangeInclusive<u16>], each: impl FnMut(TcpSocket))
 }
 
 /// Passes on each session whose local port is one of these, which are sorted and do not overlap: in every state from an
-/// unfinished handshake on, except TIME_WAIT.
+/// unfinished handshake on, except TIME_WAIT and orphans. Those hold no locks, end by their own timers, and before Linux
+/// 6.11 (bac76cf89816) a destroyed orphan may stay forever.
 ///
 /// # Errors
 /// When the kernel refuses, or the reply is malformed.
-pub fn each_session(ports: &[RangeInclusive<u16>], each: impl FnMut(TcpSocket)) -> Result<()> {
+pub fn each_session(ports: &[RangeInclusive<u16>], mut each: impl FnMut(TcpSocket)) -> Result<()> {
     let states = StateFlags::ESTABLISHED
         | StateFlags::SYN_RECV
         | StateFlags::FIN_WAIT1
@@ -89,6 +102,11 @@ pub fn each_session(ports: &[RangeInclusive<u16>], each: impl FnMut(TcpSocket)) 
         | StateFlags::CLOSE_WAIT
         | StateFlags::LAST_ACK
         | StateFlags::CLOSING;
+    let each = |socket: TcpSocket| {
+        if !socket.is_orphan {
+            each(socket)
+        }
+    };
     list(states, ports, each).context("cannot list TCP sessions by sock_diag (module tcp_diag)")
 }
 
@@ -153,7 +171,8 @@ impl SocketReset {
     /// The kernel refuses, without CONFIG_INET_DIAG_DESTROY by EOPNOTSUPP.
     pub fn new() -> Result<Self> {
         let reset = Self(Orders::new(NETLINK_SOCK_DIAG)?);
-        let unspecified = TcpSocket { family: AF_INET, id: SocketId::new_v4(), v6_only: false };
+        let unspecified =
+            TcpSocket { family: AF_INET, id: SocketId::new_v4(), v6_only: false, is_orphan: false };
         match reset.reset(&unspecified) {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                 Err(error).context("the kernel lacks CONFIG_INET_DIAG_DESTROY")
