@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 
 use super::interfaces::Interfaces;
 use super::{Agent, fail_closed};
-use crate::bpf::Pins;
-use crate::config::Config;
+use crate::bpf::{Pins, socket_filter_runs};
+use crate::config::{Config, SocketFilterMode};
 use crate::files::lock::Lock;
 
 /// Time between two checks for interfaces that are not filtered yet.
@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Restored {
     /// One line for the operator.
     pub summary: String,
-    /// Configured interfaces that are not filtered, each with its reason.
+    /// Configured interfaces that are not filtered, and a socket filter that should enforce and does not run, each with its
+    /// reason.
     pub not_filtered: Vec<String>,
     /// Databases without capacity, unused stored records and similar; everything else is in force.
     pub not_in_force: Vec<String>,
@@ -41,8 +42,8 @@ impl Restored {
     }
 }
 
-/// Publishes the last good state and attaches, waiting up to `patience` for interfaces. Where an agent already runs,
-/// waits until that agent filters every configured interface that is present.
+/// Publishes the last good state and attaches, waiting up to `patience` for interfaces and the socket filter. Where an
+/// agent already runs, waits until that agent filters every configured interface that is present, and the sockets.
 ///
 /// # Errors
 /// No agent runs and a start fails, as [`Agent::start`] does.
@@ -74,24 +75,30 @@ fn restored_by(owner: u32, config: &Config) -> Result<Restored> {
         )));
     }
     let mut interfaces = Interfaces::new(&config.interfaces, config.xdp_mode)?;
-    let names = interfaces.unfiltered(&Pins::new(&config.bpffs_dir))?;
+    let pins = Pins::new(&config.bpffs_dir);
+    let names = interfaces.unfiltered(&pins)?;
     let unfiltered = names.iter().map(|name| format!("interface {name}: not filtered by agent {owner}"));
+    let is_open = config.socket_filter == SocketFilterMode::Enforce && !socket_filter_runs(&pins)?;
+    let sockets = is_open.then(|| format!("socket filter: not attached by agent {owner}"));
     let mut restored = Restored::complete(format!(
         "agent {owner} runs and filters every configured interface that is present"
     ));
-    restored.not_filtered = unfiltered.collect();
+    restored.not_filtered = unfiltered.chain(sockets).collect();
     Ok(restored)
 }
 
 impl Agent {
-    /// Waits up to `patience` until every configured interface is present and filtered, and ends.
+    /// Waits up to `patience` until every configured interface is present and filtered, and the sockets are, and ends.
     fn restore(mut self, patience: Duration) -> Restored {
         let detached = self.reconciler.detached();
         let started = Instant::now();
-        while detached.is_none() && self.interfaces.errors().next().is_some() && started.elapsed() < patience
-        {
+        let is_open = |agent: &Self| {
+            agent.interfaces.errors().next().is_some() || agent.socket_filter.unfiltered().is_some()
+        };
+        while detached.is_none() && is_open(&self) && started.elapsed() < patience {
             sleep(PAUSE);
             self.interfaces.changed();
+            self.socket_filter.changed();
             self.attach_interfaces(Instant::now());
         }
         self.write_status();

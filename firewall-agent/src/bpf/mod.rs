@@ -34,5 +34,5 @@ pub use packet_log::PacketLog;
 pub use pins::{Owned, Pins};
 pub use probe::{Answer, Probe};
 pub use programs::{MapSizes, Programs};
-pub use socket_link::{OpenSocketLink, SocketLink};
+pub use socket_link::{OpenSocketLink, SocketLink, socket_filter_runs};
 pub use socket_traffic::SocketCount;

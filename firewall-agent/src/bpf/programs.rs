@@ -379,7 +379,7 @@ impl Recorders {
 }
 
 /// Kernel id of the program pinned at `path`; `None` when there is none, or it is foreign.
-fn pinned(path: &Path) -> Result<Option<u32>> {
+pub(super) fn pinned(path: &Path) -> Result<Option<u32>> {
     let cannot_stat = || format!("cannot stat {}", path.display());
     if !path.try_exists().with_context(cannot_stat)? {
         return Ok(None);

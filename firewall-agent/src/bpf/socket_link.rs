@@ -21,7 +21,7 @@ use super::{
     Step,
     map_of_maps::is_foreign,
     pins::{Pins, unpin},
-    programs::Programs,
+    programs::{Programs, pinned},
     syscall::{self, CgroupLinkInfo},
 };
 
@@ -161,6 +161,20 @@ pub(super) fn runs(pins: &Pins, program: Option<u32>) -> bool {
     match syscall::open_cgroup_link(&pins.link(names::SOCKET_LINK)) {
         Ok((_, info)) => info.cgroup == 0 || Some(info.program) == program,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Returns whether a control group runs the pinned socket filter.
+///
+/// # Errors
+/// When the pins cannot be read.
+pub fn socket_filter_runs(pins: &Pins) -> Result<bool> {
+    let program = pinned(&pins.program(names::SOCKET_FILTER))?;
+    let pin = pins.link(names::SOCKET_LINK);
+    match syscall::open_cgroup_link(&pin) {
+        Ok((_, info)) => Ok(info.cgroup != 0 && Some(info.program) == program),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot open {}", pin.display())),
     }
 }
 

@@ -118,6 +118,30 @@ fn missing_group_is_a_condition_that_blocks_only_with_enforce() {
     host.until("ready nonetheless", |status| status["ready"] == true);
 }
 
+/// The database's unit starts only on a host with the filter that is to enforce.
+#[test]
+fn restore_requires_an_enforcing_filter() {
+    let host = built(TestHost::builder().config("socket_filter: enforce").rules(rules(1)));
+    let restore = || host.ask(&["restore", "--wait", "300ms"]);
+    let works = restore();
+    assert_eq!(works.code, Some(0), "{works:?}");
+    host.change_config("socket_filter: enforce", "socket_filter: enforce\nsocket_filter_cgroup: /nowhere");
+    let refused = restore();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("socket filter: cannot stat /nowhere"), "{refused:?}");
+    // Beside the daemon, which has not attached it, either. The link of the first restore is of another program.
+    host.start();
+    host.until("a condition", |status| condition(status, "socket_filter"));
+    let refused = restore();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("socket filter: not attached by agent"), "{refused:?}");
+    host.stop();
+    host.change_config("\nsocket_filter_cgroup: /nowhere", "");
+    host.start();
+    host.until("attached", |status| status["socket_filter"]["mode"] == "enforce");
+    assert_eq!(restore().code, Some(0));
+}
+
 /// The group of a service may end, with the link; a group of the same path is another one.
 #[test]
 fn group_that_is_made_again_is_attached_again() {
