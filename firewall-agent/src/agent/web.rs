@@ -42,7 +42,8 @@ impl Counters for Kernel {
     fn sockets(&self) -> Result<Vec<SocketTally>> {
         let names = InterfaceNames::read();
         let counts = self.socket_traffic()?.into_iter().map(|one| SocketTally {
-            interface: names.name(one.interface),
+            // Containers come and go: their interfaces would be ever more labels.
+            interface: names.known(one.interface).unwrap_or("other").to_owned(),
             reason: one.reason.name(),
             counter: one.counter,
             tally: Tally { packets: one.packets, bytes: one.bytes },

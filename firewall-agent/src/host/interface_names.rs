@@ -12,11 +12,16 @@ impl InterfaceNames {
         Self(InterfaceTable::list().ok())
     }
 
+    /// The name of an index, if there is such an interface.
+    #[must_use]
+    pub fn known(&self, index: u32) -> Option<&str> {
+        self.0.as_ref().and_then(|interfaces| interfaces.name(index))
+    }
+
     /// The name of an index; `index N` without such an interface, `-` for 0.
     #[must_use]
     pub fn name(&self, index: u32) -> String {
-        let name = self.0.as_ref().and_then(|interfaces| interfaces.name(index));
-        match (index, name) {
+        match (index, self.known(index)) {
             (0, _) => "-".to_owned(),
             (_, Some(name)) => name.to_owned(),
             (_, None) => format!("index {index}"),

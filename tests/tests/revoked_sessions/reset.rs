@@ -88,16 +88,18 @@ fn sessions_of_a_removed_database_end() {
     until_counted(&host, DATABASE, 4);
 }
 
-/// A new revision without the endpoint closes it.
+/// A new revision without the endpoint closes it: by a tombstone, and without a socket filter by the guard alone.
 #[test]
 fn sessions_at_a_dropped_endpoint_end() {
-    let host = scene(RESET);
-    let listeners = listeners(&host);
-    let [dropped, allowed] = sessions(&host, &listeners, FRIENDS[0]);
-    host.push(&RuleFile::new(DATABASE, 2).endpoint("30432").allow("192.0.2.20/32"));
-    dropped.until_reset(&host);
-    allowed.assert_open(&host);
-    assert!(allowed.answers());
+    for config in [RESET, "revoke_sessions: reset\nsocket_filter: off"] {
+        let host = scene(config);
+        let listeners = listeners(&host);
+        let [dropped, allowed] = sessions(&host, &listeners, FRIENDS[0]);
+        host.push(&RuleFile::new(DATABASE, 2).endpoint("30432").allow("192.0.2.20/32"));
+        dropped.until_reset(&host);
+        allowed.assert_open(&host);
+        assert!(allowed.answers());
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tracing::error;
 
 use self::flows::Flows;
 use self::metrics_page::MetricsPage;
+use self::sockets::Sockets;
 pub(super) use self::timings::Timings;
 use super::{Counters, SharedState};
 use crate::status::ReasonCounter;
@@ -32,6 +33,7 @@ pub(super) struct Exporter {
     counters: Box<dyn Counters>,
     shared: Arc<SharedState>,
     flows: Flows,
+    sockets: Sockets,
     /// Last answer, and the time it was written.
     last: Option<(Instant, String)>,
     /// Error of the last read of the counters.
@@ -40,7 +42,14 @@ pub(super) struct Exporter {
 
 impl Exporter {
     pub fn new(counters: Box<dyn Counters>, shared: Arc<SharedState>) -> Self {
-        Self { counters, shared, flows: Flows::default(), last: None, failure: None }
+        Self {
+            counters,
+            shared,
+            flows: Flows::default(),
+            sockets: Sockets::default(),
+            last: None,
+            failure: None,
+        }
     }
 
     pub fn reasons(&self) -> Result<Vec<ReasonCounter>> {
@@ -64,13 +73,14 @@ impl Exporter {
         let mut page = MetricsPage::default();
         let read = self.counters.reasons().and_then(|reasons| {
             self.flows.read(&snapshot, self.counters.as_ref())?;
-            Ok((reasons, self.counters.unrecorded()?, self.counters.sockets()?))
+            self.sockets.read(&self.counters.sockets()?, &snapshot);
+            Ok((reasons, self.counters.unrecorded()?))
         });
         page.gauge("counters_readable", "Kernel counters readable: 1 or 0", read.is_ok());
         match read {
-            Ok((reasons, unrecorded, sockets)) => {
+            Ok((reasons, unrecorded)) => {
                 packets::write(&reasons, unrecorded, &self.flows, &mut page);
-                sockets::write(&sockets, &snapshot, &mut page);
+                self.sockets.write(&snapshot, &mut page);
                 self.failure = None;
             }
             Err(error) => {
