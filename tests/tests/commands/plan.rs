@@ -221,10 +221,13 @@ fn plan_predicts_tombstones_and_lack_of_room() {
     let dropped = json!([{"endpoint": endpoint, "before": false, "after": true}]);
     let plan = host.json(&["plan"]);
     assert_eq!((&plan["tombstones"], &plan["databases"][0]["problem"]), (&dropped, &Value::Null), "{plan}");
-    // A guard of the configuration closes it without a tombstone, before any agent sets the guard.
-    host.change_config("guarded_ports: [", "guarded_ports: [9000, ");
-    assert_eq!(host.json(&["plan"])["tombstones"], json!([]));
-    host.change_config("guarded_ports: [9000, ", "guarded_ports: [");
+    // A guard of the configuration closes it, before any agent sets the guard: without a tombstone, unless the socket
+    // filter needs one.
+    for (with, expected) in [("socket_filter: off\n", json!([])), ("", dropped)] {
+        host.change_config("guarded_ports: [", &format!("{with}guarded_ports: [9000, "));
+        assert_eq!(host.json(&["plan"])["tombstones"], expected, "{with}");
+        host.change_config(&format!("{with}guarded_ports: [9000, "), "guarded_ports: [");
+    }
     // The same when one more prefix does not fit: the dropped endpoint is still closed, and none is opened.
     host.change_config("node_name", "max_prefixes: 1\nnode_name");
     let plan = host.json(&["plan"]);

@@ -6,6 +6,7 @@
 
 mod causes;
 mod compiled;
+mod documented;
 mod fixtures;
 mod hostile;
 mod invalid;
