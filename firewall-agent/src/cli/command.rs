@@ -296,12 +296,14 @@ pub(super) enum Command {
 }
 
 const AUDIT_HELP: &str = "\
-Kinds: loopback, container (bridge, veth, macvlan, …), interface (up, without the agent's link), tunnel, \
-unclaimed_address (a listener that no endpoint covers), dnat, ephemeral (a protected port in the host's ephemeral port \
-range), source_routing, segment_routing, route_localnet.\n\n\
-Checks this network namespace only. Does not check tc and other eBPF programs, IPVS, or rules inside containers. \
-Reading nftables rules requires CAP_NET_ADMIN; only iptables-legacy itself can read its rules. The report lists \
-unchecked objects.\n\n\
+Kinds of bypasses: loopback, container (bridge, veth, macvlan, …), interface (up, without the agent's link), tunnel, \
+generic_mode, unclaimed_address (a listener that no endpoint covers), local_route, broadcast, dnat, rewrite, redirect, \
+ipsec, mpls, source_routing, segment_routing, route_localnet.\n\
+Kinds of allowed packets that are dropped: ephemeral (a protected port in the host's ephemeral port range), masquerade, \
+resolver.\n\n\
+Checks this network namespace only. Does not check eBPF programs other than those of tc filters, IPVS, or traffic \
+between containers. Reading rules of nftables and policies of IPsec requires CAP_NET_ADMIN, those of iptables-legacy \
+root. The report lists unchecked objects.\n\n\
 Exit codes: 0 nothing found, or only accepted kinds; 1 failed, or an object was not checked, even if bypasses were \
 found; 2 bad input; 5 bypasses found.\n\n\
 Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,container -o json";

@@ -44,6 +44,23 @@ fn manual_has_a_row_and_an_example_of_every_command() {
 }
 
 #[test]
+fn help_and_manual_have_every_kind_of_finding() {
+    let refused = definition().try_get_matches_from(["firewall-agent", "audit", "--accept", "nonsense"]);
+    let error = refused.unwrap_err().to_string();
+    let kinds = error.split_once("must be one of ").unwrap().1.lines().next().unwrap();
+    let kinds: Vec<&str> = kinds.split(", ").collect();
+    assert!(kinds.len() >= 19, "{kinds:?}");
+    let help = definition().find_subcommand_mut("audit").unwrap().render_long_help().to_string();
+    let words: Vec<&str> = help.split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
+    let manual = fs::read_to_string(root().join("docs/commands.md")).unwrap();
+    let rows: Vec<&str> = manual.lines().filter(|line| line.starts_with("| `")).collect();
+    for kind in kinds {
+        assert!(words.contains(&kind), "{kind} is not in the help");
+        assert!(rows.iter().any(|row| row.contains(&format!("`{kind}`"))), "{kind} is not in the manual");
+    }
+}
+
+#[test]
 fn documented_commands_succeed_with_the_files_of_the_readme() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let blocks: Vec<&str> =
