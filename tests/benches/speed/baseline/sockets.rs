@@ -23,8 +23,9 @@ pub struct Cost {
 pub fn attach(pins: &Pins, name: &str) -> Result<CgroupSkb> {
     let mut program = CgroupSkb::from_pin(pins.program(name), CgroupSkbAttachType::Ingress)?;
     let group = File::open(CGROUP)?;
+    // A link is always one of several; the kernel refuses the flag that says so.
     program
-        .attach(group, CgroupSkbAttachType::Ingress, CgroupAttachMode::AllowMultiple)
+        .attach(group, CgroupSkbAttachType::Ingress, CgroupAttachMode::Single)
         .with_context(|| format!("{name}: not attached"))?;
     Ok(program)
 }
