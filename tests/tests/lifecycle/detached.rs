@@ -46,6 +46,25 @@ fn detach_removes_everything_until_attach() {
     agent.wait_until("it is ready", || host.status()["ready"] == true).unwrap();
 }
 
+/// The daemon holds the links open.
+#[test]
+fn detach_includes_links_whose_pins_are_gone() {
+    let host = hosts();
+    // No drift check makes the pins again in between.
+    host.start_with(&["--socket-filter", "enforce", "--drift-interval", "10m"]);
+    host.until("both attached", |status| {
+        status["ready"] == true && status["socket_filter"]["mode"] == "enforce"
+    });
+    let links = host.home.pins().join("links");
+    for link in fs::read_dir(&links).unwrap() {
+        fs::remove_file(link.unwrap().path()).unwrap();
+    }
+    let down = host.ask(&["detach", "--yes"]);
+    assert_eq!(down.code, Some(0), "{down:?}");
+    until_open(&host, "the host is open");
+    host.until("no socket filter", |status| status["socket_filter"]["mode"] == "none");
+}
+
 #[test]
 fn detach_and_attach_need_no_daemon() {
     let host = hosts();
