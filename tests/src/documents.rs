@@ -1,4 +1,4 @@
-//! Commands that the documents show: lines of their `sh` blocks.
+//! Commands and files that the documents show: lines of their `sh` blocks, and their `yaml` blocks.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,13 @@ impl fmt::Display for Documented {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.position, self.words.join(" "))
     }
+}
+
+/// Returns the contents of the `yaml` blocks of a document.
+#[must_use]
+pub fn yaml_blocks(document: &str) -> Vec<&str> {
+    let blocks = document.split("```yaml\n").skip(1);
+    blocks.filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
 }
 
 /// Returns every command in the documents of the tree that starts with these words.

@@ -63,8 +63,7 @@ fn help_and_manual_have_every_kind_of_finding() {
 #[test]
 fn documented_commands_succeed_with_the_files_of_the_readme() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks: Vec<&str> =
-        readme.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let blocks = documents::yaml_blocks(&readme);
     let [_config, rules, ranges] = blocks[..] else { panic!("{blocks:?}") };
     let host = TestHost::builder().build();
     host.write("orders.yaml", rules);

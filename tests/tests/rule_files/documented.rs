@@ -4,16 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use firewall_tests::documents::yaml_blocks;
 use firewall_tests::lab::agent_binary;
 use tempfile::TempDir;
 
 const DOCUMENTS: [&str; 4] = ["README.md", "docs/control-plane.md", "docs/operations.md", "docs/verdicts.md"];
-
-/// Returns the contents of the `yaml` blocks of a document.
-fn blocks(document: &str) -> Vec<&str> {
-    let blocks = document.split("```yaml\n").skip(1);
-    blocks.filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
-}
 
 /// Returns whether the agent accepts this file, with this configuration, and its output.
 fn validate(config: &str, file: &str) -> (bool, String) {
@@ -32,7 +27,7 @@ fn documented_files_and_settings_are_valid() {
     let (mut files, mut configs) = (Vec::new(), Vec::new());
     for name in DOCUMENTS {
         let document = fs::read_to_string(root.join(name)).unwrap();
-        for block in blocks(&document) {
+        for block in yaml_blocks(&document) {
             let kind = if block.starts_with("schema_version:") { &mut files } else { &mut configs };
             kind.push(block.to_owned());
         }
