@@ -23,8 +23,8 @@ use crate::workspace::Workspace;
 /// Far longer than the slowest target takes: a mutant that makes a test hang counts as killed.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// Settings of cargo above the copy, which the tests' own builds take, too: a fault costs a tenth of the compile time
-/// without optimisation, and nobody reads a backtrace.
+/// Settings of cargo above the copy; the builds that the tests start use them, too. Without optimisation and line tables a
+/// fault compiles in a tenth of the time.
 const CARGO_CONFIG: &str = "[profile.dev]\ndebug = 0\n[profile.dev.package.firewall-agent]\nopt-level = 0\n";
 
 /// Time between two looks at a running test.
@@ -145,17 +145,15 @@ impl Judge {
             thread::sleep(LOOK);
             let status = child.try_wait()?;
             let log = String::from_utf8_lossy(&fs::read(&self.log)?).into_owned();
-            match status {
-                Some(status) if status.success() => return Ok(Ended::Passed),
-                Some(_) => return Ok(Ended::Failed(log)),
-                None if failed_test(&log).is_none() && started.elapsed() < LONGEST => {}
-                None => {
-                    // Labs end with the threads of their test.
-                    killpg(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGKILL)?;
-                    child.wait()?;
-                    let is_late = failed_test(&log).is_none();
-                    return Ok(if is_late { Ended::Late } else { Ended::Failed(log) });
-                }
+            if let Some(status) = status {
+                return Ok(if status.success() { Ended::Passed } else { Ended::Failed(log) });
+            }
+            let has_failed = failed_test(&log).is_some();
+            if has_failed || started.elapsed() >= LONGEST {
+                // Labs end with the threads of their test.
+                killpg(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGKILL)?;
+                child.wait()?;
+                return Ok(if has_failed { Ended::Failed(log) } else { Ended::Late });
             }
         }
     }
