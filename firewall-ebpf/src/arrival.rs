@@ -103,9 +103,11 @@ impl Arrival {
         let mut arrival = Self { ctx, sock, state, port, interface, length, transport: 0, source_port: 0 };
         let shape = arrival.parse(flow);
         if flow.protocol != protocol {
-            // An unreadable chain has no protocol.
+            // An unreadable chain has no protocol. A header of another one was taken off (foo-over-udp) and left its name
+            // in the IP header: where its ports are is unknown, the socket has the one that matters.
             if shape == Shape::Port {
-                return None;
+                flow.port = port;
+                (arrival.transport, arrival.source_port) = (0, 0);
             }
             flow.protocol = protocol;
         }

@@ -25,7 +25,7 @@ use super::read_back::ReadBack;
 use super::session_reset::AccessChange;
 use super::status_reporter::{StatusReporter, Undurable};
 use crate::bpf::Kernel;
-use crate::config::{Config, SocketFilterMode};
+use crate::config::Config;
 use crate::files::scan::ScannedFiles;
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
@@ -101,7 +101,7 @@ impl Settings {
             managed_ranges: config.managed_ranges.clone(),
             limits: config.limits(),
             guarded: Guards::from(&config.guarded_ports),
-            judges_sockets: config.socket_filter != SocketFilterMode::Off,
+            judges_sockets: config.socket_filter.is_on(),
             capacity: Capacity {
                 endpoints: usize::try_from(config.max_endpoints)?,
                 prefixes: usize::try_from(config.max_prefixes)?,

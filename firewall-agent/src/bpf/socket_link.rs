@@ -158,10 +158,7 @@ impl OpenSocketLink {
 
 /// Returns whether the pinned link of the socket filter, if any, runs this program; `false` when it cannot be queried.
 pub(super) fn runs(pins: &Pins, program: Option<u32>) -> bool {
-    match syscall::open_cgroup_link(&pins.link(names::SOCKET_LINK)) {
-        Ok((_, info)) => info.cgroup == 0 || Some(info.program) == program,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
+    running(pins).is_ok_and(|running| running.is_none() || running == program)
 }
 
 /// Returns whether a control group runs the pinned socket filter.
@@ -170,10 +167,16 @@ pub(super) fn runs(pins: &Pins, program: Option<u32>) -> bool {
 /// When the pins cannot be read.
 pub fn socket_filter_runs(pins: &Pins) -> Result<bool> {
     let program = pinned(&pins.program(names::SOCKET_FILTER))?;
+    let running = running(pins)?;
+    Ok(running.is_some() && running == program)
+}
+
+/// Id of the program that a control group runs through the pinned link; `None` without a link, or when the group is gone.
+fn running(pins: &Pins) -> Result<Option<u32>> {
     let pin = pins.link(names::SOCKET_LINK);
     match syscall::open_cgroup_link(&pin) {
-        Ok((_, info)) => Ok(info.cgroup != 0 && Some(info.program) == program),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok((_, info)) => Ok((info.cgroup != 0).then_some(info.program)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot open {}", pin.display())),
     }
 }

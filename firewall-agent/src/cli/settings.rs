@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{BadConfiguration, BadInput, Directories};
-use crate::config::{Config, ConfigFile, Listen, SocketFilterMode, read_config};
+use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
 use crate::rules::{Limits, TrustedKey};
 use crate::sync::{Capacity, Guards};
@@ -76,7 +76,7 @@ impl Settings {
 
     /// Returns `true` if the file configures a socket filter, as it does by default.
     pub fn judges_sockets(&self) -> bool {
-        self.file.socket_filter.unwrap_or_default() != SocketFilterMode::Off
+        self.file.socket_filter.unwrap_or_default().is_on()
     }
 
     /// Trusted keys of file signatures.

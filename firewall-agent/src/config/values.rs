@@ -47,6 +47,13 @@ pub enum SocketFilterMode {
     Enforce,
 }
 
+impl SocketFilterMode {
+    /// Returns whether packets are judged at sockets.
+    pub fn is_on(self) -> bool {
+        self != Self::Off
+    }
+}
+
 impl fmt::Display for SocketFilterMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

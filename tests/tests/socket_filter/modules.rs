@@ -1,7 +1,18 @@
 //! Ways that need modules which not every kernel has: `cargo xtask kernels` runs these tests in guests with Debian's.
 
-use crate::scene::PORT;
-use crate::ways::{WAY, Way, check};
+use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use firewall_tests::lab::{Host, TestHost};
+use firewall_tests::packets::{Tcp, Wire, flag, frame};
+
+use crate::scene::{FILTERED, PORT, REFUSED, built, listen, rules};
+use crate::ways::{WAY, Way, check, plant, served_by_mode};
+
+/// Lengths of headers, in bytes.
+const ETHERNET: usize = 14;
+const IPV4: usize = 20;
 
 /// An address of the host that no file claims.
 const UNCLAIMED: &str = "10.7.7.7";
@@ -28,7 +39,7 @@ fn ipsec_that_ends_on_the_host() {
             "ip xfrm policy add src 192.0.2.66 dst 192.0.2.10 dir out tmpl src 192.0.2.66 dst 192.0.2.10 proto esp mode \
              transport",
         ],
-        to: (crate::scene::FILTERED[0], PORT),
+        to: (FILTERED[0], PORT),
         ..WAY
     });
 }
@@ -74,4 +85,43 @@ fn segment_routing_that_ends_on_the_host() {
         to: (UNCLAIMED, PORT),
         ..WAY
     });
+}
+
+/// The packets keep the protocol and the ports of the UDP header that was taken off.
+#[test]
+#[ignore = "needs fou"]
+fn foo_over_udp() {
+    let host = built(TestHost::builder().rules(rules(1)));
+    let way =
+        Way { db: &["modprobe -a fou", "ip fou add port 7777 ipproto 6"], to: (FILTERED[0], PORT), ..WAY };
+    plant(&host, &way);
+    let _listener = listen(&host.db, PORT);
+    let ports = Cell::new(40_000);
+    served_by_mode(&host, &way, &|source, to| {
+        ports.set(ports.get() + 1);
+        is_answered(&host.outside, (source, ports.get()), to)
+    });
+}
+
+/// Returns whether the listener answers a SYN inside a datagram.
+fn is_answered(from: &Host, source: (&str, u16), to: SocketAddr) -> bool {
+    let addresses = [source.0, FILTERED[0]].map(|address| address.parse::<Ipv4Addr>().unwrap());
+    let syn = frame().ipv4(addresses[0], addresses[1]).carrying(Tcp::syn(source.1, to.port())).build();
+    let wire = {
+        let _inside = from.enter().unwrap();
+        Wire::open("eth0").unwrap()
+    };
+    from.udp((source.0, 0)).unwrap().send_to(&syn[ETHERNET + IPV4..], (FILTERED[0], 7777)).unwrap();
+    let deadline = Instant::now() + REFUSED;
+    let ports = [to.port(), source.1].map(u16::to_be_bytes).concat();
+    let is_answer = |frame: &[u8]| {
+        let segment = frame.get(ETHERNET + IPV4..).unwrap_or_default();
+        segment.starts_with(&ports) && segment.get(13) == Some(&(flag::SYN | flag::ACK))
+    };
+    while let Some(frame) = wire.receive(deadline).unwrap() {
+        if is_answer(&frame) {
+            return true;
+        }
+    }
+    false
 }

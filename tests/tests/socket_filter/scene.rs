@@ -21,7 +21,7 @@ pub const MODES: [&str; 3] = ["off", "monitor", "enforce"];
 pub const LINK: &str = "side0";
 
 /// A packet crosses a veth within microseconds, and a refused one never arrives.
-const REFUSED: Duration = Duration::from_millis(150);
+pub const REFUSED: Duration = Duration::from_millis(150);
 const BOUND: Duration = Duration::from_secs(10);
 
 /// The hosts, without an agent.

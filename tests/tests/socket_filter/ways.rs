@@ -42,13 +42,14 @@ pub fn check(way: &Way) {
     served_by_mode(&host, way, &|source, to| is_served(&listener, &host.outside, source, to));
 }
 
-fn plant(host: &TestHost, way: &Way) {
+pub fn plant(host: &TestHost, way: &Way) {
     let run = |on: &Host, lines: &[&str]| lines.iter().for_each(|line| _ = on.run(line).unwrap());
     run(&host.db, way.db);
     run(&host.outside, way.outside);
 }
 
-fn served_by_mode(host: &TestHost, way: &Way, is_served: &dyn Fn(&str, SocketAddr) -> bool) {
+/// The friend must be served in every mode, the stranger but for `enforce`, and counted but for `off`.
+pub fn served_by_mode(host: &TestHost, way: &Way, is_served: &dyn Fn(&str, SocketAddr) -> bool) {
     let to = destination(way.to.0, way.to.1);
     for mode in MODES {
         restart(host, mode, &[]);
