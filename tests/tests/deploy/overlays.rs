@@ -1,7 +1,7 @@
 //! Overlays and components: each value changes its own fields and no others, and every result is valid.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use firewall_tests::documents::commands;
@@ -9,7 +9,7 @@ use firewall_tests::lab::agent_binary;
 use serde_json::Value;
 
 use crate::kustomize::{BASE, EXAMPLE, NEW, OLD, Objects, Overlay, base, changes, kustomize, objects};
-use crate::strict::Definitions;
+use crate::strict::{Definitions, raw_problems};
 use crate::units::deploy;
 
 pub const COMPONENTS: [&str; 3] = ["prometheus-operator", "rules-configmap", "seccomp-profile"];
@@ -126,6 +126,62 @@ const VALUES: &[Changed] = &[
         ],
     },
 ];
+
+/// Nulls that are meant, by file and path: in a merge patch a null removes the field of the base.
+const NULLS: [(&str, &str); 1] =
+    [("kubernetes/components/rules-configmap/volumes.yaml", ".spec.template.spec.volumes[0].hostPath: null")];
+
+/// Faults of files below `deploy/`, each as a text, its replacement, and the expected problem.
+const FAULTS: [(&str, &str, &str, &str); 7] = [
+    (
+        "kubernetes/components/rules-configmap/volumes.yaml",
+        "{name: managed-ranges, mountPath",
+        "{name: managed-ranges, mountPath: /other, mountPath",
+        "duplicate",
+    ),
+    (
+        "kubernetes/components/rules-configmap/arguments.yaml",
+        "- op: add",
+        "- op: add\n  op: remove",
+        "duplicate",
+    ),
+    (
+        "kubernetes/components/prometheus-operator/listener.yaml",
+        "          ports:\n",
+        "          ports:\n            -\n",
+        ".ports[0]: null",
+    ),
+    (
+        "kubernetes/components/seccomp-profile/firewall-agent.json",
+        "\"defaultAction\": ",
+        "\"defaultAction\": \"SCMP_ACT_ALLOW\",\n  \"defaultAction\": ",
+        "duplicate",
+    ),
+    ("kubernetes-example/config.yaml", "xdp_mode: native", "xdp_mode:", ".xdp_mode: null"),
+    ("kubernetes-example/daemonset.yaml", "limits: {memory: ", "limits: {memory: 1Gi, memory: ", "duplicate"),
+    ("kubernetes-example/kustomization.yaml", "      kind: ConfigMap\n", "      kind:\n", "\"}: .kind: null"),
+];
+
+#[test]
+fn files_have_no_duplicate_key_and_no_null() {
+    let mut found = Vec::new();
+    for path in [BASE, EXAMPLE].iter().flat_map(|dir| files(&deploy(dir))) {
+        let name = path.strip_prefix(deploy("")).unwrap().to_str().unwrap().to_owned();
+        let problems = raw_problems(&fs::read_to_string(&path).unwrap());
+        found.extend(problems.into_iter().map(|problem| (name.clone(), problem)));
+    }
+    assert_eq!(found, NULLS.map(|(name, null)| (name.to_owned(), null.to_owned())));
+    for (name, good, bad, complaint) in FAULTS {
+        let text = fs::read_to_string(deploy(name)).unwrap();
+        assert!(text.contains(good), "{name}: {good}");
+        let problems = raw_problems(&text.replace(good, bad));
+        assert!(problems.iter().any(|problem| problem.contains(complaint)), "{name}: {bad}: {problems:?}");
+    }
+    // Control: kustomize renders a duplicate key as one valid field.
+    let (name, good, bad, _) = FAULTS[5];
+    let rendered = objects(&kustomize(NEW, &Overlay::new("").with_changed(name, good, bad).path(EXAMPLE)));
+    check(&Definitions::load(), &rendered);
+}
 
 #[test]
 fn old_and_new_kustomize_render_the_same_base() {
@@ -281,6 +337,12 @@ fn check(definitions: &Definitions, objects: &Objects) {
             }
         }
     }
+}
+
+/// Returns every file of a directory and the directories below it.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// Returns the item of a list that has this name.
