@@ -246,12 +246,11 @@ fn components_combine_in_any_order() {
 fn example_is_valid_and_its_configuration_fits_its_mounts() {
     let example = objects(&kustomize(NEW, &deploy(EXAMPLE)));
     check(&Definitions::load(), &example);
-    let (name, config) = example.iter().find(|(name, _)| name.starts_with("ConfigMap/")).unwrap();
+    let (name, config) = example_config(&example);
     let pod = &example["DaemonSet/firewall-agent"]["spec"]["template"]["spec"];
     let volume = named(&pod["volumes"], "config");
-    assert_eq!(volume["configMap"]["name"], name.strip_prefix("ConfigMap/").unwrap());
-    let config = config["data"]["config.yaml"].as_str().unwrap();
-    assert!(is_accepted(config));
+    assert_eq!(volume["configMap"]["name"], name);
+    assert!(is_accepted(&config));
     assert!(!is_accepted(&config.replace("guarded_ports", "guarded")), "the control");
     let agent = named(&pod["containers"], "firewall-agent");
     let mounts = agent["volumeMounts"].as_array().unwrap();
@@ -273,21 +272,26 @@ fn example_is_valid_and_its_configuration_fits_its_mounts() {
 #[test]
 fn changed_configuration_replaces_the_pods() {
     let before = objects(&kustomize(NEW, &deploy(EXAMPLE)));
-    let changed = Overlay::new("").with_changed(&format!("{EXAMPLE}/config.yaml"), "5432, ", "5432, 6432, ");
-    let after = objects(&kustomize(NEW, &changed.path(EXAMPLE)));
-    let template = |objects: &Objects| objects["DaemonSet/firewall-agent"]["spec"]["template"].clone();
-    let mut differing = changes(
-        &Objects::from([("template".to_owned(), template(&before))]),
-        &Objects::from([("template".to_owned(), template(&after))]),
-    );
-    differing.iter_mut().for_each(|line| line.truncate(line.rfind('-').unwrap()));
-    assert_eq!(
-        differing,
-        [
-            "- template.spec.volumes.config.configMap.name: firewall-agent-config",
-            "+ template.spec.volumes.config.configMap.name: firewall-agent-config"
-        ]
-    );
+    let (old_name, old) = example_config(&before);
+    for (from, to) in
+        [("interfaces: [eth0]", "interfaces: [ens*, bond0]"), ("ports: [5432, ", "ports: [5432, 6432, ")]
+    {
+        let changed = Overlay::new("").with_changed(&format!("{EXAMPLE}/config.yaml"), from, to);
+        let mut after = objects(&kustomize(NEW, &changed.path(EXAMPLE)));
+        let (name, config) = example_config(&after);
+        assert_eq!(config, old.replace(from, to), "nothing else changes");
+        assert!(is_accepted(&config), "{config}");
+        // The pods refer to the configuration by its new name, which is the only other change.
+        assert_ne!(name, old_name, "{to}");
+        let path = format!("{POD}.volumes.config.configMap.name");
+        let mut map = after.remove(&format!("ConfigMap/{name}")).unwrap();
+        map["metadata"]["name"] = old_name.as_str().into();
+        map["data"]["config.yaml"] = old.as_str().into();
+        after.insert(format!("ConfigMap/{old_name}"), map);
+        assert_eq!(changes(&before, &after), [format!("- {path}: {old_name}"), format!("+ {path}: {name}")]);
+    }
+    // Control: the agent does not accept every list of interfaces.
+    assert!(!is_accepted(&old.replace("[eth0]", "[]")));
 }
 
 /// Node pools with other interfaces have one namespace each.
@@ -337,6 +341,14 @@ fn check(definitions: &Definitions, objects: &Objects) {
             }
         }
     }
+}
+
+/// Returns the name of the only ConfigMap, and the agent's configuration in it.
+fn example_config(objects: &Objects) -> (String, String) {
+    let mut maps = objects.iter().filter_map(|(name, map)| Some((name.strip_prefix("ConfigMap/")?, map)));
+    let (name, map) = maps.next().unwrap();
+    assert!(maps.next().is_none(), "{:?}", objects.keys());
+    (name.to_owned(), map["data"]["config.yaml"].as_str().unwrap().to_owned())
 }
 
 /// Returns every file of a directory and the directories below it.
