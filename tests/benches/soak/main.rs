@@ -1,7 +1,8 @@
 //! A soak: one host with fifty databases under pushes, faults and traffic, for hours; run by `cargo xtask soak`, never
 //! by a test.
 //!
-//! `soak HOURS DIRECTORY [SEED]` writes its report to the directory, and fails if anything leaked, was lost or stuck.
+//! `soak HOURS DIRECTORY [SEED]` writes its report to the directory, and fails if anything leaked, was lost or stuck, or
+//! exceeded a bound.
 
 #![expect(clippy::unwrap_used, reason = "a soak whose thread panicked ends with a panic")]
 
@@ -23,7 +24,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use firewall_tests::bench::Machine;
+use firewall_tests::bench::soak::Figures;
 use firewall_tests::lab::Lab;
+use serde_json::Value;
 
 use crate::faults::Faults;
 use crate::pusher::Pusher;
@@ -32,6 +35,8 @@ use crate::scene::Scene;
 use crate::sockets::{Receiver, Sockets};
 use firewall_tests::bench::say;
 
+/// Time for drift checks after the end: several of the agent's default `drift_interval`.
+const DRIFT_CHECKS: Duration = Duration::from_secs(5);
 /// Time between two lines on the terminal.
 const REPORTED: Duration = Duration::from_secs(60);
 
@@ -47,7 +52,7 @@ fn main() -> Result<()> {
     };
     let report = soak(Duration::from_secs_f64(hours * 3600.0), seed)?;
     firewall_tests::bench::write_report(Path::new(directory), "soak", &report.markdown(), &report.json())?;
-    let broken = report.broken();
+    let broken = report.figures.broken();
     ensure!(broken.is_empty(), "soak: {}; seed {seed}", broken.join(", "));
     Ok(())
 }
@@ -100,23 +105,42 @@ fn work(
         let pusher = pusher?;
         let (judged, pgbench) = (stream.join().unwrap()?, pgbench.join().unwrap()?);
         let (strangers, samples) = (strangers.join().unwrap()?, samples.join().unwrap());
-        let repairs = scene.at_rest()?["repairs"].clone();
+        let before = repairs(&scene.at_rest()?)?;
         let differing = pusher.differing()?;
-        let (time, pushed, faults) = (began.elapsed(), pusher.into_figures(), faults.into_over());
+        let time = began.elapsed();
+        thread::sleep(DRIFT_CHECKS);
+        let status = scene.at_rest()?;
+        let pushed = pusher.into_figures();
+        let figures = Figures {
+            leaked: judged.leaked,
+            lost: judged.lost,
+            connected: strangers.connected,
+            failed_runs: pgbench.failed.len() as u64,
+            differing: differing as u64,
+            drift: repairs(&status)?.saturating_sub(before),
+            pushes: pushed.undisturbed(),
+            samples,
+        };
         Ok(Report {
             machine,
+            agent: status["agent"]["version"].as_str().context("no version of the agent")?.to_owned(),
             seed,
             time,
+            figures,
             pushed,
-            faults,
+            faults: faults.into_over(),
             judged,
             pgbench,
             strangers,
-            samples,
-            differing,
-            repairs,
+            repairs: status["repairs"].clone(),
         })
     })
+}
+
+/// Returns the number of repairs that the agent of this status counts.
+fn repairs(status: &Value) -> Result<u64> {
+    let kinds = status["repairs"].as_object().context("no repairs in the status")?;
+    Ok(kinds.values().filter_map(Value::as_u64).sum())
 }
 
 fn push<'a>(mut pusher: Pusher<'a>, stop: Stopper<'_>, began: Instant) -> Result<Pusher<'a>> {

@@ -43,6 +43,23 @@ pub struct Pushed {
     pub expiries: Times,
 }
 
+impl Pushed {
+    /// Returns the kinds of pushes with their times.
+    pub fn kinds(&self) -> [(&'static str, &Times); 4] {
+        [
+            ("rule of one database", &self.rules),
+            ("managed range, until the last of all databases shows it", &self.ranges),
+            ("database removed or back", &self.databases),
+            ("end of a rule, from its time", &self.expiries),
+        ]
+    }
+
+    /// Returns the times of the pushes during which the host was undisturbed, in seconds.
+    pub fn undisturbed(&self) -> Vec<(&'static str, Vec<f64>)> {
+        self.kinds().map(|(kind, times)| (kind, times.undisturbed.clone())).to_vec()
+    }
+}
+
 pub struct Pusher<'a> {
     scene: &'a Scene,
     sockets: &'a Sockets,

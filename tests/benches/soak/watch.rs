@@ -9,19 +9,9 @@ use fs_err as fs;
 use crate::Stopper;
 use crate::scene::Scene;
 use firewall_tests::bench::resident;
+use firewall_tests::bench::soak::Sample;
 
 const EVERY: Duration = Duration::from_secs(5);
-
-/// One look at the running agent.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// Time since the soak began.
-    pub at: Duration,
-    pub pid: u32,
-    /// In bytes.
-    pub resident: f64,
-    pub descriptors: usize,
-}
 
 /// Samples until `stop`; moments without an agent are left out.
 pub fn run(scene: &Scene, stop: Stopper<'_>) -> Vec<Sample> {

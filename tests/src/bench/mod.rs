@@ -2,6 +2,7 @@
 //! `cargo xtask soak`, never by a test.
 
 pub mod propagation;
+pub mod soak;
 
 mod machine;
 mod output;
