@@ -13,6 +13,8 @@ mod results;
 mod root;
 mod selection;
 
+use std::time::Instant;
+
 use anyhow::{Result, ensure};
 use xshell::cmd;
 
@@ -22,7 +24,7 @@ use self::debian_kernel::{DebianKernel, Expected};
 use self::emulator::Emulator;
 use self::machine::{Accelerator, Machine, accelerator};
 use self::plan::{Built, REFUSAL};
-use self::report::Row;
+use self::report::{Row, Run};
 use self::results::{Outcome, judge, judge_refusal, printed, sections, verified};
 use self::selection::{Selection, names};
 use crate::debian::Package;
@@ -65,7 +67,7 @@ pub struct Arguments {
 /// Fails unless every kernel behaves as expected; stores the table in either case.
 pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if !arguments.names.is_empty() {
-        return judged(&boot(workspace, arguments, None)?.rows);
+        return judged(&boot(workspace, arguments, None)?);
     }
     let sh = &workspace.shell;
     trees::ensure_committed(sh, SOURCES)?;
@@ -74,9 +76,9 @@ pub fn kernels(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if arguments.resume {
         saved = saved.resumed()?;
     }
-    let Booted { rows, object } = boot(workspace, arguments, Some(&mut saved))?;
-    report::save(&rows, &state(workspace, &object)?, &workspace.root.join(TABLE))?;
-    judged(&rows)
+    let run = boot(workspace, arguments, Some(&mut saved))?;
+    report::save(&run, &state(workspace, &run.object)?, &workspace.root.join(TABLE))?;
+    judged(&run)
 }
 
 /// Returns the lines that name the tested state: the data plane's sources, its object, and the day.
@@ -88,21 +90,14 @@ fn state(workspace: &Workspace, object: &str) -> Result<String> {
 
 /// As [`kernels`] for all kernels, without storing the table.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    judged(&boot(workspace, &Arguments::default(), None)?.rows)
+    judged(&boot(workspace, &Arguments::default(), None)?)
 }
 
-fn judged(rows: &[Row]) -> Result<()> {
-    report::show(rows)?;
-    let failed = rows.iter().filter(|row| row.has_failed()).count();
-    ensure!(failed == 0, "kernels: {failed} of {} failed", rows.len());
+fn judged(run: &Run) -> Result<()> {
+    report::show(run)?;
+    let failed = run.rows.iter().filter(|row| row.has_failed()).count();
+    ensure!(failed == 0, "kernels: {failed} of {} failed", run.rows.len());
     Ok(())
-}
-
-/// The results, and the tested object of the XDP program as the agent's `--version` names it.
-#[derive(Debug)]
-struct Booted {
-    rows: Vec<Row>,
-    object: String,
 }
 
 /// Boots the chosen kernels, but for those with a good row in `saved`.
@@ -110,7 +105,8 @@ fn boot(
     workspace: &Workspace,
     arguments: &Arguments,
     mut saved: Option<&mut SavedResults<Row>>,
-) -> Result<Booted> {
+) -> Result<Run> {
+    let began = Instant::now();
     prepare(workspace, "kernels", TOOLS)?;
     let selection = Selection::new(&arguments.names);
     let built = plan::build(workspace, &selection)?;
@@ -118,13 +114,14 @@ fn boot(
     let sh = &workspace.shell;
     let emulator = Emulator::new(sh, &dir)?;
     let mut accel = arguments.accel;
-    let mut rows = Vec::new();
+    let (mut rows, mut earlier) = (Vec::new(), 0);
     for of in &selection.kernels {
         let is_it = |row: &Row| row.name == of.name;
         if let Some(row) = saved.as_ref().and_then(|saved| saved.find(|row| is_it(row) && !row.has_failed()))
         {
             say(format_args!("kernels: {} of {}, from an earlier run", row.kernel, row.name));
             rows.push(row.clone());
+            earlier += 1;
             continue;
         }
         let kernel = fetch::kernel(sh, of, &dir)?;
@@ -155,7 +152,7 @@ fn boot(
         }
         rows.push(row);
     }
-    Ok(Booted { rows, object: built.object(sh)? })
+    Ok(Run { rows, earlier, took: began.elapsed(), object: built.object(sh)? })
 }
 
 /// Boots a kernel and evaluates its results.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use fs_err as fs;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::card::CARDS;
 use super::machine::{Accelerator, Machine, Ran};
 use super::plan::TESTS;
-use super::results::Outcome;
+use super::results::{Outcome, Section, printed, sections};
 use crate::run::say;
 
 /// The result of one kernel.
@@ -29,6 +30,18 @@ pub struct Row {
     /// The agent's message where it refused to run.
     pub refusal: Option<String>,
     pub ran: Ran,
+}
+
+/// The results of all kernels.
+#[derive(Debug)]
+pub struct Run {
+    pub rows: Vec<Row>,
+    /// Number of rows that an earlier run stored.
+    pub earlier: usize,
+    /// Wall time, with builds and downloads; without the earlier run.
+    pub took: Duration,
+    /// The tested object of the XDP program as the agent's `--version` names it.
+    pub object: String,
 }
 
 const INTRODUCTION: &str = "\
@@ -50,6 +63,12 @@ generic, `xdp_mode: native` was refused and the card left open. A driver that fo
 changes of MTU and link in generic mode only.
 
 ";
+const REFUSALS_INTRODUCTION: &str = "
+The agent's errors where `xdp_mode: native` was refused; of a driver without native XDP they have the kernel's own words:
+
+";
+/// Start of the line in which the suite `cards` prints the error of a refused mode.
+const REFUSED: &str = "refused: ";
 
 impl Row {
     pub fn has_failed(&self) -> bool {
@@ -115,36 +134,84 @@ impl Row {
     }
 
     fn card_cells(&self) -> Vec<String> {
-        [self.kernel.clone()].into_iter().chain(CARDS.iter().map(|card| self.cell(card.name))).collect()
+        let cards = CARDS.iter().map(|card| self.cell(card.name));
+        let time = format!("{:.0} s", self.card_seconds());
+        [self.kernel.clone()].into_iter().chain(cards).chain([time]).collect()
     }
 
     fn has_cards(&self) -> bool {
         CARDS.iter().any(|card| self.outcomes.iter().any(|(name, _)| *name == card.name))
     }
+
+    /// Returns the outputs of the suite `cards`, one for each card.
+    fn card_sections(&self) -> Vec<Section> {
+        let is_of_a_card = |section: &Section| CARDS.iter().any(|card| card.name == section.name);
+        sections(&self.ran.results).into_iter().filter(is_of_a_card).collect()
+    }
+
+    /// Returns the time of the suite `cards` on all cards, by the guest's clock.
+    fn card_seconds(&self) -> f64 {
+        self.card_sections().iter().filter_map(|section| section.end).map(|end| end.seconds).sum()
+    }
+
+    /// Returns the error of each card that refused native mode, as `KERNEL, CARD: ERROR`.
+    fn refused_cards(&self) -> Vec<String> {
+        let line = |section: &Section| {
+            let words = printed(Some(section), REFUSED);
+            (!words.is_empty()).then(|| format!("{}, {}: {words}", self.kernel, section.name))
+        };
+        self.card_sections().iter().filter_map(line).collect()
+    }
+}
+
+impl Run {
+    /// Returns a sentence about the time of the run, its guests and their cards.
+    fn times(&self) -> String {
+        let guests: Duration = self.rows.iter().map(|row| row.ran.took).sum();
+        let cards: f64 = self.rows.iter().map(Row::card_seconds).sum();
+        let earlier = match self.earlier {
+            0 => String::new(),
+            some => format!(
+                " An earlier run tested {some} of the {} kernels; its guests are included.",
+                self.rows.len()
+            ),
+        };
+        format!(
+            "Wall time of the run, with builds and downloads: {} s. The guests ran for {} s, the suite `cards` in them for \
+             {cards:.0} s.{earlier}",
+            self.took.as_secs(),
+            guests.as_secs()
+        )
+    }
 }
 
 /// Prints the tables.
-pub fn show(rows: &[Row]) -> Result<()> {
-    let text = markdown(rows)?;
+pub fn show(run: &Run) -> Result<()> {
+    let text = markdown(run)?;
     // A closed terminal is no error.
     let _ = write!(stdout(), "{text}");
     Ok(())
 }
 
 /// Writes the tables to `path`, with a line that says to which state of the project they belong.
-pub fn save(rows: &[Row], state: &str, path: &Path) -> Result<()> {
-    Ok(fs::write(path, format!("{}\n{state}\n", markdown(rows)?))?)
+pub fn save(run: &Run, state: &str, path: &Path) -> Result<()> {
+    Ok(fs::write(path, format!("{}\n{state}\n", markdown(run)?))?)
 }
 
-fn markdown(rows: &[Row]) -> Result<String> {
-    let mut text = INTRODUCTION.to_owned();
+fn markdown(run: &Run) -> Result<String> {
+    let (mut text, rows) = (INTRODUCTION.to_owned(), &run.rows);
     let head = ["kernel", "name", "by", "the agent"].iter().chain(TESTS).copied();
     table(&mut text, head.chain(["instructions verified", "time"]), rows.iter().map(Row::cells))?;
+    writeln!(text, "\n{}", run.times())?;
     let with_cards: Vec<&Row> = rows.iter().filter(|row| row.has_cards()).collect();
     if !with_cards.is_empty() {
         text += CARDS_INTRODUCTION;
-        let head = ["kernel"].into_iter().chain(CARDS.iter().map(|card| card.name));
+        let head = ["kernel"].into_iter().chain(CARDS.iter().map(|card| card.name)).chain(["time"]);
         table(&mut text, head, with_cards.iter().map(|row| row.card_cells()))?;
+    }
+    let refused: Vec<String> = rows.iter().flat_map(Row::refused_cards).collect();
+    if !refused.is_empty() {
+        writeln!(text, "{REFUSALS_INTRODUCTION}```\n{}\n```", refused.join("\n"))?;
     }
     for row in rows {
         if let Some(refusal) = &row.refusal {
@@ -200,5 +267,25 @@ mod tests {
         let mut hung = row(vec![good()]);
         hung.ran.killed = Some("hung".to_owned());
         assert!(hung.has_failed());
+    }
+
+    #[test]
+    fn table_has_times_and_the_words_of_refused_cards() {
+        let results = "== begin up\n6.1.0\n== end up 0 1.00 1.50\n== begin igb\ntest a ... ok\n== end igb 0 2.00 42.00\n\
+                       == begin e1000e\ntest a ... ok\nrefused: no native XDP\n== end e1000e 0 42.00 62.40\n";
+        let good = || Outcome { passed: 1, ..Outcome::default() };
+        let mut row = row(vec![("igb", good()), ("e1000e", good())]);
+        row.ran.results = results.to_owned();
+        row.ran.took = Duration::from_secs(70);
+        let (took, object) = (Duration::from_secs(100), String::new());
+        let text = markdown(&Run { rows: vec![row], earlier: 0, took, object }).unwrap();
+        for line in [
+            "| 6.1.0 | – | – | 1 passed | 1 passed | 60 s |",
+            "Wall time of the run, with builds and downloads: 100 s. The guests ran for 70 s, the suite `cards` in them for 60 s.",
+            "6.1.0, e1000e: no native XDP",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}: {text}");
+        }
+        assert!(!text.contains("6.1.0, igb:"), "{text}");
     }
 }
