@@ -23,7 +23,7 @@ pub struct Case {
     /// the MAC address of the guarded host, `{captures}` a directory of captures.
     pub command: &'static str,
     pub load: Load,
-    /// No frame is for a protected port.
+    /// The rules refuse none of its frames, even where they deny the tool.
     pub is_unaimed: bool,
     /// The tool is killed after this time.
     pub limit: Duration,
@@ -199,6 +199,26 @@ pub const LONG: &[Case] = &[
         "udp6, fragments of 16 bytes",
         "udp6 -i eth0 -D {mac} -s {from6} -d {6} -a 30092 -P 100 -y 16",
     ),
+    // frag6 sends ICMPv6 only, without an option for a port. Behind destination options (`-u`) its later fragments do not
+    // name the protocol, and may belong to a packet to a protected port.
+    Case::of(
+        "ipv6toolkit",
+        "frag6, many fragments behind options",
+        "frag6 -i eth0 -D {mac} -s {from6} -d {6} -F 100 -u 24",
+    )
+    .endless(),
+    Case::of(
+        "ipv6toolkit",
+        "frag6, last fragment behind options",
+        "frag6 -i eth0 -D {mac} -s {from6} -d {6} -O last -P 100 -u 24",
+    )
+    .endless(),
+    Case::of(
+        "ipv6toolkit",
+        "frag6, ping of death behind options",
+        "frag6 -i eth0 -D {mac} -s {from6} -d {6} -X -u 24",
+    )
+    .endless(),
     Case::of("ipv6toolkit", "frag6, reassembly policy", "frag6 -i eth0 -D {mac} -s {from6} -d {6} -p")
         .endless()
         .unaimed(),

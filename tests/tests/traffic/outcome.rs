@@ -28,6 +28,8 @@ impl Outcome {
         let reached = if is_flood { control.received } else { control.aimed_passed };
         require(control.sent > 0, "sends no frame", control.output.clone());
         require(case.is_unaimed || reached > 0, "reaches nothing without the agent", control.output.clone());
+        let aimed = control.aimed.max(denied.aimed);
+        require(!case.is_unaimed || aimed == 0, "marked as unaimed, has frames to refuse", aimed.to_string());
         for (name, seen) in [("denied", denied), ("allowed", allowed)] {
             require(seen.leaks == 0, &format!("{name}: passed wrongly"), format!("{:?}", seen.leaked));
             let delivered = seen.delivered_of_denied;

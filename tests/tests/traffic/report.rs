@@ -32,6 +32,16 @@ denied, and with the agent while its source is allowed.
 
 ";
 
+const UNAIMED: &str = "
+## Not aimed
+
+The rules refuse no frame of these modes, even where they deny the tool: the frames are for other protocols or come from
+an allowed source. These modes do not test a refusal. They show that the program counts and passes such frames as the
+model expects, and that the host serves its connections beside them. `frag6` sends ICMPv6 only, without an option for
+another protocol or a port; its aimed modes are those in which destination options hide the protocol of later fragments.
+
+";
+
 const HEAD: &str = "\
 | tool | mode | without the agent | denied | allowed | refused while allowed | slowest | time |
 |---|---|---|---|---|---|---|---|
@@ -52,14 +62,18 @@ fn markdown(outcomes: &[Outcome], took: Duration) -> String {
     let mut text = INTRODUCTION.to_owned();
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let failed: Vec<String> = outcomes.iter().flat_map(Outcome::failures).collect();
+    let (unaimed, aimed): (Vec<&Outcome>, Vec<&Outcome>) =
+        outcomes.iter().partition(|one| one.case.is_unaimed);
     let frames: u64 = outcomes.iter().map(|one| one.denied.sent + one.allowed.sent).sum();
     writeln!(
         text,
-        "Measured on {} with Linux {} in {} s: {} modes, {frames} frames to the filtered interface, {} failures.\n",
+        "Measured on {} with Linux {} in {} s: {} modes, {} of them aimed at protected ports, {frames} frames to the \
+         filtered interface, {} failures.\n",
         Timestamp::now().strftime("%Y-%m-%d"),
         kernel.trim(),
         took.as_secs(),
         outcomes.len(),
+        aimed.len(),
         failed.len()
     )
     .unwrap();
@@ -69,32 +83,39 @@ fn markdown(outcomes: &[Outcome], took: Duration) -> String {
     let versions: Vec<String> = PACKAGES.iter().map(|package| version(package)).collect();
     writeln!(text, "Packages: {}.\n", versions.join(", ")).unwrap();
     text += HEAD;
-    for Outcome { case, control, denied, allowed } in outcomes {
-        let cell = |seen: &Observed| match case.load {
-            Load::Flood => format!("{} / {} / –", seen.sent, seen.received),
-            Load::Recorded => {
-                let delivered = seen.delivered_of_allowed + seen.delivered_of_denied;
-                format!("{} / {} / {delivered}", seen.aimed, seen.aimed_passed)
-            }
-        };
-        let [slowest, took] = [|seen: &Observed| seen.slowest, |seen: &Observed| seen.took]
-            .map(|of| of(denied).max(of(allowed)));
-        writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {:.1} ms | {:.1} s |",
-            case.tool,
-            case.mode,
-            cell(control),
-            cell(denied),
-            cell(allowed),
-            allowed.counted.listed(|reason| !passes(reason)),
-            slowest.as_secs_f64() * 1e3,
-            took.as_secs_f64()
-        )
-        .unwrap();
+    aimed.into_iter().for_each(|outcome| add_row(&mut text, outcome));
+    if !unaimed.is_empty() {
+        text += UNAIMED;
+        text += HEAD;
+        unaimed.into_iter().for_each(|outcome| add_row(&mut text, outcome));
     }
     failed.iter().for_each(|failure| writeln!(text, "\n* {failure}").unwrap());
     text
+}
+
+fn add_row(text: &mut String, Outcome { case, control, denied, allowed }: &Outcome) {
+    let cell = |seen: &Observed| match case.load {
+        Load::Flood => format!("{} / {} / –", seen.sent, seen.received),
+        Load::Recorded => {
+            let delivered = seen.delivered_of_allowed + seen.delivered_of_denied;
+            format!("{} / {} / {delivered}", seen.aimed, seen.aimed_passed)
+        }
+    };
+    let [slowest, took] =
+        [|seen: &Observed| seen.slowest, |seen: &Observed| seen.took].map(|of| of(denied).max(of(allowed)));
+    writeln!(
+        text,
+        "| {} | {} | {} | {} | {} | {} | {:.1} ms | {:.1} s |",
+        case.tool,
+        case.mode,
+        cell(control),
+        cell(denied),
+        cell(allowed),
+        allowed.counted.listed(|reason| !passes(reason)),
+        slowest.as_secs_f64() * 1e3,
+        took.as_secs_f64()
+    )
+    .unwrap();
 }
 
 /// Returns a package's name and installed version.
