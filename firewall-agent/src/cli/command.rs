@@ -18,7 +18,7 @@ use crate::version::{LONG_VERSION, VERSION};
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`),
-/// 5 bypasses found (`audit`), 6 filtered, but not everything in force (`restore`).
+/// 5 findings that are not accepted (`audit`), 6 filtered, but not everything in force (`restore`).
 #[derive(Debug, Parser)]
 #[command(name = "firewall-agent", version = VERSION.as_str(), long_version = LONG_VERSION.as_str())]
 pub(super) struct Arguments {
@@ -304,8 +304,8 @@ resolver.\n\n\
 Checks this network namespace only. Does not check eBPF programs other than those of tc filters, IPVS, or traffic \
 between containers. Reading rules of nftables and policies of IPsec requires CAP_NET_ADMIN, those of iptables-legacy \
 root. The report lists unchecked objects.\n\n\
-Exit codes: 0 nothing found, or only accepted kinds; 1 failed, or an object was not checked, even if bypasses were \
-found; 2 bad input; 5 bypasses found.\n\n\
+Exit codes: 0 nothing found, or only accepted kinds; 1 failed, or an object was not checked, whatever else was found; \
+2 bad input; 5 findings that are not accepted.\n\n\
 Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,container -o json";
 
 /// Directories of the agent that differ from the configuration.
