@@ -126,7 +126,7 @@ impl Pins {
         }
     }
 
-    /// Fails unless an agent of this layout has run here.
+    /// Fails unless an agent of this layout has run since the boot.
     ///
     /// # Errors
     /// When nothing is pinned, or the pins are inaccessible.
@@ -135,7 +135,7 @@ impl Pins {
             .map(names::ENDPOINTS)
             .try_exists()
             .with_context(|| format!("cannot stat {}", self.layout().display()))?;
-        ensure!(present, "{}: no pinned maps: the agent has not run on this host", self.layout().display());
+        ensure!(present, "{}: no pinned maps: no agent has run since the boot", self.layout().display());
         Ok(())
     }
 

@@ -85,7 +85,7 @@ pub(super) enum Command {
         output: Output,
     },
     /// Show interfaces, databases, rejected files and counters
-    #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent ever ran here).\n\n\
+    #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot).\n\n\
              Example: firewall-agent status -o json")]
     Status {
         #[command(flatten)]
@@ -94,7 +94,7 @@ pub(super) enum Command {
         output: Output,
     },
     /// List the databases in force, and the closed endpoints
-    #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent ever ran here).\n\n\
+    #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot).\n\n\
              Example: firewall-agent databases")]
     Databases {
         #[command(flatten)]
@@ -210,7 +210,7 @@ pub(super) enum Command {
     },
     /// Show denied sources with packet counts, and the rule that would admit each
     #[command(
-        after_help = "Exit codes: 0 done, 1 failed (also if no agent ever ran here), 2 no such database.\n\n\
+        after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot), 2 no such database.\n\n\
              Examples:\n  firewall-agent denied\n  firewall-agent denied orders --by 24\n  \
              firewall-agent denied --follow -o json"
     )]
@@ -224,7 +224,7 @@ pub(super) enum Command {
     },
     /// Watch databases, verdict rates and the most denied sources; q quits
     #[command(
-        after_help = "Exit codes: 0 done, 1 failed (also if no agent ever ran here), 2 no terminal.\n\n\
+        after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot), 2 no terminal.\n\n\
              Example: firewall-agent top"
     )]
     Top {
