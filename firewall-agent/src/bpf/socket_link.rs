@@ -107,8 +107,8 @@ impl OpenSocketLink {
         Ok(attached)
     }
 
-    /// Opens the pinned link, or restores the pin of the one opened open; returns the number of restored pins. A foreign
-    /// object at the pin is replaced.
+    /// Opens the pinned link, or restores the missing pin of the link held open; returns the number of restored pins. A
+    /// foreign object at the pin is replaced.
     fn open(&mut self, pin: &Path) -> Result<u64> {
         let cannot = || format!("cannot open {}", pin.display());
         match syscall::open_cgroup_link(pin) {
