@@ -66,7 +66,7 @@ pub(in crate::host) fn dump(protocol: isize, question: impl NetlinkSerializable)
             return Ok(answers);
         }
     }
-    bail!("changes faster than it can be read")
+    bail!("the kernel's list changed during each of {TRIES} reads")
 }
 
 /// Requests a list that always changes, such as that of the sockets, and passes on each message as it arrives.

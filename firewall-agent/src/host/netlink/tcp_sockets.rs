@@ -177,7 +177,7 @@ impl SocketReset {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                 Err(error).context("the kernel lacks CONFIG_INET_DIAG_DESTROY")
             }
-            Err(error) => Err(error).context("the kernel destroys no socket"),
+            Err(error) => Err(error).context("cannot reset TCP sessions by sock_diag"),
             Ok(_) => Ok(reset),
         }
     }
