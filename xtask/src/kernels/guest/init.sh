@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# First process of a guest: a directory of the host as root, under one of the guest's own that is gone with it.
-# What fails here is seen on the console; without results the host takes the kernel for failed.
+# First process of a guest. Its root is a directory of the host, under an overlay in the guest's memory.
+# Errors appear on the console. A guest without results counts as failed.
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -15,7 +15,7 @@ for word in $(cat /proc/cmdline); do
         plan=*) plan=${word#*=} ;;
     esac
 done
-# The same place for kernel modules and programs, if the root is another than the host's.
+# Kernel modules and programs have the host's paths, also where the root is not that of the host.
 for word in $(cat /proc/cmdline); do
     place=${word#shared=}
     [ "$place" = "$word" ] || [ -e "/new$place" ] || { mkdir -p "/new$place" && mount --bind "/host$place" "/new$place"; }

@@ -1,6 +1,6 @@
-# What a test finds on any Debian host. The lines that follow, one for each thing to run, are written by the host.
+# Sets up the mounts and settings of a Debian host for the tests. The host appends one line for each command to run.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-# What the tests would build is built already, and cargo has nothing to do.
+# The programs of the tests are built already: `cargo` does nothing.
 export CARGO=/bin/true
 mkdir -p /lib/modules /dev/pts /dev/shm
 mount --bind "$MODULES" /lib/modules
@@ -12,7 +12,7 @@ hostname db-host
 ip link set lo up
 for port in /dev/vport*; do exec 3> "$port"; done
 
-# run NAME SECONDS COMMAND…: its output, then how it ended, after how long.
+# run NAME SECONDS COMMAND…: runs the command, and prints its output, exit code, start and end.
 run() {
     name=$1 limit=$2
     shift 2
@@ -23,7 +23,7 @@ run() {
 == end $name $? $began $(cut -d ' ' -f 1 /proc/uptime)" >&3
 }
 
-# Off at once: nothing here is to be kept.
+# Powers off at once; no data must be saved.
 off() {
     echo o > /proc/sysrq-trigger
     sleep 60
