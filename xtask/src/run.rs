@@ -1,4 +1,7 @@
 //! Messages to the terminal, and commands without output.
+//!
+//! xshell runs the commands of xtask. `std::process::Command` is for the others: children that run beside xtask, pipes
+//! between two programs, and commands of the lab, which enter namespaces between fork and exec.
 
 use std::fmt;
 use std::io::Write as _;

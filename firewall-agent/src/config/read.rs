@@ -1,4 +1,5 @@
-//! Parser of the configuration file.
+//! Parser of the configuration file. It reports every error with its place and value, where serde alone would stop at
+//! the first one.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -2,6 +2,9 @@
 //!
 //! All resources belong to the namespaces of one thread. When it ends for any reason, nothing is left: mounts, pins,
 //! namespaces and files go with the last process, and every child dies with the thread that started it.
+//!
+//! Commands are `std::process::Command`s. xshell runs a command to its end only, and cannot enter a namespace between
+//! fork and exec.
 
 mod agent;
 mod answer;

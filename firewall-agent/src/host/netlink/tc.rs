@@ -1,4 +1,7 @@
 //! tc filters for received packets that redirect or rewrite them, by rtnetlink. eBPF programs of tcx are not among them.
+//!
+//! Reads attributes by number: netlink-packet-route 0.34 has types for the filters bpf (without their actions), flower,
+//! matchall and u32, but none for the five other kinds in `ACTIONS`, nor for the actions bpf and pedit.
 
 use anyhow::{Context as _, Result};
 use libc::RTM_GETTFILTER;

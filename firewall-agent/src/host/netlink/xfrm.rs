@@ -1,4 +1,6 @@
 //! IPsec policies and states for incoming packets, by xfrm netlink.
+//!
+//! Reads fields by offset and attributes by number: netlink-packet-route covers rtnetlink, not this protocol.
 
 use std::collections::BTreeSet;
 use std::io;
