@@ -71,10 +71,11 @@ fn session_older_than_the_filter_is_judged_at_an_endpoint() {
 #[test]
 fn session_older_than_the_filter_is_judged_behind_a_listener() {
     // No file claims an address of the second link.
-    let file = FILTERED.iter().fold(RuleFile::new(DATABASE, 1), |file, address| {
-        file.endpoint(&destination(address, PORT).to_string())
-    });
-    let host = built(TestHost::builder().rules(file.allow("198.51.100.20/32")));
+    let file = |revision| {
+        let file = RuleFile::new(DATABASE, revision).allow("198.51.100.20/32");
+        FILTERED.iter().fold(file, |file, address| file.endpoint(&destination(address, PORT).to_string()))
+    };
+    let host = built(TestHost::builder().rules(file(1)));
     restart(&host, "off", &[]);
     host.until_applied(DATABASE, 1);
     // Of the first the listener is gone: it could be the host's own.
@@ -87,6 +88,10 @@ fn session_older_than_the_filter_is_judged_behind_a_listener() {
     assert!(answers(&left.0, &left.1));
     assert!(!answers(&accepted.0, &accepted.1));
     assert!(answers(&friend.0, &friend.1));
+    // A database moves to the destination of the session that was presumed to be the host's own.
+    host.push(&file(2).endpoint(&destination(SIDE[0], GUARDED).to_string()));
+    host.until_applied(DATABASE, 2);
+    assert!(!answers(&left.0, &left.1));
 }
 
 /// A connection that the host opened before the filter, from a port that is only guarded.
