@@ -14,31 +14,31 @@ pub const IPV4: u8 = 4;
 /// [`EndpointKey::family`] of an IPv6 address.
 pub const IPV6: u8 = 6;
 
-/// [`EndpointKey::protocol`] of a member row (the address index), see [`EndpointKey`].
-pub const MEMBER_ROW: u8 = 0;
+/// [`EndpointKey::protocol`] of a row of the address index, see [`EndpointKey`].
+pub const ADDRESS_INDEX: u8 = 0;
 /// [`EndpointKey::protocol`] of a row of the host index, see [`EndpointKey`].
 pub const HOST_ROW: u8 = 255;
-/// The most databases that may share one address, wildcards included; bounds the program's walk over the member rows.
+/// The most databases that may share one address, wildcards included; bounds the program's walk over the address index.
 pub const MAX_MEMBERS: u32 = 256;
 
 /// A row of the endpoint table.
 ///
 /// Three kinds of rows share the table, so that one pointer swap publishes both:
 /// * protocol 6 or 17: the endpoint (address or any, port, protocol) itself;
-/// * protocol [`MEMBER_ROW`]: the address index, that is, the databases at one address, for portless packets. `port`
+/// * protocol [`ADDRESS_INDEX`]: the address index, that is, the databases at one address, for portless packets. `port`
 ///   counts the rows from 0 in **host** byte order; the walk ends at the first missing number. A row with [`TOMBSTONE`]
 ///   comes first and marks that something at the address is closed. The rows of an address include the wildcard
 ///   databases, and enforcing databases come before monitored ones.
-/// * protocol [`HOST_ROW`]: the host index, the member rows of every database with an endpoint, see
+/// * protocol [`HOST_ROW`]: the host index, the rows of every database with an endpoint, see
 ///   [`crate::EVERY_DATABASE`]. No lookup by a packet's address has this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct EndpointKey {
     /// Destination address; zero for a wildcard.
     pub address: Address,
-    /// Destination port in network byte order, or the number of a member row.
+    /// Destination port in network byte order, or the number of a row of the address index.
     pub port: u16,
-    /// IP protocol number, [`MEMBER_ROW`] or [`HOST_ROW`].
+    /// IP protocol number, [`ADDRESS_INDEX`] or [`HOST_ROW`].
     pub protocol: u8,
     /// [`IPV4`], [`IPV6`] or [`ANY_FAMILY`].
     pub family: u8,

@@ -27,8 +27,8 @@ pub use denial::{
     Sampler, SamplingRate,
 };
 pub use layout::{
-    ANY_FAMILY, Address, COUNTER_CUSTOM, COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_MANAGED, COUNTER_PREFIX,
-    DatabaseRecord, ENFORCE, Endpoint, EndpointKey, HOST_ROW, Hits, IPV4, IPV6, MAX_MEMBERS, MEMBER_ROW,
+    ADDRESS_INDEX, ANY_FAMILY, Address, COUNTER_CUSTOM, COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_MANAGED,
+    COUNTER_PREFIX, DatabaseRecord, ENFORCE, Endpoint, EndpointKey, HOST_ROW, Hits, IPV4, IPV6, MAX_MEMBERS,
     MONITOR, NO_RULE, PORT_WORDS, PortWord, RuleRecord, Stamp, TOMBSTONE, Tally,
 };
 pub use reason::Reason;

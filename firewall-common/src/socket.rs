@@ -14,7 +14,7 @@ pub mod socket_filter {
     pub const LOOPBACK: u32 = 2;
 }
 
-/// The first row of the host index: the member rows of every database with an endpoint on the host. They judge a packet to
+/// The first row of the host index: the rows of every database with an endpoint on the host. They judge a packet to
 /// a guarded port whose destination no file claims.
 pub const EVERY_DATABASE: EndpointKey =
     EndpointKey { address: [0; 4], port: 0, protocol: HOST_ROW, family: ANY_FAMILY };

@@ -1,7 +1,7 @@
 //! Access to the maps, as the decision needs it: implemented over the kernel's maps in `tables`, and over collections
 //! in the unit tests.
 
-use firewall_common::{ANY_FAMILY, Endpoint, EndpointKey, MEMBER_ROW, PortWord, packet::Flow};
+use firewall_common::{ADDRESS_INDEX, ANY_FAMILY, Endpoint, EndpointKey, PortWord, packet::Flow};
 
 use crate::portless::PortlessWalk;
 
@@ -41,12 +41,12 @@ pub trait Table<'a>: Copy {
         self.row(&EndpointKey { address, port: flow.port, protocol: flow.protocol, family })
     }
 
-    /// The key of the first member row of the flow's address, or the wildcard's when it has none of its own. `None`
+    /// The key of the first row of the address index of the flow's address, or the wildcard's when it has none of its own. `None`
     /// when neither exists.
     #[inline(always)]
     fn members(self, flow: &Flow) -> Option<EndpointKey> {
         let mut key =
-            EndpointKey { address: flow.destination, port: 0, protocol: MEMBER_ROW, family: flow.family };
+            EndpointKey { address: flow.destination, port: 0, protocol: ADDRESS_INDEX, family: flow.family };
         if self.row(&key).is_some() {
             return Some(key);
         }

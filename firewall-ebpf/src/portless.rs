@@ -17,7 +17,7 @@ pub enum PortlessRule {
     Every,
 }
 
-/// Input and result of the walk over the member rows.
+/// Input and result of the walk over the address index.
 #[repr(C)]
 pub struct PortlessWalk<'a, M: Maps<'a>> {
     maps: M,
@@ -81,7 +81,7 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
         }
     }
 
-    /// Evaluates one member row; returns whether the walk continues.
+    /// Evaluates one row of the index; returns whether the walk continues.
     #[inline(always)]
     pub fn evaluate(&mut self, row: u32) -> bool {
         self.key.port = row as u16;

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
-    ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, COUNTER_CUSTOM, COUNTER_DEFAULT,
-    COUNTER_INTERNAL, COUNTER_MANAGED, COUNTER_PREFIX, Denial, ENFORCE, Endpoint, EndpointKey, FILTER_BITS,
-    HOST_ROW, IPV4, IPV6, MEMBER_ROW, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4,
-    filter_bit_v6,
+    ADDRESS_INDEX, ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, COUNTER_CUSTOM,
+    COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_MANAGED, COUNTER_PREFIX, Denial, ENFORCE, Endpoint,
+    EndpointKey, FILTER_BITS, HOST_ROW, IPV4, IPV6, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE,
+    filter_bit_v4, filter_bit_v6,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -97,16 +97,16 @@ pub(super) fn destination_to_key(destination: &Destination) -> EndpointKey {
     EndpointKey { address, port: destination.port.to_be(), protocol, family }
 }
 
-/// The key of a member row; `row` counts from 0.
+/// The key of a row of the address index; `row` counts from 0.
 pub(super) fn member_to_key(address: Option<IpAddr>, row: u16) -> EndpointKey {
     let (address, family) = address_to_key(address);
-    EndpointKey { address, port: row, protocol: MEMBER_ROW, family }
+    EndpointKey { address, port: row, protocol: ADDRESS_INDEX, family }
 }
 
 /// The kinds of rows of the endpoint table.
 pub(super) enum Row {
     Endpoint(Destination),
-    /// A member row of an address, or (`None`) of the wildcard.
+    /// A row of the index of an address, or (`None`) of the wildcard.
     Member(Option<IpAddr>),
     /// A row of the host index.
     Host,
@@ -115,7 +115,7 @@ pub(super) enum Row {
 pub(super) fn row_from_key(key: &EndpointKey) -> Result<Row> {
     let address = address_from_key(key.address, key.family)?;
     let protocol = match key.protocol {
-        MEMBER_ROW => return Ok(Row::Member(address)),
+        ADDRESS_INDEX => return Ok(Row::Member(address)),
         HOST_ROW => return Ok(Row::Host),
         TCP => Protocol::Tcp,
         UDP => Protocol::Udp,

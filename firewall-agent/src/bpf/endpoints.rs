@@ -124,7 +124,7 @@ fn add(table: &mut Table, key: &EndpointKey, value: &Endpoint) -> Result<()> {
     Ok(())
 }
 
-/// Endpoint rows, member rows, and the host index.
+/// Endpoint rows, the address index, and the host index.
 fn rows(table: &Table) -> Result<Rows> {
     let mut rows: Rows = table
         .endpoints

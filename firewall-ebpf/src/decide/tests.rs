@@ -1,5 +1,6 @@
 use firewall_common::{
-    ANY_FAMILY, ENFORCE, Endpoint, EndpointKey, MEMBER_ROW, MONITOR, NO_RULE, Reason, TOMBSTONE, fast_path,
+    ADDRESS_INDEX, ANY_FAMILY, ENFORCE, Endpoint, EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE,
+    fast_path,
     packet::{Flow, Shape},
 };
 
@@ -109,7 +110,7 @@ fn shapes_without_a_port_have_their_reasons() {
         (Shape::VlanDepth, Reason::VlanDepth),
         (Shape::Malformed, Reason::Malformed),
         (Shape::OtherProtocol, Reason::NotProtected),
-        // Without member rows the address is not protected.
+        // Without a row of the address index the address is not protected.
         (Shape::Truncated, Reason::NotProtected),
         (Shape::NoPort, Reason::NotProtected),
         (Shape::LaterFragment, Reason::NotProtected),
@@ -117,8 +118,8 @@ fn shapes_without_a_port_have_their_reasons() {
     ] {
         assert_eq!(uncached(&maps, shape, &packet), decided(reason, NO_RULE), "{shape:?}");
     }
-    // Control: with a member row it is.
-    let member = |row| EndpointKey { port: row, protocol: MEMBER_ROW, ..key(&packet) };
+    // Control: with one it is.
+    let member = |row| EndpointKey { port: row, protocol: ADDRESS_INDEX, ..key(&packet) };
     maps.row(member(0), database(ENFORCE));
     let other = Endpoint { slot: SLOT + 1, mode: ENFORCE, default_counter: DEFAULT + 10 };
     maps.row(member(1), other);

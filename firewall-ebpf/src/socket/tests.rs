@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use bytemuck::Zeroable as _;
 use firewall_common::{
-    ENFORCE, EVERY_DATABASE, Endpoint, EndpointKey, MEMBER_ROW, MONITOR, NO_RULE, packet::Shape,
+    ADDRESS_INDEX, ENFORCE, EVERY_DATABASE, Endpoint, EndpointKey, MONITOR, NO_RULE, packet::Shape,
 };
 
 use super::*;
@@ -237,7 +237,7 @@ fn session_older_than_the_filter_is_judged_at_an_endpoint_or_behind_a_listener()
 #[test]
 fn unreadable_packet_of_an_older_session_is_judged_and_marks_nothing() {
     let mut maps = host(ENFORCE);
-    maps.row(EndpointKey { port: 0, protocol: MEMBER_ROW, ..key(&claimed(0)) }, DATABASE);
+    maps.row(EndpointKey { port: 0, protocol: ADDRESS_INDEX, ..key(&claimed(0)) }, DATABASE);
     let old = FakeSocket::session(UNMARKED);
     let mut unreadable = flow(STRANGER, ADDRESS, 0);
     let decision = decide_at_socket(Shape::Unreadable, &mut unreadable, &old, &maps, &FakeVerdicts(&maps));
@@ -309,7 +309,7 @@ fn unreadable_chain_needs_every_database_at_the_address() {
         decide_at_socket(Shape::Unreadable, &mut packet, &listener(), maps, &verdicts).reason
     };
     assert_eq!(decide(&maps, claimed(STRANGER)), Reason::NotProtected, "nothing at the address");
-    maps.row(EndpointKey { port: 0, protocol: MEMBER_ROW, ..key(&claimed(0)) }, DATABASE);
+    maps.row(EndpointKey { port: 0, protocol: ADDRESS_INDEX, ..key(&claimed(0)) }, DATABASE);
     assert_eq!(decide(&maps, claimed(FRIEND)), Reason::Allowed);
     assert_eq!(decide(&maps, claimed(STRANGER)), Reason::NoPort);
 }

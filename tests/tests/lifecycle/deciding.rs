@@ -109,7 +109,7 @@ fn published_maps_are_frozen_also_when_published_by_another_process() {
         table.insert(&key, &ours.look_up(&key).unwrap()).unwrap();
         keys.push(key);
     }
-    assert!(keys.len() > 4, "endpoints and member rows: {}", keys.len());
+    assert!(keys.len() > 4, "endpoints and the address index: {}", keys.len());
     table.publish(&map(&host, names::ENDPOINTS), 0).unwrap();
     replace_pin(&table, &path);
     table.insert(&keys[0], &table.look_up(&keys[0]).unwrap()).expect("the control: it can be edited");
