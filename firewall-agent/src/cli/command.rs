@@ -132,7 +132,7 @@ pub(super) enum Command {
     Explain {
         /// Source address
         source: String,
-        /// A database id, or ADDRESS:PORT[/udp]
+        /// A database, or ADDRESS:PORT[/udp]
         target: String,
         /// Ask the socket filter about a new connection, with the destination after translation
         #[arg(long)]
@@ -235,7 +235,7 @@ pub(super) enum Command {
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
     Forget {
-        /// Database id
+        /// Id of the database, its name, the beginning of its id, ADDRESS:PORT[/udp] or :PORT
         database: String,
         /// Open its former endpoints: everyone may connect there
         #[arg(long)]
@@ -245,7 +245,7 @@ pub(super) enum Command {
     #[command(after_help = "Example: firewall-agent rebase 6a316183d0f1f10ecbcca123\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
     Rebase {
-        /// Database id
+        /// Id of the database, its name, the beginning of its id, ADDRESS:PORT[/udp] or :PORT
         database: String,
     },
     /// Show the clock mark used for expiry, or lower it with `--lower`
@@ -309,7 +309,7 @@ Exit codes: 0 nothing found, or only accepted kinds; 1 failed, or an object was 
 Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,container -o json";
 
 /// Directories of the agent that differ from the configuration.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct Directories {
     /// Directory of the pins, on a bpffs
     #[arg(long, value_name = "DIR")]

@@ -8,10 +8,11 @@ use std::io::Write;
 use anyhow::Result;
 
 pub(super) use self::report::{DeniedRow, Report, report};
+use super::Exit;
 use super::format::Format;
+use super::known_databases::KnownDatabases;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
-use super::{BadInput, Exit};
 use crate::bpf::Kernel;
 use crate::escape::write_json;
 
@@ -46,19 +47,17 @@ impl Question {
 
 pub(super) fn denied(
     directories: &Located,
-    question: &Question,
+    mut question: Question,
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
-    if let Some(id) = &question.database
-        && !live.databases.values().any(|one| one.id.as_str() == id)
-    {
-        return Err(BadInput(format!("database {id}: not in the kernel")).into());
+    if let Some(database) = &mut question.database {
+        *database = KnownDatabases::live(&live).find(database)?.to_string();
     }
     if question.follow {
-        return follow::follow(&kernel, question, format, out);
+        return follow::follow(&kernel, &question, format, out);
     }
     let mut report = report(&kernel, &live, question.database.as_deref(), question.lengths())?;
     report.denied.truncate(question.top);

@@ -33,7 +33,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Invalid input of the user: exit code 2.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadInput(pub String);
 
 impl std::fmt::Display for BadInput {

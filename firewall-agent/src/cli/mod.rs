@@ -11,6 +11,7 @@ mod explain;
 mod format;
 mod health;
 mod hits;
+mod known_databases;
 mod log;
 mod plan;
 mod prepare;
@@ -120,7 +121,7 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
             audit::run(&settings()?.directories(directories), &accept, output.output, out)
         }
         Command::Denied { question, directories, output } => {
-            denied::denied(&settings()?.directories(directories), &question, output.output, out)
+            denied::denied(&settings()?.directories(directories), question, output.output, out)
         }
         Command::Top { directories } => top::top(&settings()?.directories(directories)),
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),

@@ -8,11 +8,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use self::mark::{Mark, mark};
+use super::Exit;
 use super::format::Format;
 use super::hits::{PrefixHits, RuleCounters, by_prefix, rule_counters};
+use super::known_databases::KnownDatabases;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
-use super::{BadInput, Exit};
 use crate::bpf::Kernel;
 use crate::escape::write_json;
 use crate::sync::{CounterKind, DatabaseSlot, Live};
@@ -46,14 +47,10 @@ pub(super) fn rules(
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
-    if let Some(id) = database
-        && !live.databases.values().any(|one| one.id.as_str() == id)
-    {
-        return Err(BadInput(format!("database {id}: not in the kernel")).into());
-    }
+    let known = KnownDatabases::live(&live);
+    let wanted = database.map(|text| known.find(text)).transpose()?;
     let mut rows = Vec::new();
-    for (slot, _) in live.databases.iter().filter(|(_, one)| database.is_none_or(|id| one.id.as_str() == id))
-    {
+    for (slot, _) in live.databases.iter().filter(|(_, one)| wanted.is_none_or(|id| one.id == *id)) {
         for rule in rule_counters(&live, *slot) {
             rows.push(row(&rule, *slot, &live, &kernel)?);
         }

@@ -7,19 +7,22 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use jiff::{SignedDuration, Timestamp};
 
+use super::known_databases::KnownDatabases;
 use super::settings::Settings;
-use super::{BadInput, Exit};
+use super::{BadInput, Directories, Exit};
 use crate::agent::{Ownership, Reconciler, Reply, Verb, restore, send_verb};
-use crate::bpf::{Pins, detach_all};
+use crate::bpf::{Kernel, Pins, detach_all};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
 
 pub(super) fn forget(settings: Settings, database: &str, open: bool, out: &mut impl Write) -> Result<Exit> {
-    carry_out(settings, Verb::Forget { database: id(database)?, open }, out)
+    let database = known(&settings, database)?;
+    carry_out(settings, Verb::Forget { database, open }, out)
 }
 
 pub(super) fn rebase(settings: Settings, database: &str, out: &mut impl Write) -> Result<Exit> {
-    carry_out(settings, Verb::Rebase { database: id(database)? }, out)
+    let database = known(&settings, database)?;
+    carry_out(settings, Verb::Rebase { database }, out)
 }
 
 pub(super) fn lower_clock(settings: Settings, to: Option<Timestamp>, out: &mut impl Write) -> Result<Exit> {
@@ -64,8 +67,15 @@ pub(super) fn packet_log(settings: Settings, switch: &PacketLog, out: &mut impl 
     carry_out(settings, Verb::PacketLog { seconds }, out)
 }
 
-fn id(database: &str) -> Result<DatabaseId> {
-    database.parse().map_err(|error| BadInput(format!("database {error}")).into())
+/// The database that an operator names, in the store or in the kernel. A damaged store is left to the verb.
+fn known(settings: &Settings, database: &str) -> Result<DatabaseId> {
+    let directories = settings.directories(Directories::default());
+    // Without a kernel state, only the store knows databases.
+    let live = Kernel::open(&directories.bpffs_dir).and_then(|kernel| kernel.live()).unwrap_or_default();
+    match KnownDatabases::stored(&directories.state_dir, &live) {
+        Ok(known) => Ok(known.find(database)?.clone()),
+        Err(_) => database.parse().map_err(|error| BadInput(format!("database {error}")).into()),
+    }
 }
 
 fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exit> {

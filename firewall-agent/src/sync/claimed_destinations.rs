@@ -46,6 +46,11 @@ impl ClaimedDestinations {
         self.0.iter().filter(move |(_, claimant)| claimant.as_ref() == Some(id)).map(|(to, _)| to)
     }
 
+    /// Every last claimant, once for each of its destinations.
+    pub fn claimants(&self) -> impl Iterator<Item = &DatabaseId> {
+        self.0.values().filter_map(Option::as_ref)
+    }
+
     /// Rebuilds the map without half-empty nodes, which incremental inserts leave.
     pub fn pack(&mut self) {
         self.0 = std::mem::take(&mut self.0).into_iter().collect();

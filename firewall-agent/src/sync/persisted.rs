@@ -303,6 +303,12 @@ impl PersistedState {
         self.claims.contains(destination)
     }
 
+    /// Every database with a record, also removed and forgotten ones.
+    #[must_use]
+    pub fn databases(&self) -> BTreeSet<&DatabaseId> {
+        self.floors.keys().chain(self.claims.claimants()).collect()
+    }
+
     /// Lowest revision that a file of a database may have; 0 for a database never accepted, and after `rebase`.
     #[must_use]
     pub fn floor(&self, id: &DatabaseId) -> u64 {

@@ -166,6 +166,30 @@ fn rules_lists_counters_and_prefixes_with_and_without_the_agent() {
     }
 }
 
+#[test]
+fn a_database_is_named_by_id_name_beginning_and_endpoint() {
+    let host = populated();
+    host.kill();
+    let orders = host.json(&["rules", ORDERS]);
+    for name in ["Orders", "ord", "192.0.2.10:30092", ":30092"] {
+        assert_eq!(host.json(&["rules", name]), orders, "{name}");
+        assert_eq!(host.json(&["denied", name])["denied"], json!([]), "{name}");
+        let asked = host.json(&["explain", "203.0.113.7", name]);
+        assert_eq!(asked[0]["database_id"], ORDERS, "{name}");
+    }
+    // A forgotten database is in the store only.
+    let rebased = host.ask(&["rebase", &GONE[..2]]);
+    assert_eq!(rebased.code, Some(0), "{rebased:?}");
+    assert!(rebased.out.contains(GONE), "{rebased:?}");
+    for command in [&["rules"][..], &["denied"], &["explain", "203.0.113.7"], &["rebase"], &["forget"]] {
+        for (name, says) in [("w", "matches several: watched, wide"), ("nonesuch", "unknown here")] {
+            let refused = host.ask(&[command, &[name]].concat());
+            assert_eq!((refused.code, refused.out.as_str()), (Some(2), ""), "{command:?} {refused:?}");
+            assert!(refused.err.contains(says), "{command:?} {refused:?}");
+        }
+    }
+}
+
 /// Returns the rows without their counters.
 fn shown(rows: &Value) -> Value {
     let fields = ["database_id", "rule", "type", "range_id", "label", "cidrs"];

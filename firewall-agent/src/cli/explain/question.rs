@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::cli::known_databases::KnownDatabases;
+use crate::rules::DatabaseId;
 use crate::sync::{Destination, Live, Question};
 
 /// Parses the arguments.
@@ -12,24 +14,25 @@ pub(super) fn read(source: &str, target: &str, live: &Live) -> Result<Vec<Questi
     let source: IpAddr =
         source.parse().map_err(|_| format!("source {source:?}: not an IPv4 or IPv6 address"))?;
     refuse_mapped("source", source)?;
-    if let Some((slot, database)) = live.databases.iter().find(|(_, one)| one.id.as_str() == target) {
-        let destinations = live.endpoints_of(*slot).map(|endpoint| endpoint.destination);
-        let questions: Vec<Question> =
-            destinations.filter_map(|destination| Question::new(source, destination, live)).collect();
-        return if questions.is_empty() {
-            Err(format!("database {}: no endpoint in the address family of source {source}", database.id))
-        } else {
-            Ok(questions)
-        };
-    }
     let destination = target.parse().ok().filter(|parsed: &Destination| parsed.address.is_some());
-    let destination = destination.ok_or_else(|| {
-        format!("target {target:?}: must be the id of a database in the kernel, or ADDRESS:PORT[/udp]")
-    })?;
+    let Some(destination) = destination else {
+        let known = KnownDatabases::live(live);
+        return of_database(source, known.find(target).map_err(|error| error.0)?, live);
+    };
     destination.address.map_or(Ok(()), |address| refuse_mapped("target", address))?;
     let question = Question::new(source, destination, live)
         .ok_or_else(|| format!("source {source} and target {destination}: not of the same address family"))?;
     Ok(vec![question])
+}
+
+fn of_database(source: IpAddr, id: &DatabaseId, live: &Live) -> Result<Vec<Question>, String> {
+    let destinations = live.slot(id).into_iter().flat_map(|slot| live.endpoints_of(slot));
+    let questions: Vec<Question> =
+        destinations.filter_map(|endpoint| Question::new(source, endpoint.destination, live)).collect();
+    if questions.is_empty() {
+        return Err(format!("database {id}: no endpoint in the address family of source {source}"));
+    }
+    Ok(questions)
 }
 
 /// Refuses IPv4-mapped addresses. Sockets show an IPv4 peer as `::ffff:a.b.c.d`; packets never have it, and the answer
