@@ -17,6 +17,7 @@ pub struct Translation {
     pub address: Option<IpAddr>,
     /// Destination port before, host byte order.
     pub port: Option<u16>,
+    /// Destination address after; `None` when unknown. TPROXY leaves it as it is.
     pub new_address: Option<IpAddr>,
     pub new_ports: NewPorts,
     /// It writes into each packet, without a connection.

@@ -48,7 +48,9 @@ pub(super) fn target(name: &str, revision: u32, info: &[u8], found: &mut Transla
         "NETMAP" => {}
         "RAWDNAT" => found.stateless = true,
         "TPROXY" => {
-            // Mark and its mask, then address and port of the socket; port 0 is the packet's own.
+            // Mark and its mask, then address and port of the socket; port 0 is the packet's own, and so is the address
+            // in every case.
+            found.new_address = found.address;
             let port = info.get(if revision == 0 { 12 } else { 24 }..).and_then(|bytes| bytes.first_chunk());
             found.new_ports = match port.map(|port| u16::from_be_bytes(*port)) {
                 Some(0) => NewPorts::Unchanged,

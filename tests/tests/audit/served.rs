@@ -74,12 +74,12 @@ const WAYS: &[Way] = &[
         kind: "dnat",
         object: "iptables-legacy: mangle PREROUTING, rule 1",
         plant: &[
-            "iptables-legacy -t mangle -A PREROUTING -p udp --dport 8432 -j TPROXY --on-port 20300 --on-ip 192.0.2.10",
+            "iptables-legacy -t mangle -A PREROUTING -d 192.0.2.10 -p udp --dport 8432 -j TPROXY --on-port 20300",
         ],
         uproot: &["iptables-legacy -t mangle -F"],
         by: INTERFACE,
         frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
-        is_covered: false,
+        is_covered: true,
     },
     Way {
         kind: "dnat",
@@ -87,7 +87,7 @@ const WAYS: &[Way] = &[
         plant: &[
             "nft add table ip planted",
             "nft add chain ip planted pre { type filter hook prerouting priority -150 ; }",
-            "nft add rule ip planted pre udp dport 8432 tproxy to 192.0.2.10:20300",
+            "nft add rule ip planted pre ip daddr 192.0.2.10 udp dport 8432 tproxy to 192.0.2.10:20300",
         ],
         uproot: &["nft delete table ip planted"],
         by: INTERFACE,
@@ -170,6 +170,13 @@ impl Stage {
         let stage = Self { server, host };
         assert!(stage.serves_allowed(), "the control");
         stage
+    }
+
+    /// Lets the socket filter refuse; the agent then stops.
+    fn enforce(&self) {
+        self.host.start_with(&["--socket-filter", "enforce"]);
+        self.host.until("the socket filter refuses", |status| status["socket_filter"]["mode"] == "enforce");
+        self.host.stop();
     }
 
     fn link_blocked(&self) {
@@ -265,6 +272,30 @@ fn refused_source_is_served_by_each_reported_way_and_by_none_without_it() {
     }
 }
 
+/// In mode `enforce` the socket filter refuses the source by each way of which the finding says so.
+#[test]
+fn socket_filter_closes_each_way_that_the_finding_says_it_covers() {
+    let stage = Stage::new("native", Ipv4Addr::UNSPECIFIED);
+    stage.link_blocked();
+    stage.enforce();
+    for way in WAYS {
+        let (wire, frame) = (stage.host.wire(way.by), stage.frame(way));
+        let name = format!("{} {}", way.kind, way.object);
+        perform(&stage.host.db, way.plant);
+        let findings = stage.host.audit(&[]);
+        let covered = findings.covered.iter().any(|object| object.contains(way.object));
+        assert_eq!(covered, way.is_covered, "{name}: {findings:?}");
+        assert!(stage.serves_allowed(), "{name}");
+        if way.is_covered {
+            stage.is_not_served(&wire, &frame, &name);
+        } else if way.kind == "local_route" {
+            // Control: to an address that no endpoint names.
+            stage.is_served(&wire, &frame, &name);
+        }
+        perform(&stage.host.db, way.uproot);
+    }
+}
+
 #[test]
 fn broadcast_and_multicast_reach_a_server_at_every_address_only() {
     let everywhere = [Ipv4Addr::new(192, 0, 2, 255), Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 1)];
@@ -312,5 +343,8 @@ fn redirected_packet_passes_generic_mode_on_a_veth_and_not_native_mode() {
         let found = stage.host.audit(&[]);
         let expected = ("generic_mode".to_owned(), INTERFACE.to_owned());
         assert_eq!(found.bypasses.contains(&expected), is_open, "{found:?}");
+        stage.enforce();
+        stage.is_not_served(&redirected, &direct, xdp_mode);
+        assert!(stage.serves_allowed(), "{xdp_mode}");
     }
 }

@@ -23,7 +23,6 @@ const NFT_NAT_DNAT: u32 = 1;
 const NFTA_REDIR_REG_PROTO_MIN: u16 = 1;
 const NFTA_REDIR_REG_PROTO_MAX: u16 = 2;
 
-const NFTA_TPROXY_REG_ADDR: u16 = 2;
 const NFTA_TPROXY_REG_PORT: u16 = 3;
 
 const NFTA_MASQ_FLAGS: u16 = 1;
@@ -54,7 +53,7 @@ pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
                 (Some(NFTA_NAT_REG_ADDR_MIN), [NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_REG_PROTO_MAX])
             }
             "redir" => (None, [NFTA_REDIR_REG_PROTO_MIN, NFTA_REDIR_REG_PROTO_MAX]),
-            "tproxy" => (Some(NFTA_TPROXY_REG_ADDR), [NFTA_TPROXY_REG_PORT; 2]),
+            "tproxy" => (None, [NFTA_TPROXY_REG_PORT; 2]),
             "nat" => {
                 let ports = [NFTA_NAT_REG_PROTO_MIN, NFTA_NAT_REG_PROTO_MAX];
                 effects.push(masquerade(&registers, data, ports, (NFTA_NAT_FLAGS, found.protocol))?);
@@ -98,7 +97,9 @@ pub(super) fn effects(elements: &[&[u8]]) -> Result<Vec<Rule>> {
             }
         };
         let address = address.map(|number| data.wire_number(number)).transpose()?.flatten();
-        found.new_address = registers.value(address).and_then(ip);
+        // TPROXY hands the packet as it is to another socket: its address is of the socket only.
+        let is_unchanged = name == "tproxy";
+        found.new_address = if is_unchanged { found.address } else { registers.value(address).and_then(ip) };
         found.new_ports = new_ports(&registers, data.wire_number(ports[0])?, data.wire_number(ports[1])?);
         found.stateless = false;
         effects.push(Rule::Translation(found.clone()));
