@@ -1,4 +1,4 @@
-//! Sockets and packets that the filter leaves alone, in mode `enforce`: what a host does for itself is never cut.
+//! Sockets and packets that the filter leaves alone: traffic of the host itself is never cut.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,8 +9,8 @@ use firewall_tests::lab::{Host, TestHost, eventually};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::scene::{
-    DATABASE, FILTERED, LINK, OPEN, PORT, SIDE, STRANGERS, arrives, connect, destination, is_served, judged,
-    listen, receive, refused, restart, rules, scene,
+    DATABASE, FILTERED, LINK, MODES, OPEN, PORT, SIDE, STRANGERS, arrives, connect, destination, is_served,
+    judged, listen, receive, refused, restart, rules, scene,
 };
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -36,8 +36,8 @@ fn bound(host: &TestHost, family: usize, kind: Type, port: u16) -> Socket {
 }
 
 /// A server of a stranger, which answers one connection with what it got.
-fn echo(host: &TestHost, family: usize) -> (SocketAddr, std::thread::JoinHandle<()>) {
-    let listener = host.outside.listen((STRANGERS[family], 0)).unwrap();
+fn echo(host: &TestHost, family: usize, port: u16) -> (SocketAddr, std::thread::JoinHandle<()>) {
+    let listener = host.outside.listen((STRANGERS[family], port)).unwrap();
     let at = listener.local_addr().unwrap();
     let serve = move |listener: TcpListener| {
         let (mut client, _) = listener.accept().unwrap();
@@ -60,7 +60,7 @@ fn connections_that_the_host_opens_from_a_protected_port() {
     for family in 0..2 {
         // From the port of an endpoint, and from a port that is only guarded.
         for port in [PORT, GUARDED] {
-            let (server, ends) = echo(&host, family);
+            let (server, ends) = echo(&host, family, 0);
             let client = bound(&host, family, Type::STREAM, port);
             client.connect_timeout(&server.into(), WAIT).unwrap();
             let mut client = TcpStream::from(client);
@@ -83,21 +83,81 @@ fn connections_that_the_host_opens_from_a_protected_port() {
 /// Ten thousand connections of the host's own, from the whole guarded range.
 #[test]
 fn many_connections_of_the_host() {
-    let host = enforcing();
+    let host = scene(rules(1));
     host.db.set("net/ipv4/ip_local_port_range", "30000 32767").unwrap();
     host.db.set("net/ipv4/tcp_tw_reuse", "1").unwrap();
     let listeners: Vec<TcpListener> =
         (0..10).map(|_| host.outside.listen((STRANGERS[0], 0)).unwrap()).collect();
-    for listener in &listeners {
-        for _ in 0..1_000 {
-            let at = listener.local_addr().unwrap();
-            let client = host.db.connect(at, WAIT).unwrap();
-            listener.accept().unwrap();
-            // A reset leaves no TIME_WAIT, of which the range would be full.
-            socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    for mode in MODES {
+        restart(&host, mode, &[]);
+        host.until_applied(DATABASE, 1);
+        for listener in &listeners {
+            for _ in 0..1_000 {
+                let at = listener.local_addr().unwrap();
+                let client = host.db.connect(at, WAIT).unwrap();
+                listener.accept().unwrap();
+                // A reset leaves no TIME_WAIT, of which the range would be full.
+                socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        }
+        assert_eq!(refused(&host, LINK), 0, "{mode}");
+    }
+}
+
+/// The prefix of one address.
+fn host_prefix(address: &str) -> String {
+    format!("{address}/{}", if address.contains(':') { 128 } else { 32 })
+}
+
+/// Name resolution, time, downloads, replication and a container behind NAT, with servers that no rule allows.
+#[test]
+fn services_of_the_host_in_every_mode() {
+    // The other node's sockets are judged, too: here both hosts belong to one control group.
+    let own = SIDE.map(host_prefix);
+    let host = scene(own.iter().fold(rules(1), |file, own| file.allow(own)));
+    let pod = host.lab.host("pod").unwrap();
+    host.lab.link(host.db.end("pod0", &["10.88.0.1/24"]), pod.end("eth0", &["10.88.0.66/24"])).unwrap();
+    pod.run("ip route add default via 10.88.0.1").unwrap();
+    for line in [
+        "nft add table ip planted",
+        "nft add chain ip planted post { type nat hook postrouting priority 100 ; }",
+        "nft add rule ip planted post oifname side0 masquerade fully-random",
+    ] {
+        host.db.run(line).unwrap();
+    }
+    host.db.forward().unwrap();
+    for mode in MODES {
+        restart(&host, mode, &[]);
+        host.until_applied(DATABASE, 1);
+        for (family, stranger) in STRANGERS.into_iter().enumerate() {
+            for (client, server) in [(0, 53), (123, 123)] {
+                let server = host.outside.udp((stranger, server)).unwrap();
+                let client = host.db.udp((SIDE[family], client)).unwrap();
+                for one in [&client, &server] {
+                    one.set_read_timeout(Some(WAIT)).unwrap();
+                }
+                client.send_to(b"?", server.local_addr().unwrap()).unwrap();
+                let (_, from) = server.recv_from(&mut [0]).unwrap();
+                server.send_to(b"!", from).unwrap();
+                client.recv_from(&mut [0]).unwrap();
+            }
+            let clients = [(&host.db, 80), (&host.db, PORT), (&pod, 443)];
+            // The container has no address of IPv6.
+            for (client, port) in clients.into_iter().take(3 - family) {
+                let (server, ends) = echo(&host, family, port);
+                let mut client = client.connect(server, WAIT).unwrap();
+                assert!((0..100).all(|_| asks(&mut client)), "{mode}: {port}");
+                drop(client);
+                ends.join().unwrap();
+            }
+        }
+        for interface in [LINK, "pod0", "eth0"] {
+            assert_eq!(refused(&host, interface), 0, "{mode}: {interface}");
         }
     }
-    assert_eq!(refused(&host, LINK), 0);
+    // Control: the same stranger as a client.
+    let listener = listen(&host.db, PORT);
+    assert!(!is_served(&listener, &host.outside, STRANGERS[0], destination(SIDE[0], PORT)));
 }
 
 #[test]
