@@ -91,6 +91,13 @@ pub struct Tally {
     pub bytes: u64,
 }
 
+impl core::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
 /// Packets and bytes, as in [`Tally`], by rule counter, and the time of the last packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use firewall_common::Tally;
 
 use crate::bpf::Kernel;
 use crate::host::cgroup::memory_left;
-use crate::sync::{CounterId, DataPlane, Live, Retired};
+use crate::sync::{CounterId, DataPlane, Live};
 
 /// The kernel, or a test's fake.
 pub trait ReadBack: DataPlane {
@@ -20,7 +21,7 @@ pub trait ReadBack: DataPlane {
     fn memory_left(&self) -> u64;
 
     /// Counts of the rule counters freed since the last call.
-    fn take_freed(&mut self) -> BTreeMap<CounterId, Retired>;
+    fn take_freed(&mut self) -> BTreeMap<CounterId, Tally>;
 }
 
 impl ReadBack for Kernel {
@@ -32,8 +33,8 @@ impl ReadBack for Kernel {
         memory_left().unwrap_or(u64::MAX)
     }
 
-    fn take_freed(&mut self) -> BTreeMap<CounterId, Retired> {
+    fn take_freed(&mut self) -> BTreeMap<CounterId, Tally> {
         let freed = Self::take_freed(self).into_iter();
-        freed.map(|(slot, hits)| (slot, Retired { packets: hits.packets, bytes: hits.bytes })).collect()
+        freed.map(|(slot, hits)| (slot, Tally { packets: hits.packets, bytes: hits.bytes })).collect()
     }
 }

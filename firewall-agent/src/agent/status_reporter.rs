@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::escape::{path_text, write_json};
 use crate::files::scan::ScannedFiles;
 use crate::files::status_file::StatusFile;
-use crate::http::{DatabaseCounters, PublishedState, SharedState, Tally};
+use crate::http::{DatabaseCounters, PublishedState, SharedState};
 use crate::rules::{DatabaseId, RangeId, Rejection, State};
 use crate::status::{AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status};
 use crate::sync::{AcceptedFiles, Candidate, Desired, Live, PersistedState, Published, Refusal};
@@ -271,7 +271,7 @@ impl StatusReporter {
         let mut counters = DatabaseCounters::of(live);
         for (database, retired) in persisted.retired() {
             if let Some(counters) = counters.get_mut(database.as_str()) {
-                counters.retired = Tally { packets: retired.packets, bytes: retired.bytes };
+                counters.retired = *retired;
             }
         }
         let is_complete = self.conditions.incomplete().is_empty();

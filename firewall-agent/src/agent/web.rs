@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use firewall_common::Tally;
 
 use super::counters;
 use crate::bpf::Kernel;
 use crate::config::Config;
 use crate::files::socket::{GROUP, bind_at};
 use crate::host::interface_names::InterfaceNames;
-use crate::http::{self, Bind, Counters, SharedState, SocketTally, Tally};
+use crate::http::{self, Bind, Counters, SharedState, SocketTally};
 use crate::status::ReasonCounter;
 use crate::sync::CounterId;
 

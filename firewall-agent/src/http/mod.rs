@@ -10,8 +10,9 @@ mod server;
 mod shared_state;
 
 use anyhow::Result;
+pub use firewall_common::Tally;
 
-pub use self::published_state::{DatabaseCounters, PublishedState, Tally};
+pub use self::published_state::{DatabaseCounters, PublishedState};
 pub use self::request_handler::{Readiness, RequestHandler};
 pub use self::server::{Bind, SocketLost, converse, serve};
 pub use self::shared_state::SharedState;

@@ -2,24 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use firewall_common::Tally;
 use jiff::Timestamp;
 
 use crate::status::Status;
 use crate::sync::{CounterId, CounterKind, Live};
-
-/// Packets, and bytes of whole frames.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub packets: u64,
-    pub bytes: u64,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-    }
-}
 
 /// State of the agent at one moment.
 #[derive(Debug, Clone, Default)]

@@ -116,9 +116,10 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::http::{PublishedState, Tally};
+    use crate::http::PublishedState;
     use crate::status::{ReasonCounter, Status};
     use crate::sync::CounterId;
+    use firewall_common::Tally;
 
     struct Unreadable;
 

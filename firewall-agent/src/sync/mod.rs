@@ -66,7 +66,7 @@ pub use publish::{Published, publish};
 pub use question::Question;
 pub use ranges_from_kernel::ranges_from_kernel;
 pub use rebuild::{ensure_known, rebuilt_table};
-pub use record::{Changes, Floor, Key, Presence, Record, Retired, StoredFile, StoredRanges};
+pub use record::{Changes, Floor, Key, Presence, Record, StoredFile, StoredRanges};
 pub use repair::{Drift, repair};
 pub use restoration::restored;
 pub use sample::{Sample, samples};

@@ -5,6 +5,7 @@ use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use firewall_common::Tally;
 use jiff::Timestamp;
 use tracing::warn;
 
@@ -14,7 +15,7 @@ use super::desired::destinations;
 use super::in_force::{InForce, RulesInForce};
 use super::model::{Destination, Live};
 use super::publish::Published;
-use super::record::{Changes, Floor, Key, Presence, Record, Retired};
+use super::record::{Changes, Floor, Key, Presence, Record};
 use crate::rules::{DatabaseId, DatabaseRules, State};
 
 /// Maximum number of floors stored for databases that have left this host.
@@ -27,7 +28,7 @@ pub struct PersistedState {
     claims: Arc<ClaimedDestinations>,
     floors: BTreeMap<DatabaseId, Floor>,
     in_force: BTreeMap<DatabaseId, InForce>,
-    retired: BTreeMap<DatabaseId, Retired>,
+    retired: BTreeMap<DatabaseId, Tally>,
     clock_mark: Option<Timestamp>,
     detached: Option<Timestamp>,
     /// The highest [`Floor::order`] assigned.
@@ -216,14 +217,13 @@ impl PersistedState {
     /// Adds the counts of freed counters, and drops the sums of databases that left the kernel.
     pub fn retire(
         &mut self,
-        freed: impl IntoIterator<Item = (DatabaseId, Retired)>,
+        freed: impl IntoIterator<Item = (DatabaseId, Tally)>,
         live: &Live,
         changes: &mut Changes,
     ) {
         for (id, counted) in freed {
             let sum = self.retired.entry(id.clone()).or_default();
-            sum.packets += counted.packets;
-            sum.bytes += counted.bytes;
+            *sum += counted;
             changes.put(Record::Retired(id, *sum));
         }
         if self.retired.is_empty() {
@@ -334,7 +334,7 @@ impl PersistedState {
     }
 
     #[must_use]
-    pub fn retired(&self) -> &BTreeMap<DatabaseId, Retired> {
+    pub fn retired(&self) -> &BTreeMap<DatabaseId, Tally> {
         &self.retired
     }
 

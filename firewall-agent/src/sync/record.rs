@@ -5,6 +5,7 @@ use std::collections::btree_map::IntoIter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use firewall_common::Tally;
 use jiff::Timestamp;
 
 use super::in_force::InForce;
@@ -53,13 +54,6 @@ pub struct Floor {
     pub order: u64,
 }
 
-/// Packets, and bytes of whole frames, counted by retired rule counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Retired {
-    pub packets: u64,
-    pub bytes: u64,
-}
-
 /// Name of a record. The store has at most one record per key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
@@ -84,7 +78,8 @@ pub enum Record {
     Claim(Destination, Option<DatabaseId>),
     Floor(DatabaseId, Floor),
     InForce(DatabaseId, InForce),
-    Retired(DatabaseId, Retired),
+    /// Counted by retired rule counters.
+    Retired(DatabaseId, Tally),
     /// The time that expiry has reached.
     ClockMark(Timestamp),
     /// The time of `detach`; absent while attached.

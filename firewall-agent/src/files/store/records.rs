@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use firewall_common::Tally;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use redb::{
@@ -16,8 +17,7 @@ use redb::{
 
 use crate::rules::DatabaseId;
 use crate::sync::{
-    Changes, Destination, Floor, InForce, Key, Presence, Record, Retired, RulesInForce, StoredFile,
-    StoredRanges,
+    Changes, Destination, Floor, InForce, Key, Presence, Record, RulesInForce, StoredFile, StoredRanges,
 };
 
 /// Version of everything below. A store of another version is refused.
@@ -219,7 +219,7 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
         Ok(())
     })?;
     each(&transaction, RETIRED, |id, (packets, bytes)| {
-        records.push(Record::Retired(id.parse()?, Retired { packets, bytes }));
+        records.push(Record::Retired(id.parse()?, Tally { packets, bytes }));
         Ok(())
     })?;
     each(&transaction, TIMES, |name, nanoseconds| {

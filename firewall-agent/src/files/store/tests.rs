@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use firewall_common::Tally;
 use jiff::Timestamp;
 use redb::TableDefinition;
 
 use super::*;
 use crate::rules::DatabaseId;
-use crate::sync::{Floor, InForce, Key, Presence, Retired, RulesInForce, StoredFile, StoredRanges};
+use crate::sync::{Floor, InForce, Key, Presence, RulesInForce, StoredFile, StoredRanges};
 
 fn id(id: &str) -> DatabaseId {
     id.parse().unwrap()
@@ -41,7 +42,7 @@ fn records() -> Vec<Record> {
         Record::Claim("[2001:db8::1]:5432/udp".parse().unwrap(), None),
         Record::InForce(id("a"), InForce { is_lost: true, ..InForce::with(6, rules()) }),
         Record::InForce(id("b"), InForce::complete(9)),
-        Record::Retired(id("a"), Retired { packets: 1, bytes: 60 }),
+        Record::Retired(id("a"), Tally { packets: 1, bytes: 60 }),
         Record::ClockMark("2026-09-01T12:00:00.5Z".parse::<Timestamp>().unwrap()),
         Record::Detached(Timestamp::UNIX_EPOCH),
     ]
@@ -81,7 +82,7 @@ fn concurrent_reader_sees_a_single_commit() {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             for number in 0..200 {
-                let retired = Retired { packets: number, bytes: number };
+                let retired = Tally { packets: number, bytes: number };
                 let both = ["a", "b"].map(|name| Record::Retired(id(name), retired));
                 store.commit(&changes(both.to_vec())).unwrap();
             }
@@ -224,13 +225,13 @@ fn store_removed_under_its_writer_is_rewritten_completely() {
             _ => {
                 fs::rename(&path, state_dir.join("aside")).unwrap();
                 let mut other = LastGoodStore::new(StateFile::new(&state_dir));
-                other.commit(&changes(vec![Record::Retired(id("c"), Retired::default())])).unwrap();
+                other.commit(&changes(vec![Record::Retired(id("c"), Tally::default())])).unwrap();
             }
         }
         store.commit(&changes(vec![more.clone()])).unwrap();
         let mut expected = [records(), vec![more.clone()]].concat();
         if round == 2 {
-            expected.push(Record::Retired(id("c"), Retired::default()));
+            expected.push(Record::Retired(id("c"), Tally::default()));
         }
         assert_eq!(sorted(LastGoodStore::new(StateFile::new(&state_dir)).load().unwrap()), sorted(expected));
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use firewall_common::Tally;
 
 use crate::http::Counters;
-use crate::http::published_state::{PublishedState, Tally};
+use crate::http::published_state::PublishedState;
 
 /// Last exported values of every live database. They never decrease while the database is live: a scraper would take a
 /// lower counter for a reset, and count all of it as new packets.

@@ -102,9 +102,10 @@ impl Exporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{PublishedState, Tally};
+    use crate::http::PublishedState;
     use crate::status::{InterfaceStatus, Status};
     use crate::sync::CounterId;
+    use firewall_common::Tally;
 
     struct Silent;
 

@@ -1,8 +1,9 @@
 //! Metrics from the kernel's packet counters.
 
+use firewall_common::Tally;
+
 use super::flows::Flows;
 use super::metrics_page::{Labels, MetricsPage};
-use crate::http::published_state::Tally;
 use crate::status::ReasonCounter;
 
 pub(super) fn write(reasons: &[ReasonCounter], unrecorded: u64, flows: &Flows, page: &mut MetricsPage) {

@@ -83,8 +83,8 @@ fn not_below<K: Ord>(mut counters: BTreeMap<K, u64>, before: &BTreeMap<K, u64>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Tally;
     use crate::sync::CounterId;
+    use firewall_common::Tally;
 
     #[test]
     fn evicted_counter_lowers_no_metric() {

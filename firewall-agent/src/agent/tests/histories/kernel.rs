@@ -8,13 +8,14 @@ use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 use fastrand::Rng;
+use firewall_common::Tally;
 
 use super::packets::{Packets, judge};
 use crate::agent::read_back::ReadBack;
 use crate::rules::DatabaseId;
 use crate::sync::{
     CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Guards, Live, Ports, Replacement,
-    Retired, RuleCounter, Sizes, Table, TableEntry,
+    RuleCounter, Sizes, Table, TableEntry,
 };
 
 /// Database slots; a history may have more databases.
@@ -59,7 +60,7 @@ pub struct SharedKernel {
     data_plane: Rc<RefCell<FakeDataPlane>>,
     refused: Rc<Cell<bool>>,
     unreadable: Rc<Cell<bool>>,
-    freed: Rc<RefCell<BTreeMap<CounterId, Retired>>>,
+    freed: Rc<RefCell<BTreeMap<CounterId, Tally>>>,
     /// Prefixes for which memory is available.
     memory: Rc<Cell<usize>>,
     /// More memory was requested than available.
@@ -224,7 +225,7 @@ impl ReadBack for SharedKernel {
         u64::try_from(left).unwrap_or(u64::MAX).saturating_mul(BYTES_OF_A_PREFIX)
     }
 
-    fn take_freed(&mut self) -> BTreeMap<CounterId, Retired> {
+    fn take_freed(&mut self) -> BTreeMap<CounterId, Tally> {
         std::mem::take(&mut self.freed.borrow_mut())
     }
 }
@@ -248,7 +249,7 @@ impl DataPlane for SharedKernel {
     fn free_counter(&mut self, slot: CounterId) -> Result<()> {
         let result = self.write_quietly(|data_plane| data_plane.free_counter(slot));
         if result.is_ok() {
-            self.freed.borrow_mut().insert(slot, Retired { packets: 1, bytes: 60 });
+            self.freed.borrow_mut().insert(slot, Tally { packets: 1, bytes: 60 });
         }
         self.record_refusal(result)
     }
