@@ -11,9 +11,9 @@ mod data_plane;
 mod desired;
 mod destination;
 mod digest;
+mod dry_run;
 mod endpoint_plan;
 mod endpoints;
-mod fake_data_plane;
 mod free;
 mod guards;
 mod in_force;
@@ -50,9 +50,6 @@ pub use clock::Clock;
 pub use data_plane::{DataPlane, Families, Replacement, Sizes};
 pub use desired::{Capacity, Desired, DesiredDatabase, destinations};
 pub use digest::{common_digest, digest};
-pub use fake_data_plane::FakeDataPlane;
-#[cfg(test)]
-pub(crate) use fake_data_plane::Killed;
 pub use in_force::{InForce, RulesInForce};
 pub use members::Members;
 pub use model::{
@@ -73,3 +70,5 @@ pub use sample::{Sample, samples};
 pub use sessions::{Listeners, RefusedBy, Session, SessionJudge};
 pub use state_store::StateStore;
 pub use table::Table;
+#[cfg(test)]
+pub(crate) use tests::{FakeDataPlane, Killed};

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     data_plane::Sizes,
     desired::Desired,
-    fake_data_plane::FakeDataPlane,
+    dry_run::DryRun,
     model::{CounterKind, Database, Destination, Live},
     open_endpoints::OpenEndpoint,
     persisted::PersistedState,
@@ -78,7 +78,7 @@ pub fn plan(
     now: Timestamp,
 ) -> Plan {
     let mut after = live.clone();
-    let mut data_plane = FakeDataPlane::new(live.clone(), sizes);
+    let mut data_plane = DryRun::new(live.clone(), sizes);
     let before = restored(desired, persisted, live, &data_plane);
     let before = before.map(|before| publish(&before, &mut after, &mut data_plane, now));
     let done = before.unwrap_or_default().followed_by(publish(desired, &mut after, &mut data_plane, now));

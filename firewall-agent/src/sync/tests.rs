@@ -8,14 +8,15 @@ use std::sync::Arc;
 use fastrand::Rng;
 use jiff::Timestamp;
 
+pub(crate) use self::fake_data_plane::{FakeDataPlane, Killed};
 use self::verdict::{owner, passes};
-use super::FakeDataPlane;
 use super::model::{CounterId, CounterKind, DatabaseSlot, Destination, Guards, Live, Ports, TableEntry};
 use super::{ClaimedDestinations, Desired, DesiredDatabase, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
 mod closed;
 pub(super) mod counted;
+mod fake_data_plane;
 mod prefixes;
 mod repaired;
 mod room;

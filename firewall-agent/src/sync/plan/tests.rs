@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::*;
 use crate::rules::{Limits, ManagedRanges, read_database, read_ranges};
 use crate::sync::tests::random;
-use crate::sync::{DatabaseSlot, Guards};
+use crate::sync::{DatabaseSlot, FakeDataPlane, Guards};
 
 mod foreseen;
 

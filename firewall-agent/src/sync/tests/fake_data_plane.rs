@@ -1,15 +1,14 @@
-//! Fake data plane, in memory: for dry runs and tests.
+//! Fake data plane, in memory, that refuses writes and shows the state after each.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::data_plane::{DataPlane, Replacement, Sizes};
-use super::model::{CounterId, Database, DatabaseSlot, Guards, Live, Ports, RuleCounter};
-use super::table::Table;
+use crate::sync::data_plane::{DataPlane, Replacement, Sizes};
+use crate::sync::model::{CounterId, Database, DatabaseSlot, Guards, Live, Ports, RuleCounter};
+use crate::sync::table::Table;
 
 /// Panic payload that simulates a killed process.
-#[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct Killed;
 
@@ -24,24 +23,18 @@ pub struct FakeDataPlane {
     pub waits: usize,
     pub sizes: Sizes,
     /// The state after each write, unless an observer is set.
-    #[cfg(test)]
     pub history: Vec<Live>,
     /// Called with the state after each write.
-    #[cfg(test)]
     pub observer: Option<fn(&Live)>,
     /// Index of the write to refuse.
-    #[cfg(test)]
     pub failing: Option<usize>,
     /// Refuses every later write, too.
-    #[cfg(test)]
     pub dead: bool,
     /// The process ends at the write `failing`, which is not done.
-    #[cfg(test)]
     pub kills: bool,
 }
 
 /// Small tables, for tests.
-#[cfg(test)]
 impl Default for FakeDataPlane {
     fn default() -> Self {
         // The default counters and a few more are for rules only.
@@ -58,26 +51,19 @@ impl FakeDataPlane {
             writes: 0,
             waits: 0,
             sizes,
-            #[cfg(test)]
             history: Vec::new(),
-            #[cfg(test)]
             observer: None,
-            #[cfg(test)]
             failing: None,
-            #[cfg(test)]
             dead: false,
-            #[cfg(test)]
             kills: false,
         }
     }
 
     /// The data plane as found by a restarted agent, or by the next pass of this one.
-    #[cfg(test)]
     pub fn recovered(self) -> Self {
         Self::new(self.live, self.sizes)
     }
 
-    #[cfg(test)]
     fn fail(&self, number: usize) -> Result<()> {
         if self.failing.is_some_and(|failing| number == failing || (self.dead && number > failing)) {
             if self.kills {
@@ -90,10 +76,8 @@ impl FakeDataPlane {
 
     fn write(&mut self, change: impl FnOnce(&mut Live)) -> Result<()> {
         self.writes += 1;
-        #[cfg(test)]
         self.fail(self.writes - 1)?;
         change(&mut self.live);
-        #[cfg(test)]
         match self.observer {
             Some(observe) => observe(&self.live),
             None => self.history.push(self.live.clone()),
