@@ -13,7 +13,7 @@ use firewall_common::{
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{
-    denials::{Class, DeniedFlow, Way},
+    denials::{Class, DeniedFlow, Hook},
     source_prefilters::bits_touched,
 };
 use crate::{
@@ -178,7 +178,7 @@ pub(super) fn counter_from_record(record: &RuleRecord) -> Result<RuleCounter> {
     })
 }
 
-pub(super) fn sighting_from_key(key: &Denial, way: Way) -> Result<DeniedFlow> {
+pub(super) fn flow_from_key(key: &Denial, hook: Hook) -> Result<DeniedFlow> {
     let protocol = match key.protocol {
         0 => None,
         TCP => Some(Protocol::Tcp),
@@ -201,7 +201,7 @@ pub(super) fn sighting_from_key(key: &Denial, way: Way) -> Result<DeniedFlow> {
         counter: CounterId(key.counter),
         reason: *reason.with_context(|| format!("reason {}: unknown to this version", key.reason))?,
         class,
-        way,
+        hook,
     })
 }
 

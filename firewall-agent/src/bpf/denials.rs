@@ -10,7 +10,7 @@ use firewall_common::{
 use jiff::Timestamp;
 
 use super::{
-    convert::{Plain, sighting_from_key},
+    convert::{Plain, flow_from_key},
     counters::wall_clock,
     layouts::PinnedMaps,
     records::absent_is_fine,
@@ -45,12 +45,12 @@ pub struct DeniedFlow {
     pub counter: CounterId,
     pub reason: Reason,
     pub class: Class,
-    pub way: Way,
+    pub hook: Hook,
 }
 
 /// Place at which packets were refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
+pub enum Hook {
     /// On a filtered interface.
     Xdp,
     /// Where they entered a socket, after they came over the interface with this index in the socket's network namespace;
@@ -118,11 +118,11 @@ impl DenialTable {
     /// Every entry, summed over the CPUs, in no order.
     pub fn read(&self) -> Result<Vec<Denied>> {
         let mut merged: BTreeMap<DeniedFlow, Denials> = BTreeMap::new();
-        let on_interfaces = self.rows()?.into_iter().map(|(key, value)| (key, Way::Xdp, value));
+        let on_interfaces = self.rows()?.into_iter().map(|(key, value)| (key, Hook::Xdp, value));
         let at_sockets = self.socket_rows()?.into_iter();
-        let at_sockets = at_sockets.map(|(key, value)| (key.denial, Way::Socket(key.interface), value));
-        for (key, way, value) in on_interfaces.chain(at_sockets) {
-            let what = sighting_from_key(&key, way).with_context(|| format!("denied source {key:?}"))?;
+        let at_sockets = at_sockets.map(|(key, value)| (key.denial, Hook::Socket(key.interface), value));
+        for (key, hook, value) in on_interfaces.chain(at_sockets) {
+            let what = flow_from_key(&key, hook).with_context(|| format!("denied source {key:?}"))?;
             let sum = merged.entry(what).or_insert(Denials { packets: 0, ..value });
             sum.packets += value.packets;
             sum.first_seen = sum.first_seen.min(value.first_seen);

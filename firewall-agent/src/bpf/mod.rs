@@ -25,7 +25,7 @@ mod sources;
 mod syscall;
 
 pub use counters::CounterHits;
-pub use denials::{Class, Denied, DeniedFlow, DeniedTotals, Way};
+pub use denials::{Class, Denied, DeniedFlow, DeniedTotals, Hook};
 pub use drift::NamedMaps;
 pub use kernel::Kernel;
 pub use layouts::{databases_in, other_layouts, remove_other_layouts};

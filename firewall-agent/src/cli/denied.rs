@@ -78,7 +78,9 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
             one.endpoint.clone(),
             one.reason.to_owned(),
             one.class.to_owned(),
-            one.interface.as_ref().map_or_else(|| one.way.to_owned(), |name| format!("{}: {name}", one.way)),
+            one.interface
+                .as_ref()
+                .map_or_else(|| one.hook.to_owned(), |name| format!("{}: {name}", one.hook)),
             time(one.first_seen),
             time(one.last_seen),
         ]
@@ -91,7 +93,7 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
         "ENDPOINT",
         "REASON",
         "CLASS",
-        "WAY",
+        "HOOK",
         "FIRST SEEN",
         "LAST SEEN",
     ];

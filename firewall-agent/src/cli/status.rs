@@ -169,7 +169,7 @@ fn write_problems(status: &Status, out: &mut impl Write) -> Result<()> {
     let files = status
         .rejected_files
         .iter()
-        .flat_map(|file| file.errors.iter().map(move |error| format!("refused {}: {error}", file.path)));
+        .flat_map(|file| file.errors.iter().map(move |error| format!("rejected {}: {error}", file.path)));
     let lines: Vec<String> = databases.chain(files).chain(status.errors.iter().cloned()).collect();
     if !lines.is_empty() {
         writeln!(out)?;

@@ -23,7 +23,7 @@ const BOUND: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_millis(200);
 const TRIES: u32 = 5;
 
-struct Way {
+struct Bypass {
     kind: &'static str,
     /// Text that the finding's object contains.
     object: &'static str,
@@ -36,8 +36,8 @@ struct Way {
     is_covered: bool,
 }
 
-const WAYS: &[Way] = &[
-    Way {
+const BYPASSES: &[Bypass] = &[
+    Bypass {
         kind: "local_route",
         object: "local 10.9.0.0/24: 0.0.0.0:20300/udp",
         plant: &["ip route add local 10.9.0.0/24 dev lo"],
@@ -46,7 +46,7 @@ const WAYS: &[Way] = &[
         frame: |ethernet| datagram(ethernet, Ipv4Addr::new(10, 9, 0, 7), PORT),
         is_covered: false,
     },
-    Way {
+    Bypass {
         kind: "rewrite",
         object: "nftables: ip planted pre, handle",
         plant: &[
@@ -59,7 +59,7 @@ const WAYS: &[Way] = &[
         frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
         is_covered: false,
     },
-    Way {
+    Bypass {
         kind: "dnat",
         object: "iptables-legacy: nat PREROUTING, rule 1",
         plant: &[
@@ -70,7 +70,7 @@ const WAYS: &[Way] = &[
         frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
         is_covered: true,
     },
-    Way {
+    Bypass {
         kind: "dnat",
         object: "iptables-legacy: mangle PREROUTING, rule 1",
         plant: &[
@@ -81,7 +81,7 @@ const WAYS: &[Way] = &[
         frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
         is_covered: true,
     },
-    Way {
+    Bypass {
         kind: "dnat",
         object: "nftables: ip planted pre, handle",
         plant: &[
@@ -94,7 +94,7 @@ const WAYS: &[Way] = &[
         frame: |ethernet| datagram(ethernet, SERVER, OTHER_PORT),
         is_covered: true,
     },
-    Way {
+    Bypass {
         kind: "segment_routing",
         object: "route 2001:db8:a::1/128: seg6local End.DX4",
         plant: &["ip -6 route add 2001:db8:a::1 encap seg6local action End.DX4 nh4 192.0.2.10 dev eth0"],
@@ -108,7 +108,7 @@ const WAYS: &[Way] = &[
         is_covered: true,
     },
     // Rules of nftables block the second interface; behind the redirect its packets come from the first.
-    Way {
+    Bypass {
         kind: "redirect",
         object: "tc: eth1 ingress",
         plant: &[
@@ -120,7 +120,7 @@ const WAYS: &[Way] = &[
         frame: |ethernet| datagram(ethernet, SERVER, PORT),
         is_covered: true,
     },
-    Way {
+    Bypass {
         kind: "redirect",
         object: "nftables: netdev planted in, handle",
         plant: &[
@@ -195,8 +195,8 @@ impl Stage {
         );
     }
 
-    fn frame(&self, way: &Way) -> Vec<u8> {
-        (way.frame)(self.host.frame(way.by))
+    fn frame(&self, bypass: &Bypass) -> Vec<u8> {
+        (bypass.frame)(self.host.frame(bypass.by))
     }
 
     /// Frame of the refused source to the server's own address.
@@ -251,11 +251,11 @@ fn refused_source_is_served_by_each_reported_way_and_by_none_without_it() {
     stage.link_blocked();
     let before = stage.host.audit(&[]);
     assert_eq!(before.kinds(), ["broadcast", "container", "loopback"], "{before:?}");
-    for way in WAYS {
-        let (wire, frame) = (stage.host.wire(way.by), stage.frame(way));
-        let name = format!("{} {}", way.kind, way.object);
+    for bypass in BYPASSES {
+        let (wire, frame) = (stage.host.wire(bypass.by), stage.frame(bypass));
+        let name = format!("{} {}", bypass.kind, bypass.object);
         stage.is_not_served(&wire, &frame, &format!("before {name}"));
-        perform(&stage.host.db, way.plant);
+        perform(&stage.host.db, bypass.plant);
         stage.is_served(&wire, &frame, &name);
         // The control: the program is attached.
         stage.is_not_served(&stage.host.wire(INTERFACE), &stage.direct(), &name);
@@ -263,36 +263,36 @@ fn refused_source_is_served_by_each_reported_way_and_by_none_without_it() {
         let after = stage.host.audit(&[]);
         let new: Vec<_> = after.bypasses.difference(&before.bypasses).collect();
         let [(kind, object)] = new.as_slice() else { panic!("{name}: {after:?}") };
-        assert!(kind == way.kind && object.contains(way.object), "{name}: {after:?}");
+        assert!(kind == bypass.kind && object.contains(bypass.object), "{name}: {after:?}");
         let covered = after.covered.contains(object);
-        assert_eq!(covered, way.is_covered, "{name}: {after:?}");
-        perform(&stage.host.db, way.uproot);
+        assert_eq!(covered, bypass.is_covered, "{name}: {after:?}");
+        perform(&stage.host.db, bypass.uproot);
         stage.is_not_served(&wire, &frame, &format!("after {name}"));
         assert_eq!(stage.host.audit(&[]).bypasses, before.bypasses, "{name}");
     }
 }
 
-/// In mode `enforce` the socket filter refuses the source by each way of which the finding says so.
+/// In mode `enforce` the socket filter refuses the source by each bypass of which the finding says so.
 #[test]
 fn socket_filter_closes_each_way_that_the_finding_says_it_covers() {
     let stage = Stage::new("native", Ipv4Addr::UNSPECIFIED);
     stage.link_blocked();
     stage.enforce();
-    for way in WAYS {
-        let (wire, frame) = (stage.host.wire(way.by), stage.frame(way));
-        let name = format!("{} {}", way.kind, way.object);
-        perform(&stage.host.db, way.plant);
+    for bypass in BYPASSES {
+        let (wire, frame) = (stage.host.wire(bypass.by), stage.frame(bypass));
+        let name = format!("{} {}", bypass.kind, bypass.object);
+        perform(&stage.host.db, bypass.plant);
         let findings = stage.host.audit(&[]);
-        let covered = findings.covered.iter().any(|object| object.contains(way.object));
-        assert_eq!(covered, way.is_covered, "{name}: {findings:?}");
+        let covered = findings.covered.iter().any(|object| object.contains(bypass.object));
+        assert_eq!(covered, bypass.is_covered, "{name}: {findings:?}");
         assert!(stage.serves_allowed(), "{name}");
-        if way.is_covered {
+        if bypass.is_covered {
             stage.is_not_served(&wire, &frame, &name);
-        } else if way.kind == "local_route" {
+        } else if bypass.kind == "local_route" {
             // Control: to an address that no endpoint names.
             stage.is_served(&wire, &frame, &name);
         }
-        perform(&stage.host.db, way.uproot);
+        perform(&stage.host.db, bypass.uproot);
     }
 }
 

@@ -85,7 +85,7 @@ fn manifest_configuration_is_valid() {
     };
     // The rule file does not exist; the agent reports a wrong configuration first.
     let good = validate(&config);
-    assert!(String::from_utf8_lossy(&good.stdout).contains("1 refused"), "{good:?}");
+    assert!(String::from_utf8_lossy(&good.stdout).contains("1 rejected"), "{good:?}");
     assert!(validate(&config.replace("guarded_ports", "guarded")).stdout.is_empty());
 }
 

@@ -376,5 +376,5 @@ fn is_accepted(config: &str) -> bool {
     let mut agent = Command::new(agent_binary().unwrap());
     let out = agent.arg("validate").arg(dir.path().join("none.yaml")).arg("--config").arg(path).output();
     // The rule file does not exist; the agent reports a wrong configuration first.
-    String::from_utf8_lossy(&out.unwrap().stdout).contains("1 refused")
+    String::from_utf8_lossy(&out.unwrap().stdout).contains("1 rejected")
 }

@@ -67,7 +67,7 @@ fn files_are_validated_singly_and_together() {
             "valid files are listed with their contents",
             vec![("a.yaml", database("a", 3, HERE, "")), (RANGES, ranges())],
             ACCEPTED,
-            "a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 refused\n",
+            "a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 rejected\n",
         ),
         (
             "hidden files and other names are ignored, and names similar to rule files are reported",
@@ -79,7 +79,7 @@ fn files_are_validated_singly_and_together() {
             ],
             ACCEPTED,
             "a.yaml: ok, database a revision 3\n\
-             c.yml: warning: not read: the name does not end in .yaml\n1 file, 0 refused\n",
+             c.yml: warning: not read: the name does not end in .yaml\n1 file, 0 rejected\n",
         ),
         (
             "errors have their position",
@@ -87,20 +87,20 @@ fn files_are_validated_singly_and_together() {
             REFUSED,
             "a.yaml: line 3, column 11: revision: \"0\": must be a number from 1 to 18446744073709551615 in plain \
              decimal digits\nb.yaml: line 1, column 1: file is incomplete: its last line must be `...` alone, \
-             without a comment on or after it\n2 files, 2 refused\n",
+             without a comment on or after it\n2 files, 2 rejected\n",
         ),
         (
             "a range in no file is a warning",
             vec![("a.yaml", database("a", 3, HERE, MANAGED)), (RANGES, ranges())],
             ACCEPTED,
             "a.yaml: warning: rule m: range elsewhere is not among the managed ranges\n\
-             a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 refused\n",
+             a.yaml: ok, database a revision 3\nranges: ok, managed ranges revision 7\n2 files, 0 rejected\n",
         ),
         (
             "without a managed-ranges file ranges are not checked",
             vec![("a.yaml", database("a", 3, HERE, MANAGED))],
             ACCEPTED,
-            "a.yaml: ok, database a revision 3\n1 file, 0 refused\n",
+            "a.yaml: ok, database a revision 3\n1 file, 0 rejected\n",
         ),
         (
             "managed ranges in a directory are no rule file",
@@ -109,27 +109,27 @@ fn files_are_validated_singly_and_together() {
             "a.yaml: ok, database a revision 3\nr.yaml: line 1, column 1: database_id: missing\n\
              r.yaml: line 1, column 1: endpoints: missing\nr.yaml: line 1, column 1: rules: missing\n\
              r.yaml: line 4, column 1: ranges: unknown field, known are schema_version, database_id, name, revision, \
-             generated_at, state, host, mode, endpoints, rules, internal_ranges\n2 files, 1 refused\n",
+             generated_at, state, host, mode, endpoints, rules, internal_ranges\n2 files, 1 rejected\n",
         ),
         (
             "one revision of a database has one content",
             vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 3, HERE, MANAGED))],
             REFUSED,
             "a.yaml: revision_conflict: revision 3 has different contents in a.yaml, b.yaml\n\
-             b.yaml: revision_conflict: revision 3 has different contents in a.yaml, b.yaml\n2 files, 2 refused\n",
+             b.yaml: revision_conflict: revision 3 has different contents in a.yaml, b.yaml\n2 files, 2 rejected\n",
         ),
         (
             "two files may be equal",
             vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 3, HERE, ""))],
             ACCEPTED,
-            "a.yaml: ok, database a revision 3\nb.yaml: ok, database a revision 3\n2 files, 0 refused\n",
+            "a.yaml: ok, database a revision 3\nb.yaml: ok, database a revision 3\n2 files, 0 rejected\n",
         ),
         (
             "of two revisions the higher counts",
             vec![("a.yaml", database("a", 3, HERE, "")), ("b.yaml", database("a", 4, HERE, MANAGED))],
             REFUSED,
             "a.yaml: stale_revision: revision 3 is lower than 4 in b.yaml\nb.yaml: ok, database a revision 4\n\
-             2 files, 1 refused\n",
+             2 files, 1 rejected\n",
         ),
         (
             "two databases cannot claim one endpoint",
@@ -139,7 +139,7 @@ fn files_are_validated_singly_and_together() {
             ],
             REFUSED,
             "a.yaml: ok, database a revision 3\nb.yaml: endpoint_claimed: *:30092/tcp is claimed by database a as \
-             192.0.2.1:30092/tcp\n2 files, 1 refused\n",
+             192.0.2.1:30092/tcp\n2 files, 1 rejected\n",
         ),
         (
             "a removed database claims nothing",
@@ -148,7 +148,7 @@ fn files_are_validated_singly_and_together() {
                 ("b.yaml", database("b", 4, HERE, "").replace("endpoints", "state: removed\nendpoints")),
             ],
             ACCEPTED,
-            "a.yaml: ok, database a revision 3\nb.yaml: ok, database b revision 4\n2 files, 0 refused\n",
+            "a.yaml: ok, database a revision 3\nb.yaml: ok, database b revision 4\n2 files, 0 rejected\n",
         ),
         (
             "a superseded file claims nothing",
@@ -159,7 +159,7 @@ fn files_are_validated_singly_and_together() {
             ],
             REFUSED,
             "a.yaml: stale_revision: revision 3 is lower than 4 in a2.yaml\na2.yaml: ok, database a revision 4\n\
-             b.yaml: ok, database b revision 4\n3 files, 1 refused\n",
+             b.yaml: ok, database b revision 4\n3 files, 1 rejected\n",
         ),
     ];
     for (name, files, exit, expected) in cases {
@@ -217,7 +217,7 @@ fn only_regular_files_within_the_size_limit_are_read_through_symlinks() {
         assert_eq!(lines(&[at(name)]).lines().next(), Some(expected));
     }
     let listed = lines(&[dir.path().to_owned(), at("link.yaml")]);
-    assert!(listed.ends_with("3 files, 2 refused\n"), "{listed}");
+    assert!(listed.ends_with("3 files, 2 rejected\n"), "{listed}");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn file_names_cannot_forge_lines_and_non_utf8_names_are_refused() {
     let refused = r#"b\xff.yaml: file name "b\xff.yaml": not UTF-8"#;
     let accepted =
         r"x: ok, database prod revision 9\u000a1 file, 0 refused\u000a.yaml: ok, database a revision 3";
-    assert_eq!((code, text), (REFUSED, format!("{refused}\n{accepted}\n2 files, 1 refused\n")));
+    assert_eq!((code, text), (REFUSED, format!("{refused}\n{accepted}\n2 files, 1 rejected\n")));
     let (code, text) = validated(dir.path(), &paths, "json");
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let path = |at: usize| json["files"][at]["path"].as_str().unwrap().to_owned();

@@ -28,7 +28,7 @@ fn refused_packets_are_shown_by_database_and_interface() {
 
     let denied = host.json(&["denied"]);
     let row = denied["denied"].as_array().unwrap().iter().find(|row| row["class"] == "syn").unwrap().clone();
-    assert_eq!((&row["way"], &row["interface"]), (&"socket".into(), &LINK.into()), "{row:#}");
+    assert_eq!((&row["hook"], &row["interface"]), (&"socket".into(), &LINK.into()), "{row:#}");
     assert_eq!((&row["source"], &row["database_id"]), (&STRANGERS[0].into(), &DATABASE.into()), "{row:#}");
     let text = host.ask(&["denied", DATABASE]).out;
     assert!(text.contains(&format!("socket: {LINK}")), "{text}");

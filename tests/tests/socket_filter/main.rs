@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+mod bypasses;
 mod evidence;
 mod lifetime;
 mod modules;
@@ -10,4 +11,3 @@ mod own;
 mod rows;
 mod scene;
 mod sessions;
-mod ways;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use firewall_tests::lab::{Host, TestHost};
 use firewall_tests::packets::{Tcp, Wire, flag, frame};
 
+use crate::bypasses::{BYPASS, Bypass, check, plant, served_by_mode};
 use crate::scene::{FILTERED, PORT, REFUSED, built, listen, rules};
-use crate::ways::{WAY, Way, check, plant, served_by_mode};
 
 /// Lengths of headers, in bytes.
 const ETHERNET: usize = 14;
@@ -21,7 +21,7 @@ const UNCLAIMED: &str = "10.7.7.7";
 #[test]
 #[ignore = "needs xfrm_user and esp4"]
 fn ipsec_that_ends_on_the_host() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "modprobe -a xfrm_user esp4",
             "ip xfrm state add src 192.0.2.20 dst 192.0.2.10 proto esp spi 20 mode transport auth hmac(sha1) 0x11 enc \
@@ -40,7 +40,7 @@ fn ipsec_that_ends_on_the_host() {
              transport",
         ],
         to: (FILTERED[0], PORT),
-        ..WAY
+        ..BYPASS
     });
 }
 
@@ -48,7 +48,7 @@ fn ipsec_that_ends_on_the_host() {
 #[test]
 #[ignore = "needs mpls_router and mpls_iptunnel"]
 fn mpls_that_ends_on_the_host() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "modprobe -a mpls_router",
             "ip address add 10.7.7.7/32 dev lo",
@@ -64,14 +64,14 @@ fn mpls_that_ends_on_the_host() {
         ],
         to: (UNCLAIMED, PORT),
         interface: "lo",
-        ..WAY
+        ..BYPASS
     });
 }
 
 #[test]
 #[ignore = "needs a kernel with lightweight tunnels of segment routing"]
 fn segment_routing_that_ends_on_the_host() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "ip address add 10.7.7.7/32 dev lo",
             "sysctl -w net.ipv6.conf.all.seg6_enabled=1",
@@ -83,7 +83,7 @@ fn segment_routing_that_ends_on_the_host() {
             "ip route add 10.7.7.7/32 encap seg6 mode encap segs 2001:db8:99::1 dev eth0",
         ],
         to: (UNCLAIMED, PORT),
-        ..WAY
+        ..BYPASS
     });
 }
 
@@ -92,12 +92,15 @@ fn segment_routing_that_ends_on_the_host() {
 #[ignore = "needs fou"]
 fn foo_over_udp() {
     let host = built(TestHost::builder().rules(rules(1)));
-    let way =
-        Way { db: &["modprobe -a fou", "ip fou add port 7777 ipproto 6"], to: (FILTERED[0], PORT), ..WAY };
-    plant(&host, &way);
+    let bypass = Bypass {
+        db: &["modprobe -a fou", "ip fou add port 7777 ipproto 6"],
+        to: (FILTERED[0], PORT),
+        ..BYPASS
+    };
+    plant(&host, &bypass);
     let _listener = listen(&host.db, PORT);
     let ports = Cell::new(40_000);
-    served_by_mode(&host, &way, &|source, to| {
+    served_by_mode(&host, &bypass, &|source, to| {
         ports.set(ports.get() + 1);
         is_answered(&host.outside, (source, ports.get()), to)
     });

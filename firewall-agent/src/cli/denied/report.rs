@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::bpf::{Denied, DeniedFlow, Kernel, Way};
+use crate::bpf::{Denied, DeniedFlow, Hook, Kernel};
 use crate::host::interface_names::InterfaceNames;
 use crate::sync::{Destination, Live};
 
@@ -50,7 +50,7 @@ pub struct DeniedRow {
     pub class: &'static str,
     /// `xdp` for packets refused on a filtered interface; `socket` for those that the socket filter refused, or, in its
     /// mode `monitor`, would have refused.
-    pub way: &'static str,
+    pub hook: &'static str,
     /// The interface of packets at a socket: the name of its index on the host.
     pub interface: Option<String>,
     pub packets: u64,
@@ -111,13 +111,13 @@ fn row(net: Option<IpNet>, sum: &Denied, sources: usize, live: &Live, names: &In
         endpoint: endpoint(&sum.what),
         reason: sum.what.reason.name(),
         class: sum.what.class.name(),
-        way: match sum.what.way {
-            Way::Xdp => "xdp",
-            Way::Socket(_) => "socket",
+        hook: match sum.what.hook {
+            Hook::Xdp => "xdp",
+            Hook::Socket(_) => "socket",
         },
-        interface: match sum.what.way {
-            Way::Xdp => None,
-            Way::Socket(index) => Some(names.name(index)),
+        interface: match sum.what.hook {
+            Hook::Xdp => None,
+            Hook::Socket(index) => Some(names.name(index)),
         },
         packets: sum.packets,
         first_seen: sum.first_seen,

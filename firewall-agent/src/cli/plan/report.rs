@@ -172,12 +172,12 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> io::Result<
         writeln!(out, "{} tombstone {endpoint}", if *after { '+' } else { '-' })?;
     }
     for file in &report.rejected_files {
-        file.errors.iter().try_for_each(|error| writeln!(out, "! refused {}: {error}", file.path))?;
+        file.errors.iter().try_for_each(|error| writeln!(out, "! rejected {}: {error}", file.path))?;
     }
     report.errors.iter().try_for_each(|error| writeln!(out, "! {error}"))?;
     let unchanged = report.databases.iter().filter(|one| one.outcome == Outcome::Unchanged).count();
     let (changed, refused) = (report.databases.len() - unchanged, report.rejected_files.len());
-    writeln!(out, "databases: {changed} would change, {unchanged} would not; files refused: {refused}")
+    writeln!(out, "databases: {changed} would change, {unchanged} would not; files rejected: {refused}")
 }
 
 fn write_database(one: &DatabasePlan, out: &mut impl Write) -> io::Result<()> {

@@ -139,7 +139,7 @@ mod tests {
             endpoint: "[2001:db8:2::10]:30092/tcp".to_owned(),
             reason: "no_match",
             class: "syn",
-            way: "xdp",
+            hook: "xdp",
             interface: None,
             packets: 123_456_789,
             first_seen: Timestamp::UNIX_EPOCH,

@@ -32,7 +32,7 @@ pub(super) fn write_lines(files: &[FileReport], out: &mut impl Write) -> io::Res
     }
     let refused = files.iter().filter(|file| file.is_refused()).count();
     let files = refused + files.iter().filter(|file| file.content.is_some() && !file.is_refused()).count();
-    writeln!(out, "{files} {}, {refused} refused", if files == 1 { "file" } else { "files" })
+    writeln!(out, "{files} {}, {refused} rejected", if files == 1 { "file" } else { "files" })
 }
 
 pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Result<()> {

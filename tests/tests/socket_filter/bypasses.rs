@@ -10,8 +10,8 @@ use crate::scene::{
     destination, is_served, listen, receive, refused, restart, rules,
 };
 
-/// One way, and a client's two addresses on it.
-pub struct Way {
+/// One bypass, and a client's two addresses on it.
+pub struct Bypass {
     /// Command lines on the database host, and on the outside host.
     pub db: &'static [&'static str],
     pub outside: &'static [&'static str],
@@ -24,7 +24,7 @@ pub struct Way {
 }
 
 /// Over the filtered interface, to a port that nothing protects.
-pub const WAY: Way = Way {
+pub const BYPASS: Bypass = Bypass {
     db: &[],
     outside: &[],
     friend: "192.0.2.20",
@@ -34,46 +34,46 @@ pub const WAY: Way = Way {
     xdp_mode: "native",
 };
 
-/// Each way must let the stranger in without the filter: the control.
-pub fn check(way: &Way) {
-    let host = built(TestHost::builder().xdp_mode(way.xdp_mode).rules(rules(1)));
-    plant(&host, way);
+/// Each bypass must let the stranger in without the filter: the control.
+pub fn check(bypass: &Bypass) {
+    let host = built(TestHost::builder().xdp_mode(bypass.xdp_mode).rules(rules(1)));
+    plant(&host, bypass);
     let listener = listen(&host.db, PORT);
-    served_by_mode(&host, way, &|source, to| is_served(&listener, &host.outside, source, to));
+    served_by_mode(&host, bypass, &|source, to| is_served(&listener, &host.outside, source, to));
 }
 
-pub fn plant(host: &TestHost, way: &Way) {
+pub fn plant(host: &TestHost, bypass: &Bypass) {
     let run = |on: &Host, lines: &[&str]| lines.iter().for_each(|line| _ = on.run(line).unwrap());
-    run(&host.db, way.db);
-    run(&host.outside, way.outside);
+    run(&host.db, bypass.db);
+    run(&host.outside, bypass.outside);
 }
 
 /// The friend must be served in every mode, the stranger but for `enforce`, and counted but for `off`.
-pub fn served_by_mode(host: &TestHost, way: &Way, is_served: &dyn Fn(&str, SocketAddr) -> bool) {
-    let to = destination(way.to.0, way.to.1);
+pub fn served_by_mode(host: &TestHost, bypass: &Bypass, is_served: &dyn Fn(&str, SocketAddr) -> bool) {
+    let to = destination(bypass.to.0, bypass.to.1);
     for mode in MODES {
         restart(host, mode, &[]);
         host.until_applied(DATABASE, 1);
         // An address of a new link is not always usable at once.
-        host.eventually("the friend is served", || is_served(way.friend, to));
-        let before = refused(host, way.interface);
-        let stranger = is_served(way.stranger, to);
+        host.eventually("the friend is served", || is_served(bypass.friend, to));
+        let before = refused(host, bypass.interface);
+        let stranger = is_served(bypass.stranger, to);
         let counters = &host.status()["socket_counters"];
         assert_eq!(stranger, mode != "enforce", "{mode}: {counters:#}\n{}", host.log());
-        let counted = refused(host, way.interface) > before;
+        let counted = refused(host, bypass.interface) > before;
         assert_eq!(counted, mode != "off", "{mode}: {counters:#}");
-        assert!(is_served(way.friend, to), "{mode}: {counters:#}");
+        assert!(is_served(bypass.friend, to), "{mode}: {counters:#}");
     }
 }
 
 #[test]
 fn interface_that_is_not_filtered() {
-    let [v4, v6] = [0, 1].map(|family| Way {
+    let [v4, v6] = [0, 1].map(|family| Bypass {
         friend: FRIENDS[family],
         stranger: STRANGERS[family],
         to: (SIDE[family], PORT),
         interface: LINK,
-        ..WAY
+        ..BYPASS
     });
     check(&v4);
     check(&v6);
@@ -81,7 +81,7 @@ fn interface_that_is_not_filtered() {
 
 #[test]
 fn tunnel_that_ends_on_the_host() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "ip link add vx0 type vxlan id 7 dstport 4789 local 192.0.2.10 remote 192.0.2.20",
             "ip link set vx0 up",
@@ -97,38 +97,38 @@ fn tunnel_that_ends_on_the_host() {
         stranger: "10.9.0.66",
         to: ("10.9.0.10", PORT),
         interface: "vx0",
-        ..WAY
+        ..BYPASS
     });
 }
 
 #[test]
 fn translation_to_the_endpoint() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "nft add table ip planted",
             "nft add chain ip planted pre { type nat hook prerouting priority -100 ; }",
             "nft add rule ip planted pre tcp dport 8432 redirect to :5432",
         ],
-        ..WAY
+        ..BYPASS
     });
 }
 
 #[test]
 fn translation_to_an_address_that_no_file_claims() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "ip address add 10.7.7.7/32 dev lo",
             "nft add table ip planted",
             "nft add chain ip planted pre { type nat hook prerouting priority -100 ; }",
             "nft add rule ip planted pre tcp dport 8432 dnat to 10.7.7.7:5432",
         ],
-        ..WAY
+        ..BYPASS
     });
 }
 
 #[test]
 fn translation_of_the_other_family() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "nft add table ip6 planted",
             "nft add chain ip6 planted pre { type nat hook prerouting priority -100 ; }",
@@ -137,13 +137,13 @@ fn translation_of_the_other_family() {
         friend: "2001:db8:2::20",
         stranger: "2001:db8:2::66",
         to: (FILTERED[1], OPEN),
-        ..WAY
+        ..BYPASS
     });
 }
 
 #[test]
 fn stateless_rewriting_of_the_port() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "nft add table ip planted",
             "nft add chain ip planted in { type filter hook prerouting priority -300 ; }",
@@ -151,28 +151,28 @@ fn stateless_rewriting_of_the_port() {
             "nft add chain ip planted out { type filter hook postrouting priority 300 ; }",
             "nft add rule ip planted out tcp sport 5432 tcp sport set 8432",
         ],
-        ..WAY
+        ..BYPASS
     });
 }
 
 /// Addresses that only a route makes local.
 #[test]
 fn route_of_the_type_local() {
-    check(&Way {
+    check(&Bypass {
         db: &["ip route add local 203.0.113.0/24 dev lo"],
         outside: &["ip route add 203.0.113.0/24 via 198.51.100.10"],
         friend: FRIENDS[0],
         stranger: STRANGERS[0],
         to: ("203.0.113.7", PORT),
         interface: LINK,
-        ..WAY
+        ..BYPASS
     });
 }
 
 /// In generic mode a packet that another interface redirected passes the program.
 #[test]
 fn redirection_to_an_interface_in_generic_mode() {
-    check(&Way {
+    check(&Bypass {
         db: &[
             "tc qdisc add dev side0 clsact",
             "tc filter add dev side0 ingress protocol ip u32 match ip dport 5432 0xffff action mirred ingress redirect dev eth0",
@@ -181,12 +181,12 @@ fn redirection_to_an_interface_in_generic_mode() {
         stranger: STRANGERS[0],
         to: (SIDE[0], PORT),
         xdp_mode: "generic",
-        ..WAY
+        ..BYPASS
     });
 }
 
 /// Packets of the outside that arrive over `lo` are not the host's own.
-const TO_LOOPBACK: Way = Way {
+const TO_LOOPBACK: Bypass = Bypass {
     db: &[
         "tc qdisc add dev side0 clsact",
         "tc filter add dev side0 ingress protocol ip u32 match ip dport 5432 0xffff action mirred ingress redirect dev lo",
@@ -196,7 +196,7 @@ const TO_LOOPBACK: Way = Way {
     stranger: STRANGERS[0],
     to: (SIDE[0], PORT),
     interface: "lo",
-    ..WAY
+    ..BYPASS
 };
 
 #[test]
@@ -226,7 +226,7 @@ fn redirection_to_the_loopback_interface_from_a_port_of_the_host() {
 /// A socket that another port's packets are steered to.
 #[test]
 fn transparent_proxy() {
-    let way = Way {
+    let bypass = Bypass {
         db: &[
             "nft add table ip planted",
             "nft add chain ip planted pre { type filter hook prerouting priority -150 ; }",
@@ -234,10 +234,10 @@ fn transparent_proxy() {
             "ip rule add fwmark 1 lookup 100",
             "ip route add local 0.0.0.0/0 dev lo table 100",
         ],
-        ..WAY
+        ..BYPASS
     };
     let host = built(TestHost::builder().rules(rules(1)));
-    plant(&host, &way);
+    plant(&host, &bypass);
     let listener = {
         let _inside = host.db.enter().unwrap();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -248,7 +248,7 @@ fn transparent_proxy() {
         TcpListener::from(socket)
     };
     listener.set_nonblocking(true).unwrap();
-    served_by_mode(&host, &way, &|source, to| is_served(&listener, &host.outside, source, to));
+    served_by_mode(&host, &bypass, &|source, to| is_served(&listener, &host.outside, source, to));
 }
 
 /// From a container, which shares no filtered interface with the host.
@@ -259,14 +259,14 @@ fn client_in_a_container_of_the_host() {
     let addresses = ["10.88.0.20/24", "10.88.0.66/24"];
     host.lab.link(host.db.end("pod0", &["10.88.0.1/24"]), pod.end("eth0", &addresses)).unwrap();
     let listener = listen(&host.db, PORT);
-    let way = Way {
+    let bypass = Bypass {
         friend: "10.88.0.20",
         stranger: "10.88.0.66",
         to: ("10.88.0.1", PORT),
         interface: "pod0",
-        ..WAY
+        ..BYPASS
     };
-    served_by_mode(&host, &way, &|source, to| is_served(&listener, &pod, source, to));
+    served_by_mode(&host, &bypass, &|source, to| is_served(&listener, &pod, source, to));
 }
 
 /// The database runs in a container behind a bridge, and its port is published.
@@ -298,6 +298,6 @@ fn database_in_a_container() {
         |line| line.split([':', '@']).nth(1).unwrap().trim().to_owned(),
     );
     let listener = listen(&pod, PORT);
-    let way = Way { interface: Box::leak(name.into_boxed_str()), ..WAY };
-    served_by_mode(&host, &way, &|source, to| is_served(&listener, &host.outside, source, to));
+    let bypass = Bypass { interface: Box::leak(name.into_boxed_str()), ..BYPASS };
+    served_by_mode(&host, &bypass, &|source, to| is_served(&listener, &host.outside, source, to));
 }
