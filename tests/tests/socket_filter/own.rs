@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use firewall_tests::lab::{Host, TestHost, eventually};
+use firewall_tests::lab::{Host, TestHost, eventually, rounds};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::scene::{
@@ -92,7 +92,7 @@ fn many_connections_of_the_host() {
         restart(&host, mode, &[]);
         host.until_applied(DATABASE, 1);
         for listener in &listeners {
-            for _ in 0..1_000 {
+            for _ in 0..rounds(1_000, 1_000) {
                 let at = listener.local_addr().unwrap();
                 let client = host.db.connect(at, WAIT).unwrap();
                 listener.accept().unwrap();
