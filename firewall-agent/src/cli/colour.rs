@@ -13,7 +13,6 @@ const WORDS: &[(&str, &str)] = &[
     ("pass", GREEN),
     ("drop", RED),
     ("gone", RED),
-    ("refused", RED),
     ("rejected", RED),
     ("covered", YELLOW),
     ("degraded", YELLOW),

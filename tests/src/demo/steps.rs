@@ -107,7 +107,7 @@ pub const STEPS: &[Step] = &[
     },
     Step {
         title: "A broken file",
-        claim: "revision 4 is refused with every mistake in it, and changes nothing",
+        claim: "revision 4 is rejected with every mistake in it, and changes nothing",
         play: |hosts| {
             hosts.push(4, &[OFFICE, APPS, BROKEN[0], BROKEN[1], STRANGER])?;
             let (agent, home) = hosts.agent()?;

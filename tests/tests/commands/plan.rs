@@ -43,7 +43,8 @@ fn files_in_force_change_nothing_and_a_refused_one_exits_2() {
 
         let table = host.ask(&["plan"]);
         assert_eq!((table.code, table.err.as_str()), (Some(2), ""), "{agent}: {table:?}");
-        for line in ["orders (Orders): unchanged", "databases: 0 would change, 3 would not; files refused: 1"]
+        for line in
+            ["orders (Orders): unchanged", "databases: 0 would change, 3 would not; files rejected: 1"]
         {
             assert!(table.out.lines().any(|one| one == line), "{agent}: {line}: {}", table.out);
         }
@@ -107,7 +108,7 @@ fn plan_without_the_agent_matches_its_next_start() {
         "  - endpoint [2001:db8:2::10]:30092/udp  enforce; stays closed",
         "  ~ endpoint 192.0.2.10:30200/tcp  monitor → enforce",
         "wide: unchanged; orphaned: no valid rule file for this database",
-        "databases: 3 would change, 1 would not; files refused: 1",
+        "databases: 3 would change, 1 would not; files rejected: 1",
     ] {
         assert!(table.out.lines().any(|one| one == line), "{line}: {}", table.out);
     }
