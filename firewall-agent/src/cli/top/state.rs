@@ -8,6 +8,7 @@ use firewall_common::Reason;
 
 use crate::bpf::Kernel;
 use crate::cli::denied::{DeniedRow, report};
+use crate::host::interface_names::InterfaceNames;
 use crate::sync::{DatabaseSlot, Live};
 
 /// Counter readings between two readings of the live state: names and slots seldom change.
@@ -37,6 +38,8 @@ pub(super) struct TopState {
     pub refreshes: u32,
     pub databases: BTreeMap<DatabaseSlot, Database>,
     pub reasons: Vec<(&'static str, bool, Rate)>,
+    /// Packets that were refused at a socket, or would be, by the interface that received them.
+    pub sockets: BTreeMap<String, Rate>,
     /// In descending order of packets.
     pub denied: Vec<DeniedRow>,
 }
@@ -85,6 +88,17 @@ impl TopState {
             let total = kernel.reason(reason)?.packets;
             reasons.push((reason.name(), reason.passes(), rate(before, total, since)));
         }
+        let mut sockets: BTreeMap<String, u64> = BTreeMap::new();
+        let names = InterfaceNames::read();
+        for one in kernel.socket_traffic()?.into_iter().filter(|one| !one.reason.passes()) {
+            *sockets.entry(names.name(one.interface)).or_default() += one.packets;
+        }
+        let before = std::mem::take(&mut self.sockets);
+        let sockets = sockets.into_iter().map(|(interface, total)| {
+            let rate = rate(before.get(&interface).copied(), total, since);
+            (interface, rate)
+        });
+        self.sockets = sockets.collect();
         self.databases = databases;
         self.reasons = reasons;
         self.denied = report(kernel, &self.live, None, (32, 128))?.denied;

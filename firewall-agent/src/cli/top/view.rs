@@ -26,6 +26,17 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState) {
     draw_denied(frame, state, denied);
 }
 
+/// Packets that passed no XDP program on their way to a protected port, or that it cannot see as the socket does.
+fn at_sockets(state: &TopState) -> Option<String> {
+    let mut sockets: Vec<_> = state.sockets.iter().collect();
+    sockets.sort_by(|(_, a), (_, b)| b.per_second.total_cmp(&a.per_second).then(b.total.cmp(&a.total)));
+    let described = sockets.iter().map(|(interface, rate)| {
+        format!("{} {}/s (total {})", escaped(interface), per_second(**rate), rate.total)
+    });
+    let all = described.collect::<Vec<_>>().join(", ");
+    (!all.is_empty()).then(|| format!("at a socket, from: {all}"))
+}
+
 fn draw_reasons(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
     let cell = |at: usize| match state.reasons.get(at) {
         Some((name, passes, rate)) => {
@@ -86,7 +97,7 @@ fn draw_denied(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
             one.source.clone(),
             one.packets.to_string(),
             one.endpoint.clone(),
-            format!("{} {}", one.reason, one.class),
+            format!("{} {}", one.reason, one.interface.as_deref().unwrap_or(one.class)),
             one.last_seen.strftime("%H:%M:%S").to_string(),
         ])
     });
@@ -98,7 +109,8 @@ fn draw_denied(frame: &mut Frame<'_>, state: &TopState, area: Rect) {
         Constraint::Length(8),
     ];
     let head = Row::new(["SOURCE", "PACKETS", "ENDPOINT", "REASON", "LAST UTC"]).bold();
-    let block = Block::bordered().title("most denied sources");
+    let titles = ["most denied sources".to_owned()].into_iter().chain(at_sockets(state));
+    let block = Block::bordered().title(titles.collect::<Vec<_>>().join("; "));
     frame.render_widget(Table::new(rows, widths).header(head).block(block), area);
 }
 
@@ -151,6 +163,7 @@ mod tests {
             reasons: firewall_common::Reason::ALL
                 .map(|reason| (reason.name(), reason.passes(), rate(1_234_567_890, 1_234_567.8)))
                 .into(),
+            sockets: [("side0".to_owned(), rate(7_654, 12.0))].into(),
             denied: vec![denied; 100],
             ..TopState::default()
         }
@@ -167,9 +180,16 @@ mod tests {
                 continue;
             }
             println!("{text}");
-            for words in
-                ["no_match", "1234.6k", "1234567890", "would_deny", "fragment", "databases: 100", "12.3M"]
-            {
+            for words in [
+                "no_match",
+                "1234.6k",
+                "1234567890",
+                "would_deny",
+                "fragment",
+                "databases: 100",
+                "12.3M",
+                "side0 12/s (total 7654)",
+            ] {
                 assert!(text.contains(words), "{words}:\n{text}");
             }
             // The busiest database is first, and at least five rows of both lists fit.
