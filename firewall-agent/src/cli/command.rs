@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// Configuration file
     #[arg(long, global = true, value_name = "FILE", default_value = settings::DEFAULT_PATH)]
     pub config: PathBuf,
+    /// Format of lists, reports and errors
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Format,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -70,8 +73,6 @@ pub(super) enum Command {
         /// Files, or directories of rule files
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        #[command(flatten)]
-        output: Output,
     },
     /// Show, by database, what these files would change in the kernel; changes nothing
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 at least one file would be rejected.\n\n\
@@ -81,8 +82,6 @@ pub(super) enum Command {
         paths: Vec<PathBuf>,
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// Show interfaces, databases, rejected files and counters
     #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot).\n\n\
@@ -90,8 +89,6 @@ pub(super) enum Command {
     Status {
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// List the databases in force, and the closed endpoints
     #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot).\n\n\
@@ -99,8 +96,6 @@ pub(super) enum Command {
     Databases {
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// List the managed ranges in force, with hits
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no database uses the range.\n\n\
@@ -110,8 +105,6 @@ pub(super) enum Command {
         range: Option<String>,
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// List the rules in force, with hits
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no such database.\n\n\
@@ -121,8 +114,6 @@ pub(super) enum Command {
         database: Option<String>,
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// Ask the kernel for the verdict on a packet: reason, rule, managed range
     #[command(after_help = "Exit codes: 0 would pass, 1 failed, 2 bad input, 3 would be denied.\n\n\
@@ -139,8 +130,6 @@ pub(super) enum Command {
         socket: bool,
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// Restore the last good state, attach and exit: for a unit ordered before the network
     #[command(
@@ -205,8 +194,6 @@ pub(super) enum Command {
         accept: Vec<Kind>,
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// Show denied sources with packet counts, and the rule that would admit each
     #[command(
@@ -219,8 +206,6 @@ pub(super) enum Command {
         question: denied::Question,
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// Watch databases, verdict rates and the most denied sources; q quits
     #[command(
@@ -267,8 +252,6 @@ pub(super) enum Command {
         to: Option<Timestamp>,
         #[command(flatten)]
         directories: Directories,
-        #[command(flatten)]
-        output: Output,
     },
     /// Log single packets for a limited time with a debug build of the program; filtering continues
     #[command(
@@ -317,11 +300,4 @@ pub(super) struct Directories {
     /// Directory of the agent's state
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Output {
-    /// Output format
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: Format,
 }

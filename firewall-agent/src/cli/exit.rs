@@ -3,6 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use serde::{Serialize, Serializer};
+
 use crate::escape::escaped;
 
 /// Exit codes: 0, 1, 2, 3, 4, 5, 6 in this order.
@@ -18,17 +20,23 @@ pub(super) enum Exit {
     NotAllInForce,
 }
 
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::BadInput => 2,
+            Self::WouldBeDenied => 3,
+            Self::NotReady => 4,
+            Self::BypassesFound => 5,
+            Self::NotAllInForce => 6,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Done => Self::SUCCESS,
-            Exit::Failed => Self::from(1),
-            Exit::BadInput => Self::from(2),
-            Exit::WouldBeDenied => Self::from(3),
-            Exit::NotReady => Self::from(4),
-            Exit::BypassesFound => Self::from(5),
-            Exit::NotAllInForce => Self::from(6),
-        }
+        Self::from(exit.code())
     }
 }
 
@@ -68,24 +76,43 @@ impl std::fmt::Display for BadConfiguration {
 
 impl std::error::Error for BadConfiguration {}
 
-/// The lines on stderr and the exit code of a command that failed with `error`. No value in them begins a line.
-pub(super) fn report(error: &anyhow::Error) -> (Vec<String>, Exit) {
-    let lines = match error.downcast_ref() {
-        Some(BadConfiguration(problems)) => problems.clone(),
-        None => vec![format!("{error:#}")],
-    };
-    let exit = if error.is::<BadInput>() || error.is::<BadConfiguration>() {
-        Exit::BadInput
-    } else if error.is::<NotAllInForce>() {
-        Exit::NotAllInForce
-    } else {
-        Exit::Failed
-    };
-    let mut lines: Vec<String> = lines.iter().map(|line| escaped(line).into_owned()).collect();
-    if let Some(first) = lines.first_mut() {
-        first.insert_str(0, "error: ");
+/// A failed command, as it says so on stderr. Field names are an interface.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Failure {
+    /// At least one.
+    pub errors: Vec<String>,
+    #[serde(rename = "exit_code", serialize_with = "as_code")]
+    pub exit: Exit,
+}
+
+fn as_code<S: Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(exit.code())
+}
+
+impl Failure {
+    pub fn new(error: &anyhow::Error) -> Self {
+        let errors = match error.downcast_ref() {
+            Some(BadConfiguration(problems)) => problems.clone(),
+            None => vec![format!("{error:#}")],
+        };
+        let exit = if error.is::<BadInput>() || error.is::<BadConfiguration>() {
+            Exit::BadInput
+        } else if error.is::<NotAllInForce>() {
+            Exit::NotAllInForce
+        } else {
+            Exit::Failed
+        };
+        Self { errors, exit }
     }
-    (lines, exit)
+
+    /// Lines for people. No value in them begins a line.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.errors.iter().map(|line| escaped(line).into_owned()).collect();
+        if let Some(first) = lines.first_mut() {
+            first.insert_str(0, "error: ");
+        }
+        lines
+    }
 }
 
 /// Returns `true` if the reader closed our output.
@@ -104,14 +131,21 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn shown(error: impl Into<anyhow::Error>) -> (Vec<String>, Exit) {
+        let failure = Failure::new(&error.into());
+        (failure.lines(), failure.exit)
+    }
+
     #[test]
     fn only_configuration_problems_are_printed_one_per_line() {
-        let (lines, exit) = report(&BadInput("database \"x\nerror: y\"".to_owned()).into());
-        assert_eq!((lines, exit), (vec![r#"error: database "x\u000aerror: y""#.to_owned()], Exit::BadInput));
+        let expected = vec![r#"error: database "x\u000aerror: y""#.to_owned()];
+        let forged = || BadInput("database \"x\nerror: y\"".to_owned());
+        assert_eq!(shown(forged()), (expected, Exit::BadInput));
         let problems = vec!["a\n.yaml: line 1".to_owned(), "a\n.yaml: line 2".to_owned()];
-        let (lines, exit) = report(&BadConfiguration(problems).into());
         let expected = [r"error: a\u000a.yaml: line 1", r"a\u000a.yaml: line 2"];
-        assert_eq!((lines, exit), (expected.map(str::to_owned).to_vec(), Exit::BadInput));
-        assert_eq!(report(&anyhow::anyhow!("failed")), (vec!["error: failed".to_owned()], Exit::Failed));
+        assert_eq!(shown(BadConfiguration(problems)), (expected.map(str::to_owned).to_vec(), Exit::BadInput));
+        assert_eq!(shown(anyhow::anyhow!("failed")), (vec!["error: failed".to_owned()], Exit::Failed));
+        let json = serde_json::to_string(&Failure::new(&forged().into())).unwrap();
+        assert_eq!(json, r#"{"errors":["database \"x\nerror: y\""],"exit_code":2}"#);
     }
 }

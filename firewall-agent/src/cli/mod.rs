@@ -32,9 +32,10 @@ use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use self::command::{Arguments, Command, Directories};
-use self::exit::{BadConfiguration, BadInput, Exit, is_broken_pipe};
+use self::exit::{BadConfiguration, BadInput, Exit, Failure, is_broken_pipe};
+use self::format::Format;
 use self::settings::Settings;
-use crate::escape::EscapedLines;
+use crate::escape::{EscapedLines, write_json_line};
 
 /// The definition of the command line.
 #[must_use]
@@ -46,6 +47,7 @@ pub fn definition() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = command::parse();
+    let format = arguments.output;
     rights::make_effective();
     let stdout = io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -58,70 +60,70 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let (mut lines, exit) = exit::report(&error);
-            if let (Some(last), Some(lacking)) = (lines.last_mut(), rights::lacking(&error)) {
+            let mut failure = Failure::new(&error);
+            if let (Some(last), Some(lacking)) = (failure.errors.last_mut(), rights::lacking(&error)) {
                 last.push_str(&format!(": {lacking}"));
             }
-            for line in lines {
-                let _ = writeln!(io::stderr(), "{line}");
-            }
-            exit.into()
+            // A closed stderr leaves no reader.
+            let _ = match format {
+                Format::Table => failure.lines().iter().try_for_each(|line| writeln!(io::stderr(), "{line}")),
+                Format::Json => write_json_line(&failure, io::stderr()),
+            };
+            failure.exit.into()
         }
     }
 }
 
 fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let settings = || Settings::read(&arguments.config);
+    let (settings, format) = (|| Settings::read(&arguments.config), arguments.output);
     match arguments.command {
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { dir } => shell::man(&dir, out),
         Command::Run { flags, log_format } => run::run(settings()?, *flags, log_format.unwrap_or_default()),
-        Command::Validate { paths, output } => {
+        Command::Validate { paths } => {
             let settings = settings()?;
             let (limits, keys) = (settings.limits()?, settings.trusted_keys());
             let most = settings.most_files();
-            let outcome = validate::validate(&paths, &limits, keys, most, output.output, out)?;
+            let outcome = validate::validate(&paths, &limits, keys, most, format, out)?;
             Ok(match outcome {
                 validate::Outcome::Accepted => Exit::Done,
                 validate::Outcome::Refused => Exit::BadInput,
             })
         }
-        Command::Plan { paths, directories, output } => {
+        Command::Plan { paths, directories } => {
             let settings = settings()?;
-            plan::plan(&settings, &settings.directories(directories), &paths, output.output, out)
+            plan::plan(&settings, &settings.directories(directories), &paths, format, out)
         }
-        Command::Databases { directories, output } => {
-            databases::databases(&settings()?.directories(directories), output.output, out)
+        Command::Databases { directories } => {
+            databases::databases(&settings()?.directories(directories), format, out)
         }
-        Command::Ranges { range, directories, output } => {
-            ranges::ranges(&settings()?.directories(directories), range.as_deref(), output.output, out)
+        Command::Ranges { range, directories } => {
+            ranges::ranges(&settings()?.directories(directories), range.as_deref(), format, out)
         }
-        Command::Status { directories, output } => {
-            status::status(&settings()?.directories(directories), output.output, out)
+        Command::Status { directories } => status::status(&settings()?.directories(directories), format, out),
+        Command::Rules { database, directories } => {
+            rules::rules(&settings()?.directories(directories), database.as_deref(), format, out)
         }
-        Command::Rules { database, directories, output } => {
-            rules::rules(&settings()?.directories(directories), database.as_deref(), output.output, out)
-        }
-        Command::Explain { source, target, socket, directories, output } => {
+        Command::Explain { source, target, socket, directories } => {
             let directories = settings()?.directories(directories);
-            explain::explain(&directories, (&source, &target), socket, output.output, out)
+            explain::explain(&directories, (&source, &target), socket, format, out)
         }
         Command::Prepare { owner, directories } => {
             prepare::prepare(&settings()?.directories(directories), owner, out)
         }
         Command::Restore { wait } => restore::restore(settings()?, wait, out),
         Command::Clock { lower: true, to, .. } => verbs::lower_clock(settings()?, to, out),
-        Command::Clock { directories, output, .. } => {
-            clock::clock(&settings()?.directories(directories), output.output, out)
+        Command::Clock { directories, .. } => {
+            clock::clock(&settings()?.directories(directories), format, out)
         }
         Command::Detach { yes } => verbs::detach(settings()?, yes, out),
         Command::Attach => verbs::attach(settings()?, out),
         Command::Health { ready, listen } => health::health(&settings()?, listen, ready, out),
-        Command::Audit { accept, directories, output } => {
-            audit::run(&settings()?.directories(directories), &accept, output.output, out)
+        Command::Audit { accept, directories } => {
+            audit::run(&settings()?.directories(directories), &accept, format, out)
         }
-        Command::Denied { question, directories, output } => {
-            denied::denied(&settings()?.directories(directories), question, output.output, out)
+        Command::Denied { question, directories } => {
+            denied::denied(&settings()?.directories(directories), question, format, out)
         }
         Command::Top { directories } => top::top(&settings()?.directories(directories)),
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),

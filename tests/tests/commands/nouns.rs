@@ -190,6 +190,18 @@ fn a_database_is_named_by_id_name_beginning_and_endpoint() {
     }
 }
 
+#[test]
+fn errors_are_json_where_the_output_is() {
+    let host = populated();
+    for arguments in [&["-o", "json", "rules", "nonesuch"], &["rules", "nonesuch", "-o", "json"]] {
+        let refused = host.ask(arguments);
+        assert_eq!((refused.code, refused.out.as_str()), (Some(2), ""), "{refused:?}");
+        let error: Value = serde_json::from_str(&refused.err).unwrap();
+        assert_eq!(error["exit_code"], 2, "{error}");
+        assert!(error["errors"][0].as_str().unwrap().contains("\"nonesuch\""), "{error}");
+    }
+}
+
 /// Returns the rows without their counters.
 fn shown(rows: &Value) -> Value {
     let fields = ["database_id", "rule", "type", "range_id", "label", "cidrs"];

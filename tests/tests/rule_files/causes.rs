@@ -279,7 +279,7 @@ fn validate_reports_each_detectable_cause() {
 fn runbook_has_a_row_for_each_cause() {
     let text =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
-    let section = text.split("## Causes of a refused file\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let section = text.split("## Causes of a rejected file\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<Vec<&str>> = section
         .lines()
         .filter(|line| line.starts_with("| `"))

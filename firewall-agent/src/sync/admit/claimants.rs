@@ -8,7 +8,7 @@ use crate::sync::model::Destination;
 /// Destinations by the database that claims them.
 pub(super) type Claims = BTreeMap<DatabaseId, BTreeSet<Destination>>;
 
-/// A refused file, with the reason.
+/// A rejected file, with the reason.
 pub(super) type Loser = (DatabaseId, String);
 
 /// Claims, indexed by destination.
@@ -83,7 +83,7 @@ impl Claimants {
     }
 
     /// The files to refuse, so that no two databases claim one destination. The owner retains it; of two newcomers the
-    /// lower id gets it. A file that lost only to a refused file is not included.
+    /// lower id gets it. A file that lost only to a rejected file is not included.
     pub fn losers(mut self) -> Vec<Loser> {
         for (id, claims) in self.wanted.clone() {
             // Claims found free stay free: a claim that returns withdraws every file that it overlaps.
