@@ -1,6 +1,6 @@
 //! kubectl of two Debian releases, unpacked into the tools: neither is installed, nor replaces another kubectl.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use fs_err::os::unix::fs::symlink;
@@ -37,6 +37,11 @@ pub fn ensure_kubectl(workspace: &Workspace) -> Result<()> {
     ensure_in(sh, &workspace.tools().join(format!("kubectl-{release}")), |dir| {
         Apt::new(sh, release, &workspace.target)?.unpack(&[package], dir)
     })
+}
+
+/// Returns the directory of the later release's kubectl.
+pub fn later(workspace: &Workspace) -> PathBuf {
+    workspace.tools().join(format!("kubectl-{}", LATER.0)).join("usr/bin")
 }
 
 /// Ensures that `dir` contains a kubectl; `unpack` makes it on Debian.

@@ -96,6 +96,7 @@ fn play(plan: &Plan) -> Result<()> {
 fn prepared(workspace: &Workspace) -> Result<Plan> {
     prepare(workspace, "cluster", TOOLS)?;
     artefacts::for_tests(workspace)?;
+    crate::kubectl::ensure_kubectl(workspace)?;
     let (sh, dir) = (&workspace.shell, workspace.target.join("cluster"));
     let apt = Apt::with_sources(sh, RELEASE, &workspace.target)?;
     let mut packages = packages::unpacked(sh, &apt, &dir)?;
@@ -108,6 +109,7 @@ fn prepared(workspace: &Workspace) -> Result<Plan> {
     Ok(Plan {
         packages,
         deploy: workspace.root.join("deploy"),
+        kubectl: crate::kubectl::later(workspace),
         program: built.join("firewall-agent"),
         pause: images::pause(sh, &images)?,
         another: images::another(sh, &images, &agent)?,

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use super::kubectl::Kubectl;
@@ -20,14 +20,20 @@ const AFTERWARDS: Duration = Duration::from_secs(5);
 const DELETED: Duration = Duration::from_secs(10);
 
 impl Scenario {
-    /// Another image, by `images` of a kustomization as documented.
+    /// Another image, by `images` of a kustomization as documented, and by an argument another program in the kernel.
     pub fn updates_under_traffic(&mut self) -> Result<()> {
         let before = self.kubectl().pod()?;
+        let program = self.program()?;
+        let target = json!({"group": "apps", "version": "v1", "kind": "DaemonSet", "name": "firewall-agent"});
         let kustomization = json!({
             "bases": ["../deploy/kubernetes"],
             "images": [{"name": IMAGE, "newTag": NEXT}],
+            "patchesJson6902": [{"target": target, "path": "arguments.yaml"}],
         });
         self.node.write("/next/kustomization.yaml", &kustomization.to_string())?;
+        let at = "/spec/template/spec/containers/0/args/-";
+        let patch = json!([{"op": "add", "path": at, "value": "--packet-log=true"}]);
+        self.node.write("/next/arguments.yaml", &patch.to_string())?;
         let traffic = self.traffic();
         let began = Instant::now();
         self.kubectl().run(&["apply", "-k", "/next"])?;
@@ -40,9 +46,19 @@ impl Scenario {
             after.uid != before.uid && after.image_id != before.image_id,
             "pod: {after:?} for {before:?}"
         );
-        let figure = format!("{}; {}", seconds(took), unbroken(&tally, began)?);
-        self.report.add("rolling update to another image, under traffic", figure);
+        let replaced = self.program()?;
+        ensure!(program != replaced, "eth0: still the program {program}");
+        let figure = format!("{}, {program} → {replaced}; {}", seconds(took), unbroken(&tally, began)?);
+        self.report.add("rolling update to another image and another program, under traffic", figure);
         Ok(())
+    }
+
+    /// Tag of the program on the node's interface, by the agent in the pod.
+    fn program(&self) -> Result<String> {
+        let pod = self.kubectl().pod()?.name;
+        let status = self.kubectl().json(&["exec", &pod, "--", "/firewall-agent", "status"])?;
+        let tag = status["interfaces"][0]["program_tag"].as_str().filter(|tag| !tag.is_empty());
+        Ok(tag.with_context(|| format!("status: no program of an interface: {status}"))?.to_owned())
     }
 
     /// Filtering stays.

@@ -14,6 +14,8 @@ pub struct Plan {
     pub packages: Vec<Unpacked>,
     /// The directory `deploy` of the source tree.
     pub deploy: PathBuf,
+    /// Directory of a kubectl that renders the components.
+    pub kubectl: PathBuf,
     /// The static program, for the host.
     pub program: PathBuf,
     /// Archives of the images: sandbox, agent, another build of the agent.

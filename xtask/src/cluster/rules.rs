@@ -9,8 +9,9 @@ use fs_err as fs;
 use serde_json::{Value, json};
 
 use super::kubectl::Kubectl;
+use super::node::run;
 use super::report::seconds;
-use super::scenario::Scenario;
+use super::scenario::{MANIFESTS, RENDERER, Scenario};
 use super::traffic::{STRANGER, gets_in, is_let_in};
 
 pub const DAEMONSET: &str = "daemonset/firewall-agent";
@@ -30,16 +31,19 @@ struct Change {
 }
 
 impl Scenario {
-    /// Mounts a ConfigMap as the directory of the rule files; allows the stranger, and revokes that.
+    /// Applies the shipped component, with a ConfigMap as the directory of the rule files; allows the stranger, and revokes that.
     pub fn takes_rules_of_a_config_map(&mut self) -> Result<()> {
         let first = self.next_rules(&[]);
         self.apply_config_map(&first)?;
-        let volume = json!({"name": "config-map", "configMap": {"name": CONFIG_MAP}});
-        let at = "/etc/firewall-agent-rules/rules.d";
-        let mount = json!({"name": "config-map", "mountPath": at, "readOnly": true});
-        let container = json!({"name": "firewall-agent", "volumeMounts": [mount]});
-        let patch = json!({"spec": {"template": {"spec": {"volumes": [volume], "containers": [container]}}}});
-        self.kubectl().run(&["patch", DAEMONSET, "--patch", &patch.to_string()])?;
+        let kustomization = json!({
+            "resources": ["../deploy/kubernetes"],
+            "components": ["../deploy/kubernetes/components/rules-configmap"],
+        });
+        self.node.write("/config-map/kustomization.yaml", &kustomization.to_string())?;
+        let kubectl = format!("{RENDERER}/kubectl");
+        let rendered = run(self.node.command(&kubectl)?.args(["kustomize", "/config-map"]))?;
+        self.node.write("/tmp/rendered.yaml", &rendered)?;
+        self.kubectl().run(&["apply", "-f", "/tmp/rendered.yaml"])?;
         self.wait_for_rollout()?;
         self.wait_for_revision(&first)?;
         ensure!(is_let_in(&self.hosts.client), "the client is cut by a change to a ConfigMap");
@@ -57,7 +61,7 @@ impl Scenario {
         // Back to the host's files, which continue with the next revision.
         let next = self.next_rules(&[]);
         self.push(&next)?;
-        self.kubectl().run(&["rollout", "undo", DAEMONSET])?;
+        self.kubectl().run(&["apply", "-k", MANIFESTS])?;
         self.wait_for_rollout()?;
         self.wait_for_revision(&next)
     }
@@ -66,7 +70,7 @@ impl Scenario {
     fn change(&mut self, sources: &[IpAddr], is_allowed: bool) -> Result<Change> {
         let sources: Vec<String> = sources.iter().map(IpAddr::to_string).collect();
         let pod = self.kubectl().pod()?.uid;
-        let link = format!("/var/lib/kubelet/pods/{pod}/volumes/kubernetes.io~configmap/config-map/..data");
+        let link = format!("/var/lib/kubelet/pods/{pod}/volumes/kubernetes.io~configmap/rules/..data");
         let link = self.node.path(&link);
         let before = fs::read_link(&link)?;
         let rules = self.next_rules(&sources);

@@ -18,6 +18,8 @@ use super::traffic::{CLIENT, DATABASE, Database, Traffic};
 
 /// Directory of the shipped manifests on the node, and other paths there.
 pub const MANIFESTS: &str = "/deploy/kubernetes";
+/// Directory of the kubectl that renders the components.
+pub const RENDERER: &str = "/renderer";
 const RULES: &str = "/etc/firewall-agent/rules.d";
 pub const IMAGE: &str = "firewall-agent";
 /// Tag of the shipped manifests, and of the other build.
@@ -65,6 +67,7 @@ impl Scenario {
         let cgroups = Cgroups::of(plan.run)?;
         let mut node = Node::new(&lab, &hosts.node, &plan.packages, cgroups, &plan.logs)?;
         node.mount(&plan.deploy, "/deploy")?;
+        node.mount(&plan.kubectl, RENDERER)?;
         fs::copy(&plan.program, node.path("/usr/bin/firewall-agent"))?;
         services::configure(&node)?;
         let database = Database::start(&hosts.node)?;
