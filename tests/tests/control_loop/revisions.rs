@@ -45,7 +45,7 @@ fn rebase_admits_a_lower_revision_once_without_changing_rules() {
     host.write("b.yaml", file("a", 0, "192.0.2.1", &[SHOP]).replace("revision: 0", "revision: 1"));
     host.push(&file("a", 6, "192.0.2.1", &[OFFICE]));
     host.until_revision("a", 6);
-    assert_eq!(host.ask(&["rebase", "unknown"]).code, Some(1));
+    assert_eq!(host.ask(&["rebase", "unknown"]).code, Some(2));
     assert_eq!(host.ask(&["rebase", "not an id"]).code, Some(2));
 }
 
