@@ -2,6 +2,7 @@
 
 mod facts;
 mod report;
+mod seen;
 
 use std::io::Write;
 
@@ -9,6 +10,7 @@ use anyhow::Result;
 
 use self::facts::collect;
 use self::report::{Report, write_people};
+use self::seen::SeenByInterface;
 use super::Exit;
 use super::format::Format;
 use super::settings::Located;
@@ -26,7 +28,9 @@ pub(super) fn run(
     let facts = collect(&directories.bpffs_dir)?;
     // Without a status nothing is known about the socket filter.
     let socket_filter = read_status_file(directories).ok().and_then(|status| status.socket_filter);
-    let report = Report::new(audit(&facts), accepted, facts.protected.is_empty(), socket_filter);
+    let seen = SeenByInterface::read(&directories.bpffs_dir)?;
+    let mut report = Report::new(audit(&facts), accepted, facts.protected.is_empty(), socket_filter);
+    report.add_seen(&seen);
     match format {
         Format::Json => write_json(&report, out)?,
         Format::Table => write_people(&report, out)?,

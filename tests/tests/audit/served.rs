@@ -345,6 +345,10 @@ fn redirected_packet_passes_generic_mode_on_a_veth_and_not_native_mode() {
         assert_eq!(found.bypasses.contains(&expected), is_open, "{found:?}");
         stage.enforce();
         stage.is_not_served(&redirected, &direct, xdp_mode);
+        if is_open {
+            let finding = stage.host.finding("generic_mode");
+            assert!(finding["at_sockets"]["refused"].as_u64() >= Some(TRIES.into()), "{finding}");
+        }
         assert!(stage.serves_allowed(), "{xdp_mode}");
     }
 }

@@ -43,6 +43,16 @@ pub trait Audit: OnHost {
         self.host().ask(&[&["audit"], arguments].concat())
     }
 
+    /// The only finding of a kind.
+    fn finding(&self, kind: &str) -> Value {
+        let answer = self.audit_answer(&["-o", "json"]);
+        let json: Value = serde_json::from_str(&answer.out).unwrap();
+        let mut of_kind = json["findings"].as_array().unwrap().iter().filter(|one| one["kind"] == kind);
+        let finding = of_kind.next().unwrap_or_else(|| panic!("{kind}: {json:#}")).clone();
+        assert_eq!(of_kind.count(), 0, "{kind}: {json:#}");
+        finding
+    }
+
     fn audit(&self, arguments: &[&str]) -> Findings {
         findings(&self.audit_answer(&[arguments, &["-o", "json"]].concat()))
     }

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::seen::{Seen, SeenByInterface};
 use crate::audit::{Audit, Finding, Kind, Unchecked};
 use crate::status::SocketFilterStatus;
 
@@ -26,6 +27,8 @@ pub(super) struct Row {
     finding: Finding,
     /// Reported, but ignored for the exit code.
     pub accepted: bool,
+    /// Packets that came to a socket by the interface of the finding; `None` for a finding about anything else.
+    at_sockets: Option<Seen>,
 }
 
 impl Report {
@@ -38,7 +41,7 @@ impl Report {
         let judges_loopback = socket_filter.as_ref().is_some_and(|filter| filter.loopback);
         let row = |mut finding: Finding| {
             finding.socket_filter_covers |= judges_loopback && finding.kind == Kind::Loopback;
-            Row { accepted: accepted.contains(&finding.kind), finding }
+            Row { accepted: accepted.contains(&finding.kind), finding, at_sockets: None }
         };
         Self {
             findings: audit.findings.into_iter().map(row).collect(),
@@ -47,10 +50,17 @@ impl Report {
             socket_filter: socket_filter.map(|filter| filter.mode),
         }
     }
+
+    /// Adds what the socket filter saw of each finding.
+    pub fn add_seen(&mut self, seen: &SeenByInterface) {
+        for row in &mut self.findings {
+            row.at_sockets = seen.of(&row.finding);
+        }
+    }
 }
 
 pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
-    for Row { finding, accepted } in &report.findings {
+    for Row { finding, accepted, at_sockets } in &report.findings {
         let accepted = if *accepted { "  (accepted)" } else { "" };
         writeln!(out, "{}  {}{accepted}", finding.kind, finding.object)?;
         writeln!(out, "    {}", finding.meaning)?;
@@ -62,7 +72,14 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> 
             Some(_) => "not attached; it would judge these packets",
             None => "unknown, without a report of the agent; it would judge these packets",
         };
-        writeln!(out, "    socket filter: {fate}\n")?;
+        writeln!(out, "    socket filter: {fate}")?;
+        if let Some(Seen { packets, refused }) = at_sockets {
+            writeln!(
+                out,
+                "    seen at sockets: {packets} packets to protected ports, {refused} of a refused source"
+            )?;
+        }
+        writeln!(out)?;
     }
     for Unchecked { fact, reason } in &report.unchecked {
         writeln!(out, "! not checked: {fact}: {reason}")?;
