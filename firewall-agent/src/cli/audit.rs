@@ -2,7 +2,6 @@
 
 mod facts;
 mod report;
-mod seen;
 
 use std::io::Write;
 
@@ -10,12 +9,13 @@ use anyhow::Result;
 
 use self::facts::collect;
 use self::report::{Report, write_people};
-use self::seen::SeenByInterface;
 use super::Exit;
 use super::format::Format;
+use super::seen_at_sockets::SeenByInterface;
 use super::settings::Located;
 use super::status::read_status_file;
 use crate::audit::{Kind, audit};
+use crate::bpf::Kernel;
 use crate::escape::write_json;
 
 /// Reports `accepted` kinds, but ignores them for the exit code.
@@ -25,12 +25,12 @@ pub(super) fn run(
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let facts = collect(&directories.bpffs_dir)?;
+    let kernel = Kernel::open(&directories.bpffs_dir)?;
+    let facts = collect(&kernel, &directories.bpffs_dir)?;
     // Without a status nothing is known about the socket filter.
     let socket_filter = read_status_file(directories).ok().and_then(|status| status.socket_filter);
-    let seen = SeenByInterface::read(&directories.bpffs_dir)?;
     let mut report = Report::new(audit(&facts), accepted, facts.protected.is_empty(), socket_filter);
-    report.add_seen(&seen);
+    report.add_seen(&SeenByInterface::read(&kernel)?);
     match format {
         Format::Json => write_json(&report, out)?,
         Format::Table => write_people(&report, out)?,

@@ -20,6 +20,7 @@ mod restore;
 mod rights;
 mod rules;
 mod run;
+mod seen_at_sockets;
 mod settings;
 mod shell;
 mod status;

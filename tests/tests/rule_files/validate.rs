@@ -223,14 +223,14 @@ fn only_regular_files_within_the_size_limit_are_read_through_symlinks() {
 #[test]
 fn file_names_cannot_forge_lines_and_non_utf8_names_are_refused() {
     let dir = TempDir::new().unwrap();
-    let forging = "x: ok, database prod revision 9\n1 file, 0 refused\n.yaml";
+    let forging = "x: ok, database prod revision 9\n1 file, 0 rejected\n.yaml";
     fs::write(dir.path().join(forging), database("a", 3, HERE, "")).unwrap();
     fs::write(dir.path().join(OsStr::from_bytes(b"b\xff.yaml")), database("b", 3, HERE, "")).unwrap();
     let paths = [dir.path().to_owned()];
     let (code, text) = validated(dir.path(), &paths, "table");
     let refused = r#"b\xff.yaml: file name "b\xff.yaml": not UTF-8"#;
     let accepted =
-        r"x: ok, database prod revision 9\u000a1 file, 0 refused\u000a.yaml: ok, database a revision 3";
+        r"x: ok, database prod revision 9\u000a1 file, 0 rejected\u000a.yaml: ok, database a revision 3";
     assert_eq!((code, text), (REFUSED, format!("{refused}\n{accepted}\n2 files, 1 rejected\n")));
     let (code, text) = validated(dir.path(), &paths, "json");
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -17,8 +17,8 @@ use crate::host::sysctl::{ephemeral, settings};
 
 /// Collects the facts. Fails only if the protected destinations or filtered interfaces are unknown, which the audit
 /// requires.
-pub(super) fn collect(bpffs_dir: &Path) -> Result<Facts> {
-    let protected = Protected::of(&Kernel::open(bpffs_dir)?.live()?);
+pub(super) fn collect(kernel: &Kernel, bpffs_dir: &Path) -> Result<Facts> {
+    let protected = Protected::of(&kernel.live()?);
     let links = links(&Pins::new(bpffs_dir))?;
     let modes: BTreeMap<String, Attached> =
         links.into_iter().filter_map(|link| Some((link.interface, link.mode?))).collect();

@@ -5,8 +5,8 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::seen::{Seen, SeenByInterface};
 use crate::audit::{Audit, Finding, Kind, Unchecked};
+use crate::cli::seen_at_sockets::{Seen, SeenByInterface};
 use crate::status::SocketFilterStatus;
 
 /// Complete output. Field names are an interface.

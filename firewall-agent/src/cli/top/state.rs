@@ -8,7 +8,7 @@ use firewall_common::Reason;
 
 use crate::bpf::Kernel;
 use crate::cli::denied::{DeniedRow, report};
-use crate::host::interface_names::InterfaceNames;
+use crate::cli::seen_at_sockets::SeenByInterface;
 use crate::sync::{DatabaseSlot, Live};
 
 /// Counter readings between two readings of the live state: names and slots seldom change.
@@ -88,17 +88,11 @@ impl TopState {
             let total = kernel.reason(reason)?.packets;
             reasons.push((reason.name(), reason.passes(), rate(before, total, since)));
         }
-        let mut sockets: BTreeMap<String, u64> = BTreeMap::new();
-        let names = InterfaceNames::read();
-        for one in kernel.socket_traffic()?.into_iter().filter(|one| !one.reason.passes()) {
-            *sockets.entry(names.name(one.interface)).or_default() += one.packets;
-        }
-        let before = std::mem::take(&mut self.sockets);
-        let sockets = sockets.into_iter().map(|(interface, total)| {
-            let rate = rate(before.get(&interface).copied(), total, since);
-            (interface, rate)
+        let seen = SeenByInterface::read(kernel)?;
+        let refused = seen.iter().filter(|(_, seen)| seen.refused > 0).map(|(interface, seen)| {
+            (interface.clone(), rate(self.sockets.get(interface).copied(), seen.refused, since))
         });
-        self.sockets = sockets.collect();
+        self.sockets = refused.collect();
         self.databases = databases;
         self.reasons = reasons;
         self.denied = report(kernel, &self.live, None, (32, 128))?.denied;

@@ -26,7 +26,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState) {
     draw_denied(frame, state, denied);
 }
 
-/// Packets that passed no XDP program on their way to a protected port, or that it cannot see as the socket does.
+/// Packets refused at a socket, by interface, the busiest first; `None` without any.
 fn at_sockets(state: &TopState) -> Option<String> {
     let mut sockets: Vec<_> = state.sockets.iter().collect();
     sockets.sort_by(|(_, a), (_, b)| b.per_second.total_cmp(&a.per_second).then(b.total.cmp(&a.total)));

@@ -1,7 +1,6 @@
 //! Packets that the socket filter judged, by the interface that received them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -27,14 +26,18 @@ pub(super) struct Seen {
 pub(super) struct SeenByInterface(BTreeMap<String, Seen>);
 
 impl SeenByInterface {
-    pub fn read(bpffs_dir: &Path) -> Result<Self> {
+    pub fn read(kernel: &Kernel) -> Result<Self> {
         let (names, mut all) = (InterfaceNames::read(), Self::default());
-        for one in Kernel::open(bpffs_dir)?.socket_traffic()? {
+        for one in kernel.socket_traffic()? {
             let seen = all.0.entry(names.name(one.interface)).or_default();
             seen.packets += one.packets;
             seen.refused += if one.reason.passes() { 0 } else { one.packets };
         }
         Ok(all)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Seen)> {
+        self.0.iter()
     }
 
     /// The packets by the interface of a finding; `None` for a finding about anything else.
