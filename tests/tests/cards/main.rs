@@ -13,7 +13,7 @@ mod service;
 use std::collections::BTreeSet;
 
 use firewall_common::names::{FIREWALL, LAYOUT};
-use firewall_tests::lab::{Builder, INTERFACE, RuleFile, TestHost};
+use firewall_tests::lab::{Builder, INTERFACE, RuleFile, TestHost, records_denied_packets};
 use serde_json::{Value, json};
 
 use crate::card::Card;
@@ -79,7 +79,7 @@ fn every_queue_admits_allowed_sources_and_refuses_and_records_denied_ones() {
 
         let refused = host.json(&["databases"])["databases"][0]["packets_denied"].as_u64().unwrap();
         assert!(refused >= denied.len() as u64, "{refused} of {} counted", denied.len());
-        let expected = if keeps_records() { recordable() } else { BTreeSet::new() };
+        let expected = if records_denied_packets() { recordable() } else { BTreeSet::new() };
         host.eventually("every denied source is recorded", || recorded(&host) == expected);
     }
 }
@@ -95,11 +95,6 @@ fn recorded(host: &TestHost) -> BTreeSet<(String, String)> {
     let text = |one: &Value, field: &str| one[field].as_str().unwrap().to_owned();
     let denied = denied.as_array().unwrap().iter();
     denied.map(|one| (text(one, "source"), text(one, "class"))).collect()
-}
-
-/// Returns whether the program records denied packets on this kernel; with `PREEMPT_RT` it does not.
-fn keeps_records() -> bool {
-    !nix::sys::utsname::uname().unwrap().version().to_string_lossy().contains("PREEMPT_RT")
 }
 
 #[test]
