@@ -225,9 +225,11 @@ impl StatusReporter {
         self.conditions.set(Condition::StatusFile, self.file.problem());
         self.conditions.replace(Condition::Listener, self.shared.unbound());
         status.agent = Some(self.agent.clone());
-        let rejected = self.rejected.iter();
-        status.rejected_files =
-            rejected.map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();
+        let rejected = self.rejected.iter().map(|(path, rejections)| {
+            let database = self.refused.get(path).or_else(|| accepted.database_at(path));
+            RejectedFile::new(path, database, rejections)
+        });
+        status.rejected_files = rejected.collect();
         status.observe(&self.states(live, accepted));
         status.describe(&self.conditions);
         self.post(&status, live, persisted);

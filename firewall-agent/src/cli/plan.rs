@@ -4,7 +4,7 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -66,8 +66,14 @@ pub(super) fn plan(
     let desired =
         Desired { judges_sockets: settings.judges_sockets(), limits: settings.capacity()?, ..desired };
     let plan = dry_run(&desired, &persisted, &live, kernel.sizes(), now);
-    let rejected_files: Vec<RejectedFile> =
-        rejected.iter().map(|(path, rejections)| RejectedFile::new(path, rejections)).collect();
+    let database = |path: &Path| {
+        let refused = admission.refused.iter().find(|refusal| refusal.path == path);
+        refused.map(|refusal| &refusal.database).or_else(|| accepted.database_at(path))
+    };
+    let rejected_files: Vec<RejectedFile> = rejected
+        .iter()
+        .map(|(path, rejections)| RejectedFile::new(path, database(path), rejections))
+        .collect();
     let tombstones = report::tombstones(&plan);
     let errors = problems
         .into_values()

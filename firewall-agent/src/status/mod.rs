@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::escape::path_text;
-use crate::rules::{Cause, Rejection};
+use crate::rules::{Cause, DatabaseId, Rejection};
 pub use conditions::{Condition, Conditions};
 
 /// The complete status at one moment.
@@ -172,6 +172,9 @@ pub struct DatabaseStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RejectedFile {
     pub path: String,
+    /// The database whose file it is; `None` when the agent cannot tell.
+    #[serde(default)]
+    pub database_id: Option<String>,
     pub errors: Vec<String>,
     /// The cause of each error, in order.
     #[serde(default)]
@@ -180,9 +183,10 @@ pub struct RejectedFile {
 
 impl RejectedFile {
     #[must_use]
-    pub fn new(path: &Path, rejections: &[Rejection]) -> Self {
+    pub fn new(path: &Path, database: Option<&DatabaseId>, rejections: &[Rejection]) -> Self {
         Self {
             path: path_text(path),
+            database_id: database.map(ToString::to_string),
             errors: rejections.iter().map(|one| one.message.clone()).collect(),
             causes: rejections.iter().map(|one| one.cause).collect(),
         }

@@ -1,6 +1,7 @@
 //! Accepted files: the newest rule file of each database that passed admission, and the managed ranges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use jiff::Timestamp;
 use tracing::info;
@@ -249,6 +250,14 @@ impl AcceptedFiles {
     #[must_use]
     pub fn files(&self) -> &BTreeMap<DatabaseId, Candidate> {
         &self.files
+    }
+
+    /// The database whose accepted file has this path; `None` if there are several, or none.
+    #[must_use]
+    pub fn database_at(&self, path: &Path) -> Option<&DatabaseId> {
+        let mut owners = self.files.iter().filter(|(_, candidate)| candidate.path == path);
+        let (id, _) = owners.next()?;
+        owners.next().is_none().then_some(id)
     }
 
     #[must_use]

@@ -109,7 +109,7 @@ fn durations_are_observed_once_per_new_revision() {
 }
 
 #[test]
-fn refused_files_are_counted_by_cause() {
+fn refused_files_are_counted_by_cause_and_database() {
     let host = listening();
     host.apply("orders", 5, &[OFFICE_RULE]);
     let good = file("other", 1, &[]).to_string();
@@ -121,12 +121,21 @@ fn refused_files_are_counted_by_cause() {
     ] {
         host.write(&format!("{name}.yaml"), &text);
     }
-    let refused = [Cause::StaleRevision, Cause::EndpointClaimed, Cause::Incomplete, Cause::Invalid];
+    let row = |cause: Cause, database: &str| {
+        format!("firewall_rejected_files{{cause=\"{cause}\",database=\"{database}\"}}")
+    };
+    // A database that is not in the kernel has no name here: anyone who writes files could invent ids.
+    let unnamed = [Cause::EndpointClaimed, Cause::Incomplete, Cause::Invalid];
     // Each cause has a row from the start.
     for cause in Cause::ALL {
-        let files = f64::from(u8::from(refused.contains(&cause)));
-        host.until_metric(&format!("firewall_rejected_files{{cause=\"{cause}\"}}"), |count| count == files);
+        let files = f64::from(u8::from(unnamed.contains(&cause)));
+        host.until_metric(&row(cause, ""), |count| count == files);
     }
+    host.until_metric(&row(Cause::StaleRevision, "orders"), |count| count == 1.0);
+    // Its own file, of which the agent cannot read the id.
+    host.write("orders.yaml", &good[..10]);
+    let scrape = host.until_metric(&row(Cause::Incomplete, "orders"), |count| count == 1.0);
+    assert!(!scrape.text.contains("\"other\""), "{}", scrape.text);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Metrics of the agent and its host.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::databases::seconds;
@@ -57,13 +58,24 @@ pub(super) fn write(snapshot: &PublishedState, shared: &SharedState, page: &mut 
     );
 }
 
-/// Counts a file once, by its first error. Every cause has a row, also with a count of 0.
+/// Counts a file once, by its first error. Every cause has a row without a database, also with a count of 0. Names a
+/// database only if the kernel has it, which bounds the number of rows.
 fn rejected(status: &Status, page: &mut MetricsPage) {
-    let rows = Cause::ALL.map(|cause| {
-        let files = status.rejected_files.iter().filter(|file| file.causes.first() == Some(&cause));
-        (vec![("cause", cause.name().to_owned())], files.count())
+    let live: BTreeSet<&str> = status.databases.iter().map(|one| one.database_id.as_str()).collect();
+    let mut rows: BTreeMap<(Cause, &str), usize> = Cause::ALL.map(|cause| ((cause, ""), 0)).into();
+    for file in &status.rejected_files {
+        let Some(cause) = file.causes.first() else { continue };
+        let database = file.database_id.as_deref().filter(|id| live.contains(id)).unwrap_or_default();
+        *rows.entry((*cause, database)).or_default() += 1;
+    }
+    let rows = rows.into_iter().map(|((cause, database), files)| {
+        (vec![("cause", cause.name().to_owned()), ("database", database.to_owned())], files)
     });
-    page.gauges("rejected_files", "Files that are not in force, by cause", rows);
+    page.gauges(
+        "rejected_files",
+        "Files that are not in force, by cause and database (empty for none in the kernel)",
+        rows,
+    );
 }
 
 fn interfaces(interfaces: &[InterfaceStatus], page: &mut MetricsPage) {
