@@ -9,6 +9,9 @@ use fs_err as fs;
 /// Folders of documents, relative to the root of the tree.
 const FOLDERS: [&str; 4] = ["", "docs", "bench", "deploy"];
 
+/// The program in the image.
+const IN_IMAGE: &str = "/firewall-agent";
+
 /// A command in a document.
 #[derive(Debug)]
 pub struct Documented {
@@ -51,6 +54,25 @@ pub fn commands(root: &Path, program: &[&str]) -> Result<Vec<Documented>> {
                 }
             }
         }
+    }
+    Ok(found)
+}
+
+/// Returns every command of the agent in the documents of the tree: as on a host, or in its pod
+/// (`kubectl exec POD -- /firewall-agent …`), without the words before it.
+///
+/// # Errors
+/// A folder or a document cannot be read.
+pub fn agent_commands(root: &Path) -> Result<Vec<Documented>> {
+    let mut found = commands(root, &["firewall-agent"])?;
+    for Documented { position, words } in commands(root, &["kubectl"])? {
+        let in_pod =
+            words.iter().position(|word| word == "--").filter(|_| words.iter().any(|word| word == "exec"));
+        let Some(at) = in_pod else { continue };
+        let mut words = words[at + 1..].to_vec();
+        anyhow::ensure!(words.first().is_some_and(|word| word == IN_IMAGE), "{position}: not {IN_IMAGE}");
+        words[0] = "firewall-agent".to_owned();
+        found.push(Documented { position, words });
     }
     Ok(found)
 }

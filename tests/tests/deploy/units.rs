@@ -75,7 +75,7 @@ fn unit_grants_the_three_tested_capabilities() {
 fn units_declare_readiness_and_failure_codes() {
     let restore = fs::read_to_string(deploy("systemd/firewall-agent-restore.service")).unwrap();
     let drop_in = fs::read_to_string(deploy("systemd/database.conf")).unwrap();
-    let manual = include_str!("../../../docs/operations.md");
+    let manual = include_str!("../../../docs/install.md");
     for (unit, setting, expected) in [
         (unit(), "Type", "notify"),
         (unit(), "NotifyAccess", "main"),
@@ -94,6 +94,25 @@ fn units_declare_readiness_and_failure_codes() {
     ] {
         assert_eq!(values(&unit, setting), [expected], "{setting}");
     }
+}
+
+/// An installation without the units runs the documented commands in their place.
+#[test]
+fn documented_directories_are_those_of_the_units() {
+    let manual = include_str!("../../../docs/install.md");
+    let (_, section) = manual.split_once("\n## Users and privileges\n").unwrap();
+    let (_, block) = section.split_once("```sh\n").unwrap();
+    let documented: Vec<&str> = block.split_once("```").unwrap().0.lines().collect();
+    let unit = unit();
+    let steps = values(&unit, "ExecStartPre").into_iter();
+    let steps = steps.map(|step| step.trim_start_matches("+/usr/bin/").to_owned());
+    let directory = |setting: &str, parent: &str| {
+        let [name, mode] = [setting.to_owned(), format!("{setting}Mode")]
+            .map(|setting| values(&unit, &setting).first().map(|value| (*value).to_owned()).unwrap());
+        format!("install -d -m {mode} -o {name} -g {name} {parent}/{name}")
+    };
+    let directories = [directory("StateDirectory", "/var/lib"), directory("RuntimeDirectory", "/run")];
+    assert_eq!(documented, steps.chain(directories).collect::<Vec<_>>());
 }
 
 pub fn deploy(name: &str) -> PathBuf {

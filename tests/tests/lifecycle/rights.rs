@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use firewall_tests::lab::{TestHost, User};
 
@@ -113,6 +114,38 @@ fn prepare_creates_no_parent_of_the_state_directory() {
     let done = prepare();
     assert_eq!(done.code, Some(0), "{done:?}");
     assert_eq!(fs::metadata(&state).unwrap().uid(), owner);
+}
+
+/// The command of docs/install.md for a host whose agent once ran as root.
+#[test]
+fn documented_command_gives_the_files_of_root_to_the_agent_user() {
+    let manual = include_str!("../../../docs/install.md");
+    let command = manual.lines().find(|line| line.starts_with("chown -R ")).unwrap();
+    let host = hosts();
+    host.start_agent().terminate().unwrap();
+    let [state, pins] = [host.state_dir(), host.home.pins().to_owned()].map(|dir| dir.display().to_string());
+    let run = |user: &str| {
+        let owner = format!("{user}:{user}");
+        let here = [
+            ("firewall-agent:", owner.as_str()),
+            ("/var/lib/firewall-agent", state.as_str()),
+            ("/sys/fs/bpf/firewall-agent", pins.as_str()),
+        ];
+        let mut words: Vec<&str> = command.split(' ').collect();
+        for (documented, used) in here {
+            words.iter_mut().filter(|word| **word == documented).for_each(|word| *word = used);
+        }
+        assert_eq!(words[2..], here.map(|(_, word)| word), "{command}");
+        assert!(Command::new(words[0]).args(&words[1..]).status().unwrap().success(), "{command}");
+    };
+    run("0");
+    assert!(of_root(&host).len() > 10, "the files of root");
+    let refused = host.ask(&["run"]);
+    assert_eq!(refused.code, Some(1), "the control: {refused:?}");
+    run(&User::Unprivileged.id().to_string());
+    assert_eq!(of_root(&host), [""; 0].map(PathBuf::from));
+    let mut agent = host.start_agent();
+    agent.wait_for_revision(&host.home, DATABASE, 1).unwrap();
 }
 
 /// Files, directories and pins of root in the agent's directories.

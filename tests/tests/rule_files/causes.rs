@@ -277,8 +277,7 @@ fn validate_reports_each_detectable_cause() {
 
 #[test]
 fn runbook_has_a_row_for_each_cause() {
-    let text =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/on-call.md")).unwrap();
     let section = text.split("## Causes of a rejected file\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows: Vec<Vec<&str>> = section
         .lines()

@@ -8,7 +8,7 @@ use firewall_tests::documents::yaml_blocks;
 use firewall_tests::lab::agent_binary;
 use tempfile::TempDir;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "docs/control-plane.md", "docs/operations.md", "docs/verdicts.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "docs/control-plane.md", "docs/install.md", "docs/verdicts.md"];
 
 /// Returns whether the agent accepts this file, with this configuration, and its output.
 fn validate(config: &str, file: &str) -> (bool, String) {

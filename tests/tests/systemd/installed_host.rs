@@ -1,4 +1,4 @@
-//! A database host with the units installed as in docs/operations.md, a friend that a rule allows, and a stranger.
+//! A database host with the units installed as in docs/install.md, a friend that a rule allows, and a stranger.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ impl InstalledHost {
         host
     }
 
-    /// Runs the commands of docs/operations.md, configures the agent, and removes settings from the units that cannot
+    /// Runs the commands of docs/install.md, configures the agent, and removes settings from the units that cannot
     /// work here.
     fn install(&self) {
         self.run(&commands("Without the package:"));
@@ -208,10 +208,10 @@ fn system(lab: &Lab) -> PathBuf {
     root
 }
 
-/// Returns the commands after a text in docs/operations.md.
+/// Returns the commands after a text in docs/install.md.
 fn commands(after: &str) -> String {
-    let manual = include_str!("../../../docs/operations.md");
-    let (_, rest) = manual.split_once(after).unwrap_or_else(|| panic!("{after}: not in docs/operations.md"));
+    let manual = include_str!("../../../docs/install.md");
+    let (_, rest) = manual.split_once(after).unwrap_or_else(|| panic!("{after}: not in docs/install.md"));
     let (_, block) = rest.split_once("```sh\n").unwrap();
     block.split_once("```").unwrap().0.to_owned()
 }

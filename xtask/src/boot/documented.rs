@@ -1,4 +1,4 @@
-//! The commands of docs/operations.md, so that the guests are installed as an operator would do it.
+//! The commands of docs/install.md, so that the guests are installed as an operator would do it.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use fs_err as fs;
 
 /// Returns the lines of the first `sh` block after a heading; a line that ends in a backslash is joined to the next.
 pub fn commands(root: &Path, heading: &str) -> Result<Vec<String>> {
-    let path = root.join("docs/operations.md");
+    let path = root.join("docs/install.md");
     let text = fs::read_to_string(&path)?;
     let block = block(&text, heading);
     let block = block.with_context(|| format!("{}: no commands after {heading:?}", path.display()))?;

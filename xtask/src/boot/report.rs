@@ -11,7 +11,7 @@ const INTRODUCTION: &str = "\
 # Boots under systemd
 
 `cargo xtask boot` installs the project's Debian package in guests with a real systemd as process 1, by the commands of
-[operations](../docs/operations.md), and boots them under QEMU, which emulates every instruction. An allowed and a
+[install](../docs/install.md), and boots them under QEMU, which emulates every instruction. An allowed and a
 denied source send datagrams (IPv4 and IPv6) and TCP connections to the protected port from before the start of each
 guest on, without a pause. In the guest a UDP socket opens as early as systemd can start a unit; the database, a
 stand-in that listens on TCP, requires the restore unit. Both record every arrival.
