@@ -12,6 +12,7 @@ use firewall_tests::lab::Answer;
 
 use crate::setup::{Http as _, OFFICE_RULE, listening};
 
+const NODE_RULES: &str = "kubernetes/components/prometheus-operator/prometheusrule-nodes.yaml";
 /// Exists from the first repair on.
 const REPAIRS: &str = "firewall_drift_repairs_total";
 
@@ -66,20 +67,109 @@ fn alert_rules_pass_their_tests_which_cover_every_alert() {
     }
 }
 
+/// Where the links of the alerts lead until a provider replaces it.
+const RUNBOOKS: &str = "https://runbooks.example.com/";
+const ON_CALL: &str = "docs/on-call.md";
+
+fn on_call() -> String {
+    fs::read_to_string(deployed("..").join(ON_CALL)).unwrap()
+}
+
+/// Returns each alert of every rule file, with its annotations.
+fn alerts() -> Vec<(String, Value)> {
+    let files = ["prometheus/rules.yaml", NODE_RULES].map(|file| fs::read_to_string(deployed(file)).unwrap());
+    let mut alerts = Vec::new();
+    for file in files {
+        let rules: Value = serde_yaml::from_str(&file).unwrap();
+        let groups = rules.pointer("/spec/groups").unwrap_or(&rules["groups"]).as_array().unwrap();
+        for rule in groups.iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+            alerts.push((rule["alert"].as_str().unwrap().to_owned(), rule["annotations"].clone()));
+        }
+    }
+    alerts
+}
+
+/// Returns the alerts whose link leads to no heading of the guide.
+fn without_runbook(alerts: &[(String, Value)], guide: &str) -> Vec<String> {
+    let headings = guide.lines().filter_map(|line| line.strip_prefix("### "));
+    let links: BTreeSet<String> =
+        headings.map(|heading| format!("{RUNBOOKS}{ON_CALL}#{}", heading.to_lowercase())).collect();
+    let leads_nowhere = |(name, annotations): &&(String, Value)| {
+        let link = annotations["runbook_url"].as_str().unwrap_or_default();
+        !link.ends_with(&format!("#{}", name.to_lowercase())) || !links.contains(link)
+    };
+    alerts.iter().filter(leads_nowhere).map(|(name, _)| name.clone()).collect()
+}
+
 #[test]
-fn guide_has_an_action_for_exactly_the_alerts() {
-    let on_nodes = "kubernetes/components/prometheus-operator/prometheusrule-nodes.yaml";
-    let rules = ["prometheus/rules.yaml", on_nodes].map(|file| fs::read_to_string(deployed(file)).unwrap());
-    let lines = rules.iter().flat_map(|rules| rules.lines());
-    let alerts: BTreeSet<&str> = lines.filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    let guide = fs::read_to_string(deployed("../docs/on-call.md")).unwrap();
-    let sections = guide.lines().filter_map(|line| line.strip_prefix("### "));
-    assert_eq!(sections.filter(|heading| heading.starts_with("Firewall")).collect::<BTreeSet<_>>(), alerts);
+fn each_alert_links_to_its_section_of_the_runbook() {
+    let (mut alerts, guide) = (alerts(), on_call());
+    assert_eq!(without_runbook(&alerts, &guide), [""; 0]);
+    // Controls: a missing heading, a link to another alert, no link.
+    let (first, last) = (alerts[0].0.clone(), alerts.len() - 1);
+    let renamed = guide.replace(&format!("### {first}\n"), "### Another\n");
+    assert_eq!(without_runbook(&alerts, &renamed), std::slice::from_ref(&first));
+    alerts[0].1["runbook_url"] = alerts[last].1["runbook_url"].clone();
+    alerts[last].1["runbook_url"] = Value::Null;
+    assert_eq!(without_runbook(&alerts, &guide), [first, alerts[last].0.clone()]);
+}
+
+#[test]
+fn runbook_has_a_section_for_exactly_the_alerts() {
+    let guide = on_call();
+    let section = guide.split("## Runbook of alerts\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let headings: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert_eq!(headings.len(), alerts().len(), "{headings:?}");
+    let headings: BTreeSet<&str> = headings.into_iter().collect();
+    let alerts = alerts();
+    assert_eq!(headings, alerts.iter().map(|(name, _)| name.as_str()).collect());
+}
+
+/// The label `database` is an id, bounded by `max_databases`. An alert on a metric of databases names it.
+#[test]
+fn alerts_on_metrics_of_databases_name_the_database() {
+    let rules: Value =
+        serde_yaml::from_str(&fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap()).unwrap();
+    let rules = rules["groups"][0]["rules"].as_array().unwrap();
+    let of_databases = |rule: &&Value| {
+        let expression = rule["expr"].as_str().unwrap();
+        ["firewall_database_", "firewall_rejected_files", "firewall_socket_denied"]
+            .iter()
+            .any(|metric| expression.contains(metric))
+    };
+    let of_databases: Vec<&Value> = rules.iter().filter(of_databases).collect();
+    assert_eq!(of_databases.len(), 6);
+    for rule in of_databases {
+        let summary = rule["annotations"]["summary"].as_str().unwrap();
+        assert!(summary.contains("$labels.database"), "{}: {summary}", rule["alert"]);
+    }
+}
+
+#[test]
+fn documented_command_replaces_the_address_of_the_runbook() {
+    let manual = fs::read_to_string(deployed("../docs/monitoring.md")).unwrap();
+    let command =
+        manual.lines().find(|line| line.starts_with("sed ") && line.contains("rules.yaml")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("deploy/prometheus")).unwrap();
+    let rules = fs::read_to_string(deployed("prometheus/rules.yaml")).unwrap();
+    fs::write(dir.path().join("deploy/prometheus/rules.yaml"), &rules).unwrap();
+    let expression = command.split('\'').nth(1).unwrap();
+    let rendered = format!("kubectl kustomize deploy/kubernetes-example | sed '{expression}' | ");
+    assert!(manual.lines().any(|line| line.starts_with(&rendered)), "the same on Kubernetes: {rendered}");
+    let done = Command::new("sh").args(["-ec", command]).current_dir(dir.path()).status().unwrap();
+    assert!(done.success(), "{command}");
+    let (passed, output) = promtool(dir.path(), &["check", "rules", "rules.yaml"]);
+    assert!(passed, "{output}");
+    let replaced = fs::read_to_string(dir.path().join("rules.yaml")).unwrap();
+    assert!(rules.contains(RUNBOOKS) && !replaced.contains(RUNBOOKS), "{replaced}");
+    let links = |text: &str| text.matches(&format!("/{ON_CALL}#")).count();
+    assert_eq!(links(&replaced), links(&rules));
 }
 
 #[test]
 fn guide_has_a_row_for_each_condition() {
-    let guide = fs::read_to_string(deployed("../docs/on-call.md")).unwrap();
+    let guide = on_call();
     let section = guide.split("## Conditions\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let rows: Vec<(&str, bool)> = rows.map(|(name, rest)| (name, rest.starts_with(" †"))).collect();

@@ -119,7 +119,7 @@ fn prometheus_fires_on_planted_faults_and_evaluates_every_query() {
     });
     let answer = prometheus.get("/api/v1/rules").unwrap();
     for rule in answer["data"]["groups"][0]["rules"].as_array().unwrap() {
-        for field in ["summary", "runbook"] {
+        for field in ["summary", "runbook", "runbook_url"] {
             let text = rule["annotations"][field].as_str().unwrap_or_default();
             assert!(text.len() > 10, "{field} of {}", rule["name"]);
         }
