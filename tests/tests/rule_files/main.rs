@@ -12,6 +12,7 @@ mod hostile;
 mod invalid;
 mod mutations;
 mod prefixes;
+mod reference;
 mod schema;
 mod summary;
 mod valid;
