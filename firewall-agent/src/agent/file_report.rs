@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::files::scan::{ScanRequest, ScannedFile, ScannedFiles};
@@ -20,6 +21,8 @@ use crate::sync::{Candidate, FileBytes, StoredFile};
 #[derive(Debug)]
 pub struct FileReport {
     pub path: PathBuf,
+    /// Time at which the content became visible; `None` for a directory.
+    pub visible_at: Option<Timestamp>,
     /// `None` when the file is not readable as its kind.
     pub content: Option<Content>,
     pub bytes: FileBytes,
@@ -118,6 +121,7 @@ impl FileReport {
     fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
+            visible_at: None,
             content: None,
             bytes: FileBytes::default(),
             errors: Vec::new(),
@@ -126,7 +130,7 @@ impl FileReport {
     }
 
     fn parse(path: &Path, seen: &ScannedFile, kind: Kind, limits: &Limits) -> Self {
-        let mut report = Self::new(path);
+        let mut report = Self { visible_at: Some(seen.visible_at), ..Self::new(path) };
         match &seen.content {
             Err(problem) => report.refuse(problem.clone()),
             Ok(bytes) => {

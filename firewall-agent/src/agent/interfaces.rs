@@ -16,6 +16,7 @@ use super::repairs::Repairs;
 use crate::bpf::{InterfaceLink, OpenLinks, Pins, Programs, Step, links};
 use crate::config::XdpMode;
 use crate::host::netlink::{Attached, InterfaceTable, XdpState, xdp_state};
+use crate::status::event;
 
 /// Default of `gro_max_size`, in bytes: the largest packet with a length in its IP header.
 const LARGEST_SEGMENT: u32 = 65_536;
@@ -83,7 +84,7 @@ impl Interfaces {
         self.attached.retain(|name, (index, _)| {
             let is_present = interfaces.get(name).is_some_and(|state| state.index == *index);
             if !is_present {
-                warn!(interface = name, "interface removed, link detached");
+                warn!(event = event::LINK, interface = name, "interface removed, link detached");
             }
             is_present
         });
@@ -160,9 +161,15 @@ impl Interfaces {
         if step != Step::Made && exposed.is_none() {
             if step == Step::Updated && was_attached {
                 repairs.count("link_program");
-                warn!(interface = name, "link repaired, it ran another program");
+                warn!(event = event::DRIFT, interface = name, "link repaired, it ran another program");
             } else if !was_attached {
-                info!(interface = name, link = link.link, program = link.program, "link adopted");
+                info!(
+                    event = event::LINK,
+                    interface = name,
+                    link = link.link,
+                    program = link.program,
+                    "link adopted"
+                );
             }
             return true;
         }
@@ -173,10 +180,17 @@ impl Interfaces {
             since.map_or(Duration::ZERO, |since| since.elapsed());
         if was_attached {
             repairs.count("link");
-            warn!(interface = name, "link recreated, it was detached");
+            warn!(event = event::DRIFT, interface = name, "link recreated, it was detached");
         }
         let mode = link.mode.map_or("gone", Attached::name);
-        info!(interface = name, mode, link = link.link, program = link.program, "link attached");
+        info!(
+            event = event::LINK,
+            interface = name,
+            mode,
+            link = link.link,
+            program = link.program,
+            "link attached"
+        );
         true
     }
 

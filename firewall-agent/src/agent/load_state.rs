@@ -14,7 +14,7 @@ use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
 use crate::rules::DatabaseId;
-use crate::status::{Condition, Conditions};
+use crate::status::{Condition, Conditions, event};
 use crate::sync::{
     AcceptedFiles, Changes, DataPlane as _, Key, Live, PersistedState, Record, StateStore, ensure_known,
     rebuilt_table,
@@ -81,7 +81,7 @@ impl Reconciler {
         live.guarded = live.guarded.stricter(&desired.guarded);
         self.data_plane.set_ports(&live.claimed, &live.guarded)?;
         self.data_plane.publish_table(&live.table)?;
-        warn!("endpoint table rebuilt from the accepted files, its pin was missing");
+        warn!(event = event::DRIFT, "endpoint table rebuilt from the accepted files, its pin was missing");
         Ok(())
     }
 }

@@ -57,8 +57,10 @@ use crate::files::owner::create_as_owner_of;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::host::clock::Moment;
 use crate::http::SharedState;
-use crate::status::{Condition, Status};
+use crate::status::{Condition, Status, event};
+
 use crate::sync::{DataPlane as _, StateStore as _};
+use crate::version::VERSION;
 
 /// Longest wait of a start for the files: the store has the accepted ones.
 const FIRST_SCAN: Duration = Duration::from_secs(2);
@@ -153,6 +155,8 @@ impl Agent {
         let is_new = reconciler.accepted.files().is_empty();
         let (databases, generation) = (reconciler.live.databases.len(), reconciler.live.generation);
         info!(
+            event = event::STARTED,
+            version = VERSION.as_str(),
             databases,
             generation,
             stored = reconciler.accepted.files().len(),

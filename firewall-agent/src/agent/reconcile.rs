@@ -172,13 +172,18 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                 self.has_refused = !admission.refused.is_empty();
                 reporter.files(snapshot, &files, &admission.refused);
                 for file in admission.admitted.into_values() {
+                    if self.accepted.has_new_rules(&file, &self.persisted) {
+                        reporter.accepted(&file);
+                    }
                     self.accepted.accept(file, &mut self.persisted, now, &mut changes);
                 }
+                let before = self.accepted.ranges().clone();
                 for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
                     let refused =
                         self.accepted.accept_ranges(ranges, file, &mut self.persisted, now, &mut changes);
                     reporter.ranges_refused(&self.settings.managed_ranges, refused);
                 }
+                reporter.ranges_accepted(&before, self.accepted.ranges());
                 reporter.detected(self.accepted.files(), moment.wall);
                 self.seen = Some(snapshot.mark());
                 self.is_forced = true;

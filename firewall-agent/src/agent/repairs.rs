@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::status::event;
 use anyhow::Result;
 use tracing::warn;
 
@@ -55,7 +56,7 @@ impl Repairs {
         match repaired {
             Ok(number) => {
                 if number > 0 {
-                    warn!(kind, number, "drift repaired");
+                    warn!(event = event::DRIFT, kind, number, "drift repaired");
                     *self.counts.entry(kind).or_default() += number;
                     self.disturbed = true;
                 }

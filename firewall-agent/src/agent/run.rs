@@ -13,7 +13,7 @@ use crate::files::file_events::FileEvents;
 use crate::files::watch::Change;
 use crate::host::Notifier;
 use crate::host::netlink::LinkEvents;
-use crate::status::Condition;
+use crate::status::{Condition, event};
 
 /// Longest time between two checks of expiry and unfinished work.
 const TICK: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ impl Agent {
         notifier.stopping();
         self.reconciler.store_clock(true);
         self.reporter.flush(LEAVE);
-        info!("stopping: everything stays attached and in force");
+        info!(event = event::STOPPED, "stopping: everything stays attached and in force");
         Ok(())
     }
 
@@ -151,8 +151,10 @@ impl Agent {
             Verb::Attach {} => self.attach(),
         };
         match &done {
-            Ok(done) => info!(done, "control request done"),
-            Err(error) => warn!(error = format!("{error:#}"), "control request failed"),
+            Ok(done) => info!(event = event::COMMAND, done, "control request done"),
+            Err(error) => {
+                warn!(event = event::COMMAND, error = format!("{error:#}"), "control request failed");
+            }
         }
         if matches!(request.verb, Verb::Detach {} | Verb::Attach {}) {
             self.resume_session_reset(AccessChange::ALL);

@@ -12,7 +12,7 @@ use super::repairs::Repairs;
 use crate::bpf::{OpenSocketLink, Pins, Programs, SocketLink, Step};
 use crate::config::{Config, SocketFilterMode};
 use crate::escape::path_text;
-use crate::status::{SocketFilterStatus, UNFILTERED};
+use crate::status::{SocketFilterStatus, UNFILTERED, event};
 
 /// The configured socket filter and its state.
 #[derive(Debug)]
@@ -80,13 +80,13 @@ impl SocketFilter {
         self.attached = true;
         match step {
             Step::Unchanged if was_attached => {}
-            Step::Unchanged => info!(%mode, %cgroup, "socket filter adopted"),
+            Step::Unchanged => info!(event = event::LINK, %mode, %cgroup, "socket filter adopted"),
             Step::Updated | Step::Made if was_attached => {
                 repairs.count("socket_link");
-                warn!(%mode, %cgroup, "socket filter repaired");
+                warn!(event = event::DRIFT, %mode, %cgroup, "socket filter repaired");
             }
-            Step::Updated => info!(%mode, %cgroup, "socket filter updated"),
-            Step::Made => info!(%mode, %cgroup, "socket filter attached"),
+            Step::Updated => info!(event = event::LINK, %mode, %cgroup, "socket filter updated"),
+            Step::Made => info!(event = event::LINK, %mode, %cgroup, "socket filter attached"),
         }
         Ok(())
     }

@@ -15,8 +15,10 @@ use crate::escape::{path_text, write_json};
 use crate::files::scan::ScannedFiles;
 use crate::files::status_file::StatusFile;
 use crate::http::{DatabaseCounters, PublishedState, SharedState};
-use crate::rules::{DatabaseId, RangeId, Rejection, State};
-use crate::status::{AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status};
+use crate::rules::{DatabaseId, ManagedRanges, RangeId, Rejection, State};
+use crate::status::{
+    AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status, event,
+};
 use crate::sync::{AcceptedFiles, Candidate, Desired, Live, PersistedState, Published, Refusal};
 use crate::version::{OBJECT, VERSION};
 
@@ -108,6 +110,7 @@ impl StatusReporter {
         }
         for (path, Rejection { cause, message }) in changed(&rejected, &self.rejected) {
             error!(
+                event = event::REJECTED,
                 file = path_text(path),
                 cause = cause.name(),
                 error = message,
@@ -124,6 +127,27 @@ impl StatusReporter {
         (self.rejected, self.warnings) = (rejected, warnings);
     }
 
+    /// Reports an accepted file with new rules.
+    pub fn accepted(&self, candidate: &Candidate) {
+        let Candidate { path, rules, .. } = candidate;
+        info!(
+            event = event::ACCEPTED,
+            database = %rules.id,
+            revision = rules.revision,
+            file = path_text(path),
+            "rule file accepted"
+        );
+    }
+
+    /// Reports the managed ranges whose prefixes differ from those before.
+    pub fn ranges_accepted(&self, before: &ManagedRanges, now: &ManagedRanges) {
+        for (range, (added, removed)) in now.changes(before) {
+            let (revision, prefixes) =
+                (now.revision, now.ranges.get(&range).map_or(0, |one| one.cidrs.len()));
+            info!(event = event::RANGE, %range, revision, prefixes, added, removed, "managed range changed");
+        }
+    }
+
     /// Reports rejections of the managed ranges, or of some of them.
     pub fn ranges_refused(&mut self, path: &Path, rejections: Vec<Rejection>) {
         if rejections.is_empty() {
@@ -131,6 +155,7 @@ impl StatusReporter {
         }
         for Rejection { cause, message } in &rejections {
             error!(
+                event = event::REJECTED,
                 file = path_text(path),
                 cause = cause.name(),
                 error = message,
@@ -178,12 +203,19 @@ impl StatusReporter {
             }
             observed.revision = stamp.revision;
             let (apply_ms, generation) = (observed.apply_ms, stamp.generation);
-            info!(database = %id, revision = stamp.revision, generation, apply_ms, "revision in force");
+            info!(
+                event = event::IN_FORCE,
+                database = %id,
+                revision = stamp.revision,
+                generation,
+                apply_ms,
+                "revision in force"
+            );
         }
         let in_force = live.slots();
         self.observed.retain(|id, _| desired.databases.contains_key(id) || in_force.contains_key(id));
         for id in &published.removed {
-            info!(database = %id, "database removed, its endpoints stay closed");
+            info!(event = event::REMOVED, database = %id, "database removed, its endpoints stay closed");
         }
         let unresolved = desired.unresolved();
         for id in desired.databases.keys() {

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 
 use super::format::Format;
 use super::log::LogFormat;
-use super::{denied, prepare, settings, verbs};
+use super::{denied, events, prepare, settings, verbs, wait};
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
 use crate::version::{LONG_VERSION, VERSION};
 
 /// The database firewall agent: an XDP program drops every packet to a database endpoint whose source no rule allows
 ///
-/// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`),
+/// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`, `wait`),
 /// 5 findings that are not accepted (`audit`), 6 filtered, but not everything in force (`restore`).
 #[derive(Debug, Parser)]
 #[command(name = "firewall-agent", version = VERSION.as_str(), long_version = LONG_VERSION.as_str())]
@@ -115,16 +115,17 @@ pub(super) enum Command {
         #[command(flatten)]
         directories: Directories,
     },
-    /// Ask the kernel for the verdict on a packet: reason, rule, managed range
+    /// Ask the kernel for the verdict on a packet, and say why: rule, newer file, earlier refusals
     #[command(after_help = "Exit codes: 0 would pass, 1 failed, 2 bad input, 3 would be denied.\n\n\
-                            Examples:\n  firewall-agent explain 203.0.113.7 6a316183d0f1f10ecbcca123\n  \
+                            Examples:\n  firewall-agent explain 203.0.113.7\n  \
+                            firewall-agent explain 203.0.113.7 6a316183d0f1f10ecbcca123\n  \
                             firewall-agent explain 203.0.113.7 192.0.2.10:30092\n  \
                             firewall-agent explain 2001:db8::7 [2001:db8::10]:30092/udp")]
     Explain {
         /// Source address
         source: String,
-        /// A database, or ADDRESS:PORT[/udp]
-        target: String,
+        /// A database, or ADDRESS:PORT[/udp]; without it, list the endpoints that would admit the source
+        target: Option<String>,
         /// Ask the socket filter about a new connection, with the destination after translation
         #[arg(long)]
         socket: bool,
@@ -213,6 +214,26 @@ pub(super) enum Command {
              Example: firewall-agent top"
     )]
     Top {
+        #[command(flatten)]
+        directories: Directories,
+    },
+    /// Show the history of this host: files accepted and rejected, revisions in force, links, drift, commands
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 bad input.\n\n\
+                            Examples:\n  firewall-agent events\n  \
+                            firewall-agent events 6a316183d0f1f10ecbcca123 --since 12h\n  \
+                            firewall-agent events --kind rejected --kind drift -o json")]
+    Events {
+        #[command(flatten)]
+        selection: events::Selection,
+        #[command(flatten)]
+        directories: Directories,
+    },
+    /// Wait until a revision of a database, or a newer one, is in force
+    #[command(after_help = "Exit codes: 0 in force, 1 failed, 2 bad input, 4 not in force in time.\n\n\
+                            Example: firewall-agent wait 6a316183d0f1f10ecbcca123 --revision 42 --timeout 30s")]
+    Wait {
+        #[command(flatten)]
+        awaited: wait::Awaited,
         #[command(flatten)]
         directories: Directories,
     },

@@ -1,27 +1,36 @@
-//! `firewall-agent explain SRC DATABASE|ADDRESS:PORT[/udp]`: the verdict, from the probe program in the kernel.
+//! `firewall-agent explain SRC [DATABASE|ADDRESS:PORT[/udp]]`: the verdict, from the probe program in the kernel, and
+//! the facts that explain it.
 
 mod question;
 
 use std::io::Write;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use firewall_common::Reason;
 use serde::Serialize;
 
+use self::question::{Target, questions};
+use super::Exit;
+use super::evidence::{self, Closed, Evidence, FileState, PushedFile, Refusals, RevisionInForce};
 use super::format::Format;
-use super::settings::Located;
-use super::table::or_dash;
-use super::{BadInput, Exit};
+use super::settings::{Located, Settings};
+use super::table::{or_dash, time};
 use crate::bpf::{Answer, Kernel, Probe};
 use crate::escape::write_json;
-use crate::rules::PrefixMap;
+use crate::rules::{DatabaseId, PrefixMap};
 use crate::sync::{CounterId, CounterKind, Live, Question, RuleCounter};
+
+const PASS: &str = "pass";
+const DROP: &str = "drop";
+/// Reason of the verdict where a database has no endpoint in the address family of the source.
+const NO_ENDPOINT: &str = "no_endpoint";
 
 /// Verdict for one packet. Field names are an interface.
 #[derive(Debug, Serialize)]
 struct Explanation {
     source: String,
-    /// Endpoint of the question, as in the endpoint table.
+    /// Endpoint of the question, as in the endpoint table; `-` with the reason [`NO_ENDPOINT`].
     endpoint: String,
     /// `pass` or `drop`.
     verdict: &'static str,
@@ -30,6 +39,15 @@ struct Explanation {
     rule: Option<Rule>,
     /// The destination is closed to new connections only: TCP packets that cannot open one pass.
     new_connections_only: bool,
+    /// Of the database.
+    in_force: Option<RevisionInForce>,
+    /// Of the database, or of the last one that claimed a closed destination.
+    file: Option<PushedFile>,
+    refusals: Option<Refusals>,
+    /// `None` unless the reason is `closed`.
+    closed: Option<Closed>,
+    /// Facts that could not be read.
+    unchecked: Vec<String>,
 }
 
 /// Rule that decided.
@@ -44,56 +62,98 @@ struct Rule {
 }
 
 pub(super) fn explain(
+    settings: Settings,
     directories: &Located,
-    (source, target): (&str, &str),
+    (source, target): (&str, Option<&str>),
     at_socket: bool,
     format: Format,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let before = kernel.live()?;
-    let questions = question::read(source, target, &before).map_err(BadInput)?;
+    let evidence = Evidence::read(settings, directories, &kernel, &before)?;
+    let (source, target) = question::read(source, target, &evidence.databases(&before))?;
+    let questions = questions(source, &target, &before, |id| evidence.claims(id));
     let probe = if at_socket { Probe::at_socket } else { Probe::pinned };
     let program = probe(&directories.bpffs_dir)?;
     let answers: Vec<Answer> =
         questions.iter().map(|question| program.answer_to(question)).collect::<Result<_>>()?;
     // The daemon may publish meanwhile: the rule counter may be new, or gone.
     let after = kernel.live()?;
-    let explanations: Vec<Explanation> = questions
-        .iter()
-        .zip(answers)
-        .map(|(question, answer)| {
-            let live = if after.counters.contains_key(&answer.counter) { &after } else { &before };
-            explanation(question, answer, live, at_socket)
-        })
-        .collect::<Result<_>>()?;
+    let explained = questions.iter().zip(answers).map(|(question, answer)| {
+        let live = if after.counters.contains_key(&answer.counter) { &after } else { &before };
+        explanation(question, answer, live, &evidence, at_socket)
+    });
+    let mut explanations: Vec<Explanation> = explained.collect::<Result<_>>()?;
+    let is_denied = match &target {
+        Target::All => {
+            explanations.retain(|one| one.verdict == PASS);
+            explanations.is_empty()
+        }
+        Target::Database(id) if explanations.is_empty() => {
+            explanations.push(without_endpoint(source, id, &after, &evidence));
+            true
+        }
+        Target::Database(_) | Target::Destination(_) => explanations.iter().any(|one| one.verdict == DROP),
+    };
     match format {
         Format::Json => write_json(&explanations, out)?,
+        Format::Table if explanations.is_empty() => writeln!(out, "no database admits {source}")?,
         Format::Table => explanations.iter().try_for_each(|one| write_people(one, out))?,
     }
-    let denied = explanations.iter().any(|one| one.verdict == "drop");
-    Ok(if denied { Exit::WouldBeDenied } else { Exit::Done })
+    Ok(if is_denied { Exit::WouldBeDenied } else { Exit::Done })
 }
 
-fn explanation(question: &Question, answer: Answer, live: &Live, at_socket: bool) -> Result<Explanation> {
+fn explanation(
+    question: &Question,
+    answer: Answer,
+    live: &Live,
+    evidence: &Evidence,
+    at_socket: bool,
+) -> Result<Explanation> {
     let named = live.counters.get(&answer.counter);
     let database = named.and_then(|named| live.databases.get(&named.database));
     if answer.counter != CounterId::NONE {
         named.with_context(|| format!("rule counter {}: no record in the kernel", answer.counter))?;
     }
+    let is_closed = answer.reason == Reason::Closed;
+    let closed = is_closed.then(|| evidence.closed(&question.destination, live));
+    let left_by = || closed.as_ref()?.database_id.as_ref()?.parse().ok();
+    let concerned: Option<DatabaseId> = database.map(|database| database.id.clone()).or_else(left_by);
     Ok(Explanation {
         source: question.source.to_string(),
         endpoint: question.destination.to_string(),
-        verdict: if answer.reason.passes() { "pass" } else { "drop" },
+        verdict: if answer.reason.passes() { PASS } else { DROP },
         reason: answer.reason.name(),
         database_id: database.map(|database| database.id.to_string()),
         rule: named
             .zip(database)
             .map(|(named, database)| rule(question, answer.counter, named, &database.sources)),
-        new_connections_only: answer.reason == Reason::Closed
-            && !at_socket
-            && live.admits_answers(&question.destination),
+        new_connections_only: is_closed && !at_socket && live.admits_answers(&question.destination),
+        in_force: database.and_then(|database| evidence::in_force(&database.id, live)),
+        file: concerned.and_then(|id| evidence.file(&id, live)),
+        refusals: evidence.refusals(question.source, &question.destination),
+        closed,
+        unchecked: evidence.unchecked(),
     })
+}
+
+/// The answer about a database without an endpoint in the address family of the source.
+fn without_endpoint(source: IpAddr, id: &DatabaseId, live: &Live, evidence: &Evidence) -> Explanation {
+    Explanation {
+        source: source.to_string(),
+        endpoint: "-".to_owned(),
+        verdict: DROP,
+        reason: NO_ENDPOINT,
+        database_id: Some(id.to_string()),
+        rule: None,
+        new_connections_only: false,
+        in_force: evidence::in_force(id, live),
+        file: evidence.file(id, live),
+        refusals: None,
+        closed: None,
+        unchecked: evidence.unchecked(),
+    }
 }
 
 fn rule(question: &Question, slot: CounterId, named: &RuleCounter, sources: &PrefixMap<CounterId>) -> Rule {
@@ -128,8 +188,64 @@ fn write_people(one: &Explanation, out: &mut impl Write) -> Result<()> {
         }
         None => {}
     }
+    if one.reason == NO_ENDPOINT {
+        let family = if one.source.contains(':') { "IPv6" } else { "IPv4" };
+        writeln!(out, "  endpoint  none for {family} sources")?;
+    }
+    if let Some(closed) = &one.closed {
+        writeln!(out, "  closed    {}", closed_by(closed))?;
+    }
     if one.new_connections_only {
         writeln!(out, "  guard     new connections only: TCP packets that cannot open one pass")?;
     }
+    if let Some(RevisionInForce { revision, generation, applied_at }) = &one.in_force {
+        let since = time(*applied_at);
+        writeln!(out, "  in force  revision {revision} since {since}, generation {generation}")?;
+    }
+    if let Some(file) = one.file.as_ref().filter(|file| file.state != FileState::InForce) {
+        write_file(file, out)?;
+    }
+    if let Some(Refusals { packets, first_seen, last_seen }) = &one.refusals {
+        let (first, last) = (time(*first_seen), time(*last_seen));
+        writeln!(out, "  refused   {packets} packets of this source, first {first}, last {last}")?;
+    }
+    one.unchecked.iter().try_for_each(|problem| writeln!(out, "  unchecked {problem}"))?;
+    Ok(())
+}
+
+fn closed_by(closed: &Closed) -> String {
+    let Some(id) = &closed.database_id else {
+        return if closed.is_tombstone {
+            "left behind by a database that the store does not name".to_owned()
+        } else {
+            "guarded port, no file claims it".to_owned()
+        };
+    };
+    let why = match (closed.presence, closed.revision) {
+        (Some("removed"), Some(revision)) => format!("removed by revision {revision}"),
+        (Some("active"), Some(revision)) => format!("not in its revision {revision}"),
+        (presence, _) => presence.unwrap_or("unknown to the store").to_owned(),
+    };
+    let since = closed.since.map_or(String::new(), |at| format!(", since {}", time(at)));
+    format!("left behind by database {id}: {why}{since}")
+}
+
+fn write_file(file: &PushedFile, out: &mut impl Write) -> Result<()> {
+    let revision = file.revision.map(|revision| format!("revision {revision}, "));
+    let changed = file.changed_at.map(|at| format!("changed {}, ", time(at)));
+    let seen = match (file.state, file.seen_at) {
+        (FileState::Gone, _) => String::new(),
+        (_, Some(at)) => format!("seen {}, ", time(at)),
+        (_, None) => "not reported as seen, ".to_owned(),
+    };
+    let state = match file.state {
+        FileState::InForce => "in force",
+        FileState::NotInForce => "not in force yet",
+        FileState::Rejected => "rejected",
+        FileState::Gone => "gone; its rules stay in force",
+    };
+    let (revision, changed) = (revision.unwrap_or_default(), changed.unwrap_or_default());
+    writeln!(out, "  file      {}: {revision}{changed}{seen}{state}", file.path)?;
+    file.errors.iter().try_for_each(|error| writeln!(out, "            {error}"))?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::BadInput;
 use crate::agent::join;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::rules::DatabaseId;
-use crate::sync::{Destination, Live};
+use crate::sync::{AcceptedFiles, Destination, Live, PersistedState};
 
 /// Most candidates in an error.
 const LISTED: usize = 10;
@@ -43,6 +43,11 @@ impl KnownDatabases {
     pub fn stored(state_dir: &Path, live: &Live) -> Result<Self> {
         let records = LastGoodStore::new(StateFile::new(state_dir)).load()?;
         let (accepted, persisted, _, _) = join(records, live);
+        Ok(Self::joined(&accepted, &persisted, live))
+    }
+
+    /// Those in the stored state, also removed and forgotten ones, and those in the kernel.
+    pub fn joined(accepted: &AcceptedFiles, persisted: &PersistedState, live: &Live) -> Self {
         let mut known = Self::live(live);
         for id in persisted.databases() {
             let one = known.0.entry(id.clone()).or_default();
@@ -50,7 +55,7 @@ impl KnownDatabases {
             let name = accepted.files().get(id).and_then(|file| file.rules.name.clone());
             one.name = name.unwrap_or_else(|| std::mem::take(&mut one.name));
         }
-        Ok(known)
+        known
     }
 
     /// Returns the database that `text` names: its id, its name, ADDRESS:PORT[/udp] or :PORT of an endpoint, or the
@@ -59,18 +64,32 @@ impl KnownDatabases {
     /// # Errors
     /// No database, or several.
     pub fn find(&self, text: &str) -> Result<&DatabaseId, BadInput> {
-        if let Some((id, _)) = self.0.iter().find(|(id, _)| id.as_str() == text) {
-            return Ok(id);
-        }
-        let named = self.all(|_, known| known.name == text && !text.is_empty());
-        let candidates = if named.is_empty() { self.by_endpoint_or_prefix(text) } else { named };
-        match candidates.as_slice() {
+        match self.candidates(text).as_slice() {
             [one] => Ok(one),
             [] => Err(BadInput(format!(
                 "database {text:?}: unknown here: give an id, its unique beginning, a name, ADDRESS:PORT[/udp] or :PORT"
             ))),
             several => Err(BadInput(format!("database {text:?}: matches several: {}", self.listed(several)))),
         }
+    }
+
+    /// As [`Self::find`]; a text that names no database may be the id of one that is not known yet.
+    ///
+    /// # Errors
+    /// Several databases, or none and a text that is no id.
+    pub fn find_or_parse(&self, text: &str) -> Result<DatabaseId, BadInput> {
+        match text.parse() {
+            Ok(id) if self.candidates(text).is_empty() => Ok(id),
+            Ok(_) | Err(_) => self.find(text).cloned(),
+        }
+    }
+
+    fn candidates(&self, text: &str) -> Vec<&DatabaseId> {
+        if let Some((id, _)) = self.0.iter().find(|(id, _)| id.as_str() == text) {
+            return vec![id];
+        }
+        let named = self.all(|_, known| known.name == text && !text.is_empty());
+        if named.is_empty() { self.by_endpoint_or_prefix(text) } else { named }
     }
 
     fn by_endpoint_or_prefix(&self, text: &str) -> Vec<&DatabaseId> {

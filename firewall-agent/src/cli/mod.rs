@@ -6,6 +6,8 @@ mod colour;
 mod command;
 mod databases;
 mod denied;
+mod events;
+mod evidence;
 mod exit;
 mod explain;
 mod format;
@@ -15,6 +17,7 @@ mod known_databases;
 mod log;
 mod plan;
 mod prepare;
+mod pushed_files;
 mod ranges;
 mod restore;
 mod rights;
@@ -23,11 +26,13 @@ mod run;
 mod seen_at_sockets;
 mod settings;
 mod shell;
+mod since;
 mod status;
 mod table;
 mod top;
 mod validate;
 mod verbs;
+mod wait;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
@@ -106,8 +111,9 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
             rules::rules(&settings()?.directories(directories), database.as_deref(), format, out)
         }
         Command::Explain { source, target, socket, directories } => {
-            let directories = settings()?.directories(directories);
-            explain::explain(&directories, (&source, &target), socket, format, out)
+            let settings = settings()?;
+            let directories = settings.directories(directories);
+            explain::explain(settings, &directories, (&source, target.as_deref()), socket, format, out)
         }
         Command::Prepare { owner, directories } => {
             prepare::prepare(&settings()?.directories(directories), owner, out)
@@ -125,6 +131,14 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         }
         Command::Denied { question, directories } => {
             denied::denied(&settings()?.directories(directories), question, format, out)
+        }
+        Command::Events { selection, directories } => {
+            events::events(&settings()?.directories(directories), &selection, format, out)
+        }
+        Command::Wait { awaited, directories } => {
+            let settings = settings()?;
+            let directories = settings.directories(directories);
+            wait::wait(settings, &directories, &awaited, out)
         }
         Command::Top { directories } => top::top(&settings()?.directories(directories)),
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),

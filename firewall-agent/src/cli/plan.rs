@@ -11,19 +11,15 @@ use anyhow::Result;
 use self::report::{DatabasePlan, Report};
 use super::Exit;
 use super::format::Format;
+use super::pushed_files::PushedFiles;
 use super::settings::{Located, Settings};
-use crate::agent::{FileReport, clock_at, join, parse, read_paths};
+use crate::agent::{FileReport, clock_at};
 use crate::bpf::Kernel;
 use crate::escape::write_json;
-use crate::files::scan::ScanRequest;
-use crate::files::signature_verifier::SignatureVerifier;
-use crate::files::store::{LastGoodStore, StateFile};
 use crate::host::clock::Moment;
-use crate::rules::{DatabaseId, Limits, RangeId, Rejection};
+use crate::rules::{DatabaseId, RangeId};
 use crate::status::{DatabaseState, RejectedFile};
-use crate::sync::{
-    AcceptedFiles, Admission, Changes, DataPlane as _, Database, Desired, Live, Plan, admit, plan as dry_run,
-};
+use crate::sync::{Admission, Changes, DataPlane as _, Database, Desired, Live, Plan, plan as dry_run};
 
 /// Compares the live state with the state that the daemon would publish from these files in place of the accepted ones.
 pub(super) fn plan(
@@ -36,18 +32,9 @@ pub(super) fn plan(
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
     let limits = settings.limits()?;
-    let records = LastGoodStore::new(StateFile::new(&directories.state_dir)).load()?;
-    let (mut accepted, mut persisted, _, problems) = join(records, &live);
-    let files = read(settings, &accepted, paths, &limits);
-    let candidates = files.iter().filter_map(FileReport::candidate).collect();
-    let admission = admit(candidates, accepted.files(), &persisted, &live);
-    let mut rejected: BTreeMap<PathBuf, Vec<Rejection>> = BTreeMap::new();
-    for file in files.iter().filter(|file| file.is_refused()) {
-        rejected.insert(file.path.clone(), file.rejections());
-    }
-    for refusal in &admission.refused {
-        rejected.entry(refusal.path.clone()).or_default().push(refusal.reason.clone());
-    }
+    let pushed = PushedFiles::read(settings, directories, paths, &limits, &live)?;
+    let mut rejected = pushed.rejections();
+    let PushedFiles { mut accepted, mut persisted, files, admission, problems } = pushed;
     let now = clock_at(&accepted, &persisted, Moment::now()?).now();
     let mut changes = Changes::default();
     for candidate in admission.admitted.values() {
@@ -76,7 +63,7 @@ pub(super) fn plan(
         .collect();
     let tombstones = report::tombstones(&plan);
     let errors = problems
-        .into_values()
+        .into_iter()
         .chain(desired.contentions().map(|(_, message)| message))
         .chain(plan.errors.iter().cloned())
         .collect();
@@ -87,29 +74,6 @@ pub(super) fn plan(
         Format::Table => report::write_people(&report, out)?,
     }
     Ok(if report.rejected_files.is_empty() { Exit::Done } else { Exit::BadInput })
-}
-
-/// Reads the configured files, or those of `paths`.
-fn read(
-    settings: &Settings,
-    accepted: &AcceptedFiles,
-    paths: &[PathBuf],
-    limits: &Limits,
-) -> Vec<FileReport> {
-    let (rules_dir, managed_ranges) = settings.inputs();
-    let known = accepted.files().values().map(|candidate| candidate.path.clone()).collect();
-    let request = ScanRequest {
-        rules_dir: &rules_dir,
-        managed_ranges: &managed_ranges,
-        known: &known,
-        most_files: settings.most_files(),
-    };
-    let mut verifier = SignatureVerifier::new(settings.trusted_keys());
-    if paths.is_empty() {
-        parse(&verifier.scan(&request), &managed_ranges, limits)
-    } else {
-        read_paths(paths, &request, limits, &mut verifier)
-    }
 }
 
 /// Every database that is live, would be, or has no room. With `all_files`, a database without a file is orphaned.

@@ -12,16 +12,17 @@ use crate::host::allocator::return_freed_memory;
 use crate::host::limits::raise_open_files;
 
 pub(super) fn run(settings: Settings, flags: ConfigFile, format: LogFormat) -> Result<Exit> {
-    let _log = log::start(format)?;
+    let warnings = settings.warnings.clone();
+    let config = settings.config(flags)?;
+    let _log = log::start(format, &config.state_dir)?;
     ignore_signals()?;
     return_freed_memory();
     if let Err(error) = raise_open_files() {
         warn!(error = format!("{error:#}"), "limit of open files not raised");
     }
-    for warning in &settings.warnings {
+    for warning in &warnings {
         warn!(warning, "configuration warning");
     }
-    let config = settings.config(flags)?;
     if config.guarded_ports.is_empty() {
         warn!("guarded_ports is empty: a port is open to everyone until a rule file claims it");
     }

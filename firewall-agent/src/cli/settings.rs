@@ -21,7 +21,7 @@ pub(super) struct Settings {
 }
 
 /// Directories that the reading commands use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Located {
     pub bpffs_dir: PathBuf,
     pub state_dir: PathBuf,

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use jiff::{SignedDuration, Timestamp};
+use tracing::info;
 
 use super::known_databases::KnownDatabases;
 use super::settings::Settings;
-use super::{BadInput, Directories, Exit};
+use super::{BadInput, Directories, Exit, log};
 use crate::agent::{Ownership, Reconciler, Reply, Verb, restore, send_verb};
 use crate::bpf::{Kernel, Pins, detach_all};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
+use crate::status::event;
 
 pub(super) fn forget(settings: Settings, database: &str, open: bool, out: &mut impl Write) -> Result<Exit> {
     let database = known(&settings, database)?;
@@ -87,6 +89,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
         }
         None => {
             let ownership = Ownership::take(&config)?;
+            let _history = log::start_history(&config.state_dir)?;
             let pins = Pins::new(&config.bpffs_dir);
             let opened = Reconciler::open(&config, &ownership);
             if matches!(verb, Verb::Detach {})
@@ -112,6 +115,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                 }),
                 Verb::PacketLog { .. } => bail!("packet-log: needs a running daemon"),
             }
+            .inspect(|done| info!(event = event::COMMAND, done, "command done without a daemon"))
             .into()
         }
     };

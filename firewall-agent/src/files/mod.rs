@@ -2,6 +2,8 @@
 
 pub mod beneath;
 pub mod dirs;
+#[cfg(feature = "program")]
+pub mod event_log;
 pub mod file_events;
 pub mod file_reader;
 pub mod lock;

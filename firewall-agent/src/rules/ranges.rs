@@ -32,6 +32,19 @@ pub struct ManagedRange {
 }
 
 impl ManagedRanges {
+    /// The ranges with other prefixes than `before`, each with the numbers of added and removed ones. A missing range has
+    /// no prefix.
+    #[must_use]
+    pub fn changes(&self, before: &Self) -> BTreeMap<RangeId, (usize, usize)> {
+        let none = ManagedRange::default();
+        let ids: BTreeSet<&RangeId> = self.ranges.keys().chain(before.ranges.keys()).collect();
+        let changes = ids.into_iter().map(|id| {
+            let [now, before] = [self, before].map(|file| &file.ranges.get(id).unwrap_or(&none).cidrs);
+            (id.clone(), (now.difference(before).count(), before.difference(now).count()))
+        });
+        changes.filter(|(_, (added, removed))| added + removed > 0).collect()
+    }
+
     /// Formats the ranges, one per line, as text that [`read_ranges`] parses back. Requires ranges from a file or from
     /// [`apply_shrink_guard`](super::apply_shrink_guard), and a text within the limit for files.
     #[must_use]

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use tracing::{error, info};
 
+use super::event;
+
 /// Everything that can be wrong with the agent, except rejected files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Condition {
@@ -201,7 +203,13 @@ impl Conditions {
             let stays = *kind != condition || now.contains_key(subject);
             if !stays {
                 let was = state.message.as_str();
-                info!(condition = condition.name(), subject, was, "condition cleared");
+                info!(
+                    event = event::CONDITION,
+                    condition = condition.name(),
+                    subject,
+                    was,
+                    "condition cleared"
+                );
             }
             stays
         });
@@ -219,7 +227,13 @@ impl Conditions {
         let since = before.map_or_else(Timestamp::now, |before| before.since);
         // A message that only changes in its numbers, such as a count of seconds, is no transition.
         if before.is_none_or(|before| essence(&before.message) != essence(&message)) {
-            error!(condition = condition.name(), subject = key.1, error = message, "condition raised");
+            error!(
+                event = event::CONDITION,
+                condition = condition.name(),
+                subject = key.1,
+                error = message,
+                "condition raised"
+            );
         }
         self.states.insert(key, State { message, since });
     }

@@ -2,6 +2,7 @@
 //! interface.
 
 mod conditions;
+pub mod event;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -122,14 +122,12 @@ impl AcceptedFiles {
     ) {
         let id = candidate.rules.id.clone();
         let before = self.files.get(&id);
-        let is_gone = candidate.rules.state == State::Removed
-            && persisted.presence(&id) == Some(Presence::Removed)
-            && persisted.floor(&id) == candidate.rules.revision;
-        if before.map_or(is_gone, |before| *before == candidate) {
+        let has_new_rules = self.has_new_rules(&candidate, persisted);
+        if !has_new_rules && before.is_none_or(|before| *before == candidate) {
             return;
         }
         // Rewritten or renamed with the same rules: no new revision to record.
-        if before.is_none_or(|before| before.rules != candidate.rules) {
+        if has_new_rules {
             if let Some(before) = before {
                 self.store_rules(before, persisted, now, changes);
             }
@@ -142,6 +140,16 @@ impl AcceptedFiles {
             }
             State::Removed => self.drop_file(&id, changes),
         }
+    }
+
+    /// Returns `true` if an admitted file has other rules than the accepted one of its database.
+    #[must_use]
+    pub fn has_new_rules(&self, candidate: &Candidate, persisted: &PersistedState) -> bool {
+        let Candidate { rules, .. } = candidate;
+        let is_gone = rules.state == State::Removed
+            && persisted.presence(&rules.id) == Some(Presence::Removed)
+            && persisted.floor(&rules.id) == rules.revision;
+        self.files.get(&rules.id).map_or(!is_gone, |before| before.rules != *rules)
     }
 
     /// Drops the file of a database.

@@ -5,6 +5,7 @@
 mod counters;
 mod denied;
 mod documented;
+mod events;
 mod explain;
 mod hits;
 mod hostile;

@@ -103,7 +103,7 @@ fn invalid_command_line_exits_2() {
         (&["nonesuch"], "'nonesuch'"),
         (&["status", "-o", "xml"], "'xml'"),
         (&["validate"], "<PATHS>"),
-        (&["explain", "203.0.113.7"], "<TARGET>"),
+        (&["explain"], "<SOURCE>"),
         (&["run", "--xdp-mode", "fast"], "'fast'"),
         (&["run", "--guarded-ports", "70000"], "'70000'"),
     ] {

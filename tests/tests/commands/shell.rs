@@ -6,7 +6,7 @@ use firewall_tests::lab::User;
 
 use crate::setup::{ORDERS, alone, populated};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 23] = [
     "attach",
     "audit",
     "detach",
@@ -22,6 +22,8 @@ const COMMANDS: [&str; 21] = [
     "rules",
     "explain",
     "denied",
+    "events",
+    "wait",
     "top",
     "forget",
     "rebase",

@@ -1,23 +1,26 @@
-//! Log of the daemon on stderr: one line per event, as text or JSON, safe on a terminal, rate-limited. A stalled reader
-//! stops only the log.
+//! Log on stderr: one line per event, as text or JSON, safe on a terminal, rate-limited; and the durable history of
+//! events. A stalled reader or disk stops only these.
 
+mod history;
 mod limit;
 mod queue;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tracing::{Subscriber, warn};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use self::limit::Limit;
 use self::queue::Queue;
 use crate::escape::EscapedEvents;
+use crate::files::event_log::EventLog;
 
 /// Time between two reports of suppressed lines.
 const REPORT: Duration = Duration::from_secs(5);
@@ -37,35 +40,57 @@ pub enum LogFormat {
     Json,
 }
 
-/// Log of this process. Its drop waits for the last lines.
+/// Log and history of this process. The drop waits for the last lines.
 #[derive(Debug)]
-pub(super) struct Log(Queue);
+pub(super) struct Log {
+    lines: Queue,
+    events: Queue,
+}
 
 impl Drop for Log {
     fn drop(&mut self) {
-        self.0.drain(LAST_LINES);
+        self.lines.drain(LAST_LINES);
+        self.events.drain(LAST_LINES);
     }
 }
 
-/// Starts the log of this process, at the level in `RUST_LOG`, else `info`. An empty variable counts as unset.
+/// Starts the log of this process, at the level in `RUST_LOG`, else `info`, and the history in `state_dir`. An empty
+/// variable counts as unset.
 ///
 /// # Errors
 /// When no thread can be started.
-pub(super) fn start(format: LogFormat) -> Result<Log> {
+pub(super) fn start(format: LogFormat, state_dir: &Path) -> Result<Log> {
     let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok().as_deref());
-    let (limit, queue) = (Limit::default(), Queue::default());
-    let out = queue.clone();
-    subscriber(format, filter, limit.clone(), move || out.clone()).init();
-    let lines = queue.clone();
-    spawn("log", move || lines.write_to(io::stderr()))?;
-    let log = Log(queue.clone());
+    let (limit, lines) = (Limit::default(), Queue::default());
+    let (out, events) = (lines.clone(), events(state_dir)?);
+    subscriber(format, filter, limit.clone(), events.clone(), move || out.clone()).init();
+    let log = Log { lines: lines.clone(), events };
+    let written = lines.clone();
+    spawn("log", move || written.write_to(io::stderr()))?;
     spawn("log-report", move || {
         loop {
             thread::sleep(REPORT);
-            report(&limit, &queue);
+            report(&limit, &lines);
         }
     })?;
     Ok(log)
+}
+
+/// Starts the history alone, for a command that has no log.
+///
+/// # Errors
+/// When no thread can be started.
+pub(super) fn start_history(state_dir: &Path) -> Result<Log> {
+    let events = events(state_dir)?;
+    tracing_subscriber::registry().with(history::layer(events.clone())).init();
+    Ok(Log { lines: Queue::default(), events })
+}
+
+fn events(state_dir: &Path) -> Result<Queue> {
+    let (queue, log) = (Queue::default(), EventLog::new(state_dir));
+    let events = queue.clone();
+    spawn("events", move || events.write_to(log))?;
+    Ok(queue)
 }
 
 fn filter(directives: Option<&str>) -> EnvFilter {
@@ -94,15 +119,19 @@ fn subscriber<W: Write + 'static>(
     format: LogFormat,
     filter: EnvFilter,
     limit: Limit,
+    events: Queue,
     out: impl Fn() -> W + Send + Sync + 'static,
 ) -> Box<dyn Subscriber + Send + Sync> {
     let out = move || EscapedEvents(out());
-    let registry = tracing_subscriber::registry().with(filter).with(limit);
+    let registry = tracing_subscriber::registry().with(limit).with(history::layer(events));
     match format {
-        LogFormat::Human => Box::new(registry.with(layer().with_ansi(false).with_writer(out))),
+        LogFormat::Human => {
+            let text = layer().with_ansi(false).with_writer(out);
+            Box::new(registry.with(text.with_filter(filter)))
+        }
         LogFormat::Json => {
             let json = layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-            Box::new(registry.with(json.with_writer(out)))
+            Box::new(registry.with(json.with_writer(out).with_filter(filter)))
         }
     }
 }

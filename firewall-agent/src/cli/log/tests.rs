@@ -24,7 +24,9 @@ impl Write for Output {
 fn logged(format: LogFormat, limit: &Limit, log: impl FnOnce()) -> Vec<String> {
     let output = Output::default();
     let out = output.clone();
-    with_default(subscriber(format, EnvFilter::new("info"), limit.clone(), move || out.clone()), log);
+    let subscriber =
+        subscriber(format, EnvFilter::new("info"), limit.clone(), Queue::default(), move || out.clone());
+    with_default(subscriber, log);
     let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
     text.split_terminator('\n').map(str::to_owned).collect()
@@ -137,8 +139,13 @@ fn stalled_reader_blocks_nothing_and_learns_the_dropped_count() {
     spawn("log", move || lines.write_to(out)).unwrap();
     let log = |text: &str, times: usize| {
         let out = queue.clone();
-        let subscriber =
-            subscriber(LogFormat::Human, EnvFilter::new("debug"), limit.clone(), move || out.clone());
+        let subscriber = subscriber(
+            LogFormat::Human,
+            EnvFilter::new("debug"),
+            limit.clone(),
+            Queue::default(),
+            move || out.clone(),
+        );
         with_default(subscriber, || {
             (0..times).for_each(|number| tracing::debug!(number, "{text}"));
             report(&limit, &queue);
