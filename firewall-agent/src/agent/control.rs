@@ -47,6 +47,8 @@ pub enum Verb {
     /// Detaches every interface, until `Attach`.
     Detach {},
     Attach {},
+    /// Acknowledges the changes of managed ranges.
+    AcknowledgeRanges {},
     /// Starts the packet log for this number of seconds; `None` ends it.
     PacketLog {
         seconds: Option<u64>,

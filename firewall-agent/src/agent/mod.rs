@@ -317,6 +317,9 @@ impl Agent {
         conditions.set(Condition::SocketMonitor, self.socket_filter.unmonitored());
         let problem = self.sessions.as_ref().and_then(SessionReset::problem);
         conditions.set(Condition::SessionReset, problem);
+        let notices = self.reconciler.persisted.range_notices().iter();
+        let notices = notices.map(|(id, notice)| (id.to_string(), format!("range {id}: {notice}")));
+        conditions.replace(Condition::RangeChange, notices);
         conditions.set(Condition::Store, self.reconciler.store.problem());
         clock::set_conditions(&self.reconciler.clock, self.reconciler.synchronised, conditions);
         let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);

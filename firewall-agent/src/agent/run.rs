@@ -147,6 +147,7 @@ impl Agent {
                 .restore_pins()
                 .and_then(|_| self.packet_log.switch(*seconds, &mut self.programs, &self.pins)),
             Verb::LowerClock { to } => self.reconciler.lower_clock(*to),
+            Verb::AcknowledgeRanges {} => self.reconciler.acknowledge_ranges(),
             Verb::Detach {} => self.detach(),
             Verb::Attach {} => self.attach(),
         };

@@ -1,6 +1,6 @@
 //! Verbs: changes on an operator's command, with or without a daemon.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -75,6 +75,24 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.flush()?;
         let rules = if self.live.slot(id).is_some() { "; its rules stay in force" } else { "" };
         Ok(format!("database {id}: its next file may have any revision{rules}"))
+    }
+
+    /// Drops the notices about changes of managed ranges.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub fn acknowledge_ranges(&mut self) -> Result<String> {
+        let notices = self.persisted.range_notices().clone();
+        let mut changes = Changes::default();
+        self.persisted.set_range_notices(BTreeMap::new(), &mut changes);
+        self.store.submit(changes);
+        self.flush()?;
+        if notices.is_empty() {
+            return Ok("no change of a managed range waits".to_owned());
+        }
+        let lines: Vec<String> =
+            notices.iter().map(|(id, notice)| format!("range {id}: acknowledged: {notice}")).collect();
+        Ok(lines.join("\n"))
     }
 
     /// Time of `detach`; `None` while attached.

@@ -99,10 +99,17 @@ pub(super) enum Command {
     },
     /// List the managed ranges in force, with hits
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no database uses the range.\n\n\
-                            Example: firewall-agent ranges man-osc-fr1-egress")]
+                            Examples:\n  firewall-agent ranges man-osc-fr1-egress\n  \
+                            firewall-agent ranges --history\n  firewall-agent ranges --ack")]
     Ranges {
         /// Show only this range, with every prefix
         range: Option<String>,
+        /// Show the last ten changes of each range, with their times
+        #[arg(long)]
+        history: bool,
+        /// Acknowledge unusual changes: the condition `range_change` ends
+        #[arg(long = "ack", conflicts_with_all = ["range", "history", "output", "bpffs_dir", "state_dir"])]
+        acknowledge: bool,
         #[command(flatten)]
         directories: Directories,
     },

@@ -18,6 +18,7 @@ mod log;
 mod plan;
 mod prepare;
 mod pushed_files;
+mod range_history;
 mod ranges;
 mod restore;
 mod rights;
@@ -103,7 +104,11 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
         Command::Databases { directories } => {
             databases::databases(&settings()?.directories(directories), format, out)
         }
-        Command::Ranges { range, directories } => {
+        Command::Ranges { acknowledge: true, .. } => verbs::acknowledge_ranges(settings()?, out),
+        Command::Ranges { range, history: true, directories, .. } => {
+            range_history::history(&settings()?.directories(directories), range.as_deref(), format, out)
+        }
+        Command::Ranges { range, directories, .. } => {
             ranges::ranges(&settings()?.directories(directories), range.as_deref(), format, out)
         }
         Command::Status { directories } => status::status(&settings()?.directories(directories), format, out),

@@ -31,6 +31,10 @@ pub(super) fn lower_clock(settings: Settings, to: Option<Timestamp>, out: &mut i
     carry_out(settings, Verb::LowerClock { to }, out)
 }
 
+pub(super) fn acknowledge_ranges(settings: Settings, out: &mut impl Write) -> Result<Exit> {
+    carry_out(settings, Verb::AcknowledgeRanges {}, out)
+}
+
 pub(super) fn detach(settings: Settings, yes: bool, out: &mut impl Write) -> Result<Exit> {
     if !yes {
         return Err(BadInput(
@@ -108,6 +112,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                 Verb::Forget { database, open } => reconciler.forget(&database, open),
                 Verb::Rebase { database } => reconciler.rebase(&database),
                 Verb::LowerClock { to } => reconciler.lower_clock(to),
+                Verb::AcknowledgeRanges {} => reconciler.acknowledge_ranges(),
                 Verb::Detach {} => reconciler.detach(&pins),
                 Verb::Attach {} => reconciler.set_detached(false).and_then(|()| {
                     drop((reconciler, ownership));

@@ -1,4 +1,4 @@
-//! Shrink guard: a list in use does not vanish by mistake.
+//! Shrink guard: a list in use does not vanish by mistake, and does not change much without notice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +6,9 @@ use super::{Cause, ManagedRange, ManagedRanges, RangeId, Rejection};
 
 /// A list shorter than this may lose any of its prefixes but the last.
 const FEWEST_GUARDED: usize = 4;
+/// A list that has more than this many times its prefixes, or this many more, is worth a notice.
+const GROWTH: usize = 4;
+const GROWN_BY: usize = 256;
 
 /// Result of applying new managed ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,9 @@ pub struct GuardedRanges {
     pub ranges: ManagedRanges,
     /// Guarded ranges that retain their old list, with the reason and figures. The texts start with the revision.
     pub retained: BTreeMap<RangeId, String>,
+    /// Ranges of `used` with a change that is accepted and that somebody should look at, with figures. The texts start
+    /// with the revision.
+    pub notices: BTreeMap<RangeId, String>,
 }
 
 impl GuardedRanges {
@@ -26,17 +32,25 @@ impl GuardedRanges {
 }
 
 /// Replaces `old` by `new`. A range of `used` that is missing in `new`, has become empty, or has lost more than half of
-/// at least 4 prefixes retains its old list, unless it sets `accept_shrink`; a replaced prefix counts as lost.
+/// at least 4 prefixes retains its old list, unless it sets `accept_shrink`; a replaced prefix counts as lost. A shorter
+/// list that loses any prefix, and one that grows to more than 4 times its size or by more than 256 prefixes, applies with
+/// a notice.
 #[must_use]
 pub fn apply_shrink_guard(
     old: &ManagedRanges,
     new: ManagedRanges,
     used: &BTreeSet<RangeId>,
 ) -> GuardedRanges {
-    let mut guarded = GuardedRanges { ranges: new, retained: BTreeMap::new() };
+    let mut guarded = GuardedRanges { ranges: new, retained: BTreeMap::new(), notices: BTreeMap::new() };
     let ManagedRanges { revision, ranges, .. } = &mut guarded.ranges;
     for (id, old) in old.ranges.iter().filter(|(id, _)| used.contains(id)) {
-        let Some(loss) = loss(old, ranges.get(id)) else { continue };
+        let Some(loss) = loss(old, ranges.get(id)) else {
+            let notice = ranges.get(id).and_then(|new| notice(old, new));
+            guarded
+                .notices
+                .extend(notice.map(|notice| (id.clone(), format!("revision {revision} {notice}"))));
+            continue;
+        };
         let name = ranges.get(id).map_or(&old.name, |new| &new.name).clone();
         ranges.insert(id.clone(), ManagedRange { name, cidrs: old.cidrs.clone(), accept_shrink: false });
         let count = old.cidrs.len();
@@ -64,6 +78,19 @@ fn loss(old: &ManagedRange, new: Option<&ManagedRange>) -> Option<String> {
     }
 }
 
+/// The change of a list that applies and is unusual, with figures. A new range, and a confirmed shrink, are neither.
+fn notice(old: &ManagedRange, new: &ManagedRange) -> Option<String> {
+    let (before, now) = (old.cidrs.len(), new.cidrs.len());
+    let lost = old.cidrs.difference(&new.cidrs).count();
+    if before < FEWEST_GUARDED && lost > 0 && !new.accept_shrink {
+        Some(format!("loses {lost} of {}", prefixes(before)))
+    } else if before > 0 && (now > before * GROWTH || now - before.min(now) > GROWN_BY) {
+        Some(format!("grows from {before} to {}", prefixes(now)))
+    } else {
+        None
+    }
+}
+
 fn prefixes(count: usize) -> String {
     if count == 1 { "1 prefix".to_owned() } else { format!("{count} prefixes") }
 }
@@ -81,6 +108,44 @@ mod tests {
         let range = |octets| ManagedRange { cidrs: list(octets), ..ManagedRange::default() };
         let ranges = a.map(|octets| (id("a"), range(octets))).into_iter().collect();
         ManagedRanges { revision, generated_at: Timestamp::UNIX_EPOCH, ranges }
+    }
+
+    impl GuardedRanges {
+        fn of(ranges: ManagedRanges) -> Self {
+            Self { ranges, retained: BTreeMap::new(), notices: BTreeMap::new() }
+        }
+    }
+
+    #[test]
+    fn unusual_changes_of_a_used_range_apply_with_a_notice() {
+        let list = |count: u32| {
+            let net = |n: u32| format!("10.0.{}.{}/32", n / 256, n % 256).parse().unwrap();
+            let range = ManagedRange { cidrs: (0..count).map(net).collect(), ..ManagedRange::default() };
+            let ranges = BTreeMap::from([(id("a"), range)]);
+            ManagedRanges { revision: 8, generated_at: Timestamp::UNIX_EPOCH, ranges }
+        };
+        for (old, new, notice) in [
+            (3, 2, Some("loses 1 of 3 prefixes")),
+            (2, 1, Some("loses 1 of 2 prefixes")),
+            (4, 3, None),
+            (4, 16, None),
+            (4, 17, Some("grows from 4 to 17 prefixes")),
+            (1, 5, Some("grows from 1 to 5 prefixes")),
+            (0, 300, None),
+            (100, 356, None),
+            (100, 357, Some("grows from 100 to 357 prefixes")),
+            (300, 300, None),
+        ] {
+            let used = apply_shrink_guard(&list(old), list(new), &BTreeSet::from([id("a")]));
+            let notice = notice.map(|notice| format!("revision 8 {notice}"));
+            assert_eq!(used.notices.get(&id("a")), notice.as_ref(), "{old} → {new}");
+            assert_eq!(used.ranges, list(new), "{old} → {new}");
+            let unused = apply_shrink_guard(&list(old), list(new), &BTreeSet::new());
+            assert!(unused.notices.is_empty(), "{old} → {new}");
+        }
+        let mut confirmed = list(2);
+        confirmed.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
+        assert!(apply_shrink_guard(&list(3), confirmed, &BTreeSet::from([id("a")])).notices.is_empty());
     }
 
     fn id(id: &str) -> RangeId {
@@ -126,11 +191,7 @@ mod tests {
             assert_eq!(used.ranges, ranges(8, in_force), "{old:?} → {new:?}");
 
             let unused = apply_shrink_guard(&before, after.clone(), &BTreeSet::from([id("b")]));
-            assert_eq!(
-                unused,
-                GuardedRanges { ranges: after, retained: BTreeMap::new() },
-                "{old:?} → {new:?}"
-            );
+            assert_eq!(unused, GuardedRanges::of(after), "{old:?} → {new:?}");
         }
     }
 
@@ -142,7 +203,7 @@ mod tests {
             let mut new = ranges(8, Some(list));
             new.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
             let accepted = apply_shrink_guard(&old, new.clone(), &used);
-            assert_eq!(accepted, GuardedRanges { ranges: new, retained: BTreeMap::new() });
+            assert_eq!(accepted, GuardedRanges::of(new));
         }
         let mut old = old;
         old.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;

@@ -68,10 +68,12 @@ pub enum Condition {
     LargeSegments,
     /// The sessions of revoked sources are not reset, as configured.
     SessionReset,
+    /// A managed range in use has changed unusually, and nobody has acknowledged it; one per range.
+    RangeChange,
 }
 
 impl Condition {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Detached,
         Self::Interface,
         Self::SocketFilter,
@@ -101,6 +103,7 @@ impl Condition {
         Self::PacketLog,
         Self::LargeSegments,
         Self::SessionReset,
+        Self::RangeChange,
     ];
 
     /// The name, and `true` if the condition blocks readiness.
@@ -135,6 +138,7 @@ impl Condition {
             Self::PacketLog => ("packet_log", false),
             Self::LargeSegments => ("large_segments", false),
             Self::SessionReset => ("session_reset", false),
+            Self::RangeChange => ("range_change", false),
         }
     }
 

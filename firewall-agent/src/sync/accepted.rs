@@ -87,7 +87,8 @@ impl AcceptedFiles {
             | Record::InForce(..)
             | Record::Retired(..)
             | Record::ClockMark(_)
-            | Record::Detached(_) => {}
+            | Record::Detached(_)
+            | Record::RangeNotice(..) => {}
         }
         Ok(())
     }
@@ -108,7 +109,8 @@ impl AcceptedFiles {
             | Key::InForce(_)
             | Key::Retired(_)
             | Key::ClockMark
-            | Key::Detached => false,
+            | Key::Detached
+            | Key::RangeNotice(_) => false,
         }
     }
 
@@ -201,6 +203,9 @@ impl AcceptedFiles {
                 if candidate.rules.ranges().any(is_replaced) {
                     self.store_rules(candidate, persisted, now, changes);
                 }
+            }
+            if is_new {
+                persisted.set_range_notices(guarded.notices, changes);
             }
             self.ranges = guarded.ranges;
             self.ranges_file = Some((new, FileBytes::from(&file)));

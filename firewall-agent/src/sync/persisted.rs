@@ -1,5 +1,5 @@
 //! Persisted state beside the accepted files: claims, revision floors, revisions in force, the clock mark, retired
-//! counters and the detached flag. Every change is added to the batch that the caller submits to the store.
+//! counters, the detached flag and notices about managed ranges. Every change is added to the batch that the caller submits to the store.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use super::in_force::{InForce, RulesInForce};
 use super::model::{Destination, Live};
 use super::publish::Published;
 use super::record::{Changes, Floor, Key, Presence, Record};
-use crate::rules::{DatabaseId, DatabaseRules, State};
+use crate::rules::{DatabaseId, DatabaseRules, RangeId, State};
 
 /// Maximum number of floors stored for databases that have left this host.
 const MAX_DEPARTED: usize = 65_536;
@@ -31,6 +31,7 @@ pub struct PersistedState {
     retired: BTreeMap<DatabaseId, Tally>,
     clock_mark: Option<Timestamp>,
     detached: Option<Timestamp>,
+    range_notices: BTreeMap<RangeId, String>,
     /// The highest [`Floor::order`] assigned.
     order: u64,
     /// Number of floors of inactive databases.
@@ -59,6 +60,7 @@ impl PersistedState {
             Record::Retired(id, retired) => _ = self.retired.insert(id, retired),
             Record::ClockMark(mark) => self.clock_mark = Some(mark),
             Record::Detached(since) => self.detached = Some(since),
+            Record::RangeNotice(id, notice) => _ = self.range_notices.insert(id, notice),
             accepted @ (Record::File(..) | Record::Ranges(_)) => return Some(accepted),
         }
         None
@@ -283,6 +285,24 @@ impl PersistedState {
                 None => changes.remove(Key::Detached),
             }
         }
+    }
+
+    /// Replaces the notices about managed ranges: by those of a new list, or by none.
+    pub fn set_range_notices(&mut self, notices: BTreeMap<RangeId, String>, changes: &mut Changes) {
+        for id in self.range_notices.keys().filter(|id| !notices.contains_key(*id)) {
+            changes.remove(Key::RangeNotice(id.clone()));
+        }
+        for (id, notice) in notices.iter().filter(|(id, notice)| self.range_notices.get(*id) != Some(notice))
+        {
+            changes.put(Record::RangeNotice(id.clone(), notice.clone()));
+        }
+        self.range_notices = notices;
+    }
+
+    /// Unusual changes of managed ranges in force that nobody has acknowledged.
+    #[must_use]
+    pub fn range_notices(&self) -> &BTreeMap<RangeId, String> {
+        &self.range_notices
     }
 
     /// Destinations that must be closed wherever no endpoint is open: every claim.

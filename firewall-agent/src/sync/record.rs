@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::in_force::InForce;
 use super::model::Destination;
-use crate::rules::DatabaseId;
+use crate::rules::{DatabaseId, RangeId};
 
 /// Exact bytes of an accepted file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,7 @@ pub enum Key {
     Retired(DatabaseId),
     ClockMark,
     Detached,
+    RangeNotice(RangeId),
 }
 
 /// One durable fact with its key.
@@ -84,6 +85,8 @@ pub enum Record {
     ClockMark(Timestamp),
     /// The time of `detach`; absent while attached.
     Detached(Timestamp),
+    /// An unusual change of a managed range in force that nobody has acknowledged.
+    RangeNotice(RangeId, String),
 }
 
 impl Record {
@@ -98,6 +101,7 @@ impl Record {
             Self::Retired(id, _) => Key::Retired(id.clone()),
             Self::ClockMark(_) => Key::ClockMark,
             Self::Detached(_) => Key::Detached,
+            Self::RangeNotice(id, _) => Key::RangeNotice(id.clone()),
         }
     }
 }

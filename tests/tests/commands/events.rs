@@ -1,4 +1,4 @@
-//! `events`: the durable history, and `wait`.
+//! `events`: the durable history, what is made from it, and `wait`.
 
 use std::io::Read as _;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use firewall_tests::lab::{RuleFile, TestHost, User};
 use serde_json::{Value, json};
 
-use crate::setup::{GONE, ORDERS, populated};
+use crate::setup::{GONE, ORDERS, RANGE, populated, ranges};
 
 const ENDPOINT: &str = "192.0.2.10:5432";
 
@@ -108,4 +108,46 @@ fn wait_returns_when_the_revision_is_in_force() {
     {
         assert_eq!(host.ask(bad).code, Some(2), "{bad:?}");
     }
+}
+
+#[test]
+fn unusual_change_of_a_range_is_a_condition_until_it_is_acknowledged() {
+    let host = populated();
+    let notices = |host: &TestHost| -> Vec<String> {
+        let status = host.status();
+        let conditions = status["conditions"].as_array().unwrap().iter();
+        let notices = conditions.filter(|one| one["name"] == "range_change");
+        notices.map(|one| one["message"].as_str().unwrap().to_owned()).collect()
+    };
+    let shrunk = ["range man-example: revision 2 loses 1 of 2 prefixes"];
+    host.push_ranges(&ranges(2, &RANGE[..1]));
+    host.eventually("the change is reported", || notices(&host) == shrunk);
+    assert_eq!(host.status()["ready"], true, "the change applies");
+    host.kill();
+    host.start();
+    host.eventually("a restart reports it again", || notices(&host) == shrunk);
+    let done = host.ask(&["ranges", "--ack"]);
+    assert!(done.code == Some(0) && done.out.contains("loses 1 of 2 prefixes"), "{done:?}");
+    host.eventually("it is acknowledged", || notices(&host).is_empty());
+    host.kill();
+    host.start();
+    host.until_applied(ORDERS, 1);
+    assert!(notices(&host).is_empty(), "for good");
+
+    // The next list ends the notice about the one before.
+    let grown: Vec<String> = (0..9).map(|n| format!("198.51.100.{n}/32")).collect();
+    host.push_ranges(&ranges(3, &grown.iter().map(String::as_str).collect::<Vec<_>>()));
+    let message = ["range man-example: revision 3 grows from 1 to 9 prefixes"];
+    host.eventually("growth is reported", || notices(&host) == message);
+    host.push_ranges(&ranges(4, &grown.iter().take(8).map(String::as_str).collect::<Vec<_>>()));
+    host.eventually("a usual change", || notices(&host).is_empty());
+
+    let history = host.json(&["ranges", "--history", "man-example"]);
+    let fields = ["revision", "prefixes", "added", "removed"];
+    let history: Vec<Value> =
+        history.as_array().unwrap().iter().map(|one| json!(fields.map(|field| &one[field]))).collect();
+    let expected = [json!([1, 2, 2, 0]), json!([2, 1, 0, 1]), json!([3, 9, 9, 1]), json!([4, 8, 0, 1])];
+    assert_eq!(history, expected);
+    let words = host.ask(&["ranges", "--history"]).out;
+    assert!(words.lines().count() == 5 && words.contains("+9"), "{words}");
 }

@@ -51,6 +51,8 @@ const RETIRED: Table<&str, (u64, u64)> = TableDefinition::new("retired");
 const TIMES: Table<&str, i128> = TableDefinition::new("times");
 const CLOCK_MARK: &str = "clock_mark";
 const DETACHED: &str = "detached";
+/// Notice by range id.
+const RANGE_NOTICES: Table<&str, &str> = TableDefinition::new("range_notices");
 
 /// Writes the format version into a new store.
 ///
@@ -126,6 +128,7 @@ fn put(transaction: &WriteTransaction, record: &Record) -> Result<()> {
         }
         Record::ClockMark(mark) => insert(transaction, TIMES, CLOCK_MARK, mark.as_nanosecond())?,
         Record::Detached(since) => insert(transaction, TIMES, DETACHED, since.as_nanosecond())?,
+        Record::RangeNotice(id, notice) => insert(transaction, RANGE_NOTICES, id.as_str(), notice.as_str())?,
     }
     Ok(())
 }
@@ -146,6 +149,7 @@ fn remove(transaction: &WriteTransaction, key: &Key) -> Result<()> {
         Key::Retired(id) => delete(transaction, RETIRED, id.as_str()),
         Key::ClockMark => delete(transaction, TIMES, CLOCK_MARK),
         Key::Detached => delete(transaction, TIMES, DETACHED),
+        Key::RangeNotice(id) => delete(transaction, RANGE_NOTICES, id.as_str()),
     }
 }
 
@@ -220,6 +224,10 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
     })?;
     each(&transaction, RETIRED, |id, (packets, bytes)| {
         records.push(Record::Retired(id.parse()?, Tally { packets, bytes }));
+        Ok(())
+    })?;
+    each(&transaction, RANGE_NOTICES, |id, notice| {
+        records.push(Record::RangeNotice(id.parse()?, notice.to_owned()));
         Ok(())
     })?;
     each(&transaction, TIMES, |name, nanoseconds| {

@@ -45,6 +45,7 @@ fn records() -> Vec<Record> {
         Record::Retired(id("a"), Tally { packets: 1, bytes: 60 }),
         Record::ClockMark("2026-09-01T12:00:00.5Z".parse::<Timestamp>().unwrap()),
         Record::Detached(Timestamp::UNIX_EPOCH),
+        Record::RangeNotice("man-a".parse().unwrap(), "revision 8 loses 1 of 3 prefixes".to_owned()),
     ]
 }
 
