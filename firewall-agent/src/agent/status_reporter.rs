@@ -197,8 +197,11 @@ impl StatusReporter {
             {
                 let visible = self.visible.get(&candidate.path).copied().unwrap_or(done);
                 let apply_ms = u64::try_from(milliseconds(visible, done)).unwrap_or(0);
-                let propagation_ms = milliseconds(candidate.rules.generated_at, done);
-                (observed.apply_ms, observed.propagation_ms) = (Some(apply_ms), Some(propagation_ms));
+                // An older file waited for this agent, not for its control plane.
+                let generated = candidate.rules.generated_at;
+                let propagation_ms = (generated.as_second() >= self.agent.started_at.as_second())
+                    .then(|| milliseconds(generated, done));
+                (observed.apply_ms, observed.propagation_ms) = (Some(apply_ms), propagation_ms);
                 self.shared.in_force(apply_ms, propagation_ms);
             }
             observed.revision = stamp.revision;

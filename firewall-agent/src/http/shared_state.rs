@@ -67,8 +67,8 @@ impl SharedState {
     }
 
     /// Records that a revision new to this host is in force: milliseconds since its file became visible, and since its
-    /// `generated_at`.
-    pub fn in_force(&self, apply_ms: u64, propagation_ms: i64) {
+    /// `generated_at`, unless that is older than the agent.
+    pub fn in_force(&self, apply_ms: u64, propagation_ms: Option<i64>) {
         self.timings.observe(apply_ms, propagation_ms);
     }
 

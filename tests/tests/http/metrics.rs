@@ -3,6 +3,7 @@
 use firewall_agent::rules::Cause;
 
 use firewall_tests::lab::TestHost;
+use jiff::Timestamp;
 
 use crate::setup::{Http as _, OFFICE, OFFICE_RULE, SHOP_RULE, STRANGER, file, listening};
 
@@ -94,10 +95,14 @@ fn durations_are_observed_once_per_new_revision() {
         let scrape = host.scrape();
         ["apply", "propagation"].map(|what| scrape.value(&format!("firewall_{what}_seconds_count")).unwrap())
     };
-    for revision in 1..=3 {
-        host.apply("orders", revision, if revision % 2 == 0 { &[SHOP_RULE] } else { &[OFFICE_RULE] });
+    host.apply("orders", 1, &[OFFICE_RULE]);
+    host.eventually("a file older than the agent", || counts(&host) == [1.0, 0.0]);
+    for revision in 2..=3 {
+        let rules = if revision % 2 == 0 { SHOP_RULE } else { OFFICE_RULE };
+        host.push(&file("orders", revision, &[rules]).generated_at(Timestamp::now().to_string()));
+        host.until_revision("orders", revision);
     }
-    host.eventually("three are observed", || counts(&host) == [3.0, 3.0]);
+    host.eventually("three are observed", || counts(&host) == [3.0, 2.0]);
     host.stop();
     host.serve(&[]);
     host.until_metric("firewall_database_revision{database=\"orders\"}", |revision| revision == 3.0);

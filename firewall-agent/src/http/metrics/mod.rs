@@ -145,8 +145,8 @@ mod tests {
         let shared = Arc::new(SharedState::new(Duration::from_secs(120)));
         shared.post(PublishedState { status, ..PublishedState::default() });
         shared.count_sessions_reset("orders", 2);
-        shared.in_force(20, 3000);
-        shared.in_force(40, -3000);
+        shared.in_force(20, Some(3000));
+        shared.in_force(40, Some(-3000));
         let text = Exporter::new(Box::new(Silent), shared).metrics();
         for line in [
             "firewall_drift_repairs_total{kind=\"link\"} 3",

@@ -31,11 +31,12 @@ impl Timings {
 
     /// Observes one revision. A negative propagation time counts as skewed: the clocks of this host and of the control
     /// plane disagree.
-    pub fn observe(&self, apply_ms: u64, propagation_ms: i64) {
+    pub fn observe(&self, apply_ms: u64, propagation_ms: Option<i64>) {
         self.apply.observe(Duration::from_millis(apply_ms).as_secs_f64());
-        match u64::try_from(propagation_ms) {
-            Ok(millis) => self.propagation.observe(Duration::from_millis(millis).as_secs_f64()),
-            Err(_) => _ = self.skewed.inc(),
+        match propagation_ms.map(u64::try_from) {
+            Some(Ok(millis)) => self.propagation.observe(Duration::from_millis(millis).as_secs_f64()),
+            Some(Err(_)) => _ = self.skewed.inc(),
+            None => {}
         }
     }
 
@@ -47,7 +48,8 @@ impl Timings {
         );
         page.persistent(
             "propagation_seconds",
-            "Time from generated_at of a rule file to being in force, for revisions new to this host",
+            "Time from generated_at of a rule file to being in force, for revisions that are new to this host and younger than \
+             the agent",
             self.propagation.clone(),
         );
         page.persistent(
