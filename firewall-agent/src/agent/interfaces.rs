@@ -81,15 +81,9 @@ impl Interfaces {
         };
         repairs.done("link_pin", self.links.update_pins(pins, &interfaces));
         self.patterns.update(present(&interfaces, |name| self.links.has(name)));
-        self.attached.retain(|name, (index, _)| {
-            let is_present = interfaces.get(name).is_some_and(|state| state.index == *index);
-            if !is_present {
-                warn!(event = event::LINK, interface = name, "interface removed, link detached");
-            }
-            is_present
-        });
+        self.follow_names(&interfaces);
         self.exposed.retain(|name, _| interfaces.get(name).is_some());
-        let (mut failed, mut is_any_new) = (self.patterns.missing(), false);
+        let (mut failed, mut is_any_new) = (self.missing(), false);
         self.segments.clear();
         let wanted: BTreeSet<&str> = self.patterns.wanted().collect();
         // A filtered interface stays filtered regardless of the current configuration, until `detach`.
@@ -125,6 +119,39 @@ impl Interfaces {
         self.failed = failed;
         self.checked_at = Some(woken);
         is_any_new
+    }
+
+    /// Follows attached interfaces to their new names, and drops those that are gone.
+    fn follow_names(&mut self, interfaces: &InterfaceTable) {
+        let is_here = |name: &str, index| interfaces.get(name).is_some_and(|state| state.index == index);
+        let moved = self.attached.extract_if(.., |name, (index, _)| !is_here(name, *index));
+        let moved: Vec<(String, (u32, u32))> = moved.collect();
+        for (name, attached) in moved {
+            match interfaces.name(attached.0).filter(|now| self.links.has(now)) {
+                Some(now) => {
+                    info!(event = event::LINK, interface = name, now, "interface renamed, still filtered");
+                    if let Some(open) = self.unprotected.remove(&name) {
+                        self.unprotected.insert(now.to_owned(), open);
+                    }
+                    self.attached.insert(now.to_owned(), attached);
+                }
+                None => warn!(event = event::LINK, interface = name, "interface removed, link detached"),
+            }
+        }
+    }
+
+    /// An error for each pattern without an interface.
+    fn missing(&self) -> BTreeMap<String, String> {
+        let mut missing = self.patterns.missing();
+        for link in self.links.links() {
+            if let Some(message) = link.renamed_from.and_then(|name| missing.get_mut(&name)) {
+                let InterfaceLink { interface, .. } = link;
+                *message = format!(
+                    "{message}: is now {interface}, still filtered; put {interface} into `interfaces`"
+                );
+            }
+        }
+        missing
     }
 
     /// Records an interface on which the attach failed.

@@ -64,6 +64,7 @@ fn interface(link: InterfaceLink, ours: u32, tag: &str) -> InterfaceStatus {
         program_id: link.program,
         program_tag: if link.program == ours { tag.to_owned() } else { String::new() },
         unprotected_ms: 0,
+        renamed_from: link.renamed_from,
     }
 }
 
@@ -76,6 +77,7 @@ pub(super) fn unfiltered(name: &str) -> InterfaceStatus {
         program_id: 0,
         program_tag: String::new(),
         unprotected_ms: 0,
+        renamed_from: None,
     }
 }
 

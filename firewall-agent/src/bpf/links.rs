@@ -48,6 +48,8 @@ pub struct InterfaceLink {
     pub program: u32,
     /// `None` when the interface is gone.
     pub mode: Option<Attached>,
+    /// The interface's name when the link was pinned, if it had another one.
+    pub renamed_from: Option<String>,
 }
 
 /// Action that put the loaded program on an interface.

@@ -83,6 +83,9 @@ pub struct InterfaceStatus {
     pub program_tag: String,
     /// Total milliseconds that this daemon knew the interface to be present without our program.
     pub unprotected_ms: u64,
+    /// Its name when the agent attached, if it had another one; `None` otherwise.
+    #[serde(default)]
+    pub renamed_from: Option<String>,
 }
 
 /// The socket filter.

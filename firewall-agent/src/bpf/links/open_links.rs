@@ -17,7 +17,7 @@ use aya::programs::Xdp;
 use firewall_common::names;
 use tracing::warn;
 
-use super::{InterfaceLink, Step, elsewhere, interface_name, make, pin_name, update_link};
+use super::{ELSEWHERE, InterfaceLink, Step, elsewhere, interface_name, make, pin_name, update_link};
 use crate::{
     bpf::{
         map_of_maps::is_foreign,
@@ -47,6 +47,8 @@ struct OpenLink {
     pin: Option<Pin>,
     /// Its interface and the mode there; `None` when the interface is gone or in another network namespace.
     on: Option<(String, Attached)>,
+    /// The first name of its interface, once that has another one.
+    renamed_from: Option<String>,
 }
 
 /// An entry in the directory of links.
@@ -271,7 +273,8 @@ impl OpenLinks {
         match syscall::open_link(&path) {
             Ok((fd, info)) => {
                 let entry = self.links.entry(info.id);
-                entry.or_insert(OpenLink { fd, info, pin: None, on: None }).pin = Some(pin);
+                entry.or_insert(OpenLink { fd, info, pin: None, on: None, renamed_from: None }).pin =
+                    Some(pin);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -324,12 +327,14 @@ impl OpenLinks {
     fn name_pins(&mut self, pins: &Pins) -> Result<()> {
         let mut moved = Vec::new();
         for (id, link) in &mut self.links {
+            let renamed_from = link.renamed_from();
             let Some(pin) = &mut link.pin else { continue };
             let aside = elsewhere(*id);
             let wanted = link.on.as_ref().map_or_else(|| aside.clone(), |(interface, _)| pin_name(interface));
             if wanted == pin.name {
                 continue;
             }
+            link.renamed_from = renamed_from;
             // Two interfaces may have swapped names: every pin leaves its old name before another takes it.
             if pin.name != aside {
                 rename(&pins.link(&pin.name), &pins.link(&aside))?;
@@ -369,9 +374,23 @@ impl OpenLink {
         }
     }
 
+    /// The first name of an interface that has another one now. The pin has the name of the last pass.
+    fn renamed_from(&self) -> Option<String> {
+        let (interface, _) = self.on.as_ref()?;
+        let pinned = self.pin.as_ref().filter(|pin| !pin.name.starts_with(ELSEWHERE));
+        let first = self.renamed_from.clone().or(pinned.map(|pin| interface_name(&pin.name)));
+        first.filter(|first| first != interface)
+    }
+
     fn describe(&self) -> InterfaceLink {
         let mode = self.on.as_ref().map(|(_, mode)| *mode);
-        InterfaceLink { interface: self.interface(), link: self.info.id, program: self.info.program, mode }
+        InterfaceLink {
+            interface: self.interface(),
+            link: self.info.id,
+            program: self.info.program,
+            mode,
+            renamed_from: self.renamed_from(),
+        }
     }
 
     fn describe_now(&self) -> Option<InterfaceLink> {

@@ -136,6 +136,7 @@ mod tests {
             program_id: 1,
             program_tag: String::new(),
             unprotected_ms,
+            renamed_from: None,
         };
         let status = Status {
             interfaces: vec![interface("eth0", "generic", 1500), interface("eth\"1\n\u{9b}", "gone", 0)],
