@@ -5,11 +5,8 @@ use firewall_common::Reason;
 use jiff::Timestamp;
 
 use crate::bpf::{InterfaceLink, Kernel};
-use crate::host::interface_names::InterfaceNames;
 use crate::host::netlink::Attached;
-use crate::status::{
-    DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, SocketCounter, Status, UNFILTERED,
-};
+use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status, UNFILTERED};
 use crate::sync::{Live, common_digest};
 
 /// Status of interfaces and databases in the kernel; `id` and `tag` are those of our program.
@@ -28,32 +25,6 @@ pub fn report(links: Vec<InterfaceLink>, live: &Live, (id, tag): (u32, &str)) ->
 /// A counter cannot be read.
 pub fn counters(kernel: &Kernel) -> Result<Vec<ReasonCounter>> {
     Reason::ALL.into_iter().map(|reason| counter(kernel, reason)).collect()
-}
-
-/// Packets that the socket filter judged, in the order of interface, database and reason.
-///
-/// # Errors
-/// The table cannot be read.
-pub fn socket_counters(kernel: &Kernel, live: &Live) -> Result<Vec<SocketCounter>> {
-    let names = InterfaceNames::read();
-    let mut counters: Vec<SocketCounter> = kernel
-        .socket_traffic()?
-        .into_iter()
-        .map(|one| {
-            let database = live.counters.get(&one.counter).and_then(|of| live.databases.get(&of.database));
-            SocketCounter {
-                interface: names.name(one.interface),
-                database_id: database.map(|database| database.id.to_string()),
-                reason: one.reason.name().to_owned(),
-                packets: one.packets,
-                bytes: one.bytes,
-            }
-        })
-        .collect();
-    counters.sort_by(|a, b| {
-        (&a.interface, &a.database_id, &a.reason).cmp(&(&b.interface, &b.database_id, &b.reason))
-    });
-    Ok(counters)
 }
 
 fn interface(link: InterfaceLink, ours: u32, tag: &str) -> InterfaceStatus {

@@ -35,7 +35,7 @@ pub use self::clock::clock_at;
 pub use self::control::{Reply, Verb, send_verb};
 pub use self::file_report::{Content, FileError, FileReport, Note, parse, read_directory, read_paths};
 use self::interfaces::Interfaces;
-pub use self::kernel_status::{counters, report, socket_counters};
+pub use self::kernel_status::{counters, report};
 pub use self::load_state::join;
 use self::packet_log::PacketLogControl;
 use self::probes::Probes;

@@ -43,8 +43,8 @@ impl Counters for Kernel {
     fn sockets(&self) -> Result<Vec<SocketTally>> {
         let names = InterfaceNames::read();
         let counts = self.socket_traffic()?.into_iter().map(|one| SocketTally {
-            // Containers come and go: their interfaces would be ever more labels.
-            interface: names.known(one.interface).unwrap_or("other").to_owned(),
+            interface: names.name(one.interface),
+            is_on_host: names.known(one.interface).is_some(),
             reason: one.reason.name(),
             counter: one.counter,
             tally: Tally { packets: one.packets, bytes: one.bytes },

@@ -8,11 +8,12 @@ use super::Exit;
 use super::format::Format;
 use super::settings::Located;
 use super::table::{or_dash, time, write_table};
-use crate::agent::{counters, report, socket_counters};
+use crate::agent::{counters, report};
 use crate::bpf::{Kernel, Pins, Probe, links};
 use crate::escape::write_json;
 use crate::files::lock::Lock;
 use crate::files::read::read_file;
+use crate::http::{Counters as _, DatabaseCounters, socket_counters};
 use crate::status::{SocketFilterStatus, Status, UNFILTERED};
 
 pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
@@ -23,7 +24,7 @@ pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write
     let live = kernel.live()?;
     let mut status = report(links, &live, (ours.0, &ours.1));
     status.counters = counters(&kernel)?;
-    status.socket_counters = socket_counters(&kernel, &live)?;
+    status.socket_counters = socket_counters(kernel.sockets()?, &DatabaseCounters::of(&live));
     match read_status_file(directories) {
         Ok(reported) => {
             status.observe(&reported.observed());

@@ -9,6 +9,8 @@ mod request_handler;
 mod server;
 mod shared_state;
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 pub use firewall_common::Tally;
 
@@ -16,13 +18,16 @@ pub use self::published_state::{DatabaseCounters, PublishedState};
 pub use self::request_handler::{Readiness, RequestHandler};
 pub use self::server::{Bind, SocketLost, converse, serve};
 pub use self::shared_state::SharedState;
-use crate::status::ReasonCounter;
+use crate::status::{ReasonCounter, SocketCounter};
 use crate::sync::CounterId;
 
 /// Packets that the socket filter judged, of one interface with one verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketTally {
+    /// Name of the interface with this index on the host, or `index N`.
     pub interface: String,
+    /// False for an interface that is gone, or in another network namespace.
+    pub is_on_host: bool,
     pub reason: &'static str,
     /// The database's default counter; 0 when none decided, or for allowed packets.
     pub counter: CounterId,
@@ -54,4 +59,25 @@ pub trait Counters: Send {
     /// # Errors
     /// When the table cannot be read.
     fn sockets(&self) -> Result<Vec<SocketTally>>;
+}
+
+/// The tallies in the form of `status`, in the order of interface, database and reason.
+#[must_use]
+pub fn socket_counters(
+    tallies: Vec<SocketTally>,
+    databases: &BTreeMap<String, DatabaseCounters>,
+) -> Vec<SocketCounter> {
+    let owners: BTreeMap<CounterId, &String> = databases.iter().map(|(id, of)| (of.default, id)).collect();
+    let counter = |one: SocketTally| SocketCounter {
+        interface: one.interface,
+        database_id: owners.get(&one.counter).map(|id| (*id).clone()),
+        reason: one.reason.to_owned(),
+        packets: one.tally.packets,
+        bytes: one.tally.bytes,
+    };
+    let mut counters: Vec<SocketCounter> = tallies.into_iter().map(counter).collect();
+    counters.sort_by(|a, b| {
+        (&a.interface, &a.database_id, &a.reason).cmp(&(&b.interface, &b.database_id, &b.reason))
+    });
+    counters
 }

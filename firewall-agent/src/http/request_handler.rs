@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 
 use super::metrics::{CONTENT_TYPE as METRICS, Exporter};
-use super::{Counters, SharedState};
+use super::{Counters, SharedState, socket_counters};
 use crate::escape::write_json;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -75,9 +75,19 @@ impl RequestHandler {
     }
 
     fn status(&self) -> Response<Full<Bytes>> {
-        let mut status = self.shared.snapshot().status.clone();
-        match self.exporter().reasons() {
+        let snapshot = self.shared.snapshot();
+        let mut status = snapshot.status.clone();
+        if let Some(why) = self.shared.dead() {
+            status.ready = false;
+            status.not_ready.push(why);
+        }
+        let exporter = self.exporter();
+        match exporter.reasons() {
             Ok(counters) => status.counters = counters,
+            Err(error) => status.errors.push(format!("{error:#}")),
+        }
+        match exporter.sockets() {
+            Ok(sockets) => status.socket_counters = socket_counters(sockets, &snapshot.counters),
             Err(error) => status.errors.push(format!("{error:#}")),
         }
         json(StatusCode::OK, &status)
@@ -174,15 +184,22 @@ mod tests {
 
     #[test]
     fn stalled_loop_is_neither_alive_nor_ready() {
+        let aged = |seconds| {
+            let mut shared = shared_state(true);
+            shared.tick();
+            shared.age(Duration::from_secs(seconds));
+            shared
+        };
         for (seconds, expected) in [(25, 200), (35, 503)] {
             for path in ["/healthz", "/readyz"] {
-                let mut shared = shared_state(true);
-                shared.tick();
-                shared.age(Duration::from_secs(seconds));
-                let (code, body) = get(shared, path);
+                let (code, body) = get(aged(seconds), path);
                 assert_eq!(code, expected, "{path} after {seconds} s: {body}");
                 assert!(code == 200 || body.contains("has not ticked for 35 seconds"), "{body}");
             }
+            let (code, body) = get(aged(seconds), "/status");
+            let status: Status = serde_json::from_str(&body).unwrap();
+            assert_eq!((code, status.ready), (200, expected == 200), "{body}");
+            assert_eq!(body.contains("has not ticked for 35 seconds"), expected == 503, "{body}");
         }
     }
 

@@ -20,7 +20,7 @@ use self::flows::Flows;
 use self::metrics_page::MetricsPage;
 use self::sockets::Sockets;
 pub(super) use self::timings::Timings;
-use super::{Counters, SharedState};
+use super::{Counters, SharedState, SocketTally};
 use crate::status::ReasonCounter;
 
 pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
@@ -54,6 +54,10 @@ impl Exporter {
 
     pub fn reasons(&self) -> Result<Vec<ReasonCounter>> {
         self.counters.reasons()
+    }
+
+    pub fn sockets(&self) -> Result<Vec<SocketTally>> {
+        self.counters.sockets()
     }
 
     /// Current metrics, at most [`FRESH`] old.
@@ -118,7 +122,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        fn sockets(&self) -> Result<Vec<crate::http::SocketTally>> {
+        fn sockets(&self) -> Result<Vec<SocketTally>> {
             Ok(Vec::new())
         }
 

@@ -30,7 +30,9 @@ impl Sockets {
         let first = ["lo", "allowed", ""].map(str::to_owned);
         let mut packets: BTreeMap<[String; 3], u64> = [(first, 0)].into();
         for one in sockets {
-            let labels = [one.interface.clone(), one.reason.to_owned(), database(one)];
+            // Containers come and go: their interfaces would be ever more labels.
+            let interface = if one.is_on_host { &one.interface } else { "other" };
+            let labels = [interface.to_owned(), one.reason.to_owned(), database(one)];
             *packets.entry(labels).or_default() += one.tally.packets;
         }
         // Zeros from the start: a scraper sees the first packet as an increase.
@@ -90,6 +92,7 @@ mod tests {
     fn evicted_counter_lowers_no_metric() {
         let tally = |packets| SocketTally {
             interface: "eth1".to_owned(),
+            is_on_host: true,
             reason: "no_match",
             counter: CounterId::NONE,
             tally: Tally { packets, bytes: 0 },
