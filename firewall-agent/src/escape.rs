@@ -72,21 +72,19 @@ pub fn shown(path: &Path) -> String {
     escaped(&path_text(path)).into_owned()
 }
 
-/// Writer of whole lines, each escaped, and then painted if requested.
+/// Writer of whole lines, each escaped.
 ///
 /// A line break counts at the beginning or end of a formatted text (`write!`, `writeln!`). Between its first and its
 /// last other character it came with a value, such as a file name, and is escaped: no value begins a line.
 #[derive(Debug)]
 pub struct EscapedLines<W: Write> {
     out: W,
-    paint: Option<fn(&str) -> String>,
     line: Vec<u8>,
 }
 
 impl<W: Write> EscapedLines<W> {
-    /// Creates a writer; `paint` may add control characters to escaped lines.
-    pub fn new(out: W, paint: Option<fn(&str) -> String>) -> Self {
-        Self { out, paint, line: Vec::new() }
+    pub fn new(out: W) -> Self {
+        Self { out, line: Vec::new() }
     }
 
     fn pass_on(&mut self) -> io::Result<()> {
@@ -95,12 +93,7 @@ impl<W: Write> EscapedLines<W> {
             Some((b'\n', text)) => (text, "\n"),
             _ => (line.as_slice(), ""),
         };
-        let text = String::from_utf8_lossy(text);
-        let text = escaped(&text);
-        match self.paint {
-            Some(paint) => self.out.write_all(paint(&text).as_bytes())?,
-            None => self.out.write_all(text.as_bytes())?,
-        }
+        self.out.write_all(escaped(&String::from_utf8_lossy(text)).as_bytes())?;
         self.out.write_all(end.as_bytes())
     }
 }
@@ -157,7 +150,7 @@ impl<W: Write> Write for EscapedEvents<W> {
 /// # Errors
 /// When `out` fails, or the value has no form in JSON.
 pub fn write_json(value: &impl Serialize, out: impl Write) -> io::Result<()> {
-    let mut lines = EscapedLines::new(out, None);
+    let mut lines = EscapedLines::new(out);
     serde_json::to_writer_pretty(&mut lines, value)?;
     lines.write_all(b"\n")?;
     lines.flush()
@@ -168,7 +161,7 @@ pub fn write_json(value: &impl Serialize, out: impl Write) -> io::Result<()> {
 /// # Errors
 /// As [`write_json`].
 pub fn write_json_line(value: &impl Serialize, out: impl Write) -> io::Result<()> {
-    let mut lines = EscapedLines::new(out, None);
+    let mut lines = EscapedLines::new(out);
     serde_json::to_writer(&mut lines, value)?;
     lines.write_all(b"\n")?;
     lines.flush()

@@ -33,7 +33,7 @@ pub(super) fn run(
     report.add_seen(&SeenByInterface::read(&kernel)?);
     match format {
         Format::Json => write_json(&report, out)?,
-        Format::Table => write_people(&report, out)?,
+        Format::Table | Format::Wide => write_people(&report, out)?,
     }
     Ok(if !report.unchecked.is_empty() {
         Exit::Failed

@@ -48,7 +48,7 @@ pub(super) fn clock(directories: &Located, format: Format, out: &mut impl Write)
     };
     match format {
         Format::Json => write_json(&report, out)?,
-        Format::Table => {
+        Format::Table | Format::Wide => {
             write_people(&report, out)?;
             problems.values().try_for_each(|problem| writeln!(out, "! {problem}"))?;
         }
@@ -87,4 +87,23 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::snapshots::{ago, check, now};
+
+    #[test]
+    fn screens_of_clock() {
+        let report = Report {
+            wall_clock: now(),
+            synchronised: Some(false),
+            mark: Some(ago(-7_200)),
+            time: ago(-7_200),
+            untrusted_wall_clock: Some(now()),
+            ahead_seconds: Some(7_200),
+        };
+        check("clock", |_, out| write_people(&report, out));
+    }
 }

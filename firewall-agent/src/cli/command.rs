@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Format of lists, reports and errors
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: Format,
+    /// Print times, not ages such as "5 min ago"; JSON always has times
+    #[arg(long, global = true)]
+    pub absolute: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -83,10 +86,13 @@ pub(super) enum Command {
         #[command(flatten)]
         directories: Directories,
     },
-    /// Show interfaces, databases, rejected files and counters
+    /// Show problems, interfaces and databases
     #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot).\n\n\
-             Example: firewall-agent status -o json")]
+             Examples:\n  firewall-agent status\n  firewall-agent status -v\n  firewall-agent status -o json")]
     Status {
+        /// Show every problem, counters and the identity of the programs, too
+        #[arg(short, long)]
+        verbose: bool,
         #[command(flatten)]
         directories: Directories,
     },

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::Exit;
 use super::format::Format;
 use super::settings::Located;
-use super::table::{or_dash, time, write_table};
+use super::style::Style;
+use super::table::{column, first_of, or_dash, text, write_table};
 use crate::agent::join;
 use crate::bpf::Kernel;
 use crate::escape::write_json;
@@ -48,7 +49,7 @@ struct DatabaseRow {
     packets_denied: u64,
 }
 
-pub(super) fn databases(directories: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
+pub(super) fn databases(directories: &Located, style: Style, out: &mut impl Write) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
     let (open, counters) = (live.open_endpoints(), DatabaseCounters::of(&live));
@@ -61,9 +62,9 @@ pub(super) fn databases(directories: &Located, format: Format, out: &mut impl Wr
     rows.sort_by(|a, b| a.database_id.cmp(&b.database_id));
     let tombstones = closed(directories, &live).iter().map(ToString::to_string).collect();
     let databases = Databases { databases: rows, tombstones };
-    match format {
+    match style.format {
         Format::Json => write_json(&databases, out)?,
-        Format::Table => write_people(&databases, out)?,
+        Format::Table | Format::Wide => write_people(&databases, style, out)?,
     }
     Ok(Exit::Done)
 }
@@ -104,7 +105,7 @@ fn row(
     })
 }
 
-fn write_people(databases: &Databases, out: &mut impl Write) -> Result<()> {
+fn write_people(databases: &Databases, style: Style, out: &mut impl Write) -> Result<()> {
     let rows = databases.databases.iter().map(|one| {
         [
             one.database_id.clone(),
@@ -112,18 +113,63 @@ fn write_people(databases: &Databases, out: &mut impl Write) -> Result<()> {
             or_dash(one.mode.as_ref()),
             or_dash(one.revision),
             or_dash(one.generation),
-            or_dash(one.applied_at.map(time)),
+            or_dash(one.applied_at.map(|at| style.time(at))),
             one.prefixes.to_string(),
             one.packets_allowed.to_string(),
             one.packets_denied.to_string(),
-            or_dash(Some(one.endpoints.join(", ")).filter(|endpoints| !endpoints.is_empty())),
+            first_of(&one.endpoints, style),
         ]
     });
-    let head =
-        ["DATABASE", "NAME", "MODE", "REV", "GEN", "APPLIED", "PREFIXES", "ALLOWED", "DENIED", "ENDPOINTS"];
-    write_table(head, rows, out)?;
+    let columns = [
+        column("DATABASE", 0),
+        text("NAME", 2),
+        column("MODE", 5),
+        column("REV", 1),
+        column("GEN", 9),
+        column("APPLIED", 3),
+        column("PREFIXES", 8),
+        column("ALLOWED", 7),
+        column("DENIED", 6),
+        column("ENDPOINTS", 4),
+    ];
+    write_table(columns, rows, style, out)?;
     if !databases.tombstones.is_empty() {
         writeln!(out, "\nclosed (tombstones): {}", databases.tombstones.join(", "))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::snapshots::{ago, check};
+
+    #[test]
+    fn screens_of_databases() {
+        let row = |number: u32, name: &str, endpoints: &[&str]| DatabaseRow {
+            database_id: format!("6a316183d0f1f10ecbcca{number:03}"),
+            name: name.to_owned(),
+            mode: Some("enforce".to_owned()),
+            revision: Some(42),
+            generation: Some(1_000),
+            applied_at: Some(ago(300)),
+            endpoints: endpoints.iter().map(|one| (*one).to_owned()).collect(),
+            prefixes: 1_030,
+            packets_allowed: 123_456_789,
+            packets_denied: 4_321,
+        };
+        let databases = Databases {
+            databases: vec![
+                row(
+                    1,
+                    "orders of the northern and of the southern region",
+                    &["192.0.2.10:30092/tcp", "*:30092/tcp"],
+                ),
+                row(2, "", &["[2001:db8:2:1234:5678:9abc:def0:10]:30092/tcp"]),
+                row(3, "archive", &[]),
+            ],
+            tombstones: vec!["192.0.2.10:20300/tcp".to_owned(), "[2001:db8:2::10]:20300/udp".to_owned()],
+        };
+        check("databases", |style, out| write_people(&databases, style, out));
+    }
 }

@@ -12,7 +12,8 @@ use super::Exit;
 use super::format::Format;
 use super::known_databases::KnownDatabases;
 use super::settings::Located;
-use super::table::{or_dash, time, write_table};
+use super::style::Style;
+use super::table::{column, or_dash, write_table};
 use crate::bpf::Kernel;
 use crate::escape::write_json;
 
@@ -48,7 +49,7 @@ impl Question {
 pub(super) fn denied(
     directories: &Located,
     mut question: Question,
-    format: Format,
+    style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
@@ -57,18 +58,18 @@ pub(super) fn denied(
         *database = KnownDatabases::live(&live).find(database)?.to_string();
     }
     if question.follow {
-        return follow::follow(&kernel, &question, format, out);
+        return follow::follow(&kernel, &question, style.format, out);
     }
     let mut report = report(&kernel, &live, question.database.as_deref(), question.lengths())?;
     report.denied.truncate(question.top);
-    match format {
+    match style.format {
         Format::Json => write_json(&report, out)?,
-        Format::Table => write_people(&report, out)?,
+        Format::Table | Format::Wide => write_people(&report, style, out)?,
     }
     Ok(Exit::Done)
 }
 
-fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
+fn write_people(report: &Report, style: Style, out: &mut impl Write) -> Result<()> {
     let rows = report.denied.iter().map(|one| {
         [
             one.source.clone(),
@@ -81,23 +82,23 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
             one.interface
                 .as_ref()
                 .map_or_else(|| one.hook.to_owned(), |name| format!("{}: {name}", one.hook)),
-            time(one.first_seen),
-            time(one.last_seen),
+            style.time(one.first_seen),
+            style.time(one.last_seen),
         ]
     });
-    let head = [
-        "SOURCE",
-        "SOURCES",
-        "PACKETS",
-        "DATABASE",
-        "ENDPOINT",
-        "REASON",
-        "CLASS",
-        "HOOK",
-        "FIRST SEEN",
-        "LAST SEEN",
+    let columns = [
+        column("SOURCE", 0),
+        column("SOURCES", 8),
+        column("PACKETS", 1),
+        column("DATABASE", 5),
+        column("ENDPOINT", 2),
+        column("REASON", 3),
+        column("CLASS", 7),
+        column("HOOK", 6),
+        column("FIRST SEEN", 9),
+        column("LAST SEEN", 4),
     ];
-    write_table(head, rows, out)?;
+    write_table(columns, rows, style, out)?;
     let mut rules: Vec<(&str, &str)> = Vec::new();
     for one in &report.denied {
         if let Some((database, rule)) = one.database_id.as_deref().zip(one.suggestion.as_deref())
@@ -118,4 +119,36 @@ fn write_people(report: &Report, out: &mut impl Write) -> Result<()> {
         totals.recorded, totals.unrecorded, totals.evicted
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report::Totals;
+    use super::*;
+    use crate::cli::snapshots::{ago, check};
+
+    #[test]
+    fn screens_of_denied() {
+        let row = |source: &str, endpoint: &str, interface: Option<&str>| DeniedRow {
+            source: source.to_owned(),
+            sources: 1,
+            database_id: Some("6a316183d0f1f10ecbcca123".to_owned()),
+            endpoint: endpoint.to_owned(),
+            reason: "no_match",
+            class: "syn",
+            hook: if interface.is_some() { "socket" } else { "xdp" },
+            interface: interface.map(str::to_owned),
+            packets: 123_456,
+            first_seen: ago(86_400),
+            last_seen: ago(5),
+            suggestion: Some(format!("{{id: allow-x, type: custom_range, cidr: '{source}/128'}}")),
+        };
+        let totals = Totals { denied: 1_234_567, recorded: 1_234_000, unrecorded: 500, evicted: 67 };
+        let ipv4 = Report { totals, denied: vec![row("198.51.100.9", "192.0.2.10:30092/tcp", None)] };
+        check("denied", |style, out| write_people(&ipv4, style, out));
+        let endpoint = "[2001:db8:2:1234:5678:9abc:def0:10]:30092/tcp";
+        let rows = vec![row("2001:db8:1234:5678:9abc:def0:1234:5678", endpoint, Some("wg0"))];
+        let ipv6 = Report { denied: rows, ..ipv4 };
+        check("denied-ipv6", |style, out| write_people(&ipv6, style, out));
+    }
 }

@@ -11,7 +11,8 @@ use super::format::Format;
 use super::known_databases::KnownDatabases;
 use super::settings::Located;
 use super::since::Since;
-use super::table::{time, write_table};
+use super::style::Style;
+use super::table::{column, text, write_table};
 use crate::bpf::Kernel;
 use crate::escape::write_json;
 use crate::files::event_log::read_event_lines;
@@ -36,7 +37,7 @@ pub(super) struct Selection {
 pub(super) fn events(
     directories: &Located,
     selection: &Selection,
-    format: Format,
+    style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let mut events = read_events(&directories.state_dir)?;
@@ -48,9 +49,9 @@ pub(super) fn events(
     events.retain(|event| event.time >= from);
     events.retain(|event| selection.kind.is_empty() || selection.kind.contains(&event.event));
     events.drain(..events.len().saturating_sub(selection.top));
-    match format {
+    match style.format {
         Format::Json => write_json(&events, out)?,
-        Format::Table => write_people(&events, out)?,
+        Format::Table | Format::Wide => write_people(&events, style, out)?,
     }
     Ok(Exit::Done)
 }
@@ -76,14 +77,15 @@ fn subject(directories: &Located, database: &str, events: &[Event]) -> Result<St
     }
 }
 
-fn write_people(events: &[Event], out: &mut impl Write) -> Result<()> {
+fn write_people(events: &[Event], style: Style, out: &mut impl Write) -> Result<()> {
     let rows = events.iter().map(|one| {
         let details = one.fields.iter().filter(|(_, value)| !value.is_null() && **value != "");
         let details = details.map(|(name, value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             format!("{name}={text}")
         });
-        [time(one.time), one.event.clone(), one.message.clone(), details.collect::<Vec<_>>().join(" ")]
+        [style.time(one.time), one.event.clone(), one.message.clone(), details.collect::<Vec<_>>().join(" ")]
     });
-    write_table(["TIME", "EVENT", "MESSAGE", "DETAILS"], rows, out)
+    let columns = [column("TIME", 0), column("EVENT", 0), text("MESSAGE", 1), text("DETAILS", 2)];
+    write_table(columns, rows, style, out)
 }

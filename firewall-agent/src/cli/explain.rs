@@ -15,7 +15,8 @@ use super::Exit;
 use super::evidence::{self, Closed, Evidence, FileState, PushedFile, Refusals, RevisionInForce};
 use super::format::Format;
 use super::settings::{Located, Settings};
-use super::table::{or_dash, time};
+use super::style::time;
+use super::table::or_dash;
 use crate::bpf::{Answer, Kernel, Probe};
 use crate::escape::write_json;
 use crate::rules::{DatabaseId, PrefixMap};
@@ -98,8 +99,10 @@ pub(super) fn explain(
     };
     match format {
         Format::Json => write_json(&explanations, out)?,
-        Format::Table if explanations.is_empty() => writeln!(out, "no database admits {source}")?,
-        Format::Table => explanations.iter().try_for_each(|one| write_people(one, out))?,
+        Format::Table | Format::Wide if explanations.is_empty() => {
+            writeln!(out, "no database admits {source}")?
+        }
+        Format::Table | Format::Wide => explanations.iter().try_for_each(|one| write_people(one, out))?,
     }
     Ok(if is_denied { Exit::WouldBeDenied } else { Exit::Done })
 }

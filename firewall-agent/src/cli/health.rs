@@ -1,21 +1,18 @@
 //! `firewall-agent health`: probes the running daemon.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::Exit;
+use super::daemon_http::get;
 use super::settings::Settings;
 use crate::config::Listen;
 use crate::http::Readiness;
 
 /// Time limit of a request. The daemon's answers never wait for a publish.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Most bytes of an answer.
-const LONGEST: u64 = 1 << 20;
 
 pub(super) fn health(
     settings: &Settings,
@@ -27,8 +24,7 @@ pub(super) fn health(
         Some(at) => at,
         None => settings.listener()?,
     };
-    let (code, body) = get(&at, if ready { "/readyz" } else { "/healthz" })
-        .with_context(|| format!("{at}: no answer from the daemon"))?;
+    let (code, body) = get(&at, if ready { "/readyz" } else { "/healthz" }, PATIENCE)?;
     let body = body.trim_end();
     match (code, ready) {
         (200, _) => {
@@ -49,32 +45,4 @@ pub(super) fn health(
         (503, false) => bail!("{at}: {body}"),
         _ => bail!("{at}: answer {code} instead of 200 or 503: {body:?}"),
     }
-}
-
-/// Requests `path`; returns status code and body.
-fn get(at: &Listen, path: &str) -> Result<(u16, String)> {
-    let answer = match at {
-        Listen::Unix(socket) => {
-            let stream = UnixStream::connect(socket)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            exchange(stream, path)?
-        }
-        Listen::Tcp(address) => {
-            let stream = TcpStream::connect_timeout(address, PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            exchange(stream, path)?
-        }
-    };
-    let (head, body) = answer.split_once("\r\n\r\n").context("truncated answer")?;
-    let code = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-    Ok((code.with_context(|| format!("not an HTTP answer: {head:?}"))?, body.to_owned()))
-}
-
-fn exchange(mut stream: impl Read + Write, path: &str) -> Result<String> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: firewall-agent\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(LONGEST).read_to_string(&mut answer)?;
-    Ok(answer)
 }

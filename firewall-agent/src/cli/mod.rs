@@ -4,6 +4,7 @@ mod audit;
 mod clock;
 mod colour;
 mod command;
+mod daemon_http;
 mod databases;
 mod denied;
 mod events;
@@ -24,11 +25,15 @@ mod restore;
 mod rights;
 mod rules;
 mod run;
+mod screen;
 mod seen_at_sockets;
 mod settings;
 mod shell;
 mod since;
+#[cfg(test)]
+mod snapshots;
 mod status;
+mod style;
 mod table;
 mod top;
 mod validate;
@@ -41,7 +46,9 @@ use std::process::ExitCode;
 use self::command::{Arguments, Command, Directories};
 use self::exit::{BadConfiguration, BadInput, Exit, Failure, is_broken_pipe};
 use self::format::Format;
+use self::screen::Screen;
 use self::settings::Settings;
+use self::style::Style;
 use crate::escape::{EscapedLines, write_json_line};
 
 /// The definition of the command line.
@@ -54,12 +61,12 @@ pub fn definition() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = command::parse();
-    let format = arguments.output;
+    let style = Style::new(arguments.output, arguments.absolute);
     rights::make_effective();
     let stdout = io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut out = EscapedLines::new(stdout, colour.then_some(colour::painted));
-    let result = dispatch(arguments, &mut out).and_then(|exit| {
+    let mut out = EscapedLines::new(Screen::new(stdout, style.width, colour));
+    let result = dispatch(arguments, style, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)
     });
@@ -72,8 +79,10 @@ pub fn main() -> ExitCode {
                 last.push_str(&format!(": {lacking}"));
             }
             // A closed stderr leaves no reader.
-            let _ = match format {
-                Format::Table => failure.lines().iter().try_for_each(|line| writeln!(io::stderr(), "{line}")),
+            let _ = match style.format {
+                Format::Table | Format::Wide => {
+                    failure.lines().iter().try_for_each(|line| writeln!(io::stderr(), "{line}"))
+                }
                 Format::Json => write_json_line(&failure, io::stderr()),
             };
             failure.exit.into()
@@ -81,8 +90,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> {
-    let (settings, format) = (|| Settings::read(&arguments.config), arguments.output);
+fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow::Result<Exit> {
+    let (settings, format) = (|| Settings::read(&arguments.config), style.format);
     match arguments.command {
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { dir } => shell::man(&dir, out),
@@ -102,18 +111,20 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
             plan::plan(&settings, &settings.directories(directories), &paths, format, out)
         }
         Command::Databases { directories } => {
-            databases::databases(&settings()?.directories(directories), format, out)
+            databases::databases(&settings()?.directories(directories), style, out)
         }
         Command::Ranges { acknowledge: true, .. } => verbs::acknowledge_ranges(settings()?, out),
         Command::Ranges { range, history: true, directories, .. } => {
-            range_history::history(&settings()?.directories(directories), range.as_deref(), format, out)
+            range_history::history(&settings()?.directories(directories), range.as_deref(), style, out)
         }
         Command::Ranges { range, directories, .. } => {
-            ranges::ranges(&settings()?.directories(directories), range.as_deref(), format, out)
+            ranges::ranges(&settings()?.directories(directories), range.as_deref(), style, out)
         }
-        Command::Status { directories } => status::status(&settings()?.directories(directories), format, out),
+        Command::Status { verbose, directories } => {
+            status::status(&settings()?, directories, verbose, style, out)
+        }
         Command::Rules { database, directories } => {
-            rules::rules(&settings()?.directories(directories), database.as_deref(), format, out)
+            rules::rules(&settings()?.directories(directories), database.as_deref(), style, out)
         }
         Command::Explain { source, target, socket, directories } => {
             let settings = settings()?;
@@ -135,17 +146,17 @@ fn dispatch(arguments: Arguments, out: &mut impl Write) -> anyhow::Result<Exit> 
             audit::run(&settings()?.directories(directories), &accept, format, out)
         }
         Command::Denied { question, directories } => {
-            denied::denied(&settings()?.directories(directories), question, format, out)
+            denied::denied(&settings()?.directories(directories), question, style, out)
         }
         Command::Events { selection, directories } => {
-            events::events(&settings()?.directories(directories), &selection, format, out)
+            events::events(&settings()?.directories(directories), &selection, style, out)
         }
         Command::Wait { awaited, directories } => {
             let settings = settings()?;
             let directories = settings.directories(directories);
             wait::wait(settings, &directories, &awaited, out)
         }
-        Command::Top { directories } => top::top(&settings()?.directories(directories)),
+        Command::Top { directories } => top::top(&settings()?.directories(directories), style),
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),
         Command::PacketLog { switch } => verbs::packet_log(settings()?, &switch, out),
         Command::Rebase { database } => verbs::rebase(settings()?, &database, out),

@@ -71,7 +71,7 @@ pub(super) fn plan(
     let report = Report { databases, tombstones, rejected_files, errors };
     match format {
         Format::Json => write_json(&report, out)?,
-        Format::Table => report::write_people(&report, out)?,
+        Format::Table | Format::Wide => report::write_people(&report, out)?,
     }
     Ok(if report.rejected_files.is_empty() { Exit::Done } else { Exit::BadInput })
 }

@@ -12,7 +12,8 @@ use super::Exit;
 use super::events::read_events;
 use super::format::Format;
 use super::settings::Located;
-use super::table::{time, write_table};
+use super::style::Style;
+use super::table::{column, write_table};
 use crate::escape::write_json;
 use crate::status::event::{Event, RANGE};
 
@@ -35,7 +36,7 @@ struct RangeChange {
 pub(super) fn history(
     directories: &Located,
     range: Option<&str>,
-    format: Format,
+    style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let mut by_range: BTreeMap<String, Vec<RangeChange>> = BTreeMap::new();
@@ -50,9 +51,9 @@ pub(super) fn history(
         changes.extend(of_range.drain(of_range.len().saturating_sub(SHOWN)..));
     }
     changes.sort_by_key(|change| change.time);
-    match format {
+    match style.format {
         Format::Json => write_json(&changes, out)?,
-        Format::Table => write_people(&changes, out)?,
+        Format::Table | Format::Wide => write_people(&changes, style, out)?,
     }
     Ok(Exit::Done)
 }
@@ -71,11 +72,11 @@ impl From<&Event> for RangeChange {
     }
 }
 
-fn write_people(changes: &[RangeChange], out: &mut impl Write) -> Result<()> {
+fn write_people(changes: &[RangeChange], style: Style, out: &mut impl Write) -> Result<()> {
     let rows = changes.iter().map(|one| {
         let RangeChange { revision, prefixes, added, removed, .. } = one;
         [
-            time(one.time),
+            style.time(one.time),
             one.range_id.clone(),
             revision.to_string(),
             prefixes.to_string(),
@@ -83,5 +84,13 @@ fn write_people(changes: &[RangeChange], out: &mut impl Write) -> Result<()> {
             format!("-{removed}"),
         ]
     });
-    write_table(["TIME", "RANGE", "REVISION", "PREFIXES", "ADDED", "REMOVED"], rows, out)
+    let columns = [
+        column("TIME", 0),
+        column("RANGE", 0),
+        column("REVISION", 4),
+        column("PREFIXES", 3),
+        column("ADDED", 2),
+        column("REMOVED", 1),
+    ];
+    write_table(columns, rows, style, out)
 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::format::Format;
 use super::hits::{PrefixHits, RuleCounters, add, by_prefix, rule_counters};
 use super::settings::Located;
-use super::table::{or_dash, time, write_table};
+use super::style::Style;
+use super::table::{column, first_of, or_dash, text, write_table};
 use super::{BadInput, Exit};
 use crate::bpf::{CounterHits, Kernel};
 use crate::escape::write_json;
@@ -43,7 +44,7 @@ struct Rule {
 pub(super) fn ranges(
     directories: &Located,
     range: Option<&str>,
-    format: Format,
+    style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
@@ -57,9 +58,9 @@ pub(super) fn ranges(
     }
     let rows = rules.into_iter().map(|(range, rules)| row(range, &rules, &live, &kernel));
     let rows: Vec<RangeRow> = rows.collect::<Result<_>>()?;
-    match format {
+    match style.format {
         Format::Json => write_json(&rows, out)?,
-        Format::Table => write_people(&rows, range.is_some(), out)?,
+        Format::Table | Format::Wide => write_people(&rows, range.is_some(), style, out)?,
     }
     Ok(Exit::Done)
 }
@@ -118,27 +119,71 @@ fn merge(sum: &mut PrefixHits, more: &PrefixHits) {
     sum.last_hit = sum.last_hit.max(more.last_hit);
 }
 
-fn write_people(rows: &[RangeRow], every_prefix: bool, out: &mut impl Write) -> Result<()> {
+fn write_people(rows: &[RangeRow], every_prefix: bool, style: Style, out: &mut impl Write) -> Result<()> {
     let table = rows.iter().map(|row| {
-        let databases: BTreeSet<&str> = row.rules.iter().map(|rule| rule.database_id.as_str()).collect();
+        let databases: BTreeSet<String> = row.rules.iter().map(|rule| rule.database_id.clone()).collect();
         let labels: Vec<&str> = row.labels.iter().map(String::as_str).collect();
         [
             row.range_id.clone(),
             row.cidrs.len().to_string(),
             row.packets.to_string(),
             row.bytes.to_string(),
-            or_dash(row.last_hit.map(time)),
-            databases.into_iter().collect::<Vec<_>>().join(", "),
+            or_dash(row.last_hit.map(|at| style.time(at))),
+            first_of(&databases.into_iter().collect::<Vec<_>>(), style),
             labels.join(", "),
         ]
     });
-    write_table(["RANGE", "PREFIXES", "PACKETS", "BYTES", "LAST HIT", "DATABASES", "LABELS"], table, out)?;
+    let columns = [
+        column("RANGE", 0),
+        column("PREFIXES", 4),
+        column("PACKETS", 1),
+        column("BYTES", 6),
+        column("LAST HIT", 2),
+        column("DATABASES", 3),
+        text("LABELS", 5),
+    ];
+    write_table(columns, table, style, out)?;
     if every_prefix {
         writeln!(out)?;
         let table = rows.iter().flat_map(|row| &row.prefixes).map(|one| {
-            [one.cidr.clone(), or_dash(one.packets), or_dash(one.bytes), or_dash(one.last_hit.map(time))]
+            let last_hit = one.last_hit.map(|at| style.time(at));
+            [one.cidr.clone(), or_dash(one.packets), or_dash(one.bytes), or_dash(last_hit)]
         });
-        write_table(["CIDR", "PACKETS", "BYTES", "LAST HIT"], table, out)?;
+        let columns = [column("CIDR", 0), column("PACKETS", 1), column("BYTES", 3), column("LAST HIT", 2)];
+        write_table(columns, table, style, out)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::snapshots::{ago, check};
+
+    #[test]
+    fn screens_of_ranges() {
+        let rule = |number: u32| Rule {
+            database_id: format!("6a316183d0f1f10ecbcca{number:03}"),
+            rule: "fr-2".to_owned(),
+        };
+        let cidrs = ["198.51.100.7/32", "2001:db8:4:1234:5678:9abc:def0:7/128"].map(str::to_owned);
+        let hits = |cidr: &String| PrefixHits {
+            cidr: cidr.clone(),
+            packets: Some(617_283),
+            bytes: None,
+            last_hit: Some(ago(300)),
+        };
+        let rows = [RangeRow {
+            range_id: "man-osc-fr1-egress".to_owned(),
+            labels: ["Scalingo osc-fr1 region", "egress of the northern region"].map(str::to_owned).into(),
+            rules: vec![rule(1), rule(2), rule(3)],
+            prefixes: cidrs.iter().map(hits).collect(),
+            cidrs: cidrs.to_vec(),
+            packets: 1_234_567,
+            bytes: 987_654_321,
+            last_hit: Some(ago(300)),
+        }];
+        check("ranges", |style, out| write_people(&rows, false, style, out));
+        check("ranges-of-one", |style, out| write_people(&rows, true, style, out));
+    }
 }

@@ -13,7 +13,8 @@ use super::format::Format;
 use super::hits::{PrefixHits, RuleCounters, by_prefix, rule_counters};
 use super::known_databases::KnownDatabases;
 use super::settings::Located;
-use super::table::{or_dash, time, write_table};
+use super::style::Style;
+use super::table::{column, or_dash, text, write_table};
 use crate::bpf::Kernel;
 use crate::escape::write_json;
 use crate::sync::{CounterKind, DatabaseSlot, Live};
@@ -42,7 +43,7 @@ struct RuleRow {
 pub(super) fn rules(
     directories: &Located,
     database: Option<&str>,
-    format: Format,
+    style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
@@ -55,9 +56,9 @@ pub(super) fn rules(
             rows.push(row(&rule, *slot, &live, &kernel)?);
         }
     }
-    match format {
+    match style.format {
         Format::Json => write_json(&rows, out)?,
-        Format::Table => write_people(&rows, database.is_some(), out)?,
+        Format::Table | Format::Wide => write_people(&rows, database.is_some(), style, out)?,
     }
     Ok(Exit::Done)
 }
@@ -82,7 +83,7 @@ fn row(rule: &RuleCounters, database: DatabaseSlot, live: &Live, kernel: &Kernel
     })
 }
 
-fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> Result<()> {
+fn write_people(rows: &[RuleRow], every_prefix: bool, style: Style, out: &mut impl Write) -> Result<()> {
     let mut table: Vec<[String; 9]> = Vec::new();
     for row in rows {
         let cidr = match row.cidrs.as_slice() {
@@ -99,12 +100,12 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> R
             cidr,
             row.packets.to_string(),
             row.bytes.to_string(),
-            or_dash(row.last_hit.map(time)),
+            or_dash(row.last_hit.map(|at| style.time(at))),
             row.mark.text(),
             row.label.clone(),
         ]);
         if every_prefix && row.prefixes.len() > 1 {
-            table.extend(row.prefixes.iter().map(prefix));
+            table.extend(row.prefixes.iter().map(|one| prefix(one, style)));
         }
     }
     if every_prefix {
@@ -114,15 +115,70 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, out: &mut impl Write) -> R
         (total[4], total[5]) = (sum(|row| row.packets), sum(|row| row.bytes));
         table.push(total);
     }
-    let head = ["DATABASE", "RULE", "TYPE", "CIDR", "PACKETS", "BYTES", "LAST HIT", "MARK", "LABEL"];
-    write_table(head, table, out)
+    let columns = [
+        column("DATABASE", if every_prefix { 8 } else { 0 }),
+        column("RULE", 0),
+        column("TYPE", 6),
+        column("CIDR", 1),
+        column("PACKETS", 2),
+        column("BYTES", 7),
+        column("LAST HIT", 3),
+        column("MARK", 4),
+        text("LABEL", 5),
+    ];
+    write_table(columns, table, style, out)
 }
 
-fn prefix(one: &PrefixHits) -> [String; 9] {
+fn prefix(one: &PrefixHits, style: Style) -> [String; 9] {
     let mut cells: [String; 9] = Default::default();
     cells[3].clone_from(&one.cidr);
     cells[4] = or_dash(one.packets);
     cells[5] = or_dash(one.bytes);
-    cells[6] = or_dash(one.last_hit.map(time));
+    cells[6] = or_dash(one.last_hit.map(|at| style.time(at)));
     cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::snapshots::{ago, check};
+
+    fn rule(rule: &str, kind: &'static str, label: &str, cidrs: &[&str]) -> RuleRow {
+        let hits = |cidr: &&str| PrefixHits {
+            cidr: (*cidr).to_owned(),
+            packets: Some(1_234_567),
+            bytes: Some(987_654_321),
+            last_hit: Some(ago(7_200)),
+        };
+        RuleRow {
+            database_id: "6a316183d0f1f10ecbcca123".to_owned(),
+            rule: rule.to_owned(),
+            kind,
+            range_id: None,
+            label: label.to_owned(),
+            cidrs: cidrs.iter().map(|cidr| (*cidr).to_owned()).collect(),
+            packets: 1_234_567,
+            bytes: 987_654_321,
+            last_hit: (kind != "default").then(|| ago(300)),
+            prefixes: cidrs.iter().map(hits).collect(),
+            mark: if rule == "fr-1" { Mark::covered_by("fr-2") } else { Mark::default() },
+        }
+    }
+
+    #[test]
+    fn screens_of_rules() {
+        let rows = [
+            rule("fr-1", "custom_range", "Office network of the northern region", &["203.0.113.0/24"]),
+            rule(
+                "fr-2",
+                "managed_range",
+                "Example region",
+                &["198.51.100.7/32", "2001:db8:4:1234:5678:9abc:def0:7/128"],
+            ),
+            rule("10.231.23.0/24", "internal_range", "cluster nodes", &["10.231.23.0/24"]),
+            rule("", "default", "", &[]),
+        ];
+        check("rules", |style, out| write_people(&rows, false, style, out));
+        check("rules-of-a-database", |style, out| write_people(&rows, true, style, out));
+    }
 }

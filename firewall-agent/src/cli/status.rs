@@ -1,22 +1,82 @@
-//! `firewall-agent status`: the live state of the kernel, and the last report of the daemon.
+//! `firewall-agent status`: the answer of the daemon, or else the kernel's state and the daemon's last report.
+
+mod text;
 
 use std::io::Write;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
 
+use self::text::write_people;
 use super::Exit;
+use super::command::Directories;
+use super::daemon_http::get;
 use super::format::Format;
-use super::settings::Located;
-use super::table::{or_dash, time, write_table};
+use super::settings::{Located, Settings};
+use super::style::Style;
 use crate::agent::{counters, report};
 use crate::bpf::{Kernel, Pins, Probe, links};
+use crate::config::Listen;
 use crate::escape::write_json;
 use crate::files::lock::Lock;
 use crate::files::read::read_file;
 use crate::http::{Counters as _, DatabaseCounters, socket_counters};
-use crate::status::{SocketFilterStatus, Status, UNFILTERED};
+use crate::status::{Status, UNFILTERED};
 
-pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write) -> Result<Exit> {
+/// Time limit of the daemon's answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Complete output. Field names are an interface.
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    status: Status,
+    /// The reason that this is not the daemon's answer; `None` if it is.
+    fallback: Option<String>,
+}
+
+pub(super) fn status(
+    settings: &Settings,
+    flags: Directories,
+    verbose: bool,
+    style: Style,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let is_elsewhere = flags.bpffs_dir.is_some() || flags.state_dir.is_some();
+    let directories = settings.directories(flags);
+    let answer = if is_elsewhere {
+        Err(anyhow::anyhow!("the command line names other directories"))
+    } else {
+        ask_daemon(settings, &directories)
+    };
+    let report = match answer {
+        Ok(status) => Report { status, fallback: None },
+        Err(error) => Report { status: read(&directories)?, fallback: Some(format!("{error:#}")) },
+    };
+    match style.format {
+        Format::Json => write_json(&report, out)?,
+        Format::Table | Format::Wide => write_people(&report, verbose, style, out)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The status by the daemon that owns the state directory.
+fn ask_daemon(settings: &Settings, directories: &Located) -> Result<Status> {
+    let owner = Lock::owner(&directories.state_dir).context("no agent runs")?;
+    let at = settings.listener()?;
+    ensure!(matches!(at, Listen::Unix(_)), "listen: no unix socket");
+    let (code, body) = get(&at, "/status", PATIENCE)?;
+    ensure!(code == 200, "{at}: answer {code} instead of 200");
+    let status: Status =
+        serde_json::from_str(&body).with_context(|| format!("{at}: not a status of this version"))?;
+    let is_owner = status.agent.as_ref().is_some_and(|agent| agent.pid == owner);
+    ensure!(is_owner, "{at}: no status yet, or one of another agent");
+    Ok(status)
+}
+
+/// The state of the kernel, and the daemon's last report on disk.
+fn read(directories: &Located) -> Result<Status> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let program = Probe::firewall(&directories.bpffs_dir)?;
     let ours = (program.id()?, program.tag()?);
@@ -37,6 +97,9 @@ pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write
             for interface in &mut status.interfaces {
                 let reported = reported.interfaces.iter().find(|one| one.name == interface.name);
                 interface.unprotected_ms = reported.map_or(0, |reported| reported.unprotected_ms);
+                // The pins have only the last name that the daemon saw.
+                let first = reported.and_then(|reported| reported.renamed_from.clone());
+                interface.renamed_from = first.or(interface.renamed_from.take());
             }
             status.interfaces.extend(reported.interfaces.into_iter().filter(|one| one.mode == UNFILTERED));
         }
@@ -49,11 +112,7 @@ pub(super) fn status(directories: &Located, format: Format, out: &mut impl Write
             status.not_ready = vec!["the agent is not running".to_owned()];
         }
     }
-    match format {
-        Format::Json => write_json(&status, out)?,
-        Format::Table => write_people(&status, out)?,
-    }
-    Ok(Exit::Done)
+    Ok(status)
 }
 
 /// Reads the daemon's `status.json`.
@@ -63,120 +122,4 @@ pub(super) fn read_status_file(directories: &Located) -> Result<Status> {
         read_file(&path).with_context(|| format!("cannot read the daemon's status in {}", path.display()))?;
     serde_json::from_slice(&bytes)
         .with_context(|| format!("{}: not a status file of this version", path.display()))
-}
-
-fn write_people(status: &Status, out: &mut impl Write) -> Result<()> {
-    match &status.agent {
-        Some(agent) if agent.running => {
-            writeln!(
-                out,
-                "agent {} running, process {}, since {}",
-                agent.version, agent.pid, agent.started_at
-            )?;
-            writeln!(out, "object sha256:{}", agent.object)?;
-        }
-        Some(_) => writeln!(out, "agent not running: published rules stay in force")?,
-        None => writeln!(out, "agent unknown: {}", status.errors.first().map_or("", String::as_str))?,
-    }
-    if status.ready {
-        writeln!(out, "ready")?;
-    }
-    for reason in &status.not_ready {
-        writeln!(out, "not ready: {reason}")?;
-    }
-    for (kind, number) in status.repairs.iter().filter(|(_, number)| **number > 0) {
-        writeln!(out, "repaired: {kind}, {number} times")?;
-    }
-    writeln!(out)?;
-    let interfaces = status.interfaces.iter().map(|one| {
-        [
-            one.name.clone(),
-            one.mode.clone(),
-            one.link_id.to_string(),
-            one.program_id.to_string(),
-            or_dash(Some(&one.program_tag).filter(|tag| !tag.is_empty())),
-            one.unprotected_ms.to_string(),
-        ]
-    });
-    write_table(["INTERFACE", "MODE", "LINK", "PROGRAM", "TAG", "UNPROTECTED MS"], interfaces, out)?;
-    write_socket_filter(status, out)?;
-    writeln!(out)?;
-    let databases = status.databases.iter().map(|one| {
-        [
-            one.database_id.clone(),
-            one.name.clone(),
-            one.state.name().to_owned(),
-            or_dash(one.revision),
-            or_dash(one.generation),
-            or_dash(one.applied_at.map(time)),
-            or_dash(one.apply_ms),
-            or_dash(one.propagation_ms),
-            one.prefixes.to_string(),
-            one.digest.chars().take(12).collect(),
-        ]
-    });
-    let head = [
-        "DATABASE",
-        "NAME",
-        "STATE",
-        "REV",
-        "GEN",
-        "APPLIED",
-        "APPLY MS",
-        "PROPAGATION MS",
-        "PREFIXES",
-        "DIGEST",
-    ];
-    write_table(head, databases, out)?;
-    write_problems(status, out)?;
-    writeln!(out)?;
-    let counters = status
-        .counters
-        .iter()
-        .map(|one| [one.reason.clone(), one.verdict.clone(), one.packets.to_string(), one.bytes.to_string()]);
-    write_table(["REASON", "VERDICT", "PACKETS", "BYTES"], counters, out)?;
-    if status.socket_counters.is_empty() {
-        return Ok(());
-    }
-    writeln!(out)?;
-    let sockets = status.socket_counters.iter().map(|one| {
-        [
-            one.interface.clone(),
-            or_dash(one.database_id.as_ref()),
-            one.reason.clone(),
-            one.packets.to_string(),
-            one.bytes.to_string(),
-        ]
-    });
-    write_table(["AT A SOCKET FROM", "DATABASE", "REASON", "PACKETS", "BYTES"], sockets, out)
-}
-
-fn write_socket_filter(status: &Status, out: &mut impl Write) -> Result<()> {
-    let Some(filter) = &status.socket_filter else { return Ok(()) };
-    let SocketFilterStatus { mode, configured, cgroup, loopback, program_tag, .. } = filter;
-    if mode == UNFILTERED {
-        return Ok(writeln!(out, "\nsocket filter not attached, configured {configured}")?);
-    }
-    let local = if *loopback { "judged" } else { "exempt" };
-    let tag = or_dash(Some(program_tag).filter(|tag| !tag.is_empty()));
-    writeln!(out, "\nsocket filter {mode}, loopback {local}, program {tag}")?;
-    Ok(writeln!(out, "control group {cgroup}")?)
-}
-
-fn write_problems(status: &Status, out: &mut impl Write) -> Result<()> {
-    let databases = status.databases.iter().filter_map(|one| {
-        Some(format!("{} is {}: {}", one.database_id, one.state.name(), one.problem.as_ref()?))
-    });
-    let files = status
-        .rejected_files
-        .iter()
-        .flat_map(|file| file.errors.iter().map(move |error| format!("rejected {}: {error}", file.path)));
-    let lines: Vec<String> = databases.chain(files).chain(status.errors.iter().cloned()).collect();
-    if !lines.is_empty() {
-        writeln!(out)?;
-    }
-    for line in lines {
-        writeln!(out, "! {line}")?;
-    }
-    Ok(())
 }

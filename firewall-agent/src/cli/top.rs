@@ -7,10 +7,12 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use jiff::Timestamp;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
 use self::state::TopState;
 use super::settings::Located;
+use super::style::Style;
 use super::{BadInput, Exit};
 use crate::bpf::Kernel;
 
@@ -18,7 +20,7 @@ use crate::bpf::Kernel;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Shows the kernel's counters until the user presses q.
-pub(super) fn top(directories: &Located) -> Result<Exit> {
+pub(super) fn top(directories: &Located, style: Style) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let mut state = TopState::new(&kernel)?;
     if !io::stdout().is_terminal() {
@@ -28,15 +30,21 @@ pub(super) fn top(directories: &Located) -> Result<Exit> {
         .into());
     }
     let mut terminal = ratatui::try_init()?;
-    let ended = watch(&mut terminal, &kernel, &mut state);
+    let ended = watch(&mut terminal, &kernel, &mut state, style);
     ratatui::try_restore()?;
     ended.map(|()| Exit::Done)
 }
 
-fn watch(terminal: &mut ratatui::DefaultTerminal, kernel: &Kernel, state: &mut TopState) -> Result<()> {
+fn watch(
+    terminal: &mut ratatui::DefaultTerminal,
+    kernel: &Kernel,
+    state: &mut TopState,
+    style: Style,
+) -> Result<()> {
     let mut refreshed = Instant::now();
     loop {
-        terminal.draw(|frame| view::draw(frame, state))?;
+        let style = Style { now: Timestamp::now(), ..style };
+        terminal.draw(|frame| view::draw(frame, state, style))?;
         if event::poll(EVERY.saturating_sub(refreshed.elapsed()))?
             && let Event::Key(key) = event::read()?
             && key.kind == KeyEventKind::Press

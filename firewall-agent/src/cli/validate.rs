@@ -41,7 +41,7 @@ pub fn validate(
     let mut files = read_paths(paths, &request, limits, &mut SignatureVerifier::new(keys));
     conflicts::find(&mut files);
     match format {
-        Format::Table => report::write_lines(&files, out)?,
+        Format::Table | Format::Wide => report::write_lines(&files, out)?,
         Format::Json => report::write_json(&files, out)?,
     }
     let refused = files.iter().any(FileReport::is_refused);

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use super::evidence::{Evidence, FileState};
 use super::known_databases::KnownDatabases;
 use super::settings::{Located, Settings};
-use super::table::time;
+use super::style::time;
 use super::{BadInput, Exit};
 use crate::agent::join;
 use crate::bpf::Kernel;

@@ -38,7 +38,7 @@ fn no_control_character_passes_and_no_text_is_lost() {
         passed += line.chars().filter(|c| !"ab".contains(*c)).count();
 
         let terminal = written(|out| {
-            let mut lines = EscapedLines::new(out, None);
+            let mut lines = EscapedLines::new(out);
             writeln!(lines, "{text}")?;
             lines.flush()
         });
@@ -92,17 +92,14 @@ fn non_utf8_names_remain_distinguishable() {
 #[test]
 fn bytes_written_singly_are_escaped_as_whole_characters() {
     let hostile = "a\u{1b}[31mb\r\u{7f}c\u{9b}0m\u{202e}d\0\te";
-    let paint: fn(&str) -> String = |line| format!("\u{1b}[1m{line}");
-    for (paint, start) in [(None, ""), (Some(paint), "\u{1b}[1m")] {
-        let text = written(|out| {
-            let mut lines = EscapedLines::new(out, paint);
-            hostile.as_bytes().iter().try_for_each(|byte| lines.write_all(&[*byte]))?;
-            lines.write_all(b"\nrest")?;
-            lines.flush()
-        });
-        let expected = r"a\u001b[31mb\u000d\u007fc\u009b0m\u202ed\u0000\u0009e";
-        assert_eq!(text, format!("{start}{expected}\n{start}rest"));
-    }
+    let text = written(|out| {
+        let mut lines = EscapedLines::new(out);
+        hostile.as_bytes().iter().try_for_each(|byte| lines.write_all(&[*byte]))?;
+        lines.write_all(b"\nrest")?;
+        lines.flush()
+    });
+    let expected = r"a\u001b[31mb\u000d\u007fc\u009b0m\u202ed\u0000\u0009e";
+    assert_eq!(text, format!("{expected}\nrest"));
 }
 
 #[test]
@@ -115,7 +112,7 @@ fn no_value_starts_a_line() {
         out.flush()
     }
     let name = "a: ok\n1 file, 0 refused\n.yaml";
-    let text = written(|out| write_name(&mut &mut EscapedLines::new(out, None), name));
+    let text = written(|out| write_name(&mut &mut EscapedLines::new(out), name));
     let shown = r"a: ok\u000a1 file, 0 refused\u000a.yaml";
     assert_eq!(text, format!("\n{shown}: refused\n\n! refused {shown}\n"));
 }

@@ -1,5 +1,11 @@
 //! `status`, `databases`, `ranges` and `rules`: the documented fields, with a running and a dead agent.
 
+use std::time::{Duration, Instant};
+
+use firewall_tests::lab::{RuleFile, database_of};
+use jiff::Timestamp;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::setup::{GONE, ORDERS, WATCHED, WIDE, populated};
@@ -42,7 +48,9 @@ fn status_shows_kernel_state_and_the_last_agent_report() {
     assert_eq!(refused["causes"], json!(["invalid"]), "{refused}");
     assert_eq!(running["counters"].as_array().unwrap().len(), 10);
 
-    let table = host.ask(&["status"]);
+    assert_eq!(running["fallback"], Value::Null, "the daemon's answer");
+
+    let table = host.ask(&["status", "-v"]);
     assert_eq!((table.code, table.err.as_str()), (Some(0), ""));
     for word in
         [&format!("process {pid}"), "eth0", "native", "orders", "applied", "203.0.113.300/24", "no_match"]
@@ -58,9 +66,48 @@ fn status_shows_kernel_state_and_the_last_agent_report() {
     for field in ["ready", "not_ready"] {
         dead[field] = running[field].clone();
     }
-    dead["counters"] = running["counters"].clone();
+    assert_eq!(dead["fallback"], "no agent runs");
+    for field in ["counters", "fallback"] {
+        dead[field] = running[field].clone();
+    }
     assert_eq!(dead, running, "but for that, nothing changed");
-    assert!(host.ask(&["status"]).out.starts_with("agent not running"));
+    let table = host.ask(&["status"]).out;
+    assert!(table.starts_with("! agent not running"), "{table}");
+    assert!(!table.contains("no_match"), "counters need -v: {table}");
+}
+
+#[test]
+fn status_of_a_wedged_daemon_is_read_from_the_kernel() {
+    let host = populated();
+    let pid = Pid::from_raw(host.pid().try_into().unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let started = Instant::now();
+    let status = host.json(&["status"]);
+    let (took, table) = (started.elapsed(), host.ask(&["status"]).out);
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(status["fallback"].as_str().unwrap().ends_with("nothing within 1 s"), "{status}");
+    assert_eq!(database_of(&status, ORDERS)["revision"], 1, "{status}");
+    assert!(table.contains("read from the kernel and status.json: unix:"), "{table}");
+    host.until("the daemon answers again", |status| status["fallback"].is_null());
+}
+
+#[test]
+fn propagation_is_that_of_files_generated_since_the_start() {
+    let host = populated();
+    let file =
+        |revision| RuleFile::new(ORDERS, revision).endpoint("192.0.2.10:30092").allow("203.0.113.0/24");
+    host.push(&file(2));
+    host.until_applied(ORDERS, 2);
+    assert_eq!(
+        database_of(&host.status(), ORDERS)["propagation_ms"],
+        Value::Null,
+        "generated before the agent's start"
+    );
+    host.push(&file(3).generated_at(Timestamp::now().to_string()));
+    host.until_applied(ORDERS, 3);
+    let took = database_of(&host.status(), ORDERS)["propagation_ms"].as_i64().unwrap();
+    assert!((0..60_000).contains(&took), "{took} ms");
 }
 
 #[test]

@@ -41,6 +41,39 @@ fn link_survives_rename_down_up_and_a_larger_mtu() {
 }
 
 #[test]
+fn renamed_interface_is_shown_as_still_filtered() {
+    let host = hosts();
+    let mut agent = host.start_agent();
+    wait_for_ready(&host, &mut agent, true);
+    let link = host.status()["interfaces"][0]["link_id"].clone();
+    for line in ["ip link set eth0 down", "ip link set eth0 name ens5", "ip link set ens5 up"] {
+        host.db.run(line).unwrap();
+    }
+    host.restore_addresses();
+    agent.wait_until("the new name is shown", || host.status()["interfaces"][0]["name"] == "ens5").unwrap();
+    let shown = |status: &Value| {
+        let one = &status["interfaces"][0];
+        assert_eq!((&one["link_id"], &one["renamed_from"]), (&link, &Value::from(INTERFACE)), "{status}");
+        let text = host.ask(&["status"]).out;
+        assert!(text.contains("\neth0 is now ens5, still filtered\n"), "{text}");
+    };
+    let status = host.status();
+    let reason = "interface eth0: not found: is now ens5, still filtered; put ens5 into `interfaces`";
+    assert_eq!(status["not_ready"], serde_json::json!([reason]), "{status}");
+    shown(&status);
+    let count = Traffic::start(&host).end_after(FLOW);
+    assert_eq!((count.leaked, count.lost), (0, 0), "{count:?}");
+    agent.terminate().unwrap();
+
+    // Renamed while no agent runs.
+    for line in ["ip link set ens5 down", "ip link set ens5 name ens6", "ip link set ens6 up"] {
+        host.db.run(line).unwrap();
+    }
+    let text = host.ask(&["status"]).out;
+    assert!(text.contains("\nens5 is now ens6, still filtered\n"), "{text}");
+}
+
+#[test]
 fn moved_interface_stays_filtered_and_frees_its_name() {
     let host = hosts();
     let elsewhere = host.lab.host("elsewhere").unwrap();

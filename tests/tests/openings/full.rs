@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
+use serde_json::Value;
 
 use firewall_tests::lab::{RuleFile, TestHost};
 
@@ -176,11 +177,15 @@ fn fill(host: &TestHost) {
 
 /// Waits until the status reports that the endpoint of database `b` is closed until its claim is durable.
 fn until_withheld(host: &TestHost) {
-    let status = host.until("withheld", |status| {
+    let is_withheld = |status: &Value| {
         let conditions = status["conditions"].as_array().unwrap();
         conditions.iter().any(|one| one["name"] == "withheld" && one["subject"] == "b")
-    });
+    };
+    let status = host.until("withheld", is_withheld);
     assert!(status["errors"].to_string().contains(WITHHELD), "{status:#}");
+    // The same without the daemon's answer.
+    let dir = host.state_dir().display().to_string();
+    host.eventually("withheld in status.json", || is_withheld(&host.json(&["status", "--state-dir", &dir])));
 }
 
 /// As `until_withheld`, where the status cannot be written either.

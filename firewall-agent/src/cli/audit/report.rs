@@ -100,6 +100,28 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::snapshots::check;
+
+    #[test]
+    fn screens_of_audit() {
+        let finding = Finding {
+            kind: Kind::Interface,
+            object: "ens6".to_owned(),
+            meaning: "the interface is up without the program: packets to 192.0.2.10:30092/tcp and \
+                      [2001:db8:2:1234:5678:9abc:def0:10]:30092/tcp enter the host unfiltered"
+                .to_owned(),
+            advice: "add ens6 to `interfaces`".to_owned(),
+            socket_filter_covers: true,
+        };
+        let unchecked = Unchecked {
+            fact: "nftables".to_owned(),
+            reason: "Operation not permitted: needs CAP_NET_ADMIN".to_owned(),
+        };
+        let audit = Audit { findings: vec![finding], unchecked: vec![unchecked] };
+        let mut report = Report::new(audit, &[], false, filter("monitor", false));
+        report.findings[0].at_sockets = Some(Seen { packets: 1_234, refused: 12 });
+        check("audit", |_, out| write_people(&report, out));
+    }
 
     fn text(kind: Kind, is_covered: bool, socket_filter: Option<SocketFilterStatus>) -> String {
         let finding = Finding {

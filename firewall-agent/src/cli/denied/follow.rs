@@ -40,7 +40,7 @@ pub(super) fn follow(
         for row in changed.take(question.top) {
             match format {
                 Format::Json => write_json_line(&row, &mut *out)?,
-                Format::Table => write_people(&row, out)?,
+                Format::Table | Format::Wide => write_people(&row, out)?,
             }
         }
         out.flush()?;

@@ -226,3 +226,56 @@ fn marked<T>(sides: &Sides<T>, text: impl Fn(&T) -> String) -> Option<(char, Str
         (Some(_), Some(_)) | (None, None) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::snapshots::check;
+
+    #[test]
+    fn screens_of_plan() {
+        let rule = |rule: &str, range: Option<&str>| {
+            let kind = if range.is_some() { "managed_range" } else { "custom_range" };
+            Some(Rule { rule: rule.to_owned(), kind, range_id: range.map(str::to_owned) })
+        };
+        let prefix =
+            |cidr: &str, before, after| Prefix { cidr: cidr.to_owned(), rule: Sides { before, after } };
+        let database = DatabasePlan {
+            database_id: "6a316183d0f1f10ecbcca123".to_owned(),
+            name: "orders of the northern region".to_owned(),
+            outcome: Outcome::Changed,
+            state: DatabaseState::Degraded,
+            problem: Some(
+                "managed range not found: man-osc-fr1-egress, man-osc-secnum-fr1-egress".to_owned(),
+            ),
+            revision: Sides { before: Some(41), after: Some(42) },
+            prefixes: vec![
+                prefix("203.0.113.0/24", None, rule("fr-1", None)),
+                prefix(
+                    "2001:db8:4:1234:5678:9abc:def0:7/128",
+                    rule("fr-2", Some("man-osc-fr1-egress")),
+                    rule("fr-3", Some("man-osc-secnum-fr1-egress")),
+                ),
+            ],
+            endpoints: vec![Endpoint {
+                endpoint: "[2001:db8:2:1234:5678:9abc:def0:10]:30092/tcp".to_owned(),
+                mode: Sides { before: Some("enforce".to_owned()), after: None },
+                closed: true,
+            }],
+        };
+        let tombstone = Tombstone { endpoint: "192.0.2.10:20300/tcp".to_owned(), before: false, after: true };
+        let rejected = RejectedFile {
+            path: "/etc/firewall-agent/rules.d/6a316183d0f1f10ecbcca099.yaml".to_owned(),
+            database_id: None,
+            errors: vec!["line 4, column 1: endpoints: missing".to_owned()],
+            causes: Vec::new(),
+        };
+        let report = Report {
+            databases: vec![database],
+            tombstones: vec![tombstone],
+            rejected_files: vec![rejected],
+            errors: Vec::new(),
+        };
+        check("plan", |_, out| Ok(write_people(&report, out)?));
+    }
+}

@@ -17,6 +17,11 @@ pub(super) struct Mark {
 }
 
 impl Mark {
+    #[cfg(test)]
+    pub fn covered_by(rule: &str) -> Self {
+        Self { mark: Some("covered"), covered_by: Some(rule.to_owned()) }
+    }
+
     pub fn text(&self) -> String {
         match (self.mark, &self.covered_by) {
             (Some(mark), Some(by)) => format!("{mark} by {by}"),

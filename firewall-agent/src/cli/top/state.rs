@@ -32,7 +32,7 @@ pub(super) struct Database {
     pub denied: Rate,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct TopState {
     pub live: Live,
     pub refreshes: u32,

@@ -73,3 +73,37 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
         .collect();
     escape::write_json(&Json { accepted: files.iter().all(|file| file.accepted), files }, out)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::agent::parse;
+    use crate::cli::snapshots::check;
+    use crate::files::scan::{ScannedFile, ScannedFiles};
+    use crate::rules::Limits;
+
+    #[test]
+    fn screens_of_validate() {
+        let good = "schema_version: 1\ndatabase_id: 6a316183d0f1f10ecbcca123\nrevision: 7\n\
+                    generated_at: 2026-08-21T15:27:32Z\nendpoints: [{port: 5432, address: 192.0.2.1}]\nrules: []\n...\n";
+        let bad = good.replace("port: 5432", "port: 70000").replace("rules: []", "rules: [{id: fr-1}]");
+        let file = |text: &str| ScannedFile {
+            content: Ok(text.as_bytes().to_vec()),
+            signature: Ok(None),
+            visible_at: Timestamp::UNIX_EPOCH,
+        };
+        let path =
+            |number: u32| format!("/etc/firewall-agent/rules.d/6a316183d0f1f10ecbcca{number:03}.yaml").into();
+        let snapshot = ScannedFiles {
+            rules: [(path(123), file(good)), (path(124), file(&bad))].into(),
+            ..ScannedFiles::default()
+        };
+        let limits = Limits { max_rules: 30, allow_monitor: false, node_name: None };
+        let files = parse(&snapshot, Path::new(""), &limits);
+        check("validate", |_, out| Ok(write_lines(&files, out)?));
+    }
+}
