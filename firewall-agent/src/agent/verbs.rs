@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
+use tracing::info;
 
 use super::read_back::ReadBack;
 use super::reconcile::Reconciler;
 use crate::bpf::{Pins, detach_all};
 use crate::escape::path_text;
 use crate::rules::DatabaseId;
+use crate::status::event;
 use crate::sync::{Changes, Destination, Published, StateStore};
 
 /// Longest wait for an unresponsive directory.
@@ -46,6 +48,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let (_, Published { mut failed, errors, .. }) = self.put_in_force(opened, now);
         self.force();
         let durable = self.flush();
+        info!(event = event::REMOVED, database = %id, "database forgotten");
         // Another database without room is no failure of this one's.
         if let Some(error) = errors.into_iter().chain(failed.remove(id)).next() {
             return Err(error);

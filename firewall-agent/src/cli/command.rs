@@ -250,6 +250,17 @@ pub(super) enum Command {
         #[command(flatten)]
         directories: Directories,
     },
+    /// Print one JSON document for support: status, rules, history, configuration, kernel objects, versions
+    #[command(
+        after_help = "Sources, labels, names and values in errors are replaced, unless --unredacted.\n\n\
+                            Exit codes: 0 done, also when a part could not be read; 1 failed, 2 bad input.\n\n\
+                            Example: firewall-agent support-bundle >bundle.json"
+    )]
+    SupportBundle {
+        /// Leave sources, labels, names and values in errors as they are
+        #[arg(long)]
+        unredacted: bool,
+    },
     /// Drop a database whose rule file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]

@@ -34,6 +34,7 @@ mod since;
 mod snapshots;
 mod status;
 mod style;
+mod support_bundle;
 mod table;
 mod top;
 mod validate;
@@ -155,6 +156,9 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
             let settings = settings()?;
             let directories = settings.directories(directories);
             wait::wait(settings, &directories, &awaited, out)
+        }
+        Command::SupportBundle { unredacted } => {
+            support_bundle::support_bundle(&arguments.config, settings(), unredacted, out)
         }
         Command::Top { directories } => top::top(&settings()?.directories(directories), style),
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),

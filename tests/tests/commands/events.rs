@@ -1,10 +1,11 @@
 //! `events`: the durable history, what is made from it, and `wait`.
 
+use std::fs;
 use std::io::Read as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use firewall_tests::lab::{RuleFile, TestHost, User};
+use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, User};
 use serde_json::{Value, json};
 
 use crate::setup::{GONE, ORDERS, RANGE, populated, ranges};
@@ -69,7 +70,7 @@ fn rejections_links_drift_and_commands_are_events() {
     assert!(!has("drift", "message", ""), "{events:#}");
     host.start();
     host.until_applied(ORDERS, 1);
-    host.remove_pins();
+    fs::remove_file(host.home.pins().join("links").join(INTERFACE)).unwrap();
     host.eventually("the repair is an event", || !kinds(&host, &["--kind", "drift"]).is_empty());
 }
 
@@ -146,8 +147,8 @@ fn unusual_change_of_a_range_is_a_condition_until_it_is_acknowledged() {
     let fields = ["revision", "prefixes", "added", "removed"];
     let history: Vec<Value> =
         history.as_array().unwrap().iter().map(|one| json!(fields.map(|field| &one[field]))).collect();
-    let expected = [json!([1, 2, 2, 0]), json!([2, 1, 0, 1]), json!([3, 9, 9, 1]), json!([4, 8, 0, 1])];
+    let expected = [json!([1, 2, 2, 0]), json!([2, 1, 0, 1]), json!([3, 9, 8, 0]), json!([4, 8, 0, 1])];
     assert_eq!(history, expected);
     let words = host.ask(&["ranges", "--history"]).out;
-    assert!(words.lines().count() == 5 && words.contains("+9"), "{words}");
+    assert!(words.lines().count() == 5 && words.contains("+8"), "{words}");
 }

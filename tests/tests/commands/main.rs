@@ -15,3 +15,4 @@ mod plan;
 mod setup;
 mod shapes;
 mod shell;
+mod support_bundle;

@@ -6,7 +6,7 @@ use firewall_tests::lab::User;
 
 use crate::setup::{ORDERS, alone, populated};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "attach",
     "audit",
     "detach",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 23] = [
     "denied",
     "events",
     "wait",
+    "support-bundle",
     "top",
     "forget",
     "rebase",
