@@ -248,6 +248,19 @@ fn address_to_key(address: Option<IpAddr>) -> (Address, u8) {
     }
 }
 
+/// Source and destination of a flow; `None` for an entry that nothing has used, and for any protocol but TCP and UDP.
+pub(super) fn destination_of_flow(flow: &firewall_common::packet::Flow) -> Option<(IpAddr, Destination)> {
+    let protocol = match flow.protocol {
+        TCP => Protocol::Tcp,
+        UDP => Protocol::Udp,
+        _ => return None,
+    };
+    let [source, destination] =
+        [flow.source, flow.destination].map(|address| address_from_key(address, flow.family).ok().flatten());
+    let to = Destination { address: Some(destination?), port: u16::from_be(flow.port), protocol };
+    Some((source?, to))
+}
+
 fn address_from_key(address: Address, family: u8) -> Result<Option<IpAddr>> {
     Ok(match family {
         ANY_FAMILY => None,

@@ -349,9 +349,7 @@ fn same_stamp(one: &Database, other: &Database) -> bool {
 
 impl DataPlane for Kernel {
     fn sizes(&self) -> Sizes {
-        let (databases, counters) = (self.v4.capacity(), self.counters.len());
-        let prefix_counters = counters.saturating_sub(MapSizes::rule_counters(databases));
-        Sizes { databases, counters, prefix_counters }
+        MapSizes { databases: self.v4.capacity(), counters: self.counters.len() }.tables()
     }
 
     fn set_ports(&mut self, claimed: &Ports, guarded: &Guards) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The kernel side: load, pin, publish, attach, probe. The only user of aya.
 
+mod cached_flows;
 mod convert;
 mod counters;
 mod denials;
@@ -25,6 +26,7 @@ mod source_prefilters;
 mod sources;
 mod syscall;
 
+pub use cached_flows::cached_flows;
 pub use counters::CounterHits;
 pub use denials::{Class, Denied, DeniedFlow, DeniedTotals, Hook};
 pub use drift::NamedMaps;

@@ -19,6 +19,7 @@ use super::{
     pins::{Pins, rename, unpin},
     records::absent_is_fine,
 };
+use crate::sync::Sizes;
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
 pub(super) static PACKET_LOG_OBJECT: &[u8] =
@@ -45,6 +46,13 @@ impl MapSizes {
     #[must_use]
     pub fn for_databases(databases: u32) -> Self {
         Self { databases, counters: Self::rule_counters(databases).saturating_add(PREFIX_COUNTERS) }
+    }
+
+    /// The tables of a kernel that has none yet.
+    #[must_use]
+    pub fn tables(self) -> Sizes {
+        let prefix_counters = self.counters.saturating_sub(Self::rule_counters(self.databases));
+        Sizes { databases: self.databases, counters: self.counters, prefix_counters }
     }
 
     /// Rule counters reserved for rules; number 0 is never used.

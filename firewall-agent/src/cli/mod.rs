@@ -109,7 +109,7 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
         }
         Command::Plan { paths, directories } => {
             let settings = settings()?;
-            plan::plan(&settings, &settings.directories(directories), &paths, format, out)
+            plan::plan(&settings, &settings.directories(directories), &paths, style, out)
         }
         Command::Databases { directories } => {
             databases::databases(&settings()?.directories(directories), style, out)

@@ -1,5 +1,6 @@
 //! `firewall-agent plan [PATH…]`: the changes that these files would cause. Needs no daemon and changes nothing.
 
+mod affected;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +14,9 @@ use super::Exit;
 use super::format::Format;
 use super::pushed_files::PushedFiles;
 use super::settings::{Located, Settings};
+use super::style::Style;
 use crate::agent::{FileReport, clock_at};
-use crate::bpf::Kernel;
+use crate::bpf::{Kernel, Pins};
 use crate::escape::write_json;
 use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, RangeId};
@@ -26,11 +28,13 @@ pub(super) fn plan(
     settings: &Settings,
     directories: &Located,
     paths: &[PathBuf],
-    format: Format,
+    style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
-    let kernel = Kernel::open(&directories.bpffs_dir)?;
-    let live = kernel.live()?;
+    // Where no agent has run since the boot, nothing is in force.
+    let is_empty = Pins::new(&directories.bpffs_dir).is_empty();
+    let kernel = if is_empty { None } else { Some(Kernel::open(&directories.bpffs_dir)?) };
+    let live = kernel.as_ref().map_or_else(|| Ok(Live::default()), Kernel::live)?;
     let limits = settings.limits()?;
     let pushed = PushedFiles::read(settings, directories, paths, &limits, &live)?;
     let mut rejected = pushed.rejections();
@@ -52,7 +56,10 @@ pub(super) fn plan(
     let desired = accepted.desired(&persisted, &live, guarded, limits.allow_monitor, now);
     let desired =
         Desired { judges_sockets: settings.judges_sockets(), limits: settings.capacity()?, ..desired };
-    let plan = dry_run(&desired, &persisted, &live, kernel.sizes(), now);
+    let sizes = kernel.as_ref().map_or_else(|| settings.map_sizes().tables(), Kernel::sizes);
+    let plan = dry_run(&desired, &persisted, &live, sizes, now);
+    let find = |kernel| affected::find(kernel, &directories.bpffs_dir, &live, &plan.after);
+    let affected = kernel.as_ref().map(find).transpose()?;
     let database = |path: &Path| {
         let refused = admission.refused.iter().find(|refusal| refusal.path == path);
         refused.map(|refusal| &refusal.database).or_else(|| accepted.database_at(path))
@@ -67,11 +74,15 @@ pub(super) fn plan(
         .chain(desired.contentions().map(|(_, message)| message))
         .chain(plan.errors.iter().cloned())
         .collect();
-    let databases = databases(&desired, &admission, &live, plan, paths.is_empty());
+    let mut databases = databases(&desired, &admission, &live, plan, paths.is_empty());
+    for one in &mut databases {
+        one.sources =
+            affected.as_ref().and_then(|affected| affected.get(&one.id)).cloned().unwrap_or_default();
+    }
     let report = Report { databases, tombstones, rejected_files, errors };
-    match format {
+    match style.format {
         Format::Json => write_json(&report, out)?,
-        Format::Table | Format::Wide => report::write_people(&report, out)?,
+        Format::Table | Format::Wide => report::write_people(&report, style, out)?,
     }
     Ok(if report.rejected_files.is_empty() { Exit::Done } else { Exit::BadInput })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{BadConfiguration, BadInput, Directories};
+use crate::bpf::MapSizes;
 use crate::config::{Config, ConfigFile, Listen, read_config};
 use crate::files::read::{ReadError, read_file};
 use crate::rules::{Limits, TrustedKey};
@@ -67,6 +68,11 @@ impl Settings {
             prefixes: usize::try_from(self.file.max_prefixes())?,
             ..Capacity::default()
         })
+    }
+
+    /// Sizes of the kernel's maps at the next boot.
+    pub fn map_sizes(&self) -> MapSizes {
+        MapSizes::for_databases(self.file.max_databases())
     }
 
     /// Ports that the file guards; `None` if the key is missing.

@@ -1,6 +1,7 @@
 //! Desired against live state → publish. No I/O: the kernel is behind [`DataPlane`].
 
 mod accepted;
+mod access;
 mod admit;
 mod batch;
 mod claimed_destinations;
@@ -44,6 +45,7 @@ mod unchanged;
 mod write_tracker;
 
 pub use accepted::{AcceptedFiles, parse};
+pub use access::Access;
 pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
 pub use claimed_destinations::ClaimedDestinations;
 pub use clock::Clock;

@@ -2,11 +2,12 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use firewall_tests::lab::RuleFile;
+use firewall_tests::lab::{INTERFACE, RuleFile, TestHost};
 
 use crate::setup::{ORDERS, RANGE, WATCHED, WIDE, populated, ranges};
 
@@ -249,4 +250,80 @@ fn plan_predicts_tombstones_and_lack_of_room() {
     {
         assert!(table.lines().any(|one| one == line), "{line}: {table}");
     }
+}
+
+#[test]
+fn names_the_active_sources_that_lose_or_gain_access() {
+    let host = populated();
+    let sent = [
+        // Lets every source in, and orders: the office is allowed, the stranger is not.
+        ("198.51.100.9", 30200),
+        ("203.0.113.7", 30092),
+        ("198.51.100.9", 30092),
+    ];
+    let wire = host.wire(INTERFACE);
+    for (source, port) in sent {
+        let syn = host.frame(INTERFACE).ipv4(source.parse().unwrap(), Ipv4Addr::new(192, 0, 2, 10));
+        wire.send(&syn.tcp(40_000, port).build()).unwrap();
+    }
+    host.eventually("the packets are judged", || {
+        let denied = host.json(&["denied"])["denied"].as_array().unwrap().len();
+        denied == 2 && host.hits(ORDERS, "fr-1") > 0
+    });
+    let enforced = RuleFile::new(WATCHED, 2).endpoint("192.0.2.10:30200").allow("203.0.113.0/24");
+    let orders = RuleFile::new(ORDERS, 2).endpoint("192.0.2.10:30092").allow_as("fr-9", "198.51.100.9/32");
+    let [enforced, orders] = [("watched", enforced), ("orders", orders)].map(|(name, file)| {
+        let path = host.dir().join(format!("{name}-next.yaml"));
+        fs::write(&path, file.to_string()).unwrap();
+        path.display().to_string()
+    });
+    let affected = |plan: &Value| -> Vec<Value> {
+        let databases = plan["databases"].as_array().unwrap().iter();
+        let sources = databases.flat_map(|one| one["sources"].as_array().unwrap());
+        let fields = ["source", "endpoint", "effect", "rule"];
+        sources.map(|one| json!(fields.map(|field| &one[field]))).collect()
+    };
+    for is_running in [true, false] {
+        if !is_running {
+            host.kill();
+        }
+        let plan = host.json(&["plan", &enforced, &orders]);
+        let expected = [
+            json!(["203.0.113.7", "192.0.2.10:30092/tcp", "loses", "fr-1"]),
+            json!(["198.51.100.9", "192.0.2.10:30092/tcp", "gains", "fr-9"]),
+            json!(["198.51.100.9", "192.0.2.10:30200/tcp", "loses", null]),
+        ];
+        assert_eq!(affected(&plan), expected, "{plan:#}");
+        let of_orders = &plan["databases"][0]["sources"];
+        assert!(
+            of_orders[0]["rule_last_hit"].is_string() && of_orders[0]["last_seen"].is_null(),
+            "{of_orders:#}"
+        );
+        assert!(of_orders[1]["last_seen"].is_string(), "{of_orders:#}");
+        let words = host.ask(&["plan", &enforced, &orders]).out;
+        let lines = [
+            "  ! 203.0.113.7 loses access to 192.0.2.10:30092/tcp (admitted by rule fr-1",
+            "  ! 198.51.100.9 loses access to 192.0.2.10:30200/tcp (admitted by no rule, last seen ",
+        ];
+        assert!(lines.iter().all(|line| words.contains(line)), "{words}");
+        // The control: the files in force take nothing from anybody.
+        assert_eq!(affected(&host.json(&["plan"])), [Value::Null; 0]);
+    }
+}
+
+#[test]
+fn plan_of_a_host_that_never_ran_an_agent_names_the_loser_of_a_conflict_as_validate_does() {
+    let same = |id: &str| RuleFile::new(id, 1).endpoint("192.0.2.10:30092").allow("203.0.113.0/24");
+    let host = TestHost::builder().rules(same("zebra")).rules(same("aardvark")).build();
+    let plan = host.json(&["plan"]);
+    assert_eq!(host.ask(&["plan"]).code, Some(2));
+    let rejected = &plan["rejected_files"];
+    assert_eq!(rejected.as_array().map(Vec::len), Some(1), "{plan:#}");
+    let database = &plan["databases"][0];
+    assert_eq!((&database["outcome"], &database["sources"]), (&json!("new"), &json!([])), "{plan:#}");
+    let rules = host.dir().join("rules.d");
+    let validated = host.ask(&["validate", rules.to_str().unwrap()]);
+    let loser = rejected[0]["path"].as_str().unwrap();
+    let refused: Vec<&str> = validated.out.lines().filter(|line| line.contains("claim")).collect();
+    assert!(!refused.is_empty() && refused.iter().all(|line| line.contains(loser)), "{loser}: {validated:?}");
 }

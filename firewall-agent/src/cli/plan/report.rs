@@ -4,9 +4,14 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::affected::{AffectedSource, Effect};
+use crate::cli::style::Style;
 use crate::rules::DatabaseId;
 use crate::status::{DatabaseState, RejectedFile};
 use crate::sync::{Change, CountedOn, Database, Plan, Transition};
+
+/// Most affected sources of a database in the text.
+const SHOWN: usize = 20;
 
 /// Complete output. Field names are an interface.
 #[derive(Debug, Serialize)]
@@ -24,7 +29,8 @@ pub(super) struct Report {
 /// Changes of one database. Field names are an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct DatabasePlan {
-    database_id: String,
+    #[serde(rename = "database_id")]
+    pub id: DatabaseId,
     name: String,
     outcome: Outcome,
     /// State afterwards, as in `status`.
@@ -36,6 +42,8 @@ pub(super) struct DatabasePlan {
     prefixes: Vec<Prefix>,
     /// Endpoints that would open, close, or change their mode.
     endpoints: Vec<Endpoint>,
+    /// Recently active sources that would lose or gain access.
+    pub sources: Vec<AffectedSource>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -113,7 +121,7 @@ impl DatabasePlan {
         let revision = live.and_then(|live| live.stamp.as_ref()).map(|stamp| stamp.revision);
         let name = || live.map_or_else(String::new, |live| live.name.clone());
         let unchanged = Self {
-            database_id: id.to_string(),
+            id: id.clone(),
             name: name(),
             outcome: Outcome::Unchanged,
             state,
@@ -121,6 +129,7 @@ impl DatabasePlan {
             revision: Sides { before: revision, after: revision },
             prefixes: Vec::new(),
             endpoints: Vec::new(),
+            sources: Vec::new(),
         };
         let Some(change) = change else { return unchanged };
         let prefixes = change.prefixes.into_iter();
@@ -164,9 +173,9 @@ impl From<CountedOn> for Rule {
 }
 
 /// Writes one line for each database, and below it the changes: `+` added, `-` removed, `~` modified.
-pub(super) fn write_people(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_people(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
     for one in &report.databases {
-        write_database(one, out)?;
+        write_database(one, style, out)?;
     }
     for Tombstone { endpoint, after, .. } in &report.tombstones {
         writeln!(out, "{} tombstone {endpoint}", if *after { '+' } else { '-' })?;
@@ -180,14 +189,14 @@ pub(super) fn write_people(report: &Report, out: &mut impl Write) -> io::Result<
     writeln!(out, "databases: {changed} would change, {unchanged} would not; files rejected: {refused}")
 }
 
-fn write_database(one: &DatabasePlan, out: &mut impl Write) -> io::Result<()> {
+fn write_database(one: &DatabasePlan, style: Style, out: &mut impl Write) -> io::Result<()> {
     let outcome = match one.outcome {
         Outcome::New => "new",
         Outcome::Changed => "changed",
         Outcome::Removed => "removed",
         Outcome::Unchanged => "unchanged",
     };
-    write!(out, "{}", one.database_id)?;
+    write!(out, "{}", one.id)?;
     if !one.name.is_empty() {
         write!(out, " ({})", one.name)?;
     }
@@ -214,7 +223,26 @@ fn write_database(one: &DatabasePlan, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "  {mark} endpoint {}  {change}{closed}", endpoint.endpoint)?;
         }
     }
-    Ok(())
+    for affected in one.sources.iter().take(SHOWN) {
+        write_source(affected, style, out)?;
+    }
+    match one.sources.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => writeln!(out, "  and {more} more sources: -o json has them"),
+    }
+}
+
+fn write_source(affected: &AffectedSource, style: Style, out: &mut impl Write) -> io::Result<()> {
+    let AffectedSource { source, endpoint, effect, rule, last_seen, rule_last_hit } = affected;
+    let (effect, by) = match effect {
+        Effect::Loses => ("loses", "admitted by"),
+        Effect::Gains => ("gains", "by"),
+    };
+    let rule = rule.as_ref().map_or_else(|| "no rule".to_owned(), |rule| format!("rule {rule}"));
+    let seen = last_seen.map(|at| format!(", last seen {}", style.time(at)));
+    let hit = rule_last_hit.map(|at| format!(", last hit of the rule {}", style.time(at)));
+    let (seen, hit) = (seen.unwrap_or_default(), hit.unwrap_or_default());
+    writeln!(out, "  ! {source} {effect} access to {endpoint} ({by} {rule}{seen}{hit})")
 }
 
 /// Mark and text of a change; `None` if there is none.
@@ -241,7 +269,7 @@ mod tests {
         let prefix =
             |cidr: &str, before, after| Prefix { cidr: cidr.to_owned(), rule: Sides { before, after } };
         let database = DatabasePlan {
-            database_id: "6a316183d0f1f10ecbcca123".to_owned(),
+            id: "6a316183d0f1f10ecbcca123".parse().unwrap(),
             name: "orders of the northern region".to_owned(),
             outcome: Outcome::Changed,
             state: DatabaseState::Degraded,
@@ -262,6 +290,14 @@ mod tests {
                 mode: Sides { before: Some("enforce".to_owned()), after: None },
                 closed: true,
             }],
+            sources: vec![AffectedSource {
+                source: "2001:db8:4:1234:5678:9abc:def0:7".to_owned(),
+                endpoint: "[2001:db8:2:1234:5678:9abc:def0:10]:30092/tcp".to_owned(),
+                effect: Effect::Loses,
+                rule: Some("fr-1".to_owned()),
+                last_seen: None,
+                rule_last_hit: Some(crate::cli::snapshots::now()),
+            }],
         };
         let tombstone = Tombstone { endpoint: "192.0.2.10:20300/tcp".to_owned(), before: false, after: true };
         let rejected = RejectedFile {
@@ -276,6 +312,6 @@ mod tests {
             rejected_files: vec![rejected],
             errors: Vec::new(),
         };
-        check("plan", |_, out| Ok(write_people(&report, out)?));
+        check("plan", |style, out| Ok(write_people(&report, style, out)?));
     }
 }
