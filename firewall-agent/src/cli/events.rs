@@ -89,3 +89,28 @@ fn write_people(events: &[Event], style: Style, out: &mut impl Write) -> Result<
     let columns = [column("TIME", 0), column("EVENT", 0), text("MESSAGE", 1), text("DETAILS", 2)];
     write_table(columns, rows, style, out)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::snapshots::{check, now};
+
+    #[test]
+    fn screens_of_events() {
+        let event = |event: &str, message: &str, fields: serde_json::Value| Event {
+            time: now(),
+            event: event.to_owned(),
+            message: message.to_owned(),
+            fields: fields.as_object().cloned().unwrap_or_default(),
+        };
+        let id = "6a316183d0f1f10ecbcca123";
+        let events = [
+            event("accepted", "rule file accepted", json!({"database": id, "revision": 42})),
+            event("in_force", "revision in force", json!({"database": id, "revision": 42, "apply_ms": 3})),
+            event("link", "link attached", json!({"interface": "eth0", "mode": "native"})),
+        ];
+        check("events", |style, out| write_people(&events, style, out));
+    }
+}

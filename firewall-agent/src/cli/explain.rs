@@ -15,7 +15,7 @@ use super::Exit;
 use super::evidence::{self, Closed, Evidence, FileState, PushedFile, Refusals, RevisionInForce};
 use super::format::Format;
 use super::settings::{Located, Settings};
-use super::style::time;
+use super::style::Style;
 use super::table::or_dash;
 use crate::bpf::{Answer, Kernel, Probe};
 use crate::escape::write_json;
@@ -67,7 +67,7 @@ pub(super) fn explain(
     directories: &Located,
     (source, target): (&str, Option<&str>),
     at_socket: bool,
-    format: Format,
+    style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
@@ -97,12 +97,14 @@ pub(super) fn explain(
         }
         Target::Database(_) | Target::Destination(_) => explanations.iter().any(|one| one.verdict == DROP),
     };
-    match format {
+    match style.format {
         Format::Json => write_json(&explanations, out)?,
         Format::Table | Format::Wide if explanations.is_empty() => {
             writeln!(out, "no database admits {source}")?
         }
-        Format::Table | Format::Wide => explanations.iter().try_for_each(|one| write_people(one, out))?,
+        Format::Table | Format::Wide => {
+            explanations.iter().try_for_each(|one| write_people(one, style, out))?
+        }
     }
     Ok(if is_denied { Exit::WouldBeDenied } else { Exit::Done })
 }
@@ -173,7 +175,7 @@ fn rule(question: &Question, slot: CounterId, named: &RuleCounter, sources: &Pre
     }
 }
 
-fn write_people(one: &Explanation, out: &mut impl Write) -> Result<()> {
+fn write_people(one: &Explanation, style: Style, out: &mut impl Write) -> Result<()> {
     writeln!(out, "{} → {}: {} ({})", one.source, one.endpoint, one.verdict, one.reason)?;
     if let Some(database) = &one.database_id {
         writeln!(out, "  database  {database}")?;
@@ -196,27 +198,27 @@ fn write_people(one: &Explanation, out: &mut impl Write) -> Result<()> {
         writeln!(out, "  endpoint  none for {family} sources")?;
     }
     if let Some(closed) = &one.closed {
-        writeln!(out, "  closed    {}", closed_by(closed))?;
+        writeln!(out, "  closed    {}", closed_by(closed, style))?;
     }
     if one.new_connections_only {
         writeln!(out, "  guard     new connections only: TCP packets that cannot open one pass")?;
     }
     if let Some(RevisionInForce { revision, generation, applied_at }) = &one.in_force {
-        let since = time(*applied_at);
-        writeln!(out, "  in force  revision {revision} since {since}, generation {generation}")?;
+        let applied = style.time(*applied_at);
+        writeln!(out, "  in force  revision {revision}, applied {applied}, generation {generation}")?;
     }
     if let Some(file) = one.file.as_ref().filter(|file| file.state != FileState::InForce) {
-        write_file(file, out)?;
+        write_file(file, style, out)?;
     }
     if let Some(Refusals { packets, first_seen, last_seen }) = &one.refusals {
-        let (first, last) = (time(*first_seen), time(*last_seen));
+        let (first, last) = (style.time(*first_seen), style.time(*last_seen));
         writeln!(out, "  refused   {packets} packets of this source, first {first}, last {last}")?;
     }
     one.unchecked.iter().try_for_each(|problem| writeln!(out, "  unchecked {problem}"))?;
     Ok(())
 }
 
-fn closed_by(closed: &Closed) -> String {
+fn closed_by(closed: &Closed, style: Style) -> String {
     let Some(id) = &closed.database_id else {
         return if closed.is_tombstone {
             "left behind by a database that the store does not name".to_owned()
@@ -229,16 +231,16 @@ fn closed_by(closed: &Closed) -> String {
         (Some("active"), Some(revision)) => format!("not in its revision {revision}"),
         (presence, _) => presence.unwrap_or("unknown to the store").to_owned(),
     };
-    let since = closed.since.map_or(String::new(), |at| format!(", since {}", time(at)));
+    let since = closed.since.map_or(String::new(), |at| format!(", closed {}", style.time(at)));
     format!("left behind by database {id}: {why}{since}")
 }
 
-fn write_file(file: &PushedFile, out: &mut impl Write) -> Result<()> {
+fn write_file(file: &PushedFile, style: Style, out: &mut impl Write) -> Result<()> {
     let revision = file.revision.map(|revision| format!("revision {revision}, "));
-    let changed = file.changed_at.map(|at| format!("changed {}, ", time(at)));
+    let changed = file.changed_at.map(|at| format!("changed {}, ", style.time(at)));
     let seen = match (file.state, file.seen_at) {
         (FileState::Gone, _) => String::new(),
-        (_, Some(at)) => format!("seen {}, ", time(at)),
+        (_, Some(at)) => format!("seen {}, ", style.time(at)),
         (_, None) => "not reported as seen, ".to_owned(),
     };
     let state = match file.state {
@@ -251,4 +253,46 @@ fn write_file(file: &PushedFile, out: &mut impl Write) -> Result<()> {
     writeln!(out, "  file      {}: {revision}{changed}{seen}{state}", file.path)?;
     file.errors.iter().try_for_each(|error| writeln!(out, "            {error}"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::snapshots::{check, now};
+
+    #[test]
+    fn screens_of_explain() {
+        let id = "6a316183d0f1f10ecbcca123".to_owned();
+        let file = PushedFile {
+            path: format!("/etc/firewall-agent/rules.d/{id}.yaml"),
+            state: FileState::Rejected,
+            revision: None,
+            changed_at: Some(now()),
+            seen_at: Some(now()),
+            errors: vec![
+                "line 8, column 42: rules[0].cidr: '203.0.113.300/24': is not an IPv4 address".to_owned(),
+            ],
+        };
+        let one = Explanation {
+            source: "2001:db8:4:1234:5678:9abc:def0:7".to_owned(),
+            endpoint: "[2001:db8:2:1234:5678:9abc:def0:10]:30092/tcp".to_owned(),
+            verdict: DROP,
+            reason: Reason::Closed.name(),
+            database_id: Some(id.clone()),
+            rule: None,
+            new_connections_only: true,
+            in_force: Some(RevisionInForce { revision: 42, generation: 7, applied_at: now() }),
+            file: Some(file),
+            refusals: Some(Refusals { packets: 12, first_seen: now(), last_seen: now() }),
+            closed: Some(Closed {
+                is_tombstone: true,
+                database_id: Some(id),
+                presence: Some("active"),
+                revision: Some(42),
+                since: Some(now()),
+            }),
+            unchecked: vec!["/var/lib/firewall-agent/state.redb: damaged: invalid page".to_owned()],
+        };
+        check("explain", |style, out| write_people(&one, style, out));
+    }
 }

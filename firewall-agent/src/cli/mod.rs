@@ -130,7 +130,7 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
         Command::Explain { source, target, socket, directories } => {
             let settings = settings()?;
             let directories = settings.directories(directories);
-            explain::explain(settings, &directories, (&source, target.as_deref()), socket, format, out)
+            explain::explain(settings, &directories, (&source, target.as_deref()), socket, style, out)
         }
         Command::Prepare { owner, directories } => {
             prepare::prepare(&settings()?.directories(directories), owner, out)

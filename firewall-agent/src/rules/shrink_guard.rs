@@ -17,7 +17,7 @@ pub struct GuardedRanges {
     pub ranges: ManagedRanges,
     /// Guarded ranges that retain their old list, with the reason and figures. The texts start with the revision.
     pub retained: BTreeMap<RangeId, String>,
-    /// Ranges of `used` with a change that is accepted and that somebody should look at, with figures. The texts start
+    /// Ranges of `used` with an accepted change that is unusual, with figures. The texts start
     /// with the revision.
     pub notices: BTreeMap<RangeId, String>,
 }

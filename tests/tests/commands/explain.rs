@@ -168,7 +168,7 @@ fn says_whether_the_newest_file_is_in_force() {
     let (found, words) = explained(&host, "192.0.2.66", "orders");
     let of = |found: &Value, field: &str| found["file"][field].clone();
     assert_eq!((&found["in_force"]["revision"], of(&found, "state")), (&json!(1), json!("in_force")));
-    assert!(words.contains("in force  revision 1 since ") && !words.contains("  file "), "{words}");
+    assert!(words.contains("in force  revision 1, applied ") && !words.contains("  file "), "{words}");
     assert_eq!(found["refusals"], Value::Null);
 
     // A newer file with an error.
@@ -225,7 +225,7 @@ fn names_the_origin_of_a_closed_destination() {
     };
     let (left, words) = closed("192.0.2.10:20300");
     assert_eq!(left, json!([true, GONE, "removed", 2]));
-    assert!(words.starts_with("left behind by database gone: removed by revision 2, since "), "{words}");
+    assert!(words.starts_with("left behind by database gone: removed by revision 2, closed "), "{words}");
     let nobody = (json!([false, null, null, null]), "guarded port, no file claims it".to_owned());
     assert_eq!(closed("192.0.2.10:5432"), nobody);
 
@@ -234,13 +234,13 @@ fn names_the_origin_of_a_closed_destination() {
     host.until_applied("wide", 2);
     let (left, words) = closed("192.0.2.10:30100");
     assert_eq!(left, json!([true, "wide", "active", 2]));
-    assert!(words.starts_with("left behind by database wide: not in its revision 2, since "), "{words}");
+    assert!(words.starts_with("left behind by database wide: not in its revision 2, closed "), "{words}");
     std::fs::remove_file(host.dir().join("rules.d/wide.yaml")).unwrap();
     assert_eq!(host.ask(&["forget", "wide"]).code, Some(0));
     host.until("wide has left", |status| database_of(status, "wide").is_null());
     let (left, words) = closed("192.0.2.10:30101");
     assert_eq!(left, json!([true, "wide", "forgotten", 2]));
-    assert!(words.starts_with("left behind by database wide: forgotten, since "), "{words}");
+    assert!(words.starts_with("left behind by database wide: forgotten, closed "), "{words}");
 }
 
 #[test]
