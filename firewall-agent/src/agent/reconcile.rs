@@ -177,13 +177,16 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                     }
                     self.accepted.accept(file, &mut self.persisted, now, &mut changes);
                 }
-                let before = self.accepted.ranges().clone();
                 for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
+                    let accepted = self.accepted.ranges();
+                    let before = (ranges.revision != accepted.revision).then(|| accepted.clone());
                     let refused =
                         self.accepted.accept_ranges(ranges, file, &mut self.persisted, now, &mut changes);
                     reporter.ranges_refused(&self.settings.managed_ranges, refused);
+                    if let Some(before) = before {
+                        reporter.ranges_accepted(&before, self.accepted.ranges());
+                    }
                 }
-                reporter.ranges_accepted(&before, self.accepted.ranges());
                 reporter.detected(self.accepted.files(), moment.wall);
                 self.seen = Some(snapshot.mark());
                 self.is_forced = true;
