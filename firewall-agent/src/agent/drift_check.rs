@@ -73,7 +73,7 @@ impl Agent {
             self.ownership.pins = anew.context(
                 "the bpffs with the pins is unmounted: filtering continues, pins are restored after a mount",
             )?;
-            info!(event = event::DRIFT, directory = %self.pins.root().display(), "bpffs remounted, objects pinned again");
+            info!(directory = %self.pins.root().display(), event = event::DRIFT, "bpffs remounted, objects pinned again");
         }
         self.pins.create_layout()?;
         let programs = self.packet_log.restore_pins(&mut self.programs, &self.pins)?;
@@ -90,7 +90,7 @@ impl Agent {
         let drift = self.reconciler.data_plane.drift(&self.reconciler.live)?;
         let kinds: Vec<&'static str> = drift.kinds().collect();
         if !kinds.is_empty() {
-            warn!(event = event::DRIFT, kinds = kinds.join(", "), "drift repaired, rules published again");
+            warn!(kinds = kinds.join(", "), event = event::DRIFT, "drift repaired, rules published again");
             repair(&drift, &mut self.reconciler.live, &mut self.reconciler.data_plane)?;
             self.reconciler.data_plane.adopt(&self.reconciler.live)?;
         }

@@ -129,13 +129,13 @@ impl Interfaces {
         for (name, attached) in moved {
             match interfaces.name(attached.0).filter(|now| self.links.has(now)) {
                 Some(now) => {
-                    info!(event = event::LINK, interface = name, now, "interface renamed, still filtered");
+                    info!(interface = name, now, event = event::LINK, "interface renamed, still filtered");
                     if let Some(open) = self.unprotected.remove(&name) {
                         self.unprotected.insert(now.to_owned(), open);
                     }
                     self.attached.insert(now.to_owned(), attached);
                 }
-                None => warn!(event = event::LINK, interface = name, "interface removed, link detached"),
+                None => warn!(interface = name, event = event::LINK, "interface removed, link detached"),
             }
         }
     }
@@ -188,13 +188,13 @@ impl Interfaces {
         if step != Step::Made && exposed.is_none() {
             if step == Step::Updated && was_attached {
                 repairs.count("link_program");
-                warn!(event = event::DRIFT, interface = name, "link repaired, it ran another program");
+                warn!(interface = name, event = event::DRIFT, "link repaired, it ran another program");
             } else if !was_attached {
                 info!(
-                    event = event::LINK,
                     interface = name,
                     link = link.link,
                     program = link.program,
+                    event = event::LINK,
                     "link adopted"
                 );
             }
@@ -207,15 +207,15 @@ impl Interfaces {
             since.map_or(Duration::ZERO, |since| since.elapsed());
         if was_attached {
             repairs.count("link");
-            warn!(event = event::DRIFT, interface = name, "link recreated, it was detached");
+            warn!(interface = name, event = event::DRIFT, "link recreated, it was detached");
         }
         let mode = link.mode.map_or("gone", Attached::name);
         info!(
-            event = event::LINK,
             interface = name,
             mode,
             link = link.link,
             program = link.program,
+            event = event::LINK,
             "link attached"
         );
         true

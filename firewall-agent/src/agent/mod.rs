@@ -155,11 +155,11 @@ impl Agent {
         let is_new = reconciler.accepted.files().is_empty();
         let (databases, generation) = (reconciler.live.databases.len(), reconciler.live.generation);
         info!(
-            event = event::STARTED,
             version = VERSION.as_str(),
             databases,
             generation,
             stored = reconciler.accepted.files().len(),
+            event = event::STARTED,
             "programs loaded, pinned state adopted"
         );
         let named_maps = NamedMaps::new(&pins, &mut programs)?;

@@ -56,7 +56,7 @@ impl Repairs {
         match repaired {
             Ok(number) => {
                 if number > 0 {
-                    warn!(event = event::DRIFT, kind, number, "drift repaired");
+                    warn!(kind, number, event = event::DRIFT, "drift repaired");
                     *self.counts.entry(kind).or_default() += number;
                     self.disturbed = true;
                 }

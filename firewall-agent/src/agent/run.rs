@@ -152,9 +152,9 @@ impl Agent {
             Verb::Attach {} => self.attach(),
         };
         match &done {
-            Ok(done) => info!(event = event::COMMAND, done, "control request done"),
+            Ok(done) => info!(done, event = event::COMMAND, "control request done"),
             Err(error) => {
-                warn!(event = event::COMMAND, error = format!("{error:#}"), "control request failed");
+                warn!(error = format!("{error:#}"), event = event::COMMAND, "control request failed");
             }
         }
         if matches!(request.verb, Verb::Detach {} | Verb::Attach {}) {

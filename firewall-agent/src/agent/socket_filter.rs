@@ -80,13 +80,13 @@ impl SocketFilter {
         self.attached = true;
         match step {
             Step::Unchanged if was_attached => {}
-            Step::Unchanged => info!(event = event::LINK, %mode, %cgroup, "socket filter adopted"),
+            Step::Unchanged => info!(%mode, %cgroup, event = event::LINK, "socket filter adopted"),
             Step::Updated | Step::Made if was_attached => {
                 repairs.count("socket_link");
-                warn!(event = event::DRIFT, %mode, %cgroup, "socket filter repaired");
+                warn!(%mode, %cgroup, event = event::DRIFT, "socket filter repaired");
             }
-            Step::Updated => info!(event = event::LINK, %mode, %cgroup, "socket filter updated"),
-            Step::Made => info!(event = event::LINK, %mode, %cgroup, "socket filter attached"),
+            Step::Updated => info!(%mode, %cgroup, event = event::LINK, "socket filter updated"),
+            Step::Made => info!(%mode, %cgroup, event = event::LINK, "socket filter attached"),
         }
         Ok(())
     }

@@ -110,10 +110,10 @@ impl StatusReporter {
         }
         for (path, Rejection { cause, message }) in changed(&rejected, &self.rejected) {
             error!(
-                event = event::REJECTED,
                 file = path_text(path),
                 cause = cause.name(),
                 error = message,
+                event = event::REJECTED,
                 "rule file rejected, previous revision stays in force"
             );
         }
@@ -131,10 +131,10 @@ impl StatusReporter {
     pub fn accepted(&self, candidate: &Candidate) {
         let Candidate { path, rules, .. } = candidate;
         info!(
-            event = event::ACCEPTED,
             database = %rules.id,
             revision = rules.revision,
             file = path_text(path),
+            event = event::ACCEPTED,
             "rule file accepted"
         );
     }
@@ -144,7 +144,7 @@ impl StatusReporter {
         for (range, (added, removed)) in now.changes(before) {
             let (revision, prefixes) =
                 (now.revision, now.ranges.get(&range).map_or(0, |one| one.cidrs.len()));
-            info!(event = event::RANGE, %range, revision, prefixes, added, removed, "managed range changed");
+            info!(%range, revision, prefixes, added, removed, event = event::RANGE, "managed range changed");
         }
     }
 
@@ -155,10 +155,10 @@ impl StatusReporter {
         }
         for Rejection { cause, message } in &rejections {
             error!(
-                event = event::REJECTED,
                 file = path_text(path),
                 cause = cause.name(),
                 error = message,
+                event = event::REJECTED,
                 "managed ranges rejected, previous lists stay in force"
             );
         }
@@ -207,18 +207,18 @@ impl StatusReporter {
             observed.revision = stamp.revision;
             let (apply_ms, generation) = (observed.apply_ms, stamp.generation);
             info!(
-                event = event::IN_FORCE,
                 database = %id,
                 revision = stamp.revision,
                 generation,
                 apply_ms,
+                event = event::IN_FORCE,
                 "revision in force"
             );
         }
         let in_force = live.slots();
         self.observed.retain(|id, _| desired.databases.contains_key(id) || in_force.contains_key(id));
         for id in &published.removed {
-            info!(event = event::REMOVED, database = %id, "database removed, its endpoints stay closed");
+            info!(database = %id, event = event::REMOVED, "database removed, its endpoints stay closed");
         }
         let unresolved = desired.unresolved();
         for id in desired.databases.keys() {

@@ -48,7 +48,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let (_, Published { mut failed, errors, .. }) = self.put_in_force(opened, now);
         self.force();
         let durable = self.flush();
-        info!(event = event::REMOVED, database = %id, "database forgotten");
+        info!(database = %id, event = event::REMOVED, "database forgotten");
         // Another database without room is no failure of this one's.
         if let Some(error) = errors.into_iter().chain(failed.remove(id)).next() {
             return Err(error);

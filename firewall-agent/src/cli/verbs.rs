@@ -120,7 +120,7 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                 }),
                 Verb::PacketLog { .. } => bail!("packet-log: needs a running daemon"),
             }
-            .inspect(|done| info!(event = event::COMMAND, done, "command done without a daemon"))
+            .inspect(|done| info!(done, event = event::COMMAND, "command done without a daemon"))
             .into()
         }
     };

@@ -208,10 +208,10 @@ impl Conditions {
             if !stays {
                 let was = state.message.as_str();
                 info!(
-                    event = event::CONDITION,
                     condition = condition.name(),
                     subject,
                     was,
+                    event = event::CONDITION,
                     "condition cleared"
                 );
             }
@@ -232,10 +232,10 @@ impl Conditions {
         // A message that only changes in its numbers, such as a count of seconds, is no transition.
         if before.is_none_or(|before| essence(&before.message) != essence(&message)) {
             error!(
-                event = event::CONDITION,
                 condition = condition.name(),
                 subject = key.1,
                 error = message,
+                event = event::CONDITION,
                 "condition raised"
             );
         }
