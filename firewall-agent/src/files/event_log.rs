@@ -1,6 +1,6 @@
 //! Durable history of events: JSON lines in `<state_dir>/events.jsonl`, at most two files of bounded size.
 //!
-//! The history decides nothing, hence it is not in the store: a line that the disk refuses is lost, and delays nobody.
+//! The history decides nothing, hence it is not in the store: a line that the disk refuses is lost, and delays nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};

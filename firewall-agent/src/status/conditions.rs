@@ -68,7 +68,7 @@ pub enum Condition {
     LargeSegments,
     /// The sessions of revoked sources are not reset, as configured.
     SessionReset,
-    /// A managed range in use has changed unusually, and nobody has acknowledged it; one per range.
+    /// An unusual change of a managed range in use is not acknowledged; one per range.
     RangeChange,
 }
 

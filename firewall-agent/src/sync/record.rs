@@ -85,7 +85,7 @@ pub enum Record {
     ClockMark(Timestamp),
     /// The time of `detach`; absent while attached.
     Detached(Timestamp),
-    /// An unusual change of a managed range in force that nobody has acknowledged.
+    /// An unusual change of a managed range in force, not acknowledged yet.
     RangeNotice(RangeId, String),
 }
 
