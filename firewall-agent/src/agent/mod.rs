@@ -58,7 +58,6 @@ use crate::files::signature_verifier::SignatureVerifier;
 use crate::host::clock::Moment;
 use crate::http::SharedState;
 use crate::status::{Condition, Status, event};
-
 use crate::sync::{DataPlane as _, StateStore as _};
 use crate::version::VERSION;
 

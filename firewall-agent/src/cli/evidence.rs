@@ -102,9 +102,9 @@ impl Evidence {
         let (copied, live) = (directories.clone(), live.clone());
         thread::spawn(move || {
             let pushed = PushedFiles::read(&settings, &copied, &[], &limits, &live);
-            // The receiver has given up if nobody listens.
             let pushed = pushed.map_err(|error| format!("{error:#}"));
             let history = read_events(&copied.state_dir).unwrap_or_default();
+            // After the time-out there is no receiver.
             let _ = sender.send((pushed, read_status_file(&copied).ok(), history));
         });
         let hangs =
@@ -154,11 +154,10 @@ impl Evidence {
         let revision = report.and_then(|report| report.database()).map(|rules| rules.revision);
         let (state, errors) = match (admitted, report) {
             (Some(candidate), _) => {
-                let slot = live.slot(id).and_then(|slot| live.databases.get(&slot));
-                let in_force = slot.and_then(|database| database.stamp.as_ref()).map(|stamp| stamp.revision);
+                let revision = in_force(id, live).map(|live| live.revision);
                 let is_in_force = match candidate.rules.state {
-                    State::Active => in_force == Some(candidate.rules.revision),
-                    State::Removed => slot.is_none(),
+                    State::Active => revision == Some(candidate.rules.revision),
+                    State::Removed => live.slot(id).is_none(),
                 };
                 (if is_in_force { FileState::InForce } else { FileState::NotInForce }, Vec::new())
             }
@@ -199,13 +198,11 @@ impl Evidence {
 
     /// The origin of a closed destination.
     pub fn closed(&self, to: &Destination, live: &Live) -> Closed {
-        let endpoints = &live.table.endpoints;
-        let everywhere = to.everywhere();
-        let entry = endpoints.get(to).or_else(|| endpoints.get(&everywhere));
+        let entry = live.table.endpoints.deciding(to);
         let pushed = self.pushed.as_ref().ok();
         let owner = pushed.and_then(|pushed| {
             let claims = pushed.persisted.claims();
-            claims.claimant(to).or_else(|| claims.claimant(&everywhere)).cloned()
+            claims.claimant(to).or_else(|| claims.claimant(&to.everywhere())).cloned()
         });
         let floor = owner.as_ref().zip(pushed).map(|(id, pushed)| pushed.persisted.floor(id));
         let revision = floor.filter(|revision| *revision > 0);

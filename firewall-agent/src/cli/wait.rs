@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use jiff::SignedDuration;
 
-use super::evidence::{Evidence, FileState};
+use super::evidence::{Evidence, FileState, RevisionInForce, in_force};
 use super::known_databases::KnownDatabases;
 use super::settings::{Located, Settings};
 use super::style::time;
@@ -47,14 +47,13 @@ pub(super) fn wait(
     let started = Instant::now();
     loop {
         let known = match Kernel::open(&directories.bpffs_dir).and_then(|kernel| kernel.live()) {
-            Ok(live) => {
-                let id = named(directories, database, &live)?;
-                if let Some(done) = reached(directories, &id, *revision, &live) {
+            Ok(live) => match look(directories, database, *revision, &live)? {
+                Look::Reached(done) => {
                     writeln!(out, "{done}")?;
                     return Ok(Exit::Done);
                 }
-                Ok((id, live))
-            }
+                Look::Waiting(id) => Ok((id, live)),
+            },
             Err(error) => Err(format!("{error:#}")),
         };
         if started.elapsed() >= timeout {
@@ -69,38 +68,48 @@ pub(super) fn wait(
     }
 }
 
-/// The database that the argument names; an id that nothing knows yet names itself.
-fn named(directories: &Located, database: &str, live: &Live) -> Result<DatabaseId, BadInput> {
-    let known = KnownDatabases::live(live);
-    if let Ok(id) = known.find(database) {
-        return Ok(id.clone());
-    }
-    let known = KnownDatabases::stored(&directories.state_dir, live).unwrap_or(known);
-    known.find_or_parse(database)
+/// State of the wait at one moment.
+enum Look {
+    /// The revision or a newer one decides about the database's packets: the line to print.
+    Reached(String),
+    Waiting(DatabaseId),
 }
 
-/// The line to print when the revision or a newer one decides about the database's packets.
-fn reached(directories: &Located, id: &DatabaseId, revision: u64, live: &Live) -> Option<String> {
-    if let Some(database) = live.slot(id).and_then(|slot| live.databases.get(&slot)) {
-        let stamp = database.stamp.as_ref().filter(|stamp| stamp.revision >= revision)?;
-        let (in_force, generation, since) = (stamp.revision, stamp.generation, time(stamp.applied_at));
-        return Some(format!(
-            "database {id}: revision {in_force} in force since {since}, generation {generation}"
+/// Looks at the kernel, and at the store for a database that the kernel does not have.
+fn look(directories: &Located, database: &str, revision: u64, live: &Live) -> Result<Look, BadInput> {
+    let known = KnownDatabases::live(live);
+    if let Ok(id) = known.find(database) {
+        let reached = in_force(id, live).filter(|live| live.revision >= revision);
+        return Ok(reached.map_or_else(
+            || Look::Waiting(id.clone()),
+            |RevisionInForce { revision, generation, applied_at }| {
+                let since = time(applied_at);
+                Look::Reached(format!(
+                    "database {id}: revision {revision} in force since {since}, generation {generation}"
+                ))
+            },
         ));
     }
+    let Ok(records) = LastGoodStore::new(StateFile::new(&directories.state_dir)).load() else {
+        return Ok(Look::Waiting(known.find_or_parse(database)?));
+    };
+    let (accepted, persisted, ..) = join(records, live);
+    let id = KnownDatabases::joined(&accepted, &persisted, live).find_or_parse(database)?;
     // A revision that removes the database is in force when the kernel does not have it any more.
-    let records = LastGoodStore::new(StateFile::new(&directories.state_dir)).load().ok()?;
-    let (_, persisted, ..) = join(records, live);
-    let floor = persisted.floor(id);
-    let is_removed = persisted.presence(id) == Some(Presence::Removed) && floor >= revision;
-    is_removed.then(|| format!("database {id}: removed by revision {floor}, its endpoints stay closed"))
+    let floor = persisted.floor(&id);
+    let is_removed = persisted.presence(&id) == Some(Presence::Removed) && floor >= revision;
+    if is_removed && live.slot(&id).is_none() {
+        return Ok(Look::Reached(format!(
+            "database {id}: removed by revision {floor}, its endpoints stay closed"
+        )));
+    }
+    Ok(Look::Waiting(id))
 }
 
 /// The reason for which a database is not at the awaited revision.
 fn reason(settings: Settings, directories: &Located, id: &DatabaseId, live: &Live) -> String {
-    let in_force = live.slot(id).and_then(|slot| live.databases.get(&slot)?.stamp.as_ref());
-    let in_force = in_force
-        .map_or("not in the kernel".to_owned(), |stamp| format!("revision {} is in force", stamp.revision));
+    let in_force = in_force(id, live)
+        .map_or("not in the kernel".to_owned(), |live| format!("revision {} is in force", live.revision));
     let file = Kernel::open(&directories.bpffs_dir)
         .and_then(|kernel| Evidence::read(settings, directories, &kernel, live))
         .map(|evidence| evidence.file(id, live));

@@ -35,8 +35,7 @@ impl Live {
     /// The access of a source to a destination with an address.
     #[must_use]
     pub fn access(&self, source: IpAddr, to: &Destination) -> Access {
-        let endpoints = &self.table.endpoints;
-        match endpoints.get(to).or_else(|| endpoints.get(&to.everywhere())) {
+        match self.table.endpoints.deciding(to) {
             Some(TableEntry::Open { slot, mode, .. }) => {
                 let sources = self.databases.get(slot).map(|database| &database.sources);
                 let counter = around(IpNet::from(source)).find_map(|net| sources?.get(&net));

@@ -43,6 +43,12 @@ impl Endpoints {
         self.open.get(destination).or_else(closed)
     }
 
+    /// The entry that decides about packets to a destination with an address: its own, else that of every address.
+    #[must_use]
+    pub fn deciding(&self, destination: &Destination) -> Option<&TableEntry> {
+        self.get(destination).or_else(|| self.get(&destination.everywhere()))
+    }
+
     #[must_use]
     pub fn contains_key(&self, destination: &Destination) -> bool {
         self.get(destination).is_some()

@@ -155,8 +155,7 @@ impl Live {
     /// endpoint.
     #[must_use]
     pub fn is_closed(&self, destination: &Destination) -> bool {
-        let endpoints = &self.table.endpoints;
-        match endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())) {
+        match self.table.endpoints.deciding(destination) {
             Some(entry) => *entry == TableEntry::Tombstone,
             None => self.guarded.contains(destination.port),
         }
@@ -166,9 +165,7 @@ impl Live {
     /// connections only and nothing claims it.
     #[must_use]
     pub fn admits_answers(&self, destination: &Destination) -> bool {
-        let endpoints = &self.table.endpoints;
-        let is_claimed =
-            endpoints.contains_key(destination) || endpoints.contains_key(&destination.everywhere());
+        let is_claimed = self.table.endpoints.deciding(destination).is_some();
         destination.protocol == Protocol::Tcp
             && self.guarded.new_connections().contains(destination.port)
             && !is_claimed
@@ -177,9 +174,7 @@ impl Live {
     /// Returns `true` if a destination is open for the database in `slot`, itself or by a wildcard.
     #[must_use]
     pub fn is_open(&self, destination: &Destination, slot: DatabaseSlot) -> bool {
-        let endpoints = &self.table.endpoints;
-        let entry = endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere()));
-        entry.and_then(TableEntry::slot) == Some(slot)
+        self.table.endpoints.deciding(destination).and_then(TableEntry::slot) == Some(slot)
     }
 
     /// The slot of a database, by linear search; see [`Live::slots`].

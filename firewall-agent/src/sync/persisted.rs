@@ -299,7 +299,7 @@ impl PersistedState {
         self.range_notices = notices;
     }
 
-    /// Unusual changes of managed ranges in force that nobody has acknowledged.
+    /// Unusual changes of managed ranges in force, not acknowledged yet.
     #[must_use]
     pub fn range_notices(&self) -> &BTreeMap<RangeId, String> {
         &self.range_notices

@@ -277,6 +277,11 @@ fn names_the_active_sources_that_lose_or_gain_access() {
         fs::write(&path, file.to_string()).unwrap();
         path.display().to_string()
     });
+    let affected_flows = [
+        ("203.0.113.7", "192.0.2.10:30092"),
+        ("198.51.100.9", "192.0.2.10:30092"),
+        ("198.51.100.9", "192.0.2.10:30200"),
+    ];
     let affected = |plan: &Value| -> Vec<Value> {
         let databases = plan["databases"].as_array().unwrap().iter();
         let sources = databases.flat_map(|one| one["sources"].as_array().unwrap());
@@ -309,6 +314,20 @@ fn names_the_active_sources_that_lose_or_gain_access() {
         // The control: the files in force take nothing from anybody.
         assert_eq!(affected(&host.json(&["plan"])), [Value::Null; 0]);
     }
+    // The kernel decides as the plan says: before the files, and with them.
+    let verdicts = || {
+        affected_flows
+            .map(|(source, endpoint)| host.json(&["explain", source, endpoint])[0]["verdict"].clone())
+    };
+    assert_eq!(verdicts(), ["pass", "drop", "pass"]);
+    for name in ["watched", "orders"] {
+        let next = fs::read_to_string(host.dir().join(format!("{name}-next.yaml"))).unwrap();
+        host.write(&format!("{name}.yaml"), next);
+    }
+    host.start();
+    host.until_revision(WATCHED, 2);
+    host.until_revision(ORDERS, 2);
+    assert_eq!(verdicts(), ["drop", "pass", "drop"]);
 }
 
 #[test]

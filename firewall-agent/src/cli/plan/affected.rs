@@ -85,7 +85,5 @@ pub(super) fn find(
 }
 
 fn database_at<'a>(to: &Destination, live: &'a Live) -> Option<&'a DatabaseId> {
-    let endpoints = &live.table.endpoints;
-    let entry = endpoints.get(to).or_else(|| endpoints.get(&to.everywhere()))?;
-    live.databases.get(&entry.slot()?).map(|database| &database.id)
+    live.databases.get(&live.table.endpoints.deciding(to)?.slot()?).map(|database| &database.id)
 }
