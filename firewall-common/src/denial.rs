@@ -32,7 +32,8 @@ pub struct Denial {
     pub protocol: u8,
     /// [`crate::IPV4`], [`crate::IPV6`], or 0 when the addresses are not known.
     pub family: u8,
-    /// The rule counter of the packet, a database's default counter; [`crate::NO_RULE`] when no database decided.
+    /// The rule counter of the packet, a database's default counter or that of a block; [`crate::NO_RULE`] when neither
+    /// decided.
     pub counter: u32,
     /// Number of the [`crate::Reason`].
     pub reason: u8,

@@ -121,14 +121,34 @@ pub const COUNTER_INTERNAL: u32 = 3;
 
 /// [`RuleRecord::kind`]: one prefix of a `managed_range` rule; the tries map the prefix to it.
 pub const COUNTER_PREFIX: u32 = 4;
+/// [`RuleRecord::kind`]: a range of the blocked ranges; belongs to no database.
+pub const COUNTER_BLOCKED_RANGE: u32 = 5;
+/// [`RuleRecord::kind`]: a local block of the overlay; belongs to no database, also if it concerns only one.
+pub const COUNTER_LOCAL_BLOCK: u32 = 6;
+/// [`RuleRecord::kind`]: a source that the overlay allows.
+pub const COUNTER_LOCAL_ALLOW: u32 = 7;
+
+/// [`RuleRecord::database`] of a counter that belongs to no database.
+pub const NO_DATABASE: u32 = u32::MAX;
+
+/// Index of a block list in the outer maps: the blocked ranges.
+pub const BLOCKED_RANGES: u32 = 0;
+/// Index of a block list in the outer maps: the local blocks of the overlay.
+pub const LOCAL_BLOCKS: u32 = 1;
+/// Number of block lists.
+pub const BLOCK_LISTS: u32 = 2;
+
+/// First word of a block list's key: the entry refuses its source at every endpoint. Any other value is a database slot;
+/// no slot has this number. The prefix length of a key covers this word, too.
+pub const EVERY_ENDPOINT: u32 = u32::MAX;
 
 /// Metadata of a rule counter. Texts are UTF-8, padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct RuleRecord {
-    /// The database slot that the rule belongs to.
+    /// The database slot that the rule belongs to, or [`NO_DATABASE`].
     pub database: u32,
-    /// [`COUNTER_DEFAULT`], [`COUNTER_CUSTOM`], [`COUNTER_MANAGED`], [`COUNTER_INTERNAL`] or [`COUNTER_PREFIX`].
+    /// One of the `COUNTER_…` numbers.
     pub kind: u32,
     /// Rule id; empty for the default counter, the canonical CIDR for an internal range.
     pub id: [u8; 64],

@@ -144,6 +144,11 @@ shared_maps! {
     SOURCES_V4: u32 => u32 { decides: true, entries: Entries::Databases }
     /// Array of maps: IPv6 allow lists by database slot, tries of four words to a rule counter.
     SOURCES_V6: u32 => u32 { decides: true, entries: Entries::Databases }
+    /// Array of maps: the IPv4 block lists, tries of two words (database slot or [`crate::EVERY_ENDPOINT`], address) to a
+    /// rule counter.
+    BLOCKED_V4: u32 => u32 { decides: true }
+    /// Array of maps: the IPv6 block lists, tries of five words to a rule counter.
+    BLOCKED_V6: u32 => u32 { decides: true }
     /// Packets and bytes by reason, per CPU.
     REASONS: u32 => Tally { migrated: true }
     /// Packets, bytes and last hit by rule counter, per CPU.

@@ -26,11 +26,13 @@ pub enum Reason {
     NoPort = 8,
     /// A later fragment from a source that no database at the address allows.
     Fragment = 9,
+    /// The source is in a block list, of every endpoint or of the database.
+    Blocked = 10,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NotIp,
         Self::VlanDepth,
         Self::Malformed,
@@ -41,6 +43,7 @@ impl Reason {
         Self::Closed,
         Self::NoPort,
         Self::Fragment,
+        Self::Blocked,
     ];
 
     /// Number of counters in the kernel. More than there are reasons: a new reason leaves the shape of their map as it
@@ -59,7 +62,8 @@ impl Reason {
             Self::WouldDeny => Some(Self::Closed),
             Self::Closed => Some(Self::NoPort),
             Self::NoPort => Some(Self::Fragment),
-            Self::Fragment => None,
+            Self::Fragment => Some(Self::Blocked),
+            Self::Blocked => None,
         }
     }
 
@@ -77,6 +81,7 @@ impl Reason {
             Self::Closed => "closed",
             Self::NoPort => "no_port",
             Self::Fragment => "fragment",
+            Self::Blocked => "blocked",
         }
     }
 
@@ -90,7 +95,8 @@ impl Reason {
             | Self::NoMatch
             | Self::Closed
             | Self::NoPort
-            | Self::Fragment => false,
+            | Self::Fragment
+            | Self::Blocked => false,
         }
     }
 
@@ -105,7 +111,8 @@ impl Reason {
             | Self::NotProtected
             | Self::Allowed
             | Self::Closed
-            | Self::NoPort => false,
+            | Self::NoPort
+            | Self::Blocked => false,
         }
     }
 

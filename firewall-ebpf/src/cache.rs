@@ -52,6 +52,7 @@ pub fn decision(entry: &CachedVerdict, flow: &Flow, generation: u64) -> Option<D
         ALLOWED => Reason::Allowed,
         NO_MATCH => Reason::NoMatch,
         WOULD_DENY => Reason::WouldDeny,
+        BLOCKED => Reason::Blocked,
         _ => Reason::Closed,
     };
     Some(Decision { reason, rule })
@@ -60,6 +61,7 @@ pub fn decision(entry: &CachedVerdict, flow: &Flow, generation: u64) -> Option<D
 const ALLOWED: u32 = Reason::Allowed as u32;
 const NO_MATCH: u32 = Reason::NoMatch as u32;
 const WOULD_DENY: u32 = Reason::WouldDeny as u32;
+const BLOCKED: u32 = Reason::Blocked as u32;
 
 /// Returns whether the entry is stale.
 #[inline(always)]

@@ -146,11 +146,15 @@ pub fn row<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<&'a Endpoint> {
     }
 }
 
-/// The verdict, and whether it needed a trie lookup.
+/// The verdict, and whether it needed a lookup in the trie of the database.
 #[inline(always)]
 fn by_source<'a>(flow: &Flow, maps: impl Maps<'a>, endpoint: &Endpoint) -> (Decision, bool) {
     if endpoint.mode == TOMBSTONE {
         return (Decision::without_rule(Reason::Closed), false);
+    }
+    let block = maps.block(flow, endpoint.slot);
+    if block.is_found() != 0 {
+        return (Decision { reason: Reason::Blocked, rule: block.rule() }, false);
     }
     let searched = maps.may_allow(flow, endpoint.slot);
     let rule = if searched { maps.source_rule(flow, endpoint.slot) } else { None };

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use bytemuck::Zeroable as _;
 use firewall_common::{
-    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, IPV4,
-    MAX_MEMBERS, PortWord, fast_path, packet::Flow,
+    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, EVERY_ENDPOINT, Endpoint, EndpointKey,
+    IPV4, MAX_MEMBERS, PortWord, fast_path, packet::Flow,
 };
 
 use crate::cache::Caches;
-use crate::lookup::{Entries, Maps, Table};
+use crate::lookup::{Block, Entries, Maps, Table};
 use crate::portless::PortlessWalk;
 
 /// Number of TCP.
@@ -32,6 +32,8 @@ pub struct FakeMaps {
     pub allowed: BTreeMap<(u32, u32), u32>,
     /// First words of the sources that the prefilter lets through besides the allowed ones.
     pub false_positives: Vec<u32>,
+    /// First words of the blocked sources, by slot or [`firewall_common::EVERY_ENDPOINT`], and the rule counter of each.
+    pub blocked: BTreeMap<(u32, u32), u32>,
     /// Lookups in the endpoint table.
     pub rows: Cell<u32>,
     /// Lookups in the tries.
@@ -117,6 +119,15 @@ impl<'a> Maps<'a> for &'a FakeMaps {
     fn source_rule(self, flow: &Flow, slot: u32) -> Option<u32> {
         self.searches.set(self.searches.get() + 1);
         self.allowed.get(&(slot, flow.source[0])).copied()
+    }
+
+    fn block(self, flow: &Flow, slot: u32) -> Block {
+        let scopes = [EVERY_ENDPOINT, slot];
+        Block::new(scopes.into_iter().find_map(|scope| self.blocked.get(&(scope, flow.source[0])).copied()))
+    }
+
+    fn blocked_at_member(self, flow: &Flow, slot: u32) -> Option<u32> {
+        self.blocked.get(&(slot, flow.source[0])).copied()
     }
 
     fn walk_members(self, walk: &mut PortlessWalk<'a, Self>) {

@@ -5,6 +5,34 @@ use firewall_common::{ADDRESS_INDEX, ANY_FAMILY, Endpoint, EndpointKey, PortWord
 
 use crate::portless::PortlessWalk;
 
+/// Result of a lookup in the block lists, as one number: a function of the kernel's program returns no more.
+#[derive(Clone, Copy)]
+pub struct Block(pub u64);
+
+impl Block {
+    const FOUND: u64 = 1 << 32;
+
+    #[inline(always)]
+    pub fn new(rule: Option<u32>) -> Self {
+        Self(match rule {
+            Some(rule) => Self::FOUND | u64::from(rule),
+            None => 0,
+        })
+    }
+
+    /// 1 if an entry refuses the source, 0 otherwise.
+    #[inline(always)]
+    pub fn is_found(self) -> u32 {
+        (self.0 >> 32) as u32 & 1
+    }
+
+    /// The rule counter of the entry.
+    #[inline(always)]
+    pub fn rule(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 /// The published maps. `'a` is the time for which their values stay readable.
 pub trait Maps<'a>: Copy {
     type Table: Table<'a>;
@@ -25,6 +53,12 @@ pub trait Maps<'a>: Copy {
     /// The rule counter of the longest prefix that contains the flow's source, in the database's allow list of its
     /// family.
     fn source_rule(self, flow: &Flow, slot: u32) -> Option<u32>;
+    /// The block list's entry that refuses the flow's source at endpoints of this database, or (with
+    /// [`firewall_common::EVERY_ENDPOINT`]) at every endpoint.
+    fn block(self, flow: &Flow, slot: u32) -> Block;
+    /// The rule counter of an entry that refuses it at endpoints of this database alone. Without a function call, for which
+    /// the walk over the members has no room on the stack.
+    fn blocked_at_member(self, flow: &Flow, slot: u32) -> Option<u32>;
     /// Calls [`PortlessWalk::evaluate`] with the numbers 0, 1, … up to [`firewall_common::MAX_MEMBERS`], until it returns
     /// `false`.
     fn walk_members(self, walk: &mut PortlessWalk<'a, Self>);

@@ -109,7 +109,8 @@ fn filter(ctx: &XdpContext) -> u32 {
         | Reason::NoMatch
         | Reason::Closed
         | Reason::NoPort
-        | Reason::Fragment => XDP_DROP,
+        | Reason::Fragment
+        | Reason::Blocked => XDP_DROP,
     };
     if !is_on(fast_path::UNRECORDED) {
         sample(&decision, action, now, ctx);
@@ -144,7 +145,8 @@ pub fn socket_filter(ctx: SkBuffContext) -> i32 {
         | Reason::NoMatch
         | Reason::Closed
         | Reason::NoPort
-        | Reason::Fragment => {
+        | Reason::Fragment
+        | Reason::Blocked => {
             if socket_filter_is(socket_filter_bits::ENFORCE) {
                 DROP
             } else {

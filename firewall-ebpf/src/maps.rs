@@ -9,9 +9,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use firewall_common::{
-    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE, DatabaseRecord, Denial,
-    Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord, SOCKET_DENIALS_SIZE,
-    SOCKET_TRAFFIC_SIZE, Sampler, SocketDenial, SocketMark, SocketTraffic, SourceFilter, Tally,
+    BLOCK_LISTS, CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE,
+    DatabaseRecord, Denial, Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord,
+    SOCKET_DENIALS_SIZE, SOCKET_TRAFFIC_SIZE, Sampler, SocketDenial, SocketMark, SocketTraffic, SourceFilter,
+    Tally,
 };
 
 use crate::{clock::Tick, socket_storage::InheritedStorage};
@@ -42,6 +43,13 @@ pub static SOURCES_V4: ArrayOfMaps<Sources<1>, 1> = ArrayOfMaps::new();
 
 #[btf_map]
 pub static SOURCES_V6: ArrayOfMaps<Sources<4>, 1> = ArrayOfMaps::new();
+
+/// A block list: the key has a scope before the `N - 1` words of the address.
+#[btf_map]
+pub static BLOCKED_V4: ArrayOfMaps<Sources<2>, { BLOCK_LISTS as usize }> = ArrayOfMaps::new();
+
+#[btf_map]
+pub static BLOCKED_V6: ArrayOfMaps<Sources<5>, { BLOCK_LISTS as usize }> = ArrayOfMaps::new();
 
 #[btf_map]
 pub static REASONS: PerCpuArray<Tally, { Reason::COUNTERS }> = PerCpuArray::new();

@@ -1,6 +1,8 @@
 //! Portless packets: the verdict of all databases at the destination address.
 
-use firewall_common::{EVERY_DATABASE, EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow};
+use firewall_common::{
+    EVERY_DATABASE, EVERY_ENDPOINT, EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow,
+};
 
 use crate::{
     decide::Decision,
@@ -17,26 +19,38 @@ pub enum PortlessRule {
     Every,
 }
 
-/// Input and result of the walk over the address index.
+/// A database was evaluated.
+const EVALUATED: u32 = 1;
+/// Something at the address is closed.
+const CLOSED: u32 = 2;
+/// A block list refuses the source at a database.
+const BLOCKED: u32 = 4;
+/// A block list refuses the source at every database.
+const BLOCKED_EVERYWHERE: u32 = 8;
+/// An enforcing database does not allow the source.
+const REFUSED: u32 = 16;
+/// The rule is [`PortlessRule::Every`].
+const EVERY: u32 = 32;
+
+/// Input and result of the walk over the address index. Its size is bounded by the stack: 512 bytes for the frames of all
+/// functions in a chain of calls, each rounded up to 32 bytes where the kernel has no newer rule. The counters that start
+/// at 0 stand together at an offset of 8 bytes: the compiler stores both at once, and the verifier wants that aligned.
 #[repr(C)]
 pub struct PortlessWalk<'a, M: Maps<'a>> {
     maps: M,
     table: M::Table,
     flow: Flow,
     key: EndpointKey,
-    /// A [`PortlessRule`] as a plain number: with an enum, the compiler turns a comparison into arithmetic with bounds
-    /// that the verifier does not follow.
-    rule: u32,
-    /// 1 once a database was evaluated.
-    evaluated: u32,
     /// The rule counter of a database that allows the source.
     allowing: u32,
     /// The default counter of a database in monitor mode that does not allow it.
     monitoring: u32,
-    /// The default counter of an enforcing database that does not allow it.
+    /// [`EVERY`], and the other bits as far as the walk has met them. Bits of a plain number: with enums, the compiler turns
+    /// comparisons into arithmetic with bounds that the verifier does not follow.
+    met: u32,
+    /// The default counter of an enforcing database that does not allow it ([`REFUSED`]); else the rule counter of the
+    /// block list's entry that refuses it.
     refusing: u32,
-    /// 1 when something at the address is closed.
-    closed: u32,
 }
 
 #[inline(always)]
@@ -59,6 +73,8 @@ pub fn decide_by_every_database<'a, M: Maps<'a>>(flow: &Flow, maps: M) -> Decisi
         Decision { reason: Reason::Allowed, rule: walk.allowing }
     } else if walk.monitoring != NO_RULE {
         Decision { reason: Reason::WouldDeny, rule: walk.monitoring }
+    } else if walk.met & (EVALUATED | BLOCKED | REFUSED) == EVALUATED | BLOCKED {
+        Decision { reason: Reason::Blocked, rule: walk.refusing }
     } else {
         Decision::without_rule(Reason::Closed)
     }
@@ -67,17 +83,19 @@ pub fn decide_by_every_database<'a, M: Maps<'a>>(flow: &Flow, maps: M) -> Decisi
 impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
     #[inline(always)]
     fn new(flow: &Flow, maps: M, table: M::Table, key: EndpointKey, rule: PortlessRule) -> Self {
+        let block = maps.block(flow, EVERY_ENDPOINT);
+        // Without a branch: the verifier would follow the walk on both ways.
+        let met = block.is_found() * (BLOCKED | BLOCKED_EVERYWHERE);
+        let every = if rule == PortlessRule::Every { EVERY } else { 0 };
         Self {
             maps,
             table,
             flow: *flow,
             key,
-            rule: rule as u32,
-            evaluated: 0,
+            met: met | every,
             allowing: NO_RULE,
             monitoring: NO_RULE,
-            refusing: NO_RULE,
-            closed: 0,
+            refusing: block.rule(),
         }
     }
 
@@ -87,14 +105,24 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
         self.key.port = row as u16;
         let Some(member) = self.table.row(&self.key) else { return false };
         if member.mode == TOMBSTONE {
-            self.closed = 1;
+            self.met |= CLOSED;
             return true;
         }
-        self.evaluated = 1;
+        self.met |= EVALUATED;
+        if self.met & BLOCKED_EVERYWHERE != 0 {
+            return false;
+        }
+        if let Some(rule) = self.maps.blocked_at_member(&self.flow, member.slot) {
+            if self.met & REFUSED == 0 {
+                self.refusing = rule;
+            }
+            self.met |= BLOCKED;
+            return self.met & EVERY == 0;
+        }
         match self.maps.source_rule(&self.flow, member.slot) {
             Some(rule) => {
                 self.allowing = rule;
-                self.rule != PortlessRule::Any as u32
+                self.met & EVERY != 0
             }
             None if member.mode == MONITOR => {
                 self.monitoring = member.default_counter;
@@ -102,7 +130,8 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
             }
             None => {
                 self.refusing = member.default_counter;
-                self.rule != PortlessRule::Every as u32
+                self.met |= REFUSED;
+                self.met & EVERY == 0
             }
         }
     }
@@ -110,19 +139,25 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
     #[inline(always)]
     fn decision(&self, rule: PortlessRule) -> Decision {
         match rule {
-            PortlessRule::Any if self.evaluated == 0 => Decision::without_rule(Reason::NotProtected),
+            PortlessRule::Any if self.met & EVALUATED == 0 => Decision::without_rule(Reason::NotProtected),
             PortlessRule::Any if self.allowing != NO_RULE => {
                 Decision { reason: Reason::Allowed, rule: self.allowing }
             }
             PortlessRule::Any if self.monitoring != NO_RULE => {
                 Decision { reason: Reason::WouldDeny, rule: self.monitoring }
             }
-            PortlessRule::Any => Decision { reason: Reason::Fragment, rule: self.refusing },
-            PortlessRule::Every if self.closed != 0 => Decision::without_rule(Reason::NoPort),
-            PortlessRule::Every if self.refusing != NO_RULE => {
+            PortlessRule::Any if self.met & REFUSED != 0 => {
+                Decision { reason: Reason::Fragment, rule: self.refusing }
+            }
+            PortlessRule::Any => Decision { reason: Reason::Blocked, rule: self.refusing },
+            PortlessRule::Every if self.met & CLOSED != 0 => Decision::without_rule(Reason::NoPort),
+            PortlessRule::Every if self.met & EVALUATED == 0 => Decision::without_rule(Reason::NotProtected),
+            PortlessRule::Every if self.met & REFUSED != 0 => {
                 Decision { reason: Reason::NoPort, rule: self.refusing }
             }
-            PortlessRule::Every if self.evaluated == 0 => Decision::without_rule(Reason::NotProtected),
+            PortlessRule::Every if self.met & BLOCKED != 0 => {
+                Decision { reason: Reason::Blocked, rule: self.refusing }
+            }
             PortlessRule::Every if self.monitoring != NO_RULE => {
                 Decision { reason: Reason::WouldDeny, rule: self.monitoring }
             }

@@ -193,6 +193,7 @@ fn by_every_database<'a>(flow: &Flow, maps: impl Maps<'a>, mark: Option<&mut Soc
         let reason = match answer >> 24 {
             ALLOWED => Reason::Allowed,
             WOULD_DENY => Reason::WouldDeny,
+            BLOCKED => Reason::Blocked,
             _ => Reason::Closed,
         };
         return Decision { reason, rule: answer & 0x00ff_ffff };
@@ -209,6 +210,7 @@ fn by_every_database<'a>(flow: &Flow, maps: impl Maps<'a>, mark: Option<&mut Soc
 
 const ALLOWED: u32 = Reason::Allowed as u32;
 const WOULD_DENY: u32 = Reason::WouldDeny as u32;
+const BLOCKED: u32 = Reason::Blocked as u32;
 
 /// The word of a port in network byte order, and the port's bit.
 #[inline(always)]

@@ -34,6 +34,7 @@ fn decision(answer: u32) -> Decision {
         WOULD_DENY => Reason::WouldDeny,
         CLOSED => Reason::Closed,
         NO_PORT => Reason::NoPort,
+        BLOCKED => Reason::Blocked,
         _ => Reason::NotProtected,
     };
     Decision { reason, rule: answer & 0x00ff_ffff }
@@ -44,6 +45,7 @@ const NO_MATCH: u32 = Reason::NoMatch as u32;
 const WOULD_DENY: u32 = Reason::WouldDeny as u32;
 const CLOSED: u32 = Reason::Closed as u32;
 const NO_PORT: u32 = Reason::NoPort as u32;
+const BLOCKED: u32 = Reason::Blocked as u32;
 
 /// Answers with [`Reason::answer`].
 #[unsafe(no_mangle)]

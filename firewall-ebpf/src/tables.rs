@@ -4,17 +4,17 @@ use core::ffi::c_void;
 
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_loop};
 use firewall_common::{
-    CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, FILTER_WORDS, IPV4, MAX_MEMBERS, PortWord,
-    fast_path, filter_bit_v4, filter_bit_v6, packet::Flow,
+    BLOCKED_RANGES, CachedEndpoint, CachedVerdict, EVERY_ENDPOINT, Endpoint, EndpointKey, FILTER_WORDS, IPV4,
+    LOCAL_BLOCKS, MAX_MEMBERS, PortWord, fast_path, filter_bit_v4, filter_bit_v6, packet::Flow,
 };
 
 use crate::{
     accelerations::is_on,
     cache::Caches,
-    lookup::{Entries, Maps, Table},
+    lookup::{Block, Entries, Maps, Table},
     maps::{
-        ENDPOINT_CACHE, ENDPOINTS, EndpointTable, GENERATION, NEW_CONNECTIONS, PORTS, PREFILTER_V4,
-        PREFILTER_V6, SOURCES_V4, SOURCES_V6, VERDICTS,
+        BLOCKED_V4, BLOCKED_V6, ENDPOINT_CACHE, ENDPOINTS, EndpointTable, GENERATION, NEW_CONNECTIONS, PORTS,
+        PREFILTER_V4, PREFILTER_V6, SOURCES_V4, SOURCES_V6, VERDICTS,
     },
     portless::PortlessWalk,
 };
@@ -92,6 +92,16 @@ impl Maps<'static> for KernelMaps {
         }
     }
 
+    #[inline(always)]
+    fn block(self, flow: &Flow, slot: u32) -> Block {
+        Block(find_block(flow, slot))
+    }
+
+    #[inline(always)]
+    fn blocked_at_member(self, flow: &Flow, slot: u32) -> Option<u32> {
+        in_block_list(LOCAL_BLOCKS, slot, flow)
+    }
+
     /// A loop in the kernel (5.17): the verifier follows one iteration, not each of a few hundred. The bound is one
     /// more than the members, for the tombstone.
     #[inline(always)]
@@ -99,6 +109,34 @@ impl Maps<'static> for KernelMaps {
         let walk: *mut PortlessWalk<'static, Self> = walk;
         // SAFETY: `evaluate_member` has the signature that the kernel calls, and `walk` outlives the call.
         unsafe { bpf_loop(MAX_MEMBERS + 1, evaluate_member as *mut c_void, walk.cast(), 0) };
+    }
+}
+
+/// The entry that blocks the flow's source at this database, as a [`Block`]. A global function,
+/// which the verifier checks once: inlined into each verdict, three more lookups would be more than it follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_block(flow: *const Flow, slot: u32) -> u64 {
+    // SAFETY: null, or the flow of this program run.
+    let Some(flow) = (unsafe { flow.as_ref() }) else { return Block::new(None).0 };
+    let rule = match in_block_list(BLOCKED_RANGES, EVERY_ENDPOINT, flow) {
+        Some(rule) => Some(rule),
+        None => match in_block_list(LOCAL_BLOCKS, EVERY_ENDPOINT, flow) {
+            Some(rule) => Some(rule),
+            None => in_block_list(LOCAL_BLOCKS, slot, flow),
+        },
+    };
+    Block::new(rule).0
+}
+
+/// The rule counter of the longest prefix of this scope that contains the flow's source.
+#[inline(always)]
+fn in_block_list(list: u32, scope: u32, flow: &Flow) -> Option<u32> {
+    let [first, second, third, fourth] = flow.source;
+    if flow.family == IPV4 {
+        BLOCKED_V4.get(list)?.get(&Key::new(64, [scope, first])).copied()
+    } else {
+        BLOCKED_V6.get(list)?.get(&Key::new(160, [scope, first, second, third, fourth])).copied()
     }
 }
 

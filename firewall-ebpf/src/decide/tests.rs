@@ -1,6 +1,6 @@
 use firewall_common::{
-    ADDRESS_INDEX, ANY_FAMILY, ENFORCE, Endpoint, EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE,
-    fast_path,
+    ADDRESS_INDEX, ANY_FAMILY, ENFORCE, EVERY_ENDPOINT, Endpoint, EndpointKey, MONITOR, NO_RULE, Reason,
+    TOMBSTONE, fast_path,
     packet::{Flow, Shape},
 };
 
@@ -134,6 +134,76 @@ fn shapes_without_a_port_have_their_reasons() {
     }
     let stranger = flow(STRANGER, SERVER, 0);
     assert_eq!(uncached(&maps, Shape::LaterFragment, &stranger).reason, Reason::Fragment);
+}
+
+#[test]
+fn a_blocked_source_is_refused_before_any_rule() {
+    const BLOCK: u32 = 77;
+    let member = |row| EndpointKey { port: row, protocol: ADDRESS_INDEX, ..key(&flow(0, SERVER, 0)) };
+    for (mode, scope, is_blocked) in [
+        (ENFORCE, EVERY_ENDPOINT, true),
+        (MONITOR, EVERY_ENDPOINT, true),
+        (ENFORCE, SLOT, true),
+        // Controls: a tombstone is closed to everyone, and a block at another database concerns only that one.
+        (TOMBSTONE, EVERY_ENDPOINT, false),
+        (ENFORCE, SLOT + 1, false),
+    ] {
+        let mut maps = maps(mode);
+        maps.row(member(0), database(mode));
+        let before = uncached(&maps, Shape::Port, &flow(CLIENT, SERVER, PORT));
+        maps.blocked.insert((scope, CLIENT), BLOCK);
+        let expected = if is_blocked { decided(Reason::Blocked, BLOCK) } else { before };
+        let packet = flow(CLIENT, SERVER, PORT);
+        assert_eq!(uncached(&maps, Shape::Port, &packet), expected, "mode {mode}, scope {scope}");
+        let mut caches = empty_caches();
+        for _ in 0..2 {
+            assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true), expected);
+        }
+        if mode != TOMBSTONE {
+            for shape in [Shape::LaterFragment, Shape::Unreadable] {
+                let expected = if is_blocked { expected.reason } else { Reason::Allowed };
+                assert_eq!(uncached(&maps, shape, &packet).reason, expected, "{shape:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_later_fragment_passes_where_one_database_allows_and_does_not_block_the_source() {
+    let mut maps = maps(ENFORCE);
+    let member = |row| EndpointKey { port: row, protocol: ADDRESS_INDEX, ..key(&flow(0, SERVER, 0)) };
+    maps.row(member(0), database(ENFORCE));
+    maps.row(member(1), Endpoint { slot: SLOT + 1, mode: ENFORCE, default_counter: DEFAULT + 10 });
+    maps.allowed.insert((SLOT + 1, CLIENT), RULE + 1);
+    maps.blocked.insert((SLOT, CLIENT), 77);
+    let packet = flow(CLIENT, SERVER, 0);
+    assert_eq!(uncached(&maps, Shape::LaterFragment, &packet), decided(Reason::Allowed, RULE + 1));
+    assert_eq!(uncached(&maps, Shape::Unreadable, &packet).reason, Reason::Blocked);
+    // Control: blocked at both.
+    maps.blocked.insert((EVERY_ENDPOINT, CLIENT), 78);
+    assert_eq!(uncached(&maps, Shape::LaterFragment, &packet), decided(Reason::Blocked, 78));
+}
+
+/// A flood from a blocked network has ever new sources.
+#[test]
+fn a_blocked_source_evicts_no_valid_entry() {
+    let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
+    for source in 0x100..0x8000 {
+        maps.blocked.insert((EVERY_ENDPOINT, source), 77);
+    }
+    decide(Shape::Port, &flow(CLIENT, SERVER, PORT), &maps, Some(&mut caches), || true);
+    let is_cached = |caches: &FakeCaches| caches.verdicts.iter().any(|entry| entry.flow.source[0] == CLIENT);
+    for source in 0x100..0x8000 {
+        decide(Shape::Port, &flow(source, SERVER, PORT), &maps, Some(&mut caches), || true);
+    }
+    assert!(is_cached(&caches));
+    // Control: sources that take a lookup in the trie do.
+    maps.blocked.clear();
+    maps.false_positives = (0x100..0x8000).collect();
+    for source in 0x100..0x8000 {
+        decide(Shape::Port, &flow(source, SERVER, PORT), &maps, Some(&mut caches), || true);
+    }
+    assert!(!is_cached(&caches));
 }
 
 #[test]

@@ -112,6 +112,6 @@ fn denied_and_monitored_denials_are_sampled() {
         Reason::ALL.into_iter().filter(|reason| is_refused(*reason)).map(Reason::name).collect();
     assert_eq!(
         sampled,
-        ["vlan_depth", "malformed", "no_match", "would_deny", "closed", "no_port", "fragment"]
+        ["vlan_depth", "malformed", "no_match", "would_deny", "closed", "no_port", "fragment", "blocked"]
     );
 }
