@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::files::socket::{Name, PRIVATE, bind_at};
 use crate::rules::DatabaseId;
+use crate::sync::{Expiry, OverlayAction, OverlayId};
 
 /// Longest request, in bytes.
 const LONGEST: u64 = 4096;
@@ -47,6 +48,16 @@ pub enum Verb {
     /// Detaches every interface, until `Attach`.
     Detach {},
     Attach {},
+    /// Adds an entry to the overlay.
+    AddOverlay {
+        action: OverlayAction,
+        expiry: Expiry,
+        note: String,
+    },
+    /// Drops entries of the overlay.
+    DropOverlay {
+        entries: Vec<OverlayId>,
+    },
     /// Acknowledges the changes of managed ranges.
     AcknowledgeRanges {},
     /// Starts the packet log for this number of seconds; `None` ends it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
 
-use super::file_report::{FileReport, parse};
+use super::file_report::{FileReport, RangesPaths, parse};
 use super::interfaces::Interfaces;
 use crate::bpf::{Kernel, MapSizes, Pins, Programs, attach};
 use crate::config::Config;
@@ -47,7 +47,9 @@ fn claims(config: &Config) -> BTreeSet<Destination> {
     if let Ok(mut reader) = reader {
         reader.request(BTreeSet::new());
         if let Some(snapshot) = reader.wait(FILES) {
-            let files = parse(&snapshot, &config.managed_ranges, &config.limits());
+            let blocked = config.blocked_ranges.clone().unwrap_or_default();
+            let ranges = RangesPaths { managed: &config.managed_ranges, blocked: &blocked };
+            let files = parse(&snapshot, ranges, &config.limits());
             claims.extend(files.iter().filter_map(FileReport::database).flat_map(destinations));
         }
     }

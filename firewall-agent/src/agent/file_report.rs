@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::files::scan::{ScanRequest, ScannedFile, ScannedFiles};
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::rules::{
-    self, Cause, Checked, DatabaseRules, Limits, ManagedRanges, Problem, Rejection, is_ranges_file,
-    read_database, read_ranges,
+    self, Cause, Checked, DatabaseRules, Limits, ManagedRanges, Problem, RangesKind, Rejection,
+    is_ranges_file, read_database, read_ranges,
 };
 use crate::sync::{Candidate, FileBytes, StoredFile};
 
@@ -34,7 +34,7 @@ pub struct FileReport {
 #[derive(Debug)]
 pub enum Content {
     Database(DatabaseRules),
-    Ranges(ManagedRanges),
+    Ranges(RangesKind, ManagedRanges),
 }
 
 /// An error of a file. Field names are an interface.
@@ -58,24 +58,41 @@ pub struct Note {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Database,
-    Ranges,
-    /// Managed ranges where the top level has a field `ranges`.
-    Either,
+    Ranges(RangesKind),
+    /// Ranges of this kind where the top level has a field `ranges`.
+    Either(RangesKind),
+}
+
+/// Paths of the files of ranges; empty for none.
+#[derive(Debug, Clone, Copy)]
+pub struct RangesPaths<'a> {
+    pub managed: &'a Path,
+    pub blocked: &'a Path,
+}
+
+impl RangesPaths<'_> {
+    fn none() -> RangesPaths<'static> {
+        RangesPaths { managed: Path::new(""), blocked: Path::new("") }
+    }
 }
 
 /// Parses every file of a snapshot.
 #[must_use]
-pub fn parse(snapshot: &ScannedFiles, managed_ranges: &Path, limits: &Limits) -> Vec<FileReport> {
+pub fn parse(snapshot: &ScannedFiles, ranges: RangesPaths<'_>, limits: &Limits) -> Vec<FileReport> {
     let rules =
         snapshot.rules.iter().map(|(path, seen)| FileReport::parse(path, seen, Kind::Database, limits));
-    let ranges = snapshot.ranges.iter();
-    rules.chain(ranges.map(|seen| FileReport::parse(managed_ranges, seen, Kind::Ranges, limits))).collect()
+    let managed = snapshot.ranges.iter().map(|seen| (RangesKind::Managed, ranges.managed, seen));
+    let blocked = snapshot.blocked.iter().map(|seen| (RangesKind::Blocked, ranges.blocked, seen));
+    let ranges = managed.chain(blocked);
+    rules
+        .chain(ranges.map(|(kind, path, seen)| FileReport::parse(path, seen, Kind::Ranges(kind), limits)))
+        .collect()
 }
 
 /// Reads and parses the files of `paths`, each once, within the bounds of `request`.
 ///
-/// A directory means its rule files. An explicitly named file with a top-level field `ranges` is read as managed
-/// ranges.
+/// A directory means its rule files. An explicitly named file with a top-level field `ranges` is read as blocked ranges
+/// if it has the name of the configured ones, and as managed ranges otherwise.
 #[must_use]
 pub fn read_paths(
     paths: &[PathBuf],
@@ -86,11 +103,18 @@ pub fn read_paths(
     let (mut files, mut known) = (Vec::new(), BTreeSet::new());
     for path in paths {
         let reports = if path.is_dir() {
-            let snapshot =
-                verifier.scan(&ScanRequest { rules_dir: path, managed_ranges: Path::new(""), ..*request });
+            let snapshot = verifier.scan(&ScanRequest {
+                rules_dir: path,
+                managed_ranges: Path::new(""),
+                blocked_ranges: Path::new(""),
+                ..*request
+            });
             read_directory(path, &snapshot, limits)
         } else {
-            vec![FileReport::parse(path, &verifier.read(path), Kind::Either, limits)]
+            let blocked = request.blocked_ranges.file_name();
+            let is_blocked = blocked.is_some() && path.file_name() == blocked;
+            let kind = if is_blocked { RangesKind::Blocked } else { RangesKind::Managed };
+            vec![FileReport::parse(path, &verifier.read(path), Kind::Either(kind), limits)]
         };
         files.extend(reports.into_iter().filter(|report| known.insert(report.path.clone())));
     }
@@ -100,7 +124,7 @@ pub fn read_paths(
 /// Parses the files of one directory; reports the directory itself where it is empty or cannot be listed.
 #[must_use]
 pub fn read_directory(path: &Path, snapshot: &ScannedFiles, limits: &Limits) -> Vec<FileReport> {
-    let mut reports = parse(snapshot, Path::new(""), limits);
+    let mut reports = parse(snapshot, RangesPaths::none(), limits);
     let mut directory = FileReport::new(path);
     if let Some(problem) = &snapshot.unlisted {
         directory.refuse(Rejection::new(Cause::Unreadable, problem.clone()));
@@ -134,10 +158,14 @@ impl FileReport {
         match &seen.content {
             Err(problem) => report.refuse(problem.clone()),
             Ok(bytes) => {
-                if kind == Kind::Ranges || kind == Kind::Either && is_ranges_file(bytes) {
-                    report.take(read_ranges(bytes), Content::Ranges);
-                } else {
-                    report.take(read_database(bytes, limits), Content::Database);
+                let ranges = match kind {
+                    Kind::Ranges(kind) => Some(kind),
+                    Kind::Either(kind) => is_ranges_file(bytes).then_some(kind),
+                    Kind::Database => None,
+                };
+                match ranges {
+                    Some(kind) => report.take(read_ranges(bytes), |ranges| Content::Ranges(kind, ranges)),
+                    None => report.take(read_database(bytes, limits), Content::Database),
                 }
                 let signature = seen.signature.as_ref().ok().cloned().flatten();
                 report.bytes =
@@ -181,7 +209,7 @@ impl FileReport {
     pub fn database(&self) -> Option<&DatabaseRules> {
         match &self.content {
             Some(Content::Database(rules)) => Some(rules),
-            Some(Content::Ranges(_)) | None => None,
+            Some(Content::Ranges(..)) | None => None,
         }
     }
 
@@ -192,15 +220,15 @@ impl FileReport {
         Some(Candidate { path: self.path.clone(), rules, bytes: self.bytes.clone() })
     }
 
-    /// The managed ranges of a valid file, with the file in stored form.
+    /// The ranges of a valid file, with the file in stored form.
     #[must_use]
-    pub fn ranges(&self) -> Option<(ManagedRanges, StoredFile)> {
+    pub fn ranges(&self) -> Option<(RangesKind, ManagedRanges, StoredFile)> {
         match &self.content {
-            Some(Content::Ranges(ranges)) if !self.is_refused() => {
+            Some(Content::Ranges(kind, ranges)) if !self.is_refused() => {
                 let FileBytes { content, signature } = self.bytes.clone();
-                Some((ranges.clone(), StoredFile { path: self.path.clone(), signature, content }))
+                Some((*kind, ranges.clone(), StoredFile { path: self.path.clone(), signature, content }))
             }
-            Some(Content::Ranges(_) | Content::Database(_)) | None => None,
+            Some(Content::Ranges(..) | Content::Database(_)) | None => None,
         }
     }
 }

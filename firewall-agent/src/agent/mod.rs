@@ -9,6 +9,7 @@ mod file_report;
 mod interfaces;
 mod kernel_status;
 mod load_state;
+mod overlay;
 mod packet_log;
 mod probes;
 mod read_back;
@@ -33,7 +34,9 @@ use tracing::{error, info, warn};
 
 pub use self::clock::clock_at;
 pub use self::control::{Reply, Verb, send_verb};
-pub use self::file_report::{Content, FileError, FileReport, Note, parse, read_directory, read_paths};
+pub use self::file_report::{
+    Content, FileError, FileReport, Note, RangesPaths, parse, read_directory, read_paths,
+};
 use self::interfaces::Interfaces;
 pub use self::kernel_status::{counters, report};
 pub use self::load_state::join;
@@ -42,6 +45,7 @@ use self::probes::Probes;
 pub use self::reconcile::Reconciler;
 use self::repairs::Repairs;
 pub use self::restore::{Restored, restore};
+use self::run::DoneRequest;
 pub use self::run::Signals;
 use self::session_reset::{AccessChange, PublishedAccess, SessionReset};
 use self::socket_filter::SocketFilter;
@@ -108,6 +112,8 @@ pub struct Agent {
     reader: FileReader,
     reconciler: Reconciler,
     reporter: StatusReporter,
+    /// Verbs that wait for the store before their reply.
+    unstored: Vec<DoneRequest>,
     ownership: Ownership,
     named_maps: NamedMaps,
     repairs: Repairs,
@@ -177,6 +183,7 @@ impl Agent {
             reader,
             reconciler,
             reporter,
+            unstored: Vec::new(),
             ownership,
             named_maps,
             repairs: Repairs::default(),
@@ -319,6 +326,11 @@ impl Agent {
         let notices = self.reconciler.persisted.range_notices().iter();
         let notices = notices.map(|(id, notice)| (id.to_string(), format!("range {id}: {notice}")));
         conditions.replace(Condition::RangeChange, notices);
+        let overlay = self.reconciler.persisted.overlay().entries().map(|entry| {
+            let message = format!("overlay {}: {} until {:.0}", entry.id, entry.action, entry.until);
+            (entry.id.to_string(), message)
+        });
+        conditions.replace(Condition::Overlay, overlay);
         conditions.set(Condition::Store, self.reconciler.store.problem());
         clock::set_conditions(&self.reconciler.clock, self.reconciler.synchronised, conditions);
         let hangs = self.reader.busy_for().is_some_and(|busy| busy >= SLOW_SCAN);

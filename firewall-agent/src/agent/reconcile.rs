@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::Backoff;
 use super::clock::clock_at;
-use super::file_report::{self, FileReport};
+use super::file_report::{self, FileReport, RangesPaths};
 use super::load_state::Unused;
 use super::read_back::ReadBack;
 use super::session_reset::AccessChange;
@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::files::scan::ScannedFiles;
 use crate::files::store_writer::StoreWriter;
 use crate::host::clock::Moment;
-use crate::rules::{DatabaseId, Limits};
+use crate::rules::{DatabaseId, Limits, RangesKind};
 use crate::status::Condition;
 use crate::sync::{
     AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, DatabaseSlot, Desired, Destination,
@@ -39,8 +39,8 @@ use crate::sync::{
 
 /// Longest wait of the daemon for the store before a publish.
 const STORE_PATIENCE: Duration = Duration::from_millis(100);
-/// Longest wait of a verb without a daemon, which has nothing else to do meanwhile.
-const VERB_PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait of a verb for the store.
+pub(super) const VERB_PATIENCE: Duration = Duration::from_secs(20);
 /// Longest age of the stored clock mark.
 const STORE_CLOCK: SignedDuration = SignedDuration::from_mins(1);
 
@@ -75,6 +75,8 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     /// Changes that the judge of open sessions has not seen.
     access_change: AccessChange,
     pub(super) store_patience: Duration,
+    /// A verb waits for the store itself; the daemon replies once the store has caught up.
+    pub(super) waits_for_store: bool,
     /// Destinations that wait for the store.
     pub(super) withheld: BTreeSet<Destination>,
     pub(super) next_expiry: Option<Timestamp>,
@@ -89,6 +91,8 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub managed_ranges: PathBuf,
+    /// Empty for none.
+    pub blocked_ranges: PathBuf,
     pub limits: Limits,
     pub guarded: Guards,
     pub judges_sockets: bool,
@@ -99,6 +103,7 @@ impl Settings {
     pub fn new(config: &Config) -> Result<Self> {
         Ok(Self {
             managed_ranges: config.managed_ranges.clone(),
+            blocked_ranges: config.blocked_ranges.clone().unwrap_or_default(),
             limits: config.limits(),
             guarded: Guards::from(&config.guarded_ports),
             judges_sockets: config.socket_filter.is_on(),
@@ -108,6 +113,12 @@ impl Settings {
                 memory: u64::MAX,
             },
         })
+    }
+}
+
+impl Settings {
+    fn ranges_paths(&self) -> RangesPaths<'_> {
+        RangesPaths { managed: &self.managed_ranges, blocked: &self.blocked_ranges }
     }
 }
 
@@ -141,6 +152,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             retry: Backoff::default(),
             access_change: AccessChange::default(),
             store_patience: STORE_PATIENCE,
+            waits_for_store: false,
             withheld: BTreeSet::new(),
             next_expiry: None,
             published_at: Timestamp::MIN,
@@ -163,11 +175,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             return Vec::new();
         }
         let mut changes = Changes::default();
+        self.expire_overlay(now, &mut changes);
         let now = match read {
             Some(snapshot) => {
                 // The thread that read the files has verified their signatures.
-                let files =
-                    file_report::parse(snapshot, &self.settings.managed_ranges, &self.settings.limits);
+                let files = file_report::parse(snapshot, self.settings.ranges_paths(), &self.settings.limits);
                 let admission = self.admit(&files);
                 self.has_refused = !admission.refused.is_empty();
                 reporter.files(snapshot, &files, &admission.refused);
@@ -177,14 +189,29 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                     }
                     self.accepted.accept(file, &mut self.persisted, now, &mut changes);
                 }
-                for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
-                    let accepted = self.accepted.ranges();
-                    let before = (ranges.revision != accepted.revision).then(|| accepted.clone());
-                    let refused =
-                        self.accepted.accept_ranges(ranges, file, &mut self.persisted, now, &mut changes);
-                    reporter.ranges_refused(&self.settings.managed_ranges, refused);
+                for (kind, ranges, file) in files.iter().filter_map(FileReport::ranges) {
+                    let path = file.path.clone();
+                    let in_force = |accepted: &AcceptedFiles| match kind {
+                        RangesKind::Managed => accepted.ranges().clone(),
+                        RangesKind::Blocked => accepted.blocked().clone(),
+                    };
+                    let is_new = match kind {
+                        RangesKind::Managed => ranges.revision != self.accepted.ranges().revision,
+                        RangesKind::Blocked => ranges.revision != self.accepted.blocked().revision,
+                    };
+                    let before = is_new.then(|| in_force(&self.accepted));
+                    let refused = match kind {
+                        RangesKind::Managed => {
+                            self.accepted.accept_ranges(ranges, file, &mut self.persisted, now, &mut changes)
+                        }
+                        RangesKind::Blocked => {
+                            let most = self.settings.capacity.prefixes;
+                            self.accepted.accept_blocked(ranges, file, most, &mut changes)
+                        }
+                    };
+                    reporter.ranges_refused(kind, &path, refused);
                     if let Some(before) = before {
-                        reporter.ranges_accepted(&before, self.accepted.ranges());
+                        reporter.ranges_accepted(kind, &before, &in_force(&self.accepted));
                     }
                 }
                 reporter.detected(self.accepted.files(), moment.wall);
@@ -242,9 +269,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         Capacity { memory: self.data_plane.memory_left(), ..self.settings.capacity }
     }
 
-    /// Waits longer for the disk from now on.
+    /// Waits longer for the disk from now on, also after each verb.
     pub fn wait_for_disk(&mut self) {
-        self.store_patience = VERB_PATIENCE;
+        (self.store_patience, self.waits_for_store) = (VERB_PATIENCE, true);
     }
 
     /// Publishes the accepted files, and commits what opens. Removes the tombstones at `opened`.
@@ -340,7 +367,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             self.retry = Backoff::default();
         }
         self.withheld.clone_from(&desired.withheld);
-        (self.next_expiry, self.published_at) = (self.accepted.next_expiry(now), now);
+        let expiries = [self.accepted.next_expiry(now), self.persisted.overlay().next_expiry(now)];
+        (self.next_expiry, self.published_at) = (expiries.into_iter().flatten().min(), now);
     }
 
     /// Databases with changes that the store has not made durable.

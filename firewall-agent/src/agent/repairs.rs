@@ -7,7 +7,8 @@ use anyhow::Result;
 use tracing::warn;
 
 /// Kinds of repairs.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
+    "blocks",
     "endpoints",
     "filters",
     "generation",

@@ -1,19 +1,22 @@
 //! The event loop: all triggers of the agent.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::control::{self, Request, Verb};
+use super::reconcile::VERB_PATIENCE;
 use super::{AccessChange, Agent, web};
 use crate::files::file_events::FileEvents;
 use crate::files::watch::Change;
 use crate::host::Notifier;
 use crate::host::netlink::LinkEvents;
 use crate::status::{Condition, event};
+use crate::sync::StateStore as _;
 
 /// Longest time between two checks of expiry and unfinished work.
 const TICK: Duration = Duration::from_secs(1);
@@ -51,7 +54,9 @@ impl Agent {
     /// File events, interface events or verbs cannot be received, or a thread cannot be started.
     pub async fn run(mut self, mut signals: Signals) -> Result<()> {
         let ranges_dir: PathBuf = self.config.managed_ranges.parent().map(Into::into).unwrap_or_default();
-        let mut events = FileEvents::start(vec![self.config.rules_dir.clone(), ranges_dir])?;
+        let blocked = self.config.blocked_ranges.as_ref().and_then(|path| path.parent());
+        let dirs = [self.config.rules_dir.clone(), ranges_dir].into_iter().chain(blocked.map(Into::into));
+        let mut events = FileEvents::start(dirs.collect::<BTreeSet<PathBuf>>().into_iter().collect())?;
         let mut interfaces = LinkEvents::new()?;
         if let Some(kernel) = self.counters.take() {
             web::serve(&self.config, kernel, &self.shared)?;
@@ -73,6 +78,7 @@ impl Agent {
             conditions.set(Condition::FileEvents, events.problem());
             conditions.set(Condition::ControlSocket, control.problem());
             self.write_status();
+            self.reply_when_stored().await;
             self.shared.tick();
             self.notify(&mut notifier);
             tokio::select! {
@@ -137,6 +143,20 @@ impl Agent {
         self.reconciler.store_clock(false);
     }
 
+    /// Replies to the verbs whose changes are durable, and, after a while, to the others.
+    async fn reply_when_stored(&mut self) {
+        if self.unstored.is_empty() {
+            return;
+        }
+        let is_stored = self.reconciler.store.flush(Duration::ZERO);
+        let is_due = |one: &mut DoneRequest| is_stored || one.until <= Instant::now();
+        for DoneRequest { request, done, .. } in self.unstored.extract_if(.., is_due).collect::<Vec<_>>() {
+            let reply =
+                if is_stored { Ok(done) } else { Err(anyhow!("{done}\n{}", self.reconciler.unstored())) };
+            request.reply(reply.into()).await;
+        }
+    }
+
     async fn answer(&mut self, request: Request) {
         self.suspend_session_reset();
         let done = match &request.verb {
@@ -147,6 +167,10 @@ impl Agent {
                 .restore_pins()
                 .and_then(|_| self.packet_log.switch(*seconds, &mut self.programs, &self.pins)),
             Verb::LowerClock { to } => self.reconciler.lower_clock(*to),
+            Verb::AddOverlay { action, expiry, note } => {
+                self.reconciler.add_overlay(action.clone(), *expiry, note.clone())
+            }
+            Verb::DropOverlay { entries } => self.reconciler.drop_overlay(entries),
             Verb::AcknowledgeRanges {} => self.reconciler.acknowledge_ranges(),
             Verb::Detach {} => self.detach(),
             Verb::Attach {} => self.attach(),
@@ -160,12 +184,25 @@ impl Agent {
         if matches!(request.verb, Verb::Detach {} | Verb::Attach {}) {
             self.resume_session_reset(AccessChange::ALL);
         }
-        request.reply(done.into()).await;
+        match done {
+            Ok(done) => {
+                self.unstored.push(DoneRequest { request, done, until: Instant::now() + VERB_PATIENCE })
+            }
+            Err(error) => request.reply(Err(error).into()).await,
+        }
         // Reads the files again in any case.
         self.reconciler.force();
         self.reconcile(None);
         self.rescan();
     }
+}
+
+/// A verb that is done, and whose changes may not be durable yet.
+#[derive(Debug)]
+pub(super) struct DoneRequest {
+    request: Request,
+    done: String,
+    until: Instant,
 }
 
 /// Waits until a deadline; forever without one.

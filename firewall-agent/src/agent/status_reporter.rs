@@ -15,7 +15,7 @@ use crate::escape::{path_text, write_json};
 use crate::files::scan::ScannedFiles;
 use crate::files::status_file::StatusFile;
 use crate::http::{DatabaseCounters, PublishedState, SharedState};
-use crate::rules::{DatabaseId, ManagedRanges, RangeId, Rejection, State};
+use crate::rules::{DatabaseId, ManagedRanges, RangeId, RangesKind, Rejection, State};
 use crate::status::{
     AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status, event,
 };
@@ -140,16 +140,23 @@ impl StatusReporter {
     }
 
     /// Reports the managed ranges whose prefixes differ from those before.
-    pub fn ranges_accepted(&self, before: &ManagedRanges, now: &ManagedRanges) {
+    pub fn ranges_accepted(&self, kind: RangesKind, before: &ManagedRanges, now: &ManagedRanges) {
         for (range, (added, removed)) in now.changes(before) {
             let (revision, prefixes) =
                 (now.revision, now.ranges.get(&range).map_or(0, |one| one.cidrs.len()));
-            info!(%range, revision, prefixes, added, removed, event = event::RANGE, "managed range changed");
+            match kind {
+                RangesKind::Managed => {
+                    info!(%range, revision, prefixes, added, removed, event = event::RANGE, "managed range changed");
+                }
+                RangesKind::Blocked => {
+                    info!(%range, revision, prefixes, added, removed, event = event::RANGE, "blocked range changed");
+                }
+            }
         }
     }
 
-    /// Reports rejections of the managed ranges, or of some of them.
-    pub fn ranges_refused(&mut self, path: &Path, rejections: Vec<Rejection>) {
+    /// Reports rejections of a file of ranges, or of some of its ranges.
+    pub fn ranges_refused(&mut self, kind: RangesKind, path: &Path, rejections: Vec<Rejection>) {
         if rejections.is_empty() {
             return;
         }
@@ -159,7 +166,8 @@ impl StatusReporter {
                 cause = cause.name(),
                 error = message,
                 event = event::REJECTED,
-                "managed ranges rejected, previous lists stay in force"
+                "{} rejected, previous lists stay in force",
+                kind.name()
             );
         }
         self.rejected.entry(path.to_owned()).or_default().extend(rejections);

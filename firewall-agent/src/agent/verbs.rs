@@ -115,12 +115,15 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.flush()
     }
 
-    /// Waits until everything is durable.
+    /// Waits until everything is durable, unless the daemon does so before it replies.
     pub(super) fn flush(&mut self) -> Result<()> {
-        if self.store.flush(self.store_patience) {
-            return Ok(());
-        }
-        bail!("not stored yet: {}", self.store.problem().unwrap_or_else(|| "the disk is slow".to_owned()))
+        ensure!(!self.waits_for_store || self.store.flush(self.store_patience), "{}", self.unstored());
+        Ok(())
+    }
+
+    /// Message about a store that has not caught up.
+    pub(super) fn unstored(&self) -> String {
+        format!("not stored yet: {}", self.store.problem().unwrap_or_else(|| "the disk is slow".to_owned()))
     }
 
     /// Detaches every link until `attach`; returns the destinations that are open now.

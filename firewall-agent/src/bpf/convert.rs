@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::Key;
 use firewall_common::{
-    ADDRESS_INDEX, ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, COUNTER_CUSTOM,
-    COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_MANAGED, COUNTER_PREFIX, Denial, ENFORCE, Endpoint,
-    EndpointKey, FILTER_BITS, HOST_ROW, IPV4, IPV6, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE,
-    filter_bit_v4, filter_bit_v6,
+    ADDRESS_INDEX, ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, COUNTER_BLOCKED_RANGE,
+    COUNTER_CUSTOM, COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_LOCAL_ALLOW, COUNTER_LOCAL_BLOCK,
+    COUNTER_MANAGED, COUNTER_PREFIX, Denial, ENFORCE, Endpoint, EndpointKey, FILTER_BITS, HOST_ROW, IPV4,
+    IPV6, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -151,6 +151,9 @@ pub(super) fn counter_to_record(counter: &RuleCounter) -> RuleRecord {
         CounterKind::Managed(_) => COUNTER_MANAGED,
         CounterKind::Internal => COUNTER_INTERNAL,
         CounterKind::Prefix(_) => COUNTER_PREFIX,
+        CounterKind::BlockedRange => COUNTER_BLOCKED_RANGE,
+        CounterKind::LocalBlock => COUNTER_LOCAL_BLOCK,
+        CounterKind::LocalAllow => COUNTER_LOCAL_ALLOW,
     };
     RuleRecord {
         database: counter.database.0,
@@ -168,7 +171,10 @@ pub(super) fn counter_from_record(record: &RuleRecord) -> Result<RuleCounter> {
         COUNTER_MANAGED => CounterKind::Managed(text_from_bytes(&record.range).context("range")?),
         COUNTER_PREFIX => CounterKind::Prefix(text_from_bytes(&record.range).context("range")?),
         COUNTER_INTERNAL => CounterKind::Internal,
-        other => bail!("kind {other}: must be 0, 1, 2, 3 or 4"),
+        COUNTER_BLOCKED_RANGE => CounterKind::BlockedRange,
+        COUNTER_LOCAL_BLOCK => CounterKind::LocalBlock,
+        COUNTER_LOCAL_ALLOW => CounterKind::LocalAllow,
+        other => bail!("kind {other}: must be from 0 to 7"),
     };
     Ok(RuleCounter {
         database: DatabaseSlot(record.database),
@@ -270,11 +276,11 @@ fn address_from_key(address: Address, family: u8) -> Result<Option<IpAddr>> {
     })
 }
 
-fn words(address: Ipv6Addr) -> Address {
+pub(super) fn words(address: Ipv6Addr) -> Address {
     bytemuck::must_cast(address.octets())
 }
 
-fn v6(words: Address) -> Ipv6Addr {
+pub(super) fn v6(words: Address) -> Ipv6Addr {
     Ipv6Addr::from(bytemuck::must_cast::<_, [u8; 16]>(words))
 }
 

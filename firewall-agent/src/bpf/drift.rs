@@ -13,6 +13,7 @@
 //! | `ENDPOINTS` | id of the published table | `endpoints` |
 //! | the published table: endpoints, tombstones, the address index | frozen for userspace, read-only for programs | – |
 //! | `SOURCES_V4`, `SOURCES_V6` | id of the published trie, and the record of the database | `sources` |
+//! | `BLOCKED_V4`, `BLOCKED_V6` | id of each published block list | `blocks` |
 //! | the published tries | frozen for userspace, read-only for programs | – |
 //! | `PREFILTER_V4`, `PREFILTER_V6`: source prefilters | digest of each | `filters` |
 //! | `GENERATION` | the number last written by this process | `generation` |
@@ -49,6 +50,7 @@ impl Kernel {
     pub fn open_published(&mut self) -> Result<()> {
         self.v4.open_published()?;
         self.v6.open_published()?;
+        self.blocks.open_published()?;
         self.endpoints.open_published()
     }
 
@@ -60,6 +62,7 @@ impl Kernel {
         let mut drift = Drift {
             ports: self.ports.read()? != (live.claimed.clone(), live.guarded.clone()),
             table: self.endpoints.has_drifted()?,
+            blocks: self.blocks.has_drifted()?,
             ..Drift::default()
         };
         for slot in live.databases.keys().copied() {
@@ -83,7 +86,8 @@ impl Kernel {
     /// # Errors
     /// When bpffs refuses.
     pub fn restore_pins(&self) -> Result<u64> {
-        Ok(self.v4.restore_pins()? + self.v6.restore_pins()? + self.endpoints.restore_pins()?)
+        let sources = self.v4.restore_pins()? + self.v6.restore_pins()?;
+        Ok(sources + self.blocks.restore_pins()? + self.endpoints.restore_pins()?)
     }
 }
 

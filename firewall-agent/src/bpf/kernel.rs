@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Error, Result, anyhow};
@@ -11,6 +12,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use tracing::warn;
 
 use super::{
+    block_tries::{BlockTries, CountedSources},
     convert::Prefix,
     counters::{CounterHits, Counters},
     denials::{DenialTable, Denied, DeniedTotals},
@@ -28,7 +30,8 @@ use super::{
 };
 use crate::rules::PrefixMap;
 use crate::sync::{
-    CounterId, DataPlane, Database, DatabaseSlot, Guards, Live, Ports, Replacement, RuleCounter, Sizes, Table,
+    BlockId, BlockList, BlockListKind, BlockReplacement, CounterId, DataPlane, Database, DatabaseSlot,
+    Guards, Live, Ports, Replacement, RuleCounter, Sizes, Table,
 };
 
 /// The maps of this layout, opened by their pins and checked. Contains no program and no link.
@@ -39,6 +42,7 @@ pub struct Kernel {
     pub(super) v6: SourceTries,
     pub(super) prefilter_v4: SourcePrefilters,
     pub(super) prefilter_v6: SourcePrefilters,
+    pub(super) blocks: BlockTries,
     opened: BTreeMap<&'static str, u32>,
     generation: Generation,
     counters: Counters,
@@ -79,6 +83,7 @@ impl Kernel {
             v6: SourceTries::open(&maps, names::SOURCES_V6, "v6")?,
             prefilter_v4: SourcePrefilters::open(&maps, names::PREFILTER_V4)?,
             prefilter_v6: SourcePrefilters::open(&maps, names::PREFILTER_V6)?,
+            blocks: BlockTries::open(&maps)?,
             generation: Generation::open(&maps)?,
             counters: Counters::open(&maps)?,
             records: Records::open(&maps)?,
@@ -114,6 +119,9 @@ impl Kernel {
     pub fn live_but_endpoints(&self) -> Result<Live> {
         let mut live = Live { counters: self.records.counters()?, ..Live::default() };
         (live.claimed, live.guarded) = self.ports.read()?;
+        for kind in BlockListKind::ALL {
+            *live.blocks.get_mut(kind) = self.block_list(kind, &live.counters)?;
+        }
         live.generation = self.v4.highest_number()?.max(self.v6.highest_number()?);
         let mut ids = self.trie_ids(self.records.slots()?)?;
         while !ids.is_empty() {
@@ -140,6 +148,24 @@ impl Kernel {
         Ok(live)
     }
 
+    /// A published block list. An entry without a counter has an empty id, which no desired entry has.
+    fn block_list(
+        &self,
+        kind: BlockListKind,
+        counters: &BTreeMap<CounterId, RuleCounter>,
+    ) -> Result<BlockList> {
+        let Some(entries) = self.blocks.read(kind)? else {
+            return Ok(BlockList { is_known: false, ..BlockList::default() });
+        };
+        let mut ids: BTreeMap<CounterId, BlockId> = BTreeMap::new();
+        let mut id = |counter: CounterId| {
+            let of_record = || counters.get(&counter).map_or("", |rule| rule.id.as_str()).into();
+            Arc::clone(ids.entry(counter).or_insert_with(of_record))
+        };
+        let sources = entries.into_iter().map(|(source, counter)| (source, id(counter))).collect();
+        Ok(BlockList { sources: Arc::new(sources), is_known: true })
+    }
+
     /// The database with these tries, and the highest generation in its record; `None` when the slot is free.
     fn database(&self, slot: DatabaseSlot, ids: TrieIds) -> Result<Option<(u64, Database)>> {
         let Some(record) = self.records.database(slot)? else { return Ok(None) };
@@ -155,6 +181,7 @@ impl Kernel {
     /// Removes the pins of maps that were built and never published, as far as they can be opened.
     pub fn remove_stale(&self) {
         self.endpoints.remove_stale();
+        self.blocks.remove_stale();
         let slots: Vec<DatabaseSlot> = self.v4.slots().collect();
         self.v4.remove_stale(&slots);
         self.v6.remove_stale(&slots);
@@ -361,8 +388,9 @@ impl DataPlane for Kernel {
     }
 
     fn free_counter(&mut self, slot: CounterId) -> Result<()> {
-        // Refused sources are recorded on default counters only, one for each database slot.
-        if slot.0 <= self.v4.capacity() {
+        // Refused sources are recorded on default counters, one for each database slot, and on those of block lists.
+        let of_block = self.records.counter(slot)?.is_some_and(|rule| rule.database == DatabaseSlot::NONE);
+        if slot.0 <= self.v4.capacity() || of_block {
             self.denials.forget(slot)?;
             self.socket_traffic.forget(slot)?;
         }
@@ -388,6 +416,16 @@ impl DataPlane for Kernel {
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         self.generation.suspend();
         let published = self.endpoints.publish(table);
+        self.generation.advance();
+        published
+    }
+
+    fn publish_blocks(&mut self, list: &BlockReplacement<'_>) -> Result<()> {
+        let counter = |id: &BlockId| list.counters.get(id).copied().unwrap_or(CounterId::NONE);
+        let entries: CountedSources =
+            list.sources.iter().map(|(source, id)| (*source, counter(id))).collect();
+        self.generation.suspend();
+        let published = self.blocks.publish(list.kind, &entries);
         self.generation.advance();
         published
     }

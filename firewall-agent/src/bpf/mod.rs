@@ -1,5 +1,6 @@
 //! The kernel side: load, pin, publish, attach, probe. The only user of aya.
 
+mod block_tries;
 mod cached_flows;
 mod convert;
 mod counters;

@@ -18,6 +18,7 @@ use crate::host::mount;
 /// <bpffs_dir>/v1/<MAP>                              maps of this layout
 /// <bpffs_dir>/v1/{firewall,probe,socket_filter,…}     programs
 /// <bpffs_dir>/v1/sources/v4-<slot>-<generation>     published source tries
+/// <bpffs_dir>/v1/blocks/v4-<list>-<number>          published block lists
 /// <bpffs_dir>/v1/endpoints/table-<number>           the published endpoint table
 /// <bpffs_dir>/links/<interface>                     attached links, of every layout
 /// <bpffs_dir>/links/:socket-filter                  the link on the control group
@@ -101,7 +102,7 @@ impl Pins {
     /// # Errors
     /// When bpffs refuses.
     pub fn create_layout(&self) -> Result<()> {
-        for dir in [self.layout(), self.sources(), self.endpoints(), self.links()] {
+        for dir in [self.layout(), self.sources(), self.blocks(), self.endpoints(), self.links()] {
             make_dir(&dir)?;
         }
         Ok(())
@@ -163,6 +164,11 @@ impl Pins {
     #[must_use]
     pub fn sources(&self) -> PathBuf {
         self.layout().join(names::SOURCES_DIR)
+    }
+
+    #[must_use]
+    pub fn blocks(&self) -> PathBuf {
+        self.layout().join("blocks")
     }
 
     #[must_use]

@@ -44,6 +44,16 @@ impl Records {
             .collect()
     }
 
+    pub fn counter(&self, slot: CounterId) -> Result<Option<RuleCounter>> {
+        match self.rules.get(&slot.0, 0) {
+            Ok(Plain(record)) => {
+                counter_from_record(&record).map(Some).with_context(|| format!("rule record {slot}"))
+            }
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read rule record {slot}")),
+        }
+    }
+
     pub fn set_counter(&mut self, slot: CounterId, counter: &RuleCounter) -> Result<()> {
         patiently(|| {
             let record = Plain(counter_to_record(counter));

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::format::Format;
 use super::log::LogFormat;
-use super::{denied, events, prepare, settings, verbs, wait};
+use super::{denied, events, overlay, prepare, settings, verbs, wait};
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
 use crate::version::{LONG_VERSION, VERSION};
@@ -260,6 +260,59 @@ pub(super) enum Command {
         /// Leave sources, labels, names and values in errors as they are
         #[arg(long)]
         unredacted: bool,
+    },
+    /// List the blocked ranges in force, with hits
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no such range.\n\n\
+                            Examples:\n  firewall-agent blocked\n  firewall-agent blocked abuse-2026-11")]
+    Blocked {
+        /// Show only this range, with every prefix
+        range: Option<String>,
+        #[command(flatten)]
+        directories: Directories,
+    },
+    /// Refuse a source for a while, before any rule: at one database, or everywhere
+    #[command(
+        after_help = "Also drops its open sessions at their next packet. Exit codes: 0 done, 1 failed, 2 bad input.\n\n\
+                            Examples:\n  firewall-agent block 203.0.113.0/24 --for 1h --note 'scan'\n  \
+                            firewall-agent block 203.0.113.7 orders --until 2026-08-21T15:27:32Z"
+    )]
+    Block {
+        /// Address or network
+        source: String,
+        /// Only at this database: its id, name, beginning of its id, ADDRESS:PORT[/udp] or :PORT
+        database: Option<String>,
+        #[command(flatten)]
+        duration: overlay::Duration,
+    },
+    /// Close every endpoint of a database for a while
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 bad input.\n\n\
+                            Example: firewall-agent close 6a316183d0f1f10ecbcca123 --for 1h")]
+    Close {
+        /// Id of the database, its name, the beginning of its id, ADDRESS:PORT[/udp] or :PORT
+        database: String,
+        #[command(flatten)]
+        duration: overlay::Duration,
+    },
+    /// Allow a source at a database for a while; blocks and closings come first
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 bad input.\n\n\
+                            Example: firewall-agent allow 198.51.100.9 6a316183d0f1f10ecbcca123 --for 2h")]
+    Allow {
+        /// Address or network
+        source: String,
+        /// Id of the database, its name, the beginning of its id, ADDRESS:PORT[/udp] or :PORT
+        database: String,
+        #[command(flatten)]
+        duration: overlay::Duration,
+    },
+    /// List what `block`, `close` and `allow` put over the files, or end it with `overlay drop`
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 bad input.\n\n\
+                            Examples:\n  firewall-agent overlay\n  firewall-agent overlay drop block:3f9a")]
+    #[command(args_conflicts_with_subcommands = true)]
+    Overlay {
+        #[command(subcommand)]
+        edit: Option<overlay::Edit>,
+        #[command(flatten)]
+        directories: Directories,
     },
     /// Drop a database whose rule file is gone; its endpoints stay closed
     #[command(after_help = "Example: firewall-agent forget 6a316183d0f1f10ecbcca123 --open\n\n\

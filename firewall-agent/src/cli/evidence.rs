@@ -20,7 +20,7 @@ use crate::escape::path_text;
 use crate::rules::{DatabaseId, State};
 use crate::status::Status;
 use crate::status::event::{self, Event};
-use crate::sync::{Destination, Live, Presence, TableEntry};
+use crate::sync::{Destination, Live, OverlayAction, OverlayEntry, Presence, TableEntry};
 
 /// Longest wait for the files: the verdict must not wait for an unresponsive directory.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -80,6 +80,16 @@ pub(super) struct Closed {
     pub revision: Option<u64>,
     /// Time at which the destination closed, as the history knows it.
     pub since: Option<Timestamp>,
+}
+
+/// The entry of the overlay that decides. Field names are an interface.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct DecidingEntry {
+    pub id: String,
+    /// Such as `close database orders`.
+    pub action: String,
+    pub until: Timestamp,
+    pub note: String,
 }
 
 /// Sources of facts.
@@ -171,6 +181,28 @@ impl Evidence {
         };
         let path = path_text(path);
         Some(PushedFile { path, state, revision, changed_at, seen_at: seen_at(changed_at), errors })
+    }
+
+    /// The entry of the overlay with this id.
+    pub fn overlay_entry(&self, id: &str) -> Option<DecidingEntry> {
+        self.overlay(|entry| entry.id.as_str() == id)
+    }
+
+    /// The entry of the overlay that closes a database.
+    pub fn closing_entry(&self, database: &DatabaseId) -> Option<DecidingEntry> {
+        self.overlay(
+            |entry| matches!(&entry.action, OverlayAction::Close { database: closed } if closed == database),
+        )
+    }
+
+    fn overlay(&self, is_it: impl Fn(&OverlayEntry) -> bool) -> Option<DecidingEntry> {
+        let entry = self.pushed.as_ref().ok()?.persisted.overlay().entries().find(|entry| is_it(entry))?;
+        Some(DecidingEntry {
+            id: entry.id.to_string(),
+            action: entry.action.to_string(),
+            until: entry.until,
+            note: entry.note.clone(),
+        })
     }
 
     /// Earlier refusals of a source at a destination, on every interface and at sockets.

@@ -8,11 +8,14 @@ use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use firewall_common::Reason;
+use ipnet::IpNet;
 use serde::Serialize;
 
 use self::question::{Target, questions};
 use super::Exit;
-use super::evidence::{self, Closed, Evidence, FileState, PushedFile, Refusals, RevisionInForce};
+use super::evidence::{
+    self, Closed, DecidingEntry, Evidence, FileState, PushedFile, Refusals, RevisionInForce,
+};
 use super::format::Format;
 use super::settings::{Located, Settings};
 use super::style::Style;
@@ -20,7 +23,7 @@ use super::table::or_dash;
 use crate::bpf::{Answer, Kernel, Probe};
 use crate::escape::write_json;
 use crate::rules::{DatabaseId, PrefixMap};
-use crate::sync::{CounterId, CounterKind, Live, Question, RuleCounter};
+use crate::sync::{BlockListKind, CounterId, CounterKind, Live, Question, RuleCounter};
 
 const PASS: &str = "pass";
 const DROP: &str = "drop";
@@ -38,6 +41,8 @@ struct Explanation {
     reason: &'static str,
     database_id: Option<String>,
     rule: Option<Rule>,
+    /// An operator's decision over the files.
+    overlay: Option<DecidingEntry>,
     /// The destination is closed to new connections only: TCP packets that cannot open one pass.
     new_connections_only: bool,
     /// Of the database.
@@ -117,7 +122,12 @@ fn explanation(
     at_socket: bool,
 ) -> Result<Explanation> {
     let named = live.counters.get(&answer.counter);
-    let database = named.and_then(|named| live.databases.get(&named.database));
+    // A block belongs to no database.
+    let at_endpoint = || live.table.endpoints.deciding(&question.destination)?.slot();
+    let is_blocked = answer.reason == Reason::Blocked;
+    let slot = named.map(|named| named.database).filter(|_| !is_blocked);
+    let slot = slot.or_else(|| at_endpoint().filter(|_| is_blocked));
+    let database = slot.and_then(|slot| live.databases.get(&slot));
     if answer.counter != CounterId::NONE {
         named.with_context(|| format!("rule counter {}: no record in the kernel", answer.counter))?;
     }
@@ -125,6 +135,10 @@ fn explanation(
     let closed = is_closed.then(|| evidence.closed(&question.destination, live));
     let left_by = || closed.as_ref()?.database_id.as_ref()?.parse().ok();
     let concerned: Option<DatabaseId> = database.map(|database| database.id.clone()).or_else(left_by);
+    let overlay = match (is_closed, &concerned) {
+        (true, Some(id)) => evidence.closing_entry(id),
+        _ => named.and_then(|named| evidence.overlay_entry(&named.id)),
+    };
     Ok(Explanation {
         source: question.source.to_string(),
         endpoint: question.destination.to_string(),
@@ -133,7 +147,8 @@ fn explanation(
         database_id: database.map(|database| database.id.to_string()),
         rule: named
             .zip(database)
-            .map(|(named, database)| rule(question, answer.counter, named, &database.sources)),
+            .map(|(named, database)| rule(question, answer.counter, named, &database.sources, live)),
+        overlay,
         new_connections_only: is_closed && !at_socket && live.admits_answers(&question.destination),
         in_force: database.and_then(|database| evidence::in_force(&database.id, live)),
         file: concerned.and_then(|id| evidence.file(&id, live)),
@@ -152,6 +167,7 @@ fn without_endpoint(source: IpAddr, id: &DatabaseId, live: &Live, evidence: &Evi
         reason: NO_ENDPOINT,
         database_id: Some(id.to_string()),
         rule: None,
+        overlay: None,
         new_connections_only: false,
         in_force: evidence::in_force(id, live),
         file: evidence.file(id, live),
@@ -161,15 +177,30 @@ fn without_endpoint(source: IpAddr, id: &DatabaseId, live: &Live, evidence: &Evi
     }
 }
 
-fn rule(question: &Question, slot: CounterId, named: &RuleCounter, sources: &PrefixMap<CounterId>) -> Rule {
-    let cidr = sources
-        .iter()
-        .filter(|(net, counter)| **counter == slot && net.contains(&question.source))
-        .max_by_key(|(net, _)| net.prefix_len());
+fn rule(
+    question: &Question,
+    slot: CounterId,
+    named: &RuleCounter,
+    sources: &PrefixMap<CounterId>,
+    live: &Live,
+) -> Rule {
+    let blocking = BlockListKind::ALL.into_iter().find(|kind| kind.counter_kind() == named.kind);
+    let contains = |net: &IpNet| net.contains(&question.source);
+    let cidr = match blocking {
+        Some(kind) => {
+            let of_entry = live.blocks.get(kind).sources.iter().filter(|(_, id)| ***id == *named.id);
+            let nets = of_entry.map(|(source, _)| source.net).filter(contains);
+            nets.max_by_key(IpNet::prefix_len)
+        }
+        None => {
+            let of_rule = sources.iter().filter(|(_, counter)| **counter == slot);
+            of_rule.map(|(net, _)| net).filter(contains).max_by_key(IpNet::prefix_len)
+        }
+    };
     Rule {
         id: named.id.clone(),
         kind: named.kind.name(),
-        cidr: cidr.map(|(net, _)| net.to_string()),
+        cidr: cidr.map(|net| net.to_string()),
         range_id: named.kind.range().map(str::to_owned),
         label: named.label.clone(),
     }
@@ -197,8 +228,12 @@ fn write_people(one: &Explanation, style: Style, out: &mut impl Write) -> Result
         let family = if one.source.contains(':') { "IPv6" } else { "IPv4" };
         writeln!(out, "  endpoint  none for {family} sources")?;
     }
-    if let Some(closed) = &one.closed {
+    if let Some(closed) = one.closed.as_ref().filter(|_| one.overlay.is_none()) {
         writeln!(out, "  closed    {}", closed_by(closed, style))?;
+    }
+    if let Some(DecidingEntry { id, action, until, note }) = &one.overlay {
+        let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+        writeln!(out, "  overlay   {id}: {action}, until {}{note}", style.time(*until))?;
     }
     if one.new_connections_only {
         writeln!(out, "  guard     new connections only: TCP packets that cannot open one pass")?;
@@ -280,6 +315,7 @@ mod tests {
             reason: Reason::Closed.name(),
             database_id: Some(id.clone()),
             rule: None,
+            overlay: None,
             new_connections_only: true,
             in_force: Some(RevisionInForce { revision: 42, generation: 7, applied_at: now() }),
             file: Some(file),

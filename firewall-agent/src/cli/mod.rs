@@ -1,6 +1,7 @@
 //! Command line: one file for each command. Nouns only read, and work with the agent stopped.
 
 mod audit;
+mod blocked;
 mod clock;
 mod colour;
 mod command;
@@ -16,6 +17,7 @@ mod health;
 mod hits;
 mod known_databases;
 mod log;
+mod overlay;
 mod plan;
 mod prepare;
 mod pushed_files;
@@ -101,7 +103,8 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
             let settings = settings()?;
             let (limits, keys) = (settings.limits()?, settings.trusted_keys());
             let most = settings.most_files();
-            let outcome = validate::validate(&paths, &limits, keys, most, format, out)?;
+            let (_, _, blocked) = settings.inputs();
+            let outcome = validate::validate(&paths, &limits, keys, &blocked, most, format, out)?;
             Ok(match outcome {
                 validate::Outcome::Accepted => Exit::Done,
                 validate::Outcome::Refused => Exit::BadInput,
@@ -162,6 +165,20 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
         }
         Command::Top { directories } => top::top(&settings()?.directories(directories), style),
         Command::Forget { database, open } => verbs::forget(settings()?, &database, open, out),
+        Command::Blocked { range, directories } => {
+            blocked::blocked(&settings()?.directories(directories), range.as_deref(), style, out)
+        }
+        Command::Block { source, database, duration } => {
+            overlay::block(settings()?, (&source, database.as_deref()), &duration, out)
+        }
+        Command::Close { database, duration } => overlay::close(settings()?, &database, &duration, out),
+        Command::Allow { source, database, duration } => {
+            overlay::allow(settings()?, (&source, &database), &duration, out)
+        }
+        Command::Overlay { edit: Some(edit), .. } => overlay::edit(settings()?, &edit, out),
+        Command::Overlay { edit: None, directories } => {
+            overlay::list(&settings()?.directories(directories), style, out)
+        }
         Command::PacketLog { switch } => verbs::packet_log(settings()?, &switch, out),
         Command::Rebase { database } => verbs::rebase(settings()?, &database, out),
     }

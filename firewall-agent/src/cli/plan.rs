@@ -19,7 +19,7 @@ use crate::agent::{FileReport, clock_at};
 use crate::bpf::{Kernel, Pins};
 use crate::escape::write_json;
 use crate::host::clock::Moment;
-use crate::rules::{DatabaseId, RangeId};
+use crate::rules::{DatabaseId, RangeId, RangesKind};
 use crate::status::{DatabaseState, RejectedFile};
 use crate::sync::{Admission, Changes, DataPlane as _, Database, Desired, Live, Plan, plan as dry_run};
 
@@ -44,9 +44,14 @@ pub(super) fn plan(
     for candidate in admission.admitted.values() {
         accepted.accept(candidate.clone(), &mut persisted, now, &mut changes);
     }
-    for (ranges, file) in files.iter().filter_map(FileReport::ranges) {
+    for (kind, ranges, file) in files.iter().filter_map(FileReport::ranges) {
         let path = file.path.clone();
-        let refused = accepted.accept_ranges(ranges, file, &mut persisted, now, &mut changes);
+        let refused = match kind {
+            RangesKind::Managed => accepted.accept_ranges(ranges, file, &mut persisted, now, &mut changes),
+            RangesKind::Blocked => {
+                accepted.accept_blocked(ranges, file, settings.max_prefixes(), &mut changes)
+            }
+        };
         if !refused.is_empty() {
             rejected.entry(path).or_default().extend(refused);
         }
@@ -68,7 +73,7 @@ pub(super) fn plan(
         .iter()
         .map(|(path, rejections)| RejectedFile::new(path, database(path), rejections))
         .collect();
-    let tombstones = report::tombstones(&plan);
+    let (tombstones, blocked) = (report::tombstones(&plan), report::blocked(&plan));
     let errors = problems
         .into_iter()
         .chain(desired.contentions().map(|(_, message)| message))
@@ -79,7 +84,7 @@ pub(super) fn plan(
         one.sources =
             affected.as_ref().and_then(|affected| affected.get(&one.id)).cloned().unwrap_or_default();
     }
-    let report = Report { databases, tombstones, rejected_files, errors };
+    let report = Report { databases, tombstones, blocked, rejected_files, errors };
     match style.format {
         Format::Json => write_json(&report, out)?,
         Format::Table | Format::Wide => report::write_people(&report, style, out)?,

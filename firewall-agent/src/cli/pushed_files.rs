@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::settings::{Located, Settings};
-use crate::agent::{FileReport, join, parse, read_paths};
+use crate::agent::{FileReport, RangesPaths, join, parse, read_paths};
 use crate::files::scan::ScanRequest;
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::files::store::{LastGoodStore, StateFile};
@@ -68,18 +68,20 @@ fn files(
     paths: &[PathBuf],
     limits: &Limits,
 ) -> (Vec<FileReport>, Option<String>) {
-    let (rules_dir, managed_ranges) = settings.inputs();
+    let (rules_dir, managed, blocked) = settings.inputs();
     let known = accepted.files().values().map(|candidate| candidate.path.clone()).collect();
     let request = ScanRequest {
         rules_dir: &rules_dir,
-        managed_ranges: &managed_ranges,
+        managed_ranges: &managed,
+        blocked_ranges: &blocked,
         known: &known,
         most_files: settings.most_files(),
     };
     let mut verifier = SignatureVerifier::new(settings.trusted_keys());
     if paths.is_empty() {
         let snapshot = verifier.scan(&request);
-        (parse(&snapshot, &managed_ranges, limits), snapshot.unlisted)
+        let ranges = RangesPaths { managed: &managed, blocked: &blocked };
+        (parse(&snapshot, ranges, limits), snapshot.unlisted)
     } else {
         (read_paths(paths, &request, limits, &mut verifier), None)
     }

@@ -90,9 +90,15 @@ impl Settings {
         self.file.trusted_keys()
     }
 
-    /// Paths of the rule files and the managed ranges of the control plane.
-    pub fn inputs(&self) -> (PathBuf, PathBuf) {
-        (self.file.rules_dir(), self.file.managed_ranges())
+    /// Paths of the rule files, the managed and the blocked ranges of the control plane; the last is empty for none.
+    pub fn inputs(&self) -> (PathBuf, PathBuf, PathBuf) {
+        let blocked = self.file.blocked_ranges.clone().unwrap_or_default();
+        (self.file.rules_dir(), self.file.managed_ranges(), blocked)
+    }
+
+    /// Most prefixes of all databases together, and of the blocked ranges.
+    pub fn max_prefixes(&self) -> usize {
+        usize::try_from(self.file.max_prefixes()).unwrap_or(usize::MAX)
     }
 
     /// Most rule files that the daemon reads from a directory.

@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Shows the kernel's counters until the user presses q.
 pub(super) fn top(directories: &Located, style: Style) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
-    let mut state = TopState::new(&kernel)?;
+    let mut state = TopState::new(&kernel, directories)?;
     if !io::stdout().is_terminal() {
         return Err(BadInput(
             "top: standard output is not a terminal; use `status -o json` in programs".to_owned(),
@@ -30,14 +30,14 @@ pub(super) fn top(directories: &Located, style: Style) -> Result<Exit> {
         .into());
     }
     let mut terminal = ratatui::try_init()?;
-    let ended = watch(&mut terminal, &kernel, &mut state, style);
+    let ended = watch(&mut terminal, (&kernel, directories), &mut state, style);
     ratatui::try_restore()?;
     ended.map(|()| Exit::Done)
 }
 
 fn watch(
     terminal: &mut ratatui::DefaultTerminal,
-    kernel: &Kernel,
+    (kernel, directories): (&Kernel, &Located),
     state: &mut TopState,
     style: Style,
 ) -> Result<()> {
@@ -55,7 +55,7 @@ fn watch(
             }
         }
         if refreshed.elapsed() >= EVERY {
-            state.refresh(kernel, refreshed.elapsed())?;
+            state.refresh(kernel, directories, refreshed.elapsed())?;
             refreshed = Instant::now();
         }
     }

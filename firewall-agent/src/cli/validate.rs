@@ -23,7 +23,8 @@ pub enum Outcome {
 
 /// Reads every file and writes every error and warning, conflicts between files included.
 ///
-/// A directory means its rule files. A file with a top-level `ranges` field is parsed as managed ranges.
+/// A directory means its rule files. A file with a top-level `ranges` field is parsed as blocked ranges if it has the
+/// name of the configured ones (`blocked_ranges`), as managed ranges otherwise.
 ///
 /// # Errors
 /// `out` cannot be written; a file that cannot be read is part of the report.
@@ -31,13 +32,19 @@ pub fn validate(
     paths: &[PathBuf],
     limits: &Limits,
     keys: Vec<TrustedKey>,
+    blocked_ranges: &Path,
     most_files: usize,
     format: Format,
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
     let nothing = BTreeSet::new();
-    let request =
-        ScanRequest { rules_dir: Path::new(""), managed_ranges: Path::new(""), known: &nothing, most_files };
+    let request = ScanRequest {
+        rules_dir: Path::new(""),
+        managed_ranges: Path::new(""),
+        blocked_ranges,
+        known: &nothing,
+        most_files,
+    };
     let mut files = read_paths(paths, &request, limits, &mut SignatureVerifier::new(keys));
     conflicts::find(&mut files);
     match format {

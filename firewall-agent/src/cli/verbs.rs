@@ -74,7 +74,7 @@ pub(super) fn packet_log(settings: Settings, switch: &PacketLog, out: &mut impl 
 }
 
 /// The database that an operator names, in the store or in the kernel. A damaged store is left to the verb.
-fn known(settings: &Settings, database: &str) -> Result<DatabaseId> {
+pub(super) fn known(settings: &Settings, database: &str) -> Result<DatabaseId> {
     let directories = settings.directories(Directories::default());
     // Without a kernel state, only the store knows databases.
     let live = Kernel::open(&directories.bpffs_dir).and_then(|kernel| kernel.live()).unwrap_or_default();
@@ -84,7 +84,8 @@ fn known(settings: &Settings, database: &str) -> Result<DatabaseId> {
     }
 }
 
-fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exit> {
+/// Has the daemon carry out a command, or does so in its place when none runs.
+pub(super) fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exit> {
     let config = settings.config(ConfigFile::default())?;
     let reply = match send_verb(&config.control_socket, &verb)? {
         Some(reply) => reply,
@@ -112,6 +113,8 @@ fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exi
                 Verb::Forget { database, open } => reconciler.forget(&database, open),
                 Verb::Rebase { database } => reconciler.rebase(&database),
                 Verb::LowerClock { to } => reconciler.lower_clock(to),
+                Verb::AddOverlay { action, expiry, note } => reconciler.add_overlay(action, expiry, note),
+                Verb::DropOverlay { entries } => reconciler.drop_overlay(&entries),
                 Verb::AcknowledgeRanges {} => reconciler.acknowledge_ranges(),
                 Verb::Detach {} => reconciler.detach(&pins),
                 Verb::Attach {} => reconciler.set_detached(false).and_then(|()| {

@@ -22,6 +22,9 @@ pub struct ConfigFile {
     /// File of the managed ranges [default: /etc/firewall-agent/managed-ranges.yaml]
     #[arg(long, value_name = "FILE")]
     pub managed_ranges: Option<PathBuf>,
+    /// File of the blocked ranges, refused at every endpoint before any rule [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub blocked_ranges: Option<PathBuf>,
     /// Trusted minisign public keys: if any, files without a signature by one of them are rejected
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub trusted_keys: Option<Vec<TrustedKey>>,
@@ -181,7 +184,7 @@ macro_rules! keys {
 }
 
 keys! {
-    interfaces, xdp_mode, rules_dir, managed_ranges, trusted_keys, state_dir, bpffs_dir, node_name, listen,
+    interfaces, xdp_mode, rules_dir, managed_ranges, blocked_ranges, trusted_keys, state_dir, bpffs_dir, node_name, listen,
     control_socket, guarded_ports, socket_filter, socket_filter_cgroup, socket_filter_loopback, revoke_sessions,
     allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes, packet_log, rescan_interval, drift_interval, propagation_window,
 }

@@ -24,6 +24,8 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     pub rules_dir: PathBuf,
     pub managed_ranges: PathBuf,
+    /// File of the blocked ranges; `None` for none.
+    pub blocked_ranges: Option<PathBuf>,
     /// Empty if files need no signature.
     pub trusted_keys: Vec<TrustedKey>,
     pub state_dir: PathBuf,
@@ -92,6 +94,7 @@ impl Config {
             xdp_mode: merged.xdp_mode.unwrap_or_default(),
             rules_dir,
             managed_ranges,
+            blocked_ranges: merged.blocked_ranges.clone(),
             trusted_keys,
             state_dir,
             bpffs_dir,

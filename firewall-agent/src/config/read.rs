@@ -33,6 +33,7 @@ fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
         xdp_mode: fields.optional("xdp_mode").and_then(|item| item.text(report, xdp_mode)),
         rules_dir: path("rules_dir", report),
         managed_ranges: path("managed_ranges", report),
+        blocked_ranges: path("blocked_ranges", report),
         trusted_keys: fields.optional("trusted_keys").map(|item| trusted_keys(&item, report)),
         state_dir: path("state_dir", report),
         bpffs_dir: path("bpffs_dir", report),

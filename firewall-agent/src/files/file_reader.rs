@@ -19,6 +19,8 @@ use crate::config::Config;
 pub struct Inputs {
     pub rules_dir: PathBuf,
     pub managed_ranges: PathBuf,
+    /// Empty for none.
+    pub blocked_ranges: PathBuf,
     /// Most rule files to read.
     pub most_files: usize,
 }
@@ -30,6 +32,7 @@ impl Inputs {
         Self {
             rules_dir: config.rules_dir.clone(),
             managed_ranges: config.managed_ranges.clone(),
+            blocked_ranges: config.blocked_ranges.clone().unwrap_or_default(),
             most_files: config.most_files,
         }
     }
@@ -128,6 +131,7 @@ fn read(
         let request = ScanRequest {
             rules_dir: &inputs.rules_dir,
             managed_ranges: &inputs.managed_ranges,
+            blocked_ranges: &inputs.blocked_ranges,
             known: &known,
             most_files: inputs.most_files,
         };

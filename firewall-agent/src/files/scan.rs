@@ -27,6 +27,8 @@ const MOST_NAMED: usize = 8;
 pub struct ScanRequest<'a> {
     pub rules_dir: &'a Path,
     pub managed_ranges: &'a Path,
+    /// Empty for none.
+    pub blocked_ranges: &'a Path,
     /// Rule files that were accepted before: they are read first.
     pub known: &'a BTreeSet<PathBuf>,
     /// Most rule files to read. As many more are refused by name, further ones only counted.
@@ -57,6 +59,8 @@ pub struct ScannedFiles {
     pub rules: BTreeMap<PathBuf, ScannedFile>,
     /// Managed ranges; `None` if there is no file.
     pub ranges: Option<ScannedFile>,
+    /// Blocked ranges; `None` if there is no file.
+    pub blocked: Option<ScannedFile>,
     /// Reason why the directory could not be listed, or files of it are missing here.
     pub unlisted: Option<String>,
     /// Files with names similar to those of rule files.
@@ -106,7 +110,10 @@ impl ScannedFiles {
     pub fn mark(&self) -> [u8; 32] {
         let mut mark = Sha256::new();
         let rules = self.rules.iter().map(|(path, seen)| (Some(path), seen));
-        for (path, seen) in rules.chain(self.ranges.iter().map(|seen| (None, seen))) {
+        let of_ranges = |seen| (None, seen);
+        let ranges = self.ranges.iter().map(of_ranges).chain(self.blocked.iter().map(of_ranges));
+        mark.update([u8::from(self.ranges.is_some()), u8::from(self.blocked.is_some())]);
+        for (path, seen) in rules.chain(ranges) {
             let content = seen.content.as_ref().map(Sha256::digest);
             let signature = seen.signature.as_ref().map(|signature| signature.as_ref().map(Sha256::digest));
             mark.update(format!("{path:?} {content:x?} {signature:x?} {}\n", seen.visible_at));
@@ -116,7 +123,7 @@ impl ScannedFiles {
     }
 }
 
-/// Reads the rule files of a directory and the file of managed ranges; with `check`, also the signatures beside them.
+/// Reads the rule files of a directory and the files of managed and blocked ranges; with `check`, also the signatures beside them.
 /// Files beyond the bounds of one scan are in the snapshot, too, with that reason.
 #[must_use]
 pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> ScannedFiles {
@@ -149,15 +156,12 @@ pub fn scan(request: &ScanRequest<'_>, mut check: Option<Check<'_>>) -> ScannedF
         }
     }
     // A file that cannot be examined is not absent: the read reports the error.
-    let none = request.managed_ranges.as_os_str().is_empty();
-    if !none && !matches!(request.managed_ranges.try_exists(), Ok(false)) {
-        snapshot.ranges = Some(scanned(
-            request.managed_ranges,
-            read_path(request.managed_ranges),
-            &mut check,
-            read_signature,
-        ));
-    }
+    let mut ranges = |path: &Path| {
+        let is_there = !path.as_os_str().is_empty() && !matches!(path.try_exists(), Ok(false));
+        is_there.then(|| scanned(path, read_path(path), &mut check, read_signature))
+    };
+    snapshot.ranges = ranges(request.managed_ranges);
+    snapshot.blocked = ranges(request.blocked_ranges);
     snapshot
 }
 

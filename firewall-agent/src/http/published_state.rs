@@ -49,7 +49,11 @@ impl DatabaseCounters {
                 CounterKind::Default => continue,
                 CounterKind::Custom | CounterKind::Managed(_) => counters.rules += 1,
                 // A prefix with a counter of its own is part of a rule, not a rule.
-                CounterKind::Prefix(_) | CounterKind::Internal => {}
+                CounterKind::Prefix(_)
+                | CounterKind::Internal
+                | CounterKind::LocalAllow
+                | CounterKind::BlockedRange
+                | CounterKind::LocalBlock => {}
             }
             counters.allowing.push(*counter);
         }

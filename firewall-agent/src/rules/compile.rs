@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -14,6 +15,8 @@ pub enum CounterKey {
     Rule(RuleId),
     /// Canonical: no host bits.
     Internal(IpNet),
+    /// An entry of the overlay, by its id.
+    Local(Arc<str>),
 }
 
 impl fmt::Display for CounterKey {
@@ -21,6 +24,7 @@ impl fmt::Display for CounterKey {
         match self {
             Self::Rule(id) => write!(f, "{id}"),
             Self::Internal(cidr) => write!(f, "internal {cidr}"),
+            Self::Local(id) => write!(f, "overlay {id}"),
         }
     }
 }

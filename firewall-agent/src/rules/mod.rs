@@ -24,7 +24,7 @@ pub use ident::{DatabaseId, InvalidIdent, RangeId, RuleId};
 pub use json_schema::{database_schema, ranges_schema};
 pub use prefix_map::PrefixMap;
 pub use problem::{Checked, Note, Problem};
-pub use ranges::{ManagedRange, ManagedRanges, is_ranges_file, read_ranges};
+pub use ranges::{ManagedRange, ManagedRanges, RangesKind, is_ranges_file, read_ranges};
 pub use shrink_guard::{GuardedRanges, apply_shrink_guard};
 pub use signature::{TrustedKey, check_signature};
 

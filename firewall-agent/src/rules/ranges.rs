@@ -12,7 +12,29 @@ use super::parser::{
 };
 use super::{Checked, Problem, RangeId};
 
-/// Managed ranges. The default is empty, at revision 0, which no file can have.
+/// Meaning of a file of ranges: both kinds have one form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RangesKind {
+    /// Rules name them, and allow their prefixes.
+    Managed,
+    /// Refused at every endpoint, before any rule.
+    Blocked,
+}
+
+impl RangesKind {
+    pub const ALL: [Self; 2] = [Self::Managed, Self::Blocked];
+
+    /// The name for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Managed => "managed ranges",
+            Self::Blocked => "blocked ranges",
+        }
+    }
+}
+
+/// Managed or blocked ranges. The default is empty, at revision 0, which no file can have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManagedRanges {
     /// From 1, strictly increasing.

@@ -70,10 +70,12 @@ pub enum Condition {
     SessionReset,
     /// An unusual change of a managed range in use is not acknowledged; one per range.
     RangeChange,
+    /// An operator's decision stands over the files; one per entry of the overlay.
+    Overlay,
 }
 
 impl Condition {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Detached,
         Self::Interface,
         Self::SocketFilter,
@@ -104,6 +106,7 @@ impl Condition {
         Self::LargeSegments,
         Self::SessionReset,
         Self::RangeChange,
+        Self::Overlay,
     ];
 
     /// The name, and `true` if the condition blocks readiness.
@@ -139,6 +142,7 @@ impl Condition {
             Self::LargeSegments => ("large_segments", false),
             Self::SessionReset => ("session_reset", false),
             Self::RangeChange => ("range_change", false),
+            Self::Overlay => ("overlay", false),
         }
     }
 

@@ -25,12 +25,15 @@ pub const LINK: &str = "link";
 pub const DRIFT: &str = "drift";
 /// A condition became true, or false.
 pub const CONDITION: &str = "condition";
+/// An entry of the overlay was added, dropped, or expired.
+pub const OVERLAY: &str = "overlay";
 /// An operator's command changed something, or failed.
 pub const COMMAND: &str = "command";
 
 /// Every name, as `events --kind` takes it.
-pub const KINDS: [&str; 11] =
-    [STARTED, STOPPED, ACCEPTED, IN_FORCE, REJECTED, REMOVED, RANGE, LINK, DRIFT, CONDITION, COMMAND];
+pub const KINDS: [&str; 12] = [
+    STARTED, STOPPED, ACCEPTED, IN_FORCE, REJECTED, REMOVED, RANGE, LINK, DRIFT, CONDITION, OVERLAY, COMMAND,
+];
 
 /// One event of the history. Field names are an interface.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,31 +2,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::info;
 
+use super::accepted_ranges::AcceptedRanges;
 use super::admit::{Candidate, FileBytes};
+use super::blocked_ranges::{BlockedRanges, blocked_ranges_from_kernel};
 use super::contended::withdraw_contended;
 use super::desired::Desired;
 use super::in_force::RulesInForce;
 use super::model::{Guards, Live};
 use super::persisted::PersistedState;
 use super::ranges_from_kernel::ranges_from_kernel;
-use super::record::{Changes, Key, Presence, Record, StoredFile, StoredRanges};
+use super::record::{Changes, Key, Presence, Record, StoredFile};
 use crate::rules::{
-    Cause, DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, Rejection, State,
-    apply_shrink_guard, read_database, read_ranges,
+    Cause, DatabaseId, DatabaseRules, Limits, ManagedRanges, Mode, RangeId, RangesKind, Rejection, State,
+    read_database,
 };
 
 /// The accepted files of one host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AcceptedFiles {
     files: BTreeMap<DatabaseId, Candidate>,
-    /// The ranges in force; the kernel's until the first file is accepted.
-    ranges: ManagedRanges,
-    /// The newest accepted file of managed ranges, without the lists that the shrink guard retained.
-    ranges_file: Option<(ManagedRanges, FileBytes)>,
+    managed: AcceptedRanges,
+    blocked: AcceptedRanges,
+    /// The blocked ranges in force, compiled.
+    block_list: Arc<BlockedRanges>,
 }
 
 /// Limits for stored files, which were checked at admission: current limits and an unset host name do not apply.
@@ -35,10 +38,16 @@ fn stored_limits() -> Limits {
 }
 
 impl AcceptedFiles {
-    /// No accepted files; the managed ranges are those of the kernel.
+    /// No accepted files; the managed and the blocked ranges are those of the kernel.
     #[must_use]
     pub fn new(live: &Live) -> Self {
-        Self { files: BTreeMap::new(), ranges: ranges_from_kernel(live), ranges_file: None }
+        let blocked = blocked_ranges_from_kernel(live);
+        Self {
+            files: BTreeMap::new(),
+            managed: AcceptedRanges::new(ranges_from_kernel(live)),
+            block_list: Arc::new(BlockedRanges::new(&blocked)),
+            blocked: AcceptedRanges::new(blocked),
+        }
     }
 
     /// Loads a stored rule file or stored ranges. Skips a file below the floor of its database, or, after a `rebase`,
@@ -68,18 +77,11 @@ impl AcceptedFiles {
                     changes.remove(Key::File(id));
                 }
             }
-            Record::Ranges(StoredRanges { file, effective }) => {
-                let read = |bytes: &[u8]| {
-                    let checked = read_ranges(bytes).map_err(|errors| {
-                        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                        format!("stored managed ranges: {}", errors.join("; "))
-                    })?;
-                    Ok::<_, String>(checked.value)
-                };
-                self.ranges = read(effective.as_bytes())?;
-                if let Some(file) = file {
-                    let ranges = read(&file.content)?;
-                    self.ranges_file = Some((ranges, FileBytes::from(&file)));
+            Record::Ranges(kind, stored) => {
+                let loaded = self.ranges_mut(kind).load(stored);
+                loaded.map_err(|error| format!("stored {}: {error}", kind.name()))?;
+                if kind == RangesKind::Blocked {
+                    self.block_list = Arc::new(BlockedRanges::new(self.blocked.effective()));
                 }
             }
             Record::Claim(..)
@@ -88,7 +90,8 @@ impl AcceptedFiles {
             | Record::Retired(..)
             | Record::ClockMark(_)
             | Record::Detached(_)
-            | Record::RangeNotice(..) => {}
+            | Record::RangeNotice(..)
+            | Record::Overlay(_) => {}
         }
         Ok(())
     }
@@ -103,14 +106,16 @@ impl AcceptedFiles {
                     matches!(persisted.presence(id), Some(Presence::Removed | Presence::Forgotten));
                 !self.files.contains_key(id) && !has_left
             }
-            Key::Ranges => self.ranges_file.is_none(),
+            Key::Ranges(RangesKind::Managed) => !self.managed.has_file(),
+            Key::Ranges(RangesKind::Blocked) => !self.blocked.has_file(),
             Key::Claim(_)
             | Key::Floor(_)
             | Key::InForce(_)
             | Key::Retired(_)
             | Key::ClockMark
             | Key::Detached
-            | Key::RangeNotice(_) => false,
+            | Key::RangeNotice(_)
+            | Key::Overlay(_) => false,
         }
     }
 
@@ -168,7 +173,7 @@ impl AcceptedFiles {
         now: Timestamp,
         changes: &mut Changes,
     ) {
-        let rules = || RulesInForce::of_file(&candidate.rules, &self.ranges, now);
+        let rules = || RulesInForce::of_file(&candidate.rules, self.managed.effective(), now);
         persisted.replace(&candidate.rules.id, candidate.rules.revision, rules, changes);
     }
 
@@ -182,35 +187,52 @@ impl AcceptedFiles {
         now: Timestamp,
         changes: &mut Changes,
     ) -> Vec<Rejection> {
-        let (revision, before) = (new.revision, self.ranges.revision);
-        if revision < before {
-            let message = format!("revision {revision} is lower than {before}, which is in force");
-            return vec![Rejection::named(Cause::StaleRevision, message)];
-        }
-        if let Some((accepted, _)) = &self.ranges_file
-            && accepted.revision == revision
-            && *accepted != new
-        {
-            let message = format!("revision {revision} was accepted with other contents");
-            return vec![Rejection::named(Cause::RevisionConflict, message)];
-        }
-        let guarded = apply_shrink_guard(&self.ranges, new.clone(), &self.used_ranges());
-        let rejections = guarded.rejections().collect();
-        let is_new = self.ranges_file.as_ref().is_none_or(|(accepted, _)| *accepted != new);
-        if is_new || guarded.ranges != self.ranges {
-            let is_replaced = |id| self.ranges.ranges.get(id) != guarded.ranges.ranges.get(id);
+        let admitted = match self.managed.admit(new, &self.used_ranges()) {
+            Ok(admitted) => admitted,
+            Err(rejection) => return vec![rejection],
+        };
+        let rejections = admitted.guarded.rejections().collect();
+        if self.managed.is_changed_by(&admitted) {
+            let (before, now_accepted) = (&self.managed.effective().ranges, &admitted.guarded.ranges.ranges);
+            let is_replaced = |id| before.get(id) != now_accepted.get(id);
             for candidate in self.files.values() {
                 if candidate.rules.ranges().any(is_replaced) {
                     self.store_rules(candidate, persisted, now, changes);
                 }
             }
-            if is_new {
-                persisted.set_range_notices(guarded.notices, changes);
+            if admitted.is_new {
+                persisted.set_range_notices(admitted.guarded.notices.clone(), changes);
             }
-            self.ranges = guarded.ranges;
-            self.ranges_file = Some((new, FileBytes::from(&file)));
-            let effective = self.ranges.to_yaml();
-            changes.put(Record::Ranges(StoredRanges { file: Some(file), effective }));
+            let stored = self.managed.accept(admitted, file);
+            changes.put(Record::Ranges(RangesKind::Managed, stored));
+        }
+        rejections
+    }
+
+    /// Accepts a new file of blocked ranges with at most `most` prefixes, except the ranges that the shrink guard
+    /// retains: a block must not vanish by mistake. Returns the reasons for rejecting the file or single ranges.
+    pub fn accept_blocked(
+        &mut self,
+        new: ManagedRanges,
+        file: StoredFile,
+        most: usize,
+        changes: &mut Changes,
+    ) -> Vec<Rejection> {
+        let prefixes: usize = new.ranges.values().map(|range| range.cidrs.len()).sum();
+        if prefixes > most {
+            let message = format!("{prefixes} prefixes: max_prefixes admits at most {most}");
+            return vec![Rejection::named(Cause::NotPermitted, message)];
+        }
+        let in_force = self.blocked.effective().ranges.keys().cloned().collect();
+        let admitted = match self.blocked.admit(new, &in_force) {
+            Ok(admitted) => admitted,
+            Err(rejection) => return vec![rejection],
+        };
+        let rejections = admitted.guarded.rejections().collect();
+        if self.blocked.is_changed_by(&admitted) {
+            let stored = self.blocked.accept(admitted, file);
+            self.block_list = Arc::new(BlockedRanges::new(self.blocked.effective()));
+            changes.put(Record::Ranges(RangesKind::Blocked, stored));
         }
         rejections
     }
@@ -227,7 +249,7 @@ impl AcceptedFiles {
     ) -> Desired {
         let mut desired = Desired { guarded, monitor, ..Desired::default() };
         for candidate in self.files.values() {
-            desired.add(&candidate.rules, &self.ranges, now);
+            desired.add(&candidate.rules, self.managed.effective(), now);
         }
         if !monitor {
             desired.databases.values_mut().for_each(|database| database.mode = Mode::Enforce);
@@ -237,6 +259,8 @@ impl AcceptedFiles {
         desired.closed.clone_from(persisted.claims());
         let in_force = persisted.in_force().iter().filter(|(_, in_force)| in_force.rules.is_none());
         desired.first = in_force.map(|(id, _)| id.clone()).collect();
+        desired.blocked_ranges = Arc::clone(&self.block_list);
+        persisted.overlay().apply(&mut desired, now);
         withdraw_contended(&mut desired);
         desired
     }
@@ -256,7 +280,7 @@ impl AcceptedFiles {
     /// Times at which the accepted files were generated.
     pub fn generated_at(&self) -> impl Iterator<Item = Timestamp> {
         let files = self.files.values().map(|candidate| candidate.rules.generated_at);
-        files.chain([self.ranges.generated_at])
+        files.chain([self.managed.effective().generated_at, self.blocked.effective().generated_at])
     }
 
     /// Accepted rule files, by database.
@@ -273,9 +297,23 @@ impl AcceptedFiles {
         owners.next().is_none().then_some(id)
     }
 
+    /// The managed ranges in force.
     #[must_use]
     pub fn ranges(&self) -> &ManagedRanges {
-        &self.ranges
+        self.managed.effective()
+    }
+
+    /// The blocked ranges in force.
+    #[must_use]
+    pub fn blocked(&self) -> &ManagedRanges {
+        self.blocked.effective()
+    }
+
+    fn ranges_mut(&mut self, kind: RangesKind) -> &mut AcceptedRanges {
+        match kind {
+            RangesKind::Managed => &mut self.managed,
+            RangesKind::Blocked => &mut self.blocked,
+        }
     }
 
     fn used_ranges(&self) -> BTreeSet<RangeId> {
@@ -298,8 +336,6 @@ pub fn parse(file: &StoredFile) -> Result<Candidate, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::sync::{CounterId, Database, DatabaseSlot, InForce};
 
@@ -364,6 +400,6 @@ mod tests {
         assert!(accepted.lacks(&key, &persisted), "the control: it is active, and has no file");
         persisted.forget(&id, &mut changes);
         assert!(!accepted.lacks(&key, &persisted));
-        assert!(accepted.lacks(&Key::Ranges, &persisted));
+        assert!(accepted.lacks(&Key::Ranges(RangesKind::Managed), &persisted));
     }
 }

@@ -20,6 +20,8 @@ pub enum Access {
     Monitored,
     /// No rule allows the source.
     Refused,
+    /// A block list refuses the source.
+    Blocked,
     /// A tombstone, or a guarded port without an endpoint.
     Closed,
 }
@@ -36,6 +38,9 @@ impl Live {
     #[must_use]
     pub fn access(&self, source: IpAddr, to: &Destination) -> Access {
         match self.table.endpoints.deciding(to) {
+            Some(TableEntry::Open { slot, .. }) if self.blocks.blocking(source, *slot).is_some() => {
+                Access::Blocked
+            }
             Some(TableEntry::Open { slot, mode, .. }) => {
                 let sources = self.databases.get(slot).map(|database| &database.sources);
                 let counter = around(IpNet::from(source)).find_map(|net| sources?.get(&net));

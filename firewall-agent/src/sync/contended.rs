@@ -73,6 +73,7 @@ mod tests {
         for (id, destinations) in claims {
             let destinations = destinations.iter().map(|text| text.parse().unwrap()).collect();
             let database = DesiredDatabase {
+                is_closed: false,
                 name: String::new(),
                 revision: 1,
                 mode: Mode::Enforce,

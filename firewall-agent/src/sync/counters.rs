@@ -157,6 +157,7 @@ pub(super) fn id(key: &CounterKey) -> String {
     match key {
         CounterKey::Rule(id) => id.to_string(),
         CounterKey::Internal(cidr) => cidr.to_string(),
+        CounterKey::Local(id) => id.to_string(),
     }
 }
 
@@ -165,12 +166,12 @@ fn rule(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> R
 }
 
 /// The next free counter; those before it are not searched again.
-fn next_free(free: &mut Indices<CounterId>, live: &Live) -> Option<CounterId> {
+pub(super) fn next_free(free: &mut Indices<CounterId>, live: &Live) -> Option<CounterId> {
     free.find(|counter| !live.counters.contains_key(counter))
 }
 
 /// Updates the record of a counter.
-fn name(
+pub(super) fn name(
     counter: CounterId,
     rule: RuleCounter,
     live: &mut Live,

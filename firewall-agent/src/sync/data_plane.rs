@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::block_list::BlockReplacement;
 use super::model::{CounterId, Database, DatabaseSlot, Guards, Indices, Ports, RuleCounter};
 use super::table::Table;
 
@@ -99,4 +100,10 @@ pub trait DataPlane {
     /// # Errors
     /// The kernel refused a write.
     fn publish_table(&mut self, table: &Table) -> Result<()>;
+
+    /// Replaces a block list, one address family after the other. After the return, no packet is judged by the old one.
+    ///
+    /// # Errors
+    /// The kernel refused a write; the list of one family may then be the new one.
+    fn publish_blocks(&mut self, list: &BlockReplacement<'_>) -> Result<()>;
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::block_list::{BlockId, BlockListKind, BlockedSource, BlockedSources};
+use super::blocked_ranges::BlockedRanges;
 use super::claimed_destinations::ClaimedDestinations;
-use super::model::{CounterKind, Destination, Guards};
+use super::model::{CounterKind, DatabaseSlot, Destination, Guards};
+use super::overlay::LocalBlock;
 use crate::rules::{
     CounterKey, DatabaseId, DatabaseRules, ManagedRanges, Mode, RangeId, RuleSet, Source, State, compile,
 };
@@ -19,6 +22,8 @@ pub struct DesiredDatabase {
     pub mode: Mode,
     pub destinations: BTreeSet<Destination>,
     pub set: RuleSet,
+    /// The overlay closes every destination.
+    pub is_closed: bool,
     /// Kind and label of every rule of the file, used by a prefix or not.
     pub counters: BTreeMap<CounterKey, (CounterKind, String)>,
 }
@@ -52,6 +57,9 @@ pub struct Desired {
     /// Destinations that accepted files of several databases claim, with these databases. They are removed from the
     /// databases and closed.
     pub contended: BTreeMap<Destination, BTreeSet<DatabaseId>>,
+    pub blocked_ranges: Arc<BlockedRanges>,
+    /// Blocks of the overlay.
+    pub local_blocks: Vec<LocalBlock>,
 }
 
 /// Capacity of this host, for all databases together.
@@ -73,6 +81,38 @@ impl Desired {
     /// Returns `true` if a closed destination at this port needs no tombstone.
     pub(super) fn closes_without_tombstone(&self, port: u16) -> bool {
         !self.judges_sockets && self.guarded.strict().contains(port)
+    }
+
+    /// Entries of a block list. One at a database without a slot is left out: the database has no endpoint yet.
+    pub(super) fn blocked_sources(
+        &self,
+        kind: BlockListKind,
+        slots: &BTreeMap<DatabaseId, DatabaseSlot>,
+    ) -> Arc<BlockedSources> {
+        match kind {
+            BlockListKind::Ranges => Arc::clone(&self.blocked_ranges.sources),
+            BlockListKind::Local => {
+                let entry = |block: &LocalBlock| {
+                    let database = match &block.database {
+                        Some(id) => Some(*slots.get(id)?),
+                        None => None,
+                    };
+                    Some((BlockedSource { database, net: block.source.trunc() }, block.id.as_str().into()))
+                };
+                Arc::new(self.local_blocks.iter().filter_map(entry).collect())
+            }
+        }
+    }
+
+    /// Text for people about an id of a block list.
+    pub(super) fn block_label(&self, kind: BlockListKind, id: &BlockId) -> Option<&str> {
+        match kind {
+            BlockListKind::Ranges => self.blocked_ranges.names.get(id).map(String::as_str),
+            BlockListKind::Local => {
+                let block = self.local_blocks.iter().find(|block| block.id.as_str() == &**id)?;
+                Some(&block.note)
+            }
+        }
     }
 
     /// Adds one admitted file, its rules resolved against `ranges` at `now`.
@@ -136,6 +176,7 @@ pub(super) fn desired(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timest
         mode: rules.mode,
         destinations: destinations(rules),
         set: compile(rules, ranges, now),
+        is_closed: false,
         counters: customer.chain(internal).collect(),
     }
 }

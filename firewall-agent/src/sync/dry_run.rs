@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::block_list::{BlockList, BlockReplacement};
 use super::data_plane::{DataPlane, Replacement, Sizes};
 use super::model::{CounterId, DatabaseSlot, Guards, Live, Ports, RuleCounter};
 use super::table::Table;
@@ -58,6 +59,12 @@ impl DataPlane for DryRun {
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         self.live.table.clone_from(table);
+        Ok(())
+    }
+
+    fn publish_blocks(&mut self, list: &BlockReplacement<'_>) -> Result<()> {
+        let sources = list.sources.clone();
+        *self.live.blocks.get_mut(list.kind) = BlockList { sources, is_known: true };
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ pub(super) type Assigned = (DatabaseSlot, CounterId);
 pub(super) struct EndpointPlan<'a> {
     desired: &'a Desired,
     crowded: &'a BTreeMap<DatabaseId, Crowded>,
+    opens_nothing: bool,
     /// Live endpoints that their databases retain. A change to monitor mode takes effect at once: a source that leaves
     /// the allow list must not be cut off in between.
     retained: BTreeMap<DatabaseSlot, BTreeMap<Destination, TableEntry>>,
@@ -30,8 +31,15 @@ pub(super) struct EndpointPlan<'a> {
 }
 
 impl<'a> EndpointPlan<'a> {
-    pub fn new(desired: &'a Desired, crowded: &'a BTreeMap<DatabaseId, Crowded>, live: &Live) -> Self {
-        let mut plan = Self { desired, crowded, retained: BTreeMap::new(), leaving: BTreeSet::new() };
+    /// `opens_nothing`: no database changes to monitor mode either.
+    pub fn new(
+        desired: &'a Desired,
+        crowded: &'a BTreeMap<DatabaseId, Crowded>,
+        live: &Live,
+        opens_nothing: bool,
+    ) -> Self {
+        let (retained, leaving) = (BTreeMap::new(), BTreeSet::new());
+        let mut plan = Self { desired, crowded, opens_nothing, retained, leaving };
         for (slot, endpoints) in live.open_endpoints().iter() {
             plan.divide(slot, live.databases.get(&slot).map(|database| &database.id), endpoints);
         }
@@ -55,7 +63,7 @@ impl<'a> EndpointPlan<'a> {
             return;
         };
         let crowded = self.crowded.contains_key(id);
-        let is_monitored = wanted.mode == Mode::Monitor;
+        let is_monitored = wanted.mode == Mode::Monitor && !self.opens_nothing;
         let mode = |mode| match (is_monitored, crowded) {
             (true, false) => Mode::Monitor,
             (true, true) if desired.monitor => mode,
@@ -65,7 +73,7 @@ impl<'a> EndpointPlan<'a> {
         let (mut rows, mut wildcards) = (BTreeMap::new(), BTreeMap::new());
         for endpoint in endpoints {
             let (destination, entry) = (endpoint.destination, endpoint.with_mode(mode));
-            if wanted.claims(&destination) {
+            if !wanted.is_closed && wanted.claims(&destination) {
                 rows.insert(destination, entry);
                 continue;
             }
@@ -76,7 +84,8 @@ impl<'a> EndpointPlan<'a> {
         }
         // Of a wildcard that leaves, the addresses still desired stay open.
         let within = |to: &Destination| Some((*to, *wildcards.get(&to.everywhere())?));
-        let parts: Vec<_> = wanted.destinations.iter().filter_map(within).collect();
+        let stays = wanted.destinations.iter().filter(|_| !wanted.is_closed);
+        let parts: Vec<_> = stays.filter_map(within).collect();
         for (to, entry) in parts {
             rows.entry(to).or_insert(entry);
         }
@@ -142,9 +151,10 @@ impl<'a> EndpointPlan<'a> {
         open.extend(stays.map(|to| (*to, entry)));
     }
 
-    /// The destinations of a published database that are not withheld.
+    /// The destinations of a published database that are not withheld; none if the overlay closes it.
     fn opens<'b>(&'b self, wanted: &'b DesiredDatabase) -> impl Iterator<Item = &'b Destination> {
-        wanted.destinations.iter().filter(|to| !self.desired.withheld.contains(to))
+        let opens = |to: &&Destination| !wanted.is_closed && !self.desired.withheld.contains(to);
+        wanted.destinations.iter().filter(opens)
     }
 
     /// Rows for the `open` endpoints, with tombstones at the desired closed destinations that `is_closed` accepts, at the

@@ -29,7 +29,9 @@ pub(super) fn free(
     let retained: BTreeMap<DatabaseSlot, BTreeSet<_>> =
         open.iter().filter_map(|(slot, assigned)| Some((*slot, assigned.as_ref()?.counters()))).collect();
     let known: BTreeSet<DatabaseSlot> = live.databases.keys().copied().collect();
+    // Block lists free their own.
     let unused = |counter, rule: &RuleCounter| match retained.get(&rule.database) {
+        _ if rule.database == DatabaseSlot::NONE => false,
         Some(retained) => !retained.contains(&counter),
         None => !known.contains(&rule.database),
     };

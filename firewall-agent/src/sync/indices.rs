@@ -27,6 +27,9 @@ pub struct DatabaseSlot(pub u32);
 pub struct CounterId(pub u32);
 
 impl DatabaseSlot {
+    /// No database: the owner of counters of the whole host.
+    pub const NONE: Self = Self(u32::MAX);
+
     /// The counter of the packets that no rule of the database allows: reserved for the slot, so that it is always
     /// available.
     #[must_use]

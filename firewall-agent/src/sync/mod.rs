@@ -1,9 +1,12 @@
 //! Desired against live state → publish. No I/O: the kernel is behind [`DataPlane`].
 
 mod accepted;
+mod accepted_ranges;
 mod access;
 mod admit;
 mod batch;
+mod block_list;
+mod blocked_ranges;
 mod claimed_destinations;
 mod clock;
 mod contended;
@@ -22,10 +25,12 @@ mod indices;
 mod members;
 mod model;
 mod open_endpoints;
+mod overlay;
 mod persisted;
 mod plan;
 mod ports;
 mod publish;
+mod publish_blocks;
 mod publish_table;
 mod question;
 mod ranges_from_kernel;
@@ -45,8 +50,13 @@ mod unchanged;
 mod write_tracker;
 
 pub use accepted::{AcceptedFiles, parse};
+pub use accepted_ranges::{AcceptedRanges, AdmittedRanges};
 pub use access::Access;
 pub use admit::{Admission, Candidate, FileBytes, Refusal, admit};
+pub use block_list::{
+    BlockId, BlockList, BlockListKind, BlockLists, BlockReplacement, BlockedSource, BlockedSources,
+};
+pub use blocked_ranges::{BlockedRanges, blocked_ranges_from_kernel};
 pub use claimed_destinations::ClaimedDestinations;
 pub use clock::Clock;
 pub use data_plane::{DataPlane, Families, Replacement, Sizes};
@@ -59,6 +69,7 @@ pub use model::{
     RuleCounter, Stamp, TableEntry,
 };
 pub use open_endpoints::{OpenEndpoint, OpenEndpoints};
+pub use overlay::{Expiry, LocalBlock, MAX_ENTRIES, Overlay, OverlayAction, OverlayEntry, OverlayId};
 pub use persisted::PersistedState;
 pub use plan::{Change, CountedOn, Plan, Transition, plan};
 pub use publish::{Published, publish};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::block_list::BlockLists;
 pub use super::destination::Destination;
 pub use super::endpoints::Endpoints;
 pub use super::guards::Guards;
@@ -52,6 +53,12 @@ pub enum CounterKind {
     Prefix(String),
     /// An internal range.
     Internal,
+    /// A range of the blocked ranges; belongs to no database.
+    BlockedRange,
+    /// A block of the overlay; belongs to no database, also if it concerns only one.
+    LocalBlock,
+    /// A source that the overlay allows.
+    LocalAllow,
 }
 
 impl CounterKind {
@@ -63,6 +70,9 @@ impl CounterKind {
             Self::Custom => "custom_range",
             Self::Managed(_) | Self::Prefix(_) => "managed_range",
             Self::Internal => "internal_range",
+            Self::BlockedRange => "blocked_range",
+            Self::LocalBlock => "local_block",
+            Self::LocalAllow => "local_allow",
         }
     }
 
@@ -71,7 +81,13 @@ impl CounterKind {
     pub fn of_rule(&self) -> Self {
         match self {
             Self::Prefix(range) => Self::Managed(range.clone()),
-            Self::Default | Self::Custom | Self::Managed(_) | Self::Internal => self.clone(),
+            Self::Default
+            | Self::Custom
+            | Self::Managed(_)
+            | Self::Internal
+            | Self::BlockedRange
+            | Self::LocalBlock
+            | Self::LocalAllow => self.clone(),
         }
     }
 
@@ -80,7 +96,12 @@ impl CounterKind {
     pub fn range(&self) -> Option<&str> {
         match self {
             Self::Managed(range) | Self::Prefix(range) => Some(range),
-            Self::Default | Self::Custom | Self::Internal => None,
+            Self::Default
+            | Self::Custom
+            | Self::Internal
+            | Self::BlockedRange
+            | Self::LocalBlock
+            | Self::LocalAllow => None,
         }
     }
 }
@@ -88,9 +109,11 @@ impl CounterKind {
 /// Record of a rule counter: the database and the rule that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleCounter {
+    /// [`DatabaseSlot::NONE`] for an entry of a block list.
     pub database: DatabaseSlot,
     pub kind: CounterKind,
-    /// Rule id; the CIDR of an internal range (no rule id has a slash); empty for the default counter. With the
+    /// Rule id; the CIDR of an internal range (no rule id has a slash); the id of a blocked range, or of an entry of the
+    /// overlay (no rule id has a colon); empty for the default counter. With the
     /// database it identifies the rule as long as it exists; the counters of a rule's single prefixes share the rule's
     /// id.
     pub id: String,
@@ -134,6 +157,7 @@ pub struct Live {
     /// Ports marked as having a row in the endpoint table.
     pub claimed: Ports,
     pub guarded: Guards,
+    pub blocks: BlockLists,
     /// The highest generation ever assigned, published or not.
     pub generation: u64,
 }

@@ -1,5 +1,6 @@
 //! Persisted state beside the accepted files: claims, revision floors, revisions in force, the clock mark, retired
-//! counters, the detached flag and notices about managed ranges. Every change is added to the batch that the caller submits to the store.
+//! counters, the detached flag, notices about managed ranges and the overlay. Every change is added to the batch that the
+//! caller submits to the store.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use super::claimed_destinations::ClaimedDestinations;
 use super::desired::destinations;
 use super::in_force::{InForce, RulesInForce};
 use super::model::{Destination, Live};
+use super::overlay::{Overlay, OverlayEntry, OverlayId};
 use super::publish::Published;
 use super::record::{Changes, Floor, Key, Presence, Record};
 use crate::rules::{DatabaseId, DatabaseRules, RangeId, State};
@@ -32,6 +34,7 @@ pub struct PersistedState {
     clock_mark: Option<Timestamp>,
     detached: Option<Timestamp>,
     range_notices: BTreeMap<RangeId, String>,
+    overlay: Overlay,
     /// The highest [`Floor::order`] assigned.
     order: u64,
     /// Number of floors of inactive databases.
@@ -61,7 +64,8 @@ impl PersistedState {
             Record::ClockMark(mark) => self.clock_mark = Some(mark),
             Record::Detached(since) => self.detached = Some(since),
             Record::RangeNotice(id, notice) => _ = self.range_notices.insert(id, notice),
-            accepted @ (Record::File(..) | Record::Ranges(_)) => return Some(accepted),
+            Record::Overlay(entry) => self.overlay.insert(entry),
+            accepted @ (Record::File(..) | Record::Ranges(..)) => return Some(accepted),
         }
         None
     }
@@ -303,6 +307,24 @@ impl PersistedState {
     #[must_use]
     pub fn range_notices(&self) -> &BTreeMap<RangeId, String> {
         &self.range_notices
+    }
+
+    pub fn add_overlay(&mut self, entry: OverlayEntry, changes: &mut Changes) {
+        changes.put(Record::Overlay(entry.clone()));
+        self.overlay.insert(entry);
+    }
+
+    /// Drops an entry of the overlay, and returns it.
+    pub fn drop_overlay(&mut self, id: &OverlayId, changes: &mut Changes) -> Option<OverlayEntry> {
+        let dropped = self.overlay.remove(id)?;
+        changes.remove(Key::Overlay(id.clone()));
+        Some(dropped)
+    }
+
+    /// The decisions of operators over the files, expired ones included until the next pass.
+    #[must_use]
+    pub fn overlay(&self) -> &Overlay {
+        &self.overlay
     }
 
     /// Destinations that must be closed wherever no endpoint is open: every claim.

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::{
+    block_list::{BlockId, BlockListKind},
     data_plane::Sizes,
     desired::Desired,
     dry_run::DryRun,
@@ -55,6 +56,9 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Tombstones added or removed. Without a socket filter a guarded port has none: its destinations are closed anyway.
     pub tombstones: BTreeMap<Destination, Transition<()>>,
+    /// Sources that come to a block list, leave it, or count on another entry; by the database, or `None` for every
+    /// endpoint. With the id of the range or of the overlay's entry.
+    pub blocked: BTreeMap<(Option<DatabaseId>, IpNet), Transition<BlockId>>,
     /// Databases that would not reach the desired state, with the reason.
     pub failed: BTreeMap<DatabaseId, String>,
     /// Rules, by database, that would have no counter of their own.
@@ -88,6 +92,7 @@ pub fn plan(
     Plan {
         changes: changes.filter(|change| !change.is_empty()).collect(),
         tombstones: transitions(&tombstones(live), &tombstones(&after)),
+        blocked: blocked_changes(live, &after),
         failed: done.failed.into_iter().map(|(id, error)| (id, format!("{error:#}"))).collect(),
         uncounted: done.uncounted,
         errors: done.errors.iter().map(|error| format!("{error:#}")).collect(),
@@ -140,6 +145,24 @@ fn published(database: &Database, open: &[OpenEndpoint], live: &Live) -> Publish
     }
 }
 
+fn blocked_changes(
+    before: &Live,
+    after: &Live,
+) -> BTreeMap<(Option<DatabaseId>, IpNet), Transition<BlockId>> {
+    if before.blocks == after.blocks {
+        return BTreeMap::new();
+    }
+    let blocked = |live: &Live| {
+        let mut blocked = BTreeMap::new();
+        for (source, id) in BlockListKind::ALL.iter().flat_map(|kind| live.blocks.get(*kind).sources.iter()) {
+            let database = source.database.and_then(|slot| live.databases.get(&slot));
+            blocked.insert((database.map(|one| one.id.clone()), source.net), id.clone());
+        }
+        blocked
+    };
+    transitions(&blocked(before), &blocked(after))
+}
+
 fn tombstones(live: &Live) -> BTreeMap<Destination, ()> {
     live.table.endpoints.closed().iter().map(|destination| (*destination, ())).collect()
 }
@@ -166,13 +189,15 @@ fn change(
 }
 
 /// The entries that differ.
-fn transitions<K: Copy + Ord, V: Clone + PartialEq>(
+fn transitions<K: Clone + Ord, V: Clone + PartialEq>(
     before: &BTreeMap<K, V>,
     after: &BTreeMap<K, V>,
 ) -> BTreeMap<K, Transition<V>> {
     let keys: BTreeSet<&K> = before.keys().chain(after.keys()).collect();
     keys.into_iter()
-        .map(|key| (*key, Transition { before: before.get(key).cloned(), after: after.get(key).cloned() }))
+        .map(|key| {
+            (key.clone(), Transition { before: before.get(key).cloned(), after: after.get(key).cloned() })
+        })
         .filter(|(_, transition)| transition.differs())
         .collect()
 }

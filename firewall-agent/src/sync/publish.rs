@@ -6,6 +6,8 @@
 //! 3. open the new endpoints, and enforce databases that leave monitor mode;
 //! 4. free unreferenced slots and counters.
 //!
+//! Entries that come to a block list are published before step 1, those that leave after step 4.
+//!
 //! A failure of one database delays no other. Unchanged state is compared once and not written.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,7 @@ use super::{
     endpoint_plan::{EndpointPlan, differing},
     free::free,
     model::{CounterId, Database, DatabaseSlot, Indices, Live, Stamp},
+    publish_blocks::{block, unblock},
     publish_table::publish_table,
     remainder::remainder,
     room::{Crowded, Room, room},
@@ -32,6 +35,9 @@ use super::{
     write_tracker::WriteTracker,
 };
 use crate::rules::{DatabaseId, Mode, PrefixMap};
+
+/// Context of the error where new entries of a block list are not published.
+const BLOCK: &str = "cannot publish the block lists";
 
 /// Result of a publish.
 #[derive(Debug, Default)]
@@ -76,6 +82,12 @@ pub fn publish(
         crowded.retain(|id, _| !late.contains(id));
         done = done.followed_by(pass(desired, &crowded, live, &mut data_plane, now));
     }
+    // A closing that was refused may still let a source pass that a block refuses until now.
+    if !data_plane.has_refused()
+        && let Err(error) = unblock(desired, live, &mut data_plane)
+    {
+        done.errors.push(error.context("cannot remove entries from the block lists"));
+    }
     done.replaced_table = data_plane.has_replaced_table();
     done.revoked |= done.replaced_table;
     done.refused_writes = data_plane.has_refused();
@@ -108,9 +120,15 @@ fn pass(
     now: Timestamp,
 ) -> Published {
     let (slots, sizes) = (live.slots(), data_plane.sizes());
-    let plan = EndpointPlan::new(desired, crowded, live);
+    let blocked = block(desired, &slots, live, data_plane).context(BLOCK);
+    let plan = EndpointPlan::new(desired, crowded, live, blocked.is_err());
     let (moves, waiting, refusal) = close(&plan, desired, crowded, &slots, live, data_plane);
+    let (unblocked, blocked) = match blocked {
+        Ok(published) => (None, published),
+        Err(error) => (Some(error), false),
+    };
     let mut pass = Pass {
+        waits_for_blocks: unblocked.is_some(),
         counters: Counters::new(live, data_plane),
         slots,
         live,
@@ -121,12 +139,26 @@ fn pass(
         open: BTreeMap::new(),
         done: Published { crowded: crowded.keys().cloned().collect(), ..Published::default() },
     };
-    pass.done.errors.extend(refusal);
+    pass.done.revoked |= blocked;
+    pass.done.errors.extend(unblocked.into_iter().chain(refusal));
     for (id, wanted) in &desired.databases {
         pass.replace(id, wanted, crowded.get(id), &waiting);
     }
     pass.publish_batch();
-    let Pass { slots, live, data_plane, open, mut done, .. } = pass;
+    let Pass { slots, live, data_plane, mut open, mut done, .. } = pass;
+    // Entries at databases that were new.
+    if let Err(error) = block(desired, &slots, live, data_plane) {
+        for id in
+            desired.databases.keys().filter(|id| slots.get(*id).is_some_and(|slot| open.contains_key(slot)))
+        {
+            let reason = || anyhow!("waits for the block lists to be published");
+            done.failed.entry(id.clone()).or_insert_with(reason);
+        }
+        open.clear();
+        if done.errors.is_empty() {
+            done.errors.push(error.context(BLOCK));
+        }
+    }
     for (id, Crowded { error, .. }) in crowded {
         done.failed.entry(id.clone()).or_insert_with(|| anyhow!("{error:#}"));
     }
@@ -183,6 +215,8 @@ fn close(
 struct Pass<'a, P> {
     live: &'a mut Live,
     data_plane: &'a mut P,
+    /// Block lists lack desired entries: nothing may open.
+    waits_for_blocks: bool,
     now: Timestamp,
     slots: BTreeMap<DatabaseId, DatabaseSlot>,
     counters: Counters,
@@ -205,13 +239,18 @@ impl<P: DataPlane> Pass<'_, P> {
         waiting: &BTreeSet<DatabaseSlot>,
     ) {
         let slot = self.slots.get(id).copied();
-        let waits = crowded.is_none() && slot.is_some_and(|slot| waiting.contains(&slot));
+        let is_waiting = |slot| self.waits_for_blocks || waiting.contains(&slot);
+        let waits = crowded.is_none() && slot.map_or(self.waits_for_blocks, is_waiting);
         // Monitor mode passes everyone: it revokes nothing.
         let revokes = slot.filter(|_| waits && wanted.mode == Mode::Enforce);
         let revoked = revokes.and_then(|slot| remainder(slot, wanted, usize::MAX, self.live));
         let remainder = crowded.and_then(|crowded| crowded.remainder.as_ref()).or(revoked.as_ref());
         if waits {
-            let reason = anyhow!("waits for its leaving endpoints to be closed");
+            let reason = if self.waits_for_blocks {
+                anyhow!("waits for the block lists to be published")
+            } else {
+                anyhow!("waits for its leaving endpoints to be closed")
+            };
             self.done.failed.insert(id.clone(), reason);
         }
         let wanted = match remainder {
@@ -297,7 +336,9 @@ impl<P: DataPlane> Pass<'_, P> {
         if let Some(slot) = self.slots.get(id) {
             return Ok(*slot);
         }
-        while self.free.next_if(|slot| self.live.databases.contains_key(slot)).is_some() {}
+        let is_used =
+            |slot: &DatabaseSlot| self.live.databases.contains_key(slot) || self.live.blocks.refer_to(*slot);
+        while self.free.next_if(is_used).is_some() {}
         let capacity = self.data_plane.sizes().databases;
         self.free
             .peek()

@@ -29,7 +29,7 @@ pub fn ensure_known(desired: &Desired, live: &Live) -> Result<()> {
 pub fn rebuilt_table(desired: &Desired, live: &Live) -> Table {
     let (crowded, slots) = (BTreeMap::new(), live.slots());
     let nothing = Live { databases: live.databases.clone(), ..Live::default() };
-    let rows = EndpointPlan::new(desired, &crowded, &nothing)
+    let rows = EndpointPlan::new(desired, &crowded, &nothing, false)
         .opening(|id| slots.get(id).map(|slot| (*slot, live.databases[slot].default_counter)));
     Table::new(rows.into(), &live.guarded)
 }

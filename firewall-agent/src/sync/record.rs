@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use super::in_force::InForce;
 use super::model::Destination;
-use crate::rules::{DatabaseId, RangeId};
+use super::overlay::{OverlayEntry, OverlayId};
+use crate::rules::{DatabaseId, RangeId, RangesKind};
 
 /// Exact bytes of an accepted file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct StoredFile {
     pub content: Arc<[u8]>,
 }
 
-/// The accepted managed ranges.
+/// Accepted managed or blocked ranges.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRanges {
     /// The newest accepted file; `None` before the first.
@@ -58,7 +59,7 @@ pub struct Floor {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     File(DatabaseId),
-    Ranges,
+    Ranges(RangesKind),
     Claim(Destination),
     Floor(DatabaseId),
     InForce(DatabaseId),
@@ -66,6 +67,7 @@ pub enum Key {
     ClockMark,
     Detached,
     RangeNotice(RangeId),
+    Overlay(OverlayId),
 }
 
 /// One durable fact with its key.
@@ -73,7 +75,7 @@ pub enum Key {
 pub enum Record {
     /// The accepted rule file of a database.
     File(DatabaseId, StoredFile),
-    Ranges(StoredRanges),
+    Ranges(RangesKind, StoredRanges),
     /// A destination that an accepted file claimed and no operator released, with the last claimant; `None` where the
     /// kernel had the destination and the store did not.
     Claim(Destination, Option<DatabaseId>),
@@ -87,6 +89,8 @@ pub enum Record {
     Detached(Timestamp),
     /// An unusual change of a managed range in force, not acknowledged yet.
     RangeNotice(RangeId, String),
+    /// An operator's decision over the files.
+    Overlay(OverlayEntry),
 }
 
 impl Record {
@@ -94,7 +98,7 @@ impl Record {
     pub fn key(&self) -> Key {
         match self {
             Self::File(id, _) => Key::File(id.clone()),
-            Self::Ranges(_) => Key::Ranges,
+            Self::Ranges(kind, _) => Key::Ranges(*kind),
             Self::Claim(destination, _) => Key::Claim(*destination),
             Self::Floor(id, _) => Key::Floor(id.clone()),
             Self::InForce(id, _) => Key::InForce(id.clone()),
@@ -102,6 +106,7 @@ impl Record {
             Self::ClockMark(_) => Key::ClockMark,
             Self::Detached(_) => Key::Detached,
             Self::RangeNotice(id, _) => Key::RangeNotice(id.clone()),
+            Self::Overlay(entry) => Key::Overlay(entry.id.clone()),
         }
     }
 }

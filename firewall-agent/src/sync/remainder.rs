@@ -31,6 +31,7 @@ pub(super) fn remainder(
         mode: wanted.mode,
         destinations: BTreeSet::new(),
         set,
+        is_closed: wanted.is_closed,
         counters: wanted.counters.clone(),
     })
 }

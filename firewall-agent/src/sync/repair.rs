@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::batch::Batch;
 use super::data_plane::{DataPlane, Families};
 use super::model::{Database, DatabaseSlot, Live, Stamp};
+use super::publish_blocks;
 
 /// Differences between the kernel and the state that the agent left there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Drift {
     pub ports: bool,
     /// The endpoint table.
     pub table: bool,
+    /// Block lists.
+    pub blocks: bool,
     /// Allow lists, or their records, by database slot.
     pub sources: BTreeSet<DatabaseSlot>,
     /// Source prefilters: derived from the allow lists, not published.
@@ -28,6 +31,7 @@ impl Drift {
         let found = [
             (self.ports, "ports"),
             (self.table, "endpoints"),
+            (self.blocks, "blocks"),
             (sources, "sources"),
             (self.filters, "filters"),
         ];
@@ -54,6 +58,9 @@ pub fn repair(drift: &Drift, live: &mut Live, data_plane: &mut impl DataPlane) -
 fn republish(drift: &Drift, live: &mut Live, data_plane: &mut impl DataPlane) -> Result<()> {
     if drift.ports {
         data_plane.set_ports(&live.claimed, &live.guarded)?;
+    }
+    if drift.blocks {
+        publish_blocks::restore(live, data_plane)?;
     }
     let mut batch = Batch::default();
     for slot in &drift.sources {

@@ -17,7 +17,7 @@ pub struct Sample {
 }
 
 /// For each of these slots at most one packet that must pass and one that must not, per address family of the
-/// database's endpoints. An empty list passes no source, a list of all addresses denies none, and a database in monitor
+/// database's endpoints. An empty list, or one whose sources are all blocked, passes no source, a list of all addresses denies none, and a database in monitor
 /// mode denies none.
 #[must_use]
 pub fn samples(slots: &BTreeSet<DatabaseSlot>, live: &Live) -> BTreeMap<DatabaseSlot, Vec<Sample>> {
@@ -27,7 +27,7 @@ pub fn samples(slots: &BTreeSet<DatabaseSlot>, live: &Live) -> BTreeMap<Database
         .map(|(slot, database)| {
             let mut endpoints = FirstEndpoints::default();
             open.of(slot).iter().for_each(|endpoint| endpoints.add(endpoint.destination, endpoint.mode));
-            (slot, endpoints.samples(&database.sources, live))
+            (slot, endpoints.samples(slot, &database.sources, live))
         })
         .collect()
 }
@@ -49,7 +49,12 @@ impl FirstEndpoints {
         }
     }
 
-    fn samples(&self, PrefixMap { v4, v6 }: &PrefixMap<CounterId>, live: &Live) -> Vec<Sample> {
+    fn samples(
+        &self,
+        slot: DatabaseSlot,
+        PrefixMap { v4, v6 }: &PrefixMap<CounterId>,
+        live: &Live,
+    ) -> Vec<Sample> {
         let mut samples = Vec::new();
         let mut add =
             |endpoint: Option<(Destination, Mode)>, allowed: Option<IpAddr>, refused: Option<IpAddr>| {
@@ -60,9 +65,10 @@ impl FirstEndpoints {
                     samples.extend(question.map(|question| Sample { question, passes }));
                 }
             };
-        let first = v4.keys().next().map(|net| IpAddr::V4(net.network()));
+        let is_free = |source: &IpAddr| live.blocks.blocking(*source, slot).is_none();
+        let first = v4.keys().map(|net| IpAddr::V4(net.network())).find(is_free);
         add(self.v4, first, outside_v4(v4).map(IpAddr::V4));
-        let first = v6.keys().next().map(|net| IpAddr::V6(net.network()));
+        let first = v6.keys().map(|net| IpAddr::V6(net.network())).find(is_free);
         add(self.v6, first, outside_v6(v6).map(IpAddr::V6));
         samples
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::block_list::BlockLists;
 use super::claimed_destinations::ClaimedDestinations;
 use super::endpoints::Endpoints;
 use super::indices::{CounterId, DatabaseSlot};
@@ -72,6 +73,7 @@ pub struct SessionJudge {
     /// Ports that are closed to every packet.
     guarded: Ports,
     databases: BTreeMap<DatabaseSlot, AllowList>,
+    blocks: BlockLists,
     /// At such a port a closed destination has no entry in the endpoint table, only its claim.
     claims: Arc<ClaimedDestinations>,
     /// Destinations that are closed only until the store has their claims.
@@ -98,6 +100,7 @@ impl SessionJudge {
             endpoints: live.table.endpoints.clone(),
             guarded: live.guarded.strict().clone(),
             databases: databases.collect(),
+            blocks: live.blocks.clone(),
             claims: Arc::clone(claims),
             withheld: withheld.clone(),
         }
@@ -106,7 +109,9 @@ impl SessionJudge {
     /// TCP ports at which a session may be refused.
     #[must_use]
     pub fn ports(&self) -> BTreeSet<u16> {
-        let refuses = |entry: &TableEntry| !matches!(entry, TableEntry::Open { mode: Mode::Monitor, .. });
+        let blocks = self.blocks != BlockLists::default();
+        let refuses =
+            |entry: &TableEntry| blocks || !matches!(entry, TableEntry::Open { mode: Mode::Monitor, .. });
         let rows = self.endpoints.iter().filter(|(_, entry)| refuses(entry)).map(|(to, _)| to);
         let claims = self.claims.iter().filter(|to| self.guarded.contains(to.port));
         rows.chain(claims).filter(|to| to.protocol == Protocol::Tcp).map(|to| to.port).collect()
@@ -122,11 +127,12 @@ impl SessionJudge {
         let own = Destination { address: Some(local), port: session.local.port(), protocol: Protocol::Tcp };
         let destinations = [own, own.everywhere()];
         match destinations.iter().find_map(|to| self.endpoints.get(to)) {
-            Some(TableEntry::Open { mode: Mode::Monitor, .. }) => None,
-            Some(TableEntry::Open { slot, .. }) => {
+            Some(TableEntry::Open { slot, mode, .. }) => {
                 let AllowList { id, revision, sources } = self.databases.get(slot)?;
                 let refused = RefusedBy { database: Some(id.clone()), revision: Some(*revision) };
-                (!is_allowed(peer, sources)).then_some(refused)
+                let passes = *mode == Mode::Monitor || is_allowed(peer, sources);
+                let is_blocked = self.blocks.blocking(peer, *slot).is_some();
+                (is_blocked || !passes).then_some(refused)
             }
             Some(TableEntry::Tombstone) => self.closed(&destinations),
             None if self.guarded.contains(own.port)

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 pub(crate) use self::fake_data_plane::{FakeDataPlane, Killed};
 use self::verdict::{owner, passes};
 use super::model::{CounterId, CounterKind, DatabaseSlot, Destination, Guards, Live, Ports, TableEntry};
-use super::{ClaimedDestinations, Desired, DesiredDatabase, publish};
+use super::{ClaimedDestinations, Desired, DesiredDatabase, LocalBlock, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
 mod closed;
@@ -74,6 +74,7 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
                     }
                 }
                 let mut wanted = database(rng, revision, destinations);
+                wanted.is_closed = rng.u8(0..8) == 0;
                 if !desired.monitor {
                     wanted.mode = Mode::Enforce;
                 }
@@ -81,7 +82,23 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
             }
         }
     }
+    desired.local_blocks = blocks(rng);
     desired
+}
+
+/// Blocks of some sources, everywhere or at one database, present or not.
+fn blocks(rng: &mut Rng) -> Vec<LocalBlock> {
+    let sources = SOURCES.iter().filter(|_| rng.u8(0..4) == 0).collect::<Vec<_>>();
+    sources
+        .into_iter()
+        .enumerate()
+        .map(|(at, source)| LocalBlock {
+            id: format!("block:000{at}").parse().unwrap(),
+            source: source.parse::<IpAddr>().unwrap().into(),
+            database: rng.bool().then(|| DATABASES[rng.usize(..DATABASES.len())].parse().unwrap()),
+            note: String::new(),
+        })
+        .collect()
 }
 
 fn database(rng: &mut Rng, revision: u64, destinations: Vec<Destination>) -> DesiredDatabase {
@@ -98,6 +115,7 @@ fn database(rng: &mut Rng, revision: u64, destinations: Vec<Destination>) -> Des
     }
     let mode = if rng.u8(0..5) == 0 { Mode::Monitor } else { Mode::Enforce };
     DesiredDatabase {
+        is_closed: false,
         name: String::new(),
         revision,
         mode,
@@ -297,10 +315,20 @@ fn assert_desired(desired: &Desired, live: &Live, what: &str) {
             .filter(|destination| owner(live, destination) == Some(slot))
             .copied()
             .collect();
-        assert_eq!(open, wanted.destinations, "{what}: {id}");
+        let wanted = if wanted.is_closed { BTreeSet::new() } else { wanted.destinations.clone() };
+        assert_eq!(open, wanted, "{what}: {id}");
     }
     for id in &desired.removed {
         assert!(live.slot(id).is_none(), "{what}: {id} is still there");
     }
     assert_eq!(live.guarded, desired.guarded, "{what}");
+    for (slot, database) in &live.databases {
+        for source in SOURCES.map(|source| source.parse().unwrap()) {
+            let blocks = |block: &LocalBlock| {
+                block.source.contains(&source) && block.database.as_ref().is_none_or(|id| *id == database.id)
+            };
+            let expected = desired.local_blocks.iter().any(blocks);
+            assert_eq!(live.blocks.blocking(source, *slot).is_some(), expected, "{what}: {source}");
+        }
+    }
 }

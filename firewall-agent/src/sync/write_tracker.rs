@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::block_list::BlockReplacement;
 use super::data_plane::{DataPlane, Replacement, Sizes};
 use super::model::{CounterId, DatabaseSlot, Guards, Ports, RuleCounter};
 use super::table::Table;
@@ -73,6 +74,11 @@ impl<P: DataPlane> DataPlane for WriteTracker<'_, P> {
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         self.replaced_table = true;
         let result = self.data_plane.publish_table(table);
+        self.note(result)
+    }
+
+    fn publish_blocks(&mut self, list: &BlockReplacement<'_>) -> Result<()> {
+        let result = self.data_plane.publish_blocks(list);
         self.note(result)
     }
 }

@@ -121,6 +121,7 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
     let destination = |port, address| Destination { address: Some(address), port, protocol: Protocol::Tcp };
     let destinations = ports.flat_map(|port| addresses.map(|address| destination(port, address)));
     DesiredDatabase {
+        is_closed: false,
         name: String::new(),
         revision,
         mode: Mode::Enforce,

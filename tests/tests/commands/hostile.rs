@@ -88,7 +88,15 @@ fn database(rng: &mut Rng, number: u8) -> DesiredDatabase {
     let address = Some([192, 0, 2, number].into());
     let destination = Destination { address, port: 5432, protocol: Protocol::Tcp };
     let (name, destinations) = (hostile(rng), [destination].into());
-    DesiredDatabase { name, revision: 1, mode: Mode::Enforce, destinations, set, counters: lines }
+    DesiredDatabase {
+        name,
+        revision: 1,
+        mode: Mode::Enforce,
+        destinations,
+        set,
+        is_closed: false,
+        counters: lines,
+    }
 }
 
 #[test]

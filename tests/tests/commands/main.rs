@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+mod blocked;
 mod counters;
 mod denied;
 mod documented;
@@ -11,6 +12,7 @@ mod hits;
 mod hostile;
 mod manners;
 mod nouns;
+mod overlay;
 mod plan;
 mod setup;
 mod shapes;

@@ -46,7 +46,7 @@ fn status_shows_kernel_state_and_the_last_agent_report() {
     assert!(refused["path"].as_str().unwrap().ends_with("/broken.yaml"), "{refused}");
     assert!(refused["errors"][0].as_str().unwrap().contains("203.0.113.300/24"), "{refused}");
     assert_eq!(refused["causes"], json!(["invalid"]), "{refused}");
-    assert_eq!(running["counters"].as_array().unwrap().len(), 10);
+    assert_eq!(running["counters"].as_array().unwrap().len(), 11);
 
     assert_eq!(running["fallback"], Value::Null, "the daemon's answer");
 

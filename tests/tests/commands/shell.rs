@@ -6,9 +6,13 @@ use firewall_tests::lab::User;
 
 use crate::setup::{ORDERS, alone, populated};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 29] = [
+    "allow",
     "attach",
     "audit",
+    "block",
+    "blocked",
+    "close",
     "detach",
     "health",
     "prepare",
@@ -26,6 +30,7 @@ const COMMANDS: [&str; 24] = [
     "wait",
     "support-bundle",
     "top",
+    "overlay",
     "forget",
     "rebase",
     "clock",

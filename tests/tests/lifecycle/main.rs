@@ -23,6 +23,7 @@ mod interfaces;
 mod layouts;
 mod many;
 mod moves;
+mod overlay;
 mod packet_log;
 mod restarts;
 mod restored;

@@ -4,7 +4,7 @@ use firewall_common::fast_path;
 
 use crate::comparison::Comparison;
 use crate::frames::Frames;
-use crate::policies::{answered, guarded, two_on_one_address};
+use crate::policies::{answered, blocked, guarded, two_on_one_address};
 use crate::policy::{Database, Endpoint, Owner, Policy};
 
 const FRAMES: usize = 2_000;
@@ -20,6 +20,7 @@ fn cached_verdict_is_invalidated_when_the_policy_changes() {
             exchanged(&policy, |databases| databases.iter_mut().for_each(|one| one.monitor = true)),
             exchanged(&policy, |databases| databases.iter_mut().for_each(|one| one.allow.clear())),
             moved(&policy),
+            blocked(policy.clone()),
         ];
         let mut comparison = Comparison::new(&policy, fast_path::ALL);
         for (turn, policy) in changed.iter().cycle().take(CHANGES).enumerate() {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::parsed_flow::{Aim, ParsedFlow, parse_flow};
-use crate::policy::{Owner, Policy};
+use crate::policy::{Database, Owner, Policy};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -42,6 +42,7 @@ fn at_port(
 ) -> Decision {
     match policy.owner(destination, port, protocol) {
         Some(Owner::Closed) => because("closed"),
+        Some(Owner::Database(at)) if policy.is_blocked(source, at) => because("blocked"),
         Some(Owner::Database(at)) => {
             let database = &policy.databases[at];
             match database.rule_for(source) {
@@ -59,27 +60,36 @@ fn at_port(
 fn without_port(policy: &Policy, source: IpAddr, destination: IpAddr, at: Aim) -> &'static str {
     let has_members = policy.members(destination).next().is_some();
     let closed = policy.closes_some_port(destination);
-    let allows = || policy.members(destination).map(|database| database.rule_for(source).is_some());
+    let members = || policy.members(destination);
+    let unblocked = || members().filter(|(at, _)| !policy.is_blocked(source, *at)).map(|(_, one)| one);
     match at {
         Aim::Truncated if has_members || closed => "malformed",
         Aim::NoPort if has_members || closed => "no_port",
         Aim::LaterFragment if has_members => {
-            if allows().any(|allowed| allowed) {
+            if unblocked().any(|database| database.rule_for(source).is_some()) {
                 "allowed"
-            } else if policy.members(destination).any(|database| database.monitor) {
+            } else if unblocked().any(|database| database.monitor) {
                 "would_deny"
-            } else {
+            } else if unblocked().next().is_some() {
                 "fragment"
+            } else {
+                "blocked"
             }
         }
         Aim::Unreadable if closed => "no_port",
         Aim::Unreadable if has_members => {
-            if allows().all(|allowed| allowed) {
-                "allowed"
-            } else if policy.members(destination).all(|d| d.monitor || d.rule_for(source).is_some()) {
-                "would_deny"
-            } else {
-                "no_port"
+            // Enforcing databases are asked first, those of one mode in the order of their ids.
+            let mut asked: Vec<(usize, &Database)> = members().collect();
+            asked.sort_by_key(|(at, database)| (database.monitor, *at));
+            let allows = |database: &Database| database.rule_for(source).is_some();
+            let refuses = |(at, database): &&(usize, &Database)| {
+                policy.is_blocked(source, *at) || !database.monitor && !allows(database)
+            };
+            match asked.iter().find(refuses) {
+                Some((at, _)) if policy.is_blocked(source, *at) => "blocked",
+                Some(_) => "no_port",
+                None if asked.iter().all(|(_, database)| allows(database)) => "allowed",
+                None => "would_deny",
             }
         }
         Aim::Port { .. } | Aim::Truncated | Aim::NoPort | Aim::LaterFragment | Aim::Unreadable => {

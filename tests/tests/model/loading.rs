@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use firewall_agent::sync::{Guards, Ports};
+use firewall_agent::sync::{Guards, LocalBlock, Ports};
 use firewall_tests::lab::RuleFile;
 use firewall_tests::packets::protocol;
 
@@ -20,7 +20,14 @@ pub fn put_policy_in_force(loaded: &mut LoadedFirewall, policy: &Policy) {
         files.push(RuleFile::new("leaver", 2).removed());
     }
     let ports = |ranges: &[RangeInclusive<u16>]| ranges.iter().cloned().flatten().collect::<Ports>();
-    loaded.put_guards_in_force(&files, Guards::new(ports(&policy.guarded), &ports(&policy.new_connections)));
+    let guards = Guards::new(ports(&policy.guarded), &ports(&policy.new_connections));
+    let blocks = policy.blocked.iter().enumerate().map(|(number, (network, at))| LocalBlock {
+        id: format!("block:{number:04x}").parse().unwrap(),
+        source: *network,
+        database: at.map(|at| format!("db-{at}").parse().unwrap()),
+        note: String::new(),
+    });
+    loaded.put_guards_in_force(&files, guards, blocks.collect());
 }
 
 fn active(policy: &Policy, at: usize, database: &Database) -> RuleFile {

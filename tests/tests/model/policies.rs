@@ -16,6 +16,10 @@ pub fn policies() -> Vec<(&'static str, Policy)> {
         ("monitor mode beside enforcement", monitored()),
         ("whole address space allowed", open_to_all()),
         ("ten databases on one address", ten_on_one_address()),
+        ("blocked sources", blocked(two_on_one_address())),
+        ("blocked sources beside guarded ports", blocked(guarded())),
+        ("blocked sources in monitor mode", blocked(monitored())),
+        ("blocked sources, ten databases", blocked(ten_on_one_address())),
     ]
 }
 
@@ -54,7 +58,7 @@ pub fn guarded() -> Policy {
             database(&[("203.0.113.0/25", 12), ("2001:db8:a::/64", 13)]),
         ],
         guarded: vec![5_432..=5_432, 30_000..=32_767],
-        new_connections: Vec::new(),
+        ..Policy::default()
     }
 }
 
@@ -100,7 +104,7 @@ pub fn monitored() -> Policy {
             database(&[("203.0.113.0/26", 32), ("198.51.100.0/24", 33), ("2001:db8:b::/48", 34)]),
         ],
         guarded: vec![5_432..=5_432],
-        new_connections: Vec::new(),
+        ..Policy::default()
     }
 }
 
@@ -134,6 +138,24 @@ fn ten_on_one_address() -> Policy {
         ])
     });
     Policy { endpoints: endpoints.collect(), databases: databases.collect(), ..Policy::default() }
+}
+
+/// Blocks part of the allowed and of the other sources: everywhere, at one database, and at both by nested networks.
+pub fn blocked(policy: Policy) -> Policy {
+    let blocked = [
+        ("203.0.113.0/28", None),
+        ("203.0.113.8/32", Some(1)),
+        ("203.0.113.64/27", Some(0)),
+        ("203.0.113.72/29", Some(1)),
+        ("198.51.100.0/25", Some(1)),
+        ("192.0.2.0/24", None),
+        ("2001:db8:a::/64", Some(0)),
+        ("2001:db8:a:1::/80", None),
+        ("2001:db8:c::7/128", Some(1)),
+        ("2001:db8:b::/56", None),
+    ];
+    let blocked = blocked.map(|(network, at)| (network.parse().unwrap(), at));
+    Policy { blocked: blocked.into(), ..policy }
 }
 
 fn at(address: &str, port: u16, protocol: u8, database: usize) -> Endpoint {

@@ -14,6 +14,8 @@ pub struct Policy {
     pub guarded: Vec<RangeInclusive<u16>>,
     /// Those that are closed to new connections only; these ranges do not overlap those of `guarded`.
     pub new_connections: Vec<RangeInclusive<u16>>,
+    /// Blocked networks, each at the database with this index, or at every endpoint.
+    pub blocked: Vec<(IpNet, Option<usize>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,11 +64,16 @@ impl Policy {
         self.is_strict(port) || self.new_connections.iter().any(|range| range.contains(&port))
     }
 
-    /// Returns the databases with an endpoint at this address or at every address.
-    pub fn members(&self, address: IpAddr) -> impl Iterator<Item = &Database> {
-        self.databases.iter().enumerate().filter_map(move |(at, database)| {
-            self.endpoints_at(address).any(|e| e.owner == Owner::Database(at)).then_some(database)
-        })
+    /// Returns the databases with an endpoint at this address or at every address, with their indices.
+    pub fn members(&self, address: IpAddr) -> impl Iterator<Item = (usize, &Database)> {
+        let is_there = move |at| self.endpoints_at(address).any(|e| e.owner == Owner::Database(at));
+        self.databases.iter().enumerate().filter(move |(at, _)| is_there(*at))
+    }
+
+    /// Returns whether the source is blocked at the database with this index.
+    pub fn is_blocked(&self, source: IpAddr, database: usize) -> bool {
+        let is_here = |at: &Option<usize>| at.is_none_or(|at| at == database);
+        self.blocked.iter().any(|(network, at)| is_here(at) && network.contains(&source))
     }
 
     /// Returns whether some port at this address is closed: by a tombstone, or guarded and claimed by no database.

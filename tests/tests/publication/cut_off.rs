@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use firewall_agent::bpf::{Kernel, Probe};
 use firewall_agent::sync::{
-    CounterId, DataPlane, DatabaseSlot, Guards, Ports, Replacement, RuleCounter, Sizes, Table, publish,
+    BlockReplacement, CounterId, DataPlane, DatabaseSlot, Guards, Ports, Replacement, RuleCounter, Sizes,
+    Table, publish,
 };
 use firewall_common::Reason;
 use jiff::Timestamp;
@@ -143,5 +144,9 @@ impl DataPlane for InterruptedDataPlane {
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         self.alive()?.publish_table(table)
+    }
+
+    fn publish_blocks(&mut self, list: &BlockReplacement<'_>) -> Result<()> {
+        self.alive()?.publish_blocks(list)
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use firewall_agent::agent::{FileReport, parse};
+use firewall_agent::agent::{FileReport, RangesPaths, parse};
 use firewall_agent::escape::name_text;
 use firewall_agent::files::read::{read_file, read_rule_file, read_signature};
 use firewall_agent::files::scan::ScanRequest;
@@ -155,10 +155,16 @@ fn each_cause_has_an_input() {
 /// Returns the causes per file when the agent's functions read a directory in one pass.
 fn read(dirs: &RuleDirs, keys: &[TrustedKey], most_files: usize) -> BTreeMap<PathBuf, Vec<Cause>> {
     let (known, ranges) = (BTreeSet::new(), dirs.0.path().join("none"));
-    let request =
-        ScanRequest { rules_dir: &dirs.rules(), managed_ranges: &ranges, known: &known, most_files };
+    let request = ScanRequest {
+        rules_dir: &dirs.rules(),
+        managed_ranges: &ranges,
+        blocked_ranges: Path::new(""),
+        known: &known,
+        most_files,
+    };
+    let paths = RangesPaths { managed: &ranges, blocked: Path::new("") };
     let limits = Limits { max_rules: 30, allow_monitor: false, node_name: Some(NODE.to_owned()) };
-    let reports = parse(&SignatureVerifier::new(keys.to_vec()).scan(&request), &ranges, &limits);
+    let reports = parse(&SignatureVerifier::new(keys.to_vec()).scan(&request), paths, &limits);
     let mut causes: BTreeMap<PathBuf, Vec<Cause>> = BTreeMap::new();
     for report in reports.iter().filter(|report| report.is_refused()) {
         let rejections = report.rejections();

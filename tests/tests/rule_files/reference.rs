@@ -46,6 +46,7 @@ fn defaults() -> Vec<(String, String)> {
         xdp_mode,
         rules_dir,
         managed_ranges,
+        blocked_ranges,
         trusted_keys,
         state_dir,
         bpffs_dir,
@@ -71,12 +72,13 @@ fn defaults() -> Vec<(String, String)> {
     let required = || "required".to_owned();
     let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
     let span = |span: Duration| format!("{}s", span.as_secs());
-    assert!(trusted_keys.is_empty());
+    assert!(trusted_keys.is_empty() && blocked_ranges.is_none());
     let defaults = [
         ("interfaces", required()),
         ("xdp_mode", xdp_mode.to_string()),
         ("rules_dir", rules_dir.display().to_string()),
         ("managed_ranges", managed_ranges.display().to_string()),
+        ("blocked_ranges", "none".to_owned()),
         ("trusted_keys", "none".to_owned()),
         ("state_dir", state_dir.display().to_string()),
         ("bpffs_dir", bpffs_dir.display().to_string()),

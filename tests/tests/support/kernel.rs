@@ -8,7 +8,7 @@ use std::path::Path;
 
 use firewall_agent::bpf::{Kernel, MapSizes, Pins, Probe, Programs};
 use firewall_agent::rules::{Limits, ManagedRanges, read_database};
-use firewall_agent::sync::{Desired, Guards, Live, publish};
+use firewall_agent::sync::{Desired, Guards, Live, LocalBlock, publish};
 use firewall_tests::lab::Lab;
 use jiff::Timestamp;
 
@@ -54,9 +54,9 @@ impl LoadedFirewall {
         self.live = put_in_force(Path::new(BPFFS), files, guarded);
     }
 
-    /// As [`Self::put_in_force`], with both kinds of guarded ports.
-    pub fn put_guards_in_force(&mut self, files: &[impl Display], guards: Guards) {
-        self.live = put_guards_in_force(Path::new(BPFFS), files, guards);
+    /// As [`Self::put_in_force`], with both kinds of guarded ports, and with local blocks.
+    pub fn put_guards_in_force(&mut self, files: &[impl Display], guards: Guards, blocks: Vec<LocalBlock>) {
+        self.live = put_guards_in_force(Path::new(BPFFS), files, guards, blocks);
     }
 }
 
@@ -88,13 +88,23 @@ fn desired_with(files: &[impl Display], guarded: Guards) -> Desired {
 
 /// Puts rule files and guarded ports in force; returns the live state.
 pub fn put_in_force(bpffs_dir: &Path, files: &[impl Display], guarded: &[RangeInclusive<u16>]) -> Live {
-    put_guards_in_force(bpffs_dir, files, guarded.iter().cloned().flatten().collect())
+    put_guards_in_force(bpffs_dir, files, guarded.iter().cloned().flatten().collect(), Vec::new())
 }
 
-fn put_guards_in_force(bpffs_dir: &Path, files: &[impl Display], guards: Guards) -> Live {
+fn put_guards_in_force(
+    bpffs_dir: &Path,
+    files: &[impl Display],
+    guards: Guards,
+    local_blocks: Vec<LocalBlock>,
+) -> Live {
     let mut kernel = Kernel::open(bpffs_dir).unwrap();
     let mut live = kernel.live().unwrap();
-    let done = publish(&desired_with(files, guards), &mut live, &mut kernel, Timestamp::now());
+    let done = publish(
+        &Desired { local_blocks, ..desired_with(files, guards) },
+        &mut live,
+        &mut kernel,
+        Timestamp::now(),
+    );
     assert!(done.failed.is_empty() && done.errors.is_empty(), "{done:?}");
     live
 }

@@ -45,7 +45,7 @@ impl RuleSet {
             endpoints: endpoints.collect(),
             databases: vec![Database { allow, monitor: false }],
             guarded: GUARDED.to_vec(),
-            new_connections: Vec::new(),
+            ..Policy::default()
         };
         Self { sources, policy }
     }

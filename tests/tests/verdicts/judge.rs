@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use firewall_agent::bpf::{Answer, Probe};
-use firewall_agent::sync::{CounterId, Guards, Ports};
+use firewall_agent::sync::{CounterId, Guards, LocalBlock, Ports};
 use firewall_common::{Reason, Tally, fast_path};
 use firewall_tests::lab::RuleFile;
 
@@ -30,7 +30,14 @@ pub fn in_force(policy: &Policy) -> LoadedFirewall {
     }
     let ports = |ranges: &[RangeInclusive<u16>]| ranges.iter().cloned().flatten().collect::<Ports>();
     let guards = Guards::new(ports(policy.guarded), &ports(policy.new_connections));
-    loaded.put_guards_in_force(&files(2, policy.files), guards);
+    let block = |(id, source, database): &(&str, &str, Option<&str>)| LocalBlock {
+        id: id.parse().unwrap(),
+        source: source.parse().unwrap(),
+        database: database.map(|database| database.parse().unwrap()),
+        note: String::new(),
+    };
+    let blocks = policy.blocks.iter().map(block).collect();
+    loaded.put_guards_in_force(&files(2, policy.files), guards, blocks);
     loaded
 }
 

@@ -13,11 +13,13 @@ pub struct Policy {
     pub guarded: &'static [RangeInclusive<u16>],
     /// Guarded ports that are closed to new connections only.
     pub new_connections: &'static [RangeInclusive<u16>],
+    /// Local blocks: id, source, and the database unless it is every one.
+    pub blocks: &'static [(&'static str, &'static str, Option<&'static str>)],
 }
 
 /// Two databases at one address, a monitored one at another, and nothing closed.
 pub const OPEN: Policy =
-    Policy { before: &[], files: &[orders, billing, lab], guarded: &[], new_connections: &[] };
+    Policy { before: &[], files: &[orders, billing, lab], guarded: &[], new_connections: &[], blocks: &[] };
 
 /// As [`OPEN`], with the tombstones of a removed database: one at the shared address, one at its own.
 pub const LEFT_BEHIND: Policy =
@@ -31,6 +33,19 @@ pub const ANSWERED: Policy = Policy {
     guarded: &[5432..=5432, 30_550..=30_550],
     new_connections: &[7432..=7432, 30_000..=32_767],
     ..LEFT_BEHIND
+};
+
+/// As [`GUARDED`], with sources blocked everywhere, at one database, and at the monitored one.
+pub const BLOCKED: Policy = Policy {
+    blocks: &[
+        ("block:0001", "203.0.113.9/32", None),
+        ("block:00016", "2001:db8:a::9/128", None),
+        ("block:0002", "203.0.113.7/32", Some("orders")),
+        ("block:00026", "2001:db8:a::7/128", Some("orders")),
+        ("block:0003", "100.64.0.1/32", Some("lab")),
+        ("block:00036", "2001:db8:bad::1/128", Some("lab")),
+    ],
+    ..GUARDED
 };
 
 /// A database at its own address, one at every address, and nothing closed.

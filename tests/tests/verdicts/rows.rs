@@ -10,7 +10,7 @@ use crate::frames::{
     past_the_end, portless, tagged, tcp, two_fragment_headers, udp, v4,
 };
 use crate::judge::Outcome;
-use crate::policy::{ANSWERED, ANYWHERE, GUARDED, OPEN, Policy};
+use crate::policy::{ANSWERED, ANYWHERE, BLOCKED, GUARDED, OPEN, Policy};
 
 pub struct Row {
     pub name: String,
@@ -18,8 +18,14 @@ pub struct Row {
     pub expected: Outcome,
 }
 
-pub fn tables() -> [(Policy, Vec<Row>); 4] {
-    [(GUARDED, guarded()), (OPEN, open()), (ANYWHERE, anywhere()), (ANSWERED, answered())]
+pub fn tables() -> [(Policy, Vec<Row>); 5] {
+    [
+        (GUARDED, guarded()),
+        (OPEN, open()),
+        (ANYWHERE, anywhere()),
+        (ANSWERED, answered()),
+        (BLOCKED, blocked()),
+    ]
 }
 
 fn guarded() -> Vec<Row> {
@@ -108,6 +114,28 @@ fn open() -> Vec<Row> {
     table.six("two fragment headers, denied", fragmented(OFFICE, ORDERS), Reason::NoPort, Some(""));
     table.six("two fragment headers, monitored", fragmented(STRANGER, LAB), Reason::WouldDeny, Some(""));
     table.row("other protocol", udp(OFFICE, ORDERS, 30_092), Reason::NotProtected, None);
+    table.rows
+}
+
+/// A block list decides at endpoints only, before rules and mode.
+fn blocked() -> Vec<Row> {
+    let mut table = Table::default();
+    table.row("blocked everywhere", tcp(OFFICE, ORDERS, 30_092), Reason::Blocked, Some("block:0001"));
+    table.row("blocked at a database", tcp(DESK, ORDERS, 30_092), Reason::Blocked, Some("block:0002"));
+    table.row("blocked in monitor mode", tcp(STRANGER, LAB, 6432), Reason::Blocked, Some("block:0003"));
+    table.row("not blocked", tcp(BOTH, ORDERS, 30_092), Reason::Allowed, Some("office"));
+    table.row("blocked at another database", tcp(STRANGER, ORDERS, 30_092), Reason::NoMatch, Some(""));
+    table.row("blocked, other port", tcp(OFFICE, ORDERS, 22), Reason::NotProtected, None);
+    table.row("blocked, tombstone", tcp(OFFICE, LEFT, 7432), Reason::Closed, None);
+    table.row("blocked, guarded", tcp(OFFICE, ELSEWHERE, 5432), Reason::Closed, None);
+    table.row(
+        "later fragment, blocked",
+        fragment(1, OFFICE, ORDERS, 30_092),
+        Reason::Blocked,
+        Some("block:0001"),
+    );
+    let half = fragment(1, DESK, ORDERS, 30_092);
+    table.row("later fragment, blocked at one, denied at the other", half, Reason::Fragment, Some(""));
     table.rows
 }
 

@@ -67,7 +67,9 @@ pub(super) fn find(
                 let hits = if effect == Effect::Loses { kernel.hits(counter)?.last } else { None };
                 (rule, hits)
             }
-            Access::Unprotected | Access::Monitored | Access::Refused | Access::Closed => (None, None),
+            Access::Unprotected | Access::Monitored | Access::Refused | Access::Blocked | Access::Closed => {
+                (None, None)
+            }
         };
         affected.entry(database.clone()).or_default().push(AffectedSource {
             source: source.to_string(),

@@ -8,7 +8,7 @@ use super::affected::{AffectedSource, Effect};
 use crate::cli::style::Style;
 use crate::rules::DatabaseId;
 use crate::status::{DatabaseState, RejectedFile};
-use crate::sync::{Change, CountedOn, Database, Plan, Transition};
+use crate::sync::{BlockId, Change, CountedOn, Database, Plan, Transition};
 
 /// Most affected sources of a database in the text.
 const SHOWN: usize = 20;
@@ -20,6 +20,8 @@ pub(super) struct Report {
     pub databases: Vec<DatabasePlan>,
     /// Tombstones that would be added or removed.
     pub tombstones: Vec<Tombstone>,
+    /// Sources that a block list would refuse, or no longer refuse.
+    pub blocked: Vec<BlockedSource>,
     /// Files that would be rejected, with the reasons.
     pub rejected_files: Vec<RejectedFile>,
     /// Other errors: without them the plan may differ.
@@ -95,6 +97,33 @@ pub(super) struct Tombstone {
     endpoint: String,
     before: bool,
     after: bool,
+}
+
+/// Source in a block list on one side only, or of another entry. Field names are an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct BlockedSource {
+    cidr: String,
+    /// `None` at every endpoint.
+    database_id: Option<String>,
+    /// Id of the range or of the overlay's entry.
+    #[serde(flatten)]
+    entry: Sides<String>,
+}
+
+/// Changes of the block lists.
+pub(super) fn blocked(plan: &Plan) -> Vec<BlockedSource> {
+    let transitions = plan.blocked.iter();
+    let text = |id: &BlockId| id.to_string();
+    transitions
+        .map(|((database, net), transition)| BlockedSource {
+            cidr: net.to_string(),
+            database_id: database.as_ref().map(ToString::to_string),
+            entry: Sides {
+                before: transition.before.as_ref().map(text),
+                after: transition.after.as_ref().map(text),
+            },
+        })
+        .collect()
 }
 
 /// Tombstones that would be added or removed.
@@ -176,6 +205,15 @@ impl From<CountedOn> for Rule {
 pub(super) fn write_people(report: &Report, style: Style, out: &mut impl Write) -> io::Result<()> {
     for one in &report.databases {
         write_database(one, style, out)?;
+    }
+    for BlockedSource { cidr, database_id, entry } in report.blocked.iter().take(SHOWN) {
+        let sign = if entry.after.is_some() { '+' } else { '-' };
+        let by = entry.after.as_ref().or(entry.before.as_ref()).map(String::as_str).unwrap_or_default();
+        let at = database_id.as_ref().map_or_else(|| "everywhere".to_owned(), |id| format!("at {id}"));
+        writeln!(out, "{sign} blocked {cidr} {at}, by {by}")?;
+    }
+    if let more @ 1.. = report.blocked.len().saturating_sub(SHOWN) {
+        writeln!(out, "  and {more} more blocked sources that come or go")?;
     }
     for Tombstone { endpoint, after, .. } in &report.tombstones {
         writeln!(out, "{} tombstone {endpoint}", if *after { '+' } else { '-' })?;
@@ -309,6 +347,11 @@ mod tests {
         let report = Report {
             databases: vec![database],
             tombstones: vec![tombstone],
+            blocked: vec![BlockedSource {
+                cidr: "203.0.113.0/24".to_owned(),
+                database_id: None,
+                entry: Sides { before: None, after: Some("abuse-2026-11".to_owned()) },
+            }],
             rejected_files: vec![rejected],
             errors: Vec::new(),
         };

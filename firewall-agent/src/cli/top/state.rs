@@ -9,6 +9,9 @@ use firewall_common::Reason;
 use crate::bpf::Kernel;
 use crate::cli::denied::{DeniedRow, report};
 use crate::cli::seen_at_sockets::SeenByInterface;
+use crate::cli::settings::Located;
+use crate::cli::status::read_status_file;
+use crate::status::Condition;
 use crate::sync::{DatabaseSlot, Live};
 
 /// Counter readings between two readings of the live state: names and slots seldom change.
@@ -42,18 +45,20 @@ pub(super) struct TopState {
     pub sockets: BTreeMap<String, Rate>,
     /// In descending order of packets.
     pub denied: Vec<DeniedRow>,
+    /// Number of entries of the overlay in force.
+    pub overlay: usize,
 }
 
 impl TopState {
     /// Reads the counters for the first time, without growth.
-    pub fn new(kernel: &Kernel) -> Result<Self> {
+    pub fn new(kernel: &Kernel, directories: &Located) -> Result<Self> {
         let mut state = Self::default();
-        state.refresh(kernel, Duration::ZERO)?;
+        state.refresh(kernel, directories, Duration::ZERO)?;
         Ok(state)
     }
 
     /// Reads the counters; `since` is the time since the previous reading.
-    pub fn refresh(&mut self, kernel: &Kernel, since: Duration) -> Result<()> {
+    pub fn refresh(&mut self, kernel: &Kernel, directories: &Located, since: Duration) -> Result<()> {
         if self.refreshes.is_multiple_of(REREAD) {
             self.live = kernel.live()?;
         }
@@ -95,6 +100,8 @@ impl TopState {
         self.sockets = refused.collect();
         self.databases = databases;
         self.reasons = reasons;
+        let conditions = read_status_file(directories).map(|status| status.conditions).unwrap_or_default();
+        self.overlay = conditions.iter().filter(|one| one.name == Condition::Overlay.name()).count();
         self.denied = report(kernel, &self.live, None, (32, 128))?.denied;
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::cli::table::{Column, Fitted, column, cut, text};
 use crate::escape::escaped;
 
 /// Rows of reasons in each of the two columns.
-const REASON_ROWS: u16 = 5;
+const REASON_ROWS: u16 = 6;
 /// Columns of the borders of a block.
 const BORDERS: u16 = 2;
 
@@ -25,7 +25,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState, style: cli::Style) {
         Constraint::Fill(1),
     ])
     .areas(frame.area());
-    frame.render_widget(Line::from("database firewall: packets per second    q quits").bold(), head);
+    let title = Line::from("database firewall: packets per second    q quits").bold();
+    let overlay = match state.overlay {
+        0 => Line::default(),
+        1 => Line::from("1 overlay entry").right_aligned().bold().red(),
+        entries => Line::from(format!("{entries} overlay entries")).right_aligned().bold().red(),
+    };
+    frame.render_widget(title, head);
+    frame.render_widget(overlay, head);
     draw_reasons(frame, state, reasons);
     draw_databases(frame, state, databases);
     draw_denied(frame, state, style, denied);
@@ -220,10 +227,10 @@ mod tests {
             ] {
                 assert!(text.contains(words), "{words}:\n{text}");
             }
-            // The busiest database is first, and at least five rows of both lists fit.
+            // The busiest database is first, and at least four rows of both lists fit.
             assert!(text.find("cca099").unwrap() < text.find("cca098").unwrap(), "{text}");
-            assert!(text.matches("6a316183d0f1f1").count() >= 5, "{text}");
-            assert!(text.matches("2001:db8:1234").count() >= 5, "{text}");
+            assert!(text.matches("6a316183d0f1f1").count() >= 4, "{text}");
+            assert!(text.matches("2001:db8:1234").count() >= 4, "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::{Content, FileReport};
-use crate::rules::{DatabaseRules, RangeId, Source};
+use crate::rules::{DatabaseRules, RangeId, RangesKind, Source};
 use crate::sync::{Live, PersistedState, admit};
 
 /// Adds an error to each file in place of which `run`, with nothing in force yet, accepts another one, and a warning
@@ -30,7 +30,7 @@ pub(super) fn find(files: &mut [FileReport]) {
 fn known_ranges(files: &[FileReport]) -> Option<BTreeSet<RangeId>> {
     let mut known = None;
     for file in files {
-        if let Some(Content::Ranges(ranges)) = &file.content {
+        if let Some(Content::Ranges(RangesKind::Managed, ranges)) = &file.content {
             known.get_or_insert_with(BTreeSet::new).extend(ranges.ranges.keys().cloned());
         }
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::agent::{Content, FileError, FileReport, Note};
 use crate::escape::{self, path_text, shown};
+use crate::rules::RangesKind;
 
 /// Writes one line per error and warning, or one for an accepted file.
 pub(super) fn write_lines(files: &[FileReport], out: &mut impl Write) -> io::Result<()> {
@@ -24,8 +25,8 @@ pub(super) fn write_lines(files: &[FileReport], out: &mut impl Write) -> io::Res
             Some(Content::Database(rules)) => {
                 writeln!(out, "{path}: ok, database {} revision {}", rules.id, rules.revision)?;
             }
-            Some(Content::Ranges(ranges)) => {
-                writeln!(out, "{path}: ok, managed ranges revision {}", ranges.revision)?
+            Some(Content::Ranges(kind, ranges)) => {
+                writeln!(out, "{path}: ok, {} revision {}", kind.name(), ranges.revision)?
             }
             None => {}
         }
@@ -45,7 +46,7 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
     struct File<'a> {
         path: String,
         accepted: bool,
-        /// `database`, `ranges`, or null for a file that was not read or not parsed.
+        /// `database`, `ranges`, `blocked_ranges`, or null for a file that was not read or not parsed.
         kind: Option<&'static str>,
         database_id: Option<&'a str>,
         revision: Option<u64>,
@@ -57,7 +58,10 @@ pub(super) fn write_json(files: &[FileReport], out: &mut impl Write) -> io::Resu
         .map(|file| {
             let (kind, revision) = match &file.content {
                 Some(Content::Database(rules)) => (Some("database"), Some(rules.revision)),
-                Some(Content::Ranges(ranges)) => (Some("ranges"), Some(ranges.revision)),
+                Some(Content::Ranges(RangesKind::Managed, ranges)) => (Some("ranges"), Some(ranges.revision)),
+                Some(Content::Ranges(RangesKind::Blocked, ranges)) => {
+                    (Some("blocked_ranges"), Some(ranges.revision))
+                }
                 None => (None, None),
             };
             File {
@@ -81,7 +85,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::agent::parse;
+    use crate::agent::{RangesPaths, parse};
     use crate::cli::snapshots::check;
     use crate::files::scan::{ScannedFile, ScannedFiles};
     use crate::rules::Limits;
@@ -103,7 +107,8 @@ mod tests {
             ..ScannedFiles::default()
         };
         let limits = Limits { max_rules: 30, allow_monitor: false, node_name: None };
-        let files = parse(&snapshot, Path::new(""), &limits);
+        let nowhere = RangesPaths { managed: Path::new(""), blocked: Path::new("") };
+        let files = parse(&snapshot, nowhere, &limits);
         check("validate", |_, out| Ok(write_lines(&files, out)?));
     }
 }

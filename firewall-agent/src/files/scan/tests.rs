@@ -33,7 +33,16 @@ impl RulesDir {
 
     fn scan(&self, most_files: usize, check: Option<Check<'_>>) -> ScannedFiles {
         let (rules_dir, ranges) = (self.dir.path(), self.dir.path().join("none"));
-        scan(&ScanRequest { rules_dir, managed_ranges: &ranges, known: &self.known, most_files }, check)
+        scan(
+            &ScanRequest {
+                rules_dir,
+                managed_ranges: &ranges,
+                blocked_ranges: Path::new(""),
+                known: &self.known,
+                most_files,
+            },
+            check,
+        )
     }
 }
 

@@ -15,9 +15,10 @@ use redb::{
     TableError, TableHandle as _, Value, WriteTransaction,
 };
 
-use crate::rules::DatabaseId;
+use crate::rules::{DatabaseId, RangesKind};
 use crate::sync::{
-    Changes, Destination, Floor, InForce, Key, Presence, Record, RulesInForce, StoredFile, StoredRanges,
+    Changes, Destination, Floor, InForce, Key, OverlayAction, OverlayEntry, Presence, Record, RulesInForce,
+    StoredFile, StoredRanges,
 };
 
 /// Version of everything below. A store of another version is refused.
@@ -27,6 +28,9 @@ const VERSION: u64 = 1;
 type FileRow = (&'static [u8], Option<&'static [u8]>, &'static [u8]);
 /// Lost; IPv4 and IPv6 networks as address and prefix length; destinations as `ADDRESS:PORT/PROTOCOL`.
 type RulesRow = (bool, Vec<(u32, u8)>, Vec<(u128, u8)>, Vec<String>);
+/// Command, source and database, each empty where the entry has none; created and until, in nanoseconds since 1970 in
+/// UTC; note.
+type OverlayRow = (&'static str, &'static str, &'static str, i128, i128, &'static str);
 type Table<K, V> = TableDefinition<'static, K, V>;
 
 const FORMAT: Table<&str, u64> = TableDefinition::new("format");
@@ -34,10 +38,11 @@ const FORMAT_VERSION: &str = "version";
 
 /// Rule files by database id.
 const FILES: Table<&str, FileRow> = TableDefinition::new("files");
-/// Effective lists as YAML, by a constant key; and their source file.
+/// Effective lists as YAML, by the kind of ranges; and their source file.
 const RANGES: Table<&str, &str> = TableDefinition::new("ranges");
 const RANGES_FILE: Table<&str, FileRow> = TableDefinition::new("ranges_file");
 const NEWEST: &str = "newest";
+const BLOCKED: &str = "blocked";
 /// Claimant by destination as `ADDRESS:PORT/PROTOCOL`; empty if unknown.
 const CLAIMS: Table<&str, &str> = TableDefinition::new("claims");
 /// Revision, presence (0 active, 1 removed, 2 forgotten), rebased, order; by database id.
@@ -53,6 +58,8 @@ const CLOCK_MARK: &str = "clock_mark";
 const DETACHED: &str = "detached";
 /// Notice by range id.
 const RANGE_NOTICES: Table<&str, &str> = TableDefinition::new("range_notices");
+/// Entries of the overlay by id.
+const OVERLAY: Table<&str, OverlayRow> = TableDefinition::new("overlay");
 
 /// Writes the format version into a new store.
 ///
@@ -96,11 +103,11 @@ pub(super) fn write(database: &Database, changes: &Changes) -> Result<()> {
 fn put(transaction: &WriteTransaction, record: &Record) -> Result<()> {
     match record {
         Record::File(id, file) => insert(transaction, FILES, id.as_str(), row(file))?,
-        Record::Ranges(StoredRanges { file, effective }) => {
-            insert(transaction, RANGES, NEWEST, effective.as_str())?;
+        Record::Ranges(kind, StoredRanges { file, effective }) => {
+            insert(transaction, RANGES, ranges_key(*kind), effective.as_str())?;
             match file {
-                Some(file) => insert(transaction, RANGES_FILE, NEWEST, row(file))?,
-                None => delete(transaction, RANGES_FILE, NEWEST)?,
+                Some(file) => insert(transaction, RANGES_FILE, ranges_key(*kind), row(file))?,
+                None => delete(transaction, RANGES_FILE, ranges_key(*kind))?,
             }
         }
         Record::Claim(destination, owner) => {
@@ -129,6 +136,14 @@ fn put(transaction: &WriteTransaction, record: &Record) -> Result<()> {
         Record::ClockMark(mark) => insert(transaction, TIMES, CLOCK_MARK, mark.as_nanosecond())?,
         Record::Detached(since) => insert(transaction, TIMES, DETACHED, since.as_nanosecond())?,
         Record::RangeNotice(id, notice) => insert(transaction, RANGE_NOTICES, id.as_str(), notice.as_str())?,
+        Record::Overlay(entry) => {
+            let OverlayEntry { id, action, created_at, until, note } = entry;
+            let source = action.source().map(|source| source.to_string()).unwrap_or_default();
+            let database = action.database().map_or("", DatabaseId::as_str);
+            let times = (created_at.as_nanosecond(), until.as_nanosecond());
+            let row = (action.verb(), source.as_str(), database, times.0, times.1, note.as_str());
+            insert(transaction, OVERLAY, id.as_str(), row)?;
+        }
     }
     Ok(())
 }
@@ -136,9 +151,9 @@ fn put(transaction: &WriteTransaction, record: &Record) -> Result<()> {
 fn remove(transaction: &WriteTransaction, key: &Key) -> Result<()> {
     match key {
         Key::File(id) => delete(transaction, FILES, id.as_str()),
-        Key::Ranges => {
-            delete(transaction, RANGES, NEWEST)?;
-            delete(transaction, RANGES_FILE, NEWEST)
+        Key::Ranges(kind) => {
+            delete(transaction, RANGES, ranges_key(*kind))?;
+            delete(transaction, RANGES_FILE, ranges_key(*kind))
         }
         Key::Claim(destination) => delete(transaction, CLAIMS, destination.to_string().as_str()),
         Key::Floor(id) => delete(transaction, FLOORS, id.as_str()),
@@ -150,6 +165,14 @@ fn remove(transaction: &WriteTransaction, key: &Key) -> Result<()> {
         Key::ClockMark => delete(transaction, TIMES, CLOCK_MARK),
         Key::Detached => delete(transaction, TIMES, DETACHED),
         Key::RangeNotice(id) => delete(transaction, RANGE_NOTICES, id.as_str()),
+        Key::Overlay(id) => delete(transaction, OVERLAY, id.as_str()),
+    }
+}
+
+fn ranges_key(kind: RangesKind) -> &'static str {
+    match kind {
+        RangesKind::Managed => NEWEST,
+        RangesKind::Blocked => BLOCKED,
     }
 }
 
@@ -194,14 +217,16 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
         records.push(Record::File(id.parse()?, stored(file)));
         Ok(())
     })?;
-    let mut ranges_file = None;
-    each(&transaction, RANGES_FILE, |_, file| {
-        ranges_file = Some(stored(file));
+    let mut ranges_files = BTreeMap::new();
+    each(&transaction, RANGES_FILE, |key, file| {
+        ranges_files.insert(key.to_owned(), stored(file));
         Ok(())
     })?;
-    each(&transaction, RANGES, |_, effective| {
+    each(&transaction, RANGES, |key, effective| {
+        let kind = RangesKind::ALL.into_iter().find(|kind| ranges_key(*kind) == key);
+        let kind = kind.context("unknown kind of ranges")?;
         let effective = effective.to_owned();
-        records.push(Record::Ranges(StoredRanges { file: ranges_file.take(), effective }));
+        records.push(Record::Ranges(kind, StoredRanges { file: ranges_files.remove(key), effective }));
         Ok(())
     })?;
     each(&transaction, CLAIMS, |destination, owner| {
@@ -228,6 +253,16 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
     })?;
     each(&transaction, RANGE_NOTICES, |id, notice| {
         records.push(Record::RangeNotice(id.parse()?, notice.to_owned()));
+        Ok(())
+    })?;
+    each(&transaction, OVERLAY, |id, (verb, source, database, created_at, until, note)| {
+        records.push(Record::Overlay(OverlayEntry {
+            id: id.parse().map_err(anyhow::Error::msg)?,
+            action: overlay_action(verb, source, database)?,
+            created_at: Timestamp::from_nanosecond(created_at)?,
+            until: Timestamp::from_nanosecond(until)?,
+            note: note.to_owned(),
+        }));
         Ok(())
     })?;
     each(&transaction, TIMES, |name, nanoseconds| {
@@ -304,6 +339,19 @@ fn stored_rules((is_lost, v4, v6, destinations): RulesRow) -> Result<(RulesInFor
         rules.destinations.insert(destination.parse().map_err(anyhow::Error::msg)?);
     }
     Ok((rules, is_lost))
+}
+
+fn overlay_action(verb: &str, source: &str, database: &str) -> Result<OverlayAction> {
+    let of_database = || database.parse::<DatabaseId>();
+    Ok(match verb {
+        "block" => {
+            let database = if database.is_empty() { None } else { Some(of_database()?) };
+            OverlayAction::Block { source: source.parse()?, database }
+        }
+        "close" => OverlayAction::Close { database: of_database()? },
+        "allow" => OverlayAction::Allow { source: source.parse()?, database: of_database()? },
+        other => bail!("command {other:?}: unknown value"),
+    })
 }
 
 fn stored((path, signature, content): (&[u8], Option<&[u8]>, &[u8])) -> StoredFile {

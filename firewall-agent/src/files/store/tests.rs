@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use redb::TableDefinition;
 
 use super::*;
-use crate::rules::DatabaseId;
-use crate::sync::{Floor, InForce, Key, Presence, RulesInForce, StoredFile, StoredRanges};
+use crate::rules::{DatabaseId, RangesKind};
+use crate::sync::{
+    Floor, InForce, Key, OverlayAction, OverlayEntry, Presence, RulesInForce, StoredFile, StoredRanges,
+};
 
 fn id(id: &str) -> DatabaseId {
     id.parse().unwrap()
@@ -37,7 +39,10 @@ fn records() -> Vec<Record> {
     vec![
         Record::Floor(id("a"), floor),
         Record::File(id("a"), file("/rules.d/a.yaml")),
-        Record::Ranges(StoredRanges { file: Some(file("/ranges.yaml")), effective: "ranges: []".to_owned() }),
+        Record::Ranges(
+            RangesKind::Managed,
+            StoredRanges { file: Some(file("/ranges.yaml")), effective: "ranges: []".to_owned() },
+        ),
         Record::Claim("192.0.2.1:5432/tcp".parse().unwrap(), Some(id("a"))),
         Record::Claim("[2001:db8::1]:5432/udp".parse().unwrap(), None),
         Record::InForce(id("a"), InForce { is_lost: true, ..InForce::with(6, rules()) }),
@@ -46,7 +51,27 @@ fn records() -> Vec<Record> {
         Record::ClockMark("2026-09-01T12:00:00.5Z".parse::<Timestamp>().unwrap()),
         Record::Detached(Timestamp::UNIX_EPOCH),
         Record::RangeNotice("man-a".parse().unwrap(), "revision 8 loses 1 of 3 prefixes".to_owned()),
+        Record::Ranges(
+            RangesKind::Blocked,
+            StoredRanges { file: Some(file("/blocked.yaml")), effective: "ranges: [1]".to_owned() },
+        ),
+        entry("block:3f9a", OverlayAction::Block { source: "192.0.2.0/24".parse().unwrap(), database: None }),
+        entry(
+            "block:3f9b",
+            OverlayAction::Block { source: "2001:db8::/32".parse().unwrap(), database: Some(id("a")) },
+        ),
+        entry("close:07c2", OverlayAction::Close { database: id("a") }),
+        entry(
+            "allow:aa10",
+            OverlayAction::Allow { source: "192.0.2.1/32".parse().unwrap(), database: id("a") },
+        ),
     ]
+}
+
+fn entry(id: &str, action: OverlayAction) -> Record {
+    let until = "2026-09-01T13:00:00.5Z".parse().unwrap();
+    let (id, note) = (id.parse().unwrap(), "scan".to_owned());
+    Record::Overlay(OverlayEntry { id, action, created_at: Timestamp::UNIX_EPOCH, until, note })
 }
 
 fn sorted(mut records: Vec<Record>) -> Vec<Record> {

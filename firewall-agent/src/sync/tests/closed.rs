@@ -31,7 +31,9 @@ struct Host {
 impl Host {
     /// Random files, with the resulting state of the store.
     fn desired(&mut self, rng: &mut Rng, revision: u64) -> Desired {
-        let mut desired = random(rng, revision);
+        // The overlay has oracles of its own.
+        let mut desired = Desired { local_blocks: Vec::new(), ..random(rng, revision) };
+        desired.databases.values_mut().for_each(|wanted| wanted.is_closed = false);
         // A file that claims a destination of a database without a file is not admitted.
         let unnamed = self.live.databases.iter().filter(|(_, database)| {
             !desired.databases.contains_key(&database.id) && !desired.removed.contains(&database.id)
@@ -265,6 +267,7 @@ fn released_destination_is_closed_until_an_overlap_is_in_force() {
         let mut set = RuleSet::default();
         set.allow(source.into(), &CounterKey::Rule("r".parse().unwrap()));
         let database = DesiredDatabase {
+            is_closed: false,
             name: String::new(),
             revision: 1,
             mode: Mode::Enforce,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::sync::block_list::{BlockList, BlockReplacement, BlockedSource};
 use crate::sync::data_plane::{DataPlane, Replacement, Sizes};
 use crate::sync::model::{CounterId, Database, DatabaseSlot, Guards, Live, Ports, RuleCounter};
 use crate::sync::table::Table;
@@ -166,5 +167,19 @@ impl DataPlane for FakeDataPlane {
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         self.write(|live| live.table.clone_from(table))
+    }
+
+    fn publish_blocks(&mut self, list: &BlockReplacement<'_>) -> Result<()> {
+        for v4 in [true, false] {
+            self.write(|live| {
+                let is_of_family = |source: &BlockedSource| source.net.addr().is_ipv4() == v4;
+                let old =
+                    live.blocks.get(list.kind).sources.iter().filter(|(source, _)| !is_of_family(source));
+                let new = list.sources.iter().filter(|(source, _)| is_of_family(source));
+                let sources = old.chain(new).map(|(source, id)| (*source, id.clone())).collect();
+                *live.blocks.get_mut(list.kind) = BlockList { sources: Arc::new(sources), is_known: true };
+            })?;
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::verdict::passes;
 use super::{packets, random};
 use crate::sync::FakeDataPlane;
 use crate::sync::model::{Live, Ports};
-use crate::sync::{Desired, Drift, Table, ensure_known, publish, rebuilt_table, repair};
+use crate::sync::{BlockLists, Desired, Drift, Table, ensure_known, publish, rebuilt_table, repair};
 
 const ROUNDS: u64 = 300;
 
@@ -41,12 +41,16 @@ fn repair_restores_every_verdict() {
             table: rng.bool(),
             sources: live.databases.keys().filter(|_| rng.bool()).copied().collect(),
             filters: false,
+            blocks: rng.bool(),
         };
         if drift.ports {
             data_plane.live.claimed = Ports::new();
         }
         if drift.table {
             data_plane.live.table = Table::default();
+        }
+        if drift.blocks {
+            data_plane.live.blocks = BlockLists::default();
         }
         for slot in &drift.sources {
             data_plane.live.databases.get_mut(slot).unwrap().sources = Arc::default();

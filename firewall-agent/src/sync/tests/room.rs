@@ -295,6 +295,7 @@ fn only_a_database_without_an_open_endpoint_is_restored() {
     let id: DatabaseId = "a".parse().unwrap();
     let both = [ADDRESSES[0], ADDRESSES[1]].map(|address| destination(address, PORTS[0]));
     let with = |destinations: &[Destination], prefixes, revision| DesiredDatabase {
+        is_closed: false,
         destinations: destinations.iter().copied().collect(),
         revision,
         ..sized(1, prefixes)

@@ -14,7 +14,7 @@ use crate::sync::model::{
     CounterId, CounterKind, DatabaseSlot, Destination, Guards, Live, Ports, RuleCounter,
 };
 use crate::sync::table::Table;
-use crate::sync::{DataPlane, Desired, DesiredDatabase, Replacement, Sizes, publish};
+use crate::sync::{BlockReplacement, DataPlane, Desired, DesiredDatabase, Replacement, Sizes, publish};
 
 /// A data plane that accepts every write and stores nothing.
 #[derive(Debug, Default)]
@@ -63,6 +63,10 @@ impl DataPlane for Sink {
         self.tables += 1;
         self.write()
     }
+
+    fn publish_blocks(&mut self, _: &BlockReplacement<'_>) -> Result<()> {
+        self.write()
+    }
 }
 
 /// Quantities of one measurement.
@@ -92,6 +96,7 @@ fn database(number: u32, revision: u64, prefixes: u32) -> DesiredDatabase {
     }
     let counters = [(rule, CounterKind::Custom), (range, CounterKind::Managed("region".to_owned()))];
     DesiredDatabase {
+        is_closed: false,
         name: String::new(),
         revision,
         mode: Mode::Enforce,
@@ -154,6 +159,7 @@ fn measure_publish_cost() {
         let endpoint = fastest(3, |time| {
             let moved = address(21, u32::try_from(time).unwrap());
             let one = DesiredDatabase {
+                is_closed: false,
                 destinations: [Destination { address: moved, port: 8000, protocol: Protocol::Tcp }].into(),
                 ..database(0, 10 + time, size.prefixes)
             };

@@ -18,6 +18,7 @@ fn desired(revision: u64) -> Desired {
         let mut set = RuleSet::default();
         set.prefixes.v4.insert(net, key.clone());
         DesiredDatabase {
+            is_closed: false,
             name: String::new(),
             revision,
             mode: Mode::Enforce,

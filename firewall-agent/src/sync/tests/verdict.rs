@@ -15,6 +15,7 @@ pub fn passes(live: &Live, source: IpAddr, destination: &Destination) -> bool {
         .then(|| endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())));
     match claim.flatten() {
         Some(TableEntry::Tombstone) => false,
+        Some(TableEntry::Open { slot, .. }) if live.blocks.blocking(source, *slot).is_some() => false,
         Some(TableEntry::Open { mode: Mode::Monitor, .. }) => true,
         Some(TableEntry::Open { slot, .. }) => {
             live.databases.get(slot).is_some_and(|database| match source {

@@ -10,6 +10,7 @@ use super::channel::RANGES;
 use super::disk::Disk;
 use super::kernel::SharedKernel;
 use super::oracle::{Decision, View};
+use super::overlay::Entries;
 use super::writer::{Records, Writer};
 use crate::agent::load_state::join;
 use crate::agent::read_back::ReadBack;
@@ -46,7 +47,9 @@ impl Agent {
         store.submit(changes);
         let shared = Arc::new(SharedState::new(config.propagation_window));
         let reporter = StatusReporter::new(config, &accepted, &live, shared)?;
-        let reconciler = Reconciler::new(settings, kernel, live, (accepted, persisted), store, moment);
+        let mut reconciler = Reconciler::new(settings, kernel, live, (accepted, persisted), store, moment);
+        // The daemon replies to a verb once the store has caught up.
+        reconciler.waits_for_store = true;
         Ok(Self { reconciler, reporter })
     }
 }
@@ -65,6 +68,7 @@ pub fn config(host: usize) -> Config {
 pub fn settings() -> Settings {
     Settings {
         managed_ranges: PathBuf::from(RANGES),
+        blocked_ranges: PathBuf::new(),
         limits: Limits { max_rules: 30, allow_monitor: true, node_name: None },
         guarded: Guards::from([5001]),
         judges_sockets: false,
@@ -93,5 +97,13 @@ pub fn view(agent: &Agent) -> View {
         now: clock.now(),
         guarded: settings.guarded.strict().clone(),
         allow_monitor: settings.limits.allow_monitor,
+        overlay: entries_in_force(agent),
     }
+}
+
+/// Entries of the overlay in force, with their ends.
+fn entries_in_force(agent: &Agent) -> Entries {
+    let (overlay, now) = (agent.reconciler.persisted.overlay(), agent.reconciler.clock.now());
+    let in_force = overlay.entries().filter(|entry| entry.until > now);
+    in_force.map(|entry| (entry.action.clone(), entry.until)).collect()
 }

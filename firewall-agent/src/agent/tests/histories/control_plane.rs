@@ -201,6 +201,12 @@ impl ControlPlane {
         packets::from(&self.nets(issue, ranges, now), issue.monitor && allow_monitor, &issue.destinations)
     }
 
+    /// Destinations of every revision of a database.
+    pub fn ever_claimed(&self, id: &DatabaseId) -> BTreeSet<Destination> {
+        let issues = self.databases.get(id).into_iter().flatten();
+        issues.flat_map(|issue| &issue.destinations).copied().collect()
+    }
+
     /// Number of prefixes in a revision.
     pub fn prefixes(&self, issue: &Issue, ranges: u64, now: Timestamp) -> usize {
         self.nets(issue, ranges, now).len()

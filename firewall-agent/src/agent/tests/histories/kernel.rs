@@ -2,7 +2,7 @@
 //! packets after each.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
@@ -14,8 +14,8 @@ use super::packets::{Packets, judge};
 use crate::agent::read_back::ReadBack;
 use crate::rules::DatabaseId;
 use crate::sync::{
-    CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Guards, Live, Ports, Replacement,
-    RuleCounter, Sizes, Table, TableEntry,
+    BlockReplacement, CounterId, DataPlane, DatabaseSlot, Destination, FakeDataPlane, Guards, Live, Ports,
+    Replacement, RuleCounter, Sizes, Table,
 };
 
 /// Database slots; a history may have more databases.
@@ -33,7 +33,7 @@ pub struct Judgement {
     /// Revisions in force.
     pub revisions: BTreeMap<DatabaseId, u64>,
     /// Destinations of open endpoints.
-    pub open: Vec<Destination>,
+    pub open: BTreeMap<DatabaseId, BTreeSet<Destination>>,
 }
 
 thread_local! {
@@ -208,8 +208,12 @@ fn revisions(live: &Live) -> BTreeMap<DatabaseId, u64> {
 impl Judgement {
     fn of(live: &Live) -> Self {
         let (passed, protected) = judge(live);
-        let open = live.table.endpoints.iter().filter(|(_, claim)| **claim != TableEntry::Tombstone);
-        let open = open.map(|(destination, _)| *destination).collect();
+        let mut open: BTreeMap<DatabaseId, BTreeSet<Destination>> = BTreeMap::new();
+        for (destination, owner) in live.owners() {
+            if let Some(owner) = owner {
+                open.entry(owner.clone()).or_default().insert(destination);
+            }
+        }
         Self { passed, protected, revisions: revisions(live), open }
     }
 }
@@ -277,6 +281,11 @@ impl DataPlane for SharedKernel {
 
     fn publish_table(&mut self, table: &Table) -> Result<()> {
         let result = self.write(|data_plane| data_plane.publish_table(table));
+        self.record_refusal(result)
+    }
+
+    fn publish_blocks(&mut self, list: &BlockReplacement<'_>) -> Result<()> {
+        let result = self.write(|data_plane| data_plane.publish_blocks(list));
         self.record_refusal(result)
     }
 }

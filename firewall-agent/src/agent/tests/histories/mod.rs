@@ -13,6 +13,7 @@ mod faults;
 mod host;
 mod kernel;
 mod oracle;
+mod overlay;
 mod packets;
 mod tally;
 mod writer;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::control_plane::{ControlPlane, Issue};
 use super::kernel::Judgement;
+use super::overlay::{Entries, OverlayOracle};
 use super::packets::{Packets, describe, to_claimed, to_ports};
 use crate::rules::DatabaseId;
 use crate::sync::{Destination, Live, Ports};
@@ -34,6 +35,8 @@ pub struct View {
     /// Ports closed to every packet.
     pub guarded: Ports,
     pub allow_monitor: bool,
+    /// Entries of the overlay in force.
+    pub overlay: Entries,
 }
 
 /// Facts about one host.
@@ -74,6 +77,7 @@ pub struct Oracle {
     doubtful: BTreeSet<Destination>,
     /// Revisions in force since the boot.
     in_force: BTreeMap<DatabaseId, u64>,
+    pub overlay: OverlayOracle,
 }
 
 impl Oracle {
@@ -92,7 +96,11 @@ impl Oracle {
                 }
             }
         }
-        allowed
+        let claims = self.judging.keys().map(|id| {
+            let destinations = self.issues(plane, id).flat_map(|issue| &issue.destinations).copied();
+            (id.clone(), destinations.collect())
+        });
+        allowed | self.overlay.allowed(&claims.collect())
     }
 
     /// Packets to claimed or guarded destinations.
@@ -102,11 +110,12 @@ impl Oracle {
 
     /// The property: a packet to a destination once closed or claimed passes only where an accepted file allows it.
     pub fn state(&mut self, judgement: &Judgement, plane: &ControlPlane) -> Result<()> {
+        self.overlay.check(judgement)?;
         let claimed = self.claimed();
         self.secured |= judgement.protected;
         let wrong = judgement.passed & claimed & self.secured & !self.allowed(plane);
         ensure!(wrong == 0, "no accepted file allows {}", describe(wrong));
-        for destination in &judgement.open {
+        for destination in judgement.open.values().flatten() {
             // The claim of an open destination survives a reboot.
             if let Some(owner) = self.known.claims.get(destination) {
                 self.firm.claims.insert(*destination, owner.clone());
@@ -159,6 +168,7 @@ impl Oracle {
             ensure!(is_newer, "{id} {revision} was accepted after {floor}");
             self.accept(id, revision, issue);
         }
+        self.overlay.seen(&view.overlay);
         self.judging_ranges.insert(view.ranges);
         if view.ranges != self.known.ranges {
             ensure!(view.ranges > self.known.ranges, "ranges {} after {}", view.ranges, self.known.ranges);
@@ -208,6 +218,7 @@ impl Oracle {
         if all_known && view.ranges > 0 {
             self.judging_ranges = BTreeSet::from([view.ranges]);
         }
+        self.overlay.finished(&view.overlay);
         self.guarded.clone_from(&view.guarded);
         self.allow_monitor = view.allow_monitor;
         self.secured = Packets::MAX;
@@ -242,7 +253,7 @@ impl Oracle {
             }
             retained |= packets;
         }
-        retained
+        retained & !self.overlay.concerned(plane)
     }
 
     pub fn decisions(&self) -> BTreeMap<DatabaseId, Decision> {
@@ -262,6 +273,7 @@ impl Oracle {
     /// Marks all known facts as durable.
     pub fn durable(&mut self, view: &View) {
         self.firm.clone_from(&self.known);
+        self.overlay.durable(&view.overlay);
         let Self { rebasing, known, in_force, .. } = self;
         rebasing.retain(|id| in_force.get(id).is_none_or(|revision| known.floors.get(id) != Some(revision)));
         for (id, (decision, _)) in &view.decisions {
@@ -350,6 +362,7 @@ impl Oracle {
         }
         let floors = live.databases.values().map(|database| (&database.id, database.floor));
         let floors: BTreeMap<&DatabaseId, u64> = floors.collect();
+        self.overlay.started(&view.overlay, view.now, false)?;
         self.started(view, &lost, &floors, plane)?;
         self.guarded = self.guarded.iter().filter(|port| view.guarded.contains(*port)).collect();
         self.allow_monitor |= view.allow_monitor;
@@ -363,6 +376,7 @@ impl Oracle {
         self.judging_ranges.clear();
         self.in_force.clear();
         self.secured = 0;
+        self.overlay.started(&view.overlay, view.now, true)?;
         self.started(view, &lost, &BTreeMap::new(), plane)?;
         self.guarded.clone_from(&view.guarded);
         self.allow_monitor = view.allow_monitor;

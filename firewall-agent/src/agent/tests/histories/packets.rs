@@ -113,6 +113,11 @@ pub fn from<'a>(
     every & to_claimed(claims)
 }
 
+/// Packets from a network to any destination.
+pub fn from_anywhere(net: &IpNet) -> Packets {
+    (0..UNIVERSE.destinations.len()).fold(0, |sum, number| sum | packets(number, within(net)))
+}
+
 /// The packets that a kernel passes, and those to destinations that it protects. They are TCP packets that cannot open
 /// a connection: a port that is closed to new connections only does not stop them.
 pub fn judge(live: &Live) -> (Packets, Packets) {
@@ -120,6 +125,12 @@ pub fn judge(live: &Live) -> (Packets, Packets) {
     let allowed = |slot| {
         let database = live.databases.get(&slot)?;
         Some(database.sources.iter().fold(0, |sum, (net, _)| sum | within(&net)))
+    };
+    let blocked = |slot| {
+        let lists = [&live.blocks.ranges, &live.blocks.local];
+        let entries = lists.into_iter().flat_map(|list| list.sources.keys());
+        let here = entries.filter(|entry| entry.database.is_none_or(|database| database == slot));
+        here.fold(0, |sum, entry| sum | within(&entry.net))
     };
     for (number, destination) in UNIVERSE.destinations.iter().enumerate() {
         let (every, is_guarded) =
@@ -130,12 +141,9 @@ pub fn judge(live: &Live) -> (Packets, Packets) {
         }
         let endpoints = &live.table.endpoints;
         match endpoints.get(destination).or_else(|| endpoints.get(&destination.everywhere())) {
-            Some(TableEntry::Open { mode: Mode::Monitor, .. }) => {
-                passed |= every;
-                protected |= every;
-            }
-            Some(TableEntry::Open { slot, .. }) => {
-                passed |= packets(number, allowed(*slot).unwrap_or(0));
+            Some(TableEntry::Open { slot, mode, .. }) => {
+                let sources = if *mode == Mode::Monitor { Sources::MAX } else { allowed(*slot).unwrap_or(0) };
+                passed |= packets(number, sources & !blocked(*slot));
                 protected |= every;
             }
             Some(TableEntry::Tombstone) => protected |= every,

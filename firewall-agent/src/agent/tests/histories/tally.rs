@@ -24,6 +24,8 @@ pub enum Count {
     Upgrade,
     /// A verb of an operator.
     Verb,
+    /// An entry added to the overlay, or dropped.
+    Overlay,
     /// A pass in which every write was accepted.
     Finished,
     /// A pass that ended with a refused write, or without an agent.
@@ -34,7 +36,7 @@ pub enum Count {
     Restored,
 }
 
-const COUNTS: [Count; 15] = [
+const COUNTS: [Count; 16] = [
     Count::Event,
     Count::File,
     Count::Clock,
@@ -46,6 +48,7 @@ const COUNTS: [Count; 15] = [
     Count::Reboot,
     Count::Upgrade,
     Count::Verb,
+    Count::Overlay,
     Count::Finished,
     Count::Refused,
     Count::Killed,

@@ -54,6 +54,7 @@ impl Host {
         let is_known = known.table == live.table
             && known.databases == live.databases
             && known.counters == live.counters
+            && known.blocks == live.blocks
             && (&known.claimed, &known.guarded) == (&live.claimed, &live.guarded);
         ensure!(is_known, "the kernel differs from the live state");
         for database in live.databases.values() {
@@ -75,7 +76,9 @@ impl Host {
                 let slot = live.slot(id)?;
                 let destinations = open.of(slot).iter().map(|open| open.destination).collect();
                 let sources: Vec<IpNet> = live.databases.get(&slot)?.sources.keys().collect();
-                Some(judgement.passed & packets::from(&sources, false, &destinations))
+                let passed = judgement.passed & packets::from(&sources, false, &destinations);
+                // An entry of the overlay may end while the host is down.
+                Some(passed & !self.oracle.overlay.concerned(plane))
             };
             let in_force = judgement.revisions.iter();
             let in_force = in_force.map(|(id, revision)| (id.clone(), (*revision, passed(id).unwrap_or(0))));
@@ -104,7 +107,14 @@ impl Host {
                         || self.has_room_with(Some((id, previous)), view, plane))
                 {
                     let allowed = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
-                    let cut = passed & allowed & !judgement.passed & !to_claimed(&withheld);
+                    // A rule of the previous revision may have expired while the host was down.
+                    let unexpired = plane.issue(id, previous).map_or(0, |issue| {
+                        let lists = 0..=plane.ranges.len() as u64;
+                        lists.fold(0, |sum, ranges| sum | plane.allowed(issue, ranges, view.now, true))
+                    });
+                    let allowed = allowed & unexpired;
+                    let overlay = self.oracle.overlay.concerned(plane);
+                    let cut = passed & allowed & !judgement.passed & !to_claimed(&withheld) & !overlay;
                     ensure!(
                         cut == 0,
                         "{id} {previous} passed before the boot, and {in_force:?} does not: {}, {incomplete:?}",
@@ -124,7 +134,7 @@ impl Host {
             self.lost.remove(id);
             if in_force == Some(revision) {
                 let expected = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
-                let waits = to_claimed(&withheld);
+                let waits = to_claimed(&withheld) | self.oracle.overlay.concerned(plane);
                 let cut = expected & !judgement.passed & !waits;
                 let sources = live.databases.values().find(|one| one.id == *id).map(|one| &one.sources);
                 let ranges = view.ranges;
@@ -272,9 +282,10 @@ impl Host {
         }
         ensure!(view.ranges == plane.ranges.len() as u64, "ranges {} are accepted", view.ranges);
         let claimed = !self.oracle.unclaimed(false);
-        let wrong = (judgement.passed ^ expected) & claimed;
+        let wrong = (judgement.passed ^ expected) & claimed & !self.oracle.overlay.concerned(plane);
         ensure!(!fits || wrong == 0, "wrong: {}", describe(wrong));
         let closed = self.oracle.unclaimed(true) & !judgement.passed & packets::to(|_| true);
+        let closed = closed & !self.oracle.overlay.concerned(plane);
         ensure!(closed == 0, "closed, and neither claimed nor guarded: {}", describe(closed));
         Ok(())
     }

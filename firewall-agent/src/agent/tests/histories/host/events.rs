@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Host;
 use crate::agent::reconcile::Settings;
+use crate::agent::tests::histories::agent::{Agent, view};
 use crate::agent::tests::histories::control_plane::ControlPlane;
 use crate::agent::tests::histories::disk::DiskFault;
-use crate::agent::tests::histories::packets::{describe, to_claimed, to_ports};
+use crate::agent::tests::histories::packets::{NETS, describe, to_claimed, to_ports};
 use crate::agent::tests::histories::tally::Count;
 use crate::rules::DatabaseId;
-use crate::sync::{Capacity, Destination, Guards, Ports};
+use crate::sync::{Capacity, Destination, Expiry, Guards, OverlayAction, OverlayId, Ports};
 
 impl Host {
     /// Applies an event to the host itself; returns its description.
@@ -181,7 +182,8 @@ impl Host {
             return Ok("no agent runs".to_owned());
         }
         self.tally.add(Count::Verb);
-        match self.rng.u8(0..6) {
+        match self.rng.u8(0..10) {
+            6.. => self.edit_overlay(&id, plane),
             5 => self.detach(plane),
             0 => {
                 self.oracle.rebased(&id, plane);
@@ -195,6 +197,49 @@ impl Host {
             1 | 2 => self.forget(&id, false, now, plane),
             _ => self.forget(&id, true, now, plane),
         }
+    }
+
+    /// Adds an entry to the overlay, or drops one.
+    fn edit_overlay(&mut self, id: &DatabaseId, plane: &ControlPlane) -> Result<String> {
+        let agent = self.agent.as_ref().context("no agent runs")?;
+        let overlay = agent.reconciler.persisted.overlay();
+        let existing: Vec<(OverlayId, OverlayAction)> =
+            overlay.entries().map(|entry| (entry.id.clone(), entry.action.clone())).collect();
+        self.tally.add(Count::Overlay);
+        self.kernel.take_judgements();
+        let (what, done) = if let Some((entry, action)) = self.rng.choice(existing)
+            && self.rng.bool()
+        {
+            self.oracle.overlay.changes(&action);
+            (format!("drops {action}"), self.guard(|agent| agent.reconciler.drop_overlay(&[entry]))?)
+        } else {
+            let source = NETS[self.rng.usize(..NETS.len())].parse().context("net")?;
+            let database = id.clone();
+            let action = match self.rng.u8(0..4) {
+                0 => OverlayAction::Block { source, database: None },
+                1 => OverlayAction::Block { source, database: Some(database) },
+                2 => OverlayAction::Close { database },
+                _ => OverlayAction::Allow { source, database },
+            };
+            let expiry = Expiry::After { seconds: self.rng.u64(60..7200) };
+            self.oracle.overlay.changes(&action);
+            let add = |agent: &mut Agent| agent.reconciler.add_overlay(action.clone(), expiry, String::new());
+            (format!("adds {action}"), self.guard(add)?)
+        };
+        let agent = self.agent.as_ref().context("no agent runs")?;
+        let view = view(agent);
+        self.oracle.overlay.seen(&view.overlay);
+        for judgement in self.kernel.take_judgements() {
+            self.oracle.state(&judgement, plane).with_context(|| what.clone())?;
+        }
+        if matches!(done, Some(Ok(_))) {
+            self.oracle.overlay.finished(&view.overlay);
+            self.oracle
+                .state(&self.kernel.judgement(), plane)
+                .with_context(|| format!("{what}: answered"))?;
+        }
+        self.record_state(plane)?;
+        Ok(format!("{what}: {}", answer_text(&done)))
     }
 
     /// `detach` or `attach`, as far as it is stored.

@@ -6,7 +6,7 @@ use super::Host;
 use crate::agent::tests::histories::control_plane::ControlPlane;
 use crate::agent::tests::histories::oracle::View;
 use crate::rules::DatabaseId;
-use crate::sync::{Capacity, InForce, RulesInForce};
+use crate::sync::{Capacity, InForce, OverlayAction, RulesInForce};
 
 /// Capacity used by databases.
 #[derive(Debug, Default)]
@@ -51,7 +51,8 @@ pub(super) fn prefixes_of(id: &DatabaseId, in_force: &InForce, view: &View, plan
         // Of any list that was in force before.
         (None, Some(issue)) => {
             let lists = 0..=plane.ranges.len() as u64;
-            lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0)
+            let prefixes = lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0);
+            prefixes + permissions(id, view)
         }
         (None, None) => 0,
     }
@@ -62,5 +63,12 @@ fn prefixes(id: &DatabaseId, revision: u64, view: &View, plane: &ControlPlane) -
     let Some(issue) = plane.issue(id, revision) else { return 0 };
     // Without the file, the kernel may have any of the lists.
     let lists = if view.ranges == 0 { 0..=plane.ranges.len() as u64 } else { view.ranges..=view.ranges };
-    lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0)
+    lists.map(|ranges| plane.prefixes(issue, ranges, view.now)).max().unwrap_or(0) + permissions(id, view)
+}
+
+/// Number of networks that the overlay allows at a database.
+fn permissions(id: &DatabaseId, view: &View) -> usize {
+    let allows =
+        |action: &OverlayAction| matches!(action, OverlayAction::Allow { database, .. } if database == id);
+    view.overlay.iter().filter(|(action, _)| allows(action)).count()
 }
