@@ -9,11 +9,12 @@ use crate::workspace::Workspace;
 /// Packages that the tests use: network namespaces with counters of cards, nftables and iptables rules, signatures, a
 /// PostgreSQL server with a certificate, an agent with reduced capabilities, one with traced system calls and a wrong
 /// clock, a Prometheus that scrapes it; a container runtime with an init for its PID namespace; a packet generator;
-/// tools for signing, and validators of schemas and units.
+/// tools for signing, validators of schemas and units, and shells that complete.
 const PACKAGES: &[Package<'_>] = &[
     ("catatonit", &["catatonit"]),
     ("ethtool", &["ethtool"]),
     ("faketime", &["faketime"]),
+    ("fish", &["fish"]),
     ("hping3", &["hping3"]),
     ("iproute2", &["ip"]),
     ("iptables", &["iptables-nft"]),
@@ -28,6 +29,7 @@ const PACKAGES: &[Package<'_>] = &[
     ("strace", &["strace"]),
     ("systemd", &["systemd-analyze"]),
     ("util-linux", &["setpriv"]),
+    ("zsh", &["zsh"]),
 ];
 
 /// Requires root, then ensures the packages of the tests, `further` ones, and the tools that compile the XDP program.

@@ -28,7 +28,7 @@ use super::{
     source_prefilters::SourcePrefilters,
     sources::SourceTries,
 };
-use crate::rules::PrefixMap;
+use crate::rules::{DatabaseId, PrefixMap};
 use crate::sync::{
     BlockId, BlockList, BlockListKind, BlockReplacement, CounterId, DataPlane, Database, DatabaseSlot,
     Guards, Live, Ports, Replacement, RuleCounter, Sizes, Table,
@@ -176,6 +176,30 @@ impl Kernel {
         let mut database = database_from_record(&record, ids, sources)?;
         database.stamp = database.stamp.filter(|_| known);
         Ok(Some((highest_generation(&record), database)))
+    }
+
+    /// Ids and names of the databases, read without their tries.
+    ///
+    /// # Errors
+    /// When the records cannot be read, or contain a value that no agent writes.
+    pub fn database_names(&self) -> Result<Vec<(DatabaseId, String)>> {
+        let mut names = Vec::new();
+        for slot in self.records.slots()? {
+            if let Some(record) = self.records.database(slot)? {
+                let database = database_from_record(&record, TrieIds::default(), PrefixMap::new())?;
+                names.push((database.id, database.name));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Ids of the managed ranges that rules in the kernel use.
+    ///
+    /// # Errors
+    /// When the records cannot be read, or contain a value that no agent writes.
+    pub fn range_ids(&self) -> Result<BTreeSet<String>> {
+        let counters = self.records.counters()?;
+        Ok(counters.values().filter_map(|counter| counter.kind.range()).map(str::to_owned).collect())
     }
 
     /// Removes the pins of maps that were built and never published, as far as they can be opened.

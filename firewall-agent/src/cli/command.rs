@@ -1,5 +1,6 @@
 //! Definition of the command line, with its `--help` texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -366,7 +367,12 @@ pub(super) enum Command {
         after_help = "Example: firewall-agent completions bash >/etc/bash_completion.d/firewall-agent\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input"
     )]
-    Completions { shell: Shell },
+    Completions {
+        shell: Shell,
+        /// The typed words: write the candidates for the last one
+        #[arg(last = true, hide = true)]
+        words: Option<Vec<OsString>>,
+    },
     /// Write the manual pages into a directory
     #[command(after_help = "Example: firewall-agent man /usr/local/share/man/man1\n\n\
                             Exit codes: 0 done, 1 failed, 2 bad input")]
@@ -390,7 +396,7 @@ Exit codes: 0 nothing found, or only accepted kinds; 1 failed, or an object was 
 Examples:\n  firewall-agent audit\n  firewall-agent audit --accept loopback,container -o json";
 
 /// Directories of the agent that differ from the configuration.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Directories {
     /// Directory of the pins, on a bpffs
     #[arg(long, value_name = "DIR")]

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::BadInput;
 use crate::agent::join;
+use crate::escape::is_harmful;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::rules::DatabaseId;
 use crate::sync::{AcceptedFiles, Destination, Live, PersistedState};
@@ -56,6 +57,34 @@ impl KnownDatabases {
             one.name = name.unwrap_or_else(|| std::mem::take(&mut one.name));
         }
         known
+    }
+
+    /// Those with these ids and names, without endpoints.
+    pub fn named(databases: impl IntoIterator<Item = (DatabaseId, String)>) -> Self {
+        let known = |(id, name)| (id, Known { name, destinations: BTreeSet::new() });
+        Self(databases.into_iter().map(known).collect())
+    }
+
+    /// Those of either; where both have a name, that of `other` counts.
+    pub fn joined_with(mut self, other: Self) -> Self {
+        for (id, Known { name, destinations }) in other.0 {
+            let one = self.0.entry(id).or_default();
+            one.destinations.extend(destinations);
+            one.name = if name.is_empty() { std::mem::take(&mut one.name) } else { name };
+        }
+        self
+    }
+
+    /// Values that [`Self::find`] takes for one database, with a description: every id, and the names that no other
+    /// database has and that a terminal shows as they are.
+    pub fn values(&self) -> Vec<(String, String)> {
+        let mut by_name: BTreeMap<&str, Vec<&DatabaseId>> = BTreeMap::new();
+        self.0.iter().for_each(|(id, known)| by_name.entry(&known.name).or_default().push(id));
+        let ids: BTreeSet<&str> = self.0.keys().map(DatabaseId::as_str).collect();
+        let is_typed = |name: &str| !name.is_empty() && !name.starts_with('-') && !name.contains(is_harmful);
+        by_name.retain(|name, owners| is_typed(name) && owners.len() == 1 && !ids.contains(name));
+        let names = by_name.into_iter().map(|(name, owners)| (name.to_owned(), owners[0].to_string()));
+        names.chain(self.0.iter().map(|(id, known)| (id.to_string(), known.name.clone()))).collect()
     }
 
     /// Returns the database that `text` names: its id, its name, ADDRESS:PORT[/udp] or :PORT of an endpoint, or the
@@ -169,6 +198,30 @@ mod tests {
             let error = known().find(text).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn every_value_names_its_database() {
+        let known = known();
+        let values = known.values();
+        let text: Vec<&str> = values.iter().map(|(value, _)| value.as_str()).collect();
+        // Neither the name of two databases, nor one that is the id of another.
+        assert_eq!(text, ["6b", "billing", "6a31", "6a32", "7a", "7b", "orders"]);
+        assert_eq!(values[1].1, "6a32");
+        assert!(values.iter().all(|(value, _)| known.find(value).is_ok()), "{values:?}");
+        let untyped = ["", "-o", "a\u{1b}[2Jb"].map(|name| ("x".parse().unwrap(), name.to_owned()));
+        for (id, name) in untyped {
+            let values = KnownDatabases::named([(id, name.clone())]).values();
+            assert_eq!(values, [("x".to_owned(), name)]);
+        }
+    }
+
+    #[test]
+    fn a_name_of_the_store_replaces_that_of_the_kernel() {
+        let named = |name: &str| KnownDatabases::named([("6a31".parse().unwrap(), name.to_owned())]);
+        let values = |a: &str, b: &str| named(a).joined_with(named(b)).values()[0].0.clone();
+        assert_eq!(values("old", "new"), "new");
+        assert_eq!(values("old", ""), "old");
     }
 
     #[test]

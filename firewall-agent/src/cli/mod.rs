@@ -5,6 +5,7 @@ mod blocked;
 mod clock;
 mod colour;
 mod command;
+mod completions;
 mod daemon_http;
 mod databases;
 mod denied;
@@ -17,6 +18,7 @@ mod health;
 mod hits;
 mod known_databases;
 mod log;
+mod man;
 mod overlay;
 mod plan;
 mod prepare;
@@ -30,7 +32,6 @@ mod run;
 mod screen;
 mod seen_at_sockets;
 mod settings;
-mod shell;
 mod since;
 #[cfg(test)]
 mod snapshots;
@@ -96,8 +97,8 @@ pub fn main() -> ExitCode {
 fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow::Result<Exit> {
     let (settings, format) = (|| Settings::read(&arguments.config), style.format);
     match arguments.command {
-        Command::Completions { shell } => shell::completions(shell),
-        Command::Man { dir } => shell::man(&dir, out),
+        Command::Completions { shell, words } => completions::completions(shell, words),
+        Command::Man { dir } => man::man(&dir, out),
         Command::Run { flags, log_format } => run::run(settings()?, *flags, log_format.unwrap_or_default()),
         Command::Validate { paths } => {
             let settings = settings()?;

@@ -20,6 +20,8 @@ use super::{Agent, Answer, Host, Lab, RuleFile, User, database_of};
 const WHOLE_SCREEN: &[u8] = b"\x1b[?1049h";
 /// More than two refreshes of `top`.
 const REFRESHED: Duration = Duration::from_millis(2500);
+/// The prompt of a shell.
+const PROMPT: &str = "ready> ";
 /// Exit code of timeout(1).
 const TIMED_OUT: i32 = 124;
 
@@ -206,6 +208,39 @@ impl AgentHome {
         }
         let status = child.wait()?;
         ensure!(status.code() != Some(TIMED_OUT), "{line}: not ended after 60 s");
+        Ok(shown)
+    }
+
+    /// Types lines into an interactive shell of a user, in the home's directory, with the agent's program in its `PATH`.
+    /// Returns the bytes on the terminal. The last line must end the shell.
+    ///
+    /// # Errors
+    /// When the shell cannot be started, or runs longer than a minute.
+    pub fn type_into(&self, user: User, shell: &str, lines: &[String]) -> Result<Vec<u8>> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        // The shell that script(1) starts removes the prompt from its environment.
+        let line = format!("exec env PS1='{PROMPT}' {shell}");
+        let mut command = user.command(&self.host, "timeout");
+        command.args(["60", "script", "--quiet", "--return", "--command", &line, "/dev/null"]);
+        command.current_dir(&self.dir).env("PATH", format!("{}:{path}", self.dir.display()));
+        command.env("HOME", &self.dir).env("TERM", "xterm");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut keys = child.stdin.take().context("script: no input")?;
+        let mut screen = child.stdout.take().context("script: no output")?;
+        let (mut shown, mut part, mut is_ready) = (Vec::new(), [0; 4096], false);
+        loop {
+            let length = screen.read(&mut part)?;
+            if length == 0 {
+                break;
+            }
+            shown.extend_from_slice(&part[..length]);
+            if !is_ready && shown.windows(PROMPT.len()).any(|bytes| bytes == PROMPT.as_bytes()) {
+                is_ready = true;
+                lines.iter().try_for_each(|line| keys.write_all(line.as_bytes()))?;
+            }
+        }
+        let shown_text = String::from_utf8_lossy(&shown);
+        ensure!(child.wait()?.code() != Some(TIMED_OUT), "{shell}: not ended after 60 s: {shown_text}");
         Ok(shown)
     }
 

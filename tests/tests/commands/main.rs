@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
 mod blocked;
+mod completions;
 mod counters;
 mod denied;
 mod documented;

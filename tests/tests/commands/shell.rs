@@ -43,10 +43,18 @@ fn completions_and_manual_pages_are_complete_without_configuration() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = alone(&["completions", shell, "--config", "/nonesuch"]);
         assert_eq!((script.code, script.err.as_str()), (Some(0), ""), "{shell}");
-        for command in COMMANDS {
+        // The other scripts ask the program.
+        for command in COMMANDS.iter().filter(|_| ["elvish", "powershell"].contains(&shell)) {
             assert!(script.out.contains(command), "{shell}: {command}");
         }
     }
+    let offered = alone(&["completions", "zsh", "--", "firewall-agent", ""]).out;
+    for command in COMMANDS {
+        assert!(offered.lines().any(|line| line.split('\t').next() == Some(command)), "{command}: {offered}");
+    }
+    let no_question = alone(&["completions", "elvish", "--", "firewall-agent", ""]);
+    assert_eq!((no_question.code, no_question.out.as_str()), (Some(2), ""), "{no_question:?}");
+    assert!(no_question.err.contains("elvish"), "{no_question:?}");
     assert_eq!(alone(&["completions", "csh"]).code, Some(2));
     let dir = tempfile::tempdir().unwrap();
     let pages = dir.path().join("man1");

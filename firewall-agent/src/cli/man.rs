@@ -1,4 +1,4 @@
-//! `firewall-agent completions SHELL` and `man DIR`: generated from the definition of the command line.
+//! `firewall-agent man DIR`: manual pages generated from the definition of the command line.
 
 use std::fs;
 use std::io::Write;
@@ -6,17 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
-use clap_complete::Shell;
 
 use super::{Arguments, Exit};
-
-/// Writes to standard output directly: a script must not be escaped.
-pub(super) fn completions(shell: Shell) -> Result<Exit> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "firewall-agent", &mut script);
-    std::io::stdout().write_all(&script)?;
-    Ok(Exit::Done)
-}
 
 /// Writes one page for the program, one for each command.
 pub(super) fn man(dir: &Path, out: &mut impl Write) -> Result<Exit> {
