@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::format::Format;
 use super::log::LogFormat;
+use super::most_hit::MostHit;
 use super::{denied, events, overlay, prepare, settings, verbs, wait};
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
@@ -109,23 +110,28 @@ pub(super) enum Command {
                             Examples:\n  firewall-agent ranges man-osc-fr1-egress\n  \
                             firewall-agent ranges --history\n  firewall-agent ranges --ack")]
     Ranges {
-        /// Show only this range, with every prefix
+        /// Show only this range, with its prefixes
         range: Option<String>,
+        #[command(flatten)]
+        most: MostHit,
         /// Show the last ten changes of each range, with their times
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["hits", "top"])]
         history: bool,
         /// Acknowledge unusual changes: the condition `range_change` ends
-        #[arg(long = "ack", conflicts_with_all = ["range", "history", "output", "bpffs_dir", "state_dir"])]
+        #[arg(long = "ack", conflicts_with_all = ["range", "hits", "top", "history", "output", "bpffs_dir", "state_dir"])]
         acknowledge: bool,
         #[command(flatten)]
         directories: Directories,
     },
     /// List the rules in force, with hits
     #[command(after_help = "Exit codes: 0 done, 1 failed, 2 no such database.\n\n\
-                            Example: firewall-agent rules 6a316183d0f1f10ecbcca123")]
+                            Examples:\n  firewall-agent rules 6a316183d0f1f10ecbcca123\n  \
+                            firewall-agent rules --hits --top 10")]
     Rules {
-        /// Show only this database, with every prefix
+        /// Show only this database, with the prefixes of each rule
         database: Option<String>,
+        #[command(flatten)]
+        most: MostHit,
         #[command(flatten)]
         directories: Directories,
     },

@@ -19,6 +19,7 @@ mod hits;
 mod known_databases;
 mod log;
 mod man;
+mod most_hit;
 mod overlay;
 mod plan;
 mod prepare;
@@ -122,14 +123,14 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
         Command::Ranges { range, history: true, directories, .. } => {
             range_history::history(&settings()?.directories(directories), range.as_deref(), style, out)
         }
-        Command::Ranges { range, directories, .. } => {
-            ranges::ranges(&settings()?.directories(directories), range.as_deref(), style, out)
+        Command::Ranges { range, most, directories, .. } => {
+            ranges::ranges(&settings()?.directories(directories), range.as_deref(), most, style, out)
         }
         Command::Status { verbose, directories } => {
             status::status(&settings()?, directories, verbose, style, out)
         }
-        Command::Rules { database, directories } => {
-            rules::rules(&settings()?.directories(directories), database.as_deref(), style, out)
+        Command::Rules { database, most, directories } => {
+            rules::rules(&settings()?.directories(directories), database.as_deref(), most, style, out)
         }
         Command::Explain { source, target, socket, directories } => {
             let settings = settings()?;

@@ -1,4 +1,4 @@
-//! `firewall-agent ranges [RANGE]`: the managed ranges that are live in the kernel.
+//! `firewall-agent ranges [RANGE] [--hits] [--top N]`: the managed ranges that are live in the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::format::Format;
 use super::hits::{PrefixHits, RuleCounters, add, by_prefix, rule_counters};
+use super::most_hit::{MostHit, OMITTED};
 use super::settings::Located;
 use super::style::Style;
 use super::table::{column, first_of, or_dash, text, write_table};
@@ -44,6 +45,7 @@ struct Rule {
 pub(super) fn ranges(
     directories: &Located,
     range: Option<&str>,
+    most: MostHit,
     style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
@@ -57,10 +59,12 @@ pub(super) fn ranges(
         }
     }
     let rows = rules.into_iter().map(|(range, rules)| row(range, &rules, &live, &kernel));
-    let rows: Vec<RangeRow> = rows.collect::<Result<_>>()?;
+    let mut rows: Vec<RangeRow> = rows.collect::<Result<_>>()?;
+    most.select(&mut rows, |row| Some(row.packets));
+    rows.iter_mut().for_each(|row| most.select(&mut row.prefixes, |one| one.packets));
     match style.format {
         Format::Json => write_json(&rows, out)?,
-        Format::Table | Format::Wide => write_people(&rows, range.is_some(), style, out)?,
+        Format::Table | Format::Wide => write_people(&rows, range.map(|_| most), style, out)?,
     }
     Ok(Exit::Done)
 }
@@ -119,7 +123,13 @@ fn merge(sum: &mut PrefixHits, more: &PrefixHits) {
     sum.last_hit = sum.last_hit.max(more.last_hit);
 }
 
-fn write_people(rows: &[RangeRow], every_prefix: bool, style: Style, out: &mut impl Write) -> Result<()> {
+/// Writes the ranges, and of a single one the selected prefixes.
+fn write_people(
+    rows: &[RangeRow],
+    prefixes: Option<MostHit>,
+    style: Style,
+    out: &mut impl Write,
+) -> Result<()> {
     let table = rows.iter().map(|row| {
         let databases: BTreeSet<String> = row.rules.iter().map(|rule| rule.database_id.clone()).collect();
         let labels: Vec<&str> = row.labels.iter().map(String::as_str).collect();
@@ -143,14 +153,19 @@ fn write_people(rows: &[RangeRow], every_prefix: bool, style: Style, out: &mut i
         text("LABELS", 5),
     ];
     write_table(columns, table, style, out)?;
-    if every_prefix {
+    if let Some(most) = prefixes {
         writeln!(out)?;
-        let table = rows.iter().flat_map(|row| &row.prefixes).map(|one| {
+        let selected = rows.iter().flat_map(|row| row.prefixes.clone()).collect::<Vec<_>>();
+        let shown = most.shown(&selected, style);
+        let table = shown.iter().map(|one| {
             let last_hit = one.last_hit.map(|at| style.time(at));
             [one.cidr.clone(), or_dash(one.packets), or_dash(one.bytes), or_dash(last_hit)]
         });
         let columns = [column("CIDR", 0), column("PACKETS", 1), column("BYTES", 3), column("LAST HIT", 2)];
         write_table(columns, table, style, out)?;
+        if shown.len() < selected.len() {
+            writeln!(out, "{OMITTED}")?;
+        }
     }
     Ok(())
 }
@@ -183,7 +198,7 @@ mod tests {
             bytes: 987_654_321,
             last_hit: Some(ago(300)),
         }];
-        check("ranges", |style, out| write_people(&rows, false, style, out));
-        check("ranges-of-one", |style, out| write_people(&rows, true, style, out));
+        check("ranges", |style, out| write_people(&rows, None, style, out));
+        check("ranges-of-one", |style, out| write_people(&rows, Some(MostHit::default()), style, out));
     }
 }

@@ -1,4 +1,4 @@
-//! `firewall-agent rules [DATABASE]`: the rules that are live in the kernel, and their hits.
+//! `firewall-agent rules [DATABASE] [--hits] [--top N]`: the rules that are live in the kernel, and their hits.
 
 mod mark;
 
@@ -12,6 +12,7 @@ use super::Exit;
 use super::format::Format;
 use super::hits::{PrefixHits, RuleCounters, by_prefix, rule_counters};
 use super::known_databases::KnownDatabases;
+use super::most_hit::{MostHit, OMITTED};
 use super::settings::Located;
 use super::style::Style;
 use super::table::{column, or_dash, text, write_table};
@@ -43,6 +44,7 @@ struct RuleRow {
 pub(super) fn rules(
     directories: &Located,
     database: Option<&str>,
+    most: MostHit,
     style: Style,
     out: &mut impl Write,
 ) -> Result<Exit> {
@@ -56,9 +58,12 @@ pub(super) fn rules(
             rows.push(row(&rule, *slot, &live, &kernel)?);
         }
     }
+    let total = database.map(|_| Total::of(&rows));
+    most.select(&mut rows, |row| Some(row.packets));
+    rows.iter_mut().for_each(|row| most.select(&mut row.prefixes, |one| one.packets));
     match style.format {
         Format::Json => write_json(&rows, out)?,
-        Format::Table | Format::Wide => write_people(&rows, database.is_some(), style, out)?,
+        Format::Table | Format::Wide => write_people(&rows, total, most, style, out)?,
     }
     Ok(Exit::Done)
 }
@@ -83,14 +88,37 @@ fn row(rule: &RuleCounters, database: DatabaseSlot, live: &Live, kernel: &Kernel
     })
 }
 
-fn write_people(rows: &[RuleRow], every_prefix: bool, style: Style, out: &mut impl Write) -> Result<()> {
+/// Hits of every rule of a database.
+#[derive(Debug, Clone, Copy)]
+struct Total {
+    packets: u64,
+    bytes: u64,
+}
+
+impl Total {
+    fn of(rows: &[RuleRow]) -> Self {
+        let sum = |of: fn(&RuleRow) -> u64| rows.iter().map(of).sum();
+        Self { packets: sum(|row| row.packets), bytes: sum(|row| row.bytes) }
+    }
+}
+
+/// Writes the rules; with the total of a database, or with `--hits`, also their prefixes.
+fn write_people(
+    rows: &[RuleRow],
+    total: Option<Total>,
+    most: MostHit,
+    style: Style,
+    out: &mut impl Write,
+) -> Result<()> {
+    let has_prefixes = total.is_some() || most.hits;
+    let mut is_summary = false;
     let mut table: Vec<[String; 9]> = Vec::new();
     for row in rows {
         let cidr = match row.cidrs.as_slice() {
             [] if row.kind == "default" => "everything else".to_owned(),
             [] => "-".to_owned(),
             [one] => one.clone(),
-            many if every_prefix => format!("{} prefixes", many.len()),
+            many if has_prefixes => format!("{} prefixes", many.len()),
             many => format!("{} (and {} more)", many[0], many.len() - 1),
         };
         table.push([
@@ -104,19 +132,20 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, style: Style, out: &mut im
             row.mark.text(),
             row.label.clone(),
         ]);
-        if every_prefix && row.prefixes.len() > 1 {
-            table.extend(row.prefixes.iter().map(|one| prefix(one, style)));
+        if has_prefixes && row.cidrs.len() > 1 {
+            let shown = most.shown(&row.prefixes, style);
+            table.extend(shown.iter().map(|one| prefix(one, style)));
+            is_summary |= shown.len() < row.prefixes.len();
         }
     }
-    if every_prefix {
-        let sum = |of: fn(&RuleRow) -> u64| rows.iter().map(of).sum::<u64>().to_string();
+    if let Some(Total { packets, bytes }) = total {
         let mut total: [String; 9] = Default::default();
         total[3] = "total".to_owned();
-        (total[4], total[5]) = (sum(|row| row.packets), sum(|row| row.bytes));
+        (total[4], total[5]) = (packets.to_string(), bytes.to_string());
         table.push(total);
     }
     let columns = [
-        column("DATABASE", if every_prefix { 8 } else { 0 }),
+        column("DATABASE", if total.is_some() { 8 } else { 0 }),
         column("RULE", 0),
         column("TYPE", 6),
         column("CIDR", 1),
@@ -126,7 +155,11 @@ fn write_people(rows: &[RuleRow], every_prefix: bool, style: Style, out: &mut im
         column("MARK", 4),
         text("LABEL", 5),
     ];
-    write_table(columns, table, style, out)
+    write_table(columns, table, style, out)?;
+    if is_summary {
+        writeln!(out, "{OMITTED}")?;
+    }
+    Ok(())
 }
 
 fn prefix(one: &PrefixHits, style: Style) -> [String; 9] {
@@ -178,7 +211,17 @@ mod tests {
             rule("10.231.23.0/24", "internal_range", "cluster nodes", &["10.231.23.0/24"]),
             rule("", "default", "", &[]),
         ];
-        check("rules", |style, out| write_people(&rows, false, style, out));
-        check("rules-of-a-database", |style, out| write_people(&rows, true, style, out));
+        let (all, total) = (MostHit::default(), Some(Total::of(&rows)));
+        check("rules", |style, out| write_people(&rows, None, all, style, out));
+        check("rules-of-a-database", |style, out| write_people(&rows, total, all, style, out));
+        let cidrs: Vec<String> = (1..=500).map(|at| format!("2001:db8:{at:x}::/48")).collect();
+        let cidrs: Vec<&str> = cidrs.iter().map(String::as_str).collect();
+        let mut many = rule("fr-2", "managed_range", "Example region", &cidrs);
+        for (at, one) in many.prefixes.iter_mut().enumerate() {
+            one.packets = (at % 50 == 0).then_some(u64::try_from(at).unwrap());
+        }
+        let rows = [many];
+        let total = Some(Total::of(&rows));
+        check("rules-summary", |style, out| write_people(&rows, total, all, style, out));
     }
 }

@@ -13,6 +13,7 @@ use self::redaction::Redaction;
 use super::denied::Question;
 use super::events::Selection;
 use super::format::Format;
+use super::most_hit::MostHit;
 use super::settings::{Located, Settings};
 use super::style::Style;
 use super::{
@@ -81,8 +82,8 @@ fn parts(settings: &Settings, directories: &Located) -> Vec<(&'static str, Value
     vec![
         ("status", printed(|out| status::status(settings, Directories::default(), true, style, out))),
         ("databases", printed(|out| databases::databases(directories, style, out))),
-        ("rules", printed(|out| rules::rules(directories, None, style, out))),
-        ("ranges", printed(|out| ranges::ranges(directories, None, style, out))),
+        ("rules", printed(|out| rules::rules(directories, None, MostHit::default(), style, out))),
+        ("ranges", printed(|out| ranges::ranges(directories, None, MostHit::default(), style, out))),
         ("range_history", printed(|out| range_history::history(directories, None, style, out))),
         ("denied", printed(|out| denied::denied(directories, question, style, out))),
         ("clock", printed(|out| clock::clock(directories, style.format, out))),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, eventually};
 use serde_json::{Value, json};
 
-use crate::setup::{ORDERS, populated, ranges};
+use crate::setup::{ORDERS, WIDE, populated, ranges};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const STRANGER: &str = "198.51.100.99";
@@ -119,4 +119,46 @@ fn prefix_hits_survive_updates_add_up_and_unusual_rules_are_marked() {
     host.start();
     host.until_revision(ORDERS, 2);
     assert!(changed(&host), "{}", host.json(&["rules", ORDERS]));
+}
+
+#[test]
+fn the_most_hit_rules_and_prefixes_are_selected() {
+    let host = populated();
+    let many: Vec<String> = (0..25).map(|at| format!("198.51.100.{at}/32")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    host.push_ranges(&ranges(2, &many));
+    let range = |host: &TestHost| host.json(&["ranges", "man-example"])[0].clone();
+    host.eventually("the range is in force", || prefixes(&range(&host)).len() == many.len());
+    for (source, count) in [("198.51.100.20", 3), ("198.51.100.7", 5), ("203.0.113.7", 1), (STRANGER, 2)] {
+        send(&host, source, count);
+    }
+    host.eventually("every packet is counted", || range(&host)["packets"] == 8);
+
+    let hit = [json!(["198.51.100.7/32", 5]), json!(["198.51.100.20/32", 3])];
+    for arguments in [&["rules", ORDERS, "--hits"][..], &["rules", "--hits", "--top", "5"]] {
+        let rows = host.json(arguments);
+        let ids: Vec<&Value> = rows.as_array().unwrap().iter().map(|row| &row["rule"]).collect();
+        assert_eq!(ids, ["fr-2", "", "fr-1"], "{arguments:?}: {rows}");
+        assert_eq!(prefixes(&rows[0]), hit);
+        assert_eq!(rows[0]["cidrs"].as_array().unwrap().len(), many.len());
+    }
+    let first = host.json(&["rules", "--top", "1"]);
+    assert_eq!((first.as_array().unwrap().len(), prefixes(&first[0])), (1, hit[..1].to_vec()));
+    assert_eq!(prefixes(&host.json(&["ranges", "--hits"])[0]), hit);
+    assert_eq!(prefixes(&host.json(&["ranges", "man-example", "--top", "1"])[0]), hit[..1]);
+    // The control: without hits there is none to show.
+    assert_eq!(host.json(&["rules", WIDE, "--hits"]), json!([]));
+    assert_eq!(prefixes(&range(&host)).len(), many.len());
+
+    let summary = |arguments: &[&str]| {
+        let shown = host.home.show(arguments, (100, 60), false).unwrap();
+        let shown = String::from_utf8(shown).unwrap();
+        (shown.matches("198.51.100.").count(), shown.contains("left out: prefixes with fewer hits"))
+    };
+    for noun in [&["rules", ORDERS][..], &["ranges", "man-example"]] {
+        assert_eq!(summary(noun), (10, true), "{noun:?}");
+        assert_eq!(summary(&[noun, &["--top", "25"]].concat()), (25, false), "{noun:?}");
+        assert_eq!(summary(&[noun, &["-o", "wide"]].concat()), (25, false), "{noun:?}");
+        assert_eq!(host.ask(noun).out.matches("198.51.100.").count(), 25, "{noun:?}: a pipe");
+    }
 }
