@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::format::Format;
 use super::log::LogFormat;
 use super::most_hit::MostHit;
+use super::watch::{Part, Watch};
 use super::{denied, events, overlay, prepare, settings, verbs, wait};
 use crate::audit::Kind;
 use crate::config::{ConfigFile, Listen, duration};
@@ -21,7 +22,7 @@ use crate::version::{LONG_VERSION, VERSION};
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad input, 3 would be denied (`explain`), 4 not ready (`health`, `wait`),
 /// 5 findings that are not accepted (`audit`), 6 filtered, but not everything in force (`restore`).
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "firewall-agent", version = VERSION.as_str(), long_version = LONG_VERSION.as_str())]
 pub(super) struct Arguments {
     /// Configuration file
@@ -51,7 +52,7 @@ fn without_empty_variable(argument: Arg) -> Arg {
     if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::Reset) } else { argument }
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(super) enum Command {
     /// Run the daemon: put the rule files in force and keep them in force
     #[command(
@@ -96,12 +97,16 @@ pub(super) enum Command {
         #[arg(short, long)]
         verbose: bool,
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         directories: Directories,
     },
     /// List the databases in force, and the closed endpoints
     #[command(after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot).\n\n\
              Example: firewall-agent databases")]
     Databases {
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         directories: Directories,
     },
@@ -118,8 +123,10 @@ pub(super) enum Command {
         #[arg(long, conflicts_with_all = ["hits", "top"])]
         history: bool,
         /// Acknowledge unusual changes: the condition `range_change` ends
-        #[arg(long = "ack", conflicts_with_all = ["range", "hits", "top", "history", "output", "bpffs_dir", "state_dir"])]
+        #[arg(long = "ack", conflicts_with_all = ["range", "hits", "top", "history", "watch", "output", "bpffs_dir", "state_dir"])]
         acknowledge: bool,
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         directories: Directories,
     },
@@ -132,6 +139,8 @@ pub(super) enum Command {
         database: Option<String>,
         #[command(flatten)]
         most: MostHit,
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         directories: Directories,
     },
@@ -226,6 +235,8 @@ pub(super) enum Command {
         #[command(flatten)]
         question: denied::Question,
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         directories: Directories,
     },
     /// Watch databases, verdict rates and the most denied sources; q quits
@@ -245,6 +256,8 @@ pub(super) enum Command {
     Events {
         #[command(flatten)]
         selection: events::Selection,
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         directories: Directories,
     },
@@ -386,6 +399,25 @@ pub(super) enum Command {
         /// Directory of the pages, created if absent
         dir: PathBuf,
     },
+}
+
+impl Command {
+    /// Time between two screens, and the part of them that a terminal shows; `None` for a single screen.
+    pub fn watch(&self) -> Option<(Duration, Part)> {
+        let (watch, part) = if let Self::Status { watch, .. }
+        | Self::Databases { watch, .. }
+        | Self::Ranges { watch, .. }
+        | Self::Rules { watch, .. }
+        | Self::Denied { watch, .. } = self
+        {
+            (watch, Part::Beginning)
+        } else if let Self::Events { watch, .. } = self {
+            (watch, Part::End)
+        } else {
+            return None;
+        };
+        watch.period.map(|period| (period, part))
+    }
 }
 
 const AUDIT_HELP: &str = "\

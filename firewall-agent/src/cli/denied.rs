@@ -23,7 +23,7 @@ pub(super) struct Question {
     /// Only packets that this database denied
     pub database: Option<String>,
     /// Follow: print one line per source and second with denied packets
-    #[arg(short, long, conflicts_with_all = ["by", "by6"])]
+    #[arg(short, long, conflicts_with_all = ["by", "by6", "watch"])]
     pub follow: bool,
     /// Aggregate IPv4 sources by prefixes of this length, and IPv6 sources by /64 without --by6
     #[arg(long, value_name = "LENGTH", value_parser = clap::value_parser!(u8).range(0..=32))]

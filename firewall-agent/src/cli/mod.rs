@@ -44,6 +44,7 @@ mod top;
 mod validate;
 mod verbs;
 mod wait;
+mod watch;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
@@ -66,33 +67,50 @@ pub fn definition() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = command::parse();
-    let style = Style::new(arguments.output, arguments.absolute);
+    let (format, absolute) = (arguments.output, arguments.absolute);
+    let style = || Style::new(format, absolute);
     rights::make_effective();
-    let stdout = io::stdout().lock();
-    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut out = EscapedLines::new(Screen::new(stdout, style.width, colour));
-    let result = dispatch(arguments, style, &mut out).and_then(|exit| {
-        out.flush()?;
-        Ok(exit)
-    });
+    let result = match arguments.command.watch() {
+        Some((period, part)) => {
+            watch::watch(period, part, style, |style, out| dispatch(arguments.clone(), style, out))
+        }
+        None => once(arguments, style()),
+    };
     match result {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let mut failure = Failure::new(&error);
-            if let (Some(last), Some(lacking)) = (failure.errors.last_mut(), rights::lacking(&error)) {
-                last.push_str(&format!(": {lacking}"));
-            }
-            // A closed stderr leaves no reader.
-            let _ = match style.format {
-                Format::Table | Format::Wide => {
-                    failure.lines().iter().try_for_each(|line| writeln!(io::stderr(), "{line}"))
-                }
-                Format::Json => write_json_line(&failure, io::stderr()),
-            };
-            failure.exit.into()
-        }
+        Err(error) => report_failure(&error, format).into(),
     }
+}
+
+fn once(arguments: Arguments, style: Style) -> anyhow::Result<Exit> {
+    let stdout = io::stdout().lock();
+    let colour = stdout.is_terminal() && uses_colour();
+    let mut out = EscapedLines::new(Screen::new(stdout, style.width, colour));
+    let exit = dispatch(arguments, style, &mut out)?;
+    out.flush()?;
+    Ok(exit)
+}
+
+/// Returns `true` unless the user refuses colours on a terminal.
+fn uses_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Reports a failed command on stderr, with the rights that it lacks.
+fn report_failure(error: &anyhow::Error, format: Format) -> Exit {
+    let mut failure = Failure::new(error);
+    if let (Some(last), Some(lacking)) = (failure.errors.last_mut(), rights::lacking(error)) {
+        last.push_str(&format!(": {lacking}"));
+    }
+    // A closed stderr leaves no reader.
+    let _ = match format {
+        Format::Table | Format::Wide => {
+            failure.lines().iter().try_for_each(|line| writeln!(io::stderr(), "{line}"))
+        }
+        Format::Json => write_json_line(&failure, io::stderr()),
+    };
+    failure.exit
 }
 
 fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow::Result<Exit> {
@@ -116,7 +134,7 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
             let settings = settings()?;
             plan::plan(&settings, &settings.directories(directories), &paths, style, out)
         }
-        Command::Databases { directories } => {
+        Command::Databases { directories, .. } => {
             databases::databases(&settings()?.directories(directories), style, out)
         }
         Command::Ranges { acknowledge: true, .. } => verbs::acknowledge_ranges(settings()?, out),
@@ -126,10 +144,10 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
         Command::Ranges { range, most, directories, .. } => {
             ranges::ranges(&settings()?.directories(directories), range.as_deref(), most, style, out)
         }
-        Command::Status { verbose, directories } => {
+        Command::Status { verbose, directories, .. } => {
             status::status(&settings()?, directories, verbose, style, out)
         }
-        Command::Rules { database, most, directories } => {
+        Command::Rules { database, most, directories, .. } => {
             rules::rules(&settings()?.directories(directories), database.as_deref(), most, style, out)
         }
         Command::Explain { source, target, socket, directories } => {
@@ -151,10 +169,10 @@ fn dispatch(arguments: Arguments, style: Style, out: &mut impl Write) -> anyhow:
         Command::Audit { accept, directories } => {
             audit::run(&settings()?.directories(directories), &accept, format, out)
         }
-        Command::Denied { question, directories } => {
+        Command::Denied { question, directories, .. } => {
             denied::denied(&settings()?.directories(directories), question, style, out)
         }
-        Command::Events { selection, directories } => {
+        Command::Events { selection, directories, .. } => {
             events::events(&settings()?.directories(directories), &selection, style, out)
         }
         Command::Wait { awaited, directories } => {

@@ -96,7 +96,7 @@ fn documented_commands_succeed_with_the_files_of_the_readme() {
                 assert!(!host.home.show(&words, (80, 24), false).unwrap().is_empty(), "{command}");
                 continue;
             }
-            ["denied", "--follow"] => {
+            ["denied", "--follow"] | [.., "--watch" | "--watch=10s"] => {
                 let done = host.home.ask_by("timeout 1", &words).unwrap();
                 assert_eq!(done.code, Some(TIMED_OUT), "{command} runs on: {done:?}");
                 continue;

@@ -19,3 +19,4 @@ mod setup;
 mod shapes;
 mod shell;
 mod support_bundle;
+mod watch;
