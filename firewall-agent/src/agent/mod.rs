@@ -3,6 +3,8 @@
 mod backoff;
 mod clock;
 mod control;
+mod denied_history;
+mod denied_period;
 mod drift_check;
 mod fail_closed;
 mod file_report;
@@ -34,6 +36,8 @@ use tracing::{error, info, warn};
 
 pub use self::clock::clock_at;
 pub use self::control::{Reply, Verb, send_verb};
+use self::denied_history::DeniedHistory;
+pub use self::denied_period::{DeniedPeriod, kernel_entries, remembers_since};
 pub use self::file_report::{
     Content, FileError, FileReport, Note, RangesPaths, parse, read_directory, read_paths,
 };
@@ -109,6 +113,8 @@ pub struct Agent {
     socket_filter: SocketFilter,
     /// `None` with `revoke_sessions: keep`, or before the event loop.
     sessions: Option<SessionReset>,
+    /// `None` before the event loop.
+    denied_history: Option<DeniedHistory>,
     reader: FileReader,
     reconciler: Reconciler,
     reporter: StatusReporter,
@@ -176,6 +182,7 @@ impl Agent {
             interfaces: Interfaces::new(&config.interfaces, config.xdp_mode)?,
             socket_filter: SocketFilter::new(&config),
             sessions: None,
+            denied_history: None,
             config,
             pins,
             programs,

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::control::{self, Request, Verb};
 use super::reconcile::VERB_PATIENCE;
-use super::{AccessChange, Agent, web};
+use super::{AccessChange, Agent, DeniedHistory, web};
 use crate::files::file_events::FileEvents;
 use crate::files::watch::Change;
 use crate::host::Notifier;
@@ -65,6 +65,7 @@ impl Agent {
         let mut control = control::listen(&self.config.control_socket);
         let committed = self.reconciler.store.committed();
         self.start_session_reset()?;
+        self.denied_history = Some(DeniedHistory::start(&self.config, self.reconciler.clock.now())?);
         // Changes from before the watches existed.
         self.check_drift(Instant::now());
         self.rescan();
@@ -141,6 +142,9 @@ impl Agent {
         }
         self.reconcile(None);
         self.reconciler.store_clock(false);
+        if let Some(history) = &self.denied_history {
+            history.set_time(self.reconciler.clock.now());
+        }
     }
 
     /// Replies to the verbs whose changes are durable, and, after a while, to the others.

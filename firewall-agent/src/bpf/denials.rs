@@ -68,6 +68,18 @@ pub struct Denied {
     pub last_seen: Timestamp,
 }
 
+/// Count of one CPU for a refused source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DenialEntry {
+    pub what: DeniedFlow,
+    pub cpu: u16,
+    pub packets: u64,
+    /// `CLOCK_MONOTONIC` in nanoseconds: identifies the entry among all of this flow and CPU.
+    pub first_seen_ns: u64,
+    pub first_seen: Timestamp,
+    pub last_seen: Timestamp,
+}
+
 /// Totals since the table was created.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeniedTotals {
@@ -118,11 +130,7 @@ impl DenialTable {
     /// Every entry, summed over the CPUs, in no order.
     pub fn read(&self) -> Result<Vec<Denied>> {
         let mut merged: BTreeMap<DeniedFlow, Denials> = BTreeMap::new();
-        let on_interfaces = self.rows()?.into_iter().map(|(key, value)| (key, Hook::Xdp, value));
-        let at_sockets = self.socket_rows()?.into_iter();
-        let at_sockets = at_sockets.map(|(key, value)| (key.denial, Hook::Socket(key.interface), value));
-        for (key, hook, value) in on_interfaces.chain(at_sockets) {
-            let what = flow_from_key(&key, hook).with_context(|| format!("denied source {key:?}"))?;
+        for (what, _, value) in self.flows()? {
             let sum = merged.entry(what).or_insert(Denials { packets: 0, ..value });
             sum.packets += value.packets;
             sum.first_seen = sum.first_seen.min(value.first_seen);
@@ -133,6 +141,33 @@ impl DenialTable {
             Ok(Denied { what, packets: sum.packets, first_seen, last_seen })
         });
         denied.collect()
+    }
+
+    /// Every entry, in no order.
+    pub fn entries(&self) -> Result<Vec<DenialEntry>> {
+        let entries = self.flows()?.into_iter().map(|(what, cpu, value)| {
+            Ok(DenialEntry {
+                what,
+                cpu,
+                packets: value.packets,
+                first_seen_ns: value.first_seen,
+                first_seen: wall_clock(value.first_seen)?,
+                last_seen: wall_clock(value.last_seen)?,
+            })
+        });
+        entries.collect()
+    }
+
+    /// The entries of both tables with their CPUs.
+    fn flows(&self) -> Result<Vec<(DeniedFlow, u16, Denials)>> {
+        let on_interfaces = self.rows()?.into_iter().map(|(key, value)| (key, Hook::Xdp, value));
+        let at_sockets = self.socket_rows()?.into_iter();
+        let at_sockets = at_sockets.map(|(key, value)| (key.denial, Hook::Socket(key.interface), value));
+        let flows = on_interfaces.chain(at_sockets).map(|(key, hook, value)| {
+            let what = flow_from_key(&key, hook).with_context(|| format!("denied source {key:?}"))?;
+            Ok((what, key.cpu, value))
+        });
+        flows.collect()
     }
 
     pub fn totals(&self) -> Result<DeniedTotals> {

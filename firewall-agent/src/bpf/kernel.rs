@@ -15,7 +15,7 @@ use super::{
     block_tries::{BlockTries, CountedSources},
     convert::Prefix,
     counters::{CounterHits, Counters},
-    denials::{DenialTable, Denied, DeniedTotals},
+    denials::{DenialEntry, DenialTable, Denied, DeniedTotals},
     endpoints::{EndpointTable, PortFilter},
     generation::Generation,
     layouts::PinnedMaps,
@@ -263,6 +263,22 @@ impl Kernel {
     /// When the table cannot be read.
     pub fn denied(&self) -> Result<Vec<Denied>> {
         self.denials.read()
+    }
+
+    /// Entries of the kernel's table, in no order, each with the database that its rule counter belonged to during the
+    /// whole reading. Leaves out those of a counter that another database got meanwhile: the next reading has them.
+    ///
+    /// # Errors
+    /// When the table or the records of the databases cannot be read.
+    pub fn denial_entries(&self) -> Result<Vec<(DenialEntry, Option<DatabaseId>)>> {
+        let before = self.records.default_counters()?;
+        let entries = self.denials.entries()?;
+        let after = self.records.default_counters()?;
+        let named = entries.into_iter().filter_map(|entry| {
+            let (before, after) = (before.get(&entry.what.counter), after.get(&entry.what.counter));
+            (before == after).then(|| (entry, after.cloned()))
+        });
+        Ok(named.collect())
     }
 
     /// Totals of recorded and unrecorded packets for [`Kernel::denied`].

@@ -29,7 +29,7 @@ mod syscall;
 
 pub use cached_flows::cached_flows;
 pub use counters::CounterHits;
-pub use denials::{Class, Denied, DeniedFlow, DeniedTotals, Hook};
+pub use denials::{Class, DenialEntry, Denied, DeniedFlow, DeniedTotals, Hook};
 pub use drift::NamedMaps;
 pub use inventory::{PinnedObject, inventory};
 pub use kernel::Kernel;

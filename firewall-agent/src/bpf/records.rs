@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     host::retry::patiently,
-    rules::PrefixMap,
+    rules::{DatabaseId, PrefixMap},
     sync::{CounterId, Database, DatabaseSlot, RuleCounter, Stamp},
 };
 
@@ -72,6 +72,20 @@ impl Records {
     pub fn slots(&self) -> Result<Vec<DatabaseSlot>> {
         let slots = self.databases.keys();
         slots.map(|slot| slot.map(DatabaseSlot).context("cannot read the database records")).collect()
+    }
+
+    /// The database of each default counter.
+    pub fn default_counters(&self) -> Result<BTreeMap<CounterId, DatabaseId>> {
+        let mut counters = BTreeMap::new();
+        for slot in self.slots()? {
+            // The database may leave meanwhile.
+            if let Some(record) = self.database(slot)? {
+                let id = text_from_bytes(&record.id).and_then(|id| Ok(id.parse()?));
+                let id = id.with_context(|| format!("database record {slot}: id"))?;
+                counters.insert(CounterId(record.default_counter), id);
+            }
+        }
+        Ok(counters)
     }
 
     pub fn database(&self, slot: DatabaseSlot) -> Result<Option<DatabaseRecord>> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{bound, databases_bound, interface, name, rules_bound};
+use super::values::{bound, databases_bound, days_bound, history_bound, interface, name, rules_bound};
 use super::{GuardedPorts, Listen, RevokeSessions, SocketFilterMode, XdpMode, duration};
 use crate::rules::{Limits, TrustedKey};
 
@@ -74,6 +74,12 @@ pub struct ConfigFile {
     /// Maximum number of prefixes of all databases together [default: 131072]
     #[arg(long, value_name = "N", value_parser = bound)]
     pub max_prefixes: Option<u32>,
+    /// Days for which refused packets are remembered, up to 365 [default: 7]
+    #[arg(long, value_name = "N", value_parser = days_bound)]
+    pub denied_history_days: Option<u32>,
+    /// Disk space in MiB for the memory of refused packets, up to 64 [default: 16]
+    #[arg(long, value_name = "N", value_parser = history_bound)]
+    pub denied_history_mib: Option<u32>,
     /// Attach the build of the program that logs single packets, for debugging [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub packet_log: Option<bool>,
@@ -186,7 +192,8 @@ macro_rules! keys {
 keys! {
     interfaces, xdp_mode, rules_dir, managed_ranges, blocked_ranges, trusted_keys, state_dir, bpffs_dir, node_name, listen,
     control_socket, guarded_ports, socket_filter, socket_filter_cgroup, socket_filter_loopback, revoke_sessions,
-    allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes, packet_log, rescan_interval, drift_interval, propagation_window,
+    allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes,
+    denied_history_days, denied_history_mib, packet_log, rescan_interval, drift_interval, propagation_window,
 }
 
 #[cfg(test)]
@@ -210,7 +217,7 @@ mod tests {
     fn flags_accept_the_values_the_file_accepts() {
         let flags = parse(
             "--interfaces eth0,bond* --xdp-mode generic --guarded-ports 5432,30000-32767 --allow-monitor \
-             --packet-log=false --max-databases 5 --rescan-interval 500ms --listen 127.0.0.1:9639",
+             --packet-log=false --max-databases 5 --denied-history-days 3 --rescan-interval 500ms --listen 127.0.0.1:9639",
         )
         .unwrap();
         assert_eq!(flags.interfaces, Some(vec!["eth0".to_owned(), "bond*".to_owned()]));
@@ -218,6 +225,7 @@ mod tests {
         assert_eq!(flags.guarded_ports.unwrap().to_string(), "[5432, 30000-32767]");
         assert_eq!((flags.allow_monitor, flags.packet_log), (Some(true), Some(false)));
         assert_eq!(flags.max_databases, Some(5));
+        assert_eq!(flags.denied_history_days, Some(3));
         assert_eq!(flags.rescan_interval, Some(Duration::from_millis(500)));
         assert_eq!(flags.listen, Some(vec![Listen::Tcp(([127, 0, 0, 1], 9639).into())]));
         let kinds = parse("--guarded-ports=5432,{ports:30000-32767,new_connections_only:true}").unwrap();
@@ -243,6 +251,8 @@ mod tests {
             "--guarded-ports={ports:5,new_connections_only:1}",
             "--max-databases 0",
             "--max-prefixes 0x10",
+            "--denied-history-days 366",
+            "--denied-history-mib 0",
             "--max-rules-per-database 10001",
             "--rescan-interval 10",
             "--listen 9639",

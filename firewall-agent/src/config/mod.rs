@@ -47,6 +47,10 @@ pub struct Config {
     pub max_endpoints: u32,
     /// Of all databases together.
     pub max_prefixes: u32,
+    /// Days for which refused packets are remembered.
+    pub denied_history_days: u32,
+    /// Disk space in MiB for that memory.
+    pub denied_history_mib: u32,
     pub packet_log: bool,
     pub rescan_interval: Duration,
     pub drift_interval: Duration,
@@ -113,6 +117,8 @@ impl Config {
             most_files,
             max_endpoints,
             max_prefixes,
+            denied_history_days: merged.denied_history_days.unwrap_or(7),
+            denied_history_mib: merged.denied_history_mib.unwrap_or(16),
             packet_log: merged.packet_log.unwrap_or(false),
             rescan_interval: merged.rescan_interval.unwrap_or(Duration::from_secs(10)),
             drift_interval: merged.drift_interval.unwrap_or(Duration::from_secs(1)),

@@ -8,7 +8,7 @@ use clap::ValueEnum as _;
 
 use super::file::KEYS;
 use super::ports::{Entry, NEW_CONNECTIONS_ONLY, PORTS, port_range};
-use super::values::{bound, databases_bound, interface, name, rules_bound};
+use super::values::{bound, databases_bound, days_bound, history_bound, interface, name, rules_bound};
 use super::{ConfigFile, GuardedPorts, NO_INTERFACES, RevokeSessions, SocketFilterMode, XdpMode, duration};
 use crate::rules::parser::{Document, Ending, Fields, Item, Report, flag, label};
 use crate::rules::{Checked, Problem, TrustedKey};
@@ -54,6 +54,12 @@ fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
         max_databases: fields.optional("max_databases").and_then(|item| item.plain(report, databases_bound)),
         max_endpoints: most("max_endpoints", report),
         max_prefixes: most("max_prefixes", report),
+        denied_history_days: fields
+            .optional("denied_history_days")
+            .and_then(|item| item.plain(report, days_bound)),
+        denied_history_mib: fields
+            .optional("denied_history_mib")
+            .and_then(|item| item.plain(report, history_bound)),
         packet_log: truth("packet_log", report),
         rescan_interval: span("rescan_interval", report),
         drift_interval: span("drift_interval", report),

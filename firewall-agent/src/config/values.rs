@@ -137,6 +137,16 @@ pub(super) fn bound(text: &str) -> Result<u32, String> {
     decimal(1..=MOST)(text)
 }
 
+/// Parses a number of days of memory: 1 to 365.
+pub(super) fn days_bound(text: &str) -> Result<u32, String> {
+    decimal(1..=365)(text)
+}
+
+/// Parses the disk space of a memory in MiB: 1 to 64.
+pub(super) fn history_bound(text: &str) -> Result<u32, String> {
+    decimal(1..=64)(text)
+}
+
 /// Parses a bound on the rules of one database: 1 to 10,000.
 pub(super) fn rules_bound(text: &str) -> Result<usize, String> {
     decimal(1..=10_000)(text)

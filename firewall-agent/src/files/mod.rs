@@ -6,6 +6,7 @@ pub mod dirs;
 pub mod event_log;
 pub mod file_events;
 pub mod file_reader;
+pub mod hourly_files;
 pub mod lock;
 #[cfg(feature = "program")]
 pub mod owner;

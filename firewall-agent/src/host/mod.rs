@@ -3,6 +3,8 @@
 
 pub mod allocator;
 #[cfg(feature = "program")]
+pub mod boot;
+#[cfg(feature = "program")]
 pub mod cgroup;
 pub mod clock;
 #[cfg(feature = "program")]

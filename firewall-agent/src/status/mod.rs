@@ -3,6 +3,7 @@
 
 mod conditions;
 pub mod event;
+pub mod refusals;
 
 use std::collections::BTreeMap;
 use std::path::Path;
