@@ -227,9 +227,10 @@ pub(super) enum Command {
     },
     /// Show denied sources with packet counts, and the rule that would admit each
     #[command(
-        after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot), 2 no such database.\n\n\
+        after_help = "Exit codes: 0 done, 1 failed (also if no agent has run since the boot, without --since), 2 no such \
+             database.\n\n\
              Examples:\n  firewall-agent denied\n  firewall-agent denied orders --by 24\n  \
-             firewall-agent denied --follow -o json"
+             firewall-agent denied --since 12h\n  firewall-agent denied --follow -o json"
     )]
     Denied {
         #[command(flatten)]

@@ -76,7 +76,15 @@ fn endpoints(directories: &Located) -> Vec<String> {
 
 /// Each part: the JSON of a reading command, or its error.
 fn parts(settings: &Settings, directories: &Located) -> Vec<(&'static str, Value)> {
-    let question = Question { database: None, follow: false, by: None, by6: None, top: MOST };
+    let question = Question {
+        database: None,
+        since: None,
+        by_kind: false,
+        follow: false,
+        by: None,
+        by6: None,
+        top: MOST,
+    };
     let selection = Selection { database: None, since: None, kind: Vec::new(), top: MOST };
     let style = Style::new(Format::Json, true);
     vec![

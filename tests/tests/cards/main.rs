@@ -91,7 +91,7 @@ fn recordable() -> BTreeSet<(String, String)> {
 }
 
 fn recorded(host: &TestHost) -> BTreeSet<(String, String)> {
-    let denied = host.json(&["denied"])["denied"].clone();
+    let denied = host.json(&["denied", "--by-kind"])["denied"].clone();
     let text = |one: &Value, field: &str| one[field].as_str().unwrap().to_owned();
     let denied = denied.as_array().unwrap().iter();
     denied.map(|one| (text(one, "source"), text(one, "class"))).collect()

@@ -1,5 +1,6 @@
 //! `denied`: denied sources, with a running and a dead agent.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
 use std::process::Stdio;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use firewall_agent::rules::{Limits, read_database};
 use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, User, eventually};
+use firewall_tests::packets::{Tcp, flag};
 use serde_json::{Value, json};
 
 use crate::setup::{ORDERS, populated};
@@ -102,6 +104,77 @@ fn denied_sources_are_aggregated_with_a_suggested_rule() {
     }
     knock(&host, &[30_092], [1, 1, 1]);
     assert_eq!(rows(&host, &["denied", ORDERS], 18).len(), 3, "recorded with the agent dead, too");
+}
+
+#[test]
+fn a_client_has_one_row_unless_kinds_are_separate() {
+    let host = populated();
+    knock(&host, &[30_092], [3, 0, 0]);
+    let established = Tcp::syn(40_000, 30_092).flags(flag::ACK);
+    let packet = host.frame(INTERFACE).ipv4(STRANGERS[0], SERVER).carrying(established);
+    host.wire(INTERFACE).send(&packet.build()).unwrap();
+    let client = rows(&host, &["denied", ORDERS], 4);
+    assert_eq!(client.len(), 1, "{client:?}");
+    assert_eq!((&client[0]["reason"], &client[0]["class"]), (&json!("no_match"), &Value::Null));
+    let kinds: Vec<Value> = client[0]["kinds"].as_array().unwrap().clone();
+    let kinds: Vec<Value> = kinds.iter().map(|kind| json!([kind["class"], kind["packets"]])).collect();
+    assert_eq!(kinds, [json!(["syn", 3]), json!(["tcp", 1])]);
+    let split = rows(&host, &["denied", ORDERS, "--by-kind"], 4);
+    let split: Vec<Value> = split.iter().map(|row| json!([row["class"], row["packets"]])).collect();
+    assert_eq!(split, kinds);
+    assert_eq!(rows(&host, &["denied", ORDERS, "--by-kind", "--since", "1h"], 4).len(), 2);
+}
+
+#[test]
+fn refused_clients_are_remembered_over_restarts_and_reboots() {
+    let host = populated();
+    let since = ["denied", "--since", "1h"];
+    knock(&host, &[30_092], [7, 5, 0]);
+    let clients = |packets| {
+        let rows = rows(&host, &since, packets);
+        rows.iter().map(|row| json!([row["source"], row["packets"], row["database_id"]])).collect::<Vec<_>>()
+    };
+    let both = [json!(["198.51.100.9", 7, ORDERS]), json!(["198.51.100.10", 5, ORDERS])];
+    assert_eq!(clients(12), both, "from the kernel's table");
+    // The first agent dies before a reading, the second ends in order: no packet counts twice.
+    host.kill();
+    assert_eq!(clients(12), both, "without an agent");
+    host.start();
+    assert_eq!(clients(12), both, "after a restart");
+    host.stop();
+    host.remove_pins();
+    assert_eq!(clients(12), both, "before the first agent of a boot");
+    let report = host.json(&since);
+    assert!(report["skipped"].to_string().contains("packets since the last summary"), "{report}");
+    assert_eq!(report["totals"], Value::Null, "{report}");
+    host.start();
+    host.until_revision(ORDERS, 1);
+    assert_eq!(rows(&host, &["denied"], 0), [Value::Null; 0], "the control: the kernel has forgotten them");
+    assert_eq!(clients(12), both, "after a reboot");
+    knock(&host, &[30_092], [1, 0, 0]);
+    assert_eq!(clients(13), [json!(["198.51.100.9", 8, ORDERS]), both[1].clone()], "one row a client");
+    let report = host.json(&since);
+    assert_eq!((&report["skipped"], &report["left_out"]), (&json!([]), &json!(0)));
+    assert!(report["remembers_since"].is_string() && report["since"].is_string(), "{report}");
+    assert!(host.ask(&since).out.contains("remembers since "), "{:?}", host.ask(&since));
+    assert_eq!(rows(&host, &["denied", "--since", "2100-01-01"], 0), [Value::Null; 0], "not yet seen");
+    let unknown = host.ask(&["denied", "nonesuch", "--since", "1h"]);
+    assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""), "{unknown:?}");
+
+    // A damaged file costs its hour, and nothing else.
+    host.stop();
+    let files = host.state_dir().join("denied");
+    fs::write(files.join("2001-01-01T00.jsonl"), "{\"version\":1").unwrap();
+    let report = host.json(&since);
+    assert!(report["skipped"].to_string().contains("2001-01-01T00.jsonl"), "{report}");
+    assert_eq!(clients(13).len(), 2);
+
+    // Control: without the summaries, the clients are missing after a reboot.
+    host.remove_pins();
+    fs::remove_dir_all(files).unwrap();
+    host.start();
+    host.until_revision(ORDERS, 1);
+    assert_eq!(clients(0), [Value::Null; 0]);
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn nouns_print_the_documented_shapes() {
         &["ranges"],
         &["explain", "203.0.113.7", ORDERS],
         &["denied"],
+        &["denied", "--since", "1h"],
         &["events", "--top", "1000"],
         &["plan"],
         &["clock"],

@@ -27,7 +27,7 @@ fn refused_packets_are_shown_by_database_and_interface() {
     assert!(counted("no_match", DATABASE.into()) >= 3, "{status:#}");
     assert!(counted("allowed", Value::Null) >= 3, "{status:#}");
 
-    let denied = host.json(&["denied"]);
+    let denied = host.json(&["denied", "--by-kind"]);
     if !records_denied_packets() {
         assert_eq!((&denied["denied"], &denied["totals"]["denied"]), (&json!([]), &json!(0)));
         return;

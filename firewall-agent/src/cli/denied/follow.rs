@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::report::{DeniedRow, report};
+use super::report::{DeniedKind, DeniedRow, Grouping, kernel_rows};
 use super::{Exit, Format, Question, or_dash};
 use crate::bpf::Kernel;
 use crate::escape::write_json_line;
@@ -15,7 +15,8 @@ use crate::escape::write_json_line;
 /// Time between two readings of the kernel's table.
 const EVERY: Duration = Duration::from_secs(1);
 
-type Key = (String, Option<String>, String, &'static str, &'static str, Option<String>);
+/// Source, database, endpoint, and the kind without its packets.
+type Key = (String, Option<String>, String, Vec<DeniedKind>);
 
 /// Writes a line for each source denied since the last reading, until the reader closes the output.
 pub(super) fn follow(
@@ -25,7 +26,8 @@ pub(super) fn follow(
     out: &mut impl Write,
 ) -> Result<Exit> {
     let read = || -> Result<Vec<DeniedRow>> {
-        Ok(report(kernel, &kernel.live()?, question.database.as_deref(), question.lengths())?.denied)
+        let grouping = Grouping { by_kind: true, ..question.grouping() };
+        kernel_rows(kernel, question.database.as_deref(), grouping)
     };
     let mut before: BTreeMap<Key, u64> = read()?.iter().map(|row| (key(row), row.packets)).collect();
     loop {
@@ -35,7 +37,8 @@ pub(super) fn follow(
         // An evicted entry that came back counts from zero.
         let changed = rows.iter().filter(|row| row.packets != known(row)).map(|row| {
             let packets = row.packets.checked_sub(known(row)).unwrap_or(row.packets);
-            DeniedRow { packets, ..row.clone() }
+            let kinds = row.kinds.iter().map(|kind| DeniedKind { packets, ..kind.clone() }).collect();
+            DeniedRow { packets, kinds, ..row.clone() }
         });
         for row in changed.take(question.top) {
             match format {
@@ -49,8 +52,8 @@ pub(super) fn follow(
 }
 
 fn key(row: &DeniedRow) -> Key {
-    let endpoint = (row.source.clone(), row.database_id.clone(), row.endpoint.clone());
-    (endpoint.0, endpoint.1, endpoint.2, row.reason, row.class, row.interface.clone())
+    let kinds = row.kinds.iter().map(|kind| DeniedKind { packets: 0, ..kind.clone() }).collect();
+    (row.source.clone(), row.database_id.clone(), row.endpoint.clone(), kinds)
 }
 
 fn write_people(row: &DeniedRow, out: &mut impl Write) -> Result<()> {
@@ -61,8 +64,8 @@ fn write_people(row: &DeniedRow, out: &mut impl Write) -> Result<()> {
         row.source,
         row.endpoint,
         or_dash(row.database_id.as_ref()),
-        row.reason,
-        row.class,
+        row.each(|kind| kind.reason.clone()),
+        row.each(|kind| kind.class.clone()),
         row.packets
     )?;
     Ok(())

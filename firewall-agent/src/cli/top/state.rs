@@ -7,7 +7,7 @@ use anyhow::Result;
 use firewall_common::Reason;
 
 use crate::bpf::Kernel;
-use crate::cli::denied::{DeniedRow, report};
+use crate::cli::denied::{DeniedRow, Grouping, kernel_rows};
 use crate::cli::seen_at_sockets::SeenByInterface;
 use crate::cli::settings::Located;
 use crate::cli::status::read_status_file;
@@ -102,7 +102,7 @@ impl TopState {
         self.reasons = reasons;
         let conditions = read_status_file(directories).map(|status| status.conditions).unwrap_or_default();
         self.overlay = conditions.iter().filter(|one| one.name == Condition::Overlay.name()).count();
-        self.denied = report(kernel, &self.live, None, (32, 128))?.denied;
+        self.denied = kernel_rows(kernel, None, Grouping { lengths: (32, 128), by_kind: false })?;
         Ok(())
     }
 }

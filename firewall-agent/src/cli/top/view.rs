@@ -109,7 +109,7 @@ fn draw_denied(frame: &mut Frame<'_>, state: &TopState, style: cli::Style, area:
             one.source.clone(),
             one.packets.to_string(),
             one.endpoint.clone(),
-            format!("{} {}", one.reason, one.interface.as_deref().unwrap_or(one.class)),
+            one.each(|kind| format!("{} {}", kind.reason, kind.interface.as_deref().unwrap_or(&kind.class))),
             style.time(one.last_seen),
         ];
         (cells, Style::new())
@@ -164,7 +164,7 @@ mod tests {
     use ratatui::backend::TestBackend;
 
     use super::*;
-    use crate::cli::denied::DeniedRow;
+    use crate::cli::denied::{DeniedKind, DeniedRow};
     use crate::cli::snapshots::{TERMINALS, compare, style};
     use crate::cli::top::state::Database;
     use crate::sync::DatabaseSlot;
@@ -184,10 +184,17 @@ mod tests {
             sources: 1,
             database_id: Some("6a316183d0f1f10ecbcca001".to_owned()),
             endpoint: "[2001:db8:2::10]:30092/tcp".to_owned(),
-            reason: "no_match",
-            class: "syn",
-            hook: "xdp",
+            reason: Some("no_match".to_owned()),
+            class: Some("syn".to_owned()),
+            hook: Some("xdp"),
             interface: None,
+            kinds: vec![DeniedKind {
+                reason: "no_match".to_owned(),
+                class: "syn".to_owned(),
+                hook: "xdp",
+                interface: None,
+                packets: 123_456_789,
+            }],
             packets: 123_456_789,
             first_seen: Timestamp::UNIX_EPOCH,
             last_seen: Timestamp::UNIX_EPOCH,
