@@ -22,7 +22,7 @@ pub struct ConfigFile {
     /// File of the managed ranges [default: /etc/firewall-agent/managed-ranges.yaml]
     #[arg(long, value_name = "FILE")]
     pub managed_ranges: Option<PathBuf>,
-    /// File of the blocked ranges, refused at every endpoint before any rule [default: none]
+    /// File of the blocked ranges: sources refused at every endpoint, before any rule
     #[arg(long, value_name = "FILE")]
     pub blocked_ranges: Option<PathBuf>,
     /// Trusted minisign public keys: if any, files without a signature by one of them are rejected
