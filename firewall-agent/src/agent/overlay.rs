@@ -107,8 +107,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Commits and publishes a changed overlay. Fails if the kernel refuses, or if one of `databases` is not in force.
     fn publish_overlay(&mut self, changes: Changes, databases: Vec<&DatabaseId>) -> Result<()> {
         let now = self.clock.now();
-        // Stored also while the kernel cannot be read back.
-        self.commit_closes(now, changes);
+        // Stored also while the kernel cannot be read back. The publish does not wait for the disk: the reply does.
+        self.store.submit(changes);
         self.force();
         self.read_back()?;
         let (_, Published { mut failed, errors, .. }) = self.put_in_force(Default::default(), now);

@@ -53,7 +53,11 @@ impl BlockTries {
         let mut built = Vec::new();
         for family in [Family::V4, Family::V6] {
             let of_family = entries.iter().filter(|(source, _)| family.has(source));
-            let of_family = of_family.map(|(source, counter)| (*source, *counter)).collect();
+            let of_family: CountedSources = of_family.map(|(source, counter)| (*source, *counter)).collect();
+            // Every publish waits for the packets in flight: none for a family that never had an entry.
+            if of_family.is_empty() && self.outer(family).live_id(index(kind))?.is_none() {
+                continue;
+            }
             built.push((family, self.build(family, kind, &of_family)?));
         }
         for (family, trie) in built {
