@@ -6,12 +6,14 @@ use anyhow::{Context as _, Result, ensure};
 use tracing::warn;
 
 use super::Ownership;
+use super::hit_reading::resume_hits;
 use super::read_back::ReadBack;
 use super::reconcile::{Reconciler, Settings};
 use crate::bpf::Kernel;
 use crate::config::Config;
 use crate::files::store::{LastGoodStore, StateFile};
 use crate::files::store_writer::StoreWriter;
+use crate::host::boot::boot_id;
 use crate::host::clock::Moment;
 use crate::rules::DatabaseId;
 use crate::status::{Condition, Conditions, event};
@@ -19,6 +21,14 @@ use crate::sync::{
     AcceptedFiles, Changes, DataPlane as _, Key, Live, PersistedState, Record, StateStore, ensure_known,
     rebuilt_table,
 };
+
+/// Identity of the kernel's counters among those of every boot.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn counters_identity(kernel: &Kernel) -> Result<String> {
+    Ok(format!("{}/{}", boot_id()?, kernel.counters_map()))
+}
 
 /// Unused stored records, each with the reason.
 pub type Unused = BTreeMap<Key, String>;
@@ -55,11 +65,13 @@ impl Reconciler {
         kernel.open_published()?;
         let is_unpinned = kernel.is_table_unpinned()?;
         let live = if is_unpinned { kernel.live_but_endpoints()? } else { kernel.live()? };
-        let (accepted, persisted, changes, unused) = join(records, &live);
+        let (accepted, mut persisted, mut changes, unused) = join(records, &live);
+        let moment = Moment::now()?;
+        resume_hits(&mut persisted, &live, &counters_identity(&kernel)?, moment, &mut changes);
         let mut store = StoreWriter::start(store)?;
         store.submit(changes);
         let settings = Settings::new(config)?;
-        let mut reconciler = Self::new(settings, kernel, live, (accepted, persisted), store, Moment::now()?);
+        let mut reconciler = Self::new(settings, kernel, live, (accepted, persisted), store, moment);
         reconciler.unused = unused;
         if !ownership.is_first {
             reconciler.confirm_stored();

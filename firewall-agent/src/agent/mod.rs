@@ -8,6 +8,7 @@ mod denied_period;
 mod drift_check;
 mod fail_closed;
 mod file_report;
+mod hit_reading;
 mod interfaces;
 mod kernel_status;
 mod load_state;
@@ -43,7 +44,7 @@ pub use self::file_report::{
 };
 use self::interfaces::Interfaces;
 pub use self::kernel_status::{counters, report};
-pub use self::load_state::join;
+pub use self::load_state::{counters_identity, join};
 use self::packet_log::PacketLogControl;
 use self::probes::Probes;
 pub use self::reconcile::Reconciler;

@@ -8,18 +8,20 @@
 //! 3. *Publish.* The kernel closes before it opens. A destination whose claim is not durable stays closed; nothing else
 //!    waits for the disk. A crash here leaves each database at its old or its new rules, or closed.
 //! 4. *Commit what opens.* Destinations that an operator released, revisions that came into force, counts of retired
-//!    counters. A crash before it leaves a later boot more closed, never more open.
+//!    counters and new rules. A crash before it leaves a later boot more closed, never more open.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use firewall_common::Tally;
 use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::Backoff;
 use super::clock::clock_at;
 use super::file_report::{self, FileReport, RangesPaths};
+use super::hit_reading::HitReading;
 use super::load_state::Unused;
 use super::read_back::ReadBack;
 use super::session_reset::AccessChange;
@@ -33,8 +35,8 @@ use crate::rules::{DatabaseId, Limits, RangesKind};
 use crate::status::Condition;
 use crate::sync::{
     AcceptedFiles, Admission, Candidate, Capacity, Changes, Clock, DatabaseSlot, Desired, Destination,
-    Guards, Key, Live, PersistedState, Presence, Published, SessionJudge, StateStore, admit, destinations,
-    publish, restored,
+    FreedCounter, Guards, Key, Live, PersistedState, Presence, Published, SessionJudge, StateStore, admit,
+    destinations, publish, restored,
 };
 
 /// Longest wait of the daemon for the store before a publish.
@@ -85,6 +87,7 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     published_at: Timestamp,
     /// Time since boot at the last clock tick.
     ticked: Duration,
+    pub(super) hit_reading: HitReading,
 }
 
 /// Configuration of a reconcile pass.
@@ -157,6 +160,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             next_expiry: None,
             published_at: Timestamp::MIN,
             ticked: moment.uptime,
+            hit_reading: HitReading::default(),
         }
     }
 
@@ -300,7 +304,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         self.access_change.changed |=
             published.replaced_table || !published.applied.is_empty() || published.refused_writes;
         self.access_change.revoked |= published.revoked;
-        self.commit_opens(&desired, &published);
+        self.commit_opens(&desired, &published, now);
         (desired, published)
     }
 
@@ -342,8 +346,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         destinations.filter(|to| is_pending(*to) && !is_durable(to.everywhere())).collect()
     }
 
-    /// Commits released destinations, revisions that came into force, and counts of retired counters.
-    fn commit_opens(&mut self, desired: &Desired, published: &Published) {
+    /// Commits released destinations, revisions that came into force, and counts of retired counters and new rules.
+    fn commit_opens(&mut self, desired: &Desired, published: &Published, now: Timestamp) {
         let mut changes = Changes::default();
         if published.errors.is_empty() {
             self.persisted.release(&desired.opened, &mut changes);
@@ -352,10 +356,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             // Otherwise another map layout is in force, as recorded before.
             self.persisted.record_in_force(&self.live, self.accepted.files(), published, &mut changes);
         }
-        let freed = self.data_plane.take_freed().into_iter().filter(|(_, counted)| counted.packets > 0);
+        let freed = self.data_plane.take_freed().into_iter();
         let freed =
             freed.filter_map(|(counter, counted)| Some((published.freed.get(&counter)?.clone(), counted)));
-        self.persisted.retire(freed, &self.live, &mut changes);
+        let freed: Vec<(FreedCounter, Tally)> = freed.collect();
+        self.persisted.record_hits(&freed, published, &self.live, now, &mut changes);
         self.store.submit(changes);
     }
 
@@ -436,6 +441,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let elapsed = SignedDuration::try_from(moment.uptime.saturating_sub(self.ticked)).unwrap_or_default();
         (self.ticked, self.synchronised) = (moment.uptime, moment.synchronised);
         self.clock.tick(moment.wall, elapsed, moment.synchronised)
+    }
+
+    /// Time since boot at the last clock tick.
+    pub(super) fn ticked(&self) -> Duration {
+        self.ticked
     }
 
     /// Stores the clock mark when the stored one is at least a minute older or the process ends.

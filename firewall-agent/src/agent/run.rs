@@ -119,6 +119,7 @@ impl Agent {
         }
         notifier.stopping();
         self.reconciler.store_clock(true);
+        self.reconciler.read_hits(true);
         self.reporter.flush(LEAVE);
         info!(event = event::STOPPED, "stopping: everything stays attached and in force");
         Ok(())
@@ -142,6 +143,7 @@ impl Agent {
         }
         self.reconcile(None);
         self.reconciler.store_clock(false);
+        self.reconciler.read_hits(false);
         if let Some(history) = &self.denied_history {
             history.set_time(self.reconciler.clock.now());
         }

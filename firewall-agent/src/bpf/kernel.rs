@@ -229,6 +229,12 @@ impl Kernel {
         &self.opened
     }
 
+    /// Kernel id of the map with the hits of rules.
+    #[must_use]
+    pub fn counters_map(&self) -> u32 {
+        self.opened.get(names::RULE_HITS).copied().unwrap_or(0)
+    }
+
     /// Packets and bytes with this reason, over all CPUs.
     ///
     /// # Errors

@@ -88,6 +88,8 @@ impl AcceptedFiles {
             | Record::Floor(..)
             | Record::InForce(..)
             | Record::Retired(..)
+            | Record::Hits(..)
+            | Record::CountersOf(_)
             | Record::ClockMark(_)
             | Record::Detached(_)
             | Record::RangeNotice(..)
@@ -112,6 +114,8 @@ impl AcceptedFiles {
             | Key::Floor(_)
             | Key::InForce(_)
             | Key::Retired(_)
+            | Key::Hits(_)
+            | Key::CountersOf
             | Key::ClockMark
             | Key::Detached
             | Key::RangeNotice(_)

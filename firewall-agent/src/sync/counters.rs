@@ -8,9 +8,10 @@ use ipnet::IpNet;
 use super::{
     data_plane::DataPlane,
     desired::DesiredDatabase,
+    hits::FreedCounter,
     model::{CounterId, CounterKind, DatabaseSlot, Indices, Live, RuleCounter},
 };
-use crate::rules::{CounterKey, DatabaseId, PrefixMap};
+use crate::rules::{CounterKey, PrefixMap};
 
 /// Maximum number of prefixes of one rule with a counter of their own.
 const PREFIXES_OF_A_RULE: usize = 256;
@@ -184,12 +185,12 @@ pub(super) fn name(
     Ok(())
 }
 
-/// Frees the counters for which `unused` returns `true`, and adds them to `freed` with their databases.
+/// Frees the counters for which `unused` returns `true`, and adds them to `freed`.
 pub(super) fn free_counters(
     unused: impl Fn(CounterId, &RuleCounter) -> bool,
     live: &mut Live,
     data_plane: &mut impl DataPlane,
-    freed: &mut BTreeMap<CounterId, DatabaseId>,
+    freed: &mut BTreeMap<CounterId, FreedCounter>,
 ) -> Result<()> {
     let counters: Vec<CounterId> = live
         .counters
@@ -202,9 +203,9 @@ pub(super) fn free_counters(
     }
     for counter in counters {
         data_plane.free_counter(counter)?;
-        let database = live.counters.remove(&counter).and_then(|rule| live.databases.get(&rule.database));
-        if let Some(database) = database {
-            freed.insert(counter, database.id.clone());
+        let Some(rule) = live.counters.remove(&counter) else { continue };
+        if let Some(database) = live.databases.get(&rule.database) {
+            freed.insert(counter, FreedCounter { database: database.id.clone(), rule });
         }
     }
     Ok(())

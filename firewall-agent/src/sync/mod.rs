@@ -20,6 +20,7 @@ mod endpoint_plan;
 mod endpoints;
 mod free;
 mod guards;
+mod hits;
 mod in_force;
 mod indices;
 mod members;
@@ -62,6 +63,7 @@ pub use clock::Clock;
 pub use data_plane::{DataPlane, Families, Replacement, Sizes};
 pub use desired::{Capacity, Desired, DesiredDatabase, destinations};
 pub use digest::{common_digest, digest};
+pub use hits::{Counted, DatabaseHits, FreedCounter, RuleHits, RuleKey, StoredHits};
 pub use in_force::{InForce, RulesInForce};
 pub use members::Members;
 pub use model::{

@@ -1,6 +1,6 @@
 //! Persisted state beside the accepted files: claims, revision floors, revisions in force, the clock mark, retired
-//! counters, the detached flag, notices about managed ranges and the overlay. Every change is added to the batch that the
-//! caller submits to the store.
+//! counters, hits of rules, the detached flag, notices about managed ranges and the overlay. Every change is added to
+//! the batch that the caller submits to the store.
 
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,7 @@ use tracing::warn;
 use super::admit::Candidate;
 use super::claimed_destinations::ClaimedDestinations;
 use super::desired::destinations;
+use super::hits::{FreedCounter, StoredHits};
 use super::in_force::{InForce, RulesInForce};
 use super::model::{Destination, Live};
 use super::overlay::{Overlay, OverlayEntry, OverlayId};
@@ -31,6 +32,7 @@ pub struct PersistedState {
     floors: BTreeMap<DatabaseId, Floor>,
     in_force: BTreeMap<DatabaseId, InForce>,
     retired: BTreeMap<DatabaseId, Tally>,
+    hits: StoredHits,
     clock_mark: Option<Timestamp>,
     detached: Option<Timestamp>,
     range_notices: BTreeMap<RangeId, String>,
@@ -61,6 +63,8 @@ impl PersistedState {
             }
             Record::InForce(id, in_force) => _ = self.in_force.insert(id, in_force),
             Record::Retired(id, retired) => _ = self.retired.insert(id, retired),
+            Record::Hits(id, hits) => self.hits.load(id, hits),
+            Record::CountersOf(identity) => self.hits.load_counters(identity),
             Record::ClockMark(mark) => self.clock_mark = Some(mark),
             Record::Detached(since) => self.detached = Some(since),
             Record::RangeNotice(id, notice) => _ = self.range_notices.insert(id, notice),
@@ -220,14 +224,28 @@ impl PersistedState {
         }
     }
 
-    /// Adds the counts of freed counters, and drops the sums of databases that left the kernel.
-    pub fn retire(
+    /// Adds the counts of freed counters, starts those of new rules, and drops those of databases that left.
+    pub fn record_hits(
         &mut self,
-        freed: impl IntoIterator<Item = (DatabaseId, Tally)>,
+        freed: &[(FreedCounter, Tally)],
+        published: &Published,
         live: &Live,
+        now: Timestamp,
         changes: &mut Changes,
     ) {
-        for (id, counted) in freed {
+        self.hits.retire(freed, changes);
+        self.hits.begin(live, |id| published.applied.contains_key(id), now, changes);
+        let floors = &self.floors;
+        let is_here =
+            |id: &DatabaseId| floors.get(id).is_some_and(|floor| floor.presence == Presence::Active);
+        self.hits.retain(is_here, changes);
+        self.retire(freed, live, changes);
+    }
+
+    /// Adds the counts of freed counters, and drops the sums of databases that left the kernel.
+    fn retire(&mut self, freed: &[(FreedCounter, Tally)], live: &Live, changes: &mut Changes) {
+        let counted = freed.iter().filter(|(_, counted)| counted.packets > 0);
+        for (id, counted) in counted.map(|(freed, counted)| (freed.database.clone(), *counted)) {
             let sum = self.retired.entry(id.clone()).or_default();
             *sum += counted;
             changes.put(Record::Retired(id, *sum));
@@ -378,6 +396,15 @@ impl PersistedState {
     #[must_use]
     pub fn retired(&self) -> &BTreeMap<DatabaseId, Tally> {
         &self.retired
+    }
+
+    #[must_use]
+    pub fn hits(&self) -> &StoredHits {
+        &self.hits
+    }
+
+    pub fn hits_mut(&mut self) -> &mut StoredHits {
+        &mut self.hits
     }
 
     #[must_use]

@@ -25,6 +25,7 @@ use super::{
     digest::digest,
     endpoint_plan::{EndpointPlan, differing},
     free::free,
+    hits::FreedCounter,
     model::{CounterId, Database, DatabaseSlot, Indices, Live, Stamp},
     publish_blocks::{block, unblock},
     publish_table::publish_table,
@@ -54,8 +55,8 @@ pub struct Published {
     pub uncounted: BTreeMap<DatabaseId, usize>,
     /// Failures not of a single database.
     pub errors: Vec<Error>,
-    /// Freed rule counters, with their databases.
-    pub freed: BTreeMap<CounterId, DatabaseId>,
+    /// Freed rule counters.
+    pub freed: BTreeMap<CounterId, FreedCounter>,
     /// Sources may have lost access: a list lost a prefix, or the endpoint table changed.
     pub revoked: bool,
     /// A replacement of the endpoint table was attempted.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use firewall_common::Tally;
 use jiff::Timestamp;
 
+use super::hits::DatabaseHits;
 use super::in_force::InForce;
 use super::model::Destination;
 use super::overlay::{OverlayEntry, OverlayId};
@@ -64,6 +65,8 @@ pub enum Key {
     Floor(DatabaseId),
     InForce(DatabaseId),
     Retired(DatabaseId),
+    Hits(DatabaseId),
+    CountersOf,
     ClockMark,
     Detached,
     RangeNotice(RangeId),
@@ -83,6 +86,10 @@ pub enum Record {
     InForce(DatabaseId, InForce),
     /// Counted by retired rule counters.
     Retired(DatabaseId, Tally),
+    /// Counts of the rules of a database.
+    Hits(DatabaseId, DatabaseHits),
+    /// Identity of the kernel's counters at the last reading of hits.
+    CountersOf(String),
     /// The time that expiry has reached.
     ClockMark(Timestamp),
     /// The time of `detach`; absent while attached.
@@ -103,6 +110,8 @@ impl Record {
             Self::Floor(id, _) => Key::Floor(id.clone()),
             Self::InForce(id, _) => Key::InForce(id.clone()),
             Self::Retired(id, _) => Key::Retired(id.clone()),
+            Self::Hits(id, _) => Key::Hits(id.clone()),
+            Self::CountersOf(_) => Key::CountersOf,
             Self::ClockMark(_) => Key::ClockMark,
             Self::Detached(_) => Key::Detached,
             Self::RangeNotice(id, _) => Key::RangeNotice(id.clone()),

@@ -17,8 +17,8 @@ use redb::{
 
 use crate::rules::{DatabaseId, RangesKind};
 use crate::sync::{
-    Changes, Destination, Floor, InForce, Key, OverlayAction, OverlayEntry, Presence, Record, RulesInForce,
-    StoredFile, StoredRanges,
+    Changes, DatabaseHits, Destination, Floor, InForce, Key, OverlayAction, OverlayEntry, Presence, Record,
+    RuleHits, RuleKey, RulesInForce, StoredFile, StoredRanges,
 };
 
 /// Version of everything below. A store of another version is refused.
@@ -31,6 +31,9 @@ type RulesRow = (bool, Vec<(u32, u8)>, Vec<(u128, u8)>, Vec<String>);
 /// Command, source and database, each empty where the entry has none; created and until, in nanoseconds since 1970 in
 /// UTC; note.
 type OverlayRow = (&'static str, &'static str, &'static str, i128, i128, &'static str);
+/// Rule id, range id; start of the count; packets and bytes of counters that are gone, and of the kernel's; last hit.
+/// Times are nanoseconds since 1970 in UTC.
+type HitsRow = (String, Option<String>, i128, (u64, u64), (u64, u64), Option<i128>);
 type Table<K, V> = TableDefinition<'static, K, V>;
 
 const FORMAT: Table<&str, u64> = TableDefinition::new("format");
@@ -52,6 +55,9 @@ const IN_FORCE: Table<&str, u64> = TableDefinition::new("in_force");
 const RULES_IN_FORCE: Table<&str, RulesRow> = TableDefinition::new("rules_in_force");
 /// Packets and bytes by database id.
 const RETIRED: Table<&str, (u64, u64)> = TableDefinition::new("retired");
+/// Counts of the rules of a database by its id; and the kernel's counters that were read, by a constant key.
+const HITS: Table<&str, Vec<HitsRow>> = TableDefinition::new("hits");
+const COUNTERS: Table<&str, &str> = TableDefinition::new("counters");
 /// Nanoseconds since 1970 in UTC, by name.
 const TIMES: Table<&str, i128> = TableDefinition::new("times");
 const CLOCK_MARK: &str = "clock_mark";
@@ -133,6 +139,8 @@ fn put(transaction: &WriteTransaction, record: &Record) -> Result<()> {
         Record::Retired(id, retired) => {
             insert(transaction, RETIRED, id.as_str(), (retired.packets, retired.bytes))?;
         }
+        Record::Hits(id, hits) => insert(transaction, HITS, id.as_str(), hits_row(hits))?,
+        Record::CountersOf(identity) => insert(transaction, COUNTERS, NEWEST, identity.as_str())?,
         Record::ClockMark(mark) => insert(transaction, TIMES, CLOCK_MARK, mark.as_nanosecond())?,
         Record::Detached(since) => insert(transaction, TIMES, DETACHED, since.as_nanosecond())?,
         Record::RangeNotice(id, notice) => insert(transaction, RANGE_NOTICES, id.as_str(), notice.as_str())?,
@@ -162,6 +170,8 @@ fn remove(transaction: &WriteTransaction, key: &Key) -> Result<()> {
             delete(transaction, RULES_IN_FORCE, id.as_str())
         }
         Key::Retired(id) => delete(transaction, RETIRED, id.as_str()),
+        Key::Hits(id) => delete(transaction, HITS, id.as_str()),
+        Key::CountersOf => delete(transaction, COUNTERS, NEWEST),
         Key::ClockMark => delete(transaction, TIMES, CLOCK_MARK),
         Key::Detached => delete(transaction, TIMES, DETACHED),
         Key::RangeNotice(id) => delete(transaction, RANGE_NOTICES, id.as_str()),
@@ -249,6 +259,14 @@ pub(super) fn read(database: &Database) -> Result<Vec<Record>> {
     })?;
     each(&transaction, RETIRED, |id, (packets, bytes)| {
         records.push(Record::Retired(id.parse()?, Tally { packets, bytes }));
+        Ok(())
+    })?;
+    each(&transaction, HITS, |id, rows| {
+        records.push(Record::Hits(id.parse()?, stored_hits(rows)?));
+        Ok(())
+    })?;
+    each(&transaction, COUNTERS, |_, identity| {
+        records.push(Record::CountersOf(identity.to_owned()));
         Ok(())
     })?;
     each(&transaction, RANGE_NOTICES, |id, notice| {
@@ -352,6 +370,26 @@ fn overlay_action(verb: &str, source: &str, database: &str) -> Result<OverlayAct
         "allow" => OverlayAction::Allow { source: source.parse()?, database: of_database()? },
         other => bail!("command {other:?}: unknown value"),
     })
+}
+
+fn hits_row(hits: &DatabaseHits) -> Vec<HitsRow> {
+    let row = |(rule, hits): (&RuleKey, &RuleHits)| {
+        let RuleHits { since, retired, live, last } = hits;
+        let [retired, live] = [retired, live].map(|tally| (tally.packets, tally.bytes));
+        let last = last.map(Timestamp::as_nanosecond);
+        (rule.id.clone(), rule.range.clone(), since.as_nanosecond(), retired, live, last)
+    };
+    hits.iter().map(row).collect()
+}
+
+fn stored_hits(rows: Vec<HitsRow>) -> Result<DatabaseHits> {
+    let tally = |(packets, bytes)| Tally { packets, bytes };
+    let rules = rows.into_iter().map(|(id, range, since, retired, live, last)| {
+        let since = Timestamp::from_nanosecond(since)?;
+        let last = last.map(Timestamp::from_nanosecond).transpose()?;
+        Ok((RuleKey { id, range }, RuleHits { since, retired: tally(retired), live: tally(live), last }))
+    });
+    rules.collect()
 }
 
 fn stored((path, signature, content): (&[u8], Option<&[u8]>, &[u8])) -> StoredFile {

@@ -9,7 +9,8 @@ use redb::TableDefinition;
 use super::*;
 use crate::rules::{DatabaseId, RangesKind};
 use crate::sync::{
-    Floor, InForce, Key, OverlayAction, OverlayEntry, Presence, RulesInForce, StoredFile, StoredRanges,
+    DatabaseHits, Floor, InForce, Key, OverlayAction, OverlayEntry, Presence, RuleHits, RuleKey,
+    RulesInForce, StoredFile, StoredRanges,
 };
 
 fn id(id: &str) -> DatabaseId {
@@ -33,6 +34,21 @@ fn rules() -> RulesInForce {
     }
 }
 
+fn hits() -> DatabaseHits {
+    let hits = RuleHits {
+        since: Timestamp::UNIX_EPOCH,
+        retired: Tally { packets: 1, bytes: 60 },
+        live: Tally { packets: 2, bytes: 120 },
+        last: None,
+    };
+    let last = Some("2026-09-01T12:00:00.5Z".parse().unwrap());
+    [
+        (RuleKey { id: "fr-1".to_owned(), range: None }, hits),
+        (RuleKey { id: "fr-2".to_owned(), range: Some("man-a".to_owned()) }, RuleHits { last, ..hits }),
+    ]
+    .into()
+}
+
 /// One record of each kind.
 fn records() -> Vec<Record> {
     let floor = Floor { revision: 7, presence: Presence::Removed, rebased: true, order: 3 };
@@ -48,6 +64,8 @@ fn records() -> Vec<Record> {
         Record::InForce(id("a"), InForce { is_lost: true, ..InForce::with(6, rules()) }),
         Record::InForce(id("b"), InForce::complete(9)),
         Record::Retired(id("a"), Tally { packets: 1, bytes: 60 }),
+        Record::Hits(id("a"), hits()),
+        Record::CountersOf("boot/7".to_owned()),
         Record::ClockMark("2026-09-01T12:00:00.5Z".parse::<Timestamp>().unwrap()),
         Record::Detached(Timestamp::UNIX_EPOCH),
         Record::RangeNotice("man-a".parse().unwrap(), "revision 8 loses 1 of 3 prefixes".to_owned()),
