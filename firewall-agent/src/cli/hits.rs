@@ -1,12 +1,14 @@
 //! Hits of a rule, and of its single prefixes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
 use anyhow::Result;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::style::Style;
 use crate::bpf::{CounterHits, Kernel};
 use crate::sync::{CounterId, CounterKind, DatabaseSlot, Live};
 
@@ -76,6 +78,22 @@ pub(super) fn by_prefix(kernel: &Kernel, prefixes: &[(IpNet, CounterId)]) -> Res
             })
         })
         .collect()
+}
+
+/// Writes the start of these counts, or the first and the last of them.
+pub(super) fn write_counted_since(
+    counted: impl Iterator<Item = Option<Timestamp>>,
+    style: Style,
+    out: &mut impl Write,
+) -> Result<()> {
+    let counted: BTreeSet<Timestamp> = counted.flatten().collect();
+    let shown = [counted.first(), counted.last()].map(|time| time.map(|time| style.time(*time)));
+    match shown {
+        [Some(first), Some(last)] if first == last => writeln!(out, "counted since {first}")?,
+        [Some(first), Some(last)] => writeln!(out, "counted since {first}, the newest since {last}")?,
+        _ => {}
+    }
+    Ok(())
 }
 
 pub(super) fn add(total: &mut CounterHits, more: CounterHits) {

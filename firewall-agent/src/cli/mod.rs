@@ -6,6 +6,7 @@ mod clock;
 mod colour;
 mod command;
 mod completions;
+mod count_memory;
 mod daemon_http;
 mod databases;
 mod denied;

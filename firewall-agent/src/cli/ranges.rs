@@ -7,8 +7,9 @@ use anyhow::Result;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::count_memory::CountMemory;
 use super::format::Format;
-use super::hits::{PrefixHits, RuleCounters, add, by_prefix, rule_counters};
+use super::hits::{PrefixHits, RuleCounters, add, by_prefix, rule_counters, write_counted_since};
 use super::most_hit::{MostHit, OMITTED};
 use super::settings::Located;
 use super::style::Style;
@@ -31,6 +32,8 @@ struct RangeRow {
     packets: u64,
     bytes: u64,
     last_hit: Option<jiff::Timestamp>,
+    /// Start of the count of its first rule; `None` when the store cannot be read.
+    counted_since: Option<jiff::Timestamp>,
     /// Hits of each of `cidrs`, over all databases where it has a counter of its own.
     prefixes: Vec<PrefixHits>,
 }
@@ -51,6 +54,7 @@ pub(super) fn ranges(
 ) -> Result<Exit> {
     let kernel = Kernel::open(&directories.bpffs_dir)?;
     let live = kernel.live()?;
+    let memory = CountMemory::read(&directories.state_dir, &kernel);
     let mut rules = rules(&live);
     if let Some(id) = range {
         rules.retain(|range, _| range == id);
@@ -58,13 +62,16 @@ pub(super) fn ranges(
             return Err(BadInput(format!("range {id}: no database in the kernel uses it")).into());
         }
     }
-    let rows = rules.into_iter().map(|(range, rules)| row(range, &rules, &live, &kernel));
+    let rows = rules.into_iter().map(|(range, rules)| row(range, &rules, (&live, &kernel, &memory)));
     let mut rows: Vec<RangeRow> = rows.collect::<Result<_>>()?;
     most.select(&mut rows, |row| Some(row.packets));
     rows.iter_mut().for_each(|row| most.select(&mut row.prefixes, |one| one.packets));
     match style.format {
         Format::Json => write_json(&rows, out)?,
-        Format::Table | Format::Wide => write_people(&rows, range.map(|_| most), style, out)?,
+        Format::Table | Format::Wide => {
+            write_people(&rows, range.map(|_| most), style, out)?;
+            memory.problem.iter().try_for_each(|problem| writeln!(out, "! not read: {problem}"))?;
+        }
     }
     Ok(Exit::Done)
 }
@@ -85,19 +92,21 @@ fn rules(live: &Live) -> BTreeMap<String, Vec<(DatabaseSlot, RuleCounters)>> {
 fn row(
     range: String,
     rules: &[(DatabaseSlot, RuleCounters)],
-    live: &Live,
-    kernel: &Kernel,
+    (live, kernel, memory): (&Live, &Kernel, &CountMemory),
 ) -> Result<RangeRow> {
     let (mut labels, mut named, mut total) = (BTreeSet::new(), Vec::new(), CounterHits::default());
+    let mut counted_since: Option<jiff::Timestamp> = None;
     let mut prefixes: BTreeMap<IpNet, PrefixHits> = BTreeMap::new();
     for (database, rule) in rules {
         let counter = &live.counters[&rule.counters[0]];
         if !counter.label.is_empty() {
             labels.insert(counter.label.clone());
         }
-        let database_id = live.databases[database].id.to_string();
-        named.push(Rule { database_id, rule: counter.id.clone() });
+        let id = &live.databases[database].id;
+        named.push(Rule { database_id: id.to_string(), rule: counter.id.clone() });
         add(&mut total, rule.total(kernel)?);
+        let since = memory.add_to(&mut total, id, counter);
+        counted_since = counted_since.into_iter().chain(since).min();
         let of_rule = rule.prefixes(live, *database);
         for ((net, _), hits) in of_rule.iter().zip(by_prefix(kernel, &of_rule)?) {
             prefixes.entry(*net).and_modify(|sum| merge(sum, &hits)).or_insert(hits);
@@ -112,6 +121,7 @@ fn row(
         packets: total.packets,
         bytes: total.bytes,
         last_hit: total.last,
+        counted_since,
         prefixes: prefixes.into_values().collect(),
     })
 }
@@ -139,6 +149,7 @@ fn write_people(
             row.packets.to_string(),
             row.bytes.to_string(),
             or_dash(row.last_hit.map(|at| style.time(at))),
+            or_dash(row.counted_since.map(|at| style.time(at))),
             first_of(&databases.into_iter().collect::<Vec<_>>(), style),
             labels.join(", "),
         ]
@@ -149,10 +160,12 @@ fn write_people(
         column("PACKETS", 1),
         column("BYTES", 6),
         column("LAST HIT", 2),
+        column("SINCE", 7),
         column("DATABASES", 3),
         text("LABELS", 5),
     ];
     write_table(columns, table, style, out)?;
+    write_counted_since(rows.iter().map(|row| row.counted_since), style, out)?;
     if let Some(most) = prefixes {
         writeln!(out)?;
         let selected = rows.iter().flat_map(|row| row.prefixes.clone()).collect::<Vec<_>>();
@@ -197,6 +210,7 @@ mod tests {
             packets: 1_234_567,
             bytes: 987_654_321,
             last_hit: Some(ago(300)),
+            counted_since: Some(ago(86_400 * 40)),
         }];
         check("ranges", |style, out| write_people(&rows, None, style, out));
         check("ranges-of-one", |style, out| write_people(&rows, Some(MostHit::default()), style, out));

@@ -7,10 +7,11 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
-use self::mark::{Mark, mark};
+use self::mark::{Hits, Mark, mark};
 use super::Exit;
+use super::count_memory::CountMemory;
 use super::format::Format;
-use super::hits::{PrefixHits, RuleCounters, by_prefix, rule_counters};
+use super::hits::{PrefixHits, RuleCounters, by_prefix, rule_counters, write_counted_since};
 use super::known_databases::KnownDatabases;
 use super::most_hit::{MostHit, OMITTED};
 use super::settings::Located;
@@ -35,7 +36,9 @@ struct RuleRow {
     packets: u64,
     bytes: u64,
     last_hit: Option<jiff::Timestamp>,
-    /// Hits of each of `cidrs`.
+    /// Start of the count; `None` when the store cannot be read.
+    counted_since: Option<jiff::Timestamp>,
+    /// Hits of each of `cidrs`, since its counter exists.
     prefixes: Vec<PrefixHits>,
     #[serde(flatten)]
     mark: Mark,
@@ -52,10 +55,11 @@ pub(super) fn rules(
     let live = kernel.live()?;
     let known = KnownDatabases::live(&live);
     let wanted = database.map(|text| known.find(text)).transpose()?;
+    let memory = CountMemory::read(&directories.state_dir, &kernel);
     let mut rows = Vec::new();
     for (slot, _) in live.databases.iter().filter(|(_, one)| wanted.is_none_or(|id| one.id == *id)) {
         for rule in rule_counters(&live, *slot) {
-            rows.push(row(&rule, *slot, &live, &kernel)?);
+            rows.push(row(&rule, *slot, (&live, &kernel, &memory), style.now)?);
         }
     }
     let total = database.map(|_| Total::of(&rows));
@@ -63,16 +67,31 @@ pub(super) fn rules(
     rows.iter_mut().for_each(|row| most.select(&mut row.prefixes, |one| one.packets));
     match style.format {
         Format::Json => write_json(&rows, out)?,
-        Format::Table | Format::Wide => write_people(&rows, total, most, style, out)?,
+        Format::Table | Format::Wide => {
+            write_people(&rows, total, most, style, out)?;
+            memory.problem.iter().try_for_each(|problem| writeln!(out, "! not read: {problem}"))?;
+        }
     }
     Ok(Exit::Done)
 }
 
-fn row(rule: &RuleCounters, database: DatabaseSlot, live: &Live, kernel: &Kernel) -> Result<RuleRow> {
+fn row(
+    rule: &RuleCounters,
+    database: DatabaseSlot,
+    (live, kernel, memory): (&Live, &Kernel, &CountMemory),
+    now: jiff::Timestamp,
+) -> Result<RuleRow> {
     let named = &live.counters[&rule.counters[0]];
-    let total = rule.total(kernel)?;
+    let mut total = rule.total(kernel)?;
+    let counted_since = memory.add_to(&mut total, &live.databases[&database].id, named);
     let prefixes = rule.prefixes(live, database);
+    let mut by_prefix = by_prefix(kernel, &prefixes)?;
+    // A single prefix that counts on the rule's own counter has all of its hits.
+    if let ([one], [_]) = (by_prefix.as_mut_slice(), rule.counters.as_slice()) {
+        (one.packets, one.bytes, one.last_hit) = (Some(total.packets), Some(total.bytes), total.last);
+    }
     let is_default = named.kind == CounterKind::Default;
+    let hits = Hits { packets: total.packets, counted_since, now };
     Ok(RuleRow {
         database_id: live.databases[&database].id.to_string(),
         rule: named.id.clone(),
@@ -83,8 +102,9 @@ fn row(rule: &RuleCounters, database: DatabaseSlot, live: &Live, kernel: &Kernel
         packets: total.packets,
         bytes: total.bytes,
         last_hit: total.last,
-        mark: if is_default { Mark::default() } else { mark(rule, &prefixes, total.packets, database, live) },
-        prefixes: by_prefix(kernel, &prefixes)?,
+        counted_since,
+        mark: if is_default { Mark::default() } else { mark(rule, &prefixes, hits, database, live) },
+        prefixes: by_prefix,
     })
 }
 
@@ -112,7 +132,7 @@ fn write_people(
 ) -> Result<()> {
     let has_prefixes = total.is_some() || most.hits;
     let mut is_summary = false;
-    let mut table: Vec<[String; 9]> = Vec::new();
+    let mut table: Vec<[String; 10]> = Vec::new();
     for row in rows {
         let cidr = match row.cidrs.as_slice() {
             [] if row.kind == "default" => "everything else".to_owned(),
@@ -129,6 +149,7 @@ fn write_people(
             row.packets.to_string(),
             row.bytes.to_string(),
             or_dash(row.last_hit.map(|at| style.time(at))),
+            or_dash(row.counted_since.map(|at| style.time(at))),
             row.mark.text(),
             row.label.clone(),
         ]);
@@ -139,7 +160,7 @@ fn write_people(
         }
     }
     if let Some(Total { packets, bytes }) = total {
-        let mut total: [String; 9] = Default::default();
+        let mut total: [String; 10] = Default::default();
         total[3] = "total".to_owned();
         (total[4], total[5]) = (packets.to_string(), bytes.to_string());
         table.push(total);
@@ -152,6 +173,7 @@ fn write_people(
         column("PACKETS", 2),
         column("BYTES", 7),
         column("LAST HIT", 3),
+        column("SINCE", 9),
         column("MARK", 4),
         text("LABEL", 5),
     ];
@@ -159,11 +181,11 @@ fn write_people(
     if is_summary {
         writeln!(out, "{OMITTED}")?;
     }
-    Ok(())
+    write_counted_since(rows.iter().map(|row| row.counted_since), style, out)
 }
 
-fn prefix(one: &PrefixHits, style: Style) -> [String; 9] {
-    let mut cells: [String; 9] = Default::default();
+fn prefix(one: &PrefixHits, style: Style) -> [String; 10] {
+    let mut cells: [String; 10] = Default::default();
     cells[3].clone_from(&one.cidr);
     cells[4] = or_dash(one.packets);
     cells[5] = or_dash(one.bytes);
@@ -193,6 +215,7 @@ mod tests {
             packets: 1_234_567,
             bytes: 987_654_321,
             last_hit: (kind != "default").then(|| ago(300)),
+            counted_since: Some(ago(if rule == "fr-2" { 7_200 } else { 86_400 * 40 })),
             prefixes: cidrs.iter().map(hits).collect(),
             mark: if rule == "fr-1" { Mark::covered_by("fr-2") } else { Mark::default() },
         }

@@ -1,9 +1,10 @@
 //! Hits of rules and of single prefixes: the sums agree, and all hits survive updates and restarts.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, eventually};
+use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, eventually, wall_clock};
 use serde_json::{Value, json};
 
 use crate::setup::{ORDERS, WIDE, populated, ranges};
@@ -32,6 +33,17 @@ fn send(host: &TestHost, source: &str, count: usize) {
 fn rule<'a>(rows: &'a Value, id: &str) -> &'a Value {
     let mut rows = rows.as_array().unwrap().iter();
     rows.find(|row| row["rule"] == id).unwrap_or_else(|| panic!("{id}"))
+}
+
+/// Returns the rules that `rules` marks as unused when its clock is ahead by 25 hours.
+fn unused_in_a_day(host: &TestHost) -> Vec<String> {
+    let offset = host.dir().join("offset");
+    fs::write(&offset, "+90000\n").unwrap();
+    let front = format!("env {}", wall_clock(&offset).unwrap().join(" "));
+    let answer = host.home.ask_by(&front, &["rules", ORDERS, "-o", "json"]).unwrap();
+    let rows: Value = serde_json::from_str(&answer.out).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+    let unused = rows.as_array().unwrap().iter().filter(|row| row["mark"] == "unused");
+    unused.map(|row| row["rule"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Returns prefixes and packets of a rule.
@@ -66,6 +78,7 @@ fn prefix_hits_survive_updates_add_up_and_unusual_rules_are_marked() {
         [json!(["198.51.100.7/32", 3]), json!(["198.51.100.8/32", 0]), json!(["198.51.100.16/28", 4])];
     assert_eq!(prefixes(rule(&rows, "fr-2")), counted);
     assert_eq!((&rule(&rows, "fr-2")["packets"], &rule(&rows, "")["packets"]), (&json!(7), &json!(6)));
+    assert!(rows.as_array().unwrap().iter().all(|row| row["counted_since"].is_string()), "{rows}");
     let marks = ["fr-1", "fr-2", "fr-3", "fr-4", "fr-5", ""]
         .map(|id| json!([id, rule(&rows, id)["mark"], rule(&rows, id)["covered_by"]]));
     let expected = json!([
@@ -73,10 +86,11 @@ fn prefix_hits_survive_updates_add_up_and_unusual_rules_are_marked() {
         ["fr-2", null, null],
         ["fr-3", "covered", "fr-1"],
         ["fr-4", "not_in_force", null],
-        ["fr-5", "unused", null],
+        ["fr-5", null, null],
         ["", null, null],
     ]);
     assert_eq!(json!(marks), expected);
+    assert_eq!(unused_in_a_day(&host), ["fr-5"]);
     let status = host.json(&["status"]);
     let total: u64 = status["counters"]
         .as_array()
@@ -161,4 +175,47 @@ fn the_most_hit_rules_and_prefixes_are_selected() {
         assert_eq!(summary(&[noun, &["-o", "wide"]].concat()), (25, false), "{noun:?}");
         assert_eq!(host.ask(noun).out.matches("198.51.100.").count(), 25, "{noun:?}: a pipe");
     }
+}
+
+#[test]
+fn hits_survive_a_reboot_and_a_used_rule_is_never_unused() {
+    let host = populated();
+    host.push(&file());
+    host.until_revision(ORDERS, 2);
+    send(&host, "203.0.113.7", 2);
+    send(&host, "198.51.100.7", 3);
+    let counted = || ["fr-1", "fr-2", "fr-5"].map(|id| host.hits(ORDERS, id));
+    host.eventually("every packet is counted", || counted() == [2, 3, 0]);
+    let facts = || {
+        let rows = host.json(&["rules", ORDERS]);
+        ["fr-1", "fr-2", "fr-5"].map(|id| {
+            let row = rule(&rows, id);
+            (row["packets"].clone(), row["last_hit"].is_string(), row["counted_since"].clone())
+        })
+    };
+    let before = facts();
+    assert_eq!(unused_in_a_day(&host), ["fr-5"]);
+    for end in ["a reboot", "a restart", "a second reboot"] {
+        host.stop();
+        if end != "a restart" {
+            host.remove_pins();
+        }
+        host.start();
+        host.until_revision(ORDERS, 2);
+        assert_eq!(facts(), before, "{end}");
+        assert_eq!(unused_in_a_day(&host), ["fr-5"], "{end}");
+    }
+    let range = &host.json(&["ranges", "man-example"])[0];
+    assert_eq!((&range["packets"], &range["counted_since"]), (&json!(3), &before[1].2));
+    send(&host, "203.0.113.7", 1);
+    host.eventually("the kernel's counter is added", || counted() == [3, 3, 0]);
+
+    // Control: without the store, the used rule has no hit and a count of its own.
+    host.stop();
+    host.remove_pins();
+    fs::remove_file(host.state_dir().join("state.redb")).unwrap();
+    host.start();
+    host.until_revision(ORDERS, 2);
+    assert_eq!(counted(), [0, 0, 0]);
+    assert!(unused_in_a_day(&host).contains(&"fr-1".to_owned()));
 }
