@@ -11,7 +11,7 @@ use super::read_back::ReadBack;
 use super::reconcile::Reconciler;
 use crate::host::clock::Moment;
 use crate::rules::DatabaseId;
-use crate::sync::{Changes, Counted, DatabaseSlot, Live, PersistedState, RuleKey, StateStore};
+use crate::sync::{Changes, Counted, DatabaseSlot, RuleKey, StateStore};
 
 /// Time between the starts of two readings.
 const EVERY: Duration = Duration::from_mins(1);
@@ -36,26 +36,27 @@ pub(super) struct HitReading {
     has_first_hit: bool,
 }
 
-/// Continues the stored counts with the kernel's counters, at a start.
-pub(super) fn resume_hits(
-    persisted: &mut PersistedState,
-    live: &Live,
-    counters: &str,
-    moment: Moment,
-    changes: &mut Changes,
-) {
+/// Returns whether the old counters were read until their end, or shortly before. They ended now, or, in an earlier boot
+/// than this one, before it. A clock that disagrees says nothing.
+fn is_gapless(moment: Moment, is_same_boot: bool, mark: Option<Timestamp>) -> bool {
     let uptime = SignedDuration::try_from(moment.uptime).unwrap_or_default();
-    let is_gapless = persisted.clock_mark().is_some_and(|mark| {
-        let boot = moment.wall.checked_sub(uptime).unwrap_or(Timestamp::MAX);
-        boot.duration_since(mark) <= GAP
-    });
-    let hits = persisted.hits_mut();
-    hits.resume(counters, is_gapless, moment.wall, changes);
-    hits.drop_uncounted(live, changes);
-    hits.begin(live, |_| true, moment.wall, changes);
+    let ended = if is_same_boot { Some(moment.wall) } else { moment.wall.checked_sub(uptime).ok() };
+    ended.zip(mark).is_some_and(|(ended, mark)| ended.duration_since(mark).abs() <= GAP)
 }
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
+    /// Continues the stored counts with the kernel's counters, at a start during this boot.
+    pub(super) fn resume_hits(&mut self, boot: &str, counters: &str, moment: Moment) {
+        let (now, mut changes) = (self.clock.now(), Changes::default());
+        let mark = self.persisted.clock_mark();
+        let hits = self.persisted.hits_mut();
+        let is_same_boot = hits.counters().is_some_and(|counters| counters.starts_with(boot));
+        hits.resume(counters, is_gapless(moment, is_same_boot, mark), now, &mut changes);
+        hits.drop_uncounted(&self.live, &mut changes);
+        hits.begin(&self.live, |_| true, now, &mut changes);
+        self.store.submit(changes);
+    }
+
     /// Reads the next portion of the counters, if one is due; all of them when the process ends.
     pub(super) fn read_hits(&mut self, ends: bool) {
         let (uptime, reading) = (self.ticked(), &mut self.hit_reading);
@@ -112,5 +113,31 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         }
         self.hit_reading.has_first_hit |= has_first_hit;
         Ok(counters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gap_is_the_time_from_the_last_mark_to_the_end_of_the_counters() {
+        let now: Timestamp = "2026-08-21T15:27:32Z".parse().unwrap();
+        let moment = Moment { wall: now, uptime: Duration::from_mins(60), synchronised: true };
+        for (minutes, is_same_boot, expected) in [
+            (5, true, true),
+            (15, true, false),
+            // The boot was an hour ago.
+            (65, false, true),
+            (75, false, false),
+            (65, true, false),
+            // The wall clock is behind the mark.
+            (-15, true, false),
+            (5, false, false),
+        ] {
+            let mark = now - SignedDuration::from_mins(minutes);
+            assert_eq!(is_gapless(moment, is_same_boot, Some(mark)), expected, "{minutes} {is_same_boot}");
+        }
+        assert!(!is_gapless(moment, true, None));
     }
 }

@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, ensure};
 use tracing::warn;
 
 use super::Ownership;
-use super::hit_reading::resume_hits;
 use super::read_back::ReadBack;
 use super::reconcile::{Reconciler, Settings};
 use crate::bpf::Kernel;
@@ -65,14 +64,14 @@ impl Reconciler {
         kernel.open_published()?;
         let is_unpinned = kernel.is_table_unpinned()?;
         let live = if is_unpinned { kernel.live_but_endpoints()? } else { kernel.live()? };
-        let (accepted, mut persisted, mut changes, unused) = join(records, &live);
-        let moment = Moment::now()?;
-        resume_hits(&mut persisted, &live, &counters_identity(&kernel)?, moment, &mut changes);
+        let (accepted, persisted, changes, unused) = join(records, &live);
+        let (moment, boot, counters) = (Moment::now()?, boot_id()?, counters_identity(&kernel)?);
         let mut store = StoreWriter::start(store)?;
         store.submit(changes);
         let settings = Settings::new(config)?;
         let mut reconciler = Self::new(settings, kernel, live, (accepted, persisted), store, moment);
         reconciler.unused = unused;
+        reconciler.resume_hits(&boot, &counters, moment);
         if !ownership.is_first {
             reconciler.confirm_stored();
         }

@@ -82,6 +82,12 @@ impl StoredHits {
         self.counters = Some(identity);
     }
 
+    /// Identity of the kernel's counters at the last reading.
+    #[must_use]
+    pub fn counters(&self) -> Option<&str> {
+        self.counters.as_deref()
+    }
+
     /// The counts of a rule.
     #[must_use]
     pub fn of(&self, database: &DatabaseId, rule: &RuleCounter) -> Option<&RuleHits> {
