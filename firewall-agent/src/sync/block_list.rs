@@ -77,9 +77,24 @@ impl BlockList {
 
     /// Id of the entry that refuses a source at endpoints of this database.
     fn blocking(&self, source: IpAddr, database: DatabaseSlot) -> Option<&BlockId> {
-        [None, Some(database)].into_iter().find_map(|database| {
-            around(IpNet::from(source)).find_map(|net| self.sources.get(&BlockedSource { database, net }))
-        })
+        [None, Some(database)].into_iter().find_map(|database| self.longest_match(source, database))
+    }
+
+    /// Id of the longest prefix around a source, of those with this database.
+    fn longest_match(&self, source: IpAddr, database: Option<DatabaseSlot>) -> Option<&BlockId> {
+        let mut net = IpNet::from(source);
+        loop {
+            // A prefix around the source sorts before it, and a longer one after a shorter one.
+            let (last, id) = self.sources.range(..=BlockedSource { database, net }).next_back()?;
+            if last.database != database {
+                return None;
+            }
+            if last.net.contains(&source) {
+                return Some(id);
+            }
+            // The prefixes between are around neither of both.
+            net = around(net).find(|net| net.contains(&last.net))?;
+        }
     }
 }
 
@@ -125,4 +140,50 @@ pub struct BlockReplacement<'a> {
     pub kind: BlockListKind,
     pub sources: &'a Arc<BlockedSources>,
     pub counters: &'a BTreeMap<BlockId, super::CounterId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+
+    fn address(rng: &mut Rng) -> IpAddr {
+        // Few bits differ, at both ends: prefixes are around each other often.
+        let bits = u32::from(rng.u8(0..8)) << 29 | u32::from(rng.u8(0..8));
+        if rng.bool() {
+            IpAddr::from(bits.to_be_bytes())
+        } else {
+            IpAddr::from((u128::from(bits) << 96 | 5).to_be_bytes())
+        }
+    }
+
+    fn source(rng: &mut Rng) -> BlockedSource {
+        let net = IpNet::from(address(rng));
+        let lengths = [0, 1, 2, 3, 16, 29, 30, 31, 32, net.max_prefix_len()];
+        let net = IpNet::new(net.addr(), rng.choice(lengths).unwrap()).unwrap().trunc();
+        BlockedSource { database: rng.bool().then(|| DatabaseSlot(rng.u32(0..3))), net }
+    }
+
+    #[test]
+    fn longest_prefix_around_a_source_blocks_it() {
+        let mut rng = Rng::with_seed(61);
+        let mut blocked = 0;
+        for round in 0..20_000_u32 {
+            let ids = (0..rng.u32(0..12)).map(|index| (source(&mut rng), BlockId::from(index.to_string())));
+            let list = BlockList { sources: Arc::new(ids.collect()), is_known: true };
+            let (address, slot) = (address(&mut rng), DatabaseSlot(rng.u32(0..3)));
+            let longest = |database| {
+                let around = list
+                    .sources
+                    .iter()
+                    .filter(|(source, _)| source.database == database && source.net.contains(&address));
+                around.max_by_key(|(source, _)| source.net.prefix_len()).map(|(_, id)| id)
+            };
+            let expected = longest(None).or_else(|| longest(Some(slot)));
+            assert_eq!(list.blocking(address, slot), expected, "round {round}: {address} in {list:?}");
+            blocked += u32::from(expected.is_some());
+        }
+        assert!((5_000..15_000).contains(&blocked), "{blocked} of 20000 sources were blocked");
+    }
 }
