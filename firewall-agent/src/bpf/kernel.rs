@@ -30,8 +30,8 @@ use super::{
 };
 use crate::rules::{DatabaseId, PrefixMap};
 use crate::sync::{
-    BlockId, BlockList, BlockListKind, BlockReplacement, CounterId, DataPlane, Database, DatabaseSlot,
-    Guards, Live, Ports, Replacement, RuleCounter, Sizes, Table,
+    BlockId, BlockList, BlockListKind, BlockReplacement, CounterId, CounterKind, DataPlane, Database,
+    DatabaseSlot, Guards, Live, Ports, Replacement, RuleCounter, Sizes, Table,
 };
 
 /// The maps of this layout, opened by their pins and checked. Contains no program and no link.
@@ -200,6 +200,16 @@ impl Kernel {
     pub fn range_ids(&self) -> Result<BTreeSet<String>> {
         let counters = self.records.counters()?;
         Ok(counters.values().filter_map(|counter| counter.kind.range()).map(str::to_owned).collect())
+    }
+
+    /// Ids of the blocked ranges that have a counter, without the rest of the state.
+    ///
+    /// # Errors
+    /// As [`Kernel::range_ids`].
+    pub fn blocked_range_ids(&self) -> Result<BTreeSet<String>> {
+        let counters = self.records.counters()?.into_values();
+        let of_ranges = counters.filter(|counter| counter.kind == CounterKind::BlockedRange);
+        Ok(of_ranges.map(|counter| counter.id).collect())
     }
 
     /// Removes the pins of maps that were built and never published, as far as they can be opened.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use firewall_tests::lab::{Answer, RuleFile, TestHost, User};
+use firewall_tests::lab::{Answer, RangesFile, RuleFile, TestHost, User};
 use serde_json::Value;
 
 use crate::setup::{GONE, ORDERS, WATCHED, WIDE, alone, populated};
@@ -102,6 +102,17 @@ fn offered(host: &TestHost, user: User, words: &[&str]) -> Vec<String> {
     answer.out.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
 }
 
+/// Blocks a source by an entry of the overlay, and another one by a blocked range.
+fn block(host: &TestHost) {
+    let path = host.dir().join("blocked.yaml");
+    fs::write(&path, RangesFile::new(1).range("abuse", &["203.0.113.66/32"]).to_string()).unwrap();
+    host.change_config("managed_ranges:", &format!("blocked_ranges: {}\nmanaged_ranges:", path.display()));
+    host.stop();
+    host.start();
+    host.eventually("the range is blocked", || host.reason("203.0.113.66", "192.0.2.10:30092") == "blocked");
+    assert_eq!(host.ask(&["block", "198.51.100.66", "--for", "1h"]).code, Some(0));
+}
+
 #[test]
 fn every_argument_offers_the_values_that_its_command_takes() {
     let host = host();
@@ -116,6 +127,12 @@ fn every_argument_offers_the_values_that_its_command_takes() {
     }
     assert_eq!(root(&["ranges", ""]), ["man-example"]);
     assert_eq!(root(&["events", "--kind", "s"]), ["started", "stopped"]);
+    let without = [root(&["blocked", ""]), root(&["overlay", "drop", ""])].concat();
+    assert!(without.iter().all(|value| value.starts_with('-')), "{without:?}");
+    block(&host);
+    assert_eq!(root(&["blocked", ""]), ["abuse"]);
+    let entry = host.json(&["overlay"])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(root(&["overlay", "drop", ""]), [entry]);
     // The control: `rules` has no range, and `databases` no database.
     assert_eq!(root(&["rules", "man"]), [""; 0]);
     assert!(root(&["databases", ""]).iter().all(|value| value.starts_with('-')));

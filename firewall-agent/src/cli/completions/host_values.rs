@@ -1,4 +1,4 @@
-//! Databases and managed ranges of this host, offered as values of arguments.
+//! Databases, ranges and overlay entries of this host, offered as values of arguments.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use crate::bpf::Kernel;
 use crate::cli::command::{Arguments, Directories};
 use crate::cli::known_databases::KnownDatabases;
 use crate::cli::settings::{self, Located, Settings};
-use crate::sync::Live;
+use crate::files::store::{LastGoodStore, StateFile};
+use crate::sync::{Live, Record};
 
 /// Longest wait for kernel and store: nobody waits longer for a completion.
 const PATIENCE: Duration = Duration::from_millis(150);
@@ -26,21 +27,29 @@ const LIVE_ONLY: [&str; 2] = ["rules", "denied"];
 pub(super) fn definition(words: &[OsString]) -> clap::Command {
     let (config, flags) = named_paths(words);
     let located = move || Ok(Settings::read(&config)?.directories(flags.clone()));
-    Arguments::command().mut_subcommands(|command| {
-        let is_live_only = LIVE_ONLY.contains(&command.get_name());
-        command.mut_args(|argument| {
-            let located = located.clone();
-            match argument.get_id().as_str() {
-                "database" | "target" => argument.add(ArgValueCandidates::new(move || {
-                    databases(located.clone(), is_live_only).into_iter().map(candidate).collect()
-                })),
-                "range" => argument.add(ArgValueCandidates::new(move || {
-                    ranges(located.clone()).into_iter().map(CompletionCandidate::new).collect()
-                })),
-                _ => argument,
-            }
-        })
-    })
+    with_values(Arguments::command(), &located)
+}
+
+/// Adds the values of this host to the arguments of a command and of those below it.
+fn with_values<L>(command: clap::Command, located: &L) -> clap::Command
+where
+    L: Fn() -> Result<Located> + Clone + Send + Sync + 'static,
+{
+    let name = command.get_name().to_owned();
+    let command = command.mut_args(|argument| {
+        let located = located.clone();
+        let values: fn(L, &str) -> Vec<(String, String)> = match argument.get_id().as_str() {
+            "database" | "target" => databases,
+            "range" => ranges,
+            "entries" => entries,
+            _ => return argument,
+        };
+        let name = name.clone();
+        argument.add(ArgValueCandidates::new(move || {
+            values(located.clone(), &name).into_iter().map(candidate).collect()
+        }))
+    });
+    command.mut_subcommands(|command| with_values(command, located))
 }
 
 fn candidate((value, description): (String, String)) -> CompletionCandidate {
@@ -69,8 +78,9 @@ fn named_paths(words: &[OsString]) -> (PathBuf, Directories) {
 /// Ids and names, each with a description.
 fn databases(
     located: impl FnOnce() -> Result<Located> + Send + 'static,
-    is_live_only: bool,
+    command: &str,
 ) -> Vec<(String, String)> {
+    let is_live_only = LIVE_ONLY.contains(&command);
     let parts = in_time(move |parts| {
         let located = located()?;
         // Either may be unreadable: the other one counts.
@@ -84,10 +94,28 @@ fn databases(
     parts.into_iter().reduce(KnownDatabases::joined_with).unwrap_or_default().values()
 }
 
-fn ranges(located: impl FnOnce() -> Result<Located> + Send + 'static) -> Vec<String> {
+/// Ids of managed ranges, or of blocked ranges for `blocked`.
+fn ranges(
+    located: impl FnOnce() -> Result<Located> + Send + 'static,
+    command: &str,
+) -> Vec<(String, String)> {
+    let is_blocked = command == "blocked";
     in_time(move |parts| {
-        let ids = Kernel::open(&located()?.bpffs_dir)?.range_ids()?;
-        ids.into_iter().try_for_each(|id| Ok(parts.send(id)?))
+        let kernel = Kernel::open(&located()?.bpffs_dir)?;
+        let ids = if is_blocked { kernel.blocked_range_ids() } else { kernel.range_ids() };
+        ids?.into_iter().try_for_each(|id| Ok(parts.send((id, String::new()))?))
+    })
+}
+
+/// Ids of overlay entries, each with its note.
+fn entries(located: impl FnOnce() -> Result<Located> + Send + 'static, _: &str) -> Vec<(String, String)> {
+    in_time(move |parts| {
+        for record in LastGoodStore::new(StateFile::new(&located()?.state_dir)).load()? {
+            if let Record::Overlay(entry) = record {
+                parts.send((entry.id.to_string(), entry.note))?;
+            }
+        }
+        Ok(())
     })
 }
 
