@@ -15,8 +15,10 @@ use super::known_databases::KnownDatabases;
 use super::pushed_files::PushedFiles;
 use super::settings::{Located, Settings};
 use super::status::read_status_file;
+use crate::agent::clock_at;
 use crate::bpf::{Denied, Kernel};
 use crate::escape::path_text;
+use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, State};
 use crate::status::Status;
 use crate::status::event::{self, Event};
@@ -90,6 +92,15 @@ pub(super) struct DecidingEntry {
     pub action: String,
     pub until: Timestamp,
     pub note: String,
+}
+
+/// A rule that would allow the source, had it not expired. Field names are an interface.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct ExpiredRule {
+    pub id: String,
+    /// The prefix around the source, without host bits.
+    pub cidr: String,
+    pub expires_at: Timestamp,
 }
 
 /// Sources of facts.
@@ -181,6 +192,23 @@ impl Evidence {
         };
         let path = path_text(path);
         Some(PushedFile { path, state, revision, changed_at, seen_at: seen_at(changed_at), errors })
+    }
+
+    /// Rules of the accepted file of a database that have expired and would allow the source, in file order.
+    ///
+    /// # Errors
+    /// When the clock cannot be read.
+    pub fn expired(&self, id: &DatabaseId, source: IpAddr) -> Result<Vec<ExpiredRule>> {
+        let Ok(PushedFiles { accepted, persisted, .. }) = &self.pushed else { return Ok(Vec::new()) };
+        let now = clock_at(accepted, persisted, Moment::now()?).now();
+        let rules = accepted.files().get(id).into_iter().flat_map(|candidate| &candidate.rules.rules);
+        let expired = rules.filter_map(|rule| {
+            let expires_at = rule.expires_at.filter(|at| *at <= now)?;
+            let mut cidrs = accepted.ranges().resolve(&rule.source).ok()?;
+            let cidr = cidrs.find(|cidr| cidr.contains(&source))?;
+            Some(ExpiredRule { id: rule.id.to_string(), cidr: cidr.to_string(), expires_at })
+        });
+        Ok(expired.collect())
     }
 
     /// The entry of the overlay with this id.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::question::{Target, questions};
 use super::Exit;
 use super::evidence::{
-    self, Closed, DecidingEntry, Evidence, FileState, PushedFile, Refusals, RevisionInForce,
+    self, Closed, DecidingEntry, Evidence, ExpiredRule, FileState, PushedFile, Refusals, RevisionInForce,
 };
 use super::format::Format;
 use super::settings::{Located, Settings};
@@ -41,6 +41,8 @@ struct Explanation {
     reason: &'static str,
     database_id: Option<String>,
     rule: Option<Rule>,
+    /// Rules of the database that would allow the source, had they not expired; none where another rule decided.
+    expired: Vec<ExpiredRule>,
     /// An operator's decision over the files.
     overlay: Option<DecidingEntry>,
     /// The destination is closed to new connections only: TCP packets that cannot open one pass.
@@ -139,6 +141,9 @@ fn explanation(
         (true, Some(id)) => evidence.closing_entry(id),
         _ => named.and_then(|named| evidence.overlay_entry(&named.id)),
     };
+    let unmatched = database.filter(|_| named.is_some_and(|named| named.kind == CounterKind::Default));
+    let expired =
+        unmatched.map_or(Ok(Vec::new()), |database| evidence.expired(&database.id, question.source))?;
     Ok(Explanation {
         source: question.source.to_string(),
         endpoint: question.destination.to_string(),
@@ -148,6 +153,7 @@ fn explanation(
         rule: named
             .zip(database)
             .map(|(named, database)| rule(question, answer.counter, named, &database.sources, live)),
+        expired,
         overlay,
         new_connections_only: is_closed && !at_socket && live.admits_answers(&question.destination),
         in_force: database.and_then(|database| evidence::in_force(&database.id, live)),
@@ -167,6 +173,7 @@ fn without_endpoint(source: IpAddr, id: &DatabaseId, live: &Live, evidence: &Evi
         reason: NO_ENDPOINT,
         database_id: Some(id.to_string()),
         rule: None,
+        expired: Vec::new(),
         overlay: None,
         new_connections_only: false,
         in_force: evidence::in_force(id, live),
@@ -224,6 +231,9 @@ fn write_people(one: &Explanation, style: Style, out: &mut impl Write) -> Result
         }
         None => {}
     }
+    for ExpiredRule { id, cidr, expires_at } in &one.expired {
+        writeln!(out, "  expired   {id} {cidr}, {}", style.time(*expires_at))?;
+    }
     if one.reason == NO_ENDPOINT {
         let family = if one.source.contains(':') { "IPv6" } else { "IPv4" };
         writeln!(out, "  endpoint  none for {family} sources")?;
@@ -274,9 +284,9 @@ fn write_file(file: &PushedFile, style: Style, out: &mut impl Write) -> Result<(
     let revision = file.revision.map(|revision| format!("revision {revision}, "));
     let changed = file.changed_at.map(|at| format!("changed {}, ", style.time(at)));
     let seen = match (file.state, file.seen_at) {
-        (FileState::Gone, _) => String::new(),
         (_, Some(at)) => format!("seen {}, ", style.time(at)),
-        (_, None) => "not reported as seen, ".to_owned(),
+        (FileState::InForce | FileState::NotInForce, None) => "not reported as seen, ".to_owned(),
+        (FileState::Rejected | FileState::Gone, None) => String::new(),
     };
     let state = match file.state {
         FileState::InForce => "in force",
@@ -315,6 +325,7 @@ mod tests {
             reason: Reason::Closed.name(),
             database_id: Some(id.clone()),
             rule: None,
+            expired: Vec::new(),
             overlay: None,
             new_connections_only: true,
             in_force: Some(RevisionInForce { revision: 42, generation: 7, applied_at: now() }),

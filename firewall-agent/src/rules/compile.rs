@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{DatabaseRules, ManagedRanges, PrefixMap, RangeId, RuleId, Source};
+use super::{DatabaseRules, ManagedRanges, PrefixMap, RangeId, RuleId};
 
 /// Owner of a rule counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,14 +56,9 @@ pub fn compile(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) ->
     let mut set = RuleSet::default();
     for rule in rules.rules.iter().filter(|rule| rule.expires_at.is_none_or(|at| at > now)) {
         let key = CounterKey::Rule(rule.id.clone());
-        match &rule.source {
-            Source::Custom(cidr) => set.allow(*cidr, &key),
-            Source::Managed(id) => match ranges.ranges.get(id) {
-                Some(range) => range.cidrs.iter().for_each(|cidr| set.allow(*cidr, &key)),
-                None => {
-                    set.unresolved.insert(id.clone());
-                }
-            },
+        match ranges.resolve(&rule.source) {
+            Ok(cidrs) => cidrs.for_each(|cidr| set.allow(cidr, &key)),
+            Err(id) => _ = set.unresolved.insert(id.clone()),
         }
     }
     for internal in &rules.internal_ranges {

@@ -10,7 +10,7 @@ use super::network::read_cidr;
 use super::parser::{
     Document, Ending, Field, Fields, Item, Kind, Report, Requirement, Shape, flag, generated, ident, label,
 };
-use super::{Checked, Problem, RangeId};
+use super::{Checked, Problem, RangeId, Source};
 
 /// Meaning of a file of ranges: both kinds have one form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +54,21 @@ pub struct ManagedRange {
 }
 
 impl ManagedRanges {
+    /// Prefixes that a rule allows.
+    ///
+    /// # Errors
+    /// The range that the rule names and that does not exist.
+    pub fn resolve<'a>(
+        &'a self,
+        source: &'a Source,
+    ) -> Result<impl Iterator<Item = IpNet> + 'a, &'a RangeId> {
+        let (custom, managed) = match source {
+            Source::Custom(cidr) => (Some(*cidr), None),
+            Source::Managed(id) => (None, Some(&self.ranges.get(id).ok_or(id)?.cidrs)),
+        };
+        Ok(custom.into_iter().chain(managed.into_iter().flatten().copied()))
+    }
+
     /// The ranges with other prefixes than `before`, each with the numbers of added and removed ones. A missing range has
     /// no prefix.
     #[must_use]
