@@ -13,6 +13,7 @@ mod hits;
 mod hostile;
 mod manners;
 mod nouns;
+mod on_call;
 mod overlay;
 mod plan;
 mod setup;
