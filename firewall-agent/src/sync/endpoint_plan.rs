@@ -28,6 +28,9 @@ pub(super) struct EndpointPlan<'a> {
     retained: BTreeMap<DatabaseSlot, BTreeMap<Destination, TableEntry>>,
     /// Live endpoints that leave.
     leaving: BTreeSet<Destination>,
+    /// Databases that leave monitor mode, also where their new allow list is refused: an unlisted source must not get in
+    /// for as long as the refusal lasts.
+    enforced: BTreeSet<DatabaseSlot>,
 }
 
 impl<'a> EndpointPlan<'a> {
@@ -38,8 +41,8 @@ impl<'a> EndpointPlan<'a> {
         live: &Live,
         opens_nothing: bool,
     ) -> Self {
-        let (retained, leaving) = (BTreeMap::new(), BTreeSet::new());
-        let mut plan = Self { desired, crowded, opens_nothing, retained, leaving };
+        let (retained, leaving, enforced) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut plan = Self { desired, crowded, opens_nothing, retained, leaving, enforced };
         for (slot, endpoints) in live.open_endpoints().iter() {
             plan.divide(slot, live.databases.get(&slot).map(|database| &database.id), endpoints);
         }
@@ -62,6 +65,9 @@ impl<'a> EndpointPlan<'a> {
             self.retained.insert(slot, rows.collect());
             return;
         };
+        if wanted.mode == Mode::Enforce {
+            self.enforced.insert(slot);
+        }
         let crowded = self.crowded.contains_key(id);
         let is_monitored = wanted.mode == Mode::Monitor && !self.opens_nothing;
         let mode = |mode| match (is_monitored, crowded) {
@@ -121,7 +127,7 @@ impl<'a> EndpointPlan<'a> {
             }
         }
         let retained = self.retained.iter().filter(|(slot, _)| !opened.contains(slot));
-        open.extend(retained.flat_map(|(_, rows)| rows).map(|(to, entry)| (*to, *entry)));
+        open.extend(retained.flat_map(|(_, rows)| rows).map(|(to, entry)| (*to, self.enforced(*entry))));
         // An accepted file protects its destinations: those not open are closed.
         let wanted = desired.databases.values().flat_map(|wanted| &wanted.destinations);
         let mut rows = self.rows(open, |_| true, wanted);
@@ -129,6 +135,16 @@ impl<'a> EndpointPlan<'a> {
             rows.closed.retain(|to| !desired.opened.contains(to));
         }
         rows
+    }
+
+    /// The entry in enforce mode, if its database leaves monitor mode.
+    fn enforced(&self, entry: TableEntry) -> TableEntry {
+        match entry {
+            TableEntry::Open { slot, default_counter, .. } if self.enforced.contains(&slot) => {
+                TableEntry::Open { slot, mode: Mode::Enforce, default_counter }
+            }
+            entry @ (TableEntry::Open { .. } | TableEntry::Tombstone) => entry,
+        }
     }
 
     /// Adds the endpoints of a database with the desired allow list in force.

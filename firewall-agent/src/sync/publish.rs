@@ -27,7 +27,7 @@ use super::{
     free::free,
     hits::FreedCounter,
     model::{CounterId, Database, DatabaseSlot, Indices, Live, Stamp},
-    publish_blocks::{block, unblock},
+    publish_blocks::{block, has_unblocked, unblock},
     publish_table::publish_table,
     remainder::remainder,
     room::{Crowded, Room, room},
@@ -84,9 +84,12 @@ pub fn publish(
         done = done.followed_by(pass(desired, &crowded, live, &mut data_plane, now));
     }
     // A closing that was refused may still let a source pass that a block refuses until now.
-    if !data_plane.has_refused()
-        && let Err(error) = unblock(desired, live, &mut data_plane)
-    {
+    if data_plane.has_refused() {
+        if done.errors.is_empty() && !has_unblocked(desired, live) {
+            done.errors
+                .push(anyhow!("entries of the block lists stay until every refused write is repeated"));
+        }
+    } else if let Err(error) = unblock(desired, live, &mut data_plane) {
         done.errors.push(error.context("cannot remove entries from the block lists"));
     }
     done.replaced_table = data_plane.has_replaced_table();
@@ -121,13 +124,10 @@ fn pass(
     now: Timestamp,
 ) -> Published {
     let (slots, sizes) = (live.slots(), data_plane.sizes());
-    let blocked = block(desired, &slots, live, data_plane).context(BLOCK);
-    let plan = EndpointPlan::new(desired, crowded, live, blocked.is_err());
+    let blocked = block(desired, &slots, live, data_plane);
+    let plan = EndpointPlan::new(desired, crowded, live, blocked.refusal.is_some());
     let (moves, waiting, refusal) = close(&plan, desired, crowded, &slots, live, data_plane);
-    let (unblocked, blocked) = match blocked {
-        Ok(published) => (None, published),
-        Err(error) => (Some(error), false),
-    };
+    let unblocked = blocked.refusal.map(|error| error.context(BLOCK));
     let mut pass = Pass {
         waits_for_blocks: unblocked.is_some(),
         counters: Counters::new(live, data_plane),
@@ -140,7 +140,7 @@ fn pass(
         open: BTreeMap::new(),
         done: Published { crowded: crowded.keys().cloned().collect(), ..Published::default() },
     };
-    pass.done.revoked |= blocked;
+    pass.done.revoked |= blocked.is_new;
     pass.done.errors.extend(unblocked.into_iter().chain(refusal));
     for (id, wanted) in &desired.databases {
         pass.replace(id, wanted, crowded.get(id), &waiting);
@@ -148,7 +148,7 @@ fn pass(
     pass.publish_batch();
     let Pass { slots, live, data_plane, mut open, mut done, .. } = pass;
     // Entries at databases that were new.
-    if let Err(error) = block(desired, &slots, live, data_plane) {
+    if let Some(error) = block(desired, &slots, live, data_plane).refusal {
         for id in
             desired.databases.keys().filter(|id| slots.get(*id).is_some_and(|slot| open.contains_key(slot)))
         {

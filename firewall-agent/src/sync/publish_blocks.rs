@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::block_list::{BlockId, BlockList, BlockListKind, BlockReplacement, BlockedSource, BlockedSources};
 use super::counters::{free_counters, name, next_free};
@@ -13,15 +13,24 @@ use super::desired::Desired;
 use super::model::{DatabaseSlot, Live, RuleCounter};
 use crate::rules::DatabaseId;
 
+/// Result of publishing what comes into the block lists.
+#[derive(Debug, Default)]
+pub(super) struct Blocked {
+    /// A list was published.
+    pub is_new: bool,
+    /// The first refusal: entries of that list are not in force.
+    pub refusal: Option<Error>,
+}
+
 /// Publishes desired entries that are not in force; entries in force stay, except those of databases that have left. An
-/// entry at a database without a slot is left out. Returns whether anything was published.
+/// entry at a database without a slot is left out. A list that the data plane refuses does not delay the other.
 pub(super) fn block(
     desired: &Desired,
     slots: &BTreeMap<DatabaseId, DatabaseSlot>,
     live: &mut Live,
     data_plane: &mut impl DataPlane,
-) -> Result<bool> {
-    let mut published = false;
+) -> Blocked {
+    let mut blocked = Blocked::default();
     for kind in BlockListKind::ALL {
         let wanted = desired.blocked_sources(kind, slots);
         let current = live.blocks.get(kind);
@@ -41,23 +50,36 @@ pub(super) fn block(
             let left = left.map(|(source, id)| (*source, Arc::clone(id)));
             Arc::new(left.chain(wanted.iter().map(|(source, id)| (*source, Arc::clone(id)))).collect())
         };
-        replace(kind, merged, desired, live, data_plane)?;
-        published = true;
+        match replace(kind, merged, desired, live, data_plane) {
+            Ok(()) => blocked.is_new = true,
+            Err(error) => _ = blocked.refusal.get_or_insert(error),
+        }
     }
-    Ok(published)
+    blocked
 }
 
-/// Publishes the desired lists where entries in force leave, and frees the counters of ids without entries.
-pub(super) fn unblock(desired: &Desired, live: &mut Live, data_plane: &mut impl DataPlane) -> Result<()> {
+/// Returns `true` if no entry is in force that is to leave.
+pub(super) fn has_unblocked(desired: &Desired, live: &Live) -> bool {
     let slots = live.slots();
+    BlockListKind::ALL
+        .into_iter()
+        .all(|kind| live.blocks.get(kind).is(&desired.blocked_sources(kind, &slots)))
+}
+
+/// Publishes the desired lists where entries in force leave, each whatever becomes of the other, and frees the counters of ids without entries.
+pub(super) fn unblock(desired: &Desired, live: &mut Live, data_plane: &mut impl DataPlane) -> Result<()> {
+    let (slots, mut refusal) = (live.slots(), None);
     for kind in BlockListKind::ALL {
         let wanted = desired.blocked_sources(kind, &slots);
         if live.blocks.get(kind).is(&wanted) {
             // Later comparisons compare pointers.
             live.blocks.get_mut(kind).sources = wanted;
-        } else {
-            replace(kind, wanted, desired, live, data_plane)?;
+        } else if let Err(error) = replace(kind, wanted, desired, live, data_plane) {
+            refusal.get_or_insert(error);
         }
+    }
+    if let Some(error) = refusal {
+        return Err(error);
     }
     if desired.frees_nothing {
         return Ok(());

@@ -9,11 +9,12 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 pub(crate) use self::fake_data_plane::{FakeDataPlane, Killed};
-use self::verdict::{owner, passes};
+use self::verdict::{is_monitored, owner, passes};
 use super::model::{CounterId, CounterKind, DatabaseSlot, Destination, Guards, Live, Ports, TableEntry};
 use super::{ClaimedDestinations, Desired, DesiredDatabase, LocalBlock, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
+mod blocked;
 mod closed;
 pub(super) mod counted;
 mod fake_data_plane;
@@ -139,10 +140,15 @@ fn assert_safe(before: &Live, between: &[Live], after: &Live, what: &str) {
     for (source, destination) in packets() {
         let (old, new) = (passes(before, source, &destination), passes(after, source, &destination));
         let moved = owner(before, &destination) != owner(after, &destination);
+        // A refused list does not keep monitor mode.
+        let enforced = is_monitored(before, &destination) && !is_monitored(after, &destination);
         for (at, state) in between.iter().enumerate() {
             let now = passes(state, source, &destination);
             assert!(old || new || !now, "{what}: write {at} lets {source} in to {destination}");
-            assert!(!old || !new || now || moved, "{what}: write {at} cuts {source} off from {destination}");
+            assert!(
+                !old || !new || now || moved || enforced,
+                "{what}: write {at} cuts {source} off from {destination}"
+            );
         }
     }
 }

@@ -121,12 +121,15 @@ fn assert_safe(
         let new = allowing.is_some_and(|(id, allows)| allows && (!done.crowded.contains(id) || unknown(id)));
         let both = allowing.is_some_and(|(_, allows)| allows) && old;
         // Owned by the same database before and after: sources that both lists allow are not cut off. Excepted are
-        // databases without capacity that were in monitor mode, or had an interrupted publish.
+        // databases without capacity that were in monitor mode, or had an interrupted publish, and refused ones that leave
+        // monitor mode.
         let stays = allowing.is_some_and(|(id, _)| {
             let slot = before.databases.iter().find(|(_, one)| one.id == *id).map(|(slot, _)| *slot);
             let enforced =
                 matches!(claim_at(before, &to), Some(TableEntry::Open { mode: Mode::Enforce, .. }));
             let fits = !done.crowded.contains(id);
+            let leaves_monitor = !enforced && desired.databases[id].mode == Mode::Enforce;
+            let fits = fits && !(leaves_monitor && done.failed.contains_key(id));
             slot.is_some() && slot == slot_at(before, &to) && (fits || enforced && !unknown(id))
         });
         // Without an owner before, and not closed before it is opened, except by a new guard or together with

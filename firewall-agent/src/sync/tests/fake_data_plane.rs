@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use crate::sync::block_list::{BlockList, BlockReplacement, BlockedSource};
+use crate::sync::block_list::{BlockList, BlockListKind, BlockReplacement, BlockedSource};
 use crate::sync::data_plane::{DataPlane, Replacement, Sizes};
 use crate::sync::model::{CounterId, Database, DatabaseSlot, Guards, Live, Ports, RuleCounter};
 use crate::sync::table::Table;
@@ -33,6 +33,8 @@ pub struct FakeDataPlane {
     pub dead: bool,
     /// The process ends at the write `failing`, which is not done.
     pub kills: bool,
+    /// Refuses each replacement of this block list.
+    pub without: Option<BlockListKind>,
 }
 
 /// Small tables, for tests.
@@ -57,6 +59,7 @@ impl FakeDataPlane {
             failing: None,
             dead: false,
             kills: false,
+            without: None,
         }
     }
 
@@ -170,6 +173,7 @@ impl DataPlane for FakeDataPlane {
     }
 
     fn publish_blocks(&mut self, list: &BlockReplacement<'_>) -> Result<()> {
+        anyhow::ensure!(self.without != Some(list.kind), "{:?}: refused", list.kind);
         for v4 in [true, false] {
             self.write(|live| {
                 let is_of_family = |source: &BlockedSource| source.net.addr().is_ipv4() == v4;

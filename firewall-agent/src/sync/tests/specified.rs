@@ -38,9 +38,8 @@ fn specified(desired: &Desired, before: &Live, after: &Live, done: &Published) -
         let crowded = done.crowded.contains(&database.id);
         let mode = |mode| match (wanted.mode, crowded) {
             (Mode::Monitor, false) => Mode::Monitor,
-            (Mode::Enforce, false) => mode,
             (Mode::Monitor, true) if desired.monitor => mode,
-            (_, true) => Mode::Enforce,
+            (Mode::Monitor, true) | (Mode::Enforce, _) => Mode::Enforce,
         };
         let endpoints: Vec<_> = open_before(*slot).map(|(to, claim)| (to, with_mode(claim, mode))).collect();
         let direct = endpoints.iter().filter(|(to, _)| covered(&wanted.destinations, to));

@@ -28,6 +28,12 @@ pub fn passes(live: &Live, source: IpAddr, destination: &Destination) -> bool {
 }
 
 /// The owner of a destination: a move between databases closes it for a moment, intentionally.
+/// Returns `true` if every source passes there.
+pub fn is_monitored(live: &Live, destination: &Destination) -> bool {
+    let entry = live.table.endpoints.deciding(destination);
+    matches!(entry, Some(TableEntry::Open { mode: Mode::Monitor, .. }))
+}
+
 pub fn owner(live: &Live, destination: &Destination) -> Option<DatabaseSlot> {
     let endpoints = &live.table.endpoints;
     match endpoints.get(destination).or_else(|| endpoints.get(&Destination { address: None, ..*destination }))

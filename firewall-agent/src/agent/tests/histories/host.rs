@@ -312,7 +312,7 @@ impl Host {
                 agent.reconciler.reconcile(None, moment, &mut agent.reporter);
             }
         })?;
-        let judgements = self.kernel.take_judgements();
+        let (judgements, has_refused) = (self.kernel.take_judgements(), self.kernel.has_refused());
         ensure!(!self.kernel.is_out_of_memory(), "the kernel has no memory left: the agent ends");
         let agent = self.agent.as_ref().context("no agent runs")?;
         let view = view(agent);
@@ -320,8 +320,11 @@ impl Host {
         if self.old.is_none() {
             // Of a wide prefix whose parts do not fit, only some parts stay.
             let is_checked = self.is_attached && self.has_room(&view, plane);
-            let retained =
-                if is_checked { self.oracle.retained(&before, &decisions, &view, plane) } else { 0 };
+            let retained = if is_checked {
+                self.oracle.retained(&before, &decisions, &view, has_refused, plane)
+            } else {
+                0
+            };
             for judgement in &judgements {
                 if self.is_attached {
                     self.oracle.state(judgement, plane)?;

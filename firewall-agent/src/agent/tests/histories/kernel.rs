@@ -112,6 +112,10 @@ impl SharedKernel {
     }
 
     /// Returns `true` if a write was refused since the last call.
+    pub fn has_refused(&self) -> bool {
+        self.refused.get()
+    }
+
     pub fn take_refused(&self) -> bool {
         self.refused.replace(false)
     }

@@ -225,11 +225,13 @@ impl Oracle {
     }
 
     /// Packets that passed before a pass and that the revisions before and after it both allow: none may be cut off.
+    /// After a refused write, monitor mode that ends has allowed only what its rules do.
     pub fn retained(
         &self,
         before: &Judgement,
         decisions: &BTreeMap<DatabaseId, Decision>,
         view: &View,
+        has_refused: bool,
         plane: &ControlPlane,
     ) -> Packets {
         let mut retained = 0;
@@ -242,10 +244,11 @@ impl Oracle {
                 continue;
             }
             let mut packets = before.passed & before.protected;
+            let ends = plane.issue(id, other).is_some_and(|issue| !issue.monitor);
+            let monitors = view.allow_monitor && self.allow_monitor && !(has_refused && ends);
             for issue in [one, other].into_iter().filter_map(|revision| plane.issue(id, revision)) {
                 for ranges in &self.judging_ranges {
-                    packets &=
-                        plane.allowed(issue, *ranges, view.now, view.allow_monitor && self.allow_monitor);
+                    packets &= plane.allowed(issue, *ranges, view.now, monitors);
                 }
             }
             for other in self.judging.keys().filter(|other| *other != id) {

@@ -39,7 +39,7 @@ impl Host {
                 self.terminate();
                 return Ok(());
             }
-            let retained = self.oracle.retained(before, decisions, view, plane);
+            let retained = self.oracle.retained(before, decisions, view, false, plane);
             let retained = if has_room { retained } else { 0 };
             let now = self.kernel.judgement();
             ensure!(retained & !now.passed == 0, "cut by the upgrade: {}", describe(retained & !now.passed));

@@ -1,0 +1,94 @@
+//! Block lists that the data plane refuses.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use jiff::Timestamp;
+
+use super::verdict::{is_monitored, owner, passes};
+use super::{SOURCES, packets, random, run};
+use crate::rules::Mode;
+use crate::sync::{
+    BlockListKind, BlockedRanges, BlockedSource, BlockedSources, Desired, FakeDataPlane, publish,
+};
+
+/// A random desired state with random blocked ranges.
+fn blocking(rng: &mut Rng, revision: u64) -> Desired {
+    let blocked = SOURCES.iter().filter(|_| rng.u8(0..3) == 0);
+    let blocked = blocked.map(|source| {
+        let net = source.parse::<IpAddr>().unwrap().into();
+        (BlockedSource { database: None, net }, "abuse".into())
+    });
+    let sources = Arc::new(blocked.collect::<BlockedSources>());
+    let blocked_ranges = Arc::new(BlockedRanges { sources, names: [("abuse".into(), String::new())].into() });
+    Desired { blocked_ranges, ..random(rng, revision) }
+}
+
+#[test]
+fn refused_list_delays_neither_the_other_list_nor_enforcement() {
+    let mut rng = Rng::with_seed(23);
+    let mut data_plane = FakeDataPlane::default();
+    let (mut refused, mut blocks, mut enforced) = (0, 0, 0);
+    for round in 1..=3_000 {
+        let (without, other) = match rng.bool() {
+            true => (BlockListKind::Ranges, BlockListKind::Local),
+            false => (BlockListKind::Local, BlockListKind::Ranges),
+        };
+        let desired = blocking(&mut rng, round);
+        let before = data_plane.live.clone();
+        data_plane.without = Some(without);
+        let mut live = before.clone();
+        let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        let after = data_plane.live.clone();
+        let what =
+            || format!("round {round} without {without:?}: {desired:?} BEFORE {before:#?} AFTER {after:#?}");
+        refused += u32::from(!done.errors.is_empty());
+        let wanted = desired.blocked_sources(other, &after.slots());
+        assert!(
+            wanted.keys().all(|source| after.blocks.get(other).sources.contains_key(source)),
+            "{}",
+            what()
+        );
+        blocks += u32::from(!done.errors.is_empty() && after.blocks.get(other) != before.blocks.get(other));
+        let missing = desired.blocked_sources(without, &after.slots());
+        for (source, to) in packets() {
+            let id = owner(&after, &to).map(|slot| after.databases[&slot].id.clone());
+            if id.and_then(|id| Some(desired.databases.get(&id)?.mode)) == Some(Mode::Enforce) {
+                assert!(!is_monitored(&after, &to), "{to} is monitored: {}", what());
+                enforced += u32::from(!done.errors.is_empty() && is_monitored(&before, &to));
+            }
+            let is_missing = !after.blocks.get(without).contains(&missing);
+            let is_claimed = owner(&after, &to).is_some();
+            let opens = is_claimed && passes(&after, source, &to) && !passes(&before, source, &to);
+            assert!(!opens || !is_missing, "{source} gets in to {to}: {}", what());
+        }
+        data_plane = data_plane.recovered();
+        assert!(run(&desired, &mut data_plane), "round {round}");
+        data_plane = data_plane.recovered();
+    }
+    assert!(refused > 300 && blocks > 100 && enforced > 100, "{refused}, {blocks}, {enforced}");
+}
+
+#[test]
+fn entry_that_waits_for_a_refused_write_is_reported() {
+    let mut rng = Rng::with_seed(29);
+    let mut waits = 0;
+    for round in 1..=300 {
+        let mut data_plane = FakeDataPlane::default();
+        run(&blocking(&mut rng, round), &mut data_plane);
+        let desired = blocking(&mut rng, round + 1);
+        for failing in 0..8 {
+            let mut refusing = FakeDataPlane { failing: Some(failing), ..data_plane.clone().recovered() };
+            let mut live = refusing.live.clone();
+            let done = publish(&desired, &mut live, &mut refusing, Timestamp::UNIX_EPOCH);
+            let has_left = |kind| live.blocks.get(kind).is(&desired.blocked_sources(kind, &live.slots()));
+            let is_waiting = !BlockListKind::ALL.into_iter().all(has_left);
+            assert!(!is_waiting || !done.errors.is_empty(), "round {round}, write {failing}: {done:?}");
+            waits += u32::from(
+                is_waiting && done.failed.values().any(|error| error.to_string().contains("refused")),
+            );
+        }
+    }
+    assert!(waits > 50, "{waits} publishes left an entry");
+}
