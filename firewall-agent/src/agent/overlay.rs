@@ -38,6 +38,13 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         if let Some(database) = action.database() {
             self.ensure_active(database)?;
         }
+        if let (OverlayAction::Allow { .. }, Some(lead)) = (&action, self.clock.ahead()) {
+            bail!(
+                "allow: the time that decides about its end is {} s ahead of the wall clock and stands still: run \
+                 `clock --lower` first",
+                lead.as_secs()
+            );
+        }
         let overlay = self.persisted.overlay();
         let same = overlay.entries().find(|entry| entry.action == action).cloned();
         let entry = match same {
@@ -53,7 +60,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut changes = Changes::default();
         self.persisted.add_overlay(entry.clone(), &mut changes);
         let OverlayEntry { id, action, .. } = &entry;
-        info!(entry = %id, action = %action, until = %until, event = event::OVERLAY, "overlay entry added");
+        let database = action.database().map(DatabaseId::as_str);
+        info!(entry = %id, action = %action, until = %until, database, event = event::OVERLAY, "overlay entry added");
         self.publish_overlay(changes, action.database().into_iter().collect())
             .with_context(|| format!("{id}: not in force yet, will be retried"))?;
         self.flush().with_context(|| format!("{id}: in force"))?;
@@ -68,16 +76,17 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// An entry does not exist, or as for [`Reconciler::add_overlay`].
     pub fn drop_overlay(&mut self, ids: &[OverlayId]) -> Result<String> {
         for id in ids {
-            ensure!(
-                self.persisted.overlay().get(id).is_some(),
-                "overlay entry {id}: does not exist, or has expired"
-            );
+            let entry = self.persisted.overlay().get(id);
+            let entry =
+                entry.with_context(|| format!("overlay entry {id}: does not exist, or has expired"))?;
+            self.ensure_droppable(entry)?;
         }
         let mut changes = Changes::default();
         let (mut lines, mut databases) = (Vec::new(), Vec::new());
         for id in ids {
             if let Some(entry) = self.persisted.drop_overlay(id, &mut changes) {
-                info!(entry = %id, action = %entry.action, event = event::OVERLAY, "overlay entry dropped");
+                let database = entry.action.database().map(DatabaseId::as_str);
+                info!(entry = %id, action = %entry.action, database, event = event::OVERLAY, "overlay entry dropped");
                 lines.push(format!("{id}: dropped: {}", entry.action));
                 databases.extend(entry.action.database().cloned());
             }
@@ -89,13 +98,25 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     }
 
     /// Drops the entries that are over, and stores the time that decided it: after a reboot with an earlier clock they
-    /// stay over.
+    /// stay over. A permission whose database has no accepted file stays until it has one: nothing else can take its
+    /// source from the allow list.
+    ///
+    /// A permission from a time that was ahead, as before the clock was first synchronised, gets the remaining time that
+    /// it was given.
     pub(super) fn expire_overlay(&mut self, now: Timestamp, changes: &mut Changes) {
+        let early: Vec<OverlayEntry> = self.persisted.overlay().given_later(now).collect();
+        for entry in early {
+            info!(entry = %entry.id, until = %entry.until, event = event::OVERLAY, "overlay entry ends earlier: the clock was ahead");
+            self.persisted.add_overlay(entry, changes);
+            self.force();
+        }
+        let is_over = |entry: &&OverlayEntry| self.ensure_droppable(entry).is_ok();
         let expired: Vec<OverlayId> =
-            self.persisted.overlay().expired(now).map(|entry| entry.id.clone()).collect();
+            self.persisted.overlay().expired(now).filter(is_over).map(|entry| entry.id.clone()).collect();
         for id in &expired {
             if let Some(entry) = self.persisted.drop_overlay(id, changes) {
-                info!(entry = %id, action = %entry.action, event = event::OVERLAY, "overlay entry expired");
+                let database = entry.action.database().map(DatabaseId::as_str);
+                info!(entry = %id, action = %entry.action, database, event = event::OVERLAY, "overlay entry expired");
                 self.force();
             }
         }
@@ -105,8 +126,12 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     }
 
     /// Commits and publishes a changed overlay. Fails if the kernel refuses, or if one of `databases` is not in force.
-    fn publish_overlay(&mut self, changes: Changes, databases: Vec<&DatabaseId>) -> Result<()> {
+    fn publish_overlay(&mut self, mut changes: Changes, databases: Vec<&DatabaseId>) -> Result<()> {
         let now = self.clock.now();
+        // What has expired by this time stays so after a reboot with an earlier clock.
+        if let Some(mark) = self.clock.mark() {
+            self.persisted.set_clock_mark(mark, &mut changes);
+        }
         // Stored also while the kernel cannot be read back. The publish does not wait for the disk: the reply does.
         self.store.submit(changes);
         self.force();
@@ -117,6 +142,19 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Fails for a permission in the kernel whose database has no accepted file.
+    fn ensure_droppable(&self, entry: &OverlayEntry) -> Result<()> {
+        let OverlayAction::Allow { source, database } = &entry.action else { return Ok(()) };
+        let is_stuck = !self.accepted.files().contains_key(database) && self.live.slot(database).is_some();
+        ensure!(
+            !is_stuck,
+            "overlay entry {}: {source} stays allowed: database {database} has no accepted file; push it, or block \
+             the source there",
+            entry.id
+        );
+        Ok(())
     }
 
     fn ensure_active(&self, database: &DatabaseId) -> Result<()> {

@@ -191,6 +191,18 @@ impl Overlay {
         self.entries().filter(move |entry| entry.until <= now)
     }
 
+    /// Permissions from a time after `now`, as if they were given now: they end no later than their span allows.
+    pub fn given_later(&self, now: Timestamp) -> impl Iterator<Item = OverlayEntry> {
+        let is_later = move |entry: &&OverlayEntry| {
+            entry.created_at > now && matches!(entry.action, OverlayAction::Allow { .. })
+        };
+        self.entries().filter(is_later).map(move |entry| {
+            let span = entry.until.duration_since(entry.created_at);
+            let until = now.checked_add(span).unwrap_or(entry.until).min(entry.until);
+            OverlayEntry { until, created_at: now, ..entry.clone() }
+        })
+    }
+
     /// Time at which the next entry expires.
     #[must_use]
     pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
@@ -239,4 +251,31 @@ pub struct LocalBlock {
     /// `None`: at every endpoint.
     pub database: Option<DatabaseId>,
     pub note: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permission_lasts_no_longer_than_given_after_the_clock_went_back() {
+        let at = |time: &str| time.parse::<Timestamp>().unwrap();
+        let (ahead, now) = (at("2035-01-01T00:00:00Z"), at("2026-11-29T01:00:00Z"));
+        let (source, database) = ("203.0.113.7/32".parse().unwrap(), "orders".parse::<DatabaseId>().unwrap());
+        let mut overlay = Overlay::default();
+        for action in [
+            OverlayAction::Allow { source, database: database.clone() },
+            OverlayAction::Block { source, database: Some(database.clone()) },
+            OverlayAction::Close { database },
+        ] {
+            let entry = overlay.entry(action, at("2035-01-01T01:00:00Z"), String::new(), ahead);
+            overlay.insert(entry);
+        }
+        assert_eq!(overlay.given_later(ahead).count(), 0, "the clock did not go back");
+        let shorter: Vec<OverlayEntry> = overlay.given_later(now).collect();
+        assert_eq!(shorter.len(), 1, "what refuses keeps its end");
+        assert_eq!((shorter[0].created_at, shorter[0].until), (now, at("2026-11-29T02:00:00Z")));
+        shorter.into_iter().for_each(|entry| overlay.insert(entry));
+        assert_eq!(overlay.given_later(now).count(), 0);
+    }
 }
