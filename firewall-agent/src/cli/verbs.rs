@@ -12,7 +12,7 @@ use super::known_databases::KnownDatabases;
 use super::settings::Settings;
 use super::{BadInput, Directories, Exit, log};
 use crate::agent::{Ownership, Reconciler, Reply, Verb, restore, send_verb};
-use crate::bpf::{Kernel, Pins, detach_all};
+use crate::bpf::{Kernel, Pins, detach_all, other_layouts};
 use crate::config::ConfigFile;
 use crate::rules::DatabaseId;
 use crate::status::event;
@@ -84,6 +84,19 @@ pub(super) fn known(settings: &Settings, database: &str) -> Result<DatabaseId> {
     }
 }
 
+/// Fails while another map layout decides, as after an upgrade whose start failed: a change to this one would have no
+/// effect.
+fn ensure_in_force(pins: &Pins) -> Result<()> {
+    let others = other_layouts(pins)?;
+    if let Some(other) = others.first() {
+        bail!(
+            "{}: this map layout is in force, which belongs to another version: start the agent first",
+            other.display()
+        );
+    }
+    Ok(())
+}
+
 /// Has the daemon carry out a command, or does so in its place when none runs.
 pub(super) fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exit> {
     let config = settings.config(ConfigFile::default())?;
@@ -96,6 +109,9 @@ pub(super) fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) ->
             let ownership = Ownership::take(&config)?;
             let _history = log::start_history(&config.state_dir)?;
             let pins = Pins::new(&config.bpffs_dir);
+            if !matches!(verb, Verb::Attach {} | Verb::Detach {}) {
+                ensure_in_force(&pins)?;
+            }
             let opened = Reconciler::open(&config, &ownership);
             if matches!(verb, Verb::Detach {})
                 && let Err(error) = opened

@@ -7,7 +7,7 @@ use firewall_common::names;
 use firewall_tests::lab::{Agent, TestHost, agent_binary, database_of, next_layout_binary, rounds};
 use serde_json::Value;
 
-use crate::setup::{DATABASE, RULE_FILE, hosts, rule_file};
+use crate::setup::{ALLOWED, DATABASE, RULE_FILE, hosts, rule_file};
 use crate::traffic::Traffic;
 
 const NEXT: &str = "v2";
@@ -65,6 +65,9 @@ fn layout_without_stored_files_stays_in_force() {
     let refused = host.ask(&["run"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.err.contains("no accepted file is stored for orders"), "{refused:?}");
+    // A change to the maps of this version decides about no packet.
+    let block = host.ask(&["block", ALLOWED[0], "--for", "1h"]);
+    assert!(block.code == Some(1) && block.err.contains("belongs to another version"), "{block:?}");
     host.home.install(&agent_binary().unwrap()).unwrap();
     assert_eq!(link_of(&host), before, "the link runs the same program");
     let count = Traffic::start(&host).end_after(HALF);
