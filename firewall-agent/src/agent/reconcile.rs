@@ -383,6 +383,14 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             return undurable;
         }
         let (problem, slots) = (self.store.problem(), self.live.slots());
+        let has_left = |id: &&DatabaseId| self.persisted.presence(id) != Some(Presence::Active);
+        for id in self.persisted.databases().into_iter().filter(has_left) {
+            if self.store.is_pending(&Key::Floor(id.clone())) {
+                let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+                let message = format!("removed, but not durable: keep its file{problem}");
+                undurable.leaving.insert(id.clone(), message);
+            }
+        }
         for (id, candidate) in self.accepted.files() {
             let claims = destinations(&candidate.rules);
             // What was open before, as at a restart, stays open.

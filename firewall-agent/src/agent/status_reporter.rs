@@ -17,7 +17,7 @@ use crate::files::status_file::StatusFile;
 use crate::http::{DatabaseCounters, PublishedState, SharedState};
 use crate::rules::{DatabaseId, ManagedRanges, RangeId, RangesKind, Rejection, State};
 use crate::status::{
-    AgentStatus, Condition, Conditions, DatabaseState, Observed, RejectedFile, Status, event,
+    AgentStatus, Condition, Conditions, DatabaseState, DatabaseStatus, Observed, RejectedFile, Status, event,
 };
 use crate::sync::{AcceptedFiles, Candidate, Desired, Live, PersistedState, Published, Refusal};
 use crate::version::{OBJECT, VERSION};
@@ -32,6 +32,8 @@ pub struct Undurable {
     pub withheld: BTreeMap<DatabaseId, String>,
     /// Databases in force at a revision that a reboot would lose.
     pub unstored: BTreeMap<DatabaseId, String>,
+    /// Databases that have left, and that a restart without their file would bring back.
+    pub leaving: BTreeMap<DatabaseId, String>,
 }
 
 /// Computes database states, and writes `status.json`.
@@ -274,6 +276,13 @@ impl StatusReporter {
         });
         status.rejected_files = rejected.collect();
         status.observe(&self.states(live, accepted));
+        let leaving = self.undurable.leaving.iter().filter(|(id, _)| live.slot(id).is_none());
+        status.databases.extend(leaving.map(|(id, problem)| DatabaseStatus {
+            database_id: id.to_string(),
+            state: DatabaseState::Degraded,
+            problem: Some(problem.clone()),
+            ..DatabaseStatus::default()
+        }));
         status.describe(&self.conditions);
         self.post(&status, live, persisted);
         if self.written.as_ref() != Some(&status) {
@@ -357,7 +366,7 @@ impl StatusReporter {
         let mut states = BTreeMap::new();
         for database in live.databases.values() {
             let mut observed = self.observed.get(&database.id).cloned().unwrap_or_default();
-            let Undurable { withheld, unstored } = &self.undurable;
+            let Undurable { withheld, unstored, .. } = &self.undurable;
             if let Some(problem) = withheld.get(&database.id).or(unstored.get(&database.id)) {
                 observed.state = DatabaseState::Degraded;
                 observed.problem.get_or_insert_with(|| problem.clone());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
-use firewall_tests::lab::{RuleFile, TestHost};
+use firewall_tests::lab::{RuleFile, TestHost, database_of};
 
 use crate::setup::{
     ALLOWED, Connections as _, E1, E2, RULE_FILE, STRANGER, removed, rules, rules_of, unfiltered,
@@ -33,6 +33,7 @@ fn full_partition_with_store_reserve_blocks_nothing() {
     host.refuses(REVOKED, E1);
     host.push(&RuleFile::new("b", 2).removed());
     host.until_sees(&[E1], &[E2]);
+    host.until("the removal is stored", |status| database_of(status, "b")["database_id"].is_null());
     host.kill();
     host.home.remove_rules(OTHER).unwrap();
     host.boot(0, &[E1], &[E2]);
@@ -143,6 +144,11 @@ fn failing_store_writes_delay_no_revocation_and_open_nothing() {
         host.push(&removed(3));
         host.push(&rules_of("b", 2, &[E1], &[ALLOWED]));
         host.until_sees(&[], &[E1, E2]);
+        // Without the file, a restart brings database `a` back: its removal must not look finished.
+        host.until("the removal is listed", |status| {
+            let problem = database_of(status, "a")["problem"].as_str();
+            problem.is_some_and(|problem| problem.starts_with("removed, but not durable: keep its file"))
+        });
         host.kill();
         drop(broken);
         host.boot(0, &[E1], &[E2]);
