@@ -9,8 +9,8 @@ use crate::host::Notifier;
 const SHOWN: usize = 8;
 
 impl Agent {
-    /// Sends watchdog, status and, once every configured interface that is present is filtered, readiness to the
-    /// service manager. A host that an operator has detached counts as ready.
+    /// Sends watchdog, status and, once every configured interface that is present is filtered, and the sockets where
+    /// they should be, readiness to the service manager. A host that an operator has detached counts as ready.
     pub(super) fn notify(&mut self, notifier: &mut Notifier) {
         notifier.watchdog(Instant::now());
         notifier.status(&self.service_status());
@@ -21,6 +21,7 @@ impl Agent {
 
     fn is_filtered(&mut self) -> bool {
         self.interfaces.unfiltered(&self.pins).is_ok_and(|names| names.is_empty())
+            && self.socket_filter.unfiltered().is_none()
     }
 
     /// One line, like `12 databases, generation 40, interfaces eth0`.
