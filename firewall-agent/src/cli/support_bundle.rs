@@ -17,7 +17,8 @@ use super::most_hit::MostHit;
 use super::settings::{Located, Settings};
 use super::style::Style;
 use super::{
-    Directories, Exit, audit, clock, databases, denied, events, range_history, ranges, rules, status,
+    Directories, Exit, audit, blocked, clock, databases, denied, events, overlay, range_history, ranges,
+    rules, status,
 };
 use crate::bpf::{Kernel, inventory};
 use crate::escape::write_json;
@@ -92,6 +93,8 @@ fn parts(settings: &Settings, directories: &Located) -> Vec<(&'static str, Value
         ("databases", printed(|out| databases::databases(directories, style, out))),
         ("rules", printed(|out| rules::rules(directories, None, MostHit::default(), style, out))),
         ("ranges", printed(|out| ranges::ranges(directories, None, MostHit::default(), style, out))),
+        ("blocked", printed(|out| blocked::blocked(directories, None, style, out))),
+        ("overlay", printed(|out| overlay::list(directories, style, out))),
         ("range_history", printed(|out| range_history::history(directories, None, style, out))),
         ("denied", printed(|out| denied::denied(directories, question, style, out))),
         ("clock", printed(|out| clock::clock(directories, style.format, out))),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const REDACTED: &str = "[redacted]";
 /// Fields with text of a customer or an operator.
-const TEXTS: [&str; 3] = ["label", "labels", DATABASE_NAME];
+const TEXTS: [&str; 4] = ["label", "labels", "note", DATABASE_NAME];
 /// The field `name` of an object that describes a database; other objects have names of their own.
 const DATABASE_NAME: &str = "database name";
 /// Fields whose text quotes values of files.
