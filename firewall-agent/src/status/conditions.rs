@@ -160,7 +160,7 @@ impl Condition {
 
     /// Returns `true` when the message is among the errors of `status`, which shows the others elsewhere.
     fn is_error(self) -> bool {
-        !matches!(self, Self::Detached | Self::NoDatabase | Self::Drift)
+        !matches!(self, Self::Detached | Self::NoDatabase | Self::Drift | Self::Overlay)
     }
 
     /// Returns `true` when the condition means that some configured interface, or the sockets, are not filtered.

@@ -8,7 +8,10 @@ use super::Report;
 use crate::cli::style::Style;
 use crate::cli::table::{column, cut, or_dash, text, write_table};
 use crate::escape::escaped;
-use crate::status::{DatabaseState, InterfaceStatus, RejectedFile, SocketFilterStatus, Status, UNFILTERED};
+use crate::status::{
+    Condition, ConditionStatus, DatabaseState, InterfaceStatus, RejectedFile, SocketFilterStatus, Status,
+    UNFILTERED,
+};
 
 /// Lines about problems on a terminal without `-v`.
 const PROBLEM_LINES: usize = 3;
@@ -46,6 +49,11 @@ pub(super) fn write_people(report: &Report, verbose: bool, style: Style, out: &m
     if verbose { write_counters(status, style, out) } else { Ok(()) }
 }
 
+/// Entries of the overlay in force: decisions of an operator over the files.
+fn overlay(status: &Status) -> impl Iterator<Item = &ConditionStatus> {
+    status.conditions.iter().filter(|one| one.name == Condition::Overlay.name())
+}
+
 /// Writes every problem, or a few of them, each on one line of this width.
 fn write_problems(status: &Status, brief: Option<usize>, out: &mut impl Write) -> Result<()> {
     let all = problems(status, brief.is_some());
@@ -69,6 +77,12 @@ fn problems(status: &Status, brief: bool) -> Vec<String> {
         }
         Some(_) => problems.push("agent not running: published rules stay in force".to_owned()),
         None => problems.push("agent unknown".to_owned()),
+    }
+    match overlay(status).count() {
+        entries if brief && entries > 1 => {
+            problems.push(format!("overlay: {entries} entries, which `firewall-agent overlay` lists"));
+        }
+        _ => problems.extend(overlay(status).map(|one| one.message.clone())),
     }
     for RejectedFile { path, errors, .. } in &status.rejected_files {
         let name = path.rsplit('/').next().filter(|_| brief).unwrap_or(path);
@@ -100,6 +114,7 @@ fn summary(status: &Status) -> String {
         }
     };
     count(status.rejected_files.len(), "file rejected", "files rejected");
+    count(overlay(status).count(), "overlay entry", "overlay entries");
     let in_state = |state| status.databases.iter().filter(|one| one.state == state).count();
     count(in_state(DatabaseState::Degraded), "database degraded", "databases degraded");
     count(in_state(DatabaseState::Orphaned), "database orphaned", "databases orphaned");
