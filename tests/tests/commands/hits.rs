@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use firewall_tests::lab::{INTERFACE, RuleFile, TestHost, eventually, wall_clock};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::setup::{ORDERS, WIDE, populated, ranges};
@@ -180,7 +181,8 @@ fn the_most_hit_rules_and_prefixes_are_selected() {
 #[test]
 fn hits_survive_a_reboot_and_a_used_rule_is_never_unused() {
     let host = populated();
-    host.push(&file());
+    // A file of this hour: without synchronisation, the agent trusts the machine's clock by it.
+    host.push(&file().generated_at(Timestamp::now().to_string()));
     host.until_revision(ORDERS, 2);
     send(&host, "203.0.113.7", 2);
     send(&host, "198.51.100.7", 3);
