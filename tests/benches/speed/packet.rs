@@ -29,12 +29,18 @@ const PARTS: [(&str, u32); 5] = [
     ("tries alone", 0),
 ];
 
+/// Prefixes of a blocked range in each family.
+const BLOCKED: [usize; 2] = [0, 100_000];
+
 pub const EMPTY: &str = "empty program";
 pub const ALLOWED: &str = "known source, allowed";
 pub const DENIED: &str = "known source, denied";
 pub const NEIGHBOUR_DENIED: &str = "known source, denied by the trie";
 pub const NEVER_SEEN: &str = "never-seen source, denied";
 pub const NEVER_SEEN6: &str = "IPv6, never-seen source, denied";
+pub const ALLOWED6: &str = "IPv6, known source, allowed";
+pub const DENIED6: &str = "IPv6, known source, denied";
+pub const TAGGED: &str = "VLAN tag, known source, allowed";
 pub const UNPROTECTED: &str = "unprotected port";
 const CHANGING: &str = "changing the source";
 const CHANGING6: &str = "IPv6, changing the source";
@@ -53,6 +59,7 @@ pub struct Table {
     pub accelerations: &'static str,
     pub cidrs: usize,
     pub endpoints: u16,
+    pub blocked: usize,
     pub costs: Vec<Cost>,
 }
 
@@ -65,7 +72,8 @@ impl Table {
 pub fn measure(directory: &Path) -> Result<()> {
     let machine = Machine::detect()?;
     let core = pin_to_a_core();
-    let (mut by_size, mut by_part, mut verified) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut by_size, mut by_part, mut by_blocks, mut verified) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for cidrs in CIDRS {
         let mut bench = Bench::new(1, fast_path::ALL);
         bench.publish(1, cidrs);
@@ -88,11 +96,18 @@ pub fn measure(directory: &Path) -> Result<()> {
             by_part.push(table(&bench, name, cidrs, 1));
         }
     }
-    report::write(directory, &report::Run { machine, core, by_size, by_part, verified })
+    for blocked in BLOCKED {
+        let mut bench = Bench::new(1, fast_path::ALL);
+        bench.blocked = blocked;
+        bench.publish(1, 30);
+        by_blocks.push(table(&bench, PARTS[0].0, 30, 1));
+    }
+    report::write(directory, &report::Run { machine, core, by_size, by_part, by_blocks, verified })
 }
 
 fn table(bench: &Bench, accelerations: &'static str, cidrs: usize, endpoints: u16) -> Table {
-    say(&format!("{accelerations}, {cidrs} CIDRs, {endpoints} endpoints"));
+    let blocked = bench.blocked;
+    say(&format!("{accelerations}, {cidrs} CIDRs, {endpoints} endpoints, {blocked} blocked prefixes"));
     let v4 = |source, port| frame().ipv4(source, ADDRESS4).tcp(40_000, port).build();
     let v6 = |source, port| frame().ipv6(source, ADDRESS6).tcp(40_000, port).build();
     let middle = Segment::raw(protocol::TCP, &[0; 32]);
@@ -117,10 +132,10 @@ fn table(bench: &Bench, accelerations: &'static str, cidrs: usize, endpoints: u1
         on(DENIED, &firewall, &stranger),
         on(NEIGHBOUR_DENIED, &firewall, &neighbour),
         on(UNPROTECTED, &firewall, &elsewhere),
-        on("IPv6, known source, allowed", &firewall, &friend6),
-        on("IPv6, known source, denied", &firewall, &stranger6),
+        on(ALLOWED6, &firewall, &friend6),
+        on(DENIED6, &firewall, &stranger6),
         on("IPv6, 8 extension headers, allowed", &firewall, &walked),
-        on("VLAN tag, known source, allowed", &firewall, &tagged),
+        on(TAGGED, &firewall, &tagged),
         on("later fragment, allowed", &firewall, &fragment),
         on(CHANGING, &changing, &stranger),
         on(NEVER_SEEN, &new, &stranger),
@@ -144,5 +159,5 @@ fn table(bench: &Bench, accelerations: &'static str, cidrs: usize, endpoints: u1
         Cost { name: contender.name, rounds, ratio }
     };
     let shown = contenders.iter().filter(|one| ![CHANGING, CHANGING6].contains(&one.name));
-    Table { accelerations, cidrs, endpoints, costs: shown.map(cost).collect() }
+    Table { accelerations, cidrs, endpoints, blocked, costs: shown.map(cost).collect() }
 }

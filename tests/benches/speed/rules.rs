@@ -1,16 +1,19 @@
 //! The programs, with rule sets of any size in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use firewall_agent::bpf::{Kernel, MapSizes, Pins, Programs};
-use firewall_agent::rules::{CounterKey, Mode, Protocol, RuleSet};
-use firewall_agent::sync::{CounterKind, Desired, DesiredDatabase, Destination, Guards, Live, publish};
+use firewall_agent::rules::{CounterKey, ManagedRange, ManagedRanges, Mode, Protocol, RuleSet};
+use firewall_agent::sync::{
+    BlockedRanges, CounterKind, Desired, DesiredDatabase, Destination, Guards, Live, publish,
+};
 use firewall_common::names;
 use firewall_tests::lab::Lab;
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 
 use crate::rights::with_three_capabilities;
@@ -38,6 +41,8 @@ pub struct Bench {
     pub live: Live,
     /// Endpoints of each database, in each family.
     pub ports: u16,
+    /// Prefixes of a blocked range in each family; neighbours of none of the sources.
+    pub blocked: usize,
     revision: u64,
     _programs: Programs,
     pub lab: Lab,
@@ -55,7 +60,7 @@ impl Bench {
         programs.pin_measured(&pins).unwrap();
         let kernel = Kernel::open(Path::new(BPFFS)).unwrap();
         let live = kernel.live().unwrap();
-        Self { pins, kernel, live, ports: 1, revision: 0, _programs: programs, lab }
+        Self { pins, kernel, live, ports: 1, blocked: 0, revision: 0, _programs: programs, lab }
     }
 
     pub fn program(&self, name: &str) -> Pinned {
@@ -75,7 +80,8 @@ impl Bench {
     /// Returns the next revision of them.
     pub fn next(&mut self, databases: u16, cidrs: usize) -> Desired {
         self.revision += 1;
-        desired(databases, cidrs, self.ports, self.revision)
+        let desired = desired(databases, cidrs, self.ports, self.revision);
+        Desired { blocked_ranges: Arc::new(blocked_ranges(self.blocked)), ..desired }
     }
 
     pub fn put_in_force(&mut self, desired: &Desired) {
@@ -93,6 +99,36 @@ fn desired(databases: u16, cidrs: usize, ports: u16, revision: u64) -> Desired {
     desired
 }
 
+fn blocked_ranges(prefixes: usize) -> BlockedRanges {
+    let mut rng = Rng::with_seed(77);
+    let mut cidrs = BTreeSet::new();
+    while cidrs.len() < prefixes {
+        cidrs.insert(IpNet::V4(other_network(&mut rng)));
+    }
+    while cidrs.len() < 2 * prefixes {
+        cidrs.insert(IpNet::V6(other_network6(&mut rng)));
+    }
+    let range = ManagedRange { name: "blocked".to_owned(), cidrs, accept_shrink: false };
+    let ranges = BTreeMap::from([("blocked".parse().unwrap(), range)]);
+    BlockedRanges::new(&ManagedRanges { revision: 1, generated_at: Timestamp::UNIX_EPOCH, ranges })
+}
+
+/// A random network without a source of the measured packets.
+fn other_network(rng: &mut Rng) -> Ipv4Net {
+    loop {
+        let address = Ipv4Addr::from(rng.u32(0x0100_0000..0xdf00_0000));
+        let net = Ipv4Net::new(address, rng.u8(24..=32)).unwrap().trunc();
+        if ![FRIEND4, STRANGER4, NEIGHBOUR4].iter().any(|source| net.contains(source)) {
+            return net;
+        }
+    }
+}
+
+fn other_network6(rng: &mut Rng) -> Ipv6Net {
+    let address = Ipv6Addr::from(rng.u128(..) >> 3 | 1 << 125);
+    Ipv6Net::new(address, rng.u8(48..=128)).unwrap().trunc()
+}
+
 fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredDatabase {
     // The fixed seed limits a revision's change to one prefix.
     let mut rng = Rng::with_seed(u64::from(number));
@@ -104,17 +140,10 @@ fn database(number: u16, cidrs: usize, ports: u16, revision: u64) -> DesiredData
         .v4
         .insert(Ipv4Net::from(Ipv4Addr::from(0x0a00_0000 + (revision as u32 & 0x00ff_ffff))), key.clone());
     while set.prefixes.v4.len() < cidrs {
-        let net =
-            Ipv4Net::new(Ipv4Addr::from(rng.u32(0x0100_0000..0xdf00_0000)), rng.u8(24..=32)).unwrap().trunc();
-        if !net.contains(&STRANGER4) && !net.contains(&NEIGHBOUR4) {
-            set.prefixes.v4.insert(net, key.clone());
-        }
+        set.prefixes.v4.insert(other_network(&mut rng), key.clone());
     }
     while set.prefixes.v6.len() < cidrs {
-        let address = rng.u128(..) >> 3 | 1 << 125;
-        set.prefixes
-            .v6
-            .insert(Ipv6Net::new(Ipv6Addr::from(address), rng.u8(48..=128)).unwrap().trunc(), key.clone());
+        set.prefixes.v6.insert(other_network6(&mut rng), key.clone());
     }
     let ports = (0..ports).map(|at| PORT + number * ports + at);
     let addresses = [IpAddr::V4(ADDRESS4), IpAddr::V6(ADDRESS6)];

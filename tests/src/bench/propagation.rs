@@ -1,7 +1,9 @@
-//! Time from a pushed file to the first packet with the new verdict: with and without file events, and on a cold start.
+//! Time from a pushed file to the first packet with the new verdict: with and without file events, and on a cold start;
+//! the same for entries of the overlay.
 
 mod cold_start;
 pub mod files;
+mod overlay;
 mod prober;
 mod pushes;
 mod refused_watches;
@@ -24,6 +26,9 @@ const RESCAN_INTERVAL: Duration = Duration::from_secs(10);
 const PUSHES_FOR_EACH_WITHOUT_EVENTS: usize = 50;
 const FEWEST_WITHOUT_EVENTS: usize = 6;
 const COLD_STARTS: usize = 3;
+/// A block and its withdrawal take two commands, a push none.
+const PUSHES_FOR_EACH_BLOCK: usize = 2;
+const EXPIRIES: usize = 10;
 
 /// Measures the agent at this path with `pushes` pushes, half of them additions and half removals, and reports each
 /// phase to `watch`. Needs root; leaves nothing behind.
@@ -36,7 +41,10 @@ pub fn measure(agent: &Path, pushes: usize, watch: &mut dyn FnMut(&str)) -> Resu
     let without_events = without_events(agent, fewer)?;
     watch(&format!("{COLD_STARTS} cold starts with {} databases", cold_start::DATABASES));
     let cold_starts = (0..COLD_STARTS).map(|_| cold_start::cold_start(agent)).collect::<Result<_>>()?;
-    Ok(Report { machine, with_events, without_events, cold_starts })
+    let blocks = pushes.div_ceil(PUSHES_FOR_EACH_BLOCK);
+    watch(&format!("{blocks} blocks and their withdrawal, and {EXPIRIES} that expire"));
+    let overlay = overlay::series(agent, blocks, EXPIRIES)?;
+    Ok(Report { machine, with_events, without_events, cold_starts, overlay })
 }
 
 /// Runs in its own thread: a thread cannot remove its seccomp filter, which therefore ends with the series.

@@ -1,4 +1,4 @@
-//! A block takes effect before its command returns, under a steady stream, and through kill and restart.
+//! A block takes effect before its command returns, under a steady stream, and through kill, upgrade and reboot.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -6,12 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use firewall_tests::lab::{agent_binary, next_layout_binary};
+
+use crate::boots::reboot;
 use crate::setup::{ALLOWED, DATABASE, PORT, SERVERS, hosts};
 
 /// Silence after which no datagram is in flight.
 const GRACE: Duration = Duration::from_millis(300);
 /// Interval of the datagrams.
 const PAUSE: Duration = Duration::from_micros(50);
+
+/// More datagrams than a socket holds.
+const QUEUED: usize = 100_000;
 
 /// Returns the number of the last datagram that arrives, once none does any more; `None` without any.
 fn last_arrival(target: &UdpSocket, most: usize) -> Option<u64> {
@@ -55,6 +61,21 @@ fn no_datagram_of_a_blocked_source_arrives_after_the_answer() {
     assert_eq!(last_arrival(&target, usize::MAX), None, "without an agent");
     host.start();
     assert_eq!(last_arrival(&target, usize::MAX), None, "after the restart");
+    for program in [next_layout_binary().unwrap(), agent_binary().unwrap()] {
+        host.kill();
+        host.home.install(&program).unwrap();
+        host.start();
+        host.until("the layout is migrated", |status| status["ready"] == true);
+        assert_eq!(last_arrival(&target, usize::MAX), None, "after the change of layout");
+    }
+    host.kill();
+    reboot(&host);
+    assert!(last_arrival(&target, 100).is_some(), "control: nothing filters");
+    host.start();
+    host.until("it filters", |status| status["ready"] == true);
+    // Those that arrived before.
+    last_arrival(&target, QUEUED);
+    assert_eq!(last_arrival(&target, usize::MAX), None, "after the reboot");
     let entry = host.json(&["overlay"])[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(host.ask(&["overlay", "drop", &entry]).code, Some(0));
     assert!(last_arrival(&target, 100).is_some(), "control: allowed again");

@@ -7,7 +7,10 @@ use anyhow::Result;
 use firewall_tests::bench::Machine;
 use serde_json::{Value, json};
 
-use super::{ALLOWED, CIDRS, DENIED, EMPTY, NEIGHBOUR_DENIED, NEVER_SEEN, NEVER_SEEN6, Table, UNPROTECTED};
+use super::{
+    ALLOWED, ALLOWED6, CIDRS, DENIED, DENIED6, EMPTY, NEIGHBOUR_DENIED, NEVER_SEEN, NEVER_SEEN6, TAGGED,
+    Table, UNPROTECTED,
+};
 use crate::cost::{ROUNDS, SLICE, SLICES, median};
 use crate::plot::{Line, lines};
 use firewall_tests::bench::verdict;
@@ -17,6 +20,8 @@ pub struct Run {
     pub core: usize,
     pub by_size: Vec<Table>,
     pub by_part: Vec<Table>,
+    /// Without blocked prefixes, and with them.
+    pub by_blocks: Vec<Table>,
     /// Instructions of the program and of the probe program.
     pub verified: Vec<u32>,
 }
@@ -55,9 +60,16 @@ fn markdown(run: &Run) -> String {
     text.push_str("| what | bar | worst of 30 to 10,000 CIDRs | |\n|---|---|---:|---|\n");
     let middle = || run.by_size[..CIDRS.len()].iter().filter(|table| (30..=10_000).contains(&table.cidrs));
     let worst = |name: &str| middle().map(|table| table.ratio(name)).fold(0.0, f64::max);
-    for (name, bar) in
-        [(ALLOWED, 3.0), (DENIED, 3.0), (NEIGHBOUR_DENIED, 3.0), (UNPROTECTED, 2.0), (NEVER_SEEN, 5.0)]
-    {
+    for (name, bar) in [
+        (ALLOWED, 1.7),
+        (DENIED, 1.7),
+        (NEIGHBOUR_DENIED, 1.7),
+        (ALLOWED6, 2.0),
+        (DENIED6, 2.0),
+        (TAGGED, 2.0),
+        (UNPROTECTED, 1.4),
+        (NEVER_SEEN, 2.5),
+    ] {
         let worst = worst(name);
         let _ = writeln!(text, "| {name} | ≤ {bar} × empty | {worst:.2} | {} |", verdict(worst <= bar));
     }
@@ -71,12 +83,25 @@ fn markdown(run: &Run) -> String {
             (change - 1.0) * 100.0
         );
     }
+    for name in [ALLOWED, DENIED, ALLOWED6, DENIED6] {
+        let [without, with] = [0, 1].map(|at| run.by_blocks[at].ratio(name));
+        let change = with / without;
+        let met = verdict((0.9..=1.1).contains(&change));
+        let blocked = run.by_blocks[1].blocked;
+        let _ = writeln!(
+            text,
+            "| {name}, {blocked} blocked prefixes against none | ± 10 % | {:+.0} % | {met} |",
+            (change - 1.0) * 100.0
+        );
+    }
     for (name, count) in ["firewall", "probe"].iter().zip(&run.verified) {
         let met = verdict(*count <= VERIFIED);
         let _ = writeln!(text, "| instructions verified, {name} | ≤ {VERIFIED} | {count} | {met} |");
     }
     text.push_str("\n## By size\n\nNanoseconds (times the empty program).\n\n");
     table(&mut text, &run.by_size, |table| format!("{} CIDRs, {} endpoints", table.cidrs, table.endpoints));
+    text.push_str("\n## Blocked prefixes\n\n30 CIDRs. Nanoseconds (times the empty program).\n\n");
+    table(&mut text, &run.by_blocks, |table| format!("{} blocked prefixes in each family", table.blocked));
     text.push_str("\n## Gain of each acceleration\n\nNanoseconds (times the empty program).\n\n");
     table(&mut text, &run.by_part, |table| format!("{}, {} CIDRs", table.accelerations, table.cidrs));
     text
@@ -111,6 +136,7 @@ fn figures(run: &Run) -> Value {
                     "accelerations": table.accelerations,
                     "cidrs": table.cidrs,
                     "endpoints": table.endpoints,
+                    "blocked": table.blocked,
                     "costs": costs(table),
                 })
             })
@@ -121,6 +147,7 @@ fn figures(run: &Run) -> Value {
         "core": run.core,
         "verified_instructions": { "firewall": run.verified[0], "probe": run.verified[1] },
         "by_size": tables(&run.by_size),
+        "by_blocked_prefixes": tables(&run.by_blocks),
         "by_acceleration": tables(&run.by_part),
     })
 }

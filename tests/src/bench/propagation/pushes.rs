@@ -38,10 +38,9 @@ pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     let mut prober = Prober::new(&clients, home.host())?;
     prober.until(false, Instant::now()).context("before the first push")?;
     let mut series = Series::default();
-    let longest_pause = LONGEST_PAUSE.max(period);
     for push in 0..pushes {
         let is_allowed = push % 2 == 0;
-        sleep(longest_pause * (push as u32 * STRIDE % PHASES) / PHASES);
+        pause(push, period);
         let text = rule_file(0, 2 + push as u64, &ranges, is_allowed).to_string();
         let since = Instant::now();
         home.write_rules(RULE_FILE, &text)?;
@@ -50,6 +49,11 @@ pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
         if is_allowed { &mut series.added } else { &mut series.removed }.push(time);
     }
     Ok(series)
+}
+
+/// Waits before the push of this index, up to `period` or 60 ms, whichever is longer.
+pub fn pause(push: usize, period: Duration) {
+    sleep(LONGEST_PAUSE.max(period) * (push as u32 * STRIDE % PHASES) / PHASES);
 }
 
 /// A database host, a client host, and the wire between them.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::cold_start::{DATABASES, MANAGED_PREFIXES};
 use super::files::{PREFIXES_OF_RANGE, RANGES, RULES};
+use super::overlay::Overlay;
 use super::prober::STEADY;
 use super::pushes::Series;
 use super::{Machine, RESCAN_INTERVAL};
@@ -16,10 +17,11 @@ const P99: f64 = 0.99;
 const MAX: f64 = 1.0;
 
 /// Upper bounds of the measured times, as (quantile, time).
-const WITH_EVENTS: &[(f64, Duration)] =
-    &[(P50, Duration::from_millis(25)), (P99, Duration::from_millis(100))];
+const WITH_EVENTS: &[(f64, Duration)] = &[(P50, Duration::from_millis(5)), (P99, Duration::from_millis(20))];
 const WITHOUT_EVENTS: &[(f64, Duration)] = &[(MAX, RESCAN_INTERVAL)];
-const COLD_START: &[(f64, Duration)] = &[(MAX, Duration::from_secs(5))];
+const COLD_START: &[(f64, Duration)] = &[(MAX, Duration::from_secs(2))];
+const BLOCK: &[(f64, Duration)] = &[(P99, Duration::from_millis(20))];
+const EXPIRY: &[(f64, Duration)] = &[(MAX, Duration::from_secs(1))];
 
 /// All figures of one run.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub struct Report {
     pub(super) with_events: Series,
     pub(super) without_events: Series,
     pub(super) cold_starts: Vec<Duration>,
+    pub(super) overlay: Overlay,
 }
 
 struct Row<'a> {
@@ -52,7 +55,8 @@ impl Report {
              root, with three capabilities. Without file events: the kernel refuses the agent every watch; \
              `rescan_interval` is {} s. Cold start: {DATABASES} databases of {RULES} rules, one of them a managed \
              range of {MANAGED_PREFIXES} prefixes of its own; kernel and state directory are empty; measured until \
-             everything is in force and the link attached.\n\n\
+             everything is in force and the link attached. Block and withdrawal: the same measurement, from before \
+             the command starts, `block SOURCE --for 1h` or `overlay drop`; expiry: from the end of a block.\n\n\
              | what | times | p50 | p99 | max | bar | |\n\
              |---|---:|---:|---:|---:|---|---|\n",
             self.machine.sentence(),
@@ -82,7 +86,7 @@ impl Report {
         json!({ "machine": self.machine.json(), "times": serde_json::Map::from_iter(times) })
     }
 
-    fn rows(&self) -> [Row<'_>; 5] {
+    fn rows(&self) -> [Row<'_>; 8] {
         let row = |key, what, times, bars| Row { key, what, times, bars };
         let (with, without) = (&self.with_events, &self.without_events);
         [
@@ -91,6 +95,9 @@ impl Report {
             row("added_without_events", "source added, no file events", &without.added, WITHOUT_EVENTS),
             row("removed_without_events", "source removed, no file events", &without.removed, WITHOUT_EVENTS),
             row("cold_start", "cold start", &self.cold_starts, COLD_START),
+            row("blocked", "source blocked", &self.overlay.blocked, BLOCK),
+            row("dropped", "block withdrawn", &self.overlay.dropped, BLOCK),
+            row("expired", "block expired", &self.overlay.expired, EXPIRY),
         ]
     }
 }
@@ -152,7 +159,7 @@ mod tests {
             Row { key: "", what: "", times: &times, bars: WITH_EVENTS }.is_met()
         };
         let cases: [(&[u64], bool); 5] =
-            [(&[25, 100], true), (&[26, 100], false), (&[25, 101], false), (&[1], true), (&[], false)];
+            [(&[5, 20], true), (&[6, 20], false), (&[5, 21], false), (&[1], true), (&[], false)];
         for (times, expected) in cases {
             assert_eq!(met(times), expected, "{times:?}");
         }

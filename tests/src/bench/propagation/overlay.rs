@@ -1,0 +1,80 @@
+//! Blocks of an allowed source, each measured on the wire: command, withdrawal and expiry.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::files::{PREFIXES_OF_RANGE, PROBE, RANGES, SERVER, database_id, managed_ranges, rule_file};
+use super::prober::Prober;
+use super::pushes::{Wire, pause, stage};
+use crate::lab::{AgentHome, Lab, User};
+
+const RULE_FILE: &str = "bench.yaml";
+/// Duration of the blocks that expire.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// Times until the first datagram with the new verdict.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    /// From before `block` starts.
+    pub blocked: Vec<Duration>,
+    /// From before `overlay drop` starts.
+    pub dropped: Vec<Duration>,
+    /// From the end of a block.
+    pub expired: Vec<Duration>,
+}
+
+/// Measures `blocks` blocks and their withdrawal, and `expiries` blocks that expire.
+pub fn series(agent: &Path, blocks: usize, expiries: usize) -> Result<Overlay> {
+    let lab = Lab::new()?;
+    let (clients, home) = stage(&lab, agent, &Wire::default())?;
+    let (ranges, file) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
+    home.write_ranges(&file.to_string())?;
+    home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, true).to_string())?;
+    let mut agent = home.start()?;
+    agent.wait_for_revision(&home, &database_id(0), 1)?;
+    let mut prober = Prober::new(&clients, home.host())?;
+    prober.until(true, Instant::now()).with_context(|| format!("before the first block of {SERVER}"))?;
+    let mut times = Overlay::default();
+    let source = PROBE.to_string();
+    for block in 0..blocks {
+        pause(block, Duration::ZERO);
+        let since = Instant::now();
+        let command = spawn(&home, &["block", &source, "--for", "1h"])?;
+        times.blocked.push(prober.until(false, since).with_context(|| format!("block {}", block + 1))?);
+        done(command)?;
+        let listed = home.ask(&["overlay", "-o", "json"])?;
+        let listed: serde_json::Value = serde_json::from_str(&listed.out).context(listed.out)?;
+        let id = listed[0]["id"].as_str().context("overlay: no entry")?.to_owned();
+        pause(block + 1, Duration::ZERO);
+        let since = Instant::now();
+        let command = spawn(&home, &["overlay", "drop", &id])?;
+        times.dropped.push(prober.until(true, since).with_context(|| format!("drop {}", block + 1))?);
+        done(command)?;
+    }
+    for expiry in 0..expiries {
+        pause(expiry, Duration::ZERO);
+        let before = Instant::now();
+        done(spawn(&home, &["block", &source, "--for", &format!("{}s", SHORT.as_secs())])?)?;
+        prober.until(false, before)?;
+        // The agent counts from when it reads the command: the block ends between these two.
+        let end = before + SHORT;
+        sleep(end.saturating_duration_since(Instant::now()));
+        times.expired.push(prober.until(true, end).with_context(|| format!("expiry {}", expiry + 1))?);
+    }
+    Ok(times)
+}
+
+fn spawn(home: &AgentHome, arguments: &[&str]) -> Result<Child> {
+    let mut command = home.command(User::Unprivileged, "", arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().with_context(|| format!("{arguments:?}"))
+}
+
+fn done(command: Child) -> Result<()> {
+    let output = command.wait_with_output()?;
+    ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
