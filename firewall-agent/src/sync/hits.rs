@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use firewall_common::Tally;
 use jiff::Timestamp;
 
-use super::model::{CounterKind, Live, RuleCounter};
+use super::model::{CounterKind, DatabaseSlot, Live, RuleCounter};
 use super::record::{Changes, Key, Record};
 use crate::rules::DatabaseId;
 
@@ -124,7 +124,7 @@ impl StoredHits {
 
     /// Drops the rules that have no counter, of databases in the kernel: a crash may have left them.
     pub fn drop_uncounted(&mut self, live: &Live, changes: &mut Changes) {
-        let known = rules(live);
+        let known = rules(live, |_| true);
         for database in live.databases.values() {
             let Some(hits) = self.databases.get_mut(&database.id) else { continue };
             let before = hits.len();
@@ -143,7 +143,7 @@ impl StoredHits {
         now: Timestamp,
         changes: &mut Changes,
     ) {
-        for (id, rules) in rules(live).into_iter().filter(|(id, _)| is_wanted(id)) {
+        for (id, rules) in rules(live, is_wanted) {
             let hits = self.databases.entry(id.clone()).or_default();
             let before = hits.len();
             rules.into_iter().for_each(|rule| _ = hits.entry(rule).or_insert(RuleHits::new(now)));
@@ -212,12 +212,17 @@ impl StoredHits {
     }
 }
 
-/// The rules with a counter, by database.
-fn rules(live: &Live) -> BTreeMap<&DatabaseId, BTreeSet<RuleKey>> {
+/// The rules with a counter, of databases for which `is_wanted` returns `true`.
+fn rules(live: &Live, is_wanted: impl Fn(&DatabaseId) -> bool) -> BTreeMap<&DatabaseId, BTreeSet<RuleKey>> {
+    let wanted = live.databases.iter().filter(|(_, database)| is_wanted(&database.id));
+    let wanted: BTreeMap<DatabaseSlot, &DatabaseId> =
+        wanted.map(|(slot, database)| (*slot, &database.id)).collect();
     let mut rules: BTreeMap<&DatabaseId, BTreeSet<RuleKey>> = BTreeMap::new();
-    for rule in live.counters.values() {
-        if let Some(database) = live.databases.get(&rule.database) {
-            rules.entry(&database.id).or_default().insert(RuleKey::from(rule));
+    if !wanted.is_empty() {
+        for rule in live.counters.values() {
+            if let Some(id) = wanted.get(&rule.database) {
+                rules.entry(id).or_default().insert(RuleKey::from(rule));
+            }
         }
     }
     rules
