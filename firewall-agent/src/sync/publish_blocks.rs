@@ -11,6 +11,7 @@ use super::counters::{free_counters, name, next_free};
 use super::data_plane::DataPlane;
 use super::desired::Desired;
 use super::model::{DatabaseSlot, Live, RuleCounter};
+use super::room::ensure_memory;
 use crate::rules::DatabaseId;
 
 /// Result of publishing what comes into the block lists.
@@ -95,7 +96,7 @@ pub(super) fn unblock(desired: &Desired, live: &mut Live, data_plane: &mut impl 
     Ok(())
 }
 
-/// Publishes one list, after its counters have their names.
+/// Publishes one list, after its counters have their names. Fails before any write if the agent has no memory for it.
 fn replace(
     kind: BlockListKind,
     sources: Arc<BlockedSources>,
@@ -103,6 +104,10 @@ fn replace(
     live: &mut Live,
     data_plane: &mut impl DataPlane,
 ) -> Result<()> {
+    if kind == BlockListKind::Ranges {
+        // Otherwise the kernel ends the agent, at each start again. Blocks of operators are few.
+        ensure_memory(sources.len(), live.blocks.get(kind).sources.len(), &desired.limits)?;
+    }
     let ids: BTreeSet<&BlockId> = sources.values().collect();
     let known = live.counters.iter().filter(|(_, rule)| rule.kind == kind.counter_kind());
     let known: BTreeMap<String, _> = known.map(|(counter, rule)| (rule.id.clone(), *counter)).collect();

@@ -233,19 +233,26 @@ fn fits(one: &Claimant<'_>, others: Usage, limits: &Capacity) -> Result<()> {
         others.prefixes,
         limits.prefixes
     );
-    let needed = bytes(wanted);
-    ensure!(
-        wanted <= one.usage.prefixes || needed <= limits.memory,
-        "no room for {wanted} prefixes: they need about {} KiB of memory, the limit of the agent leaves {} KiB",
-        needed / 1024,
-        limits.memory / 1024
-    );
+    ensure_memory(wanted, one.usage.prefixes, limits)?;
     let wanted = one.endpoints;
     ensure!(
         !one.spreads() || others.endpoints + wanted <= limits.endpoints,
         "no room for {wanted} endpoints: the other databases of this host use {}, the limit is {}",
         others.endpoints,
         limits.endpoints
+    );
+    Ok(())
+}
+
+/// Fails unless a list of `wanted` prefixes fits beside the one of `current` prefixes that it replaces. One that is not
+/// longer always fits.
+pub(super) fn ensure_memory(wanted: usize, current: usize, limits: &Capacity) -> Result<()> {
+    let needed = bytes(wanted);
+    ensure!(
+        wanted <= current || needed <= limits.memory,
+        "no room for {wanted} prefixes: they need about {} KiB of memory, the limit of the agent leaves {} KiB",
+        needed / 1024,
+        limits.memory / 1024
     );
     Ok(())
 }

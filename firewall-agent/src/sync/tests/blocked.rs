@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::verdict::{is_monitored, owner, passes};
 use super::{SOURCES, packets, random, run};
 use crate::rules::Mode;
 use crate::sync::{
-    BlockListKind, BlockedRanges, BlockedSource, BlockedSources, Desired, FakeDataPlane, publish,
+    BlockListKind, BlockedRanges, BlockedSource, BlockedSources, Capacity, Desired, FakeDataPlane, Live,
+    publish,
 };
 
 /// A random desired state with random blocked ranges.
@@ -68,6 +70,32 @@ fn refused_list_delays_neither_the_other_list_nor_enforcement() {
         data_plane = data_plane.recovered();
     }
     assert!(refused > 300 && blocks > 100 && enforced > 100, "{refused}, {blocks}, {enforced}");
+}
+
+#[test]
+fn list_without_memory_is_refused_before_any_write_and_a_shorter_one_fits() {
+    let blocked = |number: u8| {
+        let net = |at| IpNet::from(IpAddr::from([10, 0, 0, at]));
+        let entries = (0..number).map(|at| (BlockedSource { database: None, net: net(at) }, "abuse".into()));
+        let sources = Arc::new(entries.collect::<BlockedSources>());
+        Arc::new(BlockedRanges { sources, names: [("abuse".into(), String::new())].into() })
+    };
+    let mut data_plane = FakeDataPlane::default();
+    let mut live = Live::default();
+    let mut published = |number, memory| {
+        let limits = Capacity { memory, ..Capacity::default() };
+        let desired = Desired { blocked_ranges: blocked(number), limits, ..Desired::default() };
+        let writes = data_plane.writes;
+        let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        let errors: Vec<String> = done.errors.iter().map(|error| format!("{error:#}")).collect();
+        (errors, data_plane.writes - writes, live.blocks.ranges.sources.len())
+    };
+    let (errors, writes, length) = published(20, 2047);
+    assert!(errors[0].contains("no room for 20 prefixes: they need about 2 KiB"), "{errors:?}");
+    assert_eq!((writes, length), (0, 0));
+    assert_eq!(published(20, 4096).2, 20);
+    let (errors, _, length) = published(10, 0);
+    assert!(errors.is_empty() && length == 10, "{errors:?}: {length}");
 }
 
 #[test]
