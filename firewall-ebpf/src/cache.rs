@@ -63,10 +63,22 @@ const NO_MATCH: u32 = Reason::NoMatch as u32;
 const WOULD_DENY: u32 = Reason::WouldDeny as u32;
 const BLOCKED: u32 = Reason::Blocked as u32;
 
-/// Returns whether the entry is stale.
+/// 1 if the entry is stale, 0 otherwise.
 #[inline(always)]
-pub fn is_stale(entry: &CachedVerdict, generation: u64) -> bool {
-    entry.generation != generation
+pub fn staleness(entry: &CachedVerdict, generation: u64) -> u64 {
+    nonzero(entry.generation ^ generation)
+}
+
+/// 1 for any number but 0, without a branch.
+#[inline(always)]
+fn nonzero(number: u64) -> u64 {
+    (number | number.wrapping_neg()) >> 63
+}
+
+/// 1 if the entry refuses its flow, or would in enforce mode; 0 otherwise.
+#[inline(always)]
+pub fn refusal(entry: &CachedVerdict) -> u64 {
+    nonzero(u64::from(entry.answer >> 24 ^ ALLOWED))
 }
 
 #[inline(always)]

@@ -127,9 +127,11 @@ fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
         None => row(flow, maps)?,
     };
     let (decision, searched) = by_source(flow, maps, endpoint);
-    // A refusal without a trie lookup takes a stale entry only: a flood of ever new sources evicts no valid one.
+    // A refusal without a lookup in the allow list takes no valid entry of an allowed flow, and without one in a block list
+    // no valid entry: a flood of ever new sources must not evict the clients.
     if let Some(entry) = verdict
-        && (searched || cache::is_stale(entry, generation))
+        && searched.sources | cache::staleness(entry, generation) | searched.blocks & cache::refusal(entry)
+            != 0
     {
         cache::store(entry, flow, generation, &decision);
     }
@@ -146,15 +148,24 @@ pub fn row<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<&'a Endpoint> {
     }
 }
 
-/// The verdict, and whether it needed a lookup in the trie of the database.
+/// The lookups of a verdict, each 1 or 0: the verifier follows numbers once, and branches each way.
+struct Searched {
+    /// In a block list.
+    blocks: u64,
+    /// In the allow list of the database.
+    sources: u64,
+}
+
+/// The verdict, and the lookup that it needed.
 #[inline(always)]
-fn by_source<'a>(flow: &Flow, maps: impl Maps<'a>, endpoint: &Endpoint) -> (Decision, bool) {
+fn by_source<'a>(flow: &Flow, maps: impl Maps<'a>, endpoint: &Endpoint) -> (Decision, Searched) {
     if endpoint.mode == TOMBSTONE {
-        return (Decision::without_rule(Reason::Closed), false);
+        return (Decision::without_rule(Reason::Closed), Searched { blocks: 0, sources: 0 });
     }
     let block = maps.block(flow, endpoint.slot);
+    let blocks = block.is_searched();
     if block.is_found() != 0 {
-        return (Decision { reason: Reason::Blocked, rule: block.rule() }, false);
+        return (Decision { reason: Reason::Blocked, rule: block.rule() }, Searched { blocks, sources: 0 });
     }
     let searched = maps.may_allow(flow, endpoint.slot);
     let rule = if searched { maps.source_rule(flow, endpoint.slot) } else { None };
@@ -165,7 +176,7 @@ fn by_source<'a>(flow: &Flow, maps: impl Maps<'a>, endpoint: &Endpoint) -> (Deci
         }
         None => Decision { reason: Reason::NoMatch, rule: endpoint.default_counter },
     };
-    (decision, searched)
+    (decision, Searched { blocks, sources: u64::from(searched) })
 }
 
 /// Refuses a packet if its address has an endpoint, tombstone or guarded port: it cannot be judged by its port, and no

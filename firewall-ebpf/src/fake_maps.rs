@@ -123,7 +123,9 @@ impl<'a> Maps<'a> for &'a FakeMaps {
 
     fn block(self, flow: &Flow, slot: u32) -> Block {
         let scopes = [EVERY_ENDPOINT, slot];
-        Block::new(scopes.into_iter().find_map(|scope| self.blocked.get(&(scope, flow.source[0])).copied()))
+        let rule = scopes.into_iter().find_map(|scope| self.blocked.get(&(scope, flow.source[0])).copied());
+        let block = Block::new(rule);
+        if self.blocked.is_empty() { block } else { block.searched() }
     }
 
     fn blocked_at_member(self, flow: &Flow, slot: u32) -> Option<u32> {

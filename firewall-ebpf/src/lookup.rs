@@ -11,6 +11,7 @@ pub struct Block(pub u64);
 
 impl Block {
     const FOUND: u64 = 1 << 32;
+    const SEARCHED: u64 = 1 << 33;
 
     #[inline(always)]
     pub fn new(rule: Option<u32>) -> Self {
@@ -18,6 +19,18 @@ impl Block {
             Some(rule) => Self::FOUND | u64::from(rule),
             None => 0,
         })
+    }
+
+    /// The same, after the lookup in a list.
+    #[inline(always)]
+    pub fn searched(self) -> Self {
+        Self(self.0 | Self::SEARCHED)
+    }
+
+    /// 1 if a list was searched, 0 otherwise: then the lookup costs next to nothing.
+    #[inline(always)]
+    pub fn is_searched(self) -> u64 {
+        self.0 >> 33 & 1
     }
 
     /// 1 if an entry refuses the source, 0 otherwise.

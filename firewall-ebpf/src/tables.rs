@@ -126,7 +126,14 @@ extern "C" fn find_block(flow: *const Flow, slot: u32) -> u64 {
             None => in_block_list(LOCAL_BLOCKS, slot, flow),
         },
     };
-    Block::new(rule).0
+    let block = Block::new(rule);
+    if has_block_list(BLOCKED_RANGES, flow) { block.searched().0 } else { block.0 }
+}
+
+/// Returns whether a list has ever had entries of the flow's family.
+#[inline(always)]
+fn has_block_list(list: u32, flow: &Flow) -> bool {
+    if flow.family == IPV4 { BLOCKED_V4.get(list).is_some() } else { BLOCKED_V6.get(list).is_some() }
 }
 
 /// The rule counter of the longest prefix of this scope that contains the flow's source.

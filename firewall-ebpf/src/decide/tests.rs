@@ -206,6 +206,22 @@ fn a_blocked_source_evicts_no_valid_entry() {
     assert!(!is_cached(&caches));
 }
 
+/// With a block list, each look at it costs a lookup: refused sources take the entries of each other.
+#[test]
+fn a_refused_source_is_cached_in_a_flood_beside_a_block_list() {
+    for (is_listed, is_cached) in [(true, true), (false, false)] {
+        let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
+        if is_listed {
+            maps.blocked.insert((EVERY_ENDPOINT, 0x99), 77);
+        }
+        for source in (0x100..0x8000).chain([STRANGER]) {
+            decide(Shape::Port, &flow(source, SERVER, PORT), &maps, Some(&mut caches), || true);
+        }
+        let has_it = caches.verdicts.iter().any(|entry| entry.flow.source[0] == STRANGER);
+        assert_eq!(has_it, is_cached, "listed: {is_listed}");
+    }
+}
+
 #[test]
 fn caches_change_no_verdict_and_save_lookups() {
     for mode in [ENFORCE, MONITOR, TOMBSTONE] {
