@@ -4,14 +4,16 @@
 //! Labs of one process run in threads, so their groups are threaded, below one group of the process:
 //!
 //! ```text
-//! firewall-lab-<pid>/           the process, while it has a lab
-//! firewall-lab-<pid>/<number>/  the thread of a lab
+//! firewall-lab-<pid namespace>-<pid>/           the process, while it has a lab
+//! firewall-lab-<pid namespace>-<pid>/<number>/  the thread of a lab
 //! ```
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use fs_err as fs;
@@ -22,6 +24,8 @@ const HIERARCHY: &str = "/run/cgroup";
 /// The default of `socket_filter_cgroup`.
 const AGENTS: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "firewall-lab-";
+/// Age at which an empty group of another namespace is nobody's: a lab fills its group at once.
+const ORPHAN_AGE: Duration = Duration::from_mins(10);
 
 /// Labs of this process.
 static LABS: Mutex<Labs> = Mutex::new(Labs { made: 0, alive: 0, before: None });
@@ -50,9 +54,15 @@ impl Cgroup {
         fs::create_dir(HIERARCHY)?;
         mount(Some("cgroup2"), HIERARCHY, Some("cgroup2"), MsFlags::empty(), None::<&str>)
             .context("lab: no control groups of version 2")?;
-        remove_orphans();
+        remove_orphans()?;
         let mut labs = LABS.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = Path::new(HIERARCHY).join(format!("{PREFIX}{}", std::process::id()));
+        // Two runs in containers of their own have processes with one id.
+        let own = pid_namespace()?;
+        let process = Path::new(HIERARCHY).join(format!("{PREFIX}{own}-{}", std::process::id()));
+        if labs.made == 0 {
+            // Left by a process of this id that was killed.
+            remove(&process);
+        }
         if labs.alive == 0 {
             if !process.exists() {
                 fs::create_dir(&process)?;
@@ -111,15 +121,30 @@ fn group_of(file: &str) -> Result<PathBuf> {
     Ok(group.with_context(|| format!("{file}: no group of version 2"))?.into())
 }
 
-/// Removes the groups of processes that have ended.
-fn remove_orphans() {
-    for entry in fs::read_dir(HIERARCHY).into_iter().flatten().flatten() {
+/// Number of the namespace of this process's id.
+fn pid_namespace() -> Result<u64> {
+    Ok(fs::metadata("/proc/self/ns/pid")?.ino())
+}
+
+/// Removes the groups of processes that have ended. Of another namespace these are the old ones without a process.
+fn remove_orphans() -> Result<()> {
+    let own = pid_namespace()?;
+    for entry in fs::read_dir(HIERARCHY)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let id = name.strip_prefix(PREFIX).and_then(|id| id.parse::<u32>().ok());
-        if id.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+        let Some((namespace, id)) = name.strip_prefix(PREFIX).and_then(|name| name.split_once('-')) else {
+            continue;
+        };
+        let has_ended = if namespace == own.to_string() {
+            !Path::new(&format!("/proc/{id}")).exists()
+        } else {
+            let made = entry.metadata().and_then(|group| group.modified());
+            made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > ORPHAN_AGE))
+        };
+        if has_ended {
             remove(&entry.path());
         }
     }
+    Ok(())
 }
 
 /// Removes a group and the groups below it, as far as no process is in them.
