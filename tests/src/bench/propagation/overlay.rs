@@ -42,18 +42,14 @@ pub fn series(agent: &Path, blocks: usize, expiries: usize) -> Result<Overlay> {
     let source = PROBE.to_string();
     for block in 0..blocks {
         pause(block, Duration::ZERO);
-        let since = Instant::now();
-        let command = spawn(&home, &["block", &source, "--for", "1h"])?;
-        times.blocked.push(prober.until(false, since).with_context(|| format!("block {}", block + 1))?);
-        done(command)?;
+        let time = measured(&home, &mut prober, false, &["block", &source, "--for", "1h"]);
+        times.blocked.push(time.with_context(|| format!("block {}", block + 1))?);
         let listed = home.ask(&["overlay", "-o", "json"])?;
         let listed: serde_json::Value = serde_json::from_str(&listed.out).context(listed.out)?;
         let id = listed[0]["id"].as_str().context("overlay: no entry")?.to_owned();
         pause(block + 1, Duration::ZERO);
-        let since = Instant::now();
-        let command = spawn(&home, &["overlay", "drop", &id])?;
-        times.dropped.push(prober.until(true, since).with_context(|| format!("drop {}", block + 1))?);
-        done(command)?;
+        let time = measured(&home, &mut prober, true, &["overlay", "drop", &id]);
+        times.dropped.push(time.with_context(|| format!("drop {}", block + 1))?);
     }
     for expiry in 0..expiries {
         pause(expiry, Duration::ZERO);
@@ -66,6 +62,16 @@ pub fn series(agent: &Path, blocks: usize, expiries: usize) -> Result<Overlay> {
         times.expired.push(prober.until(true, end).with_context(|| format!("expiry {}", expiry + 1))?);
     }
     Ok(times)
+}
+
+/// Runs a command; returns the time from its start to the verdict `is_allowed`.
+fn measured(home: &AgentHome, prober: &mut Prober, is_allowed: bool, arguments: &[&str]) -> Result<Duration> {
+    let since = Instant::now();
+    let command = spawn(home, arguments)?;
+    let time = prober.until(is_allowed, since);
+    // A refused command explains the missing verdict.
+    done(command)?;
+    time
 }
 
 fn spawn(home: &AgentHome, arguments: &[&str]) -> Result<Child> {
