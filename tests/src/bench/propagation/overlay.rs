@@ -36,6 +36,10 @@ pub fn series(agent: &Path, blocks: usize, expiries: usize) -> Result<Overlay> {
     home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, true).to_string())?;
     let mut agent = home.start()?;
     agent.wait_for_revision(&home, &database_id(0), 1)?;
+    // Any command, until the daemon takes commands.
+    agent.wait_until("it takes commands", || {
+        home.ask(&["ranges", "--ack"]).is_ok_and(|answer| answer.code == Some(0))
+    })?;
     let mut prober = Prober::new(&clients, home.host())?;
     prober.until(true, Instant::now()).with_context(|| format!("before the first block of {SERVER}"))?;
     let mut times = Overlay::default();
