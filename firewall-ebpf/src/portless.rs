@@ -48,9 +48,11 @@ pub struct PortlessWalk<'a, M: Maps<'a>> {
     /// [`EVERY`], and the other bits as far as the walk has met them. Bits of a plain number: with enums, the compiler turns
     /// comparisons into arithmetic with bounds that the verifier does not follow.
     met: u32,
-    /// The default counter of an enforcing database that does not allow it ([`REFUSED`]); else the rule counter of the
-    /// block list's entry that refuses it.
+    /// The default counter of an enforcing database that does not allow it ([`REFUSED`]).
     refusing: u32,
+    /// The rule counter of the block list's entry that refuses it ([`BLOCKED`]). A field of its own: before Linux 6.7 the
+    /// verifier follows one row only, and removes a branch on what an earlier row has met.
+    blocking: u32,
 }
 
 #[inline(always)]
@@ -74,7 +76,7 @@ pub fn decide_by_every_database<'a, M: Maps<'a>>(flow: &Flow, maps: M) -> Decisi
     } else if walk.monitoring != NO_RULE {
         Decision { reason: Reason::WouldDeny, rule: walk.monitoring }
     } else if walk.met & (EVALUATED | BLOCKED | REFUSED) == EVALUATED | BLOCKED {
-        Decision { reason: Reason::Blocked, rule: walk.refusing }
+        Decision { reason: Reason::Blocked, rule: walk.blocking }
     } else {
         Decision::without_rule(Reason::Closed)
     }
@@ -95,7 +97,8 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
             met: met | every,
             allowing: NO_RULE,
             monitoring: NO_RULE,
-            refusing: block.rule(),
+            refusing: NO_RULE,
+            blocking: block.rule(),
         }
     }
 
@@ -113,9 +116,7 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
             return false;
         }
         if let Some(rule) = self.maps.blocked_at_member(&self.flow, member.slot) {
-            if self.met & REFUSED == 0 {
-                self.refusing = rule;
-            }
+            self.blocking = rule;
             self.met |= BLOCKED;
             return self.met & EVERY == 0;
         }
@@ -149,14 +150,14 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
             PortlessRule::Any if self.met & REFUSED != 0 => {
                 Decision { reason: Reason::Fragment, rule: self.refusing }
             }
-            PortlessRule::Any => Decision { reason: Reason::Blocked, rule: self.refusing },
+            PortlessRule::Any => Decision { reason: Reason::Blocked, rule: self.blocking },
             PortlessRule::Every if self.met & CLOSED != 0 => Decision::without_rule(Reason::NoPort),
             PortlessRule::Every if self.met & EVALUATED == 0 => Decision::without_rule(Reason::NotProtected),
             PortlessRule::Every if self.met & REFUSED != 0 => {
                 Decision { reason: Reason::NoPort, rule: self.refusing }
             }
             PortlessRule::Every if self.met & BLOCKED != 0 => {
-                Decision { reason: Reason::Blocked, rule: self.refusing }
+                Decision { reason: Reason::Blocked, rule: self.blocking }
             }
             PortlessRule::Every if self.monitoring != NO_RULE => {
                 Decision { reason: Reason::WouldDeny, rule: self.monitoring }
