@@ -24,7 +24,7 @@ const HIERARCHY: &str = "/run/cgroup";
 /// The default of `socket_filter_cgroup`.
 const AGENTS: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "firewall-lab-";
-/// Age at which an empty group of another namespace is nobody's: a lab fills its group at once.
+/// Age at which an empty group of another namespace is an orphan: a lab fills its group at once.
 const ORPHAN_AGE: Duration = Duration::from_mins(10);
 
 /// Labs of this process.

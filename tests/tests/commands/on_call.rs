@@ -287,7 +287,7 @@ const ACTING: &[Situation] = &[
         ],
     },
     Situation {
-        question: "A database has leaked its passwords: nobody may connect.",
+        question: "The passwords of a database have leaked: close it.",
         steps: &[
             step("close orders --for 1h", 0, &["close:… close database orders until …"]),
             step(
