@@ -7,6 +7,7 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use tracing::debug;
 
+use super::load_state::boot_of;
 use super::read_back::ReadBack;
 use super::reconcile::Reconciler;
 use crate::host::clock::Moment;
@@ -45,12 +46,12 @@ fn is_gapless(moment: Moment, is_same_boot: bool, mark: Option<Timestamp>) -> bo
 }
 
 impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
-    /// Continues the stored counts with the kernel's counters, at a start during this boot.
-    pub(super) fn resume_hits(&mut self, boot: &str, counters: &str, moment: Moment) {
+    /// Continues the stored counts with the kernel's counters of this identity, at a start.
+    pub(super) fn resume_hits(&mut self, counters: &str, moment: Moment) {
         let (now, mut changes) = (self.clock.now(), Changes::default());
         let mark = self.persisted.clock_mark();
         let hits = self.persisted.hits_mut();
-        let is_same_boot = hits.counters().is_some_and(|counters| counters.starts_with(boot));
+        let is_same_boot = hits.counters().is_some_and(|before| boot_of(before) == boot_of(counters));
         hits.resume(counters, is_gapless(moment, is_same_boot, mark), now, &mut changes);
         hits.drop_uncounted(&self.live, &mut changes);
         hits.begin(&self.live, |_| true, now, &mut changes);

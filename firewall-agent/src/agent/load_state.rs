@@ -29,6 +29,11 @@ pub fn counters_identity(kernel: &Kernel) -> Result<String> {
     Ok(format!("{}/{}", boot_id()?, kernel.counters_map()))
 }
 
+/// The boot in an identity of [`counters_identity`].
+pub(super) fn boot_of(counters: &str) -> Option<&str> {
+    Some(counters.split_once('/')?.0)
+}
+
 /// Unused stored records, each with the reason.
 pub type Unused = BTreeMap<Key, String>;
 
@@ -65,13 +70,13 @@ impl Reconciler {
         let is_unpinned = kernel.is_table_unpinned()?;
         let live = if is_unpinned { kernel.live_but_endpoints()? } else { kernel.live()? };
         let (accepted, persisted, changes, unused) = join(records, &live);
-        let (moment, boot, counters) = (Moment::now()?, boot_id()?, counters_identity(&kernel)?);
+        let (moment, counters) = (Moment::now()?, counters_identity(&kernel)?);
         let mut store = StoreWriter::start(store)?;
         store.submit(changes);
         let settings = Settings::new(config)?;
         let mut reconciler = Self::new(settings, kernel, live, (accepted, persisted), store, moment);
         reconciler.unused = unused;
-        reconciler.resume_hits(&boot, &counters, moment);
+        reconciler.resume_hits(&counters, moment);
         if !ownership.is_first {
             reconciler.confirm_stored();
         }
