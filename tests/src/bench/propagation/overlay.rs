@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::files::{PREFIXES_OF_RANGE, PROBE, RANGES, SERVER, database_id, managed_ranges, rule_file};
+use super::files::PROBE;
 use super::prober::Prober;
-use super::pushes::{Wire, pause, stage};
+use super::pushes::{Scene, pause, scene};
 use crate::lab::{AgentHome, Lab, User};
 
-const RULE_FILE: &str = "bench.yaml";
 /// Duration of the blocks that expire.
 const SHORT: Duration = Duration::from_secs(3);
 
@@ -30,18 +29,11 @@ pub struct Overlay {
 /// Measures `blocks` blocks and their withdrawal, and `expiries` blocks that expire.
 pub fn series(agent: &Path, blocks: usize, expiries: usize) -> Result<Overlay> {
     let lab = Lab::new()?;
-    let (clients, home) = stage(&lab, agent, &Wire::default())?;
-    let (ranges, file) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
-    home.write_ranges(&file.to_string())?;
-    home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, true).to_string())?;
-    let mut agent = home.start()?;
-    agent.wait_for_revision(&home, &database_id(0), 1)?;
+    let Scene { home, mut agent, mut prober, .. } = scene(&lab, agent, true)?;
     // Any command, until the daemon takes commands.
     agent.wait_until("it takes commands", || {
         home.ask(&["ranges", "--ack"]).is_ok_and(|answer| answer.code == Some(0))
     })?;
-    let mut prober = Prober::new(&clients, home.host())?;
-    prober.until(true, Instant::now()).with_context(|| format!("before the first block of {SERVER}"))?;
     let mut times = Overlay::default();
     let source = PROBE.to_string();
     for block in 0..blocks {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::files::{PREFIXES_OF_RANGE, PROBE, RANGES, SERVER, database_id, managed_ranges, rule_file};
 use super::prober::Prober;
-use crate::lab::{AgentHome, Host, Lab, Settings, User};
+use crate::lab::{Agent, AgentHome, Host, Lab, Settings, User};
 
 const RULE_FILE: &str = "bench.yaml";
 /// Longest pause between two pushes; the pauses cover all phases of the agent's periodic work.
@@ -27,16 +27,7 @@ pub struct Series {
 /// Measures `pushes` pushes on one host with one agent, after pauses of up to `period` or 60 ms, whichever is longer.
 pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
     let lab = Lab::new()?;
-    let (clients, home) = stage(&lab, agent, &Wire::default())?;
-    let (ranges, file) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
-    home.write_ranges(&file.to_string())?;
-    home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, false).to_string())?;
-    let mut agent = home.start()?;
-    agent.wait_for_revision(&home, &database_id(0), 1)?;
-    let state = &home.database(&database_id(0))?["state"];
-    ensure!(state == "applied", "before the first push: state {state}, not applied");
-    let mut prober = Prober::new(&clients, home.host())?;
-    prober.until(false, Instant::now()).context("before the first push")?;
+    let Scene { home, agent, mut prober, ranges } = scene(&lab, agent, false)?;
     let mut series = Series::default();
     for push in 0..pushes {
         let is_allowed = push % 2 == 0;
@@ -49,6 +40,30 @@ pub fn series(agent: &Path, pushes: usize, period: Duration) -> Result<Series> {
         if is_allowed { &mut series.added } else { &mut series.removed }.push(time);
     }
     Ok(series)
+}
+
+/// A host with a running agent, and the stream of a source to its database.
+pub struct Scene {
+    pub home: AgentHome,
+    pub agent: Agent,
+    pub prober: Prober,
+    /// Managed ranges of the rule file.
+    pub ranges: Vec<String>,
+}
+
+/// Builds it with the first revision in force, which allows the source or does not.
+pub fn scene(lab: &Lab, agent: &Path, is_allowed: bool) -> Result<Scene> {
+    let (clients, home) = stage(lab, agent, &Wire::default())?;
+    let (ranges, file) = managed_ranges(RANGES, PREFIXES_OF_RANGE);
+    home.write_ranges(&file.to_string())?;
+    home.write_rules(RULE_FILE, &rule_file(0, 1, &ranges, is_allowed).to_string())?;
+    let mut agent = home.start()?;
+    agent.wait_for_revision(&home, &database_id(0), 1)?;
+    let state = &home.database(&database_id(0))?["state"];
+    ensure!(state == "applied", "before the first push: state {state}, not applied");
+    let mut prober = Prober::new(&clients, home.host())?;
+    prober.until(is_allowed, Instant::now()).context("before the first push")?;
+    Ok(Scene { home, agent, prober, ranges })
 }
 
 /// Waits before the push of this index, up to `period` or 60 ms, whichever is longer.
