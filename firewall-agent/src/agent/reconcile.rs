@@ -383,11 +383,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             return undurable;
         }
         let (problem, slots) = (self.store.problem(), self.live.slots());
+        let cause = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         let has_left = |id: &&DatabaseId| self.persisted.presence(id) != Some(Presence::Active);
         for id in self.persisted.databases().into_iter().filter(has_left) {
             if self.store.is_pending(&Key::Floor(id.clone())) {
-                let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
-                let message = format!("removed, but not durable: keep its file{problem}");
+                let message = format!("removed, but not durable: keep its file{cause}");
                 undurable.leaving.insert(id.clone(), message);
             }
         }
@@ -398,8 +398,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             let waiting = claims.intersection(&self.withheld).filter(|to| !is_open(to));
             let waiting: Vec<String> = waiting.map(ToString::to_string).collect();
             if !waiting.is_empty() {
-                let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
-                let message = format!("closed until its claim is stored: {}{problem}", waiting.join(", "));
+                let message = format!("closed until its claim is stored: {}{cause}", waiting.join(", "));
                 undurable.withheld.insert(id.clone(), message);
             }
             if let Some(problem) = &problem
