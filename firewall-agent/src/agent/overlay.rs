@@ -59,9 +59,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         };
         let mut changes = Changes::default();
         self.persisted.add_overlay(entry.clone(), &mut changes);
+        log(&entry, "added");
         let OverlayEntry { id, action, .. } = &entry;
-        let database = action.database().map(DatabaseId::as_str);
-        info!(entry = %id, action = %action, until = %until, database, event = event::OVERLAY, "overlay entry added");
         self.publish_overlay(changes, action.database().into_iter().collect())
             .with_context(|| format!("{id}: not in force yet, will be retried"))?;
         self.flush().with_context(|| format!("{id}: in force"))?;
@@ -85,8 +84,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let (mut lines, mut databases) = (Vec::new(), Vec::new());
         for id in ids {
             if let Some(entry) = self.persisted.drop_overlay(id, &mut changes) {
-                let database = entry.action.database().map(DatabaseId::as_str);
-                info!(entry = %id, action = %entry.action, database, event = event::OVERLAY, "overlay entry dropped");
+                log(&entry, "dropped");
                 lines.push(format!("{id}: dropped: {}", entry.action));
                 databases.extend(entry.action.database().cloned());
             }
@@ -106,7 +104,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     pub(super) fn expire_overlay(&mut self, now: Timestamp, changes: &mut Changes) {
         let early: Vec<OverlayEntry> = self.persisted.overlay().given_later(now).collect();
         for entry in early {
-            info!(entry = %entry.id, until = %entry.until, event = event::OVERLAY, "overlay entry ends earlier: the clock was ahead");
+            log(&entry, "ends earlier: the clock was ahead");
             self.persisted.add_overlay(entry, changes);
             self.force();
         }
@@ -115,8 +113,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             self.persisted.overlay().expired(now).filter(is_over).map(|entry| entry.id.clone()).collect();
         for id in &expired {
             if let Some(entry) = self.persisted.drop_overlay(id, changes) {
-                let database = entry.action.database().map(DatabaseId::as_str);
-                info!(entry = %id, action = %entry.action, database, event = event::OVERLAY, "overlay entry expired");
+                log(&entry, "expired");
                 self.force();
             }
         }
@@ -172,6 +169,12 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let (_, id) = self.live.blocks.blocking(source.network(), self.live.slot(database)?)?;
         Some(id.to_string())
     }
+}
+
+/// Logs what became of an entry, as an event.
+fn log(OverlayEntry { id, action, until, .. }: &OverlayEntry, what: &str) {
+    let database = action.database().map(DatabaseId::as_str);
+    info!(entry = %id, %action, %until, database, event = event::OVERLAY, "overlay entry {what}");
 }
 
 /// The end of an entry that begins `now`.
