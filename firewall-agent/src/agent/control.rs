@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::files::lock::Lock;
 use crate::files::socket::{Name, PRIVATE, bind_at};
 use crate::rules::DatabaseId;
 use crate::sync::{Expiry, OverlayAction, OverlayId};
@@ -29,6 +31,10 @@ const RETRY: Duration = Duration::from_secs(2);
 const NAMED: Duration = Duration::from_secs(1);
 /// Longest wait for a reply: a publish may take a while.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// Longest wait for the socket of a daemon that starts, and time between two attempts.
+const STARTING: Duration = Duration::from_secs(5);
+const ATTEMPT: Duration = Duration::from_millis(50);
 
 /// Requests to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,11 +102,23 @@ impl Request {
     }
 }
 
-/// Sends a verb to the daemon; `None` when no daemon listens.
+/// Sends a verb to the daemon; `None` when none listens. Waits a few seconds for one that owns the state directory: a
+/// daemon that starts has attached before it listens.
 ///
 /// # Errors
 /// The socket may not be used, or the daemon disconnects before its reply.
-pub fn send_verb(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
+pub fn send_verb(socket: &Path, state_dir: &Path, verb: &Verb) -> Result<Option<Reply>> {
+    let start = Instant::now();
+    loop {
+        let reply = try_send(socket, verb)?;
+        if reply.is_some() || Lock::owner(state_dir).is_none() || start.elapsed() > STARTING {
+            return Ok(reply);
+        }
+        thread::sleep(ATTEMPT);
+    }
+}
+
+fn try_send(socket: &Path, verb: &Verb) -> Result<Option<Reply>> {
     let cannot_talk = || format!("{}: cannot talk to the daemon", socket.display());
     let mut stream = match BlockingStream::connect(socket) {
         Err(error) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) => {
@@ -230,4 +248,36 @@ async fn send(stream: &mut UnixStream, reply: &Reply) {
     line.push(b'\n');
     // A client that has disconnected needs no reply.
     let _ = timeout(PATIENCE, stream.write_all(&line)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener as BlockingListener;
+
+    use tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn a_command_waits_for_a_daemon_that_starts() {
+        let dir = tempdir().unwrap();
+        let socket = dir.path().join("control");
+        let lock = Lock::take(dir.path()).unwrap();
+        let daemon = thread::spawn({
+            let socket = socket.clone();
+            move || {
+                thread::sleep(4 * ATTEMPT);
+                let (mut stream, _) = BlockingListener::bind(socket).unwrap().accept().unwrap();
+                let reply = serde_json::to_string(&Reply::Done("attached".to_owned())).unwrap();
+                writeln!(stream, "{reply}").unwrap();
+                lock
+            }
+        });
+        let reply = send_verb(&socket, dir.path(), &Verb::Attach {}).unwrap();
+        assert_eq!(reply, Some(Reply::Done("attached".to_owned())));
+        drop(daemon.join().unwrap());
+        let start = Instant::now();
+        assert_eq!(send_verb(&dir.path().join("none"), dir.path(), &Verb::Attach {}).unwrap(), None);
+        assert!(start.elapsed() < STARTING, "no daemon owns the directory, and the command waited for one");
+    }
 }

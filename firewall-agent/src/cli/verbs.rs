@@ -100,7 +100,7 @@ fn ensure_in_force(pins: &Pins) -> Result<()> {
 /// Has the daemon carry out a command, or does so in its place when none runs.
 pub(super) fn carry_out(settings: Settings, verb: Verb, out: &mut impl Write) -> Result<Exit> {
     let config = settings.config(ConfigFile::default())?;
-    let reply = match send_verb(&config.control_socket, &verb)? {
+    let reply = match send_verb(&config.control_socket, &config.state_dir, &verb)? {
         Some(reply) => reply,
         None if matches!(verb, Verb::PacketLog { .. }) => {
             bail!("{}: no daemon listens: packet-log needs a running daemon", config.control_socket.display())
