@@ -23,6 +23,7 @@ use firewall_common::{
 
 use crate::{
     accelerations::socket_filter_is,
+    aligned::Aligned,
     maps::SOCKETS,
     socket::{Socket, SocketState},
 };
@@ -152,7 +153,7 @@ impl Arrival {
     #[inline(always)]
     fn has_sender(&self, flow: &Flow) -> bool {
         let (mut tuple, size) =
-            tuple((flow.destination, flow.port), (flow.source, self.source_port), flow.family);
+            tuple((&flow.destination, flow.port), (&flow.source, self.source_port), flow.family);
         let (tuple, netns) = ((&raw mut tuple).cast(), BPF_F_CURRENT_NETNS as i64 as u64);
         if flow.protocol == TCP {
             // SAFETY: the tuple has `size` bytes that are set.
@@ -208,18 +209,18 @@ impl Arrival {
     /// Reads a value at any offset from the IP header on, through the kernel's copy.
     #[inline(always)]
     fn load<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
-        let mut bytes = MaybeUninit::<T>::uninit();
+        let mut bytes = Aligned(MaybeUninit::<T>::uninit());
         // SAFETY: the kernel writes exactly `size_of::<T>()` bytes, or returns an error; it checks the offset itself.
         let done = unsafe {
             bpf_skb_load_bytes(
                 self.ctx.cast(),
                 offset as u32,
-                bytes.as_mut_ptr().cast(),
+                bytes.0.as_mut_ptr().cast(),
                 size_of::<T>() as u32,
             )
         };
         // SAFETY: on 0 all bytes were written, and every bit pattern is a T.
-        if done == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
+        if done == 0 { Some(unsafe { bytes.0.assume_init() }) } else { None }
     }
 }
 
@@ -247,15 +248,19 @@ impl PacketBytes for Arrival {
 
 /// The remote and the local end of a connection, addresses and ports in network byte order, and the size of the tuple.
 #[inline(always)]
-fn tuple(remote: (Address, u16), local: (Address, u16), family: u8) -> (bpf_sock_tuple__bindgen_ty_1, u32) {
+fn tuple(
+    remote: (&Address, u16),
+    local: (&Address, u16),
+    family: u8,
+) -> (Aligned<bpf_sock_tuple__bindgen_ty_1>, u32) {
     let ((saddr, sport), (daddr, dport)) = (remote, local);
     if family == IPV4 {
         let (saddr, daddr) = (saddr[0], daddr[0]);
         let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 { saddr, daddr, sport, dport };
-        (bpf_sock_tuple__bindgen_ty_1 { ipv4 }, 12)
+        (Aligned(bpf_sock_tuple__bindgen_ty_1 { ipv4 }), 12)
     } else {
-        let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 { saddr, daddr, sport, dport };
-        (bpf_sock_tuple__bindgen_ty_1 { ipv6 }, 36)
+        let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 { saddr: *saddr, daddr: *daddr, sport, dport };
+        (Aligned(bpf_sock_tuple__bindgen_ty_1 { ipv6 }), 36)
     }
 }
 
@@ -307,7 +312,7 @@ impl Socket<'static> for Arrival {
 
     #[inline(always)]
     fn has_listener(&self, flow: &Flow) -> bool {
-        let (mut tuple, size) = tuple(([0; 4], 0), (flow.destination, flow.port), flow.family);
+        let (mut tuple, size) = tuple((&Aligned([0; 4]), 0), (&flow.destination, flow.port), flow.family);
         let tuple: *mut bpf_sock_tuple = (&raw mut tuple).cast();
         // SAFETY: the tuple has `size` bytes that are set.
         let found =

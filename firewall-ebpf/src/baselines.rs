@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use firewall_common::packet::Flow;
 
-use crate::{filter, frame::Frame};
+use crate::{aligned::Aligned, filter, frame::Frame};
 
 /// Offsets in a frame without VLAN tags.
 const ETHERTYPE: usize = 12;
@@ -36,7 +36,7 @@ pub fn empty_ingress(_: SkBuffContext) -> i32 {
 /// Parses the headers and ignores the result.
 #[xdp(frags)]
 pub fn parse_only(ctx: XdpContext) -> u32 {
-    let mut flow = Flow::default();
+    let mut flow = Aligned::<Flow>::default();
     let shape = Frame::new(&ctx).parse(&mut flow) as u32;
     let words = flow.source.iter().chain(&flow.destination).fold(shape, |all, word| all ^ word);
     // Uses every field, so that the compiler removes no read.

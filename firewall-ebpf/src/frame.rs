@@ -14,7 +14,7 @@ use firewall_common::{
     packet::{Flow, MAX_FIXED, PacketBytes, Shape, parse},
 };
 
-use crate::accelerations::is_on;
+use crate::{accelerations::is_on, aligned::Aligned};
 
 /// The frame of one run of the program.
 pub struct Frame {
@@ -125,7 +125,7 @@ impl Frame {
     /// The TCP flags of a plain frame; `None` when it is none, or of another protocol.
     #[inline(always)]
     pub fn plain_flags(&self) -> Option<u8> {
-        let mut flow = Flow::default();
+        let mut flow = Aligned::<Flow>::default();
         if self.is_plain(&mut flow) && flow.protocol == TCP {
             self.direct(ETHERNET + IPV4_HEADER + TCP_FLAGS)
         } else {
@@ -154,13 +154,13 @@ impl Frame {
     /// Reads a value at any offset, through the kernel's copy; `None` when the frame is shorter.
     #[inline(always)]
     pub fn copy<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
-        let mut bytes = MaybeUninit::<T>::uninit();
+        let mut bytes = Aligned(MaybeUninit::<T>::uninit());
         // SAFETY: the kernel writes exactly `size_of::<T>()` bytes, or returns an error; it checks the offset itself.
         let done = unsafe {
-            bpf_xdp_load_bytes(self.ctx, offset as u32, bytes.as_mut_ptr().cast(), size_of::<T>() as u32)
+            bpf_xdp_load_bytes(self.ctx, offset as u32, bytes.0.as_mut_ptr().cast(), size_of::<T>() as u32)
         };
         // SAFETY: on 0 all bytes were written, and every bit pattern is a T.
-        if done == 0 { Some(unsafe { bytes.assume_init() }) } else { None }
+        if done == 0 { Some(unsafe { bytes.0.assume_init() }) } else { None }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use firewall_common::{ADDRESS_INDEX, ANY_FAMILY, Endpoint, EndpointKey, PortWord, packet::Flow};
 
-use crate::portless::PortlessWalk;
+use crate::{aligned::Aligned, portless::PortlessWalk};
 
 /// Result of a lookup in the block lists, as one number: a function of the kernel's program returns no more.
 #[derive(Clone, Copy)]
@@ -85,21 +85,25 @@ pub trait Table<'a>: Copy {
     #[inline(always)]
     fn endpoint(self, flow: &Flow, family: u8) -> Option<&'a Endpoint> {
         let address = if family == ANY_FAMILY { [0; 4] } else { flow.destination };
-        self.row(&EndpointKey { address, port: flow.port, protocol: flow.protocol, family })
+        self.row(&Aligned(EndpointKey { address, port: flow.port, protocol: flow.protocol, family }))
     }
 
     /// The key of the first row of the address index of the flow's address, or the wildcard's when it has none of its own. `None`
     /// when neither exists.
     #[inline(always)]
     fn members(self, flow: &Flow) -> Option<EndpointKey> {
-        let mut key =
-            EndpointKey { address: flow.destination, port: 0, protocol: ADDRESS_INDEX, family: flow.family };
+        let mut key = Aligned(EndpointKey {
+            address: flow.destination,
+            port: 0,
+            protocol: ADDRESS_INDEX,
+            family: flow.family,
+        });
         if self.row(&key).is_some() {
-            return Some(key);
+            return Some(*key);
         }
         key.address = [0; 4];
         key.family = ANY_FAMILY;
-        if self.row(&key).is_some() { Some(key) } else { None }
+        if self.row(&key).is_some() { Some(*key) } else { None }
     }
 }
 

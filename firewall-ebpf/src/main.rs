@@ -12,6 +12,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(any(test, target_arch = "bpf"))]
+mod aligned;
+#[cfg(any(test, target_arch = "bpf"))]
 mod cache;
 #[cfg(any(test, target_arch = "bpf"))]
 mod decide;
@@ -77,6 +79,7 @@ use crate::packet_log::sample;
 #[cfg(target_arch = "bpf")]
 use crate::{
     accelerations::{is_on, socket_filter_is},
+    aligned::Aligned,
     arrival::Arrival,
     count::count,
     decide::decide,
@@ -98,7 +101,7 @@ pub fn firewall(ctx: XdpContext) -> u32 {
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 fn filter(ctx: &XdpContext) -> u32 {
-    let (mut frame, mut flow, mut caches) = (Frame::new(ctx), Flow::default(), CACHES);
+    let (mut frame, mut flow, mut caches) = (Frame::new(ctx), Aligned::<Flow>::default(), CACHES);
     let shape = frame.parse(&mut flow);
     let decision = decide(shape, &flow, KernelMaps, Some(&mut caches), || can_open(ctx));
     let now = count(&decision, frame.length());
@@ -122,7 +125,7 @@ fn filter(ctx: &XdpContext) -> u32 {
 #[cfg(target_arch = "bpf")]
 #[xdp(frags)]
 pub fn probe(ctx: XdpContext) -> u32 {
-    let mut flow = Flow::default();
+    let mut flow = Aligned::<Flow>::default();
     let shape = Frame::new(&ctx).parse(&mut flow);
     let decision = decide(shape, &flow, KernelMaps, None::<&mut KernelCaches>, || can_open(&ctx));
     decision.reason.answer(decision.rule)
@@ -134,7 +137,7 @@ pub fn probe(ctx: XdpContext) -> u32 {
 pub fn socket_filter(ctx: SkBuffContext) -> i32 {
     const PASS: i32 = 1;
     const DROP: i32 = 0;
-    let mut flow = Flow::default();
+    let mut flow = Aligned::<Flow>::default();
     let Some((arrival, shape)) = Arrival::read(&ctx, &mut flow) else { return PASS };
     let decision = decide_at_socket(shape, &mut flow, &arrival, KernelMaps, &KernelVerdicts);
     let action = match decision.reason {
@@ -163,7 +166,7 @@ pub fn socket_filter(ctx: SkBuffContext) -> i32 {
 #[cfg(target_arch = "bpf")]
 #[xdp(frags)]
 pub fn socket_probe(ctx: XdpContext) -> u32 {
-    let mut flow = Flow::default();
+    let mut flow = Aligned::<Flow>::default();
     let shape = Frame::new(&ctx).parse(&mut flow);
     let decision = decide_at_any_socket(shape, &flow, KernelMaps, None::<&mut KernelCaches>);
     decision.reason.answer(decision.rule)

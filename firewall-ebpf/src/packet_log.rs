@@ -11,6 +11,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use firewall_common::{CLASS_SYN, IPV4, Reason, packet::Flow};
 
 use crate::{
+    aligned::Aligned,
     decide::Decision,
     denied_flow::denied_flow,
     handover::{hand_over, sampler_of_this_cpu, time, weigh},
@@ -77,7 +78,7 @@ pub fn packet_logger(ctx: XdpContext) -> u32 {
 fn log_packet(ctx: &XdpContext, action: u32) {
     let Some(sampler) = sampler_of_this_cpu() else { return };
     let answer = sampler.handover.answer;
-    let mut flow = Flow::default();
+    let mut flow = Aligned::<Flow>::default();
     let class = denied_flow(ctx, &mut flow);
     let (reason, rule) = ((answer >> 24) as u8, answer & 0x00ff_ffff);
     let port = u16::from_be(flow.port);

@@ -40,9 +40,9 @@ pub struct PortlessWalk<'a, M: Maps<'a>> {
     maps: M,
     table: M::Table,
     flow: Flow,
-    key: EndpointKey,
-    /// The rule counter of a database that allows the source.
+    /// The rule counter of a database that allows the source. It stands here so that the key starts at a multiple of 8.
     allowing: u32,
+    key: EndpointKey,
     /// The default counter of a database in monitor mode that does not allow it.
     monitoring: u32,
     /// [`EVERY`], and the other bits as far as the walk has met them. Bits of a plain number: with enums, the compiler turns

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use firewall_common::{Denial, Denials, Handover, packet::Flow};
 
-use crate::{denied_flow::denied_flow, handover::sampler_of_this_cpu, maps::DENIALS};
+use crate::{aligned::Aligned, denied_flow::denied_flow, handover::sampler_of_this_cpu, maps::DENIALS};
 
 /// Target of the tail call in [`sample`](crate::handover::sample), with its input in the sampler; returns the action
 /// stored there.
@@ -27,9 +27,9 @@ pub fn record(ctx: &XdpContext) -> u32 {
     if weight == 0 {
         return action;
     }
-    let mut flow = Flow::default();
+    let mut flow = Aligned::<Flow>::default();
     let class = denied_flow(ctx, &mut flow);
-    let Flow { source, destination, port, protocol, family } = flow;
+    let Flow { source, destination, port, protocol, family } = *flow;
     let (reason, counter) = ((answer >> 24) as u8, answer & 0x00ff_ffff);
     // SAFETY: a helper without arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u16;

@@ -1,6 +1,6 @@
 //! The traits of [`lookup`](crate::lookup) over the kernel's maps.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_loop};
 use firewall_common::{
@@ -10,6 +10,7 @@ use firewall_common::{
 
 use crate::{
     accelerations::is_on,
+    aligned::Aligned,
     cache::Caches,
     lookup::{Block, Entries, Maps, Table},
     maps::{
@@ -29,6 +30,20 @@ pub struct LiveTable(&'static EndpointTable);
 
 pub struct VerdictEntries;
 pub struct EndpointEntries;
+
+/// A key of a trie, with its prefix length before and its words from a multiple of 8 bytes on (see [`aligned`](crate::aligned)).
+#[repr(C, align(8))]
+struct LpmKey<const N: usize> {
+    padding: MaybeUninit<u32>,
+    key: Key<[u32; N]>,
+}
+
+impl<const N: usize> LpmKey<N> {
+    #[inline(always)]
+    fn new(length: u32, words: [u32; N]) -> Self {
+        Self { padding: MaybeUninit::uninit(), key: Key::new(length, words) }
+    }
+}
 
 /// The caches of this CPU.
 pub type KernelCaches = Caches<VerdictEntries, EndpointEntries>;
@@ -86,9 +101,9 @@ impl Maps<'static> for KernelMaps {
     #[inline(always)]
     fn source_rule(self, flow: &Flow, slot: u32) -> Option<u32> {
         if flow.family == IPV4 {
-            SOURCES_V4.get(slot)?.get(&Key::new(32, [flow.source[0]])).copied()
+            SOURCES_V4.get(slot)?.get(&LpmKey::new(32, [flow.source[0]]).key).copied()
         } else {
-            SOURCES_V6.get(slot)?.get(&Key::new(128, flow.source)).copied()
+            SOURCES_V6.get(slot)?.get(&LpmKey::new(128, flow.source).key).copied()
         }
     }
 
@@ -141,9 +156,9 @@ fn has_block_list(list: u32, flow: &Flow) -> bool {
 fn in_block_list(list: u32, scope: u32, flow: &Flow) -> Option<u32> {
     let [first, second, third, fourth] = flow.source;
     if flow.family == IPV4 {
-        BLOCKED_V4.get(list)?.get(&Key::new(64, [scope, first])).copied()
+        BLOCKED_V4.get(list)?.get(&LpmKey::new(64, [scope, first]).key).copied()
     } else {
-        BLOCKED_V6.get(list)?.get(&Key::new(160, [scope, first, second, third, fourth])).copied()
+        BLOCKED_V6.get(list)?.get(&Aligned(Key::new(160, [scope, first, second, third, fourth]))).copied()
     }
 }
 

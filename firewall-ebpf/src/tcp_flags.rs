@@ -8,7 +8,7 @@ use firewall_common::{
     packet::{Flow, PacketBytes, Shape, parse},
 };
 
-use crate::{accelerations::is_on, frame::Frame};
+use crate::{accelerations::is_on, aligned::Aligned, frame::Frame};
 
 pub const FIN_SYN_RST_ACK: u8 = 0x17;
 pub const SYN: u8 = 0x02;
@@ -42,7 +42,7 @@ extern "C" fn judge_flags(ctx: *mut xdp_md) -> u32 {
     let plain = if is_on(fast_path::HEADERS) { Frame::new(&ctx).plain_flags() } else { None };
     let flags = match plain {
         Some(flags) => Some(flags),
-        None => parse_with_flags(&ctx, &mut Flow::default()).1,
+        None => parse_with_flags(&ctx, &mut Aligned::<Flow>::default()).1,
     };
     flags.is_none_or(|flags| flags & (SYN | ACK) == SYN).into()
 }

@@ -415,3 +415,38 @@ fn cgroup_program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Cgroup
         .try_into()
         .with_context(|| format!("program {name}: not for control groups"))
 }
+
+#[cfg(test)]
+mod tests {
+    use object::read::elf::ElfFile64;
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
+
+    use super::{OBJECT, PACKET_LOG_OBJECT};
+
+    /// The functions that the code of an object calls.
+    fn called(object: &[u8]) -> Vec<String> {
+        let file = ElfFile64::<object::Endianness>::parse(object).unwrap();
+        let code = file.sections().filter(|section| section.kind() == object::SectionKind::Text);
+        let targets = code.flat_map(|section| section.relocations().collect::<Vec<_>>());
+        let symbols = targets.filter_map(|(_, relocation)| {
+            let RelocationTarget::Symbol(index) = relocation.target() else { return None };
+            file.symbol_by_index(index).ok()
+        });
+        let functions = symbols.filter(|symbol| symbol.kind() == object::SymbolKind::Text);
+        functions.map(|symbol| symbol.name().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn no_program_copies_byte_by_byte() {
+        for object in [OBJECT, PACKET_LOG_OBJECT] {
+            let called = called(object);
+            assert!(called.iter().any(|name| name == "find_block"), "no call is read: {called:?}");
+            for name in ["memcpy", "memmove", "memset", "memcmp", "bcmp"] {
+                assert!(
+                    !called.iter().any(|other| other == name),
+                    "{name}: a loop over bytes, on every packet"
+                );
+            }
+        }
+    }
+}
