@@ -46,22 +46,8 @@ pub fn decision(entry: &CachedVerdict, flow: &Flow, generation: u64) -> Option<D
     if entry.generation != generation || !same_flow(&entry.flow, flow) {
         return None;
     }
-    let rule = entry.answer & 0x00ff_ffff;
-    // The reasons that a row can give; a match, since the compiler may not trust a number from a map.
-    let reason = match entry.answer >> 24 {
-        ALLOWED => Reason::Allowed,
-        NO_MATCH => Reason::NoMatch,
-        WOULD_DENY => Reason::WouldDeny,
-        BLOCKED => Reason::Blocked,
-        _ => Reason::Closed,
-    };
-    Some(Decision { reason, rule })
+    Some(Decision::from_answer(entry.answer))
 }
-
-const ALLOWED: u32 = Reason::Allowed as u32;
-const NO_MATCH: u32 = Reason::NoMatch as u32;
-const WOULD_DENY: u32 = Reason::WouldDeny as u32;
-const BLOCKED: u32 = Reason::Blocked as u32;
 
 /// 1 if the entry is stale, 0 otherwise.
 #[inline(always)]
@@ -78,13 +64,12 @@ fn nonzero(number: u64) -> u64 {
 /// 1 if the entry refuses its flow, or would in enforce mode; 0 otherwise.
 #[inline(always)]
 pub fn refusal(entry: &CachedVerdict) -> u64 {
-    nonzero(u64::from(entry.answer >> 24 ^ ALLOWED))
+    nonzero(u64::from(entry.answer >> 24 ^ Reason::Allowed as u32))
 }
 
 #[inline(always)]
 pub fn store(entry: &mut CachedVerdict, flow: &Flow, generation: u64, decision: &Decision) {
-    let answer = decision.reason.answer(decision.rule);
-    *entry = CachedVerdict { flow: *flow, answer, generation };
+    *entry = CachedVerdict { flow: *flow, answer: decision.answer(), generation };
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use firewall_common::{
 use crate::{
     cache::{self, Caches},
     lookup::{Entries, Maps, Table as _},
-    portless::{PortlessRule, decide_portless},
+    portless::PortlessRule,
 };
 
 /// Verdict about a packet.
@@ -27,7 +27,38 @@ impl Decision {
     pub fn without_rule(reason: Reason) -> Self {
         Self { reason, rule: NO_RULE }
     }
+
+    /// The decision in a [`Reason::answer`] about a packet with a shape to be looked up. A match, since the compiler may
+    /// not trust a number from memory; a damaged one is a refusal.
+    #[inline(always)]
+    pub fn from_answer(answer: u32) -> Self {
+        let reason = match answer >> 24 {
+            ALLOWED => Reason::Allowed,
+            NO_MATCH => Reason::NoMatch,
+            WOULD_DENY => Reason::WouldDeny,
+            BLOCKED => Reason::Blocked,
+            FRAGMENT => Reason::Fragment,
+            NO_PORT => Reason::NoPort,
+            NOT_PROTECTED => Reason::NotProtected,
+            _ => Reason::Closed,
+        };
+        Self { reason, rule: answer & 0x00ff_ffff }
+    }
+
+    /// Encodes the decision as a [`Reason::answer`].
+    #[inline(always)]
+    pub fn answer(&self) -> u32 {
+        self.reason.answer(self.rule)
+    }
 }
+
+const ALLOWED: u32 = Reason::Allowed as u32;
+const NO_MATCH: u32 = Reason::NoMatch as u32;
+const WOULD_DENY: u32 = Reason::WouldDeny as u32;
+const BLOCKED: u32 = Reason::Blocked as u32;
+const FRAGMENT: u32 = Reason::Fragment as u32;
+const NO_PORT: u32 = Reason::NoPort as u32;
+const NOT_PROTECTED: u32 = Reason::NotProtected as u32;
 
 const TCP: u8 = 6;
 
@@ -41,18 +72,44 @@ pub fn decide<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     caches: Option<&mut Caches<V, E>>,
     can_open: impl FnOnce() -> bool,
 ) -> Decision {
-    let rule = match shape {
-        Shape::NotIp => return Decision::without_rule(Reason::NotIp),
-        Shape::VlanDepth => return Decision::without_rule(Reason::VlanDepth),
-        Shape::Malformed => return Decision::without_rule(Reason::Malformed),
-        Shape::OtherProtocol => return Decision::without_rule(Reason::NotProtected),
-        Shape::Port => return by_port(flow, maps, caches, can_open),
-        Shape::Truncated => return unless_unprotected(flow, maps, Reason::Malformed),
-        Shape::NoPort => return unless_unprotected(flow, maps, Reason::NoPort),
-        Shape::LaterFragment => PortlessRule::Any,
-        Shape::Unreadable => PortlessRule::Every,
-    };
-    decide_portless(flow, maps, rule)
+    match shape {
+        Shape::NotIp => Decision::without_rule(Reason::NotIp),
+        Shape::VlanDepth => Decision::without_rule(Reason::VlanDepth),
+        Shape::Malformed => Decision::without_rule(Reason::Malformed),
+        Shape::OtherProtocol => Decision::without_rule(Reason::NotProtected),
+        Shape::Port => by_port(flow, maps, caches, can_open),
+        Shape::Truncated => unless_unprotected(flow, maps, Reason::Malformed),
+        Shape::NoPort => unless_unprotected(flow, maps, Reason::NoPort),
+        Shape::LaterFragment => later_fragment(flow, maps, caches),
+        Shape::Unreadable => maps.portless(flow, PortlessRule::Every),
+    }
+}
+
+/// Judges a later fragment, through the verdict cache, if any: its port and protocol are 0, as those of no other packet in
+/// the cache.
+#[inline(always)]
+fn later_fragment<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
+    flow: &Flow,
+    maps: impl Maps<'a>,
+    caches: Option<&mut Caches<V, E>>,
+) -> Decision {
+    let Some(caches) = caches else { return maps.portless(flow, PortlessRule::Any) };
+    let generation = maps.generation();
+    let verdict = cache::verdict(&mut caches.verdicts, maps, flow, generation);
+    if let Some(entry) = &verdict
+        && let Some(decision) = cache::decision(entry, flow, generation)
+    {
+        return decision;
+    }
+    let decision = maps.portless(flow, PortlessRule::Any);
+    // A refusal takes no valid entry: a flood of ever new sources must not evict the clients.
+    if let Some(entry) = verdict
+        && decision.rule != NO_RULE
+        && (decision.reason.passes() || cache::staleness(entry, generation) != 0)
+    {
+        cache::store(entry, flow, generation, &decision);
+    }
+    decision
 }
 
 /// Judges a packet with a known port: the endpoint's database decides, then the guard.

@@ -10,8 +10,9 @@ use firewall_common::{
 };
 
 use crate::cache::Caches;
+use crate::decide::Decision;
 use crate::lookup::{Block, Entries, Maps, Table};
-use crate::portless::PortlessWalk;
+use crate::portless::{PortlessRule, PortlessWalk, decide_portless};
 
 /// Number of TCP.
 pub const TCP: u8 = 6;
@@ -132,8 +133,12 @@ impl<'a> Maps<'a> for &'a FakeMaps {
         self.blocked.get(&(slot, flow.source[0])).copied()
     }
 
-    fn walk_members(self, walk: &mut PortlessWalk<'a, Self>) {
-        let _ = (0..=MAX_MEMBERS).all(|row| walk.evaluate(row));
+    fn portless(self, flow: &Flow, rule: PortlessRule) -> Decision {
+        decide_portless(flow, self, rule)
+    }
+
+    fn walk_members(self, walk: &mut PortlessWalk<'_, 'a, Self>) {
+        let _ = (0..=MAX_MEMBERS).all(|_| walk.evaluate());
     }
 }
 

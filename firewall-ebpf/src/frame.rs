@@ -10,8 +10,8 @@ use aya_ebpf::{
 };
 use bytemuck::AnyBitPattern;
 use firewall_common::{
-    IPV4, fast_path,
-    packet::{Flow, MAX_FIXED, PacketBytes, Shape, parse},
+    Address, IPV4, IPV6, fast_path,
+    packet::{Flow, MAX_FIXED, MAX_HEADERS, PacketBytes, Shape, parse},
 };
 
 use crate::{accelerations::is_on, aligned::Aligned};
@@ -25,20 +25,34 @@ pub struct Frame {
     length: usize,
 }
 
-/// Length of the Ethernet header, and of the longest frame of an ordinary network, in bytes.
+/// Length of the Ethernet header, without a VLAN tag and with one, and of the longest frame of an ordinary network, in
+/// bytes.
 const ETHERNET: usize = 14;
-const ORDINARY: usize = 1_514;
+const TAGGED: usize = 18;
+const ORDINARY: usize = 1_518;
+/// In network byte order.
+const TYPE_IPV4: u16 = 0x0800_u16.to_be();
+const TYPE_IPV6: u16 = 0x86dd_u16.to_be();
+const TYPE_8021Q: u16 = 0x8100_u16.to_be();
+/// Version 4 and a header of five words.
+const VERSION_4: u8 = 0x45;
+/// Mask of the fragment offset and "more fragments", in network byte order.
+const FRAGMENT: u16 = 0x3fff_u16.to_be();
 const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
 const TCP: u8 = 6;
 const TCP_HEADER: usize = 20;
 const TCP_FLAGS: usize = 13;
 const UDP: u8 = 17;
 const UDP_HEADER: usize = 8;
-/// EtherType IPv4, followed by version 4 and a header of five words in one byte.
-const PLAIN: [u8; 4] = [0x08, 0x00, 0x45, 0];
-const PLAIN_MASK: [u8; 4] = [0xff, 0xff, 0xff, 0];
-/// Mask of the fragment offset and "more fragments", in network byte order.
-const FRAGMENT: u16 = 0x3fff_u16.to_be();
+/// No header starts behind this offset: the fixed headers and [`MAX_HEADERS`] of the longest extension headers are shorter.
+const FARTHEST: usize = MAX_FIXED + MAX_HEADERS * 256 * 8;
+
+/// Length in bytes of the shortest header of TCP or UDP.
+#[inline(always)]
+fn transport_header(protocol: u8) -> usize {
+    if protocol == TCP { TCP_HEADER } else { UDP_HEADER }
+}
 
 impl Frame {
     #[inline(always)]
@@ -66,8 +80,7 @@ impl Frame {
         self.length
     }
 
-    /// Parses the frame. Chooses once how to read the fixed headers: in place, or, when they are not in the linear part
-    /// of the buffer, through the kernel's copy. A choice at each read is more than the verifier follows.
+    /// Parses the frame.
     #[inline(always)]
     pub fn parse(&mut self, flow: &mut Flow) -> Shape {
         if is_on(fast_path::HEADERS) && self.is_plain(flow) {
@@ -75,42 +88,59 @@ impl Frame {
             return Shape::Port;
         }
         self.measure();
-        if self.start + MAX_FIXED > self.end && self.length > self.end - self.start {
-            parse(&Copied(self), flow)
-        } else {
-            parse(&Linear(self), flow)
-        }
+        shape(parse_frame(self.ctx, flow))
     }
 
-    /// Plain-header parse of most packets: IPv4 without tag, option or fragment, TCP or UDP, whole in an ordinary
-    /// frame. The parser handles all others, and would give the same result here, later. The length of the frame takes
-    /// no call to the kernel either: no driver starts a second buffer before the first contains this much, except for
-    /// padding.
+    /// Plain-header parse of most packets: TCP or UDP over IPv4 or IPv6, at most one VLAN tag, no option, extension
+    /// header or fragment, whole in an ordinary frame. The parser handles all others, and would give the same result here,
+    /// later. The length of the frame takes no call to the kernel either: no driver starts a second buffer before the first
+    /// contains this much, except for padding.
     #[inline(always)]
     fn is_plain(&self, flow: &mut Flow) -> bool {
-        let linear = self.end - self.start;
-        if self.start + ETHERNET + IPV4_HEADER + UDP_HEADER > self.end || linear > ORDINARY {
+        if self.end - self.start > ORDINARY {
+            return false;
+        }
+        let Some(ethertype) = self.direct::<u16>(ETHERNET - 2) else { return false };
+        if ethertype == TYPE_IPV4 {
+            return self.is_plain_ipv4::<ETHERNET>(flow);
+        }
+        if ethertype == TYPE_IPV6 {
+            return self.is_plain_ipv6::<ETHERNET>(flow);
+        }
+        if ethertype != TYPE_8021Q {
+            return false;
+        }
+        let Some(ethertype) = self.direct::<u16>(TAGGED - 2) else { return false };
+        if ethertype == TYPE_IPV4 {
+            return self.is_plain_ipv4::<TAGGED>(flow);
+        }
+        ethertype == TYPE_IPV6 && self.is_plain_ipv6::<TAGGED>(flow)
+    }
+
+    /// The same, of an IPv4 header at this offset.
+    #[inline(always)]
+    fn is_plain_ipv4<const AT: usize>(&self, flow: &mut Flow) -> bool {
+        if self.start + AT + IPV4_HEADER + UDP_HEADER > self.end {
             return false;
         }
         // SAFETY: everything up to the ports lies before `data_end`; plain integers, read unaligned.
-        let (start, total, fragment, protocol, source, destination, port) = unsafe {
+        let (version, total, fragment, protocol, source, destination, port) = unsafe {
             (
-                (self.at(ETHERNET - 2) as *const u32).read_unaligned(),
-                (self.at(ETHERNET + 2) as *const u16).read_unaligned(),
-                (self.at(ETHERNET + 6) as *const u16).read_unaligned(),
-                (self.at(ETHERNET + 9) as *const u8).read_unaligned(),
-                (self.at(ETHERNET + 12) as *const u32).read_unaligned(),
-                (self.at(ETHERNET + 16) as *const u32).read_unaligned(),
-                (self.at(ETHERNET + IPV4_HEADER + 2) as *const u16).read_unaligned(),
+                (self.at(AT) as *const u8).read_unaligned(),
+                (self.at(AT + 2) as *const u16).read_unaligned(),
+                (self.at(AT + 6) as *const u16).read_unaligned(),
+                (self.at(AT + 9) as *const u8).read_unaligned(),
+                (self.at(AT + 12) as *const u32).read_unaligned(),
+                (self.at(AT + 16) as *const u32).read_unaligned(),
+                (self.at(AT + IPV4_HEADER + 2) as *const u16).read_unaligned(),
             )
         };
         let total = usize::from(u16::from_be(total));
-        let needed = if protocol == TCP { IPV4_HEADER + TCP_HEADER } else { IPV4_HEADER + UDP_HEADER };
-        if start & u32::from_ne_bytes(PLAIN_MASK) != u32::from_ne_bytes(PLAIN)
+        if version != VERSION_4
             || fragment & FRAGMENT != 0
             || protocol != TCP && protocol != UDP
-            || total < needed
-            || ETHERNET + total > linear
+            || total < IPV4_HEADER + transport_header(protocol)
+            || AT + total > self.end - self.start
         {
             return false;
         }
@@ -122,15 +152,47 @@ impl Frame {
         true
     }
 
-    /// The TCP flags of a plain frame; `None` when it is none, or of another protocol.
+    /// The same, of an IPv6 header at this offset.
+    #[inline(always)]
+    fn is_plain_ipv6<const AT: usize>(&self, flow: &mut Flow) -> bool {
+        if self.start + AT + IPV6_HEADER + UDP_HEADER > self.end {
+            return false;
+        }
+        // SAFETY: as above.
+        let (version, payload, protocol, source, destination, port) = unsafe {
+            (
+                (self.at(AT) as *const u8).read_unaligned(),
+                (self.at(AT + 4) as *const u16).read_unaligned(),
+                (self.at(AT + 6) as *const u8).read_unaligned(),
+                (self.at(AT + 8) as *const Address).read_unaligned(),
+                (self.at(AT + 24) as *const Address).read_unaligned(),
+                (self.at(AT + IPV6_HEADER + 2) as *const u16).read_unaligned(),
+            )
+        };
+        let payload = usize::from(u16::from_be(payload));
+        if version >> 4 != 6
+            || protocol != TCP && protocol != UDP
+            || payload < transport_header(protocol)
+            || AT + IPV6_HEADER + payload > self.end - self.start
+        {
+            return false;
+        }
+        flow.source = source;
+        flow.destination = destination;
+        flow.port = port;
+        flow.protocol = protocol;
+        flow.family = IPV6;
+        true
+    }
+
+    /// The TCP flags of a plain IPv4 frame without a tag; `None` when it is none, or of another protocol.
     #[inline(always)]
     pub fn plain_flags(&self) -> Option<u8> {
         let mut flow = Aligned::<Flow>::default();
-        if self.is_plain(&mut flow) && flow.protocol == TCP {
-            self.direct(ETHERNET + IPV4_HEADER + TCP_FLAGS)
-        } else {
-            None
-        }
+        let is_plain = self.direct::<u16>(ETHERNET - 2) == Some(TYPE_IPV4)
+            && self.is_plain_ipv4::<ETHERNET>(&mut flow)
+            && flow.protocol == TCP;
+        if is_plain { self.direct(ETHERNET + IPV4_HEADER + TCP_FLAGS) } else { None }
     }
 
     #[inline(always)]
@@ -141,6 +203,20 @@ impl Frame {
     #[inline(always)]
     fn direct<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
         if offset > MAX_FIXED {
+            return None;
+        }
+        let at = self.start + offset;
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: the bytes from `at` on lie before `data_end`; every bit pattern is a T, read unaligned.
+        Some(unsafe { (at as *const T).read_unaligned() })
+    }
+
+    /// Reads a value at any offset of the linear part; `None` when that is shorter.
+    #[inline(always)]
+    fn read<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
+        if offset > FARTHEST {
             return None;
         }
         let at = self.start + offset;
@@ -164,6 +240,50 @@ impl Frame {
     }
 }
 
+/// Parses the frame, and answers with the number of its [`Shape`]. A global function, which the verifier checks once, on
+/// its own: inlined, each way through the headers would lead through all of the verdict. Chooses once how to read the
+/// headers: in place, or, when they are not in the linear part of the buffer, through the kernel's copy. A choice at each
+/// read is more than the verifier follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn parse_frame(ctx: *mut xdp_md, flow: *mut Flow) -> u32 {
+    // SAFETY: null, or the flow of this program run.
+    let Some(flow) = (unsafe { flow.as_mut() }) else { return Shape::Malformed as u32 };
+    let frame = Frame::measured(&XdpContext::new(ctx));
+    let shape = if frame.length > frame.end - frame.start {
+        parse(&Copied(&frame), flow)
+    } else {
+        parse(&Linear(&frame), flow)
+    };
+    shape as u32
+}
+
+/// The shape with this number.
+#[inline(always)]
+fn shape(number: u32) -> Shape {
+    match number {
+        NOT_IP => Shape::NotIp,
+        VLAN_DEPTH => Shape::VlanDepth,
+        OTHER_PROTOCOL => Shape::OtherProtocol,
+        PORT => Shape::Port,
+        TRUNCATED => Shape::Truncated,
+        NO_PORT => Shape::NoPort,
+        LATER_FRAGMENT => Shape::LaterFragment,
+        UNREADABLE => Shape::Unreadable,
+        _ => Shape::Malformed,
+    }
+}
+
+const NOT_IP: u32 = Shape::NotIp as u32;
+const VLAN_DEPTH: u32 = Shape::VlanDepth as u32;
+const OTHER_PROTOCOL: u32 = Shape::OtherProtocol as u32;
+const PORT: u32 = Shape::Port as u32;
+const TRUNCATED: u32 = Shape::Truncated as u32;
+const NO_PORT: u32 = Shape::NoPort as u32;
+const LATER_FRAGMENT: u32 = Shape::LaterFragment as u32;
+const UNREADABLE: u32 = Shape::Unreadable as u32;
+
+/// A frame whose buffer is one piece.
 struct Linear<'a>(&'a Frame);
 
 impl PacketBytes for Linear<'_> {
@@ -179,7 +299,7 @@ impl PacketBytes for Linear<'_> {
 
     #[inline(always)]
     fn read_at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.0.copy(offset)
+        self.0.read(offset)
     }
 
     #[inline(always)]

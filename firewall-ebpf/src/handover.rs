@@ -40,7 +40,7 @@ pub fn weigh(sampler: &mut Sampler, now: u64) -> u64 {
 /// Stores the input of the tail call's target.
 #[inline(always)]
 pub fn hand_over(sampler: &mut Sampler, decision: &Decision, action: u32, weight: u64) {
-    sampler.handover.answer = decision.reason.answer(decision.rule);
+    sampler.handover.answer = decision.answer();
     sampler.handover.action = action;
     sampler.handover.weight = weight;
 }

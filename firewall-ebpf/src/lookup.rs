@@ -3,7 +3,11 @@
 
 use firewall_common::{ADDRESS_INDEX, ANY_FAMILY, Endpoint, EndpointKey, PortWord, packet::Flow};
 
-use crate::{aligned::Aligned, portless::PortlessWalk};
+use crate::{
+    aligned::Aligned,
+    decide::Decision,
+    portless::{PortlessRule, PortlessWalk},
+};
 
 /// Result of a lookup in the block lists, as one number: a function of the kernel's program returns no more.
 #[derive(Clone, Copy)]
@@ -72,9 +76,10 @@ pub trait Maps<'a>: Copy {
     /// The rule counter of an entry that refuses it at endpoints of this database alone. Without a function call, for which
     /// the walk over the members has no room on the stack.
     fn blocked_at_member(self, flow: &Flow, slot: u32) -> Option<u32>;
-    /// Calls [`PortlessWalk::evaluate`] with the numbers 0, 1, … up to [`firewall_common::MAX_MEMBERS`], until it returns
-    /// `false`.
-    fn walk_members(self, walk: &mut PortlessWalk<'a, Self>);
+    /// The verdict of all databases at the flow's destination: [`decide_portless`](crate::portless::decide_portless).
+    fn portless(self, flow: &Flow, rule: PortlessRule) -> Decision;
+    /// Calls [`PortlessWalk::evaluate`] until it returns `false`.
+    fn walk_members(self, walk: &mut PortlessWalk<'_, 'a, Self>);
 }
 
 /// An endpoint table.
@@ -88,22 +93,25 @@ pub trait Table<'a>: Copy {
         self.row(&Aligned(EndpointKey { address, port: flow.port, protocol: flow.protocol, family }))
     }
 
-    /// The key of the first row of the address index of the flow's address, or the wildcard's when it has none of its own. `None`
-    /// when neither exists.
+    /// The first row of the address index of the flow's address, or the wildcard's when it has none of its own, with its
+    /// key. `None` when neither exists.
     #[inline(always)]
-    fn members(self, flow: &Flow) -> Option<EndpointKey> {
+    fn members(self, flow: &Flow) -> Option<(EndpointKey, &'a Endpoint)> {
         let mut key = Aligned(EndpointKey {
             address: flow.destination,
             port: 0,
             protocol: ADDRESS_INDEX,
             family: flow.family,
         });
-        if self.row(&key).is_some() {
-            return Some(*key);
+        if let Some(first) = self.row(&key) {
+            return Some((*key, first));
         }
         key.address = [0; 4];
         key.family = ANY_FAMILY;
-        if self.row(&key).is_some() { Some(*key) } else { None }
+        match self.row(&key) {
+            Some(first) => Some((*key, first)),
+            None => None,
+        }
     }
 }
 

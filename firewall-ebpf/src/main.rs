@@ -93,6 +93,7 @@ use crate::{
 /// The attached program.
 #[cfg(target_arch = "bpf")]
 #[xdp(frags)]
+#[inline(always)]
 pub fn firewall(ctx: XdpContext) -> u32 {
     filter(&ctx)
 }
@@ -124,16 +125,18 @@ fn filter(ctx: &XdpContext) -> u32 {
 /// The probe program: answers with [`Reason::answer`] and has no side effect.
 #[cfg(target_arch = "bpf")]
 #[xdp(frags)]
+#[inline(always)]
 pub fn probe(ctx: XdpContext) -> u32 {
     let mut flow = Aligned::<Flow>::default();
     let shape = Frame::new(&ctx).parse(&mut flow);
     let decision = decide(shape, &flow, KernelMaps, None::<&mut KernelCaches>, || can_open(&ctx));
-    decision.reason.answer(decision.rule)
+    decision.answer()
 }
 
 /// The program attached to a control group: 1 lets a packet enter its socket, 0 drops it.
 #[cfg(target_arch = "bpf")]
 #[cgroup_skb(ingress)]
+#[inline(always)]
 pub fn socket_filter(ctx: SkBuffContext) -> i32 {
     const PASS: i32 = 1;
     const DROP: i32 = 0;
@@ -165,11 +168,12 @@ pub fn socket_filter(ctx: SkBuffContext) -> i32 {
 /// effect. A program of another type, since one at a socket can return only two values.
 #[cfg(target_arch = "bpf")]
 #[xdp(frags)]
+#[inline(always)]
 pub fn socket_probe(ctx: XdpContext) -> u32 {
     let mut flow = Aligned::<Flow>::default();
     let shape = Frame::new(&ctx).parse(&mut flow);
     let decision = decide_at_any_socket(shape, &flow, KernelMaps, None::<&mut KernelCaches>);
-    decision.reason.answer(decision.rule)
+    decision.answer()
 }
 
 #[cfg(not(target_arch = "bpf"))]

@@ -64,6 +64,7 @@ pub fn sample(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
 
 /// Logs the packet, and records it when it is due; returns the action stored in the sampler.
 #[xdp(frags)]
+#[inline(always)]
 pub fn packet_logger(ctx: XdpContext) -> u32 {
     let action = record(&ctx);
     let Some(pace) = PACE.get_ptr_mut(0) else { return action };

@@ -1,7 +1,7 @@
 //! Portless packets: the verdict of all databases at the destination address.
 
 use firewall_common::{
-    EVERY_DATABASE, EVERY_ENDPOINT, EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow,
+    EVERY_DATABASE, EVERY_ENDPOINT, Endpoint, EndpointKey, MONITOR, NO_RULE, Reason, TOMBSTONE, packet::Flow,
 };
 
 use crate::{
@@ -33,16 +33,16 @@ const REFUSED: u32 = 16;
 const EVERY: u32 = 32;
 
 /// Input and result of the walk over the address index. Its size is bounded by the stack: 512 bytes for the frames of all
-/// functions in a chain of calls, each rounded up to 32 bytes where the kernel has no newer rule. The counters that start
-/// at 0 stand together at an offset of 8 bytes: the compiler stores both at once, and the verifier wants that aligned.
+/// functions in a chain of calls, each rounded up to 32 bytes where the kernel has no newer rule.
 #[repr(C)]
-pub struct PortlessWalk<'a, M: Maps<'a>> {
+pub struct PortlessWalk<'f, 'a, M: Maps<'a>> {
     maps: M,
     table: M::Table,
-    flow: Flow,
-    /// The rule counter of a database that allows the source. It stands here so that the key starts at a multiple of 8.
-    allowing: u32,
+    flow: &'f Flow,
+    /// The key of the next row.
     key: EndpointKey,
+    /// The rule counter of a database that allows the source.
+    allowing: u32,
     /// The default counter of a database in monitor mode that does not allow it.
     monitoring: u32,
     /// [`EVERY`], and the other bits as far as the walk has met them. Bits of a plain number: with enums, the compiler turns
@@ -58,9 +58,9 @@ pub struct PortlessWalk<'a, M: Maps<'a>> {
 #[inline(always)]
 pub fn decide_portless<'a, M: Maps<'a>>(flow: &Flow, maps: M, rule: PortlessRule) -> Decision {
     let Some(table) = maps.live_table() else { return Decision::without_rule(Reason::NotProtected) };
-    let Some(key) = table.members(flow) else { return Decision::without_rule(Reason::NotProtected) };
+    let Some((key, first)) = table.members(flow) else { return Decision::without_rule(Reason::NotProtected) };
     let mut walk = PortlessWalk::new(flow, maps, table, key, rule);
-    maps.walk_members(&mut walk);
+    walk.run(first);
     walk.decision(rule)
 }
 
@@ -82,9 +82,9 @@ pub fn decide_by_every_database<'a, M: Maps<'a>>(flow: &Flow, maps: M) -> Decisi
     }
 }
 
-impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
+impl<'f, 'a, M: Maps<'a>> PortlessWalk<'f, 'a, M> {
     #[inline(always)]
-    fn new(flow: &Flow, maps: M, table: M::Table, key: EndpointKey, rule: PortlessRule) -> Self {
+    fn new(flow: &'f Flow, maps: M, table: M::Table, key: EndpointKey, rule: PortlessRule) -> Self {
         let block = maps.block(flow, EVERY_ENDPOINT);
         // Without a branch: the verifier would follow the walk on both ways.
         let met = block.is_found() * (BLOCKED | BLOCKED_EVERYWHERE);
@@ -92,7 +92,7 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
         Self {
             maps,
             table,
-            flow: *flow,
+            flow,
             key,
             met: met | every,
             allowing: NO_RULE,
@@ -102,11 +102,26 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
         }
     }
 
-    /// Evaluates one row of the index; returns whether the walk continues.
+    /// Evaluates the rows of the index, of which the first is known. Most addresses have one database: only for more does
+    /// it enter the kernel's loop, which costs more than such a row.
     #[inline(always)]
-    pub fn evaluate(&mut self, row: u32) -> bool {
-        self.key.port = row as u16;
+    fn run(&mut self, first: &Endpoint) {
+        self.key.port = 1;
+        if self.evaluate_row(first) && self.evaluate() {
+            self.maps.walk_members(self);
+        }
+    }
+
+    /// Evaluates the next row; returns whether the walk continues.
+    #[inline(always)]
+    pub fn evaluate(&mut self) -> bool {
         let Some(member) = self.table.row(&self.key) else { return false };
+        self.key.port += 1;
+        self.evaluate_row(member)
+    }
+
+    #[inline(always)]
+    fn evaluate_row(&mut self, member: &Endpoint) -> bool {
         if member.mode == TOMBSTONE {
             self.met |= CLOSED;
             return true;
@@ -115,12 +130,14 @@ impl<'a, M: Maps<'a>> PortlessWalk<'a, M> {
         if self.met & BLOCKED_EVERYWHERE != 0 {
             return false;
         }
-        if let Some(rule) = self.maps.blocked_at_member(&self.flow, member.slot) {
+        if let Some(rule) = self.maps.blocked_at_member(self.flow, member.slot) {
             self.blocking = rule;
             self.met |= BLOCKED;
             return self.met & EVERY == 0;
         }
-        match self.maps.source_rule(&self.flow, member.slot) {
+        let searched = self.maps.may_allow(self.flow, member.slot);
+        let rule = if searched { self.maps.source_rule(self.flow, member.slot) } else { None };
+        match rule {
             Some(rule) => {
                 self.allowing = rule;
                 self.met & EVERY != 0

@@ -14,6 +14,7 @@ use crate::{aligned::Aligned, denied_flow::denied_flow, handover::sampler_of_thi
 /// stored there.
 #[cfg(not(feature = "packet-log"))]
 #[aya_ebpf::macros::xdp(frags)]
+#[inline(always)]
 pub fn recorder(ctx: XdpContext) -> u32 {
     record(&ctx)
 }

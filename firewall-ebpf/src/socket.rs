@@ -13,7 +13,7 @@ use crate::{
     cache::Caches,
     decide::{Decision, by_endpoint, row},
     lookup::{Entries, Maps},
-    portless::{PortlessRule, decide_by_every_database, decide_portless},
+    portless::{PortlessRule, decide_by_every_database},
 };
 
 /// State of the socket that the packet enters.
@@ -46,12 +46,10 @@ pub trait Socket<'s> {
     fn has_listener(&self, flow: &Flow) -> bool;
 }
 
-/// The two verdicts about a judged packet, however they are called.
+/// The verdict about a judged packet with a port, however it is called.
 pub trait Verdicts {
     /// [`by_port`].
     fn by_port(&self, flow: &Flow, mark: Option<&mut SocketMark>) -> Decision;
-    /// [`decide_portless`] with [`PortlessRule::Every`].
-    fn portless(&self, flow: &Flow) -> Decision;
 }
 
 /// Decides about a packet that enters a socket. [`Reason::NotProtected`] also means: left alone. Leaves `flow` as it is.
@@ -116,7 +114,7 @@ pub fn decide_at_socket<'a, 's>(
         }
     }
     if shape != Shape::Port {
-        return verdicts.portless(flow);
+        return maps.portless(flow, PortlessRule::Every);
     }
     let mut decision = verdicts.by_port(flow, mark.as_deref_mut());
     if port != flow.port && decision.reason.passes() {
@@ -139,7 +137,7 @@ pub fn decide_at_any_socket<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndp
 ) -> Decision {
     match shape {
         Shape::Port => by_port(flow, maps, caches, None),
-        Shape::Unreadable => decide_portless(flow, maps, PortlessRule::Every),
+        Shape::Unreadable => maps.portless(flow, PortlessRule::Every),
         // These enter no socket.
         Shape::NotIp
         | Shape::VlanDepth

@@ -4,20 +4,22 @@ use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_loop};
 use firewall_common::{
-    BLOCKED_RANGES, CachedEndpoint, CachedVerdict, EVERY_ENDPOINT, Endpoint, EndpointKey, FILTER_WORDS, IPV4,
-    LOCAL_BLOCKS, MAX_MEMBERS, PortWord, fast_path, filter_bit_v4, filter_bit_v6, packet::Flow,
+    Address, BLOCKED_RANGES, CachedEndpoint, CachedVerdict, EVERY_ENDPOINT, Endpoint, EndpointKey,
+    FILTER_WORDS, IPV4, LOCAL_BLOCKS, MAX_MEMBERS, NO_RULE, PortWord, Reason, fast_path, filter_bit_v4,
+    filter_bit_v6, packet::Flow,
 };
 
 use crate::{
     accelerations::is_on,
     aligned::Aligned,
     cache::Caches,
+    decide::Decision,
     lookup::{Block, Entries, Maps, Table},
     maps::{
         BLOCKED_V4, BLOCKED_V6, ENDPOINT_CACHE, ENDPOINTS, EndpointTable, GENERATION, NEW_CONNECTIONS, PORTS,
         PREFILTER_V4, PREFILTER_V6, SOURCES_V4, SOURCES_V6, VERDICTS,
     },
-    portless::PortlessWalk,
+    portless::{PortlessRule, PortlessWalk, decide_portless},
 };
 
 /// The maps of this kernel.
@@ -31,18 +33,29 @@ pub struct LiveTable(&'static EndpointTable);
 pub struct VerdictEntries;
 pub struct EndpointEntries;
 
-/// A key of a trie, with its prefix length before and its words from a multiple of 8 bytes on (see [`aligned`](crate::aligned)).
+/// The key of a source in an allow list of either family. Its words start at a multiple of 8 bytes, see
+/// [`aligned`](crate::aligned).
 #[repr(C, align(8))]
-struct LpmKey<const N: usize> {
+struct SourceKey {
     padding: MaybeUninit<u32>,
-    key: Key<[u32; N]>,
+    key: Key<Address>,
 }
 
-impl<const N: usize> LpmKey<N> {
+impl SourceKey {
     #[inline(always)]
-    fn new(length: u32, words: [u32; N]) -> Self {
-        Self { padding: MaybeUninit::uninit(), key: Key::new(length, words) }
+    fn new(flow: &Flow) -> Self {
+        let length = if flow.family == IPV4 { 32 } else { 128 };
+        Self { padding: MaybeUninit::uninit(), key: Key::new(length, flow.source) }
     }
+}
+
+/// The first `N` words of a key: that of an IPv4 source is the start of one for IPv6. A second key would take room on the
+/// stack.
+#[inline(always)]
+fn shortened<const N: usize, const M: usize>(key: &Key<[u32; M]>) -> &Key<[u32; N]> {
+    const { assert!(N < M) };
+    // SAFETY: a prefix length and words, without padding; the shorter key is the start of the longer one.
+    unsafe { &*core::ptr::from_ref(key).cast() }
 }
 
 /// The caches of this CPU.
@@ -100,10 +113,11 @@ impl Maps<'static> for KernelMaps {
 
     #[inline(always)]
     fn source_rule(self, flow: &Flow, slot: u32) -> Option<u32> {
+        let SourceKey { key, .. } = &SourceKey::new(flow);
         if flow.family == IPV4 {
-            SOURCES_V4.get(slot)?.get(&LpmKey::new(32, [flow.source[0]]).key).copied()
+            SOURCES_V4.get(slot)?.get(shortened(key)).copied()
         } else {
-            SOURCES_V6.get(slot)?.get(&LpmKey::new(128, flow.source).key).copied()
+            SOURCES_V6.get(slot)?.get(key).copied()
         }
     }
 
@@ -117,14 +131,30 @@ impl Maps<'static> for KernelMaps {
         in_block_list(LOCAL_BLOCKS, slot, flow)
     }
 
-    /// A loop in the kernel (5.17): the verifier follows one iteration, not each of a few hundred. The bound is one
-    /// more than the members, for the tombstone.
     #[inline(always)]
-    fn walk_members(self, walk: &mut PortlessWalk<'static, Self>) {
-        let walk: *mut PortlessWalk<'static, Self> = walk;
+    fn portless(self, flow: &Flow, rule: PortlessRule) -> Decision {
+        Decision::from_answer(judge_portless(flow, rule as u32))
+    }
+
+    /// A loop in the kernel (5.17): the verifier follows one iteration, not each of a few hundred. The rows are one more
+    /// than the members, for the tombstone.
+    #[inline(always)]
+    fn walk_members(self, walk: &mut PortlessWalk<'_, 'static, Self>) {
+        let walk: *mut PortlessWalk<'_, 'static, Self> = walk;
         // SAFETY: `evaluate_member` has the signature that the kernel calls, and `walk` outlives the call.
         unsafe { bpf_loop(MAX_MEMBERS + 1, evaluate_member as *mut c_void, walk.cast(), 0) };
     }
+}
+
+/// Answers with [`Reason::answer`]; `rule` is a [`PortlessRule`]. A global function for the same reason as [`find_block`],
+/// and since the walk needs most of the stack that is left.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge_portless(flow: *const Flow, rule: u32) -> u32 {
+    // SAFETY: null, or the flow of this program run.
+    let Some(flow) = (unsafe { flow.as_ref() }) else { return Reason::Closed.answer(NO_RULE) };
+    let rule = if rule == PortlessRule::Every as u32 { PortlessRule::Every } else { PortlessRule::Any };
+    decide_portless(flow, KernelMaps, rule).answer()
 }
 
 /// The entry that blocks the flow's source at this database, as a [`Block`]. A global function,
@@ -155,20 +185,22 @@ fn has_block_list(list: u32, flow: &Flow) -> bool {
 #[inline(always)]
 fn in_block_list(list: u32, scope: u32, flow: &Flow) -> Option<u32> {
     let [first, second, third, fourth] = flow.source;
+    let length = if flow.family == IPV4 { 64 } else { 160 };
+    let key = &Aligned(Key::new(length, [scope, first, second, third, fourth]));
     if flow.family == IPV4 {
-        BLOCKED_V4.get(list)?.get(&LpmKey::new(64, [scope, first]).key).copied()
+        BLOCKED_V4.get(list)?.get(shortened(key)).copied()
     } else {
-        BLOCKED_V6.get(list)?.get(&Aligned(Key::new(160, [scope, first, second, third, fourth]))).copied()
+        BLOCKED_V6.get(list)?.get(key).copied()
     }
 }
 
 const GO_ON: i64 = 0;
 const STOP: i64 = 1;
 
-extern "C" fn evaluate_member(row: u32, walk: *mut PortlessWalk<'static, KernelMaps>) -> i64 {
+extern "C" fn evaluate_member(_: u32, walk: *mut PortlessWalk<'_, 'static, KernelMaps>) -> i64 {
     // SAFETY: the kernel passes the pointer that `walk_members` gave it.
     let walk = unsafe { &mut *walk };
-    if walk.evaluate(row) { GO_ON } else { STOP }
+    if walk.evaluate() { GO_ON } else { STOP }
 }
 
 impl Table<'static> for LiveTable {

@@ -249,6 +249,64 @@ fn caches_change_no_verdict_and_save_lookups() {
     }
 }
 
+/// A later fragment between the addresses of a flow: without port and protocol.
+fn fragment(source: u32) -> Flow {
+    Flow { port: 0, protocol: 0, ..flow(source, SERVER, 0) }
+}
+
+#[test]
+fn the_cache_changes_no_verdict_about_a_later_fragment() {
+    for (mode, refused) in [(ENFORCE, Reason::Fragment), (MONITOR, Reason::WouldDeny)] {
+        let (mut maps, mut caches) = (maps(mode), empty_caches());
+        maps.row(EndpointKey { port: 0, protocol: ADDRESS_INDEX, ..key(&fragment(0)) }, database(mode));
+        for (source, reason) in [(CLIENT, Reason::Allowed), (STRANGER, refused)] {
+            let mut judge = |maps: &FakeMaps, flow: &Flow, shape| {
+                let lookups = maps.rows.get();
+                let decision = decide(shape, flow, maps, Some(&mut caches), || true);
+                (decision, maps.rows.get() - lookups)
+            };
+            let expected = uncached(&maps, Shape::LaterFragment, &fragment(source));
+            assert_eq!(expected.reason, reason);
+            assert_eq!(judge(&maps, &fragment(source), Shape::LaterFragment).0, expected, "first");
+            assert_eq!(
+                judge(&maps, &fragment(source), Shape::LaterFragment),
+                (expected, 0),
+                "from the cache"
+            );
+            // A packet with a port between the same addresses, and an unreadable one, have a verdict of their own.
+            let (with_port, lookups) = judge(&maps, &flow(source, SERVER, PORT), Shape::Port);
+            assert_eq!(with_port, uncached(&maps, Shape::Port, &flow(source, SERVER, PORT)));
+            assert_ne!(lookups, 0);
+            assert_ne!(judge(&maps, &fragment(source), Shape::Unreadable).1, 0);
+            // Control: a new generation.
+            maps.generation += 2;
+            assert_ne!(judge(&maps, &fragment(source), Shape::LaterFragment).1, 0);
+        }
+    }
+}
+
+/// A flood of fragments from ever new sources takes empty entries only; addresses without a database take none.
+#[test]
+fn a_refused_later_fragment_evicts_no_valid_entry() {
+    let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
+    let is_cached = |caches: &FakeCaches| caches.verdicts.iter().any(|entry| entry.flow.source[0] == CLIENT);
+    let flood = |maps: &FakeMaps, caches: &mut FakeCaches| {
+        for source in 0x100..0x8000 {
+            decide(Shape::LaterFragment, &fragment(source), maps, Some(caches), || true);
+        }
+    };
+    flood(&maps, &mut caches);
+    assert!(caches.verdicts.iter().all(|entry| entry.generation == 0), "no database");
+    maps.row(EndpointKey { port: 0, protocol: ADDRESS_INDEX, ..key(&fragment(0)) }, database(ENFORCE));
+    decide(Shape::Port, &flow(CLIENT, SERVER, PORT), &maps, Some(&mut caches), || true);
+    flood(&maps, &mut caches);
+    assert!(is_cached(&caches));
+    // Control: admitted fragments do.
+    maps.allowed.extend((0x100..0x8000).map(|source| ((SLOT, source), RULE)));
+    flood(&maps, &mut caches);
+    assert!(!is_cached(&caches));
+}
+
 #[test]
 fn new_generation_invalidates_every_cached_verdict() {
     let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());

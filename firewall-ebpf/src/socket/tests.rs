@@ -93,10 +93,6 @@ impl Verdicts for FakeVerdicts<'_> {
     fn by_port(&self, flow: &Flow, mark: Option<&mut SocketMark>) -> Decision {
         by_port(flow, self.0, Some(&mut empty_caches()), mark)
     }
-
-    fn portless(&self, flow: &Flow) -> Decision {
-        decide_portless(flow, self.0, PortlessRule::Every)
-    }
 }
 
 /// A host with one database at (ADDRESS, PORT), in this mode, and PORT guarded.
