@@ -19,8 +19,8 @@ mod reason;
 mod socket;
 
 pub use accelerations::{
-    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_WORDS,
-    SourceFilter, fast_path, filter_bit_v4, filter_bit_v6,
+    CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_LENGTH,
+    FILTER_WORDS, SourceFilter, fast_path, filter_bit_v4, filter_bit_v6,
 };
 pub use denial::{
     CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DENIALS_SIZE, Denial, DenialTotals, Denials, Handover,

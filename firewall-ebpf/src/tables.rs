@@ -123,7 +123,12 @@ impl Maps<'static> for KernelMaps {
 
     #[inline(always)]
     fn block(self, flow: &Flow, slot: u32) -> Block {
-        Block(find_block(flow, slot))
+        // Most hosts have no list; a call costs more than this look.
+        if has_block_list(BLOCKED_RANGES, flow) || has_block_list(LOCAL_BLOCKS, flow) {
+            Block(find_block(flow, slot))
+        } else {
+            Block::new(None)
+        }
     }
 
     #[inline(always)]

@@ -7,8 +7,8 @@ use aya::maps::lpm_trie::Key;
 use firewall_common::{
     ADDRESS_INDEX, ANY_FAMILY, Address, CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, COUNTER_BLOCKED_RANGE,
     COUNTER_CUSTOM, COUNTER_DEFAULT, COUNTER_INTERNAL, COUNTER_LOCAL_ALLOW, COUNTER_LOCAL_BLOCK,
-    COUNTER_MANAGED, COUNTER_PREFIX, Denial, ENFORCE, Endpoint, EndpointKey, FILTER_BITS, HOST_ROW, IPV4,
-    IPV6, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
+    COUNTER_MANAGED, COUNTER_PREFIX, Denial, ENFORCE, Endpoint, EndpointKey, FILTER_BITS, FILTER_LENGTH,
+    HOST_ROW, IPV4, IPV6, MONITOR, NO_RULE, Reason, RuleRecord, TOMBSTONE, filter_bit_v4, filter_bit_v6,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -59,9 +59,12 @@ impl Prefix for Ipv4Net {
 
     fn filter_bits(self) -> Box<dyn Iterator<Item = u32>> {
         let first = filter_bit_v4(u32::from_ne_bytes(self.network().octets()));
-        Box::new(first..first + bits_touched(self.prefix_len(), 16))
+        Box::new(first..first + bits_touched(self.prefix_len(), FILTER_LENGTH))
     }
 }
+
+/// Length of the IPv6 prefixes whose hashes have bits.
+const FILTERED_IPV6: u32 = 32;
 
 impl Prefix for Ipv6Net {
     type Words = [u32; 4];
@@ -79,11 +82,11 @@ impl Prefix for Ipv6Net {
     fn filter_bits(self) -> Box<dyn Iterator<Item = u32>> {
         let [first, ..] = words(self.network());
         // A shorter prefix contains more /32s than there are bits.
-        if self.prefix_len() < 16 {
+        if u32::from(self.prefix_len()) < FILTERED_IPV6 - FILTER_LENGTH {
             return Box::new(0..FILTER_BITS);
         }
         let first = u32::from_be(first);
-        let networks = first..=first + (bits_touched(self.prefix_len(), 32) - 1);
+        let networks = first..=first + (bits_touched(self.prefix_len(), FILTERED_IPV6) - 1);
         Box::new(networks.map(|network| filter_bit_v6(network.to_be())))
     }
 }

@@ -20,8 +20,8 @@ use frames::{OFFICE, ORDERS, tcp};
 use judge::in_force;
 use policy::GUARDED;
 
-/// Limit of instructions that the verifier processes for one program: a sixteenth of its own limit.
-const VERIFIED: u32 = 62_500;
+/// Limit of instructions that the verifier processes for one program: a twentieth of its own limit.
+const VERIFIED: u32 = 50_000;
 
 #[test]
 fn every_verdict_row_is_correct_and_counted_in_both_families() {
