@@ -27,11 +27,12 @@ pub const SOCKET_PROBE: &str = "socket_probe";
 /// Pin of the link of [`SOCKET_FILTER`], among those of the interfaces: no interface has this name.
 pub const SOCKET_LINK: &str = ":socket-filter";
 /// Programs used by `cargo xtask bench` as a baseline; no agent loads them.
-pub const MEASURED: [&str; 7] = [
+pub const MEASURED: [&str; 8] = [
     "empty_drop",
     "empty_pass",
     "parse_only",
     "new_source_drop",
+    "new_source_parse",
     "new_source_pass",
     "new_source_send",
     "new_source_firewall",

@@ -18,26 +18,43 @@ const SOURCE_V6: usize = 22;
 const TYPE_IPV4: u16 = 0x0800;
 
 #[xdp(frags)]
+#[inline(always)]
 pub fn empty_drop(_: XdpContext) -> u32 {
     XDP_DROP
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub fn empty_pass(_: XdpContext) -> u32 {
     XDP_PASS
 }
 
 /// Passes every packet to its socket: baseline of [`socket_filter`](crate::socket_filter).
 #[cgroup_skb(ingress)]
+#[inline(always)]
 pub fn empty_ingress(_: SkBuffContext) -> i32 {
     1
 }
 
-/// Parses the headers and ignores the result.
+/// Parses the headers up to the port, ignores the result and drops: what no firewall can do without.
 #[xdp(frags)]
+#[inline(always)]
 pub fn parse_only(ctx: XdpContext) -> u32 {
+    parse(&ctx)
+}
+
+/// The same, with a new source in each packet.
+#[xdp(frags)]
+#[inline(always)]
+pub fn new_source_parse(ctx: XdpContext) -> u32 {
+    change_source(&ctx);
+    parse(&ctx)
+}
+
+#[inline(always)]
+fn parse(ctx: &XdpContext) -> u32 {
     let mut flow = Aligned::<Flow>::default();
-    let shape = Frame::new(&ctx).parse(&mut flow) as u32;
+    let shape = Frame::new(ctx).parse(&mut flow) as u32;
     let words = flow.source.iter().chain(&flow.destination).fold(shape, |all, word| all ^ word);
     // Uses every field, so that the compiler removes no read.
     if words ^ u32::from(flow.port) == 0x5eed_f00d { XDP_PASS } else { XDP_DROP }
@@ -45,12 +62,14 @@ pub fn parse_only(ctx: XdpContext) -> u32 {
 
 /// Baseline: the cost of changing the source.
 #[xdp(frags)]
+#[inline(always)]
 pub fn new_source_drop(ctx: XdpContext) -> u32 {
     change_source(&ctx);
     XDP_DROP
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub fn new_source_pass(ctx: XdpContext) -> u32 {
     change_source(&ctx);
     XDP_PASS
@@ -58,6 +77,7 @@ pub fn new_source_pass(ctx: XdpContext) -> u32 {
 
 /// Packet generator: sends the frame back out of its interface.
 #[xdp(frags)]
+#[inline(always)]
 pub fn new_source_send(ctx: XdpContext) -> u32 {
     change_source(&ctx);
     XDP_TX
@@ -65,6 +85,7 @@ pub fn new_source_send(ctx: XdpContext) -> u32 {
 
 /// The firewall, with a new source in each packet.
 #[xdp(frags)]
+#[inline(always)]
 pub fn new_source_firewall(ctx: XdpContext) -> u32 {
     change_source(&ctx);
     filter(&ctx)

@@ -1,7 +1,12 @@
 //! `cargo xtask bench`: measures the agent's release on throw-away hosts and stores the figures in `bench/`.
 
-use anyhow::{Result, ensure};
+use std::error::Error;
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
+use firewall_tests::bench::NOISY;
 use firewall_tests::lab::contained;
 use xshell::cmd;
 
@@ -24,9 +29,9 @@ enum Bench {
         pushes: u32,
     },
     /// Measure the cost of one packet, from 1 to 100,000 CIDRs and 1 to 256 endpoints, and the gain of each acceleration
-    Packet,
+    Packet(Compared),
     /// Compare a flood of denied packets with nftables, iptables and an empty XDP program
-    Flood,
+    Flood(Compared),
     /// Run pgbench with the firewall and without, also during a flood
     Baseline,
     /// Measure a publish, from 30 to 100,000 CIDRs and 1 to 1,000 databases, and the agent at rest
@@ -35,16 +40,44 @@ enum Bench {
     Burden,
 }
 
+/// Exit code of a run that is too noisy to judge by: 3.
+#[derive(Debug, Args)]
+struct Compared {
+    /// Raw figures (`*.json`) of an earlier run, to show beside the new ones
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+}
+
 /// Packages of the programs to compare with.
 const OPPONENTS: &[Package<'_>] =
     &[("ipset", &["ipset"]), ("iptables", &["iptables-legacy"]), ("postgresql", &["pgbench"])];
 
+/// The figures of a benchmark are too noisy to judge by.
+#[derive(Debug)]
+pub struct TooNoisy;
+
+impl fmt::Display for TooNoisy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("bench: too noisy to judge by; the figures are written all the same")
+    }
+}
+
+impl Error for TooNoisy {}
+
 /// Runs one part of the bench target of `firewall-tests`. Missed targets are reported; they are no error.
+///
+/// # Errors
+/// [`TooNoisy`], or when the measurement failed.
 pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let (part, pushes) = match &arguments.bench {
+    let file = |compared: &Compared| -> Result<Option<String>> {
+        let Some(path) = &compared.baseline else { return Ok(None) };
+        let path = path.canonicalize().with_context(|| format!("--baseline {}", path.display()))?;
+        Ok(Some(path.display().to_string()))
+    };
+    let (part, option) = match &arguments.bench {
         Bench::Propagation { pushes } => ("propagation", Some(pushes.to_string())),
-        Bench::Packet => ("packet", None),
-        Bench::Flood => ("flood", None),
+        Bench::Packet(compared) => ("packet", file(compared)?),
+        Bench::Flood(compared) => ("flood", file(compared)?),
         Bench::Baseline => ("baseline", None),
         Bench::Scale => ("scale", None),
         Bench::Burden => ("burden", None),
@@ -53,7 +86,10 @@ pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let (sh, figures) = (&workspace.shell, workspace.root.join("bench"));
     cmd!(sh, "cargo bench -p firewall-tests --bench speed --no-run").run()?;
     workspace.release_agent()?;
-    let measured = cmd!(sh, "cargo bench -p firewall-tests --bench speed -- {part} {figures} {pushes...}");
-    ensure!(contained(&mut measured.into())?.success(), "bench: the measurement failed");
-    Ok(())
+    let measured = cmd!(sh, "cargo bench -p firewall-tests --bench speed -- {part} {figures} {option...}");
+    match contained(&mut measured.into())?.code() {
+        Some(0) => Ok(()),
+        Some(code) if code == i32::from(NOISY) => Err(TooNoisy.into()),
+        _ => bail!("bench: the measurement failed"),
+    }
 }

@@ -12,7 +12,8 @@ use firewall_tests::lab::Host;
 use firewall_tests::packets::frame;
 use nix::net::if_::if_nametoindex;
 
-use crate::cost::{median, pin_to_a_core};
+use crate::before::Before;
+use crate::cost::{Estimate, median, pin_to_a_core};
 use crate::rules::{ADDRESS4, Bench, PORT, STRANGER4, networks};
 use crate::run::{Pinned, thread_time};
 use firewall_tests::bench::say;
@@ -20,11 +21,12 @@ use opponents::{OPPONENTS, Opponent};
 
 pub use opponents::ingress;
 
-const PACKETS: u32 = 200_000;
-const ROUNDS: usize = 9;
+const PACKETS: u32 = 60_000;
+const ROUNDS: usize = 21;
 const CIDRS: [usize; 2] = [30, 10_000];
 
 pub const EMPTY: &str = "empty XDP program that drops";
+pub const PARSED: &str = "XDP program that parses to the port and drops";
 pub const OURS: &str = "this firewall";
 
 /// The target of a flood, with its programs: for one source, and for a new one in every packet.
@@ -42,18 +44,29 @@ pub struct Cost {
     pub name: &'static str,
     pub cidrs: usize,
     pub new_sources: bool,
-    /// Nanoseconds of CPU time per packet, round by round.
-    pub rounds: Vec<f64>,
+    /// Nanoseconds of CPU time per packet: of this target, and of the firewall right before.
+    pub pairs: Vec<(f64, f64)>,
 }
 
 impl Cost {
+    /// Nanoseconds per packet.
+    pub fn cost(&self) -> f64 {
+        median(self.pairs.iter().map(|(cost, _)| *cost))
+    }
+
     /// Returns millions of packets per second.
     pub fn rate(&self) -> f64 {
-        1e3 / median(self.rounds.iter().copied())
+        1e3 / self.cost()
+    }
+
+    /// Drop rate of the firewall, as a multiple of this target's, pair by pair.
+    pub fn firewall_against_it(&self) -> Estimate {
+        Estimate::of(self.pairs.iter().map(|(cost, firewall)| cost / firewall))
     }
 }
 
-pub fn measure(directory: &Path) -> Result<()> {
+/// Measures, and compares with the figures of an earlier run, if any. Returns whether the run is quiet enough to judge by.
+pub fn measure(directory: &Path, before: Option<Before>) -> Result<bool> {
     let machine = Machine::detect()?;
     let core = pin_to_a_core();
     let mut costs = Vec::new();
@@ -63,29 +76,36 @@ pub fn measure(directory: &Path) -> Result<()> {
             costs.extend(flood(cidrs, new_sources)?);
         }
     }
-    report::write(directory, &report::Run { machine, core, costs })
+    report::write(directory, &report::Run { machine, core, costs, before })
 }
 
 fn flood(cidrs: usize, new_sources: bool) -> Result<Vec<Cost>> {
     let mut bench = Bench::new(1, fast_path::ALL);
     bench.publish(1, cidrs);
     let targets = flood_targets(&bench, cidrs)?;
-    let mut rounds = vec![Vec::new(); targets.len()];
+    let firewall = targets.iter().find(|target| target.name == OURS).context(OURS)?;
+    let others: Vec<&FloodTarget> = targets.iter().filter(|target| target.name != OURS).collect();
+    let mut pairs = vec![Vec::with_capacity(ROUNDS); others.len()];
     let drops = || -> Result<u64> { Ok(bench.kernel.reason(Reason::NoMatch)?.packets) };
     let before = drops()?;
     for round in 0..=ROUNDS {
-        for (target, rounds) in targets.iter().zip(&mut rounds) {
+        for (target, pairs) in others.iter().zip(&mut pairs) {
+            let firewall = firewall.drop_some(new_sources)?;
             let cost = target.drop_some(new_sources)?;
             // The first round is a warm-up.
             if round > 0 {
-                rounds.push(cost);
+                pairs.push((cost, firewall));
             }
         }
     }
     let sent = u64::from(PACKETS) * (ROUNDS as u64 + 1);
     let dropped = drops()? - before;
+    let sent_here = sent * others.len() as u64;
     // A new source may be an allowed one.
-    ensure!(dropped <= sent && dropped * 50 > sent * 49, "{OURS}: counted {dropped} of {sent}");
+    ensure!(
+        dropped <= sent_here && dropped * 50 > sent_here * 49,
+        "{OURS}: counted {dropped} of {sent_here}"
+    );
     for target in &targets {
         if let Some(opponent) = target.opponent {
             let counted = opponent.counted(&target.host)?;
@@ -96,14 +116,15 @@ fn flood(cidrs: usize, new_sources: bool) -> Result<Vec<Cost>> {
             );
         }
     }
-    let costs = targets.iter().zip(rounds);
-    Ok(costs.map(|(target, rounds)| Cost { name: target.name, cidrs, new_sources, rounds }).collect())
+    let costs = others.iter().zip(pairs);
+    Ok(costs.map(|(target, pairs)| Cost { name: target.name, cidrs, new_sources, pairs }).collect())
 }
 
 fn flood_targets(bench: &Bench, cidrs: usize) -> Result<Vec<FloodTarget>> {
     let allowed = networks(cidrs);
     let mut targets = vec![
         flood_target(bench, "empty", EMPTY, ["empty_drop", "new_source_drop"], None)?,
+        flood_target(bench, "parsed", PARSED, ["parse_only", "new_source_parse"], None)?,
         flood_target(bench, "ours", OURS, [firewall_common::names::FIREWALL, "new_source_firewall"], None)?,
     ];
     for opponent in &OPPONENTS {

@@ -10,7 +10,8 @@ use firewall_common::fast_path;
 use firewall_tests::bench::Machine;
 use firewall_tests::packets::{Segment, frame, protocol};
 
-use crate::cost::{Contender, median, pin_to_a_core, rounds};
+use crate::before::Before;
+use crate::cost::{Contender, Estimate, Pair, pairs, pin_to_a_core};
 use crate::rules::{
     ADDRESS4, ADDRESS6, BPFFS, Bench, FRIEND4, FRIEND6, NEIGHBOUR4, PORT, STRANGER4, STRANGER6,
 };
@@ -32,7 +33,7 @@ const PARTS: [(&str, u32); 5] = [
 /// Prefixes of a blocked range in each family.
 const BLOCKED: [usize; 2] = [0, 100_000];
 
-pub const EMPTY: &str = "empty program";
+pub const PARSED: &str = "headers read, nothing else";
 pub const ALLOWED: &str = "known source, allowed";
 pub const DENIED: &str = "known source, denied";
 pub const NEIGHBOUR_DENIED: &str = "known source, denied by the trie";
@@ -41,17 +42,16 @@ pub const NEVER_SEEN6: &str = "IPv6, never-seen source, denied";
 pub const ALLOWED6: &str = "IPv6, known source, allowed";
 pub const DENIED6: &str = "IPv6, known source, denied";
 pub const TAGGED: &str = "VLAN tag, known source, allowed";
+pub const HEADERS: &str = "IPv6, 8 extension headers, allowed";
+pub const FRAGMENT: &str = "later fragment, allowed";
 pub const UNPROTECTED: &str = "unprotected port";
-const CHANGING: &str = "changing the source";
-const CHANGING6: &str = "IPv6, changing the source";
 
 /// The cost of one program on one kind of packet.
 pub struct Cost {
     pub name: &'static str,
-    /// Nanoseconds per packet, round by round.
-    pub rounds: Vec<f64>,
-    /// Median ratio to the empty program in the same round.
-    pub ratio: f64,
+    pub pairs: Vec<Pair>,
+    /// To the empty program, pair by pair.
+    pub ratio: Estimate,
 }
 
 /// All costs under one rule set.
@@ -64,12 +64,13 @@ pub struct Table {
 }
 
 impl Table {
-    pub fn ratio(&self, name: &str) -> f64 {
+    pub fn ratio(&self, name: &str) -> Estimate {
         self.costs.iter().find(|cost| cost.name == name).unwrap().ratio
     }
 }
 
-pub fn measure(directory: &Path) -> Result<()> {
+/// Measures, and compares with the figures of an earlier run, if any. Returns whether the run is quiet enough to judge by.
+pub fn measure(directory: &Path, before: Option<Before>) -> Result<bool> {
     let machine = Machine::detect()?;
     let core = pin_to_a_core();
     let (mut by_size, mut by_part, mut by_blocks, mut verified) =
@@ -102,7 +103,7 @@ pub fn measure(directory: &Path) -> Result<()> {
         bench.publish(1, 30);
         by_blocks.push(table(&bench, PARTS[0].0, 30, 1));
     }
-    report::write(directory, &report::Run { machine, core, by_size, by_part, by_blocks, verified })
+    report::write(directory, &report::Run { machine, core, by_size, by_part, by_blocks, verified, before })
 }
 
 fn table(bench: &Bench, accelerations: &'static str, cidrs: usize, endpoints: u16) -> Table {
@@ -124,40 +125,26 @@ fn table(bench: &Bench, accelerations: &'static str, cidrs: usize, endpoints: u1
         ["empty_drop", "parse_only", "new_source_drop", "new_source_firewall"]
             .map(|name| bench.program(name));
     let firewall = bench.firewall();
-    let on = |name, program, frame| Contender { name, program, frame };
+    let on = |name, program, frame| Contender { name, program, frame, beside: None };
+    let renewed = |name, frame| Contender { name, program: &new, frame, beside: Some(&changing) };
     let contenders = [
-        on(EMPTY, &empty, &friend),
-        on("headers read, nothing else", &parse, &friend),
+        on(PARSED, &parse, &friend),
         on(ALLOWED, &firewall, &friend),
         on(DENIED, &firewall, &stranger),
         on(NEIGHBOUR_DENIED, &firewall, &neighbour),
         on(UNPROTECTED, &firewall, &elsewhere),
         on(ALLOWED6, &firewall, &friend6),
         on(DENIED6, &firewall, &stranger6),
-        on("IPv6, 8 extension headers, allowed", &firewall, &walked),
+        on(HEADERS, &firewall, &walked),
         on(TAGGED, &firewall, &tagged),
-        on("later fragment, allowed", &firewall, &fragment),
-        on(CHANGING, &changing, &stranger),
-        on(NEVER_SEEN, &new, &stranger),
-        on(CHANGING6, &changing, &stranger6),
-        on(NEVER_SEEN6, &new, &stranger6),
+        on(FRAGMENT, &firewall, &fragment),
+        renewed(NEVER_SEEN, &stranger),
+        renewed(NEVER_SEEN6, &stranger6),
     ];
-    let costs = rounds(&contenders);
-    let of = |name: &str| &costs[contenders.iter().position(|one| one.name == name).unwrap()];
-    let empty = of(EMPTY);
-    let cost = |contender: &Contender<'_>| {
-        let mut rounds = of(contender.name).clone();
-        // Subtracts the cost of changing the source beyond the empty program, which is not the firewall's.
-        for (new, change) in [(NEVER_SEEN, CHANGING), (NEVER_SEEN6, CHANGING6)] {
-            if contender.name == new {
-                rounds.iter_mut().zip(of(change).iter().zip(empty)).for_each(|(cost, (change, empty))| {
-                    *cost -= change - empty;
-                });
-            }
-        }
-        let ratio = median(rounds.iter().zip(empty).map(|(cost, empty)| cost / empty));
-        Cost { name: contender.name, rounds, ratio }
-    };
-    let shown = contenders.iter().filter(|one| ![CHANGING, CHANGING6].contains(&one.name));
-    Table { accelerations, cidrs, endpoints, blocked, costs: shown.map(cost).collect() }
+    let costs = pairs(&empty, &contenders).into_iter().zip(&contenders).map(|(pairs, contender)| {
+        let ratio = Estimate::of(pairs.iter().map(|pair| pair.cost / pair.empty));
+        Cost { name: contender.name, pairs, ratio }
+    });
+    let costs = costs.collect();
+    Table { accelerations, cidrs, endpoints, blocked, costs }
 }

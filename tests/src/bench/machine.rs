@@ -45,6 +45,7 @@ impl Machine {
 
     pub fn json(&self) -> Value {
         json!({
+            "date": jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
             "processor": self.processor,
             "cores": self.cores,
             "memory_gib": self.memory_gib,

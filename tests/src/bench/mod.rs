@@ -9,5 +9,5 @@ mod output;
 mod process;
 
 pub use machine::Machine;
-pub use output::{say, verdict, write_report};
+pub use output::{NOISY, say, verdict, write_report};
 pub use process::{cpu_time, resident};

@@ -7,6 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+/// Exit code of a benchmark whose figures are too noisy to judge by; they are written all the same.
+pub const NOISY: u8 = 3;
+
 /// Prints the report and writes it beside the raw figures.
 pub fn write_report(directory: &Path, part: &str, report: &str, figures: &Value) -> Result<()> {
     // A closed terminal must not lose the figures.
