@@ -28,9 +28,11 @@ enum Bench {
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
         pushes: u32,
     },
-    /// Measure the cost of one packet, from 1 to 100,000 CIDRs and 1 to 256 endpoints, and the gain of each acceleration
+    /// Measure the cost of one packet, from 1 to 100,000 CIDRs and 1 to 256 endpoints, and the gain of each acceleration; exit code 3: too noisy to judge by
     Packet(Compared),
-    /// Compare a flood of denied packets with nftables, iptables and an empty XDP program
+    /// Sample the functions that a packet spends its time in
+    Profile,
+    /// Compare a flood of denied packets with nftables, iptables and an empty XDP program; exit code 3: too noisy to judge by
     Flood(Compared),
     /// Run pgbench with the firewall and without, also during a flood
     Baseline,
@@ -40,7 +42,7 @@ enum Bench {
     Burden,
 }
 
-/// Exit code of a run that is too noisy to judge by: 3.
+/// The figures to compare a measurement with.
 #[derive(Debug, Args)]
 struct Compared {
     /// Raw figures (`*.json`) of an earlier run, to show beside the new ones
@@ -48,9 +50,13 @@ struct Compared {
     baseline: Option<PathBuf>,
 }
 
-/// Packages of the programs to compare with.
-const OPPONENTS: &[Package<'_>] =
-    &[("ipset", &["ipset"]), ("iptables", &["iptables-legacy"]), ("postgresql", &["pgbench"])];
+/// Packages of the programs to compare with, and to profile.
+const TOOLS: &[Package<'_>] = &[
+    ("ipset", &["ipset"]),
+    ("iptables", &["iptables-legacy"]),
+    ("linux-perf", &["perf"]),
+    ("postgresql", &["pgbench"]),
+];
 
 /// The figures of a benchmark are too noisy to judge by.
 #[derive(Debug)]
@@ -78,11 +84,12 @@ pub fn bench(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         Bench::Propagation { pushes } => ("propagation", Some(pushes.to_string())),
         Bench::Packet(compared) => ("packet", file(compared)?),
         Bench::Flood(compared) => ("flood", file(compared)?),
+        Bench::Profile => ("profile", None),
         Bench::Baseline => ("baseline", None),
         Bench::Scale => ("scale", None),
         Bench::Burden => ("burden", None),
     };
-    prepare(workspace, "bench", OPPONENTS)?;
+    prepare(workspace, "bench", TOOLS)?;
     let (sh, figures) = (&workspace.shell, workspace.root.join("bench"));
     cmd!(sh, "cargo bench -p firewall-tests --bench speed --no-run").run()?;
     workspace.release_agent()?;

@@ -30,8 +30,10 @@ impl Before {
 
     /// Where the figures come from, for a heading.
     pub fn source(&self) -> String {
-        let machine = &self.figures["machine"];
-        let when = machine["date"].as_str().unwrap_or("an unknown day");
-        format!("{} of {when}", self.path.display())
+        let name = self.path.file_name().unwrap_or_default().display();
+        match self.figures["machine"]["date"].as_str() {
+            Some(day) => format!("`{name}` of {day}"),
+            None => format!("`{name}`"),
+        }
     }
 }

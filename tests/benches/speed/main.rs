@@ -15,6 +15,7 @@ mod cost;
 mod flood;
 mod packet;
 mod plot;
+mod profile;
 mod rights;
 mod rules;
 mod run;
@@ -47,6 +48,7 @@ fn main() -> Result<ExitCode> {
             return Ok(if is_quiet { ExitCode::SUCCESS } else { ExitCode::from(NOISY) });
         }
         ("propagation", [pushes]) => measure_propagation(directory, pushes),
+        ("profile", []) => profile::measure(directory),
         ("burden", []) => burden::measure(directory),
         ("baseline", []) => baseline::measure(directory),
         ("scale", []) => scale::measure(directory),

@@ -15,6 +15,7 @@ use crate::cost::{Contender, Estimate, Pair, pairs, pin_to_a_core};
 use crate::rules::{
     ADDRESS4, ADDRESS6, BPFFS, Bench, FRIEND4, FRIEND6, NEIGHBOUR4, PORT, STRANGER4, STRANGER6,
 };
+use crate::run::Pinned;
 use firewall_tests::bench::say;
 
 /// Prefixes in each family of one database.
@@ -109,6 +110,18 @@ pub fn measure(directory: &Path, before: Option<Before>) -> Result<bool> {
 fn table(bench: &Bench, accelerations: &'static str, cidrs: usize, endpoints: u16) -> Table {
     let blocked = bench.blocked;
     say(&format!("{accelerations}, {cidrs} CIDRs, {endpoints} endpoints, {blocked} blocked prefixes"));
+    let costs = with_contenders(bench, |empty, contenders| {
+        let costs = pairs(empty, contenders).into_iter().zip(contenders).map(|(pairs, contender)| {
+            let ratio = Estimate::of(pairs.iter().map(|pair| pair.cost / pair.empty));
+            Cost { name: contender.name, pairs, ratio }
+        });
+        costs.collect()
+    });
+    Table { accelerations, cidrs, endpoints, blocked, costs }
+}
+
+/// Calls `measure` with the empty program and one contender for each kind of packet.
+pub fn with_contenders<T>(bench: &Bench, measure: impl FnOnce(&Pinned, &[Contender<'_>]) -> T) -> T {
     let v4 = |source, port| frame().ipv4(source, ADDRESS4).tcp(40_000, port).build();
     let v6 = |source, port| frame().ipv6(source, ADDRESS6).tcp(40_000, port).build();
     let middle = Segment::raw(protocol::TCP, &[0; 32]);
@@ -141,10 +154,5 @@ fn table(bench: &Bench, accelerations: &'static str, cidrs: usize, endpoints: u1
         renewed(NEVER_SEEN, &stranger),
         renewed(NEVER_SEEN6, &stranger6),
     ];
-    let costs = pairs(&empty, &contenders).into_iter().zip(&contenders).map(|(pairs, contender)| {
-        let ratio = Estimate::of(pairs.iter().map(|pair| pair.cost / pair.empty));
-        Cost { name: contender.name, pairs, ratio }
-    });
-    let costs = costs.collect();
-    Table { accelerations, cidrs, endpoints, blocked, costs }
+    measure(&empty, &contenders)
 }
