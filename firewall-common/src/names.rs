@@ -10,7 +10,7 @@ use crate::{
 
 /// Directory of this map layout below the agent's bpffs directory. Links live outside it, unversioned, so that older
 /// and newer agents find them.
-pub const LAYOUT: &str = "v1";
+pub const LAYOUT: &str = "v2";
 
 /// Directory of the published source tries in a layout's directory; shows an agent of another layout whether databases
 /// are in force there.

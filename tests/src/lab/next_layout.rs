@@ -34,7 +34,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "[lints]\n",
         "[[bin]]\nname = \"firewall-agent-next\"\npath = \"src/main.rs\"\n\n[lints]\n",
     ),
-    ("firewall-common/src/names.rs", "pub const LAYOUT: &str = \"v1\";", "pub const LAYOUT: &str = \"v2\";"),
+    ("firewall-common/src/names.rs", "pub const LAYOUT: &str = \"v2\";", "pub const LAYOUT: &str = \"v3\";"),
     (
         "firewall-common/src/layout.rs",
         "    pub guarded: u64,\n",
@@ -44,13 +44,13 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ("firewall-agent/src/bpf/endpoints.rs", "guarded: *guarded }", "guarded: *guarded, spare: 0 }"),
 ];
 
-/// Returns the path of the agent of layout `v2`, built in the profile of the running test.
+/// Returns the path of the agent of layout `v3`, built in the profile of the running test.
 pub fn next_layout_binary() -> Result<PathBuf> {
     static BUILT: LazyLock<Result<PathBuf>> = LazyLock::new(|| next_layout_of(&profile_dir()?));
     BUILT.as_ref().cloned().map_err(|error| anyhow!("{error:#}"))
 }
 
-/// Builds the agent of layout `v2` in the profile of this directory and returns its path.
+/// Builds the agent of layout `v3` in the profile of this directory and returns its path.
 pub fn next_layout_of(profile: &Path) -> Result<PathBuf> {
     let copy = profile.parent().context("the test is in no target directory")?.join("next-layout");
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests: no parent directory")?;
