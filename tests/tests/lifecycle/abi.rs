@@ -1,4 +1,5 @@
-//! The ABI that a release fixes for every later one; earlier layouts are recorded beside it: map shapes of layout `v2`, and the links' attach type.
+//! The ABI that a release fixes for every later one: map shapes of layout `v2`, and the links' attach type. The shapes of
+//! earlier layouts are in the same folder.
 
 use std::collections::BTreeSet;
 use std::fs;
