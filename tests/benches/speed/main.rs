@@ -39,11 +39,11 @@ fn main() -> Result<ExitCode> {
     let directory = Path::new(directory);
     match (part.as_str(), options) {
         ("packet" | "flood", [] | [_]) => {
-            let before = options.first().map(|path| Before::read(Path::new(path))).transpose()?;
+            let before = |list| options.first().map(|path| Before::read(Path::new(path), list)).transpose();
             let is_quiet = if part == "packet" {
-                packet::measure(directory, before)?
+                packet::measure(directory, before("by_size")?)?
             } else {
-                flood::measure(directory, before)?
+                flood::measure(directory, before("costs")?)?
             };
             return Ok(if is_quiet { ExitCode::SUCCESS } else { ExitCode::from(NOISY) });
         }

@@ -153,7 +153,7 @@ fn compare(text: &mut String, run: &Run, before: &Before) {
                 && other["cidrs"] == cost.cidrs
                 && other["new_sources"] == cost.new_sources
         };
-        let other = before.list("costs").iter().find(is_same);
+        let other = before.list().iter().find(is_same);
         let Some(ratio) = other.and_then(|other| other["firewall_against_it"]["median"].as_f64()) else {
             continue;
         };

@@ -153,7 +153,7 @@ fn compare(text: &mut String, run: &Run, before: &Before) {
     );
     for table in &run.by_size {
         let is_same = |other: &&Value| other["cidrs"] == table.cidrs && other["endpoints"] == table.endpoints;
-        let Some(other) = before.list("by_size").iter().find(is_same) else { continue };
+        let Some(other) = before.list().iter().find(is_same) else { continue };
         for cost in &table.costs {
             let is_same = |other: &&Value| other["packet"] == cost.name;
             let Some(other) = other["costs"].as_array().and_then(|all| all.iter().find(is_same)) else {
