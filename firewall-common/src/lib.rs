@@ -11,6 +11,7 @@
 #![no_std]
 
 mod accelerations;
+mod cpu_state;
 mod denial;
 mod layout;
 pub mod names;
@@ -22,6 +23,7 @@ pub use accelerations::{
     CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, FILTER_BITS, FILTER_LENGTH,
     FILTER_WORDS, SourceFilter, fast_path, filter_bit_v4, filter_bit_v6,
 };
+pub use cpu_state::{CpuState, SessionTally, Tick};
 pub use denial::{
     CLASS_NONE, CLASS_SYN, CLASS_TCP, CLASS_UDP, DENIALS_SIZE, Denial, DenialTotals, Denials, Handover,
     Sampler, SamplingRate,

@@ -4,13 +4,13 @@
 use core::mem::size_of;
 
 use crate::{
-    CachedEndpoint, CachedVerdict, DatabaseRecord, Denial, Denials, Hits, PortWord, RuleRecord, Sampler,
-    SocketDenial, SocketMark, SocketTraffic, SourceFilter, Tally,
+    CachedEndpoint, CachedVerdict, CpuState, DatabaseRecord, Denial, Denials, Hits, PortWord, RuleRecord,
+    Sampler, SocketDenial, SocketMark, SocketTraffic, SourceFilter, Tally,
 };
 
 /// Directory of this map layout below the agent's bpffs directory. Links live outside it, unversioned, so that older
 /// and newer agents find them.
-pub const LAYOUT: &str = "v2";
+pub const LAYOUT: &str = "v3";
 
 /// Directory of the published source tries in a layout's directory; shows an agent of another layout whether databases
 /// are in force there.
@@ -150,8 +150,6 @@ shared_maps! {
     BLOCKED_V4: u32 => u32 { decides: true }
     /// Array of maps: the IPv6 block lists, tries of five words to a rule counter.
     BLOCKED_V6: u32 => u32 { decides: true }
-    /// Packets and bytes by reason, per CPU.
-    REASONS: u32 => Tally { migrated: true }
     /// Packets, bytes and last hit by rule counter, per CPU.
     RULE_HITS: u32 => Hits { migrated: true, entries: Entries::Counters }
     /// Metadata of the rule counters. Userspace only.
@@ -160,9 +158,10 @@ shared_maps! {
     DATABASES: u32 => DatabaseRecord { migrated: true, entries: Entries::Databases }
     /// Refused sources; the kernel evicts the least recently seen.
     DENIALS: Denial => Denials {}
-    /// The samplers of refused packets, one per CPU. Decides through the action that a recorder returns.
-    SAMPLER: u32 => Sampler { decides: true, used_by: UsedBy::Firewall, group: Some(Group::Recording) }
-    /// Array of programs: [`RECORDER`] and [`PACKET_LOGGER`]. Decides as [`SAMPLER`] does.
+    /// The state of each CPU: packets and bytes by reason, and the sampler of refused packets. Decides through the action
+    /// that a recorder returns.
+    CPU_STATE: u32 => CpuState { decides: true, migrated: true, group: Some(Group::Recording) }
+    /// Array of programs: [`RECORDER`] and [`PACKET_LOGGER`]. Decides as [`CPU_STATE`] does.
     RECORDERS: u32 => u32 { decides: true, used_by: UsedBy::Firewall, group: Some(Group::Recording) }
     /// The generation, changed by the agent after every publish; see [`crate::CachedVerdict`].
     GENERATION: u32 => u64 { decides: true, group: Some(Group::Caches) }

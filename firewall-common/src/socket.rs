@@ -44,6 +44,9 @@ pub struct SocketMark {
     pub answer: u32,
     /// [`UNMARKED`], [`ACCEPTED`], [`OUTGOING`] or [`PRESUMED_OUTGOING`].
     pub role: u32,
+    /// The generation in which a packet of the session was allowed. All its packets have the same addresses and ports, so
+    /// that the verdict about one is that about each as long as this is the current generation.
+    pub admitted: u64,
 }
 
 impl SocketMark {
@@ -56,7 +59,7 @@ impl SocketMark {
 }
 
 /// Entries of the table of packets judged at a socket; the least recently used entry is evicted.
-pub const SOCKET_TRAFFIC_SIZE: u32 = 4096;
+pub const SOCKET_TRAFFIC_SIZE: u32 = 1024;
 
 /// Packets that the socket filter judged: their interface, and their verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
@@ -81,11 +84,12 @@ pub struct SocketDenial {
 }
 
 const _: () = {
-    assert!(size_of::<SocketMark>() == 24);
+    assert!(size_of::<SocketMark>() == 32);
     assert!(offset_of!(SocketMark, generation) == 0);
     assert!(offset_of!(SocketMark, check) == 8);
     assert!(offset_of!(SocketMark, answer) == 16);
     assert!(offset_of!(SocketMark, role) == 20);
+    assert!(offset_of!(SocketMark, admitted) == 24);
     assert!(size_of::<SocketTraffic>() == 8);
     assert!(offset_of!(SocketTraffic, interface) == 0);
     assert!(offset_of!(SocketTraffic, answer) == 4);

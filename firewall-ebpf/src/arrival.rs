@@ -74,9 +74,9 @@ macro_rules! field {
 }
 
 impl Arrival {
-    /// The packet's socket; `None` when it is neither TCP nor UDP. Parses the packet into `flow`.
+    /// The packet's socket; `None` when it is neither TCP nor UDP.
     #[inline(always)]
-    pub fn read(ctx: &SkBuffContext, flow: &mut Flow) -> Option<(Self, Shape)> {
+    pub fn new(ctx: &SkBuffContext) -> Option<Self> {
         let ctx = ctx.skb.skb;
         let sock = field!(ctx, __bindgen_anon_2.sk);
         if sock.is_null() {
@@ -101,22 +101,29 @@ impl Arrival {
         };
         let port = (field!(sock, src_port) as u16).to_be();
         let (interface, length) = (field!(ctx, ifindex), field!(ctx, len) as usize);
-        let mut arrival = Self { ctx, sock, state, port, interface, length, transport: 0, source_port: 0 };
-        let shape = arrival.parse(flow);
+        Some(Self { ctx, sock, state, port, interface, length, transport: 0, source_port: 0 })
+    }
+
+    /// Parses the packet.
+    #[inline(always)]
+    pub fn parse(&mut self, flow: &mut Flow) -> Shape {
+        let shape = self.parse_headers(flow);
+        // One of the two, see `new`.
+        let protocol = field!(self.sock, protocol) as u8;
         if flow.protocol != protocol {
             // An unreadable chain has no protocol. A header of another one was taken off (foo-over-udp) and left its name
             // in the IP header: where its ports are is unknown, the socket has the one that matters.
             if shape == Shape::Port {
-                flow.port = port;
-                (arrival.transport, arrival.source_port) = (0, 0);
+                flow.port = self.port;
+                (self.transport, self.source_port) = (0, 0);
             }
             flow.protocol = protocol;
         }
-        Some((arrival, shape))
+        shape
     }
 
     #[inline(always)]
-    fn parse(&mut self, flow: &mut Flow) -> Shape {
+    fn parse_headers(&mut self, flow: &mut Flow) -> Shape {
         let Some(start) = self.load::<[u32; 5]>(0) else { return Shape::Malformed };
         let [first, _, third, source, destination] = start.map(u32::to_ne_bytes);
         if first[0] >> 4 == 4 {
@@ -206,6 +213,16 @@ impl Arrival {
         if self.transport < IPV4_HEADER { 0 } else { self.load(self.transport + FLAGS).unwrap_or_default() }
     }
 
+    /// The storage of the socket.
+    #[inline(always)]
+    fn storage(&self, flags: u32) -> *mut SocketMark {
+        // SAFETY: a socket that the kernel has checked; it creates the mark with zeros.
+        let mark = unsafe {
+            bpf_sk_storage_get(SOCKETS.as_ptr(), self.sock.cast(), core::ptr::null_mut(), u64::from(flags))
+        };
+        mark.cast()
+    }
+
     /// Reads a value at any offset from the IP header on, through the kernel's copy.
     #[inline(always)]
     fn load<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
@@ -283,18 +300,20 @@ impl Socket<'static> for Arrival {
 
     #[inline(always)]
     fn mark(&self) -> Option<&'static mut SocketMark> {
-        // SAFETY: a socket that the kernel has checked; it creates the mark with zeros.
-        let mark = unsafe {
-            bpf_sk_storage_get(
-                SOCKETS.as_ptr(),
-                self.sock.cast(),
-                core::ptr::null_mut(),
-                u64::from(BPF_SK_STORAGE_GET_F_CREATE),
-            )
-        };
         // SAFETY: null, or a mark that lives as long as this program run. Other CPUs may read and write it: each field is
         // a plain integer, and a cached answer has a check.
-        unsafe { mark.cast::<SocketMark>().as_mut() }
+        unsafe { self.storage(BPF_SK_STORAGE_GET_F_CREATE).as_mut() }
+    }
+
+    #[inline(always)]
+    fn stored_mark(&self) -> Option<&'static SocketMark> {
+        // SAFETY: as above.
+        unsafe { self.storage(0).as_ref() }
+    }
+
+    #[inline(always)]
+    fn may_be_local(&self) -> bool {
+        self.interface == LOOPBACK && !socket_filter_is(socket_filter::LOOPBACK)
     }
 
     /// MPLS and other routes to `lo` make the packets of strangers arrive there. Without an address of its own a socket of
@@ -302,8 +321,7 @@ impl Socket<'static> for Arrival {
     /// access, and the socket that it comes from may be gone.
     #[inline(always)]
     fn is_local(&self, flow: &Flow) -> bool {
-        self.interface == LOOPBACK
-            && !socket_filter_is(socket_filter::LOOPBACK)
+        self.may_be_local()
             && (flow.source == flow.destination
                 || is_loopback(flow.source, flow.family)
                 || self.is_reset(flow)

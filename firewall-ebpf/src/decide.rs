@@ -14,51 +14,84 @@ use crate::{
     portless::PortlessRule,
 };
 
-/// Verdict about a packet.
-#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
-pub struct Decision {
-    pub reason: Reason,
-    /// The rule counter that decided, or [`NO_RULE`].
-    pub rule: u32,
-}
+/// Verdict about a packet, encoded as a [`Reason::answer`]: from the verdict cache to the counters it stays one number.
+#[cfg_attr(test, derive(PartialEq, Eq))]
+#[derive(Clone, Copy)]
+pub struct Decision(u32);
+
+/// Bits of the reasons with which a packet passes, by their numbers.
+const PASSING: u32 = {
+    assert!(Reason::ALL.len() <= u32::BITS as usize);
+    let (mut bits, mut at) = (0, 0);
+    while at < Reason::ALL.len() {
+        bits |= (Reason::ALL[at].passes() as u32) << at;
+        at += 1;
+    }
+    bits
+};
 
 impl Decision {
+    /// A verdict with the rule counter that decided, or [`NO_RULE`].
     #[inline(always)]
-    pub fn without_rule(reason: Reason) -> Self {
-        Self { reason, rule: NO_RULE }
+    pub const fn new(reason: Reason, rule: u32) -> Self {
+        Self(reason.answer(rule))
     }
 
-    /// The decision in a [`Reason::answer`] about a packet with a shape to be looked up. A match, since the compiler may
-    /// not trust a number from memory; a damaged one is a refusal.
     #[inline(always)]
-    pub fn from_answer(answer: u32) -> Self {
-        let reason = match answer >> 24 {
-            ALLOWED => Reason::Allowed,
-            NO_MATCH => Reason::NoMatch,
-            WOULD_DENY => Reason::WouldDeny,
-            BLOCKED => Reason::Blocked,
-            FRAGMENT => Reason::Fragment,
-            NO_PORT => Reason::NoPort,
-            NOT_PROTECTED => Reason::NotProtected,
-            _ => Reason::Closed,
-        };
-        Self { reason, rule: answer & 0x00ff_ffff }
+    pub const fn without_rule(reason: Reason) -> Self {
+        Self::new(reason, NO_RULE)
     }
 
-    /// Encodes the decision as a [`Reason::answer`].
+    /// The decision in a [`Reason::answer`].
     #[inline(always)]
-    pub fn answer(&self) -> u32 {
-        self.reason.answer(self.rule)
+    pub const fn from_answer(answer: u32) -> Self {
+        Self(answer)
+    }
+
+    /// The decision as a [`Reason::answer`].
+    #[inline(always)]
+    pub const fn answer(self) -> u32 {
+        self.0
+    }
+
+    /// The rule counter that decided, or [`NO_RULE`].
+    #[inline(always)]
+    pub const fn rule(self) -> u32 {
+        self.0 & 0x00ff_ffff
+    }
+
+    /// The number of the reason; of none in a damaged answer.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0 >> 24
+    }
+
+    /// Returns whether this is the reason.
+    #[inline(always)]
+    pub const fn is(self, reason: Reason) -> bool {
+        self.number() == reason as u32
+    }
+
+    /// Returns whether the packet passes. A damaged answer is a refusal.
+    #[inline(always)]
+    pub const fn passes(self) -> bool {
+        self.number() < u32::BITS && PASSING >> self.number() & 1 != 0
     }
 }
 
-const ALLOWED: u32 = Reason::Allowed as u32;
-const NO_MATCH: u32 = Reason::NoMatch as u32;
-const WOULD_DENY: u32 = Reason::WouldDeny as u32;
-const BLOCKED: u32 = Reason::Blocked as u32;
-const FRAGMENT: u32 = Reason::Fragment as u32;
-const NO_PORT: u32 = Reason::NoPort as u32;
-const NOT_PROTECTED: u32 = Reason::NotProtected as u32;
+#[cfg(test)]
+impl Decision {
+    pub fn reason(self) -> Reason {
+        Reason::from_answer(self.0).unwrap().0
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} by rule {}", Reason::from_answer(self.0), self.rule())
+    }
+}
 
 const TCP: u8 = 6;
 
@@ -104,8 +137,8 @@ fn later_fragment<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     let decision = maps.portless(flow, PortlessRule::Any);
     // A refusal takes no valid entry: a flood of ever new sources must not evict the clients.
     if let Some(entry) = verdict
-        && decision.rule != NO_RULE
-        && (decision.reason.passes() || cache::staleness(entry, generation) != 0)
+        && decision.rule() != NO_RULE
+        && (decision.passes() || cache::staleness(entry, generation) != 0)
     {
         cache::store(entry, flow, generation, &decision);
     }
@@ -222,16 +255,14 @@ fn by_source<'a>(flow: &Flow, maps: impl Maps<'a>, endpoint: &Endpoint) -> (Deci
     let block = maps.block(flow, endpoint.slot);
     let blocks = block.is_searched();
     if block.is_found() != 0 {
-        return (Decision { reason: Reason::Blocked, rule: block.rule() }, Searched { blocks, sources: 0 });
+        return (Decision::new(Reason::Blocked, block.rule()), Searched { blocks, sources: 0 });
     }
     let searched = maps.may_allow(flow, endpoint.slot);
     let rule = if searched { maps.source_rule(flow, endpoint.slot) } else { None };
     let decision = match rule {
-        Some(rule) => Decision { reason: Reason::Allowed, rule },
-        None if endpoint.mode == MONITOR => {
-            Decision { reason: Reason::WouldDeny, rule: endpoint.default_counter }
-        }
-        None => Decision { reason: Reason::NoMatch, rule: endpoint.default_counter },
+        Some(rule) => Decision::new(Reason::Allowed, rule),
+        None if endpoint.mode == MONITOR => Decision::new(Reason::WouldDeny, endpoint.default_counter),
+        None => Decision::new(Reason::NoMatch, endpoint.default_counter),
     };
     (decision, Searched { blocks, sources: u64::from(searched) })
 }

@@ -146,9 +146,7 @@ impl Frame {
         }
         flow.source[0] = source;
         flow.destination[0] = destination;
-        flow.port = port;
-        flow.protocol = protocol;
-        flow.family = IPV4;
+        flow.set_transport(port, protocol, IPV4);
         true
     }
 
@@ -179,9 +177,7 @@ impl Frame {
         }
         flow.source = source;
         flow.destination = destination;
-        flow.port = port;
-        flow.protocol = protocol;
-        flow.family = IPV6;
+        flow.set_transport(port, protocol, IPV6);
         true
     }
 

@@ -1,20 +1,26 @@
-//! Hand-over of a refused packet to the program that records it, through this CPU's sampler.
+//! Hand-over of a refused packet to the program that records it, through this CPU's state.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use firewall_common::Sampler;
+use firewall_common::{Sampler, Tick};
 
-use crate::{clock::coarse_time, decide::Decision, maps::SAMPLER, sampler};
+use crate::{clock::coarse_time, decide::Decision, sampler};
 
 /// Samples a refused packet. Does not return when the packet is recorded: the recorder then ends the run with `action`.
 /// `now` is the return value of [`count`](crate::count::count).
 #[cfg(not(feature = "packet-log"))]
 #[inline(always)]
-pub fn sample(decision: &Decision, action: u32, now: u64, ctx: &aya_ebpf::programs::XdpContext) {
-    if !sampler::is_refused(decision.reason) {
+pub fn sample(
+    state: &mut firewall_common::CpuState,
+    decision: Decision,
+    action: u32,
+    now: u64,
+    ctx: &aya_ebpf::programs::XdpContext,
+) {
+    if !sampler::is_refused(decision.number()) {
         return;
     }
-    let Some(sampler) = sampler_of_this_cpu() else { return };
-    let weight = weigh(sampler, time(now));
+    let firewall_common::CpuState { tick, sampler, .. } = state;
+    let weight = weigh(sampler, time(now, tick));
     if weight == 0 {
         return;
     }
@@ -22,12 +28,6 @@ pub fn sample(decision: &Decision, action: u32, now: u64, ctx: &aya_ebpf::progra
     // SAFETY: the target program takes the same context. A successful tail call does not return.
     unsafe { crate::maps::RECORDERS.tail_call(ctx, crate::maps::RECORDER) };
     sampler.totals.unrecorded += weight;
-}
-
-#[inline(always)]
-pub fn sampler_of_this_cpu() -> Option<&'static mut Sampler> {
-    // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
-    SAMPLER.get_ptr_mut(0).map(|sampler| unsafe { &mut *sampler })
 }
 
 /// Counts a refused packet and returns the weight of its record; 0 when it is not recorded.
@@ -39,7 +39,7 @@ pub fn weigh(sampler: &mut Sampler, now: u64) -> u64 {
 
 /// Stores the input of the tail call's target.
 #[inline(always)]
-pub fn hand_over(sampler: &mut Sampler, decision: &Decision, action: u32, weight: u64) {
+pub fn hand_over(sampler: &mut Sampler, decision: Decision, action: u32, weight: u64) {
     sampler.handover.answer = decision.answer();
     sampler.handover.action = action;
     sampler.handover.weight = weight;
@@ -47,6 +47,6 @@ pub fn hand_over(sampler: &mut Sampler, decision: &Decision, action: u32, weight
 
 /// Returns `now`, or reads the kernel's clock when it is 0.
 #[inline(always)]
-pub fn time(now: u64) -> u64 {
-    if now == 0 { coarse_time() } else { now }
+pub fn time(now: u64, tick: &mut Tick) -> u64 {
+    if now == 0 { coarse_time(tick) } else { now }
 }

@@ -84,7 +84,8 @@ use crate::{
     count::count,
     decide::decide,
     frame::Frame,
-    socket::{decide_at_any_socket, decide_at_socket},
+    maps::state_of_this_cpu,
+    socket::{decide_at_any_socket, decide_at_socket, is_admitted},
     socket_verdict::KernelVerdicts,
     tables::{CACHES, KernelCaches, KernelMaps},
     tcp_flags::can_open,
@@ -105,19 +106,12 @@ fn filter(ctx: &XdpContext) -> u32 {
     let (mut frame, mut flow, mut caches) = (Frame::new(ctx), Aligned::<Flow>::default(), CACHES);
     let shape = frame.parse(&mut flow);
     let decision = decide(shape, &flow, KernelMaps, Some(&mut caches), || can_open(ctx));
-    let now = count(&decision, frame.length());
-    let action = match decision.reason {
-        Reason::NotIp | Reason::NotProtected | Reason::Allowed | Reason::WouldDeny => XDP_PASS,
-        Reason::VlanDepth
-        | Reason::Malformed
-        | Reason::NoMatch
-        | Reason::Closed
-        | Reason::NoPort
-        | Reason::Fragment
-        | Reason::Blocked => XDP_DROP,
-    };
-    if !is_on(fast_path::UNRECORDED) {
-        sample(&decision, action, now, ctx);
+    let action = if decision.passes() { XDP_PASS } else { XDP_DROP };
+    if let Some(state) = state_of_this_cpu() {
+        let now = count(state, decision, frame.length());
+        if !is_on(fast_path::UNRECORDED) {
+            sample(state, decision, action, now, ctx);
+        }
     }
     action
 }
@@ -140,28 +134,19 @@ pub fn probe(ctx: XdpContext) -> u32 {
 pub fn socket_filter(ctx: SkBuffContext) -> i32 {
     const PASS: i32 = 1;
     const DROP: i32 = 0;
+    let Some(mut arrival) = Arrival::new(&ctx) else { return PASS };
+    if is_admitted(&arrival, KernelMaps) {
+        socket_count::count_admitted(&arrival);
+        return PASS;
+    }
     let mut flow = Aligned::<Flow>::default();
-    let Some((arrival, shape)) = Arrival::read(&ctx, &mut flow) else { return PASS };
+    let shape = arrival.parse(&mut flow);
     let decision = decide_at_socket(shape, &mut flow, &arrival, KernelMaps, &KernelVerdicts);
-    let action = match decision.reason {
-        Reason::NotIp | Reason::NotProtected => return PASS,
-        Reason::Allowed | Reason::WouldDeny => PASS,
-        Reason::VlanDepth
-        | Reason::Malformed
-        | Reason::NoMatch
-        | Reason::Closed
-        | Reason::NoPort
-        | Reason::Fragment
-        | Reason::Blocked => {
-            if socket_filter_is(socket_filter_bits::ENFORCE) {
-                DROP
-            } else {
-                PASS
-            }
-        }
-    };
-    socket_count::count(&decision, &flow, &arrival);
-    action
+    if decision.is(Reason::NotProtected) {
+        return PASS;
+    }
+    socket_count::count(decision, &flow, &arrival);
+    if decision.passes() || !socket_filter_is(socket_filter_bits::ENFORCE) { PASS } else { DROP }
 }
 
 /// The probe program of the socket filter: answers with [`Reason::answer`] for a packet to a listener, and has no side

@@ -1,21 +1,24 @@
 //! The maps, as described in firewall-common. Sizes of 1 are placeholders: the agent sets them when it loads the
 //! program, or creates the inner maps itself.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG},
     btf_maps::{
         Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray, ProgramArray,
     },
+    helpers::generated::bpf_map_lookup_elem,
     macros::btf_map,
 };
 use firewall_common::{
-    BLOCK_LISTS, CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, DENIALS_SIZE,
-    DatabaseRecord, Denial, Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, Reason, RuleRecord,
+    BLOCK_LISTS, CACHED_ENDPOINTS, CACHED_VERDICTS, CachedEndpoint, CachedVerdict, CpuState, DENIALS_SIZE,
+    DatabaseRecord, Denial, Denials, Endpoint, EndpointKey, Hits, PORT_WORDS, PortWord, RuleRecord,
     SOCKET_DENIALS_SIZE, SOCKET_TRAFFIC_SIZE, Sampler, SocketDenial, SocketMark, SocketTraffic, SourceFilter,
     Tally,
 };
 
-use crate::{clock::Tick, socket_storage::InheritedStorage};
+use crate::socket_storage::InheritedStorage;
 
 /// Published maps are frozen for userspace and, by this flag, read-only for programs.
 pub const FROZEN: usize = BPF_F_RDONLY_PROG as usize;
@@ -52,7 +55,7 @@ pub static BLOCKED_V4: ArrayOfMaps<Sources<2>, { BLOCK_LISTS as usize }> = Array
 pub static BLOCKED_V6: ArrayOfMaps<Sources<5>, { BLOCK_LISTS as usize }> = ArrayOfMaps::new();
 
 #[btf_map]
-pub static REASONS: PerCpuArray<Tally, { Reason::COUNTERS }> = PerCpuArray::new();
+pub static CPU_STATE: PerCpuArray<CpuState, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static RULE_HITS: PerCpuArray<Hits, 1> = PerCpuArray::new();
@@ -80,15 +83,8 @@ pub static PREFILTER_V4: Array<SourceFilter, 1, FROZEN> = Array::new();
 #[btf_map]
 pub static PREFILTER_V6: Array<SourceFilter, 1, FROZEN> = Array::new();
 
-/// Private to the program; not pinned.
-#[btf_map]
-pub static TICK: PerCpuArray<Tick, 1> = PerCpuArray::new();
-
 #[btf_map]
 pub static DENIALS: LruHashMap<Denial, Denials, { DENIALS_SIZE as usize }> = LruHashMap::new();
-
-#[btf_map]
-pub static SAMPLER: PerCpuArray<Sampler, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static RECORDERS: ProgramArray<2> = ProgramArray::new();
@@ -106,6 +102,31 @@ pub static SOCKET_DENIALS: LruHashMap<SocketDenial, Denials, { SOCKET_DENIALS_SI
 
 #[btf_map]
 pub static SOCKET_SAMPLER: PerCpuArray<Sampler, 1> = PerCpuArray::new();
+
+/// The key of the only entry of an array. In memory of the program: a key on the stack would be written for each packet
+/// and read back at once, for which the processor waits.
+static FIRST: u32 = 0;
+
+/// The entry of an array with only one.
+#[inline(always)]
+fn first<M>(map: &'static M) -> *mut c_void {
+    let (map, key) = (core::ptr::from_ref(map), &raw const FIRST);
+    // SAFETY: a map, and a key of the size that arrays have.
+    unsafe { bpf_map_lookup_elem(map.cast_mut().cast(), key.cast()) }
+}
+
+/// The entry of [`GENERATION`].
+#[inline(always)]
+pub fn generation() -> *const u64 {
+    first(&GENERATION).cast_const().cast()
+}
+
+/// The entry of [`CPU_STATE`], of this CPU.
+#[inline(always)]
+pub fn state_of_this_cpu() -> Option<&'static mut CpuState> {
+    // SAFETY: null, or a per-CPU value of this CPU, which runs one program of a hook at a time.
+    unsafe { first(&CPU_STATE).cast::<CpuState>().as_mut() }
+}
 
 /// Index in [`RECORDERS`].
 #[cfg(not(feature = "packet-log"))]

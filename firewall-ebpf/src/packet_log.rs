@@ -8,14 +8,14 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::info;
 use core::net::{Ipv4Addr, Ipv6Addr};
-use firewall_common::{CLASS_SYN, IPV4, Reason, packet::Flow};
+use firewall_common::{CLASS_SYN, CpuState, IPV4, Reason, packet::Flow};
 
 use crate::{
     aligned::Aligned,
     decide::Decision,
     denied_flow::denied_flow,
-    handover::{hand_over, sampler_of_this_cpu, time, weigh},
-    maps::{PACKET_LOGGER, RECORDERS},
+    handover::{hand_over, time, weigh},
+    maps::{PACKET_LOGGER, RECORDERS, state_of_this_cpu},
     recorder::record,
     sampler::is_refused,
 };
@@ -37,13 +37,13 @@ static PACE: PerCpuArray<Pace, 1> = PerCpuArray::new();
 /// Replaces [`sample`](crate::handover): its tail call to [`packet_logger`] includes packets that are logged and not
 /// recorded.
 #[inline(always)]
-pub fn sample(decision: &Decision, action: u32, now: u64, ctx: &XdpContext) {
-    if matches!(decision.reason, Reason::NotIp | Reason::NotProtected) {
+pub fn sample(state: &mut CpuState, decision: Decision, action: u32, now: u64, ctx: &XdpContext) {
+    if decision.is(Reason::NotIp) || decision.is(Reason::NotProtected) {
         return;
     }
-    let Some(sampler) = sampler_of_this_cpu() else { return };
-    let now = time(now);
-    let weight = if is_refused(decision.reason) { weigh(sampler, now) } else { 0 };
+    let CpuState { tick, sampler, .. } = state;
+    let now = time(now, tick);
+    let weight = if is_refused(decision.number()) { weigh(sampler, now) } else { 0 };
     let Some(pace) = PACE.get_ptr_mut(0) else { return };
     // SAFETY: a per-CPU value of this CPU, which runs one XDP program at a time.
     let pace = unsafe { &mut *pace };
@@ -77,8 +77,8 @@ pub fn packet_logger(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn log_packet(ctx: &XdpContext, action: u32) {
-    let Some(sampler) = sampler_of_this_cpu() else { return };
-    let answer = sampler.handover.answer;
+    let Some(state) = state_of_this_cpu() else { return };
+    let answer = state.sampler.handover.answer;
     let mut flow = Aligned::<Flow>::default();
     let class = denied_flow(ctx, &mut flow);
     let (reason, rule) = ((answer >> 24) as u8, answer & 0x00ff_ffff);

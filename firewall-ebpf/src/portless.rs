@@ -72,11 +72,11 @@ pub fn decide_by_every_database<'a, M: Maps<'a>>(flow: &Flow, maps: M) -> Decisi
     let mut walk = PortlessWalk::new(flow, maps, table, EVERY_DATABASE, PortlessRule::Any);
     maps.walk_members(&mut walk);
     if walk.allowing != NO_RULE {
-        Decision { reason: Reason::Allowed, rule: walk.allowing }
+        Decision::new(Reason::Allowed, walk.allowing)
     } else if walk.monitoring != NO_RULE {
-        Decision { reason: Reason::WouldDeny, rule: walk.monitoring }
+        Decision::new(Reason::WouldDeny, walk.monitoring)
     } else if walk.met & (EVALUATED | BLOCKED | REFUSED) == EVALUATED | BLOCKED {
-        Decision { reason: Reason::Blocked, rule: walk.blocking }
+        Decision::new(Reason::Blocked, walk.blocking)
     } else {
         Decision::without_rule(Reason::Closed)
     }
@@ -158,28 +158,20 @@ impl<'f, 'a, M: Maps<'a>> PortlessWalk<'f, 'a, M> {
     fn decision(&self, rule: PortlessRule) -> Decision {
         match rule {
             PortlessRule::Any if self.met & EVALUATED == 0 => Decision::without_rule(Reason::NotProtected),
-            PortlessRule::Any if self.allowing != NO_RULE => {
-                Decision { reason: Reason::Allowed, rule: self.allowing }
-            }
+            PortlessRule::Any if self.allowing != NO_RULE => Decision::new(Reason::Allowed, self.allowing),
             PortlessRule::Any if self.monitoring != NO_RULE => {
-                Decision { reason: Reason::WouldDeny, rule: self.monitoring }
+                Decision::new(Reason::WouldDeny, self.monitoring)
             }
-            PortlessRule::Any if self.met & REFUSED != 0 => {
-                Decision { reason: Reason::Fragment, rule: self.refusing }
-            }
-            PortlessRule::Any => Decision { reason: Reason::Blocked, rule: self.blocking },
+            PortlessRule::Any if self.met & REFUSED != 0 => Decision::new(Reason::Fragment, self.refusing),
+            PortlessRule::Any => Decision::new(Reason::Blocked, self.blocking),
             PortlessRule::Every if self.met & CLOSED != 0 => Decision::without_rule(Reason::NoPort),
             PortlessRule::Every if self.met & EVALUATED == 0 => Decision::without_rule(Reason::NotProtected),
-            PortlessRule::Every if self.met & REFUSED != 0 => {
-                Decision { reason: Reason::NoPort, rule: self.refusing }
-            }
-            PortlessRule::Every if self.met & BLOCKED != 0 => {
-                Decision { reason: Reason::Blocked, rule: self.blocking }
-            }
+            PortlessRule::Every if self.met & REFUSED != 0 => Decision::new(Reason::NoPort, self.refusing),
+            PortlessRule::Every if self.met & BLOCKED != 0 => Decision::new(Reason::Blocked, self.blocking),
             PortlessRule::Every if self.monitoring != NO_RULE => {
-                Decision { reason: Reason::WouldDeny, rule: self.monitoring }
+                Decision::new(Reason::WouldDeny, self.monitoring)
             }
-            PortlessRule::Every => Decision { reason: Reason::Allowed, rule: self.allowing },
+            PortlessRule::Every => Decision::new(Reason::Allowed, self.allowing),
         }
     }
 }

@@ -6,9 +6,13 @@ use aya_ebpf::{
     helpers::generated::bpf_get_smp_processor_id,
     programs::XdpContext,
 };
-use firewall_common::{Denial, Denials, Handover, packet::Flow};
+use firewall_common::{CpuState, Denial, Denials, Handover, packet::Flow};
 
-use crate::{aligned::Aligned, denied_flow::denied_flow, handover::sampler_of_this_cpu, maps::DENIALS};
+use crate::{
+    aligned::Aligned,
+    denied_flow::denied_flow,
+    maps::{DENIALS, state_of_this_cpu},
+};
 
 /// Target of the tail call in [`sample`](crate::handover::sample), with its input in the sampler; returns the action
 /// stored there.
@@ -22,8 +26,8 @@ pub fn recorder(ctx: XdpContext) -> u32 {
 /// Records the packet when it is due; returns the action stored in the sampler.
 #[inline(always)]
 pub fn record(ctx: &XdpContext) -> u32 {
-    // `sample` makes the tail call only with a sampler.
-    let Some(sampler) = sampler_of_this_cpu() else { return XDP_DROP };
+    // `sample` makes the tail call only with a state.
+    let Some(CpuState { sampler, .. }) = state_of_this_cpu() else { return XDP_DROP };
     let Handover { weight, answer, action } = sampler.handover;
     if weight == 0 {
         return action;

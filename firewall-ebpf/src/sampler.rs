@@ -16,10 +16,21 @@ const BUDGET: u64 = 16;
 const QUIET: u64 = 50_000_000;
 const MAX_STRIDE: u64 = 1 << 20;
 
-/// Returns whether packets with this reason are recorded: those refused, and those that monitor mode lets pass.
+/// Bits of the reasons whose packets are recorded, by their numbers: those refused, and those that monitor mode lets pass.
+const REFUSED: u32 = {
+    let (mut bits, mut at) = (0, 0);
+    while at < Reason::ALL.len() {
+        let is_refused = !Reason::ALL[at].passes() || matches!(Reason::ALL[at], Reason::WouldDeny);
+        bits |= (is_refused as u32) << at;
+        at += 1;
+    }
+    bits
+};
+
+/// Returns whether packets with the reason of this number are recorded.
 #[inline(always)]
-pub fn is_refused(reason: Reason) -> bool {
-    !reason.passes() || reason == Reason::WouldDeny
+pub fn is_refused(reason: u32) -> bool {
+    REFUSED >> (reason % u32::BITS) & 1 != 0
 }
 
 /// Counts one refused packet, at a time in nanoseconds, and returns the weight of its record; 0 when it is not recorded.

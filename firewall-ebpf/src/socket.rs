@@ -40,6 +40,10 @@ pub trait Socket<'s> {
     fn port(&self) -> u16;
     /// The mark in the storage of a TCP socket; `None` when the kernel has no memory for it.
     fn mark(&self) -> Option<&'s mut SocketMark>;
+    /// The mark, if the socket has one already.
+    fn stored_mark(&self) -> Option<&'s SocketMark>;
+    /// Returns whether [`Self::is_local`] may exempt the packet.
+    fn may_be_local(&self) -> bool;
     /// Returns whether the packet is exempt: it came over the loopback interface, and from this host itself.
     fn is_local(&self, flow: &Flow) -> bool;
     /// Returns whether a TCP listener would get a new connection to the packet's destination.
@@ -50,6 +54,18 @@ pub trait Socket<'s> {
 pub trait Verdicts {
     /// [`by_port`].
     fn by_port(&self, flow: &Flow, mark: Option<&mut SocketMark>) -> Decision;
+    /// [`by_own_port`].
+    fn by_own_port(&self, flow: &Flow, mark: Option<&mut SocketMark>) -> Decision;
+}
+
+/// Returns whether the packet belongs to a session that the tables in force admit: it needs no parse and no lookup.
+#[inline(always)]
+pub fn is_admitted<'a, 's>(socket: &impl Socket<'s>, maps: impl Maps<'a>) -> bool {
+    if socket.state() != SocketState::Session || socket.may_be_local() {
+        return false;
+    }
+    let generation = maps.generation();
+    generation & 1 == 0 && socket.stored_mark().is_some_and(|mark| mark.admitted == generation)
 }
 
 /// Decides about a packet that enters a socket. [`Reason::NotProtected`] also means: left alone. Leaves `flow` as it is.
@@ -74,11 +90,14 @@ pub fn decide_at_socket<'a, 's>(
             // Every session that it accepts from now on inherits the mark.
             if let Some(mark) = socket.mark() {
                 mark.role = ACCEPTED;
+                // It may have been a session before.
+                mark.admitted = 0;
             }
         }
         SocketState::Opening => {
             if let Some(mark) = socket.mark() {
                 mark.role = OUTGOING;
+                mark.admitted = 0;
             }
             return LEFT_ALONE;
         }
@@ -116,11 +135,14 @@ pub fn decide_at_socket<'a, 's>(
     if shape != Shape::Port {
         return maps.portless(flow, PortlessRule::Every);
     }
+    if port == flow.port {
+        return verdicts.by_own_port(flow, mark);
+    }
     let mut decision = verdicts.by_port(flow, mark.as_deref_mut());
-    if port != flow.port && decision.reason.passes() {
+    if decision.passes() {
         let own = with_port(flow, port, |flow| verdicts.by_port(flow, mark));
-        let is_stricter = decision.reason != Reason::WouldDeny || !own.reason.passes();
-        if own.reason != Reason::NotProtected && is_stricter {
+        let is_stricter = !decision.is(Reason::WouldDeny) || !own.passes();
+        if !own.is(Reason::NotProtected) && is_stricter {
             decision = own;
         }
     }
@@ -158,7 +180,7 @@ fn with_port<T>(flow: &mut Flow, port: u16, judge: impl FnOnce(&Flow) -> T) -> T
     judged
 }
 
-const LEFT_ALONE: Decision = Decision { reason: Reason::NotProtected, rule: firewall_common::NO_RULE };
+const LEFT_ALONE: Decision = Decision::new(Reason::NotProtected, firewall_common::NO_RULE);
 
 /// The verdict of the endpoint at the packet's destination; at a guarded port without one, that of every database of the
 /// host together.
@@ -178,6 +200,27 @@ pub fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     if word.guarded & bit != 0 { by_every_database(flow, maps, mark) } else { LEFT_ALONE }
 }
 
+/// [`by_port`] for a packet with its socket's own port; admits an allowed session. With another port the verdict may depend
+/// on the bits of both, which are written in place, without a new generation.
+#[inline(always)]
+pub fn by_own_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
+    flow: &Flow,
+    maps: impl Maps<'a>,
+    caches: Option<&mut Caches<V, E>>,
+    mut mark: Option<&mut SocketMark>,
+) -> Decision {
+    // Before any lookup.
+    let generation = maps.generation();
+    let decision = by_port(flow, maps, caches, mark.as_deref_mut());
+    if decision.is(Reason::Allowed)
+        && generation & 1 == 0
+        && let Some(mark) = mark
+    {
+        mark.admitted = generation;
+    }
+    decision
+}
+
 /// The verdict of the host index, stored in the mark of a session: its source never changes.
 #[inline(always)]
 fn by_every_database<'a>(flow: &Flow, maps: impl Maps<'a>, mark: Option<&mut SocketMark>) -> Decision {
@@ -188,27 +231,17 @@ fn by_every_database<'a>(flow: &Flow, maps: impl Maps<'a>, mark: Option<&mut Soc
         && mark.generation == generation
         && mark.check == SocketMark::check_of(generation, answer)
     {
-        let reason = match answer >> 24 {
-            ALLOWED => Reason::Allowed,
-            WOULD_DENY => Reason::WouldDeny,
-            BLOCKED => Reason::Blocked,
-            _ => Reason::Closed,
-        };
-        return Decision { reason, rule: answer & 0x00ff_ffff };
+        return Decision::from_answer(answer);
     }
     let decision = decide_by_every_database(flow, maps);
     if generation & 1 == 0 {
-        let answer = decision.reason.answer(decision.rule);
+        let answer = decision.answer();
         mark.generation = generation;
         mark.answer = answer;
         mark.check = SocketMark::check_of(generation, answer);
     }
     decision
 }
-
-const ALLOWED: u32 = Reason::Allowed as u32;
-const WOULD_DENY: u32 = Reason::WouldDeny as u32;
-const BLOCKED: u32 = Reason::Blocked as u32;
 
 /// The word of a port in network byte order, and the port's bit.
 #[inline(always)]

@@ -5,7 +5,8 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_prandom_u32, bpf_get_smp_processor_id},
 };
 use firewall_common::{
-    Denial, Denials, NO_RULE, Reason, Sampler, SocketDenial, SocketTraffic, Tally, fast_path, packet::Flow,
+    CpuState, Denial, Denials, NO_RULE, Reason, Sampler, SessionTally, SocketDenial, SocketTraffic, Tally,
+    fast_path, packet::Flow,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     arrival::Arrival,
     clock::coarse_time,
     decide::Decision,
-    maps::{SOCKET_DENIALS, SOCKET_SAMPLER, SOCKET_TRAFFIC},
+    maps::{SOCKET_DENIALS, SOCKET_SAMPLER, SOCKET_TRAFFIC, state_of_this_cpu},
     sampler,
 };
 
@@ -22,14 +23,14 @@ use crate::{
 /// The verdict goes through memory of a map: for the verifier it becomes one unknown number, and it does not follow each
 /// verdict on its own.
 #[inline(always)]
-pub fn count(decision: &Decision, flow: &Flow, arrival: &Arrival) {
+pub fn count(decision: Decision, flow: &Flow, arrival: &Arrival) {
     let Some(sampler) = SOCKET_SAMPLER.get_ptr_mut(0) else { return };
     // SAFETY: a per-CPU value of this CPU, which runs one program of a socket at a time.
     let sampler = unsafe { &mut *sampler };
     let answer = &raw mut sampler.handover.answer;
     // SAFETY: a field of the sampler.
     let answer = unsafe {
-        answer.write_volatile(decision.reason.answer(decision.rule));
+        answer.write_volatile(decision.answer());
         answer.read_volatile()
     };
     let is_allowed = answer >> 24 == Reason::Allowed as u32;
@@ -41,26 +42,48 @@ pub fn count(decision: &Decision, flow: &Flow, arrival: &Arrival) {
     }
 }
 
+/// Counts a packet of an admitted session in the state of this CPU, which is at hand. It moves to the table when a packet
+/// comes from another interface.
+#[inline(always)]
+pub fn count_admitted(arrival: &Arrival) {
+    // Where one run may interrupt another on its CPU.
+    if is_on(fast_path::UNRECORDED) {
+        return tally(Reason::Allowed.answer(NO_RULE), arrival);
+    }
+    let Some(CpuState { sessions, .. }) = state_of_this_cpu() else { return };
+    let key = SocketTraffic { interface: arrival.interface, answer: Reason::Allowed.answer(NO_RULE) };
+    if sessions.key != key {
+        if sessions.tally.packets != 0 {
+            add(sessions.key, sessions.tally);
+        }
+        *sessions = SessionTally { key, tally: Tally::default() };
+    }
+    sessions.tally += Tally { packets: 1, bytes: arrival.length as u64 };
+}
+
 #[inline(always)]
 fn tally(answer: u32, arrival: &Arrival) {
     let key = SocketTraffic { interface: arrival.interface, answer };
-    let bytes = arrival.length as u64;
+    add(key, Tally { packets: 1, bytes: arrival.length as u64 });
+}
+
+#[inline(always)]
+fn add(key: SocketTraffic, packets: Tally) {
     match SOCKET_TRAFFIC.get_ptr_mut(key) {
         // SAFETY: a per-CPU value of this CPU, which runs one program of a socket at a time.
-        Some(tally) => unsafe {
-            (*tally).packets += 1;
-            (*tally).bytes += bytes;
-        },
+        Some(tally) => unsafe { *tally += packets },
         // The value of every other CPU starts at 0.
-        None => _ = SOCKET_TRAFFIC.insert(key, Tally { packets: 1, bytes }, u64::from(BPF_ANY)),
+        None => _ = SOCKET_TRAFFIC.insert(key, packets, u64::from(BPF_ANY)),
     }
 }
 
 /// Samples a refused packet, and records it when it is due.
 #[inline(always)]
 fn record(answer: u32, flow: &Flow, arrival: &Arrival, sampler: &mut Sampler) {
+    let Some(CpuState { tick, .. }) = state_of_this_cpu() else { return };
+    let now = coarse_time(tick);
     // SAFETY: a helper without arguments.
-    let weight = sampler::weigh(sampler, coarse_time(), || unsafe { bpf_get_prandom_u32() });
+    let weight = sampler::weigh(sampler, now, || unsafe { bpf_get_prandom_u32() });
     if weight == 0 {
         return;
     }

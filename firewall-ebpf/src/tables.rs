@@ -16,8 +16,8 @@ use crate::{
     decide::Decision,
     lookup::{Block, Entries, Maps, Table},
     maps::{
-        BLOCKED_V4, BLOCKED_V6, ENDPOINT_CACHE, ENDPOINTS, EndpointTable, GENERATION, NEW_CONNECTIONS, PORTS,
-        PREFILTER_V4, PREFILTER_V6, SOURCES_V4, SOURCES_V6, VERDICTS,
+        BLOCKED_V4, BLOCKED_V6, ENDPOINT_CACHE, ENDPOINTS, EndpointTable, NEW_CONNECTIONS, PORTS,
+        PREFILTER_V4, PREFILTER_V6, SOURCES_V4, SOURCES_V6, VERDICTS, generation,
     },
     portless::{PortlessRule, PortlessWalk, decide_portless},
 };
@@ -73,11 +73,12 @@ impl Maps<'static> for KernelMaps {
 
     #[inline(always)]
     fn generation(self) -> u64 {
-        match GENERATION.get_ptr(0) {
-            // SAFETY: a live element of the map; volatile, so that the compiler does not move the read.
-            Some(generation) => unsafe { generation.read_volatile() },
-            None => 0,
+        let generation = generation();
+        if generation.is_null() {
+            return 0;
         }
+        // SAFETY: a live element of the map; volatile, so that the compiler does not move the read.
+        unsafe { generation.read_volatile() }
     }
 
     #[inline(always)]

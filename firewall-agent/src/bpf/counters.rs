@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
-use firewall_common::{Hits, Reason, Tally, names};
+use firewall_common::{CpuState, Hits, Reason, Tally, names};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
@@ -12,7 +12,7 @@ use super::{convert::Plain, layouts::PinnedMaps};
 use crate::sync::CounterId;
 
 pub(super) struct Counters {
-    reasons: PerCpuArray<MapData, Plain<Tally>>,
+    states: PerCpuArray<MapData, Plain<CpuState>>,
     hits: PerCpuArray<MapData, Plain<Hits>>,
 }
 
@@ -29,7 +29,7 @@ impl Counters {
     pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
         let per_cpu = |name| Ok::<_, anyhow::Error>(Map::PerCpuArray(maps.open(name)?));
         Ok(Self {
-            reasons: PerCpuArray::try_from(per_cpu(names::REASONS)?)?,
+            states: PerCpuArray::try_from(per_cpu(names::CPU_STATE)?)?,
             hits: PerCpuArray::try_from(per_cpu(names::RULE_HITS)?)?,
         })
     }
@@ -40,14 +40,13 @@ impl Counters {
     }
 
     pub fn reason(&self, reason: Reason) -> Result<Tally> {
-        let values = self
-            .reasons
-            .get(&(reason as u32), 0)
+        let states = self
+            .states
+            .get(&0, 0)
             .with_context(|| format!("cannot read the counter of reason {}", reason.name()))?;
-        Ok(values.iter().fold(Tally::default(), |sum, Plain(one)| Tally {
-            packets: sum.packets + one.packets,
-            bytes: sum.bytes + one.bytes,
-        }))
+        let mut sum = Tally::default();
+        states.iter().for_each(|Plain(state)| sum += state.reasons[reason as usize]);
+        Ok(sum)
     }
 
     pub fn hits(&self, slot: CounterId) -> Result<CounterHits> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, os::fd::AsFd as _};
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use firewall_common::{
-    DENIALS_SIZE, Denial, Denials, Reason, SOCKET_DENIALS_SIZE, Sampler, SocketDenial, names,
+    CpuState, DENIALS_SIZE, Denial, Denials, Reason, SOCKET_DENIALS_SIZE, Sampler, SocketDenial, names,
 };
 use jiff::Timestamp;
 
@@ -109,7 +109,7 @@ impl Class {
 pub(super) struct DenialTable {
     table: MapData,
     entries: HashMap<MapData, Plain<Denial>, Plain<Denials>>,
-    samplers: PerCpuArray<MapData, Plain<Sampler>>,
+    states: PerCpuArray<MapData, Plain<CpuState>>,
     socket_table: MapData,
     socket_entries: HashMap<MapData, Plain<SocketDenial>, Plain<Denials>>,
     socket_samplers: PerCpuArray<MapData, Plain<Sampler>>,
@@ -120,7 +120,7 @@ impl DenialTable {
         Ok(Self {
             table: maps.open(names::DENIALS)?,
             entries: HashMap::try_from(Map::LruHashMap(maps.open(names::DENIALS)?))?,
-            samplers: PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::SAMPLER)?))?,
+            states: PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::CPU_STATE)?))?,
             socket_table: maps.open(names::SOCKET_DENIALS)?,
             socket_entries: HashMap::try_from(Map::LruHashMap(maps.open(names::SOCKET_DENIALS)?))?,
             socket_samplers: PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::SOCKET_SAMPLER)?))?,
@@ -172,14 +172,16 @@ impl DenialTable {
 
     pub fn totals(&self) -> Result<DeniedTotals> {
         let mut sum = DeniedTotals::default();
-        for samplers in [&self.samplers, &self.socket_samplers] {
-            let samplers = samplers.get(&0, 0).context("cannot read the totals of denied packets")?;
-            for Plain(Sampler { totals, .. }) in samplers.iter() {
-                sum.seen += totals.seen;
-                sum.recorded += totals.recorded;
-                sum.unrecorded += totals.unrecorded;
-                sum.records += totals.records;
-            }
+        let cannot_read = "cannot read the totals of denied packets";
+        let states = self.states.get(&0, 0).context(cannot_read)?;
+        let socket_samplers = self.socket_samplers.get(&0, 0).context(cannot_read)?;
+        let on_interfaces = states.iter().map(|Plain(state)| &state.sampler.totals);
+        let at_sockets = socket_samplers.iter().map(|Plain(sampler)| &sampler.totals);
+        for totals in on_interfaces.chain(at_sockets) {
+            sum.seen += totals.seen;
+            sum.recorded += totals.recorded;
+            sum.unrecorded += totals.unrecorded;
+            sum.records += totals.records;
         }
         Ok(sum)
     }

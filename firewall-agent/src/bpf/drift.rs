@@ -19,11 +19,11 @@
 //! | `GENERATION` | the number last written by this process | `generation` |
 //! | `VERDICTS`, `ENDPOINT_CACHE`: caches | not compared: each check changes the generation, so no entry is valid for longer than one `drift_interval` | – |
 //! | `RECORDERS`: programs that end the run of a refused packet | their kernel ids | `recorders` |
-//! | `SAMPLER`: the recorder's return value | written for each packet right before it is read | – |
+//! | `CPU_STATE`: the recorder's return value | written for each packet right before it is read | – |
 //! | `SOCKETS`: marks of sockets | not compared: userspace reads a socket's storage only through the socket's descriptor | – |
 //! | identity of all these maps | kernel ids: the loaded program uses, this process writes, and the pins name the same maps | `pin` |
 //!
-//! `REASONS`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS`, `SOCKET_TRAFFIC`, `SOCKET_DENIALS`, `SOCKET_SAMPLER` and the
+//! The other fields of `CPU_STATE`, `RULE_HITS`, `RULES`, `DATABASES`, `DENIALS`, `SOCKET_TRAFFIC`, `SOCKET_DENIALS`, `SOCKET_SAMPLER` and the
 //! private map of the clock's tick influence no verdict.
 
 use std::os::fd::AsFd as _;

@@ -15,11 +15,11 @@ use crate::host::mount;
 /// The agent's directory on bpffs:
 ///
 /// ```text
-/// <bpffs_dir>/v2/<MAP>                              maps of this layout
-/// <bpffs_dir>/v2/{firewall,probe,socket_filter,…}     programs
-/// <bpffs_dir>/v2/sources/v4-<slot>-<generation>     published source tries
-/// <bpffs_dir>/v2/blocks/v4-<list>-<number>          published block lists
-/// <bpffs_dir>/v2/endpoints/table-<number>           the published endpoint table
+/// <bpffs_dir>/v3/<MAP>                              maps of this layout
+/// <bpffs_dir>/v3/{firewall,probe,socket_filter,…}     programs
+/// <bpffs_dir>/v3/sources/v4-<slot>-<generation>     published source tries
+/// <bpffs_dir>/v3/blocks/v4-<list>-<number>          published block lists
+/// <bpffs_dir>/v3/endpoints/table-<number>           the published endpoint table
 /// <bpffs_dir>/links/<interface>                     attached links, of every layout
 /// <bpffs_dir>/links/:socket-filter                  the link on the control group
 /// ```

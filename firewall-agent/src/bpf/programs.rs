@@ -151,8 +151,8 @@ impl Programs {
         sockets: u32,
     ) -> Result<Self> {
         features::ensure_there()?;
-        layouts::migrate_counters(pins)?;
         layouts::unpin_incomplete(pins)?;
+        layouts::migrate_counters(pins)?;
         let mut loader = EbpfLoader::new();
         loader.override_global(names::ACCELERATIONS, &accelerations, true);
         loader.override_global(names::SOCKET_FILTER_BITS, &sockets, true);

@@ -1,8 +1,10 @@
 //! Packets that the socket filter judged, by interface and verdict.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
-use aya::maps::{Map, MapData, MapError, PerCpuHashMap};
-use firewall_common::{Reason, SocketTraffic, Tally, names};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap};
+use firewall_common::{CpuState, Reason, SocketTraffic, Tally, names};
 
 use super::{convert::Plain, layouts::PinnedMaps, records::absent_is_fine};
 use crate::{host::retry::patiently, sync::CounterId};
@@ -22,33 +24,41 @@ pub struct SocketCount {
 
 pub(super) struct SocketTrafficTable {
     entries: PerCpuHashMap<MapData, Plain<SocketTraffic>, Plain<Tally>>,
+    states: PerCpuArray<MapData, Plain<CpuState>>,
 }
 
 impl SocketTrafficTable {
     pub fn open(maps: &PinnedMaps<'_>) -> Result<Self> {
         let map = Map::PerCpuLruHashMap(maps.open(names::SOCKET_TRAFFIC)?);
-        Ok(Self { entries: PerCpuHashMap::try_from(map)? })
+        let states = PerCpuArray::try_from(Map::PerCpuArray(maps.open(names::CPU_STATE)?))?;
+        Ok(Self { entries: PerCpuHashMap::try_from(map)?, states })
     }
 
-    /// Every entry, summed over the CPUs, in no order.
+    /// Every entry, summed over the CPUs, in no order, with the packets that a CPU has not added yet.
     pub fn read(&self) -> Result<Vec<SocketCount>> {
-        let mut counts = Vec::new();
+        let mut sums: BTreeMap<(u32, u32), Tally> = BTreeMap::new();
+        // First: a packet that moves to the table meanwhile is missing in this reading, and never counted twice.
         for Plain(key) in self.keys()? {
             let values = match self.entries.get(&Plain(key), 0) {
                 // Evicted meanwhile.
                 Err(MapError::KeyNotFound) => continue,
                 values => values.context("cannot read the packets judged at a socket")?,
             };
-            let (reason, counter) = Reason::from_answer(key.answer).with_context(|| {
-                format!("packets judged at a socket: unknown reason in {:#x}", key.answer)
-            })?;
-            let (packets, bytes) = values
-                .iter()
-                .fold((0, 0), |(packets, bytes), Plain(one)| (packets + one.packets, bytes + one.bytes));
-            let counter = CounterId(counter);
-            counts.push(SocketCount { interface: key.interface, reason, counter, packets, bytes });
+            let sum = sums.entry((key.interface, key.answer)).or_default();
+            values.iter().for_each(|Plain(one)| *sum += *one);
         }
-        Ok(counts)
+        let states = self.states.get(&0, 0).context("cannot read the packets of admitted sessions")?;
+        for Plain(CpuState { sessions, .. }) in
+            states.iter().filter(|Plain(one)| one.sessions.tally.packets > 0)
+        {
+            *sums.entry((sessions.key.interface, sessions.key.answer)).or_default() += sessions.tally;
+        }
+        let counts = sums.into_iter().map(|((interface, answer), Tally { packets, bytes })| {
+            let (reason, counter) = Reason::from_answer(answer)
+                .with_context(|| format!("packets judged at a socket: unknown reason in {answer:#x}"))?;
+            Ok(SocketCount { interface, reason, counter: CounterId(counter), packets, bytes })
+        });
+        counts.collect()
     }
 
     /// Removes the entries of a rule counter, before another database reuses it.

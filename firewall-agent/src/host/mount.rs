@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(root(mounts, "/sys/fs/bpf/other").as_deref(), Some("/"));
         assert_eq!(root(mounts, "/sys/fs/cgroup"), None);
         let over = format!("{mounts}50 41 0:31 / /sys/fs/bpf/firewall-agent rw - bpf bpf rw\n");
-        assert_eq!(root(&over, "/sys/fs/bpf/firewall-agent/v2").as_deref(), Some("/"));
+        assert_eq!(root(&over, "/sys/fs/bpf/firewall-agent/v3").as_deref(), Some("/"));
     }
 
     #[test]

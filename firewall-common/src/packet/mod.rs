@@ -9,6 +9,8 @@ mod ipv4;
 mod ipv6;
 mod walk;
 
+use core::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 
 pub use ethernet::MAX_VLAN_TAGS;
@@ -77,6 +79,37 @@ pub struct Flow {
     /// [`crate::IPV4`] or [`crate::IPV6`].
     pub family: u8,
 }
+
+impl Flow {
+    /// Port, protocol and family as one number: processors are slow to read as one what was just written in parts, and the
+    /// reverse costs nothing.
+    #[must_use]
+    #[inline(always)]
+    pub fn transport(&self) -> u32 {
+        let Self { port, protocol, family, .. } = *self;
+        transport(port, protocol, family)
+    }
+
+    /// Sets port (in network byte order), protocol and family at once, see [`Self::transport`].
+    #[inline(always)]
+    pub fn set_transport(&mut self, port: u16, protocol: u8, family: u8) {
+        let word = transport(port, protocol, family).to_ne_bytes();
+        let (_, fields) = bytemuck::bytes_of_mut(self).split_at_mut(offset_of!(Self, port));
+        fields.copy_from_slice(&word);
+    }
+}
+
+#[inline(always)]
+const fn transport(port: u16, protocol: u8, family: u8) -> u32 {
+    let [first, second] = port.to_ne_bytes();
+    u32::from_ne_bytes([first, second, protocol, family])
+}
+
+const _: () = {
+    assert!(offset_of!(Flow, port) == 32);
+    assert!(offset_of!(Flow, protocol) == 34);
+    assert!(offset_of!(Flow, family) == 35);
+};
 
 /// Parses one frame into `flow` and returns its shape.
 #[inline(always)]

@@ -28,7 +28,7 @@ fn maps(mode: u32) -> FakeMaps {
 }
 
 fn decided(reason: Reason, rule: u32) -> Decision {
-    Decision { reason, rule }
+    Decision::new(reason, rule)
 }
 
 fn uncached(maps: &FakeMaps, shape: Shape, flow: &Flow) -> Decision {
@@ -50,7 +50,7 @@ fn the_allow_list_and_the_mode_decide_about_a_claimed_port() {
     // Control: the list of another database.
     let mut maps = maps(ENFORCE);
     maps.allowed = [((SLOT + 1, CLIENT), RULE)].into();
-    assert_eq!(uncached(&maps, Shape::Port, &from(CLIENT)).reason, Reason::NoMatch);
+    assert_eq!(uncached(&maps, Shape::Port, &from(CLIENT)).reason(), Reason::NoMatch);
 }
 
 #[test]
@@ -58,14 +58,17 @@ fn only_marked_ports_are_looked_up() {
     let mut maps = maps(ENFORCE);
     let packet = flow(STRANGER, SERVER, PORT);
     maps.port(&packet).claimed = 0;
-    assert_eq!(uncached(&maps, Shape::Port, &packet).reason, Reason::NotProtected);
+    assert_eq!(uncached(&maps, Shape::Port, &packet).reason(), Reason::NotProtected);
     assert_eq!(maps.rows.get(), 0);
     maps.port(&packet).guarded = 1 << (PORT % 64);
-    assert_eq!(uncached(&maps, Shape::Port, &packet).reason, Reason::Closed);
-    assert_eq!(uncached(&maps, Shape::Port, &flow(STRANGER, SERVER, PORT + 1)).reason, Reason::NotProtected);
+    assert_eq!(uncached(&maps, Shape::Port, &packet).reason(), Reason::Closed);
+    assert_eq!(
+        uncached(&maps, Shape::Port, &flow(STRANGER, SERVER, PORT + 1)).reason(),
+        Reason::NotProtected
+    );
     // Control: the mark of the port leads to the row.
     maps.port(&packet).claimed = 1 << (PORT % 64);
-    assert_eq!(uncached(&maps, Shape::Port, &packet).reason, Reason::NoMatch);
+    assert_eq!(uncached(&maps, Shape::Port, &packet).reason(), Reason::NoMatch);
     assert_eq!(maps.rows.get(), 1);
 }
 
@@ -76,7 +79,7 @@ fn flags_decide_where_a_guard_is_against_new_connections_only() {
     let datagram = Flow { protocol: 17, ..elsewhere };
     let judged = |maps: &FakeMaps, flow: &Flow, opens: Option<bool>| {
         let can_open = || opens.expect("the flags are read where nothing depends on them");
-        decide(Shape::Port, flow, maps, None::<&mut FakeCaches>, can_open).reason
+        decide(Shape::Port, flow, maps, None::<&mut FakeCaches>, can_open).reason()
     };
     maps.port(&tombstone).guarded = 1 << (PORT % 64);
     assert_eq!(judged(&maps, &elsewhere, None), Reason::Closed, "guarded against every packet");
@@ -96,7 +99,7 @@ fn a_wildcard_row_applies_where_the_address_has_none() {
     let mut maps = maps(ENFORCE);
     let wildcard = EndpointKey { address: [0; 4], family: ANY_FAMILY, ..key(&flow(0, 0, PORT)) };
     maps.row(wildcard, Endpoint { slot: SLOT + 1, mode: ENFORCE, default_counter: DEFAULT + 10 });
-    let at = |server| uncached(&maps, Shape::Port, &flow(STRANGER, server, PORT)).rule;
+    let at = |server| uncached(&maps, Shape::Port, &flow(STRANGER, server, PORT)).rule();
     assert_eq!(at(SERVER + 1), DEFAULT + 10);
     // Control: the address's own row goes first.
     assert_eq!(at(SERVER), DEFAULT);
@@ -133,7 +136,7 @@ fn shapes_without_a_port_have_their_reasons() {
         assert_eq!(uncached(&maps, shape, &packet), expected, "{shape:?}");
     }
     let stranger = flow(STRANGER, SERVER, 0);
-    assert_eq!(uncached(&maps, Shape::LaterFragment, &stranger).reason, Reason::Fragment);
+    assert_eq!(uncached(&maps, Shape::LaterFragment, &stranger).reason(), Reason::Fragment);
 }
 
 #[test]
@@ -161,8 +164,8 @@ fn a_blocked_source_is_refused_before_any_rule() {
         }
         if mode != TOMBSTONE {
             for shape in [Shape::LaterFragment, Shape::Unreadable] {
-                let expected = if is_blocked { expected.reason } else { Reason::Allowed };
-                assert_eq!(uncached(&maps, shape, &packet).reason, expected, "{shape:?}");
+                let expected = if is_blocked { expected.reason() } else { Reason::Allowed };
+                assert_eq!(uncached(&maps, shape, &packet).reason(), expected, "{shape:?}");
             }
         }
     }
@@ -178,7 +181,7 @@ fn a_later_fragment_passes_where_one_database_allows_and_does_not_block_the_sour
     maps.blocked.insert((SLOT, CLIENT), 77);
     let packet = flow(CLIENT, SERVER, 0);
     assert_eq!(uncached(&maps, Shape::LaterFragment, &packet), decided(Reason::Allowed, RULE + 1));
-    assert_eq!(uncached(&maps, Shape::Unreadable, &packet).reason, Reason::Blocked);
+    assert_eq!(uncached(&maps, Shape::Unreadable, &packet).reason(), Reason::Blocked);
     // Control: blocked at both.
     maps.blocked.insert((EVERY_ENDPOINT, CLIENT), 78);
     assert_eq!(uncached(&maps, Shape::LaterFragment, &packet), decided(Reason::Blocked, 78));
@@ -266,7 +269,7 @@ fn the_cache_changes_no_verdict_about_a_later_fragment() {
                 (decision, maps.rows.get() - lookups)
             };
             let expected = uncached(&maps, Shape::LaterFragment, &fragment(source));
-            assert_eq!(expected.reason, reason);
+            assert_eq!(expected.reason(), reason);
             assert_eq!(judge(&maps, &fragment(source), Shape::LaterFragment).0, expected, "first");
             assert_eq!(
                 judge(&maps, &fragment(source), Shape::LaterFragment),
@@ -311,12 +314,12 @@ fn a_refused_later_fragment_evicts_no_valid_entry() {
 fn new_generation_invalidates_every_cached_verdict() {
     let (mut maps, mut caches) = (maps(ENFORCE), empty_caches());
     let packet = flow(CLIENT, SERVER, PORT);
-    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason, Reason::Allowed);
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason(), Reason::Allowed);
     maps.allowed.clear();
     // Control: within the generation the old verdict stays.
-    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason, Reason::Allowed);
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason(), Reason::Allowed);
     maps.generation += 2;
-    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason, Reason::NoMatch);
+    assert_eq!(decide(Shape::Port, &packet, &maps, Some(&mut caches), || true).reason(), Reason::NoMatch);
 }
 
 #[test]

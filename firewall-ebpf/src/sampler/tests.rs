@@ -109,7 +109,7 @@ fn packet_after_a_flood_does_not_carry_its_weight() {
 #[test]
 fn denied_and_monitored_denials_are_sampled() {
     let sampled: Vec<&str> =
-        Reason::ALL.into_iter().filter(|reason| is_refused(*reason)).map(Reason::name).collect();
+        Reason::ALL.into_iter().filter(|reason| is_refused(*reason as u32)).map(Reason::name).collect();
     assert_eq!(
         sampled,
         ["vlan_depth", "malformed", "no_match", "would_deny", "closed", "no_port", "fragment", "blocked"]

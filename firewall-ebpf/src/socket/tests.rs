@@ -47,6 +47,14 @@ impl Socket<'static> for FakeSocket {
         self.has_memory.then(|| unsafe { &mut *self.mark.get() })
     }
 
+    fn stored_mark(&self) -> Option<&'static SocketMark> {
+        self.mark().map(|mark| &*mark)
+    }
+
+    fn may_be_local(&self) -> bool {
+        self.is_local
+    }
+
     fn is_local(&self, _: &Flow) -> bool {
         self.is_local
     }
@@ -93,6 +101,10 @@ impl Verdicts for FakeVerdicts<'_> {
     fn by_port(&self, flow: &Flow, mark: Option<&mut SocketMark>) -> Decision {
         by_port(flow, self.0, Some(&mut empty_caches()), mark)
     }
+
+    fn by_own_port(&self, flow: &Flow, mark: Option<&mut SocketMark>) -> Decision {
+        by_own_port(flow, self.0, Some(&mut empty_caches()), mark)
+    }
 }
 
 /// A host with one database at (ADDRESS, PORT), in this mode, and PORT guarded.
@@ -129,7 +141,7 @@ fn decided(maps: &FakeMaps, flow: Flow, socket: &FakeSocket) -> Decision {
 }
 
 fn judged(maps: &FakeMaps, flow: Flow, socket: &FakeSocket) -> Reason {
-    decided(maps, flow, socket).reason
+    decided(maps, flow, socket).reason()
 }
 
 /// A packet to the endpoint.
@@ -149,9 +161,9 @@ fn listener() -> FakeSocket {
 #[test]
 fn endpoint_decides_as_on_an_interface() {
     let maps = host(ENFORCE);
-    let allowed = Decision { reason: Reason::Allowed, rule: RULE };
+    let allowed = Decision::new(Reason::Allowed, RULE);
     assert_eq!(decided(&maps, claimed(FRIEND), &listener()), allowed);
-    let refused = Decision { reason: Reason::NoMatch, rule: DATABASE.default_counter };
+    let refused = Decision::new(Reason::NoMatch, DATABASE.default_counter);
     assert_eq!(decided(&maps, claimed(STRANGER), &listener()), refused);
     assert_eq!(judged(&host(MONITOR), claimed(STRANGER), &listener()), Reason::WouldDeny);
     let mut maps = host(ENFORCE);
@@ -159,17 +171,17 @@ fn endpoint_decides_as_on_an_interface() {
     assert_eq!(judged(&maps, claimed(FRIEND), &listener()), Reason::Closed);
     assert_eq!(
         judged(&maps, flow(STRANGER, ADDRESS, OTHER), &FakeSocket { port: OTHER, ..listener() }),
-        LEFT_ALONE.reason
+        LEFT_ALONE.reason()
     );
 }
 
 #[test]
 fn every_database_decides_where_no_file_claims_the_destination() {
     let maps = host(ENFORCE);
-    let allowed = Decision { reason: Reason::Allowed, rule: RULE };
+    let allowed = Decision::new(Reason::Allowed, RULE);
     assert_eq!(decided(&maps, translated(FRIEND), &listener()), allowed);
     assert_eq!(decided(&maps, translated(STRANGER), &listener()), Decision::without_rule(Reason::Closed));
-    let monitored = Decision { reason: Reason::WouldDeny, rule: DATABASE.default_counter };
+    let monitored = Decision::new(Reason::WouldDeny, DATABASE.default_counter);
     assert_eq!(decided(&host(MONITOR), translated(STRANGER), &listener()), monitored);
     // Without a database everything is closed.
     let mut maps = host(ENFORCE);
@@ -237,7 +249,7 @@ fn unreadable_packet_of_an_older_session_is_judged_and_marks_nothing() {
     let old = FakeSocket::session(UNMARKED);
     let mut unreadable = flow(STRANGER, ADDRESS, 0);
     let decision = decide_at_socket(Shape::Unreadable, &mut unreadable, &old, &maps, &FakeVerdicts(&maps));
-    assert_eq!((decision.reason, old.role()), (Reason::NoPort, UNMARKED));
+    assert_eq!((decision.reason(), old.role()), (Reason::NoPort, UNMARKED));
     assert_eq!(judged(&maps, claimed(STRANGER), &old), Reason::NoMatch);
 }
 
@@ -298,11 +310,67 @@ fn session_asks_every_database_once_in_a_generation() {
 }
 
 #[test]
+fn session_is_admitted_from_an_allowed_packet_to_the_next_generation() {
+    for packet in [claimed, translated] {
+        let (mut maps, session) = (host(ENFORCE), FakeSocket::session(ACCEPTED));
+        assert!(!is_admitted(&session, &maps), "before the first packet");
+        judged(&maps, packet(FRIEND), &session);
+        assert!(is_admitted(&session, &maps));
+        for generation in [GENERATION + 1, GENERATION + 2] {
+            maps.generation = generation;
+            assert!(!is_admitted(&session, &maps), "generation {generation}");
+        }
+        // During a publish no session is admitted.
+        maps.generation = GENERATION + 3;
+        judged(&maps, packet(FRIEND), &session);
+        assert!(!is_admitted(&session, &maps));
+        maps.generation = GENERATION + 4;
+        judged(&maps, packet(FRIEND), &session);
+        assert!(is_admitted(&session, &maps), "control");
+    }
+}
+
+#[test]
+fn only_an_allowed_session_is_admitted() {
+    let admits = |maps: &FakeMaps, packet: Flow, socket: FakeSocket| {
+        judged(maps, packet, &socket);
+        is_admitted(&socket, maps)
+    };
+    let session = || FakeSocket::session(ACCEPTED);
+    let (enforcing, monitoring) = (host(ENFORCE), host(MONITOR));
+    assert!(admits(&enforcing, claimed(FRIEND), session()), "control");
+    assert!(!admits(&enforcing, claimed(STRANGER), session()));
+    assert!(!admits(&monitoring, claimed(STRANGER), session()), "it is counted as would_deny");
+    assert!(!admits(&enforcing, claimed(FRIEND), FakeSocket { is_local: true, ..session() }));
+    assert!(!admits(&enforcing, claimed(STRANGER), FakeSocket::session(OUTGOING)));
+    assert!(!admits(&enforcing, flow(FRIEND, ADDRESS, OTHER), FakeSocket { port: OTHER, ..session() }));
+    // The verdict about the socket's own port depends on bits that change without a generation.
+    assert!(!admits(&enforcing, claimed(FRIEND), FakeSocket { port: OTHER, ..session() }));
+    for state in [SocketState::Listener, SocketState::Unconnected, SocketState::Connected] {
+        assert!(!admits(&enforcing, claimed(FRIEND), FakeSocket::new(state)), "{state:?}");
+    }
+}
+
+/// A server can disconnect an accepted session and listen on its socket: the sessions of that listener inherit its mark.
+#[test]
+fn socket_that_was_an_admitted_session_passes_nothing_on() {
+    let maps = host(ENFORCE);
+    for state in [SocketState::Listener, SocketState::Opening] {
+        let mut socket = FakeSocket::session(ACCEPTED);
+        judged(&maps, claimed(FRIEND), &socket);
+        socket.state = state;
+        judged(&maps, claimed(STRANGER), &socket);
+        socket.state = SocketState::Session;
+        assert!(!is_admitted(&socket, &maps), "{state:?}");
+    }
+}
+
+#[test]
 fn unreadable_chain_needs_every_database_at_the_address() {
     let mut maps = host(ENFORCE);
     let decide = |maps: &FakeMaps, mut packet: Flow| {
         let verdicts = FakeVerdicts(maps);
-        decide_at_socket(Shape::Unreadable, &mut packet, &listener(), maps, &verdicts).reason
+        decide_at_socket(Shape::Unreadable, &mut packet, &listener(), maps, &verdicts).reason()
     };
     assert_eq!(decide(&maps, claimed(STRANGER)), Reason::NotProtected, "nothing at the address");
     maps.row(EndpointKey { port: 0, protocol: ADDRESS_INDEX, ..key(&claimed(0)) }, DATABASE);
@@ -314,7 +382,7 @@ fn unreadable_chain_needs_every_database_at_the_address() {
 #[test]
 fn packet_without_a_socket_is_judged_as_at_a_listener() {
     let maps = host(ENFORCE);
-    let ask = |shape, flow: Flow| decide_at_any_socket(shape, &flow, &maps, None::<&mut FakeCaches>).reason;
+    let ask = |shape, flow: Flow| decide_at_any_socket(shape, &flow, &maps, None::<&mut FakeCaches>).reason();
     assert_eq!(ask(Shape::Port, claimed(STRANGER)), Reason::NoMatch);
     assert_eq!(ask(Shape::Port, translated(FRIEND)), Reason::Allowed);
     assert_eq!(ask(Shape::Port, translated(STRANGER)), Reason::Closed);

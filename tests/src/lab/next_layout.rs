@@ -34,7 +34,7 @@ const CHANGES: &[(&str, &str, &str)] = &[
         "[lints]\n",
         "[[bin]]\nname = \"firewall-agent-next\"\npath = \"src/main.rs\"\n\n[lints]\n",
     ),
-    ("firewall-common/src/names.rs", "pub const LAYOUT: &str = \"v2\";", "pub const LAYOUT: &str = \"v3\";"),
+    ("firewall-common/src/names.rs", "pub const LAYOUT: &str = \"v3\";", "pub const LAYOUT: &str = \"v4\";"),
     (
         "firewall-common/src/layout.rs",
         "    pub guarded: u64,\n",

@@ -45,7 +45,7 @@ fn bundle_has_every_part_and_no_source() {
         let has = |pin: &str, field: &str| {
             objects.iter().any(|one| one["pin"] == pin && one["object"][field].is_string())
         };
-        assert!(has("v2/ENDPOINTS", "map_type") || has("v2/PORTS", "map_type"), "{objects:#?}");
+        assert!(has("v3/ENDPOINTS", "map_type") || has("v3/PORTS", "map_type"), "{objects:#?}");
         assert!(has("links/eth0", "link_id"), "{objects:#?}");
         assert!(bundle["config"].as_str().unwrap().contains("guarded_ports"), "{bundle:#}");
     }

@@ -143,8 +143,8 @@ fn agent_files_are_private_except_the_http_socket() {
     for (path, mode) in [
         (dir.join("state"), 0o700),
         (dir.join("state/agent.lock"), 0o600),
-        (pins.join("v2"), 0o700),
-        (pins.join("v2/sources"), 0o700),
+        (pins.join("v3"), 0o700),
+        (pins.join("v3/sources"), 0o700),
         (pins.join("links"), 0o700),
         (dir.join("control.sock"), 0o600),
         (dir.join("http.sock"), 0o660),

@@ -194,7 +194,7 @@ fn lost_generation_pin_revives_no_cached_verdict() {
 /// Objects other than caches may also lose their pins while no agent runs.
 #[test]
 fn start_with_a_lost_pin_leaks_no_packet() {
-    for lost in [names::RECORDERS, names::SAMPLER, names::PREFILTER_V4, names::PORTS] {
+    for lost in [names::RECORDERS, names::CPU_STATE, names::PREFILTER_V4, names::PORTS] {
         let host = hosts();
         let mut agent = host.start_agent();
         wait_for_ready(&host, &mut agent, true);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::setup::{ALLOWED, DATABASE, RULE_FILE, hosts, rule_file};
 use crate::traffic::Traffic;
 
-const NEXT: &str = "v3";
+const NEXT: &str = "v4";
 const HALF: Duration = Duration::from_millis(300);
 
 #[test]

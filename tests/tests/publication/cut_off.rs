@@ -54,7 +54,7 @@ fn failed_publish_leaves_the_old_set_and_restart_removes_leftovers() {
     let mut live = kernel.live().unwrap();
     // A directory at the pin path of the IPv6 trie makes its pin fail; the IPv4 trie is built by then.
     let generation = live.generation + 1;
-    let obstacle = loaded.bpffs_dir.join(format!("v2/sources/v6-0-{generation}"));
+    let obstacle = loaded.bpffs_dir.join(format!("v3/sources/v6-0-{generation}"));
     fs::create_dir(&obstacle).unwrap();
     let done = publish(&desired(Set::Second, false, 2), &mut live, &mut kernel, Timestamp::now());
     let error = format!("{:#}", done.failed.values().next().unwrap());

@@ -177,7 +177,7 @@ impl LoadedPrograms {
 
     /// Returns the pins in a directory of the layout, sorted.
     fn pins(&self, dir: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.bpffs_dir.join("v2").join(dir)).unwrap();
+        let entries = fs::read_dir(self.bpffs_dir.join("v3").join(dir)).unwrap();
         let mut pins: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         pins.sort();
         pins

@@ -73,7 +73,7 @@ fn another_process_removes_the_pin_or_the_link() {
     host.eventually("the pin is back", || pin.exists());
     assert!(!stranger_is_served(&host));
     host.until("one repair", |status| status["repairs"]["socket_link"] == before + 1);
-    let program = host.home.pins().join("v2/socket_filter");
+    let program = host.home.pins().join("v3/socket_filter");
     fs::remove_file(&program).unwrap();
     host.eventually("the program's pin is back", || program.exists());
 }
