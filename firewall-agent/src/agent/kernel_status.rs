@@ -4,9 +4,11 @@ use anyhow::Result;
 use firewall_common::Reason;
 use jiff::Timestamp;
 
-use crate::bpf::{InterfaceLink, Kernel};
+use crate::bpf::{InterfaceLink, Kernel, MapMemory};
 use crate::host::netlink::Attached;
-use crate::status::{DatabaseState, DatabaseStatus, InterfaceStatus, ReasonCounter, Status, UNFILTERED};
+use crate::status::{
+    DatabaseState, DatabaseStatus, InterfaceStatus, KernelMemory, ReasonCounter, Status, UNFILTERED,
+};
 use crate::sync::{Live, common_digest};
 
 /// Status of interfaces and databases in the kernel; `id` and `tag` are those of our program.
@@ -25,6 +27,15 @@ pub fn report(links: Vec<InterfaceLink>, live: &Live, (id, tag): (u32, &str)) ->
 /// A counter cannot be read.
 pub fn counters(kernel: &Kernel) -> Result<Vec<ReasonCounter>> {
     Reason::ALL.into_iter().map(|reason| counter(kernel, reason)).collect()
+}
+
+/// Memory of the agent's maps.
+///
+/// # Errors
+/// A pin cannot be read.
+pub fn kernel_memory(kernel: &Kernel) -> Result<KernelMemory> {
+    let MapMemory { bytes, bytes_per_cpu, possible_cpus } = kernel.map_memory()?;
+    Ok(KernelMemory { bytes, bytes_per_cpu, possible_cpus })
 }
 
 fn interface(link: InterfaceLink, ours: u32, tag: &str) -> InterfaceStatus {

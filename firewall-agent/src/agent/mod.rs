@@ -43,7 +43,7 @@ pub use self::file_report::{
     Content, FileError, FileReport, Note, RangesPaths, parse, read_directory, read_paths,
 };
 use self::interfaces::Interfaces;
-pub use self::kernel_status::{counters, report};
+pub use self::kernel_status::{counters, kernel_memory, report};
 pub use self::load_state::{counters_identity, join};
 use self::packet_log::PacketLogControl;
 use self::probes::Probes;
@@ -148,21 +148,19 @@ impl Agent {
         let verifier = SignatureVerifier::new(config.trusted_keys.clone());
         let mut reader = FileReader::start(Inputs::of(&config), verifier)?;
         let pins = Pins::new(&config.bpffs_dir);
-        let mut programs = Programs::load_for_sockets(
-            &pins,
-            MapSizes::for_databases(config.max_databases),
-            SocketFilter::bits(&config),
-        )?;
+        let map_sizes = MapSizes::new(config.max_databases, config.max_rule_counters);
+        let mut programs = Programs::load_for_sockets(&pins, map_sizes, SocketFilter::bits(&config))?;
         let reconciler = Reconciler::open(&config, &ownership)?;
         let counters = Some(Kernel::open(&config.bpffs_dir)?);
         reader.request(reconciler.known_files());
-        let slots = reconciler.data_plane.sizes().databases;
-        if slots != config.max_databases {
-            warn!(
-                slots,
-                config.max_databases,
-                "max_databases not applied, pinned maps keep their size until the next reboot"
-            );
+        let (sizes, wanted) = (reconciler.data_plane.sizes(), map_sizes.tables());
+        for (key, size, wanted) in [
+            ("max_databases", sizes.databases, wanted.databases),
+            ("max_rule_counters", sizes.counters, wanted.counters),
+        ] {
+            if size != wanted {
+                warn!(key, size, wanted, "size not applied, pinned maps keep theirs until the next reboot");
+            }
         }
         let is_new = reconciler.accepted.files().is_empty();
         let (databases, generation) = (reconciler.live.databases.len(), reconciler.live.generation);

@@ -237,7 +237,7 @@ impl StatusReporter {
                 format!("managed range not found: {}", ranges.join(", "))
             });
             let uncounted = published.uncounted.get(id).map(|rules| {
-                format!("{rules} rules are counted on the default counter: this host has no free counter")
+                format!("{rules} rules are counted on the default counter: max_rule_counters are in use")
             });
             let failed = published.failed.get(id).map(|error| format!("{error:#}"));
             let problem = failed.or(unresolved).or(uncounted);

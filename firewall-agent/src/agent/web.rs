@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use firewall_common::Tally;
 
-use super::counters;
+use super::{counters, kernel_memory};
 use crate::bpf::Kernel;
 use crate::config::Config;
 use crate::files::socket::{GROUP, bind_at};
 use crate::host::interface_names::InterfaceNames;
 use crate::http::{self, Bind, Counters, SharedState, SocketTally};
-use crate::status::ReasonCounter;
+use crate::status::{KernelMemory, ReasonCounter};
 use crate::sync::CounterId;
 
 /// Serves the shared state. Reads counters through `kernel`, a handle of its own.
@@ -38,6 +38,10 @@ impl Counters for Kernel {
     fn tally(&self, counter: CounterId) -> Result<Tally> {
         let hits = self.hits(counter)?;
         Ok(Tally { packets: hits.packets, bytes: hits.bytes })
+    }
+
+    fn memory(&self) -> Result<KernelMemory> {
+        kernel_memory(self)
     }
 
     fn sockets(&self) -> Result<Vec<SocketTally>> {

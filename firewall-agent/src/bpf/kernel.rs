@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -19,6 +19,7 @@ use super::{
     endpoints::{EndpointTable, PortFilter},
     generation::Generation,
     layouts::PinnedMaps,
+    map_memory::{MapMemory, map_memory},
     map_of_maps::Built,
     pins::Pins,
     programs::MapSizes,
@@ -44,6 +45,7 @@ pub struct Kernel {
     pub(super) prefilter_v6: SourcePrefilters,
     pub(super) blocks: BlockTries,
     opened: BTreeMap<&'static str, u32>,
+    bpffs_dir: PathBuf,
     generation: Generation,
     counters: Counters,
     records: Records,
@@ -92,6 +94,7 @@ impl Kernel {
             socket_traffic: SocketTrafficTable::open(&maps)?,
             leftovers: BTreeSet::new(),
             opened: maps.into_ids(),
+            bpffs_dir: bpffs_dir.to_owned(),
         })
     }
 
@@ -251,6 +254,14 @@ impl Kernel {
     /// When the counter cannot be read.
     pub fn reason(&self, reason: Reason) -> Result<Tally> {
         self.counters.reason(reason)
+    }
+
+    /// Memory of the pinned maps.
+    ///
+    /// # Errors
+    /// When a pin cannot be read.
+    pub fn map_memory(&self) -> Result<MapMemory> {
+        map_memory(&self.bpffs_dir)
     }
 
     /// Hits of a rule counter, over all CPUs.

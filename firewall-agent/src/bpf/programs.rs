@@ -19,7 +19,7 @@ use super::{
     pins::{Pins, rename, unpin},
     records::absent_is_fine,
 };
-use crate::sync::Sizes;
+use crate::{config::MAX_RULE_COUNTERS, sync::Sizes};
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/firewall-ebpf"));
 pub(super) static PACKET_LOG_OBJECT: &[u8] =
@@ -35,29 +35,34 @@ pub struct MapSizes {
     pub counters: u32,
 }
 
-/// Rule counters for a database: 30 rules, the default, and internal ranges.
-const COUNTERS_PER_DATABASE: u32 = 64;
-/// Rule counters for single prefixes of managed ranges, all databases together. A prefix without a free one counts on
-/// its rule's counter.
-const PREFIX_COUNTERS: u32 = 8192;
+/// One rule counter of this number is for a single prefix of a managed range. A prefix without a free one counts on its
+/// rule's counter.
+const PREFIX_SHARE: u32 = 5;
 
 impl MapSizes {
-    /// 64 rule counters for each database, and 8192 for single prefixes.
+    /// Sizes for this number of databases with the default number of rule counters.
     #[must_use]
     pub fn for_databases(databases: u32) -> Self {
-        Self { databases, counters: Self::rule_counters(databases).saturating_add(PREFIX_COUNTERS) }
+        Self::new(databases, MAX_RULE_COUNTERS)
+    }
+
+    /// Sizes for this number of databases and rule counters. Each database has at least its default counter and one for a
+    /// rule.
+    #[must_use]
+    pub fn new(databases: u32, rule_counters: u32) -> Self {
+        let least = databases.saturating_mul(2);
+        // Number 0 is never used.
+        Self { databases, counters: rule_counters.max(least).saturating_add(1) }
     }
 
     /// The tables of a kernel that has none yet.
     #[must_use]
     pub fn tables(self) -> Sizes {
-        let prefix_counters = self.counters.saturating_sub(Self::rule_counters(self.databases));
-        Sizes { databases: self.databases, counters: self.counters, prefix_counters }
-    }
-
-    /// Rule counters reserved for rules; number 0 is never used.
-    pub(super) fn rule_counters(databases: u32) -> u32 {
-        databases.saturating_mul(COUNTERS_PER_DATABASE).saturating_add(1)
+        Sizes {
+            databases: self.databases,
+            counters: self.counters,
+            prefix_counters: self.counters / PREFIX_SHARE,
+        }
     }
 
     /// `None` when the program declares the number.

@@ -126,8 +126,9 @@ fn databases(
                 let problem = format!("managed range not found: {}", ranges.join(", "));
                 (DatabaseState::Degraded, Some(problem))
             } else if let Some(rules) = uncounted.get(&id) {
-                let problem =
-                    format!("{rules} rules would be counted on the default counter: no free counter");
+                let problem = format!(
+                    "{rules} rules would be counted on the default counter: max_rule_counters in use"
+                );
                 (DatabaseState::Degraded, Some(problem))
             } else {
                 (DatabaseState::Applied, None)

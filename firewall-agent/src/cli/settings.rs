@@ -72,7 +72,7 @@ impl Settings {
 
     /// Sizes of the kernel's maps at the next boot.
     pub fn map_sizes(&self) -> MapSizes {
-        MapSizes::for_databases(self.file.max_databases())
+        MapSizes::new(self.file.max_databases(), self.file.max_rule_counters())
     }
 
     /// Ports that the file guards; `None` if the key is missing.

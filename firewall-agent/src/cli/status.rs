@@ -15,7 +15,7 @@ use super::daemon_http::get;
 use super::format::Format;
 use super::settings::{Located, Settings};
 use super::style::Style;
-use crate::agent::{counters, report};
+use crate::agent::{counters, kernel_memory, report};
 use crate::bpf::{Kernel, Pins, Probe, links};
 use crate::config::Listen;
 use crate::escape::write_json;
@@ -85,6 +85,7 @@ fn read(directories: &Located) -> Result<Status> {
     let mut status = report(links, &live, (ours.0, &ours.1));
     status.counters = counters(&kernel)?;
     status.socket_counters = socket_counters(kernel.sockets()?, &DatabaseCounters::of(&live));
+    status.kernel_memory = Some(kernel_memory(&kernel)?);
     match read_status_file(directories) {
         Ok(reported) => {
             status.observe(&reported.observed());

@@ -74,6 +74,9 @@ pub struct ConfigFile {
     /// Maximum number of prefixes of all databases together [default: 131072]
     #[arg(long, value_name = "N", value_parser = bound)]
     pub max_prefixes: Option<u32>,
+    /// Maximum number of hit counters of rules, of all databases together [default: 4096]
+    #[arg(long, value_name = "N", value_parser = bound)]
+    pub max_rule_counters: Option<u32>,
     /// Days for which refused packets are remembered, up to 365 [default: 7]
     #[arg(long, value_name = "N", value_parser = days_bound)]
     pub denied_history_days: Option<u32>,
@@ -93,6 +96,9 @@ pub struct ConfigFile {
     #[arg(long, value_name = "SPAN", value_parser = duration)]
     pub propagation_window: Option<Duration>,
 }
+
+/// Default of `max_rule_counters`: 16 for each of 256 databases, in 98 kB of each CPU.
+pub const MAX_RULE_COUNTERS: u32 = 4_096;
 
 /// Least number of rule files to read, however low `max_databases` is.
 const LEAST_FILES: usize = 1024;
@@ -146,6 +152,12 @@ impl ConfigFile {
         self.max_prefixes.unwrap_or(131_072)
     }
 
+    /// Most rule counters of all databases together.
+    #[must_use]
+    pub fn max_rule_counters(&self) -> u32 {
+        self.max_rule_counters.unwrap_or(MAX_RULE_COUNTERS)
+    }
+
     /// Limits on a rule file of this host; `host_name` is the default of `node_name`.
     #[must_use]
     pub fn limits(&self, host_name: &str) -> Limits {
@@ -192,7 +204,7 @@ macro_rules! keys {
 keys! {
     interfaces, xdp_mode, rules_dir, managed_ranges, blocked_ranges, trusted_keys, state_dir, bpffs_dir, node_name, listen,
     control_socket, guarded_ports, socket_filter, socket_filter_cgroup, socket_filter_loopback, revoke_sessions,
-    allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes,
+    allow_monitor, max_rules_per_database, max_databases, max_endpoints, max_prefixes, max_rule_counters,
     denied_history_days, denied_history_mib, packet_log, rescan_interval, drift_interval, propagation_window,
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use file::ConfigFile;
+pub use file::{ConfigFile, MAX_RULE_COUNTERS};
 pub use ports::{GuardedPorts, merged_ranges};
 pub use read::read_config;
 pub use values::{Listen, RevokeSessions, SocketFilterMode, XdpMode, duration};
@@ -47,6 +47,7 @@ pub struct Config {
     pub max_endpoints: u32,
     /// Of all databases together.
     pub max_prefixes: u32,
+    pub max_rule_counters: u32,
     /// Days for which refused packets are remembered.
     pub denied_history_days: u32,
     /// Disk space in MiB for that memory.
@@ -92,6 +93,7 @@ impl Config {
         let (max_databases, most_files) = (merged.max_databases(), merged.most_files());
         let limits = merged.limits(host_name);
         let (max_endpoints, max_prefixes) = (merged.max_endpoints(), merged.max_prefixes());
+        let max_rule_counters = merged.max_rule_counters();
         Ok(Self {
             interfaces: interfaces.clone(),
             guarded_ports: guarded_ports.clone(),
@@ -117,6 +119,7 @@ impl Config {
             most_files,
             max_endpoints,
             max_prefixes,
+            max_rule_counters,
             denied_history_days: merged.denied_history_days.unwrap_or(7),
             denied_history_mib: merged.denied_history_mib.unwrap_or(16),
             packet_log: merged.packet_log.unwrap_or(false),

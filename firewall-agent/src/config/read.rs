@@ -54,6 +54,7 @@ fn config(top: &Item<'_, '_>, report: &mut Report) -> Option<ConfigFile> {
         max_databases: fields.optional("max_databases").and_then(|item| item.plain(report, databases_bound)),
         max_endpoints: most("max_endpoints", report),
         max_prefixes: most("max_prefixes", report),
+        max_rule_counters: most("max_rule_counters", report),
         denied_history_days: fields
             .optional("denied_history_days")
             .and_then(|item| item.plain(report, days_bound)),

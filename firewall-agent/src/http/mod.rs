@@ -18,7 +18,7 @@ pub use self::published_state::{DatabaseCounters, PublishedState};
 pub use self::request_handler::{Readiness, RequestHandler};
 pub use self::server::{Bind, SocketLost, converse, serve};
 pub use self::shared_state::SharedState;
-use crate::status::{ReasonCounter, SocketCounter};
+use crate::status::{KernelMemory, ReasonCounter, SocketCounter};
 use crate::sync::CounterId;
 
 /// Packets that the socket filter judged, of one interface with one verdict.
@@ -59,6 +59,12 @@ pub trait Counters: Send {
     /// # Errors
     /// When the table cannot be read.
     fn sockets(&self) -> Result<Vec<SocketTally>>;
+
+    /// Memory of the maps.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn memory(&self) -> Result<KernelMemory>;
 }
 
 /// The tallies in the form of `status`, in the order of interface, database and reason.

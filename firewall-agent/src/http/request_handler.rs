@@ -90,6 +90,10 @@ impl RequestHandler {
             Ok(sockets) => status.socket_counters = socket_counters(sockets, &snapshot.counters),
             Err(error) => status.errors.push(format!("{error:#}")),
         }
+        match exporter.memory() {
+            Ok(memory) => status.kernel_memory = Some(memory),
+            Err(error) => status.errors.push(format!("{error:#}")),
+        }
         json(StatusCode::OK, &status)
     }
 
@@ -127,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::http::PublishedState;
-    use crate::status::{ReasonCounter, Status};
+    use crate::status::{KernelMemory, ReasonCounter, Status};
     use crate::sync::CounterId;
     use firewall_common::Tally;
 
@@ -144,6 +148,10 @@ mod tests {
 
         fn sockets(&self) -> anyhow::Result<Vec<crate::http::SocketTally>> {
             Ok(Vec::new())
+        }
+
+        fn memory(&self) -> anyhow::Result<KernelMemory> {
+            Ok(KernelMemory::default())
         }
 
         fn tally(&self, _: CounterId) -> anyhow::Result<Tally> {

@@ -43,6 +43,20 @@ pub struct Status {
     /// Packets that the socket filter judged; empty in `status.json`.
     #[serde(default)]
     pub socket_counters: Vec<SocketCounter>,
+    /// `None` in `status.json`.
+    #[serde(default)]
+    pub kernel_memory: Option<KernelMemory>,
+}
+
+/// Memory of the agent's maps, in bytes, as the kernel accounts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelMemory {
+    /// All maps together, with the values of every CPU.
+    pub bytes: u64,
+    /// The values of one CPU.
+    pub bytes_per_cpu: u64,
+    /// CPUs that the kernel may bring up.
+    pub possible_cpus: u64,
 }
 
 /// One true condition.

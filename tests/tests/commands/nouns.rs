@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use firewall_tests::lab::{RuleFile, database_of};
+use firewall_tests::lab::{RuleFile, TestHost, database_of};
 use jiff::Timestamp;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -74,6 +74,25 @@ fn status_shows_kernel_state_and_the_last_agent_report() {
     let table = host.ask(&["status"]).out;
     assert!(table.starts_with("! agent not running"), "{table}");
     assert!(!table.contains("no_match"), "counters need -v: {table}");
+}
+
+/// The limit of the design, by the kernel's own figures.
+#[test]
+fn maps_take_at_most_200_kb_of_each_cpu() {
+    let memory = |config: &str| {
+        let host = TestHost::builder().config(config).start();
+        let memory = host.json(&["status"])["kernel_memory"].clone();
+        let of = |field: &str| memory[field].as_u64().unwrap_or_else(|| panic!("{field}: not in {memory}"));
+        let (all, one) = (of("bytes"), of("bytes_per_cpu"));
+        assert!(all > one * of("possible_cpus"), "{memory}");
+        (all, one, of("possible_cpus"))
+    };
+    let (all, one, cpus) = memory("");
+    assert!((100_000..=200_000).contains(&one), "{one} bytes");
+    // Control: more rule counters, of 24 bytes each.
+    let (more, larger, _) = memory("max_rule_counters: 12288\n");
+    assert_eq!(larger - one, 8_192 * 24);
+    assert!(more - all >= cpus * (larger - one), "the kernel accounts {more} after {all} bytes");
 }
 
 #[test]

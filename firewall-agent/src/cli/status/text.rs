@@ -9,8 +9,8 @@ use crate::cli::style::Style;
 use crate::cli::table::{column, cut, or_dash, text, write_table};
 use crate::escape::escaped;
 use crate::status::{
-    Condition, ConditionStatus, DatabaseState, InterfaceStatus, RejectedFile, SocketFilterStatus, Status,
-    UNFILTERED,
+    Condition, ConditionStatus, DatabaseState, InterfaceStatus, KernelMemory, RejectedFile,
+    SocketFilterStatus, Status, UNFILTERED,
 };
 
 /// Lines about problems on a terminal without `-v`.
@@ -206,6 +206,15 @@ fn write_counters(status: &Status, style: Style, out: &mut impl Write) -> Result
         .map(|one| [one.reason.clone(), one.verdict.clone(), one.packets.to_string(), one.bytes.to_string()]);
     let columns = [column("REASON", 0), column("VERDICT", 2), column("PACKETS", 0), column("BYTES", 1)];
     write_table(columns, counters, style, out)?;
+    write_sockets(status, style, out)?;
+    if let Some(KernelMemory { bytes, bytes_per_cpu, possible_cpus }) = status.kernel_memory {
+        let [all, one] = [bytes, bytes_per_cpu].map(|bytes| bytes as f64 / 1e6);
+        writeln!(out, "\nmaps: {all:.1} MB, of it {one:.2} MB for each of {possible_cpus} possible CPUs")?;
+    }
+    Ok(())
+}
+
+fn write_sockets(status: &Status, style: Style, out: &mut impl Write) -> Result<()> {
     if status.socket_counters.is_empty() {
         return Ok(());
     }
@@ -323,6 +332,11 @@ mod tests {
                 packets: 12,
                 bytes: 720,
             }],
+            kernel_memory: Some(KernelMemory {
+                bytes: 21_345_678,
+                bytes_per_cpu: 174_236,
+                possible_cpus: 16,
+            }),
             ..Status::default()
         };
         Report { status, fallback: None }

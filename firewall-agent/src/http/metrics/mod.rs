@@ -21,7 +21,7 @@ use self::metrics_page::MetricsPage;
 use self::sockets::Sockets;
 pub(super) use self::timings::Timings;
 use super::{Counters, SharedState, SocketTally};
-use crate::status::ReasonCounter;
+use crate::status::{KernelMemory, ReasonCounter};
 
 pub(super) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
@@ -58,6 +58,10 @@ impl Exporter {
 
     pub fn sockets(&self) -> Result<Vec<SocketTally>> {
         self.counters.sockets()
+    }
+
+    pub fn memory(&self) -> Result<KernelMemory> {
+        self.counters.memory()
     }
 
     /// Current metrics, at most [`FRESH`] old.
@@ -124,6 +128,10 @@ mod tests {
 
         fn sockets(&self) -> Result<Vec<SocketTally>> {
             Ok(Vec::new())
+        }
+
+        fn memory(&self) -> Result<KernelMemory> {
+            Ok(KernelMemory::default())
         }
 
         fn tally(&self, _: CounterId) -> Result<Tally> {
