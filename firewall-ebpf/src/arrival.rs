@@ -59,10 +59,7 @@ pub struct Arrival {
     pub interface: u32,
     /// In bytes, from the IP header on.
     pub length: usize,
-    /// Offset of the TCP or UDP header; 0 when unknown.
-    transport: usize,
-    /// The packet's source port in network byte order; 0 when unknown.
-    source_port: u16,
+    transport: Transport,
 }
 
 /// Reads a field of a structure of the kernel, alone: the verifier knows each field by its offset and size.
@@ -101,13 +98,14 @@ impl Arrival {
         };
         let port = (field!(sock, src_port) as u16).to_be();
         let (interface, length) = (field!(ctx, ifindex), field!(ctx, len) as usize);
-        Some(Self { ctx, sock, state, port, interface, length, transport: 0, source_port: 0 })
+        Some(Self { ctx, sock, state, port, interface, length, transport: Transport::UNKNOWN })
     }
 
     /// Parses the packet.
     #[inline(always)]
     pub fn parse(&mut self, flow: &mut Flow) -> Shape {
-        let shape = self.parse_headers(flow);
+        let (shape, transport) = Transport::decode(parse_packet(self.ctx, flow));
+        self.transport = transport;
         // One of the two, see `new`.
         let protocol = field!(self.sock, protocol) as u8;
         if flow.protocol != protocol {
@@ -115,44 +113,11 @@ impl Arrival {
             // in the IP header: where its ports are is unknown, the socket has the one that matters.
             if shape == Shape::Port {
                 flow.port = self.port;
-                (self.transport, self.source_port) = (0, 0);
+                self.transport = Transport::UNKNOWN;
             }
             flow.protocol = protocol;
         }
         shape
-    }
-
-    #[inline(always)]
-    fn parse_headers(&mut self, flow: &mut Flow) -> Shape {
-        let Some(start) = self.load::<[u32; 5]>(0) else { return Shape::Malformed };
-        let [first, _, third, source, destination] = start.map(u32::to_ne_bytes);
-        if first[0] >> 4 == 4 {
-            flow.family = IPV4;
-            flow.source[0] = u32::from_ne_bytes(source);
-            flow.destination[0] = u32::from_ne_bytes(destination);
-            flow.protocol = third[1];
-            self.transport = usize::from(first[0] & 0x0f) * 4;
-            return self.read_port(flow);
-        }
-        let next = self.load::<u8>(6).unwrap_or_default();
-        if next != TCP && next != UDP {
-            let shape = parse_ipv6(self, flow);
-            return if shape == Shape::Port { Shape::Port } else { Shape::Unreadable };
-        }
-        let Some(addresses) = self.load::<[[u32; 4]; 2]>(8) else { return Shape::Malformed };
-        flow.family = IPV6;
-        [flow.source, flow.destination] = addresses;
-        flow.protocol = next;
-        self.transport = IPV6_HEADER;
-        self.read_port(flow)
-    }
-
-    #[inline(always)]
-    fn read_port(&mut self, flow: &mut Flow) -> Shape {
-        let Some([source, port]) = self.load::<[u16; 2]>(self.transport) else { return Shape::Malformed };
-        self.source_port = source;
-        flow.port = port;
-        Shape::Port
     }
 
     /// Returns whether a socket with the packet's source address and port exists in this network namespace. A socket for
@@ -160,7 +125,7 @@ impl Arrival {
     #[inline(always)]
     fn has_sender(&self, flow: &Flow) -> bool {
         let (mut tuple, size) =
-            tuple((&flow.destination, flow.port), (&flow.source, self.source_port), flow.family);
+            tuple((&flow.destination, flow.port), (&flow.source, self.transport.source_port), flow.family);
         let (tuple, netns) = ((&raw mut tuple).cast(), BPF_F_CURRENT_NETNS as i64 as u64);
         if flow.protocol == TCP {
             // SAFETY: the tuple has `size` bytes that are set.
@@ -210,7 +175,8 @@ impl Arrival {
     /// The flags of a TCP packet; 0 when unknown.
     #[inline(always)]
     fn tcp_flags(&self) -> u8 {
-        if self.transport < IPV4_HEADER { 0 } else { self.load(self.transport + FLAGS).unwrap_or_default() }
+        let at = self.transport.at;
+        if at < IPV4_HEADER { 0 } else { Packet(self.ctx).load(at + FLAGS).unwrap_or_default() }
     }
 
     /// The storage of the socket.
@@ -222,15 +188,53 @@ impl Arrival {
         };
         mark.cast()
     }
+}
 
-    /// Reads a value at any offset from the IP header on, through the kernel's copy.
+/// A packet at a socket, from the IP header on.
+struct Packet(*mut __sk_buff);
+
+impl Packet {
+    #[inline(always)]
+    fn parse(&self, flow: &mut Flow) -> (Shape, Transport) {
+        let unknown = Transport::UNKNOWN;
+        let Some(start) = self.load::<[u32; 5]>(0) else { return (Shape::Malformed, unknown) };
+        let [first, _, third, source, destination] = start.map(u32::to_ne_bytes);
+        if first[0] >> 4 == 4 {
+            flow.family = IPV4;
+            flow.source[0] = u32::from_ne_bytes(source);
+            flow.destination[0] = u32::from_ne_bytes(destination);
+            flow.protocol = third[1];
+            return self.read_ports(usize::from(first[0] & 0x0f) * 4, flow);
+        }
+        let next = self.load::<u8>(6).unwrap_or_default();
+        if next != TCP && next != UDP {
+            let shape = parse_ipv6(self, flow);
+            return (if shape == Shape::Port { Shape::Port } else { Shape::Unreadable }, unknown);
+        }
+        let Some(addresses) = self.load::<[[u32; 4]; 2]>(8) else { return (Shape::Malformed, unknown) };
+        flow.family = IPV6;
+        [flow.source, flow.destination] = addresses;
+        flow.protocol = next;
+        self.read_ports(IPV6_HEADER, flow)
+    }
+
+    #[inline(always)]
+    fn read_ports(&self, at: usize, flow: &mut Flow) -> (Shape, Transport) {
+        let Some([source_port, port]) = self.load::<[u16; 2]>(at) else {
+            return (Shape::Malformed, Transport { at, source_port: 0 });
+        };
+        flow.port = port;
+        (Shape::Port, Transport { at, source_port })
+    }
+
+    /// Reads a value at any offset, through the kernel's copy.
     #[inline(always)]
     fn load<T: AnyBitPattern>(&self, offset: usize) -> Option<T> {
         let mut bytes = Aligned(MaybeUninit::<T>::uninit());
         // SAFETY: the kernel writes exactly `size_of::<T>()` bytes, or returns an error; it checks the offset itself.
         let done = unsafe {
             bpf_skb_load_bytes(
-                self.ctx.cast(),
+                self.0.cast(),
                 offset as u32,
                 bytes.0.as_mut_ptr().cast(),
                 size_of::<T>() as u32,
@@ -241,10 +245,10 @@ impl Arrival {
     }
 }
 
-impl PacketBytes for Arrival {
+impl PacketBytes for Packet {
     #[inline(always)]
     fn frame_len(&self) -> usize {
-        self.length
+        field!(self.0, len) as usize
     }
 
     #[inline(always)]
@@ -261,6 +265,42 @@ impl PacketBytes for Arrival {
     fn words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
         self.load(offset)
     }
+}
+
+/// The header of TCP or UDP.
+#[derive(Clone, Copy)]
+struct Transport {
+    /// Offset from the IP header on, below 256; 0 when unknown.
+    at: usize,
+    /// In network byte order; 0 when unknown.
+    source_port: u16,
+}
+
+impl Transport {
+    const UNKNOWN: Self = Self { at: 0, source_port: 0 };
+
+    /// With a shape, as one number: a function of the program returns no more.
+    #[inline(always)]
+    fn encode(self, shape: Shape) -> u64 {
+        u64::from(shape as u32) | (self.at as u64) << 8 | u64::from(self.source_port) << 16
+    }
+
+    #[inline(always)]
+    fn decode(number: u64) -> (Shape, Self) {
+        let shape = Shape::from_number(number as u32 & 0xff).unwrap_or(Shape::Malformed);
+        (shape, Self { at: (number >> 8) as usize & 0xff, source_port: (number >> 16) as u16 })
+    }
+}
+
+/// Parses a packet, and answers with [`Transport::encode`]. A global function, which the verifier checks once, on its own:
+/// inlined, it would follow each state of a socket after each way of parsing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn parse_packet(ctx: *mut __sk_buff, flow: *mut Flow) -> u64 {
+    // SAFETY: null, or the flow of this program run.
+    let Some(flow) = (unsafe { flow.as_mut() }) else { return Shape::Malformed as u64 };
+    let (shape, transport) = Packet(ctx).parse(flow);
+    transport.encode(shape)
 }
 
 /// The remote and the local end of a connection, addresses and ports in network byte order, and the size of the tuple.

@@ -68,7 +68,7 @@ pub fn refusal(entry: &CachedVerdict) -> u64 {
 }
 
 #[inline(always)]
-pub fn store(entry: &mut CachedVerdict, flow: &Flow, generation: u64, decision: &Decision) {
+pub fn store(entry: &mut CachedVerdict, flow: &Flow, generation: u64, decision: Decision) {
     *entry = CachedVerdict { flow: *flow, answer: decision.answer(), generation };
 }
 

@@ -140,7 +140,7 @@ fn later_fragment<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
         && decision.rule() != NO_RULE
         && (decision.passes() || cache::staleness(entry, generation) != 0)
     {
-        cache::store(entry, flow, generation, &decision);
+        cache::store(entry, flow, generation, decision);
     }
     decision
 }
@@ -173,41 +173,40 @@ fn by_port<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     Decision::without_rule(if is_closed { Reason::Closed } else { Reason::NotProtected })
 }
 
-/// The verdict of the endpoint table, through the caches, if any; `None` when it has no row for the flow.
+/// The verdict of the endpoint table, through the caches, if any; `None` when it has no row for the flow. The caches contain
+/// verdicts of rows only: those depend solely on tables published by a pointer, while the ports are written in place.
 #[inline(always)]
 pub fn by_endpoint<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
     flow: &Flow,
     maps: impl Maps<'a>,
     caches: Option<&mut Caches<V, E>>,
 ) -> Option<Decision> {
-    match caches {
-        Some(caches) => by_cache(flow, maps, caches),
-        None => by_table(flow, maps),
-    }
-}
-
-/// The verdict of the endpoint table; `None` when it has no row for the flow.
-#[inline(always)]
-fn by_table<'a>(flow: &Flow, maps: impl Maps<'a>) -> Option<Decision> {
-    Some(by_source(flow, maps, row(flow, maps)?).0)
-}
-
-/// The same, through the caches. They contain verdicts of rows only: those depend solely on tables published by a
-/// pointer, while the ports are written in place.
-#[inline(always)]
-fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
-    flow: &Flow,
-    maps: impl Maps<'a>,
-    caches: &mut Caches<V, E>,
-) -> Option<Decision> {
+    // Before any lookup.
     let generation = maps.generation();
-    let verdict = cache::verdict(&mut caches.verdicts, maps, flow, generation);
+    let Some(Caches { verdicts, endpoints }) = caches else {
+        return maps.by_row(flow, generation, None, None::<&mut E>);
+    };
+    let verdict = cache::verdict(verdicts, maps, flow, generation);
     if let Some(entry) = &verdict
         && let Some(decision) = cache::decision(entry, flow, generation)
     {
         return Some(decision);
     }
-    let endpoint = match cache::endpoint(&mut caches.endpoints, maps, flow, generation) {
+    maps.by_row(flow, generation, verdict, Some(endpoints))
+}
+
+/// The verdict of the endpoint table, through the endpoint cache, if any; `None` when it has no row for the flow. Stores the
+/// verdict in its cache entry, if any.
+#[inline(always)]
+pub fn by_row<'a>(
+    flow: &Flow,
+    maps: impl Maps<'a>,
+    generation: u64,
+    verdict: Option<&mut CachedVerdict>,
+    endpoints: Option<&mut impl Entries<CachedEndpoint>>,
+) -> Option<Decision> {
+    let entry = endpoints.and_then(|entries| cache::endpoint(entries, maps, flow, generation));
+    let endpoint = match entry {
         Some(entry) => {
             if !cache::is_endpoint_of(entry, flow, generation) {
                 cache::store_endpoint(entry, flow, generation, row(flow, maps)?);
@@ -223,7 +222,7 @@ fn by_cache<'a, V: Entries<CachedVerdict>, E: Entries<CachedEndpoint>>(
         && searched.sources | cache::staleness(entry, generation) | searched.blocks & cache::refusal(entry)
             != 0
     {
-        cache::store(entry, flow, generation, &decision);
+        cache::store(entry, flow, generation, decision);
     }
     Some(decision)
 }

@@ -10,7 +10,7 @@ use firewall_common::{
 };
 
 use crate::cache::Caches;
-use crate::decide::Decision;
+use crate::decide::{Decision, by_row};
 use crate::lookup::{Block, Entries, Maps, Table};
 use crate::portless::{PortlessRule, PortlessWalk, decide_portless};
 
@@ -131,6 +131,16 @@ impl<'a> Maps<'a> for &'a FakeMaps {
 
     fn blocked_at_member(self, flow: &Flow, slot: u32) -> Option<u32> {
         self.blocked.get(&(slot, flow.source[0])).copied()
+    }
+
+    fn by_row<E: Entries<CachedEndpoint>>(
+        self,
+        flow: &Flow,
+        generation: u64,
+        verdict: Option<&mut CachedVerdict>,
+        endpoints: Option<&mut E>,
+    ) -> Option<Decision> {
+        by_row(flow, self, generation, verdict, endpoints)
     }
 
     fn portless(self, flow: &Flow, rule: PortlessRule) -> Decision {

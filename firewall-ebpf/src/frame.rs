@@ -88,7 +88,7 @@ impl Frame {
             return Shape::Port;
         }
         self.measure();
-        shape(parse_frame(self.ctx, flow))
+        Shape::from_number(parse_frame(self.ctx, flow)).unwrap_or(Shape::Malformed)
     }
 
     /// Plain-header parse of most packets: TCP or UDP over IPv4 or IPv6, at most one VLAN tag, no option, extension
@@ -253,31 +253,6 @@ extern "C" fn parse_frame(ctx: *mut xdp_md, flow: *mut Flow) -> u32 {
     };
     shape as u32
 }
-
-/// The shape with this number.
-#[inline(always)]
-fn shape(number: u32) -> Shape {
-    match number {
-        NOT_IP => Shape::NotIp,
-        VLAN_DEPTH => Shape::VlanDepth,
-        OTHER_PROTOCOL => Shape::OtherProtocol,
-        PORT => Shape::Port,
-        TRUNCATED => Shape::Truncated,
-        NO_PORT => Shape::NoPort,
-        LATER_FRAGMENT => Shape::LaterFragment,
-        UNREADABLE => Shape::Unreadable,
-        _ => Shape::Malformed,
-    }
-}
-
-const NOT_IP: u32 = Shape::NotIp as u32;
-const VLAN_DEPTH: u32 = Shape::VlanDepth as u32;
-const OTHER_PROTOCOL: u32 = Shape::OtherProtocol as u32;
-const PORT: u32 = Shape::Port as u32;
-const TRUNCATED: u32 = Shape::Truncated as u32;
-const NO_PORT: u32 = Shape::NoPort as u32;
-const LATER_FRAGMENT: u32 = Shape::LaterFragment as u32;
-const UNREADABLE: u32 = Shape::Unreadable as u32;
 
 /// A frame whose buffer is one piece.
 struct Linear<'a>(&'a Frame);

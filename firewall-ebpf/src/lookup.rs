@@ -1,7 +1,9 @@
 //! Access to the maps, as the decision needs it: implemented over the kernel's maps in `tables`, and over collections
 //! in the unit tests.
 
-use firewall_common::{ADDRESS_INDEX, ANY_FAMILY, Endpoint, EndpointKey, PortWord, packet::Flow};
+use firewall_common::{
+    ADDRESS_INDEX, ANY_FAMILY, CachedEndpoint, CachedVerdict, Endpoint, EndpointKey, PortWord, packet::Flow,
+};
 
 use crate::{
     aligned::Aligned,
@@ -76,6 +78,15 @@ pub trait Maps<'a>: Copy {
     /// The rule counter of an entry that refuses it at endpoints of this database alone. Without a function call, for which
     /// the walk over the members has no room on the stack.
     fn blocked_at_member(self, flow: &Flow, slot: u32) -> Option<u32>;
+    /// The verdict of the flow's row: [`by_row`](crate::decide::by_row), out of the way of the packets with a cached
+    /// verdict.
+    fn by_row<E: Entries<CachedEndpoint>>(
+        self,
+        flow: &Flow,
+        generation: u64,
+        verdict: Option<&mut CachedVerdict>,
+        endpoints: Option<&mut E>,
+    ) -> Option<Decision>;
     /// The verdict of all databases at the flow's destination: [`decide_portless`](crate::portless::decide_portless).
     fn portless(self, flow: &Flow, rule: PortlessRule) -> Decision;
     /// Calls [`PortlessWalk::evaluate`] until it returns `false`.

@@ -13,7 +13,7 @@ use crate::{
     accelerations::is_on,
     aligned::Aligned,
     cache::Caches,
-    decide::Decision,
+    decide::{Decision, by_row},
     lookup::{Block, Entries, Maps, Table},
     maps::{
         BLOCKED_V4, BLOCKED_V6, ENDPOINT_CACHE, ENDPOINTS, EndpointTable, NEW_CONNECTIONS, PORTS,
@@ -138,6 +138,21 @@ impl Maps<'static> for KernelMaps {
     }
 
     #[inline(always)]
+    fn by_row<E: Entries<CachedEndpoint>>(
+        self,
+        flow: &Flow,
+        generation: u64,
+        verdict: Option<&mut CachedVerdict>,
+        endpoints: Option<&mut E>,
+    ) -> Option<Decision> {
+        let verdict = verdict.map_or(core::ptr::null_mut(), core::ptr::from_mut);
+        match judge_by_row(flow, generation, verdict, u32::from(endpoints.is_some())) {
+            NO_ROW => None,
+            answer => Some(Decision::from_answer(answer)),
+        }
+    }
+
+    #[inline(always)]
     fn portless(self, flow: &Flow, rule: PortlessRule) -> Decision {
         Decision::from_answer(judge_portless(flow, rule as u32))
     }
@@ -149,6 +164,31 @@ impl Maps<'static> for KernelMaps {
         let walk: *mut PortlessWalk<'_, 'static, Self> = walk;
         // SAFETY: `evaluate_member` has the signature that the kernel calls, and `walk` outlives the call.
         unsafe { bpf_loop(MAX_MEMBERS + 1, evaluate_member as *mut c_void, walk.cast(), 0) };
+    }
+}
+
+/// An answer of no reason.
+const NO_ROW: u32 = u32::MAX;
+
+/// Answers with [`Reason::answer`] or [`NO_ROW`]; `is_cached` is 1 where the endpoint cache may be used. A global function
+/// for the same reason as [`find_block`]; and most packets have a cached verdict, so that the code of the others would only
+/// be in their way.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge_by_row(
+    flow: *const Flow,
+    generation: u64,
+    verdict: *mut CachedVerdict,
+    is_cached: u32,
+) -> u32 {
+    // SAFETY: null, or the flow and the cache entry of this program run.
+    let (flow, verdict) = unsafe { (flow.as_ref(), verdict.as_mut()) };
+    let Some(flow) = flow else { return Reason::Closed.answer(NO_RULE) };
+    let mut entries = EndpointEntries;
+    let endpoints = if is_cached != 0 { Some(&mut entries) } else { None };
+    match by_row(flow, KernelMaps, generation, verdict, endpoints) {
+        Some(decision) => decision.answer(),
+        None => NO_ROW,
     }
 }
 

@@ -64,6 +64,44 @@ pub enum Shape {
     Unreadable,
 }
 
+impl Shape {
+    /// The shape with this number; `None` when there is none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        const NOT_IP: u32 = Shape::NotIp as u32;
+        const VLAN_DEPTH: u32 = Shape::VlanDepth as u32;
+        const MALFORMED: u32 = Shape::Malformed as u32;
+        const OTHER_PROTOCOL: u32 = Shape::OtherProtocol as u32;
+        const PORT: u32 = Shape::Port as u32;
+        const TRUNCATED: u32 = Shape::Truncated as u32;
+        const NO_PORT: u32 = Shape::NoPort as u32;
+        const LATER_FRAGMENT: u32 = Shape::LaterFragment as u32;
+        const UNREADABLE: u32 = Shape::Unreadable as u32;
+        match number {
+            NOT_IP => Some(Self::NotIp),
+            VLAN_DEPTH => Some(Self::VlanDepth),
+            MALFORMED => Some(Self::Malformed),
+            OTHER_PROTOCOL => Some(Self::OtherProtocol),
+            PORT => Some(Self::Port),
+            TRUNCATED => Some(Self::Truncated),
+            NO_PORT => Some(Self::NoPort),
+            LATER_FRAGMENT => Some(Self::LaterFragment),
+            UNREADABLE => Some(Self::Unreadable),
+            _ => None,
+        }
+    }
+}
+
+const _: () = {
+    let mut number = 0;
+    while let Some(shape) = Shape::from_number(number) {
+        assert!(shape as u32 == number);
+        number += 1;
+    }
+    assert!(number == Shape::Unreadable as u32 + 1);
+};
+
 /// The addresses and ports of a packet, in network byte order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]

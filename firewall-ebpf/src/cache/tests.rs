@@ -31,7 +31,7 @@ fn entry_matches_only_its_flow_and_generation() {
     for packet in [flow(1, 2, 5432), v6()] {
         let mut entry = CachedVerdict::zeroed();
         assert_eq!(decision(&entry, &packet, GENERATION), None, "an empty entry");
-        store(&mut entry, &packet, GENERATION, &Decision::new(Reason::Allowed, RULE));
+        store(&mut entry, &packet, GENERATION, Decision::new(Reason::Allowed, RULE));
         for other in neighbours(packet) {
             assert_eq!(decision(&entry, &other, GENERATION), None, "{other:?}");
         }
@@ -49,7 +49,7 @@ fn cached_reason_is_returned_with_its_rule() {
         [(Reason::Allowed, RULE), (Reason::NoMatch, RULE), (Reason::WouldDeny, 1), (Reason::Closed, NO_RULE)]
     {
         let mut entry = CachedVerdict::zeroed();
-        store(&mut entry, &packet, GENERATION, &Decision::new(reason, rule));
+        store(&mut entry, &packet, GENERATION, Decision::new(reason, rule));
         assert_eq!(decision(&entry, &packet, GENERATION), Some(Decision::new(reason, rule)));
     }
     // Control: a damaged number is a refusal.
