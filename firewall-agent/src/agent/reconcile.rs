@@ -179,7 +179,6 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             return Vec::new();
         }
         let mut changes = Changes::default();
-        self.expire_overlay(now, &mut changes);
         let now = match read {
             Some(snapshot) => {
                 // The thread that read the files has verified their signatures.
@@ -226,6 +225,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             }
             None => now,
         };
+        // After the files: a permission that is over ends only with a file of its database.
+        self.expire_overlay(now, &mut changes);
 
         self.commit_closes(now, changes);
 

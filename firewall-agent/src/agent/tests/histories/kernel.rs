@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use fastrand::Rng;
 use firewall_common::Tally;
 
-use super::packets::{Packets, judge};
+use super::packets::{Packets, Treatment, judge};
 use crate::agent::read_back::ReadBack;
 use crate::rules::DatabaseId;
 use crate::sync::{
@@ -30,6 +30,7 @@ const COUNTERS: u32 = 48;
 pub struct Judgement {
     pub passed: Packets,
     pub protected: Packets,
+    pub at_endpoints: Packets,
     /// Revisions in force.
     pub revisions: BTreeMap<DatabaseId, u64>,
     /// Destinations of open endpoints.
@@ -211,14 +212,14 @@ fn revisions(live: &Live) -> BTreeMap<DatabaseId, u64> {
 
 impl Judgement {
     fn of(live: &Live) -> Self {
-        let (passed, protected) = judge(live);
+        let Treatment { passed, protected, at_endpoints } = judge(live);
         let mut open: BTreeMap<DatabaseId, BTreeSet<Destination>> = BTreeMap::new();
         for (destination, owner) in live.owners() {
             if let Some(owner) = owner {
                 open.entry(owner.clone()).or_default().insert(destination);
             }
         }
-        Self { passed, protected, revisions: revisions(live), open }
+        Self { passed, protected, at_endpoints, revisions: revisions(live), open }
     }
 }
 

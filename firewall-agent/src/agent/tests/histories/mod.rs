@@ -15,6 +15,7 @@ mod kernel;
 mod oracle;
 mod overlay;
 mod packets;
+mod permission;
 mod tally;
 mod writer;
 

@@ -118,10 +118,19 @@ pub fn from_anywhere(net: &IpNet) -> Packets {
     (0..UNIVERSE.destinations.len()).fold(0, |sum, number| sum | packets(number, within(net)))
 }
 
-/// The packets that a kernel passes, and those to destinations that it protects. They are TCP packets that cannot open
-/// a connection: a port that is closed to new connections only does not stop them.
-pub fn judge(live: &Live) -> (Packets, Packets) {
-    let (mut passed, mut protected) = (0, 0);
+/// Packets by their treatment in a kernel. They are TCP packets that cannot open a connection: a port that is closed to
+/// new connections only does not stop them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Treatment {
+    pub passed: Packets,
+    /// To destinations that the kernel protects.
+    pub protected: Packets,
+    /// To open endpoints.
+    pub at_endpoints: Packets,
+}
+
+pub fn judge(live: &Live) -> Treatment {
+    let Treatment { mut passed, mut protected, mut at_endpoints } = Treatment::default();
     let allowed = |slot| {
         let database = live.databases.get(&slot)?;
         Some(database.sources.iter().fold(0, |sum, (net, _)| sum | within(&net)))
@@ -145,13 +154,14 @@ pub fn judge(live: &Live) -> (Packets, Packets) {
                 let sources = if *mode == Mode::Monitor { Sources::MAX } else { allowed(*slot).unwrap_or(0) };
                 passed |= packets(number, sources & !blocked(*slot));
                 protected |= every;
+                at_endpoints |= every;
             }
             Some(TableEntry::Tombstone) => protected |= every,
             None if is_guarded => protected |= every,
             None => passed |= every,
         }
     }
-    (passed, protected)
+    Treatment { passed, protected, at_endpoints }
 }
 
 /// Readable sample of these packets.
