@@ -67,11 +67,18 @@ pub(super) fn has_unblocked(desired: &Desired, live: &Live) -> bool {
         .all(|kind| live.blocks.get(kind).is(&desired.blocked_sources(kind, &slots)))
 }
 
-/// Publishes the desired lists where entries in force leave, each whatever becomes of the other, and frees the counters of ids without entries.
+/// Publishes the desired lists where entries in force leave, and frees the counters of ids without entries. While a list
+/// lacks desired entries, as without memory for it, no entry of the other leaves: a source in both would get in.
+/// Otherwise each list is published whatever becomes of the other.
 pub(super) fn unblock(desired: &Desired, live: &mut Live, data_plane: &mut impl DataPlane) -> Result<()> {
     let (slots, mut refusal) = (live.slots(), None);
-    for kind in BlockListKind::ALL {
-        let wanted = desired.blocked_sources(kind, &slots);
+    let wanted = BlockListKind::ALL.map(|kind| (kind, desired.blocked_sources(kind, &slots)));
+    let (complete, lacking): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|(kind, wanted)| live.blocks.get(*kind).contains(wanted));
+    for (kind, wanted) in lacking {
+        replace(kind, wanted, desired, live, data_plane)?;
+    }
+    for (kind, wanted) in complete {
         if live.blocks.get(kind).is(&wanted) {
             // Later comparisons compare pointers.
             live.blocks.get_mut(kind).sources = wanted;

@@ -1,6 +1,8 @@
 //! Attach, repair, detach, and changes of the mode.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 
 use firewall_tests::lab::{TestHost, eventually};
 use serde_json::Value;
@@ -140,6 +142,56 @@ fn restore_requires_an_enforcing_filter() {
     host.start();
     host.until("attached", |status| status["socket_filter"]["mode"] == "enforce");
     assert_eq!(restore().code, Some(0));
+}
+
+/// Messages to a service manager since the last call.
+fn notified(manager: &UnixDatagram) -> Vec<String> {
+    let mut message = [0; 1024];
+    let received =
+        std::iter::from_fn(|| manager.recv(&mut message).ok().map(|length| message[..length].to_vec()));
+    received.map(|bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned()).collect()
+}
+
+/// The database's unit starts after `READY=1`: no socket may be open to a stranger then.
+#[test]
+fn readiness_is_notified_once_an_enforcing_filter_is_attached() {
+    let host = scene(rules(1));
+    let group = host.lab.cgroup().parent().unwrap().join(format!("late-{}", std::process::id()));
+    let path = host.dir().join("notify.sock");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let front = format!("env NOTIFY_SOCKET={}", path.display());
+    let start = |mode| {
+        let flags = ["--socket-filter", mode, "--socket-filter-cgroup", group.to_str().unwrap()];
+        host.own(host.home.start_by(&front, &flags).unwrap());
+    };
+    let is_ready = |messages: &[String]| messages.iter().any(|message| message == "READY=1");
+
+    // Control: a filter that monitors is not waited for.
+    start("monitor");
+    host.until("a condition", |status| condition(status, "socket_monitor"));
+    host.eventually("ready", || is_ready(&notified(&manager)));
+    host.stop();
+    notified(&manager);
+
+    start("enforce");
+    host.until_applied(DATABASE, 1);
+    host.until("a condition", |status| condition(status, "socket_filter"));
+    // The loop notifies in each turn, and several have passed once the next revision is in force.
+    host.push(&rules(2));
+    host.until_applied(DATABASE, 2);
+    let before = notified(&manager);
+    let is_status = |message: &String| message.starts_with("STATUS=1 database");
+    assert!(before.iter().any(is_status) && !is_ready(&before), "{before:?}");
+    fs::create_dir(&group).unwrap();
+    let ready = eventually(Duration::from_secs(60), "ready", || is_ready(&notified(&manager)).then_some(()));
+    let mode = host.status()["socket_filter"]["mode"].clone();
+    host.stop();
+    host.remove_pins();
+    fs::remove_dir(&group).unwrap();
+    ready.unwrap();
+    assert_eq!(mode, "enforce");
 }
 
 /// The group of a service may end, with the link; a group of the same path is another one.

@@ -98,6 +98,38 @@ fn list_without_memory_is_refused_before_any_write_and_a_shorter_one_fits() {
     assert!(errors.is_empty() && length == 10, "{errors:?}: {length}");
 }
 
+/// The list is refused before any write: the data plane refuses nothing.
+#[test]
+fn while_a_list_has_no_memory_no_entry_of_the_other_leaves() {
+    let mut rng = Rng::with_seed(31);
+    let mut data_plane = FakeDataPlane::default();
+    let (mut refused, mut held) = (0, 0);
+    for round in 1..=3_000 {
+        let memory = if rng.bool() { 0 } else { u64::MAX };
+        let limits = Capacity { memory, ..Capacity::default() };
+        let desired = Desired { limits, ..blocking(&mut rng, round) };
+        let before = data_plane.live.clone();
+        let mut live = before.clone();
+        let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        let after = data_plane.live.clone();
+        let kinds = BlockListKind::ALL.map(|kind| (kind, desired.blocked_sources(kind, &after.slots())));
+        let is_missing = kinds.iter().any(|(kind, wanted)| !after.blocks.get(*kind).contains(wanted));
+        refused += u32::from(is_missing);
+        assert!(!is_missing || !done.errors.is_empty(), "round {round}: {done:?}");
+        held +=
+            u32::from(is_missing && kinds.iter().any(|(kind, wanted)| !after.blocks.get(*kind).is(wanted)));
+        for (source, to) in packets() {
+            let opens =
+                owner(&after, &to).is_some() && passes(&after, source, &to) && !passes(&before, source, &to);
+            assert!(
+                !opens || !is_missing,
+                "round {round}: {source} gets in to {to}: {desired:?} BEFORE {before:#?} AFTER {after:#?}"
+            );
+        }
+    }
+    assert!(refused > 300 && held > 100, "{refused}, {held}");
+}
+
 #[test]
 fn entry_that_waits_for_a_refused_write_is_reported() {
     let mut rng = Rng::with_seed(29);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::channel::RANGES;
+use super::blocked::BlockedList;
+use super::channel::{BLOCKED, RANGES};
 use super::disk::Disk;
 use super::kernel::SharedKernel;
 use super::oracle::{Decision, View};
@@ -68,7 +69,7 @@ pub fn config(host: usize) -> Config {
 pub fn settings() -> Settings {
     Settings {
         managed_ranges: PathBuf::from(RANGES),
-        blocked_ranges: PathBuf::new(),
+        blocked_ranges: PathBuf::from(BLOCKED),
         limits: Limits { max_rules: 30, allow_monitor: true, node_name: None },
         guarded: Guards::from([5001]),
         judges_sockets: false,
@@ -99,6 +100,13 @@ pub fn view(agent: &Agent) -> View {
         allow_monitor: settings.limits.allow_monitor,
         overlay: entries_in_force(agent),
     }
+}
+
+/// The blocked ranges on which an agent acts.
+pub fn blocked_list(agent: &Agent) -> BlockedList {
+    let ranges = agent.reconciler.accepted.blocked();
+    let nets = ranges.ranges.iter().map(|(id, range)| (id.to_string(), range.cidrs.clone()));
+    BlockedList { revision: ranges.revision, ranges: nets.collect() }
 }
 
 /// Entries of the overlay in force, with their ends.

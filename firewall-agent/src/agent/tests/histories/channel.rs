@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fastrand::Rng;
 use jiff::Timestamp;
 
+use super::blocked_file::BlockedFile;
 use super::control_plane::{ControlPlane, Issue};
 use crate::files::scan::{ScannedFile, ScannedFiles};
 use crate::rules::DatabaseId;
@@ -13,6 +14,7 @@ use crate::rules::DatabaseId;
 /// Nonexistent directory: the files are in memory.
 const RULES_DIR: &str = "/nonexistent/rules.d";
 pub const RANGES: &str = "/nonexistent/managed-ranges.yaml";
+pub const BLOCKED: &str = "/nonexistent/blocked-ranges.yaml";
 
 /// Identity of a file's content; `None` for one that no host may accept.
 type Whole = Option<(DatabaseId, u64)>;
@@ -23,6 +25,8 @@ pub struct Channel {
     files: BTreeMap<String, (ScannedFile, Whole)>,
     /// The managed ranges, and their revision where the file is complete.
     ranges: Option<(ScannedFile, Option<u64>)>,
+    /// The blocked ranges, and their contents where the file is valid.
+    blocked: Option<(ScannedFile, Option<BlockedFile>)>,
     /// Files that are written in place, with the bytes still to be written.
     halves: Vec<(String, Vec<u8>, Whole)>,
     away: bool,
@@ -38,6 +42,7 @@ impl Channel {
         ScannedFiles {
             rules: if self.away { BTreeMap::new() } else { rules.collect() },
             ranges: self.ranges.as_ref().map(|(seen, _)| seen.clone()),
+            blocked: self.blocked.as_ref().map(|(seen, _)| seen.clone()),
             unlisted,
             ..ScannedFiles::default()
         }
@@ -61,6 +66,48 @@ impl Channel {
         if let Some(issue) = plane.ranges.get(index) {
             let seen = self.seen(issue.text.clone());
             self.ranges = Some((seen, Some(revision)));
+        }
+    }
+
+    /// Pushes the newest blocked ranges.
+    pub fn push_blocked(&mut self, plane: &ControlPlane) {
+        if let Some(file) = plane.blocked.last() {
+            self.put_blocked(file.text().into(), Some(file.clone()));
+        }
+    }
+
+    /// Contents of the blocked ranges, where there is a valid file.
+    pub fn blocked(&self) -> Option<&BlockedFile> {
+        self.blocked.as_ref()?.1.as_ref()
+    }
+
+    /// Delivers a file of blocked ranges that an agent may have to refuse, or removes the file; returns a description.
+    pub fn apply_blocked_fault(&mut self, plane: &ControlPlane, rng: &mut Rng) -> String {
+        let newest = plane.blocked.len() as u64;
+        let Some(file) = plane.blocked.last() else { return "no blocked ranges yet".to_owned() };
+        match rng.u8(0..5) {
+            0 => {
+                let file = &plane.blocked[rng.usize(..plane.blocked.len())];
+                self.put_blocked(file.text().into(), Some(file.clone()));
+                format!("blocked ranges come as {}", file.revision)
+            }
+            1 => {
+                let text = file.text();
+                let cut = rng.usize(..text.len() - 2);
+                self.put_blocked(text.as_bytes()[..cut].to_vec(), None);
+                format!("blocked ranges come as {cut} bytes of {newest}")
+            }
+            2 => {
+                let other = BlockedFile::change(Some(file), newest, Timestamp::UNIX_EPOCH, rng);
+                let text = other.text();
+                let what = format!("blocked ranges {newest} have other contents: {text}");
+                self.put_blocked(text.into(), Some(other));
+                what
+            }
+            _ => {
+                self.blocked = None;
+                "the blocked ranges are gone".to_owned()
+            }
         }
     }
 
@@ -143,6 +190,11 @@ impl Channel {
             let seen = self.seen(text);
             self.files.insert(name.to_owned(), (seen, whole));
         }
+    }
+
+    fn put_blocked(&mut self, text: Vec<u8>, file: Option<BlockedFile>) {
+        let seen = self.seen(text);
+        self.blocked = Some((seen, file));
     }
 
     fn seen(&mut self, text: Vec<u8>) -> ScannedFile {

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp, Unit};
 
+use super::blocked_file::BlockedFile;
 use super::packets::{self, ADDRESSES, NETS, PORTS, Packets};
 use crate::rules::{DatabaseId, Protocol};
 use crate::sync::Destination;
@@ -47,15 +48,18 @@ pub struct RangesIssue {
 pub struct ControlPlane {
     databases: BTreeMap<DatabaseId, Vec<Issue>>,
     pub ranges: Vec<RangesIssue>,
+    pub blocked: Vec<BlockedFile>,
+    /// It issues blocked ranges.
+    pub blocks: bool,
     /// Error of its clock.
     pub skew: SignedDuration,
 }
 
 impl ControlPlane {
-    pub fn new(databases: usize) -> Self {
+    pub fn new(databases: usize, blocks: bool) -> Self {
         let ids = IDS.into_iter().take(databases);
         let databases = ids.map(|id| (id.parse().unwrap(), Vec::new())).collect();
-        Self { databases, ranges: Vec::new(), skew: SignedDuration::ZERO }
+        Self { databases, ranges: Vec::new(), blocked: Vec::new(), blocks, skew: SignedDuration::ZERO }
     }
 
     pub fn ids(&self) -> Vec<DatabaseId> {
@@ -178,6 +182,15 @@ impl ControlPlane {
         }
         text.push_str("...\n");
         self.ranges.push(RangesIssue { text: text.into(), ranges });
+    }
+
+    /// Issues the next revision of the blocked ranges; returns its description.
+    pub fn change_blocked(&mut self, now: Timestamp, rng: &mut Rng, is_logged: bool) -> String {
+        let revision = self.blocked.len() as u64 + 1;
+        let file = BlockedFile::change(self.blocked.last(), revision, second(now + self.skew), rng);
+        let text = if is_logged { file.text() } else { String::new() };
+        self.blocked.push(file);
+        format!("blocked ranges {revision} are issued:\n{text}")
     }
 
     /// Networks that a revision allows at a time, under a revision of the managed ranges; 0: none was ever read.

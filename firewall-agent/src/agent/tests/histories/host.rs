@@ -6,13 +6,14 @@ mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
-use super::agent::{Agent, config, settings, view};
+use super::agent::{Agent, blocked_list, config, settings, view};
 use super::channel::Channel;
 use super::control_plane::ControlPlane;
 use super::disk::{Disk, DiskFault};
@@ -27,7 +28,7 @@ use crate::agent::reconcile::Settings;
 use crate::config::Config;
 use crate::host::clock::Moment;
 use crate::rules::{DatabaseId, Limits};
-use crate::sync::{Capacity, InForce, Killed, StateStore as _};
+use crate::sync::{BlockedSources, Capacity, InForce, Killed, StateStore as _};
 
 /// The kernel of another map layout, in force until a pass of the new agent is complete.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Host {
     remembered: BTreeMap<DatabaseId, InForce>,
     /// Revision of the ranges accepted before the pass.
     ranges: u64,
+    /// The blocked ranges in the kernel before the pass.
+    blocked_before: Arc<BlockedSources>,
     /// Error of the clock.
     skew: SignedDuration,
     booted: Timestamp,
@@ -114,6 +117,7 @@ impl Host {
             prefixes_before: 0,
             remembered: BTreeMap::new(),
             ranges: 0,
+            blocked_before: Arc::default(),
             skew: SignedDuration::ZERO,
             booted: now - SignedDuration::from_hours(1),
             is_booting: true,
@@ -289,6 +293,7 @@ impl Host {
         self.kernel.take_judgements();
         self.kernel.take_refused();
         self.prefixes_before = self.kernel.prefixes();
+        self.blocked_before = Arc::clone(&self.kernel.live().blocks.ranges.sources);
         let is_first = self.agent.is_none();
         if is_first && self.start(moment, plane).context("start")?.is_none() {
             self.tally.add(Count::Refused);
@@ -299,10 +304,12 @@ impl Host {
         let in_force = self.agent.iter().flat_map(|agent| agent.reconciler.persisted.in_force());
         self.remembered = in_force.map(|(id, in_force)| (id.clone(), in_force.clone())).collect();
         self.ranges = self.agent.as_ref().map_or(0, |agent| agent.reconciler.accepted.ranges().revision);
-        let before = match &self.old {
-            Some(old) => old.judgement.clone(),
-            None => self.kernel.judgement(),
-        };
+        let of_kernel = self.kernel.judgement();
+        self.oracle.blocked.state(&of_kernel)?;
+        if reads {
+            self.oracle.blocked.reads(self.channel.blocked(), self.settings.capacity.prefixes, &of_kernel);
+        }
+        let before = self.old.as_ref().map_or(of_kernel, |old| old.judgement.clone());
         let decisions = self.oracle.decisions();
         let snapshot = reads.then(|| self.channel.snapshot());
         let migrates = self.old.is_some();
@@ -317,6 +324,9 @@ impl Host {
         let agent = self.agent.as_ref().context("no agent runs")?;
         let view = view(agent);
         self.oracle.accepted(&view, plane)?;
+        for judgement in &judgements {
+            self.oracle.blocked.state(judgement)?;
+        }
         if self.old.is_none() {
             // Of a wide prefix whose parts do not fit, only some parts stay.
             let is_checked = self.is_attached && self.has_room(&view, plane);
@@ -378,7 +388,9 @@ impl Host {
         self.published.clear();
         let is_first = self.is_booting && self.old.is_none();
         let view = view(&agent);
-        if std::mem::take(&mut self.is_booting) {
+        let is_boot = std::mem::take(&mut self.is_booting);
+        self.oracle.blocked.started(&blocked_list(&agent), &live, &self.kernel.judgement(), is_boot)?;
+        if is_boot {
             self.oracle.booted(&view, plane)?;
         } else {
             self.oracle.restarted(&view, &live, plane)?;

@@ -5,6 +5,8 @@
 //! `HISTORY_SEED=N` runs the history of one seed. `HISTORIES=N` runs N histories, from that seed on if given.
 
 mod agent;
+mod blocked;
+mod blocked_file;
 mod channel;
 mod contended;
 mod control_plane;
@@ -28,6 +30,7 @@ use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
+use self::blocked_file::BlockedFile;
 use self::control_plane::ControlPlane;
 use self::faults::Fault;
 use self::host::Host;
@@ -56,7 +59,7 @@ impl History {
     fn new(seed: u64, fault: Fault, is_logged: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let now: Timestamp = "2026-09-01T12:00:00Z".parse().unwrap();
-        let plane = ControlPlane::new(rng.usize(1..=3));
+        let plane = ControlPlane::new(rng.usize(1..=3), rng.bool());
         let number = if rng.u8(0..8) == 0 { 2 } else { 1 };
         let mut hosts: Vec<Host> =
             (0..number).map(|number| Host::new(number, now, fault, &mut rng)).collect();
@@ -83,7 +86,7 @@ impl History {
         let rng = &mut self.rng;
         let at = rng.usize(..self.hosts.len());
         let host = &mut self.hosts[at];
-        let entry = match rng.u8(0..17) {
+        let entry = match rng.u8(0..18) {
             0..=3 => {
                 let ids = self.plane.ids();
                 let id = &ids[rng.usize(..ids.len())];
@@ -108,6 +111,16 @@ impl History {
             5..=7 => {
                 self.tally.add(Count::File);
                 host.channel.apply_fault(&self.plane, rng)
+            }
+            9 if self.plane.blocks && rng.bool() => {
+                self.tally.add(Count::Blocked);
+                let entry = self.plane.change_blocked(self.now, rng, self.is_logged);
+                self.hosts.iter_mut().for_each(|host| host.channel.push_blocked(&self.plane));
+                entry
+            }
+            9 if self.plane.blocks => {
+                self.tally.add(Count::File);
+                host.channel.apply_blocked_fault(&self.plane, rng)
             }
             8 if rng.bool() => self.verb_amid_changes(at).with_context(|| format!("host {at}: verb"))?,
             8 => self.outgrows(at).with_context(|| format!("host {at} has little room"))?,
@@ -157,7 +170,7 @@ impl History {
         Ok(log.join("\n"))
     }
 
-    /// Changes a database or the managed ranges on a host with capacity for little more than the state in force, then
+    /// Changes a database or a list of ranges on a host with capacity for little more than the state in force, then
     /// stops the host; the change may arrive while it is down, and the boot may have no capacity at all. Returns a
     /// description.
     fn outgrows(&mut self, at: usize) -> Result<String> {
@@ -192,8 +205,15 @@ impl History {
         Ok(log.join("\n"))
     }
 
-    /// Issues a revision of a database or of the managed ranges, and pushes it to a host. Returns a description.
+    /// Issues a revision of a database, of the managed or of the blocked ranges, and pushes it to a host. Returns a
+    /// description.
     fn push_change(&mut self, at: usize) -> Result<String> {
+        if self.plane.blocks && self.rng.u8(0..4) == 0 {
+            self.tally.add(Count::Blocked);
+            let entry = self.plane.change_blocked(self.now, &mut self.rng, self.is_logged);
+            self.hosts[at].channel.push_blocked(&self.plane);
+            return Ok(entry);
+        }
         let (what, text) = if self.rng.bool() {
             let ids = self.plane.ids();
             let id = &ids[self.rng.usize(..ids.len())];
@@ -219,6 +239,9 @@ impl History {
             self.plane.change(&id, self.now, true, &mut self.rng);
         }
         self.plane.change_ranges(self.now, &mut self.rng);
+        if self.plane.blocks {
+            self.plane.change_blocked(self.now, &mut self.rng, false);
+        }
         for at in 0..self.hosts.len() {
             let issued = |id: &DatabaseId| {
                 let text = self.plane.issue(id, self.plane.newest(id)).map(|issue| issue.text.clone());
@@ -228,10 +251,12 @@ impl History {
                 let issues: Vec<String> = self.plane.ids().iter().map(issued).collect();
                 let ranges =
                     self.plane.ranges.last().map(|issue| String::from_utf8_lossy(&issue.text).into_owned());
+                let blocked = self.plane.blocked.last().map(BlockedFile::text);
                 self.log.push(format!(
-                    "host {at} catches up:\n{}{}",
+                    "host {at} catches up:\n{}{}{}",
                     issues.join(""),
-                    ranges.unwrap_or_default()
+                    ranges.unwrap_or_default(),
+                    blocked.unwrap_or_default()
                 ));
             }
             self.hosts[at].mend();
@@ -241,6 +266,7 @@ impl History {
             }
             let newest = self.plane.ranges.len() as u64;
             self.hosts[at].channel.push_ranges(&self.plane, newest);
+            self.hosts[at].channel.push_blocked(&self.plane);
             let mut passes = 0;
             loop {
                 self.now += SignedDuration::from_secs(31);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 
+use super::blocked::BlockedOracle;
 use super::control_plane::{ControlPlane, Issue};
 use super::kernel::Judgement;
 use super::overlay::{Entries, OverlayOracle};
@@ -78,6 +79,7 @@ pub struct Oracle {
     /// Revisions in force since the boot.
     in_force: BTreeMap<DatabaseId, u64>,
     pub overlay: OverlayOracle,
+    pub blocked: BlockedOracle,
 }
 
 impl Oracle {
@@ -168,7 +170,7 @@ impl Oracle {
             ensure!(is_newer, "{id} {revision} was accepted after {floor}");
             self.accept(id, revision, issue);
         }
-        self.overlay.seen(&view.overlay);
+        self.overlay.seen(&view.overlay, view.now)?;
         self.judging_ranges.insert(view.ranges);
         if view.ranges != self.known.ranges {
             ensure!(view.ranges > self.known.ranges, "ranges {} after {}", view.ranges, self.known.ranges);
@@ -256,7 +258,12 @@ impl Oracle {
             }
             retained |= packets;
         }
-        retained & !self.overlay.concerned(plane)
+        retained & !self.concerned(plane)
+    }
+
+    /// Packets about which the overlay or the blocked ranges may decide.
+    pub fn concerned(&self, plane: &ControlPlane) -> Packets {
+        self.overlay.concerned(plane) | self.blocked.concerned()
     }
 
     pub fn decisions(&self) -> BTreeMap<DatabaseId, Decision> {
@@ -277,6 +284,7 @@ impl Oracle {
     pub fn durable(&mut self, view: &View) {
         self.firm.clone_from(&self.known);
         self.overlay.durable(&view.overlay);
+        self.blocked.durable();
         let Self { rebasing, known, in_force, .. } = self;
         rebasing.retain(|id| in_force.get(id).is_none_or(|revision| known.floors.get(id) != Some(revision)));
         for (id, (decision, _)) in &view.decisions {

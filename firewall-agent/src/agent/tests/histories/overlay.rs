@@ -14,9 +14,20 @@ use crate::sync::{Destination, OverlayAction};
 /// Entries in force, with their ends.
 pub type Entries = Vec<(OverlayAction, Timestamp)>;
 
+/// An action, by the answers to its commands alone.
+#[derive(Debug)]
+struct Commanded {
+    action: OverlayAction,
+    /// Ends that its entry may have.
+    ends: BTreeSet<Timestamp>,
+    /// The end before which its entry must refuse; `None` without an answer that says so.
+    sure: Option<Timestamp>,
+}
+
 /// Facts about the overlay of one host.
 #[derive(Debug, Default)]
 pub struct OverlayOracle {
+    commanded: Vec<Commanded>,
     /// Entries in force since a pass was finished, or since their command was answered: they hold in every state.
     holding: Entries,
     /// Entries that may judge packets: those in force, and until a pass is finished those before.
@@ -26,12 +37,69 @@ pub struct OverlayOracle {
 }
 
 impl OverlayOracle {
+    fn commanded(&mut self, action: &OverlayAction) -> &mut Commanded {
+        let known = self.commanded.iter().position(|one| one.action == *action);
+        let at = known.unwrap_or(self.commanded.len());
+        if known.is_none() {
+            self.commanded.push(Commanded { action: action.clone(), ends: BTreeSet::new(), sure: None });
+        }
+        &mut self.commanded[at]
+    }
+
+    /// A command adds an entry, or gives it another end: without an answer, it may have either.
+    pub fn adds(&mut self, action: &OverlayAction, until: Timestamp) {
+        self.changes(action);
+        let commanded = self.commanded(action);
+        commanded.ends.insert(until);
+        commanded.sure = commanded.sure.map(|sure| sure.min(until));
+    }
+
+    /// A command drops an entry.
+    pub fn drops(&mut self, action: &OverlayAction) {
+        self.changes(action);
+        self.commanded(action).sure = None;
+    }
+
+    /// The command that adds an entry with this end, or drops one, was answered.
+    pub fn answered(&mut self, action: &OverlayAction, until: Option<Timestamp>) {
+        // A permission may end earlier.
+        let refuses = !matches!(action, OverlayAction::Allow { .. });
+        let commanded = self.commanded(action);
+        (commanded.ends, commanded.sure) = (until.into_iter().collect(), until.filter(|_| refuses));
+    }
+
+    /// Fails unless the entries on which the agent acts at this time by its clock are those of commands, and none of a
+    /// command that was answered is missing.
+    fn check_commands(&mut self, entries: &Entries, now: Timestamp) -> Result<()> {
+        let ends = |action: &OverlayAction| {
+            let known = self.commanded.iter().find(|one| one.action == *action);
+            known.map(|one| &one.ends).into_iter().flatten()
+        };
+        for (action, until) in entries {
+            // A permission from a time ahead ends earlier.
+            let is_shorter = matches!(action, OverlayAction::Allow { .. });
+            let is_known = ends(action).any(|end| end == until || is_shorter && end > until);
+            ensure!(is_known, "no command has added {action} until {until}");
+        }
+        for one in &mut self.commanded {
+            one.sure = one.sure.filter(|sure| *sure > now);
+            let is_there = |(action, until): &(OverlayAction, Timestamp)| {
+                *action == one.action && Some(*until) >= one.sure
+            };
+            let is_lost = one.sure.is_some() && !entries.iter().any(is_there);
+            ensure!(!is_lost, "lost at {now}: {one:?}, {entries:?}");
+        }
+        Ok(())
+    }
+
     /// Records the entries on which the agent acts.
-    pub fn seen(&mut self, entries: &Entries) {
+    pub fn seen(&mut self, entries: &Entries, now: Timestamp) -> Result<()> {
+        self.check_commands(entries, now)?;
         self.holding.retain(|entry| entries.contains(entry));
         let new = entries.iter().filter(|entry| !self.judging.contains(entry));
         let new: Entries = new.cloned().collect();
         self.judging.extend(new);
+        Ok(())
     }
 
     /// The kernel accepted every write of a pass, or a command was answered.
@@ -45,7 +113,7 @@ impl OverlayOracle {
     }
 
     /// A command ends an entry, or gives it another end: the store may have either.
-    pub fn changes(&mut self, action: &OverlayAction) {
+    fn changes(&mut self, action: &OverlayAction) {
         for entries in [&mut self.holding, &mut self.stored] {
             entries.retain(|(other, _)| other != action);
         }
@@ -60,8 +128,7 @@ impl OverlayOracle {
             self.judging.clear();
         }
         self.holding.clear();
-        self.seen(entries);
-        Ok(())
+        self.seen(entries, now)
     }
 
     /// Packets that entries may let pass.
@@ -95,8 +162,9 @@ impl OverlayOracle {
     pub fn check(&self, judgement: &Judgement) -> Result<()> {
         let all: BTreeSet<Destination> = judgement.open.values().flatten().copied().collect();
         let nothing = BTreeSet::new();
-        for entry in &self.holding {
-            let (wrong, open) = match &entry.0 {
+        let sure = self.commanded.iter().filter(|one| one.sure.is_some()).map(|one| &one.action);
+        for entry in self.holding.iter().map(|(action, _)| action).chain(sure) {
+            let (wrong, open) = match entry {
                 OverlayAction::Block { source, database: None } => {
                     (packets::from([source], false, &all), None)
                 }

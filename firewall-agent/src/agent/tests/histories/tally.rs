@@ -11,6 +11,8 @@ pub enum Count {
     /// A file that is late, truncated, duplicated, invalid or missing.
     File,
     Clock,
+    /// An issued list of blocked ranges.
+    Blocked,
     /// A full, read-only, flaky, slow or hanging disk.
     Disk,
     /// A disk operation at which the agent is killed.
@@ -36,10 +38,11 @@ pub enum Count {
     Restored,
 }
 
-const COUNTS: [Count; 16] = [
+const COUNTS: [Count; 17] = [
     Count::Event,
     Count::File,
     Count::Clock,
+    Count::Blocked,
     Count::Disk,
     Count::DiskKill,
     Count::Kernel,

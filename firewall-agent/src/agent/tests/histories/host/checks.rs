@@ -48,6 +48,9 @@ impl Host {
         }
         self.is_attached = true;
         self.oracle.finished(view, plane);
+        if self.has_room_for_blocks() {
+            self.oracle.blocked.finished(&self.kernel.judgement(), &self.kernel.live())?;
+        }
         let agent = self.agent.as_ref().context("no agent runs")?;
         let live = self.kernel.live();
         let known = &agent.reconciler.live;
@@ -78,7 +81,7 @@ impl Host {
                 let sources: Vec<IpNet> = live.databases.get(&slot)?.sources.keys().collect();
                 let passed = judgement.passed & packets::from(&sources, false, &destinations);
                 // An entry of the overlay may end while the host is down.
-                Some(passed & !self.oracle.overlay.concerned(plane))
+                Some(passed & !self.oracle.concerned(plane))
             };
             let in_force = judgement.revisions.iter();
             let in_force = in_force.map(|(id, revision)| (id.clone(), (*revision, passed(id).unwrap_or(0))));
@@ -113,8 +116,8 @@ impl Host {
                         lists.fold(0, |sum, ranges| sum | plane.allowed(issue, ranges, view.now, true))
                     });
                     let allowed = allowed & unexpired;
-                    let overlay = self.oracle.overlay.concerned(plane);
-                    let cut = passed & allowed & !judgement.passed & !to_claimed(&withheld) & !overlay;
+                    let concerned = self.oracle.concerned(plane);
+                    let cut = passed & allowed & !judgement.passed & !to_claimed(&withheld) & !concerned;
                     ensure!(
                         cut == 0,
                         "{id} {previous} passed before the boot, and {in_force:?} does not: {}, {incomplete:?}",
@@ -134,7 +137,7 @@ impl Host {
             self.lost.remove(id);
             if in_force == Some(revision) {
                 let expected = plane.allowed(issue, view.ranges, view.now, view.allow_monitor);
-                let waits = to_claimed(&withheld) | self.oracle.overlay.concerned(plane);
+                let waits = to_claimed(&withheld) | self.oracle.concerned(plane);
                 let cut = expected & !judgement.passed & !waits;
                 let sources = live.databases.values().find(|one| one.id == *id).map(|one| &one.sources);
                 let ranges = view.ranges;
@@ -174,7 +177,7 @@ impl Host {
             let before = self.remembered.get(id).filter(is_replaced);
             room.memory += before.map_or(0, |before| prefixes_of(id, before, view, plane));
         }
-        room.is_within(self)
+        room.is_within(self) && self.has_room_for_blocks()
     }
 
     /// Returns `true` if all revisions recorded as in force fit on an empty kernel, with the ranges of before the pass.
@@ -187,7 +190,7 @@ impl Host {
                 Some(rules) => room.add_rules(id, rules),
             }
         }
-        room.is_within(self)
+        room.is_within(self) && self.has_room_for_blocks()
     }
 
     /// Returns `true` if the networks that both the rules recorded as in force and an accepted file allow are no more
@@ -281,7 +284,10 @@ impl Host {
             expected |= plane.allowed(issue, view.ranges, view.now, true);
         }
         ensure!(view.ranges == plane.ranges.len() as u64, "ranges {} are accepted", view.ranges);
+        let blocked = agent.reconciler.accepted.blocked().revision;
+        ensure!(blocked == plane.blocked.len() as u64, "blocked ranges {blocked} are accepted");
         let claimed = !self.oracle.unclaimed(false);
+        let expected = expected & !self.oracle.blocked.refused();
         let wrong = (judgement.passed ^ expected) & claimed & !self.oracle.overlay.concerned(plane);
         ensure!(!fits || wrong == 0, "wrong: {}", describe(wrong));
         let closed = self.oracle.unclaimed(true) & !judgement.passed & packets::to(|_| true);

@@ -207,11 +207,11 @@ impl Host {
             overlay.entries().map(|entry| (entry.id.clone(), entry.action.clone())).collect();
         self.tally.add(Count::Overlay);
         self.kernel.take_judgements();
-        let (what, done) = if let Some((entry, action)) = self.rng.choice(existing)
+        let (action, until, done) = if let Some((entry, action)) = self.rng.choice(existing)
             && self.rng.bool()
         {
-            self.oracle.overlay.changes(&action);
-            (format!("drops {action}"), self.guard(|agent| agent.reconciler.drop_overlay(&[entry]))?)
+            self.oracle.overlay.drops(&action);
+            (action, None, self.guard(|agent| agent.reconciler.drop_overlay(&[entry]))?)
         } else {
             let source = NETS[self.rng.usize(..NETS.len())].parse().context("net")?;
             let database = id.clone();
@@ -221,18 +221,23 @@ impl Host {
                 2 => OverlayAction::Close { database },
                 _ => OverlayAction::Allow { source, database },
             };
-            let expiry = Expiry::After { seconds: self.rng.u64(60..7200) };
-            self.oracle.overlay.changes(&action);
+            let seconds = self.rng.u32(60..7200);
+            let until = agent.reconciler.clock.now() + SignedDuration::from_secs(seconds.into());
+            let expiry = Expiry::After { seconds: seconds.into() };
+            self.oracle.overlay.adds(&action, until);
             let add = |agent: &mut Agent| agent.reconciler.add_overlay(action.clone(), expiry, String::new());
-            (format!("adds {action}"), self.guard(add)?)
+            let done = self.guard(add)?;
+            (action, Some(until), done)
         };
+        let what = format!("{} {action}", if until.is_some() { "adds" } else { "drops" });
         let agent = self.agent.as_ref().context("no agent runs")?;
         let view = view(agent);
-        self.oracle.overlay.seen(&view.overlay);
+        self.oracle.overlay.seen(&view.overlay, view.now)?;
         for judgement in self.kernel.take_judgements() {
             self.oracle.state(&judgement, plane).with_context(|| what.clone())?;
         }
         if matches!(done, Some(Ok(_))) {
+            self.oracle.overlay.answered(&action, until);
             self.oracle.overlay.finished(&view.overlay);
             self.oracle
                 .state(&self.kernel.judgement(), plane)

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
+
 use super::Host;
 use crate::agent::tests::histories::control_plane::ControlPlane;
 use crate::agent::tests::histories::oracle::View;
@@ -41,6 +43,19 @@ impl Room {
             && self.prefixes <= prefixes
             && self.memory <= host.memory
             && self.endpoints <= endpoints
+    }
+}
+
+impl Host {
+    /// Returns `true` if the memory certainly suffices for the newest accepted list of blocked ranges together with the
+    /// one that was in force, or neither is longer.
+    pub(super) fn has_room_for_blocks(&self) -> bool {
+        if self.memory == usize::MAX {
+            return true;
+        }
+        let before: BTreeSet<IpNet> = self.blocked_before.keys().map(|source| source.net).collect();
+        let merged = self.oracle.blocked.nets().union(&before).count();
+        merged == before.len() || merged + self.prefixes_before + self.kernel.prefixes() <= self.memory
     }
 }
 
