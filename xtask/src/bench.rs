@@ -36,7 +36,7 @@ enum Bench {
     Flood(Compared),
     /// Run pgbench with the firewall and without, also during a flood
     Baseline,
-    /// Measure a publish, from 30 to 100,000 CIDRs and 1 to 1,000 databases, and the agent at rest
+    /// Measure a publish, from 30 to 100,000 CIDRs and 1 to 1,000 databases, one change beside many databases, and the agent at rest
     Scale,
     /// Compare a host with a past, with databases without room or with many interfaces, with one without, pair by pair
     Burden,

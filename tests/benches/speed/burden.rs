@@ -12,7 +12,8 @@ use firewall_tests::bench::propagation::Wire;
 use firewall_tests::lab::Lab;
 use serde_json::{Value, json};
 
-use self::bench_host::{BenchHost, Figures};
+pub use self::bench_host::BenchHost;
+use self::bench_host::Figures;
 use firewall_tests::bench::{say, verdict, write_report};
 
 /// A burden on one of the hosts, with the figures of both.

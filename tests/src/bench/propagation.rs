@@ -17,7 +17,7 @@ use anyhow::{Result, anyhow};
 
 use super::machine::Machine;
 pub use prober::Prober;
-pub use pushes::{Wire, stage};
+pub use pushes::{Wire, pause, stage};
 pub use report::Report;
 
 /// The agent's default `rescan_interval`.

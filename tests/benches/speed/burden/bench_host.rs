@@ -110,7 +110,7 @@ impl BenchHost {
         eventually(PATIENCE, "all interfaces are filtered", are_filtered)
     }
 
-    fn pid(&self) -> Result<u32> {
+    pub fn pid(&self) -> Result<u32> {
         self.agent.as_ref().map(Agent::pid).context("no agent runs")
     }
 

@@ -13,6 +13,11 @@ use firewall_tests::bench::{cpu_time, resident};
 pub struct Rest {
     pub databases: usize,
     pub cidrs: usize,
+    pub idle: Idle,
+}
+
+/// A process that has nothing to do.
+pub struct Idle {
     /// Observation time.
     pub seconds: f64,
     /// Resident memory in millions of bytes.
@@ -45,13 +50,17 @@ pub fn measure() -> Result<Rest> {
             .all(|number| database_of(&status, &format!("db-{number}"))["revision"] == 1)
             .then_some(())
     })?;
+    Ok(Rest { databases: DATABASES, cidrs: CUSTOM + MANAGED, idle: idle(agent.pid())? })
+}
+
+/// Watches a process that nothing disturbs.
+pub fn idle(pid: u32) -> Result<Idle> {
     sleep(SETTLING);
-    let (started, before) = (Instant::now(), cpu_time(agent.pid())?);
+    let (started, before) = (Instant::now(), cpu_time(pid)?);
     sleep(WATCHED);
     let seconds = started.elapsed().as_secs_f64();
-    let share = (cpu_time(agent.pid())? - before) / seconds;
-    let resident = resident(agent.pid())? / 1e6;
-    Ok(Rest { databases: DATABASES, cidrs: CUSTOM + MANAGED, seconds, resident, share })
+    let share = (cpu_time(pid)? - before) / seconds;
+    Ok(Idle { seconds, resident: resident(pid)? / 1e6, share })
 }
 
 fn rules(number: usize) -> RuleFile {
