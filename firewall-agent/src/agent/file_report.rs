@@ -1,7 +1,7 @@
 //! Result of reading one pushed file: its content, or all its errors. `run`, `plan` and `validate` read files only
 //! through this module.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::files::scan::{ScanRequest, ScannedFile, ScannedFiles};
+use crate::files::scan::{Mark, Marks, ScanRequest, ScannedFile, ScannedFiles};
 use crate::files::signature_verifier::SignatureVerifier;
 use crate::rules::{
     self, Cause, Checked, DatabaseRules, Limits, ManagedRanges, Problem, RangesKind, Rejection,
@@ -18,7 +18,7 @@ use crate::rules::{
 use crate::sync::{Candidate, FileBytes, StoredFile};
 
 /// A file, or a directory without rule files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FileReport {
     pub path: PathBuf,
     /// Time at which the content became visible; `None` for a directory.
@@ -31,9 +31,9 @@ pub struct FileReport {
 }
 
 /// Content of a valid file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Content {
-    Database(DatabaseRules),
+    Database(Arc<DatabaseRules>),
     Ranges(RangesKind, ManagedRanges),
 }
 
@@ -79,14 +79,84 @@ impl RangesPaths<'_> {
 /// Parses every file of a snapshot.
 #[must_use]
 pub fn parse(snapshot: &ScannedFiles, ranges: RangesPaths<'_>, limits: &Limits) -> Vec<FileReport> {
-    let rules =
-        snapshot.rules.iter().map(|(path, seen)| FileReport::parse(path, seen, Kind::Database, limits));
-    let managed = snapshot.ranges.iter().map(|seen| (RangesKind::Managed, ranges.managed, seen));
-    let blocked = snapshot.blocked.iter().map(|seen| (RangesKind::Blocked, ranges.blocked, seen));
-    let ranges = managed.chain(blocked);
-    rules
-        .chain(ranges.map(|(kind, path, seen)| FileReport::parse(path, seen, Kind::Ranges(kind), limits)))
+    files_of(snapshot, ranges)
+        .map(|(kind, path, seen)| {
+            FileReport::parse(path, seen, kind.map_or(Kind::Database, Kind::Ranges), limits)
+        })
         .collect()
+}
+
+/// The files of a snapshot: rule files, then ranges.
+fn files_of<'a>(
+    snapshot: &'a ScannedFiles,
+    ranges: RangesPaths<'a>,
+) -> impl Iterator<Item = (Option<RangesKind>, &'a Path, &'a ScannedFile)> {
+    let rules = snapshot.rules.iter().map(|(path, seen)| (None, path.as_path(), seen));
+    let managed = snapshot.ranges.iter().map(move |seen| (Some(RangesKind::Managed), ranges.managed, seen));
+    let blocked = snapshot.blocked.iter().map(move |seen| (Some(RangesKind::Blocked), ranges.blocked, seen));
+    rules.chain(managed).chain(blocked)
+}
+
+/// The pushed files as parsed last: a file that is unchanged since is not parsed again.
+#[derive(Debug, Default)]
+pub struct ParsedFiles {
+    /// Of the snapshot that was parsed last.
+    marks: Marks,
+    /// Without the bytes of the files.
+    reports: BTreeMap<(Option<RangesKind>, PathBuf), FileReport>,
+}
+
+impl ParsedFiles {
+    /// Returns `true` if the last parse was of these files.
+    pub fn are(&self, marks: &Marks) -> bool {
+        self.marks == *marks
+    }
+
+    /// Parses the changed files of a snapshot with these marks; returns the reports of all its files, as [`parse`] does
+    /// for the same paths and limits. Ranges that equal those in force share their prefixes.
+    pub fn parse<'a>(
+        &mut self,
+        (snapshot, marks): (&ScannedFiles, Marks),
+        ranges: RangesPaths<'_>,
+        limits: &Limits,
+        in_force: impl Fn(RangesKind) -> &'a ManagedRanges,
+    ) -> Vec<FileReport> {
+        let mut known = std::mem::take(&mut self.reports);
+        let reports = files_of(snapshot, ranges).map(|(kind, path, seen)| {
+            let key = (kind, path.to_owned());
+            let is_same = self.marks.of(kind, path).is_some_and(|mark| marks.of(kind, path) == Some(mark));
+            let mut report = match known.remove(&key).filter(|_| is_same) {
+                Some(report) => report,
+                None => FileReport::parse(path, seen, kind.map_or(Kind::Database, Kind::Ranges), limits),
+            };
+            report.bytes = FileBytes::default();
+            if let Some(Content::Ranges(kind, ranges)) = &mut report.content {
+                ranges.share(in_force(*kind));
+            }
+            self.reports.insert(key, report.clone());
+            FileReport { bytes: bytes_of(seen), ..report }
+        });
+        let reports = reports.collect();
+        self.marks = marks;
+        reports
+    }
+}
+
+impl Marks {
+    fn of(&self, kind: Option<RangesKind>, path: &Path) -> Option<&Mark> {
+        match kind {
+            None => self.rules.get(path),
+            Some(RangesKind::Managed) => self.ranges.as_ref(),
+            Some(RangesKind::Blocked) => self.blocked.as_ref(),
+        }
+    }
+}
+
+/// Bytes of a file that may be accepted.
+fn bytes_of(seen: &ScannedFile) -> FileBytes {
+    let signature = seen.signature.as_ref().ok().cloned().flatten();
+    let content = seen.content.as_ref().ok().cloned();
+    content.map(|content| FileBytes { content, signature: signature.map(Arc::from) }).unwrap_or_default()
 }
 
 /// Reads and parses the files of `paths`, each once, within the bounds of `request`.
@@ -165,11 +235,11 @@ impl FileReport {
                 };
                 match ranges {
                     Some(kind) => report.take(read_ranges(bytes), |ranges| Content::Ranges(kind, ranges)),
-                    None => report.take(read_database(bytes, limits), Content::Database),
+                    None => {
+                        report.take(read_database(bytes, limits), |rules| Content::Database(Arc::new(rules)));
+                    }
                 }
-                let signature = seen.signature.as_ref().ok().cloned().flatten();
-                report.bytes =
-                    FileBytes { content: Arc::from(bytes.as_slice()), signature: signature.map(Arc::from) };
+                report.bytes = bytes_of(seen);
             }
         }
         report
@@ -216,7 +286,10 @@ impl FileReport {
     /// The file in the form that admission expects; `None` unless it is a valid rule file.
     #[must_use]
     pub fn candidate(&self) -> Option<Candidate> {
-        let rules = self.database().filter(|_| !self.is_refused())?.clone();
+        let rules = match &self.content {
+            Some(Content::Database(rules)) if !self.is_refused() => Arc::clone(rules),
+            Some(Content::Database(_) | Content::Ranges(..)) | None => return None,
+        };
         Some(Candidate { path: self.path.clone(), rules, bytes: self.bytes.clone() })
     }
 
@@ -267,5 +340,73 @@ impl fmt::Display for Note {
             write!(f, "{path}: ")?;
         }
         f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { max_rules: 30, allow_monitor: false, node_name: None };
+
+    fn seen(text: &str) -> ScannedFile {
+        let content = Ok(text.as_bytes().into());
+        ScannedFile { content, signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH }
+    }
+
+    fn database(revision: u64) -> ScannedFile {
+        seen(&format!(
+            "schema_version: 1\ndatabase_id: a\nrevision: {revision}\ngenerated_at: 2026-08-21T15:27:32Z\n\
+             endpoints: [{{port: 5432}}]\nrules: []\n...\n"
+        ))
+    }
+
+    fn ranges(cidrs: &[&str]) -> ScannedFile {
+        let line = |(at, cidr): (usize, &&str)| format!("  - {{id: r{at}, name: N, cidrs: [{cidr}]}}\n");
+        let lines: String = cidrs.iter().enumerate().map(line).collect();
+        seen(&format!(
+            "schema_version: 1\nrevision: 1\ngenerated_at: 2026-08-21T15:27:32Z\nranges:\n{lines}...\n"
+        ))
+    }
+
+    #[test]
+    fn reports_are_those_of_a_fresh_parse_and_unchanged_files_are_shared() {
+        let paths = || RangesPaths { managed: Path::new("m"), blocked: Path::new("b") };
+        let (first, second) =
+            (ranges(&["192.0.2.0/24", "198.51.100.0/24"]), ranges(&["192.0.2.0/24", "::/0"]));
+        let with = |rules: &[(&str, ScannedFile)], ranges: Option<&ScannedFile>| ScannedFiles {
+            rules: rules.iter().map(|(path, seen)| (path.into(), seen.clone())).collect(),
+            ranges: ranges.cloned(),
+            ..ScannedFiles::default()
+        };
+        let both = [("a", database(1)), ("b", seen("broken"))];
+        let swapped = [("a", seen("broken")), ("b", database(1))];
+        let snapshots = [
+            with(&both, Some(&first)),
+            with(&both, Some(&first)),
+            with(&swapped, Some(&second)),
+            with(&[("a", database(2))], None),
+            with(&both, Some(&second)),
+            ScannedFiles { blocked: Some(first.clone()), ..with(&[], Some(&second)) },
+            ScannedFiles { blocked: Some(second.clone()), ..with(&[], Some(&first)) },
+        ];
+        let (mut parsed, mut in_force) = (ParsedFiles::default(), ManagedRanges::default());
+        let mut before: Option<Arc<DatabaseRules>> = None;
+        for (at, snapshot) in snapshots.iter().enumerate() {
+            let marks = snapshot.marks();
+            assert_eq!(parsed.are(&marks), at == 1, "{at}");
+            let reports = parsed.parse((snapshot, marks), paths(), &LIMITS, |_| &in_force);
+            assert_eq!(format!("{reports:?}"), format!("{:?}", parse(snapshot, paths(), &LIMITS)), "{at}");
+            let rules = reports.iter().find_map(FileReport::candidate).map(|candidate| candidate.rules);
+            let is_shared =
+                rules.as_ref().zip(before.as_ref()).is_some_and(|(one, other)| Arc::ptr_eq(one, other));
+            assert_eq!(is_shared, at == 1, "{at}");
+            before = rules;
+            if let Some((_, ranges, _)) = reports.iter().find_map(FileReport::ranges) {
+                let same = ranges.ranges.keys().filter(|id| ranges.shares(id, &in_force)).count();
+                assert_eq!(same, [0, 2, 1, 0, 2, 2, 1][at], "{at}");
+                in_force = ranges;
+            }
+        }
     }
 }

@@ -102,7 +102,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let mut counters = 0;
         for (counter, rule) in self.live.counters.iter().filter(|(_, rule)| rule.database == slot) {
             let one = self.data_plane.counted(*counter)?;
-            let sum = counted.entry(RuleKey::from(rule)).or_default();
+            let sum = counted.entry(RuleKey::from(&**rule)).or_default();
             sum.tally += one.tally;
             sum.last = sum.last.max(one.last);
             counters += 1;

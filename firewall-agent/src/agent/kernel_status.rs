@@ -9,14 +9,19 @@ use crate::host::netlink::Attached;
 use crate::status::{
     DatabaseState, DatabaseStatus, InterfaceStatus, KernelMemory, ReasonCounter, Status, UNFILTERED,
 };
-use crate::sync::{Live, common_digest};
+use crate::sync::{CommonDigests, Live};
 
 /// Status of interfaces and databases in the kernel; `id` and `tag` are those of our program.
 #[must_use]
-pub fn report(links: Vec<InterfaceLink>, live: &Live, (id, tag): (u32, &str)) -> Status {
+pub fn report(
+    links: Vec<InterfaceLink>,
+    live: &Live,
+    digests: &mut CommonDigests,
+    (id, tag): (u32, &str),
+) -> Status {
     Status {
         interfaces: links.into_iter().map(|link| interface(link, id, tag)).collect(),
-        databases: databases(live),
+        databases: databases(live, digests),
         ..Status::default()
     }
 }
@@ -63,20 +68,19 @@ pub(super) fn unfiltered(name: &str) -> InterfaceStatus {
     }
 }
 
-fn databases(live: &Live) -> Vec<DatabaseStatus> {
+fn databases(live: &Live, digests: &mut CommonDigests) -> Vec<DatabaseStatus> {
     let open = live.open_endpoints();
-    let mut databases: Vec<DatabaseStatus> = live
-        .databases
-        .iter()
-        .map(|(slot, database)| DatabaseStatus {
+    let mut databases: Vec<DatabaseStatus> = digests
+        .of(live)
+        .map(|(slot, database, digest)| DatabaseStatus {
             database_id: database.id.to_string(),
             name: database.name.clone(),
             state: DatabaseState::Applied,
             revision: database.stamp.as_ref().map(|stamp| stamp.revision),
             generation: database.stamp.as_ref().map(|stamp| stamp.generation),
             applied_at: database.stamp.as_ref().and_then(|stamp| to_the_second(stamp.applied_at)),
-            digest: hex::encode(common_digest(&database.sources)),
-            endpoints: open.of(*slot).iter().map(|one| one.destination.to_string()).collect(),
+            digest: hex::encode(digest),
+            endpoints: open.of(slot).iter().map(|one| one.destination.to_string()).collect(),
             prefixes: database.sources.len(),
             ..DatabaseStatus::default()
         })

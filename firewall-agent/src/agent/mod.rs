@@ -67,7 +67,7 @@ use crate::files::signature_verifier::SignatureVerifier;
 use crate::host::clock::Moment;
 use crate::http::SharedState;
 use crate::status::{Condition, Status, event};
-use crate::sync::{DataPlane as _, StateStore as _};
+use crate::sync::{CommonDigests, DataPlane as _, StateStore as _};
 use crate::version::VERSION;
 
 /// Longest wait of a start for the files: the store has the accepted ones.
@@ -125,6 +125,7 @@ pub struct Agent {
     named_maps: NamedMaps,
     repairs: Repairs,
     probes: Probes,
+    digests: CommonDigests,
     checked_at: Instant,
     /// Time of the last ordered rescan.
     scanned: Instant,
@@ -193,6 +194,7 @@ impl Agent {
             ownership,
             named_maps,
             repairs: Repairs::default(),
+            digests: CommonDigests::default(),
             probes: Probes::default(),
             checked_at: Instant::now(),
             scanned: Instant::now(),
@@ -292,8 +294,8 @@ impl Agent {
         let program = programs.id().and_then(|id| Ok((id, programs.tag()?)));
         match program {
             Ok((id, tag)) => {
-                let Reconciler { live, accepted, persisted, .. } = &self.reconciler;
-                let mut status = report(self.interfaces.links(), live, (id, &tag));
+                let Reconciler { live, accepted, .. } = &self.reconciler;
+                let mut status = report(self.interfaces.links(), live, &mut self.digests, (id, &tag));
                 // What cannot be queried cannot be attached either, and is a condition.
                 status.socket_filter = self.socket_filter.status(&mut self.programs).ok();
                 status
@@ -303,7 +305,7 @@ impl Agent {
                     let open = self.interfaces.unprotected(&interface.name).as_millis();
                     interface.unprotected_ms = u64::try_from(open).unwrap_or(u64::MAX);
                 }
-                self.reporter.write(Status { repairs, ..status }, live, accepted, persisted);
+                self.reporter.write(Status { repairs, ..status }, live, accepted);
             }
             Err(error) => self.reporter.kernel_unreadable(&error),
         }

@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::Backoff;
 use super::clock::clock_at;
-use super::file_report::{self, FileReport, RangesPaths};
+use super::file_report::{FileReport, ParsedFiles, RangesPaths};
 use super::hit_reading::HitReading;
 use super::load_state::Unused;
 use super::read_back::ReadBack;
@@ -63,8 +63,10 @@ pub struct Reconciler<D = Kernel, S = StoreWriter> {
     pub(super) settings: Settings,
     /// Another map layout is in force: no counter and no slot is freed.
     pub(super) frees_nothing: bool,
-    /// Digest of the files of the last pass.
-    seen: Option<[u8; 32]>,
+    /// The files of the last pass.
+    parsed: ParsedFiles,
+    /// The next snapshot is judged even if its files are unchanged.
+    rereads: bool,
     /// Admission refused a file because of another database's endpoint.
     has_refused: bool,
     /// The endpoint table has changed since such a refusal: the next scan may admit the file.
@@ -147,7 +149,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
             synchronised: moment.synchronised,
             settings,
             frees_nothing: false,
-            seen: None,
+            parsed: ParsedFiles::default(),
+            rereads: true,
             has_refused: false,
             wants_files: false,
             is_forced: true,
@@ -174,15 +177,18 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         reporter: &mut StatusReporter,
     ) -> Vec<DatabaseSlot> {
         let now = self.tick(moment);
-        let read = read.filter(|snapshot| self.is_new(snapshot));
+        let read = read.map(|snapshot| (snapshot, snapshot.marks()));
+        let read = read.filter(|(_, marks)| self.rereads || !self.parsed.are(marks));
         if read.is_none() && !self.is_due(now, moment) {
             return Vec::new();
         }
         let mut changes = Changes::default();
         let now = match read {
-            Some(snapshot) => {
+            Some((snapshot, marks)) => {
                 // The thread that read the files has verified their signatures.
-                let files = file_report::parse(snapshot, self.settings.ranges_paths(), &self.settings.limits);
+                let (paths, limits) = (self.settings.ranges_paths(), &self.settings.limits);
+                let in_force = |kind| self.accepted.ranges_of(kind);
+                let files = self.parsed.parse((snapshot, marks), paths, limits, in_force);
                 let admission = self.admit(&files);
                 self.has_refused = !admission.refused.is_empty();
                 reporter.files(snapshot, &files, &admission.refused);
@@ -194,15 +200,8 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                 }
                 for (kind, ranges, file) in files.iter().filter_map(FileReport::ranges) {
                     let path = file.path.clone();
-                    let in_force = |accepted: &AcceptedFiles| match kind {
-                        RangesKind::Managed => accepted.ranges().clone(),
-                        RangesKind::Blocked => accepted.blocked().clone(),
-                    };
-                    let is_new = match kind {
-                        RangesKind::Managed => ranges.revision != self.accepted.ranges().revision,
-                        RangesKind::Blocked => ranges.revision != self.accepted.blocked().revision,
-                    };
-                    let before = is_new.then(|| in_force(&self.accepted));
+                    let before = self.accepted.ranges_of(kind);
+                    let before = (ranges.revision != before.revision).then(|| before.clone());
                     let refused = match kind {
                         RangesKind::Managed => {
                             self.accepted.accept_ranges(ranges, file, &mut self.persisted, now, &mut changes)
@@ -214,11 +213,11 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
                     };
                     reporter.ranges_refused(kind, &path, refused);
                     if let Some(before) = before {
-                        reporter.ranges_accepted(kind, &before, &in_force(&self.accepted));
+                        reporter.ranges_accepted(kind, &before, self.accepted.ranges_of(kind));
                     }
                 }
                 reporter.detected(self.accepted.files(), moment.wall);
-                self.seen = Some(snapshot.mark());
+                self.rereads = false;
                 self.is_forced = true;
                 self.accepted.generated_at().for_each(|generated_at| self.clock.confirm(generated_at));
                 self.tick(moment)
@@ -241,8 +240,9 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         let (desired, published) = self.put_in_force(BTreeSet::new(), now);
         reporter.conditions.replace(Condition::Claim, desired.contentions());
         reporter.published(&published, &desired, &self.accepted, &self.live);
+        reporter.counters(&self.live, &self.persisted);
         if self.has_refused && published.replaced_table {
-            (self.wants_files, self.seen) = (true, None);
+            (self.wants_files, self.rereads) = (true, true);
         }
         self.finish(&desired, moment, now);
         // Freed memory, also of a database that does not fit itself, may suffice now.
@@ -412,10 +412,6 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
         undurable
     }
 
-    fn is_new(&self, snapshot: &ScannedFiles) -> bool {
-        self.seen != Some(snapshot.mark())
-    }
-
     /// Returns `true` when a pass without new files has work to do.
     pub(super) fn is_due(&mut self, now: Timestamp, moment: Moment) -> bool {
         self.is_forced
@@ -428,7 +424,7 @@ impl<D: ReadBack, S: StateStore> Reconciler<D, S> {
     /// Makes the next pass publish even without changes.
     pub(super) fn force(&mut self) {
         self.is_forced = true;
-        self.seen = None;
+        self.rereads = true;
     }
 
     /// Reads the kernel back after a refused write.

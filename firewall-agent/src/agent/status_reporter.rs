@@ -54,6 +54,8 @@ pub struct StatusReporter {
     /// The propagation window: promised time from a visible file to its rules in force.
     window: Duration,
     written: Option<Status>,
+    /// Rule counters after the last publish, which alone changes them.
+    counters: Arc<BTreeMap<String, DatabaseCounters>>,
     shared: Arc<SharedState>,
 }
 
@@ -90,6 +92,7 @@ impl StatusReporter {
             visible: BTreeMap::new(),
             window: config.propagation_window,
             written: None,
+            counters: Arc::default(),
             shared,
         })
     }
@@ -257,14 +260,19 @@ impl StatusReporter {
         self.conditions.set(Condition::Publish, (!errors.is_empty()).then(|| errors.join("; ")));
     }
 
+    /// Takes over the rule counters after a publish.
+    pub fn counters(&mut self, live: &Live, persisted: &PersistedState) {
+        let mut counters = DatabaseCounters::of(live);
+        for (database, retired) in persisted.retired() {
+            if let Some(counters) = counters.get_mut(database.as_str()) {
+                counters.retired = *retired;
+            }
+        }
+        self.counters = Arc::new(counters);
+    }
+
     /// Writes `status.json` when it has changed, and posts it for HTTP.
-    pub fn write(
-        &mut self,
-        mut status: Status,
-        live: &Live,
-        accepted: &AcceptedFiles,
-        persisted: &PersistedState,
-    ) {
+    pub fn write(&mut self, mut status: Status, live: &Live, accepted: &AcceptedFiles) {
         self.conditions.set(Condition::Kernel, None);
         self.report_late();
         self.conditions.set(Condition::StatusFile, self.file.problem());
@@ -284,7 +292,7 @@ impl StatusReporter {
             ..DatabaseStatus::default()
         }));
         status.describe(&self.conditions);
-        self.post(&status, live, persisted);
+        self.post(&status);
         if self.written.as_ref() != Some(&status) {
             let mut text = Vec::new();
             match write_json(&status, &mut text) {
@@ -320,19 +328,13 @@ impl StatusReporter {
         self.file.flush(timeout);
     }
 
-    fn post(&self, status: &Status, live: &Live, persisted: &PersistedState) {
+    fn post(&self, status: &Status) {
         let waiting = self.waiting();
-        let mut counters = DatabaseCounters::of(live);
-        for (database, retired) in persisted.retired() {
-            if let Some(counters) = counters.get_mut(database.as_str()) {
-                counters.retired = *retired;
-            }
-        }
         let is_complete = self.conditions.incomplete().is_empty();
         self.shared.post(PublishedState {
             all_in_force: waiting.is_empty() && is_complete,
             status: status.clone(),
-            counters,
+            counters: Arc::clone(&self.counters),
             waiting,
         });
     }
@@ -414,14 +416,14 @@ mod tests {
     use super::*;
     use crate::config::ConfigFile;
     use crate::rules::{Limits, read_database};
-    use crate::sync::FileBytes;
+    use crate::sync::{FileBytes, Guards};
 
     fn candidate() -> Candidate {
         let text = "schema_version: 1\ndatabase_id: crowded\nrevision: 7\ngenerated_at: 2026-08-21T15:27:32Z\n\
                     endpoints: [{port: 5432, address: 192.0.2.1}]\nrules: []\n...\n";
         let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
         let rules = read_database(text.as_bytes(), &limits).unwrap().value;
-        Candidate { path: "a.yaml".into(), rules, bytes: FileBytes::default() }
+        Candidate { path: "a.yaml".into(), rules: rules.into(), bytes: FileBytes::default() }
     }
 
     #[test]
@@ -439,10 +441,9 @@ mod tests {
         let mut reporter = StatusReporter::new(&config, &AcceptedFiles::new(&live), &live, shared).unwrap();
         reporter.window = Duration::ZERO;
         let (candidate, mut accepted) = (candidate(), AcceptedFiles::new(&live));
-        let mut desired = Desired::default();
-        desired.add(&candidate.rules, accepted.ranges(), now);
         let (mut persisted, mut changes) = (PersistedState::default(), crate::sync::Changes::default());
         accepted.accept(candidate, &mut persisted, Timestamp::UNIX_EPOCH, &mut changes);
+        let desired = accepted.desired(&persisted, &live, Guards::default(), true, now);
         reporter.detected(accepted.files(), now);
         reporter.published(&Published::default(), &desired, &accepted, &live);
         reporter.report_late();

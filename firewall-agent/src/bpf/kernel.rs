@@ -155,7 +155,7 @@ impl Kernel {
     fn block_list(
         &self,
         kind: BlockListKind,
-        counters: &BTreeMap<CounterId, RuleCounter>,
+        counters: &BTreeMap<CounterId, Arc<RuleCounter>>,
     ) -> Result<BlockList> {
         let Some(entries) = self.blocks.read(kind)? else {
             return Ok(BlockList { is_known: false, ..BlockList::default() });
@@ -212,7 +212,7 @@ impl Kernel {
     pub fn blocked_range_ids(&self) -> Result<BTreeSet<String>> {
         let counters = self.records.counters()?.into_values();
         let of_ranges = counters.filter(|counter| counter.kind == CounterKind::BlockedRange);
-        Ok(of_ranges.map(|counter| counter.id).collect())
+        Ok(of_ranges.map(|counter| counter.id.clone()).collect())
     }
 
     /// Removes the pins of maps that were built and never published, as far as they can be opened.

@@ -1,7 +1,7 @@
 //! Records of databases and rule counters, stored in pinned maps so that they share the lifetime of the slots, and
 //! which of a database record's two stamps is in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -33,15 +33,20 @@ impl Records {
         })
     }
 
-    pub fn counters(&self) -> Result<BTreeMap<CounterId, RuleCounter>> {
-        self.rules
-            .iter()
-            .map(|row| {
-                let (slot, Plain(record)) = row.context("cannot read the rule records")?;
-                let counter = counter_from_record(&record).with_context(|| format!("rule record {slot}"))?;
-                Ok((CounterId(slot), counter))
-            })
-            .collect()
+    /// The records of all counters, equal ones shared.
+    pub fn counters(&self) -> Result<BTreeMap<CounterId, Arc<RuleCounter>>> {
+        let mut known: BTreeSet<Arc<RuleCounter>> = BTreeSet::new();
+        let counters = self.rules.iter().map(|row| {
+            let (slot, Plain(record)) = row.context("cannot read the rule records")?;
+            let counter = counter_from_record(&record).with_context(|| format!("rule record {slot}"))?;
+            if let Some(same) = known.get(&counter) {
+                return Ok((CounterId(slot), Arc::clone(same)));
+            }
+            let counter = Arc::new(counter);
+            known.insert(Arc::clone(&counter));
+            Ok((CounterId(slot), counter))
+        });
+        counters.collect()
     }
 
     pub fn counter(&self, slot: CounterId) -> Result<Option<RuleCounter>> {

@@ -23,6 +23,7 @@ use crate::files::lock::Lock;
 use crate::files::read::read_file;
 use crate::http::{Counters as _, DatabaseCounters, socket_counters};
 use crate::status::{Status, UNFILTERED};
+use crate::sync::CommonDigests;
 
 /// Time limit of the daemon's answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -82,7 +83,7 @@ fn read(directories: &Located) -> Result<Status> {
     let ours = (program.id()?, program.tag()?);
     let links = links(&Pins::new(&directories.bpffs_dir))?;
     let live = kernel.live()?;
-    let mut status = report(links, &live, (ours.0, &ours.1));
+    let mut status = report(links, &live, &mut CommonDigests::default(), (ours.0, &ours.1));
     status.counters = counters(&kernel)?;
     status.socket_counters = socket_counters(kernel.sockets()?, &DatabaseCounters::of(&live));
     status.kernel_memory = Some(kernel_memory(&kernel)?);

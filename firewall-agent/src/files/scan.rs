@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -45,7 +46,7 @@ pub type Check<'a> = &'a mut dyn FnMut(&[u8], &Signature) -> Result<(), Rejectio
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScannedFile {
     /// The bytes, or the reason for their absence.
-    pub content: Result<Vec<u8>, Rejection>,
+    pub content: Result<Arc<[u8]>, Rejection>,
     pub signature: Signature,
     /// Time at which the file, or the signature if later, was put in place: the last change of its inode, by the clock
     /// of the file system.
@@ -68,7 +69,7 @@ pub struct ScannedFiles {
 }
 
 /// Files of the directory that their writer may think are rule files, and that are not read: `x.yml`, `x.YAML`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ignored {
     /// The first 8 by name, harmful characters escaped.
     names: BTreeSet<String>,
@@ -103,23 +104,39 @@ impl Ignored {
     }
 }
 
+/// Digest of one file as scanned: its content, its signature and the time.
+pub type Mark = [u8; 32];
+
+/// Digests of the files of a snapshot, and the rest of it: with equal marks nothing needs a reconcile. They do not
+/// require the bytes of the files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Marks {
+    pub rules: BTreeMap<PathBuf, Mark>,
+    pub ranges: Option<Mark>,
+    pub blocked: Option<Mark>,
+    unlisted: Option<String>,
+    ignored: Ignored,
+}
+
+impl ScannedFile {
+    fn mark(&self) -> Mark {
+        let content = self.content.as_ref().map(Sha256::digest);
+        let signature = self.signature.as_ref().map(|signature| signature.as_ref().map(Sha256::digest));
+        Sha256::digest(format!("{content:x?} {signature:x?} {}", self.visible_at)).into()
+    }
+}
+
 impl ScannedFiles {
-    /// Digest of the whole snapshot: an unchanged digest needs no reconcile. It does not require the bytes of the
-    /// files.
+    /// Digests of the files.
     #[must_use]
-    pub fn mark(&self) -> [u8; 32] {
-        let mut mark = Sha256::new();
-        let rules = self.rules.iter().map(|(path, seen)| (Some(path), seen));
-        let of_ranges = |seen| (None, seen);
-        let ranges = self.ranges.iter().map(of_ranges).chain(self.blocked.iter().map(of_ranges));
-        mark.update([u8::from(self.ranges.is_some()), u8::from(self.blocked.is_some())]);
-        for (path, seen) in rules.chain(ranges) {
-            let content = seen.content.as_ref().map(Sha256::digest);
-            let signature = seen.signature.as_ref().map(|signature| signature.as_ref().map(Sha256::digest));
-            mark.update(format!("{path:?} {content:x?} {signature:x?} {}\n", seen.visible_at));
+    pub fn marks(&self) -> Marks {
+        Marks {
+            rules: self.rules.iter().map(|(path, seen)| (path.clone(), seen.mark())).collect(),
+            ranges: self.ranges.as_ref().map(ScannedFile::mark),
+            blocked: self.blocked.as_ref().map(ScannedFile::mark),
+            unlisted: self.unlisted.clone(),
+            ignored: self.ignored.clone(),
         }
-        mark.update(format!("{:?} {:?}", self.unlisted, self.ignored));
-        mark.finalize().into()
     }
 }
 
@@ -222,8 +239,8 @@ fn scanned(
     let changed = changed(path).max(changed(&signature_path(path)).filter(|_| check.is_some()));
     let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     let content = content.and_then(|bytes| match check {
-        Some(check) => check(&bytes, &signature).map(|()| bytes),
-        None => Ok(bytes),
+        Some(check) => check(&bytes, &signature).map(|()| bytes.into()),
+        None => Ok(bytes.into()),
     });
     ScannedFile { content, signature, visible_at: changed.map_or(now, |changed| changed.min(now)) }
 }

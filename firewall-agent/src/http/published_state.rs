@@ -1,6 +1,7 @@
 //! Immutable report of the event loop for the HTTP thread.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use firewall_common::Tally;
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ pub struct PublishedState {
     /// Without counters.
     pub status: Status,
     /// Rule counters by database id.
-    pub counters: BTreeMap<String, DatabaseCounters>,
+    pub counters: Arc<BTreeMap<String, DatabaseCounters>>,
     /// Databases with an accepted file that is not in force yet, and since when.
     pub waiting: BTreeMap<String, Timestamp>,
     /// True if every accepted file is in force.

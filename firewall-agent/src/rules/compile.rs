@@ -65,5 +65,5 @@ pub fn compile(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) ->
         let cidr = internal.cidr.trunc();
         set.allow(cidr, &CounterKey::Internal(cidr));
     }
-    set
+    RuleSet { prefixes: set.prefixes.packed(), ..set }
 }

@@ -1,6 +1,7 @@
 //! The managed-ranges file: named lists of prefixes that the provider maintains.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -40,7 +41,8 @@ pub struct ManagedRanges {
     /// From 1, strictly increasing.
     pub revision: u64,
     pub generated_at: Timestamp,
-    pub ranges: BTreeMap<RangeId, ManagedRange>,
+    /// Each shared with everything that was compiled from it.
+    pub ranges: BTreeMap<RangeId, Arc<ManagedRange>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,13 +75,30 @@ impl ManagedRanges {
     /// no prefix.
     #[must_use]
     pub fn changes(&self, before: &Self) -> BTreeMap<RangeId, (usize, usize)> {
-        let none = ManagedRange::default();
+        let none = Arc::new(ManagedRange::default());
         let ids: BTreeSet<&RangeId> = self.ranges.keys().chain(before.ranges.keys()).collect();
-        let changes = ids.into_iter().map(|id| {
+        let ids = ids.into_iter().filter(|id| !self.shares(id, before));
+        let changes = ids.map(|id| {
             let [now, before] = [self, before].map(|file| &file.ranges.get(id).unwrap_or(&none).cidrs);
             (id.clone(), (now.difference(before).count(), before.difference(now).count()))
         });
         changes.filter(|(_, (added, removed))| added + removed > 0).collect()
+    }
+
+    /// Returns `true` if both have the same allocation of a range: it is equal without a comparison of its prefixes.
+    #[must_use]
+    pub fn shares(&self, id: &RangeId, other: &Self) -> bool {
+        let ranges = self.ranges.get(id).zip(other.ranges.get(id));
+        ranges.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// Shares every range that equals that of `other` with it.
+    pub fn share(&mut self, other: &Self) {
+        for (id, range) in &mut self.ranges {
+            if let Some(same) = other.ranges.get(id).filter(|same| *same == range) {
+                *range = Arc::clone(same);
+            }
+        }
     }
 
     /// Formats the ranges, one per line, as text that [`read_ranges`] parses back. Requires ranges from a file or from
@@ -157,7 +176,7 @@ fn managed_ranges(top: &Item<'_, '_>, report: &mut Report) -> Option<ManagedRang
     for item in list.list(report) {
         let Some((id, range)) = managed_range(&item, &paths, report) else { continue };
         paths.entry(id.clone()).or_insert_with(|| item.path().to_owned());
-        ranges.insert(id, range);
+        ranges.insert(id, Arc::new(range));
     }
     Some(ManagedRanges { revision: revision?, generated_at: generated_at?, ranges })
 }

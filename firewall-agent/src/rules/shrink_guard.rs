@@ -1,6 +1,7 @@
 //! Shrink guard: a list in use does not vanish by mistake, and does not change much without notice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Cause, ManagedRange, ManagedRanges, RangeId, Rejection};
 
@@ -44,7 +45,10 @@ pub fn apply_shrink_guard(
     let mut guarded = GuardedRanges { ranges: new, retained: BTreeMap::new(), notices: BTreeMap::new() };
     let ManagedRanges { revision, ranges, .. } = &mut guarded.ranges;
     for (id, old) in old.ranges.iter().filter(|(id, _)| used.contains(id)) {
-        let Some(loss) = loss(old, ranges.get(id)) else {
+        if ranges.get(id).is_some_and(|new| Arc::ptr_eq(old, new)) {
+            continue;
+        }
+        let Some(loss) = loss(old, ranges.get(id).map(|new| &**new)) else {
             let notice = ranges.get(id).and_then(|new| notice(old, new));
             guarded
                 .notices
@@ -52,7 +56,12 @@ pub fn apply_shrink_guard(
             continue;
         };
         let name = ranges.get(id).map_or(&old.name, |new| &new.name).clone();
-        ranges.insert(id.clone(), ManagedRange { name, cidrs: old.cidrs.clone(), accept_shrink: false });
+        if name == old.name && !old.accept_shrink {
+            ranges.insert(id.clone(), Arc::clone(old));
+        } else {
+            let retained = ManagedRange { name, cidrs: old.cidrs.clone(), accept_shrink: false };
+            ranges.insert(id.clone(), Arc::new(retained));
+        }
         let count = old.cidrs.len();
         guarded.retained.insert(id.clone(), format!("revision {revision} {loss}: {count} stay in force"));
     }
@@ -106,7 +115,7 @@ mod tests {
         let list =
             |octets: &[u8]| octets.iter().map(|n| format!("192.0.2.{n}/32").parse().unwrap()).collect();
         let range = |octets| ManagedRange { cidrs: list(octets), ..ManagedRange::default() };
-        let ranges = a.map(|octets| (id("a"), range(octets))).into_iter().collect();
+        let ranges = a.map(|octets| (id("a"), range(octets).into())).into_iter().collect();
         ManagedRanges { revision, generated_at: Timestamp::UNIX_EPOCH, ranges }
     }
 
@@ -121,7 +130,7 @@ mod tests {
         let list = |count: u32| {
             let net = |n: u32| format!("10.0.{}.{}/32", n / 256, n % 256).parse().unwrap();
             let range = ManagedRange { cidrs: (0..count).map(net).collect(), ..ManagedRange::default() };
-            let ranges = BTreeMap::from([(id("a"), range)]);
+            let ranges = BTreeMap::from([(id("a"), range.into())]);
             ManagedRanges { revision: 8, generated_at: Timestamp::UNIX_EPOCH, ranges }
         };
         for (old, new, notice) in [
@@ -144,8 +153,12 @@ mod tests {
             assert!(unused.notices.is_empty(), "{old} → {new}");
         }
         let mut confirmed = list(2);
-        confirmed.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
+        change(&mut confirmed).accept_shrink = true;
         assert!(apply_shrink_guard(&list(3), confirmed, &BTreeSet::from([id("a")])).notices.is_empty());
+    }
+
+    fn change(ranges: &mut ManagedRanges) -> &mut ManagedRange {
+        Arc::make_mut(ranges.ranges.get_mut(&id("a")).unwrap())
     }
 
     fn id(id: &str) -> RangeId {
@@ -201,12 +214,12 @@ mod tests {
         let old = ranges(7, Some(&[1, 2, 3, 4]));
         for list in [&[][..], &[1], &[5, 6]] {
             let mut new = ranges(8, Some(list));
-            new.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
+            change(&mut new).accept_shrink = true;
             let accepted = apply_shrink_guard(&old, new.clone(), &used);
             assert_eq!(accepted, GuardedRanges::of(new));
         }
         let mut old = old;
-        old.ranges.get_mut(&id("a")).unwrap().accept_shrink = true;
+        change(&mut old).accept_shrink = true;
         let refused = apply_shrink_guard(&old, ranges(8, Some(&[1])), &used);
         assert_eq!(refused.ranges, ranges(8, Some(&[1, 2, 3, 4])));
     }
@@ -228,7 +241,7 @@ mod tests {
         let mut old = ranges(7, Some(&[1, 2, 3, 4]));
         old.ranges.insert(id("b"), ranges(7, Some(&[9])).ranges[&id("a")].clone());
         let mut new = ranges(8, Some(&[1]));
-        new.ranges.get_mut(&id("a")).unwrap().name = "renamed".to_owned();
+        change(&mut new).name = "renamed".to_owned();
         new.ranges.insert(id("b"), ranges(8, Some(&[8])).ranges[&id("a")].clone());
         let got = apply_shrink_guard(&old, new.clone(), &BTreeSet::from([id("a"), id("b")])).ranges.ranges;
         assert_eq!(got[&id("a")].cidrs, old.ranges[&id("a")].cidrs);

@@ -10,6 +10,7 @@ use tracing::info;
 use super::accepted_ranges::AcceptedRanges;
 use super::admit::{Candidate, FileBytes};
 use super::blocked_ranges::{BlockedRanges, blocked_ranges_from_kernel};
+use super::compiled::CompiledFiles;
 use super::contended::withdraw_contended;
 use super::desired::Desired;
 use super::in_force::RulesInForce;
@@ -26,6 +27,7 @@ use crate::rules::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct AcceptedFiles {
     files: BTreeMap<DatabaseId, Candidate>,
+    compiled: CompiledFiles,
     managed: AcceptedRanges,
     blocked: AcceptedRanges,
     /// The blocked ranges in force, compiled.
@@ -44,6 +46,7 @@ impl AcceptedFiles {
         let blocked = blocked_ranges_from_kernel(live);
         Self {
             files: BTreeMap::new(),
+            compiled: CompiledFiles::default(),
             managed: AcceptedRanges::new(ranges_from_kernel(live)),
             block_list: Arc::new(BlockedRanges::new(&blocked)),
             blocked: AcceptedRanges::new(blocked),
@@ -167,6 +170,7 @@ impl AcceptedFiles {
     pub fn drop_file(&mut self, id: &DatabaseId, changes: &mut Changes) {
         changes.remove(Key::File(id.clone()));
         self.files.remove(id);
+        self.compiled.discard(id);
     }
 
     /// Stores the rules that a file has in force: the file, or the ranges that it uses, are about to be replaced.
@@ -177,7 +181,7 @@ impl AcceptedFiles {
         now: Timestamp,
         changes: &mut Changes,
     ) {
-        let rules = || RulesInForce::of_file(&candidate.rules, self.managed.effective(), now);
+        let rules = || RulesInForce::of_desired(&self.compiled.of(candidate, self.managed.effective(), now));
         persisted.replace(&candidate.rules.id, candidate.rules.revision, rules, changes);
     }
 
@@ -253,10 +257,12 @@ impl AcceptedFiles {
     ) -> Desired {
         let mut desired = Desired { guarded, monitor, ..Desired::default() };
         for candidate in self.files.values() {
-            desired.add(&candidate.rules, self.managed.effective(), now);
+            let compiled = || self.compiled.of(candidate, self.managed.effective(), now);
+            desired.add_compiled(&candidate.rules, compiled);
         }
         if !monitor {
-            desired.databases.values_mut().for_each(|database| database.mode = Mode::Enforce);
+            let monitored = desired.databases.values_mut().filter(|database| database.mode == Mode::Monitor);
+            monitored.for_each(|database| Arc::make_mut(database).mode = Mode::Enforce);
         }
         let leaving = live.databases.values().map(|database| &database.id);
         desired.removed = leaving.filter(|id| self.is_gone(id, persisted)).cloned().collect();
@@ -313,6 +319,15 @@ impl AcceptedFiles {
         self.blocked.effective()
     }
 
+    /// The managed or the blocked ranges in force.
+    #[must_use]
+    pub fn ranges_of(&self, kind: RangesKind) -> &ManagedRanges {
+        match kind {
+            RangesKind::Managed => self.ranges(),
+            RangesKind::Blocked => self.blocked(),
+        }
+    }
+
     fn ranges_mut(&mut self, kind: RangesKind) -> &mut AcceptedRanges {
         match kind {
             RangesKind::Managed => &mut self.managed,
@@ -334,7 +349,7 @@ pub fn parse(file: &StoredFile) -> Result<Candidate, String> {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         errors.join("; ")
     })?;
-    let rules: DatabaseRules = checked.value;
+    let rules: Arc<DatabaseRules> = Arc::new(checked.value);
     Ok(Candidate { path: file.path.clone(), rules, bytes: FileBytes::from(file) })
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::admit::FileBytes;
 use super::record::{StoredFile, StoredRanges};
 use crate::rules::{
     Cause, GuardedRanges, ManagedRanges, RangeId, Rejection, apply_shrink_guard, read_ranges,
@@ -13,8 +12,8 @@ use crate::rules::{
 pub struct AcceptedRanges {
     /// The ranges in force; the kernel's until the first file is accepted.
     effective: ManagedRanges,
-    /// The newest accepted file, without the lists that the shrink guard retained.
-    file: Option<(ManagedRanges, FileBytes)>,
+    /// The newest accepted file, without the lists that the shrink guard retained. The store has its bytes.
+    file: Option<ManagedRanges>,
 }
 
 /// A new file that passed admission.
@@ -48,7 +47,9 @@ impl AcceptedRanges {
         let StoredRanges { file, effective } = stored;
         self.effective = read(effective.as_bytes())?;
         if let Some(file) = file {
-            self.file = Some((read(&file.content)?, FileBytes::from(&file)));
+            let mut ranges = read(&file.content)?;
+            ranges.share(&self.effective);
+            self.file = Some(ranges);
         }
         Ok(())
     }
@@ -63,7 +64,7 @@ impl AcceptedRanges {
             let message = format!("revision {revision} is lower than {before}, which is in force");
             return Err(Rejection::named(Cause::StaleRevision, message));
         }
-        if let Some((accepted, _)) = &self.file
+        if let Some(accepted) = &self.file
             && accepted.revision == revision
             && *accepted != new
         {
@@ -71,7 +72,7 @@ impl AcceptedRanges {
             return Err(Rejection::named(Cause::RevisionConflict, message));
         }
         let guarded = apply_shrink_guard(&self.effective, new.clone(), used);
-        let is_new = self.file.as_ref().is_none_or(|(accepted, _)| *accepted != new);
+        let is_new = self.file.as_ref().is_none_or(|accepted| *accepted != new);
         Ok(AdmittedRanges { guarded, is_new, ranges: new })
     }
 
@@ -84,7 +85,7 @@ impl AcceptedRanges {
     /// Makes an admitted file the accepted one; returns its record.
     pub fn accept(&mut self, admitted: AdmittedRanges, file: StoredFile) -> StoredRanges {
         self.effective = admitted.guarded.ranges;
-        self.file = Some((admitted.ranges, FileBytes::from(&file)));
+        self.file = Some(admitted.ranges);
         StoredRanges { effective: self.effective.to_yaml(), file: Some(file) }
     }
 

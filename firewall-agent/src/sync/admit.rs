@@ -21,7 +21,7 @@ use crate::rules::{Cause, DatabaseId, DatabaseRules, Rejection, State};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     pub path: PathBuf,
-    pub rules: DatabaseRules,
+    pub rules: Arc<DatabaseRules>,
     pub bytes: FileBytes,
 }
 
@@ -86,7 +86,7 @@ pub fn admit(
 
 impl Admission {
     fn refuse(&mut self, candidate: Candidate, reason: Rejection) {
-        self.refused.push(Refusal { path: candidate.path, database: candidate.rules.id, reason });
+        self.refused.push(Refusal { path: candidate.path, database: candidate.rules.id.clone(), reason });
     }
 
     /// Selects the highest revision of several files with one database id.

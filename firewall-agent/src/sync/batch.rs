@@ -23,6 +23,7 @@ impl Batch {
     pub fn add(&mut self, slot: DatabaseSlot, database: Database, changed: Families, live: &mut Live) {
         self.prefixes += database.sources.len();
         self.waiting.push((slot, changed, database.stamp.clone()));
+        live.confirmed.remove(slot);
         live.databases.insert(slot, Database { stamp: None, ..database });
     }
 

@@ -44,14 +44,14 @@ pub fn blocked_ranges_from_kernel(live: &Live) -> ManagedRanges {
         }
     }
     let name = |id: &RangeId| {
-        let of_range = |rule: &&super::model::RuleCounter| {
+        let of_range = |rule: &&Arc<super::model::RuleCounter>| {
             rule.kind == CounterKind::BlockedRange && rule.id == id.as_str()
         };
         live.counters.values().find(of_range).map_or_else(|| id.to_string(), |rule| rule.label.clone())
     };
     let ranges = cidrs.into_iter().map(|(id, cidrs)| {
         let range = ManagedRange { name: name(&id), cidrs, accept_shrink: false };
-        (id, range)
+        (id, Arc::new(range))
     });
     ManagedRanges { revision: 0, generated_at: Timestamp::UNIX_EPOCH, ranges: ranges.collect() }
 }

@@ -37,7 +37,7 @@ pub(super) fn withdraw_contended(desired: &mut Desired) {
     for (destination, owners) in &contended {
         for id in owners {
             if let Some(database) = desired.databases.get_mut(id) {
-                database.destinations.remove(destination);
+                Arc::make_mut(database).destinations.remove(destination);
             }
         }
         if !desired.closed.contains(destination) {
@@ -81,7 +81,7 @@ mod tests {
                 set: RuleSet::default(),
                 counters: BTreeMap::new(),
             };
-            desired.databases.insert(id.parse().unwrap(), database);
+            desired.databases.insert(id.parse().unwrap(), database.into());
         }
         desired
     }

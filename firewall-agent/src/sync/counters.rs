@@ -1,6 +1,7 @@
 //! Assignment of rule counters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::Result;
 use ipnet::IpNet;
@@ -16,12 +17,18 @@ use crate::rules::{CounterKey, PrefixMap};
 /// Maximum number of prefixes of one rule with a counter of their own.
 const PREFIXES_OF_A_RULE: usize = 256;
 
+/// Counters of one database slot.
+#[derive(Default)]
+struct CountersOfSlot {
+    /// Those of rules, the default counter included.
+    rules: Vec<CounterId>,
+    /// Number of counters, those of single prefixes included.
+    in_use: usize,
+}
+
 /// Counters in use, collected once for all databases of a publish.
 pub(super) struct Counters {
-    /// Counters of rules, default counters included, by database slot.
-    rules: BTreeMap<DatabaseSlot, Vec<CounterId>>,
-    /// Number of counters per database slot, those of single prefixes included.
-    in_use: BTreeMap<DatabaseSlot, usize>,
+    slots: BTreeMap<DatabaseSlot, CountersOfSlot>,
     /// Counters that may be free: none below the start is.
     free: Indices<CounterId>,
     free_prefixes: Indices<CounterId>,
@@ -30,29 +37,29 @@ pub(super) struct Counters {
 impl Counters {
     pub fn new(live: &Live, data_plane: &impl DataPlane) -> Self {
         let sizes = data_plane.sizes();
-        let mut counters = Self {
-            rules: BTreeMap::new(),
-            in_use: BTreeMap::new(),
-            free: sizes.rule_counters(),
-            free_prefixes: sizes.prefix_counters(),
-        };
-        for (counter, rule) in &live.counters {
-            *counters.in_use.entry(rule.database).or_default() += 1;
-            if !matches!(rule.kind, CounterKind::Prefix(_)) {
-                counters.rules.entry(rule.database).or_default().push(*counter);
-            }
+        let (free, free_prefixes) = (sizes.rule_counters(), sizes.prefix_counters());
+        let mut slots: BTreeMap<DatabaseSlot, CountersOfSlot> = BTreeMap::new();
+        let all: Vec<(CounterId, &RuleCounter)> =
+            live.counters.iter().map(|(counter, rule)| (*counter, &**rule)).collect();
+        // Most neighbours belong to one database.
+        for together in all.chunk_by(|(_, one), (_, next)| one.database == next.database) {
+            let Some((_, RuleCounter { database, .. })) = together.first() else { continue };
+            let of_slot = slots.entry(*database).or_default();
+            of_slot.in_use += together.len();
+            let rules = together.iter().filter(|(_, rule)| !matches!(rule.kind, CounterKind::Prefix(_)));
+            of_slot.rules.extend(rules.map(|(counter, _)| *counter));
         }
-        counters
+        Self { slots, free, free_prefixes }
     }
 
     /// Number of counters of a database slot.
     pub fn in_use(&self, slot: DatabaseSlot) -> usize {
-        self.in_use.get(&slot).copied().unwrap_or_default()
+        self.slots.get(&slot).map_or(0, |of_slot| of_slot.in_use)
     }
 
     /// The counters of rules of a database slot, its default counter included.
     pub fn of(&self, slot: DatabaseSlot) -> &[CounterId] {
-        self.rules.get(&slot).map_or(&[], Vec::as_slice)
+        self.slots.get(&slot).map_or(&[], |of_slot| of_slot.rules.as_slice())
     }
 }
 
@@ -113,13 +120,17 @@ impl AssignedCounters {
         live: &mut Live,
         data_plane: &mut impl DataPlane,
     ) -> Result<()> {
-        let mut assigned: BTreeMap<&CounterKey, usize> = BTreeMap::new();
+        // Per managed rule, the record of its prefixes and the number of them with a counter.
+        let managed = desired.counters.iter().filter_map(|(key, (kind, label))| {
+            let CounterKind::Managed(range) = kind else { return None };
+            Some((key, (rule(database, CounterKind::Prefix(range.clone()), id(key), label), 0)))
+        });
+        let mut managed: BTreeMap<&CounterKey, (Arc<RuleCounter>, usize)> = managed.collect();
         for (net, key) in desired.set.prefixes.iter() {
-            let Some((CounterKind::Managed(range), label)) = desired.counters.get(key) else { continue };
-            let (id, assigned) = (id(key), assigned.entry(key).or_default());
+            let Some((rule, assigned)) = managed.get_mut(key) else { continue };
             let current = live.databases.get(&database).and_then(|one| one.sources.get(&net).copied());
             let current =
-                current.filter(|counter| live.counters.get(counter).is_some_and(|rule| rule.id == id));
+                current.filter(|counter| live.counters.get(counter).is_some_and(|known| known.id == rule.id));
             let counter = match current {
                 Some(counter) if self.rules.get(key) == Some(&counter) => None,
                 Some(counter) => Some(counter),
@@ -127,12 +138,7 @@ impl AssignedCounters {
                 None => None,
             };
             if let Some(counter) = counter {
-                name(
-                    counter,
-                    rule(database, CounterKind::Prefix(range.clone()), id, label),
-                    live,
-                    data_plane,
-                )?;
+                name(counter, Arc::clone(rule), live, data_plane)?;
                 self.prefixes.insert(net, counter);
                 *assigned += 1;
             }
@@ -162,8 +168,8 @@ pub(super) fn id(key: &CounterKey) -> String {
     }
 }
 
-fn rule(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> RuleCounter {
-    RuleCounter { database, kind, id, label: label.to_owned() }
+fn rule(database: DatabaseSlot, kind: CounterKind, id: String, label: &str) -> Arc<RuleCounter> {
+    Arc::new(RuleCounter { database, kind, id, label: label.to_owned() })
 }
 
 /// The next free counter; those before it are not searched again.
@@ -174,12 +180,13 @@ pub(super) fn next_free(free: &mut Indices<CounterId>, live: &Live) -> Option<Co
 /// Updates the record of a counter.
 pub(super) fn name(
     counter: CounterId,
-    rule: RuleCounter,
+    rule: Arc<RuleCounter>,
     live: &mut Live,
     data_plane: &mut impl DataPlane,
 ) -> Result<()> {
     if live.counters.get(&counter) != Some(&rule) {
         data_plane.set_counter(counter, &rule)?;
+        live.confirmed.remove(rule.database);
         live.counters.insert(counter, rule);
     }
     Ok(())
@@ -187,7 +194,7 @@ pub(super) fn name(
 
 /// Frees the counters for which `unused` returns `true`, and adds them to `freed`.
 pub(super) fn free_counters(
-    unused: impl Fn(CounterId, &RuleCounter) -> bool,
+    mut unused: impl FnMut(CounterId, &RuleCounter) -> bool,
     live: &mut Live,
     data_plane: &mut impl DataPlane,
     freed: &mut BTreeMap<CounterId, FreedCounter>,
@@ -204,6 +211,7 @@ pub(super) fn free_counters(
     for counter in counters {
         data_plane.free_counter(counter)?;
         let Some(rule) = live.counters.remove(&counter) else { continue };
+        live.confirmed.remove(rule.database);
         if let Some(database) = live.databases.get(&rule.database) {
             freed.insert(counter, FreedCounter { database: database.id.clone(), rule });
         }

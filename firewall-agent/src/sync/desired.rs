@@ -31,7 +31,8 @@ pub struct DesiredDatabase {
 /// Desired state of all admitted files. A database missing here stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
-    pub databases: BTreeMap<DatabaseId, DesiredDatabase>,
+    /// Shared with the compiled rules of the accepted files.
+    pub databases: BTreeMap<DatabaseId, Arc<DesiredDatabase>>,
     /// Databases that leave this host: removed by their file, or forgotten.
     pub removed: BTreeSet<DatabaseId>,
     pub guarded: Guards,
@@ -117,13 +118,18 @@ impl Desired {
 
     /// Adds one admitted file, its rules resolved against `ranges` at `now`.
     pub fn add(&mut self, rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) {
+        self.add_compiled(rules, || Arc::new(desired(rules, ranges, now)));
+    }
+
+    /// As `add`, with the compiled rules of an active file.
+    pub(super) fn add_compiled(
+        &mut self,
+        rules: &DatabaseRules,
+        compiled: impl FnOnce() -> Arc<DesiredDatabase>,
+    ) {
         match rules.state {
-            State::Removed => {
-                self.removed.insert(rules.id.clone());
-            }
-            State::Active => {
-                self.databases.insert(rules.id.clone(), desired(rules, ranges, now));
-            }
+            State::Removed => _ = self.removed.insert(rules.id.clone()),
+            State::Active => _ = self.databases.insert(rules.id.clone(), compiled()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Data plane in memory: `plan` publishes into it.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 
 use super::block_list::{BlockList, BlockReplacement};
@@ -32,7 +34,7 @@ impl DataPlane for DryRun {
     }
 
     fn set_counter(&mut self, counter: CounterId, rule: &RuleCounter) -> Result<()> {
-        self.live.counters.insert(counter, rule.clone());
+        self.live.counters.insert(counter, Arc::new(rule.clone()));
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{
     data_plane::{DataPlane, Families},
     desired::Desired,
     digest::digest,
-    model::{Database, DatabaseSlot, Live, RuleCounter, Stamp},
+    model::{CounterId, Database, DatabaseSlot, Live, RuleCounter, Stamp},
     publish::Published,
 };
 use crate::rules::{DatabaseId, PrefixMap};
@@ -29,11 +29,17 @@ pub(super) fn free(
     let retained: BTreeMap<DatabaseSlot, BTreeSet<_>> =
         open.iter().filter_map(|(slot, assigned)| Some((*slot, assigned.as_ref()?.counters()))).collect();
     let known: BTreeSet<DatabaseSlot> = live.databases.keys().copied().collect();
-    // Block lists free their own.
-    let unused = |counter, rule: &RuleCounter| match retained.get(&rule.database) {
-        _ if rule.database == DatabaseSlot::NONE => false,
-        Some(retained) => !retained.contains(&counter),
-        None => !known.contains(&rule.database),
+    // Most neighbours belong to one database.
+    let mut last: Option<(DatabaseSlot, Option<&BTreeSet<CounterId>>, bool)> = None;
+    let unused = |counter, rule: &RuleCounter| {
+        let slot = rule.database;
+        let (_, retained, is_known) = match last {
+            Some(found) if found.0 == slot => found,
+            // Block lists free their own.
+            _ => (slot, retained.get(&slot), slot == DatabaseSlot::NONE || known.contains(&slot)),
+        };
+        last = Some((slot, retained, is_known));
+        retained.map_or(!is_known, |retained| !retained.contains(&counter))
     };
     if let Err(error) = free_counters(unused, live, data_plane, &mut done.freed) {
         done.errors.push(error);
@@ -98,6 +104,7 @@ fn remove_emptied(batch: &mut Batch, live: &mut Live, data_plane: &mut impl Data
         match result.and(counters).and_then(|()| data_plane.free_database(slot)) {
             Ok(()) => {
                 live.databases.remove(&slot);
+                live.confirmed.remove(slot);
                 done.removed.insert(id);
             }
             Err(error) => {

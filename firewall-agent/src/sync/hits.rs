@@ -6,6 +6,7 @@
 //! kernel's counters is stored in the same transaction, so that a crash at any point adds it once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use firewall_common::Tally;
 use jiff::Timestamp;
@@ -59,7 +60,7 @@ pub struct Counted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FreedCounter {
     pub database: DatabaseId,
-    pub rule: RuleCounter,
+    pub rule: Arc<RuleCounter>,
 }
 
 /// Counts of all rules of one database.
@@ -181,7 +182,7 @@ impl StoredHits {
     pub fn retire(&mut self, freed: &[(FreedCounter, Tally)], changes: &mut Changes) {
         for (FreedCounter { database, rule }, counted) in freed {
             let Some(hits) = self.databases.get_mut(database) else { continue };
-            let key = RuleKey::from(rule);
+            let key = RuleKey::from(&**rule);
             if !matches!(rule.kind, CounterKind::Prefix(_)) {
                 hits.remove(&key);
             } else if let Some(hits) = hits.get_mut(&key) {
@@ -221,7 +222,7 @@ fn rules(live: &Live, is_wanted: impl Fn(&DatabaseId) -> bool) -> BTreeMap<&Data
     if !wanted.is_empty() {
         for rule in live.counters.values() {
             if let Some(id) = wanted.get(&rule.database) {
-                rules.entry(id).or_default().insert(RuleKey::from(rule));
+                rules.entry(id).or_default().insert(RuleKey::from(&**rule));
             }
         }
     }
@@ -230,8 +231,6 @@ fn rules(live: &Live, is_wanted: impl Fn(&DatabaseId) -> bool) -> BTreeMap<&Data
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::rules::PrefixMap;
     use crate::sync::{CounterId, Database, DatabaseSlot};
@@ -269,7 +268,7 @@ mod tests {
         };
         Live {
             databases: BTreeMap::from([(SLOT, database)]),
-            counters: (10..).map(CounterId).zip(counters).collect(),
+            counters: (10..).map(CounterId).zip(counters.map(Arc::new)).collect(),
             ..Live::default()
         }
     }

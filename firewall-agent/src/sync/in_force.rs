@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 
-use super::desired::desired;
+use super::desired::DesiredDatabase;
 use super::model::{Database, Destination};
 use super::open_endpoints::OpenEndpoint;
-use crate::rules::{DatabaseRules, ManagedRanges};
 
 /// The revision of a database that decides about packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +41,10 @@ pub struct RulesInForce {
 }
 
 impl RulesInForce {
-    /// The rules of a file, resolved against `ranges` at `now`.
+    /// The rules of a desired state.
     #[must_use]
-    pub fn of_file(rules: &DatabaseRules, ranges: &ManagedRanges, now: Timestamp) -> Self {
-        let desired = desired(rules, ranges, now);
-        Self { networks: desired.set.prefixes.keys().collect(), destinations: desired.destinations }
+    pub fn of_desired(desired: &DesiredDatabase) -> Self {
+        Self { networks: desired.set.prefixes.keys().collect(), destinations: desired.destinations.clone() }
     }
 
     /// The rules of a live database with these open endpoints.

@@ -12,6 +12,7 @@ pub use super::guards::Guards;
 pub use super::indices::{CounterId, DatabaseSlot, Indices};
 pub use super::ports::Ports;
 use super::table::Table;
+use super::unchanged::Confirmed;
 use crate::rules::{DatabaseId, Mode, PrefixMap, Protocol};
 
 /// Entry of the endpoint table for one destination.
@@ -107,7 +108,7 @@ impl CounterKind {
 }
 
 /// Record of a rule counter: the database and the rule that it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleCounter {
     /// [`DatabaseSlot::NONE`] for an entry of a block list.
     pub database: DatabaseSlot,
@@ -153,11 +154,14 @@ pub struct Database {
 pub struct Live {
     pub databases: BTreeMap<DatabaseSlot, Database>,
     pub table: Table,
-    pub counters: BTreeMap<CounterId, RuleCounter>,
+    /// The counters of one rule's single prefixes share their record.
+    pub counters: BTreeMap<CounterId, Arc<RuleCounter>>,
     /// Ports marked as having a row in the endpoint table.
     pub claimed: Ports,
     pub guarded: Guards,
     pub blocks: BlockLists,
+    /// Databases that are in force exactly as desired.
+    pub confirmed: Confirmed,
     /// The highest generation ever assigned, published or not.
     pub generation: u64,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -221,11 +222,12 @@ impl Overlay {
                 }),
                 OverlayAction::Close { database } => {
                     if let Some(wanted) = desired.databases.get_mut(database) {
-                        wanted.is_closed = true;
+                        Arc::make_mut(wanted).is_closed = true;
                     }
                 }
                 OverlayAction::Allow { source, database } => {
                     if let Some(wanted) = desired.databases.get_mut(database) {
+                        let wanted = Arc::make_mut(wanted);
                         let key = CounterKey::Local(id.as_str().into());
                         wanted.set.allow(*source, &key);
                         wanted.counters.insert(key, (CounterKind::LocalAllow, note.clone()));

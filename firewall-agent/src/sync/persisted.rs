@@ -432,7 +432,7 @@ mod tests {
         );
         let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
         let rules = read_database(text.as_bytes(), &limits).unwrap().value;
-        Candidate { path: "a.yaml".into(), rules, bytes: FileBytes::default() }
+        Candidate { path: "a.yaml".into(), rules: rules.into(), bytes: FileBytes::default() }
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn pass(
     let unblocked = blocked.refusal.map(|error| error.context(BLOCK));
     let mut pass = Pass {
         waits_for_blocks: unblocked.is_some(),
-        counters: Counters::new(live, data_plane),
+        counters: None,
         slots,
         live,
         data_plane,
@@ -220,7 +220,8 @@ struct Pass<'a, P> {
     waits_for_blocks: bool,
     now: Timestamp,
     slots: BTreeMap<DatabaseId, DatabaseSlot>,
-    counters: Counters,
+    /// Collected for the first database that is not confirmed.
+    counters: Option<Counters>,
     batch: Batch,
     /// Database slots that may be free: none before them is.
     free: Peekable<Indices<DatabaseSlot>>,
@@ -235,7 +236,7 @@ impl<P: DataPlane> Pass<'_, P> {
     fn replace(
         &mut self,
         id: &DatabaseId,
-        wanted: &DesiredDatabase,
+        wanted: &Arc<DesiredDatabase>,
         crowded: Option<&Crowded>,
         waiting: &BTreeSet<DatabaseSlot>,
     ) {
@@ -244,7 +245,7 @@ impl<P: DataPlane> Pass<'_, P> {
         let waits = crowded.is_none() && slot.map_or(self.waits_for_blocks, is_waiting);
         // Monitor mode passes everyone: it revokes nothing.
         let revokes = slot.filter(|_| waits && wanted.mode == Mode::Enforce);
-        let revoked = revokes.and_then(|slot| remainder(slot, wanted, usize::MAX, self.live));
+        let revoked = revokes.and_then(|slot| remainder(slot, wanted, usize::MAX, self.live)).map(Arc::new);
         let remainder = crowded.and_then(|crowded| crowded.remainder.as_ref()).or(revoked.as_ref());
         if waits {
             let reason = if self.waits_for_blocks {
@@ -268,14 +269,19 @@ impl<P: DataPlane> Pass<'_, P> {
     }
 
     /// Assigns a slot and counters to a database and adds it to the batch, unless it is in force unchanged.
-    fn prepare(&mut self, id: &DatabaseId, desired: &DesiredDatabase) -> Result<()> {
+    fn prepare(&mut self, id: &DatabaseId, desired: &Arc<DesiredDatabase>) -> Result<()> {
         let slot = self.slot(id)?;
-        if is_unchanged(slot, desired, &self.counters, self.live) {
+        if self.live.confirmed.contains(slot, desired) {
             self.open.insert(slot, None);
             return Ok(());
         }
-        let assigned =
-            AssignedCounters::assign(slot, desired, &mut self.counters, self.live, self.data_plane)?;
+        let counters = self.counters.get_or_insert_with(|| Counters::new(self.live, self.data_plane));
+        if is_unchanged(slot, desired, counters, self.live) {
+            self.live.confirmed.insert(slot, Arc::clone(desired));
+            self.open.insert(slot, None);
+            return Ok(());
+        }
+        let assigned = AssignedCounters::assign(slot, desired, counters, self.live, self.data_plane)?;
         if assigned.uncounted > 0 {
             self.done.uncounted.insert(id.clone(), assigned.uncounted);
         }

@@ -138,7 +138,7 @@ fn replace(
             id: id.to_string(),
             label,
         };
-        name(counter, rule, live, data_plane)?;
+        name(counter, Arc::new(rule), live, data_plane)?;
         counters.insert(Arc::clone(id), counter);
     }
     data_plane.publish_blocks(&BlockReplacement { kind, sources: &sources, counters: &counters })?;

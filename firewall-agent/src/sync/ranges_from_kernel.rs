@@ -1,6 +1,7 @@
 //! Managed ranges recovered from the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -24,14 +25,14 @@ pub fn ranges_from_kernel(live: &Live) -> ManagedRanges {
         .into_iter()
         .map(|(id, cidrs)| {
             let name = label(live, &id).unwrap_or_else(|| id.to_string());
-            (id, ManagedRange { name, cidrs, accept_shrink: false })
+            (id, Arc::new(ManagedRange { name, cidrs, accept_shrink: false }))
         })
         .collect();
     ManagedRanges { revision: 0, generated_at: Timestamp::UNIX_EPOCH, ranges }
 }
 
 fn label(live: &Live, range: &RangeId) -> Option<String> {
-    let of_range = |rule: &&RuleCounter| rule.kind.range() == Some(range.as_str());
+    let of_range = |rule: &&Arc<RuleCounter>| rule.kind.range() == Some(range.as_str());
     live.counters.values().find(of_range).map(|rule| rule.label.clone())
 }
 

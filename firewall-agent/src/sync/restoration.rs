@@ -73,7 +73,7 @@ fn with_fallbacks(
     closed.extend(desired.databases.values().flat_map(|wanted| &wanted.destinations).copied());
     before.databases.retain(|id, _| persisted.in_force().contains_key(id));
     for (id, fallback) in fallbacks {
-        before.databases.insert(id.clone(), fallback.clone());
+        before.databases.insert(id.clone(), Arc::new(fallback.clone()));
         before.limits.endpoints = before.limits.endpoints.saturating_add(fallback.destinations.len());
     }
     Some(before)

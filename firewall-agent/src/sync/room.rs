@@ -1,6 +1,7 @@
 //! Capacity check for all databases together, before anything is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Error, Result, anyhow, ensure};
 
@@ -29,7 +30,7 @@ pub(super) struct Crowded {
     /// The cause, with figures.
     pub error: Error,
     /// Rules that stay in force; `None` where the live ones stay unchanged.
-    pub remainder: Option<DesiredDatabase>,
+    pub remainder: Option<Arc<DesiredDatabase>>,
 }
 
 impl Crowded {
@@ -124,7 +125,7 @@ impl<'a> Claimant<'a> {
         let prefixes = remainder.as_ref().map_or(self.usage.prefixes, |rest| rest.set.prefixes.len());
         let less = prefixes < self.usage.prefixes || self.retained < self.usage.endpoints;
         self.usage = Usage { prefixes, endpoints: self.retained };
-        (Crowded { error, remainder }, less)
+        (Crowded { error, remainder: remainder.map(Arc::new) }, less)
     }
 }
 

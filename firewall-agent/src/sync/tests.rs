@@ -10,8 +10,10 @@ use jiff::Timestamp;
 
 pub(crate) use self::fake_data_plane::{FakeDataPlane, Killed};
 use self::verdict::{is_monitored, owner, passes};
+use super::counters::Counters;
 use super::model::{CounterId, CounterKind, DatabaseSlot, Destination, Guards, Live, Ports, TableEntry};
-use super::{ClaimedDestinations, Desired, DesiredDatabase, LocalBlock, publish};
+use super::unchanged::is_unchanged;
+use super::{ClaimedDestinations, DataPlane, Desired, DesiredDatabase, LocalBlock, publish};
 use crate::rules::{CounterKey, Mode, Protocol, RuleSet};
 
 mod blocked;
@@ -79,7 +81,7 @@ pub(super) fn random(rng: &mut Rng, revision: u64) -> Desired {
                 if !desired.monitor {
                     wanted.mode = Mode::Enforce;
                 }
-                desired.databases.insert(id.parse().unwrap(), wanted);
+                desired.databases.insert(id.parse().unwrap(), wanted.into());
             }
         }
     }
@@ -207,14 +209,23 @@ fn mirror_retained_over_failures_converges_like_a_fresh_one() {
     let mut rng = Rng::with_seed(13);
     let mut data_plane = FakeDataPlane::default();
     let mut live = Live::default();
+    // Earlier desired states return, as the same allocations: what was confirmed about them must not count any more.
+    let mut earlier: Vec<Desired> = Vec::new();
     for round in 1..=2_000 {
-        let desired = random(&mut rng, round);
+        let desired = match earlier.len() {
+            0..4 => random(&mut rng, round),
+            4.. if rng.bool() => random(&mut rng, round),
+            len @ 4.. => earlier.swap_remove(rng.usize(len - 4..len)),
+        };
         data_plane = FakeDataPlane { failing: Some(rng.usize(0..12)), ..data_plane.recovered() };
         publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
+        assert_confirmed(&live, &data_plane);
         data_plane = data_plane.recovered();
         let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
         assert!(done.failed.is_empty() && done.errors.is_empty(), "round {round}: {done:?}");
+        assert_confirmed(&live, &data_plane);
         assert_desired(&desired, &data_plane.live, &format!("round {round}"));
+        earlier.push(desired);
     }
 }
 
@@ -227,8 +238,11 @@ fn opening_before_the_allow_list_is_detected() {
     let (first, rest) = (destination(ADDRESSES[0], PORTS[0]), BTreeSet::new());
     let mut after = before.clone().recovered();
     let wanted = DesiredDatabase { mode: Mode::Enforce, ..database(&mut rng, 1, vec![first]) };
-    let desired =
-        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted)]), removed: rest, ..closed };
+    let desired = Desired {
+        databases: BTreeMap::from([("a".parse().unwrap(), wanted.into())]),
+        removed: rest,
+        ..closed
+    };
     assert!(run(&desired, &mut after));
     // The final table before the final allow list, and with a monitor: the wrong order.
     let mut wrong = before.live.clone();
@@ -254,8 +268,8 @@ fn a_revocation_does_not_wait_for_another_databases_endpoints() {
     let other = database(&mut Rng::with_seed(6), 1, vec![destination(ADDRESSES[1], PORTS[0])]);
     let both = |revision, wanted: DesiredDatabase, destinations: BTreeSet<Destination>| Desired {
         databases: BTreeMap::from([
-            ("a".parse().unwrap(), DesiredDatabase { revision, ..wanted }),
-            ("b".parse().unwrap(), DesiredDatabase { revision, destinations, ..other.clone() }),
+            ("a".parse().unwrap(), DesiredDatabase { revision, ..wanted }.into()),
+            ("b".parse().unwrap(), DesiredDatabase { revision, destinations, ..other.clone() }.into()),
         ]),
         monitor: true,
         ..Desired::default()
@@ -277,7 +291,7 @@ fn database_leaves_monitor_mode_on_a_host_that_forbids_it() {
         mode: Mode::Monitor,
         ..database(&mut rng, 1, vec![destination(ADDRESSES[0], PORTS[0])])
     };
-    let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
+    let databases = BTreeMap::from([("a".parse().unwrap(), wanted.into())]);
     assert!(run(&Desired { databases, monitor: true, ..Desired::default() }, &mut data_plane));
     let stranger = "192.0.2.200".parse().unwrap();
     assert!(passes(&data_plane.live, stranger, &destination(ADDRESSES[0], PORTS[0])));
@@ -294,13 +308,24 @@ fn managed_ranges_are_recovered_from_the_kernel_without_their_file() {
     (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
     wanted.set.prefixes.v4.insert(net, key.clone());
     wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
-    let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
+    let databases = BTreeMap::from([("a".parse().unwrap(), wanted.into())]);
     assert!(run(&Desired { databases, ..Desired::default() }, &mut data_plane));
     let remembered = super::ranges_from_kernel(&data_plane.live);
     let cidrs: Vec<String> =
         remembered.ranges.values().flat_map(|range| &range.cidrs).map(ToString::to_string).collect();
     assert_eq!(cidrs, ["198.51.100.0/24"]);
     assert_eq!(remembered.ranges.keys().map(ToString::to_string).collect::<Vec<_>>(), ["egress"]);
+}
+
+/// Every confirmed database is in force exactly as it was found.
+pub(crate) fn assert_confirmed(live: &Live, data_plane: &impl DataPlane) {
+    let counters = Counters::new(live, data_plane);
+    for (slot, desired) in live.confirmed.iter() {
+        assert!(
+            is_unchanged(slot, desired, &counters, live),
+            "{slot}: confirmed, and not in force: {desired:?}"
+        );
+    }
 }
 
 /// The allow list and the endpoints of every desired database are live; a removed one has no open endpoint.

@@ -1,6 +1,8 @@
-//! Detection of databases in force exactly as desired, without a write and without an allocation per prefix.
+//! Detection of databases in force exactly as desired, without a write and without an allocation per prefix; and the
+//! memory of it, so that each is compared once.
 
 use std::collections::{BTreeMap, btree_map};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -8,6 +10,40 @@ use super::counters::{Counters, id};
 use super::desired::DesiredDatabase;
 use super::model::{CounterId, CounterKind, DatabaseSlot, Live, RuleCounter};
 use crate::rules::CounterKey;
+
+/// Databases that a comparison found in force exactly as desired, each with that desired state. A change of
+/// a database in the live state, or of a counter of it, removes it here; one that is missing is compared again.
+#[derive(Debug, Clone, Default)]
+pub struct Confirmed(BTreeMap<DatabaseSlot, Arc<DesiredDatabase>>);
+
+/// Follows from the rest of the live state, and so is no part of a comparison.
+impl PartialEq for Confirmed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Confirmed {}
+
+impl Confirmed {
+    /// Returns `true` if a slot was found to have this desired state, the same allocation of it.
+    pub(super) fn contains(&self, slot: DatabaseSlot, desired: &Arc<DesiredDatabase>) -> bool {
+        self.0.get(&slot).is_some_and(|confirmed| Arc::ptr_eq(confirmed, desired))
+    }
+
+    pub(super) fn insert(&mut self, slot: DatabaseSlot, desired: Arc<DesiredDatabase>) {
+        self.0.insert(slot, desired);
+    }
+
+    pub(super) fn remove(&mut self, slot: DatabaseSlot) {
+        self.0.remove(&slot);
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (DatabaseSlot, &DesiredDatabase)> {
+        self.0.iter().map(|(slot, desired)| (*slot, &**desired))
+    }
+}
 
 /// Returns `true` if the revision, the allow list and every counter of `slot` equal those of `desired`, and no other
 /// counter belongs to it. Endpoints are not compared.
@@ -64,7 +100,7 @@ impl<'a> Rules<'a> {
             if rule.kind != *kind || rule.label != *label {
                 return None;
             }
-            found.insert(*key, (*number, rule));
+            found.insert(*key, (*number, &**rule));
         }
         let complete = found.len() == desired.counters.len() && of_rules.len() == found.len() + 1;
         complete.then_some(Self { slot, counters: found })
@@ -114,21 +150,21 @@ impl<'a> Rules<'a> {
 
 /// Lookups of counters in mostly consecutive order.
 struct Walk<'a> {
-    counters: &'a BTreeMap<CounterId, RuleCounter>,
-    ahead: btree_map::Range<'a, CounterId, RuleCounter>,
+    counters: &'a BTreeMap<CounterId, Arc<RuleCounter>>,
+    ahead: btree_map::Range<'a, CounterId, Arc<RuleCounter>>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(counters: &'a BTreeMap<CounterId, RuleCounter>) -> Self {
+    fn new(counters: &'a BTreeMap<CounterId, Arc<RuleCounter>>) -> Self {
         Self { counters, ahead: counters.range(..) }
     }
 
     fn get(&mut self, number: CounterId) -> Option<&'a RuleCounter> {
         match self.ahead.next() {
-            Some((next, rule)) if *next == number => return Some(rule),
+            Some((next, rule)) if *next == number => return Some(&**rule),
             Some(_) | None => {}
         }
         self.ahead = self.counters.range(number..);
-        self.ahead.next().filter(|(next, _)| **next == number).map(|(_, rule)| rule)
+        self.ahead.next().filter(|(next, _)| **next == number).map(|(_, rule)| &**rule)
     }
 }

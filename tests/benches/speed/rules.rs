@@ -94,7 +94,7 @@ fn desired(databases: u16, cidrs: usize, ports: u16, revision: u64) -> Desired {
     let mut desired = Desired { guarded: Guards::from([5432]), ..Desired::default() };
     for number in 0..databases {
         let id = format!("db-{number}").parse().unwrap();
-        desired.databases.insert(id, database(number, cidrs, ports, revision));
+        desired.databases.insert(id, database(number, cidrs, ports, revision).into());
     }
     desired
 }
@@ -109,7 +109,7 @@ fn blocked_ranges(prefixes: usize) -> BlockedRanges {
         cidrs.insert(IpNet::V6(other_network6(&mut rng)));
     }
     let range = ManagedRange { name: "blocked".to_owned(), cidrs, accept_shrink: false };
-    let ranges = BTreeMap::from([("blocked".parse().unwrap(), range)]);
+    let ranges = BTreeMap::from([("blocked".parse().unwrap(), Arc::new(range))]);
     BlockedRanges::new(&ManagedRanges { revision: 1, generated_at: Timestamp::UNIX_EPOCH, ranges })
 }
 
@@ -165,6 +165,6 @@ pub fn networks(cidrs: usize) -> Vec<Ipv4Net> {
     desired(1, cidrs, 1, 1)
         .databases
         .into_values()
-        .flat_map(|database| database.set.prefixes.v4.into_keys())
+        .flat_map(|database| database.set.prefixes.v4.keys().copied().collect::<Vec<_>>())
         .collect()
 }

@@ -112,7 +112,7 @@ fn hostile_names_and_labels_are_escaped_by_every_noun() {
     let mut programs = Programs::load(&pins, MapSizes::for_databases(DATABASES.into())).unwrap();
     programs.pin(&pins).unwrap();
     let databases: BTreeMap<_, _> = (0..DATABASES)
-        .map(|number| (format!("db{number}").parse().unwrap(), database(&mut rng, number)))
+        .map(|number| (format!("db{number}").parse().unwrap(), database(&mut rng, number).into()))
         .collect();
     let desired = Desired { databases, ..Desired::default() };
     let mut kernel = Kernel::open(bpffs).unwrap();

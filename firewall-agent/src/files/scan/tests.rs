@@ -80,7 +80,7 @@ fn byte_limit_reads_known_files_first_and_names_the_rest() {
         rules.write_hole(&format!("{number}.yaml"), 4 << 20);
     }
     let snapshot = rules.scan(1024, None);
-    let bytes: usize = snapshot.rules.values().flat_map(|seen| &seen.content).map(Vec::len).sum();
+    let bytes: usize = snapshot.rules.values().flat_map(|seen| &seen.content).map(|bytes| bytes.len()).sum();
     assert!(bytes <= MOST_BYTES, "{bytes}");
     let names = retained_names(&snapshot);
     assert_eq!((names.len(), names[0], names[names.len() - 1]), (16, "10.yaml", "z.yaml"));
@@ -103,8 +103,11 @@ fn file_that_fails_the_check_is_not_retained() {
 
 #[test]
 fn different_snapshots_have_different_marks() {
-    let seen =
-        ScannedFile { content: Ok(b"a".to_vec()), signature: Ok(None), visible_at: Timestamp::UNIX_EPOCH };
+    let seen = ScannedFile {
+        content: Ok(b"a".as_slice().into()),
+        signature: Ok(None),
+        visible_at: Timestamp::UNIX_EPOCH,
+    };
     let with = |path: &str, seen: ScannedFile| ScannedFiles {
         rules: BTreeMap::from([(path.into(), seen)]),
         ..ScannedFiles::default()
@@ -118,15 +121,15 @@ fn different_snapshots_have_different_marks() {
         ScannedFiles { ignored: ignored(&["b.yml"]), ..ScannedFiles::default() },
         with("a", seen.clone()),
         with("b", seen.clone()),
-        with("a", ScannedFile { content: Ok(b"b".to_vec()), ..seen.clone() }),
+        with("a", ScannedFile { content: Ok(b"b".as_slice().into()), ..seen.clone() }),
         with("a", ScannedFile { content: Err(Rejection::new(Cause::Unreadable, "b")), ..seen.clone() }),
         with("a", ScannedFile { signature: Ok(Some(Vec::new())), ..seen.clone() }),
         with("a", ScannedFile { signature: Err(Rejection::new(Cause::Unreadable, "a")), ..seen.clone() }),
         with("a", ScannedFile { visible_at: later, ..seen }),
     ];
-    let marks: BTreeSet<[u8; 32]> = all.iter().map(ScannedFiles::mark).collect();
+    let marks: BTreeSet<Marks> = all.iter().map(ScannedFiles::marks).collect();
     assert_eq!(marks.len(), all.len());
-    assert_eq!(all[5].clone().mark(), all[5].mark());
+    assert_eq!(all[5].clone().marks(), all[5].marks());
 }
 
 #[test]

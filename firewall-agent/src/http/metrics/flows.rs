@@ -23,7 +23,7 @@ impl Flows {
     /// Reads the rule counters of every database.
     pub fn read(&mut self, snapshot: &PublishedState, counters: &dyn Counters) -> Result<()> {
         let mut flows = BTreeMap::new();
-        for (database, of_database) in &snapshot.counters {
+        for (database, of_database) in &*snapshot.counters {
             let mut allowed = of_database.retired;
             for counter in &of_database.allowing {
                 allowed += counters.tally(*counter)?;

@@ -7,7 +7,7 @@ fn ranges(list: &[Range<'_>]) -> ManagedRanges {
     let range = |(id, name, cidrs, accept_shrink): &Range<'_>| {
         let cidrs = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
         let range = ManagedRange { name: (*name).to_owned(), cidrs, accept_shrink: *accept_shrink };
-        (id.parse().unwrap(), range)
+        (id.parse().unwrap(), range.into())
     };
     ManagedRanges {
         revision: u64::MAX,

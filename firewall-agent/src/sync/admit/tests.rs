@@ -16,7 +16,11 @@ fn file(id: &str, revision: u64, endpoints: &str) -> Candidate {
     );
     let limits = Limits { max_rules: 30, allow_monitor: true, node_name: None };
     let rules = read_database(text.as_bytes(), &limits).unwrap().value;
-    Candidate { path: format!("{id}-{revision}.yaml").into(), rules, bytes: FileBytes::default() }
+    Candidate {
+        path: format!("{id}-{revision}.yaml").into(),
+        rules: rules.into(),
+        bytes: FileBytes::default(),
+    }
 }
 
 /// Databases live at revision 5, each with one endpoint.
@@ -133,7 +137,7 @@ fn revisions_never_decrease() {
 /// Floors outlive the files: a signed old file stays refused.
 #[test]
 fn removed_database_returns_only_with_a_newer_revision() {
-    let removed = DatabaseRules { state: State::Removed, ..file("a", 9, ONE).rules };
+    let removed = DatabaseRules { state: State::Removed, ..(*file("a", 9, ONE).rules).clone() };
     let (mut persisted, mut changes) = (PersistedState::default(), Changes::default());
     persisted.accept(&removed, &mut changes);
     let outcome = |persisted: &PersistedState, file: Candidate| {
@@ -142,7 +146,7 @@ fn removed_database_returns_only_with_a_newer_revision() {
             admission.refused.first().map(|refusal| refusal.reason.message.clone()).unwrap_or_default();
         refused.split(':').next().unwrap_or_default().to_owned()
     };
-    let again = Candidate { rules: removed.clone(), ..file("a", 9, ONE) };
+    let again = Candidate { rules: removed.clone().into(), ..file("a", 9, ONE) };
     assert_eq!(outcome(&persisted, file("a", 7, ONE)), "stale_revision");
     assert_eq!(outcome(&persisted, file("a", 9, ONE)), "revision_conflict");
     assert_eq!(outcome(&persisted, again.clone()), "");

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use jiff::Timestamp;
@@ -33,7 +34,7 @@ impl Host {
     fn desired(&mut self, rng: &mut Rng, revision: u64) -> Desired {
         // The overlay has oracles of its own.
         let mut desired = Desired { local_blocks: Vec::new(), ..random(rng, revision) };
-        desired.databases.values_mut().for_each(|wanted| wanted.is_closed = false);
+        desired.databases.values_mut().for_each(|wanted| Arc::make_mut(wanted).is_closed = false);
         // A file that claims a destination of a database without a file is not admitted.
         let unnamed = self.live.databases.iter().filter(|(_, database)| {
             !desired.databases.contains_key(&database.id) && !desired.removed.contains(&database.id)
@@ -42,7 +43,7 @@ impl Host {
         let retained = self.live.table.endpoints.iter();
         let retained = retained.filter(|(_, claim)| claim.slot().is_some_and(|slot| unnamed.contains(&slot)));
         let retained: Vec<&Destination> = retained.map(|(to, _)| to).collect();
-        for wanted in desired.databases.values_mut() {
+        for wanted in desired.databases.values_mut().map(Arc::make_mut) {
             wanted.destinations.retain(|to| !retained.iter().any(|one| one.overlaps(to)));
         }
         let mut some = || PORTS.into_iter().filter(|_| rng.bool()).collect::<Ports>();
@@ -279,7 +280,7 @@ fn released_destination_is_closed_until_an_overlap_is_in_force() {
             counters: BTreeMap::new(),
         };
         let desired = Desired {
-            databases: BTreeMap::from([("b".parse().unwrap(), database)]),
+            databases: BTreeMap::from([("b".parse().unwrap(), database.into())]),
             opened: BTreeSet::from([released]),
             closed: super::claimed([wanted]),
             ..Desired::default()

@@ -128,7 +128,7 @@ impl DataPlane for FakeDataPlane {
 
     fn set_counter(&mut self, counter: CounterId, rule: &RuleCounter) -> Result<()> {
         self.write(|live| {
-            live.counters.insert(counter, rule.clone());
+            live.counters.insert(counter, Arc::new(rule.clone()));
         })
     }
 

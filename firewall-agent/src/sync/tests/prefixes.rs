@@ -22,7 +22,7 @@ fn wanted(revision: u64, numbers: impl IntoIterator<Item = u8>) -> Desired {
     let mut wanted = DesiredDatabase { set: Default::default(), counters: BTreeMap::new(), ..empty };
     wanted.set.prefixes.v4.extend(numbers.into_iter().map(|number| (net(number), key.clone())));
     wanted.counters.insert(key, (CounterKind::Managed("egress".to_owned()), String::new()));
-    Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted)]), ..Desired::default() }
+    Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted.into())]), ..Desired::default() }
 }
 
 /// The counter of each prefix.
@@ -79,7 +79,7 @@ fn custom_prefixes_are_never_recovered_as_managed_range() {
         (wanted.set, wanted.counters) = (RuleSet::default(), BTreeMap::new());
         wanted.set.prefixes.v4.insert(net.parse().unwrap(), key.clone());
         wanted.counters.insert(key, (kind, String::new()));
-        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted)]), ..Desired::default() }
+        Desired { databases: BTreeMap::from([("a".parse().unwrap(), wanted.into())]), ..Desired::default() }
     };
     let mut before = FakeDataPlane::default();
     assert!(run(&wanted(1, CounterKind::Custom, "198.51.100.0/24"), &mut before));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use fastrand::Rng;
 use ipnet::{IpNet, Ipv4Net};
@@ -26,7 +27,7 @@ fn database_without_free_counters_blocks_no_other() {
         many.counters.insert(key, (CounterKind::Custom, String::new()));
     }
     let other = database(&mut rng, 1, vec![destination(ADDRESSES[1], PORTS[0])]);
-    let databases = [("a".parse().unwrap(), many.clone()), ("b".parse().unwrap(), other)];
+    let databases = [("a".parse().unwrap(), many.clone().into()), ("b".parse().unwrap(), other.into())];
     let desired = Desired { databases: databases.into(), ..Desired::default() };
     let mut live = Live::default();
     let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
@@ -49,7 +50,7 @@ fn lack_of_room_is_refused_before_any_write_and_revocations_fit() {
         wanted.counters.insert(key, (CounterKind::Custom, String::new()));
     }
     let desired = |wanted: &DesiredDatabase, limits| Desired {
-        databases: BTreeMap::from([("a".parse().unwrap(), wanted.clone())]),
+        databases: BTreeMap::from([("a".parse().unwrap(), Arc::new(wanted.clone()))]),
         limits,
         ..Desired::default()
     };
@@ -89,7 +90,7 @@ fn revision_without_room_closes_only_dropped_destinations() {
     wanted.set.prefixes.v4 =
         [(Ipv4Addr::new(10, 0, 0, 0).into(), CounterKey::Rule("r".parse().unwrap()))].into();
     wanted.set.prefixes.v6.clear();
-    let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wanted.clone())]);
+    let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), Arc::new(wanted.clone()))]);
     let mut desired = Desired { databases: named(&wanted), monitor: true, ..Desired::default() };
     let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
     assert!(publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH).failed.is_empty());
@@ -133,7 +134,7 @@ fn memory_reserved_for_one_database_is_unavailable_to_the_next() {
     }
     // Each alone fits, and so do two.
     let limits = Capacity { memory: 2 * 10 * 144 + 144, ..Capacity::default() };
-    let databases = ["a", "b", "c"].map(|id| (id.parse().unwrap(), wanted.clone())).into();
+    let databases = ["a", "b", "c"].map(|id| (id.parse().unwrap(), Arc::new(wanted.clone()))).into();
     let desired = Desired { databases, limits, ..Desired::default() };
     let done = publish(&desired, &mut Live::default(), &mut FakeDataPlane::default(), Timestamp::UNIX_EPOCH);
     assert_eq!((done.applied.len(), done.failed.len()), (2, 1), "{done:?}");
@@ -153,7 +154,7 @@ fn expiry_and_revocation_need_no_room() {
             [(CounterKey::Rule("r".parse().unwrap()), (CounterKind::Custom, String::new()))].into();
     };
     let limits = Capacity { prefixes: 3, ..Capacity::default() };
-    let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), wanted.clone())]);
+    let named = |wanted: &DesiredDatabase| BTreeMap::from([("a".parse().unwrap(), Arc::new(wanted.clone()))]);
     let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
     allow(&mut wanted, &["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
     let mut desired = Desired { databases: named(&wanted), limits, ..Desired::default() };
@@ -190,7 +191,11 @@ fn tombstones_need_no_room() {
         closed.extend(here.iter().copied());
         let wanted = database(&mut Rng::with_seed(5), 1, here.to_vec());
         let desired = Desired {
-            databases: if here.is_empty() { BTreeMap::new() } else { [(id.parse().unwrap(), wanted)].into() },
+            databases: if here.is_empty() {
+                BTreeMap::new()
+            } else {
+                [(id.parse().unwrap(), wanted.into())].into()
+            },
             removed: removed.iter().map(|id| id.parse().unwrap()).collect(),
             closed: super::claimed(closed.iter().copied()),
             limits,
@@ -237,8 +242,11 @@ fn room_goes_to_live_databases_first_then_to_those_before_reboot() {
     let (mut crowded, mut protected) = (0, 0);
     for round in 0..2_000 {
         let ids = ["a", "b", "c", "d", "e", "f"].map(|id| id.parse::<DatabaseId>().unwrap());
-        let mut databases: BTreeMap<_, _> =
-            ids.iter().zip(1..).map(|(id, number)| (id.clone(), sized(number, rng.u8(0..6)))).collect();
+        let mut databases: BTreeMap<_, _> = ids
+            .iter()
+            .zip(1..)
+            .map(|(id, number)| (id.clone(), Arc::new(sized(number, rng.u8(0..6)))))
+            .collect();
         let before: BTreeMap<_, _> = databases
             .iter()
             .filter(|_| rng.bool())
@@ -266,7 +274,7 @@ fn room_goes_to_live_databases_first_then_to_those_before_reboot() {
             for (id, wanted) in databases.iter_mut().filter(|(id, _)| before.contains_key(*id)) {
                 if rng.bool() {
                     let number = id.as_str().as_bytes()[0] - b'a' + 1;
-                    *wanted = DesiredDatabase { revision: 2, ..sized(number, 6) };
+                    *wanted = DesiredDatabase { revision: 2, ..sized(number, 6) }.into();
                 }
             }
         }
@@ -304,14 +312,14 @@ fn only_a_database_without_an_open_endpoint_is_restored() {
         let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::default());
         let first = with(open, 3, 1);
         let networks = first.set.prefixes.keys().collect();
-        let desired = Desired { databases: [(id.clone(), first)].into(), ..Desired::default() };
+        let desired = Desired { databases: [(id.clone(), first.into())].into(), ..Desired::default() };
         let done = publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH);
         assert!(done.failed.is_empty(), "{done:?}");
         let rules = RulesInForce { networks, destinations: both.into() };
         let mut persisted = PersistedState::default();
         persisted.load(Record::InForce(id.clone(), InForce::with(1, rules)));
         let desired = Desired {
-            databases: [(id.clone(), with(&both, 6, 2))].into(),
+            databases: [(id.clone(), with(&both, 6, 2).into())].into(),
             limits: Capacity { prefixes: 3, ..Capacity::default() },
             ..Desired::default()
         };
@@ -325,7 +333,7 @@ fn removed_database_makes_room_in_the_same_publish() {
     let limits = Capacity { prefixes: 3, endpoints: 1, ..Capacity::default() };
     let sizes = Sizes { databases: 1, ..FakeDataPlane::default().sizes };
     let (mut live, mut data_plane) = (Live::default(), FakeDataPlane::new(Live::default(), sizes));
-    let only = |id: &str, number| [(id.parse().unwrap(), sized(number, 3))].into();
+    let only = |id: &str, number| [(id.parse().unwrap(), sized(number, 3).into())].into();
     let desired = Desired { databases: only("a", 1), limits, ..Desired::default() };
     assert!(publish(&desired, &mut live, &mut data_plane, Timestamp::UNIX_EPOCH).failed.is_empty());
     let next = Desired { databases: only("b", 2), removed: ["a".parse().unwrap()].into(), ..desired };

@@ -109,7 +109,7 @@ fn database(number: u32, revision: u64, prefixes: u32) -> DesiredDatabase {
 
 fn desired(size: Size, guarded: Guards) -> Desired {
     Desired {
-        databases: (0..size.databases).map(|one| (id(one), database(one, 1, size.prefixes))).collect(),
+        databases: (0..size.databases).map(|one| (id(one), database(one, 1, size.prefixes).into())).collect(),
         removed: (0..size.removed).map(|one| id(1_000_000 + one)).collect(),
         closed: super::claimed((0..size.tombstones).map(|one| Destination {
             address: address(30, one),
@@ -153,7 +153,7 @@ fn measure_publish_cost() {
         let first = fastest(1, |_| run(&wanted, &mut live));
         let again = fastest(3, |_| run(&wanted, &mut live));
         let rule = fastest(3, |time| {
-            wanted.databases.insert(id(0), database(0, 2 + time, size.prefixes));
+            wanted.databases.insert(id(0), database(0, 2 + time, size.prefixes).into());
             run(&wanted, &mut live);
         });
         let endpoint = fastest(3, |time| {
@@ -163,7 +163,7 @@ fn measure_publish_cost() {
                 destinations: [Destination { address: moved, port: 8000, protocol: Protocol::Tcp }].into(),
                 ..database(0, 10 + time, size.prefixes)
             };
-            wanted.databases.insert(id(0), one);
+            wanted.databases.insert(id(0), one.into());
             run(&wanted, &mut live);
         });
         println!(
@@ -189,11 +189,11 @@ fn costs(databases: u32, tombstones: u32, guarded: Guards) -> [u64; 4] {
     };
     let first = run(&wanted, if tombstones == 0 { 1 } else { 2 });
     let again = run(&wanted, 0);
-    wanted.databases.insert(id(0), database(0, 2, 0));
+    wanted.databases.insert(id(0), database(0, 2, 0).into());
     let rule = run(&wanted, 0);
     let destinations = [Destination { address: address(21, 0), port: 8000, protocol: Protocol::Tcp }].into();
     Arc::make_mut(&mut wanted.closed).extend(wanted.databases[&id(0)].destinations.clone());
-    wanted.databases.insert(id(0), DesiredDatabase { destinations, ..database(0, 3, 0) });
+    wanted.databases.insert(id(0), DesiredDatabase { destinations, ..database(0, 3, 0) }.into());
     let endpoint = run(&wanted, 2);
     [first, again, rule, endpoint]
 }

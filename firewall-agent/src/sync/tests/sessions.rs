@@ -219,7 +219,7 @@ fn publish_revokes_if_a_list_loses_a_prefix_or_the_table_changes() {
         for source in sources {
             wanted.set.prefixes.v4.insert(source.parse().unwrap(), key.clone());
         }
-        let databases = BTreeMap::from([("a".parse().unwrap(), wanted)]);
+        let databases = BTreeMap::from([("a".parse().unwrap(), wanted.into())]);
         let desired = Desired { databases, monitor: true, ..Desired::default() };
         publish(&desired, &mut live, &mut plane, Timestamp::UNIX_EPOCH).revoked
     };

@@ -27,7 +27,8 @@ fn desired(revision: u64) -> Desired {
             counters: BTreeMap::from([(key, (CounterKind::Custom, String::new()))]),
         }
     };
-    let databases = DATABASES.iter().zip(0..).map(|(id, number)| (id.parse().unwrap(), wanted(number)));
+    let databases =
+        DATABASES.iter().zip(0..).map(|(id, number)| (id.parse().unwrap(), wanted(number).into()));
     Desired { databases: databases.collect(), ..Desired::default() }
 }
 

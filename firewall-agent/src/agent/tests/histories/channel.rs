@@ -200,7 +200,7 @@ impl Channel {
     fn seen(&mut self, text: Vec<u8>) -> ScannedFile {
         self.writes += 1;
         let visible_at = Timestamp::from_second(self.writes).unwrap();
-        ScannedFile { content: Ok(text), signature: Ok(None), visible_at }
+        ScannedFile { content: Ok(text.into()), signature: Ok(None), visible_at }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::agent::tests::histories::oracle::{Decision, View};
 use crate::agent::tests::histories::packets::{self, describe, to_claimed};
 use crate::agent::tests::histories::tally::Count;
 use crate::rules::DatabaseId;
-use crate::sync::{Destination, InForce, digest};
+use crate::sync::{Destination, InForce, assert_confirmed, digest};
 
 impl Host {
     /// Checks a host whose kernel accepted every write of a pass.
@@ -60,6 +60,7 @@ impl Host {
             && known.blocks == live.blocks
             && (&known.claimed, &known.guarded) == (&live.claimed, &live.guarded);
         ensure!(is_known, "the kernel differs from the live state");
+        assert_confirmed(known, &agent.reconciler.data_plane);
         for database in live.databases.values() {
             // No stamp: only where an agent that forgot the database was killed, and its successor does not know the
             // database.
