@@ -126,6 +126,8 @@ pub struct Agent {
     repairs: Repairs,
     probes: Probes,
     digests: CommonDigests,
+    /// A pass may have left free memory since the last tick.
+    has_garbage: bool,
     checked_at: Instant,
     /// Time of the last ordered rescan.
     scanned: Instant,
@@ -195,6 +197,7 @@ impl Agent {
             named_maps,
             repairs: Repairs::default(),
             digests: CommonDigests::default(),
+            has_garbage: true,
             probes: Probes::default(),
             checked_at: Instant::now(),
             scanned: Instant::now(),
@@ -243,6 +246,7 @@ impl Agent {
             Ok(moment) => {
                 let applied = self.reconciler.reconcile(snapshot, moment, &mut self.reporter);
                 self.probes.add_published(applied);
+                self.has_garbage |= snapshot.is_some();
             }
             Err(error) => error!(error = format!("{error:#}"), "reconcile pass skipped"),
         }

@@ -14,6 +14,7 @@ use super::{AccessChange, Agent, DeniedHistory, web};
 use crate::files::file_events::FileEvents;
 use crate::files::watch::Change;
 use crate::host::Notifier;
+use crate::host::allocator::trim;
 use crate::host::netlink::LinkEvents;
 use crate::status::{Condition, event};
 use crate::sync::StateStore as _;
@@ -144,6 +145,9 @@ impl Agent {
         self.reconcile(None);
         self.reconciler.store_clock(false);
         self.reconciler.read_hits(false);
+        if std::mem::take(&mut self.has_garbage) {
+            trim();
+        }
         if let Some(history) = &self.denied_history {
             history.set_time(self.reconciler.clock.now());
         }
